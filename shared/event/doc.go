@@ -1,0 +1,16 @@
+// Package event holds the words every other package speaks: an event (one
+// webhook notification), an entity's key, and a signal (one stream entry that
+// says "look at this entity").
+//
+// An event is a trigger, never data: Tarn reads identifiers from it and
+// nothing else. What is true is asked of the provider's API.
+//
+//	event    evt_1 order.executed {account: cusa_1, order: bord_1}
+//	  │ names
+//	  ├─ ref lemon/order/bord_1    parents {account: cusa_1}   primary
+//	  └─ ref lemon/account/cusa_1
+//	       │ each becomes
+//	       └─ signal on the shard of its key; the primary's carries the event
+//
+// The package imports no other package of Tarn and touches no network.
+package event

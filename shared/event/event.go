@@ -1,0 +1,35 @@
+package event
+
+import "time"
+
+// Event is one webhook notification, as received.
+type Event struct {
+	// Source is the configured account it came to.
+	Source string
+	// ID is the provider's id, unique per source: the idempotency key.
+	ID string
+	// Type is the provider's word for what happened: "order.executed".
+	// Unknown types are kept like any other.
+	Type string
+	// CreatedAt is the provider's time of the event, UTC. Zero if it gave none.
+	CreatedAt time.Time
+	// ReceivedAt is when the api read it, UTC.
+	ReceivedAt time.Time
+	// Entities are what the event names, primary first. Empty when it names no
+	// known entity; it is logged all the same.
+	Entities []Ref
+	// Derived are kinds without events of their own (positions, financials)
+	// that this event makes stale. They are no part of its status.
+	Derived []Ref
+	// Payload is the raw body, byte for byte.
+	Payload []byte
+}
+
+// Home is the key whose shard holds the event's own entry: its primary
+// entity, or, when it names none, a key made of its own id with an empty kind.
+func (e *Event) Home() Key {
+	if len(e.Entities) > 0 {
+		return e.Entities[0].Key
+	}
+	return Key{Source: e.Source, ID: e.ID}
+}

@@ -1,0 +1,37 @@
+// Package mirror is the customer's database: the mirror documents, the event
+// log, dead letters, discrepancies and the audit. It alone knows databases.
+//
+// Store is the one interface; mongo and sqlite implement it, and storetest
+// holds the conformance suite both must pass. Everything here is built on
+// single-document atomic operations, so that it holds on a standalone MongoDB
+// as well as on a replica set or a sharded cluster.
+//
+// # The claim, or why the mirror never goes backwards
+//
+// Every fetch is preceded by a claim: one atomic step that raises the counter
+// `claim` on the entity's own document and returns the document. The write
+// after the fetch is conditional on the counter still being the one taken:
+//
+//	worker A   claim → 7 ── fetch (slow) ────────────────── write if claim == 7 ✗ refused
+//	worker B              claim → 8 ── fetch ── write if claim == 8 ✓
+//
+// A state whose fetch began earlier can never replace one whose fetch began
+// later, whatever locks, leases or queues were lost in between, because the
+// number is minted where it is checked.
+//
+// # One event, one row
+//
+// The log has a row per event with an outcome per entity it names and `open`,
+// the number of outcomes not settled yet. Outcomes are settled at most once
+// (the update is filtered on the outcome being open), so doing it again is
+// harmless. The status of the row follows from its outcomes, the first that
+// applies: open outcomes → pending (retrying after a failure); then dead,
+// discarded, superseded, processed.
+//
+// # Waiting, not failing
+//
+// When the database is away, every method returns an error of class
+// fate.Unavailable (busy, no primary, time-out, write concern not met); a
+// document the database refuses for its content is fate.Permanent. A context
+// error is returned as it is.
+package mirror

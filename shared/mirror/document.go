@@ -1,0 +1,85 @@
+package mirror
+
+import (
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/event"
+)
+
+// Document is the mirror of one entity.
+type Document struct {
+	Key     event.Key
+	Parents map[string]string
+	// Raw is the provider's JSON, every token as it came (key order, 1.10
+	// stays 1.10), secret fields cut out. Nil until the first good fetch.
+	Raw []byte
+	// Status is the entity's status by the definition; "" where it has none.
+	Status string
+	// Terminal reports that the status is one the entity never leaves.
+	Terminal bool
+	// DeletedAt is when the provider was found to have it no longer; Raw is
+	// then the last state known. Zero while it lives.
+	DeletedAt time.Time
+	// Claim is the number of the newest fetch begun, SyncedClaim that of the
+	// newest fetch whose answer was written or found unchanged.
+	Claim, SyncedClaim int64
+	// StateHash is of the canonical state without volatile fields.
+	StateHash string
+	// SyncedAt is when the fetch behind SyncedClaim was sent, VerifiedAt the
+	// latest time the state is known to have been the provider's: the same, or
+	// later when a sweep compared it. Zero until the first good fetch.
+	SyncedAt, VerifiedAt time.Time
+	// LastEvent is the newest event, by created_at, that a sync has covered.
+	LastEvent LastEvent
+	// Behind says since when and why the mirror knows itself to be behind the
+	// provider (parked, dead letter, lagging read). Nil when it does not.
+	Behind *Behind
+	// OpenLetters is how many open dead letters name the entity.
+	OpenLetters int
+	// DoubtedAt is since when the provider's answers have lacked history that
+	// this document holds. Zero when they do not.
+	DoubtedAt time.Time
+}
+
+// Known reports whether the entity was ever fetched.
+func (d *Document) Known() bool { return d.SyncedClaim > 0 }
+
+// LastEvent names an event.
+type LastEvent struct {
+	ID        string
+	Type      string
+	CreatedAt time.Time
+}
+
+// Behind says since when and why a document is behind.
+type Behind struct {
+	Since  time.Time
+	Reason string
+}
+
+// Write is the outcome of one fetch, to be applied if its claim is still the
+// newest.
+type Write struct {
+	Ref   event.Ref
+	Claim int64
+	// SentAt is when the request was sent: it becomes synced_at and, unless
+	// that is later already, verified_at.
+	SentAt time.Time
+	// Raw, StateHash, Status and Terminal are the new state. Raw nil means
+	// "unchanged": the stored state stands and only times and claims move.
+	Raw       []byte
+	StateHash string
+	Status    string
+	Terminal  bool
+	// Deleted makes a tombstone: deleted_at is set to SentAt if it was not set,
+	// the last state stays. A write with Raw and without Deleted clears it.
+	Deleted bool
+	// Kept says that the answer was not taken because it lacked history the
+	// mirror holds: the state stands, verified_at stands, doubted_at is set to
+	// SentAt if it was not set, and Behind becomes {DoubtedAt, "lagging"}.
+	// Without it doubted_at and behind are cleared (behind stays while
+	// open_letters > 0).
+	Kept bool
+	// LastEvent replaces the stored one if its CreatedAt is later. May be zero.
+	LastEvent LastEvent
+}

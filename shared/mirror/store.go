@@ -1,0 +1,126 @@
+package mirror
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/event"
+)
+
+// ErrNotFound is returned for what the store does not hold.
+var ErrNotFound = errors.New("not found")
+
+// ErrCursor is returned for a list cursor that was not made by this store.
+var ErrCursor = errors.New("cursor is not one this list gave out: start again without it")
+
+// Store is the database. All methods are safe for concurrent use and honour
+// their context; errors are classified as the package comment says. Batches
+// may be of any length, order is kept, and every write may be repeated.
+type Store interface {
+	// Ping reports whether the database answers and can be written.
+	Ping(ctx context.Context) error
+	// Close releases everything. Calls under way are finished first.
+	Close() error
+
+	// Log inserts a row for every arrival not in the log yet, with an open
+	// outcome per entity; an event without entities is processed at once. For
+	// a row that is there:
+	//   - same stream entry: nothing changes;
+	//   - another stream entry: the row remembers it, counts a duplicate, and
+	//     its dead outcomes are opened again;
+	//   - another body: the first is kept, payload_differs is set, and entities
+	//     only the second names get open outcomes.
+	// The same event twice in one batch is handled as if in two calls. The
+	// answer has one element per arrival.
+	Log(ctx context.Context, arrivals []Arrival) ([]Logged, error)
+
+	// Settle marks outcomes processed where they are open and lets the row's
+	// status follow. An outcome the row does not have, or has settled, is left.
+	Settle(ctx context.Context, done []Settlement) error
+
+	// Fail counts an attempt on every row with an open outcome for the entity:
+	// status retrying, attempts + 1, error; and marks the entity's document
+	// behind since the first of them (reason "retrying"), if it is not already.
+	Fail(ctx context.Context, failed []Failure) error
+
+	// Bury writes a dead letter for each, sets the outcome dead where it is
+	// open, counts the entity's open letters and marks it behind (reason
+	// "dead letter"). A letter whose entity has meanwhile been synced by a
+	// higher claim is superseded at once: its element of the answer is true.
+	Bury(ctx context.Context, letters []Letter) (superseded []bool, err error)
+
+	// Supersede marks the entity's open letters of a claim below the given one
+	// superseded, their outcomes too, lets the rows' status follow, recounts
+	// open_letters, and clears behind if none is left. It answers how many.
+	Supersede(ctx context.Context, k event.Key, claim int64) (int, error)
+
+	// Claim raises the entity's claim by one, creating the document if need be,
+	// and returns the document as it is after that.
+	Claim(ctx context.Context, ref event.Ref) (*Document, error)
+
+	// Write applies the outcome of a fetch if its claim is still the newest and
+	// reports whether it was. False means a newer fetch has begun; nothing
+	// changed.
+	Write(ctx context.Context, w *Write) (bool, error)
+
+	// Note adds to the audit; duplicates are counted on their event's row.
+	Note(ctx context.Context, notes []Note) error
+
+	// Record adds discrepancies.
+	Record(ctx context.Context, found []Discrepancy) error
+
+	// Reader is what the query API needs.
+	Reader
+}
+
+// Reader is the reading half of Store.
+type Reader interface {
+	// Entity returns one document, or ErrNotFound.
+	Entity(ctx context.Context, k event.Key) (*Document, error)
+	// Entities lists documents of one source and kind by id, ascending. Ones
+	// never fetched are left out.
+	Entities(ctx context.Context, f EntityFilter) (Page[*Document], error)
+	// EventByID returns the rows with that id: one per source that has it, or
+	// only that of source if it is not "". None: ErrNotFound.
+	EventByID(ctx context.Context, source, id string) ([]*EventRow, error)
+	// Events lists rows, newest received_at first.
+	Events(ctx context.Context, f EventFilter) (Page[*EventRow], error)
+}
+
+// Page is one page of a list.
+type Page[T any] struct {
+	Items []T
+	// NextCursor is "" on the last page.
+	NextCursor string
+}
+
+// EntityFilter selects documents. Source and Kind are required; zero values
+// of the rest select all.
+type EntityFilter struct {
+	Source, Kind string
+	Status       string
+	// Parent selects by one parent id: {"account", "cusa_…"}. Zero: all.
+	Parent struct{ Kind, ID string }
+	// From and To bound synced_at: from ≤ synced_at < to.
+	From, To time.Time
+	// Limit is the page size, 1 to 200. Defaults to 50.
+	Limit  int
+	Cursor string
+}
+
+// EventFilter selects rows; zero values select all.
+type EventFilter struct {
+	Status EventStatus
+	Type   string
+	Source string
+	// Kind selects events that name an entity of that kind.
+	Kind string
+	// Entity selects events that name this entity.
+	Entity event.Key
+	// From and To bound received_at: from ≤ received_at < to.
+	From, To time.Time
+	// Limit is the page size, 1 to 200. Defaults to 50.
+	Limit  int
+	Cursor string
+}
