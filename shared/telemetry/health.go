@@ -1,0 +1,198 @@
+package telemetry
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// StuckAfter is how long a loop may go without a turn before /healthz fails.
+const StuckAfter = 30 * time.Second
+
+// checkWithin bounds one readiness check; probes of orchestrators give up
+// after a second or a few.
+const checkWithin = 2 * time.Second
+
+// Health knows the loops of a process. Safe for concurrent use.
+type Health struct {
+	now   func() time.Time
+	mu    sync.Mutex
+	loops []*Loop
+}
+
+// NewHealth returns a Health without loops. now is the clock; nil means
+// time.Now.
+func NewHealth(now func() time.Time) *Health {
+	if now == nil {
+		now = time.Now
+	}
+	return &Health{now: now}
+}
+
+// Loop adds a loop, which counts as having turned just now. Several may share
+// a name. On a nil Health it returns a nil Loop, whose methods do nothing.
+func (h *Health) Loop(name string) *Loop {
+	if h == nil {
+		return nil
+	}
+	l := &Loop{health: h, name: name}
+	l.Turn()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.loops = append(h.loops, l)
+	return l
+}
+
+// Healthz answers 200 while every loop turns and 503 once one is stuck, with
+// all loops as JSON, the stuck ones first.
+func (h *Health) Healthz() http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		report, code := healthReport{Status: "ok", Loops: h.states()}, http.StatusOK
+		if len(report.Loops) > 0 && report.Loops[0].Stuck {
+			report.Status, code = "stuck", http.StatusServiceUnavailable
+		}
+		answer(w, code, report)
+	})
+}
+
+func (h *Health) states() []loopState {
+	now := h.now()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	states := make([]loopState, len(h.loops))
+	for i, l := range h.loops {
+		states[i] = l.state(now)
+	}
+	slices.SortStableFunc(states, func(a, b loopState) int {
+		if a.Stuck != b.Stuck {
+			if a.Stuck {
+				return -1
+			}
+			return 1
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	return states
+}
+
+func (h *Health) remove(l *Loop) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.loops = slices.DeleteFunc(h.loops, func(other *Loop) bool { return other == l })
+}
+
+// Loop is something a process does over and over. Its methods are cheap enough
+// for every turn of a hot loop.
+type Loop struct {
+	health  *Health
+	name    string
+	last    atomic.Int64 // Unix ns of the last turn
+	waiting atomic.Pointer[string]
+}
+
+// Turn says that the loop has come round.
+func (l *Loop) Turn() {
+	if l == nil {
+		return
+	}
+	l.last.Store(l.health.now().UnixNano())
+	if l.waiting.Load() != nil { // a plain load keeps the hot path free of stores
+		l.waiting.Store(nil)
+	}
+}
+
+// Waiting says that the loop waits for the named thing: "redis", "a free
+// lane". That counts as turning until the next Turn, however long it lasts.
+func (l *Loop) Waiting(on string) {
+	if l == nil {
+		return
+	}
+	l.Turn()
+	l.waiting.Store(&on)
+}
+
+// Done says that the loop has ended, as it should.
+func (l *Loop) Done() {
+	if l != nil {
+		l.health.remove(l)
+	}
+}
+
+func (l *Loop) state(now time.Time) loopState {
+	last := time.Unix(0, l.last.Load())
+	s := loopState{Name: l.name, LastTurn: last.UTC()}
+	if on := l.waiting.Load(); on != nil {
+		s.WaitingOn = *on
+		return s
+	}
+	s.Stuck = now.Sub(last) > StuckAfter
+	return s
+}
+
+type healthReport struct {
+	Status string      `json:"status"`
+	Loops  []loopState `json:"loops"`
+}
+
+type loopState struct {
+	Name      string    `json:"name"`
+	LastTurn  time.Time `json:"last_turn"`
+	WaitingOn string    `json:"waiting_on,omitempty"`
+	Stuck     bool      `json:"stuck,omitempty"`
+}
+
+// Readyz answers 200 if every check passes and 503 if one fails or takes
+// longer than 2 s, with the outcome of each as JSON. Checks run side by side.
+func Readyz(checks map[string]func(context.Context) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		report, code := readyReport{Status: "ready", Checks: runChecks(r.Context(), checks)}, http.StatusOK
+		for _, outcome := range report.Checks {
+			if outcome != checkPassed {
+				report.Status, code = "not ready", http.StatusServiceUnavailable
+			}
+		}
+		answer(w, code, report)
+	})
+}
+
+type readyReport struct {
+	Status string            `json:"status"`
+	Checks map[string]string `json:"checks"`
+}
+
+const checkPassed = "ok"
+
+func runChecks(ctx context.Context, checks map[string]func(context.Context) error) map[string]string {
+	ctx, cancel := context.WithTimeout(ctx, checkWithin)
+	defer cancel()
+	var (
+		wg       sync.WaitGroup
+		mu       sync.Mutex
+		outcomes = make(map[string]string, len(checks))
+	)
+	for name, check := range checks {
+		wg.Go(func() {
+			outcome := checkPassed
+			if err := check(ctx); err != nil {
+				outcome = err.Error()
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			outcomes[name] = outcome
+		})
+	}
+	wg.Wait()
+	return outcomes
+}
+
+func answer(w http.ResponseWriter, code int, body any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(code)
+	_ = json.NewEncoder(w).Encode(body) // the client is gone if this fails
+}

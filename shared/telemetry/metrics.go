@@ -1,0 +1,185 @@
+package telemetry
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// Metrics are all of Tarn's metrics, named tarn_…. Every process registers all
+// of them and fills those it knows. Label values are from closed sets: source
+// names of the configuration, classes and reasons of the code.
+type Metrics struct {
+	// Intake, counted by the api.
+
+	// Received counts webhooks whose signature was good, by source.
+	Received *prometheus.CounterVec
+	// Duplicates counts those whose event was there already, by source.
+	Duplicates *prometheus.CounterVec
+	// Rejected counts webhooks refused, by source and reason. Requests for
+	// unknown sources share the source "unknown".
+	Rejected *prometheus.CounterVec
+	// AcceptSeconds is the time from the request to the answer, by source.
+	AcceptSeconds *prometheus.HistogramVec
+
+	// The way through the worker.
+
+	// EventToMirror is the time from receiving an event to its being settled,
+	// by source. Observe it with ObserveEventToMirror.
+	EventToMirror *prometheus.HistogramVec
+	// Settled counts outcomes (one per event and entity) settled, by source.
+	Settled *prometheus.CounterVec
+	// Coalesced counts outcomes settled by a fetch that another signal began,
+	// by source.
+	Coalesced *prometheus.CounterVec
+	// Fetches counts answers of the provider, by source, kind, class of the
+	// signal and status: the HTTP status, or "error" without an answer.
+	Fetches *prometheus.CounterVec
+	// FetchSeconds is how long a fetch took, by source.
+	FetchSeconds *prometheus.HistogramVec
+	// BudgetWait is how long fetches waited for a token, by source and class.
+	BudgetWait *prometheus.HistogramVec
+	// StaleRefused counts writes refused since a newer fetch had begun, by
+	// source.
+	StaleRefused *prometheus.CounterVec
+	// OutOfOrder counts events older than one already taken, by source.
+	OutOfOrder *prometheus.CounterVec
+	// Overtaken counts events whose state the history was already past, by
+	// source.
+	Overtaken *prometheus.CounterVec
+	// Lagging counts fetches behind what was already known, by source.
+	Lagging *prometheus.CounterVec
+
+	// Failing and waiting.
+
+	// Retries counts attempts that failed and will be repeated, by source and
+	// class of the failure.
+	Retries *prometheus.CounterVec
+	// Parked is the number of entities parked, by source.
+	Parked *prometheus.GaugeVec
+	// DeadLetters counts dead letters written, by source and class.
+	DeadLetters *prometheus.CounterVec
+	// DeadOpen is the number of dead letters open now, by source.
+	DeadOpen *prometheus.GaugeVec
+	// SourcePaused is 1 while a source is paused, by source.
+	SourcePaused *prometheus.GaugeVec
+	// Recovered counts signals appended anew because their entry was lost, by
+	// source.
+	Recovered *prometheus.CounterVec
+
+	// Shards.
+
+	// Backlog is the number of entries that wait, by source and tier.
+	Backlog *prometheus.GaugeVec
+	// OldestAge is the age of the oldest live entry in seconds, by source.
+	OldestAge *prometheus.GaugeVec
+	// LeasesHeld is the number of shards this process reads.
+	LeasesHeld prometheus.Gauge
+	// Handovers counts leases taken, by how: "released" by the holder before,
+	// "expired", or "new".
+	Handovers *prometheus.CounterVec
+	// LeasesLost counts leases that were lost, not released.
+	LeasesLost prometheus.Counter
+	// Resyncs counts pending lists taken over again after an uncertain read.
+	Resyncs prometheus.Counter
+	// Unavailable counts how often work was held since something was away, by
+	// what: "redis" or "store".
+	Unavailable *prometheus.CounterVec
+
+	// Drift.
+
+	// Discrepancies counts what was found different, by source, kind and type.
+	Discrepancies *prometheus.CounterVec
+	// Staleness is the age in seconds of the longest unverified document, by
+	// source and kind.
+	Staleness *prometheus.GaugeVec
+}
+
+// Buckets in seconds. Events take milliseconds when all is well and hours when
+// a provider is down, and both ends matter.
+var (
+	wayBuckets  = []float64{.005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 3600, 14400}
+	callBuckets = []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+)
+
+// NewMetrics makes the metrics and registers them. It panics if they are
+// registered there already, as that is a mistake in the program.
+func NewMetrics(r prometheus.Registerer) *Metrics {
+	f := factory{r}
+	return &Metrics{
+		Received:      f.counter("received_total", "Webhooks whose signature was good.", "source"),
+		Duplicates:    f.counter("duplicates_total", "Webhooks whose event had been received before.", "source"),
+		Rejected:      f.counter("rejected_total", "Webhooks refused, by reason.", "source", "reason"),
+		AcceptSeconds: f.histogram("accept_seconds", "Time from a webhook request to its answer.", callBuckets, "source"),
+
+		EventToMirror: f.histogram("event_to_mirror_seconds", "Time from receiving an event until the mirror reflects it.", wayBuckets, "source"),
+		Settled:       f.counter("settled_total", "Outcomes (one per event and entity) settled.", "source"),
+		Coalesced:     f.counter("coalesced_total", "Outcomes settled by a fetch that another signal began.", "source"),
+		Fetches:       f.counter("fetches_total", "Answers of the provider's API; status is the HTTP status or error.", "source", "kind", "class", "status"),
+		FetchSeconds:  f.histogram("fetch_seconds", "Time of one request to the provider's API.", callBuckets, "source"),
+		BudgetWait:    f.histogram("budget_wait_seconds", "Time a fetch waited for a token of the source's budget.", wayBuckets, "source", "class"),
+		StaleRefused:  f.counter("stale_writes_refused_total", "Writes refused because a newer fetch had begun.", "source"),
+		OutOfOrder:    f.counter("out_of_order_total", "Events older than the newest already taken for their entity.", "source"),
+		Overtaken:     f.counter("overtaken_total", "Events whose state the entity's history was already past.", "source"),
+		Lagging:       f.counter("lagging_total", "Fetches that were behind what was already known.", "source"),
+
+		Retries:      f.counter("retries_total", "Failed attempts that will be repeated, by class of failure.", "source", "class"),
+		Parked:       f.gauge("parked", "Entities waiting for their next attempt.", "source"),
+		DeadLetters:  f.counter("dead_letters_total", "Dead letters written, by class of failure.", "source", "class"),
+		DeadOpen:     f.gauge("dead_letters_open", "Dead letters open now.", "source"),
+		SourcePaused: f.gauge("source_paused", "1 while the source is paused.", "source"),
+		Recovered:    f.counter("recovered_total", "Signals appended anew because their stream entry was lost.", "source"),
+
+		Backlog:     f.gauge("backlog", "Stream entries not settled yet. Each reporting process gives the fleet's figure: use max, not sum.", "source", "tier"),
+		OldestAge:   f.gauge("oldest_age_seconds", "Age of the oldest live stream entry. Each reporting process gives the fleet's figure: use max.", "source"),
+		LeasesHeld:  f.gauge("leases_held", "Shards read by this process.").WithLabelValues(),
+		Handovers:   f.counter("handovers_total", "Shard leases taken, by how they came: released, expired, new.", "how"),
+		LeasesLost:  f.counter("leases_lost_total", "Shard leases lost rather than released.").WithLabelValues(),
+		Resyncs:     f.counter("resyncs_total", "Pending lists taken over again after an uncertain read.").WithLabelValues(),
+		Unavailable: f.counter("unavailable_total", "Times work was held because redis or the store was away.", "what"),
+
+		Discrepancies: f.counter("discrepancies_total", "What was found different from the provider, by type.", "source", "kind", "type"),
+		Staleness:     f.gauge("staleness_seconds", "Age of the longest unverified document.", "source", "kind"),
+	}
+}
+
+// ObserveEventToMirror records how long an event took, with its trace as the
+// exemplar, so that a slow one can be looked at. traceparent may be empty.
+func (m *Metrics) ObserveEventToMirror(source string, took time.Duration, traceparent string) {
+	o := m.EventToMirror.WithLabelValues(source)
+	sc := SpanContext(traceparent)
+	if e, ok := o.(prometheus.ExemplarObserver); ok && sc.IsSampled() {
+		e.ObserveWithExemplar(took.Seconds(), prometheus.Labels{"trace_id": sc.TraceID().String()})
+		return
+	}
+	o.Observe(took.Seconds())
+}
+
+// MetricsHandler serves /metrics in the Prometheus text format, or as
+// OpenMetrics, which has the exemplars, to those who ask for it.
+func MetricsHandler(g prometheus.Gatherer) http.Handler {
+	return promhttp.HandlerFor(g, promhttp.HandlerOpts{EnableOpenMetrics: true})
+}
+
+// factory makes and registers metrics.
+type factory struct{ prometheus.Registerer }
+
+func (f factory) counter(name, help string, labels ...string) *prometheus.CounterVec {
+	v := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "tarn", Name: name, Help: help}, labels)
+	f.MustRegister(v)
+	return v
+}
+
+func (f factory) gauge(name, help string, labels ...string) *prometheus.GaugeVec {
+	v := prometheus.NewGaugeVec(prometheus.GaugeOpts{Namespace: "tarn", Name: name, Help: help}, labels)
+	f.MustRegister(v)
+	return v
+}
+
+func (f factory) histogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	v := prometheus.NewHistogramVec(prometheus.HistogramOpts{Namespace: "tarn", Name: name, Help: help, Buckets: buckets}, labels)
+	f.MustRegister(v)
+	return v
+}
