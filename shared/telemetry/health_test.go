@@ -1,0 +1,140 @@
+package telemetry_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/telemetry"
+)
+
+// clock is a time that moves only when told.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) Move(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+type health struct {
+	Status string `json:"status"`
+	Loops  []struct {
+		Name      string `json:"name"`
+		WaitingOn string `json:"waiting_on"`
+		Stuck     bool   `json:"stuck"`
+	} `json:"loops"`
+}
+
+func get(t *testing.T, h http.Handler, into any) int {
+	t.Helper()
+	rec := httptest.NewRecorder()
+	h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/", nil))
+	require.Equal(t, "application/json", rec.Header().Get("Content-Type"))
+	require.NoError(t, json.Unmarshal(rec.Body.Bytes(), into))
+	return rec.Code
+}
+
+func TestHealthz(t *testing.T) {
+	cases := map[string]struct {
+		do    func(c *clock, reads, leases *telemetry.Loop)
+		code  int
+		first string
+	}{
+		"fresh":        {func(*clock, *telemetry.Loop, *telemetry.Loop) {}, 200, "leases"},
+		"just in time": {func(c *clock, _, _ *telemetry.Loop) { c.Move(telemetry.StuckAfter) }, 200, "leases"},
+		"both stuck":   {func(c *clock, _, _ *telemetry.Loop) { c.Move(telemetry.StuckAfter + 1) }, 503, "leases"},
+		"one stuck":    {func(c *clock, _, leases *telemetry.Loop) { c.Move(time.Minute); leases.Turn() }, 503, "reads"},
+		"turned again": {func(c *clock, reads, leases *telemetry.Loop) { c.Move(time.Minute); reads.Turn(); leases.Turn() }, 200, "leases"},
+		"one is done":  {func(c *clock, reads, leases *telemetry.Loop) { c.Move(time.Minute); reads.Done(); leases.Turn() }, 200, "leases"},
+		"waits an hour": {func(c *clock, reads, leases *telemetry.Loop) {
+			reads.Waiting("store")
+			c.Move(time.Hour)
+			leases.Turn()
+		}, 200, "leases"},
+		"stuck after waiting": {func(c *clock, reads, leases *telemetry.Loop) {
+			reads.Waiting("store")
+			reads.Turn()
+			c.Move(time.Minute)
+			leases.Turn()
+		}, 503, "reads"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			c := &clock{now: time.Unix(1_700_000_000, 0)}
+			h := telemetry.NewHealth(c.Now)
+			tc.do(c, h.Loop("reads"), h.Loop("leases"))
+			var got health
+			require.Equal(t, tc.code, get(t, h.Healthz(), &got))
+			require.Equal(t, tc.first, got.Loops[0].Name, "stuck loops come first")
+			require.Equal(t, tc.code != 200, got.Loops[0].Stuck)
+			require.Equal(t, map[int]string{200: "ok", 503: "stuck"}[tc.code], got.Status)
+		})
+	}
+}
+
+func TestHealthzSaysWhatIsWaitedFor(t *testing.T) {
+	h := telemetry.NewHealth(nil)
+	h.Loop("reads").Waiting("redis")
+	var got health
+	get(t, h.Healthz(), &got)
+	require.Equal(t, "redis", got.Loops[0].WaitingOn)
+}
+
+func TestNilHealth(t *testing.T) {
+	var h *telemetry.Health
+	loop := h.Loop("anything")
+	loop.Turn()
+	loop.Waiting("anything")
+	loop.Done()
+}
+
+func TestReadyz(t *testing.T) {
+	up := func(context.Context) error { return nil }
+	down := func(context.Context) error { return errors.New("connection refused") }
+	slow := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
+	cases := map[string]struct {
+		checks map[string]func(context.Context) error
+		code   int
+		redis  string
+	}{
+		"all up":    {map[string]func(context.Context) error{"redis": up, "store": up}, 200, "ok"},
+		"one down":  {map[string]func(context.Context) error{"redis": down, "store": up}, 503, "connection refused"},
+		"one hangs": {map[string]func(context.Context) error{"redis": slow, "store": up}, 503, "context deadline exceeded"},
+		"nothing":   {nil, 200, ""},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var got struct {
+				Status string            `json:"status"`
+				Checks map[string]string `json:"checks"`
+			}
+			require.Equal(t, tc.code, get(t, telemetry.Readyz(tc.checks), &got))
+			require.Equal(t, tc.redis, got.Checks["redis"])
+		})
+	}
+}
+
+func BenchmarkTurn(b *testing.B) {
+	loop := telemetry.NewHealth(nil).Loop("hot")
+	for b.Loop() {
+		loop.Turn()
+	}
+}
