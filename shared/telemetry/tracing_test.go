@@ -134,7 +134,7 @@ func FuzzTraceparent(f *testing.F) {
 		got := telemetry.SpanContext(text)
 		ctx := propagation.TraceContext{}.Extract(context.Background(), propagation.MapCarrier{"traceparent": text})
 		want := trace.SpanContextFromContext(ctx)
-		if !want.IsValid() || len(text) != len(example) {
+		if !want.IsValid() || len(text) != len(example) || text[:3] != "00-" {
 			return // it takes other versions, and refuses flags that are yet to be given a meaning
 		}
 		if got.TraceID() != want.TraceID() || got.SpanID() != want.SpanID() || got.IsSampled() != want.IsSampled() {
