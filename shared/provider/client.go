@@ -1,0 +1,223 @@
+package provider
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/provider/internal/rawjson"
+)
+
+// apiSpec says how the provider's API is spoken to.
+type apiSpec struct {
+	auth       string
+	headers    http.Header // with {principal} and {justification}
+	pagination paginationSpec
+	notFound   string // name of an errorStyle
+	probe      string
+	events     eventsSpec
+}
+
+// eventsSpec says where the provider lists its events. No path: nowhere.
+type eventsSpec struct {
+	path  string
+	since string // name of the parameter with the lower bound
+	query url.Values
+}
+
+// ClientOptions are the settings of a Client.
+type ClientOptions struct {
+	// BaseURL is the API's address with its version: "https://…/v1".
+	BaseURL string
+	// Key is the API key.
+	Key string
+	// Timeout bounds one request, from sending to the last byte of the answer.
+	// Defaults to 10 s.
+	Timeout time.Duration
+	// Concurrency is how many connections are kept for HTTP/1.1. Defaults to 100.
+	Concurrency int
+	// MaxBody is the largest answer taken, in bytes. Defaults to 16 MiB.
+	MaxBody int64
+	// Principal and the justification of each call fill headers of the
+	// definition that ask for them. Defaults to "tarn-none".
+	Principal string
+	// TLS is for an API whose certificate the system does not know. Defaults to
+	// the system's certificates.
+	TLS *tls.Config
+	// Now is the clock. Defaults to time.Now.
+	Now func() time.Time
+}
+
+func (o ClientOptions) withDefaults() ClientOptions {
+	if o.Timeout <= 0 {
+		o.Timeout = 10 * time.Second
+	}
+	if o.Concurrency <= 0 {
+		o.Concurrency = 100
+	}
+	if o.MaxBody <= 0 {
+		o.MaxBody = 16 << 20
+	}
+	if o.Principal == "" {
+		o.Principal = "tarn-none"
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+// Client asks one provider's API. Safe for concurrent use.
+type Client struct {
+	def  *Definition
+	opts ClientOptions
+	base *url.URL
+	http *http.Client
+}
+
+// NewClient returns a client. An address that is not http(s), or a key or
+// principal that cannot stand in a header, is an error.
+func NewClient(d *Definition, o ClientOptions) (*Client, error) {
+	o = o.withDefaults()
+	base, err := url.Parse(strings.TrimSuffix(o.BaseURL, "/"))
+	if err != nil || base.Host == "" || base.Scheme != "http" && base.Scheme != "https" {
+		return nil, fmt.Errorf("api_url %q is no http or https address", o.BaseURL)
+	}
+	if base.User != nil || base.RawQuery != "" || base.Fragment != "" {
+		return nil, errors.New("api_url holds a user, query or fragment: give the bare address, and the key as api_key")
+	}
+	if o.Key == "" || !httpguts.ValidHeaderFieldValue(o.Key) {
+		return nil, errors.New("api_key is empty or holds a control character")
+	}
+	if !httpguts.ValidHeaderFieldValue(o.Principal) {
+		return nil, errors.New("principal holds a control character")
+	}
+	return &Client{def: d, opts: o, base: base, http: newHTTP(o)}, nil
+}
+
+func newHTTP(o ClientOptions) *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{
+			Proxy:               http.ProxyFromEnvironment,
+			TLSClientConfig:     o.TLS,
+			ForceAttemptHTTP2:   true,
+			MaxIdleConns:        o.Concurrency,
+			MaxIdleConnsPerHost: o.Concurrency,
+			IdleConnTimeout:     90 * time.Second,
+			TLSHandshakeTimeout: o.Timeout,
+			// One connection carries every request: a dead one must be noticed
+			// before all of them have run into their deadline.
+			HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
+		},
+		// A redirect would carry the key to wherever it points.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// Close lets idle connections go.
+func (c *Client) Close() { c.http.CloseIdleConnections() }
+
+// Probe asks the definition's probe path: nil if the provider accepts us.
+func (c *Client) Probe(ctx context.Context) error {
+	path, rawQuery, _ := strings.Cut(c.def.api.probe, "?")
+	query, err := url.ParseQuery(rawQuery)
+	if err != nil {
+		return fate.Errorf(fate.Permanent, "probe: %w", err)
+	}
+	_, err = c.ask(ctx, call{kind: "probe", path: path, query: query, why: "probe"})
+	return err
+}
+
+// Fetch asks for the current state of one entity. why is the justification
+// sent where the provider wants one: "webhook-evt_1". Errors carry their
+// class: see package fate. An error of ctx itself comes back as such, without
+// a class: it says nothing about the entity.
+func (c *Client) Fetch(ctx context.Context, ref event.Ref, why string) (*Snapshot, error) {
+	k := c.def.Kind(ref.Key.Kind)
+	if k == nil {
+		return nil, fate.Errorf(fate.Permanent, "fetch %s: provider %s has no such kind", ref.Key, c.def.Name)
+	}
+	path, err := k.path(ref)
+	if err != nil {
+		return nil, fate.Errorf(fate.Permanent, "fetch %s: %w", ref.Key, err)
+	}
+	call := call{kind: k.Name, id: ref.Key.ID, path: path, query: k.query, why: why}
+	s, err := c.fetch(ctx, k, call)
+	if err != nil {
+		return nil, fmt.Errorf("fetch %s: %w", ref.Key, err)
+	}
+	return s, nil
+}
+
+func (c *Client) fetch(ctx context.Context, k *Kind, call call) (*Snapshot, error) {
+	if k.Shape == ShapeList {
+		return c.fetchList(ctx, k, call)
+	}
+	a, err := c.ask(ctx, call)
+	if err != nil {
+		return nil, err
+	}
+	if err := k.checkAnswer(a.doc, call.id); err != nil {
+		return nil, err
+	}
+	return c.interpret(k, a.doc, a.sentAt)
+}
+
+// interpret makes a snapshot of an answer.
+func (c *Client) interpret(k *Kind, doc *rawjson.Doc, sentAt time.Time) (*Snapshot, error) {
+	s, err := c.def.snapshot(k, doc)
+	if err != nil {
+		return nil, fate.New(fate.Permanent, err)
+	}
+	s.SentAt = sentAt
+	return s, nil
+}
+
+// checkAnswer refuses the state of another entity than the one asked for, as
+// a broken cache on the way might give. Asking again may help.
+func (k *Kind) checkAnswer(doc *rawjson.Doc, id string) error {
+	if k.Shape != ShapeEntity {
+		return nil
+	}
+	if got, ok := doc.Root().At(k.id).Text(); ok && got != id {
+		return fate.Errorf(fate.Transient, "the answer is of another entity, %.80q", got)
+	}
+	return nil
+}
+
+// path returns the path to ask for an entity.
+func (k *Kind) path(ref event.Ref) (string, error) {
+	t := k.get
+	if k.Shape == ShapeList {
+		t = k.list
+	}
+	if err := event.CheckID(ref.Key.ID); err != nil {
+		return "", err
+	}
+	return k.fill(t, func(name string) string {
+		if name == k.IDKey {
+			return ref.Key.ID
+		}
+		return ref.Parents[name]
+	})
+}
+
+// fill checks every id it puts into a path.
+func (k *Kind) fill(t template, value func(string) string) (string, error) {
+	for _, name := range t.names() {
+		if err := event.CheckID(value(name)); err != nil {
+			return "", fmt.Errorf("%s of %s: %w", name, k.Name, err)
+		}
+	}
+	path, _ := t.fill(value)
+	return path, nil
+}

@@ -1,0 +1,91 @@
+package provider
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+)
+
+//go:embed definitions/*.yaml
+var builtin embed.FS
+
+// Definition is a provider as its YAML says it is, checked. It is read-only
+// once parsed and safe for concurrent use.
+type Definition struct {
+	// Name is the provider's name: "lemon".
+	Name string
+
+	signature signatureSpec
+	envelope  envelopeSpec
+	api       apiSpec
+	history   historySpec
+	kinds     []*Kind // in the order of the file, which "*" follows
+	byName    map[string]*Kind
+	families  map[string]*family
+}
+
+// signatureSpec says how webhooks are signed.
+type signatureSpec struct {
+	scheme    string
+	headers   []string
+	tolerance time.Duration
+}
+
+// historySpec names the fields of an entry of an entity's history.
+type historySpec struct{ status, at string }
+
+// Builtin returns a definition embedded in the binary.
+func Builtin(name string) (*Definition, error) {
+	file := name + ".yaml"
+	text, err := builtin.ReadFile(path.Join("definitions", file))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("no built-in provider %q: there are %s; for a file of your own give its path",
+			name, strings.Join(Builtins(), ", "))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read built-in provider %q: %w", name, err)
+	}
+	return Parse(file, text)
+}
+
+// Builtins returns the names of the definitions embedded in the binary.
+func Builtins() []string {
+	files, _ := builtin.ReadDir("definitions")
+	names := make([]string, len(files))
+	for i, f := range files {
+		names[i] = strings.TrimSuffix(f.Name(), ".yaml")
+	}
+	return names
+}
+
+// Load returns the built-in definition of that name, or the one in the file
+// of that path if the name holds a slash or ends in .yaml or .yml.
+func Load(nameOrPath string) (*Definition, error) {
+	isFile := strings.ContainsRune(nameOrPath, '/') ||
+		strings.HasSuffix(nameOrPath, ".yaml") || strings.HasSuffix(nameOrPath, ".yml")
+	if !isFile {
+		return Builtin(nameOrPath)
+	}
+	text, err := os.ReadFile(nameOrPath)
+	if err != nil {
+		return nil, fmt.Errorf("read provider definition: %w", err)
+	}
+	return Parse(nameOrPath, text)
+}
+
+// Kind returns the kind of that name, or nil.
+func (d *Definition) Kind(name string) *Kind { return d.byName[name] }
+
+// Kinds returns all kinds, by name.
+func (d *Definition) Kinds() []*Kind {
+	return slices.SortedFunc(maps.Values(d.byName), func(a, b *Kind) int {
+		return strings.Compare(a.Name, b.Name)
+	})
+}

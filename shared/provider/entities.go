@@ -1,0 +1,156 @@
+package provider
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/tarn-sync/tarn/shared/event"
+)
+
+// everyOther stands in a family's touches for every kind the context names
+// that none of the others took.
+const everyOther = "*"
+
+// family is what the event types of one family have in common: order.created,
+// order.executed … The family is the type without its last step.
+type family struct {
+	touches []touch
+	derived []*Kind
+	// implies is, by the last step of the type, the status the event says the
+	// first kind of touches has had.
+	implies map[string]string
+	of      *Kind // the kind whose status is implied
+}
+
+// touch is one entity a family names: the first kind of several that the
+// context has the ids for. No kinds: every other kind of the context.
+type touch []*Kind
+
+// splitType cuts an event type into its family and what happened.
+func splitType(eventType string) (family, what string) {
+	i := strings.LastIndexByte(eventType, '.')
+	if i < 0 {
+		return eventType, ""
+	}
+	return eventType[:i], eventType[i+1:]
+}
+
+// Expects returns the status an event of that type says an entity of the kind
+// has had, and whether it says any.
+func (d *Definition) Expects(eventType, kind string) (status string, ok bool) {
+	name, what := splitType(eventType)
+	f := d.families[name]
+	if f == nil || f.of == nil || f.of.Name != kind {
+		return "", false
+	}
+	status, ok = f.implies[what]
+	return status, ok
+}
+
+// entities returns what an event of that type with those ids names, the
+// primary first, and the derived entities it makes stale.
+func (d *Definition) entities(source, eventType string, ids map[string]string) (named, derived []event.Ref) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	name, _ := splitType(eventType)
+	f := d.families[name]
+	if f == nil {
+		f = d.unknown(name)
+	}
+	c := collector{source: source, ids: ids}
+	for _, t := range f.touches {
+		if len(t) == 0 {
+			c.others(d.kinds)
+			continue
+		}
+		c.first(t)
+	}
+	for _, k := range f.derived {
+		if ref, ok := k.ref(source, ids); ok {
+			derived = append(derived, ref)
+		}
+	}
+	return c.refs, derived
+}
+
+// unknown is the family of a type the definition does not know. Its own kind,
+// if there is one of that name, goes first; then everything the context names.
+func (d *Definition) unknown(name string) *family {
+	f := &family{}
+	for _, k := range d.kinds {
+		if k.Shape == ShapeEntity && k.IDKey == name {
+			f.touches = append(f.touches, touch{k})
+			break
+		}
+	}
+	f.touches = append(f.touches, touch{})
+	return f
+}
+
+// collector gathers the entities of one event, each once.
+type collector struct {
+	source string
+	ids    map[string]string
+	refs   []event.Ref
+	taken  []string // context keys whose entity has been named
+}
+
+// first names the first of the kinds that the context has the ids for.
+func (c *collector) first(kinds []*Kind) {
+	for _, k := range kinds {
+		if c.add(k) {
+			return
+		}
+	}
+}
+
+// others names every entity kind whose id no kind before has taken. Two kinds
+// may share a context key (a corporate action of an account and of an
+// instrument); an id is one thing, so only the first gets it.
+func (c *collector) others(kinds []*Kind) {
+	for _, k := range kinds {
+		if k.Shape == ShapeEntity && !slices.Contains(c.taken, k.IDKey) {
+			c.add(k)
+		}
+	}
+}
+
+func (c *collector) add(k *Kind) bool {
+	ref, ok := k.ref(c.source, c.ids)
+	if !ok {
+		return false
+	}
+	known := func(r event.Ref) bool { return r.Key == ref.Key }
+	if !slices.ContainsFunc(c.refs, known) {
+		c.refs = append(c.refs, ref)
+	}
+	if k.Shape == ShapeEntity {
+		c.taken = append(c.taken, k.IDKey)
+	}
+	return true
+}
+
+// ref makes the reference to the entity of this kind that the ids name. Not
+// ok: they lack its id or that of a parent its path needs, so it could not be
+// asked for.
+func (k *Kind) ref(source string, ids map[string]string) (event.Ref, bool) {
+	id := RootID
+	if k.IDKey != "" {
+		id = ids[k.IDKey]
+	}
+	if id == "" {
+		return event.Ref{}, false
+	}
+	ref := event.Ref{Key: event.Key{Source: source, Kind: k.Name, ID: id}}
+	for _, p := range k.ParentKeys {
+		if ids[p] == "" {
+			return event.Ref{}, false
+		}
+		if ref.Parents == nil {
+			ref.Parents = make(map[string]string, len(k.ParentKeys))
+		}
+		ref.Parents[p] = ids[p]
+	}
+	return ref, true
+}

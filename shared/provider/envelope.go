@@ -1,0 +1,179 @@
+package provider
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/provider/internal/rawjson"
+)
+
+// maxType is the longest event type taken, in bytes.
+const maxType = 255
+
+// envelopeDepth bounds the nesting of a webhook body. Envelopes of known
+// providers are 3 to 10 deep.
+const envelopeDepth = 64
+
+// envelopeSpec says where an event's own fields stand.
+type envelopeSpec struct {
+	id        rawjson.Path
+	idHeader  string // instead of id
+	eventType rawjson.Path
+	createdAt rawjson.Path // nil: the provider gives none
+	time      string       // name of a timeFormat
+	context   rawjson.Path // an object of ids by name, or:
+	objectID  rawjson.Path // one object …
+	objectTyp rawjson.Path // … whose own type names it
+}
+
+// timeFormats read created_at.
+var timeFormats = map[string]func(rawjson.Value) (time.Time, error){
+	"rfc3339": readRFC3339,
+	"unix":    readUnix,
+}
+
+// EnvelopeError says what is wrong with a webhook body.
+type EnvelopeError struct{ Reason string }
+
+// Error returns the reason.
+func (e *EnvelopeError) Error() string { return e.Reason }
+
+func malformed(format string, args ...any) *EnvelopeError {
+	return &EnvelopeError{Reason: fmt.Sprintf(format, args...)}
+}
+
+// Event reads one webhook body (or one element of the provider's event list)
+// into an event with the entities it names. Errors are *EnvelopeError: the
+// body is malformed and the sender is told so.
+//
+// The event keeps body as its payload; it must not be changed afterwards.
+func (d *Definition) Event(source string, h http.Header, body []byte, received time.Time) (*event.Event, error) {
+	// Strict, because a body that two readers can read differently is one
+	// whose signature proves nothing.
+	doc, err := rawjson.Parse(body, rawjson.Options{MaxDepth: envelopeDepth, Strict: true})
+	if err != nil {
+		return nil, malformed("body is not JSON: %v", err)
+	}
+	root := doc.Root()
+	if root.Kind() != rawjson.Object {
+		return nil, malformed("body is a JSON %s: want an object", root.Kind())
+	}
+	e := &event.Event{Source: source, ReceivedAt: received.UTC(), Payload: body}
+	if e.ID, err = d.envelope.readID(h, root); err != nil {
+		return nil, err
+	}
+	if e.Type, err = d.envelope.readType(root); err != nil {
+		return nil, err
+	}
+	if e.CreatedAt, err = d.envelope.readCreatedAt(root); err != nil {
+		return nil, err
+	}
+	ids, err := d.envelope.readIDs(root)
+	if err != nil {
+		return nil, err
+	}
+	e.Entities, e.Derived = d.entities(source, e.Type, ids)
+	return e, nil
+}
+
+func (s *envelopeSpec) readID(h http.Header, root rawjson.Value) (string, error) {
+	id, where := "", "header "+s.idHeader
+	if s.idHeader != "" {
+		id = h.Get(s.idHeader)
+	} else {
+		var ok bool
+		where = s.id.String()
+		if id, ok = root.At(s.id).Text(); !ok {
+			return "", malformed("%s is %s: want a string", where, root.At(s.id).Kind())
+		}
+	}
+	if err := event.CheckID(id); err != nil {
+		return "", malformed("%s: %v", where, err)
+	}
+	return id, nil
+}
+
+func (s *envelopeSpec) readType(root rawjson.Value) (string, error) {
+	v := root.At(s.eventType)
+	t, ok := v.Text()
+	if !ok {
+		return "", malformed("%s is %s: want a string", s.eventType, v.Kind())
+	}
+	// The type becomes a field of logs and queries: what an id may not hold,
+	// it may not hold either.
+	if err := event.CheckID(t); err != nil || len(t) > maxType {
+		return "", malformed("%s is not usable: want 1 to %d bytes of text", s.eventType, maxType)
+	}
+	return t, nil
+}
+
+func (s *envelopeSpec) readCreatedAt(root rawjson.Value) (time.Time, error) {
+	if s.createdAt == nil {
+		return time.Time{}, nil
+	}
+	t, err := timeFormats[s.time](root.At(s.createdAt))
+	if err != nil {
+		return time.Time{}, malformed("%s: %v", s.createdAt, err)
+	}
+	return t.UTC(), nil
+}
+
+func readRFC3339(v rawjson.Value) (time.Time, error) {
+	s, ok := v.Text()
+	if !ok {
+		return time.Time{}, fmt.Errorf("is %s: want an RFC 3339 time", v.Kind())
+	}
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%.40q is not an RFC 3339 time", s)
+	}
+	return t, nil
+}
+
+// lastSecond is the end of year 9999, the last that RFC 3339 can write.
+const lastSecond = 253402300799
+
+func readUnix(v rawjson.Value) (time.Time, error) {
+	n, err := strconv.ParseInt(string(v.Raw()), 10, 64)
+	if v.Kind() != rawjson.Number || err != nil || n < 0 || n > lastSecond {
+		return time.Time{}, fmt.Errorf("is %s: want seconds since 1970", v.Kind())
+	}
+	return time.Unix(n, 0), nil
+}
+
+// readIDs returns what the event names: ids by context key, in no order. An
+// absent or null context names nothing. Members that are no usable id are
+// left out, for a provider may put other things beside them one day.
+func (s *envelopeSpec) readIDs(root rawjson.Value) (map[string]string, error) {
+	if s.context == nil {
+		return s.readObject(root), nil
+	}
+	v := root.At(s.context)
+	switch v.Kind() {
+	case rawjson.None, rawjson.Null:
+		return nil, nil
+	case rawjson.Object:
+	default:
+		return nil, malformed("%s is %s: want an object", s.context, v.Kind())
+	}
+	ids := make(map[string]string, 8)
+	for name, m := range v.Members() {
+		if id, ok := m.Text(); ok && event.CheckID(id) == nil {
+			ids[name] = id
+		}
+	}
+	return ids, nil
+}
+
+// readObject names the one object an event carries by its own type.
+func (s *envelopeSpec) readObject(root rawjson.Value) map[string]string {
+	id, ok := root.At(s.objectID).Text()
+	name, named := root.At(s.objectTyp).Text()
+	if !ok || !named || event.CheckID(id) != nil {
+		return nil
+	}
+	return map[string]string{name: id}
+}

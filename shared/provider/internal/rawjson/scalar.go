@@ -1,0 +1,121 @@
+package rawjson
+
+import (
+	"fmt"
+	"strconv"
+	"unicode/utf16"
+)
+
+// str steps over the string at p.at and reports whether it has escapes.
+func (p *parser) str() (escaped bool, err error) {
+	text := p.doc.text
+	for p.at++; p.at < len(text); {
+		switch c := text[p.at]; {
+		case c == '"':
+			p.at++
+			return escaped, nil
+		case c == '\\':
+			escaped = true
+			if err := p.escape(); err != nil {
+				return escaped, err
+			}
+		case c < 0x20:
+			return escaped, p.unexpected("inside a string")
+		default:
+			p.at++
+		}
+	}
+	return escaped, p.unexpected("")
+}
+
+// escape steps over the escape at p.at, and over both halves of a pair.
+func (p *parser) escape() error {
+	p.at++
+	switch p.peek() {
+	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
+		p.at++
+		return nil
+	case 'u':
+		return p.unicode()
+	}
+	return p.unexpected("after a backslash")
+}
+
+func (p *parser) unicode() error {
+	p.at++
+	r, err := p.hex4()
+	if err != nil || !p.opts.Strict || !utf16.IsSurrogate(r) {
+		return err
+	}
+	at := p.at
+	if p.peek() == '\\' && p.at+1 < len(p.doc.text) && p.doc.text[p.at+1] == 'u' {
+		p.at += 2
+		low, err := p.hex4()
+		if err != nil {
+			return err
+		}
+		if utf16.DecodeRune(r, low) != '\uFFFD' {
+			return nil
+		}
+	}
+	return fmt.Errorf("half a surrogate pair before byte %d", at)
+}
+
+func (p *parser) hex4() (rune, error) {
+	if p.at+4 > len(p.doc.text) {
+		p.at = len(p.doc.text)
+		return 0, p.unexpected("")
+	}
+	for i := range 4 {
+		if !isHex(p.doc.text[p.at+i]) {
+			p.at += i
+			return 0, p.unexpected("instead of a hex digit")
+		}
+	}
+	n, err := strconv.ParseUint(string(p.doc.text[p.at:p.at+4]), 16, 16)
+	p.at += 4
+	return rune(n), err
+}
+
+// number steps over the number at p.at by the grammar of RFC 8259, section 6.
+func (p *parser) number() error {
+	if p.peek() == '-' {
+		p.at++
+	}
+	if p.peek() == '0' {
+		p.at++
+	} else if err := p.digits(); err != nil {
+		return err
+	}
+	if p.peek() == '.' {
+		p.at++
+		if err := p.digits(); err != nil {
+			return err
+		}
+	}
+	if c := p.peek(); c != 'e' && c != 'E' {
+		return nil
+	}
+	p.at++
+	if c := p.peek(); c == '+' || c == '-' {
+		p.at++
+	}
+	return p.digits()
+}
+
+// digits steps over one digit or more.
+func (p *parser) digits() error {
+	if !isDigit(p.peek()) {
+		return p.unexpected("instead of a digit")
+	}
+	for isDigit(p.peek()) {
+		p.at++
+	}
+	return nil
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+func isHex(c byte) bool {
+	return isDigit(c) || 'a' <= c && c <= 'f' || 'A' <= c && c <= 'F'
+}

@@ -1,0 +1,159 @@
+package rawjson
+
+import (
+	"encoding/json"
+	"fmt"
+	"iter"
+	"strings"
+)
+
+// Value is one value of a Doc. The zero Value is no value: its Kind is None,
+// and nothing is found in it.
+type Value struct {
+	doc *Doc
+	i   int
+}
+
+// Root returns the document's value.
+func (d *Doc) Root() Value { return Value{doc: d} }
+
+// Kind returns the value's type.
+func (v Value) Kind() Kind {
+	if v.doc == nil {
+		return None
+	}
+	return v.doc.nodes[v.i].kind
+}
+
+// Raw returns the value's text, as it came. It is part of the document.
+func (v Value) Raw() []byte {
+	if v.doc == nil {
+		return nil
+	}
+	n := v.doc.nodes[v.i]
+	return v.doc.text[n.start:n.end]
+}
+
+// Text returns the text of a string, its escapes resolved, and whether the
+// value is one.
+func (v Value) Text() (string, bool) {
+	if v.Kind() != String {
+		return "", false
+	}
+	n := v.doc.nodes[v.i]
+	return string(decode(v.doc.text[n.start+1:n.end-1], n.escaped)), true
+}
+
+// Get returns the member of that name, the last if there are several.
+func (v Value) Get(name string) Value {
+	found := Value{}
+	if v.Kind() != Object {
+		return found
+	}
+	for _, m := range v.children() {
+		if string(v.doc.key(m.i)) == name {
+			found = m
+		}
+	}
+	return found
+}
+
+// At returns the value at a path without "*".
+func (v Value) At(p Path) Value {
+	for _, step := range p {
+		v = v.Get(step)
+	}
+	return v
+}
+
+// Members yields name and value of each member of an object, in the order of
+// the text; nothing for other values.
+func (v Value) Members() iter.Seq2[string, Value] {
+	return func(yield func(string, Value) bool) {
+		if v.Kind() != Object {
+			return
+		}
+		for _, m := range v.children() {
+			if !yield(string(v.doc.key(m.i)), m) {
+				return
+			}
+		}
+	}
+}
+
+// Elements yields position and value of each element of an array; nothing for
+// other values.
+func (v Value) Elements() iter.Seq2[int, Value] {
+	if v.Kind() != Array {
+		return func(func(int, Value) bool) {}
+	}
+	return v.children()
+}
+
+func (v Value) children() iter.Seq2[int, Value] {
+	return func(yield func(int, Value) bool) {
+		n := 0
+		for i := v.doc.nodes[v.i].child; i != 0; i = v.doc.nodes[i].next {
+			if !yield(n, Value{v.doc, i}) {
+				return
+			}
+			n++
+		}
+	}
+}
+
+// Path leads to values: names of members, and "*" for every member or element.
+type Path []string
+
+// ParsePath reads a path as it is written, its steps joined by dots:
+// "data.object.id", "*.latest_price".
+func ParsePath(s string) (Path, error) {
+	steps := strings.Split(s, ".")
+	for _, step := range steps {
+		if step == "" {
+			return nil, fmt.Errorf("path %q has an empty step", s)
+		}
+	}
+	return steps, nil
+}
+
+// String returns the path as it is written.
+func (p Path) String() string { return strings.Join(p, ".") }
+
+// each calls found for every value the path leads to from v. A name that
+// stands twice leads to both values: who cuts a secret must not miss one.
+func (p Path) each(v Value, found func(Value)) {
+	if len(p) == 0 {
+		found(v)
+		return
+	}
+	if k := v.Kind(); k != Object && (k != Array || p[0] != "*") {
+		return
+	}
+	for _, c := range v.children() {
+		if p[0] == "*" || string(v.doc.key(c.i)) == p[0] {
+			p[1:].each(c, found)
+		}
+	}
+}
+
+// key returns the decoded name of a member.
+func (d *Doc) key(i int) []byte {
+	n := &d.nodes[i]
+	return decode(d.text[n.keyStart:n.keyEnd], n.keyEscaped)
+}
+
+// decode resolves the escapes of a string's text, which the parser has found
+// valid. Nearly no string has any, so the rare path is left to encoding/json.
+func decode(text []byte, escaped bool) []byte {
+	if !escaped {
+		return text
+	}
+	quoted := make([]byte, 0, len(text)+2)
+	quoted = append(append(append(quoted, '"'), text...), '"')
+	var s string
+	if err := json.Unmarshal(quoted, &s); err != nil {
+		panic("rawjson: a string that was parsed is invalid: " + err.Error())
+	}
+	return []byte(s)
+}

@@ -1,0 +1,116 @@
+package provider
+
+import (
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/provider/internal/rawjson"
+)
+
+// Shape is how an entity of a kind is read.
+type Shape string
+
+// The shapes.
+const (
+	// ShapeEntity has an id and a GET of its own.
+	ShapeEntity Shape = "entity"
+	// ShapeSingleton is one GET per parent; its id is the parent's.
+	ShapeSingleton Shape = "singleton"
+	// ShapeList is all pages of a list under a parent, as one JSON array; its
+	// id is the parent's. A list under no parent has the id RootID.
+	ShapeList Shape = "list"
+)
+
+// RootID is the id of a list or singleton that stands under no parent.
+const RootID = "all"
+
+// Kind is one kind of entity.
+type Kind struct {
+	// Name is the kind's name: "order".
+	Name string
+	// Shape is how an entity of the kind is read.
+	Shape Shape
+	// IDKey is the context key that holds the id of an entity of this kind:
+	// "update" for person_update; for a singleton or list its parent's,
+	// "account". Empty if the kind stands under no parent.
+	IDKey string
+	// ParentKeys are the context keys, and keys of event.Ref.Parents, that the
+	// paths need besides: ["account"]. Nil if none.
+	ParentKeys []string
+	// Every is how often at most a derived kind is refreshed. Zero: the kind
+	// is not derived.
+	Every time.Duration
+	// ReadLag and VerifyAfter: a kind whose state proves nothing about an event
+	// (no history), fetched within ReadLag of the event, is fetched once more
+	// after VerifyAfter. Zero VerifyAfter: it is not.
+	ReadLag, VerifyAfter time.Duration
+	// GoneKnown and GoneUnknown are how long after a first 404 the provider is
+	// asked again before the entity is taken for gone: if the mirror knows it,
+	// and if it was never seen. Default 5 s and 10 min.
+	GoneKnown, GoneUnknown time.Duration
+
+	get, list template
+	query     url.Values
+	id        rawjson.Path // of an element of a list, and of an answer
+	status    rawjson.Path // nil: the newest entry of the history tells
+	history   rawjson.Path // nil: the kind has none
+	deleted   rawjson.Path // of the flag in the stub of a deleted entity
+	statuses  []string     // in the order an entity goes through them
+	terminal  []string
+	volatile  []rawjson.Path
+	secret    []rawjson.Path
+	unordered bool
+}
+
+// Listable reports whether the provider lists entities of the kind under
+// their parents, so that they can be found without an event.
+func (k *Kind) Listable() bool { return k.Shape == ShapeEntity && len(k.list) > 0 }
+
+// Terminal reports whether an entity of that status never changes again.
+func (k *Kind) Terminal(status string) bool { return slices.Contains(k.terminal, status) }
+
+// HasHistory reports whether states of the kind hold their own history, which
+// proves what they have seen.
+func (k *Kind) HasHistory() bool { return k.history != nil }
+
+// rank is the place of a status on the way of an entity; an unknown status,
+// which the provider has added since, comes last.
+func (k *Kind) rank(status string) int {
+	if i := slices.Index(k.statuses, status); i >= 0 {
+		return i
+	}
+	return len(k.statuses)
+}
+
+// template is a path with placeholders, "/accounts/{account}/orders/{order}",
+// cut at them: text, name, text, name …
+type template []string
+
+// names returns the placeholders in the order of the path.
+func (t template) names() []string {
+	var names []string
+	for i := 1; i < len(t); i += 2 {
+		names = append(names, t[i])
+	}
+	return names
+}
+
+// fill returns the path with the values of its placeholders percent-escaped,
+// and the name of the first one that has none.
+func (t template) fill(value func(name string) string) (path, missing string) {
+	var b strings.Builder
+	for i, part := range t {
+		if i%2 == 0 {
+			b.WriteString(part)
+			continue
+		}
+		v := value(part)
+		if v == "" {
+			return "", part
+		}
+		b.WriteString(url.PathEscape(v))
+	}
+	return b.String(), ""
+}

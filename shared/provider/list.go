@@ -1,0 +1,172 @@
+package provider
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/provider/internal/rawjson"
+)
+
+// maxPages ends a list whose cursors never do.
+const maxPages = 10_000
+
+// fetchList asks for all pages of a list kind and joins their elements, each
+// with its text as it came, to one array. It is as old as its first page.
+func (c *Client) fetchList(ctx context.Context, k *Kind, call call) (*Snapshot, error) {
+	var (
+		elements [][]byte
+		size     int64
+		sentAt   time.Time
+		cursor   string
+	)
+	seen := map[string]bool{}
+	for {
+		page, err := c.page(ctx, k.id, call, cursor)
+		if err != nil {
+			return nil, err
+		}
+		if sentAt.IsZero() {
+			sentAt = page.sentAt
+		}
+		for _, v := range page.items {
+			elements = append(elements, v.Raw())
+			size += int64(len(v.Raw()))
+		}
+		if size > c.opts.MaxBody {
+			return nil, fate.Errorf(fate.Permanent, "list is longer than %d bytes", c.opts.MaxBody)
+		}
+		if cursor = page.next; cursor == "" {
+			break
+		}
+		if seen[cursor] || len(seen) >= maxPages {
+			return nil, fate.Errorf(fate.Transient, "list goes round: page %d has a cursor seen before or is one too many", len(seen)+1)
+		}
+		seen[cursor] = true
+	}
+	doc, err := rawjson.Parse(join(elements), rawjson.Options{})
+	if err != nil {
+		return nil, fate.Errorf(fate.Permanent, "join pages: %w", err)
+	}
+	return c.interpret(k, doc, sentAt)
+}
+
+func join(elements [][]byte) []byte {
+	out := append([]byte{'['}, bytes.Join(elements, []byte{','})...)
+	return append(out, ']')
+}
+
+// page is one page of a list.
+type page struct {
+	items  []rawjson.Value
+	next   string // "": the last page
+	sentAt time.Time
+}
+
+func (c *Client) page(ctx context.Context, id rawjson.Path, call call, cursor string) (*page, error) {
+	spec := &c.def.api.pagination
+	call.query = pagers[spec.style].query(spec, call.query, cursor)
+	a, err := c.ask(ctx, call)
+	if err != nil {
+		return nil, err
+	}
+	p := &page{sentAt: a.sentAt}
+	if p.items, p.next, err = spec.read(a.doc.Root(), id); err != nil {
+		return nil, fate.New(fate.Permanent, err)
+	}
+	return p, nil
+}
+
+// Item is one entity in a list.
+type Item struct {
+	Ref      event.Ref
+	Snapshot *Snapshot
+}
+
+// ListPage asks for one page of the entities of a kind under their parents.
+// cursor is "" for the first page, and next is "" after the last. Only kinds
+// that are Listable can be asked for. Errors are classed as Fetch's are.
+func (c *Client) ListPage(ctx context.Context, key ListKey, cursor, why string) (items []Item, next string, err error) {
+	k := c.def.Kind(key.Kind)
+	if k == nil || !k.Listable() {
+		return nil, "", fate.Errorf(fate.Permanent, "list %s: provider %s does not list such a kind", key.Kind, c.def.Name)
+	}
+	path, err := k.fill(k.list, func(name string) string { return key.Parents[name] })
+	if err != nil {
+		return nil, "", fate.Errorf(fate.Permanent, "list %s: %w", key.Kind, err)
+	}
+	p, err := c.page(ctx, k.id, call{kind: k.Name, path: path, query: k.query, why: why}, cursor)
+	if err != nil {
+		return nil, "", fmt.Errorf("list %s: %w", key.Kind, err)
+	}
+	for _, v := range p.items {
+		item, err := c.item(k, key, v, p.sentAt)
+		if err != nil {
+			return nil, "", fmt.Errorf("list %s: %w", key.Kind, err)
+		}
+		items = append(items, *item)
+	}
+	return items, p.next, nil
+}
+
+// ListKey names a list: the kind of its entities and what they stand under.
+type ListKey struct {
+	// Source goes into the keys of the items.
+	Source string
+	// Kind is the kind of the entities.
+	Kind string
+	// Parents are the ids the list's path needs. Nil if none.
+	Parents map[string]string
+}
+
+// item reads one element. One without a usable id is an error: a sweep that
+// passed over it would call the mirror complete.
+func (c *Client) item(k *Kind, key ListKey, v rawjson.Value, sentAt time.Time) (*Item, error) {
+	id, _ := v.At(k.id).Text()
+	if err := event.CheckID(id); err != nil {
+		return nil, fate.Errorf(fate.Permanent, "element: %s: %w", k.id, err)
+	}
+	doc, err := rawjson.Parse(v.Raw(), rawjson.Options{})
+	if err != nil {
+		return nil, fate.New(fate.Permanent, err)
+	}
+	s, err := c.interpret(k, doc, sentAt)
+	if err != nil {
+		return nil, err
+	}
+	ref := event.Ref{Key: event.Key{Source: key.Source, Kind: k.Name, ID: id}, Parents: key.Parents}
+	return &Item{Ref: ref, Snapshot: s}, nil
+}
+
+// EventsPage asks for one page of the events the provider has kept, oldest
+// first, that are not older than since. An event it cannot read is an error.
+// cursor and next are as for ListPage.
+func (c *Client) EventsPage(ctx context.Context, source string, since time.Time, cursor, why string) (events []*event.Event, next string, err error) {
+	spec := c.def.api.events
+	if spec.path == "" {
+		return nil, "", fate.Errorf(fate.Permanent, "list events: provider %s keeps none", c.def.Name)
+	}
+	query := url.Values{}
+	if spec.since != "" && !since.IsZero() {
+		query.Set(spec.since, since.UTC().Format(time.RFC3339Nano))
+	}
+	for name, values := range spec.query {
+		query[name] = values
+	}
+	p, err := c.page(ctx, c.def.envelope.id, call{kind: "events", path: spec.path, query: query, why: why}, cursor)
+	if err != nil {
+		return nil, "", fmt.Errorf("list events: %w", err)
+	}
+	for _, v := range p.items {
+		e, err := c.def.Event(source, nil, v.Raw(), p.sentAt)
+		if err != nil {
+			return nil, "", fate.Errorf(fate.Permanent, "list events: %w", err)
+		}
+		events = append(events, e)
+	}
+	return events, p.next, nil
+}

@@ -1,0 +1,157 @@
+package provider
+
+import (
+	"errors"
+	"maps"
+	"net/http"
+	"net/textproto"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// Parse reads a definition; file names it in errors, which give line and key.
+func Parse(file string, text []byte) (*Definition, error) {
+	r := &reader{file: file}
+	root, err := r.open(text)
+	if err != nil {
+		return nil, err
+	}
+	s := r.section(root, "")
+	d := &Definition{
+		Name:      s.required("provider"),
+		signature: parseSignature(s.must("signature")),
+		envelope:  parseEnvelope(s.must("envelope")),
+		api:       parseAPI(s.must("api")),
+		history:   parseHistory(s.sub("history")),
+		byName:    map[string]*Kind{},
+		families:  map[string]*family{},
+	}
+	d.parseKinds(s.must("kinds"))
+	d.parseFamilies(s.must("events"))
+	s.done()
+	if len(r.errs) > 0 {
+		return nil, errors.Join(r.errs...)
+	}
+	return d, nil
+}
+
+func parseSignature(s *section) signatureSpec {
+	spec := signatureSpec{
+		scheme:    s.choice("scheme", slices.Sorted(maps.Keys(schemes))...),
+		headers:   s.texts("headers"),
+		tolerance: s.duration("tolerance", 5*time.Minute),
+	}
+	if s.value["scheme"] == nil {
+		s.fail("scheme", "is missing")
+	}
+	if len(spec.headers) == 0 {
+		s.fail("headers", "is missing: name at least one header")
+	}
+	for _, h := range spec.headers {
+		s.checkHeader("headers", h)
+		if spec.scheme == standardWebhooks && !strings.HasSuffix(strings.ToLower(h), signatureSuffix) {
+			s.fail("headers", "holds %q: names of this scheme end in %s", h, signatureSuffix)
+		}
+	}
+	s.done()
+	return spec
+}
+
+func (s *section) checkHeader(key, name string) {
+	if !httpguts.ValidHeaderFieldName(name) {
+		s.fail(key, "%q is no name of a header", name)
+	}
+}
+
+func parseEnvelope(s *section) envelopeSpec {
+	spec := envelopeSpec{
+		eventType: s.jsonPath("type"),
+		createdAt: s.jsonPath("created_at"),
+		time:      s.choice("time", slices.Sorted(maps.Keys(timeFormats))...),
+		context:   s.jsonPath("context"),
+	}
+	if spec.eventType == nil {
+		s.fail("type", "is missing")
+	}
+	spec.id, spec.idHeader = s.jsonPath("id"), s.text("id_header")
+	if (spec.id == nil) == (spec.idHeader == "") {
+		s.fail("id", "is where the event's id stands: want either id or id_header")
+	}
+	if spec.idHeader != "" {
+		s.checkHeader("id_header", spec.idHeader)
+	}
+	object := s.sub("object")
+	spec.objectID, spec.objectTyp = object.jsonPath("id"), object.jsonPath("type")
+	object.done()
+	hasObject := spec.objectID != nil && spec.objectTyp != nil
+	if hasObject == (spec.context != nil) {
+		s.fail("context", "is where the ids stand: want either context or object with id and type")
+	}
+	s.done()
+	return spec
+}
+
+func parseAPI(s *section) apiSpec {
+	spec := apiSpec{
+		auth:       s.choice("auth", "bearer", "basic"),
+		headers:    http.Header{},
+		pagination: parsePagination(s.sub("pagination")),
+		notFound:   s.choice("errors", slices.Sorted(maps.Keys(errorStyles))...),
+		probe:      s.required("probe"),
+	}
+	if s.value["errors"] == nil {
+		s.fail("errors", "is missing")
+	}
+	headers := s.sub("headers")
+	for _, name := range headers.names {
+		s.checkHeader("headers", name)
+		value := headers.text(name)
+		if !httpguts.ValidHeaderFieldValue(value) {
+			headers.fail(name, "is %q: no value for a header", value)
+		}
+		spec.headers[textproto.CanonicalMIMEHeaderKey(name)] = []string{value}
+	}
+	s.checkPath("probe", spec.probe)
+	events := s.sub("events")
+	spec.events = eventsSpec{path: events.text("path"), since: events.text("since"), query: events.params("query")}
+	if events.value != nil {
+		events.checkPath("path", spec.events.path)
+	}
+	events.done()
+	s.done()
+	return spec
+}
+
+// checkPath wants a path that is under the API's address: it can then never
+// lead to another host, where the key must not go.
+func (s *section) checkPath(name, path string) {
+	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.ContainsAny(path, " #\\") {
+		s.fail(name, "is %q: want a path such as /accounts", path)
+	}
+}
+
+func parsePagination(s *section) paginationSpec {
+	spec := paginationSpec{
+		style: s.choice("style", slices.Sorted(maps.Keys(pagers))...),
+		items: s.jsonPath("items"),
+		next:  s.jsonPath("next"),
+		limit: s.number("limit", 100, 10_000),
+	}
+	s.done()
+	return spec
+}
+
+func parseHistory(s *section) historySpec {
+	spec := historySpec{status: s.text("status"), at: s.text("at")}
+	if spec.status == "" {
+		spec.status = "status"
+	}
+	if spec.at == "" {
+		spec.at = "timestamp"
+	}
+	s.done()
+	return spec
+}

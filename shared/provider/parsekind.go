@@ -1,0 +1,241 @@
+package provider
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Names of kinds are part of keys, collections and URLs.
+var (
+	kindName        = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
+	placeholderName = regexp.MustCompile(`^[a-z][a-z0-9_.]{0,63}$`)
+)
+
+func (d *Definition) parseKinds(s *section) {
+	for _, name := range s.names {
+		if !kindName.MatchString(name) {
+			s.fail(name, "is no name of a kind: want lower-case letters, digits and _")
+		}
+		k := parseKind(name, s.sub(name))
+		d.kinds = append(d.kinds, k)
+		d.byName[name] = k
+	}
+	if len(s.names) == 0 {
+		s.fail("", "is empty: name at least one kind")
+	}
+}
+
+func parseKind(name string, s *section) *Kind {
+	k := &Kind{
+		Name:        name,
+		Shape:       Shape(s.choice("shape", string(ShapeEntity), string(ShapeSingleton), string(ShapeList))),
+		Every:       s.duration("every", 0),
+		VerifyAfter: s.duration("verify_after", 0),
+		ReadLag:     s.duration("read_lag", 2*time.Second),
+		query:       s.params("query"),
+		status:      s.jsonPath("status"),
+		history:     s.jsonPath("history"),
+		deleted:     s.jsonPath("deleted"),
+		statuses:    s.texts("statuses"),
+		terminal:    s.texts("terminal"),
+		volatile:    s.jsonPaths("volatile"),
+		secret:      s.jsonPaths("secret"),
+		unordered:   s.flag("unordered"),
+		get:         s.template("get"),
+		list:        s.template("list"),
+		id:          s.jsonPath("id"),
+	}
+	gone := s.sub("gone_after")
+	k.GoneKnown = gone.duration("known", 5*time.Second)
+	k.GoneUnknown = gone.duration("unknown", 10*time.Minute)
+	gone.done()
+	if k.id == nil && k.Shape == ShapeEntity {
+		k.id = []string{"id"}
+	}
+	k.checkPaths(s)
+	k.checkStatuses(s)
+	s.done()
+	return k
+}
+
+// checkPaths takes the names of ids from the paths. The last placeholder is
+// the entity's own id, or the parent's for a singleton or list.
+func (k *Kind) checkPaths(s *section) {
+	main, other := "get", "list"
+	path := k.get
+	if k.Shape == ShapeList {
+		main, other, path = "list", "get", k.list
+	}
+	if path == nil {
+		s.fail(main, "is missing")
+		return
+	}
+	if k.Shape != ShapeEntity && s.value[other] != nil {
+		s.fail(other, "is not for a %s", k.Shape)
+	}
+	if k.Shape != ShapeList && k.unordered {
+		s.fail("unordered", "is for lists only")
+	}
+	names := path.names()
+	if len(names) == 0 {
+		if k.Shape == ShapeEntity {
+			s.fail(main, "has no placeholder for the id, as in /accounts/{account}")
+		}
+		return
+	}
+	last := len(names) - 1
+	k.IDKey = names[last]
+	if last > 0 {
+		k.ParentKeys = names[:last]
+	}
+	if k.Shape == ShapeEntity && k.list != nil && !slices.Equal(k.list.names(), names[:last]) {
+		s.fail("list", "has the placeholders %q: want those of get without the id, %q", k.list.names(), names[:last])
+	}
+}
+
+func (k *Kind) checkStatuses(s *section) {
+	for _, t := range k.terminal {
+		if !slices.Contains(k.statuses, t) {
+			s.fail("terminal", "holds %q, which is not among statuses", t)
+		}
+	}
+	if len(k.statuses) > 0 && k.status == nil && k.history == nil {
+		s.fail("statuses", "has no source: want status, history or both")
+	}
+	if k.Shape == ShapeList && (k.status != nil || k.history != nil) {
+		s.fail("status", "is not for a list: its elements have no common status")
+	}
+	if s.value["read_lag"] != nil && k.VerifyAfter == 0 {
+		s.fail("read_lag", "does nothing without verify_after")
+	}
+}
+
+// template returns a member that is a path with placeholders. Nil if absent.
+func (s *section) template(name string) template {
+	v := s.text(name)
+	if v == "" {
+		return nil
+	}
+	s.checkPath(name, v)
+	if strings.Contains(v, "?") {
+		s.fail(name, "is %q: parameters go into query", v)
+	}
+	var t template
+	for rest := v; ; {
+		before, after, found := strings.Cut(rest, "{")
+		t = append(t, before)
+		if !found {
+			break
+		}
+		placeholder, behind, closed := strings.Cut(after, "}")
+		if !closed || !placeholderName.MatchString(placeholder) || slices.Contains(t.names(), placeholder) {
+			s.fail(name, "is %q: want each placeholder once and as {name}", v)
+			return t
+		}
+		t, rest = append(t, placeholder), behind
+	}
+	if strings.ContainsRune(strings.Join(t, ""), '}') {
+		s.fail(name, "is %q: a } has no {", v)
+	}
+	return t
+}
+
+func (d *Definition) parseFamilies(s *section) {
+	for _, name := range s.names {
+		d.families[name] = d.parseFamily(s.sub(name))
+	}
+}
+
+func (d *Definition) parseFamily(s *section) *family {
+	f := &family{derived: d.kindsNamed(s, "derived", s.texts("derived"))}
+	for _, k := range f.derived {
+		if k.Every == 0 {
+			s.fail("derived", "holds %q, which has no every", k.Name)
+		}
+	}
+	f.touches = d.parseTouches(s)
+	d.parseImplies(s, f)
+	s.done()
+	return f
+}
+
+func (d *Definition) parseTouches(s *section) []touch {
+	n := s.get("touches")
+	if n == nil || n.Kind != yaml.SequenceNode || len(n.Content) == 0 {
+		s.fail("touches", "is missing: want a list of kinds, the primary first")
+		return nil
+	}
+	var touches []touch
+	for _, e := range n.Content {
+		if e.Kind == yaml.MappingNode {
+			sub := s.r.section(e, s.path("touches"))
+			kinds := d.kindsNamed(sub, "first_of", sub.texts("first_of"))
+			if len(kinds) == 0 {
+				sub.fail("first_of", "is missing")
+			}
+			sub.done()
+			touches = append(touches, kinds)
+			continue
+		}
+		name, _ := scalar(e)
+		if name == everyOther {
+			touches = append(touches, touch{})
+			continue
+		}
+		if k := d.byName[name]; k != nil {
+			touches = append(touches, touch{k})
+			continue
+		}
+		s.r.fail(e, s.path("touches"), `holds %s: want a kind, {first_of: [kind, …]} or "*"`, describe(e))
+	}
+	return touches
+}
+
+// parseImplies reads which statuses the types of a family speak of: "suffix",
+// each status of the primary kind that is the last step of a type; or a
+// mapping where the two differ.
+func (d *Definition) parseImplies(s *section, f *family) {
+	n := s.get("implies")
+	if n == nil {
+		return
+	}
+	if len(f.touches) == 0 || len(f.touches[0]) != 1 {
+		s.fail("implies", "needs one kind as the first of touches")
+		return
+	}
+	f.of, f.implies = f.touches[0][0], map[string]string{}
+	if word, ok := scalar(n); ok {
+		if word != "suffix" {
+			s.fail("implies", `is %q: want "suffix" or a mapping`, word)
+		}
+		for _, status := range f.of.statuses {
+			f.implies[status] = status
+		}
+		return
+	}
+	sub := s.r.section(n, s.path("implies"))
+	for _, what := range sub.names {
+		status := sub.text(what)
+		if !slices.Contains(f.of.statuses, status) {
+			sub.fail(what, "is %q, which is no status of %s", status, f.of.Name)
+		}
+		f.implies[what] = status
+	}
+}
+
+func (d *Definition) kindsNamed(s *section, key string, names []string) []*Kind {
+	var kinds []*Kind
+	for _, name := range names {
+		k := d.byName[name]
+		if k == nil {
+			s.fail(key, "holds %q, which is no kind", name)
+			continue
+		}
+		kinds = append(kinds, k)
+	}
+	return kinds
+}

@@ -1,0 +1,229 @@
+package provider
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/provider/internal/rawjson"
+)
+
+// tracerName is the instrumentation scope of the spans.
+const tracerName = "github.com/tarn-sync/tarn/shared/provider"
+
+// maxRetryAfter bounds what a provider may ask us to wait, so that one absurd
+// header does not silence a source until somebody notices.
+const maxRetryAfter = time.Hour
+
+// maxErrorBody is how much of an error's body is read to know its shape.
+const maxErrorBody = 64 << 10
+
+// call is one request to make.
+type call struct {
+	kind  string // for the span
+	id    string // of the entity
+	path  string // under the base address, escaped
+	query url.Values
+	why   string // the justification
+}
+
+// answer is a good answer.
+type answer struct {
+	doc    *rawjson.Doc
+	sentAt time.Time // before the request was written
+}
+
+// ask sends one request, inside a span, and reads its answer. Spans hold no
+// query, for a cursor or filter may tell of a person.
+func (c *Client) ask(ctx context.Context, call call) (*answer, error) {
+	ctx, span := otel.Tracer(tracerName).Start(ctx, "fetch "+call.kind,
+		trace.WithSpanKind(trace.SpanKindClient),
+		trace.WithAttributes(
+			attribute.String("http.request.method", http.MethodGet),
+			attribute.String("server.address", c.base.Hostname()),
+			attribute.String("tarn.kind", call.kind),
+		))
+	defer span.End()
+	a, status, err := c.send(ctx, call)
+	if status != 0 {
+		span.SetAttributes(attribute.Int("http.response.status_code", status))
+	}
+	if err != nil {
+		class, _ := fate.Of(err)
+		span.SetAttributes(attribute.String("error.type", class.String()))
+		span.SetStatus(codes.Error, err.Error())
+	}
+	return a, err
+}
+
+// send makes the request under its own deadline.
+func (c *Client) send(parent context.Context, call call) (*answer, int, error) {
+	ctx, cancel := context.WithTimeout(parent, c.opts.Timeout)
+	defer cancel()
+	req, err := c.request(ctx, call)
+	if err != nil {
+		return nil, 0, err
+	}
+	sentAt := c.opts.Now()
+	res, err := c.http.Do(req)
+	if err != nil {
+		return nil, 0, c.noAnswer(parent, ctx, err)
+	}
+	defer res.Body.Close()
+	doc, err := c.read(res)
+	if err != nil {
+		var classed *fate.Error
+		if !errors.As(err, &classed) {
+			err = c.noAnswer(parent, ctx, err)
+		}
+		return nil, res.StatusCode, err
+	}
+	return &answer{doc: doc, sentAt: sentAt}, res.StatusCode, nil
+}
+
+func (c *Client) request(ctx context.Context, call call) (*http.Request, error) {
+	address := c.base.String() + call.path
+	if len(call.query) > 0 {
+		address += "?" + call.query.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		return nil, fate.New(fate.Permanent, err)
+	}
+	fill := strings.NewReplacer("{principal}", c.opts.Principal, "{justification}", headerText(call.why))
+	for name, values := range c.def.api.headers {
+		req.Header[name] = []string{fill.Replace(values[0])}
+	}
+	req.Header.Set("Accept", "application/json")
+	req.Header.Set("User-Agent", "tarn")
+	if c.def.api.auth == "basic" {
+		req.SetBasicAuth(c.opts.Key, "")
+	} else {
+		req.Header.Set("Authorization", "Bearer "+c.opts.Key)
+	}
+	return req, nil
+}
+
+// headerText makes text fit for a header: event ids come from outside and may
+// hold any letter, headers may not. An empty one is said to be unknown, since
+// a provider that wants a reason refuses an empty one.
+func headerText(s string) string {
+	if s == "" {
+		return "unknown"
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r > '~' {
+			return '_'
+		}
+		return r
+	}, s)
+}
+
+// noAnswer classifies what kept an answer from coming. The caller's own end is
+// passed on as it is; our deadline and the network are the provider's affair.
+func (c *Client) noAnswer(parent, ctx context.Context, err error) error {
+	if parent.Err() != nil {
+		return parent.Err()
+	}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fate.Errorf(fate.Transient, "no whole answer within %s", c.opts.Timeout)
+	}
+	// url.Error repeats the whole address, with its query.
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	return fate.New(fate.Transient, err)
+}
+
+// read takes a response: a parsed body, or an error with its class. An error
+// without one is of the connection.
+func (c *Client) read(res *http.Response) (*rawjson.Doc, error) {
+	if res.StatusCode != http.StatusOK {
+		return nil, c.failed(res)
+	}
+	if ct := res.Header.Get("Content-Type"); !isJSON(ct) {
+		return nil, c.errorf(res, fate.Transient, "answered with content type %.60q: want application/json", ct)
+	}
+	body, err := io.ReadAll(io.LimitReader(res.Body, c.opts.MaxBody+1))
+	if err != nil {
+		return nil, err
+	}
+	if int64(len(body)) > c.opts.MaxBody {
+		return nil, c.errorf(res, fate.Permanent, "answer is longer than %d bytes", c.opts.MaxBody)
+	}
+	doc, err := rawjson.Parse(body, rawjson.Options{})
+	if err != nil {
+		return nil, c.errorf(res, fate.Permanent, "answer is not JSON: %w", err)
+	}
+	return doc, nil
+}
+
+// failed classifies an answer that is not 200. Statuses that nobody foresaw
+// are transient: trying again is the answer that loses nothing.
+func (c *Client) failed(res *http.Response) error {
+	switch s := res.StatusCode; {
+	case s == http.StatusTooManyRequests:
+		return c.errorf(res, fate.Throttled, "provider asks us to slow down")
+	case s == http.StatusUnauthorized || s == http.StatusForbidden:
+		return c.errorf(res, fate.Refused, "provider refuses our key")
+	case s == http.StatusBadRequest || s == http.StatusUnprocessableEntity:
+		return c.errorf(res, fate.Permanent, "provider does not understand the request")
+	case s == http.StatusNotFound:
+		return c.missing(res)
+	case 300 <= s && s < 400:
+		return c.errorf(res, fate.Transient, "provider redirects us: check api_url")
+	default:
+		return c.errorf(res, fate.Transient, "provider failed")
+	}
+}
+
+// missing tells the provider's own 404 from anybody else's.
+func (c *Client) missing(res *http.Response) error {
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxErrorBody))
+	if err != nil {
+		return err
+	}
+	doc, err := rawjson.Parse(body, rawjson.Options{})
+	own := err == nil && errorStyles[c.def.api.notFound](res.Header.Get("Content-Type"), doc.Root())
+	if !own {
+		return c.errorf(res, fate.Transient, "not found, but not in the provider's own words: check api_url")
+	}
+	return c.errorf(res, fate.Gone, "provider has no such entity")
+}
+
+// errorf makes an error that begins with the status. It never holds the body,
+// which may hold personal data.
+func (c *Client) errorf(res *http.Response, class fate.Class, format string, args ...any) error {
+	e := fate.New(class, fmt.Errorf("HTTP %d: "+format, append([]any{res.StatusCode}, args...)...))
+	e.Status = res.StatusCode
+	if s := res.StatusCode; s == http.StatusTooManyRequests || s == http.StatusServiceUnavailable {
+		e.RetryAfter = retryAfter(res.Header.Get("Retry-After"), c.opts.Now())
+	}
+	return e
+}
+
+// retryAfter reads RFC 9110 section 10.2.3: seconds, or a date. 0 if it says
+// neither.
+func retryAfter(s string, now time.Time) time.Duration {
+	if n, err := strconv.ParseUint(s, 10, 31); err == nil {
+		return min(time.Duration(n)*time.Second, maxRetryAfter)
+	}
+	at, err := http.ParseTime(s)
+	if err != nil {
+		return 0
+	}
+	return min(max(at.Sub(now), 0), maxRetryAfter)
+}

@@ -1,0 +1,277 @@
+package provider
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+)
+
+// The signature schemes.
+const (
+	timestampedHMAC  = "timestamped-hmac"
+	standardWebhooks = "standard-webhooks"
+)
+
+// signatureSuffix ends the name of the signature header in Standard Webhooks;
+// its sisters end in -id and -timestamp.
+const signatureSuffix = "-signature"
+
+// scheme is a way to sign webhooks: how a secret becomes a key, and what the
+// headers say was signed.
+type scheme struct {
+	key   func(secret string) ([]byte, error)
+	claim func(h http.Header, header string) (*claim, error)
+}
+
+// schemes are the known ones, by the name a definition gives.
+var schemes = map[string]scheme{
+	// Stripe's scheme, taken over by lemon.markets: t=<unix>,v1=<hex>, and the
+	// secret's text is the key as it stands, however much it looks like hex.
+	timestampedHMAC: {
+		key:   func(secret string) ([]byte, error) { return []byte(secret), nil },
+		claim: claimTimestamped,
+	},
+	// https://github.com/standard-webhooks/standard-webhooks, version 1.0.0
+	standardWebhooks: {key: standardKey, claim: claimStandard},
+}
+
+// claim is what a request says about its signature.
+type claim struct {
+	at         int64    // Unix seconds
+	prefix     string   // what was signed before the body
+	signatures [][]byte // any of them may be the right one
+}
+
+// SignatureError says why a signature was not accepted. Reason is from a
+// fixed list, fit for a metric: missing, malformed, mismatch, too_old,
+// in_future.
+type SignatureError struct {
+	Reason string
+	Detail string
+}
+
+// Error returns the reason and the detail.
+func (e *SignatureError) Error() string { return e.Reason + ": " + e.Detail }
+
+func refuse(reason, format string, args ...any) *SignatureError {
+	return &SignatureError{Reason: reason, Detail: fmt.Sprintf(format, args...)}
+}
+
+// VerifierOptions are the settings of a Verifier.
+type VerifierOptions struct {
+	// Secrets are tried in turn: several while one is being rotated.
+	Secrets []string
+	// Tolerance is how far the timestamp may be from now, both ways. Defaults
+	// to what the definition says, and that to 5 minutes; negative: any time is
+	// accepted.
+	Tolerance time.Duration
+	// Now is the clock. Defaults to time.Now.
+	Now func() time.Time
+}
+
+// Verifier checks webhook signatures of one source. Safe for concurrent use.
+type Verifier struct {
+	scheme    scheme
+	headers   []string
+	macs      []*sync.Pool // of hash.Hash, one pool per secret
+	tolerance time.Duration
+	now       func() time.Time
+}
+
+// NewVerifier returns a verifier for the definition's scheme. No secret, an
+// empty one, or one the scheme cannot read is an error.
+func NewVerifier(d *Definition, o VerifierOptions) (*Verifier, error) {
+	v := &Verifier{
+		scheme: schemes[d.signature.scheme], headers: d.signature.headers,
+		tolerance: o.Tolerance, now: o.Now,
+	}
+	if v.tolerance == 0 {
+		v.tolerance = d.signature.tolerance
+	}
+	if v.now == nil {
+		v.now = time.Now
+	}
+	if len(o.Secrets) == 0 {
+		return nil, errors.New("no webhook secret: give the one the provider signs with")
+	}
+	for i, secret := range o.Secrets {
+		if secret == "" {
+			return nil, fmt.Errorf("webhook secret %d is empty", i+1)
+		}
+		key, err := v.scheme.key(secret)
+		if err != nil {
+			return nil, fmt.Errorf("webhook secret %d: %w", i+1, err)
+		}
+		// Pooled, because setting up an HMAC hashes two blocks, as much work as
+		// a whole small event.
+		v.macs = append(v.macs, &sync.Pool{New: func() any { return hmac.New(sha256.New, key) }})
+	}
+	return v, nil
+}
+
+// Verify checks the signature of a raw body. Errors are *SignatureError.
+func (v *Verifier) Verify(h http.Header, body []byte) error {
+	header, ok := v.header(h)
+	if !ok {
+		return refuse("missing", "no header %s", strings.Join(v.headers, " or "))
+	}
+	c, err := v.scheme.claim(h, header)
+	if err != nil {
+		return err
+	}
+	// The signature first: then "too old" is said only of what the provider
+	// did send once, a replay or a clock that is wrong.
+	if !v.signed(c, body) {
+		return refuse("mismatch", "no signature in %s is of this body by a known secret", header)
+	}
+	return v.onTime(c.at)
+}
+
+// header returns the most preferred header that is there. It alone counts: a
+// second header must not be a second chance.
+func (v *Verifier) header(h http.Header) (string, bool) {
+	for _, name := range v.headers {
+		if len(h.Values(name)) > 0 {
+			return name, true
+		}
+	}
+	return "", false
+}
+
+func (v *Verifier) signed(c *claim, body []byte) bool {
+	good := false
+	for _, pool := range v.macs {
+		mac := pool.Get().(hash.Hash)
+		mac.Reset()
+		mac.Write([]byte(c.prefix))
+		mac.Write(body)
+		var sum [sha256.Size]byte
+		want := mac.Sum(sum[:0])
+		pool.Put(mac)
+		for _, s := range c.signatures {
+			// No early return: how long this takes tells nothing of the secrets.
+			good = hmac.Equal(s, want) || good
+		}
+	}
+	return good
+}
+
+func (v *Verifier) onTime(unix int64) error {
+	if v.tolerance < 0 {
+		return nil
+	}
+	// Sub saturates, so no timestamp overflows into the tolerance.
+	switch age := v.now().Sub(time.Unix(unix, 0)); {
+	case age > v.tolerance:
+		return refuse("too_old", "signed more than %s ago", v.tolerance)
+	case age < -v.tolerance:
+		return refuse("in_future", "signed more than %s ahead of our clock", v.tolerance)
+	}
+	return nil
+}
+
+// claimTimestamped reads "t=1700000000,v1=<hex>,v1=<hex>,v0=…". Schemes other
+// than v1 and signatures that are no hex are passed over, for a provider adds
+// new ones beside the old; two timestamps are not, for which was signed?
+func claimTimestamped(h http.Header, header string) (*claim, error) {
+	text, err := only(h, header)
+	if err != nil {
+		return nil, err
+	}
+	c := &claim{}
+	for part := range strings.SplitSeq(text, ",") {
+		name, value, ok := strings.Cut(strings.TrimSpace(part), "=")
+		if !ok || strings.Contains(value, "=") {
+			return nil, refuse("malformed", "%s: %.20q is not name=value", header, part)
+		}
+		switch name {
+		case "t":
+			if c.prefix != "" {
+				return nil, refuse("malformed", "%s: two timestamps", header)
+			}
+			if c.at, err = timestamp(header, value); err != nil {
+				return nil, err
+			}
+			c.prefix = value + "."
+		case "v1":
+			if s, err := hex.DecodeString(value); err == nil {
+				c.signatures = append(c.signatures, s)
+			}
+		}
+	}
+	if c.prefix == "" {
+		return nil, refuse("malformed", "%s: no timestamp", header)
+	}
+	return c, nil
+}
+
+// claimStandard reads "v1,<base64> v1,<base64> v1a,…" and the two sister
+// headers.
+func claimStandard(h http.Header, header string) (*claim, error) {
+	family := header[:len(header)-len(signatureSuffix)]
+	text, err := only(h, header)
+	if err != nil {
+		return nil, err
+	}
+	id, err := only(h, family+"-id")
+	if err != nil {
+		return nil, err
+	}
+	stamp, err := only(h, family+"-timestamp")
+	if err != nil {
+		return nil, err
+	}
+	c := &claim{prefix: id + "." + stamp + "."}
+	if c.at, err = timestamp(family+"-timestamp", stamp); err != nil {
+		return nil, err
+	}
+	for part := range strings.FieldsSeq(text) {
+		version, value, _ := strings.Cut(part, ",")
+		if version != "v1" {
+			continue
+		}
+		if s, err := base64.StdEncoding.DecodeString(value); err == nil {
+			c.signatures = append(c.signatures, s)
+		}
+	}
+	return c, nil
+}
+
+// only returns the value of a header that must stand once.
+func only(h http.Header, name string) (string, error) {
+	switch values := h.Values(name); {
+	case len(values) == 0 || len(values) == 1 && values[0] == "":
+		return "", refuse("missing", "no header %s", name)
+	case len(values) > 1:
+		return "", refuse("malformed", "header %s stands %d times", name, len(values))
+	default:
+		return values[0], nil
+	}
+}
+
+// timestamp reads Unix seconds: digits only, since ParseInt takes signs too.
+func timestamp(header, s string) (int64, error) {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil || s[0] < '0' || s[0] > '9' {
+		return 0, refuse("malformed", "%s: %.20q is no timestamp in seconds", header, s)
+	}
+	return n, nil
+}
+
+// standardKey decodes "whsec_<base64>"; the prefix may be left out.
+func standardKey(secret string) ([]byte, error) {
+	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
+	if err != nil || len(key) == 0 {
+		return nil, errors.New("is not whsec_ and base64")
+	}
+	return key, nil
+}

@@ -1,0 +1,164 @@
+package provider
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/provider/internal/rawjson"
+)
+
+// Snapshot is one state of an entity.
+type Snapshot struct {
+	// Raw is the provider's JSON as it came, secret fields cut out.
+	Raw []byte
+	// Hash is of the canonical form (RFC 8785 key order, numbers by text)
+	// without volatile fields: equal hashes mean the same state.
+	Hash string
+	// Status is the current status, "" where the kind has none.
+	Status string
+	// Terminal: the status is one the entity never leaves.
+	Terminal bool
+	// History are the status changes, as given.
+	History []Change
+	// SentAt is when the request was sent; zero for one not fetched.
+	SentAt time.Time
+	// Deleted: the provider answered with its stub for a deleted entity.
+	Deleted bool
+}
+
+// Change is one entry of an entity's history.
+type Change struct {
+	Status string
+	At     string // the provider's own text: compared, never computed with
+}
+
+// Read interprets a state of a kind as fetched, or as the mirror holds it.
+func (d *Definition) Read(kind string, raw []byte) (*Snapshot, error) {
+	k := d.Kind(kind)
+	if k == nil {
+		return nil, fmt.Errorf("read state: provider %s has no kind %q", d.Name, kind)
+	}
+	// Not strict: a provider's answer is taken as it is, oddities included.
+	doc, err := rawjson.Parse(raw, rawjson.Options{})
+	if err != nil {
+		return nil, fmt.Errorf("read state of %s: %w", kind, err)
+	}
+	return d.snapshot(k, doc)
+}
+
+func (d *Definition) snapshot(k *Kind, doc *rawjson.Doc) (*Snapshot, error) {
+	root := doc.Root()
+	want := rawjson.Object
+	if k.Shape == ShapeList {
+		want = rawjson.Array
+	}
+	if root.Kind() != want {
+		return nil, fmt.Errorf("read state of %s: is %s: want %s", k.Name, root.Kind(), want)
+	}
+	s := &Snapshot{
+		Raw:     doc.Cut(k.secret),
+		Hash:    stateHash(k, doc),
+		Deleted: k.deleted != nil && root.At(k.deleted).Kind() == rawjson.True,
+	}
+	if k.history != nil {
+		s.History = d.changes(root.At(k.history))
+	}
+	s.Status = k.current(root, s.History)
+	s.Terminal = k.Terminal(s.Status)
+	return s, nil
+}
+
+// stateHash leaves out what is cut out too, so that a state read back from
+// the mirror has the hash it had when it was fetched.
+func stateHash(k *Kind, doc *rawjson.Doc) string {
+	without := slices.Concat(k.volatile, k.secret)
+	sum := sha256.Sum256(doc.Canonical(without, k.unordered))
+	return hex.EncodeToString(sum[:])
+}
+
+// changes reads a history. Entries without a status say nothing and are left
+// out; the raw state keeps them.
+func (d *Definition) changes(v rawjson.Value) []Change {
+	var out []Change
+	for _, e := range v.Elements() {
+		status, ok := e.Get(d.history.status).Text()
+		if !ok {
+			continue
+		}
+		at, _ := e.Get(d.history.at).Text()
+		out = append(out, Change{Status: status, At: at})
+	}
+	return out
+}
+
+// current returns the status: what the field says, else the newest change.
+func (k *Kind) current(root rawjson.Value, history []Change) string {
+	if k.status != nil {
+		if s, ok := root.At(k.status).Text(); ok {
+			return s
+		}
+	}
+	if len(history) == 0 {
+		return ""
+	}
+	// MaxFunc keeps the first of equals, which is the newer one of a history
+	// given newest first, as nearly all are.
+	return slices.MaxFunc(history, k.compareChanges).Status
+}
+
+// compareChanges orders changes by time. Providers write two changes with one
+// timestamp; then the one further along the entity's way is the newer.
+func (k *Kind) compareChanges(a, b Change) int {
+	return cmp.Or(compareTimes(a.At, b.At), cmp.Compare(k.rank(a.Status), k.rank(b.Status)))
+}
+
+// compareTimes orders two times by their instant. Text that is no RFC 3339
+// time is older than any, and ordered as text.
+func compareTimes(a, b string) int {
+	if a == b {
+		return 0
+	}
+	ta, errA := time.Parse(time.RFC3339Nano, a)
+	tb, errB := time.Parse(time.RFC3339Nano, b)
+	switch {
+	case errA == nil && errB == nil:
+		return ta.Compare(tb)
+	case errA == nil:
+		return 1
+	case errB == nil:
+		return -1
+	}
+	return cmp.Compare(a, b)
+}
+
+// Had reports whether the status stands in the history or is the current one.
+func (s *Snapshot) Had(status string) bool {
+	if s.Status == status {
+		return true
+	}
+	return slices.ContainsFunc(s.History, func(c Change) bool { return c.Status == status })
+}
+
+// Lacks reports whether prev holds history that s does not: s is older than
+// prev, or the provider has rewritten its history. False for kinds without
+// history, and when prev is nil.
+func (s *Snapshot) Lacks(prev *Snapshot) bool {
+	if prev == nil || len(prev.History) == 0 {
+		return false
+	}
+	// A multiset: an entity can enter a status twice at one instant.
+	have := make(map[Change]int, len(s.History))
+	for _, c := range s.History {
+		have[c]++
+	}
+	for _, c := range prev.History {
+		if have[c]--; have[c] < 0 {
+			return true
+		}
+	}
+	return false
+}
