@@ -1,0 +1,104 @@
+package worker
+
+import (
+	"sync"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fault"
+	"github.com/tarn-sync/tarn/shared/stream"
+)
+
+// acker removes settled entries of one shard from Redis: whatever has come
+// together while the last call was under way goes in the next one.
+type acker struct {
+	s      *shard
+	mu     sync.Mutex
+	groups map[streamName]*ackGroup
+	added  chan struct{}
+}
+
+type streamName struct {
+	source string
+	tier   event.Tier
+}
+
+type ackGroup struct {
+	ids    []string
+	events []string
+	after  []func()
+}
+
+func newAcker(s *shard) *acker {
+	return &acker{s: s, groups: map[streamName]*ackGroup{}, added: make(chan struct{}, 1)}
+}
+
+// add queues entries whose outcome the store holds. after, if not nil, is
+// called once they are acked, or will never be by us.
+func (a *acker) add(source string, entries []stream.Entry, after func()) {
+	if len(entries) == 0 {
+		if after != nil {
+			after()
+		}
+		return
+	}
+	a.mu.Lock()
+	for _, e := range entries {
+		n := streamName{source, e.Tier}
+		g := a.groups[n]
+		if g == nil {
+			g = &ackGroup{}
+			a.groups[n] = g
+		}
+		g.ids = append(g.ids, e.ID)
+		if e.Signal.Body != nil {
+			g.events = append(g.events, e.Signal.CauseID)
+		}
+	}
+	if after != nil {
+		g := a.groups[streamName{source, entries[len(entries)-1].Tier}]
+		g.after = append(g.after, after)
+	}
+	a.mu.Unlock()
+	select {
+	case a.added <- struct{}{}:
+	default:
+	}
+}
+
+// run acks until the shard ends.
+func (a *acker) run() {
+	for {
+		select {
+		case <-a.s.ctx.Done():
+			return
+		case <-a.added:
+		}
+		a.mu.Lock()
+		groups := a.groups
+		a.groups = map[streamName]*ackGroup{}
+		a.mu.Unlock()
+		for n, g := range groups {
+			a.flush(n, g)
+		}
+	}
+}
+
+// flush acks one group, again until it is done or the shard is not ours.
+func (a *acker) flush(n streamName, g *ackGroup) {
+	fault.Point("before-ack")
+	for {
+		err := a.s.lease.Ack(a.s.ctx, n.source, n.tier, g.ids, g.events)
+		if err == nil {
+			break
+		}
+		if a.s.lost(err) || !sleep(a.s.ctx, 200*time.Millisecond) {
+			return
+		}
+		a.s.log.Warn("ack failed; trying again", "error", err)
+	}
+	a.s.release(n.source, n.tier, g.ids)
+	for _, f := range g.after {
+		f()
+	}
+}

@@ -1,0 +1,88 @@
+package worker
+
+import (
+	"container/heap"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/telemetry"
+)
+
+// delays is a heap of entries that are not to be looked at before their time,
+// soonest first. They stay unacked in Redis, so nothing is lost with it.
+type delays []delayedEntry
+
+type delayedEntry struct {
+	src   *source
+	entry stream.Entry
+}
+
+func (d delays) Len() int { return len(d) }
+func (d delays) Less(i, j int) bool {
+	return d[i].entry.Signal.NotBefore.Before(d[j].entry.Signal.NotBefore)
+}
+func (d delays) Swap(i, j int) { d[i], d[j] = d[j], d[i] }
+
+// Push is for container/heap.
+func (d *delays) Push(x any) { *d = append(*d, x.(delayedEntry)) }
+
+// Pop is for container/heap.
+func (d *delays) Pop() any {
+	old := *d
+	last := old[len(old)-1]
+	*d = old[:len(old)-1]
+	return last
+}
+
+func (d *delays) clear(w *Worker) {
+	for _, e := range *d {
+		e.src.delayed.Add(-1)
+	}
+	*d = nil
+}
+
+// delay holds an entry back until its time.
+func (s *shard) delay(src *source, e stream.Entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	heap.Push(&s.delayed, delayedEntry{src, e})
+	src.delayed.Add(1)
+}
+
+// nextDelayed is how long until the first of them is to be looked at; an hour
+// if there is none.
+func (s *shard) nextDelayed() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.delayed) == 0 {
+		return time.Hour
+	}
+	return max(s.delayed[0].entry.Signal.NotBefore.Sub(s.w.Now()), time.Millisecond)
+}
+
+// releaseDelayed lets go of those whose time has come. Their entities may have
+// been parked since they were read, so they go by way of park-behind, which
+// returns those that are free. It reports whether there were any.
+func (s *shard) releaseDelayed(loop *telemetry.Loop) bool {
+	due := map[*source][]stream.Entry{}
+	now := s.w.Now()
+	s.mu.Lock()
+	for len(s.delayed) > 0 && !s.delayed[0].entry.Signal.NotBefore.After(now) {
+		d := heap.Pop(&s.delayed).(delayedEntry)
+		d.src.delayed.Add(-1)
+		due[d.src] = append(due[d.src], d.entry)
+	}
+	s.mu.Unlock()
+	if len(due) == 0 {
+		return false
+	}
+	s.gate.Lock()
+	defer s.gate.Unlock()
+	for src, entries := range due {
+		if err := s.parkBehind(loop, src, entries); err != nil {
+			s.lost(err)
+			return true
+		}
+	}
+	return true
+}

@@ -1,0 +1,302 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/stream"
+)
+
+// parkState is the worker's record on a parked entity.
+type parkState struct {
+	// Attempts are the failed ones, oldest first, the last 50.
+	Attempts []numbered `json:"attempts,omitempty"`
+	// GoneSince is when the provider first said it has no such entity.
+	GoneSince time.Time `json:"gone_since,omitzero"`
+}
+
+// numbered is a failed attempt with its number since the entity was parked, so
+// that each entry's own can be told.
+type numbered struct {
+	N     int       `json:"n"`
+	At    time.Time `json:"at"`
+	Error string    `json:"error"`
+}
+
+const (
+	keptAttempts = 50
+	// longestError is how much of an error's text is kept, in bytes.
+	longestError = 1000
+)
+
+// failed decides the fate of a sync that did not cover its batch; the table is
+// in package fate.
+func (a *attempt) failed(err error) {
+	s := a.s
+	class, _ := fate.Of(err)
+	switch {
+	case s.lost(err) || s.ctx.Err() != nil:
+		a.end(err)
+	case errors.Is(err, errOvertaken):
+		a.hold(overtaken(), err)
+	case class == fate.Unavailable:
+		a.hold(time.Second, err)
+	case class == fate.Throttled:
+		a.src.pause(s.ctx, err, "throttled")
+		a.hold(100*time.Millisecond, err)
+	case class == fate.Refused:
+		a.refused(err)
+	case class == fate.Gone:
+		a.gone(err)
+	case class.Final():
+		a.bury(class, err)
+	case a.src.isDown(s.ctx):
+		a.hold(100*time.Millisecond, err) // the source is down: nobody's attempt
+	default:
+		a.charge(class, err)
+	}
+}
+
+// refused asks the probe path whether it is us the provider refuses, or this
+// one entity.
+func (a *attempt) refused(err error) {
+	perr := a.src.Client.Probe(a.s.ctx)
+	switch {
+	case a.s.ctx.Err() != nil:
+		a.end(err)
+	case perr == nil:
+		a.bury(fate.Refused, err)
+	default:
+		a.s.log.Error("the provider refuses our credentials: check api_key of the source; it is paused", "source", a.src.Name, "error", err)
+		a.src.pause(a.s.ctx, perr, "credentials refused")
+		a.hold(100*time.Millisecond, err)
+	}
+}
+
+// gone asks again after a while, for a read may be too early, and then takes
+// the entity for gone.
+func (a *attempt) gone(err error) {
+	kind := a.src.Definition.Kind(a.ln.key.Kind)
+	known := a.doc.Known() && a.doc.DeletedAt.IsZero()
+	wait := kind.GoneUnknown
+	earliest := min(wait, a.s.w.Retry.First)
+	if known {
+		wait, earliest = kind.GoneKnown, kind.GoneKnown
+	}
+	now := a.s.w.Now()
+	if a.state.GoneSince.IsZero() {
+		a.state.GoneSince = now
+	}
+	left := wait - now.Sub(a.state.GoneSince)
+	if a.doc.DeletedAt.IsZero() && left > 0 {
+		a.park(err, false, left, min(earliest, left))
+		return
+	}
+	if known && !a.src.believable(a.s.ctx) {
+		a.hold(100*time.Millisecond, err)
+		return
+	}
+	a.tombstone()
+}
+
+// tombstone writes that the entity is gone and settles its batch.
+func (a *attempt) tombstone() {
+	ctx := a.s.ctx
+	v := &verdict{last: a.newest()}
+	w := &mirror.Write{Ref: a.ref, Claim: a.doc.Claim, SentAt: a.s.w.Now().UTC(), Deleted: true, LastEvent: v.last}
+	if _, err := a.write(ctx, w); err != nil {
+		a.failed(err)
+		return
+	}
+	if err := a.afterWrite(ctx, v); err != nil {
+		a.failed(err)
+		return
+	}
+	a.covered(v)
+}
+
+// charge counts the failure as an attempt of all that waited, and parks it; what
+// has no attempts left is buried instead.
+func (a *attempt) charge(class fate.Class, err error) {
+	n := a.parked.Attempt + 1
+	a.state.Attempts = append(a.state.Attempts, numbered{N: n, At: a.s.w.Now().UTC(), Error: short(err)})
+	if over := len(a.state.Attempts) - keptAttempts; over > 0 {
+		a.state.Attempts = a.state.Attempts[over:]
+	}
+	a.s.w.Metrics.Retries.WithLabelValues(a.src.Name, class.String()).Inc()
+	limit := a.s.w.Retry.Attempts
+	if a.ln.retry == nil && limit <= 1 {
+		a.bury(class, err)
+		return
+	}
+	if a.ln.retry != nil && !a.buryExhausted(class, limit) {
+		return
+	}
+	_, after := fate.Of(err)
+	delay := a.s.w.Retry.After(n-a.base(), after)
+	a.parked.Attempt = n
+	a.park(err, true, delay, min(max(a.s.w.Retry.First, after), delay))
+}
+
+// base is the attempt at which the oldest of what waits came.
+func (a *attempt) base() int {
+	if len(a.batch) == 0 {
+		return a.parked.Attempt
+	}
+	return a.parked.Attempt - a.batch[0].Attempts
+}
+
+// park puts the entity and all that waits for it to wait, by way of Redis.
+func (a *attempt) park(cause error, charged bool, delay, earliest time.Duration) {
+	s := a.s
+	s.gate.Lock()
+	defer s.gate.Unlock()
+	if charged {
+		if err := s.w.persist(s.ctx, nil, "count an attempt", func() error { return s.w.Store.Fail(s.ctx, a.failures(cause)) }); err != nil {
+			a.end(err)
+			return
+		}
+	}
+	waiting := a.ln.leave()
+	if a.ln.retry == nil && len(waiting) < len(a.batch) {
+		a.end(context.Cause(s.ctx)) // the shard was lost and its lanes dropped
+		return
+	}
+	p := stream.Park{Key: a.ln.key, Attempt: a.parked.Attempt, Delay: delay, Earliest: earliest, State: a.state.encode()}
+	if a.ln.retry == nil {
+		p.Charged, p.Waiting = waiting[:len(a.batch)], waiting[len(a.batch):]
+	} else {
+		p.Waiting = waiting
+	}
+	for {
+		err := s.lease.Park(s.ctx, p)
+		if err == nil {
+			break
+		}
+		if s.lost(err) || !sleep(s.ctx, 200*time.Millisecond) {
+			a.end(err)
+			return
+		}
+		s.log.Warn("could not park an entity; trying again", "entity", a.ln.key.String(), "error", err)
+	}
+	for _, e := range waiting {
+		s.release(a.src.Name, e.Tier, []string{e.ID})
+	}
+	s.log.Warn("sync failed; parked", "entity", a.ln.key.String(), "error", short(cause), "attempt", p.Attempt, "charged", charged, "retry_in", delay.Round(time.Millisecond).String())
+	a.end(cause)
+}
+
+// failures are the log's side of a charged attempt.
+func (a *attempt) failures(cause error) []mirror.Failure {
+	class, _ := fate.Of(cause)
+	now := a.s.w.Now().UTC()
+	var out []mirror.Failure
+	for _, e := range a.batch {
+		if e.Signal.Cause != event.CauseEvent {
+			continue
+		}
+		out = append(out, mirror.Failure{
+			Source: a.src.Name, EventID: e.Signal.CauseID, Entity: a.ln.key,
+			Signal: mirror.SignalID{Shard: a.s.number, ID: e.ID}, At: now, Class: class.String(), Error: short(cause),
+		})
+	}
+	return out
+}
+
+// bury writes dead letters for the whole batch and goes on with what came
+// since.
+func (a *attempt) bury(class fate.Class, cause error) {
+	if a.ln.retry != nil {
+		a.buryParked(class, cause)
+		return
+	}
+	a.state.Attempts = append(a.state.Attempts, numbered{N: 1, At: a.s.w.Now().UTC(), Error: short(cause)})
+	for i := range a.batch {
+		a.batch[i].Attempts = 1
+	}
+	if err := a.writeLetters(a.s.ctx, class, a.batch, 1); err != nil {
+		a.end(err)
+		return
+	}
+	a.s.acks.add(a.src.Name, a.batch, func() { a.end(cause) })
+	a.ln.done(len(a.batch))
+}
+
+// writeLetters puts dead letters for the entries on record and lets their
+// events in again should the provider send them once more. n is the number of
+// the last attempt.
+func (a *attempt) writeLetters(ctx context.Context, class fate.Class, entries []stream.Entry, n int) error {
+	w := a.s.w
+	var letters []mirror.Letter
+	for _, e := range entries {
+		if e.Signal.Cause != event.CauseEvent {
+			a.s.log.Error("gave up on a signal", "entity", a.ln.key.String(), "cause", e.Signal.Cause, "cause_id", e.Signal.CauseID, "class", class.String())
+			continue
+		}
+		l := mirror.Letter{
+			Source: a.src.Name, EventID: e.Signal.CauseID, Ref: a.ref,
+			Signal: mirror.SignalID{Shard: a.s.number, ID: e.ID}, Class: class.String(),
+			Attempts: a.state.of(n - e.Attempts), TraceID: traceID(e), At: w.Now().UTC(),
+		}
+		if a.doc != nil {
+			l.Claim = a.doc.Claim
+		}
+		letters = append(letters, l)
+		a.s.log.Error("dead letter", "letter", l.ID(), "event", l.EventID, "type", e.Signal.EventType, "entity", a.ln.key.String(), "class", l.Class, "trace_id", l.TraceID)
+		w.Metrics.DeadLetters.WithLabelValues(a.src.Name, l.Class).Inc()
+	}
+	if len(letters) == 0 {
+		return nil
+	}
+	err := w.persist(ctx, nil, "write dead letters", func() error { _, err := w.Store.Bury(ctx, letters); return err })
+	if err != nil {
+		return err
+	}
+	return a.forgetEvents(ctx, letters)
+}
+
+// forgetEvents removes the marks of buried events, which are on the shards of
+// the events' primary entities.
+func (a *attempt) forgetEvents(ctx context.Context, letters []mirror.Letter) error {
+	for _, l := range letters {
+		rows, err := a.s.w.Store.EventByID(ctx, l.Source, l.EventID)
+		if err != nil || len(rows) == 0 || len(rows[0].Entities) == 0 {
+			continue // the mark runs out by itself
+		}
+		if err := a.s.w.Streams.ForgetEvent(ctx, rows[0].Entities[0].Ref.Key, l.EventID); err != nil && ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// encode returns the state as kept in Redis.
+func (p parkState) encode() []byte {
+	b, _ := json.Marshal(p) // times and strings always encode
+	return b
+}
+
+// of returns the attempts an entry has been through that came at attempt base.
+func (p parkState) of(base int) []mirror.Attempt {
+	var out []mirror.Attempt
+	for _, t := range p.Attempts {
+		if t.N > base {
+			out = append(out, mirror.Attempt{At: t.At, Error: t.Error})
+		}
+	}
+	return out
+}
+
+// short is an error's text, cut to what is kept of it.
+func short(err error) string {
+	s := err.Error()
+	if len(s) > longestError {
+		s = s[:longestError] + "…"
+	}
+	return s
+}

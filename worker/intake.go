@@ -1,0 +1,374 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"strconv"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fault"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/telemetry"
+)
+
+var tiers = [...]event.Tier{event.TierLive, event.TierBackground}
+
+// idle is how long the intake loop waits for something new before it looks
+// round; busyIdle is how long when something it may not read yet could have
+// become readable meanwhile.
+const (
+	idle     = time.Second
+	busyIdle = 20 * time.Millisecond
+)
+
+// reading is the intake loop's memory of its streams.
+type reading struct {
+	loop *telemetry.Loop
+	// uncertain streams are taken over before they are read.
+	uncertain map[streamName]bool
+	// dueAt is when to ask for due entities again, by source.
+	dueAt map[string]time.Time
+}
+
+// intake reads the shard's streams into lanes, one batch after the other.
+func (s *shard) intake() {
+	r := &reading{
+		loop:      s.w.Health.Loop("intake " + strconv.Itoa(s.number)),
+		uncertain: map[streamName]bool{}, dueAt: map[string]time.Time{},
+	}
+	defer r.loop.Done()
+	for _, name := range s.w.names {
+		for _, t := range tiers {
+			r.uncertain[streamName{name, t}] = true // whatever the last owner had in hand
+		}
+	}
+	for s.ctx.Err() == nil && !s.isClosing() {
+		r.loop.Turn()
+		busy := false
+		for _, name := range s.w.names {
+			busy = s.pull(r, s.w.sources[name]) || busy
+		}
+		busy = s.releaseDelayed(r.loop) || busy
+		if !busy {
+			s.await(r)
+		}
+	}
+}
+
+// pull reads one batch of a source, as far as it may be read, and starts
+// retries that are due. It reports whether it found anything.
+func (s *shard) pull(r *reading, src *source) bool {
+	if src.paused() {
+		return false
+	}
+	s.due(r, src)
+	if src.full() {
+		return false
+	}
+	if n := s.read(r, src, event.TierLive); n != 0 {
+		return n > 0
+	}
+	return src.roomForBackground() && s.read(r, src, event.TierBackground) > 0
+}
+
+// read takes one batch of a stream from Redis into lanes and says how many
+// entries it had; -1: it failed, and is tried again after a moment.
+func (s *shard) read(r *reading, src *source, tier event.Tier) int {
+	name := streamName{src.Name, tier}
+	s.gate.Lock()
+	defer s.gate.Unlock()
+	if s.isClosing() {
+		return 0
+	}
+	n, err := s.readLocked(r, src, name)
+	switch {
+	case err == nil:
+		return n
+	case s.lost(err) || s.ctx.Err() != nil:
+		return -1
+	case errors.Is(err, stream.ErrResync):
+		s.w.Metrics.Resyncs.Inc()
+		r.uncertain[name] = true
+		return 1 // at once
+	}
+	r.uncertain[name] = true
+	r.loop.Waiting("redis")
+	s.log.Warn("reading failed; trying again", "source", src.Name, "tier", tier, "error", err)
+	sleep(s.ctx, 200*time.Millisecond)
+	return -1
+}
+
+func (s *shard) readLocked(r *reading, src *source, name streamName) (n int, err error) {
+	if r.uncertain[name] {
+		lost, err := s.lease.TakeOver(s.ctx, name.source, name.tier, func(page []stream.Entry) error {
+			n += len(page)
+			return s.admit(r.loop, src, page)
+		})
+		if lost > 0 {
+			s.log.Error("pending entries were gone from their stream: redis lost data; recover appends them anew", "source", src.Name, "entries", lost)
+		}
+		if err != nil {
+			return 0, err
+		}
+		r.uncertain[name] = false
+	}
+	batch, err := s.lease.Read(s.ctx, name.source, name.tier, stream.Limits{Count: 1000, Bytes: 1 << 20})
+	if err != nil || len(batch) == 0 {
+		return n, err
+	}
+	return n + len(batch), s.admit(r.loop, src, batch)
+}
+
+// admit sees one batch to its lanes: log, fan out, route. It returns only
+// errors that make going on with the shard pointless.
+func (s *shard) admit(loop *telemetry.Loop, src *source, batch []stream.Entry) error {
+	batch = s.hold(src.Name, batch)
+	if len(batch) == 0 {
+		return nil
+	}
+	batch, err := s.unreadable(loop, src, batch)
+	if err != nil {
+		return err
+	}
+	batch, err = s.logEvents(loop, src, batch)
+	if err != nil {
+		return err
+	}
+	fault.Point("after-log")
+	return s.route(loop, src, batch)
+}
+
+// unreadable puts entries that cannot be decoded on record and takes them out.
+// Only Tarn writes these streams, so one means a version skew or a foreign hand.
+func (s *shard) unreadable(loop *telemetry.Loop, src *source, batch []stream.Entry) ([]stream.Entry, error) {
+	var good, bad []stream.Entry
+	for _, e := range batch {
+		if e.Err != nil {
+			bad = append(bad, e)
+		} else {
+			good = append(good, e)
+		}
+	}
+	if len(bad) == 0 {
+		return batch, nil
+	}
+	notes := make([]mirror.Note, len(bad))
+	for i, e := range bad {
+		fields, _ := json.Marshal(e.Fields) // a map of strings always encodes
+		s.log.Error("a stream entry could not be read; it is kept in the audit", "source", src.Name, "entry", e.ID, "error", e.Err)
+		notes[i] = mirror.Note{
+			ID: "unreadable/" + strconv.Itoa(s.number) + "/" + e.ID, At: s.w.Now().UTC(),
+			Source: src.Name, Kind: "unreadable", Reason: string(fields), Count: 1,
+		}
+	}
+	err := s.w.persist(s.ctx, loop, "note unreadable entries", func() error { return s.w.Store.Note(s.ctx, notes) })
+	if err != nil {
+		return nil, err
+	}
+	s.acks.add(src.Name, bad, nil)
+	return good, nil
+}
+
+// logEvents writes the log rows of the batch's events and appends a signal for
+// every further entity they name, before anything of them may settle. It
+// returns the entries whose entity is still to be looked at.
+func (s *shard) logEvents(loop *telemetry.Loop, src *source, batch []stream.Entry) ([]stream.Entry, error) {
+	arrivals := make([]mirror.Arrival, 0, len(batch))
+	for _, e := range batch {
+		if b := e.Signal.Body; b != nil {
+			arrivals = append(arrivals, mirror.Arrival{
+				Event: b, Signal: mirror.SignalID{Shard: s.number, ID: e.ID}, TraceID: telemetry.TraceID(e.Signal.Trace),
+			})
+		}
+	}
+	if len(arrivals) == 0 {
+		return batch, nil
+	}
+	var logged []mirror.Logged
+	err := s.w.persist(s.ctx, loop, "log events", func() (err error) {
+		logged, err = s.w.Store.Log(s.ctx, arrivals)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	fault.Point("before-fan-out")
+	var drafts []stream.Draft
+	var settled []stream.Entry
+	open := batch[:0]
+	next := 0
+	for _, e := range batch {
+		if e.Signal.Body == nil {
+			open = append(open, e)
+			continue
+		}
+		l := logged[next]
+		next++
+		if l.PayloadDiffers {
+			s.log.Warn("an event came again with another body; the first is kept", "source", src.Name, "event", e.Signal.CauseID)
+		}
+		drafts = append(drafts, s.furtherSignals(src, e, l)...)
+		if l.Outcomes[e.Signal.Ref.Key] == mirror.Pending {
+			e.Signal.Body.Payload = nil // the row has it
+			open = append(open, e)
+		} else {
+			settled = append(settled, e)
+		}
+	}
+	if err := s.appendAll(loop, drafts); err != nil {
+		return nil, err
+	}
+	s.acks.add(src.Name, settled, nil)
+	return open, nil
+}
+
+// furtherSignals are those an event makes besides its own: one for each
+// further entity that is open, and one for each derived kind, held back so
+// that a burst of events refreshes it once.
+func (s *shard) furtherSignals(src *source, e stream.Entry, l mirror.Logged) []stream.Draft {
+	var out []stream.Draft
+	for _, ref := range e.Signal.Body.Entities {
+		if ref.Key == e.Signal.Ref.Key || l.Outcomes[ref.Key] != mirror.Pending {
+			continue
+		}
+		sig := e.Signal
+		sig.Ref, sig.Body = ref, nil
+		out = append(out, stream.Draft{Signal: sig})
+	}
+	for _, ref := range e.Signal.Body.Derived {
+		kind := src.Definition.Kind(ref.Key.Kind)
+		if kind == nil {
+			continue
+		}
+		out = append(out, stream.Draft{
+			Signal: event.Signal{
+				Ref: ref, Cause: event.CauseDerived, CauseID: e.Signal.CauseID, Class: event.Reconcile,
+				NotBefore: s.w.Now().Add(kind.Every), Trace: e.Signal.Trace,
+			},
+			Once: onceFor(kind.Every),
+		})
+	}
+	return out
+}
+
+// onceFor is how long a held-back signal keeps others like it out, should the
+// sync that ends it never come: much longer than it is held back.
+func onceFor(held time.Duration) time.Duration { return 10*held + time.Minute }
+
+// appendAll appends signals until Redis has them all. Some may go in twice,
+// which the second sync of them finds out.
+func (s *shard) appendAll(loop *telemetry.Loop, drafts []stream.Draft) error {
+	for len(drafts) > 0 {
+		_, err := s.w.Streams.AppendAll(s.ctx, drafts)
+		if err == nil {
+			return nil
+		}
+		if s.ctx.Err() != nil {
+			return context.Cause(s.ctx)
+		}
+		if loop != nil {
+			loop.Waiting("redis")
+		}
+		s.log.Warn("could not append signals; trying again", "error", err)
+		if !sleep(s.ctx, 200*time.Millisecond) {
+			return context.Cause(s.ctx)
+		}
+	}
+	return nil
+}
+
+// route puts entries where they wait: behind their parked entity, into the
+// heap of those held back, or into their lane.
+func (s *shard) route(loop *telemetry.Loop, src *source, batch []stream.Entry) error {
+	var parked []stream.Entry
+	now := s.w.Now()
+	for _, e := range batch {
+		switch {
+		case e.Signal.NotBefore.After(now):
+			s.delay(src, e)
+		case e.Parked:
+			parked = append(parked, e)
+		default:
+			s.enqueue(src.Name, e)
+		}
+	}
+	return s.parkBehind(loop, src, parked)
+}
+
+// parkBehind moves entries behind their parked entities; those whose entity
+// has been un-parked meanwhile go to their lanes.
+func (s *shard) parkBehind(loop *telemetry.Loop, src *source, entries []stream.Entry) error {
+	for len(entries) > 0 {
+		free, err := s.lease.ParkBehind(s.ctx, entries)
+		if err == nil {
+			left := map[string]bool{}
+			for _, e := range free {
+				left[string(e.Tier)+e.ID] = true
+				s.enqueue(src.Name, e)
+			}
+			for _, e := range entries {
+				if !left[string(e.Tier)+e.ID] {
+					s.release(src.Name, e.Tier, []string{e.ID})
+				}
+			}
+			return nil
+		}
+		if errors.Is(err, stream.ErrFenced) || s.ctx.Err() != nil {
+			return err
+		}
+		loop.Waiting("redis")
+		s.log.Warn("could not move entries behind their parked entity; trying again", "error", err)
+		if !sleep(s.ctx, 200*time.Millisecond) {
+			return context.Cause(s.ctx)
+		}
+	}
+	return nil
+}
+
+// await waits until there may be something to do: a new entry, a parked entity
+// that is due, a delayed signal whose time has come, or room again.
+func (s *shard) await(r *reading) {
+	atMost := min(idle, s.nextDelayed())
+	var sources []string
+	wanted := append(make([]event.Tier, 0, 2), event.TierLive)
+	background := true
+	for _, name := range s.w.names {
+		src := s.w.sources[name]
+		if src.paused() {
+			continue
+		}
+		if until := time.Until(r.dueAt[name]); until < atMost {
+			atMost = max(until, time.Millisecond)
+		}
+		if src.full() {
+			atMost = min(atMost, busyIdle)
+			continue
+		}
+		if !src.roomForBackground() {
+			background = false
+			atMost = min(atMost, busyIdle)
+		}
+		sources = append(sources, name)
+	}
+	if background {
+		wanted = append(wanted, event.TierBackground)
+	}
+	if len(sources) == 0 {
+		r.loop.Waiting("paused sources or full lanes")
+		t := time.NewTimer(atMost)
+		defer t.Stop()
+		select {
+		case <-s.ctx.Done():
+		case <-s.wake:
+		case <-t.C:
+		}
+		return
+	}
+	if err := s.lease.Await(s.ctx, sources, wanted, atMost); err != nil && s.ctx.Err() == nil && !s.lost(err) {
+		r.loop.Waiting("redis")
+		sleep(s.ctx, 200*time.Millisecond)
+	}
+}

@@ -1,0 +1,120 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/stream"
+)
+
+// member keeps this worker in the fleet until ctx ends: it says that it is
+// alive, works out which shards are its fair share, takes those and hands over
+// the rest. work is the context of what it starts.
+func (w *Worker) member(ctx, work context.Context) {
+	loop := w.Health.Loop("member")
+	defer loop.Done()
+	tick := time.NewTicker(w.LeaseTTL / 20)
+	defer tick.Stop()
+	var handing sync.WaitGroup
+	defer handing.Wait()
+	for beat := 0; ; beat++ {
+		loop.Turn()
+		live, err := w.Streams.Heartbeat(ctx, w.ID)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			loop.Waiting("redis")
+			if beat%20 == 0 {
+				w.Logger.Warn("no heartbeat: redis does not answer", "error", err)
+			}
+		default:
+			w.balance(ctx, work, live, &handing)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// balance brings the held shards to the fair share among the live workers.
+func (w *Worker) balance(ctx, work context.Context, live []string, handing *sync.WaitGroup) {
+	fair := stream.FairShare(live, w.Streams.Shards(), w.ID)
+	for _, s := range w.held() {
+		if !slices.Contains(fair, s.number) && s.beginHandOver() {
+			handing.Go(func() { s.handOver(work) })
+		}
+	}
+	for _, n := range fair {
+		if w.holds(n) {
+			continue
+		}
+		lease, err := w.Streams.Acquire(ctx, n, w.ID, w.names)
+		switch {
+		case errors.Is(err, stream.ErrHeld):
+			continue // its holder is handing it over, or died and its lease runs out
+		case err != nil:
+			if ctx.Err() == nil {
+				w.Logger.Warn("could not take a shard", "shard", n, "error", err)
+			}
+			return
+		}
+		w.start(work, lease)
+	}
+}
+
+func (w *Worker) start(work context.Context, lease *stream.Lease) {
+	s := newShard(w, lease)
+	w.mu.Lock()
+	w.shards[s.number] = s
+	held := len(w.shards)
+	w.mu.Unlock()
+	w.Metrics.Handovers.WithLabelValues("new").Inc()
+	w.Metrics.LeasesHeld.Set(float64(held))
+	s.start(work)
+}
+
+// forget takes a shard that is no longer held off the list.
+func (w *Worker) forget(s *shard) {
+	w.mu.Lock()
+	if w.shards[s.number] == s {
+		delete(w.shards, s.number)
+	}
+	held := len(w.shards)
+	w.mu.Unlock()
+	w.Metrics.LeasesHeld.Set(float64(held))
+}
+
+func (w *Worker) holds(n int) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.shards[n] != nil
+}
+
+func (w *Worker) held() []*shard {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := make([]*shard, 0, len(w.shards))
+	for _, s := range w.shards {
+		out = append(out, s)
+	}
+	return out
+}
+
+// handOverAll hands every shard over, all at once, and waits.
+func (w *Worker) handOverAll(work context.Context) {
+	var wg sync.WaitGroup
+	for _, s := range w.held() {
+		if s.beginHandOver() {
+			wg.Go(func() { s.handOver(work) })
+		} else {
+			wg.Go(func() { <-s.ended })
+		}
+	}
+	wg.Wait()
+}

@@ -1,0 +1,281 @@
+package worker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/telemetry"
+)
+
+const (
+	// retriesAtOnce is how many parked entities of a shard may be in lanes. The
+	// rest stays in Redis, however many there are.
+	retriesAtOnce = 32
+	// retryHold is how long an entity whose retry has begun is not due again:
+	// if the worker dies, that is when another begins it.
+	retryHold = time.Minute
+	// dueEvery is how often a shard asks for due entities at the least.
+	dueEvery = time.Second
+)
+
+// retry marks the lane of a parked entity.
+type retry struct{}
+
+// due starts retries of parked entities whose time has come.
+func (s *shard) due(r *reading, src *source) {
+	now := time.Now()
+	if now.Before(r.dueAt[src.Name]) {
+		return
+	}
+	room := retriesAtOnce - s.retries()
+	if room <= 0 {
+		return
+	}
+	keys, next, err := s.lease.Due(s.ctx, src.Name, room)
+	if err != nil {
+		s.lost(err)
+		r.dueAt[src.Name] = now.Add(dueEvery)
+		return
+	}
+	for _, k := range keys {
+		if err := s.beginRetry(src, k); err != nil {
+			s.lost(err)
+			break
+		}
+	}
+	wait := dueEvery
+	if next > 0 {
+		wait = min(wait, next)
+	}
+	if len(keys) == room {
+		wait = busyIdle // there may be more
+	}
+	r.dueAt[src.Name] = now.Add(max(wait, time.Millisecond))
+}
+
+// beginRetry makes a lane for a due entity, unless it has one.
+func (s *shard) beginRetry(src *source, k event.Key) error {
+	if err := s.lease.Defer(s.ctx, k, retryHold); err != nil {
+		return err
+	}
+	_, head, err := s.lease.Parked(s.ctx, k, 1)
+	if err != nil || len(head) == 0 {
+		return err
+	}
+	s.startRetry(src, k, head[0].Signal.Class)
+	return nil
+}
+
+// retries counts the lanes of parked entities.
+func (s *shard) retries() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for _, ln := range s.lanes {
+		if ln.retry != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// endRetry makes the lane of a parked entity an ordinary one.
+func (ln *lane) endRetry() {
+	ln.shard.mu.Lock()
+	defer ln.shard.mu.Unlock()
+	ln.retry = nil
+}
+
+// loadParked takes what waits for the parked entity as the batch: the first
+// page of it, and how much there is in all.
+func (a *attempt) loadParked(ctx context.Context) (err error) {
+	a.parked, a.batch, err = a.s.lease.Parked(ctx, a.ln.key, page)
+	if err != nil {
+		return fromRedis(fmt.Errorf("read what is parked for %s: %w", a.ln.key, err))
+	}
+	if len(a.parked.State) > 0 {
+		if err := json.Unmarshal(a.parked.State, &a.state); err != nil {
+			// Attempts are lost from the record, nothing else.
+			a.s.log.Warn("the state of a parked entity cannot be read; starting it anew", "entity", a.ln.key.String(), "error", err)
+		}
+	}
+	return nil
+}
+
+// coveredParked settles everything that was parked when the claim was taken,
+// page by page, and un-parks the entity if nothing has come since.
+func (a *attempt) coveredParked(v *verdict) {
+	err := a.eachPage(func(entries []stream.Entry) error { return a.settlePage(v, entries) })
+	a.afterParked(err)
+}
+
+// eachPage calls handle for what was parked at the claim and removes each page
+// once handled.
+func (a *attempt) eachPage(handle func([]stream.Entry) error) error {
+	ctx := a.s.ctx
+	entries := a.batch
+	for handled := 0; len(entries) > 0; {
+		if err := handle(entries); err != nil {
+			return err
+		}
+		left, err := a.unpark(ctx, entries)
+		if err != nil {
+			return err
+		}
+		if handled += len(entries); left == 0 || handled >= a.parked.Len {
+			return nil
+		}
+		if _, entries, err = a.s.lease.Parked(ctx, a.ln.key, min(page, a.parked.Len-handled)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settlePage settles one page and waits until the store has it.
+func (a *attempt) settlePage(v *verdict, entries []stream.Entry) error {
+	done := make(chan struct{})
+	a.s.w.settler.add(settled{shard: a.s, list: a.settlements(v, entries), after: func() { close(done) }})
+	select {
+	case <-done:
+		return nil
+	case <-a.s.ctx.Done():
+		return context.Cause(a.s.ctx)
+	}
+}
+
+// unpark removes handled entries from the head of the parked list. What has
+// come since is due at once.
+func (a *attempt) unpark(ctx context.Context, entries []stream.Entry) (left int, err error) {
+	ids := make([]string, len(entries))
+	var events []string
+	for i, e := range entries {
+		ids[i] = e.ID
+		if e.Signal.Cause == event.CauseEvent {
+			events = append(events, e.Signal.CauseID)
+		}
+	}
+	for {
+		left, err = a.s.lease.Unpark(ctx, a.ln.key, ids, events, 0)
+		if err == nil || errors.Is(err, stream.ErrFenced) || !sleep(ctx, 200*time.Millisecond) {
+			return left, err
+		}
+	}
+}
+
+// afterParked lets the lane of a parked entity go on as an ordinary one, with
+// whatever has come for it since it was un-parked.
+func (a *attempt) afterParked(err error) {
+	if err != nil {
+		a.s.lost(err)
+		a.end(err)
+		return
+	}
+	a.ln.endRetry()
+	a.ln.done(0)
+	a.end(nil)
+}
+
+// buryParked writes dead letters for everything that was parked.
+func (a *attempt) buryParked(class fate.Class, cause error) {
+	n := a.parked.Attempt + 1
+	a.state.Attempts = append(a.state.Attempts, numbered{N: n, At: a.s.w.Now().UTC(), Error: short(cause)})
+	err := a.eachPage(func(entries []stream.Entry) error {
+		return a.writeLetters(a.s.ctx, class, charged(entries), n)
+	})
+	a.afterParked(err)
+}
+
+// buryExhausted buries what has no attempts left, which is the head of the
+// list, and leaves in the batch what has. It reports whether anything is left
+// to park; if not, the attempt is over.
+func (a *attempt) buryExhausted(class fate.Class, limit int) bool {
+	n := a.parked.Attempt + 1
+	for {
+		spent := 0
+		for spent < len(a.batch) && a.batch[spent].Attempts+1 >= limit {
+			spent++
+		}
+		if spent == 0 {
+			return true
+		}
+		if err := a.writeLetters(a.s.ctx, class, charged(a.batch[:spent]), n); err != nil {
+			a.afterParked(err)
+			return false
+		}
+		left, err := a.unpark(a.s.ctx, a.batch[:spent])
+		if err != nil || left == 0 {
+			a.afterParked(err)
+			return false
+		}
+		if a.batch = a.batch[spent:]; len(a.batch) > 0 {
+			return true
+		}
+		if _, a.batch, err = a.s.lease.Parked(a.s.ctx, a.ln.key, page); err != nil || len(a.batch) == 0 {
+			a.afterParked(err)
+			return false
+		}
+	}
+}
+
+// charged returns the entries with the attempt that has just failed counted.
+func charged(entries []stream.Entry) []stream.Entry {
+	out := make([]stream.Entry, len(entries))
+	for i, e := range entries {
+		e.Attempts++
+		out[i] = e
+	}
+	return out
+}
+
+func traceID(e stream.Entry) string { return telemetry.TraceID(e.Signal.Trace) }
+
+// tell notes what the provider answered: for the count of failures in a row,
+// and, for entities the mirror knows, whether they were suddenly gone.
+func (s *source) tell(doc *mirror.Document, err error) {
+	class, _ := fate.Of(err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil || class == fate.Gone || class == fate.Permanent {
+		s.failed = 0
+	}
+	if doc.Known() && doc.DeletedAt.IsZero() && (err == nil || class == fate.Gone) {
+		s.recent.add(class == fate.Gone && err != nil)
+	}
+}
+
+// believable reports whether a 404 for a known entity may be believed. When
+// many known entities are gone at once, the address is more likely wrong than
+// all of them deleted: the source is paused and nothing becomes a tombstone.
+func (s *source) believable(ctx context.Context) bool {
+	s.mu.Lock()
+	suspicious, full := s.recent.suspicious(), s.recent.full()
+	s.mu.Unlock()
+	if !suspicious {
+		return true
+	}
+	if err := s.Client.Probe(ctx); err != nil {
+		if ctx.Err() == nil {
+			s.pause(ctx, err, "misconfigured: known entities and the probe path are not found; check api_url")
+		}
+		return false
+	}
+	if !full {
+		return true
+	}
+	s.w.Logger.Error("more than a fifth of the known entities asked for are gone; the source is paused until resumed by hand: check api_url and api_key", "source", s.Name)
+	if err := s.w.Streams.Pause(ctx, s.Name, 0, "misconfigured: too many known entities not found", s.w.ID); err != nil {
+		s.w.Logger.Warn("could not pause a source", "source", s.Name, "error", err)
+	}
+	s.mu.Lock()
+	s.recent = window{}
+	s.mu.Unlock()
+	return false
+}

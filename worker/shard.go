@@ -1,0 +1,240 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/stream"
+)
+
+// errHandedOver ends a shard that was given up on purpose.
+var errHandedOver = errors.New("shard handed over")
+
+// shard is one shard this worker holds the lease of.
+type shard struct {
+	w      *Worker
+	lease  *stream.Lease
+	number int
+	log    *slog.Logger
+
+	// ctx ends when the shard is lost or handed over: whatever still runs for
+	// it then stops, and what it would have written is fenced.
+	ctx    context.Context
+	cancel context.CancelCauseFunc
+	// ended is closed when nothing runs for the shard any more.
+	ended chan struct{}
+
+	// gate is held by intake from read to route, and by whoever parks; see the
+	// package comment.
+	gate sync.Mutex
+
+	acks *acker
+	// wake makes an idle intake loop look again.
+	wake chan struct{}
+
+	mu      sync.Mutex
+	lanes   map[laneKey]*lane
+	inHand  map[handle]bool
+	delayed delays
+	closing bool
+	busy    int
+	quiet   chan struct{} // closed when closing and busy is 0
+}
+
+// handle names an entry among all of a shard's streams.
+type handle struct {
+	source string
+	tier   event.Tier
+	id     string
+}
+
+func newShard(w *Worker, lease *stream.Lease) *shard {
+	s := &shard{
+		w: w, lease: lease, number: lease.Shard(),
+		log:   w.Logger.With("shard", lease.Shard(), "epoch", lease.Epoch()),
+		ended: make(chan struct{}), wake: make(chan struct{}, 1), quiet: make(chan struct{}),
+		lanes: map[laneKey]*lane{}, inHand: map[handle]bool{},
+	}
+	s.acks = newAcker(s)
+	return s
+}
+
+// start begins to work the shard until it is lost or handed over.
+func (s *shard) start(work context.Context) {
+	s.ctx, s.cancel = context.WithCancelCause(work)
+	var wg sync.WaitGroup
+	wg.Go(s.renew)
+	wg.Go(s.intake)
+	wg.Go(s.acks.run)
+	if s.number == 0 {
+		wg.Go(s.notes)
+		wg.Go(s.measure)
+	}
+	go func() {
+		<-s.ctx.Done()
+		s.drop()
+		wg.Wait()
+		s.w.forget(s)
+		close(s.ended)
+	}()
+}
+
+// renew keeps the lease, and lets go of the shard by our own clock when it can
+// no longer be sure of it.
+func (s *shard) renew() {
+	loop := s.w.Health.Loop("lease " + strconv.Itoa(s.number))
+	defer loop.Done()
+	tick := time.NewTicker(s.w.LeaseTTL / 5)
+	defer tick.Stop()
+	for {
+		loop.Turn()
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		renew, cancel := context.WithTimeout(s.ctx, s.w.LeaseTTL/2)
+		err := s.lease.Renew(renew)
+		cancel()
+		if s.lost(err) {
+			return
+		}
+		if err != nil && !s.lease.Valid() {
+			s.log.Warn("lost the lease: it could not be renewed in time", "error", err)
+			s.cancel(stream.ErrFenced)
+			return
+		}
+	}
+}
+
+// lost reports whether err says that the shard is no longer ours, and if so
+// lets go of it.
+func (s *shard) lost(err error) bool {
+	if !errors.Is(err, stream.ErrFenced) {
+		return false
+	}
+	if s.ctx.Err() == nil {
+		s.log.Info("lost the lease to another worker")
+	}
+	s.cancel(stream.ErrFenced)
+	return true
+}
+
+// beginHandOver stops reading and starting syncs. It reports whether this call
+// was the first.
+func (s *shard) beginHandOver() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closing {
+		return false
+	}
+	s.closing = true
+	if s.busy == 0 {
+		close(s.quiet)
+	}
+	return true
+}
+
+// handOver lets what is under way finish, for Grace at most, and releases the
+// lease. What was not begun stays pending in Redis for the next owner.
+func (s *shard) handOver(work context.Context) {
+	t := time.NewTimer(s.w.Grace)
+	defer t.Stop()
+	select {
+	case <-s.quiet:
+	case <-t.C:
+		s.log.Warn("handing over with work under way; the next owner does it again")
+	case <-s.ctx.Done():
+	}
+	ctx, cancel := context.WithTimeout(work, time.Second)
+	defer cancel()
+	if err := s.lease.Release(ctx); err != nil && !errors.Is(err, stream.ErrFenced) {
+		s.log.Warn("could not release the lease; it runs out by itself", "error", err)
+	}
+	s.cancel(errHandedOver)
+	<-s.ended
+}
+
+// begin marks one more piece of work that a hand-over waits for, unless the
+// shard is closing. Each true is paired with one finish.
+func (s *shard) begin() bool {
+	if s.closing || s.ctx.Err() != nil {
+		return false
+	}
+	s.busy++
+	return true
+}
+
+// finish ends a piece of work counted by begin.
+func (s *shard) finish() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.busy--; s.closing && s.busy == 0 {
+		close(s.quiet)
+	}
+}
+
+// isClosing reports whether the shard is being handed over.
+func (s *shard) isClosing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.closing
+}
+
+// drop forgets everything in hand, once the shard is not ours any more.
+func (s *shard) drop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for h := range s.inHand {
+		s.w.sources[h.source].inHand.Add(-1)
+	}
+	s.inHand = map[handle]bool{}
+	s.lanes = map[laneKey]*lane{}
+	s.delayed.clear(s.w)
+}
+
+// nudge makes an idle intake loop look again.
+func (s *shard) nudge() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// hold takes entries into hand; it returns those that were not there already.
+func (s *shard) hold(source string, entries []stream.Entry) []stream.Entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	fresh := entries[:0]
+	for _, e := range entries {
+		h := handle{source, e.Tier, e.ID}
+		if s.inHand[h] {
+			continue
+		}
+		s.inHand[h] = true
+		fresh = append(fresh, e)
+	}
+	s.w.sources[source].inHand.Add(int64(len(fresh)))
+	return fresh
+}
+
+// release lets go of entries that are no longer pending in Redis.
+func (s *shard) release(source string, tier event.Tier, ids []string) {
+	s.mu.Lock()
+	n := 0
+	for _, id := range ids {
+		h := handle{source, tier, id}
+		if s.inHand[h] {
+			delete(s.inHand, h)
+			n++
+		}
+	}
+	s.mu.Unlock()
+	s.w.sources[source].inHand.Add(int64(-n))
+	s.nudge()
+}

@@ -1,0 +1,328 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/fault"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/stream"
+)
+
+// page is how many entries of a parked entity are handled at a time.
+const page = 1000
+
+// attempt is one sync of one lane, from its start to its outcome.
+type attempt struct {
+	s   *shard
+	ln  *lane
+	src *source
+	ref event.Ref
+	// batch is what this sync settles: what waited when the claim was taken.
+	batch []stream.Entry
+	// parked and state are those of a parked entity, zero for others.
+	parked stream.Parked
+	state  parkState
+	doc    *mirror.Document
+	snap   *provider.Snapshot
+	trace  syncTrace
+}
+
+// sync runs one sync of a lane: lock, take, claim, fetch, compare, write; and
+// sees to what comes of it.
+func (s *shard) sync(ln *lane) {
+	a := &attempt{s: s, ln: ln, src: ln.src, ref: event.Ref{Key: ln.key}}
+	v, err := a.run(s.ctx)
+	switch {
+	case err == nil && v == nil:
+		a.nothing()
+	case err == nil && v.again > 0:
+		s.w.Metrics.Lagging.WithLabelValues(a.src.Name).Inc()
+		a.rest(v.again)
+	case err == nil:
+		a.covered(v)
+	default:
+		a.failed(err)
+	}
+}
+
+// run goes as far as the write. A verdict without again means that the batch
+// is covered; nil without an error, that nothing waits. A panic is an error.
+func (a *attempt) run(ctx context.Context) (v *verdict, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fate.Errorf(fate.Panic, "panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	if a.ln.retry != nil {
+		if err := a.loadParked(ctx); err != nil || len(a.batch) == 0 {
+			return nil, err
+		}
+	}
+	unlock := a.lock(ctx)
+	defer unlock()
+	if a.ln.retry == nil {
+		a.batch = a.ln.waiting() // as late as can be: whatever waits is covered
+	}
+	ctx = a.startSpan(ctx)
+	a.nameRef()
+	if err := a.forgetOnce(ctx); err != nil {
+		return nil, err
+	}
+	if err := a.claim(ctx); err != nil {
+		return nil, err
+	}
+	fault.Point("after-claim")
+	if err := a.fetch(ctx); err != nil {
+		return nil, err
+	}
+	fault.Point("after-fetch")
+	return a.compareAndWrite(ctx)
+}
+
+// lock keeps a stale owner of the shard and its successor from fetching the
+// same entity at once. Nothing rests on it.
+func (a *attempt) lock(ctx context.Context) func() {
+	start := time.Now()
+	unlock, ok := a.s.w.Streams.Lock(ctx, a.ln.key)
+	a.trace.lockFrom, a.trace.lockTo = start, time.Now()
+	if !ok || unlock == nil {
+		return func() {}
+	}
+	return unlock
+}
+
+// nameRef completes the reference with the parents a signal brought.
+func (a *attempt) nameRef() {
+	for _, e := range a.batch {
+		if len(e.Signal.Ref.Parents) > 0 {
+			a.ref.Parents = e.Signal.Ref.Parents
+			return
+		}
+	}
+}
+
+// forgetOnce lets further signals of the held-back kinds in again, before the
+// claim: what they tell of from now on may come too late for this fetch.
+func (a *attempt) forgetOnce(ctx context.Context) error {
+	done := map[event.Cause]bool{}
+	for _, e := range a.batch {
+		c := e.Signal.Cause
+		if (c != event.CauseDerived && c != event.CauseVerify) || done[c] {
+			continue
+		}
+		done[c] = true
+		if err := a.s.w.Streams.ForgetOnce(ctx, c, a.ln.key); err != nil {
+			return fate.New(fate.Unavailable, fmt.Errorf("forget the mark of %s: %w", a.ln.key, err))
+		}
+	}
+	return nil
+}
+
+func (a *attempt) claim(ctx context.Context) (err error) {
+	ctx, end := a.step(ctx, "claim")
+	defer func() { end(err) }()
+	a.doc, err = a.s.w.Store.Claim(ctx, a.ref)
+	if err != nil {
+		return fromStore(fmt.Errorf("claim %s: %w", a.ln.key, err))
+	}
+	if len(a.ref.Parents) == 0 {
+		a.ref.Parents = a.doc.Parents
+	}
+	return nil
+}
+
+func (a *attempt) fetch(ctx context.Context) error {
+	start := time.Now()
+	snap, err := a.src.Client.Fetch(ctx, a.ref, a.why())
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	m := a.s.w.Metrics
+	m.FetchSeconds.WithLabelValues(a.src.Name).Observe(time.Since(start).Seconds())
+	m.Fetches.WithLabelValues(a.src.Name, a.ln.key.Kind, classOf(a.batch).String(), statusOf(err)).Inc()
+	a.snap = snap
+	a.src.tell(a.doc, err)
+	if err != nil {
+		return fmt.Errorf("fetch %s: %w", a.ln.key, err)
+	}
+	return nil
+}
+
+// why is the justification given to providers that want one.
+func (a *attempt) why() string {
+	first := a.batch[0].Signal
+	if first.Cause == event.CauseEvent {
+		return "webhook-" + first.CauseID
+	}
+	return string(first.Cause) + "-" + first.CauseID
+}
+
+func (a *attempt) compareAndWrite(ctx context.Context) (*verdict, error) {
+	v, err := a.judge()
+	if err != nil || v.again > 0 {
+		return v, err
+	}
+	w := a.writeOf(v)
+	if ok, err := a.write(ctx, w); err != nil || !ok {
+		return nil, err
+	}
+	return v, a.afterWrite(ctx, v)
+}
+
+// errOvertaken: another fetch of the entity began after ours, so our answer
+// was refused.
+var errOvertaken = errors.New("a newer fetch of the entity has begun")
+
+func (a *attempt) write(ctx context.Context, w *mirror.Write) (ok bool, err error) {
+	ctx, end := a.step(ctx, "write")
+	defer func() { end(err) }()
+	ok, err = a.s.w.Store.Write(ctx, w)
+	if err != nil {
+		return false, fromStore(fmt.Errorf("write %s: %w", a.ln.key, err))
+	}
+	if !ok {
+		a.s.w.Metrics.StaleRefused.WithLabelValues(a.src.Name).Inc()
+		return false, errOvertaken
+	}
+	fault.Point("after-write")
+	return true, nil
+}
+
+// writeOf turns the verdict into what the store is to do.
+func (a *attempt) writeOf(v *verdict) *mirror.Write {
+	w := &mirror.Write{
+		Ref: a.ref, Claim: a.doc.Claim, SentAt: a.snap.SentAt,
+		Kept: v.kept, Deleted: a.snap.Deleted, LastEvent: v.last,
+	}
+	if v.kept || w.Deleted {
+		return w
+	}
+	if a.doc.DeletedAt.IsZero() && bytes.Equal(a.doc.Raw, a.snap.Raw) {
+		return w // not a byte differs: only the times move
+	}
+	w.Raw, w.StateHash, w.Status, w.Terminal = a.snap.Raw, a.snap.Hash, a.snap.Status, a.snap.Terminal
+	return w
+}
+
+// afterWrite does what must be on record before the batch settles: letters
+// this sync has made pointless, a second look, a history rewritten.
+func (a *attempt) afterWrite(ctx context.Context, v *verdict) error {
+	st := a.s.w.Store
+	if a.doc.OpenLetters > 0 && !v.kept {
+		if _, err := st.Supersede(ctx, a.ln.key, a.doc.Claim); err != nil {
+			return fromStore(fmt.Errorf("supersede letters of %s: %w", a.ln.key, err))
+		}
+	}
+	if v.rewritten {
+		a.s.log.Error("the provider has rewritten an entity's history; its answer was taken", "entity", a.ln.key.String(), "since", a.doc.DoubtedAt)
+		d := mirror.Discrepancy{
+			ID:     "rewritten/" + a.ln.key.String() + "/" + strconv.FormatInt(a.doc.Claim, 10),
+			Entity: a.ln.key, Type: "rewritten", Status: "repaired", FoundAt: a.s.w.Now().UTC(),
+		}
+		if err := st.Record(ctx, []mirror.Discrepancy{d}); err != nil {
+			return fromStore(fmt.Errorf("record a rewritten history: %w", err))
+		}
+	}
+	if v.verify > 0 {
+		return a.lookAgain(v.verify)
+	}
+	return nil
+}
+
+// lookAgain asks for a second sync after d.
+func (a *attempt) lookAgain(d time.Duration) error {
+	return a.s.appendAll(nil, []stream.Draft{{
+		Signal: event.Signal{
+			Ref: a.ref, Cause: event.CauseVerify, CauseID: a.batch[0].Signal.CauseID,
+			Class: event.Reconcile, NotBefore: a.s.w.Now().Add(d),
+		},
+		Once: onceFor(d),
+	}})
+}
+
+// nothing ends a sync that found nothing to do.
+func (a *attempt) nothing() {
+	a.ln.endRetry()
+	a.ln.done(0)
+	a.end(nil)
+}
+
+// rest puts the lane aside for d with all that waits in it.
+func (a *attempt) rest(d time.Duration) {
+	a.s.mu.Lock()
+	a.ln.lag++
+	a.s.mu.Unlock()
+	a.ln.rest(d)
+	a.end(nil)
+}
+
+// hold puts the lane aside for d: the attempt is not charged, and reads that
+// lagged are counted anew.
+func (a *attempt) hold(d time.Duration, cause error) {
+	a.ln.rest(d)
+	a.end(cause)
+}
+
+// end closes the attempt's span and lets a hand-over go on.
+func (a *attempt) end(err error) {
+	a.trace.end(err)
+	a.s.finish()
+}
+
+// covered settles the batch and lets the lane go on at once: the settlements
+// of one entity keep their order in the settler's queue.
+func (a *attempt) covered(v *verdict) {
+	if a.ln.retry != nil {
+		a.coveredParked(v)
+		return
+	}
+	list := a.settlements(v, a.batch)
+	a.traceCovered()
+	a.s.w.settler.add(settled{shard: a.s, list: list, after: func() {
+		fault.Point("after-settle")
+		a.s.acks.add(a.src.Name, a.batch, func() { a.end(nil) })
+	}})
+	a.ln.done(len(a.batch))
+}
+
+// overtaken is a pause at random, so that two owners do not meet again.
+func overtaken() time.Duration { return time.Duration(50+rand.IntN(450)) * time.Millisecond }
+
+// fromStore classifies an error of the store: one it did not classify is taken
+// for the store being away, since that charges nobody.
+func fromStore(err error) error {
+	if class, _ := fate.Of(err); class == fate.Transient && !errors.Is(err, context.Canceled) {
+		return fate.New(fate.Unavailable, err)
+	}
+	return err
+}
+
+// fromRedis does the same for Redis, but for the loss of the lease.
+func fromRedis(err error) error {
+	if errors.Is(err, stream.ErrFenced) || errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fate.New(fate.Unavailable, err)
+}
+
+// statusOf names an answer for the metric.
+func statusOf(err error) string {
+	var f *fate.Error
+	switch {
+	case err == nil:
+		return "200"
+	case errors.As(err, &f) && f.Status != 0:
+		return strconv.Itoa(f.Status)
+	}
+	return "error"
+}

@@ -1,0 +1,173 @@
+package worker
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/telemetry"
+)
+
+// laggingVerify is when a read that never caught up with its event is looked
+// at once more, for kinds whose definition does not say.
+const laggingVerify = time.Minute
+
+// verdict is what a fetched state says about the batch it covers.
+type verdict struct {
+	// again > 0: the read lags behind what is known; fetch again after it.
+	again time.Duration
+	// kept: the answer lacks history the mirror holds and is not taken.
+	kept bool
+	// rewritten: it has lacked it for so long that it is the truth.
+	rewritten bool
+	// lagging: the answer never showed what an event says has happened.
+	lagging bool
+	// verify > 0: look once more after it.
+	verify time.Duration
+	// last is the newest event of the batch, if newer than the stored one.
+	last mirror.LastEvent
+}
+
+// judge compares the fetched state with the mirror's and with what the events
+// say has happened.
+func (a *attempt) judge() (*verdict, error) {
+	var prev *provider.Snapshot
+	if a.doc.Raw != nil {
+		var err error
+		if prev, err = a.src.Definition.Read(a.ln.key.Kind, a.doc.Raw); err != nil {
+			return nil, fate.New(fate.Permanent, fmt.Errorf("read the mirror's own state of %s: %w", a.ln.key, err))
+		}
+	}
+	v := &verdict{last: a.newest()}
+	if a.snap.Deleted {
+		return v, nil
+	}
+	kind := a.src.Definition.Kind(a.ln.key.Kind)
+	older := a.snap.Lacks(prev)
+	late := a.missesAnEvent()
+	switch {
+	case (older || late) && a.ln.lag < len(a.s.w.LagPauses):
+		v.again = a.s.w.LagPauses[a.ln.lag]
+	case older && a.doubtedLongEnough():
+		v.rewritten = true
+	case older:
+		v.kept, v.lagging, v.verify = true, true, a.s.w.Rewritten
+	case late:
+		v.lagging, v.verify = true, laggingVerify
+		if kind.VerifyAfter > 0 {
+			v.verify = kind.VerifyAfter
+		}
+	case kind.VerifyAfter > 0 && a.fetchedSoonAfterEvent(kind.ReadLag):
+		v.verify = kind.VerifyAfter
+	}
+	return v, nil
+}
+
+// missesAnEvent reports whether an event of the batch says that the entity has
+// had a status its history does not show.
+func (a *attempt) missesAnEvent() bool {
+	for _, e := range a.batch {
+		if want, ok := a.expects(e); ok && !a.snap.Had(want) {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *attempt) expects(e stream.Entry) (status string, ok bool) {
+	if e.Signal.Cause != event.CauseEvent {
+		return "", false
+	}
+	return a.src.Definition.Expects(e.Signal.EventType, a.ln.key.Kind)
+}
+
+func (a *attempt) doubtedLongEnough() bool {
+	return !a.doc.DoubtedAt.IsZero() && a.snap.SentAt.Sub(a.doc.DoubtedAt) >= a.s.w.Rewritten
+}
+
+// fetchedSoonAfterEvent reports whether the fetch began within lag of one of
+// the events: a read so soon may not show it yet, and without a history nobody
+// can tell.
+func (a *attempt) fetchedSoonAfterEvent(lag time.Duration) bool {
+	for _, e := range a.batch {
+		if e.Signal.Cause == event.CauseEvent && a.snap.SentAt.Sub(e.Signal.CreatedAt) < lag {
+			return true
+		}
+	}
+	return false
+}
+
+// newest returns the newest event of the batch if it is newer than the one the
+// document remembers.
+func (a *attempt) newest() mirror.LastEvent {
+	var last mirror.LastEvent
+	at := a.doc.LastEvent.CreatedAt
+	for _, e := range a.batch {
+		if s := e.Signal; s.Cause == event.CauseEvent && (s.CreatedAt.After(at) || at.IsZero()) {
+			last = mirror.LastEvent{ID: s.CauseID, Type: s.EventType, CreatedAt: s.CreatedAt}
+			at = s.CreatedAt
+		}
+	}
+	return last
+}
+
+// settlements says of each event among the entries how the fetch covered it.
+func (a *attempt) settlements(v *verdict, entries []stream.Entry) []mirror.Settlement {
+	m := a.s.w.Metrics
+	newest := a.doc.LastEvent.CreatedAt
+	now := a.s.w.Now().UTC()
+	covered := mirror.Covered{Claim: a.doc.Claim, FetchedAt: a.fetchedAt(), Signal: entries[len(entries)-1].ID}
+	out := make([]mirror.Settlement, 0, len(entries))
+	for _, e := range entries {
+		s := e.Signal
+		if s.Cause != event.CauseEvent {
+			continue
+		}
+		done := mirror.Settlement{
+			Source: a.src.Name, EventID: s.CauseID, Entity: a.ln.key,
+			Signal: mirror.SignalID{Shard: a.s.number, ID: e.ID}, CoveredBy: covered, At: now, Lagging: v.lagging,
+		}
+		if s.CreatedAt.Before(newest) {
+			done.OutOfOrder = true
+			m.OutOfOrder.WithLabelValues(a.src.Name).Inc()
+		} else {
+			newest = s.CreatedAt
+			want, ok := a.expects(e)
+			done.Overtaken = ok && a.snap != nil && a.snap.Status != want && a.snap.Had(want)
+			if done.Overtaken {
+				m.Overtaken.WithLabelValues(a.src.Name).Inc()
+			}
+		}
+		if s.Body != nil {
+			m.ObserveEventToMirror(a.src.Name, now.Sub(s.Body.ReceivedAt), s.Trace)
+		}
+		out = append(out, done)
+	}
+	m.Settled.WithLabelValues(a.src.Name).Add(float64(len(out)))
+	if len(out) > 1 {
+		m.Coalesced.WithLabelValues(a.src.Name).Add(float64(len(out) - 1))
+	}
+	return out
+}
+
+// fetchedAt is when the covering request was sent.
+func (a *attempt) fetchedAt() time.Time {
+	if a.snap != nil && !a.snap.SentAt.IsZero() {
+		return a.snap.SentAt.UTC()
+	}
+	return a.s.w.Now().UTC()
+}
+
+// traceCovered gives every event of the batch but the first, whose trace the
+// sync is in, a span of its own that links to the fetch that covered it.
+func (a *attempt) traceCovered() {
+	for _, e := range a.batch[1:] {
+		if telemetry.SpanContext(e.Signal.Trace).IsSampled() {
+			a.trace.covered(e, a.s, a.ln)
+		}
+	}
+}

@@ -1,0 +1,197 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/telemetry"
+)
+
+// Fetcher asks a provider; *provider.Client is one.
+type Fetcher interface {
+	// Fetch asks for the current state of an entity; errors are classified.
+	Fetch(ctx context.Context, ref event.Ref, why string) (*provider.Snapshot, error)
+	// Probe asks something that any accepted caller may ask.
+	Probe(ctx context.Context) error
+}
+
+// Source is one configured account at a provider.
+type Source struct {
+	// Name is the source's name: "lemon".
+	Name       string
+	Definition *provider.Definition
+	Client     Fetcher
+	// Rate is what the provider allows the whole fleet.
+	Rate stream.Rate
+	// Concurrency is how many syncs this worker runs at once. Defaults to 100.
+	Concurrency int
+}
+
+// Options are what a worker is made of.
+type Options struct {
+	// ID names this process, new at every start.
+	ID      string
+	Streams *stream.Streams
+	Store   mirror.Store
+	Sources []Source
+	// Retry is the back-off of parked entities. Defaults: see fate.Backoff.
+	Retry fate.Backoff
+	// LeaseTTL is that of Streams; the worker looks for shards to take twenty
+	// times as often. Defaults to 5 s.
+	LeaseTTL time.Duration
+	// InHand is how many entries of one source may be read and not yet acked
+	// before reading of that source stops. Defaults to 5,000.
+	InHand int
+	// Grace is how long syncs under way may take to finish when a shard is
+	// handed over. Defaults to 5 s.
+	Grace time.Duration
+	// LagPauses are the pauses before a read that lags behind its event is
+	// repeated. Defaults to 200 ms, 1 s, 5 s.
+	LagPauses []time.Duration
+	// Rewritten is how long a provider must go on answering without history
+	// the mirror holds until its answer is taken for the truth. Defaults to
+	// 10 minutes.
+	Rewritten time.Duration
+	Metrics   *telemetry.Metrics
+	Health    *telemetry.Health
+	// Logger defaults to slog.Default().
+	Logger *slog.Logger
+	// Now is the clock for what is written down. Defaults to time.Now.
+	Now func() time.Time
+}
+
+func (o Options) withDefaults() (Options, error) {
+	switch {
+	case o.ID == "":
+		return o, fmt.Errorf("worker: Options.ID is empty")
+	case o.Streams == nil || o.Store == nil:
+		return o, fmt.Errorf("worker: Options.Streams and Options.Store are needed")
+	case len(o.Sources) == 0:
+		return o, fmt.Errorf("worker: no sources: configure at least one under \"sources\"")
+	case o.Metrics == nil || o.Health == nil:
+		return o, fmt.Errorf("worker: Options.Metrics and Options.Health are needed")
+	}
+	o.Retry = o.Retry.WithDefaults()
+	if o.LeaseTTL <= 0 {
+		o.LeaseTTL = 5 * time.Second
+	}
+	if o.InHand <= 0 {
+		o.InHand = 5000
+	}
+	if o.Grace <= 0 {
+		o.Grace = 5 * time.Second
+	}
+	if o.LagPauses == nil {
+		o.LagPauses = []time.Duration{200 * time.Millisecond, time.Second, 5 * time.Second}
+	}
+	if o.Rewritten <= 0 {
+		o.Rewritten = 10 * time.Minute
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o, nil
+}
+
+// Worker is one member of the fleet.
+type Worker struct {
+	Options
+	sources map[string]*source
+	names   []string
+	settler *settler
+
+	mu     sync.Mutex
+	shards map[int]*shard
+}
+
+// New returns a worker; Run starts it.
+func New(o Options) (*Worker, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	w := &Worker{Options: o, sources: map[string]*source{}, shards: map[int]*shard{}}
+	w.settler = newSettler(w)
+	for _, s := range o.Sources {
+		if w.sources[s.Name] != nil {
+			return nil, fmt.Errorf("worker: source %q is configured twice", s.Name)
+		}
+		w.sources[s.Name] = newSource(w, s)
+		w.names = append(w.names, s.Name)
+	}
+	return w, nil
+}
+
+// Run works until ctx ends, then hands everything over and returns nil. It
+// returns earlier only if it cannot work at all.
+func (w *Worker) Run(ctx context.Context) error {
+	// What is under way when ctx ends is finished, not cut off: it runs under a
+	// context of its own, ended at the end of the hand-over.
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+
+	var g errgroup.Group
+	g.Go(func() error { w.settler.run(work); return nil })
+	for _, s := range w.sources {
+		g.Go(func() error { s.run(work); return nil })
+	}
+	w.member(ctx, work)
+	w.handOverAll(work)
+	stop()
+	err := g.Wait()
+	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if lerr := w.Streams.Leave(leave, w.ID); lerr != nil {
+		w.Logger.Warn("could not leave the fleet; others notice within a lease's time", "error", lerr)
+	}
+	return err
+}
+
+// persist runs do until it succeeds, fails for another reason than that the
+// database or Redis is away, or ctx ends. Waiting is free: nothing is parked
+// or charged for it.
+func (w *Worker) persist(ctx context.Context, loop *telemetry.Loop, what string, do func() error) error {
+	for told := false; ; told = true {
+		err := do()
+		if class, _ := fate.Of(err); err == nil || class != fate.Unavailable || ctx.Err() != nil {
+			if err != nil {
+				return fmt.Errorf("%s: %w", what, err)
+			}
+			return nil
+		}
+		if !told {
+			w.Logger.Warn("waiting: "+what, "error", err)
+		}
+		if loop != nil {
+			loop.Waiting("store")
+		}
+		if !sleep(ctx, time.Second) {
+			return ctx.Err()
+		}
+	}
+}
+
+// sleep waits for d or until ctx ends; false: it ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
