@@ -1,0 +1,164 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"net/url"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+var errNoList = errors.New("want a list: a,b or [a, b]")
+
+// Names stand in URLs, Redis keys and collection names.
+var namePattern = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
+
+// Braces in a prefix would move Redis Cluster's hash tag.
+var prefixPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,32}$`)
+
+func nameOK(name string) bool { return namePattern.MatchString(name) }
+
+// minToken is the least length of a bearer token: shorter ones can be guessed.
+const minToken = 16
+
+// within checks the bounds in the tags of a field.
+func (f field) within(v reflect.Value) error {
+	if len(f.oneOf) > 0 && !slices.Contains(f.oneOf, v.String()) {
+		return fmt.Errorf("want one of %s", strings.Join(f.oneOf, ", "))
+	}
+	if f.forever && v.Int() == 0 {
+		return nil
+	}
+	if f.min != "" && less(v, f.bound(f.min)) {
+		return fmt.Errorf("is too small: at least %s", f.min)
+	}
+	if f.max != "" && less(f.bound(f.max), v) {
+		return fmt.Errorf("is too large: at most %s", f.max)
+	}
+	return nil
+}
+
+func (f field) bound(text string) reflect.Value {
+	v := reflect.New(f.Type).Elem()
+	if err := setScalar(v, text, false); err != nil {
+		panic(fmt.Sprintf("config: bound of %s: %v", f.Name, err)) // a mistake in a tag, found by any test
+	}
+	return v
+}
+
+func less(a, b reflect.Value) bool {
+	if a.Kind() == reflect.Float64 {
+		return a.Float() < b.Float()
+	}
+	return a.Int() < b.Int()
+}
+
+// check is what concerns more than the type and bounds of one value. Values
+// already reported are passed over: one mistake, one line.
+func (d *decoder) check(c *Config) {
+	d.required(reflect.ValueOf(*c), "")
+	d.checkAddr(c.HTTP.Addr)
+	for i, u := range c.Redis.URL {
+		d.checkURL(fmt.Sprintf("redis.url[%d]", i), string(u), "redis", "rediss", "redis+sentinel")
+	}
+	d.rule("redis.prefix", prefixPattern.MatchString(c.Redis.Prefix), "want letters, digits, ., _ and - only, at most 32")
+	d.checkStore(string(c.Store.URL))
+	d.checkURL("alert.webhook", string(c.Alert.Webhook), "http", "https")
+	d.checkURL("telemetry.otlp_endpoint", c.Telemetry.OTLPEndpoint, "http", "https")
+	d.rule("retry.cap", c.Retry.Cap >= c.Retry.First, "is shorter than retry.first")
+	d.checkTokens(c.OperatorTokens)
+	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
+		d.checkURL("sources."+name+".api_url", c.Sources[name].APIURL, "http", "https")
+	}
+}
+
+// rule reports a problem where the key was set, unless it holds.
+func (d *decoder) rule(path string, holds bool, format string, args ...any) {
+	if !holds && !d.reported[path] {
+		d.bad(d.at[path], path, format, args...)
+	}
+}
+
+// required reports every required value that is empty, at the line of what it
+// belongs to.
+func (d *decoder) required(v reflect.Value, path string) {
+	for _, f := range fieldsOf(v.Type()) {
+		fv, at := v.FieldByIndex(f.Index), join(path, f.name)
+		switch {
+		case f.required && empty(fv):
+			if !d.reported[at] && !d.reported[path] {
+				d.bad(d.at[path], at, "is missing: %s", f.help)
+			}
+		case isGroup(f.Type):
+			d.required(fv, at)
+		case f.Type.Kind() == reflect.Map:
+			keys := fv.MapKeys()
+			slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+			for _, k := range keys {
+				d.required(fv.MapIndex(k), join(at, k.String()))
+			}
+		case f.Type.Kind() == reflect.Slice && isGroup(f.Type.Elem()):
+			for i := range fv.Len() {
+				d.required(fv.Index(i), fmt.Sprintf("%s[%d]", at, i))
+			}
+		}
+	}
+}
+
+// empty reports whether nothing was given: no text, or a list of nothing.
+func empty(v reflect.Value) bool {
+	switch v.Kind() {
+	case reflect.Map:
+		return v.Len() == 0
+	case reflect.Slice:
+		for i := range v.Len() {
+			if v.Index(i).IsZero() {
+				return true
+			}
+		}
+		return v.Len() == 0
+	default:
+		return v.IsZero()
+	}
+}
+
+func (d *decoder) checkAddr(addr string) {
+	_, port, err := net.SplitHostPort(addr)
+	n, numErr := strconv.Atoi(port)
+	d.rule("http.addr", err == nil && numErr == nil && n >= 0 && n <= 65535, "want host:port or :port")
+}
+
+// checkURL does not quote the address, which may hold a password.
+func (d *decoder) checkURL(path, text string, schemes ...string) {
+	if text == "" {
+		return
+	}
+	u, err := url.Parse(text)
+	d.rule(path, err == nil && u.Host != "" && slices.Contains(schemes, u.Scheme), "want an address with a host: %s://…", strings.Join(schemes, "://… or "))
+}
+
+// checkStore knows that a database file has a path and a server a host. The
+// driver checks the rest: mongodb:// allows what net/url does not.
+func (d *decoder) checkStore(text string) {
+	scheme, rest, _ := strings.Cut(text, "://")
+	holds := text == "" ||
+		(scheme == "mongodb" || scheme == "mongodb+srv") && rest != "" && !strings.HasPrefix(rest, "/") ||
+		scheme == "sqlite" && strings.HasPrefix(rest, "/") && len(rest) > 1
+	d.rule("store.url", holds, "want mongodb://host/database, mongodb+srv://host/database or sqlite:///path/tarn.db")
+}
+
+func (d *decoder) checkTokens(tokens []OperatorToken) {
+	names, secrets := map[string]bool{}, map[Secret]bool{}
+	for i, t := range tokens {
+		at := fmt.Sprintf("operator_tokens[%d]", i)
+		d.rule(at+".token", t.Token == "" || len(t.Token) >= minToken, "is too short: at least %d characters", minToken)
+		d.rule(at+".name", t.Name == "" || !names[t.Name], "is taken: the audit must tell operators apart")
+		d.rule(at+".token", t.Token == "" || !secrets[t.Token], "is another one's: the audit must tell operators apart")
+		names[t.Name], secrets[t.Token] = true, true
+	}
+}

@@ -1,0 +1,349 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+const minimal = `store: {url: "sqlite:///tmp/tarn.db"}
+sources:
+  lemon:
+    provider: lemon
+    api_url: https://sandbox.api.lemon.markets/v1
+    api_key: key-1
+    webhook_secrets: [secret-1]
+`
+
+func noFiles(path string) ([]byte, error) { return nil, fmt.Errorf("open %s: no such file", path) }
+
+func parsed(t *testing.T, text string, environ ...string) *Config {
+	t.Helper()
+	c, err := parse("tarn.yaml", []byte(text), environ, noFiles)
+	require.NoError(t, err)
+	return c
+}
+
+func refused(t *testing.T, text string, environ ...string) string {
+	t.Helper()
+	c, err := parse("tarn.yaml", []byte(text), environ, noFiles)
+	require.Error(t, err)
+	require.Nil(t, c)
+	return err.Error()
+}
+
+func TestDefaults(t *testing.T) {
+	c := parsed(t, minimal)
+	lemon := c.Sources["lemon"]
+	require.Equal(t, ":8080", c.HTTP.Addr)
+	require.Equal(t, []Secret{"redis://127.0.0.1:6379"}, c.Redis.URL)
+	require.Equal(t, 64, c.Shards)
+	require.Equal(t, 5*time.Second, c.Redis.LeaseTTL)
+	require.Equal(t, Bytes(256<<10), c.Webhook.MaxBody)
+	require.Equal(t, time.Duration(0), c.Retention.Events)
+	require.Equal(t, 90*24*time.Hour, c.Retention.Audit)
+	require.Equal(t, Rate{Limit: 50, Per: time.Second, Concurrency: 100}, lemon.Rate)
+	require.Equal(t, Ack{Accepted: 200, Duplicate: 200}, lemon.Ack)
+	require.Equal(t, 168*time.Hour, lemon.Reconcile.Window)
+	require.Equal(t, Retry{First: time.Minute, Factor: 2, Cap: time.Hour, Attempts: 10}, c.Retry)
+}
+
+// The whole of what the documentation shows, each key with a value that is not
+// its default.
+func TestEverything(t *testing.T) {
+	dir := t.TempDir()
+	secret := filepath.Join(dir, "secret")
+	require.NoError(t, os.WriteFile(secret, []byte("from-a-file\n"), 0o600))
+	file := filepath.Join(dir, "tarn.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(`
+http: {addr: "127.0.0.1:9000", read_timeout: 20s}
+redis: {url: ["redis://a:1", "redis://b:2"], prefix: fleet-2, lease_ttl: 10s, wait_replicas: 1}
+store: {url: "mongodb://${DB_HOST}/tarn", bulk: 50}
+shards: 16
+dedupe: {ttl: 2h}
+webhook: {tolerance: 1m, max_body: 1MiB}
+worker: {lanes_max: 5}
+operator_tokens: [{name: ops, token: "${TOKEN}", role: operator}]
+sources:
+  lemon:
+    provider: lemon
+    api_url: http://127.0.0.1:1/v1
+    api_key: ${file:`+secret+`}
+    webhook_secrets: ["${S1}", "a$${b}"]
+    rate: {limit: 0, per: 100ms, concurrency: 3}
+    ack: {accepted: 202, duplicate: 409}
+    reconcile: {gaps: {every: 2m, overlap: 1m}, sweep: {every: 1h}, grace: 1m, window: 24h, kinds: {order: {verify_every: 2h}}}
+retry: {first: 1s, factor: 1.5, cap: 1m, attempts: 3}
+retention: {events: 720h, audit: forever}
+telemetry: {otlp_endpoint: "http://jaeger:4318", sample_ratio: 0.5}
+log: {level: debug}
+`), 0o600))
+	c, err := Load(file, []string{"DB_HOST=db", "TOKEN=0123456789abcdef", "S1=${x}", "S1=${TOKEN}"})
+	require.NoError(t, err)
+	lemon := c.Sources["lemon"]
+	require.Equal(t, []Secret{"redis://a:1", "redis://b:2"}, c.Redis.URL)
+	require.Equal(t, Secret("mongodb://db/tarn"), c.Store.URL)
+	require.Equal(t, Secret("from-a-file"), lemon.APIKey)
+	require.Equal(t, []Secret{"${TOKEN}", "a${b}"}, lemon.WebhookSecrets, "what came out is not expanded again")
+	require.Equal(t, OperatorToken{"ops", "0123456789abcdef", "operator"}, c.OperatorTokens[0])
+	require.Equal(t, 2*time.Hour, lemon.Reconcile.Kinds["order"].VerifyEvery)
+	require.Zero(t, c.Retention.Audit)
+	require.InDelta(t, 1.5, c.Retry.Factor, 0)
+	require.Equal(t, Bytes(1<<20), c.Webhook.MaxBody)
+}
+
+func TestEnvironment(t *testing.T) {
+	c := parsed(t, minimal,
+		"TARN_SHARDS=8", "TARN_REDIS__URL=redis://a:1, redis://b:2", "TARN_REDIS__LEASE_TTL=1s",
+		"TARN_STORE__URL=mongodb://db/x", "TARN_SOURCES__LEMON__API_KEY=${not expanded}",
+		"TARN_SOURCES__LEMON__WEBHOOK_SECRETS=[one, two]", "TARN_SOURCES__LEMON__RATE__LIMIT=7",
+		"TARN_OPERATOR_TOKENS=[{name: ops, token: 0123456789abcdefg}]", "TARN_LOG__LEVEL=warn",
+		"TARN_API_PORT=tcp://10.0.0.1:80", "OTHER__THING=1")
+	lemon := c.Sources["lemon"]
+	require.Equal(t, 8, c.Shards)
+	require.Equal(t, []Secret{"redis://a:1", "redis://b:2"}, c.Redis.URL)
+	require.Equal(t, Secret("mongodb://db/x"), c.Store.URL)
+	require.Equal(t, Secret("${not expanded}"), lemon.APIKey)
+	require.Equal(t, []Secret{"one", "two"}, lemon.WebhookSecrets)
+	require.Equal(t, 7, lemon.Rate.Limit)
+	require.Equal(t, "lemon", lemon.Provider, "the file's other keys stay")
+	require.Equal(t, "ops", c.OperatorTokens[0].Name)
+	require.Equal(t, "warn", c.Log.Level)
+}
+
+func TestEnvironmentAlone(t *testing.T) {
+	c, err := Load("", []string{
+		"TARN_STORE__URL=sqlite:///x.db", "TARN_SOURCES__ACME__PROVIDER=lemon", "TARN_SOURCES__ACME__API_URL=https://x/v1",
+		"TARN_SOURCES__ACME__API_KEY=12345", "TARN_SOURCES__ACME__WEBHOOK_SECRETS=s"})
+	require.NoError(t, err)
+	require.Equal(t, Secret("12345"), c.Sources["acme"].APIKey)
+}
+
+func TestEnvironmentFindsDashes(t *testing.T) {
+	c := parsed(t, strings.ReplaceAll(minimal, "lemon:\n", "lemon-two:\n"), "TARN_SOURCES__LEMON_TWO__TIMEOUT=3s")
+	require.Len(t, c.Sources, 1)
+	require.Equal(t, 3*time.Second, c.Sources["lemon-two"].Timeout)
+}
+
+func TestRefused(t *testing.T) {
+	cases := map[string]struct {
+		text string
+		env  []string
+		want string
+	}{
+		"unknown key":              {text: minimal + "shard: 64\n", want: "tarn.yaml:8: shard: is not a key; known here: http, redis"},
+		"unknown key below":        {text: minimal + "redis:\n  lease_tl: 5s\n", want: "tarn.yaml:9: redis.lease_tl: is not a key; known here: url, prefix, lease_ttl, wait_replicas"},
+		"unknown key of a source":  {text: minimal + "    key: x\n", want: "tarn.yaml:8: sources.lemon.key: is not a key"},
+		"twice":                    {text: minimal + "shards: 1\nshards: 2\n", want: "tarn.yaml:9: shards: stands here twice"},
+		"no value":                 {text: minimal + "shards:\n", want: "tarn.yaml:8: shards: has no value"},
+		"text for a number":        {text: minimal + "shards: many\n", want: `tarn.yaml:8: shards: "many": want a whole number`},
+		"fraction for a number":    {text: minimal + "shards: 1.5\n", want: `tarn.yaml:8: shards: "1.5": want a whole number`},
+		"number for text":          {text: minimal + "log: {level: 3}\n", want: "tarn.yaml:8: log.level: want text, not a number: put it in quotes"},
+		"yes for text":             {text: minimal + "log: {level: true}\n", want: "tarn.yaml:8: log.level: want text, not a yes or no"},
+		"list for text":            {text: minimal + "log: {level: [info]}\n", want: "tarn.yaml:8: log.level: want debug | info | warn | error, not a list"},
+		"text for keys":            {text: minimal + "log: info\n", want: "tarn.yaml:8: log: want keys and values, not text"},
+		"text for a list of keys":  {text: minimal + "operator_tokens: x\n", want: "tarn.yaml:8: operator_tokens: want a list, not text"},
+		"list for names":           {text: "sources: [lemon]\n", want: "tarn.yaml:1: sources: want keys and values, not a list"},
+		"number without unit":      {text: minimal + "redis: {lease_ttl: 5}\n", want: `tarn.yaml:8: redis.lease_ttl: "5": want a duration`},
+		"days":                     {text: minimal + "retention: {events: 7d}\n", want: `tarn.yaml:8: retention.events: "7d": want a duration: 1h, 2160h, or forever`},
+		"zero retention":           {text: minimal + "retention: {events: 0s}\n", want: `want a time above 0, or forever`},
+		"forever for another":      {text: minimal + "dedupe: {ttl: forever}\n", want: `dedupe.ttl: "forever": want a duration`},
+		"no size":                  {text: minimal + "webhook: {max_body: 1MB}\n", want: `webhook.max_body: "1MB": want a size`},
+		"huge size":                {text: minimal + "webhook: {max_body: 9999999999999GiB}\n", want: `want a size`},
+		"not a number":             {text: minimal + "retry: {factor: .nan}\n", want: "retry.factor"},
+		"unset variable":           {text: minimal + "http: {addr: \"${ADDR}\"}\n", want: "tarn.yaml:8: http.addr: environment variable ADDR is not set"},
+		"unset file":               {text: minimal + "http: {addr: \"${file:/none}\"}\n", want: "tarn.yaml:8: http.addr: ${file:/none}: open /none: no such file"},
+		"open variable":            {text: minimal + "http: {addr: \"${ADDR\"}\n", want: "tarn.yaml:8: http.addr: ${ without }"},
+		"bad variable value":       {text: minimal, env: []string{"TARN_SHARDS=x"}, want: "TARN_SHARDS: shards: want a whole number"},
+		"unknown variable":         {text: minimal, env: []string{"TARN_REDIS__UR=x"}, want: "TARN_REDIS__UR: is no setting"},
+		"variable for a group":     {text: minimal, env: []string{"TARN_SOURCES__LEMON=x"}, want: "TARN_SOURCES__LEMON: is no setting"},
+		"variable with a bad list": {text: minimal, env: []string{"TARN_REDIS__URL=[a"}, want: "TARN_REDIS__URL: redis.url: want a list"},
+		"variable with a bad name": {text: minimal, env: []string{"TARN_SOURCES__9__API_KEY=x"}, want: "sources.9: want a name"},
+		"source name in capitals":  {text: strings.ReplaceAll(minimal, "lemon:\n", "Lemon:\n"), want: "tarn.yaml:3: sources.Lemon: want a name of a-z"},
+		"source name too long":     {text: strings.ReplaceAll(minimal, "lemon:\n", strings.Repeat("a", 33)+":\n"), want: "want a name"},
+		"no sources":               {text: "store: {url: \"sqlite:///x\"}\n", want: "tarn.yaml: sources: is missing"},
+		"no store":                 {text: "", want: "tarn.yaml: store.url: is missing"},
+		"no api key":               {text: strings.ReplaceAll(minimal, "    api_key: key-1\n", ""), want: "tarn.yaml:3: sources.lemon.api_key: is missing"},
+		"empty secret":             {text: strings.ReplaceAll(minimal, "secret-1", `""`), want: "sources.lemon.webhook_secrets: is missing"},
+		"no secret":                {text: strings.ReplaceAll(minimal, "[secret-1]", "[]"), want: "sources.lemon.webhook_secrets: is missing"},
+		"api address":              {text: strings.ReplaceAll(minimal, "https://sandbox", "ftp://sandbox"), want: "tarn.yaml:5: sources.lemon.api_url: want an address"},
+		"redis address":            {text: minimal + "redis: {url: \"localhost:6379\"}\n", want: "tarn.yaml:8: redis.url[0]: want an address with a host: redis://…"},
+		"redis prefix":             {text: minimal + "redis: {prefix: \"{x}\"}\n", want: "tarn.yaml:8: redis.prefix: want letters"},
+		"store scheme":             {text: strings.ReplaceAll(minimal, "sqlite://", "postgres://"), want: "tarn.yaml:1: store.url: want mongodb://"},
+		"store without a path":     {text: strings.ReplaceAll(minimal, "sqlite:///tmp/tarn.db", "sqlite://"), want: "tarn.yaml:1: store.url: want mongodb://"},
+		"alert address":            {text: minimal + "alert: {webhook: x}\n", want: "tarn.yaml:8: alert.webhook: want an address"},
+		"trace address":            {text: minimal + "telemetry: {otlp_endpoint: \"x:4318\"}\n", want: "telemetry.otlp_endpoint: want an address"},
+		"listen address":           {text: minimal + "http: {addr: \"8080\"}\n", want: "tarn.yaml:8: http.addr: want host:port"},
+		"listen port":              {text: minimal + "http: {addr: \":80800\"}\n", want: "tarn.yaml:8: http.addr: want host:port"},
+		"log level":                {text: minimal + "log: {level: loud}\n", want: `tarn.yaml:8: log.level: "loud": want one of debug, info, warn, error`},
+		"token role":               {text: minimal + "operator_tokens: [{name: a, token: 0123456789abcdefg, role: root}]\n", want: `operator_tokens[0].role: "root": want one of viewer, operator`},
+		"short token":              {text: minimal + "operator_tokens: [{name: a, token: short}]\n", want: "operator_tokens[0].token: is too short: at least 16 characters"},
+		"token without a name":     {text: minimal + "operator_tokens: [{token: 0123456789abcdefg}]\n", want: "tarn.yaml:8: operator_tokens[0].name: is missing"},
+		"two tokens of one name":   {text: minimal + "operator_tokens: [{name: a, token: 0123456789abcdefg}, {name: a, token: 0123456789abcdefh}]\n", want: "operator_tokens[1].name: is taken"},
+		"one token for two":        {text: minimal + "operator_tokens: [{name: a, token: 0123456789abcdefg}, {name: b, token: 0123456789abcdefg}]\n", want: "operator_tokens[1].token: is another one's"},
+		"cap below first":          {text: minimal + "retry: {first: 2h}\n", want: "retry.cap: is shorter than retry.first"},
+		"an alias":                 {text: minimal + "log: &a {level: info}\nredis: *a\n", want: "not an alias"},
+		"a merge":                  {text: minimal + "log: {<<: {level: info}}\n", want: "tarn.yaml:8: log: want a plain key"},
+		"a list as a key":          {text: minimal + "? [a]\n: b\n", want: "want a plain key"},
+		"no mapping":               {text: "- a\n", want: "tarn.yaml:1: want keys and values"},
+		"two documents":            {text: minimal + "---\nshards: 1\n", want: "more than one YAML document"},
+		"no YAML":                  {text: "a: [", want: "tarn.yaml:1: "},
+		"kind name":                {text: minimal + "    reconcile: {kinds: {Order: {}}}\n", want: "sources.lemon.reconcile.kinds.Order: want a name"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			require.Contains(t, refused(t, tc.text, tc.env...), tc.want)
+		})
+	}
+}
+
+func TestAllMistakesAtOnce(t *testing.T) {
+	message := refused(t, "shards: 0\nlog: {level: x}\n")
+	require.Len(t, strings.Split(message, "\n"), 4, "shards, level, store and sources:\n%s", message)
+}
+
+func TestFileMissing(t *testing.T) {
+	_, err := Load(filepath.Join(t.TempDir(), "none.yaml"), nil)
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.ErrorContains(t, err, "read configuration: open")
+}
+
+func TestFileTooLarge(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "big.yaml")
+	require.NoError(t, os.WriteFile(file, make([]byte, maxFile+1), 0o600))
+	_, err := Load(file, nil)
+	require.ErrorContains(t, err, "larger than 1 MiB")
+}
+
+// Every bound of every key, from the tags: just outside is refused by name,
+// the bound itself is taken.
+func TestBounds(t *testing.T) {
+	tested := 0
+	for path, f := range leaves(reflect.TypeFor[Config](), "") {
+		if f.min == "" && f.max == "" {
+			continue
+		}
+		for _, b := range []struct {
+			bound   string
+			outside int
+			want    string
+		}{{f.min, -1, "is too small: at least " + f.min}, {f.max, +1, "is too large: at most " + f.max}} {
+			if b.bound == "" {
+				continue
+			}
+			t.Run(path+" "+b.bound, func(t *testing.T) {
+				name := envName(path)
+				_, err := parse("tarn.yaml", []byte(minimal), []string{name + "=" + beyond(f, b.bound, b.outside)}, noFiles)
+				require.ErrorContains(t, err, name+": "+path+": ")
+				_, err = parse("tarn.yaml", []byte(minimal), []string{name + "=" + b.bound, "TARN_RETRY__FIRST=10ms", "TARN_RETRY__CAP=24h"}, noFiles)
+				if path != "retry.first" && path != "retry.cap" {
+					require.NoError(t, err)
+				}
+			})
+			tested++
+		}
+	}
+	require.Greater(t, tested, 50)
+}
+
+func leaves(t reflect.Type, path string) map[string]field {
+	out := map[string]field{}
+	for _, f := range fieldsOf(t) {
+		at := join(path, f.name)
+		below := f.Type
+		switch {
+		case f.Type.Kind() == reflect.Map:
+			below, at = f.Type.Elem(), join(at, map[string]string{"sources": "lemon", "kinds": "order"}[f.name])
+		case !isGroup(f.Type):
+			out[at] = f
+			continue
+		}
+		for p, leaf := range leaves(below, at) {
+			out[p] = leaf
+		}
+	}
+	return out
+}
+
+// beyond is the next value past a bound.
+func beyond(f field, bound string, by int) string {
+	v := f.bound(bound)
+	switch {
+	case f.Type == durationType:
+		return (time.Duration(v.Int()) + time.Duration(by)).String()
+	case f.Type.Kind() == reflect.Float64:
+		return fmt.Sprint(v.Float() + float64(by))
+	default:
+		return fmt.Sprint(v.Int() + int64(by))
+	}
+}
+
+func TestSecretsAreNotPrinted(t *testing.T) {
+	c := parsed(t, minimal)
+	for _, format := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
+		require.NotContains(t, fmt.Sprintf(format, c.Sources["lemon"]), "key-1", format)
+	}
+	text, err := c.Sources["lemon"].APIKey.MarshalText()
+	require.NoError(t, err)
+	require.Equal(t, "[secret]", string(text))
+	require.NotContains(t, refused(t, minimal+"    timeout: ${T}\n", "T=hunter2"), "hunter2")
+	require.NotContains(t, refused(t, strings.ReplaceAll(minimal, "sqlite:///tmp/tarn.db", "postgres://u:hunter2@h/")), "hunter2")
+}
+
+func TestHelpNamesEveryKey(t *testing.T) {
+	var b strings.Builder
+	require.NoError(t, WriteHelp(&b))
+	for _, k := range Keys() {
+		require.NotEmpty(t, k.Help, k.Path)
+		require.Contains(t, b.String(), k.Path)
+		require.True(t, strings.HasSuffix(k.Help, "."), "%s: help is no sentence", k.Path)
+	}
+	require.Contains(t, b.String(), "redis.lease_ttl (duration 500ms to 5m, default 5s)")
+	require.Contains(t, b.String(), "store.url (text, required)")
+	require.Contains(t, b.String(), "retention.events (duration from 1h, or forever, default forever)")
+	require.Error(t, WriteHelp(broken{}))
+}
+
+type broken struct{}
+
+func (broken) Write([]byte) (int, error) { return 0, errors.New("closed") }
+
+func TestNeedsRestart(t *testing.T) {
+	old := parsed(t, minimal)
+	require.Empty(t, NeedsRestart(old, parsed(t, minimal)))
+	require.Empty(t, NeedsRestart(old, parsed(t, minimal, "TARN_SOURCES__LEMON__API_KEY=2", "TARN_SOURCES__LEMON__RATE__LIMIT=9", "TARN_SOURCES__LEMON__WEBHOOK_SECRETS=a,b")))
+	require.Equal(t, []string{"shards", "sources.lemon.timeout"}, NeedsRestart(old, parsed(t, minimal, "TARN_SHARDS=8", "TARN_SOURCES__LEMON__TIMEOUT=1s")))
+	require.Equal(t, []string{"sources.lemon", "sources.other"}, NeedsRestart(old, parsed(t, strings.ReplaceAll(minimal, "lemon:\n", "other:\n"))))
+}
+
+func TestBytes(t *testing.T) {
+	for text, want := range map[string]Bytes{"0": 0, "512": 512, "1KiB": 1024, "256KiB": 256 << 10, "16MiB": 16 << 20, "1GiB": 1 << 30} {
+		got, err := size(text)
+		require.NoError(t, err)
+		require.Equal(t, want, got)
+		require.Equal(t, text, got.String())
+	}
+}
+
+// Whatever stands in a file, reading it ends in a configuration or an error.
+func FuzzFile(f *testing.F) {
+	f.Add(minimal)
+	f.Add("a: &a [*a]\n")
+	f.Add(minimal + "http: {addr: \"${X}${file:/x}$${\"}\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := parse("tarn.yaml", []byte(text), []string{"X=1", "TARN_SHARDS=4"}, noFiles)
+		if (c == nil) == (err == nil) {
+			t.Fatalf("config %v, error %v", c, err)
+		}
+		if err == nil && (c.Shards != 4 || len(c.Sources) == 0 || c.Store.URL == "") {
+			t.Fatalf("taken, but not whole: %+v", c)
+		}
+	})
+}

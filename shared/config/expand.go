@@ -1,0 +1,51 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+)
+
+// expand replaces ${NAME} and ${file:/path}; $${ is a plain ${. What comes out
+// is not expanded again, so a secret may hold any text.
+func (d *decoder) expand(text string) (string, error) {
+	var b strings.Builder
+	for {
+		i := strings.Index(text, "${")
+		if i < 0 {
+			b.WriteString(text)
+			return b.String(), nil
+		}
+		if i > 0 && text[i-1] == '$' {
+			b.WriteString(text[:i-1] + "${")
+			text = text[i+2:]
+			continue
+		}
+		b.WriteString(text[:i])
+		name, rest, closed := strings.Cut(text[i+2:], "}")
+		if !closed {
+			return "", fmt.Errorf("${ without }: close it, or write $${ for a plain ${")
+		}
+		value, err := d.lookup(name)
+		if err != nil {
+			return "", err
+		}
+		b.WriteString(value)
+		text = rest
+	}
+}
+
+func (d *decoder) lookup(name string) (string, error) {
+	if path, ok := strings.CutPrefix(name, "file:"); ok {
+		content, err := d.readFile(path)
+		if err != nil {
+			return "", fmt.Errorf("${%s}: %w", name, err)
+		}
+		// Editors and echo end a file with a newline that no secret has.
+		return strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r"), nil
+	}
+	value, ok := d.vars[name]
+	if !ok {
+		return "", fmt.Errorf("environment variable %s is not set", name)
+	}
+	return value, nil
+}
