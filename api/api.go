@@ -1,0 +1,210 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/tarn-sync/tarn/shared/telemetry"
+)
+
+// Options are the settings of New.
+type Options struct {
+	// Addr is where Run listens, "host:port". Defaults to "127.0.0.1:8080".
+	Addr string
+	// Sources are those webhooks are taken from; see SetSources.
+	Sources []Source
+	// Queue takes accepted events: a *stream.Streams. Required.
+	Queue Queue
+	// Store answers /v1: a mirror.Store. Required.
+	Store Store
+	// Tokens let their holders use /v1. Without any only requests from the same
+	// machine may; see CheckListen.
+	Tokens []Token
+	// MaxBody is the largest webhook body taken, in bytes. Defaults to 256 KiB.
+	MaxBody int64
+	// AppendTimeout is how long an event may take to become durable before the
+	// sender is told to try again. Defaults to 5 s: providers commonly wait 10 s
+	// for an answer.
+	AppendTimeout time.Duration
+	// ReadTimeout is how long a whole request may take to arrive. Defaults to
+	// 10 s.
+	ReadTimeout time.Duration
+	// Grace is how long requests under way may take when the server stops.
+	// Defaults to 7 s, so that with the last flush a stop takes less than 10 s.
+	Grace time.Duration
+	// Metrics counts; nil makes them in a registry of their own.
+	Metrics *telemetry.Metrics
+	// Gatherer is what /metrics shows. Defaults to the registry of its own, or
+	// to prometheus.DefaultGatherer if Metrics is given.
+	Gatherer prometheus.Gatherer
+	// Health knows the loops /healthz tells about. Nil makes one.
+	Health *telemetry.Health
+	// Tracer makes the spans. Defaults to the global provider's.
+	Tracer trace.Tracer
+	// Logger takes warnings and errors. Defaults to slog.Default().
+	Logger *slog.Logger
+	// Now is the clock. Defaults to time.Now.
+	Now func() time.Time
+	// Version stands in the OpenAPI document. Defaults to "dev".
+	Version string
+}
+
+// setDefaults fills what was left out.
+func (o *Options) setDefaults() {
+	def(&o.Addr, "127.0.0.1:8080")
+	def(&o.MaxBody, 256<<10)
+	def(&o.AppendTimeout, 5*time.Second)
+	def(&o.ReadTimeout, 10*time.Second)
+	def(&o.Grace, 7*time.Second)
+	def(&o.Version, "dev")
+	if o.Metrics == nil {
+		own := prometheus.NewRegistry()
+		o.Metrics, o.Gatherer = telemetry.NewMetrics(own), own
+	}
+	if o.Gatherer == nil {
+		o.Gatherer = prometheus.DefaultGatherer
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Health == nil {
+		o.Health = telemetry.NewHealth(o.Now)
+	}
+	if o.Tracer == nil {
+		o.Tracer = otel.Tracer("github.com/tarn-sync/tarn/api")
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+}
+
+// def sets v if it is its zero value.
+func def[T comparable](v *T, to T) {
+	var zero T
+	if *v == zero {
+		*v = to
+	}
+}
+
+// API is the HTTP side of Tarn. Make one with New.
+type API struct {
+	o       Options
+	sources *accounts
+	tally   *tally
+	engine  *gin.Engine
+	// leaving is closed when the server begins to stop.
+	leaving chan struct{}
+}
+
+// New checks the options and builds the routes. Nothing runs before Run.
+func New(o Options) (*API, error) {
+	o.setDefaults()
+	if o.Queue == nil || o.Store == nil {
+		return nil, errors.New("api: a queue and a store are needed")
+	}
+	guard, err := newGuard(o.Tokens)
+	if err != nil {
+		return nil, fmt.Errorf("api: %w", err)
+	}
+	a := &API{
+		o:       o,
+		sources: &accounts{metrics: o.Metrics},
+		tally:   newTally(o.Queue, o.Logger, o.Now),
+		leaving: make(chan struct{}),
+	}
+	if err := a.SetSources(o.Sources); err != nil {
+		return nil, err
+	}
+	if err := a.route(guard); err != nil {
+		return nil, fmt.Errorf("api: build the OpenAPI document: %w", err)
+	}
+	return a, nil
+}
+
+// SetSources replaces the sources as a whole, as when secrets are read again.
+// Requests under way finish with the ones they began with. On an error nothing
+// changes.
+func (a *API) SetSources(sources []Source) error {
+	if err := a.sources.replace(sources); err != nil {
+		return fmt.Errorf("api: %w", err)
+	}
+	return nil
+}
+
+// Handler returns all routes.
+func (a *API) Handler() http.Handler { return a.engine }
+
+func (a *API) route(g *guard) error {
+	a.engine = newEngine(a.recovered)
+	receive := &receiver{
+		sources: a.sources, queue: a.o.Queue, bodies: newBodies(a.o.MaxBody), tally: a.tally,
+		metrics: a.o.Metrics, tracer: a.o.Tracer, log: a.o.Logger, now: a.o.Now, appendWithin: a.o.AppendTimeout,
+	}
+	a.engine.POST("/webhooks/:source", receive.serve)
+	a.engine.GET("/healthz", gin.WrapH(a.o.Health.Healthz()))
+	a.engine.GET("/readyz", gin.WrapH(readyz(a.o.Queue, a.o.Store)))
+	a.engine.GET("/metrics", gin.WrapH(telemetry.MetricsHandler(a.o.Gatherer)))
+
+	ops := newOperations(a.engine, a.o.Version)
+	ops.UseMiddleware(g.check(ops))
+	read := &reader{sources: a.sources, store: a.o.Store, log: a.o.Logger, leaving: a.leaving}
+	read.registerEntities(ops)
+	read.registerEvents(ops)
+	documentPlain(ops)
+	return serveDocument(a.engine, ops)
+}
+
+// newEngine is a router without the usual middleware: requests are counted and
+// traced where it matters, and the stock recovery writes headers, which hold
+// signatures and tokens, into the log.
+func newEngine(recovered gin.HandlerFunc) *gin.Engine {
+	gin.SetMode(gin.ReleaseMode)
+	e := gin.New()
+	e.UseEscapedPath, e.UnescapePathValues = true, false // gin would read + as a space
+	e.RedirectTrailingSlash = false                      // senders do not follow redirects
+	e.HandleMethodNotAllowed = true
+	e.Use(recovered)
+	e.NoRoute(plainProblem(http.StatusNotFound, "there is no such route; /docs lists them"))
+	e.NoMethod(plainProblem(http.StatusMethodNotAllowed, "the route does not take this method"))
+	return e
+}
+
+func plainProblem(status int, detail string) gin.HandlerFunc {
+	why := &refusal{status: status, reason: "route", detail: detail}
+	return func(c *gin.Context) { why.write(c.Writer) }
+}
+
+// recovered answers 500 for a handler that panicked and logs where; the server
+// lives.
+func (a *API) recovered(c *gin.Context) {
+	defer func() {
+		p := recover()
+		if p == nil {
+			return
+		}
+		if p == http.ErrAbortHandler {
+			panic(p)
+		}
+		a.o.Logger.ErrorContext(c.Request.Context(), "handler panicked",
+			"route", c.FullPath(), "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
+		if !c.Writer.Written() {
+			refusePanic.write(c.Writer)
+		}
+	}()
+	c.Next()
+}
+
+// runLoops runs what the api does beside answering until ctx ends.
+func (a *API) runLoops(ctx context.Context) {
+	a.tally.run(ctx, a.o.Health.Loop("rejections"))
+}

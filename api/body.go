@@ -1,0 +1,64 @@
+package api
+
+import (
+	"bytes"
+	"errors"
+	"net/http"
+	"os"
+	"sync"
+)
+
+const (
+	// firstBody is the room a body is given on trust: a sender that declares
+	// 256 KiB and then dawdles must not get 256 KiB of ours for it.
+	firstBody = 16 << 10
+	// keptBody is the largest buffer put back: one big event should not pin
+	// its memory for good.
+	keptBody = 64 << 10
+)
+
+// bodies reads request bodies into buffers that are used again.
+type bodies struct {
+	max  int64
+	pool sync.Pool
+}
+
+func newBodies(max int64) *bodies {
+	return &bodies{max: max, pool: sync.Pool{New: func() any { return new(bytes.Buffer) }}}
+}
+
+// read takes the whole body. The caller gives the buffer back with free once
+// nothing refers to its bytes any more.
+func (b *bodies) read(w http.ResponseWriter, req *http.Request) (*bytes.Buffer, *refusal) {
+	if req.ContentLength > b.max {
+		return nil, refuseTooLarge(b.max)
+	}
+	buf := b.pool.Get().(*bytes.Buffer)
+	buf.Reset()
+	// ReadFrom grows a buffer that has less than MinRead left, also just to
+	// learn that nothing follows.
+	buf.Grow(int(max(0, min(req.ContentLength, firstBody))) + bytes.MinRead)
+	if _, err := buf.ReadFrom(http.MaxBytesReader(w, req.Body, b.max)); err != nil {
+		b.free(buf)
+		return nil, b.refuse(err)
+	}
+	return buf, nil
+}
+
+func (b *bodies) refuse(err error) *refusal {
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return refuseTooLarge(b.max)
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return refuseSlow
+	default:
+		return refuseIncomplete
+	}
+}
+
+func (b *bodies) free(buf *bytes.Buffer) {
+	if buf.Cap() <= keptBody {
+		b.pool.Put(buf)
+	}
+}

@@ -1,0 +1,203 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+const (
+	// longestWait is the most a client may wait for a newer sync.
+	longestWait = 30 * time.Second
+	// Waiting looks at the store with growing pauses: most syncs take
+	// milliseconds, the others may take long.
+	firstLook, slowestLook = 20 * time.Millisecond, time.Second
+)
+
+// entity is a mirrored entity as the API shows it.
+type entity struct {
+	Source     string            `json:"source"`
+	Kind       string            `json:"kind"`
+	ID         string            `json:"id"`
+	Parents    map[string]string `json:"parents,omitempty" doc:"Ids of what it stands under."`
+	State      json.RawMessage   `json:"state,omitempty" doc:"The provider's JSON, every value as the provider wrote it (1.10 stays 1.10), without secret fields."`
+	Status     string            `json:"status,omitempty" doc:"Current status; absent for kinds without one."`
+	Terminal   bool              `json:"terminal" doc:"Whether the status is one the entity never leaves."`
+	DeletedAt  time.Time         `json:"deleted_at,omitzero" doc:"When the provider was found to have it no longer; state is then the last one known."`
+	SyncedAt   time.Time         `json:"synced_at" doc:"When the fetch behind this state was sent."`
+	VerifiedAt time.Time         `json:"verified_at" doc:"Latest time this is known to have been the provider's state."`
+	LastEvent  *lastEvent        `json:"last_event,omitempty" doc:"Newest event a sync has covered."`
+	Behind     *behind           `json:"behind,omitempty" doc:"Present while the mirror knows itself to be behind the provider."`
+}
+
+type lastEvent struct {
+	ID        string    `json:"id"`
+	Type      string    `json:"type"`
+	CreatedAt time.Time `json:"created_at,omitzero"`
+}
+
+type behind struct {
+	Since  time.Time `json:"since"`
+	Reason string    `json:"reason" example:"retrying"`
+}
+
+func newEntity(d *mirror.Document) entity {
+	e := entity{
+		Source: d.Key.Source, Kind: d.Key.Kind, ID: d.Key.ID, Parents: d.Parents,
+		State: d.Raw, Status: d.Status, Terminal: d.Terminal,
+		DeletedAt: d.DeletedAt.UTC(), SyncedAt: d.SyncedAt.UTC(), VerifiedAt: d.VerifiedAt.UTC(),
+	}
+	if l := d.LastEvent; l.ID != "" {
+		e.LastEvent = &lastEvent{ID: l.ID, Type: l.Type, CreatedAt: l.CreatedAt.UTC()}
+	}
+	if b := d.Behind; b != nil {
+		e.Behind = &behind{Since: b.Since.UTC(), Reason: b.Reason}
+	}
+	return e
+}
+
+type entityList struct {
+	Items      []entity `json:"items" nullable:"false"`
+	NextCursor string   `json:"next_cursor,omitempty" doc:"Absent on the last page."`
+}
+
+func (r *reader) registerEntities(api huma.API) {
+	huma.Register(api, huma.Operation{
+		OperationID: "list-entities", Method: http.MethodGet, Path: "/v1/entities/{source}/{kind}",
+		Summary: "List mirrored entities of one kind, by id", Tags: []string{"entities"},
+		Description: "Entities never fetched are left out; deleted ones are listed with deleted_at.",
+		Security:    needs(Viewer), Errors: listErrors,
+	}, r.listEntities)
+	huma.Register(api, huma.Operation{
+		OperationID: "get-entity", Method: http.MethodGet, Path: "/v1/entities/{source}/{kind}/{id}",
+		Summary: "Read one mirrored entity", Tags: []string{"entities"},
+		Description: "An entity never fetched is a 404 of type `not-yet`. A deleted one is a 200 with `deleted_at`.\n\n" +
+			"`fresh_after` is a condition: the answer is a 200 only if `verified_at` is not before it. " +
+			"With `wait` the request waits up to that long for the condition; if it is still not met, the answer " +
+			"is a 504 of type `not-fresh` (or 404 `not-yet`), never an older state passed off as a fresh one. " +
+			"To take whatever there is, leave `fresh_after` out.",
+		Security: needs(Viewer), Errors: append([]int{http.StatusGatewayTimeout}, itemErrors...),
+		Middlewares: huma.Middlewares{patient},
+	}, r.getEntity)
+}
+
+type listEntitiesInput struct {
+	KindPath
+	Status  string `query:"status" doc:"Only entities in this status."`
+	Account string `query:"account" doc:"Only entities under this account."`
+	Between
+	Page
+}
+
+type listEntitiesOutput struct{ Body entityList }
+
+func (r *reader) listEntities(ctx context.Context, in *listEntitiesInput) (*listEntitiesOutput, error) {
+	if err := errors.Join(r.checkKind(in.KindPath), in.check()); err != nil {
+		return nil, err
+	}
+	f := mirror.EntityFilter{
+		Source: in.Source, Kind: in.Kind, Status: in.Status,
+		From: in.From, To: in.To, Limit: in.Limit, Cursor: in.Cursor,
+	}
+	if in.Account != "" {
+		f.Parent.Kind, f.Parent.ID = "account", in.Account
+	}
+	found, err := r.store.Entities(ctx, f)
+	if err != nil {
+		return nil, r.storeProblem(ctx, "list entities", err)
+	}
+	out := &listEntitiesOutput{Body: entityList{Items: make([]entity, len(found.Items)), NextCursor: found.NextCursor}}
+	for i, d := range found.Items {
+		out.Body.Items[i] = newEntity(d)
+	}
+	return out, nil
+}
+
+type getEntityInput struct {
+	EntityPath
+	FreshAfter time.Time `query:"fresh_after" doc:"Answer only with a state known to have been the provider's at this time or later, RFC 3339."`
+	Wait       string    `query:"wait" doc:"How long to wait for that, as a duration up to 30s." example:"5s"`
+}
+
+type getEntityOutput struct{ Body entity }
+
+func (r *reader) getEntity(ctx context.Context, in *getEntityInput) (*getEntityOutput, error) {
+	key, err := r.key(in.EntityPath)
+	if err != nil {
+		return nil, err
+	}
+	wait, err := parseWait(in.Wait)
+	if err != nil {
+		return nil, err
+	}
+	doc, err := r.await(ctx, key, in.FreshAfter, wait)
+	switch {
+	case errors.Is(err, mirror.ErrNotFound):
+		return nil, problem(http.StatusNotFound, problemNotYet,
+			"%s has not been fetched yet, or does not exist at the provider", key)
+	case err != nil:
+		return nil, r.storeProblem(ctx, "read entity", err)
+	case doc.VerifiedAt.Before(in.FreshAfter):
+		return nil, problem(http.StatusGatewayTimeout, problemNotFresh,
+			"%s was last verified at %s, before fresh_after", key, doc.VerifiedAt.UTC().Format(time.RFC3339Nano))
+	}
+	return &getEntityOutput{Body: newEntity(doc)}, nil
+}
+
+func parseWait(s string) (time.Duration, error) {
+	if s == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil || d < 0 || d > longestWait {
+		return 0, invalid("query.wait", s, "want a duration from 0s to %s, like 5s", longestWait)
+	}
+	return d, nil
+}
+
+// await reads an entity, again and again until it is known to be fresh or the
+// time is up; it then returns what there is.
+func (r *reader) await(ctx context.Context, k event.Key, fresh time.Time, wait time.Duration) (*mirror.Document, error) {
+	until := time.NewTimer(wait)
+	defer until.Stop()
+	for pause := firstLook; ; pause = min(2*pause, slowestLook) {
+		doc, err := r.known(ctx, k)
+		missing := errors.Is(err, mirror.ErrNotFound)
+		if err != nil && !missing || err == nil && !doc.VerifiedAt.Before(fresh) {
+			return doc, err
+		}
+		select {
+		case <-time.After(pause):
+		case <-until.C:
+			return doc, err
+		case <-r.leaving:
+			return doc, err
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// known reads an entity that was fetched at least once: a document may exist
+// before that, as the place of its claim.
+func (r *reader) known(ctx context.Context, k event.Key) (*mirror.Document, error) {
+	doc, err := r.store.Entity(ctx, k)
+	if err == nil && !doc.Known() {
+		return nil, mirror.ErrNotFound
+	}
+	return doc, err
+}
+
+// patient lifts the deadline for reading the request, which has been read: it
+// would otherwise end the connection of somebody who waits.
+func patient(ctx huma.Context, next func(huma.Context)) {
+	_ = ctx.SetReadDeadline(time.Time{}) // not every connection has one
+	next(ctx)
+}

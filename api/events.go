@@ -1,0 +1,219 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+// loggedEvent is an event of the log as the API shows it.
+type loggedEvent struct {
+	ID             string          `json:"id"`
+	Source         string          `json:"source"`
+	Type           string          `json:"type"`
+	CreatedAt      time.Time       `json:"created_at,omitzero" doc:"The provider's time of the event."`
+	ReceivedAt     time.Time       `json:"received_at"`
+	ProcessedAt    time.Time       `json:"processed_at,omitzero" doc:"When its last open entity was settled."`
+	Status         string          `json:"status" enum:"pending,retrying,processed,dead,superseded,discarded"`
+	Attempts       int             `json:"attempts" doc:"Failed attempts."`
+	Error          string          `json:"error,omitempty" doc:"What the last failed attempt met."`
+	Duplicates     int64           `json:"duplicates" doc:"How often it was sent again."`
+	OutOfOrder     bool            `json:"out_of_order" doc:"It came after a newer event of the same entity."`
+	Overtaken      bool            `json:"overtaken" doc:"The entity was already past it."`
+	Lagging        bool            `json:"lagging" doc:"The provider's reads did not show it in time."`
+	PayloadDiffers bool            `json:"payload_differs,omitempty" doc:"It was sent again with another body; the first was kept."`
+	Entities       []outcome       `json:"entities" nullable:"false" doc:"What became of it for each entity it names, primary first."`
+	Payload        json.RawMessage `json:"payload,omitempty" doc:"The body as received."`
+	TraceID        string          `json:"trace_id,omitempty"`
+}
+
+type outcome struct {
+	Kind      string     `json:"kind"`
+	ID        string     `json:"id"`
+	Status    string     `json:"status" enum:"pending,processed,dead,superseded,discarded"`
+	Signal    *signal    `json:"signal,omitempty" doc:"Its entry in the queue."`
+	CoveredBy *coveredBy `json:"covered_by,omitempty" doc:"The fetch that settled it."`
+}
+
+type signal struct {
+	Shard int    `json:"shard"`
+	ID    string `json:"id"`
+}
+
+type coveredBy struct {
+	Claim     int64     `json:"claim" doc:"Number of the fetch, growing per entity."`
+	FetchedAt time.Time `json:"fetched_at"`
+	Signal    string    `json:"signal" doc:"Newest entry the same fetch settled: events that name one fetch were coalesced."`
+}
+
+func newLoggedEvent(row *mirror.EventRow) loggedEvent {
+	e := loggedEvent{
+		ID: row.ID, Source: row.Source, Type: row.Type,
+		CreatedAt: row.CreatedAt.UTC(), ReceivedAt: row.ReceivedAt.UTC(), ProcessedAt: row.ProcessedAt.UTC(),
+		Status: string(row.Status), Attempts: row.Attempts, Error: row.Error, Duplicates: row.Duplicates,
+		OutOfOrder: row.OutOfOrder, Overtaken: row.Overtaken, Lagging: row.Lagging, PayloadDiffers: row.PayloadDiffers,
+		Entities: make([]outcome, len(row.Entities)), Payload: payloadJSON(row.Payload), TraceID: row.TraceID,
+	}
+	for i, o := range row.Entities {
+		e.Entities[i] = newOutcome(o)
+	}
+	return e
+}
+
+func newOutcome(o mirror.Outcome) outcome {
+	out := outcome{Kind: o.Ref.Key.Kind, ID: o.Ref.Key.ID, Status: string(o.Status)}
+	if o.Signal.ID != "" {
+		out.Signal = &signal{Shard: o.Signal.Shard, ID: o.Signal.ID}
+	}
+	if c := o.CoveredBy; c != nil {
+		out.CoveredBy = &coveredBy{Claim: c.Claim, FetchedAt: c.FetchedAt.UTC(), Signal: c.Signal}
+	}
+	return out
+}
+
+// payloadJSON passes a payload on as it came. One that is no JSON, from an
+// entry that could not be read, is shown as text rather than breaking the page.
+func payloadJSON(payload []byte) json.RawMessage {
+	if len(payload) == 0 || json.Valid(payload) {
+		return payload
+	}
+	text, _ := json.Marshal(string(payload)) // a string always encodes
+	return text
+}
+
+type eventList struct {
+	Items      []loggedEvent `json:"items" nullable:"false"`
+	NextCursor string        `json:"next_cursor,omitempty" doc:"Absent on the last page."`
+}
+
+func (r *reader) registerEvents(api huma.API) {
+	huma.Register(api, huma.Operation{
+		OperationID: "list-entity-events", Method: http.MethodGet, Path: "/v1/entities/{source}/{kind}/{id}/events",
+		Summary: "List the events that name an entity, newest first", Tags: []string{"entities", "events"},
+		Security: needs(Viewer), Errors: listErrors,
+	}, r.listEntityEvents)
+	huma.Register(api, huma.Operation{
+		OperationID: "list-events", Method: http.MethodGet, Path: "/v1/events",
+		Summary: "List logged events, newest first", Tags: []string{"events"},
+		Security: needs(Viewer), Errors: listErrors,
+	}, r.listEvents)
+	huma.Register(api, huma.Operation{
+		OperationID: "get-event", Method: http.MethodGet, Path: "/v1/events/{id}",
+		Summary: "Read one logged event", Tags: []string{"events"},
+		Description: "Ids are unique per source. If several sources have this one, the answer is a 409 of type " +
+			"`ambiguous` until `source` says which.",
+		Security: needs(Viewer), Errors: append([]int{http.StatusConflict}, itemErrors...),
+	}, r.getEvent)
+}
+
+// EventFilter are the filters all lists of events share.
+type EventFilter struct {
+	Status string `query:"status" enum:"pending,retrying,processed,dead,superseded,discarded" doc:"Only events in this status."`
+	Type   string `query:"type" doc:"Only events of this type." example:"order.executed"`
+	Between
+	Page
+}
+
+func (f EventFilter) filter() mirror.EventFilter {
+	return mirror.EventFilter{
+		Status: mirror.EventStatus(f.Status), Type: f.Type,
+		From: f.From, To: f.To, Limit: f.Limit, Cursor: f.Cursor,
+	}
+}
+
+type listEventsInput struct {
+	EventFilter
+	Source string `query:"source" doc:"Only events of this source."`
+	Kind   string `query:"kind" doc:"Only events that name an entity of this kind."`
+	Entity string `query:"entity" doc:"Only events that name this entity, as source/kind/id." example:"lemon/order/bord_1"`
+}
+
+type listEventsOutput struct{ Body eventList }
+
+func (r *reader) listEvents(ctx context.Context, in *listEventsInput) (*listEventsOutput, error) {
+	if err := in.check(); err != nil {
+		return nil, err
+	}
+	f := in.filter()
+	f.Source, f.Kind = in.Source, in.Kind
+	if in.Entity != "" {
+		key, err := event.ParseKey(in.Entity)
+		if err != nil {
+			return nil, invalid("query.entity", in.Entity, "want source/kind/id")
+		}
+		f.Entity = key
+	}
+	return r.events(ctx, f)
+}
+
+type listEntityEventsInput struct {
+	EntityPath
+	EventFilter
+}
+
+func (r *reader) listEntityEvents(ctx context.Context, in *listEntityEventsInput) (*listEventsOutput, error) {
+	key, err := r.key(in.EntityPath)
+	if err != nil {
+		return nil, err
+	}
+	if err := in.check(); err != nil {
+		return nil, err
+	}
+	f := in.filter()
+	f.Source, f.Entity = key.Source, key
+	return r.events(ctx, f)
+}
+
+func (r *reader) events(ctx context.Context, f mirror.EventFilter) (*listEventsOutput, error) {
+	found, err := r.store.Events(ctx, f)
+	if err != nil {
+		return nil, r.storeProblem(ctx, "list events", err)
+	}
+	out := &listEventsOutput{Body: eventList{Items: make([]loggedEvent, len(found.Items)), NextCursor: found.NextCursor}}
+	for i, row := range found.Items {
+		out.Body.Items[i] = newLoggedEvent(row)
+	}
+	return out, nil
+}
+
+type getEventInput struct {
+	ID     string `path:"id" maxLength:"765" doc:"The provider's id of the event, percent-escaped where need be."`
+	Source string `query:"source" doc:"Which source's event, where several have the id."`
+}
+
+type getEventOutput struct{ Body loggedEvent }
+
+func (r *reader) getEvent(ctx context.Context, in *getEventInput) (*getEventOutput, error) {
+	id, err := pathID(in.ID)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := r.store.EventByID(ctx, in.Source, id)
+	switch {
+	case errors.Is(err, mirror.ErrNotFound) || err == nil && len(rows) == 0:
+		return nil, problem(http.StatusNotFound, "", "no event %q is in the log; one just accepted appears when a worker has read it", id)
+	case err != nil:
+		return nil, r.storeProblem(ctx, "read event", err)
+	case len(rows) > 1:
+		return nil, problem(http.StatusConflict, problemAmbiguous,
+			"%d sources have an event %q: say which with ?source= (%s)", len(rows), id, sourcesOf(rows))
+	}
+	return &getEventOutput{Body: newLoggedEvent(rows[0])}, nil
+}
+
+func sourcesOf(rows []*mirror.EventRow) string {
+	names := make([]string, len(rows))
+	for i, row := range rows {
+		names[i] = fmt.Sprintf("%q", row.Source)
+	}
+	return strings.Join(names, ", ")
+}

@@ -1,0 +1,296 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/stream"
+)
+
+const testSecret = "78147840b851c1532382bc311147e52c4756ba67be1edc48a5daf504c886ac64"
+
+// noon is what the clock of tests shows.
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+// fixture is an api on fakes whose effects a test can look at.
+type fixture struct {
+	*API
+	queue *fakeQueue
+	store *fakeStore
+	logs  *bytes.Buffer
+	clock *clock
+}
+
+// newFixture builds an api with one lemon source; change adapts the options.
+func newFixture(t *testing.T, change ...func(*Options)) *fixture {
+	t.Helper()
+	f := &fixture{queue: newFakeQueue(), store: &fakeStore{}, logs: &bytes.Buffer{}, clock: &clock{at: noon}}
+	o := Options{
+		Sources: []Source{lemon(t, f.clock.now, testSecret)},
+		Queue:   f.queue, Store: f.store, Now: f.clock.now,
+		Logger: slog.New(slog.NewTextHandler(&guarded{w: f.logs}, nil)),
+	}
+	for _, c := range change {
+		c(&o)
+	}
+	a, err := New(o)
+	require.NoError(t, err)
+	f.API = a
+	return f
+}
+
+func lemon(t *testing.T, now func() time.Time, secrets ...string) Source {
+	t.Helper()
+	def, err := provider.Builtin("lemon")
+	require.NoError(t, err)
+	v, err := provider.NewVerifier(def, provider.VerifierOptions{Secrets: secrets, Now: now})
+	require.NoError(t, err)
+	return Source{Name: "lemon", Provider: def, Verifier: v}
+}
+
+// do answers one request in process.
+func (f *fixture) do(req *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	f.Handler().ServeHTTP(w, req)
+	return w
+}
+
+func (f *fixture) get(path string, header ...string) *httptest.ResponseRecorder {
+	req := httptest.NewRequest(http.MethodGet, "http://localhost"+path, nil)
+	for i := 0; i < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	return f.do(req)
+}
+
+// webhook makes a request with a good signature of the clock's time.
+func webhook(source, body string, at time.Time) *http.Request {
+	req := httptest.NewRequest(http.MethodPost, "/webhooks/"+source, strings.NewReader(body))
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("LMG-Signature", signature(testSecret, body, at))
+	return req
+}
+
+func signature(secret, body string, at time.Time) string {
+	mac := hmac.New(sha256.New, []byte(secret))
+	fmt.Fprintf(mac, "%d.%s", at.Unix(), body)
+	return fmt.Sprintf("t=%d,v1=%s", at.Unix(), hex.EncodeToString(mac.Sum(nil)))
+}
+
+// orderEvent is the body of an event about an order.
+func orderEvent(id string) string {
+	return `{"id":"` + id + `","type":"order.executed","created_at":"2026-03-01T11:59:58.123456+00:00",` +
+		`"context":{"account":"cusa_1","order":"bord_1"}}`
+}
+
+type clock struct {
+	mu sync.Mutex
+	at time.Time
+}
+
+func (c *clock) now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.at
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.at = c.at.Add(d)
+}
+
+type guarded struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (g *guarded) Write(p []byte) (int, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.w.Write(p)
+}
+
+// fakeQueue remembers what it was given. Bodies are copied, as the real one
+// has sent them when Append returns.
+type fakeQueue struct {
+	mu      sync.Mutex
+	seen    map[string]bool
+	drafts  []stream.Draft
+	notes   []stream.Note
+	err     error
+	noteErr error
+	hang    bool
+}
+
+func newFakeQueue() *fakeQueue { return &fakeQueue{seen: map[string]bool{}} }
+
+func (q *fakeQueue) Append(ctx context.Context, d stream.Draft) (stream.Receipt, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.hang {
+		<-ctx.Done()
+		return stream.Receipt{}, fmt.Errorf("append: %w", ctx.Err())
+	}
+	if q.err != nil {
+		return stream.Receipt{}, q.err
+	}
+	id := d.Signal.CauseID
+	if q.seen[id] {
+		return stream.Receipt{Shard: 3, ID: "1-1", Duplicate: true}, nil
+	}
+	q.seen[id] = true
+	body := *d.Signal.Body
+	body.Payload = bytes.Clone(body.Payload)
+	d.Signal.Body = &body
+	q.drafts = append(q.drafts, d)
+	return stream.Receipt{Shard: 3, ID: "1-1"}, nil
+}
+
+func (q *fakeQueue) AddNotes(_ context.Context, notes []stream.Note) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.noteErr != nil {
+		return q.noteErr
+	}
+	q.notes = append(q.notes, notes...)
+	return nil
+}
+
+func (q *fakeQueue) Ping(context.Context) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.err
+}
+
+func (q *fakeQueue) set(change func(*fakeQueue)) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	change(q)
+}
+
+func (q *fakeQueue) noted() []stream.Note {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return append([]stream.Note(nil), q.notes...)
+}
+
+func (q *fakeQueue) appended() []stream.Draft {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return append([]stream.Draft(nil), q.drafts...)
+}
+
+// fakeStore answers what the test puts in, and counts calls.
+type fakeStore struct {
+	mu       sync.Mutex
+	calls    int
+	docs     map[event.Key]*mirror.Document
+	rows     []*mirror.EventRow
+	err      error
+	entities mirror.EntityFilter
+	events   mirror.EventFilter
+	next     string
+	looked   chan struct{}
+}
+
+func (s *fakeStore) enter() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.calls++
+	if s.looked != nil {
+		select {
+		case s.looked <- struct{}{}:
+		default:
+		}
+	}
+	return s.err
+}
+
+func (s *fakeStore) put(d *mirror.Document) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.docs == nil {
+		s.docs = map[event.Key]*mirror.Document{}
+	}
+	s.docs[d.Key] = d
+}
+
+func (s *fakeStore) Ping(context.Context) error { return s.enter() }
+
+func (s *fakeStore) Entity(_ context.Context, k event.Key) (*mirror.Document, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if d := s.docs[k]; d != nil {
+		return d, nil
+	}
+	return nil, mirror.ErrNotFound
+}
+
+func (s *fakeStore) Entities(_ context.Context, f mirror.EntityFilter) (mirror.Page[*mirror.Document], error) {
+	if err := s.enter(); err != nil {
+		return mirror.Page[*mirror.Document]{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.entities = f
+	page := mirror.Page[*mirror.Document]{NextCursor: s.next}
+	for _, d := range s.docs {
+		page.Items = append(page.Items, d)
+	}
+	return page, nil
+}
+
+func (s *fakeStore) EventByID(_ context.Context, source, id string) ([]*mirror.EventRow, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var found []*mirror.EventRow
+	for _, r := range s.rows {
+		if r.ID == id && (source == "" || r.Source == source) {
+			found = append(found, r)
+		}
+	}
+	if found == nil {
+		return nil, mirror.ErrNotFound
+	}
+	return found, nil
+}
+
+func (s *fakeStore) Events(_ context.Context, f mirror.EventFilter) (mirror.Page[*mirror.EventRow], error) {
+	if err := s.enter(); err != nil {
+		return mirror.Page[*mirror.EventRow]{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.events = f
+	return mirror.Page[*mirror.EventRow]{Items: s.rows, NextCursor: s.next}, nil
+}
+
+func (s *fakeStore) counted() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls
+}

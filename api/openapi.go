@@ -1,0 +1,116 @@
+package api
+
+import (
+	_ "embed"
+	"net/http"
+	"reflect"
+	"strconv"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humagin"
+	"github.com/gin-gonic/gin"
+)
+
+//go:embed docs.html
+var docsPage []byte
+
+// Errors every operation of a shape may answer with, for the document.
+var (
+	listErrors = []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusServiceUnavailable}
+	itemErrors = []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusServiceUnavailable}
+)
+
+// newOperations makes the part of the HTTP surface that is declared as typed
+// operations. The document is served by serveDocument instead of the library:
+// it makes its own on the first request, without a lock.
+func newOperations(engine *gin.Engine, version string) huma.API {
+	config := huma.DefaultConfig("Tarn", version)
+	config.Info.Description = "A true local copy of a provider's data: webhooks in, mirrored state out.\n\n" +
+		"Times are RFC 3339 in UTC. Fields that have no value are absent. Errors are RFC 9457 problems."
+	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
+	config.CreateHooks = nil // no $schema field in answers
+	config.RejectUnknownQueryParameters = true
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{bearer: {
+		Type: "http", Scheme: "bearer",
+		Description: "A token of operator_tokens. Its scope here is the role it must have. Without any configured, requests from the same machine need none.",
+	}}
+	return humagin.New(engine, config)
+}
+
+// serveDocument serves the finished document and a page that shows it. It is
+// called after all operations are registered.
+func serveDocument(engine *gin.Engine, api huma.API) error {
+	document, err := api.OpenAPI().MarshalJSON()
+	if err != nil {
+		return err
+	}
+	engine.GET("/openapi.json", func(c *gin.Context) { c.Data(http.StatusOK, "application/json", document) })
+	engine.GET("/docs", func(c *gin.Context) {
+		// The page needs itself and the document, nothing from anywhere else.
+		c.Header("Content-Security-Policy",
+			"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; frame-ancestors 'none'")
+		c.Data(http.StatusOK, "text/html; charset=utf-8", docsPage)
+	})
+	return nil
+}
+
+// documentPlain puts the routes that are plain handlers into the document: the
+// receiver, which must be lean, and what orchestrators ask.
+func documentPlain(api huma.API) {
+	doc := api.OpenAPI()
+	doc.AddOperation(webhookOperation(doc.Components.Schemas))
+	for path, summary := range map[string]string{
+		"/healthz": "Whether every loop of the process turns",
+		"/readyz":  "Whether webhooks can be taken; follows Redis, reports the store",
+		"/metrics": "Metrics in the Prometheus text format",
+	} {
+		content := "application/json"
+		if path == "/metrics" {
+			content = "text/plain"
+		}
+		doc.AddOperation(&huma.Operation{
+			OperationID: path[1:], Method: http.MethodGet, Path: path, Summary: summary, Tags: []string{"operation"},
+			Responses: map[string]*huma.Response{
+				"200": {Description: "Yes", Content: map[string]*huma.MediaType{content: {}}},
+				"503": {Description: "No", Content: map[string]*huma.MediaType{content: {}}},
+			},
+		})
+	}
+}
+
+// receipt is the answer to a good webhook.
+type receipt struct {
+	Status string `json:"status" enum:"accepted,duplicate"`
+	ID     string `json:"id" doc:"The event's id."`
+}
+
+func webhookOperation(schemas huma.Registry) *huma.Operation {
+	responses := map[string]*huma.Response{"200": {
+		Description: "The event is stored durably, now or before. (Another status if the source's ack says so.)",
+		Content:     map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(reflect.TypeFor[receipt](), true, "Receipt")}},
+	}}
+	refused := schemas.Schema(reflect.TypeFor[webhookProblem](), true, "WebhookProblem")
+	for status, when := range map[int]string{
+		http.StatusNotFound:              "No source of this name is configured",
+		http.StatusRequestEntityTooLarge: "The body is too large",
+		http.StatusRequestTimeout:        "The body did not arrive in time",
+		http.StatusUnauthorized:          "The signature or its timestamp was not accepted",
+		http.StatusBadRequest:            "The body is not a readable event, or is encoded",
+		http.StatusServiceUnavailable:    "The event could not be stored durably; Retry-After says when to send it again",
+	} {
+		responses[strconv.Itoa(status)] = &huma.Response{
+			Description: when, Content: map[string]*huma.MediaType{"application/problem+json": {Schema: refused}},
+		}
+	}
+	return &huma.Operation{
+		OperationID: "receive-webhook", Method: http.MethodPost, Path: webhookRoute,
+		Summary: "Take in one webhook event of a source", Tags: []string{"webhooks"},
+		Description: "Authenticated by the provider's signature over the raw body. Checked in this order: 404, 413, 401, 400; " +
+			"success is answered only after the event is stored durably. The content type is ignored.",
+		Parameters: []*huma.Param{{Name: "source", In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}}},
+		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{
+			"application/json": {Schema: &huma.Schema{Description: "The event in the provider's own form."}},
+		}},
+		Responses: responses,
+	}
+}

@@ -1,0 +1,97 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+// Store is what the api asks a mirror.Store.
+type Store interface {
+	mirror.Reader
+	// Ping reports whether the database answers.
+	Ping(ctx context.Context) error
+}
+
+// reader answers questions about the mirror.
+type reader struct {
+	sources *accounts
+	store   Store
+	log     *slog.Logger
+	// leaving is closed when the server shuts down: those who wait are answered.
+	leaving <-chan struct{}
+}
+
+// The parameters that operations share are exported since huma finds embedded
+// structs by that; nothing outside uses them.
+
+// EntityPath names one entity in a path. Its parts arrive as they were
+// escaped: the router splits before it unescapes, so an id may hold a slash.
+type EntityPath struct {
+	KindPath
+	ID string `path:"id" maxLength:"765" doc:"The provider's id of the entity, percent-escaped where need be. Of a kind without ids of its own (positions, financials): the id of its parent."`
+}
+
+// KindPath names a kind of a source in a path.
+type KindPath struct {
+	Source string `path:"source" doc:"Name of the source, as configured." example:"lemon"`
+	Kind   string `path:"kind" doc:"Kind of entity, as the provider's definition names it." example:"order"`
+}
+
+// Page selects one page of a list.
+type Page struct {
+	Limit  int    `query:"limit" minimum:"1" maximum:"200" default:"50" doc:"Most items on the page."`
+	Cursor string `query:"cursor" doc:"next_cursor of the page before, with the same filters."`
+}
+
+// Between selects by time.
+type Between struct {
+	From time.Time `query:"from" doc:"Not before, RFC 3339. Write + as %2B."`
+	To   time.Time `query:"to" doc:"Before, RFC 3339."`
+}
+
+func (b Between) check() error {
+	if !b.From.IsZero() && !b.To.IsZero() && !b.From.Before(b.To) {
+		return invalid("query.to", b.To.Format(time.RFC3339), "is not after from")
+	}
+	return nil
+}
+
+// checkKind answers 404 for sources and kinds that are not configured, so that
+// a typing error does not look like an empty mirror.
+func (r *reader) checkKind(p KindPath) error {
+	src := r.sources.get(p.Source)
+	if src == nil {
+		return problem(http.StatusNotFound, "", "no source %q is configured here", p.Source)
+	}
+	if src.Provider.Kind(p.Kind) == nil {
+		return problem(http.StatusNotFound, "", "source %q has no kind %q", p.Source, p.Kind)
+	}
+	return nil
+}
+
+// key checks the path of an entity and returns its key.
+func (r *reader) key(p EntityPath) (event.Key, error) {
+	if err := r.checkKind(p.KindPath); err != nil {
+		return event.Key{}, err
+	}
+	id, err := pathID(p.ID)
+	return event.Key{Source: p.Source, Kind: p.Kind, ID: id}, err
+}
+
+// pathID unescapes an id and refuses what no provider could have named so.
+func pathID(escaped string) (string, error) {
+	id, err := url.PathUnescape(escaped)
+	if err == nil {
+		err = event.CheckID(id)
+	}
+	if err != nil {
+		return "", invalid("path.id", escaped, "%v", err)
+	}
+	return id, nil
+}

@@ -1,0 +1,269 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+func order(id string, verified time.Time) *mirror.Document {
+	return &mirror.Document{
+		Key: event.Key{Source: "lemon", Kind: "order", ID: id}, Parents: map[string]string{"account": "cusa_1"},
+		Raw: []byte(`{"id":"` + id + `","quantity":1.10,"big":12345678901234567890.123456789,"e":1E2,"html":"<&>"}`), Status: "executed", Terminal: true,
+		Claim: 2, SyncedClaim: 2, SyncedAt: verified, VerifiedAt: verified,
+	}
+}
+
+func TestEntityKeepsEveryTokenAndLeavesOutWhatIsNot(t *testing.T) {
+	f := newFixture(t)
+	f.store.put(order("bord_1", noon))
+	w := f.get("/v1/entities/lemon/order/bord_1")
+	require.Equal(t, http.StatusOK, w.Code, w.Body)
+	require.Contains(t, w.Body.String(), `"state":{"id":"bord_1","quantity":1.10,"big":12345678901234567890.123456789,"e":1E2,"html":"<&>"}`)
+	var got map[string]any
+	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &got))
+	delete(got, "state")
+	require.Equal(t, map[string]any{
+		"source": "lemon", "kind": "order", "id": "bord_1", "parents": map[string]any{"account": "cusa_1"},
+		"status": "executed", "terminal": true,
+		"synced_at": "2026-03-01T12:00:00Z", "verified_at": "2026-03-01T12:00:00Z",
+	}, got)
+}
+
+func TestEntityWithEverything(t *testing.T) {
+	f := newFixture(t)
+	d := order("bord_1", noon)
+	berlin := time.FixedZone("", 3600)
+	d.DeletedAt = noon.In(berlin)
+	d.LastEvent = mirror.LastEvent{ID: "evt_1", Type: "order.executed", CreatedAt: noon.In(berlin)}
+	d.Behind = &mirror.Behind{Since: noon.In(berlin), Reason: "retrying"}
+	f.store.put(d)
+	w := f.get("/v1/entities/lemon/order/bord_1")
+	require.Equal(t, http.StatusOK, w.Code, "a tombstone is there")
+	for _, part := range []string{
+		`"deleted_at":"2026-03-01T12:00:00Z"`,
+		`"last_event":{"id":"evt_1","type":"order.executed","created_at":"2026-03-01T12:00:00Z"}`,
+		`"behind":{"since":"2026-03-01T12:00:00Z","reason":"retrying"}`,
+	} {
+		require.Contains(t, w.Body.String(), part)
+	}
+}
+
+func TestEntityPaths(t *testing.T) {
+	f := newFixture(t)
+	odd := "a/b +%c?"
+	f.store.put(order(odd, noon))
+	f.store.put(&mirror.Document{Key: event.Key{Source: "lemon", Kind: "order", ID: "claimed"}, Claim: 1})
+	for _, c := range []struct {
+		name, path string
+		status     int
+		kind, says string
+	}{
+		{"escaped id", "/v1/entities/lemon/order/" + url.PathEscape(odd), 200, "", ""},
+		{"plus is a plus", "/v1/entities/lemon/order/a%2Fb%20+%25c%3F", 200, "", ""},
+		{"never fetched", "/v1/entities/lemon/order/bord_9", 404, "not-yet", "lemon/order/bord_9"},
+		{"claimed, never fetched", "/v1/entities/lemon/order/claimed", 404, "not-yet", ""},
+		{"unknown source", "/v1/entities/lime/order/bord_1", 404, "", `no source \"lime\"`},
+		{"unknown kind", "/v1/entities/lemon/moon/bord_1", 404, "", `no kind \"moon\"`},
+		{"dots", "/v1/entities/lemon/order/%2E%2E", 422, "", "path step"},
+		{"control character", "/v1/entities/lemon/order/a%00b", 422, "", "control"},
+		{"not UTF-8", "/v1/entities/lemon/order/%ff", 422, "", "UTF-8"},
+		{"too long", "/v1/entities/lemon/order/" + strings.Repeat("x", 256), 422, "", "longer"},
+		{"wait without unit", "/v1/entities/lemon/order/bord_1?wait=5", 422, "", "duration"},
+		{"wait too long", "/v1/entities/lemon/order/bord_1?wait=31s", 422, "", "30s"},
+		{"negative wait", "/v1/entities/lemon/order/bord_1?wait=-1s", 422, "", "duration"},
+		{"fresh_after no time", "/v1/entities/lemon/order/bord_1?fresh_after=now", 422, "", "date/time"},
+		{"misspelt parameter", "/v1/entities/lemon/order/bord_1?fresh-after=x", 422, "", "unknown query parameter"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := f.get(c.path)
+			require.Equal(t, c.status, w.Code, w.Body)
+			require.Contains(t, w.Body.String(), c.says)
+			if c.status >= 400 {
+				requireProblem(t, w, c.kind)
+			}
+		})
+	}
+}
+
+func requireProblem(t *testing.T, w *httptest.ResponseRecorder, kind string) {
+	t.Helper()
+	require.Equal(t, "application/problem+json", w.Header().Get("Content-Type"))
+	var p struct {
+		Type   string
+		Status int
+		Detail string
+	}
+	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &p))
+	require.Equal(t, w.Code, p.Status)
+	require.Equal(t, kind, p.Type)
+	require.NotEmpty(t, p.Detail)
+}
+
+func TestFreshAfterIsACondition(t *testing.T) {
+	f := newFixture(t)
+	f.store.put(order("bord_1", noon))
+	at := func(d time.Duration) string { return url.QueryEscape(noon.Add(d).Format(time.RFC3339Nano)) }
+
+	require.Equal(t, http.StatusOK, f.get("/v1/entities/lemon/order/bord_1?fresh_after="+at(0)).Code)
+	w := f.get("/v1/entities/lemon/order/bord_1?wait=50ms&fresh_after=" + at(1))
+	require.Equal(t, http.StatusGatewayTimeout, w.Code)
+	requireProblem(t, w, "not-fresh")
+	requireProblem(t, f.get("/v1/entities/lemon/order/bord_2?wait=50ms"), "not-yet")
+}
+
+func TestWaitEndsWhenTheSyncIsThere(t *testing.T) {
+	f := newFixture(t)
+	f.store.looked = make(chan struct{})
+	answered := make(chan *httptest.ResponseRecorder)
+	go func() {
+		answered <- f.get("/v1/entities/lemon/order/bord_1?wait=30s&fresh_after=" + noon.Format(time.RFC3339))
+	}()
+	<-f.store.looked
+	f.store.put(order("bord_1", noon.Add(-time.Second)))
+	<-f.store.looked
+	<-f.store.looked
+	select {
+	case w := <-answered:
+		t.Fatalf("answered with a state that is too old: %s", w.Body)
+	default:
+	}
+	f.store.put(order("bord_1", noon))
+	for {
+		select {
+		case w := <-answered:
+			require.Equal(t, http.StatusOK, w.Code)
+			return
+		case <-f.store.looked:
+		}
+	}
+}
+
+func TestLists(t *testing.T) {
+	f := newFixture(t)
+	f.store.put(order("bord_1", noon))
+	f.store.next = "abc"
+
+	t.Run("filters of entities reach the store", func(t *testing.T) {
+		w := f.get("/v1/entities/lemon/order?status=executed&account=cusa_1&from=2026-03-01T00:00:00%2B01:00&to=2026-03-02T00:00:00Z&limit=7&cursor=xyz")
+		require.Equal(t, http.StatusOK, w.Code, w.Body)
+		want := mirror.EntityFilter{Source: "lemon", Kind: "order", Status: "executed", Limit: 7, Cursor: "xyz"}
+		want.Parent.Kind, want.Parent.ID = "account", "cusa_1"
+		want.To = time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
+		got := f.store.entities
+		require.True(t, got.From.Equal(time.Date(2026, 2, 28, 23, 0, 0, 0, time.UTC)))
+		got.From = time.Time{}
+		require.Equal(t, want, got)
+		require.Contains(t, w.Body.String(), `"next_cursor":"abc"`)
+	})
+	t.Run("filters of events reach the store", func(t *testing.T) {
+		w := f.get("/v1/events?status=dead&type=order.executed&source=lemon&kind=order&entity=lemon/order/a/b&limit=200")
+		require.Equal(t, http.StatusOK, w.Code, w.Body)
+		require.Equal(t, mirror.EventFilter{
+			Status: mirror.Dead, Type: "order.executed", Source: "lemon", Kind: "order",
+			Entity: event.Key{Source: "lemon", Kind: "order", ID: "a/b"}, Limit: 200,
+		}, f.store.events)
+	})
+	t.Run("events of an entity", func(t *testing.T) {
+		w := f.get("/v1/entities/lemon/order/bord_1/events?limit=3")
+		require.Equal(t, http.StatusOK, w.Code, w.Body)
+		require.Equal(t, mirror.EventFilter{
+			Source: "lemon", Entity: event.Key{Source: "lemon", Kind: "order", ID: "bord_1"}, Limit: 3,
+		}, f.store.events)
+	})
+	t.Run("an empty last page", func(t *testing.T) {
+		empty := newFixture(t)
+		require.JSONEq(t, `{"items":[]}`, empty.get("/v1/events").Body.String())
+		require.JSONEq(t, `{"items":[]}`, empty.get("/v1/entities/lemon/order").Body.String())
+	})
+	for _, query := range []string{"limit=0", "limit=201", "limit=x", "from=yesterday", "status=broken", "entity=order",
+		"from=2026-03-02T00:00:00Z&to=2026-03-01T00:00:00Z", "sort=asc"} {
+		t.Run("refused: "+query, func(t *testing.T) {
+			w := f.get("/v1/events?" + query)
+			require.Equal(t, http.StatusUnprocessableEntity, w.Code, w.Body)
+			requireProblem(t, w, "")
+		})
+	}
+	for _, path := range []string{"/v1/events?cursor=bad", "/v1/entities/lemon/order?cursor=bad", "/v1/entities/lemon/order/bord_1/events?cursor=bad"} {
+		t.Run("bad cursor: "+path, func(t *testing.T) {
+			f := newFixture(t)
+			f.store.err = mirror.ErrCursor
+			w := f.get(path)
+			require.Equal(t, http.StatusBadRequest, w.Code, w.Body)
+			requireProblem(t, w, "")
+		})
+	}
+	require.Equal(t, http.StatusNotFound, f.get("/v1/entities/lime/order").Code)
+	require.Equal(t, http.StatusNotFound, f.get("/v1/entities/lemon/moon").Code)
+	require.Equal(t, http.StatusNotFound, f.get("/v1/entities/lemon/moon/x/events").Code)
+}
+
+func TestEvent(t *testing.T) {
+	f := newFixture(t)
+	row := &mirror.EventRow{
+		ID: "evt_1", Source: "lemon", Type: "order.executed", CreatedAt: noon, ReceivedAt: noon, ProcessedAt: noon,
+		Status: mirror.Processed, Duplicates: 2, Overtaken: true, TraceID: "0af7651916cd43dd8448eb211c80319c",
+		Payload: []byte(orderEvent("evt_1")),
+		Entities: []mirror.Outcome{{
+			Ref:    event.Ref{Key: event.Key{Source: "lemon", Kind: "order", ID: "bord_1"}},
+			Status: mirror.Processed, Signal: mirror.SignalID{Shard: 3, ID: "1-1"},
+			CoveredBy: &mirror.Covered{Claim: 4, FetchedAt: noon, Signal: "1-2"},
+		}},
+	}
+	f.store.rows = []*mirror.EventRow{row}
+	w := f.get("/v1/events/evt_1")
+	require.Equal(t, http.StatusOK, w.Code)
+	require.JSONEq(t, `{
+		"id":"evt_1","source":"lemon","type":"order.executed",
+		"created_at":"2026-03-01T12:00:00Z","received_at":"2026-03-01T12:00:00Z","processed_at":"2026-03-01T12:00:00Z",
+		"status":"processed","attempts":0,"duplicates":2,"out_of_order":false,"overtaken":true,"lagging":false,
+		"entities":[{"kind":"order","id":"bord_1","status":"processed","signal":{"shard":3,"id":"1-1"},
+			"covered_by":{"claim":4,"fetched_at":"2026-03-01T12:00:00Z","signal":"1-2"}}],
+		"payload":`+orderEvent("evt_1")+`,"trace_id":"0af7651916cd43dd8448eb211c80319c"}`, w.Body.String())
+
+	other := *row
+	other.Source, other.Payload = "lime", []byte("not JSON")
+	f.store.rows = append(f.store.rows, &other)
+	w = f.get("/v1/events/evt_1")
+	require.Equal(t, http.StatusConflict, w.Code)
+	requireProblem(t, w, "ambiguous")
+	w = f.get("/v1/events/evt_1?source=lime")
+	require.Equal(t, http.StatusOK, w.Code)
+	require.Contains(t, w.Body.String(), `"payload":"not JSON"`)
+	require.Equal(t, http.StatusNotFound, f.get("/v1/events/evt_2").Code)
+}
+
+func TestStoreAwayIsToldWithoutInternals(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		err    error
+		status int
+	}{
+		{"away", fate.Errorf(fate.Unavailable, "mongodb://user:pw@10.1.2.3: no primary"), http.StatusServiceUnavailable},
+		{"broken", errors.New("syntax error near 10.1.2.3"), http.StatusInternalServerError},
+	} {
+		for _, path := range []string{"/v1/entities/lemon/order", "/v1/entities/lemon/order/x", "/v1/events", "/v1/events/x"} {
+			t.Run(c.name+" "+path, func(t *testing.T) {
+				f := newFixture(t)
+				f.store.err = c.err
+				w := f.get(path)
+				require.Equal(t, c.status, w.Code)
+				requireProblem(t, w, "")
+				require.NotContains(t, w.Body.String(), "10.1.2.3")
+				require.Contains(t, f.logs.String(), "10.1.2.3")
+				require.Equal(t, c.status == 503, w.Header().Get("Retry-After") != "")
+			})
+		}
+	}
+}

@@ -1,0 +1,117 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/stream"
+)
+
+// refusal is the answer to a webhook that was not accepted. Its reason is from
+// a fixed list, since it becomes a metric label and a note.
+type refusal struct {
+	status int
+	reason string
+	// detail is told to the sender.
+	detail string
+	// retryAfter asks the sender to wait that many seconds; 0 says nothing.
+	retryAfter int
+	// cause is for our log, never for the sender.
+	cause error
+}
+
+// Error returns the reason and what lies behind it.
+func (r *refusal) Error() string {
+	if r.cause == nil {
+		return r.reason + ": " + r.detail
+	}
+	return fmt.Sprintf("%s: %s: %v", r.reason, r.detail, r.cause)
+}
+
+var (
+	refuseUnknownSource = &refusal{status: http.StatusNotFound, reason: "unknown_source",
+		detail: "no source of this name is configured here"}
+	refuseSlow = &refusal{status: http.StatusRequestTimeout, reason: "slow",
+		detail: "the body did not arrive in time"}
+	refuseIncomplete = &refusal{status: http.StatusBadRequest, reason: "incomplete",
+		detail: "the body ended before its declared length"}
+	refuseEncoded = &refusal{status: http.StatusBadRequest, reason: "encoded",
+		detail: "Content-Encoding is not supported: send the body as it was signed"}
+	refusePanic = &refusal{status: http.StatusInternalServerError, reason: "panic",
+		detail: "the webhook could not be handled; send it again"}
+)
+
+func refuseTooLarge(limit int64) *refusal {
+	return &refusal{status: http.StatusRequestEntityTooLarge, reason: "too_large",
+		detail: fmt.Sprintf("the body is larger than %d bytes", limit)}
+}
+
+func refuseSignature(err error) *refusal {
+	r := &refusal{status: http.StatusUnauthorized, reason: "signature", detail: "the signature was not accepted"}
+	var bad *provider.SignatureError
+	if errors.As(err, &bad) {
+		r.reason, r.detail = bad.Reason, bad.Error()
+	}
+	return r
+}
+
+func refuseMalformed(err error) *refusal {
+	return &refusal{status: http.StatusBadRequest, reason: "bad_event", detail: err.Error()}
+}
+
+// Seconds a sender is asked to wait. A full Redis drains as fast as workers
+// work; one that is away is usually back within a failover.
+const (
+	retryWhenFull = 30
+	retryWhenAway = 5
+)
+
+// refuseUnconfirmed answers an append that Redis did not confirm. It may have
+// been made all the same: the sender repeats it and the mark of the event's id
+// tells.
+func refuseUnconfirmed(err error) *refusal {
+	r := &refusal{status: http.StatusServiceUnavailable, reason: "unconfirmed",
+		detail: "the event could not be stored durably; send it again", retryAfter: retryWhenAway, cause: err}
+	switch {
+	case errors.Is(err, stream.ErrFull):
+		r.reason, r.retryAfter = "full", retryWhenFull
+	case errors.Is(err, context.Canceled):
+		r.reason = "sender_left"
+	case errors.Is(err, context.DeadlineExceeded):
+		r.reason = "timeout"
+	}
+	return r
+}
+
+// webhookProblem is the RFC 9457 form of a refusal.
+type webhookProblem struct {
+	Title  string `json:"title" doc:"The HTTP status in words."`
+	Status int    `json:"status" doc:"The HTTP status."`
+	Detail string `json:"detail" doc:"What was wrong with this request."`
+	Reason string `json:"reason" doc:"Why it was refused, from a fixed list; the same word as in metrics." example:"mismatch"`
+}
+
+// write sends the refusal. A body that was not read to its end ends the
+// connection, or what is left of it would be taken for the next request.
+func (r *refusal) write(w http.ResponseWriter) {
+	h := w.Header()
+	h["Content-Type"] = problemJSON
+	if r.retryAfter > 0 {
+		h.Set("Retry-After", strconv.Itoa(r.retryAfter))
+	}
+	if r.status == http.StatusRequestEntityTooLarge || r.status == http.StatusRequestTimeout {
+		h.Set("Connection", "close")
+	}
+	w.WriteHeader(r.status)
+	body, err := json.Marshal(webhookProblem{
+		Title: http.StatusText(r.status), Status: r.status, Detail: r.detail, Reason: r.reason,
+	})
+	if err == nil { // strings and numbers always encode
+		_, _ = w.Write(body) // the sender is gone if this fails
+	}
+}

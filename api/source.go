@@ -1,0 +1,130 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/telemetry"
+)
+
+// unknownSource stands for all sources that are not configured, in metrics and
+// notes: what strangers put into the path must not become a label.
+const unknownSource = "unknown"
+
+// sourceName is what a source may be called: it stands in URL paths, Redis keys
+// and collection names.
+var sourceName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
+
+// Source is one configured account at a provider, as the api needs it.
+type Source struct {
+	// Name stands in the path: POST /webhooks/{name}. Lower-case letters,
+	// digits, - and _, at most 63.
+	Name string
+	// Provider reads its events and knows its kinds.
+	Provider Provider
+	// Verifier checks its signatures.
+	Verifier Verifier
+	// Ack are the answers to good webhooks.
+	Ack Ack
+}
+
+// Provider is what the api asks a *provider.Definition.
+type Provider interface {
+	Event(source string, h http.Header, body []byte, received time.Time) (*event.Event, error)
+	Kind(name string) *provider.Kind
+}
+
+// Verifier is what the api asks a *provider.Verifier.
+type Verifier interface {
+	Verify(h http.Header, body []byte) error
+}
+
+// Ack are the status codes of good webhooks. Senders differ in what they take
+// for success; some want to see a duplicate named as such.
+type Ack struct {
+	// Accepted answers an event that was appended. Defaults to 200.
+	Accepted int
+	// Duplicate answers one that was there already. Defaults to 200.
+	Duplicate int
+}
+
+func (a *Ack) setDefaults() {
+	if a.Accepted == 0 {
+		a.Accepted = http.StatusOK
+	}
+	if a.Duplicate == 0 {
+		a.Duplicate = http.StatusOK
+	}
+}
+
+// check refuses codes that would make a sender repeat a good event for ever,
+// or that may not carry a body.
+func (a Ack) check() error {
+	for name, code := range map[string]int{"accepted": a.Accepted, "duplicate": a.Duplicate} {
+		good := code >= 200 && code < 300 && code != http.StatusNoContent && code != http.StatusResetContent
+		if !good && (name != "duplicate" || code != http.StatusConflict) {
+			return fmt.Errorf("ack.%s is %d: want a 2xx that carries a body (or 409 for duplicates)", name, code)
+		}
+	}
+	return nil
+}
+
+// account is a Source with its counters looked up once, not per request.
+type account struct {
+	Source
+	received, duplicates prometheus.Counter
+	seconds              prometheus.Observer
+}
+
+// accounts is the set of sources, swapped as a whole so that a request sees
+// either the old configuration or the new one.
+type accounts struct {
+	metrics *telemetry.Metrics
+	set     atomic.Pointer[map[string]*account]
+}
+
+func (a *accounts) replace(sources []Source) error {
+	set := make(map[string]*account, len(sources))
+	for _, s := range sources {
+		s.Ack.setDefaults()
+		if err := checkSource(s); err != nil {
+			return err
+		}
+		if set[s.Name] != nil {
+			return fmt.Errorf("source %q is configured twice", s.Name)
+		}
+		set[s.Name] = &account{
+			Source:     s,
+			received:   a.metrics.Received.WithLabelValues(s.Name),
+			duplicates: a.metrics.Duplicates.WithLabelValues(s.Name),
+			seconds:    a.metrics.AcceptSeconds.WithLabelValues(s.Name),
+		}
+	}
+	a.set.Store(&set)
+	return nil
+}
+
+// get returns the source of that name, or nil.
+func (a *accounts) get(name string) *account { return (*a.set.Load())[name] }
+
+func checkSource(s Source) error {
+	switch {
+	case !sourceName.MatchString(s.Name):
+		return fmt.Errorf("source %q: want 1 to 63 of a-z, 0-9, - and _", s.Name)
+	case s.Name == unknownSource:
+		return fmt.Errorf("source %q: the name stands for sources that are not configured", s.Name)
+	case s.Provider == nil || s.Verifier == nil:
+		return fmt.Errorf("source %q: a provider and a verifier are needed", s.Name)
+	}
+	if err := s.Ack.check(); err != nil {
+		return fmt.Errorf("source %q: %w", s.Name, err)
+	}
+	return nil
+}

@@ -1,0 +1,171 @@
+package api
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+
+	"github.com/danielgtaylor/huma/v2"
+)
+
+// Role is what a token's holder may do.
+type Role string
+
+// The roles. An operator may do what a viewer may.
+const (
+	Viewer   Role = "viewer"
+	Operator Role = "operator"
+)
+
+// Token lets somebody use /v1.
+type Token struct {
+	// Name stands in the audit for whoever holds the token.
+	Name string
+	// Secret is sent as "Authorization: Bearer <secret>"; at least 16 bytes.
+	Secret string
+	// Role is Viewer or Operator.
+	Role Role
+}
+
+// minSecret makes guessing pointless; a random one of 16 bytes has 128 bits.
+const minSecret = 16
+
+// CheckListen refuses to offer /v1 to a network without any token: whoever
+// reaches the address could read a customer's accounts. addr is "host:port";
+// an empty host means every interface.
+func CheckListen(addr string, tokens []Token) error {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return fmt.Errorf("http.addr %q: %w", addr, err)
+	}
+	if len(tokens) > 0 || isLoopback(host) {
+		return nil
+	}
+	return fmt.Errorf("http.addr %q can be reached from other machines but no operator_tokens are set: "+
+		"set at least one, or listen on 127.0.0.1", addr)
+}
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return err == nil && ip.IsLoopback()
+}
+
+// guard decides who may use an operation.
+type guard struct {
+	// holders are kept by the hash of their secrets: hashes are of one length,
+	// so comparing them takes the same time whatever was sent.
+	holders []holder
+}
+
+type holder struct {
+	name string
+	role Role
+	hash [sha256.Size]byte
+}
+
+func newGuard(tokens []Token) (*guard, error) {
+	g := &guard{}
+	for i, t := range tokens {
+		switch {
+		case t.Name == "":
+			return nil, fmt.Errorf("operator_tokens[%d]: name is empty", i)
+		case len(t.Secret) < minSecret:
+			return nil, fmt.Errorf("operator_tokens[%d] (%s): the token is shorter than %d bytes", i, t.Name, minSecret)
+		case t.Role != Viewer && t.Role != Operator:
+			return nil, fmt.Errorf("operator_tokens[%d] (%s): role %q: want viewer or operator", i, t.Name, t.Role)
+		}
+		g.holders = append(g.holders, holder{name: t.Name, role: t.Role, hash: sha256.Sum256([]byte(t.Secret))})
+	}
+	return g, nil
+}
+
+// bearer is the name of the security scheme in the OpenAPI document.
+const bearer = "bearer"
+
+// needs marks an operation as open to holders of a role. What the document
+// says is what check enforces.
+func needs(role Role) []map[string][]string {
+	return []map[string][]string{{bearer: {string(role)}}}
+}
+
+// check lets a request through to its operation, or answers it.
+func (g *guard) check(api huma.API) func(huma.Context, func(huma.Context)) {
+	return func(ctx huma.Context, next func(huma.Context)) {
+		role, guarded := neededRole(ctx.Operation())
+		if !guarded {
+			next(ctx)
+			return
+		}
+		if status, why := g.admits(ctx.Header("Authorization"), ctx.Host(), role); status != 0 {
+			if status == http.StatusUnauthorized {
+				ctx.SetHeader("WWW-Authenticate", `Bearer realm="tarn"`)
+			}
+			_ = huma.WriteErr(api, ctx, status, why) // the client is gone if this fails
+			return
+		}
+		next(ctx)
+	}
+}
+
+func neededRole(op *huma.Operation) (Role, bool) {
+	for _, scheme := range op.Security {
+		if roles := scheme[bearer]; len(roles) > 0 {
+			return Role(roles[0]), true
+		}
+	}
+	return "", false
+}
+
+// admits returns 0, or the status and detail of a refusal.
+func (g *guard) admits(authorization, host string, role Role) (int, string) {
+	if len(g.holders) == 0 {
+		return admitsLocal(host)
+	}
+	h := g.holder(authorization)
+	switch {
+	case h == nil:
+		return http.StatusUnauthorized, "a bearer token is needed: send Authorization: Bearer <token>"
+	case role == Operator && h.role != Operator:
+		return http.StatusForbidden, fmt.Sprintf("the token %q is a viewer's; this needs an operator's", h.name)
+	}
+	return 0, ""
+}
+
+// admitsLocal lets requests on a server without tokens pass only if they name
+// this machine. The server listens on loopback, but a web page in a browser on
+// the same machine reaches that too, by giving its own name our address (DNS
+// rebinding); its requests then carry that name.
+func admitsLocal(host string) (int, string) {
+	name, _, err := net.SplitHostPort(host)
+	if err != nil {
+		name = host
+	}
+	if isLoopback(name) {
+		return 0, ""
+	}
+	return http.StatusForbidden, "without operator_tokens only requests to localhost are answered"
+}
+
+// holder finds who sent the header. It looks at every token, found or not, so
+// that the time tells nothing.
+func (g *guard) holder(authorization string) *holder {
+	scheme, secret, _ := strings.Cut(authorization, " ")
+	if !strings.EqualFold(scheme, "bearer") {
+		return nil
+	}
+	hash := sha256.Sum256([]byte(strings.TrimSpace(secret)))
+	var found *holder
+	for i := range g.holders {
+		if subtle.ConstantTimeCompare(hash[:], g.holders[i].hash[:]) == 1 {
+			found = &g.holders[i]
+		}
+	}
+	return found
+}

@@ -1,0 +1,121 @@
+package api
+
+import (
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	viewerToken   = Token{Name: "grafana", Secret: "viewer-0123456789", Role: Viewer}
+	operatorToken = Token{Name: "ops", Secret: "operator-0123456789", Role: Operator}
+)
+
+func TestTokens(t *testing.T) {
+	f := newFixture(t, func(o *Options) { o.Tokens = []Token{viewerToken, operatorToken} })
+	for _, c := range []struct {
+		name, header string
+		status       int
+	}{
+		{"viewer", "Bearer " + viewerToken.Secret, 200},
+		{"operator", "Bearer " + operatorToken.Secret, 200},
+		{"scheme in small letters", "bearer " + viewerToken.Secret, 200},
+		{"none", "", 401},
+		{"wrong", "Bearer viewer-0123456780", 401},
+		{"prefix", "Bearer viewer-012345678", 401},
+		{"longer", "Bearer " + viewerToken.Secret + "0", 401},
+		{"name instead of secret", "Bearer grafana", 401},
+		{"basic", "Basic " + viewerToken.Secret, 401},
+		{"scheme alone", "Bearer", 401},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := f.get("/v1/events", "Authorization", c.header)
+			require.Equal(t, c.status, w.Code)
+			if c.status == http.StatusUnauthorized {
+				require.NotEmpty(t, w.Header().Get("WWW-Authenticate"))
+				requireProblem(t, w, "")
+			}
+		})
+	}
+	for _, open := range []string{"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"} {
+		require.Equal(t, http.StatusOK, f.get(open).Code, open)
+	}
+	require.Equal(t, http.StatusOK, f.do(webhook("lemon", orderEvent("evt_1"), noon)).Code)
+}
+
+func TestViewerIsNoOperator(t *testing.T) {
+	g, err := newGuard([]Token{viewerToken, operatorToken})
+	require.NoError(t, err)
+	status, _ := g.admits("Bearer "+viewerToken.Secret, "", Operator)
+	require.Equal(t, http.StatusForbidden, status)
+	status, _ = g.admits("Bearer "+operatorToken.Secret, "", Operator)
+	require.Zero(t, status)
+}
+
+func TestEveryOperationUnderV1IsGuarded(t *testing.T) {
+	f := newFixture(t, func(o *Options) { o.Tokens = []Token{viewerToken} })
+	for _, route := range f.engine.Routes() {
+		if len(route.Path) > 3 && route.Path[:4] == "/v1/" {
+			require.Equal(t, http.StatusUnauthorized, f.get(route.Path).Code, route.Path)
+		}
+	}
+}
+
+func TestWithoutTokensOnlyThisMachineIsAnswered(t *testing.T) {
+	f := newFixture(t)
+	for host, status := range map[string]int{
+		"localhost:8080": 200, "127.0.0.1:8080": 200, "[::1]:8080": 200, "localhost": 200,
+		"evil.example:8080": 403, "127.0.0.1.evil.example": 403, "": 403,
+	} {
+		req := webhook("x", "", noon)
+		req.Method, req.Host = http.MethodGet, host
+		req.URL.Path = "/v1/events"
+		require.Equal(t, status, f.do(req).Code, "host %q", host)
+	}
+}
+
+func TestCheckListen(t *testing.T) {
+	tokens := []Token{viewerToken}
+	for _, c := range []struct {
+		addr   string
+		tokens []Token
+		says   string
+	}{
+		{"127.0.0.1:8080", nil, ""},
+		{"[::1]:8080", nil, ""},
+		{"localhost:0", nil, ""},
+		{":8080", tokens, ""},
+		{":8080", nil, "operator_tokens"},
+		{"0.0.0.0:8080", nil, "operator_tokens"},
+		{"[::]:8080", nil, "operator_tokens"},
+		{"10.0.0.1:8080", nil, "operator_tokens"},
+		{"example.com:8080", nil, "operator_tokens"},
+		{"8080", tokens, "missing port"},
+	} {
+		err := CheckListen(c.addr, c.tokens)
+		if c.says == "" {
+			require.NoError(t, err, c.addr)
+		} else {
+			require.ErrorContains(t, err, c.says, c.addr)
+		}
+	}
+}
+
+func TestConfigurationOfTokens(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		token Token
+		says  string
+	}{
+		{"no name", Token{Secret: viewerToken.Secret, Role: Viewer}, "name is empty"},
+		{"short", Token{Name: "a", Secret: "short", Role: Viewer}, "16 bytes"},
+		{"role", Token{Name: "a", Secret: viewerToken.Secret, Role: "admin"}, "viewer or operator"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := New(Options{Queue: newFakeQueue(), Store: &fakeStore{}, Tokens: []Token{c.token}})
+			require.ErrorContains(t, err, c.says)
+			require.NotContains(t, err.Error(), viewerToken.Secret)
+		})
+	}
+}

@@ -1,0 +1,157 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/telemetry"
+)
+
+const webhookRoute = "/webhooks/{source}"
+
+// Header values shared by all answers: assigning a slice costs nothing, Set
+// allocates one.
+var (
+	plainJSON   = []string{"application/json"}
+	problemJSON = []string{"application/problem+json"}
+)
+
+// Queue is what the api asks *stream.Streams.
+type Queue interface {
+	// Append returns once the signal is durable.
+	Append(ctx context.Context, d stream.Draft) (stream.Receipt, error)
+	// AddNotes returns once the notes are on record.
+	AddNotes(ctx context.Context, notes []stream.Note) error
+	// Ping reports whether Redis answers.
+	Ping(ctx context.Context) error
+}
+
+// receiver takes webhooks in.
+type receiver struct {
+	sources *accounts
+	queue   Queue
+	bodies  *bodies
+	tally   *tally
+	metrics *telemetry.Metrics
+	tracer  trace.Tracer
+	log     *slog.Logger
+	now     func() time.Time
+	// appendWithin bounds the append and the note of a duplicate.
+	appendWithin time.Duration
+}
+
+// serve answers POST /webhooks/{source}. The order of its checks is part of
+// the contract: a sender that sees 400 knows that its signature was good.
+func (r *receiver) serve(c *gin.Context) {
+	began := r.now()
+	src := r.sources.get(c.Param("source"))
+	if src == nil {
+		r.refuse(c.Request.Context(), c.Writer, unknownSource, refuseUnknownSource)
+		return
+	}
+	ctx, span := r.startWebhook(c.Request, src.Name)
+	r.take(ctx, c.Writer, c.Request, src)
+	endWebhook(span, c.Writer.Status())
+	src.seconds.Observe(r.now().Sub(began).Seconds())
+}
+
+// take brings one webhook of a known source into its stream and answers it.
+func (r *receiver) take(ctx context.Context, w http.ResponseWriter, req *http.Request, src *account) {
+	body, no := r.bodies.read(w, req)
+	if no != nil {
+		r.refuse(ctx, w, src.Name, no)
+		return
+	}
+	e, no := r.admit(src, req.Header, body)
+	if no != nil {
+		r.bodies.free(body)
+		r.refuse(ctx, w, src.Name, no)
+		return
+	}
+	got, err := r.send(ctx, e)
+	if err != nil {
+		// The buffer is not given back: an append that was given up may still
+		// be read by the pipeline it waits in.
+		r.refuse(ctx, w, src.Name, refuseUnconfirmed(err))
+		return
+	}
+	if got.Duplicate {
+		src.duplicates.Inc()
+		answer(w, src.Ack.Duplicate, `{"status":"duplicate","id":`, e.ID)
+	} else {
+		answer(w, src.Ack.Accepted, `{"status":"accepted","id":`, e.ID)
+	}
+	r.bodies.free(body)
+}
+
+// admit verifies the raw body and reads it as an event.
+func (r *receiver) admit(src *account, h http.Header, body *bytes.Buffer) (*event.Event, *refusal) {
+	if err := src.Verifier.Verify(h, body.Bytes()); err != nil {
+		return nil, refuseSignature(err)
+	}
+	src.received.Inc()
+	if encoding := h.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
+		return nil, refuseEncoded
+	}
+	e, err := src.Provider.Event(src.Name, h, body.Bytes(), r.now().UTC())
+	if err != nil {
+		return nil, refuseMalformed(err)
+	}
+	return e, nil
+}
+
+// send appends the event and returns when that is durable. A duplicate is put
+// on record before it is answered: after the answer nobody would send it again.
+func (r *receiver) send(ctx context.Context, e *event.Event) (stream.Receipt, error) {
+	ctx, cancel := context.WithTimeout(ctx, r.appendWithin)
+	defer cancel()
+	ctx, span := r.startSend(ctx, e)
+	got, err := r.queue.Append(ctx, stream.Draft{Signal: event.Own(e, telemetry.Traceparent(ctx))})
+	if err == nil && got.Duplicate {
+		err = r.queue.AddNotes(ctx, []stream.Note{{
+			At: e.ReceivedAt, Source: e.Source, Kind: "duplicate", EventID: e.ID, Count: 1,
+		}})
+	}
+	endSend(span, got, err)
+	return got, err
+}
+
+// refuse answers, counts and notes a webhook that was not accepted.
+func (r *receiver) refuse(ctx context.Context, w http.ResponseWriter, source string, why *refusal) {
+	why.write(w)
+	r.metrics.Rejected.WithLabelValues(source, why.reason).Inc()
+	r.tally.add(ctx, source, why)
+}
+
+// answer writes {"status":…,"id":…}; head is all of it up to the id.
+func answer(w http.ResponseWriter, code int, head, id string) {
+	var room [192]byte
+	b := append(room[:0], head...)
+	b = appendJSON(b, id)
+	b = append(b, '}')
+	w.Header()["Content-Type"] = plainJSON
+	w.WriteHeader(code)
+	_, _ = w.Write(b) // if the sender is gone it will send the event again
+}
+
+// appendJSON appends s as a JSON string. Ids are plain ASCII in practice.
+func appendJSON(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			quoted, _ := json.Marshal(s) // a string always encodes
+			return append(b, quoted...)
+		}
+	}
+	b = append(b, '"')
+	b = append(b, s...)
+	return append(b, '"')
+}
