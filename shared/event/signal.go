@@ -117,8 +117,10 @@ const (
 const FieldKey = fieldKey
 
 // Fields returns the signal as flat field, value pairs of a stream entry.
-func (s Signal) Fields() ([]any, error) {
-	f := make([]any, 0, 26)
+func (s Signal) Fields() ([]any, error) { return s.AppendFields(make([]any, 0, 26)) }
+
+// AppendFields appends what Fields returns to f.
+func (s Signal) AppendFields(f []any) ([]any, error) {
 	put := func(name string, v any) { f = append(f, name, v) }
 	put(fieldKey, s.Ref.Key.String())
 	put(fieldCause, string(s.Cause))

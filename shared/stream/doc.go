@@ -1,3 +1,78 @@
 // Package stream is the durable queue: Redis Streams, one pair per shard and
 // source, read by one leaseholder at a time. It alone knows Redis.
+//
+// # Keys
+//
+// Every key of shard 7 begins with {tarn:7}:, every key of the fleet with
+// {tarn}:. The braces are Redis Cluster's hash tag: all keys of one shard lie
+// on one node, so one script may touch them. Keys are built in keys.go alone.
+//
+//	{tarn:7}:live:lemon          stream: webhooks, sync, redrive
+//	{tarn:7}:background:lemon    stream: reconcile, backfill, derived
+//	{tarn:7}:lease               hash: owner, token, epoch, read sequence of each stream
+//	{tarn:7}:epoch               last epoch, outlives the lease
+//	{tarn:7}:mark:lemon:evt_1    "queued:<stream id>" or "processed"
+//	{tarn:7}:once:sweep:lemon/…  the same for a signal without an event
+//	{tarn:7}:due:lemon           zset: parked entity → when it is due
+//	{tarn:7}:earliest:lemon      zset: parked entity → when a live signal may make it due
+//	{tarn:7}:parked:lemon/order/bord_1   list: what waits for it
+//	{tarn:7}:record:lemon/order/bord_1   hash: attempt, state, last command
+//	{tarn:7}:lock:lemon/order/bord_1     entity lock
+//	{tarn}:workers  {tarn}:shards  {tarn}:source:lemon  {tarn}:probe:lemon
+//	{tarn}:budget:lemon  {tarn}:notes
+//
+// # Why order holds
+//
+// A lock per entity gives exclusion, not order: two readers of one consumer
+// group overtake each other before they come to the lock. So a shard has one
+// reader at a time, and four rules keep it so.
+//
+// First, a lease with an epoch. Every script that reads, acks or moves begins
+// with fence.lua, which compares owner and epoch inside Redis; no clock of
+// ours is asked. A new holder raises the epoch, and from then on everything
+// the old one has under way fails with ErrFenced.
+//
+//	          Acquire: epoch = max(last+1, clock)
+//	free ───────────────────────────────────────▶ held ─┐ Renew, each TTL/5
+//	  ▲                                             │ ▲─┘
+//	  │ Release, or TTL without Renew,              │
+//	  └──────── or Redis lost it ───────────────────┘
+//	             (old epoch: ErrFenced)
+//
+// Second, reads are inside the fenced script (XREADGROUP without BLOCK), so
+// nothing is delivered to a worker that lost its lease while it waited. Await
+// blocks in a plain XREAD, which delivers nothing and only wakes up.
+//
+// Third, reads carry a sequence number kept in the lease. A reply that was lost
+// on the way has raised it, so the next Read fails with ErrResync instead of
+// delivering what comes after entries nobody saw; clients do repeat commands
+// silently. TakeOver then claims the pending entries again, in stream order,
+// and sets a new number. A new lease begins out of step for the same reason:
+// what the former holder left comes first.
+//
+// Fourth, a failing entity takes its successors with it. Park moves all of
+// them from the stream to the entity's parked list. Read does not move what
+// comes later for a parked entity, it flags it: a parked entry keeps ids and no
+// payload, so the caller must have written the event's log row before the
+// entry leaves the stream, and only then calls ParkBehind.
+//
+// # Why scripts may run twice
+//
+// The cluster client repeats commands after network errors even when told not
+// to, and a timeout leaves it open whether a command ran, or is yet to run.
+// So each script says in its header what a second run does. Removals name the
+// ids they remove. A parked entity's record remembers epoch and step of the
+// last command that changed it, so an old command that comes late does nothing.
+//
+// # When Redis is full, or has forgotten
+//
+// All scripts but append run beyond the memory limit (allow-oom); otherwise a
+// full Redis would refuse the acks that empty it. Append is refused from 80 %
+// of maxmemory (ErrFull). Nothing here is ever trimmed but the notes.
+//
+// After FLUSHALL, leases are fenced, Acquire makes the consumer groups anew
+// from id 0, and epochs go on growing since they follow the clock. What was in
+// Redis is appended again from the log by the reconciler. A group that was made
+// anew delivers again what is in the stream: the caller must skip by stream id
+// what it has in hand, in Read as in TakeOver.
 package stream

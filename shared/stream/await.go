@@ -1,0 +1,59 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/tarn-sync/tarn/shared/event"
+)
+
+// maxAwait bounds a blocking read, since cancelling does not end one.
+const maxAwait = time.Second
+
+// Await returns when one of the tiers of the sources may hold something new,
+// after the given time at the latest (at most 1 s; cancellation is noticed
+// no sooner).
+//
+// It reads from the last entry delivered, never from $: what came between the
+// last Read and now must wake it. Only the first new entry is fetched, and
+// thrown away: delivering is Read's alone.
+func (l *Lease) Await(ctx context.Context, sources []string, tiers []event.Tier, atMost time.Duration) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	atMost = max(time.Millisecond, min(atMost, maxAwait)) // BLOCK 0 would be for ever
+	var streams, from []string
+	for _, source := range sources {
+		for _, tier := range tiers {
+			stream := l.s.keys.stream(l.shard, source, tier)
+			streams, from = append(streams, stream), append(from, l.at(stream).last)
+		}
+	}
+	if len(streams) == 0 {
+		return pause(ctx, atMost)
+	}
+	err := l.s.blocking.XRead(ctx, &redis.XReadArgs{
+		Streams: append(streams, from...), Count: 1, Block: atMost,
+	}).Err()
+	if err == nil || errors.Is(err, redis.Nil) || strings.HasPrefix(err.Error(), "UNBLOCKED") {
+		return nil // the last: a stream is gone, which Read repairs
+	}
+	return fmt.Errorf("await shard %d: %w", l.shard, err)
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

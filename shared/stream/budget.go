@@ -1,0 +1,69 @@
+package stream
+
+import (
+	"context"
+	"strconv"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/event"
+)
+
+// burstTime is how much of its rate a budget saves up while nobody asks. Long
+// enough that a stalled taker, or a slow fsync of Redis, costs no requests;
+// short enough that a provider that counts in windows of a second sees at most
+// a fifth more than the limit in one of them. A Per below a second saves up a
+// fifth of itself.
+const burstTime = time.Second / 5
+
+// Rate is what a source's provider allows the fleet.
+type Rate struct {
+	// Limit is how many requests each Per. Limit 0: unlimited.
+	Limit int
+	// Per is the time Limit is for. Defaults to 1 s.
+	Per time.Duration
+}
+
+// perSecond and burst are what take.lua works with.
+func (r Rate) perSecond() float64 { return float64(max(r.Limit, 0)) / r.per().Seconds() }
+
+func (r Rate) burst() float64 {
+	return max(1, r.perSecond()*min(burstTime, r.per()/5).Seconds())
+}
+
+func (r Rate) per() time.Duration {
+	if r.Per <= 0 {
+		return time.Second
+	}
+	return r.Per
+}
+
+// Grant is the answer to Take.
+type Grant struct {
+	// Tokens granted, 0 to what was asked.
+	Tokens int
+	// Wait is when to ask again if fewer were granted.
+	Wait time.Duration
+	// Source is the state, so that every taker learns of a pause. No tokens are
+	// granted while paused.
+	Source SourceState
+}
+
+// Take takes up to n tokens of a source's budget for a class. Higher classes go
+// first; each lower one has a floor of 5 % of the rate that is its own.
+func (s *Streams) Take(ctx context.Context, source string, class event.Class, n int, r Rate) (Grant, error) {
+	class = min(max(class, event.Live), event.Backfill)
+	v, err := run(ctx, s.client, takeScript, "take budget of source "+source,
+		[]string{s.keys.source(source), s.keys.budget(source)},
+		int(class), n, decimal(r.perSecond()), decimal(r.burst()))
+	if err != nil {
+		return Grant{}, err
+	}
+	answer := asList(v)
+	return Grant{
+		Tokens: int(asInt(answer[0])),
+		Wait:   time.Duration(asInt(answer[1])) * time.Microsecond,
+		Source: sourceState(answer[3:]),
+	}, nil
+}
+
+func decimal(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }

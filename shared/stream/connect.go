@@ -1,0 +1,121 @@
+package stream
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+)
+
+// connect returns two clients of the same Redis: one for everything, one for
+// reads that block.
+//
+// Neither repeats a command by itself (MaxRetries -1): a repeated XADD would
+// be a second entry. The cluster client repeats all the same, so scripts must
+// bear it.
+func connect(o Options) (client, blocking redis.UniversalClient, err error) {
+	u, err := parseURLs(o.URLs)
+	if err != nil {
+		return nil, nil, err
+	}
+	u.MaxRetries = -1
+	u.Protocol = 2 // scripts answer in it, and replies need no search for pushes
+	u.DisableIdentity = true
+	u.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+
+	b := *u
+	b.PoolSize = o.Shards + 4 // a worker may await every shard at once
+	u.ContextTimeoutEnabled = true
+	return redis.NewUniversalClient(u), redis.NewUniversalClient(&b), nil
+}
+
+func parseURLs(urls []string) (*redis.UniversalOptions, error) {
+	if len(urls) == 0 {
+		return nil, errors.New("no redis address: set redis.url, for example redis://127.0.0.1:6379")
+	}
+	var all *redis.UniversalOptions
+	for _, raw := range urls {
+		u, err := parseURL(raw)
+		if err != nil {
+			return nil, err
+		}
+		if all == nil {
+			all = u
+			continue
+		}
+		if u.MasterName != "" || all.MasterName != "" {
+			return nil, errors.New("redis addresses: a sentinel is one redis+sentinel:// address that lists its hosts")
+		}
+		all.Addrs = append(all.Addrs, u.Addrs...)
+	}
+	if len(all.Addrs) > 1 && all.MasterName == "" {
+		all.IsClusterMode = true
+	}
+	if all.IsClusterMode && all.DB != 0 {
+		return nil, fmt.Errorf("redis address names database %d: a cluster has only database 0", all.DB)
+	}
+	return all, nil
+}
+
+func parseURL(raw string) (*redis.UniversalOptions, error) {
+	switch scheme, rest, _ := strings.Cut(raw, "://"); scheme {
+	case "redis", "rediss":
+		o, err := redis.ParseURL(raw)
+		if err != nil {
+			return nil, badURL(err)
+		}
+		return simple(o), nil
+	case "redis+cluster", "rediss+cluster":
+		o, err := redis.ParseURL(strings.TrimSuffix(scheme, "+cluster") + "://" + rest)
+		if err != nil {
+			return nil, badURL(err)
+		}
+		u := simple(o)
+		u.IsClusterMode = true
+		return u, nil
+	case "redis+sentinel", "rediss+sentinel":
+		return parseSentinel(strings.TrimSuffix(scheme, "+sentinel"), rest)
+	default:
+		return nil, fmt.Errorf("redis address: scheme %q is none of redis, rediss, redis+sentinel, redis+cluster", scheme)
+	}
+}
+
+func simple(o *redis.Options) *redis.UniversalOptions {
+	return &redis.UniversalOptions{
+		Addrs: []string{o.Addr}, DB: o.DB, Username: o.Username, Password: o.Password, TLSConfig: o.TLSConfig,
+	}
+}
+
+// parseSentinel reads "user:password@host:port,host:port/master/db". The
+// user and password are those of the master.
+func parseSentinel(scheme, rest string) (*redis.UniversalOptions, error) {
+	user, hosts := "", rest
+	if at := strings.LastIndex(rest, "@"); at >= 0 {
+		user, hosts = rest[:at+1], rest[at+1:]
+	}
+	hosts, path, _ := strings.Cut(hosts, "/")
+	master, db, _ := strings.Cut(path, "/")
+	if hosts == "" || master == "" {
+		return nil, errors.New("redis sentinel address: want redis+sentinel://host:port,host:port/master")
+	}
+	addrs := strings.Split(hosts, ",")
+	o, err := redis.ParseURL(scheme + "://" + user + addrs[0] + "/" + db)
+	if err != nil {
+		return nil, badURL(err)
+	}
+	u := simple(o)
+	u.Addrs, u.MasterName = addrs, master
+	return u, nil
+}
+
+// badURL leaves the address out: it may hold a password.
+func badURL(err error) error {
+	var e *url.Error
+	if errors.As(err, &e) {
+		err = e.Err
+	}
+	return fmt.Errorf("redis address: %w; want redis://user:password@host:port/db", err)
+}

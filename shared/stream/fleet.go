@@ -1,0 +1,97 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/tarn-sync/tarn/shared/event"
+)
+
+// ShardState is one shard as it stands.
+type ShardState struct {
+	Shard int
+	// Owner and Epoch are of the lease; Owner "" if nobody has it.
+	Owner string
+	Epoch int64
+	// Sources by name.
+	Sources map[string]ShardSource
+}
+
+// ShardSource is one source's share of a shard.
+type ShardSource struct {
+	// Live and Background count entries, delivered or not; Parked counts
+	// parked entities.
+	Live, Background, Parked int64
+	// Oldest is the age of the oldest live entry, 0 if none.
+	Oldest time.Duration
+}
+
+// Fleet returns all shards and live workers, in a few round trips.
+func (s *Streams) Fleet(ctx context.Context, sources []string) (shards []ShardState, workers []string, err error) {
+	replies, err := s.look(ctx, sources)
+	if noScript(err) { // looking changes nothing: load it and look again
+		if err := fleetScript.Load(ctx, s.client).Err(); err != nil {
+			return nil, nil, fmt.Errorf("load the fleet script into redis: %w", err)
+		}
+		replies, err = s.look(ctx, sources)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("look at the shards: %w", err)
+	}
+	shards = make([]ShardState, len(replies))
+	for shard, reply := range replies {
+		shards[shard] = shardState(shard, sources, asList(reply.Val()))
+	}
+	workers, err = s.live(ctx)
+	return shards, workers, err
+}
+
+func (s *Streams) look(ctx context.Context, sources []string) ([]*redis.Cmd, error) {
+	pipe := s.client.Pipeline()
+	replies := make([]*redis.Cmd, s.opts.Shards)
+	for shard := range replies {
+		keys := []string{s.keys.lease(shard)}
+		for _, source := range sources {
+			keys = append(keys,
+				s.keys.stream(shard, source, event.TierLive),
+				s.keys.stream(shard, source, event.TierBackground),
+				s.keys.due(shard, source))
+		}
+		replies[shard] = pipe.EvalSha(ctx, fleetScript.Hash(), keys)
+	}
+	_, err := pipe.Exec(ctx)
+	return replies, err
+}
+
+func shardState(shard int, sources []string, reply []any) ShardState {
+	st := ShardState{Shard: shard, Owner: asText(reply[0]), Epoch: asInt(reply[1]), Sources: map[string]ShardSource{}}
+	for i, source := range sources {
+		part := reply[2+4*i:]
+		st.Sources[source] = ShardSource{
+			Live: asInt(part[0]), Background: asInt(part[1]), Parked: asInt(part[2]),
+			Oldest: time.Duration(asInt(part[3])) * time.Millisecond,
+		}
+	}
+	return st
+}
+
+// live returns the workers whose heartbeat still counts, by Redis' clock.
+func (s *Streams) live(ctx context.Context) ([]string, error) {
+	now, err := s.client.Time(ctx).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read the time of redis: %w", err)
+	}
+	workers, err := s.client.ZRangeByScore(ctx, s.keys.workers(), &redis.ZRangeBy{
+		Min: fmt.Sprintf("(%d", now.UnixMilli()), Max: "+inf",
+	}).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, fmt.Errorf("read the live workers: %w", err)
+	}
+	slices.Sort(workers)
+	return workers, nil
+}

@@ -1,0 +1,64 @@
+package stream
+
+import (
+	"strconv"
+
+	"github.com/tarn-sync/tarn/shared/event"
+)
+
+// group is the name of the one consumer group of every stream; consumers are
+// named by worker.
+const group = "tarn"
+
+// keys builds every key. The tags are made once: keys are built for each
+// append.
+type keys struct {
+	fleet  string   // {prefix}:
+	shards []string // {prefix:n}:
+}
+
+func newKeys(prefix string, shards int) keys {
+	k := keys{fleet: "{" + prefix + "}:", shards: make([]string, shards)}
+	for n := range k.shards {
+		k.shards[n] = "{" + prefix + ":" + strconv.Itoa(n) + "}:"
+	}
+	return k
+}
+
+func (k *keys) stream(shard int, source string, tier event.Tier) string {
+	return k.shards[shard] + string(tier) + ":" + source
+}
+
+func (k *keys) lease(shard int) string { return k.shards[shard] + "lease" }
+func (k *keys) epoch(shard int) string { return k.shards[shard] + "epoch" }
+
+func (k *keys) mark(shard int, source, eventID string) string {
+	return k.shards[shard] + "mark:" + source + ":" + eventID
+}
+
+func (k *keys) once(shard int, cause event.Cause, entity string) string {
+	return k.shards[shard] + "once:" + string(cause) + ":" + entity
+}
+
+func (k *keys) due(shard int, source string) string { return k.shards[shard] + "due:" + source }
+
+func (k *keys) earliest(shard int, source string) string {
+	return k.shards[shard] + "earliest:" + source
+}
+
+// parkedPrefix and recordPrefix, followed by the entity key, name its parked
+// list and its record.
+func (k *keys) parkedPrefix(shard int) string { return k.shards[shard] + "parked:" }
+func (k *keys) recordPrefix(shard int) string { return k.shards[shard] + "record:" }
+
+func (k *keys) lock(shard int, entity string) string { return k.shards[shard] + "lock:" + entity }
+
+func (k *keys) workers() string             { return k.fleet + "workers" }
+func (k *keys) shardCount() string          { return k.fleet + "shards" }
+func (k *keys) source(source string) string { return k.fleet + "source:" + source }
+func (k *keys) probe(source string) string  { return k.fleet + "probe:" + source }
+func (k *keys) budget(source string) string { return k.fleet + "budget:" + source }
+func (k *keys) notes() string               { return k.fleet + "notes" }
+
+// sequence is the field of the lease that holds the read sequence of a stream.
+func sequence(source string, tier event.Tier) string { return "seq:" + string(tier) + ":" + source }

@@ -1,0 +1,128 @@
+package stream
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/tarn-sync/tarn/shared/event"
+)
+
+// validShare is the part of the TTL, from when the last confirmed renewal was
+// sent, in which the holder trusts its lease. The rest is for clocks that run
+// at different speeds and for what is on its way.
+const validShare = 0.8
+
+// Lease is the right to read one shard. Its methods fail with ErrFenced once
+// another worker has it, or Redis has lost it. Safe for concurrent use, but one
+// stream is read by one caller at a time.
+type Lease struct {
+	s     *Streams
+	shard int
+	owner string
+	epoch int64
+
+	mu      sync.Mutex
+	sent    time.Time           // when the last confirmed renewal was sent
+	lost    bool                // a script answered FENCED
+	step    int64               // number of the last command that carried one
+	reading map[string]*reading // by stream key
+}
+
+// Acquire takes the lease of a shard, or fails with ErrHeld. The epoch is
+// larger than any before, also after Redis lost everything (it follows the
+// clock). The consumer groups of sources are made where missing, from id 0.
+// A worker that has the lease already gets it anew with a larger epoch.
+func (s *Streams) Acquire(ctx context.Context, shard int, worker string, sources []string) (*Lease, error) {
+	if shard < 0 || shard >= s.opts.Shards {
+		return nil, fmt.Errorf("acquire shard %d: there are %d, from 0", shard, s.opts.Shards)
+	}
+	doing := "acquire shard " + strconv.Itoa(shard)
+	keys := []string{s.keys.lease(shard), s.keys.epoch(shard)}
+	for _, source := range sources {
+		keys = append(keys,
+			s.keys.stream(shard, source, event.TierLive), s.keys.stream(shard, source, event.TierBackground))
+	}
+	sent := s.opts.Now()
+	v, err := run(ctx, s.client, acquireScript, doing, keys,
+		worker, rand.Text(), milliseconds(s.opts.LeaseTTL), group)
+	if err != nil {
+		return nil, err
+	}
+	epoch, err := strconv.ParseInt(asText(v), 10, 64)
+	if err != nil {
+		return nil, fmt.Errorf("%s: epoch: %w", doing, err)
+	}
+	return &Lease{s: s, shard: shard, owner: worker, epoch: epoch, sent: sent, reading: map[string]*reading{}}, nil
+}
+
+// Shard returns the shard.
+func (l *Lease) Shard() int { return l.shard }
+
+// Epoch returns the epoch.
+func (l *Lease) Epoch() int64 { return l.epoch }
+
+// Renew extends the lease to a full TTL. It gives up after a third of the TTL,
+// so that there is time for another try before the lease counts as lost.
+func (l *Lease) Renew(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, l.s.opts.LeaseTTL/3)
+	defer cancel()
+	sent := l.s.opts.Now()
+	if _, err := l.run(ctx, renewScript, "renew", nil, milliseconds(l.s.opts.LeaseTTL)); err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if sent.After(l.sent) {
+		l.sent = sent
+	}
+	return nil
+}
+
+// Valid reports whether the lease is surely ours by our own monotonic clock:
+// less than 0.8 TTL since the last confirmed renewal was sent, and no call has
+// failed with ErrFenced.
+func (l *Lease) Valid() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	trusted := time.Duration(validShare * float64(l.s.opts.LeaseTTL))
+	return !l.lost && l.s.opts.Now().Sub(l.sent) < trusted
+}
+
+// Release gives the lease up so that another can take it at once. One that is
+// no longer ours needs no releasing: nil.
+func (l *Lease) Release(ctx context.Context) error {
+	_, err := l.run(ctx, releaseScript, "release", nil)
+	if errors.Is(err, ErrFenced) {
+		return nil
+	}
+	return err
+}
+
+// run runs a fenced script: before the given keys come the lease's key, before
+// the arguments owner and epoch.
+func (l *Lease) run(ctx context.Context, s *redis.Script, doing string, keys []string, args ...any) (any, error) {
+	keys = append([]string{l.s.keys.lease(l.shard)}, keys...)
+	args = append([]any{l.owner, l.epoch}, args...)
+	v, err := run(ctx, l.s.client, s, doing+" shard "+strconv.Itoa(l.shard), keys, args...)
+	if errors.Is(err, ErrFenced) {
+		l.mu.Lock()
+		l.lost = true
+		l.mu.Unlock()
+	}
+	return v, err
+}
+
+// next numbers a command. Numbers grow, so Redis can tell a late one.
+func (l *Lease) next() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.step++
+	return l.step
+}

@@ -1,0 +1,88 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// maxNotes is about how many notes are kept. They are tallies: should nobody
+// drain them, the oldest go before Redis is full.
+const maxNotes = "1000000"
+
+// Note is something to be put on record that needs no answer.
+type Note struct {
+	// ID is set by Notes.
+	ID      string
+	At      time.Time
+	Source  string
+	Kind    string
+	EventID string
+	Reason  string
+	Count   int64
+}
+
+// AddNotes appends notes, shared with Append's pipelines. The notes' stream is
+// trimmed to about 1,000,000. A note is a tally: after an error, or a network
+// error on a cluster, it may be there twice or not at all.
+func (s *Streams) AddNotes(ctx context.Context, notes []Note) error {
+	for len(notes) > 0 {
+		page := notes[:min(maxBatch, len(notes))]
+		notes = notes[len(page):]
+		a := &appending{cmds: make([]*redis.Cmd, len(page)), done: make(chan struct{})}
+		for i, n := range page {
+			a.cmds[i] = redis.NewCmd(s.life, "xadd", s.keys.notes(), "maxlen", "~", maxNotes, "*",
+				"at", n.At.UnixMicro(), "source", n.Source, "kind", n.Kind,
+				"event", n.EventID, "reason", n.Reason, "count", n.Count)
+		}
+		if err := s.submit(ctx, a); err != nil {
+			return fmt.Errorf("add %d notes: %w", len(page), err)
+		}
+		for _, c := range a.cmds {
+			if err := c.Err(); err != nil {
+				return explain(err, "add a note")
+			}
+		}
+	}
+	return nil
+}
+
+// Notes returns up to n notes, oldest first; DropNotes removes them once they
+// are on record.
+func (s *Streams) Notes(ctx context.Context, n int) ([]Note, error) {
+	found, err := s.client.XRangeN(ctx, s.keys.notes(), "-", "+", int64(n)).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read notes: %w", err)
+	}
+	notes := make([]Note, len(found))
+	for i, m := range found {
+		notes[i] = note(m)
+	}
+	return notes, nil
+}
+
+// note reads an entry back. Only AddNotes writes them, so what is not a
+// number is 0.
+func note(m redis.XMessage) Note {
+	field := func(name string) string { v, _ := m.Values[name].(string); return v }
+	number := func(name string) int64 { n, _ := strconv.ParseInt(field(name), 10, 64); return n }
+	return Note{
+		ID: m.ID, At: time.UnixMicro(number("at")).UTC(), Source: field("source"), Kind: field("kind"),
+		EventID: field("event"), Reason: field("reason"), Count: number("count"),
+	}
+}
+
+// DropNotes removes notes.
+func (s *Streams) DropNotes(ctx context.Context, ids []string) error {
+	for len(ids) > 0 {
+		page := ids[:min(maxIDs, len(ids))]
+		ids = ids[len(page):]
+		if err := s.client.XDel(ctx, s.keys.notes(), page...).Err(); err != nil {
+			return fmt.Errorf("drop notes: %w", err)
+		}
+	}
+	return nil
+}

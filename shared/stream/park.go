@@ -1,0 +1,243 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/event"
+)
+
+// maxState is the longest state kept with a parked entity.
+const maxState = 64 << 10
+
+// Park is an entity to be put to wait with all that waits for it.
+type Park struct {
+	Key event.Key
+	// Charged and Waiting are the entries in hand, in stream order: those the
+	// failed attempt was for, then those that came since. Both are moved.
+	// None when the entity is parked already and a retry has failed.
+	Charged, Waiting []Entry
+	// Attempt counts the charged attempts of the entity since it was parked;
+	// an uncharged wait leaves it.
+	Attempt int
+	// Delay is how long until it is due, by Redis' clock.
+	Delay time.Duration
+	// Earliest is how long until a new live signal may make it due; never more
+	// than Delay.
+	Earliest time.Duration
+	// State is the worker's own record, opaque here, at most 64 KiB.
+	State []byte
+}
+
+// Parked is an entity that waits.
+type Parked struct {
+	Key event.Key
+	// Len is how many entries wait.
+	Len     int
+	Attempt int
+	State   []byte
+}
+
+// Park moves what waits for an entity from its streams into its parked list,
+// with ack and delete, in one script. However many entries there are, it is
+// one script: half an entity parked would let the other half overtake.
+func (l *Lease) Park(ctx context.Context, p Park) error {
+	if len(p.State) > maxState {
+		return fmt.Errorf("park %s: state has %d bytes, more than %d", p.Key, len(p.State), maxState)
+	}
+	entity := p.Key.String()
+	args := make([]any, 0, 7+4*(len(p.Charged)+len(p.Waiting)))
+	args = append(args, group, entity, l.next(), p.Attempt,
+		milliseconds(p.Delay), milliseconds(min(p.Earliest, p.Delay)), p.State)
+	add := func(entries []Entry, base int) error {
+		for _, e := range entries {
+			packed, err := pack(e)
+			if err != nil {
+				return fmt.Errorf("park %s: %w", p.Key, err)
+			}
+			args = append(args, streamIndex(e.Tier), e.ID, max(base, 0), packed)
+		}
+		return nil
+	}
+	// An attempt is charged to an entry when the entity's count passes its base.
+	if err := add(p.Charged, p.Attempt-1); err != nil {
+		return err
+	}
+	if err := add(p.Waiting, p.Attempt); err != nil {
+		return err
+	}
+	_, err := l.run(ctx, parkScript, "park "+entity+" on",
+		append(l.parkingKeys(p.Key.Source), l.entityKeys(entity)...), args...)
+	return err
+}
+
+// ParkBehind moves entries, each behind its parked entity, in the given order.
+// Those whose entity is not parked (any more) are left where they are and
+// returned. On an error some may have been moved; to call it again with the
+// same entries is safe.
+func (l *Lease) ParkBehind(ctx context.Context, entries []Entry) (notParked []Entry, err error) {
+	for _, source := range sourcesOf(entries) {
+		own := slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool { return e.Signal.Ref.Key.Source != source })
+		for page := range slices.Chunk(own, maxIDs) {
+			left, err := l.parkPageBehind(ctx, source, page)
+			if err != nil {
+				return notParked, err
+			}
+			notParked = append(notParked, left...)
+		}
+	}
+	return notParked, nil
+}
+
+func (l *Lease) parkPageBehind(ctx context.Context, source string, page []Entry) ([]Entry, error) {
+	args := make([]any, 0, 3+4*len(page))
+	args = append(args, group, l.s.keys.parkedPrefix(l.shard), l.s.keys.recordPrefix(l.shard))
+	for _, e := range page {
+		packed, err := pack(e)
+		if err != nil {
+			return nil, fmt.Errorf("park behind %s: %w", e.Signal.Ref.Key, err)
+		}
+		args = append(args, streamIndex(e.Tier), e.ID, e.Signal.Ref.Key.String(), packed)
+	}
+	v, err := l.run(ctx, parkBehindScript, "park behind on", l.parkingKeys(source), args...)
+	if err != nil {
+		return nil, err
+	}
+	var left []Entry
+	for _, position := range asList(v) {
+		left = append(left, page[asInt(position)-1])
+	}
+	return left, nil
+}
+
+// Due returns up to n parked entities of a source that are due, longest first,
+// and how long until the next one will be (0: none waits).
+func (l *Lease) Due(ctx context.Context, source string, n int) (due []event.Key, next time.Duration, err error) {
+	v, err := l.run(ctx, dueScript, "look for due entities on",
+		[]string{l.s.keys.due(l.shard, source)}, n)
+	if err != nil {
+		return nil, 0, err
+	}
+	answer := asList(v)
+	for _, entity := range texts(answer[0]) {
+		k, err := event.ParseKey(entity)
+		if err != nil {
+			return nil, 0, fmt.Errorf("due entities of shard %d: %w", l.shard, err)
+		}
+		due = append(due, k)
+	}
+	return due, time.Duration(asInt(answer[1])) * time.Millisecond, nil
+}
+
+// Defer moves the due time of a parked entity, nothing else: Due will name it
+// again only after delay. A retry begins with it, so that one that dies with
+// its worker comes back.
+func (l *Lease) Defer(ctx context.Context, k event.Key, delay time.Duration) error {
+	entity := k.String()
+	_, err := l.run(ctx, deferScript, "defer "+entity+" on",
+		[]string{l.s.keys.due(l.shard, k.Source), l.s.keys.recordPrefix(l.shard) + entity},
+		entity, l.next(), milliseconds(delay))
+	return err
+}
+
+// Parked returns a parked entity and up to n of its entries from the head.
+// Not parked: Len 0. The signals of the entries carry no Body.
+func (l *Lease) Parked(ctx context.Context, k event.Key, n int) (Parked, []Entry, error) {
+	entity := k.String()
+	v, err := l.run(ctx, parkedScript, "look at parked "+entity+" on", l.entityKeys(entity), n)
+	if err != nil {
+		return Parked{}, nil, err
+	}
+	answer := asList(v)
+	p := Parked{Key: k, Len: int(asInt(answer[0])), Attempt: int(asInt(answer[1])), State: []byte(asText(answer[2]))}
+	var entries []Entry
+	for _, item := range texts(answer[3]) {
+		e, err := parkedEntry(item, p.Attempt)
+		if err != nil {
+			return Parked{}, nil, fmt.Errorf("parked entry of %s: %w", k, err)
+		}
+		entries = append(entries, e)
+	}
+	return p, entries, nil
+}
+
+// Unpark removes the named entries, which must be the head of the parked list,
+// and un-parks the entity when none is left; else it is due again after delay.
+// events as in Ack. It returns how many are left.
+func (l *Lease) Unpark(ctx context.Context, k event.Key, ids []string, events []string, delay time.Duration) (left int, err error) {
+	entity := k.String()
+	for {
+		page := ids[:min(maxIDs, len(ids))]
+		ids = ids[len(page):]
+		keys := append(l.dueKeys(k.Source), l.entityKeys(entity)...)
+		if len(ids) == 0 {
+			keys = l.addMarks(keys, k.Source, events)
+		}
+		args := append([]any{entity, l.next(), milliseconds(delay)}, anys(page)...)
+		v, err := l.run(ctx, unparkScript, "unpark "+entity+" on", keys, args...)
+		if err != nil {
+			return 0, err
+		}
+		if left = int(asInt(v)); len(ids) == 0 {
+			return left, nil
+		}
+	}
+}
+
+// dueKeys, parkingKeys and entityKeys are the keys of the parking scripts, in
+// their order.
+func (l *Lease) dueKeys(source string) []string {
+	return []string{l.s.keys.due(l.shard, source), l.s.keys.earliest(l.shard, source)}
+}
+
+func (l *Lease) parkingKeys(source string) []string {
+	return append([]string{
+		l.s.keys.stream(l.shard, source, event.TierLive),
+		l.s.keys.stream(l.shard, source, event.TierBackground),
+	}, l.dueKeys(source)...)
+}
+
+func (l *Lease) entityKeys(entity string) []string {
+	return []string{l.s.keys.parkedPrefix(l.shard) + entity, l.s.keys.recordPrefix(l.shard) + entity}
+}
+
+// streamIndex is the position of a tier's stream in KEYS of the scripts.
+func streamIndex(t event.Tier) int {
+	if t == event.TierLive {
+		return 2
+	}
+	return 3
+}
+
+func sourcesOf(entries []Entry) []string {
+	var sources []string
+	for _, e := range entries {
+		if s := e.Signal.Ref.Key.Source; !slices.Contains(sources, s) {
+			sources = append(sources, s)
+		}
+	}
+	return sources
+}
+
+// parkedEntry reads "id base packed", as the scripts write it.
+func parkedEntry(item string, attempt int) (Entry, error) {
+	id, rest, _ := strings.Cut(item, " ")
+	number, packed, ok := strings.Cut(rest, " ")
+	base, err := strconv.Atoi(number)
+	if !ok || err != nil {
+		return Entry{}, fmt.Errorf("%.40q: want id, base and signal", item)
+	}
+	fields, err := unpack(packed)
+	if err != nil {
+		return Entry{}, err
+	}
+	signal, err := event.ParseSignal(fields)
+	if err != nil {
+		return Entry{}, err
+	}
+	return Entry{ID: id, Tier: signal.Class.Tier(), Signal: signal, Attempts: max(attempt-base, 0)}, nil
+}

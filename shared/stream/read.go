@@ -1,0 +1,188 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tarn-sync/tarn/shared/event"
+)
+
+const (
+	// maxIDs is the most ids given to one script: Lua's unpack ends below
+	// 8,000, and Redis does nothing else meanwhile.
+	maxIDs = 1000
+	// takeOverPage is how many entries are taken over at once. An entry may
+	// have 256 KiB.
+	takeOverPage = 100
+
+	defaultCount = 500
+	defaultBytes = 1 << 20
+)
+
+// Entry is one entry of a shard's stream.
+type Entry struct {
+	ID     string
+	Tier   event.Tier
+	Signal event.Signal
+	// Parked: the entity is parked, so the entry belongs behind it.
+	Parked bool
+	// Err: the entry could not be decoded; Fields hold it as it is.
+	Err    error
+	Fields map[string]string
+	// Attempts, on entries taken from a parked list, is how many failed
+	// attempts were charged to it.
+	Attempts int
+}
+
+// Limits bound one read.
+type Limits struct {
+	// Count is the most entries, at most 1,000. Bytes is where reading stops
+	// once passed. Default 500 and 1 MiB.
+	Count, Bytes int
+}
+
+func (l Limits) withDefaults() Limits {
+	if l.Count <= 0 {
+		l.Count = defaultCount
+	}
+	if l.Bytes <= 0 {
+		l.Bytes = defaultBytes
+	}
+	l.Count = min(l.Count, maxIDs)
+	return l
+}
+
+// reading is how far one stream has been read under a lease.
+type reading struct {
+	inStep bool
+	seq    int64  // what the lease in Redis must hold
+	last   string // id of the last entry delivered
+}
+
+// at returns a copy of a stream's state, out of step if there is none.
+func (l *Lease) at(stream string) reading {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if r := l.reading[stream]; r != nil {
+		return *r
+	}
+	return reading{last: "0-0"}
+}
+
+func (l *Lease) set(stream string, r reading) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.reading[stream] = &r
+}
+
+// Read returns the next new entries of a stream, none if there are none.
+// After any error other than ErrFenced, and after ErrResync, the caller must
+// TakeOver before it reads again; so it must before the first read.
+func (l *Lease) Read(ctx context.Context, source string, tier event.Tier, lim Limits) ([]Entry, error) {
+	stream := l.s.keys.stream(l.shard, source, tier)
+	at := l.at(stream)
+	if !at.inStep {
+		return nil, fmt.Errorf("read %s: %w", stream, ErrResync)
+	}
+	lim = lim.withDefaults()
+	seq := l.next()
+	v, err := l.run(ctx, readScript, "read "+string(tier)+" of "+source+" on",
+		[]string{stream, l.s.keys.due(l.shard, source)},
+		group, sequence(source, tier), at.seq, seq, lim.Count, lim.Bytes, event.FieldKey)
+	if err != nil {
+		at.inStep = false
+		l.set(stream, at)
+		return nil, err
+	}
+	entries := entriesOf(v, tier)
+	if len(entries) > 0 { // a read that delivered nothing has left the number
+		at.seq, at.last = seq, entries[len(entries)-1].ID
+		l.set(stream, at)
+	}
+	return entries, nil
+}
+
+// TakeOver claims everything delivered and not acked of a stream, whoever held
+// it, in stream order, page by page, and puts reads in step again. yield is
+// called for each page; entries whose data is gone are counted in lost.
+func (l *Lease) TakeOver(ctx context.Context, source string, tier event.Tier, yield func([]Entry) error) (lost int, err error) {
+	stream := l.s.keys.stream(l.shard, source, tier)
+	at := reading{seq: l.next(), last: "0-0"}
+	l.set(stream, at)
+	for cursor := "0-0"; ; {
+		v, err := l.run(ctx, takeOverScript, "take over "+string(tier)+" of "+source+" on",
+			[]string{stream, l.s.keys.due(l.shard, source)},
+			group, sequence(source, tier), at.seq, cursor, takeOverPage, event.FieldKey)
+		if err != nil {
+			return lost, err
+		}
+		page := asList(v)
+		lost += len(asList(page[2]))
+		if entries := entriesOf(page[1], tier); len(entries) > 0 {
+			at.last = entries[len(entries)-1].ID
+			if err := yield(entries); err != nil {
+				return lost, err
+			}
+		}
+		if cursor = asText(page[0]); cursor == "0-0" {
+			break
+		}
+	}
+	at.inStep = true
+	l.set(stream, at)
+	return lost, nil
+}
+
+// Ack removes entries from their stream. events are the ids of events whose
+// own entry is among them: their marks become "processed".
+func (l *Lease) Ack(ctx context.Context, source string, tier event.Tier, ids []string, events []string) error {
+	stream := l.s.keys.stream(l.shard, source, tier)
+	for len(ids) > 0 || len(events) > 0 {
+		page := ids[:min(maxIDs, len(ids))]
+		ids = ids[len(page):]
+		keys := []string{stream}
+		if len(ids) == 0 { // marks last: "processed" is said when nothing is left
+			marks := events[:min(maxIDs, len(events))]
+			events = events[len(marks):]
+			keys = l.addMarks(keys, source, marks)
+		}
+		_, err := l.run(ctx, ackScript, "ack on", keys, append([]any{group}, anys(page)...)...)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// addMarks adds the keys of marks. An event's own entry is on the shard of its
+// home, so its mark is on the same.
+func (l *Lease) addMarks(keys []string, source string, events []string) []string {
+	for _, id := range events {
+		keys = append(keys, l.s.keys.mark(l.shard, source, id))
+	}
+	return keys
+}
+
+// entriesOf reads the entries of read.lua and takeover.lua.
+func entriesOf(v any, tier event.Tier) []Entry {
+	list := asList(v)
+	entries := make([]Entry, len(list))
+	for i, item := range list {
+		parts := asList(item)
+		fields := fieldsOf(asList(parts[1]))
+		e := Entry{ID: asText(parts[0]), Tier: tier, Parked: asInt(parts[2]) == 1}
+		if e.Signal, e.Err = event.ParseSignal(fields); e.Err != nil {
+			e.Fields = fields
+		}
+		entries[i] = e
+	}
+	return entries
+}
+
+func fieldsOf(flat []any) map[string]string {
+	fields := make(map[string]string, len(flat)/2)
+	for i := 0; i+1 < len(flat); i += 2 {
+		fields[asText(flat[i])] = asText(flat[i+1])
+	}
+	return fields
+}

@@ -1,0 +1,82 @@
+package stream
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/stream/redistest"
+)
+
+func TestReadGivesBackWhatWasAppended(t *testing.T) {
+	s, _ := start(t)
+	l := ready(t, s, "w1")
+	signal := happened("evt_1", "bord_1")
+	ids := appended(t, s, signal)
+
+	entries := readLive(t, l)
+	require.Equal(t, ids, idsOf(entries))
+	require.NoError(t, entries[0].Err)
+	require.Equal(t, signal, entries[0].Signal)
+	require.False(t, entries[0].Parked)
+	require.Empty(t, readLive(t, l))
+
+	require.NoError(t, l.Ack(t.Context(), "lemon", event.TierLive, ids, []string{"evt_1"}))
+	shards, _, err := s.Fleet(t.Context(), []string{"lemon"})
+	require.NoError(t, err)
+	require.Zero(t, shards[0].Sources["lemon"].Live)
+	r, err := s.Append(t.Context(), Draft{Signal: signal})
+	require.NoError(t, err)
+	require.Equal(t, Receipt{Duplicate: true, Processed: true}, r)
+}
+
+func TestLostReadReplyKeepsOrder(t *testing.T) {
+	srv := redistest.Start(t)
+	proxy := redistest.NewProxy(t, srv)
+	s := openStreams(t, quiet(proxy.URL()))
+	l := ready(t, s, "w1")
+	first := appended(t, s, happened("evt_1", "a"), happened("evt_2", "a"))
+
+	lost := proxy.LoseReply(readScript.Hash())
+	// The script may not be known yet; then the lost reply is that of EVALSHA
+	// and nothing was delivered, so make it known first.
+	require.NoError(t, readScript.Load(t.Context(), srv.Client()).Err())
+	_, err := l.Read(t.Context(), "lemon", event.TierLive, Limits{})
+	require.Error(t, err)
+	<-lost
+
+	second := appended(t, s, happened("evt_3", "a"))
+	_, err = l.Read(t.Context(), "lemon", event.TierLive, Limits{})
+	require.ErrorIs(t, err, ErrResync)
+
+	var got []string
+	gone, err := l.TakeOver(t.Context(), "lemon", event.TierLive, func(page []Entry) error {
+		got = append(got, idsOf(page)...)
+		return nil
+	})
+	require.NoError(t, err)
+	require.Zero(t, gone)
+	require.Equal(t, first, got)
+	require.Equal(t, second, idsOf(readLive(t, l)))
+}
+
+func TestAwaitWakesForWhatIsNew(t *testing.T) {
+	s, _ := start(t)
+	l := ready(t, s, "w1")
+	appended(t, s, happened("evt_1", "a"))
+	readLive(t, l)
+
+	both := []event.Tier{event.TierLive, event.TierBackground}
+	begun := time.Now()
+	require.NoError(t, l.Await(t.Context(), []string{"lemon"}, both, 50*time.Millisecond))
+	require.GreaterOrEqual(t, time.Since(begun), 40*time.Millisecond, "what was delivered must not wake")
+
+	woken := make(chan error, 1)
+	go func() { woken <- l.Await(t.Context(), []string{"lemon"}, both, time.Second) }()
+	begun = time.Now()
+	appended(t, s, happened("evt_2", "a"))
+	require.NoError(t, <-woken)
+	require.Less(t, time.Since(begun), 500*time.Millisecond)
+}

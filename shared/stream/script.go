@@ -1,0 +1,90 @@
+package stream
+
+import (
+	"context"
+	"embed"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+)
+
+//go:embed scripts/*.lua
+var scripts embed.FS
+
+// The scripts. Each file says what its KEYS and ARGV are and why it may run
+// twice.
+var (
+	appendScript     = open("append.lua")
+	acquireScript    = open("acquire.lua")
+	renewScript      = fenced("renew.lua")
+	releaseScript    = fenced("release.lua")
+	readScript       = fenced("read.lua")
+	takeOverScript   = fenced("takeover.lua")
+	ackScript        = fenced("ack.lua")
+	parkScript       = fenced("park.lua")
+	parkBehindScript = fenced("parkbehind.lua")
+	dueScript        = fenced("due.lua")
+	deferScript      = fenced("defer.lua")
+	parkedScript     = fenced("parked.lua")
+	unparkScript     = fenced("unpark.lua")
+	heartbeatScript  = open("heartbeat.lua")
+	pauseScript      = open("pause.lua")
+	probeScript      = open("probe.lua")
+	takeScript       = open("take.lua")
+	fleetScript      = open("fleet.lua")
+)
+
+// open returns a script anybody may run.
+func open(name string) *redis.Script { return redis.NewScript(text(name)) }
+
+// fenced returns a script with fence.lua before its body. The first line
+// stays first: Redis reads the flags from it.
+func fenced(name string) *redis.Script {
+	flags, body, ok := strings.Cut(text(name), "\n")
+	if !ok || !strings.HasPrefix(flags, "#!lua") {
+		panic(name + " does not begin with its flags")
+	}
+	return redis.NewScript(flags + "\n" + text("fence.lua") + body)
+}
+
+func text(name string) string {
+	b, err := scripts.ReadFile("scripts/" + name)
+	if err != nil {
+		panic(err) // the files are in the binary
+	}
+	return string(b)
+}
+
+// run runs a script and turns the errors scripts answer with into those of
+// this package. doing names the work in the error.
+func run(ctx context.Context, c redis.Scripter, s *redis.Script, doing string, keys []string, args ...any) (any, error) {
+	v, err := s.Run(ctx, c, keys, args...).Result()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return nil, explain(err, doing)
+	}
+	return v, nil
+}
+
+// explain wraps an error of Redis, with the error callers decide by if the
+// first word of the reply names one.
+func explain(err error, doing string) error {
+	word, _, _ := strings.Cut(err.Error(), " ")
+	if _, replied := err.(redis.Error); replied { //nolint:errorlint // a reply is never wrapped
+		switch word {
+		case "FENCED":
+			return fmt.Errorf("%s: %w", doing, ErrFenced)
+		case "HELD":
+			return fmt.Errorf("%s: %w", doing, ErrHeld)
+		case "RESYNC":
+			return fmt.Errorf("%s: %w", doing, ErrResync)
+		case "OOM":
+			return fmt.Errorf("%s: %w: %w", doing, ErrFull, err)
+		}
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// noScript reports whether Redis did not know the script, so it did not run.
+func noScript(err error) bool { return err != nil && strings.HasPrefix(err.Error(), "NOSCRIPT") }

@@ -1,0 +1,25 @@
+#!lua flags=allow-oom
+-- Moves the due time of a parked entity. Fenced.
+--
+-- KEYS[1]    lease
+-- KEYS[2]    due times of the source's parked entities
+-- KEYS[3]    the entity's record
+-- ARGV[1,2]  owner, epoch
+-- ARGV[3]    entity key
+-- ARGV[4]    step: grows with every command of this lease
+-- ARGV[5]    how long until it is due, ms
+--
+-- Returns 1 if it is parked, else 0. Twice: the step in the record stops the
+-- second run, and an old one that comes after a newer park.
+local last = redis.call('HMGET', KEYS[3], 'epoch', 'step')
+if not last[1] then
+  return 0
+end
+local last_epoch, epoch = tonumber(last[1]), tonumber(ARGV[2])
+if epoch > last_epoch or (epoch == last_epoch and tonumber(ARGV[4]) > tonumber(last[2])) then
+  local t = redis.call('TIME')
+  local now = t[1] * 1000 + math.floor(t[2] / 1000)
+  redis.call('ZADD', KEYS[2], 'XX', now + tonumber(ARGV[5]), ARGV[3])
+  redis.call('HSET', KEYS[3], 'epoch', ARGV[2], 'step', ARGV[4])
+end
+return 1

@@ -1,0 +1,34 @@
+#!lua flags=allow-oom
+-- Pauses a source.
+--
+-- KEYS[1]  state of the source
+-- KEYS[2]  who probes it
+-- ARGV[1]  how long until a probe, ms; 0: until resumed by hand
+-- ARGV[2]  reason
+-- ARGV[3]  by whom
+--
+-- Returns 1 if the pause is now as asked, 0 if a longer one stands.
+--
+-- A pause is never shortened, and one made by hand never softened. A strike
+-- is counted only when a pause begins, or is renewed after its time has come:
+-- many workers see the same outage, and that is one strike.
+--
+-- Twice: the second run extends the pause by the moment between the two.
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local was = redis.call('HMGET', KEYS[1], 'until', 'since', 'strikes')
+local stands, length = tonumber(was[1] or '-1'), tonumber(ARGV[1])
+local ends = length == 0 and 0 or now + length
+local running = stands == 0 or stands > now
+
+if stands == 0 or (ends ~= 0 and stands > ends) then
+  return 0
+end
+local strikes = tonumber(was[3] or '0')
+if not running then
+  strikes = strikes + 1
+end
+redis.call('HSET', KEYS[1], 'until', ends, 'since', was[2] or now, 'strikes', strikes,
+  'reason', ARGV[2], 'by', ARGV[3])
+redis.call('DEL', KEYS[2])
+return 1

@@ -1,0 +1,19 @@
+#!lua flags=allow-oom
+-- Gives one caller the right to try a paused source whose time has come.
+--
+-- KEYS[1]  state of the source
+-- KEYS[2]  who probes it
+-- ARGV[1]  token of this call
+-- ARGV[2]  how long the right lasts, ms
+--
+-- Returns 1 or 0. Twice: the second run finds its own token.
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local ends = tonumber(redis.call('HGET', KEYS[1], 'until') or '-1')
+if ends <= 0 or ends > now then
+  return 0
+end
+if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then
+  return 1
+end
+return redis.call('GET', KEYS[2]) == ARGV[1] and 1 or 0

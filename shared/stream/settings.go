@@ -1,0 +1,157 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	// highWater is the share of maxmemory from which appends are refused: the
+	// rest is for what still has to happen to what was accepted.
+	highWater = 0.8
+	// memoryEvery is how often used memory is looked at.
+	memoryEvery = time.Second
+)
+
+// onMasters calls f for every master, one of them for a single Redis.
+func (s *Streams) onMasters(ctx context.Context, f func(context.Context, *redis.Client) error) error {
+	switch c := s.client.(type) {
+	case *redis.ClusterClient:
+		return c.ForEachMaster(ctx, f)
+	case *redis.Client:
+		return f(ctx, c)
+	default:
+		return fmt.Errorf("redis client of type %T", c)
+	}
+}
+
+// checkServers refuses servers that would lose accepted events silently and
+// warns about those that may. bounded: one of them has a memory limit.
+func (s *Streams) checkServers(ctx context.Context) (bounded bool, err error) {
+	err = s.onMasters(ctx, func(ctx context.Context, c *redis.Client) error {
+		if err := checkVersion(ctx, c); err != nil {
+			return err
+		}
+		memory, err := c.Info(ctx, "memory").Result()
+		if err != nil {
+			return fmt.Errorf("read memory of redis: %w", err)
+		}
+		if infoNumber(memory, "maxmemory") > 0 {
+			bounded = true
+		}
+		return s.checkSettings(ctx, c, infoText(memory, "maxmemory_policy"))
+	})
+	return bounded, err
+}
+
+func checkVersion(ctx context.Context, c *redis.Client) error {
+	server, err := c.Info(ctx, "server").Result()
+	if err != nil {
+		return fmt.Errorf("connect to redis: %w", err)
+	}
+	version := infoText(server, "redis_version")
+	major, _, _ := strings.Cut(version, ".")
+	if n, err := strconv.Atoi(major); err != nil || n < 7 {
+		return fmt.Errorf("redis at %s is version %q: 7.0 or newer is needed", c.Options().Addr, version)
+	}
+	return nil
+}
+
+// checkSettings takes the eviction policy from INFO and asks CONFIG for the
+// rest, which hosted servers may refuse.
+func (s *Streams) checkSettings(ctx context.Context, c *redis.Client, policy string) error {
+	log := s.opts.Logger.With("redis", c.Options().Addr)
+	if policy != "noeviction" {
+		return fmt.Errorf("redis at %s has maxmemory-policy %q and would evict accepted events: set it to noeviction",
+			c.Options().Addr, policy)
+	}
+	appendOnly, err := c.ConfigGet(ctx, "appendonly").Result()
+	if err != nil {
+		log.Warn("redis does not show its settings; make sure that it has appendonly yes and appendfsync always", "error", err)
+		return nil
+	}
+	if appendOnly["appendonly"] == "no" {
+		log.Warn("redis keeps no append-only file: a restart loses what was accepted; set appendonly yes and appendfsync always")
+		return nil
+	}
+	fsync, err := c.ConfigGet(ctx, "appendfsync").Result()
+	if err != nil {
+		return fmt.Errorf("read appendfsync of redis: %w", err)
+	}
+	if f := fsync["appendfsync"]; f != "always" {
+		log.Warn("up to 2 s of accepted events can be lost when redis dies; set appendfsync always", "appendfsync", f)
+	}
+	return nil
+}
+
+// checkShards compares the number of shards with the one the fleet was first
+// started with: with another one, an entity's signals would change streams.
+func (s *Streams) checkShards(ctx context.Context) error {
+	key := s.keys.shardCount()
+	if err := s.client.SetNX(ctx, key, s.opts.Shards, 0).Err(); err != nil {
+		return fmt.Errorf("store the number of shards: %w", err)
+	}
+	stored, err := s.client.Get(ctx, key).Int()
+	if err != nil {
+		return fmt.Errorf("read the number of shards: %w", err)
+	}
+	if stored != s.opts.Shards {
+		return fmt.Errorf("%w: the fleet %q has %d, configured are %d; set shards to %d, or start a new fleet under another redis prefix",
+			ErrShards, s.opts.Prefix, stored, s.opts.Shards, stored)
+	}
+	return nil
+}
+
+// watchMemory keeps s.full true while any master is past its high-water mark.
+// It asks in the background, so that an append costs one atomic load.
+func (s *Streams) watchMemory() {
+	tick := time.NewTicker(memoryEvery)
+	defer tick.Stop()
+	for {
+		s.lookAtMemory(s.life)
+		select {
+		case <-tick.C:
+		case <-s.closed:
+			return
+		}
+	}
+}
+
+// lookAtMemory leaves the answer as it was when Redis cannot be asked: the
+// append itself will tell.
+func (s *Streams) lookAtMemory(ctx context.Context) {
+	full := false
+	err := s.onMasters(ctx, func(ctx context.Context, c *redis.Client) error {
+		memory, err := c.Info(ctx, "memory").Result()
+		if err != nil {
+			return err
+		}
+		if limit := infoNumber(memory, "maxmemory"); limit > 0 && infoNumber(memory, "used_memory") >= highWater*limit {
+			full = true
+		}
+		return nil
+	})
+	if err == nil && s.full.Swap(full) != full {
+		s.opts.Logger.Warn("redis memory crossed 80 % of maxmemory", "appends_refused", full)
+	}
+}
+
+// infoText returns a line of INFO, "" if there is none.
+func infoText(info, name string) string {
+	for line := range strings.Lines(info) {
+		if k, v, ok := strings.Cut(strings.TrimSpace(line), ":"); ok && k == name {
+			return v
+		}
+	}
+	return ""
+}
+
+func infoNumber(info, name string) float64 {
+	n, _ := strconv.ParseFloat(infoText(info, name), 64) // not a number: not bounded
+	return n
+}
