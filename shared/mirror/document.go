@@ -51,6 +51,13 @@ type LastEvent struct {
 	CreatedAt time.Time
 }
 
+// The reasons of Behind.
+const (
+	ReasonRetrying   = "retrying"
+	ReasonLagging    = "lagging"
+	ReasonDeadLetter = "dead letter"
+)
+
 // Behind says since when and why a document is behind.
 type Behind struct {
 	Since  time.Time
@@ -72,14 +79,20 @@ type Write struct {
 	Status    string
 	Terminal  bool
 	// Deleted makes a tombstone: deleted_at is set to SentAt if it was not set,
-	// the last state stays. A write with Raw and without Deleted clears it.
+	// the last state stays (Raw is not looked at). A write with Raw and without
+	// Deleted clears it.
 	Deleted bool
 	// Kept says that the answer was not taken because it lacked history the
-	// mirror holds: the state stands, verified_at stands, doubted_at is set to
-	// SentAt if it was not set, and Behind becomes {DoubtedAt, "lagging"}.
+	// mirror holds: the state stands (Raw and Deleted are not looked at),
+	// verified_at stands, doubted_at is set to SentAt if it was not set, and
+	// Behind becomes "lagging", since DoubtedAt or since it was behind already.
 	// Without it doubted_at and behind are cleared (behind stays while
 	// open_letters > 0).
 	Kept bool
-	// LastEvent replaces the stored one if its CreatedAt is later. May be zero.
+	// LastEvent replaces the stored one if its CreatedAt is later; of the same
+	// time, the one with the greater id stands. May be zero.
 	LastEvent LastEvent
 }
+
+// NewState reports whether the write replaces the stored state.
+func (w *Write) NewState() bool { return w.Raw != nil && !w.Deleted && !w.Kept }

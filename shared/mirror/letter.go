@@ -23,6 +23,17 @@ type Letter struct {
 	At      time.Time
 }
 
+// LetterStatus is what has become of a dead letter.
+type LetterStatus string
+
+// The statuses of a dead letter.
+const (
+	LetterOpen       LetterStatus = "open"
+	LetterRedriven   LetterStatus = "redriven"
+	LetterSuperseded LetterStatus = "superseded"
+	LetterDiscarded  LetterStatus = "discarded"
+)
+
 // Attempt is one failed try.
 type Attempt struct {
 	At    time.Time `json:"at"`
@@ -38,6 +49,10 @@ func LetterID(eventID string, k event.Key) string {
 	sum := sha256.Sum256([]byte(eventID + "\x00" + k.String()))
 	return "dl_" + hex.EncodeToString(sum[:16])
 }
+
+// NoteDuplicate is the kind of a note of an event that came again and was not
+// appended.
+const NoteDuplicate = "duplicate"
 
 // Note is an entry of the audit that needs no answer: a duplicate, or a sum
 // of rejections.

@@ -1,0 +1,69 @@
+package sqlite
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+)
+
+// Values between Go and the columns.
+
+// millis is a time as kept: Unix milliseconds, 0 for none.
+func millis(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+func fromMillis(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
+// text is a body as text, which SQLite's JSON functions read; bytes that are
+// no text are kept as they are. Nil stays NULL.
+func text(b []byte) any {
+	switch {
+	case b == nil:
+		return nil
+	case utf8.Valid(b):
+		return string(b)
+	}
+	return b
+}
+
+// object is a map of ids as a JSON object, "" for none.
+func object(m map[string]string) (string, error) {
+	if len(m) == 0 {
+		return "", nil
+	}
+	b, err := json.Marshal(m)
+	return string(b), err
+}
+
+func fromObject(s string) (m map[string]string, err error) {
+	if s == "" {
+		return nil, nil
+	}
+	if err := json.Unmarshal([]byte(s), &m); err != nil {
+		return nil, fmt.Errorf("parents %q: %w", s, err)
+	}
+	return m, nil
+}
+
+// checkKeys refuses ids that are no text: two of them could be stored as one.
+func checkKeys(keys ...event.Key) error {
+	for _, k := range keys {
+		if !utf8.ValidString(k.Source) || !utf8.ValidString(k.Kind) || !utf8.ValidString(k.ID) {
+			return fate.Errorf(fate.Permanent, "entity key %q is not UTF-8", k.String())
+		}
+	}
+	return nil
+}

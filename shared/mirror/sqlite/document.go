@@ -1,0 +1,131 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fault"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+// documentColumns are the columns of a document, in the order scanDocument
+// reads them.
+const documentColumns = `source, kind, id, parents, raw, status, terminal, deleted_at,
+	claim, synced_claim, state_hash, synced_at, verified_at,
+	last_event_at, last_event_id, last_event_type,
+	behind_since, behind_reason, doubted_at, open_letters`
+
+const claimSQL = `
+INSERT INTO mirror (source, kind, id, parents, claim) VALUES (?1, ?2, ?3, ?4, 1)
+ON CONFLICT DO UPDATE SET
+	claim   = claim + 1,
+	parents = iif(excluded.parents = '', parents, excluded.parents)
+RETURNING ` + documentColumns
+
+// Claim raises the entity's claim and returns its document.
+func (s *Store) Claim(ctx context.Context, ref event.Ref) (doc *mirror.Document, err error) {
+	if err := checkKeys(ref.Key); err != nil {
+		return nil, err
+	}
+	parents, err := object(ref.Parents)
+	if err != nil {
+		return nil, fmt.Errorf("claim %s: parents: %w", ref.Key, err)
+	}
+	err = s.writer.change(ctx, func(t *tx) error {
+		doc, err = scanDocument(t.row(claimSQL, ref.Key.Source, ref.Key.Kind, ref.Key.ID, parents))
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("claim %s: %w", ref.Key, err)
+	}
+	return doc, nil
+}
+
+// The statements of Write. All are fenced by the claim; ?1 to ?4 are the key
+// and the claim, ?5 the time the request was sent, ?6 to ?8 the last event.
+const (
+	fence = ` WHERE source = ?1 AND kind = ?2 AND id = ?3 AND claim = ?4`
+
+	// synced is what every good fetch moves. A later event replaces the last
+	// one; of the same time, the one with the greater id.
+	synced = `
+	synced_claim    = claim,
+	synced_at       = ?5,
+	last_event_at   = iif((?6, ?7) > (last_event_at, last_event_id), ?6, last_event_at),
+	last_event_id   = iif((?6, ?7) > (last_event_at, last_event_id), ?7, last_event_id),
+	last_event_type = iif((?6, ?7) > (last_event_at, last_event_id), ?8, last_event_type)`
+
+	// believed is for an answer that was taken: doubts end, and so does being
+	// behind, unless dead letters say otherwise.
+	believed = `,
+	verified_at   = max(verified_at, ?5),
+	doubted_at    = 0,
+	behind_since  = iif(open_letters > 0, behind_since, 0),
+	behind_reason = iif(open_letters > 0, behind_reason, '')`
+
+	writeUnchangedSQL = `UPDATE mirror SET` + synced + believed + fence
+	writeStateSQL     = `UPDATE mirror SET` + synced + believed + `,
+	raw = ?9, state_hash = ?10, status = ?11, terminal = ?12, deleted_at = 0` + fence
+	writeDeletedSQL = `UPDATE mirror SET` + synced + believed + `,
+	deleted_at = iif(deleted_at = 0, ?5, deleted_at)` + fence
+	writeKeptSQL = `UPDATE mirror SET` + synced + `,
+	doubted_at    = iif(doubted_at = 0, ?5, doubted_at),
+	behind_since  = iif(behind_reason = '', iif(doubted_at = 0, ?5, doubted_at), behind_since),
+	behind_reason = '` + mirror.ReasonLagging + `'` + fence
+)
+
+// Write applies the outcome of a fetch if its claim is still the newest.
+func (s *Store) Write(ctx context.Context, w *mirror.Write) (applied bool, err error) {
+	k := w.Ref.Key
+	args := []any{
+		k.Source, k.Kind, k.ID, w.Claim, millis(w.SentAt),
+		millis(w.LastEvent.CreatedAt), w.LastEvent.ID, w.LastEvent.Type,
+	}
+	query := writeUnchangedSQL
+	switch {
+	case w.Kept:
+		query = writeKeptSQL
+	case w.Deleted:
+		query = writeDeletedSQL
+	case w.Raw != nil:
+		query = writeStateSQL
+		args = append(args, text(w.Raw), w.StateHash, w.Status, w.Terminal)
+	}
+	err = s.writer.change(ctx, func(t *tx) error {
+		n, err := t.exec(query, args...)
+		applied = n > 0
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("write %s: %w", k, err)
+	}
+	if applied && w.NewState() {
+		fault.Journal(k.String(), w.Claim, w.Raw)
+	}
+	return applied, nil
+}
+
+func scanDocument(row scanner) (*mirror.Document, error) {
+	var d mirror.Document
+	var b mirror.Behind
+	var parents string
+	var deleted, synced, verified, eventAt, since, doubted int64
+	err := row.Scan(&d.Key.Source, &d.Key.Kind, &d.Key.ID, &parents, &d.Raw, &d.Status, &d.Terminal, &deleted,
+		&d.Claim, &d.SyncedClaim, &d.StateHash, &synced, &verified,
+		&eventAt, &d.LastEvent.ID, &d.LastEvent.Type,
+		&since, &b.Reason, &doubted, &d.OpenLetters)
+	if err != nil {
+		return nil, err
+	}
+	if d.Parents, err = fromObject(parents); err != nil {
+		return nil, fmt.Errorf("document %s: %w", d.Key, err)
+	}
+	d.DeletedAt, d.SyncedAt, d.VerifiedAt = fromMillis(deleted), fromMillis(synced), fromMillis(verified)
+	d.LastEvent.CreatedAt, d.DoubtedAt = fromMillis(eventAt), fromMillis(doubted)
+	if b.Reason != "" {
+		b.Since = fromMillis(since)
+		d.Behind = &b
+	}
+	return &d, nil
+}

@@ -1,0 +1,38 @@
+package sqlite
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	sqlite "modernc.org/sqlite"
+	sqlitelib "modernc.org/sqlite/lib"
+
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+// classify gives an error its fate. What the file refuses for its content is
+// permanent; everything else that SQLite reports (busy, disk full, I/O, cannot
+// open) passes when somebody has seen to the disk, so the work waits.
+func classify(err error) error {
+	var known *fate.Error
+	var theirs *sqlite.Error
+	switch {
+	case err == nil, errors.As(err, &known),
+		errors.Is(err, mirror.ErrNotFound), errors.Is(err, mirror.ErrCursor),
+		errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case errors.As(err, &theirs):
+		switch theirs.Code() & 0xff { // the low byte is the primary code
+		case sqlitelib.SQLITE_TOOBIG, sqlitelib.SQLITE_CONSTRAINT, sqlitelib.SQLITE_MISMATCH:
+			return fate.New(fate.Permanent, err)
+		}
+	}
+	return fate.New(fate.Unavailable, err)
+}
+
+// isNoTransaction reports whether a ROLLBACK found nothing to roll back.
+func isNoTransaction(err error) bool {
+	return strings.Contains(err.Error(), "no transaction is active")
+}

@@ -1,0 +1,71 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+const (
+	noteSQL = `
+INSERT INTO audit (id, at, source, kind, event_id, reason, count) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+ON CONFLICT DO NOTHING`
+
+	duplicatesSQL = `UPDATE events SET duplicates = duplicates + ?3 WHERE source = ?1 AND id = ?2`
+
+	recordSQL = `
+INSERT INTO discrepancies (id, source, kind, entity_id, type, status, patch, found_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+ON CONFLICT DO NOTHING`
+)
+
+// Note adds to the audit; duplicates are counted on their event's row.
+func (s *Store) Note(ctx context.Context, notes []mirror.Note) error {
+	if len(notes) == 0 {
+		return nil
+	}
+	err := s.writer.change(ctx, func(t *tx) error {
+		for i := range notes {
+			if err := t.note(&notes[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("note: %w", err)
+	}
+	return nil
+}
+
+func (t *tx) note(n *mirror.Note) error {
+	count := max(n.Count, 1)
+	isNew, err := t.exec(noteSQL, n.ID, millis(n.At), n.Source, n.Kind, n.EventID, n.Reason, count)
+	if err != nil || isNew == 0 || n.Kind != mirror.NoteDuplicate {
+		return err
+	}
+	_, err = t.exec(duplicatesSQL, n.Source, n.EventID, count)
+	return err
+}
+
+// Record adds discrepancies.
+func (s *Store) Record(ctx context.Context, found []mirror.Discrepancy) error {
+	if len(found) == 0 {
+		return nil
+	}
+	err := s.writer.change(ctx, func(t *tx) error {
+		for i := range found {
+			d := &found[i]
+			_, err := t.exec(recordSQL, d.ID, d.Entity.Source, d.Entity.Kind, d.Entity.ID, d.Type, d.Status,
+				text(d.Patch), millis(d.FoundAt))
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("record discrepancies: %w", err)
+	}
+	return nil
+}

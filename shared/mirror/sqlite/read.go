@@ -1,0 +1,113 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/mirror/internal/page"
+)
+
+// The names of the lists, as they stand in cursors.
+const (
+	entitiesList = "entities"
+	eventsList   = "events"
+)
+
+// Entity returns one document, or mirror.ErrNotFound.
+func (s *Store) Entity(ctx context.Context, k event.Key) (*mirror.Document, error) {
+	row := s.reads.QueryRowContext(ctx,
+		"SELECT "+documentColumns+" FROM mirror WHERE source = ?1 AND kind = ?2 AND id = ?3", k.Source, k.Kind, k.ID)
+	doc, err := scanDocument(row)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, fmt.Errorf("read %s: %w", k, mirror.ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", k, readError(ctx, err))
+	}
+	return doc, nil
+}
+
+// conditions collects the terms of a WHERE clause and their values.
+type conditions struct {
+	terms []string
+	args  []any
+}
+
+func (c *conditions) add(term string, args ...any) {
+	c.terms = append(c.terms, term)
+	c.args = append(c.args, args...)
+}
+
+func (c *conditions) where() string {
+	if len(c.terms) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(c.terms, " AND ")
+}
+
+// Entities lists documents of one source and kind by id.
+func (s *Store) Entities(ctx context.Context, f mirror.EntityFilter) (mirror.Page[*mirror.Document], error) {
+	var none mirror.Page[*mirror.Document]
+	after, ok, err := page.Parse(entitiesList, f.Cursor)
+	if err != nil {
+		return none, err
+	}
+	var c conditions
+	c.add("source = ? AND kind = ? AND synced_claim > 0", f.Source, f.Kind)
+	if f.Status != "" {
+		c.add("status = ?", f.Status)
+	}
+	if f.Parent.Kind != "" {
+		c.add("parents <> '' AND EXISTS (SELECT 1 FROM json_each(parents) WHERE key = ? AND value = ?)",
+			f.Parent.Kind, f.Parent.ID)
+	}
+	if !f.From.IsZero() {
+		c.add("synced_at >= ?", millis(f.From))
+	}
+	if !f.To.IsZero() {
+		c.add("synced_at < ?", millis(f.To))
+	}
+	if ok {
+		c.add("id > ?", after.ID)
+	}
+	size := page.Size(f.Limit)
+	rows, err := s.reads.QueryContext(ctx,
+		"SELECT "+documentColumns+" FROM mirror"+c.where()+" ORDER BY id LIMIT ?", append(c.args, size+1)...)
+	if err != nil {
+		return none, fmt.Errorf("list %s/%s: %w", f.Source, f.Kind, readError(ctx, err))
+	}
+	docs, err := collect(rows, scanDocument)
+	if err != nil {
+		return none, fmt.Errorf("list %s/%s: %w", f.Source, f.Kind, readError(ctx, err))
+	}
+	return page.Cut(docs, size, func(d *mirror.Document) page.Place {
+		return page.Place{List: entitiesList, ID: d.Key.ID}
+	}), nil
+}
+
+// readError is classify for queries: those end with their caller's context,
+// which SQLite reports as an interruption.
+func readError(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return classify(err)
+}
+
+// collect reads all rows and closes them.
+func collect[T any](rows *sql.Rows, scan func(scanner) (T, error)) (out []T, err error) {
+	defer rows.Close()
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, rows.Err()
+}

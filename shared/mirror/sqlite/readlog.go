@@ -1,0 +1,150 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/mirror/internal/page"
+)
+
+const eventColumns = `n, source, id, type, created_at, received_at, processed_at, status, attempts, error,
+	duplicates, out_of_order, overtaken, lagging, payload_differs, payload, trace_id`
+
+const outcomesSQL = `
+SELECT kind, id, parents, status, signal_shard, signal_id, claim, fetched_at, covered_signal
+FROM outcomes WHERE event = ?1 ORDER BY position`
+
+// loggedRow is a row with its number.
+type loggedRow struct {
+	n int64
+	*mirror.EventRow
+}
+
+// EventByID returns the rows with that id.
+func (s *Store) EventByID(ctx context.Context, source, id string) ([]*mirror.EventRow, error) {
+	var c conditions
+	c.add("id = ?", id)
+	if source != "" {
+		c.add("source = ?", source)
+	}
+	rows, err := s.eventRows(ctx, c, 1000)
+	if err != nil {
+		return nil, fmt.Errorf("read event %s: %w", id, readError(ctx, err))
+	}
+	if len(rows) == 0 {
+		return nil, fmt.Errorf("read event %s: %w", id, mirror.ErrNotFound)
+	}
+	return rows, nil
+}
+
+// Events lists rows, newest received_at first.
+func (s *Store) Events(ctx context.Context, f mirror.EventFilter) (mirror.Page[*mirror.EventRow], error) {
+	var none mirror.Page[*mirror.EventRow]
+	after, ok, err := page.Parse(eventsList, f.Cursor)
+	if err != nil {
+		return none, err
+	}
+	c := eventConditions(f)
+	if ok {
+		last, err := event.ParseKey(after.ID)
+		if err != nil {
+			return none, mirror.ErrCursor
+		}
+		c.add("(received_at, source, id) < (?, ?, ?)", after.At, last.Source, last.ID)
+	}
+	size := page.Size(f.Limit)
+	rows, err := s.eventRows(ctx, c, size+1)
+	if err != nil {
+		return none, fmt.Errorf("list events: %w", readError(ctx, err))
+	}
+	return page.Cut(rows, size, func(r *mirror.EventRow) page.Place {
+		return page.Place{List: eventsList, At: millis(r.ReceivedAt), ID: event.Key{Source: r.Source, ID: r.ID}.String()}
+	}), nil
+}
+
+func eventConditions(f mirror.EventFilter) conditions {
+	var c conditions
+	if f.Status != "" {
+		c.add("status = ?", string(f.Status))
+	}
+	if f.Type != "" {
+		c.add("type = ?", f.Type)
+	}
+	if f.Source != "" {
+		c.add("source = ?", f.Source)
+	}
+	if f.Kind != "" {
+		c.add("EXISTS (SELECT 1 FROM outcomes AS o WHERE o.event = n AND o.kind = ?)", f.Kind)
+	}
+	if !f.Entity.IsZero() {
+		c.add("source = ? AND n IN (SELECT event FROM outcomes AS o WHERE o.kind = ? AND o.id = ?)",
+			f.Entity.Source, f.Entity.Kind, f.Entity.ID)
+	}
+	if !f.From.IsZero() {
+		c.add("received_at >= ?", millis(f.From))
+	}
+	if !f.To.IsZero() {
+		c.add("received_at < ?", millis(f.To))
+	}
+	return c
+}
+
+// eventRows reads rows and their outcomes in one state of the database.
+func (s *Store) eventRows(ctx context.Context, c conditions, limit int) ([]*mirror.EventRow, error) {
+	snapshot, err := s.reads.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = snapshot.Rollback() }() // it has only read
+	rows, err := snapshot.QueryContext(ctx, "SELECT "+eventColumns+" FROM events"+c.where()+
+		" ORDER BY received_at DESC, source DESC, id DESC LIMIT ?", append(c.args, limit)...)
+	if err != nil {
+		return nil, err
+	}
+	found, err := collect(rows, scanEvent)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]*mirror.EventRow, len(found))
+	for i, r := range found {
+		outcomes, err := snapshot.QueryContext(ctx, outcomesSQL, r.n)
+		if err != nil {
+			return nil, err
+		}
+		r.Entities, err = collect(outcomes, func(row scanner) (mirror.Outcome, error) { return scanOutcome(row, r.Source) })
+		if err != nil {
+			return nil, err
+		}
+		out[i] = r.EventRow
+	}
+	return out, nil
+}
+
+func scanEvent(row scanner) (loggedRow, error) {
+	r := loggedRow{EventRow: &mirror.EventRow{}}
+	var created, received, processed int64
+	err := row.Scan(&r.n, &r.Source, &r.ID, &r.Type, &created, &received, &processed, &r.Status, &r.Attempts, &r.Error,
+		&r.Duplicates, &r.OutOfOrder, &r.Overtaken, &r.Lagging, &r.PayloadDiffers, &r.Payload, &r.TraceID)
+	r.CreatedAt, r.ReceivedAt, r.ProcessedAt = fromMillis(created), fromMillis(received), fromMillis(processed)
+	return r, err
+}
+
+func scanOutcome(row scanner, source string) (mirror.Outcome, error) {
+	o := mirror.Outcome{Ref: event.Ref{Key: event.Key{Source: source}}}
+	var covered mirror.Covered
+	var parents string
+	var fetched int64
+	err := row.Scan(&o.Ref.Key.Kind, &o.Ref.Key.ID, &parents, &o.Status, &o.Signal.Shard, &o.Signal.ID,
+		&covered.Claim, &fetched, &covered.Signal)
+	if err != nil {
+		return o, err
+	}
+	if covered.Claim > 0 {
+		covered.FetchedAt = fromMillis(fetched)
+		o.CoveredBy = &covered
+	}
+	o.Ref.Parents, err = fromObject(parents)
+	return o, err
+}

@@ -1,0 +1,153 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+)
+
+// schemaVersion is kept in the file's user_version. A file of a later one is
+// refused: an older program would not keep what the newer relies on.
+const schemaVersion = 1
+
+// schema makes the tables of version 1. Source and kind are columns rather
+// than parts of table names, so that every statement is prepared once.
+const schema = `
+CREATE TABLE mirror (
+	source          TEXT NOT NULL,
+	kind            TEXT NOT NULL,
+	id              TEXT NOT NULL,
+	parents         TEXT NOT NULL DEFAULT '',  -- JSON object, '' for none
+	raw             TEXT,
+	status          TEXT NOT NULL DEFAULT '',
+	terminal        INTEGER NOT NULL DEFAULT 0,
+	deleted_at      INTEGER NOT NULL DEFAULT 0,
+	claim           INTEGER NOT NULL DEFAULT 0,
+	synced_claim    INTEGER NOT NULL DEFAULT 0,
+	state_hash      TEXT NOT NULL DEFAULT '',
+	synced_at       INTEGER NOT NULL DEFAULT 0,
+	verified_at     INTEGER NOT NULL DEFAULT 0,
+	last_event_at   INTEGER NOT NULL DEFAULT 0,
+	last_event_id   TEXT NOT NULL DEFAULT '',
+	last_event_type TEXT NOT NULL DEFAULT '',
+	behind_since    INTEGER NOT NULL DEFAULT 0,
+	behind_reason   TEXT NOT NULL DEFAULT '',  -- '' when not behind
+	doubted_at      INTEGER NOT NULL DEFAULT 0,
+	open_letters    INTEGER NOT NULL DEFAULT 0,
+	PRIMARY KEY (source, kind, id)
+);
+CREATE INDEX mirror_status ON mirror (source, kind, status, id);
+
+CREATE TABLE events (
+	n               INTEGER PRIMARY KEY,
+	source          TEXT NOT NULL,
+	id              TEXT NOT NULL,
+	type            TEXT NOT NULL,
+	created_at      INTEGER NOT NULL,
+	received_at     INTEGER NOT NULL,
+	processed_at    INTEGER NOT NULL DEFAULT 0,
+	status          TEXT NOT NULL,
+	attempts        INTEGER NOT NULL DEFAULT 0,
+	error           TEXT NOT NULL DEFAULT '',
+	duplicates      INTEGER NOT NULL DEFAULT 0,
+	out_of_order    INTEGER NOT NULL DEFAULT 0,
+	overtaken       INTEGER NOT NULL DEFAULT 0,
+	lagging         INTEGER NOT NULL DEFAULT 0,
+	payload_differs INTEGER NOT NULL DEFAULT 0,
+	signal_shard    INTEGER NOT NULL,          -- the entry that brought it first
+	signal_id       TEXT NOT NULL,
+	payload         TEXT,
+	trace_id        TEXT NOT NULL,
+	UNIQUE (source, id)
+);
+CREATE INDEX events_received ON events (received_at, source, id);
+CREATE INDEX events_open ON events (received_at) WHERE status IN ('pending', 'retrying');
+CREATE INDEX events_unlucky ON events (status, received_at) WHERE status IN ('dead', 'superseded', 'discarded');
+
+-- The further stream entries an event came with.
+CREATE TABLE signals (
+	event INTEGER NOT NULL,
+	shard INTEGER NOT NULL,
+	id    TEXT NOT NULL,
+	PRIMARY KEY (event, shard, id)
+) WITHOUT ROWID;
+
+CREATE TABLE outcomes (
+	event          INTEGER NOT NULL,
+	kind           TEXT NOT NULL,
+	id             TEXT NOT NULL,
+	position       INTEGER NOT NULL,           -- 0: the primary entity
+	parents        TEXT NOT NULL,
+	status         TEXT NOT NULL,
+	signal_shard   INTEGER NOT NULL DEFAULT 0,
+	signal_id      TEXT NOT NULL DEFAULT '',
+	claim          INTEGER NOT NULL DEFAULT 0, -- covered_by; 0 for none
+	fetched_at     INTEGER NOT NULL DEFAULT 0,
+	covered_signal TEXT NOT NULL DEFAULT '',
+	failed_at      INTEGER NOT NULL DEFAULT 0, -- its latest counted failure
+	PRIMARY KEY (event, kind, id)
+) WITHOUT ROWID;
+CREATE INDEX outcomes_entity ON outcomes (kind, id);
+
+CREATE TABLE dead_letters (
+	id           TEXT PRIMARY KEY,
+	source       TEXT NOT NULL,
+	event_id     TEXT NOT NULL,
+	kind         TEXT NOT NULL,
+	entity_id    TEXT NOT NULL,
+	parents      TEXT NOT NULL,
+	signal_shard INTEGER NOT NULL,
+	signal_id    TEXT NOT NULL,
+	class        TEXT NOT NULL,
+	attempts     TEXT NOT NULL,                -- JSON array
+	claim        INTEGER NOT NULL,
+	trace_id     TEXT NOT NULL,
+	at           INTEGER NOT NULL,
+	status       TEXT NOT NULL                 -- open, redriven, superseded, discarded
+);
+CREATE INDEX dead_letters_entity ON dead_letters (source, kind, entity_id, status);
+
+CREATE TABLE discrepancies (
+	id        TEXT PRIMARY KEY,
+	source    TEXT NOT NULL,
+	kind      TEXT NOT NULL,
+	entity_id TEXT NOT NULL,
+	type      TEXT NOT NULL,
+	status    TEXT NOT NULL,
+	patch     TEXT,
+	found_at  INTEGER NOT NULL
+);
+CREATE INDEX discrepancies_found ON discrepancies (found_at);
+
+CREATE TABLE audit (
+	id       TEXT PRIMARY KEY,
+	at       INTEGER NOT NULL,
+	source   TEXT NOT NULL,
+	kind     TEXT NOT NULL,
+	event_id TEXT NOT NULL,
+	reason   TEXT NOT NULL,
+	count    INTEGER NOT NULL
+);
+CREATE INDEX audit_at ON audit (at);
+`
+
+// migrate brings the file to schemaVersion. It is called in the writer's turn,
+// so two processes starting at once do not both make the tables.
+func migrate(ctx context.Context, conn *sql.Conn, path string) error {
+	var version int
+	if err := conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+		return fmt.Errorf("read schema version of %s: %w", path, err)
+	}
+	switch {
+	case version == schemaVersion:
+		return nil
+	case version > schemaVersion:
+		return fmt.Errorf("%s has schema version %d, this program knows up to %d: use the newer program that wrote it",
+			path, version, schemaVersion)
+	}
+	script := fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT", schema, schemaVersion)
+	if _, err := conn.ExecContext(ctx, script); err != nil {
+		return fmt.Errorf("make tables in %s: %w", path, err)
+	}
+	return nil
+}

@@ -1,0 +1,273 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/tarn-sync/tarn/shared/fate"
+)
+
+// groupSize bounds the calls of one transaction, so that the first of them
+// does not wait for thousands of others.
+const groupSize = 1000
+
+// errClosed is the answer to calls after Close.
+var errClosed = fate.Errorf(fate.Unavailable, "the store is closed")
+
+// writer makes all changes, in transactions shared by whoever waits.
+type writer struct {
+	conn  *sql.Conn
+	turn  *turn
+	tx    *tx
+	calls chan *call
+
+	mu     sync.RWMutex // held for reading while a call is queued
+	closed bool
+	idle   chan struct{} // closed when the loop has ended
+}
+
+// call is one caller's change.
+type call struct {
+	ctx context.Context
+	// do makes the change and may be run twice: it must set its results anew
+	// each time.
+	do    func(*tx) error
+	state atomic.Int32
+	err   error
+	done  chan struct{}
+}
+
+// The states of a call: either the writer starts it or its caller leaves.
+const (
+	waiting int32 = iota
+	started
+	left
+)
+
+func newWriter(conn *sql.Conn, t *turn) *writer {
+	w := &writer{
+		conn:  conn,
+		turn:  t,
+		tx:    &tx{conn: conn, prepared: map[string]*sql.Stmt{}},
+		calls: make(chan *call, groupSize),
+		idle:  make(chan struct{}),
+	}
+	go w.loop()
+	return w
+}
+
+// change runs do in a transaction and returns when that is on disk.
+func (w *writer) change(ctx context.Context, do func(*tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	c := &call{ctx: ctx, do: do, done: make(chan struct{})}
+	if err := w.queue(c); err != nil {
+		return err
+	}
+	select {
+	case <-c.done:
+		return c.err
+	case <-ctx.Done():
+	}
+	if c.state.CompareAndSwap(waiting, left) {
+		return ctx.Err()
+	}
+	<-c.done
+	return c.err
+}
+
+func (w *writer) queue(c *call) error {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	if w.closed {
+		return errClosed
+	}
+	select {
+	case w.calls <- c:
+		return nil
+	case <-c.ctx.Done():
+		return c.ctx.Err()
+	}
+}
+
+// close finishes the calls under way and ends the loop.
+func (w *writer) close() error {
+	w.mu.Lock()
+	already := w.closed
+	w.closed = true
+	w.mu.Unlock()
+	if !already {
+		close(w.calls)
+	}
+	<-w.idle
+	if already {
+		return nil
+	}
+	return errors.Join(w.tx.close(), w.conn.Close(), w.turn.close())
+}
+
+func (w *writer) loop() {
+	defer close(w.idle)
+	for first := range w.calls {
+		// The turn first, then the others: who comes while we wait for another
+		// process still joins.
+		err := w.turn.take()
+		group := w.gather(first)
+		if err == nil {
+			err = w.commit(group)
+			err = errors.Join(err, w.turn.pass())
+		}
+		for _, c := range group {
+			if err != nil && c.err == nil {
+				c.err = classify(err)
+			}
+			close(c.done)
+		}
+	}
+}
+
+// gather returns the first call and those that wait behind it, less those
+// whose callers have left.
+func (w *writer) gather(first *call) []*call {
+	group := make([]*call, 0, 64)
+	for c := first; c != nil; {
+		if c.state.CompareAndSwap(waiting, started) {
+			group = append(group, c)
+		}
+		if len(group) == groupSize {
+			break
+		}
+		select {
+		case c = <-w.calls: // nil once closed and empty
+		default:
+			c = nil
+		}
+	}
+	return group
+}
+
+// commit runs a group in one transaction, or, if one of them fails, each in a
+// transaction of its own. Each call has its own error; the one returned is
+// about all that have none.
+func (w *writer) commit(group []*call) error {
+	if len(group) == 0 {
+		return nil
+	}
+	failed, err := w.try(group)
+	if failed == nil {
+		return err
+	}
+	if len(group) == 1 {
+		failed.err = classify(err)
+		return nil
+	}
+	for _, c := range group {
+		if _, err := w.try([]*call{c}); err != nil {
+			c.err = classify(err)
+		}
+	}
+	return nil
+}
+
+// try runs a group in one transaction: all of it, or nothing. failed is the
+// call that was to blame for the error, if it was one of them.
+func (w *writer) try(group []*call) (failed *call, err error) {
+	// A transaction that many share is not ended by one caller's context.
+	w.tx.ctx = context.WithoutCancel(group[0].ctx)
+	if _, err := w.tx.exec("BEGIN IMMEDIATE"); err != nil {
+		return nil, fmt.Errorf("begin: %w", err)
+	}
+	for _, c := range group {
+		if err := c.do(w.tx); err != nil {
+			return c, errors.Join(err, w.rollback())
+		}
+	}
+	if _, err := w.tx.exec("COMMIT"); err != nil {
+		return nil, errors.Join(fmt.Errorf("commit: %w", err), w.rollback())
+	}
+	return nil, nil
+}
+
+// rollback ends the transaction. SQLite has ended it itself after some errors
+// (disk full, for one), which is no error here.
+func (w *writer) rollback() error {
+	if _, err := w.tx.exec("ROLLBACK"); err != nil && !isNoTransaction(err) {
+		return fmt.Errorf("roll back: %w", err)
+	}
+	return nil
+}
+
+// tx is the writer's connection inside a transaction.
+type tx struct {
+	ctx      context.Context
+	conn     *sql.Conn
+	prepared map[string]*sql.Stmt
+}
+
+// exec runs a statement and returns how many rows it changed.
+func (t *tx) exec(query string, args ...any) (int64, error) {
+	res, err := t.result(query, args...)
+	if err != nil {
+		return 0, err
+	}
+	return res.RowsAffected()
+}
+
+func (t *tx) result(query string, args ...any) (sql.Result, error) {
+	stmt, err := t.stmt(query)
+	if err != nil {
+		return nil, err
+	}
+	return stmt.ExecContext(t.ctx, args...)
+}
+
+// row runs a query for one row and returns it; Scan says sql.ErrNoRows when
+// there is none.
+func (t *tx) row(query string, args ...any) scanner {
+	stmt, err := t.stmt(query)
+	if err != nil {
+		return failedRow{err}
+	}
+	return stmt.QueryRowContext(t.ctx, args...)
+}
+
+func (t *tx) rows(query string, args ...any) (*sql.Rows, error) {
+	stmt, err := t.stmt(query)
+	if err != nil {
+		return nil, err
+	}
+	return stmt.QueryContext(t.ctx, args...)
+}
+
+// stmt prepares each statement once: there are a few dozen.
+func (t *tx) stmt(query string) (*sql.Stmt, error) {
+	if s, ok := t.prepared[query]; ok {
+		return s, nil
+	}
+	s, err := t.conn.PrepareContext(t.ctx, query)
+	if err != nil {
+		return nil, fmt.Errorf("prepare %q: %w", query, err)
+	}
+	t.prepared[query] = s
+	return s, nil
+}
+
+func (t *tx) close() error {
+	var errs []error
+	for _, s := range t.prepared {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// scanner is a row of any kind.
+type scanner interface{ Scan(dest ...any) error }
+
+type failedRow struct{ err error }
+
+func (r failedRow) Scan(...any) error { return r.err }

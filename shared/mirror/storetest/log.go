@@ -1,0 +1,179 @@
+package storetest
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+var logCases = []testCase{
+	{"a new event has a row with all it came with", func(t *testing.T, s *suite) {
+		a := arrival("evt_new", order("o1"), account("cusa_1"))
+		got := s.log(a)[0]
+		require.Equal(t, mirror.Logged{Inserted: true, Outcomes: map[event.Key]mirror.EventStatus{
+			order("o1").Key: mirror.Pending, account("cusa_1").Key: mirror.Pending,
+		}}, got)
+		require.Equal(t, asJSON(t, &mirror.EventRow{
+			ID: "evt_new", Source: "lemon", Type: "order.executed", CreatedAt: at(0), ReceivedAt: at(1),
+			Status: mirror.Pending, Payload: []byte(`{"id":"evt_new"}`), TraceID: "trace-evt_new",
+			Entities: []mirror.Outcome{
+				{Ref: order("o1"), Status: mirror.Pending, Signal: a.Signal},
+				{Ref: account("cusa_1"), Status: mirror.Pending},
+			},
+		}), asJSON(t, s.row(a)))
+	}},
+	{"an event without entities is processed at once", func(t *testing.T, s *suite) {
+		a := arrival("evt_none")
+		got := s.log(a)[0]
+		require.True(t, got.Inserted)
+		require.Empty(t, got.Outcomes)
+		require.Equal(t, mirror.Processed, s.row(a).Status)
+		require.Equal(t, a.Event.ReceivedAt, s.row(a).ProcessedAt)
+		require.False(t, s.log(a)[0].Inserted)
+		require.Equal(t, mirror.Processed, s.row(a).Status)
+	}},
+	{"an empty batch is nothing", func(t *testing.T, s *suite) {
+		require.Empty(t, s.log())
+	}},
+	{"an entity named twice has one outcome", func(t *testing.T, s *suite) {
+		a := arrival("evt_twice", order("o1"), order("o1"))
+		s.log(a)
+		require.Equal(t, "pending: pending", s.statuses(a))
+		s.settle(settlement(a, order("o1"), 1))
+		require.Equal(t, "processed: processed", s.statuses(a))
+	}},
+	{"the same entry again changes nothing", func(t *testing.T, s *suite) {
+		a := arrival("evt_again", order("o1"))
+		s.log(a)
+		before := asJSON(t, s.row(a))
+		got := s.log(a)[0]
+		require.Equal(t, mirror.Logged{Outcomes: map[event.Key]mirror.EventStatus{order("o1").Key: mirror.Pending}}, got)
+		require.Equal(t, before, asJSON(t, s.row(a)))
+	}},
+	{"another entry is a duplicate, once", func(t *testing.T, s *suite) {
+		a := arrival("evt_dup", order("o1"))
+		s.log(a)
+		b := a
+		b.Signal = entry(1, "2-0")
+		require.True(t, s.log(b)[0].Redelivered)
+		require.EqualValues(t, 1, s.row(a).Duplicates)
+		require.False(t, s.log(b)[0].Redelivered, "the row forgot the second entry")
+		require.False(t, s.log(a)[0].Redelivered, "the row forgot the first entry")
+		b.Signal = entry(2, "2-0")
+		require.True(t, s.log(b)[0].Redelivered, "the same id on another shard is another entry")
+		require.EqualValues(t, 2, s.row(a).Duplicates)
+	}},
+	{"duplicates within a batch count as if in two calls", func(t *testing.T, s *suite) {
+		a := arrival("evt_batch", order("o1"))
+		b, other := a, arrival("evt_other", order("o2"))
+		b.Signal = entry(1, "9-0")
+		got := s.log(a, other, a, b, b)
+		require.True(t, got[0].Inserted)
+		require.True(t, got[1].Inserted)
+		require.False(t, got[2].Inserted)
+		require.False(t, got[2].Redelivered)
+		require.True(t, got[3].Redelivered)
+		require.False(t, got[4].Redelivered)
+		for _, g := range []int{0, 2, 3, 4} {
+			require.Equal(t, map[event.Key]mirror.EventStatus{order("o1").Key: mirror.Pending}, got[g].Outcomes)
+		}
+		require.EqualValues(t, 1, s.row(a).Duplicates)
+	}},
+	{"another entry opens what was dead, and only that", func(t *testing.T, s *suite) {
+		a := arrival("evt_dead", order("o1"), account("cusa_1"))
+		s.log(a)
+		s.settle(settlement(a, account("cusa_1"), 1))
+		s.bury(letter(a, order("o1"), 1))
+		require.Equal(t, "dead: dead processed", s.statuses(a))
+		require.False(t, s.row(a).ProcessedAt.IsZero())
+
+		s.log(a)
+		require.Equal(t, "dead: dead processed", s.statuses(a), "the entry it came with opened it")
+
+		b := a
+		b.Signal = entry(1, "2-0")
+		got := s.log(b)[0]
+		require.True(t, got.Redelivered)
+		require.Equal(t, mirror.Pending, got.Outcomes[order("o1").Key])
+		require.Equal(t, mirror.Processed, got.Outcomes[account("cusa_1").Key])
+		require.Equal(t, "pending: pending processed", s.statuses(a))
+		require.True(t, s.row(a).ProcessedAt.IsZero(), "an open row is not processed yet")
+
+		s.settle(settlement(b, order("o1"), 2))
+		require.Equal(t, "processed: processed processed", s.statuses(a))
+	}},
+	{"another entry leaves a processed event alone", func(t *testing.T, s *suite) {
+		a := arrival("evt_done", order("o1"))
+		s.log(a)
+		s.settle(settlement(a, order("o1"), 1))
+		b := a
+		b.Signal = entry(1, "2-0")
+		require.Equal(t, mirror.Processed, s.log(b)[0].Outcomes[order("o1").Key])
+		require.Equal(t, "processed: processed", s.statuses(a))
+		require.Equal(t, at(6), s.row(a).ProcessedAt)
+	}},
+	{"another body is refused but its entities are taken up", func(t *testing.T, s *suite) {
+		a := arrival("evt_differs", order("o1"))
+		s.log(a)
+		s.settle(settlement(a, order("o1"), 1))
+		b := arrival("evt_differs", order("o1"), account("cusa_1"))
+		b.Signal, b.Event.Payload = entry(1, "2-0"), []byte(`{"id":"evt_differs","other":true}`)
+		got := s.log(b)[0]
+		require.True(t, got.PayloadDiffers)
+		require.True(t, got.Redelivered)
+		require.Equal(t, mirror.Pending, got.Outcomes[account("cusa_1").Key])
+		row := s.row(a)
+		require.True(t, row.PayloadDiffers)
+		require.Equal(t, a.Event.Payload, row.Payload)
+		require.Equal(t, "pending: processed pending", s.statuses(a))
+		s.log(b)
+		require.Equal(t, "pending: processed pending", s.statuses(a), "saying it twice is harmless")
+		s.settle(settlement(b, account("cusa_1"), 1))
+		require.Equal(t, "processed: processed processed", s.statuses(a))
+	}},
+	{"the same id at two sources is two events", func(t *testing.T, s *suite) {
+		a, b := arrival("evt_both", order("o1")), arrival("evt_both")
+		b.Event.Source = "stripe"
+		require.True(t, s.log(a)[0].Inserted)
+		require.True(t, s.log(b)[0].Inserted)
+		rows, err := s.EventByID(s.ctx, "", "evt_both")
+		require.NoError(t, err)
+		require.Len(t, rows, 2)
+		_, err = s.EventByID(s.ctx, "other", "evt_both")
+		require.ErrorIs(t, err, mirror.ErrNotFound)
+	}},
+	{"an event the provider gave no time has none", func(t *testing.T, s *suite) {
+		a := arrival("evt_timeless", order("o1"))
+		a.Event.CreatedAt = time.Time{}
+		s.log(a)
+		require.True(t, s.row(a).CreatedAt.IsZero())
+	}},
+	{"noted duplicates are counted once", func(t *testing.T, s *suite) {
+		a := arrival("evt_noted", order("o1"))
+		s.log(a)
+		notes := []mirror.Note{
+			{ID: "n1", At: at(2), Source: "lemon", Kind: mirror.NoteDuplicate, EventID: "evt_noted", Count: 1},
+			{ID: "n2", At: at(2), Source: "lemon", Kind: mirror.NoteDuplicate, EventID: "evt_noted", Count: 3},
+			{ID: "n3", At: at(2), Source: "lemon", Kind: "rejected", Reason: "mismatch", Count: 7},
+			{ID: "n4", At: at(2), Source: "lemon", Kind: mirror.NoteDuplicate, EventID: "evt_unknown"},
+		}
+		require.NoError(t, s.Note(s.ctx, notes))
+		require.NoError(t, s.Note(s.ctx, append(notes, mirror.Note{
+			ID: "n5", At: at(3), Source: "lemon", Kind: mirror.NoteDuplicate, EventID: "evt_noted", Count: 1,
+		})))
+		require.NoError(t, s.Note(s.ctx, nil))
+		require.EqualValues(t, 5, s.row(a).Duplicates)
+	}},
+	{"discrepancies may be recorded twice", func(t *testing.T, s *suite) {
+		found := []mirror.Discrepancy{{
+			ID: "d1", Entity: order("o1").Key, Type: "stale", Status: "suspected", FoundAt: at(1), Patch: []byte(`[]`),
+		}}
+		require.NoError(t, s.Record(s.ctx, found))
+		require.NoError(t, s.Record(s.ctx, found))
+		require.NoError(t, s.Record(s.ctx, nil))
+	}},
+}

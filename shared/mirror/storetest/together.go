@@ -1,0 +1,117 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+var togetherCases = []testCase{
+	{"the store answers", func(t *testing.T, s *suite) {
+		require.NoError(t, s.Ping(s.ctx))
+	}},
+	{"a context that has ended is obeyed", func(t *testing.T, s *suite) {
+		ctx, cancel := context.WithCancel(s.ctx)
+		cancel()
+		a := arrival("evt_cancelled", order("o1"))
+		for name, call := range map[string]func() error{
+			"ping":      func() error { return s.Ping(ctx) },
+			"log":       func() error { _, err := s.Log(ctx, []mirror.Arrival{a}); return err },
+			"settle":    func() error { return s.Settle(ctx, []mirror.Settlement{settlement(a, order("o1"), 1)}) },
+			"fail":      func() error { return s.Fail(ctx, []mirror.Failure{failure(a, order("o1"), at(1))}) },
+			"bury":      func() error { _, err := s.Bury(ctx, []mirror.Letter{letter(a, order("o1"), 1)}); return err },
+			"supersede": func() error { _, err := s.Supersede(ctx, order("o1").Key, 1); return err },
+			"claim":     func() error { _, err := s.Claim(ctx, order("o1")); return err },
+			"write":     func() error { _, err := s.Write(ctx, write(order("o1"), 1, state(1))); return err },
+			"note":      func() error { return s.Note(ctx, []mirror.Note{{ID: "n", Kind: "rejected", Count: 1}}) },
+			"record":    func() error { return s.Record(ctx, []mirror.Discrepancy{{ID: "d"}}) },
+			"entity":    func() error { _, err := s.Entity(ctx, order("o1").Key); return err },
+			"entities": func() error {
+				_, err := s.Entities(ctx, mirror.EntityFilter{Source: "lemon", Kind: "order"})
+				return err
+			},
+			"event":  func() error { _, err := s.EventByID(ctx, "", "evt_cancelled"); return err },
+			"events": func() error { _, err := s.Events(ctx, mirror.EventFilter{}); return err },
+		} {
+			require.ErrorIs(t, call(), context.Canceled, name)
+		}
+		_, err := s.EventByID(s.ctx, "", "evt_cancelled")
+		require.ErrorIs(t, err, mirror.ErrNotFound)
+	}},
+	{"a closed store waits, it does not fail", func(t *testing.T, s *suite) {
+		require.NoError(t, s.Close())
+		_, err := s.Claim(s.ctx, order("o1"))
+		requireClass(t, fate.Unavailable, err)
+		_, err = s.Entity(s.ctx, order("o1").Key)
+		requireClass(t, fate.Unavailable, err)
+	}},
+	{"whole syncs of many entities at once", testMixedLoad},
+}
+
+// testMixedLoad has every event logged, synced and settled by several
+// goroutines that share entities, as workers would after a hand-over.
+func testMixedLoad(t *testing.T, s *suite) {
+	const workers, each, entities = 4, 12, 3
+	var g errgroup.Group
+	for w := range workers {
+		g.Go(func() error {
+			for i := range each {
+				a := arrival(fmt.Sprintf("evt_%d_%d", w, i), order(fmt.Sprintf("o%d", i%entities)), account("cusa_1"))
+				if err := syncEvent(s.ctx, s.Store, a); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	require.NoError(t, g.Wait())
+	page, err := s.Events(s.ctx, mirror.EventFilter{Limit: 200})
+	require.NoError(t, err)
+	require.Len(t, page.Items, workers*each)
+	for _, r := range page.Items {
+		require.Equal(t, mirror.Processed, r.Status, r.ID)
+	}
+	for i := range entities {
+		doc := s.entity(order(fmt.Sprintf("o%d", i)))
+		require.Equal(t, doc.Claim, doc.SyncedClaim, "the newest claim was always written")
+		require.Equal(t, state(int(doc.Claim)), string(doc.Raw))
+	}
+}
+
+// syncEvent takes one event the whole way, claiming again when another fetch
+// was begun meanwhile.
+func syncEvent(ctx context.Context, store mirror.Store, a mirror.Arrival) error {
+	if _, err := store.Log(ctx, []mirror.Arrival{a}); err != nil {
+		return err
+	}
+	for _, ref := range a.Event.Entities {
+		claim, err := syncEntity(ctx, store, ref)
+		if err != nil {
+			return err
+		}
+		if err := store.Settle(ctx, []mirror.Settlement{settlement(a, ref, claim)}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func syncEntity(ctx context.Context, store mirror.Store, ref event.Ref) (int64, error) {
+	for {
+		doc, err := store.Claim(ctx, ref)
+		if err != nil {
+			return 0, err
+		}
+		applied, err := store.Write(ctx, write(ref, doc.Claim, state(int(doc.Claim))))
+		if err != nil || applied {
+			return doc.Claim, err
+		}
+	}
+}

@@ -1,0 +1,164 @@
+package storetest
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+var writeCases = []testCase{
+	{"a write shows in the document", func(t *testing.T, s *suite) {
+		claim := s.claim(order("o1")).Claim
+		w := write(order("o1"), claim, `{"id":"o1","price":1.10}`)
+		w.Terminal, w.LastEvent = true, mirror.LastEvent{ID: "evt_1", Type: "order.executed", CreatedAt: at(3)}
+		s.write(w)
+		require.Equal(t, asJSON(t, &mirror.Document{
+			Key: order("o1").Key, Parents: order("o1").Parents, Raw: []byte(`{"id":"o1","price":1.10}`),
+			Status: "open", Terminal: true, Claim: 1, SyncedClaim: 1, StateHash: w.StateHash,
+			SyncedAt: w.SentAt, VerifiedAt: w.SentAt, LastEvent: w.LastEvent,
+		}), asJSON(t, s.entity(order("o1"))))
+		require.True(t, s.entity(order("o1")).Known())
+	}},
+	{"an old claim is refused and changes nothing", func(t *testing.T, s *suite) {
+		old := s.claim(order("o1")).Claim
+		s.sync(order("o1"), state(2))
+		before := asJSON(t, s.entity(order("o1")))
+		w := write(order("o1"), old, state(1))
+		w.LastEvent = mirror.LastEvent{ID: "evt_1", Type: "x", CreatedAt: at(99)}
+		for _, change := range []func(*mirror.Write){
+			func(*mirror.Write) {},
+			func(w *mirror.Write) { w.Raw = nil },
+			func(w *mirror.Write) { w.Deleted = true },
+			func(w *mirror.Write) { w.Deleted, w.Kept = false, true },
+		} {
+			change(w)
+			applied, err := s.Write(s.ctx, w)
+			require.NoError(t, err)
+			require.False(t, applied)
+		}
+		require.Equal(t, before, asJSON(t, s.entity(order("o1"))))
+	}},
+	{"a claim not taken yet is refused", func(t *testing.T, s *suite) {
+		for _, claim := range []int64{0, 1, 2} {
+			applied, err := s.Write(s.ctx, write(order("o1"), claim, state(1)))
+			require.NoError(t, err)
+			require.False(t, applied)
+		}
+		_, err := s.Entity(s.ctx, order("o1").Key)
+		require.ErrorIs(t, err, mirror.ErrNotFound)
+	}},
+	{"the same write again is harmless", func(t *testing.T, s *suite) {
+		w := write(order("o1"), s.claim(order("o1")).Claim, state(1))
+		s.write(w)
+		before := asJSON(t, s.entity(order("o1")))
+		s.write(w)
+		require.Equal(t, before, asJSON(t, s.entity(order("o1"))))
+	}},
+	{"unchanged moves times and claims only", func(t *testing.T, s *suite) {
+		s.sync(order("o1"), state(1))
+		before := s.entity(order("o1"))
+		w := write(order("o1"), s.claim(order("o1")).Claim, "")
+		w.Raw, w.Status, w.StateHash = nil, "ignored", "ignored"
+		s.write(w)
+		want := *before
+		want.Claim, want.SyncedClaim, want.SyncedAt, want.VerifiedAt = 2, 2, w.SentAt, w.SentAt
+		require.Equal(t, asJSON(t, &want), asJSON(t, s.entity(order("o1"))))
+	}},
+	{"a tombstone keeps the last state, a new state raises it", func(t *testing.T, s *suite) {
+		s.sync(order("o1"), state(1))
+		gone := &mirror.Write{Ref: order("o1"), Claim: s.claim(order("o1")).Claim, SentAt: at(30), Deleted: true}
+		s.write(gone)
+		doc := s.entity(order("o1"))
+		require.Equal(t, at(30), doc.DeletedAt)
+		require.Equal(t, state(1), string(doc.Raw))
+		require.Equal(t, "open", doc.Status)
+		require.EqualValues(t, 2, doc.SyncedClaim)
+
+		gone.Claim, gone.SentAt = s.claim(order("o1")).Claim, at(40)
+		s.write(gone)
+		require.Equal(t, at(30), s.entity(order("o1")).DeletedAt, "it was gone before")
+
+		s.sync(order("o1"), state(2))
+		doc = s.entity(order("o1"))
+		require.True(t, doc.DeletedAt.IsZero())
+		require.Equal(t, state(2), string(doc.Raw))
+	}},
+	{"an entity never seen can be a tombstone", func(t *testing.T, s *suite) {
+		s.write(&mirror.Write{Ref: order("o1"), Claim: s.claim(order("o1")).Claim, SentAt: at(30), Deleted: true})
+		doc := s.entity(order("o1"))
+		require.True(t, doc.Known())
+		require.Nil(t, doc.Raw)
+	}},
+	{"a state kept is doubted until an answer is taken", func(t *testing.T, s *suite) {
+		s.sync(order("o1"), state(1))
+		verified := s.entity(order("o1")).VerifiedAt
+		kept := &mirror.Write{Ref: order("o1"), Claim: s.claim(order("o1")).Claim, SentAt: at(50), Kept: true, Raw: []byte(state(0))}
+		s.write(kept)
+		doc := s.entity(order("o1"))
+		require.Equal(t, state(1), string(doc.Raw))
+		require.Equal(t, at(50), doc.DoubtedAt)
+		require.Equal(t, &mirror.Behind{Since: at(50), Reason: mirror.ReasonLagging}, doc.Behind)
+		require.Equal(t, verified, doc.VerifiedAt)
+		require.EqualValues(t, 2, doc.SyncedClaim)
+
+		kept.Claim, kept.SentAt = s.claim(order("o1")).Claim, at(60)
+		s.write(kept)
+		doc = s.entity(order("o1"))
+		require.Equal(t, at(50), doc.DoubtedAt, "the doubt is older")
+		require.Equal(t, at(50), doc.Behind.Since)
+
+		s.write(&mirror.Write{Ref: order("o1"), Claim: s.claim(order("o1")).Claim, SentAt: at(70)})
+		doc = s.entity(order("o1"))
+		require.True(t, doc.DoubtedAt.IsZero())
+		require.Nil(t, doc.Behind)
+		require.Equal(t, at(70), doc.VerifiedAt)
+	}},
+	{"a good write ends being behind", func(t *testing.T, s *suite) {
+		a := arrival("evt_late", order("o1"))
+		s.log(a)
+		s.claim(order("o1"))
+		s.fail(failure(a, order("o1"), at(20)))
+		require.NotNil(t, s.entity(order("o1")).Behind)
+		s.sync(order("o1"), state(1))
+		require.Nil(t, s.entity(order("o1")).Behind)
+	}},
+	{"verified at never goes back", func(t *testing.T, s *suite) {
+		w := write(order("o1"), s.claim(order("o1")).Claim, state(1))
+		w.SentAt = at(90)
+		s.write(w)
+		w = write(order("o1"), s.claim(order("o1")).Claim, state(2))
+		w.SentAt = at(80)
+		s.write(w)
+		doc := s.entity(order("o1"))
+		require.Equal(t, at(80), doc.SyncedAt)
+		require.Equal(t, at(90), doc.VerifiedAt)
+	}},
+	{"the last event is the newest", func(t *testing.T, s *suite) {
+		for _, c := range []struct {
+			second int
+			id     string
+			want   string
+		}{{5, "evt_b", "evt_b"}, {3, "evt_a", "evt_b"}, {0, "", "evt_b"}, {9, "evt_c", "evt_c"}} {
+			w := write(order("o1"), s.claim(order("o1")).Claim, state(c.second))
+			if c.id != "" {
+				w.LastEvent = mirror.LastEvent{ID: c.id, Type: "t", CreatedAt: at(c.second)}
+			}
+			s.write(w)
+			require.Equal(t, c.want, s.entity(order("o1")).LastEvent.ID)
+		}
+	}},
+	{"sources and kinds are kept apart", func(t *testing.T, s *suite) {
+		// Joined with an underscore, the first two would be one.
+		for i, k := range []event.Key{
+			{Source: "lemon", Kind: "a_order", ID: "1"}, {Source: "lemon_a", Kind: "order", ID: "1"},
+			{Source: "lemon", Kind: "order", ID: "1"},
+		} {
+			s.sync(event.Ref{Key: k}, state(i))
+			require.Equal(t, state(i), string(s.entity(event.Ref{Key: k}).Raw))
+			require.EqualValues(t, 1, s.entity(event.Ref{Key: k}).Claim)
+		}
+	}},
+}
