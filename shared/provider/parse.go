@@ -29,6 +29,9 @@ func Parse(file string, text []byte) (*Definition, error) {
 		byName:    map[string]*Kind{},
 		families:  map[string]*family{},
 	}
+	if d.Name != "" && !plainName.MatchString(d.Name) {
+		s.fail("provider", "is %q: want lower-case letters, digits and _", d.Name)
+	}
 	d.parseKinds(s.must("kinds"))
 	d.parseFamilies(s.must("events"))
 	s.done()

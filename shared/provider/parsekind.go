@@ -9,15 +9,16 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// Names of kinds are part of keys, collections and URLs.
+// Names of kinds are part of keys, collections and URLs; placeholders are the
+// provider's own words.
 var (
-	kindName        = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
+	plainName       = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
 	placeholderName = regexp.MustCompile(`^[a-z][a-z0-9_.]{0,63}$`)
 )
 
 func (d *Definition) parseKinds(s *section) {
 	for _, name := range s.names {
-		if !kindName.MatchString(name) {
+		if !plainName.MatchString(name) {
 			s.fail(name, "is no name of a kind: want lower-case letters, digits and _")
 		}
 		k := parseKind(name, s.sub(name))

@@ -38,6 +38,9 @@ func (r *reader) open(text []byte) (*yaml.Node, error) {
 	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%s:%d: want one YAML document in the file", r.file, more.Line)
 	}
+	if len(doc.Content) != 1 {
+		return nil, fmt.Errorf("%s: the file is empty", r.file)
+	}
 	return doc.Content[0], nil
 }
 
@@ -79,7 +82,8 @@ func (r *reader) section(n *yaml.Node, key string) *section {
 	return s
 }
 
-func (s *section) path(name string) string { return strings.TrimPrefix(s.key+"."+name, ".") }
+// path is the key of a member, from the root; with no name the section's own.
+func (s *section) path(name string) string { return strings.Trim(s.key+"."+name, ".") }
 
 func (s *section) fail(name, format string, args ...any) {
 	n := s.node
