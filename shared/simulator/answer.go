@@ -1,0 +1,56 @@
+package simulator
+
+import (
+	"encoding/json"
+	"net/http"
+)
+
+// refusal is an answer that is not the one asked for. Its JSON is the
+// provider's error shape: a message and nothing else.
+type refusal struct {
+	status  int
+	Message string `json:"message"`
+}
+
+func (r *refusal) Error() string { return r.Message }
+
+func refuse(status int, message string) *refusal { return &refusal{status, message} }
+
+var errNotFound = refuse(http.StatusNotFound, "Not found")
+
+// answer writes a value as JSON; bytes that are JSON already as they are.
+func answer(w http.ResponseWriter, status int, v any) {
+	body, ok := v.(json.RawMessage)
+	if !ok {
+		var err error
+		if body, err = json.Marshal(v); err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	// A client that went away has nothing to be told.
+	_, _ = w.Write(body)
+}
+
+// answerError writes an error: a refusal as it is, anything else as a 500.
+func answerError(w http.ResponseWriter, err error) {
+	r, ok := err.(*refusal)
+	if !ok {
+		r = refuse(http.StatusInternalServerError, err.Error())
+	}
+	answer(w, r.status, r)
+}
+
+// handle makes a handler of a function that returns what to answer with 200.
+func handle(f func(r *http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := f(r)
+		if err != nil {
+			answerError(w, err)
+			return
+		}
+		answer(w, http.StatusOK, v)
+	}
+}

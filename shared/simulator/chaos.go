@@ -1,0 +1,211 @@
+package simulator
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Chaos is what goes wrong between the world and those who read it. The zero
+// value is a provider on its best day. Rates are chances from 0 to 1; a
+// duration without its rate, or a rate without its duration, does nothing.
+type Chaos struct {
+	// Duplicate is the chance that an event is sent twice, the second time
+	// after up to MaxDelay.
+	Duplicate float64 `json:"duplicate"`
+	// Reorder is the chance that an event is held back for up to MaxDelay, so
+	// that later ones overtake it.
+	Reorder float64 `json:"reorder"`
+	// MaxDelay is the longest delay of Duplicate and Reorder.
+	MaxDelay Duration `json:"max_delay"`
+	// Lose is the chance that an event is never sent.
+	Lose float64 `json:"lose"`
+	// WrongSignature is the chance that an attempt is signed with another
+	// secret. It is retried like any refused one.
+	WrongSignature float64 `json:"wrong_signature"`
+
+	// Latency delays every answer of the API by half to one and a half of it.
+	Latency Duration `json:"latency"`
+	// RateLimit is a token bucket over the whole API, requests per second; what
+	// exceeds it is answered 429. 0: no limit.
+	RateLimit float64 `json:"rate_limit"`
+	// TooMany is the chance of a 429 whatever the rate.
+	TooMany float64 `json:"too_many"`
+	// RetryAfter is what a 429 says in Retry-After, in whole seconds, rounded
+	// up. 0: 1 s.
+	RetryAfter Duration `json:"retry_after"`
+	// ServerError is the chance of a 500, 502 or 503.
+	ServerError float64 `json:"server_error"`
+	// Hang is the chance that a request is not answered for HangFor and then
+	// cut off. HangFor 0: 30 s.
+	Hang    float64  `json:"hang"`
+	HangFor Duration `json:"hang_for"`
+	// NotFound is the chance that an entity cannot be found by its id during
+	// the first NotFoundFor of its life. It is drawn per entity.
+	NotFound    float64  `json:"not_found"`
+	NotFoundFor Duration `json:"not_found_for"`
+	// Stale is the chance that an entity is shown as it was some time ago, up
+	// to StaleFor.
+	Stale    float64  `json:"stale"`
+	StaleFor Duration `json:"stale_for"`
+	// Outage answers the whole API in one way: "401", "403", "404", "429",
+	// "500", "502", "503" in the provider's shape, "not-provider" (404 in
+	// another's), "redirect", or "down" (connections are cut).
+	Outage string `json:"outage,omitempty"`
+	// Entities answers single ones with a status: {"order/bord_1": 403}.
+	Entities map[string]int `json:"entities,omitempty"`
+}
+
+// Duration is a time.Duration that reads and writes as text: "1.5s".
+type Duration time.Duration
+
+// MarshalText writes it like time.Duration.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// UnmarshalText reads what time.ParseDuration reads.
+func (d *Duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	*d = Duration(v)
+	return err
+}
+
+var outages = map[string]bool{
+	"": true, "401": true, "403": true, "404": true, "429": true, "500": true, "502": true, "503": true,
+	"not-provider": true, "redirect": true, "down": true,
+}
+
+// Check reports the first setting that makes no sense.
+func (c *Chaos) Check() error {
+	v := reflect.ValueOf(c).Elem()
+	for i := range v.NumField() {
+		name := v.Type().Field(i).Tag.Get("json")
+		switch f := v.Field(i).Interface().(type) {
+		case float64:
+			if f < 0 || (f > 1 && name != "rate_limit") {
+				return fmt.Errorf("%s: %v is not a chance from 0 to 1", name, f)
+			}
+		case Duration:
+			if f < 0 {
+				return fmt.Errorf("%s: %v is negative", name, time.Duration(f))
+			}
+		}
+	}
+	if !outages[c.Outage] {
+		return fmt.Errorf("outage: %q is none of the known ones", c.Outage)
+	}
+	for key, status := range c.Entities {
+		if kind, _, ok := strings.Cut(key, "/"); !ok || kindsByName[kind] == nil {
+			return fmt.Errorf("entities: %q is not kind/id", key)
+		}
+		if status < 400 || status > 599 {
+			return fmt.Errorf("entities: status %d of %q is no error", status, key)
+		}
+	}
+	return nil
+}
+
+// ReadChaos reads settings as JSON on top of those given: what is not named
+// stays. Unknown names are errors.
+func ReadChaos(r io.Reader, base Chaos) (Chaos, error) {
+	in := json.NewDecoder(r)
+	in.DisallowUnknownFields()
+	base.Entities = nil // replaced, not merged: a map could never lose a key
+	if err := in.Decode(&base); err != nil {
+		return Chaos{}, fmt.Errorf("chaos settings: %w", err)
+	}
+	if err := base.Check(); err != nil {
+		return Chaos{}, fmt.Errorf("chaos settings: %w", err)
+	}
+	return base, nil
+}
+
+// chaos holds the settings in force and the dice they are played with.
+type chaos struct {
+	settings atomic.Pointer[Chaos]
+	seed     uint64
+	mu       sync.Mutex
+	rng      *rand.Rand
+	tokens   float64 // of RateLimit
+	filled   time.Time
+}
+
+func newChaos(c Chaos, seed uint64) *chaos {
+	// A stream of its own: what goes wrong must not change what is true.
+	x := &chaos{seed: seed, rng: rand.New(rand.NewPCG(seed, 1))}
+	x.settings.Store(&c)
+	return x
+}
+
+func (x *chaos) now() *Chaos { return x.settings.Load() }
+
+// hit draws once against a chance.
+func (x *chaos) hit(chance float64) bool {
+	if chance <= 0 {
+		return false
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.rng.Float64() < chance
+}
+
+// upTo draws a duration from 0 to d.
+func (x *chaos) upTo(d Duration) time.Duration {
+	if d <= 0 {
+		return 0
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return time.Duration(x.rng.Int64N(int64(d) + 1))
+}
+
+// take takes one token of the bucket: a second's worth is its size.
+func (x *chaos) take(rate float64, now time.Time) bool {
+	if rate <= 0 {
+		return true
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.filled.IsZero() {
+		x.tokens = rate
+	} else {
+		x.tokens = min(max(rate, 1), x.tokens+now.Sub(x.filled).Seconds()*rate)
+	}
+	x.filled = now
+	if x.tokens < 1 {
+		return false
+	}
+	x.tokens--
+	return true
+}
+
+// hides reports whether a young entity cannot be found yet. The draw is made
+// of its id, so that it does not flicker.
+func (x *chaos) hides(e *entity, now time.Time) bool {
+	c := x.now()
+	if c.NotFound <= 0 || now.Sub(e.born) >= time.Duration(c.NotFoundFor) {
+		return false
+	}
+	return rand.New(rand.NewPCG(x.seed, hashOf(e.id))).Float64() < c.NotFound
+}
+
+// seen is the version of an entity that a reader is shown.
+func (x *chaos) seen(e *entity, now time.Time) *version {
+	c := x.now()
+	if c.StaleFor <= 0 || now.Sub(e.current().At) >= time.Duration(c.StaleFor) || !x.hit(c.Stale) {
+		return e.current()
+	}
+	return e.asOf(now.Add(-x.upTo(c.StaleFor)))
+}
+
+// retryAfter is the Retry-After of a 429.
+func (c *Chaos) retryAfter() string {
+	s := (time.Duration(c.RetryAfter) + time.Second - 1) / time.Second
+	return strconv.Itoa(max(1, int(s)))
+}

@@ -1,0 +1,205 @@
+package simulator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+)
+
+// Load asks for an exact number of events over an exact number of entities.
+type Load struct {
+	// Entities is how many accounts and orders are made, together.
+	Entities int `json:"entities"`
+	// Accounts is how many of them are accounts. 0: a tenth, at least one.
+	Accounts int `json:"accounts"`
+	// Events is how many events there will be, the ones that create the
+	// entities included: at least Entities.
+	Events int `json:"events"`
+	// Rate is how many events are made a second. 0: 1,000.
+	Rate float64 `json:"rate"`
+}
+
+// LoadProgress says how far a load is.
+type LoadProgress struct {
+	Load
+	// Made is how many events were made so far.
+	Made int `json:"made"`
+	// Delivered is how many were answered 2xx at least once.
+	Delivered int `json:"delivered"`
+	// Lost is how many chaos lost: they are never sent.
+	Lost int `json:"lost"`
+	// GaveUp is how many were refused until the sender gave up.
+	GaveUp int `json:"gave_up"`
+	// Pending is how many are still to be delivered.
+	Pending int `json:"pending"`
+	// Sends is how many posts are still to come, retries and duplicates too.
+	Sends int `json:"sends"`
+	// Done: all events are made and nothing is left to send.
+	Done bool `json:"done"`
+	// MadeAt is when the last event was made; absent before.
+	MadeAt *time.Time `json:"made_at,omitempty"`
+}
+
+// loadState is a load as the journal keeps it.
+type loadState struct {
+	Load
+	// Number tells it from other loads. Its entities carry it as a link.
+	Number int       `json:"number"`
+	Made   int       `json:"made"`
+	MadeAt time.Time `json:"made_at"`
+	// AccountIDs and OrderIDs are its entities, in the order they were made.
+	AccountIDs []string `json:"-"`
+	OrderIDs   []string `json:"-"`
+}
+
+// errLoadRunning answers a second load while one is not done.
+var errLoadRunning = errors.New("a load is running: wait until GET /_sim/load says done")
+
+// check fills in defaults and reports the first number that makes no sense.
+func (l *Load) check() error {
+	if l.Accounts == 0 {
+		l.Accounts = max(1, l.Entities/10)
+	}
+	if l.Rate == 0 {
+		l.Rate = 1000
+	}
+	switch {
+	case l.Entities < 1:
+		return fmt.Errorf("entities: %d, want at least 1", l.Entities)
+	case l.Accounts < 0 || l.Accounts > l.Entities:
+		return fmt.Errorf("accounts: %d, want 1 to the number of entities, %d", l.Accounts, l.Entities)
+	case l.Events < l.Entities:
+		return fmt.Errorf("events: %d, want at least one for each of %d entities", l.Events, l.Entities)
+	case l.Rate < 0:
+		return fmt.Errorf("rate: %v is negative", l.Rate)
+	}
+	return nil
+}
+
+// startLoad makes a load the one that runs.
+func (w *world) startLoad(l Load) (number int, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.load.Made < w.load.Events {
+		return 0, errLoadRunning
+	}
+	next := loadState{Load: l, Number: w.load.Number + 1}
+	if err := w.journal.append(&record{Load: &next}); err != nil {
+		return 0, err
+	}
+	w.load = next
+	return next.Number, nil
+}
+
+// recallLoad finds the entities of the load again after a restart.
+func (w *world) recallLoad() {
+	number := strconv.Itoa(w.load.Number)
+	w.load.AccountIDs, w.load.OrderIDs = nil, nil
+	for _, acc := range w.under("account", "") {
+		if acc.links["load"] != number {
+			continue
+		}
+		w.load.AccountIDs = append(w.load.AccountIDs, acc.id)
+		for _, o := range w.under("order", acc.id) {
+			w.load.OrderIDs = append(w.load.OrderIDs, o.id)
+		}
+	}
+}
+
+// loading returns the load that runs, or the last one.
+func (w *world) loading() loadState {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.load
+}
+
+// runLoad makes the events of the load until all are made.
+func (w *world) runLoad(ctx context.Context) error {
+	l := w.loading()
+	if l.Made >= l.Events {
+		return nil
+	}
+	return paced(ctx, l.Rate, func() (int, error) {
+		if l := w.loading(); l.Made >= l.Events {
+			return -1, nil
+		}
+		return w.change(func(c *change) { c.loadOne() })
+	})
+}
+
+// loadOne makes the next event of the load: first accounts are created, then
+// orders, then they take turns at random.
+func (c *change) loadOne() {
+	l := c.w.load
+	c.load = &l
+	switch {
+	case len(l.AccountIDs) < l.Accounts:
+		l.AccountIDs = append(l.AccountIDs, c.loadAccount())
+	case len(l.AccountIDs)+len(l.OrderIDs) < l.Entities:
+		l.OrderIDs = append(l.OrderIDs, c.loadOrder(pick(c, l.AccountIDs)))
+	default:
+		if i := c.w.rng.IntN(l.Entities); i < l.Accounts {
+			c.stirAccount(c.w.find("account", l.AccountIDs[i]))
+		} else {
+			c.stirOrder(c.w.find("order", l.OrderIDs[i-l.Accounts]))
+		}
+	}
+	l.Made++
+	l.MadeAt = c.w.last
+}
+
+// loadAccount creates an account of a business: it stands alone, without a
+// person, so that the load has exactly as many entities as was asked for.
+func (c *change) loadAccount() string {
+	e := c.create("account", c.w.newID("account"), c.loadLinks(""), nil)
+	business := c.w.newID("business")
+	a := account{
+		ID: e.id, OwnAccount: true, Metadata: map[string]string{"revision": "1"},
+		Customer: c.encode(customerRef{Type: "business", ID: business, Business: business}), Agreements: []accountAgreement{},
+	}
+	a.move("created", c.at(e))
+	c.set(e, a)
+	c.emit(e, "account.created")
+	return e.id
+}
+
+func (c *change) loadLinks(accountID string) map[string]string {
+	links := map[string]string{"load": strconv.Itoa(c.load.Number)}
+	if accountID != "" {
+		links["account"] = accountID
+	}
+	return links
+}
+
+func (c *change) loadOrder(accountID string) string {
+	e := c.create("order", c.w.newID("order"), c.loadLinks(accountID), nil)
+	inst, at := c.quote()
+	o := c.newOrder(e.id, "", inst.ISIN, at, 0)
+	o.History.add("created", c.at(e))
+	c.set(e, o)
+	c.emit(e, "order.created")
+	return e.id
+}
+
+// stirAccount opens an account once more, which only a load does: it is a
+// state change that can go on for ever without leaving the schema.
+func (c *change) stirAccount(e *entity) {
+	edit(c, e, func(a *account) {
+		a.move("opened", c.at(e))
+		a.Metadata = map[string]string{"revision": strconv.Itoa(len(a.History))}
+	})
+	c.emit(e, "account.opened")
+}
+
+// stirOrder moves an order round the statuses it can leave again.
+func (c *change) stirOrder(e *entity) {
+	following := map[string]string{"created": "confirmed", "confirmed": "accepted", "accepted": "canceling", "canceling": "confirmed"}
+	var to string
+	edit(c, e, func(o *order) {
+		to = following[o.History.now()]
+		o.History.add(to, c.at(e))
+	})
+	c.emit(e, "order."+to)
+}

@@ -1,0 +1,156 @@
+package simulator
+
+import (
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+)
+
+// maxLimit is the largest page, and the default.
+const maxLimit = 100
+
+// query is what a list is asked for: its filters, where to go on, how much.
+type query struct {
+	filters url.Values
+	after   int64 // place of the last element of the page before, 0 at the start
+	limit   int
+}
+
+// cursor is what stands in a cursor: the filters travel in it, so that a
+// reader sends nothing else on later pages.
+type cursor struct {
+	Filters url.Values `json:"f,omitempty"`
+	After   int64      `json:"a"`
+}
+
+// readQuery reads cursor, limit and the given filters. A cursor overrules
+// filters beside it.
+func readQuery(r *http.Request, filters ...string) (query, error) {
+	in := r.URL.Query()
+	q := query{filters: url.Values{}, limit: maxLimit}
+	if s := in.Get("limit"); s != "" {
+		n, err := strconv.Atoi(s)
+		if err != nil || n < 1 || n > maxLimit {
+			return q, refuse(http.StatusUnprocessableEntity, "limit: must be a number from 1 to 100")
+		}
+		q.limit = n
+	}
+	if s := in.Get("cursor"); s != "" {
+		c, err := decodeCursor(s)
+		if err != nil {
+			return q, refuse(http.StatusBadRequest, "cursor: invalid")
+		}
+		q.filters, q.after = c.Filters, c.After
+		return q, nil
+	}
+	for _, name := range filters {
+		if v, ok := in[name]; ok {
+			q.filters[name] = v
+		}
+	}
+	return q, nil
+}
+
+func decodeCursor(s string) (c cursor, err error) {
+	raw, err := base64.RawURLEncoding.DecodeString(s)
+	if err != nil {
+		return c, err
+	}
+	return c, json.Unmarshal(raw, &c)
+}
+
+// page is one page of a list.
+type page struct {
+	Data       []json.RawMessage `json:"data"`
+	Pagination struct {
+		NextCursor *string `json:"next_cursor"`
+	} `json:"pagination"`
+}
+
+// cut makes a page of up to limit elements. next gives one element after the
+// other with its place, which later pages go on from; ok is false at the end.
+// Places never change, so pages are stable while the world goes on.
+func cut(q query, next func() (element json.RawMessage, place int64, ok bool)) page {
+	p := page{Data: []json.RawMessage{}}
+	var last int64
+	for {
+		element, place, ok := next()
+		if !ok {
+			return p
+		}
+		if len(p.Data) == q.limit {
+			raw, _ := json.Marshal(cursor{q.filters, last}) // strings and a number
+			s := base64.RawURLEncoding.EncodeToString(raw)
+			p.Pagination.NextCursor = &s
+			return p
+		}
+		p.Data = append(p.Data, element)
+		last = place
+	}
+}
+
+// listEntities makes a page of the entities of a list, newest first: what is
+// created while somebody pages stands before where they are.
+func listEntities(q query, list []*entity, show func(*entity) json.RawMessage) page {
+	i := len(list)
+	if q.after > 0 {
+		i = min(i, int(q.after)-1)
+	}
+	return cut(q, func() (json.RawMessage, int64, bool) {
+		for i--; i >= 0; i-- {
+			if e := list[i]; !e.current().Deleted && matches(e.current().State, q.filters) {
+				return show(e), int64(i) + 1, true
+			}
+		}
+		return nil, 0, false
+	})
+}
+
+// listElements makes a page of the elements of a state that is an array.
+func listElements(q query, state json.RawMessage) (page, error) {
+	var all []json.RawMessage
+	if len(state) > 0 {
+		if err := json.Unmarshal(state, &all); err != nil {
+			return page{}, err
+		}
+	}
+	i := int(q.after)
+	return cut(q, func() (json.RawMessage, int64, bool) {
+		if i < 0 || i >= len(all) {
+			return nil, 0, false
+		}
+		i++
+		return all[i-1], int64(i), true
+	}), nil
+}
+
+// matches reports whether a state passes all filters, each by the top-level
+// field of its name; "status" is the newest of the history where no field is.
+func matches(state json.RawMessage, filters url.Values) bool {
+	if len(filters) == 0 {
+		return true
+	}
+	var fields map[string]json.RawMessage
+	if json.Unmarshal(state, &fields) != nil {
+		return false
+	}
+	for name, wanted := range filters {
+		if name == personCustomer {
+			continue
+		}
+		var value string
+		_ = json.Unmarshal(fields[name], &value) // not text: matches nothing
+		if name == "status" && fields[name] == nil {
+			var h history
+			_ = json.Unmarshal(fields["history"], &h)
+			value = h.now()
+		}
+		if !slices.Contains(wanted, value) {
+			return false
+		}
+	}
+	return true
+}
