@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/http"
 	"net/url"
 	"reflect"
 	"regexp"
@@ -73,8 +74,21 @@ func (d *decoder) check(c *Config) {
 	d.rule("retry.cap", c.Retry.Cap >= c.Retry.First, "is shorter than retry.first")
 	d.checkTokens(c.OperatorTokens)
 	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
-		d.checkURL("sources."+name+".api_url", c.Sources[name].APIURL, "http", "https")
+		d.checkSource("sources."+name, name, c.Sources[name])
 	}
+}
+
+// checkSource refuses answers that would make a sender repeat a good event for
+// ever: some take nothing but 200 with a body for success.
+func (d *decoder) checkSource(path, name string, s Source) {
+	d.rule(path, name != "unknown", "stands for all sources that are not configured: choose another name")
+	d.checkURL(path+".api_url", s.APIURL, "http", "https")
+	d.rule(path+".ack.accepted", carriesBody(s.Ack.Accepted), "want a 2xx that carries a body")
+	d.rule(path+".ack.duplicate", carriesBody(s.Ack.Duplicate) || s.Ack.Duplicate == http.StatusConflict, "want a 2xx that carries a body, or 409")
+}
+
+func carriesBody(status int) bool {
+	return status >= 200 && status < 300 && status != http.StatusNoContent && status != http.StatusResetContent
 }
 
 // rule reports a problem where the key was set, unless it holds.

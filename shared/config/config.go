@@ -12,7 +12,7 @@ type Config struct {
 	Dedupe         Dedupe            `yaml:"dedupe"`
 	Webhook        Webhook           `yaml:"webhook"`
 	Worker         Worker            `yaml:"worker"`
-	OperatorTokens []OperatorToken   `yaml:"operator_tokens" reload:"true" help:"Who may use /v1 and the console. Without any, the api listens on loopback only."`
+	OperatorTokens []OperatorToken   `yaml:"operator_tokens" help:"Who may use /v1 and the console. Without any, the api listens on loopback only."`
 	Sources        map[string]Source `yaml:"sources" required:"true" help:"The accounts mirrored, by name: a-z, 0-9, - and _, at most 32, a letter first."`
 	Retry          Retry             `yaml:"retry"`
 	Retention      Retention         `yaml:"retention"`
@@ -24,11 +24,8 @@ type Config struct {
 // HTTP is the listener of a process: the whole API of the api, health and
 // metrics of the others.
 type HTTP struct {
-	Addr              string        `yaml:"addr" default:":8080" help:"Address to listen on, host:port. Workers and reconcilers serve health and metrics there."`
-	ReadHeaderTimeout time.Duration `yaml:"read_header_timeout" default:"5s" min:"100ms" max:"1m" help:"A client that has not sent its headers by then is cut off."`
-	ReadTimeout       time.Duration `yaml:"read_timeout" default:"10s" min:"100ms" max:"5m" help:"A client that has not sent its whole request by then is cut off."`
-	WriteTimeout      time.Duration `yaml:"write_timeout" default:"1m" min:"1s" max:"10m" help:"Longest time for a request, answer included. Not below the 30s a reader may wait for."`
-	IdleTimeout       time.Duration `yaml:"idle_timeout" default:"2m" min:"1s" max:"1h" help:"How long a connection is kept between requests."`
+	Addr        string        `yaml:"addr" default:":8080" help:"Address to listen on, host:port. Workers and reconcilers serve health and metrics there."`
+	ReadTimeout time.Duration `yaml:"read_timeout" default:"10s" min:"100ms" max:"5m" help:"A client that has not sent its whole request by then is cut off."`
 }
 
 // Redis is the queue.
@@ -59,7 +56,7 @@ type Webhook struct {
 
 // Worker is what one worker holds in memory.
 type Worker struct {
-	LanesMax int `yaml:"lanes_max" default:"10000" min:"1" max:"1000000" help:"Most signals a worker holds in memory, for each source."`
+	InHand int `yaml:"in_hand" default:"5000" min:"1" max:"1000000" help:"Most entries of one source a worker has read and not yet finished."`
 }
 
 // OperatorToken is a bearer token.
@@ -91,8 +88,8 @@ type Rate struct {
 
 // Ack is how the receiver answers.
 type Ack struct {
-	Accepted  int `yaml:"accepted" default:"200" min:"200" max:"299" help:"Status for an event taken."`
-	Duplicate int `yaml:"duplicate" default:"200" min:"200" max:"499" help:"Status for an event that was there already."`
+	Accepted  int `yaml:"accepted" default:"200" help:"Status for an event taken: a 2xx."`
+	Duplicate int `yaml:"duplicate" default:"200" help:"Status for an event that was there already: a 2xx, or 409."`
 }
 
 // Reconcile is how a source is kept true where events fail.

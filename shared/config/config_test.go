@@ -69,7 +69,7 @@ store: {url: "mongodb://${DB_HOST}/tarn", bulk: 50}
 shards: 16
 dedupe: {ttl: 2h}
 webhook: {tolerance: 1m, max_body: 1MiB}
-worker: {lanes_max: 5}
+worker: {in_hand: 5}
 operator_tokens: [{name: ops, token: "${TOKEN}", role: operator}]
 sources:
   lemon:
@@ -173,6 +173,9 @@ func TestRefused(t *testing.T) {
 		"no api key":               {text: strings.ReplaceAll(minimal, "    api_key: key-1\n", ""), want: "tarn.yaml:3: sources.lemon.api_key: is missing"},
 		"empty secret":             {text: strings.ReplaceAll(minimal, "secret-1", `""`), want: "sources.lemon.webhook_secrets: is missing"},
 		"no secret":                {text: strings.ReplaceAll(minimal, "[secret-1]", "[]"), want: "sources.lemon.webhook_secrets: is missing"},
+		"ack without a body":       {text: minimal + "    ack: {accepted: 204}\n", want: "tarn.yaml:8: sources.lemon.ack.accepted: want a 2xx that carries a body"},
+		"ack that is an error":     {text: minimal + "    ack: {duplicate: 404}\n", want: "tarn.yaml:8: sources.lemon.ack.duplicate: want a 2xx that carries a body, or 409"},
+		"a source named unknown":   {text: strings.ReplaceAll(minimal, "lemon:\n", "unknown:\n"), want: "tarn.yaml:3: sources.unknown: stands for"},
 		"api address":              {text: strings.ReplaceAll(minimal, "https://sandbox", "ftp://sandbox"), want: "tarn.yaml:5: sources.lemon.api_url: want an address"},
 		"redis address":            {text: minimal + "redis: {url: \"localhost:6379\"}\n", want: "tarn.yaml:8: redis.url[0]: want an address with a host: redis://…"},
 		"redis prefix":             {text: minimal + "redis: {prefix: \"{x}\"}\n", want: "tarn.yaml:8: redis.prefix: want letters"},

@@ -25,7 +25,13 @@ func Load(path string, environ []string) (*Config, error) {
 			return nil, fmt.Errorf("read configuration: %w", err)
 		}
 	}
-	return parse(path, text, environ, readFile)
+	return Parse(path, text, environ)
+}
+
+// Parse reads text, which name stands for in errors, and the environment over
+// it, as Load does.
+func Parse(name string, text []byte, environ []string) (*Config, error) {
+	return parse(name, text, environ, readFile)
 }
 
 func parse(file string, text []byte, environ []string, read func(string) ([]byte, error)) (*Config, error) {

@@ -1,0 +1,89 @@
+// Package app puts the api together from its settings: it wires, package api
+// does.
+package app
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tarn-sync/tarn/api"
+	"github.com/tarn-sync/tarn/shared/config"
+	"github.com/tarn-sync/tarn/shared/process"
+)
+
+// About is what --help says.
+const About = `Receives webhooks (POST /webhooks/{source}) and answers them once their event is
+durable in Redis; serves the mirror and the event log under /v1. Run as many as
+you like.
+`
+
+// Run is the api until ctx ends.
+func Run(ctx context.Context, p *process.Process) error {
+	tokens := tokens(p.Config)
+	// Before anything is connected: a setting that cannot be right is told at once.
+	if err := api.CheckListen(p.Config.HTTP.Addr, tokens); err != nil {
+		return err
+	}
+	sources, err := sources(p.Config)
+	if err != nil {
+		return err
+	}
+	streams, err := p.Streams(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.Closing("redis", streams.Close)
+	store, err := p.Store(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.Closing("store", store.Close)
+
+	a, err := api.New(api.Options{
+		Addr: p.Config.HTTP.Addr, Sources: sources, Queue: streams, Store: store, Tokens: tokens,
+		MaxBody: int64(p.Config.Webhook.MaxBody), AppendTimeout: p.Config.Webhook.Timeout, ReadTimeout: p.Config.HTTP.ReadTimeout,
+		Metrics: p.Metrics, Gatherer: p.Gatherer, Health: p.Health, Logger: p.Logger, Version: process.Version,
+	})
+	if err != nil {
+		return err
+	}
+	p.OnReload(func(c *config.Config) error { return reload(a, c) })
+	p.Logger.Info("listening", "addr", p.Config.HTTP.Addr)
+	return a.Run(ctx)
+}
+
+// reload takes the secrets of settings that were read again.
+func reload(a *api.API, c *config.Config) error {
+	sources, err := sources(c)
+	if err != nil {
+		return err
+	}
+	return a.SetSources(sources)
+}
+
+func sources(c *config.Config) ([]api.Source, error) {
+	configured, err := process.Sources(c)
+	if err != nil {
+		return nil, err
+	}
+	out := make([]api.Source, len(configured))
+	for i, s := range configured {
+		verifier, err := s.Verifier(c.Webhook.Tolerance)
+		if err != nil {
+			return nil, fmt.Errorf("webhook_secrets: %w", err)
+		}
+		out[i] = api.Source{
+			Name: s.Name, Provider: s.Definition, Verifier: verifier,
+			Ack: api.Ack{Accepted: s.Ack.Accepted, Duplicate: s.Ack.Duplicate},
+		}
+	}
+	return out, nil
+}
+
+func tokens(c *config.Config) []api.Token {
+	out := make([]api.Token, len(c.OperatorTokens))
+	for i, t := range c.OperatorTokens {
+		out[i] = api.Token{Name: t.Name, Secret: string(t.Token), Role: api.Role(t.Role)}
+	}
+	return out
+}

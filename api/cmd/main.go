@@ -1,0 +1,13 @@
+// Command api: see --help.
+package main
+
+import (
+	"os"
+
+	"github.com/tarn-sync/tarn/api/app"
+	"github.com/tarn-sync/tarn/shared/process"
+)
+
+func main() {
+	os.Exit(process.Main(process.Program{Name: "api", About: app.About, Run: app.Run}, process.OS()))
+}

@@ -1,0 +1,13 @@
+// Command reconciler: see --help.
+package main
+
+import (
+	"os"
+
+	"github.com/tarn-sync/tarn/reconciler/app"
+	"github.com/tarn-sync/tarn/shared/process"
+)
+
+func main() {
+	os.Exit(process.Main(process.Program{Name: "reconciler", About: app.About, Run: app.Run}, process.OS()))
+}

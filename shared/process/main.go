@@ -1,0 +1,207 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/tarn-sync/tarn/shared/config"
+	"github.com/tarn-sync/tarn/shared/telemetry"
+)
+
+// Version is the version of the binary, set when it is linked.
+var Version = "dev"
+
+// stopWithin is how long a process may take to stop: what orchestrators and
+// people wait without thinking that it hangs.
+const stopWithin = 10 * time.Second
+
+// Program is one binary.
+type Program struct {
+	// Name is the binary's name: "api".
+	Name string
+	// About is what it does, a few lines for --help.
+	About string
+	// Run does it until ctx ends.
+	Run func(ctx context.Context, p *Process) error
+}
+
+// System is what a program has from the operating system.
+type System struct {
+	Args, Environ  []string
+	Stdout, Stderr io.Writer
+}
+
+// OS returns the real one.
+func OS() System {
+	return System{Args: os.Args[1:], Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr}
+}
+
+// Main runs a program and returns the exit status: 0 after a stop that was
+// asked for, 1 for an error, 2 for wrong flags or settings.
+func Main(program Program, system System) int {
+	file, done, err := flags(program, system)
+	if err != nil || done {
+		return status(err, 2)
+	}
+	settings, err := config.Load(file, system.Environ)
+	if err != nil {
+		_, _ = fmt.Fprintln(system.Stderr, err)
+		return 2
+	}
+	p := New(program.Name, settings, system.Stdout)
+	if err := p.run(program, file, system.Environ); err != nil {
+		p.Logger.Error(program.Name+" failed", "error", err)
+		return 1
+	}
+	return 0
+}
+
+func status(err error, failed int) int {
+	if err != nil {
+		return failed
+	}
+	return 0
+}
+
+// flags reads the command line; done means that it asked for a text only. The
+// flag set has told the user about an error.
+func flags(program Program, system System) (file string, done bool, err error) {
+	set := flag.NewFlagSet(program.Name, flag.ContinueOnError)
+	set.SetOutput(system.Stderr)
+	set.Usage = func() { usage(system.Stderr, program) }
+	set.StringVar(&file, "config", "", "")
+	version := set.Bool("version", false, "")
+	help := set.Bool("help", false, "")
+	switch err := set.Parse(system.Args); {
+	case err != nil:
+		return "", false, err
+	case *help:
+		usage(system.Stdout, program)
+		return "", true, nil
+	case *version:
+		_, err := fmt.Fprintf(system.Stdout, "tarn %s %s\n", program.Name, Version)
+		return "", true, err
+	case set.NArg() > 0:
+		err := fmt.Errorf("%q is no flag: see --help", set.Arg(0))
+		_, _ = fmt.Fprintln(system.Stderr, err)
+		return "", false, err
+	}
+	return file, false, nil
+}
+
+func usage(w io.Writer, program Program) {
+	_, _ = fmt.Fprintf(w, `Usage: %s [--config FILE] [--help] [--version]
+
+%s
+  --config FILE  settings as YAML; the environment goes over them
+  --help         this text
+  --version      the version
+
+SIGTERM stops cleanly within 10 s; SIGHUP reads secrets, keys and rates again.
+
+Settings. ${NAME} and ${file:/path} in values are expanded. Each can be set from
+the environment: redis.lease_ttl is TARN_REDIS__LEASE_TTL.
+
+`, program.Name, program.About)
+	_ = config.WriteHelp(w) // a closed pipe is no reason to fail
+}
+
+// Process is what a program runs with.
+type Process struct {
+	// Name is the program's.
+	Name   string
+	Config *config.Config
+	Logger *slog.Logger
+	// Metrics are registered with what Gatherer gathers.
+	Metrics  *telemetry.Metrics
+	Gatherer prometheus.Gatherer
+	Health   *telemetry.Health
+
+	reloads *reloads
+}
+
+// New returns a process that logs to w, with metrics of its own.
+func New(name string, c *config.Config, w io.Writer) *Process {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return &Process{
+		Name: name, Config: c, Logger: telemetry.NewLogger(w, level(c.Log.Level)).With("process", name),
+		Metrics: telemetry.NewMetrics(registry), Gatherer: registry,
+		Health: telemetry.NewHealth(time.Now), reloads: &reloads{},
+	}
+}
+
+func level(name string) slog.Level {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(name)); err != nil {
+		return slog.LevelInfo // the settings were checked: never
+	}
+	return l
+}
+
+func (p *Process) run(program Program, file string, environ []string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	// From the first signal on the second one has its usual effect.
+	context.AfterFunc(ctx, stop)
+
+	flush, err := telemetry.Start(ctx, telemetry.Options{
+		Service: "tarn-" + p.Name, Version: Version, Endpoint: p.Config.Telemetry.OTLPEndpoint,
+		SampleRatio: p.Config.Telemetry.SampleRatio, Logger: p.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	p.Logger.Info("starting", "version", Version)
+	go p.reloads.onHangup(ctx, p, file, environ)
+
+	err = within(ctx, stopWithin, func() error { return program.Run(ctx, p) })
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if ferr := flush(last); ferr != nil {
+		p.Logger.Warn("the last traces were not exported", "error", ferr)
+	}
+	p.Logger.Info("stopped")
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil // it was asked to stop, and did
+	}
+	return err
+}
+
+// within runs do, which has d to return once ctx has ended.
+func within(ctx context.Context, d time.Duration, do func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- do() }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	late := time.NewTimer(d)
+	defer late.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-late.C:
+		return fmt.Errorf("did not stop within %s and was cut off; nothing is lost, work begun is taken up again", d)
+	}
+}
+
+// Closing closes something at the end of a run, when there is nobody left to
+// return an error to.
+func (p *Process) Closing(what string, closing func() error) {
+	if err := closing(); err != nil {
+		p.Logger.Warn("could not close "+what+" cleanly", "error", err)
+	}
+}

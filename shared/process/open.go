@@ -1,0 +1,137 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/config"
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/mirror/open"
+	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/stream"
+)
+
+// tryEvery is the pause between two tries to reach something at the start.
+const tryEvery = time.Second
+
+// Streams connects to Redis as the settings say, waiting for it if it is away.
+func (p *Process) Streams(ctx context.Context) (*stream.Streams, error) {
+	urls := make([]string, len(p.Config.Redis.URL))
+	for i, u := range p.Config.Redis.URL {
+		urls[i] = string(u)
+	}
+	return await(ctx, p, "redis", func() (*stream.Streams, error) {
+		return stream.Open(ctx, stream.Options{
+			URLs: urls, Prefix: p.Config.Redis.Prefix, Shards: p.Config.Shards, LeaseTTL: p.Config.Redis.LeaseTTL,
+			DedupeTTL: p.Config.Dedupe.TTL, WaitReplicas: p.Config.Redis.WaitReplicas, Logger: p.Logger,
+		})
+	})
+}
+
+// Store opens the database the settings name, waiting for it if it is away.
+func (p *Process) Store(ctx context.Context) (mirror.Store, error) {
+	keep := p.Config.Retention
+	return await(ctx, p, "store", func() (mirror.Store, error) {
+		return open.Open(ctx, open.Options{
+			URL: string(p.Config.Store.URL), BulkSize: p.Config.Store.Bulk, Logger: p.Logger,
+			Retention: mirror.Retention{Events: keep.Events, Audit: keep.Audit, Discrepancies: keep.Discrepancies},
+		})
+	})
+}
+
+// Source is a configured source with its provider's definition.
+type Source struct {
+	Name string
+	config.Source
+	Definition *provider.Definition
+}
+
+// Sources loads the definitions of all sources of c, by name.
+func Sources(c *config.Config) ([]Source, error) {
+	var sources []Source
+	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
+		definition, err := provider.Load(c.Sources[name].Provider)
+		if err != nil {
+			return nil, fmt.Errorf("source %s: %w", name, err)
+		}
+		sources = append(sources, Source{Name: name, Source: c.Sources[name], Definition: definition})
+	}
+	return sources, nil
+}
+
+// Client returns a client for the source's API.
+func (s Source) Client() (*provider.Client, error) {
+	client, err := provider.NewClient(s.Definition, provider.ClientOptions{
+		BaseURL: s.APIURL, Key: string(s.APIKey), Timeout: s.Timeout,
+		Concurrency: s.Rate.Concurrency, Principal: s.Principal,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("source %s: %w", s.Name, err)
+	}
+	return client, nil
+}
+
+// Verifier returns what checks the signatures of the source's webhooks.
+func (s Source) Verifier(tolerance time.Duration) (*provider.Verifier, error) {
+	secrets := make([]string, len(s.WebhookSecrets))
+	for i, secret := range s.WebhookSecrets {
+		secrets[i] = string(secret)
+	}
+	verifier, err := provider.NewVerifier(s.Definition, provider.VerifierOptions{Secrets: secrets, Tolerance: tolerance})
+	if err != nil {
+		return nil, fmt.Errorf("source %s: %w", s.Name, err)
+	}
+	return verifier, nil
+}
+
+// await calls open until it succeeds or fails for another reason than that the
+// other side is away.
+func await[T any](ctx context.Context, p *Process, what string, open func() (T, error)) (T, error) {
+	loop := p.Health.Loop("start")
+	defer loop.Done()
+	for told := false; ; told = true {
+		opened, err := open()
+		if err == nil || !away(err) {
+			return opened, err
+		}
+		if !told {
+			p.Logger.Warn("waiting for "+what, "error", err)
+		}
+		loop.Waiting(what)
+		if !pause(ctx, tryEvery) {
+			return opened, fmt.Errorf("waiting for %s: %w", what, ctx.Err())
+		}
+	}
+}
+
+// away tells a server that is not there (yet) from settings that are wrong.
+// Redis answers LOADING while it reads its append-only file after a restart.
+func away(err error) bool {
+	var network *net.OpError
+	class, _ := fate.Of(err)
+	return class == fate.Unavailable || errors.As(err, &network) || strings.Contains(err.Error(), "LOADING")
+}
+
+// pause waits for d; false: ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// Checks returns what must answer for the process to be ready.
+func Checks(streams *stream.Streams, store mirror.Store) map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{"redis": streams.Ping, "store": store.Ping}
+}

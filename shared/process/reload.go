@@ -1,0 +1,64 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+
+	"github.com/tarn-sync/tarn/shared/config"
+)
+
+// reloads are those who want to know of new settings.
+type reloads struct {
+	mu  sync.Mutex
+	all []func(*config.Config) error
+}
+
+// OnReload adds somebody who takes secrets, keys and rates from settings that
+// were read again. An error is logged; what it took before stays in force.
+func (p *Process) OnReload(take func(*config.Config) error) {
+	p.reloads.mu.Lock()
+	defer p.reloads.mu.Unlock()
+	p.reloads.all = append(p.reloads.all, take)
+}
+
+// onHangup reads the settings again at every SIGHUP until ctx ends.
+func (r *reloads) onHangup(ctx context.Context, p *Process, file string, environ []string) {
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
+	defer signal.Stop(hangup)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hangup:
+			p.Reload(config.Load(file, environ))
+		}
+	}
+}
+
+// Reload hands settings that were read again to all who take them. Ones that
+// could not be read change nothing.
+func (p *Process) Reload(read *config.Config, err error) {
+	if err != nil {
+		p.Logger.Error("settings were not read again; the old ones stay in force", "error", err)
+		return
+	}
+	if keys := config.NeedsRestart(p.Config, read); len(keys) > 0 {
+		p.Logger.Warn("settings differ that need a restart", "keys", keys)
+	}
+	p.reloads.mu.Lock()
+	defer p.reloads.mu.Unlock()
+	var failed []error
+	for _, take := range p.reloads.all {
+		failed = append(failed, take(read))
+	}
+	if err := errors.Join(failed...); err != nil {
+		p.Logger.Error("some settings were not taken; the old ones stay in force", "error", err)
+		return
+	}
+	p.Logger.Info("settings read again")
+}

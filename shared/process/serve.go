@@ -1,0 +1,61 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/telemetry"
+)
+
+// Probe is the small HTTP server of a process that serves nothing else:
+// /healthz, /readyz and /metrics.
+type Probe struct {
+	process *Process
+	checks  atomic.Pointer[map[string]func(context.Context) error]
+	listen  net.Listener
+}
+
+// Listen opens the address of the settings. Until Ready is called /readyz says
+// that the process is starting, so that one that waits for Redis can be seen
+// waiting.
+func (p *Process) Listen(ctx context.Context) (*Probe, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", p.Config.HTTP.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("http.addr: %w", err)
+	}
+	probe := &Probe{process: p, listen: l}
+	probe.Ready(map[string]func(context.Context) error{"start": func(context.Context) error {
+		return errors.New("starting")
+	}})
+	return probe, nil
+}
+
+// Addr is the address it listens on.
+func (s *Probe) Addr() string { return s.listen.Addr().String() }
+
+// Ready sets what must answer for the process to be ready.
+func (s *Probe) Ready(checks map[string]func(context.Context) error) { s.checks.Store(&checks) }
+
+// Serve serves until ctx ends.
+func (s *Probe) Serve(ctx context.Context) error {
+	mux := http.NewServeMux()
+	mux.Handle("GET /healthz", s.process.Health.Healthz())
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		telemetry.Readyz(*s.checks.Load()).ServeHTTP(w, r)
+	})
+	mux.Handle("GET /metrics", telemetry.MetricsHandler(s.process.Gatherer))
+	timeout := s.process.Config.HTTP.ReadTimeout
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: timeout, ReadTimeout: timeout, WriteTimeout: 3 * timeout, IdleTimeout: time.Minute}
+
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() }) // probes and scrapes come again
+	defer stop()
+	if err := server.Serve(s.listen); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve health and metrics: %w", err)
+	}
+	return nil
+}

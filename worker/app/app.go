@@ -1,0 +1,88 @@
+// Package app puts a worker together from its settings: it wires, package
+// worker does.
+package app
+
+import (
+	"context"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tarn-sync/tarn/shared/config"
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/process"
+	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/worker"
+)
+
+// About is what --help says.
+const About = `Takes its share of the shards, asks the provider what is true of each entity
+that was signalled, and writes it to the mirror, in order and once. Run up to as
+many as there are shards; they divide the work among themselves.
+`
+
+// Run is a worker until ctx ends. Health and metrics are served from the first
+// moment, so that one that waits for Redis can be told from one that hangs.
+func Run(ctx context.Context, p *process.Process) error {
+	probe, err := p.Listen(ctx)
+	if err != nil {
+		return err
+	}
+	p.Logger.Info("listening", "addr", probe.Addr())
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return probe.Serve(ctx) })
+	group.Go(func() error { return work(ctx, p, probe) })
+	return group.Wait()
+}
+
+func work(ctx context.Context, p *process.Process, probe *process.Probe) error {
+	sources, clients, err := sources(p.Config)
+	if err != nil {
+		return err
+	}
+	defer clients.close()
+	streams, err := p.Streams(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.Closing("redis", streams.Close)
+	store, err := p.Store(ctx)
+	if err != nil {
+		return err
+	}
+	defer p.Closing("store", store.Close)
+
+	retry := p.Config.Retry
+	w, err := worker.New(worker.Options{
+		ID: process.NewID(), Streams: streams, Store: store, Sources: sources,
+		Retry:    fate.Backoff{First: retry.First, Factor: retry.Factor, Cap: retry.Cap, Attempts: retry.Attempts},
+		LeaseTTL: p.Config.Redis.LeaseTTL, InHand: p.Config.Worker.InHand,
+		Metrics: p.Metrics, Health: p.Health, Logger: p.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	p.OnReload(clients.reload)
+	probe.Ready(process.Checks(streams, store))
+	return w.Run(ctx)
+}
+
+func sources(c *config.Config) ([]worker.Source, clients, error) {
+	configured, err := process.Sources(c)
+	if err != nil {
+		return nil, nil, err
+	}
+	out, all := make([]worker.Source, len(configured)), clients{}
+	for i, s := range configured {
+		client, err := newClient(s)
+		if err != nil {
+			all.close()
+			return nil, nil, err
+		}
+		all[s.Name] = client
+		out[i] = worker.Source{
+			Name: s.Name, Definition: s.Definition, Client: client,
+			Rate: stream.Rate{Limit: s.Rate.Limit, Per: s.Rate.Per}, Concurrency: s.Rate.Concurrency,
+		}
+	}
+	return out, all, nil
+}

@@ -1,0 +1,13 @@
+// Command worker: see --help.
+package main
+
+import (
+	"os"
+
+	"github.com/tarn-sync/tarn/worker/app"
+	"github.com/tarn-sync/tarn/shared/process"
+)
+
+func main() {
+	os.Exit(process.Main(process.Program{Name: "worker", About: app.About, Run: app.Run}, process.OS()))
+}
