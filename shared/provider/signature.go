@@ -169,7 +169,6 @@ func (v *Verifier) onTime(unix int64) error {
 	if v.tolerance < 0 {
 		return nil
 	}
-	// Sub saturates, so no timestamp overflows into the tolerance.
 	switch age := v.now().Sub(time.Unix(unix, 0)); {
 	case age > v.tolerance:
 		return refuse("too_old", "signed more than %s ago", v.tolerance)
@@ -258,10 +257,11 @@ func only(h http.Header, name string) (string, error) {
 	}
 }
 
-// timestamp reads Unix seconds: digits only, since ParseInt takes signs too.
+// timestamp reads Unix seconds: digits only, since ParseInt takes signs too,
+// and nothing beyond year 9999, where package time overflows.
 func timestamp(header, s string) (int64, error) {
 	n, err := strconv.ParseInt(s, 10, 64)
-	if err != nil || s[0] < '0' || s[0] > '9' {
+	if err != nil || s[0] < '0' || s[0] > '9' || n > lastSecond {
 		return 0, refuse("malformed", "%s: %.20q is no timestamp in seconds", header, s)
 	}
 	return n, nil
