@@ -1,0 +1,42 @@
+// Command bench measures Tarn against plain peers on this machine.
+//
+//	go run ./deployments/bench receiver            # webhooks per second, with ratios
+//	go run ./deployments/bench receiver -rounds 9 -each 5s -check
+//
+// Absolute figures say more about the machine than about the code; the ratios
+// of interleaved rounds are what is held against the limits.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/tarn-sync/tarn/deployments/bench/receiver"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string) error {
+	if len(args) == 0 {
+		return fmt.Errorf("say what to measure: receiver")
+	}
+	switch args[0] {
+	case "receiver":
+		return receiver.Main(ctx, args[1:], os.Stdout)
+	case receiver.ServerMode:
+		return receiver.ServerMain(ctx, args[1:])
+	case receiver.LoadMode:
+		return receiver.LoadMain(ctx, args[1:], os.Stdout)
+	}
+	return fmt.Errorf("%q is nothing to measure: want receiver", args[0])
+}
