@@ -1,0 +1,162 @@
+package provider
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+)
+
+var positionsRef = event.Ref{Key: event.Key{Source: "lemon", Kind: "positions", ID: "cusa_1"}}
+
+// pages serves pages by their query string.
+func pages(byQuery map[string]string) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		text, ok := byQuery[r.URL.RawQuery]
+		if !ok {
+			answers(400, `{"message":"no such page"}`)(w, r)
+			return
+		}
+		answers(200, text)(w, r)
+	}
+}
+
+func TestFetchJoinsThePagesOfAList(t *testing.T) {
+	c := server(t, ClientOptions{}, pages(map[string]string{
+		"limit=100":       `{"data":[ {"q":1.10}, {"q":"2"}],"pagination":{"next_cursor":"a&b="}}`,
+		"cursor=a%26b%3D": `{"data":[],"pagination":{"next_cursor":"c"}}`,
+		"cursor=c":        `{"data":[{"q":3 }],"pagination":{"next_cursor":null}}`,
+	}))
+	s, err := c.Fetch(t.Context(), positionsRef, "x")
+	require.NoError(t, err)
+	require.Equal(t, `[{"q":1.10},{"q":"2"},{"q":3 }]`, string(s.Raw))
+	again, err := lemon(t).Read("positions", s.Raw)
+	require.NoError(t, err)
+	require.Equal(t, s.Hash, again.Hash)
+	require.Equal(t, now, s.SentAt)
+}
+
+func TestListsThatDoNotEndWell(t *testing.T) {
+	next := func(cursor string) string { return `{"data":[{"q":1}],"pagination":{"next_cursor":` + cursor + `}}` }
+	for name, c := range map[string]struct {
+		pages  http.HandlerFunc
+		class  fate.Class
+		status int
+	}{
+		"a page that fails":     {pages(map[string]string{"limit=100": next(`"b"`)}), fate.Permanent, 400},
+		"the same cursor again": {pages(map[string]string{"limit=100": next(`"b"`), "cursor=b": next(`"b"`)}), fate.Transient, 0},
+		"a round":               {pages(map[string]string{"limit=100": next(`"b"`), "cursor=b": next(`"c"`), "cursor=c": next(`"b"`)}), fate.Transient, 0},
+		"a cursor of no text":   {pages(map[string]string{"limit=100": next(`7`)}), fate.Permanent, 0},
+		"no data":               {answers(200, `{"pagination":{}}`), fate.Permanent, 0},
+		"data is no list":       {answers(200, `{"data":{}}`), fate.Permanent, 0},
+		"a bare list":           {answers(200, `[]`), fate.Permanent, 0},
+		"parent is gone":        {answers(404, `{"message":"x"}`), fate.Gone, 404},
+		"a second page too long": {func(w http.ResponseWriter, r *http.Request) {
+			n := len(r.URL.RawQuery)
+			answers(200, fmt.Sprintf(`{"data":["%s"],"pagination":{"next_cursor":"%s"}}`, strings.Repeat("x", 1500), strings.Repeat("y", n)))(w, r)
+		}, fate.Permanent, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client := server(t, ClientOptions{MaxBody: 4096}, c.pages)
+			_, err := client.Fetch(t.Context(), positionsRef, "x")
+			requireClass(t, err, c.class, c.status)
+		})
+	}
+}
+
+func TestListPage(t *testing.T) {
+	key := ListKey{Source: "lemon", Kind: "order", Parents: map[string]string{"account": "cusa_1"}}
+	c := server(t, ClientOptions{}, pages(map[string]string{
+		"limit=100": `{"data":[` + order + `,{"id":"bord_2","sca":{"challenge":"x"}}],"pagination":{"next_cursor":"b"}}`,
+		"cursor=b":  `{"data":[{"id":"bord_3"}]}`,
+		"cursor=x":  `{"data":[{"id":""}]}`,
+	}))
+	items, next, err := c.ListPage(t.Context(), key, "", "sweep-1")
+	require.NoError(t, err)
+	require.Equal(t, "b", next)
+	require.Len(t, items, 2)
+	require.Equal(t, orderRef, items[0].Ref)
+	require.Equal(t, order, string(items[0].Snapshot.Raw))
+	require.Equal(t, "created", items[0].Snapshot.Status)
+	require.Equal(t, now, items[0].Snapshot.SentAt)
+	require.Equal(t, `{"id":"bord_2","sca":{}}`, string(items[1].Snapshot.Raw))
+
+	items, next, err = c.ListPage(t.Context(), key, "b", "sweep-1")
+	require.NoError(t, err)
+	require.Empty(t, next)
+	require.Len(t, items, 1)
+
+	_, _, err = c.ListPage(t.Context(), key, "x", "sweep-1")
+	requireClass(t, err, fate.Permanent, 0)
+	for name, wrong := range map[string]ListKey{
+		"a kind without a list": {Kind: "identification", Parents: map[string]string{"person": "p"}},
+		"a kind that is a list": {Kind: "positions"},
+		"an unknown kind":       {Kind: "moon"},
+		"no parents":            {Kind: "order"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, _, err := c.ListPage(t.Context(), wrong, "", "x")
+			requireClass(t, err, fate.Permanent, 0)
+		})
+	}
+}
+
+func TestListPageKeepsToTheKindsParameters(t *testing.T) {
+	c := server(t, ClientOptions{}, pages(map[string]string{
+		"limit=100&person_customer=true": `{"data":[],"pagination":{"next_cursor":"b"}}`,
+		"cursor=b":                       `{"data":[{"id":"cusa_1"}]}`, // a cursor holds them
+	}))
+	key := ListKey{Source: "lemon", Kind: "account"}
+	_, next, err := c.ListPage(t.Context(), key, "", "x")
+	require.NoError(t, err)
+	items, _, err := c.ListPage(t.Context(), key, next, "x")
+	require.NoError(t, err)
+	require.Equal(t, "lemon/account/cusa_1", items[0].Ref.Key.String())
+}
+
+func TestListPageByLastID(t *testing.T) {
+	s := httptest.NewServer(pages(map[string]string{
+		"limit=100":                       `{"object":"list","has_more":true,"data":[{"id":"prod_1"},{"id":"prod_2"}]}`,
+		"limit=100&starting_after=prod_2": `{"object":"list","has_more":false,"data":[{"id":"prod_3"}]}`,
+		"limit=100&starting_after=odd":    `{"object":"list","has_more":true,"data":[]}`,
+	}))
+	t.Cleanup(s.Close)
+	c := clientOf(t, example(t, "stripe.yaml"), ClientOptions{}, s.URL)
+	key := ListKey{Source: "shop", Kind: "product"}
+	items, next, err := c.ListPage(t.Context(), key, "", "x")
+	require.NoError(t, err)
+	require.Len(t, items, 2)
+	require.Equal(t, "prod_2", next)
+	items, next, err = c.ListPage(t.Context(), key, next, "x")
+	require.NoError(t, err)
+	require.Len(t, items, 1)
+	require.Empty(t, next)
+	_, _, err = c.ListPage(t.Context(), key, "odd", "x")
+	requireClass(t, err, fate.Permanent, 0)
+}
+
+func TestEventsPage(t *testing.T) {
+	since := time.Date(2026, 7, 1, 11, 0, 0, 0, time.FixedZone("", 3600))
+	c := server(t, ClientOptions{}, pages(map[string]string{
+		"limit=100&since=2026-07-01T10%3A00%3A00Z&sort=asc": `{"data":[` + published + `],"pagination":{"next_cursor":"b"}}`,
+		"cursor=b": `{"data":[{"id":"evt_2"}]}`,
+	}))
+	events, next, err := c.EventsPage(t.Context(), "lemon", since, "", "gaps-1")
+	require.NoError(t, err)
+	require.Equal(t, "b", next)
+	require.Len(t, events, 1)
+	require.Equal(t, published, string(events[0].Payload))
+	require.Equal(t, "account", kindsOf(events[0].Entities))
+	_, _, err = c.EventsPage(t.Context(), "lemon", since, "b", "gaps-1")
+	requireClass(t, err, fate.Permanent, 0)
+
+	_, _, err = clientOf(t, example(t, "stripe.yaml"), ClientOptions{}, "http://127.0.0.1:1").EventsPage(t.Context(), "shop", since, "", "x")
+	require.ErrorContains(t, err, "provider stripe keeps none")
+}
