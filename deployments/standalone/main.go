@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/tarn-sync/tarn/shared/process"
+)
+
+// options are the flags.
+type options struct {
+	dir, addr, simulator string
+	rate                 float64
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// A second Ctrl-C ends the process at once.
+	context.AfterFunc(ctx, stop)
+	if err := command(ctx, os.Args[1:], os.Stdout); err != nil {
+		_, _ = fmt.Fprintln(os.Stderr, "standalone:", err)
+		os.Exit(1)
+	}
+}
+
+const about = `Usage: standalone [flags]         run everything until Ctrl-C
+       standalone smoke [flags]   send one event, wait for its document, print the milliseconds
+
+`
+
+func command(ctx context.Context, args []string, out io.Writer) error {
+	smoking := len(args) > 0 && args[0] == "smoke"
+	if smoking {
+		args = args[1:]
+	}
+	var o options
+	set := flag.NewFlagSet("standalone", flag.ContinueOnError)
+	set.SetOutput(out)
+	set.Usage = func() { _, _ = io.WriteString(out, about); set.PrintDefaults() }
+	set.StringVar(&o.dir, "dir", ".tarn", "`directory` everything is kept in")
+	set.StringVar(&o.addr, "addr", "127.0.0.1:8080", "`address` of the api")
+	set.StringVar(&o.simulator, "simulator-addr", "127.0.0.1:8090", "`address` of the simulated provider")
+	set.Float64Var(&o.rate, "rate", 10, "events a second the simulated world makes")
+	version := set.Bool("version", false, "print the version")
+	switch err := set.Parse(args); {
+	case err == flag.ErrHelp:
+		return nil
+	case err != nil:
+		return err
+	case *version:
+		_, err := fmt.Fprintf(out, "tarn standalone %s\n", process.Version)
+		return err
+	case set.NArg() > 0:
+		return fmt.Errorf("%q is no flag: see --help", set.Arg(0))
+	case smoking:
+		return smoke(ctx, o, out)
+	default:
+		return run(ctx, o, out)
+	}
+}

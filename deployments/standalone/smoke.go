@@ -1,0 +1,145 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+)
+
+// smoke sends one event of its own to a running standalone, or to one it
+// starts for that, and prints how long it took until the event was processed
+// and its document readable.
+func smoke(ctx context.Context, o options, out io.Writer) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
+	defer cancel()
+	if at, err := recall(o.dir); err == nil && ready(ctx, at.API) {
+		return smokeAt(ctx, at, out)
+	}
+	return smokeOwn(ctx, o, out)
+}
+
+// smokeOwn starts a standalone in a directory that is removed afterwards.
+func smokeOwn(ctx context.Context, o options, out io.Writer) (err error) {
+	if o.dir, err = os.MkdirTemp("", "tarn-smoke-"); err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(o.dir) }()
+	if o.addr, err = freeAddr(ctx); err != nil {
+		return err
+	}
+	if o.simulator, err = freeAddr(ctx); err != nil {
+		return err
+	}
+	life, end := context.WithCancel(ctx)
+	ran := make(chan error, 1)
+	go func() { ran <- run(life, o, io.Discard); end() }()
+	err = smokeAt(life, addresses{API: o.addr, Simulator: o.simulator}, out)
+	end()
+	if rerr := <-ran; rerr != nil {
+		return rerr // why nothing came of it
+	}
+	return err
+}
+
+func smokeAt(ctx context.Context, at addresses, out io.Writer) error {
+	base := "http://" + at.API
+	id, err := firstOrder(ctx, base)
+	if err != nil {
+		return fmt.Errorf("wait for an order: %w", err)
+	}
+	var document order
+	entity := base + "/v1/entities/lemon/order/" + id
+	if code, err := get(ctx, entity, &document); err != nil || code != http.StatusOK {
+		return fmt.Errorf("read order %s: status %d: %w", id, code, err)
+	}
+	event := "evt_smoke_" + rand.Text()
+	began := time.Now()
+	if err := post(ctx, base, event, id, document); err != nil {
+		return err
+	}
+	accepted := time.Since(began)
+	if err := processed(ctx, base, event); err != nil {
+		return err
+	}
+	if code, err := get(ctx, entity, &document); err != nil || code != http.StatusOK {
+		return fmt.Errorf("read order %s: status %d: %w", id, code, err)
+	}
+	_, err = fmt.Fprintf(out, "accepted after %.1f ms, document readable after %.1f ms (%s)\n",
+		milliseconds(accepted), milliseconds(time.Since(began)), event)
+	return err
+}
+
+// order is what smoke needs to know of one.
+type order struct {
+	Status  string            `json:"status"`
+	Parents map[string]string `json:"parents"`
+}
+
+// post sends an event about an order, signed as the provider would. It speaks
+// of the status the order has: of another one the worker would not believe
+// the provider's answer at once.
+func post(ctx context.Context, base, event, id string, o order) error {
+	now := time.Now().UTC()
+	body, err := json.Marshal(map[string]any{
+		"id": event, "type": "order." + o.Status, "created_at": now.Format(time.RFC3339Nano),
+		"context": map[string]string{"order": id, "account": o.Parents["account"]},
+	})
+	if err != nil {
+		return err
+	}
+	stamp := strconv.FormatInt(now.Unix(), 10)
+	mac := hmac.New(sha256.New, []byte(webhookSecret))
+	_, _ = mac.Write([]byte(stamp + "." + string(body))) // a hash does not fail
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/webhooks/lemon", bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("LMG-Signature", "t="+stamp+",v1="+hex.EncodeToString(mac.Sum(nil)))
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("send the event: %w", err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("send the event: answered %s", res.Status)
+	}
+	return nil
+}
+
+// processed waits until the event log says so.
+func processed(ctx context.Context, base, event string) error {
+	for {
+		var row struct {
+			Status string `json:"status"`
+		}
+		code, err := get(ctx, base+"/v1/events/"+event, &row)
+		switch {
+		case err == nil && code == http.StatusOK && row.Status == "processed":
+			return nil
+		case err == nil && row.Status == "dead":
+			return errors.New("the event became a dead letter")
+		case !pause(ctx, 2*time.Millisecond):
+			return fmt.Errorf("event %s is not processed: %w; see %s", event, ctx.Err(), filepath.Join(".tarn", "tarn.log"))
+		}
+	}
+}
+
+func ready(ctx context.Context, addr string) bool {
+	code, err := get(ctx, "http://"+addr+"/readyz", new(any))
+	return err == nil && code == http.StatusOK
+}
+
+func milliseconds(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
