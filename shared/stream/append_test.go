@@ -1,0 +1,280 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/stream/redistest"
+)
+
+func TestAppendAnswersDuplicates(t *testing.T) {
+	s, _ := start(t)
+	first, err := s.Append(t.Context(), Draft{Signal: happened("evt_1", "a")})
+	require.NoError(t, err)
+	require.NotEmpty(t, first.ID)
+
+	again, err := s.Append(t.Context(), Draft{Signal: happened("evt_1", "a")})
+	require.NoError(t, err)
+	require.Equal(t, Receipt{ID: first.ID, Duplicate: true}, again)
+
+	require.NoError(t, s.ForgetEvent(t.Context(), order("a"), "evt_1"))
+	anew, err := s.Append(t.Context(), Draft{Signal: happened("evt_1", "a")})
+	require.NoError(t, err)
+	require.False(t, anew.Duplicate)
+}
+
+func TestAppendOnceSuppressesTheSameCause(t *testing.T) {
+	s, _ := start(t)
+	once := func(cause event.Cause, id string) Receipt {
+		signal := look(id, event.Reconcile)
+		signal.Cause = cause
+		r, err := s.Append(t.Context(), Draft{Signal: signal, Once: time.Hour})
+		require.NoError(t, err)
+		return r
+	}
+	require.False(t, once(event.CauseSweep, "a").Duplicate)
+	require.True(t, once(event.CauseSweep, "a").Duplicate)
+	require.False(t, once(event.CauseSweep, "b").Duplicate)
+	require.False(t, once(event.CauseDerived, "a").Duplicate)
+	require.NoError(t, s.ForgetOnce(t.Context(), event.CauseSweep, order("a")))
+	require.False(t, once(event.CauseSweep, "a").Duplicate)
+
+	unmarked, err := s.Append(t.Context(), Draft{Signal: look("a", event.Reconcile)})
+	require.NoError(t, err)
+	require.False(t, unmarked.Duplicate)
+}
+
+func TestLostAppendReplyIsOneEntry(t *testing.T) {
+	srv := redistest.Start(t)
+	proxy := redistest.NewProxy(t, srv)
+	s := openStreams(t, quiet(proxy.URL()))
+	lost := proxy.LoseReply("evt_1")
+	_, err := s.Append(t.Context(), Draft{Signal: happened("evt_1", "a")})
+	require.Error(t, err, "an append without its reply is not confirmed")
+	<-lost
+
+	r, err := s.Append(t.Context(), Draft{Signal: happened("evt_1", "a")})
+	require.NoError(t, err)
+	require.True(t, r.Duplicate)
+	require.EqualValues(t, 1, srv.Client().XLen(t.Context(), s.keys.stream(0, "lemon", event.TierLive)).Val())
+}
+
+func TestAppendAllKeepsOrder(t *testing.T) {
+	s, _ := start(t)
+	const n = 3*maxBatch + 1
+	drafts := make([]Draft, n)
+	for i := range drafts {
+		drafts[i].Signal = happened(fmt.Sprint("evt_", i), fmt.Sprint(i%7))
+	}
+	receipts, err := s.AppendAll(t.Context(), drafts)
+	require.NoError(t, err)
+	require.Len(t, receipts, n)
+	l := ready(t, s, "w1")
+	var got []Entry
+	for len(got) < n {
+		got = append(got, readLive(t, l)...)
+	}
+	for i, e := range got {
+		require.Equal(t, receipts[i].ID, e.ID)
+		require.Equal(t, fmt.Sprint("evt_", i), e.Signal.CauseID)
+	}
+}
+
+func TestAppendSurvivesLossOfScripts(t *testing.T) {
+	s, srv := start(t)
+	require.NoError(t, srv.Client().ScriptFlush(t.Context()).Err())
+	appended(t, s, happened("evt_1", "a"))
+}
+
+func TestConcurrentAppendsSharePipelines(t *testing.T) {
+	s, srv := start(t)
+	batches := &batchCounter{}
+	s.client.AddHook(batches)
+	const callers, each = 64, 20
+	var work sync.WaitGroup
+	for c := range callers {
+		work.Go(func() {
+			for i := range each {
+				_, err := s.Append(t.Context(), Draft{Signal: happened(fmt.Sprint("evt_", c, "_", i), "a")})
+				require.NoError(t, err)
+			}
+		})
+	}
+	work.Wait()
+	require.EqualValues(t, callers*each, srv.Client().XLen(t.Context(), s.keys.stream(0, "lemon", event.TierLive)).Val())
+	t.Logf("%d appends in %d pipelines, the largest of %d", callers*each, batches.n, batches.most)
+	require.Less(t, batches.n, callers*each/4)
+	require.LessOrEqual(t, batches.most, maxBatch)
+}
+
+// batchCounter counts pipelines.
+type batchCounter struct {
+	mu      sync.Mutex
+	n, most int
+}
+
+func (*batchCounter) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (*batchCounter) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (b *batchCounter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		b.mu.Lock()
+		b.n, b.most = b.n+1, max(b.most, len(cmds))
+		b.mu.Unlock()
+		return next(ctx, cmds)
+	}
+}
+
+func TestCancelledAppendReturns(t *testing.T) {
+	s, srv := start(t)
+	srv.Freeze()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	_, err := s.Append(ctx, Draft{Signal: happened("evt_1", "a")})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	srv.Thaw()
+	require.Eventually(t, func() bool {
+		r, err := s.Append(t.Context(), Draft{Signal: happened("evt_1", "a")})
+		return err == nil && r.Duplicate
+	}, 10*time.Second, 10*time.Millisecond, "it may have been appended, and here it was")
+}
+
+func TestAppendAfterCloseFails(t *testing.T) {
+	srv := redistest.Start(t)
+	s, err := Open(t.Context(), quiet(srv.URL()))
+	require.NoError(t, err)
+	require.NoError(t, s.Close())
+	_, err = s.Append(t.Context(), Draft{Signal: happened("evt_1", "a")})
+	require.ErrorIs(t, err, ErrClosed)
+	require.NoError(t, s.Close())
+}
+
+func TestAppendWaitsForReplicas(t *testing.T) {
+	master := redistest.Start(t)
+	replica := redistest.Start(t, redistest.ReplicaOf(master))
+	require.Eventually(t, func() bool {
+		return strings.Contains(replica.Client().Info(t.Context(), "replication").Val(), "master_link_status:up")
+	}, 10*time.Second, 10*time.Millisecond)
+
+	o := quiet(master.URL())
+	o.WaitReplicas = 1
+	s := openStreams(t, o)
+	require.Eventually(t, func() bool { // the first acknowledgement takes a moment
+		_, err := s.Append(t.Context(), Draft{Signal: happened("evt_0", "a")})
+		return err == nil
+	}, 10*time.Second, 10*time.Millisecond)
+	_, err := s.Append(t.Context(), Draft{Signal: happened("evt_1", "a")})
+	require.NoError(t, err)
+
+	replica.Freeze()
+	_, err = s.Append(t.Context(), Draft{Signal: happened("evt_2", "a")})
+	require.ErrorIs(t, err, ErrReplicas)
+	// A duplicate of what no replica has is not confirmed either, also when it
+	// comes on another connection.
+	other := openStreams(t, o)
+	_, err = other.Append(t.Context(), Draft{Signal: happened("evt_2", "a")})
+	require.ErrorIs(t, err, ErrReplicas)
+
+	replica.Thaw()
+	require.Eventually(t, func() bool {
+		r, err := other.Append(t.Context(), Draft{Signal: happened("evt_2", "a")})
+		return err == nil && r.Duplicate
+	}, 10*time.Second, 10*time.Millisecond)
+}
+
+func TestAppendsToClusterWithoutReplicasAreRefusedWhenAskedFor(t *testing.T) {
+	o := quiet(redistest.StartCluster(t, 3)...)
+	o.Shards, o.WaitReplicas = 16, 1
+	s := openStreams(t, o)
+	drafts := make([]Draft, 32)
+	for i := range drafts {
+		drafts[i].Signal = happened(fmt.Sprint("evt_", i), fmt.Sprint(i))
+	}
+	_, err := s.AppendAll(t.Context(), drafts)
+	require.ErrorIs(t, err, ErrReplicas)
+
+	o.WaitReplicas = 0
+	plain := openStreams(t, o)
+	receipts, err := plain.AppendAll(t.Context(), drafts)
+	require.NoError(t, err)
+	for _, r := range receipts {
+		require.True(t, r.Duplicate, "each batch went to the right master")
+	}
+}
+
+func TestFullRedisRefusesOnlyAppends(t *testing.T) {
+	srv := redistest.Start(t)
+	s := openStreams(t, quiet(srv.URL()))
+	l := ready(t, s, "w1")
+	ids := appended(t, s, happened("evt_1", "a"), happened("evt_2", "b"))
+	got := readLive(t, l)
+	require.NoError(t, srv.Client().ConfigSet(t.Context(), "maxmemory", "1").Err())
+
+	_, err := s.Append(t.Context(), Draft{Signal: happened("evt_3", "a")})
+	require.ErrorIs(t, err, ErrFull)
+	_, err = s.Append(t.Context(), Draft{Signal: look("a", event.Live)})
+	require.ErrorIs(t, err, ErrFull)
+	r, err := s.Append(t.Context(), Draft{Signal: happened("evt_1", "a")})
+	require.NoError(t, err)
+	require.True(t, r.Duplicate, "what was accepted is still known")
+
+	require.NoError(t, l.Renew(t.Context()))
+	require.NoError(t, l.Park(t.Context(), Park{Key: order("b"), Charged: got[1:], Attempt: 1}))
+	require.NoError(t, l.Ack(t.Context(), "lemon", event.TierLive, ids[:1], []string{"evt_1"}))
+	left, err := l.Unpark(t.Context(), order("b"), ids[1:], []string{"evt_2"}, 0)
+	require.NoError(t, err)
+	require.Zero(t, left)
+	require.Empty(t, readLive(t, l))
+	require.NoError(t, l.Release(t.Context()))
+	ready(t, s, "w2")
+	_, err = s.Heartbeat(t.Context(), "w2")
+	require.NoError(t, err)
+}
+
+func TestAppendsAreRefusedFromTheHighWaterMark(t *testing.T) {
+	srv := redistest.Start(t, redistest.Maxmemory(64<<20))
+	s := openStreams(t, quiet(srv.URL()))
+	appended(t, s, happened("evt_1", "a"))
+	used := infoNumber(srv.Client().Info(t.Context(), "memory").Val(), "used_memory")
+
+	limit := func(share float64) {
+		require.NoError(t, srv.Client().ConfigSet(t.Context(), "maxmemory", fmt.Sprint(int(used/share))).Err())
+		s.lookAtMemory(t.Context())
+	}
+	limit(0.9)
+	_, err := s.Append(t.Context(), Draft{Signal: happened("evt_2", "a")})
+	require.ErrorIs(t, err, ErrFull)
+	limit(0.5)
+	appended(t, s, happened("evt_2", "a"))
+}
+
+func TestNotes(t *testing.T) {
+	s, _ := start(t)
+	at := time.UnixMicro(1700000000123456).UTC()
+	notes := []Note{
+		{At: at, Source: "lemon", Kind: "duplicate", EventID: "evt_1", Count: 1},
+		{At: at, Source: "lemon", Kind: "rejected", Reason: "signature", Count: 7},
+	}
+	require.NoError(t, s.AddNotes(t.Context(), notes))
+	got, err := s.Notes(t.Context(), 10)
+	require.NoError(t, err)
+	var ids []string
+	for i := range got {
+		ids = append(ids, got[i].ID)
+		got[i].ID = ""
+	}
+	require.Equal(t, notes, got)
+	require.NoError(t, s.DropNotes(t.Context(), ids[:1]))
+	got, err = s.Notes(t.Context(), 10)
+	require.NoError(t, err)
+	require.Len(t, got, 1)
+	require.Equal(t, ids[1], got[0].ID)
+}

@@ -1,0 +1,125 @@
+package stream
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/stream/redistest"
+)
+
+func TestFairShareCoversEveryShardOnceWithinTheBound(t *testing.T) {
+	for _, shards := range []int{1, 2, 7, 16, 64, 100} {
+		for workers := 1; workers <= 20; workers++ {
+			live := names(workers)
+			owner := owners(live, shards)
+			require.Len(t, owner, shards, "%d shards, %d workers", shards, workers)
+			has := map[string]int{}
+			for _, w := range owner {
+				has[w]++
+			}
+			for _, w := range live {
+				require.LessOrEqual(t, has[w], (shards+workers-1)/workers)
+			}
+		}
+	}
+}
+
+func TestFairShareMovesFewShards(t *testing.T) {
+	const shards = 64
+	for workers := 2; workers <= 16; workers++ {
+		live := names(workers)
+		before := owners(live, shards)
+		after := owners(live[1:], shards)
+		moved := 0
+		for shard, w := range before {
+			if w != live[0] && after[shard] != w {
+				moved++
+			}
+		}
+		// Those of the worker that left must move; of the others, the bound
+		// makes some follow. To divide anew by modulo would move nearly all.
+		require.LessOrEqual(t, moved, shards/4, "%d workers", workers)
+	}
+}
+
+func TestFairShareOddInput(t *testing.T) {
+	require.Nil(t, FairShare(nil, 8, "w1"))
+	require.Nil(t, FairShare([]string{"w2"}, 8, "w1"))
+	require.Nil(t, FairShare([]string{"w1"}, 0, "w1"))
+	require.Equal(t, []int{0, 1, 2}, FairShare([]string{"w1", "w1"}, 3, "w1"))
+	live := names(5)
+	turned := slices.Clone(live)
+	slices.Reverse(turned)
+	require.Equal(t, FairShare(live, 64, "w3"), FairShare(turned, 64, "w3"), "the order of the list does not matter")
+}
+
+func names(n int) (live []string) {
+	for i := range n {
+		live = append(live, fmt.Sprint("w", i))
+	}
+	return live
+}
+
+// owners asks every worker for its share; two that claim a shard are an error.
+func owners(live []string, shards int) map[int]string {
+	owner := map[int]string{}
+	for _, w := range live {
+		for _, shard := range FairShare(live, shards, w) {
+			if other, taken := owner[shard]; taken {
+				panic(fmt.Sprintf("%s and %s claim shard %d", w, other, shard))
+			}
+			owner[shard] = w
+		}
+	}
+	return owner
+}
+
+func TestHeartbeatNamesTheLiving(t *testing.T) {
+	srv := redistest.Start(t)
+	o := quiet(srv.URL())
+	o.LeaseTTL = 100 * time.Millisecond
+	s := openStreams(t, o)
+	_, err := s.Heartbeat(t.Context(), "w2")
+	require.NoError(t, err)
+	live, err := s.Heartbeat(t.Context(), "w1")
+	require.NoError(t, err)
+	require.Equal(t, []string{"w1", "w2"}, live)
+
+	require.Eventually(t, func() bool {
+		live, err = s.Heartbeat(t.Context(), "w1")
+		return err == nil && slices.Equal(live, []string{"w1"})
+	}, 5*time.Second, 10*time.Millisecond, "who is silent for three TTLs is gone")
+	require.NoError(t, s.Leave(t.Context(), "w1"))
+	_, workers, err := s.Fleet(t.Context(), nil)
+	require.NoError(t, err)
+	require.Empty(t, workers)
+}
+
+func TestFleetShowsShards(t *testing.T) {
+	srv := redistest.Start(t)
+	o := quiet(srv.URL())
+	o.Shards = 4
+	s := openStreams(t, o)
+	key := order("a")
+	shard := key.Shard(4)
+	l, err := s.Acquire(t.Context(), shard, "w1", []string{"lemon"})
+	require.NoError(t, err)
+	_, err = s.Append(t.Context(), Draft{Signal: happened("evt_1", "a")})
+	require.NoError(t, err)
+	_, err = s.Append(t.Context(), Draft{Signal: look("a", 3)})
+	require.NoError(t, err)
+	shards, _, err := s.Fleet(t.Context(), []string{"lemon", "stripe"})
+	require.NoError(t, err)
+	require.Len(t, shards, 4)
+	got := shards[shard]
+	require.Equal(t, "w1", got.Owner)
+	require.Equal(t, l.Epoch(), got.Epoch)
+	require.EqualValues(t, 1, got.Sources["lemon"].Live)
+	require.EqualValues(t, 1, got.Sources["lemon"].Background)
+	require.Equal(t, ShardSource{}, got.Sources["stripe"])
+	require.Empty(t, shards[(shard+1)%4].Owner)
+}

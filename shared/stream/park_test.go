@@ -1,0 +1,425 @@
+package stream
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/event"
+)
+
+func TestParkedEntityKeepsItsPlace(t *testing.T) {
+	s, _ := start(t)
+	l := ready(t, s, "w1")
+	ids := appended(t, s, happened("evt_1", "a"), happened("evt_2", "a"), happened("evt_3", "b"))
+	got := readLive(t, l)
+	require.Equal(t, ids, idsOf(got))
+
+	park := Park{
+		Key: order("a"), Charged: got[:1], Waiting: got[1:2], Attempt: 1,
+		Delay: time.Hour, Earliest: time.Hour, State: []byte("state"),
+	}
+	require.NoError(t, l.Park(t.Context(), park))
+
+	// What comes later is flagged, stays in the stream until it is moved, and
+	// other entities pass.
+	ids = append(ids, appended(t, s, happened("evt_4", "a"), happened("evt_5", "b"))...)
+	more := readLive(t, l)
+	require.True(t, more[0].Parked)
+	require.False(t, more[1].Parked)
+	left, err := l.ParkBehind(t.Context(), more)
+	require.NoError(t, err)
+	require.Equal(t, more[1:], left)
+
+	due, next, err := l.Due(t.Context(), "lemon", 10)
+	require.NoError(t, err)
+	require.Empty(t, due)
+	require.InDelta(t, time.Hour, next, float64(time.Minute))
+
+	parked, entries, err := l.Parked(t.Context(), order("a"), 10)
+	require.NoError(t, err)
+	require.Equal(t, Parked{Key: order("a"), Len: 3, Attempt: 1, State: []byte("state")}, parked)
+	require.Equal(t, []string{ids[0], ids[1], ids[3]}, idsOf(entries))
+	require.Equal(t, []int{1, 0, 0}, attemptsOf(entries))
+	want := happened("evt_1", "a")
+	want.Body = nil
+	require.Equal(t, want, entries[0].Signal, "a parked signal keeps all but the payload")
+
+	// A failed retry is charged to all of it.
+	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Attempt: 2}))
+	_, entries, err = l.Parked(t.Context(), order("a"), 10)
+	require.NoError(t, err)
+	require.Equal(t, []int{2, 1, 1}, attemptsOf(entries))
+	due, _, err = l.Due(t.Context(), "lemon", 10)
+	require.NoError(t, err)
+	require.Equal(t, []event.Key{order("a")}, due)
+
+	n, err := l.Unpark(t.Context(), order("a"), idsOf(entries[:2]), []string{"evt_1", "evt_2"}, time.Hour)
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	due, _, err = l.Due(t.Context(), "lemon", 10)
+	require.NoError(t, err)
+	require.Empty(t, due)
+	n, err = l.Unpark(t.Context(), order("a"), idsOf(entries[2:]), []string{"evt_4"}, 0)
+	require.NoError(t, err)
+	require.Zero(t, n)
+	require.NotContains(t, snapshot(t, s), "parked:")
+	require.NotContains(t, snapshot(t, s), "record:")
+
+	r, err := s.Append(t.Context(), Draft{Signal: happened("evt_4", "a")})
+	require.NoError(t, err)
+	require.True(t, r.Processed)
+}
+
+func TestLiveSignalBringsDueTimeForward(t *testing.T) {
+	tests := []struct {
+		name   string
+		signal event.Signal
+		due    bool
+	}{
+		{"live", happened("evt_2", "a"), true},
+		{"background", look("a", event.Reconcile), false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s, _ := start(t)
+			l := ready(t, s, "w1")
+			appended(t, s, happened("evt_1", "a"))
+			require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Charged: readLive(t, l), Attempt: 1, Delay: time.Hour}))
+
+			appended(t, s, tt.signal)
+			tier := tt.signal.Class.Tier()
+			entries, err := l.Read(t.Context(), "lemon", tier, Limits{})
+			require.NoError(t, err)
+			require.True(t, entries[0].Parked)
+			_, err = l.ParkBehind(t.Context(), entries)
+			require.NoError(t, err)
+
+			due, _, err := l.Due(t.Context(), "lemon", 10)
+			require.NoError(t, err)
+			require.Equal(t, tt.due, len(due) == 1)
+			_, behind, err := l.Parked(t.Context(), order("a"), 10)
+			require.NoError(t, err)
+			require.Equal(t, tier, behind[1].Tier)
+		})
+	}
+}
+
+// An old command may arrive after newer ones: its connection was slow, and the
+// caller did not wait for it.
+func TestLateCommandsChangeNothing(t *testing.T) {
+	s, _ := start(t)
+	l := ready(t, s, "w1")
+	appended(t, s, happened("evt_1", "a"), happened("evt_2", "a"))
+	got := readLive(t, l)
+	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Charged: got, Attempt: 1, Delay: time.Hour}))
+	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Attempt: 3, Delay: time.Hour}))
+	before := snapshot(t, s)
+
+	l.step -= 2 // the next command counts as older than the last
+	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Attempt: 2}))
+	require.Equal(t, before, snapshot(t, s))
+	l.step--
+	require.NoError(t, l.Defer(t.Context(), order("a"), 0))
+	require.Equal(t, before, snapshot(t, s))
+	l.step--
+	left, err := l.Unpark(t.Context(), order("a"), idsOf(got[:1]), nil, 0)
+	require.NoError(t, err)
+	require.Equal(t, 2, left)
+	require.Equal(t, before, snapshot(t, s))
+}
+
+func TestParkRefusesWhatItCannotKeep(t *testing.T) {
+	s, _ := start(t)
+	l := ready(t, s, "w1")
+	require.ErrorContains(t, l.Park(t.Context(), Park{Key: order("a"), State: make([]byte, maxState+1)}), "65536")
+	broken := Entry{ID: "1-0", Err: errors.New("no signal")}
+	require.ErrorContains(t, l.Park(t.Context(), Park{Key: order("a"), Charged: []Entry{broken}}), "could not be decoded")
+	_, err := l.ParkBehind(t.Context(), []Entry{broken})
+	require.ErrorContains(t, err, "could not be decoded")
+}
+
+func TestLargeParkIsOneScript(t *testing.T) {
+	s, _ := start(t)
+	l := ready(t, s, "w1")
+	const n = 2500
+	drafts := make([]Draft, n)
+	for i := range drafts {
+		drafts[i].Signal = happened(fmt.Sprint("evt_", i), "a")
+	}
+	_, err := s.AppendAll(t.Context(), drafts)
+	require.NoError(t, err)
+	var got []Entry
+	for len(got) < n {
+		page, err := l.Read(t.Context(), "lemon", event.TierLive, Limits{Count: 1000, Bytes: 8 << 20})
+		require.NoError(t, err)
+		require.NotEmpty(t, page)
+		got = append(got, page...)
+	}
+	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Charged: got, Attempt: 1}))
+	_, entries, err := l.Parked(t.Context(), order("a"), n)
+	require.NoError(t, err)
+	require.Equal(t, idsOf(got), idsOf(entries))
+	left, err := l.Unpark(t.Context(), order("a"), idsOf(entries), nil, 0)
+	require.NoError(t, err)
+	require.Zero(t, left)
+}
+
+func attemptsOf(entries []Entry) (attempts []int) {
+	for _, e := range entries {
+		attempts = append(attempts, e.Attempts)
+	}
+	return attempts
+}
+
+// TestParkingModel drives a shard at random, with hand-overs, and compares it
+// with a model that holds what must be true: of each entity, events are settled
+// in the order they were appended, each once, and charged as often as retries
+// that covered them failed. Repeated: every script runs twice and only the
+// second answer is seen.
+func TestParkingModel(t *testing.T) {
+	for _, kind := range kinds {
+		for _, repeated := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s repeated=%t", kind.name, repeated), func(t *testing.T) {
+				s := openStreams(t, quiet(kind.urls(t)...))
+				if repeated {
+					s.client.AddHook(repeating{})
+				}
+				seed := rand.Uint64()
+				t.Logf("seed %d", seed)
+				m := &model{t: t, s: s, rnd: rand.New(rand.NewPCG(seed, 1)), waits: map[string][]string{}}
+				m.handOver()
+				for range 400 {
+					m.step()
+				}
+				m.drain()
+			})
+		}
+	}
+}
+
+type model struct {
+	t       *testing.T
+	s       *Streams
+	rnd     *rand.Rand
+	l       *Lease
+	n       int                       // events appended
+	hand    map[string][]Entry        // by entity: read, not settled, not parked
+	seen    map[string]bool           // ids in hand
+	waits   map[string][]string       // by entity: events not settled, as appended
+	charged map[string]map[string]int // by entity, of those parked: event → attempts
+	attempt map[string]int
+}
+
+func (m *model) step() {
+	switch m.rnd.IntN(12) {
+	case 0, 1, 2, 3:
+		m.append()
+	case 4, 5, 6:
+		m.read()
+	case 7:
+		m.settle()
+	case 8:
+		m.park()
+	case 9, 10:
+		m.retry()
+	case 11:
+		if m.rnd.IntN(4) == 0 {
+			m.handOver()
+		}
+	}
+}
+
+func (m *model) append() {
+	m.n++
+	id, entity := fmt.Sprint("evt_", m.n), fmt.Sprint(m.rnd.IntN(4))
+	_, err := m.s.Append(m.t.Context(), Draft{Signal: happened(id, entity)})
+	require.NoError(m.t, err)
+	m.waits[entity] = append(m.waits[entity], id)
+}
+
+// handOver gives the shard to the next worker. What was in hand is forgotten;
+// what was parked stays.
+func (m *model) handOver() {
+	if m.l != nil {
+		require.NoError(m.t, m.l.Release(m.t.Context()))
+	} else {
+		m.charged, m.attempt = map[string]map[string]int{}, map[string]int{}
+	}
+	m.hand, m.seen = map[string][]Entry{}, map[string]bool{}
+	var err error
+	m.l, err = m.s.Acquire(m.t.Context(), 0, fmt.Sprint("w", m.n), []string{"lemon"})
+	require.NoError(m.t, err)
+	m.takeOver()
+}
+
+func (m *model) takeOver() {
+	_, err := m.l.TakeOver(m.t.Context(), "lemon", event.TierLive, func(page []Entry) error {
+		m.take(page)
+		return nil
+	})
+	require.NoError(m.t, err)
+}
+
+func (m *model) read() {
+	page, err := m.l.Read(m.t.Context(), "lemon", event.TierLive, Limits{Count: 1 + m.rnd.IntN(15)})
+	if errors.Is(err, ErrResync) {
+		m.takeOver()
+		return
+	}
+	require.NoError(m.t, err)
+	m.take(page)
+}
+
+// take puts entries into hand, or behind their entity if that is parked.
+func (m *model) take(page []Entry) {
+	var behind []Entry
+	for _, e := range page {
+		require.NoError(m.t, e.Err)
+		entity := e.Signal.Ref.Key.ID
+		require.Equal(m.t, m.attempt[entity] > 0, e.Parked)
+		switch {
+		case m.seen[e.ID]:
+		case e.Parked:
+			behind = append(behind, e)
+			m.charged[entity][e.Signal.CauseID] = 0
+		default:
+			m.hand[entity] = append(m.hand[entity], e)
+			m.seen[e.ID] = true
+		}
+	}
+	left, err := m.l.ParkBehind(m.t.Context(), behind)
+	require.NoError(m.t, err)
+	require.Empty(m.t, left)
+}
+
+// anyOf returns some entity that holds something in one of the maps.
+func anyOf[V any](m *model, from map[string]V) (string, bool) {
+	all := make([]string, 0, len(from))
+	for entity := range from {
+		all = append(all, entity)
+	}
+	if len(all) == 0 {
+		return "", false
+	}
+	slices.Sort(all)
+	return all[m.rnd.IntN(len(all))], true
+}
+
+func (m *model) settle() {
+	entity, ok := anyOf(m, m.hand)
+	if !ok {
+		return
+	}
+	entries := m.hand[entity]
+	n := 1 + m.rnd.IntN(len(entries))
+	m.done(entity, entries[:n])
+	require.NoError(m.t, m.l.Ack(m.t.Context(), "lemon", event.TierLive, idsOf(entries[:n]), causes(entries[:n])))
+	if m.hand[entity] = entries[n:]; n == len(entries) {
+		delete(m.hand, entity)
+	}
+}
+
+// done checks that entries are the next of their entity.
+func (m *model) done(entity string, entries []Entry) {
+	require.Equal(m.t, m.waits[entity][:len(entries)], causes(entries))
+	m.waits[entity] = m.waits[entity][len(entries):]
+}
+
+func (m *model) park() {
+	entity, ok := anyOf(m, m.hand)
+	if !ok {
+		return
+	}
+	entries := m.hand[entity]
+	n := 1 + m.rnd.IntN(len(entries))
+	p := Park{Key: order(entity), Charged: entries[:n], Waiting: entries[n:], Attempt: 1, State: []byte(entity)}
+	require.NoError(m.t, m.l.Park(m.t.Context(), p))
+	delete(m.hand, entity)
+	m.attempt[entity], m.charged[entity] = 1, map[string]int{}
+	for i, id := range causes(entries) {
+		m.charged[entity][id] = 0
+		if i < n {
+			m.charged[entity][id] = 1
+		}
+	}
+}
+
+// retry takes a due entity: a failure charges all of it, a success settles
+// some of its head.
+func (m *model) retry() {
+	due, _, err := m.l.Due(m.t.Context(), "lemon", 10)
+	require.NoError(m.t, err)
+	require.Len(m.t, due, len(m.attempt), "all are parked without delay")
+	if len(due) == 0 {
+		return
+	}
+	k := due[m.rnd.IntN(len(due))]
+	require.NoError(m.t, m.l.Defer(m.t.Context(), k, 0))
+	parked, entries, err := m.l.Parked(m.t.Context(), k, 1000)
+	require.NoError(m.t, err)
+	require.Equal(m.t, m.attempt[k.ID], parked.Attempt)
+	require.Equal(m.t, []byte(k.ID), parked.State)
+	require.Len(m.t, entries, parked.Len)
+	require.Len(m.t, entries, len(m.charged[k.ID]))
+	for _, e := range entries {
+		require.Equal(m.t, m.charged[k.ID][e.Signal.CauseID], e.Attempts)
+	}
+	if m.rnd.IntN(2) == 0 {
+		m.fail(k)
+		return
+	}
+	n := 1 + m.rnd.IntN(len(entries))
+	m.done(k.ID, entries[:n])
+	left, err := m.l.Unpark(m.t.Context(), k, idsOf(entries[:n]), causes(entries[:n]), 0)
+	require.NoError(m.t, err)
+	require.Equal(m.t, len(entries)-n, left)
+	for _, id := range causes(entries[:n]) {
+		delete(m.charged[k.ID], id)
+	}
+	if left == 0 {
+		delete(m.attempt, k.ID)
+		delete(m.charged, k.ID)
+	}
+}
+
+func (m *model) fail(k event.Key) {
+	m.attempt[k.ID]++
+	for id := range m.charged[k.ID] {
+		m.charged[k.ID][id]++
+	}
+	p := Park{Key: k, Attempt: m.attempt[k.ID], State: []byte(k.ID)}
+	require.NoError(m.t, m.l.Park(m.t.Context(), p))
+}
+
+// drain settles all that is left and looks that nothing stays behind.
+func (m *model) drain() {
+	for range 10_000 {
+		waiting := 0
+		for _, w := range m.waits {
+			waiting += len(w)
+		}
+		if waiting == 0 {
+			break
+		}
+		m.read()
+		m.settle()
+		m.retry()
+	}
+	shards, _, err := m.s.Fleet(m.t.Context(), []string{"lemon"})
+	require.NoError(m.t, err)
+	require.Equal(m.t, ShardSource{}, shards[0].Sources["lemon"])
+	require.NotContains(m.t, snapshot(m.t, m.s), "parked:")
+}
+
+func causes(entries []Entry) (ids []string) {
+	for _, e := range entries {
+		ids = append(ids, e.Signal.CauseID)
+	}
+	return ids
+}

@@ -1,0 +1,122 @@
+package stream
+
+import (
+	"bytes"
+	"log/slog"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/stream/redistest"
+)
+
+func TestOpenRefusesAnotherNumberOfShards(t *testing.T) {
+	srv := redistest.Start(t)
+	o := quiet(srv.URL())
+	o.Shards = 64
+	openStreams(t, o)
+	o.Shards = 32
+	_, err := Open(t.Context(), o)
+	require.ErrorIs(t, err, ErrShards)
+	require.ErrorContains(t, err, "has 64, configured are 32")
+	o.Prefix = "other"
+	openStreams(t, o)
+}
+
+func TestOpenRefusesEviction(t *testing.T) {
+	srv := redistest.Start(t, redistest.Setting("maxmemory-policy", "allkeys-lru"))
+	_, err := Open(t.Context(), quiet(srv.URL()))
+	require.ErrorContains(t, err, "noeviction")
+}
+
+func TestOpenWarnsOfUnsafeSettings(t *testing.T) {
+	tests := []struct {
+		name string
+		opts []redistest.Option
+		says string
+	}{
+		{"no append-only file", nil, "keeps no append-only file"},
+		{"everysec", []redistest.Option{redistest.Appendfsync("everysec")}, "up to 2 s of accepted events"},
+		{"always", []redistest.Option{redistest.Appendfsync("always")}, ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			srv := redistest.Start(t, tt.opts...)
+			var log bytes.Buffer
+			o := quiet(srv.URL())
+			o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+			openStreams(t, o)
+			if tt.says == "" {
+				require.Empty(t, log.String())
+			}
+			require.Contains(t, log.String(), tt.says)
+		})
+	}
+}
+
+func TestConfirmedAppendsSurviveSIGKILL(t *testing.T) {
+	srv := redistest.Start(t, redistest.Appendfsync("always"))
+	s := openStreams(t, quiet(srv.URL()))
+	ids := appended(t, s, happened("evt_1", "a"), happened("evt_2", "b"))
+	srv.Restart()
+	l := ready(t, s, "w1")
+	require.Equal(t, ids, idsOf(readLive(t, l)))
+	r, err := s.Append(t.Context(), Draft{Signal: happened("evt_1", "a")})
+	require.NoError(t, err, "the script is loaded again")
+	require.True(t, r.Duplicate)
+}
+
+func TestOpenFailsWithoutRedis(t *testing.T) {
+	srv := redistest.Start(t)
+	srv.Kill()
+	_, err := Open(t.Context(), quiet(srv.URL()))
+	require.ErrorContains(t, err, "connect to redis")
+}
+
+func TestParseURLs(t *testing.T) {
+	tests := []struct {
+		name    string
+		urls    []string
+		addrs   []string
+		cluster bool
+		master  string
+		err     string
+	}{
+		{name: "none", err: "no redis address"},
+		{name: "one", urls: []string{"redis://h:1"}, addrs: []string{"h:1"}},
+		{name: "default port", urls: []string{"redis://h"}, addrs: []string{"h:6379"}},
+		{name: "tls", urls: []string{"rediss://h:1"}, addrs: []string{"h:1"}},
+		{name: "cluster", urls: []string{"redis://h:1", "redis://i:2"}, addrs: []string{"h:1", "i:2"}, cluster: true},
+		{name: "cluster by one node", urls: []string{"redis+cluster://h:1"}, addrs: []string{"h:1"}, cluster: true},
+		{name: "sentinel", urls: []string{"redis+sentinel://:pw@h:1,i:2/main"}, addrs: []string{"h:1", "i:2"}, master: "main"},
+		{name: "sentinel without master", urls: []string{"redis+sentinel://h:1"}, err: "host:port/master"},
+		{name: "sentinel among others", urls: []string{"redis+sentinel://h:1/m", "redis://i:2"}, err: "one redis+sentinel"},
+		{name: "cluster with database", urls: []string{"redis://h:1/2", "redis://i:2"}, err: "only database 0"},
+		{name: "scheme", urls: []string{"http://h"}, err: `scheme "http"`},
+		{name: "no secrets in errors", urls: []string{"redis://u:geheim@h:port"}, err: "redis address"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			u, err := parseURLs(tt.urls)
+			if tt.err != "" {
+				require.ErrorContains(t, err, tt.err)
+				require.NotContains(t, err.Error(), "geheim")
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, tt.addrs, u.Addrs)
+			require.Equal(t, tt.cluster, u.IsClusterMode)
+			require.Equal(t, tt.master, u.MasterName)
+			if tt.master != "" {
+				require.Equal(t, "pw", u.Password)
+			}
+		})
+	}
+}
+
+func TestPrefixMayNotHoldBraces(t *testing.T) {
+	o := quiet("redis://127.0.0.1:1")
+	o.Prefix = "a{b}"
+	_, err := Open(t.Context(), o)
+	require.ErrorContains(t, err, "braces")
+}
