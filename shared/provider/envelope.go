@@ -51,6 +51,14 @@ func malformed(format string, args ...any) *EnvelopeError {
 //
 // The event keeps body as its payload; it must not be changed afterwards.
 func (d *Definition) Event(source string, h http.Header, body []byte, received time.Time) (*event.Event, error) {
+	e, malformed := d.read(source, h, body, received)
+	if malformed != nil {
+		return nil, malformed
+	}
+	return e, nil
+}
+
+func (d *Definition) read(source string, h http.Header, body []byte, received time.Time) (*event.Event, *EnvelopeError) {
 	// Strict, because a body that two readers can read differently is one
 	// whose signature proves nothing.
 	doc, err := rawjson.Parse(body, rawjson.Options{MaxDepth: envelopeDepth, Strict: true})
@@ -62,24 +70,25 @@ func (d *Definition) Event(source string, h http.Header, body []byte, received t
 		return nil, malformed("body is a JSON %s: want an object", root.Kind())
 	}
 	e := &event.Event{Source: source, ReceivedAt: received.UTC(), Payload: body}
-	if e.ID, err = d.envelope.readID(h, root); err != nil {
-		return nil, err
+	var wrong *EnvelopeError
+	if e.ID, wrong = d.envelope.readID(h, root); wrong != nil {
+		return nil, wrong
 	}
-	if e.Type, err = d.envelope.readType(root); err != nil {
-		return nil, err
+	if e.Type, wrong = d.envelope.readType(root); wrong != nil {
+		return nil, wrong
 	}
-	if e.CreatedAt, err = d.envelope.readCreatedAt(root); err != nil {
-		return nil, err
+	if e.CreatedAt, wrong = d.envelope.readCreatedAt(root); wrong != nil {
+		return nil, wrong
 	}
-	ids, err := d.envelope.readIDs(root)
-	if err != nil {
-		return nil, err
+	ids, wrong := d.envelope.readIDs(root)
+	if wrong != nil {
+		return nil, wrong
 	}
 	e.Entities, e.Derived = d.entities(source, e.Type, ids)
 	return e, nil
 }
 
-func (s *envelopeSpec) readID(h http.Header, root rawjson.Value) (string, error) {
+func (s *envelopeSpec) readID(h http.Header, root rawjson.Value) (string, *EnvelopeError) {
 	id, where := "", "header "+s.idHeader
 	if s.idHeader != "" {
 		id = h.Get(s.idHeader)
@@ -96,7 +105,7 @@ func (s *envelopeSpec) readID(h http.Header, root rawjson.Value) (string, error)
 	return id, nil
 }
 
-func (s *envelopeSpec) readType(root rawjson.Value) (string, error) {
+func (s *envelopeSpec) readType(root rawjson.Value) (string, *EnvelopeError) {
 	v := root.At(s.eventType)
 	t, ok := v.Text()
 	if !ok {
@@ -110,7 +119,7 @@ func (s *envelopeSpec) readType(root rawjson.Value) (string, error) {
 	return t, nil
 }
 
-func (s *envelopeSpec) readCreatedAt(root rawjson.Value) (time.Time, error) {
+func (s *envelopeSpec) readCreatedAt(root rawjson.Value) (time.Time, *EnvelopeError) {
 	if s.createdAt == nil {
 		return time.Time{}, nil
 	}
@@ -147,7 +156,7 @@ func readUnix(v rawjson.Value) (time.Time, error) {
 // readIDs returns what the event names: ids by context key, in no order. An
 // absent or null context names nothing. Members that are no usable id are
 // left out, for a provider may put other things beside them one day.
-func (s *envelopeSpec) readIDs(root rawjson.Value) (map[string]string, error) {
+func (s *envelopeSpec) readIDs(root rawjson.Value) (map[string]string, *EnvelopeError) {
 	if s.context == nil {
 		return s.readObject(root), nil
 	}

@@ -142,13 +142,23 @@ func (c *Client) item(k *Kind, key ListKey, v rawjson.Value, sentAt time.Time) (
 	return &Item{Ref: ref, Snapshot: s}, nil
 }
 
+// EventsPage is one page of the events a provider has kept.
+type EventsPage struct {
+	Events []*event.Event
+	// Next is the cursor of the next page, "" after the last.
+	Next string
+	// Unread says why elements could not be read as events. They are no error
+	// of the page: one bad event must not hide all that come after it.
+	Unread []*EnvelopeError
+}
+
 // EventsPage asks for one page of the events the provider has kept, oldest
-// first, that are not older than since. An event it cannot read is an error.
-// cursor and next are as for ListPage.
-func (c *Client) EventsPage(ctx context.Context, source string, since time.Time, cursor, why string) (events []*event.Event, next string, err error) {
+// first, none older than since. cursor is "" for the first page. Errors are
+// classed as Fetch's are.
+func (c *Client) EventsPage(ctx context.Context, source string, since time.Time, cursor, why string) (*EventsPage, error) {
 	spec := c.def.api.events
 	if spec.path == "" {
-		return nil, "", fate.Errorf(fate.Permanent, "list events: provider %s keeps none", c.def.Name)
+		return nil, fate.Errorf(fate.Permanent, "list events: provider %s keeps none", c.def.Name)
 	}
 	query := url.Values{}
 	if spec.since != "" && !since.IsZero() {
@@ -159,14 +169,16 @@ func (c *Client) EventsPage(ctx context.Context, source string, since time.Time,
 	}
 	p, err := c.page(ctx, c.def.envelope.id, call{kind: "events", path: spec.path, query: query, why: why}, cursor)
 	if err != nil {
-		return nil, "", fmt.Errorf("list events: %w", err)
+		return nil, fmt.Errorf("list events: %w", err)
 	}
+	out := &EventsPage{Next: p.next}
 	for _, v := range p.items {
-		e, err := c.def.Event(source, nil, v.Raw(), p.sentAt)
+		e, err := c.def.read(source, nil, v.Raw(), p.sentAt)
 		if err != nil {
-			return nil, "", fate.Errorf(fate.Permanent, "list events: %w", err)
+			out.Unread = append(out.Unread, err)
+			continue
 		}
-		events = append(events, e)
+		out.Events = append(out.Events, e)
 	}
-	return events, p.next, nil
+	return out, nil
 }

@@ -146,17 +146,23 @@ func TestEventsPage(t *testing.T) {
 	since := time.Date(2026, 7, 1, 11, 0, 0, 0, time.FixedZone("", 3600))
 	c := server(t, ClientOptions{}, pages(map[string]string{
 		"limit=100&since=2026-07-01T10%3A00%3A00Z&sort=asc": `{"data":[` + published + `],"pagination":{"next_cursor":"b"}}`,
-		"cursor=b": `{"data":[{"id":"evt_2"}]}`,
+		"cursor=b": `{"data":[{"id":"evt_2"},` + published + `]}`,
 	}))
-	events, next, err := c.EventsPage(t.Context(), "lemon", since, "", "gaps-1")
+	page, err := c.EventsPage(t.Context(), "lemon", since, "", "gaps-1")
 	require.NoError(t, err)
-	require.Equal(t, "b", next)
-	require.Len(t, events, 1)
-	require.Equal(t, published, string(events[0].Payload))
-	require.Equal(t, "account", kindsOf(events[0].Entities))
-	_, _, err = c.EventsPage(t.Context(), "lemon", since, "b", "gaps-1")
-	requireClass(t, err, fate.Permanent, 0)
+	require.Equal(t, "b", page.Next)
+	require.Len(t, page.Events, 1)
+	require.Equal(t, published, string(page.Events[0].Payload))
+	require.Equal(t, "account", kindsOf(page.Events[0].Entities))
+	require.Empty(t, page.Unread)
 
-	_, _, err = clientOf(t, example(t, "stripe.yaml"), ClientOptions{}, "http://127.0.0.1:1").EventsPage(t.Context(), "shop", since, "", "x")
+	page, err = c.EventsPage(t.Context(), "lemon", since, "b", "gaps-1")
+	require.NoError(t, err)
+	require.Len(t, page.Events, 1, "a bad one hides no other")
+	require.Len(t, page.Unread, 1)
+
+	_, err = c.EventsPage(t.Context(), "lemon", since, "c", "gaps-1")
+	requireClass(t, err, fate.Permanent, 400)
+	_, err = clientOf(t, example(t, "stripe.yaml"), ClientOptions{}, "http://127.0.0.1:1").EventsPage(t.Context(), "shop", since, "", "x")
 	require.ErrorContains(t, err, "provider stripe keeps none")
 }

@@ -45,24 +45,29 @@ func (r *reader) open(text []byte) (*yaml.Node, error) {
 }
 
 func (r *reader) fail(n *yaml.Node, key, format string, args ...any) {
-	if len(r.errs) < maxErrors {
-		r.errs = append(r.errs, fmt.Errorf("%s:%d: %s: %s", r.file, n.Line, key, fmt.Sprintf(format, args...)))
+	if len(r.errs) == maxErrors {
+		return
 	}
+	if key == "" {
+		key = "definition"
+	}
+	r.errs = append(r.errs, fmt.Errorf("%s:%d: %s: %s", r.file, n.Line, key, fmt.Sprintf(format, args...)))
 }
 
 // section is a YAML mapping whose members are asked for by name; whatever was
 // not asked for by the time of done is unknown.
 type section struct {
 	r     *reader
-	node  *yaml.Node
-	key   string // its path from the root: "kinds.order"
-	names []string
+	node  *yaml.Node // where it begins: its own name, if it has one
+	key   string     // its path from the root: "kinds.order"
+	names []string   // of its members, in the order of the file
 	asked []string
+	name  map[string]*yaml.Node
 	value map[string]*yaml.Node
 }
 
 func (r *reader) section(n *yaml.Node, key string) *section {
-	s := &section{r: r, node: n, key: key, value: map[string]*yaml.Node{}}
+	s := &section{r: r, node: n, key: key, name: map[string]*yaml.Node{}, value: map[string]*yaml.Node{}}
 	if n.Kind != yaml.MappingNode {
 		r.fail(n, key, "is %s: want a mapping", describe(n))
 		return s
@@ -76,7 +81,7 @@ func (r *reader) section(n *yaml.Node, key string) *section {
 			r.fail(name, s.path(name.Value), "stands twice")
 		default:
 			s.names = append(s.names, name.Value)
-			s.value[name.Value] = n.Content[i+1]
+			s.name[name.Value], s.value[name.Value] = name, n.Content[i+1]
 		}
 	}
 	return s
@@ -87,7 +92,7 @@ func (s *section) path(name string) string { return strings.Trim(s.key+"."+name,
 
 func (s *section) fail(name, format string, args ...any) {
 	n := s.node
-	if v := s.value[name]; v != nil {
+	if v := s.name[name]; v != nil {
 		n = v
 	}
 	s.r.fail(n, s.path(name), format, args...)
@@ -114,7 +119,9 @@ func (s *section) sub(name string) *section {
 	if n == nil {
 		return &section{r: s.r, node: s.node, key: s.path(name)}
 	}
-	return s.r.section(n, s.path(name))
+	sub := s.r.section(n, s.path(name))
+	sub.node = s.name[name]
+	return sub
 }
 
 // must is sub for a mapping that has to be there.
