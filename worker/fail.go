@@ -184,9 +184,7 @@ func (a *attempt) park(cause error, charged bool, delay, earliest time.Duration)
 		}
 		s.log.Warn("could not park an entity; trying again", "entity", a.ln.key.String(), "error", err)
 	}
-	for _, e := range waiting {
-		s.release(a.src.Name, e.Tier, []string{e.ID})
-	}
+	s.letGo(a.src, waiting, nil)
 	s.log.Warn("sync failed; parked", "entity", a.ln.key.String(), "error", short(cause), "attempt", p.Attempt, "charged", charged, "retry_in", delay.Round(time.Millisecond).String())
 	a.end(cause)
 }

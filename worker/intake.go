@@ -283,7 +283,7 @@ func (s *shard) appendAll(loop *telemetry.Loop, drafts []stream.Draft) error {
 // route puts entries where they wait: behind their parked entity, into the
 // heap of those held back, or into their lane.
 func (s *shard) route(loop *telemetry.Loop, src *source, batch []stream.Entry) error {
-	var parked []stream.Entry
+	var parked, free []stream.Entry
 	now := s.w.Now()
 	for _, e := range batch {
 		switch {
@@ -292,9 +292,10 @@ func (s *shard) route(loop *telemetry.Loop, src *source, batch []stream.Entry) e
 		case e.Parked:
 			parked = append(parked, e)
 		default:
-			s.enqueue(src.Name, e)
+			free = append(free, e)
 		}
 	}
+	s.enqueue(src.Name, free...)
 	return s.parkBehind(loop, src, parked)
 }
 
@@ -304,16 +305,8 @@ func (s *shard) parkBehind(loop *telemetry.Loop, src *source, entries []stream.E
 	for len(entries) > 0 {
 		free, err := s.lease.ParkBehind(s.ctx, entries)
 		if err == nil {
-			left := map[string]bool{}
-			for _, e := range free {
-				left[string(e.Tier)+e.ID] = true
-				s.enqueue(src.Name, e)
-			}
-			for _, e := range entries {
-				if !left[string(e.Tier)+e.ID] {
-					s.release(src.Name, e.Tier, []string{e.ID})
-				}
-			}
+			s.letGo(src, entries, free)
+			s.enqueue(src.Name, free...)
 			return nil
 		}
 		if errors.Is(err, stream.ErrFenced) || s.ctx.Err() != nil {
@@ -326,6 +319,19 @@ func (s *shard) parkBehind(loop *telemetry.Loop, src *source, entries []stream.E
 		}
 	}
 	return nil
+}
+
+// letGo takes entries out of hand, but for those that are kept.
+func (s *shard) letGo(src *source, entries, kept []stream.Entry) {
+	keep := map[handle]bool{}
+	for _, e := range kept {
+		keep[handle{src.Name, e.Tier, e.ID}] = true
+	}
+	for _, e := range entries {
+		if !keep[handle{src.Name, e.Tier, e.ID}] {
+			s.release(src.Name, e.Tier, []string{e.ID})
+		}
+	}
 }
 
 // await waits until there may be something to do: a new entry, a parked entity

@@ -41,28 +41,31 @@ const (
 	laneResting                  // waits for a moment before it is ready again
 )
 
-// enqueue puts an entry into the lane of its entity and makes the lane ready
-// if it is not already under way.
-func (s *shard) enqueue(source string, e stream.Entry) {
+// enqueue puts entries into the lanes of their entities and makes those lanes
+// ready that are not already under way. All of them are in their lanes before
+// any sync can start, so a burst that was read at once is covered at once.
+func (s *shard) enqueue(source string, entries ...stream.Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	id := laneKey{key: e.Signal.Ref.Key}
-	if fault.Off("lanes") {
-		id.entry = e.ID
-	}
-	ln := s.lanes[id]
-	if ln == nil {
-		ln = &lane{shard: s, src: s.w.sources[source], key: id.key, id: id, class: e.Signal.Class}
-		s.lanes[id] = ln
+	src := s.w.sources[source]
+	for _, e := range entries {
+		id := laneKey{key: e.Signal.Ref.Key}
+		if fault.Off("lanes") {
+			id.entry = e.ID
+		}
+		ln := s.lanes[id]
+		if ln == nil {
+			ln = &lane{shard: s, src: src, key: id.key, id: id, class: e.Signal.Class, queue: []stream.Entry{e}}
+			s.lanes[id] = ln
+			src.ready.push(ln)
+			continue
+		}
 		ln.queue = append(ln.queue, e)
-		ln.src.ready.push(ln)
-		return
-	}
-	ln.queue = append(ln.queue, e)
-	if e.Signal.Class < ln.class {
-		ln.class = e.Signal.Class
-		if ln.state == laneReady {
-			ln.src.ready.push(ln) // the older place in the queue is skipped
+		if e.Signal.Class < ln.class {
+			ln.class = e.Signal.Class
+			if ln.state == laneReady {
+				src.ready.push(ln) // the older place in the queue is skipped
+			}
 		}
 	}
 }

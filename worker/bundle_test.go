@@ -1,0 +1,403 @@
+package worker_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/mirror/sqlite"
+	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/stream/redistest"
+	"github.com/tarn-sync/tarn/shared/telemetry"
+	"github.com/tarn-sync/tarn/worker"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const patience = 20 * time.Second
+
+// definition is a provider small enough to see through: widgets have a history,
+// gadgets have none, stock is derived from widgets.
+const definition = `
+provider: acme
+signature: {scheme: timestamped-hmac, headers: [Acme-Signature], tolerance: 5m}
+envelope: {id: id, type: type, created_at: created_at, time: rfc3339, context: context}
+api:
+  auth: bearer
+  pagination: {style: cursor, items: data, next: pagination.next_cursor, limit: 100}
+  errors: message
+  probe: /ping
+history: {status: status, at: timestamp}
+kinds:
+  widget:
+    get: /widgets/{widget}
+    list: /widgets
+    history: history
+    statuses: [created, made, sold]
+    terminal: [sold]
+    gone_after: {known: 300ms, unknown: 600ms}
+  gadget:
+    get: /gadgets/{gadget}
+    list: /gadgets
+    read_lag: 1h
+    verify_after: 200ms
+  stock:
+    shape: singleton
+    get: /shops/{shop}/stock
+    every: 300ms
+events:
+  widget: {touches: [widget, "*"], implies: suffix, derived: [stock]}
+  gadget: {touches: [gadget]}
+`
+
+// bundle is a fleet on a real Redis and a real store, with a provider made of
+// Go functions.
+type bundle struct {
+	t        *testing.T
+	ctx      context.Context
+	redis    *redistest.Server
+	streams  *stream.Streams
+	store    *watched
+	provider *acme
+	def      *provider.Definition
+	options  worker.Options
+	events   int
+}
+
+func setup(t *testing.T, change ...func(*worker.Options)) *bundle {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	t.Cleanup(cancel)
+	def, err := provider.Parse("acme.yaml", []byte(definition))
+	require.NoError(t, err)
+	redis := redistest.Start(t)
+	streams, err := stream.Open(ctx, stream.Options{URLs: []string{redis.URL()}, Shards: 4, LeaseTTL: 2 * time.Second, Logger: quiet()})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = streams.Close() })
+	store, err := sqlite.Open(ctx, filepath.Join(t.TempDir(), "tarn.db"), sqlite.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = store.Close() })
+	b := &bundle{
+		t: t, ctx: ctx, redis: redis, streams: streams, def: def,
+		store: &watched{Store: store}, provider: newAcme(def),
+	}
+	b.options = worker.Options{
+		Streams: streams, Store: b.store,
+		Sources:  []worker.Source{{Name: "acme", Definition: def, Client: b.provider, Concurrency: 16}},
+		LeaseTTL: 2 * time.Second, Grace: 2 * time.Second,
+		Retry:     fate.Backoff{First: 200 * time.Millisecond, Attempts: 3},
+		LagPauses: []time.Duration{10 * time.Millisecond, 20 * time.Millisecond, 40 * time.Millisecond},
+		Rewritten: 2 * time.Second,
+		Logger:    quiet(),
+	}
+	for _, c := range change {
+		c(&b.options)
+	}
+	return b
+}
+
+func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+
+// start runs a worker; stop ends it as SIGTERM does and waits.
+func (b *bundle) start(id string) (stop func()) {
+	b.t.Helper()
+	o := b.options
+	o.ID = id
+	o.Metrics = telemetry.NewMetrics(prometheus.NewRegistry())
+	o.Health = telemetry.NewHealth(time.Now)
+	w, err := worker.New(o)
+	require.NoError(b.t, err)
+	ctx, cancel := context.WithCancel(b.ctx)
+	done := make(chan error, 1)
+	go func() { done <- w.Run(ctx) }()
+	var once sync.Once
+	stop = func() {
+		once.Do(func() {
+			cancel()
+			select {
+			case err := <-done:
+				require.NoError(b.t, err)
+			case <-time.After(10 * time.Second):
+				b.t.Error("the worker did not stop within 10 s")
+			}
+		})
+	}
+	b.t.Cleanup(stop)
+	return stop
+}
+
+// send appends an event as the api does and returns its id.
+func (b *bundle) send(typ string, context ...string) string {
+	b.t.Helper()
+	b.events++
+	return b.sendAs(fmt.Sprintf("evt_%d", b.events), typ, context...)
+}
+
+// sendAs does so under a given id.
+func (b *bundle) sendAs(id, typ string, ids ...string) string {
+	b.t.Helper()
+	var keys []string
+	for i := 0; i < len(ids); i += 2 {
+		keys = append(keys, fmt.Sprintf("%q:%q", ids[i], ids[i+1]))
+	}
+	now := time.Now().UTC()
+	body := fmt.Sprintf(`{"id":%q,"type":%q,"created_at":%q,"context":{%s}}`, id, typ, now.Format(time.RFC3339Nano), strings.Join(keys, ","))
+	e, err := b.def.Event("acme", nil, []byte(body), now)
+	require.NoError(b.t, err)
+	_, err = b.streams.Append(b.ctx, stream.Draft{Signal: event.Own(e, "")})
+	require.NoError(b.t, err)
+	return id
+}
+
+// row waits until the event has the wanted status and returns it.
+func (b *bundle) row(id string, want mirror.EventStatus) *mirror.EventRow {
+	b.t.Helper()
+	var last *mirror.EventRow
+	ok := eventually(func() bool {
+		rows, err := b.store.EventByID(b.ctx, "acme", id)
+		if err != nil {
+			return false
+		}
+		last = rows[0]
+		return last.Status == want
+	})
+	require.True(b.t, ok, "event %s did not become %s; last seen: %+v", id, want, last)
+	return last
+}
+
+// rows waits until no event is pending or retrying, and returns all of them.
+func (b *bundle) rows() map[string]*mirror.EventRow {
+	b.t.Helper()
+	require.True(b.t, eventually(func() bool {
+		for _, open := range []mirror.EventStatus{mirror.Pending, mirror.Retrying} {
+			page, err := b.store.Events(b.ctx, mirror.EventFilter{Status: open, Limit: 1})
+			if err != nil || len(page.Items) > 0 {
+				return false
+			}
+		}
+		return true
+	}), "events are still open")
+	all := map[string]*mirror.EventRow{}
+	for f := (mirror.EventFilter{Limit: 200}); ; {
+		page, err := b.store.Events(b.ctx, f)
+		require.NoError(b.t, err)
+		for _, r := range page.Items {
+			all[r.ID] = r
+		}
+		if f.Cursor = page.NextCursor; f.Cursor == "" {
+			return all
+		}
+	}
+}
+
+func (b *bundle) document(kind, id string) *mirror.Document {
+	b.t.Helper()
+	d, err := b.store.Entity(b.ctx, key(kind, id))
+	require.NoError(b.t, err)
+	return d
+}
+
+// empty waits until nothing is left in Redis.
+func (b *bundle) empty() {
+	b.t.Helper()
+	var last []stream.ShardState
+	require.True(b.t, eventually(func() bool {
+		shards, _, err := b.streams.Fleet(b.ctx, []string{"acme"})
+		last = shards
+		var left int64
+		for _, s := range shards {
+			q := s.Sources["acme"]
+			left += q.Live + q.Background + q.Parked
+		}
+		return err == nil && left == 0
+	}), "Redis is not empty: %+v", last)
+}
+
+func eventually(ok func() bool) bool {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if ok() {
+			return true
+		}
+	}
+	return false
+}
+
+func key(kind, id string) event.Key { return event.Key{Source: "acme", Kind: kind, ID: id} }
+
+// acme is a provider whose answers are Go functions.
+type acme struct {
+	def *provider.Definition
+	mu  sync.Mutex
+	// answers by entity; without one, an entity has the state of "ok".
+	answers map[event.Key]func(ctx context.Context, n int) (string, error)
+	fetched map[event.Key]int
+	probe   error
+}
+
+func newAcme(def *provider.Definition) *acme {
+	return &acme{def: def, answers: map[event.Key]func(context.Context, int) (string, error){}, fetched: map[event.Key]int{}}
+}
+
+// on sets the answers for an entity; n counts its fetches from 1.
+func (p *acme) on(kind, id string, answer func(ctx context.Context, n int) (string, error)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.answers[key(kind, id)] = answer
+}
+
+// fails makes the first times fetches of an entity fail with err, all of them
+// if times is negative.
+func (p *acme) fails(kind, id string, times int, err error) {
+	p.on(kind, id, func(_ context.Context, n int) (string, error) {
+		if times < 0 || n <= times {
+			return "", err
+		}
+		return ok, nil
+	})
+}
+
+func (p *acme) fetches(kind, id string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.fetched[key(kind, id)]
+}
+
+func (p *acme) setProbe(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.probe = err
+}
+
+// probing returns what the probe path answers now.
+func (p *acme) probing() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.probe
+}
+
+// ok is a widget that has been everything a widget can be.
+const ok = `{"price":"1.10","history":[{"status":"sold","timestamp":"3"},{"status":"made","timestamp":"2"},{"status":"created","timestamp":"1"}]}`
+
+// states of a widget on its way.
+const (
+	made    = `{"price":"1.10","history":[{"status":"made","timestamp":"2"},{"status":"created","timestamp":"1"}]}`
+	created = `{"price":"1.10","history":[{"status":"created","timestamp":"1"}]}`
+)
+
+// Fetch answers for the provider.
+func (p *acme) Fetch(ctx context.Context, ref event.Ref, _ string) (*provider.Snapshot, error) {
+	sent := time.Now()
+	p.mu.Lock()
+	p.fetched[ref.Key]++
+	n := p.fetched[ref.Key]
+	answer := p.answers[ref.Key]
+	p.mu.Unlock()
+	raw := ok
+	if answer != nil {
+		var err error
+		if raw, err = answer(ctx, n); err != nil {
+			return nil, err
+		}
+	}
+	snap, err := p.def.Read(ref.Key.Kind, []byte(raw))
+	if err != nil {
+		return nil, err
+	}
+	snap.SentAt = sent
+	return snap, nil
+}
+
+// Probe answers for the provider.
+func (p *acme) Probe(context.Context) error {
+	return p.probing()
+}
+
+// watched is a store that counts calls and can be made to fail.
+type watched struct {
+	mirror.Store
+	mu     sync.Mutex
+	calls  map[string]int
+	broken error
+}
+
+func (w *watched) call(name string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.calls == nil {
+		w.calls = map[string]int{}
+	}
+	w.calls[name]++
+	return w.broken
+}
+
+func (w *watched) count(name string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.calls[name]
+}
+
+// breakWith makes every call fail until it is called with nil.
+func (w *watched) breakWith(err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.broken = err
+}
+
+func (w *watched) Log(ctx context.Context, a []mirror.Arrival) ([]mirror.Logged, error) {
+	if err := w.call("log"); err != nil {
+		return nil, err
+	}
+	return w.Store.Log(ctx, a)
+}
+
+func (w *watched) Claim(ctx context.Context, ref event.Ref) (*mirror.Document, error) {
+	if err := w.call("claim"); err != nil {
+		return nil, err
+	}
+	return w.Store.Claim(ctx, ref)
+}
+
+func (w *watched) Write(ctx context.Context, x *mirror.Write) (bool, error) {
+	if err := w.call("write"); err != nil {
+		return false, err
+	}
+	return w.Store.Write(ctx, x)
+}
+
+func (w *watched) Settle(ctx context.Context, s []mirror.Settlement) error {
+	if err := w.call("settle"); err != nil {
+		return err
+	}
+	return w.Store.Settle(ctx, s)
+}
+
+func (w *watched) Fail(ctx context.Context, f []mirror.Failure) error {
+	if err := w.call("fail"); err != nil {
+		return err
+	}
+	return w.Store.Fail(ctx, f)
+}
+
+func (w *watched) Bury(ctx context.Context, l []mirror.Letter) ([]bool, error) {
+	if err := w.call("bury"); err != nil {
+		return nil, err
+	}
+	return w.Store.Bury(ctx, l)
+}
+
+var errBoom = errors.New("boom")

@@ -1,0 +1,140 @@
+package worker_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/stream"
+)
+
+// Workers come and go while events flow: every event is processed once, and
+// along the stream of each entity the covering claim never decreases.
+func TestOrderAcrossHandOvers(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var ids []string
+	stops := []func(){b.start("w0")}
+	for round := range 6 {
+		for range 100 {
+			ids = append(ids, b.send("widget.sold", "widget", fmt.Sprint("w", rand.IntN(10)), "gadget", fmt.Sprint("g", rand.IntN(5))))
+		}
+		if round%2 == 0 {
+			stops = append(stops, b.start(fmt.Sprint("more", round)))
+		} else {
+			stops[0]()
+			stops = stops[1:]
+		}
+	}
+	b.empty()
+	rows := b.rows()
+	require.Len(t, rows, len(ids))
+	require.Empty(t, inversions(t, rows))
+}
+
+// A worker that stops hands its shards over at once: a successor need not wait
+// for a lease to run out.
+func TestStopReleasesLeases(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	stop := b.start("w1")
+	b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
+	stop()
+	shards, workers, err := b.streams.Fleet(b.ctx, []string{"acme"})
+	require.NoError(t, err)
+	require.Empty(t, workers)
+	for _, s := range shards {
+		require.Empty(t, s.Owner)
+	}
+	start := time.Now()
+	b.start("w2")
+	b.row(b.send("widget.sold", "widget", "w2"), mirror.Processed)
+	require.Less(t, time.Since(start), b.options.LeaseTTL)
+}
+
+// What was read and not settled by a worker that died is taken over, in order.
+func TestPendingIsTakenOver(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var ids []string
+	for i := range 40 {
+		ids = append(ids, b.send("widget.sold", "widget", fmt.Sprint("w", i%3)))
+	}
+	// A worker that reads everything and dies.
+	for shard := range 4 {
+		lease, err := b.streams.Acquire(b.ctx, shard, "dead", []string{"acme"})
+		require.NoError(t, err)
+		_, err = lease.TakeOver(b.ctx, "acme", event.TierLive, func([]stream.Entry) error { return nil })
+		require.NoError(t, err)
+		_, err = lease.Read(b.ctx, "acme", event.TierLive, stream.Limits{})
+		require.NoError(t, err)
+	}
+	b.start("w1")
+	b.empty()
+	rows := b.rows()
+	require.Len(t, rows, len(ids))
+	require.Empty(t, inversions(t, rows))
+}
+
+// inversions returns where, along an entity's stream, a claim decreases.
+func inversions(t *testing.T, rows map[string]*mirror.EventRow) []string {
+	t.Helper()
+	type settled struct {
+		signal string
+		claim  int64
+	}
+	byEntity := map[event.Key][]settled{}
+	for _, row := range rows {
+		require.Equal(t, mirror.Processed, row.Status)
+		for _, o := range row.Entities {
+			byEntity[o.Ref.Key] = append(byEntity[o.Ref.Key], settled{o.Signal.ID, o.CoveredBy.Claim})
+		}
+	}
+	var found []string
+	for k, list := range byEntity {
+		for i := range list {
+			for j := range list {
+				if before(list[i].signal, list[j].signal) && list[i].claim > list[j].claim {
+					found = append(found, fmt.Sprintf("%s: %v before %v", k, list[i], list[j]))
+				}
+			}
+		}
+	}
+	return found
+}
+
+// before compares two stream ids.
+func before(a, b string) bool {
+	var ams, aseq, bms, bseq int64
+	_, _ = fmt.Sscanf(a, "%d-%d", &ams, &aseq)
+	_, _ = fmt.Sscanf(b, "%d-%d", &bms, &bseq)
+	return ams < bms || ams == bms && aseq < bseq
+}
+
+func contains(s, part string) bool { return strings.Contains(s, part) }
+
+func xadd(key string, values ...string) *redis.XAddArgs {
+	return &redis.XAddArgs{Stream: key, Values: values}
+}
+
+// event reads a webhook made at the given time; append sends it.
+func (b *bundle) event(id, typ string, at time.Time, kind, entity string) *event.Event {
+	b.t.Helper()
+	body := fmt.Sprintf(`{"id":%q,"type":%q,"created_at":%q,"context":{%q:%q}}`, id, typ, at.UTC().Format(time.RFC3339Nano), kind, entity)
+	e, err := b.def.Event("acme", nil, []byte(body), time.Now())
+	require.NoError(b.t, err)
+	return e
+}
+
+func (b *bundle) append(e *event.Event) {
+	b.t.Helper()
+	_, err := b.streams.Append(b.ctx, stream.Draft{Signal: event.Own(e, "")})
+	require.NoError(b.t, err)
+}

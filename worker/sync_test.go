@@ -1,0 +1,251 @@
+package worker_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/stream"
+)
+
+func TestEventBecomesDocument(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.start("w1")
+	id := b.send("widget.sold", "widget", "w1")
+	row := b.row(id, mirror.Processed)
+
+	require.Len(t, row.Entities, 1)
+	out := row.Entities[0]
+	require.NotNil(t, out.CoveredBy, "the log names the fetch that covered it")
+	doc := b.document("widget", "w1")
+	require.JSONEq(t, ok, string(doc.Raw))
+	require.Equal(t, "sold", doc.Status)
+	require.True(t, doc.Terminal)
+	require.Equal(t, doc.SyncedClaim, out.CoveredBy.Claim)
+	require.Equal(t, id, doc.LastEvent.ID)
+	require.False(t, row.ProcessedAt.IsZero())
+	b.empty()
+}
+
+func TestBurstIsOneOfEach(t *testing.T) {
+	t.Parallel()
+	const n = 1000
+	b := setup(t)
+	for range n {
+		b.send("widget.sold", "widget", "w1")
+	}
+	b.start("w1")
+	b.empty()
+	rows := b.rows()
+	require.Len(t, rows, n)
+	require.Equal(t, 1, b.provider.fetches("widget", "w1"), "fetches")
+	require.Equal(t, 1, b.store.count("claim"), "claims")
+	require.Equal(t, 1, b.store.count("write"), "mirror writes")
+	require.Equal(t, 1, b.store.count("log"), "log calls")
+	require.Equal(t, 1, b.store.count("settle"), "settle calls")
+	stat, err := b.redis.Client().Info(b.ctx, "commandstats").Result()
+	require.NoError(t, err)
+	require.Regexp(t, `cmdstat_xack:calls=1,`, stat, "ack calls")
+
+	claims := map[int64]bool{}
+	for _, row := range rows {
+		require.Equal(t, mirror.Processed, row.Status)
+		claims[row.Entities[0].CoveredBy.Claim] = true
+	}
+	require.Len(t, claims, 1, "the log says that one fetch covered them all")
+}
+
+// What comes after the claim was taken is not covered by it.
+func TestCoverageNeedsALaterClaim(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	fetching, goOn := make(chan struct{}), make(chan struct{})
+	b.provider.on("widget", "w1", func(ctx context.Context, n int) (string, error) {
+		if n == 1 {
+			close(fetching)
+			<-goOn
+		}
+		return ok, nil
+	})
+	b.start("w1")
+	first := b.send("widget.made", "widget", "w1")
+	<-fetching
+	second := b.send("widget.sold", "widget", "w1")
+	b.row(second, mirror.Pending) // it is in the lane by now, or on its way there
+	close(goOn)
+	one, two := b.row(first, mirror.Processed), b.row(second, mirror.Processed)
+	require.Less(t, one.Entities[0].CoveredBy.Claim, two.Entities[0].CoveredBy.Claim)
+	require.Equal(t, 2, b.provider.fetches("widget", "w1"))
+}
+
+// A fetch that another has overtaken is refused and done again.
+func TestStaleWriteIsRefused(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.provider.on("widget", "w1", func(ctx context.Context, n int) (string, error) {
+		if n == 1 {
+			_, err := b.store.Store.Claim(ctx, event.Ref{Key: key("widget", "w1")}) // somebody else's fetch begins
+			return created, err
+		}
+		return ok, nil
+	})
+	b.start("w1")
+	row := b.row(b.send("widget.created", "widget", "w1"), mirror.Processed)
+	require.Equal(t, int64(3), row.Entities[0].CoveredBy.Claim)
+	require.Equal(t, "sold", b.document("widget", "w1").Status)
+	require.Zero(t, row.Attempts, "to be overtaken costs no attempt")
+}
+
+func TestFurtherEntitiesAndDerived(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	stop := b.start("w1")
+	_ = stop
+	id := b.send("widget.sold", "widget", "w1", "gadget", "g1", "shop", "s1")
+	row := b.row(id, mirror.Processed)
+	require.Len(t, row.Entities, 2)
+	require.Equal(t, "widget", row.Entities[0].Ref.Key.Kind, "primary first")
+	require.True(t, b.document("gadget", "g1").Known())
+	require.True(t, eventually(func() bool { return b.provider.fetches("stock", "s1") == 1 }), "derived kinds are refreshed after it")
+	require.True(t, eventually(func() bool { return b.provider.fetches("gadget", "g1") >= 2 }), "a kind without history is looked at once more")
+	b.empty()
+}
+
+func TestDerivedAtMostOncePerEvery(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for range 50 {
+		b.send("widget.sold", "widget", "w1", "shop", "s1")
+	}
+	b.start("w1")
+	b.empty()
+	require.Equal(t, 1, b.provider.fetches("stock", "s1"))
+	b.row(b.send("widget.sold", "widget", "w1", "shop", "s1"), mirror.Processed)
+	b.empty()
+	require.Equal(t, 2, b.provider.fetches("stock", "s1"), "a later event refreshes it again")
+}
+
+func TestEventThatNamesNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.start("w1")
+	row := b.row(b.send("weather.changed", "cloud", "c1"), mirror.Processed)
+	require.Empty(t, row.Entities)
+	b.empty()
+}
+
+func TestLaggingReadIsRepeated(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.provider.on("widget", "w1", func(_ context.Context, n int) (string, error) {
+		if n <= 2 {
+			return created, nil
+		}
+		return ok, nil
+	})
+	b.start("w1")
+	row := b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
+	require.False(t, row.Lagging, "it caught up")
+	require.Equal(t, 3, b.provider.fetches("widget", "w1"))
+	require.Equal(t, "sold", b.document("widget", "w1").Status)
+}
+
+func TestReadThatStaysBehind(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.start("w1")
+	b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
+	b.provider.on("widget", "w1", func(context.Context, int) (string, error) { return created, nil })
+	row := b.row(b.send("widget.made", "widget", "w1"), mirror.Processed)
+
+	require.True(t, row.Lagging)
+	doc := b.document("widget", "w1")
+	require.Equal(t, "sold", doc.Status, "the mirror never goes backwards")
+	require.NotNil(t, doc.Behind)
+
+	// The provider stands by it for long enough: it has rewritten its history.
+	require.True(t, eventually(func() bool { return b.document("widget", "w1").Status == "created" }))
+	require.Nil(t, b.document("widget", "w1").Behind)
+}
+
+func TestOutOfOrderAndOvertaken(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	late := b.event("evt_late", "widget.created", time.Now().Add(-time.Minute), "widget", "w1")
+	b.start("w1")
+	sold := b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
+	require.False(t, sold.OutOfOrder)
+	require.False(t, sold.Overtaken)
+	b.append(late)
+	row := b.row("evt_late", mirror.Processed)
+	require.True(t, row.OutOfOrder)
+	made := b.row(b.send("widget.made", "widget", "w1"), mirror.Processed)
+	require.False(t, made.OutOfOrder)
+	require.True(t, made.Overtaken)
+}
+
+func TestDuplicatesWithoutAMark(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.start("w1")
+	b.row(b.sendAs("evt_1", "widget.sold", "widget", "w1"), mirror.Processed)
+	b.empty()
+	require.NoError(t, b.streams.ForgetEvent(b.ctx, key("widget", "w1"), "evt_1"), "the mark has run out")
+	b.sendAs("evt_1", "widget.sold", "widget", "w1")
+	b.empty()
+	row := b.row("evt_1", mirror.Processed)
+	require.Equal(t, int64(1), row.Duplicates)
+	require.Equal(t, 1, b.provider.fetches("widget", "w1"), "a settled event is not synced again")
+}
+
+func TestNotesReachTheAudit(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.start("w1")
+	id := b.send("widget.sold", "widget", "w1")
+	b.row(id, mirror.Processed)
+	note := stream.Note{At: time.Now(), Source: "acme", Kind: "duplicate", EventID: id, Count: 1}
+	require.NoError(t, b.streams.AddNotes(b.ctx, []stream.Note{note, note}))
+	require.True(t, eventually(func() bool { return b.row(id, mirror.Processed).Duplicates == 2 }))
+	require.True(t, eventually(func() bool {
+		left, err := b.streams.Notes(b.ctx, 10)
+		return err == nil && len(left) == 0
+	}))
+}
+
+func TestUnreadableEntryIsKept(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	c := b.redis.Client()
+	b.send("widget.sold", "widget", "w1")
+	shard := key("widget", "w1").Shard(4)
+	keys, err := c.Keys(b.ctx, "{tarn:"+string(rune('0'+shard))+"}*live*").Result()
+	require.NoError(t, err)
+	require.NotEmpty(t, keys)
+	require.NoError(t, c.XAdd(b.ctx, xadd(keys[0], "what", "is this")).Err())
+	b.start("w1")
+	b.row("evt_1", mirror.Processed)
+	b.empty()
+}
+
+func TestStoreAwayIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.start("w1")
+	b.row(b.send("widget.made", "widget", "w1"), mirror.Processed)
+	b.store.breakWith(fate.New(fate.Unavailable, errors.New("no primary")))
+	tried := b.store.count("log")
+	id := b.send("widget.sold", "widget", "w1")
+	require.True(t, eventually(func() bool { return b.store.count("log") >= tried+2 }))
+	b.store.breakWith(nil)
+	row := b.row(id, mirror.Processed)
+	require.Zero(t, row.Attempts)
+	b.empty()
+}
