@@ -1,5 +1,108 @@
 // Package provider speaks to providers: it reads their webhooks and asks
-// their APIs. It alone knows HTTP to providers. What a provider is like is
-// data, a YAML definition; the few things that need code (signature schemes,
-// pagination styles, error styles) are small strategies chosen by name.
+// their APIs. It alone knows HTTP to providers.
+//
+// # A provider is data
+//
+// What a provider is like stands in a YAML definition, so that supporting
+// another one, or following a change of one, needs a file and not a release.
+// Only what cannot be said in data is code, as small strategies with names:
+// two signature schemes, two pagination styles, three error styles, two formats
+// of time. definitions/lemon.yaml is built in; testdata/stripe.yaml and
+// testdata/standard.yaml show that the language carries other providers.
+//
+//	provider: shop                       # its name: lower case, digits, _
+//
+//	signature:
+//	  scheme: timestamped-hmac           # or standard-webhooks
+//	  headers: [Shop-Signature]          # the first that is there counts, alone
+//	  tolerance: 5m                      # how far the clocks may differ, both ways; default 5m
+//
+//	envelope:                            # where things stand in an event
+//	  id: id                             # or id_header: webhook-id
+//	  type: type
+//	  created_at: created_at             # optional
+//	  time: rfc3339                      # default; or unix
+//	  context: context                   # an object of ids by name; or, for one object per event:
+//	  # object: {id: data.object.id, type: data.object.object}
+//
+//	api:
+//	  auth: bearer                       # default; or basic, with the key as the user
+//	  headers: {Shop-Reason: "{justification}"}   # {principal}, {justification} are filled in
+//	  pagination: {style: cursor, items: data, next: pagination.next_cursor, limit: 100}
+//	  errors: message                    # how its own 404 looks: message, error-type, problem
+//	  probe: /accounts?limit=1           # asked to learn whether our key is accepted
+//	  events: {path: /events, since: since, query: {sort: asc}}    # optional
+//
+//	history: {status: status, at: timestamp}      # fields of a history's entries; these are the defaults
+//
+//	kinds:
+//	  account:
+//	    get: /accounts/{account}         # placeholders are context keys; the last is the id
+//	    list: /accounts                  # optional: where they are all found
+//	    status: status                   # where the status stands …
+//	  order:
+//	    get: /accounts/{account}/orders/{order}   # {account} is a parent
+//	    list: /accounts/{account}/orders
+//	    history: history                 # … or the history whose newest entry is the status
+//	    statuses: [created, done]        # on the way of an entity: decides between equal times
+//	    terminal: [done]                 # never left again
+//	    query: {expand: "all"}           # sent with every request
+//	    volatile: [last_seen]            # kept, but a change of it is no drift
+//	    secret: [sca.challenge]          # cut out before anything is kept
+//	    gone_after: {known: 5s, unknown: 10m}     # until a 404 is believed; these are the defaults
+//	  trade:
+//	    get: /accounts/{account}/trades/{trade}
+//	    verify_after: 5s                 # read once more then, if read within …
+//	    read_lag: 2s                     # … of the event (default 2s); for states that prove nothing
+//	  financials:
+//	    shape: singleton                 # one per parent, which lends its id
+//	    get: /accounts/{account}/financials
+//	    every: 5s                        # derived: no events of its own, refreshed at most so often
+//	  positions:
+//	    shape: list                      # all pages are one entity, a JSON array
+//	    list: /accounts/{account}/positions
+//	    unordered: true                  # the order of its elements is no change
+//	    volatile: ["*.latest_bid"]       # "*" is every element or member
+//	    every: 5s
+//
+//	events:                              # by family: the event type without its last step
+//	  order:
+//	    touches: [order, "*"]            # the primary first; "*": every other kind of the context
+//	    implies: suffix                  # order.done says that the order has been done
+//	    derived: [financials]
+//	  deposit:
+//	    touches: [{first_of: [trade, account]}]   # the first whose ids the context has
+//	  update:
+//	    touches: [order]
+//	    implies: {succeeded: done}       # where the words differ
+//
+// Unknown keys, wrong types, references to nothing and missing things are
+// errors that name file, line and key; all of a file are reported at once.
+// Anchors, aliases and merge keys do not exist.
+//
+// # What an event names
+//
+// An event is read for identifiers only. Its family says which; a family that
+// is unknown touches its own kind, if one is called so, and whatever else the
+// context names. An entity whose own id or whose parents' ids are missing or
+// unusable is left out, since it could not be asked for; the event itself is
+// kept in any case. Only a malformed body is refused, with an EnvelopeError.
+// Bodies are read strictly (a name stands once, nesting ends at 64), because a
+// body that two readers can read differently is one whose signature proves
+// nothing.
+//
+// # What is true
+//
+// Client asks for one entity and answers with a Snapshot: the provider's JSON
+// with every token as it came, what status it is at, which history it proves,
+// and a hash that is equal for equal states. Package internal/rawjson does
+// this without decoding a number. A Snapshot knows when its request was sent,
+// before the first byte, so that nobody takes it for newer than it is.
+//
+// Errors carry a class of package fate: whether it was the network, the
+// entity or our key is understood here and nowhere else. A 404 means that the
+// entity is gone only in the provider's own words; anybody else's 404, as that
+// of a proxy or of a mistyped address, is a failure like any other. Redirects
+// are never followed: the key would go with them. Ids from outside are checked
+// and escaped before they become part of a path.
 package provider

@@ -49,7 +49,7 @@ func (d *Definition) Expects(eventType, kind string) (status string, ok bool) {
 
 // entities returns what an event of that type with those ids names, the
 // primary first, and the derived entities it makes stale.
-func (d *Definition) entities(source, eventType string, ids map[string]string) (named, derived []event.Ref) {
+func (d *Definition) entities(source, eventType string, ids idSet) (named, derived []event.Ref) {
 	if len(ids) == 0 {
 		return nil, nil
 	}
@@ -91,7 +91,7 @@ func (d *Definition) unknown(name string) *family {
 // collector gathers the entities of one event, each once.
 type collector struct {
 	source string
-	ids    map[string]string
+	ids    idSet
 	refs   []event.Ref
 	taken  []string // context keys whose entity has been named
 }
@@ -134,23 +134,24 @@ func (c *collector) add(k *Kind) bool {
 // ref makes the reference to the entity of this kind that the ids name. Not
 // ok: they lack its id or that of a parent its path needs, so it could not be
 // asked for.
-func (k *Kind) ref(source string, ids map[string]string) (event.Ref, bool) {
+func (k *Kind) ref(source string, ids idSet) (event.Ref, bool) {
 	id := RootID
 	if k.IDKey != "" {
-		id = ids[k.IDKey]
+		id = ids.get(k.IDKey)
 	}
 	if id == "" {
 		return event.Ref{}, false
 	}
 	ref := event.Ref{Key: event.Key{Source: source, Kind: k.Name, ID: id}}
 	for _, p := range k.ParentKeys {
-		if ids[p] == "" {
+		parent := ids.get(p)
+		if parent == "" {
 			return event.Ref{}, false
 		}
 		if ref.Parents == nil {
 			ref.Parents = make(map[string]string, len(k.ParentKeys))
 		}
-		ref.Parents[p] = ids[p]
+		ref.Parents[p] = parent
 	}
 	return ref, true
 }

@@ -153,10 +153,26 @@ func readUnix(v rawjson.Value) (time.Time, error) {
 	return time.Unix(n, 0), nil
 }
 
-// readIDs returns what the event names: ids by context key, in no order. An
-// absent or null context names nothing. Members that are no usable id are
-// left out, for a provider may put other things beside them one day.
-func (s *envelopeSpec) readIDs(root rawjson.Value) (map[string]string, *EnvelopeError) {
+// idSet is what an event names: ids by context key. It is a handful, looked
+// through for every kind, so a slice serves better than a map.
+type idSet []namedID
+
+type namedID struct{ name, id string }
+
+// get returns the id of a context key, "" if there is none.
+func (s idSet) get(name string) string {
+	for _, n := range s {
+		if n.name == name {
+			return n.id
+		}
+	}
+	return ""
+}
+
+// readIDs returns what the event names. An absent or null context names
+// nothing. Members that are no usable id are left out, for a provider may put
+// other things beside them one day.
+func (s *envelopeSpec) readIDs(root rawjson.Value) (idSet, *EnvelopeError) {
 	if s.context == nil {
 		return s.readObject(root), nil
 	}
@@ -168,21 +184,21 @@ func (s *envelopeSpec) readIDs(root rawjson.Value) (map[string]string, *Envelope
 	default:
 		return nil, malformed("%s is %s: want an object", s.context, v.Kind())
 	}
-	ids := make(map[string]string, 8)
+	var ids idSet
 	for name, m := range v.Members() {
 		if id, ok := m.Text(); ok && event.CheckID(id) == nil {
-			ids[name] = id
+			ids = append(ids, namedID{name, id})
 		}
 	}
 	return ids, nil
 }
 
 // readObject names the one object an event carries by its own type.
-func (s *envelopeSpec) readObject(root rawjson.Value) map[string]string {
+func (s *envelopeSpec) readObject(root rawjson.Value) idSet {
 	id, ok := root.At(s.objectID).Text()
 	name, named := root.At(s.objectTyp).Text()
 	if !ok || !named || event.CheckID(id) != nil {
 		return nil
 	}
-	return map[string]string{name: id}
+	return idSet{{name, id}}
 }

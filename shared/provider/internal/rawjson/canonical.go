@@ -24,7 +24,7 @@ func (d *Doc) Canonical(without []Path, unordered bool) []byte {
 
 type canon struct {
 	doc  *Doc
-	gone map[int]bool
+	gone map[int32]bool
 }
 
 func (c *canon) sorted() []byte {
@@ -39,7 +39,7 @@ func (c *canon) sorted() []byte {
 	return append(out, ']')
 }
 
-func (c *canon) value(out []byte, i int) []byte {
+func (c *canon) value(out []byte, i int32) []byte {
 	n := c.doc.nodes[i]
 	switch n.kind {
 	case Object:
@@ -53,10 +53,10 @@ func (c *canon) value(out []byte, i int) []byte {
 	}
 }
 
-func (c *canon) object(out []byte, i int) []byte {
+func (c *canon) object(out []byte, i int32) []byte {
 	type member struct {
 		key  []byte
-		node int
+		node int32
 	}
 	var members []member
 	for m := c.doc.nodes[i].child; m != 0; m = c.doc.nodes[m].next {
@@ -77,7 +77,7 @@ func (c *canon) object(out []byte, i int) []byte {
 	return append(out, '}')
 }
 
-func (c *canon) array(out []byte, i int) []byte {
+func (c *canon) array(out []byte, i int32) []byte {
 	out = append(out, '[')
 	first := true
 	for e := c.doc.nodes[i].child; e != 0; e = c.doc.nodes[e].next {

@@ -1,6 +1,9 @@
 package rawjson
 
-import "slices"
+import (
+	"cmp"
+	"slices"
+)
 
 // Cut returns the document without the members the paths lead to. Every byte
 // that is neither part of such a member nor the comma beside it stays as it
@@ -12,7 +15,7 @@ func (d *Doc) Cut(paths []Path) []byte {
 		return d.text
 	}
 	var out []byte
-	at := 0
+	at := int32(0)
 	for _, s := range d.spans(gone) {
 		if s.from > at {
 			out = append(out, d.text[at:s.from]...)
@@ -23,12 +26,12 @@ func (d *Doc) Cut(paths []Path) []byte {
 }
 
 // find returns the nodes the paths lead to.
-func (d *Doc) find(paths []Path) map[int]bool {
-	var found map[int]bool
+func (d *Doc) find(paths []Path) map[int32]bool {
+	var found map[int32]bool
 	for _, p := range paths {
 		p.each(d.Root(), func(v Value) {
 			if found == nil {
-				found = map[int]bool{}
+				found = map[int32]bool{}
 			}
 			found[v.i] = true
 		})
@@ -36,27 +39,27 @@ func (d *Doc) find(paths []Path) map[int]bool {
 	return found
 }
 
-type span struct{ from, to int }
+type span struct{ from, to int32 }
 
 // spans are the stretches of text to leave out, by their start; they may
 // overlap where a cut member stands in another.
-func (d *Doc) spans(gone map[int]bool) []span {
+func (d *Doc) spans(gone map[int32]bool) []span {
 	var spans []span
 	for i := range d.nodes {
 		if d.nodes[i].kind == Object {
-			spans = append(spans, d.spansIn(i, gone)...)
+			spans = append(spans, d.spansIn(int32(i), gone)...)
 		}
 	}
-	slices.SortFunc(spans, func(a, b span) int { return a.from - b.from })
+	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.from, b.from) })
 	return spans
 }
 
 // spansIn are the stretches for the members of one object. A member goes
 // together with the comma behind it, the last one with the comma before it,
 // which is the one behind the last member that stays.
-func (d *Doc) spansIn(object int, gone map[int]bool) []span {
+func (d *Doc) spansIn(object int32, gone map[int32]bool) []span {
 	var spans []span
-	kept := -1
+	kept := int32(-1)
 	for i := d.nodes[object].child; i != 0; i = d.nodes[i].next {
 		n := d.nodes[i]
 		switch {

@@ -3,6 +3,7 @@ package rawjson
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"unicode/utf8"
 )
 
@@ -37,11 +38,12 @@ type Options struct {
 }
 
 // node is one value. Nodes refer to each other by index, so that a document
-// is one allocation however many values it has.
+// is one allocation however many values it has; and by 32 bits, which halves
+// it.
 type node struct {
-	start, end       int // the value's text
-	keyStart, keyEnd int // its name between the quotes, if it is a member
-	child, next      int // first child and next sibling; 0: none (0 is the root)
+	start, end       int32 // the value's text
+	keyStart, keyEnd int32 // its name between the quotes, if it is a member
+	child, next      int32 // first child and next sibling; 0: none (0 is the root)
 	kind             Kind
 	escaped          bool // the string has escapes
 	keyEscaped       bool // the name has escapes
@@ -59,6 +61,9 @@ type Doc struct {
 func Parse(text []byte, o Options) (*Doc, error) {
 	if o.MaxDepth <= 0 {
 		o.MaxDepth = 128
+	}
+	if len(text) > math.MaxInt32 {
+		return nil, fmt.Errorf("is of %d bytes: want at most 2 GiB", len(text))
 	}
 	// Checked for the whole text at once: that is one pass at memory speed,
 	// and the parser below may then look at bytes only.
@@ -85,22 +90,22 @@ type parser struct {
 }
 
 // value parses the value at p.at and returns its index.
-func (p *parser) value(depth int) (int, error) {
+func (p *parser) value(depth int) (int32, error) {
 	if p.at >= len(p.doc.text) {
 		return 0, p.unexpected("instead of a value")
 	}
-	i := len(p.doc.nodes)
-	p.doc.nodes = append(p.doc.nodes, node{start: p.at})
+	i := int32(len(p.doc.nodes))
+	p.doc.nodes = append(p.doc.nodes, node{start: int32(p.at)})
 	kind, err := p.content(i, depth)
 	if err != nil {
 		return 0, err
 	}
 	n := &p.doc.nodes[i]
-	n.kind, n.end = kind, p.at
+	n.kind, n.end = kind, int32(p.at)
 	return i, nil
 }
 
-func (p *parser) content(i, depth int) (Kind, error) {
+func (p *parser) content(i int32, depth int) (Kind, error) {
 	switch c := p.doc.text[p.at]; {
 	case c == '{' || c == '[':
 		if depth >= p.opts.MaxDepth {
@@ -131,19 +136,19 @@ var literals = [...]struct {
 	kind Kind
 }{{[]byte("true"), True}, {[]byte("false"), False}, {[]byte("null"), Null}}
 
-func (p *parser) object(parent, depth int) error {
-	last := 0
+func (p *parser) object(parent int32, depth int) error {
+	last := int32(0)
 	for p.open('}') {
 		p.space()
 		if p.peek() != '"' {
 			return p.unexpected("instead of a member name")
 		}
-		keyStart := p.at + 1
+		keyStart := int32(p.at + 1)
 		escaped, err := p.str()
 		if err != nil {
 			return err
 		}
-		keyEnd := p.at - 1
+		keyEnd := int32(p.at - 1)
 		p.space()
 		if p.peek() != ':' {
 			return p.unexpected("instead of ':'")
@@ -169,8 +174,8 @@ func (p *parser) object(parent, depth int) error {
 	return nil
 }
 
-func (p *parser) array(parent, depth int) error {
-	last := 0
+func (p *parser) array(parent int32, depth int) error {
+	last := int32(0)
 	for p.open(']') {
 		p.space()
 		i, err := p.value(depth + 1)
@@ -210,7 +215,7 @@ func (p *parser) separator(end byte) error {
 	return nil
 }
 
-func (p *parser) link(parent, last, i int) {
+func (p *parser) link(parent, last, i int32) {
 	if last == 0 {
 		p.doc.nodes[parent].child = i
 	} else {
@@ -220,7 +225,7 @@ func (p *parser) link(parent, last, i int) {
 
 // unique refuses two members of one name. Small objects, nearly all of them,
 // are compared pairwise, which allocates nothing.
-func (p *parser) unique(parent int) error {
+func (p *parser) unique(parent int32) error {
 	n := 0
 	for i := p.doc.nodes[parent].child; i != 0; i = p.doc.nodes[i].next {
 		n++
@@ -238,7 +243,7 @@ func (p *parser) unique(parent int) error {
 	return nil
 }
 
-func (p *parser) uniqueMany(parent, n int) error {
+func (p *parser) uniqueMany(parent int32, n int) error {
 	seen := make(map[string]struct{}, n)
 	for i := p.doc.nodes[parent].child; i != 0; i = p.doc.nodes[i].next {
 		k := string(p.doc.key(i))
@@ -250,7 +255,7 @@ func (p *parser) uniqueMany(parent, n int) error {
 	return nil
 }
 
-func twice(name []byte, at int) error {
+func twice(name []byte, at int32) error {
 	return fmt.Errorf("member %.40q stands twice, again at byte %d", name, at)
 }
 

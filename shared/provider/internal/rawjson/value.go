@@ -11,7 +11,7 @@ import (
 // and nothing is found in it.
 type Value struct {
 	doc *Doc
-	i   int
+	i   int32
 }
 
 // Root returns the document's value.
@@ -138,7 +138,7 @@ func (p Path) each(v Value, found func(Value)) {
 }
 
 // key returns the decoded name of a member.
-func (d *Doc) key(i int) []byte {
+func (d *Doc) key(i int32) []byte {
 	n := &d.nodes[i]
 	return decode(d.text[n.keyStart:n.keyEnd], n.keyEscaped)
 }
