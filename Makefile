@@ -1,0 +1,62 @@
+# Tarn. `make help` lists the targets.
+
+GO          ?= go
+VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
+LDFLAGS     := -s -w -X github.com/tarn-sync/tarn/shared/process.Version=$(VERSION) -X main.version=$(VERSION)
+BINARIES    := api worker reconciler standalone simulator
+COMPOSE     ?= docker compose
+COMPOSE_FILE := deployments/docker/compose.yaml
+FUZZTIME    ?= 10s
+
+.DEFAULT_GOAL := help
+.PHONY: help run build smoke test vet lint unit bench fuzz images up down fmt tools-run tools-test $(BINARIES)
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: tools-run standalone ## run everything on this machine until Ctrl-C, data in .tarn/
+	@exec bin/standalone
+
+build: $(BINARIES) ## build all binaries into bin/
+
+api worker reconciler: ; CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/$@ ./$@/cmd
+standalone simulator: ; CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/$@ ./deployments/$@
+
+smoke: tools-run standalone ## one event in, wait for its document, print the milliseconds
+	@bin/standalone smoke
+
+test: tools-test vet lint unit ## everything CI does: vet, lint, all tests with the race detector
+
+vet:
+	$(GO) vet ./...
+	$(GO) vet -tags fault ./...
+
+lint:
+	@test -z "$$(gofmt -l .)" || { echo "not formatted, run make fmt:"; gofmt -l .; exit 1; }
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) run $(STATICCHECK) -tags fault ./...
+
+unit:
+	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+
+bench: tools-run ## the benchmark table, with what it is compared to
+	$(GO) run ./deployments/bench receiver
+
+fuzz: ## every fuzz target for FUZZTIME (10s)
+	@deployments/fuzz.sh $(FUZZTIME)
+
+images: ## build the container image
+	$(COMPOSE) -f $(COMPOSE_FILE) build
+
+up: ## start the containers: redis, mongodb, jaeger, api, worker, reconciler, simulator
+	$(COMPOSE) -f $(COMPOSE_FILE) up --build --detach --wait
+
+down: ## stop the containers and remove them; volumes stay
+	$(COMPOSE) -f $(COMPOSE_FILE) down
+
+fmt: ## format the code
+	gofmt -w .
+
+tools-run: ; @deployments/need.sh redis-server
+tools-test: ; @deployments/need.sh redis-server cc
