@@ -4,12 +4,17 @@ package open
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
+	"strings"
 	"time"
 
+	"go.mongodb.org/mongo-driver/v2/event"
+
 	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/mirror/mongo"
 	"github.com/tarn-sync/tarn/shared/mirror/sqlite"
 )
 
@@ -22,32 +27,51 @@ type Options struct {
 	URL string
 	// Retention is how long the past is kept. Defaults to for ever.
 	Retention mirror.Retention
-	// BulkSize is how many updates are sent in one MongoDB command, 1 to
-	// 100,000. Defaults to 1,000. Not used by SQLite.
+	// BulkSize is how many updates are sent in one MongoDB command, at
+	// most. Defaults to 1,000. Not used by SQLite.
 	BulkSize int
-	// Now is the clock. Defaults to time.Now.
+	// Monitor hears of every MongoDB command. Defaults to none.
+	Monitor *event.CommandMonitor
+	// Now is the clock of SQLite's retention. Defaults to time.Now.
 	Now func() time.Time
 	// Logger hears of what fails in the background. Defaults to slog.Default.
 	Logger *slog.Logger
 }
 
-// Open opens the store o.URL names.
+// Open opens the store o.URL names. Errors do not repeat the URL, which may
+// hold a password.
 func Open(ctx context.Context, o Options) (mirror.Store, error) {
-	u, err := url.Parse(o.URL)
-	if err != nil {
-		// The error of url.Parse repeats the URL, which may hold a password.
-		return nil, fmt.Errorf("the store's URL cannot be read: want %s", forms)
+	scheme, rest, ok := strings.Cut(o.URL, "://")
+	if !ok {
+		return nil, fmt.Errorf("the store's URL has no scheme: want %s", forms)
 	}
-	switch u.Scheme {
+	switch scheme {
+	case "mongodb", "mongodb+srv":
+		return openMongo(ctx, o)
 	case "sqlite":
-		return openSQLite(ctx, u, o)
+		return openSQLite(ctx, rest, o)
 	}
-	return nil, fmt.Errorf("the store's URL has the scheme %q: want %s", u.Scheme, forms)
+	return nil, fmt.Errorf("the store's URL has the scheme %q: want %s", scheme, forms)
 }
 
-func openSQLite(ctx context.Context, u *url.URL, o Options) (mirror.Store, error) {
-	if u.Host != "" || u.Path == "" || u.Path == "/" || u.RawQuery != "" {
-		return nil, fmt.Errorf("the store's URL %q names no file: want sqlite:///absolute/path/to/file.db", u.Redacted())
+func openMongo(ctx context.Context, o Options) (mirror.Store, error) {
+	s, err := mongo.Open(ctx, o.URL, mongo.Options{
+		Retention: o.Retention, BulkSize: o.BulkSize, Monitor: o.Monitor, Logger: o.Logger,
+	})
+	if err != nil {
+		return nil, err // not s: a nil *Store in an interface is not nil
 	}
-	return sqlite.Open(ctx, u.Path, sqlite.Options{Retention: o.Retention, Now: o.Now, Logger: o.Logger})
+	return s, nil
+}
+
+func openSQLite(ctx context.Context, path string, o Options) (mirror.Store, error) {
+	path, err := url.PathUnescape(path)
+	if err != nil || !strings.HasPrefix(path, "/") || strings.HasSuffix(path, "/") || strings.Contains(path, "?") {
+		return nil, errors.New("the store's URL names no file: want sqlite:///absolute/path/to/file.db")
+	}
+	s, err := sqlite.Open(ctx, path, sqlite.Options{Retention: o.Retention, Now: o.Now, Logger: o.Logger})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }

@@ -1,0 +1,47 @@
+// Package mongo is the store in MongoDB, the product's database. What it
+// writes is meant to be read and queried by its owner:
+//
+//	mirror_<source>_<kind>  _id: the entity's id    what the provider says is true
+//	events                  _id: source/event id    the log, a row per event
+//	dead_letters            _id: the letter's id
+//	discrepancies, audit
+//
+// (An underscore in a source is doubled in the name of its collections, so
+// that no two of them share one.)
+//
+// # Documents
+//
+// raw is the provider's JSON as text, every token as it came, and what Tarn
+// itself reads. state is the same as a document, for queries: integers that
+// fit are integers, all other numbers stay text exactly as sent (money is
+// never a float), and what MongoDB cannot hold is escaped or left out; state
+// is never read back. See project.
+//
+// # Single documents
+//
+// Every step is one atomic update of one document with the condition in its
+// filter, so it holds on a standalone server, a replica set or a sharded
+// cluster, without transactions. No update needs a pipeline, an array filter
+// or a newer server. Where several documents change, the order is such that
+// doing it again finishes what was left:
+//
+//   - settle: outcome, then the row's status;
+//   - bury: letter, outcome, then compare with the newest sync;
+//   - supersede: outcome, then letter: while it is open it is found again.
+//
+// A row's outcomes are a map by entity rather than an array, since a filtered
+// update can then name one by its path; open and tally count them, so that the
+// row's status can follow without being read. The few steps that must read
+// first (an event that comes again) write under the condition that the row's
+// rev is still what they read.
+//
+// # Round trips
+//
+// Claim and Write are one each. Log is one insert for the whole batch, and a
+// read and an update only for events that are there already. Settle is an
+// update of the outcomes and one of the rows. Calls of Log and Settle that are
+// made while one is under way share the next, so many entities settled at
+// once cost what one does.
+//
+// All writes wait for a majority.
+package mongo

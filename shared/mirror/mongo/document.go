@@ -1,0 +1,212 @@
+package mongo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/fault"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+// document is a mirror document as stored. Field names are the customer's to
+// query.
+type document struct {
+	ID          string            `bson:"_id"`
+	Source      string            `bson:"source"`
+	Kind        string            `bson:"kind"`
+	Parents     map[string]string `bson:"parents,omitempty"`
+	Raw         bson.RawValue     `bson:"raw,omitempty"`
+	Status      string            `bson:"status"`
+	Terminal    bool              `bson:"terminal"`
+	DeletedAt   time.Time         `bson:"deleted_at,omitempty"`
+	Claim       int64             `bson:"claim"`
+	SyncedClaim int64             `bson:"synced_claim"`
+	StateHash   string            `bson:"state_hash"`
+	SyncedAt    time.Time         `bson:"synced_at,omitempty"`
+	VerifiedAt  time.Time         `bson:"verified_at,omitempty"`
+	LastEvent   lastEvent         `bson:"last_event,omitempty"`
+	Behind      *behind           `bson:"behind,omitempty"`
+	DoubtedAt   time.Time         `bson:"doubted_at,omitempty"`
+	OpenLetters int               `bson:"open_letters"`
+	// LettersRev counts the recounts begun; see recount.
+	LettersRev int64 `bson:"letters_rev"`
+}
+
+// lastEvent has its time first: documents are compared field by field, so $max
+// keeps the latest.
+type lastEvent struct {
+	CreatedAt time.Time `bson:"created_at"`
+	ID        string    `bson:"id"`
+	Type      string    `bson:"type"`
+}
+
+type behind struct {
+	Since  time.Time `bson:"since"`
+	Reason string    `bson:"reason"`
+}
+
+func (d *document) mirror() *mirror.Document {
+	out := &mirror.Document{
+		Key: event.Key{Source: d.Source, Kind: d.Kind, ID: d.ID}, Parents: unescapeKeys(d.Parents),
+		Raw: bodyBytes(d.Raw), Status: d.Status, Terminal: d.Terminal, DeletedAt: d.DeletedAt,
+		Claim: d.Claim, SyncedClaim: d.SyncedClaim, StateHash: d.StateHash,
+		SyncedAt: d.SyncedAt, VerifiedAt: d.VerifiedAt, LastEvent: mirror.LastEvent{ID: d.LastEvent.ID, Type: d.LastEvent.Type, CreatedAt: d.LastEvent.CreatedAt},
+		OpenLetters: d.OpenLetters, DoubtedAt: d.DoubtedAt,
+	}
+	if d.Behind != nil {
+		out.Behind = &mirror.Behind{Since: d.Behind.Since, Reason: d.Behind.Reason}
+	}
+	return out
+}
+
+// onInsert are the fields every document has from its first day, so that
+// filters on them match.
+func onInsert(k event.Key) bson.D {
+	return bson.D{{Key: "source", Value: k.Source}, {Key: "kind", Value: k.Kind}, {Key: "synced_claim", Value: int64(0)},
+		{Key: "open_letters", Value: 0}, {Key: "status", Value: ""}, {Key: "terminal", Value: false}, {Key: "state_hash", Value: ""}}
+}
+
+// withoutState leaves out what is for the customer's queries alone.
+var withoutState = bson.D{{Key: "state", Value: 0}}
+
+// Claim raises the entity's claim and returns its document.
+func (s *Store) Claim(ctx context.Context, ref event.Ref) (*mirror.Document, error) {
+	update := bson.D{{Key: "$inc", Value: bson.D{{Key: "claim", Value: int64(1)}}}}
+	if len(ref.Parents) > 0 {
+		update = append(update, bson.E{Key: "$set", Value: bson.D{{Key: "parents", Value: escapeKeys(ref.Parents)}}})
+	}
+	doc, err := s.upsert(ctx, ref, update)
+	if err != nil {
+		return nil, fmt.Errorf("claim %s: %w", ref.Key, err)
+	}
+	return doc.mirror(), nil
+}
+
+// upsertTries is how often an upsert that met another one is repeated. The
+// other made the document, so the second try finds it.
+const upsertTries = 3
+
+// upsert changes the entity's document, making it if need be, and returns it
+// as it is then.
+func (s *Store) upsert(ctx context.Context, ref event.Ref, update bson.D) (*document, error) {
+	k := ref.Key
+	if err := checkText(k.Source, k.Kind, k.ID); err != nil {
+		return nil, err
+	}
+	c, err := s.mirrorOf(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	update = append(update, bson.E{Key: "$setOnInsert", Value: onInsert(k)})
+	opts := options.FindOneAndUpdate().SetUpsert(true).SetReturnDocument(options.After)
+	var doc document
+	for range upsertTries {
+		err = c.FindOneAndUpdate(ctx, bson.D{{Key: "_id", Value: k.ID}}, update, opts).Decode(&doc)
+		if !mongo.IsDuplicateKeyError(err) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, classify(ctx, err)
+	}
+	return &doc, nil
+}
+
+// Write applies the outcome of a fetch if its claim is still the newest.
+func (s *Store) Write(ctx context.Context, w *mirror.Write) (bool, error) {
+	k := w.Ref.Key
+	if len(w.Raw) > maxDocument {
+		return false, fate.Errorf(fate.Permanent, "write %s: a state of %d bytes is more than a MongoDB document holds (16 MiB)", k, len(w.Raw))
+	}
+	state, projected := bson.RawValue{}, false
+	if w.NewState() {
+		state, projected = project(w.Raw)
+	}
+	applied, err := s.write(ctx, w, state, projected)
+	if class, _ := fate.Of(err); err != nil && projected && class == fate.Permanent {
+		// The server refused something in the projection: the state itself is
+		// text and matters more.
+		applied, err = s.write(ctx, w, bson.RawValue{}, false)
+	}
+	if err != nil {
+		return false, fmt.Errorf("write %s: %w", k, err)
+	}
+	if applied && w.NewState() {
+		fault.Journal(k.String(), w.Claim, w.Raw)
+	}
+	return applied, nil
+}
+
+// write sends the update and, in the same command, the end of being behind,
+// which must not happen while letters are open. Both are fenced by the claim;
+// the second matches only if the first did.
+func (s *Store) write(ctx context.Context, w *mirror.Write, state bson.RawValue, projected bool) (bool, error) {
+	fence := bson.D{{Key: "_id", Value: w.Ref.Key.ID}, {Key: "claim", Value: w.Claim}}
+	models := []mongo.WriteModel{mongo.NewUpdateOneModel().SetFilter(fence).SetUpdate(writeUpdate(w, state, projected))}
+	if !w.Kept {
+		models = append(models, mongo.NewUpdateOneModel().
+			SetFilter(append(fence[:2:2], bson.E{Key: "open_letters", Value: 0})).
+			SetUpdate(bson.D{{Key: "$unset", Value: bson.D{{Key: "behind", Value: ""}}}}))
+	}
+	matched, err := s.bulk(ctx, s.db.Collection(mirrorName(w.Ref.Key.Source, w.Ref.Key.Kind)), models)
+	return matched > 0, err
+}
+
+// writeUpdate is the update of a write. "Set if it was not" is $min, "if it is
+// later" is $max: a missing field takes either.
+func writeUpdate(w *mirror.Write, state bson.RawValue, projected bool) bson.D {
+	set := bson.D{{Key: "synced_claim", Value: w.Claim}, {Key: "synced_at", Value: w.SentAt}}
+	var unset, lowest, highest bson.D
+	if w.Kept {
+		lowest = bson.D{{Key: "doubted_at", Value: w.SentAt}, {Key: "behind.since", Value: w.SentAt}}
+		set = append(set, bson.E{Key: "behind.reason", Value: mirror.ReasonLagging})
+	} else {
+		highest = bson.D{{Key: "verified_at", Value: w.SentAt}}
+		unset = bson.D{{Key: "doubted_at", Value: ""}}
+	}
+	if w.Deleted && !w.Kept {
+		lowest = append(lowest, bson.E{Key: "deleted_at", Value: w.SentAt})
+	}
+	if w.NewState() {
+		set = append(set, bson.E{Key: "raw", Value: body(w.Raw)}, bson.E{Key: "state_hash", Value: w.StateHash},
+			bson.E{Key: "status", Value: w.Status}, bson.E{Key: "terminal", Value: w.Terminal})
+		unset = append(unset, bson.E{Key: "deleted_at", Value: ""})
+		if projected {
+			set = append(set, bson.E{Key: "state", Value: state})
+		} else {
+			unset = append(unset, bson.E{Key: "state", Value: ""})
+		}
+	}
+	if e := w.LastEvent; !e.CreatedAt.IsZero() {
+		highest = append(highest, bson.E{Key: "last_event", Value: lastEvent{CreatedAt: e.CreatedAt, ID: e.ID, Type: e.Type}})
+	}
+	update := bson.D{{Key: "$set", Value: set}}
+	for _, op := range []bson.E{{Key: "$unset", Value: unset}, {Key: "$min", Value: lowest}, {Key: "$max", Value: highest}} {
+		if len(op.Value.(bson.D)) > 0 {
+			update = append(update, op)
+		}
+	}
+	return update
+}
+
+// Entity returns one document, or mirror.ErrNotFound.
+func (s *Store) Entity(ctx context.Context, k event.Key) (*mirror.Document, error) {
+	var doc document
+	err := s.db.Collection(mirrorName(k.Source, k.Kind)).FindOne(ctx, bson.D{{Key: "_id", Value: k.ID}},
+		options.FindOne().SetProjection(withoutState)).Decode(&doc)
+	if errors.Is(err, mongo.ErrNoDocuments) {
+		return nil, fmt.Errorf("read %s: %w", k, mirror.ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read %s: %w", k, classify(ctx, err))
+	}
+	return doc.mirror(), nil
+}

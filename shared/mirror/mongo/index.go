@@ -1,0 +1,158 @@
+package mongo
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+// The server's codes that index reads.
+const (
+	codeIndexNotFound        = 27
+	codeNamespaceNotFound    = 26
+	codeIndexOptionsConflict = 85
+	codeIndexKeyConflict     = 86
+	codeCommandNotSupported  = 115
+	codeNotImplemented       = 238
+)
+
+// retentionIndex is the name of the index by which MongoDB removes the old.
+const retentionIndex = "retention"
+
+// index makes what the queries of this package and the customer's need. A
+// server that lacks a kind of index is told so in the log: the store works
+// without it, only slower, or keeps the past for ever.
+func (s *Store) index(ctx context.Context, keep mirror.Retention) error {
+	open := bson.D{{Key: "open", Value: bson.D{{Key: "$gt", Value: 0}}}}
+	// Neither open nor dead: what somebody may still want to redrive stays.
+	settled := bson.D{{Key: "open", Value: 0}, {Key: "tally.dead", Value: 0}}
+	judged := bson.D{{Key: "status", Value: bson.D{{Key: "$in", Value: bson.A{"repaired", "failed", "dropped"}}}}}
+	return errors.Join(
+		s.makeIndexes(ctx, s.events,
+			plainIndex("received_at:-1", "_id:-1"),
+			plainIndex("status", "received_at:-1", "_id:-1"),
+			plainIndex("keys", "received_at:-1", "_id:-1"),
+			plainIndex("id"),
+			mongo.IndexModel{
+				Keys:    bson.D{{Key: "open", Value: 1}, {Key: "received_at", Value: 1}},
+				Options: options.Index().SetName("unsettled").SetPartialFilterExpression(open),
+			}),
+		s.makeIndexes(ctx, s.letters, plainIndex("entity", "status"), plainIndex("status", "at:-1")),
+		s.retain(ctx, s.events, "received_at", keep.Events, settled),
+		s.retain(ctx, s.audit, "at", keep.Audit, nil),
+		s.retain(ctx, s.discrepancies, "found_at", keep.Discrepancies, judged),
+	)
+}
+
+// mirrorOf returns the collection of an entity's kind and sees to its indexes
+// when it is first written to: those every kind has, and one for each kind of
+// parent, since lists are asked for by parent.
+func (s *Store) mirrorOf(ctx context.Context, ref event.Ref) (*mongo.Collection, error) {
+	c := s.db.Collection(mirrorName(ref.Key.Source, ref.Key.Kind))
+	fields := []string{"status", "verified_at"}
+	for kind := range ref.Parents {
+		fields = append(fields, "parents."+escapeField(kind))
+	}
+	for _, field := range fields {
+		name := c.Name() + " " + field
+		if _, seen := s.indexed.Load(name); seen {
+			continue
+		}
+		if err := s.makeIndex(ctx, c, plainIndex(field)); err != nil {
+			return nil, classify(ctx, err)
+		}
+		s.indexed.Store(name, true)
+	}
+	return c, nil
+}
+
+// plainIndex is an index on fields in ascending order, or descending with ":-1".
+func plainIndex(fields ...string) mongo.IndexModel {
+	var keys bson.D
+	for _, f := range fields {
+		name, descending := strings.CutSuffix(f, ":-1")
+		order := 1
+		if descending {
+			order = -1
+		}
+		keys = append(keys, bson.E{Key: name, Value: order})
+	}
+	return mongo.IndexModel{Keys: keys}
+}
+
+// makeIndexes makes them one by one, so that one the server lacks does not
+// cost the others.
+func (s *Store) makeIndexes(ctx context.Context, c *mongo.Collection, models ...mongo.IndexModel) error {
+	for _, m := range models {
+		if err := s.makeIndex(ctx, c, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) makeIndex(ctx context.Context, c *mongo.Collection, m mongo.IndexModel) error {
+	_, err := c.Indexes().CreateOne(ctx, m)
+	if isUnsupported(err) {
+		s.log.Warn("the server lacks a kind of index; the store works without it", "collection", c.Name(), "index", m.Keys, "error", err)
+		return nil
+	}
+	return err
+}
+
+// retain makes MongoDB remove documents of that age which match the filter,
+// or, for 0, none. MongoDB looks about once a minute.
+func (s *Store) retain(ctx context.Context, c *mongo.Collection, field string, age time.Duration, only bson.D) error {
+	if age <= 0 {
+		return s.dropRetention(ctx, c)
+	}
+	opts := options.Index().SetName(retentionIndex).SetExpireAfterSeconds(int32(age / time.Second))
+	if only != nil {
+		opts.SetPartialFilterExpression(only)
+	}
+	model := mongo.IndexModel{Keys: bson.D{{Key: field, Value: 1}}, Options: opts}
+	err := s.makeIndex(ctx, c, model)
+	if !hasCode(err, codeIndexOptionsConflict, codeIndexKeyConflict) {
+		return err
+	}
+	// It is there with another age: an index cannot be changed everywhere, but
+	// it can be replaced.
+	if err := s.dropRetention(ctx, c); err != nil {
+		return err
+	}
+	return s.makeIndex(ctx, c, model)
+}
+
+func (s *Store) dropRetention(ctx context.Context, c *mongo.Collection) error {
+	err := c.Indexes().DropOne(ctx, retentionIndex)
+	if hasCode(err, codeIndexNotFound, codeNamespaceNotFound) {
+		return nil
+	}
+	return err
+}
+
+// isUnsupported reports whether the server does not know what was asked.
+func isUnsupported(err error) bool {
+	return hasCode(err, codeNotImplemented, codeCommandNotSupported)
+}
+
+func hasCode(err error, codes ...int) bool {
+	var server mongo.ServerError
+	if !errors.As(err, &server) {
+		return false
+	}
+	for _, code := range codes {
+		if server.HasErrorCode(code) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,93 @@
+package mongo
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+// note is an entry of the audit as stored.
+type note struct {
+	ID      string    `bson:"_id"`
+	At      time.Time `bson:"at"`
+	Source  string    `bson:"source"`
+	Kind    string    `bson:"kind"`
+	EventID string    `bson:"event,omitempty"`
+	Reason  string    `bson:"reason,omitempty"`
+	Count   int64     `bson:"count"`
+}
+
+// Note adds to the audit; duplicates are counted on their event's row. A crash
+// between the two leaves a duplicate noted and not counted: the count is for
+// the eye, the audit is the record.
+func (s *Store) Note(ctx context.Context, notes []mirror.Note) error {
+	for chunk := range slices.Chunk(notes, s.bulkSize) {
+		if err := s.noteChunk(ctx, chunk); err != nil {
+			return fmt.Errorf("note: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) noteChunk(ctx context.Context, notes []mirror.Note) error {
+	docs := make([]note, len(notes))
+	for i, n := range notes {
+		docs[i] = note(n)
+		docs[i].Count = max(n.Count, 1)
+	}
+	_, err := s.audit.InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
+	known, err := duplicates(err)
+	if err != nil {
+		return classify(ctx, err)
+	}
+	counts := map[string]int64{}
+	for i, n := range docs {
+		if !known[i] && n.Kind == mirror.NoteDuplicate {
+			counts[rowID(n.Source, n.EventID)] += n.Count
+		}
+	}
+	models := make([]mongo.WriteModel, 0, len(counts))
+	for row, n := range counts {
+		models = append(models, mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: row}}).SetUpdate(
+			bson.D{{Key: "$inc", Value: bson.D{{Key: "duplicates", Value: n}, {Key: "rev", Value: int64(1)}}}}))
+	}
+	_, err = s.bulk(ctx, s.events, models)
+	return err
+}
+
+// discrepancy is a discrepancy as stored.
+type discrepancy struct {
+	ID       string        `bson:"_id"`
+	Source   string        `bson:"source"`
+	Kind     string        `bson:"kind"`
+	EntityID string        `bson:"entity_id"`
+	Type     string        `bson:"type"`
+	Status   string        `bson:"status"`
+	Patch    bson.RawValue `bson:"patch,omitempty"`
+	FoundAt  time.Time     `bson:"found_at"`
+}
+
+// Record adds discrepancies.
+func (s *Store) Record(ctx context.Context, found []mirror.Discrepancy) error {
+	for chunk := range slices.Chunk(found, s.bulkSize) {
+		docs := make([]discrepancy, len(chunk))
+		for i, d := range chunk {
+			docs[i] = discrepancy{
+				ID: d.ID, Source: d.Entity.Source, Kind: d.Entity.Kind, EntityID: d.Entity.ID,
+				Type: d.Type, Status: d.Status, Patch: body(d.Patch), FoundAt: d.FoundAt,
+			}
+		}
+		_, err := s.discrepancies.InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
+		if _, err := duplicates(err); err != nil {
+			return fmt.Errorf("record discrepancies: %w", classify(ctx, err))
+		}
+	}
+	return nil
+}

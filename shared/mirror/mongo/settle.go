@@ -1,0 +1,208 @@
+package mongo
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+// Settle marks outcomes processed where they are open.
+func (s *Store) Settle(ctx context.Context, done []mirror.Settlement) error {
+	if len(done) == 0 {
+		return nil
+	}
+	if _, err := s.settles.call(ctx, done); err != nil {
+		return fmt.Errorf("settle: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) settleBatch(ctx context.Context, done []mirror.Settlement) ([]struct{}, error) {
+	moves := make([]move, len(done))
+	for i := range done {
+		moves[i] = settled(&done[i])
+	}
+	return nil, s.move(ctx, moves)
+}
+
+// move takes one outcome from one status to another.
+type move struct {
+	row      string
+	entity   event.Key
+	from, to mirror.EventStatus
+	// set are further fields to set with it.
+	set bson.D
+}
+
+func settled(d *mirror.Settlement) move {
+	m := move{row: rowID(d.Source, d.EventID), entity: d.Entity, from: mirror.Pending, to: mirror.Processed}
+	m.set = bson.D{
+		{Key: "processed_at", Value: d.At},
+		{Key: outcomePath(d.Entity, "signal"), Value: signal(d.Signal)},
+		{Key: outcomePath(d.Entity, "covered_by"), Value: covered(d.CoveredBy)},
+	}
+	for _, flag := range []struct {
+		name string
+		on   bool
+	}{{"out_of_order", d.OutOfOrder}, {"overtaken", d.Overtaken}, {"lagging", d.Lagging}} {
+		if flag.on {
+			m.set = append(m.set, bson.E{Key: flag.name, Value: true})
+		}
+	}
+	return m
+}
+
+// model is the update: filtered on the outcome's status, so that doing it
+// twice does it once, and the counts stay true.
+func (m move) model() mongo.WriteModel {
+	count := bson.D{{Key: "rev", Value: int64(1)}}
+	if m.from == mirror.Pending {
+		count = append(count, bson.E{Key: "open", Value: -1})
+	}
+	if field, counted := tallyField(m.from); counted {
+		count = append(count, bson.E{Key: field, Value: -1})
+	}
+	if field, counted := tallyField(m.to); counted {
+		count = append(count, bson.E{Key: field, Value: 1})
+	}
+	status := outcomePath(m.entity, "status")
+	return mongo.NewUpdateOneModel().
+		SetFilter(bson.D{{Key: "_id", Value: m.row}, {Key: status, Value: m.from}}).
+		SetUpdate(bson.D{
+			{Key: "$set", Value: append(bson.D{{Key: status, Value: m.to}}, m.set...)},
+			{Key: "$inc", Value: count},
+		})
+}
+
+// tallyField is the count of outcomes of a status, for those that have one.
+func tallyField(s mirror.EventStatus) (string, bool) {
+	switch s {
+	case mirror.Dead, mirror.Discarded, mirror.Superseded:
+		return "tally." + string(s), true
+	}
+	return "", false
+}
+
+// move makes the moves and lets the rows' status follow, a bulk at a time. If
+// it is cut short between the two, whoever repeats it finishes it.
+func (s *Store) move(ctx context.Context, moves []move) error {
+	for chunk := range slices.Chunk(moves, s.bulkSize) {
+		models := make([]mongo.WriteModel, len(chunk))
+		rows := make([]string, len(chunk))
+		for i, m := range chunk {
+			models[i], rows[i] = m.model(), m.row
+		}
+		slices.Sort(rows)
+		// A chunk of models and the four that follow are two commands, since the
+		// driver does not mix updates of one document and of many.
+		if _, err := s.bulk(ctx, s.events, models); err != nil {
+			return err
+		}
+		if _, err := s.bulk(ctx, s.events, follow(slices.Compact(rows))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// follow are the updates that give closed rows the first status that applies.
+func follow(rows []string) []mongo.WriteModel {
+	some, none := bson.D{{Key: "$gt", Value: 0}}, any(0)
+	var models []mongo.WriteModel
+	for _, f := range []struct {
+		status mirror.EventStatus
+		tally  bson.D
+	}{
+		{mirror.Dead, bson.D{{Key: "tally.dead", Value: some}}},
+		{mirror.Discarded, bson.D{{Key: "tally.dead", Value: none}, {Key: "tally.discarded", Value: some}}},
+		{mirror.Superseded, bson.D{
+			{Key: "tally.dead", Value: none}, {Key: "tally.discarded", Value: none}, {Key: "tally.superseded", Value: some}}},
+		{mirror.Processed, bson.D{
+			{Key: "tally.dead", Value: none}, {Key: "tally.discarded", Value: none}, {Key: "tally.superseded", Value: none}}},
+	} {
+		filter := bson.D{
+			{Key: "_id", Value: bson.D{{Key: "$in", Value: rows}}},
+			{Key: "open", Value: 0}, {Key: "status", Value: bson.D{{Key: "$ne", Value: f.status}}},
+		}
+		models = append(models, mongo.NewUpdateManyModel().SetFilter(append(filter, f.tally...)).SetUpdate(bson.D{
+			{Key: "$set", Value: bson.D{{Key: "status", Value: f.status}}},
+			{Key: "$inc", Value: bson.D{{Key: "rev", Value: int64(1)}}},
+		}))
+	}
+	return models
+}
+
+// Fail counts an attempt on every row with an open outcome for the entity.
+func (s *Store) Fail(ctx context.Context, failed []mirror.Failure) error {
+	if len(failed) == 0 {
+		return nil
+	}
+	models := make([]mongo.WriteModel, len(failed))
+	for i := range failed {
+		models[i] = failure(&failed[i])
+	}
+	if _, err := s.bulk(ctx, s.events, models); err != nil {
+		return fmt.Errorf("record failures: %w", err)
+	}
+	for k, since := range firstFailures(failed) {
+		if err := s.markBehind(ctx, k, since); err != nil {
+			return fmt.Errorf("mark %s behind: %w", k, err)
+		}
+	}
+	return nil
+}
+
+// failure counts a failure once, however often it is told.
+func failure(f *mirror.Failure) mongo.WriteModel {
+	failedAt := outcomePath(f.Entity, "failed_at")
+	return mongo.NewUpdateOneModel().
+		SetFilter(bson.D{
+			{Key: "_id", Value: rowID(f.Source, f.EventID)},
+			{Key: outcomePath(f.Entity, "status"), Value: mirror.Pending},
+			{Key: failedAt, Value: bson.D{{Key: "$ne", Value: f.At}}},
+		}).
+		SetUpdate(bson.D{
+			{Key: "$set", Value: bson.D{
+				{Key: "status", Value: mirror.Retrying}, {Key: "error", Value: f.Error}, {Key: failedAt, Value: f.At},
+				{Key: outcomePath(f.Entity, "signal"), Value: signal(f.Signal)},
+			}},
+			{Key: "$inc", Value: bson.D{{Key: "attempts", Value: 1}, {Key: "rev", Value: int64(1)}}},
+		})
+}
+
+func firstFailures(failed []mirror.Failure) map[event.Key]time.Time {
+	first := map[event.Key]time.Time{}
+	for _, f := range failed {
+		if at, ok := first[f.Entity]; !ok || f.At.Before(at) {
+			first[f.Entity] = f.At
+		}
+	}
+	return first
+}
+
+// markBehind marks a document behind if it is not already, making it if need
+// be.
+func (s *Store) markBehind(ctx context.Context, k event.Key, since time.Time) error {
+	if err := checkText(k.Source, k.Kind, k.ID); err != nil {
+		return err
+	}
+	c, err := s.mirrorOf(ctx, event.Ref{Key: k})
+	if err != nil {
+		return err
+	}
+	id := bson.E{Key: "_id", Value: k.ID}
+	_, err = s.bulk(ctx, c, []mongo.WriteModel{
+		mongo.NewUpdateOneModel().SetFilter(bson.D{id}).SetUpsert(true).SetUpdate(
+			bson.D{{Key: "$setOnInsert", Value: append(onInsert(k), bson.E{Key: "claim", Value: int64(0)})}}),
+		mongo.NewUpdateOneModel().SetFilter(bson.D{id, {Key: "behind", Value: bson.D{{Key: "$exists", Value: false}}}}).SetUpdate(
+			bson.D{{Key: "$set", Value: bson.D{{Key: "behind", Value: behind{Since: since, Reason: mirror.ReasonRetrying}}}}}),
+	})
+	return err
+}

@@ -1,0 +1,152 @@
+package mongo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/event"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
+
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+const (
+	// defaultBulkSize keeps one command well under MongoDB's 48 MB.
+	defaultBulkSize = 1000
+	// timeout bounds a call whose context has no deadline.
+	timeout = 10 * time.Second
+	// closeTimeout bounds how long Close waits for calls under way.
+	closeTimeout = 5 * time.Second
+)
+
+// The collections beside the mirror's own.
+const (
+	eventsCollection        = "events"
+	lettersCollection       = "dead_letters"
+	discrepanciesCollection = "discrepancies"
+	auditCollection         = "audit"
+)
+
+// Options are the settings of a Store.
+type Options struct {
+	// Retention is how long the past is kept. Defaults to for ever.
+	Retention mirror.Retention
+	// BulkSize is how many documents or updates one command carries at most.
+	// Defaults to 1,000.
+	BulkSize int
+	// Monitor hears of every command. Defaults to none.
+	Monitor *event.CommandMonitor
+	// Logger hears of indexes that could not be made. Defaults to
+	// slog.Default.
+	Logger *slog.Logger
+}
+
+// Store is a mirror.Store in a MongoDB database.
+type Store struct {
+	client        *mongo.Client
+	db            *mongo.Database
+	events        *mongo.Collection
+	letters       *mongo.Collection
+	discrepancies *mongo.Collection
+	audit         *mongo.Collection
+
+	bulkSize int
+	log      *slog.Logger
+
+	logs    combiner[mirror.Arrival, mirror.Logged]
+	settles combiner[mirror.Settlement, struct{}]
+	indexed sync.Map // indexes of mirror collections that were seen to, by name
+}
+
+var _ mirror.Store = (*Store)(nil)
+
+// Open connects to the database a mongodb:// or mongodb+srv:// URI names and
+// sees to its indexes. The URI may set everything the driver knows but the
+// write concern, which is majority.
+func Open(ctx context.Context, uri string, o Options) (*Store, error) {
+	if o.BulkSize <= 0 {
+		o.BulkSize = defaultBulkSize
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	parsed, err := connstring.ParseAndValidate(uri)
+	if err != nil {
+		return nil, fmt.Errorf("read the store's URL: %w", err)
+	}
+	if parsed.Database == "" {
+		return nil, errors.New("the store's URL names no database: want mongodb://host:27017/database")
+	}
+	opts := options.Client().ApplyURI(uri).SetWriteConcern(writeconcern.Majority()).SetAppName("tarn")
+	if opts.Timeout == nil {
+		opts.SetTimeout(timeout)
+	}
+	if o.Monitor != nil {
+		opts.SetMonitor(o.Monitor)
+	}
+	client, err := mongo.Connect(opts)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the store: %w", err)
+	}
+	s := newStore(client, client.Database(parsed.Database), o)
+	if err := s.index(ctx, o.Retention); err != nil {
+		return nil, errors.Join(fmt.Errorf("make the store's indexes: %w", err), s.Close())
+	}
+	return s, nil
+}
+
+func newStore(client *mongo.Client, db *mongo.Database, o Options) *Store {
+	s := &Store{
+		client: client, db: db, bulkSize: o.BulkSize, log: o.Logger,
+		events:        db.Collection(eventsCollection),
+		letters:       db.Collection(lettersCollection),
+		discrepancies: db.Collection(discrepanciesCollection),
+		audit:         db.Collection(auditCollection),
+	}
+	s.logs.do, s.logs.most = s.logBatch, o.BulkSize
+	s.settles.do, s.settles.most = s.settleBatch, o.BulkSize
+	return s
+}
+
+// Ping reports whether a primary, which takes writes, answers.
+func (s *Store) Ping(ctx context.Context) error {
+	if err := s.client.Ping(ctx, readpref.Primary()); err != nil {
+		return fmt.Errorf("ping the store: %w", classify(ctx, err))
+	}
+	return nil
+}
+
+// Close lets calls under way finish for up to 5 seconds and disconnects.
+func (s *Store) Close() error {
+	s.logs.close()
+	s.settles.close()
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	err := s.client.Disconnect(ctx)
+	if errors.Is(err, mongo.ErrClientDisconnected) {
+		return nil // closed before
+	}
+	return err
+}
+
+// bulk sends updates in order, in commands of the bulk size.
+func (s *Store) bulk(ctx context.Context, c *mongo.Collection, models []mongo.WriteModel) (matched int64, err error) {
+	for len(models) > 0 {
+		n := min(len(models), s.bulkSize)
+		res, err := c.BulkWrite(ctx, models[:n], options.BulkWrite().SetOrdered(true))
+		if err != nil {
+			return matched, classify(ctx, err)
+		}
+		matched += res.MatchedCount
+		models = models[n:]
+	}
+	return matched, nil
+}

@@ -1,0 +1,59 @@
+package sqlite_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+// BenchmarkSync measures whole syncs (log, claim, write, settle) by 64
+// goroutines over 10,000 entities.
+func BenchmarkSync(b *testing.B) {
+	s := open(b, filepath.Join(b.TempDir(), "tarn.db"))
+	var next atomic.Int64
+	b.SetParallelism(32) // times GOMAXPROCS
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			require.NoError(b, syncOnce(b, s, next.Add(1)))
+		}
+	})
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "syncs/s")
+}
+
+func syncOnce(b *testing.B, s mirror.Store, n int64) error {
+	ref := event.Ref{
+		Key:     event.Key{Source: "lemon", Kind: "order", ID: fmt.Sprintf("bord_%d", n%10_000)},
+		Parents: map[string]string{"account": "cusa_1"},
+	}
+	now := time.Now()
+	e := &event.Event{
+		Source: "lemon", ID: fmt.Sprintf("evt_%d", n), Type: "order.executed", CreatedAt: now, ReceivedAt: now,
+		Entities: []event.Ref{ref}, Payload: make([]byte, 400),
+	}
+	sig := mirror.SignalID{Shard: 1, ID: "1-0"}
+	if _, err := s.Log(b.Context(), []mirror.Arrival{{Event: e, Signal: sig}}); err != nil {
+		return err
+	}
+	doc, err := s.Claim(b.Context(), ref)
+	if err != nil {
+		return err
+	}
+	_, err = s.Write(b.Context(), &mirror.Write{
+		Ref: ref, Claim: doc.Claim, SentAt: now, Raw: make([]byte, 800), StateHash: "h", Status: "open",
+		LastEvent: mirror.LastEvent{ID: e.ID, Type: e.Type, CreatedAt: now},
+	})
+	if err != nil {
+		return err
+	}
+	return s.Settle(b.Context(), []mirror.Settlement{{
+		Source: "lemon", EventID: e.ID, Entity: ref.Key, Signal: sig, At: now,
+		CoveredBy: mirror.Covered{Claim: doc.Claim, FetchedAt: now, Signal: "1-0"},
+	}})
+}
