@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/fault"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -45,6 +46,9 @@ func (w *Worker) member(ctx, work context.Context) {
 // balance brings the held shards to the fair share among the live workers.
 func (w *Worker) balance(ctx, work context.Context, live []string, handing *sync.WaitGroup) {
 	fair := stream.FairShare(live, w.Streams.Shards(), w.ID)
+	if fault.Off("leases") {
+		fair = stream.FairShare([]string{w.ID}, w.Streams.Shards(), w.ID) // everybody reads everything
+	}
 	for _, s := range w.held() {
 		if !slices.Contains(fair, s.number) && s.beginHandOver() {
 			handing.Go(func() { s.handOver(work) })
