@@ -1,0 +1,201 @@
+// Package deployments holds the test of the layers: who may import what. It
+// reads every file of the tree, whatever its build tags.
+package deployments
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const module = "github.com/tarn-sync/tarn/"
+
+// source is one Go file of the tree.
+type source struct {
+	// dir is its directory below the module's root, "worker/app".
+	dir, name string
+	imports   []string
+	// http are the names used of package net/http.
+	http []string
+}
+
+func (s source) test() bool { return strings.HasSuffix(s.name, "_test.go") }
+
+// below reports whether the file stands in one of the directories or below.
+func (s source) below(dirs ...string) bool {
+	return slices.ContainsFunc(dirs, func(d string) bool { return within(s.dir, d) })
+}
+
+func within(dir, of string) bool { return dir == of || strings.HasPrefix(dir, of+"/") }
+
+// rule is one sentence about who may import what: broken says how a file breaks
+// it, "" if it does not.
+type rule struct {
+	name   string
+	broken func(source) string
+}
+
+var rules = []rule{
+	{"api, worker and reconciler never import each other", func(s source) string {
+		binaries := []string{"api", "worker", "reconciler"}
+		own, _, _ := strings.Cut(s.dir, "/")
+		if !slices.Contains(binaries, own) {
+			return ""
+		}
+		return s.imported(func(p string) bool {
+			other, _, _ := strings.Cut(strings.TrimPrefix(p, module), "/")
+			return strings.HasPrefix(p, module) && other != own && slices.Contains(binaries, other)
+		})
+	}},
+	{"what is shared imports nothing of those who share it", func(s source) string {
+		if !s.below("shared") {
+			return ""
+		}
+		return s.imported(func(p string) bool { return strings.HasPrefix(p, module) && !strings.HasPrefix(p, module+"shared/") })
+	}},
+	{"shared/stream alone knows redis", func(s source) string {
+		// The benchmark's peer is a plain XADD, by definition not ours.
+		if s.test() || s.below("shared/stream", "deployments/bench") {
+			return ""
+		}
+		return s.imported(anyOf("github.com/redis/", "github.com/go-redsync/"))
+	}},
+	{"shared/mirror alone knows databases", func(s source) string {
+		if s.test() || s.below("shared/mirror") {
+			return ""
+		}
+		return s.imported(anyOf("go.mongodb.org/", "modernc.org/sqlite", "database/sql"))
+	}},
+	{"shared/provider alone sends requests to providers", func(s source) string {
+		// The simulator is a provider and sends webhooks; the mains in
+		// deployments ask the api.
+		if s.test() || s.below("shared/provider", "shared/simulator", "deployments") {
+			return ""
+		}
+		for _, name := range s.http {
+			if slices.Contains([]string{"Client", "DefaultClient", "Transport", "NewRequest", "NewRequestWithContext", "Get", "Post", "PostForm", "Head"}, name) {
+				return "http." + name
+			}
+		}
+		return ""
+	}},
+	{"what ships imports nothing of tests", func(s source) string {
+		if s.test() || strings.HasSuffix(path.Base(s.dir), "test") {
+			return "" // a package named …test is for tests
+		}
+		return s.imported(func(p string) bool {
+			return anyOf("github.com/stretchr/", "github.com/FerretDB/", "go.uber.org/goleak", "testing", "net/http/httptest")(p) ||
+				strings.HasPrefix(p, module) && strings.HasSuffix(p, "test")
+		})
+	}},
+	{"the simulator knows nothing of Tarn but the words", func(s source) string {
+		if s.test() || !s.below("shared/simulator") {
+			return ""
+		}
+		return s.imported(func(p string) bool {
+			return strings.HasPrefix(p, module) && p != module+"shared/event" && !within(strings.TrimPrefix(p, module), "shared/simulator")
+		})
+	}},
+}
+
+func anyOf(prefixes ...string) func(string) bool {
+	return func(p string) bool {
+		return slices.ContainsFunc(prefixes, func(prefix string) bool { return strings.HasPrefix(p, prefix) })
+	}
+}
+
+func (s source) imported(bad func(string) bool) string {
+	if i := slices.IndexFunc(s.imports, bad); i >= 0 {
+		return s.imports[i]
+	}
+	return ""
+}
+
+func TestLayers(t *testing.T) {
+	tree := read(t, "..")
+	require.Greater(t, len(tree), 100, "the tree was not found")
+	for _, r := range rules {
+		t.Run(r.name, func(t *testing.T) {
+			for _, s := range tree {
+				if what := r.broken(s); what != "" {
+					t.Errorf("%s/%s: %s", s.dir, s.name, what)
+				}
+			}
+		})
+	}
+}
+
+// Every rule can be broken.
+func TestLayersCanBeBroken(t *testing.T) {
+	offenders := []source{
+		{dir: "api/app", name: "a.go", imports: []string{module + "worker"}},
+		{dir: "shared/config", name: "a.go", imports: []string{module + "api"}},
+		{dir: "worker", name: "a.go", imports: []string{"github.com/redis/go-redis/v9"}},
+		{dir: "worker", name: "a.go", imports: []string{"go.mongodb.org/mongo-driver/v2/bson"}},
+		{dir: "worker", name: "a.go", http: []string{"Client"}},
+		{dir: "worker", name: "a.go", imports: []string{module + "shared/stream/redistest"}},
+		{dir: "shared/simulator", name: "a.go", imports: []string{module + "shared/provider"}},
+	}
+	for i, r := range rules {
+		t.Run(r.name, func(t *testing.T) { require.NotEmpty(t, r.broken(offenders[i])) })
+	}
+}
+
+func read(t *testing.T, root string) []source {
+	t.Helper()
+	var tree []source
+	err := filepath.WalkDir(root, func(file string, entry fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if entry.IsDir() && strings.HasPrefix(entry.Name(), ".") && entry.Name() != ".." {
+			return fs.SkipDir
+		}
+		if !strings.HasSuffix(file, ".go") {
+			return nil
+		}
+		parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, 0)
+		if err != nil {
+			return err
+		}
+		dir, err := filepath.Rel(root, filepath.Dir(file))
+		if err != nil {
+			return err
+		}
+		tree = append(tree, source{dir: filepath.ToSlash(dir), name: entry.Name(), imports: imports(parsed), http: usesOf(parsed, "http")})
+		return nil
+	})
+	require.NoError(t, err)
+	return tree
+}
+
+func imports(file *ast.File) []string {
+	paths := make([]string, len(file.Imports))
+	for i, spec := range file.Imports {
+		paths[i], _ = strconv.Unquote(spec.Path.Value) // the parser has checked it
+	}
+	return paths
+}
+
+// usesOf returns the names used of a package.
+func usesOf(file *ast.File, pkg string) []string {
+	var names []string
+	ast.Inspect(file, func(n ast.Node) bool {
+		if selector, ok := n.(*ast.SelectorExpr); ok {
+			if of, ok := selector.X.(*ast.Ident); ok && of.Name == pkg && of.Obj == nil {
+				names = append(names, selector.Sel.Name)
+			}
+		}
+		return true
+	})
+	return names
+}
