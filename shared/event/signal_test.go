@@ -62,12 +62,15 @@ func TestParseSignalRefuses(t *testing.T) {
 	cases := map[string]struct{ field, value, says string }{
 		"no key":       {"k", "", "source/kind/id"},
 		"half a key":   {"k", "lemon/order", "source/kind/id"},
-		"no class":     {"q", "", "class"},
-		"bad parents":  {"p", "[", "parents"},
-		"bad created":  {"a", "yesterday", "created_at"},
-		"bad received": {"r", "now", "received_at"},
-		"bad entities": {"e", "{", "entities"},
-		"bad held":     {"n", "x", "not before"},
+		"no head":      {"h", "", "head"},
+		"half a head":  {"h", `{"c":"event"`, "head"},
+		"no class":     {"h", `{"c":"event"}`, "class"},
+		"bad class":    {"h", `{"q":"live"}`, "head"},
+		"bad parents":  {"h", `{"q":0,"p":[]}`, "head"},
+		"bad created":  {"h", `{"q":0,"a":"yesterday"}`, "head"},
+		"bad received": {"h", `{"q":0,"r":"now"}`, "head"},
+		"bad entities": {"h", `{"q":0,"e":{}}`, "head"},
+		"bad held":     {"h", `{"q":0,"n":1.5}`, "head"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -83,9 +86,9 @@ func TestParseSignalRefuses(t *testing.T) {
 }
 
 func FuzzParseSignal(f *testing.F) {
-	f.Add("lemon/order/bord_1", "0", `{"account":"a"}`, `[{"k":"order","i":"x"}]`, "1700000000000000")
-	f.Fuzz(func(t *testing.T, key, class, parents, entities, at string) {
-		s, err := event.ParseSignal(map[string]string{"k": key, "q": class, "p": parents, "e": entities, "a": at, "r": at, "b": "{}", "c": "event", "i": "e"})
+	f.Add("lemon/order/bord_1", `{"c":"event","q":0,"a":1700000000000000,"r":1,"p":{"account":"a"},"e":[{"k":"order","i":"bord_1"}]}`)
+	f.Fuzz(func(t *testing.T, key, head string) {
+		s, err := event.ParseSignal(map[string]string{"k": key, "h": head, "b": "{}", "i": "e"})
 		if err != nil {
 			return
 		}
