@@ -164,7 +164,7 @@ func (p *Process) run(program Program, file string, environ []string) error {
 		return err
 	}
 	p.Logger.Info("starting", "version", Version)
-	go p.reloads.onHangup(ctx, p, file, environ)
+	p.catchHangups(ctx, file, environ)
 
 	err = within(ctx, stopWithin, func() error { return program.Run(ctx, p) })
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)

@@ -25,19 +25,22 @@ func (p *Process) OnReload(take func(*config.Config) error) {
 	p.reloads.all = append(p.reloads.all, take)
 }
 
-// onHangup reads the settings again at every SIGHUP until ctx ends.
-func (r *reloads) onHangup(ctx context.Context, p *Process, file string, environ []string) {
-	hangup := make(chan os.Signal, 1)
-	signal.Notify(hangup, syscall.SIGHUP)
-	defer signal.Stop(hangup)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-hangup:
-			p.Reload(config.Load(file, environ))
+// catchHangups makes SIGHUP read the settings again. It returns when signals
+// are caught; uncaught, a SIGHUP would end the process.
+func (p *Process) catchHangups(ctx context.Context, file string, environ []string) {
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	go func() {
+		defer signal.Stop(hangups)
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-hangups:
+				p.Reload(config.Load(file, environ))
+			}
 		}
-	}
+	}()
 }
 
 // Reload hands settings that were read again to all who take them. Ones that

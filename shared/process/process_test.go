@@ -1,0 +1,241 @@
+package process_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/tarn-sync/tarn/shared/config"
+	"github.com/tarn-sync/tarn/shared/process"
+	"github.com/tarn-sync/tarn/shared/stream/redistest"
+)
+
+func TestMain(m *testing.M) {
+	// os/signal keeps one goroutine once it has been used.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("os/signal.loop"))
+}
+
+// output is a buffer that a running program may write to.
+type output struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.b.String()
+}
+
+const settings = `
+http: {addr: "127.0.0.1:0"}
+redis: {url: "redis://127.0.0.1:1"}
+store: {url: "sqlite://DIR/tarn.db"}
+sources:
+  lemon: {provider: lemon, api_url: "http://127.0.0.1:1/v1", api_key: k, webhook_secrets: ["${file:DIR/secret}"]}
+`
+
+// files writes settings and a secret and returns the path of the settings.
+func files(t *testing.T, text string) string {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "secret"), []byte("one"), 0o600))
+	file := filepath.Join(dir, "tarn.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(text, "DIR", dir)), 0o600))
+	return file
+}
+
+// start runs process.Main with a program that does run.
+func start(run func(context.Context, *process.Process) error, out, problems *output, args ...string) int {
+	return process.Main(process.Program{Name: "test", About: "Tests.\n", Run: run},
+		process.System{Args: args, Stdout: out, Stderr: problems})
+}
+
+func TestFlags(t *testing.T) {
+	good, bad := files(t, settings), files(t, "shards: x\n")
+	cases := map[string]struct {
+		args   []string
+		status int
+		out    string
+		err    string
+	}{
+		"help":         {[]string{"--help"}, 0, "redis.lease_ttl (duration", ""},
+		"help with -h": {[]string{"-h"}, 2, "", "--config FILE"},
+		"version":      {[]string{"--version"}, 0, "tarn test dev\n", ""},
+		"unknown flag": {[]string{"--nope"}, 2, "", "flag provided but not defined"},
+		"an argument":  {[]string{"nope"}, 2, "", `"nope" is no flag`},
+		"no settings":  {nil, 2, "", "store.url: is missing"},
+		"no file":      {[]string{"--config", "/none"}, 2, "", "read configuration: open /none"},
+		"bad settings": {[]string{"--config", bad}, 2, "", `tarn.yaml:1: shards: "x": want a whole number`},
+		"runs":         {[]string{"--config", good}, 0, `"msg":"stopped"`, ""},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			var out, problems output
+			got := start(func(context.Context, *process.Process) error { return nil }, &out, &problems, tc.args...)
+			require.Equal(t, tc.status, got, problems.String())
+			require.Contains(t, out.String(), tc.out)
+			require.Contains(t, problems.String(), tc.err)
+		})
+	}
+}
+
+func TestFailureIsStatusOne(t *testing.T) {
+	var out, problems output
+	got := start(func(context.Context, *process.Process) error { return errors.New("no luck") }, &out, &problems, "--config", files(t, settings))
+	require.Equal(t, 1, got)
+	require.Contains(t, out.String(), "no luck")
+}
+
+func TestSignals(t *testing.T) {
+	file := files(t, settings)
+	var out, problems output
+	running, reloaded := make(chan struct{}), make(chan string, 1)
+	status := make(chan int, 1)
+	go func() {
+		status <- start(func(ctx context.Context, p *process.Process) error {
+			p.OnReload(func(c *config.Config) error {
+				reloaded <- string(c.Sources["lemon"].WebhookSecrets[0])
+				return nil
+			})
+			close(running)
+			<-ctx.Done()
+			return ctx.Err()
+		}, &out, &problems, "--config", file)
+	}()
+	<-running
+	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(file), "secret"), []byte("two"), 0o600))
+	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
+	require.Equal(t, "two", <-reloaded)
+	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGTERM))
+	require.Equal(t, 0, <-status, "a stop that was asked for is no failure")
+	require.NotContains(t, out.String(), `"two"`, "secrets are not logged")
+}
+
+func TestReload(t *testing.T) {
+	running, err := config.Load(files(t, settings), nil)
+	require.NoError(t, err)
+	changed, err := config.Load(files(t, settings+"shards: 8\n"), nil)
+	require.NoError(t, err)
+	cases := map[string]struct {
+		read  *config.Config
+		err   error
+		taker error
+		taken bool
+		log   string
+	}{
+		"taken":           {read: running, taken: true, log: "settings read again"},
+		"needs a restart": {read: changed, taken: true, log: `"keys":["shards","store.url"]`},
+		"unreadable":      {err: errors.New("line 3"), log: "the old ones stay in force"},
+		"refused":         {read: running, taker: errors.New("bad key"), taken: true, log: "bad key"},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			var out output
+			p := process.New("test", running, &out)
+			taken := false
+			p.OnReload(func(*config.Config) error { taken = true; return tc.taker })
+			p.Reload(tc.read, tc.err)
+			require.Equal(t, tc.taken, taken)
+			require.Contains(t, out.String(), tc.log)
+		})
+	}
+}
+
+// A process that waits for Redis is healthy and not ready, and goes on once
+// Redis is there.
+func TestWaitsForRedis(t *testing.T) {
+	server := redistest.Start(t)
+	server.Kill()
+	c, err := config.Load(files(t, strings.ReplaceAll(settings, "redis://127.0.0.1:1", server.URL())), nil)
+	require.NoError(t, err)
+	var out output
+	p := process.New("test", c, &out)
+	ctx, cancel := context.WithCancel(t.Context())
+	probe, err := p.Listen(ctx)
+	require.NoError(t, err)
+	served, opened := make(chan error, 1), make(chan error, 1)
+	go func() { served <- probe.Serve(ctx) }()
+	go func() {
+		streams, err := p.Streams(ctx)
+		if err == nil {
+			probe.Ready(map[string]func(context.Context) error{"redis": streams.Ping})
+			defer func() { <-ctx.Done(); p.Closing("redis", streams.Close) }()
+		}
+		opened <- err
+	}()
+	require.Eventually(t, func() bool { return strings.Contains(out.String(), "waiting for redis") }, 10*time.Second, 10*time.Millisecond)
+	require.Equal(t, http.StatusOK, code(t, probe, "/healthz"))
+	require.Equal(t, http.StatusServiceUnavailable, code(t, probe, "/readyz"))
+
+	server.Restart()
+	require.NoError(t, <-opened)
+	require.Equal(t, http.StatusOK, code(t, probe, "/readyz"))
+	require.Equal(t, http.StatusOK, code(t, probe, "/metrics"))
+	cancel()
+	require.NoError(t, <-served)
+}
+
+func code(t *testing.T, probe *process.Probe, path string) int {
+	t.Helper()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	res, err := client.Get("http://" + probe.Addr() + path)
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	return res.StatusCode
+}
+
+// Waiting for ever would hide a setting that can never be right.
+func TestWrongSettingsAreNotWaitedFor(t *testing.T) {
+	server := redistest.Start(t)
+	text := strings.ReplaceAll(settings, "redis://127.0.0.1:1", server.URL())
+	first, err := config.Load(files(t, text), nil)
+	require.NoError(t, err)
+	var out output
+	streams, err := process.New("test", first, &out).Streams(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, streams.Close())
+	second, err := config.Load(files(t, text+"shards: 8\n"), nil)
+	require.NoError(t, err)
+	_, err = process.New("test", second, &out).Streams(t.Context())
+	require.ErrorContains(t, err, "set shards to 64")
+}
+
+func TestSources(t *testing.T) {
+	c, err := config.Load(files(t, settings), nil)
+	require.NoError(t, err)
+	sources, err := process.Sources(c)
+	require.NoError(t, err)
+	require.Len(t, sources, 1)
+	require.NotNil(t, sources[0].Definition)
+	_, err = sources[0].Verifier(time.Minute)
+	require.NoError(t, err)
+	client, err := sources[0].Client()
+	require.NoError(t, err)
+	client.Close()
+
+	lemon := c.Sources["lemon"]
+	lemon.Provider = "nobody"
+	c.Sources["lemon"] = lemon
+	_, err = process.Sources(c)
+	require.ErrorContains(t, err, "source lemon")
+}
+
+func TestNewID(t *testing.T) { require.NotEqual(t, process.NewID(), process.NewID()) }
