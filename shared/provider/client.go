@@ -211,13 +211,12 @@ func (k *Kind) path(ref event.Ref) (string, error) {
 	})
 }
 
-// fill checks every id it puts into a path.
+// fill puts ids into a path, each checked.
 func (k *Kind) fill(t template, value func(string) string) (string, error) {
 	for _, name := range t.names() {
 		if err := event.CheckID(value(name)); err != nil {
 			return "", fmt.Errorf("%s of %s: %w", name, k.Name, err)
 		}
 	}
-	path, _ := t.fill(value)
-	return path, nil
+	return t.fill(value), nil
 }

@@ -227,7 +227,7 @@ func TestAnswersHaveTheirClass(t *testing.T) {
 		"JSON cut off":                {answers(200, order[:30]), fate.Permanent, 200, 0},
 		"a list instead of an object": {answers(200, "["+order+"]"), fate.Permanent, 0, 0},
 		"another entity":              {answers(200, `{"id":"bord_2"}`), fate.Transient, 0, 0},
-		"too long":                    {answers(200, `"`+strings.Repeat("x", 5000)+`"`), fate.Permanent, 200, 0},
+		"too long":                    {answers(200, `{"id":"bord_1","x":"`+strings.Repeat("x", 5000)+`"}`), fate.Permanent, 200, 0},
 		"body cut off": {func(w http.ResponseWriter, r *http.Request) {
 			answers(200, order[:20])(w, r)
 			w.(http.Flusher).Flush()
@@ -302,24 +302,30 @@ func TestDeadlines(t *testing.T) {
 }
 
 func TestSentAtIsBeforeTheRequest(t *testing.T) {
-	var mu sync.Mutex
-	ticks, arrived := 0, 0
-	tick := func() time.Time {
-		mu.Lock()
-		defer mu.Unlock()
-		ticks++
-		return now.Add(time.Duration(ticks) * time.Second)
-	}
-	c := server(t, ClientOptions{Now: tick}, func(w http.ResponseWriter, r *http.Request) {
-		mu.Lock()
-		arrived = ticks
-		mu.Unlock()
-		answers(200, order)(w, r)
+	var ticks atomic.Int64
+	tick := func() time.Time { return now.Add(time.Duration(ticks.Add(1)) * time.Second) }
+	t.Run("of an entity", func(t *testing.T) {
+		ticks.Store(0)
+		arrived := make(chan int64, 1)
+		c := server(t, ClientOptions{Now: tick}, func(w http.ResponseWriter, r *http.Request) {
+			arrived <- ticks.Load()
+			answers(200, order)(w, r)
+		})
+		s, err := c.Fetch(t.Context(), orderRef, "x")
+		require.NoError(t, err)
+		require.EqualValues(t, 1, <-arrived)
+		require.Equal(t, now.Add(time.Second), s.SentAt)
 	})
-	s, err := c.Fetch(t.Context(), orderRef, "x")
-	require.NoError(t, err)
-	require.Equal(t, 1, arrived)
-	require.Equal(t, now.Add(time.Second), s.SentAt)
+	t.Run("of a list, its first page", func(t *testing.T) {
+		ticks.Store(0)
+		c := server(t, ClientOptions{Now: tick}, pages(map[string]string{
+			"limit=100": `{"data":[],"pagination":{"next_cursor":"b"}}`, "cursor=b": `{"data":[]}`,
+		}))
+		s, err := c.Fetch(t.Context(), positionsRef, "x")
+		require.NoError(t, err)
+		require.EqualValues(t, 2, ticks.Load())
+		require.Equal(t, now.Add(time.Second), s.SentAt)
+	})
 }
 
 func TestProbe(t *testing.T) {

@@ -91,6 +91,7 @@ func TestEventRefusesMalformedBodies(t *testing.T) {
 		"id twice":              {withField("extra", `1,"id":"evt_2"`), "stands twice"},
 		"order twice":           {withField("context", `{"order":"a","order":"b"}`), "stands twice"},
 		"depth bomb":            {withField("extra", strings.Repeat("[", 100_000)), "nested deeper"},
+		"one level too deep":    {withField("extra", strings.Repeat("[", 64)+strings.Repeat("]", 64)), "nested deeper than 64"},
 		"no id":                 {withField("id", ""), "id is nothing"},
 		"null id":               {withField("id", "null"), "id is null"},
 		"number for id":         {withField("id", "1"), "id is number"},

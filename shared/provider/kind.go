@@ -97,20 +97,14 @@ func (t template) names() []string {
 	return names
 }
 
-// fill returns the path with the values of its placeholders percent-escaped,
-// and the name of the first one that has none.
-func (t template) fill(value func(name string) string) (path, missing string) {
+// fill returns the path with the values of its placeholders percent-escaped.
+func (t template) fill(value func(name string) string) string {
 	var b strings.Builder
 	for i, part := range t {
-		if i%2 == 0 {
-			b.WriteString(part)
-			continue
+		if i%2 == 1 {
+			part = url.PathEscape(value(part))
 		}
-		v := value(part)
-		if v == "" {
-			return "", part
-		}
-		b.WriteString(url.PathEscape(v))
+		b.WriteString(part)
 	}
-	return b.String(), ""
+	return b.String()
 }

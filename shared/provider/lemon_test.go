@@ -263,3 +263,17 @@ func TestUnknownTypesAreReadByTheirContext(t *testing.T) {
 		})
 	}
 }
+
+// Two touches may lead to one entity, when each falls back on it.
+func TestAnEntityIsNamedOnce(t *testing.T) {
+	d, err := Parse("twice.yaml", []byte(strings.NewReplacer(
+		`touches: [thing, "*"]`, `touches: [{first_of: [other, thing]}, {first_of: [thing, other]}, thing, "*"]`,
+		"  totals:", "  other: {get: \"/others/{other}\"}\n  totals:",
+	).Replace(minimal)))
+	require.NoError(t, err)
+	for context, want := range map[string]string{"thing": "thing", "other": "other", "other thing": "other thing"} {
+		e, err := d.Event("s", nil, body(t, "thing.made", contextOf(context)), now)
+		require.NoError(t, err)
+		require.Equal(t, want, kindsOf(e.Entities))
+	}
+}
