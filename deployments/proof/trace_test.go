@@ -1,0 +1,67 @@
+package proof
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/telemetry/otlptest"
+)
+
+// One event is one trace, one tree, from the webhook to the ack, across both
+// processes, and nothing of what the event says or the provider answers is in
+// it.
+func TestOneTreePerEvent(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs processes")
+	}
+	receiver := otlptest.Start()
+	t.Cleanup(receiver.Close)
+	f := start(t, plan{workers: 1, shards: 4, env: []string{"TARN_TELEMETRY__OTLP_ENDPOINT=" + receiver.URL()}})
+	const events = 20
+	f.load(4, 2, events, 10, time.Minute)
+	f.drain(time.Minute)
+
+	var trees map[string]string
+	waitFor(t, 20*time.Second, func() string { return "traces so far:\n" + strings.Join(values(trees), "\n") }, func() bool {
+		trees = map[string]string{}
+		for _, trace := range receiver.Traces() {
+			if tree := trace.Tree(); strings.HasPrefix(tree, "webhook\n") && strings.Contains(tree, "process\n") {
+				trees[trace.ID] = tree
+			}
+		}
+		return len(trees) == events
+	})
+	synced := 0
+	for _, trace := range receiver.Traces() {
+		tree, ok := trees[trace.ID]
+		if !ok {
+			continue
+		}
+		require.Equal(t, 1, trace.Roots(), tree)
+		require.Contains(t, tree, "webhook\n  send\n    process\n", "the sync is a child of the send")
+		if strings.Contains(tree, "      fetch") {
+			synced++
+			for _, step := range []string{"lock", "claim", "write"} {
+				require.Contains(t, tree, "      "+step+"\n")
+			}
+		}
+	}
+	require.Positive(t, synced)
+	require.Empty(t, receiver.Faults())
+
+	said := receiver.Text()
+	for _, secret := range []string{apiKey, webhookSecret, token, `"context"`, "revision", "base_amount", "buying_power"} {
+		require.NotContains(t, said, secret)
+	}
+}
+
+func values(m map[string]string) []string {
+	var out []string
+	for _, v := range m {
+		out = append(out, v)
+	}
+	return out
+}
