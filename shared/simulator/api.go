@@ -41,10 +41,10 @@ func (a *api) get(path string, f func(*http.Request) (any, error)) {
 func (a *api) route(k *kind) {
 	switch k.shape {
 	case single:
-		a.get(k.path, func(r *http.Request) (any, error) { return a.list(k, r) })
-		if !k.noItem {
-			a.get(k.path+"/{id}", func(r *http.Request) (any, error) { return a.item(k, r) })
+		if !k.noList {
+			a.get(k.path, func(r *http.Request) (any, error) { return a.list(k, r) })
 		}
+		a.get(k.path+"/{id}", func(r *http.Request) (any, error) { return a.item(k, r) })
 	case singleton:
 		a.get(k.path, func(r *http.Request) (any, error) { return a.singleton(k, r) })
 	case listOnly:
@@ -55,12 +55,8 @@ func (a *api) route(k *kind) {
 // ServeHTTP answers, or lets chaos answer.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rec := &recorder{ResponseWriter: w}
-	defer func() {
-		if r.Pattern == "" {
-			_, r.Pattern = a.routes.Handler(r)
-		}
-		a.counters.request(r.Pattern, rec.status)
-	}()
+	_, pattern := a.routes.Handler(r)
+	defer func() { a.counters.request(pattern, rec.status) }()
 	if !a.disturb(rec, r) {
 		return
 	}
@@ -156,8 +152,12 @@ func (a *api) elements(k *kind, r *http.Request) (any, error) {
 	if err := a.parentKnown(k, r); err != nil {
 		return nil, err
 	}
+	id := r.PathValue("parent")
+	if k.parent == "" {
+		id = rootID
+	}
 	var state json.RawMessage
-	if e := a.world.find(k.name, r.PathValue("parent")); e != nil {
+	if e := a.world.find(k.name, id); e != nil {
 		state = e.current().State
 	}
 	return listElements(q, state)

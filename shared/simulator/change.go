@@ -1,6 +1,7 @@
 package simulator
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -181,18 +182,14 @@ func (c *change) commit() error {
 	if len(c.drafts) == 0 && len(c.events) == 0 {
 		return nil
 	}
-	versions := make([]version, len(c.drafts))
-	for i, d := range c.drafts {
-		versions[i] = version{N: 1, Seq: c.w.seq + int64(i) + 1, At: d.at, Deleted: d.deleted, State: d.state}
-		if len(d.entity.versions) > 0 {
-			versions[i].N = d.entity.current().N + 1
-		}
-	}
+	versions := c.versions()
 	if err := c.w.journal.append(c.record(versions)); err != nil {
 		return err
 	}
 	for i, d := range c.drafts {
-		c.w.put(d.entity, versions[i])
+		if versions[i] != nil {
+			c.w.put(d.entity, *versions[i])
+		}
 		c.w.setStage(d.entity, d.stage)
 	}
 	if c.load != nil {
@@ -201,4 +198,24 @@ func (c *change) commit() error {
 	c.w.addEvents(c.events)
 	c.w.publish(c.events)
 	return nil
+}
+
+// versions are the new versions, one for each draft; nil where the state is
+// what it was and only something the API does not show has moved.
+func (c *change) versions() []*version {
+	seq := c.w.seq
+	out := make([]*version, len(c.drafts))
+	for i, d := range c.drafts {
+		n := 1
+		if len(d.entity.versions) > 0 {
+			old := d.entity.current()
+			if d.deleted == old.Deleted && bytes.Equal(d.state, old.State) {
+				continue
+			}
+			n = old.N + 1
+		}
+		seq++
+		out[i] = &version{N: n, Seq: seq, At: d.at, Deleted: d.deleted, State: d.state}
+	}
+	return out
 }

@@ -43,16 +43,18 @@ type changeRecord struct {
 	Load     *loadState      `json:"load,omitempty"`
 }
 
+// versionRecord is a new version of an entity. Without N it is only links and
+// stage that moved.
 type versionRecord struct {
 	Kind    string            `json:"kind"`
 	ID      string            `json:"id"`
 	Links   map[string]string `json:"links,omitempty"`
 	Stage   string            `json:"stage,omitempty"`
-	N       int               `json:"n"`
-	Seq     int64             `json:"seq"`
-	At      time.Time         `json:"at"`
+	N       int               `json:"n,omitempty"`
+	Seq     int64             `json:"seq,omitempty"`
+	At      time.Time         `json:"at,omitzero"`
 	Deleted bool              `json:"deleted,omitempty"`
-	State   json.RawMessage   `json:"state"`
+	State   json.RawMessage   `json:"state,omitempty"`
 }
 
 type eventRecord struct {

@@ -8,25 +8,24 @@ type shape int
 const (
 	single    shape = iota // has an id and a GET of its own
 	singleton              // one per parent, under the parent's path
-	listOnly               // a list under the parent is the whole of it
+	listOnly               // a list under the parent, or the root, is the whole of it
 	hidden                 // events speak of it, the API does not show it
 )
 
 // kind is one kind of entity.
 type kind struct {
 	name   string
+	key    string // its word in the context of events, if not its name
 	prefix string // of its ids
 	shape  shape
 	parent string // kind its path goes through, "" for the root
 	path   string // of its list (single, listOnly) or of itself (singleton)
-	noItem bool   // listed, but without a GET of its own
+	noList bool   // has a GET, but stands in no list
 	// filters of its list: query parameter to top-level field of the state.
 	// "status" is the current status wherever it stands.
 	filters []string
 	// empty is what a singleton answers before anything happened.
 	empty string
-	// open: asked without the data privacy headers (settlement accounts).
-	open bool
 }
 
 const noMoney = `"currency":"EUR"}`
@@ -36,8 +35,8 @@ const noMoney = `"currency":"EUR"}`
 var kinds = []kind{
 	{name: "account", prefix: "cusa_", path: "/accounts", filters: []string{"status"}},
 	{name: "person", prefix: "pers_", path: "/persons"},
-	{name: "update", prefix: "upd_", parent: "person", path: "/persons/{parent}/updates"},
-	{name: "identification", prefix: "ident_", parent: "person", path: "/persons/{parent}/identifications"},
+	{name: "person_update", key: "update", prefix: "upd_", parent: "person", path: "/persons/{parent}/updates"},
+	{name: "identification", prefix: "ident_", parent: "person", path: "/persons/{parent}/identifications", noList: true},
 	under("securities_account", "sec_ac_", "status"),
 	under("order", "bord_", "status", "securities_account"),
 	under("batch_order", "bord_", "status"),
@@ -52,8 +51,8 @@ var kinds = []kind{
 	under("treasury_mandate", "trs_mand_", "status"),
 	under("treasury_transfer", "trs_tfr_", "status"),
 	{name: "corporate_action", prefix: "ca_", path: "/corporate_actions", filters: []string{"instrument", "status"}},
-	{name: "settlement_account", prefix: "sac_", path: "/settlement_accounts", noItem: true, open: true},
-	{name: "settlement", prefix: "cst_", parent: "settlement_account", path: "/settlement_accounts/{parent}/settlements", open: true},
+	{name: "settlement", prefix: "cst_", parent: "settlement_account", path: "/settlement_accounts/{parent}/settlements"},
+	{name: "settlement_accounts", shape: listOnly, path: "/settlement_accounts"},
 	{name: "financials", shape: singleton, parent: "account", path: "/accounts/{parent}/financials",
 		empty: `{"balance":"0.00","buying_power":"0.00","funds_to_withdraw":"0.00","blocked":"0.00","to_be_settled":"0.00",` + noMoney},
 	{name: "treasury_financials", shape: singleton, parent: "account", path: "/accounts/{parent}/treasury_financials",
@@ -61,17 +60,30 @@ var kinds = []kind{
 	{name: "positions", shape: listOnly, parent: "account", path: "/accounts/{parent}/positions"},
 	{name: "checks", shape: listOnly, parent: "account", path: "/accounts/{parent}/checks"},
 	{name: "tax_exemption_usages", shape: listOnly, parent: "account", path: "/accounts/{parent}/tax_exemption_usages"},
-	{name: "authenticators", shape: listOnly, parent: "account", path: "/accounts/{parent}/authenticators"},
-	{name: "account_corporate_actions", shape: listOnly, parent: "account", path: "/accounts/{parent}/corporate_actions"},
+	{name: "account_corporate_action", key: "corporate_action", prefix: "ca_cusa_", parent: "account",
+		path: "/accounts/{parent}/corporate_actions", filters: []string{"type", "instrument", "securities_account"}},
+	{name: "treasury_fee", prefix: "trs_fee_", path: "/treasury_fees", filters: []string{"instrument"}},
 	{name: "business", prefix: "le_", path: "/businesses"},
-	{name: "agreement", prefix: "agr_", path: "/agreements", noItem: true},
+	{name: "agreements", shape: listOnly, path: "/agreements"},
 	{name: "check", prefix: "chk_", shape: hidden},
+	{name: "settlement_account", prefix: "sac_", shape: hidden},
 	{name: "deposit", prefix: "de_", shape: hidden},
 	{name: "tax", prefix: "taxev_", shape: hidden},
 	{name: "securities_transfer", prefix: "sec_tfr_", shape: hidden},
 	{name: "dividend_distribution", prefix: "div_", shape: hidden},
 	{name: "event", prefix: "evt_", shape: hidden},
 	{name: "webhook", prefix: "wbh_", shape: hidden},
+}
+
+// rootID is the id of a list that stands under nothing.
+const rootID = "all"
+
+// word is how the context of an event names the kind.
+func (k *kind) word() string {
+	if k.key != "" {
+		return k.key
+	}
+	return k.name
 }
 
 // under is a kind that stands under an account at /accounts/{account}/{name}s.

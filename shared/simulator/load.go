@@ -32,6 +32,8 @@ type LoadProgress struct {
 	Lost int `json:"lost"`
 	// GaveUp is how many were refused until the sender gave up.
 	GaveUp int `json:"gave_up"`
+	// Unwanted is how many no webhook subscribes to.
+	Unwanted int `json:"unwanted"`
 	// Pending is how many are still to be delivered.
 	Pending int `json:"pending"`
 	// Sends is how many posts are still to come, retries and duplicates too.

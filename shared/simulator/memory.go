@@ -14,7 +14,7 @@ import (
 const rewriteAt = 64 << 20
 
 // record is the change as a line of the journal.
-func (c *change) record(versions []version) *record {
+func (c *change) record(versions []*version) *record {
 	if c.w.journal == nil {
 		return nil
 	}
@@ -28,11 +28,12 @@ func (c *change) record(versions []version) *record {
 	return &record{Change: rec}
 }
 
-func versionRecordOf(e *entity, v version, stage string) versionRecord {
-	return versionRecord{
-		Kind: e.kind.name, ID: e.id, Links: e.links, Stage: stage,
-		N: v.N, Seq: v.Seq, At: v.At, Deleted: v.Deleted, State: v.State,
+func versionRecordOf(e *entity, v *version, stage string) versionRecord {
+	r := versionRecord{Kind: e.kind.name, ID: e.id, Links: e.links, Stage: stage}
+	if v != nil {
+		r.N, r.Seq, r.At, r.Deleted, r.State = v.N, v.Seq, v.At, v.Deleted, v.State
 	}
+	return r
 }
 
 // apply makes one record of the journal part of the world.
@@ -83,7 +84,9 @@ func (w *world) applyVersion(v versionRecord) error {
 		e = &entity{kind: k, id: v.ID, links: v.Links}
 	}
 	e.links = v.Links
-	w.put(e, version{N: v.N, Seq: v.Seq, At: v.At, Deleted: v.Deleted, State: v.State})
+	if v.N > 0 {
+		w.put(e, version{N: v.N, Seq: v.Seq, At: v.At, Deleted: v.Deleted, State: v.State})
+	}
 	w.setStage(e, v.Stage)
 	return nil
 }
@@ -206,8 +209,8 @@ func (w *world) writeVersions(emit func(*record) error) error {
 				continue
 			}
 			for _, e := range list {
-				for _, v := range e.versions {
-					r := versionRecordOf(e, v, e.stage)
+				for i := range e.versions {
+					r := versionRecordOf(e, &e.versions[i], e.stage)
 					if err := emit(&record{Change: &changeRecord{Versions: []versionRecord{r}}}); err != nil {
 						return err
 					}

@@ -74,7 +74,7 @@ type delivery struct {
 }
 
 // loadDelivery sums the delivery of the events of a load. Guarded by sender.mu.
-type loadDelivery struct{ number, delivered, lost, gaveUp, waiting int }
+type loadDelivery struct{ number, delivered, lost, gaveUp, unwanted, waiting int }
 
 // counts reports whether an event is one of the load that is counted.
 func (l *loadDelivery) counts(n *notice) bool { return n.Load != 0 && n.Load == l.number }
@@ -117,6 +117,9 @@ func (s *sender) start(events []*notice, hooks []*hook) {
 			}
 		} else {
 			s.schedule(n, hooks, now)
+			if n.delivery.waiting == 0 && s.load.counts(n) {
+				s.load.unwanted++
+			}
 		}
 		if n.delivery.waiting == 0 {
 			n.settled.Store(true)
@@ -353,9 +356,11 @@ func (s *sender) recall(events []*notice, l loadState) {
 			s.load.gaveUp++
 		case !n.settled.Load():
 			open++
+		case d.Accepted == 0:
+			s.load.unwanted++
 		}
 	}
-	s.load.delivered = l.Made - open - s.load.lost - s.load.gaveUp
+	s.load.delivered = l.Made - open - s.load.lost - s.load.gaveUp - s.load.unwanted
 }
 
 // countLoad begins to count for a new load.

@@ -154,6 +154,7 @@ type personUpdate struct {
 type securitiesAccount struct {
 	ID            string  `json:"id"`
 	AccountNumber string  `json:"account_number"`
+	CreatedAt     string  `json:"created_at"`
 	History       history `json:"history"`
 }
 

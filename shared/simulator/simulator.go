@@ -299,8 +299,8 @@ func (s *Simulator) LoadProgress() LoadProgress {
 	l := s.world.loading()
 	d := s.sender.loadFacts()
 	p := LoadProgress{
-		Load: l.Load, Made: l.Made, Delivered: d.delivered, Lost: d.lost, GaveUp: d.gaveUp, Sends: d.waiting,
-		Pending: l.Made - d.delivered - d.lost - d.gaveUp,
+		Load: l.Load, Made: l.Made, Delivered: d.delivered, Lost: d.lost, GaveUp: d.gaveUp, Unwanted: d.unwanted, Sends: d.waiting,
+		Pending: l.Made - d.delivered - d.lost - d.gaveUp - d.unwanted,
 	}
 	if l.Events > 0 && l.Made == l.Events {
 		p.MadeAt = &l.MadeAt

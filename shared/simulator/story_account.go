@@ -122,7 +122,7 @@ func goOnAccount(c *change, e *entity) {
 	switch e.stage {
 	case stageParts:
 		sec := c.create("securities_account", c.w.newID("securities_account"), map[string]string{"account": e.id}, nil)
-		s := securitiesAccount{ID: sec.id, AccountNumber: fmt.Sprintf("%09d", c.w.rng.IntN(1e9))}
+		s := securitiesAccount{ID: sec.id, AccountNumber: fmt.Sprintf("%09d", c.w.rng.IntN(1e9)), CreatedAt: stamp(c.at(sec))}
 		s.History.add("created", c.at(sec))
 		c.set(sec, s)
 		edit(c, e, func(a *account) {
@@ -186,7 +186,7 @@ func goOnCheck(c *change, e *entity) {
 }
 
 func beginUpdate(c *change, acc *entity) bool {
-	e := c.create("update", c.w.newID("update"), map[string]string{"person": acc.links["person"]}, nil)
+	e := c.create("person_update", c.w.newID("person_update"), map[string]string{"person": acc.links["person"]}, nil)
 	u := personUpdate{ID: e.id, Type: "phone_number", Number: c.phone()}
 	if c.roll(1, 2) {
 		u = personUpdate{ID: e.id, Type: "email", Email: fmt.Sprintf("new.%d@example.com", c.w.rng.IntN(1e6))}
@@ -200,7 +200,7 @@ func beginUpdate(c *change, acc *entity) bool {
 
 func goOnUpdate(c *change, e *entity) {
 	c.next(e, "")
-	if c.roll(1, 10) {
+	if c.roll(1, 4) {
 		edit(c, e, func(u *personUpdate) { u.History.add("failure", c.at(e)) })
 		c.emit(e, "update.failed")
 		return

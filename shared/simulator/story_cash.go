@@ -233,14 +233,26 @@ func goOnCorporateAction(c *change, e *entity) {
 const settlementAccountID = "sac_0000000000000000000000000000000a"
 
 func beginSettlement(c *change) bool {
-	if c.w.find("settlement_account", settlementAccountID) == nil {
-		c.create("settlement_account", settlementAccountID, nil, settlementAccount{
-			ID: settlementAccountID, Name: "Settlement", Inpayment: *c.bank("Settlement"),
-			Currency: currency, Balance: money(0), Leaving: money(0),
-		})
-	}
+	cents := c.amount(100, 50000)
+	list := c.settlementAccounts()
+	edit(c, list, func(all *[]settlementAccount) {
+		(*all)[0].Balance = money(units((*all)[0].Balance) + cents)
+	})
 	e := c.create("settlement", c.w.newID("settlement"), map[string]string{"settlement_account": settlementAccountID}, nil)
-	c.set(e, settlement{ID: e.id, Amount: money(c.amount(100, 50000)), Currency: currency, Cutoff: stamp(c.at(e)), Direction: pick(c, []string{"credit", "debit"})})
+	c.set(e, settlement{ID: e.id, Amount: money(cents), Currency: currency, Cutoff: stamp(c.at(e)), Direction: "credit"})
 	c.emit(e, "settlement.created")
 	return true
+}
+
+// settlementAccounts is the list of settlement accounts. They have no GET
+// each, so the list is what is mirrored of them.
+func (c *change) settlementAccounts() *entity {
+	if list := c.w.find("settlement_accounts", rootID); list != nil {
+		return list
+	}
+	c.create("settlement_account", settlementAccountID, nil, none{})
+	return c.create("settlement_accounts", rootID, nil, []settlementAccount{{
+		ID: settlementAccountID, Name: "Settlement", Inpayment: *c.bank("Settlement"),
+		Currency: currency, Balance: money(0), Leaving: money(0),
+	}})
 }

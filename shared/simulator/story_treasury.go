@@ -107,7 +107,7 @@ func beginTreasuryTransfer(c *change, acc *entity) bool {
 func goOnTreasuryTransfer(c *change, e *entity) {
 	following := map[string]string{"created": "pending", "pending": "processed", "processed": "settled"}
 	to := following[look[treasuryTransfer](c, e).History.now()]
-	if to == "pending" && c.roll(1, 8) {
+	if to == "pending" && c.roll(1, 4) {
 		to = pick(c, []string{"canceled", "rejected"})
 	}
 	edit(c, e, func(t *treasuryTransfer) { t.History.add(to, c.at(e)) })

@@ -89,12 +89,12 @@ func (e *entity) asOf(t time.Time) *version {
 // parent is the id its path goes through.
 func (e *entity) parent() string { return e.links[e.kind.parent] }
 
-// link is the id of the given kind that it belongs to, or its own.
-func (e *entity) link(kind string) string {
-	if kind == e.kind.name {
+// link is the id it has or belongs to under a word of contexts.
+func (e *entity) link(word string) string {
+	if word == e.kind.word() {
 		return e.id
 	}
-	return e.links[kind]
+	return e.links[word]
 }
 
 // find returns an entity, or nil.
