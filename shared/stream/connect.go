@@ -10,6 +10,10 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
+// poolSize is the most connections for commands that do not block, to each
+// node. Commands take microseconds: this many only wait when Redis does.
+const poolSize = 64
+
 // connect returns two clients of the same Redis: one for everything, one for
 // reads that block.
 //
@@ -26,6 +30,7 @@ func connect(o Options) (client, blocking redis.UniversalClient, err error) {
 	u.DisableIdentity = true
 	u.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 
+	u.PoolSize = poolSize
 	b := *u
 	b.PoolSize = o.Shards + 4 // a worker may await every shard at once
 	u.ContextTimeoutEnabled = true

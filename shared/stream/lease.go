@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fault"
 )
 
 // validShare is the part of the TTL, from when the last confirmed renewal was
@@ -25,6 +26,7 @@ const validShare = 0.8
 type Lease struct {
 	s     *Streams
 	shard int
+	key   string
 	owner string
 	epoch int64
 
@@ -44,7 +46,11 @@ func (s *Streams) Acquire(ctx context.Context, shard int, worker string, sources
 		return nil, fmt.Errorf("acquire shard %d: there are %d, from 0", shard, s.opts.Shards)
 	}
 	doing := "acquire shard " + strconv.Itoa(shard)
-	keys := []string{s.keys.lease(shard), s.keys.epoch(shard)}
+	key := s.keys.lease(shard)
+	if fault.Off("leases") {
+		key += ":" + worker // everybody has one
+	}
+	keys := []string{key, s.keys.epoch(shard)}
 	for _, source := range sources {
 		keys = append(keys,
 			s.keys.stream(shard, source, event.TierLive), s.keys.stream(shard, source, event.TierBackground))
@@ -59,7 +65,9 @@ func (s *Streams) Acquire(ctx context.Context, shard int, worker string, sources
 	if err != nil {
 		return nil, fmt.Errorf("%s: epoch: %w", doing, err)
 	}
-	return &Lease{s: s, shard: shard, owner: worker, epoch: epoch, sent: sent, reading: map[string]*reading{}}, nil
+	return &Lease{
+		s: s, shard: shard, key: key, owner: worker, epoch: epoch, sent: sent, reading: map[string]*reading{},
+	}, nil
 }
 
 // Shard returns the shard.
@@ -106,17 +114,28 @@ func (l *Lease) Release(ctx context.Context) error {
 }
 
 // run runs a fenced script: before the given keys come the lease's key, before
-// the arguments owner and epoch.
+// the arguments owner and epoch. A lease that was fenced once is not asked for
+// again: its epoch never comes back.
 func (l *Lease) run(ctx context.Context, s *redis.Script, doing string, keys []string, args ...any) (any, error) {
-	keys = append([]string{l.s.keys.lease(l.shard)}, keys...)
+	doing += " shard " + strconv.Itoa(l.shard)
+	if l.fenced() {
+		return nil, fmt.Errorf("%s: %w", doing, ErrFenced)
+	}
+	keys = append([]string{l.key}, keys...)
 	args = append([]any{l.owner, l.epoch}, args...)
-	v, err := run(ctx, l.s.client, s, doing+" shard "+strconv.Itoa(l.shard), keys, args...)
+	v, err := run(ctx, l.s.client, s, doing, keys, args...)
 	if errors.Is(err, ErrFenced) {
 		l.mu.Lock()
 		l.lost = true
 		l.mu.Unlock()
 	}
 	return v, err
+}
+
+func (l *Lease) fenced() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.lost
 }
 
 // next numbers a command. Numbers grow, so Redis can tell a late one.

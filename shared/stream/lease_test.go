@@ -75,6 +75,8 @@ func TestStaleHolderIsFencedEverywhere(t *testing.T) {
 	appended(t, s, happened("evt_1", "a"), happened("evt_2", "b"))
 	got := readLive(t, old)
 	require.NoError(t, old.Park(t.Context(), Park{Key: order("b"), Charged: got[1:], Attempt: 1, Delay: time.Hour}))
+	stream := s.keys.stream(0, "lemon", event.TierLive)
+	atFirst := old.at(stream)
 	successor := ready(t, s, "w1") // the very same worker, later
 	before := snapshot(t, s)
 
@@ -95,6 +97,10 @@ func TestStaleHolderIsFencedEverywhere(t *testing.T) {
 		},
 	}
 	for name, call := range calls {
+		old.lost = false // each call must find it out from Redis
+		if name == "read" {
+			old.set(stream, atFirst)
+		}
 		require.ErrorIs(t, call(), ErrFenced, name)
 	}
 	require.Equal(t, before, snapshot(t, s))

@@ -134,6 +134,26 @@ func TestLateCommandsChangeNothing(t *testing.T) {
 	require.Equal(t, before, snapshot(t, s))
 }
 
+func TestUnparkRemovesOnlyTheHead(t *testing.T) {
+	s, _ := start(t)
+	l := ready(t, s, "w1")
+	appended(t, s, happened("evt_1", "a"), happened("evt_2", "a"))
+	got := readLive(t, l)
+	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Charged: got, Attempt: 1}))
+	left, err := l.Unpark(t.Context(), order("a"), idsOf(got[1:]), nil, 0)
+	require.NoError(t, err)
+	require.Equal(t, 2, left)
+
+	// A live and a background entry may have the same id: one name, one entry.
+	first := s.keys.parkedPrefix(0) + order("a").String()
+	entry, err := s.client.LIndex(t.Context(), first, 0).Result()
+	require.NoError(t, err)
+	require.NoError(t, s.client.LPush(t.Context(), first, entry).Err())
+	left, err = l.Unpark(t.Context(), order("a"), idsOf(got[:1]), nil, 0)
+	require.NoError(t, err)
+	require.Equal(t, 2, left)
+}
+
 func TestParkRefusesWhatItCannotKeep(t *testing.T) {
 	s, _ := start(t)
 	l := ready(t, s, "w1")

@@ -81,7 +81,7 @@ func (l *Lease) set(stream string, r reading) {
 func (l *Lease) Read(ctx context.Context, source string, tier event.Tier, lim Limits) ([]Entry, error) {
 	stream := l.s.keys.stream(l.shard, source, tier)
 	at := l.at(stream)
-	if !at.inStep {
+	if !at.inStep && !l.fenced() {
 		return nil, fmt.Errorf("read %s: %w", stream, ErrResync)
 	}
 	lim = lim.withDefaults()

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -33,6 +34,7 @@ func (s *Streams) onMasters(ctx context.Context, f func(context.Context, *redis.
 // checkServers refuses servers that would lose accepted events silently and
 // warns about those that may. bounded: one of them has a memory limit.
 func (s *Streams) checkServers(ctx context.Context) (bounded bool, err error) {
+	var limited atomic.Bool // masters are asked at once
 	err = s.onMasters(ctx, func(ctx context.Context, c *redis.Client) error {
 		if err := checkVersion(ctx, c); err != nil {
 			return err
@@ -42,11 +44,11 @@ func (s *Streams) checkServers(ctx context.Context) (bounded bool, err error) {
 			return fmt.Errorf("read memory of redis: %w", err)
 		}
 		if infoNumber(memory, "maxmemory") > 0 {
-			bounded = true
+			limited.Store(true)
 		}
 		return s.checkSettings(ctx, c, infoText(memory, "maxmemory_policy"))
 	})
-	return bounded, err
+	return limited.Load(), err
 }
 
 func checkVersion(ctx context.Context, c *redis.Client) error {
@@ -125,18 +127,18 @@ func (s *Streams) watchMemory() {
 // lookAtMemory leaves the answer as it was when Redis cannot be asked: the
 // append itself will tell.
 func (s *Streams) lookAtMemory(ctx context.Context) {
-	full := false
+	var found atomic.Bool
 	err := s.onMasters(ctx, func(ctx context.Context, c *redis.Client) error {
 		memory, err := c.Info(ctx, "memory").Result()
 		if err != nil {
 			return err
 		}
 		if limit := infoNumber(memory, "maxmemory"); limit > 0 && infoNumber(memory, "used_memory") >= highWater*limit {
-			full = true
+			found.Store(true)
 		}
 		return nil
 	})
-	if err == nil && s.full.Swap(full) != full {
+	if full := found.Load(); err == nil && s.full.Swap(full) != full {
 		s.opts.Logger.Warn("redis memory crossed 80 % of maxmemory", "appends_refused", full)
 	}
 }

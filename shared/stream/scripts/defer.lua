@@ -15,8 +15,8 @@ local last = redis.call('HMGET', KEYS[3], 'epoch', 'step')
 if not last[1] then
   return 0
 end
-local last_epoch, epoch = tonumber(last[1]), tonumber(ARGV[2])
-if epoch > last_epoch or (epoch == last_epoch and tonumber(ARGV[4]) > tonumber(last[2])) then
+local late = last[1] == ARGV[2] and tonumber(ARGV[4]) <= tonumber(last[2])
+if not late then
   local t = redis.call('TIME')
   local now = t[1] * 1000 + math.floor(t[2] / 1000)
   redis.call('ZADD', KEYS[2], 'XX', now + tonumber(ARGV[5]), ARGV[3])

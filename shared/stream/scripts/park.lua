@@ -37,11 +37,10 @@ if waiting == 0 then
   return 0
 end
 
+-- Fenced, so another epoch in the record is an older one.
 local last = redis.call('HMGET', KEYS[7], 'epoch', 'step')
-local last_epoch, last_step = tonumber(last[1] or '0'), tonumber(last[2] or '0')
-local epoch, step = tonumber(ARGV[2]), tonumber(ARGV[5])
-local newer = epoch > last_epoch or (epoch == last_epoch and step > last_step)
-if moved == 0 and not newer then
+local late = last[1] == ARGV[2] and tonumber(ARGV[5]) <= tonumber(last[2])
+if moved == 0 and late then
   return waiting
 end
 

@@ -25,8 +25,8 @@ local last = redis.call('HMGET', KEYS[5], 'epoch', 'step')
 if not last[1] then
   return 0
 end
-local last_epoch, epoch = tonumber(last[1]), tonumber(ARGV[2])
-if epoch < last_epoch or (epoch == last_epoch and tonumber(ARGV[4]) <= tonumber(last[2])) then
+local late = last[1] == ARGV[2] and tonumber(ARGV[4]) <= tonumber(last[2])
+if late then
   return redis.call('LLEN', KEYS[4])
 end
 
