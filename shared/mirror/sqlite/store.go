@@ -77,7 +77,7 @@ func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 // openWriter opens the one connection that writes and brings the schema up to
 // date, in a turn: another process may be starting, too.
 func (s *Store) openWriter(ctx context.Context, t *turn) (conn *sql.Conn, err error) {
-	s.db, err = sql.Open("sqlite", dsn(s.path, "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(4000)"))
+	s.db, err = sql.Open("sqlite", dsn(s.path, "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(4000)", "cache_size(-65536)", "temp_store(MEMORY)"))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", s.path, err)
 	}

@@ -1,0 +1,236 @@
+package mongo_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	drivevent "go.mongodb.org/mongo-driver/v2/event"
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/mirror/mongo"
+	"github.com/tarn-sync/tarn/shared/mirror/mongo/mongotest"
+	"github.com/tarn-sync/tarn/shared/mirror/storetest"
+)
+
+var start = time.Date(2026, 3, 1, 9, 0, 0, 0, time.UTC)
+
+func order(id string) event.Ref {
+	return event.Ref{
+		Key: event.Key{Source: "lemon", Kind: "order", ID: id}, Parents: map[string]string{"account": "cusa_1"},
+	}
+}
+
+func arrival(id string, refs ...event.Ref) mirror.Arrival {
+	return mirror.Arrival{
+		Event: &event.Event{
+			Source: "lemon", ID: id, Type: "order.executed", CreatedAt: start, ReceivedAt: start,
+			Entities: refs, Payload: []byte(`{}`),
+		},
+		Signal: mirror.SignalID{Shard: 1, ID: "1-" + id},
+	}
+}
+
+// counter counts commands as the driver sends them.
+type counter struct {
+	mu    sync.Mutex
+	names []string
+}
+
+func (c *counter) monitor() *drivevent.CommandMonitor {
+	return &drivevent.CommandMonitor{Started: func(_ context.Context, e *drivevent.CommandStartedEvent) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.names = append(c.names, e.CommandName)
+	}}
+}
+
+func (c *counter) take() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	names := c.names
+	c.names = nil
+	return names
+}
+
+// TestRoundTrips counts the commands of a batch the whole way: two for each
+// entity and a constant for the batch, however many events there are.
+func TestRoundTrips(t *testing.T) {
+	const constant = 3 // one insert, two updates
+	for _, c := range []struct{ events, entities int }{{1, 1}, {12, 1}, {24, 4}, {24, 12}} {
+		t.Run(fmt.Sprintf("%d events of %d entities", c.events, c.entities), func(t *testing.T) {
+			var sent counter
+			s := open(t, server.Database(), mongo.Options{Monitor: sent.monitor()})
+			_, err := s.Claim(t.Context(), order("first")) // makes the collection's indexes
+			require.NoError(t, err)
+			sent.take()
+			runBatch(t, s, c.events, c.entities)
+			names := sent.take()
+			require.LessOrEqual(t, len(names), 2*c.entities+constant, names)
+
+			page, err := s.Events(t.Context(), mirror.EventFilter{Status: mirror.Processed})
+			require.NoError(t, err)
+			require.Len(t, page.Items, c.events)
+			sent.take()
+
+			_, err = s.Log(t.Context(), []mirror.Arrival{arrival("evt_0", order("o0"))})
+			require.NoError(t, err)
+			require.Equal(t, []string{"insert", "find"}, sent.take(), "an event that is there already")
+		})
+	}
+}
+
+func runBatch(t *testing.T, s mirror.Store, events, entities int) {
+	t.Helper()
+	var arrivals []mirror.Arrival
+	for i := range events {
+		arrivals = append(arrivals, arrival(fmt.Sprintf("evt_%d", i), order(fmt.Sprintf("o%d", i%entities))))
+	}
+	_, err := s.Log(t.Context(), arrivals)
+	require.NoError(t, err)
+	claims := make([]int64, entities)
+	for i := range claims {
+		doc, err := s.Claim(t.Context(), order(fmt.Sprintf("o%d", i)))
+		require.NoError(t, err)
+		claims[i] = doc.Claim
+		applied, err := s.Write(t.Context(), &mirror.Write{
+			Ref: order(fmt.Sprintf("o%d", i)), Claim: doc.Claim, SentAt: start, Raw: []byte(`{"price":1.10,"quantity":3}`), StateHash: "h",
+		})
+		require.NoError(t, err)
+		require.True(t, applied)
+	}
+	var done []mirror.Settlement
+	for i, a := range arrivals {
+		done = append(done, mirror.Settlement{
+			Source: "lemon", EventID: a.Event.ID, Entity: a.Event.Entities[0].Key, Signal: a.Signal, At: start,
+			CoveredBy: mirror.Covered{Claim: claims[i%entities], FetchedAt: start, Signal: a.Signal.ID},
+		})
+	}
+	require.NoError(t, s.Settle(t.Context(), done))
+}
+
+// TestCommands looks at what is sent rather than at what comes of it: the
+// things FerretDB accepts but does not do.
+func TestCommands(t *testing.T) {
+	database := server.Database()
+	s := open(t, database, mongo.Options{})
+	stop := server.Record(database)
+	runBatch(t, s, 60, 2)
+	_, err := s.Bury(t.Context(), []mirror.Letter{{Source: "lemon", EventID: "evt_0", Ref: order("o0"), At: start}})
+	require.NoError(t, err)
+	commands := stop()
+
+	writes, fenced := 0, 0
+	for _, c := range commands {
+		switch c.Name {
+		case "insert", "update", "findAndModify":
+			writes++
+			require.Equal(t, "majority", c.Body.Lookup("writeConcern", "w").StringValue(), "%s", c.Body)
+		}
+		if c.Name != "update" {
+			continue
+		}
+		updates, err := c.Body.Lookup("updates").Array().Values()
+		require.NoError(t, err)
+		require.LessOrEqual(t, len(updates), mongotest.BulkSize)
+		for _, u := range updates {
+			_, isPipeline := u.Document().Lookup("u").ArrayOK()
+			require.False(t, isPipeline, "a pipeline update needs a newer server")
+			_, claim := u.Document().Lookup("q", "claim").Int64OK()
+			if _, state := u.Document().Lookup("u", "$set", "raw").StringValueOK(); state {
+				require.True(t, claim, "a state was written without the fence: %s", u)
+				fenced++
+			}
+		}
+	}
+	require.NotZero(t, writes)
+	require.Equal(t, 2, fenced)
+}
+
+// unfenced is a store that forgets the claim filter.
+type unfenced struct{ mirror.Store }
+
+func (u unfenced) Write(ctx context.Context, w *mirror.Write) (bool, error) {
+	doc, err := u.Entity(ctx, w.Ref.Key)
+	if err != nil {
+		return false, err
+	}
+	naive := *w
+	naive.Claim = doc.Claim
+	return u.Store.Write(ctx, &naive)
+}
+
+func TestAStoreWithoutTheFenceIsFoundOut(t *testing.T) {
+	require.NotEmpty(t, storetest.FenceViolations(t, unfenced{open(t, server.Database(), mongo.Options{})}))
+}
+
+// TestDocument is the document as its owner reads it.
+func TestDocument(t *testing.T) {
+	database := server.Database()
+	s := open(t, database, mongo.Options{})
+	doc, err := s.Claim(t.Context(), order("bord_1"))
+	require.NoError(t, err)
+	_, err = s.Write(t.Context(), &mirror.Write{
+		Ref: order("bord_1"), Claim: doc.Claim, SentAt: start, StateHash: "h", Status: "open",
+		Raw:       []byte(`{"id":"bord_1","price":1.10,"quantity":3,"a.b":null}`),
+		LastEvent: mirror.LastEvent{ID: "evt_1", Type: "order.created", CreatedAt: start},
+	})
+	require.NoError(t, err)
+
+	client, err := driver.Connect(options.Client().ApplyURI(server.URI(database)))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, client.Disconnect(context.WithoutCancel(t.Context()))) }()
+	var got bson.M
+	require.NoError(t, client.Database(database).Collection("mirror_lemon_order").
+		FindOne(t.Context(), bson.D{{Key: "_id", Value: "bord_1"}}).Decode(&got))
+	at := bson.NewDateTimeFromTime(start)
+	require.Equal(t, bson.M{
+		"_id": "bord_1", "source": "lemon", "kind": "order", "parents": bson.D{{Key: "account", Value: "cusa_1"}},
+		"raw": `{"id":"bord_1","price":1.10,"quantity":3,"a.b":null}`,
+		"state": bson.D{
+			{Key: "id", Value: "bord_1"}, {Key: "price", Value: "1.10"}, {Key: "quantity", Value: int64(3)}, {Key: "a%2Eb", Value: nil},
+		},
+		"status": "open", "terminal": false, "claim": int64(1), "synced_claim": int64(1), "state_hash": "h",
+		"synced_at": at, "verified_at": at, "open_letters": int32(0),
+		"last_event": bson.D{{Key: "created_at", Value: at}, {Key: "id", Value: "evt_1"}, {Key: "type", Value: "order.created"}},
+	}, got)
+}
+
+func TestAStateTooBigForADocumentIsRefusedForGood(t *testing.T) {
+	s := open(t, server.Database(), mongo.Options{})
+	doc, err := s.Claim(t.Context(), order("big"))
+	require.NoError(t, err)
+	_, err = s.Write(t.Context(), &mirror.Write{Ref: order("big"), Claim: doc.Claim, SentAt: start, Raw: make([]byte, 16<<20)})
+	class, _ := fate.Of(err)
+	require.Equal(t, fate.Permanent, class, err)
+}
+
+func TestAServerAwayIsUnavailable(t *testing.T) {
+	away, err := mongotest.Start(t.Context(), t.TempDir())
+	require.NoError(t, err)
+	s, err := mongo.Open(t.Context(), away.URI("tarn")+"?timeoutMS=500", mongo.Options{BulkSize: mongotest.BulkSize})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	_, err = s.Claim(t.Context(), order("o1"))
+	require.NoError(t, err)
+	require.NoError(t, away.Close())
+
+	for name, call := range map[string]func() error{
+		"claim":  func() error { _, err := s.Claim(t.Context(), order("o1")); return err },
+		"log":    func() error { _, err := s.Log(t.Context(), []mirror.Arrival{arrival("evt_1")}); return err },
+		"settle": func() error { return s.Settle(t.Context(), []mirror.Settlement{{Source: "lemon", EventID: "evt_1"}}) },
+		"read":   func() error { _, err := s.Entity(t.Context(), order("o1").Key); return err },
+		"ping":   func() error { return s.Ping(t.Context()) },
+	} {
+		class, _ := fate.Of(call())
+		require.Equal(t, fate.Unavailable.String(), class.String(), name)
+	}
+}
