@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -76,6 +77,9 @@ func (o ClientOptions) withDefaults() ClientOptions {
 	return o
 }
 
+// connectTimeout bounds each step of connecting.
+const connectTimeout = 10 * time.Second
+
 // Client asks one provider's API. Safe for concurrent use.
 type Client struct {
 	def  *Definition
@@ -107,13 +111,16 @@ func NewClient(d *Definition, o ClientOptions) (*Client, error) {
 func newHTTP(o ClientOptions) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
-			Proxy:               http.ProxyFromEnvironment,
+			Proxy: http.ProxyFromEnvironment,
+			// Connecting goes on for others when the request that began it has
+			// ended, so it needs bounds of its own.
+			DialContext:         (&net.Dialer{Timeout: connectTimeout}).DialContext,
+			TLSHandshakeTimeout: connectTimeout,
 			TLSClientConfig:     o.TLS,
 			ForceAttemptHTTP2:   true,
 			MaxIdleConns:        o.Concurrency,
 			MaxIdleConnsPerHost: o.Concurrency,
 			IdleConnTimeout:     90 * time.Second,
-			TLSHandshakeTimeout: o.Timeout,
 			// One connection carries every request: a dead one must be noticed
 			// before all of them have run into their deadline.
 			HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},

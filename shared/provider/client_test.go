@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -227,7 +228,7 @@ func TestAnswersHaveTheirClass(t *testing.T) {
 		"JSON cut off":                {answers(200, order[:30]), fate.Permanent, 200, 0},
 		"a list instead of an object": {answers(200, "["+order+"]"), fate.Permanent, 0, 0},
 		"another entity":              {answers(200, `{"id":"bord_2"}`), fate.Transient, 0, 0},
-		"too long":                    {answers(200, `{"id":"bord_1","x":"`+strings.Repeat("x", 5000)+`"}`), fate.Permanent, 200, 0},
+		"too long":                    {answers(200, order+strings.Repeat(" ", 5000)), fate.Permanent, 200, 0},
 		"body cut off": {func(w http.ResponseWriter, r *http.Request) {
 			answers(200, order[:20])(w, r)
 			w.(http.Flusher).Flush()
@@ -326,6 +327,25 @@ func TestSentAtIsBeforeTheRequest(t *testing.T) {
 		require.EqualValues(t, 2, ticks.Load())
 		require.Equal(t, now.Add(time.Second), s.SentAt)
 	})
+}
+
+// A provider in trouble must not be met with a new connection per failure.
+func TestConnectionsOutliveErrors(t *testing.T) {
+	var connections atomic.Int64
+	s := httptest.NewUnstartedServer(answers(503, `{"message":"`+strings.Repeat("x", 10_000)+`"}`))
+	s.Config.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	s.Start()
+	t.Cleanup(s.Close)
+	c := clientOf(t, lemon(t), ClientOptions{}, s.URL)
+	for range 20 {
+		_, err := c.Fetch(t.Context(), orderRef, "x")
+		requireClass(t, err, fate.Transient, 503)
+	}
+	require.EqualValues(t, 1, connections.Load())
 }
 
 func TestProbe(t *testing.T) {

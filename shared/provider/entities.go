@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -129,6 +130,25 @@ func (c *collector) add(k *Kind) bool {
 		c.taken = append(c.taken, k.IDKey)
 	}
 	return true
+}
+
+// Ref makes a reference to one entity from outside, as an operator gives it:
+// only the parents its path needs are taken over. The error says which kind,
+// id or parent cannot be used.
+func (d *Definition) Ref(key event.Key, parents map[string]string) (event.Ref, error) {
+	k := d.Kind(key.Kind)
+	if k == nil {
+		return event.Ref{}, fmt.Errorf("provider %s has no kind %q", d.Name, key.Kind)
+	}
+	ref := event.Ref{Key: key}
+	for _, p := range k.ParentKeys {
+		if ref.Parents == nil {
+			ref.Parents = make(map[string]string, len(k.ParentKeys))
+		}
+		ref.Parents[p] = parents[p]
+	}
+	_, err := k.path(ref)
+	return ref, err
 }
 
 // ref makes the reference to the entity of this kind that the ids name. Not

@@ -277,3 +277,28 @@ func TestAnEntityIsNamedOnce(t *testing.T) {
 		require.Equal(t, want, kindsOf(e.Entities))
 	}
 }
+
+func TestRefFromOutside(t *testing.T) {
+	d := lemon(t)
+	parents := map[string]string{"account": "cusa_1", "moon": "m_1"}
+	ref, err := d.Ref(orderRef.Key, parents)
+	require.NoError(t, err)
+	require.Equal(t, orderRef, ref)
+	ref, err = d.Ref(positionsRef.Key, parents)
+	require.NoError(t, err)
+	require.Equal(t, positionsRef, ref)
+
+	for name, c := range map[string]struct {
+		key event.Key
+		err string
+	}{
+		"unknown kind": {event.Key{Kind: "moon", ID: "x"}, `provider lemon has no kind "moon"`},
+		"no parent":    {event.Key{Kind: "settlement", ID: "x"}, "settlement_account of settlement: id is empty"},
+		"bad id":       {event.Key{Kind: "account", ID: ".."}, "is a path step"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := d.Ref(c.key, parents)
+			require.ErrorContains(t, err, c.err)
+		})
+	}
+}

@@ -81,7 +81,7 @@ func (c *Client) send(parent context.Context, call call) (*answer, int, error) {
 	if err != nil {
 		return nil, 0, c.noAnswer(parent, ctx, err)
 	}
-	defer res.Body.Close()
+	defer drain(res.Body)
 	doc, err := c.read(res)
 	if err != nil {
 		var classed *fate.Error
@@ -91,6 +91,14 @@ func (c *Client) send(parent context.Context, call call) (*answer, int, error) {
 		return nil, res.StatusCode, err
 	}
 	return &answer{doc: doc, sentAt: sentAt}, res.StatusCode, nil
+}
+
+// drain reads what is left of an error's body, so that a connection of
+// HTTP/1.1 can be used again: a provider in trouble needs no new ones. It ends
+// at the deadline of the request, as reading an answer does.
+func drain(body io.ReadCloser) {
+	_, _ = io.CopyN(io.Discard, body, maxErrorBody)
+	_ = body.Close()
 }
 
 func (c *Client) request(ctx context.Context, call call) (*http.Request, error) {
