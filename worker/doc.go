@@ -19,8 +19,10 @@
 //	fail.go     what becomes of a sync that failed
 //	retry.go    parked entities whose time has come
 //	source.go   one source's budget, its failures in a row, pause and probe
+//	window.go   how many known entities were suddenly gone
 //	delay.go    signals that are not to be looked at yet
 //	notes.go    duplicates and rejections, on their way to the audit
+//	trace.go    the spans of a sync
 //
 // # Lanes
 //

@@ -19,6 +19,8 @@ type lane struct {
 	// class is the highest among what waits.
 	class event.Class
 	queue []stream.Entry
+	// readySince is when it became ready.
+	readySince time.Time
 	// lag counts the reads in a row that did not show what they should.
 	lag int
 	// retry is set on the lane of a parked entity whose time has come: what
@@ -95,6 +97,8 @@ func (ln *lane) claimForSync(class event.Class) bool {
 		return false
 	}
 	ln.state = laneSyncing
+	wait := time.Since(ln.readySince)
+	s.w.Metrics.BudgetWait.WithLabelValues(ln.src.Name, class.String()).Observe(wait.Seconds())
 	return true
 }
 

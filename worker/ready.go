@@ -2,6 +2,7 @@ package worker
 
 import (
 	"sync"
+	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
 )
@@ -21,6 +22,10 @@ func newReadyQueue() *readyQueue { return &readyQueue{pushed: make(chan struct{}
 
 // push adds a lane at the end of its class.
 func (q *readyQueue) push(ln *lane) {
+	if ln.class < 0 || int(ln.class) >= len(q.lanes) {
+		ln.class = event.Backfill // from a newer version that knows more classes
+	}
+	ln.readySince = time.Now()
 	q.mu.Lock()
 	q.lanes[ln.class] = append(q.lanes[ln.class], ln)
 	q.mu.Unlock()

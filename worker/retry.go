@@ -18,9 +18,6 @@ const (
 	// retriesAtOnce is how many parked entities of a shard may be in lanes. The
 	// rest stays in Redis, however many there are.
 	retriesAtOnce = 32
-	// retryHold is how long an entity whose retry has begun is not due again:
-	// if the worker dies, that is when another begins it.
-	retryHold = time.Minute
 	// dueEvery is how often a shard asks for due entities at the least.
 	dueEvery = time.Second
 )
@@ -60,9 +57,11 @@ func (s *shard) due(r *reading, src *source) {
 	r.dueAt[src.Name] = now.Add(max(wait, time.Millisecond))
 }
 
-// beginRetry makes a lane for a due entity, unless it has one.
+// beginRetry makes a lane for a due entity, unless it has one. For the time of
+// a lease the entity is not due again: should this worker die, its successor
+// begins the retry anew; while the lane lives, the time is put off again.
 func (s *shard) beginRetry(src *source, k event.Key) error {
-	if err := s.lease.Defer(s.ctx, k, retryHold); err != nil {
+	if err := s.lease.Defer(s.ctx, k, s.w.LeaseTTL); err != nil {
 		return err
 	}
 	_, head, err := s.lease.Parked(s.ctx, k, 1)

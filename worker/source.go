@@ -34,6 +34,7 @@ type source struct {
 	inHand  atomic.Int64
 	delayed atomic.Int64
 	state   atomic.Pointer[stream.SourceState]
+	rate    atomic.Pointer[stream.Rate]
 	probing atomic.Bool
 
 	mu     sync.Mutex
@@ -47,6 +48,7 @@ func newSource(w *Worker, o Source) *source {
 	}
 	s := &source{Source: o, w: w, ready: newReadyQueue(), slots: make(chan struct{}, o.Concurrency)}
 	s.state.Store(&stream.SourceState{})
+	s.rate.Store(&o.Rate)
 	return s
 }
 
@@ -166,9 +168,8 @@ func (s *source) dispatch(ctx context.Context, syncs *sync.WaitGroup) time.Durat
 			continue
 		}
 		granted := want
-		if s.Rate.Limit > 0 {
-			asked := time.Now()
-			g, err := s.w.Streams.Take(ctx, s.Name, class, want, s.Rate)
+		if rate := *s.rate.Load(); rate.Limit > 0 {
+			g, err := s.w.Streams.Take(ctx, s.Name, class, want, rate)
 			if err != nil {
 				return 200 * time.Millisecond // redis is away: nothing can be settled anyway
 			}
@@ -176,7 +177,6 @@ func (s *source) dispatch(ctx context.Context, syncs *sync.WaitGroup) time.Durat
 			if g.Source.Paused {
 				return stateEvery
 			}
-			s.w.Metrics.BudgetWait.WithLabelValues(s.Name, class.String()).Observe(time.Since(asked).Seconds())
 			if granted = g.Tokens; granted < want {
 				wait = min(wait, g.Wait)
 			}

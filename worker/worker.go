@@ -135,6 +135,14 @@ func New(o Options) (*Worker, error) {
 	return w, nil
 }
 
+// SetRate changes what a source's provider allows the fleet, from now on. A
+// source it does not know is left alone.
+func (w *Worker) SetRate(source string, r stream.Rate) {
+	if s := w.sources[source]; s != nil {
+		s.rate.Store(&r)
+	}
+}
+
 // Run works until ctx ends, then hands everything over and returns nil. It
 // returns earlier only if it cannot work at all.
 func (w *Worker) Run(ctx context.Context) error {
