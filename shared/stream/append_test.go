@@ -2,9 +2,11 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -145,6 +147,32 @@ func TestCancelledAppendReturns(t *testing.T) {
 		r, err := s.Append(t.Context(), Draft{Signal: happened("evt_1", "a")})
 		return err == nil && r.Duplicate
 	}, 10*time.Second, 10*time.Millisecond, "it may have been appended, and here it was")
+}
+
+func TestCloseWaitsForAppendsUnderWay(t *testing.T) {
+	srv := redistest.Start(t)
+	s, err := Open(t.Context(), quiet(srv.URL()))
+	require.NoError(t, err)
+	var confirmed atomic.Int64
+	var work sync.WaitGroup
+	for c := range 32 {
+		work.Go(func() {
+			for i := 0; ; i++ {
+				_, err := s.Append(t.Context(), Draft{Signal: happened(fmt.Sprint("evt_", c, "_", i), "a")})
+				if err != nil {
+					if !errors.Is(err, ErrClosed) {
+						t.Errorf("append: %v", err)
+					}
+					return
+				}
+				confirmed.Add(1)
+			}
+		})
+	}
+	require.Eventually(t, func() bool { return confirmed.Load() > 500 }, 10*time.Second, time.Millisecond)
+	require.NoError(t, s.Close())
+	work.Wait()
+	require.Equal(t, confirmed.Load(), srv.Client().XLen(t.Context(), s.keys.stream(0, "lemon", event.TierLive)).Val())
 }
 
 func TestAppendAfterCloseFails(t *testing.T) {

@@ -41,7 +41,12 @@ func (s *Streams) submit(ctx context.Context, a *appending) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
-	case <-s.life.Done(): // it came when the committers had gone
+	case <-s.life.Done():
+	}
+	select {
+	case <-a.done: // just before the end
+		return nil
+	default: // it came when the committers had gone
 		return ErrClosed
 	}
 }

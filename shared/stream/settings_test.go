@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
@@ -71,6 +72,15 @@ func TestOpenFailsWithoutRedis(t *testing.T) {
 	srv.Kill()
 	_, err := Open(t.Context(), quiet(srv.URL()))
 	require.ErrorContains(t, err, "connect to redis")
+}
+
+func TestOpenThroughSentinel(t *testing.T) {
+	master := redistest.Start(t)
+	s := openStreams(t, quiet(redistest.StartSentinel(t, master, "main")))
+	ids := appended(t, s, happened("evt_1", "a"))
+	l := ready(t, s, "w1")
+	require.Equal(t, ids, idsOf(readLive(t, l)))
+	require.EqualValues(t, 1, master.Client().XLen(t.Context(), s.keys.stream(0, "lemon", event.TierLive)).Val())
 }
 
 func TestParseURLs(t *testing.T) {

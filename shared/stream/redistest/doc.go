@@ -1,5 +1,5 @@
 // Package redistest starts real Redis servers for tests: alone, with a
-// replica, or as a cluster, on free ports of the loopback, in directories that
+// replica or a sentinel, or as a cluster, on free ports of the loopback, in directories that
 // go with the test. A test may kill one, restart it on what it had on disk, and
 // put a Proxy in between that loses a reply.
 //

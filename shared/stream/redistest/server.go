@@ -144,15 +144,11 @@ func (s *Server) end(sig os.Signal) {
 // up, "" if it did.
 func (s *Server) start() string {
 	s.t.Helper()
-	binary, err := exec.LookPath("redis-server")
-	if err != nil {
-		s.t.Fatal("this test needs redis-server 7.0 or newer in PATH; install it (Debian: apt-get install redis-server)")
-	}
 	logFile := filepath.Join(s.dir, "redis.log")
 	args := append([]string{
 		"--bind", "127.0.0.1", "--port", strconv.Itoa(s.port), "--dir", s.dir, "--logfile", logFile,
 	}, s.args...)
-	cmd := exec.Command(binary, args...)
+	cmd := exec.Command(binary(s.t), args...)
 	if err := cmd.Start(); err != nil {
 		s.t.Fatalf("start redis-server: %v", err)
 	}
@@ -165,6 +161,15 @@ func (s *Server) start() string {
 	s.Kill()
 	said, _ := os.ReadFile(logFile) // no file: nothing was said
 	return string(said) + "\n"
+}
+
+func binary(t testing.TB) string {
+	t.Helper()
+	path, err := exec.LookPath("redis-server")
+	if err != nil {
+		t.Fatal("this test needs redis-server 7.0 or newer in PATH; install it (Debian: apt-get install redis-server)")
+	}
+	return path
 }
 
 // answers waits until our own server answers. Another process on the port
