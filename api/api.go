@@ -148,7 +148,7 @@ func (a *API) route(g *guard) error {
 	a.engine = newEngine(a.recovered)
 	receive := &receiver{
 		sources: a.sources, queue: a.o.Queue, bodies: newBodies(a.o.MaxBody), tally: a.tally,
-		metrics: a.o.Metrics, tracer: a.o.Tracer, log: a.o.Logger, now: a.o.Now, appendWithin: a.o.AppendTimeout,
+		metrics: a.o.Metrics, tracer: a.o.Tracer, log: a.o.Logger, now: a.o.Now, deadlines: &deadlines{within: a.o.AppendTimeout},
 	}
 	a.engine.POST("/webhooks/:source", receive.serve)
 	a.engine.GET("/healthz", gin.WrapH(a.o.Health.Healthz()))

@@ -80,9 +80,7 @@ func refuseUnconfirmed(err error) *refusal {
 	switch {
 	case errors.Is(err, stream.ErrFull):
 		r.reason, r.retryAfter = "full", retryWhenFull
-	case errors.Is(err, context.Canceled):
-		r.reason = "sender_left"
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		r.reason = "timeout"
 	}
 	return r

@@ -62,8 +62,12 @@ func endWebhook(span trace.Span, status int) {
 	span.End()
 }
 
-// startSend begins the span whose context travels in the stream entry.
+// startSend begins the span whose context travels in the stream entry. With
+// tracing off there is none to make, and none is made.
 func (r *receiver) startSend(ctx context.Context, e *event.Event) (context.Context, trace.Span) {
+	if webhook := trace.SpanFromContext(ctx); !webhook.SpanContext().IsValid() {
+		return ctx, webhook
+	}
 	ctx, span := r.tracer.Start(ctx, "send", sendSpan...)
 	if span.IsRecording() {
 		span.SetAttributes(

@@ -45,8 +45,8 @@ type receiver struct {
 	tracer  trace.Tracer
 	log     *slog.Logger
 	now     func() time.Time
-	// appendWithin bounds the append and the note of a duplicate.
-	appendWithin time.Duration
+	// deadlines bound the append and the note of a duplicate.
+	deadlines *deadlines
 }
 
 // serve answers POST /webhooks/{source}. The order of its checks is part of
@@ -112,12 +112,11 @@ func (r *receiver) admit(src *account, h http.Header, body *bytes.Buffer) (*even
 // send appends the event and returns when that is durable. A duplicate is put
 // on record before it is answered: after the answer nobody would send it again.
 func (r *receiver) send(ctx context.Context, e *event.Event) (stream.Receipt, error) {
-	ctx, cancel := context.WithTimeout(ctx, r.appendWithin)
-	defer cancel()
 	ctx, span := r.startSend(ctx, e)
-	got, err := r.queue.Append(ctx, stream.Draft{Signal: event.Own(e, telemetry.Traceparent(ctx))})
+	within := r.deadlines.take()
+	got, err := r.queue.Append(within, stream.Draft{Signal: event.Own(e, telemetry.Traceparent(ctx))})
 	if err == nil && got.Duplicate {
-		err = r.queue.AddNotes(ctx, []stream.Note{{
+		err = r.queue.AddNotes(within, []stream.Note{{
 			At: e.ReceivedAt, Source: e.Source, Kind: "duplicate", EventID: e.ID, Count: 1,
 		}})
 	}
@@ -134,8 +133,7 @@ func (r *receiver) refuse(ctx context.Context, w http.ResponseWriter, source str
 
 // answer writes {"status":…,"id":…}; head is all of it up to the id.
 func answer(w http.ResponseWriter, code int, head, id string) {
-	var room [192]byte
-	b := append(room[:0], head...)
+	b := append(make([]byte, 0, len(head)+len(id)+3), head...)
 	b = appendJSON(b, id)
 	b = append(b, '}')
 	w.Header()["Content-Type"] = plainJSON
