@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -42,17 +43,20 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	o.Log = slog.New(slog.NewJSONHandler(os.Stdout, nil))
-	s, err := simulator.New(o)
-	if err != nil {
-		return err
-	}
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
+	s, err := simulator.New(o)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	server := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: 10 * time.Second, BaseContext: func(net.Listener) context.Context { return ctx }}
+	server := &http.Server{
+		Handler: s.Handler(), ReadHeaderTimeout: 10 * time.Second, Protocols: protocols(),
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
 	served := make(chan struct{})
 	go func() {
 		defer close(served)
@@ -70,6 +74,14 @@ func run(ctx context.Context, args []string) error {
 	return err
 }
 
+// protocols are HTTP/1 and, as the provider speaks it, HTTP/2, here without TLS.
+func protocols() *http.Protocols {
+	p := new(http.Protocols)
+	p.SetHTTP1(true)
+	p.SetUnencryptedHTTP2(true)
+	return p
+}
+
 // options reads the flags. An empty address means that there is nothing to run.
 func options(args []string) (o simulator.Options, addr string, err error) {
 	f := flag.NewFlagSet("simulator", flag.ContinueOnError)
@@ -77,9 +89,9 @@ func options(args []string) (o simulator.Options, addr string, err error) {
 	f.StringVar(&o.Data, "data", "", "`directory` the world is kept in; none: in memory")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of the world")
 	f.Float64Var(&o.Rate, "rate", 5, "events a second of the living world; 0: it stands still")
-	f.StringVar(&o.APIKey, "api-key", os.Getenv("SIMULATOR_API_KEY"), "bearer `key` the API wants (or SIMULATOR_API_KEY); none: any")
+	f.StringVar(&o.APIKey, "api-key", "", "bearer `key` the API wants (or SIMULATOR_API_KEY); none: any")
 	f.StringVar(&o.WebhookURL, "webhook-url", "", "`address` every event is posted to")
-	f.StringVar(&o.WebhookSecret, "webhook-secret", os.Getenv("SIMULATOR_WEBHOOK_SECRET"), "`secret` webhooks are signed with (or SIMULATOR_WEBHOOK_SECRET)")
+	f.StringVar(&o.WebhookSecret, "webhook-secret", "", "`secret` webhooks are signed with (or SIMULATOR_WEBHOOK_SECRET)")
 	f.IntVar(&o.Parallel, "parallel", 64, "webhooks posted at once")
 	f.IntVar(&o.KeepVersions, "keep-versions", 20, "versions kept per entity; -1: all")
 	f.IntVar(&o.KeepEvents, "keep-events", 50000, "delivered events kept; -1: all")
@@ -96,6 +108,9 @@ func options(args []string) (o simulator.Options, addr string, err error) {
 	if err := f.Parse(args); err != nil {
 		return o, "", err
 	}
+	// Not as defaults of the flags: --help would print them.
+	o.APIKey = cmp.Or(o.APIKey, os.Getenv("SIMULATOR_API_KEY"))
+	o.WebhookSecret = cmp.Or(o.WebhookSecret, os.Getenv("SIMULATOR_WEBHOOK_SECRET"))
 	if *shown {
 		fmt.Println(version)
 		return o, "", nil

@@ -20,4 +20,25 @@
 // Chaos stands between the world and its readers and never touches the world:
 // webhooks are doubled, delayed, lost or wrongly signed, answers are late,
 // refused or stale, but /_sim/truth says what is so.
+//
+// # Controls
+//
+//	GET    /_sim/truth?kind=&after=     JSON lines: every entity as it is now
+//	GET    /_sim/history/{kind}/{id}    its versions, oldest first
+//	GET    /_sim/events?after=          JSON lines: events and their delivery
+//	POST   /_sim/redeliver              {"events": ["evt_…"]} sends them again
+//	GET    /_sim/counters               since the start of the process
+//	GET    /_sim/chaos                  what goes wrong
+//	PUT    /_sim/chaos                  replaces all of it; see Chaos
+//	PATCH  /_sim/chaos                  changes what is named
+//	POST   /_sim/load                   starts a load; see Load
+//	GET    /_sim/load                   how far it is; see LoadProgress
+//	PUT    /_sim/rate                   {"rate": 5} events a second of life
+//	DELETE /_sim/entities/{kind}/{id}   takes an entity away, without an event
+//
+// # What it leaves open
+//
+// Ids, amounts and which context some event types carry are not documented by
+// the provider; they are plausible here. Prices of positions move with trades
+// only. Instruments are fixed and no part of the truth.
 package simulator

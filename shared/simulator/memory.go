@@ -148,15 +148,16 @@ func (w *world) settle(settled []settledRecord) error {
 	return w.journal.append(&record{Settled: settled})
 }
 
-// tidy rewrites the journal once it is long and mostly holds what the world
+// tidy rewrites the journal once it is long and half of it is what the world
 // has let go of. It holds the world still: about a second for 100 MB.
 func (w *world) tidy() error {
-	if w.journal.bytes() < rewriteAt {
-		return nil
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.journal.bytes() < 2*w.kept() {
+	if w.journal.bytes() < max(w.tidyAt, rewriteAt) {
+		return nil
+	}
+	// What is kept is counted only when the journal has grown as much again.
+	if w.tidyAt = 2 * w.kept(); w.journal.bytes() < w.tidyAt {
 		return nil
 	}
 	return w.journal.rewrite(w.write)

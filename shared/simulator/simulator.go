@@ -248,6 +248,9 @@ func (s *Simulator) keepSafe(ctx context.Context) error {
 
 func (s *Simulator) noteSettled(n *notice) {
 	facts := s.sender.facts(n)
+	if facts.GaveUp {
+		s.options.Log.Warn("webhook given up", "event", n.ID, "type", n.Type, "attempts", facts.Attempts)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.settled = append(s.settled, settledRecord{n.Seq, facts.Accepted, facts.Lost, facts.GaveUp})

@@ -25,6 +25,7 @@ type world struct {
 	open     []*entity             // those with a stage: something is next for them
 	events   []*notice             // oldest first; the oldest are let go
 	hooks    []*hook
+	tidyAt   int64 // journal length below which it is not worth a look
 	load     loadState
 	// publish hands new events on, oldest first. Called under mu so that the
 	// sender starts them in the order of the world.
