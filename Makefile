@@ -5,7 +5,7 @@ VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 LDFLAGS     := -s -w -X github.com/tarn-sync/tarn/shared/process.Version=$(VERSION) -X main.version=$(VERSION)
 BINARIES    := api worker reconciler standalone simulator
-COMPOSE     ?= docker compose
+COMPOSE     ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 COMPOSE_FILE := deployments/docker/compose.yaml
 FUZZTIME    ?= 10s
 
@@ -47,10 +47,10 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 	@deployments/fuzz.sh $(FUZZTIME)
 
 images: ## build the container image
-	$(COMPOSE) -f $(COMPOSE_FILE) build
+	VERSION=$(VERSION) $(COMPOSE) -f $(COMPOSE_FILE) build api
 
 up: ## start the containers: redis, mongodb, jaeger, api, worker, reconciler, simulator
-	$(COMPOSE) -f $(COMPOSE_FILE) up --build --detach --wait
+	VERSION=$(VERSION) $(COMPOSE) -f $(COMPOSE_FILE) up --build --detach
 
 down: ## stop the containers and remove them; volumes stay
 	$(COMPOSE) -f $(COMPOSE_FILE) down

@@ -4,7 +4,10 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tarn-sync/tarn/api"
 	"github.com/tarn-sync/tarn/shared/config"
@@ -28,17 +31,13 @@ func Run(ctx context.Context, p *process.Process) error {
 	if err != nil {
 		return err
 	}
-	streams, err := p.Streams(ctx)
+	streams, err := p.StreamsSeen(ctx)
 	if err != nil {
 		return err
 	}
 	defer p.Closing("redis", streams.Close)
-	store, err := p.Store(ctx)
-	if err != nil {
-		return err
-	}
-	defer p.Closing("store", store.Close)
 
+	store := &lateStore{}
 	a, err := api.New(api.Options{
 		Addr: p.Config.HTTP.Addr, Sources: sources, Queue: streams, Store: store, Tokens: tokens,
 		MaxBody: int64(p.Config.Webhook.MaxBody), AppendTimeout: p.Config.Webhook.Timeout, ReadTimeout: p.Config.HTTP.ReadTimeout,
@@ -48,8 +47,26 @@ func Run(ctx context.Context, p *process.Process) error {
 		return err
 	}
 	p.OnReload(func(c *config.Config) error { return reload(a, c) })
-	p.Logger.Info("listening", "addr", p.Config.HTTP.Addr)
-	return a.Run(ctx)
+	return serve(ctx, p, a, store)
+}
+
+// serve runs the api, and the store beside it, until ctx ends. The store goes
+// last: requests under way still read from it.
+func serve(ctx context.Context, p *process.Process, a *api.API, store *lateStore) error {
+	group, ctx := errgroup.WithContext(ctx)
+	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
+	group.Go(func() error {
+		if err := store.connect(connected, p); !errors.Is(err, context.Canceled) {
+			return err
+		}
+		return nil // stopped before it ever answered
+	})
+	group.Go(func() error {
+		defer disconnect()
+		p.Logger.Info("listening", "addr", p.Config.HTTP.Addr)
+		return a.Run(ctx)
+	})
+	return group.Wait()
 }
 
 // reload takes the secrets of settings that were read again.

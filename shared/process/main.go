@@ -51,8 +51,13 @@ func OS() System {
 // asked for, 1 for an error, 2 for wrong flags or settings.
 func Main(program Program, system System) int {
 	file, done, err := flags(program, system)
-	if err != nil || done {
-		return status(err, 2)
+	switch {
+	case err != nil && done:
+		return 1
+	case err != nil:
+		return 2
+	case done:
+		return 0
 	}
 	settings, err := config.Load(file, system.Environ)
 	if err != nil {
@@ -67,13 +72,6 @@ func Main(program Program, system System) int {
 	return 0
 }
 
-func status(err error, failed int) int {
-	if err != nil {
-		return failed
-	}
-	return 0
-}
-
 // flags reads the command line; done means that it asked for a text only. The
 // flag set has told the user about an error.
 func flags(program Program, system System) (file string, done bool, err error) {
@@ -83,6 +81,7 @@ func flags(program Program, system System) (file string, done bool, err error) {
 	set.StringVar(&file, "config", "", "")
 	version := set.Bool("version", false, "")
 	help := set.Bool("help", false, "")
+	address := set.String("check", "", "")
 	switch err := set.Parse(system.Args); {
 	case err != nil:
 		return "", false, err
@@ -92,19 +91,28 @@ func flags(program Program, system System) (file string, done bool, err error) {
 	case *version:
 		_, err := fmt.Fprintf(system.Stdout, "tarn %s %s\n", program.Name, Version)
 		return "", true, err
+	case *address != "":
+		return "", true, tell(system, check(*address))
 	case set.NArg() > 0:
-		err := fmt.Errorf("%q is no flag: see --help", set.Arg(0))
-		_, _ = fmt.Fprintln(system.Stderr, err)
-		return "", false, err
+		return "", false, tell(system, fmt.Errorf("%q is no flag: see --help", set.Arg(0)))
 	}
 	return file, false, nil
 }
 
+// tell tells the user of an error and returns it.
+func tell(system System, err error) error {
+	if err != nil {
+		_, _ = fmt.Fprintln(system.Stderr, err)
+	}
+	return err
+}
+
 func usage(w io.Writer, program Program) {
-	_, _ = fmt.Fprintf(w, `Usage: %s [--config FILE] [--help] [--version]
+	_, _ = fmt.Fprintf(w, `Usage: %s [--config FILE] [--check URL] [--help] [--version]
 
 %s
   --config FILE  settings as YAML; the environment goes over them
+  --check URL    ask an address, exit 0 if it answers 200: for health checks
   --help         this text
   --version      the version
 

@@ -193,6 +193,25 @@ func TestWaitsForRedis(t *testing.T) {
 	require.NoError(t, <-served)
 }
 
+func TestCheck(t *testing.T) {
+	c, err := config.Load(files(t, settings), nil)
+	require.NoError(t, err)
+	var out, problems output
+	p := process.New("test", c, &out)
+	ctx, cancel := context.WithCancel(t.Context())
+	probe, err := p.Listen(ctx)
+	require.NoError(t, err)
+	served := make(chan error, 1)
+	go func() { served <- probe.Serve(ctx) }()
+	require.Equal(t, 0, start(nil, &out, &problems, "--check", "http://"+probe.Addr()+"/healthz"))
+	require.Equal(t, 1, start(nil, &out, &problems, "--check", "http://"+probe.Addr()+"/readyz"))
+	require.Contains(t, problems.String(), `"start":"starting"`)
+	cancel()
+	require.NoError(t, <-served)
+	require.Equal(t, 1, start(nil, &out, &problems, "--check", "http://"+probe.Addr()+"/healthz"))
+	http.DefaultClient.CloseIdleConnections()
+}
+
 func code(t *testing.T, probe *process.Probe, path string) int {
 	t.Helper()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
@@ -58,4 +59,24 @@ func (s *Probe) Serve(ctx context.Context) error {
 		return fmt.Errorf("serve health and metrics: %w", err)
 	}
 	return nil
+}
+
+// StreamsSeen connects to Redis as Streams does, and serves health and metrics
+// while it waits: for a process whose own server starts only afterwards, on
+// the same address.
+func (p *Process) StreamsSeen(ctx context.Context) (*stream.Streams, error) {
+	probe, err := p.Listen(ctx)
+	if err != nil {
+		return nil, err
+	}
+	waiting, end := context.WithCancel(ctx)
+	served := make(chan error, 1)
+	go func() { served <- probe.Serve(waiting) }()
+	streams, err := p.Streams(ctx)
+	end()
+	if serr := <-served; err == nil && serr != nil {
+		p.Closing("redis", streams.Close)
+		return nil, serr
+	}
+	return streams, err
 }

@@ -1,0 +1,136 @@
+package app_test
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+
+	"github.com/tarn-sync/tarn/api/app"
+	"github.com/tarn-sync/tarn/shared/config"
+	"github.com/tarn-sync/tarn/shared/process"
+	"github.com/tarn-sync/tarn/shared/stream/redistest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// freeAddr returns a loopback address nobody listens on.
+func freeAddr(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer func() { require.NoError(t, l.Close()) }()
+	return l.Addr().String()
+}
+
+func settings(t *testing.T, addr, redis, store string, environ ...string) *config.Config {
+	t.Helper()
+	c, err := config.Parse("tarn.yaml", []byte(fmt.Sprintf(`
+http: {addr: %q}
+redis: {url: %q}
+store: {url: %q}
+sources:
+  lemon: {provider: lemon, api_url: "http://127.0.0.1:1/v1", api_key: k, webhook_secrets: [old]}
+`, addr, redis, store)), environ)
+	require.NoError(t, err)
+	return c
+}
+
+// running starts the api and returns how to stop it.
+func running(t *testing.T, p *process.Process) (stop func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- app.Run(ctx, p) }()
+	return func() error { cancel(); return <-done }
+}
+
+var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
+
+func status(t *testing.T, url string) int {
+	t.Helper()
+	res, err := client.Get(url)
+	if err != nil {
+		return 0
+	}
+	require.NoError(t, res.Body.Close())
+	return res.StatusCode
+}
+
+// send posts an event signed with the secret and returns the status.
+func send(t *testing.T, addr, secret, id string) int {
+	t.Helper()
+	body := fmt.Sprintf(`{"id":%q,"type":"account.created","created_at":"2026-01-01T00:00:00Z","context":{"account":"cusa_1"}}`, id)
+	stamp := fmt.Sprint(time.Now().Unix())
+	mac := hmac.New(sha256.New, []byte(secret))
+	_, _ = mac.Write([]byte(stamp + "." + body))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+addr+"/webhooks/lemon", strings.NewReader(body))
+	require.NoError(t, err)
+	req.Header.Set("LMG-Signature", "t="+stamp+",v1="+hex.EncodeToString(mac.Sum(nil)))
+	res, err := client.Do(req)
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	return res.StatusCode
+}
+
+// Webhooks are taken with Redis alone: a database that is away when the api
+// starts costs readers their answers and senders nothing.
+func TestStartsWithoutTheStore(t *testing.T) {
+	addr := freeAddr(t)
+	nobody := "mongodb://" + freeAddr(t) + "/tarn?serverSelectionTimeoutMS=200&connectTimeoutMS=200"
+	p := process.New("api", settings(t, addr, redistest.Start(t).URL(), nobody), io.Discard)
+	stop := running(t, p)
+	require.Eventually(t, func() bool { return status(t, "http://"+addr+"/readyz") == http.StatusOK }, 20*time.Second, 20*time.Millisecond)
+	require.Equal(t, http.StatusOK, send(t, addr, "old", "evt_1"))
+	require.Equal(t, http.StatusServiceUnavailable, status(t, "http://"+addr+"/v1/events"))
+	require.Equal(t, http.StatusServiceUnavailable, status(t, "http://"+addr+"/v1/events/evt_1"))
+	require.Equal(t, http.StatusServiceUnavailable, status(t, "http://"+addr+"/v1/entities/lemon/account"))
+	require.Equal(t, http.StatusServiceUnavailable, status(t, "http://"+addr+"/v1/entities/lemon/account/cusa_1"))
+	require.NoError(t, stop())
+}
+
+// While it waits for Redis the api can be seen waiting.
+func TestWaitsForRedis(t *testing.T) {
+	addr, redis := freeAddr(t), redistest.Start(t)
+	redis.Kill()
+	p := process.New("api", settings(t, addr, redis.URL(), "sqlite://"+t.TempDir()+"/tarn.db"), io.Discard)
+	stop := running(t, p)
+	require.Eventually(t, func() bool { return status(t, "http://"+addr+"/readyz") == http.StatusServiceUnavailable }, 10*time.Second, 20*time.Millisecond)
+	require.Equal(t, http.StatusOK, status(t, "http://"+addr+"/healthz"))
+	redis.Restart()
+	require.Eventually(t, func() bool { return status(t, "http://"+addr+"/readyz") == http.StatusOK }, 10*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return status(t, "http://"+addr+"/v1/events") == http.StatusOK }, 10*time.Second, 20*time.Millisecond)
+	require.NoError(t, stop())
+}
+
+// A secret is rotated without a restart and without a webhook refused.
+func TestReloadsSecrets(t *testing.T) {
+	addr := freeAddr(t)
+	redis, store := redistest.Start(t).URL(), "sqlite://"+t.TempDir()+"/tarn.db"
+	p := process.New("api", settings(t, addr, redis, store), io.Discard)
+	stop := running(t, p)
+	require.Eventually(t, func() bool { return status(t, "http://"+addr+"/readyz") == http.StatusOK }, 10*time.Second, 20*time.Millisecond)
+	require.Equal(t, http.StatusUnauthorized, send(t, addr, "new", "evt_1"))
+
+	p.Reload(settings(t, addr, redis, store, "TARN_SOURCES__LEMON__WEBHOOK_SECRETS=new, old"), nil)
+	require.Equal(t, http.StatusOK, send(t, addr, "new", "evt_1"))
+	require.Equal(t, http.StatusOK, send(t, addr, "old", "evt_2"))
+	p.Reload(settings(t, addr, redis, store, "TARN_SOURCES__LEMON__WEBHOOK_SECRETS=new"), nil)
+	require.Equal(t, http.StatusUnauthorized, send(t, addr, "old", "evt_3"))
+	require.NoError(t, stop())
+}
+
+func TestRefusesToBeOpen(t *testing.T) {
+	p := process.New("api", settings(t, ":0", "redis://127.0.0.1:1", "sqlite:///none/tarn.db"), io.Discard)
+	require.ErrorContains(t, app.Run(t.Context(), p), "operator_tokens")
+}
