@@ -1,0 +1,184 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/stream/redistest"
+)
+
+// onRedis is a fixture whose queue is a real one.
+func onRedis(t *testing.T, s *redistest.Server, change ...func(*Options)) (*fixture, *stream.Streams) {
+	t.Helper()
+	streams, err := stream.Open(t.Context(), stream.Options{URLs: []string{s.URL()}, Shards: 4})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = streams.Close() })
+	change = append(change, func(o *Options) { o.Queue = streams })
+	return newFixture(t, change...), streams
+}
+
+// bodiesIn returns the payloads in all streams, by how often each is there.
+func bodiesIn(t *testing.T, s *redistest.Server) map[string]int {
+	t.Helper()
+	ctx := context.Background() // also used while the test winds down
+	client := s.Client()
+	found := map[string]int{}
+	for keys := client.ScanType(ctx, 0, "*", 1000, "stream").Iterator(); keys.Next(ctx); {
+		entries, err := client.XRange(ctx, keys.Val(), "-", "+").Result()
+		require.NoError(t, err)
+		for _, e := range entries {
+			fields := map[string]string{}
+			for name, v := range e.Values {
+				fields[name] = v.(string)
+			}
+			if signal, err := event.ParseSignal(fields); err == nil && signal.Body != nil {
+				found[string(signal.Body.Payload)]++
+			}
+		}
+	}
+	return found
+}
+
+func TestSuccessIsDurable(t *testing.T) {
+	redis := redistest.Start(t, redistest.Appendfsync("always"))
+	f, _ := onRedis(t, redis)
+	const senders, each = 8, 50
+	var (
+		mu       sync.Mutex
+		accepted []string
+		all      sync.WaitGroup
+	)
+	killed := make(chan struct{})
+	for s := range senders {
+		all.Go(func() {
+			for i := range each {
+				body := orderEvent(fmt.Sprintf("evt_%d_%d", s, i))
+				w := f.do(webhook("lemon", body, noon))
+				if w.Code == http.StatusOK {
+					mu.Lock()
+					accepted = append(accepted, body)
+					enough := len(accepted) == senders*each/4
+					mu.Unlock()
+					if enough {
+						redis.Kill()
+						close(killed)
+					}
+					continue
+				}
+				if w.Code != http.StatusServiceUnavailable {
+					t.Errorf("status %d: %s", w.Code, w.Body)
+				}
+				return
+			}
+		})
+	}
+	all.Wait()
+	<-killed
+	redis.Restart()
+	there := bodiesIn(t, redis)
+	for _, body := range accepted {
+		require.Equal(t, 1, there[body], "answered with success, but not there after SIGKILL: %s", body)
+	}
+}
+
+func TestRedisAwayAndBack(t *testing.T) {
+	redis := redistest.Start(t)
+	f, _ := onRedis(t, redis)
+	redis.Kill()
+	w := f.do(webhook("lemon", orderEvent("evt_1"), noon))
+	require.Equal(t, http.StatusServiceUnavailable, w.Code)
+	require.NotEmpty(t, w.Header().Get("Retry-After"))
+	require.Equal(t, http.StatusServiceUnavailable, f.get("/readyz").Code)
+
+	redis.Restart()
+	require.Eventually(t, func() bool {
+		return f.do(webhook("lemon", orderEvent("evt_1"), noon)).Code == http.StatusOK
+	}, 10*time.Second, 50*time.Millisecond)
+	require.Equal(t, http.StatusOK, f.get("/readyz").Code)
+	require.Equal(t, map[string]int{orderEvent("evt_1"): 1}, bodiesIn(t, redis))
+}
+
+func TestRedisSilent(t *testing.T) {
+	redis := redistest.Start(t)
+	f, _ := onRedis(t, redis, func(o *Options) { o.AppendTimeout = 200 * time.Millisecond })
+	redis.Freeze()
+	began := time.Now()
+	w := f.do(webhook("lemon", orderEvent("evt_1"), noon))
+	require.Equal(t, http.StatusServiceUnavailable, w.Code)
+	require.Less(t, time.Since(began), 2*time.Second, "the sender is told before it gives up")
+	redis.Thaw()
+	// Whether that append was made is not known; sending it again settles it.
+	require.Eventually(t, func() bool {
+		return f.do(webhook("lemon", orderEvent("evt_1"), noon)).Code == http.StatusOK
+	}, 10*time.Second, 50*time.Millisecond)
+	require.Equal(t, map[string]int{orderEvent("evt_1"): 1}, bodiesIn(t, redis))
+}
+
+func TestRedisFull(t *testing.T) {
+	redis := redistest.Start(t, redistest.Maxmemory(8<<20))
+	f, _ := onRedis(t, redis)
+	ctx := t.Context()
+	filler := strings.Repeat("x", 16<<10)
+	for i := 0; redis.Client().Set(ctx, fmt.Sprint("filler", i), filler, 0).Err() == nil; i++ {
+	}
+	require.Eventually(t, func() bool {
+		w := f.do(webhook("lemon", orderEvent(fmt.Sprint("evt_", time.Now().UnixNano())), noon))
+		return w.Code == http.StatusServiceUnavailable && strings.Contains(w.Body.String(), `"full"`) &&
+			w.Header().Get("Retry-After") == "30"
+	}, 10*time.Second, 10*time.Millisecond)
+}
+
+func TestSameEventManyTimes(t *testing.T) {
+	redis := redistest.Start(t)
+	f, streams := onRedis(t, redis)
+	const times = 20
+	answers := make(chan *httptest.ResponseRecorder, times)
+	for range times {
+		go func() { answers <- f.do(webhook("lemon", orderEvent("evt_1"), noon)) }()
+	}
+	statuses := map[string]int{}
+	for range times {
+		w := <-answers
+		require.Equal(t, http.StatusOK, w.Code, w.Body)
+		statuses[w.Body.String()]++
+	}
+	require.Equal(t, map[string]int{
+		`{"status":"accepted","id":"evt_1"}`:  1,
+		`{"status":"duplicate","id":"evt_1"}`: times - 1,
+	}, statuses)
+	require.Equal(t, map[string]int{orderEvent("evt_1"): 1}, bodiesIn(t, redis))
+	notes, err := streams.Notes(t.Context(), 100)
+	require.NoError(t, err)
+	require.Len(t, notes, times-1)
+	for _, n := range notes {
+		require.Equal(t, "duplicate", n.Kind)
+		require.Equal(t, "evt_1", n.EventID)
+	}
+}
+
+func TestStopPutsRefusalsOnRecord(t *testing.T) {
+	redis := redistest.Start(t)
+	f, streams := onRedis(t, redis)
+	addr, stop := f.serve(t)
+	for range 5 {
+		resp, err := http.Post("http://"+addr+"/webhooks/lime", "", strings.NewReader("{}"))
+		require.NoError(t, err)
+		resp.Body.Close()
+	}
+	http.DefaultClient.CloseIdleConnections()
+	require.NoError(t, stop())
+	notes, err := streams.Notes(t.Context(), 100)
+	require.NoError(t, err)
+	require.Len(t, notes, 1)
+	require.EqualValues(t, 5, notes[0].Count)
+}
