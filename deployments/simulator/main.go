@@ -95,7 +95,7 @@ func options(args []string) (o simulator.Options, addr string, err error) {
 	f.IntVar(&o.Parallel, "parallel", 64, "webhooks posted at once")
 	f.IntVar(&o.KeepVersions, "keep-versions", 20, "versions kept per entity; -1: all")
 	f.IntVar(&o.KeepEvents, "keep-events", 50000, "delivered events kept; -1: all")
-	f.IntVar(&o.MaxEntities, "max-entities", 100000, "size the living world grows to; -1: no limit")
+	f.IntVar(&o.MaxEntities, "max-entities", 30000, "size the living world grows to; -1: no limit")
 	f.Func("retries", "waits before each retry of a webhook, as `1s,5s,30s`", func(s string) (err error) {
 		o.Retries, err = durations(s)
 		return err

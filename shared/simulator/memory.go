@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// rewriteAt is the journal length from which it may be rewritten to hold only
-// what the world still keeps.
+// rewriteAt is the usual journal length from which it may be rewritten to hold
+// only what the world still keeps.
 const rewriteAt = 64 << 20
 
 // record is the change as a line of the journal.
@@ -153,7 +153,7 @@ func (w *world) settle(settled []settledRecord) error {
 func (w *world) tidy() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.journal.bytes() < max(w.tidyAt, rewriteAt) {
+	if w.journal.bytes() < max(w.tidyAt, w.bounds.journal) {
 		return nil
 	}
 	// What is kept is counted only when the journal has grown as much again.

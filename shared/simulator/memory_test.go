@@ -78,6 +78,31 @@ func TestTheWorldSurvivesItsProcess(t *testing.T) {
 	}
 }
 
+func TestTheJournalIsRewrittenWhenHalfOfItIsGone(t *testing.T) {
+	o := Options{Data: t.TempDir(), KeepVersions: 1, KeepEvents: 10, MaxEntities: 100}
+	s, err := New(o)
+	require.NoError(t, err)
+	s.world.bounds.journal = 1
+	grow(t, s.world, 20)
+	before := s.world.journal.bytes()
+	require.NoError(t, s.world.tidy())
+	require.Equal(t, before, s.world.journal.bytes(), "most of it is still needed")
+
+	grow(t, s.world, 2000)
+	require.NoError(t, s.flushSettled())
+	before = s.world.journal.bytes()
+	require.NoError(t, s.world.tidy())
+	require.Less(t, s.world.journal.bytes(), before/2)
+	grow(t, s.world, 20)
+	require.NoError(t, s.world.journal.close())
+
+	again, err := New(o)
+	require.NoError(t, err)
+	s.world.forgetEvents()
+	require.True(t, whole(t, s) == whole(t, again), "it is the same world")
+	require.NoError(t, again.world.journal.close())
+}
+
 func TestABrokenJournalIsNotTakenForANewWorld(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, journalFile), []byte("{\"change\":{}}\n{\"chan\n"), 0o600))

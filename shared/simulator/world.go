@@ -34,9 +34,10 @@ type world struct {
 
 // bounds keep the memory of a world that is never stopped finite.
 type bounds struct {
-	versions int // kept per entity
-	events   int // kept once they are settled
-	entities int // no new ones beyond
+	versions int   // kept per entity
+	events   int   // kept once they are settled
+	entities int   // no new ones beyond
+	journal  int64 // bytes, from which on it may be rewritten
 }
 
 type entityKey struct{ kind, id string }
@@ -156,8 +157,7 @@ func (w *world) setStage(e *entity, stage string) {
 	}
 }
 
-// addEvents appends events and lets go of the oldest settled ones beyond the
-// bound.
+// addEvents appends events, which pushes old ones out.
 func (w *world) addEvents(ns []*notice) {
 	for _, n := range ns {
 		w.eventSeq = max(w.eventSeq, n.Seq)
@@ -166,6 +166,11 @@ func (w *world) addEvents(ns []*notice) {
 		}
 	}
 	w.events = append(w.events, ns...)
+	w.forgetEvents()
+}
+
+// forgetEvents lets go of the oldest settled events beyond the bound.
+func (w *world) forgetEvents() {
 	if w.bounds.events <= 0 {
 		return
 	}
