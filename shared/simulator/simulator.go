@@ -39,7 +39,7 @@ type Options struct {
 	// 50,000; negative: all, as proofs want it.
 	KeepVersions, KeepEvents int
 	// MaxEntities is how large the living world grows; beyond, it only changes
-	// what there is. Default 30,000 (about 200 MB, reached after some three
+	// what there is. Default 30,000 (about 230 MB, reached after some three
 	// hours at 5 events a second); negative: no limit.
 	MaxEntities int
 	// Now is the clock of the world. Waiting always takes real time. Default
