@@ -3,6 +3,8 @@ package mongo_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -68,7 +70,7 @@ func TestRoundTrips(t *testing.T) {
 	for _, c := range []struct{ events, entities int }{{1, 1}, {12, 1}, {24, 4}, {24, 12}} {
 		t.Run(fmt.Sprintf("%d events of %d entities", c.events, c.entities), func(t *testing.T) {
 			var sent counter
-			s := open(t, server.Database(), mongo.Options{Monitor: sent.monitor()})
+			s := open(t, server.Database(), mongo.Options{Monitor: sent.monitor(), BulkSize: mongotest.BulkSize})
 			_, err := s.Claim(t.Context(), order("first")) // makes the collection's indexes
 			require.NoError(t, err)
 			sent.take()
@@ -123,7 +125,7 @@ func TestCommands(t *testing.T) {
 	database := server.Database()
 	s := open(t, database, mongo.Options{})
 	stop := server.Record(database)
-	runBatch(t, s, 60, 2)
+	runBatch(t, s, 25, 2)
 	_, err := s.Bury(t.Context(), []mirror.Letter{{Source: "lemon", EventID: "evt_0", Ref: order("o0"), At: start}})
 	require.NoError(t, err)
 	commands := stop()
@@ -140,7 +142,7 @@ func TestCommands(t *testing.T) {
 		}
 		updates, err := c.Body.Lookup("updates").Array().Values()
 		require.NoError(t, err)
-		require.LessOrEqual(t, len(updates), mongotest.BulkSize)
+		require.LessOrEqual(t, len(updates), bulkSize)
 		for _, u := range updates {
 			_, isPipeline := u.Document().Lookup("u").ArrayOK()
 			require.False(t, isPipeline, "a pipeline update needs a newer server")
@@ -216,7 +218,8 @@ func TestAStateTooBigForADocumentIsRefusedForGood(t *testing.T) {
 func TestAServerAwayIsUnavailable(t *testing.T) {
 	away, err := mongotest.Start(t.Context(), t.TempDir())
 	require.NoError(t, err)
-	s, err := mongo.Open(t.Context(), away.URI("tarn")+"?timeoutMS=500", mongo.Options{BulkSize: mongotest.BulkSize})
+	// The time-out is long enough to open the store on a busy machine.
+	s, err := mongo.Open(t.Context(), strings.Replace(away.URI("tarn"), "timeoutMS=60000", "timeoutMS=2000", 1), mongo.Options{BulkSize: bulkSize, Logger: slog.New(slog.DiscardHandler)})
 	require.NoError(t, err)
 	defer func() { require.NoError(t, s.Close()) }()
 	_, err = s.Claim(t.Context(), order("o1"))

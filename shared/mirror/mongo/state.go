@@ -16,10 +16,12 @@ const (
 	// maxDepth is how deeply a state may nest to have a projection. MongoDB
 	// refuses documents nested over 100 deep; the state stands one deep itself.
 	maxDepth = 90
-	// maxProjected is the longest raw state, in bytes, that is projected.
-	maxProjected = 4 << 20
-	// maxDocument bounds raw and projection together: MongoDB refuses documents
-	// over 16 MiB, and the other fields want room.
+	// maxProjected is the longest raw state, in bytes, that is projected. At
+	// worst ("[1,1,1,…") two bytes of it become sixteen, so raw and projection
+	// together stay below maxDocument.
+	maxProjected = 3 << 19
+	// maxDocument bounds the raw state: MongoDB refuses documents over 16 MiB,
+	// and the other fields want room.
 	maxDocument = 15 << 20
 )
 
@@ -45,7 +47,7 @@ func project(raw []byte) (bson.RawValue, bool) {
 		return bson.RawValue{}, false
 	}
 	kind, data, err := bson.MarshalValue(v)
-	if err != nil || len(raw)+len(data) > maxDocument {
+	if err != nil {
 		return bson.RawValue{}, false
 	}
 	return bson.RawValue{Type: kind, Value: data}, true

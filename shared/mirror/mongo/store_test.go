@@ -20,6 +20,9 @@ import (
 	"github.com/tarn-sync/tarn/shared/mirror/storetest"
 )
 
+// bulkSize is so small that ordinary batches need several commands.
+const bulkSize = mongotest.BulkSize * 2 / 5
+
 // server is the FerretDB all tests share, each with a database of its own.
 var server *mongotest.Server
 
@@ -67,7 +70,7 @@ func TestConformanceReal(t *testing.T) {
 func open(t testing.TB, database string, o mongo.Options) *mongo.Store {
 	t.Helper()
 	if o.BulkSize == 0 {
-		o.BulkSize = mongotest.BulkSize
+		o.BulkSize = bulkSize
 	}
 	o.Logger = slog.New(slog.DiscardHandler)
 	s, err := mongo.Open(t.Context(), server.URI(database), o)

@@ -58,12 +58,12 @@ var togetherCases = []testCase{
 // testMixedLoad has every event logged, synced and settled by several
 // goroutines that share entities, as workers would after a hand-over.
 func testMixedLoad(t *testing.T, s *suite) {
-	const workers, each, entities = 4, 12, 3
+	const workers, each, entities = 3, 4, 2
 	var g errgroup.Group
 	for w := range workers {
 		g.Go(func() error {
 			for i := range each {
-				a := arrival(fmt.Sprintf("evt_%d_%d", w, i), order(fmt.Sprintf("o%d", i%entities)), account("cusa_1"))
+				a := arrival(fmt.Sprintf("evt_%d_%d", w, i), order(fmt.Sprintf("o%d", i%entities)), account(fmt.Sprintf("cusa_%d", w)))
 				if err := syncEvent(s.ctx, s.Store, a); err != nil {
 					return err
 				}

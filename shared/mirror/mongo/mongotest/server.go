@@ -31,10 +31,11 @@ func Start(ctx context.Context, dir string) (*Server, error) {
 		return nil, fmt.Errorf("start FerretDB: %s is no directory", dir)
 	}
 	db, err := ferretdb.New(&ferretdb.Config{
-		Listener:  ferretdb.ListenerConfig{TCP: "127.0.0.1:0"},
-		Logger:    slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Handler:   "sqlite",
-		SQLiteURL: (&url.URL{Scheme: "file", Opaque: dir + "/"}).String(),
+		Listener: ferretdb.ListenerConfig{TCP: "127.0.0.1:0"},
+		Logger:   slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Handler:  "sqlite",
+		// The data need not outlive the machine.
+		SQLiteURL: (&url.URL{Scheme: "file", Opaque: dir + "/", RawQuery: "_pragma=synchronous(off)"}).String(),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start FerretDB: %w", err)
@@ -59,9 +60,10 @@ func Start(ctx context.Context, dir string) (*Server, error) {
 	return s, nil
 }
 
-// URI is the address of a database of this server.
+// URI is the address of a database of this server. Calls may take a minute:
+// commands wait for each other, and test machines are busy.
 func (s *Server) URI(database string) string {
-	return "mongodb://" + s.proxy.listener.Addr().String() + "/" + database
+	return "mongodb://" + s.proxy.listener.Addr().String() + "/" + database + "?timeoutMS=60000"
 }
 
 // Database returns the name of a database nobody has used yet.
