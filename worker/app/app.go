@@ -62,8 +62,16 @@ func work(ctx context.Context, p *process.Process, probe *process.Probe) error {
 		return err
 	}
 	p.OnReload(clients.reload)
+	p.OnReload(func(c *config.Config) error { setRates(w, c); return nil })
 	probe.Ready(process.Checks(streams, store))
 	return w.Run(ctx)
+}
+
+// setRates takes the rates of settings that were read again.
+func setRates(w *worker.Worker, c *config.Config) {
+	for name, s := range c.Sources {
+		w.SetRate(name, stream.Rate{Limit: s.Rate.Limit, Per: s.Rate.Per})
+	}
 }
 
 func sources(c *config.Config) ([]worker.Source, clients, error) {
