@@ -28,6 +28,12 @@
 // applies: open outcomes → pending (retrying after a failure); then dead,
 // discarded, superseded, processed.
 //
+// processed_at is when the last open outcome of the row was settled or buried;
+// a row that opens again has none until then.
+//
+// Times are kept to the millisecond, in UTC. Exact texts stand in the payload
+// and in the raw state.
+//
 // # Waiting, not failing
 //
 // When the database is away, every method returns an error of class

@@ -37,11 +37,13 @@ type Store interface {
 
 	// Settle marks outcomes processed where they are open and lets the row's
 	// status follow. An outcome the row does not have, or has settled, is left.
+	// Calls made at once may share round trips.
 	Settle(ctx context.Context, done []Settlement) error
 
 	// Fail counts an attempt on every row with an open outcome for the entity:
 	// status retrying, attempts + 1, error; and marks the entity's document
 	// behind since the first of them (reason "retrying"), if it is not already.
+	// The same failure (event, entity and At) told again is not counted again.
 	Fail(ctx context.Context, failed []Failure) error
 
 	// Bury writes a dead letter for each, sets the outcome dead where it is
@@ -52,7 +54,10 @@ type Store interface {
 
 	// Supersede marks the entity's open letters of a claim below the given one
 	// superseded, their outcomes too, lets the rows' status follow, recounts
-	// open_letters, and clears behind if none is left. It answers how many.
+	// open_letters, and clears behind if none is left and the document is not
+	// doubted. It answers how many. It is needed after a good sync only if the
+	// claimed document had open letters: a letter buried meanwhile compares
+	// itself with what was synced.
 	Supersede(ctx context.Context, k event.Key, claim int64) (int, error)
 
 	// Claim raises the entity's claim by one, creating the document if need be,
