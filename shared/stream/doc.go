@@ -64,6 +64,29 @@
 // ids they remove. A parked entity's record remembers epoch and step of the
 // last command that changed it, so an old command that comes late does nothing.
 //
+// # Parking
+//
+//	       Park (first entries)                Unpark (last entries)
+//	read ─────────────────────▶ parked, waits ───────────────────────▶ gone
+//	                             │  ▲   ▲ │
+//	                   Due, Defer│  │   └─┘ ParkBehind: one more entry
+//	                             ▼  │ Park (failed, no entries), Unpark (some)
+//	                            parked, tried
+//
+// Trying takes nothing out of Redis: Defer moves the due time past the try, so
+// that a worker that dies in it costs no more than that delay. Attempts are not
+// counted per entry, which would mean to rewrite the list at each failure: an
+// entry keeps the entity's count from when it came, and the difference is its
+// own.
+//
+// # Budgets
+//
+// One bucket per source for the whole fleet, filled by Redis' clock. Each class
+// below live has a floor of its own, so that live traffic that never ends does
+// not end reconciliation; a floor nobody uses flows over to the others. Which
+// class goes first is decided by who went short in the last 200 ms: takers poll,
+// so there is no queue to look at.
+//
 // # When Redis is full, or has forgotten
 //
 // All scripts but append run beyond the memory limit (allow-oom); otherwise a

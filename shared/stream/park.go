@@ -18,7 +18,8 @@ const maxState = 64 << 10
 type Park struct {
 	Key event.Key
 	// Charged and Waiting are the entries in hand, in stream order: those the
-	// failed attempt was for, then those that came since. Both are moved.
+	// failed attempt was for, then those that came since. Both are moved. A
+	// wait that costs no attempt has no Charged, only Waiting.
 	// None when the entity is parked already and a retry has failed.
 	Charged, Waiting []Entry
 	// Attempt counts the charged attempts of the entity since it was parked;
