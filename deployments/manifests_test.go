@@ -1,0 +1,101 @@
+package deployments
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.yaml.in/yaml/v3"
+
+	"github.com/tarn-sync/tarn/shared/config"
+)
+
+// documents returns the YAML documents of a file.
+func documents(t *testing.T, file string) []map[string]any {
+	t.Helper()
+	f, err := os.Open(file)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, f.Close()) }()
+	var docs []map[string]any
+	for dec := yaml.NewDecoder(f); ; {
+		var doc map[string]any
+		err := dec.Decode(&doc)
+		if errors.Is(err, io.EOF) {
+			return docs
+		}
+		require.NoError(t, err)
+		docs = append(docs, doc)
+	}
+}
+
+// at follows the keys down a document.
+func at(doc any, keys ...string) any {
+	for _, k := range keys {
+		m, _ := doc.(map[string]any)
+		doc = m[k]
+	}
+	return doc
+}
+
+// What the containers are given must be taken by the binaries.
+func TestSettingsOfContainers(t *testing.T) {
+	t.Run("docker", func(t *testing.T) {
+		text, err := os.ReadFile("docker/tarn.yaml")
+		require.NoError(t, err)
+		compose := documents(t, "docker/compose.yaml")[0]
+		environ := []string{}
+		for name := range at(compose, "services", "api", "environment").(map[string]any) {
+			environ = append(environ, name+"=value-of-16-characters")
+		}
+		_, err = config.Parse("docker/tarn.yaml", text, environ)
+		require.NoError(t, err)
+	})
+	t.Run("kubernetes", func(t *testing.T) {
+		secrets := documents(t, "kubernetes/secret.example.yaml")[0]
+		dir := t.TempDir()
+		for name, value := range at(secrets, "stringData").(map[string]any) {
+			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(value.(string)), 0o600))
+		}
+		text, err := os.ReadFile("kubernetes/tarn.yaml")
+		require.NoError(t, err)
+		mounted := bytes.ReplaceAll(text, []byte("/etc/tarn/secret"), []byte(dir))
+		_, err = config.Parse("kubernetes/tarn.yaml", mounted, nil)
+		require.NoError(t, err)
+	})
+}
+
+// `--scale worker=3` works only if nothing of a worker is there once.
+func TestWorkersScale(t *testing.T) {
+	worker := at(documents(t, "docker/compose.yaml")[0], "services", "worker")
+	require.Nil(t, at(worker, "ports"))
+	require.Nil(t, at(worker, "container_name"))
+	require.Nil(t, at(worker, "hostname"))
+}
+
+func TestKubernetes(t *testing.T) {
+	base := documents(t, "kubernetes/kustomization.yaml")[0]
+	deployments := map[string]bool{}
+	for _, file := range at(base, "resources").([]any) {
+		for _, doc := range documents(t, filepath.Join("kubernetes", file.(string))) {
+			require.NotEmpty(t, at(doc, "metadata", "name"), file)
+			if at(doc, "kind") != "Deployment" {
+				continue
+			}
+			name := at(doc, "metadata", "name").(string)
+			deployments[name] = true
+			pod := at(doc, "spec", "template", "spec")
+			require.Greater(t, at(pod, "terminationGracePeriodSeconds"), 10, "%s: a process may take 10 s to stop", name)
+			container := at(pod, "containers").([]any)[0]
+			for _, probe := range []string{"startupProbe", "livenessProbe", "readinessProbe"} {
+				require.NotNil(t, at(container, probe), "%s: %s", name, probe)
+			}
+			require.Equal(t, "/healthz", at(container, "livenessProbe", "httpGet", "path"), "%s: a store that is away must not restart it", name)
+			require.NotNil(t, at(container, "resources", "requests"), name)
+		}
+	}
+	require.Equal(t, map[string]bool{"api": true, "worker": true, "reconciler": true}, deployments)
+}
