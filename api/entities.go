@@ -84,7 +84,6 @@ func (r *reader) registerEntities(api huma.API) {
 			"is a 504 of type `not-fresh` (or 404 `not-yet`), never an older state passed off as a fresh one. " +
 			"To take whatever there is, leave `fresh_after` out.",
 		Security: needs(Viewer), Errors: append([]int{http.StatusGatewayTimeout}, itemErrors...),
-		Middlewares: huma.Middlewares{patient},
 	}, r.getEntity)
 }
 
@@ -193,11 +192,4 @@ func (r *reader) known(ctx context.Context, k event.Key) (*mirror.Document, erro
 		return nil, mirror.ErrNotFound
 	}
 	return doc, err
-}
-
-// patient lifts the deadline for reading the request, which has been read: it
-// would otherwise end the connection of somebody who waits.
-func patient(ctx huma.Context, next func(huma.Context)) {
-	_ = ctx.SetReadDeadline(time.Time{}) // not every connection has one
-	next(ctx)
 }

@@ -157,7 +157,7 @@ func TestSameEventManyTimes(t *testing.T) {
 		`{"status":"duplicate","id":"evt_1"}`: times - 1,
 	}, statuses)
 	require.Equal(t, map[string]int{orderEvent("evt_1"): 1}, bodiesIn(t, redis))
-	notes, err := streams.Notes(t.Context(), 100)
+	notes, err := streams.Notes(t.Context(), "", 100)
 	require.NoError(t, err)
 	require.Len(t, notes, times-1)
 	for _, n := range notes {
@@ -177,7 +177,7 @@ func TestStopPutsRefusalsOnRecord(t *testing.T) {
 	}
 	http.DefaultClient.CloseIdleConnections()
 	require.NoError(t, stop())
-	notes, err := streams.Notes(t.Context(), 100)
+	notes, err := streams.Notes(t.Context(), "", 100)
 	require.NoError(t, err)
 	require.Len(t, notes, 1)
 	require.EqualValues(t, 5, notes[0].Count)
