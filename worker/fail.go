@@ -168,10 +168,8 @@ func (a *attempt) park(cause error, charged bool, delay, earliest time.Duration)
 		return
 	}
 	p := stream.Park{Key: a.ln.key, Attempt: a.parked.Attempt, Delay: delay, Earliest: earliest, State: a.state.encode()}
-	if a.ln.retry == nil {
+	if p.Waiting = waiting; charged && a.ln.retry == nil {
 		p.Charged, p.Waiting = waiting[:len(a.batch)], waiting[len(a.batch):]
-	} else {
-		p.Waiting = waiting
 	}
 	for {
 		err := s.lease.Park(s.ctx, p)

@@ -1,9 +1,11 @@
 package worker
 
 import (
+	"errors"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/stream"
 )
 
 const (
@@ -17,35 +19,65 @@ const (
 func (s *shard) notes() {
 	loop := s.w.Health.Loop("notes")
 	defer loop.Done()
-	for {
+	for after := ""; ; {
 		loop.Turn()
-		n, err := s.carryNotes()
+		next, err := s.carryNotes(after)
 		if err != nil && s.ctx.Err() == nil {
 			s.log.Warn("could not carry notes to the audit; trying again", "error", err)
 		}
-		if n < notesAtOnce && !sleep(s.ctx, notesEvery) || s.ctx.Err() != nil {
+		if after = next; after == "" && !sleep(s.ctx, notesEvery) || s.ctx.Err() != nil {
 			return
 		}
 	}
 }
 
-// carryNotes takes one batch: to the store, and then out of Redis. The ids
-// make a batch that is carried twice count once.
-func (s *shard) carryNotes() (int, error) {
-	found, err := s.w.Streams.Notes(s.ctx, notesAtOnce)
-	if err != nil || len(found) == 0 {
-		return 0, err
+// carryNotes takes one page of notes: to the store, and then out of Redis. The
+// ids make a page that is carried twice count once. It returns where the next
+// page begins, "" at the end.
+//
+// A duplicate can be noted before its event, which waits in a paused source's
+// stream, has its row; such a note stays where it is until it can be counted.
+func (s *shard) carryNotes(after string) (next string, err error) {
+	found, err := s.w.Streams.Notes(s.ctx, after, notesAtOnce)
+	if err != nil {
+		return "", err
 	}
-	notes := make([]mirror.Note, len(found))
-	ids := make([]string, len(found))
-	for i, n := range found {
-		ids[i] = n.ID
-		notes[i] = mirror.Note{ID: "note/" + n.ID, At: n.At, Source: n.Source, Kind: n.Kind, EventID: n.EventID, Reason: n.Reason, Count: n.Count}
+	var notes []mirror.Note
+	var ids []string
+	for _, n := range found {
+		early, err := s.early(n)
+		if err != nil {
+			return "", err
+		}
+		if early {
+			continue
+		}
+		ids = append(ids, n.ID)
+		notes = append(notes, mirror.Note{ID: "note/" + n.ID, At: n.At, Source: n.Source, Kind: n.Kind, EventID: n.EventID, Reason: n.Reason, Count: n.Count})
+	}
+	if len(found) == notesAtOnce {
+		next = found[len(found)-1].ID
+	}
+	if len(notes) == 0 {
+		return next, nil
 	}
 	if err := s.w.Store.Note(s.ctx, notes); err != nil {
-		return 0, err
+		return "", err
 	}
-	return len(found), s.w.Streams.DropNotes(s.ctx, ids)
+	return next, s.w.Streams.DropNotes(s.ctx, ids)
+}
+
+// early reports whether a note counts a duplicate of an event that is not in
+// the log yet. After a day it is taken as it is.
+func (s *shard) early(n stream.Note) (bool, error) {
+	if n.EventID == "" || s.w.Now().Sub(n.At) > 24*time.Hour {
+		return false, nil
+	}
+	_, err := s.w.Store.EventByID(s.ctx, n.Source, n.EventID)
+	if errors.Is(err, mirror.ErrNotFound) {
+		return true, nil
+	}
+	return false, err
 }
 
 // measure exports what only Redis knows: backlog, age and parked entities, for

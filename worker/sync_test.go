@@ -215,9 +215,20 @@ func TestNotesReachTheAudit(t *testing.T) {
 	require.NoError(t, b.streams.AddNotes(b.ctx, []stream.Note{note, note}))
 	require.True(t, eventually(func() bool { return b.row(id, mirror.Processed).Duplicates == 2 }))
 	require.True(t, eventually(func() bool {
-		left, err := b.streams.Notes(b.ctx, 10)
+		left, err := b.streams.Notes(b.ctx, "", 10)
 		return err == nil && len(left) == 0
 	}))
+}
+
+// A duplicate may be noted before its event has reached the log.
+func TestEarlyNoteIsCounted(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.start("w1")
+	require.NoError(t, b.streams.AddNotes(b.ctx, []stream.Note{{At: time.Now(), Source: "acme", Kind: "duplicate", EventID: "evt_1", Count: 1}}))
+	b.row(b.sendAs("evt_0", "widget.sold", "widget", "w1"), mirror.Processed) // a round of the notes' loop has been possible
+	b.sendAs("evt_1", "widget.sold", "widget", "w1")
+	require.True(t, eventually(func() bool { return b.row("evt_1", mirror.Processed).Duplicates == 1 }))
 }
 
 func TestUnreadableEntryIsKept(t *testing.T) {

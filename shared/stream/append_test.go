@@ -292,16 +292,16 @@ func TestNotes(t *testing.T) {
 		{At: at, Source: "lemon", Kind: "rejected", Reason: "signature", Count: 7},
 	}
 	require.NoError(t, s.AddNotes(t.Context(), notes))
-	got, err := s.Notes(t.Context(), 10)
+	got, err := s.Notes(t.Context(), "", 10)
 	require.NoError(t, err)
-	var ids []string
-	for i := range got {
-		ids = append(ids, got[i].ID)
-		got[i].ID = ""
-	}
+	ids := []string{got[0].ID, got[1].ID}
+	rest, err := s.Notes(t.Context(), ids[0], 10)
+	require.NoError(t, err)
+	require.Equal(t, got[1:], rest, "after the first")
+	got[0].ID, got[1].ID = "", ""
 	require.Equal(t, notes, got)
 	require.NoError(t, s.DropNotes(t.Context(), ids[:1]))
-	got, err = s.Notes(t.Context(), 10)
+	got, err = s.Notes(t.Context(), "", 10)
 	require.NoError(t, err)
 	require.Len(t, got, 1)
 	require.Equal(t, ids[1], got[0].ID)

@@ -10,15 +10,13 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// beats is how many lease TTLs a worker counts as alive after a heartbeat.
-const beats = 3
-
-// Heartbeat says that worker is alive for three lease TTLs and returns all
+// Heartbeat says that worker is alive for one lease TTL, so that a dead one's
+// shards are shared out when its leases run out and no later; and returns all
 // live workers, sorted.
 func (s *Streams) Heartbeat(ctx context.Context, worker string) ([]string, error) {
 	v, err := run(ctx, s.client, heartbeatScript, "heartbeat of "+worker,
 		[]string{s.keys.workers(), s.keys.shardCount()},
-		worker, milliseconds(beats*s.opts.LeaseTTL), s.opts.Shards)
+		worker, milliseconds(s.opts.LeaseTTL), s.opts.Shards)
 	if err != nil {
 		return nil, err
 	}

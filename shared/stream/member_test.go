@@ -92,7 +92,7 @@ func TestHeartbeatNamesTheLiving(t *testing.T) {
 	require.Eventually(t, func() bool {
 		live, err = s.Heartbeat(t.Context(), "w1")
 		return err == nil && slices.Equal(live, []string{"w1"})
-	}, 5*time.Second, 10*time.Millisecond, "who is silent for three TTLs is gone")
+	}, 5*time.Second, 10*time.Millisecond, "who is silent for a TTL is gone")
 	require.NoError(t, s.Leave(t.Context(), "w1"))
 	_, workers, err := s.Fleet(t.Context(), nil)
 	require.NoError(t, err)

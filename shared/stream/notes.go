@@ -50,10 +50,14 @@ func (s *Streams) AddNotes(ctx context.Context, notes []Note) error {
 	return nil
 }
 
-// Notes returns up to n notes, oldest first; DropNotes removes them once they
-// are on record.
-func (s *Streams) Notes(ctx context.Context, n int) ([]Note, error) {
-	found, err := s.client.XRangeN(ctx, s.keys.notes(), "-", "+", int64(n)).Result()
+// Notes returns up to n notes after the one of the given id ("": from the
+// start), oldest first; DropNotes removes them once they are on record.
+func (s *Streams) Notes(ctx context.Context, after string, n int) ([]Note, error) {
+	from := "-"
+	if after != "" {
+		from = "(" + after
+	}
+	found, err := s.client.XRangeN(ctx, s.keys.notes(), from, "+", int64(n)).Result()
 	if err != nil {
 		return nil, fmt.Errorf("read notes: %w", err)
 	}
