@@ -24,7 +24,7 @@ func (d *deadlines) take() context.Context {
 	if s := d.current.Load(); s != nil {
 		return s
 	}
-	ctx, cancel := context.WithCancel(context.Background()) //nolint:contextcheck // see above
+	ctx, cancel := context.WithCancel(context.Background()) // by intent: see above
 	s := &shared{ctx}
 	if !d.current.CompareAndSwap(nil, s) {
 		cancel()
