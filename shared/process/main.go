@@ -206,10 +206,23 @@ func within(ctx context.Context, d time.Duration, do func() error) error {
 	}
 }
 
+// closeWithin bounds one Closing: a database that hangs must not make a clean
+// stop a late one. What waits for it is not lost, it is done again.
+const closeWithin = time.Second
+
 // Closing closes something at the end of a run, when there is nobody left to
-// return an error to.
+// return an error to, and goes on without it after a second.
 func (p *Process) Closing(what string, closing func() error) {
-	if err := closing(); err != nil {
-		p.Logger.Warn("could not close "+what+" cleanly", "error", err)
+	closed := make(chan error, 1)
+	go func() { closed <- closing() }()
+	late := time.NewTimer(closeWithin)
+	defer late.Stop()
+	select {
+	case err := <-closed:
+		if err != nil {
+			p.Logger.Warn("could not close "+what+" cleanly", "error", err)
+		}
+	case <-late.C:
+		p.Logger.Warn("gave up closing "+what, "after", closeWithin.String())
 	}
 }

@@ -257,4 +257,18 @@ func TestSources(t *testing.T) {
 	require.ErrorContains(t, err, "source lemon")
 }
 
+// A store that hangs must not make the process late.
+func TestClosingIsBounded(t *testing.T) {
+	c, err := config.Load(files(t, settings), nil)
+	require.NoError(t, err)
+	var out output
+	p := process.New("test", c, &out)
+	hang := make(chan struct{})
+	p.Closing("store", func() error { <-hang; return nil })
+	close(hang)
+	require.Contains(t, out.String(), "gave up closing store")
+	p.Closing("redis", func() error { return errors.New("broken pipe") })
+	require.Contains(t, out.String(), "broken pipe")
+}
+
 func TestNewID(t *testing.T) { require.NotEqual(t, process.NewID(), process.NewID()) }
