@@ -4,8 +4,8 @@ package main
 import (
 	"os"
 
-	"github.com/tarn-sync/tarn/worker/app"
 	"github.com/tarn-sync/tarn/shared/process"
+	"github.com/tarn-sync/tarn/worker/app"
 )
 
 func main() {
