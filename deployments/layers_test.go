@@ -7,7 +7,6 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
-	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -89,8 +88,9 @@ var rules = []rule{
 		return ""
 	}},
 	{"what ships imports nothing of tests", func(s source) string {
-		if s.test() || strings.HasSuffix(path.Base(s.dir), "test") {
-			return "" // a package named …test is for tests
+		forTests := func(step string) bool { return strings.HasSuffix(step, "test") }
+		if s.test() || slices.ContainsFunc(strings.Split(s.dir, "/"), forTests) {
+			return "" // what is named …test, and all below, is for tests
 		}
 		return s.imported(func(p string) bool {
 			return anyOf("github.com/stretchr/", "github.com/FerretDB/", "go.uber.org/goleak", "testing", "net/http/httptest")(p) ||
