@@ -38,7 +38,8 @@ lint:
 	$(GO) run $(STATICCHECK) -tags fault ./...
 
 unit:
-	CGO_ENABLED=1 $(GO) test -race -timeout 20m ./...
+	CGO_ENABLED=1 $(GO) test -race -timeout 40m ./...
+	CGO_ENABLED=1 $(GO) test -race -tags fault ./shared/fault
 
 bench: tools-run ## the benchmark table, with what it is compared to
 	$(GO) run ./deployments/bench receiver

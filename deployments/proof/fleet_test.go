@@ -54,7 +54,7 @@ type plan struct {
 
 func start(t *testing.T, p plan) *fleet {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 25*time.Minute)
 	t.Cleanup(cancel)
 	f := &fleet{t: t, ctx: ctx, redis: redistest.Start(t, redistest.Appendfsync("everysec")), sim: freeAddr(t), api: freeAddr(t), env: p.env}
 	dir := t.TempDir()

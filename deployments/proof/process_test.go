@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -33,7 +34,7 @@ var builds sync.Map // name → *sync.Once
 // binary builds a main once and returns its path. tags may be "".
 func binary(t *testing.T, main, tags string) string {
 	t.Helper()
-	path := filepath.Join(binaries, filepath.Base(filepath.Dir(main))+filepath.Base(main)+tags)
+	path := filepath.Join(binaries, strings.ReplaceAll(main, "/", "-")+tags)
 	once, _ := builds.LoadOrStore(path, new(sync.Once))
 	once.(*sync.Once).Do(func() {
 		out, err := exec.Command("go", "build", "-tags", tags, "-o", path, "../../"+main).CombinedOutput()

@@ -32,7 +32,7 @@ type Options struct {
 	// WaitReplicas is how many replicas must confirm an append. Defaults to 0.
 	WaitReplicas int
 	// Pipelines is how many batches of appends may be on their way at once.
-	// Defaults to 4: while Redis works on one, the next is on its way. More
+	// Defaults to 2: while Redis works on one, the next is on its way. More
 	// make batches smaller, not appends faster.
 	Pipelines int
 	// Logger takes warnings. Defaults to slog.Default().
@@ -56,7 +56,7 @@ func (o Options) withDefaults() Options {
 		o.DedupeTTL = time.Hour
 	}
 	if o.Pipelines <= 0 {
-		o.Pipelines = 4
+		o.Pipelines = 2
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
