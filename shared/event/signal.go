@@ -109,57 +109,18 @@ const (
 // for it to tell whether the entity is parked.
 const FieldKey = fieldKey
 
-// head is a signal without its key, cause id and payload. Times are counted in
-// microseconds since 1970; absent ones are zero.
-type head struct {
-	Cause     Cause  `json:"c"`
-	Class     *Class `json:"q"`
-	EventType string `json:"t,omitempty"`
-	CreatedAt *int64 `json:"a,omitempty"`
-	NotBefore *int64 `json:"n,omitempty"`
-	Trace     string `json:"tp,omitempty"`
-	// Parents are left out where Entities begins with the same entity.
-	Parents    map[string]string `json:"p,omitempty"`
-	ReceivedAt *int64            `json:"r,omitempty"`
-	Entities   []packedRef       `json:"e,omitempty"`
-	Derived    []packedRef       `json:"d,omitempty"`
-}
-
-// packedRef leaves out the source, which the entry's own key repeats.
-type packedRef struct {
-	Kind    string            `json:"k"`
-	ID      string            `json:"i"`
-	Parents map[string]string `json:"p,omitempty"`
-}
-
 // Fields returns the signal as flat field, value pairs of a stream entry.
 func (s Signal) Fields() ([]any, error) { return s.AppendFields(make([]any, 0, 8)) }
 
-// AppendFields appends what Fields returns to f.
+// AppendFields appends what Fields returns to f. There is no signal it fails
+// for.
 func (s Signal) AppendFields(f []any) ([]any, error) {
-	text, err := json.Marshal(s.head())
-	if err != nil {
-		return nil, fmt.Errorf("encode signal of %s: %w", s.Ref.Key, err)
-	}
+	text := s.appendHead(make([]byte, 0, s.headSize()))
 	f = append(f, fieldKey, s.Ref.Key.String(), fieldCauseID, s.CauseID, fieldHead, text)
 	if s.Body != nil {
 		f = append(f, fieldBody, s.Body.Payload)
 	}
 	return f, nil
-}
-
-func (s Signal) head() *head {
-	h := &head{
-		Cause: s.Cause, Class: &s.Class, EventType: s.EventType,
-		CreatedAt: micros(s.CreatedAt), NotBefore: micros(s.NotBefore), Trace: s.Trace, Parents: s.Ref.Parents,
-	}
-	if e := s.Body; e != nil {
-		h.ReceivedAt, h.Entities, h.Derived = micros(e.ReceivedAt), packRefs(e.Entities), packRefs(e.Derived)
-		if len(e.Entities) > 0 && e.Entities[0].Key == s.Ref.Key {
-			h.Parents = nil
-		}
-	}
-	return h
 }
 
 // ParseSignal reads the fields of a stream entry back. An entry it cannot
@@ -193,30 +154,11 @@ func ParseSignal(fields map[string]string) (Signal, error) {
 	return s, nil
 }
 
-func micros(t time.Time) *int64 {
-	if t.IsZero() {
-		return nil
-	}
-	n := t.UnixMicro()
-	return &n
-}
-
 func fromMicros(n *int64) time.Time {
 	if n == nil {
 		return time.Time{}
 	}
 	return time.UnixMicro(*n).UTC()
-}
-
-func packRefs(refs []Ref) []packedRef {
-	if len(refs) == 0 {
-		return nil
-	}
-	packed := make([]packedRef, len(refs))
-	for i, r := range refs {
-		packed[i] = packedRef{Kind: r.Key.Kind, ID: r.Key.ID, Parents: r.Parents}
-	}
-	return packed
 }
 
 func unpackRefs(source string, packed []packedRef) []Ref {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
@@ -106,6 +107,8 @@ func TestKey(t *testing.T) {
 	require.Equal(t, k, back, "an id may hold a slash")
 
 	require.Equal(t, 3, event.Key{Source: "lemon", Kind: "order", ID: "bord_1"}.Shard(64), "the shard of a key never changes")
+	long := event.Key{Source: "lemon", Kind: "order", ID: strings.Repeat("x", event.MaxID)}
+	require.Equal(t, int(xxhash.Sum64String(long.String())%1024), long.Shard(1024), "of all of its text")
 	seen := map[int]bool{}
 	for i := range 1000 {
 		seen[event.Key{Source: "lemon", Kind: "order", ID: fmt.Sprint(i)}.Shard(64)] = true
