@@ -225,8 +225,14 @@ func TestEarlyNoteIsCounted(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.start("w1")
-	require.NoError(t, b.streams.AddNotes(b.ctx, []stream.Note{{At: time.Now(), Source: "acme", Kind: "duplicate", EventID: "evt_1", Count: 1}}))
-	b.row(b.sendAs("evt_0", "widget.sold", "widget", "w1"), mirror.Processed) // a round of the notes' loop has been possible
+	b.row(b.sendAs("evt_0", "widget.sold", "widget", "w1"), mirror.Processed)
+	var notes []stream.Note
+	for _, id := range []string{"evt_1", "evt_0"} {
+		notes = append(notes, stream.Note{At: time.Now(), Source: "acme", Kind: "duplicate", EventID: id, Count: 1})
+	}
+	require.NoError(t, b.streams.AddNotes(b.ctx, notes))
+	// When the second is counted, the first has been looked at.
+	require.True(t, eventually(func() bool { return b.row("evt_0", mirror.Processed).Duplicates == 1 }))
 	b.sendAs("evt_1", "widget.sold", "widget", "w1")
 	require.True(t, eventually(func() bool { return b.row("evt_1", mirror.Processed).Duplicates == 1 }))
 }
