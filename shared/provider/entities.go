@@ -48,10 +48,10 @@ func (d *Definition) Expects(eventType, kind string) (status string, ok bool) {
 	return status, ok
 }
 
-// entities returns what an event of that type with those ids names, the
+// entities returns what an event of that type with the scratch's ids names, the
 // primary first, and the derived entities it makes stale.
-func (d *Definition) entities(source, eventType string, ids idSet) (named, derived []event.Ref) {
-	if len(ids) == 0 {
+func (d *Definition) entities(source, eventType string, s *scratch) (named, derived []event.Ref) {
+	if len(s.ids) == 0 {
 		return nil, nil
 	}
 	name, _ := splitType(eventType)
@@ -59,7 +59,7 @@ func (d *Definition) entities(source, eventType string, ids idSet) (named, deriv
 	if f == nil {
 		f = d.unknown(name)
 	}
-	c := collector{source: source, ids: ids}
+	c := collector{source: source, ids: s.ids, refs: s.refs}
 	for _, t := range f.touches {
 		if len(t) == 0 {
 			c.others(d.kinds)
@@ -67,12 +67,26 @@ func (d *Definition) entities(source, eventType string, ids idSet) (named, deriv
 		}
 		c.first(t)
 	}
+	n := len(c.refs)
 	for _, k := range f.derived {
-		if ref, ok := k.ref(source, ids); ok {
-			derived = append(derived, ref)
+		if ref, ok := c.ref(k); ok {
+			c.refs = append(c.refs, ref)
 		}
 	}
-	return c.refs, derived
+	s.refs = c.refs
+	return split(slices.Clone(c.refs), n)
+}
+
+// split cuts refs in two, each nil if it is empty. One piece of memory serves
+// both, but appending to the first does not write into the second.
+func split(refs []event.Ref, n int) (named, derived []event.Ref) {
+	if n > 0 {
+		named = refs[:n:n]
+	}
+	if n < len(refs) {
+		derived = refs[n:]
+	}
+	return named, derived
 }
 
 // unknown is the family of a type the definition does not know. Its own kind,
@@ -94,7 +108,11 @@ type collector struct {
 	source string
 	ids    idSet
 	refs   []event.Ref
-	taken  []string // context keys whose entity has been named
+
+	// parents are those of parentKeys, the last asked for: a map is dear, and
+	// nearly all kinds stand under the same parent.
+	parents    map[string]string
+	parentKeys []string
 }
 
 // first names the first of the kinds that the context has the ids for.
@@ -111,14 +129,15 @@ func (c *collector) first(kinds []*Kind) {
 // instrument); an id is one thing, so only the first gets it.
 func (c *collector) others(kinds []*Kind) {
 	for _, k := range kinds {
-		if k.Shape == ShapeEntity && !slices.Contains(c.taken, k.IDKey) {
+		// The id first: most kinds have none here.
+		if id := c.ids.find(k.IDKey); id != nil && !id.taken && k.Shape == ShapeEntity {
 			c.add(k)
 		}
 	}
 }
 
 func (c *collector) add(k *Kind) bool {
-	ref, ok := k.ref(c.source, c.ids)
+	ref, ok := c.ref(k)
 	if !ok {
 		return false
 	}
@@ -127,9 +146,49 @@ func (c *collector) add(k *Kind) bool {
 		c.refs = append(c.refs, ref)
 	}
 	if k.Shape == ShapeEntity {
-		c.taken = append(c.taken, k.IDKey)
+		c.ids.find(k.IDKey).taken = true
 	}
 	return true
+}
+
+// ref makes the reference to the entity of this kind that the ids name. Not
+// ok: they lack its id or that of a parent its path needs, so it could not be
+// asked for.
+func (c *collector) ref(k *Kind) (event.Ref, bool) {
+	id := RootID
+	if k.IDKey != "" {
+		own := c.ids.find(k.IDKey)
+		if own == nil {
+			return event.Ref{}, false
+		}
+		id = own.id
+	}
+	parents, ok := c.parentsOf(k)
+	if !ok {
+		return event.Ref{}, false
+	}
+	return event.Ref{Key: event.Key{Source: c.source, Kind: k.Name, ID: id}, Parents: parents}, true
+}
+
+// parentsOf returns the ids of the parents the kind's path needs, nil if it
+// needs none, and whether they are all there.
+func (c *collector) parentsOf(k *Kind) (map[string]string, bool) {
+	if len(k.ParentKeys) == 0 {
+		return nil, true
+	}
+	if slices.Equal(k.ParentKeys, c.parentKeys) {
+		return c.parents, true
+	}
+	parents := make(map[string]string, len(k.ParentKeys))
+	for _, name := range k.ParentKeys {
+		parent := c.ids.find(name)
+		if parent == nil {
+			return nil, false
+		}
+		parents[name] = parent.id
+	}
+	c.parents, c.parentKeys = parents, k.ParentKeys
+	return parents, true
 }
 
 // Ref makes a reference to one entity from outside, as an operator gives it:
@@ -149,29 +208,4 @@ func (d *Definition) Ref(key event.Key, parents map[string]string) (event.Ref, e
 	}
 	_, err := k.path(ref)
 	return ref, err
-}
-
-// ref makes the reference to the entity of this kind that the ids name. Not
-// ok: they lack its id or that of a parent its path needs, so it could not be
-// asked for.
-func (k *Kind) ref(source string, ids idSet) (event.Ref, bool) {
-	id := RootID
-	if k.IDKey != "" {
-		id = ids.get(k.IDKey)
-	}
-	if id == "" {
-		return event.Ref{}, false
-	}
-	ref := event.Ref{Key: event.Key{Source: source, Kind: k.Name, ID: id}}
-	for _, p := range k.ParentKeys {
-		parent := ids.get(p)
-		if parent == "" {
-			return event.Ref{}, false
-		}
-		if ref.Parents == nil {
-			ref.Parents = make(map[string]string, len(k.ParentKeys))
-		}
-		ref.Parents[p] = parent
-	}
-	return ref, true
 }

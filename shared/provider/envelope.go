@@ -23,14 +23,16 @@ type envelopeSpec struct {
 	idHeader  string // instead of id
 	eventType rawjson.Path
 	createdAt rawjson.Path // nil: the provider gives none
-	time      string       // name of a timeFormat
+	time      timeFormat
 	context   rawjson.Path // an object of ids by name, or:
 	objectID  rawjson.Path // one object …
 	objectTyp rawjson.Path // … whose own type names it
 }
 
-// timeFormats read created_at.
-var timeFormats = map[string]func(rawjson.Value) (time.Time, error){
+// timeFormat reads created_at.
+type timeFormat func(rawjson.Value) (time.Time, error)
+
+var timeFormats = map[string]timeFormat{
 	"rfc3339": readRFC3339,
 	"unix":    readUnix,
 }
@@ -59,55 +61,63 @@ func (d *Definition) Event(source string, h http.Header, body []byte, received t
 }
 
 func (d *Definition) read(source string, h http.Header, body []byte, received time.Time) (*event.Event, *EnvelopeError) {
+	s := d.scratch.take()
+	defer d.scratch.free(s)
 	// Strict, because a body that two readers can read differently is one
 	// whose signature proves nothing.
-	doc, err := rawjson.Parse(body, rawjson.Options{MaxDepth: envelopeDepth, Strict: true})
-	if err != nil {
+	if err := s.doc.Parse(body, rawjson.Options{MaxDepth: envelopeDepth, Strict: true}); err != nil {
 		return nil, malformed("body is not JSON: %v", err)
 	}
-	root := doc.Root()
+	root := s.doc.Root()
 	if root.Kind() != rawjson.Object {
 		return nil, malformed("body is a JSON %s: want an object", root.Kind())
 	}
 	e := &event.Event{Source: source, ReceivedAt: received.UTC(), Payload: body}
+	var texts texts
 	var wrong *EnvelopeError
-	if e.ID, wrong = d.envelope.readID(h, root); wrong != nil {
+	if e.ID, wrong = d.envelope.readID(h, root, &texts); wrong != nil {
 		return nil, wrong
 	}
-	if e.Type, wrong = d.envelope.readType(root); wrong != nil {
+	if e.Type, wrong = d.envelope.readType(root, &texts); wrong != nil {
 		return nil, wrong
 	}
 	if e.CreatedAt, wrong = d.envelope.readCreatedAt(root); wrong != nil {
 		return nil, wrong
 	}
-	ids, wrong := d.envelope.readIDs(root)
-	if wrong != nil {
+	if s.ids, wrong = d.envelope.readIDs(root, &texts, s.ids); wrong != nil {
 		return nil, wrong
 	}
-	e.Entities, e.Derived = d.entities(source, e.Type, ids)
+	e.Entities, e.Derived = d.entities(source, e.Type, s)
 	return e, nil
 }
 
-func (s *envelopeSpec) readID(h http.Header, root rawjson.Value) (string, *EnvelopeError) {
-	id, where := "", "header "+s.idHeader
+func (s *envelopeSpec) readID(h http.Header, root rawjson.Value, texts *texts) (string, *EnvelopeError) {
+	id := ""
 	if s.idHeader != "" {
 		id = h.Get(s.idHeader)
 	} else {
 		var ok bool
-		where = s.id.String()
-		if id, ok = root.At(s.id).Text(); !ok {
-			return "", malformed("%s is %s: want a string", where, root.At(s.id).Kind())
+		if id, ok = texts.of(root.At(s.id)); !ok {
+			return "", malformed("%s is %s: want a string", s.id, root.At(s.id).Kind())
 		}
 	}
 	if err := event.CheckID(id); err != nil {
-		return "", malformed("%s: %v", where, err)
+		return "", malformed("%s: %v", s.idPlace(), err)
 	}
 	return id, nil
 }
 
-func (s *envelopeSpec) readType(root rawjson.Value) (string, *EnvelopeError) {
+// idPlace says where the event's id stands.
+func (s *envelopeSpec) idPlace() string {
+	if s.idHeader != "" {
+		return "header " + s.idHeader
+	}
+	return s.id.String()
+}
+
+func (s *envelopeSpec) readType(root rawjson.Value, texts *texts) (string, *EnvelopeError) {
 	v := root.At(s.eventType)
-	t, ok := v.Text()
+	t, ok := texts.of(v)
 	if !ok {
 		return "", malformed("%s is %s: want a string", s.eventType, v.Kind())
 	}
@@ -123,7 +133,7 @@ func (s *envelopeSpec) readCreatedAt(root rawjson.Value) (time.Time, *EnvelopeEr
 	if s.createdAt == nil {
 		return time.Time{}, nil
 	}
-	t, err := timeFormats[s.time](root.At(s.createdAt))
+	t, err := s.time(root.At(s.createdAt))
 	if err != nil {
 		return time.Time{}, malformed("%s: %v", s.createdAt, err)
 	}
@@ -131,13 +141,13 @@ func (s *envelopeSpec) readCreatedAt(root rawjson.Value) (time.Time, *EnvelopeEr
 }
 
 func readRFC3339(v rawjson.Value) (time.Time, error) {
-	s, ok := v.Text()
+	text, ok := v.TextBytes()
 	if !ok {
 		return time.Time{}, fmt.Errorf("is %s: want an RFC 3339 time", v.Kind())
 	}
-	t, err := time.Parse(time.RFC3339Nano, s)
+	t, err := time.Parse(time.RFC3339Nano, string(text))
 	if err != nil {
-		return time.Time{}, fmt.Errorf("%.40q is not an RFC 3339 time", s)
+		return time.Time{}, fmt.Errorf("%.40q is not an RFC 3339 time", text)
 	}
 	return t, nil
 }
@@ -153,52 +163,35 @@ func readUnix(v rawjson.Value) (time.Time, error) {
 	return time.Unix(n, 0), nil
 }
 
-// idSet is what an event names: ids by context key. It is a handful, looked
-// through for every kind, so a slice serves better than a map.
-type idSet []namedID
-
-type namedID struct{ name, id string }
-
-// get returns the id of a context key, "" if there is none.
-func (s idSet) get(name string) string {
-	for _, n := range s {
-		if n.name == name {
-			return n.id
-		}
-	}
-	return ""
-}
-
-// readIDs returns what the event names. An absent or null context names
+// readIDs appends what the event names to ids. An absent or null context names
 // nothing. Members that are no usable id are left out, for a provider may put
 // other things beside them one day.
-func (s *envelopeSpec) readIDs(root rawjson.Value) (idSet, *EnvelopeError) {
+func (s *envelopeSpec) readIDs(root rawjson.Value, texts *texts, ids idSet) (idSet, *EnvelopeError) {
 	if s.context == nil {
-		return s.readObject(root), nil
+		return s.readObject(root, texts, ids), nil
 	}
 	v := root.At(s.context)
 	switch v.Kind() {
 	case rawjson.None, rawjson.Null:
-		return nil, nil
+		return ids, nil
 	case rawjson.Object:
 	default:
-		return nil, malformed("%s is %s: want an object", s.context, v.Kind())
+		return ids, malformed("%s is %s: want an object", s.context, v.Kind())
 	}
-	var ids idSet
 	for name, m := range v.Members() {
-		if id, ok := m.Text(); ok && event.CheckID(id) == nil {
-			ids = append(ids, namedID{name, id})
+		if id, ok := texts.of(m); ok && event.CheckID(id) == nil {
+			ids = append(ids, namedID{name: name, id: id})
 		}
 	}
 	return ids, nil
 }
 
 // readObject names the one object an event carries by its own type.
-func (s *envelopeSpec) readObject(root rawjson.Value) idSet {
-	id, ok := root.At(s.objectID).Text()
-	name, named := root.At(s.objectTyp).Text()
+func (s *envelopeSpec) readObject(root rawjson.Value, texts *texts, ids idSet) idSet {
+	id, ok := texts.of(root.At(s.objectID))
+	name, named := root.At(s.objectTyp).TextBytes()
 	if !ok || !named || event.CheckID(id) != nil {
-		return nil
+		return ids
 	}
-	return idSet{{name, id}}
+	return append(ids, namedID{name: name, id: id})
 }

@@ -172,3 +172,40 @@ func BenchmarkEvent(b *testing.B) {
 		})
 	}
 }
+
+// What one reading leaves in the memory the next one uses must not show.
+func TestEventsKeepNothingOfEachOther(t *testing.T) {
+	d := lemon(t)
+	read := func(text string) *event.Event {
+		body := []byte(text)
+		e, err := d.Event("lemon", nil, body, now)
+		require.NoError(t, err)
+		e.Payload = nil
+		for i := range body {
+			body[i] = 'x' // as a buffer that is used again
+		}
+		return e
+	}
+	long := func(c string) string { return strings.Repeat(c, event.MaxID) }
+	wide := withField("context", `{"account":"`+long("a")+`","order":"`+long("o")+`","trade":"t\u0031","person":"`+long("p")+`"}`)
+	small := read(published)
+	first := read(wide)
+	second := read(wide)
+	require.Equal(t, first, second)
+	require.Equal(t, small, read(published))
+
+	require.Equal(t, "evt_1", first.ID)
+	require.Equal(t, "order.created", first.Type)
+	under := map[string]string{"account": long("a")}
+	require.Equal(t, []event.Ref{
+		{Key: event.Key{Source: "lemon", Kind: "order", ID: long("o")}, Parents: under},
+		{Key: event.Key{Source: "lemon", Kind: "trade", ID: "t1"}, Parents: under},
+		{Key: event.Key{Source: "lemon", Kind: "person", ID: long("p")}},
+		{Key: event.Key{Source: "lemon", Kind: "account", ID: long("a")}},
+	}, first.Entities)
+	require.Equal(t, []event.Ref{{Key: event.Key{Source: "lemon", Kind: "financials", ID: long("a")}}}, first.Derived)
+
+	more := append(first.Entities, event.Ref{})
+	require.Len(t, more, 5)
+	require.Equal(t, second.Derived, first.Derived, "appending to one does not write into the other")
+}

@@ -73,7 +73,7 @@ func parseEnvelope(s *section) envelopeSpec {
 	spec := envelopeSpec{
 		eventType: s.jsonPath("type"),
 		createdAt: s.jsonPath("created_at"),
-		time:      s.choice("time", slices.Sorted(maps.Keys(timeFormats))...),
+		time:      timeFormats[s.choice("time", slices.Sorted(maps.Keys(timeFormats))...)],
 		context:   s.jsonPath("context"),
 	}
 	if spec.eventType == nil {

@@ -59,28 +59,54 @@ type Doc struct {
 // Parse reads text, which must be one JSON value and nothing else but white
 // space. Errors name the byte where reading stopped.
 func Parse(text []byte, o Options) (*Doc, error) {
+	d := &Doc{nodes: make([]node, 0, 16)}
+	if err := d.Parse(text, o); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// Parse is the function Parse for a Doc whose memory may be used again: no
+// Value of what it held before may be in use. On an error it holds nothing.
+func (d *Doc) Parse(text []byte, o Options) error {
+	d.text, d.nodes = text, d.nodes[:0]
+	err := d.parse(o)
+	if err != nil {
+		d.Forget()
+	}
+	return err
+}
+
+// Forget lets go of the text, so that a Doc kept for later does not keep it.
+func (d *Doc) Forget() { d.text, d.nodes = nil, d.nodes[:0] }
+
+// Cap returns for how many values a Doc kept for later holds memory, 28 bytes
+// for each.
+func (d *Doc) Cap() int { return cap(d.nodes) }
+
+func (d *Doc) parse(o Options) error {
+	text := d.text
 	if o.MaxDepth <= 0 {
 		o.MaxDepth = 128
 	}
 	if len(text) > math.MaxInt32 {
-		return nil, fmt.Errorf("is of %d bytes: want at most 2 GiB", len(text))
+		return fmt.Errorf("is of %d bytes: want at most 2 GiB", len(text))
 	}
 	// Checked for the whole text at once: that is one pass at memory speed,
 	// and the parser below may then look at bytes only.
 	if !utf8.Valid(text) {
-		return nil, fmt.Errorf("not UTF-8")
+		return fmt.Errorf("not UTF-8")
 	}
-	d := &Doc{text: text, nodes: make([]node, 0, 16)}
 	p := parser{doc: d, opts: o}
 	p.space()
 	if _, err := p.value(0); err != nil {
-		return nil, err
+		return err
 	}
 	p.space()
 	if p.at < len(text) {
-		return nil, p.unexpected("after the document")
+		return p.unexpected("after the document")
 	}
-	return d, nil
+	return nil
 }
 
 type parser struct {

@@ -133,7 +133,7 @@ func TestValues(t *testing.T) {
 	require.Equal(t, []string{"1.10", `"\u00e4"`, `{"c":null}`}, elements)
 	var names []string
 	for name := range root.Members() {
-		names = append(names, name)
+		names = append(names, string(name))
 	}
 	require.Equal(t, []string{"a", "d", "d", "e\n"}, names)
 	require.Nil(t, Value{}.Raw())
@@ -217,4 +217,41 @@ func FuzzParse(f *testing.F) {
 		require.Empty(t, rest.find(secrets), "a secret is left in %s", cut)
 		require.Equal(t, string(d.Canonical(secrets, true)), string(rest.Canonical(nil, true)))
 	})
+}
+
+// Every byte at every place of a word, with every neighbour that could borrow
+// from it or be taken for it.
+func TestPlainFindsTheFirst(t *testing.T) {
+	naive := func(s []byte) int {
+		for i, c := range s {
+			if c == '"' || c == '\\' || c < 0x20 {
+				return i
+			}
+		}
+		return len(s)
+	}
+	for a := range 256 {
+		for _, b := range []byte{0, 1, 0x1f, 0x20, '!', '"', '#', '[', '\\', ']', 0x7f, 0x80, 0x9f, 0xa0, 0xa2, 0xdc, 0xff} {
+			for at := range 17 {
+				s := []byte("aaaaaaaaaaaaaaaaaaa")
+				s[at], s[at+1] = byte(a), b
+				require.Equal(t, naive(s), plain(s), "%q", s)
+				require.Equal(t, naive(s[:at+1]), plain(s[:at+1]), "%q", s[:at+1])
+			}
+		}
+	}
+}
+
+func TestDocIsUsedAgain(t *testing.T) {
+	d := parse(t, `{"a":[1,2,{"b":"c"}]}`)
+	require.NoError(t, d.Parse([]byte(`{"x":1}`), Options{}))
+	require.Equal(t, None, d.Root().Get("a").Kind())
+	require.Equal(t, Number, d.Root().Get("x").Kind())
+	require.Equal(t, `{"x":1}`, string(d.Root().Raw()))
+
+	require.EqualError(t, d.Parse([]byte(`{"x":`), Options{}), "ends at byte 5")
+	require.NoError(t, d.Parse([]byte(`[]`), Options{}))
+	for range d.Root().Elements() {
+		require.Fail(t, "left over")
+	}
 }

@@ -1,7 +1,9 @@
 package rawjson
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"strconv"
 	"unicode/utf16"
 )
@@ -10,22 +12,49 @@ import (
 func (p *parser) str() (escaped bool, err error) {
 	text := p.doc.text
 	for p.at++; p.at < len(text); {
-		switch c := text[p.at]; {
-		case c == '"':
+		p.at += plain(text[p.at:])
+		if p.at == len(text) {
+			break
+		}
+		switch text[p.at] {
+		case '"':
 			p.at++
 			return escaped, nil
-		case c == '\\':
+		case '\\':
 			escaped = true
 			if err := p.escape(); err != nil {
 				return escaped, err
 			}
-		case c < 0x20:
+		default: // a control character
 			return escaped, p.unexpected("inside a string")
-		default:
-			p.at++
 		}
 	}
 	return escaped, p.unexpected("")
+}
+
+// plain returns how many bytes at the start of s are neither a quote, a
+// backslash nor a control character. Strings are most of a document, so it
+// looks at eight bytes at once.
+//
+// Subtracting n from every byte of a word sets the top bit of each byte that is
+// less than n, unless the top bit was set before; to find a byte, xor makes it
+// 0, which alone is less than 1. A byte found borrows from the next, which may
+// then be found wrongly; so only the lowest counts, and that is right.
+func plain(s []byte) int {
+	const ones, tops = 0x0101010101010101, 0x8080808080808080
+	n := 0
+	for ; len(s)-n >= 8; n += 8 {
+		w := binary.LittleEndian.Uint64(s[n:])
+		quote, slash := w^(ones*'"'), w^(ones*'\\')
+		found := ((quote-ones)&^quote | (slash-ones)&^slash | (w-ones*0x20)&^w) & tops
+		if found != 0 {
+			return n + bits.TrailingZeros64(found)/8
+		}
+	}
+	for n < len(s) && s[n] != '"' && s[n] != '\\' && s[n] >= 0x20 {
+		n++
+	}
+	return n
 }
 
 // escape steps over the escape at p.at, and over both halves of a pair.

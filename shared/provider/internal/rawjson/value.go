@@ -37,11 +37,17 @@ func (v Value) Raw() []byte {
 // Text returns the text of a string, its escapes resolved, and whether the
 // value is one.
 func (v Value) Text() (string, bool) {
+	text, ok := v.TextBytes()
+	return string(text), ok
+}
+
+// TextBytes is Text without a copy: what it returns may be part of the document.
+func (v Value) TextBytes() ([]byte, bool) {
 	if v.Kind() != String {
-		return "", false
+		return nil, false
 	}
-	n := v.doc.nodes[v.i]
-	return string(decode(v.doc.text[n.start+1:n.end-1], n.escaped)), true
+	n := &v.doc.nodes[v.i]
+	return decode(v.doc.text[n.start+1:n.end-1], n.escaped), true
 }
 
 // Get returns the member of that name, the last if there are several.
@@ -50,9 +56,9 @@ func (v Value) Get(name string) Value {
 	if v.Kind() != Object {
 		return found
 	}
-	for _, m := range v.children() {
-		if string(v.doc.key(m.i)) == name {
-			found = m
+	for i := v.doc.nodes[v.i].child; i != 0; i = v.doc.nodes[i].next {
+		if string(v.doc.key(i)) == name {
+			found = Value{v.doc, i}
 		}
 	}
 	return found
@@ -67,14 +73,14 @@ func (v Value) At(p Path) Value {
 }
 
 // Members yields name and value of each member of an object, in the order of
-// the text; nothing for other values.
-func (v Value) Members() iter.Seq2[string, Value] {
-	return func(yield func(string, Value) bool) {
+// the text; nothing for other values. The name may be part of the document.
+func (v Value) Members() iter.Seq2[[]byte, Value] {
+	return func(yield func([]byte, Value) bool) {
 		if v.Kind() != Object {
 			return
 		}
-		for _, m := range v.children() {
-			if !yield(string(v.doc.key(m.i)), m) {
+		for i := v.doc.nodes[v.i].child; i != 0; i = v.doc.nodes[i].next {
+			if !yield(v.doc.key(i), Value{v.doc, i}) {
 				return
 			}
 		}
