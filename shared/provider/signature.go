@@ -29,7 +29,7 @@ const signatureSuffix = "-signature"
 // headers say was signed.
 type scheme struct {
 	key   func(secret string) ([]byte, error)
-	claim func(h http.Header, header string) (*claim, error)
+	claim func(c *claim, h http.Header, header headerName) error
 }
 
 // schemes are the known ones, by the name a definition gives.
@@ -44,11 +44,27 @@ var schemes = map[string]scheme{
 	standardWebhooks: {key: standardKey, claim: claimStandard},
 }
 
-// claim is what a request says about its signature.
+// claim is what a request says about its signature. Its memory is used again.
 type claim struct {
-	at         int64    // Unix seconds
-	prefix     string   // what was signed before the body
-	signatures [][]byte // any of them may be the right one
+	at         int64       // Unix seconds
+	prefix     []byte      // what was signed before the body
+	signatures []signature // any of them may be the right one
+	text       []byte      // room to decode in
+}
+
+// signature is one of the length they all have; another length never matches.
+type signature [sha256.Size]byte
+
+func (c *claim) reset() {
+	c.at, c.prefix, c.signatures = 0, c.prefix[:0], c.signatures[:0]
+}
+
+// headerName is a header as the definition writes it, for people, and by its
+// key in an http.Header: to find that anew would take an allocation each time.
+type headerName struct{ text, key string }
+
+func named(header string) headerName {
+	return headerName{text: header, key: http.CanonicalHeaderKey(header)}
 }
 
 // SignatureError says why a signature was not accepted. Reason is from a
@@ -81,18 +97,29 @@ type VerifierOptions struct {
 // Verifier checks webhook signatures of one source. Safe for concurrent use.
 type Verifier struct {
 	scheme    scheme
-	headers   []string
-	macs      []*sync.Pool // of hash.Hash, one pool per secret
+	headers   []headerName
+	macs      []*sync.Pool // of *mac, one pool per secret
+	claims    sync.Pool    // of *claim
 	tolerance time.Duration
 	now       func() time.Time
+}
+
+// mac is an HMAC with room for its sum.
+type mac struct {
+	hash.Hash
+	sum signature
 }
 
 // NewVerifier returns a verifier for the definition's scheme. No secret, an
 // empty one, or one the scheme cannot read is an error.
 func NewVerifier(d *Definition, o VerifierOptions) (*Verifier, error) {
 	v := &Verifier{
-		scheme: schemes[d.signature.scheme], headers: d.signature.headers,
+		scheme:    schemes[d.signature.scheme],
+		claims:    sync.Pool{New: func() any { return &claim{} }},
 		tolerance: o.Tolerance, now: o.Now,
+	}
+	for _, header := range d.signature.headers {
+		v.headers = append(v.headers, named(header))
 	}
 	if v.tolerance == 0 {
 		v.tolerance = d.signature.tolerance
@@ -113,7 +140,7 @@ func NewVerifier(d *Definition, o VerifierOptions) (*Verifier, error) {
 		}
 		// Pooled, because setting up an HMAC hashes two blocks, as much work as
 		// a whole small event.
-		v.macs = append(v.macs, &sync.Pool{New: func() any { return hmac.New(sha256.New, key) }})
+		v.macs = append(v.macs, &sync.Pool{New: func() any { return &mac{Hash: hmac.New(sha256.New, key)} }})
 	}
 	return v, nil
 }
@@ -122,45 +149,54 @@ func NewVerifier(d *Definition, o VerifierOptions) (*Verifier, error) {
 func (v *Verifier) Verify(h http.Header, body []byte) error {
 	header, ok := v.header(h)
 	if !ok {
-		return refuse("missing", "no header %s", strings.Join(v.headers, " or "))
+		return refuse("missing", "no header %s", v.headerTexts())
 	}
-	c, err := v.scheme.claim(h, header)
-	if err != nil {
+	c := v.claims.Get().(*claim)
+	defer v.claims.Put(c)
+	c.reset()
+	if err := v.scheme.claim(c, h, header); err != nil {
 		return err
 	}
 	// The signature first: then "too old" is said only of what the provider
 	// did send once, a replay or a clock that is wrong.
 	if !v.signed(c, body) {
-		return refuse("mismatch", "no signature in %s is of this body by a known secret", header)
+		return refuse("mismatch", "no signature in %s is of this body by a known secret", header.text)
 	}
 	return v.onTime(c.at)
 }
 
 // header returns the most preferred header that is there. It alone counts: a
 // second header must not be a second chance.
-func (v *Verifier) header(h http.Header) (string, bool) {
+func (v *Verifier) header(h http.Header) (headerName, bool) {
 	for _, name := range v.headers {
-		if len(h.Values(name)) > 0 {
+		if len(h[name.key]) > 0 {
 			return name, true
 		}
 	}
-	return "", false
+	return headerName{}, false
+}
+
+func (v *Verifier) headerTexts() string {
+	texts := make([]string, len(v.headers))
+	for i, name := range v.headers {
+		texts[i] = name.text
+	}
+	return strings.Join(texts, " or ")
 }
 
 func (v *Verifier) signed(c *claim, body []byte) bool {
 	good := false
 	for _, pool := range v.macs {
-		mac := pool.Get().(hash.Hash)
-		mac.Reset()
-		mac.Write([]byte(c.prefix))
-		mac.Write(body)
-		var sum [sha256.Size]byte
-		want := mac.Sum(sum[:0])
-		pool.Put(mac)
-		for _, s := range c.signatures {
+		m := pool.Get().(*mac)
+		m.Reset()
+		m.Write(c.prefix)
+		m.Write(body)
+		want := m.Sum(m.sum[:0])
+		for i := range c.signatures {
 			// No early return: how long this takes tells nothing of the secrets.
-			good = hmac.Equal(s, want) || good
+			good = hmac.Equal(c.signatures[i][:], want) || good
 		}
+		pool.Put(m)
 	}
 	return good
 }
@@ -181,77 +217,90 @@ func (v *Verifier) onTime(unix int64) error {
 // claimTimestamped reads "t=1700000000,v1=<hex>,v1=<hex>,v0=…". Schemes other
 // than v1 and signatures that are no hex are passed over, for a provider adds
 // new ones beside the old; two timestamps are not, for which was signed?
-func claimTimestamped(h http.Header, header string) (*claim, error) {
+func claimTimestamped(c *claim, h http.Header, header headerName) error {
 	text, err := only(h, header)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	c := &claim{}
 	for part := range strings.SplitSeq(text, ",") {
 		name, value, ok := strings.Cut(strings.TrimSpace(part), "=")
 		if !ok || strings.Contains(value, "=") {
-			return nil, refuse("malformed", "%s: %.20q is not name=value", header, part)
+			return refuse("malformed", "%s: %.20q is not name=value", header.text, part)
 		}
 		switch name {
 		case "t":
-			if c.prefix != "" {
-				return nil, refuse("malformed", "%s: two timestamps", header)
+			if len(c.prefix) > 0 {
+				return refuse("malformed", "%s: two timestamps", header.text)
 			}
-			if c.at, err = timestamp(header, value); err != nil {
-				return nil, err
+			if c.at, err = timestamp(header.text, value); err != nil {
+				return err
 			}
-			c.prefix = value + "."
+			c.prefix = append(append(c.prefix, value...), '.')
 		case "v1":
-			if s, err := hex.DecodeString(value); err == nil {
-				c.signatures = append(c.signatures, s)
-			}
+			c.addHex(value)
 		}
 	}
-	if c.prefix == "" {
-		return nil, refuse("malformed", "%s: no timestamp", header)
+	if len(c.prefix) == 0 {
+		return refuse("malformed", "%s: no timestamp", header.text)
 	}
-	return c, nil
+	return nil
+}
+
+// addHex adds a signature if the text is one.
+func (c *claim) addHex(text string) {
+	if len(text) != hex.EncodedLen(sha256.Size) {
+		return
+	}
+	var s signature
+	c.text = append(c.text[:0], text...)
+	if _, err := hex.Decode(s[:], c.text); err == nil {
+		c.signatures = append(c.signatures, s)
+	}
 }
 
 // claimStandard reads "v1,<base64> v1,<base64> v1a,…" and the two sister
 // headers.
-func claimStandard(h http.Header, header string) (*claim, error) {
-	family := header[:len(header)-len(signatureSuffix)]
+func claimStandard(c *claim, h http.Header, header headerName) error {
+	family := header.text[:len(header.text)-len(signatureSuffix)]
 	text, err := only(h, header)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	id, err := only(h, family+"-id")
+	id, err := only(h, named(family+"-id"))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	stamp, err := only(h, family+"-timestamp")
+	stamp, err := only(h, named(family+"-timestamp"))
 	if err != nil {
-		return nil, err
+		return err
 	}
-	c := &claim{prefix: id + "." + stamp + "."}
+	c.prefix = append(append(append(append(c.prefix, id...), '.'), stamp...), '.')
 	if c.at, err = timestamp(family+"-timestamp", stamp); err != nil {
-		return nil, err
+		return err
 	}
 	for part := range strings.FieldsSeq(text) {
-		version, value, _ := strings.Cut(part, ",")
-		if version != "v1" {
-			continue
-		}
-		if s, err := base64.StdEncoding.DecodeString(value); err == nil {
-			c.signatures = append(c.signatures, s)
+		if version, value, _ := strings.Cut(part, ","); version == "v1" {
+			c.addBase64(value)
 		}
 	}
-	return c, nil
+	return nil
+}
+
+// addBase64 adds a signature if the text is one.
+func (c *claim) addBase64(text string) {
+	s, err := base64.StdEncoding.DecodeString(text)
+	if err == nil && len(s) == sha256.Size {
+		c.signatures = append(c.signatures, signature(s))
+	}
 }
 
 // only returns the value of a header that must stand once.
-func only(h http.Header, name string) (string, error) {
-	switch values := h.Values(name); {
+func only(h http.Header, name headerName) (string, error) {
+	switch values := h[name.key]; {
 	case len(values) == 0 || len(values) == 1 && values[0] == "":
-		return "", refuse("missing", "no header %s", name)
+		return "", refuse("missing", "no header %s", name.text)
 	case len(values) > 1:
-		return "", refuse("malformed", "header %s stands %d times", name, len(values))
+		return "", refuse("malformed", "header %s stands %d times", name.text, len(values))
 	default:
 		return values[0], nil
 	}
