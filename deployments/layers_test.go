@@ -1,5 +1,6 @@
-// Package deployments holds the test of the layers: who may import what. It
-// reads every file of the tree, whatever its build tags.
+// Package deployments holds the tests of the whole tree: who may import what,
+// what may ship, and what the README promises. They read every file, whatever
+// its build tags.
 package deployments
 
 import (
