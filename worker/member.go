@@ -78,7 +78,7 @@ func (w *Worker) start(work context.Context, lease *stream.Lease) {
 	w.shards[s.number] = s
 	held := len(w.shards)
 	w.mu.Unlock()
-	w.Metrics.Handovers.WithLabelValues("new").Inc()
+	w.Metrics.Handovers.Inc()
 	w.Metrics.LeasesHeld.Set(float64(held))
 	s.start(work)
 }

@@ -105,6 +105,7 @@ func (s *shard) renew() {
 			return
 		}
 		if err != nil && !s.lease.Valid() {
+			s.w.Metrics.LeasesLost.Inc()
 			s.log.Warn("lost the lease: it could not be renewed in time", "error", err)
 			s.cancel(stream.ErrFenced)
 			return
@@ -119,6 +120,7 @@ func (s *shard) lost(err error) bool {
 		return false
 	}
 	if s.ctx.Err() == nil {
+		s.w.Metrics.LeasesLost.Inc()
 		s.log.Info("lost the lease to another worker")
 	}
 	s.cancel(stream.ErrFenced)

@@ -181,6 +181,7 @@ func (w *Worker) persist(ctx context.Context, loop *telemetry.Loop, what string,
 			return nil
 		}
 		if !told {
+			w.Metrics.Unavailable.WithLabelValues("store").Inc()
 			w.Logger.Warn("waiting: "+what, "error", err)
 		}
 		if loop != nil {

@@ -77,9 +77,8 @@ type Metrics struct {
 	OldestAge *prometheus.GaugeVec
 	// LeasesHeld is the number of shards this process reads.
 	LeasesHeld prometheus.Gauge
-	// Handovers counts leases taken, by how: "released" by the holder before,
-	// "expired", or "new".
-	Handovers *prometheus.CounterVec
+	// Handovers counts leases taken by this process.
+	Handovers prometheus.Counter
 	// LeasesLost counts leases that were lost, not released.
 	LeasesLost prometheus.Counter
 	// Resyncs counts pending lists taken over again after an uncertain read.
@@ -135,7 +134,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		Backlog:     f.gauge("backlog", "Stream entries not settled yet. Each reporting process gives the fleet's figure: use max, not sum.", "source", "tier"),
 		OldestAge:   f.gauge("oldest_age_seconds", "Age of the oldest live stream entry. Each reporting process gives the fleet's figure: use max.", "source"),
 		LeasesHeld:  f.gauge("leases_held", "Shards read by this process.").WithLabelValues(),
-		Handovers:   f.counter("handovers_total", "Shard leases taken, by how they came: released, expired, new.", "how"),
+		Handovers:   f.counter("handovers_total", "Shard leases taken.").WithLabelValues(),
 		LeasesLost:  f.counter("leases_lost_total", "Shard leases lost rather than released.").WithLabelValues(),
 		Resyncs:     f.counter("resyncs_total", "Pending lists taken over again after an uncertain read.").WithLabelValues(),
 		Unavailable: f.counter("unavailable_total", "Times work was held because redis or the store was away.", "what"),

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	_ "net/http/pprof"
 	"os"
+	"runtime/debug"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -61,6 +62,7 @@ func ServerMain(ctx context.Context, args []string) error {
 
 // serveTarn is the api as it ships, its marks and metrics included.
 func serveTarn(ctx context.Context, l net.Listener, redisURL string) error {
+	debug.SetGCPercent(api.GCPercent)
 	streams, err := stream.Open(ctx, stream.Options{URLs: []string{redisURL}})
 	if err != nil {
 		return err
