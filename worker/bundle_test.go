@@ -81,19 +81,28 @@ type bundle struct {
 
 func setup(t *testing.T, change ...func(*worker.Options)) *bundle {
 	t.Helper()
+	redis := redistest.Start(t)
+	b := setupOn(t, []string{redis.URL()}, change...)
+	b.redis = redis
+	return b
+}
+
+// setupOn does so on a Redis that is there: one server, or the nodes of a
+// cluster.
+func setupOn(t *testing.T, redis []string, change ...func(*worker.Options)) *bundle {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	t.Cleanup(cancel)
 	def, err := provider.Parse("acme.yaml", []byte(definition))
 	require.NoError(t, err)
-	redis := redistest.Start(t)
-	streams, err := stream.Open(ctx, stream.Options{URLs: []string{redis.URL()}, Shards: 4, LeaseTTL: 2 * time.Second, Logger: quiet()})
+	streams, err := stream.Open(ctx, stream.Options{URLs: redis, Shards: 4, LeaseTTL: 2 * time.Second, Logger: quiet()})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = streams.Close() })
 	store, err := sqlite.Open(ctx, filepath.Join(t.TempDir(), "tarn.db"), sqlite.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = store.Close() })
 	b := &bundle{
-		t: t, ctx: ctx, redis: redis, streams: streams, def: def,
+		t: t, ctx: ctx, streams: streams, def: def,
 		store: &watched{Store: store}, provider: newAcme(def),
 	}
 	b.options = worker.Options{

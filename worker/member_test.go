@@ -11,8 +11,10 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
 // Workers come and go while events flow: every event is processed once, and
@@ -81,6 +83,24 @@ func TestPendingIsTakenOver(t *testing.T) {
 	rows := b.rows()
 	require.Len(t, rows, len(ids))
 	require.Empty(t, inversions(t, rows))
+}
+
+// The whole way on a Redis cluster: shards are spread over three masters, and
+// what fails is parked and comes back.
+func TestOnACluster(t *testing.T) {
+	t.Parallel()
+	b := setupOn(t, redistest.StartCluster(t, 3))
+	b.provider.fails("widget", "w3", 1, fate.New(fate.Transient, errBoom))
+	b.start("w1")
+	b.start("w2")
+	for i := range 60 {
+		b.send("widget.sold", "widget", fmt.Sprint("w", i%7), "gadget", fmt.Sprint("g", i%3), "shop", "s1")
+	}
+	b.empty()
+	rows := b.rows()
+	require.Len(t, rows, 60)
+	require.Empty(t, inversions(t, rows))
+	require.True(t, b.document("stock", "s1").Known())
 }
 
 // inversions returns where, along an entity's stream, a claim decreases.
