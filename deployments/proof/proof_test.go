@@ -29,13 +29,7 @@ func TestTwentyThousandEvents(t *testing.T) {
 	f.load(500, 50, 20_000, 2_000, 2*time.Minute)
 	f.drain(2 * time.Minute)
 	t.Logf("20,000 events over 500 entities settled %s after the first was made", time.Since(began).Round(time.Millisecond))
-
-	rows := f.rows()
-	require.Len(t, rows, 20_000)
-	require.Empty(t, unprocessed(rows))
-	require.Empty(t, f.untrue(500))
-	require.Empty(t, inversions(rows))
-	f.countDuplicates(rows)
+	f.prove(20_000, 500)
 	for _, w := range f.workers {
 		w.stop()
 	}
@@ -54,6 +48,18 @@ func TestWithoutLeasesAndLanesOrderIsLost(t *testing.T) {
 	found := inversions(f.rows())
 	t.Logf("%d inversions without leases and lanes", len(found))
 	require.NotEmpty(t, found, "the check cannot see what it is there for")
+}
+
+// prove wants every event logged once and processed, the mirror true, order kept
+// and duplicates counted.
+func (f *fleet) prove(events, entities int) {
+	f.t.Helper()
+	rows := f.rows()
+	require.Len(f.t, rows, events)
+	require.Empty(f.t, unprocessed(rows))
+	require.Empty(f.t, f.untrue(entities))
+	require.Empty(f.t, inversions(rows))
+	f.countDuplicates(rows)
 }
 
 // rows returns the whole event log.

@@ -34,6 +34,12 @@ func TestOneTreePerEvent(t *testing.T) {
 		}
 		return len(trees) == events
 	})
+	missing := "not looked yet"
+	waitFor(t, 20*time.Second, func() string { return missing }, func() bool {
+		missing = f.unprocessedIn(receiver.Traces())
+		return missing == ""
+	})
+
 	synced := 0
 	for _, trace := range receiver.Traces() {
 		tree, ok := trees[trace.ID]
@@ -56,6 +62,28 @@ func TestOneTreePerEvent(t *testing.T) {
 	for _, secret := range []string{apiKey, webhookSecret, token, `"context"`, "revision", "base_amount", "buying_power"} {
 		require.NotContains(t, said, secret)
 	}
+}
+
+// unprocessedIn returns an entity of an event whose trace has no "process" span
+// for it, "" if every event's trace shows all of its entities.
+func (f *fleet) unprocessedIn(traces []otlptest.Trace) string {
+	f.t.Helper()
+	shown := map[string]bool{}
+	for _, trace := range traces {
+		for _, span := range trace.Spans {
+			if span.Name == "process" {
+				shown[trace.ID+" "+span.Attributes["tarn.entity"]] = true
+			}
+		}
+	}
+	for _, row := range f.rows() {
+		for _, o := range row.Entities {
+			if name := row.TraceID + " " + o.Ref.Key.String(); !shown[name] {
+				return row.ID + ": no process span in " + name
+			}
+		}
+	}
+	return ""
 }
 
 func values(m map[string]string) []string {

@@ -4,8 +4,6 @@ package app
 import (
 	"context"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/tarn-sync/tarn/shared/process"
 )
 
@@ -17,15 +15,7 @@ on the way from the provider stays unnoticed until they are there.
 
 // Run is the reconciler until ctx ends.
 func Run(ctx context.Context, p *process.Process) error {
-	probe, err := p.Listen(ctx)
-	if err != nil {
-		return err
-	}
-	p.Logger.Info("listening", "addr", probe.Addr())
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return probe.Serve(ctx) })
-	group.Go(func() error { return wait(ctx, p, probe) })
-	return group.Wait()
+	return p.Probed(ctx, func(ctx context.Context, probe *process.Probe) error { return wait(ctx, p, probe) })
 }
 
 func wait(ctx context.Context, p *process.Process, probe *process.Probe) error {

@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
@@ -79,4 +81,18 @@ func (p *Process) StreamsSeen(ctx context.Context) (*stream.Streams, error) {
 		return nil, serr
 	}
 	return streams, err
+}
+
+// Probed serves health and metrics and runs run beside them, until ctx ends or
+// one of the two fails.
+func (p *Process) Probed(ctx context.Context, run func(context.Context, *Probe) error) error {
+	probe, err := p.Listen(ctx)
+	if err != nil {
+		return err
+	}
+	p.Logger.Info("listening", "addr", probe.Addr())
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return probe.Serve(ctx) })
+	group.Go(func() error { return run(ctx, probe) })
+	return group.Wait()
 }

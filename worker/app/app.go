@@ -5,8 +5,6 @@ package app
 import (
 	"context"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/process"
@@ -23,15 +21,7 @@ many as there are shards; they divide the work among themselves.
 // Run is a worker until ctx ends. Health and metrics are served from the first
 // moment, so that one that waits for Redis can be told from one that hangs.
 func Run(ctx context.Context, p *process.Process) error {
-	probe, err := p.Listen(ctx)
-	if err != nil {
-		return err
-	}
-	p.Logger.Info("listening", "addr", probe.Addr())
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return probe.Serve(ctx) })
-	group.Go(func() error { return work(ctx, p, probe) })
-	return group.Wait()
+	return p.Probed(ctx, func(ctx context.Context, probe *process.Probe) error { return work(ctx, p, probe) })
 }
 
 func work(ctx context.Context, p *process.Process, probe *process.Probe) error {
