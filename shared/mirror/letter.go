@@ -1,6 +1,7 @@
 package mirror
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"time"
@@ -50,6 +51,59 @@ func LetterID(eventID string, k event.Key) string {
 	return "dl_" + hex.EncodeToString(sum[:16])
 }
 
+// LetterRecord is a dead letter as the store has it.
+type LetterRecord struct {
+	Letter
+	Status LetterStatus
+	// EventType and Payload are the event's, from its row in the log.
+	EventType string
+	Payload   []byte
+	// ClosedAt is when it was redriven, superseded or discarded, By who
+	// redrove or discarded it, Reason why it was discarded. Empty while open.
+	ClosedAt   time.Time
+	By, Reason string
+}
+
+// LetterFilter selects dead letters; zero values select all.
+type LetterFilter struct {
+	Status LetterStatus
+	Source string
+	// Type is the event's type.
+	Type string
+	// Kind and Entity select by the entity the letter is about.
+	Kind   string
+	Entity event.Key
+	Class  string
+	// From and To bound the time it was buried: from ≤ at < to.
+	From, To time.Time
+	// Limit is the page size, 1 to 200. Defaults to 50.
+	Limit  int
+	Cursor string
+}
+
+// Letters is the part of Store that operators use on dead letters. Burying and
+// superseding are the worker's.
+type Letters interface {
+	// LetterByID returns one, or ErrNotFound.
+	LetterByID(ctx context.Context, id string) (*LetterRecord, error)
+	// Letters lists them, newest first.
+	Letters(ctx context.Context, f LetterFilter) (Page[*LetterRecord], error)
+	// CountLetters counts what a filter selects; Limit and Cursor are ignored.
+	CountLetters(ctx context.Context, f LetterFilter) (int64, error)
+	// OpenLetters counts open letters by source.
+	OpenLetters(ctx context.Context) (map[string]int64, error)
+
+	// Redriven closes open letters whose work has been appended anew: their
+	// dead outcomes are open again, their rows pending or retrying, open_letters
+	// is recounted and behind cleared if nothing else causes it. Ones that
+	// are not open (superseded by that very work, say) are left. It answers how
+	// many it closed.
+	Redriven(ctx context.Context, ids []string, by string, at time.Time) (int, error)
+	// Discard gives open letters up: their dead outcomes become discarded. As
+	// for the rest, like Redriven.
+	Discard(ctx context.Context, ids []string, by, reason string, at time.Time) (int, error)
+}
+
 // NoteDuplicate is the kind of a note of an event that came again and was not
 // appended.
 const NoteDuplicate = "duplicate"
@@ -69,19 +123,4 @@ type Note struct {
 	Reason string
 	// Count is how many it stands for, at least 1.
 	Count int64
-}
-
-// Discrepancy is something found different between provider and mirror.
-type Discrepancy struct {
-	// ID makes recording twice harmless.
-	ID     string
-	Entity event.Key
-	// Type is missing, stale, deleted, unexpected, event_missed, rewritten or
-	// subscription_gap.
-	Type string
-	// Status is suspected, confirmed, repaired, failed or dropped.
-	Status string
-	// Patch is an RFC 6902 patch from the mirror's state to the provider's.
-	Patch   []byte
-	FoundAt time.Time
 }

@@ -72,8 +72,16 @@ type Store interface {
 	// Note adds to the audit; duplicates are counted on their event's row.
 	Note(ctx context.Context, notes []Note) error
 
-	// Record adds discrepancies.
-	Record(ctx context.Context, found []Discrepancy) error
+	// Discrepancies are what sweeps find.
+	Discrepancies
+	// Letters is what operators do with dead letters.
+	Letters
+	// Recovery is what puts back what Redis lost.
+	Recovery
+	// Verification is what sweeps ask and tell.
+	Verification
+	// Tasks is the reconciler's work that outlives its processes.
+	Tasks
 
 	// Reader is what the query API needs.
 	Reader

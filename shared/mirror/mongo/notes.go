@@ -81,7 +81,7 @@ func (s *Store) Record(ctx context.Context, found []mirror.Discrepancy) error {
 		for i, d := range chunk {
 			docs[i] = discrepancy{
 				ID: d.ID, Source: d.Entity.Source, Kind: d.Entity.Kind, EntityID: d.Entity.ID,
-				Type: d.Type, Status: d.Status, Patch: body(d.Patch), FoundAt: d.FoundAt,
+				Type: string(d.Type), Status: string(d.Status), Patch: body(d.Patch), FoundAt: d.FoundAt,
 			}
 		}
 		_, err := s.discrepancies.InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))

@@ -1,0 +1,86 @@
+package mirror
+
+import (
+	"context"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/event"
+)
+
+// Requeue says which stream entry stands for an open outcome from now on.
+type Requeue struct {
+	Source, EventID string
+	Entity          event.Key
+	Signal          SignalID
+}
+
+// Recovery is the part of Store by which work that Redis has lost is found and
+// appended anew.
+type Recovery interface {
+	// Unsettled pages through the rows of a source that have open outcomes and
+	// were received before a time, oldest first. It answers up to limit rows and
+	// the cursor of the next page, "" on the last. The signal of an outcome is
+	// the newest entry known to stand for it: the event's own for the primary
+	// entity, none (an empty id) for a further one nobody has requeued.
+	Unsettled(ctx context.Context, source string, before time.Time, limit int, cursor string) (rows []*EventRow, next string, err error)
+
+	// Requeued remembers the entries that stand for open outcomes. Settled ones
+	// are left.
+	Requeued(ctx context.Context, again []Requeue) error
+
+	// KnownEvents answers which of the ids have a row in the log of a source.
+	KnownEvents(ctx context.Context, source string, ids []string) (map[string]bool, error)
+}
+
+// Verified is an entity that a sweep found to be what the mirror says.
+type Verified struct {
+	Key event.Key
+	// StateHash is the one that was compared. If the document has another by
+	// now, nothing is written.
+	StateHash string
+	// At is when the request whose answer was compared was sent.
+	At time.Time
+}
+
+// DueFilter selects documents that sweeps have to check by id. All fields are
+// required but After.
+type DueFilter struct {
+	Source, Kind string
+	// VerifiedBefore selects those not verified since.
+	VerifiedBefore time.Time
+	// TerminalBefore leaves out what has been terminal or deleted since before
+	// then and was verified after it became so.
+	TerminalBefore time.Time
+	// After is the id to go on behind. "" starts at the first.
+	After string
+	// Limit is the most documents answered, 1 to 1,000.
+	Limit int
+}
+
+// Staleness is how long ago documents of a kind were last known to be true.
+type Staleness struct {
+	Source, Kind string
+	// Documents counts those that sweeps look after, Oldest is the least
+	// verified_at among them.
+	Documents int64
+	Oldest    time.Time
+}
+
+// Verification is the part of Store that sweeps ask and tell.
+type Verification interface {
+	// Documents returns the documents of the keys that the mirror holds, those
+	// never fetched included, in no order.
+	Documents(ctx context.Context, keys []event.Key) ([]*Document, error)
+
+	// Verify moves verified_at up to At, where it is earlier and the state
+	// hash is still the compared one. It is the only thing the reconciler
+	// writes to the mirror. Bulk writes; it answers how many were moved.
+	Verify(ctx context.Context, same []Verified) (int, error)
+
+	// DueForVerify lists fetched documents to be checked, by id.
+	DueForVerify(ctx context.Context, f DueFilter) ([]*Document, error)
+
+	// Staleness answers for every kind that has documents, leaving out what
+	// DueForVerify leaves out for the same terminalBefore.
+	Staleness(ctx context.Context, terminalBefore time.Time) ([]Staleness, error)
+}

@@ -1,0 +1,84 @@
+package mirror
+
+import (
+	"context"
+	"time"
+)
+
+// TaskStatus is how far a task is.
+type TaskStatus string
+
+// The statuses of a task. The last three are final.
+const (
+	TaskWaiting   TaskStatus = "waiting"
+	TaskRunning   TaskStatus = "running"
+	TaskDone      TaskStatus = "done"
+	TaskFailed    TaskStatus = "failed"
+	TaskCancelled TaskStatus = "cancelled"
+)
+
+// Final reports whether a task of this status is over.
+func (s TaskStatus) Final() bool { return s == TaskDone || s == TaskFailed || s == TaskCancelled }
+
+// Task is work of the reconciler that outlives its processes: a sweep, one
+// partition of a sweep, a job an operator started, the standing search for
+// missed events of a source. Whoever holds the lease of that name works on it
+// and saves how far it came under the lease's epoch; a successor goes on there.
+type Task struct {
+	// ID names it: sweep_…, job_…, a partition sweep_…/7, a standing task
+	// gaps/lemon.
+	ID string
+	// Kind is what it is: "sweep", "backfill", "verify", "partition", "gaps",
+	// "redrive" …
+	Kind string
+	// Parent is the task a partition belongs to. May be "".
+	Parent string
+	Source string
+	Status TaskStatus
+	// By is who or what started it: an operator's name, "schedule", "command".
+	By string
+	// Spec is what is to be done, State how far it has come: both JSON, opaque
+	// here. Spec never changes.
+	Spec, State []byte
+	// Counts are sums to be shown: found, api_calls, done, total …
+	Counts map[string]int64
+	// Error is the last thing that went wrong. "" if nothing did.
+	Error string
+	// Cancel: somebody asked for it to end.
+	Cancel bool
+	// Epoch is that of the lease under which it was last saved.
+	Epoch                                       int64
+	CreatedAt, StartedAt, UpdatedAt, FinishedAt time.Time
+}
+
+// TaskFilter selects tasks; zero values select all.
+type TaskFilter struct {
+	Kinds    []string
+	Statuses []TaskStatus
+	Parent   string
+	Source   string
+	// Limit is the page size, 1 to 200. Defaults to 50.
+	Limit  int
+	Cursor string
+}
+
+// Tasks is the part of Store that keeps the reconciler's work.
+type Tasks interface {
+	// CreateTasks adds tasks; one whose id is there is left as it is.
+	CreateTasks(ctx context.Context, tasks []*Task) error
+	// Task returns one, or ErrNotFound.
+	Task(ctx context.Context, id string) (*Task, error)
+	// Tasks lists them, newest created_at first.
+	Tasks(ctx context.Context, f TaskFilter) (Page[*Task], error)
+	// SaveTask writes Status, State, Counts, Error, Epoch and the times but
+	// CreatedAt, unless the stored epoch is higher or the stored status final:
+	// then it changes nothing and answers false. Cancel is not written; it is
+	// read back into t, so that whoever saves learns of it.
+	SaveTask(ctx context.Context, t *Task) (bool, error)
+	// CancelTask sets Cancel, and makes a waiting task cancelled at once. A
+	// task that is over is left: false. Unknown: ErrNotFound.
+	CancelTask(ctx context.Context, id string) (bool, error)
+	// ForgetTasks removes final tasks, their partitions too, that finished
+	// before a time.
+	ForgetTasks(ctx context.Context, before time.Time) (int, error)
+}
