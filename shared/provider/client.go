@@ -30,9 +30,11 @@ type apiSpec struct {
 
 // eventsSpec says where the provider lists its events. No path: nowhere.
 type eventsSpec struct {
-	path  string
-	since string // name of the parameter with the lower bound
-	query url.Values
+	path        string
+	since       string // name of the parameter with the lower bound
+	query       url.Values
+	newestFirst bool
+	horizon     time.Duration
 }
 
 // ClientOptions are the settings of a Client.

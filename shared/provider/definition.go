@@ -90,3 +90,58 @@ func (d *Definition) Kinds() []*Kind {
 		return strings.Compare(a.Name, b.Name)
 	})
 }
+
+// EventList says how the provider lists the events it has kept.
+type EventList struct {
+	// Kept reports whether it lists them at all.
+	Kept bool
+	// NewestFirst is the order of the list; oldest first otherwise.
+	NewestFirst bool
+	// Horizon is how long it keeps an event. Zero: it does not say.
+	Horizon time.Duration
+}
+
+// EventList returns how the provider lists its events.
+func (d *Definition) EventList() EventList {
+	e := d.api.events
+	return EventList{Kept: e.path != "", NewestFirst: e.newestFirst, Horizon: e.horizon}
+}
+
+// Roots returns the kinds that are found without knowing anything else: lists
+// of entities, and lists and singletons that stand under no parent. In the
+// order of the file.
+func (d *Definition) Roots() []*Kind {
+	return d.kindsWhere(func(k *Kind) bool { return len(k.needs()) == 0 })
+}
+
+// Under returns the kinds that are found under each entity of a kind: lists of
+// entities, and lists and singletons. In the order of the file.
+func (d *Definition) Under(parent *Kind) []*Kind {
+	if !parent.Listable() {
+		return nil
+	}
+	want := append(slices.Clone(parent.needs()), parent.IDKey)
+	return d.kindsWhere(func(k *Kind) bool { return slices.Equal(k.needs(), want) })
+}
+
+func (d *Definition) kindsWhere(fits func(*Kind) bool) []*Kind {
+	var kinds []*Kind
+	for _, k := range d.kinds {
+		if k.findable() && fits(k) {
+			kinds = append(kinds, k)
+		}
+	}
+	return kinds
+}
+
+// findable reports whether entities of the kind can be found without an event
+// that names them.
+func (k *Kind) findable() bool { return k.Shape != ShapeEntity || k.Listable() }
+
+// needs are the context keys that must be known to find entities of the kind.
+func (k *Kind) needs() []string {
+	if k.Shape == ShapeSingleton {
+		return k.get.names()
+	}
+	return k.list.names()
+}

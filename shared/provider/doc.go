@@ -31,7 +31,12 @@
 //	  pagination: {style: cursor, items: data, next: pagination.next_cursor, limit: 100}
 //	  errors: message                    # how its own 404 looks: message, error-type, problem
 //	  probe: /accounts?limit=1           # asked to learn whether our key is accepted
-//	  events: {path: /events, since: since, query: {sort: asc}}    # optional
+//	  events:                            # optional: where events can be listed again
+//	    path: /events
+//	    since: since                     # parameter of the lower bound
+//	    query: {sort: asc}
+//	    order: oldest_first              # default; or newest_first
+//	    horizon: 720h                    # how long events are kept; default: not known
 //
 //	history: {status: status, at: timestamp}      # fields of a history's entries; these are the defaults
 //

@@ -24,6 +24,7 @@ type envelopeSpec struct {
 	eventType rawjson.Path
 	createdAt rawjson.Path // nil: the provider gives none
 	time      timeFormat
+	unix      bool         // times are seconds since 1970
 	context   rawjson.Path // an object of ids by name, or:
 	objectID  rawjson.Path // one object …
 	objectTyp rawjson.Path // … whose own type names it
@@ -138,6 +139,14 @@ func (s *envelopeSpec) readCreatedAt(root rawjson.Value) (time.Time, *EnvelopeEr
 		return time.Time{}, malformed("%s: %v", s.createdAt, err)
 	}
 	return t.UTC(), nil
+}
+
+// writeTime writes a time as the provider writes those of its events.
+func (s *envelopeSpec) writeTime(t time.Time) string {
+	if s.unix {
+		return strconv.FormatInt(t.Unix(), 10)
+	}
+	return t.UTC().Format(time.RFC3339Nano)
 }
 
 func readRFC3339(v rawjson.Value) (time.Time, error) {

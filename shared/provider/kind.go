@@ -68,6 +68,10 @@ type Kind struct {
 // their parents, so that they can be found without an event.
 func (k *Kind) Listable() bool { return k.Shape == ShapeEntity && len(k.list) > 0 }
 
+// Unordered reports whether the order of a list's elements is no part of its
+// state.
+func (k *Kind) Unordered() bool { return k.unordered }
+
 // Terminal reports whether an entity of that status never changes again.
 func (k *Kind) Terminal(status string) bool { return slices.Contains(k.terminal, status) }
 

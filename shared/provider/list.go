@@ -87,30 +87,45 @@ type Item struct {
 	Snapshot *Snapshot
 }
 
+// ListPage is one page of the entities of a kind.
+type ListPage struct {
+	Items []Item
+	// Next is the cursor of the next page, "" after the last.
+	Next string
+	// Unread says why elements could not be read: they have no usable id, say.
+	// They hide no other element, but a list that has one shows less than there
+	// is, so nothing may be concluded from what it lacks.
+	Unread []error
+	// SentAt is when the page was asked for.
+	SentAt time.Time
+}
+
 // ListPage asks for one page of the entities of a kind under their parents.
-// cursor is "" for the first page, and next is "" after the last. Only kinds
-// that are Listable can be asked for. Errors are classed as Fetch's are.
-func (c *Client) ListPage(ctx context.Context, key ListKey, cursor, why string) (items []Item, next string, err error) {
+// cursor is "" for the first page. Only kinds that are Listable can be asked
+// for. Errors are classed as Fetch's are.
+func (c *Client) ListPage(ctx context.Context, key ListKey, cursor, why string) (*ListPage, error) {
 	k := c.def.Kind(key.Kind)
 	if k == nil || !k.Listable() {
-		return nil, "", fate.Errorf(fate.Permanent, "list %s: provider %s does not list such a kind", key.Kind, c.def.Name)
+		return nil, fate.Errorf(fate.Permanent, "list %s: provider %s does not list such a kind", key.Kind, c.def.Name)
 	}
 	path, err := k.fill(k.list, func(name string) string { return key.Parents[name] })
 	if err != nil {
-		return nil, "", fate.Errorf(fate.Permanent, "list %s: %w", key.Kind, err)
+		return nil, fate.Errorf(fate.Permanent, "list %s: %w", key.Kind, err)
 	}
 	p, err := c.page(ctx, k.id, call{kind: k.Name, path: path, query: k.query, why: why}, cursor)
 	if err != nil {
-		return nil, "", fmt.Errorf("list %s: %w", key.Kind, err)
+		return nil, fmt.Errorf("list %s: %w", key.Kind, err)
 	}
-	for _, v := range p.items {
+	out := &ListPage{Next: p.next, SentAt: p.sentAt}
+	for i, v := range p.items {
 		item, err := c.item(k, key, v, p.sentAt)
 		if err != nil {
-			return nil, "", fmt.Errorf("list %s: %w", key.Kind, err)
+			out.Unread = append(out.Unread, fmt.Errorf("list %s: element %d: %w", key.Kind, i, err))
+			continue
 		}
-		items = append(items, *item)
+		out.Items = append(out.Items, *item)
 	}
-	return items, p.next, nil
+	return out, nil
 }
 
 // ListKey names a list: the kind of its entities and what they stand under.
@@ -124,7 +139,7 @@ type ListKey struct {
 }
 
 // item reads one element. One without a usable id is an error: a sweep that
-// passed over it would call the mirror complete.
+// passed over it in silence would call the mirror complete.
 func (c *Client) item(k *Kind, key ListKey, v rawjson.Value, sentAt time.Time) (*Item, error) {
 	id, _ := v.At(k.id).Text()
 	if err := event.CheckID(id); err != nil {
@@ -150,11 +165,13 @@ type EventsPage struct {
 	// Unread says why elements could not be read as events. They are no error
 	// of the page: one bad event must not hide all that come after it.
 	Unread []*EnvelopeError
+	// SentAt is when the page was asked for; it is the events' ReceivedAt.
+	SentAt time.Time
 }
 
-// EventsPage asks for one page of the events the provider has kept, oldest
-// first, none older than since. cursor is "" for the first page. Errors are
-// classed as Fetch's are.
+// EventsPage asks for one page of the events the provider has kept, in the
+// order Definition.EventList says, none older than since. cursor is "" for the
+// first page. Errors are classed as Fetch's are.
 func (c *Client) EventsPage(ctx context.Context, source string, since time.Time, cursor, why string) (*EventsPage, error) {
 	spec := c.def.api.events
 	if spec.path == "" {
@@ -162,7 +179,7 @@ func (c *Client) EventsPage(ctx context.Context, source string, since time.Time,
 	}
 	query := url.Values{}
 	if spec.since != "" && !since.IsZero() {
-		query.Set(spec.since, since.UTC().Format(time.RFC3339Nano))
+		query.Set(spec.since, c.def.envelope.writeTime(since))
 	}
 	for name, values := range spec.query {
 		query[name] = values
@@ -171,7 +188,7 @@ func (c *Client) EventsPage(ctx context.Context, source string, since time.Time,
 	if err != nil {
 		return nil, fmt.Errorf("list events: %w", err)
 	}
-	out := &EventsPage{Next: p.next}
+	out := &EventsPage{Next: p.next, SentAt: p.sentAt}
 	for _, v := range p.items {
 		e, err := c.def.read(source, nil, v.Raw(), p.sentAt)
 		if err != nil {

@@ -76,11 +76,14 @@ func TestListPage(t *testing.T) {
 	c := server(t, ClientOptions{}, pages(map[string]string{
 		"limit=100": `{"data":[` + order + `,{"id":"bord_2","sca":{"challenge":"x"}}],"pagination":{"next_cursor":"b"}}`,
 		"cursor=b":  `{"data":[{"id":"bord_3"}]}`,
-		"cursor=x":  `{"data":[{"id":""}]}`,
+		"cursor=x":  `{"data":[{"id":""},{"id":"bord_4"},{},"text"]}`,
 	}))
-	items, next, err := c.ListPage(t.Context(), key, "", "sweep-1")
+	p, err := c.ListPage(t.Context(), key, "", "sweep-1")
 	require.NoError(t, err)
-	require.Equal(t, "b", next)
+	require.Equal(t, "b", p.Next)
+	require.Equal(t, now, p.SentAt)
+	require.Empty(t, p.Unread)
+	items := p.Items
 	require.Len(t, items, 2)
 	require.Equal(t, orderRef, items[0].Ref)
 	require.Equal(t, order, string(items[0].Snapshot.Raw))
@@ -88,13 +91,17 @@ func TestListPage(t *testing.T) {
 	require.Equal(t, now, items[0].Snapshot.SentAt)
 	require.Equal(t, `{"id":"bord_2","sca":{}}`, string(items[1].Snapshot.Raw))
 
-	items, next, err = c.ListPage(t.Context(), key, "b", "sweep-1")
+	p, err = c.ListPage(t.Context(), key, "b", "sweep-1")
 	require.NoError(t, err)
-	require.Empty(t, next)
-	require.Len(t, items, 1)
+	require.Empty(t, p.Next)
+	require.Len(t, p.Items, 1)
 
-	_, _, err = c.ListPage(t.Context(), key, "x", "sweep-1")
-	requireClass(t, err, fate.Permanent, 0)
+	p, err = c.ListPage(t.Context(), key, "x", "sweep-1")
+	require.NoError(t, err)
+	require.Len(t, p.Items, 1, "a bad element hides no other")
+	require.Equal(t, "lemon/order/bord_4", p.Items[0].Ref.Key.String())
+	require.Len(t, p.Unread, 3)
+	require.ErrorContains(t, p.Unread[0], "element 0: element: id")
 	for name, wrong := range map[string]ListKey{
 		"a kind without a list": {Kind: "identification", Parents: map[string]string{"person": "p"}},
 		"a kind that is a list": {Kind: "positions"},
@@ -102,7 +109,7 @@ func TestListPage(t *testing.T) {
 		"no parents":            {Kind: "order"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, _, err := c.ListPage(t.Context(), wrong, "", "x")
+			_, err := c.ListPage(t.Context(), wrong, "", "x")
 			requireClass(t, err, fate.Permanent, 0)
 		})
 	}
@@ -114,11 +121,11 @@ func TestListPageKeepsToTheKindsParameters(t *testing.T) {
 		"cursor=b":                       `{"data":[{"id":"cusa_1"}]}`, // a cursor holds them
 	}))
 	key := ListKey{Source: "lemon", Kind: "account"}
-	_, next, err := c.ListPage(t.Context(), key, "", "x")
+	p, err := c.ListPage(t.Context(), key, "", "x")
 	require.NoError(t, err)
-	items, _, err := c.ListPage(t.Context(), key, next, "x")
+	p, err = c.ListPage(t.Context(), key, p.Next, "x")
 	require.NoError(t, err)
-	require.Equal(t, "lemon/account/cusa_1", items[0].Ref.Key.String())
+	require.Equal(t, "lemon/account/cusa_1", p.Items[0].Ref.Key.String())
 }
 
 func TestListPageByLastID(t *testing.T) {
@@ -130,15 +137,15 @@ func TestListPageByLastID(t *testing.T) {
 	t.Cleanup(s.Close)
 	c := clientOf(t, example(t, "stripe.yaml"), ClientOptions{}, s.URL)
 	key := ListKey{Source: "shop", Kind: "product"}
-	items, next, err := c.ListPage(t.Context(), key, "", "x")
+	p, err := c.ListPage(t.Context(), key, "", "x")
 	require.NoError(t, err)
-	require.Len(t, items, 2)
-	require.Equal(t, "prod_2", next)
-	items, next, err = c.ListPage(t.Context(), key, next, "x")
+	require.Len(t, p.Items, 2)
+	require.Equal(t, "prod_2", p.Next)
+	p, err = c.ListPage(t.Context(), key, p.Next, "x")
 	require.NoError(t, err)
-	require.Len(t, items, 1)
-	require.Empty(t, next)
-	_, _, err = c.ListPage(t.Context(), key, "odd", "x")
+	require.Len(t, p.Items, 1)
+	require.Empty(t, p.Next)
+	_, err = c.ListPage(t.Context(), key, "odd", "x")
 	requireClass(t, err, fate.Permanent, 0)
 }
 
@@ -163,6 +170,45 @@ func TestEventsPage(t *testing.T) {
 
 	_, err = c.EventsPage(t.Context(), "lemon", since, "c", "gaps-1")
 	requireClass(t, err, fate.Permanent, 400)
-	_, err = clientOf(t, example(t, "stripe.yaml"), ClientOptions{}, "http://127.0.0.1:1").EventsPage(t.Context(), "shop", since, "", "x")
-	require.ErrorContains(t, err, "provider stripe keeps none")
+	_, err = clientOf(t, example(t, "standard.yaml"), ClientOptions{}, "http://127.0.0.1:1").EventsPage(t.Context(), "shop", since, "", "x")
+	require.ErrorContains(t, err, "keeps none")
+}
+
+func TestEventsPageInTheProvidersWords(t *testing.T) {
+	d := example(t, "stripe.yaml")
+	require.Equal(t, EventList{Kept: true, NewestFirst: true, Horizon: 720 * time.Hour}, d.EventList())
+	require.Equal(t, EventList{Kept: true}, lemon(t).EventList())
+	s := httptest.NewServer(pages(map[string]string{
+		"created%5Bgte%5D=1782900000&limit=100": `{"has_more":false,"data":[{"id":"evt_1","type":"price.updated","created":1782900001,
+			"data":{"object":{"id":"price_1","object":"price"}}}]}`,
+	}))
+	t.Cleanup(s.Close)
+	page, err := clientOf(t, d, ClientOptions{}, s.URL).EventsPage(t.Context(), "shop", time.Unix(1782900000, 5), "", "x")
+	require.NoError(t, err)
+	require.Len(t, page.Events, 1)
+	require.Equal(t, int64(1782900001), page.Events[0].CreatedAt.Unix())
+	require.Equal(t, "price", kindsOf(page.Events[0].Entities))
+	require.False(t, page.SentAt.IsZero())
+}
+
+func TestWhereEntitiesAreFound(t *testing.T) {
+	d := lemon(t)
+	names := func(kinds []*Kind) (out []string) {
+		for _, k := range kinds {
+			out = append(out, k.Name)
+		}
+		return out
+	}
+	require.Equal(t, []string{
+		"corporate_action", "person", "treasury_fee", "business", "instrument", "account", "settlement_accounts", "agreements",
+	}, names(d.Roots()))
+	require.Equal(t, []string{"person_update"}, names(d.Under(d.Kind("person"))), "identifications are in no list")
+	require.Equal(t, []string{"beneficial_owners", "legal_representatives"}, names(d.Under(d.Kind("business"))))
+	under := names(d.Under(d.Kind("account")))
+	require.Contains(t, under, "order")
+	require.Contains(t, under, "financials", "a singleton")
+	require.Contains(t, under, "positions", "a list")
+	require.NotContains(t, under, "settlement")
+	require.Empty(t, d.Under(d.Kind("order")))
+	require.Empty(t, d.Under(d.Kind("identification")))
 }

@@ -70,10 +70,12 @@ func (s *section) checkHeader(key, name string) {
 }
 
 func parseEnvelope(s *section) envelopeSpec {
+	format := s.choice("time", slices.Sorted(maps.Keys(timeFormats))...)
 	spec := envelopeSpec{
 		eventType: s.jsonPath("type"),
 		createdAt: s.jsonPath("created_at"),
-		time:      timeFormats[s.choice("time", slices.Sorted(maps.Keys(timeFormats))...)],
+		time:      timeFormats[format],
+		unix:      format == "unix",
 		context:   s.jsonPath("context"),
 	}
 	if spec.eventType == nil {
@@ -119,7 +121,11 @@ func parseAPI(s *section) apiSpec {
 	}
 	s.checkPath("probe", spec.probe)
 	events := s.sub("events")
-	spec.events = eventsSpec{path: events.text("path"), since: events.text("since"), query: events.params("query")}
+	spec.events = eventsSpec{
+		path: events.text("path"), since: events.text("since"), query: events.params("query"),
+		newestFirst: events.choice("order", "oldest_first", "newest_first") == "newest_first",
+		horizon:     events.duration("horizon", 0),
+	}
 	if events.value != nil {
 		events.checkPath("path", spec.events.path)
 	}

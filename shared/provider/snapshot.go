@@ -50,6 +50,23 @@ func (d *Definition) Read(kind string, raw []byte) (*Snapshot, error) {
 	return d.snapshot(k, doc)
 }
 
+// Stable returns a state as its hash sees it: without volatile and secret
+// fields, every other byte as it came.
+func (d *Definition) Stable(kind string, raw []byte) ([]byte, error) {
+	k := d.Kind(kind)
+	if k == nil {
+		return nil, fmt.Errorf("read state: provider %s has no kind %q", d.Name, kind)
+	}
+	doc, err := rawjson.Parse(raw, rawjson.Options{})
+	if err != nil {
+		return nil, fmt.Errorf("read state of %s: %w", kind, err)
+	}
+	return doc.Cut(k.unstable()), nil
+}
+
+// unstable are the fields that are no part of the state that is compared.
+func (k *Kind) unstable() []rawjson.Path { return slices.Concat(k.volatile, k.secret) }
+
 func (d *Definition) snapshot(k *Kind, doc *rawjson.Doc) (*Snapshot, error) {
 	root := doc.Root()
 	want := rawjson.Object
@@ -75,8 +92,7 @@ func (d *Definition) snapshot(k *Kind, doc *rawjson.Doc) (*Snapshot, error) {
 // stateHash leaves out what is cut out too, so that a state read back from
 // the mirror has the hash it had when it was fetched.
 func stateHash(k *Kind, doc *rawjson.Doc) string {
-	without := slices.Concat(k.volatile, k.secret)
-	sum := sha256.Sum256(doc.Canonical(without, k.unordered))
+	sum := sha256.Sum256(doc.Canonical(k.unstable(), k.unordered))
 	return hex.EncodeToString(sum[:])
 }
 

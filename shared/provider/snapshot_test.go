@@ -179,3 +179,17 @@ func BenchmarkRead(b *testing.B) {
 		}
 	}
 }
+
+func TestStableIsWhatTheHashSees(t *testing.T) {
+	d := lemon(t)
+	stable, err := d.Stable("positions", []byte(`[{"isin":"A", "latest_price": 1.10,"q":2.0}]`))
+	require.NoError(t, err)
+	require.Equal(t, `[{"isin":"A", "q":2.0}]`, string(stable), "volatile fields are no part of it")
+	stable, err = d.Stable("order", []byte(`{"id":"bord_1","sca":{"challenge":"x"}}`))
+	require.NoError(t, err)
+	require.Equal(t, `{"id":"bord_1","sca":{}}`, string(stable), "nor are secrets")
+	_, err = d.Stable("order", []byte(`{`))
+	require.Error(t, err)
+	_, err = d.Stable("moon", []byte(`{}`))
+	require.ErrorContains(t, err, "moon")
+}
