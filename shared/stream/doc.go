@@ -18,6 +18,9 @@
 //	{tarn:7}:parked:lemon/order/bord_1   list: what waits for it
 //	{tarn:7}:record:lemon/order/bord_1   hash: attempt, state, last command
 //	{tarn:7}:lock:lemon/order/bord_1     entity lock
+//	{tarn:7}:generation          made anew when Redis lost the shard
+//	{tarn:7}:recovered:evt_1:lemon/…     entry that was appended anew a moment ago
+//	{tarn:task:gaps/lemon}:lease, :epoch lease of a task of the fleet
 //	{tarn}:workers  {tarn}:shards  {tarn}:source:lemon  {tarn}:probe:lemon
 //	{tarn}:budget:lemon  {tarn}:notes
 //

@@ -53,6 +53,22 @@ func (k *keys) recordPrefix(shard int) string { return k.shards[shard] + "record
 
 func (k *keys) lock(shard int, entity string) string { return k.shards[shard] + "lock:" + entity }
 
+// recovery remembers for a moment that open work was appended anew.
+func (k *keys) recovery(shard int, causeID, entity string) string {
+	return k.shards[shard] + "recovered:" + causeID + ":" + entity
+}
+
+func (k *keys) generation(shard int) string { return k.shards[shard] + "generation" }
+
+// A task has a hash tag of its own: its lease and epoch lie on one node,
+// different tasks on different ones.
+func (k *keys) task(name string) string {
+	return k.fleet[:len(k.fleet)-2] + ":task:" + name + "}:lease"
+}
+func (k *keys) taskEpoch(name string) string {
+	return k.fleet[:len(k.fleet)-2] + ":task:" + name + "}:epoch"
+}
+
 func (k *keys) workers() string             { return k.fleet + "workers" }
 func (k *keys) shardCount() string          { return k.fleet + "shards" }
 func (k *keys) source(source string) string { return k.fleet + "source:" + source }

@@ -25,6 +25,7 @@ const validShare = 0.8
 // stream is read by one caller at a time.
 type Lease struct {
 	s     *Streams
+	what  string // "shard 7"
 	shard int
 	key   string
 	owner string
@@ -45,19 +46,29 @@ func (s *Streams) Acquire(ctx context.Context, shard int, worker string, sources
 	if shard < 0 || shard >= s.opts.Shards {
 		return nil, fmt.Errorf("acquire shard %d: there are %d, from 0", shard, s.opts.Shards)
 	}
-	doing := "acquire shard " + strconv.Itoa(shard)
 	key := s.keys.lease(shard)
 	if fault.Off("leases") {
 		key += ":" + worker // everybody has one
 	}
-	keys := []string{key, s.keys.epoch(shard)}
+	keys := []string{s.keys.epoch(shard)}
 	for _, source := range sources {
 		keys = append(keys,
 			s.keys.stream(shard, source, event.TierLive), s.keys.stream(shard, source, event.TierBackground))
 	}
+	l, err := s.acquire(ctx, "shard "+strconv.Itoa(shard), key, keys, worker)
+	if err != nil {
+		return nil, err
+	}
+	l.shard = shard
+	return l, nil
+}
+
+// acquire takes the lease of what; keys are those of the script after it.
+func (s *Streams) acquire(ctx context.Context, what, key string, keys []string, owner string) (*Lease, error) {
+	doing := "acquire " + what
 	sent := s.opts.Now()
-	v, err := run(ctx, s.client, acquireScript, doing, keys,
-		worker, rand.Text(), milliseconds(s.opts.LeaseTTL), group)
+	v, err := run(ctx, s.client, acquireScript, doing, append([]string{key}, keys...),
+		owner, rand.Text(), milliseconds(s.opts.LeaseTTL), group)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +77,7 @@ func (s *Streams) Acquire(ctx context.Context, shard int, worker string, sources
 		return nil, fmt.Errorf("%s: epoch: %w", doing, err)
 	}
 	return &Lease{
-		s: s, shard: shard, key: key, owner: worker, epoch: epoch, sent: sent, reading: map[string]*reading{},
+		s: s, what: what, key: key, owner: owner, epoch: epoch, sent: sent, reading: map[string]*reading{},
 	}, nil
 }
 
@@ -117,7 +128,7 @@ func (l *Lease) Release(ctx context.Context) error {
 // the arguments owner and epoch. A lease that was fenced once is not asked for
 // again: its epoch never comes back.
 func (l *Lease) run(ctx context.Context, s *redis.Script, doing string, keys []string, args ...any) (any, error) {
-	doing += " shard " + strconv.Itoa(l.shard)
+	doing += " " + l.what
 	if l.fenced() {
 		return nil, fmt.Errorf("%s: %w", doing, ErrFenced)
 	}

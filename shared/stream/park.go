@@ -189,6 +189,22 @@ func (l *Lease) Unpark(ctx context.Context, k event.Key, ids []string, events []
 	}
 }
 
+// RetryParked makes everything parked of a source due now, in all shards, and
+// returns how many entities were not due yet. It needs no lease: due times say
+// when to try, not in which order.
+func (s *Streams) RetryParked(ctx context.Context, source string) (int, error) {
+	n := 0
+	for shard := range s.opts.Shards {
+		v, err := run(ctx, s.client, retryScript, "retry what is parked of "+source,
+			[]string{s.keys.due(shard, source), s.keys.earliest(shard, source)})
+		if err != nil {
+			return n, err
+		}
+		n += int(asInt(v))
+	}
+	return n, nil
+}
+
 // dueKeys, parkingKeys and entityKeys are the keys of the parking scripts, in
 // their order.
 func (l *Lease) dueKeys(source string) []string {

@@ -34,6 +34,8 @@ var (
 	probeScript      = open("probe.lua")
 	takeScript       = open("take.lua")
 	fleetScript      = open("fleet.lua")
+	recoverScript    = open("recover.lua")
+	retryScript      = open("retry.lua")
 )
 
 // open returns a script anybody may run.
