@@ -66,19 +66,20 @@ type LetterRecord struct {
 
 // LetterFilter selects dead letters; zero values select all.
 type LetterFilter struct {
-	Status LetterStatus
-	Source string
+	Status LetterStatus `json:"status,omitempty"`
+	Source string       `json:"source,omitempty"`
 	// Type is the event's type.
-	Type string
+	Type string `json:"type,omitempty"`
 	// Kind and Entity select by the entity the letter is about.
-	Kind   string
-	Entity event.Key
-	Class  string
+	Kind   string    `json:"kind,omitempty"`
+	Entity event.Key `json:"entity,omitzero"`
+	Class  string    `json:"class,omitempty"`
 	// From and To bound the time it was buried: from ≤ at < to.
-	From, To time.Time
+	From time.Time `json:"from,omitzero"`
+	To   time.Time `json:"to,omitzero"`
 	// Limit is the page size, 1 to 200. Defaults to 50.
-	Limit  int
-	Cursor string
+	Limit  int    `json:"limit,omitempty"`
+	Cursor string `json:"cursor,omitempty"`
 }
 
 // Letters is the part of Store that operators use on dead letters. Burying and
@@ -104,22 +105,27 @@ type Letters interface {
 	Discard(ctx context.Context, ids []string, by, reason string, at time.Time) (int, error)
 }
 
-// NoteDuplicate is the kind of a note of an event that came again and was not
-// appended.
-const NoteDuplicate = "duplicate"
+// Kinds of a note that somebody decides by.
+const (
+	// NoteDuplicate: an event came again and was not appended.
+	NoteDuplicate = "duplicate"
+	// NoteOperator: somebody acted through the api; Reason says who and what.
+	NoteOperator = "operator"
+)
 
-// Note is an entry of the audit that needs no answer: a duplicate, or a sum
-// of rejections.
+// Note is an entry of the audit that needs no answer: a duplicate, a sum of
+// rejections, what an operator did.
 type Note struct {
 	// ID makes noting twice harmless.
 	ID     string
 	At     time.Time
 	Source string
-	// Kind is "duplicate", "rejected" or "unreadable".
+	// Kind is "duplicate", "rejected", "unreadable" or "operator".
 	Kind string
 	// EventID is set for duplicates.
 	EventID string
-	// Reason is why it was rejected, from a fixed list.
+	// Reason is why it was rejected, from a fixed list; of an operator's act,
+	// who did what: "ops: pause: the provider maintains".
 	Reason string
 	// Count is how many it stands for, at least 1.
 	Count int64

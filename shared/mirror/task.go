@@ -28,8 +28,8 @@ type Task struct {
 	// ID names it: sweep_…, job_…, a partition sweep_…/7, a standing task
 	// gaps/lemon.
 	ID string
-	// Kind is what it is: "sweep", "backfill", "verify", "partition", "gaps",
-	// "redrive" …
+	// Kind is what it is: "sweep", "backfill", "verify" and "gaps" with a
+	// SweepSpec, "redrive" and "discard" with a RedriveSpec, "partition" …
 	Kind string
 	// Parent is the task a partition belongs to. May be "".
 	Parent string
@@ -49,6 +49,34 @@ type Task struct {
 	// Epoch is that of the lease under which it was last saved.
 	Epoch                                       int64
 	CreatedAt, StartedAt, UpdatedAt, FinishedAt time.Time
+}
+
+// RedriveSpec is the Spec, in JSON, of a task that goes through dead letters:
+// one of kind "redrive" appends their work anew, one of kind "discard" gives
+// them up. Its Counts are total, done and failed.
+type RedriveSpec struct {
+	// Filter selects the letters. Status, Limit and Cursor are not looked at:
+	// only open letters are touched. To is never zero: what is buried after the
+	// job began, perhaps by the job, is not its business.
+	Filter LetterFilter `json:"filter"`
+	// Rate is the most letters a second. 0: no limit of its own.
+	Rate float64 `json:"rate,omitempty"`
+	// Reason is why letters are discarded. "" in a redrive.
+	Reason string `json:"reason,omitempty"`
+}
+
+// SweepSpec is the Spec, in JSON, of a task that compares with the provider:
+// of kind "sweep", "backfill", "verify" or "gaps". Its Counts are partitions,
+// done, found and api_calls.
+type SweepSpec struct {
+	// Kinds are the kinds looked at. None: all that can be found.
+	Kinds []string `json:"kinds,omitempty"`
+	// Since is how far back gaps are looked for, or a backfill reaches. Zero:
+	// as far as usual.
+	Since time.Time `json:"since,omitzero"`
+	// Rate is the most calls of the provider's API a second, within the
+	// source's budget. 0: no limit of its own.
+	Rate float64 `json:"rate,omitempty"`
 }
 
 // TaskFilter selects tasks; zero values select all.
