@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"github.com/tarn-sync/tarn/shared/event"
 )
 
@@ -37,20 +35,16 @@ type Receipt struct {
 // signal may or may not have been appended. Above 80 % of maxmemory it answers
 // ErrFull.
 func (s *Streams) Append(ctx context.Context, d Draft) (Receipt, error) {
-	shard, cmd, err := s.draft(d)
+	got, err := s.appendPage(ctx, []Draft{d})
 	if err != nil {
 		return Receipt{}, err
 	}
-	a := &appending{cmds: []*redis.Cmd{cmd}, done: make(chan struct{})}
-	if err := s.submit(ctx, a); err != nil {
-		return Receipt{}, fmt.Errorf("append a signal of %s: %w", d.Signal.Ref.Key, err)
-	}
-	return receipt(shard, cmd)
+	return got[0], nil
 }
 
-// AppendAll appends many signals in one pipeline per node, in order per shard.
-// On an error the receipts are those of the signals before the first one in
-// doubt; later ones may have been appended.
+// AppendAll appends many signals, in order per shard. On an error the receipts
+// are those of the signals before the first one in doubt; later ones may have
+// been appended.
 func (s *Streams) AppendAll(ctx context.Context, ds []Draft) ([]Receipt, error) {
 	receipts := make([]Receipt, 0, len(ds))
 	for len(ds) > 0 {
@@ -65,20 +59,18 @@ func (s *Streams) AppendAll(ctx context.Context, ds []Draft) ([]Receipt, error) 
 }
 
 func (s *Streams) appendPage(ctx context.Context, ds []Draft) ([]Receipt, error) {
-	a := &appending{cmds: make([]*redis.Cmd, len(ds)), done: make(chan struct{})}
-	shards := make([]int, len(ds))
+	a := &appending{entries: make([]entry, len(ds)), done: make(chan struct{})}
 	for i, d := range ds {
-		var err error
-		if shards[i], a.cmds[i], err = s.draft(d); err != nil {
+		if err := s.draft(d, &a.entries[i]); err != nil {
 			return nil, err
 		}
 	}
 	if err := s.submit(ctx, a); err != nil {
-		return nil, fmt.Errorf("append %d signals: %w", len(ds), err)
+		return nil, fmt.Errorf("append %d signals, first of %s: %w", len(ds), ds[0].Signal.Ref.Key, err)
 	}
 	receipts := make([]Receipt, 0, len(ds))
-	for i, cmd := range a.cmds {
-		r, err := receipt(shards[i], cmd)
+	for i := range a.entries {
+		r, err := a.entries[i].receipt()
 		if err != nil {
 			return receipts, err
 		}
@@ -87,54 +79,51 @@ func (s *Streams) appendPage(ctx context.Context, ds []Draft) ([]Receipt, error)
 	return receipts, nil
 }
 
-// draft makes the command that appends a signal: the script when the signal
-// has a mark, else a plain XADD. A plain one that is repeated by the client
-// means one look too many at an entity, which changes nothing.
-func (s *Streams) draft(d Draft) (shard int, cmd *redis.Cmd, err error) {
-	key := d.Signal.Ref.Key
-	shard = key.Shard(s.opts.Shards)
-	to := s.keys.stream(shard, key.Source, d.Signal.Class.Tier())
+// entry is a stream entry on its way.
+type entry struct {
+	shard        int
+	stream, mark string // mark is the stream's name if there is none
+	ttl          int64  // of the mark, ms
+	fields       []any
+	size         int // bytes, about
 
-	var mark string
-	ttl := d.Once
-	switch {
-	case d.Signal.Body != nil:
-		mark, ttl = s.keys.mark(shard, key.Source, d.Signal.Body.ID), s.opts.DedupeTTL
-	case d.Once > 0:
-		mark = s.keys.once(shard, d.Signal.Cause, key.String())
-	}
-
-	args := make([]any, 0, 32)
-	if mark == "" {
-		args = append(args, "xadd", to, "*")
-	} else {
-		args = append(args, "evalsha", appendScript.Hash(), "2", to, mark, strconv.FormatInt(milliseconds(ttl), 10))
-	}
-	if args, err = d.Signal.AppendFields(args); err != nil {
-		return 0, nil, err
-	}
-	cmd = redis.NewCmd(s.life, args...)
-	if mark != "" {
-		cmd.SetFirstKeyPos(3)
-	}
-	return shard, cmd, nil
+	answer string
+	err    error
 }
 
-// receipt reads the answer of append.lua, or a plain XADD's id.
-func receipt(shard int, cmd *redis.Cmd) (Receipt, error) {
-	answer, err := cmd.Text()
-	if err != nil {
-		return Receipt{}, explain(err, "append to shard "+strconv.Itoa(shard))
+// draft fills in what appends a signal. One without a mark that the client
+// repeats means one look too many at an entity, which changes nothing.
+func (s *Streams) draft(d Draft, e *entry) (err error) {
+	key := d.Signal.Ref.Key
+	e.shard = key.Shard(s.opts.Shards)
+	e.stream = s.keys.stream(e.shard, key.Source, d.Signal.Class.Tier())
+	switch {
+	case d.Signal.Body != nil:
+		e.mark, e.ttl = s.keys.mark(e.shard, key.Source, d.Signal.Body.ID), milliseconds(s.opts.DedupeTTL)
+		e.size = len(d.Signal.Body.Payload)
+	case d.Once > 0:
+		e.mark, e.ttl = s.keys.once(e.shard, d.Signal.Cause, key.String()), milliseconds(d.Once)
+	default:
+		e.mark = e.stream
 	}
-	value, duplicate := strings.CutPrefix(answer, "=")
+	e.fields, err = d.Signal.AppendFields(make([]any, 0, 8))
+	return err
+}
+
+// receipt reads the answer of append.lua for one entry.
+func (e *entry) receipt() (Receipt, error) {
+	if e.err != nil {
+		return Receipt{}, explain(e.err, "append to shard "+strconv.Itoa(e.shard))
+	}
+	value, duplicate := strings.CutPrefix(e.answer, "=")
 	if !duplicate {
-		return Receipt{Shard: shard, ID: strings.TrimPrefix(answer, "+")}, nil
+		return Receipt{Shard: e.shard, ID: strings.TrimPrefix(e.answer, "+")}, nil
 	}
 	id, queued := strings.CutPrefix(value, "queued:")
 	if !queued {
 		id = ""
 	}
-	return Receipt{Shard: shard, ID: id, Duplicate: true, Processed: !queued}, nil
+	return Receipt{Shard: e.shard, ID: id, Duplicate: true, Processed: !queued}, nil
 }
 
 // ForgetEvent removes the mark of an event, so that the provider's sending it

@@ -2,6 +2,8 @@ package stream
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -9,22 +11,24 @@ import (
 )
 
 const (
-	// maxBatch is the most commands of one pipeline. Far more than callers
-	// wait at once; it bounds how long the first of them waits for its answer.
-	maxBatch = 256
+	// maxBatch is the most entries of one batch, maxBatchBytes where it ends
+	// once passed. Far more than callers wait at once; they bound how long the
+	// first of them waits for its answer, and how long Redis does nothing else.
+	maxBatch      = 256
+	maxBatchBytes = 1 << 20
 	// replicaWait is how long replicas have to confirm a batch.
 	replicaWait = 50 * time.Millisecond
 )
 
-// appending is a run of commands that one caller wants in one pipeline, in
-// order. A caller that stopped waiting must not touch it again.
+// appending is a run of entries that one caller wants in one batch, in order.
+// A caller that stopped waiting must not touch it again.
 type appending struct {
-	cmds []*redis.Cmd
-	done chan struct{} // closed when every command has its answer
+	entries []entry
+	done    chan struct{} // closed when every entry has its answer
 }
 
-// submit hands commands to the committers and waits until they are answered;
-// each command then has its own result.
+// submit hands entries to the committers and waits until they are answered;
+// each entry then has its own result.
 func (s *Streams) submit(ctx context.Context, a *appending) error {
 	if s.full.Load() {
 		return ErrFull
@@ -52,9 +56,9 @@ func (s *Streams) submit(ctx context.Context, a *appending) error {
 }
 
 // commit sends what waits, again and again. This is group commit without a
-// timer: the first caller goes at once, and those that come while its pipeline
-// is under way make up the next one. So a lone caller pays one round trip, and
-// under load one fsync of Redis confirms many appends.
+// timer: the first caller goes at once, and those that come while its batch is
+// under way make up the next one. So a lone caller pays one round trip, and
+// under load one call and one fsync of Redis confirm many appends.
 func (s *Streams) commit() {
 	batch := make([]*appending, 0, maxBatch)
 	for {
@@ -73,14 +77,21 @@ func (s *Streams) commit() {
 
 // gather adds what waits, without waiting for more.
 func (s *Streams) gather(batch []*appending) []*appending {
-	n := 0
-	for _, a := range batch {
-		n += len(a.cmds)
+	n, bytes := 0, 0
+	count := func(a *appending) {
+		n += len(a.entries)
+		for i := range a.entries {
+			bytes += a.entries[i].size
+		}
 	}
-	for n < maxBatch {
+	for _, a := range batch {
+		count(a)
+	}
+	for n < maxBatch && bytes < maxBatchBytes {
 		select {
 		case a := <-s.queue:
-			batch, n = append(batch, a), n+len(a.cmds)
+			batch = append(batch, a)
+			count(a)
 		default:
 			return batch
 		}
@@ -90,21 +101,91 @@ func (s *Streams) gather(batch []*appending) []*appending {
 
 // send sends a batch and wakes its callers.
 func (s *Streams) send(ctx context.Context, batch []*appending) {
-	cmds := make([]*redis.Cmd, 0, maxBatch)
-	for _, a := range batch {
-		cmds = append(cmds, a.cmds...)
+	calls := s.calls(batch)
+	cmds := make([]*redis.Cmd, len(calls))
+	for i, entries := range calls {
+		cmds[i] = s.call(entries)
 	}
 	s.exec(ctx, cmds)
 	if again := unknownScript(cmds); len(again) > 0 {
 		s.loadAndRepeat(ctx, again)
+	}
+	for i, entries := range calls {
+		answer(cmds[i], entries)
 	}
 	for _, a := range batch {
 		close(a.done)
 	}
 }
 
-// loadAndRepeat repeats the commands that met a server without the script (it
-// was restarted, or a replica was promoted). They did not run, so this is no
+// calls divides the entries of a batch among calls of the append script: all
+// in one, since a call costs Redis more than an entry, and its effects are one
+// transaction in the AOF. On a cluster the keys of a call must lie on one node,
+// so there is one for each shard.
+func (s *Streams) calls(batch []*appending) [][]*entry {
+	_, cluster := s.client.(*redis.ClusterClient)
+	var calls [][]*entry
+	of := map[int]int{} // shard → call
+	for _, a := range batch {
+		for i := range a.entries {
+			e := &a.entries[i]
+			shard := 0
+			if cluster {
+				shard = e.shard
+			}
+			n, ok := of[shard]
+			if !ok {
+				n = len(calls)
+				of[shard], calls = n, append(calls, make([]*entry, 0, len(batch)))
+			}
+			calls[n] = append(calls[n], e)
+		}
+	}
+	return calls
+}
+
+// call makes one call of the append script.
+func (s *Streams) call(entries []*entry) *redis.Cmd {
+	args := make([]any, 0, 3+12*len(entries))
+	args = append(args, "evalsha", appendScript.Hash(), 2*len(entries))
+	for _, e := range entries {
+		args = append(args, e.stream, e.mark)
+	}
+	for _, e := range entries {
+		args = append(append(args, e.ttl, len(e.fields)), e.fields...)
+	}
+	cmd := redis.NewCmd(s.life, args...)
+	cmd.SetFirstKeyPos(3)
+	return cmd
+}
+
+// answer gives each entry its part of a call's reply.
+func answer(c *redis.Cmd, entries []*entry) {
+	answers, err := c.StringSlice()
+	if err == nil && len(answers) != len(entries) {
+		err = fmt.Errorf("redis answered %d of %d entries", len(answers), len(entries))
+	}
+	for i, e := range entries {
+		if e.err = err; err != nil {
+			continue
+		}
+		e.answer = answers[i]
+		if refused, ok := strings.CutPrefix(e.answer, "!"); ok {
+			e.err = refusal(refused)
+		}
+	}
+}
+
+// refusal is what Redis said of one entry of a call that went well otherwise.
+type refusal string
+
+func (r refusal) Error() string { return string(r) }
+
+// RedisError makes it an error that Redis replied, as redis.Error has it.
+func (refusal) RedisError() {}
+
+// loadAndRepeat repeats the calls that met a server without the script (it was
+// restarted, or a replica was promoted). They did not run, so this is no
 // repetition. All of a node meet the same, so their order stays.
 func (s *Streams) loadAndRepeat(ctx context.Context, cmds []*redis.Cmd) {
 	if err := appendScript.Load(ctx, s.client).Err(); err != nil {
@@ -167,13 +248,8 @@ func (s *Streams) byNode(ctx context.Context, cmds []*redis.Cmd) map[*redis.Clie
 	return nodes
 }
 
-// keyOf returns the stream a command appends to.
-func keyOf(c *redis.Cmd) string {
-	if args := c.Args(); args[0] == "evalsha" {
-		return args[3].(string)
-	}
-	return c.Args()[1].(string)
-}
+// keyOf returns the stream a call appends to first.
+func keyOf(c *redis.Cmd) string { return c.Args()[3].(string) }
 
 // execAndWait ends the pipeline in WAIT. Redis lets it wait for everything the
 // server had written when the connection's last command ran, so it also covers

@@ -115,7 +115,7 @@ func TestScriptsRunTwiceHaveOneEffect(t *testing.T) {
 				covered[c.script] = true
 				runTwice(t, s, c)
 			}
-			require.Len(t, covered, 18, "every script is run")
+			require.Len(t, covered, 20, "every script is run")
 		})
 	}
 }
@@ -177,7 +177,10 @@ func scriptCases(t *testing.T, s *Streams, l *Lease) []scriptCase {
 		{script: ackScript, keys: fencedKeys(live, k.mark(0, "lemon", "evt_3")), second: int64(0),
 			args: fencedArgs(group, ids[2])},
 		{script: appendScript, keys: []string{live, k.mark(0, "lemon", "evt_9")}, clock: true,
-			args: append([]any{60000}, own...)},
+			args: append([]any{60000, len(own)}, own...)},
+		{script: recoverScript, keys: []string{live, due, k.recovery(0, "evt_8", e)}, clock: true,
+			args: append([]any{e, "", 60000}, own...)},
+		{script: retryScript, keys: []string{due, earliest}, second: int64(0)},
 		{script: renewScript, keys: fencedKeys(), args: fencedArgs(5000)},
 		{script: fleetScript, keys: fencedKeys(live, back, due), clock: true},
 		{script: heartbeatScript, keys: []string{k.workers(), k.shardCount()}, args: []any{"w1", 15000, 1}, clock: true},

@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -11,7 +12,7 @@ import (
 
 // maxNotes is about how many notes are kept. They are tallies: should nobody
 // drain them, the oldest go before Redis is full.
-const maxNotes = "1000000"
+const maxNotes = 1_000_000
 
 // Note is something to be put on record that needs no answer.
 type Note struct {
@@ -25,26 +26,26 @@ type Note struct {
 	Count   int64
 }
 
-// AddNotes appends notes, shared with Append's pipelines. The notes' stream is
-// trimmed to about 1,000,000. A note is a tally: after an error, or a network
-// error on a cluster, it may be there twice or not at all.
+// AddNotes appends notes. Their stream is trimmed to about 1,000,000. A note is
+// a tally: after an error, or a network error on a cluster, it may be there
+// twice or not at all. Near the memory limit it answers ErrFull, like Append.
 func (s *Streams) AddNotes(ctx context.Context, notes []Note) error {
-	for len(notes) > 0 {
-		page := notes[:min(maxBatch, len(notes))]
-		notes = notes[len(page):]
-		a := &appending{cmds: make([]*redis.Cmd, len(page)), done: make(chan struct{})}
-		for i, n := range page {
-			a.cmds[i] = redis.NewCmd(s.life, "xadd", s.keys.notes(), "maxlen", "~", maxNotes, "*",
-				"at", n.At.UnixMicro(), "source", n.Source, "kind", n.Kind,
-				"event", n.EventID, "reason", n.Reason, "count", n.Count)
+	for page := range slices.Chunk(notes, maxBatch) {
+		if s.full.Load() {
+			return fmt.Errorf("add %d notes: %w", len(page), ErrFull)
 		}
-		if err := s.submit(ctx, a); err != nil {
-			return fmt.Errorf("add %d notes: %w", len(page), err)
+		pipe := s.client.Pipeline()
+		for _, n := range page {
+			pipe.XAdd(ctx, &redis.XAddArgs{
+				Stream: s.keys.notes(), MaxLen: maxNotes, Approx: true,
+				Values: []any{
+					"at", n.At.UnixMicro(), "source", n.Source, "kind", n.Kind,
+					"event", n.EventID, "reason", n.Reason, "count", n.Count,
+				},
+			})
 		}
-		for _, c := range a.cmds {
-			if err := c.Err(); err != nil {
-				return explain(err, "add a note")
-			}
+		if _, err := pipe.Exec(ctx); err != nil {
+			return explain(err, fmt.Sprintf("add %d notes", len(page)))
 		}
 	}
 	return nil

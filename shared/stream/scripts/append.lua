@@ -1,22 +1,44 @@
--- Appends one entry and marks it, unless it is marked already.
+-- Appends entries, each unless its mark is there already, and marks them.
 --
--- KEYS[1]  stream
--- KEYS[2]  mark
--- ARGV[1]  how long the mark stays, ms
--- ARGV[2…] field, value, field, value …
+-- KEYS     for each entry: stream, mark; the stream again for an entry without
+-- ARGV     for each entry: how long its mark stays, ms; how many values follow;
+--          field, value, field, value …
 --
--- Returns "+<stream id>" when appended, "=<value of the mark>" when not.
+-- Returns for each entry "+<stream id>" when appended, "=<value of the mark>"
+-- when not, "!<error>" when Redis refused it; the others are not touched by it.
 --
--- Twice: the second run finds the mark of the first.
+-- Twice: the second run finds the marks of the first. An entry without a mark
+-- is there twice, which is one look too many at an entity.
 --
 -- The entry comes before the mark, since scripts do not roll back: a mark
--- without its entry would lose the event. This is the one script without
--- allow-oom (and without a shebang, under which Redis would refuse it whole):
--- at the memory limit XADD is refused, while a duplicate is still recognised.
-local mark = redis.call('GET', KEYS[2])
-if mark then
-  return '=' .. mark
+-- without its entry would lose the event. This is run without allow-oom (and
+-- without a shebang, under which Redis would refuse it whole): at the memory
+-- limit XADD is refused, while a duplicate is still recognised.
+local names = {}
+for i = 2, #KEYS, 2 do
+  names[i / 2] = KEYS[i]
 end
-local id = redis.call('XADD', KEYS[1], '*', unpack(ARGV, 2))
-redis.call('SET', KEYS[2], 'queued:' .. id, 'PX', ARGV[1])
-return '+' .. id
+local marks = redis.call('MGET', unpack(names))
+
+local out, at = {}, 1
+local fresh = {} -- marks made in this call
+for i = 1, #KEYS, 2 do
+  local stream, mark, last = KEYS[i], KEYS[i + 1], at + 1 + ARGV[at + 1]
+  local value = marks[#out + 1] or fresh[mark]
+  if value then
+    out[#out + 1] = '=' .. value
+  else
+    local id = redis.pcall('XADD', stream, '*', unpack(ARGV, at + 2, last))
+    if type(id) == 'table' then
+      out[#out + 1] = '!' .. id.err
+    else
+      if mark ~= stream then
+        fresh[mark] = 'queued:' .. id
+        redis.call('SET', mark, fresh[mark], 'PX', ARGV[at])
+      end
+      out[#out + 1] = '+' .. id
+    end
+  end
+  at = last + 1
+end
+return out
