@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -64,6 +65,27 @@ func (s *Streams) Take(ctx context.Context, source string, class event.Class, n 
 		Wait:   time.Duration(asInt(answer[1])) * time.Microsecond,
 		Source: sourceState(answer[3:]),
 	}, nil
+}
+
+// Budget returns how much of what a source's budget can save up is there, 0 to
+// 1, for people to look at: near 0 the fleet asks for more than the rate.
+func (s *Streams) Budget(ctx context.Context, source string, r Rate) (float64, error) {
+	if r.perSecond() == 0 {
+		return 1, nil
+	}
+	pipe := s.client.Pipeline()
+	kept, clock := pipe.HMGet(ctx, s.keys.budget(source), "at", "main"), pipe.Time(ctx)
+	if _, err := pipe.Exec(ctx); err != nil {
+		return 0, fmt.Errorf("look at the budget of source %s: %w", source, err)
+	}
+	at, main := asText(kept.Val()[0]), asText(kept.Val()[1])
+	if at == "" {
+		return 1, nil // nobody took from it for long
+	}
+	since, _ := strconv.ParseInt(at, 10, 64)  // written by take.lua
+	tokens, _ := strconv.ParseFloat(main, 64) // so is this
+	tokens += r.perSecond() * max(0, clock.Val().Sub(time.UnixMicro(since)).Seconds())
+	return min(1, max(0, tokens/r.burst())), nil
 }
 
 func decimal(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }

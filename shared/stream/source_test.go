@@ -206,6 +206,24 @@ func TestLowerClassesLeaveTheMainBucketToThoseWhoWentShort(t *testing.T) {
 	require.Equal(t, 1, take(event.Backfill), "nobody goes short any more")
 }
 
+func TestBudgetIsShown(t *testing.T) {
+	s, _ := start(t)
+	slow := Rate{Limit: 1, Per: time.Hour} // a burst of one, back after an hour
+	level := func(r Rate) float64 {
+		l, err := s.Budget(t.Context(), "lemon", r)
+		require.NoError(t, err)
+		return l
+	}
+	require.Equal(t, 1.0, level(slow), "nobody has taken")
+	g, err := s.Take(t.Context(), "lemon", event.Live, 5, slow)
+	require.NoError(t, err)
+	require.Equal(t, 1, g.Tokens)
+	require.InDelta(t, 0, level(slow), 0.1, "all is taken")
+	require.Equal(t, 1.0, level(Rate{}), "without a limit there is always some")
+	require.Eventually(t, func() bool { return level(Rate{Limit: 100, Per: 10 * time.Millisecond}) == 1 },
+		5*time.Second, time.Millisecond, "time fills it")
+}
+
 func TestRateBurst(t *testing.T) {
 	tests := []struct {
 		name      string
