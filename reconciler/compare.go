@@ -1,0 +1,116 @@
+package reconciler
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"strconv"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/provider"
+)
+
+// opinion is what comparing says about one entity.
+type opinion int
+
+const (
+	// agrees: provider and mirror have the same state.
+	agrees opinion = iota
+	// unsure: nothing can be said, since the mirror has asked later, or knows
+	// itself to be behind and is working on it.
+	unsure
+	// differs: they have different states.
+	differs
+)
+
+// sighting is what the provider was seen to have: one element of a list, or
+// the answer for one entity.
+type sighting struct {
+	ref event.Ref
+	// state is nil if the provider says it has no such entity.
+	state *provider.Snapshot
+	// at is when the request was sent.
+	at time.Time
+}
+
+// compare says what a sighting means for the document the mirror has, nil if it
+// has none. The document must have been read after the provider answered:
+// then one that was fetched since the request is the newer of the two.
+func compare(d *provider.Definition, doc *mirror.Document, seen sighting) (opinion, mirror.DiscrepancyType) {
+	exists := seen.state != nil && !seen.state.Deleted
+	switch {
+	case doc == nil || !doc.Known():
+		if !exists {
+			return unsure, "" // there is nothing, and nothing is known
+		}
+		if doc != nil && doc.Behind != nil {
+			return unsure, ""
+		}
+		return differs, mirror.Missing
+	case !doc.SyncedAt.Before(seen.at):
+		return unsure, ""
+	case !exists && !doc.DeletedAt.IsZero():
+		return agrees, ""
+	case !exists:
+		return differs, mirror.Deleted
+	case !doc.DeletedAt.IsZero():
+		return differs, mirror.Unexpected
+	case sameState(d, doc, seen.state):
+		return agrees, ""
+	case doc.Behind != nil && doc.Behind.Reason != mirror.ReasonDeadLetter:
+		// A retry, or a second look at a read that lagged, is on its way. A dead
+		// letter is not: nobody else will look.
+		return unsure, ""
+	}
+	return differs, mirror.Stale
+}
+
+// sameState compares by content. The stored hash is not trusted: it says what
+// was written, and a hand in the database may have written since; besides,
+// another version of the definition may have had other volatile fields.
+func sameState(d *provider.Definition, doc *mirror.Document, state *provider.Snapshot) bool {
+	have, err := d.Read(doc.Key.Kind, doc.Raw)
+	return err == nil && have.Hash == state.Hash
+}
+
+// difference is an entity that provider and mirror do not agree about.
+type difference struct {
+	sighting
+	typ mirror.DiscrepancyType
+	// doc is what the mirror has, nil for nothing.
+	doc *mirror.Document
+}
+
+// id names the difference: as long as no sync has changed the mirror's side, it
+// is the same one, whoever finds it again.
+func (d difference) id() string {
+	claim := int64(0)
+	if d.doc != nil {
+		claim = d.doc.SyncedClaim
+	}
+	return discrepancyID(d.ref.Key.String(), string(d.typ), strconv.FormatInt(claim, 10))
+}
+
+// discrepancyID makes an id of what makes a discrepancy this one.
+func discrepancyID(parts ...string) string {
+	h := sha256.New()
+	for _, p := range parts {
+		_, _ = h.Write([]byte(p + "\x00")) // cannot fail
+	}
+	return "dis_" + hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// record is the difference as the store keeps it.
+func (d difference) record(def *provider.Definition, sweep string) (mirror.Discrepancy, error) {
+	out := mirror.Discrepancy{
+		ID: d.id(), Source: d.ref.Key.Source, Entity: d.ref.Key, Type: d.typ, Status: mirror.Suspected,
+		SweepID: sweep, FoundAt: d.at.UTC(),
+	}
+	if d.typ != mirror.Stale {
+		return out, nil
+	}
+	var err error
+	out.Patch, err = patchOf(def, d.ref.Key.Kind, d.doc.Raw, d.state.Raw)
+	return out, err
+}

@@ -1,0 +1,476 @@
+package reconciler
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/stream"
+)
+
+const (
+	// gapsLag is how late an event may show up in the provider's list among
+	// older ones: the mark stays that far behind what was listed.
+	gapsLag = 30 * time.Second
+	// frozenAfter is how long the mark may stand still before somebody is told.
+	frozenAfter = 5 * time.Minute
+)
+
+// gapState is how far the search for missed events has come.
+type gapState struct {
+	// Mark: every event created before it has a row in the log.
+	Mark time.Time `json:"mark,omitzero"`
+	// Complete is when the last reading that came to the end of the list was
+	// begun: what was created before it has been listed.
+	Complete time.Time `json:"complete,omitzero"`
+	// Moved is when the mark last moved, or nothing kept it from moving.
+	Moved time.Time `json:"moved,omitzero"`
+	// Sweep is the sweep that stands in for events the provider had given up
+	// before they could be read. "" if there was none.
+	Sweep string `json:"sweep,omitempty"`
+}
+
+// gaps searches the provider's list of events for ones that never came.
+//
+// A missing event is appended as the webhook would have been, with its own
+// entry, marked by its id: to the live stream, where the order of an entity is
+// kept, but in the class redrive, so that what comes in right now is fetched
+// first. The mark in Redis also tells whether the event is really missing or
+// only waits in its stream; since marks run out, events of a shard with entries
+// older than that are left alone until the shard has caught up.
+//
+// An event may be on its way by webhook at the very moment it is listed, so a
+// missing one is looked up once more after a second. No clock of the provider's
+// is compared with ours anywhere.
+type gaps struct {
+	*finder
+	task  string
+	state gapState
+	// since is where a search started by hand begins. Zero: at the mark.
+	since  time.Time
+	counts map[string]int64
+	calls  int64
+	// marks is how long Redis remembers an event.
+	marks time.Duration
+	// open are the events listed that have no row yet, oldest first.
+	open []*openEvent
+	// newest is the time of the newest event listed.
+	newest time.Time
+	frozen bool
+
+	// note saves the state, with what is wrong, nil if nothing is.
+	note func(ctx context.Context, problem error) error
+	// sweep starts a sweep of the source and returns its id.
+	sweep func(ctx context.Context, slot string) (string, error)
+	// alarm tells a human.
+	alarm func(reason string)
+}
+
+// openEvent is an event without a row in the log.
+type openEvent struct {
+	id      string
+	created time.Time
+	seen    time.Time
+	// event is nil once it was appended.
+	event *event.Event
+}
+
+// round reads the list once, from the mark to its end.
+func (g *gaps) round(ctx context.Context) error {
+	begun := g.now()
+	list := g.def.EventList()
+	since, err := g.from(ctx, list)
+	if err != nil {
+		return err
+	}
+	g.open, g.newest = nil, time.Time{}
+	seen := map[string]bool{}
+	for cursor := ""; ; {
+		page, err := g.read(ctx, since, cursor)
+		if err != nil {
+			return err
+		}
+		if err := g.sift(ctx, page); err != nil {
+			return err
+		}
+		if page.Next == "" {
+			break
+		}
+		if seen[page.Next] {
+			return fmt.Errorf("the provider's list of events goes round: a cursor came again after %d pages", len(seen))
+		}
+		seen[page.Next] = true
+		cursor = page.Next
+		if err := g.catchUp(ctx, !list.NewestFirst); err != nil {
+			return err
+		}
+	}
+	if err := g.finish(ctx); err != nil {
+		return err
+	}
+	g.state.Complete = begun
+	g.advance()
+	if len(g.open) == 0 {
+		g.state.Moved = g.now()
+	}
+	return nil
+}
+
+// from is where this reading begins.
+func (g *gaps) from(ctx context.Context, list provider.EventList) (time.Time, error) {
+	now := g.now()
+	if !g.since.IsZero() {
+		return g.since, nil
+	}
+	if g.state.Mark.IsZero() {
+		since := now.Add(-g.settings.Window)
+		if list.Horizon > 0 && list.Horizon < g.settings.Window {
+			since = now.Add(-list.Horizon)
+		}
+		return since, nil
+	}
+	since := g.state.Mark.Add(-g.settings.Gaps.Overlap)
+	if list.Horizon <= 0 {
+		return since, nil
+	}
+	horizon := now.Add(-list.Horizon)
+	// A quiet source has an old mark and misses nothing: what counts is when
+	// the list was last read to its end, and what stood in the way since then.
+	if reached := g.reached(); !reached.IsZero() && reached.Before(horizon) {
+		if err := g.passed(ctx, reached, horizon, list.Horizon); err != nil {
+			return since, err
+		}
+	}
+	if since.Before(horizon) {
+		since = horizon
+	}
+	return since, nil
+}
+
+// reached is the time up to which events are known to be in the log: the last
+// complete reading, unless an event kept the mark back.
+func (g *gaps) reached() time.Time {
+	if g.state.Moved.Before(g.state.Complete) {
+		return g.state.Mark
+	}
+	return g.state.Complete
+}
+
+// passed falls back to a comparison of states for the time of which the
+// provider has no events any more.
+func (g *gaps) passed(ctx context.Context, reached, horizon time.Time, kept time.Duration) error {
+	id, err := g.sweep(ctx, strconv.FormatInt(g.state.Mark.UnixMilli(), 10))
+	if err != nil {
+		return err
+	}
+	g.state.Sweep, g.state.Mark, g.state.Moved = id, horizon, g.now()
+	reason := fmt.Sprintf("the provider keeps events for %s only: those from %s to %s cannot be listed any more; sweep %s compares all states instead",
+		kept, reached.Format(time.RFC3339), horizon.Format(time.RFC3339), id)
+	g.log.Warn(reason, "source", g.name)
+	g.alarm(reason)
+	return nil
+}
+
+func (g *gaps) read(ctx context.Context, since time.Time, cursor string) (*provider.EventsPage, error) {
+	page, err := ask(ctx, g.finder, &g.calls, request[*provider.EventsPage]{"events", event.Reconcile, func(ctx context.Context) (*provider.EventsPage, error) {
+		return g.api.EventsPage(ctx, g.name, since, cursor, "gaps-"+g.name)
+	}})
+	if err != nil {
+		return nil, err
+	}
+	if len(page.Unread) > 0 {
+		g.counts["unreadable"] += int64(len(page.Unread))
+		g.log.Warn("events in the provider's list could not be read", "source", g.name, "events", len(page.Unread), "first", page.Unread[0])
+	}
+	return page, nil
+}
+
+// sift keeps the events of a page that have no row.
+func (g *gaps) sift(ctx context.Context, page *provider.EventsPage) error {
+	ids := make([]string, len(page.Events))
+	for i, e := range page.Events {
+		ids[i] = e.ID
+	}
+	known, err := g.known(ctx, ids)
+	if err != nil {
+		return err
+	}
+	g.counts["events"] += int64(len(ids))
+	for _, e := range page.Events {
+		if e.CreatedAt.After(g.newest) {
+			g.newest = e.CreatedAt
+		}
+		if !known[e.ID] && !slices.ContainsFunc(g.open, func(o *openEvent) bool { return o.id == e.ID }) {
+			g.open = append(g.open, &openEvent{id: e.ID, created: e.CreatedAt, seen: page.SentAt, event: e})
+		}
+	}
+	return nil
+}
+
+func (g *gaps) known(ctx context.Context, ids []string) (known map[string]bool, err error) {
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	err = g.persist(ctx, "look for events in the log", func() error {
+		known, err = g.store.KnownEvents(ctx, g.name, ids)
+		return err
+	})
+	return known, err
+}
+
+// catchUp appends what has been missing for long enough and waits while too
+// much of it has not been logged by the workers. Where the list is in the order
+// of time, the mark moves with it, so that a long search goes on where it was.
+func (g *gaps) catchUp(ctx context.Context, inOrder bool) error {
+	if err := g.appendMissing(ctx); err != nil {
+		return err
+	}
+	for len(g.open) > ahead {
+		if !rest(ctx, g.pace.poll) {
+			return ctx.Err()
+		}
+		if err := g.recheck(ctx); err != nil {
+			return err
+		}
+		if err := g.appendMissing(ctx); err != nil {
+			return err
+		}
+		if err := g.noteProgress(ctx, inOrder); err != nil {
+			return err
+		}
+	}
+	return g.noteProgress(ctx, inOrder)
+}
+
+func (g *gaps) noteProgress(ctx context.Context, inOrder bool) error {
+	if inOrder {
+		g.advance()
+	}
+	return g.note(ctx, g.stuck())
+}
+
+// finish waits until the last events found missing have been so for long
+// enough, and appends them.
+func (g *gaps) finish(ctx context.Context) error {
+	for {
+		if err := g.appendMissing(ctx); err != nil {
+			return err
+		}
+		i := slices.IndexFunc(g.open, func(o *openEvent) bool { return o.event != nil && !g.patient(o) })
+		if i < 0 {
+			return g.recheck(ctx)
+		}
+		if !rest(ctx, g.pace.patience-g.now().Sub(g.open[i].seen)+time.Millisecond) {
+			return ctx.Err()
+		}
+	}
+}
+
+// patient reports whether the event has been missing for long enough.
+func (g *gaps) patient(o *openEvent) bool { return g.now().Sub(o.seen) >= g.pace.patience }
+
+// recheck drops events that have a row by now.
+func (g *gaps) recheck(ctx context.Context) error {
+	ids := make([]string, len(g.open))
+	for i, o := range g.open {
+		ids[i] = o.id
+	}
+	known, err := g.known(ctx, ids)
+	if err != nil {
+		return err
+	}
+	g.open = slices.DeleteFunc(g.open, func(o *openEvent) bool { return known[o.id] })
+	return nil
+}
+
+// appendMissing appends, in the order they were listed, the events that have
+// been missing for long enough.
+func (g *gaps) appendMissing(ctx context.Context) error {
+	due := func(o *openEvent) bool { return o.event != nil && g.patient(o) }
+	if !slices.ContainsFunc(g.open, due) {
+		return nil
+	}
+	if err := g.recheck(ctx); err != nil {
+		return err
+	}
+	old, err := g.oldShards(ctx)
+	if err != nil {
+		return err
+	}
+	var missing []*event.Event
+	for _, o := range g.open {
+		if !due(o) {
+			continue
+		}
+		if !old[o.event.Home().Shard(g.streams.Shards())] {
+			missing = append(missing, o.event)
+		}
+		o.event = nil // the next reading lists what is still missing then
+	}
+	return g.repair(ctx, missing)
+}
+
+// oldShards are those whose oldest entry has outlived its mark: an event that
+// is not marked there may still be queued.
+func (g *gaps) oldShards(ctx context.Context) (map[int]bool, error) {
+	for {
+		shards, _, err := g.streams.Fleet(ctx, []string{g.name})
+		if err == nil {
+			old := map[int]bool{}
+			for _, shard := range shards {
+				old[shard.Shard] = shard.Sources[g.name].Oldest >= g.marks-g.marks/10
+			}
+			return old, nil
+		}
+		if !rest(ctx, g.pace.backoff) {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// repair appends events and records those that nobody had.
+func (g *gaps) repair(ctx context.Context, missing []*event.Event) error {
+	var found, processed []*event.Event
+	for len(missing) > 0 {
+		drafts := make([]stream.Draft, len(missing))
+		for i, e := range missing {
+			drafts[i] = draftOf(e)
+		}
+		receipts, err := g.streams.AppendAll(ctx, drafts)
+		for i, r := range receipts {
+			switch e := missing[i]; {
+			case !r.Duplicate:
+				found = append(found, e)
+			case r.Processed:
+				processed = append(processed, e)
+			}
+		}
+		missing = missing[len(receipts):]
+		if err == nil {
+			break
+		}
+		g.log.Warn("could not append missed events; trying again", "source", g.name, "error", err)
+		if !rest(ctx, g.pace.backoff) {
+			return ctx.Err()
+		}
+	}
+	forgotten, err := g.restore(ctx, processed)
+	if err != nil {
+		return err
+	}
+	return g.record(ctx, append(found, forgotten...))
+}
+
+// draftOf is the event's own entry, as if its webhook had come.
+func draftOf(e *event.Event) stream.Draft {
+	s := event.Own(e, "")
+	s.Class = event.Redrive
+	return stream.Draft{Signal: s}
+}
+
+// restore appends events that Redis takes for processed and the log has no row
+// of: the database was restored from an older copy.
+func (g *gaps) restore(ctx context.Context, events []*event.Event) (lost []*event.Event, err error) {
+	ids := make([]string, len(events))
+	for i, e := range events {
+		ids[i] = e.ID
+	}
+	known, err := g.known(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range events {
+		if known[e.ID] {
+			continue // it was logged a moment ago
+		}
+		if err := g.streams.ForgetEvent(ctx, e.Home(), e.ID); err != nil {
+			return lost, err
+		}
+		if err := g.append(ctx, []stream.Draft{draftOf(e)}); err != nil {
+			return lost, err
+		}
+		lost = append(lost, e)
+	}
+	return lost, nil
+}
+
+// record puts missed events on record. They were appended first: what is cut
+// off between the two is repaired and unreported, which beats reported and
+// not repaired.
+func (g *gaps) record(ctx context.Context, missed []*event.Event) error {
+	if len(missed) == 0 {
+		return nil
+	}
+	g.counts["found"] += int64(len(missed))
+	list := make([]mirror.Discrepancy, len(missed))
+	for i, e := range missed {
+		list[i] = mirror.Discrepancy{
+			ID:     discrepancyID(g.name, string(mirror.EventMissed), e.ID),
+			Source: g.name, Entity: event.Key{Source: g.name}, Type: mirror.EventMissed, Status: mirror.Suspected,
+			EventID: e.ID, SweepID: g.task, FoundAt: e.ReceivedAt,
+		}
+		if len(e.Entities) > 0 {
+			list[i].Entity = e.Entities[0].Key
+		}
+	}
+	return g.persist(ctx, "record missed events", func() error { return g.store.Record(ctx, list) })
+}
+
+// advance moves the mark as far as every event listed has a row.
+func (g *gaps) advance() {
+	to := g.newest
+	for _, o := range g.open {
+		if o.created.Before(to) {
+			to = o.created
+		}
+	}
+	if to.IsZero() {
+		return // nothing was listed
+	}
+	if to = to.Add(-gapsLag); to.After(g.state.Mark) {
+		g.state.Mark, g.state.Moved = to.UTC(), g.now()
+	}
+}
+
+// stuck says what keeps the mark from moving, if it has for too long: a human
+// must look, since workers should have logged the event long ago.
+func (g *gaps) stuck() error {
+	stood := g.now().Sub(g.state.Moved)
+	if len(g.open) == 0 || g.state.Moved.IsZero() || stood < max(frozenAfter, 3*g.settings.Gaps.Every) {
+		g.frozen = false
+		g.metrics.GapsBlocked.WithLabelValues(g.name).Set(0)
+		return nil
+	}
+	g.metrics.GapsBlocked.WithLabelValues(g.name).Set(stood.Seconds())
+	oldest := slices.MinFunc(g.open, func(a, b *openEvent) int { return a.created.Compare(b.created) })
+	err := fmt.Errorf("the search for missed events is held up: event %s of %s has had no row in the log for %s: are workers running, and does the store take it?",
+		oldest.id, oldest.created.Format(time.RFC3339), stood.Round(time.Second))
+	if !g.frozen {
+		g.frozen = true
+		g.log.Error(err.Error(), "source", g.name)
+		g.alarm(err.Error())
+	}
+	return err
+}
+
+// decodeState reads a task's state; none is the zero one.
+func decodeState[T any](state []byte) (v T, err error) {
+	if len(state) == 0 {
+		return v, nil
+	}
+	if err := json.Unmarshal(state, &v); err != nil {
+		return v, fmt.Errorf("read the state of a task: %w", err)
+	}
+	return v, nil
+}
+
+func encodeState(v any) []byte {
+	b, _ := json.Marshal(v) // plain fields, which always encode
+	return b
+}

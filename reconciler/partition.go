@@ -1,0 +1,293 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/provider"
+)
+
+// partitionSpec says which part of a sweep a partition is; one of Root, Under,
+// Check and Events.
+type partitionSpec struct {
+	Mode mode `json:"mode"`
+	// Kinds are the wanted ones. None: all.
+	Kinds []string `json:"kinds,omitempty"`
+	// Rate is the most calls a second of the whole sweep. 0: no limit of its own.
+	Rate float64 `json:"rate,omitempty"`
+	// Begun is when the sweep began.
+	Begun time.Time `json:"begun"`
+
+	// Root is a kind that is found without knowing anything else.
+	Root string `json:"root,omitempty"`
+	// Under is a kind that others stand under: what stands under IDs is walked.
+	Under string   `json:"under,omitempty"`
+	IDs   []string `json:"ids,omitempty"`
+	// Check is a kind whose entities are checked by id if no list showed them.
+	// Failed are its lists that did not come whole.
+	Check  string   `json:"check,omitempty"`
+	Failed []string `json:"failed,omitempty"`
+	// Events is set for a fill by the events since Since.
+	Events bool      `json:"events,omitempty"`
+	Since  time.Time `json:"since,omitzero"`
+}
+
+// partitionState is how far a partition has come.
+type partitionState struct {
+	// At is the place among IDs, Child the one among the kinds under it.
+	At    int `json:"at,omitempty"`
+	Child int `json:"child,omitempty"`
+	// List is the place in the list that is being walked.
+	List place `json:"list,omitzero"`
+	// Chunks counts the partitions a root has made for what stands under its
+	// entities; Pending are ids that are in none yet.
+	Chunks  int      `json:"chunks,omitempty"`
+	Pending []string `json:"pending,omitempty"`
+	// After is the id up to which entities were checked.
+	After string `json:"after,omitempty"`
+	// Failed are the lists that did not come whole.
+	Failed []string `json:"failed,omitempty"`
+}
+
+// partition is one part of a sweep under way. What it has done is saved every
+// few seconds, so whoever takes it over repeats no more than that.
+type partition struct {
+	survey
+	task  *mirror.Task
+	spec  partitionSpec
+	state partitionState
+	save  func(ctx context.Context) error
+	saved time.Time
+}
+
+func newPartition(f *finder, t *mirror.Task, save func(ctx context.Context) error) (*partition, error) {
+	spec, err := decodeState[partitionSpec](t.Spec)
+	if err != nil {
+		return nil, fmt.Errorf("spec of partition %s: %w", t.ID, err)
+	}
+	state, err := decodeState[partitionState](t.State)
+	if err != nil {
+		return nil, err
+	}
+	p := &partition{task: t, spec: spec, state: state, save: save, saved: f.now()}
+	p.survey = survey{
+		finder: f.limited(t.Parent, spec.Rate), mode: spec.Mode, id: t.Parent, begun: spec.Begun, kinds: spec.Kinds,
+		counts: maps.Clone(t.Counts), failed: map[string]bool{},
+	}
+	if p.counts == nil {
+		p.counts = map[string]int64{}
+	}
+	for _, name := range slices.Concat(state.Failed, spec.Failed) {
+		p.failed[name] = true
+	}
+	p.keep = p.keepNow
+	return p, nil
+}
+
+// run does the partition, or what is left of it.
+func (p *partition) run(ctx context.Context) error {
+	if err := p.walk(ctx); err != nil {
+		return err
+	}
+	if err := p.flush(ctx); err != nil {
+		return err
+	}
+	p.noteDown()
+	return nil
+}
+
+func (p *partition) walk(ctx context.Context) error {
+	switch s := p.spec; {
+	case s.Events:
+		return p.events(ctx, &p.state.List)
+	case s.Root != "":
+		k, err := p.kind(s.Root)
+		if err != nil {
+			return err
+		}
+		return p.root(ctx, k)
+	case s.Under != "":
+		k, err := p.kind(s.Under)
+		if err != nil {
+			return err
+		}
+		return p.parents(ctx, k)
+	default:
+		k, err := p.kind(s.Check)
+		if err != nil {
+			return err
+		}
+		return p.checkKind(ctx, k, &p.state.After)
+	}
+}
+
+func (p *partition) kind(name string) (*provider.Kind, error) {
+	k := p.def.Kind(name)
+	if k == nil {
+		return nil, fmt.Errorf("provider %s has no kind %q (any more)", p.def.Name, name)
+	}
+	return k, nil
+}
+
+// root walks the list of a kind that stands under nothing, and makes
+// partitions of what stands under its entities.
+func (p *partition) root(ctx context.Context, k *provider.Kind) error {
+	if k.Shape != provider.ShapeEntity {
+		return p.single(ctx, []*provider.Kind{k}, provider.RootID, nil)
+	}
+	parents := slices.ContainsFunc(p.def.Under(k), p.leads)
+	err := p.list(ctx, k, nil, &p.state.List, func(items []provider.Item) error {
+		if parents {
+			for _, item := range items {
+				p.state.Pending = append(p.state.Pending, item.Ref.Key.ID)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return p.divide(ctx, true)
+}
+
+// chunkSize is how many parents the nth partition under a kind has. The first
+// are small, so that few parents with much under them are still divided; later
+// ones grow, so that many parents make no flood of partitions.
+func chunkSize(n int) int { return min(500, 4<<min(n/8, 8)) }
+
+// divide makes partitions of the ids that are in none; of less than a partition
+// should have only at the end of the list. What it is about to make is saved
+// first: made again after a crash, a partition has the same ids.
+func (p *partition) divide(ctx context.Context, end bool) error {
+	for {
+		size := chunkSize(p.state.Chunks)
+		if n := len(p.state.Pending); n == 0 || n < size && !end {
+			return nil
+		}
+		if err := p.saveNow(ctx); err != nil {
+			return err
+		}
+		ids := p.state.Pending[:min(size, len(p.state.Pending))]
+		spec := p.spec
+		spec.Root, spec.Under, spec.IDs = "", p.spec.Root, ids
+		t := partitionTask(p.task.Parent, fmt.Sprintf("%s/%d", p.spec.Root, p.state.Chunks), p.name, spec, p.now())
+		err := p.persist(ctx, "make a partition", func() error { return p.store.CreateTasks(ctx, []*mirror.Task{t}) })
+		if err != nil {
+			return err
+		}
+		p.state.Chunks++
+		p.state.Pending = slices.Clone(p.state.Pending[len(ids):])
+	}
+}
+
+// parents walks what stands under each of the partition's ids.
+func (p *partition) parents(ctx context.Context, k *provider.Kind) error {
+	for ; p.state.At < len(p.spec.IDs); p.state.At++ {
+		if err := p.below(ctx, k, p.spec.IDs[p.state.At], nil, &p.state.Child, &p.state.List); err != nil {
+			return err
+		}
+		p.state.Child = 0
+		if err := p.note(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func partitionTask(sweep, name, source string, spec partitionSpec, now time.Time) *mirror.Task {
+	return &mirror.Task{
+		ID: sweep + "/" + name, Kind: "partition", Parent: sweep, Source: source, Status: mirror.TaskWaiting, By: sweep,
+		Spec: encodeState(spec), CreatedAt: now.UTC(),
+	}
+}
+
+// events has fetched whatever an event since then names and the mirror has not
+// looked at since the event. Our clock and the provider's may differ by minutes.
+func (p *partition) events(ctx context.Context, at *place) error {
+	const skew = 5 * time.Minute
+	seen := map[string]bool{}
+	for {
+		page, err := ask(ctx, p.finder, &p.calls, request[*provider.EventsPage]{"events", p.class(), func(ctx context.Context) (*provider.EventsPage, error) {
+			return p.api.EventsPage(ctx, p.name, p.spec.Since, at.Cursor, p.why())
+		}})
+		if err != nil {
+			return err
+		}
+		moved := map[event.Key]time.Time{}
+		var refs []event.Ref
+		for _, e := range page.Events {
+			for _, ref := range slices.Concat(e.Entities, e.Derived) {
+				k := p.def.Kind(ref.Key.Kind)
+				if k == nil || !p.wants(k) {
+					continue
+				}
+				if moved[ref.Key].IsZero() {
+					refs = append(refs, ref)
+				}
+				if e.CreatedAt.After(moved[ref.Key]) {
+					moved[ref.Key] = e.CreatedAt
+				}
+			}
+		}
+		docs, err := p.documents(ctx, slices.Collect(maps.Keys(moved)))
+		if err != nil {
+			return err
+		}
+		var r remedies
+		for _, ref := range refs {
+			p.counts["entities"]++
+			p.counts["kind."+ref.Key.Kind]++
+			if doc := docs[ref.Key]; doc == nil || doc.VerifiedAt.Before(moved[ref.Key].Add(skew)) {
+				r.fetch = append(r.fetch, ref)
+			}
+		}
+		if err := p.remedy(ctx, r); err != nil {
+			return err
+		}
+		if page.Next == "" {
+			return nil
+		}
+		if seen[page.Next] {
+			return fmt.Errorf("the provider's list of events goes round: a cursor came again after %d pages", len(seen))
+		}
+		seen[page.Next] = true
+		at.Cursor = page.Next
+		if err := p.note(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// keepNow saves what has been done, every few seconds.
+func (p *partition) keepNow(ctx context.Context) error {
+	if err := p.divide(ctx, false); err != nil {
+		return err
+	}
+	if p.now().Sub(p.saved) < p.pace.keep {
+		return nil
+	}
+	return p.saveNow(ctx)
+}
+
+func (p *partition) saveNow(ctx context.Context) error {
+	if err := p.flush(ctx); err != nil {
+		return err
+	}
+	p.noteDown()
+	p.saved = p.now()
+	return p.save(ctx)
+}
+
+// noteDown puts state and counts into the task.
+func (p *partition) noteDown() {
+	p.counts["api_calls"] += p.calls
+	p.calls = 0
+	p.state.Failed = slices.Sorted(maps.Keys(p.failed))
+	p.task.State = encodeState(p.state)
+	p.task.Counts = maps.Clone(p.counts)
+}

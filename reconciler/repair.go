@@ -1,0 +1,96 @@
+package reconciler
+
+import (
+	"context"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/stream"
+)
+
+// remedies are what a page calls for.
+type remedies struct {
+	// found are the differences.
+	found []difference
+	// fetch are entities a worker should look at, though nothing is wrong with
+	// the mirror as far as is known.
+	fetch []event.Ref
+}
+
+// remedy does about the findings what the mode says: record them, then have
+// them repaired. In this order, since a worker tells how the repair of a
+// discrepancy ended, and one that is not on record cannot be told of. What is
+// cut off between the two is found again by the next sweep, under the same id.
+func (s *survey) remedy(ctx context.Context, r remedies) error {
+	s.counts["found"] += int64(len(r.found))
+	if s.mode == modeTell {
+		for _, d := range r.found {
+			s.told[d.ref.Key] = true
+			s.tell(d)
+		}
+		return nil
+	}
+	if err := s.record(ctx, r.found); err != nil {
+		return err
+	}
+	if s.mode == modeVerify {
+		return nil
+	}
+	drafts := make([]stream.Draft, 0, len(r.found)+len(r.fetch))
+	for _, d := range r.found {
+		drafts = append(drafts, s.signal(d.ref, event.CauseDiscrepancy, d.id()))
+	}
+	for _, ref := range r.fetch {
+		drafts = append(drafts, s.signal(ref, event.CauseSweep, s.id))
+	}
+	if len(drafts) == 0 {
+		return nil
+	}
+	if err := s.room(ctx); err != nil {
+		return err
+	}
+	s.counts["signals"] += int64(len(drafts))
+	return s.append(ctx, drafts)
+}
+
+func (s *survey) signal(ref event.Ref, cause event.Cause, id string) stream.Draft {
+	return stream.Draft{Signal: event.Signal{Ref: ref, Cause: cause, CauseID: id, Class: s.class()}}
+}
+
+func (s *survey) record(ctx context.Context, found []difference) error {
+	if len(found) == 0 || s.mode == modeBackfill {
+		return nil
+	}
+	list := make([]mirror.Discrepancy, len(found))
+	for i, d := range found {
+		var err error
+		if list[i], err = d.record(s.def, s.id); err != nil {
+			return err
+		}
+	}
+	return s.persist(ctx, "record discrepancies", func() error { return s.store.Record(ctx, list) })
+}
+
+// room waits until workers have few enough background signals before them. A
+// survey of an empty mirror finds work much faster than it can be done, and
+// what waits here costs nothing.
+func (f *finder) room(ctx context.Context) error {
+	for {
+		n, err := f.backlog(ctx)
+		if err == nil && n <= ahead {
+			return nil
+		}
+		if !rest(ctx, f.pace.poll) {
+			return ctx.Err()
+		}
+	}
+}
+
+// backlog is how many background signals of the source wait.
+func (f *finder) backlog(ctx context.Context) (n int64, err error) {
+	shards, _, err := f.streams.Fleet(ctx, []string{f.name})
+	for _, shard := range shards {
+		n += shard.Sources[f.name].Background
+	}
+	return n, err
+}

@@ -1,0 +1,430 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/stream"
+)
+
+// mode is what a survey does about what it finds.
+type mode string
+
+const (
+	// modeSweep records differences and has them repaired.
+	modeSweep mode = "sweep"
+	// modeBackfill has whatever differs fetched. An empty mirror is no
+	// discrepancy, so nothing is recorded.
+	modeBackfill mode = "backfill"
+	// modeVerify records differences, for operators that want to look first.
+	modeVerify mode = "verify"
+	// modeTell tells its caller and touches nothing but verified_at.
+	modeTell mode = "tell"
+)
+
+const (
+	// verifyBatch is how many verified documents are written at once.
+	verifyBatch = 500
+	// ahead is how many signals may wait in the background streams before a
+	// survey adds to them: enough for workers never to run dry, little enough
+	// for Redis not to notice.
+	ahead = 5000
+	// mostFailed is how many failed lists of a kind are told apart.
+	mostFailed = 1000
+)
+
+// survey compares what the provider lists with the mirror. Files in the order
+// of the story: what is asked (survey.go, check.go), what an answer means
+// (compare.go, patch.go), what is done about it (repair.go).
+type survey struct {
+	*finder
+	mode mode
+	// id is that of the sweep, begun when it began: a document verified since
+	// has been seen by it.
+	id    string
+	begun time.Time
+	// kinds are the wanted ones. None: all.
+	kinds []string
+	// counts are sums to be shown; calls among them counts requests.
+	counts map[string]int64
+	calls  int64
+	// failed are the lists that did not come whole, as listName writes them,
+	// and the kinds whose lists are not known whole.
+	failed map[string]bool
+	same   []mirror.Verified
+	// keep notes the progress now and then. Nil: there is nothing to note.
+	keep func(ctx context.Context) error
+	// tell is told of differences in modeTell.
+	tell func(difference)
+	told map[event.Key]bool
+}
+
+// class is the budget a survey asks in.
+func (s *survey) class() event.Class {
+	if s.mode == modeBackfill {
+		return event.Backfill
+	}
+	return event.Reconcile
+}
+
+// why is the justification given to providers that want one.
+func (s *survey) why() string { return string(s.mode) + "-" + s.id }
+
+// wants reports whether entities of the kind are looked at.
+func (s *survey) wants(k *provider.Kind) bool {
+	return len(s.kinds) == 0 || slices.Contains(s.kinds, k.Name)
+}
+
+// leads reports whether a kind is wanted or something under it is, so that its
+// list must be walked.
+func (s *survey) leads(k *provider.Kind) bool {
+	return s.wants(k) || slices.ContainsFunc(s.def.Under(k), s.leads)
+}
+
+// parentsUnder are the ids that paths under an entity need.
+func parentsUnder(k *provider.Kind, id string, parents map[string]string) map[string]string {
+	under := maps.Clone(parents)
+	if under == nil {
+		under = map[string]string{}
+	}
+	under[k.IDKey] = id
+	return under
+}
+
+// place is how far the walk of a list has come.
+type place struct {
+	Cursor string `json:"cursor,omitempty"`
+	// Partial: an element on an earlier page could not be read.
+	Partial bool `json:"partial,omitempty"`
+}
+
+// list walks one list from a place on. each is called with the entities of
+// every page, compared already. A list that fails is noted as such and is no
+// error: the survey goes on with the next.
+func (s *survey) list(ctx context.Context, k *provider.Kind, parents map[string]string, at *place, each func([]provider.Item) error) error {
+	key := provider.ListKey{Source: s.name, Kind: k.Name, Parents: parents}
+	round := map[uint64]bool{}
+	for {
+		page, err := ask(ctx, s.finder, &s.calls, request[*provider.ListPage]{k.Name, s.class(), func(ctx context.Context) (*provider.ListPage, error) {
+			return s.api.ListPage(ctx, key, at.Cursor, s.why())
+		}})
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if err != nil {
+			s.listFailed(k, parents, err)
+			return nil
+		}
+		if len(page.Unread) > 0 {
+			s.log.Warn("elements of a list could not be read; nothing is concluded from what it lacks",
+				"source", s.name, "kind", k.Name, "elements", len(page.Unread), "first", page.Unread[0])
+			s.counts["unreadable"] += int64(len(page.Unread))
+			at.Partial = true
+		}
+		if s.wants(k) {
+			if err := s.page(ctx, k, page); err != nil {
+				return err
+			}
+		}
+		if err := each(page.Items); err != nil {
+			return err
+		}
+		if page.Next == "" {
+			break
+		}
+		if h := xxhash.Sum64String(page.Next); round[h] {
+			s.listFailed(k, parents, fmt.Errorf("the list goes round: a cursor came again after %d pages", len(round)))
+			return nil
+		} else {
+			round[h] = true
+		}
+		at.Cursor = page.Next
+		if err := s.note(ctx); err != nil {
+			return err
+		}
+	}
+	if at.Partial {
+		s.doubt(k, parents)
+	}
+	return nil
+}
+
+// under walks what stands under each of some entities.
+func (s *survey) under(ctx context.Context, k *provider.Kind, ids []string) error {
+	for _, id := range ids {
+		if err := s.below(ctx, k, id, nil, new(int), new(place)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// below walks what stands under one entity. child and at are the place among
+// the kinds under it and in the list of that kind; they are kept up to date.
+func (s *survey) below(ctx context.Context, k *provider.Kind, id string, above map[string]string, child *int, at *place) error {
+	kinds := s.def.Under(k)
+	parents := parentsUnder(k, id, above)
+	if *child == 0 && at.Cursor == "" {
+		if err := s.single(ctx, kinds, id, parents); err != nil {
+			return err
+		}
+	}
+	for ; *child < len(kinds); *child++ {
+		kind := kinds[*child]
+		if !kind.Listable() || !s.leads(kind) {
+			continue
+		}
+		deeper := len(s.def.Under(kind)) > 0
+		err := s.list(ctx, kind, parents, at, func(items []provider.Item) error {
+			if !deeper {
+				return nil
+			}
+			for _, item := range items {
+				// Deeper than one level no place is kept: such lists are short.
+				if err := s.below(ctx, kind, item.Ref.Key.ID, parents, new(int), new(place)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		*at = place{}
+	}
+	return nil
+}
+
+// note notes the progress, if it is kept.
+func (s *survey) note(ctx context.Context) error {
+	if s.keep == nil {
+		return nil
+	}
+	return s.keep(ctx)
+}
+
+// listFailed notes that a list did not come whole.
+func (s *survey) listFailed(k *provider.Kind, parents map[string]string, err error) {
+	s.counts["failed_lists"]++
+	s.log.Warn("a list could not be read to its end; nothing is concluded from what it lacks",
+		"source", s.name, "kind", k.Name, "parents", len(parents), "error", err)
+	s.doubt(k, parents)
+}
+
+// doubt notes that nothing may be concluded from what a list lacks; nor from
+// lists under its entities, since some may not have been walked.
+func (s *survey) doubt(k *provider.Kind, parents map[string]string) {
+	if name := listName(k.Name, parents); len(s.failed) < mostFailed {
+		s.failed[name] = true
+	} else {
+		s.failed[k.Name] = true
+	}
+	for _, under := range s.def.Under(k) {
+		s.doubtAll(under)
+	}
+}
+
+func (s *survey) doubtAll(k *provider.Kind) {
+	s.failed[k.Name] = true
+	for _, under := range s.def.Under(k) {
+		s.doubtAll(under)
+	}
+}
+
+// listName names a list among those that failed.
+func listName(kind string, parents map[string]string) string {
+	var b strings.Builder
+	b.WriteString(kind)
+	for _, name := range slices.Sorted(maps.Keys(parents)) {
+		b.WriteString("|" + parents[name])
+	}
+	if len(parents) == 0 {
+		b.WriteString("|")
+	}
+	return b.String()
+}
+
+// page compares one page with the mirror.
+func (s *survey) page(ctx context.Context, k *provider.Kind, page *provider.ListPage) error {
+	seen := make(map[event.Key]bool, len(page.Items))
+	var items []sighting
+	for _, item := range page.Items {
+		if !seen[item.Ref.Key] { // some lists show one twice
+			seen[item.Ref.Key] = true
+			items = append(items, sighting{ref: item.Ref, state: item.Snapshot, at: page.SentAt})
+		}
+	}
+	s.counts["entities"] += int64(len(items))
+	s.counts["kind."+k.Name] += int64(len(items))
+	docs, err := s.documents(ctx, slices.Collect(maps.Keys(seen)))
+	if err != nil {
+		return err
+	}
+	var r remedies
+	for _, item := range items {
+		doc := docs[item.ref.Key]
+		verdict, typ := compare(s.def, doc, item)
+		switch {
+		case verdict == agrees:
+			s.verified(doc, item.at)
+		case verdict == unsure:
+		case s.mode == modeBackfill:
+			r.fetch = append(r.fetch, item.ref)
+		case typ == mirror.Missing:
+			r.found = append(r.found, difference{item, typ, doc})
+		default:
+			if err := s.lookCloser(ctx, item, &r); err != nil {
+				return err
+			}
+		}
+	}
+	if err := s.remedy(ctx, r); err != nil {
+		return err
+	}
+	return s.flushIfMany(ctx)
+}
+
+// documents reads the mirror's documents, by key.
+func (s *survey) documents(ctx context.Context, keys []event.Key) (map[event.Key]*mirror.Document, error) {
+	var docs []*mirror.Document
+	err := s.persist(ctx, "read documents", func() (err error) {
+		docs, err = s.store.Documents(ctx, keys)
+		return err
+	})
+	byKey := make(map[event.Key]*mirror.Document, len(docs))
+	for _, d := range docs {
+		byKey[d.Key] = d
+	}
+	return byKey, err
+}
+
+// verified notes that a document is known to have been true at a time.
+func (s *survey) verified(doc *mirror.Document, at time.Time) {
+	s.counts["same"]++
+	s.same = append(s.same, mirror.Verified{Key: doc.Key, StateHash: doc.StateHash, At: at.UTC()})
+}
+
+func (s *survey) flushIfMany(ctx context.Context) error {
+	if len(s.same) < verifyBatch {
+		return nil
+	}
+	return s.flush(ctx)
+}
+
+// flush writes what was verified. It must go before any progress is noted that
+// rests on it.
+func (s *survey) flush(ctx context.Context) error {
+	if len(s.same) == 0 {
+		return nil
+	}
+	err := s.persist(ctx, "note verified documents", func() error {
+		_, err := s.store.Verify(ctx, s.same)
+		return err
+	})
+	if err == nil {
+		s.same = s.same[:0]
+	}
+	return err
+}
+
+// single looks after the singletons and lists that stand under one entity, or
+// under none. They always exist, so one the mirror has never heard of is no
+// discrepancy: no event had a reason to tell of it. It is fetched. Those it has
+// are checked by id when they are due.
+func (s *survey) single(ctx context.Context, kinds []*provider.Kind, id string, parents map[string]string) error {
+	var refs []event.Ref
+	var keys []event.Key
+	for _, k := range kinds {
+		if k.Shape == provider.ShapeEntity || !s.wants(k) {
+			continue
+		}
+		ref, err := s.def.Ref(event.Key{Source: s.name, Kind: k.Name, ID: id}, parents)
+		if err != nil {
+			continue // the parent's id cannot be a path's: nobody can ask for it
+		}
+		refs, keys = append(refs, ref), append(keys, ref.Key)
+	}
+	if len(refs) == 0 {
+		return nil
+	}
+	docs, err := s.documents(ctx, keys)
+	if err != nil {
+		return err
+	}
+	var r remedies
+	for _, ref := range refs {
+		switch doc := docs[ref.Key]; {
+		case doc != nil && (doc.Known() || doc.Behind != nil):
+		case s.mode == modeVerify || s.mode == modeTell:
+			if err := s.check(ctx, ref, nil, &r); err != nil {
+				return err
+			}
+		case doc == nil || s.oneOf(ref.Key, 50):
+			// One that was tried and could not be had is tried again by few
+			// sweeps: it will mostly be refused again.
+			r.fetch = append(r.fetch, ref)
+		}
+	}
+	return s.remedy(ctx, r)
+}
+
+// oneOf picks a sweep in n for an entity, another one for each entity.
+func (s *survey) oneOf(k event.Key, n uint64) bool {
+	return xxhash.Sum64String(s.id+"\x00"+k.String())%n == 0
+}
+
+// persist runs do until it succeeds or fails for another reason than that the
+// database is away. Waiting is free.
+func (f *finder) persist(ctx context.Context, what string, do func() error) error {
+	for told := false; ; told = true {
+		err := do()
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if class, _ := fate.Of(err); class != fate.Unavailable {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+		if !told {
+			f.metrics.Unavailable.WithLabelValues("store").Inc()
+			f.log.Warn("waiting: "+what, "source", f.name, "error", err)
+		}
+		if !rest(ctx, f.pace.backoff) {
+			return ctx.Err()
+		}
+	}
+}
+
+// append appends signals until Redis has them all. Some may go in twice, which
+// the second look finds out.
+func (f *finder) append(ctx context.Context, drafts []stream.Draft) error {
+	for told := false; len(drafts) > 0; told = true {
+		_, err := f.streams.AppendAll(ctx, drafts)
+		if err == nil {
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if !told {
+			f.metrics.Unavailable.WithLabelValues("redis").Inc()
+			f.log.Warn("waiting: append signals", "source", f.name, "error", err)
+		}
+		if !rest(ctx, f.pace.backoff) {
+			return ctx.Err()
+		}
+	}
+	return nil
+}

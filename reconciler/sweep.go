@@ -1,0 +1,293 @@
+package reconciler
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/provider"
+)
+
+// phase is how far a sweep is.
+type phase string
+
+const (
+	// phaseLists: partitions walk the lists.
+	phaseLists phase = "lists"
+	// phaseChecks: partitions check by id what no list showed.
+	phaseChecks phase = "checks"
+	// phaseFill: workers fetch what a backfill has asked for.
+	phaseFill phase = "fill"
+)
+
+// sweepState is how far a sweep has come.
+type sweepState struct {
+	Phase phase     `json:"phase,omitempty"`
+	Begun time.Time `json:"begun,omitzero"`
+	// Made: the partitions of the phase are there.
+	Made bool `json:"made,omitempty"`
+	// Backlog is the least background backlog seen while workers fetched, since
+	// when it has not become less.
+	Backlog      int64     `json:"backlog,omitempty"`
+	BacklogSince time.Time `json:"backlog_since,omitzero"`
+}
+
+// stalledAfter is how long a backfill waits for workers that get nothing done
+// before it leaves them to it: its signals are safe in their streams.
+const stalledAfter = 2 * time.Minute
+
+// sumEvery is how often what the partitions have counted is added up while they
+// are at work.
+const sumEvery = 5 * time.Second
+
+// sweep is one comparison of all lists with the mirror, from planning to its
+// sums. It does no comparing itself: it makes partitions, which whoever is free
+// takes over, and looks now and then how far they are.
+//
+//	lists ──▶ checks ──▶ done        a sweep, or one that verifies
+//	lists ──▶ fill ────▶ done        a backfill
+//
+// A partition per kind that stands under nothing (accounts, persons …) walks
+// the list of that kind and makes a partition of every few hundred of its
+// entities for what stands under them. So nobody ever holds all ids, no list is
+// read twice, and the others begin while accounts are still being listed. What
+// no list has shown is checked by id in the end, by a partition per kind:
+// whatever was seen has been verified since the sweep began, so the mirror
+// itself knows the rest.
+type sweep struct {
+	*finder
+	task  *mirror.Task
+	mode  mode
+	spec  mirror.SweepSpec
+	state sweepState
+	save  func(ctx context.Context) error
+}
+
+func newSweep(f *finder, t *mirror.Task, save func(ctx context.Context) error) (*sweep, error) {
+	spec, err := decodeState[mirror.SweepSpec](t.Spec)
+	if err != nil {
+		return nil, fmt.Errorf("spec of %s %s: %w", t.Kind, t.ID, err)
+	}
+	state, err := decodeState[sweepState](t.State)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range spec.Kinds {
+		if f.def.Kind(name) == nil {
+			return nil, fmt.Errorf("provider %s has no kind %q", f.def.Name, name)
+		}
+	}
+	return &sweep{finder: f, task: t, mode: mode(t.Kind), spec: spec, state: state, save: save}, nil
+}
+
+// step does what can be done now and reports whether the sweep is over; if not,
+// it is to be called again in a moment, by whoever has the lease then.
+func (s *sweep) step(ctx context.Context) (done bool, err error) {
+	if s.state.Phase == "" {
+		s.state.Begun = s.now().UTC()
+		// Saved before anything is made: made again, it must be the same.
+		if err := s.enter(ctx, phaseLists); err != nil {
+			return false, err
+		}
+	}
+	if s.state.Phase == phaseFill {
+		return s.filled(ctx)
+	}
+	if !s.state.Made {
+		// Made again after a crash they are left as they are, so none is left out.
+		if err := s.create(ctx); err != nil {
+			return false, err
+		}
+		s.state.Made = true
+	}
+	open, err := s.open(ctx)
+	if err != nil {
+		return false, err
+	}
+	if !open || s.now().Sub(s.task.UpdatedAt) >= sumEvery {
+		if err := s.sum(ctx); err != nil {
+			return false, err
+		}
+	}
+	switch {
+	case open:
+		return false, nil
+	case s.state.Phase == phaseChecks:
+		return true, nil
+	case s.mode == modeBackfill:
+		return false, s.enter(ctx, phaseFill)
+	}
+	return false, s.enter(ctx, phaseChecks)
+}
+
+func (s *sweep) enter(ctx context.Context, p phase) error {
+	s.state.Phase, s.state.Made = p, false
+	s.task.State = encodeState(s.state)
+	return s.save(ctx)
+}
+
+// create makes the partitions of the phase.
+func (s *sweep) create(ctx context.Context) error {
+	spec := partitionSpec{Mode: s.mode, Kinds: s.spec.Kinds, Rate: s.spec.Rate, Begun: s.state.Begun}
+	var tasks []*mirror.Task
+	add := func(name string, spec partitionSpec) {
+		tasks = append(tasks, partitionTask(s.task.ID, name, s.name, spec, s.now()))
+	}
+	switch {
+	case s.state.Phase == phaseChecks:
+		failed, err := s.failed(ctx)
+		if err != nil {
+			return err
+		}
+		for _, k := range s.def.Kinds() {
+			if s.wants(k) {
+				spec.Check, spec.Failed = k.Name, failed[k.Name]
+				add("check/"+k.Name, spec)
+			}
+		}
+	case s.mode == modeBackfill && !s.spec.Since.IsZero():
+		spec.Events, spec.Since = true, s.spec.Since
+		add("events", spec)
+	default:
+		look := survey{finder: s.finder, kinds: s.spec.Kinds}
+		for _, k := range s.def.Roots() {
+			if look.leads(k) {
+				spec.Root = k.Name
+				add(k.Name, spec)
+			}
+		}
+	}
+	return s.persist(ctx, "make partitions", func() error { return s.store.CreateTasks(ctx, tasks) })
+}
+
+func (s *sweep) wants(k *provider.Kind) bool {
+	return len(s.spec.Kinds) == 0 || slices.Contains(s.spec.Kinds, k.Name)
+}
+
+// open reports whether a partition is left that is not over. A partition is
+// made by one that is not over itself, so if none is left, none will be.
+func (s *sweep) open(ctx context.Context) (open bool, err error) {
+	err = s.persist(ctx, "look at partitions", func() error {
+		page, err := s.store.Tasks(ctx, mirror.TaskFilter{
+			Parent: s.task.ID, Statuses: []mirror.TaskStatus{mirror.TaskWaiting, mirror.TaskRunning}, Limit: 1,
+		})
+		open = len(page.Items) > 0
+		return err
+	})
+	return open, err
+}
+
+// partitions calls f for every partition of the sweep.
+func (s *sweep) partitions(ctx context.Context, f func(*mirror.Task)) error {
+	return eachTask(ctx, s.finder, mirror.TaskFilter{Parent: s.task.ID}, f)
+}
+
+// eachTask calls do for every task a filter selects.
+func eachTask(ctx context.Context, f *finder, filter mirror.TaskFilter, do func(*mirror.Task)) error {
+	filter.Limit = 200
+	for {
+		var page mirror.Page[*mirror.Task]
+		err := f.persist(ctx, "look at tasks", func() (err error) {
+			page, err = f.store.Tasks(ctx, filter)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, t := range page.Items {
+			do(t)
+		}
+		if filter.Cursor = page.NextCursor; filter.Cursor == "" {
+			return nil
+		}
+	}
+}
+
+// failed are the lists that did not come whole, by kind.
+func (s *sweep) failed(ctx context.Context) (map[string][]string, error) {
+	byKind := map[string][]string{}
+	err := s.partitions(ctx, func(t *mirror.Task) {
+		state, err := decodeState[partitionState](t.State)
+		if err != nil {
+			return // nothing a sweep could do about it
+		}
+		names := state.Failed
+		if t.Status == mirror.TaskFailed {
+			// Nobody knows how far it came.
+			spec, err := decodeState[partitionSpec](t.Spec)
+			if k := s.def.Kind(spec.Root + spec.Under); err == nil && k != nil {
+				all := survey{finder: s.finder, failed: map[string]bool{}}
+				all.doubtAll(k)
+				names = append(names, slices.Collect(maps.Keys(all.failed))...)
+			}
+		}
+		for _, name := range names {
+			kind, _, _ := strings.Cut(name, "|")
+			if !slices.Contains(byKind[kind], name) {
+				byKind[kind] = append(byKind[kind], name)
+			}
+		}
+	})
+	return byKind, err
+}
+
+// sum adds up what the partitions have counted.
+func (s *sweep) sum(ctx context.Context) error {
+	counts := map[string]int64{}
+	var problems []string
+	err := s.partitions(ctx, func(t *mirror.Task) {
+		counts["partitions"]++
+		if t.Status.Final() {
+			counts["done"]++
+		}
+		if t.Status == mirror.TaskFailed {
+			problems = append(problems, t.ID+": "+t.Error)
+		}
+		for name, n := range t.Counts {
+			counts[name] += n
+		}
+	})
+	if err != nil {
+		return err
+	}
+	s.task.Counts, s.task.State = counts, encodeState(s.state)
+	if len(problems) > 0 {
+		slices.Sort(problems)
+		s.task.Error = fmt.Sprintf("%d partitions failed: %s", len(problems), problems[0])
+	}
+	return s.save(ctx)
+}
+
+// filled reports whether the workers have fetched what a backfill asked for: its
+// signals are among those that wait in the background.
+func (s *sweep) filled(ctx context.Context) (bool, error) {
+	n, err := s.backlog(ctx)
+	if err != nil {
+		return false, nil // redis is away: ask again
+	}
+	now := s.now().UTC()
+	switch {
+	case n == 0:
+		return true, nil
+	case s.state.BacklogSince.IsZero() || n < s.state.Backlog:
+		s.state.Backlog, s.state.BacklogSince = n, now
+		return false, s.enter(ctx, phaseFill)
+	case now.Sub(s.state.BacklogSince) < stalledAfter:
+		return false, nil
+	}
+	s.task.Error = fmt.Sprintf("%d signals still wait in the background streams and do not become less; they are safe there: are workers running?", n)
+	return true, s.save(ctx)
+}
+
+// sweepTask makes a task that compares with the provider.
+func sweepTask(id string, m mode, source, by string, spec mirror.SweepSpec, now time.Time) *mirror.Task {
+	text, _ := json.Marshal(spec) // plain fields, which always encode
+	return &mirror.Task{
+		ID: id, Kind: string(m), Source: source, Status: mirror.TaskWaiting, By: by, Spec: text, CreatedAt: now.UTC(),
+	}
+}

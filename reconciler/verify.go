@@ -1,0 +1,284 @@
+package reconciler
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/provider"
+)
+
+// VerifyOptions say what VerifyOnce looks at.
+type VerifyOptions struct {
+	// Kinds are the kinds compared. None: all.
+	Kinds []string
+	// Settle is how long a difference may be explained by something under way
+	// before it is looked at again and reported. Defaults to 10 s.
+	Settle time.Duration
+	// Parallel is how many lists are walked at once. Defaults to 4.
+	Parallel int
+}
+
+// Report is the answer to "is my mirror right?", of one source.
+type Report struct {
+	Source string `json:"source"`
+	// Entities is how many were compared, Kinds how many of each kind.
+	Entities int64            `json:"entities"`
+	Kinds    map[string]int64 `json:"kinds"`
+	// APICalls is how often the provider was asked.
+	APICalls int64 `json:"api_calls"`
+	// Unknown is how many lists or entities could not be compared, since the
+	// provider did not answer for them.
+	Unknown     int64              `json:"unknown"`
+	Differences []ReportDifference `json:"differences"`
+}
+
+// ReportDifference is one entity that differs.
+type ReportDifference struct {
+	Kind string `json:"kind"`
+	ID   string `json:"id"`
+	// Type is missing, stale, deleted or unexpected.
+	Type mirror.DiscrepancyType `json:"type"`
+	// Patch leads from the mirror's state to the provider's (RFC 6902), without
+	// secrets. Absent unless the type is stale.
+	Patch json.RawMessage `json:"patch,omitempty"`
+}
+
+// InSync reports whether everything was compared and nothing differs.
+func (r *Report) InSync() bool { return len(r.Differences) == 0 && r.Unknown == 0 }
+
+// verifyOnce compares everything the provider has with the mirror, in this
+// process alone. It repairs nothing and records nothing; that documents were
+// verified is all it writes.
+func verifyOnce(ctx context.Context, f *finder, o VerifyOptions) (*Report, error) {
+	for _, name := range o.Kinds {
+		if f.def.Kind(name) == nil {
+			return nil, fmt.Errorf("provider %s has no kind %q", f.def.Name, name)
+		}
+	}
+	if o.Settle <= 0 {
+		o.Settle = 10 * time.Second
+	}
+	if o.Parallel <= 0 {
+		o.Parallel = 4
+	}
+	v := &verification{finder: f, options: o, begun: f.now(), failed: map[string]bool{}, found: map[event.Key]difference{}, counts: map[string]int64{}}
+	if err := v.lists(ctx); err != nil {
+		return nil, err
+	}
+	if err := v.checks(ctx); err != nil {
+		return nil, err
+	}
+	if err := v.lookAgain(ctx); err != nil {
+		return nil, err
+	}
+	return v.report()
+}
+
+// verification gathers what several surveys find at once.
+type verification struct {
+	*finder
+	options VerifyOptions
+	begun   time.Time
+
+	mu     sync.Mutex
+	failed map[string]bool
+	found  map[event.Key]difference
+	counts map[string]int64
+}
+
+// survey runs one, and adds what it found to the rest.
+func (v *verification) survey(ctx context.Context, do func(context.Context, *survey) error) error {
+	v.mu.Lock()
+	s := &survey{
+		finder: v.finder, mode: modeTell, id: "verify", begun: v.begun, kinds: v.options.Kinds,
+		counts: map[string]int64{}, failed: maps.Clone(v.failed), told: map[event.Key]bool{},
+	}
+	for k := range v.found {
+		s.told[k] = true
+	}
+	v.mu.Unlock()
+	var found []difference
+	s.tell = func(d difference) { found = append(found, d) }
+	err := do(ctx, s)
+	if err == nil {
+		err = s.flush(ctx)
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	maps.Copy(v.failed, s.failed)
+	for _, d := range found {
+		v.found[d.ref.Key] = d
+	}
+	for name, n := range s.counts {
+		v.counts[name] += n
+	}
+	v.counts["api_calls"] += s.calls
+	return err
+}
+
+// lists compares what lists show.
+func (v *verification) lists(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var g errgroup.Group // for its limit
+	g.SetLimit(v.options.Parallel)
+	look := survey{finder: v.finder, kinds: v.options.Kinds}
+	for _, k := range v.def.Roots() {
+		if !look.leads(k) || ctx.Err() != nil {
+			continue
+		}
+		ids, err := v.root(ctx, k)
+		if err != nil {
+			cancel(err)
+			break
+		}
+		for chunk := range slices.Chunk(ids, 50) {
+			g.Go(func() error {
+				err := v.survey(ctx, func(ctx context.Context, s *survey) error { return s.under(ctx, k, chunk) })
+				if err != nil {
+					cancel(err)
+				}
+				return nil
+			})
+		}
+	}
+	_ = g.Wait() // what went wrong is the context's cause
+	return context.Cause(ctx)
+}
+
+// root compares the list of a kind that stands under nothing and returns the
+// ids of what others stand under.
+func (v *verification) root(ctx context.Context, k *provider.Kind) (ids []string, err error) {
+	err = v.survey(ctx, func(ctx context.Context, s *survey) error {
+		if k.Shape != provider.ShapeEntity {
+			return s.single(ctx, []*provider.Kind{k}, provider.RootID, nil)
+		}
+		return s.list(ctx, k, nil, &place{}, func(items []provider.Item) error {
+			if slices.ContainsFunc(s.def.Under(k), s.leads) {
+				for _, item := range items {
+					ids = append(ids, item.Ref.Key.ID)
+				}
+			}
+			return nil
+		})
+	})
+	return ids, err
+}
+
+// checks compares by id what no list has shown.
+func (v *verification) checks(ctx context.Context) error {
+	for _, k := range v.def.Kinds() {
+		if len(v.options.Kinds) > 0 && !slices.Contains(v.options.Kinds, k.Name) {
+			continue
+		}
+		err := v.survey(ctx, func(ctx context.Context, s *survey) error { return s.checkKind(ctx, k, new(string)) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lookAgain drops differences that something under way has removed meanwhile.
+func (v *verification) lookAgain(ctx context.Context) error {
+	if len(v.found) == 0 {
+		return nil
+	}
+	if !rest(ctx, v.options.Settle) {
+		return ctx.Err()
+	}
+	first := v.found
+	v.found = map[event.Key]difference{}
+	return v.survey(ctx, func(ctx context.Context, s *survey) error {
+		for _, d := range first {
+			var r remedies
+			if err := s.check(ctx, d.ref, nil, &r); err != nil {
+				return err
+			}
+			if err := s.remedy(ctx, r); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (v *verification) report() (*Report, error) {
+	r := &Report{
+		Source: v.name, Entities: v.counts["entities"] + v.counts["checked"], Kinds: map[string]int64{},
+		APICalls: v.counts["api_calls"], Unknown: v.counts["failed_lists"] + v.counts["failed_checks"] + v.counts["unreadable"],
+		Differences: []ReportDifference{},
+	}
+	for name, n := range v.counts {
+		if kind, ok := strings.CutPrefix(name, "kind."); ok {
+			r.Kinds[kind] = n
+		}
+	}
+	for _, d := range v.found {
+		record, err := d.record(v.def, "")
+		if err != nil {
+			return nil, err
+		}
+		r.Differences = append(r.Differences, ReportDifference{d.ref.Key.Kind, d.ref.Key.ID, d.typ, record.Patch})
+	}
+	slices.SortFunc(r.Differences, func(a, b ReportDifference) int {
+		return strings.Compare(a.Kind+"\x00"+a.ID, b.Kind+"\x00"+b.ID)
+	})
+	return r, nil
+}
+
+// WriteJSON writes the report as one JSON object.
+func (r *Report) WriteJSON(w io.Writer) error {
+	out := json.NewEncoder(w)
+	out.SetEscapeHTML(false)
+	if err := out.Encode(r); err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	return nil
+}
+
+// longestCell is how much of a patch stands in the table, in bytes.
+const longestCell = 120
+
+// WriteTable writes the report for people: the differences, then one line that
+// sums it up.
+func (r *Report) WriteTable(w io.Writer) error {
+	if len(r.Differences) > 0 {
+		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+		fmt.Fprintln(table, "KIND\tID\tDIFFERENCE\tPATCH")
+		for _, d := range r.Differences {
+			patch := string(d.Patch)
+			if len(patch) > longestCell {
+				patch = strings.ToValidUTF8(patch[:longestCell], "") + "…"
+			}
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", d.Kind, d.ID, d.Type, patch)
+		}
+		if err := table.Flush(); err != nil {
+			return fmt.Errorf("write the report: %w", err)
+		}
+	}
+	answer := "in sync"
+	switch {
+	case len(r.Differences) > 0:
+		answer = fmt.Sprintf("%d different", len(r.Differences))
+	case r.Unknown > 0:
+		answer = "not known"
+	}
+	_, err := fmt.Fprintf(w, "%s: %s (%d entities compared, %d could not be, %d API calls)\n", r.Source, answer, r.Entities, r.Unknown, r.APICalls)
+	if err != nil {
+		return fmt.Errorf("write the report: %w", err)
+	}
+	return nil
+}
