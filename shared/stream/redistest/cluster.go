@@ -17,7 +17,10 @@ func StartCluster(t testing.TB, n int) []string {
 	nodes := make([]*Server, n)
 	urls := make([]string, n)
 	for i := range nodes {
-		bus := freePort(t)
+		bus, err := freePort()
+		if err != nil {
+			t.Fatal(err)
+		}
 		nodes[i] = Start(t, Setting(
 			"cluster-enabled", "yes", "cluster-port", strconv.Itoa(bus), "cluster-node-timeout", "5000"))
 		urls[i] = nodes[i].URL()
@@ -47,7 +50,7 @@ func give(t testing.TB, s *Server, from, to int) {
 
 func do(t testing.TB, s *Server, args ...any) {
 	t.Helper()
-	if err := s.Client().Do(t.Context(), args...).Err(); err != nil {
-		t.Fatalf("%v: %v", args, err)
+	if err := s.Ask(t.Context(), args...); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -2,39 +2,53 @@ package redistest
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"sync"
 	"testing"
 )
 
-// Proxy stands between a client and a server and loses what it is told to.
+// Proxy stands between clients and a server and loses what it is told to.
 type Proxy struct {
-	t      testing.TB
 	target string
 	l      net.Listener
 	work   sync.WaitGroup
 
-	mu     sync.Mutex
-	conns  map[net.Conn]bool
-	losing []byte // lose the reply to the next request that contains it
-	lost   chan struct{}
+	mu      sync.Mutex
+	links   map[*link]bool
+	refuses bool
+	losing  []byte // lose the reply to the next request that contains it
+	lost    chan struct{}
 }
 
 // NewProxy starts a proxy before a server. The test ends it.
 func NewProxy(t testing.TB, s *Server) *Proxy {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	p, err := Before(s.Addr())
 	if err != nil {
-		t.Fatalf("start the proxy: %v", err)
+		t.Fatal(err)
 	}
-	p := &Proxy{t: t, target: s.Addr(), l: l, conns: map[net.Conn]bool{}}
-	p.work.Go(p.accept)
-	t.Cleanup(p.stop)
+	t.Cleanup(p.Close)
 	return p
 }
 
+// Before starts a proxy before a TCP server of any kind, host:port, which need
+// not be up yet. Close ends it.
+func Before(target string) (*Proxy, error) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("start the proxy: %w", err)
+	}
+	p := &Proxy{target: target, l: l, links: map[*link]bool{}}
+	p.work.Go(p.accept)
+	return p, nil
+}
+
 // URL returns the address of the proxy as redis://…
-func (p *Proxy) URL() string { return "redis://" + p.l.Addr().String() }
+func (p *Proxy) URL() string { return "redis://" + p.Addr() }
+
+// Addr returns the address of the proxy as host:port.
+func (p *Proxy) Addr() string { return p.l.Addr().String() }
 
 // LoseReply lets the next request that contains text reach the server, then
 // closes its connection before the reply comes back. The channel is closed
@@ -50,14 +64,26 @@ func (p *Proxy) LoseReply(text string) <-chan struct{} {
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for c := range p.conns {
-		_ = c.Close()
+	for l := range p.links {
+		l.close()
 	}
 }
 
-func (p *Proxy) stop() {
+// Refuse closes all connections there are and every new one at once, until it
+// is called with false.
+func (p *Proxy) Refuse(yes bool) {
+	p.mu.Lock()
+	p.refuses = yes
+	p.mu.Unlock()
+	if yes {
+		p.Cut()
+	}
+}
+
+// Close ends the proxy and its connections.
+func (p *Proxy) Close() {
 	_ = p.l.Close()
-	p.Cut()
+	p.Refuse(true)
 	p.work.Wait()
 }
 
@@ -72,20 +98,37 @@ func (p *Proxy) accept() {
 			_ = client.Close()
 			continue
 		}
-		p.keep(client, server)
 		l := &link{proxy: p, client: client, server: server}
-		p.work.Go(l.requests)
-		p.work.Go(l.replies)
+		if !p.keep(l) {
+			l.close()
+			continue
+		}
+		p.work.Go(func() {
+			defer p.forget(l)
+			p.work.Go(l.requests)
+			l.replies()
+		})
 	}
 }
 
-func (p *Proxy) keep(conns ...net.Conn) {
+// keep remembers a connection, unless it is refused.
+func (p *Proxy) keep(l *link) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, c := range conns {
-		p.conns[c] = true
+	if !p.refuses {
+		p.links[l] = true
 	}
+	return !p.refuses
 }
+
+func (p *Proxy) forget(l *link) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.links, l)
+}
+
+// buffer is the most that is passed on at once, in bytes.
+const buffer = 256 << 10
 
 // link is one connection through the proxy.
 type link struct {
@@ -105,7 +148,7 @@ func (l *link) close() {
 // reply is to be lost. Requests of tests are short, so it comes in one piece.
 func (l *link) requests() {
 	defer l.close()
-	buf := make([]byte, 1<<20)
+	buf := make([]byte, buffer)
 	for {
 		n, err := l.client.Read(buf)
 		if err != nil {
@@ -127,7 +170,7 @@ func (l *link) requests() {
 
 func (l *link) replies() {
 	defer l.close()
-	buf := make([]byte, 1<<20)
+	buf := make([]byte, buffer)
 	for {
 		n, err := l.server.Read(buf)
 		if err != nil {

@@ -16,13 +16,20 @@ import (
 // its address as redis+sentinel://host:port/name. The test ends it.
 func StartSentinel(t testing.TB, master *Server, name string) string {
 	t.Helper()
-	port := freePort(t)
+	port, err := freePort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path, err := binary()
+	if err != nil {
+		t.Fatal(err)
+	}
 	config := filepath.Join(t.TempDir(), "sentinel.conf") // the sentinel writes to it
 	text := fmt.Sprintf("bind 127.0.0.1\nport %d\nsentinel monitor %s 127.0.0.1 %d 1\n", port, name, master.port)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatalf("write sentinel settings: %v", err)
 	}
-	cmd := exec.Command(binary(t), config, "--sentinel")
+	cmd := exec.Command(path, config, "--sentinel")
 	if err := cmd.Start(); err != nil {
 		t.Fatalf("start the sentinel: %v", err)
 	}
