@@ -23,18 +23,19 @@ type Options struct {
 	Addr string
 	// Sources are those webhooks are taken from; see SetSources.
 	Sources []Source
-	// Queue takes accepted events: a *stream.Streams. Required.
+	// Queue takes accepted events and holds the state of the fleet: a
+	// *stream.Streams. Required.
 	Queue Queue
-	// Store answers /v1: a mirror.Store. Required.
+	// Store answers /v1 and keeps what operators do: a mirror.Store. Required.
 	Store Store
 	// Tokens let their holders use /v1. Without any only requests from the same
 	// machine may; see CheckListen.
 	Tokens []Token
 	// MaxBody is the largest webhook body taken, in bytes. Defaults to 256 KiB.
 	MaxBody int64
-	// AppendTimeout is how long an event may take to become durable before the
-	// sender is told to try again. Defaults to 5 s: providers commonly wait 10 s
-	// for an answer.
+	// AppendTimeout is how long an event, or what an operator does, may take to
+	// become durable before the client is told to try again. Defaults to 5 s:
+	// providers commonly wait 10 s for an answer.
 	AppendTimeout time.Duration
 	// ReadTimeout is how long a whole request may take to arrive. Defaults to
 	// 10 s.
@@ -158,8 +159,19 @@ func (a *API) route(g *guard) error {
 	ops := newOperations(a.engine, a.o.Version)
 	ops.UseMiddleware(g.check(ops))
 	read := &reader{sources: a.sources, store: a.o.Store, log: a.o.Logger, leaving: a.leaving}
+	act := &operator{reader: read, queue: a.o.Queue, now: a.o.Now, within: a.o.AppendTimeout}
 	read.registerEntities(ops)
+	act.registerSync(ops)
 	read.registerEvents(ops)
+	read.registerLetters(ops)
+	act.registerLetters(ops)
+	read.registerJobs(ops)
+	act.registerJobs(ops)
+	read.registerDiscrepancies(ops)
+	read.registerSweeps(ops)
+	act.registerSweeps(ops)
+	act.registerSources(ops)
+	newOverview(read, a.o.Queue, a.o.Now).register(ops)
 	documentPlain(ops)
 	return serveDocument(a.engine, ops)
 }

@@ -35,7 +35,7 @@ func BenchmarkReceive(b *testing.B) {
 }
 
 // agreeable is a queue that takes everything.
-type agreeable struct{}
+type agreeable struct{ Queue }
 
 func (agreeable) Append(_ context.Context, d stream.Draft) (stream.Receipt, error) {
 	_, err := d.Signal.Fields()

@@ -1,16 +1,20 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/provider"
 )
 
 const (
@@ -90,23 +94,60 @@ func (r *reader) registerEntities(api huma.API) {
 type listEntitiesInput struct {
 	KindPath
 	Status  string `query:"status" doc:"Only entities in this status."`
-	Account string `query:"account" doc:"Only entities under this account."`
+	Account string `query:"account" doc:"Only entities under this account: short for parent=account/…"`
+	Parent  string `query:"parent" doc:"Only entities under this one, as kind/id." example:"person/cusp_1"`
 	Between
 	Page
+}
+
+// parent returns the one parent that is asked for, "" if none. One that no
+// entity of the kind has would look like an empty mirror, so it is refused.
+func (in *listEntitiesInput) parent(k *provider.Kind) (kind, id string, err error) {
+	location, text := "query.parent", in.Parent
+	switch {
+	case in.Account == "" && in.Parent == "":
+		return "", "", nil
+	case in.Account != "" && in.Parent != "":
+		return "", "", invalid(location, text, "give one parent, account or parent")
+	case in.Account != "":
+		location, text = "query.account", in.Account
+		kind, id = accountKind, in.Account
+	default:
+		if kind, id, err = parseParent(in.Parent); err != nil {
+			return "", "", err
+		}
+	}
+	if !slices.Contains(k.ParentKeys, kind) {
+		return "", "", invalid(location, text, "a %s stands under %s", k.Name, cmp.Or(strings.Join(k.ParentKeys, ", "), "nothing"))
+	}
+	return kind, id, nil
+}
+
+// accountKind is the parent that has a parameter of its own.
+const accountKind = "account"
+
+// parseParent reads a parent named as kind/id.
+func parseParent(text string) (kind, id string, err error) {
+	kind, id, ok := strings.Cut(text, "/")
+	if !ok || kind == "" || event.CheckID(id) != nil {
+		return "", "", invalid("query.parent", text, "want kind/id, like person/cusp_1")
+	}
+	return kind, id, nil
 }
 
 type listEntitiesOutput struct{ Body entityList }
 
 func (r *reader) listEntities(ctx context.Context, in *listEntitiesInput) (*listEntitiesOutput, error) {
-	if err := errors.Join(r.checkKind(in.KindPath), in.check()); err != nil {
+	_, kind, err := r.kind(in.KindPath)
+	if err := errors.Join(err, in.check()); err != nil {
 		return nil, err
 	}
 	f := mirror.EntityFilter{
 		Source: in.Source, Kind: in.Kind, Status: in.Status,
 		From: in.From, To: in.To, Limit: in.Limit, Cursor: in.Cursor,
 	}
-	if in.Account != "" {
-		f.Parent.Kind, f.Parent.ID = "account", in.Account
+	if f.Parent.Kind, f.Parent.ID, err = in.parent(kind); err != nil {
+		return nil, err
 	}
 	found, err := r.store.Entities(ctx, f)
 	if err != nil {
@@ -136,14 +177,15 @@ func (r *reader) getEntity(ctx context.Context, in *getEntityInput) (*getEntityO
 	if err != nil {
 		return nil, err
 	}
-	doc, err := r.await(ctx, key, in.FreshAfter, wait)
+	fresh := func(d *mirror.Document) bool { return !d.VerifiedAt.Before(in.FreshAfter) }
+	doc, err := r.await(ctx, key, wait, fresh)
 	switch {
 	case errors.Is(err, mirror.ErrNotFound):
 		return nil, problem(http.StatusNotFound, problemNotYet,
 			"%s has not been fetched yet, or does not exist at the provider", key)
 	case err != nil:
 		return nil, r.storeProblem(ctx, "read entity", err)
-	case doc.VerifiedAt.Before(in.FreshAfter):
+	case !fresh(doc):
 		return nil, problem(http.StatusGatewayTimeout, problemNotFresh,
 			"%s was last verified at %s, before fresh_after", key, doc.VerifiedAt.UTC().Format(time.RFC3339Nano))
 	}
@@ -161,15 +203,15 @@ func parseWait(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// await reads an entity, again and again until it is known to be fresh or the
-// time is up; it then returns what there is.
-func (r *reader) await(ctx context.Context, k event.Key, fresh time.Time, wait time.Duration) (*mirror.Document, error) {
+// await reads an entity, again and again until it is enough or the time is up;
+// it then returns what there is.
+func (r *reader) await(ctx context.Context, k event.Key, wait time.Duration, enough func(*mirror.Document) bool) (*mirror.Document, error) {
 	until := time.NewTimer(wait)
 	defer until.Stop()
 	for pause := firstLook; ; pause = min(2*pause, slowestLook) {
 		doc, err := r.known(ctx, k)
 		missing := errors.Is(err, mirror.ErrNotFound)
-		if err != nil && !missing || err == nil && !doc.VerifiedAt.Before(fresh) {
+		if err != nil && !missing || err == nil && enough(doc) {
 			return doc, err
 		}
 		select {

@@ -11,7 +11,6 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/mirror"
 )
 
@@ -140,18 +139,12 @@ type listEventsInput struct {
 type listEventsOutput struct{ Body eventList }
 
 func (r *reader) listEvents(ctx context.Context, in *listEventsInput) (*listEventsOutput, error) {
-	if err := in.check(); err != nil {
+	key, err := entityKey("query.entity", in.Entity)
+	if err := errors.Join(err, in.check()); err != nil {
 		return nil, err
 	}
 	f := in.filter()
-	f.Source, f.Kind = in.Source, in.Kind
-	if in.Entity != "" {
-		key, err := event.ParseKey(in.Entity)
-		if err != nil {
-			return nil, invalid("query.entity", in.Entity, "want source/kind/id")
-		}
-		f.Entity = key
-	}
+	f.Source, f.Kind, f.Entity = in.Source, in.Kind, key
 	return r.events(ctx, f)
 }
 

@@ -73,7 +73,18 @@ func (f *fixture) do(req *http.Request) *httptest.ResponseRecorder {
 }
 
 func (f *fixture) get(path string, header ...string) *httptest.ResponseRecorder {
-	req := httptest.NewRequest(http.MethodGet, "http://localhost"+path, nil)
+	return f.send(http.MethodGet, path, "", header...)
+}
+
+func (f *fixture) post(path, body string, header ...string) *httptest.ResponseRecorder {
+	return f.send(http.MethodPost, path, body, header...)
+}
+
+func (f *fixture) send(method, path, body string, header ...string) *httptest.ResponseRecorder {
+	req := httptest.NewRequest(method, "http://localhost"+path, strings.NewReader(body))
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Set(header[i], header[i+1])
 	}
@@ -138,6 +149,12 @@ type fakeQueue struct {
 	err     error
 	noteErr error
 	hang    bool
+
+	paused  stream.SourceState
+	parked  int
+	shards  []stream.ShardState
+	workers []string
+	looks   int
 }
 
 func newFakeQueue() *fakeQueue { return &fakeQueue{seen: map[string]bool{}} }
@@ -151,6 +168,10 @@ func (q *fakeQueue) Append(ctx context.Context, d stream.Draft) (stream.Receipt,
 	}
 	if q.err != nil {
 		return stream.Receipt{}, q.err
+	}
+	if d.Signal.Body == nil {
+		q.drafts = append(q.drafts, d)
+		return stream.Receipt{Shard: 3, ID: "1-2"}, nil
 	}
 	id := d.Signal.CauseID
 	if q.seen[id] {
@@ -178,6 +199,52 @@ func (q *fakeQueue) Ping(context.Context) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.err
+}
+
+func (q *fakeQueue) Source(context.Context, string) (stream.SourceState, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.paused, q.err
+}
+
+func (q *fakeQueue) Pause(_ context.Context, _ string, d time.Duration, reason, by string) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.err == nil {
+		q.paused = stream.SourceState{Paused: true, Since: noon, Reason: reason, By: by}
+		if d > 0 {
+			q.paused.Until = noon.Add(d)
+		}
+	}
+	return q.err
+}
+
+func (q *fakeQueue) Resume(context.Context, string) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.err == nil {
+		q.paused = stream.SourceState{}
+	}
+	return q.err
+}
+
+func (q *fakeQueue) RetryParked(context.Context, string) (int, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.parked, q.err
+}
+
+func (q *fakeQueue) Fleet(context.Context, []string) ([]stream.ShardState, []string, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.looks++
+	return q.shards, q.workers, q.err
+}
+
+func (q *fakeQueue) Budget(context.Context, string, stream.Rate) (float64, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return 0.5, q.err
 }
 
 func (q *fakeQueue) set(change func(*fakeQueue)) {
@@ -209,6 +276,15 @@ type fakeStore struct {
 	events   mirror.EventFilter
 	next     string
 	looked   chan struct{}
+
+	letters       map[string]*mirror.LetterRecord
+	lettersAsked  mirror.LetterFilter
+	discrepancies []*mirror.Discrepancy
+	found         mirror.DiscrepancyFilter
+	tasks         []*mirror.Task
+	tasksAsked    mirror.TaskFilter
+	notes         []mirror.Note
+	noteErr       error
 }
 
 func (s *fakeStore) enter() error {
@@ -293,4 +369,151 @@ func (s *fakeStore) counted() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.calls
+}
+
+func (s *fakeStore) LetterByID(_ context.Context, id string) (*mirror.LetterRecord, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.letters[id]; l != nil {
+		now := *l
+		return &now, nil
+	}
+	return nil, mirror.ErrNotFound
+}
+
+func (s *fakeStore) Letters(_ context.Context, f mirror.LetterFilter) (mirror.Page[*mirror.LetterRecord], error) {
+	if err := s.enter(); err != nil {
+		return mirror.Page[*mirror.LetterRecord]{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lettersAsked = f
+	page := mirror.Page[*mirror.LetterRecord]{NextCursor: s.next}
+	for _, l := range s.letters {
+		page.Items = append(page.Items, l)
+	}
+	return page, nil
+}
+
+func (s *fakeStore) CountLetters(_ context.Context, f mirror.LetterFilter) (int64, error) {
+	if err := s.enter(); err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lettersAsked = f
+	return int64(len(s.letters)), nil
+}
+
+func (s *fakeStore) OpenLetters(context.Context) (map[string]int64, error) { return nil, s.enter() }
+
+func (s *fakeStore) Redriven(_ context.Context, ids []string, by string, at time.Time) (int, error) {
+	return s.closeLetters(ids, mirror.LetterRedriven, by, "", at)
+}
+
+func (s *fakeStore) Discard(_ context.Context, ids []string, by, reason string, at time.Time) (int, error) {
+	return s.closeLetters(ids, mirror.LetterDiscarded, by, reason, at)
+}
+
+func (s *fakeStore) closeLetters(ids []string, as mirror.LetterStatus, by, reason string, at time.Time) (n int, err error) {
+	if err := s.enter(); err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range ids {
+		if l := s.letters[id]; l != nil && l.Status == mirror.LetterOpen {
+			l.Status, l.By, l.Reason, l.ClosedAt = as, by, reason, at
+			n++
+		}
+	}
+	return n, nil
+}
+
+func (s *fakeStore) Discrepancies(_ context.Context, f mirror.DiscrepancyFilter) (mirror.Page[*mirror.Discrepancy], error) {
+	if err := s.enter(); err != nil {
+		return mirror.Page[*mirror.Discrepancy]{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.found = f
+	return mirror.Page[*mirror.Discrepancy]{Items: s.discrepancies, NextCursor: s.next}, nil
+}
+
+func (s *fakeStore) CreateTasks(_ context.Context, tasks []*mirror.Task) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tasks = append(s.tasks, tasks...)
+	return nil
+}
+
+func (s *fakeStore) Task(_ context.Context, id string) (*mirror.Task, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.tasks {
+		if t.ID == id {
+			return t, nil
+		}
+	}
+	return nil, mirror.ErrNotFound
+}
+
+func (s *fakeStore) Tasks(_ context.Context, f mirror.TaskFilter) (mirror.Page[*mirror.Task], error) {
+	if err := s.enter(); err != nil {
+		return mirror.Page[*mirror.Task]{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tasksAsked = f
+	return mirror.Page[*mirror.Task]{Items: s.tasks, NextCursor: s.next}, nil
+}
+
+func (s *fakeStore) CancelTask(_ context.Context, id string) (bool, error) {
+	if err := s.enter(); err != nil {
+		return false, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.tasks {
+		if t.ID == id && !t.Status.Final() {
+			t.Cancel = true
+			if t.Status == mirror.TaskWaiting {
+				t.Status = mirror.TaskCancelled
+			}
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func (s *fakeStore) Note(_ context.Context, notes []mirror.Note) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.noteErr != nil {
+		return s.noteErr
+	}
+	s.notes = append(s.notes, notes...)
+	return nil
+}
+
+// acts returns what operators did, as the audit has it.
+func (s *fakeStore) acts() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var acts []string
+	for _, n := range s.notes {
+		if n.Kind == mirror.NoteOperator {
+			acts = append(acts, n.Reason)
+		}
+	}
+	return acts
 }

@@ -18,6 +18,9 @@ var docsPage []byte
 var (
 	listErrors = []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusServiceUnavailable}
 	itemErrors = []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusServiceUnavailable}
+	actErrors  = []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusServiceUnavailable}
+	// startErrors are those of what is created rather than found.
+	startErrors = []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusServiceUnavailable}
 )
 
 // newOperations makes the part of the HTTP surface that is declared as typed
@@ -52,6 +55,14 @@ func serveDocument(engine *gin.Engine, api huma.API) error {
 		c.Data(http.StatusOK, "text/html; charset=utf-8", docsPage)
 	})
 	return nil
+}
+
+// alsoOK describes the 200 of an operation that mostly answers another status.
+func alsoOK[T any](api huma.API, description string) map[string]*huma.Response {
+	schema := api.OpenAPI().Components.Schemas.Schema(reflect.TypeFor[T](), true, "")
+	return map[string]*huma.Response{"200": {
+		Description: description, Content: map[string]*huma.MediaType{"application/json": {Schema: schema}},
+	}}
 }
 
 // documentPlain puts the routes that are plain handlers into the document: the

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/stream"
 )
 
 // Problem types, the `type` of an RFC 9457 answer, for what a client may want
@@ -19,6 +20,9 @@ const (
 	problemNotYet    = "not-yet"
 	problemNotFresh  = "not-fresh"
 	problemAmbiguous = "ambiguous"
+	problemNotOpen   = "not-open"
+	problemOver      = "over"
+	problemStanding  = "standing"
 )
 
 // problem makes an RFC 9457 answer. kind is one of the types above, or "".
@@ -46,10 +50,24 @@ func (r *reader) storeProblem(ctx context.Context, doing string, err error) erro
 		return problem(http.StatusServiceUnavailable, "", "the request was given up")
 	case class == fate.Unavailable || errors.Is(err, context.DeadlineExceeded):
 		r.log.WarnContext(ctx, "store does not answer", "doing", doing, "error", err)
-		return huma.ErrorWithHeaders(
-			problem(http.StatusServiceUnavailable, "", "the database does not answer; try again"),
-			http.Header{"Retry-After": {strconv.Itoa(retryWhenAway)}})
+		return away(retryWhenAway, "the database does not answer; try again")
 	}
 	r.log.ErrorContext(ctx, "query failed", "doing", doing, "error", err)
 	return problem(http.StatusInternalServerError, "", "the query failed; the log of the api says why")
+}
+
+// queueProblem does the same for an error of the queue. Whatever it was, the
+// same may work in a moment.
+func (r *reader) queueProblem(ctx context.Context, doing string, err error) error {
+	r.log.WarnContext(ctx, "redis does not do what is asked", "doing", doing, "error", err)
+	if errors.Is(err, stream.ErrFull) {
+		return away(retryWhenFull, "redis is nearly full and takes nothing new; try again")
+	}
+	return away(retryWhenAway, "redis does not answer; try again")
+}
+
+// away answers that something needed is away, and when to ask again.
+func away(retryAfter int, detail string) error {
+	return huma.ErrorWithHeaders(problem(http.StatusServiceUnavailable, "", "%s", detail),
+		http.Header{"Retry-After": {strconv.Itoa(retryAfter)}})
 }

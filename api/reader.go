@@ -9,11 +9,23 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/provider"
 )
 
 // Store is what the api asks a mirror.Store.
 type Store interface {
 	mirror.Reader
+	mirror.Letters
+	// Discrepancies lists what sweeps have found.
+	Discrepancies(ctx context.Context, f mirror.DiscrepancyFilter) (mirror.Page[*mirror.Discrepancy], error)
+	// CreateTasks, Task, Tasks and CancelTask are the reconciler's work as seen
+	// by those who start it.
+	CreateTasks(ctx context.Context, tasks []*mirror.Task) error
+	Task(ctx context.Context, id string) (*mirror.Task, error)
+	Tasks(ctx context.Context, f mirror.TaskFilter) (mirror.Page[*mirror.Task], error)
+	CancelTask(ctx context.Context, id string) (bool, error)
+	// Note adds to the audit.
+	Note(ctx context.Context, notes []mirror.Note) error
 	// Ping reports whether the database answers.
 	Ping(ctx context.Context) error
 }
@@ -62,22 +74,32 @@ func (b Between) check() error {
 	return nil
 }
 
-// checkKind answers 404 for sources and kinds that are not configured, so that
-// a typing error does not look like an empty mirror.
-func (r *reader) checkKind(p KindPath) error {
-	src := r.sources.get(p.Source)
+// kind answers 404 for sources and kinds that are not configured, so that a
+// typing error does not look like an empty mirror.
+func (r *reader) kind(p KindPath) (*account, *provider.Kind, error) {
+	src, err := r.source(p.Source)
+	if err != nil {
+		return nil, nil, err
+	}
+	kind := src.Provider.Kind(p.Kind)
+	if kind == nil {
+		return nil, nil, problem(http.StatusNotFound, "", "source %q has no kind %q", p.Source, p.Kind)
+	}
+	return src, kind, nil
+}
+
+// source answers 404 for one that is not configured.
+func (r *reader) source(name string) (*account, error) {
+	src := r.sources.get(name)
 	if src == nil {
-		return problem(http.StatusNotFound, "", "no source %q is configured here", p.Source)
+		return nil, problem(http.StatusNotFound, "", "no source %q is configured here", name)
 	}
-	if src.Provider.Kind(p.Kind) == nil {
-		return problem(http.StatusNotFound, "", "source %q has no kind %q", p.Source, p.Kind)
-	}
-	return nil
+	return src, nil
 }
 
 // key checks the path of an entity and returns its key.
 func (r *reader) key(p EntityPath) (event.Key, error) {
-	if err := r.checkKind(p.KindPath); err != nil {
+	if _, _, err := r.kind(p.KindPath); err != nil {
 		return event.Key{}, err
 	}
 	id, err := pathID(p.ID)
@@ -94,4 +116,16 @@ func pathID(escaped string) (string, error) {
 		return "", invalid("path.id", escaped, "%v", err)
 	}
 	return id, nil
+}
+
+// entityKey reads an entity named as source/kind/id; "" names none.
+func entityKey(location, text string) (event.Key, error) {
+	if text == "" {
+		return event.Key{}, nil
+	}
+	key, err := event.ParseKey(text)
+	if err != nil {
+		return event.Key{}, invalid(location, text, "want source/kind/id")
+	}
+	return key, nil
 }

@@ -2,8 +2,10 @@ package api
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"regexp"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -11,6 +13,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
@@ -33,12 +36,19 @@ type Source struct {
 	Verifier Verifier
 	// Ack are the answers to good webhooks.
 	Ack Ack
+	// Rate is what the provider allows the fleet, to show how much of it is
+	// left. Zero: no limit.
+	Rate stream.Rate
 }
 
 // Provider is what the api asks a *provider.Definition.
 type Provider interface {
 	Event(source string, h http.Header, body []byte, received time.Time) (*event.Event, error)
 	Kind(name string) *provider.Kind
+	// Ref makes a reference to an entity somebody names.
+	Ref(key event.Key, parents map[string]string) (event.Ref, error)
+	// EventList says whether the provider lists its events.
+	EventList() provider.EventList
 }
 
 // Verifier is what the api asks a *provider.Verifier.
@@ -113,6 +123,9 @@ func (a *accounts) replace(sources []Source) error {
 
 // get returns the source of that name, or nil.
 func (a *accounts) get(name string) *account { return (*a.set.Load())[name] }
+
+// names returns the names of all, sorted.
+func (a *accounts) names() []string { return slices.Sorted(maps.Keys(*a.set.Load())) }
 
 func checkSource(s Source) error {
 	switch {

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humagin"
 )
 
 // Role is what a token's holder may do.
@@ -103,15 +105,26 @@ func (g *guard) check(api huma.API) func(huma.Context, func(huma.Context)) {
 			next(ctx)
 			return
 		}
-		if status, why := g.admits(ctx.Header("Authorization"), ctx.Host(), role); status != 0 {
+		by, status, why := g.admits(ctx, role)
+		if status != 0 {
 			if status == http.StatusUnauthorized {
 				ctx.SetHeader("WWW-Authenticate", `Bearer realm="tarn"`)
 			}
 			_ = huma.WriteErr(api, ctx, status, why) // the client is gone if this fails
 			return
 		}
-		next(ctx)
+		next(huma.WithValue(ctx, admitted{}, by))
 	}
+}
+
+// admitted is the key under which a request's context has the name of whoever
+// makes it.
+type admitted struct{}
+
+// whoever returns the name of the token a request came with.
+func whoever(ctx context.Context) string {
+	name, _ := ctx.Value(admitted{}).(string)
+	return name
 }
 
 func neededRole(op *huma.Operation) (Role, bool) {
@@ -123,35 +136,48 @@ func neededRole(op *huma.Operation) (Role, bool) {
 	return "", false
 }
 
-// admits returns 0, or the status and detail of a refusal.
-func (g *guard) admits(authorization, host string, role Role) (int, string) {
+// nobody stands in the audit for those who need no token.
+const nobody = "local"
+
+// admits returns who may go on, or the status and detail of a refusal.
+func (g *guard) admits(ctx huma.Context, role Role) (by string, status int, why string) {
 	if len(g.holders) == 0 {
-		return admitsLocal(host)
+		status, why = admitsLocal(ctx)
+		return nobody, status, why
 	}
-	h := g.holder(authorization)
+	h := g.holder(ctx.Header("Authorization"))
 	switch {
 	case h == nil:
-		return http.StatusUnauthorized, "a bearer token is needed: send Authorization: Bearer <token>"
+		return "", http.StatusUnauthorized, "a bearer token is needed: send Authorization: Bearer <token>"
 	case role == Operator && h.role != Operator:
-		return http.StatusForbidden, fmt.Sprintf("the token %q is a viewer's; this needs an operator's", h.name)
+		return "", http.StatusForbidden, fmt.Sprintf("the token %q is a viewer's; this needs an operator's", h.name)
 	}
-	return 0, ""
+	return h.name, 0, ""
 }
 
 // admitsLocal lets requests on a server without tokens pass only if they name
 // this machine. The server listens on loopback, but a web page in a browser on
 // the same machine reaches that too, by giving its own name our address (DNS
-// rebinding); its requests then carry that name.
-func admitsLocal(host string) (int, string) {
+// rebinding); its requests then carry that name. Or it sends a request to our
+// own name, whose answer the browser keeps from it, but which would act; the
+// browser says where such a one comes from.
+func admitsLocal(ctx huma.Context) (int, string) {
+	host := ctx.Host()
 	name, _, err := net.SplitHostPort(host)
 	if err != nil {
 		name = host
 	}
-	if isLoopback(name) {
-		return 0, ""
+	if !isLoopback(name) {
+		return http.StatusForbidden, "without operator_tokens only requests to localhost are answered"
 	}
-	return http.StatusForbidden, "without operator_tokens only requests to localhost are answered"
+	if err := sameOrigin.Check(humagin.Unwrap(ctx).Request); err != nil {
+		return http.StatusForbidden, "without operator_tokens pages of other origins may not act"
+	}
+	return 0, ""
 }
+
+// sameOrigin refuses what a browser sends on behalf of another site's page.
+var sameOrigin = http.NewCrossOriginProtection()
 
 // holder finds who sent the header. It looks at every token, found or not, so
 // that the time tells nothing.

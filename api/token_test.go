@@ -2,6 +2,7 @@ package api
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -45,19 +46,52 @@ func TestTokens(t *testing.T) {
 }
 
 func TestViewerIsNoOperator(t *testing.T) {
-	g, err := newGuard([]Token{viewerToken, operatorToken})
-	require.NoError(t, err)
-	status, _ := g.admits("Bearer "+viewerToken.Secret, "", Operator)
-	require.Equal(t, http.StatusForbidden, status)
-	status, _ = g.admits("Bearer "+operatorToken.Secret, "", Operator)
-	require.Zero(t, status)
+	f := newFixture(t, func(o *Options) { o.Tokens = []Token{viewerToken, operatorToken} })
+	acts := 0
+	for _, route := range f.engine.Routes() {
+		if !strings.HasPrefix(route.Path, "/v1/") || route.Method == http.MethodGet {
+			continue
+		}
+		acts++
+		path := ginParam.ReplaceAllString(route.Path, "nothing")
+		w := f.send(route.Method, path, "{}", "Authorization", "Bearer "+viewerToken.Secret)
+		require.Equal(t, http.StatusForbidden, w.Code, "%s %s", route.Method, path)
+		requireProblem(t, w, "")
+		w = f.send(route.Method, path, "{}", "Authorization", "Bearer "+operatorToken.Secret)
+		require.Contains(t, []int{http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusAccepted}, w.Code, "%s %s: %s", route.Method, path, w.Body)
+	}
+	require.Equal(t, 11, acts)
+}
+
+// A page of another site, open in a browser on this machine, reaches the
+// loopback address; where no token is asked for it must not act.
+func TestPagesOfOthersMayNotAct(t *testing.T) {
+	f := newFixture(t)
+	for _, c := range []struct {
+		name, header, value string
+		status              int
+	}{
+		{"no browser", "User-Agent", "curl/8", 200},
+		{"our own page", "Sec-Fetch-Site", "same-origin", 200},
+		{"another site's page", "Sec-Fetch-Site", "cross-site", 403},
+		{"another port's page", "Sec-Fetch-Site", "same-site", 403},
+		{"an old browser", "Origin", "https://evil.example", 403},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := f.post("/v1/sources/lemon/resume", "", c.header, c.value)
+			require.Equal(t, c.status, w.Code, w.Body)
+		})
+	}
+	with := newFixture(t, func(o *Options) { o.Tokens = []Token{operatorToken} })
+	w := with.post("/v1/sources/lemon/resume", "", "Sec-Fetch-Site", "cross-site", "Authorization", "Bearer "+operatorToken.Secret)
+	require.Equal(t, http.StatusOK, w.Code, "a token is not sent by itself")
 }
 
 func TestEveryOperationUnderV1IsGuarded(t *testing.T) {
 	f := newFixture(t, func(o *Options) { o.Tokens = []Token{viewerToken} })
 	for _, route := range f.engine.Routes() {
 		if len(route.Path) > 3 && route.Path[:4] == "/v1/" {
-			require.Equal(t, http.StatusUnauthorized, f.get(route.Path).Code, route.Path)
+			require.Equal(t, http.StatusUnauthorized, f.send(route.Method, route.Path, "").Code, route.Path)
 		}
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fault"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
@@ -33,6 +34,19 @@ type Queue interface {
 	AddNotes(ctx context.Context, notes []stream.Note) error
 	// Ping reports whether Redis answers.
 	Ping(ctx context.Context) error
+
+	// The rest is for operators.
+
+	// Source, Pause and Resume are the state of a source in the whole fleet.
+	Source(ctx context.Context, source string) (stream.SourceState, error)
+	Pause(ctx context.Context, source string, d time.Duration, reason, by string) error
+	Resume(ctx context.Context, source string) error
+	// RetryParked makes everything parked of a source due now.
+	RetryParked(ctx context.Context, source string) (int, error)
+	// Fleet returns all shards and live workers, Budget how much of a source's
+	// budget is there.
+	Fleet(ctx context.Context, sources []string) ([]stream.ShardState, []string, error)
+	Budget(ctx context.Context, source string, r stream.Rate) (float64, error)
 }
 
 // receiver takes webhooks in.
@@ -114,7 +128,7 @@ func (r *receiver) admit(src *account, h http.Header, body *bytes.Buffer) (*even
 func (r *receiver) send(ctx context.Context, e *event.Event) (stream.Receipt, error) {
 	ctx, span := r.startSend(ctx, e)
 	within := r.deadlines.take()
-	got, err := r.queue.Append(within, stream.Draft{Signal: event.Own(e, telemetry.Traceparent(ctx))})
+	got, err := r.append(within, stream.Draft{Signal: event.Own(e, telemetry.Traceparent(ctx))})
 	if err == nil && got.Duplicate {
 		err = r.queue.AddNotes(within, []stream.Note{{
 			At: e.ReceivedAt, Source: e.Source, Kind: "duplicate", EventID: e.ID, Count: 1,
@@ -123,6 +137,26 @@ func (r *receiver) send(ctx context.Context, e *event.Event) (stream.Receipt, er
 	endSend(span, got, err)
 	return got, err
 }
+
+// append appends a draft. With the guarantee switched off, for the tests that
+// must see an event lost, it only promises to: a killed process breaks that.
+func (r *receiver) append(ctx context.Context, d stream.Draft) (stream.Receipt, error) {
+	if !fault.Off("append") {
+		return r.queue.Append(ctx, d)
+	}
+	body := *d.Signal.Body
+	body.Payload = bytes.Clone(body.Payload) // its buffer is used again after the answer
+	d.Signal.Body = &body
+	time.AfterFunc(brokenPromise, func() {
+		if _, err := r.queue.Append(context.WithoutCancel(ctx), d); err != nil {
+			r.log.Warn("an event answered with success was not appended, as asked for", "event", body.ID, "error", err)
+		}
+	})
+	return stream.Receipt{}, nil
+}
+
+// brokenPromise leaves a kill time to come between.
+const brokenPromise = 100 * time.Millisecond
 
 // refuse answers, counts and notes a webhook that was not accepted.
 func (r *receiver) refuse(ctx context.Context, w http.ResponseWriter, source string, why *refusal) {

@@ -12,12 +12,13 @@ import (
 	"github.com/tarn-sync/tarn/api"
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/process"
+	"github.com/tarn-sync/tarn/shared/stream"
 )
 
 // About is what --help says.
 const About = `Receives webhooks (POST /webhooks/{source}) and answers them once their event is
-durable in Redis; serves the mirror and the event log under /v1. Run as many as
-you like.
+durable in Redis; serves the mirror, the event log and what operators do under
+/v1. Run as many as you like.
 `
 
 // Run is the api until ctx ends.
@@ -91,7 +92,8 @@ func sources(c *config.Config) ([]api.Source, error) {
 		}
 		out[i] = api.Source{
 			Name: s.Name, Provider: s.Definition, Verifier: verifier,
-			Ack: api.Ack{Accepted: s.Ack.Accepted, Duplicate: s.Ack.Duplicate},
+			Ack:  api.Ack{Accepted: s.Ack.Accepted, Duplicate: s.Ack.Duplicate},
+			Rate: stream.Rate{Limit: s.Rate.Limit, Per: s.Rate.Per},
 		}
 	}
 	return out, nil

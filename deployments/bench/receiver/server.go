@@ -87,7 +87,7 @@ func serveTarn(ctx context.Context, l net.Listener, redisURL string) error {
 }
 
 // noStore panics if it is ever read: the receiver must not need it.
-type noStore struct{ mirror.Reader }
+type noStore struct{ mirror.Store }
 
 func (noStore) Ping(context.Context) error { return nil }
 

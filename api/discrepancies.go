@@ -1,0 +1,84 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+// discrepancy is something found different as the API shows it.
+type discrepancy struct {
+	ID         string          `json:"id"`
+	Source     string          `json:"source"`
+	Kind       string          `json:"kind,omitempty"`
+	Entity     string          `json:"entity,omitempty" doc:"Id of the entity."`
+	Event      string          `json:"event,omitempty" doc:"Id of an event that was missed."`
+	Type       string          `json:"type" enum:"missing,stale,deleted,unexpected,event_missed,rewritten,subscription_gap"`
+	Status     string          `json:"status" enum:"suspected,confirmed,repaired,failed,dropped"`
+	Sweep      string          `json:"sweep,omitempty" doc:"What found it."`
+	Patch      json.RawMessage `json:"patch,omitempty" doc:"RFC 6902 patch from the mirror's state to the provider's, secret fields masked."`
+	FoundAt    time.Time       `json:"found_at" doc:"When the provider's answer that shows it was asked for."`
+	JudgedAt   time.Time       `json:"judged_at,omitzero" doc:"When it was confirmed or dropped."`
+	RepairedAt time.Time       `json:"repaired_at,omitzero" doc:"When its repair was done or given up."`
+}
+
+func newDiscrepancy(d *mirror.Discrepancy) discrepancy {
+	return discrepancy{
+		ID: d.ID, Source: d.Source, Kind: d.Entity.Kind, Entity: d.Entity.ID, Event: d.EventID,
+		Type: string(d.Type), Status: string(d.Status), Sweep: d.SweepID, Patch: payloadJSON(d.Patch),
+		FoundAt: d.FoundAt.UTC(), JudgedAt: d.JudgedAt.UTC(), RepairedAt: d.RepairedAt.UTC(),
+	}
+}
+
+type discrepancyList struct {
+	Items      []discrepancy `json:"items" nullable:"false"`
+	NextCursor string        `json:"next_cursor,omitempty" doc:"Absent on the last page."`
+}
+
+func (r *reader) registerDiscrepancies(api huma.API) {
+	huma.Register(api, huma.Operation{
+		OperationID: "list-discrepancies", Method: http.MethodGet, Path: "/v1/discrepancies",
+		Summary: "List what was found different between provider and mirror, newest first", Tags: []string{"discrepancies"},
+		Description: "Repair does not wait for the judgement: one that is `suspected` may be explained by an event under way.",
+		Security:    needs(Viewer), Errors: listErrors,
+	}, r.listDiscrepancies)
+}
+
+type listDiscrepanciesInput struct {
+	Status string `query:"status" enum:"suspected,confirmed,repaired,failed,dropped" doc:"Only those in this status."`
+	Type   string `query:"type" enum:"missing,stale,deleted,unexpected,event_missed,rewritten,subscription_gap" doc:"Only those of this type."`
+	Source string `query:"source" doc:"Only those of this source."`
+	Kind   string `query:"kind" doc:"Only those about entities of this kind."`
+	Entity string `query:"entity" doc:"Only those about this entity, as source/kind/id." example:"lemon/order/bord_1"`
+	Sweep  string `query:"sweep" doc:"Only those this sweep found."`
+	Between
+	Page
+}
+
+type listDiscrepanciesOutput struct{ Body discrepancyList }
+
+func (r *reader) listDiscrepancies(ctx context.Context, in *listDiscrepanciesInput) (*listDiscrepanciesOutput, error) {
+	key, err := entityKey("query.entity", in.Entity)
+	if err := errors.Join(err, in.check()); err != nil {
+		return nil, err
+	}
+	found, err := r.store.Discrepancies(ctx, mirror.DiscrepancyFilter{
+		Status: mirror.DiscrepancyStatus(in.Status), Type: mirror.DiscrepancyType(in.Type),
+		Source: in.Source, Kind: in.Kind, Entity: key, SweepID: in.Sweep,
+		From: in.From, To: in.To, Limit: in.Limit, Cursor: in.Cursor,
+	})
+	if err != nil {
+		return nil, r.storeProblem(ctx, "list discrepancies", err)
+	}
+	out := &listDiscrepanciesOutput{Body: discrepancyList{Items: make([]discrepancy, len(found.Items)), NextCursor: found.NextCursor}}
+	for i, d := range found.Items {
+		out.Body.Items[i] = newDiscrepancy(d)
+	}
+	return out, nil
+}

@@ -1,0 +1,165 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/tarn-sync/tarn/shared/stream"
+)
+
+// fleet is what works and what waits, as the API shows it.
+type fleet struct {
+	Workers []worker      `json:"workers" nullable:"false"`
+	Shards  []shard       `json:"shards" nullable:"false"`
+	Sources []fleetSource `json:"sources" nullable:"false"`
+}
+
+type worker struct {
+	ID     string    `json:"id"`
+	Shards int       `json:"shards" doc:"How many it holds."`
+	Since  time.Time `json:"since,omitzero" doc:"Since when it has held the one it has held longest."`
+}
+
+type shard struct {
+	Shard      int     `json:"shard"`
+	Owner      string  `json:"owner,omitempty" doc:"The worker that holds it. Absent: nobody does, and it waits."`
+	Epoch      int64   `json:"epoch,omitempty" doc:"Grows at each hand-over."`
+	Backlog    int64   `json:"backlog" doc:"Entries in its streams, of all sources."`
+	OldestAgeS float64 `json:"oldest_age_s" doc:"Age of its oldest live entry, in seconds."`
+	Parked     int64   `json:"parked" doc:"Entities that wait for their next attempt."`
+}
+
+type fleetSource struct {
+	SourceState
+	Budget     float64 `json:"budget" minimum:"0" maximum:"1" doc:"Share of the saved-up rate that is there; near 0 the fleet wants more than the rate."`
+	Live       int64   `json:"live" doc:"Live entries: webhooks, syncs, what was redriven."`
+	Background int64   `json:"background" doc:"Background entries: sweeps, backfills, what events make stale."`
+	Parked     int64   `json:"parked" doc:"Entities that wait for their next attempt."`
+	OldestAgeS float64 `json:"oldest_age_s" doc:"Age of its oldest live entry, in seconds."`
+}
+
+// overviewAge is how old an answer may be: whoever keeps a page open asks again
+// and again, and each look is a script on every shard.
+const overviewAge = time.Second
+
+// overview looks at the fleet, at most once a second for all who ask.
+type overview struct {
+	*reader
+	queue Queue
+	now   func() time.Time
+	// last is in the channel unless somebody looks.
+	last chan look
+}
+
+type look struct {
+	at  time.Time
+	got *fleet
+}
+
+func newOverview(r *reader, q Queue, now func() time.Time) *overview {
+	o := &overview{reader: r, queue: q, now: now, last: make(chan look, 1)}
+	o.last <- look{}
+	return o
+}
+
+func (o *overview) register(api huma.API) {
+	huma.Register(api, huma.Operation{
+		OperationID: "get-fleet", Method: http.MethodGet, Path: "/v1/fleet",
+		Summary: "What works and what waits: workers, shards, sources", Tags: []string{"sources"},
+		Description: "At most a second old.",
+		Security:    needs(Viewer), Errors: startErrors,
+	}, o.get)
+}
+
+type fleetOutput struct{ Body *fleet }
+
+func (o *overview) get(ctx context.Context, _ *struct{}) (*fleetOutput, error) {
+	var last look
+	select {
+	case last = <-o.last:
+	case <-ctx.Done():
+		return nil, o.queueProblem(ctx, "look at the fleet", ctx.Err())
+	}
+	defer func() { o.last <- last }()
+	now := o.now()
+	if age := now.Sub(last.at); last.got != nil && age >= 0 && age < overviewAge {
+		return &fleetOutput{Body: last.got}, nil
+	}
+	got, err := o.look(ctx)
+	if err != nil {
+		return nil, o.queueProblem(ctx, "look at the fleet", err)
+	}
+	last = look{at: now, got: got}
+	return &fleetOutput{Body: got}, nil
+}
+
+func (o *overview) look(ctx context.Context) (*fleet, error) {
+	names := o.sources.names()
+	shards, workers, err := o.queue.Fleet(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	f := &fleet{Workers: make([]worker, len(workers)), Shards: make([]shard, len(shards)), Sources: make([]fleetSource, len(names))}
+	for i, st := range shards {
+		f.Shards[i] = newShard(st)
+	}
+	for i, id := range workers {
+		f.Workers[i] = newWorker(id, shards)
+	}
+	for i, name := range names {
+		if f.Sources[i], err = o.lookAt(ctx, name, shards); err != nil {
+			return nil, err
+		}
+	}
+	return f, nil
+}
+
+func newShard(st stream.ShardState) shard {
+	s := shard{Shard: st.Shard, Owner: st.Owner, Epoch: st.Epoch}
+	for _, q := range st.Sources {
+		s.Backlog += q.Live + q.Background
+		s.Parked += q.Parked
+		s.OldestAgeS = max(s.OldestAgeS, q.Oldest.Seconds())
+	}
+	return s
+}
+
+// newWorker counts what a worker holds. An epoch is the time in milliseconds at
+// which it was taken.
+func newWorker(id string, shards []stream.ShardState) worker {
+	w := worker{ID: id}
+	for _, st := range shards {
+		if st.Owner != id {
+			continue
+		}
+		w.Shards++
+		if took := time.UnixMilli(st.Epoch).UTC(); w.Since.IsZero() || took.Before(w.Since) {
+			w.Since = took
+		}
+	}
+	return w
+}
+
+func (o *overview) lookAt(ctx context.Context, name string, shards []stream.ShardState) (fleetSource, error) {
+	st, err := o.queue.Source(ctx, name)
+	if err != nil {
+		return fleetSource{}, err
+	}
+	s := fleetSource{SourceState: newSourceState(name, st)}
+	if src := o.sources.get(name); src != nil { // else it was taken out just now
+		if s.Budget, err = o.queue.Budget(ctx, name, src.Rate); err != nil {
+			return fleetSource{}, err
+		}
+	}
+	for _, sh := range shards {
+		q := sh.Sources[name]
+		s.Live += q.Live
+		s.Background += q.Background
+		s.Parked += q.Parked
+		s.OldestAgeS = max(s.OldestAgeS, q.Oldest.Seconds())
+	}
+	return s, nil
+}

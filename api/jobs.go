@@ -1,0 +1,221 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+// Kinds of the tasks that are jobs.
+const (
+	taskRedrive = "redrive"
+	taskDiscard = "discard"
+)
+
+var jobKinds = []string{taskRedrive, taskDiscard}
+
+// job is a task on dead letters as the API shows it.
+type job struct {
+	ID         string     `json:"id"`
+	Kind       string     `json:"kind" enum:"redrive,discard"`
+	Source     string     `json:"source,omitempty" doc:"Absent if it is on letters of every source."`
+	Status     string     `json:"status" enum:"waiting,running,done,failed,cancelled"`
+	Cancelling bool       `json:"cancelling,omitempty" doc:"It was asked to end and has not yet."`
+	By         string     `json:"by,omitempty" doc:"Who started it."`
+	Filter     *jobFilter `json:"filter,omitempty" doc:"What it selects."`
+	Rate       float64    `json:"rate,omitempty" doc:"Most letters a second."`
+	Reason     string     `json:"reason,omitempty" doc:"Why letters are discarded."`
+	Total      int64      `json:"total" doc:"Letters selected when it was started."`
+	Done       int64      `json:"done"`
+	Failed     int64      `json:"failed"`
+	Error      string     `json:"error,omitempty" doc:"The last thing that went wrong."`
+	CreatedAt  time.Time  `json:"created_at"`
+	StartedAt  time.Time  `json:"started_at,omitzero"`
+	UpdatedAt  time.Time  `json:"updated_at,omitzero" doc:"When it last said how far it is."`
+	FinishedAt time.Time  `json:"finished_at,omitzero"`
+}
+
+type jobFilter struct {
+	Source string    `json:"source,omitempty"`
+	Type   string    `json:"type,omitempty"`
+	Kind   string    `json:"kind,omitempty"`
+	Entity string    `json:"entity,omitempty"`
+	Class  string    `json:"class,omitempty"`
+	From   time.Time `json:"from,omitzero"`
+	To     time.Time `json:"to,omitzero"`
+}
+
+func newJob(t *mirror.Task) job {
+	j := job{
+		ID: t.ID, Kind: t.Kind, Source: t.Source, Status: string(t.Status), Cancelling: cancelling(t), By: t.By,
+		Total: t.Counts["total"], Done: t.Counts["done"], Failed: t.Counts["failed"], Error: t.Error,
+		CreatedAt: t.CreatedAt.UTC(), StartedAt: t.StartedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(), FinishedAt: t.FinishedAt.UTC(),
+	}
+	var spec mirror.RedriveSpec
+	if err := json.Unmarshal(t.Spec, &spec); err == nil { // another version's: shown without
+		f := spec.Filter
+		j.Rate, j.Reason = spec.Rate, spec.Reason
+		j.Filter = &jobFilter{Source: f.Source, Type: f.Type, Kind: f.Kind, Class: f.Class, From: f.From.UTC(), To: f.To.UTC()}
+		if !f.Entity.IsZero() {
+			j.Filter.Entity = f.Entity.String()
+		}
+	}
+	return j
+}
+
+func cancelling(t *mirror.Task) bool { return t.Cancel && !t.Status.Final() }
+
+type jobList struct {
+	Items      []job  `json:"items" nullable:"false"`
+	NextCursor string `json:"next_cursor,omitempty" doc:"Absent on the last page."`
+}
+
+func (r *reader) registerJobs(api huma.API) {
+	huma.Register(api, huma.Operation{
+		OperationID: "list-jobs", Method: http.MethodGet, Path: "/v1/jobs",
+		Summary: "List jobs on dead letters, newest first", Tags: []string{"jobs"},
+		Description: "Jobs that are over are forgotten after a while.",
+		Security:    needs(Viewer), Errors: listErrors,
+	}, r.listJobs)
+	huma.Register(api, huma.Operation{
+		OperationID: "get-job", Method: http.MethodGet, Path: "/v1/jobs/{id}",
+		Summary: "Read how far a job is", Tags: []string{"jobs"},
+		Security: needs(Viewer), Errors: itemErrors,
+	}, r.getJob)
+}
+
+func (o *operator) registerJobs(api huma.API) {
+	huma.Register(api, huma.Operation{
+		OperationID: "cancel-job", Method: http.MethodDelete, Path: "/v1/jobs/{id}",
+		Summary: "End a job", Tags: []string{"jobs"},
+		Description: "What it has done stays done. One that runs ends within seconds: until then it is `cancelling`. " +
+			"One that is over is a 409 of type `over`.",
+		DefaultStatus: http.StatusAccepted, Security: needs(Operator), Errors: actErrors,
+	}, o.cancelJob)
+}
+
+// TaskPage selects one page of a list of tasks.
+type TaskPage struct {
+	Status string `query:"status" enum:"waiting,running,done,failed,cancelled" doc:"Only those in this status."`
+	Source string `query:"source" doc:"Only those of this source."`
+	Page
+}
+
+// filter selects among tasks of the given kinds; of one only, if only is not "".
+func (p TaskPage) filter(kinds []string, only string) mirror.TaskFilter {
+	f := mirror.TaskFilter{Kinds: kinds, Source: p.Source, Limit: p.Limit, Cursor: p.Cursor}
+	if only != "" {
+		f.Kinds = []string{only}
+	}
+	if p.Status != "" {
+		f.Statuses = []mirror.TaskStatus{mirror.TaskStatus(p.Status)}
+	}
+	return f
+}
+
+type listJobsInput struct {
+	Kind string `query:"kind" enum:"redrive,discard" doc:"Only jobs of this kind."`
+	TaskPage
+}
+
+type listJobsOutput struct{ Body jobList }
+
+func (r *reader) listJobs(ctx context.Context, in *listJobsInput) (*listJobsOutput, error) {
+	found, err := r.store.Tasks(ctx, in.filter(jobKinds, in.Kind))
+	if err != nil {
+		return nil, r.storeProblem(ctx, "list jobs", err)
+	}
+	out := &listJobsOutput{Body: jobList{Items: make([]job, len(found.Items)), NextCursor: found.NextCursor}}
+	for i, t := range found.Items {
+		out.Body.Items[i] = newJob(t)
+	}
+	return out, nil
+}
+
+// TaskPath names a job or a sweep in a path.
+type TaskPath struct {
+	ID string `path:"id" maxLength:"765" doc:"Its id, percent-escaped where need be."`
+}
+
+type jobOutput struct{ Body job }
+
+func (r *reader) getJob(ctx context.Context, in *struct{ TaskPath }) (*jobOutput, error) {
+	t, err := r.task(ctx, in.TaskPath, "job", jobKinds)
+	if err != nil {
+		return nil, err
+	}
+	return &jobOutput{Body: newJob(t)}, nil
+}
+
+func (o *operator) cancelJob(ctx context.Context, in *struct{ TaskPath }) (*jobOutput, error) {
+	t, err := o.cancel(ctx, in.TaskPath, "job", jobKinds)
+	if err != nil {
+		return nil, err
+	}
+	return &jobOutput{Body: newJob(t)}, nil
+}
+
+// task reads a task of one of the kinds; noun is what those are called.
+func (r *reader) task(ctx context.Context, p TaskPath, noun string, kinds []string) (*mirror.Task, error) {
+	id, err := pathID(p.ID)
+	if err != nil {
+		return nil, err
+	}
+	t, err := r.store.Task(ctx, id)
+	switch {
+	case errors.Is(err, mirror.ErrNotFound) || err == nil && !slices.Contains(kinds, t.Kind):
+		return nil, problem(http.StatusNotFound, "", "there is no %s %q; those that are over are forgotten after a while", noun, id)
+	case err != nil:
+		return nil, r.storeProblem(ctx, "read "+noun, err)
+	}
+	return t, nil
+}
+
+// start creates a task; the reconciler takes it from there.
+func (o *operator) start(ctx context.Context, t *mirror.Task, what, why string) error {
+	if err := o.store.CreateTasks(ctx, []*mirror.Task{t}); err != nil {
+		return o.storeProblem(ctx, "start "+t.ID, err)
+	}
+	o.record(ctx, act{source: t.Source, did: "start " + t.Kind, to: what, why: why})
+	return nil
+}
+
+// cancel asks a task to end and returns it as it is then.
+func (o *operator) cancel(ctx context.Context, p TaskPath, noun string, kinds []string) (*mirror.Task, error) {
+	ctx, cancel := o.acting(ctx)
+	defer cancel()
+	t, err := o.task(ctx, p, noun, kinds)
+	if err != nil {
+		return nil, err
+	}
+	if standing(t) {
+		return nil, problem(http.StatusConflict, problemStanding,
+			"%s is standing work that never ends; pause its source to stop calls of the provider", t.ID)
+	}
+	ends, err := o.store.CancelTask(ctx, t.ID)
+	if err != nil {
+		return nil, o.storeProblem(ctx, "cancel "+t.ID, err)
+	}
+	if !ends {
+		if t, err = o.task(ctx, p, noun, kinds); err != nil {
+			return nil, err
+		}
+		return nil, problem(http.StatusConflict, problemOver, "the %s %s is over: %s", noun, t.ID, t.Status)
+	}
+	o.record(ctx, act{source: t.Source, did: "cancel", to: t.ID})
+	return o.task(ctx, p, noun, kinds)
+}
+
+// standing reports whether a task is the fleet's own that goes on for ever:
+// named by what it is, gaps/lemon, not by an id of its own.
+func standing(t *mirror.Task) bool {
+	return t.Kind == modeGaps && strings.HasPrefix(t.ID, modeGaps+"/")
+}

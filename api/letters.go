@@ -1,0 +1,338 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/stream"
+)
+
+// letter is a dead letter as the API shows it.
+type letter struct {
+	ID        string            `json:"id"`
+	Source    string            `json:"source"`
+	Event     string            `json:"event" doc:"Id of the event whose work on the entity was given up."`
+	EventType string            `json:"event_type,omitempty"`
+	Kind      string            `json:"kind"`
+	Entity    string            `json:"entity" doc:"Id of the entity."`
+	Parents   map[string]string `json:"parents,omitempty" doc:"Ids of what the entity stands under."`
+	Status    string            `json:"status" enum:"open,redriven,superseded,discarded"`
+	Class     string            `json:"class" enum:"transient,throttled,unavailable,refused,gone,permanent,panic" doc:"Class of the last failure."`
+	Attempts  []failedAttempt   `json:"attempts" nullable:"false" doc:"Failed attempts, oldest first."`
+	Claim     int64             `json:"claim" doc:"Number of the last attempt's fetch: a later good one supersedes the letter."`
+	Payload   json.RawMessage   `json:"payload,omitempty" doc:"The event's body as received."`
+	TraceID   string            `json:"trace_id,omitempty"`
+	BuriedAt  time.Time         `json:"buried_at" doc:"When the work was given up."`
+	ClosedAt  time.Time         `json:"closed_at,omitzero" doc:"When it was redriven, superseded or discarded."`
+	By        string            `json:"by,omitempty" doc:"Who redrove or discarded it."`
+	Reason    string            `json:"reason,omitempty" doc:"Why it was discarded."`
+}
+
+type failedAttempt struct {
+	At    time.Time `json:"at"`
+	Error string    `json:"error"`
+}
+
+func newLetter(l *mirror.LetterRecord) letter {
+	out := letter{
+		ID: l.ID(), Source: l.Source, Event: l.EventID, EventType: l.EventType,
+		Kind: l.Ref.Key.Kind, Entity: l.Ref.Key.ID, Parents: l.Ref.Parents,
+		Status: string(l.Status), Class: l.Class, Attempts: make([]failedAttempt, len(l.Attempts)), Claim: l.Claim,
+		Payload: payloadJSON(l.Payload), TraceID: l.TraceID,
+		BuriedAt: l.At.UTC(), ClosedAt: l.ClosedAt.UTC(), By: l.By, Reason: l.Reason,
+	}
+	for i, a := range l.Attempts {
+		out.Attempts[i] = failedAttempt{At: a.At.UTC(), Error: a.Error}
+	}
+	return out
+}
+
+type letterList struct {
+	Items      []letter `json:"items" nullable:"false"`
+	NextCursor string   `json:"next_cursor,omitempty" doc:"Absent on the last page."`
+}
+
+func (r *reader) registerLetters(api huma.API) {
+	huma.Register(api, huma.Operation{
+		OperationID: "list-dead-letters", Method: http.MethodGet, Path: "/v1/dead-letters",
+		Summary: "List dead letters, newest first", Tags: []string{"dead letters"},
+		Description: "A dead letter is one event's work on one entity that ran out of attempts or failed for good.",
+		Security:    needs(Viewer), Errors: listErrors,
+	}, r.listLetters)
+	huma.Register(api, huma.Operation{
+		OperationID: "get-dead-letter", Method: http.MethodGet, Path: "/v1/dead-letters/{id}",
+		Summary: "Read one dead letter", Tags: []string{"dead letters"},
+		Security: needs(Viewer), Errors: itemErrors,
+	}, r.getLetter)
+}
+
+func (o *operator) registerLetters(api huma.API) {
+	huma.Register(api, huma.Operation{
+		OperationID: "redrive-dead-letter", Method: http.MethodPost, Path: "/v1/dead-letters/{id}/redrive",
+		Summary: "Take one dead letter's work up again", Tags: []string{"dead letters"},
+		Description: "The work is durable in the queue when this is answered, and is done in the entity's order. Should it " +
+			"fail again, the letter is open again with the new attempts. One that is not open is a 409 of type `not-open`.",
+		DefaultStatus: http.StatusAccepted, Security: needs(Operator), Errors: actErrors,
+	}, o.redriveLetter)
+	huma.Register(api, huma.Operation{
+		OperationID: "discard-dead-letter", Method: http.MethodPost, Path: "/v1/dead-letters/{id}/discard",
+		Summary: "Give one dead letter up", Tags: []string{"dead letters"},
+		Description: "It is kept, with who discarded it and why. One that is not open is a 409 of type `not-open`.",
+		Security:    needs(Operator), Errors: actErrors,
+	}, o.discardLetter)
+	huma.Register(api, huma.Operation{
+		OperationID: "redrive-dead-letters", Method: http.MethodPost, Path: "/v1/dead-letters/redrive",
+		Summary: "Take up again what a filter selects of the open dead letters", Tags: []string{"dead letters"},
+		Description:   "With `dry_run` the answer is a 200 with the count. Else a job is started: " + ofTheJob,
+		DefaultStatus: http.StatusAccepted, Responses: alsoOK[selected](api, "How many it would be"),
+		Security: needs(Operator), Errors: startErrors,
+	}, o.redriveLetters)
+	huma.Register(api, huma.Operation{
+		OperationID: "discard-dead-letters", Method: http.MethodPost, Path: "/v1/dead-letters/discard",
+		Summary: "Give up what a filter selects of the open dead letters", Tags: []string{"dead letters"},
+		Description:   "With `dry_run` the answer is a 200 with the count. Else a job is started: " + ofTheJob,
+		DefaultStatus: http.StatusAccepted, Responses: alsoOK[selected](api, "How many it would be"),
+		Security: needs(Operator), Errors: startErrors,
+	}, o.discardLetters)
+}
+
+const ofTheJob = "a 202 that names it; see /v1/jobs/{id}. It touches the letters that were buried before it was asked for."
+
+type listLettersInput struct {
+	Status string `query:"status" enum:"open,redriven,superseded,discarded" doc:"Only letters in this status."`
+	Type   string `query:"type" doc:"Only letters of events of this type." example:"order.executed"`
+	Source string `query:"source" doc:"Only letters of this source."`
+	Kind   string `query:"kind" doc:"Only letters about entities of this kind."`
+	Entity string `query:"entity" doc:"Only letters about this entity, as source/kind/id." example:"lemon/order/bord_1"`
+	Class  string `query:"class" enum:"transient,throttled,unavailable,refused,gone,permanent,panic" doc:"Only letters whose last failure was of this class."`
+	Between
+	Page
+}
+
+type listLettersOutput struct{ Body letterList }
+
+func (r *reader) listLetters(ctx context.Context, in *listLettersInput) (*listLettersOutput, error) {
+	key, err := entityKey("query.entity", in.Entity)
+	if err := errors.Join(err, in.check()); err != nil {
+		return nil, err
+	}
+	found, err := r.store.Letters(ctx, mirror.LetterFilter{
+		Status: mirror.LetterStatus(in.Status), Source: in.Source, Type: in.Type, Kind: in.Kind, Entity: key, Class: in.Class,
+		From: in.From, To: in.To, Limit: in.Limit, Cursor: in.Cursor,
+	})
+	if err != nil {
+		return nil, r.storeProblem(ctx, "list dead letters", err)
+	}
+	out := &listLettersOutput{Body: letterList{Items: make([]letter, len(found.Items)), NextCursor: found.NextCursor}}
+	for i, l := range found.Items {
+		out.Body.Items[i] = newLetter(l)
+	}
+	return out, nil
+}
+
+// LetterPath names a dead letter in a path.
+type LetterPath struct {
+	ID string `path:"id" maxLength:"255" doc:"Id of the dead letter." example:"dl_0af7651916cd43dd8448eb211c80319c"`
+}
+
+type letterOutput struct{ Body letter }
+
+func (r *reader) getLetter(ctx context.Context, in *struct{ LetterPath }) (*letterOutput, error) {
+	l, err := r.letter(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	return &letterOutput{Body: newLetter(l)}, nil
+}
+
+func (r *reader) letter(ctx context.Context, id string) (*mirror.LetterRecord, error) {
+	l, err := r.store.LetterByID(ctx, id)
+	switch {
+	case errors.Is(err, mirror.ErrNotFound):
+		return nil, problem(http.StatusNotFound, "", "there is no dead letter %q", id)
+	case err != nil:
+		return nil, r.storeProblem(ctx, "read dead letter", err)
+	}
+	return l, nil
+}
+
+// openLetter is letter for those who want to act on it.
+func (o *operator) openLetter(ctx context.Context, id string) (*mirror.LetterRecord, error) {
+	l, err := o.letter(ctx, id)
+	if err == nil && l.Status != mirror.LetterOpen {
+		return nil, notOpen(l)
+	}
+	return l, err
+}
+
+func notOpen(l *mirror.LetterRecord) error {
+	return problem(http.StatusConflict, problemNotOpen, "the dead letter %s is %s already", l.ID(), l.Status)
+}
+
+// redriveLetter appends the work first and closes the letter then. Dying in
+// between leaves an open letter that its own work supersedes, or buries again;
+// the other way round the work would be lost until recovery finds it.
+func (o *operator) redriveLetter(ctx context.Context, in *struct{ LetterPath }) (*letterOutput, error) {
+	ctx, cancel := o.acting(ctx)
+	defer cancel()
+	l, err := o.openLetter(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	signal, err := o.again(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := o.queue.Append(ctx, stream.Draft{Signal: signal}); err != nil {
+		return nil, o.queueProblem(ctx, "redrive "+in.ID, err)
+	}
+	// Zero closed is fine: the work was quick and has superseded its letter.
+	if _, err := o.store.Redriven(ctx, []string{in.ID}, whoever(ctx), o.now().UTC()); err != nil {
+		return nil, o.storeProblem(ctx, "close a redriven dead letter", err)
+	}
+	o.record(ctx, act{source: l.Source, did: "redrive", to: ofLetter(l)})
+	return o.getLetter(ctx, in)
+}
+
+// again is the signal that takes a letter's work up again: like that of a
+// further entity of its event, whose row has the payload.
+func (o *operator) again(ctx context.Context, l *mirror.LetterRecord) (event.Signal, error) {
+	s := event.Signal{
+		Ref: l.Ref, Cause: event.CauseEvent, CauseID: l.EventID, EventType: l.EventType, Class: event.Redrive,
+	}
+	rows, err := o.store.EventByID(ctx, l.Source, l.EventID)
+	switch {
+	case errors.Is(err, mirror.ErrNotFound): // the letter knows enough to fetch
+	case err != nil:
+		return s, o.storeProblem(ctx, "read the event of a dead letter", err)
+	case len(rows) > 0:
+		s.EventType, s.CreatedAt = rows[0].Type, rows[0].CreatedAt
+	}
+	return s, nil
+}
+
+type discardInput struct {
+	LetterPath
+	Body struct {
+		Reason string `json:"reason" minLength:"1" maxLength:"1000" pattern:"\\S" doc:"Why. Kept with the letter."`
+	}
+}
+
+func (o *operator) discardLetter(ctx context.Context, in *discardInput) (*letterOutput, error) {
+	ctx, cancel := o.acting(ctx)
+	defer cancel()
+	l, err := o.openLetter(ctx, in.ID)
+	if err != nil {
+		return nil, err
+	}
+	n, err := o.store.Discard(ctx, []string{in.ID}, whoever(ctx), in.Body.Reason, o.now().UTC())
+	if err != nil {
+		return nil, o.storeProblem(ctx, "discard a dead letter", err)
+	}
+	now, err := o.letter(ctx, in.ID)
+	switch {
+	case err != nil:
+		return nil, err
+	case n == 0: // somebody, or its own work, was quicker
+		return nil, notOpen(now)
+	}
+	o.record(ctx, act{source: l.Source, did: "discard", to: ofLetter(l), why: in.Body.Reason})
+	return &letterOutput{Body: newLetter(now)}, nil
+}
+
+func ofLetter(l *mirror.LetterRecord) string { return fmt.Sprintf("%s of %s", l.ID(), l.Ref.Key) }
+
+// LetterSelection selects open dead letters in a body.
+type LetterSelection struct {
+	Source string    `json:"source,omitempty" doc:"Only letters of this source."`
+	Type   string    `json:"type,omitempty" doc:"Only letters of events of this type."`
+	Kind   string    `json:"kind,omitempty" doc:"Only letters about entities of this kind."`
+	Entity string    `json:"entity,omitempty" doc:"Only letters about this entity, as source/kind/id."`
+	Class  string    `json:"class,omitempty" enum:"transient,throttled,unavailable,refused,gone,permanent,panic" doc:"Only letters whose last failure was of this class."`
+	From   time.Time `json:"from,omitzero" doc:"Buried not before, RFC 3339."`
+	To     time.Time `json:"to,omitzero" doc:"Buried before, RFC 3339."`
+	DryRun bool      `json:"dry_run,omitempty" doc:"Only count."`
+	Rate   float64   `json:"rate,omitempty" minimum:"0" maximum:"10000" doc:"Most letters a second. 0: no limit but the queue's."`
+}
+
+type redriveManyInput struct{ Body LetterSelection }
+
+type discardManyInput struct {
+	Body struct {
+		LetterSelection
+		Reason string `json:"reason" minLength:"1" maxLength:"1000" pattern:"\\S" doc:"Why. Kept with each letter."`
+	}
+}
+
+type selected struct {
+	Count int64  `json:"count" doc:"Open dead letters the filter selects."`
+	Job   string `json:"job,omitempty" doc:"Id of the job that goes through them. Absent in a dry run."`
+}
+
+type selectedOutput struct {
+	Status   int
+	Location string `header:"Location" doc:"Where the job is."`
+	Body     selected
+}
+
+func (o *operator) redriveLetters(ctx context.Context, in *redriveManyInput) (*selectedOutput, error) {
+	return o.startOnLetters(ctx, taskRedrive, in.Body, "")
+}
+
+func (o *operator) discardLetters(ctx context.Context, in *discardManyInput) (*selectedOutput, error) {
+	return o.startOnLetters(ctx, taskDiscard, in.Body.LetterSelection, in.Body.Reason)
+}
+
+// startOnLetters counts what is selected and, unless that is all that is
+// wanted, starts a job on it.
+func (o *operator) startOnLetters(ctx context.Context, kind string, sel LetterSelection, reason string) (*selectedOutput, error) {
+	now := o.now().UTC()
+	filter, err := sel.filter(now)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := o.acting(ctx)
+	defer cancel()
+	n, err := o.store.CountLetters(ctx, filter)
+	if err != nil {
+		return nil, o.storeProblem(ctx, "count dead letters", err)
+	}
+	if sel.DryRun {
+		return &selectedOutput{Status: http.StatusOK, Body: selected{Count: n}}, nil
+	}
+	task := &mirror.Task{
+		ID: newID("job_"), Kind: kind, Source: sel.Source, Status: mirror.TaskWaiting, By: whoever(ctx),
+		Spec:   toJSON(mirror.RedriveSpec{Filter: filter, Rate: sel.Rate, Reason: reason}),
+		Counts: map[string]int64{"total": n}, CreatedAt: now, UpdatedAt: now,
+	}
+	if err := o.start(ctx, task, fmt.Sprintf("%s of %d dead letters", task.ID, n), reason); err != nil {
+		return nil, err
+	}
+	return &selectedOutput{Status: http.StatusAccepted, Location: "/v1/jobs/" + task.ID, Body: selected{Count: n, Job: task.ID}}, nil
+}
+
+// filter selects open letters buried before now.
+func (s LetterSelection) filter(now time.Time) (mirror.LetterFilter, error) {
+	key, err := entityKey("body.entity", s.Entity)
+	if err != nil {
+		return mirror.LetterFilter{}, err
+	}
+	if !s.From.IsZero() && !s.To.IsZero() && !s.From.Before(s.To) {
+		return mirror.LetterFilter{}, invalid("body.to", s.To.Format(time.RFC3339), "is not after from")
+	}
+	if s.To.IsZero() || s.To.After(now) {
+		s.To = now
+	}
+	return mirror.LetterFilter{
+		Status: mirror.LetterOpen, Source: s.Source, Type: s.Type, Kind: s.Kind, Entity: key, Class: s.Class,
+		From: s.From.UTC(), To: s.To.UTC(),
+	}, nil
+}

@@ -1,0 +1,87 @@
+package api
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/stream"
+)
+
+// operator does what people ask for by the routes that need an operator's
+// token. What takes long it leaves to the reconciler, as a task: an api that is
+// restarted stops none.
+type operator struct {
+	*reader
+	queue Queue
+	now   func() time.Time
+	// within bounds one act, as it bounds the append of a webhook.
+	within time.Duration
+}
+
+// acting is the context of an act. It does not end with the request: somebody
+// who hangs up does not leave half an act behind.
+func (o *operator) acting(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), o.within)
+}
+
+// act is what an operator did.
+type act struct {
+	// source it was done to; "" if to several.
+	source string
+	// did is the verb, to what it was done to, why the reason given.
+	did, to, why string
+}
+
+// recordWithin bounds the writing of an act: the client waits for it.
+const recordWithin = 2 * time.Second
+
+// record puts an act on record, in the log and in the audit. The audit is in
+// the store; while that is away the act goes there by way of Redis, as notes
+// do, since a source must be paused all the more then. An act that is done is
+// not told to have failed because no record could be made of it.
+func (o *operator) record(ctx context.Context, a act) {
+	by := whoever(ctx)
+	o.log.InfoContext(ctx, "operator acted", "by", by, "did", a.did, "to", a.to, "source", a.source, "why", a.why)
+	n := mirror.Note{
+		ID: newID("operator/"), At: o.now().UTC(), Source: a.source,
+		Kind: mirror.NoteOperator, Reason: a.text(by), Count: 1,
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*recordWithin)
+	defer cancel()
+	store, done := context.WithTimeout(ctx, recordWithin)
+	defer done()
+	err := o.store.Note(store, []mirror.Note{n})
+	if err == nil {
+		return
+	}
+	err = o.queue.AddNotes(ctx, []stream.Note{{At: n.At, Source: n.Source, Kind: n.Kind, Reason: n.Reason, Count: 1}})
+	if err != nil {
+		o.log.ErrorContext(ctx, "what an operator did is in this log only: neither the store nor redis takes a record of it",
+			"by", by, "did", a.did, "to", a.to, "error", err)
+	}
+}
+
+// text is the act as the audit has it: "ops: pause lemon: maintenance".
+func (a act) text(by string) string {
+	text := by + ": " + a.did
+	if a.to != "" {
+		text += " " + a.to
+	}
+	if a.why != "" {
+		text += ": " + a.why
+	}
+	return text
+}
+
+// newID makes an id nobody else makes, of 80 random bits.
+func newID(prefix string) string { return prefix + strings.ToLower(rand.Text()[:16]) }
+
+// toJSON encodes what always encodes: structs of texts, numbers and times.
+func toJSON(v any) []byte {
+	b, _ := json.Marshal(v)
+	return b
+}

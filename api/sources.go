@@ -1,0 +1,117 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/tarn-sync/tarn/shared/stream"
+)
+
+// SourceState is what the fleet knows of a source, as the API shows it.
+type SourceState struct {
+	Source  string    `json:"source"`
+	Paused  bool      `json:"paused" doc:"Whether nothing is fetched from its provider. Webhooks are taken all the same."`
+	Reason  string    `json:"reason,omitempty" doc:"Why it is paused."`
+	By      string    `json:"by,omitempty" doc:"Who paused it: a token, or a worker."`
+	Since   time.Time `json:"since,omitzero" doc:"Since when it is paused."`
+	RetryAt time.Time `json:"retry_at,omitzero" doc:"When the provider may be tried again. Absent while it is paused by hand."`
+}
+
+func newSourceState(name string, st stream.SourceState) SourceState {
+	return SourceState{
+		Source: name, Paused: st.Paused, Reason: st.Reason, By: st.By,
+		Since: st.Since.UTC(), RetryAt: st.Until.UTC(),
+	}
+}
+
+func (o *operator) registerSources(api huma.API) {
+	huma.Register(api, huma.Operation{
+		OperationID: "pause-source", Method: http.MethodPost, Path: "/v1/sources/{source}/pause",
+		Summary: "Ask a provider for nothing until resumed", Tags: []string{"sources"},
+		Description: "For the whole fleet, within a second. Webhooks are taken and wait; waiting costs no attempts. A source that " +
+			"is paused by hand keeps its first reason.",
+		Security: needs(Operator), Errors: itemErrors,
+	}, o.pause)
+	huma.Register(api, huma.Operation{
+		OperationID: "resume-source", Method: http.MethodPost, Path: "/v1/sources/{source}/resume",
+		Summary: "End a pause, whoever made it", Tags: []string{"sources"},
+		Security: needs(Operator), Errors: itemErrors,
+	}, o.resume)
+	huma.Register(api, huma.Operation{
+		OperationID: "retry-source", Method: http.MethodPost, Path: "/v1/sources/{source}/retry",
+		Summary: "Try everything now that waits for its next attempt", Tags: []string{"sources"},
+		Description: "Attempts are counted as usual. A source that is paused stays so.",
+		Security:    needs(Operator), Errors: itemErrors,
+	}, o.retry)
+}
+
+// SourcePath names a source in a path.
+type SourcePath struct {
+	Source string `path:"source" doc:"Name of the source, as configured." example:"lemon"`
+}
+
+type pauseInput struct {
+	SourcePath
+	Body struct {
+		Reason string `json:"reason" minLength:"1" maxLength:"500" pattern:"\\S" doc:"Why, for whoever finds it paused."`
+	}
+}
+
+type sourceOutput struct{ Body SourceState }
+
+func (o *operator) pause(ctx context.Context, in *pauseInput) (*sourceOutput, error) {
+	return o.change(ctx, in.SourcePath, "pause", in.Body.Reason, func(ctx context.Context) error {
+		return o.queue.Pause(ctx, in.Source, 0, in.Body.Reason, whoever(ctx))
+	})
+}
+
+func (o *operator) resume(ctx context.Context, in *struct{ SourcePath }) (*sourceOutput, error) {
+	return o.change(ctx, in.SourcePath, "resume", "", func(ctx context.Context) error {
+		return o.queue.Resume(ctx, in.Source)
+	})
+}
+
+// change does something to a source's state and answers the state after it.
+func (o *operator) change(ctx context.Context, p SourcePath, did, why string, do func(context.Context) error) (*sourceOutput, error) {
+	if _, err := o.source(p.Source); err != nil {
+		return nil, err
+	}
+	ctx, cancel := o.acting(ctx)
+	defer cancel()
+	if err := do(ctx); err != nil {
+		return nil, o.queueProblem(ctx, did+" "+p.Source, err)
+	}
+	o.record(ctx, act{source: p.Source, did: did, to: p.Source, why: why})
+	st, err := o.queue.Source(ctx, p.Source)
+	if err != nil {
+		return nil, o.queueProblem(ctx, "read the state of "+p.Source, err)
+	}
+	return &sourceOutput{Body: newSourceState(p.Source, st)}, nil
+}
+
+type retryOutput struct {
+	Body struct {
+		Source   string `json:"source"`
+		Entities int    `json:"entities" doc:"How many waited and are due now."`
+	}
+}
+
+func (o *operator) retry(ctx context.Context, in *struct{ SourcePath }) (*retryOutput, error) {
+	if _, err := o.source(in.Source); err != nil {
+		return nil, err
+	}
+	ctx, cancel := o.acting(ctx)
+	defer cancel()
+	n, err := o.queue.RetryParked(ctx, in.Source)
+	if err != nil {
+		return nil, o.queueProblem(ctx, "retry what is parked of "+in.Source, err)
+	}
+	o.record(ctx, act{source: in.Source, did: "retry", to: fmt.Sprintf("%d parked entities of %s", n, in.Source)})
+	out := &retryOutput{}
+	out.Body.Source, out.Body.Entities = in.Source, n
+	return out, nil
+}

@@ -1,0 +1,189 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+// Modes of a sweep, which are the kinds of its tasks.
+const (
+	modeSweep    = "sweep"
+	modeBackfill = "backfill"
+	modeVerify   = "verify"
+	modeGaps     = "gaps"
+)
+
+var sweepKinds = []string{modeSweep, modeBackfill, modeVerify, modeGaps}
+
+// sweep is a comparison with the provider as the API shows it.
+type sweep struct {
+	ID         string    `json:"id"`
+	Source     string    `json:"source"`
+	Kinds      []string  `json:"kinds,omitempty" doc:"Kinds looked at; absent: all that can be found."`
+	Mode       string    `json:"mode" enum:"sweep,backfill,verify,gaps"`
+	Status     string    `json:"status" enum:"waiting,running,done,failed,cancelled"`
+	Cancelling bool      `json:"cancelling,omitempty" doc:"It was asked to end and has not yet."`
+	By         string    `json:"by,omitempty" doc:"Who or what started it."`
+	Partitions int64     `json:"partitions" doc:"Parts it was divided into."`
+	Done       int64     `json:"done" doc:"Entities or events compared."`
+	Found      int64     `json:"found" doc:"Differences found."`
+	APICalls   int64     `json:"api_calls" doc:"Requests made to the provider."`
+	Error      string    `json:"error,omitempty" doc:"The last thing that went wrong."`
+	CreatedAt  time.Time `json:"created_at"`
+	StartedAt  time.Time `json:"started_at,omitzero"`
+	FinishedAt time.Time `json:"finished_at,omitzero"`
+}
+
+func newSweep(t *mirror.Task) sweep {
+	s := sweep{
+		ID: t.ID, Source: t.Source, Mode: t.Kind, Status: string(t.Status), Cancelling: cancelling(t), By: t.By,
+		Partitions: t.Counts["partitions"], Done: t.Counts["done"], Found: t.Counts["found"], APICalls: t.Counts["api_calls"],
+		Error: t.Error, CreatedAt: t.CreatedAt.UTC(), StartedAt: t.StartedAt.UTC(), FinishedAt: t.FinishedAt.UTC(),
+	}
+	var spec mirror.SweepSpec
+	if err := json.Unmarshal(t.Spec, &spec); err == nil { // a standing task has none
+		s.Kinds = spec.Kinds
+	}
+	return s
+}
+
+type sweepList struct {
+	Items      []sweep `json:"items" nullable:"false"`
+	NextCursor string  `json:"next_cursor,omitempty" doc:"Absent on the last page."`
+}
+
+func (r *reader) registerSweeps(api huma.API) {
+	huma.Register(api, huma.Operation{
+		OperationID: "list-sweeps", Method: http.MethodGet, Path: "/v1/sweeps",
+		Summary: "List sweeps, newest first", Tags: []string{"sweeps"},
+		Description: "Those the schedule starts are among them, and the standing search for missed events of each source. " +
+			"Sweeps that are over are forgotten after a while.",
+		Security: needs(Viewer), Errors: listErrors,
+	}, r.listSweeps)
+	huma.Register(api, huma.Operation{
+		OperationID: "get-sweep", Method: http.MethodGet, Path: "/v1/sweeps/{id}",
+		Summary: "Read how far a sweep is", Tags: []string{"sweeps"},
+		Security: needs(Viewer), Errors: itemErrors,
+	}, r.getSweep)
+}
+
+func (o *operator) registerSweeps(api huma.API) {
+	huma.Register(api, huma.Operation{
+		OperationID: "start-sweep", Method: http.MethodPost, Path: "/v1/sweeps",
+		Summary: "Start a sweep", Tags: []string{"sweeps"},
+		Description: "`sweep` compares the provider's lists with the mirror and repairs; `backfill` does so at the lowest " +
+			"priority, for a mirror that is mostly empty; `verify` compares and repairs nothing; `gaps` looks for events that never came.",
+		DefaultStatus: http.StatusAccepted, Security: needs(Operator), Errors: startErrors,
+	}, o.startSweep)
+	huma.Register(api, huma.Operation{
+		OperationID: "cancel-sweep", Method: http.MethodDelete, Path: "/v1/sweeps/{id}",
+		Summary: "End a sweep", Tags: []string{"sweeps"},
+		Description: "One that runs ends within seconds: until then it is `cancelling`. One that is over is a 409 of type " +
+			"`over`, a standing one a 409 of type `standing`.",
+		DefaultStatus: http.StatusAccepted, Security: needs(Operator), Errors: actErrors,
+	}, o.cancelSweep)
+}
+
+type listSweepsInput struct {
+	Mode string `query:"mode" enum:"sweep,backfill,verify,gaps" doc:"Only sweeps of this mode."`
+	TaskPage
+}
+
+type listSweepsOutput struct{ Body sweepList }
+
+func (r *reader) listSweeps(ctx context.Context, in *listSweepsInput) (*listSweepsOutput, error) {
+	found, err := r.store.Tasks(ctx, in.filter(sweepKinds, in.Mode))
+	if err != nil {
+		return nil, r.storeProblem(ctx, "list sweeps", err)
+	}
+	out := &listSweepsOutput{Body: sweepList{Items: make([]sweep, len(found.Items)), NextCursor: found.NextCursor}}
+	for i, t := range found.Items {
+		out.Body.Items[i] = newSweep(t)
+	}
+	return out, nil
+}
+
+type sweepOutput struct{ Body sweep }
+
+func (r *reader) getSweep(ctx context.Context, in *struct{ TaskPath }) (*sweepOutput, error) {
+	t, err := r.task(ctx, in.TaskPath, "sweep", sweepKinds)
+	if err != nil {
+		return nil, err
+	}
+	return &sweepOutput{Body: newSweep(t)}, nil
+}
+
+func (o *operator) cancelSweep(ctx context.Context, in *struct{ TaskPath }) (*sweepOutput, error) {
+	t, err := o.cancel(ctx, in.TaskPath, "sweep", sweepKinds)
+	if err != nil {
+		return nil, err
+	}
+	return &sweepOutput{Body: newSweep(t)}, nil
+}
+
+type startSweepInput struct {
+	Body struct {
+		Source string    `json:"source" minLength:"1" doc:"Name of the source, as configured." example:"lemon"`
+		Kinds  []string  `json:"kinds,omitempty" maxItems:"100" uniqueItems:"true" doc:"Kinds looked at; none: all that can be found. Not for gaps."`
+		Mode   string    `json:"mode,omitempty" default:"sweep" enum:"sweep,backfill,verify,gaps"`
+		Since  time.Time `json:"since,omitzero" doc:"How far back, RFC 3339; absent: as far as usual. For gaps and backfill."`
+		Rate   float64   `json:"rate,omitempty" minimum:"0" maximum:"10000" doc:"Most requests to the provider a second, within the source's budget. 0: no limit of its own."`
+	}
+}
+
+type startSweepOutput struct {
+	Location string `header:"Location" doc:"Where the sweep is."`
+	Body     sweep
+}
+
+func (o *operator) startSweep(ctx context.Context, in *startSweepInput) (*startSweepOutput, error) {
+	if err := o.checkSweep(in); err != nil {
+		return nil, err
+	}
+	ctx, cancel := o.acting(ctx)
+	defer cancel()
+	now := o.now().UTC()
+	task := &mirror.Task{
+		ID: newID("sweep_"), Kind: in.Body.Mode, Source: in.Body.Source, Status: mirror.TaskWaiting, By: whoever(ctx),
+		Spec:      toJSON(mirror.SweepSpec{Kinds: in.Body.Kinds, Since: in.Body.Since.UTC(), Rate: in.Body.Rate}),
+		CreatedAt: now, UpdatedAt: now,
+	}
+	what := fmt.Sprintf("%s %s", task.ID, strings.Join(in.Body.Kinds, ","))
+	if err := o.start(ctx, task, strings.TrimSpace(what), ""); err != nil {
+		return nil, err
+	}
+	return &startSweepOutput{Location: "/v1/sweeps/" + task.ID, Body: newSweep(task)}, nil
+}
+
+// checkSweep refuses what could only fail later, where nobody is told.
+func (o *operator) checkSweep(in *startSweepInput) error {
+	b := in.Body
+	src := o.sources.get(b.Source)
+	if src == nil {
+		return invalid("body.source", b.Source, "no source of this name is configured here")
+	}
+	for i, kind := range b.Kinds {
+		if src.Provider.Kind(kind) == nil {
+			return invalid(fmt.Sprintf("body.kinds[%d]", i), kind, "source %q has no such kind", b.Source)
+		}
+	}
+	switch {
+	case b.Mode == modeGaps && len(b.Kinds) > 0:
+		return invalid("body.kinds", strings.Join(b.Kinds, ","), "gaps are searched for among all events: leave kinds out")
+	case b.Mode == modeGaps && !src.Provider.EventList().Kept:
+		return invalid("body.mode", b.Mode, "the provider of source %q does not list its events", b.Source)
+	case !b.Since.IsZero() && b.Mode != modeGaps && b.Mode != modeBackfill:
+		return invalid("body.since", b.Since.Format(time.RFC3339), "is for gaps and backfill only")
+	case b.Since.After(o.now()):
+		return invalid("body.since", b.Since.Format(time.RFC3339), "is in the future")
+	}
+	return nil
+}

@@ -1,0 +1,144 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/stream"
+)
+
+// synced is the answer to the wish for a sync.
+type synced struct {
+	Status string  `json:"status" enum:"queued,synced"`
+	ID     string  `json:"id" doc:"Names the wish in the audit and in what the provider is told of the reason."`
+	Signal signal  `json:"signal" doc:"Its entry in the queue."`
+	Entity *entity `json:"entity,omitempty" doc:"The entity as a fetch begun since has found it. Absent unless synced."`
+}
+
+func (o *operator) registerSync(api huma.API) {
+	huma.Register(api, huma.Operation{
+		OperationID: "sync-entity", Method: http.MethodPost, Path: "/v1/entities/{source}/{kind}/{id}/sync",
+		Summary: "Fetch an entity from the provider now", Tags: []string{"entities"},
+		Description: "The wish is durable in the queue when this is answered with a 202, and is done in the entity's order, at " +
+			"the priority of webhooks: somebody waits for it. With `wait` the answer is a 200 with the entity if a fetch " +
+			"begun after the request is in the mirror by then. While the source is paused nothing is fetched.\n\n" +
+			"An entity the mirror does not know yet needs the ids of its parents.",
+		DefaultStatus: http.StatusAccepted, Responses: alsoOK[synced](api, "The entity has been fetched"),
+		Security: needs(Operator), Errors: actErrors,
+	}, o.sync)
+}
+
+type syncInput struct {
+	EntityPath
+	Account string   `query:"account" doc:"Id of the account it stands under: short for parent=account/…"`
+	Parent  []string `query:"parent,explode" maxItems:"8" doc:"What it stands under, as kind/id; several times if need be." example:"person/cusp_1"`
+	Wait    string   `query:"wait" doc:"How long to wait for the sync, as a duration up to 30s." example:"5s"`
+}
+
+type syncOutput struct {
+	Status int
+	Body   synced
+}
+
+func (o *operator) sync(ctx context.Context, in *syncInput) (*syncOutput, error) {
+	key, err := o.key(in.EntityPath)
+	if err != nil {
+		return nil, err
+	}
+	wait, err := parseWait(in.Wait)
+	if err != nil {
+		return nil, err
+	}
+	ref, claim, err := o.target(ctx, key, in, wait > 0)
+	if err != nil {
+		return nil, err
+	}
+	out, err := o.appendSync(ctx, ref)
+	if err != nil || wait == 0 {
+		return out, err
+	}
+	doc, err := o.await(ctx, key, wait, func(d *mirror.Document) bool { return d.SyncedClaim > claim })
+	if err != nil || doc.SyncedClaim <= claim {
+		return out, nil // it is in the queue, whatever became of looking on
+	}
+	e := newEntity(doc)
+	out.Status, out.Body.Status, out.Body.Entity = http.StatusOK, "synced", &e
+	return out, nil
+}
+
+// target returns the entity with the parents its path needs: those given, else
+// those the mirror knows; and the claim it has now. A sync of a higher claim
+// began after this was read, so after the request came: clocks are not asked.
+//
+// The store is not asked for what is not needed: a sync can be wished for while
+// it is away.
+func (o *operator) target(ctx context.Context, key event.Key, in *syncInput, waits bool) (ref event.Ref, claim int64, err error) {
+	src, kind, err := o.kind(in.KindPath)
+	if err != nil {
+		return ref, 0, err
+	}
+	parents, err := in.parents()
+	if err != nil {
+		return ref, 0, err
+	}
+	if waits || parents == nil && len(kind.ParentKeys) > 0 {
+		doc, err := o.store.Entity(ctx, key)
+		switch {
+		case errors.Is(err, mirror.ErrNotFound): // nobody has looked for it yet
+		case err != nil:
+			return ref, 0, o.storeProblem(ctx, "read entity", err)
+		default:
+			claim = doc.Claim
+			if parents == nil {
+				parents = doc.Parents
+			}
+		}
+	}
+	if ref, err = src.Provider.Ref(key, parents); err != nil {
+		return ref, 0, invalid("query.parent", "", "%v; say what it stands under with ?account= or ?parent=kind/id", err)
+	}
+	return ref, claim, nil
+}
+
+// parents returns those given, nil if none are.
+func (in *syncInput) parents() (map[string]string, error) {
+	if in.Account == "" && len(in.Parent) == 0 {
+		return nil, nil
+	}
+	given := map[string]string{}
+	if in.Account != "" {
+		given[accountKind] = in.Account
+	}
+	for _, text := range in.Parent {
+		kind, id, err := parseParent(text)
+		if err != nil {
+			return nil, err
+		}
+		given[kind] = id
+	}
+	return given, nil
+}
+
+// appendSync puts the wish for a sync into the queue. It is of the class of
+// webhooks: behind them somebody would wait, and there is one for each click.
+// What is wished for in bulk is a sweep.
+func (o *operator) appendSync(ctx context.Context, ref event.Ref) (*syncOutput, error) {
+	ctx, cancel := o.acting(ctx)
+	defer cancel()
+	id := newID("sync_")
+	got, err := o.queue.Append(ctx, stream.Draft{Signal: event.Signal{
+		Ref: ref, Cause: event.CauseOperator, CauseID: id, Class: event.Live,
+	}})
+	if err != nil {
+		return nil, o.queueProblem(ctx, "sync "+ref.Key.String(), err)
+	}
+	o.record(ctx, act{source: ref.Key.Source, did: "sync", to: ref.Key.String(), why: id})
+	return &syncOutput{Status: http.StatusAccepted, Body: synced{
+		Status: "queued", ID: id, Signal: signal{Shard: got.Shard, ID: got.ID},
+	}}, nil
+}
