@@ -59,44 +59,67 @@ func (s *Streams) submit(ctx context.Context, a *appending) error {
 // timer: the first caller goes at once, and those that come while its batch is
 // under way make up the next one. So a lone caller pays one round trip, and
 // under load one call and one fsync of Redis confirm many appends.
+//
+// A further batch goes beside one under way once it is as large, so that Redis
+// need not wait for us; a smaller one would cost an fsync that it can share.
 func (s *Streams) commit() {
-	batch := make([]*appending, 0, maxBatch)
+	var waiting batch
+	back := make(chan struct{}) // a batch is no longer under way
+	underWay, last := 0, 0
+	closed := s.closed
 	for {
 		select {
 		case a := <-s.queue:
-			batch = s.gather(append(batch[:0], a))
-			s.send(s.life, batch)
-		case <-s.closed:
-			if batch = s.gather(batch[:0]); len(batch) == 0 {
-				return
-			}
-			s.send(s.life, batch)
+			waiting.add(a)
+			s.gather(&waiting)
+		case <-back:
+			underWay--
+		case <-closed:
+			closed = nil
+			s.gather(&waiting)
+		}
+		for len(waiting.all) > 0 && (underWay == 0 || underWay < s.opts.Pipelines && waiting.entries >= last) {
+			next := waiting
+			waiting, last = batch{}, next.entries
+			underWay++
+			go func() {
+				s.send(s.life, next.all)
+				back <- struct{}{}
+			}()
+		}
+		if closed == nil && underWay == 0 {
+			return
 		}
 	}
 }
 
+// batch is what goes to Redis at once.
+type batch struct {
+	all     []*appending
+	entries int
+	bytes   int
+}
+
+func (b *batch) add(a *appending) {
+	b.all = append(b.all, a)
+	b.entries += len(a.entries)
+	for i := range a.entries {
+		b.bytes += a.entries[i].size
+	}
+}
+
+func (b *batch) full() bool { return b.entries >= maxBatch || b.bytes >= maxBatchBytes }
+
 // gather adds what waits, without waiting for more.
-func (s *Streams) gather(batch []*appending) []*appending {
-	n, bytes := 0, 0
-	count := func(a *appending) {
-		n += len(a.entries)
-		for i := range a.entries {
-			bytes += a.entries[i].size
-		}
-	}
-	for _, a := range batch {
-		count(a)
-	}
-	for n < maxBatch && bytes < maxBatchBytes {
+func (s *Streams) gather(b *batch) {
+	for !b.full() {
 		select {
 		case a := <-s.queue:
-			batch = append(batch, a)
-			count(a)
+			b.add(a)
 		default:
-			return batch
+			return
 		}
 	}
-	return batch
 }
 
 // send sends a batch and wakes its callers.

@@ -114,9 +114,7 @@ func Open(ctx context.Context, o Options) (*Streams, error) {
 		_ = s.disconnect() // the reason it could not be opened says more
 		return nil, err
 	}
-	for range o.Pipelines {
-		s.work.Go(s.commit)
-	}
+	s.work.Go(s.commit)
 	return s, nil
 }
 
