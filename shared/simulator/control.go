@@ -22,6 +22,7 @@ func (s *Simulator) control() http.Handler {
 	m.HandleFunc("GET /_sim/load", handle(func(*http.Request) (any, error) { return s.LoadProgress(), nil }))
 	m.HandleFunc("POST /_sim/load", handle(s.serveLoad))
 	m.HandleFunc("PUT /_sim/rate", handle(s.serveRate))
+	m.HandleFunc("POST /_sim/drift", handle(s.serveDrift))
 	m.HandleFunc("DELETE /_sim/entities/{kind}/{id}", handle(s.serveRemove))
 	return m
 }

@@ -34,6 +34,8 @@
 //	POST   /_sim/load                   starts a load; see Load
 //	GET    /_sim/load                   how far it is; see LoadProgress
 //	PUT    /_sim/rate                   {"rate": 5} events a second of life
+//	POST   /_sim/drift                  changes and deletes a share of what there is,
+//	                                    without any event; see Drift
 //	DELETE /_sim/entities/{kind}/{id}   takes an entity away, without an event
 //
 // # What it leaves open

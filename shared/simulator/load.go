@@ -19,6 +19,9 @@ type Load struct {
 	Events int `json:"events"`
 	// Rate is how many events are made a second. 0: 1,000.
 	Rate float64 `json:"rate"`
+	// Silent makes no events: a world is there that nobody was told of, as a
+	// backfill finds it. Events is then how many changes there will be.
+	Silent bool `json:"silent,omitempty"`
 }
 
 // LoadProgress says how far a load is.
@@ -127,7 +130,8 @@ func (w *world) runLoad(ctx context.Context) error {
 		if l := w.loading(); l.Made >= l.Events {
 			return -1, nil
 		}
-		return w.change(func(c *change) { c.loadOne() })
+		made, err := w.change(func(c *change) { c.loadOne() })
+		return max(made, 1), err // one that was silent counts too
 	})
 }
 
@@ -163,8 +167,15 @@ func (c *change) loadAccount() string {
 	}
 	a.move("created", c.at(e))
 	c.set(e, a)
-	c.emit(e, "account.created")
+	c.emitLoad(e, "account.created")
 	return e.id
+}
+
+// emitLoad makes an event, unless the load is a silent one.
+func (c *change) emitLoad(e *entity, eventType string) {
+	if c.load == nil || !c.load.Silent {
+		c.emit(e, eventType)
+	}
 }
 
 func (c *change) loadLinks(accountID string) map[string]string {
@@ -181,7 +192,7 @@ func (c *change) loadOrder(accountID string) string {
 	o := c.newOrder(e.id, "", inst.ISIN, at, 0)
 	o.History.add("created", c.at(e))
 	c.set(e, o)
-	c.emit(e, "order.created")
+	c.emitLoad(e, "order.created")
 	return e.id
 }
 
@@ -192,7 +203,7 @@ func (c *change) stirAccount(e *entity) {
 		a.move("opened", c.at(e))
 		a.Metadata = map[string]string{"revision": strconv.Itoa(len(a.History))}
 	})
-	c.emit(e, "account.opened")
+	c.emitLoad(e, "account.opened")
 }
 
 // stirOrder moves an order round the statuses it can leave again.
@@ -203,5 +214,5 @@ func (c *change) stirOrder(e *entity) {
 		to = following[o.History.now()]
 		o.History.add(to, c.at(e))
 	})
-	c.emit(e, "order."+to)
+	c.emitLoad(e, "order."+to)
 }

@@ -307,6 +307,9 @@ func (s *Simulator) LoadProgress() LoadProgress {
 		Load: l.Load, Made: l.Made, Delivered: d.delivered, Lost: d.lost, GaveUp: d.gaveUp, Unwanted: d.unwanted, Sends: d.waiting,
 		Pending: l.Made - d.delivered - d.lost - d.gaveUp - d.unwanted,
 	}
+	if l.Silent {
+		p.Pending = 0
+	}
 	if l.Events > 0 && l.Made == l.Events {
 		p.MadeAt = &l.MadeAt
 		p.Done = p.Pending <= 0 && p.Sends == 0
