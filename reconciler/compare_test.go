@@ -1,0 +1,94 @@
+package reconciler
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/provider"
+)
+
+func TestCompare(t *testing.T) {
+	d := lemon(t)
+	asked := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	ref := event.Ref{Key: event.Key{Source: "lemon", Kind: "positions", ID: "cusa_1"}}
+	state := func(text string) *provider.Snapshot {
+		s, err := d.Read("positions", []byte(text))
+		require.NoError(t, err)
+		return s
+	}
+	doc := func(change func(*mirror.Document)) *mirror.Document {
+		m := &mirror.Document{
+			Key: ref.Key, Raw: []byte(`[{"isin":"A","q":1.10}]`), StateHash: state(`[{"isin":"A","q":1.10}]`).Hash,
+			Claim: 3, SyncedClaim: 3, SyncedAt: asked.Add(-time.Hour), VerifiedAt: asked.Add(-time.Hour),
+		}
+		if change != nil {
+			change(m)
+		}
+		return m
+	}
+	never := &mirror.Document{Key: ref.Key, Claim: 1}
+	gone := func(m *mirror.Document) { m.DeletedAt = asked.Add(-time.Minute) }
+	cases := map[string]struct {
+		doc   *mirror.Document
+		state *provider.Snapshot
+		want  opinion
+		typ   mirror.DiscrepancyType
+	}{
+		"the same":               {doc(nil), state(`[{"q":1.10, "isin":"A","latest_price":7}]`), agrees, ""},
+		"another number":         {doc(nil), state(`[{"isin":"A","q":1.1}]`), differs, mirror.Stale},
+		"nobody has it":          {nil, nil, unsure, ""},
+		"never fetched, nor is":  {never, nil, unsure, ""},
+		"not in the mirror":      {nil, state(`[]`), differs, mirror.Missing},
+		"never fetched":          {never, state(`[]`), differs, mirror.Missing},
+		"being fetched again":    {&mirror.Document{Key: ref.Key, Behind: &mirror.Behind{Reason: mirror.ReasonRetrying}}, state(`[]`), unsure, ""},
+		"gone at the provider":   {doc(nil), nil, differs, mirror.Deleted},
+		"a stub of a gone one":   {doc(nil), &provider.Snapshot{Deleted: true}, differs, mirror.Deleted},
+		"gone on both sides":     {doc(gone), nil, agrees, ""},
+		"gone in the mirror":     {doc(gone), state(`[{"isin":"A","q":1.10}]`), differs, mirror.Unexpected},
+		"the mirror asked later": {doc(func(m *mirror.Document) { m.SyncedAt = asked }), state(`[]`), unsure, ""},
+		"and found it gone":      {doc(func(m *mirror.Document) { m.SyncedAt, m.DeletedAt = asked, asked }), state(`[]`), unsure, ""},
+		"parked":                 {doc(func(m *mirror.Document) { m.Behind = &mirror.Behind{Reason: mirror.ReasonRetrying} }), state(`[]`), unsure, ""},
+		"lagging":                {doc(func(m *mirror.Document) { m.Behind = &mirror.Behind{Reason: mirror.ReasonLagging} }), state(`[]`), unsure, ""},
+		"given up":               {doc(func(m *mirror.Document) { m.Behind = &mirror.Behind{Reason: mirror.ReasonDeadLetter} }), state(`[]`), differs, mirror.Stale},
+		"parked and the same":    {doc(func(m *mirror.Document) { m.Behind = &mirror.Behind{Reason: mirror.ReasonRetrying} }), state(`[{"isin":"A","q":1.10}]`), agrees, ""},
+		"written by hand":        {doc(func(m *mirror.Document) { m.Raw = []byte(`[{"isin":"A","q":9}]`) }), state(`[{"isin":"A","q":1.10}]`), differs, mirror.Stale},
+		"broken by hand":         {doc(func(m *mirror.Document) { m.Raw = []byte(`[{`) }), state(`[{"isin":"A","q":1.10}]`), differs, mirror.Stale},
+		"hashed by an older definition": {
+			doc(func(m *mirror.Document) { m.StateHash = "of other fields" }), state(`[{"isin":"A","q":1.10}]`), agrees, "",
+		},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			got, typ := compare(d, c.doc, sighting{ref: ref, state: c.state, at: asked})
+			require.Equal(t, c.want, got)
+			require.Equal(t, c.typ, typ)
+		})
+	}
+}
+
+func TestADifferenceHasOneName(t *testing.T) {
+	ref := event.Ref{Key: event.Key{Source: "lemon", Kind: "order", ID: "bord_1"}}
+	stale := func(claim int64, found time.Time) difference {
+		return difference{sighting{ref: ref, at: found}, mirror.Stale, &mirror.Document{SyncedClaim: claim}}
+	}
+	a := stale(1, time.Unix(1, 0)).id()
+	require.Equal(t, a, stale(1, time.Unix(2, 0)).id(), "whoever finds it, whenever")
+	require.NotEqual(t, a, stale(2, time.Unix(1, 0)).id(), "until the mirror was synced")
+	require.NotEqual(t, a, difference{sighting{ref: ref}, mirror.Deleted, &mirror.Document{SyncedClaim: 1}}.id())
+	require.NotEqual(t, discrepancyID("a", "bc"), discrepancyID("ab", "c"))
+}
+
+func TestChunksGrow(t *testing.T) {
+	parents, n := 0, 0
+	for ; parents < 100_000; n++ {
+		require.GreaterOrEqual(t, chunkSize(n+1), chunkSize(n))
+		parents += chunkSize(n)
+	}
+	require.Less(t, n, 300, "100,000 parents make no flood of partitions")
+	require.LessOrEqual(t, chunkSize(0), 4, "and ten are still divided")
+	require.Equal(t, 500, chunkSize(1_000_000))
+}
