@@ -167,6 +167,29 @@ func TestLists(t *testing.T) {
 		require.Equal(t, want, got)
 		require.Contains(t, w.Body.String(), `"next_cursor":"abc"`)
 	})
+	t.Run("any parent selects", func(t *testing.T) {
+		for query, want := range map[string][2]string{
+			"/v1/entities/lemon/order?parent=account/cusa_1":        {"account", "cusa_1"},
+			"/v1/entities/lemon/person_update?parent=person/cusp_1": {"person", "cusp_1"},
+			"/v1/entities/lemon/order?parent=account/a/b":           {"account", "a/b"},
+		} {
+			w := f.get(query)
+			require.Equal(t, http.StatusOK, w.Code, w.Body)
+			require.Equal(t, want, [2]string{f.store.entities.Parent.Kind, f.store.entities.Parent.ID})
+		}
+	})
+	for query, says := range map[string]string{
+		"order?parent=cusa_1": "kind/id", "order?parent=account/": "kind/id", "order?parent=/cusa_1": "kind/id",
+		"order?parent=person/cusp_1": "stands under account", "person_update?account=cusa_1": "stands under person",
+		"account?account=cusa_1": "stands under nothing", "order?parent=account/a&account=b": "one parent",
+	} {
+		t.Run("refused: "+query, func(t *testing.T) {
+			w := f.get("/v1/entities/lemon/" + query)
+			require.Equal(t, http.StatusUnprocessableEntity, w.Code, w.Body)
+			require.Contains(t, w.Body.String(), says)
+			requireProblem(t, w, "")
+		})
+	}
 	t.Run("filters of events reach the store", func(t *testing.T) {
 		w := f.get("/v1/events?status=dead&type=order.executed&source=lemon&kind=order&entity=lemon/order/a/b&limit=200")
 		require.Equal(t, http.StatusOK, w.Code, w.Body)
@@ -244,6 +267,11 @@ func TestEvent(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, f.get("/v1/events/evt_2").Code)
 }
 
+// anyBody is a body an act takes, by the last step of its path.
+var anyBody = map[string]string{
+	"redrive": `{}`, "discard": `{"reason":"r"}`, "sweeps": `{"source":"lemon"}`,
+}
+
 func TestStoreAwayIsToldWithoutInternals(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -253,12 +281,19 @@ func TestStoreAwayIsToldWithoutInternals(t *testing.T) {
 		{"away", fate.Errorf(fate.Unavailable, "mongodb://user:pw@10.1.2.3: no primary"), http.StatusServiceUnavailable},
 		{"broken", errors.New("syntax error near 10.1.2.3"), http.StatusInternalServerError},
 	} {
-		for _, path := range []string{"/v1/entities/lemon/order", "/v1/entities/lemon/order/x", "/v1/events", "/v1/events/x"} {
+		for _, path := range []string{"/v1/entities/lemon/order", "/v1/entities/lemon/order/x", "/v1/events", "/v1/events/x",
+			"/v1/dead-letters", "/v1/dead-letters/x", "/v1/jobs", "/v1/jobs/x", "/v1/sweeps", "/v1/sweeps/x", "/v1/discrepancies",
+			"POST /v1/dead-letters/x/redrive", "POST /v1/dead-letters/x/discard", "POST /v1/dead-letters/redrive", "POST /v1/dead-letters/discard",
+			"POST /v1/sweeps", "DELETE /v1/jobs/x", "DELETE /v1/sweeps/x", "POST /v1/entities/lemon/order/x/sync"} {
 			t.Run(c.name+" "+path, func(t *testing.T) {
 				f := newFixture(t)
 				f.store.err = c.err
-				w := f.get(path)
-				require.Equal(t, c.status, w.Code)
+				method, path, act := strings.Cut(path, " ")
+				if !act {
+					method, path = http.MethodGet, method
+				}
+				w := f.send(method, path, anyBody[path[strings.LastIndexByte(path, '/')+1:]])
+				require.Equal(t, c.status, w.Code, w.Body)
 				requireProblem(t, w, "")
 				require.NotContains(t, w.Body.String(), "10.1.2.3")
 				require.Contains(t, f.logs.String(), "10.1.2.3")

@@ -182,3 +182,76 @@ func TestStopPutsRefusalsOnRecord(t *testing.T) {
 	require.Len(t, notes, 1)
 	require.EqualValues(t, 5, notes[0].Count)
 }
+
+// read is what a worker that takes the shard of a key finds in its live stream.
+func (f *fixture) read(t *testing.T, s *stream.Streams, worker string, k event.Key) []stream.Entry {
+	t.Helper()
+	lease, err := s.Acquire(t.Context(), k.Shard(s.Shards()), worker, []string{k.Source})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = lease.Release(context.WithoutCancel(t.Context())) })
+	var found []stream.Entry
+	_, err = lease.TakeOver(t.Context(), k.Source, event.TierLive, func(page []stream.Entry) error {
+		found = append(found, page...)
+		return nil
+	})
+	require.NoError(t, err)
+	more, err := lease.Read(t.Context(), k.Source, event.TierLive, stream.Limits{Count: 100, Bytes: 1 << 20})
+	require.NoError(t, err)
+	return append(found, more...)
+}
+
+// Redis has appended, and its answer is lost on the way: the sender is told to
+// come again, or the client has repeated the command by itself. Either way the
+// event is there once.
+func TestLostReplyHasNoDoubleEffect(t *testing.T) {
+	redis := redistest.Start(t)
+	proxy := redistest.NewProxy(t, redis)
+	streams, err := stream.Open(t.Context(), stream.Options{URLs: []string{proxy.URL()}, Shards: 4})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = streams.Close() })
+	f := newFixture(t, func(o *Options) { o.Queue, o.AppendTimeout = streams, 2*time.Second })
+
+	lost := proxy.LoseReply("evt_1")
+	first := f.do(webhook("lemon", orderEvent("evt_1"), noon))
+	<-lost
+	require.Equal(t, map[string]int{orderEvent("evt_1"): 1}, bodiesIn(t, redis))
+	if first.Code != http.StatusOK {
+		require.Equal(t, http.StatusServiceUnavailable, first.Code)
+		require.NotEmpty(t, first.Header().Get("Retry-After"))
+	}
+	require.Eventually(t, func() bool {
+		w := f.do(webhook("lemon", orderEvent("evt_1"), noon))
+		return w.Code == http.StatusOK && strings.Contains(w.Body.String(), `"duplicate"`)
+	}, 10*time.Second, 50*time.Millisecond, "the mark tells what was in doubt")
+	require.Equal(t, map[string]int{orderEvent("evt_1"): 1}, bodiesIn(t, redis))
+}
+
+// When workers have emptied a full Redis, events are taken again; what was
+// refused left nothing behind that would make it a duplicate.
+func TestRedisFullAndDrained(t *testing.T) {
+	redis := redistest.Start(t, redistest.Maxmemory(8<<20))
+	f, streams := onRedis(t, redis)
+	ctx := t.Context()
+	filler := strings.Repeat("x", 16<<10)
+	n := 0
+	for ; redis.Client().Set(ctx, fmt.Sprint("filler", n), filler, 0).Err() == nil; n++ {
+	}
+	refused := func() bool {
+		return f.do(webhook("lemon", orderEvent("evt_1"), noon)).Code == http.StatusServiceUnavailable
+	}
+	require.True(t, refused(), "at the limit, before anybody has looked")
+	require.Empty(t, bodiesIn(t, redis), "no half of it is there")
+	lease, err := streams.Acquire(ctx, 0, "w1", []string{"lemon"})
+	require.NoError(t, err, "workers go on")
+	require.NoError(t, lease.Release(ctx))
+
+	for i := range n {
+		require.NoError(t, redis.Client().Del(ctx, fmt.Sprint("filler", i)).Err())
+	}
+	require.Eventually(t, func() bool {
+		w := f.do(webhook("lemon", orderEvent("evt_1"), noon))
+		require.NotContains(t, w.Body.String(), `"duplicate"`)
+		return w.Code == http.StatusOK
+	}, 10*time.Second, 20*time.Millisecond)
+	require.Equal(t, map[string]int{orderEvent("evt_1"): 1}, bodiesIn(t, redis))
+}

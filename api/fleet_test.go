@@ -1,0 +1,90 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/stream/redistest"
+)
+
+func TestFleet(t *testing.T) {
+	f := newFixture(t)
+	f.queue.workers = []string{"w1", "w2"}
+	f.queue.paused = stream.SourceState{Paused: true, Reason: "429", By: "w1", Since: noon, Until: noon.Add(time.Minute)}
+	f.queue.shards = []stream.ShardState{
+		{Shard: 0, Owner: "w1", Epoch: noon.UnixMilli(), Sources: map[string]stream.ShardSource{"lemon": {Live: 2, Background: 3, Parked: 1, Oldest: 1500 * time.Millisecond}}},
+		{Shard: 1, Owner: "w1", Epoch: noon.Add(-time.Hour).UnixMilli(), Sources: map[string]stream.ShardSource{"lemon": {Live: 1, Oldest: time.Second}}},
+		{Shard: 2, Sources: map[string]stream.ShardSource{"lemon": {}}},
+	}
+	w := f.get("/v1/fleet")
+	require.Equal(t, http.StatusOK, w.Code, w.Body)
+	require.JSONEq(t, `{
+		"workers":[{"id":"w1","shards":2,"since":"2026-03-01T11:00:00Z"},{"id":"w2","shards":0}],
+		"shards":[
+			{"shard":0,"owner":"w1","epoch":1772366400000,"backlog":5,"oldest_age_s":1.5,"parked":1},
+			{"shard":1,"owner":"w1","epoch":1772362800000,"backlog":1,"oldest_age_s":1,"parked":0},
+			{"shard":2,"backlog":0,"oldest_age_s":0,"parked":0}],
+		"sources":[{"source":"lemon","paused":true,"reason":"429","by":"w1","since":"2026-03-01T12:00:00Z","retry_at":"2026-03-01T12:01:00Z",
+			"budget":0.5,"live":3,"background":3,"parked":1,"oldest_age_s":1.5}]}`, w.Body.String())
+	require.Equal(t, http.StatusUnprocessableEntity, f.get("/v1/fleet?source=lemon").Code)
+}
+
+// However many keep the page open, Redis is looked at once a second.
+func TestFleetIsLookedAtOnceASecond(t *testing.T) {
+	f := newFixture(t)
+	looks := func() int {
+		f.queue.mu.Lock()
+		defer f.queue.mu.Unlock()
+		return f.queue.looks
+	}
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() { f.get("/v1/fleet") })
+	}
+	all.Wait()
+	require.Equal(t, 1, looks())
+	f.clock.advance(time.Second)
+	f.get("/v1/fleet")
+	require.Equal(t, 2, looks())
+	f.clock.advance(-time.Hour)
+	f.get("/v1/fleet")
+	require.Equal(t, 3, looks(), "a clock that was set back does not keep an old answer")
+
+	f.clock.advance(time.Second)
+	f.queue.set(func(q *fakeQueue) { q.err = errors.New("away") })
+	require.Equal(t, http.StatusServiceUnavailable, f.get("/v1/fleet").Code)
+	f.queue.set(func(q *fakeQueue) { q.err = nil })
+	require.Equal(t, http.StatusOK, f.get("/v1/fleet").Code, "an error is not kept")
+}
+
+func TestFleetOnRedis(t *testing.T) {
+	f, streams := onRedis(t, redistest.Start(t))
+	_, err := streams.Heartbeat(t.Context(), "w1")
+	require.NoError(t, err)
+	shard := event.Key{Source: "lemon", Kind: "order", ID: "bord_1"}.Shard(4)
+	_, err = streams.Acquire(t.Context(), shard, "w1", []string{"lemon"})
+	require.NoError(t, err)
+	require.Equal(t, http.StatusOK, f.do(webhook("lemon", orderEvent("evt_1"), noon)).Code)
+
+	w := f.get("/v1/fleet")
+	require.Equal(t, http.StatusOK, w.Code, w.Body)
+	var got fleet
+	require.NoError(t, json.Unmarshal(w.Body.Bytes(), &got))
+	require.Len(t, got.Shards, 4)
+	require.Equal(t, "w1", got.Shards[shard].Owner)
+	require.EqualValues(t, 1, got.Shards[shard].Backlog)
+	require.Len(t, got.Workers, 1)
+	require.Equal(t, 1, got.Workers[0].Shards)
+	require.WithinDuration(t, time.Now(), got.Workers[0].Since, time.Minute)
+	require.Len(t, got.Sources, 1)
+	require.EqualValues(t, 1, got.Sources[0].Live)
+	require.Equal(t, 1.0, got.Sources[0].Budget)
+}

@@ -1,0 +1,251 @@
+package api
+
+import (
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+// buried puts an open dead letter of evt_1's work on bord_1, and the event's
+// row, into the store and returns the letter's id.
+func (f *fixture) buried() string {
+	ref := event.Ref{Key: event.Key{Source: "lemon", Kind: "order", ID: "bord_1"}, Parents: map[string]string{"account": "cusa_1"}}
+	l := &mirror.LetterRecord{
+		Letter: mirror.Letter{
+			Source: "lemon", EventID: "evt_1", Ref: ref, Class: "transient",
+			Attempts: []mirror.Attempt{{At: noon, Error: "500"}, {At: noon.Add(time.Minute), Error: "timeout"}},
+			Claim:    7, TraceID: "0af7651916cd43dd8448eb211c80319c", At: noon.Add(time.Minute),
+		},
+		Status: mirror.LetterOpen, EventType: "order.executed", Payload: []byte(orderEvent("evt_1")),
+	}
+	f.store.mu.Lock()
+	defer f.store.mu.Unlock()
+	f.store.letters = map[string]*mirror.LetterRecord{l.ID(): l}
+	f.store.rows = []*mirror.EventRow{{
+		ID: "evt_1", Source: "lemon", Type: "order.executed", CreatedAt: noon.Add(-time.Second), Status: mirror.Dead,
+		Entities: []mirror.Outcome{{Ref: ref, Status: mirror.Dead}},
+	}}
+	return l.ID()
+}
+
+func TestDeadLetterIsWhole(t *testing.T) {
+	f := newFixture(t)
+	id := f.buried()
+	want := `{"id":"` + id + `","source":"lemon","event":"evt_1","event_type":"order.executed","kind":"order","entity":"bord_1",
+		"parents":{"account":"cusa_1"},"status":"open","class":"transient","claim":7,
+		"attempts":[{"at":"2026-03-01T12:00:00Z","error":"500"},{"at":"2026-03-01T12:01:00Z","error":"timeout"}],
+		"payload":` + orderEvent("evt_1") + `,"trace_id":"0af7651916cd43dd8448eb211c80319c","buried_at":"2026-03-01T12:01:00Z"}`
+	w := f.get("/v1/dead-letters/" + id)
+	require.Equal(t, http.StatusOK, w.Code, w.Body)
+	require.JSONEq(t, want, w.Body.String())
+	require.Contains(t, w.Body.String(), orderEvent("evt_1"), "byte for byte")
+
+	f.store.next = "abc"
+	require.JSONEq(t, `{"items":[`+want+`],"next_cursor":"abc"}`, f.get("/v1/dead-letters").Body.String())
+	w = f.get("/v1/dead-letters/dl_none")
+	require.Equal(t, http.StatusNotFound, w.Code)
+	requireProblem(t, w, "")
+}
+
+func TestFiltersOfDeadLetters(t *testing.T) {
+	f := newFixture(t)
+	w := f.get("/v1/dead-letters?status=open&type=order.executed&source=lemon&kind=order&entity=lemon/order/a/b&class=permanent" +
+		"&from=2026-03-01T00:00:00Z&to=2026-03-02T00:00:00Z&limit=7&cursor=xyz")
+	require.Equal(t, http.StatusOK, w.Code, w.Body)
+	require.Equal(t, mirror.LetterFilter{
+		Status: mirror.LetterOpen, Type: "order.executed", Source: "lemon", Kind: "order",
+		Entity: event.Key{Source: "lemon", Kind: "order", ID: "a/b"}, Class: "permanent",
+		From: noon.Add(-12 * time.Hour), To: noon.Add(12 * time.Hour), Limit: 7, Cursor: "xyz",
+	}, f.store.lettersAsked)
+	require.JSONEq(t, `{"items":[]}`, f.get("/v1/dead-letters").Body.String())
+	refusedQueries(t, "/v1/dead-letters", "limit=0", "limit=201", "from=yesterday", "status=dead", "class=bad", "entity=order",
+		"from=2026-03-02T00:00:00Z&to=2026-03-01T00:00:00Z", "sort=asc")
+}
+
+// refusedQueries asks for a list with queries that cannot be used, and with a
+// cursor of nobody.
+func refusedQueries(t *testing.T, path string, queries ...string) {
+	t.Helper()
+	f := newFixture(t)
+	for _, query := range queries {
+		t.Run("refused: "+query, func(t *testing.T) {
+			w := f.get(path + "?" + query)
+			require.Equal(t, http.StatusUnprocessableEntity, w.Code, w.Body)
+			requireProblem(t, w, "")
+		})
+	}
+	require.Zero(t, f.store.counted(), "refused before anybody is asked")
+	f.store.err = mirror.ErrCursor
+	w := f.get(path + "?cursor=bad")
+	require.Equal(t, http.StatusBadRequest, w.Code, w.Body)
+	requireProblem(t, w, "")
+}
+
+// refusedBodies posts what cannot be used.
+func refusedBodies(t *testing.T, f *fixture, path string, bodies map[string]string) {
+	t.Helper()
+	before := f.store.counted()
+	for name, body := range bodies {
+		t.Run("refused: "+name, func(t *testing.T) {
+			w := f.post(path, body)
+			require.Contains(t, []int{http.StatusUnprocessableEntity, http.StatusBadRequest}, w.Code, w.Body)
+			requireProblem(t, w, "")
+		})
+	}
+	require.Equal(t, before, f.store.counted(), "refused before anything is done")
+	require.Empty(t, f.queue.appended())
+	require.Empty(t, f.store.acts())
+}
+
+func TestRedriveAppendsBeforeItCloses(t *testing.T) {
+	f := newFixture(t, func(o *Options) { o.Tokens = []Token{operatorToken} })
+	id := f.buried()
+	redrive := func() int {
+		w := f.post("/v1/dead-letters/"+id+"/redrive", "", "Authorization", "Bearer "+operatorToken.Secret)
+		if w.Code == http.StatusAccepted {
+			require.Contains(t, w.Body.String(), `"status":"redriven"`)
+			require.Contains(t, w.Body.String(), `"by":"ops"`)
+		}
+		return w.Code
+	}
+	f.queue.set(func(q *fakeQueue) { q.err = errors.New("away") })
+	require.Equal(t, http.StatusServiceUnavailable, redrive())
+	require.Equal(t, mirror.LetterOpen, f.store.letters[id].Status, "what was not appended is not closed")
+	require.Empty(t, f.store.acts())
+
+	f.queue.set(func(q *fakeQueue) { q.err = nil })
+	require.Equal(t, http.StatusAccepted, redrive())
+	require.Len(t, f.queue.appended(), 1)
+	require.Equal(t, event.Signal{
+		Ref:   event.Ref{Key: event.Key{Source: "lemon", Kind: "order", ID: "bord_1"}, Parents: map[string]string{"account": "cusa_1"}},
+		Cause: event.CauseEvent, CauseID: "evt_1", EventType: "order.executed", CreatedAt: noon.Add(-time.Second), Class: event.Redrive,
+	}, f.queue.appended()[0].Signal, "the entity's parents, the event's time, no body")
+	require.Zero(t, f.queue.appended()[0].Once, "no mark stands in its way")
+	require.Equal(t, []string{"ops: redrive " + id + " of lemon/order/bord_1"}, f.store.acts())
+
+	require.Equal(t, http.StatusConflict, redrive(), "once is enough")
+	require.Len(t, f.queue.appended(), 1)
+}
+
+func TestRedriveOfWhatIsNotOpen(t *testing.T) {
+	f := newFixture(t)
+	id := f.buried()
+	for _, status := range []mirror.LetterStatus{mirror.LetterRedriven, mirror.LetterSuperseded, mirror.LetterDiscarded} {
+		f.store.letters[id].Status = status
+		for _, c := range []struct{ path, body string }{
+			{"/v1/dead-letters/" + id + "/redrive", ""},
+			{"/v1/dead-letters/" + id + "/discard", `{"reason":"r"}`},
+		} {
+			w := f.post(c.path, c.body)
+			require.Equal(t, http.StatusConflict, w.Code)
+			requireProblem(t, w, "not-open")
+			require.Contains(t, w.Body.String(), string(status))
+		}
+	}
+	require.Empty(t, f.queue.appended())
+	require.Empty(t, f.store.acts())
+	for _, c := range []struct{ path, body string }{
+		{"/v1/dead-letters/dl_none/redrive", ""},
+		{"/v1/dead-letters/dl_none/discard", `{"reason":"r"}`},
+	} {
+		w := f.post(c.path, c.body)
+		require.Equal(t, http.StatusNotFound, w.Code)
+		requireProblem(t, w, "")
+	}
+}
+
+func TestDiscardWantsAReason(t *testing.T) {
+	f := newFixture(t)
+	id := f.buried()
+	path := "/v1/dead-letters/" + id + "/discard"
+	refusedBodies(t, f, path, map[string]string{
+		"no body": "", "no reason": `{}`, "empty": `{"reason":""}`, "blank": `{"reason":"  "}`, "a number": `{"reason":7}`,
+		"endless": `{"reason":"` + strings.Repeat("x", 1001) + `"}`, "misspelt": `{"reason":"r","why":"x"}`, "no JSON": `{`,
+	})
+	w := f.post(path, `{"reason":"account closed"}`)
+	require.Equal(t, http.StatusOK, w.Code, w.Body)
+	require.Contains(t, w.Body.String(), `"status":"discarded"`)
+	require.Contains(t, w.Body.String(), `"by":"local"`)
+	require.Contains(t, w.Body.String(), `"reason":"account closed"`)
+	require.Contains(t, w.Body.String(), `"closed_at":"2026-03-01T12:00:00Z"`)
+	require.Equal(t, []string{"local: discard " + id + " of lemon/order/bord_1: account closed"}, f.store.acts())
+	require.Empty(t, f.queue.appended())
+}
+
+// badSelections are bodies no filter can be made of.
+var badSelections = map[string]string{
+	"unknown field": `{"reason":"r","status":"open"}`, "class": `{"reason":"r","class":"bad"}`, "entity": `{"reason":"r","entity":"order"}`,
+	"time": `{"reason":"r","from":"yesterday"}`, "times reversed": `{"reason":"r","from":"2026-03-01T00:00:00Z","to":"2026-02-01T00:00:00Z"}`,
+	"negative rate": `{"reason":"r","rate":-1}`, "rate": `{"reason":"r","rate":"fast"}`, "dry_run": `{"reason":"r","dry_run":"yes"}`,
+	"no JSON": `{"reason":`, "no body": "",
+}
+
+func TestRedriveByFilter(t *testing.T) {
+	f := newFixture(t)
+	f.buried()
+	body := `{"source":"lemon","type":"order.executed","kind":"order","entity":"lemon/order/bord_1","class":"transient","from":"2026-03-01T00:00:00Z"`
+	want := mirror.LetterFilter{
+		Status: mirror.LetterOpen, Source: "lemon", Type: "order.executed", Kind: "order",
+		Entity: event.Key{Source: "lemon", Kind: "order", ID: "bord_1"}, Class: "transient",
+		From: noon.Add(-12 * time.Hour), To: noon,
+	}
+	w := f.post("/v1/dead-letters/redrive", body+`,"dry_run":true}`)
+	require.Equal(t, http.StatusOK, w.Code, w.Body)
+	require.JSONEq(t, `{"count":1}`, w.Body.String())
+	require.Empty(t, w.Header().Get("Location"))
+	require.Equal(t, want, f.store.lettersAsked, "open ones, buried until now")
+	require.Empty(t, f.store.tasks, "only counted")
+	require.Empty(t, f.store.acts())
+
+	w = f.post("/v1/dead-letters/redrive", body+`,"to":"2027-01-01T00:00:00Z","rate":2.5}`)
+	require.Equal(t, http.StatusAccepted, w.Code, w.Body)
+	require.Len(t, f.store.tasks, 1)
+	task := f.store.tasks[0]
+	require.JSONEq(t, `{"count":1,"job":"`+task.ID+`"}`, w.Body.String())
+	require.Equal(t, "/v1/jobs/"+task.ID, w.Header().Get("Location"))
+	require.Regexp(t, `^job_[a-z0-9]{16}$`, task.ID)
+	var spec mirror.RedriveSpec
+	require.NoError(t, json.Unmarshal(task.Spec, &spec))
+	require.Equal(t, mirror.RedriveSpec{Filter: want, Rate: 2.5}, spec, "what is buried from now on is not touched")
+	task.Spec = nil
+	require.Equal(t, &mirror.Task{
+		ID: task.ID, Kind: "redrive", Source: "lemon", Status: mirror.TaskWaiting, By: "local",
+		Counts: map[string]int64{"total": 1}, CreatedAt: noon, UpdatedAt: noon,
+	}, task)
+	require.Equal(t, []string{"local: start redrive " + task.ID + " of 1 dead letters"}, f.store.acts())
+	require.Empty(t, f.queue.appended(), "the reconciler does it")
+
+	require.Equal(t, http.StatusAccepted, f.post("/v1/dead-letters/redrive", `{}`).Code, "all of them")
+	require.NotEqual(t, task.ID, f.store.tasks[1].ID)
+	refusedBodies(t, newFixture(t), "/v1/dead-letters/redrive", badSelections)
+}
+
+func TestDiscardByFilter(t *testing.T) {
+	f := newFixture(t)
+	f.buried()
+	w := f.post("/v1/dead-letters/discard", `{"kind":"order","reason":"closed","dry_run":true}`)
+	require.Equal(t, http.StatusOK, w.Code, w.Body)
+	require.JSONEq(t, `{"count":1}`, w.Body.String())
+	w = f.post("/v1/dead-letters/discard", `{"kind":"order","reason":"closed"}`)
+	require.Equal(t, http.StatusAccepted, w.Code, w.Body)
+	require.Len(t, f.store.tasks, 1)
+	require.Equal(t, "discard", f.store.tasks[0].Kind)
+	var spec mirror.RedriveSpec
+	require.NoError(t, json.Unmarshal(f.store.tasks[0].Spec, &spec))
+	require.Equal(t, mirror.RedriveSpec{Filter: mirror.LetterFilter{Status: mirror.LetterOpen, Kind: "order", To: noon}, Reason: "closed"}, spec)
+	require.Equal(t, mirror.LetterOpen, f.store.letters[mirror.LetterID("evt_1", event.Key{Source: "lemon", Kind: "order", ID: "bord_1"})].Status)
+
+	bad := map[string]string{"no reason": `{}`, "blank reason": `{"reason":" "}`}
+	for name, body := range badSelections {
+		bad[name] = body
+	}
+	refusedBodies(t, newFixture(t), "/v1/dead-letters/discard", bad)
+}

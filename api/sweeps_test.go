@@ -1,0 +1,111 @@
+package api
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+func TestSweep(t *testing.T) {
+	f := newFixture(t)
+	done := sweepTask("sweep_1", "backfill", mirror.TaskDone)
+	done.StartedAt, done.FinishedAt = noon.Add(time.Second), noon.Add(time.Minute)
+	standing := sweepTask("gaps/lemon", "gaps", mirror.TaskRunning)
+	standing.Spec = nil
+	f.store.tasks, f.store.next = []*mirror.Task{done, standing}, "abc"
+	want := `{"id":"sweep_1","source":"lemon","kinds":["order"],"mode":"backfill","status":"done","by":"schedule",
+		"partitions":8,"done":100,"found":2,"api_calls":5,
+		"created_at":"2026-03-01T12:00:00Z","started_at":"2026-03-01T12:00:01Z","finished_at":"2026-03-01T12:01:00Z"}`
+	w := f.get("/v1/sweeps/sweep_1")
+	require.Equal(t, http.StatusOK, w.Code, w.Body)
+	require.JSONEq(t, want, w.Body.String())
+	require.Equal(t, http.StatusOK, f.get("/v1/sweeps/"+url.PathEscape("gaps/lemon")).Code, "an id with a slash")
+	require.Equal(t, http.StatusNotFound, f.get("/v1/sweeps/sweep_2").Code)
+
+	w = f.get("/v1/sweeps?mode=gaps&status=failed&source=lemon&limit=2&cursor=x")
+	require.Equal(t, http.StatusOK, w.Code, w.Body)
+	require.Equal(t, mirror.TaskFilter{
+		Kinds: []string{"gaps"}, Statuses: []mirror.TaskStatus{mirror.TaskFailed}, Source: "lemon", Limit: 2, Cursor: "x",
+	}, f.store.tasksAsked)
+	require.Contains(t, w.Body.String(), `"next_cursor":"abc"`)
+	f.get("/v1/sweeps")
+	require.Equal(t, []string{"sweep", "backfill", "verify", "gaps"}, f.store.tasksAsked.Kinds, "partitions are not shown")
+	refusedQueries(t, "/v1/sweeps", "limit=0", "limit=201", "status=open", "mode=redrive", "kind=order")
+}
+
+func TestStartSweep(t *testing.T) {
+	for _, c := range []struct {
+		name, body, mode string
+		spec             mirror.SweepSpec
+	}{
+		{"a sweep of everything", `{"source":"lemon"}`, "sweep", mirror.SweepSpec{}},
+		{"a sweep of two kinds", `{"source":"lemon","mode":"sweep","kinds":["order","account"],"rate":3}`, "sweep", mirror.SweepSpec{Kinds: []string{"order", "account"}, Rate: 3}},
+		{"a backfill", `{"source":"lemon","mode":"backfill","since":"2026-02-01T00:00:00+01:00"}`, "backfill", mirror.SweepSpec{Since: time.Date(2026, 1, 31, 23, 0, 0, 0, time.UTC)}},
+		{"a verification", `{"source":"lemon","mode":"verify"}`, "verify", mirror.SweepSpec{}},
+		{"a search for gaps", `{"source":"lemon","mode":"gaps","since":"2026-02-01T00:00:00Z"}`, "gaps", mirror.SweepSpec{Since: time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFixture(t, func(o *Options) { o.Tokens = []Token{operatorToken} })
+			w := f.post("/v1/sweeps", c.body, "Authorization", "Bearer "+operatorToken.Secret)
+			require.Equal(t, http.StatusAccepted, w.Code, w.Body)
+			require.Len(t, f.store.tasks, 1)
+			task := f.store.tasks[0]
+			require.Regexp(t, `^sweep_[a-z0-9]{16}$`, task.ID)
+			require.Equal(t, "/v1/sweeps/"+task.ID, w.Header().Get("Location"))
+			require.Contains(t, w.Body.String(), `"mode":"`+c.mode+`","status":"waiting","by":"ops"`)
+			var spec mirror.SweepSpec
+			require.NoError(t, json.Unmarshal(task.Spec, &spec))
+			require.Equal(t, c.spec, spec)
+			require.Equal(t, &mirror.Task{
+				ID: task.ID, Kind: c.mode, Source: "lemon", Status: mirror.TaskWaiting, By: "ops", Spec: task.Spec, CreatedAt: noon, UpdatedAt: noon,
+			}, task)
+			require.Len(t, f.store.acts(), 1)
+			require.Contains(t, f.store.acts()[0], "ops: start "+c.mode+" "+task.ID)
+		})
+	}
+	refusedBodies(t, newFixture(t), "/v1/sweeps", map[string]string{
+		"no body": "", "no source": `{}`, "empty source": `{"source":""}`, "unknown source": `{"source":"lime"}`,
+		"unknown kind": `{"source":"lemon","kinds":["order","moon"]}`, "kind twice": `{"source":"lemon","kinds":["order","order"]}`,
+		"kinds of gaps": `{"source":"lemon","mode":"gaps","kinds":["order"]}`,
+		"mode":          `{"source":"lemon","mode":"redrive"}`, "rate": `{"source":"lemon","rate":-1}`,
+		"since no time": `{"source":"lemon","mode":"gaps","since":"yesterday"}`, "since tomorrow": `{"source":"lemon","mode":"gaps","since":"2026-03-02T00:00:00Z"}`,
+		"since of a sweep": `{"source":"lemon","since":"2026-02-01T00:00:00Z"}`, "unknown field": `{"source":"lemon","kind":"order"}`,
+	})
+}
+
+func TestDiscrepancies(t *testing.T) {
+	f := newFixture(t)
+	f.store.next = "abc"
+	f.store.discrepancies = []*mirror.Discrepancy{
+		{
+			ID: "d1", Source: "lemon", Entity: event.Key{Source: "lemon", Kind: "order", ID: "bord_1"}, Type: mirror.Stale, Status: mirror.Repaired,
+			SweepID: "sweep_1", Patch: []byte(`[{"op":"replace","path":"/quantity","value":1.10}]`),
+			FoundAt: noon, JudgedAt: noon.Add(time.Minute), RepairedAt: noon.Add(time.Second),
+		},
+		{ID: "d2", Source: "lemon", Type: mirror.EventMissed, Status: mirror.Suspected, EventID: "evt_1", FoundAt: noon},
+	}
+	w := f.get("/v1/discrepancies?status=repaired&type=stale&source=lemon&kind=order&entity=lemon/order/bord_1&sweep=sweep_1" +
+		"&from=2026-03-01T00:00:00Z&to=2026-03-02T00:00:00Z&limit=3&cursor=x")
+	require.Equal(t, http.StatusOK, w.Code, w.Body)
+	require.JSONEq(t, `{"items":[
+		{"id":"d1","source":"lemon","kind":"order","entity":"bord_1","type":"stale","status":"repaired","sweep":"sweep_1",
+			"patch":[{"op":"replace","path":"/quantity","value":1.10}],
+			"found_at":"2026-03-01T12:00:00Z","judged_at":"2026-03-01T12:01:00Z","repaired_at":"2026-03-01T12:00:01Z"},
+		{"id":"d2","source":"lemon","event":"evt_1","type":"event_missed","status":"suspected","found_at":"2026-03-01T12:00:00Z"}
+		],"next_cursor":"abc"}`, w.Body.String())
+	require.Contains(t, w.Body.String(), "1.10", "every token as it is")
+	require.Equal(t, mirror.DiscrepancyFilter{
+		Status: mirror.Repaired, Type: mirror.Stale, Source: "lemon", Kind: "order",
+		Entity: event.Key{Source: "lemon", Kind: "order", ID: "bord_1"}, SweepID: "sweep_1",
+		From: noon.Add(-12 * time.Hour), To: noon.Add(12 * time.Hour), Limit: 3, Cursor: "x",
+	}, f.store.found)
+	refusedQueries(t, "/v1/discrepancies", "limit=0", "limit=201", "status=open", "type=odd", "entity=x", "from=now",
+		"from=2026-03-02T00:00:00Z&to=2026-03-01T00:00:00Z", "mode=sweep")
+}
