@@ -17,6 +17,9 @@ type Document struct {
 	Status string
 	// Terminal reports that the status is one the entity never leaves.
 	Terminal bool
+	// TerminalAt is when the mirror first saw that status. Zero while it is
+	// not terminal.
+	TerminalAt time.Time
 	// DeletedAt is when the provider was found to have it no longer; Raw is
 	// then the last state known. Zero while it lives.
 	DeletedAt time.Time

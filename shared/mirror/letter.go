@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"slices"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
@@ -39,6 +40,21 @@ const (
 type Attempt struct {
 	At    time.Time `json:"at"`
 	Error string    `json:"error"`
+}
+
+// maxAttempts is how many attempts a letter keeps, the newest.
+const maxAttempts = 100
+
+// MergeAttempts returns the attempts a letter has after it was buried again:
+// the former ones and those that are new, once each, at most the newest 100.
+func MergeAttempts(former, latest []Attempt) []Attempt {
+	all := former
+	for _, a := range latest {
+		if !slices.ContainsFunc(former, func(b Attempt) bool { return a.At.UnixMilli() == b.At.UnixMilli() && a.Error == b.Error }) {
+			all = append(all, a)
+		}
+	}
+	return all[max(0, len(all)-maxAttempts):]
 }
 
 // ID is the letter's id: the same for the same event and entity, so burying

@@ -12,16 +12,18 @@ import (
 )
 
 const (
-	outcomeStatusSQL = `SELECT status FROM outcomes WHERE event = ?1 AND kind = ?2 AND id = ?3`
-	letterStatusSQL  = `SELECT status FROM dead_letters WHERE id = ?1`
-	syncedClaimSQL   = `SELECT synced_claim FROM mirror WHERE source = ?1 AND kind = ?2 AND id = ?3`
+	outcomeStatusSQL  = `SELECT status FROM outcomes WHERE event = ?1 AND kind = ?2 AND id = ?3`
+	letterStatusSQL   = `SELECT status FROM dead_letters WHERE id = ?1`
+	letterAttemptsSQL = `SELECT attempts FROM dead_letters WHERE id = ?1`
+	syncedClaimSQL    = `SELECT synced_claim FROM mirror WHERE source = ?1 AND kind = ?2 AND id = ?3`
 
 	// buryLetterSQL writes a letter; one that was redriven and failed again is
 	// the same letter, open once more.
 	buryLetterSQL = `
-INSERT INTO dead_letters (id, source, event_id, kind, entity_id, parents, signal_shard, signal_id, class, attempts, claim, trace_id, at, status)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
-ON CONFLICT DO UPDATE SET signal_shard = ?7, signal_id = ?8, class = ?9, attempts = ?10, claim = ?11, at = ?13, status = ?14`
+INSERT INTO dead_letters (id, source, event_id, kind, entity_id, parents, signal_shard, signal_id, class, attempts, claim, trace_id, at, status, closed_at)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
+ON CONFLICT DO UPDATE SET signal_shard = ?7, signal_id = ?8, class = ?9, attempts = ?10, claim = ?11, at = ?13,
+	status = ?14, closed_at = ?15, closed_by = '', reason = ''`
 
 	// moveOutcomeSQL changes an outcome from one status to another.
 	moveOutcomeSQL = `
@@ -47,7 +49,7 @@ WHERE source = ?1 AND kind = ?2 AND id = ?3`
 	openLettersSQL = `
 SELECT id, event_id, at FROM dead_letters
 WHERE source = ?1 AND kind = ?2 AND entity_id = ?3 AND status = 'open' AND claim < ?4`
-	supersedeLetterSQL = `UPDATE dead_letters SET status = 'superseded' WHERE id = ?1`
+	supersedeLetterSQL = `UPDATE dead_letters SET status = 'superseded', closed_at = ?2 WHERE id = ?1`
 )
 
 // Bury writes a dead letter for each.
@@ -132,14 +134,34 @@ func (t *tx) putLetter(l *mirror.Letter, status mirror.LetterStatus) error {
 	if err != nil {
 		return err
 	}
-	attempts, err := json.Marshal(l.Attempts)
+	former, err := t.attempts(l.ID())
 	if err != nil {
 		return err
 	}
+	attempts, err := json.Marshal(mirror.MergeAttempts(former, l.Attempts))
+	if err != nil {
+		return err
+	}
+	var closed int64
+	if status != mirror.LetterOpen {
+		closed = millis(l.At)
+	}
 	k := l.Ref.Key
 	_, err = t.exec(buryLetterSQL, l.ID(), l.Source, l.EventID, k.Kind, k.ID, parents, l.Signal.Shard, l.Signal.ID,
-		l.Class, string(attempts), l.Claim, l.TraceID, millis(l.At), string(status))
+		l.Class, string(attempts), l.Claim, l.TraceID, millis(l.At), string(status), closed)
 	return err
+}
+
+// attempts are those of a letter that is there already.
+func (t *tx) attempts(letter string) (former []mirror.Attempt, err error) {
+	var text string
+	switch err := t.row(letterAttemptsSQL, letter).Scan(&text); {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	return former, json.Unmarshal([]byte(text), &former)
 }
 
 // moveOutcome changes an outcome if it has the status from, and lets the row
@@ -169,7 +191,7 @@ func (s *Store) Supersede(ctx context.Context, k event.Key, claim int64) (n int,
 			return err
 		}
 		for _, l := range letters {
-			if err := t.supersede(k, l); err != nil {
+			if err := t.supersede(k, l, millis(s.now())); err != nil {
 				return fmt.Errorf("event %s: %w", l.event, err)
 			}
 		}
@@ -204,7 +226,7 @@ func (t *tx) openLetters(k event.Key, below int64) ([]openLetter, error) {
 	return out, rows.Err()
 }
 
-func (t *tx) supersede(k event.Key, l openLetter) error {
+func (t *tx) supersede(k event.Key, l openLetter, now int64) error {
 	row, logged, err := t.event(k.Source, l.event)
 	if err != nil {
 		return err
@@ -214,6 +236,6 @@ func (t *tx) supersede(k event.Key, l openLetter) error {
 			return err
 		}
 	}
-	_, err = t.exec(supersedeLetterSQL, l.id)
+	_, err = t.exec(supersedeLetterSQL, l.id, now)
 	return err
 }

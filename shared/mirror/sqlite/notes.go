@@ -13,10 +13,6 @@ INSERT INTO audit (id, at, source, kind, event_id, reason, count) VALUES (?1, ?2
 ON CONFLICT DO NOTHING`
 
 	duplicatesSQL = `UPDATE events SET duplicates = duplicates + ?3 WHERE source = ?1 AND id = ?2`
-
-	recordSQL = `
-INSERT INTO discrepancies (id, source, kind, entity_id, type, status, patch, found_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-ON CONFLICT DO NOTHING`
 )
 
 // Note adds to the audit; duplicates are counted on their event's row.
@@ -46,26 +42,4 @@ func (t *tx) note(n *mirror.Note) error {
 	}
 	_, err = t.exec(duplicatesSQL, n.Source, n.EventID, count)
 	return err
-}
-
-// Record adds discrepancies.
-func (s *Store) Record(ctx context.Context, found []mirror.Discrepancy) error {
-	if len(found) == 0 {
-		return nil
-	}
-	err := s.writer.change(ctx, func(t *tx) error {
-		for i := range found {
-			d := &found[i]
-			_, err := t.exec(recordSQL, d.ID, d.Entity.Source, d.Entity.Kind, d.Entity.ID, d.Type, d.Status,
-				text(d.Patch), millis(d.FoundAt))
-			if err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("record discrepancies: %w", err)
-	}
-	return nil
 }

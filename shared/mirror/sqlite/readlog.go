@@ -16,6 +16,9 @@ const outcomesSQL = `
 SELECT kind, id, parents, status, signal_shard, signal_id, claim, fetched_at, covered_signal
 FROM outcomes WHERE event = ?1 ORDER BY position`
 
+// newestReceived is the order of the lists of events.
+const newestReceived = "received_at DESC, source DESC, id DESC"
+
 // loggedRow is a row with its number.
 type loggedRow struct {
 	n int64
@@ -29,7 +32,7 @@ func (s *Store) EventByID(ctx context.Context, source, id string) ([]*mirror.Eve
 	if source != "" {
 		c.add("source = ?", source)
 	}
-	rows, err := s.eventRows(ctx, c, 1000)
+	rows, err := s.eventRows(ctx, c, newestReceived, 1000)
 	if err != nil {
 		return nil, fmt.Errorf("read event %s: %w", id, readError(ctx, err))
 	}
@@ -55,7 +58,7 @@ func (s *Store) Events(ctx context.Context, f mirror.EventFilter) (mirror.Page[*
 		c.add("(received_at, source, id) < (?, ?, ?)", after.At, last.Source, last.ID)
 	}
 	size := page.Size(f.Limit)
-	rows, err := s.eventRows(ctx, c, size+1)
+	rows, err := s.eventRows(ctx, c, newestReceived, size+1)
 	if err != nil {
 		return none, fmt.Errorf("list events: %w", readError(ctx, err))
 	}
@@ -92,14 +95,14 @@ func eventConditions(f mirror.EventFilter) conditions {
 }
 
 // eventRows reads rows and their outcomes in one state of the database.
-func (s *Store) eventRows(ctx context.Context, c conditions, limit int) ([]*mirror.EventRow, error) {
+func (s *Store) eventRows(ctx context.Context, c conditions, order string, limit int) ([]*mirror.EventRow, error) {
 	snapshot, err := s.reads.BeginTx(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = snapshot.Rollback() }() // it has only read
 	rows, err := snapshot.QueryContext(ctx, "SELECT "+eventColumns+" FROM events"+c.where()+
-		" ORDER BY received_at DESC, source DESC, id DESC LIMIT ?", append(c.args, limit)...)
+		" ORDER BY "+order+" LIMIT ?", append(c.args, limit)...)
 	if err != nil {
 		return nil, err
 	}

@@ -4,15 +4,19 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 )
 
 // schemaVersion is kept in the file's user_version. A file of a later one is
 // refused: an older program would not keep what the newer relies on.
-const schemaVersion = 1
+const schemaVersion = 2
 
-// schema makes the tables of version 1. Source and kind are columns rather
+// steps bring a file from the version that is their index to the next.
+var steps = [schemaVersion]string{tables, reconciling}
+
+// tables makes the tables of version 1. Source and kind are columns rather
 // than parts of table names, so that every statement is prepared once.
-const schema = `
+const tables = `
 CREATE TABLE mirror (
 	source          TEXT NOT NULL,
 	kind            TEXT NOT NULL,
@@ -131,6 +135,49 @@ CREATE TABLE audit (
 CREATE INDEX audit_at ON audit (at);
 `
 
+// reconciling adds what finding and repairing differences needs.
+const reconciling = `
+ALTER TABLE mirror ADD COLUMN terminal_at INTEGER NOT NULL DEFAULT 0;
+UPDATE mirror SET terminal_at = synced_at WHERE terminal;
+CREATE INDEX mirror_verified ON mirror (source, kind, verified_at) WHERE synced_claim > 0;
+
+DROP INDEX events_open;
+CREATE INDEX events_unsettled ON events (source, received_at, id) WHERE status IN ('pending', 'retrying');
+
+ALTER TABLE dead_letters ADD COLUMN closed_at INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE dead_letters ADD COLUMN closed_by TEXT NOT NULL DEFAULT '';
+ALTER TABLE dead_letters ADD COLUMN reason TEXT NOT NULL DEFAULT '';
+CREATE INDEX dead_letters_status ON dead_letters (status, at, id);
+
+ALTER TABLE discrepancies ADD COLUMN event_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE discrepancies ADD COLUMN sweep_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE discrepancies ADD COLUMN judged_at INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE discrepancies ADD COLUMN repaired_at INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE discrepancies ADD COLUMN repair TEXT NOT NULL DEFAULT '';  -- repaired, failed, '' for neither yet
+CREATE INDEX discrepancies_status ON discrepancies (status, found_at);
+
+CREATE TABLE tasks (
+	id          TEXT PRIMARY KEY,
+	kind        TEXT NOT NULL,
+	parent      TEXT NOT NULL,
+	source      TEXT NOT NULL,
+	status      TEXT NOT NULL,
+	by          TEXT NOT NULL,
+	spec        TEXT,
+	state       TEXT,
+	counts      TEXT NOT NULL,                 -- JSON object
+	error       TEXT NOT NULL DEFAULT '',
+	cancel      INTEGER NOT NULL DEFAULT 0,
+	epoch       INTEGER NOT NULL DEFAULT 0,
+	created_at  INTEGER NOT NULL,
+	started_at  INTEGER NOT NULL DEFAULT 0,
+	updated_at  INTEGER NOT NULL DEFAULT 0,
+	finished_at INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX tasks_created ON tasks (created_at, id);
+CREATE INDEX tasks_parent ON tasks (parent, status);
+`
+
 // migrate brings the file to schemaVersion. It is called in the writer's turn,
 // so two processes starting at once do not both make the tables.
 func migrate(ctx context.Context, conn *sql.Conn, path string) error {
@@ -145,7 +192,8 @@ func migrate(ctx context.Context, conn *sql.Conn, path string) error {
 		return fmt.Errorf("%s has schema version %d, this program knows up to %d: use the newer program that wrote it",
 			path, version, schemaVersion)
 	}
-	script := fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT", schema, schemaVersion)
+	script := fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT",
+		strings.Join(steps[version:], ""), schemaVersion)
 	if _, err := conn.ExecContext(ctx, script); err != nil {
 		return fmt.Errorf("make tables in %s: %w", path, err)
 	}

@@ -24,7 +24,8 @@ const readers = 8
 type Options struct {
 	// Retention is how long the past is kept. Defaults to for ever.
 	Retention mirror.Retention
-	// Now is the clock of the retention. Defaults to time.Now.
+	// Now is the clock of the retention, and of when letters were superseded.
+	// Defaults to time.Now.
 	Now func() time.Time
 	// Logger hears of what fails in the background. Defaults to slog.Default.
 	Logger *slog.Logger
@@ -37,6 +38,7 @@ type Store struct {
 	reads  *sql.DB
 	writer *writer
 	sweep  *sweeper
+	now    func() time.Time
 }
 
 var _ mirror.Store = (*Store)(nil)
@@ -54,7 +56,7 @@ func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of the database: %w", err)
 	}
-	s := &Store{path: path}
+	s := &Store{path: path, now: o.Now}
 	t, err := openTurn(path)
 	if err != nil {
 		return nil, err

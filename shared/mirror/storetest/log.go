@@ -168,12 +168,4 @@ var logCases = []testCase{
 		require.NoError(t, s.Note(s.ctx, nil))
 		require.EqualValues(t, 5, s.row(a).Duplicates)
 	}},
-	{"discrepancies may be recorded twice", func(t *testing.T, s *suite) {
-		found := []mirror.Discrepancy{{
-			ID: "d1", Entity: order("o1").Key, Type: "stale", Status: "suspected", FoundAt: at(1), Patch: []byte(`[]`),
-		}}
-		require.NoError(t, s.Record(s.ctx, found))
-		require.NoError(t, s.Record(s.ctx, found))
-		require.NoError(t, s.Record(s.ctx, nil))
-	}},
 }

@@ -1,0 +1,136 @@
+package sqlite
+
+import (
+	"cmp"
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/mirror/internal/page"
+)
+
+const discrepanciesList = "discrepancies"
+
+const discrepancyColumns = `id, source, kind, entity_id, type, status, event_id, sweep_id, patch, found_at, judged_at, repaired_at`
+
+const (
+	recordSQL = `
+INSERT INTO discrepancies (` + discrepancyColumns + `) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+ON CONFLICT DO NOTHING`
+
+	confirmSQL = `
+UPDATE discrepancies SET judged_at = ?2, status = iif(repair = '', 'confirmed', repair)
+WHERE id = ?1 AND status = 'suspected' RETURNING ` + discrepancyColumns
+	dropSQL = `
+UPDATE discrepancies SET judged_at = ?2, status = 'dropped'
+WHERE id = ?1 AND status = 'suspected' RETURNING ` + discrepancyColumns
+
+	// repairSQL keeps the first good end, or else the last bad one.
+	repairSQL = `
+UPDATE discrepancies SET repair = ?2, repaired_at = ?3,
+	status = iif(status IN ('confirmed', 'failed'), ?2, status)
+WHERE id = ?1 AND repair <> 'repaired'`
+
+	countDiscrepanciesSQL = `
+SELECT source, type, status, count(*) FROM discrepancies GROUP BY source, type, status ORDER BY source, type, status`
+)
+
+// Record adds discrepancies; one whose id is there is left as it is.
+func (s *Store) Record(ctx context.Context, found []mirror.Discrepancy) error {
+	return s.batch(ctx, "record discrepancies", len(found), func(t *tx) error {
+		for i := range found {
+			d := &found[i]
+			_, err := t.exec(recordSQL, d.ID, cmp.Or(d.Source, d.Entity.Source), d.Entity.Kind, d.Entity.ID,
+				string(d.Type), string(cmp.Or(d.Status, mirror.Suspected)), d.EventID, d.SweepID,
+				text(d.Patch), millis(d.FoundAt), millis(d.JudgedAt), millis(d.RepairedAt))
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Judge confirms or drops suspected discrepancies and returns those it judged.
+func (s *Store) Judge(ctx context.Context, confirmed, dropped []string, at time.Time) (judged []mirror.Discrepancy, err error) {
+	err = s.batch(ctx, "judge discrepancies", len(confirmed)+len(dropped), func(t *tx) error {
+		judged = nil
+		for query, ids := range map[string][]string{confirmSQL: confirmed, dropSQL: dropped} {
+			for _, id := range ids {
+				d, err := scanDiscrepancy(t.row(query, id, millis(at)))
+				if errors.Is(err, sql.ErrNoRows) {
+					continue
+				}
+				if err != nil {
+					return err
+				}
+				judged = append(judged, *d)
+			}
+		}
+		return nil
+	})
+	return judged, err
+}
+
+// Repair tells how the repair of discrepancies ended.
+func (s *Store) Repair(ctx context.Context, ids []string, ok bool, at time.Time) error {
+	end := mirror.Failed
+	if ok {
+		end = mirror.Repaired
+	}
+	return s.batch(ctx, "note repairs", len(ids), func(t *tx) error {
+		for _, id := range ids {
+			if _, err := t.exec(repairSQL, id, string(end), millis(at)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Discrepancies lists them, newest found_at first.
+func (s *Store) Discrepancies(ctx context.Context, f mirror.DiscrepancyFilter) (mirror.Page[*mirror.Discrepancy], error) {
+	var c conditions
+	c.equal("status", string(f.Status))
+	c.equal("type", string(f.Type))
+	c.equal("source", f.Source)
+	c.equal("kind", f.Kind)
+	c.equal("sweep_id", f.SweepID)
+	if !f.Entity.IsZero() {
+		c.add("source = ? AND kind = ? AND entity_id = ?", f.Entity.Source, f.Entity.Kind, f.Entity.ID)
+	}
+	c.between("found_at", f.From, f.To)
+	return list(ctx, s, newestFirst{
+		list: discrepanciesList, columns: discrepancyColumns, table: "discrepancies", time: "found_at",
+	}, c, f.Limit, f.Cursor, scanDiscrepancy, func(d *mirror.Discrepancy) page.Place {
+		return page.Place{At: millis(d.FoundAt), ID: d.ID}
+	})
+}
+
+// CountDiscrepancies counts by source, type and status.
+func (s *Store) CountDiscrepancies(ctx context.Context) ([]mirror.DiscrepancyCount, error) {
+	rows, err := s.reads.QueryContext(ctx, countDiscrepanciesSQL)
+	if err != nil {
+		return nil, fmt.Errorf("count discrepancies: %w", readError(ctx, err))
+	}
+	counts, err := collect(rows, func(row scanner) (c mirror.DiscrepancyCount, err error) {
+		return c, row.Scan(&c.Source, &c.Type, &c.Status, &c.Count)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("count discrepancies: %w", readError(ctx, err))
+	}
+	return counts, nil
+}
+
+func scanDiscrepancy(row scanner) (*mirror.Discrepancy, error) {
+	var d mirror.Discrepancy
+	var found, judged, repaired int64
+	err := row.Scan(&d.ID, &d.Source, &d.Entity.Kind, &d.Entity.ID, &d.Type, &d.Status, &d.EventID, &d.SweepID,
+		&d.Patch, &found, &judged, &repaired)
+	d.Entity.Source = d.Source
+	d.FoundAt, d.JudgedAt, d.RepairedAt = fromMillis(found), fromMillis(judged), fromMillis(repaired)
+	return &d, err
+}

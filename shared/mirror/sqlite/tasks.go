@@ -1,0 +1,154 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/mirror/internal/page"
+)
+
+const tasksList = "tasks"
+
+const taskColumns = `id, kind, parent, source, status, by, spec, state, counts, error, cancel, epoch,
+	created_at, started_at, updated_at, finished_at`
+
+const (
+	createTaskSQL = `
+INSERT INTO tasks (` + taskColumns + `) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+ON CONFLICT DO NOTHING`
+
+	saveTaskSQL = `
+UPDATE tasks SET status = ?2, state = ?3, counts = ?4, error = ?5, epoch = ?6, started_at = ?7, updated_at = ?8, finished_at = ?9
+WHERE id = ?1 AND epoch <= ?6 AND status NOT IN ('done', 'failed', 'cancelled') RETURNING cancel`
+
+	cancelTaskSQL = `
+UPDATE tasks SET cancel = 1, status = iif(status = 'waiting', 'cancelled', status),
+	finished_at = iif(status = 'waiting', ?2, finished_at)
+WHERE id = ?1 AND status NOT IN ('done', 'failed', 'cancelled')`
+
+	taskThereSQL = `SELECT count(*) FROM tasks WHERE id = ?1`
+
+	forgetTasksSQL = `
+DELETE FROM tasks WHERE (status IN ('done', 'failed', 'cancelled') AND parent = '' AND finished_at < ?1)
+	OR parent IN (SELECT id FROM tasks WHERE status IN ('done', 'failed', 'cancelled') AND parent = '' AND finished_at < ?1)`
+)
+
+// CreateTasks adds tasks; one whose id is there is left as it is.
+func (s *Store) CreateTasks(ctx context.Context, tasks []*mirror.Task) error {
+	return s.batch(ctx, "create tasks", len(tasks), func(t *tx) error {
+		for _, k := range tasks {
+			counts, err := json.Marshal(k.Counts)
+			if err != nil {
+				return err
+			}
+			_, err = t.exec(createTaskSQL, k.ID, k.Kind, k.Parent, k.Source, string(k.Status), k.By, text(k.Spec), text(k.State),
+				string(counts), k.Error, k.Cancel, k.Epoch,
+				millis(k.CreatedAt), millis(k.StartedAt), millis(k.UpdatedAt), millis(k.FinishedAt))
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Task returns one, or mirror.ErrNotFound.
+func (s *Store) Task(ctx context.Context, id string) (*mirror.Task, error) {
+	k, err := scanTask(s.reads.QueryRowContext(ctx, "SELECT "+taskColumns+" FROM tasks WHERE id = ?1", id))
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil, fmt.Errorf("read task %s: %w", id, mirror.ErrNotFound)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read task %s: %w", id, readError(ctx, err))
+	}
+	return k, nil
+}
+
+// Tasks lists them, newest created_at first.
+func (s *Store) Tasks(ctx context.Context, f mirror.TaskFilter) (mirror.Page[*mirror.Task], error) {
+	var c conditions
+	oneOf(&c, "kind", f.Kinds)
+	oneOf(&c, "status", f.Statuses)
+	c.equal("parent", f.Parent)
+	c.equal("source", f.Source)
+	return list(ctx, s, newestFirst{list: tasksList, columns: taskColumns, table: "tasks", time: "created_at"},
+		c, f.Limit, f.Cursor, scanTask, func(k *mirror.Task) page.Place {
+			return page.Place{At: millis(k.CreatedAt), ID: k.ID}
+		})
+}
+
+// SaveTask writes how far a task has come, unless a later lease has.
+func (s *Store) SaveTask(ctx context.Context, k *mirror.Task) (saved bool, err error) {
+	counts, err := json.Marshal(k.Counts)
+	if err != nil {
+		return false, fmt.Errorf("save task %s: %w", k.ID, err)
+	}
+	err = s.writer.change(ctx, func(t *tx) error {
+		saved = false
+		err := t.row(saveTaskSQL, k.ID, string(k.Status), text(k.State), string(counts), k.Error, k.Epoch,
+			millis(k.StartedAt), millis(k.UpdatedAt), millis(k.FinishedAt)).Scan(&k.Cancel)
+		if errors.Is(err, sql.ErrNoRows) {
+			return nil
+		}
+		saved = err == nil
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("save task %s: %w", k.ID, err)
+	}
+	return saved, nil
+}
+
+// CancelTask asks for a task to end.
+func (s *Store) CancelTask(ctx context.Context, id string) (cancelled bool, err error) {
+	there := 0
+	err = s.writer.change(ctx, func(t *tx) error {
+		n, err := t.exec(cancelTaskSQL, id, millis(s.now()))
+		if cancelled = n > 0; cancelled || err != nil {
+			return err
+		}
+		return t.row(taskThereSQL, id).Scan(&there)
+	})
+	if err != nil {
+		return false, fmt.Errorf("cancel task %s: %w", id, err)
+	}
+	if !cancelled && there == 0 {
+		return false, fmt.Errorf("cancel task %s: %w", id, mirror.ErrNotFound)
+	}
+	return cancelled, nil
+}
+
+// ForgetTasks removes final tasks that finished before a time.
+func (s *Store) ForgetTasks(ctx context.Context, before time.Time) (int, error) {
+	var n int64
+	err := s.writer.change(ctx, func(t *tx) (err error) {
+		n, err = t.exec(forgetTasksSQL, millis(before))
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("forget tasks: %w", err)
+	}
+	return int(n), nil
+}
+
+func scanTask(row scanner) (*mirror.Task, error) {
+	var k mirror.Task
+	var counts string
+	var created, started, updated, finished int64
+	err := row.Scan(&k.ID, &k.Kind, &k.Parent, &k.Source, &k.Status, &k.By, &k.Spec, &k.State, &counts, &k.Error,
+		&k.Cancel, &k.Epoch, &created, &started, &updated, &finished)
+	if err != nil {
+		return nil, err
+	}
+	k.CreatedAt, k.StartedAt = fromMillis(created), fromMillis(started)
+	k.UpdatedAt, k.FinishedAt = fromMillis(updated), fromMillis(finished)
+	if err := json.Unmarshal([]byte(counts), &k.Counts); err != nil {
+		return nil, fmt.Errorf("task %s: counts: %w", k.ID, err)
+	}
+	return &k, nil
+}

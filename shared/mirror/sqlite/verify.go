@@ -1,0 +1,101 @@
+package sqlite
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+const (
+	verifySQL = `
+UPDATE mirror SET verified_at = ?5
+WHERE source = ?1 AND kind = ?2 AND id = ?3 AND state_hash = ?4 AND verified_at < ?5 AND synced_claim > 0 AND deleted_at = 0`
+
+	// lookedAfter leaves out what has been terminal or deleted for long and was
+	// verified since: nothing will change it.
+	lookedAfter = `synced_claim > 0
+	AND NOT (terminal AND deleted_at = 0 AND terminal_at < ? AND verified_at >= terminal_at)
+	AND NOT (deleted_at > 0 AND deleted_at < ? AND verified_at >= deleted_at)`
+
+	stalenessSQL = `
+SELECT source, kind, count(*), min(verified_at) FROM mirror WHERE ` + lookedAfter + ` GROUP BY source, kind ORDER BY source, kind`
+)
+
+// Documents returns the documents of the keys that the mirror holds.
+func (s *Store) Documents(ctx context.Context, keys []event.Key) (docs []*mirror.Document, err error) {
+	for part := range slices.Chunk(keys, queryIDs/2) {
+		args := make([]any, 0, 3*len(part))
+		for _, k := range part {
+			args = append(args, k.Source, k.Kind, k.ID)
+		}
+		values := slices.Repeat([]string{"(?, ?, ?)"}, len(part))
+		rows, err := s.reads.QueryContext(ctx, "SELECT "+documentColumns+" FROM mirror WHERE (source, kind, id) IN (VALUES "+
+			strings.Join(values, ", ")+")", args...)
+		if err != nil {
+			return nil, fmt.Errorf("read %d documents: %w", len(keys), readError(ctx, err))
+		}
+		found, err := collect(rows, scanDocument)
+		if err != nil {
+			return nil, fmt.Errorf("read %d documents: %w", len(keys), readError(ctx, err))
+		}
+		docs = append(docs, found...)
+	}
+	return docs, nil
+}
+
+// Verify moves verified_at up where the state is still the compared one.
+func (s *Store) Verify(ctx context.Context, same []mirror.Verified) (moved int, err error) {
+	err = s.batch(ctx, "note verified documents", len(same), func(t *tx) error {
+		moved = 0
+		for _, v := range same {
+			n, err := t.exec(verifySQL, v.Key.Source, v.Key.Kind, v.Key.ID, v.StateHash, millis(v.At))
+			if err != nil {
+				return err
+			}
+			moved += int(n)
+		}
+		return nil
+	})
+	return moved, err
+}
+
+// DueForVerify lists fetched documents to be checked, by id.
+func (s *Store) DueForVerify(ctx context.Context, f mirror.DueFilter) ([]*mirror.Document, error) {
+	terminal := millis(f.TerminalBefore)
+	var c conditions
+	c.add("source = ? AND kind = ? AND id > ? AND verified_at < ?", f.Source, f.Kind, f.After, millis(f.VerifiedBefore))
+	c.add(lookedAfter, terminal, terminal)
+	rows, err := s.reads.QueryContext(ctx,
+		"SELECT "+documentColumns+" FROM mirror"+c.where()+" ORDER BY id LIMIT ?", append(c.args, max(f.Limit, 1))...)
+	if err != nil {
+		return nil, fmt.Errorf("list %s/%s to verify: %w", f.Source, f.Kind, readError(ctx, err))
+	}
+	docs, err := collect(rows, scanDocument)
+	if err != nil {
+		return nil, fmt.Errorf("list %s/%s to verify: %w", f.Source, f.Kind, readError(ctx, err))
+	}
+	return docs, nil
+}
+
+// Staleness answers for every kind that has documents.
+func (s *Store) Staleness(ctx context.Context, terminalBefore time.Time) ([]mirror.Staleness, error) {
+	rows, err := s.reads.QueryContext(ctx, stalenessSQL, millis(terminalBefore), millis(terminalBefore))
+	if err != nil {
+		return nil, fmt.Errorf("look for stale documents: %w", readError(ctx, err))
+	}
+	out, err := collect(rows, func(row scanner) (k mirror.Staleness, err error) {
+		var oldest int64
+		err = row.Scan(&k.Source, &k.Kind, &k.Documents, &oldest)
+		k.Oldest = fromMillis(oldest)
+		return k, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for stale documents: %w", readError(ctx, err))
+	}
+	return out, nil
+}
