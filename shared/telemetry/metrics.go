@@ -63,6 +63,8 @@ type Metrics struct {
 	DeadLetters *prometheus.CounterVec
 	// DeadOpen is the number of dead letters open now, by source.
 	DeadOpen *prometheus.GaugeVec
+	// Alerts counts what people were told of, by source and kind.
+	Alerts *prometheus.CounterVec
 	// SourcePaused is 1 while a source is paused, by source.
 	SourcePaused *prometheus.GaugeVec
 	// Recovered counts signals appended anew because their entry was lost, by
@@ -81,6 +83,8 @@ type Metrics struct {
 	Handovers prometheus.Counter
 	// LeasesLost counts leases that were lost, not released.
 	LeasesLost prometheus.Counter
+	// Restarts counts loops that panicked and were started again, by loop.
+	Restarts *prometheus.CounterVec
 	// Resyncs counts pending lists taken over again after an uncertain read.
 	Resyncs prometheus.Counter
 	// Unavailable counts how often work was held since something was away, by
@@ -131,6 +135,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		Parked:       f.gauge("parked", "Entities waiting for their next attempt.", "source"),
 		DeadLetters:  f.counter("dead_letters_total", "Dead letters written, by class of failure.", "source", "class"),
 		DeadOpen:     f.gauge("dead_letters_open", "Dead letters open now.", "source"),
+		Alerts:       f.counter("alerts_total", "What people were told of: dead letters, sources paused, rewritten histories, confirmed discrepancies.", "source", "kind"),
 		SourcePaused: f.gauge("source_paused", "1 while the source is paused.", "source"),
 		Recovered:    f.counter("recovered_total", "Signals appended anew because their stream entry was lost.", "source"),
 
@@ -139,6 +144,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		LeasesHeld:  f.gauge("leases_held", "Shards read by this process.").WithLabelValues(),
 		Handovers:   f.counter("handovers_total", "Shard leases taken.").WithLabelValues(),
 		LeasesLost:  f.counter("leases_lost_total", "Shard leases lost rather than released.").WithLabelValues(),
+		Restarts:    f.counter("loop_restarts_total", "Loops that panicked and were started again.", "loop"),
 		Resyncs:     f.counter("resyncs_total", "Pending lists taken over again after an uncertain read.").WithLabelValues(),
 		Unavailable: f.counter("unavailable_total", "Times work was held because redis or the store was away.", "what"),
 

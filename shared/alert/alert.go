@@ -1,0 +1,178 @@
+package alert
+
+import (
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/telemetry"
+)
+
+// Kind is what an alert is about.
+type Kind string
+
+// The kinds.
+const (
+	DeadLetter   Kind = "dead_letter"   // an event's work on an entity was given up
+	SourcePaused Kind = "source_paused" // a source is down, misconfigured or refuses us
+	Rewritten    Kind = "rewritten"     // the provider took back history, and was believed
+	Discrepancy  Kind = "discrepancy"   // mirror and provider differed and nothing explains it
+)
+
+// said is the log line of each kind.
+var said = map[Kind]string{
+	DeadLetter:   "dead letter",
+	SourcePaused: "source paused until it is well again",
+	Rewritten:    "the provider has rewritten an entity's history; its answer was taken",
+	Discrepancy:  "provider and mirror differed, and no event explains it",
+}
+
+// Alert is one of them. Empty fields are left out wherever it is told.
+type Alert struct {
+	// At is when it happened. Defaults to now.
+	At     time.Time `json:"at"`
+	Kind   Kind      `json:"kind"`
+	Source string    `json:"source,omitempty"`
+	// ID is that of the dead letter or discrepancy.
+	ID string `json:"id,omitempty"`
+	// Event is an event's id, Entity an entity's key.
+	Event  string `json:"event,omitempty"`
+	Entity string `json:"entity,omitempty"`
+	// Reason says what happened, one line, without payloads or secrets.
+	Reason string `json:"reason,omitempty"`
+	// Class is the fate class of a failure, or the type of a discrepancy.
+	Class   string `json:"class,omitempty"`
+	TraceID string `json:"trace_id,omitempty"`
+}
+
+// Options are what Alerts are made of.
+type Options struct {
+	// Webhook is the address alerts are posted to. "": they are only logged.
+	Webhook string
+	// Client posts. Defaults to one that gives up after 10 s and follows no
+	// redirect.
+	Client *http.Client
+	// Queue is how many alerts may wait to be posted. Defaults to 1,000.
+	Queue int
+	// Batch is the most alerts posted at once. Defaults to 100.
+	Batch int
+	// Gather is how long the first alert of a batch waits for others. Defaults
+	// to 1 s.
+	Gather time.Duration
+	// Retry is the back-off of a batch that was not taken; its Attempts mean
+	// nothing here. Defaults to 1 s, 2 s, 4 s … 1 minute.
+	Retry fate.Backoff
+	// Flush bounds the last try when Run ends. Defaults to 1 s.
+	Flush   time.Duration
+	Metrics *telemetry.Metrics
+	Health  *telemetry.Health
+	// Logger defaults to slog.Default().
+	Logger *slog.Logger
+	// Now is the clock. Defaults to time.Now.
+	Now func() time.Time
+}
+
+func (o Options) withDefaults() Options {
+	if o.Client == nil {
+		o.Client = &http.Client{
+			Timeout:       10 * time.Second,
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		}
+	}
+	if o.Queue <= 0 {
+		o.Queue = 1000
+	}
+	if o.Batch <= 0 {
+		o.Batch = 100
+	}
+	if o.Gather <= 0 {
+		o.Gather = time.Second
+	}
+	if o.Retry.First <= 0 {
+		o.Retry.First = time.Second
+	}
+	if o.Retry.Cap <= 0 {
+		o.Retry.Cap = time.Minute
+	}
+	o.Retry = o.Retry.WithDefaults()
+	if o.Flush <= 0 {
+		o.Flush = time.Second
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+// Alerts are those of one process. Safe for concurrent use.
+type Alerts struct {
+	opts   Options
+	raised chan struct{} // something waits to be posted
+
+	mu      sync.Mutex
+	queue   []Alert
+	dropped map[dropped]int
+}
+
+// dropped is what alerts that did not fit are summed by.
+type dropped struct {
+	Source string
+	Kind   Kind
+}
+
+// New returns alerts that are logged and counted at once and posted while Run
+// runs.
+func New(o Options) *Alerts {
+	return &Alerts{opts: o.withDefaults(), raised: make(chan struct{}, 1), dropped: map[dropped]int{}}
+}
+
+// Raise tells people. It never waits for anybody.
+func (a *Alerts) Raise(t Alert) {
+	if t.At.IsZero() {
+		t.At = a.opts.Now()
+	}
+	t.At = t.At.UTC()
+	a.log(t)
+	if a.opts.Metrics != nil {
+		a.opts.Metrics.Alerts.WithLabelValues(t.Source, string(t.Kind)).Inc()
+	}
+	if a.opts.Webhook != "" {
+		a.enqueue(t)
+	}
+}
+
+func (a *Alerts) log(t Alert) {
+	args := []any{"alert", string(t.Kind)}
+	for _, f := range []struct{ name, value string }{
+		{"source", t.Source}, {"id", t.ID}, {"event", t.Event}, {"entity", t.Entity},
+		{"reason", t.Reason}, {"class", t.Class}, {"trace_id", t.TraceID},
+	} {
+		if f.value != "" {
+			args = append(args, f.name, f.value)
+		}
+	}
+	text, ok := said[t.Kind]
+	if !ok {
+		text = string(t.Kind)
+	}
+	a.opts.Logger.Error(text, args...)
+}
+
+func (a *Alerts) enqueue(t Alert) {
+	a.mu.Lock()
+	if len(a.queue) < a.opts.Queue {
+		a.queue = append(a.queue, t)
+	} else {
+		a.dropped[dropped{t.Source, t.Kind}]++
+	}
+	a.mu.Unlock()
+	select {
+	case a.raised <- struct{}{}:
+	default:
+	}
+}

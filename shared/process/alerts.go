@@ -1,0 +1,21 @@
+package process
+
+import (
+	"context"
+
+	"github.com/tarn-sync/tarn/shared/alert"
+)
+
+// Alerts returns what tells people that they are needed, as the settings say.
+// flush ends it: what waits is posted then, or given up after a second. It is
+// called when nobody raises any more.
+func (p *Process) Alerts() (alerts *alert.Alerts, flush func()) {
+	alerts = alert.New(alert.Options{
+		Webhook: string(p.Config.Alert.Webhook), Metrics: p.Metrics, Health: p.Health, Logger: p.Logger,
+	})
+	// Not the process' context: what stops last may still raise some.
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); alerts.Run(ctx) }()
+	return alerts, func() { cancel(); <-done }
+}
