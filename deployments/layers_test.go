@@ -44,6 +44,9 @@ type rule struct {
 	broken func(source) string
 }
 
+// proving are programs that prove something: they ship no more than tests do.
+var proving = []string{"deployments/fleet", "deployments/chaos", "deployments/drift", "deployments/bench"}
+
 var rules = []rule{
 	{"api, worker and reconciler never import each other", func(s source) string {
 		binaries := []string{"api", "worker", "reconciler"}
@@ -77,8 +80,9 @@ var rules = []rule{
 	}},
 	{"shared/provider alone sends requests to providers", func(s source) string {
 		// The simulator is a provider and sends webhooks; the mains in
-		// deployments ask the api; --check asks the process next to it.
-		if s.test() || s.below("shared/provider", "shared/simulator", "deployments") || s.dir+"/"+s.name == "shared/process/check.go" {
+		// deployments ask the api; --check asks the process next to it; alerts
+		// go to whoever is to be woken.
+		if s.test() || s.below("shared/provider", "shared/simulator", "shared/alert", "deployments") || s.dir+"/"+s.name == "shared/process/check.go" {
 			return ""
 		}
 		for _, name := range s.http {
@@ -90,7 +94,7 @@ var rules = []rule{
 	}},
 	{"what ships imports nothing of tests", func(s source) string {
 		forTests := func(step string) bool { return strings.HasSuffix(step, "test") }
-		if s.test() || slices.ContainsFunc(strings.Split(s.dir, "/"), forTests) {
+		if s.test() || slices.ContainsFunc(strings.Split(s.dir, "/"), forTests) || s.below(proving...) {
 			return "" // what is named …test, and all below, is for tests
 		}
 		return s.imported(func(p string) bool {

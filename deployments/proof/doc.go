@@ -1,6 +1,7 @@
 // Package proof runs Tarn as its users do, in separate processes on a real
 // Redis and a real store, against the simulator, and then compares everything
-// with the simulator's own truth. It holds tests only.
+// with the simulator's own truth. It holds tests only; package fleet starts and
+// compares.
 //
 //	simulator ──webhooks (twice, late, out of order)──▶ api ──▶ redis
 //	     ▲                                                        │

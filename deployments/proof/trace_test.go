@@ -7,6 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tarn-sync/tarn/deployments/fleet"
+	"github.com/tarn-sync/tarn/shared/simulator"
 	"github.com/tarn-sync/tarn/shared/telemetry/otlptest"
 )
 
@@ -14,18 +16,14 @@ import (
 // processes, and nothing of what the event says or the provider answers is in
 // it.
 func TestOneTreePerEvent(t *testing.T) {
-	if testing.Short() {
-		t.Skip("runs processes")
-	}
 	receiver := otlptest.Start()
 	t.Cleanup(receiver.Close)
-	f := start(t, plan{workers: 1, shards: 4, env: []string{"TARN_TELEMETRY__OTLP_ENDPOINT=" + receiver.URL()}})
+	s := start(t, fleet.Plan{Workers: 1, Shards: 4, Env: []string{"TARN_TELEMETRY__OTLP_ENDPOINT=" + receiver.URL()}})
 	const events = 20
-	f.load(4, 2, events, 10, time.Minute)
-	f.drain(time.Minute)
+	s.load(simulator.Load{Entities: 4, Accounts: 2, Events: events, Rate: 10}, time.Minute)
 
 	var trees map[string]string
-	waitFor(t, 20*time.Second, func() string { return "traces so far:\n" + strings.Join(values(trees), "\n") }, func() bool {
+	s.wait("every event has its tree", func() bool {
 		trees = map[string]string{}
 		for _, trace := range receiver.Traces() {
 			if tree := trace.Tree(); strings.HasPrefix(tree, "webhook\n") && strings.Contains(tree, "process\n") {
@@ -34,11 +32,7 @@ func TestOneTreePerEvent(t *testing.T) {
 		}
 		return len(trees) == events
 	})
-	missing := "not looked yet"
-	waitFor(t, 20*time.Second, func() string { return missing }, func() bool {
-		missing = f.unprocessedIn(receiver.Traces())
-		return missing == ""
-	})
+	s.wait("every entity of every event has its span", func() bool { return s.unprocessedIn(receiver.Traces()) == "" })
 
 	synced := 0
 	for _, trace := range receiver.Traces() {
@@ -59,15 +53,15 @@ func TestOneTreePerEvent(t *testing.T) {
 	require.Empty(t, receiver.Faults())
 
 	said := receiver.Text()
-	for _, secret := range []string{apiKey, webhookSecret, token, `"context"`, "revision", "base_amount", "buying_power"} {
+	for _, secret := range []string{fleet.APIKey, fleet.WebhookSecret, fleet.Token, `"context"`, "revision", "base_amount", "buying_power"} {
 		require.NotContains(t, said, secret)
 	}
 }
 
 // unprocessedIn returns an entity of an event whose trace has no "process" span
 // for it, "" if every event's trace shows all of its entities.
-func (f *fleet) unprocessedIn(traces []otlptest.Trace) string {
-	f.t.Helper()
+func (s *subject) unprocessedIn(traces []otlptest.Trace) string {
+	s.t.Helper()
 	shown := map[string]bool{}
 	for _, trace := range traces {
 		for _, span := range trace.Spans {
@@ -76,7 +70,7 @@ func (f *fleet) unprocessedIn(traces []otlptest.Trace) string {
 			}
 		}
 	}
-	for _, row := range f.rows() {
+	for _, row := range s.rows() {
 		for _, o := range row.Entities {
 			if name := row.TraceID + " " + o.Ref.Key.String(); !shown[name] {
 				return row.ID + ": no process span in " + name
@@ -84,12 +78,4 @@ func (f *fleet) unprocessedIn(traces []otlptest.Trace) string {
 		}
 	}
 	return ""
-}
-
-func values(m map[string]string) []string {
-	var out []string
-	for _, v := range m {
-		out = append(out, v)
-	}
-	return out
 }

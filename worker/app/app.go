@@ -54,6 +54,7 @@ func work(ctx context.Context, p *process.Process, probe *process.Probe) error {
 	p.OnReload(clients.reload)
 	p.OnReload(func(c *config.Config) error { setRates(w, c); return nil })
 	probe.Ready(process.Checks(streams, store))
+	p.Logger.Info("joining the fleet", "worker", id)
 	return w.Run(ctx)
 }
 

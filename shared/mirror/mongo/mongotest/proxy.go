@@ -27,6 +27,7 @@ type proxy struct {
 	mu         sync.Mutex
 	conns      map[net.Conn]bool
 	recordings map[*recording]bool
+	journal    *journal // nil: none is kept
 }
 
 // Command is one command as it was sent.
@@ -93,7 +94,30 @@ func (p *proxy) pass(server net.Conn, message []byte) ([]byte, error) {
 	if _, err := server.Write(message); err != nil {
 		return nil, err
 	}
-	return readMessage(server)
+	reply, err := readMessage(server)
+	if err != nil {
+		return nil, err
+	}
+	return reply, p.keep(message, reply)
+}
+
+// keep adds what a command changed to the journal, while it is its turn.
+func (p *proxy) keep(message, reply []byte) error {
+	p.mu.Lock()
+	j := p.journal
+	p.mu.Unlock()
+	if j == nil {
+		return nil
+	}
+	command, err := parseCommand(message)
+	if err != nil {
+		return nil // a driver's greeting changes nothing
+	}
+	answer, err := parseCommand(reply)
+	if err != nil {
+		return fmt.Errorf("read a reply for the journal: %w", err)
+	}
+	return j.keep(command, answer)
 }
 
 func (p *proxy) remember(conns ...net.Conn) bool {

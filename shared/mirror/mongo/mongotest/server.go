@@ -75,6 +75,19 @@ func (s *Server) Record(database string) (stop func() []Command) {
 	return s.proxy.record(database)
 }
 
+// Journal adds every state that mirror documents take to a file from now on, a
+// line of JSON each, in the order the commands were run; see Shown.
+func (s *Server) Journal(path string) error {
+	j, err := openJournal(path)
+	if err != nil {
+		return err
+	}
+	s.proxy.mu.Lock()
+	defer s.proxy.mu.Unlock()
+	s.proxy.journal = j
+	return nil
+}
+
 // Close stops the server. Its data stay.
 func (s *Server) Close() error {
 	err := s.proxy.close()

@@ -1,0 +1,181 @@
+package fleet
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/mirror/mongo/mongotest"
+	"github.com/tarn-sync/tarn/shared/mirror/sqlite/sqlitetest"
+	"github.com/tarn-sync/tarn/shared/stream/redistest"
+)
+
+// Shown is one state that the mirror showed.
+type Shown struct {
+	Kind, ID string
+	Claim    int64
+	Raw      []byte
+}
+
+// Database is the store of a fleet seen from outside: what can be done to it,
+// and what it showed.
+type Database interface {
+	// URL is the store's for the settings.
+	URL() string
+	// Slow makes it take its time for d, Refuse makes it fail for d. Both return
+	// when it is over.
+	Slow(ctx context.Context, d time.Duration) error
+	Refuse(ctx context.Context, d time.Duration) error
+	// Shown gives every state the mirror showed to f, in order. The plan must
+	// have asked for a journal.
+	Shown(ctx context.Context, f func(Shown)) error
+
+	// opened is called once a store has made its tables.
+	opened(ctx context.Context) error
+	close()
+}
+
+// sqliteFile is one file.
+type sqliteFile struct {
+	path    string
+	journal bool
+}
+
+func (s *sqliteFile) URL() string { return "sqlite://" + s.path }
+
+func (s *sqliteFile) Slow(ctx context.Context, d time.Duration) error {
+	return sqlitetest.Stall(ctx, s.path, d)
+}
+
+func (s *sqliteFile) Refuse(ctx context.Context, d time.Duration) error {
+	return sqlitetest.Refuse(ctx, s.path, d)
+}
+
+func (s *sqliteFile) Shown(ctx context.Context, f func(Shown)) error {
+	return sqlitetest.Read(ctx, s.path, func(r sqlitetest.Shown) { f(Shown(r)) })
+}
+
+func (s *sqliteFile) opened(ctx context.Context) error {
+	if !s.journal {
+		return nil
+	}
+	return sqlitetest.Journal(ctx, s.path)
+}
+
+func (s *sqliteFile) close() {}
+
+// mongoServer is mongotest's server in a process of its own, behind a link: it
+// decodes every row of the log for most of its commands and would slow us.
+type mongoServer struct {
+	process *process
+	link    *redistest.Proxy
+	url     string
+	journal string
+}
+
+func startMongo(ctx context.Context, programs *Programs, dir string, journal bool) (_ *mongoServer, err error) {
+	path, err := programs.Path(ctx, mongodb, false)
+	if err != nil {
+		return nil, err
+	}
+	data := filepath.Join(dir, "mongodb")
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		return nil, fmt.Errorf("make the directory of the database: %w", err)
+	}
+	m, args := &mongoServer{}, []string{data}
+	if journal {
+		m.journal = filepath.Join(dir, "journal.jsonl")
+		args = append(args, m.journal)
+	}
+	log := filepath.Join(dir, "mongodb.log")
+	if m.process, err = run(log, path, []string{"GOGC=800"}, args...); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			m.close()
+		}
+	}()
+	var said string
+	err = WaitFor(ctx, 30*time.Second, func() string { return "the database does not say its address: " + said }, func() (bool, error) {
+		said = tail(log, 1000)
+		return strings.HasSuffix(said, "\n"), nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	u, err := url.Parse(strings.TrimSpace(said))
+	if err != nil {
+		return nil, fmt.Errorf("address of the database: %w", err)
+	}
+	if m.link, err = redistest.Before(u.Host); err != nil {
+		return nil, err
+	}
+	u.Host = m.link.Addr()
+	m.url = u.String()
+	return m, nil
+}
+
+func (m *mongoServer) URL() string { return m.url }
+
+func (m *mongoServer) Slow(ctx context.Context, d time.Duration) error {
+	m.process.signal(syscall.SIGSTOP)
+	defer m.process.signal(syscall.SIGCONT)
+	return Pause(ctx, d)
+}
+
+func (m *mongoServer) Refuse(ctx context.Context, d time.Duration) error {
+	m.link.Refuse(true)
+	defer m.link.Refuse(false)
+	return Pause(ctx, d)
+}
+
+func (m *mongoServer) Shown(_ context.Context, f func(Shown)) (err error) {
+	file, err := os.Open(m.journal)
+	if errors.Is(err, os.ErrNotExist) && m.journal != "" {
+		return nil // nothing was written
+	}
+	if err != nil {
+		return fmt.Errorf("open the journal: %w", err)
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	for dec := json.NewDecoder(bufio.NewReader(file)); ; {
+		var s mongotest.Shown
+		if err := dec.Decode(&s); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("read the journal: %w", err)
+		}
+		f(Shown{Kind: strings.TrimPrefix(s.Collection, "mirror_"+Source+"_"), ID: s.ID, Claim: s.Claim, Raw: []byte(s.Raw)})
+	}
+}
+
+func (m *mongoServer) opened(context.Context) error { return nil }
+
+func (m *mongoServer) close() {
+	if m.link != nil {
+		m.link.Close()
+	}
+	m.process.kill()
+}
+
+// Pause waits for d, or until ctx ends.
+func Pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}

@@ -1,0 +1,125 @@
+package fleet
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/mirror/mongo/mongotest"
+)
+
+// Source is the name of the one source a fleet has; its provider is lemon.
+const Source = "lemon"
+
+const (
+	// APIKey, WebhookSecret and Token are the secrets of a fleet: what
+	// processes say to the simulator, the simulator to them, and operators.
+	APIKey        = "fleet-api-key-0123"
+	WebhookSecret = "fleet-webhook-secret-0123"
+	Token         = "fleet-operator-token-0123"
+)
+
+// Plan is what a fleet is made of. The zero value is one simulator and a store.
+type Plan struct {
+	// Dir is where everything is kept. "": a fresh directory that goes with the
+	// fleet.
+	Dir string
+	// MongoDB makes mongotest's server the store, one command at a time; it
+	// bears some hundred documents. Otherwise it is a SQLite file.
+	MongoDB bool
+	// Journal keeps, in the database's own order, every state the mirror ever
+	// showed.
+	Journal bool
+	// APIs, Workers and Reconcilers are how many of them are started.
+	APIs, Workers, Reconcilers int
+	// Shards defaults to 64.
+	Shards int
+	// LeaseTTL defaults to 2 s.
+	LeaseTTL time.Duration
+	// Rate is the source's limit of requests a second. 0: none.
+	Rate int
+	// Concurrency is how many syncs a worker runs at once. Defaults to 64.
+	Concurrency int
+	// First, Cap and Attempts are the back-off. Default to 500 ms, 2 s and 50:
+	// chaos is not to exhaust them.
+	First, Cap time.Duration
+	Attempts   int
+	// Fsync is Redis' appendfsync. Defaults to "always".
+	Fsync string
+	// Redis are further settings of redis-server: name, value, name, value.
+	Redis []string
+	// Reconcile is the source's reconcile section, as YAML in one line:
+	// {gaps: {every: 5s}}.
+	Reconcile string
+	// Settings are further lines of the settings file.
+	Settings string
+	// Level is the least level logged. Defaults to "info".
+	Level string
+	// Faults are TARN_FAULT of programs, by their directory; those have the
+	// build in which it means something.
+	Faults map[string]string
+	// Env is added to the environment of every process of Tarn.
+	Env []string
+	// Retries is the simulator's schedule of redeliveries. Defaults to 200 ms
+	// and then each second for an hour, so that it never gives up.
+	Retries string
+	// Simulator are further flags of the simulator.
+	Simulator []string
+}
+
+func (p Plan) withDefaults() Plan {
+	p.Shards = orDefault(p.Shards, 64)
+	p.LeaseTTL = orDefault(p.LeaseTTL, 2*time.Second)
+	p.Concurrency = orDefault(p.Concurrency, 64)
+	p.First = orDefault(p.First, 500*time.Millisecond)
+	p.Cap = orDefault(p.Cap, 2*time.Second)
+	p.Attempts = orDefault(p.Attempts, 50)
+	p.Fsync = orDefault(p.Fsync, "always")
+	p.Reconcile = orDefault(p.Reconcile, "{}")
+	p.Level = orDefault(p.Level, "info")
+	p.Retries = orDefault(p.Retries, "200ms"+strings.Repeat(",1s", 3600))
+	return p
+}
+
+func orDefault[T comparable](v, def T) T {
+	var zero T
+	if v == zero {
+		return def
+	}
+	return v
+}
+
+func (p Plan) bulk() int {
+	if p.MongoDB {
+		return mongotest.BulkSize
+	}
+	return 1000
+}
+
+// writeSettings writes the settings file all processes share.
+func (p Plan) writeSettings(redis, store, simulator string) (string, error) {
+	path := filepath.Join(p.Dir, "tarn.yaml")
+	text := fmt.Sprintf(`redis: {url: %q, lease_ttl: %s}
+store: {url: %q, bulk: %d}
+shards: %d
+operator_tokens: [{name: fleet, token: %q, role: operator}]
+sources:
+  %s:
+    provider: lemon
+    api_url: http://%s/v1
+    api_key: %s
+    webhook_secrets: [%s]
+    rate: {limit: %d, per: 1s, concurrency: %d}
+    reconcile: %s
+retry: {first: %s, cap: %s, attempts: %d}
+log: {level: %s}
+%s
+`, redis, p.LeaseTTL, store, p.bulk(), p.Shards, Token, Source, simulator, APIKey, WebhookSecret,
+		p.Rate, p.Concurrency, p.Reconcile, p.First, p.Cap, p.Attempts, p.Level, p.Settings)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		return "", fmt.Errorf("write settings: %w", err)
+	}
+	return path, nil
+}

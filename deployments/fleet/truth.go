@@ -1,0 +1,169 @@
+package fleet
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/provider"
+	sim "github.com/tarn-sync/tarn/shared/simulator"
+)
+
+// Difference is an entity whose mirror is not the truth.
+type Difference struct {
+	Kind, ID string
+	// Mirror and Truth are the states; nil where there is none.
+	Mirror, Truth []byte
+}
+
+func (d Difference) String() string {
+	return fmt.Sprintf("%s/%s\n  mirror %s\n  truth  %s", d.Kind, d.ID, orDefault(string(d.Mirror), "has none"), orDefault(string(d.Truth), "has none"))
+}
+
+// Untrue compares every document of the mirror with the truth, and the other
+// way round the kinds a load makes, and returns what differs and how many were
+// compared.
+func (f *Fleet) Untrue(ctx context.Context) (bad []Difference, compared int, err error) {
+	c, err := f.comparison(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer c.client.Close()
+	for _, k := range c.definition.Kinds() {
+		for filter := (mirror.EntityFilter{Source: Source, Kind: k.Name, Limit: 200}); ; {
+			page, err := f.Store.Entities(ctx, filter)
+			if err != nil {
+				return nil, 0, fmt.Errorf("read the mirror: %w", err)
+			}
+			for _, doc := range page.Items {
+				if err := c.compare(ctx, doc); err != nil {
+					return nil, 0, err
+				}
+			}
+			if filter.Cursor = page.NextCursor; filter.Cursor == "" {
+				break
+			}
+		}
+	}
+	c.unseen()
+	return c.bad, len(c.seen), nil
+}
+
+// comparison is one look at mirror and truth.
+type comparison struct {
+	definition *provider.Definition
+	client     *provider.Client
+	truth      map[string]sim.Truth
+	seen       map[string]bool
+	bad        []Difference
+}
+
+func (f *Fleet) comparison(ctx context.Context) (*comparison, error) {
+	lemon, err := provider.Builtin("lemon")
+	if err != nil {
+		return nil, err
+	}
+	truth, err := f.Simulator.Truth(ctx)
+	if err != nil {
+		return nil, err
+	}
+	client, err := provider.NewClient(lemon, provider.ClientOptions{BaseURL: "http://" + f.Simulator.Addr + "/v1", Key: APIKey})
+	if err != nil {
+		return nil, err
+	}
+	return &comparison{definition: lemon, client: client, truth: truth, seen: map[string]bool{}}, nil
+}
+
+func (c *comparison) compare(ctx context.Context, doc *mirror.Document) error {
+	kind, id := doc.Key.Kind, doc.Key.ID
+	c.seen[kind+"/"+id] = true
+	line, listed := c.truth[kind+"/"+id]
+	if listed && line.Deleted {
+		if doc.DeletedAt.IsZero() {
+			c.bad = append(c.bad, Difference{Kind: kind, ID: id, Mirror: doc.Raw})
+		}
+		return nil
+	}
+	want, err := c.want(ctx, doc, line, listed)
+	if err != nil {
+		return fmt.Errorf("the truth of %s/%s: %w", kind, id, err)
+	}
+	if string(want.Raw) != string(doc.Raw) || !doc.DeletedAt.IsZero() {
+		c.bad = append(c.bad, Difference{Kind: kind, ID: id, Mirror: doc.Raw, Truth: want.Raw})
+	}
+	return nil
+}
+
+// want reads the truth as a worker would. What it does not list, being computed
+// from others, is asked of the API.
+func (c *comparison) want(ctx context.Context, doc *mirror.Document, line sim.Truth, listed bool) (*provider.Snapshot, error) {
+	if listed {
+		return c.definition.Read(doc.Key.Kind, line.State)
+	}
+	return c.client.Fetch(ctx, event.Ref{Key: doc.Key, Parents: doc.Parents}, "comparison")
+}
+
+// unseen adds what the mirror should have and has not: the load's kinds.
+func (c *comparison) unseen() {
+	for name, t := range c.truth {
+		if (t.Kind == "account" || t.Kind == "order") && !c.seen[name] && !t.Deleted {
+			c.bad = append(c.bad, Difference{Kind: t.Kind, ID: t.ID, Truth: t.State})
+		}
+	}
+}
+
+// Regressed returns where the mirror showed a version after a newer one, for
+// the kinds a load makes, whose every version is known, and how many states it
+// has looked at.
+func (f *Fleet) Regressed(ctx context.Context) (bad []string, shown int, err error) {
+	lemon, err := provider.Builtin("lemon")
+	if err != nil {
+		return nil, 0, err
+	}
+	versions := map[string]map[string]int{} // entity, raw → version
+	last := map[string]int{}
+	var failed error
+	err = f.Database.Shown(ctx, func(s Shown) {
+		name := s.Kind + "/" + s.ID
+		if (s.Kind != "account" && s.Kind != "order") || failed != nil {
+			return
+		}
+		if versions[name] == nil {
+			if versions[name], failed = f.versions(ctx, lemon, s.Kind, s.ID); failed != nil {
+				return
+			}
+		}
+		shown++
+		switch v, known := versions[name][string(s.Raw)]; {
+		case !known:
+			bad = append(bad, fmt.Sprintf("%s: claim %d showed what it never was: %s", name, s.Claim, s.Raw))
+		case v < last[name]:
+			bad = append(bad, fmt.Sprintf("%s: claim %d showed version %d after %d", name, s.Claim, v, last[name]))
+		default:
+			last[name] = v
+		}
+	})
+	if failed != nil {
+		err = failed
+	}
+	return bad, shown, err
+}
+
+// versions are the states of an entity as a worker reads them, with their
+// numbers.
+func (f *Fleet) versions(ctx context.Context, lemon *provider.Definition, kind, id string) (map[string]int, error) {
+	history, err := f.Simulator.History(ctx, kind, id)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]int{}
+	for _, h := range history {
+		snap, err := lemon.Read(kind, h.State)
+		if err != nil {
+			return nil, fmt.Errorf("read version %d of %s/%s: %w", h.Version, kind, id, err)
+		}
+		all[string(snap.Raw)] = h.Version
+	}
+	return all, nil
+}
