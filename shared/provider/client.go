@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http/httpguts"
@@ -24,8 +25,10 @@ type apiSpec struct {
 	headers    http.Header // with {principal} and {justification}
 	pagination paginationSpec
 	notFound   string // name of an errorStyle
-	probe      string
-	events     eventsSpec
+	// rateHeaders is the name of a rateStyle.
+	rateHeaders string
+	probe       string
+	events      eventsSpec
 }
 
 // eventsSpec says where the provider lists its events. No path: nowhere.
@@ -88,6 +91,8 @@ type Client struct {
 	opts ClientOptions
 	base *url.URL
 	http *http.Client
+	// allowance is what the last answer with rate headers told.
+	allowance atomic.Pointer[Allowance]
 }
 
 // NewClient returns a client. An address that is not http(s), or a key or

@@ -6,9 +6,10 @@
 // What a provider is like stands in a YAML definition, so that supporting
 // another one, or following a change of one, needs a file and not a release.
 // Only what cannot be said in data is code, as small strategies with names:
-// two signature schemes, two pagination styles, three error styles, two formats
-// of time. definitions/lemon.yaml is built in; testdata/stripe.yaml and
-// testdata/standard.yaml show that the language carries other providers.
+// two signature schemes, two pagination styles, three error styles, two styles
+// of rate headers, two formats of time. definitions/lemon.yaml is built in;
+// testdata/stripe.yaml and testdata/standard.yaml show that the language
+// carries other providers.
 //
 //	provider: shop                       # its name: lower case, digits, _
 //
@@ -30,6 +31,7 @@
 //	  headers: {Shop-Reason: "{justification}"}   # {principal}, {justification} are filled in
 //	  pagination: {style: cursor, items: data, next: pagination.next_cursor, limit: 100}
 //	  errors: message                    # how its own 404 looks: message, error-type, problem
+//	  rate_headers: none                 # default; or x-ratelimit, ratelimit: how it tells what is left
 //	  probe: /accounts?limit=1           # asked to learn whether our key is accepted
 //	  events:                            # optional: where events can be listed again
 //	    path: /events

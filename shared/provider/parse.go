@@ -105,7 +105,9 @@ func parseAPI(s *section) apiSpec {
 		headers:    http.Header{},
 		pagination: parsePagination(s.sub("pagination")),
 		notFound:   s.choice("errors", slices.Sorted(maps.Keys(errorStyles))...),
-		probe:      s.required("probe"),
+
+		rateHeaders: s.choice("rate_headers", slices.Sorted(maps.Keys(rateStyles))...), // none comes first
+		probe:       s.required("probe"),
 	}
 	if s.value["errors"] == nil {
 		s.fail("errors", "is missing")

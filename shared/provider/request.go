@@ -82,6 +82,7 @@ func (c *Client) send(parent context.Context, call call) (*answer, int, error) {
 		return nil, 0, c.noAnswer(parent, ctx, err)
 	}
 	defer drain(res.Body)
+	c.heed(res)
 	doc, err := c.read(res)
 	if err != nil {
 		var classed *fate.Error
@@ -219,6 +220,9 @@ func (c *Client) errorf(res *http.Response, class fate.Class, format string, arg
 	e.Status = res.StatusCode
 	if s := res.StatusCode; s == http.StatusTooManyRequests || s == http.StatusServiceUnavailable {
 		e.RetryAfter = retryAfter(res.Header.Get("Retry-After"), c.opts.Now())
+	}
+	if a, ok := c.Allowance(); ok && a.Remaining == 0 && res.StatusCode == http.StatusTooManyRequests && e.RetryAfter == 0 {
+		e.RetryAfter = a.Until(c.opts.Now())
 	}
 	return e
 }

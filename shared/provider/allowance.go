@@ -1,0 +1,112 @@
+package provider
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Allowance is what a provider says is left of its rate limit.
+type Allowance struct {
+	// Remaining is how many requests are left until Reset. 0: none.
+	Remaining int
+	// Reset is when the provider counts anew, by our clock.
+	Reset time.Time
+}
+
+// Until is how long it is until the provider counts anew; 0 or less: it has.
+func (a Allowance) Until(now time.Time) time.Duration { return a.Reset.Sub(now) }
+
+// Allowance returns what the last answer that told of it said is left of the
+// rate limit. False: none has, the definition names no headers that would, or
+// the provider has begun to count anew since.
+func (c *Client) Allowance() (Allowance, bool) {
+	a := c.allowance.Load()
+	if a == nil || a.Until(c.opts.Now()) <= 0 {
+		return Allowance{}, false
+	}
+	return *a, true
+}
+
+// heed keeps what an answer says of the rate limit.
+func (c *Client) heed(res *http.Response) {
+	read := rateStyles[c.def.api.rateHeaders]
+	if read == nil {
+		return
+	}
+	if remaining, reset, ok := read(res.Header, c.opts.Now()); ok {
+		c.allowance.Store(&Allowance{Remaining: remaining, Reset: c.opts.Now().Add(min(reset, maxRetryAfter))})
+	}
+}
+
+// noRateHeaders is the style of a provider that says nothing before it refuses.
+const noRateHeaders = "none"
+
+// rateStyles read what is left of a rate limit, and for how long, from an
+// answer's headers. By the name a definition gives.
+var rateStyles = map[string]func(http.Header, time.Time) (remaining int, reset time.Duration, ok bool){
+	noRateHeaders: nil,
+	// X-RateLimit-Remaining and X-RateLimit-Reset, as many APIs send them. No
+	// document says what Reset is: some mean seconds to go, some Unix time.
+	"x-ratelimit": func(h http.Header, now time.Time) (int, time.Duration, bool) {
+		return pairOf(h, "X-RateLimit-Remaining", "X-RateLimit-Reset", now)
+	},
+	// draft-ietf-httpapi-ratelimit-headers: RateLimit-Remaining and
+	// RateLimit-Reset in seconds to go (up to draft 07), or both in one field,
+	// RateLimit: "default";r=50;t=30 (from draft 08 on).
+	"ratelimit": func(h http.Header, now time.Time) (int, time.Duration, bool) {
+		if one := h.Get("RateLimit"); one != "" {
+			return tightest(one)
+		}
+		return pairOf(h, "RateLimit-Remaining", "RateLimit-Reset", now)
+	},
+}
+
+// unixFrom tells Unix times from seconds to go: no window is thirty years long.
+const unixFrom = 1_000_000_000
+
+func pairOf(h http.Header, remaining, reset string, now time.Time) (int, time.Duration, bool) {
+	left, ok := count(h.Get(remaining))
+	until, told := count(h.Get(reset))
+	if !ok || !told {
+		return 0, 0, false
+	}
+	if until >= unixFrom {
+		return left, max(0, time.Unix(int64(until), 0).Sub(now)), true
+	}
+	return left, seconds(until), true
+}
+
+// tightest reads a RateLimit field: a list of policies, of which the one with
+// the least left counts.
+func tightest(field string) (remaining int, reset time.Duration, ok bool) {
+	for _, policy := range strings.Split(field, ",") {
+		left, until := -1, -1
+		for _, parameter := range strings.Split(policy, ";")[1:] {
+			name, value, _ := strings.Cut(strings.TrimSpace(parameter), "=")
+			n, isCount := count(value)
+			switch {
+			case isCount && name == "r":
+				left = n
+			case isCount && name == "t":
+				until = n
+			}
+		}
+		if left >= 0 && until >= 0 && (!ok || left < remaining) {
+			remaining, reset, ok = left, seconds(until), true
+		}
+	}
+	return remaining, reset, ok
+}
+
+// count reads a number that is not negative; large enough for a Unix time.
+func count(s string) (int, bool) {
+	n, err := strconv.ParseUint(strings.TrimSpace(s), 10, 40)
+	return int(n), err == nil
+}
+
+// seconds is a number of them as a time to wait, however absurd the number.
+func seconds(n int) time.Duration {
+	return min(time.Duration(min(n, unixFrom))*time.Second, maxRetryAfter)
+}
