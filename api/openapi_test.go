@@ -10,6 +10,9 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/stream"
 )
 
 // document is what /openapi.json says, as far as the tests look.
@@ -101,6 +104,12 @@ func TestAnswersMatchTheDocument(t *testing.T) {
 	f := newFixture(t)
 	f.store.put(order("bord_1", noon))
 	f.do(webhook("lemon", orderEvent("evt_1"), noon))
+	letter := f.buried()
+	f.store.tasks = []*mirror.Task{redriveTask("job_1", mirror.TaskRunning), sweepTask("sweep_1", "sweep", mirror.TaskRunning)}
+	jobs := f.get("/v1/jobs/job_1").Body.Bytes()
+	sweeps := f.get("/v1/sweeps/sweep_1").Body.Bytes()
+	f.store.discrepancies = []*mirror.Discrepancy{{ID: "d1", Source: "lemon", Type: mirror.Stale, Status: mirror.Suspected, Patch: []byte(`[]`), FoundAt: noon}}
+	f.queue.workers, f.queue.shards = []string{"w1"}, []stream.ShardState{{Owner: "w1", Epoch: 1}}
 	for schema, answer := range map[string][]byte{
 		"Entity":         f.get("/v1/entities/lemon/order/bord_1").Body.Bytes(),
 		"EntityList":     f.get("/v1/entities/lemon/order").Body.Bytes(),
@@ -108,6 +117,19 @@ func TestAnswersMatchTheDocument(t *testing.T) {
 		"ErrorModel":     f.get("/v1/events?limit=0").Body.Bytes(),
 		"Receipt":        f.do(webhook("lemon", orderEvent("evt_1"), noon)).Body.Bytes(),
 		"WebhookProblem": f.do(webhook("lime", "{}", noon)).Body.Bytes(),
+
+		"LetterList":      f.get("/v1/dead-letters").Body.Bytes(),
+		"Selected":        f.post("/v1/dead-letters/redrive", `{"dry_run":true}`).Body.Bytes(),
+		"Letter":          f.post("/v1/dead-letters/"+letter+"/redrive", "").Body.Bytes(),
+		"Job":             jobs,
+		"Sweep":           sweeps,
+		"JobList":         []byte(`{"items":[` + string(jobs) + `]}`),
+		"SweepList":       []byte(`{"items":[` + string(sweeps) + `]}`),
+		"DiscrepancyList": f.get("/v1/discrepancies").Body.Bytes(),
+		"Synced":          f.post("/v1/entities/lemon/order/bord_1/sync", "").Body.Bytes(),
+		"SourceState":     f.post("/v1/sources/lemon/pause", `{"reason":"r"}`).Body.Bytes(),
+		"RetryOutputBody": f.post("/v1/sources/lemon/retry", "").Body.Bytes(),
+		"Fleet":           f.get("/v1/fleet").Body.Bytes(),
 	} {
 		compiled, err := compiler.Compile("openapi.json#/components/schemas/" + schema)
 		require.NoError(t, err, schema)

@@ -29,7 +29,7 @@ func (o *operator) registerSync(api huma.API) {
 			"begun after the request is in the mirror by then. While the source is paused nothing is fetched.\n\n" +
 			"An entity the mirror does not know yet needs the ids of its parents.",
 		DefaultStatus: http.StatusAccepted, Responses: alsoOK[synced](api, "The entity has been fetched"),
-		Security: needs(Operator), Errors: actErrors,
+		Security: needs(Operator), Errors: itemErrors,
 	}, o.sync)
 }
 
