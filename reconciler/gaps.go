@@ -62,7 +62,8 @@ type gaps struct {
 	open []*openEvent
 	// newest is the time of the newest event listed.
 	newest time.Time
-	frozen bool
+	// problem is what has kept the mark from moving for too long.
+	problem error
 
 	// note saves the state, with what is wrong, nil if nothing is.
 	note func(ctx context.Context, problem error) error
@@ -442,21 +443,24 @@ func (g *gaps) advance() {
 // must look, since workers should have logged the event long ago.
 func (g *gaps) stuck() error {
 	stood := g.now().Sub(g.state.Moved)
-	if len(g.open) == 0 || g.state.Moved.IsZero() || stood < max(frozenAfter, 3*g.settings.Gaps.Every) {
-		g.frozen = false
+	if g.state.Moved.IsZero() || stood < max(frozenAfter, 3*g.settings.Gaps.Every) {
+		g.problem = nil
 		g.metrics.GapsBlocked.WithLabelValues(g.name).Set(0)
 		return nil
 	}
 	g.metrics.GapsBlocked.WithLabelValues(g.name).Set(stood.Seconds())
-	oldest := slices.MinFunc(g.open, func(a, b *openEvent) int { return a.created.Compare(b.created) })
-	err := fmt.Errorf("the search for missed events is held up: event %s of %s has had no row in the log for %s: are workers running, and does the store take it?",
-		oldest.id, oldest.created.Format(time.RFC3339), stood.Round(time.Second))
-	if !g.frozen {
-		g.frozen = true
-		g.log.Error(err.Error(), "source", g.name)
-		g.alarm(err.Error())
+	if len(g.open) == 0 {
+		return g.problem // the reading has not come to what is in the way
 	}
-	return err
+	told := g.problem != nil
+	oldest := slices.MinFunc(g.open, func(a, b *openEvent) int { return a.created.Compare(b.created) })
+	g.problem = fmt.Errorf("the search for missed events is held up: event %s of %s has had no row in the log for %s: are workers running, and does the store take it?",
+		oldest.id, oldest.created.Format(time.RFC3339), stood.Round(time.Second))
+	if !told {
+		g.log.Error(g.problem.Error(), "source", g.name)
+		g.alarm(g.problem.Error())
+	}
+	return g.problem
 }
 
 // decodeState reads a task's state; none is the zero one.
