@@ -263,7 +263,7 @@ func (g *gaps) finish(ctx context.Context) error {
 		if err := g.appendMissing(ctx); err != nil {
 			return err
 		}
-		i := slices.IndexFunc(g.open, func(o *openEvent) bool { return o.event != nil && !g.patient(o) })
+		i := slices.IndexFunc(g.open, func(o *openEvent) bool { return o.event != nil })
 		if i < 0 {
 			return g.recheck(ctx)
 		}
