@@ -8,9 +8,11 @@ BINARIES    := api worker reconciler standalone simulator
 COMPOSE     ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 COMPOSE_FILE := deployments/docker/compose.yaml
 FUZZTIME    ?= 10s
+DURATION    ?= 120s
+STORE       ?= sqlite
 
 .DEFAULT_GOAL := help
-.PHONY: help run build smoke test vet lint unit bench fuzz images up down fmt tools-run tools-test $(BINARIES)
+.PHONY: help run build smoke test vet lint unit bench chaos fuzz images up down fmt tools-run tools-test $(BINARIES)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +46,9 @@ unit:
 
 bench: tools-run ## the benchmark table, with what it is compared to
 	$(GO) run ./deployments/bench receiver
+
+chaos: tools-run ## break everything for DURATION (120s) from SEED (drawn) on STORE (sqlite, or mongo)
+	@$(GO) run ./deployments/chaos -duration $(DURATION) -store $(STORE) $(if $(SEED),-seed $(SEED))
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@deployments/fuzz.sh $(FUZZTIME)

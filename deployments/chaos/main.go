@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/tarn-sync/tarn/deployments/fleet"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	clean, err := command(ctx, os.Args[1:])
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "chaos:", err)
+		os.Exit(1)
+	case !clean:
+		os.Exit(1)
+	}
+}
+
+// command runs what the arguments say and prints the line.
+func command(ctx context.Context, args []string) (clean bool, err error) {
+	o, err := readOptions(args)
+	if err != nil {
+		return false, err
+	}
+	programs, err := fleet.NewPrograms()
+	if err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, programs.Close()) }()
+	v, err := run(ctx, programs, o, os.Stdout)
+	if err != nil {
+		return false, err
+	}
+	fmt.Println(v)
+	return v.clean(), nil
+}
+
+// options are what a run is made of.
+type options struct {
+	// duration is how long things go wrong.
+	duration time.Duration
+	seed     uint64
+	mongoDB  bool
+	// rate is in events a second, over so many entities.
+	rate     float64
+	entities int
+	// only are the faults drawn from; none: all.
+	only []string
+	// off is TARN_FAULT by program: the controls.
+	off map[string]string
+	// drain is how long what is left may take.
+	drain time.Duration
+	// every is the mean time between two faults.
+	every time.Duration
+	// leaseTTL is that of the shards.
+	leaseTTL time.Duration
+	// keep is where everything is left for a look. "": nowhere.
+	keep string
+}
+
+func readOptions(args []string) (o options, err error) {
+	o = options{off: map[string]string{}}
+	var store, only string
+	f := flag.NewFlagSet("chaos", flag.ContinueOnError)
+	f.DurationVar(&o.duration, "duration", 2*time.Minute, "how long things go wrong")
+	f.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()%100_000), "what goes wrong when")
+	f.StringVar(&store, "store", "sqlite", "sqlite or mongo: FerretDB, which bears 20 events a second")
+	f.Float64Var(&o.rate, "rate", 0, "events a second (default 300, on mongo 16)")
+	f.IntVar(&o.entities, "entities", 0, "entities (default 1,000, on mongo 100)")
+	f.StringVar(&only, "only", "", "faults to draw from, comma-separated (default all): "+strings.Join(faultNames(), ", "))
+	f.DurationVar(&o.drain, "drain", 3*time.Minute, "how long what is left may take")
+	f.DurationVar(&o.every, "every", 1500*time.Millisecond, "mean time between two faults")
+	f.DurationVar(&o.leaseTTL, "lease", 2*time.Second, "time to live of leases")
+	f.StringVar(&o.keep, "keep", "", "`directory` in which everything is left")
+	f.Func("off", "a guarantee to switch off, as `PROGRAM:NAME` (worker:leases); the line must turn red", func(s string) error {
+		program, name, ok := strings.Cut(s, ":")
+		if !ok {
+			return errors.New("want PROGRAM:NAME")
+		}
+		return o.switchOff(program, name)
+	})
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if f.NArg() > 0 {
+		return o, fmt.Errorf("unknown argument %q; see --help", f.Arg(0))
+	}
+	switch store {
+	case "sqlite", "":
+	case "mongo":
+		o.mongoDB = true
+	default:
+		return o, fmt.Errorf("-store is sqlite or mongo, not %q", store)
+	}
+	if only != "" {
+		o.only = strings.Split(only, ",")
+	}
+	return o.withDefaults(), nil
+}
+
+func (o *options) switchOff(program, name string) error {
+	full := program + "/cmd"
+	if full != fleet.API && full != fleet.Worker && full != fleet.Reconciler {
+		return fmt.Errorf("%q is none of api, worker, reconciler", program)
+	}
+	if o.off[full] != "" {
+		o.off[full] += ","
+	}
+	o.off[full] += name + "-off"
+	return nil
+}
+
+func (o options) withDefaults() options {
+	rate, entities := 300.0, 1000
+	if o.mongoDB {
+		rate, entities = 16, 100
+	}
+	if o.rate == 0 {
+		o.rate = rate
+	}
+	if o.entities == 0 {
+		o.entities = entities
+	}
+	if o.drain == 0 {
+		o.drain = 3 * time.Minute
+	}
+	if o.every == 0 {
+		o.every = 1500 * time.Millisecond
+	}
+	if o.leaseTTL == 0 {
+		o.leaseTTL = 2 * time.Second
+	}
+	return o
+}
+
+// plan is the fleet of a run.
+func (o options) plan() fleet.Plan {
+	shards := 64
+	if o.mongoDB {
+		shards = 16
+	}
+	return fleet.Plan{
+		Dir: o.keep, MongoDB: o.mongoDB, Journal: true, APIs: 2, Workers: 3, Reconcilers: 1,
+		Shards: shards, Rate: 2000, LeaseTTL: o.leaseTTL, Faults: o.off,
+	}
+}

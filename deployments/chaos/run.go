@@ -1,0 +1,267 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/tarn-sync/tarn/deployments/fleet"
+	sim "github.com/tarn-sync/tarn/shared/simulator"
+)
+
+// chaos is one run under way.
+type chaos struct {
+	options
+	ctx   context.Context
+	fleet *fleet.Fleet
+	out   io.Writer
+	began time.Time
+	// over ends when the time for faults is over.
+	over context.Context
+
+	mu       sync.Mutex
+	at       sim.Chaos // the provider as it is now
+	reserved map[string]bool
+	strikes  []strike
+	failures []error
+}
+
+// strike is a moment at which shards lost their reader.
+type strike struct {
+	at     time.Time
+	shards []int
+}
+
+// run is one run, from the first process to the verdict. An error means that
+// there is none: the harness failed.
+func run(ctx context.Context, programs *fleet.Programs, o options, out io.Writer) (v verdict, err error) {
+	o = o.withDefaults()
+	plan, err := schedule(o)
+	if err != nil {
+		return v, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, o.duration+o.drain+10*time.Minute)
+	defer cancel()
+	c := &chaos{options: o, ctx: ctx, out: out, began: time.Now(), at: usual, reserved: map[string]bool{}}
+	c.say("seed=%d duration=%s rate=%v entities=%d; starting", o.seed, o.duration, o.rate, o.entities)
+	if c.fleet, err = fleet.Start(ctx, programs, o.plan()); err != nil {
+		return v, err
+	}
+	defer func() { err = errors.Join(err, c.fleet.Close()) }()
+	for _, step := range []func() error{
+		func() error { return c.fleet.Simulator.Chaos(ctx, usual) },
+		c.startLoad,
+		func() error { return c.goWrong(plan) },
+		c.calm,
+	} {
+		if err := step(); err != nil {
+			return v, err
+		}
+	}
+	return c.judge()
+}
+
+func (c *chaos) startLoad() error {
+	return c.fleet.Simulator.StartLoad(c.ctx, sim.Load{
+		Entities: c.entities, Events: max(c.entities, int(c.rate*c.duration.Seconds())), Rate: c.rate,
+	})
+}
+
+// goWrong makes the schedule happen and returns when all of it is over.
+func (c *chaos) goWrong(plan []event) error {
+	var end context.CancelFunc
+	c.began = time.Now()
+	c.over, end = context.WithTimeout(c.ctx, c.duration)
+	defer end()
+	var under sync.WaitGroup
+	for _, e := range plan {
+		under.Go(func() {
+			if c.sleep(time.Until(c.began.Add(e.at))); c.over.Err() == nil {
+				e.do(c, rand.New(rand.NewPCG(e.seed, 2)))
+			}
+		})
+	}
+	under.Go(c.watch)
+	under.Wait()
+	return c.ctx.Err()
+}
+
+// watch notes members that end by themselves, and starts them again.
+func (c *chaos) watch() {
+	for c.over.Err() == nil {
+		for _, m := range c.fleet.Members("") {
+			if err := m.Died(); err != nil {
+				c.check(err)
+				c.check(m.Start())
+			}
+		}
+		c.sleep(200 * time.Millisecond)
+	}
+}
+
+// calm ends whatever is still wrong and gives what is left its time.
+func (c *chaos) calm() error {
+	c.say("calm")
+	if err := c.fleet.Simulator.Chaos(c.ctx, sim.Chaos{}); err != nil {
+		return err
+	}
+	for _, m := range c.fleet.Members("") {
+		if c.isReserved(m.Name) {
+			continue // it left for good
+		}
+		if err := m.WaitReady(c.ctx, time.Minute); err != nil {
+			c.check(err)
+		}
+	}
+	if err := c.fleet.Simulator.WaitSent(c.ctx, 2*time.Minute); err != nil {
+		return err
+	}
+	c.say("all events are accepted")
+	return c.settle()
+}
+
+// settle waits until nothing is left to do, making due what is parked, for as
+// long as the options allow. What is left then is for the verdict.
+func (c *chaos) settle() error {
+	end := time.Now().Add(c.drain)
+	told := time.Now()
+	for time.Now().Before(end) && c.ctx.Err() == nil {
+		if _, err := c.fleet.Streams.RetryParked(c.ctx, fleet.Source); err != nil {
+			c.say("could not make parked entities due: %v", err)
+		}
+		if left, err := c.fleet.Left(c.ctx); err == nil && !left.Any() && c.complete() {
+			c.say("nothing is left")
+			return nil
+		} else if time.Since(told) > 10*time.Second {
+			told = time.Now()
+			c.say("left: %v (%v)", left, err)
+		}
+		if err := fleet.Pause(c.ctx, time.Second); err != nil {
+			return err
+		}
+	}
+	return c.ctx.Err()
+}
+
+// complete reports whether the log has every event that was accepted: what was
+// lost with Redis before a worker read it is found and brought back a little
+// later.
+func (c *chaos) complete() bool {
+	events, err := c.fleet.Simulator.Events(c.ctx)
+	if err != nil {
+		return false
+	}
+	rows, err := c.fleet.Rows(c.ctx)
+	return err == nil && len(fleet.Lost(events, rows)) == 0
+}
+
+// say prints a line with the time since the load began.
+func (c *chaos) say(format string, args ...any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, _ = fmt.Fprintf(c.out, "%7.2fs  %s\n", time.Since(c.began).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// check notes what must not happen, such as a process that ends by itself.
+func (c *chaos) check(err error) {
+	if err == nil || c.ctx.Err() != nil {
+		return
+	}
+	c.say("FAILED: %v", err)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failures = append(c.failures, err)
+}
+
+// ended is check for a fault that ends with the run.
+func (c *chaos) ended(err error) {
+	if c.over.Err() == nil {
+		c.check(err)
+	}
+}
+
+// sleep waits for d, or until the time for faults is over.
+func (c *chaos) sleep(d time.Duration) { _ = fleet.Pause(c.over, d) }
+
+// strike picks one of a program's members that runs and lets nothing else
+// strike it meanwhile.
+func (c *chaos) strike(r *rand.Rand, program string, do func(*fleet.Member)) {
+	members := c.fleet.Members(program)
+	for _, i := range r.Perm(len(members)) {
+		if m := members[i]; m.Running() && c.reserve(m.Name) {
+			defer c.release(m.Name)
+			do(m)
+			return
+		}
+	}
+	c.say("no %s is there to strike", program)
+}
+
+// alone does something unless the same thing is under way.
+func (c *chaos) alone(what string, do func()) {
+	if !c.reserve(what) {
+		c.say("%s is struck already", what)
+		return
+	}
+	defer c.release(what)
+	do()
+}
+
+func (c *chaos) reserve(name string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.reserved[name] {
+		return false
+	}
+	c.reserved[name] = true
+	return true
+}
+
+func (c *chaos) release(name string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.reserved, name)
+}
+
+func (c *chaos) isReserved(name string) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.reserved[name]
+}
+
+// provider changes what goes wrong at the provider.
+func (c *chaos) provider(change func(*sim.Chaos)) {
+	c.mu.Lock()
+	change(&c.at)
+	now := c.at
+	c.mu.Unlock()
+	c.check(c.fleet.Simulator.Chaos(c.ctx, now))
+}
+
+// struck notes that the shards of a worker lose their reader now; nil: all.
+func (c *chaos) struck(m *fleet.Member) {
+	if m != nil && m.Program != fleet.Worker {
+		return
+	}
+	shards, _, err := c.fleet.Streams.Fleet(c.ctx, []string{fleet.Source})
+	if err != nil {
+		return // Redis is away: there is nobody to lose
+	}
+	s := strike{at: time.Now()}
+	name := ""
+	if m != nil {
+		name = m.Worker()
+	}
+	for _, shard := range shards {
+		if m == nil || shard.Owner == name {
+			s.shards = append(s.shards, shard.Shard)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.strikes = append(c.strikes, s)
+}

@@ -1,0 +1,150 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/tarn-sync/tarn/deployments/fleet"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+// verdict is what a run has shown; see the package comment.
+type verdict struct {
+	accepted, lost, wrong, regressed, inversions, unsettled int
+	dead, superseded, duplicates, handovers, staleRefused   int64
+	recovery                                                time.Duration
+	// failures are of the harness' own rules: processes end when they are told
+	// to, and only then.
+	failures []error
+}
+
+func (v verdict) String() string {
+	return fmt.Sprintf("chaos: accepted=%d lost=%d wrong=%d regressed=%d inversions=%d unsettled=%d dead=%d superseded=%d duplicates=%d handovers=%d stale_refused=%d recovery_p99_ms=%d",
+		v.accepted, v.lost, v.wrong, v.regressed, v.inversions, v.unsettled,
+		v.dead, v.superseded, v.duplicates, v.handovers, v.staleRefused, v.recovery.Milliseconds())
+}
+
+// clean reports whether the first five are 0 and nothing else went wrong that
+// should not.
+func (v verdict) clean() bool {
+	return v.accepted > 0 && v.lost+v.wrong+v.regressed+v.inversions+v.unsettled == 0 && len(v.failures) == 0
+}
+
+// shownAtMost is how many of each kind of finding are printed.
+const shownAtMost = 5
+
+// judge compares everything with the truth.
+func (c *chaos) judge() (v verdict, err error) {
+	events, err := c.fleet.Simulator.Events(c.ctx)
+	if err != nil {
+		return v, err
+	}
+	rows, err := c.fleet.Rows(c.ctx)
+	if err != nil {
+		return v, err
+	}
+	for _, e := range events {
+		if e.Accepted > 0 {
+			v.accepted++
+		}
+	}
+	v.lost = c.found("lost", fleet.Lost(events, rows))
+	untrue, compared, err := c.fleet.Untrue(c.ctx)
+	if err != nil {
+		return v, err
+	}
+	v.wrong = c.found("wrong", texts(untrue))
+	regressed, shown, err := c.fleet.Regressed(c.ctx)
+	if err != nil {
+		return v, err
+	}
+	v.regressed = c.found("regressed", regressed)
+	v.inversions = c.found("inversions", fleet.Inversions(rows))
+	left, err := c.fleet.Left(c.ctx)
+	if err != nil {
+		return v, err
+	}
+	v.unsettled = c.found("unsettled", open(rows)) + int(left.Live+left.Background+left.Parked)
+	v.recovery = p99(recoveries(c.strikes, rows))
+	for _, r := range rows {
+		v.duplicates += r.Duplicates
+	}
+	v.dead, err = c.fleet.Letters(c.ctx, mirror.LetterOpen)
+	superseded, err2 := c.fleet.Letters(c.ctx, mirror.LetterSuperseded)
+	v.superseded = superseded
+	v.handovers = c.fleet.Count(c.ctx, "tarn_handovers_total")
+	v.staleRefused = c.fleet.Count(c.ctx, "tarn_stale_writes_refused_total")
+	v.failures = c.failures
+	c.say("compared %d entities, %d states shown, %d rows, %d recoveries", compared, shown, len(rows), len(recoveries(c.strikes, rows)))
+	return v, errors.Join(err, err2)
+}
+
+// found prints the first findings and counts all.
+func (c *chaos) found(what string, list []string) int {
+	for i, s := range list {
+		if i == shownAtMost {
+			c.say("%s: … %d more", what, len(list)-i)
+			break
+		}
+		c.say("%s: %s", what, s)
+	}
+	return len(list)
+}
+
+func texts[T fmt.Stringer](list []T) []string {
+	out := make([]string, len(list))
+	for i, t := range list {
+		out[i] = t.String()
+	}
+	return out
+}
+
+// open names the events that are not settled.
+func open(rows []*mirror.EventRow) []string {
+	var out []string
+	for _, r := range rows {
+		if r.Status == mirror.Pending || r.Status == mirror.Retrying {
+			out = append(out, fmt.Sprintf("%s %s is %s since %s, attempts %d, %s", r.ID, r.Type, r.Status, r.ReceivedAt.Format(time.TimeOnly), r.Attempts, r.Error))
+		}
+	}
+	return out
+}
+
+// recoveries are, for every strike and shard, the time until the first event
+// settled that had come before. A shard nobody waited in is left out.
+func recoveries(strikes []strike, rows []*mirror.EventRow) []time.Duration {
+	byShard := map[int][]*mirror.EventRow{}
+	for _, r := range rows {
+		if len(r.Entities) > 0 && !r.ProcessedAt.IsZero() {
+			shard := r.Entities[0].Signal.Shard
+			byShard[shard] = append(byShard[shard], r)
+		}
+	}
+	var all []time.Duration
+	for _, s := range strikes {
+		for _, shard := range s.shards {
+			first := time.Duration(math.MaxInt64)
+			for _, r := range byShard[shard] {
+				if !r.ReceivedAt.After(s.at) && r.ProcessedAt.After(s.at) {
+					first = min(first, r.ProcessedAt.Sub(s.at))
+				}
+			}
+			if first < math.MaxInt64 {
+				all = append(all, first)
+			}
+		}
+	}
+	return all
+}
+
+// p99 is the 99th percentile, 0 of none.
+func p99(list []time.Duration) time.Duration {
+	if len(list) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(list))
+	return sorted[min(len(sorted)-1, len(sorted)*99/100)]
+}
