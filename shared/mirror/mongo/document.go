@@ -26,6 +26,7 @@ type document struct {
 	Raw         bson.RawValue     `bson:"raw,omitempty"`
 	Status      string            `bson:"status"`
 	Terminal    bool              `bson:"terminal"`
+	TerminalAt  time.Time         `bson:"terminal_at,omitempty"`
 	DeletedAt   time.Time         `bson:"deleted_at,omitempty"`
 	Claim       int64             `bson:"claim"`
 	SyncedClaim int64             `bson:"synced_claim"`
@@ -56,7 +57,7 @@ type behind struct {
 func (d *document) mirror() *mirror.Document {
 	out := &mirror.Document{
 		Key: event.Key{Source: d.Source, Kind: d.Kind, ID: d.ID}, Parents: unescapeKeys(d.Parents),
-		Raw: bodyBytes(d.Raw), Status: d.Status, Terminal: d.Terminal, DeletedAt: d.DeletedAt,
+		Raw: bodyBytes(d.Raw), Status: d.Status, Terminal: d.Terminal, TerminalAt: d.TerminalAt, DeletedAt: d.DeletedAt,
 		Claim: d.Claim, SyncedClaim: d.SyncedClaim, StateHash: d.StateHash,
 		SyncedAt: d.SyncedAt, VerifiedAt: d.VerifiedAt, LastEvent: mirror.LastEvent{ID: d.LastEvent.ID, Type: d.LastEvent.Type, CreatedAt: d.LastEvent.CreatedAt},
 		OpenLetters: d.OpenLetters, DoubtedAt: d.DoubtedAt,
@@ -148,12 +149,27 @@ func (s *Store) Write(ctx context.Context, w *mirror.Write) (bool, error) {
 // write sends the update and, in the same command, the end of being behind,
 // which must not happen while letters are open. Both are fenced by the claim;
 // the second matches only if the first did.
+//
+// The claim alone would do if counters never went back. They do when the
+// database is restored from an older copy: then a fetch that is still under way
+// from before may hold a number that is given out again. Of two fetches with
+// one number the later stands, by when they were sent.
 func (s *Store) write(ctx context.Context, w *mirror.Write, state bson.RawValue, projected bool) (bool, error) {
-	fence := bson.D{{Key: "_id", Value: w.Ref.Key.ID}, {Key: "claim", Value: w.Claim}}
+	entity := bson.E{Key: "_id", Value: w.Ref.Key.ID}
+	claim := bson.E{Key: "claim", Value: w.Claim}
+	latest := bson.E{Key: "$or", Value: bson.A{
+		bson.D{{Key: "synced_claim", Value: bson.D{{Key: "$lt", Value: w.Claim}}}},
+		bson.D{{Key: "synced_at", Value: bson.D{{Key: "$lte", Value: w.SentAt}}}},
+	}}
+	fence := bson.D{entity, claim, latest}
+	written := bson.D{entity, claim, {Key: "synced_at", Value: w.SentAt}}
+	if fault.Off("claims") {
+		fence, written = bson.D{entity}, bson.D{entity}
+	}
 	models := []mongo.WriteModel{mongo.NewUpdateOneModel().SetFilter(fence).SetUpdate(writeUpdate(w, state, projected))}
 	if !w.Kept {
 		models = append(models, mongo.NewUpdateOneModel().
-			SetFilter(append(fence[:2:2], bson.E{Key: "open_letters", Value: 0})).
+			SetFilter(append(written, bson.E{Key: "open_letters", Value: 0})).
 			SetUpdate(bson.D{{Key: "$unset", Value: bson.D{{Key: "behind", Value: ""}}}}))
 	}
 	matched, err := s.bulk(ctx, s.db.Collection(mirrorName(w.Ref.Key.Source, w.Ref.Key.Kind)), models)
@@ -179,6 +195,11 @@ func writeUpdate(w *mirror.Write, state bson.RawValue, projected bool) bson.D {
 		set = append(set, bson.E{Key: "raw", Value: body(w.Raw)}, bson.E{Key: "state_hash", Value: w.StateHash},
 			bson.E{Key: "status", Value: w.Status}, bson.E{Key: "terminal", Value: w.Terminal})
 		unset = append(unset, bson.E{Key: "deleted_at", Value: ""})
+		if w.Terminal {
+			lowest = append(lowest, bson.E{Key: "terminal_at", Value: w.SentAt})
+		} else {
+			unset = append(unset, bson.E{Key: "terminal_at", Value: ""})
+		}
 		if projected {
 			set = append(set, bson.E{Key: "state", Value: state})
 		} else {

@@ -34,7 +34,8 @@ func (s *Store) index(ctx context.Context, keep mirror.Retention) error {
 	open := bson.D{{Key: "open", Value: bson.D{{Key: "$gt", Value: 0}}}}
 	// Neither open nor dead: what somebody may still want to redrive stays.
 	settled := bson.D{{Key: "open", Value: 0}, {Key: "tally.dead", Value: 0}}
-	judged := bson.D{{Key: "status", Value: bson.D{{Key: "$in", Value: bson.A{"repaired", "failed", "dropped"}}}}}
+	closed := oneOf("status", mirror.LetterRedriven, mirror.LetterSuperseded, mirror.LetterDiscarded)
+	judged := oneOf("status", mirror.Repaired, mirror.Failed, mirror.Dropped)
 	return errors.Join(
 		s.makeIndexes(ctx, s.events,
 			plainIndex("received_at:-1", "_id:-1"),
@@ -42,11 +43,17 @@ func (s *Store) index(ctx context.Context, keep mirror.Retention) error {
 			plainIndex("keys", "received_at:-1", "_id:-1"),
 			plainIndex("id"),
 			mongo.IndexModel{
-				Keys:    bson.D{{Key: "open", Value: 1}, {Key: "received_at", Value: 1}},
-				Options: options.Index().SetName("unsettled").SetPartialFilterExpression(open),
+				Keys:    bson.D{{Key: "source", Value: 1}, {Key: "received_at", Value: 1}, {Key: "_id", Value: 1}},
+				Options: options.Index().SetName("open_by_source").SetPartialFilterExpression(open),
 			}),
-		s.makeIndexes(ctx, s.letters, plainIndex("entity", "status"), plainIndex("status", "at:-1")),
+		s.makeIndexes(ctx, s.letters,
+			plainIndex("entity", "status"), plainIndex("status", "at:-1", "_id:-1"), plainIndex("at:-1", "_id:-1")),
+		s.makeIndexes(ctx, s.discrepancies,
+			plainIndex("found_at:-1", "_id:-1"), plainIndex("status", "found_at:-1", "_id:-1"),
+			plainIndex("entity", "found_at:-1", "_id:-1"), plainIndex("sweep", "found_at:-1", "_id:-1")),
+		s.makeIndexes(ctx, s.tasks, plainIndex("created_at:-1", "_id:-1"), plainIndex("status", "created_at:-1", "_id:-1"), plainIndex("parent")),
 		s.retain(ctx, s.events, "received_at", keep.Events, settled),
+		s.retain(ctx, s.letters, "at", keep.Events, closed),
 		s.retain(ctx, s.audit, "at", keep.Audit, nil),
 		s.retain(ctx, s.discrepancies, "found_at", keep.Discrepancies, judged),
 	)
@@ -57,16 +64,16 @@ func (s *Store) index(ctx context.Context, keep mirror.Retention) error {
 // parent, since lists are asked for by parent.
 func (s *Store) mirrorOf(ctx context.Context, ref event.Ref) (*mongo.Collection, error) {
 	c := s.db.Collection(mirrorName(ref.Key.Source, ref.Key.Kind))
-	fields := []string{"status", "verified_at"}
+	indexes := [][]string{{"status"}, {"terminal_at", "verified_at"}}
 	for kind := range ref.Parents {
-		fields = append(fields, "parents."+escapeField(kind))
+		indexes = append(indexes, []string{"parents." + escapeField(kind)})
 	}
-	for _, field := range fields {
-		name := c.Name() + " " + field
+	for _, fields := range indexes {
+		name := c.Name() + " " + strings.Join(fields, " ")
 		if _, seen := s.indexed.Load(name); seen {
 			continue
 		}
-		if err := s.makeIndex(ctx, c, plainIndex(field)); err != nil {
+		if err := s.makeIndex(ctx, c, plainIndex(fields...)); err != nil {
 			return nil, classify(ctx, err)
 		}
 		s.indexed.Store(name, true)
@@ -86,6 +93,11 @@ func plainIndex(fields ...string) mongo.IndexModel {
 		keys = append(keys, bson.E{Key: name, Value: order})
 	}
 	return mongo.IndexModel{Keys: keys}
+}
+
+// oneOf is a filter on a field having one of some values.
+func oneOf[T ~string](field string, values ...T) bson.D {
+	return bson.D{{Key: field, Value: bson.D{{Key: "$in", Value: values}}}}
 }
 
 // makeIndexes makes them one by one, so that one the server lacks does not

@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -10,6 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
 )
 
@@ -18,7 +20,8 @@ type letter struct {
 	LetterID string              `bson:"_id"`
 	Source   string              `bson:"source"`
 	Event    string              `bson:"event"`
-	Entity   string              `bson:"entity"` // source/kind/id
+	Type     string              `bson:"type,omitempty"` // the event's
+	Entity   string              `bson:"entity"`         // source/kind/id
 	Kind     string              `bson:"kind"`
 	EntityID string              `bson:"entity_id"`
 	Parents  map[string]string   `bson:"parents,omitempty"`
@@ -29,6 +32,12 @@ type letter struct {
 	TraceID  string              `bson:"trace_id,omitempty"`
 	At       time.Time           `bson:"at"`
 	Status   mirror.LetterStatus `bson:"status"`
+	// How it was closed; absent while it is open.
+	ClosedAt time.Time `bson:"closed_at,omitempty"`
+	By       string    `bson:"by,omitempty"`
+	Reason   string    `bson:"reason,omitempty"`
+	// Rev counts the changes, for the step that reads a letter and writes it.
+	Rev int64 `bson:"rev"`
 }
 
 type attempt struct {
@@ -36,17 +45,63 @@ type attempt struct {
 	Error string    `bson:"error"`
 }
 
-func newLetter(l *mirror.Letter) *letter {
+// newLetter is a letter as buried for the first time; r is its event's row, nil
+// if the log has none.
+func newLetter(l *mirror.Letter, r *row) *letter {
 	k := l.Ref.Key
 	out := &letter{
 		LetterID: l.ID(), Source: l.Source, Event: l.EventID, Entity: k.String(), Kind: k.Kind, EntityID: k.ID,
 		Parents: escapeKeys(l.Ref.Parents), Signal: signal(l.Signal), Class: l.Class, Attempts: []attempt{},
-		Claim: l.Claim, TraceID: l.TraceID, At: l.At, Status: mirror.LetterOpen,
+		Claim: l.Claim, TraceID: l.TraceID, At: l.At, Status: mirror.LetterOpen, Rev: 1,
+	}
+	if r != nil {
+		out.Type = r.Type
 	}
 	for _, a := range l.Attempts {
 		out.Attempts = append(out.Attempts, attempt(a))
 	}
 	return out
+}
+
+func (l *letter) key() event.Key { return event.Key{Source: l.Source, Kind: l.Kind, ID: l.EntityID} }
+
+func (l *letter) row() string { return rowID(l.Source, l.Event) }
+
+func (l *letter) attempts() []mirror.Attempt {
+	out := make([]mirror.Attempt, len(l.Attempts))
+	for i, a := range l.Attempts {
+		out[i] = mirror.Attempt(a)
+	}
+	return out
+}
+
+// again is the update that opens a letter whose work has failed again, if
+// nobody has changed it since it was read. What it tells is of the latest
+// attempt; a burial told late adds what it knows.
+func (l *letter) again(n *mirror.Letter) mongo.WriteModel {
+	var attempts []attempt
+	for _, a := range mirror.MergeAttempts(l.attempts(), n.Attempts) {
+		attempts = append(attempts, attempt(a))
+	}
+	set := bson.D{
+		{Key: "status", Value: mirror.LetterOpen}, {Key: "attempts", Value: attempts}, {Key: "claim", Value: max(l.Claim, n.Claim)},
+	}
+	if !n.At.Before(l.At) {
+		set = append(set, bson.E{Key: "signal", Value: signal(n.Signal)}, bson.E{Key: "class", Value: n.Class}, bson.E{Key: "at", Value: n.At})
+	}
+	return l.change(set, unclosed)
+}
+
+// unclosed are the fields an open letter does not have.
+var unclosed = bson.D{{Key: "closed_at", Value: ""}, {Key: "by", Value: ""}, {Key: "reason", Value: ""}}
+
+// change is an update of the letter if nobody has changed it since it was read.
+func (l *letter) change(set, unset bson.D) mongo.WriteModel {
+	update := bson.D{{Key: "$set", Value: set}, {Key: "$inc", Value: bson.D{{Key: "rev", Value: int64(1)}}}}
+	if unset != nil {
+		update = append(update, bson.E{Key: "$unset", Value: unset})
+	}
+	return mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: l.LetterID}, {Key: "rev", Value: l.Rev}}).SetUpdate(update)
 }
 
 // Bury writes a dead letter for each. The order closes every gap: the letter
@@ -70,87 +125,207 @@ func (s *Store) bury(ctx context.Context, letters []mirror.Letter) ([]bool, erro
 			return nil, err
 		}
 	}
-	superseded, fresh, err := s.sortOut(ctx, letters)
+	ends, err := s.putLetters(ctx, letters)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.putLetters(ctx, fresh); err != nil {
-		return nil, err
-	}
-	moves := make([]move, len(fresh))
-	for i, l := range fresh {
-		moves[i] = move{row: rowID(l.Source, l.EventID), entity: l.Ref.Key, from: mirror.Pending, to: mirror.Dead,
-			set: bson.D{{Key: "processed_at", Value: l.At}}}
+	var buried []*mirror.Letter
+	var ids []string
+	var moves []move
+	for i := range letters {
+		if l := &letters[i]; !ends[i].settled {
+			buried, ids = append(buried, l), append(ids, l.ID())
+			moves = append(moves, move{row: rowID(l.Source, l.EventID), entity: l.Ref.Key, from: mirror.Pending, to: mirror.Dead,
+				set: bson.D{{Key: "processed_at", Value: l.At}}})
+		}
 	}
 	if err := s.move(ctx, moves); err != nil {
 		return nil, err
 	}
-	synced, err := s.compare(ctx, fresh)
+	if _, err := s.agree(ctx, ids); err != nil {
+		return nil, err
+	}
+	synced, err := s.compare(ctx, buried)
 	if err != nil {
 		return nil, err
 	}
+	superseded := make([]bool, len(letters))
 	for i := range letters {
-		superseded[i] = superseded[i] || synced[letters[i].Ref.Key] > letters[i].Claim
+		if ends[i].settled {
+			superseded[i] = ends[i].superseded
+		} else {
+			superseded[i] = synced[letters[i].Ref.Key] > ends[i].claim
+		}
 	}
 	return superseded, nil
 }
 
-// sortOut separates letters that are to be written from those that are there
-// and whose outcome is settled: their burial was done before, and what has
-// become of them since must stand. Of those it says which are superseded.
-func (s *Store) sortOut(ctx context.Context, letters []mirror.Letter) (superseded []bool, fresh []*mirror.Letter, err error) {
-	rowIDs, letterIDs := make([]string, len(letters)), make([]string, len(letters))
-	for i := range letters {
-		rowIDs[i], letterIDs[i] = rowID(letters[i].Source, letters[i].EventID), letters[i].ID()
-	}
-	rows, err := s.rowsByID(ctx, rowIDs, bson.D{{Key: "payload", Value: 0}})
-	if err != nil {
-		return nil, nil, err
-	}
-	known, err := s.letterStatuses(ctx, letterIDs)
-	if err != nil {
-		return nil, nil, err
-	}
-	superseded = make([]bool, len(letters))
-	for i := range letters {
-		l := &letters[i]
-		status, there := known[l.ID()]
-		if r := rows[rowID(l.Source, l.EventID)]; there && r != nil && r.Outcomes[outcomeField(l.Ref.Key)].Status.Final() {
-			superseded[i] = status == mirror.LetterSuperseded
-			if status != mirror.LetterOpen {
-				continue
-			}
-		}
-		fresh = append(fresh, l)
-	}
-	return superseded, fresh, nil
+// burial is what became of one letter that was to be written.
+type burial struct {
+	// settled: it is there and its outcome was settled: its burial was done
+	// before, and what has become of it since stands.
+	settled, superseded bool
+	// claim is the one it has now.
+	claim int64
 }
 
-func (s *Store) letterStatuses(ctx context.Context, ids []string) (map[string]mirror.LetterStatus, error) {
-	out := map[string]mirror.LetterStatus{}
-	for len(ids) > 0 {
-		n := min(len(ids), s.bulkSize)
-		found, err := find[letter](ctx, s.letters, bson.D{{Key: "_id", Value: bson.D{{Key: "$in", Value: ids[:n]}}}},
-			options.Find().SetProjection(bson.D{{Key: "status", Value: 1}}))
+// putLetters writes letters, or adds to those that are there. One that others
+// change meanwhile is read again.
+func (s *Store) putLetters(ctx context.Context, letters []mirror.Letter) ([]burial, error) {
+	out := make([]burial, len(letters))
+	which := make([]int, len(letters))
+	for i := range which {
+		which[i] = i
+	}
+	for range againTries {
+		if len(which) == 0 {
+			return out, nil
+		}
+		rows, known, err := s.lettersAndRows(ctx, letters, which)
 		if err != nil {
 			return nil, err
 		}
-		for _, l := range found {
-			out[l.LetterID] = l.Status
+		if which, err = s.tryLetters(ctx, letters, which, rows, known, out); err != nil {
+			return nil, err
 		}
-		ids = ids[n:]
+	}
+	return nil, fate.Errorf(fate.Unavailable, "dead letters changed %d times while they were written: try again", againTries)
+}
+
+// tryLetters is one try; it returns those that must be tried again.
+func (s *Store) tryLetters(
+	ctx context.Context, letters []mirror.Letter, which []int, rows map[string]*row, known map[string]*letter, out []burial,
+) (again []int, err error) {
+	var inserts []*letter
+	var inserted, updated []int
+	var updates []mongo.WriteModel
+	seen := map[string]bool{}
+	for _, i := range which {
+		n := &letters[i]
+		id, r := n.ID(), rows[rowID(n.Source, n.EventID)]
+		l := known[id]
+		switch {
+		case seen[id]: // twice in one batch: as if in two calls
+			again = append(again, i)
+		case l == nil:
+			inserts, inserted = append(inserts, newLetter(n, r)), append(inserted, i)
+			out[i] = burial{claim: n.Claim}
+		case r.settled(n.Ref.Key):
+			out[i] = burial{settled: true, superseded: l.Status == mirror.LetterSuperseded}
+		default:
+			updates, updated = append(updates, l.again(n)), append(updated, i)
+			out[i] = burial{claim: max(l.Claim, n.Claim)}
+		}
+		seen[id] = true
+	}
+	for len(inserts) > 0 {
+		n := min(len(inserts), s.bulkSize)
+		_, err := s.letters.InsertMany(ctx, inserts[:n], options.InsertMany().SetOrdered(false))
+		there, err := duplicates(err)
+		if err != nil {
+			return nil, classify(ctx, err)
+		}
+		for k := range there {
+			again = append(again, inserted[k])
+		}
+		inserts, inserted = inserts[n:], inserted[n:]
+	}
+	matched, err := s.bulk(ctx, s.letters, updates)
+	if err != nil {
+		return nil, err
+	}
+	if matched < int64(len(updates)) {
+		again = append(again, updated...) // an attempt is added once
+	}
+	slices.Sort(again)
+	return again, nil
+}
+
+// settled reports whether the outcome of an entity has ended otherwise than
+// dead.
+func (r *row) settled(k event.Key) bool {
+	if r == nil {
+		return false
+	}
+	status := r.Outcomes[outcomeField(k)].Status
+	return status.Final() && status != mirror.Dead
+}
+
+func (s *Store) lettersAndRows(ctx context.Context, letters []mirror.Letter, which []int) (map[string]*row, map[string]*letter, error) {
+	rowIDs, letterIDs := make([]string, len(which)), make([]string, len(which))
+	for n, i := range which {
+		rowIDs[n], letterIDs[n] = rowID(letters[i].Source, letters[i].EventID), letters[i].ID()
+	}
+	rows, err := s.rowsByID(ctx, rowIDs, withoutPayload)
+	if err != nil {
+		return nil, nil, err
+	}
+	known, err := s.lettersByID(ctx, letterIDs)
+	if err != nil {
+		return nil, nil, err
+	}
+	byID := make(map[string]*letter, len(known))
+	for _, l := range known {
+		byID[l.LetterID] = l
+	}
+	return rows, byID, nil
+}
+
+// withoutPayload leaves the event's body out of a row.
+var withoutPayload = bson.D{{Key: "payload", Value: 0}}
+
+// lettersByID reads letters by their ids, in no order.
+func (s *Store) lettersByID(ctx context.Context, ids []string) (out []*letter, err error) {
+	for chunk := range slices.Chunk(ids, maxIDs) {
+		found, err := find[letter](ctx, s.letters, bson.D{among(chunk)}, options.Find())
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, found...)
 	}
 	return out, nil
 }
 
-func (s *Store) putLetters(ctx context.Context, letters []*mirror.Letter) error {
-	models := make([]mongo.WriteModel, len(letters))
-	for i, l := range letters {
-		models[i] = mongo.NewReplaceOneModel().SetFilter(bson.D{{Key: "_id", Value: l.ID()}}).
-			SetReplacement(newLetter(l)).SetUpsert(true)
+// agree mends what two steps made at once may leave: a letter closed by one
+// while its outcome was made dead by the other, so that nobody would ever look
+// at it again. The letter of a redriven or discarded one is opened; the
+// outcome of a superseded one is superseded. Every step that closes letters or
+// buries ends with it, so whichever comes second sees what the first did. It
+// answers how many letters it opened.
+func (s *Store) agree(ctx context.Context, ids []string) (opened int, err error) {
+	letters, err := s.lettersByID(ctx, ids)
+	if err != nil {
+		return 0, err
 	}
-	_, err := s.bulk(ctx, s.letters, models)
-	return err
+	letters = slices.DeleteFunc(letters, func(l *letter) bool { return l.Status == mirror.LetterOpen })
+	if len(letters) == 0 {
+		return 0, nil
+	}
+	rowIDs := make([]string, len(letters))
+	for i, l := range letters {
+		rowIDs[i] = l.row()
+	}
+	rows, err := s.rowsByID(ctx, rowIDs, withoutPayload)
+	if err != nil {
+		return 0, err
+	}
+	var models []mongo.WriteModel
+	var moves []move
+	for _, l := range letters {
+		r := rows[l.row()]
+		switch {
+		case r == nil || r.Outcomes[outcomeField(l.key())].Status != mirror.Dead:
+		case l.Status == mirror.LetterSuperseded:
+			moves = append(moves, move{row: l.row(), entity: l.key(), from: mirror.Dead, to: mirror.Superseded})
+		default:
+			models = append(models, l.change(bson.D{{Key: "status", Value: mirror.LetterOpen}}, unclosed))
+		}
+	}
+	if err := s.move(ctx, moves); err != nil {
+		return 0, err
+	}
+	n, err := s.bulk(ctx, s.letters, models)
+	return int(n), err
 }
 
 // compare supersedes what a sync of a higher claim has made needless, and
@@ -164,7 +339,7 @@ func (s *Store) compare(ctx context.Context, letters []*mirror.Letter) (map[even
 	}
 	synced := map[event.Key]int64{}
 	for k, at := range first {
-		doc, err := s.recount(ctx, k, at)
+		doc, err := s.recount(ctx, k, at, false)
 		if err != nil {
 			return nil, err
 		}
@@ -176,7 +351,7 @@ func (s *Store) compare(ctx context.Context, letters []*mirror.Letter) (map[even
 		if n == 0 {
 			continue
 		}
-		if _, err := s.recount(ctx, k, time.Time{}); err != nil {
+		if _, err := s.recount(ctx, k, time.Time{}, false); err != nil {
 			return nil, err
 		}
 	}
@@ -187,7 +362,7 @@ func (s *Store) compare(ctx context.Context, letters []*mirror.Letter) (map[even
 func (s *Store) Supersede(ctx context.Context, k event.Key, claim int64) (int, error) {
 	n, err := s.supersede(ctx, k, claim)
 	if err == nil {
-		_, err = s.recount(ctx, k, time.Time{})
+		_, err = s.recount(ctx, k, time.Time{}, false)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("supersede letters of %s: %w", k, err)
@@ -207,16 +382,21 @@ func (s *Store) supersede(ctx context.Context, k event.Key, claim int64) (int, e
 		return 0, err
 	}
 	moves, models := make([]move, len(letters)), make([]mongo.WriteModel, len(letters))
+	ids := make([]string, len(letters))
 	for i, l := range letters {
-		moves[i] = move{row: rowID(l.Source, l.Event), entity: k, from: mirror.Dead, to: mirror.Superseded}
+		ids[i] = l.LetterID
+		moves[i] = move{row: l.row(), entity: k, from: mirror.Dead, to: mirror.Superseded}
 		models[i] = mongo.NewUpdateOneModel().
 			SetFilter(append(bson.D{{Key: "_id", Value: l.LetterID}}, open[1:]...)).
-			SetUpdate(bson.D{{Key: "$set", Value: bson.D{{Key: "status", Value: mirror.LetterSuperseded}}}})
+			SetUpdate(closing{letter: mirror.LetterSuperseded, at: s.now()}.update())
 	}
 	if err := s.move(ctx, moves); err != nil {
 		return 0, err
 	}
-	_, err = s.bulk(ctx, s.letters, models)
+	if _, err = s.bulk(ctx, s.letters, models); err != nil {
+		return 0, err
+	}
+	_, err = s.agree(ctx, ids)
 	return len(letters), err
 }
 
@@ -224,8 +404,9 @@ func (s *Store) supersede(ctx context.Context, k event.Key, claim int64) (int, e
 // as it was before. Since counting and writing are two steps, the write is
 // fenced as a fetch is by its claim: whoever began a later recount has counted
 // everything this one saw. With letters the entity is behind since the given
-// time; without, it no longer is, unless the provider's answers are in doubt.
-func (s *Store) recount(ctx context.Context, k event.Key, since time.Time) (*document, error) {
+// time; without, it no longer is, unless the provider's answers are in doubt or
+// other work on it is retrying.
+func (s *Store) recount(ctx context.Context, k event.Key, since time.Time, retrying bool) (*document, error) {
 	doc, err := s.upsert(ctx, event.Ref{Key: k}, bson.D{{Key: "$inc", Value: bson.D{{Key: "letters_rev", Value: int64(1)}, {Key: "claim", Value: int64(0)}}}})
 	if err != nil {
 		return nil, err
@@ -234,21 +415,31 @@ func (s *Store) recount(ctx context.Context, k event.Key, since time.Time) (*doc
 	if err != nil {
 		return nil, classify(ctx, err)
 	}
-	fence := bson.D{{Key: "_id", Value: k.ID}, {Key: "letters_rev", Value: doc.LettersRev}}
-	and := func(field string, exists bool) bson.D {
-		return append(fence[:2:2], bson.E{Key: field, Value: bson.D{{Key: "$exists", Value: exists}}})
+	update := func(do bson.D, and ...bson.E) mongo.WriteModel {
+		fence := bson.D{{Key: "_id", Value: k.ID}, {Key: "letters_rev", Value: doc.LettersRev}}
+		return mongo.NewUpdateOneModel().SetFilter(append(fence, and...)).SetUpdate(do)
 	}
-	models := []mongo.WriteModel{mongo.NewUpdateOneModel().SetFilter(fence).
-		SetUpdate(bson.D{{Key: "$set", Value: bson.D{{Key: "open_letters", Value: int(n)}}}})}
-	if n == 0 {
-		models = append(models, mongo.NewUpdateOneModel().SetFilter(and("doubted_at", false)).
-			SetUpdate(bson.D{{Key: "$unset", Value: bson.D{{Key: "behind", Value: ""}}}}))
-	} else if !since.IsZero() {
+	exists := func(field string, yes bool) bson.E {
+		return bson.E{Key: field, Value: bson.D{{Key: "$exists", Value: yes}}}
+	}
+	reason := func(r string) bson.D {
+		return bson.D{{Key: "$set", Value: bson.D{{Key: "behind.reason", Value: r}}}}
+	}
+	forLetters := bson.E{Key: "behind.reason", Value: mirror.ReasonDeadLetter}
+	models := []mongo.WriteModel{update(bson.D{{Key: "$set", Value: bson.D{{Key: "open_letters", Value: int(n)}}}})}
+	switch {
+	case n > 0 && !since.IsZero():
 		models = append(models,
-			mongo.NewUpdateOneModel().SetFilter(and("behind", false)).
-				SetUpdate(bson.D{{Key: "$set", Value: bson.D{{Key: "behind.since", Value: since}}}}),
-			mongo.NewUpdateOneModel().SetFilter(fence).
-				SetUpdate(bson.D{{Key: "$set", Value: bson.D{{Key: "behind.reason", Value: mirror.ReasonDeadLetter}}}}))
+			update(bson.D{{Key: "$set", Value: bson.D{{Key: "behind.since", Value: since}}}}, exists("behind", false)),
+			update(reason(mirror.ReasonDeadLetter)))
+	case n == 0:
+		ended := bson.D{{Key: "$unset", Value: bson.D{{Key: "behind", Value: ""}}}}
+		if retrying {
+			ended = reason(mirror.ReasonRetrying)
+		}
+		models = append(models,
+			update(reason(mirror.ReasonLagging), exists("doubted_at", true), forLetters),
+			update(ended, exists("doubted_at", false), exists("behind", true)))
 	}
 	_, err = s.bulk(ctx, s.db.Collection(mirrorName(k.Source, k.Kind)), models)
 	return doc, err

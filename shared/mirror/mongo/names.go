@@ -8,11 +8,14 @@ import (
 	"github.com/tarn-sync/tarn/shared/fate"
 )
 
+// mirrorPrefix begins the names of the mirror's collections.
+const mirrorPrefix = "mirror_"
+
 // mirrorName is the collection of one source's kind: mirror_lemon_order. An
 // underscore in the source is doubled, or "a" with kind "b_c" and "a_b" with
 // kind "c" would share one.
 func mirrorName(source, kind string) string {
-	return "mirror_" + collectionPart(strings.ReplaceAll(source, "_", "__")) + "_" + collectionPart(kind)
+	return mirrorPrefix + collectionPart(strings.ReplaceAll(source, "_", "__")) + "_" + collectionPart(kind)
 }
 
 // collectionPart escapes what the name of a collection must not hold.
@@ -59,11 +62,11 @@ func escapeKeys(m map[string]string) map[string]string { return mapKeys(m, escap
 
 func unescapeKeys(m map[string]string) map[string]string { return mapKeys(m, unescapeField) }
 
-func mapKeys(m map[string]string, name func(string) string) map[string]string {
+func mapKeys[V any](m map[string]V, name func(string) string) map[string]V {
 	if len(m) == 0 {
 		return nil
 	}
-	out := make(map[string]string, len(m))
+	out := make(map[string]V, len(m))
 	for k, v := range m {
 		out[name(k)] = v
 	}

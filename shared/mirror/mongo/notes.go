@@ -61,33 +61,3 @@ func (s *Store) noteChunk(ctx context.Context, notes []mirror.Note) error {
 	_, err = s.bulk(ctx, s.events, models)
 	return err
 }
-
-// discrepancy is a discrepancy as stored.
-type discrepancy struct {
-	ID       string        `bson:"_id"`
-	Source   string        `bson:"source"`
-	Kind     string        `bson:"kind"`
-	EntityID string        `bson:"entity_id"`
-	Type     string        `bson:"type"`
-	Status   string        `bson:"status"`
-	Patch    bson.RawValue `bson:"patch,omitempty"`
-	FoundAt  time.Time     `bson:"found_at"`
-}
-
-// Record adds discrepancies.
-func (s *Store) Record(ctx context.Context, found []mirror.Discrepancy) error {
-	for chunk := range slices.Chunk(found, s.bulkSize) {
-		docs := make([]discrepancy, len(chunk))
-		for i, d := range chunk {
-			docs[i] = discrepancy{
-				ID: d.ID, Source: d.Entity.Source, Kind: d.Entity.Kind, EntityID: d.Entity.ID,
-				Type: string(d.Type), Status: string(d.Status), Patch: body(d.Patch), FoundAt: d.FoundAt,
-			}
-		}
-		_, err := s.discrepancies.InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
-		if _, err := duplicates(err); err != nil {
-			return fmt.Errorf("record discrepancies: %w", classify(ctx, err))
-		}
-	}
-	return nil
-}

@@ -151,6 +151,16 @@ func (r *row) saw(id mirror.SignalID) bool {
 	return true
 }
 
+// stand lets an entry stand for the open outcome of the entity it names.
+func (r *row) stand(k event.Key, id mirror.SignalID) {
+	field := outcomeField(k)
+	if o, there := r.Outcomes[field]; there && !o.Status.Final() {
+		sig := signal(id)
+		o.Signal = &sig
+		r.Outcomes[field] = o
+	}
+}
+
 // statuses are the outcomes' by entity.
 func (r *row) statuses() map[event.Key]mirror.EventStatus {
 	out := make(map[event.Key]mirror.EventStatus, len(r.Outcomes))

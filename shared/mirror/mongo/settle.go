@@ -59,12 +59,17 @@ func settled(d *mirror.Settlement) move {
 	return m
 }
 
-// model is the update: filtered on the outcome's status, so that doing it
-// twice does it once, and the counts stay true.
-func (m move) model() mongo.WriteModel {
+// models are the update: filtered on the outcome's status, so that doing it
+// twice does it once, and the counts stay true. Opening an outcome takes two,
+// of which one matches: the status of a row that was closed is pending again,
+// that of one with other open outcomes stands.
+func (m move) models() []mongo.WriteModel {
 	count := bson.D{{Key: "rev", Value: int64(1)}}
 	if m.from == mirror.Pending {
 		count = append(count, bson.E{Key: "open", Value: -1})
+	}
+	if m.to == mirror.Pending {
+		count = append(count, bson.E{Key: "open", Value: 1})
 	}
 	if field, counted := tallyField(m.from); counted {
 		count = append(count, bson.E{Key: field, Value: -1})
@@ -73,12 +78,18 @@ func (m move) model() mongo.WriteModel {
 		count = append(count, bson.E{Key: field, Value: 1})
 	}
 	status := outcomePath(m.entity, "status")
-	return mongo.NewUpdateOneModel().
-		SetFilter(bson.D{{Key: "_id", Value: m.row}, {Key: status, Value: m.from}}).
-		SetUpdate(bson.D{
-			{Key: "$set", Value: append(bson.D{{Key: status, Value: m.to}}, m.set...)},
-			{Key: "$inc", Value: count},
-		})
+	filter := bson.D{{Key: "_id", Value: m.row}, {Key: status, Value: m.from}}
+	set := append(bson.D{{Key: status, Value: m.to}}, m.set...)
+	update := func(filter, set bson.D) mongo.WriteModel {
+		return mongo.NewUpdateOneModel().SetFilter(filter).SetUpdate(bson.D{{Key: "$set", Value: set}, {Key: "$inc", Value: count}})
+	}
+	if m.to != mirror.Pending {
+		return []mongo.WriteModel{update(filter, set)}
+	}
+	return []mongo.WriteModel{
+		update(append(filter[:2:2], bson.E{Key: "open", Value: 0}), append(set[:len(set):len(set)], bson.E{Key: "status", Value: mirror.Pending})),
+		update(filter, set),
+	}
 }
 
 // tallyField is the count of outcomes of a status, for those that have one.
@@ -94,10 +105,10 @@ func tallyField(s mirror.EventStatus) (string, bool) {
 // it is cut short between the two, whoever repeats it finishes it.
 func (s *Store) move(ctx context.Context, moves []move) error {
 	for chunk := range slices.Chunk(moves, s.bulkSize) {
-		models := make([]mongo.WriteModel, len(chunk))
+		models := make([]mongo.WriteModel, 0, len(chunk))
 		rows := make([]string, len(chunk))
 		for i, m := range chunk {
-			models[i], rows[i] = m.model(), m.row
+			models, rows[i] = append(models, m.models()...), m.row
 		}
 		slices.Sort(rows)
 		// A chunk of models and the four that follow are two commands, since the

@@ -136,6 +136,14 @@ func body(b []byte) bson.RawValue {
 	return bson.RawValue{Type: bson.TypeBinary, Value: bsoncore.AppendBinary(nil, bson.TypeBinaryGeneric, b)}
 }
 
+// optionalBody is body for what may be nil, and is nil again when read back.
+func optionalBody(b []byte) bson.RawValue {
+	if b == nil {
+		return bson.RawValue{}
+	}
+	return body(b)
+}
+
 // bodyBytes reads back what body kept.
 func bodyBytes(v bson.RawValue) []byte {
 	if s, ok := v.StringValueOK(); ok {

@@ -33,6 +33,7 @@ const (
 	lettersCollection       = "dead_letters"
 	discrepanciesCollection = "discrepancies"
 	auditCollection         = "audit"
+	tasksCollection         = "tasks"
 )
 
 // Options are the settings of a Store.
@@ -42,6 +43,9 @@ type Options struct {
 	// BulkSize is how many documents or updates one command carries at most.
 	// Defaults to 1,000.
 	BulkSize int
+	// Now is the clock of what nobody else tells the time of: when letters were
+	// superseded and waiting tasks cancelled. Defaults to time.Now.
+	Now func() time.Time
 	// Monitor hears of every command. Defaults to none.
 	Monitor *event.CommandMonitor
 	// Logger hears of indexes that could not be made. Defaults to
@@ -57,8 +61,10 @@ type Store struct {
 	letters       *mongo.Collection
 	discrepancies *mongo.Collection
 	audit         *mongo.Collection
+	tasks         *mongo.Collection
 
 	bulkSize int
+	now      func() time.Time
 	log      *slog.Logger
 
 	logs    combiner[mirror.Arrival, mirror.Logged]
@@ -74,6 +80,9 @@ var _ mirror.Store = (*Store)(nil)
 func Open(ctx context.Context, uri string, o Options) (*Store, error) {
 	if o.BulkSize <= 0 {
 		o.BulkSize = defaultBulkSize
+	}
+	if o.Now == nil {
+		o.Now = time.Now
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -105,11 +114,12 @@ func Open(ctx context.Context, uri string, o Options) (*Store, error) {
 
 func newStore(client *mongo.Client, db *mongo.Database, o Options) *Store {
 	s := &Store{
-		client: client, db: db, bulkSize: o.BulkSize, log: o.Logger,
+		client: client, db: db, bulkSize: o.BulkSize, now: o.Now, log: o.Logger,
 		events:        db.Collection(eventsCollection),
 		letters:       db.Collection(lettersCollection),
 		discrepancies: db.Collection(discrepanciesCollection),
 		audit:         db.Collection(auditCollection),
+		tasks:         db.Collection(tasksCollection),
 	}
 	s.logs.do, s.logs.most = s.logBatch, o.BulkSize
 	s.settles.do, s.settles.most = s.settleBatch, o.BulkSize

@@ -1,0 +1,147 @@
+package mongo
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+// Documents returns the documents of the keys that the mirror holds.
+func (s *Store) Documents(ctx context.Context, keys []event.Key) ([]*mirror.Document, error) {
+	var out []*mirror.Document
+	for name, keys := range byCollection(keys, func(k event.Key) event.Key { return k }) {
+		for chunk := range slices.Chunk(keys, maxIDs) {
+			ids := make([]string, len(chunk))
+			for i, k := range chunk {
+				ids[i] = k.ID
+			}
+			docs, err := find[document](ctx, s.db.Collection(name), bson.D{among(ids)}, options.Find().SetProjection(withoutState))
+			if err != nil {
+				return nil, fmt.Errorf("read documents of %s: %w", name, err)
+			}
+			for _, d := range docs {
+				out = append(out, d.mirror())
+			}
+		}
+	}
+	return out, nil
+}
+
+// byCollection sorts elements by the collection of the entity they are about,
+// keeping their order.
+func byCollection[T any](all []T, key func(T) event.Key) map[string][]T {
+	out := map[string][]T{}
+	for _, v := range all {
+		k := key(v)
+		name := mirrorName(k.Source, k.Kind)
+		out[name] = append(out[name], v)
+	}
+	return out
+}
+
+// Verify moves verified_at up where the state is still the compared one.
+func (s *Store) Verify(ctx context.Context, same []mirror.Verified) (moved int, err error) {
+	for name, same := range byCollection(same, func(v mirror.Verified) event.Key { return v.Key }) {
+		for chunk := range slices.Chunk(same, s.bulkSize) {
+			models := make([]mongo.WriteModel, len(chunk))
+			for i, v := range chunk {
+				models[i] = mongo.NewUpdateOneModel().
+					SetFilter(bson.D{{Key: "_id", Value: v.Key.ID}, {Key: "state_hash", Value: v.StateHash}}).
+					SetUpdate(bson.D{{Key: "$max", Value: bson.D{{Key: "verified_at", Value: v.At}}}})
+			}
+			// They are of different documents, so their order is of no account.
+			res, err := s.db.Collection(name).BulkWrite(ctx, models, options.BulkWrite().SetOrdered(false))
+			if err != nil {
+				return moved, fmt.Errorf("note what was verified in %s: %w", name, classify(ctx, err))
+			}
+			moved += int(res.ModifiedCount)
+		}
+	}
+	return moved, nil
+}
+
+// looked selects the fetched documents that sweeps look after. What has been
+// terminal or deleted for long is not among them. That it was verified since
+// it became so need not be asked: the write that says so also verifies.
+func looked(terminalBefore time.Time) bson.D {
+	since := func(field string) bson.D {
+		return bson.D{{Key: "$or", Value: bson.A{
+			bson.D{{Key: field, Value: nil}},
+			bson.D{{Key: field, Value: bson.D{{Key: "$gte", Value: terminalBefore}}}},
+		}}}
+	}
+	return bson.D{
+		{Key: "synced_claim", Value: bson.D{{Key: "$gt", Value: 0}}},
+		{Key: "$and", Value: bson.A{since("terminal_at"), since("deleted_at")}},
+	}
+}
+
+// DueForVerify lists fetched documents to be checked, by id.
+func (s *Store) DueForVerify(ctx context.Context, f mirror.DueFilter) ([]*mirror.Document, error) {
+	// Not "less than": what was never verified has no such field.
+	filter := append(looked(f.TerminalBefore),
+		bson.E{Key: "verified_at", Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gte", Value: f.VerifiedBefore}}}}},
+		bson.E{Key: "_id", Value: bson.D{{Key: "$gt", Value: f.After}}})
+	docs, err := find[document](ctx, s.db.Collection(mirrorName(f.Source, f.Kind)), filter, options.Find().
+		SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(max(f.Limit, 1))).SetProjection(withoutState))
+	if err != nil {
+		return nil, fmt.Errorf("look for %s/%s to verify: %w", f.Source, f.Kind, err)
+	}
+	out := make([]*mirror.Document, len(docs))
+	for i, d := range docs {
+		out[i] = d.mirror()
+	}
+	return out, nil
+}
+
+// Staleness answers for every kind that has documents.
+func (s *Store) Staleness(ctx context.Context, terminalBefore time.Time) ([]mirror.Staleness, error) {
+	names, err := s.db.ListCollectionNames(ctx, bson.D{{Key: "name", Value: bson.D{{Key: "$regex", Value: "^" + mirrorPrefix}}}})
+	if err != nil {
+		return nil, fmt.Errorf("list the mirror's collections: %w", classify(ctx, err))
+	}
+	slices.Sort(names)
+	var out []mirror.Staleness
+	for _, name := range names {
+		k, there, err := s.stalest(ctx, s.db.Collection(name), terminalBefore)
+		if err != nil {
+			return nil, fmt.Errorf("look for the stalest of %s: %w", name, err)
+		}
+		if there {
+			out = append(out, k)
+		}
+	}
+	return out, nil
+}
+
+// stalest answers for one kind. Its name is asked of a document: that of a
+// collection does not give it back.
+func (s *Store) stalest(ctx context.Context, c *mongo.Collection, terminalBefore time.Time) (k mirror.Staleness, there bool, err error) {
+	fetched := bson.D{{Key: "synced_claim", Value: bson.D{{Key: "$gt", Value: 0}}}}
+	named := options.Find().SetLimit(1).SetProjection(bson.D{{Key: "source", Value: 1}, {Key: "kind", Value: 1}, {Key: "verified_at", Value: 1}})
+	any, err := find[document](ctx, c, fetched, named)
+	if err != nil || len(any) == 0 {
+		return k, false, err
+	}
+	k.Source, k.Kind = any[0].Source, any[0].Kind
+	filter := looked(terminalBefore)
+	if k.Documents, err = c.CountDocuments(ctx, filter); err != nil {
+		return k, false, classify(ctx, err)
+	}
+	oldest, err := find[document](ctx, c, filter, named.SetSort(bson.D{{Key: "verified_at", Value: 1}}))
+	if err != nil {
+		return k, false, err
+	}
+	if len(oldest) > 0 {
+		k.Oldest = oldest[0].VerifiedAt
+	}
+	return k, true, nil
+}
