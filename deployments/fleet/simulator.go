@@ -140,6 +140,7 @@ type Event struct {
 	Type     string
 	Accepted int  // answers 2xx
 	GaveUp   bool `json:"gave_up"`
+	Settled  bool // nothing is left to send
 }
 
 // Events returns all events, oldest first.
