@@ -188,7 +188,7 @@ func scriptCases(t *testing.T, s *Streams, l *Lease) []scriptCase {
 		{script: probeScript, keys: []string{k.source("stripe"), k.probe("stripe")}, args: []any{"token", 1000}},
 		{script: takeScript, keys: []string{k.source("stripe"), k.budget("stripe")}, args: []any{0, 1, "10", "2"}, clock: true},
 		{script: releaseScript, keys: fencedKeys(), args: fencedArgs(), fails: "FENCED"},
-		{script: acquireScript, keys: []string{k.lease(0), k.epoch(0), live, back}, args: []any{"w2", "token", 5000, group}},
+		{script: acquireScript, keys: []string{k.lease(0), k.epoch(0), live, back}, args: []any{"w2", "token", 5000, group, 0}},
 	}
 }
 

@@ -55,7 +55,7 @@ func (s *Streams) Acquire(ctx context.Context, shard int, worker string, sources
 		keys = append(keys,
 			s.keys.stream(shard, source, event.TierLive), s.keys.stream(shard, source, event.TierBackground))
 	}
-	l, err := s.acquire(ctx, "shard "+strconv.Itoa(shard), key, keys, worker)
+	l, err := s.acquire(ctx, "shard "+strconv.Itoa(shard), key, keys, worker, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -63,12 +63,13 @@ func (s *Streams) Acquire(ctx context.Context, shard int, worker string, sources
 	return l, nil
 }
 
-// acquire takes the lease of what; keys are those of the script after it.
-func (s *Streams) acquire(ctx context.Context, what, key string, keys []string, owner string) (*Lease, error) {
+// acquire takes the lease of what; keys are those of the script after it. The
+// epoch is remembered for a time, 0: for ever.
+func (s *Streams) acquire(ctx context.Context, what, key string, keys []string, owner string, remember time.Duration) (*Lease, error) {
 	doing := "acquire " + what
 	sent := s.opts.Now()
 	v, err := run(ctx, s.client, acquireScript, doing, append([]string{key}, keys...),
-		owner, rand.Text(), milliseconds(s.opts.LeaseTTL), group)
+		owner, rand.Text(), milliseconds(s.opts.LeaseTTL), group, milliseconds(remember))
 	if err != nil {
 		return nil, err
 	}

@@ -106,6 +106,11 @@ func TestTaskHasOneHolder(t *testing.T) {
 			require.False(t, first.Valid())
 			require.True(t, second.Valid())
 			require.Equal(t, "gaps/lemon", second.Name())
+
+			// Names of tasks never come again, so nothing of them may stay.
+			forgotten, err := s.client.PTTL(t.Context(), s.keys.taskEpoch("gaps/lemon")).Result()
+			require.NoError(t, err)
+			require.InDelta(t, taskEpoch, forgotten, float64(time.Minute))
 		})
 	}
 }

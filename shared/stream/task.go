@@ -1,6 +1,13 @@
 package stream
 
-import "context"
+import (
+	"context"
+	"time"
+)
+
+// taskEpoch is how long the epoch of a task is remembered after its last
+// hand-over. Most tasks end within minutes and their names never come again.
+const taskEpoch = 24 * time.Hour
 
 // TaskLease is the right to work on a named task of the fleet: a lease like
 // that of a shard, with an epoch that grows at each hand-over, also after
@@ -13,7 +20,7 @@ type TaskLease struct {
 // Task takes the lease of a task, or fails with ErrHeld. An owner that has it
 // already gets it anew with a larger epoch.
 func (s *Streams) Task(ctx context.Context, name, owner string) (*TaskLease, error) {
-	lease, err := s.acquire(ctx, "task "+name, s.keys.task(name), []string{s.keys.taskEpoch(name)}, owner)
+	lease, err := s.acquire(ctx, "task "+name, s.keys.task(name), []string{s.keys.taskEpoch(name)}, owner, taskEpoch)
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,8 @@
 -- ARGV[2]  token of this call
 -- ARGV[3]  TTL of the lease, ms
 -- ARGV[4]  name of the consumer group
+-- ARGV[5]  how long the epoch is kept, ms; 0: for ever. It follows the clock, so
+--          it has to outlive a clock that is set back, no more
 --
 -- Returns the epoch, or fails with HELD.
 --
@@ -31,6 +33,9 @@ if held[2] ~= ARGV[2] then
   local last = tonumber(redis.call('GET', KEYS[2]) or '0')
   epoch = string.format('%.0f', math.max(last + 1, now_ms()))
   redis.call('SET', KEYS[2], epoch)
+  if ARGV[5] ~= '0' then
+    redis.call('PEXPIRE', KEYS[2], ARGV[5])
+  end
   redis.call('DEL', KEYS[1]) -- the read sequences of the former lease
   redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'token', ARGV[2], 'epoch', epoch)
 end
