@@ -127,6 +127,9 @@ func (g *gaps) round(ctx context.Context) error {
 func (g *gaps) from(ctx context.Context, list provider.EventList) (time.Time, error) {
 	now := g.now()
 	if !g.since.IsZero() {
+		if again := g.state.Mark.Add(-g.settings.Gaps.Overlap); again.After(g.since) {
+			return again, nil // it was cut off there
+		}
 		return g.since, nil
 	}
 	if g.state.Mark.IsZero() {

@@ -61,11 +61,11 @@ type partition struct {
 	task  *mirror.Task
 	spec  partitionSpec
 	state partitionState
-	save  func(ctx context.Context) error
+	save  saver
 	saved time.Time
 }
 
-func newPartition(f *finder, t *mirror.Task, save func(ctx context.Context) error) (*partition, error) {
+func newPartition(f *finder, t *mirror.Task, save saver) (*partition, error) {
 	spec, err := decodeState[partitionSpec](t.Spec)
 	if err != nil {
 		return nil, fmt.Errorf("spec of partition %s: %w", t.ID, err)

@@ -2,7 +2,6 @@ package reconciler
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -65,10 +64,10 @@ type sweep struct {
 	mode  mode
 	spec  mirror.SweepSpec
 	state sweepState
-	save  func(ctx context.Context) error
+	save  saver
 }
 
-func newSweep(f *finder, t *mirror.Task, save func(ctx context.Context) error) (*sweep, error) {
+func newSweep(f *finder, t *mirror.Task, save saver) (*sweep, error) {
 	spec, err := decodeState[mirror.SweepSpec](t.Spec)
 	if err != nil {
 		return nil, fmt.Errorf("spec of %s %s: %w", t.Kind, t.ID, err)
@@ -282,12 +281,4 @@ func (s *sweep) filled(ctx context.Context) (bool, error) {
 	}
 	s.task.Error = fmt.Sprintf("%d signals still wait in the background streams and do not become less; they are safe there: are workers running?", n)
 	return true, s.save(ctx)
-}
-
-// sweepTask makes a task that compares with the provider.
-func sweepTask(id string, m mode, source, by string, spec mirror.SweepSpec, now time.Time) *mirror.Task {
-	text, _ := json.Marshal(spec) // plain fields, which always encode
-	return &mirror.Task{
-		ID: id, Kind: string(m), Source: source, Status: mirror.TaskWaiting, By: by, Spec: text, CreatedAt: now.UTC(),
-	}
 }

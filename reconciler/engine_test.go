@@ -1,0 +1,393 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/config"
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/stream"
+)
+
+// replica runs tasks as a process of the fleet does.
+type replica struct {
+	c      *scene
+	id     string
+	engine *engine
+	ran    map[string]int // tasks by how often they were begun
+	mu     sync.Mutex
+}
+
+var errLost = errors.New("somebody else has the task")
+
+func (c *scene) replica(id string) *replica {
+	return &replica{
+		c: c, id: id, ran: map[string]int{},
+		engine: &engine{finders: map[string]*finder{c.finder.name: c.finder}, marks: time.Hour, alarm: func(string, string) {}},
+	}
+}
+
+// run works on whatever is there until ctx ends, which is as sudden as kill -9:
+// nothing is saved any more.
+func (r *replica) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		page, err := r.c.store.Tasks(r.c.ctx, mirror.TaskFilter{Statuses: []mirror.TaskStatus{mirror.TaskWaiting, mirror.TaskRunning}, Limit: 200})
+		if err != nil {
+			r.c.t.Error(err)
+			return
+		}
+		for _, t := range page.Items {
+			if ctx.Err() == nil {
+				r.try(ctx, t)
+			}
+		}
+		rest(ctx, 5*time.Millisecond)
+	}
+}
+
+func (r *replica) try(ctx context.Context, t *mirror.Task) {
+	lease, err := r.c.streams.Task(ctx, t.ID, r.id)
+	if err != nil {
+		return // somebody has it
+	}
+	defer func() { _ = lease.Release(context.WithoutCancel(ctx)) }()
+	if t, err = r.c.store.Task(ctx, t.ID); err != nil || t.Status.Final() {
+		return
+	}
+	r.mu.Lock()
+	r.ran[t.ID]++
+	r.mu.Unlock()
+	save := func(ctx context.Context) error {
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		t.Epoch, t.UpdatedAt = lease.Epoch(), r.c.clock.now()
+		ok, err := r.c.store.SaveTask(ctx, t)
+		if err == nil && !ok {
+			err = errLost
+		}
+		return err
+	}
+	t.Status = mirror.TaskRunning
+	done := true
+	switch t.Kind {
+	case "partition":
+		err = r.engine.partition(ctx, t, save)
+	case "gaps":
+		err = r.engine.gaps(ctx, t, save)
+	default:
+		done, err = r.engine.sweep(ctx, t, save)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return
+	case err != nil:
+		t.Status, t.Error = mirror.TaskFailed, err.Error()
+	case done:
+		t.Status = mirror.TaskDone
+	default:
+		return
+	}
+	t.FinishedAt = r.c.clock.now()
+	if err := save(ctx); err != nil && ctx.Err() == nil {
+		r.c.t.Error(err)
+	}
+}
+
+// sweepBy has replicas run a sweep to its end.
+func (c *scene) sweepBy(m mode, spec mirror.SweepSpec, replicas ...*replica) *mirror.Task {
+	c.t.Helper()
+	id := fmt.Sprintf("%s_%d", m, time.Now().UnixNano())
+	require.NoError(c.t, c.store.CreateTasks(c.ctx, []*mirror.Task{sweepTask(id, m, c.finder.name, "test", spec, c.clock.now())}))
+	ctx, stop := context.WithCancel(c.ctx)
+	var running sync.WaitGroup
+	for _, r := range replicas {
+		running.Go(func() { r.run(ctx) })
+	}
+	t := c.over(id)
+	stop()
+	running.Wait()
+	return t
+}
+
+// over waits until a task is over.
+func (c *scene) over(id string) *mirror.Task {
+	c.t.Helper()
+	var t *mirror.Task
+	require.Eventually(c.t, func() bool {
+		var err error
+		t, err = c.store.Task(c.ctx, id)
+		return err == nil && t.Status.Final()
+	}, 30*time.Second, 5*time.Millisecond)
+	return t
+}
+
+func TestASweepIsDividedAmongReplicas(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(30, 3)
+	c.fill()
+	c.shop.put("/customers/c7/orders/o7_1", shopOrder("o7_1", 9, "created", "made"))
+	c.shop.drop("/customers/c9/orders/o9_2")
+	c.shop.put("/customers/c29/orders/new", shopOrder("new", 9, "created"))
+	c.shop.calls()
+	a, b := c.replica("a"), c.replica("b")
+	task := c.sweepBy(modeSweep, mirror.SweepSpec{}, a, b)
+	require.Equal(t, mirror.TaskDone, task.Status, task.Error)
+	require.Empty(t, task.Error)
+	require.Equal(t, []string{"deleted order/o9_2", "missing order/new", "stale order/o7_1"}, c.recorded())
+	require.EqualValues(t, 3, task.Counts["found"])
+	require.EqualValues(t, 30+90, task.Counts["entities"])
+	require.EqualValues(t, len(c.shop.calls()), task.Counts["api_calls"])
+	require.Equal(t, task.Counts["partitions"], task.Counts["done"])
+	require.Greater(t, task.Counts["partitions"], int64(5))
+	require.NotEmpty(t, a.ran)
+	require.NotEmpty(t, b.ran)
+	for id, n := range a.ran {
+		if strings.Contains(id, "/") {
+			require.Equal(t, 1, n+b.ran[id], "one of them did %s", id)
+		}
+	}
+	c.work()
+	require.Empty(t, c.differences())
+}
+
+// One of two replicas is killed in the middle, again and again: nothing is
+// skipped, and what is repeated is what was not noted.
+func TestAReplicaThatDies(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(12, 5)
+	c.fill()
+	for i := range 12 {
+		id := fmt.Sprintf("o%d_%d", i, i%5)
+		c.shop.put(fmt.Sprintf("/customers/c%d/orders/%s", i, id), shopOrder(id, 9, "created", "made"))
+	}
+	want := []string{}
+	for i := range 12 {
+		want = append(want, fmt.Sprintf("stale order/o%d_%d", i, i%5))
+	}
+	slices.Sort(want)
+	c.shop.calls()
+
+	// Every tenth request is the death of whoever sent it.
+	var asked, deaths atomic.Int64
+	var mu sync.Mutex
+	var kill context.CancelFunc
+	c.shop.interfere(func(http.ResponseWriter, *http.Request) bool {
+		if asked.Add(1)%10 == 0 && deaths.Load() < 5 {
+			deaths.Add(1)
+			mu.Lock()
+			kill()
+			mu.Unlock()
+		}
+		return false
+	})
+	id := "sweep_dying"
+	require.NoError(t, c.store.CreateTasks(c.ctx, []*mirror.Task{sweepTask(id, modeSweep, "shop", "test", mirror.SweepSpec{}, c.clock.now())}))
+	for n := 0; ; n++ {
+		ctx, cancel := context.WithCancel(c.ctx)
+		mu.Lock()
+		kill = cancel
+		mu.Unlock()
+		done := make(chan struct{})
+		go func() { defer close(done); c.replica(fmt.Sprintf("r%d", n)).run(ctx) }()
+		for over := false; !over; {
+			select {
+			case <-done:
+				over = true
+			case <-time.After(5 * time.Millisecond):
+				if task, err := c.store.Task(c.ctx, id); err == nil && task.Status.Final() {
+					cancel()
+					<-done
+					over = true
+				}
+			}
+		}
+		cancel()
+		if task, err := c.store.Task(c.ctx, id); err == nil && task.Status.Final() {
+			require.Equal(t, mirror.TaskDone, task.Status, task.Error)
+			break
+		}
+	}
+	require.EqualValues(t, 5, deaths.Load())
+	require.Equal(t, want, c.recorded(), "nothing is skipped, nothing is on record twice")
+	c.shop.interfere(nil)
+	// 7 pages of customers, 12·3 pages of orders, a second look at 12; at most
+	// a partition's first page again for each death, since all else was saved.
+	require.Less(t, len(c.shop.calls()), 7+36+12+5*4)
+	c.work()
+	require.Empty(t, c.differences())
+}
+
+// What a replica that was taken for dead still saves is refused.
+func TestAStaleReplicaSavesNothing(t *testing.T) {
+	c := newScene(t)
+	task := sweepTask("sweep_x", modeSweep, "shop", "test", mirror.SweepSpec{}, c.clock.now())
+	require.NoError(t, c.store.CreateTasks(c.ctx, []*mirror.Task{task}))
+	task.Epoch = 2
+	ok, err := c.store.SaveTask(c.ctx, task)
+	require.NoError(t, err)
+	require.True(t, ok)
+	task.Epoch, task.State = 1, []byte(`{"old":true}`)
+	ok, err = c.store.SaveTask(c.ctx, task)
+	require.NoError(t, err)
+	require.False(t, ok)
+}
+
+func TestABackfillFillsAnEmptyMirror(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(20, 3)
+	ctx, stop := context.WithCancel(c.ctx)
+	var worker sync.WaitGroup
+	worker.Go(func() {
+		for ctx.Err() == nil {
+			c.work()
+			rest(ctx, 5*time.Millisecond)
+		}
+	})
+	task := c.sweepBy(modeBackfill, mirror.SweepSpec{}, c.replica("a"))
+	stop()
+	worker.Wait()
+	require.Equal(t, mirror.TaskDone, task.Status, task.Error)
+	require.Empty(t, c.recorded(), "an empty mirror is no discrepancy")
+	require.Len(t, c.documents(), 20+20+60)
+	require.Empty(t, c.differences())
+	require.EqualValues(t, 60, task.Counts["kind.order"])
+
+	c.shop.calls()
+	task = c.sweepBy(modeBackfill, mirror.SweepSpec{}, c.replica("a"))
+	require.Equal(t, mirror.TaskDone, task.Status)
+	require.Zero(t, task.Counts["signals"], "what is there is not fetched again")
+	require.Len(t, c.shop.calls(), 10+20*2)
+}
+
+// Only what an event since then names, and has not been looked at since.
+func TestABackfillSince(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(2, 3)
+	now := c.clock.now()
+	c.shop.happen("old", "order.made", now.Add(-48*time.Hour), "customer", "c0", "order", "o0_0")
+	c.shop.happen("new", "order.made", now.Add(-2*time.Hour), "customer", "c0", "order", "o0_1")
+	c.shop.happen("seen", "order.made", now.Add(-time.Hour), "customer", "c1", "order", "o1_1")
+	c.sync(event.Ref{Key: c.key("order", "o1_1"), Parents: map[string]string{"customer": "c1"}})
+	go func() {
+		for c.ctx.Err() == nil {
+			if n, err := c.finder.backlog(c.ctx); err == nil && n == 6-1 {
+				break
+			}
+			rest(c.ctx, time.Millisecond)
+		}
+		c.work()
+	}()
+	task := c.sweepBy(modeBackfill, mirror.SweepSpec{Since: now.Add(-24 * time.Hour)}, c.replica("a"))
+	require.Equal(t, mirror.TaskDone, task.Status, task.Error)
+	require.EqualValues(t, 5, task.Counts["signals"], "order, customer and balance of the one; customer and balance of the other")
+	require.Len(t, c.documents(), 6)
+}
+
+func TestTasksThatMakeNoSense(t *testing.T) {
+	c := newScene(t)
+	task := c.sweepBy(modeSweep, mirror.SweepSpec{Kinds: []string{"moon"}}, c.replica("a"))
+	require.Equal(t, mirror.TaskFailed, task.Status)
+	require.Contains(t, task.Error, `no kind "moon"`)
+	e := c.replica("a").engine
+	none := func(context.Context) error { return nil }
+	_, err := e.sweep(c.ctx, &mirror.Task{ID: "x", Kind: "sweep", Source: "elsewhere"}, none)
+	require.ErrorContains(t, err, "elsewhere")
+	require.Error(t, e.partition(c.ctx, &mirror.Task{ID: "x", Source: "shop", Spec: []byte(`{`)}, none))
+	require.ErrorContains(t, e.partition(c.ctx, &mirror.Task{ID: "x", Source: "shop", Spec: []byte(`{"root":"moon"}`)}, none), "moon")
+	require.Error(t, e.gaps(c.ctx, &mirror.Task{ID: "x", Source: "shop", State: []byte(`{`)}, none))
+}
+
+// The standing search finds an event within one interval, goes on where a
+// predecessor was, and says what is wrong.
+func TestTheStandingSearch(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(1, 1)
+	c.finder.settings.Gaps = config.Gaps{Every: 200 * time.Millisecond, Overlap: time.Minute}
+	task := &mirror.Task{ID: gapsID("shop"), Kind: "gaps", Source: "shop", Status: mirror.TaskWaiting, By: "schedule", CreatedAt: c.clock.now()}
+	require.NoError(t, c.store.CreateTasks(c.ctx, []*mirror.Task{task}))
+	for n := range 2 { // the second replica goes on where the first was killed
+		ctx, kill := context.WithCancel(c.ctx)
+		done := make(chan struct{})
+		go func() { defer close(done); c.replica(fmt.Sprintf("r%d", n)).run(ctx) }()
+		c.shop.happen(fmt.Sprintf("evt_%d", n), "order.made", c.clock.now(), "customer", "c0", "order", "o0_0")
+		lost := time.Now()
+		require.Eventually(t, func() bool {
+			for _, e := range c.work() {
+				if e.Signal.CauseID == fmt.Sprintf("evt_%d", n) {
+					return true
+				}
+			}
+			return false
+		}, 10*time.Second, 5*time.Millisecond)
+		t.Log("found after", time.Since(lost))
+		require.Eventually(t, func() bool {
+			saved, err := c.store.Task(c.ctx, task.ID)
+			return err == nil && saved.Counts["found"] == int64(n+1) && saved.Counts["api_calls"] > 0
+		}, 10*time.Second, 5*time.Millisecond)
+		kill()
+		<-done
+	}
+	require.Len(t, c.recorded(), 2)
+
+	c.shop.interfere(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/events" {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, `{}`)
+		}
+		return r.URL.Path == "/events"
+	})
+	ctx, kill := context.WithCancel(c.ctx)
+	done := make(chan struct{})
+	go func() { defer close(done); c.replica("r3").run(ctx) }()
+	require.Eventually(t, func() bool {
+		saved, err := c.store.Task(c.ctx, task.ID)
+		return err == nil && strings.Contains(saved.Error, "HTTP 400")
+	}, 10*time.Second, 5*time.Millisecond)
+	c.shop.interfere(nil)
+	require.Eventually(t, func() bool {
+		saved, err := c.store.Task(c.ctx, task.ID)
+		return err == nil && saved.Error == "" && saved.Status == mirror.TaskRunning
+	}, 10*time.Second, 5*time.Millisecond)
+	kill()
+	<-done
+}
+
+// A rate of its own holds for all who work on a sweep together.
+func TestASweepWithARateOfItsOwn(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(4, 0)
+	begun := time.Now()
+	c.sweepBy(modeSweep, mirror.SweepSpec{Rate: 20}, c.replica("a"), c.replica("b"))
+	// 2 pages of customers, 4 empty lists of orders; the first is free.
+	require.GreaterOrEqual(t, time.Since(begun), 5*50*time.Millisecond*8/10)
+	c.entries()
+}
+
+// The fleet's budget is kept, whoever asks.
+func TestABudgetIsKept(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(5, 2)
+	c.finder.rate = func() stream.Rate { return stream.Rate{Limit: 50, Per: time.Second} }
+	begun := time.Now()
+	s := &survey{finder: c.finder, mode: modeVerify, id: "x", begun: c.clock.now(), counts: map[string]int64{}, failed: map[string]bool{}}
+	require.NoError(t, s.list(c.ctx, c.def.Kind("customer"), nil, &place{}, func([]provider.Item) error { return nil }))
+	for range 40 {
+		require.NoError(t, s.list(c.ctx, c.def.Kind("order"), map[string]string{"customer": "c0"}, &place{}, func([]provider.Item) error { return nil }))
+	}
+	require.EqualValues(t, 43, s.calls)
+	require.GreaterOrEqual(t, time.Since(begun), (43-11)*time.Second/50*8/10)
+}
