@@ -42,6 +42,17 @@ func NewPrograms() (*Programs, error) {
 // Close removes the binaries.
 func (p *Programs) Close() error { return os.RemoveAll(p.dir) }
 
+// Build builds what every fleet on SQLite is made of, for programs that count
+// time and do not want to count compiling.
+func (p *Programs) Build(ctx context.Context) error {
+	for _, main := range []string{API, Worker, Reconciler, simulator} {
+		if _, err := p.Path(ctx, main, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Path returns the binary of a main package, given as a directory of the
 // module. faulty is the build in which TARN_FAULT means something.
 func (p *Programs) Path(ctx context.Context, main string, faulty bool) (string, error) {

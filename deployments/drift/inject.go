@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/tarn-sync/tarn/deployments/fleet"
+	"github.com/tarn-sync/tarn/shared/simulator"
+)
+
+// injected is what was made different.
+type injected struct {
+	// lost are the events that never came.
+	lost map[string]bool
+	// drifted is what changed and went without an event.
+	drifted simulator.Drifted
+	// differed are the entities whose mirror was not the truth, by kind/id.
+	differed map[string]bool
+}
+
+func (i *injected) count() int { return len(i.lost) + len(i.drifted.Changed) + len(i.drifted.Deleted) }
+
+// lossy makes a world of whose events not all arrive.
+func (r *run) lossy(ctx context.Context) error {
+	r.say("lossy: 30 %% of webhooks are lost")
+	if err := r.Simulator.Chaos(ctx, simulator.Chaos{
+		Lose: 0.3, Duplicate: 0.05, Reorder: 0.2, MaxDelay: simulator.Duration(300 * time.Millisecond),
+	}); err != nil {
+		return err
+	}
+	if err := r.live(ctx, r.life); err != nil {
+		return err
+	}
+	if err := r.Simulator.StartLoad(ctx, simulator.Load{Entities: r.entities, Events: r.events, Rate: float64(r.events) / 8}); err != nil {
+		return err
+	}
+	if err := r.away(ctx); err != nil {
+		return err
+	}
+	if err := r.sent(ctx); err != nil {
+		return err
+	}
+	return r.calm(ctx)
+}
+
+// away kills the api in the middle of the load and starts it again once the
+// sender has given some events up.
+func (r *run) away(ctx context.Context) error {
+	api := r.Members(fleet.API)[0]
+	err := fleet.WaitFor(ctx, time.Minute, func() string { return "the load does not get on" }, func() (bool, error) {
+		p, err := r.Simulator.Progress(ctx)
+		return p.Made >= p.Events*6/10, err
+	})
+	if err != nil {
+		return err
+	}
+	r.say("lossy: the api is killed, and away for %s", away)
+	api.Kill()
+	select {
+	case <-time.After(away):
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	if err := api.Start(); err != nil {
+		return err
+	}
+	return api.WaitReady(ctx, 30*time.Second)
+}
+
+// live sets the pace of the living world.
+func (r *run) live(ctx context.Context, rate float64) error {
+	return r.Simulator.Tell(ctx, http.MethodPut, "/_sim/rate", map[string]float64{"rate": rate}, nil)
+}
+
+// sent ends the living world and waits until nothing is left to send.
+func (r *run) sent(ctx context.Context) error {
+	err := fleet.WaitFor(ctx, time.Minute, func() string { return "the load is not made" }, func() (bool, error) {
+		p, err := r.Simulator.Progress(ctx)
+		return p.Done, err
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.live(ctx, 0); err != nil {
+		return err
+	}
+	return fleet.WaitFor(ctx, 30*time.Second, func() string { return "webhooks are still to be sent" }, func() (bool, error) {
+		events, err := r.Simulator.Events(ctx)
+		for _, e := range events {
+			if !e.Settled {
+				return false, err
+			}
+		}
+		return true, err
+	})
+}
+
+// calm waits until workers have done all that came live. What they hold back,
+// as second looks at derived kinds, may wait longer.
+func (r *run) calm(ctx context.Context) error {
+	var left fleet.Left
+	return fleet.WaitFor(ctx, time.Minute, func() string { return "left: " + left.String() }, func() (_ bool, err error) {
+		if left, err = r.Left(ctx); err != nil {
+			return false, err
+		}
+		return left.Live+left.Parked == 0 && !left.Open, r.Died()
+	})
+}
+
+// silent changes and deletes things nobody is told of, and notes all that the
+// mirror does not know by now.
+func (r *run) silent(ctx context.Context) error {
+	drift := simulator.Drift{Change: 0.05, Delete: 0.01}
+	if err := r.Simulator.Tell(ctx, http.MethodPost, "/_sim/drift", drift, &r.injected.drifted); err != nil {
+		return err
+	}
+	events, err := r.Simulator.Events(ctx)
+	if err != nil {
+		return err
+	}
+	r.injected.lost = map[string]bool{}
+	for _, e := range events {
+		if e.Accepted == 0 {
+			r.injected.lost[e.ID] = true
+		}
+	}
+	bad, err := r.differences(ctx)
+	if err != nil {
+		return err
+	}
+	r.injected.differed = map[string]bool{}
+	for _, d := range bad {
+		r.injected.differed[d.Kind+"/"+d.ID] = true
+	}
+	r.say("silent: %d entities changed, %d deleted; %d of %d events never came; %d entities differ",
+		len(r.injected.drifted.Changed), len(r.injected.drifted.Deleted), len(r.injected.lost), len(events), len(bad))
+	for _, name := range r.injected.drifted.Changed {
+		if !r.injected.differed[name] {
+			return fmt.Errorf("%s was changed and does not differ: the comparison is blind", name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/tarn-sync/tarn/deployments/fleet"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := command(ctx, os.Args[1:], os.Stdout)
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	fmt.Fprintln(os.Stderr, "drift:", err)
+	os.Exit(1)
+}
+
+// options are what a run is asked to do.
+type options struct {
+	seed     uint64
+	entities int
+	events   int
+	life     float64
+	within   time.Duration
+	keep     bool
+}
+
+func command(ctx context.Context, args []string, out io.Writer) (err error) {
+	var o options
+	flags := flag.NewFlagSet("drift", flag.ContinueOnError)
+	flags.Uint64Var(&o.seed, "seed", 1, "seed of the world and of what goes wrong")
+	flags.IntVar(&o.entities, "entities", 1000, "accounts and orders of the load, together; a tenth are accounts")
+	flags.IntVar(&o.events, "events", 0, "events of the load (default: five for each entity)")
+	flags.Float64Var(&o.life, "life", 10, "events a second of the living world beside the load")
+	flags.DurationVar(&o.within, "within", 2*time.Minute, "give up after this long")
+	flags.BoolVar(&o.keep, "keep", false, "leave logs and data where they are and say where")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	programs, err := fleet.NewPrograms()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, programs.Close()) }()
+	if err := programs.Build(ctx); err != nil {
+		return err
+	}
+	v, err := drift(ctx, programs, o, out)
+	if err != nil {
+		return err
+	}
+	if !v.clean() {
+		return errors.New("the mirror is not what it should be")
+	}
+	return nil
+}

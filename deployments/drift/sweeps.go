@@ -1,0 +1,163 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tarn-sync/tarn/deployments/fleet"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/simulator"
+)
+
+// sweeps has two reconcilers make the mirror true while the world goes on, and
+// kills one of them in the middle.
+func (r *run) sweeps(ctx context.Context) (err error) {
+	if r.asked, err = r.Simulator.Requests(ctx); err != nil {
+		return err
+	}
+	// Now webhooks are late and doubled, and all of them come.
+	err = r.Simulator.Chaos(ctx, simulator.Chaos{
+		Duplicate: 0.1, Reorder: 0.3, MaxDelay: simulator.Duration(latest), Latency: simulator.Duration(5 * time.Millisecond),
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.live(ctx, r.life); err != nil {
+		return err
+	}
+	if err := r.Simulator.StartLoad(ctx, simulator.Load{Entities: r.entities / 10, Events: r.events / 5, Rate: float64(r.events) / 5 / 8}); err != nil {
+		return err
+	}
+	r.say("sweeps: two reconcilers start while the world goes on")
+	for range 2 {
+		if _, err := r.Add(ctx, fleet.Reconciler); err != nil {
+			return err
+		}
+	}
+	for _, m := range r.Members(fleet.Reconciler) {
+		if err := m.WaitReady(ctx, 30*time.Second); err != nil {
+			return err
+		}
+	}
+	cut, err := r.killOne(ctx)
+	if err != nil {
+		return err
+	}
+	if err := r.done(ctx, "the sweep that was cut off", func(t *mirror.Task) bool { return t.ID == cut }); err != nil {
+		return err
+	}
+	if err := r.sent(ctx); err != nil {
+		return err
+	}
+	calmAt := time.Now()
+	r.say("sweeps: the sweep that was cut off is done, and the world stands still")
+	if err := r.done(ctx, "a sweep begun after that", func(t *mirror.Task) bool { return t.StartedAt.After(calmAt) }); err != nil {
+		return err
+	}
+	return r.settled(ctx)
+}
+
+// killOne kills a reconciler when a sweep is in the middle, and returns the id
+// of that sweep.
+func (r *run) killOne(ctx context.Context) (sweep string, err error) {
+	err = fleet.WaitFor(ctx, time.Minute, func() string { return "no sweep is in the middle" }, func() (bool, error) {
+		running, err := r.tasks(ctx, mirror.TaskFilter{Kinds: []string{"sweep"}, Statuses: []mirror.TaskStatus{mirror.TaskRunning}})
+		if err != nil {
+			return false, err
+		}
+		for _, t := range running {
+			parts, err := r.tasks(ctx, mirror.TaskFilter{Parent: t.ID})
+			if err != nil {
+				return false, err
+			}
+			over := len(slices.DeleteFunc(slices.Clone(parts), func(p *mirror.Task) bool { return !p.Status.Final() }))
+			if over >= 2 && over < len(parts)-2 {
+				sweep = t.ID
+				one := r.Members(fleet.Reconciler)[r.rng.IntN(2)]
+				one.Kill()
+				r.say("sweeps: %s is killed with %d of %d partitions of %s done", one.Name, over, len(parts), sweep)
+				return true, nil
+			}
+		}
+		return false, r.Died()
+	})
+	return sweep, err
+}
+
+// done waits until a sweep that matches is over.
+func (r *run) done(ctx context.Context, which string, matches func(*mirror.Task) bool) error {
+	return fleet.WaitFor(ctx, time.Minute, func() string { return which + " is not done" }, func() (bool, error) {
+		all, err := r.tasks(ctx, mirror.TaskFilter{Kinds: []string{"sweep"}})
+		if err != nil {
+			return false, err
+		}
+		for _, t := range all {
+			if !matches(t) || !t.Status.Final() {
+				continue
+			}
+			if t.Status != mirror.TaskDone {
+				return false, fmt.Errorf("sweep %s is %s: %s", t.ID, t.Status, t.Error)
+			}
+			return true, nil
+		}
+		return false, r.Died()
+	})
+}
+
+func (r *run) tasks(ctx context.Context, filter mirror.TaskFilter) (all []*mirror.Task, err error) {
+	for filter.Limit = 200; ; {
+		page, err := r.Store.Tasks(ctx, filter)
+		if err != nil {
+			return nil, fmt.Errorf("read the tasks: %w", err)
+		}
+		all = append(all, page.Items...)
+		if filter.Cursor = page.NextCursor; filter.Cursor == "" {
+			return all, nil
+		}
+	}
+}
+
+// settled waits until everything found is judged and its repair has ended, and
+// nothing waits that was not held back.
+func (r *run) settled(ctx context.Context) error {
+	var open, confirmed int
+	err := fleet.WaitFor(ctx, 45*time.Second, func() string {
+		return fmt.Sprintf("%d findings are not judged, %d confirmed ones not repaired", open, confirmed)
+	}, func() (bool, error) {
+		found, err := r.found(ctx)
+		open, confirmed = 0, 0
+		for _, d := range found {
+			switch d.Status {
+			case mirror.Suspected:
+				open++
+			case mirror.Confirmed:
+				confirmed++
+			}
+		}
+		return open+confirmed == 0, err
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.calm(ctx); err != nil {
+		return err
+	}
+	r.say("sweeps: every finding is judged")
+	return nil
+}
+
+// found are all discrepancies of the store.
+func (r *run) found(ctx context.Context) (all []*mirror.Discrepancy, err error) {
+	for filter := (mirror.DiscrepancyFilter{Limit: 200}); ; {
+		page, err := r.Store.Discrepancies(ctx, filter)
+		if err != nil {
+			return nil, fmt.Errorf("read the discrepancies: %w", err)
+		}
+		all = append(all, page.Items...)
+		if filter.Cursor = page.NextCursor; filter.Cursor == "" {
+			return all, nil
+		}
+	}
+}

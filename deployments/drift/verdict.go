@@ -1,0 +1,153 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tarn-sync/tarn/deployments/fleet"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+// heldBack is how long a second look at a derived kind may be held back: what
+// differs meanwhile is known to be looked at.
+const heldBack = 40 * time.Second
+
+// verdict is what became of what was injected. The package comment says what
+// each figure is.
+type verdict struct {
+	injected, found, mistaken, repaired, remaining, eventGaps, deletes, wrong int
+	apiCalls                                                                  int64
+	// details are lines for people about whatever is not as it should be.
+	details []string
+}
+
+func (v *verdict) clean() bool { return v.mistaken == 0 && v.remaining == 0 && v.wrong == 0 }
+
+func (v *verdict) String() string {
+	return fmt.Sprintf("drift: injected=%d found=%d false=%d repaired=%d remaining=%d event_gaps=%d deletes=%d api_calls=%d wrong=%d",
+		v.injected, v.found, v.mistaken, v.repaired, v.remaining, v.eventGaps, v.deletes, v.apiCalls, v.wrong)
+}
+
+// most is how many of a kind of detail are told.
+const most = 20
+
+func (v *verdict) detail(n int, format string, args ...any) {
+	if n <= most {
+		v.details = append(v.details, fmt.Sprintf(format, args...))
+	}
+}
+
+func (r *run) judge(ctx context.Context) (*verdict, error) {
+	v := &verdict{injected: r.injected.count()}
+	asked, err := r.Simulator.Requests(ctx)
+	if err != nil {
+		return nil, err
+	}
+	v.apiCalls = asked - r.asked
+	for _, step := range []func(context.Context, *verdict) error{r.judgeMirror, r.judgeLog, r.judgeFindings, r.countTombstones} {
+		if err := step(ctx, v); err != nil {
+			return nil, err
+		}
+	}
+	return v, nil
+}
+
+// judgeMirror compares the mirror with the truth, once more after a while if
+// something differs that may be held back.
+func (r *run) judgeMirror(ctx context.Context, v *verdict) error {
+	var bad []fleet.Difference
+	err := fleet.WaitFor(ctx, heldBack, func() string { return "" }, func() (_ bool, err error) {
+		bad, err = r.differences(ctx)
+		return len(bad) == 0, err
+	})
+	if err != nil && len(bad) == 0 {
+		return err
+	}
+	v.wrong = len(bad)
+	for i, d := range bad {
+		v.detail(i, "wrong: %s", d)
+		if r.injected.differed[d.Kind+"/"+d.ID] {
+			v.remaining++
+		}
+	}
+	return nil
+}
+
+// judgeLog looks for events that still have no row.
+func (r *run) judgeLog(ctx context.Context, v *verdict) error {
+	rows, err := r.Rows(ctx)
+	if err != nil {
+		return err
+	}
+	logged := map[string]bool{}
+	for _, row := range rows {
+		logged[row.ID] = true
+	}
+	for id := range r.injected.lost {
+		if !logged[id] {
+			v.remaining++
+			v.detail(v.remaining, "remaining: event %s has no row in the log", id)
+		}
+	}
+	return nil
+}
+
+// judgeFindings compares what is reported with what was injected.
+func (r *run) judgeFindings(ctx context.Context, v *verdict) error {
+	events, err := r.Simulator.Events(ctx)
+	if err != nil {
+		return err
+	}
+	came := map[string]bool{}
+	for _, e := range events {
+		came[e.ID] = e.Accepted > 0
+	}
+	found, err := r.found(ctx)
+	if err != nil {
+		return err
+	}
+	dropped := 0
+	for _, d := range found {
+		switch d.Status {
+		case mirror.Dropped:
+			dropped++
+			continue
+		case mirror.Repaired:
+			v.repaired++
+		}
+		v.found++
+		name := d.Entity.Kind + "/" + d.Entity.ID
+		right := r.injected.differed[name]
+		if d.Type == mirror.EventMissed {
+			v.eventGaps++
+			right = r.injected.lost[d.EventID] && !came[d.EventID]
+		}
+		if !right {
+			v.mistaken++
+			v.detail(v.mistaken, "false: %s %s %s event %q, found %s by %s: %s", d.Type, name, d.Status, d.EventID, d.FoundAt.Format(time.RFC3339Nano), d.SweepID, d.Patch)
+		}
+	}
+	r.say("verdict: %d of %d missed events are on record; %d findings were explained and dropped", v.eventGaps, len(r.injected.lost), dropped)
+	return nil
+}
+
+func (r *run) countTombstones(ctx context.Context, v *verdict) error {
+	for _, k := range r.definition.Kinds() {
+		for filter := (mirror.EntityFilter{Source: fleet.Source, Kind: k.Name, Limit: 200}); ; {
+			page, err := r.Store.Entities(ctx, filter)
+			if err != nil {
+				return fmt.Errorf("read the mirror: %w", err)
+			}
+			for _, doc := range page.Items {
+				if !doc.DeletedAt.IsZero() {
+					v.deletes++
+				}
+			}
+			if filter.Cursor = page.NextCursor; filter.Cursor == "" {
+				break
+			}
+		}
+	}
+	return nil
+}
