@@ -12,7 +12,7 @@ DURATION    ?= 120s
 STORE       ?= sqlite
 
 .DEFAULT_GOAL := help
-.PHONY: help run build smoke test vet lint unit bench chaos fuzz images up down fmt tools-run tools-test $(BINARIES)
+.PHONY: help run build smoke test vet lint unit bench chaos drift fuzz images up down fmt tools-run tools-test $(BINARIES)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ bench: tools-run ## the benchmark table, with what it is compared to
 
 chaos: tools-run ## break everything for DURATION (120s) from SEED (drawn) on STORE (sqlite, or mongo)
 	@$(GO) run ./deployments/chaos -duration $(DURATION) -store $(STORE) $(if $(SEED),-seed $(SEED))
+
+drift: tools-run ## lose events, change things in silence, from SEED (drawn); reconcilers make the mirror true
+	@$(GO) run ./deployments/drift $(if $(SEED),-seed $(SEED))
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@deployments/fuzz.sh $(FUZZTIME)

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"os"
 	"os/signal"
 	"syscall"
@@ -38,7 +39,7 @@ type options struct {
 func command(ctx context.Context, args []string, out io.Writer) (err error) {
 	var o options
 	flags := flag.NewFlagSet("drift", flag.ContinueOnError)
-	flags.Uint64Var(&o.seed, "seed", 1, "seed of the world and of what goes wrong")
+	flags.Uint64Var(&o.seed, "seed", 0, "seed of the world and of what goes wrong (default: drawn)")
 	flags.IntVar(&o.entities, "entities", 1000, "accounts and orders of the load, together; a tenth are accounts")
 	flags.IntVar(&o.events, "events", 0, "events of the load (default: five for each entity)")
 	flags.Float64Var(&o.life, "life", 10, "events a second of the living world beside the load")
@@ -46,6 +47,9 @@ func command(ctx context.Context, args []string, out io.Writer) (err error) {
 	flags.BoolVar(&o.keep, "keep", false, "leave logs and data where they are and say where")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if o.seed == 0 {
+		o.seed = rand.Uint64N(1_000_000) + 1 // short enough to be typed again
 	}
 	programs, err := fleet.NewPrograms()
 	if err != nil {
