@@ -1,12 +1,14 @@
 package worker
 
 import (
+	"strconv"
 	"sync"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fault"
 	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
 // acker removes settled entries of one shard from Redis: whatever has come
@@ -68,24 +70,28 @@ func (a *acker) add(source string, entries []stream.Entry, after func()) {
 
 // run acks until the shard ends.
 func (a *acker) run() {
+	loop := a.s.w.Health.Loop("acks " + strconv.Itoa(a.s.number))
+	defer loop.Done()
 	for {
+		loop.Waiting("settled entries")
 		select {
 		case <-a.s.ctx.Done():
 			return
 		case <-a.added:
 		}
+		loop.Turn()
 		a.mu.Lock()
 		groups := a.groups
 		a.groups = map[streamName]*ackGroup{}
 		a.mu.Unlock()
 		for n, g := range groups {
-			a.flush(n, g)
+			a.flush(loop, n, g)
 		}
 	}
 }
 
 // flush acks one group, again until it is done or the shard is not ours.
-func (a *acker) flush(n streamName, g *ackGroup) {
+func (a *acker) flush(loop *telemetry.Loop, n streamName, g *ackGroup) {
 	fault.Point("before-ack")
 	for {
 		err := a.s.lease.Ack(a.s.ctx, n.source, n.tier, g.ids, g.events)
@@ -95,10 +101,21 @@ func (a *acker) flush(n streamName, g *ackGroup) {
 		if a.s.lost(err) || !sleep(a.s.ctx, 200*time.Millisecond) {
 			return
 		}
+		loop.Waiting("redis")
 		a.s.log.Warn("ack failed; trying again", "error", err)
 	}
+	fault.Point("after-ack")
 	a.s.release(n.source, n.tier, g.ids)
 	for _, f := range g.after {
 		f()
 	}
+}
+
+// idsOf returns the stream ids of entries.
+func idsOf(entries []stream.Entry) []string {
+	ids := make([]string, len(entries))
+	for i, e := range entries {
+		ids[i] = e.ID
+	}
+	return ids
 }

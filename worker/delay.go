@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
@@ -12,16 +13,17 @@ import (
 // soonest first. They stay unacked in Redis, so nothing is lost with it.
 type delays []delayedEntry
 
+// delayedEntry waits until a time of the monotonic clock: while it waits, the
+// wall clock may be set.
 type delayedEntry struct {
 	src   *source
 	entry stream.Entry
+	until time.Time
 }
 
-func (d delays) Len() int { return len(d) }
-func (d delays) Less(i, j int) bool {
-	return d[i].entry.Signal.NotBefore.Before(d[j].entry.Signal.NotBefore)
-}
-func (d delays) Swap(i, j int) { d[i], d[j] = d[j], d[i] }
+func (d delays) Len() int           { return len(d) }
+func (d delays) Less(i, j int) bool { return d[i].until.Before(d[j].until) }
+func (d delays) Swap(i, j int)      { d[i], d[j] = d[j], d[i] }
 
 // Push is for container/heap.
 func (d *delays) Push(x any) { *d = append(*d, x.(delayedEntry)) }
@@ -41,12 +43,31 @@ func (d *delays) clear(w *Worker) {
 	*d = nil
 }
 
-// delay holds an entry back until its time.
-func (s *shard) delay(src *source, e stream.Entry) {
+// delay holds an entry back for a time.
+func (s *shard) delay(src *source, e stream.Entry, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	heap.Push(&s.delayed, delayedEntry{src, e})
+	heap.Push(&s.delayed, delayedEntry{src, e, time.Now().Add(wait)})
 	src.delayed.Add(1)
+}
+
+// heldBack is how long an entry is still to be held back: never longer than
+// whoever sent it can have meant, whatever the clocks of the two say.
+func (s *shard) heldBack(src *source, e stream.Entry) time.Duration {
+	sig := e.Signal
+	if sig.NotBefore.IsZero() {
+		return 0
+	}
+	wait := sig.NotBefore.Sub(s.w.Now())
+	kind := src.Definition.Kind(sig.Ref.Key.Kind)
+	switch {
+	case kind == nil:
+	case sig.Cause == event.CauseDerived:
+		wait = min(wait, kind.Every)
+	case sig.Cause == event.CauseVerify:
+		wait = min(wait, max(kind.VerifyAfter, s.w.Rewritten, laggingVerify))
+	}
+	return wait
 }
 
 // nextDelayed is how long until the first of them is to be looked at; an hour
@@ -57,7 +78,7 @@ func (s *shard) nextDelayed() time.Duration {
 	if len(s.delayed) == 0 {
 		return time.Hour
 	}
-	return max(s.delayed[0].entry.Signal.NotBefore.Sub(s.w.Now()), time.Millisecond)
+	return max(time.Until(s.delayed[0].until), time.Millisecond)
 }
 
 // releaseDelayed lets go of those whose time has come. Their entities may have
@@ -65,9 +86,9 @@ func (s *shard) nextDelayed() time.Duration {
 // returns those that are free. It reports whether there were any.
 func (s *shard) releaseDelayed(loop *telemetry.Loop) bool {
 	due := map[*source][]stream.Entry{}
-	now := s.w.Now()
+	now := time.Now()
 	s.mu.Lock()
-	for len(s.delayed) > 0 && !s.delayed[0].entry.Signal.NotBefore.After(now) {
+	for len(s.delayed) > 0 && !s.delayed[0].until.After(now) {
 		d := heap.Pop(&s.delayed).(delayedEntry)
 		d.src.delayed.Add(-1)
 		due[d.src] = append(due[d.src], d.entry)

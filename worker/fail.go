@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"strings"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/fault"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
@@ -30,8 +33,9 @@ type numbered struct {
 
 const (
 	keptAttempts = 50
-	// longestError is how much of an error's text is kept, in bytes.
-	longestError = 1000
+	// longestError is how much of an error's text is kept, in bytes, and
+	// longestStack how much of a panic's, which is never parked.
+	longestError, longestStack = 1000, 8000
 )
 
 // failed decides the fate of a sync that did not cover its batch; the table is
@@ -47,7 +51,7 @@ func (a *attempt) failed(err error) {
 	case class == fate.Unavailable:
 		a.hold(time.Second, err)
 	case class == fate.Throttled:
-		a.src.pause(s.ctx, err, "throttled")
+		a.src.pause(s.ctx, err, becauseThrottled)
 		a.hold(100*time.Millisecond, err)
 	case class == fate.Refused:
 		a.refused(err)
@@ -72,8 +76,7 @@ func (a *attempt) refused(err error) {
 	case perr == nil:
 		a.bury(fate.Refused, err)
 	default:
-		a.s.log.Error("the provider refuses our credentials: check api_key of the source; it is paused", "source", a.src.Name, "error", err)
-		a.src.pause(a.s.ctx, perr, "credentials refused")
+		a.src.pause(a.s.ctx, perr, because(perr, becauseDown))
 		a.hold(100*time.Millisecond, err)
 	}
 }
@@ -82,14 +85,14 @@ func (a *attempt) refused(err error) {
 // the entity for gone.
 func (a *attempt) gone(err error) {
 	kind := a.src.Definition.Kind(a.ln.key.Kind)
-	known := a.doc.Known() && a.doc.DeletedAt.IsZero()
+	known := knownAlive(a.doc)
 	wait := kind.GoneUnknown
 	earliest := min(wait, a.s.w.Retry.First)
 	if known {
 		wait, earliest = kind.GoneKnown, kind.GoneKnown
 	}
 	now := a.s.w.Now()
-	if a.state.GoneSince.IsZero() {
+	if a.state.GoneSince.IsZero() || now.Before(a.state.GoneSince) { // or a clock was set back
 		a.state.GoneSince = now
 	}
 	left := wait - now.Sub(a.state.GoneSince)
@@ -97,7 +100,7 @@ func (a *attempt) gone(err error) {
 		a.park(err, false, left, min(earliest, left))
 		return
 	}
-	if known && !a.src.believable(a.s.ctx) {
+	if known && !a.believable(a.s.ctx) {
 		a.hold(100*time.Millisecond, err)
 		return
 	}
@@ -161,7 +164,9 @@ func (a *attempt) park(cause error, charged bool, delay, earliest time.Duration)
 			a.end(err)
 			return
 		}
+		fault.Point("after-fail")
 	}
+	a.passedOn = true
 	waiting := a.ln.leave()
 	if a.ln.retry == nil && len(waiting) < len(a.batch) {
 		a.end(context.Cause(s.ctx)) // the shard was lost and its lanes dropped
@@ -182,6 +187,7 @@ func (a *attempt) park(cause error, charged bool, delay, earliest time.Duration)
 		}
 		s.log.Warn("could not park an entity; trying again", "entity", a.ln.key.String(), "error", err)
 	}
+	fault.Point("after-park")
 	s.letGo(a.src, waiting, nil)
 	s.log.Warn("sync failed; parked", "entity", a.ln.key.String(), "error", short(cause), "attempt", p.Attempt, "charged", charged, "retry_in", delay.Round(time.Millisecond).String())
 	a.end(cause)
@@ -211,7 +217,7 @@ func (a *attempt) bury(class fate.Class, cause error) {
 		a.buryParked(class, cause)
 		return
 	}
-	a.state.Attempts = append(a.state.Attempts, numbered{N: 1, At: a.s.w.Now().UTC(), Error: short(cause)})
+	a.state.Attempts = append(a.state.Attempts, numbered{N: 1, At: a.s.w.Now().UTC(), Error: last(class, cause)})
 	for i := range a.batch {
 		a.batch[i].Attempts = 1
 	}
@@ -219,15 +225,43 @@ func (a *attempt) bury(class fate.Class, cause error) {
 		a.end(err)
 		return
 	}
+	a.passedOn = true
 	a.s.acks.add(a.src.Name, a.batch, func() { a.end(cause) })
 	a.ln.done(len(a.batch))
 }
 
-// writeLetters puts dead letters for the entries on record and lets their
-// events in again should the provider send them once more. n is the number of
-// the last attempt.
+// writeLetters puts dead letters for the entries on record, says so, and lets
+// their events in again should the provider send them once more. n is the
+// number of the last attempt.
 func (a *attempt) writeLetters(ctx context.Context, class fate.Class, entries []stream.Entry, n int) error {
 	w := a.s.w
+	if err := w.repair(ctx, nil, discrepancies(entries), false); err != nil {
+		return err
+	}
+	letters := a.letters(class, entries, n)
+	if len(letters) == 0 {
+		return nil
+	}
+	var superseded []bool
+	err := w.persist(ctx, nil, "write dead letters", func() (err error) {
+		superseded, err = w.Store.Bury(ctx, letters)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	fault.Point("after-letter")
+	for i := range letters {
+		w.Metrics.DeadLetters.WithLabelValues(a.src.Name, class.String()).Inc()
+		if !superseded[i] { // nobody is needed for what a later sync has covered
+			a.tellOf(&letters[i])
+		}
+	}
+	return a.forgetEvents(ctx, letters)
+}
+
+// letters are those of the events among the entries.
+func (a *attempt) letters(class fate.Class, entries []stream.Entry, n int) []mirror.Letter {
 	var letters []mirror.Letter
 	for _, e := range entries {
 		if e.Signal.Cause != event.CauseEvent {
@@ -237,23 +271,27 @@ func (a *attempt) writeLetters(ctx context.Context, class fate.Class, entries []
 		l := mirror.Letter{
 			Source: a.src.Name, EventID: e.Signal.CauseID, Ref: a.ref,
 			Signal: mirror.SignalID{Shard: a.s.number, ID: e.ID}, Class: class.String(),
-			Attempts: a.state.of(n - e.Attempts), TraceID: traceID(e), At: w.Now().UTC(),
+			Attempts: a.state.of(n - e.Attempts), TraceID: traceID(e), At: a.s.w.Now().UTC(),
 		}
 		if a.doc != nil {
 			l.Claim = a.doc.Claim
 		}
 		letters = append(letters, l)
-		a.s.log.Error("dead letter", "letter", l.ID(), "event", l.EventID, "type", e.Signal.EventType, "entity", a.ln.key.String(), "class", l.Class, "trace_id", l.TraceID)
-		w.Metrics.DeadLetters.WithLabelValues(a.src.Name, l.Class).Inc()
 	}
-	if len(letters) == 0 {
-		return nil
+	return letters
+}
+
+// tellOf raises the alert of a dead letter. It comes after the letter is on
+// record: a worker that dies between the two buries again, and tells then.
+func (a *attempt) tellOf(l *mirror.Letter) {
+	t := alert.Alert{
+		At: l.At, Kind: alert.DeadLetter, Source: l.Source, ID: l.ID(), Event: l.EventID,
+		Entity: l.Ref.Key.String(), Class: l.Class, TraceID: l.TraceID,
 	}
-	err := w.persist(ctx, nil, "write dead letters", func() error { _, err := w.Store.Bury(ctx, letters); return err })
-	if err != nil {
-		return err
+	if n := len(l.Attempts); n > 0 {
+		t.Reason = firstLine(l.Attempts[n-1].Error)
 	}
-	return a.forgetEvents(ctx, letters)
+	a.s.w.Alerts.Raise(t)
 }
 
 // forgetEvents removes the marks of buried events, which are on the shards of
@@ -288,11 +326,27 @@ func (p parkState) of(base int) []mirror.Attempt {
 	return out
 }
 
+// firstLine is the line of a text that says what happened; a stack may follow.
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
+
 // short is an error's text, cut to what is kept of it.
-func short(err error) string {
+func short(err error) string { return cutTo(longestError, err) }
+
+// last is the text of the error that ended work: a panic's with its stack.
+func last(class fate.Class, err error) string {
+	if class == fate.Panic {
+		return cutTo(longestStack, err)
+	}
+	return short(err)
+}
+
+func cutTo(longest int, err error) string {
 	s := err.Error()
-	if len(s) > longestError {
-		s = s[:longestError] + "…"
+	if len(s) > longest {
+		s = s[:longest] + "…"
 	}
 	return s
 }

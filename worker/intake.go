@@ -129,6 +129,12 @@ func (s *shard) admit(loop *telemetry.Loop, src *source, batch []stream.Entry) e
 	if len(batch) == 0 {
 		return nil
 	}
+	fault.Point("after-read")
+	if fault.Off("acks") {
+		if err := s.lease.Ack(s.ctx, src.Name, batch[0].Tier, idsOf(batch), nil); err != nil {
+			return err
+		}
+	}
 	batch, err := s.unreadable(loop, src, batch)
 	if err != nil {
 		return err
@@ -221,6 +227,7 @@ func (s *shard) logEvents(loop *telemetry.Loop, src *source, batch []stream.Entr
 	if err := s.appendAll(loop, drafts); err != nil {
 		return nil, err
 	}
+	fault.Point("after-fan-out")
 	s.acks.add(src.Name, settled, nil)
 	return open, nil
 }
@@ -284,11 +291,11 @@ func (s *shard) appendAll(loop *telemetry.Loop, drafts []stream.Draft) error {
 // heap of those held back, or into their lane.
 func (s *shard) route(loop *telemetry.Loop, src *source, batch []stream.Entry) error {
 	var parked, free []stream.Entry
-	now := s.w.Now()
 	for _, e := range batch {
+		wait := s.heldBack(src, e)
 		switch {
-		case e.Signal.NotBefore.After(now):
-			s.delay(src, e)
+		case wait > 0:
+			s.delay(src, e, wait)
 		case e.Parked:
 			parked = append(parked, e)
 		default:

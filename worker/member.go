@@ -55,7 +55,7 @@ func (w *Worker) balance(ctx, work context.Context, live []string, handing *sync
 		}
 	}
 	for _, n := range fair {
-		if w.holds(n) {
+		if w.holds(n) || w.isSetBack(n) {
 			continue
 		}
 		lease, err := w.Streams.Acquire(ctx, n, w.ID, w.names)

@@ -9,9 +9,8 @@ import (
 )
 
 const (
-	notesAtOnce  = 500
-	notesEvery   = 500 * time.Millisecond
-	measureEvery = 5 * time.Second
+	notesAtOnce = 500
+	notesEvery  = 500 * time.Millisecond
 )
 
 // notes carries the receivers' notes into the audit. One worker of the fleet
@@ -78,31 +77,4 @@ func (s *shard) early(n stream.Note) (bool, error) {
 		return true, nil
 	}
 	return false, err
-}
-
-// measure exports what only Redis knows: backlog, age and parked entities, for
-// the whole fleet.
-func (s *shard) measure() {
-	m := s.w.Metrics
-	for {
-		shards, _, err := s.w.Streams.Fleet(s.ctx, s.w.names)
-		if err == nil {
-			for _, name := range s.w.names {
-				var live, background, parked int64
-				var oldest time.Duration
-				for _, sh := range shards {
-					q := sh.Sources[name]
-					live, background, parked = live+q.Live, background+q.Background, parked+q.Parked
-					oldest = max(oldest, q.Oldest)
-				}
-				m.Backlog.WithLabelValues(name, "live").Set(float64(live))
-				m.Backlog.WithLabelValues(name, "background").Set(float64(background))
-				m.Parked.WithLabelValues(name).Set(float64(parked))
-				m.OldestAge.WithLabelValues(name).Set(oldest.Seconds())
-			}
-		}
-		if !sleep(s.ctx, measureEvery) {
-			return
-		}
-	}
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/fault"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
@@ -141,9 +141,12 @@ func (a *attempt) eachPage(handle func([]stream.Entry) error) error {
 // settlePage settles one page and waits until the store has it.
 func (a *attempt) settlePage(v *verdict, entries []stream.Entry) error {
 	done := make(chan struct{})
-	a.s.w.settler.add(settled{shard: a.s, list: a.settlements(v, entries), after: func() { close(done) }})
+	d := a.settledBy(v, entries)
+	d.after = func() { close(done) }
+	a.s.w.settler.add(d)
 	select {
 	case <-done:
+		fault.Point("after-settle")
 		return nil
 	case <-a.s.ctx.Done():
 		return context.Cause(a.s.ctx)
@@ -153,16 +156,15 @@ func (a *attempt) settlePage(v *verdict, entries []stream.Entry) error {
 // unpark removes handled entries from the head of the parked list. What has
 // come since is due at once.
 func (a *attempt) unpark(ctx context.Context, entries []stream.Entry) (left int, err error) {
-	ids := make([]string, len(entries))
 	var events []string
-	for i, e := range entries {
-		ids[i] = e.ID
+	for _, e := range entries {
 		if e.Signal.Cause == event.CauseEvent {
 			events = append(events, e.Signal.CauseID)
 		}
 	}
 	for {
-		left, err = a.s.lease.Unpark(ctx, a.ln.key, ids, events, 0)
+		fault.Point("before-unpark")
+		left, err = a.s.lease.Unpark(ctx, a.ln.key, idsOf(entries), events, 0)
 		if err == nil || errors.Is(err, stream.ErrFenced) || !sleep(ctx, 200*time.Millisecond) {
 			return left, err
 		}
@@ -185,7 +187,7 @@ func (a *attempt) afterParked(err error) {
 // buryParked writes dead letters for everything that was parked.
 func (a *attempt) buryParked(class fate.Class, cause error) {
 	n := a.parked.Attempt + 1
-	a.state.Attempts = append(a.state.Attempts, numbered{N: n, At: a.s.w.Now().UTC(), Error: short(cause)})
+	a.state.Attempts = append(a.state.Attempts, numbered{N: n, At: a.s.w.Now().UTC(), Error: last(class, cause)})
 	err := a.eachPage(func(entries []stream.Entry) error {
 		return a.writeLetters(a.s.ctx, class, charged(entries), n)
 	})
@@ -235,46 +237,3 @@ func charged(entries []stream.Entry) []stream.Entry {
 }
 
 func traceID(e stream.Entry) string { return telemetry.TraceID(e.Signal.Trace) }
-
-// tell notes what the provider answered: for the count of failures in a row,
-// and, for entities the mirror knows, whether they were suddenly gone.
-func (s *source) tell(doc *mirror.Document, err error) {
-	class, _ := fate.Of(err)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err == nil || class == fate.Gone || class == fate.Permanent {
-		s.failed = 0
-	}
-	if doc.Known() && doc.DeletedAt.IsZero() && (err == nil || class == fate.Gone) {
-		s.recent.add(class == fate.Gone && err != nil)
-	}
-}
-
-// believable reports whether a 404 for a known entity may be believed. When
-// many known entities are gone at once, the address is more likely wrong than
-// all of them deleted: the source is paused and nothing becomes a tombstone.
-func (s *source) believable(ctx context.Context) bool {
-	s.mu.Lock()
-	suspicious, full := s.recent.suspicious(), s.recent.full()
-	s.mu.Unlock()
-	if !suspicious {
-		return true
-	}
-	if err := s.Client.Probe(ctx); err != nil {
-		if ctx.Err() == nil {
-			s.pause(ctx, err, "misconfigured: known entities and the probe path are not found; check api_url")
-		}
-		return false
-	}
-	if !full {
-		return true
-	}
-	s.w.Logger.Error("more than a fifth of the known entities asked for are gone; the source is paused until resumed by hand: check api_url and api_key", "source", s.Name)
-	if err := s.w.Streams.Pause(ctx, s.Name, 0, "misconfigured: too many known entities not found", s.w.ID); err != nil {
-		s.w.Logger.Warn("could not pause a source", "source", s.Name, "error", err)
-	}
-	s.mu.Lock()
-	s.recent = window{}
-	s.mu.Unlock()
-	return false
-}

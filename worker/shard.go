@@ -68,12 +68,12 @@ func newShard(w *Worker, lease *stream.Lease) *shard {
 func (s *shard) start(work context.Context) {
 	s.ctx, s.cancel = context.WithCancelCause(work)
 	var wg sync.WaitGroup
-	wg.Go(s.renew)
-	wg.Go(s.intake)
-	wg.Go(s.acks.run)
+	wg.Go(func() { s.keep("lease", s.renew) })
+	wg.Go(func() { s.keep("intake", s.intake) })
+	wg.Go(func() { s.keep("acks", s.acks.run) })
 	if s.number == 0 {
-		wg.Go(s.notes)
-		wg.Go(s.measure)
+		wg.Go(func() { s.keep("notes", s.notes) })
+		wg.Go(func() { s.keep("measure", s.measure) })
 	}
 	go func() {
 		<-s.ctx.Done()

@@ -2,27 +2,17 @@ package worker
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
-const (
-	// stateEvery is how often a source's state is looked at when no budget is
-	// being taken, which tells it too.
-	stateEvery = 250 * time.Millisecond
-	// downAfter is how many fetches in a row must fail until the probe path is
-	// asked whether the source is down.
-	downAfter = 3
-	// firstPause and longestPause bound a pause that nobody asked a length of.
-	firstPause   = time.Second
-	longestPause = time.Minute
-)
+// stateEvery is how often a source's state is looked at when no budget is
+// being taken, which tells it too.
+const stateEvery = 250 * time.Millisecond
 
 // source is what a worker keeps of one source: lanes that are ready, how much
 // is in hand, and how the provider has been answering.
@@ -35,18 +25,23 @@ type source struct {
 	delayed atomic.Int64
 	state   atomic.Pointer[stream.SourceState]
 	rate    atomic.Pointer[stream.Rate]
+	pace    *pace
 	probing atomic.Bool
+	// toldOf is the pause that people were told of: when it began.
+	toldOf time.Time
 
 	mu     sync.Mutex
-	failed int    // fetches failed in a row
-	recent window // answers for known entities
+	failed int // fetches failed in a row
+	// recent are answers for known entities, foreseen those of them that a
+	// sweep asked for.
+	recent, foreseen window
 }
 
 func newSource(w *Worker, o Source) *source {
 	if o.Concurrency <= 0 {
 		o.Concurrency = 100
 	}
-	s := &source{Source: o, w: w, ready: newReadyQueue(), slots: make(chan struct{}, o.Concurrency)}
+	s := &source{Source: o, w: w, ready: newReadyQueue(), pace: newPace(), slots: make(chan struct{}, o.Concurrency)}
 	s.state.Store(&stream.SourceState{})
 	s.rate.Store(&o.Rate)
 	return s
@@ -77,7 +72,7 @@ func (s *source) run(ctx context.Context) {
 		loop.Turn()
 		if time.Since(looked) >= stateEvery {
 			looked = time.Now()
-			s.look(ctx)
+			s.look(ctx, loop)
 		}
 		wait := stateEvery
 		if !s.paused() {
@@ -93,71 +88,6 @@ func (s *source) run(ctx context.Context) {
 	}
 }
 
-// look asks for the source's state and, if it is paused and its time has come,
-// probes it for the fleet.
-func (s *source) look(ctx context.Context) {
-	state, err := s.w.Streams.Source(ctx, s.Name)
-	if err != nil {
-		return // what was last seen stands; reading fails too while redis is away
-	}
-	s.see(state)
-	if state.Paused && !state.Until.IsZero() && s.w.Now().After(state.Until) && s.probing.CompareAndSwap(false, true) {
-		defer s.probing.Store(false)
-		s.probe(ctx)
-	}
-}
-
-func (s *source) see(state stream.SourceState) {
-	was := s.state.Swap(&state)
-	if was.Paused == state.Paused {
-		return
-	}
-	gauge := 0.0
-	if state.Paused {
-		gauge = 1
-		s.w.Logger.Warn("source paused", "source", s.Name, "reason", state.Reason, "until", state.Until, "by", state.By)
-	} else {
-		s.w.Logger.Info("source resumed", "source", s.Name)
-	}
-	s.w.Metrics.SourcePaused.WithLabelValues(s.Name).Set(gauge)
-}
-
-// probe asks the provider whether it is there again, if this worker is the one
-// in the fleet to do so.
-func (s *source) probe(ctx context.Context) {
-	mine, err := s.w.Streams.TakeProbe(ctx, s.Name, 15*time.Second)
-	if err != nil || !mine {
-		return
-	}
-	if err := s.Client.Probe(ctx); err != nil {
-		if ctx.Err() == nil {
-			s.pause(ctx, err, "probe failed")
-		}
-		return
-	}
-	s.resetFailures()
-	if err := s.w.Streams.Resume(ctx, s.Name); err == nil {
-		s.see(stream.SourceState{})
-	}
-}
-
-// pause pauses the source for the fleet: as long as the provider asked, or
-// longer with every strike.
-func (s *source) pause(ctx context.Context, cause error, what string) {
-	_, d := fate.Of(cause)
-	if d <= 0 {
-		d = min(firstPause<<min(s.state.Load().Strikes, 10), longestPause)
-	}
-	reason := fmt.Sprintf("%s: %v", what, cause)
-	if err := s.w.Streams.Pause(ctx, s.Name, d, reason, s.w.ID); err != nil {
-		s.w.Logger.Warn("could not pause a source", "source", s.Name, "reason", reason, "error", err)
-		return
-	}
-	if state, err := s.w.Streams.Source(ctx, s.Name); err == nil {
-		s.see(state)
-	}
-}
-
 // dispatch takes budget for the lanes that are ready, highest class first, and
 // starts their syncs. It returns when to look again.
 func (s *source) dispatch(ctx context.Context, syncs *sync.WaitGroup) time.Duration {
@@ -168,7 +98,7 @@ func (s *source) dispatch(ctx context.Context, syncs *sync.WaitGroup) time.Durat
 			continue
 		}
 		granted := want
-		if rate := *s.rate.Load(); rate.Limit > 0 {
+		if rate := s.pace.of(*s.rate.Load(), s.Client, time.Now()); rate.Limit > 0 {
 			g, err := s.w.Streams.Take(ctx, s.Name, class, want, rate)
 			if err != nil {
 				return 200 * time.Millisecond // redis is away: nothing can be settled anyway
@@ -198,41 +128,6 @@ func (s *source) dispatch(ctx context.Context, syncs *sync.WaitGroup) time.Durat
 		}
 	}
 	return max(wait, time.Millisecond)
-}
-
-// isDown decides, after a fetch that failed for the provider's fault, whether
-// the source as a whole is down: then it is paused, and the failure is
-// nobody's attempt.
-func (s *source) isDown(ctx context.Context) bool {
-	s.mu.Lock()
-	s.failed++
-	suspect := s.failed >= downAfter
-	s.mu.Unlock()
-	switch {
-	case s.paused():
-		return true
-	case !suspect:
-		return false
-	case !s.probing.CompareAndSwap(false, true):
-		return true // somebody is finding out
-	}
-	defer s.probing.Store(false)
-	// Many answers in a row failed. Is it the source, or are these entities
-	// ill? The probe path, which depends on none of them, decides.
-	if err := s.Client.Probe(ctx); err != nil {
-		if ctx.Err() == nil {
-			s.pause(ctx, err, "source is down")
-		}
-		return true
-	}
-	s.resetFailures()
-	return false
-}
-
-func (s *source) resetFailures() {
-	s.mu.Lock()
-	s.failed = 0
-	s.mu.Unlock()
 }
 
 // classOf returns the highest class among entries.

@@ -8,8 +8,11 @@ import (
 	"math/rand/v2"
 	"runtime/debug"
 	"strconv"
+	"strings"
+	"sync"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/fault"
@@ -35,24 +38,54 @@ type attempt struct {
 	doc    *mirror.Document
 	snap   *provider.Snapshot
 	trace  syncTrace
+	// passedOn: the batch is on its way to settler or acker, or to Redis.
+	passedOn bool
+	over     sync.Once
 }
 
 // sync runs one sync of a lane: lock, take, claim, fetch, compare, write; and
 // sees to what comes of it.
 func (s *shard) sync(ln *lane) {
 	a := &attempt{s: s, ln: ln, src: ln.src, ref: event.Ref{Key: ln.key}}
-	v, err := a.run(s.ctx)
+	panicked := a.conclude(a.run(s.ctx))
+	if panicked != nil && !a.passedOn {
+		panicked = a.conclude(nil, panicked) // this entity's affair alone
+	}
+	if panicked != nil {
+		s.log.Error("a sync panicked in its end; its shard starts over", "entity", ln.key.String(), "error", panicked)
+		s.startOver()
+		a.end(panicked)
+	}
+}
+
+// conclude sees to what came of a run. What it returns is a panic of its own.
+func (a *attempt) conclude(v *verdict, err error) (panicked error) {
+	defer func() {
+		if p := recover(); p != nil {
+			panicked = panicError(p)
+		}
+	}()
 	switch {
 	case err == nil && v == nil:
 		a.nothing()
 	case err == nil && v.again > 0:
-		s.w.Metrics.Lagging.WithLabelValues(a.src.Name).Inc()
+		a.s.w.Metrics.Lagging.WithLabelValues(a.src.Name).Inc()
 		a.rest(v.again)
 	case err == nil:
 		a.covered(v)
 	default:
 		a.failed(err)
 	}
+	return nil
+}
+
+// panicError is a panic as an error, with the stack from where it happened.
+func panicError(p any) error {
+	stack := string(debug.Stack())
+	if _, from, ok := strings.Cut(stack, "\npanic("); ok {
+		stack = "panic(" + from
+	}
+	return fate.Errorf(fate.Panic, "panic: %v\n%s", p, stack)
 }
 
 // run goes as far as the write. A verdict without again means that the batch
@@ -60,7 +93,7 @@ func (s *shard) sync(ln *lane) {
 func (a *attempt) run(ctx context.Context) (v *verdict, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fate.Errorf(fate.Panic, "panic: %v\n%s", p, debug.Stack())
+			err = panicError(p)
 		}
 	}()
 	if a.ln.retry != nil {
@@ -78,6 +111,7 @@ func (a *attempt) run(ctx context.Context) (v *verdict, err error) {
 	if err := a.forgetOnce(ctx); err != nil {
 		return nil, err
 	}
+	fault.Point("before-claim")
 	if err := a.claim(ctx); err != nil {
 		return nil, err
 	}
@@ -151,7 +185,8 @@ func (a *attempt) fetch(ctx context.Context) error {
 	m.FetchSeconds.WithLabelValues(a.src.Name).Observe(time.Since(start).Seconds())
 	m.Fetches.WithLabelValues(a.src.Name, a.ln.key.Kind, classOf(a.batch).String(), statusOf(err)).Inc()
 	a.snap = snap
-	a.src.tell(a.doc, err)
+	a.tell(err)
+	a.src.heed(ctx)
 	if err != nil {
 		return fmt.Errorf("fetch %s: %w", a.ln.key, err)
 	}
@@ -224,18 +259,31 @@ func (a *attempt) afterWrite(ctx context.Context, v *verdict) error {
 		}
 	}
 	if v.rewritten {
-		a.s.log.Error("the provider has rewritten an entity's history; its answer was taken", "entity", a.ln.key.String(), "since", a.doc.DoubtedAt)
-		d := mirror.Discrepancy{
-			ID:     "rewritten/" + a.ln.key.String() + "/" + strconv.FormatInt(a.doc.Claim, 10),
-			Entity: a.ln.key, Type: "rewritten", Status: "repaired", FoundAt: a.s.w.Now().UTC(),
-		}
-		if err := st.Record(ctx, []mirror.Discrepancy{d}); err != nil {
-			return fromStore(fmt.Errorf("record a rewritten history: %w", err))
+		if err := a.recordRewritten(ctx); err != nil {
+			return err
 		}
 	}
 	if v.verify > 0 {
 		return a.lookAgain(v.verify)
 	}
+	return nil
+}
+
+// recordRewritten puts on record that the provider took back history.
+func (a *attempt) recordRewritten(ctx context.Context) error {
+	now := a.s.w.Now().UTC()
+	d := mirror.Discrepancy{
+		ID:     "rewritten/" + a.ln.key.String() + "/" + strconv.FormatInt(a.doc.Claim, 10),
+		Source: a.src.Name, Entity: a.ln.key, Type: mirror.Rewritten, Status: mirror.Repaired,
+		FoundAt: now, JudgedAt: now, RepairedAt: now,
+	}
+	if err := a.s.w.Store.Record(ctx, []mirror.Discrepancy{d}); err != nil {
+		return fromStore(fmt.Errorf("record a rewritten history: %w", err))
+	}
+	a.s.w.Alerts.Raise(alert.Alert{
+		At: now, Kind: alert.Rewritten, Source: a.src.Name, ID: d.ID, Entity: a.ln.key.String(), Class: string(mirror.Rewritten),
+		Reason: "the provider has answered without history the mirror holds since " + a.doc.DoubtedAt.UTC().Format(time.RFC3339),
+	})
 	return nil
 }
 
@@ -252,6 +300,7 @@ func (a *attempt) lookAgain(d time.Duration) error {
 
 // nothing ends a sync that found nothing to do.
 func (a *attempt) nothing() {
+	a.passedOn = true
 	a.ln.endRetry()
 	a.ln.done(0)
 	a.end(nil)
@@ -259,6 +308,7 @@ func (a *attempt) nothing() {
 
 // rest puts the lane aside for d with all that waits in it.
 func (a *attempt) rest(d time.Duration) {
+	a.passedOn = true
 	a.s.mu.Lock()
 	a.ln.lag++
 	a.s.mu.Unlock()
@@ -269,14 +319,17 @@ func (a *attempt) rest(d time.Duration) {
 // hold puts the lane aside for d: the attempt is not charged, and reads that
 // lagged are counted anew.
 func (a *attempt) hold(d time.Duration, cause error) {
+	a.passedOn = true
 	a.ln.rest(d)
 	a.end(cause)
 }
 
 // end closes the attempt's span and lets a hand-over go on.
 func (a *attempt) end(err error) {
-	a.trace.end(err)
-	a.s.finish()
+	a.over.Do(func() {
+		a.trace.end(err)
+		a.s.finish()
+	})
 }
 
 // covered settles the batch and lets the lane go on at once: the settlements
@@ -286,13 +339,25 @@ func (a *attempt) covered(v *verdict) {
 		a.coveredParked(v)
 		return
 	}
-	list := a.settlements(v, a.batch)
-	a.traceCovered()
-	a.s.w.settler.add(settled{shard: a.s, list: list, after: func() {
+	done := a.settledBy(v, a.batch)
+	done.after = func() {
 		fault.Point("after-settle")
 		a.s.acks.add(a.src.Name, a.batch, func() { a.end(nil) })
-	}})
+	}
+	a.traceCovered()
+	a.passedOn = true
+	a.s.w.settler.add(done)
 	a.ln.done(len(a.batch))
+}
+
+// settledBy is what the verdict settles of the entries. A discrepancy is
+// repaired unless the answer was not taken: the mirror is then not what the
+// provider says, and the next sweep finds it again.
+func (a *attempt) settledBy(v *verdict, entries []stream.Entry) settled {
+	return settled{
+		shard: a.s, list: a.settlements(v, entries),
+		repairs: discrepancies(entries), repaired: !v.kept,
+	}
 }
 
 // overtaken is a pause at random, so that two owners do not meet again.

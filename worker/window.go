@@ -1,5 +1,13 @@
 package worker
 
+import (
+	"context"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
 // window is the last 50 answers for entities the mirror knows: whether each
 // was a 404. When more than a fifth are, the provider has not lost that many
 // entities at once; we are asking at the wrong place.
@@ -29,3 +37,75 @@ func (w *window) suspicious() bool {
 
 // full reports whether there are enough answers to judge by alone.
 func (w *window) full() bool { return w.n >= len(w.gone) }
+
+// noneLeft reports whether there was nothing but 404s for a whole window.
+func (w *window) noneLeft() bool { return w.sum == len(w.gone) }
+
+// tell notes what the provider answered: for the count of failures in a row,
+// and, for entities the mirror knows, whether they were suddenly gone. An
+// entity that is asked for again counts once.
+func (a *attempt) tell(err error) {
+	s, known := a.src, knownAlive(a.doc)
+	class, _ := fate.Of(err)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil || class == fate.Gone || class == fate.Permanent {
+		s.failed = 0
+	}
+	switch {
+	case !known || !a.state.GoneSince.IsZero():
+	case err == nil:
+		s.recent.add(false)
+		s.foreseen.add(false)
+	case class != fate.Gone:
+	case a.isForeseen():
+		s.foreseen.add(true)
+	default:
+		s.recent.add(true)
+	}
+}
+
+// isForeseen reports whether a sweep sent us here, which may have found the
+// entity missing from a complete list. Many of those at once are no sign of a
+// wrong address, unless nothing else is answered at all.
+func (a *attempt) isForeseen() bool {
+	for _, e := range a.batch {
+		if e.Signal.Cause == event.CauseDiscrepancy {
+			return true
+		}
+	}
+	return false
+}
+
+// believable reports whether a 404 for a known entity may be believed. When
+// many known entities are gone at once, the address is more likely wrong than
+// all of them deleted: the source is paused and nothing becomes a tombstone.
+func (a *attempt) believable(ctx context.Context) bool {
+	s := a.src
+	s.mu.Lock()
+	suspicious, full := s.recent.suspicious(), s.recent.full()
+	if a.isForeseen() {
+		suspicious, full = s.foreseen.noneLeft(), true
+	}
+	s.mu.Unlock()
+	if !suspicious {
+		return true
+	}
+	if err := s.Client.Probe(ctx); err != nil {
+		if ctx.Err() == nil {
+			s.pause(ctx, err, because(err, becauseMisconfigured+": known entities and the probe path are not found; check api_url"))
+		}
+		return false
+	}
+	if !full {
+		return true
+	}
+	s.pauseFor(ctx, 0, becauseMisconfigured+": too many known entities are not found; check api_url and api_key, then resume the source by hand")
+	s.mu.Lock()
+	s.recent, s.foreseen = window{}, window{}
+	s.mu.Unlock()
+	return false
+}
+
+// knownAlive reports whether the mirror holds the entity and believes it lives.
+func knownAlive(d *mirror.Document) bool { return d.Known() && d.DeletedAt.IsZero() }

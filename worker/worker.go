@@ -7,8 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
+	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
@@ -64,9 +63,13 @@ type Options struct {
 	Rewritten time.Duration
 	Metrics   *telemetry.Metrics
 	Health    *telemetry.Health
+	// Alerts tell people that they are needed. Defaults to the log and the
+	// metric alone.
+	Alerts *alert.Alerts
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
-	// Now is the clock for what is written down. Defaults to time.Now.
+	// Now is the clock for what is written down; it may jump. What is waited
+	// for goes by monotonic clocks and by Redis'. Defaults to time.Now.
 	Now func() time.Time
 }
 
@@ -103,6 +106,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.Alerts == nil {
+		o.Alerts = alert.New(alert.Options{Metrics: o.Metrics, Logger: o.Logger, Now: o.Now})
+	}
 	return o, nil
 }
 
@@ -113,8 +119,9 @@ type Worker struct {
 	names   []string
 	settler *settler
 
-	mu     sync.Mutex
-	shards map[int]*shard
+	mu       sync.Mutex
+	shards   map[int]*shard
+	setbacks map[int]setback
 }
 
 // New returns a worker; Run starts it.
@@ -123,7 +130,7 @@ func New(o Options) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{Options: o, sources: map[string]*source{}, shards: map[int]*shard{}}
+	w := &Worker{Options: o, sources: map[string]*source{}, shards: map[int]*shard{}, setbacks: map[int]setback{}}
 	w.settler = newSettler(w)
 	for _, s := range o.Sources {
 		if w.sources[s.Name] != nil {
@@ -151,21 +158,21 @@ func (w *Worker) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 
-	var g errgroup.Group
-	g.Go(func() error { w.settler.run(work); return nil })
+	var g sync.WaitGroup
+	g.Go(func() { w.keep(work, "settler", func() { w.settler.run(work) }, w.startAllOver) })
 	for _, s := range w.sources {
-		g.Go(func() error { s.run(work); return nil })
+		g.Go(func() { w.keep(work, "source "+s.Name, func() { s.run(work) }, w.startAllOver) })
 	}
-	w.member(ctx, work)
+	w.keep(ctx, "member", func() { w.member(ctx, work) }, func() {})
 	w.handOverAll(work)
 	stop()
-	err := g.Wait()
+	g.Wait()
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
 	if lerr := w.Streams.Leave(leave, w.ID); lerr != nil {
 		w.Logger.Warn("could not leave the fleet; others notice within a lease's time", "error", lerr)
 	}
-	return err
+	return nil
 }
 
 // persist runs do until it succeeds, fails for another reason than that the

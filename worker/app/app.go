@@ -41,12 +41,15 @@ func work(ctx context.Context, p *process.Process, probe *process.Probe) error {
 	}
 	defer p.Closing("store", store.Close)
 
+	alerts, flush := p.Alerts()
+	defer flush()
+
 	id, retry := process.NewID(), p.Config.Retry
 	w, err := worker.New(worker.Options{
 		ID: id, Streams: streams, Store: store, Sources: sources,
 		Retry:    fate.Backoff{First: retry.First, Factor: retry.Factor, Cap: retry.Cap, Attempts: retry.Attempts},
 		LeaseTTL: p.Config.Redis.LeaseTTL, InHand: p.Config.Worker.InHand,
-		Metrics: p.Metrics, Health: p.Health, Logger: p.Logger.With("worker", id),
+		Metrics: p.Metrics, Health: p.Health, Alerts: alerts, Logger: p.Logger.With("worker", id),
 	})
 	if err != nil {
 		return err

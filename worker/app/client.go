@@ -34,6 +34,9 @@ func (c *client) Fetch(ctx context.Context, ref event.Ref, why string) (*provide
 // Probe asks whether the provider accepts us.
 func (c *client) Probe(ctx context.Context) error { return c.current.Load().Probe(ctx) }
 
+// Allowance returns what the provider says is left of its rate limit.
+func (c *client) Allowance() (provider.Allowance, bool) { return c.current.Load().Allowance() }
+
 // clients are those of all sources, by name.
 type clients map[string]*client
 
