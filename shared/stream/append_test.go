@@ -114,10 +114,73 @@ func TestConcurrentAppendsSharePipelines(t *testing.T) {
 	require.EqualValues(t, callers*each, srv.Client().XLen(t.Context(), s.keys.stream(0, "lemon", event.TierLive)).Val())
 	t.Logf("%d appends in %d pipelines, the largest of %d", callers*each, batches.n, batches.most)
 	require.Less(t, batches.n, callers*each/4)
-	require.LessOrEqual(t, batches.most, maxBatch)
 }
 
-// batchCounter counts pipelines.
+func TestBatchesStayBounded(t *testing.T) {
+	s, srv := start(t)
+	batches := &batchCounter{}
+	s.client.AddHook(batches)
+	const callers = 50 // many more than Lua could take in one call
+	srv.Freeze()       // so that all of them come while batches are under way
+	var work sync.WaitGroup
+	for c := range callers {
+		drafts := make([]Draft, maxBatch)
+		for i := range drafts {
+			drafts[i].Signal = happened(fmt.Sprint("evt_", c, "_", i), "a")
+		}
+		work.Go(func() {
+			receipts, err := s.AppendAll(t.Context(), drafts)
+			if err != nil || len(receipts) != maxBatch {
+				t.Errorf("%d of %d appended: %v", len(receipts), maxBatch, err)
+			}
+		})
+	}
+	require.Eventually(t, func() bool { // a few are with the committer already
+		return len(s.queue) >= callers-2*s.opts.Pipelines-1
+	}, 10*time.Second, time.Millisecond, "what is too much for a batch waits in the queue")
+	srv.Thaw()
+	work.Wait()
+	require.EqualValues(t, callers*maxBatch, srv.Client().XLen(t.Context(), s.keys.stream(0, "lemon", event.TierLive)).Val())
+	require.Less(t, batches.most, 2*maxBatch, "a batch is full, and one caller's run may go over")
+}
+
+func TestBatchKnowsItsOwnDuplicates(t *testing.T) {
+	s, srv := start(t)
+	receipts, err := s.AppendAll(t.Context(), []Draft{
+		{Signal: happened("evt_1", "a")}, {Signal: happened("evt_2", "a")}, {Signal: happened("evt_1", "a")},
+	})
+	require.NoError(t, err)
+	require.Equal(t, []bool{false, false, true}, []bool{receipts[0].Duplicate, receipts[1].Duplicate, receipts[2].Duplicate})
+	require.Equal(t, receipts[0].ID, receipts[2].ID)
+	require.EqualValues(t, 2, srv.Client().XLen(t.Context(), s.keys.stream(0, "lemon", event.TierLive)).Val())
+}
+
+func TestRefusedEntryDoesNotHideTheOthers(t *testing.T) {
+	for _, kind := range kinds {
+		t.Run(kind.name, func(t *testing.T) {
+			s := openStreams(t, quiet(kind.urls(t)...))
+			broken := happened("evt_2", "b")
+			broken.Ref.Key.Source = "broken"
+			stream := s.keys.stream(0, "broken", event.TierLive)
+			require.NoError(t, s.client.Set(t.Context(), stream, "not a stream", 0).Err())
+
+			drafts := []Draft{{Signal: happened("evt_1", "a")}, {Signal: broken}, {Signal: happened("evt_3", "c")}}
+			receipts, err := s.AppendAll(t.Context(), drafts)
+			require.ErrorContains(t, err, "WRONGTYPE")
+			require.Len(t, receipts, 1)
+			receipts, err = s.AppendAll(t.Context(), []Draft{drafts[0], drafts[2]})
+			require.NoError(t, err)
+			require.True(t, receipts[0].Duplicate && receipts[1].Duplicate, "the others were appended")
+
+			require.NoError(t, s.client.Del(t.Context(), stream).Err())
+			r, err := s.Append(t.Context(), drafts[1])
+			require.NoError(t, err)
+			require.False(t, r.Duplicate, "what was refused has left no mark")
+		})
+	}
+}
+
+// batchCounter counts pipelines and the entries in them.
 type batchCounter struct {
 	mu      sync.Mutex
 	n, most int
@@ -128,8 +191,14 @@ func (*batchCounter) ProcessHook(next redis.ProcessHook) redis.ProcessHook { ret
 
 func (b *batchCounter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
+		entries := 0
+		for _, c := range cmds {
+			if c.Name() == "evalsha" {
+				entries += c.Args()[2].(int) / 2
+			}
+		}
 		b.mu.Lock()
-		b.n, b.most = b.n+1, max(b.most, len(cmds))
+		b.n, b.most = b.n+1, max(b.most, entries)
 		b.mu.Unlock()
 		return next(ctx, cmds)
 	}

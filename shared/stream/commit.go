@@ -68,8 +68,12 @@ func (s *Streams) commit() {
 	underWay, last := 0, 0
 	closed := s.closed
 	for {
+		queue := s.queue
+		if waiting.full() {
+			queue = nil // callers wait there meanwhile
+		}
 		select {
-		case a := <-s.queue:
+		case a := <-queue:
 			waiting.add(a)
 			s.gather(&waiting)
 		case <-back:
@@ -87,7 +91,7 @@ func (s *Streams) commit() {
 				back <- struct{}{}
 			}()
 		}
-		if closed == nil && underWay == 0 {
+		if closed == nil && underWay == 0 && len(s.queue) == 0 {
 			return
 		}
 	}
