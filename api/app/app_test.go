@@ -67,6 +67,14 @@ func status(t *testing.T, url string) int {
 	return res.StatusCode
 }
 
+func post(t *testing.T, url, body string) int {
+	t.Helper()
+	res, err := client.Post(url, "application/json", strings.NewReader(body))
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	return res.StatusCode
+}
+
 // send posts an event signed with the secret and returns the status.
 func send(t *testing.T, addr, secret, id string) int {
 	t.Helper()
@@ -92,10 +100,24 @@ func TestStartsWithoutTheStore(t *testing.T) {
 	stop := running(t, p)
 	require.Eventually(t, func() bool { return status(t, "http://"+addr+"/readyz") == http.StatusOK }, 20*time.Second, 20*time.Millisecond)
 	require.Equal(t, http.StatusOK, send(t, addr, "old", "evt_1"))
-	require.Equal(t, http.StatusServiceUnavailable, status(t, "http://"+addr+"/v1/events"))
-	require.Equal(t, http.StatusServiceUnavailable, status(t, "http://"+addr+"/v1/events/evt_1"))
-	require.Equal(t, http.StatusServiceUnavailable, status(t, "http://"+addr+"/v1/entities/lemon/account"))
-	require.Equal(t, http.StatusServiceUnavailable, status(t, "http://"+addr+"/v1/entities/lemon/account/cusa_1"))
+	for _, path := range []string{"events", "events/evt_1", "entities/lemon/account", "entities/lemon/account/cusa_1",
+		"dead-letters", "dead-letters/dl_1", "jobs", "jobs/job_1", "sweeps", "sweeps/sweep_1", "discrepancies"} {
+		require.Equal(t, http.StatusServiceUnavailable, status(t, "http://"+addr+"/v1/"+path), path)
+	}
+	for _, act := range []struct {
+		path, body string
+		status     int
+	}{
+		{"dead-letters/redrive", `{}`, http.StatusServiceUnavailable},
+		{"dead-letters/dl_1/discard", `{"reason":"r"}`, http.StatusServiceUnavailable},
+		{"sweeps", `{"source":"lemon"}`, http.StatusServiceUnavailable},
+		{"sources/lemon/pause", `{"reason":"the database is away"}`, http.StatusOK},
+		{"sources/lemon/resume", ``, http.StatusOK},
+		{"entities/lemon/account/cusa_1/sync", ``, http.StatusAccepted},
+	} {
+		require.Equal(t, act.status, post(t, "http://"+addr+"/v1/"+act.path, act.body), act.path)
+	}
+	require.Equal(t, http.StatusOK, status(t, "http://"+addr+"/v1/fleet"))
 	require.NoError(t, stop())
 }
 
