@@ -46,14 +46,16 @@ type Attempt struct {
 const maxAttempts = 100
 
 // MergeAttempts returns the attempts a letter has after it was buried again:
-// the former ones and those that are new, once each, at most the newest 100.
+// the former ones and those that are new, once each, in the order of their
+// times, at most the newest 100.
 func MergeAttempts(former, latest []Attempt) []Attempt {
-	all := former
+	all := slices.Clone(former)
 	for _, a := range latest {
-		if !slices.ContainsFunc(former, func(b Attempt) bool { return a.At.UnixMilli() == b.At.UnixMilli() && a.Error == b.Error }) {
+		if !slices.ContainsFunc(all, func(b Attempt) bool { return a.At.UnixMilli() == b.At.UnixMilli() && a.Error == b.Error }) {
 			all = append(all, a)
 		}
 	}
+	slices.SortStableFunc(all, func(a, b Attempt) int { return a.At.Compare(b.At) })
 	return all[max(0, len(all)-maxAttempts):]
 }
 
@@ -112,9 +114,11 @@ type Letters interface {
 
 	// Redriven closes open letters whose work has been appended anew: their
 	// dead outcomes are open again, their rows pending or retrying, open_letters
-	// is recounted and behind cleared if nothing else causes it. Ones that
+	// is recounted and behind cleared unless something else causes it: doubts,
+	// or other work on the entity that has failed and is not given up. Ones that
 	// are not open (superseded by that very work, say) are left. It answers how
-	// many it closed.
+	// many it closed. The entries that stand for the outcomes now are told to
+	// Requeued.
 	Redriven(ctx context.Context, ids []string, by string, at time.Time) (int, error)
 	// Discard gives open letters up: their dead outcomes become discarded. As
 	// for the rest, like Redriven.

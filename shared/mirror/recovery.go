@@ -19,9 +19,11 @@ type Requeue struct {
 type Recovery interface {
 	// Unsettled pages through the rows of a source that have open outcomes and
 	// were received before a time, oldest first. It answers up to limit rows and
-	// the cursor of the next page, "" on the last. The signal of an outcome is
-	// the newest entry known to stand for it: the event's own for the primary
-	// entity, none (an empty id) for a further one nobody has requeued.
+	// the cursor of the next page, "" on the last. Rows that are settled or come
+	// meanwhile do not disturb the paging. The signal of an outcome is the
+	// newest entry known to stand for it: the event's own, or that of its latest
+	// redelivery, for the primary entity; none (an empty id) for a further one
+	// that has neither failed nor been requeued.
 	Unsettled(ctx context.Context, source string, before time.Time, limit int, cursor string) (rows []*EventRow, next string, err error)
 
 	// Requeued remembers the entries that stand for open outcomes. Settled ones
@@ -38,6 +40,9 @@ type Verified struct {
 	// StateHash is the one that was compared. If the document has another by
 	// now, nothing is written.
 	StateHash string
+	// Deleted says that the mirror has it as deleted and so does the provider.
+	// If the document is otherwise by now, nothing is written.
+	Deleted bool
 	// At is when the request whose answer was compared was sent.
 	At time.Time
 }
@@ -49,7 +54,7 @@ type DueFilter struct {
 	// VerifiedBefore selects those not verified since.
 	VerifiedBefore time.Time
 	// TerminalBefore leaves out what has been terminal or deleted since before
-	// then and was verified after it became so.
+	// then and was verified since. (The write that says so verifies.)
 	TerminalBefore time.Time
 	// After is the id to go on behind. "" starts at the first.
 	After string
@@ -81,6 +86,7 @@ type Verification interface {
 	DueForVerify(ctx context.Context, f DueFilter) ([]*Document, error)
 
 	// Staleness answers for every kind that has documents, leaving out what
-	// DueForVerify leaves out for the same terminalBefore.
+	// DueForVerify leaves out for the same terminalBefore, and kinds of which
+	// nothing remains then.
 	Staleness(ctx context.Context, terminalBefore time.Time) ([]Staleness, error)
 }

@@ -7,7 +7,8 @@ import "time"
 // removed: events that are not settled or whose dead letters are open, and
 // discrepancies nobody has judged yet.
 type Retention struct {
-	// Events is the age, by received_at, at which settled events go.
+	// Events is the age at which settled events, by received_at, and closed dead
+	// letters, by when they were buried, go.
 	Events time.Duration
 	// Audit is the age at which entries of the audit go.
 	Audit time.Duration

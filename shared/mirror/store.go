@@ -27,8 +27,9 @@ type Store interface {
 	// outcome per entity; an event without entities is processed at once. For
 	// a row that is there:
 	//   - same stream entry: nothing changes;
-	//   - another stream entry: the row remembers it, counts a duplicate, and
-	//     its dead outcomes are opened again;
+	//   - another stream entry: the row remembers it, counts a duplicate, its
+	//     dead outcomes are opened again, and the entry stands for that of the
+	//     primary entity if it is open;
 	//   - another body: the first is kept, payload_differs is set, and entities
 	//     only the second names get open outcomes.
 	// The same event twice in one batch is handled as if in two calls. The
@@ -50,6 +51,9 @@ type Store interface {
 	// open, counts the entity's open letters and marks it behind (reason
 	// "dead letter"). A letter whose entity has meanwhile been synced by a
 	// higher claim is superseded at once: its element of the answer is true.
+	// A letter that is there already is open again, unless its outcome has ended
+	// otherwise since, and keeps its former attempts beside the new ones, the
+	// newest 100 in all, and the highest claim.
 	Bury(ctx context.Context, letters []Letter) (superseded []bool, err error)
 
 	// Supersede marks the entity's open letters of a claim below the given one
@@ -66,7 +70,9 @@ type Store interface {
 
 	// Write applies the outcome of a fetch if its claim is still the newest and
 	// reports whether it was. False means a newer fetch has begun; nothing
-	// changed.
+	// changed. Should two fetches have got the same claim, because the database
+	// was restored from an older copy while one was under way, the one sent
+	// later stands.
 	Write(ctx context.Context, w *Write) (bool, error)
 
 	// Note adds to the audit; duplicates are counted on their event's row.

@@ -100,13 +100,16 @@ type Tasks interface {
 	Tasks(ctx context.Context, f TaskFilter) (Page[*Task], error)
 	// SaveTask writes Status, State, Counts, Error, Epoch and the times but
 	// CreatedAt, unless the stored epoch is higher or the stored status final:
-	// then it changes nothing and answers false. Cancel is not written; it is
-	// read back into t, so that whoever saves learns of it.
+	// then it changes nothing and answers false, or true if it is this final
+	// status of this epoch that is stored. Cancel is not written; it is read
+	// back into t, so that whoever saves learns of it. An unknown task is not
+	// saved: false.
 	SaveTask(ctx context.Context, t *Task) (bool, error)
 	// CancelTask sets Cancel, and makes a waiting task cancelled at once. A
 	// task that is over is left: false. Unknown: ErrNotFound.
 	CancelTask(ctx context.Context, id string) (bool, error)
-	// ForgetTasks removes final tasks, their partitions too, that finished
-	// before a time.
+	// ForgetTasks removes final tasks without a parent that finished before a
+	// time, and their partitions. It answers how many in all. Tasks that never
+	// said when they finished stay.
 	ForgetTasks(ctx context.Context, before time.Time) (int, error)
 }

@@ -183,7 +183,7 @@ func (r *row) take(a *mirror.Arrival, out *mirror.Logged) (changed bool) {
 		out.Redelivered, changed = true, true
 		r.Duplicates++
 		opened = r.reopen()
-		r.stand(a.Event.Home(), a.Signal)
+		r.stand(a.Signal)
 	}
 	if !bytes.Equal(bodyBytes(r.Payload), a.Event.Payload) {
 		out.PayloadDiffers = true

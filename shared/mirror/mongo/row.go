@@ -151,13 +151,14 @@ func (r *row) saw(id mirror.SignalID) bool {
 	return true
 }
 
-// stand lets an entry stand for the open outcome of the entity it names.
-func (r *row) stand(k event.Key, id mirror.SignalID) {
-	field := outcomeField(k)
-	if o, there := r.Outcomes[field]; there && !o.Status.Final() {
-		sig := signal(id)
-		o.Signal = &sig
-		r.Outcomes[field] = o
+// stand lets an entry stand for the primary entity's outcome if it is open.
+func (r *row) stand(id mirror.SignalID) {
+	for field, o := range r.Outcomes {
+		if o.N == 0 && !o.Status.Final() {
+			sig := signal(id)
+			o.Signal = &sig
+			r.Outcomes[field] = o
+		}
 	}
 }
 

@@ -54,7 +54,10 @@ func (s *Store) Verify(ctx context.Context, same []mirror.Verified) (moved int, 
 			models := make([]mongo.WriteModel, len(chunk))
 			for i, v := range chunk {
 				models[i] = mongo.NewUpdateOneModel().
-					SetFilter(bson.D{{Key: "_id", Value: v.Key.ID}, {Key: "state_hash", Value: v.StateHash}}).
+					SetFilter(bson.D{
+						{Key: "_id", Value: v.Key.ID}, {Key: "state_hash", Value: v.StateHash},
+						{Key: "deleted_at", Value: bson.D{{Key: "$exists", Value: v.Deleted}}},
+					}).
 					SetUpdate(bson.D{{Key: "$max", Value: bson.D{{Key: "verified_at", Value: v.At}}}})
 			}
 			// They are of different documents, so their order is of no account.
@@ -122,26 +125,18 @@ func (s *Store) Staleness(ctx context.Context, terminalBefore time.Time) ([]mirr
 	return out, nil
 }
 
-// stalest answers for one kind. Its name is asked of a document: that of a
-// collection does not give it back.
+// stalest answers for one kind, if anything of it is looked after. Its name is
+// asked of a document: that of a collection does not give it back.
 func (s *Store) stalest(ctx context.Context, c *mongo.Collection, terminalBefore time.Time) (k mirror.Staleness, there bool, err error) {
-	fetched := bson.D{{Key: "synced_claim", Value: bson.D{{Key: "$gt", Value: 0}}}}
-	named := options.Find().SetLimit(1).SetProjection(bson.D{{Key: "source", Value: 1}, {Key: "kind", Value: 1}, {Key: "verified_at", Value: 1}})
-	any, err := find[document](ctx, c, fetched, named)
-	if err != nil || len(any) == 0 {
+	filter := looked(terminalBefore)
+	oldest, err := find[document](ctx, c, filter, options.Find().SetSort(bson.D{{Key: "verified_at", Value: 1}}).SetLimit(1).
+		SetProjection(bson.D{{Key: "source", Value: 1}, {Key: "kind", Value: 1}, {Key: "verified_at", Value: 1}}))
+	if err != nil || len(oldest) == 0 {
 		return k, false, err
 	}
-	k.Source, k.Kind = any[0].Source, any[0].Kind
-	filter := looked(terminalBefore)
+	k.Source, k.Kind, k.Oldest = oldest[0].Source, oldest[0].Kind, oldest[0].VerifiedAt
 	if k.Documents, err = c.CountDocuments(ctx, filter); err != nil {
 		return k, false, classify(ctx, err)
-	}
-	oldest, err := find[document](ctx, c, filter, named.SetSort(bson.D{{Key: "verified_at", Value: 1}}))
-	if err != nil {
-		return k, false, err
-	}
-	if len(oldest) > 0 {
-		k.Oldest = oldest[0].VerifiedAt
 	}
 	return k, true, nil
 }

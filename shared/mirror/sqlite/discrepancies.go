@@ -18,7 +18,8 @@ const discrepancyColumns = `id, source, kind, entity_id, type, status, event_id,
 
 const (
 	recordSQL = `
-INSERT INTO discrepancies (` + discrepancyColumns + `) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
+INSERT INTO discrepancies (` + discrepancyColumns + `, repair)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, iif(?6 IN ('repaired', 'failed'), ?6, ''))
 ON CONFLICT DO NOTHING`
 
 	confirmSQL = `
@@ -28,11 +29,11 @@ WHERE id = ?1 AND status = 'suspected' RETURNING ` + discrepancyColumns
 UPDATE discrepancies SET judged_at = ?2, status = 'dropped'
 WHERE id = ?1 AND status = 'suspected' RETURNING ` + discrepancyColumns
 
-	// repairSQL keeps the first good end, or else the last bad one.
+	// repairSQL keeps the first good end, or else the first bad one.
 	repairSQL = `
 UPDATE discrepancies SET repair = ?2, repaired_at = ?3,
 	status = iif(status IN ('confirmed', 'failed'), ?2, status)
-WHERE id = ?1 AND repair <> 'repaired'`
+WHERE id = ?1 AND status <> 'dropped' AND (repair = '' OR repair = 'failed' AND ?2 = 'repaired')`
 
 	countDiscrepanciesSQL = `
 SELECT source, type, status, count(*) FROM discrepancies GROUP BY source, type, status ORDER BY source, type, status`
@@ -58,9 +59,12 @@ func (s *Store) Record(ctx context.Context, found []mirror.Discrepancy) error {
 func (s *Store) Judge(ctx context.Context, confirmed, dropped []string, at time.Time) (judged []mirror.Discrepancy, err error) {
 	err = s.batch(ctx, "judge discrepancies", len(confirmed)+len(dropped), func(t *tx) error {
 		judged = nil
-		for query, ids := range map[string][]string{confirmSQL: confirmed, dropSQL: dropped} {
-			for _, id := range ids {
-				d, err := scanDiscrepancy(t.row(query, id, millis(at)))
+		for _, part := range []struct {
+			query string
+			ids   []string
+		}{{confirmSQL, confirmed}, {dropSQL, dropped}} {
+			for _, id := range part.ids {
+				d, err := scanDiscrepancy(t.row(part.query, id, millis(at)))
 				if errors.Is(err, sql.ErrNoRows) {
 					continue
 				}

@@ -46,7 +46,12 @@ func (s *Store) Claim(ctx context.Context, ref event.Ref) (doc *mirror.Document,
 // The statements of Write. All are fenced by the claim; ?1 to ?4 are the key
 // and the claim, ?5 the time the request was sent, ?6 to ?8 the last event.
 const (
-	fence = ` WHERE source = ?1 AND kind = ?2 AND id = ?3 AND claim = ?4`
+	fence = ` WHERE source = ?1 AND kind = ?2 AND id = ?3 AND claim = ?4` + latest
+
+	// latest decides between two fetches with one claim. Claims never go back,
+	// unless the file is replaced by an older copy: then a fetch that is still
+	// under way from before may hold a number that is given out again.
+	latest = ` AND (synced_claim < ?4 OR synced_at <= ?5)`
 
 	// synced is what every good fetch moves. A later event replaces the last
 	// one; of the same time, the one with the greater id.
@@ -95,7 +100,7 @@ func (s *Store) Write(ctx context.Context, w *mirror.Write) (applied bool, err e
 		args = append(args, text(w.Raw), w.StateHash, w.Status, w.Terminal)
 	}
 	if fault.Off("claims") {
-		query = strings.Replace(query, "claim = ?4", "?4 > 0", 1)
+		query = strings.Replace(query, " AND claim = ?4"+latest, "", 1)
 	}
 	err = s.writer.change(ctx, func(t *tx) error {
 		n, err := t.exec(query, args...)

@@ -6,16 +6,16 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/mirror"
 )
 
 const (
-	outcomeStatusSQL  = `SELECT status FROM outcomes WHERE event = ?1 AND kind = ?2 AND id = ?3`
-	letterStatusSQL   = `SELECT status FROM dead_letters WHERE id = ?1`
-	letterAttemptsSQL = `SELECT attempts FROM dead_letters WHERE id = ?1`
-	syncedClaimSQL    = `SELECT synced_claim FROM mirror WHERE source = ?1 AND kind = ?2 AND id = ?3`
+	outcomeStatusSQL = `SELECT status FROM outcomes WHERE event = ?1 AND kind = ?2 AND id = ?3`
+	formerLetterSQL  = `SELECT status, attempts, claim, at, signal_shard, signal_id, class FROM dead_letters WHERE id = ?1`
+	syncedClaimSQL   = `SELECT synced_claim FROM mirror WHERE source = ?1 AND kind = ?2 AND id = ?3`
 
 	// buryLetterSQL writes a letter; one that was redriven and failed again is
 	// the same letter, open once more.
@@ -34,14 +34,16 @@ UPDATE outcomes SET status = ?5 WHERE event = ?1 AND kind = ?2 AND id = ?3 AND s
 INSERT INTO mirror (source, kind, id) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING`
 
 	// recountSQL counts the open letters. With some the entity is behind since
-	// ?4; with none it no longer is, unless the provider's answers are in doubt.
+	// ?4; with none it no longer is, unless the provider's answers are in doubt
+	// or, ?5, other work on it is retrying.
 	recountSQL = `
 UPDATE mirror SET
 	open_letters  = c.letters,
-	behind_since  = CASE WHEN c.letters = 0 THEN iif(doubted_at > 0, behind_since, 0)
+	behind_since  = CASE WHEN c.letters = 0 THEN iif(doubted_at > 0 OR ?5, behind_since, 0)
 	                WHEN behind_reason = '' THEN ?4 ELSE behind_since END,
-	behind_reason = CASE WHEN c.letters = 0 THEN iif(doubted_at > 0, behind_reason, '')
-	                ELSE '` + mirror.ReasonDeadLetter + `' END
+	behind_reason = CASE WHEN c.letters > 0 THEN '` + mirror.ReasonDeadLetter + `' WHEN behind_reason = '' THEN ''
+	                WHEN doubted_at > 0 THEN '` + mirror.ReasonLagging + `'
+	                WHEN ?5 THEN '` + mirror.ReasonRetrying + `' ELSE '' END
 FROM (SELECT count(*) AS letters FROM dead_letters
       WHERE source = ?1 AND kind = ?2 AND entity_id = ?3 AND status = 'open') AS c
 WHERE source = ?1 AND kind = ?2 AND id = ?3`
@@ -83,23 +85,28 @@ func (t *tx) bury(l *mirror.Letter) (superseded bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if logged {
-		status, settled, err := t.settledLetter(row, l)
-		if err != nil || settled {
-			return status == mirror.LetterSuperseded, err
+	former, there, err := t.formerLetter(l.ID())
+	if err != nil {
+		return false, err
+	}
+	if there && logged {
+		// This burial was done before, and what has become of it since stands.
+		if settled, err := t.settled(row, k); err != nil || settled {
+			return former.status == mirror.LetterSuperseded, err
 		}
 	}
+	merged := former.again(l)
 	var synced int64
 	err = t.row(syncedClaimSQL, k.Source, k.Kind, k.ID).Scan(&synced)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return false, err
 	}
-	superseded = synced > l.Claim
+	superseded = synced > merged.Claim
 	status, outcome := mirror.LetterOpen, mirror.Dead
 	if superseded {
 		status, outcome = mirror.LetterSuperseded, mirror.Superseded
 	}
-	if err := t.putLetter(l, status); err != nil {
+	if err := t.putLetter(merged, status, l.At); err != nil {
 		return false, err
 	}
 	if logged {
@@ -107,61 +114,81 @@ func (t *tx) bury(l *mirror.Letter) (superseded bool, err error) {
 			return false, err
 		}
 	}
-	return superseded, t.recount(k, millis(l.At))
+	if logged && superseded { // an earlier burial may have left it dead
+		if err := t.moveOutcome(row, k, mirror.Dead, outcome, millis(l.At)); err != nil {
+			return false, err
+		}
+	}
+	return superseded, t.recount(k, millis(l.At), false)
 }
 
-// settledLetter reports whether the letter is there already and its outcome
-// settled: this burial was done before, and what has become of the letter
-// since must stand.
-func (t *tx) settledLetter(row int64, l *mirror.Letter) (letter mirror.LetterStatus, settled bool, err error) {
+// settled reports whether an outcome has ended otherwise than dead.
+func (t *tx) settled(row int64, k event.Key) (bool, error) {
 	var outcome mirror.EventStatus
-	err = t.row(outcomeStatusSQL, row, l.Ref.Key.Kind, l.Ref.Key.ID).Scan(&outcome)
-	if errors.Is(err, sql.ErrNoRows) || err == nil && !outcome.Final() {
-		return "", false, nil
-	}
-	if err != nil {
-		return "", false, err
-	}
-	err = t.row(letterStatusSQL, l.ID()).Scan(&letter)
+	err := t.row(outcomeStatusSQL, row, k.Kind, k.ID).Scan(&outcome)
 	if errors.Is(err, sql.ErrNoRows) {
-		return "", false, nil
+		return false, nil
 	}
-	return letter, err == nil, err
+	return outcome.Final() && outcome != mirror.Dead, err
 }
 
-func (t *tx) putLetter(l *mirror.Letter, status mirror.LetterStatus) error {
+// formerLetter is what a letter that is buried again told before.
+type formerLetter struct {
+	status   mirror.LetterStatus
+	attempts []mirror.Attempt
+	claim    int64
+	at       time.Time
+	signal   mirror.SignalID
+	class    string
+}
+
+func (t *tx) formerLetter(id string) (f formerLetter, there bool, err error) {
+	var attempts string
+	var at int64
+	err = t.row(formerLetterSQL, id).Scan(&f.status, &attempts, &f.claim, &at, &f.signal.Shard, &f.signal.ID, &f.class)
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return f, false, nil
+	case err != nil:
+		return f, false, err
+	}
+	f.at = fromMillis(at)
+	return f, true, json.Unmarshal([]byte(attempts), &f.attempts)
+}
+
+// again returns a letter with what it told before. What it tells is of the
+// latest attempt; a burial told late adds what it knows.
+func (f formerLetter) again(l *mirror.Letter) *mirror.Letter {
+	out := *l
+	out.Attempts, out.Claim = mirror.MergeAttempts(f.attempts, l.Attempts), max(f.claim, l.Claim)
+	if millis(l.At) < millis(f.at) {
+		out.At, out.Signal, out.Class = f.at, f.signal, f.class
+	}
+	return &out
+}
+
+// putLetter writes a letter; one that is superseded is closed at a time.
+func (t *tx) putLetter(l *mirror.Letter, status mirror.LetterStatus, at time.Time) error {
 	parents, err := object(l.Ref.Parents)
 	if err != nil {
 		return err
 	}
-	former, err := t.attempts(l.ID())
-	if err != nil {
-		return err
+	kept := make([]mirror.Attempt, len(l.Attempts))
+	for i, a := range l.Attempts {
+		kept[i] = mirror.Attempt{At: fromMillis(millis(a.At)), Error: a.Error}
 	}
-	attempts, err := json.Marshal(mirror.MergeAttempts(former, l.Attempts))
+	attempts, err := json.Marshal(kept)
 	if err != nil {
 		return err
 	}
 	var closed int64
 	if status != mirror.LetterOpen {
-		closed = millis(l.At)
+		closed = millis(at)
 	}
 	k := l.Ref.Key
 	_, err = t.exec(buryLetterSQL, l.ID(), l.Source, l.EventID, k.Kind, k.ID, parents, l.Signal.Shard, l.Signal.ID,
 		l.Class, string(attempts), l.Claim, l.TraceID, millis(l.At), string(status), closed)
 	return err
-}
-
-// attempts are those of a letter that is there already.
-func (t *tx) attempts(letter string) (former []mirror.Attempt, err error) {
-	var text string
-	switch err := t.row(letterAttemptsSQL, letter).Scan(&text); {
-	case errors.Is(err, sql.ErrNoRows):
-		return nil, nil
-	case err != nil:
-		return nil, err
-	}
-	return former, json.Unmarshal([]byte(text), &former)
 }
 
 // moveOutcome changes an outcome if it has the status from, and lets the row
@@ -175,11 +202,11 @@ func (t *tx) moveOutcome(row int64, k event.Key, from, to mirror.EventStatus, at
 	return err
 }
 
-func (t *tx) recount(k event.Key, since int64) error {
+func (t *tx) recount(k event.Key, since int64, retrying bool) error {
 	if _, err := t.exec(knownSQL, k.Source, k.Kind, k.ID); err != nil {
 		return err
 	}
-	_, err := t.exec(recountSQL, k.Source, k.Kind, k.ID, since)
+	_, err := t.exec(recountSQL, k.Source, k.Kind, k.ID, since, retrying)
 	return err
 }
 
@@ -196,7 +223,7 @@ func (s *Store) Supersede(ctx context.Context, k event.Key, claim int64) (n int,
 			}
 		}
 		n = len(letters)
-		return t.recount(k, 0)
+		return t.recount(k, 0, false)
 	})
 	if err != nil {
 		return 0, fmt.Errorf("supersede letters of %s: %w", k, err)

@@ -10,6 +10,10 @@ import (
 	"github.com/tarn-sync/tarn/shared/mirror/internal/page"
 )
 
+// batchSize bounds the parts of one change that is made in the background, so
+// that those who wait for their turn behind it wait only briefly.
+const batchSize = 500
+
 // batch makes a change of n parts; of none, it is done already. doing names it
 // in errors.
 func (s *Store) batch(ctx context.Context, doing string, n int, do func(*tx) error) error {

@@ -31,6 +31,7 @@ VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?6, ?7) ON CONFLICT DO NOTHING`
 	redeliveredSQL = `UPDATE events SET duplicates = duplicates + 1 WHERE n = ?1`
 	differsSQL     = `UPDATE events SET payload_differs = 1 WHERE n = ?1`
 	reopenSQL      = `UPDATE outcomes SET status = 'pending' WHERE event = ?1 AND status = 'dead'`
+	standSQL       = `UPDATE outcomes SET signal_shard = ?2, signal_id = ?3 WHERE event = ?1 AND position = 0 AND status = 'pending'`
 
 	// followSQL lets the status of a row follow from its outcomes. A row that
 	// closes is processed at ?2; one that opens again is not processed yet.
@@ -134,7 +135,7 @@ func (t *tx) logAgain(a *mirror.Arrival) (out mirror.Logged, err error) {
 		}
 	}
 	if out.Redelivered {
-		reopened, err := t.redeliver(row)
+		reopened, err := t.redeliver(row, a.Signal)
 		if err != nil {
 			return out, err
 		}
@@ -162,12 +163,17 @@ func (t *tx) takeUpDiffering(row int64, a *mirror.Arrival) (opened int64, err er
 	return t.open(row, position, a)
 }
 
-// redeliver counts a duplicate and opens what was dead.
-func (t *tx) redeliver(row int64) (reopened int64, err error) {
+// redeliver counts a duplicate and opens what was dead. The entry stands for
+// the primary entity's work from now on.
+func (t *tx) redeliver(row int64, id mirror.SignalID) (reopened int64, err error) {
 	if _, err := t.exec(redeliveredSQL, row); err != nil {
 		return 0, err
 	}
-	return t.exec(reopenSQL, row)
+	if reopened, err = t.exec(reopenSQL, row); err != nil {
+		return 0, err
+	}
+	_, err = t.exec(standSQL, row, id.Shard, id.ID)
+	return reopened, err
 }
 
 // open adds an open outcome for every entity of the event that has none, from

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
@@ -28,6 +29,11 @@ FROM dead_letters AS l LEFT JOIN events AS e ON e.source = l.source AND e.id = l
 	letterSQL = "SELECT " + letterColumns + lettersFrom
 
 	openLettersBySourceSQL = `SELECT source, count(*) FROM dead_letters WHERE status = 'open' GROUP BY source`
+
+	// failedWorkSQL looks for open work on an entity that has failed.
+	failedWorkSQL = `
+SELECT EXISTS (SELECT 1 FROM outcomes AS o JOIN events AS e ON e.n = o.event
+	WHERE o.kind = ?2 AND o.id = ?3 AND o.status = 'pending' AND o.failed_at > 0 AND e.source = ?1 AND e.status = 'retrying')`
 
 	closeLetterSQL = `
 UPDATE dead_letters SET status = ?2, closed_at = ?3, closed_by = ?4, reason = ?5 WHERE id = ?1 AND status = 'open'
@@ -122,43 +128,59 @@ type closing struct {
 }
 
 func (s *Store) closeLetters(ctx context.Context, doing string, ids []string, end closing) (n int, err error) {
-	err = s.batch(ctx, doing, len(ids), func(t *tx) error {
-		n = 0
-		for _, id := range ids {
-			closed, err := t.closeLetter(id, end)
-			if err != nil {
-				return fmt.Errorf("letter %s: %w", id, err)
-			}
-			if closed {
-				n++
-			}
+	for part := range slices.Chunk(ids, batchSize) {
+		closed := 0
+		err := s.batch(ctx, doing, len(part), func(t *tx) (err error) {
+			closed, err = t.closeLetters(part, end)
+			return err
+		})
+		if err != nil {
+			return n, err
 		}
-		return nil
-	})
-	return n, err
+		n += closed
+	}
+	return n, nil
 }
 
-func (t *tx) closeLetter(id string, end closing) (bool, error) {
-	var k event.Key
-	var eventID string
-	err := t.row(closeLetterSQL, id, string(end.letter), millis(end.at), end.by, end.reason).
-		Scan(&k.Source, &eventID, &k.Kind, &k.ID)
-	if errors.Is(err, sql.ErrNoRows) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	row, logged, err := t.event(k.Source, eventID)
-	if err != nil {
-		return false, err
-	}
-	if logged {
-		if err := t.moveOutcome(row, k, mirror.Dead, end.outcome, millis(end.at)); err != nil {
-			return false, err
+func (t *tx) closeLetters(ids []string, end closing) (n int, err error) {
+	entities := map[event.Key]bool{}
+	for _, id := range ids {
+		k, closed, err := t.closeLetter(id, end)
+		if err != nil {
+			return 0, fmt.Errorf("letter %s: %w", id, err)
+		}
+		if closed {
+			n++
+			entities[k] = true
 		}
 	}
-	return true, t.recount(k, 0)
+	for k := range entities {
+		var retrying bool
+		if err := t.row(failedWorkSQL, k.Source, k.Kind, k.ID).Scan(&retrying); err != nil {
+			return 0, err
+		}
+		if err := t.recount(k, 0, retrying); err != nil {
+			return 0, err
+		}
+	}
+	return n, nil
+}
+
+func (t *tx) closeLetter(id string, end closing) (k event.Key, closed bool, err error) {
+	var eventID string
+	err = t.row(closeLetterSQL, id, string(end.letter), millis(end.at), end.by, end.reason).
+		Scan(&k.Source, &eventID, &k.Kind, &k.ID)
+	if errors.Is(err, sql.ErrNoRows) {
+		return k, false, nil
+	}
+	if err != nil {
+		return k, false, err
+	}
+	row, logged, err := t.event(k.Source, eventID)
+	if err != nil || !logged {
+		return k, true, err
+	}
+	return k, true, t.moveOutcome(row, k, mirror.Dead, end.outcome, millis(end.at))
 }
 
 func letterConditions(f mirror.LetterFilter) conditions {

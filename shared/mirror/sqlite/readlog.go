@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
+	"encoding/json"
 	"fmt"
 
 	"github.com/tarn-sync/tarn/shared/event"
@@ -12,9 +14,10 @@ import (
 const eventColumns = `n, source, id, type, created_at, received_at, processed_at, status, attempts, error,
 	duplicates, out_of_order, overtaken, lagging, payload_differs, payload, trace_id`
 
+// outcomesSQL reads the outcomes of many rows: their numbers are a JSON array.
 const outcomesSQL = `
-SELECT kind, id, parents, status, signal_shard, signal_id, claim, fetched_at, covered_signal
-FROM outcomes WHERE event = ?1 ORDER BY position`
+SELECT event, kind, id, parents, status, signal_shard, signal_id, claim, fetched_at, covered_signal
+FROM outcomes WHERE event IN (SELECT value FROM json_each(?1)) ORDER BY event, position`
 
 // newestReceived is the order of the lists of events.
 const newestReceived = "received_at DESC, source DESC, id DESC"
@@ -110,19 +113,35 @@ func (s *Store) eventRows(ctx context.Context, c conditions, order string, limit
 	if err != nil {
 		return nil, err
 	}
+	return withOutcomes(ctx, snapshot, found)
+}
+
+func withOutcomes(ctx context.Context, snapshot *sql.Tx, found []loggedRow) ([]*mirror.EventRow, error) {
 	out := make([]*mirror.EventRow, len(found))
+	byNumber := make(map[int64]*mirror.EventRow, len(found))
+	numbers := make([]int64, len(found))
 	for i, r := range found {
-		outcomes, err := snapshot.QueryContext(ctx, outcomesSQL, r.n)
-		if err != nil {
-			return nil, err
-		}
-		r.Entities, err = collect(outcomes, func(row scanner) (mirror.Outcome, error) { return scanOutcome(row, r.Source) })
-		if err != nil {
-			return nil, err
-		}
-		out[i] = r.EventRow
+		out[i], byNumber[r.n], numbers[i] = r.EventRow, r.EventRow, r.n
 	}
-	return out, nil
+	list, err := json.Marshal(numbers)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := snapshot.QueryContext(ctx, outcomesSQL, string(list))
+	if err != nil {
+		return nil, err
+	}
+	_, err = collect(rows, func(row scanner) (none struct{}, err error) {
+		n, o, err := scanOutcome(row)
+		if err != nil {
+			return none, err
+		}
+		r := byNumber[n]
+		o.Ref.Key.Source = r.Source
+		r.Entities = append(r.Entities, o)
+		return none, nil
+	})
+	return out, err
 }
 
 func scanEvent(row scanner) (loggedRow, error) {
@@ -134,20 +153,20 @@ func scanEvent(row scanner) (loggedRow, error) {
 	return r, err
 }
 
-func scanOutcome(row scanner, source string) (mirror.Outcome, error) {
-	o := mirror.Outcome{Ref: event.Ref{Key: event.Key{Source: source}}}
+// scanOutcome reads an outcome, less its source, and the number of its row.
+func scanOutcome(row scanner) (n int64, o mirror.Outcome, err error) {
 	var covered mirror.Covered
 	var parents string
 	var fetched int64
-	err := row.Scan(&o.Ref.Key.Kind, &o.Ref.Key.ID, &parents, &o.Status, &o.Signal.Shard, &o.Signal.ID,
+	err = row.Scan(&n, &o.Ref.Key.Kind, &o.Ref.Key.ID, &parents, &o.Status, &o.Signal.Shard, &o.Signal.ID,
 		&covered.Claim, &fetched, &covered.Signal)
 	if err != nil {
-		return o, err
+		return n, o, err
 	}
 	if covered.Claim > 0 {
 		covered.FetchedAt = fromMillis(fetched)
 		o.CoveredBy = &covered
 	}
 	o.Ref.Parents, err = fromObject(parents)
-	return o, err
+	return n, o, err
 }

@@ -45,6 +45,15 @@ func (s *Store) Unsettled(ctx context.Context, source string, before time.Time, 
 
 // Requeued remembers the entries that stand for open outcomes.
 func (s *Store) Requeued(ctx context.Context, again []mirror.Requeue) error {
+	for part := range slices.Chunk(again, batchSize) {
+		if err := s.requeued(ctx, part); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) requeued(ctx context.Context, again []mirror.Requeue) error {
 	return s.batch(ctx, "note requeued events", len(again), func(t *tx) error {
 		for _, r := range again {
 			row, ok, err := t.event(r.Source, r.EventID)

@@ -25,6 +25,8 @@ ORDER BY received_at LIMIT ?2`
 	dropOutcomesSQL = `DELETE FROM outcomes WHERE event IN (` + oldEventsSQL + `)`
 	dropSignalsSQL  = `DELETE FROM signals WHERE event IN (` + oldEventsSQL + `)`
 
+	dropLettersSQL = `
+DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE at < ?1 AND status <> 'open' LIMIT ?2)`
 	dropAuditSQL         = `DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ?1 LIMIT ?2)`
 	dropDiscrepanciesSQL = `
 DELETE FROM discrepancies WHERE id IN (SELECT id FROM discrepancies
@@ -78,6 +80,7 @@ func (s *sweeper) sweep(ctx context.Context) error {
 	return errors.Join(
 		// The event last: while it stands, what belongs to it can be found.
 		s.drop(ctx, s.keep.Events, dropOutcomesSQL, dropSignalsSQL, dropEventsSQL),
+		s.drop(ctx, s.keep.Events, dropLettersSQL),
 		s.drop(ctx, s.keep.Audit, dropAuditSQL),
 		s.drop(ctx, s.keep.Discrepancies, dropDiscrepanciesSQL),
 	)

@@ -139,7 +139,9 @@ CREATE INDEX audit_at ON audit (at);
 const reconciling = `
 ALTER TABLE mirror ADD COLUMN terminal_at INTEGER NOT NULL DEFAULT 0;
 UPDATE mirror SET terminal_at = synced_at WHERE terminal;
-CREATE INDEX mirror_verified ON mirror (source, kind, verified_at) WHERE synced_claim > 0;
+-- All that decides whether a document is to be verified, so that looking for
+-- those that are need not read the states.
+CREATE INDEX mirror_verified ON mirror (source, kind, id, verified_at, terminal_at, deleted_at) WHERE synced_claim > 0;
 
 DROP INDEX events_open;
 CREATE INDEX events_unsettled ON events (source, received_at, id) WHERE status IN ('pending', 'retrying');
@@ -147,6 +149,7 @@ CREATE INDEX events_unsettled ON events (source, received_at, id) WHERE status I
 ALTER TABLE dead_letters ADD COLUMN closed_at INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE dead_letters ADD COLUMN closed_by TEXT NOT NULL DEFAULT '';
 ALTER TABLE dead_letters ADD COLUMN reason TEXT NOT NULL DEFAULT '';
+CREATE INDEX dead_letters_at ON dead_letters (at, id);
 CREATE INDEX dead_letters_status ON dead_letters (status, at, id);
 
 ALTER TABLE discrepancies ADD COLUMN event_id TEXT NOT NULL DEFAULT '';
@@ -154,7 +157,12 @@ ALTER TABLE discrepancies ADD COLUMN sweep_id TEXT NOT NULL DEFAULT '';
 ALTER TABLE discrepancies ADD COLUMN judged_at INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE discrepancies ADD COLUMN repaired_at INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE discrepancies ADD COLUMN repair TEXT NOT NULL DEFAULT '';  -- repaired, failed, '' for neither yet
-CREATE INDEX discrepancies_status ON discrepancies (status, found_at);
+UPDATE discrepancies SET judged_at = found_at, repaired_at = found_at, repair = status WHERE status = 'repaired';
+DROP INDEX discrepancies_found;
+CREATE INDEX discrepancies_found ON discrepancies (found_at, id);
+CREATE INDEX discrepancies_status ON discrepancies (status, found_at, id);
+CREATE INDEX discrepancies_entity ON discrepancies (source, kind, entity_id, found_at, id);
+CREATE INDEX discrepancies_sweep ON discrepancies (sweep_id, found_at, id) WHERE sweep_id <> '';
 
 CREATE TABLE tasks (
 	id          TEXT PRIMARY KEY,

@@ -31,11 +31,13 @@ UPDATE tasks SET cancel = 1, status = iif(status = 'waiting', 'cancelled', statu
 	finished_at = iif(status = 'waiting', ?2, finished_at)
 WHERE id = ?1 AND status NOT IN ('done', 'failed', 'cancelled')`
 
+	savedBeforeSQL = `SELECT cancel, status = ?2 AND epoch = ?3 FROM tasks WHERE id = ?1`
+
 	taskThereSQL = `SELECT count(*) FROM tasks WHERE id = ?1`
 
-	forgetTasksSQL = `
-DELETE FROM tasks WHERE (status IN ('done', 'failed', 'cancelled') AND parent = '' AND finished_at < ?1)
-	OR parent IN (SELECT id FROM tasks WHERE status IN ('done', 'failed', 'cancelled') AND parent = '' AND finished_at < ?1)`
+	oldTasks = `status IN ('done', 'failed', 'cancelled') AND parent = '' AND finished_at BETWEEN 1 AND ?1 - 1`
+
+	forgetTasksSQL = `DELETE FROM tasks WHERE ` + oldTasks + ` OR parent IN (SELECT id FROM tasks WHERE ` + oldTasks + `)`
 )
 
 // CreateTasks adds tasks; one whose id is there is left as it is.
@@ -93,7 +95,8 @@ func (s *Store) SaveTask(ctx context.Context, k *mirror.Task) (saved bool, err e
 		err := t.row(saveTaskSQL, k.ID, string(k.Status), text(k.State), string(counts), k.Error, k.Epoch,
 			millis(k.StartedAt), millis(k.UpdatedAt), millis(k.FinishedAt)).Scan(&k.Cancel)
 		if errors.Is(err, sql.ErrNoRows) {
-			return nil
+			saved, err = t.savedBefore(k)
+			return err
 		}
 		saved = err == nil
 		return err
@@ -102,6 +105,16 @@ func (s *Store) SaveTask(ctx context.Context, k *mirror.Task) (saved bool, err e
 		return false, fmt.Errorf("save task %s: %w", k.ID, err)
 	}
 	return saved, nil
+}
+
+// savedBefore reports whether a save that was refused is one that was made
+// before and whose answer was lost: whoever ended a task has ended it.
+func (t *tx) savedBefore(k *mirror.Task) (saved bool, err error) {
+	err = t.row(savedBeforeSQL, k.ID, string(k.Status), k.Epoch).Scan(&k.Cancel, &saved)
+	if errors.Is(err, sql.ErrNoRows) {
+		return false, nil
+	}
+	return saved && k.Status.Final(), err
 }
 
 // CancelTask asks for a task to end.

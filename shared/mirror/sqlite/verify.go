@@ -14,13 +14,13 @@ import (
 const (
 	verifySQL = `
 UPDATE mirror SET verified_at = ?5
-WHERE source = ?1 AND kind = ?2 AND id = ?3 AND state_hash = ?4 AND verified_at < ?5 AND synced_claim > 0 AND deleted_at = 0`
+WHERE source = ?1 AND kind = ?2 AND id = ?3 AND state_hash = ?4 AND verified_at < ?5 AND synced_claim > 0
+	AND (deleted_at > 0) = ?6`
 
-	// lookedAfter leaves out what has been terminal or deleted for long and was
-	// verified since: nothing will change it.
-	lookedAfter = `synced_claim > 0
-	AND NOT (terminal AND deleted_at = 0 AND terminal_at < ? AND verified_at >= terminal_at)
-	AND NOT (deleted_at > 0 AND deleted_at < ? AND verified_at >= deleted_at)`
+	// lookedAfter leaves out what has been terminal or deleted for long: nothing
+	// will change it. That it was verified since it became so need not be asked:
+	// the write that says so also verifies.
+	lookedAfter = `synced_claim > 0 AND (terminal_at = 0 OR terminal_at >= ?) AND (deleted_at = 0 OR deleted_at >= ?)`
 
 	stalenessSQL = `
 SELECT source, kind, count(*), min(verified_at) FROM mirror WHERE ` + lookedAfter + ` GROUP BY source, kind ORDER BY source, kind`
@@ -50,10 +50,21 @@ func (s *Store) Documents(ctx context.Context, keys []event.Key) (docs []*mirror
 
 // Verify moves verified_at up where the state is still the compared one.
 func (s *Store) Verify(ctx context.Context, same []mirror.Verified) (moved int, err error) {
+	for part := range slices.Chunk(same, batchSize) {
+		n, err := s.verify(ctx, part)
+		if err != nil {
+			return moved, err
+		}
+		moved += n
+	}
+	return moved, nil
+}
+
+func (s *Store) verify(ctx context.Context, same []mirror.Verified) (moved int, err error) {
 	err = s.batch(ctx, "note verified documents", len(same), func(t *tx) error {
 		moved = 0
 		for _, v := range same {
-			n, err := t.exec(verifySQL, v.Key.Source, v.Key.Kind, v.Key.ID, v.StateHash, millis(v.At))
+			n, err := t.exec(verifySQL, v.Key.Source, v.Key.Kind, v.Key.ID, v.StateHash, millis(v.At), v.Deleted)
 			if err != nil {
 				return err
 			}

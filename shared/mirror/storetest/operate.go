@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -217,6 +218,60 @@ var recoveryCases = []testCase{
 		require.Equal(t, a.Signal, row().Entities[0].Signal, "settled ones are left")
 		require.Equal(t, entry(4, "9-2"), row().Entities[1].Signal)
 		require.NoError(t, s.Requeued(s.ctx, nil))
+	}},
+	{"the newest entry of the primary entity stands for it", func(t *testing.T, s *suite) {
+		a := arrival("evt_newest", order("o1"), account("cusa_1"))
+		s.log(a)
+		signals := func() (out []mirror.SignalID) {
+			rows, _, err := s.Unsettled(s.ctx, "lemon", at(99), 10, "")
+			require.NoError(t, err)
+			for _, o := range rows[0].Entities {
+				out = append(out, o.Signal)
+			}
+			return out
+		}
+		again := a
+		again.Signal = entry(1, "7-0")
+		s.log(again)
+		require.Equal(t, []mirror.SignalID{entry(1, "7-0"), {}}, signals(), "the provider sent it again")
+		s.log(a)
+		require.Equal(t, entry(1, "7-0"), signals()[0], "an entry seen before is none")
+		f := failure(a, account("cusa_1"), at(9))
+		f.Signal = entry(4, "8-0")
+		s.fail(f)
+		require.Equal(t, entry(4, "8-0"), signals()[1])
+		require.NoError(t, s.Requeued(s.ctx, []mirror.Requeue{
+			{Source: "lemon", EventID: "evt_newest", Entity: order("o1").Key, Signal: entry(1, "9-0")},
+			{Source: "lemon", EventID: "evt_newest", Entity: account("cusa_1").Key, Signal: entry(4, "9-1")},
+			{Source: "lemon", EventID: "evt_newest", Entity: account("other").Key, Signal: entry(4, "9-2")},
+		}))
+		require.Equal(t, []mirror.SignalID{entry(1, "9-0"), entry(4, "9-1")}, signals())
+		require.Equal(t, "retrying: pending pending", s.statuses(a))
+	}},
+	{"paging goes on in its place while rows settle and come", func(t *testing.T, s *suite) {
+		var all []mirror.Arrival
+		for i := range 9 {
+			a := arrival(fmt.Sprintf("evt_%d", i), order("o1"))
+			a.Event.ReceivedAt = at(i / 3) // three at the same time
+			all = append(all, a)
+		}
+		s.log(all...)
+		var got []string
+		for i, cursor := 0, ""; ; i++ {
+			rows, next, err := s.Unsettled(s.ctx, "lemon", at(50), 2, cursor)
+			require.NoError(t, err)
+			for _, r := range rows {
+				got = append(got, r.ID)
+				s.settle(mirror.Settlement{Source: "lemon", EventID: r.ID, Entity: order("o1").Key, At: at(60)})
+			}
+			if cursor = next; next == "" {
+				break
+			}
+			late := arrival(fmt.Sprintf("evt_late_%d", i), order("o1"))
+			late.Event.ReceivedAt = at(50 + i)
+			s.log(late)
+		}
+		require.Equal(t, []string{"evt_0", "evt_1", "evt_2", "evt_3", "evt_4", "evt_5", "evt_6", "evt_7", "evt_8"}, got)
 	}},
 	{"known events are told from unknown ones", func(t *testing.T, s *suite) {
 		s.log(arrival("evt_known", order("o1")), arrival("evt_alone"))

@@ -1,10 +1,13 @@
 package storetest
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/mirror"
@@ -89,6 +92,45 @@ var discrepancyCases = []testCase{
 			require.Less(t, d.RepairedAt.Unix(), at(71).Unix(), "what is repaired cannot fail any more")
 		}
 	}},
+	{"what was dropped is left, what is judged at once keeps its times", func(t *testing.T, s *suite) {
+		at1 := discrepancy("d_judged", mirror.Rewritten, 1)
+		at1.Status, at1.JudgedAt, at1.RepairedAt = mirror.Repaired, at(2), at(3)
+		s.record(at1, discrepancy("d_dropped", mirror.Stale, 2))
+		_, err := s.Judge(s.ctx, nil, []string{"d_dropped", "d_judged"}, at(60))
+		require.NoError(t, err)
+		for _, ok := range []bool{false, true} {
+			require.NoError(t, s.Repair(s.ctx, []string{"d_judged", "d_dropped"}, ok, at(70)))
+		}
+		got := s.discrepancies(mirror.DiscrepancyFilter{})
+		require.Equal(t, mirror.Dropped, got[0].Status)
+		require.True(t, got[0].RepairedAt.IsZero())
+		require.Equal(t, asJSON(t, at1), asJSON(t, got[1]))
+	}},
+	{"judged and repaired at once, each is judged by one and ends repaired", func(t *testing.T, s *suite) {
+		const n = 45
+		var ids []string
+		var found []mirror.Discrepancy
+		for i := range n {
+			d := discrepancy(fmt.Sprintf("d%02d", i), mirror.Stale, i)
+			found, ids = append(found, d), append(ids, d.ID)
+		}
+		s.record(found...)
+		var judged [2]int
+		var g errgroup.Group
+		for i := range judged {
+			g.Go(func() error {
+				got, err := s.Judge(s.ctx, ids, nil, at(60))
+				judged[i] = len(got)
+				return err
+			})
+		}
+		for part := range slices.Chunk(ids, 15) {
+			g.Go(func() error { return s.Repair(s.ctx, part, true, at(61)) })
+		}
+		require.NoError(t, g.Wait())
+		require.Equal(t, n, judged[0]+judged[1])
+		require.Len(t, s.discrepancies(mirror.DiscrepancyFilter{Status: mirror.Repaired, Limit: 200}), n)
+	}},
 	{"listed newest first, by any filter, and counted", func(t *testing.T, s *suite) {
 		s.record(discrepancy("d1", mirror.Stale, 1), discrepancy("d2", mirror.Deleted, 2), discrepancy("d3", mirror.Stale, 2))
 		other := mirror.Discrepancy{
@@ -169,6 +211,66 @@ var verifyCases = []testCase{
 		n, err = s.Verify(s.ctx, nil)
 		require.NoError(t, err)
 		require.Zero(t, n)
+	}},
+	{"a tombstone is verified as one", func(t *testing.T, s *suite) {
+		s.sync(order("o1"), state(1))
+		hash := s.entity(order("o1")).StateHash
+		verify := func(deleted bool, when int) int {
+			n, err := s.Verify(s.ctx, []mirror.Verified{{Key: order("o1").Key, StateHash: hash, Deleted: deleted, At: at(when)}})
+			require.NoError(t, err)
+			return n
+		}
+		require.Zero(t, verify(true, 20), "it lives")
+		require.Equal(t, 1, verify(false, 20))
+		s.write(&mirror.Write{Ref: order("o1"), Claim: s.claim(order("o1")).Claim, SentAt: at(30), Deleted: true})
+		require.Zero(t, verify(false, 40), "it has been deleted since")
+		require.Equal(t, 1, verify(true, 40))
+		require.Equal(t, at(40), s.entity(order("o1")).VerifiedAt)
+		require.Equal(t, at(30), s.entity(order("o1")).DeletedAt)
+	}},
+	{"many are verified at once", func(t *testing.T, s *suite) {
+		var same []mirror.Verified
+		for i := range 45 {
+			r := order(fmt.Sprintf("o%02d", i))
+			if i%2 == 0 {
+				r = account(fmt.Sprintf("a%02d", i))
+			}
+			s.sync(r, state(1))
+			same = append(same, mirror.Verified{Key: r.Key, StateHash: "hash of " + state(1), At: at(100 + i)})
+		}
+		n, err := s.Verify(s.ctx, same)
+		require.NoError(t, err)
+		require.Equal(t, 45, n)
+		n, err = s.Verify(s.ctx, same)
+		require.NoError(t, err)
+		require.Zero(t, n)
+		stale, err := s.Staleness(s.ctx, at(0))
+		require.NoError(t, err)
+		require.Equal(t, []mirror.Staleness{
+			{Source: "lemon", Kind: "account", Documents: 23, Oldest: at(100)},
+			{Source: "lemon", Kind: "order", Documents: 22, Oldest: at(101)},
+		}, stale)
+		stale, err = s.Staleness(s.ctx, time.Time{})
+		require.NoError(t, err)
+		require.Len(t, stale, 2)
+	}},
+	{"what was fetched and never believed is due", func(t *testing.T, s *suite) {
+		s.write(&mirror.Write{Ref: order("o1"), Claim: s.claim(order("o1")).Claim, SentAt: at(50), Kept: true})
+		docs, err := s.DueForVerify(s.ctx, mirror.DueFilter{Source: "lemon", Kind: "order", VerifiedBefore: at(10), TerminalBefore: at(5), Limit: 10})
+		require.NoError(t, err)
+		require.Len(t, docs, 1)
+		stale, err := s.Staleness(s.ctx, at(5))
+		require.NoError(t, err)
+		require.True(t, stale[0].Oldest.IsZero())
+	}},
+	{"a kind of which nothing is looked after is left out", func(t *testing.T, s *suite) {
+		w := write(order("o1"), s.claim(order("o1")).Claim, state(1))
+		w.Terminal = true
+		s.write(w)
+		s.claim(account("cusa_1"))
+		stale, err := s.Staleness(s.ctx, at(99))
+		require.NoError(t, err)
+		require.Empty(t, stale)
 	}},
 	{"what has been terminal for long is not looked at again", func(t *testing.T, s *suite) {
 		sync := func(id string, sent int, terminal, deleted bool) {
@@ -273,6 +375,31 @@ var taskCases = []testCase{
 		second.Status = mirror.TaskRunning
 		require.False(t, s.save(second), "what is over stays so")
 	}},
+	{"the end of a task may be told twice, by whoever ended it", func(t *testing.T, s *suite) {
+		require.NoError(t, s.CreateTasks(s.ctx, []*mirror.Task{task("sweep_1", 1)}))
+		k := s.task("sweep_1")
+		require.False(t, s.save(task("sweep_unknown", 1)))
+		k.Status, k.Epoch, k.FinishedAt = mirror.TaskDone, 4, at(9)
+		require.True(t, s.save(k))
+		require.True(t, s.save(k), "the answer was lost")
+		other := *k
+		other.Epoch = 5
+		require.False(t, s.save(&other), "it was not this lease that ended it")
+		other.Epoch, other.Status = 4, mirror.TaskFailed
+		require.False(t, s.save(&other), "nor so")
+		other.Status = mirror.TaskRunning
+		require.False(t, s.save(&other))
+		require.Equal(t, asJSON(t, k), asJSON(t, s.task("sweep_1")))
+	}},
+	{"a task may lose what it had", func(t *testing.T, s *suite) {
+		k := task("sweep_1", 1)
+		k.State, k.Error, k.StartedAt, k.Counts = []byte(`{}`), "no", at(2), map[string]int64{"a.b": 1, "$c": 2, "": 3}
+		require.NoError(t, s.CreateTasks(s.ctx, []*mirror.Task{k}))
+		require.Equal(t, asJSON(t, k), asJSON(t, s.task("sweep_1")))
+		k.State, k.Error, k.StartedAt, k.Counts = nil, "", time.Time{}, nil
+		require.True(t, s.save(k))
+		require.Equal(t, asJSON(t, k), asJSON(t, s.task("sweep_1")))
+	}},
 	{"cancelling a waiting task ends it, a running one learns of it", func(t *testing.T, s *suite) {
 		require.NoError(t, s.CreateTasks(s.ctx, []*mirror.Task{task("job_waiting", 1), task("job_running", 2)}))
 		running := s.task("job_running")
@@ -328,13 +455,13 @@ var taskCases = []testCase{
 		part, other := finished("old/1", at(1)), finished("new/1", at(1))
 		part.Parent, other.Parent = "old", "new"
 		require.NoError(t, s.CreateTasks(s.ctx, []*mirror.Task{
-			finished("old", at(10)), part, finished("new", at(90)), other, task("waiting", 1),
+			finished("old", at(10)), part, finished("new", at(90)), other, task("waiting", 1), finished("timeless", time.Time{}),
 		}))
 		n, err := s.ForgetTasks(s.ctx, at(50))
 		require.NoError(t, err)
 		require.Equal(t, 2, n)
 		p, err := s.Tasks(s.ctx, mirror.TaskFilter{})
 		require.NoError(t, err)
-		require.Len(t, p.Items, 3)
+		require.Len(t, p.Items, 4)
 	}},
 }

@@ -33,6 +33,7 @@ func Run(t *testing.T, open func(t *testing.T) mirror.Store) {
 		{"write", writeCases},
 		{"letters", letterCases},
 		{"operate", operateCases},
+		{"redrive", redriveCases},
 		{"recovery", recoveryCases},
 		{"discrepancies", discrepancyCases},
 		{"verify", verifyCases},
