@@ -55,18 +55,65 @@ func TestAppendOnceSuppressesTheSameCause(t *testing.T) {
 }
 
 func TestLostAppendReplyIsOneEntry(t *testing.T) {
-	srv := redistest.Start(t)
-	proxy := redistest.NewProxy(t, srv)
-	s := openStreams(t, quiet(proxy.URL()))
-	lost := proxy.LoseReply("evt_1")
-	_, err := s.Append(t.Context(), Draft{Signal: happened("evt_1", "a")})
-	require.Error(t, err, "an append without its reply is not confirmed")
-	<-lost
+	for _, kind := range proxied {
+		t.Run(kind.name, func(t *testing.T) {
+			url, proxy := kind.start(t)
+			s := openStreams(t, quiet(url))
+			lost := proxy.LoseReply("evt_1")
+			first, err := s.Append(t.Context(), Draft{Signal: happened("evt_1", "a")})
+			<-lost
+			if kind.repeats {
+				require.NoError(t, err)
+				require.True(t, first.Duplicate, "the repetition met the entry")
+			} else {
+				require.Error(t, err, "an append without its reply is not confirmed")
+			}
 
-	r, err := s.Append(t.Context(), Draft{Signal: happened("evt_1", "a")})
-	require.NoError(t, err)
-	require.True(t, r.Duplicate)
-	require.EqualValues(t, 1, srv.Client().XLen(t.Context(), s.keys.stream(0, "lemon", event.TierLive)).Val())
+			r, err := s.Append(t.Context(), Draft{Signal: happened("evt_1", "a")})
+			require.NoError(t, err)
+			require.True(t, r.Duplicate)
+			entries := readLive(t, ready(t, s, "w1"))
+			require.Equal(t, []string{r.ID}, idsOf(entries))
+			if kind.repeats {
+				require.Equal(t, r.ID, first.ID)
+			}
+		})
+	}
+}
+
+func TestLostReplyOfABatchIsOneEntryEach(t *testing.T) {
+	for _, kind := range proxied {
+		t.Run(kind.name, func(t *testing.T) {
+			url, proxy := kind.start(t)
+			o := quiet(url)
+			o.Shards = 4
+			s := openStreams(t, o)
+			drafts := make([]Draft, 40)
+			for i := range drafts {
+				drafts[i].Signal = happened(fmt.Sprint("evt_", i), fmt.Sprint("bord_", i%7))
+			}
+			lost := proxy.LoseReply("evt_39")
+			_, _ = s.AppendAll(t.Context(), drafts) // either answer is right, see above
+			<-lost
+
+			receipts, err := s.AppendAll(t.Context(), drafts)
+			require.NoError(t, err)
+			want := make([][]string, o.Shards)
+			for _, r := range receipts {
+				require.True(t, r.Duplicate)
+				want[r.Shard] = append(want[r.Shard], r.ID)
+			}
+			for shard := range o.Shards {
+				found, err := s.client.XRange(t.Context(), s.keys.stream(shard, "lemon", event.TierLive), "-", "+").Result()
+				require.NoError(t, err)
+				var got []string
+				for _, m := range found {
+					got = append(got, m.ID)
+				}
+				require.Equal(t, want[shard], got, "one entry each, in order")
+			}
+		})
+	}
 }
 
 func TestAppendAllKeepsOrder(t *testing.T) {

@@ -48,6 +48,24 @@ var kinds = []struct {
 	{"cluster", func(t testing.TB) []string { return redistest.StartCluster(t, 3) }},
 }
 
+// proxied are the same behind a proxy.
+var proxied = []struct {
+	name  string
+	start func(testing.TB) (string, *redistest.Proxy)
+	// repeats: the client repeats a command whose reply was lost, and says
+	// nothing of it.
+	repeats bool
+}{
+	{"plain", func(t testing.TB) (string, *redistest.Proxy) {
+		p := redistest.NewProxy(t, redistest.Start(t))
+		return p.URL(), p
+	}, false},
+	{"cluster", func(t testing.TB) (string, *redistest.Proxy) {
+		p := redistest.StartProxiedCluster(t)
+		return "redis+cluster://" + p.Addr(), p
+	}, true},
+}
+
 // snapshot is all of Redis as text, but for what follows the clock.
 func snapshot(t testing.TB, s *Streams) string {
 	t.Helper()

@@ -7,7 +7,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
 func TestReadGivesBackWhatWasAppended(t *testing.T) {
@@ -33,33 +32,40 @@ func TestReadGivesBackWhatWasAppended(t *testing.T) {
 }
 
 func TestLostReadReplyKeepsOrder(t *testing.T) {
-	srv := redistest.Start(t)
-	proxy := redistest.NewProxy(t, srv)
-	s := openStreams(t, quiet(proxy.URL()))
-	l := ready(t, s, "w1")
-	first := appended(t, s, happened("evt_1", "a"), happened("evt_2", "a"))
+	for _, kind := range proxied {
+		t.Run(kind.name, func(t *testing.T) {
+			url, proxy := kind.start(t)
+			s := openStreams(t, quiet(url))
+			l := ready(t, s, "w1")
+			first := appended(t, s, happened("evt_1", "a"), happened("evt_2", "a"))
 
-	lost := proxy.LoseReply(readScript.Hash())
-	// The script may not be known yet; then the lost reply is that of EVALSHA
-	// and nothing was delivered, so make it known first.
-	require.NoError(t, readScript.Load(t.Context(), srv.Client()).Err())
-	_, err := l.Read(t.Context(), "lemon", event.TierLive, Limits{})
-	require.Error(t, err)
-	<-lost
+			// Were the script not known yet, the lost reply would say so and
+			// nothing would have been delivered.
+			require.NoError(t, readScript.Load(t.Context(), s.client).Err())
+			lost := proxy.LoseReply(readScript.Hash())
+			_, err := l.Read(t.Context(), "lemon", event.TierLive, Limits{})
+			<-lost
+			if kind.repeats {
+				require.ErrorIs(t, err, ErrResync, "the repetition delivers nothing")
+			} else {
+				require.Error(t, err)
+			}
 
-	second := appended(t, s, happened("evt_3", "a"))
-	_, err = l.Read(t.Context(), "lemon", event.TierLive, Limits{})
-	require.ErrorIs(t, err, ErrResync)
+			second := appended(t, s, happened("evt_3", "a"))
+			_, err = l.Read(t.Context(), "lemon", event.TierLive, Limits{})
+			require.ErrorIs(t, err, ErrResync)
 
-	var got []string
-	gone, err := l.TakeOver(t.Context(), "lemon", event.TierLive, func(page []Entry) error {
-		got = append(got, idsOf(page)...)
-		return nil
-	})
-	require.NoError(t, err)
-	require.Zero(t, gone)
-	require.Equal(t, first, got)
-	require.Equal(t, second, idsOf(readLive(t, l)))
+			var got []string
+			gone, err := l.TakeOver(t.Context(), "lemon", event.TierLive, func(page []Entry) error {
+				got = append(got, idsOf(page)...)
+				return nil
+			})
+			require.NoError(t, err)
+			require.Zero(t, gone)
+			require.Equal(t, first, got)
+			require.Equal(t, second, idsOf(readLive(t, l)))
+		})
+	}
 }
 
 func TestAwaitWakesForWhatIsNew(t *testing.T) {

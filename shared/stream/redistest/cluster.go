@@ -3,9 +3,12 @@ package redistest
 import (
 	"context"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/redis/go-redis/v9"
 )
 
 const slots = 16384
@@ -41,6 +44,28 @@ func StartCluster(t testing.TB, n int) []string {
 		}
 	}
 	return urls
+}
+
+// StartProxiedCluster starts a cluster of one master that sends its clients to
+// a proxy before it.
+func StartProxiedCluster(t testing.TB) *Proxy {
+	t.Helper()
+	node := strings.TrimPrefix(StartCluster(t, 1)[0], "redis://")
+	p, err := Before(node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(p.Close)
+	_, port, err := net.SplitHostPort(p.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := redis.NewClient(&redis.Options{Addr: node, MaxRetries: -1, Protocol: 2, DisableIdentity: true})
+	defer func() { _ = c.Close() }()
+	if err := c.ConfigSet(t.Context(), "cluster-announce-port", port).Err(); err != nil {
+		t.Fatalf("let the cluster name its proxy: %v", err)
+	}
+	return p
 }
 
 func give(t testing.TB, s *Server, from, to int) {
