@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
+	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
@@ -77,6 +79,9 @@ type bundle struct {
 	def      *provider.Definition
 	options  worker.Options
 	events   int
+	told     *told
+	// registry is that of the worker started last.
+	registry *prometheus.Registry
 }
 
 func setup(t *testing.T, change ...func(*worker.Options)) *bundle {
@@ -103,7 +108,7 @@ func setupOn(t *testing.T, redis []string, change ...func(*worker.Options)) *bun
 	t.Cleanup(func() { _ = store.Close() })
 	b := &bundle{
 		t: t, ctx: ctx, streams: streams, def: def,
-		store: &watched{Store: store}, provider: newAcme(def),
+		store: &watched{Store: store}, provider: newAcme(def), told: &told{},
 	}
 	b.options = worker.Options{
 		Streams: streams, Store: b.store,
@@ -113,6 +118,7 @@ func setupOn(t *testing.T, redis []string, change ...func(*worker.Options)) *bun
 		LagPauses: []time.Duration{10 * time.Millisecond, 20 * time.Millisecond, 40 * time.Millisecond},
 		Rewritten: 2 * time.Second,
 		Logger:    quiet(),
+		Alerts:    alert.New(alert.Options{Logger: slog.New(b.told)}),
 	}
 	for _, c := range change {
 		c(&b.options)
@@ -127,7 +133,8 @@ func (b *bundle) start(id string) (stop func()) {
 	b.t.Helper()
 	o := b.options
 	o.ID = id
-	o.Metrics = telemetry.NewMetrics(prometheus.NewRegistry())
+	b.registry = prometheus.NewRegistry()
+	o.Metrics = telemetry.NewMetrics(b.registry)
 	o.Health = telemetry.NewHealth(time.Now)
 	w, err := worker.New(o)
 	require.NoError(b.t, err)
@@ -171,6 +178,13 @@ func (b *bundle) sendAs(id, typ string, ids ...string) string {
 	_, err = b.streams.Append(b.ctx, stream.Draft{Signal: event.Own(e, "")})
 	require.NoError(b.t, err)
 	return id
+}
+
+// signal appends a signal without an event.
+func (b *bundle) signal(cause event.Cause, id string, ref event.Ref) {
+	b.t.Helper()
+	_, err := b.streams.Append(b.ctx, stream.Draft{Signal: event.Signal{Ref: ref, Cause: cause, CauseID: id, Class: event.Reconcile}})
+	require.NoError(b.t, err)
 }
 
 // row waits until the event has the wanted status and returns it.
@@ -235,6 +249,68 @@ func (b *bundle) empty() {
 		}
 		return err == nil && left == 0
 	}), "Redis is not empty: %+v", last)
+}
+
+// metric is the sum of a metric of the worker started last over all labels
+// that hold the given values.
+func (b *bundle) metric(name string, labels ...string) float64 {
+	b.t.Helper()
+	families, err := b.registry.Gather()
+	require.NoError(b.t, err)
+	sum := 0.0
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			var have []string
+			for _, l := range m.GetLabel() {
+				have = append(have, l.GetValue())
+			}
+			if !slices.ContainsFunc(labels, func(l string) bool { return !slices.Contains(have, l) }) {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return sum
+}
+
+// told is a log that remembers the alerts in it.
+type told struct {
+	mu     sync.Mutex
+	alerts []map[string]string
+}
+
+// Enabled is for slog.
+func (t *told) Enabled(context.Context, slog.Level) bool { return true }
+
+// Handle is for slog.
+func (t *told) Handle(_ context.Context, r slog.Record) error {
+	a := map[string]string{}
+	r.Attrs(func(at slog.Attr) bool { a[at.Key] = at.Value.String(); return true })
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.alerts = append(t.alerts, a)
+	return nil
+}
+
+// WithAttrs is for slog.
+func (t *told) WithAttrs([]slog.Attr) slog.Handler { return t }
+
+// WithGroup is for slog.
+func (t *told) WithGroup(string) slog.Handler { return t }
+
+// of returns the alerts of a kind.
+func (t *told) of(k alert.Kind) []map[string]string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var out []map[string]string
+	for _, a := range t.alerts {
+		if a["alert"] == string(k) {
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 func eventually(ok func() bool) bool {
@@ -342,6 +418,9 @@ type watched struct {
 	mu     sync.Mutex
 	calls  map[string]int
 	broken error
+	poison map[string]int
+	// written is called with every write that was made.
+	written func(*mirror.Write)
 }
 
 func (w *watched) call(name string) error {
@@ -351,7 +430,18 @@ func (w *watched) call(name string) error {
 		w.calls = map[string]int{}
 	}
 	w.calls[name]++
+	if w.poison[name] > 0 {
+		w.poison[name]--
+		panic("poison in " + name)
+	}
 	return w.broken
+}
+
+// panicIn makes the next times calls of a method panic.
+func (w *watched) panicIn(name string, times int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.poison = map[string]int{name: times}
 }
 
 func (w *watched) count(name string) int {
@@ -385,7 +475,25 @@ func (w *watched) Write(ctx context.Context, x *mirror.Write) (bool, error) {
 	if err := w.call("write"); err != nil {
 		return false, err
 	}
-	return w.Store.Write(ctx, x)
+	ok, err := w.Store.Write(ctx, x)
+	if ok && w.written != nil {
+		w.written(x)
+	}
+	return ok, err
+}
+
+func (w *watched) Repair(ctx context.Context, ids []string, ok bool, at time.Time) error {
+	if err := w.call("repair"); err != nil {
+		return err
+	}
+	return w.Store.Repair(ctx, ids, ok, at)
+}
+
+func (w *watched) Note(ctx context.Context, n []mirror.Note) error {
+	if err := w.call("note"); err != nil {
+		return err
+	}
+	return w.Store.Note(ctx, n)
 }
 
 func (w *watched) Settle(ctx context.Context, s []mirror.Settlement) error {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/worker"
@@ -96,9 +97,16 @@ func TestPanicIsBuriedAndTheWorkerLives(t *testing.T) {
 	b := setup(t)
 	b.provider.on("widget", "w1", func(context.Context, int) (string, error) { panic("poison") })
 	b.start("w1")
-	b.row(b.send("widget.made", "widget", "w1"), mirror.Dead)
+	id := b.send("widget.made", "widget", "w1")
+	b.row(id, mirror.Dead)
 	b.row(b.send("widget.sold", "widget", "w2"), mirror.Processed)
 	b.empty()
+	l := b.letter(id, "widget", "w1")
+	require.Equal(t, "panic", l.Class)
+	require.Len(t, l.Attempts, 1)
+	require.Contains(t, l.Attempts[0].Error, "panic: poison")
+	require.Contains(t, l.Attempts[0].Error, "TestPanicIsBuriedAndTheWorkerLives", "the stack says where")
+	require.Equal(t, "panic: poison", b.told.of(alert.DeadLetter)[0]["reason"], "without the stack")
 }
 
 func TestGoneBecomesATombstone(t *testing.T) {
@@ -152,8 +160,80 @@ func TestWrongAddressMakesNoTombstones(t *testing.T) {
 		b.send("widget.made", "widget", fmt.Sprint(i))
 	}
 	b.paused("misconfigured")
+	require.True(t, eventually(func() bool { return len(b.told.of(alert.SourcePaused)) == 1 }))
 	for i := range 5 {
 		require.True(t, b.document("widget", fmt.Sprint(i)).DeletedAt.IsZero())
+	}
+}
+
+// The probe path answers, but it is another account that we ask about.
+func TestWrongAccountMakesNoTombstones(t *testing.T) {
+	t.Parallel()
+	const n = 60
+	b := setup(t)
+	b.start("w1")
+	for i := range n {
+		b.send("widget.sold", "widget", fmt.Sprint(i))
+	}
+	b.rows()
+	gone := fate.New(fate.Gone, errors.New("not found"))
+	var ids []string
+	for i := range n {
+		b.provider.fails("widget", fmt.Sprint(i), -1, gone)
+		ids = append(ids, b.send("widget.made", "widget", fmt.Sprint(i)))
+	}
+	b.paused("misconfigured")
+	require.True(t, eventually(func() bool { return len(b.told.of(alert.SourcePaused)) == 1 }))
+	for i := range n {
+		require.True(t, b.document("widget", fmt.Sprint(i)).DeletedAt.IsZero())
+		b.provider.on("widget", fmt.Sprint(i), nil)
+	}
+	// It is resumed by hand, once the key is the right one.
+	require.NoError(t, b.streams.Resume(b.ctx, "acme"))
+	for _, id := range ids {
+		require.Zero(t, b.row(id, mirror.Processed).Attempts)
+	}
+	b.empty()
+}
+
+// The second entity of an event dies: the letter, the event's status, and what
+// a redelivery and a later good sync make of them.
+func TestSecondEntityDies(t *testing.T) {
+	t.Parallel()
+	for name, revive := range map[string]func(b *bundle, id string) mirror.EventStatus{
+		"redelivered": func(b *bundle, id string) mirror.EventStatus {
+			b.sendAs(id, "widget.sold", "widget", "w1", "gadget", "g1")
+			return mirror.Processed
+		},
+		"superseded": func(b *bundle, _ string) mirror.EventStatus {
+			b.row(b.send("gadget.moved", "gadget", "g1"), mirror.Processed)
+			return mirror.Superseded
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.provider.fails("gadget", "g1", 1, fate.New(fate.Permanent, errBoom))
+			b.start("w1")
+			id := b.sendAs("evt_two", "widget.sold", "widget", "w1", "gadget", "g1")
+			row := b.row(id, mirror.Dead)
+			require.Equal(t, mirror.Processed, row.Entities[0].Status)
+			require.Equal(t, mirror.Dead, row.Entities[1].Status)
+			b.empty()
+			l := b.letter(id, "gadget", "g1")
+			require.Equal(t, mirror.LetterOpen, l.Status)
+			require.Equal(t, row.Payload, l.Payload, "whole")
+			require.Equal(t, mirror.ReasonDeadLetter, b.document("gadget", "g1").Behind.Reason)
+
+			want := revive(b, id)
+			row = b.row(id, want)
+			require.Equal(t, mirror.Processed, row.Entities[0].Status)
+			require.Equal(t, want, row.Entities[1].Status)
+			b.empty()
+			require.Equal(t, mirror.LetterSuperseded, b.letter(id, "gadget", "g1").Status)
+			require.Zero(t, b.openLetters("gadget", "g1"))
+			require.Nil(t, b.document("gadget", "g1").Behind)
+		})
 	}
 }
 
@@ -164,20 +244,40 @@ func TestRefused(t *testing.T) {
 		b := setup(t)
 		b.provider.fails("widget", "w1", -1, refused)
 		b.start("w1")
-		b.row(b.send("widget.sold", "widget", "w1"), mirror.Dead)
+		id := b.send("widget.sold", "widget", "w1")
+		b.row(id, mirror.Dead)
 		b.row(b.send("widget.sold", "widget", "w2"), mirror.Processed)
+		require.Equal(t, "refused", b.letter(id, "widget", "w1").Class)
+		require.Len(t, b.told.of(alert.DeadLetter), 1)
+		require.Empty(t, b.told.of(alert.SourcePaused), "the source goes on")
 	})
 	t.Run("our credentials", func(t *testing.T) {
 		b := setup(t)
 		b.provider.setProbe(refused)
-		b.provider.fails("widget", "w1", 1, refused)
+		var ids []string
+		for i := range 20 {
+			b.provider.on("widget", fmt.Sprint(i), func(context.Context, int) (string, error) {
+				return ok, b.provider.probing() // refused like everything
+			})
+			ids = append(ids, b.send("widget.sold", "widget", fmt.Sprint(i)))
+		}
 		b.start("w1")
-		id := b.send("widget.sold", "widget", "w1")
+		b.start("w2")
 		b.paused("credentials")
-		b.row(id, mirror.Pending)
+		for _, id := range ids {
+			b.row(id, mirror.Pending)
+		}
+		require.True(t, eventually(func() bool { return len(b.told.of(alert.SourcePaused)) > 0 }))
 		b.provider.setProbe(nil) // the key was replaced
-		row := b.row(id, mirror.Processed)
-		require.Zero(t, row.Attempts)
+		for _, id := range ids {
+			require.Zero(t, b.row(id, mirror.Processed).Attempts)
+		}
+		b.empty()
+		told := b.told.of(alert.SourcePaused)
+		require.Len(t, told, 1, "one alert for the whole fleet: %v", told)
+		require.Equal(t, "acme", told[0]["source"])
+		require.Equal(t, "credentials refused", told[0]["class"])
+		require.Empty(t, b.told.of(alert.DeadLetter))
 	})
 }
 
@@ -227,6 +327,14 @@ func (b *bundle) paused(reason string) {
 		last = s.Reason
 		return err == nil && s.Paused && contains(s.Reason, reason)
 	}), "source is not paused for %q; last reason: %q", reason, last)
+}
+
+// letter is the dead letter of an event's work on an entity.
+func (b *bundle) letter(id, kind, entity string) *mirror.LetterRecord {
+	b.t.Helper()
+	l, err := b.store.LetterByID(b.ctx, mirror.LetterID(id, key(kind, entity)))
+	require.NoError(b.t, err)
+	return l
 }
 
 func (b *bundle) openLetters(kind, id string) int {
