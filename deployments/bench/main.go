@@ -2,6 +2,10 @@
 //
 //	go run ./deployments/bench receiver            # webhooks per second, with ratios
 //	go run ./deployments/bench receiver -rounds 9 -each 5s -check
+//	go run ./deployments/bench backfill -check     # the share of the rate it uses, its memory
+//	go run ./deployments/bench sweep -check        # what a sweep costs that finds nothing
+//	go run ./deployments/bench gap -check          # until a lost event is in the mirror
+//	go run ./deployments/bench live -check         # whether live events wait for sweeps
 //
 // Absolute figures say more about the machine than about the code; the ratios
 // of interleaved rounds are what is held against the limits.
@@ -15,6 +19,7 @@ import (
 	"syscall"
 
 	"github.com/tarn-sync/tarn/deployments/bench/receiver"
+	"github.com/tarn-sync/tarn/deployments/bench/reconcile"
 )
 
 func main() {
@@ -28,7 +33,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("say what to measure: receiver")
+		return fmt.Errorf("say what to measure: receiver, backfill, sweep, gap or live")
 	}
 	switch args[0] {
 	case "receiver":
@@ -38,5 +43,8 @@ func run(ctx context.Context, args []string) error {
 	case receiver.LoadMode:
 		return receiver.LoadMain(ctx, args[1:], os.Stdout)
 	}
-	return fmt.Errorf("%q is nothing to measure: want receiver", args[0])
+	if command := reconcile.Commands[args[0]]; command != nil {
+		return command(ctx, args[1:], os.Stdout)
+	}
+	return fmt.Errorf("%q is nothing to measure: want receiver, backfill, sweep, gap or live", args[0])
 }
