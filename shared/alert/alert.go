@@ -19,6 +19,7 @@ const (
 	SourcePaused Kind = "source_paused" // a source is down, misconfigured or refuses us
 	Rewritten    Kind = "rewritten"     // the provider took back history, and was believed
 	Discrepancy  Kind = "discrepancy"   // mirror and provider differed and nothing explains it
+	Blocked      Kind = "blocked"       // the search for missed events cannot go on as it should
 )
 
 // said is the log line of each kind.
@@ -27,6 +28,7 @@ var said = map[Kind]string{
 	SourcePaused: "source paused until it is well again",
 	Rewritten:    "the provider has rewritten an entity's history; its answer was taken",
 	Discrepancy:  "provider and mirror differed, and no event explains it",
+	Blocked:      "the search for missed events is held up",
 }
 
 // Alert is one of them. Empty fields are left out wherever it is told.

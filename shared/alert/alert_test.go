@@ -128,7 +128,7 @@ func TestAlertIsLoggedCountedAndPosted(t *testing.T) {
 func TestEveryKindHasItsLine(t *testing.T) {
 	var log bytes.Buffer
 	a := alert.New(alert.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
-	for _, k := range []alert.Kind{alert.DeadLetter, alert.SourcePaused, alert.Rewritten, alert.Discrepancy} {
+	for _, k := range []alert.Kind{alert.DeadLetter, alert.SourcePaused, alert.Rewritten, alert.Discrepancy, alert.Blocked} {
 		log.Reset()
 		a.Raise(alert.Alert{Kind: k})
 		require.NotContains(t, log.String(), "msg="+string(k), "a sentence, not the name of the kind")

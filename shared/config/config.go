@@ -71,6 +71,7 @@ type Source struct {
 	Provider       string        `yaml:"provider" required:"true" help:"Name of a built-in definition (lemon) or path of a definition file."`
 	APIURL         string        `yaml:"api_url" required:"true" help:"Address of the provider's API with its version."`
 	APIKey         Secret        `yaml:"api_key" required:"true" reload:"true" help:"Key for the provider's API."`
+	WebhookURL     string        `yaml:"webhook_url" help:"Address the provider sends this source's webhooks to, to compare its subscription with. Empty: any it has is taken for ours."`
 	WebhookSecrets []Secret      `yaml:"webhook_secrets" required:"true" reload:"true" help:"Secrets webhooks are signed with; several while one is rotated."`
 	Rate           Rate          `yaml:"rate"`
 	Timeout        time.Duration `yaml:"timeout" default:"10s" min:"100ms" max:"5m" help:"Bounds one request to the API, from sending to the last byte."`
@@ -94,11 +95,12 @@ type Ack struct {
 
 // Reconcile is how a source is kept true where events fail.
 type Reconcile struct {
-	Gaps   Gaps                     `yaml:"gaps"`
-	Sweep  Sweep                    `yaml:"sweep"`
-	Grace  time.Duration            `yaml:"grace" default:"2m" min:"0s" max:"24h" help:"How long a difference may be explained by an event under way."`
-	Window time.Duration            `yaml:"window" default:"168h" min:"1m" max:"87600h" help:"How far back the first search for missed events goes."`
-	Kinds  map[string]ReconcileKind `yaml:"kinds" help:"Settings by kind of entity."`
+	Gaps    Gaps                     `yaml:"gaps"`
+	Sweep   Sweep                    `yaml:"sweep"`
+	Recover Recover                  `yaml:"recover"`
+	Grace   time.Duration            `yaml:"grace" default:"2m" min:"0s" max:"24h" help:"How long a difference may be explained by an event under way."`
+	Window  time.Duration            `yaml:"window" default:"168h" min:"1m" max:"87600h" help:"How far back the first search for missed events goes."`
+	Kinds   map[string]ReconcileKind `yaml:"kinds" help:"Settings by kind of entity."`
 }
 
 // Gaps is the search for events that were never received.
@@ -110,6 +112,12 @@ type Gaps struct {
 // Sweep is the comparison of lists.
 type Sweep struct {
 	Every time.Duration `yaml:"every" default:"15m" min:"1s" max:"168h" help:"How often the provider's lists are compared with the mirror."`
+}
+
+// Recover is the search for work that Redis has lost.
+type Recover struct {
+	Every time.Duration `yaml:"every" default:"1m" min:"100ms" max:"24h" help:"How often unsettled events are looked for in Redis. When Redis has lost all, it is noticed within seconds."`
+	After time.Duration `yaml:"after" default:"1m" min:"0s" max:"24h" help:"How long an event may be unsettled before its work is looked for."`
 }
 
 // ReconcileKind are the settings of one kind.

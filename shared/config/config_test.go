@@ -52,6 +52,7 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, Rate{Limit: 50, Per: time.Second, Concurrency: 100}, lemon.Rate)
 	require.Equal(t, Ack{Accepted: 200, Duplicate: 200}, lemon.Ack)
 	require.Equal(t, 168*time.Hour, lemon.Reconcile.Window)
+	require.Equal(t, Recover{Every: time.Minute, After: time.Minute}, lemon.Reconcile.Recover)
 	require.Equal(t, Retry{First: time.Minute, Factor: 2, Cap: time.Hour, Attempts: 10}, c.Retry)
 }
 
@@ -76,10 +77,11 @@ sources:
     provider: lemon
     api_url: http://127.0.0.1:1/v1
     api_key: ${file:`+secret+`}
+    webhook_url: https://tarn.example.com/webhooks/lemon
     webhook_secrets: ["${S1}", "a$${b}"]
     rate: {limit: 0, per: 100ms, concurrency: 3}
     ack: {accepted: 202, duplicate: 409}
-    reconcile: {gaps: {every: 2m, overlap: 1m}, sweep: {every: 1h}, grace: 1m, window: 24h, kinds: {order: {verify_every: 2h}}}
+    reconcile: {gaps: {every: 2m, overlap: 1m}, sweep: {every: 1h}, recover: {every: 2s, after: 3s}, grace: 1m, window: 24h, kinds: {order: {verify_every: 2h}}}
 retry: {first: 1s, factor: 1.5, cap: 1m, attempts: 3}
 retention: {events: 720h, audit: forever}
 telemetry: {otlp_endpoint: "http://jaeger:4318", sample_ratio: 0.5}
@@ -94,6 +96,8 @@ log: {level: debug}
 	require.Equal(t, []Secret{"${TOKEN}", "a${b}"}, lemon.WebhookSecrets, "what came out is not expanded again")
 	require.Equal(t, OperatorToken{"ops", "0123456789abcdef", "operator"}, c.OperatorTokens[0])
 	require.Equal(t, 2*time.Hour, lemon.Reconcile.Kinds["order"].VerifyEvery)
+	require.Equal(t, Recover{Every: 2 * time.Second, After: 3 * time.Second}, lemon.Reconcile.Recover)
+	require.Equal(t, "https://tarn.example.com/webhooks/lemon", lemon.WebhookURL)
 	require.Zero(t, c.Retention.Audit)
 	require.InDelta(t, 1.5, c.Retry.Factor, 0)
 	require.Equal(t, Bytes(1<<20), c.Webhook.MaxBody)

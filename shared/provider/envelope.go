@@ -61,6 +61,16 @@ func (d *Definition) Event(source string, h http.Header, body []byte, received t
 	return e, nil
 }
 
+// Stored reads an event again whose id is known, from the payload in the log.
+// Errors are Event's.
+func (d *Definition) Stored(source, id string, body []byte, received time.Time) (*event.Event, error) {
+	h := http.Header{}
+	if d.envelope.idHeader != "" {
+		h.Set(d.envelope.idHeader, id)
+	}
+	return d.Event(source, h, body, received)
+}
+
 func (d *Definition) read(source string, h http.Header, body []byte, received time.Time) (*event.Event, *EnvelopeError) {
 	s := d.scratch.take()
 	defer d.scratch.free(s)
