@@ -29,30 +29,28 @@ var faults = []fault{
 	{name: "add-worker", do: addWorker},
 	{name: "kill-redis", do: killRedis},
 	{name: "freeze-redis", do: freezeRedis},
+	{name: "flush-redis", once: true, do: flushRedis},
 	{name: "cut-redis", do: cutRedis},
 	{name: "refuse-redis", do: refuseRedis},
 	{name: "lose-replies", do: loseReplies},
 	{name: "slow-store", do: slowStore},
 	{name: "refuse-store", do: refuseStore},
-	{name: "provider-slow", do: provider("answers slowly", func(c *sim.Chaos) { c.Latency = seconds(0.3) }, func(c *sim.Chaos) { c.Latency = usual.Latency })},
-	{name: "provider-throttles", do: provider("answers 429 to a third", func(c *sim.Chaos) { c.TooMany = 0.3 }, func(c *sim.Chaos) { c.TooMany = 0 })},
-	{name: "provider-fails", do: provider("answers 5xx to a third", func(c *sim.Chaos) { c.ServerError = 0.3 }, func(c *sim.Chaos) { c.ServerError = 0 })},
-	{name: "provider-hangs", do: provider("does not answer a tenth", func(c *sim.Chaos) { c.Hang, c.HangFor = 0.1, seconds(3) }, func(c *sim.Chaos) { c.Hang = 0 })},
-	{name: "provider-stale", do: provider("shows half as it was", func(c *sim.Chaos) { c.Stale, c.StaleFor = 0.5, seconds(1.5) }, func(c *sim.Chaos) { c.Stale = 0 })},
-	{name: "provider-hides", do: provider("does not find half of what is young", func(c *sim.Chaos) { c.NotFound, c.NotFoundFor = 0.5, seconds(2) }, func(c *sim.Chaos) { c.NotFound = 0 })},
+	{name: "provider-slow", do: provider("answers slowly", func(c, _ *sim.Chaos) { c.Latency = seconds(0.3) }, func(c, usual *sim.Chaos) { c.Latency = usual.Latency })},
+	{name: "provider-throttles", do: provider("answers 429 to a third", func(c, _ *sim.Chaos) { c.TooMany = 0.3 }, func(c, _ *sim.Chaos) { c.TooMany = 0 })},
+	{name: "provider-fails", do: provider("answers 5xx to a third", func(c, _ *sim.Chaos) { c.ServerError = 0.3 }, func(c, _ *sim.Chaos) { c.ServerError = 0 })},
+	{name: "provider-hangs", do: provider("does not answer a tenth", func(c, _ *sim.Chaos) { c.Hang, c.HangFor = 0.1, seconds(3) }, func(c, _ *sim.Chaos) { c.Hang = 0 })},
+	{name: "provider-stale", do: provider("shows half as it was", func(c, _ *sim.Chaos) { c.Stale, c.StaleFor = 0.5, seconds(1.5) }, func(c, _ *sim.Chaos) { c.Stale = 0 })},
+	{name: "provider-hides", do: provider("does not find half of what is young", func(c, _ *sim.Chaos) { c.NotFound, c.NotFoundFor = 0.5, seconds(2) }, func(c, _ *sim.Chaos) { c.NotFound = 0 })},
 	{name: "provider-down", do: outage("down")},
 	{name: "provider-unavailable", do: outage("503")},
 	{name: "provider-elsewhere", do: outage("not-provider")},
 	{name: "provider-locked", do: outage("401")},
-	{name: "webhooks-late", do: provider("sends most twice, late and out of order", func(c *sim.Chaos) { c.Duplicate, c.Reorder, c.MaxDelay = 0.5, 0.8, seconds(3) },
-		func(c *sim.Chaos) {
+	{name: "webhooks-late", do: provider("sends most twice, late and out of order", func(c, _ *sim.Chaos) { c.Duplicate, c.Reorder, c.MaxDelay = 0.5, 0.8, seconds(3) },
+		func(c, usual *sim.Chaos) {
 			c.Duplicate, c.Reorder, c.MaxDelay = usual.Duplicate, usual.Reorder, usual.MaxDelay
 		})},
-	{name: "webhooks-forged", do: provider("signs a fifth wrongly", func(c *sim.Chaos) { c.WrongSignature = 0.2 }, func(c *sim.Chaos) { c.WrongSignature = 0 })},
+	{name: "webhooks-forged", do: provider("signs a fifth wrongly", func(c, _ *sim.Chaos) { c.WrongSignature = 0.2 }, func(c, _ *sim.Chaos) { c.WrongSignature = 0 })},
 }
-
-// usual is the provider of a run when nothing in particular is wrong.
-var usual = sim.Chaos{Duplicate: 0.05, Reorder: 0.2, MaxDelay: seconds(0.5), Latency: sim.Duration(5 * time.Millisecond)}
 
 func seconds(s float64) sim.Duration { return sim.Duration(s * float64(time.Second)) }
 
@@ -127,6 +125,15 @@ func killRedis(c *chaos, r *rand.Rand) {
 	})
 }
 
+// flushRedis makes Redis lose everything it holds.
+func flushRedis(c *chaos, _ *rand.Rand) {
+	c.alone("redis", func() {
+		c.say("redis loses everything")
+		c.struck(nil)
+		c.check(c.fleet.Redis.Ask(c.ctx, "FLUSHALL"))
+	})
+}
+
 func freezeRedis(c *chaos, r *rand.Rand) {
 	d := between(r, 0.5, 4)
 	c.alone("redis", func() {
@@ -189,8 +196,9 @@ func refuseStore(c *chaos, r *rand.Rand) {
 	})
 }
 
-// provider makes something of the provider go wrong for a while.
-func provider(what string, on, off func(*sim.Chaos)) func(*chaos, *rand.Rand) {
+// provider makes something of the provider go wrong for a while; off is told
+// what is usual.
+func provider(what string, on, off func(now, usual *sim.Chaos)) func(*chaos, *rand.Rand) {
 	return func(c *chaos, r *rand.Rand) {
 		d := between(r, 2, 6)
 		c.alone(what, func() {
@@ -208,9 +216,9 @@ func outage(kind string) func(*chaos, *rand.Rand) {
 		d := between(r, 1, 4)
 		c.alone("outage", func() {
 			c.say("the provider's API answers %q for %s", kind, d)
-			c.provider(func(s *sim.Chaos) { s.Outage = kind })
+			c.provider(func(s, _ *sim.Chaos) { s.Outage = kind })
 			c.sleep(d)
-			c.provider(func(s *sim.Chaos) { s.Outage = "" })
+			c.provider(func(s, _ *sim.Chaos) { s.Outage = "" })
 		})
 	}
 }

@@ -58,6 +58,10 @@ type options struct {
 	entities int
 	// only are the faults drawn from; none: all.
 	only []string
+	// latency is the provider's when nothing in particular is wrong. 0: 5 ms.
+	latency time.Duration
+	// alone leaves the reconciler out, which would heal what a control breaks.
+	alone bool
 	// off is TARN_FAULT by program: the controls.
 	off map[string]string
 	// drain is how long what is left may take.
@@ -83,6 +87,8 @@ func readOptions(args []string) (o options, err error) {
 	f.DurationVar(&o.drain, "drain", 3*time.Minute, "how long what is left may take")
 	f.DurationVar(&o.every, "every", 1500*time.Millisecond, "mean time between two faults")
 	f.DurationVar(&o.leaseTTL, "lease", 2*time.Second, "time to live of leases")
+	f.DurationVar(&o.latency, "latency", 5*time.Millisecond, "the provider's usual latency")
+	f.BoolVar(&o.alone, "alone", false, "leave the reconciler out")
 	f.StringVar(&o.keep, "keep", "", "`directory` in which everything is left")
 	f.Func("off", "a guarantee to switch off, as `PROGRAM:NAME` (worker:leases); the line must turn red", func(s string) error {
 		program, name, ok := strings.Cut(s, ":")
@@ -142,6 +148,9 @@ func (o options) withDefaults() options {
 	if o.leaseTTL == 0 {
 		o.leaseTTL = 2 * time.Second
 	}
+	if o.latency == 0 {
+		o.latency = 5 * time.Millisecond
+	}
 	return o
 }
 
@@ -151,8 +160,14 @@ func (o options) plan() fleet.Plan {
 	if o.mongoDB {
 		shards = 16
 	}
+	reconcilers := 1
+	if o.alone {
+		reconcilers = 0
+	}
 	return fleet.Plan{
-		Dir: o.keep, MongoDB: o.mongoDB, Journal: true, APIs: 2, Workers: 3, Reconcilers: 1,
+		Dir: o.keep, MongoDB: o.mongoDB, Journal: true, APIs: 2, Workers: 3, Reconcilers: reconcilers,
 		Shards: shards, Rate: 2000, LeaseTTL: o.leaseTTL, Faults: o.off,
+		// As in production, but at the pace of a run of two minutes.
+		Reconcile: "{gaps: {every: 5s, overlap: 30s}, recover: {every: 3s, after: 5s}}",
 	}
 }

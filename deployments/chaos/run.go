@@ -46,14 +46,14 @@ func run(ctx context.Context, programs *fleet.Programs, o options, out io.Writer
 	}
 	ctx, cancel := context.WithTimeout(ctx, o.duration+o.drain+10*time.Minute)
 	defer cancel()
-	c := &chaos{options: o, ctx: ctx, out: out, began: time.Now(), at: usual, reserved: map[string]bool{}}
+	c := &chaos{options: o, ctx: ctx, out: out, began: time.Now(), at: o.usual(), reserved: map[string]bool{}}
 	c.say("seed=%d duration=%s rate=%v entities=%d; starting", o.seed, o.duration, o.rate, o.entities)
 	if c.fleet, err = fleet.Start(ctx, programs, o.plan()); err != nil {
 		return v, err
 	}
 	defer func() { err = errors.Join(err, c.fleet.Close()) }()
 	for _, step := range []func() error{
-		func() error { return c.fleet.Simulator.Chaos(ctx, usual) },
+		func() error { return c.fleet.Simulator.Chaos(ctx, o.usual()) },
 		c.startLoad,
 		func() error { return c.goWrong(plan) },
 		c.calm,
@@ -63,6 +63,11 @@ func run(ctx context.Context, programs *fleet.Programs, o options, out io.Writer
 		}
 	}
 	return c.judge()
+}
+
+// usual is the provider when nothing in particular is wrong.
+func (o options) usual() sim.Chaos {
+	return sim.Chaos{Duplicate: 0.05, Reorder: 0.2, MaxDelay: seconds(0.5), Latency: sim.Duration(o.latency)}
 }
 
 func (c *chaos) startLoad() error {
@@ -204,7 +209,7 @@ func (c *chaos) strike(r *rand.Rand, program string, do func(*fleet.Member)) {
 // alone does something unless the same thing is under way.
 func (c *chaos) alone(what string, do func()) {
 	if !c.reserve(what) {
-		c.say("%s is struck already", what)
+		c.say("(%s: already)", what)
 		return
 	}
 	defer c.release(what)
@@ -234,9 +239,10 @@ func (c *chaos) isReserved(name string) bool {
 }
 
 // provider changes what goes wrong at the provider.
-func (c *chaos) provider(change func(*sim.Chaos)) {
+func (c *chaos) provider(change func(now, usual *sim.Chaos)) {
+	usual := c.usual()
 	c.mu.Lock()
-	change(&c.at)
+	change(&c.at, &usual)
 	now := c.at
 	c.mu.Unlock()
 	c.check(c.fleet.Simulator.Chaos(c.ctx, now))
