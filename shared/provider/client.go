@@ -29,6 +29,7 @@ type apiSpec struct {
 	rateHeaders string
 	probe       string
 	events      eventsSpec
+	webhooks    webhooksSpec
 }
 
 // eventsSpec says where the provider lists its events. No path: nowhere.

@@ -39,6 +39,11 @@
 //	    query: {sort: asc}
 //	    order: oldest_first              # default; or newest_first
 //	    horizon: 720h                    # how long events are kept; default: not known
+//	  webhooks:                          # optional: where it lists the webhooks it sends
+//	    path: /webhooks
+//	    url: url                         # where the address stands in one …
+//	    types: events                    # … and the list of event types
+//	    expected: {order: [created, done]}   # the types there are, by family
 //
 //	history: {status: status, at: timestamp}      # fields of a history's entries; these are the defaults
 //

@@ -132,6 +132,7 @@ func parseAPI(s *section) apiSpec {
 		events.checkPath("path", spec.events.path)
 	}
 	events.done()
+	spec.webhooks = parseWebhooks(s.sub("webhooks"))
 	s.done()
 	return spec
 }

@@ -49,6 +49,8 @@ func TestParseErrorsNameLineAndKey(t *testing.T) {
 	for name, c := range map[string]struct{ old, new, err string }{
 		"unknown key":              {"provider: small", "provider: small\ncolour: red", "small.yaml:2: colour: is unknown here"},
 		"unknown key below":        {"probe: /me", "probe: /me, colour: red", "small.yaml:4: api.colour: is unknown here: want one of auth,"},
+		"webhooks without types":   {"probe: /me", "probe: /me, webhooks: {path: /w, url: url}", "small.yaml:4: api.webhooks: wants url and types"},
+		"webhooks elsewhere":       {"probe: /me", "probe: /me, webhooks: {path: \"//w\", url: url, types: e}", "small.yaml:4: api.webhooks.path: is \"//w\": want a path"},
 		"unknown key of a kind":    {"    status: status", "    state: status", "small.yaml:8: kinds.thing.state: is unknown here"},
 		"unknown key of a family":  {"derived: [totals]", "derives: [totals]", "small.yaml:12: events.thing.derives: is unknown here"},
 		"a key twice":              {"    status: status", "    status: status\n    status: state", "kinds.thing.status: stands twice"},

@@ -1,0 +1,88 @@
+package provider
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/provider/internal/rawjson"
+)
+
+// webhooksSpec says where the provider lists the webhooks it sends. No path:
+// nowhere.
+type webhooksSpec struct {
+	path       string
+	url, types rawjson.Path
+	// wanted are the event types there are.
+	wanted []string
+}
+
+// Webhook is one webhook the provider sends.
+type Webhook struct {
+	URL string
+	// Types are the event types it is sent for. "*" among them: all.
+	Types []string
+}
+
+// WebhookTypes returns the event types a webhook should be sent for, sorted.
+// None if the provider does not list its webhooks.
+func (d *Definition) WebhookTypes() []string { return d.api.webhooks.wanted }
+
+// Webhooks asks for the webhooks the provider sends. Their secrets, which some
+// providers answer with, are not kept. Errors are classed as Fetch's are.
+func (c *Client) Webhooks(ctx context.Context, why string) ([]Webhook, error) {
+	spec := c.def.api.webhooks
+	if spec.path == "" {
+		return nil, fate.Errorf(fate.Permanent, "list webhooks: provider %s does not list them", c.def.Name)
+	}
+	var hooks []Webhook
+	seen := map[string]bool{}
+	for cursor := ""; ; {
+		p, err := c.page(ctx, rawjson.Path{"id"}, call{kind: "webhooks", path: spec.path, why: why}, cursor)
+		if err != nil {
+			return nil, fmt.Errorf("list webhooks: %w", err)
+		}
+		for _, v := range p.items {
+			hooks = append(hooks, spec.read(v))
+		}
+		if cursor = p.next; cursor == "" {
+			return hooks, nil
+		}
+		if seen[cursor] {
+			return nil, fate.Errorf(fate.Transient, "list webhooks: the list goes round")
+		}
+		seen[cursor] = true
+	}
+}
+
+func (s *webhooksSpec) read(v rawjson.Value) Webhook {
+	var h Webhook
+	h.URL, _ = v.At(s.url).Text()
+	for _, t := range v.At(s.types).Elements() {
+		if name, ok := t.Text(); ok {
+			h.Types = append(h.Types, name)
+		}
+	}
+	return h
+}
+
+func parseWebhooks(s *section) webhooksSpec {
+	if s.value == nil {
+		return webhooksSpec{}
+	}
+	spec := webhooksSpec{path: s.required("path"), url: s.jsonPath("url"), types: s.jsonPath("types")}
+	s.checkPath("path", spec.path)
+	if spec.url == nil || spec.types == nil {
+		s.fail("", "wants url and types: where they stand in an element of the list")
+	}
+	expected := s.sub("expected")
+	for _, family := range expected.names {
+		for _, what := range expected.texts(family) {
+			spec.wanted = append(spec.wanted, family+"."+what)
+		}
+	}
+	slices.Sort(spec.wanted)
+	s.done()
+	return spec
+}
