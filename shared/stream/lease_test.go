@@ -1,11 +1,13 @@
 package stream
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
@@ -164,25 +166,54 @@ func TestFailedTakeOverStaysOutOfStep(t *testing.T) {
 }
 
 func TestFlushedRedisFencesAndStartsAnew(t *testing.T) {
-	s, srv := start(t)
-	first := ready(t, s, "w1")
-	appended(t, s, happened("evt_1", "a"))
-	srv.FlushAll()
-	_, err := first.Read(t.Context(), "lemon", event.TierLive, Limits{})
-	require.ErrorIs(t, err, ErrFenced)
-	require.False(t, first.Valid())
+	for _, kind := range kinds {
+		t.Run(kind.name, func(t *testing.T) {
+			urls := kind.urls(t)
+			s := openStreams(t, quiet(urls...))
+			ctx := t.Context()
+			first := ready(t, s, "w1")
+			task, err := s.Task(ctx, "gaps/lemon", "r1")
+			require.NoError(t, err)
+			appended(t, s, happened("evt_1", "a"), happened("evt_2", "b"))
+			held := readLive(t, first)
+			flushAll(t, s)
+			// What comes now must reach the next holder, although it was there
+			// before the group.
+			ids := appended(t, s, happened("evt_3", "c"), happened("evt_1", "a"))
 
-	ids := appended(t, s, happened("evt_1", "a"))
-	second := ready(t, s, "w1")
-	require.Greater(t, second.Epoch(), first.Epoch())
-	require.Equal(t, ids, idsOf(readLive(t, second)))
+			before := snapshot(t, s)
+			require.ErrorIs(t, first.Ack(ctx, "lemon", event.TierLive, idsOf(held[:1]), []string{"evt_1"}), ErrFenced)
+			require.False(t, first.Valid())
+			require.ErrorIs(t, first.Park(ctx, Park{Key: order("b"), Waiting: held[1:]}), ErrFenced)
+			_, err = first.Read(ctx, "lemon", event.TierLive, Limits{})
+			require.ErrorIs(t, err, ErrFenced)
+			require.ErrorIs(t, first.Renew(ctx), ErrFenced)
+			require.ErrorIs(t, task.Renew(ctx), ErrFenced)
+			require.Equal(t, before, snapshot(t, s))
 
-	_, err = s.Heartbeat(t.Context(), "w1")
-	require.NoError(t, err)
-	other := quiet(srv.URL())
-	other.Shards = 2
-	_, err = Open(t.Context(), other)
-	require.ErrorIs(t, err, ErrShards, "a heartbeat puts the number of shards back")
+			second := ready(t, s, "w1")
+			require.Greater(t, second.Epoch(), first.Epoch())
+			require.Equal(t, ids, idsOf(readLive(t, second)))
+			anew, err := s.Task(ctx, "gaps/lemon", "r2")
+			require.NoError(t, err)
+			require.Greater(t, anew.Epoch(), task.Epoch())
+
+			_, err = s.Heartbeat(ctx, "w1")
+			require.NoError(t, err)
+			other := quiet(urls...)
+			other.Shards = 2
+			_, err = Open(ctx, other)
+			require.ErrorIs(t, err, ErrShards, "a heartbeat puts the number of shards back")
+		})
+	}
+}
+
+// flushAll makes every master lose everything.
+func flushAll(t *testing.T, s *Streams) {
+	t.Helper()
+	require.NoError(t, s.onMasters(t.Context(), func(ctx context.Context, c *redis.Client) error {
+		return c.FlushAll(ctx).Err()
+	}))
 }
 
 func TestEpochGrowsThoughTheClockStandsBack(t *testing.T) {

@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -95,10 +96,13 @@ func (s *Streams) checkSettings(ctx context.Context, c *redis.Client, policy str
 // started with: with another one, an entity's signals would change streams.
 func (s *Streams) checkShards(ctx context.Context) error {
 	key := s.keys.shardCount()
-	if err := s.client.SetNX(ctx, key, s.opts.Shards, 0).Err(); err != nil {
-		return fmt.Errorf("store the number of shards: %w", err)
-	}
 	stored, err := s.client.Get(ctx, key).Int()
+	if errors.Is(err, redis.Nil) { // only then: a full Redis, which a new worker is to empty, refuses SETNX
+		if err := s.client.SetNX(ctx, key, s.opts.Shards, 0).Err(); err != nil {
+			return fmt.Errorf("store the number of shards: %w", err)
+		}
+		stored, err = s.client.Get(ctx, key).Int()
+	}
 	if err != nil {
 		return fmt.Errorf("read the number of shards: %w", err)
 	}
