@@ -26,6 +26,8 @@ type API interface {
 	ListPage(ctx context.Context, key provider.ListKey, cursor, why string) (*provider.ListPage, error)
 	// EventsPage asks for one page of the events the provider has kept.
 	EventsPage(ctx context.Context, source string, since time.Time, cursor, why string) (*provider.EventsPage, error)
+	// Webhooks asks for the webhooks the provider sends.
+	Webhooks(ctx context.Context, why string) ([]provider.Webhook, error)
 	// Probe asks something that any accepted caller may ask.
 	Probe(ctx context.Context) error
 }
@@ -72,6 +74,8 @@ type finder struct {
 	log     *slog.Logger
 	metrics *telemetry.Metrics
 	pace    pace
+	// loop learns that work goes on, and what it waits for. May be nil.
+	loop *telemetry.Loop
 
 	// bucket is a budget of its own, shared by all who work on the same sweep,
 	// with its rate. "": there is none.
@@ -120,6 +124,7 @@ func ask[T any](ctx context.Context, f *finder, calls *int64, q request[T]) (T, 
 			return none, ctx.Err()
 		}
 		*calls++
+		f.loop.Turn()
 		f.metrics.Fetches.WithLabelValues(f.name, q.kind, q.class.String(), statusOf(err)).Inc()
 		if err == nil {
 			return v, nil
@@ -138,6 +143,7 @@ func ask[T any](ctx context.Context, f *finder, calls *int64, q request[T]) (T, 
 func (f *finder) token(ctx context.Context, class event.Class) error {
 	start := f.now()
 	for f.bucket != "" {
+		f.loop.Waiting("the budget of " + f.bucket)
 		g, err := f.streams.Take(ctx, f.bucket, event.Live, 1, f.bucketRate)
 		if err == nil && g.Tokens > 0 {
 			break
@@ -161,6 +167,7 @@ func (f *finder) token(ctx context.Context, class event.Class) error {
 		case err == nil && g.Source.Paused:
 			f.probe(ctx, g.Source)
 		}
+		f.loop.Waiting("the budget of " + f.name)
 		wait := f.pace.poll
 		if err == nil && !g.Source.Paused {
 			wait = min(wait, max(g.Wait, time.Millisecond))

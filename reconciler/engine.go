@@ -71,6 +71,7 @@ func (e *engine) gaps(ctx context.Context, t *mirror.Task, save saver) error {
 		if err := g.note(ctx, problem); err != nil {
 			return err
 		}
+		f.loop.Waiting("the next search")
 		// Counted from when it began: an event is found within one interval.
 		if !rest(ctx, max(f.settings.Gaps.Every-f.now().Sub(begun), f.pace.backoff)) {
 			return ctx.Err()

@@ -236,6 +236,7 @@ func (g *gaps) catchUp(ctx context.Context, inOrder bool) error {
 		return err
 	}
 	for len(g.open) > ahead {
+		g.loop.Waiting("workers")
 		if !rest(ctx, g.pace.poll) {
 			return ctx.Err()
 		}

@@ -58,7 +58,7 @@ func (s *survey) signal(ref event.Ref, cause event.Cause, id string) stream.Draf
 }
 
 func (s *survey) record(ctx context.Context, found []difference) error {
-	if len(found) == 0 || s.mode == modeBackfill {
+	if len(found) == 0 {
 		return nil
 	}
 	list := make([]mirror.Discrepancy, len(found))
@@ -80,6 +80,7 @@ func (f *finder) room(ctx context.Context) error {
 		if err == nil && n <= ahead {
 			return nil
 		}
+		f.loop.Waiting("workers")
 		if !rest(ctx, f.pace.poll) {
 			return ctx.Err()
 		}

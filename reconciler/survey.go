@@ -311,7 +311,7 @@ func (s *survey) documents(ctx context.Context, keys []event.Key) (map[event.Key
 // verified notes that a document is known to have been true at a time.
 func (s *survey) verified(doc *mirror.Document, at time.Time) {
 	s.counts["same"]++
-	s.same = append(s.same, mirror.Verified{Key: doc.Key, StateHash: doc.StateHash, At: at.UTC()})
+	s.same = append(s.same, mirror.Verified{Key: doc.Key, StateHash: doc.StateHash, Deleted: !doc.DeletedAt.IsZero(), At: at.UTC()})
 }
 
 func (s *survey) flushIfMany(ctx context.Context) error {
@@ -401,6 +401,7 @@ func (f *finder) persist(ctx context.Context, what string, do func() error) erro
 			f.metrics.Unavailable.WithLabelValues("store").Inc()
 			f.log.Warn("waiting: "+what, "source", f.name, "error", err)
 		}
+		f.loop.Waiting("store")
 		if !rest(ctx, f.pace.backoff) {
 			return ctx.Err()
 		}
@@ -410,8 +411,20 @@ func (f *finder) persist(ctx context.Context, what string, do func() error) erro
 // append appends signals until Redis has them all. Some may go in twice, which
 // the second look finds out.
 func (f *finder) append(ctx context.Context, drafts []stream.Draft) error {
-	for told := false; len(drafts) > 0; told = true {
+	if len(drafts) == 0 {
+		return nil
+	}
+	return f.insist(ctx, "append signals", func() error {
 		_, err := f.streams.AppendAll(ctx, drafts)
+		return err
+	})
+}
+
+// insist runs do, which speaks with Redis, until it succeeds. An error is of
+// ctx.
+func (f *finder) insist(ctx context.Context, what string, do func() error) error {
+	for told := false; ; told = true {
+		err := do()
 		if err == nil {
 			return nil
 		}
@@ -420,11 +433,11 @@ func (f *finder) append(ctx context.Context, drafts []stream.Draft) error {
 		}
 		if !told {
 			f.metrics.Unavailable.WithLabelValues("redis").Inc()
-			f.log.Warn("waiting: append signals", "source", f.name, "error", err)
+			f.log.Warn("waiting: "+what, "source", f.name, "error", err)
 		}
+		f.loop.Waiting("redis")
 		if !rest(ctx, f.pace.backoff) {
 			return ctx.Err()
 		}
 	}
-	return nil
 }

@@ -1,0 +1,179 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/stream"
+)
+
+// jobPage is how many dead letters a job takes at a time. Progress is noted
+// after each page, and a cancelled job ends there.
+const jobPage = 100
+
+// jobState is how far a job on dead letters has come.
+type jobState struct {
+	// After is the cursor of the next page.
+	After string `json:"after,omitempty"`
+}
+
+// redrive takes up the work of the dead letters a filter selects. The work is
+// appended first and the letter closed then: dying in between leaves an open
+// letter that its own work supersedes, or buries again; the other way round the
+// work would be lost until recover finds it.
+func (r *Reconciler) redrive(ctx context.Context, w *work) error {
+	return r.eachLetter(ctx, w, func(ctx context.Context, _ mirror.RedriveSpec, letters []*mirror.LetterRecord) (int, error) {
+		drafts := make([]stream.Draft, len(letters))
+		for i, l := range letters {
+			s, err := r.again(ctx, l)
+			if err != nil {
+				return 0, err
+			}
+			drafts[i] = stream.Draft{Signal: s}
+		}
+		var receipts []stream.Receipt
+		err := r.base.insist(ctx, "append the work of dead letters", func() (err error) {
+			receipts, err = r.Streams.AppendAll(ctx, drafts)
+			return err
+		})
+		if err != nil {
+			return 0, err
+		}
+		// Not closed, since superseded by its own quick work, is as wanted.
+		if _, err := r.Store.Redriven(ctx, idsOf(letters), w.task.By, r.Now().UTC()); err != nil {
+			return 0, err
+		}
+		return len(letters), r.Store.Requeued(ctx, standFor(letters, receipts))
+	})
+}
+
+// standFor tells recover which entries stand for the work from now on.
+func standFor(letters []*mirror.LetterRecord, receipts []stream.Receipt) []mirror.Requeue {
+	out := make([]mirror.Requeue, len(letters))
+	for i, l := range letters {
+		out[i] = mirror.Requeue{
+			Source: l.Source, EventID: l.EventID, Entity: l.Ref.Key,
+			Signal: mirror.SignalID{Shard: receipts[i].Shard, ID: receipts[i].ID},
+		}
+	}
+	return out
+}
+
+// again is the signal that takes a letter's work up: like that of a further
+// entity of its event, whose row has the payload.
+func (r *Reconciler) again(ctx context.Context, l *mirror.LetterRecord) (event.Signal, error) {
+	s := event.Signal{
+		Ref: l.Ref, Cause: event.CauseEvent, CauseID: l.EventID, EventType: l.EventType, Class: event.Redrive,
+	}
+	rows, err := r.Store.EventByID(ctx, l.Source, l.EventID)
+	switch {
+	case errors.Is(err, mirror.ErrNotFound): // the letter knows enough to fetch
+		return s, nil
+	case err != nil:
+		return s, err
+	}
+	s.EventType, s.CreatedAt = rows[0].Type, rows[0].CreatedAt
+	return s, nil
+}
+
+// discard gives up the dead letters a filter selects.
+func (r *Reconciler) discard(ctx context.Context, w *work) error {
+	return r.eachLetter(ctx, w, func(ctx context.Context, spec mirror.RedriveSpec, letters []*mirror.LetterRecord) (int, error) {
+		return r.Store.Discard(ctx, idsOf(letters), w.task.By, spec.Reason, r.Now().UTC())
+	})
+}
+
+func idsOf(letters []*mirror.LetterRecord) []string {
+	ids := make([]string, len(letters))
+	for i, l := range letters {
+		ids[i] = l.ID()
+	}
+	return ids
+}
+
+// eachLetter goes through the open letters that a job's filter selects, page by
+// page, at the job's rate. do says how many it did; the others have failed. The
+// list is newest first; do gets each page oldest first, as the work once came.
+func (r *Reconciler) eachLetter(ctx context.Context, w *work, do func(context.Context, mirror.RedriveSpec, []*mirror.LetterRecord) (int, error)) error {
+	spec, filter, err := lettersOf(w.task)
+	if err != nil {
+		return err
+	}
+	if err := r.count(ctx, w, filter); err != nil {
+		return err
+	}
+	for {
+		begun := time.Now()
+		var page mirror.Page[*mirror.LetterRecord]
+		err := r.base.persist(ctx, "list dead letters", func() (err error) {
+			page, err = r.Store.Letters(ctx, filter)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		n, done := len(page.Items), 0
+		slices.Reverse(page.Items)
+		if n > 0 {
+			err := r.base.persist(ctx, w.task.Kind+" dead letters", func() (err error) {
+				done, err = do(ctx, spec, page.Items)
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+		w.task.Counts["done"] += int64(done)
+		w.task.Counts["failed"] += int64(n - done)
+		filter.Cursor = page.NextCursor
+		w.task.State = encodeState(jobState{After: filter.Cursor})
+		if err := w.save(ctx); err != nil || filter.Cursor == "" {
+			return err
+		}
+		if spec.Rate > 0 {
+			if err := w.rest(ctx, time.Duration(float64(n)/spec.Rate*float64(time.Second))-time.Since(begun)); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// lettersOf reads what a job is to do, and where it goes on.
+func lettersOf(t *mirror.Task) (spec mirror.RedriveSpec, f mirror.LetterFilter, err error) {
+	if spec, err = decodeState[mirror.RedriveSpec](t.Spec); err != nil {
+		return spec, f, fmt.Errorf("spec of job %s: %w", t.ID, err)
+	}
+	state, err := decodeState[jobState](t.State)
+	if err != nil {
+		return spec, f, err
+	}
+	f = spec.Filter
+	f.Status, f.Cursor, f.Limit = mirror.LetterOpen, state.After, jobPage
+	if spec.Rate > 0 {
+		f.Limit = max(1, min(jobPage, int(spec.Rate))) // a second's worth
+	}
+	if f.To.IsZero() {
+		f.To = t.CreatedAt
+	}
+	return spec, f, nil
+}
+
+// count notes how many letters a job is about, unless that was noted when it
+// was started.
+func (r *Reconciler) count(ctx context.Context, w *work, f mirror.LetterFilter) error {
+	if w.task.Counts == nil {
+		w.task.Counts = map[string]int64{}
+	}
+	if _, counted := w.task.Counts["total"]; counted {
+		return nil
+	}
+	return r.base.persist(ctx, "count dead letters", func() (err error) {
+		w.task.Counts["total"], err = r.Store.CountLetters(ctx, f)
+		return err
+	})
+}

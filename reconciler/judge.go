@@ -1,0 +1,326 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/alert"
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+const (
+	// judgeEvery is how often suspected differences are judged at most.
+	judgeEvery = 5 * time.Second
+	// explaining is how many events from before a finding are looked at: they
+	// may have been under way.
+	explaining = 20
+)
+
+// judgement is about the differences found of a source. They were had repaired
+// when they were found; what is decided here, once grace has passed, is whether
+// anybody is told. One that an event explains was none: the mirror was behind
+// because the event had not come yet, or had not been worked on, and would have
+// been true without any sweep.
+type judgement struct {
+	*finder
+	tell func(alert.Alert)
+}
+
+// judge judges for ever.
+func (r *Reconciler) judge(ctx context.Context, w *work) error {
+	s := r.source(w.task.Source)
+	j := &judgement{finder: r.finder(s, w.loop), tell: r.Alert}
+	for ctx.Err() == nil {
+		j.loop.Turn()
+		if err := j.round(ctx); err != nil {
+			return err
+		}
+		rest(ctx, min(judgeEvery, max(s.Settings.Grace/4, r.Poll/4)))
+	}
+	return ctx.Err()
+}
+
+func (j *judgement) round(ctx context.Context) error {
+	suspected := mirror.DiscrepancyFilter{Status: mirror.Suspected, Source: j.name, To: j.now().Add(-j.settings.Grace)}
+	if err := j.each(ctx, suspected, j.decide); err != nil {
+		return err
+	}
+	// Workers tell how a repair ended that they were asked for. A missed event
+	// was not: it has a row, which tells.
+	missed := mirror.DiscrepancyFilter{Status: mirror.Confirmed, Type: mirror.EventMissed, Source: j.name}
+	return j.each(ctx, missed, j.repaired)
+}
+
+// each calls do with the discrepancies that a filter selects, page by page.
+func (j *judgement) each(ctx context.Context, f mirror.DiscrepancyFilter, do func(context.Context, []*mirror.Discrepancy) error) error {
+	f.Limit = 200
+	for {
+		var page mirror.Page[*mirror.Discrepancy]
+		err := j.persist(ctx, "list discrepancies", func() (err error) {
+			page, err = j.store.Discrepancies(ctx, f)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		j.loop.Turn()
+		if len(page.Items) > 0 {
+			if err := do(ctx, page.Items); err != nil {
+				return err
+			}
+		}
+		if f.Cursor = page.NextCursor; f.Cursor == "" {
+			return nil
+		}
+	}
+}
+
+// decide confirms or drops a page of suspected differences.
+func (j *judgement) decide(ctx context.Context, found []*mirror.Discrepancy) error {
+	derived, err := j.derived(ctx, found)
+	if err != nil {
+		return err
+	}
+	var confirmed, dropped []string
+	for _, d := range found {
+		explained, known, err := j.explained(ctx, d, derived)
+		switch {
+		case err != nil:
+			return err
+		case !known:
+		case explained:
+			dropped = append(dropped, d.ID)
+		default:
+			confirmed = append(confirmed, d.ID)
+		}
+	}
+	if len(confirmed)+len(dropped) == 0 {
+		return nil
+	}
+	var judged []mirror.Discrepancy
+	err = j.persist(ctx, "judge discrepancies", func() error {
+		got, err := j.store.Judge(ctx, confirmed, dropped, j.now().UTC())
+		judged = append(judged, got...)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	j.report(judged)
+	return nil
+}
+
+// explained reports whether an event explains a difference; known is false if
+// that cannot be said yet.
+func (j *judgement) explained(ctx context.Context, d *mirror.Discrepancy, derived map[string]bool) (explained, known bool, err error) {
+	switch d.Type {
+	case mirror.EventMissed:
+		row, err := j.row(ctx, d)
+		if err != nil || row == nil {
+			return false, false, err // it was appended, and waits to be logged
+		}
+		return cameByItself(row, d), true, nil
+	case mirror.Missing, mirror.Stale, mirror.Deleted, mirror.Unexpected:
+		if derived[d.ID] {
+			return true, true, nil
+		}
+		explained, err := j.eventUnderWay(ctx, d)
+		return explained, err == nil, err
+	}
+	return false, true, nil
+}
+
+// cameByItself reports whether a missed event came after all: appended by the
+// search it was received when the list was asked for, to the dot, and its own
+// webhook, coming later, is a duplicate.
+func cameByItself(row *mirror.EventRow, d *mirror.Discrepancy) bool {
+	apart := row.ReceivedAt.Sub(d.FoundAt).Abs()
+	return row.Duplicates > 0 || apart > time.Millisecond // stores keep milliseconds
+}
+
+// row is the log's row of a missed event, or nil.
+func (j *judgement) row(ctx context.Context, d *mirror.Discrepancy) (*mirror.EventRow, error) {
+	var rows []*mirror.EventRow
+	err := j.persist(ctx, "read an event", func() (err error) {
+		rows, err = j.store.EventByID(ctx, d.Source, d.EventID)
+		return err
+	})
+	if errors.Is(err, mirror.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil || len(rows) == 0 {
+		return nil, err
+	}
+	return rows[0], nil
+}
+
+// eventUnderWay reports whether an event that names the entity came after the
+// difference was found, or had come and was not worked on yet.
+func (j *judgement) eventUnderWay(ctx context.Context, d *mirror.Discrepancy) (bool, error) {
+	since, err := j.events(ctx, mirror.EventFilter{Source: d.Source, Entity: d.Entity, From: d.FoundAt, Limit: 1})
+	if err != nil || len(since) > 0 {
+		return len(since) > 0, err
+	}
+	before, err := j.events(ctx, mirror.EventFilter{Source: d.Source, Entity: d.Entity, To: d.FoundAt, Limit: explaining})
+	return slices.ContainsFunc(before, func(row *mirror.EventRow) bool { return j.underWay(row, d) }), err
+}
+
+// underWay reports whether an event's work on the entity had not been done when
+// the difference was found, or a second look was to follow.
+func (j *judgement) underWay(row *mirror.EventRow, d *mirror.Discrepancy) bool {
+	k := j.def.Kind(d.Entity.Kind)
+	if k != nil && k.VerifyAfter > 0 && row.ReceivedAt.After(d.FoundAt.Add(-heldFor(k.VerifyAfter))) {
+		return true
+	}
+	for _, o := range row.Entities {
+		if o.Ref.Key == d.Entity {
+			return !o.Status.Final() || o.CoveredBy != nil && !o.CoveredBy.FetchedAt.Before(d.FoundAt)
+		}
+	}
+	return false
+}
+
+func (j *judgement) events(ctx context.Context, f mirror.EventFilter) ([]*mirror.EventRow, error) {
+	var page mirror.Page[*mirror.EventRow]
+	err := j.persist(ctx, "read events", func() (err error) {
+		page, err = j.store.Events(ctx, f)
+		return err
+	})
+	return page.Items, err
+}
+
+// derived are those of the differences that are about a kind without events of
+// its own and explained by an event that makes the kind stale: the refresh was
+// being held back. The log cannot be asked for those, so all events of the time
+// are read, once for the page.
+func (j *judgement) derived(ctx context.Context, found []*mirror.Discrepancy) (map[string]bool, error) {
+	wanted := map[event.Key][]*mirror.Discrepancy{}
+	var from, to time.Time
+	for _, d := range found {
+		k := j.def.Kind(d.Entity.Kind)
+		if k == nil || k.Every <= 0 {
+			continue
+		}
+		wanted[d.Entity] = append(wanted[d.Entity], d)
+		if since := d.FoundAt.Add(-heldFor(k.Every)); from.IsZero() || since.Before(from) {
+			from = since
+		}
+		if until := d.FoundAt.Add(j.settings.Grace); until.After(to) {
+			to = until
+		}
+	}
+	if len(wanted) == 0 {
+		return nil, nil
+	}
+	explained := map[string]bool{}
+	f := mirror.EventFilter{Source: j.name, From: from, To: to, Limit: 200}
+	for {
+		var page mirror.Page[*mirror.EventRow]
+		err := j.persist(ctx, "read events", func() (err error) {
+			page, err = j.store.Events(ctx, f)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		j.loop.Turn()
+		for _, row := range page.Items {
+			e, err := j.def.Stored(j.name, row.ID, row.Payload, row.ReceivedAt)
+			if err != nil {
+				continue
+			}
+			for _, ref := range e.Derived {
+				for _, d := range wanted[ref.Key] {
+					if row.ReceivedAt.After(d.FoundAt.Add(-heldFor(j.def.Kind(ref.Key.Kind).Every))) {
+						explained[d.ID] = true
+					}
+				}
+			}
+		}
+		if f.Cursor = page.NextCursor; f.Cursor == "" {
+			return explained, nil
+		}
+	}
+}
+
+// heldFor is how long after an event a refresh or second look may be on its
+// way: what it is held back, and then some for the queue.
+func heldFor(d time.Duration) time.Duration { return d + 30*time.Second }
+
+// repaired tells of missed events whose work has ended since.
+func (j *judgement) repaired(ctx context.Context, missed []*mirror.Discrepancy) error {
+	var good, bad []string
+	for _, d := range missed {
+		row, err := j.row(ctx, d)
+		if err != nil {
+			return err
+		}
+		switch {
+		case row == nil:
+		case row.Status == mirror.Processed, row.Status == mirror.Superseded:
+			good = append(good, d.ID)
+		case row.Status.Final() && d.RepairedAt.IsZero():
+			bad = append(bad, d.ID)
+		}
+	}
+	for ok, ids := range map[bool][]string{true: good, false: bad} {
+		if len(ids) == 0 {
+			continue
+		}
+		err := j.persist(ctx, "tell of repairs", func() error { return j.store.Repair(ctx, ids, ok, j.now().UTC()) })
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// report counts what was confirmed, and tells people: once for each type, since
+// one cause makes many differences.
+func (j *judgement) report(judged []mirror.Discrepancy) {
+	byType := map[mirror.DiscrepancyType][]mirror.Discrepancy{}
+	for _, d := range judged {
+		if d.Status != mirror.Dropped {
+			j.metrics.Discrepancies.WithLabelValues(d.Source, d.Entity.Kind, string(d.Type)).Inc()
+			byType[d.Type] = append(byType[d.Type], d)
+		}
+	}
+	for _, typ := range slices.Sorted(maps.Keys(byType)) {
+		all := byType[typ]
+		j.tell(alert.Alert{
+			Kind: alert.Discrepancy, Source: j.name, ID: all[0].ID, Event: all[0].EventID, Entity: nameOf(all[0].Entity),
+			Class: string(typ), Reason: summary(all),
+		})
+	}
+}
+
+// nameOf is an entity's key as text. "" if it names none.
+func nameOf(k event.Key) string {
+	if k.ID == "" {
+		return ""
+	}
+	return k.String()
+}
+
+// summary says how many differences of a type there are, by kind.
+func summary(all []mirror.Discrepancy) string {
+	kinds := map[string]int{}
+	for _, d := range all {
+		kinds[d.Entity.Kind]++
+	}
+	var parts []string
+	for _, k := range slices.Sorted(maps.Keys(kinds)) {
+		name := k
+		if name == "" {
+			name = "no kind"
+		}
+		parts = append(parts, fmt.Sprintf("%d of %s", kinds[k], name))
+	}
+	return fmt.Sprintf("%d %s (%s)", len(all), strings.ReplaceAll(string(all[0].Type), "_", " "), strings.Join(parts, ", "))
+}

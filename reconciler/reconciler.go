@@ -1,0 +1,202 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/alert"
+	"github.com/tarn-sync/tarn/shared/config"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/telemetry"
+)
+
+// Source is one configured account at a provider.
+type Source struct {
+	// Name is the source's name: "lemon".
+	Name       string
+	Definition *provider.Definition
+	// Client asks the provider; *provider.Client is one.
+	Client API
+	// Rate is what the provider allows the whole fleet.
+	Rate stream.Rate
+	// Settings say what is looked at how often.
+	Settings config.Reconcile
+	// WebhookURL is the address the provider should send this source's webhooks
+	// to. "": any that is subscribed is taken for ours.
+	WebhookURL string
+}
+
+// Options are what a reconciler is made of.
+type Options struct {
+	// ID names this process, new at every start.
+	ID      string
+	Streams *stream.Streams
+	Store   mirror.Store
+	Sources []Source
+	// LeaseTTL is that of Streams. Defaults to 5 s.
+	LeaseTTL time.Duration
+	// DedupeTTL is how long Redis remembers an event's id. Defaults to 1 h.
+	DedupeTTL time.Duration
+	// Parallel is how many partitions of one source this process works on at
+	// once. Defaults to 4.
+	Parallel int
+	// Poll is how often the process looks for work and for what others have
+	// done. Defaults to 1 s.
+	Poll    time.Duration
+	Metrics *telemetry.Metrics
+	Health  *telemetry.Health
+	// Alert tells people. Nil: nobody is told.
+	Alert func(alert.Alert)
+	// Logger defaults to slog.Default().
+	Logger *slog.Logger
+	// Now is the clock for what is written down. Defaults to time.Now.
+	Now func() time.Time
+}
+
+func (o Options) withDefaults() (Options, error) {
+	switch {
+	case o.ID == "":
+		return o, fmt.Errorf("reconciler: Options.ID is empty")
+	case o.Streams == nil || o.Store == nil:
+		return o, fmt.Errorf("reconciler: Options.Streams and Options.Store are needed")
+	case len(o.Sources) == 0:
+		return o, fmt.Errorf("reconciler: no sources: configure at least one under \"sources\"")
+	case o.Metrics == nil:
+		return o, fmt.Errorf("reconciler: Options.Metrics are needed")
+	}
+	if o.LeaseTTL <= 0 {
+		o.LeaseTTL = 5 * time.Second
+	}
+	if o.DedupeTTL <= 0 {
+		o.DedupeTTL = time.Hour
+	}
+	if o.Parallel <= 0 {
+		o.Parallel = 4
+	}
+	if o.Poll <= 0 {
+		o.Poll = time.Second
+	}
+	if o.Alert == nil {
+		o.Alert = func(alert.Alert) {}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o, nil
+}
+
+// Reconciler is one replica.
+type Reconciler struct {
+	Options
+	sources []*source
+	// base is a finder of no source, for what is done for all of them.
+	base *finder
+	// pace is that of all finders.
+	pace pace
+	// runners work on tasks that have an end, by kind.
+	runners map[string]runner
+}
+
+// source is one with its rate, which may change while it is worked on.
+type source struct {
+	Source
+	rate atomic.Pointer[stream.Rate]
+}
+
+// New returns a reconciler; Run starts it.
+func New(o Options) (*Reconciler, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	r := &Reconciler{Options: o, pace: usualPace()}
+	for _, s := range o.Sources {
+		if r.source(s.Name) != nil {
+			return nil, fmt.Errorf("reconciler: source %q is configured twice", s.Name)
+		}
+		src := &source{Source: s}
+		src.rate.Store(&s.Rate)
+		r.sources = append(r.sources, src)
+	}
+	r.base = r.finder(&source{}, nil)
+	r.runners = map[string]runner{
+		kindGaps: r.search, kindSweep: r.compare, kindBackfill: r.compare, kindVerify: r.compare,
+		kindPartition: r.comparePart, kindRedrive: r.redrive, kindDiscard: r.discard,
+	}
+	return r, nil
+}
+
+// SetRate changes what a source's provider allows the fleet, from now on. A
+// source it does not know is left alone.
+func (r *Reconciler) SetRate(name string, rate stream.Rate) {
+	if s := r.source(name); s != nil {
+		s.rate.Store(&rate)
+	}
+}
+
+func (r *Reconciler) source(name string) *source {
+	for _, s := range r.sources {
+		if s.Name == name {
+			return s
+		}
+	}
+	return nil
+}
+
+// finder returns what looking for differences of a source needs. loop, which
+// may be nil, learns what it waits for.
+func (r *Reconciler) finder(s *source, loop *telemetry.Loop) *finder {
+	return &finder{
+		name: s.Name, def: s.Definition, api: s.Client, store: r.Store, streams: r.Streams,
+		rate: func() stream.Rate { return *s.rate.Load() }, settings: s.Settings, owner: r.ID,
+		now: r.Now, log: r.Logger, metrics: r.Metrics, pace: r.pace, loop: loop,
+	}
+}
+
+// engine returns what looks for differences. l, which may be nil, learns what
+// it waits for.
+func (r *Reconciler) engine(l *telemetry.Loop) *engine {
+	e := &engine{finders: map[string]*finder{}, marks: r.DedupeTTL, alarm: func(source, reason string) {
+		r.Alert(alert.Alert{Kind: alert.Blocked, Source: source, Reason: reason})
+	}}
+	for _, s := range r.sources {
+		e.finders[s.Name] = r.finder(s, l)
+	}
+	return e
+}
+
+// Run works until ctx ends, then gives up its leases and returns. What was
+// under way goes on elsewhere from where it was last noted.
+func (r *Reconciler) Run(ctx context.Context) {
+	var all sync.WaitGroup
+	start := func(name string, run loop) { all.Go(func() { r.keep(ctx, name, run) }) }
+	for _, s := range r.sources {
+		for kind, run := range r.standing(s) {
+			start(kind+" "+s.Name, r.stand(kind, s.Name, run))
+		}
+		start("sweeps "+s.Name, r.desk(s.Name, r.Parallel, kindSweep, kindBackfill, kindVerify, kindGaps))
+		start("partitions "+s.Name, r.desk(s.Name, r.Parallel, kindPartition))
+	}
+	start("jobs", r.desk("", r.Parallel, kindRedrive, kindDiscard))
+	start("schedule", r.schedule)
+	start("staleness", r.staleness)
+	all.Wait()
+}
+
+// standing are the tasks of a source that never end, by kind.
+func (r *Reconciler) standing(s *source) map[string]runner {
+	all := map[string]runner{kindRecover: r.recover, kindJudge: r.judge, kindSubscription: r.checkSubscriptions}
+	if s.Definition.EventList().Kept {
+		all[kindGaps] = r.search
+	}
+	return all
+}

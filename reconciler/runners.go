@@ -1,0 +1,42 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+// search looks for missed events.
+func (r *Reconciler) search(ctx context.Context, w *work) error {
+	return r.engine(w.loop).gaps(ctx, w.task, w.save)
+}
+
+// compare goes on with a sweep, backfill or verification. It does not wait for
+// its partitions, so it keeps nobody from working on them.
+func (r *Reconciler) compare(ctx context.Context, w *work) error {
+	done, err := r.engine(w.loop).sweep(ctx, w.task, w.save)
+	if err == nil && !done {
+		return errLater
+	}
+	return err
+}
+
+// comparePart works on a partition, as long as what it is a part of goes on.
+func (r *Reconciler) comparePart(ctx context.Context, w *work) error {
+	var whole *mirror.Task
+	err := r.base.persist(ctx, "read task "+w.task.Parent, func() (err error) {
+		whole, err = r.Store.Task(ctx, w.task.Parent)
+		return err
+	})
+	switch {
+	case errors.Is(err, mirror.ErrNotFound):
+		return fmt.Errorf("partition of a sweep that is not there: %w", err)
+	case err != nil:
+		return err
+	case whole.Status.Final() || whole.Cancel:
+		return errCancelled
+	}
+	return r.engine(w.loop).partition(ctx, w.task, w.save)
+}

@@ -1,0 +1,117 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/telemetry"
+)
+
+const (
+	// remembered is how long tasks that are over are kept for people to look at.
+	remembered = 7 * 24 * time.Hour
+	// forgetEvery is how often older ones are removed.
+	forgetEvery = time.Hour
+	// longestLook bounds the pause between two looks at the schedule.
+	longestLook = 10 * time.Second
+)
+
+// schedule starts sweeps when they are due. All replicas do, and there is no
+// lease: a sweep is named by its source and the time it was due, so the second
+// to start it changes nothing.
+func (r *Reconciler) schedule(ctx context.Context, l *telemetry.Loop) error {
+	f := *r.base
+	f.loop = l
+	started := map[string]time.Time{} // by source, what this process has seen to
+	var forgot time.Time
+	for ctx.Err() == nil {
+		l.Turn()
+		pause := longestLook
+		for _, s := range r.sources {
+			every := s.Settings.Sweep.Every
+			if every <= 0 {
+				continue
+			}
+			pause = min(pause, every/10)
+			if due := sweepDue(s.Name, every, r.Now()); !started[s.Name].Equal(due) {
+				if err := r.startSweep(ctx, &f, s, due); err != nil {
+					return err
+				}
+				started[s.Name] = due
+			}
+		}
+		if r.Now().Sub(forgot) >= forgetEvery {
+			if err := f.persist(ctx, "forget old tasks", func() error {
+				_, err := r.Store.ForgetTasks(ctx, r.Now().Add(-remembered))
+				return err
+			}); err != nil {
+				return err
+			}
+			forgot = r.Now()
+		}
+		rest(ctx, max(pause, 100*time.Millisecond))
+	}
+	return ctx.Err()
+}
+
+// sweepDue is when the last sweep of a source was due. Up to a tenth of the
+// interval is added to each, another part for each source and time, so that
+// sources do not sweep all at once; the same for every replica.
+func sweepDue(source string, every time.Duration, now time.Time) time.Time {
+	slot := now.Truncate(every)
+	if due := slot.Add(jitter(source, slot, every)); !due.After(now) {
+		return due
+	}
+	slot = slot.Add(-every)
+	return slot.Add(jitter(source, slot, every))
+}
+
+func jitter(source string, slot time.Time, every time.Duration) time.Duration {
+	spread := every / 10
+	if spread <= 0 {
+		return 0
+	}
+	return time.Duration(xxhash.Sum64String(fmt.Sprintf("%s/%d", source, slot.UnixMilli())) % uint64(spread))
+}
+
+// startSweep starts the sweep that was due at a time, unless an earlier one is
+// still under way: two would ask the provider the same.
+func (r *Reconciler) startSweep(ctx context.Context, f *finder, s *source, due time.Time) error {
+	var open mirror.Page[*mirror.Task]
+	err := f.persist(ctx, "look for sweeps under way", func() (err error) {
+		open, err = r.Store.Tasks(ctx, mirror.TaskFilter{
+			Kinds: []string{kindSweep, kindBackfill}, Source: s.Name, Limit: 1,
+			Statuses: []mirror.TaskStatus{mirror.TaskWaiting, mirror.TaskRunning},
+		})
+		return err
+	})
+	if err != nil || len(open.Items) > 0 {
+		return err
+	}
+	m, err := r.firstMode(ctx, f, s)
+	if err != nil {
+		return err
+	}
+	t := sweepTask(fmt.Sprintf("sweep_%s_%s", s.Name, due.UTC().Format("20060102T150405Z")), m, s.Name, "schedule", mirror.SweepSpec{}, r.Now())
+	return f.persist(ctx, "start a sweep", func() error { return r.Store.CreateTasks(ctx, []*mirror.Task{t}) })
+}
+
+// firstMode is sweep, but for a mirror that holds nothing of a source yet: it
+// is filled. All it lacks would otherwise be reported as missing.
+func (r *Reconciler) firstMode(ctx context.Context, f *finder, s *source) (mode, error) {
+	var kinds []mirror.Staleness
+	err := f.persist(ctx, "look whether the mirror is empty", func() (err error) {
+		kinds, err = r.Store.Staleness(ctx, time.Time{})
+		return err
+	})
+	for _, k := range kinds {
+		if k.Source == s.Name && k.Documents > 0 {
+			return modeSweep, err
+		}
+	}
+	return modeBackfill, err
+}

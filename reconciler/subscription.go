@@ -1,0 +1,131 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/alert"
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/provider"
+)
+
+// subscriptionEvery is how often the provider is asked what it sends.
+const subscriptionEvery = 24 * time.Hour
+
+// subscriptionState is when that was done last.
+type subscriptionState struct {
+	Checked time.Time `json:"checked,omitzero"`
+}
+
+// checkSubscriptions compares, when the process starts and daily, what the
+// provider is to send with what it knows to send. A type nobody subscribed to
+// is a gap that no search closes in time: without its webhooks the mirror is as
+// late as the search.
+func (r *Reconciler) checkSubscriptions(ctx context.Context, w *work) error {
+	s := r.source(w.task.Source)
+	f := r.finder(s, w.loop)
+	for ctx.Err() == nil {
+		if err := r.checkSubscription(ctx, f, s, w); err != nil {
+			return err
+		}
+		w.loop.Waiting("the next day")
+		rest(ctx, subscriptionEvery)
+	}
+	return ctx.Err()
+}
+
+func (r *Reconciler) checkSubscription(ctx context.Context, f *finder, s *source, w *work) error {
+	wanted := s.Definition.WebhookTypes()
+	if len(wanted) == 0 {
+		return nil // the provider does not tell, or nobody knows what there is
+	}
+	var calls int64
+	hooks, err := ask(ctx, f, &calls, request[[]provider.Webhook]{"webhooks", event.Reconcile, func(ctx context.Context) ([]provider.Webhook, error) {
+		return s.Client.Webhooks(ctx, "subscription-"+s.Name)
+	}})
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	w.task.State = encodeState(subscriptionState{Checked: f.now().UTC()})
+	if err != nil {
+		w.task.Error = err.Error()
+		f.log.Warn("could not compare the provider's webhook subscription", "source", s.Name, "error", err)
+		return w.save(ctx)
+	}
+	w.task.Error = ""
+	if err := r.recordSubscription(ctx, f, missingTypes(wanted, hooks, s.WebhookURL)); err != nil {
+		return err
+	}
+	return w.save(ctx)
+}
+
+// missingTypes are the types that no webhook to the address is subscribed to;
+// address "": no webhook at all. "*" subscribes to everything.
+func missingTypes(wanted []string, hooks []provider.Webhook, address string) []string {
+	sent := map[string]bool{}
+	for _, h := range hooks {
+		if address == "" || strings.TrimSuffix(h.URL, "/") == strings.TrimSuffix(address, "/") {
+			for _, t := range h.Types {
+				sent[t] = true
+			}
+		}
+	}
+	if sent["*"] {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(wanted), func(t string) bool { return sent[t] })
+}
+
+// recordSubscription puts a gap on record, once, and ends those that are closed.
+func (r *Reconciler) recordSubscription(ctx context.Context, f *finder, missing []string) error {
+	now := f.now().UTC()
+	gap := mirror.Discrepancy{
+		ID: discrepancyID(append([]string{f.name, string(mirror.SubscriptionGap)}, missing...)...), Source: f.name,
+		Entity: event.Key{Source: f.name}, Type: mirror.SubscriptionGap, Status: mirror.Suspected, FoundAt: now,
+	}
+	var closed []string
+	known := false
+	err := (&judgement{finder: f}).each(ctx, mirror.DiscrepancyFilter{Source: f.name, Type: mirror.SubscriptionGap, Status: mirror.Confirmed},
+		func(_ context.Context, open []*mirror.Discrepancy) error {
+			for _, d := range open {
+				if d.ID == gap.ID {
+					known = true
+					continue
+				}
+				closed = append(closed, d.ID)
+			}
+			return nil
+		})
+	if err != nil {
+		return err
+	}
+	if len(closed) > 0 {
+		err := f.persist(ctx, "tell of a subscription repaired", func() error { return f.store.Repair(ctx, closed, true, now) })
+		if err != nil {
+			return err
+		}
+	}
+	if len(missing) == 0 || known {
+		return nil
+	}
+	err = f.persist(ctx, "record a subscription gap", func() error {
+		if err := f.store.Record(ctx, []mirror.Discrepancy{gap}); err != nil {
+			return err
+		}
+		_, err := f.store.Judge(ctx, []string{gap.ID}, nil, now)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	f.metrics.Discrepancies.WithLabelValues(f.name, "", string(mirror.SubscriptionGap)).Inc()
+	r.Alert(alert.Alert{
+		Kind: alert.Discrepancy, Source: f.name, ID: gap.ID, Class: string(mirror.SubscriptionGap),
+		Reason: fmt.Sprintf("the provider sends no webhooks of %d event types that are mirrored: %s", len(missing), strings.Join(missing, ", ")),
+	})
+	return nil
+}

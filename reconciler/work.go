@@ -1,0 +1,257 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/telemetry"
+)
+
+// The kinds of tasks.
+const (
+	kindGaps         = "gaps"
+	kindSweep        = string(modeSweep)
+	kindBackfill     = string(modeBackfill)
+	kindVerify       = string(modeVerify)
+	kindPartition    = "partition"
+	kindRedrive      = "redrive"
+	kindDiscard      = "discard"
+	kindRecover      = "recover"
+	kindJudge        = "judge"
+	kindSubscription = "subscription"
+)
+
+// What becomes of a task is decided by what its runner returns; see the package
+// comment for the states.
+var (
+	// errCancelled: somebody asked for it to end.
+	errCancelled = errors.New("cancelled")
+	// errLostLease: somebody else works on it.
+	errLostLease = errors.New("the lease was lost")
+	// errLater: there is nothing to do at the moment. Whoever is free looks
+	// again.
+	errLater = errors.New("later")
+	// errNoLease: Redis did not say whether the task is free.
+	errNoLease = errors.New("no answer about a lease")
+)
+
+// runner works on a task. Nil means that it is done, errCancelled, errLostLease
+// and errLater what they say; any other error is that it has failed. ctx ends
+// when the lease is lost or the process stops: it then returns with whatever
+// error.
+type runner func(ctx context.Context, w *work) error
+
+// work is one task under way.
+type work struct {
+	r    *Reconciler
+	task *mirror.Task
+	// lease is what progress is saved under.
+	lease *stream.TaskLease
+	// loop is that of a standing task. Nil for others.
+	loop *telemetry.Loop
+}
+
+// visit takes a task's lease and works on it, unless somebody else does:
+// stream.ErrHeld. Another error is what kept it from being worked on, what its
+// runner returned, or errLostLease, or of ctx.
+func (r *Reconciler) visit(ctx context.Context, id string, l *telemetry.Loop, run runner) error {
+	lease, err := r.Streams.Task(ctx, id, r.ID)
+	switch {
+	case errors.Is(err, stream.ErrHeld):
+		return err
+	case err != nil:
+		return fmt.Errorf("%w: %w", errNoLease, err)
+	}
+	return r.workOn(ctx, lease, l, run)
+}
+
+// workOn works on the task that lease is of, and gives the lease up.
+func (r *Reconciler) workOn(ctx context.Context, lease *stream.TaskLease, l *telemetry.Loop, run runner) error {
+	held, release := r.hold(ctx, lease)
+	defer release()
+	w, id := &work{r: r, lease: lease, loop: l}, lease.Name()
+	// Read under the lease: whoever had it before may have come further than a
+	// list showed.
+	err := r.base.persist(held, "read task "+id, func() (err error) {
+		w.task, err = r.Store.Task(held, id)
+		return err
+	})
+	if err == nil && !w.task.Status.Final() {
+		err = run(held, w)
+	}
+	if held.Err() != nil {
+		return context.Cause(held)
+	}
+	return err
+}
+
+// hold keeps a lease until release is called. The context it returns ends with
+// errLostLease when it is no longer surely ours.
+func (r *Reconciler) hold(ctx context.Context, lease *stream.TaskLease) (held context.Context, release func()) {
+	held, lose := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick := time.NewTicker(r.LeaseTTL / 5)
+		defer tick.Stop()
+		for {
+			select {
+			case <-held.Done():
+				return
+			case <-tick.C:
+			}
+			err := lease.Renew(held)
+			if err == nil || held.Err() != nil {
+				continue
+			}
+			if errors.Is(err, stream.ErrFenced) || !lease.Valid() {
+				r.Metrics.LeasesLost.Inc()
+				r.Logger.Info("lost the lease of a task; it goes on elsewhere", "task", lease.Name(), "error", err)
+				lose(errLostLease)
+				return
+			}
+		}
+	}()
+	return held, func() {
+		lose(nil)
+		<-done
+		// Also when the process stops: another goes on at once.
+		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		if err := lease.Release(last); err != nil {
+			r.Logger.Warn("could not release the lease of a task; it runs out by itself", "task", lease.Name(), "error", err)
+		}
+	}
+}
+
+// once returns a runner that works on a task that has an end, and puts on
+// record what became of it.
+func once(run runner) runner {
+	return func(ctx context.Context, w *work) error {
+		err := w.begin(ctx)
+		if err == nil {
+			err = safely(func() error { return run(ctx, w) })
+		}
+		if ctx.Err() != nil {
+			return err
+		}
+		return w.end(ctx, err)
+	}
+}
+
+// begin puts on record that the task is being worked on.
+func (w *work) begin(ctx context.Context) error {
+	if w.task.StartedAt.IsZero() {
+		w.task.StartedAt = w.r.Now().UTC()
+	}
+	return w.save(ctx)
+}
+
+// save stores State, Counts and Error under the lease's epoch. It answers
+// errLostLease if a later holder has saved, errCancelled if somebody wants the
+// task to end.
+func (w *work) save(ctx context.Context) error {
+	saved, err := w.store(ctx, mirror.TaskRunning)
+	switch {
+	case err != nil:
+		return err
+	case !saved:
+		return w.refused(ctx)
+	case w.task.Cancel:
+		return errCancelled
+	}
+	return nil
+}
+
+func (w *work) store(ctx context.Context, status mirror.TaskStatus) (saved bool, err error) {
+	if !w.lease.Valid() {
+		return false, errLostLease
+	}
+	t := w.task
+	t.Status, t.Epoch, t.UpdatedAt = status, w.lease.Epoch(), w.r.Now().UTC()
+	err = w.r.base.persist(ctx, "save task "+t.ID, func() error {
+		saved, err = w.r.Store.SaveTask(ctx, t)
+		return err
+	})
+	return saved, err
+}
+
+// refused tells why nothing was saved.
+func (w *work) refused(ctx context.Context) error {
+	var now *mirror.Task
+	err := w.r.base.persist(ctx, "read task "+w.task.ID, func() (err error) {
+		now, err = w.r.Store.Task(ctx, w.task.ID)
+		return err
+	})
+	switch {
+	case err != nil:
+		return err
+	case now.Status == mirror.TaskCancelled && now.Epoch <= w.lease.Epoch():
+		return errCancelled // before anybody had begun
+	}
+	return errLostLease
+}
+
+// rest waits for d, and notices meanwhile if the task is to end.
+func (w *work) rest(ctx context.Context, d time.Duration) error {
+	for until := time.Now().Add(d); ; {
+		left := time.Until(until)
+		if left <= 0 {
+			return nil
+		}
+		if !rest(ctx, min(left, w.r.Poll)) {
+			return ctx.Err()
+		}
+		if err := w.save(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// end puts on record what became of the task.
+func (w *work) end(ctx context.Context, err error) error {
+	status := mirror.TaskDone
+	switch {
+	case errors.Is(err, errLater), errors.Is(err, errLostLease):
+		return err
+	case errors.Is(err, errCancelled):
+		status = mirror.TaskCancelled
+	case err != nil:
+		status = mirror.TaskFailed
+		w.task.Error, _, _ = strings.Cut(err.Error(), "\n") // the rest is a stack, for the log
+		w.r.Logger.Error("a task has failed", "task", w.task.ID, "kind", w.task.Kind, "source", w.task.Source, "error", err)
+	}
+	if status != mirror.TaskDone {
+		if err := w.cancelParts(ctx); err != nil {
+			return err
+		}
+	}
+	w.task.FinishedAt = w.r.Now().UTC()
+	_, err = w.store(ctx, status)
+	return err
+}
+
+// cancelParts ends the partitions of a task that ends before they do. One that
+// is made at this moment finds its parent over.
+func (w *work) cancelParts(ctx context.Context) error {
+	var open []string
+	f := mirror.TaskFilter{Parent: w.task.ID, Statuses: []mirror.TaskStatus{mirror.TaskWaiting, mirror.TaskRunning}}
+	if err := eachTask(ctx, w.r.base, f, func(t *mirror.Task) { open = append(open, t.ID) }); err != nil {
+		return err
+	}
+	for _, id := range open {
+		err := w.r.base.persist(ctx, "cancel a partition", func() error {
+			_, err := w.r.Store.CancelTask(ctx, id)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
