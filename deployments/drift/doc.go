@@ -28,7 +28,7 @@
 //	            than injected: an entity that a missed event names is repaired by
 //	            that event, often before a sweep sees that it was changed too
 //	false       discrepancies confirmed about what never differed: an event that
-//	            was accepted, an entity whose mirror was true before the sweeps
+//	            came by itself, an entity whose mirror was true before the sweeps
 //	            began, or that was made since
 //	repaired    discrepancies confirmed whose entity a worker has made true
 //	remaining   injected differences that are still there: events without a row

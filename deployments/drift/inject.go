@@ -58,15 +58,24 @@ func (r *run) away(ctx context.Context) error {
 	}
 	r.say("lossy: the api is killed, and away for %s", away)
 	api.Kill()
-	select {
-	case <-time.After(away):
-	case <-ctx.Done():
-		return context.Cause(ctx)
+	if err := r.rest(ctx, away); err != nil {
+		return err
 	}
 	if err := api.Start(); err != nil {
 		return err
 	}
 	return api.WaitReady(ctx, 30*time.Second)
+}
+
+func (r *run) rest(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // live sets the pace of the living world.
@@ -120,10 +129,18 @@ func (r *run) silent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	logged, err := r.logged(ctx)
+	if err != nil {
+		return err
+	}
 	r.injected.lost = map[string]bool{}
 	for _, e := range events {
-		if e.Accepted == 0 {
+		// One that the api took and was killed before it said so has come.
+		if !logged[e.ID] {
 			r.injected.lost[e.ID] = true
+			if e.Accepted > 0 {
+				return fmt.Errorf("event %s was accepted and is not in the log", e.ID)
+			}
 		}
 	}
 	bad, err := r.differences(ctx)
@@ -142,4 +159,17 @@ func (r *run) silent(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// logged are the ids of the events in the log.
+func (r *run) logged(ctx context.Context) (map[string]bool, error) {
+	rows, err := r.Rows(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ids := make(map[string]bool, len(rows))
+	for _, row := range rows {
+		ids[row.ID] = true
+	}
+	return ids, nil
 }

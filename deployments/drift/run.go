@@ -44,15 +44,8 @@ type run struct {
 func drift(ctx context.Context, programs *fleet.Programs, o options, out io.Writer) (v *verdict, err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, o.within, fmt.Errorf("not over after %s", o.within))
 	defer cancel()
-	if o.events == 0 {
-		o.events = 5 * o.entities
-	}
-	r := &run{options: o, out: out, begun: time.Now(), rng: rand.New(rand.NewPCG(o.seed, 2))}
-	r.say("seed %d: %d entities, %d events", o.seed, o.entities, o.events)
-	if r.definition, err = provider.Builtin("lemon"); err != nil {
-		return nil, err
-	}
-	if r.Fleet, err = fleet.Start(ctx, programs, plan(o)); err != nil {
+	r, err := start(ctx, programs, o, out)
+	if err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -69,14 +62,27 @@ func drift(ctx context.Context, programs *fleet.Programs, o options, out io.Writ
 			return nil, err
 		}
 	}
-	if v, err = r.judge(ctx); err != nil {
+	if v, err = r.judge(ctx, heldBack); err != nil {
 		return nil, err
 	}
-	for _, what := range v.details {
-		fmt.Fprintln(out, what)
-	}
-	fmt.Fprintln(out, v)
+	v.write(out)
 	return v, nil
+}
+
+// start starts the fleet of a run, without reconcilers.
+func start(ctx context.Context, programs *fleet.Programs, o options, out io.Writer) (r *run, err error) {
+	if o.events == 0 {
+		o.events = 5 * o.entities
+	}
+	r = &run{options: o, out: out, begun: time.Now(), rng: rand.New(rand.NewPCG(o.seed, 2))}
+	r.say("seed %d: %d entities, %d events", o.seed, o.entities, o.events)
+	if r.definition, err = provider.Builtin("lemon"); err != nil {
+		return nil, err
+	}
+	if r.Fleet, err = fleet.Start(ctx, programs, plan(o)); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 func plan(o options) fleet.Plan {

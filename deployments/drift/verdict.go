@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
@@ -29,6 +31,14 @@ func (v *verdict) String() string {
 		v.injected, v.found, v.mistaken, v.repaired, v.remaining, v.eventGaps, v.deletes, v.apiCalls, v.wrong)
 }
 
+// write writes what is to be said, and the line last.
+func (v *verdict) write(out io.Writer) {
+	for _, what := range v.details {
+		fmt.Fprintln(out, what)
+	}
+	fmt.Fprintln(out, v)
+}
+
 // most is how many of a kind of detail are told.
 const most = 20
 
@@ -38,30 +48,28 @@ func (v *verdict) detail(n int, format string, args ...any) {
 	}
 }
 
-func (r *run) judge(ctx context.Context) (*verdict, error) {
+// judge makes the figures. What differs is given some patience to be repaired.
+func (r *run) judge(ctx context.Context, patience time.Duration) (*verdict, error) {
 	v := &verdict{injected: r.injected.count()}
 	asked, err := r.Simulator.Requests(ctx)
 	if err != nil {
 		return nil, err
 	}
 	v.apiCalls = asked - r.asked
-	for _, step := range []func(context.Context, *verdict) error{r.judgeMirror, r.judgeLog, r.judgeFindings, r.countTombstones} {
-		if err := step(ctx, v); err != nil {
-			return nil, err
-		}
-	}
-	return v, nil
+	return v, errors.Join(r.judgeMirror(ctx, v, patience), r.judgeLog(ctx, v), r.judgeFindings(ctx, v), r.countTombstones(ctx, v))
 }
 
-// judgeMirror compares the mirror with the truth, once more after a while if
-// something differs that may be held back.
-func (r *run) judgeMirror(ctx context.Context, v *verdict) error {
-	var bad []fleet.Difference
-	err := fleet.WaitFor(ctx, heldBack, func() string { return "" }, func() (_ bool, err error) {
+// judgeMirror compares the mirror with the truth, again and again while
+// something differs and there is patience left.
+func (r *run) judgeMirror(ctx context.Context, v *verdict, patience time.Duration) error {
+	bad, err := r.differences(ctx)
+	for end := time.Now().Add(patience); err == nil && len(bad) > 0 && time.Now().Before(end); {
+		if err := r.rest(ctx, time.Second); err != nil {
+			return err
+		}
 		bad, err = r.differences(ctx)
-		return len(bad) == 0, err
-	})
-	if err != nil && len(bad) == 0 {
+	}
+	if err != nil {
 		return err
 	}
 	v.wrong = len(bad)
@@ -76,13 +84,9 @@ func (r *run) judgeMirror(ctx context.Context, v *verdict) error {
 
 // judgeLog looks for events that still have no row.
 func (r *run) judgeLog(ctx context.Context, v *verdict) error {
-	rows, err := r.Rows(ctx)
+	logged, err := r.logged(ctx)
 	if err != nil {
 		return err
-	}
-	logged := map[string]bool{}
-	for _, row := range rows {
-		logged[row.ID] = true
 	}
 	for id := range r.injected.lost {
 		if !logged[id] {
@@ -95,14 +99,6 @@ func (r *run) judgeLog(ctx context.Context, v *verdict) error {
 
 // judgeFindings compares what is reported with what was injected.
 func (r *run) judgeFindings(ctx context.Context, v *verdict) error {
-	events, err := r.Simulator.Events(ctx)
-	if err != nil {
-		return err
-	}
-	came := map[string]bool{}
-	for _, e := range events {
-		came[e.ID] = e.Accepted > 0
-	}
 	found, err := r.found(ctx)
 	if err != nil {
 		return err
@@ -121,7 +117,7 @@ func (r *run) judgeFindings(ctx context.Context, v *verdict) error {
 		right := r.injected.differed[name]
 		if d.Type == mirror.EventMissed {
 			v.eventGaps++
-			right = r.injected.lost[d.EventID] && !came[d.EventID]
+			right = r.injected.lost[d.EventID]
 		}
 		if !right {
 			v.mistaken++

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/deployments/fleet"
+)
+
+var programs *fleet.Programs // made by TestMain
+
+func TestMain(m *testing.M) {
+	var err error
+	if programs, err = fleet.NewPrograms(); err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	_ = programs.Close()
+	os.Exit(code)
+}
+
+// A short run. Before the sweeps the same judgement must be a bad one, or it
+// sees nothing.
+func TestDrift(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs processes")
+	}
+	require.NoError(t, programs.Build(t.Context()))
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	r, err := start(ctx, programs, options{seed: 42, entities: 300, life: 5}, t.Output())
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			r.lastWords()
+		}
+		require.NoError(t, r.Close())
+	})
+	require.NoError(t, r.lossy(ctx))
+	require.NoError(t, r.silent(ctx))
+	before, err := r.judge(ctx, 0)
+	require.NoError(t, err)
+	require.Equal(t, len(r.injected.differed), before.wrong)
+	require.Equal(t, before.wrong+len(r.injected.lost), before.remaining)
+	require.Zero(t, before.found)
+
+	require.NoError(t, r.sweeps(ctx))
+	v, err := r.judge(ctx, heldBack)
+	require.NoError(t, err)
+	v.write(t.Output())
+	require.True(t, v.clean(), v.String())
+	require.GreaterOrEqual(t, v.eventGaps, len(r.injected.lost)*9/10, "what a killed reconciler had appended and not recorded may be missing")
+	require.GreaterOrEqual(t, v.deletes, len(r.injected.drifted.Deleted))
+	require.Equal(t, v.found, v.repaired)
+}
+
+// The line is what others read: its form is fixed.
+func TestTheLine(t *testing.T) {
+	v := &verdict{injected: 9, found: 8, repaired: 7, eventGaps: 6, deletes: 5, apiCalls: 4}
+	var out strings.Builder
+	v.detail(0, "not shown last")
+	v.write(&out)
+	require.True(t, v.clean())
+	require.True(t, strings.HasSuffix(out.String(),
+		"\ndrift: injected=9 found=8 false=0 repaired=7 remaining=0 event_gaps=6 deletes=5 api_calls=4 wrong=0\n"))
+	for _, bad := range []*verdict{{mistaken: 1}, {remaining: 1}, {wrong: 1}} {
+		require.False(t, bad.clean(), bad.String())
+	}
+}
