@@ -42,7 +42,7 @@ lint:
 unit:
 	CGO_ENABLED=1 $(GO) test -race -timeout 40m ./...
 	CGO_ENABLED=1 $(GO) test -race -tags fault ./shared/fault
-	CGO_ENABLED=1 $(GO) test -race -tags fault -run '^TestFault' ./api
+	CGO_ENABLED=1 $(GO) test -race -tags fault -run '^TestFault' ./api ./shared/mirror/sqlite ./shared/mirror/mongo
 
 bench: tools-run ## the benchmark table, with what it is compared to
 	$(GO) run ./deployments/bench receiver

@@ -104,8 +104,7 @@ func (s *Store) eventRows(ctx context.Context, c conditions, order string, limit
 		return nil, err
 	}
 	defer func() { _ = snapshot.Rollback() }() // it has only read
-	rows, err := snapshot.QueryContext(ctx, "SELECT "+eventColumns+" FROM events"+c.where()+
-		" ORDER BY "+order+" LIMIT ?", append(c.args, limit)...)
+	rows, err := snapshot.QueryContext(ctx, eventsQuery(c, order), append(c.args, limit)...)
 	if err != nil {
 		return nil, err
 	}
@@ -114,6 +113,10 @@ func (s *Store) eventRows(ctx context.Context, c conditions, order string, limit
 		return nil, err
 	}
 	return withOutcomes(ctx, snapshot, found)
+}
+
+func eventsQuery(c conditions, order string) string {
+	return "SELECT " + eventColumns + " FROM events" + c.where() + " ORDER BY " + order + " LIMIT ?"
 }
 
 func withOutcomes(ctx context.Context, snapshot *sql.Tx, found []loggedRow) ([]*mirror.EventRow, error) {

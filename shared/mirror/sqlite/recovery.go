@@ -26,14 +26,12 @@ func (s *Store) Unsettled(ctx context.Context, source string, before time.Time, 
 	if err != nil {
 		return nil, "", err
 	}
-	var c conditions
-	// The statuses stand in the text: only so is the index of open rows used.
-	c.add("status IN ('pending', 'retrying') AND source = ? AND received_at < ?", source, millis(before))
+	c := unsettled(source, before)
 	if ok {
 		c.add("(received_at, id) > (?, ?)", after.At, after.ID)
 	}
 	limit = max(limit, 1)
-	rows, err := s.eventRows(ctx, c, "received_at, id", limit+1)
+	rows, err := s.eventRows(ctx, c, oldestReceived, limit+1)
 	if err != nil {
 		return nil, "", fmt.Errorf("read unsettled events of %s: %w", source, readError(ctx, err))
 	}
@@ -41,6 +39,16 @@ func (s *Store) Unsettled(ctx context.Context, source string, before time.Time, 
 		return page.Place{List: unsettledList, At: millis(r.ReceivedAt), ID: r.ID}
 	})
 	return p.Items, p.NextCursor, nil
+}
+
+// oldestReceived is the order of unsettled rows of one source.
+const oldestReceived = "received_at, id"
+
+// unsettled selects open rows. The statuses stand in the text: only so is the
+// index of open rows used.
+func unsettled(source string, before time.Time) (c conditions) {
+	c.add("status IN ('pending', 'retrying') AND source = ? AND received_at < ?", source, millis(before))
+	return c
 }
 
 // Requeued remembers the entries that stand for open outcomes.

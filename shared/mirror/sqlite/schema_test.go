@@ -2,34 +2,119 @@ package sqlite
 
 import (
 	"database/sql"
+	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
 )
 
-func TestAFileOfAnEarlierVersionIsBroughtUp(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "tarn.db")
+// firstVersion makes a file as the first version left it.
+func firstVersion(t *testing.T) (path string) {
+	t.Helper()
+	path = filepath.Join(t.TempDir(), "tarn.db")
+	script, err := os.ReadFile("testdata/version1.sql")
+	require.NoError(t, err)
 	db, err := sql.Open("sqlite", path)
 	require.NoError(t, err)
-	_, err = db.Exec(tables + `
-INSERT INTO mirror (source, kind, id, raw, status, terminal, claim, synced_claim, synced_at, verified_at)
-VALUES ('lemon', 'order', 'bord_1', '{}', 'executed', 1, 3, 3, 1000, 2000);
-PRAGMA user_version = 1`)
+	_, err = db.Exec(string(script))
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
+	return path
+}
 
+func openFile(t *testing.T, path string) *Store {
+	t.Helper()
 	s, err := Open(t.Context(), path, Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
-	doc, err := s.Entity(t.Context(), event.Key{Source: "lemon", Kind: "order", ID: "bord_1"})
+	return s
+}
+
+// TestAFileOfTheFirstVersionGoesOn takes what such a file holds the whole way.
+func TestAFileOfTheFirstVersionGoesOn(t *testing.T) {
+	path := firstVersion(t)
+	s := openFile(t, path)
+	order := func(id string) event.Key { return event.Key{Source: "lemon", Kind: "order", ID: id} }
+	at := func(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
+
+	doc, err := s.Entity(t.Context(), order("bord_done"))
 	require.NoError(t, err)
 	require.EqualValues(t, 3, doc.Claim)
-	require.Equal(t, time.UnixMilli(1000).UTC(), doc.TerminalAt, "terminal since it was last synced, as far as is known")
-	tasks, err := s.OpenLetters(t.Context())
+	require.Equal(t, at(1000), doc.TerminalAt, "since it was last synced, as far as is known")
+	due, err := s.DueForVerify(t.Context(), mirror.DueFilter{
+		Source: "lemon", Kind: "order", VerifiedBefore: at(9000), TerminalBefore: at(5000), Limit: 10,
+	})
 	require.NoError(t, err)
-	require.Empty(t, tasks)
+	require.Len(t, due, 1)
+	require.Equal(t, order("bord_dead"), due[0].Key)
+
+	id := mirror.LetterID("evt_dead", order("bord_dead"))
+	l, err := s.LetterByID(t.Context(), id)
+	require.NoError(t, err)
+	require.Equal(t, "order.rejected", l.EventType)
+	require.Equal(t, []mirror.Attempt{{At: at(1500), Error: "422"}}, l.Attempts)
+	n, err := s.Redriven(t.Context(), []string{id}, "ops", at(4000))
+	require.NoError(t, err)
+	require.Equal(t, 1, n)
+	open, _, err := s.Unsettled(t.Context(), "lemon", at(9000), 10, "")
+	require.NoError(t, err)
+	require.Len(t, open, 2)
+
+	found, err := s.Discrepancies(t.Context(), mirror.DiscrepancyFilter{Entity: order("bord_done")})
+	require.NoError(t, err)
+	require.Equal(t, at(1000), found.Items[0].JudgedAt)
+	require.NoError(t, s.CreateTasks(t.Context(), []*mirror.Task{{ID: "gaps/lemon", Status: mirror.TaskWaiting}}))
+	require.NoError(t, s.Close())
+
+	_, err = openFile(t, path).Task(t.Context(), "gaps/lemon")
+	require.NoError(t, err, "it was brought up once")
+}
+
+// TestBroughtUpIsAsMadeNew compares the tables of both.
+func TestBroughtUpIsAsMadeNew(t *testing.T) {
+	require.Equal(t, shape(t, openStore(t, Options{})), shape(t, openFile(t, firstVersion(t))))
+}
+
+// shape lists tables, columns and indexes.
+func shape(t *testing.T, s *Store) (lines []string) {
+	t.Helper()
+	rows, err := s.reads.Query(`
+SELECT m.type || ' ' || m.name || ' ' || coalesce(c.name || ' ' || c.type || ' ' || c."notnull" || ' ' || coalesce(c.dflt_value, ''), m.sql, '')
+FROM sqlite_master AS m LEFT JOIN pragma_table_info(m.name) AS c ON m.type = 'table'`)
+	require.NoError(t, err)
+	defer rows.Close()
+	for rows.Next() {
+		var line string
+		require.NoError(t, rows.Scan(&line))
+		lines = append(lines, strings.Join(strings.Fields(line), " "))
+	}
+	require.NoError(t, rows.Err())
+	require.Greater(t, len(lines), 50)
+	slices.Sort(lines)
+	return lines
+}
+
+// TestOpenRowsAreFoundByTheirIndex: recovery looks every minute, and most rows
+// of a log are settled.
+func TestOpenRowsAreFoundByTheirIndex(t *testing.T) {
+	s := openStore(t, Options{})
+	c := unsettled("lemon", time.UnixMilli(9000))
+	c.add("(received_at, id) > (?, ?)", 5, "evt_1")
+	rows, err := s.reads.Query("EXPLAIN QUERY PLAN "+eventsQuery(c, oldestReceived), append(c.args, 500)...)
+	require.NoError(t, err)
+	steps, err := collect(rows, func(row scanner) (step string, err error) {
+		var ignored int
+		return step, row.Scan(&ignored, &ignored, &ignored, &step)
+	})
+	require.NoError(t, err)
+	require.Len(t, steps, 1, "rows are read in their order: %v", steps)
+	require.Contains(t, steps[0], "events_unsettled")
+	require.Contains(t, steps[0], "(received_at,id)>", "a page begins at its place")
 }
