@@ -231,6 +231,65 @@ func TestAReplicaThatDies(t *testing.T) {
 	require.Empty(t, c.differences())
 }
 
+// What lists lack that did not come whole is left alone, whoever walked them.
+func TestFailedListsAreHandedOn(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(3, 3)
+	c.fill()
+	c.shop.interfere(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/customers/c1/orders" {
+			w.WriteHeader(http.StatusBadRequest)
+		}
+		return r.URL.Path == "/customers/c1/orders"
+	})
+	c.shop.calls()
+	task := c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"), c.replica("b"))
+	require.EqualValues(t, 1, task.Counts["failed_lists"])
+	require.Empty(t, c.recorded())
+	for _, path := range c.shop.calls() {
+		require.NotContains(t, path, "/orders/")
+	}
+}
+
+// checkedTasks looks at partitions as they are made.
+type checkedTasks struct {
+	mirror.Store
+	made func(*mirror.Task)
+}
+
+func (s checkedTasks) CreateTasks(ctx context.Context, tasks []*mirror.Task) error {
+	for _, t := range tasks {
+		s.made(t)
+	}
+	return s.Store.CreateTasks(ctx, tasks)
+}
+
+// A partition that is made again after a crash must be the same one, so what
+// it will hold is saved before it is made.
+func TestAPartitionIsSavedBeforeItIsMade(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(11, 0)
+	spec := partitionSpec{Mode: modeSweep, Begun: c.clock.now(), Root: "customer"}
+	root := partitionTask("sweep_x", "customer", "shop", spec, c.clock.now())
+	var saved partitionState
+	var all []string
+	c.finder.store = checkedTasks{c.store, func(made *mirror.Task) {
+		spec, err := decodeState[partitionSpec](made.Spec)
+		require.NoError(t, err)
+		require.Equal(t, spec.IDs, saved.Pending[:len(spec.IDs)], made.ID)
+		require.Equal(t, fmt.Sprintf("sweep_x/customer/%d", saved.Chunks), made.ID)
+		all = append(all, spec.IDs...)
+	}}
+	p, err := newPartition(c.finder, root, func(context.Context) (err error) {
+		saved, err = decodeState[partitionState](root.State)
+		return err
+	})
+	require.NoError(t, err)
+	require.NoError(t, p.run(c.ctx))
+	require.Len(t, all, 11)
+	c.entries()
+}
+
 // What a replica that was taken for dead still saves is refused.
 func TestAStaleReplicaSavesNothing(t *testing.T) {
 	c := newScene(t)
@@ -282,16 +341,19 @@ func TestABackfillSince(t *testing.T) {
 	c.shop.happen("new", "order.made", now.Add(-2*time.Hour), "customer", "c0", "order", "o0_1")
 	c.shop.happen("seen", "order.made", now.Add(-time.Hour), "customer", "c1", "order", "o1_1")
 	c.sync(event.Ref{Key: c.key("order", "o1_1"), Parents: map[string]string{"customer": "c1"}})
+	worked := make(chan struct{})
 	go func() {
+		defer close(worked)
 		for c.ctx.Err() == nil {
-			if n, err := c.finder.backlog(c.ctx); err == nil && n == 6-1 {
+			if n, err := c.finder.backlog(c.ctx); err == nil && n >= 5 {
 				break
 			}
-			rest(c.ctx, time.Millisecond)
+			rest(c.ctx, 5*time.Millisecond)
 		}
 		c.work()
 	}()
 	task := c.sweepBy(modeBackfill, mirror.SweepSpec{Since: now.Add(-24 * time.Hour)}, c.replica("a"))
+	<-worked
 	require.Equal(t, mirror.TaskDone, task.Status, task.Error)
 	require.EqualValues(t, 5, task.Counts["signals"], "order, customer and balance of the one; customer and balance of the other")
 	require.Len(t, c.documents(), 6)
@@ -364,6 +426,18 @@ func TestTheStandingSearch(t *testing.T) {
 	}, 10*time.Second, 5*time.Millisecond)
 	kill()
 	<-done
+}
+
+// One an operator starts reads the list once, from where it was told.
+func TestASearchByHand(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(1, 1)
+	c.shop.happen("old", "order.made", c.clock.now().Add(-300*time.Hour), "customer", "c0", "order", "o0_0")
+	task := c.sweepBy("gaps", mirror.SweepSpec{Since: c.clock.now().Add(-400 * time.Hour)}, c.replica("a"))
+	require.Equal(t, mirror.TaskDone, task.Status, task.Error)
+	require.EqualValues(t, 1, task.Counts["found"])
+	require.EqualValues(t, 1, task.Counts["api_calls"])
+	require.Len(t, c.work(), 1)
 }
 
 // A rate of its own holds for all who work on a sweep together.

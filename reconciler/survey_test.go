@@ -270,6 +270,9 @@ func TestListsThatLie(t *testing.T) {
 			require.Equal(t, []string{"stale order/o1_0"}, c.recorded(), "the sweep goes on, and concludes nothing from it")
 			require.Equal(t, tc.failed, s.counts["failed_lists"])
 			require.Equal(t, tc.unread, s.counts["unreadable"])
+			if name == "one listed twice" {
+				require.LessOrEqual(t, s.counts["kind.order"], int64(3+2+3), "on one page it counts once")
+			}
 			for _, path := range c.shop.calls() {
 				require.False(t, strings.HasPrefix(path, list+"/"), "what it lacked is not due, and is left alone: %s", path)
 			}
@@ -340,6 +343,38 @@ func (c *scene) answerList(path string, elements ...string) {
 		}
 		return r.URL.Path == path
 	})
+}
+
+// Only the provider's own word for it makes an entity gone.
+func TestAFailedCheckConcludesNothing(t *testing.T) {
+	for name, answer := range map[string]func(http.ResponseWriter){
+		"400":               func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadRequest) },
+		"500":               func(w http.ResponseWriter) { w.WriteHeader(http.StatusInternalServerError) },
+		"403 for it alone":  func(w http.ResponseWriter) { w.WriteHeader(http.StatusForbidden) },
+		"somebody's 404":    func(w http.ResponseWriter) { http.Error(w, "404 page not found", http.StatusNotFound) },
+		"another's state":   func(w http.ResponseWriter) { _, _ = io.WriteString(w, `{"id":"n2"}`) },
+		"no JSON":           func(w http.ResponseWriter) { _, _ = io.WriteString(w, `{`) },
+		"a state of no use": func(w http.ResponseWriter) { _, _ = io.WriteString(w, `[]`) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newScene(t)
+			c.shop.stock(1, 0)
+			c.shop.put("/customers/c0/notes/n1", `{"id":"n1"}`)
+			c.fill()
+			c.sync(event.Ref{Key: c.key("note", "n1"), Parents: map[string]string{"customer": "c0"}})
+			c.clock.move(25 * time.Hour)
+			c.shop.interfere(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path == "/customers/c0/notes/n1" {
+					answer(w)
+				}
+				return r.URL.Path == "/customers/c0/notes/n1"
+			})
+			s := c.survey(modeSweep)
+			require.EqualValues(t, 1, s.counts["failed_checks"])
+			require.Empty(t, c.recorded())
+			require.Empty(t, c.entries())
+		})
+	}
 }
 
 func TestAnAccountThatVanished(t *testing.T) {

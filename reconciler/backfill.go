@@ -1,0 +1,202 @@
+package reconciler
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+// BackfillOptions say what Backfill fills.
+type BackfillOptions struct {
+	// Source is the source's name.
+	Source string
+	// Kinds are the kinds filled. None: all that can be found.
+	Kinds []string
+	// Since limits the fill to what an event since then names. Zero: everything.
+	Since time.Time
+	// Rate is the most list pages asked for a second, within the source's
+	// budget. 0: no limit of its own.
+	Rate float64
+	// Out is where progress is shown: a bar if it is a terminal, JSON lines
+	// otherwise. Nil: nowhere.
+	Out io.Writer
+	// Every is how often it is shown. Defaults to 1 s.
+	Every time.Duration
+}
+
+// Backfill has the mirror of a source filled and returns when it is, or when
+// ctx ends. Workers must be running: they fetch what it finds. A backfill of
+// the same kinds that was cut off, by kill -9 or otherwise, is gone on with.
+// Other replicas help; none is needed. An error wraps ErrCutOff if it goes on
+// where it was when called again.
+func (r *Reconciler) Backfill(ctx context.Context, o BackfillOptions) error {
+	s := r.source(o.Source)
+	if s == nil {
+		return fmt.Errorf("no source %q is configured here", o.Source)
+	}
+	for _, name := range o.Kinds {
+		if s.Definition.Kind(name) == nil {
+			return fmt.Errorf("provider %s has no kind %q", s.Definition.Name, name)
+		}
+	}
+	if !o.Since.IsZero() && !s.Definition.EventList().Kept {
+		return fmt.Errorf("provider %s keeps no events that could be listed: leave out since", s.Definition.Name)
+	}
+	if o.Every <= 0 {
+		o.Every = time.Second
+	}
+	if o.Out == nil {
+		o.Out = io.Discard
+	}
+	f := r.finder(s, nil)
+	task, err := r.backfillTask(ctx, f, o)
+	if err != nil {
+		return err
+	}
+	return r.attend(ctx, f, task.ID, o)
+}
+
+// ErrCutOff is wrapped by the error of a backfill that ended before it was
+// done, and will go on.
+var ErrCutOff = errors.New("cut off; the same command goes on where it was")
+
+// backfillTask finds the backfill that was cut off, or makes one.
+func (r *Reconciler) backfillTask(ctx context.Context, f *finder, o BackfillOptions) (*mirror.Task, error) {
+	kinds := slices.Sorted(slices.Values(o.Kinds))
+	var open *mirror.Task
+	filter := mirror.TaskFilter{
+		Kinds: []string{kindBackfill}, Source: f.name, Statuses: []mirror.TaskStatus{mirror.TaskWaiting, mirror.TaskRunning},
+	}
+	err := eachTask(ctx, f, filter, func(t *mirror.Task) {
+		spec, err := decodeState[mirror.SweepSpec](t.Spec)
+		if err != nil || !slices.Equal(slices.Sorted(slices.Values(spec.Kinds)), kinds) {
+			return
+		}
+		// One that reaches as far back does what is asked for.
+		if spec.Since.IsZero() == o.Since.IsZero() && !spec.Since.After(o.Since) {
+			open = t
+		}
+	})
+	if err != nil || open != nil {
+		if open != nil {
+			r.Logger.Info("going on with a backfill that was not finished", "task", open.ID, "begun", open.CreatedAt)
+		}
+		return open, err
+	}
+	spec := mirror.SweepSpec{Kinds: kinds, Since: o.Since.UTC(), Rate: o.Rate}
+	if o.Since.IsZero() {
+		spec.Since = time.Time{}
+	}
+	t := sweepTask("backfill_"+strings.ToLower(rand.Text()), modeBackfill, f.name, "command", spec, r.Now())
+	return t, f.persist(ctx, "begin a backfill", func() error { return r.Store.CreateTasks(ctx, []*mirror.Task{t}) })
+}
+
+// attend works on the backfill, beside whoever else does, and shows how far it
+// is until it is over.
+func (r *Reconciler) attend(ctx context.Context, f *finder, id string, o BackfillOptions) error {
+	working, stop := context.WithCancel(ctx)
+	var all sync.WaitGroup
+	defer all.Wait()
+	defer stop()
+	all.Go(func() { r.keep(working, "backfills "+f.name, r.desk(f.name, 1, kindBackfill)) })
+	all.Go(func() { r.keep(working, "partitions "+f.name, r.desk(f.name, r.Parallel, kindPartition)) })
+	show, pace := newDisplay(o.Out), pacer{}
+	defer show.end()
+	for {
+		if !rest(ctx, o.Every) {
+			return fmt.Errorf("backfill %s: %w", id, ErrCutOff)
+		}
+		t, p, err := r.progressOf(ctx, f, id)
+		if err != nil {
+			return err
+		}
+		pace.mark(&p)
+		show.show(p)
+		switch {
+		case !t.Status.Final():
+		case t.Status != mirror.TaskDone:
+			return fmt.Errorf("backfill %s is %s: %s", id, t.Status, t.Error)
+		case t.Error != "":
+			return fmt.Errorf("backfill %s: %s", id, t.Error)
+		default:
+			return nil
+		}
+	}
+}
+
+// progressOf looks how far a backfill is.
+func (r *Reconciler) progressOf(ctx context.Context, f *finder, id string) (*mirror.Task, progress, error) {
+	p := progress{At: r.Now().UTC(), Source: f.name, Task: id, Kinds: map[string]int64{}}
+	var t *mirror.Task
+	err := f.persist(ctx, "read task "+id, func() (err error) {
+		t, err = r.Store.Task(ctx, id)
+		return err
+	})
+	if err != nil {
+		return nil, p, err
+	}
+	listed := true // everything that others stand under
+	var parents, walked int
+	err = eachTask(ctx, f, mirror.TaskFilter{Parent: id}, func(part *mirror.Task) {
+		for name, n := range part.Counts {
+			if kind, ok := strings.CutPrefix(name, "kind."); ok {
+				p.Kinds[kind] += n
+			}
+		}
+		p.Listed += part.Counts["entities"]
+		p.Asked += part.Counts["signals"]
+		p.APICalls += part.Counts["api_calls"]
+		spec, err := decodeState[partitionSpec](part.Spec)
+		if err != nil {
+			return // it fails on its own
+		}
+		listed = listed && (spec.Under != "" || part.Status.Final())
+		parents += len(spec.IDs)
+		if part.Status.Final() {
+			walked += len(spec.IDs)
+		} else if state, err := decodeState[partitionState](part.State); err == nil {
+			walked += state.At
+		}
+	})
+	if err != nil {
+		return nil, p, err
+	}
+	state, err := decodeState[sweepState](t.State)
+	if err != nil {
+		return nil, p, err
+	}
+	p.Phase = string(state.Phase)
+	if n, err := f.backlog(ctx); err == nil && !t.Status.Final() {
+		p.Waiting = min(n, p.Asked)
+	}
+	switch {
+	case t.Status.Final():
+		p.Phase, p.Share = string(t.Status), 1
+	case listed && p.Asked > 0:
+		p.Share = float64(p.fetched()) / float64(p.Asked)
+		if parents > 0 {
+			p.Share *= float64(walked) / float64(parents)
+		}
+	}
+	return t, p, nil
+}
+
+// VerifyOnce compares everything a source's provider has with the mirror, in
+// this process alone, and returns what differs. It repairs nothing and records
+// nothing: that documents were verified is all it writes. A difference is
+// looked at twice, so that one which an event under way explains is none.
+func (r *Reconciler) VerifyOnce(ctx context.Context, name string, o VerifyOptions) (*Report, error) {
+	s := r.source(name)
+	if s == nil {
+		return nil, fmt.Errorf("no source %q is configured here", name)
+	}
+	return verifyOnce(ctx, r.finder(s, nil), o)
+}
