@@ -1,36 +1,107 @@
-// Package app puts the reconciler together from its settings.
+// Package app puts the reconciler together from its settings: it wires, package
+// reconciler does.
 package app
 
 import (
 	"context"
 
+	"github.com/tarn-sync/tarn/reconciler"
+	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/process"
+	"github.com/tarn-sync/tarn/shared/stream"
 )
 
 // About is what --help says.
-const About = `Will find what events missed and have it repaired. This release has no sweeps
-yet: the process connects, serves health and metrics, and waits. What was lost
-on the way from the provider stays unnoticed until they are there.
+const About = `Finds what events missed and has it repaired: events that never came, entities
+that differ from what the provider lists, work that Redis lost. Takes up dead
+letters by filter for operators. Run as many as you like; they divide the work
+among themselves, and what one that dies was doing goes on at another.
+
+What runs when, for each source (see sources.*.reconcile below):
+
+  gaps      every gaps.every: the provider's list of events against the log
+  sweep     every sweep.every: the provider's lists against the mirror
+  recover   every recover.every: unsettled events against the queue
+  webhooks  daily: the provider's subscription against the types there are
 `
 
-// Run is the reconciler until ctx ends.
-func Run(ctx context.Context, p *process.Process) error {
-	return p.Probed(ctx, func(ctx context.Context, probe *process.Probe) error { return wait(ctx, p, probe) })
+// Program is the binary.
+func Program() process.Program {
+	return process.Program{
+		Name: "reconciler", About: About, Run: Run,
+		Commands: []process.Command{verifyCommand(), backfillCommand()},
+	}
 }
 
-func wait(ctx context.Context, p *process.Process, probe *process.Probe) error {
-	streams, err := p.Streams(ctx)
+// Run is a reconciler until ctx ends. Health and metrics are served from the
+// first moment, so that one that waits for Redis can be told from one that
+// hangs.
+func Run(ctx context.Context, p *process.Process) error {
+	return p.Probed(ctx, func(ctx context.Context, probe *process.Probe) error {
+		return with(ctx, p, func(ctx context.Context, t *tools) error {
+			p.OnReload(t.clients.Reload)
+			p.OnReload(t.setRates)
+			probe.Ready(process.Checks(t.streams, t.options.Store))
+			p.Logger.Info("joining the fleet", "reconciler", t.options.ID)
+			t.Run(ctx)
+			return nil
+		})
+	})
+}
+
+// tools are a reconciler with what it stands on.
+type tools struct {
+	*reconciler.Reconciler
+	options reconciler.Options
+	clients process.Clients
+	streams *stream.Streams
+}
+
+// with calls do with a reconciler made from the settings, and takes it apart
+// afterwards.
+func with(ctx context.Context, p *process.Process, do func(context.Context, *tools) error) error {
+	sources, err := process.Sources(p.Config)
 	if err != nil {
 		return err
 	}
-	defer p.Closing("redis", streams.Close)
+	t := &tools{}
+	if t.clients, err = process.NewClients(sources); err != nil {
+		return err
+	}
+	defer t.clients.Close()
+	if t.streams, err = p.Streams(ctx); err != nil {
+		return err
+	}
+	defer p.Closing("redis", t.streams.Close)
 	store, err := p.Store(ctx)
 	if err != nil {
 		return err
 	}
 	defer p.Closing("store", store.Close)
-	probe.Ready(process.Checks(streams, store))
-	p.Logger.Warn("this release has no sweeps yet: nothing is reconciled")
-	<-ctx.Done()
+	alerts, flush := p.Alerts()
+	defer flush()
+
+	id := process.NewID()
+	t.options = reconciler.Options{
+		ID: id, Streams: t.streams, Store: store, LeaseTTL: p.Config.Redis.LeaseTTL, DedupeTTL: p.Config.Dedupe.TTL,
+		Metrics: p.Metrics, Health: p.Health, Alert: alerts.Raise, Logger: p.Logger.With("reconciler", id),
+	}
+	for _, s := range sources {
+		t.options.Sources = append(t.options.Sources, reconciler.Source{
+			Name: s.Name, Definition: s.Definition, Client: t.clients[s.Name], Settings: s.Reconcile, WebhookURL: s.WebhookURL,
+			Rate: stream.Rate{Limit: s.Rate.Limit, Per: s.Rate.Per},
+		})
+	}
+	if t.Reconciler, err = reconciler.New(t.options); err != nil {
+		return err
+	}
+	return do(ctx, t)
+}
+
+// setRates takes the rates of settings that were read again.
+func (t *tools) setRates(c *config.Config) error {
+	for name, s := range c.Sources {
+		t.SetRate(name, stream.Rate{Limit: s.Rate.Limit, Per: s.Rate.Per})
+	}
 	return nil
 }

@@ -8,6 +8,4 @@ import (
 	"github.com/tarn-sync/tarn/shared/process"
 )
 
-func main() {
-	os.Exit(process.Main(process.Program{Name: "reconciler", About: app.About, Run: app.Run}, process.OS()))
-}
+func main() { os.Exit(process.Main(app.Program(), process.OS())) }

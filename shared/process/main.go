@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -34,6 +35,10 @@ type Program struct {
 	About string
 	// Run does it until ctx ends.
 	Run func(ctx context.Context, p *Process) error
+	// Commands are what it does besides, named by the first argument.
+	Commands []Command
+
+	flags func(*flag.FlagSet) // set while a command runs
 }
 
 // System is what a program has from the operating system.
@@ -47,9 +52,16 @@ func OS() System {
 	return System{Args: os.Args[1:], Environ: os.Environ(), Stdout: os.Stdout, Stderr: os.Stderr}
 }
 
-// Main runs a program and returns the exit status: 0 after a stop that was
-// asked for, 1 for an error, 2 for wrong flags or settings.
+// Main runs a program, or one of its commands, and returns the exit status: 0
+// after a stop that was asked for, 1 for an error, 2 for wrong flags or
+// settings, or a Status.
 func Main(program Program, system System) int {
+	log := system.Stdout
+	if c := program.command(system.Args); c != nil {
+		// What a command answers stands alone on standard output.
+		log, system.Args = system.Stderr, system.Args[1:]
+		program = c.program(program.Name)
+	}
 	file, done, err := flags(program, system)
 	switch {
 	case err != nil && done:
@@ -64,8 +76,14 @@ func Main(program Program, system System) int {
 		_, _ = fmt.Fprintln(system.Stderr, err)
 		return 2
 	}
-	p := New(program.Name, settings, system.Stdout)
-	if err := p.run(program, file, system.Environ); err != nil {
+	p := New(program.Name, settings, log)
+	p.Stdout = system.Stdout
+	err = p.run(program, file, system.Environ)
+	var status Status
+	switch {
+	case errors.As(err, &status):
+		return int(status)
+	case err != nil:
 		p.Logger.Error(program.Name+" failed", "error", err)
 		return 1
 	}
@@ -81,7 +99,12 @@ func flags(program Program, system System) (file string, done bool, err error) {
 	set.StringVar(&file, "config", "", "")
 	version := set.Bool("version", false, "")
 	help := set.Bool("help", false, "")
-	address := set.String("check", "", "")
+	address := new(string)
+	if program.flags == nil {
+		set.StringVar(address, "check", "", "")
+	} else {
+		program.flags(set)
+	}
 	switch err := set.Parse(system.Args); {
 	case err != nil:
 		return "", false, err
@@ -108,8 +131,12 @@ func tell(system System, err error) error {
 }
 
 func usage(w io.Writer, program Program) {
+	if program.flags != nil {
+		commandUsage(w, program)
+		return
+	}
 	_, _ = fmt.Fprintf(w, `Usage: %s [--config FILE] [--check URL] [--help] [--version]
-
+%s
 %s
   --config FILE  settings as YAML; the environment goes over them
   --check URL    ask an address, exit 0 if it answers 200: for health checks
@@ -121,7 +148,7 @@ SIGTERM stops cleanly within 10 s; SIGHUP reads secrets, keys and rates again.
 Settings. ${NAME} and ${file:/path} in values are expanded. Each can be set from
 the environment: redis.lease_ttl is TARN_REDIS__LEASE_TTL.
 
-`, program.Name, program.About)
+`, program.Name, commandLines(program), program.About)
 	_ = config.WriteHelp(w) // a closed pipe is no reason to fail
 }
 
@@ -135,6 +162,8 @@ type Process struct {
 	Metrics  *telemetry.Metrics
 	Gatherer prometheus.Gatherer
 	Health   *telemetry.Health
+	// Stdout is where a command answers.
+	Stdout io.Writer
 
 	reloads *reloads
 }
@@ -165,7 +194,7 @@ func (p *Process) run(program Program, file string, environ []string) error {
 	context.AfterFunc(ctx, stop)
 
 	flush, err := telemetry.Start(ctx, telemetry.Options{
-		Service: "tarn-" + p.Name, Version: Version, Endpoint: p.Config.Telemetry.OTLPEndpoint,
+		Service: "tarn-" + strings.ReplaceAll(p.Name, " ", "-"), Version: Version, Endpoint: p.Config.Telemetry.OTLPEndpoint,
 		SampleRatio: p.Config.Telemetry.SampleRatio, Logger: p.Logger,
 	})
 	if err != nil {

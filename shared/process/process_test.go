@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"flag"
+	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -272,3 +275,45 @@ func TestClosingIsBounded(t *testing.T) {
 }
 
 func TestNewID(t *testing.T) { require.NotEqual(t, process.NewID(), process.NewID()) }
+
+func TestCommands(t *testing.T) {
+	var kinds string
+	commands := []process.Command{{
+		Name: "verify", Short: "compare", About: "Compares.\nExit 3: different.\n",
+		Flags: func(set *flag.FlagSet) { set.StringVar(&kinds, "kind", "", "`NAME` of a kind") },
+		Run: func(_ context.Context, p *process.Process) error {
+			p.Logger.Info("comparing")
+			_, err := io.WriteString(p.Stdout, "3 different\n")
+			return errors.Join(err, fmt.Errorf("said: %w", process.Status(3)))
+		},
+	}}
+	run := func(args ...string) (status int, out, problems string) {
+		var o, p output
+		status = process.Main(process.Program{
+			Name: "reconciler", About: "Finds.\n", Commands: commands,
+			Run: func(context.Context, *process.Process) error { return nil },
+		}, process.System{Args: args, Stdout: &o, Stderr: &p})
+		return status, o.String(), p.String()
+	}
+	file := files(t, settings)
+	status, out, problems := run("verify", "--config", file, "--kind", "order")
+	require.Equal(t, 3, status)
+	require.Equal(t, "3 different\n", out, "the answer stands alone")
+	require.Contains(t, problems, "comparing")
+	require.Equal(t, "order", kinds)
+
+	status, out, _ = run("verify", "--help")
+	require.Zero(t, status)
+	require.Equal(t, "Usage: reconciler verify [flags]\n\nCompares.\nExit 3: different.\n\n"+
+		"  --config FILE  settings as YAML; the environment goes over them\n  --kind NAME    NAME of a kind\n"+
+		"  --help         this text\n  --version      the version\n", out)
+	_, out, _ = run("--help")
+	require.Contains(t, out, "reconciler verify [flags]      compare\n")
+	require.Contains(t, out, "redis.lease_ttl")
+
+	status, _, problems = run("--config", file, "moon")
+	require.Equal(t, 2, status)
+	require.Contains(t, problems, `"moon" is no flag`)
+	status, _, _ = run("verify", "--check", "http://x")
+	require.Equal(t, 2, status, "a command serves no health")
+}
