@@ -1,5 +1,6 @@
 // Package mirror is the customer's database: the mirror documents, the event
-// log, dead letters, discrepancies and the audit. It alone knows databases.
+// log, dead letters, discrepancies, the reconciler's tasks and the audit. It
+// alone knows databases.
 //
 // Store is the one interface; mongo and sqlite implement it, and storetest
 // holds the conformance suite both must pass. Everything here is built on
@@ -19,6 +20,11 @@
 // later, whatever locks, leases or queues were lost in between, because the
 // number is minted where it is checked.
 //
+// Only a database put back to an older copy gives numbers out again. A fetch
+// that was under way meanwhile holds one the copy does not have, and is refused;
+// should it be given out anew, the fetch that was sent later stands. What was
+// settled since the copy was made is open again, so that it is appended anew.
+//
 // # One event, one row
 //
 // The log has a row per event with an outcome per entity it names and `open`,
@@ -27,6 +33,10 @@
 // harmless. The status of the row follows from its outcomes, the first that
 // applies: open outcomes → pending (retrying after a failure); then dead,
 // discarded, superseded, processed.
+//
+// A dead outcome has an open letter. Closing the letter, by redriving,
+// discarding or superseding it, changes the outcome with it, whatever else
+// happens at the same time.
 //
 // processed_at is when the last open outcome of the row was settled or buried;
 // a row that opens again has none until then.

@@ -157,6 +157,100 @@ func TestCommands(t *testing.T) {
 	require.Equal(t, 2, fenced)
 }
 
+// updatesOf are the update commands among those sent, each as its statements.
+func updatesOf(t *testing.T, commands []mongotest.Command) (out [][]bson.Raw) {
+	t.Helper()
+	for _, c := range commands {
+		if c.Name != "update" {
+			continue
+		}
+		require.Equal(t, "majority", c.Body.Lookup("writeConcern", "w").StringValue(), "%s", c.Body)
+		values, err := c.Body.Lookup("updates").Array().Values()
+		require.NoError(t, err)
+		require.LessOrEqual(t, len(values), bulkSize)
+		var statements []bson.Raw
+		for _, v := range values {
+			statements = append(statements, v.Document())
+		}
+		out = append(out, statements)
+	}
+	return out
+}
+
+// fields are the names of a document's fields.
+func fields(t *testing.T, doc bson.Raw) (names []string) {
+	t.Helper()
+	elements, err := doc.Elements()
+	require.NoError(t, err)
+	for _, e := range elements {
+		names = append(names, e.Key())
+	}
+	return names
+}
+
+// TestVerifyTouchesNothingElse: what the reconciler writes to the mirror is
+// verified_at, if the state is still the compared one, in one command a kind.
+func TestVerifyTouchesNothingElse(t *testing.T) {
+	database := server.Database()
+	s := open(t, database, mongo.Options{})
+	var same []mirror.Verified
+	for i := range bulkSize {
+		same = append(same, mirror.Verified{Key: order(fmt.Sprintf("o%d", i)).Key, StateHash: "h", Deleted: i == 0, At: start})
+	}
+	stop := server.Record(database)
+	_, err := s.Verify(t.Context(), same)
+	require.NoError(t, err)
+	commands := stop()
+	require.Len(t, commands, 1)
+	for i, u := range updatesOf(t, commands)[0] {
+		require.Equal(t, []string{"_id", "state_hash", "deleted_at"}, fields(t, u.Lookup("q").Document()))
+		require.Equal(t, i == 0, u.Lookup("q", "deleted_at", "$exists").Boolean())
+		require.Equal(t, []string{"$max"}, fields(t, u.Lookup("u").Document()))
+		require.Equal(t, []string{"verified_at"}, fields(t, u.Lookup("u", "$max").Document()))
+	}
+}
+
+// TestBatchesAreFewCommands: what is told of many at once costs commands by the
+// bulk, not one each, and no command is larger than that.
+func TestBatchesAreFewCommands(t *testing.T) {
+	const n = 2*bulkSize + 1
+	database := server.Database()
+	s := open(t, database, mongo.Options{})
+	var ids []string
+	var found []mirror.Discrepancy
+	var again []mirror.Requeue
+	var keys []event.Key
+	for i := range n {
+		id := fmt.Sprintf("d%d", i)
+		ids, keys = append(ids, id), append(keys, order(id).Key)
+		found = append(found, mirror.Discrepancy{ID: id, Source: "lemon", Type: mirror.Stale, FoundAt: start})
+		again = append(again, mirror.Requeue{Source: "lemon", EventID: id, Entity: order(id).Key, Signal: mirror.SignalID{ID: "1-0"}})
+	}
+	for _, c := range []struct {
+		name  string
+		names []string
+		call  func() error
+	}{
+		{"record", []string{"insert", "insert", "insert"}, func() error { return s.Record(t.Context(), found) }},
+		{"repair", []string{"update"}, func() error { return s.Repair(t.Context(), ids, true, start) }},
+		{"judge", []string{"update", "find"}, func() error { _, err := s.Judge(t.Context(), ids, nil, start); return err }},
+		{"requeued", []string{"update", "update", "update"}, func() error { return s.Requeued(t.Context(), again) }},
+		{"known events", []string{"find"}, func() error { _, err := s.KnownEvents(t.Context(), "lemon", ids); return err }},
+		{"documents", []string{"find"}, func() error { _, err := s.Documents(t.Context(), keys); return err }},
+		{"unsettled", []string{"find"}, func() error { _, _, err := s.Unsettled(t.Context(), "lemon", start, 500, ""); return err }},
+	} {
+		stop := server.Record(database)
+		require.NoError(t, c.call(), c.name)
+		commands := stop()
+		var names []string
+		for _, command := range commands {
+			names = append(names, command.Name)
+		}
+		require.Equal(t, c.names, names, c.name)
+		updatesOf(t, commands)
+	}
+}
+
 // unfenced is a store that forgets the claim filter.
 type unfenced struct{ mirror.Store }
 

@@ -5,6 +5,7 @@
 //	events                  _id: source/event id    the log, a row per event
 //	dead_letters            _id: the letter's id
 //	discrepancies, audit
+//	tasks                   _id: the task's id      the reconciler's work
 //
 // (An underscore in a source is doubled in the name of its collections, so
 // that no two of them share one.)
@@ -27,13 +28,20 @@
 //
 //   - settle: outcome, then the row's status;
 //   - bury: letter, outcome, then compare with the newest sync;
-//   - supersede: outcome, then letter: while it is open it is found again.
+//   - supersede, redrive, discard: outcome, then letter: while it is open it is
+//     found again; the count of open letters last, for whatever was named;
+//   - judge and repair a discrepancy: what one says is noted, then the status
+//     follows from both.
+//
+// Two such steps may be made at once, each between two updates of the other. So
+// those that close or bury letters end by looking whether letter and outcome
+// agree (see agree): whichever comes second sees what the first did.
 //
 // A row's outcomes are a map by entity rather than an array, since a filtered
 // update can then name one by its path; open and tally count them, so that the
 // row's status can follow without being read. The few steps that must read
-// first (an event that comes again) write under the condition that the row's
-// rev is still what they read.
+// first (an event that comes again, a letter that is buried again) write under
+// the condition that the rev of what they read is still the same.
 //
 // # Round trips
 //

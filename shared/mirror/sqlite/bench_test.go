@@ -27,6 +27,29 @@ func BenchmarkSync(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "syncs/s")
 }
 
+// BenchmarkUnsettled measures a page of 500 out of 100,000 open rows.
+func BenchmarkUnsettled(b *testing.B) {
+	s := open(b, filepath.Join(b.TempDir(), "tarn.db"))
+	now := time.Now()
+	for first := 0; first < 100_000; first += 1000 {
+		var arrivals []mirror.Arrival
+		for n := range 1000 {
+			arrivals = append(arrivals, mirror.Arrival{Event: &event.Event{
+				Source: "lemon", ID: fmt.Sprintf("evt_%d", first+n), ReceivedAt: now.Add(time.Duration(first+n) * time.Millisecond), Payload: make([]byte, 400),
+				Entities: []event.Ref{{Key: event.Key{Source: "lemon", Kind: "order", ID: fmt.Sprintf("bord_%d", n)}}},
+			}})
+		}
+		_, err := s.Log(b.Context(), arrivals)
+		require.NoError(b, err)
+	}
+	cursor := ""
+	for b.Loop() {
+		_, next, err := s.Unsettled(b.Context(), "lemon", now.Add(time.Hour), 500, cursor)
+		require.NoError(b, err)
+		cursor = next
+	}
+}
+
 func syncOnce(b *testing.B, s mirror.Store, n int64) error {
 	ref := event.Ref{
 		Key:     event.Key{Source: "lemon", Kind: "order", ID: fmt.Sprintf("bord_%d", n%10_000)},

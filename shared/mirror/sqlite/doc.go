@@ -32,7 +32,9 @@
 // # What is in it
 //
 // Plain tables: mirror, events, outcomes (one row per event and entity),
-// signals, dead_letters, discrepancies, audit. Times are Unix milliseconds, 0
+// signals, dead_letters, discrepancies, tasks, audit. The file knows the version
+// of its tables; one of an earlier version is brought up when it is opened.
+// Times are Unix milliseconds, 0
 // for none. mirror.raw is the provider's JSON as text, so SQLite's JSON
 // functions query it: SELECT raw ->> '$.status' FROM mirror.
 package sqlite

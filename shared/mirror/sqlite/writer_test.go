@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"path/filepath"
 	"testing"
@@ -164,9 +165,18 @@ func TestRetention(t *testing.T) {
 	}
 	_, err = s.Bury(t.Context(), []mirror.Letter{{Source: "lemon", EventID: "dead", Ref: order, At: now}})
 	require.NoError(t, err)
+	for i, end := range []func(...string) error{
+		func(...string) error { return nil },
+		func(ids ...string) error { _, err := s.Discard(t.Context(), ids, "ops", "no", now); return err },
+	} {
+		l := mirror.Letter{Source: "lemon", EventID: fmt.Sprintf("letter %d", i), Ref: order, At: now}
+		_, err = s.Bury(t.Context(), []mirror.Letter{l})
+		require.NoError(t, err)
+		require.NoError(t, end(l.ID()))
+	}
 	require.NoError(t, s.Note(t.Context(), []mirror.Note{{ID: "old", At: now}, {ID: "young", At: young.Event.ReceivedAt}}))
 	require.NoError(t, s.Record(t.Context(), []mirror.Discrepancy{
-		{ID: "open", Status: "confirmed", FoundAt: now}, {ID: "old", Status: "repaired", FoundAt: now},
+		{ID: "new", FoundAt: now}, {ID: "open", Status: "confirmed", FoundAt: now}, {ID: "old", Status: "repaired", FoundAt: now},
 	}))
 
 	require.NoError(t, s.sweep.sweep(t.Context()))
@@ -182,5 +192,8 @@ func TestRetention(t *testing.T) {
 	require.NoError(t, s.reads.QueryRow("SELECT count(*) FROM outcomes").Scan(&outcomes))
 	require.NoError(t, s.reads.QueryRow("SELECT count(*) FROM discrepancies").Scan(&discrepancies))
 	require.Equal(t, 3, outcomes)
-	require.Equal(t, 1, discrepancies)
+	letters, err := s.Letters(t.Context(), mirror.LetterFilter{})
+	require.NoError(t, err)
+	require.Len(t, letters.Items, 2, "open ones stay")
+	require.Equal(t, 2, discrepancies)
 }

@@ -32,7 +32,33 @@ var togetherCases = []testCase{
 			"write":     func() error { _, err := s.Write(ctx, write(order("o1"), 1, state(1))); return err },
 			"note":      func() error { return s.Note(ctx, []mirror.Note{{ID: "n", Kind: "rejected", Count: 1}}) },
 			"record":    func() error { return s.Record(ctx, []mirror.Discrepancy{{ID: "d"}}) },
-			"entity":    func() error { _, err := s.Entity(ctx, order("o1").Key); return err },
+			"judge":     func() error { _, err := s.Judge(ctx, []string{"d"}, nil, at(1)); return err },
+			"repair":    func() error { return s.Repair(ctx, []string{"d"}, true, at(1)) },
+			"redriven":  func() error { _, err := s.Redriven(ctx, []string{"dl"}, "ops", at(1)); return err },
+			"discard":   func() error { _, err := s.Discard(ctx, []string{"dl"}, "ops", "no", at(1)); return err },
+			"letter":    func() error { _, err := s.LetterByID(ctx, "dl"); return err },
+			"letters":   func() error { _, err := s.Letters(ctx, mirror.LetterFilter{}); return err },
+			"unsettled": func() error { _, _, err := s.Unsettled(ctx, "lemon", at(99), 10, ""); return err },
+			"requeued": func() error {
+				return s.Requeued(ctx, []mirror.Requeue{{Source: "lemon", EventID: "evt_cancelled", Entity: order("o1").Key}})
+			},
+			"known":     func() error { _, err := s.KnownEvents(ctx, "lemon", []string{"evt_cancelled"}); return err },
+			"documents": func() error { _, err := s.Documents(ctx, []event.Key{order("o1").Key}); return err },
+			"verify": func() error {
+				_, err := s.Verify(ctx, []mirror.Verified{{Key: order("o1").Key, At: at(1)}})
+				return err
+			},
+			"due": func() error {
+				_, err := s.DueForVerify(ctx, mirror.DueFilter{Source: "lemon", Kind: "order", Limit: 1})
+				return err
+			},
+			"staleness":   func() error { _, err := s.Staleness(ctx, at(1)); return err },
+			"create task": func() error { return s.CreateTasks(ctx, []*mirror.Task{task("sweep_1", 1)}) },
+			"save task":   func() error { _, err := s.SaveTask(ctx, task("sweep_1", 1)); return err },
+			"cancel task": func() error { _, err := s.CancelTask(ctx, "sweep_1"); return err },
+			"tasks":       func() error { _, err := s.Tasks(ctx, mirror.TaskFilter{}); return err },
+			"forget":      func() error { _, err := s.ForgetTasks(ctx, at(1)); return err },
+			"entity":      func() error { _, err := s.Entity(ctx, order("o1").Key); return err },
 			"entities": func() error {
 				_, err := s.Entities(ctx, mirror.EntityFilter{Source: "lemon", Kind: "order"})
 				return err
