@@ -187,11 +187,11 @@ func (p *partition) divide(ctx context.Context, end bool) error {
 
 // parents walks what stands under each of the partition's ids.
 func (p *partition) parents(ctx context.Context, k *provider.Kind) error {
-	for ; p.state.At < len(p.spec.IDs); p.state.At++ {
+	for p.state.At < len(p.spec.IDs) {
 		if err := p.below(ctx, k, p.spec.IDs[p.state.At], nil, &p.state.Child, &p.state.List); err != nil {
 			return err
 		}
-		p.state.Child = 0
+		p.state.At, p.state.Child = p.state.At+1, 0
 		if err := p.note(ctx); err != nil {
 			return err
 		}
