@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/mirror"
@@ -88,10 +89,18 @@ func (f *finder) room(ctx context.Context) error {
 }
 
 // backlog is how many background signals of the source wait.
-func (f *finder) backlog(ctx context.Context) (n int64, err error) {
+func (f *finder) backlog(ctx context.Context) (int64, error) {
+	n, _, err := f.background(ctx)
+	return n, err
+}
+
+// background is how many background signals of the source wait, and how old the
+// oldest is.
+func (f *finder) background(ctx context.Context) (n int64, age time.Duration, err error) {
 	shards, _, err := f.streams.Fleet(ctx, []string{f.name})
 	for _, shard := range shards {
-		n += shard.Sources[f.name].Background
+		waiting := shard.Sources[f.name]
+		n, age = n+waiting.Background, max(age, waiting.OldestBackground)
 	}
-	return n, err
+	return n, age, err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -30,9 +31,13 @@ type sweepState struct {
 	Begun time.Time `json:"begun,omitzero"`
 	// Made: the partitions of the phase are there.
 	Made bool `json:"made,omitempty"`
-	// Backlog is the least background backlog seen while workers fetched, since
-	// when it has not become less.
+	// Filling is since when workers fetch what a backfill has asked for: all its
+	// signals are older.
+	Filling time.Time `json:"filling,omitzero"`
+	// Backlog is the least background backlog seen since then, Oldest when the
+	// oldest of it was appended, BacklogSince since when neither has moved.
 	Backlog      int64     `json:"backlog,omitempty"`
+	Oldest       time.Time `json:"oldest,omitzero"`
 	BacklogSince time.Time `json:"backlog_since,omitzero"`
 }
 
@@ -262,19 +267,23 @@ func (s *sweep) sum(ctx context.Context) error {
 	return s.save(ctx)
 }
 
-// filled reports whether the workers have fetched what a backfill asked for: its
-// signals are among those that wait in the background.
+// filled reports whether the workers have fetched what a backfill asked for:
+// nothing waits in the background that is as old as its signals. Something
+// younger nearly always does, such as refreshes that are held back.
 func (s *sweep) filled(ctx context.Context) (bool, error) {
-	n, err := s.backlog(ctx)
-	if err != nil {
-		return false, nil // redis is away: ask again
-	}
 	now := s.now().UTC()
-	switch {
-	case n == 0:
+	if s.state.Filling.IsZero() {
+		s.state.Filling, s.state.BacklogSince, s.state.Backlog = now, now, math.MaxInt64
+		return false, s.enter(ctx, phaseFill)
+	}
+	n, age, err := s.background(ctx)
+	switch oldest := now.Add(-age); {
+	case err != nil:
+		return false, nil // redis is away: ask again
+	case n == 0 || age < now.Sub(s.state.Filling):
 		return true, nil
-	case s.state.BacklogSince.IsZero() || n < s.state.Backlog:
-		s.state.Backlog, s.state.BacklogSince = n, now
+	case n < s.state.Backlog || oldest.Sub(s.state.Oldest).Abs() > time.Second:
+		s.state.Backlog, s.state.Oldest, s.state.BacklogSince = min(n, s.state.Backlog), oldest, now
 		return false, s.enter(ctx, phaseFill)
 	case now.Sub(s.state.BacklogSince) < stalledAfter:
 		return false, nil

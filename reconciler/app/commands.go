@@ -129,8 +129,8 @@ Exit status: 0 filled, 1 error or cut off.
 		Flags: func(set *flag.FlagSet) {
 			set.StringVar(&source, "source", "", "`NAME` of a source; needed if there are several")
 			set.Var(&names, "kind", "`KIND` to fill, repeated or with commas; default all")
-			set.Var(&since, "since", "`TIME`: only what events since then name; 2026-03-01, 2026-03-01T09:00:00Z, 72h")
-			set.Float64Var(&o.Rate, "rate", 0, "most list pages asked for a `SECOND`; default: what the budget allows")
+			set.Var(&since, "since", "only what events since a `TIME` name: 2026-03-01, 2026-03-01T09:00:00Z, or 72h ago as 72h")
+			set.Float64Var(&o.Rate, "rate", 0, "most list pages asked for in a second, a `NUMBER`; default: what the budget allows")
 		},
 		Run: func(ctx context.Context, p *process.Process) error {
 			name, err := oneSource(p, source)

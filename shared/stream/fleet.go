@@ -27,8 +27,9 @@ type ShardSource struct {
 	// Live and Background count entries, delivered or not; Parked counts
 	// parked entities.
 	Live, Background, Parked int64
-	// Oldest is the age of the oldest live entry, 0 if none.
-	Oldest time.Duration
+	// Oldest and OldestBackground are the ages of the oldest live and
+	// background entry, 0 if none.
+	Oldest, OldestBackground time.Duration
 }
 
 // Fleet returns all shards and live workers, in a few round trips.
@@ -71,10 +72,11 @@ func (s *Streams) look(ctx context.Context, sources []string) ([]*redis.Cmd, err
 func shardState(shard int, sources []string, reply []any) ShardState {
 	st := ShardState{Shard: shard, Owner: asText(reply[0]), Epoch: asInt(reply[1]), Sources: map[string]ShardSource{}}
 	for i, source := range sources {
-		part := reply[2+4*i:]
+		part := reply[2+5*i:]
 		st.Sources[source] = ShardSource{
 			Live: asInt(part[0]), Background: asInt(part[1]), Parked: asInt(part[2]),
-			Oldest: time.Duration(asInt(part[3])) * time.Millisecond,
+			Oldest:           time.Duration(asInt(part[3])) * time.Millisecond,
+			OldestBackground: time.Duration(asInt(part[4])) * time.Millisecond,
 		}
 	}
 	return st
