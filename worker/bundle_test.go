@@ -80,8 +80,11 @@ type bundle struct {
 	options  worker.Options
 	events   int
 	told     *told
-	// registry is that of the worker started last.
+	// file is the store's.
+	file string
+	// registry and health are those of the worker started last.
 	registry *prometheus.Registry
+	health   *telemetry.Health
 }
 
 func setup(t *testing.T, change ...func(*worker.Options)) *bundle {
@@ -103,13 +106,12 @@ func setupOn(t *testing.T, redis []string, change ...func(*worker.Options)) *bun
 	streams, err := stream.Open(ctx, stream.Options{URLs: redis, Shards: 4, LeaseTTL: 2 * time.Second, Logger: quiet()})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = streams.Close() })
-	store, err := sqlite.Open(ctx, filepath.Join(t.TempDir(), "tarn.db"), sqlite.Options{})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = store.Close() })
 	b := &bundle{
-		t: t, ctx: ctx, streams: streams, def: def,
-		store: &watched{Store: store}, provider: newAcme(def), told: &told{},
+		t: t, ctx: ctx, streams: streams, def: def, file: filepath.Join(t.TempDir(), "tarn.db"),
+		store: &watched{}, provider: newAcme(def), told: &told{},
 	}
+	b.open()
+	t.Cleanup(func() { _ = b.store.Close() })
 	b.options = worker.Options{
 		Streams: streams, Store: b.store,
 		Sources:  []worker.Source{{Name: "acme", Definition: def, Client: b.provider, Concurrency: 16}},
@@ -126,6 +128,14 @@ func setupOn(t *testing.T, redis []string, change ...func(*worker.Options)) *bun
 	return b
 }
 
+// open opens the store.
+func (b *bundle) open() {
+	b.t.Helper()
+	store, err := sqlite.Open(b.ctx, b.file, sqlite.Options{})
+	require.NoError(b.t, err)
+	b.store.Store = store
+}
+
 func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
 
 // start runs a worker; stop ends it as SIGTERM does and waits.
@@ -136,6 +146,7 @@ func (b *bundle) start(id string) (stop func()) {
 	b.registry = prometheus.NewRegistry()
 	o.Metrics = telemetry.NewMetrics(b.registry)
 	o.Health = telemetry.NewHealth(time.Now)
+	b.health = o.Health
 	w, err := worker.New(o)
 	require.NoError(b.t, err)
 	ctx, cancel := context.WithCancel(b.ctx)
@@ -167,13 +178,19 @@ func (b *bundle) send(typ string, context ...string) string {
 // sendAs does so under a given id.
 func (b *bundle) sendAs(id, typ string, ids ...string) string {
 	b.t.Helper()
+	return b.sendFrom("acme", id, typ, ids...)
+}
+
+// sendFrom does so as an event of a given source.
+func (b *bundle) sendFrom(source, id, typ string, ids ...string) string {
+	b.t.Helper()
 	var keys []string
 	for i := 0; i < len(ids); i += 2 {
 		keys = append(keys, fmt.Sprintf("%q:%q", ids[i], ids[i+1]))
 	}
 	now := time.Now().UTC()
 	body := fmt.Sprintf(`{"id":%q,"type":%q,"created_at":%q,"context":{%s}}`, id, typ, now.Format(time.RFC3339Nano), strings.Join(keys, ","))
-	e, err := b.def.Event("acme", nil, []byte(body), now)
+	e, err := b.def.Event(source, nil, []byte(body), now)
 	require.NoError(b.t, err)
 	_, err = b.streams.Append(b.ctx, stream.Draft{Signal: event.Own(e, "")})
 	require.NoError(b.t, err)

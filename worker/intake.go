@@ -265,11 +265,11 @@ func (s *shard) furtherSignals(src *source, e stream.Entry, l mirror.Logged) []s
 // sync that ends it never come: much longer than it is held back.
 func onceFor(held time.Duration) time.Duration { return 10*held + time.Minute }
 
-// appendAll appends signals until Redis has them all. Some may go in twice,
-// which the second sync of them finds out.
+// appendAll appends what entries in hand lead to until Redis has it all, however
+// full it is. Some may go in twice, which the second sync of them finds out.
 func (s *shard) appendAll(loop *telemetry.Loop, drafts []stream.Draft) error {
 	for len(drafts) > 0 {
-		_, err := s.w.Streams.AppendAll(s.ctx, drafts)
+		_, err := s.w.Streams.AppendFurther(s.ctx, drafts)
 		if err == nil {
 			return nil
 		}

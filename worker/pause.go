@@ -72,18 +72,44 @@ func (s *source) see(state stream.SourceState) {
 }
 
 // tellOfPause raises one alert for each pause that wants a human, whoever made
-// it. One worker of the fleet does it, the one that holds shard 0.
+// it. One worker of the fleet does it, the one that holds shard 0; of a pause
+// that began well before it did, its predecessor has told.
 func (s *source) tellOfPause(state stream.SourceState) {
-	if !state.Paused || state.Since.Equal(s.toldOf) || !s.w.holds(0) {
+	if !state.Paused || state.Since.Equal(s.toldOf) {
 		return
 	}
-	byHand := state.Until.IsZero() && !strings.HasPrefix(state.Reason, becauseMisconfigured)
-	if byHand || strings.HasPrefix(state.Reason, becauseThrottled) || strings.HasPrefix(state.Reason, becauseUsedUp) {
-		return // it may yet become one to tell of
+	if !wantsAHuman(state) {
+		s.mild = state.Since // it may yet become one to tell of
+		return
+	}
+	since, holds := s.w.tellsSince()
+	if !holds {
+		return
 	}
 	s.toldOf = state.Since
+	if state.Since.Before(since) && !state.Since.Equal(s.mild) {
+		return
+	}
 	class, _, _ := strings.Cut(state.Reason, ":")
 	s.w.Alerts.Raise(alert.Alert{Kind: alert.SourcePaused, Source: s.Name, Reason: state.Reason, Class: class})
+}
+
+func wantsAHuman(state stream.SourceState) bool {
+	byHand := state.Until.IsZero() && !strings.HasPrefix(state.Reason, becauseMisconfigured)
+	return !byHand && !strings.HasPrefix(state.Reason, becauseThrottled) && !strings.HasPrefix(state.Reason, becauseUsedUp)
+}
+
+// tellsSince is from when on it is this worker's to tell people, by Redis'
+// clock, which an epoch follows: since it took shard 0, and the time in which
+// its predecessor may have died without telling.
+func (w *Worker) tellsSince() (time.Time, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.shards[0]
+	if s == nil {
+		return time.Time{}, false
+	}
+	return time.UnixMilli(s.lease.Epoch()).Add(-w.LeaseTTL - time.Second), true
 }
 
 // probe asks the provider whether it is there again, if this worker is the one

@@ -27,8 +27,9 @@ type source struct {
 	rate    atomic.Pointer[stream.Rate]
 	pace    *pace
 	probing atomic.Bool
-	// toldOf is the pause that people were told of: when it began.
-	toldOf time.Time
+	// toldOf is the pause that people were told of, mild one that was not
+	// worth it when last seen; both by when they began.
+	toldOf, mild time.Time
 
 	mu     sync.Mutex
 	failed int // fetches failed in a row

@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -101,6 +102,58 @@ func TestStaleWriteIsRefused(t *testing.T) {
 	require.Equal(t, int64(3), row.Entities[0].CoveredBy.Claim)
 	require.Equal(t, "sold", b.document("widget", "w1").Status)
 	require.Zero(t, row.Attempts, "to be overtaken costs no attempt")
+}
+
+// A fetch takes longer than its lock lasts, and somebody else fetches
+// meanwhile: the older answer, which comes last, is refused.
+func TestFetchOutlivesItsLock(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	fetching, goOn := make(chan struct{}), make(chan struct{})
+	b.provider.on("widget", "w1", func(_ context.Context, n int) (string, error) {
+		switch n {
+		case 1:
+			close(fetching)
+			<-goOn
+			return made, nil
+		default:
+			return ok, nil
+		}
+	})
+	var mu sync.Mutex
+	var written []string
+	b.store.written = func(w *mirror.Write) {
+		mu.Lock()
+		defer mu.Unlock()
+		written = append(written, w.Status)
+	}
+	b.start("w1")
+	id := b.send("widget.made", "widget", "w1")
+	<-fetching
+
+	unlock, free := b.streams.Lock(b.ctx, key("widget", "w1"))
+	require.True(t, free, "the lock has run out")
+	defer unlock()
+	doc, err := b.store.Claim(b.ctx, event.Ref{Key: key("widget", "w1")})
+	require.NoError(t, err)
+	newer, err := b.def.Read("widget", []byte(ok))
+	require.NoError(t, err)
+	done, err := b.store.Write(b.ctx, &mirror.Write{
+		Ref: event.Ref{Key: doc.Key}, Claim: doc.Claim, SentAt: time.Now().UTC(), Raw: newer.Raw, StateHash: newer.Hash, Status: newer.Status,
+	})
+	require.NoError(t, err)
+	require.True(t, done)
+	unlock()
+	close(goOn)
+
+	row := b.row(id, mirror.Processed)
+	require.Greater(t, row.Entities[0].CoveredBy.Claim, doc.Claim)
+	require.Zero(t, row.Attempts)
+	require.InDelta(t, 1, b.metric("tarn_stale_writes_refused_total"), 0)
+	mu.Lock()
+	defer mu.Unlock()
+	require.NotContains(t, written, "made", "the mirror never showed the older state")
+	require.Equal(t, "sold", b.document("widget", "w1").Status)
 }
 
 func TestFurtherEntitiesAndDerived(t *testing.T) {

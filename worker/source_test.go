@@ -1,0 +1,253 @@
+package worker_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/alert"
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/simulator"
+	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/worker"
+)
+
+// A provider that stands less than the settings say answers 429: the fleet
+// finds a pace near what it stands, nobody is charged, and nobody is alarmed.
+func TestPaceIsLearnedFromRefusals(t *testing.T) {
+	t.Parallel()
+	const events, stands, configured = 200, 30, 2000
+	sim, err := simulator.New(simulator.Options{Chaos: simulator.Chaos{
+		RateLimit: stands, RetryAfter: simulator.Duration(time.Second),
+	}})
+	require.NoError(t, err)
+	server := httptest.NewServer(sim.Handler())
+	t.Cleanup(server.Close)
+	ctx, cancel := context.WithCancel(t.Context())
+	living := make(chan error, 1)
+	go func() { living <- sim.Run(ctx) }()
+	t.Cleanup(func() { cancel(); require.NoError(t, <-living) })
+	require.NoError(t, sim.StartLoad(simulator.Load{Entities: events, Accounts: 20, Events: events, Rate: 1e6, Silent: true}))
+	require.True(t, eventually(func() bool { return sim.LoadProgress().MadeAt != nil }))
+
+	lemon, err := provider.Builtin("lemon")
+	require.NoError(t, err)
+	client, err := provider.NewClient(lemon, provider.ClientOptions{BaseURL: server.URL + "/v1", Key: "key"})
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
+	b := setup(t, func(o *worker.Options) {
+		o.Sources = []worker.Source{{
+			Name: "acme", Definition: lemon, Client: client, Rate: stream.Rate{Limit: configured}, Concurrency: 16,
+		}}
+	})
+	b.def = lemon
+	for _, order := range sim.Truth("order", 0) {
+		b.send("order.created", "order", order.ID, "account", order.Account)
+	}
+	b.start("w1")
+	b.empty()
+	rows := b.rows()
+	for _, row := range rows {
+		require.Equal(t, mirror.Processed, row.Status, row.Error)
+		require.Zero(t, row.Attempts, "to be refused for haste costs no attempt")
+	}
+	require.Empty(t, b.told.of(alert.SourcePaused))
+	refused, answered := b.metric("tarn_fetches_total", "429"), b.metric("tarn_fetches_total")
+	require.Positive(t, refused)
+	require.Less(t, refused, answered/5, "of %v answers", answered)
+}
+
+// What the provider says is left is heeded before it has to refuse anybody:
+// what remains is spread over the time until it counts anew, and when nothing
+// remains, because others ask too, everybody waits for that.
+func TestRateHeadersAreHeeded(t *testing.T) {
+	t.Parallel()
+	const window, each = time.Second, 10
+	var mu sync.Mutex
+	left, reset, refused := 1, time.Now().Add(window), 0
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if now := time.Now(); now.After(reset) {
+			left, reset = each, now.Add(window)
+		}
+		left--
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("X-RateLimit-Remaining", fmt.Sprint(max(left, 0)))
+		w.Header().Set("X-RateLimit-Reset", "1")
+		if left < 0 {
+			refused++
+			w.WriteHeader(http.StatusTooManyRequests)
+			return
+		}
+		_, _ = w.Write([]byte(ok))
+	}))
+	t.Cleanup(server.Close)
+	def, err := provider.Parse("acme.yaml", []byte(strings.Replace(definition, "  probe:", "  rate_headers: x-ratelimit\n  probe:", 1)))
+	require.NoError(t, err)
+	client, err := provider.NewClient(def, provider.ClientOptions{BaseURL: server.URL, Key: "key"})
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
+	b := setup(t, func(o *worker.Options) {
+		o.Sources = []worker.Source{{Name: "acme", Definition: def, Client: client, Rate: stream.Rate{Limit: 1000}, Concurrency: 1}}
+	})
+	b.start("w1")
+	first := b.send("widget.sold", "widget", "w1")
+	b.paused("rate limit used up")
+	b.row(first, mirror.Processed)
+	for i := range 25 {
+		b.send("widget.sold", "widget", fmt.Sprint(i))
+	}
+	b.empty()
+	for _, row := range b.rows() {
+		require.Equal(t, mirror.Processed, row.Status)
+		require.Zero(t, row.Attempts)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	require.Zero(t, refused, "the provider never had to refuse")
+	require.Empty(t, b.told.of(alert.SourcePaused))
+}
+
+// What waits for a paused source is nothing to another: neither its lanes nor
+// its streams hold it up.
+func TestPausedSourceSlowsNobody(t *testing.T) {
+	t.Parallel()
+	const events, rounds = 200, 5
+	quick := newAcme(nil)
+	b := setup(t, func(o *worker.Options) {
+		quick.def = o.Sources[0].Definition
+		o.Sources = append(o.Sources, worker.Source{Name: "other", Definition: quick.def, Client: quick, Concurrency: 16})
+	})
+	b.start("w1")
+	sent := 0
+	round := func() time.Duration {
+		begun := time.Now()
+		var last []string
+		for i := range events {
+			sent++
+			last = append(last, b.sendFrom("other", fmt.Sprint("evt_other_", sent), "widget.sold", "widget", fmt.Sprint("w", i%50)))
+		}
+		for _, id := range last {
+			require.True(t, eventually(func() bool {
+				rows, err := b.store.EventByID(b.ctx, "other", id)
+				return err == nil && rows[0].Status == mirror.Processed
+			}))
+		}
+		return time.Since(begun)
+	}
+	round() // warm
+	var paused, alone []time.Duration
+	for range rounds {
+		alone = append(alone, round())
+		require.NoError(t, b.streams.Pause(b.ctx, "acme", 0, "by hand", "test"))
+		for i := range events {
+			b.send("widget.sold", "widget", fmt.Sprint("w", i%50))
+		}
+		paused = append(paused, round())
+		require.NoError(t, b.streams.Resume(b.ctx, "acme"))
+		b.empty()
+	}
+	require.Empty(t, b.told.of(alert.SourcePaused), "whoever paused it by hand knows")
+	slices.Sort(paused)
+	slices.Sort(alone)
+	ratio := float64(alone[rounds/2]) / float64(paused[rounds/2])
+	t.Logf("throughput beside a paused source / without: %.2f (alone %v, paused %v)", ratio, alone, paused)
+	require.Greater(t, ratio, 0.67)
+}
+
+// People are told once that a source is down, and again only after it was well.
+func TestOneAlertForEachOutage(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for i := range 3 {
+		b.start(fmt.Sprint("w", i))
+	}
+	b.shared(3)
+	b.provider.setProbe(fate.New(fate.Transient, errBoom))
+	for i := range 20 {
+		b.provider.on("widget", fmt.Sprint(i), func(context.Context, int) (string, error) { return ok, b.provider.probing() })
+		b.send("widget.sold", "widget", fmt.Sprint(i))
+	}
+	b.paused("probe failed") // more than one strike
+	require.True(t, eventually(func() bool { return len(b.told.of(alert.SourcePaused)) == 1 }))
+	b.provider.setProbe(nil)
+	b.empty()
+	require.Len(t, b.told.of(alert.SourcePaused), 1)
+	require.Equal(t, "source is down", b.told.of(alert.SourcePaused)[0]["class"])
+	b.provider.setProbe(fate.New(fate.Transient, errBoom))
+	for i := range 20 {
+		b.send("widget.made", "widget", fmt.Sprint(i))
+	}
+	require.True(t, eventually(func() bool { return len(b.told.of(alert.SourcePaused)) == 2 }))
+}
+
+// shared waits until n workers are there, each with its fair share.
+func (b *bundle) shared(n int) {
+	b.t.Helper()
+	require.True(b.t, eventually(func() bool {
+		shards, workers, err := b.streams.Fleet(b.ctx, []string{"acme"})
+		if err != nil || len(workers) != n {
+			return false
+		}
+		fair := map[int]string{}
+		for _, id := range workers {
+			for _, n := range stream.FairShare(workers, b.streams.Shards(), id) {
+				fair[n] = id
+			}
+		}
+		for _, s := range shards {
+			if s.Owner == "" || s.Owner != fair[s.Shard] {
+				return false
+			}
+		}
+		return true
+	}), "shards are not shared out")
+}
+
+// An alert reaches the webhook from where it was raised, whole.
+func TestAlertOfADeadLetterIsPosted(t *testing.T) {
+	t.Parallel()
+	got := make(chan map[string]string, 10)
+	hook := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		var body struct{ Alerts []map[string]string }
+		if err := json.NewDecoder(r.Body).Decode(&body); err == nil {
+			for _, a := range body.Alerts {
+				got <- a
+			}
+		}
+	}))
+	t.Cleanup(hook.Close)
+	alerts := alert.New(alert.Options{Webhook: hook.URL, Gather: time.Millisecond, Logger: quiet()})
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); alerts.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+
+	b := setup(t, func(o *worker.Options) { o.Alerts = alerts })
+	b.provider.fails("widget", "w1", -1, fate.New(fate.Permanent, errBoom))
+	b.start("w1")
+	e := b.event("evt_1", "widget.sold", time.Now(), "widget", "w1")
+	_, err := b.streams.Append(b.ctx, stream.Draft{Signal: event.Own(e, "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")})
+	require.NoError(t, err)
+	a := <-got
+	require.NotEmpty(t, a["at"])
+	delete(a, "at")
+	require.Equal(t, map[string]string{
+		"kind": "dead_letter", "source": "acme", "id": mirror.LetterID("evt_1", key("widget", "w1")), "event": "evt_1",
+		"entity": "acme/widget/w1", "reason": "fetch acme/widget/w1: boom", "class": "permanent",
+		"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
+	}, a)
+}
