@@ -35,7 +35,7 @@ type Receipt struct {
 // signal may or may not have been appended. Above 80 % of maxmemory it answers
 // ErrFull.
 func (s *Streams) Append(ctx context.Context, d Draft) (Receipt, error) {
-	got, err := s.appendPage(ctx, []Draft{d})
+	got, err := s.appendPage(ctx, []Draft{d}, false)
 	if err != nil {
 		return Receipt{}, err
 	}
@@ -46,11 +46,23 @@ func (s *Streams) Append(ctx context.Context, d Draft) (Receipt, error) {
 // are those of the signals before the first one in doubt; later ones may have
 // been appended.
 func (s *Streams) AppendAll(ctx context.Context, ds []Draft) ([]Receipt, error) {
+	return s.appendPages(ctx, ds, false)
+}
+
+// AppendFurther is AppendAll for what entries already taken lead to: signals
+// for the further entities of an event, refreshes, second looks. They go in
+// however full Redis is. An entry cannot leave before its further signals are
+// in, so refusing those would keep Redis full for ever.
+func (s *Streams) AppendFurther(ctx context.Context, ds []Draft) ([]Receipt, error) {
+	return s.appendPages(ctx, ds, true)
+}
+
+func (s *Streams) appendPages(ctx context.Context, ds []Draft, further bool) ([]Receipt, error) {
 	receipts := make([]Receipt, 0, len(ds))
 	for len(ds) > 0 {
 		page := ds[:min(maxBatch, len(ds))]
 		ds = ds[len(page):]
-		got, err := s.appendPage(ctx, page)
+		got, err := s.appendPage(ctx, page, further)
 		if receipts = append(receipts, got...); err != nil {
 			return receipts, err
 		}
@@ -58,9 +70,10 @@ func (s *Streams) AppendAll(ctx context.Context, ds []Draft) ([]Receipt, error) 
 	return receipts, nil
 }
 
-func (s *Streams) appendPage(ctx context.Context, ds []Draft) ([]Receipt, error) {
-	a := &appending{entries: make([]entry, len(ds)), done: make(chan struct{})}
+func (s *Streams) appendPage(ctx context.Context, ds []Draft, further bool) ([]Receipt, error) {
+	a := &appending{entries: make([]entry, len(ds)), further: further, done: make(chan struct{})}
 	for i, d := range ds {
+		a.entries[i].further = further
 		if err := s.draft(d, &a.entries[i]); err != nil {
 			return nil, err
 		}
@@ -85,7 +98,8 @@ type entry struct {
 	stream, mark string // mark is the stream's name if there is none
 	ttl          int64  // of the mark, ms
 	fields       []any
-	size         int // bytes, about
+	size         int  // bytes, about
+	further      bool // goes in however full Redis is
 
 	answer string
 	err    error

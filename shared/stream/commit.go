@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -24,13 +25,14 @@ const (
 // A caller that stopped waiting must not touch it again.
 type appending struct {
 	entries []entry
+	further bool          // all of them go in however full Redis is
 	done    chan struct{} // closed when every entry has its answer
 }
 
 // submit hands entries to the committers and waits until they are answered;
 // each entry then has its own result.
 func (s *Streams) submit(ctx context.Context, a *appending) error {
-	if s.full.Load() {
+	if s.full.Load() && !a.further {
 		return ErrFull
 	}
 	select {
@@ -148,11 +150,16 @@ func (s *Streams) send(ctx context.Context, batch []*appending) {
 // calls divides the entries of a batch among calls of the append script: all
 // in one, since a call costs Redis more than an entry, and its effects are one
 // transaction in the AOF. On a cluster the keys of a call must lie on one node,
-// so there is one for each shard.
+// so there is one for each shard. What goes in beyond the memory limit is called
+// by another script.
 func (s *Streams) calls(batch []*appending) [][]*entry {
 	_, cluster := s.client.(*redis.ClusterClient)
 	var calls [][]*entry
-	of := map[int]int{} // shard → call
+	type call struct {
+		shard   int
+		further bool
+	}
+	of := map[call]int{}
 	for _, a := range batch {
 		for i := range a.entries {
 			e := &a.entries[i]
@@ -160,10 +167,11 @@ func (s *Streams) calls(batch []*appending) [][]*entry {
 			if cluster {
 				shard = e.shard
 			}
-			n, ok := of[shard]
+			c := call{shard, e.further}
+			n, ok := of[c]
 			if !ok {
 				n = len(calls)
-				of[shard], calls = n, append(calls, make([]*entry, 0, len(batch)))
+				of[c], calls = n, append(calls, make([]*entry, 0, len(batch)))
 			}
 			calls[n] = append(calls[n], e)
 		}
@@ -174,7 +182,11 @@ func (s *Streams) calls(batch []*appending) [][]*entry {
 // call makes one call of the append script.
 func (s *Streams) call(entries []*entry) *redis.Cmd {
 	args := make([]any, 0, 3+12*len(entries))
-	args = append(args, "evalsha", appendScript.Hash(), 2*len(entries))
+	script := appendScript
+	if entries[0].further {
+		script = furtherScript
+	}
+	args = append(args, "evalsha", script.Hash(), 2*len(entries))
 	for _, e := range entries {
 		args = append(args, e.stream, e.mark)
 	}
@@ -215,7 +227,8 @@ func (refusal) RedisError() {}
 // restarted, or a replica was promoted). They did not run, so this is no
 // repetition. All of a node meet the same, so their order stays.
 func (s *Streams) loadAndRepeat(ctx context.Context, cmds []*redis.Cmd) {
-	if err := appendScript.Load(ctx, s.client).Err(); err != nil {
+	err := errors.Join(appendScript.Load(ctx, s.client).Err(), furtherScript.Load(ctx, s.client).Err())
+	if err != nil {
 		for _, c := range cmds {
 			c.SetErr(err)
 		}

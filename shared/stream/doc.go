@@ -94,7 +94,9 @@
 //
 // All scripts but append run beyond the memory limit (allow-oom); otherwise a
 // full Redis would refuse the acks that empty it. Append is refused from 80 %
-// of maxmemory (ErrFull). Nothing here is ever trimmed but the notes.
+// of maxmemory (ErrFull); AppendFurther is not, since an entry cannot leave
+// before the signals it leads to are in. Nothing here is ever trimmed but the
+// notes.
 //
 // After FLUSHALL, leases are fenced, Acquire makes the consumer groups anew
 // from id 0, and epochs go on growing since they follow the clock. What was in

@@ -17,6 +17,7 @@ var scripts embed.FS
 // twice.
 var (
 	appendScript     = open("append.lua")
+	furtherScript    = redis.NewScript("#!lua flags=allow-oom\n" + text("append.lua"))
 	acquireScript    = open("acquire.lua")
 	renewScript      = fenced("renew.lua")
 	releaseScript    = fenced("release.lua")

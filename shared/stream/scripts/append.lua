@@ -13,7 +13,8 @@
 -- The entry comes before the mark, since scripts do not roll back: a mark
 -- without its entry would lose the event. This is run without allow-oom (and
 -- without a shebang, under which Redis would refuse it whole): at the memory
--- limit XADD is refused, while a duplicate is still recognised.
+-- limit XADD is refused, while a duplicate is still recognised. Signals that
+-- entries already taken lead to are appended by the same text with allow-oom.
 local names = {}
 for i = 2, #KEYS, 2 do
   names[i / 2] = KEYS[i]
