@@ -122,7 +122,7 @@ type Recover struct {
 
 // ReconcileKind are the settings of one kind.
 type ReconcileKind struct {
-	VerifyEvery time.Duration `yaml:"verify_every" default:"24h" min:"1m" max:"87600h" help:"How old an unverified document of this kind may grow."`
+	VerifyEvery time.Duration `yaml:"verify_every" default:"24h" min:"1s" max:"87600h" help:"How old an unverified document of this kind may grow."`
 }
 
 // Retry is what becomes of work that failed and may succeed later.
