@@ -4,11 +4,13 @@
 //	make drift SEED=7
 //
 // It runs a fleet of processes (package fleet): the simulator, an api, two
-// workers, a real redis-server, SQLite. Three phases:
+// workers, a real redis-server, SQLite. Five phases:
 //
-//	lossy   a load over accounts and orders, and a living world beside it. Of
-//	        its webhooks 30 % are lost, some come late or twice, and the api is
-//	        killed and away for longer than the sender tries.
+//	fill    a backfill reads what is there before any event
+//	whole   a load over accounts and orders of whose webhooks none is lost
+//	lossy   a second load, and a living world beside it. Of their webhooks 30 %
+//	        are lost, some come late or twice, and the api is killed and away for
+//	        longer than the sender tries.
 //	silent  when all that came is in the mirror, 5 % of accounts, persons and
 //	        orders are changed and 1 % of orders deleted, without any event.
 //	sweeps  two reconcilers start. The world goes on meanwhile, with late and
@@ -29,7 +31,8 @@
 //	            that event, often before a sweep sees that it was changed too
 //	false       discrepancies confirmed about what never differed: an event that
 //	            came by itself, an entity whose mirror was true before the sweeps
-//	            began, or that was made since
+//	            began, or that was made since. The balances of settlement accounts
+//	            move without any event: a finding about those is never false
 //	repaired    discrepancies confirmed whose entity a worker has made true
 //	remaining   injected differences that are still there: events without a row
 //	            in the log, entities that differed before the sweeps and still do

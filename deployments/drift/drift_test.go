@@ -41,6 +41,8 @@ func TestDrift(t *testing.T) {
 		}
 		require.NoError(t, r.Close())
 	})
+	require.NoError(t, r.fill(ctx))
+	require.NoError(t, r.whole(ctx))
 	require.NoError(t, r.lossy(ctx))
 	require.NoError(t, r.silent(ctx))
 	before, err := r.judge(ctx, 0)
@@ -55,6 +57,7 @@ func TestDrift(t *testing.T) {
 	v.write(t.Output())
 	require.True(t, v.clean(), v.String())
 	require.GreaterOrEqual(t, v.eventGaps, len(r.injected.lost)*9/10, "what a killed reconciler had appended and not recorded may be missing")
+	require.Greater(t, v.found, v.eventGaps, "no sweep has found anything")
 	require.GreaterOrEqual(t, v.deletes, len(r.injected.drifted.Deleted))
 	require.Equal(t, v.found, v.repaired)
 }

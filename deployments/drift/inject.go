@@ -22,7 +22,29 @@ type injected struct {
 
 func (i *injected) count() int { return len(i.lost) + len(i.drifted.Changed) + len(i.drifted.Deleted) }
 
-// lossy makes a world of whose events not all arrive.
+// fill has a backfill read what there is before anything happens: instruments,
+// which no event ever names.
+func (r *run) fill(ctx context.Context) error {
+	r.say("fill: what was there before any event")
+	cmd, err := r.Command(ctx, fleet.Reconciler, "backfill", "--source", fleet.Source)
+	if err != nil {
+		return err
+	}
+	if said, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("backfill: %w\n%s", err, said)
+	}
+	return nil
+}
+
+// whole makes one half of the world, all of whose events arrive: what changes
+// there in silence, no missed event tells of.
+func (r *run) whole(ctx context.Context) error {
+	n := r.entities / 2
+	r.say("whole: %d entities whose events all come", n)
+	return r.Simulator.Load(ctx, simulator.Load{Entities: n, Events: 2 * n, Rate: float64(n) / 2}, time.Minute)
+}
+
+// lossy makes the other half, of whose events not all arrive.
 func (r *run) lossy(ctx context.Context) error {
 	r.say("lossy: 30 %% of webhooks are lost")
 	if err := r.Simulator.Chaos(ctx, simulator.Chaos{
@@ -33,7 +55,7 @@ func (r *run) lossy(ctx context.Context) error {
 	if err := r.live(ctx, r.life); err != nil {
 		return err
 	}
-	if err := r.Simulator.StartLoad(ctx, simulator.Load{Entities: r.entities, Events: r.events, Rate: float64(r.events) / 8}); err != nil {
+	if err := r.Simulator.StartLoad(ctx, simulator.Load{Entities: r.entities - r.entities/2, Events: r.events, Rate: float64(r.events) / span.Seconds()}); err != nil {
 		return err
 	}
 	if err := r.away(ctx); err != nil {

@@ -40,8 +40,8 @@ func command(ctx context.Context, args []string, out io.Writer) (err error) {
 	var o options
 	flags := flag.NewFlagSet("drift", flag.ContinueOnError)
 	flags.Uint64Var(&o.seed, "seed", 0, "seed of the world and of what goes wrong (default: drawn)")
-	flags.IntVar(&o.entities, "entities", 1000, "accounts and orders of the load, together; a tenth are accounts")
-	flags.IntVar(&o.events, "events", 0, "events of the load (default: five for each entity)")
+	flags.IntVar(&o.entities, "entities", 1000, "accounts and orders of the two loads, together; a tenth are accounts")
+	flags.IntVar(&o.events, "events", 0, "events of the lossy load (default: three times the entities)")
 	flags.Float64Var(&o.life, "life", 10, "events a second of the living world beside the load")
 	flags.DurationVar(&o.within, "within", 2*time.Minute, "give up after this long")
 	flags.BoolVar(&o.keep, "keep", false, "leave logs and data where they are and say where")

@@ -24,7 +24,12 @@ const (
 	rate = 500
 	// retries is the sender's schedule: it gives up after less than the api is
 	// away.
-	retries, away = "200ms,500ms,800ms", 3 * time.Second
+	retries, away = "200ms,500ms", 2 * time.Second
+	// span is how long a load takes.
+	span = 6 * time.Second
+	// untold is the kind whose changes the provider tells nobody of: its
+	// balances move with everybody's money. Sweeps find them, late or not.
+	untold = "settlement_accounts"
 )
 
 // run is one drift run under way.
@@ -57,7 +62,7 @@ func drift(ctx context.Context, programs *fleet.Programs, o options, out io.Writ
 		}
 		err = errors.Join(err, r.Close())
 	}()
-	for _, phase := range []func(context.Context) error{r.lossy, r.silent, r.sweeps} {
+	for _, phase := range []func(context.Context) error{r.fill, r.whole, r.lossy, r.silent, r.sweeps} {
 		if err := phase(ctx); err != nil {
 			return nil, err
 		}
@@ -72,7 +77,7 @@ func drift(ctx context.Context, programs *fleet.Programs, o options, out io.Writ
 // start starts the fleet of a run, without reconcilers.
 func start(ctx context.Context, programs *fleet.Programs, o options, out io.Writer) (r *run, err error) {
 	if o.events == 0 {
-		o.events = 5 * o.entities
+		o.events = 3 * o.entities
 	}
 	r = &run{options: o, out: out, begun: time.Now(), rng: rand.New(rand.NewPCG(o.seed, 2))}
 	r.say("seed %d: %d entities, %d events", o.seed, o.entities, o.events)
@@ -88,7 +93,7 @@ func start(ctx context.Context, programs *fleet.Programs, o options, out io.Writ
 func plan(o options) fleet.Plan {
 	p := fleet.Plan{
 		APIs: 1, Workers: 2, Rate: rate, Retries: retries,
-		Reconcile: fmt.Sprintf("{gaps: {every: 2s}, sweep: {every: 5s}, grace: %s, window: 1h}", grace),
+		Reconcile: fmt.Sprintf("{gaps: {every: 2s}, sweep: {every: 5s}, grace: %s, window: 1h, kinds: {%s: {verify_every: 1s}}}", grace, untold),
 		Simulator: []string{"--seed", strconv.FormatUint(o.seed, 10)},
 	}
 	if o.keep {

@@ -27,7 +27,7 @@ func (r *run) sweeps(ctx context.Context) (err error) {
 	if err := r.live(ctx, r.life); err != nil {
 		return err
 	}
-	if err := r.Simulator.StartLoad(ctx, simulator.Load{Entities: r.entities / 10, Events: r.events / 5, Rate: float64(r.events) / 5 / 8}); err != nil {
+	if err := r.Simulator.StartLoad(ctx, simulator.Load{Entities: r.entities / 10, Events: r.events / 5, Rate: float64(r.events) / 5 / span.Seconds()}); err != nil {
 		return err
 	}
 	r.say("sweeps: two reconcilers start while the world goes on")

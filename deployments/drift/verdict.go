@@ -114,7 +114,7 @@ func (r *run) judgeFindings(ctx context.Context, v *verdict) error {
 		}
 		v.found++
 		name := d.Entity.Kind + "/" + d.Entity.ID
-		right := r.injected.differed[name]
+		right := r.injected.differed[name] || d.Entity.Kind == untold
 		if d.Type == mirror.EventMissed {
 			v.eventGaps++
 			right = r.injected.lost[d.EventID]
