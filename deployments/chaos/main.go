@@ -91,11 +91,7 @@ func readOptions(args []string) (o options, err error) {
 	f.BoolVar(&o.alone, "alone", false, "leave the reconciler out")
 	f.StringVar(&o.keep, "keep", "", "`directory` in which everything is left")
 	f.Func("off", "a guarantee to switch off, as `PROGRAM:NAME` (worker:leases); the line must turn red", func(s string) error {
-		program, name, ok := strings.Cut(s, ":")
-		if !ok {
-			return errors.New("want PROGRAM:NAME")
-		}
-		return o.switchOff(program, name)
+		return o.switchOff(s)
 	})
 	if err := f.Parse(args); err != nil {
 		return o, err
@@ -116,7 +112,12 @@ func readOptions(args []string) (o options, err error) {
 	return o.withDefaults(), nil
 }
 
-func (o *options) switchOff(program, name string) error {
+// switchOff switches a guarantee of a program off: "worker:leases".
+func (o *options) switchOff(what string) error {
+	program, name, ok := strings.Cut(what, ":")
+	if !ok {
+		return fmt.Errorf("%q: want PROGRAM:NAME", what)
+	}
 	full := program + "/cmd"
 	if full != fleet.API && full != fleet.Worker && full != fleet.Reconciler {
 		return fmt.Errorf("%q is none of api, worker, reconciler", program)

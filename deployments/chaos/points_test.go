@@ -1,0 +1,211 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/deployments/fleet"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	sim "github.com/tarn-sync/tarn/shared/simulator"
+)
+
+// A worker is killed between every two steps of the way, in the middle of its
+// work; a healthy one finishes: all processed, the mirror true, order kept.
+func TestKilledBetweenEveryTwoSteps(t *testing.T) {
+	f, ctx := quietFleet(t, fleet.Plan{APIs: 1, Shards: 8, LeaseTTL: time.Second})
+	total := 0
+	for _, p := range points(t) {
+		const events = 60
+		total += events
+		load := sim.Load{Entities: 12, Accounts: 3, Events: events, Rate: 300}
+		ill := usually
+		if p.fails {
+			ill.ServerError = 0.4
+		}
+		if p.buries {
+			require.NoError(t, f.Simulator.Load(ctx, load, 20*time.Second))
+			ill.Entities = map[string]int{"order/" + newestOrder(t, ctx, f): 422}
+		}
+		require.NoError(t, f.Simulator.Chaos(ctx, ill))
+		f.SetFaults(fleet.Worker, fmt.Sprintf("kill@%s:%d", p.name, p.n))
+		victim, err := f.Add(ctx, fleet.Worker)
+		require.NoError(t, err)
+		require.NoError(t, victim.WaitReady(ctx, 30*time.Second))
+		if !p.buries {
+			require.NoError(t, f.Simulator.StartLoad(ctx, load))
+		}
+		select {
+		case <-victim.Ended():
+		case <-time.After(20 * time.Second):
+			require.FailNow(t, "the worker never got there", "%s, %d times\n%s", p.name, p.n, victim.LastWords())
+		}
+		victim.Kill() // it is dead, and meant to be
+		f.SetFaults(fleet.Worker, "")
+		healthy, err := f.Add(ctx, fleet.Worker)
+		require.NoError(t, err)
+		require.NoError(t, f.Simulator.WaitSent(ctx, 20*time.Second))
+		if p.buries {
+			require.NoError(t, f.Drain(ctx, 30*time.Second), "after %s", p.name)
+			redriveAll(t, ctx, f, func() { require.NoError(t, f.Simulator.Chaos(ctx, usually)) })
+		}
+		require.NoError(t, f.Simulator.Chaos(ctx, usually))
+		require.NoError(t, f.Drain(ctx, 30*time.Second), "after %s", p.name)
+		require.NoError(t, healthy.Stop())
+	}
+	proven(t, ctx, f, total)
+}
+
+// newestOrder is the order that was made last.
+func newestOrder(t *testing.T, ctx context.Context, f *fleet.Fleet) (id string) {
+	t.Helper()
+	truth, err := f.Simulator.Truth(ctx)
+	require.NoError(t, err)
+	var newest int64
+	for _, e := range truth {
+		if e.Kind == "order" && e.Seq > newest {
+			id, newest = e.ID, e.Seq
+		}
+	}
+	return id
+}
+
+// redriveAll redrives every dead letter, as an operator would once the cause is
+// gone. There must be some.
+func redriveAll(t *testing.T, ctx context.Context, f *fleet.Fleet, cure func()) {
+	t.Helper()
+	page, err := f.Store.Letters(ctx, mirror.LetterFilter{Status: mirror.LetterOpen, Limit: 200})
+	require.NoError(t, err)
+	require.NotEmpty(t, page.Items, "nothing was buried")
+	cure()
+	for _, l := range page.Items {
+		require.NoError(t, f.Operate(ctx, http.MethodPost, "/v1/dead-letters/"+l.ID()+"/redrive", nil, nil))
+	}
+}
+
+// usually is the provider of these tests.
+var usually = sim.Chaos{Latency: sim.Duration(5 * time.Millisecond)}
+
+// point is a place between two steps.
+type point struct {
+	name string
+	// n is at which time it gets there the worker is killed.
+	n int
+	// fails: the way leads there when syncs fail, buries: when they fail for
+	// good.
+	fails, buries bool
+}
+
+// points are all of them, as package worker names them.
+func points(t *testing.T) []point {
+	failing := regexp.MustCompile(`park|fail`)
+	named := regexp.MustCompile(`fault\.Point\("([a-z-]+)"\)`)
+	files, err := filepath.Glob("../../worker/*.go")
+	require.NoError(t, err)
+	var all []point
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		require.NoError(t, err)
+		for _, m := range named.FindAllSubmatch(text, -1) {
+			name := string(m[1])
+			if slices.ContainsFunc(all, func(p point) bool { return p.name == name }) {
+				continue
+			}
+			p := point{name: name, n: 2, fails: failing.MatchString(name), buries: name == "after-letter"}
+			if p.buries {
+				p.n = 1
+			}
+			all = append(all, p)
+		}
+	}
+	require.GreaterOrEqual(t, len(all), 7, "the points were not found")
+	return all
+}
+
+// All workers die while Redis is out of memory, with work in hand; new ones
+// drain the backlog by themselves, the sender was told to come again, and once
+// there is room everything is accepted.
+func TestAllWorkersKilledWhileRedisIsFull(t *testing.T) {
+	f, ctx := quietFleet(t, fleet.Plan{APIs: 2, Workers: 2, Shards: 8, LeaseTTL: time.Second})
+	require.NoError(t, f.Simulator.Chaos(ctx, sim.Chaos{Latency: sim.Duration(300 * time.Millisecond)}))
+	const events = 1500
+	require.NoError(t, f.Simulator.StartLoad(ctx, sim.Load{Entities: 100, Accounts: 10, Events: events, Rate: 500}))
+	backlog := func() int64 {
+		left, err := f.Left(ctx)
+		require.NoError(t, err)
+		return left.Live
+	}
+	until(t, ctx, "a backlog", func() bool { return backlog() > 100 })
+	require.NoError(t, f.Redis.Ask(ctx, "CONFIG", "SET", "maxmemory", "1mb"))
+	until(t, ctx, "the sender is refused", func() bool {
+		c, err := f.Simulator.Counters(ctx)
+		require.NoError(t, err)
+		return c.Webhooks.Rejected > 20
+	})
+	for _, w := range f.Members(fleet.Worker) {
+		w.Kill()
+	}
+	require.Positive(t, backlog(), "nothing was in hand")
+	for range 2 {
+		_, err := f.Add(ctx, fleet.Worker)
+		require.NoError(t, err)
+	}
+	until(t, ctx, "the backlog is drained by itself", func() bool { return backlog() == 0 })
+	require.NoError(t, f.Redis.Ask(ctx, "CONFIG", "SET", "maxmemory", "0"))
+	require.NoError(t, f.Simulator.WaitSent(ctx, time.Minute))
+	require.NoError(t, f.Drain(ctx, time.Minute))
+	proven(t, ctx, f, events)
+}
+
+// quietFleet starts a fleet that ends with the test.
+func quietFleet(t *testing.T, p fleet.Plan) (*fleet.Fleet, context.Context) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("runs processes")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	t.Cleanup(cancel)
+	p.Journal = true
+	f, err := fleet.Start(ctx, programs, p)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, m := range f.Members("") {
+				t.Logf("last words of %s:\n%s", m.Name, m.LastWords())
+			}
+		}
+		require.NoError(t, f.Close())
+	})
+	return f, ctx
+}
+
+func until(t *testing.T, ctx context.Context, what string, yes func() bool) {
+	t.Helper()
+	require.NoError(t, fleet.WaitFor(ctx, 30*time.Second, func() string { return what }, func() (bool, error) { return yes(), nil }))
+}
+
+// proven wants every event logged once and processed, the mirror true and never
+// turned back, and order kept.
+func proven(t *testing.T, ctx context.Context, f *fleet.Fleet, events int) {
+	t.Helper()
+	rows, err := f.Rows(ctx)
+	require.NoError(t, err)
+	require.Len(t, rows, events)
+	require.Empty(t, fleet.Unprocessed(rows))
+	require.Empty(t, fleet.Inversions(rows))
+	bad, _, err := f.Untrue(ctx)
+	require.NoError(t, err)
+	require.Empty(t, bad)
+	regressed, shown, err := f.Regressed(ctx)
+	require.NoError(t, err)
+	require.Empty(t, regressed)
+	require.Positive(t, shown)
+}
