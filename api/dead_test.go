@@ -129,6 +129,10 @@ func TestRedriveOnRedisAndAStore(t *testing.T) {
 	d.work(t, "w2", func(e []stream.Entry) {
 		require.Len(t, e, 1)
 		s := e[0].Signal
+		unsettled, _, err := d.store.Unsettled(t.Context(), "lemon", noon.Add(time.Hour), 10, "")
+		require.NoError(t, err)
+		require.Len(t, unsettled, 1)
+		require.Equal(t, e[0].ID, unsettled[0].Entities[0].Signal.ID, "recovery looks for this entry, not for the first")
 		require.Equal(t, ref("order", "bord_1", "account", "cusa_1"), s.Ref)
 		require.Equal(t, event.CauseEvent, s.Cause)
 		require.Equal(t, "evt_1", s.CauseID)

@@ -283,6 +283,7 @@ type fakeStore struct {
 	found         mirror.DiscrepancyFilter
 	tasks         []*mirror.Task
 	tasksAsked    mirror.TaskFilter
+	requeued      []mirror.Requeue
 	notes         []mirror.Note
 	noteErr       error
 }
@@ -431,6 +432,16 @@ func (s *fakeStore) closeLetters(ids []string, as mirror.LetterStatus, by, reaso
 		}
 	}
 	return n, nil
+}
+
+func (s *fakeStore) Requeued(_ context.Context, again []mirror.Requeue) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.requeued = append(s.requeued, again...)
+	return nil
 }
 
 func (s *fakeStore) Discrepancies(_ context.Context, f mirror.DiscrepancyFilter) (mirror.Page[*mirror.Discrepancy], error) {

@@ -61,8 +61,10 @@ func TestFleetIsLookedAtOnceASecond(t *testing.T) {
 	f.clock.advance(time.Second)
 	f.queue.set(func(q *fakeQueue) { q.err = errors.New("away") })
 	require.Equal(t, http.StatusServiceUnavailable, f.get("/v1/fleet").Code)
-	f.queue.set(func(q *fakeQueue) { q.err = nil })
-	require.Equal(t, http.StatusOK, f.get("/v1/fleet").Code, "an error is not kept")
+	f.queue.set(func(q *fakeQueue) { q.err, q.workers = nil, []string{"w1"} })
+	w := f.get("/v1/fleet")
+	require.Equal(t, http.StatusOK, w.Code)
+	require.Contains(t, w.Body.String(), `"w1"`, "nothing is kept of a look that failed")
 }
 
 func TestFleetOnRedis(t *testing.T) {

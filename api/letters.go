@@ -191,12 +191,19 @@ func (o *operator) redriveLetter(ctx context.Context, in *struct{ LetterPath }) 
 	if err != nil {
 		return nil, err
 	}
-	if _, err := o.queue.Append(ctx, stream.Draft{Signal: signal}); err != nil {
+	got, err := o.queue.Append(ctx, stream.Draft{Signal: signal})
+	if err != nil {
 		return nil, o.queueProblem(ctx, "redrive "+in.ID, err)
 	}
 	// Zero closed is fine: the work was quick and has superseded its letter.
 	if _, err := o.store.Redriven(ctx, []string{in.ID}, whoever(ctx), o.now().UTC()); err != nil {
 		return nil, o.storeProblem(ctx, "close a redriven dead letter", err)
+	}
+	// Not needed, but recovery need not look at the entity once more then.
+	if err := o.store.Requeued(ctx, []mirror.Requeue{{
+		Source: l.Source, EventID: l.EventID, Entity: l.Ref.Key, Signal: mirror.SignalID{Shard: got.Shard, ID: got.ID},
+	}}); err != nil {
+		return nil, o.storeProblem(ctx, "note the entry of a redriven dead letter", err)
 	}
 	o.record(ctx, act{source: l.Source, did: "redrive", to: ofLetter(l)})
 	return o.getLetter(ctx, in)

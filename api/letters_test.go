@@ -129,6 +129,10 @@ func TestRedriveAppendsBeforeItCloses(t *testing.T) {
 		Cause: event.CauseEvent, CauseID: "evt_1", EventType: "order.executed", CreatedAt: noon.Add(-time.Second), Class: event.Redrive,
 	}, f.queue.appended()[0].Signal, "the entity's parents, the event's time, no body")
 	require.Zero(t, f.queue.appended()[0].Once, "no mark stands in its way")
+	require.Equal(t, []mirror.Requeue{{
+		Source: "lemon", EventID: "evt_1", Entity: event.Key{Source: "lemon", Kind: "order", ID: "bord_1"},
+		Signal: mirror.SignalID{Shard: 3, ID: "1-2"},
+	}}, f.store.requeued, "recovery knows where the work is")
 	require.Equal(t, []string{"ops: redrive " + id + " of lemon/order/bord_1"}, f.store.acts())
 
 	require.Equal(t, http.StatusConflict, redrive(), "once is enough")

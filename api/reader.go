@@ -16,6 +16,8 @@ import (
 type Store interface {
 	mirror.Reader
 	mirror.Letters
+	// Requeued tells recovery which entries stand for work that was redriven.
+	Requeued(ctx context.Context, again []mirror.Requeue) error
 	// Discrepancies lists what sweeps have found.
 	Discrepancies(ctx context.Context, f mirror.DiscrepancyFilter) (mirror.Page[*mirror.Discrepancy], error)
 	// CreateTasks, Task, Tasks and CancelTask are the reconciler's work as seen

@@ -33,7 +33,9 @@ type sweep struct {
 	Cancelling bool      `json:"cancelling,omitempty" doc:"It was asked to end and has not yet."`
 	By         string    `json:"by,omitempty" doc:"Who or what started it."`
 	Partitions int64     `json:"partitions" doc:"Parts it was divided into."`
-	Done       int64     `json:"done" doc:"Entities or events compared."`
+	Done       int64     `json:"done" doc:"Parts that are over."`
+	Entities   int64     `json:"entities,omitempty" doc:"Entities seen at the provider."`
+	Events     int64     `json:"events,omitempty" doc:"Events seen at the provider, of a search for gaps."`
 	Found      int64     `json:"found" doc:"Differences found."`
 	APICalls   int64     `json:"api_calls" doc:"Requests made to the provider."`
 	Error      string    `json:"error,omitempty" doc:"The last thing that went wrong."`
@@ -45,7 +47,8 @@ type sweep struct {
 func newSweep(t *mirror.Task) sweep {
 	s := sweep{
 		ID: t.ID, Source: t.Source, Mode: t.Kind, Status: string(t.Status), Cancelling: cancelling(t), By: t.By,
-		Partitions: t.Counts["partitions"], Done: t.Counts["done"], Found: t.Counts["found"], APICalls: t.Counts["api_calls"],
+		Partitions: t.Counts["partitions"], Done: t.Counts["done"],
+		Entities: t.Counts["entities"], Events: t.Counts["events"], Found: t.Counts["found"], APICalls: t.Counts["api_calls"],
 		Error: t.Error, CreatedAt: t.CreatedAt.UTC(), StartedAt: t.StartedAt.UTC(), FinishedAt: t.FinishedAt.UTC(),
 	}
 	var spec mirror.SweepSpec

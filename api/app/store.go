@@ -120,6 +120,11 @@ func (s *lateStore) Discard(ctx context.Context, ids []string, by, reason string
 	return ask(s, func(m mirror.Store) (int, error) { return m.Discard(ctx, ids, by, reason, at) })
 }
 
+// Requeued tells which entries stand for open work.
+func (s *lateStore) Requeued(ctx context.Context, again []mirror.Requeue) error {
+	return s.tell(func(m mirror.Store) error { return m.Requeued(ctx, again) })
+}
+
 // Discrepancies lists what sweeps have found.
 func (s *lateStore) Discrepancies(ctx context.Context, f mirror.DiscrepancyFilter) (mirror.Page[*mirror.Discrepancy], error) {
 	return ask(s, func(m mirror.Store) (mirror.Page[*mirror.Discrepancy], error) { return m.Discrepancies(ctx, f) })

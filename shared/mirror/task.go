@@ -67,7 +67,7 @@ type RedriveSpec struct {
 
 // SweepSpec is the Spec, in JSON, of a task that compares with the provider:
 // of kind "sweep", "backfill", "verify" or "gaps". Its Counts are partitions,
-// done, found and api_calls.
+// done (partitions that are over), entities or events, found and api_calls.
 type SweepSpec struct {
 	// Kinds are the kinds looked at. None: all that can be found.
 	Kinds []string `json:"kinds,omitempty"`
