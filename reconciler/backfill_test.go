@@ -170,6 +170,7 @@ func TestReplicasThatComeAndGo(t *testing.T) {
 	end()
 	all.Wait()
 	stop()
+	c.work() // what was signalled last
 	require.Equal(t, mirror.TaskDone, task.Status, task.Error)
 	require.Len(t, c.recorded(), 30)
 	require.Empty(t, c.differences())

@@ -184,6 +184,7 @@ func (c *recovery) putBack(ctx context.Context, rows []*mirror.EventRow) error {
 		return err
 	}
 	var again []mirror.Requeue
+	before := c.lost
 	derived := map[*mirror.EventRow]bool{}
 	var drafts []stream.Draft
 	for i, f := range found {
@@ -205,7 +206,7 @@ func (c *recovery) putBack(ctx context.Context, rows []*mirror.EventRow) error {
 	if len(again) == 0 {
 		return nil
 	}
-	c.metrics.Recovered.WithLabelValues(c.name).Add(float64(len(derived)))
+	c.metrics.Recovered.WithLabelValues(c.name).Add(float64(c.lost - before))
 	if err := c.append(ctx, drafts); err != nil {
 		return err
 	}

@@ -1,0 +1,117 @@
+package reconciler
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+// bury makes n dead letters of an event each, about orders of one customer.
+func (c *scene) bury(n int) {
+	c.t.Helper()
+	for i := range n {
+		e, id := c.arrive(fmt.Sprintf("evt_%d", i), "order.created", "customer", "c0", "order", fmt.Sprintf("o%d", i))
+		c.entries()
+		_, err := c.store.Bury(c.ctx, []mirror.Letter{{
+			Source: "shop", EventID: e.ID, Ref: e.Entities[0], Signal: mirror.SignalID{Shard: e.Home().Shard(testShards), ID: id},
+			Class: "permanent", Attempts: []mirror.Attempt{{At: c.clock.now().UTC(), Error: "HTTP 422"}}, At: c.clock.now().UTC(),
+		}})
+		require.NoError(c.t, err)
+		c.clock.move(time.Millisecond)
+	}
+}
+
+func (c *scene) job(kind string, spec mirror.RedriveSpec) *mirror.Task {
+	c.t.Helper()
+	text, err := json.Marshal(spec)
+	require.NoError(c.t, err)
+	c.clock.move(time.Second)
+	t := &mirror.Task{ID: "job_1", Kind: kind, Source: spec.Filter.Source, By: "ops", Spec: text}
+	c.create(t)
+	return t
+}
+
+func TestRedriveByFilter(t *testing.T) {
+	c := newScene(t)
+	c.bury(5)
+	m := c.member("a")
+	selected := mirror.LetterFilter{Source: "shop", Kind: "order", Status: mirror.LetterOpen, To: c.clock.now().Add(-2 * time.Millisecond)}
+	want, err := c.store.CountLetters(c.ctx, selected)
+	require.NoError(t, err)
+	c.job(kindRedrive, mirror.RedriveSpec{Filter: selected})
+	c.start(m.Run)
+	c.eventually("the job is done", func() bool { return c.task("job_1").Status == mirror.TaskDone })
+	require.Equal(t, map[string]int64{"total": want, "done": want, "failed": 0}, c.task("job_1").Counts)
+	entries := c.entries()
+	require.Len(t, entries, int(want))
+	for _, e := range entries {
+		require.Equal(t, event.Redrive, e.Signal.Class)
+		require.Equal(t, event.CauseEvent, e.Signal.Cause)
+		require.Equal(t, "order.created", e.Signal.EventType)
+		require.Equal(t, map[string]string{"customer": "c0"}, e.Signal.Ref.Parents)
+		rows, err := c.store.EventByID(c.ctx, "shop", e.Signal.CauseID)
+		require.NoError(t, err)
+		require.Equal(t, e.ID, rows[0].Entities[0].Signal.ID, "recover knows what stands for it")
+		require.Equal(t, mirror.Pending, rows[0].Entities[0].Status)
+	}
+	page, err := c.store.Letters(c.ctx, mirror.LetterFilter{Status: mirror.LetterRedriven})
+	require.NoError(t, err)
+	require.Len(t, page.Items, int(want))
+	require.Equal(t, "ops", page.Items[0].By)
+	left, err := c.store.CountLetters(c.ctx, mirror.LetterFilter{Status: mirror.LetterOpen})
+	require.NoError(t, err)
+	require.EqualValues(t, 5-want, left, "what the filter does not select stays")
+}
+
+func TestRedriveKeepsItsRateAndCanBeCancelled(t *testing.T) {
+	c := newScene(t)
+	c.bury(6)
+	m := c.member("a")
+	c.job(kindRedrive, mirror.RedriveSpec{Rate: 4})
+	begun := time.Now()
+	c.start(m.Run)
+	c.eventually("it has begun", func() bool { return c.task("job_1").Counts["done"] > 0 })
+	require.EqualValues(t, 4, c.task("job_1").Counts["done"], "a second's worth")
+	ends, err := c.store.CancelTask(c.ctx, "job_1")
+	require.NoError(t, err)
+	require.True(t, ends)
+	c.eventually("it has ended", func() bool { return c.task("job_1").Status == mirror.TaskCancelled })
+	if time.Since(begun) < time.Second {
+		require.EqualValues(t, 4, c.task("job_1").Counts["done"], "what it had not done stays undone")
+	}
+	require.EqualValues(t, 6, c.task("job_1").Counts["total"])
+}
+
+func TestAJobGoesOnWhereItWas(t *testing.T) {
+	c := newScene(t)
+	c.bury(6)
+	a, b := c.member("a"), c.member("b")
+	c.job(kindRedrive, mirror.RedriveSpec{Rate: 2})
+	stop := c.start(a.Run)
+	c.eventually("it has begun", func() bool { return c.task("job_1").Counts["done"] > 0 })
+	stop()
+	c.start(b.Run)
+	c.eventually("it is done", func() bool { return c.task("job_1").Status == mirror.TaskDone })
+	require.Equal(t, map[string]int64{"total": 6, "done": 6, "failed": 0}, c.task("job_1").Counts)
+	require.Len(t, c.entries(), 6, "each once")
+}
+
+func TestDiscardByFilter(t *testing.T) {
+	c := newScene(t)
+	c.bury(3)
+	c.job(kindDiscard, mirror.RedriveSpec{Reason: "a test account"})
+	c.start(c.member("a").Run)
+	c.eventually("it is done", func() bool { return c.task("job_1").Status == mirror.TaskDone })
+	page, err := c.store.Letters(c.ctx, mirror.LetterFilter{})
+	require.NoError(t, err)
+	for _, l := range page.Items {
+		require.Equal(t, []string{"discarded", "ops", "a test account"}, []string{string(l.Status), l.By, l.Reason})
+	}
+	require.Empty(t, c.entries())
+}
