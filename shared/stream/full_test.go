@@ -94,6 +94,10 @@ func TestFullRedisIsDrainedByNewHolders(t *testing.T) {
 			}, 10*time.Second, 10*time.Millisecond)
 			require.Greater(t, l.Epoch(), gone.Epoch())
 
+			n, err := s.RetryParked(ctx, "lemon")
+			require.NoError(t, err)
+			require.Equal(t, 1, n)
+
 			var done []string
 			ack := func(entries []Entry) error {
 				var events []string
@@ -112,9 +116,6 @@ func TestFullRedisIsDrainedByNewHolders(t *testing.T) {
 			}
 			require.Equal(t, append(pending, unread...), done, "everything, in order")
 
-			n, err := s.RetryParked(ctx, "lemon")
-			require.NoError(t, err)
-			require.Equal(t, 1, n)
 			left, err := l.Unpark(ctx, order("parked"), parked, []string{"evt_p1", "evt_p2"}, 0)
 			require.NoError(t, err)
 			require.Zero(t, left)
