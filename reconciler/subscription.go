@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -83,8 +84,10 @@ func missingTypes(wanted []string, hooks []provider.Webhook, address string) []s
 // recordSubscription puts a gap on record, once, and ends those that are closed.
 func (r *Reconciler) recordSubscription(ctx context.Context, f *finder, missing []string) error {
 	now := f.now().UTC()
+	// The same gap may be open again after it was closed.
+	name := discrepancyID(append([]string{f.name, string(mirror.SubscriptionGap)}, missing...)...)
 	gap := mirror.Discrepancy{
-		ID: discrepancyID(append([]string{f.name, string(mirror.SubscriptionGap)}, missing...)...), Source: f.name,
+		ID: name + "_" + strconv.FormatInt(now.Unix(), 10), Source: f.name,
 		Entity: event.Key{Source: f.name}, Type: mirror.SubscriptionGap, Status: mirror.Suspected, FoundAt: now,
 	}
 	var closed []string
@@ -92,7 +95,7 @@ func (r *Reconciler) recordSubscription(ctx context.Context, f *finder, missing 
 	err := (&judgement{finder: f}).each(ctx, mirror.DiscrepancyFilter{Source: f.name, Type: mirror.SubscriptionGap, Status: mirror.Confirmed},
 		func(_ context.Context, open []*mirror.Discrepancy) error {
 			for _, d := range open {
-				if d.ID == gap.ID {
+				if strings.HasPrefix(d.ID, name) {
 					known = true
 					continue
 				}

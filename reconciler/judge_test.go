@@ -1,0 +1,128 @@
+package reconciler
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/alert"
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+// received logs an event as received at a time, and settled by a fetch at
+// another; zero: not settled.
+func (c *scene) received(id, typ string, at, fetched time.Time, ids ...string) {
+	c.t.Helper()
+	e, err := c.def.Event("shop", nil, []byte(shopEvent(id, typ, at, ids...)), at)
+	require.NoError(c.t, err)
+	_, err = c.store.Log(c.ctx, []mirror.Arrival{{Event: e, Signal: mirror.SignalID{ID: "1-" + id[len(id)-1:]}}})
+	require.NoError(c.t, err)
+	if fetched.IsZero() {
+		return
+	}
+	for _, ref := range e.Entities {
+		require.NoError(c.t, c.store.Settle(c.ctx, []mirror.Settlement{{
+			Source: "shop", EventID: id, Entity: ref.Key, CoveredBy: mirror.Covered{Claim: 1, FetchedAt: fetched}, At: fetched,
+		}}))
+	}
+}
+
+func TestJudging(t *testing.T) {
+	const grace = 2 * time.Minute
+	second := time.Second
+	order := []string{"customer", "c0", "order", "o1"}
+	for name, tc := range map[string]struct {
+		typ    mirror.DiscrepancyType
+		kind   string
+		id     string
+		before func(c *scene, found time.Time)
+		want   mirror.DiscrepancyStatus
+	}{
+		"nothing explains it": {mirror.Stale, "order", "o1", func(*scene, time.Time) {}, mirror.Confirmed},
+		"an event came since": {mirror.Stale, "order", "o1", func(c *scene, found time.Time) {
+			c.received("evt_1", "order.made", found.Add(second), found.Add(2*second), order...)
+		}, mirror.Dropped},
+		"an event came since, about another": {mirror.Stale, "order", "o2", func(c *scene, found time.Time) {
+			c.received("evt_1", "order.made", found.Add(second), found.Add(2*second), order...)
+		}, mirror.Confirmed},
+		"an event had come and waited": {mirror.Missing, "order", "o1", func(c *scene, found time.Time) {
+			c.received("evt_1", "order.made", found.Add(-time.Hour), found.Add(second), order...)
+		}, mirror.Dropped},
+		"an event had come and still waits": {mirror.Deleted, "order", "o1", func(c *scene, found time.Time) {
+			c.received("evt_1", "order.made", found.Add(-time.Hour), time.Time{}, order...)
+		}, mirror.Dropped},
+		"an event was worked on before": {mirror.Unexpected, "order", "o1", func(c *scene, found time.Time) {
+			c.received("evt_1", "order.made", found.Add(-time.Hour), found.Add(-time.Minute), order...)
+		}, mirror.Confirmed},
+		"a refresh was held back": {mirror.Stale, "balance", "c0", func(c *scene, found time.Time) {
+			c.received("evt_1", "order.made", found.Add(-second), found.Add(-second), order...)
+		}, mirror.Dropped},
+		"a refresh was over long ago": {mirror.Stale, "balance", "c0", func(c *scene, found time.Time) {
+			c.received("evt_1", "order.made", found.Add(-time.Hour), found.Add(-time.Hour), order...)
+		}, mirror.Confirmed},
+		"a missed event that the search brought": {mirror.EventMissed, "order", "o1", func(c *scene, found time.Time) {
+			c.received("evt_1", "order.made", found, found.Add(second), order...)
+		}, mirror.Repaired},
+		"a missed event that waits to be worked on": {mirror.EventMissed, "order", "o1", func(c *scene, found time.Time) {
+			c.received("evt_1", "order.made", found, time.Time{}, order...)
+		}, mirror.Confirmed},
+		"a missed event that is not logged yet": {mirror.EventMissed, "order", "o1", func(*scene, time.Time) {}, mirror.Suspected},
+		"a missed event whose webhook came after all": {mirror.EventMissed, "order", "o1", func(c *scene, found time.Time) {
+			c.received("evt_1", "order.made", found, found.Add(second), order...)
+			require.NoError(c.t, c.store.Note(c.ctx, []mirror.Note{{ID: "n1", At: found, Source: "shop", Kind: mirror.NoteDuplicate, EventID: "evt_1", Count: 1}}))
+		}, mirror.Dropped},
+		"a missed event whose webhook was quicker": {mirror.EventMissed, "order", "o1", func(c *scene, found time.Time) {
+			c.received("evt_1", "order.made", found.Add(-30*time.Millisecond), found.Add(second), order...)
+		}, mirror.Dropped},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newScene(t)
+			m := c.member("a")
+			j := &judgement{finder: m.finder(m.source("shop"), nil), tell: m.Alert}
+			found := c.clock.now().UTC().Truncate(time.Millisecond)
+			require.NoError(t, c.store.Record(c.ctx, []mirror.Discrepancy{{
+				ID: "dis_1", Source: "shop", Entity: event.Key{Source: "shop", Kind: tc.kind, ID: tc.id}, Type: tc.typ, EventID: "evt_1", FoundAt: found,
+			}}))
+			tc.before(c, found)
+			status := func() mirror.DiscrepancyStatus {
+				page, err := c.store.Discrepancies(c.ctx, mirror.DiscrepancyFilter{})
+				require.NoError(t, err)
+				return page.Items[0].Status
+			}
+			c.clock.move(grace - second)
+			require.NoError(t, j.round(c.ctx))
+			require.Equal(t, mirror.Suspected, status(), "grace has not passed")
+			c.clock.move(2 * second)
+			require.NoError(t, j.round(c.ctx))
+			require.NoError(t, j.round(c.ctx), "judged once")
+			require.Equal(t, tc.want, status())
+
+			told := 0.0
+			if tc.want == mirror.Confirmed || tc.want == mirror.Repaired {
+				told = 1
+			}
+			require.Len(t, m.alerts, int(told))
+			require.InDelta(t, told, m.metric("tarn_discrepancies_total"), 0)
+		})
+	}
+}
+
+// One cause makes many differences: people are told once for each type.
+func TestManyDifferencesAreOneAlert(t *testing.T) {
+	c := newScene(t)
+	m := c.member("a")
+	var found []mirror.Discrepancy
+	for _, id := range []string{"1", "2", "3"} {
+		found = append(found,
+			mirror.Discrepancy{ID: "stale " + id, Source: "shop", Type: mirror.Stale, Entity: c.key("order", id), FoundAt: c.clock.now().UTC()},
+			mirror.Discrepancy{ID: "gone " + id, Source: "shop", Type: mirror.Deleted, Entity: c.key("note", id), FoundAt: c.clock.now().UTC()})
+	}
+	require.NoError(t, c.store.Record(c.ctx, found))
+	c.clock.move(time.Hour)
+	require.NoError(t, (&judgement{finder: m.finder(m.source("shop"), nil), tell: m.Alert}).round(c.ctx))
+	require.Len(t, m.alerts, 2)
+	require.Equal(t, alert.Discrepancy, m.alerts[0].Kind)
+	require.Equal(t, []string{"3 deleted (3 of note)", "3 stale (3 of order)"}, []string{m.alerts[0].Reason, m.alerts[1].Reason})
+}

@@ -1,0 +1,154 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/alert"
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/provider"
+)
+
+func TestWhenASweepIsDue(t *testing.T) {
+	const every = 15 * time.Minute
+	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	due := map[time.Time]bool{}
+	offsets := map[time.Duration]bool{}
+	var last time.Time
+	for now := at; now.Before(at.Add(5 * time.Hour)); now = now.Add(10 * time.Second) {
+		d := sweepDue("lemon", every, now)
+		require.False(t, d.After(now))
+		require.Less(t, now.Sub(d), every+every/10)
+		require.False(t, d.Before(last), "time goes on")
+		last = d
+		due[d] = true
+		offsets[d.Sub(d.Truncate(every))] = true
+	}
+	require.InDelta(t, 21, len(due), 1)
+	require.Greater(t, len(offsets), 10, "spread")
+	require.NotEqual(t, sweepDue("lemon", every, at.Add(5*time.Minute)), sweepDue("stripe", every, at.Add(5*time.Minute)))
+}
+
+// Two replicas start one sweep; while it is under way, no other is started; and
+// a mirror that holds nothing is filled in place of being swept.
+func TestSweepsAreStartedOnce(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(1, 1)
+	a, b := c.member("a"), c.member("b")
+	all := func() []*mirror.Task {
+		page, err := c.store.Tasks(c.ctx, mirror.TaskFilter{})
+		require.NoError(t, err)
+		return page.Items
+	}
+	start := func(m *member, due time.Time) { require.NoError(t, m.startSweep(c.ctx, m.base, m.source("shop"), due)) }
+	due := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	start(a, due)
+	start(b, due)
+	require.Len(t, all(), 1)
+	require.Equal(t, kindBackfill, all()[0].Kind, "the mirror is empty")
+	require.Equal(t, "sweep_shop_20260301T120000Z", all()[0].ID)
+	start(a, due.Add(time.Hour))
+	require.Len(t, all(), 1, "one is under way")
+
+	_, err := c.store.CancelTask(c.ctx, all()[0].ID)
+	require.NoError(t, err)
+	start(b, due)
+	require.Len(t, all(), 1, "it was that one's turn")
+	c.sync(event.Ref{Key: c.key("customer", "c0")})
+	start(b, due.Add(time.Hour))
+	require.Len(t, all(), 2)
+	require.Equal(t, kindSweep, c.task("sweep_shop_20260301T130000Z").Kind)
+}
+
+func TestTheScheduleStartsAndForgets(t *testing.T) {
+	c := newScene(t)
+	m := c.member("a")
+	m.sources[0].Settings.Sweep.Every = time.Second
+	old := c.clock.now().Add(-8 * 24 * time.Hour).UTC()
+	require.NoError(t, c.store.CreateTasks(c.ctx, []*mirror.Task{{ID: "sweep_old", Kind: kindSweep, Source: "shop", Status: mirror.TaskDone, CreatedAt: old, FinishedAt: old}}))
+	c.start(func(ctx context.Context) { m.keep(ctx, "schedule", m.schedule) })
+	c.eventually("a sweep is started and the old one forgotten", func() bool {
+		page, err := c.store.Tasks(c.ctx, mirror.TaskFilter{})
+		return err == nil && len(page.Items) > 0 && page.Items[len(page.Items)-1].ID != "sweep_old"
+	})
+}
+
+func TestMissingTypes(t *testing.T) {
+	wanted := []string{"order.created", "order.executed"}
+	for name, tc := range map[string]struct {
+		hooks   []provider.Webhook
+		address string
+		want    []string
+	}{
+		"none":                {nil, "", wanted},
+		"all":                 {[]provider.Webhook{{URL: "https://x", Types: wanted}}, "", []string{}},
+		"all, of two":         {[]provider.Webhook{{URL: "https://x", Types: wanted[:1]}, {URL: "https://y", Types: wanted[1:]}}, "", []string{}},
+		"everything":          {[]provider.Webhook{{URL: "https://x", Types: []string{"*"}}}, "", nil},
+		"one is missing":      {[]provider.Webhook{{URL: "https://x", Types: wanted[:1]}}, "", wanted[1:]},
+		"sent elsewhere":      {[]provider.Webhook{{URL: "https://y", Types: wanted}}, "https://x", wanted},
+		"sent to us":          {[]provider.Webhook{{URL: "https://x/", Types: wanted}}, "https://x", []string{}},
+		"more than is wanted": {[]provider.Webhook{{URL: "https://x", Types: append([]string{"a.b"}, wanted...)}}, "", []string{}},
+	} {
+		t.Run(name, func(t *testing.T) { require.Equal(t, tc.want, missingTypes(wanted, tc.hooks, tc.address)) })
+	}
+}
+
+// A gap in the subscription is told of once, and closed when it is.
+func TestSubscriptionGaps(t *testing.T) {
+	c := newScene(t)
+	m := c.member("a")
+	f := m.finder(m.source("shop"), nil)
+	statuses := func() map[mirror.DiscrepancyStatus]int {
+		page, err := c.store.Discrepancies(c.ctx, mirror.DiscrepancyFilter{Type: mirror.SubscriptionGap})
+		require.NoError(t, err)
+		out := map[mirror.DiscrepancyStatus]int{}
+		for _, d := range page.Items {
+			out[d.Status]++
+		}
+		return out
+	}
+	record := func(missing ...string) {
+		require.NoError(t, m.recordSubscription(c.ctx, f, missing))
+		c.clock.move(time.Minute)
+	}
+	record()
+	require.Empty(t, statuses())
+	record("order.created")
+	record("order.created")
+	require.Equal(t, map[mirror.DiscrepancyStatus]int{mirror.Confirmed: 1}, statuses())
+	require.Len(t, m.alerts, 1)
+	require.Equal(t, alert.Discrepancy, m.alerts[0].Kind)
+	require.Contains(t, m.alerts[0].Reason, "1 event types that are mirrored: order.created")
+	record("order.created", "order.executed")
+	require.Equal(t, map[mirror.DiscrepancyStatus]int{mirror.Confirmed: 1, mirror.Repaired: 1}, statuses(), "another gap")
+	record()
+	require.Equal(t, map[mirror.DiscrepancyStatus]int{mirror.Repaired: 2}, statuses())
+	record("order.created")
+	require.Equal(t, map[mirror.DiscrepancyStatus]int{mirror.Confirmed: 1, mirror.Repaired: 2}, statuses(), "open again")
+	require.Len(t, m.alerts, 3)
+}
+
+func TestStalenessIsExported(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(2, 0)
+	for i := range 2 {
+		c.sync(event.Ref{Key: c.key("customer", fmt.Sprintf("c%d", i))})
+	}
+	m := c.member("a")
+	c.clock.move(time.Hour)
+	measure := func() {
+		for window, names := range m.windows() {
+			require.NoError(t, m.measure(c.ctx, m.base, window, names))
+		}
+	}
+	measure()
+	require.InDelta(t, 3600, m.metric("tarn_staleness_seconds"), 30)
+	m.Metrics.Staleness.WithLabelValues("shop", "moon").Set(1e9)
+	measure()
+	require.InDelta(t, 3600, m.metric("tarn_staleness_seconds"), 30, "a kind that is gone is gone")
+}
