@@ -173,15 +173,17 @@ func TestWrongAccountMakesNoTombstones(t *testing.T) {
 	b := setup(t)
 	b.start("w1")
 	for i := range n {
-		b.send("widget.sold", "widget", fmt.Sprint(i))
+		b.row(b.send("widget.sold", "widget", fmt.Sprint(i)), mirror.Processed)
 	}
-	b.rows()
 	gone := fate.New(fate.Gone, errors.New("not found"))
+	// All at once: the first ten, a fifth of the window, would be believed.
+	require.NoError(t, b.streams.Pause(b.ctx, "acme", 0, "by hand", "test"))
 	var ids []string
 	for i := range n {
 		b.provider.fails("widget", fmt.Sprint(i), -1, gone)
 		ids = append(ids, b.send("widget.made", "widget", fmt.Sprint(i)))
 	}
+	require.NoError(t, b.streams.Resume(b.ctx, "acme"))
 	b.paused("misconfigured")
 	require.True(t, eventually(func() bool { return len(b.told.of(alert.SourcePaused)) == 1 }))
 	for i := range n {

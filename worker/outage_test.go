@@ -139,9 +139,8 @@ func TestDatabaseRestoredFromAnOlderCopy(t *testing.T) {
 	state(made)
 	stop := b.start("w1")
 	for i := range n {
-		b.send("widget.made", "widget", fmt.Sprint(i))
+		b.row(b.send("widget.made", "widget", fmt.Sprint(i)), mirror.Processed)
 	}
-	b.rows()
 	// The copy is made while the second round is logged and not settled.
 	for i := range n {
 		b.provider.on("widget", fmt.Sprint(i), func(ctx context.Context, _ int) (string, error) {

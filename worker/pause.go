@@ -67,6 +67,9 @@ func (s *source) see(state stream.SourceState) {
 		}
 	} else {
 		s.w.Logger.Info("source resumed", "source", s.Name)
+		if strings.HasPrefix(was.Reason, becauseMisconfigured) {
+			s.forgetAnswers()
+		}
 	}
 	s.w.Metrics.SourcePaused.WithLabelValues(s.Name).Set(gauge)
 }

@@ -123,9 +123,8 @@ func TestForeseenDeletesAreBelieved(t *testing.T) {
 	b := setup(t)
 	b.start("w1")
 	for i := range n + 1 {
-		b.send("widget.sold", "widget", fmt.Sprint(i))
+		b.row(b.send("widget.sold", "widget", fmt.Sprint(i)), mirror.Processed)
 	}
-	b.rows()
 	for i := range n {
 		b.provider.fails("widget", fmt.Sprint(i), -1, fate.New(fate.Gone, errors.New("no such widget")))
 		b.found(fmt.Sprint("d", i), mirror.Deleted, event.Ref{Key: key("widget", fmt.Sprint(i))})

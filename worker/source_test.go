@@ -76,11 +76,16 @@ func TestRateHeadersAreHeeded(t *testing.T) {
 	t.Parallel()
 	const window, each = time.Second, 10
 	var mu sync.Mutex
-	left, reset, refused := 1, time.Now().Add(window), 0
+	var reset time.Time
+	left, refused := 0, 0
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		mu.Lock()
 		defer mu.Unlock()
-		if now := time.Now(); now.After(reset) {
+		now := time.Now()
+		switch {
+		case reset.IsZero():
+			left, reset = 1, now.Add(window)
+		case now.After(reset):
 			left, reset = each, now.Add(window)
 		}
 		left--

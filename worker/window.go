@@ -101,10 +101,14 @@ func (a *attempt) believable(ctx context.Context) bool {
 		return true
 	}
 	s.pauseFor(ctx, 0, becauseMisconfigured+": too many known entities are not found; check api_url and api_key, then resume the source by hand")
-	s.mu.Lock()
-	s.recent, s.foreseen = window{}, window{}
-	s.mu.Unlock()
 	return false
+}
+
+// forgetAnswers begins to judge anew, once somebody has seen to it.
+func (s *source) forgetAnswers() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.recent, s.foreseen = window{}, window{}
 }
 
 // knownAlive reports whether the mirror holds the entity and believes it lives.
