@@ -7,6 +7,7 @@
 // Files in the order of the story:
 //
 //	worker.go   what a worker is made of, and how it starts and stops
+//	keep.go     loops that panic are started again
 //	member.go   heartbeat, fair share, taking and handing over shards
 //	shard.go    one held shard: renewing, reading, handing over
 //	intake.go   a batch as read: log ─ fan out ─ route
@@ -18,10 +19,13 @@
 //	ack.go      acks, many at a time
 //	fail.go     what becomes of a sync that failed
 //	retry.go    parked entities whose time has come
-//	source.go   one source's budget, its failures in a row, pause and probe
+//	source.go   one source's lanes and its budget
+//	pace.go     how much of its rate is asked for, learned from the provider
+//	pause.go    a source that is down, refuses us or is too slow: pause, probe
 //	window.go   how many known entities were suddenly gone
 //	delay.go    signals that are not to be looked at yet
 //	notes.go    duplicates and rejections, on their way to the audit
+//	measure.go  what only Redis and the store know, as metrics
 //	trace.go    the spans of a sync
 //
 // # Lanes
@@ -70,6 +74,37 @@
 // have been too early, are signals with a time before which they are not to be
 // followed. The worker holds them in a heap without acking them: Redis still
 // has them, so a crash forgets nothing, and no script needs to know of them.
+//
+// # Whose clock
+//
+// The wall clock is for what is written down. It may be set at any time, by an
+// hour or more, and nothing waits by it: a lease goes by the holder's monotonic
+// clock, due times, pauses and the turn to probe by Redis' clock, and what is
+// held back by the monotonic clock from when it was read, for no longer than
+// its sender can have meant.
+//
+// # Signals without an event
+//
+// A signal of a sweep or an operator leaves no row and no letter. That of a
+// discrepancy tells the discrepancy how its repair ended, in the same breath as
+// events are settled: repaired once a fetch after it was written or found
+// unchanged (a tombstone is a write too), failed when it was given up or when
+// the answer was not taken because it lacked history.
+//
+// # When we are mistaken ourselves
+//
+// A panic while an entity is synced is that entity's affair alone: a dead letter
+// with the stack. A panic in a loop is nobody's: it is put on record, whatever
+// the loop may have had in hand is given up with its shards, and after a pause
+// that grows the shards are taken again and their pending lists read anew.
+//
+// # Who is told
+//
+// A dead letter is told of by whoever buried it, after it is on record; a
+// history that was rewritten by whoever wrote it; a source that is paused and
+// wants a human by the worker that holds shard 0, once for each pause. A worker
+// that dies between the deed and the telling is followed by one that does both
+// again: an alert may come twice, and does not fail to come.
 //
 // # Stopping
 //
