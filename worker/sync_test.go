@@ -35,6 +35,30 @@ func TestEventBecomesDocument(t *testing.T) {
 	b.empty()
 }
 
+// A state that somebody has broken in the database is replaced.
+func TestBrokenStateIsReplaced(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	stop := b.start("w1")
+	b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
+	b.empty()
+	stop()
+	doc, err := b.store.Claim(b.ctx, event.Ref{Key: key("widget", "w1")})
+	require.NoError(t, err)
+	written, err := b.store.Write(b.ctx, &mirror.Write{
+		Ref: event.Ref{Key: doc.Key}, Claim: doc.Claim, SentAt: doc.SyncedAt, Raw: []byte(`{"id":`), StateHash: doc.StateHash,
+	})
+	require.NoError(t, err)
+	require.True(t, written)
+	_, err = b.streams.Append(b.ctx, stream.Draft{Signal: event.Signal{
+		Ref: event.Ref{Key: doc.Key}, Cause: event.CauseDiscrepancy, CauseID: "dis_1", Class: event.Reconcile,
+	}})
+	require.NoError(t, err)
+	b.start("w2")
+	b.empty()
+	require.JSONEq(t, ok, string(b.document("widget", "w1").Raw))
+}
+
 func TestBurstIsOneOfEach(t *testing.T) {
 	t.Parallel()
 	const n = 1000

@@ -1,11 +1,9 @@
 package worker
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
@@ -39,7 +37,10 @@ func (a *attempt) judge() (*verdict, error) {
 	if a.doc.Raw != nil {
 		var err error
 		if prev, err = a.src.Definition.Read(a.ln.key.Kind, a.doc.Raw); err != nil {
-			return nil, fate.New(fate.Permanent, fmt.Errorf("read the mirror's own state of %s: %w", a.ln.key, err))
+			// A hand was in the database. What it broke proves nothing, and giving
+			// the entity up would keep it broken: the answer replaces it.
+			a.s.log.Error("the mirror's own state of an entity could not be read; it is replaced", "entity", a.ln.key.String(), "error", err)
+			prev = nil
 		}
 	}
 	v := &verdict{last: a.newest()}
