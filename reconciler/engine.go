@@ -132,7 +132,7 @@ func (g *gaps) once(ctx context.Context) error {
 // sweep goes on with a sweep, backfill or verification as far as it can be
 // gone on with now, and reports whether it is over. It never waits for its
 // partitions, so that it keeps nobody from working on them: if it is not over,
-// it is to be called again after sweepEvery.
+// it is to be called again in a moment.
 func (e *engine) sweep(ctx context.Context, t *mirror.Task, save saver) (done bool, err error) {
 	f, err := e.finder(t)
 	if err != nil {
@@ -144,9 +144,6 @@ func (e *engine) sweep(ctx context.Context, t *mirror.Task, save saver) (done bo
 	}
 	return s.step(ctx)
 }
-
-// sweepEvery is how often a sweep is looked at while its partitions are at work.
-const sweepEvery = time.Second
 
 // partition does one partition of a sweep, or what is left of it.
 func (e *engine) partition(ctx context.Context, t *mirror.Task, save saver) error {

@@ -77,7 +77,6 @@ type shop struct {
 	// answer may answer a request in place of the shop: true if it did.
 	answer func(w http.ResponseWriter, r *http.Request) bool
 	asked  []string
-	down   bool
 }
 
 func newShop(t *testing.T) *shop {
