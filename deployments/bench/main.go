@@ -6,6 +6,9 @@
 //	go run ./deployments/bench sweep -check        # what a sweep costs that finds nothing
 //	go run ./deployments/bench gap -check          # until a lost event is in the mirror
 //	go run ./deployments/bench live -check         # whether live events wait for sweeps
+//	go run ./deployments/bench takeover -check     # 20 workers killed: until their work goes on
+//	go run ./deployments/bench outage -check       # how a backlog drains once the provider is back
+//	go run ./deployments/bench parked -check       # what entities that fail cost the others
 //
 // Absolute figures say more about the machine than about the code; the ratios
 // of interleaved rounds are what is held against the limits.
@@ -14,13 +17,20 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
 
+	"github.com/tarn-sync/tarn/deployments/bench/limits"
 	"github.com/tarn-sync/tarn/deployments/bench/receiver"
 	"github.com/tarn-sync/tarn/deployments/bench/reconcile"
 )
+
+// known is what can be measured.
+const known = "receiver, backfill, sweep, gap, live, takeover, outage or parked"
+
+type command = func(ctx context.Context, args []string, out io.Writer) error
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -33,7 +43,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) == 0 {
-		return fmt.Errorf("say what to measure: receiver, backfill, sweep, gap or live")
+		return fmt.Errorf("say what to measure: %s", known)
 	}
 	switch args[0] {
 	case "receiver":
@@ -43,8 +53,10 @@ func run(ctx context.Context, args []string) error {
 	case receiver.LoadMode:
 		return receiver.LoadMain(ctx, args[1:], os.Stdout)
 	}
-	if command := reconcile.Commands[args[0]]; command != nil {
-		return command(ctx, args[1:], os.Stdout)
+	for _, commands := range []map[string]command{reconcile.Commands, limits.Commands} {
+		if c := commands[args[0]]; c != nil {
+			return c(ctx, args[1:], os.Stdout)
+		}
 	}
-	return fmt.Errorf("%q is nothing to measure: want receiver, backfill, sweep, gap or live", args[0])
+	return fmt.Errorf("%q is nothing to measure: want %s", args[0], known)
 }

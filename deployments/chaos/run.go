@@ -26,14 +26,8 @@ type chaos struct {
 	mu       sync.Mutex
 	at       sim.Chaos // the provider as it is now
 	reserved map[string]bool
-	strikes  []strike
+	strikes  []fleet.Strike
 	failures []error
-}
-
-// strike is a moment at which shards lost their reader.
-type strike struct {
-	at     time.Time
-	shards []int
 }
 
 // run is one run, from the first process to the verdict. An error means that
@@ -253,19 +247,9 @@ func (c *chaos) struck(m *fleet.Member) {
 	if m != nil && m.Program != fleet.Worker {
 		return
 	}
-	shards, _, err := c.fleet.Streams.Fleet(c.ctx, []string{fleet.Source})
+	s, err := c.fleet.StrikeOf(c.ctx, m)
 	if err != nil {
 		return // Redis is away: there is nobody to lose
-	}
-	s := strike{at: time.Now()}
-	name := ""
-	if m != nil {
-		name = m.Worker()
-	}
-	for _, shard := range shards {
-		if m == nil || shard.Owner == name {
-			s.shards = append(s.shards, shard.Shard)
-		}
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

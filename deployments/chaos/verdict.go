@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"math"
 	"slices"
 	"time"
 
@@ -68,7 +67,11 @@ func (c *chaos) judge() (v verdict, err error) {
 		return v, err
 	}
 	v.unsettled = c.found("unsettled", open(rows)) + int(left.Live+left.Background+left.Parked)
-	v.recovery = p99(recoveries(c.strikes, rows))
+	var recoveries []time.Duration
+	for _, s := range c.strikes {
+		recoveries = append(recoveries, s.Recoveries(rows)...)
+	}
+	v.recovery = p99(recoveries)
 	for _, r := range rows {
 		v.duplicates += r.Duplicates
 	}
@@ -78,7 +81,7 @@ func (c *chaos) judge() (v verdict, err error) {
 	v.handovers = c.fleet.Count(c.ctx, "tarn_handovers_total")
 	v.staleRefused = c.fleet.Count(c.ctx, "tarn_stale_writes_refused_total")
 	v.failures = c.failures
-	c.say("compared %d entities, %d states shown, %d rows, %d recoveries", compared, shown, len(rows), len(recoveries(c.strikes, rows)))
+	c.say("compared %d entities, %d states shown, %d rows, %d recoveries", compared, shown, len(rows), len(recoveries))
 	return v, errors.Join(err, err2)
 }
 
@@ -111,33 +114,6 @@ func open(rows []*mirror.EventRow) []string {
 		}
 	}
 	return out
-}
-
-// recoveries are, for every strike and shard, the time until the first event
-// settled that had come before. A shard nobody waited in is left out.
-func recoveries(strikes []strike, rows []*mirror.EventRow) []time.Duration {
-	byShard := map[int][]*mirror.EventRow{}
-	for _, r := range rows {
-		if len(r.Entities) > 0 && !r.ProcessedAt.IsZero() {
-			shard := r.Entities[0].Signal.Shard
-			byShard[shard] = append(byShard[shard], r)
-		}
-	}
-	var all []time.Duration
-	for _, s := range strikes {
-		for _, shard := range s.shards {
-			first := time.Duration(math.MaxInt64)
-			for _, r := range byShard[shard] {
-				if !r.ReceivedAt.After(s.at) && r.ProcessedAt.After(s.at) {
-					first = min(first, r.ProcessedAt.Sub(s.at))
-				}
-			}
-			if first < math.MaxInt64 {
-				all = append(all, first)
-			}
-		}
-	}
-	return all
 }
 
 // p99 is the 99th percentile, 0 of none.

@@ -29,6 +29,7 @@
 //	log.go        reading the event log, and what is left to do
 //	truth.go      comparing the mirror with the truth
 //	order.go      what order the log shows
+//	recovery.go   how long shards were without a reader
 //
 // A Fleet is for one goroutine, but for its Members, which have a lock each.
 package fleet
