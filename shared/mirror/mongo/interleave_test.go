@@ -101,6 +101,9 @@ func stepWithinStep(t *testing.T, outer, inner letterStep, sentAgain bool, attem
 		require.NoError(t, outer(t.Context(), disturbed, l))
 		at.Store(0)
 		require.NoError(t, innerErr)
+		if !done {
+			attempts = 0
+		}
 		requireAgreement(t, s, id, r, l, attempts, place)
 		if !done {
 			require.Greater(t, place, int64(4), "the step was never disturbed")
