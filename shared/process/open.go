@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/config"
@@ -111,13 +113,26 @@ func await[T any](ctx context.Context, p *Process, what string, open func() (T, 
 	}
 }
 
-// away tells a server that is not there (yet) from settings that are wrong.
-// Redis answers LOADING while it reads its append-only file after a restart.
+// away tells a server that is not there (yet) from settings that are wrong. A
+// connection may break at any word of the greeting, so every network error is
+// one that may be over in a second.
 func away(err error) bool {
-	var network *net.OpError
-	class, _ := fate.Of(err)
-	return class == fate.Unavailable || errors.As(err, &network) || strings.Contains(err.Error(), "LOADING")
+	if class, _ := fate.Of(err); class == fate.Unavailable {
+		return true
+	}
+	var network net.Error
+	var system syscall.Errno
+	if errors.As(err, &network) || errors.As(err, &system) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return true
+	}
+	return slices.ContainsFunc(notYet, func(word string) bool { return strings.Contains(err.Error(), word) })
 }
+
+// notYet are the first words of what Redis answers while it is not ready:
+// reading its append-only file, without a cluster's majority, without its
+// master, or a replica that is about to be promoted; and what the client says
+// when it waited in vain for a connection.
+var notYet = []string{"LOADING", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "connection pool timeout"}
 
 // pause waits for d; false: ctx ended first.
 func pause(ctx context.Context, d time.Duration) bool {
