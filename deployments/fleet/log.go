@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/mirror"
 )
 
@@ -27,6 +28,10 @@ func (f *Fleet) Rows(ctx context.Context) ([]*mirror.EventRow, error) {
 type Left struct {
 	// Live and Background are entries in Redis, Parked are parked entities.
 	Live, Background, Parked int64
+	// HeldBack are background entries that are not to be looked at for more
+	// than a minute still: a second look at a provider's answer that lacked
+	// history is meant to wait for ten. They are not among Background.
+	HeldBack int64
 	// Open: there are events in the log that are not settled.
 	Open bool
 }
@@ -35,7 +40,8 @@ type Left struct {
 func (l Left) Any() bool { return l.Live+l.Background+l.Parked > 0 || l.Open }
 
 func (l Left) String() string {
-	return fmt.Sprintf("%d live and %d background entries, %d parked entities, open rows: %t", l.Live, l.Background, l.Parked, l.Open)
+	return fmt.Sprintf("%d live and %d background entries (and %d for later), %d parked entities, open rows: %t",
+		l.Live, l.Background, l.HeldBack, l.Parked, l.Open)
 }
 
 // Left looks at what is still to be done.
@@ -47,7 +53,12 @@ func (f *Fleet) Left(ctx context.Context) (Left, error) {
 	}
 	for _, s := range shards {
 		q := s.Sources[Source]
-		l.Live, l.Background, l.Parked = l.Live+q.Live, l.Background+q.Background, l.Parked+q.Parked
+		held, err := f.heldBack(ctx, s.Shard, q.Background)
+		if err != nil {
+			return l, err
+		}
+		l.Live, l.Background, l.Parked = l.Live+q.Live, l.Background+q.Background-held, l.Parked+q.Parked
+		l.HeldBack += held
 	}
 	for _, status := range []mirror.EventStatus{mirror.Pending, mirror.Retrying} {
 		page, err := f.Store.Events(ctx, mirror.EventFilter{Status: status, Limit: 1})
@@ -57,6 +68,27 @@ func (f *Fleet) Left(ctx context.Context) (Left, error) {
 		l.Open = l.Open || len(page.Items) > 0
 	}
 	return l, nil
+}
+
+// later is from when on an entry that is held back is not waited for.
+const later = time.Minute
+
+// heldBack counts the background entries of a shard whose time is far off.
+func (f *Fleet) heldBack(ctx context.Context, shard int, n int64) (held int64, err error) {
+	if n == 0 {
+		return 0, nil
+	}
+	entries, err := f.Streams.Peek(ctx, shard, Source, event.TierBackground, int(n))
+	if err != nil {
+		return 0, err
+	}
+	from := time.Now().Add(later)
+	for _, e := range entries {
+		if e.Signal.NotBefore.After(from) {
+			held++
+		}
+	}
+	return held, nil
 }
 
 // Drain waits until nothing is left, or returns what is.

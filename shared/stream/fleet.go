@@ -97,3 +97,25 @@ func (s *Streams) live(ctx context.Context) ([]string, error) {
 	slices.Sort(workers)
 	return workers, nil
 }
+
+// Peek shows up to n entries of a stream from its head, delivered or not, and
+// changes nothing. It is for people and tests who want to know what waits.
+func (s *Streams) Peek(ctx context.Context, shard int, source string, tier event.Tier, n int) ([]Entry, error) {
+	found, err := s.client.XRangeN(ctx, s.keys.stream(shard, source, tier), "-", "+", int64(n)).Result()
+	if err != nil {
+		return nil, fmt.Errorf("look at what waits in shard %d: %w", shard, err)
+	}
+	entries := make([]Entry, len(found))
+	for i, m := range found {
+		fields := make(map[string]string, len(m.Values))
+		for name, value := range m.Values {
+			fields[name], _ = value.(string)
+		}
+		e := Entry{ID: m.ID, Tier: tier}
+		if e.Signal, e.Err = event.ParseSignal(fields); e.Err != nil {
+			e.Fields = fields
+		}
+		entries[i] = e
+	}
+	return entries, nil
+}
