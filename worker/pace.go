@@ -45,12 +45,16 @@ func (p *pace) grown(now time.Time) float64 {
 	return min(1, p.share+faster*now.Sub(p.at).Seconds())
 }
 
+// now is the share of the rate that may be asked for.
+func (p *pace) now(now time.Time) float64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.grown(now)
+}
+
 // of returns what to ask for of the configured rate.
 func (p *pace) of(r stream.Rate, client Fetcher, now time.Time) stream.Rate {
-	p.mu.Lock()
-	share := p.grown(now)
-	p.mu.Unlock()
-	r = scaled(r, share)
+	r = scaled(r, p.now(now))
 	rated, ok := client.(Rated)
 	if !ok {
 		return r

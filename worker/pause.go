@@ -45,6 +45,7 @@ func (s *source) look(ctx context.Context, loop *telemetry.Loop) {
 	}
 	s.see(state)
 	s.tellOfPause(state)
+	s.w.Metrics.Pace.WithLabelValues(s.Name).Set(s.pace.now(time.Now()))
 	if state.Paused && !state.Until.IsZero() && s.probing.CompareAndSwap(false, true) {
 		defer s.probing.Store(false)
 		loop.Waiting("the provider")

@@ -67,6 +67,9 @@ type Metrics struct {
 	Alerts *prometheus.CounterVec
 	// SourcePaused is 1 while a source is paused, by source.
 	SourcePaused *prometheus.GaugeVec
+	// Pace is the share of the configured rate that is asked for, by source: less
+	// than 1 after the provider has refused us for haste.
+	Pace *prometheus.GaugeVec
 	// Recovered counts signals appended anew because their entry was lost, by
 	// source.
 	Recovered *prometheus.CounterVec
@@ -137,6 +140,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		DeadOpen:     f.gauge("dead_letters_open", "Dead letters open now.", "source"),
 		Alerts:       f.counter("alerts_total", "What people were told of: dead letters, sources paused, rewritten histories, confirmed discrepancies.", "source", "kind"),
 		SourcePaused: f.gauge("source_paused", "1 while the source is paused.", "source"),
+		Pace:         f.gauge("source_pace", "Share of the configured rate that is asked for: less than 1 after the provider has answered 429.", "source"),
 		Recovered:    f.counter("recovered_total", "Signals appended anew because their stream entry was lost.", "source"),
 
 		Backlog:     f.gauge("backlog", "Stream entries not settled yet. Each reporting process gives the fleet's figure: use max, not sum.", "source", "tier"),
