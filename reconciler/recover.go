@@ -80,7 +80,7 @@ func (c *recovery) lossOrTime(ctx context.Context, every, after time.Duration, l
 	}
 	now := c.now()
 	if loss {
-		if err := c.afterLoss(ctx, now); err != nil {
+		if err := c.afterLoss(ctx, now, every, after); err != nil {
 			return err
 		}
 	} else if now.Sub(*last) >= every {
@@ -109,14 +109,23 @@ func (c *recovery) loss(ctx context.Context) (lost bool, generations []string, e
 	return len(known) > 0 && !slices.Equal(known, generations), generations, err
 }
 
-// afterLoss puts back everything, without waiting.
-func (c *recovery) afterLoss(ctx context.Context, now time.Time) error {
+// afterLoss puts back everything, without waiting. Looking again at what events
+// were about may take minutes when there were many; what workers had read just
+// before the loss and logged just after is put back meanwhile, as always.
+func (c *recovery) afterLoss(ctx context.Context, now time.Time, every, after time.Duration) error {
 	c.log.Error("redis has lost what was queued; it is appended anew from the log", "source", c.name)
 	c.count("losses", 1)
 	if err := c.round(ctx, now, true); err != nil {
 		return err
 	}
-	n, err := c.lookAgain(ctx, now.Add(-heldBack))
+	last := now
+	n, err := c.lookAgain(ctx, now.Add(-heldBack), func() error {
+		if c.now().Sub(last) < every {
+			return nil
+		}
+		last = c.now()
+		return c.round(ctx, last.Add(-after), false)
+	})
 	if err != nil {
 		return err
 	}
@@ -239,8 +248,9 @@ func (c *recovery) refreshes(row *mirror.EventRow) []stream.Draft {
 
 // lookAgain has fetched what signals without a row may have been about: derived
 // kinds, and entities that were to be looked at twice. It goes through the
-// events received since a time, and says how many signals it appended.
-func (c *recovery) lookAgain(ctx context.Context, since time.Time) (n int, err error) {
+// events received since a time, and says how many signals it appended. between
+// is called after each page.
+func (c *recovery) lookAgain(ctx context.Context, since time.Time, between func() error) (n int, err error) {
 	seen := map[event.Key]bool{}
 	f := mirror.EventFilter{Source: c.name, From: since, Limit: 200}
 	for {
@@ -266,6 +276,9 @@ func (c *recovery) lookAgain(ctx context.Context, since time.Time) (n int, err e
 			return n, err
 		}
 		n += len(drafts)
+		if err := between(); err != nil {
+			return n, err
+		}
 		if f.Cursor = page.NextCursor; f.Cursor == "" {
 			return n, nil
 		}
