@@ -12,7 +12,8 @@
 //	        are lost, some come late or twice, and the api is killed and away for
 //	        longer than the sender tries.
 //	silent  when all that came is in the mirror, 5 % of accounts, persons and
-//	        orders are changed and 1 % of orders deleted, without any event.
+//	        orders are changed and 1 % of the orders the mirror has are deleted,
+//	        without any event.
 //	sweeps  two reconcilers start. The world goes on meanwhile, with late and
 //	        doubled webhooks of which none is lost. When a sweep is in the
 //	        middle, one of the two, drawn by lot, is killed for good.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
+	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/simulator"
 )
 
@@ -143,10 +145,14 @@ func (r *run) calm(ctx context.Context) error {
 // silent changes and deletes things nobody is told of, and notes all that the
 // mirror does not know by now.
 func (r *run) silent(ctx context.Context) error {
-	drift := simulator.Drift{Change: 0.05, Delete: 0.01}
-	if err := r.Simulator.Tell(ctx, http.MethodPost, "/_sim/drift", drift, &r.injected.drifted); err != nil {
+	deleted, err := r.remove(ctx, 0.01)
+	if err != nil {
 		return err
 	}
+	if err := r.Simulator.Tell(ctx, http.MethodPost, "/_sim/drift", simulator.Drift{Change: 0.05}, &r.injected.drifted); err != nil {
+		return err
+	}
+	r.injected.drifted.Deleted = deleted
 	events, err := r.Simulator.Events(ctx)
 	if err != nil {
 		return err
@@ -175,12 +181,36 @@ func (r *run) silent(ctx context.Context) error {
 	}
 	r.say("silent: %d entities changed, %d deleted; %d of %d events never came; %d entities differ",
 		len(r.injected.drifted.Changed), len(r.injected.drifted.Deleted), len(r.injected.lost), len(events), len(bad))
-	for _, name := range r.injected.drifted.Changed {
+	for _, name := range slices.Concat(r.injected.drifted.Changed, deleted) {
 		if !r.injected.differed[name] {
-			return fmt.Errorf("%s was changed and does not differ: the comparison is blind", name)
+			return fmt.Errorf("%s was changed or deleted and does not differ: the comparison is blind", name)
 		}
 	}
 	return nil
+}
+
+// remove takes a share of the orders away that the mirror has. One that it has
+// not is left: there a worker gives the provider ten minutes to make up its
+// mind, and nothing would have to be repaired in the end.
+func (r *run) remove(ctx context.Context, share float64) (names []string, err error) {
+	for filter := (mirror.EntityFilter{Source: fleet.Source, Kind: "order", Limit: 200}); ; {
+		page, err := r.Store.Entities(ctx, filter)
+		if err != nil {
+			return nil, fmt.Errorf("read the mirror: %w", err)
+		}
+		for _, doc := range page.Items {
+			if r.rng.Float64() >= share {
+				continue
+			}
+			if err := r.Simulator.Tell(ctx, http.MethodDelete, "/_sim/entities/order/"+doc.Key.ID, nil, nil); err != nil {
+				return nil, err
+			}
+			names = append(names, "order/"+doc.Key.ID)
+		}
+		if filter.Cursor = page.NextCursor; filter.Cursor == "" {
+			return names, nil
+		}
+	}
 }
 
 // logged are the ids of the events in the log.
