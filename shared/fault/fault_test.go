@@ -3,11 +3,8 @@
 package fault_test
 
 import (
-	"bufio"
-	"encoding/json"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"syscall"
 	"testing"
 
@@ -50,24 +47,4 @@ func TestPointKills(t *testing.T) {
 	require.ErrorAs(t, err, &exit)
 	require.Equal(t, syscall.SIGKILL, exit.Sys().(syscall.WaitStatus).Signal())
 	require.NoError(t, run(t, "kill", "TARN_FAULT=kill@here:3"))
-}
-
-func TestJournal(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "journal")
-	t.Setenv("TARN_JOURNAL", path)
-	fault.Journal("lemon/order/bord_1", 7, []byte(`{"a":1.10}`))
-	f, err := os.Open(path)
-	require.NoError(t, err)
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	require.True(t, lines.Scan())
-	var got struct {
-		Key   string
-		Claim int64
-		Raw   string
-	}
-	require.NoError(t, json.Unmarshal(lines.Bytes(), &got))
-	require.Equal(t, "lemon/order/bord_1", got.Key)
-	require.Equal(t, int64(7), got.Claim)
-	require.Equal(t, `{"a":1.10}`, got.Raw)
 }

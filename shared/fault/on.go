@@ -3,14 +3,11 @@
 package fault
 
 import (
-	"encoding/json"
 	"os"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"syscall"
-	"time"
 )
 
 // Enabled reports whether this binary was built with faults.
@@ -46,36 +43,5 @@ func Point(name string) {
 	if left := kills[name]; left != nil && left.Add(-1) == 0 {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		select {} // the signal is on its way
-	}
-}
-
-var (
-	journalMu   sync.Mutex
-	journalFile *os.File
-)
-
-// Journal appends one mirror write to the file named by TARN_JOURNAL, a JSON
-// line {"at", "key", "claim", "raw"}, so that a test can see every state the
-// mirror ever showed.
-func Journal(key string, claim int64, raw []byte) {
-	path := os.Getenv("TARN_JOURNAL")
-	if path == "" {
-		return
-	}
-	journalMu.Lock()
-	defer journalMu.Unlock()
-	if journalFile == nil {
-		f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-		if err != nil {
-			panic("open TARN_JOURNAL: " + err.Error())
-		}
-		journalFile = f
-	}
-	line, err := json.Marshal(map[string]any{"at": time.Now().UTC(), "key": key, "claim": claim, "raw": string(raw)})
-	if err != nil {
-		panic("journal: " + err.Error())
-	}
-	if _, err := journalFile.Write(append(line, '\n')); err != nil {
-		panic("journal: " + err.Error())
 	}
 }

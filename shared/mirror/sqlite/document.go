@@ -110,9 +110,6 @@ func (s *Store) Write(ctx context.Context, w *mirror.Write) (applied bool, err e
 	if err != nil {
 		return false, fmt.Errorf("write %s: %w", k, err)
 	}
-	if applied && w.NewState() {
-		fault.Journal(k.String(), w.Claim, w.Raw)
-	}
 	return applied, nil
 }
 
