@@ -84,7 +84,7 @@ func readOptions(args []string) (o options, err error) {
 	f.Float64Var(&o.rate, "rate", 0, "events a second (default 300, on mongo 16)")
 	f.IntVar(&o.entities, "entities", 0, "entities (default 1,000, on mongo 100)")
 	f.StringVar(&only, "only", "", "faults to draw from, comma-separated (default all): "+strings.Join(faultNames(), ", "))
-	f.DurationVar(&o.drain, "drain", 3*time.Minute, "how long what is left may take")
+	f.DurationVar(&o.drain, "drain", 0, "how long what is left may take (default 3m, on mongo 20m)")
 	f.DurationVar(&o.every, "every", 1500*time.Millisecond, "mean time between two faults")
 	f.DurationVar(&o.leaseTTL, "lease", 2*time.Second, "time to live of leases")
 	f.DurationVar(&o.latency, "latency", 5*time.Millisecond, "the provider's usual latency")
@@ -130,9 +130,9 @@ func (o *options) switchOff(what string) error {
 }
 
 func (o options) withDefaults() options {
-	rate, entities := 300.0, 1000
+	rate, entities, drain := 300.0, 1000, 3*time.Minute
 	if o.mongoDB {
-		rate, entities = 16, 100
+		rate, entities, drain = 16, 100, 20*time.Minute
 	}
 	if o.rate == 0 {
 		o.rate = rate
@@ -141,7 +141,7 @@ func (o options) withDefaults() options {
 		o.entities = entities
 	}
 	if o.drain == 0 {
-		o.drain = 3 * time.Minute
+		o.drain = drain
 	}
 	if o.every == 0 {
 		o.every = 1500 * time.Millisecond
@@ -168,7 +168,16 @@ func (o options) plan() fleet.Plan {
 	return fleet.Plan{
 		Dir: o.keep, MongoDB: o.mongoDB, Journal: true, APIs: 2, Workers: 3, Reconcilers: reconcilers,
 		Shards: shards, Rate: 2000, LeaseTTL: o.leaseTTL, Faults: o.off,
-		// As in production, but at the pace of a run of two minutes.
-		Reconcile: "{gaps: {every: 5s, overlap: 30s}, recover: {every: 3s, after: 5s}}",
+		Reconcile: o.reconcile(),
 	}
+}
+
+// reconcile is as in production, but at the pace of a run of two minutes.
+// FerretDB scans the log for each question of the reconciler and answers one at
+// a time, so there it asks seldom, and does not sweep.
+func (o options) reconcile() string {
+	if o.mongoDB {
+		return "{gaps: {every: 1m, overlap: 1m}, recover: {every: 30s, after: 20s}, sweep: {every: 168h}}"
+	}
+	return "{gaps: {every: 5s, overlap: 30s}, recover: {every: 3s, after: 5s}}"
 }

@@ -112,9 +112,7 @@ func (c *chaos) calm() error {
 		if c.isReserved(m.Name) {
 			continue // it left for good
 		}
-		if err := m.WaitReady(c.ctx, time.Minute); err != nil {
-			c.check(err)
-		}
+		c.check(m.WaitReady(c.ctx, c.drain/3))
 	}
 	if err := c.fleet.Simulator.WaitSent(c.ctx, 2*time.Minute); err != nil {
 		return err
@@ -126,8 +124,11 @@ func (c *chaos) calm() error {
 // settle waits until nothing is left to do, making due what is parked, for as
 // long as the options allow. What is left then is for the verdict.
 func (c *chaos) settle() error {
-	end := time.Now().Add(c.drain)
-	told := time.Now()
+	end, told := time.Now().Add(c.drain), time.Now()
+	pause := time.Second
+	if c.mongoDB {
+		pause = 5 * time.Second // it takes seconds to answer what is open
+	}
 	for time.Now().Before(end) && c.ctx.Err() == nil {
 		if _, err := c.fleet.Streams.RetryParked(c.ctx, fleet.Source); err != nil {
 			c.say("could not make parked entities due: %v", err)
@@ -139,7 +140,7 @@ func (c *chaos) settle() error {
 			told = time.Now()
 			c.say("left: %v (%v)", left, err)
 		}
-		if err := fleet.Pause(c.ctx, time.Second); err != nil {
+		if err := fleet.Pause(c.ctx, pause); err != nil {
 			return err
 		}
 	}

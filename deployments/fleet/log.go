@@ -32,7 +32,8 @@ type Left struct {
 	// than a minute still: a second look at a provider's answer that lacked
 	// history is meant to wait for ten. They are not among Background.
 	HeldBack int64
-	// Open: there are events in the log that are not settled.
+	// Open: there are events in the log that are not settled. It is looked at
+	// only when there are no live and no parked ones.
 	Open bool
 }
 
@@ -59,6 +60,9 @@ func (f *Fleet) Left(ctx context.Context) (Left, error) {
 		}
 		l.Live, l.Background, l.Parked = l.Live+q.Live, l.Background+q.Background-held, l.Parked+q.Parked
 		l.HeldBack += held
+	}
+	if l.Live+l.Parked > 0 {
+		return l, nil
 	}
 	for _, status := range []mirror.EventStatus{mirror.Pending, mirror.Retrying} {
 		page, err := f.Store.Events(ctx, mirror.EventFilter{Status: status, Limit: 1})
