@@ -20,9 +20,7 @@
 //	               order, for the kinds that carry their history
 //	inversions     times a covering claim decreases along an entity's stream
 //	unsettled      events that are open, and entries and parked entities that
-//	               are left in Redis, when the time to drain is over; but for
-//	               second looks that are meant to wait for minutes (an answer
-//	               lacked history that the mirror holds)
+//	               are left in Redis, when the time to drain is over
 //	dead           dead letters that are open
 //	superseded     dead letters that a later good sync made pointless
 //	duplicates     deliveries of events that were there already, by the log

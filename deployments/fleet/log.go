@@ -28,9 +28,9 @@ func (f *Fleet) Rows(ctx context.Context) ([]*mirror.EventRow, error) {
 type Left struct {
 	// Live and Background are entries in Redis, Parked are parked entities.
 	Live, Background, Parked int64
-	// HeldBack are background entries that are not to be looked at for more
-	// than a minute still: a second look at a provider's answer that lacked
-	// history is meant to wait for ten. They are not among Background.
+	// HeldBack are those of the background entries that are not to be looked at
+	// for more than a minute still, as a second look at an answer that lacked
+	// history is. It explains what is left, and excuses nothing.
 	HeldBack int64
 	// Open: there are events in the log that are not settled. It is looked at
 	// only when there are no live and no parked ones.
@@ -41,7 +41,7 @@ type Left struct {
 func (l Left) Any() bool { return l.Live+l.Background+l.Parked > 0 || l.Open }
 
 func (l Left) String() string {
-	return fmt.Sprintf("%d live and %d background entries (and %d for later), %d parked entities, open rows: %t",
+	return fmt.Sprintf("%d live and %d background entries (%d of them for later), %d parked entities, open rows: %t",
 		l.Live, l.Background, l.HeldBack, l.Parked, l.Open)
 }
 
@@ -58,7 +58,7 @@ func (f *Fleet) Left(ctx context.Context) (Left, error) {
 		if err != nil {
 			return l, err
 		}
-		l.Live, l.Background, l.Parked = l.Live+q.Live, l.Background+q.Background-held, l.Parked+q.Parked
+		l.Live, l.Background, l.Parked = l.Live+q.Live, l.Background+q.Background, l.Parked+q.Parked
 		l.HeldBack += held
 	}
 	if l.Live+l.Parked > 0 {
@@ -74,7 +74,7 @@ func (f *Fleet) Left(ctx context.Context) (Left, error) {
 	return l, nil
 }
 
-// later is from when on an entry that is held back is not waited for.
+// later is from when on an entry counts as held back for long.
 const later = time.Minute
 
 // heldBack counts the background entries of a shard whose time is far off.
