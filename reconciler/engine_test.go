@@ -290,6 +290,58 @@ func TestAPartitionIsSavedBeforeItIsMade(t *testing.T) {
 	c.entries()
 }
 
+// A partition may be cut off after anything it has saved: whoever goes on counts
+// nothing twice that was noted, and puts no id into two partitions.
+func TestARootThatIsCutOffDividesOnce(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(35, 0)
+	spec := partitionSpec{Mode: modeSweep, Begun: c.clock.now(), Root: "customer"}
+	errCut := errors.New("cut off")
+	for cut := range 40 {
+		made := map[string][]string{}
+		steps := 0
+		step := func() error {
+			if steps++; steps == cut+1 {
+				return errCut
+			}
+			return nil
+		}
+		c.finder.store = checkedTasks{c.store, func(task *mirror.Task) {
+			spec, err := decodeState[partitionSpec](task.Spec)
+			require.NoError(t, err)
+			require.Subset(t, spec.IDs, made[task.ID], "made again, it is the same")
+			made[task.ID] = spec.IDs
+		}}
+		root := partitionTask(fmt.Sprintf("sweep_%d", cut), "customer", "shop", spec, c.clock.now())
+		saved := *root
+		run := func() error {
+			p, err := newPartition(c.finder, root, func(context.Context) error {
+				saved = *root
+				return step()
+			})
+			require.NoError(t, err)
+			return p.run(c.ctx)
+		}
+		err := run()
+		if err != nil {
+			require.ErrorIs(t, err, errCut)
+			*root = saved
+			require.NoError(t, run())
+		}
+		var all []string
+		for _, ids := range made {
+			all = append(all, ids...)
+		}
+		require.Len(t, all, 35, "cut off at step %d", cut)
+		require.EqualValues(t, 35, root.Counts["entities"], "cut off at step %d", cut)
+		c.entries()
+		if err == nil {
+			return // there was no such step
+		}
+	}
+	t.Fatal("more steps than were tried")
+}
+
 // What a replica that was taken for dead still saves is refused.
 func TestAStaleReplicaSavesNothing(t *testing.T) {
 	c := newScene(t)

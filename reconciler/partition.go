@@ -44,6 +44,9 @@ type partitionState struct {
 	Child int `json:"child,omitempty"`
 	// List is the place in the list that is being walked.
 	List place `json:"list,omitzero"`
+	// Listed is set when the list of a root has been walked to its end: what is
+	// left is to divide what it showed.
+	Listed bool `json:"listed,omitempty"`
 	// Chunks counts the partitions a root has made for what stands under its
 	// entities; Pending are ids that are in none yet.
 	Chunks  int      `json:"chunks,omitempty"`
@@ -140,17 +143,20 @@ func (p *partition) root(ctx context.Context, k *provider.Kind) error {
 	if k.Shape != provider.ShapeEntity {
 		return p.single(ctx, []*provider.Kind{k}, provider.RootID, nil)
 	}
-	parents := slices.ContainsFunc(p.def.Under(k), p.leads)
-	err := p.list(ctx, k, nil, &p.state.List, func(items []provider.Item) error {
-		if parents {
-			for _, item := range items {
-				p.state.Pending = append(p.state.Pending, item.Ref.Key.ID)
+	if !p.state.Listed {
+		parents := slices.ContainsFunc(p.def.Under(k), p.leads)
+		err := p.list(ctx, k, nil, &p.state.List, func(items []provider.Item) error {
+			if parents {
+				for _, item := range items {
+					p.state.Pending = append(p.state.Pending, item.Ref.Key.ID)
+				}
 			}
+			return nil
+		})
+		if err != nil {
+			return err
 		}
-		return nil
-	})
-	if err != nil {
-		return err
+		p.state.Listed = true
 	}
 	return p.divide(ctx, true)
 }
