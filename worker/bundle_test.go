@@ -344,6 +344,8 @@ func key(kind, id string) event.Key { return event.Key{Source: "acme", Kind: kin
 // acme is a provider whose answers are Go functions.
 type acme struct {
 	def *provider.Definition
+	// now is the clock by which requests are sent.
+	now func() time.Time
 	mu  sync.Mutex
 	// answers by entity; without one, an entity has the state of "ok".
 	answers map[event.Key]func(ctx context.Context, n int) (string, error)
@@ -352,7 +354,7 @@ type acme struct {
 }
 
 func newAcme(def *provider.Definition) *acme {
-	return &acme{def: def, answers: map[event.Key]func(context.Context, int) (string, error){}, fetched: map[event.Key]int{}}
+	return &acme{def: def, now: time.Now, answers: map[event.Key]func(context.Context, int) (string, error){}, fetched: map[event.Key]int{}}
 }
 
 // on sets the answers for an entity; n counts its fetches from 1.
@@ -403,7 +405,7 @@ const (
 
 // Fetch answers for the provider.
 func (p *acme) Fetch(ctx context.Context, ref event.Ref, _ string) (*provider.Snapshot, error) {
-	sent := time.Now()
+	sent := p.now()
 	p.mu.Lock()
 	p.fetched[ref.Key]++
 	n := p.fetched[ref.Key]

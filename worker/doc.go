@@ -79,9 +79,10 @@
 //
 // The wall clock is for what is written down. It may be set at any time, by an
 // hour or more, and nothing waits by it: a lease goes by the holder's monotonic
-// clock, due times, pauses and the turn to probe by Redis' clock, and what is
-// held back by the monotonic clock from when it was read, for no longer than
-// its sender can have meant.
+// clock; due times, pauses, the turn to probe, since when an entity is said to
+// be gone and since when an answer is doubted by Redis' clock; and what is held
+// back by the monotonic clock from when it was read, for no longer than its
+// sender can have meant.
 //
 // # Signals without an event
 //

@@ -19,7 +19,8 @@ import (
 type parkState struct {
 	// Attempts are the failed ones, oldest first, the last 50.
 	Attempts []numbered `json:"attempts,omitempty"`
-	// GoneSince is when the provider first said it has no such entity.
+	// GoneSince is when, by Redis' clock, the provider first said it has no such
+	// entity.
 	GoneSince time.Time `json:"gone_since,omitzero"`
 }
 
@@ -91,7 +92,11 @@ func (a *attempt) gone(err error) {
 	if known {
 		wait, earliest = kind.GoneKnown, kind.GoneKnown
 	}
-	now := a.s.w.Now()
+	now, nerr := a.s.w.Streams.Now(a.s.ctx)
+	if nerr != nil {
+		a.failed(fromRedis(nerr))
+		return
+	}
 	if a.state.GoneSince.IsZero() || now.Before(a.state.GoneSince) { // or a clock was set back
 		a.state.GoneSince = now
 	}

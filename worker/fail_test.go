@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -178,9 +179,20 @@ func TestWrongAccountMakesNoTombstones(t *testing.T) {
 	gone := fate.New(fate.Gone, errors.New("not found"))
 	// All at once: the first ten, a fifth of the window, would be believed.
 	require.NoError(t, b.streams.Pause(b.ctx, "acme", 0, "by hand", "test"))
+	var asked atomic.Int32
+	atOnce := make(chan struct{})
 	var ids []string
 	for i := range n {
-		b.provider.fails("widget", fmt.Sprint(i), -1, gone)
+		b.provider.on("widget", fmt.Sprint(i), func(ctx context.Context, _ int) (string, error) {
+			if asked.Add(1) == 16 { // as many as the worker asks for at once
+				close(atOnce)
+			}
+			select {
+			case <-atOnce:
+			case <-ctx.Done():
+			}
+			return "", gone
+		})
 		ids = append(ids, b.send("widget.made", "widget", fmt.Sprint(i)))
 	}
 	require.NoError(t, b.streams.Resume(b.ctx, "acme"))

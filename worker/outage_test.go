@@ -124,6 +124,27 @@ func TestClockIsSet(t *testing.T) {
 	}
 }
 
+// How long a provider has stood by an answer without known history goes by Redis'
+// clock: an hour that was none does not make an old answer the truth.
+func TestAClockSetForwardMakesNoOldAnswerTrue(t *testing.T) {
+	t.Parallel()
+	var offset atomic.Int64
+	b := setup(t, func(o *worker.Options) {
+		o.Now = func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
+		o.Rewritten = 10 * time.Minute
+	})
+	b.provider.now = b.options.Now
+	b.start("w1")
+	b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
+	b.provider.on("widget", "w1", func(context.Context, int) (string, error) { return created, nil })
+	b.row(b.send("widget.made", "widget", "w1"), mirror.Processed)
+	require.WithinDuration(t, time.Now(), b.document("widget", "w1").DoubtedAt, time.Minute)
+
+	offset.Store(int64(time.Hour))
+	b.row(b.send("widget.made", "widget", "w1"), mirror.Processed)
+	require.Equal(t, "sold", b.document("widget", "w1").Status)
+}
+
 // The database is put back to an older copy: rows that were settled are open
 // again, documents are older, claims are lower. Their signals are appended
 // anew, as recover does, and all is as it was.

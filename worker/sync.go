@@ -203,7 +203,7 @@ func (a *attempt) why() string {
 }
 
 func (a *attempt) compareAndWrite(ctx context.Context) (*verdict, error) {
-	v, err := a.judge()
+	v, err := a.judge(ctx)
 	if err != nil || v.again > 0 {
 		return v, err
 	}
@@ -237,7 +237,7 @@ func (a *attempt) write(ctx context.Context, w *mirror.Write) (ok bool, err erro
 func (a *attempt) writeOf(v *verdict) *mirror.Write {
 	w := &mirror.Write{
 		Ref: a.ref, Claim: a.doc.Claim, SentAt: a.snap.SentAt,
-		Kept: v.kept, Deleted: a.snap.Deleted, LastEvent: v.last,
+		Kept: v.kept, DoubtedAt: v.doubted, Deleted: a.snap.Deleted, LastEvent: v.last,
 	}
 	if v.kept || w.Deleted {
 		return w

@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"context"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
@@ -18,8 +19,10 @@ const laggingVerify = time.Minute
 type verdict struct {
 	// again > 0: the read lags behind what is known; fetch again after it.
 	again time.Duration
-	// kept: the answer lacks history the mirror holds and is not taken.
-	kept bool
+	// kept: the answer lacks history the mirror holds and is not taken. doubted
+	// is when that was seen.
+	kept    bool
+	doubted time.Time
 	// rewritten: it has lacked it for so long that it is the truth.
 	rewritten bool
 	// lagging: the answer never showed what an event says has happened.
@@ -32,7 +35,7 @@ type verdict struct {
 
 // judge compares the fetched state with the mirror's and with what the events
 // say has happened.
-func (a *attempt) judge() (*verdict, error) {
+func (a *attempt) judge(ctx context.Context) (*verdict, error) {
 	var prev *provider.Snapshot
 	if a.doc.Raw != nil {
 		var err error
@@ -53,10 +56,8 @@ func (a *attempt) judge() (*verdict, error) {
 	switch {
 	case (older || late) && a.ln.lag < len(a.s.w.LagPauses):
 		v.again = a.s.w.LagPauses[a.ln.lag]
-	case older && a.doubtedLongEnough():
-		v.rewritten = true
 	case older:
-		v.kept, v.lagging, v.verify = true, true, a.s.w.Rewritten
+		return v, a.doubt(ctx, v)
 	case late:
 		v.lagging, v.verify = true, laggingVerify
 		if kind.VerifyAfter > 0 {
@@ -86,8 +87,20 @@ func (a *attempt) expects(e stream.Entry) (status string, ok bool) {
 	return a.src.Definition.Expects(e.Signal.EventType, a.ln.key.Kind)
 }
 
-func (a *attempt) doubtedLongEnough() bool {
-	return !a.doc.DoubtedAt.IsZero() && a.snap.SentAt.Sub(a.doc.DoubtedAt) >= a.s.w.Rewritten
+// doubt decides about an answer without history the mirror holds: it is not
+// taken, unless the provider has stood by it for long enough. Who doubted first
+// may have been another worker, and either's clock may have been set since.
+func (a *attempt) doubt(ctx context.Context, v *verdict) error {
+	now, err := a.s.w.Streams.Now(ctx)
+	if err != nil {
+		return fromRedis(err)
+	}
+	if since := a.doc.DoubtedAt; !since.IsZero() && now.Sub(since) >= a.s.w.Rewritten {
+		v.rewritten = true
+		return nil
+	}
+	v.kept, v.doubted, v.lagging, v.verify = true, now, true, a.s.w.Rewritten
+	return nil
 }
 
 // fetchedSoonAfterEvent reports whether the fetch began within lag of one of

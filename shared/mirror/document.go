@@ -39,8 +39,8 @@ type Document struct {
 	Behind *Behind
 	// OpenLetters is how many open dead letters name the entity.
 	OpenLetters int
-	// DoubtedAt is since when the provider's answers have lacked history that
-	// this document holds. Zero when they do not.
+	// DoubtedAt is since when, by the queue's clock, the provider's answers have
+	// lacked history that this document holds. Zero when they do not.
 	DoubtedAt time.Time
 }
 
@@ -87,11 +87,12 @@ type Write struct {
 	Deleted bool
 	// Kept says that the answer was not taken because it lacked history the
 	// mirror holds: the state stands (Raw and Deleted are not looked at),
-	// verified_at stands, doubted_at is set to SentAt if it was not set, and
-	// Behind becomes "lagging", since DoubtedAt or since it was behind already.
+	// verified_at stands, doubted_at is set to DoubtedAt if it was not set, and
+	// Behind becomes "lagging", since then or since it was behind already.
 	// Without it doubted_at and behind are cleared (behind stays while
 	// open_letters > 0).
-	Kept bool
+	Kept      bool
+	DoubtedAt time.Time
 	// LastEvent replaces the stored one if its CreatedAt is later; of the same
 	// time, the one with the greater id stands. May be zero.
 	LastEvent LastEvent

@@ -168,5 +168,15 @@ func (s *Streams) Ping(ctx context.Context) error {
 	return nil
 }
 
+// Now is the time by Redis' clock, the one that all members of the fleet share.
+// Theirs may be set, each at another time.
+func (s *Streams) Now(ctx context.Context) (time.Time, error) {
+	now, err := s.client.Time(ctx).Result()
+	if err != nil {
+		return time.Time{}, fmt.Errorf("ask redis for the time: %w", err)
+	}
+	return now.UTC(), nil
+}
+
 // Shards returns the number of shards.
 func (s *Streams) Shards() int { return s.opts.Shards }

@@ -179,7 +179,7 @@ func writeUpdate(w *mirror.Write, state bson.RawValue, projected bool) bson.D {
 	set := bson.D{{Key: "synced_claim", Value: w.Claim}, {Key: "synced_at", Value: w.SentAt}}
 	var unset, lowest, highest bson.D
 	if w.Kept {
-		lowest = bson.D{{Key: "doubted_at", Value: w.SentAt}, {Key: "behind.since", Value: w.SentAt}}
+		lowest = bson.D{{Key: "doubted_at", Value: w.DoubtedAt}, {Key: "behind.since", Value: w.DoubtedAt}}
 		set = append(set, bson.E{Key: "behind.reason", Value: mirror.ReasonLagging})
 	} else {
 		highest = bson.D{{Key: "verified_at", Value: w.SentAt}}

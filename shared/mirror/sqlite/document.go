@@ -77,8 +77,8 @@ const (
 	writeDeletedSQL = `UPDATE mirror SET` + synced + believed + `,
 	deleted_at = iif(deleted_at = 0, ?5, deleted_at)` + fence
 	writeKeptSQL = `UPDATE mirror SET` + synced + `,
-	doubted_at    = iif(doubted_at = 0, ?5, doubted_at),
-	behind_since  = iif(behind_reason = '', iif(doubted_at = 0, ?5, doubted_at), behind_since),
+	doubted_at    = iif(doubted_at = 0, ?9, doubted_at),
+	behind_since  = iif(behind_reason = '', iif(doubted_at = 0, ?9, doubted_at), behind_since),
 	behind_reason = '` + mirror.ReasonLagging + `'` + fence
 )
 
@@ -93,6 +93,7 @@ func (s *Store) Write(ctx context.Context, w *mirror.Write) (applied bool, err e
 	switch {
 	case w.Kept:
 		query = writeKeptSQL
+		args = append(args, millis(w.DoubtedAt))
 	case w.Deleted:
 		query = writeDeletedSQL
 	case w.Raw != nil:

@@ -101,7 +101,7 @@ var letterCases = []testCase{
 		s.log(a)
 		s.sync(order("o1"), state(1))
 		s.bury(letter(a, order("o1"), 1))
-		s.write(&mirror.Write{Ref: order("o1"), Claim: s.claim(order("o1")).Claim, SentAt: at(50), Kept: true})
+		s.write(&mirror.Write{Ref: order("o1"), Claim: s.claim(order("o1")).Claim, SentAt: at(50), Kept: true, DoubtedAt: at(50)})
 		require.Equal(t, 1, s.supersede(order("o1").Key, 2))
 		require.Equal(t, mirror.ReasonLagging, s.entity(order("o1")).Behind.Reason)
 	}},

@@ -255,7 +255,7 @@ var verifyCases = []testCase{
 		require.Len(t, stale, 2)
 	}},
 	{"what was fetched and never believed is due", func(t *testing.T, s *suite) {
-		s.write(&mirror.Write{Ref: order("o1"), Claim: s.claim(order("o1")).Claim, SentAt: at(50), Kept: true})
+		s.write(&mirror.Write{Ref: order("o1"), Claim: s.claim(order("o1")).Claim, SentAt: at(50), Kept: true, DoubtedAt: at(50)})
 		docs, err := s.DueForVerify(s.ctx, mirror.DueFilter{Source: "lemon", Kind: "order", VerifiedBefore: at(10), TerminalBefore: at(5), Limit: 10})
 		require.NoError(t, err)
 		require.Len(t, docs, 1)

@@ -167,7 +167,7 @@ var redriveCases = []testCase{
 		require.Nil(t, s.entity(order("o1")).Behind)
 
 		s.bury(letter(c, order("o1"), 9))
-		s.write(&mirror.Write{Ref: order("o1"), Claim: s.claim(order("o1")).Claim, SentAt: at(70), Kept: true})
+		s.write(&mirror.Write{Ref: order("o1"), Claim: s.claim(order("o1")).Claim, SentAt: at(70), Kept: true, DoubtedAt: at(70)})
 		require.Equal(t, 1, s.discard(letter(c, order("o1"), 9)))
 		require.Equal(t, mirror.ReasonLagging, s.entity(order("o1")).Behind.Reason)
 		require.Zero(t, s.entity(order("o1")).OpenLetters)

@@ -95,20 +95,20 @@ var writeCases = []testCase{
 	{"a state kept is doubted until an answer is taken", func(t *testing.T, s *suite) {
 		s.sync(order("o1"), state(1))
 		verified := s.entity(order("o1")).VerifiedAt
-		kept := &mirror.Write{Ref: order("o1"), Claim: s.claim(order("o1")).Claim, SentAt: at(50), Kept: true, Raw: []byte(state(0))}
+		kept := &mirror.Write{Ref: order("o1"), Claim: s.claim(order("o1")).Claim, SentAt: at(50), Kept: true, DoubtedAt: at(51), Raw: []byte(state(0))}
 		s.write(kept)
 		doc := s.entity(order("o1"))
 		require.Equal(t, state(1), string(doc.Raw))
-		require.Equal(t, at(50), doc.DoubtedAt)
-		require.Equal(t, &mirror.Behind{Since: at(50), Reason: mirror.ReasonLagging}, doc.Behind)
+		require.Equal(t, at(51), doc.DoubtedAt)
+		require.Equal(t, &mirror.Behind{Since: at(51), Reason: mirror.ReasonLagging}, doc.Behind)
 		require.Equal(t, verified, doc.VerifiedAt)
 		require.EqualValues(t, 2, doc.SyncedClaim)
 
-		kept.Claim, kept.SentAt = s.claim(order("o1")).Claim, at(60)
+		kept.Claim, kept.SentAt, kept.DoubtedAt = s.claim(order("o1")).Claim, at(60), at(61)
 		s.write(kept)
 		doc = s.entity(order("o1"))
-		require.Equal(t, at(50), doc.DoubtedAt, "the doubt is older")
-		require.Equal(t, at(50), doc.Behind.Since)
+		require.Equal(t, at(51), doc.DoubtedAt, "the doubt is older")
+		require.Equal(t, at(51), doc.Behind.Since)
 
 		s.write(&mirror.Write{Ref: order("o1"), Claim: s.claim(order("o1")).Claim, SentAt: at(70)})
 		doc = s.entity(order("o1"))
