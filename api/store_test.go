@@ -80,11 +80,11 @@ func fill(t *testing.T, store mirror.Store, i int) {
 	require.NoError(t, err)
 	doc, err := store.Claim(t.Context(), ref)
 	require.NoError(t, err)
-	ok, err := store.Write(t.Context(), &mirror.Write{
+	done, err := store.Write(t.Context(), &mirror.Write{
 		Ref: ref, Claim: doc.Claim, SentAt: at, Raw: []byte(`{"id":"` + id + `","quantity":1.10}`), StateHash: id, Status: "created",
 	})
 	require.NoError(t, err)
-	require.True(t, ok)
+	require.True(t, done.Applied)
 }
 
 // walk follows next_cursor and returns the ids, checking how many pages it took.

@@ -184,15 +184,15 @@ func (f *finder) probe(ctx context.Context, state stream.SourceState) {
 	if state.Until.IsZero() || !f.now().After(state.Until) {
 		return
 	}
-	mine, err := f.streams.TakeProbe(ctx, f.name, 15*time.Second)
-	if err != nil || !mine {
+	probe, err := f.streams.TakeProbe(ctx, f.name, 15*time.Second)
+	if err != nil || probe == "" {
 		return
 	}
 	if err := f.api.Probe(ctx); err != nil {
 		f.pause(ctx, err, "probe failed")
 		return
 	}
-	_ = f.streams.Resume(ctx, f.name) // the next probe tries again
+	_, _ = f.streams.EndProbe(ctx, f.name, probe) // the next probe tries again
 }
 
 // mayAskAgain decides about a call that failed: whether to ask again, and

@@ -384,9 +384,9 @@ func (c *scene) sync(ref event.Ref) {
 		require.NoError(c.t, err)
 		w.SentAt, w.Raw, w.StateHash, w.Status, w.Terminal = state.SentAt, state.Raw, state.Hash, state.Status, state.Terminal
 	}
-	ok, err := c.store.Write(c.ctx, w)
+	done, err := c.store.Write(c.ctx, w)
 	require.NoError(c.t, err)
-	require.True(c.t, ok)
+	require.True(c.t, done.Applied)
 }
 
 // survey runs one in this process, over everything.

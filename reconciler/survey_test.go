@@ -189,12 +189,12 @@ func TestAHandInTheMirrorIsSeenAndRepaired(t *testing.T) {
 	doc, err := c.store.Claim(c.ctx, ref)
 	require.NoError(t, err)
 	// A hand leaves the hash as it was.
-	ok, err := c.store.Write(c.ctx, &mirror.Write{
+	done, err := c.store.Write(c.ctx, &mirror.Write{
 		Ref: ref, Claim: doc.Claim, SentAt: doc.SyncedAt, Raw: []byte(strings.Replace(string(doc.Raw), `"amount":1`, `"amount":1000000`, 1)),
 		StateHash: doc.StateHash, Status: doc.Status,
 	})
 	require.NoError(t, err)
-	require.True(t, ok)
+	require.True(t, done.Applied)
 	c.survey(modeSweep)
 	require.Equal(t, []string{"stale order/o0_0"}, c.recorded())
 	page, err := c.store.Discrepancies(c.ctx, mirror.DiscrepancyFilter{})

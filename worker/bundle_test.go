@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -70,6 +71,8 @@ events:
 // bundle is a fleet on a real Redis and a real store, with a provider made of
 // Go functions.
 type bundle struct {
+	// ahead is how far the clock of health is.
+	ahead    atomic.Int64
 	t        *testing.T
 	ctx      context.Context
 	redis    *redistest.Server
@@ -145,7 +148,7 @@ func (b *bundle) start(id string) (stop func()) {
 	o.ID = id
 	b.registry = prometheus.NewRegistry()
 	o.Metrics = telemetry.NewMetrics(b.registry)
-	o.Health = telemetry.NewHealth(time.Now)
+	o.Health = telemetry.NewHealth(func() time.Time { return time.Now().Add(time.Duration(b.ahead.Load())) })
 	b.health = o.Health
 	w, err := worker.New(o)
 	require.NoError(b.t, err)
@@ -269,7 +272,7 @@ func (b *bundle) empty() {
 }
 
 // metric is the sum of a metric of the worker started last over all labels
-// that hold the given values.
+// that hold the given values; of a histogram, how often it was observed.
 func (b *bundle) metric(name string, labels ...string) float64 {
 	b.t.Helper()
 	families, err := b.registry.Gather()
@@ -285,7 +288,7 @@ func (b *bundle) metric(name string, labels ...string) float64 {
 				have = append(have, l.GetValue())
 			}
 			if !slices.ContainsFunc(labels, func(l string) bool { return !slices.Contains(have, l) }) {
-				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
 			}
 		}
 	}
@@ -438,6 +441,7 @@ type watched struct {
 	calls  map[string]int
 	broken error
 	poison map[string]int
+	lost   map[string]int
 	// written is called with every write that was made.
 	written func(*mirror.Write)
 }
@@ -461,6 +465,25 @@ func (w *watched) panicIn(name string, times int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.poison = map[string]int{name: times}
+}
+
+// loseAnswers makes the next times calls of a method fail though the store has
+// done as it was told.
+func (w *watched) loseAnswers(name string, times int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lost = map[string]int{name: times}
+}
+
+// answer is what comes back of a call that the store answered with err.
+func (w *watched) answer(name string, err error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err == nil && w.lost[name] > 0 {
+		w.lost[name]--
+		return fate.New(fate.Unavailable, errors.New("the answer was lost"))
+	}
+	return err
 }
 
 func (w *watched) count(name string) int {
@@ -490,15 +513,15 @@ func (w *watched) Claim(ctx context.Context, ref event.Ref) (*mirror.Document, e
 	return w.Store.Claim(ctx, ref)
 }
 
-func (w *watched) Write(ctx context.Context, x *mirror.Write) (bool, error) {
+func (w *watched) Write(ctx context.Context, x *mirror.Write) (mirror.Written, error) {
 	if err := w.call("write"); err != nil {
-		return false, err
+		return mirror.Written{}, err
 	}
-	ok, err := w.Store.Write(ctx, x)
-	if ok && w.written != nil {
+	done, err := w.Store.Write(ctx, x)
+	if done.Applied && w.written != nil {
 		w.written(x)
 	}
-	return ok, err
+	return done, w.answer("write", err)
 }
 
 func (w *watched) Repair(ctx context.Context, ids []string, ok bool, at time.Time) error {
@@ -526,7 +549,7 @@ func (w *watched) Fail(ctx context.Context, f []mirror.Failure) error {
 	if err := w.call("fail"); err != nil {
 		return err
 	}
-	return w.Store.Fail(ctx, f)
+	return w.answer("fail", w.Store.Fail(ctx, f))
 }
 
 func (w *watched) Bury(ctx context.Context, l []mirror.Letter) ([]bool, error) {

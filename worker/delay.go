@@ -47,6 +47,9 @@ func (d *delays) clear(w *Worker) {
 func (s *shard) delay(src *source, e stream.Entry, wait time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
+		return // dropped with the rest
+	}
 	heap.Push(&s.delayed, delayedEntry{src, e, time.Now().Add(wait)})
 	src.delayed.Add(1)
 }
@@ -97,7 +100,7 @@ func (s *shard) releaseDelayed(loop *telemetry.Loop) bool {
 	if len(due) == 0 {
 		return false
 	}
-	s.gate.Lock()
+	s.enter(loop)
 	defer s.gate.Unlock()
 	for src, entries := range due {
 		if err := s.parkBehind(loop, src, entries); err != nil {

@@ -103,9 +103,9 @@
 //
 // A dead letter is told of by whoever buried it, after it is on record; a
 // history that was rewritten by whoever wrote it; a source that is paused and
-// wants a human by the worker that holds shard 0, once for each pause. A worker
-// that dies between the deed and the telling is followed by one that does both
-// again: an alert may come twice, and does not fail to come.
+// wants a human by the worker that holds shard 0, which notes with the pause that
+// it did. A worker that dies between the deed and the telling is followed by one
+// that does both again: an alert may come twice, and does not fail to come.
 //
 // # Stopping
 //

@@ -20,8 +20,10 @@ type parkState struct {
 	// Attempts are the failed ones, oldest first, the last 50.
 	Attempts []numbered `json:"attempts,omitempty"`
 	// GoneSince is when, by Redis' clock, the provider first said it has no such
-	// entity.
+	// entity, GoneClaim what had been synced of it then: once that has moved, the
+	// entity was there in between.
 	GoneSince time.Time `json:"gone_since,omitzero"`
+	GoneClaim int64     `json:"gone_claim,omitempty"`
 }
 
 // numbered is a failed attempt with its number since the entity was parked, so
@@ -45,7 +47,7 @@ func (a *attempt) failed(err error) {
 	s := a.s
 	class, _ := fate.Of(err)
 	switch {
-	case s.lost(err) || s.ctx.Err() != nil:
+	case s.lost(err) || s.ctx.Err() != nil || !s.ours():
 		a.end(err)
 	case errors.Is(err, errOvertaken):
 		a.hold(overtaken(), err)
@@ -97,8 +99,8 @@ func (a *attempt) gone(err error) {
 		a.failed(fromRedis(nerr))
 		return
 	}
-	if a.state.GoneSince.IsZero() || now.Before(a.state.GoneSince) { // or a clock was set back
-		a.state.GoneSince = now
+	if !a.goneBefore() || now.Before(a.state.GoneSince) { // or Redis' clock was set back
+		a.state.GoneSince, a.state.GoneClaim = now, a.doc.SyncedClaim
 	}
 	left := wait - now.Sub(a.state.GoneSince)
 	if a.doc.DeletedAt.IsZero() && left > 0 {
@@ -112,16 +114,17 @@ func (a *attempt) gone(err error) {
 	a.tombstone()
 }
 
+// goneBefore reports whether the provider has said before that it has no such
+// entity, and nothing else since.
+func (a *attempt) goneBefore() bool {
+	return !a.state.GoneSince.IsZero() && a.doc != nil && a.state.GoneClaim == a.doc.SyncedClaim
+}
+
 // tombstone writes that the entity is gone and settles its batch.
 func (a *attempt) tombstone() {
-	ctx := a.s.ctx
 	v := &verdict{last: a.newest()}
-	w := &mirror.Write{Ref: a.ref, Claim: a.doc.Claim, SentAt: a.s.w.Now().UTC(), Deleted: true, LastEvent: v.last}
-	if _, err := a.write(ctx, w); err != nil {
-		a.failed(err)
-		return
-	}
-	if err := a.afterWrite(ctx, v); err != nil {
+	w := &mirror.Write{Ref: a.ref, Claim: a.doc.Claim, SentAt: a.sent, Deleted: true, LastEvent: v.last}
+	if err := a.write(a.s.ctx, w); err != nil {
 		a.failed(err)
 		return
 	}
@@ -138,11 +141,11 @@ func (a *attempt) charge(class fate.Class, err error) {
 	}
 	a.s.w.Metrics.Retries.WithLabelValues(a.src.Name, class.String()).Inc()
 	limit := a.s.w.Retry.Attempts
-	if a.ln.retry == nil && limit <= 1 {
+	if !a.ln.retry && limit <= 1 {
 		a.bury(class, err)
 		return
 	}
-	if a.ln.retry != nil && !a.buryExhausted(class, limit) {
+	if a.ln.retry && !a.buryExhausted(class, limit) {
 		return
 	}
 	_, after := fate.Of(err)
@@ -162,23 +165,27 @@ func (a *attempt) base() int {
 // park puts the entity and all that waits for it to wait, by way of Redis.
 func (a *attempt) park(cause error, charged bool, delay, earliest time.Duration) {
 	s := a.s
-	s.gate.Lock()
-	defer s.gate.Unlock()
 	if charged {
-		if err := s.w.persist(s.ctx, nil, "count an attempt", func() error { return s.w.Store.Fail(s.ctx, a.failures(cause)) }); err != nil {
-			a.end(err)
+		failures := a.failures(cause) // once: told again they are the same
+		if err := s.w.persist(s.ctx, nil, "count an attempt", func() error { return s.w.Store.Fail(s.ctx, failures) }); err != nil {
+			a.anew(err)
 			return
 		}
 		fault.Point("after-fail")
 	}
+	s.gate.Lock()
+	defer s.gate.Unlock()
 	a.passedOn = true
 	waiting := a.ln.leave()
-	if a.ln.retry == nil && len(waiting) < len(a.batch) {
+	if !a.ln.retry && len(waiting) < len(a.batch) {
 		a.end(context.Cause(s.ctx)) // the shard was lost and its lanes dropped
 		return
 	}
 	p := stream.Park{Key: a.ln.key, Attempt: a.parked.Attempt, Delay: delay, Earliest: earliest, State: a.state.encode()}
-	if p.Waiting = waiting; charged && a.ln.retry == nil {
+	if charged && a.ln.retry {
+		p.Tried = a.parked.Len
+	}
+	if p.Waiting = waiting; charged && !a.ln.retry {
 		p.Charged, p.Waiting = waiting[:len(a.batch)], waiting[len(a.batch):]
 	}
 	for {
@@ -210,6 +217,7 @@ func (a *attempt) failures(cause error) []mirror.Failure {
 		out = append(out, mirror.Failure{
 			Source: a.src.Name, EventID: e.Signal.CauseID, Entity: a.ln.key,
 			Signal: mirror.SignalID{Shard: a.s.number, ID: e.ID}, At: now, Class: class.String(), Error: short(cause),
+			Claim: a.doc.Claim,
 		})
 	}
 	return out
@@ -218,7 +226,7 @@ func (a *attempt) failures(cause error) []mirror.Failure {
 // bury writes dead letters for the whole batch and goes on with what came
 // since.
 func (a *attempt) bury(class fate.Class, cause error) {
-	if a.ln.retry != nil {
+	if a.ln.retry {
 		a.buryParked(class, cause)
 		return
 	}
@@ -227,7 +235,7 @@ func (a *attempt) bury(class fate.Class, cause error) {
 		a.batch[i].Attempts = 1
 	}
 	if err := a.writeLetters(a.s.ctx, class, a.batch, 1); err != nil {
-		a.end(err)
+		a.anew(err)
 		return
 	}
 	a.passedOn = true

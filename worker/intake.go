@@ -78,7 +78,7 @@ func (s *shard) pull(r *reading, src *source) bool {
 // entries it had; -1: it failed, and is tried again after a moment.
 func (s *shard) read(r *reading, src *source, tier event.Tier) int {
 	name := streamName{src.Name, tier}
-	s.gate.Lock()
+	s.enter(r.loop)
 	defer s.gate.Unlock()
 	if s.isClosing() {
 		return 0
@@ -99,6 +99,13 @@ func (s *shard) read(r *reading, src *source, tier event.Tier) int {
 	s.log.Warn("reading failed; trying again", "source", src.Name, "tier", tier, "error", err)
 	sleep(s.ctx, 200*time.Millisecond)
 	return -1
+}
+
+// enter takes the gate. Whoever parks may have it for as long as Redis is away.
+func (s *shard) enter(loop *telemetry.Loop) {
+	loop.Waiting("the shard's gate")
+	s.gate.Lock()
+	loop.Turn()
 }
 
 func (s *shard) readLocked(r *reading, src *source, name streamName) (n int, err error) {

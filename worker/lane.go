@@ -25,7 +25,7 @@ type lane struct {
 	lag int
 	// retry is set on the lane of a parked entity whose time has come: what
 	// waits for it is in Redis, not in queue.
-	retry *retry
+	retry bool
 }
 
 // laneKey finds a lane. Entry is empty, but for the negative control that
@@ -81,7 +81,7 @@ func (s *shard) startRetry(src *source, k event.Key, class event.Class) bool {
 	if s.closing || s.lanes[id] != nil {
 		return false
 	}
-	ln := &lane{shard: s, src: src, key: k, id: id, class: class, retry: &retry{}}
+	ln := &lane{shard: s, src: src, key: k, id: id, class: class, retry: true}
 	s.lanes[id] = ln
 	src.ready.push(ln)
 	return true

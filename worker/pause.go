@@ -44,7 +44,7 @@ func (s *source) look(ctx context.Context, loop *telemetry.Loop) {
 		return // what was last seen stands; reading fails too while redis is away
 	}
 	s.see(state)
-	s.tellOfPause(state)
+	s.tellOfPause(ctx, state)
 	s.w.Metrics.Pace.WithLabelValues(s.Name).Set(s.pace.now(time.Now()))
 	if state.Paused && !state.Until.IsZero() && s.probing.CompareAndSwap(false, true) {
 		defer s.probing.Store(false)
@@ -76,26 +76,27 @@ func (s *source) see(state stream.SourceState) {
 }
 
 // tellOfPause raises one alert for each pause that wants a human, whoever made
-// it. One worker of the fleet does it, the one that holds shard 0; of a pause
-// that began well before it did, its predecessor has told.
-func (s *source) tellOfPause(state stream.SourceState) {
-	if !state.Paused || state.Since.Equal(s.toldOf) {
+// it, and another should it come to wait for somebody's hands. One worker of the
+// fleet does it, the one that holds shard 0; that people were told is kept with
+// the pause, so its successor knows.
+func (s *source) tellOfPause(ctx context.Context, state stream.SourceState) {
+	if !state.Paused || !wantsAHuman(state) || !s.w.holds(0) {
 		return
 	}
-	if !wantsAHuman(state) {
-		s.mild = state.Since // it may yet become one to tell of
-		return
+	what := "it resumes by itself"
+	if state.Until.IsZero() {
+		what = "it is to be resumed by hand"
 	}
-	since, holds := s.w.tellsSince()
-	if !holds {
-		return
-	}
-	s.toldOf = state.Since
-	if state.Since.Before(since) && !state.Since.Equal(s.mild) {
+	this := state.Since.String() + what
+	if state.Told == what || s.toldOf == this {
 		return
 	}
 	class, _, _ := strings.Cut(state.Reason, ":")
 	s.w.Alerts.Raise(alert.Alert{Kind: alert.SourcePaused, Source: s.Name, Reason: state.Reason, Class: class})
+	s.toldOf = this
+	if err := s.w.Streams.Told(ctx, s.Name, state.Since, what); err != nil {
+		s.w.Logger.Warn("could not note that people were told of a pause; they may be told again", "source", s.Name, "error", err)
+	}
 }
 
 func wantsAHuman(state stream.SourceState) bool {
@@ -103,24 +104,11 @@ func wantsAHuman(state stream.SourceState) bool {
 	return !byHand && !strings.HasPrefix(state.Reason, becauseThrottled) && !strings.HasPrefix(state.Reason, becauseUsedUp)
 }
 
-// tellsSince is from when on it is this worker's to tell people, by Redis'
-// clock, which an epoch follows: since it took shard 0, and the time in which
-// its predecessor may have died without telling.
-func (w *Worker) tellsSince() (time.Time, bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	s := w.shards[0]
-	if s == nil {
-		return time.Time{}, false
-	}
-	return time.UnixMilli(s.lease.Epoch()).Add(-w.LeaseTTL - time.Second), true
-}
-
 // probe asks the provider whether it is there again, if this worker is the one
 // in the fleet to do so.
 func (s *source) probe(ctx context.Context) {
-	mine, err := s.w.Streams.TakeProbe(ctx, s.Name, probeWithin)
-	if err != nil || !mine {
+	probe, err := s.w.Streams.TakeProbe(ctx, s.Name, probeWithin)
+	if err != nil || probe == "" {
 		return
 	}
 	if err := s.Client.Probe(ctx); err != nil {
@@ -130,7 +118,7 @@ func (s *source) probe(ctx context.Context) {
 		return
 	}
 	s.resetFailures()
-	if err := s.w.Streams.Resume(ctx, s.Name); err == nil {
+	if resumed, err := s.w.Streams.EndProbe(ctx, s.Name, probe); err == nil && resumed {
 		s.see(stream.SourceState{})
 	}
 }

@@ -15,26 +15,29 @@ import (
 )
 
 const (
-	// retriesAtOnce is how many parked entities of a shard may be in lanes. The
-	// rest stays in Redis, however many there are.
+	// retriesAtOnce is how many parked entities of a source in a shard may be in
+	// lanes. The rest stays in Redis, however many there are.
 	retriesAtOnce = 32
-	// dueEvery is how often a shard asks for due entities at the least.
+	// dueEvery is how often a shard asks for due entities at the least, dueSoon
+	// how long until it does while there are more than may be in lanes.
 	dueEvery = time.Second
+	dueSoon  = 100 * time.Millisecond
 )
 
-// retry marks the lane of a parked entity.
-type retry struct{}
-
-// due starts retries of parked entities whose time has come.
+// due starts retries of parked entities whose time has come. It holds the gate:
+// else an entity that is parked anew meanwhile would be tried at once.
 func (s *shard) due(r *reading, src *source) {
 	now := time.Now()
 	if now.Before(r.dueAt[src.Name]) {
 		return
 	}
-	room := retriesAtOnce - s.retries()
+	room := retriesAtOnce - s.retries(src)
 	if room <= 0 {
+		r.dueAt[src.Name] = now.Add(dueSoon)
 		return
 	}
+	s.enter(r.loop)
+	defer s.gate.Unlock()
 	keys, next, err := s.lease.Due(s.ctx, src.Name, room)
 	if err != nil {
 		s.lost(err)
@@ -52,7 +55,7 @@ func (s *shard) due(r *reading, src *source) {
 		wait = min(wait, next)
 	}
 	if len(keys) == room {
-		wait = busyIdle // there may be more
+		wait = dueSoon // there may be more
 	}
 	r.dueAt[src.Name] = now.Add(max(wait, time.Millisecond))
 }
@@ -64,21 +67,21 @@ func (s *shard) beginRetry(src *source, k event.Key) error {
 	if err := s.lease.Defer(s.ctx, k, s.w.LeaseTTL); err != nil {
 		return err
 	}
-	_, head, err := s.lease.Parked(s.ctx, k, 1)
-	if err != nil || len(head) == 0 {
+	_, waiting, err := s.lease.Parked(s.ctx, k, page)
+	if err != nil || len(waiting) == 0 {
 		return err
 	}
-	s.startRetry(src, k, head[0].Signal.Class)
+	s.startRetry(src, k, classOf(waiting))
 	return nil
 }
 
-// retries counts the lanes of parked entities.
-func (s *shard) retries() int {
+// retries counts the lanes of a source's parked entities.
+func (s *shard) retries(src *source) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	n := 0
 	for _, ln := range s.lanes {
-		if ln.retry != nil {
+		if ln.retry && ln.src == src {
 			n++
 		}
 	}
@@ -89,7 +92,7 @@ func (s *shard) retries() int {
 func (ln *lane) endRetry() {
 	ln.shard.mu.Lock()
 	defer ln.shard.mu.Unlock()
-	ln.retry = nil
+	ln.retry = false
 }
 
 // loadParked takes what waits for the parked entity as the batch: the first
@@ -172,11 +175,11 @@ func (a *attempt) unpark(ctx context.Context, entries []stream.Entry) (left int,
 }
 
 // afterParked lets the lane of a parked entity go on as an ordinary one, with
-// whatever has come for it since it was un-parked.
+// whatever has come for it since it was un-parked. If something failed on the
+// way the retry is made anew, uncharged, with what is still parked.
 func (a *attempt) afterParked(err error) {
 	if err != nil {
-		a.s.lost(err)
-		a.end(err)
+		a.anew(err)
 		return
 	}
 	a.ln.endRetry()
@@ -216,6 +219,7 @@ func (a *attempt) buryExhausted(class fate.Class, limit int) bool {
 			a.afterParked(err)
 			return false
 		}
+		a.parked.Len -= spent
 		if a.batch = a.batch[spent:]; len(a.batch) > 0 {
 			return true
 		}

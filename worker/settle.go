@@ -77,12 +77,9 @@ func (t *settler) flush(ctx context.Context, loop *telemetry.Loop, batch []settl
 		if d.shard.ctx.Err() != nil {
 			continue
 		}
-		if !d.shard.lease.Valid() {
-			d.shard.log.Warn("lost the lease: its time has run out")
-			d.shard.cancel(stream.ErrFenced)
-			continue
+		if d.shard.ours() {
+			ours = append(ours, d)
 		}
-		ours = append(ours, d)
 	}
 	if err := t.write(ctx, loop, ours); err != nil {
 		if ctx.Err() == nil {

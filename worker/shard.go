@@ -98,16 +98,8 @@ func (s *shard) renew() {
 			return
 		case <-tick.C:
 		}
-		renew, cancel := context.WithTimeout(s.ctx, s.w.LeaseTTL/2)
-		err := s.lease.Renew(renew)
-		cancel()
-		if s.lost(err) {
-			return
-		}
-		if err != nil && !s.lease.Valid() {
-			s.w.Metrics.LeasesLost.Inc()
-			s.log.Warn("lost the lease: it could not be renewed in time", "error", err)
-			s.cancel(stream.ErrFenced)
+		err := s.lease.Renew(s.ctx)
+		if s.lost(err) || err != nil && !s.ours() {
 			return
 		}
 	}
@@ -125,6 +117,20 @@ func (s *shard) lost(err error) bool {
 	}
 	s.cancel(stream.ErrFenced)
 	return true
+}
+
+// ours reports whether the lease is surely still ours, and lets go of the shard
+// if not. What is written to the store without a claim is preceded by it.
+func (s *shard) ours() bool {
+	if s.lease.Valid() {
+		return true
+	}
+	if s.ctx.Err() == nil {
+		s.w.Metrics.LeasesLost.Inc()
+		s.log.Warn("lost the lease: its time has run out")
+	}
+	s.cancel(stream.ErrFenced)
+	return false
 }
 
 // beginHandOver stops reading and starting syncs. It reports whether this call
@@ -153,12 +159,12 @@ func (s *shard) handOver(work context.Context) {
 		s.log.Warn("handing over with work under way; the next owner does it again")
 	case <-s.ctx.Done():
 	}
+	s.cancel(errHandedOver) // before somebody else may begin
 	ctx, cancel := context.WithTimeout(work, time.Second)
 	defer cancel()
-	if err := s.lease.Release(ctx); err != nil && !errors.Is(err, stream.ErrFenced) {
+	if err := s.lease.Release(ctx); err != nil {
 		s.log.Warn("could not release the lease; it runs out by itself", "error", err)
 	}
-	s.cancel(errHandedOver)
 	<-s.ended
 }
 
@@ -212,6 +218,9 @@ func (s *shard) nudge() {
 func (s *shard) hold(source string, entries []stream.Entry) []stream.Entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
+		return nil // the shard was lost while they were on their way, and what it had is dropped
+	}
 	fresh := entries[:0]
 	for _, e := range entries {
 		h := handle{source, e.Tier, e.ID}

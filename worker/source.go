@@ -21,15 +21,15 @@ type source struct {
 	w       *Worker
 	ready   *readyQueue
 	slots   chan struct{}
+	running [len(classes)]atomic.Int64 // syncs under way
 	inHand  atomic.Int64
 	delayed atomic.Int64
 	state   atomic.Pointer[stream.SourceState]
 	rate    atomic.Pointer[stream.Rate]
 	pace    *pace
 	probing atomic.Bool
-	// toldOf is the pause that people were told of, mild one that was not
-	// worth it when last seen; both by when they began.
-	toldOf, mild time.Time
+	// toldOf is the pause, and what of it, that people were told of last.
+	toldOf string
 
 	mu     sync.Mutex
 	failed int // fetches failed in a row
@@ -94,8 +94,8 @@ func (s *source) run(ctx context.Context) {
 func (s *source) dispatch(ctx context.Context, syncs *sync.WaitGroup) time.Duration {
 	wait := stateEvery
 	for _, class := range classes {
-		want := min(s.ready.len(class), cap(s.slots)-len(s.slots))
-		if want == 0 {
+		want := min(s.ready.len(class), cap(s.slots)-len(s.slots)-s.keptFor(class))
+		if want <= 0 {
 			continue
 		}
 		granted := want
@@ -122,13 +122,32 @@ func (s *source) dispatch(ctx context.Context, syncs *sync.WaitGroup) time.Durat
 			}
 			granted--
 			s.slots <- struct{}{} // has room: only this loop fills it
+			s.running[class].Add(1)
 			syncs.Go(func() {
-				defer func() { <-s.slots; s.ready.kick() }()
+				defer func() { s.running[class].Add(-1); <-s.slots; s.ready.kick() }()
 				ln.shard.sync(ln)
 			})
 		}
 	}
 	return max(wait, time.Millisecond)
+}
+
+// fewSlots is up to how many none are kept free for anybody.
+const fewSlots = 2 * len(classes)
+
+// keptFor is how many slots a class leaves to lower ones: one to each that has
+// work and none under way. Where slots are what is short, not budget, lower
+// classes would else wait for as long as a higher one has work.
+func (s *source) keptFor(class event.Class) (n int) {
+	if cap(s.slots) <= fewSlots {
+		return 0
+	}
+	for _, lower := range classes[class+1:] {
+		if s.ready.len(lower) > 0 && s.running[lower].Load() == 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // classOf returns the highest class among entries.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -58,9 +59,8 @@ func TestPaceIsLearnedFromRefusals(t *testing.T) {
 	require.True(t, eventually(func() bool { return b.metric("tarn_source_pace") > 0 && b.metric("tarn_source_pace") < 0.8 }))
 	require.Positive(t, b.metric("tarn_fetches_total", "429"))
 	sim.SetChaos(simulator.Chaos{TooMany: 0.02})
-	b.empty()
 	for _, row := range b.rows() {
-		require.Equal(t, mirror.Processed, row.Status, row.Error)
+		row = b.row(row.ID, mirror.Processed)
 		require.Zero(t, row.Attempts, "to be refused for haste costs no attempt")
 	}
 	require.Empty(t, b.told.of(alert.SourcePaused))
@@ -129,7 +129,7 @@ func TestRateHeadersAreHeeded(t *testing.T) {
 // its streams hold it up.
 func TestPausedSourceSlowsNobody(t *testing.T) {
 	t.Parallel()
-	const events, rounds = 200, 5
+	const events, rounds = 100, 3
 	quick := newAcme(nil)
 	b := setup(t, func(o *worker.Options) {
 		quick.def = o.Sources[0].Definition
@@ -254,4 +254,53 @@ func TestAlertOfADeadLetterIsPosted(t *testing.T) {
 		"entity": "acme/widget/w1", "reason": "fetch acme/widget/w1: boom", "class": "permanent",
 		"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
 	}, a)
+}
+
+// People are told of a pause though nobody was there to tell them when it began,
+// and told once, whoever comes after.
+func TestAPauseIsToldOfOnceAndSurely(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	require.NoError(t, b.streams.Pause(b.ctx, "acme", time.Hour, "credentials refused: 401", "reconciler"))
+	begun := time.Now()
+	require.True(t, eventually(func() bool { return time.Since(begun) > 2*b.options.LeaseTTL }))
+	stop := b.start("w1")
+	require.True(t, eventually(func() bool { return len(b.told.of(alert.SourcePaused)) == 1 }))
+	stop()
+	b.start("w2")
+	require.True(t, eventually(func() bool { return b.metric("tarn_source_paused") == 1 && b.metric("tarn_leases_held") == 4 }))
+
+	require.NoError(t, b.streams.Pause(b.ctx, "acme", 0, "misconfigured: not found", "w2"))
+	require.True(t, eventually(func() bool { return len(b.told.of(alert.SourcePaused)) == 2 }), "now it wants hands")
+	require.Contains(t, b.told.of(alert.SourcePaused)[1]["reason"], "misconfigured")
+}
+
+// Live events that keep every slot busy leave one to what else there is.
+func TestSlotsAreLeftToLowerClasses(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var under atomic.Int32
+	next := make(chan struct{})
+	const n = 60
+	for i := range n {
+		b.provider.on("widget", fmt.Sprint(i), func(ctx context.Context, _ int) (string, error) {
+			under.Add(1)
+			defer under.Add(-1)
+			select {
+			case <-next:
+			case <-ctx.Done():
+			}
+			return ok, nil
+		})
+		b.send("widget.sold", "widget", fmt.Sprint(i))
+	}
+	b.start("w1")
+	require.True(t, eventually(func() bool { return under.Load() == 16 }), "all slots are busy")
+	b.signal(event.CauseSweep, "sweep_1", event.Ref{Key: key("widget", "swept")})
+	for range 2 {
+		next <- struct{}{}
+	}
+	require.True(t, eventually(func() bool { return b.provider.fetches("widget", "swept") == 1 }))
+	close(next)
+	b.empty()
 }

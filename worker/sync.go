@@ -41,6 +41,8 @@ type attempt struct {
 	// passedOn: the batch is on its way to settler or acker, or to Redis.
 	passedOn bool
 	over     sync.Once
+	// sent is when the provider was asked.
+	sent time.Time
 }
 
 // sync runs one sync of a lane: lock, take, claim, fetch, compare, write; and
@@ -96,14 +98,14 @@ func (a *attempt) run(ctx context.Context) (v *verdict, err error) {
 			err = panicError(p)
 		}
 	}()
-	if a.ln.retry != nil {
+	if a.ln.retry {
 		if err := a.loadParked(ctx); err != nil || len(a.batch) == 0 {
 			return nil, err
 		}
 	}
 	unlock := a.lock(ctx)
 	defer unlock()
-	if a.ln.retry == nil {
+	if !a.ln.retry {
 		a.batch = a.ln.waiting() // as late as can be: whatever waits is covered
 	}
 	ctx = a.startSpan(ctx)
@@ -127,11 +129,8 @@ func (a *attempt) run(ctx context.Context) (v *verdict, err error) {
 // same entity at once. Nothing rests on it.
 func (a *attempt) lock(ctx context.Context) func() {
 	start := time.Now()
-	unlock, ok := a.s.w.Streams.Lock(ctx, a.ln.key)
+	unlock, _ := a.s.w.Streams.Lock(ctx, a.ln.key)
 	a.trace.lockFrom, a.trace.lockTo = start, time.Now()
-	if !ok || unlock == nil {
-		return func() {}
-	}
 	return unlock
 }
 
@@ -177,6 +176,7 @@ func (a *attempt) claim(ctx context.Context) (err error) {
 
 func (a *attempt) fetch(ctx context.Context) error {
 	start := time.Now()
+	a.sent = a.s.w.Now().UTC()
 	snap, err := a.src.Client.Fetch(ctx, a.ref, a.why())
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -207,30 +207,43 @@ func (a *attempt) compareAndWrite(ctx context.Context) (*verdict, error) {
 	if err != nil || v.again > 0 {
 		return v, err
 	}
-	w := a.writeOf(v)
-	if ok, err := a.write(ctx, w); err != nil || !ok {
+	if v.rewritten {
+		// First: once it is written nobody could tell any more.
+		if err := a.recordRewritten(ctx); err != nil {
+			return nil, err
+		}
+	}
+	if err := a.write(ctx, a.writeOf(v)); err != nil {
 		return nil, err
 	}
-	return v, a.afterWrite(ctx, v)
+	return v, a.afterWrite(v)
 }
 
 // errOvertaken: another fetch of the entity began after ours, so our answer
 // was refused.
 var errOvertaken = errors.New("a newer fetch of the entity has begun")
 
-func (a *attempt) write(ctx context.Context, w *mirror.Write) (ok bool, err error) {
+// write writes the answer, and makes dead letters that it makes pointless
+// superseded.
+func (a *attempt) write(ctx context.Context, w *mirror.Write) (err error) {
 	ctx, end := a.step(ctx, "write")
 	defer func() { end(err) }()
-	ok, err = a.s.w.Store.Write(ctx, w)
+	done, err := a.s.w.Store.Write(ctx, w)
 	if err != nil {
-		return false, fromStore(fmt.Errorf("write %s: %w", a.ln.key, err))
+		return fromStore(fmt.Errorf("write %s: %w", a.ln.key, err))
 	}
-	if !ok {
+	if !done.Applied {
 		a.s.w.Metrics.StaleRefused.WithLabelValues(a.src.Name).Inc()
-		return false, errOvertaken
+		return errOvertaken
 	}
 	fault.Point("after-write")
-	return true, nil
+	if !done.OpenLetters {
+		return nil
+	}
+	if _, err := a.s.w.Store.Supersede(ctx, a.ln.key, a.doc.Claim); err != nil {
+		return fromStore(fmt.Errorf("supersede letters of %s: %w", a.ln.key, err))
+	}
+	return nil
 }
 
 // writeOf turns the verdict into what the store is to do.
@@ -249,31 +262,21 @@ func (a *attempt) writeOf(v *verdict) *mirror.Write {
 	return w
 }
 
-// afterWrite does what must be on record before the batch settles: letters
-// this sync has made pointless, a second look, a history rewritten.
-func (a *attempt) afterWrite(ctx context.Context, v *verdict) error {
-	st := a.s.w.Store
-	if a.doc.OpenLetters > 0 && !v.kept {
-		if _, err := st.Supersede(ctx, a.ln.key, a.doc.Claim); err != nil {
-			return fromStore(fmt.Errorf("supersede letters of %s: %w", a.ln.key, err))
-		}
+// afterWrite asks for a second look if the verdict wants one. It comes before the
+// batch settles.
+func (a *attempt) afterWrite(v *verdict) error {
+	if v.verify <= 0 {
+		return nil
 	}
-	if v.rewritten {
-		if err := a.recordRewritten(ctx); err != nil {
-			return err
-		}
-	}
-	if v.verify > 0 {
-		return a.lookAgain(v.verify)
-	}
-	return nil
+	return a.lookAgain(v.verify)
 }
 
-// recordRewritten puts on record that the provider took back history.
+// recordRewritten puts on record that the provider took back history, once for
+// each time it does.
 func (a *attempt) recordRewritten(ctx context.Context) error {
 	now := a.s.w.Now().UTC()
 	d := mirror.Discrepancy{
-		ID:     "rewritten/" + a.ln.key.String() + "/" + strconv.FormatInt(a.doc.Claim, 10),
+		ID:     "rewritten/" + a.ln.key.String() + "/" + strconv.FormatInt(a.doc.DoubtedAt.UnixMilli(), 10),
 		Source: a.src.Name, Entity: a.ln.key, Type: mirror.Rewritten, Status: mirror.Repaired,
 		FoundAt: now, JudgedAt: now, RepairedAt: now,
 	}
@@ -316,12 +319,21 @@ func (a *attempt) rest(d time.Duration) {
 	a.end(nil)
 }
 
-// hold puts the lane aside for d: the attempt is not charged, and reads that
-// lagged are counted anew.
+// hold puts the lane aside for d; the attempt is not charged.
 func (a *attempt) hold(d time.Duration, cause error) {
 	a.passedOn = true
 	a.ln.rest(d)
 	a.end(cause)
+}
+
+// anew ends an attempt that could not bring to its end what it had decided: if
+// the shard is still ours the whole sync is made again, uncharged.
+func (a *attempt) anew(err error) {
+	if !a.s.lost(err) && a.s.ctx.Err() == nil {
+		a.s.log.Warn("could not finish a sync; making it anew", "entity", a.ln.key.String(), "error", err)
+		a.hold(time.Second, err)
+	}
+	a.end(err)
 }
 
 // end closes the attempt's span and lets a hand-over go on.
@@ -335,7 +347,7 @@ func (a *attempt) end(err error) {
 // covered settles the batch and lets the lane go on at once: the settlements
 // of one entity keep their order in the settler's queue.
 func (a *attempt) covered(v *verdict) {
-	if a.ln.retry != nil {
+	if a.ln.retry {
 		a.coveredParked(v)
 		return
 	}

@@ -3,16 +3,20 @@ package worker_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/worker"
 )
 
 func TestEventBecomesDocument(t *testing.T) {
@@ -49,7 +53,7 @@ func TestBrokenStateIsReplaced(t *testing.T) {
 		Ref: event.Ref{Key: doc.Key}, Claim: doc.Claim, SentAt: doc.SyncedAt, Raw: []byte(`{"id":`), StateHash: doc.StateHash,
 	})
 	require.NoError(t, err)
-	require.True(t, written)
+	require.True(t, written.Applied)
 	_, err = b.streams.Append(b.ctx, stream.Draft{Signal: event.Signal{
 		Ref: event.Ref{Key: doc.Key}, Cause: event.CauseDiscrepancy, CauseID: "dis_1", Class: event.Reconcile,
 	}})
@@ -166,7 +170,7 @@ func TestFetchOutlivesItsLock(t *testing.T) {
 		Ref: event.Ref{Key: doc.Key}, Claim: doc.Claim, SentAt: time.Now().UTC(), Raw: newer.Raw, StateHash: newer.Hash, Status: newer.Status,
 	})
 	require.NoError(t, err)
-	require.True(t, done)
+	require.True(t, done.Applied)
 	unlock()
 	close(goOn)
 
@@ -250,6 +254,52 @@ func TestReadThatStaysBehind(t *testing.T) {
 	// The provider stands by it for long enough: it has rewritten its history.
 	require.True(t, eventually(func() bool { return b.document("widget", "w1").Status == "created" }))
 	require.Nil(t, b.document("widget", "w1").Behind)
+}
+
+// A rewritten history is on record though the answer to its write is lost, which
+// makes the next fetch find nothing unusual.
+func TestRewrittenHistoryIsOnRecord(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.start("w1")
+	b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
+	b.provider.on("widget", "w1", func(context.Context, int) (string, error) { return created, nil })
+	b.row(b.send("widget.made", "widget", "w1"), mirror.Processed)
+	b.store.loseAnswers("write", 1)
+	require.True(t, eventually(func() bool { return b.document("widget", "w1").Status == "created" }))
+	b.empty()
+	page, err := b.store.Discrepancies(b.ctx, mirror.DiscrepancyFilter{Entity: key("widget", "w1")})
+	require.NoError(t, err)
+	require.Len(t, page.Items, 1)
+	require.Equal(t, mirror.Rewritten, page.Items[0].Type)
+	require.NotEmpty(t, b.told.of(alert.Rewritten))
+}
+
+// A second look that was asked for before an event came may be too early for
+// that event, and is followed by another.
+func TestASecondLookCanBeTooEarlyItself(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.start("w1")
+	b.row(b.send("gadget.made", "gadget", "g1"), mirror.Processed)
+	b.row(b.send("gadget.made", "gadget", "g1"), mirror.Processed)
+	b.empty()
+	require.GreaterOrEqual(t, b.provider.fetches("gadget", "g1"), 4, "each event is followed by a second look")
+}
+
+// The refresh of a kind without events is looked at once more: an event that
+// came just before it asked for no other.
+func TestADerivedKindIsLookedAtAgain(t *testing.T) {
+	t.Parallel()
+	def, err := provider.Parse("acme.yaml", []byte(strings.Replace(definition, "    every: 300ms\n", "    every: 300ms\n    verify_after: 100ms\n", 1)))
+	require.NoError(t, err)
+	b := setup(t, func(o *worker.Options) { o.Sources[0].Definition = def })
+	b.def, b.provider.def = def, def
+	b.start("w1")
+	b.row(b.send("widget.sold", "widget", "w1", "shop", "s1"), mirror.Processed)
+	require.True(t, eventually(func() bool { return b.provider.fetches("stock", "s1") == 2 }))
+	b.empty()
+	require.Equal(t, 2, b.provider.fetches("stock", "s1"))
 }
 
 func TestOutOfOrderAndOvertaken(t *testing.T) {

@@ -63,7 +63,7 @@ func (a *attempt) judge(ctx context.Context) (*verdict, error) {
 		if kind.VerifyAfter > 0 {
 			v.verify = kind.VerifyAfter
 		}
-	case kind.VerifyAfter > 0 && a.fetchedSoonAfterEvent(kind.ReadLag):
+	case kind.VerifyAfter > 0 && a.maybeEarly(kind):
 		v.verify = kind.VerifyAfter
 	}
 	return v, nil
@@ -103,13 +103,26 @@ func (a *attempt) doubt(ctx context.Context, v *verdict) error {
 	return nil
 }
 
-// fetchedSoonAfterEvent reports whether the fetch began within lag of one of
-// the events: a read so soon may not show it yet, and without a history nobody
-// can tell.
-func (a *attempt) fetchedSoonAfterEvent(lag time.Duration) bool {
+// maybeEarly reports whether the fetch began within the kind's lag of something
+// that has happened: a read so soon may not show it yet, and without a history
+// nobody can tell. A second look is too early itself if an event came shortly
+// before it, which found it asked for already; the refresh of a derived kind if
+// one came that found the refresh asked for, which nobody knows.
+func (a *attempt) maybeEarly(kind *provider.Kind) bool {
 	for _, e := range a.batch {
-		if e.Signal.Cause == event.CauseEvent && a.snap.SentAt.Sub(e.Signal.CreatedAt) < lag {
+		switch e.Signal.Cause {
+		case event.CauseDerived:
 			return true
+		case event.CauseEvent:
+			if a.snap.SentAt.Sub(e.Signal.CreatedAt) < kind.ReadLag {
+				return true
+			}
+		case event.CauseVerify:
+			// Not if the provider's clock is ahead: that would never end.
+			last, asked := a.doc.LastEvent.CreatedAt, e.Signal.NotBefore.Add(-kind.VerifyAfter)
+			if since := a.snap.SentAt.Sub(last); last.After(asked) && since >= 0 && since < kind.ReadLag {
+				return true
+			}
 		}
 	}
 	return false
@@ -173,7 +186,7 @@ func (a *attempt) fetchedAt() time.Time {
 	if a.snap != nil && !a.snap.SentAt.IsZero() {
 		return a.snap.SentAt.UTC()
 	}
-	return a.s.w.Now().UTC()
+	return a.sent
 }
 
 // traceCovered gives every event of the batch but the first, whose trace the

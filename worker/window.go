@@ -53,7 +53,7 @@ func (a *attempt) tell(err error) {
 		s.failed = 0
 	}
 	switch {
-	case !known || !a.state.GoneSince.IsZero():
+	case !known || a.goneBefore():
 	case err == nil:
 		s.recent.add(false)
 		s.foreseen.add(false)

@@ -40,7 +40,9 @@ type Plan struct {
 	LeaseTTL time.Duration
 	// Rate is the source's limit of requests a second. 0: none.
 	Rate int
-	// Concurrency is how many syncs a worker runs at once. Defaults to 64.
+	// Concurrency is how many syncs a worker runs at once. Defaults to 64, and to
+	// 4 on a MongoDB that does one thing at a time: more would only wait for it
+	// until they time out, and be done twice.
 	Concurrency int
 	// First, Cap and Attempts are the back-off. Default to 500 ms, 2 s and 50:
 	// chaos is not to exhaust them.
@@ -72,6 +74,9 @@ type Plan struct {
 func (p Plan) withDefaults() Plan {
 	p.Shards = orDefault(p.Shards, 64)
 	p.LeaseTTL = orDefault(p.LeaseTTL, 2*time.Second)
+	if p.MongoDB {
+		p.Concurrency = orDefault(p.Concurrency, 4)
+	}
 	p.Concurrency = orDefault(p.Concurrency, 64)
 	p.First = orDefault(p.First, 500*time.Millisecond)
 	p.Cap = orDefault(p.Cap, 2*time.Second)

@@ -98,5 +98,13 @@ type Write struct {
 	LastEvent LastEvent
 }
 
+// Written is what became of a Write.
+type Written struct {
+	Applied bool
+	// OpenLetters: the entity has open dead letters, which an answer that was
+	// taken makes pointless: see Supersede.
+	OpenLetters bool
+}
+
 // NewState reports whether the write replaces the stored state.
 func (w *Write) NewState() bool { return w.Raw != nil && !w.Deleted && !w.Kept }

@@ -83,6 +83,21 @@ type Failure struct {
 	Signal          SignalID
 	At              time.Time
 	Class, Error    string
+	// Claim is that of the attempt. Once a later one has begun, a failure told
+	// late says nothing about the entity's document any more.
+	Claim int64
+}
+
+// FirstFailures are, by entity, the first failures of its newest attempt.
+func FirstFailures(failed []Failure) map[event.Key]Failure {
+	first := map[event.Key]Failure{}
+	for _, f := range failed {
+		was, known := first[f.Entity]
+		if !known || f.Claim > was.Claim || f.Claim == was.Claim && f.At.Before(was.At) {
+			first[f.Entity] = f
+		}
+	}
+	return first
 }
 
 // EventRow is an event as the log has it.

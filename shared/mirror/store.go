@@ -43,7 +43,8 @@ type Store interface {
 
 	// Fail counts an attempt on every row with an open outcome for the entity:
 	// status retrying, attempts + 1, error; and marks the entity's document
-	// behind since the first of them (reason "retrying"), if it is not already.
+	// behind since the first of them (reason "retrying"), if it is not already
+	// and their claim is still the newest.
 	// The same failure (event, entity and At) told again is not counted again.
 	Fail(ctx context.Context, failed []Failure) error
 
@@ -60,8 +61,8 @@ type Store interface {
 	// superseded, their outcomes too, lets the rows' status follow, recounts
 	// open_letters, and clears behind if none is left and the document is not
 	// doubted. It answers how many. It is needed after a good sync only if the
-	// claimed document had open letters: a letter buried meanwhile compares
-	// itself with what was synced.
+	// write found open letters: one buried later compares itself with what was
+	// synced.
 	Supersede(ctx context.Context, k event.Key, claim int64) (int, error)
 
 	// Claim raises the entity's claim by one, creating the document if need be,
@@ -69,11 +70,11 @@ type Store interface {
 	Claim(ctx context.Context, ref event.Ref) (*Document, error)
 
 	// Write applies the outcome of a fetch if its claim is still the newest and
-	// reports whether it was. False means a newer fetch has begun; nothing
+	// says whether it was. Not Applied means a newer fetch has begun; nothing
 	// changed. Should two fetches have got the same claim, because the database
 	// was restored from an older copy while one was under way, the one sent
 	// later stands.
-	Write(ctx context.Context, w *Write) (bool, error)
+	Write(ctx context.Context, w *Write) (Written, error)
 
 	// Note adds to the audit; duplicates are counted on their event's row.
 	Note(ctx context.Context, notes []Note) error

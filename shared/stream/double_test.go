@@ -133,7 +133,7 @@ func TestScriptsRunTwiceHaveOneEffect(t *testing.T) {
 				covered[c.script] = true
 				runTwice(t, s, c)
 			}
-			require.Len(t, covered, 20, "every script is run")
+			require.Len(t, covered, 22, "every script is run")
 		})
 	}
 }
@@ -176,13 +176,15 @@ func scriptCases(t *testing.T, s *Streams, l *Lease) []scriptCase {
 	require.NoError(t, err)
 	at := l.at(live)
 	parking := fencedKeys(live, back, due, earliest)
+	require.NoError(t, s.client.HSet(t.Context(), k.source("probed"), "until", 1, "since", 7).Err())
+	require.NoError(t, s.client.Set(t.Context(), k.probe("probed"), "token", 0).Err())
 	return []scriptCase{
 		{script: readScript, keys: fencedKeys(live, due), fails: "RESYNC",
 			args: fencedArgs(group, seq, at.seq, 900, 3, 1<<20, "k")},
 		{script: takeOverScript, keys: fencedKeys(live, due),
 			args: fencedArgs(group, seq, 901, "0-0", 10, "k")},
 		{script: parkScript, keys: append(slices.Clone(parking), list, record),
-			args: fencedArgs(group, e, 902, 1, 60000, 1000, "state", 2, ids[0], 0, "x")},
+			args: fencedArgs(group, e, 902, 1, 60000, 1000, "state", -1, 2, ids[0], 0, "x")},
 		{script: parkBehindScript, keys: parking,
 			args: fencedArgs(group, k.parkedPrefix(0), k.recordPrefix(0), 2, ids[1], e, "y")},
 		{script: deferScript, keys: fencedKeys(due, record), args: fencedArgs(e, 903, 0)},
@@ -204,6 +206,8 @@ func scriptCases(t *testing.T, s *Streams, l *Lease) []scriptCase {
 		{script: heartbeatScript, keys: []string{k.workers(), k.shardCount()}, args: []any{"w1", 15000, 1}, clock: true},
 		{script: pauseScript, keys: []string{k.source("lemon"), k.probe("lemon")}, args: []any{1, "why", "who"}, clock: true},
 		{script: probeScript, keys: []string{k.source("stripe"), k.probe("stripe")}, args: []any{"token", 1000}},
+		{script: toldScript, keys: []string{k.source("probed")}, args: []any{7, "what"}},
+		{script: endProbeScript, keys: []string{k.source("probed"), k.probe("probed")}, args: []any{"token"}},
 		{script: takeScript, keys: []string{k.source("stripe"), k.budget("stripe")}, args: []any{0, 1, "10", "2"}, clock: true},
 		{script: releaseScript, keys: fencedKeys(), args: fencedArgs(), fails: "FENCED"},
 		{script: acquireScript, keys: []string{k.lease(0), k.epoch(0), live, back}, args: []any{"w2", "token", 5000, group, 0}},

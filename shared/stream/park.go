@@ -22,6 +22,9 @@ type Park struct {
 	// wait that costs no attempt has no Charged, only Waiting.
 	// None when the entity is parked already and a retry has failed.
 	Charged, Waiting []Entry
+	// Tried is how many of what is parked a failed retry was for: what came
+	// meanwhile is not charged. 0: all of it.
+	Tried int
 	// Attempt counts the charged attempts of the entity since it was parked;
 	// an uncharged wait leaves it.
 	Attempt int
@@ -51,9 +54,13 @@ func (l *Lease) Park(ctx context.Context, p Park) error {
 		return fmt.Errorf("park %s: state has %d bytes, more than %d", p.Key, len(p.State), maxState)
 	}
 	entity := p.Key.String()
-	args := make([]any, 0, 7+4*(len(p.Charged)+len(p.Waiting)))
+	tried := -1
+	if p.Tried > 0 {
+		tried = p.Tried
+	}
+	args := make([]any, 0, 8+4*(len(p.Charged)+len(p.Waiting)))
 	args = append(args, group, entity, l.next(), p.Attempt,
-		milliseconds(p.Delay), milliseconds(min(p.Earliest, p.Delay)), p.State)
+		milliseconds(p.Delay), milliseconds(min(p.Earliest, p.Delay)), p.State, tried)
 	add := func(entries []Entry, base int) error {
 		for _, e := range entries {
 			packed, err := pack(e)

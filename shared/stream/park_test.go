@@ -50,11 +50,16 @@ func TestParkedEntityKeepsItsPlace(t *testing.T) {
 	want.Body = nil
 	require.Equal(t, want, entries[0].Signal, "a parked signal keeps all but the payload")
 
-	// A failed retry is charged to all of it.
-	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Attempt: 2}))
+	// A failed retry is charged to all it was for, not to what came meanwhile.
+	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Attempt: 2, Tried: 2}))
 	_, entries, err = l.Parked(t.Context(), order("a"), 10)
 	require.NoError(t, err)
-	require.Equal(t, []int{2, 1, 1}, attemptsOf(entries))
+	require.Equal(t, []int{2, 1, 0}, attemptsOf(entries))
+	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Attempt: 3}))
+	_, entries, err = l.Parked(t.Context(), order("a"), 10)
+	require.NoError(t, err)
+	require.Equal(t, []int{3, 2, 1}, attemptsOf(entries))
+	require.Equal(t, want, entries[0].Signal)
 	due, _, err = l.Due(t.Context(), "lemon", 10)
 	require.NoError(t, err)
 	require.Equal(t, []event.Key{order("a")}, due)

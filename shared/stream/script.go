@@ -33,6 +33,8 @@ var (
 	heartbeatScript  = open("heartbeat.lua")
 	pauseScript      = open("pause.lua")
 	probeScript      = open("probe.lua")
+	endProbeScript   = open("endprobe.lua")
+	toldScript       = open("told.lua")
 	takeScript       = open("take.lua")
 	fleetScript      = open("fleet.lua")
 	recoverScript    = open("recover.lua")

@@ -45,9 +45,9 @@ func TestPauseIsNeverShortened(t *testing.T) {
 	require.Zero(t, hand.Until)
 	require.NoError(t, s.Pause(ctx, "lemon", 9*time.Hour, "429", "w1"))
 	require.Equal(t, hand, sourceOf(t, s), "what was paused by hand is not softened")
-	ok, err := s.TakeProbe(ctx, "lemon", time.Minute)
+	probe, err := s.TakeProbe(ctx, "lemon", time.Minute)
 	require.NoError(t, err)
-	require.False(t, ok)
+	require.Empty(t, probe)
 
 	require.NoError(t, s.Resume(ctx, "lemon"))
 	require.Equal(t, SourceState{}, sourceOf(t, s))
@@ -56,26 +56,66 @@ func TestPauseIsNeverShortened(t *testing.T) {
 func TestOneProbeWhenTheTimeHasCome(t *testing.T) {
 	s, _ := start(t)
 	ctx := t.Context()
-	ok, err := s.TakeProbe(ctx, "lemon", time.Minute)
+	probe, err := s.TakeProbe(ctx, "lemon", time.Minute)
 	require.NoError(t, err)
-	require.False(t, ok, "nothing to probe")
+	require.Empty(t, probe, "nothing to probe")
 
 	require.NoError(t, s.Pause(ctx, "lemon", 30*time.Millisecond, "5xx", "w1"))
-	require.Eventually(t, func() bool {
-		ok, err := s.TakeProbe(ctx, "lemon", time.Minute)
-		return err == nil && ok
-	}, 5*time.Second, time.Millisecond)
-	ok, err = s.TakeProbe(ctx, "lemon", time.Minute)
+	probeOf(t, s)
+	probe, err = s.TakeProbe(ctx, "lemon", time.Minute)
 	require.NoError(t, err)
-	require.False(t, ok, "one in the fleet probes")
+	require.Empty(t, probe, "one in the fleet probes")
 	require.True(t, sourceOf(t, s).Paused, "until the probe says otherwise")
 
 	require.NoError(t, s.Pause(ctx, "lemon", 10*time.Millisecond, "5xx", "w1"))
 	require.Equal(t, 2, sourceOf(t, s).Strikes, "a failed probe is the next strike")
-	require.Eventually(t, func() bool {
-		ok, err := s.TakeProbe(ctx, "lemon", time.Minute)
-		return err == nil && ok
-	}, 5*time.Second, time.Millisecond, "the next pause has its own probe")
+	probeOf(t, s) // the next pause has its own
+}
+
+// probeOf takes the probe of lemon, once its time has come.
+func probeOf(t *testing.T, s *Streams) (probe string) {
+	t.Helper()
+	require.Eventually(t, func() (ok bool) {
+		var err error
+		probe, err = s.TakeProbe(t.Context(), "lemon", time.Minute)
+		return err == nil && probe != ""
+	}, 5*time.Second, time.Millisecond)
+	return probe
+}
+
+// A probe that was asked before a pause says nothing about it.
+func TestAProbeEndsNoPauseThatCameMeanwhile(t *testing.T) {
+	s, _ := start(t)
+	ctx := t.Context()
+	require.NoError(t, s.Pause(ctx, "lemon", time.Millisecond, "5xx", "w1"))
+	probe := probeOf(t, s)
+	require.NoError(t, s.Pause(ctx, "lemon", 0, "by hand", "ops"))
+	resumed, err := s.EndProbe(ctx, "lemon", probe)
+	require.NoError(t, err)
+	require.False(t, resumed)
+	require.Equal(t, "by hand", sourceOf(t, s).Reason)
+
+	require.NoError(t, s.Resume(ctx, "lemon"))
+	require.NoError(t, s.Pause(ctx, "lemon", time.Millisecond, "5xx", "w1"))
+	resumed, err = s.EndProbe(ctx, "lemon", probeOf(t, s))
+	require.NoError(t, err)
+	require.True(t, resumed)
+	require.False(t, sourceOf(t, s).Paused)
+}
+
+func TestToldIsOfOnePause(t *testing.T) {
+	s, _ := start(t)
+	ctx := t.Context()
+	require.NoError(t, s.Pause(ctx, "lemon", time.Hour, "5xx", "w1"))
+	since := sourceOf(t, s).Since
+	require.Empty(t, sourceOf(t, s).Told)
+	require.NoError(t, s.Told(ctx, "lemon", since.Add(-time.Second), "another"))
+	require.Empty(t, sourceOf(t, s).Told)
+	require.NoError(t, s.Told(ctx, "lemon", since, "down"))
+	require.Equal(t, "down", sourceOf(t, s).Told)
+	require.NoError(t, s.Resume(ctx, "lemon"))
+	require.NoError(t, s.Told(ctx, "lemon", since, "late"))
+	require.Equal(t, SourceState{}, sourceOf(t, s))
 }
 
 func TestTakeWhilePausedGrantsNothing(t *testing.T) {

@@ -103,11 +103,11 @@ func runBatch(t *testing.T, s mirror.Store, events, entities int) {
 		doc, err := s.Claim(t.Context(), order(fmt.Sprintf("o%d", i)))
 		require.NoError(t, err)
 		claims[i] = doc.Claim
-		applied, err := s.Write(t.Context(), &mirror.Write{
+		done, err := s.Write(t.Context(), &mirror.Write{
 			Ref: order(fmt.Sprintf("o%d", i)), Claim: doc.Claim, SentAt: start, Raw: []byte(`{"price":1.10,"quantity":3}`), StateHash: "h",
 		})
 		require.NoError(t, err)
-		require.True(t, applied)
+		require.True(t, done.Applied)
 	}
 	var done []mirror.Settlement
 	for i, a := range arrivals {
@@ -254,10 +254,10 @@ func TestBatchesAreFewCommands(t *testing.T) {
 // unfenced is a store that forgets the claim filter.
 type unfenced struct{ mirror.Store }
 
-func (u unfenced) Write(ctx context.Context, w *mirror.Write) (bool, error) {
+func (u unfenced) Write(ctx context.Context, w *mirror.Write) (mirror.Written, error) {
 	doc, err := u.Entity(ctx, w.Ref.Key)
 	if err != nil {
-		return false, err
+		return mirror.Written{}, err
 	}
 	naive := *w
 	naive.Claim = doc.Claim

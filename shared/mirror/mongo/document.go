@@ -122,25 +122,25 @@ func (s *Store) upsert(ctx context.Context, ref event.Ref, update bson.D) (*docu
 }
 
 // Write applies the outcome of a fetch if its claim is still the newest.
-func (s *Store) Write(ctx context.Context, w *mirror.Write) (bool, error) {
+func (s *Store) Write(ctx context.Context, w *mirror.Write) (mirror.Written, error) {
 	k := w.Ref.Key
 	if len(w.Raw) > maxDocument {
-		return false, fate.Errorf(fate.Permanent, "write %s: a state of %d bytes is more than a MongoDB document holds (16 MiB)", k, len(w.Raw))
+		return mirror.Written{}, fate.Errorf(fate.Permanent, "write %s: a state of %d bytes is more than a MongoDB document holds (16 MiB)", k, len(w.Raw))
 	}
 	state, projected := bson.RawValue{}, false
 	if w.NewState() {
 		state, projected = project(w.Raw)
 	}
-	applied, err := s.write(ctx, w, state, projected)
+	done, err := s.write(ctx, w, state, projected)
 	if class, _ := fate.Of(err); err != nil && projected && class == fate.Permanent {
 		// The server refused something in the projection: the state itself is
 		// text and matters more.
-		applied, err = s.write(ctx, w, bson.RawValue{}, false)
+		done, err = s.write(ctx, w, bson.RawValue{}, false)
 	}
 	if err != nil {
-		return false, fmt.Errorf("write %s: %w", k, err)
+		return mirror.Written{}, fmt.Errorf("write %s: %w", k, err)
 	}
-	return applied, nil
+	return done, nil
 }
 
 // write sends the update and, in the same command, the end of being behind,
@@ -151,7 +151,7 @@ func (s *Store) Write(ctx context.Context, w *mirror.Write) (bool, error) {
 // database is restored from an older copy: then a fetch that is still under way
 // from before may hold a number that is given out again. Of two fetches with
 // one number the later stands, by when they were sent.
-func (s *Store) write(ctx context.Context, w *mirror.Write, state bson.RawValue, projected bool) (bool, error) {
+func (s *Store) write(ctx context.Context, w *mirror.Write, state bson.RawValue, projected bool) (mirror.Written, error) {
 	entity := bson.E{Key: "_id", Value: w.Ref.Key.ID}
 	claim := bson.E{Key: "claim", Value: w.Claim}
 	latest := bson.E{Key: "$or", Value: bson.A{
@@ -170,7 +170,8 @@ func (s *Store) write(ctx context.Context, w *mirror.Write, state bson.RawValue,
 			SetUpdate(bson.D{{Key: "$unset", Value: bson.D{{Key: "behind", Value: ""}}}}))
 	}
 	matched, err := s.bulk(ctx, s.db.Collection(mirrorName(w.Ref.Key.Source, w.Ref.Key.Kind)), models)
-	return matched > 0, err
+	// Without letters both match.
+	return mirror.Written{Applied: matched > 0, OpenLetters: matched == 1 && len(models) == 2}, err
 }
 
 // writeUpdate is the update of a write. "Set if it was not" is $min, "if it is

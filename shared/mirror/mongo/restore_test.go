@@ -31,11 +31,11 @@ func TestOfTwoFetchesOfOneClaimTheLaterStands(t *testing.T) {
 		return doc.Claim
 	}
 	write := func(claim int64, sent int) bool {
-		applied, err := s.Write(t.Context(), &mirror.Write{
+		done, err := s.Write(t.Context(), &mirror.Write{
 			Ref: order("o1"), Claim: claim, SentAt: start.Add(time.Duration(sent) * time.Second), Raw: []byte{'0' + byte(sent)}, StateHash: "h",
 		})
 		require.NoError(t, err)
-		return applied
+		return done.Applied
 	}
 	state := func() string {
 		doc, err := s.Entity(t.Context(), order("o1").Key)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -162,8 +161,8 @@ func (s *Store) Fail(ctx context.Context, failed []mirror.Failure) error {
 	if _, err := s.bulk(ctx, s.events, models); err != nil {
 		return fmt.Errorf("record failures: %w", err)
 	}
-	for k, since := range firstFailures(failed) {
-		if err := s.markBehind(ctx, k, since); err != nil {
+	for k, f := range mirror.FirstFailures(failed) {
+		if err := s.markBehind(ctx, k, f); err != nil {
 			return fmt.Errorf("mark %s behind: %w", k, err)
 		}
 	}
@@ -188,32 +187,19 @@ func failure(f *mirror.Failure) mongo.WriteModel {
 		})
 }
 
-func firstFailures(failed []mirror.Failure) map[event.Key]time.Time {
-	first := map[event.Key]time.Time{}
-	for _, f := range failed {
-		if at, ok := first[f.Entity]; !ok || f.At.Before(at) {
-			first[f.Entity] = f.At
-		}
-	}
-	return first
-}
-
-// markBehind marks a document behind if it is not already, making it if need
-// be.
-func (s *Store) markBehind(ctx context.Context, k event.Key, since time.Time) error {
+// markBehind marks a document behind if it is not already and no later attempt
+// has begun.
+func (s *Store) markBehind(ctx context.Context, k event.Key, f mirror.Failure) error {
 	if err := checkText(k.Source, k.Kind, k.ID); err != nil {
 		return err
 	}
-	c, err := s.mirrorOf(ctx, event.Ref{Key: k})
-	if err != nil {
-		return err
+	filter := bson.D{
+		{Key: "_id", Value: k.ID}, {Key: "claim", Value: f.Claim},
+		{Key: "behind", Value: bson.D{{Key: "$exists", Value: false}}},
 	}
-	id := bson.E{Key: "_id", Value: k.ID}
-	_, err = s.bulk(ctx, c, []mongo.WriteModel{
-		mongo.NewUpdateOneModel().SetFilter(bson.D{id}).SetUpsert(true).SetUpdate(
-			bson.D{{Key: "$setOnInsert", Value: append(onInsert(k), bson.E{Key: "claim", Value: int64(0)})}}),
-		mongo.NewUpdateOneModel().SetFilter(bson.D{id, {Key: "behind", Value: bson.D{{Key: "$exists", Value: false}}}}).SetUpdate(
-			bson.D{{Key: "$set", Value: bson.D{{Key: "behind", Value: behind{Since: since, Reason: mirror.ReasonRetrying}}}}}),
+	_, err := s.bulk(ctx, s.db.Collection(mirrorName(k.Source, k.Kind)), []mongo.WriteModel{
+		mongo.NewUpdateOneModel().SetFilter(filter).SetUpdate(
+			bson.D{{Key: "$set", Value: bson.D{{Key: "behind", Value: behind{Since: f.At, Reason: mirror.ReasonRetrying}}}}}),
 	})
 	return err
 }

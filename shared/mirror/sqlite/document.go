@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -83,7 +85,7 @@ const (
 )
 
 // Write applies the outcome of a fetch if its claim is still the newest.
-func (s *Store) Write(ctx context.Context, w *mirror.Write) (applied bool, err error) {
+func (s *Store) Write(ctx context.Context, w *mirror.Write) (done mirror.Written, err error) {
 	k := w.Ref.Key
 	args := []any{
 		k.Source, k.Kind, k.ID, w.Claim, millis(w.SentAt),
@@ -104,14 +106,19 @@ func (s *Store) Write(ctx context.Context, w *mirror.Write) (applied bool, err e
 		query = strings.Replace(query, " AND claim = ?4"+latest, "", 1)
 	}
 	err = s.writer.change(ctx, func(t *tx) error {
-		n, err := t.exec(query, args...)
-		applied = n > 0
+		var letters int64
+		err := t.row(query+" RETURNING open_letters", args...).Scan(&letters)
+		if errors.Is(err, sql.ErrNoRows) {
+			done = mirror.Written{}
+			return nil
+		}
+		done = mirror.Written{Applied: err == nil, OpenLetters: letters > 0 && !w.Kept}
 		return err
 	})
 	if err != nil {
-		return false, fmt.Errorf("write %s: %w", k, err)
+		return mirror.Written{}, fmt.Errorf("write %s: %w", k, err)
 	}
-	return applied, nil
+	return done, nil
 }
 
 func scanDocument(row scanner) (*mirror.Document, error) {

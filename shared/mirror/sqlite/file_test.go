@@ -27,10 +27,10 @@ var ref = event.Ref{Key: event.Key{Source: "lemon", Kind: "order", ID: "bord_1"}
 // and writes with that. It must fail the suite, or the suite proves nothing.
 type unfenced struct{ mirror.Store }
 
-func (u unfenced) Write(ctx context.Context, w *mirror.Write) (bool, error) {
+func (u unfenced) Write(ctx context.Context, w *mirror.Write) (mirror.Written, error) {
 	doc, err := u.Entity(ctx, w.Ref.Key)
 	if err != nil {
-		return false, err
+		return mirror.Written{}, err
 	}
 	naive := *w
 	naive.Claim = doc.Claim

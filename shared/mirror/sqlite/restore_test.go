@@ -69,11 +69,11 @@ func (r *restored) claim() int64 {
 // write writes what a fetch found that was sent so many seconds in.
 func (r *restored) write(claim int64, sent int) bool {
 	r.t.Helper()
-	applied, err := r.Write(r.t.Context(), &mirror.Write{
+	done, err := r.Write(r.t.Context(), &mirror.Write{
 		Ref: ref, Claim: claim, SentAt: r.start.Add(time.Duration(sent) * time.Second), Raw: []byte{'0' + byte(sent)}, StateHash: "h",
 	})
 	require.NoError(r.t, err)
-	return applied
+	return done.Applied
 }
 
 func (r *restored) state() string {

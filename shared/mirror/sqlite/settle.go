@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/mirror"
 )
 
@@ -26,8 +25,8 @@ WHERE event = ?1 AND kind = ?2 AND id = ?3 AND status = 'pending' AND failed_at 
 	retryingSQL = `UPDATE events SET status = 'retrying', attempts = attempts + 1, error = ?2 WHERE n = ?1`
 
 	behindSQL = `
-INSERT INTO mirror (source, kind, id, behind_since, behind_reason) VALUES (?1, ?2, ?3, ?4, '` + mirror.ReasonRetrying + `')
-ON CONFLICT DO UPDATE SET behind_since = ?4, behind_reason = '` + mirror.ReasonRetrying + `' WHERE behind_reason = ''`
+UPDATE mirror SET behind_since = ?4, behind_reason = '` + mirror.ReasonRetrying + `'
+WHERE source = ?1 AND kind = ?2 AND id = ?3 AND claim = ?5 AND behind_reason = ''`
 )
 
 // Settle marks outcomes processed where they are open.
@@ -102,14 +101,8 @@ func (t *tx) fail(f *mirror.Failure) error {
 
 // markBehind marks each entity behind since the first of its failures.
 func (t *tx) markBehind(failed []mirror.Failure) error {
-	first := map[event.Key]int64{}
-	for _, f := range failed {
-		if at, ok := first[f.Entity]; !ok || millis(f.At) < at {
-			first[f.Entity] = millis(f.At)
-		}
-	}
-	for k, at := range first {
-		if _, err := t.exec(behindSQL, k.Source, k.Kind, k.ID, at); err != nil {
+	for k, f := range mirror.FirstFailures(failed) {
+		if _, err := t.exec(behindSQL, k.Source, k.Kind, k.ID, millis(f.At), f.Claim); err != nil {
 			return fmt.Errorf("mark %s behind: %w", k, err)
 		}
 	}

@@ -84,8 +84,9 @@ func FenceViolations(t *testing.T, store mirror.Store) (violations []string) {
 		won := make([]bool, writers)
 		var g errgroup.Group
 		for i, claim := range claims {
-			g.Go(func() (err error) {
-				won[i], err = store.Write(ctx, write(ref, claim, state(int(claim))))
+			g.Go(func() error {
+				done, err := store.Write(ctx, write(ref, claim, state(int(claim))))
+				won[i] = done.Applied
 				return err
 			})
 		}

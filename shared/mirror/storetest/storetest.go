@@ -9,6 +9,7 @@ package storetest
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -141,8 +142,19 @@ func (s *suite) settle(done ...mirror.Settlement) {
 	require.NoError(s.t, s.Settle(s.ctx, done))
 }
 
+// fail tells failures, of the newest attempt where they do not say of which.
 func (s *suite) fail(failed ...mirror.Failure) {
 	s.t.Helper()
+	for i := range failed {
+		if f := &failed[i]; f.Claim == 0 {
+			doc, err := s.Entity(s.ctx, f.Entity)
+			if errors.Is(err, mirror.ErrNotFound) {
+				doc, err = s.Claim(s.ctx, event.Ref{Key: f.Entity})
+			}
+			require.NoError(s.t, err)
+			f.Claim = doc.Claim
+		}
+	}
 	require.NoError(s.t, s.Fail(s.ctx, failed))
 }
 
@@ -171,9 +183,9 @@ func (s *suite) claim(r event.Ref) *mirror.Document {
 // write applies a write that must be taken.
 func (s *suite) write(w *mirror.Write) {
 	s.t.Helper()
-	applied, err := s.Write(s.ctx, w)
+	done, err := s.Write(s.ctx, w)
 	require.NoError(s.t, err)
-	require.True(s.t, applied, "the newest claim was refused")
+	require.True(s.t, done.Applied, "the newest claim was refused")
 }
 
 // sync is a whole good sync of an entity; it returns the claim it took.

@@ -135,8 +135,8 @@ func syncEntity(ctx context.Context, store mirror.Store, ref event.Ref) (int64, 
 		if err != nil {
 			return 0, err
 		}
-		applied, err := store.Write(ctx, write(ref, doc.Claim, state(int(doc.Claim))))
-		if err != nil || applied {
+		done, err := store.Write(ctx, write(ref, doc.Claim, state(int(doc.Claim))))
+		if err != nil || done.Applied {
 			return doc.Claim, err
 		}
 	}

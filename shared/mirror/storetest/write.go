@@ -35,17 +35,17 @@ var writeCases = []testCase{
 			func(w *mirror.Write) { w.Deleted, w.Kept = false, true },
 		} {
 			change(w)
-			applied, err := s.Write(s.ctx, w)
+			done, err := s.Write(s.ctx, w)
 			require.NoError(t, err)
-			require.False(t, applied)
+			require.Equal(t, mirror.Written{}, done)
 		}
 		require.Equal(t, before, asJSON(t, s.entity(order("o1"))))
 	}},
 	{"a claim not taken yet is refused", func(t *testing.T, s *suite) {
 		for _, claim := range []int64{0, 1, 2} {
-			applied, err := s.Write(s.ctx, write(order("o1"), claim, state(1)))
+			done, err := s.Write(s.ctx, write(order("o1"), claim, state(1)))
 			require.NoError(t, err)
-			require.False(t, applied)
+			require.Equal(t, mirror.Written{}, done)
 		}
 		_, err := s.Entity(s.ctx, order("o1").Key)
 		require.ErrorIs(t, err, mirror.ErrNotFound)
@@ -115,6 +115,32 @@ var writeCases = []testCase{
 		require.True(t, doc.DoubtedAt.IsZero())
 		require.Nil(t, doc.Behind)
 		require.Equal(t, at(70), doc.VerifiedAt)
+	}},
+	{"a failure told late does not make what was fetched since look behind", func(t *testing.T, s *suite) {
+		a := arrival("evt_stale_owner", order("o1"))
+		s.log(a)
+		late := failure(a, order("o1"), at(20))
+		late.Claim = s.claim(order("o1")).Claim
+		claim := s.sync(order("o1"), state(1))
+		s.settle(settlement(a, order("o1"), claim))
+		s.fail(late)
+		require.Nil(t, s.entity(order("o1")).Behind)
+	}},
+	{"a write tells of letters buried since its claim", func(t *testing.T, s *suite) {
+		a := arrival("evt_between", order("o1"))
+		s.log(a)
+		before := s.claim(order("o1")).Claim
+		newer := s.claim(order("o1"))
+		require.Zero(t, newer.OpenLetters)
+		s.bury(letter(a, order("o1"), before))
+		done, err := s.Write(s.ctx, write(order("o1"), newer.Claim, state(1)))
+		require.NoError(t, err)
+		require.Equal(t, mirror.Written{Applied: true, OpenLetters: true}, done)
+		require.Equal(t, 1, s.supersede(order("o1").Key, newer.Claim))
+
+		done, err = s.Write(s.ctx, write(order("o1"), s.claim(order("o1")).Claim, state(2)))
+		require.NoError(t, err)
+		require.Equal(t, mirror.Written{Applied: true}, done)
 	}},
 	{"a good write ends being behind", func(t *testing.T, s *suite) {
 		a := arrival("evt_late", order("o1"))

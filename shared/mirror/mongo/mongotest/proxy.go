@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"sync"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -88,8 +89,10 @@ func (p *proxy) serve(client net.Conn) {
 // pass takes the turn for one command and its reply. The reply is awaited even
 // if the client has gone: only then is the command over.
 func (p *proxy) pass(server net.Conn, message []byte) ([]byte, error) {
-	p.turn.Lock()
-	defer p.turn.Unlock()
+	if !isGreeting(message) {
+		p.turn.Lock()
+		defer p.turn.Unlock()
+	}
 	p.note(message)
 	if _, err := server.Write(message); err != nil {
 		return nil, err
@@ -99,6 +102,18 @@ func (p *proxy) pass(server net.Conn, message []byte) ([]byte, error) {
 		return nil, err
 	}
 	return reply, p.keep(message, reply)
+}
+
+// isGreeting reports whether a message is one by which drivers find out whether
+// the server is there. It touches no data and waits for no turn: a driver that
+// waits too long for it gives the server up, with all that is under way.
+func isGreeting(message []byte) bool {
+	body, err := parseCommand(message)
+	if err != nil {
+		return true // the first one is no OP_MSG
+	}
+	first, err := body.IndexErr(0)
+	return err == nil && slices.Contains([]string{"hello", "isMaster", "ismaster", "ping"}, first.Key())
 }
 
 // keep adds what a command changed to the journal, while it is its turn.

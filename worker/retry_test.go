@@ -1,0 +1,164 @@
+package worker_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/stream/redistest"
+	"github.com/tarn-sync/tarn/worker"
+)
+
+// Retries of a source that was paused in the middle of them wait in their lanes;
+// those of another have lanes of their own.
+func TestRetriesOfAPausedSourceHoldUpNoOthers(t *testing.T) {
+	t.Parallel()
+	other := newAcme(nil)
+	b := setup(t, func(o *worker.Options) {
+		o.Retry.Attempts = 10
+		other.def = o.Sources[0].Definition
+		o.Sources = append(o.Sources, worker.Source{Name: "other", Definition: other.def, Client: other, Concurrency: 16})
+	})
+	const n = 400 // more than may be in the lanes of four shards
+	transient := fate.New(fate.Transient, errBoom)
+	var retries atomic.Int32
+	goOn := make(chan struct{})
+	for i := range n {
+		b.provider.on("widget", fmt.Sprint(i), func(ctx context.Context, n int) (string, error) {
+			if n > 1 {
+				retries.Add(1)
+				select {
+				case <-goOn:
+				case <-ctx.Done():
+				}
+			}
+			return "", transient
+		})
+		b.send("widget.sold", "widget", fmt.Sprint(i))
+	}
+	b.start("w1")
+	require.True(t, eventually(func() bool { return retries.Load() == 16 }), "as many as may run at once")
+	require.NoError(t, b.streams.Pause(b.ctx, "acme", 0, "by hand", "test"))
+	b.paused("by hand")
+	close(goOn)
+
+	other.on("widget", "w1", func(_ context.Context, n int) (string, error) {
+		if n == 1 {
+			return "", transient
+		}
+		return ok, nil
+	})
+	b.sendFrom("other", "evt_other", "widget.sold", "widget", "w1")
+	require.True(t, eventually(func() bool {
+		rows, err := b.store.EventByID(b.ctx, "other", "evt_other")
+		return err == nil && rows[0].Status == mirror.Processed
+	}), "the other source's retry waits for a source that is paused")
+}
+
+// An answer of Redis that is lost between two pages of a parked entity leaves
+// nothing stuck: the retry is made anew.
+func TestARetryThatIsCutOffIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	proxy := redistest.NewProxy(t, server)
+	b := setupOn(t, []string{proxy.URL()}, func(o *worker.Options) { o.Retry.First = time.Second })
+	lost := make(chan struct{})
+	b.provider.on("widget", "w1", func(_ context.Context, n int) (string, error) {
+		switch n {
+		case 1:
+			return "", fate.New(fate.Transient, errBoom)
+		case 2: // Unpark is repeated, what shows the next page is not
+			go func() {
+				defer close(lost)
+				for range 3 {
+					<-proxy.LoseReply("parked:acme/widget/w1")
+				}
+			}()
+		}
+		return ok, nil
+	})
+	b.start("w1")
+	b.row(b.send("widget.made", "widget", "w1"), mirror.Retrying)
+	for range 1500 { // more than a page
+		b.send("widget.sold", "widget", "w1")
+	}
+	select {
+	case <-lost:
+	case <-time.After(patience):
+		require.FailNow(t, "no answer was lost")
+	}
+	b.empty()
+	b.rows()
+}
+
+// A failure that was counted and whose answer was lost is not counted again.
+func TestALostAnswerIsOneAttempt(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.provider.fails("widget", "w1", 1, fate.New(fate.Transient, errBoom))
+	b.store.loseAnswers("fail", 1)
+	b.start("w1")
+	row := b.row(b.send("widget.made", "widget", "w1"), mirror.Processed)
+	require.Equal(t, 2, b.store.count("fail"))
+	require.Equal(t, 1, row.Attempts)
+}
+
+// An entity that was there in between is asked for again before it is taken
+// for gone, though it was said to be gone long ago.
+func TestGoneTwiceIsTwoDoubts(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	gone := fate.New(fate.Gone, errors.New("no such widget"))
+	asked, goOn := make(chan struct{}), make(chan struct{})
+	b.provider.on("widget", "w1", func(_ context.Context, n int) (string, error) {
+		switch n {
+		case 1, 3: // too early, and a replica that lags
+			return "", gone
+		case 2:
+			close(asked)
+			<-goOn
+		}
+		return ok, nil
+	})
+	b.start("w1")
+	first := b.send("widget.made", "widget", "w1")
+	<-asked
+	second := b.send("widget.sold", "widget", "w1")
+	require.True(t, eventually(func() bool {
+		shards, _, err := b.streams.Fleet(b.ctx, []string{"acme"})
+		waiting := int64(0)
+		for _, s := range shards {
+			waiting += s.Sources["acme"].Live
+		}
+		return err == nil && waiting == 0
+	}), "the second is parked behind the first")
+	close(goOn)
+	b.row(first, mirror.Processed)
+	b.row(second, mirror.Processed)
+	require.True(t, b.document("widget", "w1").DeletedAt.IsZero())
+	require.GreaterOrEqual(t, b.provider.fetches("widget", "w1"), 4)
+}
+
+// What waits for an entity that a sweep's signal got parked is not tried as a
+// sweep's, if an event is among it.
+func TestARetryHasTheHighestClassOfWhatWaits(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(o *worker.Options) { o.Retry.First = 500 * time.Millisecond })
+	b.provider.fails("widget", "w1", 1, fate.New(fate.Transient, errBoom))
+	b.start("w1")
+	b.signal(event.CauseSweep, "sweep_1", event.Ref{Key: key("widget", "w1")})
+	require.True(t, eventually(func() bool { return b.provider.fetches("widget", "w1") == 1 }))
+	id := b.send("widget.sold", "widget", "w1")
+	b.row(id, mirror.Processed)
+	b.empty()
+	require.InDelta(t, 1, b.metric("tarn_budget_wait_seconds", "reconcile"), 0, "the first attempt")
+	require.Positive(t, b.metric("tarn_budget_wait_seconds", "live"), "the retry")
+}
