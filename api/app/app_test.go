@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -121,7 +122,8 @@ func TestStartsWithoutTheStore(t *testing.T) {
 	require.NoError(t, stop())
 }
 
-// While it waits for Redis the api can be seen waiting.
+// While it waits for Redis the api can be seen waiting, and webhooks are told to
+// come again: a 404 would say that the source is none.
 func TestWaitsForRedis(t *testing.T) {
 	addr, redis := freeAddr(t), redistest.Start(t)
 	redis.Kill()
@@ -129,6 +131,17 @@ func TestWaitsForRedis(t *testing.T) {
 	stop := running(t, p)
 	require.Eventually(t, func() bool { return status(t, "http://"+addr+"/readyz") == http.StatusServiceUnavailable }, 10*time.Second, 20*time.Millisecond)
 	require.Equal(t, http.StatusOK, status(t, "http://"+addr+"/healthz"))
+	for _, path := range []string{"/webhooks/lemon", "/v1/dead-letters/redrive"} {
+		res, err := client.Post("http://"+addr+path, "application/json", strings.NewReader(`{"id":"evt_1"}`))
+		require.NoError(t, err)
+		require.Equal(t, http.StatusServiceUnavailable, res.StatusCode, path)
+		require.Equal(t, "5", res.Header.Get("Retry-After"))
+		require.Equal(t, "application/problem+json", res.Header.Get("Content-Type"))
+		var problem struct{ Status int }
+		require.NoError(t, json.NewDecoder(res.Body).Decode(&problem))
+		require.Equal(t, http.StatusServiceUnavailable, problem.Status)
+		require.NoError(t, res.Body.Close())
+	}
 	redis.Restart()
 	require.Eventually(t, func() bool { return status(t, "http://"+addr+"/readyz") == http.StatusOK }, 10*time.Second, 20*time.Millisecond)
 	require.Eventually(t, func() bool { return status(t, "http://"+addr+"/v1/events") == http.StatusOK }, 10*time.Second, 20*time.Millisecond)
