@@ -28,7 +28,11 @@ func Run(ctx context.Context, p *process.Process) error {
 	if err := api.CheckListen(p.Config.HTTP.Addr, tokens); err != nil {
 		return err
 	}
-	sources, err := sources(p.Config)
+	configured, err := process.Sources(p.Config)
+	if err != nil {
+		return err
+	}
+	sources, err := sources(configured, p.Config)
 	if err != nil {
 		return err
 	}
@@ -47,7 +51,7 @@ func Run(ctx context.Context, p *process.Process) error {
 	if err != nil {
 		return err
 	}
-	p.OnReload(func(c *config.Config) error { return reload(a, c) })
+	p.OnReload(func(c *config.Config) error { return reload(a, configured, c) })
 	return serve(ctx, p, a, store)
 }
 
@@ -70,22 +74,20 @@ func serve(ctx context.Context, p *process.Process, a *api.API, store *lateStore
 	return group.Wait()
 }
 
-// reload takes the secrets of settings that were read again.
-func reload(a *api.API, c *config.Config) error {
-	sources, err := sources(c)
+// reload takes the secrets and rates of settings that were read again.
+func reload(a *api.API, configured []process.Source, c *config.Config) error {
+	sources, err := sources(configured, c)
 	if err != nil {
 		return err
 	}
 	return a.SetSources(sources)
 }
 
-func sources(c *config.Config) ([]api.Source, error) {
-	configured, err := process.Sources(c)
-	if err != nil {
-		return nil, err
-	}
+// sources are the configured ones with the settings c has for them.
+func sources(configured []process.Source, c *config.Config) ([]api.Source, error) {
 	out := make([]api.Source, len(configured))
 	for i, s := range configured {
+		s = s.Reloaded(c)
 		verifier, err := s.Verifier(c.Webhook.Tolerance)
 		if err != nil {
 			return nil, fmt.Errorf("webhook_secrets: %w", err)

@@ -68,6 +68,16 @@ func Sources(c *config.Config) ([]Source, error) {
 	return sources, nil
 }
 
+// Reloaded returns the source with the settings c has for it. The definition
+// stays the one that was loaded at the start, whatever its file holds now:
+// what is running is made for its kinds.
+func (s Source) Reloaded(c *config.Config) Source {
+	if settings, ok := c.Sources[s.Name]; ok {
+		s.Source = settings
+	}
+	return s
+}
+
 // Client returns a client for the source's API.
 func (s Source) Client() (*provider.Client, error) {
 	client, err := provider.NewClient(s.Definition, provider.ClientOptions{

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -160,6 +161,63 @@ func TestReload(t *testing.T) {
 			require.Contains(t, out.String(), tc.log)
 		})
 	}
+}
+
+// A key that is changed while the process waits for something at its start is
+// the one it goes on with.
+func TestReloadBeforeAnybodyTakesIt(t *testing.T) {
+	file := files(t, settings)
+	running, err := config.Load(file, nil)
+	require.NoError(t, err)
+	read, err := config.Load(file, []string{"TARN_SOURCES__LEMON__API_KEY=new", "TARN_SOURCES__LEMON__TIMEOUT=1s"})
+	require.NoError(t, err)
+	var out output
+	p := process.New("test", running, &out)
+	p.OnReload(func(*config.Config) error { t.Error("nothing has been read again yet"); return nil })
+
+	p = process.New("test", running, &out)
+	p.Reload(read, nil)
+	var got *config.Config
+	p.OnReload(func(c *config.Config) error { got = c; return nil })
+	require.NotNil(t, got)
+	require.Equal(t, config.Secret("new"), got.Sources["lemon"].APIKey)
+	require.Equal(t, running.Sources["lemon"].Timeout, got.Sources["lemon"].Timeout, "a timeout needs a restart")
+	p.OnReload(func(*config.Config) error { return errors.New("bad key") })
+	require.Contains(t, out.String(), "bad key")
+}
+
+// Only what may change without a restart reaches those who run.
+func TestReloadTakesKeysAndNothingElse(t *testing.T) {
+	asked := make(chan string, 2)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.Header.Get("Authorization")
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"data":[]}`)
+	}))
+	t.Cleanup(server.Close)
+	file := files(t, strings.ReplaceAll(settings, "http://127.0.0.1:1", server.URL))
+	running, err := config.Load(file, nil)
+	require.NoError(t, err)
+	sources, err := process.Sources(running)
+	require.NoError(t, err)
+	clients, err := process.NewClients(sources)
+	require.NoError(t, err)
+	t.Cleanup(clients.Close)
+	require.NoError(t, clients["lemon"].Probe(t.Context()))
+	require.Equal(t, "Bearer k", <-asked)
+
+	var out output
+	p := process.New("test", running, &out)
+	p.OnReload(clients.Reload)
+	// A definition that is none would be refused, were it looked at.
+	p.Reload(config.Load(file, []string{"TARN_SOURCES__LEMON__API_KEY=new", "TARN_SOURCES__LEMON__API_URL=http://127.0.0.1:1/v1",
+		"TARN_SOURCES__LEMON__PROVIDER=none"}))
+	require.Contains(t, out.String(), "settings read again")
+	require.Contains(t, out.String(), `"keys":["sources.lemon.api_url","sources.lemon.provider"]`)
+	require.NoError(t, clients["lemon"].Probe(t.Context()))
+	require.Equal(t, "Bearer new", <-asked)
+	_, told := clients["lemon"].Allowance()
+	require.False(t, told)
 }
 
 // A process that waits for Redis is healthy and not ready, and goes on once
