@@ -266,7 +266,7 @@ func TestCheck(t *testing.T) {
 	go func() { served <- probe.Serve(ctx) }()
 	require.Equal(t, 0, start(nil, &out, &problems, "--check", "http://"+probe.Addr()+"/healthz"))
 	require.Equal(t, 1, start(nil, &out, &problems, "--check", "http://"+probe.Addr()+"/readyz"))
-	require.Contains(t, problems.String(), `"start":"starting"`)
+	require.Contains(t, problems.String(), `"start":"not ready"`)
 	cancel()
 	require.NoError(t, <-served)
 	require.Equal(t, 1, start(nil, &out, &problems, "--check", "http://"+probe.Addr()+"/healthz"))

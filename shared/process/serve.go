@@ -21,7 +21,7 @@ import (
 // /healthz, /readyz and /metrics.
 type Probe struct {
 	process *Process
-	checks  atomic.Pointer[map[string]func(context.Context) error]
+	checks  atomic.Pointer[map[string]telemetry.Check]
 	listen  net.Listener
 	// rest answers every other path. Nil: there is none, a 404.
 	rest http.Handler
@@ -36,7 +36,7 @@ func (p *Process) Listen(ctx context.Context) (*Probe, error) {
 		return nil, fmt.Errorf("http.addr: %w", err)
 	}
 	probe := &Probe{process: p, listen: l}
-	probe.Ready(map[string]func(context.Context) error{"start": func(context.Context) error {
+	probe.Ready(map[string]telemetry.Check{"start": func(context.Context) error {
 		return errors.New("starting")
 	}})
 	return probe, nil
@@ -46,14 +46,14 @@ func (p *Process) Listen(ctx context.Context) (*Probe, error) {
 func (s *Probe) Addr() string { return s.listen.Addr().String() }
 
 // Ready sets what must answer for the process to be ready.
-func (s *Probe) Ready(checks map[string]func(context.Context) error) { s.checks.Store(&checks) }
+func (s *Probe) Ready(checks map[string]telemetry.Check) { s.checks.Store(&checks) }
 
 // Serve serves until ctx ends.
 func (s *Probe) Serve(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /healthz", s.process.Health.Healthz())
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		telemetry.Readyz(*s.checks.Load()).ServeHTTP(w, r)
+		telemetry.Readyz(*s.checks.Load(), nil).ServeHTTP(w, r)
 	})
 	mux.Handle("GET /metrics", telemetry.MetricsHandler(s.process.Gatherer))
 	if s.rest != nil {
