@@ -29,7 +29,7 @@ type Options struct {
 	// Store answers /v1 and keeps what operators do: a mirror.Store. Required.
 	Store Store
 	// Tokens let their holders use /v1. Without any only requests from the same
-	// machine may; see CheckListen.
+	// machine may; see ListenAddr.
 	Tokens []Token
 	// MaxBody is the largest webhook body taken, in bytes. Defaults to 256 KiB.
 	MaxBody int64

@@ -12,7 +12,7 @@ type Config struct {
 	Dedupe         Dedupe            `yaml:"dedupe"`
 	Webhook        Webhook           `yaml:"webhook"`
 	Worker         Worker            `yaml:"worker"`
-	OperatorTokens []OperatorToken   `yaml:"operator_tokens" help:"Who may use /v1 and the console. Without any, the api listens on loopback only."`
+	OperatorTokens []OperatorToken   `yaml:"operator_tokens" help:"Who may use /v1 and the console. Without any, the api listens on 127.0.0.1 only, and an http.addr of another host is refused."`
 	Sources        map[string]Source `yaml:"sources" required:"true" help:"The accounts mirrored, by name: a-z, 0-9, - and _, at most 32, a letter first."`
 	Retry          Retry             `yaml:"retry"`
 	Retention      Retention         `yaml:"retention"`
@@ -24,7 +24,7 @@ type Config struct {
 // HTTP is the listener of a process: the whole API of the api, health and
 // metrics of the others.
 type HTTP struct {
-	Addr        string        `yaml:"addr" default:":8080" help:"Address to listen on, host:port. Workers and reconcilers serve health and metrics there."`
+	Addr        string        `yaml:"addr" default:":8080" help:"Address to listen on, host:port. Without a host: all interfaces, for an api without operator_tokens 127.0.0.1. Workers and reconcilers serve health and metrics there."`
 	ReadTimeout time.Duration `yaml:"read_timeout" default:"10s" min:"100ms" max:"5m" help:"A client that has not sent its whole request by then is cut off."`
 }
 

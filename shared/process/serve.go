@@ -31,7 +31,11 @@ type Probe struct {
 // that the process is starting, so that one that waits for Redis can be seen
 // waiting.
 func (p *Process) Listen(ctx context.Context) (*Probe, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", p.Config.HTTP.Addr)
+	return p.listen(ctx, p.Config.HTTP.Addr)
+}
+
+func (p *Process) listen(ctx context.Context, addr string) (*Probe, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("http.addr: %w", err)
 	}
@@ -91,9 +95,9 @@ const startingProblem = `{"title":"Service Unavailable","status":503,` +
 
 // StreamsSeen connects to Redis as Streams does, and serves health and metrics
 // while it waits: for a process whose own server starts only afterwards, on
-// the same address. Everything else is answered 503 until then.
-func (p *Process) StreamsSeen(ctx context.Context) (*stream.Streams, error) {
-	probe, err := p.Listen(ctx)
+// the same addr. Everything else is answered 503 until then.
+func (p *Process) StreamsSeen(ctx context.Context, addr string) (*stream.Streams, error) {
+	probe, err := p.listen(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
