@@ -90,7 +90,8 @@ func (s Source) Client() (*provider.Client, error) {
 	return client, nil
 }
 
-// Verifier returns what checks the signatures of the source's webhooks.
+// Verifier returns what checks the signatures of the source's webhooks. A
+// tolerance of 0 is the definition's.
 func (s Source) Verifier(tolerance time.Duration) (*provider.Verifier, error) {
 	secrets := make([]string, len(s.WebhookSecrets))
 	for i, secret := range s.WebhookSecrets {

@@ -3,6 +3,9 @@ package process_test
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"flag"
 	"fmt"
@@ -316,6 +319,34 @@ func TestSources(t *testing.T) {
 	c.Sources["lemon"] = lemon
 	_, err = process.Sources(c)
 	require.ErrorContains(t, err, "source lemon")
+}
+
+// The definition knows its provider; the settings overrule it.
+func TestToleranceIsTheDefinitionsUnlessSet(t *testing.T) {
+	definition, err := os.ReadFile("../provider/testdata/standard.yaml")
+	require.NoError(t, err)
+	file := files(t, strings.ReplaceAll(strings.ReplaceAll(settings, "provider: lemon", "provider: DIR/shop.yaml"), `"${file:DIR/secret}"`, "whsec_c2VjcmV0"))
+	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(file), "shop.yaml"),
+		[]byte(strings.ReplaceAll(string(definition), "envelope:", "  tolerance: 1h\n\nenvelope:")), 0o600))
+
+	stamp := fmt.Sprint(time.Now().Add(-30 * time.Minute).Unix())
+	mac := hmac.New(sha256.New, []byte("secret"))
+	_, _ = io.WriteString(mac, "msg_1."+stamp+".{}")
+	header := http.Header{}
+	header.Set("Webhook-Id", "msg_1")
+	header.Set("Webhook-Timestamp", stamp)
+	header.Set("Webhook-Signature", "v1,"+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
+	verify := func(environ ...string) error {
+		c, err := config.Load(file, environ)
+		require.NoError(t, err)
+		sources, err := process.Sources(c)
+		require.NoError(t, err)
+		verifier, err := sources[0].Verifier(c.Webhook.Tolerance)
+		require.NoError(t, err)
+		return verifier.Verify(header, []byte("{}"))
+	}
+	require.NoError(t, verify())
+	require.ErrorContains(t, verify("TARN_WEBHOOK__TOLERANCE=10m"), "too_old")
 }
 
 // A store that hangs must not make the process late.
