@@ -19,6 +19,9 @@ type Config struct {
 	Alert          Alert             `yaml:"alert"`
 	Telemetry      Telemetry         `yaml:"telemetry"`
 	Log            Log               `yaml:"log"`
+
+	// from is where it was read; not a setting.
+	from origin
 }
 
 // HTTP is the listener of a process: the whole API of the api, health and
@@ -30,7 +33,7 @@ type HTTP struct {
 
 // Redis is the queue.
 type Redis struct {
-	URL          []Secret      `yaml:"url" default:"redis://127.0.0.1:6379" required:"true" help:"Address: redis:// or rediss://; several are the nodes of a cluster; redis+sentinel://host:port,host:port/master."`
+	URL          []Secret      `yaml:"url" default:"redis://127.0.0.1:6379" required:"true" help:"Address: redis:// or, with TLS, rediss://; several are nodes of a cluster, as is one redis+cluster://; sentinels are redis+sentinel://host:port,host:port/master; rediss+cluster and rediss+sentinel with TLS."`
 	Prefix       string        `yaml:"prefix" default:"tarn" help:"Starts every key, so that fleets can share one Redis."`
 	LeaseTTL     time.Duration `yaml:"lease_ttl" default:"5s" min:"500ms" max:"5m" help:"How long a shard waits for a worker that died."`
 	WaitReplicas int           `yaml:"wait_replicas" default:"0" min:"0" max:"8" help:"Replicas that must confirm an event before it is accepted."`

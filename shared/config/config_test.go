@@ -354,6 +354,19 @@ func TestReloaded(t *testing.T) {
 	require.Equal(t, got, Reloaded(got, gone), "a source that went stays, with the keys it had")
 }
 
+// Whatever package stream reads can be written, and nothing else.
+func TestRedisAddresses(t *testing.T) {
+	for _, good := range []string{
+		"redis://h:6379/1", "rediss://u:p@h:6379", "redis+cluster://h:6379", "rediss+cluster://u:p@h:6379",
+		"redis+sentinel://h:26379/main", "redis+sentinel://:p@h:26379,i:26379,j:26379/main", "rediss+sentinel://u:p@h:26379,i:26379/main/2",
+	} {
+		require.Equal(t, []Secret{Secret(good)}, parsed(t, minimal+"redis: {url: \""+good+"\"}\n").Redis.URL)
+	}
+	for _, bad := range []string{"h:6379", "http://h", "redis+tls://h", "redis://"} {
+		require.Contains(t, refused(t, minimal+"redis: {url: \""+bad+"\"}\n"), "redis.url[0]: want an address with a host")
+	}
+}
+
 func TestBytes(t *testing.T) {
 	for text, want := range map[string]Bytes{"0": 0, "512": 512, "1KiB": 1024, "256KiB": 256 << 10, "16MiB": 16 << 20, "1GiB": 1 << 30} {
 		got, err := size(text)

@@ -55,17 +55,40 @@ type Source struct {
 	Definition *provider.Definition
 }
 
-// Sources loads the definitions of all sources of c, by name.
+// Sources loads the definitions of all sources of c, by name. Settings for
+// kinds a definition does not have are an error: one that is misspelt would
+// leave the kind it means with the defaults.
 func Sources(c *config.Config) ([]Source, error) {
 	var sources []Source
+	var wrong []error
 	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
 		definition, err := provider.Load(c.Sources[name].Provider)
 		if err != nil {
 			return nil, fmt.Errorf("source %s: %w", name, err)
 		}
-		sources = append(sources, Source{Name: name, Source: c.Sources[name], Definition: definition})
+		s := Source{Name: name, Source: c.Sources[name], Definition: definition}
+		sources, wrong = append(sources, s), append(wrong, s.checkKinds(c))
+	}
+	if err := errors.Join(wrong...); err != nil {
+		return nil, err
 	}
 	return sources, nil
+}
+
+func (s Source) checkKinds(c *config.Config) error {
+	var wrong []error
+	for _, kind := range slices.Sorted(maps.Keys(s.Reconcile.Kinds)) {
+		if s.Definition.Kind(kind) != nil {
+			continue
+		}
+		var known []string
+		for _, k := range s.Definition.Kinds() {
+			known = append(known, k.Name)
+		}
+		wrong = append(wrong, c.Problem("sources."+s.Name+".reconcile.kinds."+kind,
+			"is no kind of provider %s; there are %s", s.Definition.Name, strings.Join(known, ", ")))
+	}
+	return errors.Join(wrong...)
 }
 
 // Reloaded returns the source with the settings c has for it. The definition

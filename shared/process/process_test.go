@@ -321,6 +321,30 @@ func TestSources(t *testing.T) {
 	require.ErrorContains(t, err, "source lemon")
 }
 
+// A misspelt kind would silently leave the one it means with the defaults.
+func TestKindsThatThereAreNot(t *testing.T) {
+	for name, tc := range map[string]struct {
+		kinds, env, want string
+	}{
+		"in the file":        {"{order: {verify_every: 1h}, ordr: {verify_every: 1h}}", "", "tarn.yaml:7: sources.lemon.reconcile.kinds.ordr: is no kind of provider lemon; there are account, "},
+		"in the environment": {"{}", "TARN_SOURCES__LEMON__RECONCILE__KINDS__ORDR__VERIFY_EVERY=1h", "sources.lemon.reconcile.kinds.ordr: is no kind"},
+		"two":                {"{one: {}, two: {}}", "", "kinds.two: is no kind"},
+		"one that there is":  {"{order: {verify_every: 1h}}", "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := strings.ReplaceAll(settings, "]}", "],\n    reconcile: {kinds: "+tc.kinds+"}}")
+			c, err := config.Load(files(t, text), []string{tc.env})
+			require.NoError(t, err)
+			_, err = process.Sources(c)
+			if tc.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, tc.want)
+		})
+	}
+}
+
 // The definition knows its provider; the settings overrule it.
 func TestToleranceIsTheDefinitionsUnlessSet(t *testing.T) {
 	definition, err := os.ReadFile("../provider/testdata/standard.yaml")
