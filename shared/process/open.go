@@ -133,6 +133,9 @@ func await[T any](ctx context.Context, p *Process, what string, open func() (T, 
 	loop := p.Health.Loop("start")
 	defer loop.Done()
 	for told := false; ; told = true {
+		// Also within open: a database that builds an index first may take hours,
+		// and restarting whoever waits for it would only begin that anew.
+		loop.Waiting(what)
 		opened, err := open()
 		if err == nil || !away(err) {
 			return opened, err
@@ -140,7 +143,6 @@ func await[T any](ctx context.Context, p *Process, what string, open func() (T, 
 		if !told {
 			p.Logger.Warn("waiting for "+what, "error", err)
 		}
-		loop.Waiting(what)
 		if !pause(ctx, tryEvery) {
 			return opened, fmt.Errorf("waiting for %s: %w", what, ctx.Err())
 		}
