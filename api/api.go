@@ -29,7 +29,7 @@ type Options struct {
 	// Store answers /v1 and keeps what operators do: a mirror.Store. Required.
 	Store Store
 	// Tokens let their holders use /v1. Without any only requests from the same
-	// machine may; see CheckListen.
+	// machine may; see ListenAddr.
 	Tokens []Token
 	// MaxBody is the largest webhook body taken, in bytes. Defaults to 256 KiB.
 	MaxBody int64
@@ -153,7 +153,7 @@ func (a *API) route(g *guard) error {
 	}
 	a.engine.POST("/webhooks/:source", receive.serve)
 	a.engine.GET("/healthz", gin.WrapH(a.o.Health.Healthz()))
-	a.engine.GET("/readyz", gin.WrapH(readyz(a.o.Queue, a.o.Store)))
+	a.engine.GET("/readyz", gin.WrapH(a.readyz()))
 	a.engine.GET("/metrics", gin.WrapH(telemetry.MetricsHandler(a.o.Gatherer)))
 
 	ops := newOperations(a.engine, a.o.Version)
@@ -174,6 +174,12 @@ func (a *API) route(g *guard) error {
 	newOverview(read, a.o.Queue, a.o.Now).register(ops)
 	documentPlain(ops)
 	return serveDocument(a.engine, ops)
+}
+
+// readyz says whether webhooks can be taken, which needs Redis alone. The store
+// is reported.
+func (a *API) readyz() http.Handler {
+	return telemetry.Readyz(map[string]telemetry.Check{"redis": a.o.Queue.Ping}, map[string]telemetry.Check{"store": a.o.Store.Ping})
 }
 
 // newEngine is a router without the usual middleware: requests are counted and

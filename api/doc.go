@@ -57,8 +57,9 @@
 // # Who may
 //
 // /v1 wants a bearer token (token.go): a viewer reads, an operator acts. Without
-// any configured the server listens on loopback only, and refuses what a browser
-// sends on behalf of another site's page. /webhooks is guarded by signatures;
+// any configured the server listens on loopback only (an address that names
+// another host is an error), and refuses what a browser sends on behalf of
+// another site's page. /webhooks is guarded by signatures;
 // /healthz, /readyz and /metrics are open, as orchestrators expect.
 //
 // The halves need different things: the receiver, pausing and a sync need Redis

@@ -55,7 +55,7 @@ type behind struct {
 func newEntity(d *mirror.Document) entity {
 	e := entity{
 		Source: d.Key.Source, Kind: d.Key.Kind, ID: d.Key.ID, Parents: d.Parents,
-		State: d.Raw, Status: d.Status, Terminal: d.Terminal,
+		State: payloadJSON(d.Raw), Status: d.Status, Terminal: d.Terminal,
 		DeletedAt: d.DeletedAt.UTC(), SyncedAt: d.SyncedAt.UTC(), VerifiedAt: d.VerifiedAt.UTC(),
 	}
 	if l := d.LastEvent; l.ID != "" {
@@ -204,20 +204,20 @@ func parseWait(s string) (time.Duration, error) {
 }
 
 // await reads an entity, again and again until it is enough or the time is up;
-// it then returns what there is.
+// it then returns what there is. The last look is taken when the time is up,
+// however long the pause would have been: what came in the meantime is what the
+// client has waited for.
 func (r *reader) await(ctx context.Context, k event.Key, wait time.Duration, enough func(*mirror.Document) bool) (*mirror.Document, error) {
-	until := time.NewTimer(wait)
-	defer until.Stop()
+	until := time.Now().Add(wait)
 	for pause := firstLook; ; pause = min(2*pause, slowestLook) {
+		left := time.Until(until) // before the look: one begun in time may end late
 		doc, err := r.known(ctx, k)
 		missing := errors.Is(err, mirror.ErrNotFound)
-		if err != nil && !missing || err == nil && enough(doc) {
+		if err != nil && !missing || err == nil && enough(doc) || left <= 0 {
 			return doc, err
 		}
 		select {
-		case <-time.After(pause):
-		case <-until.C:
-			return doc, err
+		case <-time.After(min(pause, max(0, time.Until(until)))):
 		case <-r.leaving:
 			return doc, err
 		case <-ctx.Done():

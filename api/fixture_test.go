@@ -286,6 +286,9 @@ type fakeStore struct {
 	requeued      []mirror.Requeue
 	notes         []mirror.Note
 	noteErr       error
+	// closeErr is what closing letters answers; lost is what everything but
+	// notes does once letters have been closed.
+	closeErr, lost error
 }
 
 func (s *fakeStore) enter() error {
@@ -425,6 +428,10 @@ func (s *fakeStore) closeLetters(ids []string, as mirror.LetterStatus, by, reaso
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closeErr != nil {
+		return 0, s.closeErr
+	}
+	s.err = s.lost
 	for _, id := range ids {
 		if l := s.letters[id]; l != nil && l.Status == mirror.LetterOpen {
 			l.Status, l.By, l.Reason, l.ClosedAt = as, by, reason, at

@@ -195,6 +195,9 @@ func (o *operator) redriveLetter(ctx context.Context, in *struct{ LetterPath }) 
 	if err != nil {
 		return nil, o.queueProblem(ctx, "redrive "+in.ID, err)
 	}
+	// On record before anything else can fail: from here on the work is under
+	// way, whatever the answer will be.
+	o.record(ctx, act{source: l.Source, did: "redrive", to: ofLetter(l)})
 	// Zero closed is fine: the work was quick and has superseded its letter.
 	if _, err := o.store.Redriven(ctx, []string{in.ID}, whoever(ctx), o.now().UTC()); err != nil {
 		return nil, o.storeProblem(ctx, "close a redriven dead letter", err)
@@ -205,7 +208,6 @@ func (o *operator) redriveLetter(ctx context.Context, in *struct{ LetterPath }) 
 	}}); err != nil {
 		return nil, o.storeProblem(ctx, "note the entry of a redriven dead letter", err)
 	}
-	o.record(ctx, act{source: l.Source, did: "redrive", to: ofLetter(l)})
 	return o.getLetter(ctx, in)
 }
 
@@ -244,6 +246,9 @@ func (o *operator) discardLetter(ctx context.Context, in *discardInput) (*letter
 	if err != nil {
 		return nil, o.storeProblem(ctx, "discard a dead letter", err)
 	}
+	if n > 0 {
+		o.record(ctx, act{source: l.Source, did: "discard", to: ofLetter(l), why: in.Body.Reason})
+	}
 	now, err := o.letter(ctx, in.ID)
 	switch {
 	case err != nil:
@@ -251,7 +256,6 @@ func (o *operator) discardLetter(ctx context.Context, in *discardInput) (*letter
 	case n == 0: // somebody, or its own work, was quicker
 		return nil, notOpen(now)
 	}
-	o.record(ctx, act{source: l.Source, did: "discard", to: ofLetter(l), why: in.Body.Reason})
 	return &letterOutput{Body: newLetter(now)}, nil
 }
 

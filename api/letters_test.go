@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -182,6 +183,29 @@ func TestDiscardWantsAReason(t *testing.T) {
 	require.Contains(t, w.Body.String(), `"closed_at":"2026-03-01T12:00:00Z"`)
 	require.Equal(t, []string{"local: discard " + id + " of lemon/order/bord_1: account closed"}, f.store.acts())
 	require.Empty(t, f.queue.appended())
+}
+
+// Whoever did something is on record for it, whatever failed afterwards.
+func TestActsOnLettersAreOnRecordThoughTheRestFails(t *testing.T) {
+	away := errors.New("away")
+	for name, c := range map[string]struct {
+		act, body string
+		fails     func(*fakeStore)
+		record    string
+	}{
+		"redriven, not closed": {"redrive", "", func(s *fakeStore) { s.closeErr = away }, "local: redrive %s of lemon/order/bord_1"},
+		"redriven, not shown":  {"redrive", "", func(s *fakeStore) { s.lost = away }, "local: redrive %s of lemon/order/bord_1"},
+		"discarded, not shown": {"discard", `{"reason":"old"}`, func(s *fakeStore) { s.lost = away }, "local: discard %s of lemon/order/bord_1: old"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			id := f.buried()
+			c.fails(f.store)
+			w := f.post("/v1/dead-letters/"+id+"/"+c.act, c.body)
+			require.GreaterOrEqual(t, w.Code, http.StatusInternalServerError, w.Body)
+			require.Equal(t, []string{fmt.Sprintf(c.record, id)}, f.store.acts())
+		})
+	}
 }
 
 // badSelections are bodies no filter can be made of.

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -147,6 +148,37 @@ func TestWaitEndsWhenTheSyncIsThere(t *testing.T) {
 			return
 		case <-f.store.looked:
 		}
+	}
+}
+
+// The pauses between looks grow; what arrives in the last of them is still what
+// the client has waited for.
+func TestWaitLooksOnceMoreAtItsEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := &reader{store: &fakeStore{}, leaving: make(chan struct{})}
+		key := event.Key{Source: "lemon", Kind: "order", ID: "bord_1"}
+		// Looks begin 620 ms after the start and, unhurried, 1,260 ms after it.
+		time.AfterFunc(1100*time.Millisecond, func() { r.store.(*fakeStore).put(order("bord_1", noon)) })
+		began := time.Now()
+		doc, err := r.await(t.Context(), key, 1200*time.Millisecond, func(*mirror.Document) bool { return true })
+		require.NoError(t, err)
+		require.Equal(t, key, doc.Key)
+		require.Equal(t, 1200*time.Millisecond, time.Since(began))
+	})
+}
+
+// Somebody may have broken a document by hand; the others of its page are still
+// there to be read.
+func TestBrokenStateDoesNotBreakItsPage(t *testing.T) {
+	f := newFixture(t)
+	broken := order("bord_1", noon)
+	broken.Raw = []byte(`{"id":"bord_1",`)
+	f.store.put(broken)
+	f.store.put(order("bord_2", noon))
+	for _, path := range []string{"/v1/entities/lemon/order", "/v1/entities/lemon/order/bord_1"} {
+		w := f.get(path)
+		require.Equal(t, http.StatusOK, w.Code, w.Body)
+		require.Contains(t, w.Body.String(), `"state":"{\"id\":\"bord_1\","`)
 	}
 }
 

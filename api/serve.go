@@ -34,12 +34,13 @@ func NewServer(h http.Handler, readTimeout time.Duration) *http.Server {
 }
 
 // Run listens on the configured address and serves until ctx ends; see Serve.
-// It refuses to be reachable from other machines without tokens.
+// Without tokens it is not reachable from other machines; see ListenAddr.
 func (a *API) Run(ctx context.Context) error {
-	if err := CheckListen(a.o.Addr, a.o.Tokens); err != nil {
+	addr, err := ListenAddr(a.o.Addr, a.o.Tokens)
+	if err != nil {
 		return err
 	}
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", a.o.Addr)
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return fmt.Errorf("listen for http: %w", err)
 	}

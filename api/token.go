@@ -36,20 +36,26 @@ type Token struct {
 // minSecret makes guessing pointless; a random one of 16 bytes has 128 bits.
 const minSecret = 16
 
-// CheckListen refuses to offer /v1 to a network without any token: whoever
-// reaches the address could read a customer's accounts. addr is "host:port";
-// an empty host means every interface.
-func CheckListen(addr string, tokens []Token) error {
-	host, _, err := net.SplitHostPort(addr)
-	if err != nil {
-		return fmt.Errorf("http.addr %q: %w", addr, err)
+// ListenAddr is where to listen, given what is configured. A host left out
+// means every interface; without any token it means this machine alone, since
+// whoever reaches the address could read a customer's accounts. An address that
+// names another host is meant, and is refused then.
+func ListenAddr(addr string, tokens []Token) (string, error) {
+	host, port, err := net.SplitHostPort(addr)
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("http.addr %q: %w", addr, err)
+	case len(tokens) > 0 || isLoopback(host):
+		return addr, nil
+	case host == "":
+		return net.JoinHostPort(loopback, port), nil
 	}
-	if len(tokens) > 0 || isLoopback(host) {
-		return nil
-	}
-	return fmt.Errorf("http.addr %q can be reached from other machines but no operator_tokens are set: "+
-		"set at least one, or listen on 127.0.0.1", addr)
+	return "", fmt.Errorf("http.addr %q can be reached from other machines but no operator_tokens are set: "+
+		"set at least one, or listen on %s", addr, loopback)
 }
+
+// loopback is this machine's own address.
+const loopback = "127.0.0.1"
 
 func isLoopback(host string) bool {
 	if host == "localhost" {

@@ -109,25 +109,28 @@ func TestWithoutTokensOnlyThisMachineIsAnswered(t *testing.T) {
 	}
 }
 
-func TestCheckListen(t *testing.T) {
+func TestListenAddr(t *testing.T) {
 	tokens := []Token{viewerToken}
 	for _, c := range []struct {
 		addr   string
 		tokens []Token
+		want   string
 		says   string
 	}{
-		{"127.0.0.1:8080", nil, ""},
-		{"[::1]:8080", nil, ""},
-		{"localhost:0", nil, ""},
-		{":8080", tokens, ""},
-		{":8080", nil, "operator_tokens"},
-		{"0.0.0.0:8080", nil, "operator_tokens"},
-		{"[::]:8080", nil, "operator_tokens"},
-		{"10.0.0.1:8080", nil, "operator_tokens"},
-		{"example.com:8080", nil, "operator_tokens"},
-		{"8080", tokens, "missing port"},
+		{"127.0.0.1:8080", nil, "127.0.0.1:8080", ""},
+		{"[::1]:8080", nil, "[::1]:8080", ""},
+		{"localhost:0", nil, "localhost:0", ""},
+		{":8080", tokens, ":8080", ""},
+		{"10.0.0.1:8080", tokens, "10.0.0.1:8080", ""},
+		{":8080", nil, "127.0.0.1:8080", ""},
+		{"0.0.0.0:8080", nil, "", "operator_tokens"},
+		{"[::]:8080", nil, "", "operator_tokens"},
+		{"10.0.0.1:8080", nil, "", "operator_tokens"},
+		{"example.com:8080", nil, "", "operator_tokens"},
+		{"8080", tokens, "", "missing port"},
 	} {
-		err := CheckListen(c.addr, c.tokens)
+		got, err := ListenAddr(c.addr, c.tokens)
+		require.Equal(t, c.want, got, c.addr)
 		if c.says == "" {
 			require.NoError(t, err, c.addr)
 		} else {

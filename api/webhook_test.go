@@ -294,7 +294,7 @@ func TestPlainRoutes(t *testing.T) {
 	f.store.err = errors.New("mongodb://secret@host: no primary")
 	w = f.get("/readyz")
 	require.Equal(t, http.StatusOK, w.Code, "webhooks are taken without the store")
-	require.JSONEq(t, `{"status":"ready","redis":"ok","store":"does not answer"}`, w.Body.String())
+	require.JSONEq(t, `{"status":"ready","checks":{"redis":"ok","store":"not ready"}}`, w.Body.String())
 	f.queue.set(func(q *fakeQueue) { q.err = errors.New("away") })
 	require.Equal(t, http.StatusServiceUnavailable, f.get("/readyz").Code)
 }

@@ -25,14 +25,19 @@ durable in Redis; serves the mirror, the event log and what operators do under
 func Run(ctx context.Context, p *process.Process) error {
 	tokens := tokens(p.Config)
 	// Before anything is connected: a setting that cannot be right is told at once.
-	if err := api.CheckListen(p.Config.HTTP.Addr, tokens); err != nil {
-		return err
-	}
-	sources, err := sources(p.Config)
+	addr, err := listenAddr(p, tokens)
 	if err != nil {
 		return err
 	}
-	streams, err := p.StreamsSeen(ctx)
+	configured, err := process.Sources(p.Config)
+	if err != nil {
+		return err
+	}
+	sources, err := sources(configured, p.Config)
+	if err != nil {
+		return err
+	}
+	streams, err := p.StreamsSeen(ctx, addr)
 	if err != nil {
 		return err
 	}
@@ -40,20 +45,30 @@ func Run(ctx context.Context, p *process.Process) error {
 
 	store := &lateStore{}
 	a, err := api.New(api.Options{
-		Addr: p.Config.HTTP.Addr, Sources: sources, Queue: streams, Store: store, Tokens: tokens,
+		Addr: addr, Sources: sources, Queue: streams, Store: store, Tokens: tokens,
 		MaxBody: int64(p.Config.Webhook.MaxBody), AppendTimeout: p.Config.Webhook.Timeout, ReadTimeout: p.Config.HTTP.ReadTimeout,
 		Metrics: p.Metrics, Gatherer: p.Gatherer, Health: p.Health, Logger: p.Logger, Version: process.Version,
 	})
 	if err != nil {
 		return err
 	}
-	p.OnReload(func(c *config.Config) error { return reload(a, c) })
-	return serve(ctx, p, a, store)
+	p.OnReload(func(c *config.Config) error { return reload(a, configured, c) })
+	return serve(ctx, p, a, store, addr)
+}
+
+// listenAddr is where the api listens. It says so when that is not what the
+// settings seem to say: webhooks from elsewhere would never arrive.
+func listenAddr(p *process.Process, tokens []api.Token) (string, error) {
+	addr, err := api.ListenAddr(p.Config.HTTP.Addr, tokens)
+	if err == nil && addr != p.Config.HTTP.Addr {
+		p.Logger.Warn("no operator_tokens are set: only this machine can reach the api; set at least one to open it", "addr", addr)
+	}
+	return addr, err
 }
 
 // serve runs the api, and the store beside it, until ctx ends. The store goes
 // last: requests under way still read from it.
-func serve(ctx context.Context, p *process.Process, a *api.API, store *lateStore) error {
+func serve(ctx context.Context, p *process.Process, a *api.API, store *lateStore, addr string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error {
@@ -64,28 +79,26 @@ func serve(ctx context.Context, p *process.Process, a *api.API, store *lateStore
 	})
 	group.Go(func() error {
 		defer disconnect()
-		p.Logger.Info("listening", "addr", p.Config.HTTP.Addr)
+		p.Logger.Info("listening", "addr", addr)
 		return a.Run(ctx)
 	})
 	return group.Wait()
 }
 
-// reload takes the secrets of settings that were read again.
-func reload(a *api.API, c *config.Config) error {
-	sources, err := sources(c)
+// reload takes the secrets and rates of settings that were read again.
+func reload(a *api.API, configured []process.Source, c *config.Config) error {
+	sources, err := sources(configured, c)
 	if err != nil {
 		return err
 	}
 	return a.SetSources(sources)
 }
 
-func sources(c *config.Config) ([]api.Source, error) {
-	configured, err := process.Sources(c)
-	if err != nil {
-		return nil, err
-	}
+// sources are the configured ones with the settings c has for them.
+func sources(configured []process.Source, c *config.Config) ([]api.Source, error) {
 	out := make([]api.Source, len(configured))
 	for i, s := range configured {
+		s = s.Reloaded(c)
 		verifier, err := s.Verifier(c.Webhook.Tolerance)
 		if err != nil {
 			return nil, fmt.Errorf("webhook_secrets: %w", err)

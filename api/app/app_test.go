@@ -5,11 +5,13 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -121,7 +123,8 @@ func TestStartsWithoutTheStore(t *testing.T) {
 	require.NoError(t, stop())
 }
 
-// While it waits for Redis the api can be seen waiting.
+// While it waits for Redis the api can be seen waiting, and webhooks are told to
+// come again: a 404 would say that the source is none.
 func TestWaitsForRedis(t *testing.T) {
 	addr, redis := freeAddr(t), redistest.Start(t)
 	redis.Kill()
@@ -129,6 +132,17 @@ func TestWaitsForRedis(t *testing.T) {
 	stop := running(t, p)
 	require.Eventually(t, func() bool { return status(t, "http://"+addr+"/readyz") == http.StatusServiceUnavailable }, 10*time.Second, 20*time.Millisecond)
 	require.Equal(t, http.StatusOK, status(t, "http://"+addr+"/healthz"))
+	for _, path := range []string{"/webhooks/lemon", "/v1/dead-letters/redrive"} {
+		res, err := client.Post("http://"+addr+path, "application/json", strings.NewReader(`{"id":"evt_1"}`))
+		require.NoError(t, err)
+		require.Equal(t, http.StatusServiceUnavailable, res.StatusCode, path)
+		require.Equal(t, "5", res.Header.Get("Retry-After"))
+		require.Equal(t, "application/problem+json", res.Header.Get("Content-Type"))
+		var problem struct{ Status int }
+		require.NoError(t, json.NewDecoder(res.Body).Decode(&problem))
+		require.Equal(t, http.StatusServiceUnavailable, problem.Status)
+		require.NoError(t, res.Body.Close())
+	}
 	redis.Restart()
 	require.Eventually(t, func() bool { return status(t, "http://"+addr+"/readyz") == http.StatusOK }, 10*time.Second, 20*time.Millisecond)
 	require.Eventually(t, func() bool { return status(t, "http://"+addr+"/v1/events") == http.StatusOK }, 10*time.Second, 20*time.Millisecond)
@@ -153,6 +167,53 @@ func TestReloadsSecrets(t *testing.T) {
 }
 
 func TestRefusesToBeOpen(t *testing.T) {
-	p := process.New("api", settings(t, ":0", "redis://127.0.0.1:1", "sqlite:///none/tarn.db"), io.Discard)
+	p := process.New("api", settings(t, "0.0.0.0:0", "redis://127.0.0.1:1", "sqlite:///none/tarn.db"), io.Discard)
 	require.ErrorContains(t, app.Run(t.Context(), p), "operator_tokens")
+}
+
+// Without tokens and without a host the api is there for this machine, and says
+// that it is there for no other; from the first moment on, too.
+func TestWithoutTokensListensOnLoopback(t *testing.T) {
+	_, port, err := net.SplitHostPort(freeAddr(t))
+	require.NoError(t, err)
+	redis := redistest.Start(t)
+	redis.Kill()
+	var log safeBuffer
+	p := process.New("api", settings(t, ":"+port, redis.URL(), "sqlite://"+t.TempDir()+"/tarn.db"), &log)
+	stop := running(t, p)
+	other := func() bool { // every 127.0.0.0/8 is this machine, but only one of them is listened to
+		conn, err := net.DialTimeout("tcp", "127.0.0.2:"+port, time.Second)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	}
+	ready := func(want int) func() bool {
+		return func() bool { return status(t, "http://127.0.0.1:"+port+"/readyz") == want }
+	}
+	require.Eventually(t, ready(http.StatusServiceUnavailable), 10*time.Second, 20*time.Millisecond)
+	require.False(t, other(), "while it waits for Redis")
+	redis.Restart()
+	require.Eventually(t, ready(http.StatusOK), 10*time.Second, 20*time.Millisecond)
+	require.False(t, other())
+	require.Contains(t, log.String(), "only this machine can reach the api")
+	require.NoError(t, stop())
+}
+
+// safeBuffer is a buffer that a running api may write to.
+type safeBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (s *safeBuffer) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.Write(p)
+}
+
+func (s *safeBuffer) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.b.String()
 }

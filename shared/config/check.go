@@ -65,7 +65,7 @@ func (d *decoder) check(c *Config) {
 	d.required(reflect.ValueOf(*c), "")
 	d.checkAddr(c.HTTP.Addr)
 	for i, u := range c.Redis.URL {
-		d.checkURL(fmt.Sprintf("redis.url[%d]", i), string(u), "redis", "rediss", "redis+sentinel")
+		d.checkURL(fmt.Sprintf("redis.url[%d]", i), string(u), redisSchemes...)
 	}
 	d.rule("redis.prefix", prefixPattern.MatchString(c.Redis.Prefix), "want letters, digits, ., _ and - only, at most 32")
 	d.checkStore(string(c.Store.URL))
@@ -77,6 +77,9 @@ func (d *decoder) check(c *Config) {
 		d.checkSource("sources."+name, name, c.Sources[name])
 	}
 }
+
+// redisSchemes are the addresses package stream reads; the s is for TLS.
+var redisSchemes = []string{"redis", "rediss", "redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel"}
 
 // checkSource refuses answers that would make a sender repeat a good event for
 // ever: some take nothing but 200 with a body for success.

@@ -12,25 +12,28 @@ type Config struct {
 	Dedupe         Dedupe            `yaml:"dedupe"`
 	Webhook        Webhook           `yaml:"webhook"`
 	Worker         Worker            `yaml:"worker"`
-	OperatorTokens []OperatorToken   `yaml:"operator_tokens" help:"Who may use /v1 and the console. Without any, the api listens on loopback only."`
+	OperatorTokens []OperatorToken   `yaml:"operator_tokens" help:"Who may use /v1 and the console. Without any, the api listens on 127.0.0.1 only, and an http.addr of another host is refused."`
 	Sources        map[string]Source `yaml:"sources" required:"true" help:"The accounts mirrored, by name: a-z, 0-9, - and _, at most 32, a letter first."`
 	Retry          Retry             `yaml:"retry"`
 	Retention      Retention         `yaml:"retention"`
 	Alert          Alert             `yaml:"alert"`
 	Telemetry      Telemetry         `yaml:"telemetry"`
 	Log            Log               `yaml:"log"`
+
+	// from is where it was read; not a setting.
+	from origin
 }
 
 // HTTP is the listener of a process: the whole API of the api, health and
 // metrics of the others.
 type HTTP struct {
-	Addr        string        `yaml:"addr" default:":8080" help:"Address to listen on, host:port. Workers and reconcilers serve health and metrics there."`
+	Addr        string        `yaml:"addr" default:":8080" help:"Address to listen on, host:port. Without a host: all interfaces, for an api without operator_tokens 127.0.0.1. Workers and reconcilers serve health and metrics there."`
 	ReadTimeout time.Duration `yaml:"read_timeout" default:"10s" min:"100ms" max:"5m" help:"A client that has not sent its whole request by then is cut off."`
 }
 
 // Redis is the queue.
 type Redis struct {
-	URL          []Secret      `yaml:"url" default:"redis://127.0.0.1:6379" required:"true" help:"Address: redis:// or rediss://; several are the nodes of a cluster; redis+sentinel://host:port,host:port/master."`
+	URL          []Secret      `yaml:"url" default:"redis://127.0.0.1:6379" required:"true" help:"Address: redis:// or, with TLS, rediss://; several are nodes of a cluster, as is one redis+cluster://; sentinels are redis+sentinel://host:port,host:port/master; rediss+cluster and rediss+sentinel with TLS."`
 	Prefix       string        `yaml:"prefix" default:"tarn" help:"Starts every key, so that fleets can share one Redis."`
 	LeaseTTL     time.Duration `yaml:"lease_ttl" default:"5s" min:"500ms" max:"5m" help:"How long a shard waits for a worker that died."`
 	WaitReplicas int           `yaml:"wait_replicas" default:"0" min:"0" max:"8" help:"Replicas that must confirm an event before it is accepted."`
@@ -49,7 +52,7 @@ type Dedupe struct {
 
 // Webhook is the receiver.
 type Webhook struct {
-	Tolerance time.Duration `yaml:"tolerance" default:"5m" min:"1s" max:"24h" help:"How far a signature's time may be from ours, both ways."`
+	Tolerance time.Duration `yaml:"tolerance" min:"1s" max:"24h" help:"How far a signature's time may be from ours, both ways. Left out: as the provider's definition says, which is 5m unless it says otherwise."`
 	MaxBody   Bytes         `yaml:"max_body" default:"256KiB" min:"1KiB" max:"16MiB" help:"Largest webhook taken; larger ones are answered 413."`
 	Timeout   time.Duration `yaml:"timeout" default:"5s" min:"100ms" max:"9s" help:"How long Redis may take to confirm before the sender is told 503. Providers give up after about 10s."`
 }

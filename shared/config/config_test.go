@@ -330,6 +330,43 @@ func TestNeedsRestart(t *testing.T) {
 	require.Equal(t, []string{"sources.lemon", "sources.other"}, NeedsRestart(old, parsed(t, strings.ReplaceAll(minimal, "lemon:\n", "other:\n"))))
 }
 
+// What the log says needs a restart waits for one.
+func TestReloaded(t *testing.T) {
+	running := parsed(t, minimal+"    reconcile: {kinds: {order: {verify_every: 1h}}}\n")
+	before := *running
+	read := parsed(t, strings.ReplaceAll(minimal, "sources:\n", `sources:
+  other: {provider: lemon, api_url: "https://other.example/v1", api_key: k, webhook_secrets: [s]}
+`), "TARN_SHARDS=8", "TARN_WEBHOOK__TOLERANCE=1m", "TARN_SOURCES__LEMON__API_URL=https://elsewhere.example",
+		"TARN_SOURCES__LEMON__TIMEOUT=1s", "TARN_SOURCES__LEMON__RATE__CONCURRENCY=7", "TARN_SOURCES__LEMON__ACK__ACCEPTED=202",
+		"TARN_SOURCES__LEMON__API_KEY=2", "TARN_SOURCES__LEMON__RATE__LIMIT=9", "TARN_SOURCES__LEMON__RATE__PER=3s",
+		"TARN_SOURCES__LEMON__WEBHOOK_SECRETS=a,b")
+	got := Reloaded(running, read)
+
+	want := *running
+	lemon := running.Sources["lemon"]
+	lemon.APIKey, lemon.WebhookSecrets, lemon.Rate.Limit, lemon.Rate.Per = "2", []Secret{"a", "b"}, 9, 3*time.Second
+	want.Sources = map[string]Source{"lemon": lemon}
+	require.Equal(t, &want, got)
+	require.Equal(t, &before, running)
+	require.NotEqual(t, lemon, running.Sources["lemon"], "what is running is not changed under those who read it")
+
+	gone := parsed(t, strings.ReplaceAll(minimal, "lemon:\n", "other:\n"))
+	require.Equal(t, got, Reloaded(got, gone), "a source that went stays, with the keys it had")
+}
+
+// Whatever package stream reads can be written, and nothing else.
+func TestRedisAddresses(t *testing.T) {
+	for _, good := range []string{
+		"redis://h:6379/1", "rediss://u:p@h:6379", "redis+cluster://h:6379", "rediss+cluster://u:p@h:6379",
+		"redis+sentinel://h:26379/main", "redis+sentinel://:p@h:26379,i:26379,j:26379/main", "rediss+sentinel://u:p@h:26379,i:26379/main/2",
+	} {
+		require.Equal(t, []Secret{Secret(good)}, parsed(t, minimal+"redis: {url: \""+good+"\"}\n").Redis.URL)
+	}
+	for _, bad := range []string{"h:6379", "http://h", "redis+tls://h", "redis://"} {
+		require.Contains(t, refused(t, minimal+"redis: {url: \""+bad+"\"}\n"), "redis.url[0]: want an address with a host")
+	}
+}
+
 func TestBytes(t *testing.T) {
 	for text, want := range map[string]Bytes{"0": 0, "512": 512, "1KiB": 1024, "256KiB": 256 << 10, "16MiB": 16 << 20, "1GiB": 1 << 30} {
 		got, err := size(text)

@@ -10,16 +10,21 @@ import (
 
 // decoder reads a YAML tree into Config, collecting everything that is wrong.
 type decoder struct {
-	file     string
+	origin
 	vars     map[string]string
 	readFile func(string) ([]byte, error)
-	// at is where each key was set, for checks made after reading.
-	at map[string]place
-	// origin is the variable a node came from; nodes of the file have none.
-	origin map[*yaml.Node]string
+	// variable is the one a node came from; nodes of the file have none.
+	variable map[*yaml.Node]string
 	// reported are the keys something is wrong with.
 	reported map[string]bool
 	problems []error
+}
+
+// origin is where a configuration came from.
+type origin struct {
+	file string
+	// at is where each key was set, for checks made after reading.
+	at map[string]place
 }
 
 // place is where a value stands: a line of the file or a variable.
@@ -28,22 +33,36 @@ type place struct {
 	env  string
 }
 
-func (d *decoder) bad(at place, path, format string, args ...any) {
-	where := d.file
+// problem is an error that says where the key stands.
+func (o origin) problem(at place, path, format string, args ...any) error {
+	where := o.file
 	switch {
 	case at.env != "":
 		where = at.env
 	case at.line > 0:
-		where = fmt.Sprintf("%s:%d", d.file, at.line)
+		where = fmt.Sprintf("%s:%d", o.file, at.line)
 	}
 	if path != "" {
 		where += ": " + path
-		d.reported[path] = true
 	}
-	d.problems = append(d.problems, fmt.Errorf("%s: %s", where, fmt.Sprintf(format, args...)))
+	return fmt.Errorf("%s: %s", where, fmt.Sprintf(format, args...))
 }
 
-func (d *decoder) place(n *yaml.Node) place { return place{line: n.Line, env: d.origin[n]} }
+// Problem is an error about a key, as reading the configuration makes them:
+// "tarn.yaml:7: sources.lemon.provider: …". It is for those who know more about
+// a value than stands here.
+func (c *Config) Problem(path, format string, args ...any) error {
+	return c.from.problem(c.from.at[path], path, format, args...)
+}
+
+func (d *decoder) bad(at place, path, format string, args ...any) {
+	if path != "" {
+		d.reported[path] = true
+	}
+	d.problems = append(d.problems, d.problem(at, path, format, args...))
+}
+
+func (d *decoder) place(n *yaml.Node) place { return place{line: n.Line, env: d.variable[n]} }
 
 // group reads a mapping into a struct.
 func (d *decoder) group(n *yaml.Node, v reflect.Value, path string) {
@@ -170,7 +189,7 @@ func (d *decoder) scalar(n *yaml.Node, v reflect.Value, f field, path string) {
 
 // text returns the text of a scalar, expanded if it came from the file.
 func (d *decoder) text(n *yaml.Node) (text string, expanded bool, err error) {
-	if d.origin[n] != "" {
+	if d.variable[n] != "" {
 		return n.Value, true, nil
 	}
 	text, err = d.expand(n.Value)

@@ -57,7 +57,7 @@ func (d *decoder) override(root *yaml.Node, name string, steps []string) bool {
 
 // mark remembers which variable a node and all below it came from.
 func (d *decoder) mark(n *yaml.Node, name string) {
-	d.origin[n] = name
+	d.variable[n] = name
 	for _, c := range n.Content {
 		d.mark(c, name)
 	}

@@ -82,16 +82,19 @@ type field struct {
 }
 
 func fieldsOf(t reflect.Type) []field {
-	fields := make([]field, t.NumField())
-	for i := range fields {
+	var fields []field
+	for i := range t.NumField() {
+		if !t.Field(i).IsExported() {
+			continue
+		}
 		tag := t.Field(i).Tag
 		def, ok := tag.Lookup("default")
-		fields[i] = field{
+		fields = append(fields, field{
 			StructField: t.Field(i), name: tag.Get("yaml"), def: def, hasDefault: ok,
 			min: tag.Get("min"), max: tag.Get("max"), help: tag.Get("help"), oneOf: strings.Fields(tag.Get("oneof")),
 			required: tag.Get("required") == "true", reloaded: tag.Get("reload") == "true",
 			forever: tag.Get("forever") == "true",
-		}
+		})
 	}
 	return fields
 }

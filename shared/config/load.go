@@ -43,10 +43,10 @@ func parse(file string, text []byte, environ []string, read func(string) ([]byte
 		return nil, err
 	}
 	vars := variables(environ)
-	d := &decoder{file: file, vars: vars, readFile: read,
-		at: map[string]place{}, origin: map[*yaml.Node]string{}, reported: map[string]bool{}}
+	d := &decoder{origin: origin{file: file, at: map[string]place{}}, vars: vars, readFile: read,
+		variable: map[*yaml.Node]string{}, reported: map[string]bool{}}
 	d.overlay(root)
-	var c Config
+	c := Config{from: d.origin}
 	value := reflect.ValueOf(&c).Elem()
 	setDefaults(value)
 	d.group(root, value, "")

@@ -47,3 +47,44 @@ func differNamed(a, b reflect.Value, path string, keys *[]string) {
 		differ(av, bv, at, keys)
 	}
 }
+
+// Reloaded returns the running configuration with what SIGHUP may change taken
+// from the one that was read, for whatever both have. Everything else, such as
+// a source that came or went, stays as it is until a restart: NeedsRestart
+// names it. Neither argument is changed.
+func Reloaded(running, read *Config) *Config {
+	next := *running
+	take(reflect.ValueOf(&next).Elem(), reflect.ValueOf(*read))
+	return &next
+}
+
+func take(to, from reflect.Value) {
+	for _, f := range fieldsOf(to.Type()) {
+		tv, fv := to.FieldByIndex(f.Index), from.FieldByIndex(f.Index)
+		switch {
+		case f.reloaded:
+			tv.Set(fv)
+		case isGroup(f.Type):
+			take(tv, fv)
+		case f.Type.Kind() == reflect.Map:
+			takeNamed(tv, fv)
+		}
+	}
+}
+
+// takeNamed puts a map of its own in the place of one that others still read.
+func takeNamed(to, from reflect.Value) {
+	if to.IsNil() {
+		return
+	}
+	next := reflect.MakeMapWithSize(to.Type(), to.Len())
+	for _, k := range to.MapKeys() {
+		element := reflect.New(to.Type().Elem()).Elem()
+		element.Set(to.MapIndex(k))
+		if read := from.MapIndex(k); read.IsValid() {
+			take(element, read)
+		}
+		next.SetMapIndex(k, element)
+	}
+	to.Set(next)
+}

@@ -13,6 +13,7 @@ import (
 // Client is a provider.Client that can be exchanged for one with another key
 // while requests are under way; those finish with the key they began with.
 type Client struct {
+	source  Source
 	current atomic.Pointer[provider.Client]
 }
 
@@ -39,6 +40,9 @@ func (c *Client) Webhooks(ctx context.Context, why string) ([]provider.Webhook, 
 // Probe asks whether the provider accepts us.
 func (c *Client) Probe(ctx context.Context) error { return c.current.Load().Probe(ctx) }
 
+// Allowance returns what the provider says is left of its rate limit.
+func (c *Client) Allowance() (provider.Allowance, bool) { return c.current.Load().Allowance() }
+
 // Clients are those of all sources, by name.
 type Clients map[string]*Client
 
@@ -51,25 +55,16 @@ func NewClients(sources []Source) (Clients, error) {
 			all.Close()
 			return nil, err
 		}
-		all[s.Name] = &Client{}
+		all[s.Name] = &Client{source: s}
 		all[s.Name].current.Store(first)
 	}
 	return all, nil
 }
 
-// Reload takes the keys of settings that were read again. Sources that came or
-// went need a restart, as the log says.
+// Reload takes the keys of settings that were read again.
 func (all Clients) Reload(c *config.Config) error {
-	sources, err := Sources(c)
-	if err != nil {
-		return err
-	}
-	for _, s := range sources {
-		known, ok := all[s.Name]
-		if !ok {
-			continue
-		}
-		next, err := s.Client()
+	for _, known := range all {
+		next, err := known.source.Reloaded(c).Client()
 		if err != nil {
 			return err
 		}

@@ -55,17 +55,50 @@ type Source struct {
 	Definition *provider.Definition
 }
 
-// Sources loads the definitions of all sources of c, by name.
+// Sources loads the definitions of all sources of c, by name. Settings for
+// kinds a definition does not have are an error: one that is misspelt would
+// leave the kind it means with the defaults.
 func Sources(c *config.Config) ([]Source, error) {
 	var sources []Source
+	var wrong []error
 	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
 		definition, err := provider.Load(c.Sources[name].Provider)
 		if err != nil {
 			return nil, fmt.Errorf("source %s: %w", name, err)
 		}
-		sources = append(sources, Source{Name: name, Source: c.Sources[name], Definition: definition})
+		s := Source{Name: name, Source: c.Sources[name], Definition: definition}
+		sources, wrong = append(sources, s), append(wrong, s.checkKinds(c))
+	}
+	if err := errors.Join(wrong...); err != nil {
+		return nil, err
 	}
 	return sources, nil
+}
+
+func (s Source) checkKinds(c *config.Config) error {
+	var wrong []error
+	for _, kind := range slices.Sorted(maps.Keys(s.Reconcile.Kinds)) {
+		if s.Definition.Kind(kind) != nil {
+			continue
+		}
+		var known []string
+		for _, k := range s.Definition.Kinds() {
+			known = append(known, k.Name)
+		}
+		wrong = append(wrong, c.Problem("sources."+s.Name+".reconcile.kinds."+kind,
+			"is no kind of provider %s; there are %s", s.Definition.Name, strings.Join(known, ", ")))
+	}
+	return errors.Join(wrong...)
+}
+
+// Reloaded returns the source with the settings c has for it. The definition
+// stays the one that was loaded at the start, whatever its file holds now:
+// what is running is made for its kinds.
+func (s Source) Reloaded(c *config.Config) Source {
+	if settings, ok := c.Sources[s.Name]; ok {
+		s.Source = settings
+	}
+	return s
 }
 
 // Client returns a client for the source's API.
@@ -80,7 +113,8 @@ func (s Source) Client() (*provider.Client, error) {
 	return client, nil
 }
 
-// Verifier returns what checks the signatures of the source's webhooks.
+// Verifier returns what checks the signatures of the source's webhooks. A
+// tolerance of 0 is the definition's.
 func (s Source) Verifier(tolerance time.Duration) (*provider.Verifier, error) {
 	secrets := make([]string, len(s.WebhookSecrets))
 	for i, secret := range s.WebhookSecrets {
@@ -99,6 +133,9 @@ func await[T any](ctx context.Context, p *Process, what string, open func() (T, 
 	loop := p.Health.Loop("start")
 	defer loop.Done()
 	for told := false; ; told = true {
+		// Also within open: a database that builds an index first may take hours,
+		// and restarting whoever waits for it would only begin that anew.
+		loop.Waiting(what)
 		opened, err := open()
 		if err == nil || !away(err) {
 			return opened, err
@@ -106,7 +143,6 @@ func await[T any](ctx context.Context, p *Process, what string, open func() (T, 
 		if !told {
 			p.Logger.Warn("waiting for "+what, "error", err)
 		}
-		loop.Waiting(what)
 		if !pause(ctx, tryEvery) {
 			return opened, fmt.Errorf("waiting for %s: %w", what, ctx.Err())
 		}

@@ -6,14 +6,19 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
 func TestAway(t *testing.T) {
@@ -36,4 +41,22 @@ func TestAway(t *testing.T) {
 			require.Equal(t, c.away, away(fmt.Errorf("connect to redis: %w", c.err)))
 		})
 	}
+}
+
+// A database may build an index for hours when it is opened. A process that was
+// restarted for that would never be done.
+func TestOpeningMayTakeLong(t *testing.T) {
+	now := time.Unix(1_700_000_000, 0)
+	p := New("test", &config.Config{}, io.Discard)
+	p.Health = telemetry.NewHealth(func() time.Time { return now })
+	opened, err := await(t.Context(), p, "store", func() (string, error) {
+		now = now.Add(time.Hour)
+		answer := httptest.NewRecorder()
+		p.Health.Healthz().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/healthz", nil))
+		require.Equal(t, http.StatusOK, answer.Code, answer.Body)
+		require.Contains(t, answer.Body.String(), `"waiting_on":"store"`)
+		return "the store", nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, "the store", opened)
 }

@@ -3,11 +3,15 @@ package process_test
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -162,6 +166,63 @@ func TestReload(t *testing.T) {
 	}
 }
 
+// A key that is changed while the process waits for something at its start is
+// the one it goes on with.
+func TestReloadBeforeAnybodyTakesIt(t *testing.T) {
+	file := files(t, settings)
+	running, err := config.Load(file, nil)
+	require.NoError(t, err)
+	read, err := config.Load(file, []string{"TARN_SOURCES__LEMON__API_KEY=new", "TARN_SOURCES__LEMON__TIMEOUT=1s"})
+	require.NoError(t, err)
+	var out output
+	p := process.New("test", running, &out)
+	p.OnReload(func(*config.Config) error { t.Error("nothing has been read again yet"); return nil })
+
+	p = process.New("test", running, &out)
+	p.Reload(read, nil)
+	var got *config.Config
+	p.OnReload(func(c *config.Config) error { got = c; return nil })
+	require.NotNil(t, got)
+	require.Equal(t, config.Secret("new"), got.Sources["lemon"].APIKey)
+	require.Equal(t, running.Sources["lemon"].Timeout, got.Sources["lemon"].Timeout, "a timeout needs a restart")
+	p.OnReload(func(*config.Config) error { return errors.New("bad key") })
+	require.Contains(t, out.String(), "bad key")
+}
+
+// Only what may change without a restart reaches those who run.
+func TestReloadTakesKeysAndNothingElse(t *testing.T) {
+	asked := make(chan string, 2)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- r.Header.Get("Authorization")
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"data":[]}`)
+	}))
+	t.Cleanup(server.Close)
+	file := files(t, strings.ReplaceAll(settings, "http://127.0.0.1:1", server.URL))
+	running, err := config.Load(file, nil)
+	require.NoError(t, err)
+	sources, err := process.Sources(running)
+	require.NoError(t, err)
+	clients, err := process.NewClients(sources)
+	require.NoError(t, err)
+	t.Cleanup(clients.Close)
+	require.NoError(t, clients["lemon"].Probe(t.Context()))
+	require.Equal(t, "Bearer k", <-asked)
+
+	var out output
+	p := process.New("test", running, &out)
+	p.OnReload(clients.Reload)
+	// A definition that is none would be refused, were it looked at.
+	p.Reload(config.Load(file, []string{"TARN_SOURCES__LEMON__API_KEY=new", "TARN_SOURCES__LEMON__API_URL=http://127.0.0.1:1/v1",
+		"TARN_SOURCES__LEMON__PROVIDER=none"}))
+	require.Contains(t, out.String(), "settings read again")
+	require.Contains(t, out.String(), `"keys":["sources.lemon.api_url","sources.lemon.provider"]`)
+	require.NoError(t, clients["lemon"].Probe(t.Context()))
+	require.Equal(t, "Bearer new", <-asked)
+	_, told := clients["lemon"].Allowance()
+	require.False(t, told)
+}
+
 // A process that waits for Redis is healthy and not ready, and goes on once
 // Redis is there.
 func TestWaitsForRedis(t *testing.T) {
@@ -208,7 +269,7 @@ func TestCheck(t *testing.T) {
 	go func() { served <- probe.Serve(ctx) }()
 	require.Equal(t, 0, start(nil, &out, &problems, "--check", "http://"+probe.Addr()+"/healthz"))
 	require.Equal(t, 1, start(nil, &out, &problems, "--check", "http://"+probe.Addr()+"/readyz"))
-	require.Contains(t, problems.String(), `"start":"starting"`)
+	require.Contains(t, problems.String(), `"start":"not ready"`)
 	cancel()
 	require.NoError(t, <-served)
 	require.Equal(t, 1, start(nil, &out, &problems, "--check", "http://"+probe.Addr()+"/healthz"))
@@ -258,6 +319,58 @@ func TestSources(t *testing.T) {
 	c.Sources["lemon"] = lemon
 	_, err = process.Sources(c)
 	require.ErrorContains(t, err, "source lemon")
+}
+
+// A misspelt kind would silently leave the one it means with the defaults.
+func TestKindsThatThereAreNot(t *testing.T) {
+	for name, tc := range map[string]struct {
+		kinds, env, want string
+	}{
+		"in the file":        {"{order: {verify_every: 1h}, ordr: {verify_every: 1h}}", "", "tarn.yaml:7: sources.lemon.reconcile.kinds.ordr: is no kind of provider lemon; there are account, "},
+		"in the environment": {"{}", "TARN_SOURCES__LEMON__RECONCILE__KINDS__ORDR__VERIFY_EVERY=1h", "sources.lemon.reconcile.kinds.ordr: is no kind"},
+		"two":                {"{one: {}, two: {}}", "", "kinds.two: is no kind"},
+		"one that there is":  {"{order: {verify_every: 1h}}", "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			text := strings.ReplaceAll(settings, "]}", "],\n    reconcile: {kinds: "+tc.kinds+"}}")
+			c, err := config.Load(files(t, text), []string{tc.env})
+			require.NoError(t, err)
+			_, err = process.Sources(c)
+			if tc.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, tc.want)
+		})
+	}
+}
+
+// The definition knows its provider; the settings overrule it.
+func TestToleranceIsTheDefinitionsUnlessSet(t *testing.T) {
+	definition, err := os.ReadFile("../provider/testdata/standard.yaml")
+	require.NoError(t, err)
+	file := files(t, strings.ReplaceAll(strings.ReplaceAll(settings, "provider: lemon", "provider: DIR/shop.yaml"), `"${file:DIR/secret}"`, "whsec_c2VjcmV0"))
+	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(file), "shop.yaml"),
+		[]byte(strings.ReplaceAll(string(definition), "envelope:", "  tolerance: 1h\n\nenvelope:")), 0o600))
+
+	stamp := fmt.Sprint(time.Now().Add(-30 * time.Minute).Unix())
+	mac := hmac.New(sha256.New, []byte("secret"))
+	_, _ = io.WriteString(mac, "msg_1."+stamp+".{}")
+	header := http.Header{}
+	header.Set("Webhook-Id", "msg_1")
+	header.Set("Webhook-Timestamp", stamp)
+	header.Set("Webhook-Signature", "v1,"+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
+	verify := func(environ ...string) error {
+		c, err := config.Load(file, environ)
+		require.NoError(t, err)
+		sources, err := process.Sources(c)
+		require.NoError(t, err)
+		verifier, err := sources[0].Verifier(c.Webhook.Tolerance)
+		require.NoError(t, err)
+		return verifier.Verify(header, []byte("{}"))
+	}
+	require.NoError(t, verify())
+	require.ErrorContains(t, verify("TARN_WEBHOOK__TOLERANCE=10m"), "too_old")
 }
 
 // A store that hangs must not make the process late.

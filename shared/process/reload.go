@@ -15,14 +15,31 @@ import (
 type reloads struct {
 	mu  sync.Mutex
 	all []func(*config.Config) error
+	// last is what was handed out last. Nil: nothing yet.
+	last *config.Config
 }
 
 // OnReload adds somebody who takes secrets, keys and rates from settings that
-// were read again. An error is logged; what it took before stays in force.
+// were read again. Everything else in what it is handed is as it was when the
+// process started. An error is logged; what it took before stays in force.
+//
+// Settings that were read again before it came are handed to it at once: a
+// process that waits for Redis at its start may wait long, and the key that
+// was changed meanwhile is the only one that is good by then.
 func (p *Process) OnReload(take func(*config.Config) error) {
 	p.reloads.mu.Lock()
 	defer p.reloads.mu.Unlock()
 	p.reloads.all = append(p.reloads.all, take)
+	if p.reloads.last == nil {
+		return
+	}
+	if err := take(p.reloads.last); err != nil {
+		p.notTaken(err)
+	}
+}
+
+func (p *Process) notTaken(err error) {
+	p.Logger.Error("some settings were not taken; the old ones stay in force", "error", err)
 }
 
 // catchHangups makes SIGHUP read the settings again. It returns when signals
@@ -43,7 +60,8 @@ func (p *Process) catchHangups(ctx context.Context, file string, environ []strin
 	}()
 }
 
-// Reload hands settings that were read again to all who take them. Ones that
+// Reload hands settings that were read again to all who take them, now or
+// later: of what was read only what may change without a restart. Ones that
 // could not be read change nothing.
 func (p *Process) Reload(read *config.Config, err error) {
 	if err != nil {
@@ -55,12 +73,17 @@ func (p *Process) Reload(read *config.Config, err error) {
 	}
 	p.reloads.mu.Lock()
 	defer p.reloads.mu.Unlock()
+	running := p.reloads.last
+	if running == nil {
+		running = p.Config
+	}
+	p.reloads.last = config.Reloaded(running, read)
 	var failed []error
 	for _, take := range p.reloads.all {
-		failed = append(failed, take(read))
+		failed = append(failed, take(p.reloads.last))
 	}
 	if err := errors.Join(failed...); err != nil {
-		p.Logger.Error("some settings were not taken; the old ones stay in force", "error", err)
+		p.notTaken(err)
 		return
 	}
 	p.Logger.Info("settings read again")

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -19,20 +21,26 @@ import (
 // /healthz, /readyz and /metrics.
 type Probe struct {
 	process *Process
-	checks  atomic.Pointer[map[string]func(context.Context) error]
+	checks  atomic.Pointer[map[string]telemetry.Check]
 	listen  net.Listener
+	// rest answers every other path. Nil: there is none, a 404.
+	rest http.Handler
 }
 
 // Listen opens the address of the settings. Until Ready is called /readyz says
 // that the process is starting, so that one that waits for Redis can be seen
 // waiting.
 func (p *Process) Listen(ctx context.Context) (*Probe, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", p.Config.HTTP.Addr)
+	return p.listen(ctx, p.Config.HTTP.Addr)
+}
+
+func (p *Process) listen(ctx context.Context, addr string) (*Probe, error) {
+	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("http.addr: %w", err)
 	}
 	probe := &Probe{process: p, listen: l}
-	probe.Ready(map[string]func(context.Context) error{"start": func(context.Context) error {
+	probe.Ready(map[string]telemetry.Check{"start": func(context.Context) error {
 		return errors.New("starting")
 	}})
 	return probe, nil
@@ -42,16 +50,19 @@ func (p *Process) Listen(ctx context.Context) (*Probe, error) {
 func (s *Probe) Addr() string { return s.listen.Addr().String() }
 
 // Ready sets what must answer for the process to be ready.
-func (s *Probe) Ready(checks map[string]func(context.Context) error) { s.checks.Store(&checks) }
+func (s *Probe) Ready(checks map[string]telemetry.Check) { s.checks.Store(&checks) }
 
 // Serve serves until ctx ends.
 func (s *Probe) Serve(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.Handle("GET /healthz", s.process.Health.Healthz())
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		telemetry.Readyz(*s.checks.Load()).ServeHTTP(w, r)
+		telemetry.Readyz(*s.checks.Load(), nil).ServeHTTP(w, r)
 	})
 	mux.Handle("GET /metrics", telemetry.MetricsHandler(s.process.Gatherer))
+	if s.rest != nil {
+		mux.Handle("/", s.rest)
+	}
 	timeout := s.process.Config.HTTP.ReadTimeout
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: timeout, ReadTimeout: timeout, WriteTimeout: 3 * timeout, IdleTimeout: time.Minute}
 
@@ -63,14 +74,34 @@ func (s *Probe) Serve(ctx context.Context) error {
 	return nil
 }
 
+// retryAfterStart is how many seconds a client that came too early is asked to
+// wait: a Redis that is away is usually back within a failover.
+const retryAfterStart = 5
+
+// starting answers whatever the process will serve once it has started. A 404
+// would be for good: providers stop sending webhooks to an address that has
+// none, while 503 is what they repeat.
+func starting(w http.ResponseWriter, _ *http.Request) {
+	h := w.Header()
+	h.Set("Content-Type", "application/problem+json")
+	h.Set("Retry-After", strconv.Itoa(retryAfterStart))
+	h.Set("Connection", "close") // the next request may find the server that comes after this one
+	w.WriteHeader(http.StatusServiceUnavailable)
+	_, _ = io.WriteString(w, startingProblem) // the client is gone if this fails
+}
+
+const startingProblem = `{"title":"Service Unavailable","status":503,` +
+	`"detail":"the process is starting: it waits for what it stands on; try again","reason":"starting"}` + "\n"
+
 // StreamsSeen connects to Redis as Streams does, and serves health and metrics
 // while it waits: for a process whose own server starts only afterwards, on
-// the same address.
-func (p *Process) StreamsSeen(ctx context.Context) (*stream.Streams, error) {
-	probe, err := p.Listen(ctx)
+// the same addr. Everything else is answered 503 until then.
+func (p *Process) StreamsSeen(ctx context.Context, addr string) (*stream.Streams, error) {
+	probe, err := p.listen(ctx, addr)
 	if err != nil {
 		return nil, err
 	}
+	probe.rest = http.HandlerFunc(starting)
 	waiting, end := context.WithCancel(ctx)
 	served := make(chan error, 1)
 	go func() { served <- probe.Serve(waiting) }()

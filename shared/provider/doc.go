@@ -19,7 +19,7 @@
 //	  tolerance: 5m                      # how far the clocks may differ, both ways; default 5m
 //
 //	envelope:                            # where things stand in an event
-//	  id: id                             # or id_header: webhook-id
+//	  id: id                             # or id_header: webhook-id; of several families that whose signature counts
 //	  type: type
 //	  created_at: created_at             # optional
 //	  time: rfc3339                      # default; or unix

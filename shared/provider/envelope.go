@@ -21,6 +21,7 @@ const envelopeDepth = 64
 type envelopeSpec struct {
 	id        rawjson.Path
 	idHeader  string // instead of id
+	signedIDs []signedID
 	eventType rawjson.Path
 	createdAt rawjson.Path // nil: the provider gives none
 	time      timeFormat
@@ -29,6 +30,12 @@ type envelopeSpec struct {
 	objectID  rawjson.Path // one object …
 	objectTyp rawjson.Path // … whose own type names it
 }
+
+// signedID is a header that holds the event's id, with the signature that covers
+// it. A sender may be known by several such families; the id is of the family
+// whose signature is checked, since the header of another is anybody's word, by
+// which one event could be sent again under many ids.
+type signedID struct{ signature, id headerName }
 
 // timeFormat reads created_at.
 type timeFormat func(rawjson.Value) (time.Time, error)
@@ -105,7 +112,7 @@ func (d *Definition) read(source string, h http.Header, body []byte, received ti
 func (s *envelopeSpec) readID(h http.Header, root rawjson.Value, texts *texts) (string, *EnvelopeError) {
 	id := ""
 	if s.idHeader != "" {
-		id = h.Get(s.idHeader)
+		id = h.Get(s.idHeaderOf(h))
 	} else {
 		var ok bool
 		if id, ok = texts.of(root.At(s.id)); !ok {
@@ -113,15 +120,27 @@ func (s *envelopeSpec) readID(h http.Header, root rawjson.Value, texts *texts) (
 		}
 	}
 	if err := event.CheckID(id); err != nil {
-		return "", malformed("%s: %v", s.idPlace(), err)
+		return "", malformed("%s: %v", s.idPlace(h), err)
 	}
 	return id, nil
 }
 
+// idHeaderOf is the header with the id among those of a request: by the same
+// rule as Verifier.header. An event from the log has no signature any more, and
+// its id in the header of the definition; see Stored.
+func (s *envelopeSpec) idHeaderOf(h http.Header) string {
+	for _, signed := range s.signedIDs {
+		if len(h[signed.signature.key]) > 0 {
+			return signed.id.text
+		}
+	}
+	return s.idHeader
+}
+
 // idPlace says where the event's id stands.
-func (s *envelopeSpec) idPlace() string {
+func (s *envelopeSpec) idPlace(h http.Header) string {
 	if s.idHeader != "" {
-		return "header " + s.idHeader
+		return "header " + s.idHeaderOf(h)
 	}
 	return s.id.String()
 }

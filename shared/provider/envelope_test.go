@@ -1,7 +1,13 @@
 package provider
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"maps"
 	"net/http"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -154,6 +160,57 @@ func TestEventOfStandardWebhooks(t *testing.T) {
 
 	_, err = d.Event("app", nil, text, now)
 	require.EqualError(t, err, "header webhook-id: id is empty")
+}
+
+// The id is of the family whose signature is checked: the header of the other
+// is anybody's word.
+func TestTheIDIsOfTheSignedFamily(t *testing.T) {
+	d := example(t, "standard.yaml")
+	body := `{"type":"user.created","timestamp":"2026-07-01T12:00:00Z","data":{"user_id":"u_1"}}`
+	family := func(name, id string) http.Header {
+		stamp := strconv.FormatInt(now.Unix(), 10)
+		mac := hmac.New(sha256.New, []byte("secret"))
+		_, _ = mac.Write([]byte(id + "." + stamp + "." + body))
+		h := http.Header{}
+		h.Set(name+"-id", id)
+		h.Set(name+"-timestamp", stamp)
+		h.Set(name+"-signature", "v1,"+base64.StdEncoding.EncodeToString(mac.Sum(nil)))
+		return h
+	}
+	both := family("svix", "msg_2")
+	maps.Copy(both, family("webhook", "msg_1"))
+	forged := family("svix", "msg_2")
+	forged.Set("webhook-id", "msg_again")
+	v, err := NewVerifier(d, VerifierOptions{Secrets: []string{"whsec_c2VjcmV0"}, Now: func() time.Time { return now }})
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		h    http.Header
+		want string
+	}{
+		"webhook":               {family("webhook", "msg_1"), "msg_1"},
+		"svix":                  {family("svix", "msg_2"), "msg_2"},
+		"both":                  {both, "msg_1"},
+		"svix, webhook's added": {forged, "msg_2"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.NoError(t, v.Verify(c.h, []byte(body)))
+			e, err := d.Event("app", c.h, []byte(body), now)
+			require.NoError(t, err)
+			require.Equal(t, c.want, e.ID)
+		})
+	}
+	_, err = d.Event("app", http.Header{"Svix-Signature": {"v1,"}}, []byte(body), now)
+	require.EqualError(t, err, "header svix-id: id is empty")
+	e, err := d.Stored("app", "msg_2", []byte(body), now)
+	require.NoError(t, err)
+	require.Equal(t, "msg_2", e.ID)
+}
+
+func TestAListOfEventsHasNoHeaders(t *testing.T) {
+	text, err := os.ReadFile("testdata/standard.yaml")
+	require.NoError(t, err)
+	_, err = Parse("standard.yaml", []byte(strings.Replace(string(text), "probe: /me", "probe: /me\n  events: {path: /events}", 1)))
+	require.ErrorContains(t, err, "api.events.path: is of no use with envelope.id_header")
 }
 
 func BenchmarkEvent(b *testing.B) {

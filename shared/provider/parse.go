@@ -20,11 +20,13 @@ func Parse(file string, text []byte) (*Definition, error) {
 		return nil, err
 	}
 	s := r.section(root, "")
+	signature := parseSignature(s.must("signature"))
+	envelope := parseEnvelope(s.must("envelope"), signature)
 	d := &Definition{
 		Name:      s.required("provider"),
-		signature: parseSignature(s.must("signature")),
-		envelope:  parseEnvelope(s.must("envelope")),
-		api:       parseAPI(s.must("api")),
+		signature: signature,
+		envelope:  envelope,
+		api:       parseAPI(s.must("api"), envelope),
 		history:   parseHistory(s.sub("history")),
 		byName:    map[string]*Kind{},
 		families:  map[string]*family{},
@@ -55,12 +57,32 @@ func parseSignature(s *section) signatureSpec {
 	}
 	for _, h := range spec.headers {
 		s.checkHeader("headers", h)
-		if spec.scheme == standardWebhooks && !strings.HasSuffix(strings.ToLower(h), signatureSuffix) {
+		if spec.scheme == standardWebhooks && !hasFamily(h) {
 			s.fail("headers", "holds %q: names of this scheme end in %s", h, signatureSuffix)
 		}
 	}
 	s.done()
 	return spec
+}
+
+// signedIDs are the headers of the event's id by the signature that covers each,
+// in the order of preference, if id is one of those. Empty for schemes that sign
+// no header.
+func (spec signatureSpec) signedIDs(id string) []signedID {
+	var all []signedID
+	among := false
+	for _, h := range spec.headers {
+		family, ok := familyOf(h)
+		if spec.scheme != standardWebhooks || !ok {
+			continue
+		}
+		all = append(all, signedID{signature: named(h), id: named(family + idSuffix)})
+		among = among || strings.EqualFold(family+idSuffix, id)
+	}
+	if !among {
+		return nil
+	}
+	return all
 }
 
 func (s *section) checkHeader(key, name string) {
@@ -69,7 +91,7 @@ func (s *section) checkHeader(key, name string) {
 	}
 }
 
-func parseEnvelope(s *section) envelopeSpec {
+func parseEnvelope(s *section, signature signatureSpec) envelopeSpec {
 	format := s.choice("time", slices.Sorted(maps.Keys(timeFormats))...)
 	spec := envelopeSpec{
 		eventType: s.jsonPath("type"),
@@ -87,6 +109,7 @@ func parseEnvelope(s *section) envelopeSpec {
 	}
 	if spec.idHeader != "" {
 		s.checkHeader("id_header", spec.idHeader)
+		spec.signedIDs = signature.signedIDs(spec.idHeader)
 	}
 	object := s.sub("object")
 	spec.objectID, spec.objectTyp = object.jsonPath("id"), object.jsonPath("type")
@@ -99,7 +122,7 @@ func parseEnvelope(s *section) envelopeSpec {
 	return spec
 }
 
-func parseAPI(s *section) apiSpec {
+func parseAPI(s *section, envelope envelopeSpec) apiSpec {
 	spec := apiSpec{
 		auth:       s.choice("auth", "bearer", "basic"),
 		headers:    http.Header{},
@@ -130,6 +153,9 @@ func parseAPI(s *section) apiSpec {
 	}
 	if events.value != nil {
 		events.checkPath("path", spec.events.path)
+	}
+	if spec.events.path != "" && envelope.idHeader != "" {
+		events.fail("path", "is of no use with envelope.id_header: events in a list come without headers, so none would have an id")
 	}
 	events.done()
 	spec.webhooks = parseWebhooks(s.sub("webhooks"))

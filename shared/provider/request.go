@@ -218,13 +218,25 @@ func (c *Client) missing(res *http.Response) error {
 func (c *Client) errorf(res *http.Response, class fate.Class, format string, args ...any) error {
 	e := fate.New(class, fmt.Errorf("HTTP %d: "+format, append([]any{res.StatusCode}, args...)...))
 	e.Status = res.StatusCode
-	if s := res.StatusCode; s == http.StatusTooManyRequests || s == http.StatusServiceUnavailable {
+	if retriable(res.StatusCode) {
 		e.RetryAfter = retryAfter(res.Header.Get("Retry-After"), c.opts.Now())
 	}
 	if a, ok := c.Allowance(); ok && a.Remaining == 0 && res.StatusCode == http.StatusTooManyRequests && e.RetryAfter == 0 {
 		e.RetryAfter = a.Until(c.opts.Now())
 	}
 	return e
+}
+
+// retriable reports whether a status says that the same request may succeed
+// later, so that Retry-After speaks of that request: in a redirect it speaks of
+// another one, in a 404 of nothing. RFC 9110 and RFC 8470 name the four
+// hundreds; those of the server's own trouble are all of them.
+func retriable(status int) bool {
+	switch status {
+	case http.StatusRequestTimeout, http.StatusTooEarly, http.StatusTooManyRequests:
+		return true
+	}
+	return status >= http.StatusInternalServerError
 }
 
 // retryAfter reads RFC 9110 section 10.2.3: seconds, or a date. 0 if it says

@@ -23,7 +23,22 @@ const (
 
 // signatureSuffix ends the name of the signature header in Standard Webhooks;
 // its sisters end in -id and -timestamp.
-const signatureSuffix = "-signature"
+const signatureSuffix, idSuffix, timestampSuffix = "-signature", "-id", "-timestamp"
+
+// familyOf is what the names of three sisters have in common, given that of the
+// signature: "webhook".
+func familyOf(signature string) (family string, ok bool) {
+	n := len(signature) - len(signatureSuffix)
+	if n < 0 || !strings.EqualFold(signature[n:], signatureSuffix) {
+		return "", false
+	}
+	return signature[:n], true
+}
+
+func hasFamily(signature string) bool {
+	_, ok := familyOf(signature)
+	return ok
+}
 
 // scheme is a way to sign webhooks: how a secret becomes a key, and what the
 // headers say was signed.
@@ -261,21 +276,21 @@ func (c *claim) addHex(text string) {
 // claimStandard reads "v1,<base64> v1,<base64> v1a,…" and the two sister
 // headers.
 func claimStandard(c *claim, h http.Header, header headerName) error {
-	family := header.text[:len(header.text)-len(signatureSuffix)]
+	family, _ := familyOf(header.text) // the definition was checked for it
 	text, err := only(h, header)
 	if err != nil {
 		return err
 	}
-	id, err := only(h, named(family+"-id"))
+	id, err := only(h, named(family+idSuffix))
 	if err != nil {
 		return err
 	}
-	stamp, err := only(h, named(family+"-timestamp"))
+	stamp, err := only(h, named(family+timestampSuffix))
 	if err != nil {
 		return err
 	}
 	c.prefix = append(append(append(append(c.prefix, id...), '.'), stamp...), '.')
-	if c.at, err = timestamp(family+"-timestamp", stamp); err != nil {
+	if c.at, err = timestamp(family+timestampSuffix, stamp); err != nil {
 		return err
 	}
 	for part := range strings.FieldsSeq(text) {

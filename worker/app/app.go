@@ -29,7 +29,7 @@ func work(ctx context.Context, p *process.Process, probe *process.Probe) error {
 	if err != nil {
 		return err
 	}
-	defer clients.close()
+	defer clients.Close()
 	streams, err := p.Streams(ctx)
 	if err != nil {
 		return err
@@ -54,7 +54,7 @@ func work(ctx context.Context, p *process.Process, probe *process.Probe) error {
 	if err != nil {
 		return err
 	}
-	p.OnReload(clients.reload)
+	p.OnReload(clients.Reload)
 	p.OnReload(func(c *config.Config) error { setRates(w, c); return nil })
 	probe.Ready(process.Checks(streams, store))
 	p.Logger.Info("joining the fleet", "worker", id)
@@ -68,23 +68,21 @@ func setRates(w *worker.Worker, c *config.Config) {
 	}
 }
 
-func sources(c *config.Config) ([]worker.Source, clients, error) {
+func sources(c *config.Config) ([]worker.Source, process.Clients, error) {
 	configured, err := process.Sources(c)
 	if err != nil {
 		return nil, nil, err
 	}
-	out, all := make([]worker.Source, len(configured)), clients{}
+	clients, err := process.NewClients(configured)
+	if err != nil {
+		return nil, nil, err
+	}
+	out := make([]worker.Source, len(configured))
 	for i, s := range configured {
-		client, err := newClient(s)
-		if err != nil {
-			all.close()
-			return nil, nil, err
-		}
-		all[s.Name] = client
 		out[i] = worker.Source{
-			Name: s.Name, Definition: s.Definition, Client: client,
+			Name: s.Name, Definition: s.Definition, Client: clients[s.Name],
 			Rate: stream.Rate{Limit: s.Rate.Limit, Per: s.Rate.Per}, Concurrency: s.Rate.Concurrency,
 		}
 	}
-	return out, all, nil
+	return out, clients, nil
 }

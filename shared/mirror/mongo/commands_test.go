@@ -331,3 +331,52 @@ func TestAServerAwayIsUnavailable(t *testing.T) {
 		require.Equal(t, fate.Unavailable.String(), class.String(), name)
 	}
 }
+
+// TestReadsAreOfThePrimaryAndOfAMajority whatever the URI says: a read from
+// elsewhere, or of what a failover undoes, could turn the mirror back.
+func TestReadsAreOfThePrimaryAndOfAMajority(t *testing.T) {
+	database := server.Database()
+	s, err := mongo.Open(t.Context(), server.URI(database)+"&readPreference=secondaryPreferred&readConcernLevel=local", mongo.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, s.Close()) })
+	stop := server.Record(database)
+	_, err = s.Entity(t.Context(), order("o1").Key)
+	require.ErrorIs(t, err, mirror.ErrNotFound)
+	_, err = s.CountLetters(t.Context(), mirror.LetterFilter{Status: mirror.LetterOpen})
+	require.NoError(t, err)
+	reads := 0
+	for _, c := range stop() {
+		switch c.Name {
+		case "find", "aggregate", "count":
+			reads++
+			require.Equal(t, "majority", c.Body.Lookup("readConcern", "level").StringValue(), "%s", c.Body)
+			preference, given := c.Body.Lookup("$readPreference", "mode").StringValueOK()
+			require.True(t, !given || strings.HasPrefix(preference, "primary"), "%s", c.Body)
+			require.NotContains(t, preference, "secondary")
+		}
+	}
+	require.Equal(t, 2, reads)
+}
+
+// TestIndexesHaveTheTimeTheyNeed and ask nothing of a server before 6.0, whose
+// partial indexes know no $in.
+func TestIndexesHaveTheTimeTheyNeed(t *testing.T) {
+	const usual = 10 * time.Second
+	database := server.Database()
+	stop := server.Record(database)
+	s := open(t, database, mongo.Options{Retention: mirror.Retention{Events: time.Hour, Audit: time.Hour, Discrepancies: time.Hour}})
+	_, err := s.Claim(t.Context(), order("o1"))
+	require.NoError(t, err)
+	made := 0
+	for _, c := range stop() {
+		if c.Name != "createIndexes" {
+			continue
+		}
+		made++
+		require.NotContains(t, c.Body.String(), "$in")
+		if most, told := c.Body.Lookup("maxTimeMS").AsInt64OK(); told {
+			require.Greater(t, time.Duration(most)*time.Millisecond, 100*usual, "%s", c.Body)
+		}
+	}
+	require.Greater(t, made, 15)
+}

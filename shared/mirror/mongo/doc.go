@@ -51,5 +51,11 @@
 // made while one is under way share the next, so many entities settled at
 // once cost what one does.
 //
-// All writes wait for a majority.
+// All writes wait for a majority, and all reads are of the primary and of what
+// a majority has.
+//
+// # Servers
+//
+// Nothing here needs more than MongoDB 4.4. (The driver itself refuses servers
+// before 4.2.)
 package mongo

@@ -21,6 +21,7 @@ const (
 	codeIndexOptionsConflict = 85
 	codeIndexKeyConflict     = 86
 	codeCommandNotSupported  = 115
+	codeCannotCreateIndex    = 67
 	codeNotImplemented       = 238
 )
 
@@ -34,8 +35,11 @@ func (s *Store) index(ctx context.Context, keep mirror.Retention) error {
 	open := bson.D{{Key: "open", Value: bson.D{{Key: "$gt", Value: 0}}}}
 	// Neither open nor dead: what somebody may still want to redrive stays.
 	settled := bson.D{{Key: "open", Value: 0}, {Key: "tally.dead", Value: 0}}
-	closed := oneOf("status", mirror.LetterRedriven, mirror.LetterSuperseded, mirror.LetterDiscarded)
-	judged := oneOf("status", mirror.Repaired, mirror.Failed, mirror.Dropped)
+	// Filters with $in would need a server of 6.0 or later.
+	closed := bson.D{{Key: "closed_at", Value: bson.D{{Key: "$exists", Value: true}}}}
+	// Dropped, failed or repaired, between confirmed and suspected: what is not
+	// settled yet stays.
+	judged := bson.D{{Key: "status", Value: bson.D{{Key: "$gt", Value: mirror.Confirmed}, {Key: "$lt", Value: mirror.Suspected}}}}
 	return errors.Join(
 		s.makeIndexes(ctx, s.events,
 			plainIndex("received_at:-1", "_id:-1"),
@@ -62,6 +66,11 @@ func (s *Store) index(ctx context.Context, keep mirror.Retention) error {
 // mirrorOf returns the collection of an entity's kind and sees to its indexes
 // when it is first written to: those every kind has, and one for each kind of
 // parent, since lists are asked for by parent.
+//
+// On a collection that is large already, as after an upgrade that brings an
+// index, that may take long. Whatever wants this collection waits then, without
+// an attempt spent and however long it takes; other kinds go on, since all wait
+// for one command and hold no further connection.
 func (s *Store) mirrorOf(ctx context.Context, ref event.Ref) (*mongo.Collection, error) {
 	c := s.db.Collection(mirrorName(ref.Key.Source, ref.Key.Kind))
 	indexes := [][]string{{"status"}, {"terminal_at", "verified_at"}}
@@ -69,16 +78,34 @@ func (s *Store) mirrorOf(ctx context.Context, ref event.Ref) (*mongo.Collection,
 		indexes = append(indexes, []string{"parents." + escapeField(kind)})
 	}
 	for _, fields := range indexes {
-		name := c.Name() + " " + strings.Join(fields, " ")
-		if _, seen := s.indexed.Load(name); seen {
-			continue
-		}
-		if err := s.makeIndex(ctx, c, plainIndex(fields...)); err != nil {
+		if err := s.seeTo(ctx, c, fields); err != nil {
 			return nil, classify(ctx, err)
 		}
-		s.indexed.Store(name, true)
 	}
 	return c, nil
+}
+
+// seeTo makes an index unless that was done before, together with all who want
+// it at the same time. If whoever asks first gives up, the others are told that
+// the store is away, and ask again.
+func (s *Store) seeTo(ctx context.Context, c *mongo.Collection, fields []string) error {
+	name := c.Name() + " " + strings.Join(fields, " ")
+	if _, seen := s.indexed.Load(name); seen {
+		return nil
+	}
+	made := s.building.DoChan(name, func() (any, error) {
+		err := s.makeIndex(ctx, c, plainIndex(fields...))
+		if err == nil {
+			s.indexed.Store(name, true)
+		}
+		return nil, err
+	})
+	select {
+	case done := <-made:
+		return done.Err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // plainIndex is an index on fields in ascending order, or descending with ":-1".
@@ -111,7 +138,12 @@ func (s *Store) makeIndexes(ctx context.Context, c *mongo.Collection, models ...
 	return nil
 }
 
+// makeIndex makes an index, which returns when it is built. Building takes a
+// time of its own: under that of other calls a large collection would never
+// have its indexes, since the server stops what nobody waits for.
 func (s *Store) makeIndex(ctx context.Context, c *mongo.Collection, m mongo.IndexModel) error {
+	ctx, cancel := context.WithTimeout(ctx, buildWithin)
+	defer cancel()
 	_, err := c.Indexes().CreateOne(ctx, m)
 	if isUnsupported(err) {
 		s.log.Warn("the server lacks a kind of index; the store works without it", "collection", c.Name(), "index", m.Keys, "error", err)
@@ -153,7 +185,7 @@ func (s *Store) dropRetention(ctx context.Context, c *mongo.Collection) error {
 
 // isUnsupported reports whether the server does not know what was asked.
 func isUnsupported(err error) bool {
-	return hasCode(err, codeNotImplemented, codeCommandNotSupported)
+	return hasCode(err, codeNotImplemented, codeCommandNotSupported, codeCannotCreateIndex)
 }
 
 func hasCode(err error, codes ...int) bool {

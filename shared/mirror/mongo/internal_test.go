@@ -12,6 +12,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/mirror"
 )
 
 func TestProject(t *testing.T) {
@@ -246,4 +247,14 @@ func requireClass(t *testing.T, want fate.Class, err error) {
 	require.Error(t, err)
 	class, _ := fate.Of(err)
 	require.Equal(t, want.String(), class.String())
+}
+
+// What is not settled is not removed by age. The filter of the index is a range
+// of words, since older servers know no other.
+func TestJudgedAreTheSettledOnes(t *testing.T) {
+	for status, settled := range map[mirror.DiscrepancyStatus]bool{
+		mirror.Suspected: false, mirror.Confirmed: false, mirror.Dropped: true, mirror.Repaired: true, mirror.Failed: true,
+	} {
+		require.Equal(t, settled, mirror.Confirmed < status && status < mirror.Suspected, status)
+	}
 }

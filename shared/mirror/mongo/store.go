@@ -11,9 +11,11 @@ import (
 	"go.mongodb.org/mongo-driver/v2/event"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/mongo/readconcern"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
+	"golang.org/x/sync/singleflight"
 
 	"github.com/tarn-sync/tarn/shared/mirror"
 )
@@ -23,6 +25,9 @@ const (
 	defaultBulkSize = 1000
 	// timeout bounds a call whose context has no deadline.
 	timeout = 10 * time.Second
+	// buildWithin bounds the building of an index, which takes hours on a
+	// collection of hundreds of millions.
+	buildWithin = 6 * time.Hour
 	// closeTimeout bounds how long Close waits for calls under way.
 	closeTimeout = 5 * time.Second
 )
@@ -69,14 +74,18 @@ type Store struct {
 
 	logs    combiner[mirror.Arrival, mirror.Logged]
 	settles combiner[mirror.Settlement, struct{}]
-	indexed sync.Map // indexes of mirror collections that were seen to, by name
+
+	indexed  sync.Map           // indexes of mirror collections that were seen to, by name
+	building singleflight.Group // those that are being seen to
 }
 
 var _ mirror.Store = (*Store)(nil)
 
 // Open connects to the database a mongodb:// or mongodb+srv:// URI names and
-// sees to its indexes. The URI may set everything the driver knows but the
-// write concern, which is majority.
+// sees to its indexes, which takes as long as building them takes. The URI may
+// set everything the driver knows but the concerns and the preference: writes
+// wait for a majority, reads ask the primary for what a majority has. A read
+// from elsewhere, or of what a failover would undo, could turn the mirror back.
 func Open(ctx context.Context, uri string, o Options) (*Store, error) {
 	if o.BulkSize <= 0 {
 		o.BulkSize = defaultBulkSize
@@ -94,7 +103,8 @@ func Open(ctx context.Context, uri string, o Options) (*Store, error) {
 	if parsed.Database == "" {
 		return nil, errors.New("the store's URL names no database: want mongodb://host:27017/database")
 	}
-	opts := options.Client().ApplyURI(uri).SetWriteConcern(writeconcern.Majority()).SetAppName("tarn")
+	opts := options.Client().ApplyURI(uri).SetAppName("tarn").
+		SetWriteConcern(writeconcern.Majority()).SetReadConcern(readconcern.Majority()).SetReadPreference(readpref.Primary())
 	if opts.Timeout == nil {
 		opts.SetTimeout(timeout)
 	}
@@ -106,6 +116,11 @@ func Open(ctx context.Context, uri string, o Options) (*Store, error) {
 		return nil, fmt.Errorf("connect to the store: %w", err)
 	}
 	s := newStore(client, client.Database(parsed.Database), o)
+	// First, under the usual time: a server that is away is not waited for as
+	// long as an index is.
+	if err := s.Ping(ctx); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	if err := s.index(ctx, o.Retention); err != nil {
 		return nil, errors.Join(fmt.Errorf("make the store's indexes: %w", err), s.Close())
 	}

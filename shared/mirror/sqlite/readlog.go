@@ -30,12 +30,7 @@ type loggedRow struct {
 
 // EventByID returns the rows with that id.
 func (s *Store) EventByID(ctx context.Context, source, id string) ([]*mirror.EventRow, error) {
-	var c conditions
-	c.add("id = ?", id)
-	if source != "" {
-		c.add("source = ?", source)
-	}
-	rows, err := s.eventRows(ctx, c, newestReceived, 1000)
+	rows, err := s.eventRows(ctx, idConditions(source, id), newestReceived, 1000)
 	if err != nil {
 		return nil, fmt.Errorf("read event %s: %w", id, readError(ctx, err))
 	}
@@ -44,6 +39,28 @@ func (s *Store) EventByID(ctx context.Context, source, id string) ([]*mirror.Eve
 	}
 	return rows, nil
 }
+
+// idConditions selects the rows with that id. The log has an index by source
+// and id and needs none by id alone, which every sync would pay for: there are
+// a few sources, and each is looked up.
+func idConditions(source, id string) conditions {
+	var c conditions
+	c.add("id = ?", id)
+	if source != "" {
+		c.add("source = ?", source)
+	} else {
+		c.add("source IN (" + everySourceSQL + ")")
+	}
+	return c
+}
+
+// everySourceSQL steps from source to source through that index.
+const everySourceSQL = `
+WITH RECURSIVE named (source) AS (
+	SELECT min(source) FROM events
+	UNION ALL
+	SELECT (SELECT min(e.source) FROM events AS e WHERE e.source > named.source) FROM named WHERE named.source IS NOT NULL
+) SELECT source FROM named WHERE source IS NOT NULL`
 
 // Events lists rows, newest received_at first.
 func (s *Store) Events(ctx context.Context, f mirror.EventFilter) (mirror.Page[*mirror.EventRow], error) {
@@ -72,9 +89,7 @@ func (s *Store) Events(ctx context.Context, f mirror.EventFilter) (mirror.Page[*
 
 func eventConditions(f mirror.EventFilter) conditions {
 	var c conditions
-	if f.Status != "" {
-		c.add("status = ?", string(f.Status))
-	}
+	c.addStatus(f)
 	if f.Type != "" {
 		c.add("type = ?", f.Type)
 	}
@@ -95,6 +110,25 @@ func eventConditions(f mirror.EventFilter) conditions {
 		c.add("received_at < ?", millis(f.To))
 	}
 	return c
+}
+
+// addStatus selects a status and says once more, for the planner, which partial
+// index has it: what a parameter holds it does not know when it chooses. The
+// index of rows under way begins with the source; without one it is named, and
+// its rows, which are few, are sorted.
+func (c *conditions) addStatus(f mirror.EventFilter) {
+	switch f.Status {
+	case "":
+	case mirror.Processed: // by time: hardly any other is passed over
+		c.add("status = ?", string(f.Status))
+	case mirror.Pending, mirror.Retrying:
+		c.add("status = ? AND status IN ('pending', 'retrying')", string(f.Status))
+		if f.Source == "" && f.Entity.IsZero() {
+			c.add("n IN (SELECT u.n FROM events AS u INDEXED BY events_unsettled WHERE u.status IN ('pending', 'retrying'))")
+		}
+	default:
+		c.add("status = ? AND status IN ('dead', 'superseded', 'discarded')", string(f.Status))
+	}
 }
 
 // eventRows reads rows and their outcomes in one state of the database.

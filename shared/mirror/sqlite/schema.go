@@ -9,10 +9,10 @@ import (
 
 // schemaVersion is kept in the file's user_version. A file of a later one is
 // refused: an older program would not keep what the newer relies on.
-const schemaVersion = 2
+const schemaVersion = 3
 
 // steps bring a file from the version that is their index to the next.
-var steps = [schemaVersion]string{tables, reconciling}
+var steps = [schemaVersion]string{tables, reconciling, finding}
 
 // tables makes the tables of version 1. Source and kind are columns rather
 // than parts of table names, so that every statement is prepared once.
@@ -183,6 +183,18 @@ CREATE TABLE tasks (
 ) WITHOUT ROWID;
 CREATE INDEX tasks_created ON tasks (created_at, id);
 CREATE INDEX tasks_parent ON tasks (parent, created_at, id);
+`
+
+// finding adds what looking into the log by status needs. Rows that were
+// processed, nearly all in the end, are found by time. Rows under way have
+// events_unsettled, which is small; a wider one would cost every sync twice,
+// once on the way in and once on the way out.
+//
+// SQLite takes a partial index only for a query whose text implies its
+// condition: see conditions.addStatus.
+const finding = `
+DROP INDEX events_unlucky;
+CREATE INDEX events_unlucky ON events (status, received_at, source, id) WHERE status IN ('dead', 'superseded', 'discarded');
 `
 
 // migrate brings the file to schemaVersion. It is called in the writer's turn,

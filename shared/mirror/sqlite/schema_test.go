@@ -107,14 +107,58 @@ func TestOpenRowsAreFoundByTheirIndex(t *testing.T) {
 	s := openStore(t, Options{})
 	c := unsettled("lemon", time.UnixMilli(9000))
 	c.add("(received_at, id) > (?, ?)", 5, "evt_1")
-	rows, err := s.reads.Query("EXPLAIN QUERY PLAN "+eventsQuery(c, oldestReceived), append(c.args, 500)...)
+	steps := plan(t, s, c, oldestReceived)
+	require.Len(t, steps, 1, "rows are read in their order: %v", steps)
+	require.Contains(t, steps[0], "events_unsettled")
+	require.Contains(t, steps[0], "(received_at,id)>", "a page begins at its place")
+}
+
+// plan is how SQLite means to read rows of the log, a text for each step.
+func plan(t *testing.T, s *Store, c conditions, order string) []string {
+	t.Helper()
+	rows, err := s.reads.Query("EXPLAIN QUERY PLAN "+eventsQuery(c, order), append(c.args, 500)...)
 	require.NoError(t, err)
 	steps, err := collect(rows, func(row scanner) (step string, err error) {
 		var ignored int
 		return step, row.Scan(&ignored, &ignored, &ignored, &step)
 	})
 	require.NoError(t, err)
-	require.Len(t, steps, 1, "rows are read in their order: %v", steps)
-	require.Contains(t, steps[0], "events_unsettled")
-	require.Contains(t, steps[0], "(received_at,id)>", "a page begins at its place")
+	return steps
+}
+
+// TestTheLogIsNotWalked: a log holds years of events, nearly all processed, and
+// a page of anything else must not cost a walk through them.
+func TestTheLogIsNotWalked(t *testing.T) {
+	s := openStore(t, Options{})
+	place := func(c *conditions) { c.add("(received_at, source, id) < (?, ?, ?)", 5, "lemon", "evt_1") }
+	byID := func(source string) conditions { return idConditions(source, "evt_1") }
+	cases := map[string]struct {
+		c    conditions
+		want string
+	}{
+		"processed":              {eventConditions(mirror.EventFilter{Status: mirror.Processed}), "USING INDEX events_received"},
+		"an id":                  {byID(""), "(source=? AND id=?)"},
+		"an id of a source":      {byID("lemon"), "(source=? AND id=?)"},
+		"pending ones":           {eventConditions(mirror.EventFilter{Status: mirror.Pending}), "USING INTEGER PRIMARY KEY (rowid=?)"},
+		"of a source, retrying":  {eventConditions(mirror.EventFilter{Status: mirror.Retrying, Source: "lemon"}), "USING INDEX events_unsettled (source=?)"},
+		"dead ones of a source":  {eventConditions(mirror.EventFilter{Status: mirror.Dead, Source: "lemon"}), "USING INDEX events_unlucky (status=?)"},
+		"dead ones, not so long": {eventConditions(mirror.EventFilter{Status: mirror.Dead, From: time.UnixMilli(5)}), "USING INDEX events_unlucky (status=? AND received_at>?)"},
+	}
+	for _, status := range []mirror.EventStatus{mirror.Dead, mirror.Superseded, mirror.Discarded} {
+		c := eventConditions(mirror.EventFilter{Status: status})
+		place(&c)
+		cases[string(status)] = struct {
+			c    conditions
+			want string
+		}{c, "USING INDEX events_unlucky (status=? AND (received_at,source,id)<(?,?,?))"}
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			steps := plan(t, s, tc.c, newestReceived)
+			require.Contains(t, steps[0], tc.want)
+			if strings.Contains(steps[0], "events_unlucky") {
+				require.NotContains(t, steps, "USE TEMP B-TREE FOR ORDER BY", "rows are read in their order")
+			}
+		})
+	}
 }
