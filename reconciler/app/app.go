@@ -73,6 +73,7 @@ func with(ctx context.Context, p *process.Process, do func(context.Context, *too
 		return err
 	}
 	defer p.Closing("redis", t.streams.Close)
+	t.clients.Budget(t.streams)
 	store, err := p.Store(ctx)
 	if err != nil {
 		return err

@@ -82,10 +82,6 @@ func Of(err error) (Class, time.Duration) {
 	return Transient, 0
 }
 
-// Charged reports whether a failure of this class costs the waiting work one
-// of its attempts. Waiting is free.
-func (c Class) Charged() bool { return c == Transient }
-
 // Final reports whether trying the same again is pointless, so that the work
 // is buried at once. (Refused is not: the probe path decides.)
 func (c Class) Final() bool { return c == Permanent || c == Panic }

@@ -23,19 +23,18 @@ func TestOf(t *testing.T) {
 }
 
 func TestTable(t *testing.T) {
-	type fateOf struct{ charged, final bool }
-	table := map[fate.Class]fateOf{
-		fate.Transient:   {charged: true},
-		fate.Throttled:   {},
-		fate.Unavailable: {},
-		fate.Refused:     {},
-		fate.Gone:        {},
-		fate.Permanent:   {final: true},
-		fate.Panic:       {final: true},
+	final := map[fate.Class]bool{
+		fate.Transient:   false,
+		fate.Throttled:   false,
+		fate.Unavailable: false,
+		fate.Refused:     false,
+		fate.Gone:        false,
+		fate.Permanent:   true,
+		fate.Panic:       true,
 	}
-	for class, want := range table {
+	for class, want := range final {
 		t.Run(class.String(), func(t *testing.T) {
-			require.Equal(t, want, fateOf{class.Charged(), class.Final()})
+			require.Equal(t, want, class.Final())
 		})
 	}
 }

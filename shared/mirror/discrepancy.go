@@ -94,15 +94,4 @@ type Discrepancies interface {
 
 	// Discrepancies lists them, newest found_at first.
 	Discrepancies(ctx context.Context, f DiscrepancyFilter) (Page[*Discrepancy], error)
-
-	// CountDiscrepancies counts by source, type and status.
-	CountDiscrepancies(ctx context.Context) ([]DiscrepancyCount, error)
-}
-
-// DiscrepancyCount is a number of discrepancies.
-type DiscrepancyCount struct {
-	Source string
-	Type   DiscrepancyType
-	Status DiscrepancyStatus
-	Count  int64
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/stream"
 )
 
 // Client is a provider.Client that can be exchanged for one with another key
@@ -15,6 +16,13 @@ import (
 type Client struct {
 	source  Source
 	current atomic.Pointer[provider.Client]
+	rate    atomic.Pointer[stream.Rate]
+	budget  atomic.Pointer[Budget]
+}
+
+// Budget is what the fleet may ask; *stream.Streams is one.
+type Budget interface {
+	Take(ctx context.Context, source string, class event.Class, n int, r stream.Rate) (stream.Grant, error)
 }
 
 // Fetch asks for the current state of an entity.
@@ -43,6 +51,39 @@ func (c *Client) Probe(ctx context.Context) error { return c.current.Load().Prob
 // Allowance returns what the provider says is left of its rate limit.
 func (c *Client) Allowance() (provider.Allowance, bool) { return c.current.Load().Allowance() }
 
+// page takes a token for a further page of a list kind: whoever fetches has
+// taken one for the whole. It goes with the highest class, since the entity's
+// lane and lock are held meanwhile. A budget that cannot be asked, or a source
+// that has been paused since, ends nothing: the fetch was begun in time.
+func (c *Client) page(ctx context.Context) error {
+	budget, rate := c.budget.Load(), *c.rate.Load()
+	if budget == nil || rate.Limit <= 0 {
+		return nil
+	}
+	for {
+		g, err := (*budget).Take(ctx, c.source.Name, event.Live, 1, rate)
+		if err != nil || g.Tokens > 0 || g.Source.Paused {
+			return ctx.Err()
+		}
+		if !pause(ctx, max(g.Wait, time.Millisecond)) {
+			return ctx.Err()
+		}
+	}
+}
+
+// take goes over to the settings of a source.
+func (c *Client) take(s Source) error {
+	next, err := s.client(c.page)
+	if err != nil {
+		return err
+	}
+	c.rate.Store(&stream.Rate{Limit: s.Rate.Limit, Per: s.Rate.Per})
+	if old := c.current.Swap(next); old != nil {
+		old.Close()
+	}
+	return nil
+}
+
 // Clients are those of all sources, by name.
 type Clients map[string]*Client
 
@@ -50,25 +91,30 @@ type Clients map[string]*Client
 func NewClients(sources []Source) (Clients, error) {
 	all := Clients{}
 	for _, s := range sources {
-		first, err := s.Client()
-		if err != nil {
+		c := &Client{source: s}
+		if err := c.take(s); err != nil {
 			all.Close()
 			return nil, err
 		}
-		all[s.Name] = &Client{source: s}
-		all[s.Name].current.Store(first)
+		all[s.Name] = c
 	}
 	return all, nil
 }
 
-// Reload takes the keys of settings that were read again.
+// Budget has all take tokens from b for what one fetch asks beyond its first
+// request.
+func (all Clients) Budget(b Budget) {
+	for _, c := range all {
+		c.budget.Store(&b)
+	}
+}
+
+// Reload takes the keys and rates of settings that were read again.
 func (all Clients) Reload(c *config.Config) error {
 	for _, known := range all {
-		next, err := known.source.Reloaded(c).Client()
-		if err != nil {
+		if err := known.take(known.source.Reloaded(c)); err != nil {
 			return err
 		}
-		known.current.Swap(next).Close()
 	}
 	return nil
 }

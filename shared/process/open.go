@@ -102,10 +102,13 @@ func (s Source) Reloaded(c *config.Config) Source {
 }
 
 // Client returns a client for the source's API.
-func (s Source) Client() (*provider.Client, error) {
+func (s Source) Client() (*provider.Client, error) { return s.client(nil) }
+
+// client is Client with what comes before each further page of a list kind.
+func (s Source) client(page func(context.Context) error) (*provider.Client, error) {
 	client, err := provider.NewClient(s.Definition, provider.ClientOptions{
 		BaseURL: s.APIURL, Key: string(s.APIKey), Timeout: s.Timeout,
-		Concurrency: s.Rate.Concurrency, Principal: s.Principal,
+		Concurrency: s.Rate.Concurrency, Principal: s.Principal, Page: page,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("source %s: %w", s.Name, err)

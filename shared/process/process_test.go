@@ -24,7 +24,9 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/tarn-sync/tarn/shared/config"
+	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/process"
+	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
@@ -221,6 +223,52 @@ func TestReloadTakesKeysAndNothingElse(t *testing.T) {
 	require.Equal(t, "Bearer new", <-asked)
 	_, told := clients["lemon"].Allowance()
 	require.False(t, told)
+}
+
+// tokens is a budget that grants one when asked twice.
+type tokens struct {
+	asked, granted int
+	rates          []stream.Rate
+}
+
+func (b *tokens) Take(_ context.Context, source string, class event.Class, n int, r stream.Rate) (stream.Grant, error) {
+	b.asked++
+	b.rates = append(b.rates, r)
+	if source != "lemon" || class != event.Live || n != 1 || b.asked%2 == 1 {
+		return stream.Grant{Wait: time.Microsecond}, nil
+	}
+	b.granted++
+	return stream.Grant{Tokens: 1}, nil
+}
+
+// A list of many pages is one fetch; each page is a request the provider counts.
+func TestFurtherPagesCostTokens(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		page := len(r.URL.Query().Get("cursor"))
+		next := `"` + strings.Repeat("c", page+1) + `"`
+		if page == 3 {
+			next = "null"
+		}
+		_, _ = fmt.Fprintf(w, `{"data":[{"isin":"DE%d"}],"pagination":{"next_cursor":%s}}`, page, next)
+	}))
+	t.Cleanup(server.Close)
+	c, err := config.Load(files(t, strings.ReplaceAll(settings, "http://127.0.0.1:1", server.URL)), nil)
+	require.NoError(t, err)
+	sources, err := process.Sources(c)
+	require.NoError(t, err)
+	clients, err := process.NewClients(sources)
+	require.NoError(t, err)
+	t.Cleanup(clients.Close)
+	positions := event.Ref{Key: event.Key{Source: "lemon", Kind: "positions", ID: "cusa_1"}}
+	_, err = clients["lemon"].Fetch(t.Context(), positions, "test")
+	require.NoError(t, err, "without a budget it asks as it likes")
+	var b tokens
+	clients.Budget(&b)
+	_, err = clients["lemon"].Fetch(t.Context(), positions, "test")
+	require.NoError(t, err)
+	require.Equal(t, 3, b.granted, "four pages, of which the fetch itself has paid the first")
+	require.Equal(t, stream.Rate{Limit: 50, Per: time.Second}, b.rates[0])
 }
 
 // A process that waits for Redis is healthy and not ready, and goes on once

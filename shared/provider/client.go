@@ -60,6 +60,9 @@ type ClientOptions struct {
 	// TLS is for an API whose certificate the system does not know. Defaults to
 	// the system's certificates.
 	TLS *tls.Config
+	// Page is called before each further page of a list kind, so that one fetch
+	// of it costs what it asks for. An error ends the fetch. Defaults to nothing.
+	Page func(ctx context.Context) error
 	// Now is the clock. Defaults to time.Now.
 	Now func() time.Time
 }
@@ -76,6 +79,9 @@ func (o ClientOptions) withDefaults() ClientOptions {
 	}
 	if o.Principal == "" {
 		o.Principal = "tarn-none"
+	}
+	if o.Page == nil {
+		o.Page = func(context.Context) error { return nil }
 	}
 	if o.Now == nil {
 		o.Now = time.Now

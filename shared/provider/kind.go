@@ -75,10 +75,6 @@ func (k *Kind) Unordered() bool { return k.unordered }
 // Terminal reports whether an entity of that status never changes again.
 func (k *Kind) Terminal(status string) bool { return slices.Contains(k.terminal, status) }
 
-// HasHistory reports whether states of the kind hold their own history, which
-// proves what they have seen.
-func (k *Kind) HasHistory() bool { return k.history != nil }
-
 // rank is the place of a status on the way of an entity; an unknown status,
 // which the provider has added since, comes last.
 func (k *Kind) rank(status string) int {

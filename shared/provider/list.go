@@ -47,6 +47,9 @@ func (c *Client) fetchList(ctx context.Context, k *Kind, call call) (*Snapshot, 
 			return nil, fate.Errorf(fate.Transient, "list goes round: page %d has a cursor seen before or is one too many", len(seen)+1)
 		}
 		seen[cursor] = true
+		if err := c.opts.Page(ctx); err != nil {
+			return nil, err
+		}
 	}
 	doc, err := rawjson.Parse(join(elements), rawjson.Options{})
 	if err != nil {

@@ -40,7 +40,6 @@ func TestParseDefaults(t *testing.T) {
 	require.Equal(t, 2*time.Second, k.ReadLag)
 	require.Zero(t, k.VerifyAfter)
 	require.False(t, k.Listable())
-	require.False(t, k.HasHistory())
 	require.Nil(t, d.Kind("moon"))
 	require.Equal(t, []*Kind{k, d.Kind("totals")}, d.Kinds())
 }

@@ -35,6 +35,7 @@ func work(ctx context.Context, p *process.Process, probe *process.Probe) error {
 		return err
 	}
 	defer p.Closing("redis", streams.Close)
+	clients.Budget(streams)
 	store, err := p.Store(ctx)
 	if err != nil {
 		return err

@@ -162,32 +162,5 @@ func (s *Store) Discrepancies(ctx context.Context, f mirror.DiscrepancyFilter) (
 	return convert(found, (*discrepancy).mirror), nil
 }
 
-// CountDiscrepancies counts by source, type and status.
-func (s *Store) CountDiscrepancies(ctx context.Context) ([]mirror.DiscrepancyCount, error) {
-	cursor, err := s.discrepancies.Aggregate(ctx, mongo.Pipeline{{{Key: "$group", Value: bson.D{
-		{Key: "_id", Value: bson.D{{Key: "source", Value: "$source"}, {Key: "type", Value: "$type"}, {Key: "status", Value: "$status"}}},
-		{Key: "n", Value: bson.D{{Key: "$sum", Value: 1}}},
-	}}}})
-	if err != nil {
-		return nil, fmt.Errorf("count discrepancies: %w", classify(ctx, err))
-	}
-	var groups []struct {
-		ID struct {
-			Source string                   `bson:"source"`
-			Type   mirror.DiscrepancyType   `bson:"type"`
-			Status mirror.DiscrepancyStatus `bson:"status"`
-		} `bson:"_id"`
-		N int64 `bson:"n"`
-	}
-	if err := cursor.All(ctx, &groups); err != nil {
-		return nil, fmt.Errorf("count discrepancies: %w", classify(ctx, err))
-	}
-	out := make([]mirror.DiscrepancyCount, len(groups))
-	for i, g := range groups {
-		out[i] = mirror.DiscrepancyCount{Source: g.ID.Source, Type: g.ID.Type, Status: g.ID.Status, Count: g.N}
-	}
-	return out, nil
-}
-
 // among selects documents by their ids.
 func among(ids []string) bson.E { return bson.E{Key: "_id", Value: bson.D{{Key: "$in", Value: ids}}} }

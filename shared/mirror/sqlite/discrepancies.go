@@ -5,7 +5,6 @@ import (
 	"context"
 	"database/sql"
 	"errors"
-	"fmt"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/mirror"
@@ -34,9 +33,6 @@ WHERE id = ?1 AND status = 'suspected' RETURNING ` + discrepancyColumns
 UPDATE discrepancies SET repair = ?2, repaired_at = ?3,
 	status = iif(status IN ('confirmed', 'failed'), ?2, status)
 WHERE id = ?1 AND status <> 'dropped' AND (repair = '' OR repair = 'failed' AND ?2 = 'repaired')`
-
-	countDiscrepanciesSQL = `
-SELECT source, type, status, count(*) FROM discrepancies GROUP BY source, type, status ORDER BY source, type, status`
 )
 
 // Record adds discrepancies; one whose id is there is left as it is.
@@ -112,21 +108,6 @@ func (s *Store) Discrepancies(ctx context.Context, f mirror.DiscrepancyFilter) (
 	}, c, f.Limit, f.Cursor, scanDiscrepancy, func(d *mirror.Discrepancy) page.Place {
 		return page.Place{At: millis(d.FoundAt), ID: d.ID}
 	})
-}
-
-// CountDiscrepancies counts by source, type and status.
-func (s *Store) CountDiscrepancies(ctx context.Context) ([]mirror.DiscrepancyCount, error) {
-	rows, err := s.reads.QueryContext(ctx, countDiscrepanciesSQL)
-	if err != nil {
-		return nil, fmt.Errorf("count discrepancies: %w", readError(ctx, err))
-	}
-	counts, err := collect(rows, func(row scanner) (c mirror.DiscrepancyCount, err error) {
-		return c, row.Scan(&c.Source, &c.Type, &c.Status, &c.Count)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("count discrepancies: %w", readError(ctx, err))
-	}
-	return counts, nil
 }
 
 func scanDiscrepancy(row scanner) (*mirror.Discrepancy, error) {
