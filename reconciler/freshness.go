@@ -16,15 +16,15 @@ const stalenessEvery = 20 * time.Second
 // staleness exports how long ago the documents of each kind were last known to
 // be true. Every replica does, so that the figure goes with none of them.
 func (r *Reconciler) staleness(ctx context.Context, l *telemetry.Loop) error {
-	f := *r.base
-	f.loop = l
+	f := r.waiting(l)
 	for ctx.Err() == nil {
 		l.Turn()
 		for window, names := range r.windows() {
-			if err := r.measure(ctx, &f, window, names); err != nil {
+			if err := r.measure(ctx, f, window, names); err != nil {
 				return err
 			}
 		}
+		l.Waiting("the next measurement")
 		rest(ctx, stalenessEvery)
 	}
 	return ctx.Err()

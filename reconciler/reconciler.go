@@ -162,6 +162,14 @@ func (r *Reconciler) finder(s *source, loop *telemetry.Loop) *finder {
 	}
 }
 
+// waiting is the base for a loop, which may be nil: it learns that the store is
+// waited for, or it would be taken for stuck when that is away for long.
+func (r *Reconciler) waiting(l *telemetry.Loop) *finder {
+	f := *r.base
+	f.loop = l
+	return &f
+}
+
 // engine returns what looks for differences. l, which may be nil, learns what
 // it waits for.
 func (r *Reconciler) engine(l *telemetry.Loop) *engine {

@@ -29,7 +29,7 @@ func (c *scene) arrive(id, typ string, ids ...string) (*event.Event, string) {
 // recovery is one round of it, as whoever has the lease makes it.
 func (c *scene) recovery(m *member, rounds func(context.Context, *recovery)) {
 	c.t.Helper()
-	require.NoError(c.t, m.found(c.ctx, "recover/shop", kindRecover, "shop"))
+	require.NoError(c.t, m.found(c.ctx, nil, "recover/shop", kindRecover, "shop"))
 	require.NoError(c.t, m.visit(c.ctx, "recover/shop", nil, func(ctx context.Context, w *work) error {
 		state, err := decodeState[recoverState](w.task.State)
 		require.NoError(c.t, err)

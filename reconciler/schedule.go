@@ -24,8 +24,7 @@ const (
 // lease: a sweep is named by its source and the time it was due, so the second
 // to start it changes nothing.
 func (r *Reconciler) schedule(ctx context.Context, l *telemetry.Loop) error {
-	f := *r.base
-	f.loop = l
+	f := r.waiting(l)
 	started := map[string]time.Time{} // by source, what this process has seen to
 	var forgot time.Time
 	for ctx.Err() == nil {
@@ -38,7 +37,7 @@ func (r *Reconciler) schedule(ctx context.Context, l *telemetry.Loop) error {
 			}
 			pause = min(pause, every/10)
 			if due := sweepDue(s.Name, every, r.Now()); !started[s.Name].Equal(due) {
-				if err := r.startSweep(ctx, &f, s, due); err != nil {
+				if err := r.startSweep(ctx, f, s, due); err != nil {
 					return err
 				}
 				started[s.Name] = due
@@ -53,6 +52,7 @@ func (r *Reconciler) schedule(ctx context.Context, l *telemetry.Loop) error {
 			}
 			forgot = r.Now()
 		}
+		l.Waiting("the next sweep")
 		rest(ctx, max(pause, 100*time.Millisecond))
 	}
 	return ctx.Err()
