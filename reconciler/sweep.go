@@ -31,6 +31,9 @@ type sweepState struct {
 	Begun time.Time `json:"begun,omitzero"`
 	// Made: the partitions of the phase are there.
 	Made bool `json:"made,omitempty"`
+	// Summed is when what the partitions have counted was last added up. The
+	// task's own time says nothing of that: it moves at each visit.
+	Summed time.Time `json:"summed,omitzero"`
 	// Filling is since when workers fetch what a backfill has asked for: all its
 	// signals are older.
 	Filling time.Time `json:"filling,omitzero"`
@@ -108,12 +111,16 @@ func (s *sweep) step(ctx context.Context) (done bool, err error) {
 			return false, err
 		}
 		s.state.Made = true
+		s.task.State = encodeState(s.state)
+		if err := s.save(ctx); err != nil {
+			return false, err
+		}
 	}
 	open, err := s.open(ctx)
 	if err != nil {
 		return false, err
 	}
-	if !open || s.now().Sub(s.task.UpdatedAt) >= sumEvery {
+	if !open || s.now().Sub(s.state.Summed) >= sumEvery {
 		if err := s.sum(ctx); err != nil {
 			return false, err
 		}
@@ -259,6 +266,7 @@ func (s *sweep) sum(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.state.Summed = s.now().UTC()
 	s.task.Counts, s.task.State = counts, encodeState(s.state)
 	if len(problems) > 0 {
 		slices.Sort(problems)
