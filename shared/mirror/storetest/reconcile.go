@@ -44,6 +44,27 @@ var discrepancyCases = []testCase{
 		require.Len(t, got, 1)
 		require.Equal(t, asJSON(t, &d), asJSON(t, got[0]))
 	}},
+	{"a dropped one that is found again is open again", func(t *testing.T, s *suite) {
+		d := discrepancy("d1", mirror.Stale, 1)
+		s.record(d)
+		_, err := s.Judge(s.ctx, nil, []string{"d1"}, at(5))
+		require.NoError(t, err)
+		s.record(d)
+		require.Equal(t, mirror.Dropped, s.discrepancies(mirror.DiscrepancyFilter{})[0].Status, "told twice of one finding")
+		again := discrepancy("d1", mirror.Stale, 9)
+		again.SweepID, again.Patch = "sweep_later", []byte(`[{"op":"remove","path":"/later"}]`)
+		for range 2 {
+			s.record(again)
+			got := s.discrepancies(mirror.DiscrepancyFilter{})
+			require.Len(t, got, 1)
+			require.Equal(t, asJSON(t, &again), asJSON(t, got[0]))
+		}
+		judged, err := s.Judge(s.ctx, []string{"d1"}, nil, at(12))
+		require.NoError(t, err)
+		require.Len(t, judged, 1)
+		s.record(discrepancy("d1", mirror.Stale, 20))
+		require.Equal(t, at(9), s.discrepancies(mirror.DiscrepancyFilter{})[0].FoundAt, "a confirmed one stands")
+	}},
 	{"a status and a source stand for themselves when not given", func(t *testing.T, s *suite) {
 		s.record(mirror.Discrepancy{ID: "d1", Entity: order("o1").Key, Type: mirror.Missing, FoundAt: at(1)})
 		got := s.discrepancies(mirror.DiscrepancyFilter{Source: "lemon", Status: mirror.Suspected})
