@@ -85,6 +85,10 @@ type Verification interface {
 	// DueForVerify lists fetched documents to be checked, by id.
 	DueForVerify(ctx context.Context, f DueFilter) ([]*Document, error)
 
+	// Unfetched counts the documents of some kinds of a source that workers have
+	// asked for and never had. It may read all there are.
+	Unfetched(ctx context.Context, source string, kinds []string) (int64, error)
+
 	// Staleness answers for every kind that has documents, leaving out what
 	// DueForVerify leaves out for the same terminalBefore, and kinds of which
 	// nothing remains then.

@@ -105,6 +105,19 @@ func (s *Store) DueForVerify(ctx context.Context, f mirror.DueFilter) ([]*mirror
 	return out, nil
 }
 
+// Unfetched counts the documents of some kinds that were asked for and never had.
+func (s *Store) Unfetched(ctx context.Context, source string, kinds []string) (n int64, err error) {
+	never := bson.D{{Key: "synced_claim", Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gt", Value: 0}}}}}}
+	for _, kind := range kinds {
+		of, err := s.db.Collection(mirrorName(source, kind)).CountDocuments(ctx, never)
+		if err != nil {
+			return 0, fmt.Errorf("count what was never fetched of %s/%s: %w", source, kind, classify(ctx, err))
+		}
+		n += of
+	}
+	return n, nil
+}
+
 // Staleness answers for every kind that has documents.
 func (s *Store) Staleness(ctx context.Context, terminalBefore time.Time) ([]mirror.Staleness, error) {
 	names, err := s.db.ListCollectionNames(ctx, bson.D{{Key: "name", Value: bson.D{{Key: "$regex", Value: "^" + mirrorPrefix}}}})

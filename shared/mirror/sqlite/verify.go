@@ -22,6 +22,8 @@ WHERE source = ?1 AND kind = ?2 AND id = ?3 AND state_hash = ?4 AND verified_at 
 	// the write that says so also verifies.
 	lookedAfter = `synced_claim > 0 AND (terminal_at = 0 OR terminal_at >= ?) AND (deleted_at = 0 OR deleted_at >= ?)`
 
+	unfetchedSQL = `SELECT count(*) FROM mirror WHERE source = ? AND kind = ? AND synced_claim = 0`
+
 	stalenessSQL = `
 SELECT source, kind, count(*), min(verified_at) FROM mirror WHERE ` + lookedAfter + ` GROUP BY source, kind ORDER BY source, kind`
 )
@@ -91,6 +93,18 @@ func (s *Store) DueForVerify(ctx context.Context, f mirror.DueFilter) ([]*mirror
 		return nil, fmt.Errorf("list %s/%s to verify: %w", f.Source, f.Kind, readError(ctx, err))
 	}
 	return docs, nil
+}
+
+// Unfetched counts the documents of some kinds that were asked for and never had.
+func (s *Store) Unfetched(ctx context.Context, source string, kinds []string) (n int64, err error) {
+	for _, kind := range kinds {
+		var of int64
+		if err := s.reads.QueryRowContext(ctx, unfetchedSQL, source, kind).Scan(&of); err != nil {
+			return 0, fmt.Errorf("count what was never fetched of %s/%s: %w", source, kind, readError(ctx, err))
+		}
+		n += of
+	}
+	return n, nil
 }
 
 // Staleness answers for every kind that has documents.

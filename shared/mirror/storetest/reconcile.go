@@ -284,6 +284,21 @@ var verifyCases = []testCase{
 		require.NoError(t, err)
 		require.True(t, stale[0].Oldest.IsZero())
 	}},
+	{"what was asked for and never had is counted", func(t *testing.T, s *suite) {
+		s.sync(order("o1"), state(1))
+		s.claim(order("o2"))
+		s.claim(order("o3"))
+		s.claim(account("a1"))
+		count := func(source string, kinds ...string) int64 {
+			n, err := s.Unfetched(s.ctx, source, kinds)
+			require.NoError(t, err)
+			return n
+		}
+		require.EqualValues(t, 2, count("lemon", "order"))
+		require.EqualValues(t, 3, count("lemon", "order", "account", "nothing"))
+		require.Zero(t, count("elsewhere", "order"))
+		require.Zero(t, count("lemon"))
+	}},
 	{"a kind of which nothing is looked after is left out", func(t *testing.T, s *suite) {
 		w := write(order("o1"), s.claim(order("o1")).Claim, state(1))
 		w.Terminal = true
