@@ -68,6 +68,8 @@ type finder struct {
 	streams  *stream.Streams
 	rate     func() stream.Rate
 	settings config.Reconcile
+	// retain is how long the log keeps events. Zero: for ever.
+	retain time.Duration
 	// owner names this process in pauses.
 	owner   string
 	now     func() time.Time

@@ -20,6 +20,8 @@ const (
 	gapsLag = 30 * time.Second
 	// frozenAfter is how long the mark may stand still before somebody is told.
 	frozenAfter = 5 * time.Minute
+	// keptMargin is how long before the log forgets an event the search does.
+	keptMargin = time.Hour
 )
 
 // gapState is how far the search for missed events has come.
@@ -136,8 +138,27 @@ func (g *gaps) round(ctx context.Context) error {
 	return nil
 }
 
-// from is where this reading begins.
+// from is where this reading begins: not before the log does.
 func (g *gaps) from(ctx context.Context, list provider.EventList) (time.Time, error) {
+	since, err := g.wanted(ctx, list)
+	if kept := g.kept(); since.Before(kept) {
+		since = kept
+	}
+	return since, err
+}
+
+// kept is from when on the log is sure to have what came. What it has forgotten
+// would look as if it had been missed. The margin is for clocks that disagree and
+// for as long as a reading takes.
+func (g *gaps) kept() time.Time {
+	if g.retain <= 0 {
+		return time.Time{}
+	}
+	return g.now().Add(min(keptMargin, g.retain/2) - g.retain)
+}
+
+// wanted is where this reading should begin for nothing to be missed.
+func (g *gaps) wanted(ctx context.Context, list provider.EventList) (time.Time, error) {
 	now := g.now()
 	if !g.since.IsZero() {
 		if again := g.state.Mark.Add(-g.settings.Gaps.Overlap); again.After(g.since) {

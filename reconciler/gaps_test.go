@@ -306,6 +306,27 @@ func TestTheFirstSearchReachesBackAWindow(t *testing.T) {
 	require.Len(t, c.work(), 1, "as far as an operator says: one more")
 }
 
+// What the log has forgotten was not missed.
+func TestTheSearchReachesBackNoFurtherThanTheLog(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(1, 1)
+	c.finder.retain = 72 * time.Hour
+	old := c.clock.now().Add(-100 * time.Hour)
+	c.shop.happen("forgotten", "order.made", old, "customer", "c0", "order", "o0_0")
+	c.shop.happen("soon", "order.made", c.clock.now().Add(-71*time.Hour-time.Minute), "customer", "c0", "order", "o0_0")
+	g := c.search()
+	g.state = gapState{Mark: old, Complete: c.clock.now(), Moved: c.clock.now()} // it has been quiet
+	require.NoError(t, g.round(c.ctx))
+	g.since = c.clock.now().Add(-200 * time.Hour) // nor if a person says so
+	require.NoError(t, g.round(c.ctx))
+	require.Empty(t, c.recorded())
+	require.Empty(t, c.entries())
+
+	c.shop.happen("missed", "order.made", c.clock.now().Add(-70*time.Hour), "customer", "c0", "order", "o0_0")
+	require.NoError(t, g.round(c.ctx))
+	require.Equal(t, []string{"event_missed order/o0_0"}, c.recorded())
+}
+
 func TestEventsThatCannotBeRead(t *testing.T) {
 	c := newScene(t)
 	c.shop.stock(1, 1)

@@ -43,6 +43,8 @@ type Options struct {
 	LeaseTTL time.Duration
 	// DedupeTTL is how long Redis remembers an event's id. Defaults to 1 h.
 	DedupeTTL time.Duration
+	// RetainEvents is how long the log keeps events. Zero: for ever.
+	RetainEvents time.Duration
 	// Parallel is how many partitions of one source this process works on at
 	// once. Defaults to 4.
 	Parallel int
@@ -157,7 +159,7 @@ func (r *Reconciler) source(name string) *source {
 func (r *Reconciler) finder(s *source, loop *telemetry.Loop) *finder {
 	return &finder{
 		name: s.Name, def: s.Definition, api: s.Client, store: r.Store, streams: r.Streams,
-		rate: func() stream.Rate { return *s.rate.Load() }, settings: s.Settings, owner: r.ID,
+		rate: func() stream.Rate { return *s.rate.Load() }, settings: s.Settings, retain: r.RetainEvents, owner: r.ID,
 		now: r.Now, log: r.Logger, metrics: r.Metrics, pace: r.pace, loop: loop,
 	}
 }
