@@ -105,6 +105,14 @@ func (f *finder) verifyEvery(kind string) time.Duration {
 	return 24 * time.Hour
 }
 
+// kinds are the names of all kinds of the provider.
+func (f *finder) kinds() (names []string) {
+	for _, k := range f.def.Kinds() {
+		names = append(names, k.Name)
+	}
+	return names
+}
+
 // request is one question to the provider.
 type request[T any] struct {
 	kind  string // for the metric

@@ -198,13 +198,12 @@ func (r *Reconciler) Run(ctx context.Context) {
 	}
 	start("jobs", r.desk("", r.Parallel, kindRedrive, kindDiscard))
 	start("schedule", r.schedule)
-	start("staleness", r.staleness)
 	all.Wait()
 }
 
 // standing are the tasks of a source that never end, by kind.
 func (r *Reconciler) standing(s *source) map[string]runner {
-	all := map[string]runner{kindRecover: r.recover, kindJudge: r.judge, kindSubscription: r.checkSubscriptions}
+	all := map[string]runner{kindRecover: r.recover, kindJudge: r.judge, kindSubscription: r.checkSubscriptions, kindStaleness: r.staleness}
 	if s.Definition.EventList().Kept {
 		all[kindGaps] = r.search
 	}

@@ -103,15 +103,15 @@ func (r *Reconciler) startSweep(ctx context.Context, f *finder, s *source, due t
 // firstMode is sweep, but for a mirror that holds nothing of a source yet: it
 // is filled. All it lacks would otherwise be reported as missing.
 func (r *Reconciler) firstMode(ctx context.Context, f *finder, s *source) (mode, error) {
-	var kinds []mirror.Staleness
-	err := f.persist(ctx, "look whether the mirror is empty", func() (err error) {
-		kinds, err = r.Store.Staleness(ctx, time.Time{})
-		return err
-	})
-	for _, k := range kinds {
-		if k.Source == s.Name && k.Documents > 0 {
+	for _, k := range s.Definition.Kinds() {
+		var page mirror.Page[*mirror.Document]
+		err := f.persist(ctx, "look whether the mirror is empty", func() (err error) {
+			page, err = r.Store.Entities(ctx, mirror.EntityFilter{Source: s.Name, Kind: k.Name, Limit: 1})
+			return err
+		})
+		if err != nil || len(page.Items) > 0 {
 			return modeSweep, err
 		}
 	}
-	return modeBackfill, err
+	return modeBackfill, nil
 }

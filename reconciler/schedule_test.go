@@ -141,14 +141,30 @@ func TestStalenessIsExported(t *testing.T) {
 	}
 	m := c.member("a")
 	c.clock.move(time.Hour)
-	measure := func() {
-		for window, names := range m.windows() {
-			require.NoError(t, m.measure(c.ctx, m.base, window, names))
-		}
-	}
+	measure := func() { require.NoError(t, m.measure(c.ctx, m.finder(m.source("shop"), nil))) }
 	measure()
 	require.InDelta(t, 3600, m.metric("tarn_staleness_seconds"), 30)
 	m.Metrics.Staleness.WithLabelValues("shop", "moon").Set(1e9)
 	measure()
 	require.InDelta(t, 3600, m.metric("tarn_staleness_seconds"), 30, "a kind that is gone is gone")
+}
+
+// One replica measures, and when it goes its figure goes with it.
+func TestStalenessIsMeasuredByOne(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(1, 0)
+	c.sync(event.Ref{Key: c.key("customer", "c0")})
+	c.clock.move(time.Hour)
+	a, b := c.member("a"), c.member("b")
+	require.Contains(t, a.standing(a.sources[0]), kindStaleness, "it is a standing task")
+	measuring := func(m *member) func(context.Context) {
+		return func(ctx context.Context) { m.keep(ctx, "staleness shop", m.stand(kindStaleness, "shop", m.staleness)) }
+	}
+	stopA := c.start(measuring(a))
+	c.eventually("a measures", func() bool { return a.metric("tarn_staleness_seconds") > 3000 })
+	c.start(measuring(b))
+	require.Zero(t, b.metric("tarn_staleness_seconds"))
+	stopA()
+	require.Zero(t, a.metric("tarn_staleness_seconds"))
+	c.eventually("b measures", func() bool { return b.metric("tarn_staleness_seconds") > 3000 })
 }

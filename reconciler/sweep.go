@@ -316,9 +316,7 @@ func (s *sweep) paused(ctx context.Context) bool {
 func (s *sweep) fetched(ctx context.Context) (bool, error) {
 	kinds := s.spec.Kinds
 	if len(kinds) == 0 {
-		for _, k := range s.def.Kinds() {
-			kinds = append(kinds, k.Name)
-		}
+		kinds = s.finder.kinds()
 	}
 	var n int64
 	err := s.persist(ctx, "count what was not fetched", func() (err error) {

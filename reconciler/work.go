@@ -24,6 +24,7 @@ const (
 	kindRecover      = "recover"
 	kindJudge        = "judge"
 	kindSubscription = "subscription"
+	kindStaleness    = "staleness"
 )
 
 // What becomes of a task is decided by what its runner returns; see the package
