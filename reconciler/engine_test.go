@@ -412,6 +412,17 @@ func TestASweepUnderWayShowsItsProgress(t *testing.T) {
 	require.EqualValues(t, 1, counts["done"])
 }
 
+// Events that cannot be read name nothing that could be fetched, which is said.
+func TestABackfillSinceCountsWhatItCannotRead(t *testing.T) {
+	c := newScene(t)
+	c.shop.mu.Lock()
+	c.shop.events = []string{`7`}
+	c.shop.mu.Unlock()
+	task := c.sweepBy(modeBackfill, mirror.SweepSpec{Since: c.clock.now().Add(-24 * time.Hour)}, c.replica("a"))
+	require.Equal(t, mirror.TaskDone, task.Status, task.Error)
+	require.EqualValues(t, 1, task.Counts["unreadable"])
+}
+
 // Only what an event since then names, and has not been looked at since.
 func TestABackfillSince(t *testing.T) {
 	c := newScene(t)
