@@ -68,6 +68,8 @@ type finder struct {
 	streams  *stream.Streams
 	rate     func() stream.Rate
 	settings config.Reconcile
+	// retain is how long the log keeps events. Zero: for ever.
+	retain time.Duration
 	// owner names this process in pauses.
 	owner   string
 	now     func() time.Time
@@ -101,6 +103,14 @@ func (f *finder) verifyEvery(kind string) time.Duration {
 		return k.VerifyEvery
 	}
 	return 24 * time.Hour
+}
+
+// kinds are the names of all kinds of the provider.
+func (f *finder) kinds() (names []string) {
+	for _, k := range f.def.Kinds() {
+		names = append(names, k.Name)
+	}
+	return names
 }
 
 // request is one question to the provider.

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
@@ -140,6 +141,49 @@ func TestABackfillThatIsCancelled(t *testing.T) {
 		t.Fatal("it goes on")
 	}
 	require.NoError(t, c.streams.Resume(c.ctx, "shop"))
+}
+
+// While a source is paused nobody fetches, and a backfill waits, however long.
+func TestABackfillWaitsForAPause(t *testing.T) {
+	c := newScene(t)
+	task := sweepTask("backfill_1", modeBackfill, "shop", "test", mirror.SweepSpec{}, c.clock.now())
+	s, err := newSweep(c.finder, task, func(context.Context) error { return nil })
+	require.NoError(t, err)
+	ref := event.Ref{Key: c.key("customer", "c0")}
+	_, err = c.streams.Append(c.ctx, stream.Draft{Signal: event.Signal{Ref: ref, Cause: event.CauseSweep, CauseID: "backfill_1", Class: event.Backfill}})
+	require.NoError(t, err)
+	c.eventually("the signal is older than the look at it", func() bool {
+		_, age, err := c.finder.background(c.ctx)
+		return err == nil && age > 5*time.Millisecond
+	})
+	stands := func() bool {
+		s.state.BacklogSince = c.clock.now().Add(-stalledAfter)
+		done, err := s.filled(c.ctx)
+		require.NoError(t, err)
+		return !done
+	}
+	require.NoError(t, c.streams.Pause(c.ctx, "shop", 0, "maintenance", "ops"))
+	for range 4 {
+		require.True(t, stands())
+	}
+	require.NoError(t, c.streams.Resume(c.ctx, "shop"))
+	require.False(t, stands(), "nobody works")
+	require.Contains(t, task.Error, "1 signals still wait")
+}
+
+// What workers could not have is said, or nobody would know of it.
+func TestABackfillTellsWhatItDidNotGet(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(2, 1)
+	_, err := c.store.Claim(c.ctx, event.Ref{Key: c.key("note", "refused"), Parents: map[string]string{"customer": "c0"}})
+	require.NoError(t, err)
+	defer c.workUntil()()
+	task := c.sweepBy(modeBackfill, mirror.SweepSpec{Kinds: []string{"customer", "order"}}, c.replica("a"))
+	require.Equal(t, mirror.TaskDone, task.Status)
+	require.Empty(t, task.Error)
+	task = c.sweepBy(modeBackfill, mirror.SweepSpec{}, c.replica("a"))
+	require.Equal(t, mirror.TaskDone, task.Status)
+	require.Contains(t, task.Error, "1 entities were asked for and could not be had")
 }
 
 // Two whole replicas, one of which is killed again and again in the middle of a

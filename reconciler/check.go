@@ -48,7 +48,7 @@ func (s *survey) check(ctx context.Context, ref event.Ref, listed *provider.Snap
 	switch verdict, typ := compare(s.def, doc, seen); {
 	case verdict == agrees:
 		s.verified(doc, seen.at)
-	case verdict == unsure:
+	case verdict == unsure, verdict == behind && s.mode != modeTell:
 	case s.doubtful(doc, seen, listed):
 		s.counts["doubtful"]++
 		r.fetch = append(r.fetch, ref)
@@ -122,7 +122,7 @@ func (s *survey) checkKind(ctx context.Context, k *provider.Kind, after *string)
 
 // checkDue checks one document, unless there is a reason not to.
 func (s *survey) checkDue(ctx context.Context, doc *mirror.Document, inLists bool, due time.Time) error {
-	if doc.Behind != nil && doc.Behind.Reason != mirror.ReasonDeadLetter {
+	if awaited(doc) && s.mode != modeTell {
 		return nil // it is being worked on
 	}
 	if inLists && !doc.VerifiedAt.Before(due) {

@@ -17,9 +17,11 @@ type opinion int
 const (
 	// agrees: provider and mirror have the same state.
 	agrees opinion = iota
-	// unsure: nothing can be said, since the mirror has asked later, or knows
-	// itself to be behind and is working on it.
+	// unsure: nothing can be said, since the mirror has asked later.
 	unsure
+	// behind: they have different states, and the mirror knows itself to be behind
+	// and is working on it.
+	behind
 	// differs: they have different states.
 	differs
 )
@@ -44,10 +46,7 @@ func compare(d *provider.Definition, doc *mirror.Document, seen sighting) (opini
 		if !exists {
 			return unsure, "" // there is nothing, and nothing is known
 		}
-		if doc != nil && doc.Behind != nil {
-			return unsure, ""
-		}
-		return differs, mirror.Missing
+		return different(doc), mirror.Missing
 	case !doc.SyncedAt.Before(seen.at):
 		return unsure, ""
 	case !exists && !doc.DeletedAt.IsZero():
@@ -58,12 +57,23 @@ func compare(d *provider.Definition, doc *mirror.Document, seen sighting) (opini
 		return differs, mirror.Unexpected
 	case sameState(d, doc, seen.state):
 		return agrees, ""
-	case doc.Behind != nil && doc.Behind.Reason != mirror.ReasonDeadLetter:
-		// A retry, or a second look at a read that lagged, is on its way. A dead
-		// letter is not: nobody else will look.
-		return unsure, ""
 	}
-	return differs, mirror.Stale
+	return different(doc), mirror.Stale
+}
+
+// different is the opinion of an entity that is not as the mirror has it.
+func different(doc *mirror.Document) opinion {
+	if awaited(doc) {
+		return behind
+	}
+	return differs
+}
+
+// awaited reports whether somebody is about to look at the entity of a document,
+// nil if there is none: a retry, or a second look at a read that lagged, is on
+// its way. With a dead letter nobody else will look.
+func awaited(doc *mirror.Document) bool {
+	return doc != nil && doc.Behind != nil && doc.Behind.Reason != mirror.ReasonDeadLetter
 }
 
 // sameState compares by content. The stored hash is not trusted: it says what

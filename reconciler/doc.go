@@ -52,9 +52,9 @@
 // # Tasks
 //
 // All work is tasks in the store, each with a lease in Redis under its name. A
-// standing task (gaps/lemon, recover/lemon, judge/lemon, subscription/lemon)
-// never ends: each replica tries for its lease, the one that has it works, and
-// when it dies another goes on. All others are taken from desks:
+// standing task (gaps/lemon, recover/lemon, judge/lemon, subscription/lemon,
+// staleness/lemon) never ends: each replica tries for its lease, the one that has
+// it works, and when it dies another goes on. All others are taken from desks:
 //
 //	          lease                       nil
 //	waiting ─────────▶ running ───────────────────▶ done

@@ -65,8 +65,9 @@ func (e *engine) gaps(ctx context.Context, t *mirror.Task, save saver) error {
 		}
 		if problem != nil {
 			f.log.Warn("the search for missed events failed; it is tried again", "source", f.name, "error", problem)
+			g.failing(problem)
 		} else {
-			problem = g.stuck()
+			problem = g.wrong()
 		}
 		if err := g.note(ctx, problem); err != nil {
 			return err
@@ -92,7 +93,7 @@ func (e *engine) newGaps(f *finder, t *mirror.Task, save saver) (*gaps, error) {
 		return nil, fmt.Errorf("spec of task %s: %w", t.ID, err)
 	}
 	g := &gaps{
-		finder: f, task: t.ID, state: state, counts: map[string]int64{}, marks: e.marks,
+		finder: f, task: t.ID, state: state, counts: map[string]int64{}, marks: e.marks, begun: f.now(),
 		alarm: func(reason string) { e.alarm(f.name, reason) },
 	}
 	for name, n := range t.Counts {
@@ -126,7 +127,7 @@ func (g *gaps) once(ctx context.Context) error {
 	if err := g.round(ctx); err != nil {
 		return err
 	}
-	return g.note(ctx, nil)
+	return g.note(ctx, g.wrong())
 }
 
 // sweep goes on with a sweep, backfill or verification as far as it can be

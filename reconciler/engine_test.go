@@ -384,6 +384,45 @@ func TestABackfillFillsAnEmptyMirror(t *testing.T) {
 	require.Len(t, c.shop.calls(), 10+20*2)
 }
 
+// How far a sweep is shows while it is under way, and its partitions are made
+// once, although it is visited again and again.
+func TestASweepUnderWayShowsItsProgress(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(30, 1)
+	m := c.member("a")
+	made := 0
+	m.Store = checkedTasks{c.store, func(task *mirror.Task) {
+		if task.Parent == "sweep_1" {
+			made++
+		}
+	}}
+	c.create(&mirror.Task{ID: "sweep_1", Kind: kindSweep, Source: "shop"})
+	visit := func() { require.ErrorIs(t, m.visit(c.ctx, "sweep_1", nil, once(m.compare)), errLater) }
+	visit()
+	require.Equal(t, 1, made)
+	require.NoError(t, m.visit(c.ctx, "sweep_1/customer", nil, once(m.comparePart)))
+	before := made
+	c.clock.move(sumEvery)
+	for range 3 {
+		visit()
+	}
+	require.Equal(t, before, made)
+	counts := c.task("sweep_1").Counts
+	require.EqualValues(t, 30, counts["entities"])
+	require.EqualValues(t, 1, counts["done"])
+}
+
+// Events that cannot be read name nothing that could be fetched, which is said.
+func TestABackfillSinceCountsWhatItCannotRead(t *testing.T) {
+	c := newScene(t)
+	c.shop.mu.Lock()
+	c.shop.events = []string{`7`}
+	c.shop.mu.Unlock()
+	task := c.sweepBy(modeBackfill, mirror.SweepSpec{Since: c.clock.now().Add(-24 * time.Hour)}, c.replica("a"))
+	require.Equal(t, mirror.TaskDone, task.Status, task.Error)
+	require.EqualValues(t, 1, task.Counts["unreadable"])
+}
+
 // Only what an event since then names, and has not been looked at since.
 func TestABackfillSince(t *testing.T) {
 	c := newScene(t)
@@ -437,6 +476,10 @@ func TestTheStandingSearch(t *testing.T) {
 		ctx, kill := context.WithCancel(c.ctx)
 		done := make(chan struct{})
 		go func() { defer close(done); c.replica(fmt.Sprintf("r%d", n)).run(ctx) }()
+		c.eventually("the first search is over", func() bool {
+			saved, err := c.store.Task(c.ctx, task.ID)
+			return err == nil && len(saved.State) > 0
+		})
 		c.shop.happen(fmt.Sprintf("evt_%d", n), "order.made", c.clock.now(), "customer", "c0", "order", "o0_0")
 		lost := time.Now()
 		require.Eventually(t, func() bool {

@@ -7,59 +7,48 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tarn-sync/tarn/shared/mirror"
-	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
 // stalenessEvery is how often the age of documents is measured.
-const stalenessEvery = 20 * time.Second
+const stalenessEvery = time.Minute
 
-// staleness exports how long ago the documents of each kind were last known to
-// be true. Every replica does, so that the figure goes with none of them.
-func (r *Reconciler) staleness(ctx context.Context, l *telemetry.Loop) error {
-	f := *r.base
-	f.loop = l
+// staleness exports how long ago the living documents of each kind were last
+// known to be true. Only whoever has the lease does: the database is asked once
+// for it, and there is one figure.
+func (r *Reconciler) staleness(ctx context.Context, w *work) error {
+	s := r.source(w.task.Source)
+	f := r.finder(s, w.loop)
+	// What another measures from now on is not contradicted by what stays here.
+	defer r.unmeasured(s.Name)
 	for ctx.Err() == nil {
-		l.Turn()
-		for window, names := range r.windows() {
-			if err := r.measure(ctx, &f, window, names); err != nil {
-				return err
-			}
+		w.loop.Turn()
+		if err := r.measure(ctx, f); err != nil {
+			return err
 		}
+		w.loop.Waiting("the next measurement")
 		rest(ctx, stalenessEvery)
 	}
 	return ctx.Err()
 }
 
-// windows are the sources by how long after its end an entity is still looked
-// after.
-func (r *Reconciler) windows() map[time.Duration]map[string]bool {
-	by := map[time.Duration]map[string]bool{}
-	for _, s := range r.sources {
-		w := s.Settings.Window
-		if by[w] == nil {
-			by[w] = map[string]bool{}
-		}
-		by[w][s.Name] = true
-	}
-	return by
+func (r *Reconciler) unmeasured(source string) {
+	r.Metrics.Staleness.DeletePartialMatch(prometheus.Labels{"source": source})
 }
 
-func (r *Reconciler) measure(ctx context.Context, f *finder, window time.Duration, names map[string]bool) error {
+func (r *Reconciler) measure(ctx context.Context, f *finder) error {
 	var kinds []mirror.Staleness
 	now := r.Now()
 	err := f.persist(ctx, "look for stale documents", func() (err error) {
-		kinds, err = r.Store.Staleness(ctx, now.Add(-window))
+		kinds, err = f.store.Staleness(ctx, f.name, f.kinds())
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	for name := range names { // a kind of which nothing is looked after any more
-		r.Metrics.Staleness.DeletePartialMatch(prometheus.Labels{"source": name})
-	}
+	r.unmeasured(f.name) // of a kind nothing may live any more
 	for _, k := range kinds {
-		if names[k.Source] && !k.Oldest.IsZero() {
-			r.Metrics.Staleness.WithLabelValues(k.Source, k.Kind).Set(now.Sub(k.Oldest).Seconds())
+		if !k.Oldest.IsZero() {
+			r.Metrics.Staleness.WithLabelValues(f.name, k.Kind).Set(now.Sub(k.Oldest).Seconds())
 		}
 	}
 	return nil

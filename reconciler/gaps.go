@@ -20,6 +20,8 @@ const (
 	gapsLag = 30 * time.Second
 	// frozenAfter is how long the mark may stand still before somebody is told.
 	frozenAfter = 5 * time.Minute
+	// keptMargin is how long before the log forgets an event the search does.
+	keptMargin = time.Hour
 )
 
 // gapState is how far the search for missed events has come.
@@ -62,6 +64,15 @@ type gaps struct {
 	open []*openEvent
 	// newest is the time of the newest event listed.
 	newest time.Time
+	// listed and unread are how many elements of the list this reading could read
+	// and could not; garbled says why not of the first.
+	listed, unread int
+	garbled        error
+	// begun is when this process took up the search.
+	begun time.Time
+	// toldFailing and toldUnread: a human was told that readings fail, and that
+	// elements cannot be read.
+	toldFailing, toldUnread bool
 	// problem is what has kept the mark from moving for too long.
 	problem error
 
@@ -91,6 +102,7 @@ func (g *gaps) round(ctx context.Context) error {
 		return err
 	}
 	g.open, g.newest = nil, time.Time{}
+	g.listed, g.unread, g.garbled = 0, 0, nil
 	seen := map[string]bool{}
 	for cursor := ""; ; {
 		page, err := g.read(ctx, since, cursor)
@@ -115,6 +127,9 @@ func (g *gaps) round(ctx context.Context) error {
 	if err := g.finish(ctx); err != nil {
 		return err
 	}
+	if g.listed == 0 && g.unread > 0 {
+		return nil // of a list of which nothing can be read nothing is known
+	}
 	g.state.Complete = begun
 	g.advance()
 	if len(g.open) == 0 {
@@ -123,8 +138,27 @@ func (g *gaps) round(ctx context.Context) error {
 	return nil
 }
 
-// from is where this reading begins.
+// from is where this reading begins: not before the log does.
 func (g *gaps) from(ctx context.Context, list provider.EventList) (time.Time, error) {
+	since, err := g.wanted(ctx, list)
+	if kept := g.kept(); since.Before(kept) {
+		since = kept
+	}
+	return since, err
+}
+
+// kept is from when on the log is sure to have what came. What it has forgotten
+// would look as if it had been missed. The margin is for clocks that disagree and
+// for as long as a reading takes.
+func (g *gaps) kept() time.Time {
+	if g.retain <= 0 {
+		return time.Time{}
+	}
+	return g.now().Add(min(keptMargin, g.retain/2) - g.retain)
+}
+
+// wanted is where this reading should begin for nothing to be missed.
+func (g *gaps) wanted(ctx context.Context, list provider.EventList) (time.Time, error) {
 	now := g.now()
 	if !g.since.IsZero() {
 		if again := g.state.Mark.Add(-g.settings.Gaps.Overlap); again.After(g.since) {
@@ -173,7 +207,10 @@ func (g *gaps) passed(ctx context.Context, reached, horizon time.Time, kept time
 	if err != nil {
 		return err
 	}
-	g.state.Sweep, g.state.Mark, g.state.Moved = id, horizon, g.now()
+	// What was created before now is the sweep's business, should the reading that
+	// follows fail: it need not be started again until as much time has passed.
+	now := g.now().UTC()
+	g.state.Sweep, g.state.Mark, g.state.Moved, g.state.Complete = id, horizon, now, now
 	reason := fmt.Sprintf("the provider keeps events for %s only: those from %s to %s cannot be listed any more; sweep %s compares all states instead",
 		kept, reached.Format(time.RFC3339), horizon.Format(time.RFC3339), id)
 	g.log.Warn(reason, "source", g.name)
@@ -188,7 +225,11 @@ func (g *gaps) read(ctx context.Context, since time.Time, cursor string) (*provi
 	if err != nil {
 		return nil, err
 	}
+	g.listed, g.unread = g.listed+len(page.Events), g.unread+len(page.Unread)
 	if len(page.Unread) > 0 {
+		if g.garbled == nil {
+			g.garbled = page.Unread[0]
+		}
 		g.counts["unreadable"] += int64(len(page.Unread))
 		g.log.Warn("events in the provider's list could not be read", "source", g.name, "events", len(page.Unread), "first", page.Unread[0])
 	}
@@ -333,6 +374,7 @@ func (g *gaps) oldShards(ctx context.Context) (map[int]bool, error) {
 			}
 			return old, nil
 		}
+		g.loop.Waiting("redis")
 		if !rest(ctx, g.pace.backoff) {
 			return nil, ctx.Err()
 		}
@@ -361,6 +403,7 @@ func (g *gaps) repair(ctx context.Context, missing []*event.Event) error {
 			break
 		}
 		g.log.Warn("could not append missed events; trying again", "source", g.name, "error", err)
+		g.loop.Waiting("redis")
 		if !rest(ctx, g.pace.backoff) {
 			return ctx.Err()
 		}
@@ -412,6 +455,12 @@ func (g *gaps) record(ctx context.Context, missed []*event.Event) error {
 	if len(missed) == 0 {
 		return nil
 	}
+	if g.task == gapsID(g.name) && g.state.Complete.IsZero() {
+		// Nobody was there to receive what happened before the first search: it is
+		// fetched, and was not missed.
+		g.counts["first"] += int64(len(missed))
+		return nil
+	}
 	g.counts["found"] += int64(len(missed))
 	list := make([]mirror.Discrepancy, len(missed))
 	for i, e := range missed {
@@ -447,7 +496,7 @@ func (g *gaps) advance() {
 // must look, since workers should have logged the event long ago.
 func (g *gaps) stuck() error {
 	stood := g.now().Sub(g.state.Moved)
-	if g.state.Moved.IsZero() || stood < max(frozenAfter, 3*g.settings.Gaps.Every) {
+	if g.state.Moved.IsZero() || stood < g.patienceWithMark() {
 		g.problem = nil
 		g.metrics.GapsBlocked.WithLabelValues(g.name).Set(0)
 		return nil
@@ -465,6 +514,48 @@ func (g *gaps) stuck() error {
 		g.alarm(g.problem.Error())
 	}
 	return g.problem
+}
+
+// patienceWithMark is how long the mark may stand still.
+func (g *gaps) patienceWithMark() time.Duration { return max(frozenAfter, 3*g.settings.Gaps.Every) }
+
+// failing is told of a reading that failed. A list that cannot be read for too
+// long is as bad as an event that cannot be logged: a human must look.
+func (g *gaps) failing(problem error) {
+	since := g.state.Complete
+	if g.state.Moved.After(since) {
+		since = g.state.Moved
+	}
+	if since.IsZero() {
+		since = g.begun
+	}
+	stood := g.now().Sub(since)
+	if stood < g.patienceWithMark() {
+		return
+	}
+	g.metrics.GapsBlocked.WithLabelValues(g.name).Set(stood.Seconds())
+	if !g.toldFailing {
+		g.toldFailing = true
+		g.alarm(fmt.Sprintf("the search for missed events has not come to the end of the provider's list for %s: %v", stood.Round(time.Second), problem))
+	}
+}
+
+// wrong says, after a reading that came to its end, what is wrong all the same.
+func (g *gaps) wrong() error {
+	g.toldFailing = false
+	if err := g.stuck(); err != nil {
+		return err
+	}
+	if g.unread == 0 {
+		g.toldUnread = false
+		return nil
+	}
+	err := fmt.Errorf("%d events in the provider's list cannot be read, so whether they came is not known; the first: %w", g.unread, g.garbled)
+	if !g.toldUnread {
+		g.toldUnread = true
+		g.alarm(err.Error())
+	}
+	return err
 }
 
 // decodeState reads a task's state; none is the zero one.

@@ -20,8 +20,9 @@ import (
 func (c *scene) search() *searching {
 	s := &searching{}
 	s.gaps = &gaps{
-		finder: c.finder, task: "gaps/shop", counts: map[string]int64{}, marks: time.Hour,
-		note: func(_ context.Context, problem error) error { s.noted = problem; return nil },
+		finder: c.finder, task: "gaps/shop", counts: map[string]int64{}, marks: time.Hour, begun: c.clock.now(),
+		state: gapState{Complete: c.clock.now()}, // not the first
+		note:  func(_ context.Context, problem error) error { s.noted = problem; return nil },
 		sweep: func(_ context.Context, slot string) (string, error) {
 			s.sweeps = append(s.sweeps, slot)
 			return "sweep_" + slot, nil
@@ -259,6 +260,23 @@ func TestThePassedHorizonIsSaid(t *testing.T) {
 	require.NoError(t, g.round(c.ctx))
 	require.Len(t, g.sweeps, 1, "once")
 
+	// Nor again and again while the list that is left cannot be read.
+	g = c.search()
+	g.state = gapState{Mark: old, Complete: old, Moved: old}
+	c.shop.interfere(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/events" {
+			w.WriteHeader(http.StatusBadRequest)
+		}
+		return r.URL.Path == "/events"
+	})
+	for range 3 {
+		require.Error(t, g.round(c.ctx))
+		c.clock.move(time.Minute)
+	}
+	require.Len(t, g.sweeps, 1)
+	require.Len(t, g.alarms, 1)
+	c.shop.interfere(nil)
+
 	// A source that was quiet for as long has missed nothing.
 	g = c.search()
 	g.state = gapState{Mark: old, Complete: c.clock.now().Add(-time.Minute), Moved: c.clock.now().Add(-time.Minute)}
@@ -272,13 +290,41 @@ func TestTheFirstSearchReachesBackAWindow(t *testing.T) {
 	for _, days := range []int{9, 8, 6, 1} {
 		c.shop.happen(fmt.Sprintf("days_%d", days), "order.made", c.clock.now().Add(-time.Duration(days)*24*time.Hour), "customer", "c0", "order", "o0_0")
 	}
-	require.NoError(t, c.search().round(c.ctx))
-	require.Len(t, c.work(), 2)
-
 	g := c.search()
+	g.state = gapState{}
+	require.NoError(t, g.round(c.ctx))
+	require.Len(t, c.work(), 2)
+	require.Empty(t, c.recorded(), "what happened before anybody was there was not missed")
+	c.shop.happen("missed", "order.made", c.clock.now(), "customer", "c0", "order", "o0_0")
+	require.NoError(t, g.round(c.ctx))
+	require.Len(t, c.work(), 1)
+	require.Len(t, c.recorded(), 1, "from then on it is")
+
+	g = c.search()
 	g.since = c.clock.now().Add(-200 * time.Hour)
 	require.NoError(t, g.round(c.ctx))
 	require.Len(t, c.work(), 1, "as far as an operator says: one more")
+}
+
+// What the log has forgotten was not missed.
+func TestTheSearchReachesBackNoFurtherThanTheLog(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(1, 1)
+	c.finder.retain = 72 * time.Hour
+	old := c.clock.now().Add(-100 * time.Hour)
+	c.shop.happen("forgotten", "order.made", old, "customer", "c0", "order", "o0_0")
+	c.shop.happen("soon", "order.made", c.clock.now().Add(-71*time.Hour-time.Minute), "customer", "c0", "order", "o0_0")
+	g := c.search()
+	g.state = gapState{Mark: old, Complete: c.clock.now(), Moved: c.clock.now()} // it has been quiet
+	require.NoError(t, g.round(c.ctx))
+	g.since = c.clock.now().Add(-200 * time.Hour) // nor if a person says so
+	require.NoError(t, g.round(c.ctx))
+	require.Empty(t, c.recorded())
+	require.Empty(t, c.entries())
+
+	c.shop.happen("missed", "order.made", c.clock.now().Add(-70*time.Hour), "customer", "c0", "order", "o0_0")
+	require.NoError(t, g.round(c.ctx))
+	require.Equal(t, []string{"event_missed order/o0_0"}, c.recorded())
 }
 
 func TestEventsThatCannotBeRead(t *testing.T) {
@@ -292,6 +338,10 @@ func TestEventsThatCannotBeRead(t *testing.T) {
 	g := c.search()
 	require.NoError(t, g.round(c.ctx))
 	require.EqualValues(t, 3, g.counts["unreadable"])
+	for range 2 {
+		require.ErrorContains(t, g.wrong(), "3 events in the provider's list cannot be read")
+	}
+	require.Len(t, g.alarms, 1, "once")
 	require.Len(t, c.work(), 2)
 	require.Equal(t, []string{"event_missed /", "event_missed order/o0_0"}, c.recorded())
 
@@ -302,6 +352,55 @@ func TestEventsThatCannotBeRead(t *testing.T) {
 		return r.URL.Path == "/events"
 	})
 	require.ErrorContains(t, g.round(c.ctx), "goes round")
+}
+
+// Of a list of which nothing can be read nothing is known.
+func TestAListOfWhichNothingCanBeRead(t *testing.T) {
+	c := newScene(t)
+	c.shop.mu.Lock()
+	c.shop.events = []string{`7`, `{"type":"order.made","created_at":"2999-01-01T00:00:00Z"}`}
+	c.shop.mu.Unlock()
+	g := c.search()
+	was := g.state
+	c.clock.move(time.Minute)
+	require.NoError(t, g.round(c.ctx))
+	require.Equal(t, was, g.state)
+	require.ErrorContains(t, g.wrong(), "2 events")
+}
+
+// A list that cannot be read for long is told of, once, also where it never
+// could be.
+func TestAListThatFailsForLongIsTold(t *testing.T) {
+	for name, state := range map[string]func(*scene) gapState{
+		"ever since": func(*scene) gapState { return gapState{} },
+		"lately":     func(c *scene) gapState { return gapState{Complete: c.clock.now(), Moved: c.clock.now()} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newScene(t)
+			g := c.search()
+			g.state = state(c)
+			c.shop.interfere(func(w http.ResponseWriter, r *http.Request) bool {
+				w.WriteHeader(http.StatusBadRequest)
+				return true
+			})
+			fail := func() {
+				problem := g.round(c.ctx)
+				require.Error(t, problem)
+				g.failing(problem)
+			}
+			fail()
+			require.Empty(t, g.alarms, "not yet")
+			c.clock.move(frozenAfter)
+			fail()
+			fail()
+			require.Len(t, g.alarms, 1, "once")
+			require.Contains(t, g.alarms[0], "has not come to the end of the provider's list for 5m0s")
+			c.shop.interfere(nil)
+			require.NoError(t, g.round(c.ctx))
+			require.NoError(t, g.wrong())
+			require.Len(t, g.alarms, 1)
+		})
+	}
 }
 
 // The provider's clock may be minutes off ours, either way.

@@ -17,6 +17,9 @@ import (
 const (
 	// judgeEvery is how often suspected differences are judged at most.
 	judgeEvery = 5 * time.Second
+	// lookBackEvery is how often missed events whose work was given up are looked
+	// at again: there may be many, and a person's redrive is no matter of seconds.
+	lookBackEvery = time.Minute
 	// explaining is how many events from before a finding are looked at: they
 	// may have been under way.
 	explaining = 20
@@ -30,6 +33,11 @@ const (
 type judgement struct {
 	*finder
 	tell func(alert.Alert)
+	// logged is up to when what was accepted has been read by workers, and so is
+	// in the log, or nowhere.
+	logged time.Time
+	// lookedBack is when missed events whose work was given up were looked at.
+	lookedBack time.Time
 }
 
 // judge judges for ever.
@@ -47,6 +55,9 @@ func (r *Reconciler) judge(ctx context.Context, w *work) error {
 }
 
 func (j *judgement) round(ctx context.Context) error {
+	if err := j.readUpTo(ctx); err != nil {
+		return err
+	}
 	suspected := mirror.DiscrepancyFilter{Status: mirror.Suspected, Source: j.name, To: j.now().Add(-j.settings.Grace)}
 	if err := j.each(ctx, suspected, j.decide); err != nil {
 		return err
@@ -54,7 +65,42 @@ func (j *judgement) round(ctx context.Context) error {
 	// Workers tell how a repair ended that they were asked for. A missed event
 	// was not: it has a row, which tells.
 	missed := mirror.DiscrepancyFilter{Status: mirror.Confirmed, Type: mirror.EventMissed, Source: j.name}
+	if err := j.each(ctx, missed, j.repaired); err != nil {
+		return err
+	}
+	// Nor is one told whose letters were redriven after it had been given up.
+	if j.now().Sub(j.lookedBack) < lookBackEvery {
+		return nil
+	}
+	j.lookedBack = j.now()
+	missed.Status = mirror.Failed
 	return j.each(ctx, missed, j.repaired)
+}
+
+// readUpTo sets logged. An event that explains a finding is seen only once a
+// worker has read it, which a backlog, or a pause of the source, may put off for
+// hours: what is as old as the oldest entry in the live streams may have come
+// later and wait behind it. (Parked entries were read, and are in the log.)
+func (j *judgement) readUpTo(ctx context.Context) error {
+	return j.insist(ctx, "ask redis how far workers have read", func() error {
+		now := j.now()
+		shards, _, err := j.streams.Fleet(ctx, []string{j.name})
+		if err != nil {
+			return err
+		}
+		var age time.Duration
+		for _, s := range shards {
+			age = max(age, s.Sources[j.name].Oldest)
+		}
+		j.logged = now.Add(-age)
+		return nil
+	})
+}
+
+// mayBeUnread reports whether an event accepted within the grace of a finding
+// may still wait to be read.
+func (j *judgement) mayBeUnread(d *mirror.Discrepancy) bool {
+	return !d.FoundAt.Add(j.settings.Grace).Before(j.logged)
 }
 
 // each calls do with the discrepancies that a filter selects, page by page.
@@ -131,7 +177,7 @@ func (j *judgement) explained(ctx context.Context, d *mirror.Discrepancy, derive
 			return true, true, nil
 		}
 		explained, err := j.eventUnderWay(ctx, d)
-		return explained, err == nil, err
+		return explained, err == nil && (explained || !j.mayBeUnread(d)), err
 	}
 	return false, true, nil
 }

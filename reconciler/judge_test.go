@@ -109,6 +109,65 @@ func TestJudging(t *testing.T) {
 	}
 }
 
+// What was accepted and not read by a worker yet is in no log. As long as it may
+// explain a finding, nobody is told of that.
+func TestABacklogIsNoVerdict(t *testing.T) {
+	for _, typ := range []mirror.DiscrepancyType{mirror.Missing, mirror.Stale, mirror.Deleted, mirror.Unexpected} {
+		t.Run(string(typ), func(t *testing.T) {
+			c := newScene(t)
+			c.finder.settings.Grace = 20 * time.Millisecond
+			c.shop.stock(1, 1)
+			m := c.member("a")
+			j := &judgement{finder: m.finder(m.source("shop"), nil), tell: m.Alert}
+			c.receive(shopEvent("evt_1", "order.made", time.Now(), "customer", "c0", "order", "o0_0"))
+			found := c.clock.now().UTC()
+			require.NoError(t, c.store.Record(c.ctx, []mirror.Discrepancy{{
+				ID: "dis_1", Source: "shop", Entity: c.key("order", "o0_0"), Type: typ, FoundAt: found,
+			}}))
+			status := func() mirror.DiscrepancyStatus {
+				page, err := c.store.Discrepancies(c.ctx, mirror.DiscrepancyFilter{})
+				require.NoError(t, err)
+				return page.Items[0].Status
+			}
+			c.eventually("grace has passed", func() bool { return c.clock.now().Sub(found) > 2*c.finder.settings.Grace })
+			require.NoError(t, j.round(c.ctx))
+			require.Equal(t, mirror.Suspected, status(), "the event waits")
+			require.Len(t, c.work(), 1)
+			require.NoError(t, j.round(c.ctx))
+			require.Equal(t, mirror.Dropped, status(), "the event is logged")
+			require.Empty(t, m.alerts)
+		})
+	}
+}
+
+// A missed event whose work was given up, and redriven by a person.
+func TestAMissedEventIsRedriven(t *testing.T) {
+	c := newScene(t)
+	m := c.member("a")
+	j := &judgement{finder: m.finder(m.source("shop"), nil), tell: m.Alert}
+	now := c.clock.now().UTC()
+	require.NoError(t, c.store.Record(c.ctx, []mirror.Discrepancy{{
+		ID: "dis_1", Source: "shop", Entity: c.key("order", "o1"), Type: mirror.EventMissed, EventID: "evt_1", FoundAt: now, Status: mirror.Failed,
+		JudgedAt: now, RepairedAt: now,
+	}}))
+	status := func() mirror.DiscrepancyStatus {
+		page, err := c.store.Discrepancies(c.ctx, mirror.DiscrepancyFilter{})
+		require.NoError(t, err)
+		return page.Items[0].Status
+	}
+	c.received("evt_1", "order.made", now, time.Time{}, "customer", "c0", "order", "o1")
+	require.NoError(t, j.round(c.ctx))
+	require.Equal(t, mirror.Failed, status(), "its work is not done")
+	for _, o := range c.row("evt_1").Entities {
+		require.NoError(t, c.store.Settle(c.ctx, []mirror.Settlement{{
+			Source: "shop", EventID: "evt_1", Entity: o.Ref.Key, CoveredBy: mirror.Covered{Claim: 1, FetchedAt: now}, At: now,
+		}}))
+	}
+	c.clock.move(lookBackEvery)
+	require.NoError(t, j.round(c.ctx))
+	require.Equal(t, mirror.Repaired, status())
+}
+
 // One cause makes many differences: people are told once for each type.
 func TestManyDifferencesAreOneAlert(t *testing.T) {
 	c := newScene(t)

@@ -20,7 +20,7 @@ func (r *Reconciler) stand(kind, source string, run runner) loop {
 		id := kind + "/" + source
 		for told := false; ctx.Err() == nil; {
 			l.Turn()
-			if err := r.found(ctx, id, kind, source); err != nil {
+			if err := r.found(ctx, l, id, kind, source); err != nil {
 				return err
 			}
 			err := r.visit(ctx, id, l, func(ctx context.Context, w *work) error {
@@ -54,9 +54,9 @@ func (r *Reconciler) waits(l *telemetry.Loop, what string, err error, told bool)
 }
 
 // found makes sure that a standing task is there.
-func (r *Reconciler) found(ctx context.Context, id, kind, source string) error {
+func (r *Reconciler) found(ctx context.Context, l *telemetry.Loop, id, kind, source string) error {
 	task := &mirror.Task{ID: id, Kind: kind, Source: source, Status: mirror.TaskRunning, By: "standing", CreatedAt: r.Now().UTC()}
-	return r.base.persist(ctx, "found task "+id, func() error { return r.Store.CreateTasks(ctx, []*mirror.Task{task}) })
+	return r.waiting(l).persist(ctx, "found task "+id, func() error { return r.Store.CreateTasks(ctx, []*mirror.Task{task}) })
 }
 
 // desk is where tasks of some kinds are taken from and worked on.
@@ -115,8 +115,7 @@ func (d *desk) run(ctx context.Context, l *telemetry.Loop) error {
 
 // fill takes tasks until the desk is full or there are no more.
 func (d *desk) fill(ctx context.Context, l *telemetry.Loop) error {
-	base := *d.r.base
-	base.loop = l
+	base := d.r.waiting(l)
 	// Those under way elsewhere are few. One of them whose replica has died is
 	// nobody's any more, and should not wait behind what is new.
 	for _, status := range []mirror.TaskStatus{mirror.TaskRunning, mirror.TaskWaiting} {

@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +19,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/config"
+	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
@@ -67,7 +70,7 @@ func (c *scene) member(id string) *member {
 	m.Reconciler, err = New(Options{
 		ID: id, Streams: m.streams, Store: c.store, LeaseTTL: quickTTL, Poll: 20 * time.Millisecond,
 		Sources: []Source{{Name: c.finder.name, Definition: c.def, Client: c.client, Settings: settings}},
-		Metrics: telemetry.NewMetrics(m.registry), Health: telemetry.NewHealth(nil),
+		Metrics: telemetry.NewMetrics(m.registry), Health: telemetry.NewHealth(c.clock.now),
 		Logger: slog.New(slog.DiscardHandler), Now: c.clock.now,
 		Alert: func(a alert.Alert) { m.mu.Lock(); defer m.mu.Unlock(); m.alerts = append(m.alerts, a) },
 	})
@@ -341,4 +344,82 @@ func TestALoopThatDiesIsStartedAgain(t *testing.T) {
 	<-alive
 	stop()
 	require.InDelta(t, 2, m.metric("tarn_loop_restarts_total"), 0)
+}
+
+// away is a store that can be taken away from those who look for work.
+type away struct {
+	mirror.Store
+	gone  atomic.Bool
+	asked atomic.Int64
+}
+
+func (s *away) there() error {
+	if !s.gone.Load() {
+		return nil
+	}
+	s.asked.Add(1)
+	return fate.New(fate.Unavailable, errors.New("no primary"))
+}
+
+func (s *away) CreateTasks(ctx context.Context, tasks []*mirror.Task) error {
+	if err := s.there(); err != nil {
+		return err
+	}
+	return s.Store.CreateTasks(ctx, tasks)
+}
+
+func (s *away) Task(ctx context.Context, id string) (*mirror.Task, error) {
+	if err := s.there(); err != nil {
+		return nil, err
+	}
+	return s.Store.Task(ctx, id)
+}
+
+func (s *away) Tasks(ctx context.Context, f mirror.TaskFilter) (mirror.Page[*mirror.Task], error) {
+	if err := s.there(); err != nil {
+		return mirror.Page[*mirror.Task]{}, err
+	}
+	return s.Store.Tasks(ctx, f)
+}
+
+func (s *away) SaveTask(ctx context.Context, t *mirror.Task) (bool, error) {
+	if err := s.there(); err != nil {
+		return false, err
+	}
+	return s.Store.SaveTask(ctx, t)
+}
+
+// The store is away for longer than a loop may stand still. Waiting for it is a
+// turn, in the replica that works as in the one that waits for its lease.
+func TestStoreAwayForLong(t *testing.T) {
+	c := newScene(t)
+	db := &away{Store: c.store.Store}
+	c.store.Store = db
+	a, b := c.member("a"), c.member("b")
+	c.start(a.Run)
+	c.start(b.Run)
+	c.eventually("they are at work", func() bool {
+		task, err := c.store.Task(c.ctx, "recover/shop")
+		return err == nil && len(task.State) > 0
+	})
+	report := "" // of the last one asked
+	healthy := func(m *member) bool {
+		answer := httptest.NewRecorder()
+		m.Health.Healthz().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/healthz", nil))
+		report = answer.Body.String()
+		return answer.Code == http.StatusOK
+	}
+	db.gone.Store(true)
+	for range 3 {
+		asked := db.asked.Load()
+		c.eventually("it is asked again and again", func() bool { return db.asked.Load() > asked+50 })
+		c.clock.move(2 * telemetry.StuckAfter)
+		for _, m := range []*member{a, b} {
+			for end := time.Now().Add(10 * time.Second); !healthy(m); rest(c.ctx, 10*time.Millisecond) {
+				require.True(t, time.Now().Before(end), "replica %s: %s", m.ID, report)
+			}
+		}
+	}
+	db.gone.Store(false)
+	require.Zero(t, a.metric("tarn_loop_restarts_total")+b.metric("tarn_loop_restarts_total"))
 }

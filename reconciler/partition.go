@@ -224,6 +224,11 @@ func (p *partition) events(ctx context.Context, at *place) error {
 		if err != nil {
 			return err
 		}
+		if len(page.Unread) > 0 {
+			p.log.Warn("events in the provider's list could not be read; what they name is not fetched for their sake",
+				"source", p.name, "events", len(page.Unread), "first", page.Unread[0])
+			p.counts["unreadable"] += int64(len(page.Unread))
+		}
 		moved := map[event.Key]time.Time{}
 		var refs []event.Ref
 		for _, e := range page.Events {

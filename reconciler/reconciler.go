@@ -43,6 +43,8 @@ type Options struct {
 	LeaseTTL time.Duration
 	// DedupeTTL is how long Redis remembers an event's id. Defaults to 1 h.
 	DedupeTTL time.Duration
+	// RetainEvents is how long the log keeps events. Zero: for ever.
+	RetainEvents time.Duration
 	// Parallel is how many partitions of one source this process works on at
 	// once. Defaults to 4.
 	Parallel int
@@ -157,9 +159,17 @@ func (r *Reconciler) source(name string) *source {
 func (r *Reconciler) finder(s *source, loop *telemetry.Loop) *finder {
 	return &finder{
 		name: s.Name, def: s.Definition, api: s.Client, store: r.Store, streams: r.Streams,
-		rate: func() stream.Rate { return *s.rate.Load() }, settings: s.Settings, owner: r.ID,
+		rate: func() stream.Rate { return *s.rate.Load() }, settings: s.Settings, retain: r.RetainEvents, owner: r.ID,
 		now: r.Now, log: r.Logger, metrics: r.Metrics, pace: r.pace, loop: loop,
 	}
+}
+
+// waiting is the base for a loop, which may be nil: it learns that the store is
+// waited for, or it would be taken for stuck when that is away for long.
+func (r *Reconciler) waiting(l *telemetry.Loop) *finder {
+	f := *r.base
+	f.loop = l
+	return &f
 }
 
 // engine returns what looks for differences. l, which may be nil, learns what
@@ -188,13 +198,12 @@ func (r *Reconciler) Run(ctx context.Context) {
 	}
 	start("jobs", r.desk("", r.Parallel, kindRedrive, kindDiscard))
 	start("schedule", r.schedule)
-	start("staleness", r.staleness)
 	all.Wait()
 }
 
 // standing are the tasks of a source that never end, by kind.
 func (r *Reconciler) standing(s *source) map[string]runner {
-	all := map[string]runner{kindRecover: r.recover, kindJudge: r.judge, kindSubscription: r.checkSubscriptions}
+	all := map[string]runner{kindRecover: r.recover, kindJudge: r.judge, kindSubscription: r.checkSubscriptions, kindStaleness: r.staleness}
 	if s.Definition.EventList().Kept {
 		all[kindGaps] = r.search
 	}

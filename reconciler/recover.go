@@ -31,7 +31,9 @@ type recoverState struct {
 //
 // The log knows which events are not settled, and Redis, asked with one script
 // for each, whether an entry stands for the work or its entity is parked. What
-// is neither is appended anew. That is done every minute for what has been in
+// is neither is appended anew. Which entry stands for a further entity of an
+// event the log does not know until it has failed: it is looked for in its
+// stream, once, and noted. That is done every minute for what has been in
 // the log for a minute: Redis may lose the last second in a crash, a failover
 // or a restore without anybody's noticing.
 //
@@ -225,7 +227,7 @@ func (c *recovery) putBack(ctx context.Context, rows []*mirror.EventRow) error {
 // lostWork is the work of an event on an entity, as a further entity of the
 // event would have it. The row has the payload.
 func lostWork(row *mirror.EventRow, o mirror.Outcome) stream.Lost {
-	return stream.Lost{Known: o.Signal.ID, Signal: event.Signal{
+	return stream.Lost{Known: o.Signal.ID, Since: row.ReceivedAt, Signal: event.Signal{
 		Ref: o.Ref, Cause: event.CauseEvent, CauseID: row.ID, EventType: row.Type, CreatedAt: row.CreatedAt, Class: event.Live,
 	}}
 }

@@ -26,7 +26,7 @@ func (r *Reconciler) compare(ctx context.Context, w *work) error {
 // comparePart works on a partition, as long as what it is a part of goes on.
 func (r *Reconciler) comparePart(ctx context.Context, w *work) error {
 	var whole *mirror.Task
-	err := r.base.persist(ctx, "read task "+w.task.Parent, func() (err error) {
+	err := r.waiting(w.loop).persist(ctx, "read task "+w.task.Parent, func() (err error) {
 		whole, err = r.Store.Task(ctx, w.task.Parent)
 		return err
 	})

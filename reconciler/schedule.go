@@ -24,8 +24,7 @@ const (
 // lease: a sweep is named by its source and the time it was due, so the second
 // to start it changes nothing.
 func (r *Reconciler) schedule(ctx context.Context, l *telemetry.Loop) error {
-	f := *r.base
-	f.loop = l
+	f := r.waiting(l)
 	started := map[string]time.Time{} // by source, what this process has seen to
 	var forgot time.Time
 	for ctx.Err() == nil {
@@ -38,7 +37,7 @@ func (r *Reconciler) schedule(ctx context.Context, l *telemetry.Loop) error {
 			}
 			pause = min(pause, every/10)
 			if due := sweepDue(s.Name, every, r.Now()); !started[s.Name].Equal(due) {
-				if err := r.startSweep(ctx, &f, s, due); err != nil {
+				if err := r.startSweep(ctx, f, s, due); err != nil {
 					return err
 				}
 				started[s.Name] = due
@@ -53,6 +52,7 @@ func (r *Reconciler) schedule(ctx context.Context, l *telemetry.Loop) error {
 			}
 			forgot = r.Now()
 		}
+		l.Waiting("the next sweep")
 		rest(ctx, max(pause, 100*time.Millisecond))
 	}
 	return ctx.Err()
@@ -103,15 +103,15 @@ func (r *Reconciler) startSweep(ctx context.Context, f *finder, s *source, due t
 // firstMode is sweep, but for a mirror that holds nothing of a source yet: it
 // is filled. All it lacks would otherwise be reported as missing.
 func (r *Reconciler) firstMode(ctx context.Context, f *finder, s *source) (mode, error) {
-	var kinds []mirror.Staleness
-	err := f.persist(ctx, "look whether the mirror is empty", func() (err error) {
-		kinds, err = r.Store.Staleness(ctx, time.Time{})
-		return err
-	})
-	for _, k := range kinds {
-		if k.Source == s.Name && k.Documents > 0 {
+	for _, k := range s.Definition.Kinds() {
+		var page mirror.Page[*mirror.Document]
+		err := f.persist(ctx, "look whether the mirror is empty", func() (err error) {
+			page, err = r.Store.Entities(ctx, mirror.EntityFilter{Source: s.Name, Kind: k.Name, Limit: 1})
+			return err
+		})
+		if err != nil || len(page.Items) > 0 {
 			return modeSweep, err
 		}
 	}
-	return modeBackfill, err
+	return modeBackfill, nil
 }

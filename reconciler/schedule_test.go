@@ -3,6 +3,8 @@ package reconciler
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -133,6 +135,53 @@ func TestSubscriptionGaps(t *testing.T) {
 	require.Len(t, m.alerts, 3)
 }
 
+// The subscription is asked for over HTTP, and again after an hour if that failed.
+func TestASubscriptionIsAskedFor(t *testing.T) {
+	def, err := provider.Parse("shop.yaml", []byte(strings.Replace(shopDefinition, "history: {status", `  webhooks:
+    path: /webhooks
+    url: url
+    types: types
+    expected: {customer: [created], order: [made, sold]}
+history: {status`, 1)))
+	require.NoError(t, err)
+	shop := newShop(t)
+	c := newSceneAt(t, def, "shop", shop.URL, shop)
+	m := c.member("a")
+	m.sources[0].WebhookURL = "https://tarn.example/webhooks/shop"
+	shop.put("/webhooks/1", `{"id":"1","url":"https://tarn.example/webhooks/shop","types":["customer.created","order.made"]}`)
+	shop.put("/webhooks/2", `{"id":"2","url":"https://elsewhere.example","types":["*"]}`)
+	check := func() *mirror.Task {
+		require.NoError(t, m.found(c.ctx, nil, "subscription/shop", kindSubscription, "shop"))
+		require.NoError(t, m.visit(c.ctx, "subscription/shop", nil, func(ctx context.Context, w *work) error {
+			return m.checkSubscription(ctx, m.finder(m.source("shop"), nil), m.source("shop"), w)
+		}))
+		return c.task("subscription/shop")
+	}
+	task := check()
+	require.Empty(t, task.Error)
+	require.Equal(t, subscriptionEvery, nextCheck(task))
+	require.Len(t, m.alerts, 1)
+	require.Contains(t, m.alerts[0].Reason, "1 event types that are mirrored: order.sold")
+
+	shop.interfere(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/webhooks" {
+			w.WriteHeader(http.StatusBadRequest)
+		}
+		return r.URL.Path == "/webhooks"
+	})
+	task = check()
+	require.Contains(t, task.Error, "HTTP 400")
+	require.Equal(t, subscriptionAgain, nextCheck(task))
+
+	shop.interfere(nil)
+	shop.put("/webhooks/1", `{"id":"1","url":"https://tarn.example/webhooks/shop","types":["*"]}`)
+	require.Empty(t, check().Error)
+	page, err := c.store.Discrepancies(c.ctx, mirror.DiscrepancyFilter{Type: mirror.SubscriptionGap})
+	require.NoError(t, err)
+	require.Len(t, page.Items, 1)
+	require.Equal(t, mirror.Repaired, page.Items[0].Status)
+}
+
 func TestStalenessIsExported(t *testing.T) {
 	c := newScene(t)
 	c.shop.stock(2, 0)
@@ -141,14 +190,30 @@ func TestStalenessIsExported(t *testing.T) {
 	}
 	m := c.member("a")
 	c.clock.move(time.Hour)
-	measure := func() {
-		for window, names := range m.windows() {
-			require.NoError(t, m.measure(c.ctx, m.base, window, names))
-		}
-	}
+	measure := func() { require.NoError(t, m.measure(c.ctx, m.finder(m.source("shop"), nil))) }
 	measure()
 	require.InDelta(t, 3600, m.metric("tarn_staleness_seconds"), 30)
 	m.Metrics.Staleness.WithLabelValues("shop", "moon").Set(1e9)
 	measure()
 	require.InDelta(t, 3600, m.metric("tarn_staleness_seconds"), 30, "a kind that is gone is gone")
+}
+
+// One replica measures, and when it goes its figure goes with it.
+func TestStalenessIsMeasuredByOne(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(1, 0)
+	c.sync(event.Ref{Key: c.key("customer", "c0")})
+	c.clock.move(time.Hour)
+	a, b := c.member("a"), c.member("b")
+	require.Contains(t, a.standing(a.sources[0]), kindStaleness, "it is a standing task")
+	measuring := func(m *member) func(context.Context) {
+		return func(ctx context.Context) { m.keep(ctx, "staleness shop", m.stand(kindStaleness, "shop", m.staleness)) }
+	}
+	stopA := c.start(measuring(a))
+	c.eventually("a measures", func() bool { return a.metric("tarn_staleness_seconds") > 3000 })
+	c.start(measuring(b))
+	require.Zero(t, b.metric("tarn_staleness_seconds"))
+	stopA()
+	require.Zero(t, a.metric("tarn_staleness_seconds"))
+	c.eventually("b measures", func() bool { return b.metric("tarn_staleness_seconds") > 3000 })
 }

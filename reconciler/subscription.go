@@ -17,6 +17,9 @@ import (
 // subscriptionEvery is how often the provider is asked what it sends.
 const subscriptionEvery = 24 * time.Hour
 
+// subscriptionAgain is how soon it is asked again if it could not answer.
+const subscriptionAgain = time.Hour
+
 // subscriptionState is when that was done last.
 type subscriptionState struct {
 	Checked time.Time `json:"checked,omitzero"`
@@ -33,10 +36,18 @@ func (r *Reconciler) checkSubscriptions(ctx context.Context, w *work) error {
 		if err := r.checkSubscription(ctx, f, s, w); err != nil {
 			return err
 		}
-		w.loop.Waiting("the next day")
-		rest(ctx, subscriptionEvery)
+		w.loop.Waiting("the next check")
+		rest(ctx, nextCheck(w.task))
 	}
 	return ctx.Err()
+}
+
+// nextCheck is how long after a check the next one follows.
+func nextCheck(t *mirror.Task) time.Duration {
+	if t.Error != "" {
+		return subscriptionAgain
+	}
+	return subscriptionEvery
 }
 
 func (r *Reconciler) checkSubscription(ctx context.Context, f *finder, s *source, w *work) error {

@@ -28,7 +28,9 @@ const (
 	modeBackfill mode = "backfill"
 	// modeVerify records differences, for operators that want to look first.
 	modeVerify mode = "verify"
-	// modeTell tells its caller and touches nothing but verified_at.
+	// modeTell tells its caller and touches nothing but verified_at. It tells also
+	// of what the mirror knows to be behind: whoever asks whether it is right must
+	// not be told that it is.
 	modeTell mode = "tell"
 )
 
@@ -277,7 +279,7 @@ func (s *survey) page(ctx context.Context, k *provider.Kind, page *provider.List
 		switch {
 		case verdict == agrees:
 			s.verified(doc, item.at)
-		case verdict == unsure:
+		case verdict == unsure, verdict == behind && s.mode != modeTell:
 		case s.mode == modeBackfill:
 			r.fetch = append(r.fetch, item.ref)
 		case typ == mirror.Missing:
@@ -364,8 +366,11 @@ func (s *survey) single(ctx context.Context, kinds []*provider.Kind, id string, 
 	var r remedies
 	for _, ref := range refs {
 		switch doc := docs[ref.Key]; {
-		case doc != nil && (doc.Known() || doc.Behind != nil):
-		case s.mode == modeVerify || s.mode == modeTell:
+		case doc != nil && doc.Known():
+		case awaited(doc) && s.mode != modeTell:
+		case s.mode == modeVerify || s.mode == modeTell || s.mode == modeSweep && doc != nil && doc.Behind != nil:
+			// Of one that was given up nobody else will find out that it can be
+			// had by now, so it is looked at like one that was.
 			if err := s.check(ctx, ref, nil, &r); err != nil {
 				return err
 			}

@@ -179,6 +179,46 @@ func TestWhatIsParkedIsNotReported(t *testing.T) {
 	c.shop.put("/customers/c0/orders/o0_0", shopOrder("o0_0", 9, "created", "made"))
 	c.survey(modeSweep)
 	require.Empty(t, c.recorded())
+
+	// Whoever asks whether the mirror is right is told that it is not, and why.
+	r, err := verifyOnce(c.ctx, c.finder, VerifyOptions{Settle: time.Millisecond})
+	require.NoError(t, err)
+	require.False(t, r.InSync())
+	require.Len(t, r.Differences, 1)
+	require.Equal(t, mirror.ReasonRetrying, r.Differences[0].Behind)
+	var table strings.Builder
+	require.NoError(t, r.WriteTable(&table))
+	require.Contains(t, table.String(), "stale (retrying)")
+}
+
+// What has a dead letter is looked after by nobody else, whether it was ever had
+// or not: a list's element, and a singleton, which no list shows.
+func TestWhatWasGivenUpIsFound(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(1, 1)
+	c.fill()
+	c.shop.put("/customers/c0/orders/new", shopOrder("new", 1, "created"))
+	c.shop.put("/customers/c1", `{"id":"c1"}`)
+	c.sync(event.Ref{Key: c.key("customer", "c1")})
+	for i, ref := range []event.Ref{
+		{Key: c.key("order", "new"), Parents: map[string]string{"customer": "c0"}},
+		{Key: c.key("balance", "c1"), Parents: map[string]string{"customer": "c1"}},
+	} {
+		id := fmt.Sprintf("evt_%d", i)
+		e := &event.Event{Source: "shop", ID: id, Type: "order.made", CreatedAt: c.clock.now(), ReceivedAt: c.clock.now(),
+			Entities: []event.Ref{ref}, Payload: []byte(`{}`)}
+		_, err := c.store.Log(c.ctx, []mirror.Arrival{{Event: e, Signal: mirror.SignalID{ID: "1-1"}}})
+		require.NoError(t, err)
+		doc, err := c.store.Claim(c.ctx, ref)
+		require.NoError(t, err)
+		_, err = c.store.Bury(c.ctx, []mirror.Letter{{
+			Source: "shop", EventID: id, Ref: ref, Class: "permanent", Claim: doc.Claim, At: c.clock.now(),
+		}})
+		require.NoError(t, err)
+	}
+	c.survey(modeSweep)
+	require.Equal(t, []string{"missing balance/c1", "missing order/new"}, c.recorded())
+	require.Equal(t, []string{"discrepancy balance/c1", "discrepancy order/new"}, signalled(c.work()))
 }
 
 func TestAHandInTheMirrorIsSeenAndRepaired(t *testing.T) {

@@ -31,6 +31,9 @@ type sweepState struct {
 	Begun time.Time `json:"begun,omitzero"`
 	// Made: the partitions of the phase are there.
 	Made bool `json:"made,omitempty"`
+	// Summed is when what the partitions have counted was last added up. The
+	// task's own time says nothing of that: it moves at each visit.
+	Summed time.Time `json:"summed,omitzero"`
 	// Filling is since when workers fetch what a backfill has asked for: all its
 	// signals are older.
 	Filling time.Time `json:"filling,omitzero"`
@@ -108,12 +111,16 @@ func (s *sweep) step(ctx context.Context) (done bool, err error) {
 			return false, err
 		}
 		s.state.Made = true
+		s.task.State = encodeState(s.state)
+		if err := s.save(ctx); err != nil {
+			return false, err
+		}
 	}
 	open, err := s.open(ctx)
 	if err != nil {
 		return false, err
 	}
-	if !open || s.now().Sub(s.task.UpdatedAt) >= sumEvery {
+	if !open || s.now().Sub(s.state.Summed) >= sumEvery {
 		if err := s.sum(ctx); err != nil {
 			return false, err
 		}
@@ -259,6 +266,7 @@ func (s *sweep) sum(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.state.Summed = s.now().UTC()
 	s.task.Counts, s.task.State = counts, encodeState(s.state)
 	if len(problems) > 0 {
 		slices.Sort(problems)
@@ -281,13 +289,51 @@ func (s *sweep) filled(ctx context.Context) (bool, error) {
 	case err != nil:
 		return false, nil // redis is away: ask again
 	case n == 0 || age < now.Sub(s.state.Filling):
-		return true, nil
+		return s.fetched(ctx)
 	case n < s.state.Backlog || oldest.Sub(s.state.Oldest).Abs() > time.Second:
 		s.state.Backlog, s.state.Oldest, s.state.BacklogSince = min(n, s.state.Backlog), oldest, now
+		return false, s.enter(ctx, phaseFill)
+	case s.paused(ctx):
+		// Nobody fetches, and it is known why: that is no standstill.
+		s.state.BacklogSince = now
 		return false, s.enter(ctx, phaseFill)
 	case now.Sub(s.state.BacklogSince) < stalledAfter:
 		return false, nil
 	}
-	s.task.Error = fmt.Sprintf("%d signals still wait in the background streams and do not become less; they are safe there: are workers running?", n)
+	s.problem(fmt.Sprintf("%d signals still wait in the background streams and do not become less; they are safe there: are workers running?", n))
 	return true, s.save(ctx)
+}
+
+// paused reports whether the source is paused, as far as is known.
+func (s *sweep) paused(ctx context.Context) bool {
+	state, err := s.streams.Source(ctx, s.name)
+	return err != nil || state.Paused
+}
+
+// fetched ends a backfill, and says what of its kinds the mirror does not have
+// although workers were asked for it, by this backfill or before: their signals
+// name no event, so what could not be had is in no dead letter.
+func (s *sweep) fetched(ctx context.Context) (bool, error) {
+	kinds := s.spec.Kinds
+	if len(kinds) == 0 {
+		kinds = s.finder.kinds()
+	}
+	var n int64
+	err := s.persist(ctx, "count what was not fetched", func() (err error) {
+		n, err = s.store.Unfetched(ctx, s.name, kinds)
+		return err
+	})
+	if err != nil || n == 0 {
+		return err == nil, err
+	}
+	s.problem(fmt.Sprintf("%d entities were asked for and could not be had so far: they are retried, or workers have logged why they gave up", n))
+	return true, s.save(ctx)
+}
+
+// problem adds to what has gone wrong.
+func (s *sweep) problem(what string) {
+	if s.task.Error != "" {
+		what = s.task.Error + "; " + what
+	}
+	s.task.Error = what
 }

@@ -53,6 +53,9 @@ type ReportDifference struct {
 	// Patch leads from the mirror's state to the provider's (RFC 6902), without
 	// secrets. Absent unless the type is stale.
 	Patch json.RawMessage `json:"patch,omitempty"`
+	// Behind is why the mirror knows itself to be behind: retrying, lagging or
+	// dead letter. Absent if it does not.
+	Behind string `json:"behind,omitempty"`
 }
 
 // InSync reports whether everything was compared and nothing differs.
@@ -231,7 +234,11 @@ func (v *verification) report() (*Report, error) {
 		if err != nil {
 			return nil, err
 		}
-		r.Differences = append(r.Differences, ReportDifference{d.ref.Key.Kind, d.ref.Key.ID, d.typ, record.Patch})
+		one := ReportDifference{Kind: d.ref.Key.Kind, ID: d.ref.Key.ID, Type: d.typ, Patch: record.Patch}
+		if d.doc != nil && d.doc.Behind != nil {
+			one.Behind = d.doc.Behind.Reason
+		}
+		r.Differences = append(r.Differences, one)
 	}
 	slices.SortFunc(r.Differences, func(a, b ReportDifference) int {
 		return strings.Compare(a.Kind+"\x00"+a.ID, b.Kind+"\x00"+b.ID)
@@ -263,7 +270,11 @@ func (r *Report) WriteTable(w io.Writer) error {
 			if len(patch) > longestCell {
 				patch = strings.ToValidUTF8(patch[:longestCell], "") + "…"
 			}
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", d.Kind, d.ID, d.Type, patch)
+			what := string(d.Type)
+			if d.Behind != "" {
+				what += " (" + d.Behind + ")"
+			}
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", d.Kind, d.ID, what, patch)
 		}
 		if err := table.Flush(); err != nil {
 			return fmt.Errorf("write the report: %w", err)

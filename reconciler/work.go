@@ -24,6 +24,7 @@ const (
 	kindRecover      = "recover"
 	kindJudge        = "judge"
 	kindSubscription = "subscription"
+	kindStaleness    = "staleness"
 )
 
 // What becomes of a task is decided by what its runner returns; see the package
@@ -77,7 +78,7 @@ func (r *Reconciler) workOn(ctx context.Context, lease *stream.TaskLease, l *tel
 	w, id := &work{r: r, lease: lease, loop: l}, lease.Name()
 	// Read under the lease: whoever had it before may have come further than a
 	// list showed.
-	err := r.base.persist(held, "read task "+id, func() (err error) {
+	err := r.waiting(l).persist(held, "read task "+id, func() (err error) {
 		w.task, err = r.Store.Task(held, id)
 		return err
 	})
@@ -174,7 +175,7 @@ func (w *work) store(ctx context.Context, status mirror.TaskStatus) (saved bool,
 	}
 	t := w.task
 	t.Status, t.Epoch, t.UpdatedAt = status, w.lease.Epoch(), w.r.Now().UTC()
-	err = w.r.base.persist(ctx, "save task "+t.ID, func() error {
+	err = w.r.waiting(w.loop).persist(ctx, "save task "+t.ID, func() error {
 		saved, err = w.r.Store.SaveTask(ctx, t)
 		return err
 	})
@@ -184,7 +185,7 @@ func (w *work) store(ctx context.Context, status mirror.TaskStatus) (saved bool,
 // refused tells why nothing was saved.
 func (w *work) refused(ctx context.Context) error {
 	var now *mirror.Task
-	err := w.r.base.persist(ctx, "read task "+w.task.ID, func() (err error) {
+	err := w.r.waiting(w.loop).persist(ctx, "read task "+w.task.ID, func() (err error) {
 		now, err = w.r.Store.Task(ctx, w.task.ID)
 		return err
 	})
@@ -241,11 +242,11 @@ func (w *work) end(ctx context.Context, err error) error {
 func (w *work) cancelParts(ctx context.Context) error {
 	var open []string
 	f := mirror.TaskFilter{Parent: w.task.ID, Statuses: []mirror.TaskStatus{mirror.TaskWaiting, mirror.TaskRunning}}
-	if err := eachTask(ctx, w.r.base, f, func(t *mirror.Task) { open = append(open, t.ID) }); err != nil {
+	if err := eachTask(ctx, w.r.waiting(w.loop), f, func(t *mirror.Task) { open = append(open, t.ID) }); err != nil {
 		return err
 	}
 	for _, id := range open {
-		err := w.r.base.persist(ctx, "cancel a partition", func() error {
+		err := w.r.waiting(w.loop).persist(ctx, "cancel a partition", func() error {
 			_, err := w.r.Store.CancelTask(ctx, id)
 			return err
 		})

@@ -85,7 +85,8 @@ func with(ctx context.Context, p *process.Process, do func(context.Context, *too
 	id := process.NewID()
 	t.options = reconciler.Options{
 		ID: id, Streams: t.streams, Store: store, LeaseTTL: p.Config.Redis.LeaseTTL, DedupeTTL: p.Config.Dedupe.TTL,
-		Metrics: p.Metrics, Health: p.Health, Alert: alerts.Raise, Logger: p.Logger.With("reconciler", id),
+		RetainEvents: p.Config.Retention.Events,
+		Metrics:      p.Metrics, Health: p.Health, Alert: alerts.Raise, Logger: p.Logger.With("reconciler", id),
 	}
 	for _, s := range sources {
 		t.options.Sources = append(t.options.Sources, reconciler.Source{

@@ -76,8 +76,9 @@ type DiscrepancyFilter struct {
 
 // Discrepancies is the part of Store that keeps what sweeps find.
 type Discrepancies interface {
-	// Record adds discrepancies; one whose ID is there is left as it is. Status
-	// is Suspected unless given.
+	// Record adds discrepancies; one whose ID is there is left as it is, but for
+	// one that was dropped and is found again, at a later FoundAt: it is as if
+	// recorded for the first time. Status is Suspected unless given.
 	Record(ctx context.Context, found []Discrepancy) error
 
 	// Judge confirms or drops suspected discrepancies, by id, and sets

@@ -64,11 +64,10 @@ type DueFilter struct {
 
 // Staleness is how long ago documents of a kind were last known to be true.
 type Staleness struct {
-	Source, Kind string
-	// Documents counts those that sweeps look after, Oldest is the least
-	// verified_at among them.
-	Documents int64
-	Oldest    time.Time
+	Kind string
+	// Oldest is the least verified_at among those that are neither terminal nor
+	// deleted. Zero: one of them was fetched and never believed.
+	Oldest time.Time
 }
 
 // Verification is the part of Store that sweeps ask and tell.
@@ -85,8 +84,11 @@ type Verification interface {
 	// DueForVerify lists fetched documents to be checked, by id.
 	DueForVerify(ctx context.Context, f DueFilter) ([]*Document, error)
 
-	// Staleness answers for every kind that has documents, leaving out what
-	// DueForVerify leaves out for the same terminalBefore, and kinds of which
-	// nothing remains then.
-	Staleness(ctx context.Context, terminalBefore time.Time) ([]Staleness, error)
+	// Unfetched counts the documents of some kinds of a source that workers have
+	// asked for and never had. It may read all there are.
+	Unfetched(ctx context.Context, source string, kinds []string) (int64, error)
+
+	// Staleness answers for those of some kinds of a source of which the mirror
+	// has fetched something that is neither terminal nor deleted.
+	Staleness(ctx context.Context, source string, kinds []string) ([]Staleness, error)
 }

@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -15,12 +16,28 @@ import (
 // repeats a command, shorter than the pause between two rounds of recovery.
 const recoverMark = 20 * time.Second
 
+const (
+	// standingPage is how many entries of a stream are looked at in one go when
+	// one whose id nobody knows is looked for: 25 ms of Redis' time, were each an
+	// event of 64 KiB, and next to nothing as they are.
+	standingPage = 100
+	// standingEarlier is how much older than its event an entry's id may be: the
+	// id is of Redis' clock, the event's time of the api's.
+	standingEarlier = 10 * time.Minute
+	// notThere is the id of no entry: that of one that was looked for in vain.
+	notThere = "0-0"
+)
+
 // Lost is work that is open on record, although Redis may no longer have it.
 type Lost struct {
 	// Signal is to be appended; it carries no event, whose row is there.
 	Signal event.Signal
-	// Known is the id of the entry that stood for it. "" if unknown.
+	// Known is the id of the entry that stood for it. "" if unknown: then the
+	// stream is looked through for one, which whoever asks should remember.
 	Known string
+	// Since is when the event was received: no entry that stands for its work is
+	// much older. Zero: the stream is looked through from its beginning.
+	Since time.Time
 }
 
 // RecoverState is what Recover found.
@@ -43,7 +60,8 @@ type Recovered struct {
 }
 
 // Recover appends work anew unless its entry is still in the live stream or
-// its entity is parked, in order per shard. The answer has one element each.
+// its entity is parked, in order per shard; of those whose entry nobody knows,
+// behind the others. The answer has one element each.
 // After an error some may have been appended; calling it again with the same
 // ones soon is safe, since what was appended is remembered for 20 s. Near the
 // memory limit it answers ErrFull, like Append.
@@ -61,34 +79,130 @@ func (s *Streams) Recover(ctx context.Context, lost []Lost) ([]Recovered, error)
 	return out, nil
 }
 
+// recoverPage asks Redis about each. What it can say nothing of without looking
+// through a stream is looked for, and asked about once more: that is the signals
+// of further entities, until they have failed or been looked for once, and of
+// those only the ones that are not parked. So a fan-out need leave nothing behind
+// by which its entries could be found.
+//
+// A worker that dies right after logging an event leaves further signals to
+// whoever takes its shard over. Should that one append them between the look
+// and the answer, they are there twice, which is one look too many at an entity.
 func (s *Streams) recoverPage(ctx context.Context, lost []Lost) ([]Recovered, error) {
+	out, unknown, err := s.recoverKnown(ctx, lost)
+	if err != nil || len(unknown) == 0 {
+		return out, err
+	}
+	again := make([]Lost, len(unknown))
+	for i, at := range unknown {
+		again[i] = lost[at]
+	}
+	if err := s.findStanding(ctx, again); err != nil {
+		return nil, err
+	}
+	found, _, err := s.recoverKnown(ctx, again)
+	if err != nil {
+		return nil, err
+	}
+	for i, at := range unknown {
+		out[at] = found[i]
+	}
+	return out, nil
+}
+
+// recoverKnown recovers what it can without looking through a stream; unknown
+// are the positions of the others.
+func (s *Streams) recoverKnown(ctx context.Context, lost []Lost) (out []Recovered, unknown []int, err error) {
 	if s.full.Load() {
-		return nil, fmt.Errorf("recover %d signals: %w", len(lost), ErrFull)
+		return nil, nil, fmt.Errorf("recover %d signals: %w", len(lost), ErrFull)
 	}
 	shards, cmds := make([]int, len(lost)), make([]*redis.Cmd, len(lost))
 	pipe := s.client.Pipeline()
 	for i, l := range lost {
-		var err error
 		if shards[i], cmds[i], err = s.recovery(ctx, pipe, l); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	_, err := pipe.Exec(ctx) // each command has its own error
+	_, err = pipe.Exec(ctx) // each command has its own error
 	if noScript(err) {
 		if err := recoverScript.Load(ctx, s.client).Err(); err != nil {
-			return nil, fmt.Errorf("load the recover script into redis: %w", err)
+			return nil, nil, fmt.Errorf("load the recover script into redis: %w", err)
 		}
-		return s.recoverPage(ctx, lost)
+		return s.recoverKnown(ctx, lost)
 	}
-	out := make([]Recovered, len(lost))
+	out = make([]Recovered, len(lost))
 	for i, cmd := range cmds {
 		answer, err := cmd.Text()
 		if err != nil {
-			return nil, explain(err, "recover a signal of "+lost[i].Signal.Ref.Key.String())
+			return nil, nil, explain(err, "recover a signal of "+lost[i].Signal.Ref.Key.String())
+		}
+		if answer == "?" {
+			unknown = append(unknown, i)
+			continue
 		}
 		out[i] = recovered(shards[i], answer)
 	}
-	return out, nil
+	return out, unknown, nil
+}
+
+// work is an event's work on an entity.
+type work struct{ entity, cause string }
+
+// findStanding fills in which entries stand for work of which none is known.
+func (s *Streams) findStanding(ctx context.Context, lost []Lost) error {
+	type queue struct {
+		shard  int
+		source string
+	}
+	byStream := map[queue][]*Lost{}
+	for i := range lost {
+		k := lost[i].Signal.Ref.Key
+		q := queue{k.Shard(s.opts.Shards), k.Source}
+		byStream[q] = append(byStream[q], &lost[i])
+	}
+	for q, lost := range byStream {
+		if err := s.findInStream(ctx, s.keys.stream(q.shard, q.source, event.TierLive), lost); err != nil {
+			return fmt.Errorf("look for signals in shard %d: %w", q.shard, err)
+		}
+	}
+	return nil
+}
+
+// findInStream looks through one stream until it has found an entry for each.
+func (s *Streams) findInStream(ctx context.Context, name string, lost []*Lost) error {
+	wanted := make(map[work]*Lost, len(lost))
+	since := lost[0].Since
+	for _, l := range lost {
+		l.Known = notThere
+		wanted[work{l.Signal.Ref.Key.String(), l.Signal.CauseID}] = l
+		if l.Since.Before(since) {
+			since = l.Since
+		}
+	}
+	from := "-"
+	if !since.IsZero() {
+		from = strconv.FormatInt(max(0, since.Add(-standingEarlier).UnixMilli()), 10)
+	}
+	for len(wanted) > 0 {
+		reply, err := run(ctx, s.client, standingScript, "read a page", []string{name}, from, standingPage)
+		if err != nil {
+			return err
+		}
+		page := asList(reply)
+		for entry := page[1:]; len(entry) >= 3; entry = entry[3:] {
+			w := work{asText(entry[1]), asText(entry[2])}
+			if l := wanted[w]; l != nil {
+				l.Known = asText(entry[0])
+				delete(wanted, w)
+			}
+		}
+		last := asText(page[0])
+		if last == "" {
+			return nil
+		}
+		from = "(" + last
+	}
+	return nil
 }
 
 func (s *Streams) recovery(ctx context.Context, pipe redis.Pipeliner, l Lost) (shard int, cmd *redis.Cmd, err error) {

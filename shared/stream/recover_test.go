@@ -1,6 +1,8 @@
 package stream
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -61,6 +63,50 @@ func TestRecoverAppendsOnlyWhatIsLost(t *testing.T) {
 			got, err = s.Recover(t.Context(), lost[:1])
 			require.NoError(t, err)
 			require.Equal(t, RecoverAppended, got[0].State)
+		})
+	}
+}
+
+// Which entry stands for a further entity of an event is not known until
+// somebody has looked for it. Nothing that is there is appended twice.
+func TestRecoverFindsWhatNobodyKnowsTheIDOf(t *testing.T) {
+	for _, kind := range kinds {
+		t.Run(kind.name, func(t *testing.T) {
+			s := openStreams(t, quiet(kind.urls(t)...))
+			received := time.Now()
+			var lost []Lost
+			var want []string
+			for i := range 3 * standingPage {
+				sig := further(fmt.Sprintf("evt_%d", i), fmt.Sprintf("bord_%d", i%7))
+				want = append(want, appended(t, s, sig)[0])
+				lost = append(lost, Lost{Signal: sig, Since: received})
+			}
+			// The same event's work on another entity, another event's on the same.
+			other := []Lost{{Signal: further("evt_1", "bord_2")}, {Signal: further("evt_x", "bord_1"), Since: received}}
+			for range 2 {
+				got, err := s.Recover(t.Context(), append(slices.Clone(lost), other...))
+				require.NoError(t, err)
+				for i, r := range got[:len(lost)] {
+					require.Equal(t, RecoverQueued, r.State, i)
+					require.Equal(t, want[i], r.ID)
+				}
+			}
+			again, err := s.Recover(t.Context(), other)
+			require.NoError(t, err)
+			l := ready(t, s, "w1")
+			entries, err := l.Read(t.Context(), "lemon", event.TierLive, Limits{Count: 1000})
+			require.NoError(t, err)
+			require.Len(t, entries, len(lost)+2, "the two that were not there, once")
+			for i, r := range again {
+				require.Equal(t, RecoverQueued, r.State)
+				require.Equal(t, r.ID, entries[len(lost)+i].ID)
+			}
+
+			// A parked entity is not looked for.
+			require.NoError(t, l.Park(t.Context(), Park{Key: order("bord_1"), Waiting: entries[1:2], Delay: time.Hour, Earliest: time.Hour}))
+			got, err := s.Recover(t.Context(), lost[1:2])
+			require.NoError(t, err)
+			require.Equal(t, RecoverParked, got[0].State)
 		})
 	}
 }

@@ -38,6 +38,7 @@ var (
 	takeScript       = open("take.lua")
 	fleetScript      = open("fleet.lua")
 	recoverScript    = open("recover.lua")
+	standingScript   = open("standing.lua")
 	retryScript      = open("retry.lua")
 )
 

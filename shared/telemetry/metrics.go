@@ -154,7 +154,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 
 		GapsBlocked:   f.gauge("gaps_blocked_seconds", "How long the search for missed events has been held up by one that the log does not have; 0 when it is not.", "source"),
 		Discrepancies: f.counter("discrepancies_total", "What was found different from the provider, by type.", "source", "kind", "type"),
-		Staleness:     f.gauge("staleness_seconds", "Age of the longest unverified document.", "source", "kind"),
+		Staleness:     f.gauge("staleness_seconds", "Age of the longest unverified document that is neither terminal nor deleted.", "source", "kind"),
 	}
 }
 

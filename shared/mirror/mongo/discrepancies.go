@@ -58,7 +58,7 @@ func (d *discrepancy) mirror() *mirror.Discrepancy {
 	}
 }
 
-// Record adds discrepancies.
+// Record adds discrepancies, and opens dropped ones that were found again.
 func (s *Store) Record(ctx context.Context, found []mirror.Discrepancy) error {
 	for chunk := range slices.Chunk(found, s.bulkSize) {
 		docs := make([]discrepancy, len(chunk))
@@ -66,11 +66,29 @@ func (s *Store) Record(ctx context.Context, found []mirror.Discrepancy) error {
 			docs[i] = newDiscrepancy(&chunk[i])
 		}
 		_, err := s.discrepancies.InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
-		if _, err := duplicates(err); err != nil {
+		there, err := duplicates(err)
+		if err != nil {
 			return fmt.Errorf("record discrepancies: %w", classify(ctx, err))
+		}
+		var again []mongo.WriteModel
+		for i := range docs {
+			if there[i] {
+				again = append(again, foundAgain(&docs[i]))
+			}
+		}
+		if _, err := s.bulk(ctx, s.discrepancies, again); err != nil {
+			return fmt.Errorf("record discrepancies found again: %w", err)
 		}
 	}
 	return nil
+}
+
+// foundAgain opens a discrepancy anew if it was dropped before it was found: the
+// event that explained it has not mended it.
+func foundAgain(d *discrepancy) mongo.WriteModel {
+	return mongo.NewReplaceOneModel().SetReplacement(d).SetFilter(bson.D{
+		{Key: "_id", Value: d.ID}, {Key: "status", Value: mirror.Dropped}, {Key: "found_at", Value: bson.D{{Key: "$lt", Value: d.FoundAt}}},
+	})
 }
 
 // Judge confirms or drops suspected discrepancies and returns those it judged.

@@ -63,6 +63,9 @@ func (s *Store) index(ctx context.Context, keep mirror.Retention) error {
 	)
 }
 
+// livingIndex is of the fields by which the stalest living document is found.
+var livingIndex = []string{"terminal_at", "deleted_at", "verified_at"}
+
 // mirrorOf returns the collection of an entity's kind and sees to its indexes
 // when it is first written to: those every kind has, and one for each kind of
 // parent, since lists are asked for by parent.
@@ -73,7 +76,7 @@ func (s *Store) index(ctx context.Context, keep mirror.Retention) error {
 // for one command and hold no further connection.
 func (s *Store) mirrorOf(ctx context.Context, ref event.Ref) (*mongo.Collection, error) {
 	c := s.db.Collection(mirrorName(ref.Key.Source, ref.Key.Kind))
-	indexes := [][]string{{"status"}, {"terminal_at", "verified_at"}}
+	indexes := [][]string{{"status"}, livingIndex}
 	for kind := range ref.Parents {
 		indexes = append(indexes, []string{"parents." + escapeField(kind)})
 	}

@@ -105,38 +105,40 @@ func (s *Store) DueForVerify(ctx context.Context, f mirror.DueFilter) ([]*mirror
 	return out, nil
 }
 
-// Staleness answers for every kind that has documents.
-func (s *Store) Staleness(ctx context.Context, terminalBefore time.Time) ([]mirror.Staleness, error) {
-	names, err := s.db.ListCollectionNames(ctx, bson.D{{Key: "name", Value: bson.D{{Key: "$regex", Value: "^" + mirrorPrefix}}}})
-	if err != nil {
-		return nil, fmt.Errorf("list the mirror's collections: %w", classify(ctx, err))
-	}
-	slices.Sort(names)
-	var out []mirror.Staleness
-	for _, name := range names {
-		k, there, err := s.stalest(ctx, s.db.Collection(name), terminalBefore)
+// Unfetched counts the documents of some kinds that were asked for and never had.
+func (s *Store) Unfetched(ctx context.Context, source string, kinds []string) (n int64, err error) {
+	never := bson.D{{Key: "synced_claim", Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gt", Value: 0}}}}}}
+	for _, kind := range kinds {
+		of, err := s.db.Collection(mirrorName(source, kind)).CountDocuments(ctx, never)
 		if err != nil {
-			return nil, fmt.Errorf("look for the stalest of %s: %w", name, err)
+			return 0, fmt.Errorf("count what was never fetched of %s/%s: %w", source, kind, classify(ctx, err))
 		}
-		if there {
-			out = append(out, k)
+		n += of
+	}
+	return n, nil
+}
+
+// Staleness answers for those of some kinds of which something lives.
+func (s *Store) Staleness(ctx context.Context, source string, kinds []string) (out []mirror.Staleness, err error) {
+	for _, kind := range kinds {
+		oldest, err := s.stalest(ctx, s.db.Collection(mirrorName(source, kind)))
+		if err != nil {
+			return nil, fmt.Errorf("look for the stalest of %s/%s: %w", source, kind, err)
+		}
+		if len(oldest) > 0 {
+			out = append(out, mirror.Staleness{Kind: kind, Oldest: oldest[0].VerifiedAt})
 		}
 	}
 	return out, nil
 }
 
-// stalest answers for one kind, if anything of it is looked after. Its name is
-// asked of a document: that of a collection does not give it back.
-func (s *Store) stalest(ctx context.Context, c *mongo.Collection, terminalBefore time.Time) (k mirror.Staleness, there bool, err error) {
-	filter := looked(terminalBefore)
-	oldest, err := find[document](ctx, c, filter, options.Find().SetSort(bson.D{{Key: "verified_at", Value: 1}}).SetLimit(1).
-		SetProjection(bson.D{{Key: "source", Value: 1}, {Key: "kind", Value: 1}, {Key: "verified_at", Value: 1}}))
-	if err != nil || len(oldest) == 0 {
-		return k, false, err
-	}
-	k.Source, k.Kind, k.Oldest = oldest[0].Source, oldest[0].Kind, oldest[0].VerifiedAt
-	if k.Documents, err = c.CountDocuments(ctx, filter); err != nil {
-		return k, false, classify(ctx, err)
-	}
-	return k, true, nil
+// stalest reads the first that lives by livingIndex, in whose order
+// it asks: it stops there, but for documents that were never fetched.
+func (s *Store) stalest(ctx context.Context, c *mongo.Collection) ([]*document, error) {
+	return find[document](ctx, c,
+		bson.D{
+			{Key: "terminal_at", Value: nil}, {Key: "deleted_at", Value: nil},
+			{Key: "synced_claim", Value: bson.D{{Key: "$gt", Value: 0}}},
+		},
+		options.Find().SetSort(bson.D{{Key: "verified_at", Value: 1}}).SetLimit(1).SetProjection(bson.D{{Key: "verified_at", Value: 1}}))
 }

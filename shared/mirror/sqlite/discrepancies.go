@@ -16,10 +16,14 @@ const discrepanciesList = "discrepancies"
 const discrepancyColumns = `id, source, kind, entity_id, type, status, event_id, sweep_id, patch, found_at, judged_at, repaired_at`
 
 const (
+	// recordSQL leaves what is there, but for one that was dropped and has been
+	// found again since: the event that explained it has not mended it.
 	recordSQL = `
 INSERT INTO discrepancies (` + discrepancyColumns + `, repair)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, iif(?6 IN ('repaired', 'failed'), ?6, ''))
-ON CONFLICT DO NOTHING`
+ON CONFLICT DO UPDATE SET status = excluded.status, sweep_id = excluded.sweep_id, patch = excluded.patch, found_at = excluded.found_at,
+	judged_at = excluded.judged_at, repaired_at = excluded.repaired_at, repair = excluded.repair
+WHERE discrepancies.status = 'dropped' AND discrepancies.found_at < excluded.found_at`
 
 	confirmSQL = `
 UPDATE discrepancies SET judged_at = ?2, status = iif(repair = '', 'confirmed', repair)
@@ -35,7 +39,7 @@ UPDATE discrepancies SET repair = ?2, repaired_at = ?3,
 WHERE id = ?1 AND status <> 'dropped' AND (repair = '' OR repair = 'failed' AND ?2 = 'repaired')`
 )
 
-// Record adds discrepancies; one whose id is there is left as it is.
+// Record adds discrepancies, and opens dropped ones that were found again.
 func (s *Store) Record(ctx context.Context, found []mirror.Discrepancy) error {
 	return s.batch(ctx, "record discrepancies", len(found), func(t *tx) error {
 		for i := range found {

@@ -140,7 +140,7 @@ const reconciling = `
 ALTER TABLE mirror ADD COLUMN terminal_at INTEGER NOT NULL DEFAULT 0;
 UPDATE mirror SET terminal_at = synced_at WHERE terminal;
 -- No index of verified_at: it would cost every sync a tenth or two (measured),
--- and reading the table now and then costs a tenth of a second per 100,000.
+-- and reading the table once a minute costs a tenth of a second per 100,000.
 
 DROP INDEX events_open;
 CREATE INDEX events_unsettled ON events (source, received_at, id) WHERE status IN ('pending', 'retrying');

@@ -2,10 +2,10 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/mirror"
@@ -22,8 +22,11 @@ WHERE source = ?1 AND kind = ?2 AND id = ?3 AND state_hash = ?4 AND verified_at 
 	// the write that says so also verifies.
 	lookedAfter = `synced_claim > 0 AND (terminal_at = 0 OR terminal_at >= ?) AND (deleted_at = 0 OR deleted_at >= ?)`
 
-	stalenessSQL = `
-SELECT source, kind, count(*), min(verified_at) FROM mirror WHERE ` + lookedAfter + ` GROUP BY source, kind ORDER BY source, kind`
+	unfetchedSQL = `SELECT count(*) FROM mirror WHERE source = ? AND kind = ? AND synced_claim = 0`
+
+	// stalestSQL reads all of a kind; see schema.go for why there is no index.
+	stalestSQL = `
+SELECT min(verified_at) FROM mirror WHERE source = ? AND kind = ? AND synced_claim > 0 AND terminal_at = 0 AND deleted_at = 0`
 )
 
 // Documents returns the documents of the keys that the mirror holds.
@@ -93,20 +96,28 @@ func (s *Store) DueForVerify(ctx context.Context, f mirror.DueFilter) ([]*mirror
 	return docs, nil
 }
 
-// Staleness answers for every kind that has documents.
-func (s *Store) Staleness(ctx context.Context, terminalBefore time.Time) ([]mirror.Staleness, error) {
-	rows, err := s.reads.QueryContext(ctx, stalenessSQL, millis(terminalBefore), millis(terminalBefore))
-	if err != nil {
-		return nil, fmt.Errorf("look for stale documents: %w", readError(ctx, err))
+// Unfetched counts the documents of some kinds that were asked for and never had.
+func (s *Store) Unfetched(ctx context.Context, source string, kinds []string) (n int64, err error) {
+	for _, kind := range kinds {
+		var of int64
+		if err := s.reads.QueryRowContext(ctx, unfetchedSQL, source, kind).Scan(&of); err != nil {
+			return 0, fmt.Errorf("count what was never fetched of %s/%s: %w", source, kind, readError(ctx, err))
+		}
+		n += of
 	}
-	out, err := collect(rows, func(row scanner) (k mirror.Staleness, err error) {
-		var oldest int64
-		err = row.Scan(&k.Source, &k.Kind, &k.Documents, &oldest)
-		k.Oldest = fromMillis(oldest)
-		return k, err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("look for stale documents: %w", readError(ctx, err))
+	return n, nil
+}
+
+// Staleness answers for those of some kinds of which something lives.
+func (s *Store) Staleness(ctx context.Context, source string, kinds []string) (out []mirror.Staleness, err error) {
+	for _, kind := range kinds {
+		var oldest sql.NullInt64
+		if err := s.reads.QueryRowContext(ctx, stalestSQL, source, kind).Scan(&oldest); err != nil {
+			return nil, fmt.Errorf("look for the stalest of %s/%s: %w", source, kind, readError(ctx, err))
+		}
+		if oldest.Valid {
+			out = append(out, mirror.Staleness{Kind: kind, Oldest: fromMillis(oldest.Int64)})
+		}
 	}
 	return out, nil
 }

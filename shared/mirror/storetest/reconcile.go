@@ -32,6 +32,14 @@ func (s *suite) discrepancies(f mirror.DiscrepancyFilter) (out []*mirror.Discrep
 	return p.Items
 }
 
+// stale is the staleness of some kinds of lemon.
+func (s *suite) stale(kinds ...string) []mirror.Staleness {
+	s.t.Helper()
+	stale, err := s.Staleness(s.ctx, "lemon", kinds)
+	require.NoError(s.t, err)
+	return stale
+}
+
 var discrepancyCases = []testCase{
 	{"one recorded twice is one, as it was first", func(t *testing.T, s *suite) {
 		d := discrepancy("d1", mirror.Stale, 1)
@@ -43,6 +51,27 @@ var discrepancyCases = []testCase{
 		got := s.discrepancies(mirror.DiscrepancyFilter{})
 		require.Len(t, got, 1)
 		require.Equal(t, asJSON(t, &d), asJSON(t, got[0]))
+	}},
+	{"a dropped one that is found again is open again", func(t *testing.T, s *suite) {
+		d := discrepancy("d1", mirror.Stale, 1)
+		s.record(d)
+		_, err := s.Judge(s.ctx, nil, []string{"d1"}, at(5))
+		require.NoError(t, err)
+		s.record(d)
+		require.Equal(t, mirror.Dropped, s.discrepancies(mirror.DiscrepancyFilter{})[0].Status, "told twice of one finding")
+		again := discrepancy("d1", mirror.Stale, 9)
+		again.SweepID, again.Patch = "sweep_later", []byte(`[{"op":"remove","path":"/later"}]`)
+		for range 2 {
+			s.record(again)
+			got := s.discrepancies(mirror.DiscrepancyFilter{})
+			require.Len(t, got, 1)
+			require.Equal(t, asJSON(t, &again), asJSON(t, got[0]))
+		}
+		judged, err := s.Judge(s.ctx, []string{"d1"}, nil, at(12))
+		require.NoError(t, err)
+		require.Len(t, judged, 1)
+		s.record(discrepancy("d1", mirror.Stale, 20))
+		require.Equal(t, at(9), s.discrepancies(mirror.DiscrepancyFilter{})[0].FoundAt, "a confirmed one stands")
 	}},
 	{"a status and a source stand for themselves when not given", func(t *testing.T, s *suite) {
 		s.record(mirror.Discrepancy{ID: "d1", Entity: order("o1").Key, Type: mirror.Missing, FoundAt: at(1)})
@@ -237,31 +266,38 @@ var verifyCases = []testCase{
 		n, err = s.Verify(s.ctx, same)
 		require.NoError(t, err)
 		require.Zero(t, n)
-		stale, err := s.Staleness(s.ctx, at(0))
-		require.NoError(t, err)
-		require.Equal(t, []mirror.Staleness{
-			{Source: "lemon", Kind: "account", Documents: 23, Oldest: at(100)},
-			{Source: "lemon", Kind: "order", Documents: 22, Oldest: at(101)},
-		}, stale)
-		stale, err = s.Staleness(s.ctx, time.Time{})
-		require.NoError(t, err)
-		require.Len(t, stale, 2)
+		require.Equal(t, []mirror.Staleness{{Kind: "account", Oldest: at(100)}, {Kind: "order", Oldest: at(101)}}, s.stale("account", "order"))
+		require.Equal(t, []mirror.Staleness{{Kind: "order", Oldest: at(101)}}, s.stale("order", "nothing"))
 	}},
 	{"what was fetched and never believed is due", func(t *testing.T, s *suite) {
 		s.write(&mirror.Write{Ref: order("o1"), Claim: s.claim(order("o1")).Claim, SentAt: at(50), Kept: true, DoubtedAt: at(50)})
 		docs, err := s.DueForVerify(s.ctx, mirror.DueFilter{Source: "lemon", Kind: "order", VerifiedBefore: at(10), TerminalBefore: at(5), Limit: 10})
 		require.NoError(t, err)
 		require.Len(t, docs, 1)
-		stale, err := s.Staleness(s.ctx, at(5))
-		require.NoError(t, err)
-		require.True(t, stale[0].Oldest.IsZero())
+		require.True(t, s.stale("order")[0].Oldest.IsZero())
 	}},
-	{"a kind of which nothing is looked after is left out", func(t *testing.T, s *suite) {
+	{"what was asked for and never had is counted", func(t *testing.T, s *suite) {
+		s.sync(order("o1"), state(1))
+		s.claim(order("o2"))
+		s.claim(order("o3"))
+		s.claim(account("a1"))
+		count := func(source string, kinds ...string) int64 {
+			n, err := s.Unfetched(s.ctx, source, kinds)
+			require.NoError(t, err)
+			return n
+		}
+		require.EqualValues(t, 2, count("lemon", "order"))
+		require.EqualValues(t, 3, count("lemon", "order", "account", "nothing"))
+		require.Zero(t, count("elsewhere", "order"))
+		require.Zero(t, count("lemon"))
+	}},
+	{"a kind of which nothing lives is left out", func(t *testing.T, s *suite) {
 		w := write(order("o1"), s.claim(order("o1")).Claim, state(1))
 		w.Terminal = true
 		s.write(w)
 		s.claim(account("cusa_1"))
-		stale, err := s.Staleness(s.ctx, at(99))
+		require.Empty(t, s.stale("order", "account"))
+		stale, err := s.Staleness(s.ctx, "elsewhere", []string{"order"})
 		require.NoError(t, err)
 		require.Empty(t, stale)
 	}},
@@ -297,9 +333,10 @@ var verifyCases = []testCase{
 		require.Equal(t, []string{"alive"}, due("", 1))
 		require.Equal(t, []string{"ended_lately"}, due("alive", 10))
 
-		stale, err := s.Staleness(s.ctx, at(30))
+		require.Equal(t, []mirror.Staleness{{Kind: "order", Oldest: at(10)}}, s.stale("order"))
+		_, err := s.Verify(s.ctx, []mirror.Verified{{Key: order("alive").Key, StateHash: s.entity(order("alive")).StateHash, At: at(150)}})
 		require.NoError(t, err)
-		require.Equal(t, []mirror.Staleness{{Source: "lemon", Kind: "order", Documents: 3, Oldest: at(10)}}, stale)
+		require.Equal(t, []mirror.Staleness{{Kind: "order", Oldest: at(150)}}, s.stale("order"), "what is over does not count")
 	}},
 	{"terminal since the first time, until it opens again", func(t *testing.T, s *suite) {
 		sync := func(sent int, terminal bool) *mirror.Document {

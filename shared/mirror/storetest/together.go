@@ -52,7 +52,7 @@ var togetherCases = []testCase{
 				_, err := s.DueForVerify(ctx, mirror.DueFilter{Source: "lemon", Kind: "order", Limit: 1})
 				return err
 			},
-			"staleness":   func() error { _, err := s.Staleness(ctx, at(1)); return err },
+			"staleness":   func() error { _, err := s.Staleness(ctx, "lemon", []string{"order"}); return err },
 			"create task": func() error { return s.CreateTasks(ctx, []*mirror.Task{task("sweep_1", 1)}) },
 			"save task":   func() error { _, err := s.SaveTask(ctx, task("sweep_1", 1)); return err },
 			"cancel task": func() error { _, err := s.CancelTask(ctx, "sweep_1"); return err },
