@@ -115,6 +115,9 @@ func (r *Reconciler) attend(ctx context.Context, f *finder, id string, o Backfil
 			return fmt.Errorf("backfill %s: %w", id, ErrCutOff)
 		}
 		t, p, err := r.progressOf(ctx, f, id)
+		if ctx.Err() != nil {
+			return fmt.Errorf("backfill %s: %w", id, ErrCutOff)
+		}
 		if err != nil {
 			return err
 		}

@@ -175,7 +175,8 @@ func TestWhatIsParkedIsNotReported(t *testing.T) {
 		Entities: []event.Ref{{Key: k, Parents: map[string]string{"customer": "c0"}}}, Payload: []byte(`{}`)}
 	_, err := c.store.Log(c.ctx, []mirror.Arrival{{Event: e, Signal: mirror.SignalID{ID: "1-1"}}})
 	require.NoError(t, err)
-	require.NoError(t, c.store.Fail(c.ctx, []mirror.Failure{{Source: "shop", EventID: "evt_1", Entity: k, At: c.clock.now(), Class: "transient", Error: "x"}}))
+	require.NoError(t, c.store.Fail(c.ctx, []mirror.Failure{{Source: "shop", EventID: "evt_1", Entity: k, At: c.clock.now(), Class: "transient", Error: "x",
+		Claim: claimOf(t, c, k)}}))
 	c.shop.put("/customers/c0/orders/o0_0", shopOrder("o0_0", 9, "created", "made"))
 	c.survey(modeSweep)
 	require.Empty(t, c.recorded())
@@ -618,4 +619,12 @@ func TestVerifyLooksTwice(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 2, looks)
 	require.True(t, r.InSync())
+}
+
+// claimOf is the newest claim of an entity.
+func claimOf(t *testing.T, c *scene, k event.Key) int64 {
+	t.Helper()
+	doc, err := c.store.Entity(c.ctx, k)
+	require.NoError(t, err)
+	return doc.Claim
 }

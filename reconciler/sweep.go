@@ -42,7 +42,15 @@ type sweepState struct {
 	Backlog      int64     `json:"backlog,omitempty"`
 	Oldest       time.Time `json:"oldest,omitzero"`
 	BacklogSince time.Time `json:"backlog_since,omitzero"`
+	// Unfetched is the least number of entities seen in the end that workers have
+	// asked for and not had, UnfetchedSince since when it is looked at.
+	Unfetched      int64     `json:"unfetched,omitempty"`
+	UnfetchedSince time.Time `json:"unfetched_since,omitzero"`
 }
+
+// settles is how many times the patience with what is under way a backfill waits
+// for fetches that others began.
+const settles = 5
 
 // stalledAfter is how long a backfill waits for workers that get nothing done
 // before it leaves them to it: its signals are safe in their streams.
@@ -325,6 +333,15 @@ func (s *sweep) fetched(ctx context.Context) (bool, error) {
 	})
 	if err != nil || n == 0 {
 		return err == nil, err
+	}
+	// Some of it is always under way in a fleet that lives.
+	now := s.now().UTC()
+	if s.state.UnfetchedSince.IsZero() {
+		s.state.Unfetched, s.state.UnfetchedSince = n, now
+	}
+	if n = min(n, s.state.Unfetched); now.Sub(s.state.UnfetchedSince) < settles*s.pace.patience {
+		s.state.Unfetched = n
+		return false, s.enter(ctx, phaseFill)
 	}
 	s.problem(fmt.Sprintf("%d entities were asked for and could not be had so far: they are retried, or workers have logged why they gave up", n))
 	return true, s.save(ctx)

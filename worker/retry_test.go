@@ -58,20 +58,36 @@ func TestRetriesOfAPausedSourceHoldUpNoOthers(t *testing.T) {
 	begun := time.Now() // each shard has looked for retries by then
 	require.True(t, eventually(func() bool { return time.Since(begun) > 2*time.Second }))
 	require.NoError(t, b.streams.Pause(b.ctx, "acme", 0, "by hand", "test"))
-	b.paused("by hand")
+	require.True(t, eventually(func() bool { return b.metric("tarn_source_paused", "acme") == 1 }))
 	close(goOn)
 
-	other.on("widget", "w1", func(_ context.Context, n int) (string, error) {
+	failed := false
+	other.mu.Lock()
+	other.answers[event.Key{Source: "other", Kind: "widget", ID: "w1"}] = func(_ context.Context, n int) (string, error) {
 		if n == 1 {
+			failed = true
 			return "", transient
 		}
 		return ok, nil
-	})
+	}
+	other.mu.Unlock()
 	b.sendFrom("other", "evt_other", "widget.sold", "widget", "w1")
 	require.True(t, eventually(func() bool {
 		rows, err := b.store.EventByID(b.ctx, "other", "evt_other")
 		return err == nil && rows[0].Status == mirror.Processed
 	}), "the other source's retry waits for a source that is paused")
+	require.True(t, failed)
+}
+
+// allParked reports whether nothing live is anywhere but behind its parked
+// entity.
+func (b *bundle) allParked() bool {
+	shards, _, err := b.streams.Fleet(b.ctx, []string{"acme"})
+	live := int64(0)
+	for _, s := range shards {
+		live += s.Sources["acme"].Live
+	}
+	return err == nil && live == 0
 }
 
 // parkedSHA is the name by which Redis knows the script that shows what is
@@ -94,7 +110,7 @@ func TestARetryThatIsCutOffIsMadeAnew(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	proxy := redistest.NewProxy(t, server)
-	b := setupOn(t, []string{proxy.URL()}, func(o *worker.Options) { o.Retry.First = time.Second })
+	b := setupOn(t, []string{proxy.URL()}, func(o *worker.Options) { o.Retry.First = time.Minute })
 	showsParked := parkedSHA(t)
 	var lost <-chan struct{}
 	b.provider.on("widget", "w1", func(_ context.Context, n int) (string, error) {
@@ -111,6 +127,9 @@ func TestARetryThatIsCutOffIsMadeAnew(t *testing.T) {
 	for range 1500 { // more than a page
 		b.send("widget.sold", "widget", "w1")
 	}
+	require.True(t, eventually(b.allParked))
+	_, err := b.streams.RetryParked(b.ctx, "acme")
+	require.NoError(t, err)
 	b.empty()
 	b.rows()
 	select {
@@ -153,14 +172,7 @@ func TestGoneTwiceIsTwoDoubts(t *testing.T) {
 	first := b.send("widget.made", "widget", "w1")
 	<-asked
 	second := b.send("widget.sold", "widget", "w1")
-	require.True(t, eventually(func() bool {
-		shards, _, err := b.streams.Fleet(b.ctx, []string{"acme"})
-		waiting := int64(0)
-		for _, s := range shards {
-			waiting += s.Sources["acme"].Live
-		}
-		return err == nil && waiting == 0
-	}), "the second is parked behind the first")
+	require.True(t, eventually(b.allParked), "the second is parked behind the first")
 	close(goOn)
 	b.row(first, mirror.Processed)
 	b.row(second, mirror.Processed)
