@@ -152,7 +152,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		Resyncs:     f.counter("resyncs_total", "Pending lists taken over again after an uncertain read.").WithLabelValues(),
 		Unavailable: f.counter("unavailable_total", "Times work was held because redis or the store was away.", "what"),
 
-		GapsBlocked:   f.gauge("gaps_blocked_seconds", "How long the search for missed events has been held up by one that the log does not have; 0 when it is not.", "source"),
+		GapsBlocked:   f.gauge("gaps_blocked_seconds", "How long the search for missed events has been held up, by one that the log does not have or by a list that cannot be read; 0 when it is not.", "source"),
 		Discrepancies: f.counter("discrepancies_total", "What was found different from the provider, by type.", "source", "kind", "type"),
 		Staleness:     f.gauge("staleness_seconds", "Age of the longest unverified document that is neither terminal nor deleted.", "source", "kind"),
 	}
