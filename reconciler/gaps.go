@@ -3,6 +3,7 @@ package reconciler
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -452,14 +453,9 @@ func (g *gaps) restore(ctx context.Context, events []*event.Event) (lost []*even
 // off between the two is repaired and unreported, which beats reported and
 // not repaired.
 func (g *gaps) record(ctx context.Context, missed []*event.Event) error {
-	if len(missed) == 0 {
-		return nil
-	}
-	if g.task == gapsID(g.name) && g.state.Complete.IsZero() {
-		// Nobody was there to receive what happened before the first search: it is
-		// fetched, and was not missed.
-		g.counts["first"] += int64(len(missed))
-		return nil
+	missed, err := g.sinceTheLogBegan(ctx, missed)
+	if err != nil || len(missed) == 0 {
+		return err
 	}
 	g.counts["found"] += int64(len(missed))
 	list := make([]mirror.Discrepancy, len(missed))
@@ -474,6 +470,29 @@ func (g *gaps) record(ctx context.Context, missed []*event.Event) error {
 		}
 	}
 	return g.persist(ctx, "record missed events", func() error { return g.store.Record(ctx, list) })
+}
+
+// sinceTheLogBegan leaves out what happened before anybody was there to receive
+// it, which the first search reaches back to: it is fetched, and was not missed.
+func (g *gaps) sinceTheLogBegan(ctx context.Context, missed []*event.Event) ([]*event.Event, error) {
+	if g.task != gapsID(g.name) || !g.state.Complete.IsZero() {
+		return missed, nil
+	}
+	byTime := slices.SortedFunc(slices.Values(missed), func(a, b *event.Event) int { return a.CreatedAt.Compare(b.CreatedAt) })
+	var failed error
+	first, _ := slices.BinarySearchFunc(byTime, true, func(e *event.Event, _ bool) int {
+		var before mirror.Page[*mirror.EventRow]
+		err := g.persist(ctx, "look when the log began", func() (err error) {
+			before, err = g.store.Events(ctx, mirror.EventFilter{Source: g.name, To: e.CreatedAt, Limit: 1})
+			return err
+		})
+		if failed = errors.Join(failed, err); len(before.Items) == 0 {
+			return -1
+		}
+		return 0
+	})
+	g.counts["first"] += int64(first)
+	return byTime[first:], failed
 }
 
 // advance moves the mark as far as every event listed has a row.

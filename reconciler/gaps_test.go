@@ -300,6 +300,16 @@ func TestTheFirstSearchReachesBackAWindow(t *testing.T) {
 	require.Len(t, c.work(), 1)
 	require.Len(t, c.recorded(), 1, "from then on it is")
 
+	// An api that was there before the first search has missed what came since.
+	g = c.search()
+	g.state = gapState{}
+	for _, id := range []string{"after_1", "after_2", "after_3"} {
+		c.shop.happen(id, "order.made", c.clock.now().Add(time.Minute), "customer", "c0", "order", "o0_0")
+	}
+	require.NoError(t, g.round(c.ctx))
+	require.Len(t, c.recorded(), 4)
+	c.work()
+
 	g = c.search()
 	g.since = c.clock.now().Add(-200 * time.Hour)
 	require.NoError(t, g.round(c.ctx))

@@ -24,8 +24,15 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// try makes one run and logs its story.
+// try makes one run and logs its story. It must come to a verdict.
 func try(t *testing.T, o options) verdict {
+	t.Helper()
+	v, err := attempt(t, o)
+	require.NoError(t, err)
+	return v
+}
+
+func attempt(t *testing.T, o options) (verdict, error) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("runs processes")
@@ -35,8 +42,7 @@ func try(t *testing.T, o options) verdict {
 	var story bytes.Buffer
 	v, err := run(ctx, programs, o, &story)
 	t.Logf("%s%v", story.String(), v)
-	require.NoError(t, err)
-	return v
+	return v, err
 }
 
 // Half a minute in which everything goes wrong, Redis losing all it has
@@ -49,7 +55,9 @@ func TestHalfAMinuteOfChaos(t *testing.T) {
 
 // A check that cannot fail proves nothing: with one guarantee switched off at a
 // time, the line must turn red where that guarantee is looked at, though the
-// reconciler may heal what it can. The same run with the guarantee is clean.
+// reconciler may heal what it can: in one of three tries, since on a machine with
+// other things to do two processes may never meet. The same run with the
+// guarantee is clean.
 func TestControls(t *testing.T) {
 	// Without the fence a write that began long ago replaces a newer one. Leases
 	// that are off, a lock that ends before the fetch and a provider that shows
@@ -80,9 +88,16 @@ func TestControls(t *testing.T) {
 			for _, off := range tc.off {
 				require.NoError(t, o.switchOff(off))
 			}
-			v := try(t, o)
-			require.Positive(t, tc.red(v), "%v", v)
-			require.False(t, v.clean())
+			var v verdict
+			for range 3 {
+				var err error
+				if v, err = attempt(t, o); err == nil && tc.red(v) > 0 {
+					require.False(t, v.clean())
+					return
+				}
+				o.seed++
+			}
+			require.Fail(t, "the line is not red", v.String())
 		})
 	}
 }
