@@ -50,7 +50,7 @@ type sweepState struct {
 
 // settles is how many times the patience with what is under way a backfill waits
 // for fetches that others began.
-const settles = 5
+const settles = 30
 
 // stalledAfter is how long a backfill waits for workers that get nothing done
 // before it leaves them to it: its signals are safe in their streams.

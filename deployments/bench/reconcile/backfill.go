@@ -25,7 +25,7 @@ func Backfill(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("backfill", flag.ContinueOnError)
 	entities := flags.Int("entities", 100_000, "accounts and orders of the world")
 	accounts := flags.Int("accounts", 1000, "accounts among them")
-	rate := flags.Int("rate", 2000, "requests a second the provider allows")
+	rate := flags.Int("rate", 1000, "requests a second the provider allows: no more than the machine can make, or that is what is measured")
 	within := flags.Duration("within", 8*time.Minute, "give up after this long")
 	check, err := parse(flags, args)
 	if err != nil {
