@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -255,4 +256,20 @@ func (w *work) cancelParts(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// decodeState reads a task's state; none is the zero one.
+func decodeState[T any](state []byte) (v T, err error) {
+	if len(state) == 0 {
+		return v, nil
+	}
+	if err := json.Unmarshal(state, &v); err != nil {
+		return v, fmt.Errorf("read the state of a task: %w", err)
+	}
+	return v, nil
+}
+
+func encodeState(v any) []byte {
+	b, _ := json.Marshal(v) // plain fields, which always encode
+	return b
 }
