@@ -140,19 +140,8 @@ func (p *partition) kind(name string) (*provider.Kind, error) {
 // root walks the list of a kind that stands under nothing, and makes
 // partitions of what stands under its entities.
 func (p *partition) root(ctx context.Context, k *provider.Kind) error {
-	if k.Shape != provider.ShapeEntity {
-		return p.single(ctx, []*provider.Kind{k}, provider.RootID, nil)
-	}
 	if !p.state.Listed {
-		parents := slices.ContainsFunc(p.def.Under(k), p.leads)
-		err := p.list(ctx, k, nil, &p.state.List, func(items []provider.Item) error {
-			if parents {
-				for _, item := range items {
-					p.state.Pending = append(p.state.Pending, item.Ref.Key.ID)
-				}
-			}
-			return nil
-		})
+		err := p.listRoot(ctx, k, &p.state.List, func(ids ...string) { p.state.Pending = append(p.state.Pending, ids...) })
 		if err != nil {
 			return err
 		}

@@ -400,17 +400,8 @@ func (c *scene) survey(m mode, change ...func(*survey)) *survey {
 		f(s)
 	}
 	for _, k := range c.def.Roots() {
-		if k.Shape != provider.ShapeEntity {
-			require.NoError(c.t, s.single(c.ctx, []*provider.Kind{k}, provider.RootID, nil))
-			continue
-		}
 		var ids []string
-		require.NoError(c.t, s.list(c.ctx, k, nil, &place{}, func(items []provider.Item) error {
-			for _, item := range items {
-				ids = append(ids, item.Ref.Key.ID)
-			}
-			return nil
-		}))
+		require.NoError(c.t, s.listRoot(c.ctx, k, &place{}, func(more ...string) { ids = append(ids, more...) }))
 		require.NoError(c.t, s.under(c.ctx, k, ids))
 	}
 	require.NoError(c.t, s.flush(c.ctx))

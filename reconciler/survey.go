@@ -99,7 +99,7 @@ func parentsUnder(k *provider.Kind, id string, parents map[string]string) map[st
 	if under == nil {
 		under = map[string]string{}
 	}
-	under[k.IDKey] = id
+	under[k.UnderKey()] = id
 	return under
 }
 
@@ -127,12 +127,7 @@ func (s *survey) list(ctx context.Context, k *provider.Kind, parents map[string]
 			s.listFailed(k, parents, err)
 			return nil
 		}
-		if len(page.Unread) > 0 {
-			s.log.Warn("elements of a list could not be read; nothing is concluded from what it lacks",
-				"source", s.name, "kind", k.Name, "elements", len(page.Unread), "first", page.Unread[0])
-			s.counts["unreadable"] += int64(len(page.Unread))
-			at.Partial = true
-		}
+		at.Partial = s.unread(k, page.Unread) || at.Partial
 		if s.wants(k) {
 			if err := s.page(ctx, k, page); err != nil {
 				return err
@@ -159,6 +154,61 @@ func (s *survey) list(ctx context.Context, k *provider.Kind, parents map[string]
 		s.doubt(k, parents)
 	}
 	return nil
+}
+
+// unread notes elements of a list that could not be read and reports whether
+// there are any.
+func (s *survey) unread(k *provider.Kind, elements []error) bool {
+	if len(elements) == 0 {
+		return false
+	}
+	s.log.Warn("elements of a list could not be read; nothing is concluded from what it lacks",
+		"source", s.name, "kind", k.Name, "elements", len(elements), "first", elements[0])
+	s.counts["unreadable"] += int64(len(elements))
+	return true
+}
+
+// listRoot looks after a kind that stands under nothing, its list from a place
+// on. each is called with the ids of what others stand under, if these are wanted.
+func (s *survey) listRoot(ctx context.Context, k *provider.Kind, at *place, each func(ids ...string)) error {
+	leads := slices.ContainsFunc(s.def.Under(k), s.leads)
+	if k.Shape == provider.ShapeEntity {
+		return s.list(ctx, k, nil, at, func(items []provider.Item) error {
+			for _, item := range items {
+				if leads {
+					each(item.Ref.Key.ID)
+				}
+			}
+			return nil
+		})
+	}
+	if err := s.single(ctx, []*provider.Kind{k}, provider.RootID, nil); err != nil || !leads {
+		return err
+	}
+	ids, err := s.elements(ctx, k)
+	each(ids...)
+	return err
+}
+
+// elements asks for a list that stands under nothing and returns the ids of its
+// elements. A list that fails is noted as such and is no error.
+func (s *survey) elements(ctx context.Context, k *provider.Kind) ([]string, error) {
+	ref := event.Ref{Key: event.Key{Source: s.name, Kind: k.Name, ID: provider.RootID}}
+	state, err := ask(ctx, s.finder, &s.calls, request[*provider.Snapshot]{k.Name, s.class(), func(ctx context.Context) (*provider.Snapshot, error) {
+		return s.api.Fetch(ctx, ref, s.why())
+	}})
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil {
+		s.listFailed(k, nil, err)
+		return nil, nil
+	}
+	ids, unread := s.def.Elements(k.Name, state.Raw)
+	if s.unread(k, unread) {
+		s.doubt(k, nil)
+	}
+	return ids, nil
 }
 
 // under walks what stands under each of some entities.

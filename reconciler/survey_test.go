@@ -145,6 +145,63 @@ func TestTheOldAndTerminalIsLeftAlone(t *testing.T) {
 	require.NotContains(t, asked, "/customers/c0/orders/done")
 }
 
+// Some kinds stand under things that have no GET and show in a list only.
+func TestWhatStandsUnderTheElementsOfAList(t *testing.T) {
+	const kinds = `
+  vaults: {shape: list, list: /vaults, element: vault}
+  coin: {get: "/vaults/{vault}/coins/{coin}", list: "/vaults/{vault}/coins"}
+events:`
+	def, err := provider.Parse("shop.yaml", []byte(strings.Replace(shopDefinition, "\nevents:", kinds, 1)))
+	require.NoError(t, err)
+	s := newShop(t)
+	c := newSceneAt(t, def, "shop", s.URL, s)
+	s.stock(1, 1)
+	for _, v := range []string{"v1", "v2", "v3"} { // two pages of them
+		s.put("/vaults/"+v, `{"id":"`+v+`"}`)
+		s.put("/vaults/"+v+"/coins/of_"+v, `{"id":"of_`+v+`"}`)
+	}
+	c.fill()
+	r, err := verifyOnce(c.ctx, c.finder, VerifyOptions{Settle: time.Millisecond})
+	require.NoError(t, err)
+	require.True(t, r.InSync())
+	require.EqualValues(t, 3, r.Kinds["coin"])
+
+	s.put("/vaults/v3/coins/new", `{"id":"new"}`) // silently
+	s.drop("/vaults/v1/coins/of_v1")
+	r, err = verifyOnce(c.ctx, c.finder, VerifyOptions{Settle: time.Millisecond})
+	require.NoError(t, err)
+	require.Len(t, r.Differences, 2)
+
+	// Nothing is concluded from lists that may not all have been walked.
+	s.interfere(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/vaults" {
+			w.WriteHeader(http.StatusBadRequest)
+		}
+		return r.URL.Path == "/vaults"
+	})
+	task := c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
+	require.EqualValues(t, 1, task.Counts["failed_lists"])
+	require.Empty(t, c.recorded())
+	s.interfere(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/vaults" {
+			_, _ = io.WriteString(w, `{"data":[{"id":"v3"},{"name":"without an id"}],"next":null}`)
+		}
+		return r.URL.Path == "/vaults"
+	})
+	task = c.sweepBy(modeSweep, mirror.SweepSpec{Kinds: []string{"coin"}}, c.replica("a"))
+	require.EqualValues(t, 1, task.Counts["unreadable"])
+	require.Equal(t, []string{"missing coin/new"}, c.recorded())
+	s.interfere(nil)
+
+	c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
+	require.Equal(t, []string{"deleted coin/of_v1", "missing coin/new"}, c.recorded())
+	c.work()
+	require.Empty(t, c.differences())
+	s.calls()
+	c.sweepBy(modeSweep, mirror.SweepSpec{Kinds: []string{"vaults"}}, c.replica("a"))
+	require.Empty(t, s.calls(), "what stands under them is not wanted")
+}
+
 func TestAnEventUnderWayIsNoDifference(t *testing.T) {
 	c := newScene(t)
 	c.shop.stock(1, 2)

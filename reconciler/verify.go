@@ -165,17 +165,7 @@ func (v *verification) lists(ctx context.Context) error {
 // ids of what others stand under.
 func (v *verification) root(ctx context.Context, k *provider.Kind) (ids []string, err error) {
 	err = v.survey(ctx, func(ctx context.Context, s *survey) error {
-		if k.Shape != provider.ShapeEntity {
-			return s.single(ctx, []*provider.Kind{k}, provider.RootID, nil)
-		}
-		return s.list(ctx, k, nil, &place{}, func(items []provider.Item) error {
-			if slices.ContainsFunc(s.def.Under(k), s.leads) {
-				for _, item := range items {
-					ids = append(ids, item.Ref.Key.ID)
-				}
-			}
-			return nil
-		})
+		return s.listRoot(ctx, k, &place{}, func(more ...string) { ids = append(ids, more...) })
 	})
 	return ids, err
 }

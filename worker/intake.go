@@ -225,7 +225,8 @@ func (s *shard) logEvents(loop *telemetry.Loop, src *source, batch []stream.Entr
 		}
 		drafts = append(drafts, s.furtherSignals(src, e, l)...)
 		if l.Outcomes[e.Signal.Ref.Key] == mirror.Pending {
-			e.Signal.Body.Payload = nil // the row has it
+			b := e.Signal.Body
+			b.Payload, b.Entities, b.Derived = nil, nil, nil // the row has it
 			open = append(open, e)
 		} else {
 			settled = append(settled, e)

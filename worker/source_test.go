@@ -279,13 +279,12 @@ func TestAPauseIsToldOfOnceAndSurely(t *testing.T) {
 func TestSlotsAreLeftToLowerClasses(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	var under atomic.Int32
+	var begun atomic.Int32
 	next := make(chan struct{})
-	const n = 60
+	const slots, n = 16, 100
 	for i := range n {
 		b.provider.on("widget", fmt.Sprint(i), func(ctx context.Context, _ int) (string, error) {
-			under.Add(1)
-			defer under.Add(-1)
+			begun.Add(1)
 			select {
 			case <-next:
 			case <-ctx.Done():
@@ -295,12 +294,15 @@ func TestSlotsAreLeftToLowerClasses(t *testing.T) {
 		b.send("widget.sold", "widget", fmt.Sprint(i))
 	}
 	b.start("w1")
-	require.True(t, eventually(func() bool { return under.Load() == 16 }), "all slots are busy")
+	require.True(t, eventually(func() bool { return begun.Load() == slots }), "all slots are busy")
 	b.signal(event.CauseSweep, "sweep_1", event.Ref{Key: key("widget", "swept")})
-	for range 2 {
+	swept := func() bool { return b.provider.fetches("widget", "swept") == 1 }
+	// It may be read only after some of them have ended.
+	for i := int32(1); i <= n/2 && !swept(); i++ {
 		next <- struct{}{}
+		require.True(t, eventually(func() bool { return begun.Load() == slots+i || swept() }))
 	}
-	require.True(t, eventually(func() bool { return b.provider.fetches("widget", "swept") == 1 }))
+	require.True(t, swept(), "while live ones wait")
 	close(next)
 	b.empty()
 }

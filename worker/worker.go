@@ -49,7 +49,7 @@ type Options struct {
 	// times as often. Defaults to 5 s.
 	LeaseTTL time.Duration
 	// InHand is how many entries of one source may be read and not yet acked
-	// before reading of that source stops. Defaults to 5,000.
+	// before reading of that source stops. Defaults to 20,000.
 	InHand int
 	// Grace is how long syncs under way may take to finish when a shard is
 	// handed over. Defaults to 5 s.
@@ -89,7 +89,7 @@ func (o Options) withDefaults() (Options, error) {
 		o.LeaseTTL = 5 * time.Second
 	}
 	if o.InHand <= 0 {
-		o.InHand = 5000
+		o.InHand = 20_000
 	}
 	if o.Grace <= 0 {
 		o.Grace = 5 * time.Second

@@ -59,7 +59,7 @@ type Webhook struct {
 
 // Worker is what one worker holds in memory.
 type Worker struct {
-	InHand int `yaml:"in_hand" default:"5000" min:"1" max:"1000000" help:"Most entries of one source a worker has read and not yet finished."`
+	InHand int `yaml:"in_hand" default:"20000" min:"1" max:"1000000" help:"Most entries of one source a worker has read and not yet finished, about 1 KB each. The more, the fewer fetches drain a backlog."`
 }
 
 // OperatorToken is a bearer token.

@@ -114,13 +114,15 @@ func (d *Definition) Roots() []*Kind {
 	return d.kindsWhere(func(k *Kind) bool { return len(k.needs()) == 0 })
 }
 
-// Under returns the kinds that are found under each entity of a kind: lists of
-// entities, and lists and singletons. In the order of the file.
+// Under returns the kinds that are found under each entity of a kind, or under
+// each element of a list: lists of entities, and lists and singletons. In the
+// order of the file.
 func (d *Definition) Under(parent *Kind) []*Kind {
-	if !parent.Listable() {
+	key := parent.UnderKey()
+	if key == "" {
 		return nil
 	}
-	want := append(slices.Clone(parent.needs()), parent.IDKey)
+	want := append(slices.Clone(parent.needs()), key)
 	return d.kindsWhere(func(k *Kind) bool { return slices.Equal(k.needs(), want) })
 }
 

@@ -76,6 +76,11 @@
 //	    unordered: true                  # the order of its elements is no change
 //	    volatile: ["*.latest_bid"]       # "*" is every element or member
 //	    every: 5s
+//	  vaults:
+//	    shape: list
+//	    list: /vaults
+//	    element: vault                   # others stand under its elements, which have no GET
+//	  coin: {get: "/vaults/{vault}/coins/{coin}", list: "/vaults/{vault}/coins"}
 //
 //	events:                              # by family: the event type without its last step
 //	  order:

@@ -20,7 +20,7 @@ func TestTheDocumentedDefinitionIsOne(t *testing.T) {
 	}
 	d, err := Parse("doc.go", []byte(example.String()))
 	require.NoError(t, err)
-	require.Len(t, d.Kinds(), 5)
+	require.Len(t, d.Kinds(), 7)
 	status, ok := d.Expects("order.done", "order")
 	require.True(t, ok)
 	require.Equal(t, "done", status)

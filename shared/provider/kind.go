@@ -39,6 +39,10 @@ type Kind struct {
 	// ParentKeys are the context keys, and keys of event.Ref.Parents, that the
 	// paths need besides: ["account"]. Nil if none.
 	ParentKeys []string
+	// ElementKey is the context key that holds the id of an element of a list,
+	// where other kinds stand under its elements and these have no GET of their
+	// own: "settlement_account". Empty if none do.
+	ElementKey string
 	// Every is how often at most a derived kind is refreshed. Zero: the kind
 	// is not derived.
 	Every time.Duration
@@ -67,6 +71,15 @@ type Kind struct {
 // Listable reports whether the provider lists entities of the kind under
 // their parents, so that they can be found without an event.
 func (k *Kind) Listable() bool { return k.Shape == ShapeEntity && len(k.list) > 0 }
+
+// UnderKey is the context key that holds the id of what other kinds stand
+// under: an entity of the kind, or an element of a list. Empty if none can.
+func (k *Kind) UnderKey() string {
+	if k.Listable() {
+		return k.IDKey
+	}
+	return k.ElementKey
+}
 
 // Unordered reports whether the order of a list's elements is no part of its
 // state.

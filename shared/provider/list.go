@@ -160,6 +160,28 @@ func (c *Client) item(k *Kind, key ListKey, v rawjson.Value, sentAt time.Time) (
 	return &Item{Ref: ref, Snapshot: s}, nil
 }
 
+// Elements returns the ids of the elements of a list, as fetched or as the
+// mirror holds it, and why others have none that can be used.
+func (d *Definition) Elements(kind string, raw []byte) (ids []string, unread []error) {
+	k := d.Kind(kind)
+	if k == nil || k.ElementKey == "" {
+		return nil, []error{fmt.Errorf("elements of %s: provider %s has no kind whose elements others stand under by that name", kind, d.Name)}
+	}
+	doc, err := rawjson.Parse(raw, rawjson.Options{})
+	if err != nil {
+		return nil, []error{fmt.Errorf("elements of %s: %w", kind, err)}
+	}
+	for i, v := range doc.Root().Elements() {
+		id, _ := v.At(k.id).Text()
+		if err := event.CheckID(id); err != nil {
+			unread = append(unread, fmt.Errorf("elements of %s: element %d: %s: %w", kind, i, k.id, err))
+			continue
+		}
+		ids = append(ids, id)
+	}
+	return ids, unread
+}
+
 // EventsPage is one page of the events a provider has kept.
 type EventsPage struct {
 	Events []*event.Event

@@ -209,6 +209,7 @@ func TestWhereEntitiesAreFound(t *testing.T) {
 	require.Contains(t, under, "financials", "a singleton")
 	require.Contains(t, under, "positions", "a list")
 	require.NotContains(t, under, "settlement")
+	require.Equal(t, []string{"settlement"}, names(d.Under(d.Kind("settlement_accounts"))), "under the elements of a list")
 	require.Empty(t, d.Under(d.Kind("order")))
 	require.Empty(t, d.Under(d.Kind("identification")))
 }

@@ -25,6 +25,11 @@ func (d *Definition) parseKinds(s *section) {
 		d.kinds = append(d.kinds, k)
 		d.byName[name] = k
 	}
+	for _, k := range d.kinds {
+		if k.ElementKey != "" && len(d.Under(k)) == 0 {
+			s.fail(k.Name, "has the element %q, under which no kind stands", k.ElementKey)
+		}
+	}
 	if len(s.names) == 0 {
 		s.fail("", "is empty: name at least one kind")
 	}
@@ -46,6 +51,7 @@ func parseKind(name string, s *section) *Kind {
 		volatile:    s.jsonPaths("volatile"),
 		secret:      s.jsonPaths("secret"),
 		unordered:   s.flag("unordered"),
+		ElementKey:  s.text("element"),
 		get:         s.template("get"),
 		list:        s.template("list"),
 		id:          s.jsonPath("id"),
@@ -54,7 +60,7 @@ func parseKind(name string, s *section) *Kind {
 	k.GoneKnown = gone.duration("known", 5*time.Second)
 	k.GoneUnknown = gone.duration("unknown", 10*time.Minute)
 	gone.done()
-	if k.id == nil && k.Shape == ShapeEntity {
+	if k.id == nil && (k.Shape == ShapeEntity || k.ElementKey != "") {
 		k.id = []string{"id"}
 	}
 	k.checkPaths(s)
@@ -82,6 +88,9 @@ func (k *Kind) checkPaths(s *section) {
 		s.fail("unordered", "is for lists only")
 	}
 	names := path.names()
+	if k.ElementKey != "" && (k.Shape != ShapeList || len(names) > 0) {
+		s.fail("element", "is for lists that stand under no parent only")
+	}
 	if len(names) == 0 {
 		if k.Shape == ShapeEntity {
 			s.fail(main, "has no placeholder for the id, as in /accounts/{account}")

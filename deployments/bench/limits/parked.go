@@ -22,8 +22,8 @@ const throughputWanted = 0.95
 // parked against that without, in rounds that take turns on one fleet.
 func Parked(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("parked", flag.ContinueOnError)
-	rounds := flags.Int("rounds", 5, "interleaved rounds; the median of their ratios counts")
-	events := flags.Int("events", 6000, "events of a turn")
+	rounds := flags.Int("rounds", 7, "interleaved rounds; the median of their ratios counts")
+	events := flags.Int("events", 18000, "events of a turn")
 	entities := flags.Int("entities", 600, "entities of a turn")
 	share := flags.Float64("share", 0.1, "share of them that fails")
 	check, err := parse(flags, args)
@@ -36,13 +36,17 @@ func Parked(ctx context.Context, args []string, out io.Writer) error {
 	return measure(ctx, p, func(ctx context.Context, f *fleet.Fleet) error {
 		var ratios []float64
 		for round := range *rounds + 1 {
-			without, err := turn(ctx, f, *events, *entities, 0)
-			if err != nil {
-				return err
-			}
-			with, err := turn(ctx, f, *events, *entities, *share)
-			if err != nil {
-				return err
+			var without, with time.Duration
+			for i := range 2 {
+				var err error
+				if i == round%2 { // whoever is second finds the larger database
+					without, err = turn(ctx, f, *events, *entities, 0)
+				} else {
+					with, err = turn(ctx, f, *events, *entities, *share)
+				}
+				if err != nil {
+					return err
+				}
 			}
 			if round == 0 {
 				continue // files and caches are cold
