@@ -41,8 +41,9 @@ lint:
 
 unit:
 	CGO_ENABLED=1 $(GO) test -race -timeout 40m $$($(GO) list ./... | grep -v /deployments)
-	@# Whole fleets: one at a time, or they take each other's time.
-	CGO_ENABLED=1 $(GO) test -race -p 1 -timeout 40m ./deployments/...
+	@# Whole fleets: one at a time, or they take each other's time; and always
+	@# anew, for go does not know that they depend on the binaries they build.
+	CGO_ENABLED=1 $(GO) test -race -count 1 -p 1 -timeout 40m ./deployments/...
 	CGO_ENABLED=1 $(GO) test -race -tags fault ./shared/fault
 	CGO_ENABLED=1 $(GO) test -race -tags fault -run '^TestFault' ./api ./shared/mirror/sqlite ./shared/mirror/mongo
 

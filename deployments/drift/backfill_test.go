@@ -1,0 +1,72 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/deployments/fleet"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/simulator"
+)
+
+// A backfill is killed twice and given again each time: it goes on where it was.
+func TestAKilledBackfillGoesOn(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs processes")
+	}
+	require.NoError(t, programs.Build(t.Context()))
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	f, err := fleet.Start(ctx, programs, fleet.Plan{APIs: 1, Workers: 2, Rate: 300})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, f.Close()) })
+	const accounts, kills = 60, 2
+	load := simulator.Load{Entities: 11 * accounts, Accounts: accounts, Events: 11 * accounts, Rate: 50_000, Silent: true}
+	require.NoError(t, f.Simulator.Load(ctx, load, time.Minute))
+	// walked is how many lists of an account's orders were asked for, of which
+	// each has one page.
+	walked := func() (n int64, err error) {
+		c, err := f.Simulator.Counters(ctx)
+		for path, by := range c.Requests {
+			if strings.HasSuffix(path, "/orders") {
+				n += by["200"]
+			}
+		}
+		return n, err
+	}
+	for i := range int64(kills) {
+		backfill, err := f.Command(ctx, fleet.Reconciler, "backfill", "--source", fleet.Source)
+		require.NoError(t, err)
+		require.NoError(t, backfill.Start())
+		require.NoError(t, fleet.WaitFor(ctx, time.Minute, func() string { return "the backfill does not get on" }, func() (bool, error) {
+			n, err := walked()
+			return n >= (i+1)*accounts/3, err
+		}))
+		require.NoError(t, backfill.Process.Kill())
+		require.ErrorContains(t, backfill.Wait(), "killed")
+	}
+	backfill, err := f.Command(ctx, fleet.Reconciler, "backfill", "--source", fleet.Source)
+	require.NoError(t, err)
+	var said bytes.Buffer
+	backfill.Stdout, backfill.Stderr = &said, &said
+	require.NoError(t, backfill.Run(), "%s", &said)
+
+	n, err := walked()
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, n, int64(accounts))
+	// Four partitions are under way at once, of four accounts each.
+	require.LessOrEqual(t, n, int64(accounts+kills*4*4), "what was noted is not repeated")
+	page, err := f.Store.Tasks(ctx, mirror.TaskFilter{Kinds: []string{"backfill"}})
+	require.NoError(t, err)
+	require.Len(t, page.Items, 1, "one backfill, not three")
+	require.Equal(t, mirror.TaskDone, page.Items[0].Status)
+	bad, compared, err := f.Untrue(ctx)
+	require.NoError(t, err)
+	require.Empty(t, bad)
+	require.Greater(t, compared, 11*accounts)
+}
