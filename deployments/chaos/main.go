@@ -81,7 +81,7 @@ func readOptions(args []string) (o options, err error) {
 	f.DurationVar(&o.duration, "duration", 2*time.Minute, "how long things go wrong")
 	f.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()%100_000), "what goes wrong when")
 	f.StringVar(&store, "store", "sqlite", "sqlite or mongo: FerretDB, which bears 20 events a second")
-	f.Float64Var(&o.rate, "rate", 0, "events a second (default 300, on mongo 16)")
+	f.Float64Var(&o.rate, "rate", 0, "events a second (default 300, on mongo 10)")
 	f.IntVar(&o.entities, "entities", 0, "entities (default 1,000, on mongo 100)")
 	f.StringVar(&only, "only", "", "faults to draw from, comma-separated (default all): "+strings.Join(faultNames(), ", "))
 	f.DurationVar(&o.drain, "drain", 0, "how long what is left may take (default 3m, on mongo 20m)")
@@ -132,7 +132,7 @@ func (o *options) switchOff(what string) error {
 func (o options) withDefaults() options {
 	rate, entities, drain := 300.0, 1000, 3*time.Minute
 	if o.mongoDB {
-		rate, entities, drain = 16, 100, 20*time.Minute
+		rate, entities, drain = 10, 100, 20*time.Minute
 	}
 	if o.rate == 0 {
 		o.rate = rate
