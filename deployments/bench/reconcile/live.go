@@ -18,8 +18,8 @@ const limitRise = 1.2
 // Live measures whether live events wait for sweeps.
 func Live(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("live", flag.ContinueOnError)
-	rounds := flags.Int("rounds", 5, "interleaved rounds; medians are compared")
-	each := flags.Duration("each", 8*time.Second, "length of a turn, one with and one without sweeps in a round")
+	rounds := flags.Int("rounds", 7, "interleaved rounds; medians are compared")
+	each := flags.Duration("each", 12*time.Second, "length of a turn, one with and one without sweeps in a round")
 	events := flags.Float64("events", 50, "live events a second")
 	rate := flags.Int("rate", 400, "requests a second the provider allows")
 	entities := flags.Int("entities", 3000, "accounts and orders that sweeps compare, a tenth of them accounts")
@@ -37,14 +37,17 @@ func Live(ctx context.Context, args []string, out io.Writer) error {
 		if err := s.world(ctx, *entities, *entities/10); err != nil {
 			return err
 		}
-		if err := s.filled(ctx, 4*time.Minute); err != nil {
+		// By a backfill: what sweeps find would be judged in the middle of it all.
+		if _, err := s.backfill(ctx, *entities); err != nil {
 			return err
 		}
 		// The provider is not next door: its answers take some time.
 		if err := s.Simulator.Chaos(ctx, simulator.Chaos{Latency: simulator.Duration(20 * time.Millisecond)}); err != nil {
 			return err
 		}
-		n := int(*events * each.Seconds() * float64(2**rounds+4))
+		// Between two turns a sweep begins or ends, and what is under way too.
+		const between = 8 * time.Second
+		n := int(*events * (*each + between).Seconds() * float64(2**rounds+2))
 		if err := s.Simulator.StartLoad(ctx, simulator.Load{Entities: 200, Events: n, Rate: *events}); err != nil {
 			return err
 		}
@@ -52,13 +55,18 @@ func Live(ctx context.Context, args []string, out io.Writer) error {
 		var ratios []float64
 		used := 0.0
 		for round := range *rounds + 1 {
-			a, _, err := s.turn(ctx, *each, false)
-			if err != nil {
-				return err
-			}
-			b, asked, err := s.turn(ctx, *each, true)
-			if err != nil {
-				return err
+			var a, b time.Duration
+			var asked int64
+			for i := range 2 {
+				var err error
+				if i == round%2 { // they take turns at being first
+					a, _, err = s.turn(ctx, *each, false)
+				} else {
+					b, asked, err = s.turn(ctx, *each, true)
+				}
+				if err != nil {
+					return err
+				}
 			}
 			if round == 0 {
 				continue // warms up
@@ -147,7 +155,14 @@ func (s *subject) end(ctx context.Context, id string) error {
 
 // took are the times of the events received in a turn, once all are processed.
 func (s *subject) took(ctx context.Context, from, to time.Time) (all []time.Duration, err error) {
-	err = fleet.WaitFor(ctx, 20*time.Second, func() string { return "events of the turn are not processed" }, func() (bool, error) {
+	var open *mirror.EventRow
+	what := func() string {
+		if open == nil {
+			return "the log has no event of the turn"
+		}
+		return fmt.Sprintf("event %s of the turn is not processed: it is %s", open.ID, open.Status)
+	}
+	err = fleet.WaitFor(ctx, 20*time.Second, what, func() (bool, error) {
 		all = nil
 		for filter := (mirror.EventFilter{From: from, To: to, Limit: 200}); ; {
 			page, err := s.Store.Events(ctx, filter)
@@ -156,6 +171,7 @@ func (s *subject) took(ctx context.Context, from, to time.Time) (all []time.Dura
 			}
 			for _, row := range page.Items {
 				if row.ProcessedAt.IsZero() {
+					open = row
 					return false, nil
 				}
 				all = append(all, row.ProcessedAt.Sub(row.ReceivedAt))
