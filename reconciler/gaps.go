@@ -381,8 +381,21 @@ func (g *gaps) oldShards(ctx context.Context) (map[int]bool, error) {
 	}
 }
 
+// unrecorded is how many missed events are appended before they are put on
+// record: so many at most are repaired and unreported if we die in between.
+const unrecorded = 50
+
 // repair appends events and records those that nobody had.
 func (g *gaps) repair(ctx context.Context, missing []*event.Event) error {
+	for few := range slices.Chunk(missing, unrecorded) {
+		if err := g.repairFew(ctx, few); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *gaps) repairFew(ctx context.Context, missing []*event.Event) error {
 	var found, processed []*event.Event
 	for len(missing) > 0 {
 		drafts := make([]stream.Draft, len(missing))

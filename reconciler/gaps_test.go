@@ -91,6 +91,41 @@ func TestAMissedEventIsRepairedAtOnceAndJudgedLater(t *testing.T) {
 	require.Len(t, c.recorded(), 2)
 }
 
+// recordings looks at discrepancies before they are put on record.
+type recordings struct {
+	mirror.Store
+	look func([]mirror.Discrepancy)
+}
+
+func (r recordings) Record(ctx context.Context, found []mirror.Discrepancy) error {
+	r.look(found)
+	return r.Store.Record(ctx, found)
+}
+
+// Whoever is killed leaves few events repaired and unreported.
+func TestFewMissedEventsAreUnrecorded(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(1, 1)
+	const missed = 3*unrecorded + 1
+	c.finder.pace.patience = time.Second // all of them are read before the first is missing
+	for i := range missed {
+		c.shop.happen(fmt.Sprintf("evt_%d", i), "order.made", c.clock.now().Add(-time.Hour), "customer", "c0", "order", "o0_0")
+	}
+	recorded := 0
+	c.finder.store = recordings{c.store, func(found []mirror.Discrepancy) {
+		shards, _, err := c.streams.Fleet(c.ctx, []string{"shop"})
+		require.NoError(t, err)
+		appended := 0
+		for _, s := range shards {
+			appended += int(s.Sources["shop"].Live)
+		}
+		require.LessOrEqual(t, appended-recorded, unrecorded)
+		recorded += len(found)
+	}}
+	require.NoError(t, c.search().round(c.ctx))
+	require.Equal(t, missed, recorded)
+}
+
 func (c *scene) row(id string) *mirror.EventRow {
 	c.t.Helper()
 	rows, err := c.store.EventByID(c.ctx, "shop", id)
