@@ -105,11 +105,12 @@ func (r recordings) Record(ctx context.Context, found []mirror.Discrepancy) erro
 // Whoever is killed leaves few events repaired and unreported.
 func TestFewMissedEventsAreUnrecorded(t *testing.T) {
 	c := newScene(t)
-	c.shop.stock(1, 1)
-	const missed = 3*unrecorded + 1
-	c.finder.pace.patience = time.Second // all of them are read before the first is missing
-	for i := range missed {
-		c.shop.happen(fmt.Sprintf("evt_%d", i), "order.made", c.clock.now().Add(-time.Hour), "customer", "c0", "order", "o0_0")
+	var missed []*event.Event
+	for i := range 3*unrecorded + 1 {
+		body := shopEvent(fmt.Sprintf("evt_%d", i), "order.made", c.clock.now(), "customer", "c0", "order", "o0_0")
+		e, err := c.def.Event("shop", nil, []byte(body), c.clock.now())
+		require.NoError(t, err)
+		missed = append(missed, e)
 	}
 	recorded := 0
 	c.finder.store = recordings{c.store, func(found []mirror.Discrepancy) {
@@ -122,8 +123,8 @@ func TestFewMissedEventsAreUnrecorded(t *testing.T) {
 		require.LessOrEqual(t, appended-recorded, unrecorded)
 		recorded += len(found)
 	}}
-	require.NoError(t, c.search().round(c.ctx))
-	require.Equal(t, missed, recorded)
+	require.NoError(t, c.search().repair(c.ctx, missed))
+	require.Equal(t, len(missed), recorded)
 }
 
 func (c *scene) row(id string) *mirror.EventRow {
