@@ -15,6 +15,7 @@
 //	engine.go        the tasks that look for differences
 //	ask.go           asking the provider within the fleet's budget
 //	gaps.go          events that never came
+//	gapsrepair.go    what is missing is appended, and put on record
 //	gapsmark.go      how far that search is, and what keeps it
 //	sweep.go         a sweep from planning to its sums
 //	partition.go     one part of a sweep

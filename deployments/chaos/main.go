@@ -80,7 +80,7 @@ func readOptions(args []string) (o options, err error) {
 	f := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	f.DurationVar(&o.duration, "duration", 2*time.Minute, "how long things go wrong")
 	f.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()%100_000), "what goes wrong when")
-	f.StringVar(&store, "store", "sqlite", "sqlite or mongo: FerretDB, which bears 20 events a second")
+	f.StringVar(&store, "store", "sqlite", "sqlite or mongo: FerretDB, which is slow")
 	f.Float64Var(&o.rate, "rate", 0, "events a second (default 300, on mongo 10)")
 	f.IntVar(&o.entities, "entities", 0, "entities (default 1,000, on mongo 100)")
 	f.StringVar(&only, "only", "", "faults to draw from, comma-separated (default all): "+strings.Join(faultNames(), ", "))

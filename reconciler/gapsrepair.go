@@ -1,0 +1,183 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/stream"
+)
+
+// appendMissing appends, in the order they were listed, the events that have
+// been missing for long enough.
+func (g *gaps) appendMissing(ctx context.Context) error {
+	due := func(o *openEvent) bool { return o.event != nil && g.patient(o) }
+	if !slices.ContainsFunc(g.open, due) {
+		return nil
+	}
+	if err := g.recheck(ctx); err != nil {
+		return err
+	}
+	old, err := g.oldShards(ctx)
+	if err != nil {
+		return err
+	}
+	var missing []*event.Event
+	for _, o := range g.open {
+		if !due(o) {
+			continue
+		}
+		if !old[o.event.Home().Shard(g.streams.Shards())] {
+			missing = append(missing, o.event)
+		}
+		o.event = nil // the next reading lists what is still missing then
+	}
+	return g.repair(ctx, missing)
+}
+
+// oldShards are those whose oldest entry has outlived its mark: an event that
+// is not marked there may still be queued.
+func (g *gaps) oldShards(ctx context.Context) (map[int]bool, error) {
+	for {
+		shards, _, err := g.streams.Fleet(ctx, []string{g.name})
+		if err == nil {
+			old := map[int]bool{}
+			for _, shard := range shards {
+				old[shard.Shard] = shard.Sources[g.name].Oldest >= g.marks-g.marks/10
+			}
+			return old, nil
+		}
+		g.loop.Waiting("redis")
+		if !rest(ctx, g.pace.backoff) {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// unrecorded is how many missed events are appended before they are put on
+// record: so many at most are repaired and unreported if we die in between.
+const unrecorded = 50
+
+// repair appends events and records those that nobody had.
+func (g *gaps) repair(ctx context.Context, missing []*event.Event) error {
+	for few := range slices.Chunk(missing, unrecorded) {
+		if err := g.repairFew(ctx, few); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (g *gaps) repairFew(ctx context.Context, missing []*event.Event) error {
+	var found, processed []*event.Event
+	for len(missing) > 0 {
+		drafts := make([]stream.Draft, len(missing))
+		for i, e := range missing {
+			drafts[i] = draftOf(e)
+		}
+		receipts, err := g.streams.AppendAll(ctx, drafts)
+		for i, r := range receipts {
+			switch e := missing[i]; {
+			case !r.Duplicate:
+				found = append(found, e)
+			case r.Processed:
+				processed = append(processed, e)
+			}
+		}
+		missing = missing[len(receipts):]
+		if err == nil {
+			break
+		}
+		g.log.Warn("could not append missed events; trying again", "source", g.name, "error", err)
+		g.loop.Waiting("redis")
+		if !rest(ctx, g.pace.backoff) {
+			return ctx.Err()
+		}
+	}
+	forgotten, err := g.restore(ctx, processed)
+	if err != nil {
+		return err
+	}
+	return g.record(ctx, append(found, forgotten...))
+}
+
+// draftOf is the event's own entry, as if its webhook had come.
+func draftOf(e *event.Event) stream.Draft {
+	s := event.Own(e, "")
+	s.Class = event.Redrive
+	return stream.Draft{Signal: s}
+}
+
+// restore appends events that Redis takes for processed and the log has no row
+// of: the database was restored from an older copy.
+func (g *gaps) restore(ctx context.Context, events []*event.Event) (lost []*event.Event, err error) {
+	ids := make([]string, len(events))
+	for i, e := range events {
+		ids[i] = e.ID
+	}
+	known, err := g.known(ctx, ids)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range events {
+		if known[e.ID] {
+			continue // it was logged a moment ago
+		}
+		if err := g.streams.ForgetEvent(ctx, e.Home(), e.ID); err != nil {
+			return lost, err
+		}
+		if err := g.append(ctx, []stream.Draft{draftOf(e)}); err != nil {
+			return lost, err
+		}
+		lost = append(lost, e)
+	}
+	return lost, nil
+}
+
+// record puts missed events on record. They were appended first: what is cut
+// off between the two is repaired and unreported, which beats reported and
+// not repaired.
+func (g *gaps) record(ctx context.Context, missed []*event.Event) error {
+	missed, err := g.sinceTheLogBegan(ctx, missed)
+	if err != nil || len(missed) == 0 {
+		return err
+	}
+	g.counts["found"] += int64(len(missed))
+	list := make([]mirror.Discrepancy, len(missed))
+	for i, e := range missed {
+		list[i] = mirror.Discrepancy{
+			ID:     discrepancyID(g.name, string(mirror.EventMissed), e.ID),
+			Source: g.name, Entity: event.Key{Source: g.name}, Type: mirror.EventMissed, Status: mirror.Suspected,
+			EventID: e.ID, SweepID: g.task, FoundAt: e.ReceivedAt,
+		}
+		if len(e.Entities) > 0 {
+			list[i].Entity = e.Entities[0].Key
+		}
+	}
+	return g.persist(ctx, "record missed events", func() error { return g.store.Record(ctx, list) })
+}
+
+// sinceTheLogBegan leaves out what happened before anybody was there to receive
+// it, which the first search reaches back to: it is fetched, and was not missed.
+func (g *gaps) sinceTheLogBegan(ctx context.Context, missed []*event.Event) ([]*event.Event, error) {
+	if g.task != gapsID(g.name) || !g.state.Complete.IsZero() {
+		return missed, nil
+	}
+	byTime := slices.SortedFunc(slices.Values(missed), func(a, b *event.Event) int { return a.CreatedAt.Compare(b.CreatedAt) })
+	var failed error
+	first, _ := slices.BinarySearchFunc(byTime, true, func(e *event.Event, _ bool) int {
+		var before mirror.Page[*mirror.EventRow]
+		err := g.persist(ctx, "look when the log began", func() (err error) {
+			before, err = g.store.Events(ctx, mirror.EventFilter{Source: g.name, To: e.CreatedAt, Limit: 1})
+			return err
+		})
+		if failed = errors.Join(failed, err); len(before.Items) == 0 {
+			return -1
+		}
+		return 0
+	})
+	g.counts["first"] += int64(first)
+	return byTime[first:], failed
+}
