@@ -12,8 +12,10 @@
 //	shard.go    one held shard: renewing, reading, handing over
 //	intake.go   a batch as read: log ─ fan out ─ route
 //	lane.go     the FIFO of one entity
-//	ready.go    lanes that could sync now, by priority, waiting for budget
+//	ready.go    lanes that could sync now, by priority and age, waiting for budget
+//	aside.go    lanes put to wait in Redis, since too much is in hand
 //	sync.go     lock ─ take ─ claim ─ fetch ─ compare ─ write
+//	gist.go     what a verdict needs to know of the signals it is on
 //	verdict.go  what a fetched state says about the events it covers
 //	settle.go   settlements, many at a time
 //	ack.go      acks, many at a time
@@ -52,7 +54,22 @@
 //	    └──────── settled or buried ────────────┘
 //
 // A parked entity costs a worker no memory: everything that waits for it is in
-// Redis, and what comes later is moved behind it while the batch is routed.
+// Redis, and what comes later is moved behind it while the batch is routed. A
+// ready lane may become parked too, see below.
+//
+// # More than fits in hand
+//
+// After an outage a backlog may be larger than a worker's memory should be. If
+// reading stopped when enough is in hand, each entity would be fetched once for
+// every handful it is in, and budget is what a drain lives on. So reading goes
+// on: lanes that wait for budget are set aside, which is parking without a
+// failure, due at once. The whole backlog is then sorted by entity in Redis, and
+// one fetch covers all that waits for one.
+//
+// Whoever has waited longest is fetched first, by the ids in the streams. An
+// account gets a signal from each event of its orders when that is read, long
+// after the event came; so it comes after the orders, and those who were read
+// late come before it, by which time it has been named by all of them.
 //
 // # Why parking takes the shard's gate
 //

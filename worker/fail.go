@@ -188,16 +188,9 @@ func (a *attempt) park(cause error, charged bool, delay, earliest time.Duration)
 	if p.Waiting = waiting; charged && !a.ln.retry {
 		p.Charged, p.Waiting = waiting[:len(a.batch)], waiting[len(a.batch):]
 	}
-	for {
-		err := s.lease.Park(s.ctx, p)
-		if err == nil {
-			break
-		}
-		if s.lost(err) || !sleep(s.ctx, 200*time.Millisecond) {
-			a.end(err)
-			return
-		}
-		s.log.Warn("could not park an entity; trying again", "entity", a.ln.key.String(), "error", err)
+	if err := s.park(nil, p); err != nil {
+		a.end(err)
+		return
 	}
 	fault.Point("after-park")
 	s.letGo(a.src, waiting, nil)

@@ -22,6 +22,8 @@ var tiers = [...]event.Tier{event.TierLive, event.TierBackground}
 const (
 	idle     = time.Second
 	busyIdle = 20 * time.Millisecond
+	// readAtOnce is the most entries of a batch.
+	readAtOnce = 1000
 )
 
 // reading is the intake loop's memory of its streams.
@@ -66,7 +68,11 @@ func (s *shard) pull(r *reading, src *source) bool {
 	}
 	s.due(r, src)
 	if src.full() {
-		return false
+		if !s.setAside(r.loop, src) {
+			return false
+		}
+		r.dueAt[src.Name] = time.Time{} // it is due at once
+		return true
 	}
 	if n := s.read(r, src, event.TierLive); n != 0 {
 		return n > 0
@@ -122,7 +128,7 @@ func (s *shard) readLocked(r *reading, src *source, name streamName) (n int, err
 		}
 		r.uncertain[name] = false
 	}
-	batch, err := s.lease.Read(s.ctx, name.source, name.tier, stream.Limits{Count: 1000, Bytes: 1 << 20})
+	batch, err := s.lease.Read(s.ctx, name.source, name.tier, stream.Limits{Count: min(readAtOnce, s.w.InHand), Bytes: 1 << 20})
 	if err != nil || len(batch) == 0 {
 		return n, err
 	}
@@ -225,8 +231,7 @@ func (s *shard) logEvents(loop *telemetry.Loop, src *source, batch []stream.Entr
 		}
 		drafts = append(drafts, s.furtherSignals(src, e, l)...)
 		if l.Outcomes[e.Signal.Ref.Key] == mirror.Pending {
-			b := e.Signal.Body
-			b.Payload, b.Entities, b.Derived = nil, nil, nil // the row has it
+			e.Signal.Body = e.Signal.Body.Logged()
 			open = append(open, e)
 		} else {
 			settled = append(settled, e)

@@ -19,13 +19,16 @@ type lane struct {
 	// class is the highest among what waits.
 	class event.Class
 	queue []stream.Entry
-	// readySince is when it became ready.
+	// readySince is when it became ready; turn and place are its ready queue's.
 	readySince time.Time
+	turn       turn
+	place      int
 	// lag counts the reads in a row that did not show what they should.
 	lag int
 	// retry is set on the lane of a parked entity whose time has come: what
-	// waits for it is in Redis, not in queue.
-	retry bool
+	// waits for it is in Redis, not in queue. oldest is the id of the first of it.
+	retry  bool
+	oldest string
 }
 
 // laneKey finds a lane. Entry is empty, but for the negative control that
@@ -59,41 +62,51 @@ func (s *shard) enqueue(source string, entries ...stream.Entry) {
 		if ln == nil {
 			ln = &lane{shard: s, src: src, key: id.key, id: id, class: e.Signal.Class, queue: []stream.Entry{e}}
 			s.lanes[id] = ln
-			src.ready.push(ln)
+			ln.push()
 			continue
 		}
 		ln.queue = append(ln.queue, e)
 		if e.Signal.Class < ln.class {
+			waits := src.ready.remove(ln)
 			ln.class = e.Signal.Class
-			if ln.state == laneReady {
-				src.ready.push(ln) // the older place in the queue is skipped
+			if waits {
+				ln.push()
 			}
 		}
 	}
 }
 
-// startRetry makes a lane for a parked entity that is due. It reports false if
-// the entity has a lane already.
-func (s *shard) startRetry(src *source, k event.Key, class event.Class) bool {
+// push makes the lane ready.
+func (ln *lane) push() {
+	oldest := ln.oldest
+	if !ln.retry {
+		oldest = ln.queue[0].ID
+	}
+	ln.state = laneReady
+	ln.src.ready.push(ln, ln.shard.w.since(oldest))
+}
+
+// startRetry makes a lane for a parked entity that is due, unless it has one.
+// waiting are the first entries that wait for it.
+func (s *shard) startRetry(src *source, k event.Key, waiting []stream.Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id := laneKey{key: k}
 	if s.closing || s.lanes[id] != nil {
-		return false
+		return
 	}
-	ln := &lane{shard: s, src: src, key: k, id: id, class: class, retry: true}
+	ln := &lane{shard: s, src: src, key: k, id: id, class: classOf(waiting), retry: true, oldest: waiting[0].ID}
 	s.lanes[id] = ln
-	src.ready.push(ln)
-	return true
+	ln.push()
 }
 
 // claimForSync moves a ready lane to syncing and counts the work. False: the
-// lane is gone, no longer ready, or its shard is being handed over.
+// lane is gone, or its shard is being handed over.
 func (ln *lane) claimForSync(class event.Class) bool {
 	s := ln.shard
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.lanes[ln.id] != ln || ln.state != laneReady || ln.class != class || !s.begin() {
+	if s.lanes[ln.id] != ln || !s.begin() {
 		return false
 	}
 	ln.state = laneSyncing
@@ -127,8 +140,7 @@ func (ln *lane) done(n int) {
 	for _, e := range ln.queue {
 		ln.class = min(ln.class, e.Signal.Class)
 	}
-	ln.state = laneReady
-	ln.src.ready.push(ln)
+	ln.push()
 }
 
 // rest makes the lane ready again after d, with what waits in it untouched.
@@ -141,8 +153,7 @@ func (ln *lane) rest(d time.Duration) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		if s.lanes[ln.id] == ln && ln.state == laneResting {
-			ln.state = laneReady
-			ln.src.ready.push(ln)
+			ln.push()
 		}
 	})
 }

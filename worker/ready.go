@@ -1,18 +1,23 @@
 package worker
 
 import (
+	"cmp"
+	"container/heap"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
 )
 
-// readyQueue holds a source's lanes that could sync now, first come first
-// served within each class. A lane may stand in it twice after its class has
-// risen; whoever takes it out asks the lane whether it is still meant.
+// readyQueue holds a source's lanes that could sync now: within each class,
+// whoever has waited longest comes first. An account that all its orders' events
+// name thus comes after the orders it was named by, and is fetched once.
 type readyQueue struct {
 	mu     sync.Mutex
-	lanes  [len(classes)][]*lane
+	lanes  [len(classes)]laneHeap
+	pushes int
 	pushed chan struct{}
 }
 
@@ -20,16 +25,31 @@ var classes = [...]event.Class{event.Live, event.Redrive, event.Reconcile, event
 
 func newReadyQueue() *readyQueue { return &readyQueue{pushed: make(chan struct{}, 1)} }
 
-// push adds a lane at the end of its class.
-func (q *readyQueue) push(ln *lane) {
+// push adds a lane to its class, by since when the oldest of what waits in it
+// has been in Redis.
+func (q *readyQueue) push(ln *lane, since time.Time) {
 	if ln.class < 0 || int(ln.class) >= len(q.lanes) {
 		ln.class = event.Backfill // from a newer version that knows more classes
 	}
 	ln.readySince = time.Now()
 	q.mu.Lock()
-	q.lanes[ln.class] = append(q.lanes[ln.class], ln)
+	q.pushes++
+	ln.turn = turn{since: since.UnixMilli(), push: q.pushes}
+	heap.Push(&q.lanes[ln.class], ln)
 	q.mu.Unlock()
 	q.kick()
+}
+
+// remove takes a lane out before its class changes or it ends. It reports false
+// if the lane was not in.
+func (q *readyQueue) remove(ln *lane) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if ln.place == 0 {
+		return false
+	}
+	heap.Remove(&q.lanes[ln.class], ln.place-1)
+	return true
 }
 
 // kick wakes the source's dispatcher.
@@ -47,15 +67,64 @@ func (q *readyQueue) len(c event.Class) int {
 	return len(q.lanes[c])
 }
 
-// pop takes the first lane of a class, or nil.
+// pop takes the lane of a class whose turn it is, or nil.
 func (q *readyQueue) pop(c event.Class) *lane {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if len(q.lanes[c]) == 0 {
 		return nil
 	}
-	ln := q.lanes[c][0]
-	q.lanes[c][0] = nil
-	q.lanes[c] = q.lanes[c][1:]
+	return heap.Pop(&q.lanes[c]).(*lane)
+}
+
+// turn says when it is whose turn: by since when, ms; then by who came first.
+type turn struct {
+	since int64
+	push  int
+}
+
+func (t turn) compare(u turn) int {
+	return cmp.Or(cmp.Compare(t.since, u.since), cmp.Compare(t.push, u.push))
+}
+
+// laneHeap is for container/heap. A lane in it knows its place, counted from 1.
+type laneHeap []*lane
+
+func (h laneHeap) Len() int { return len(h) }
+
+func (h laneHeap) Less(i, j int) bool { return h[i].turn.compare(h[j].turn) < 0 }
+
+func (h laneHeap) Swap(i, j int) {
+	h[i], h[j] = h[j], h[i]
+	h[i].place, h[j].place = i+1, j+1
+}
+
+// Push is for container/heap.
+func (h *laneHeap) Push(x any) {
+	ln := x.(*lane)
+	*h = append(*h, ln)
+	ln.place = len(*h)
+}
+
+// Pop is for container/heap.
+func (h *laneHeap) Pop() any {
+	old := *h
+	ln := old[len(old)-1]
+	old[len(old)-1] = nil
+	*h = old[:len(old)-1]
+	ln.place = 0
 	return ln
+}
+
+// since is when an entry came to Redis, by its id, but never later than now by
+// a clock that is never set: an id from the future, after Redis' clock was set
+// back, would wait behind all that comes.
+func (w *Worker) since(entry string) time.Time {
+	now := w.started.Add(time.Since(w.started))
+	text, _, _ := strings.Cut(entry, "-")
+	ms, err := strconv.ParseInt(text, 10, 64)
+	if came := time.UnixMilli(ms); err == nil && came.Before(now) {
+		return came
+	}
+	return now
 }

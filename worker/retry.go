@@ -64,14 +64,14 @@ func (s *shard) due(r *reading, src *source) {
 // a lease the entity is not due again: should this worker die, its successor
 // begins the retry anew; while the lane lives, the time is put off again.
 func (s *shard) beginRetry(src *source, k event.Key) error {
-	if err := s.lease.Defer(s.ctx, k, s.w.LeaseTTL); err != nil {
+	if err := s.lease.Defer(s.ctx, k, s.w.LeaseTTL); err != nil || s.hasLane(k) {
 		return err
 	}
-	_, waiting, err := s.lease.Parked(s.ctx, k, page)
+	_, waiting, err := s.lease.Parked(s.ctx, k, 0, page)
 	if err != nil || len(waiting) == 0 {
 		return err
 	}
-	s.startRetry(src, k, classOf(waiting))
+	s.startRetry(src, k, waiting)
 	return nil
 }
 
@@ -88,6 +88,17 @@ func (s *shard) retries(src *source) int {
 	return n
 }
 
+// tried reports whether the entity is parked for what it has been asked and
+// answered, not only set aside.
+func (a *attempt) tried() bool { return len(a.parked.State) > 0 }
+
+// hasLane reports whether an entity has a lane.
+func (s *shard) hasLane(k event.Key) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lanes[laneKey{key: k}] != nil
+}
+
 // endRetry makes the lane of a parked entity an ordinary one.
 func (ln *lane) endRetry() {
 	ln.shard.mu.Lock()
@@ -96,9 +107,14 @@ func (ln *lane) endRetry() {
 }
 
 // loadParked takes what waits for the parked entity as the batch: the first
-// page of it, and how much there is in all.
+// page of it, the gist of all, and how much there is.
 func (a *attempt) loadParked(ctx context.Context) (err error) {
-	a.parked, a.batch, err = a.s.lease.Parked(ctx, a.ln.key, page)
+	a.parked, a.batch, err = a.s.lease.Parked(ctx, a.ln.key, 0, page)
+	a.gist.add(a.batch)
+	for seen, more := len(a.batch), a.batch; err == nil && seen < a.parked.Len && len(more) > 0; seen += len(more) {
+		_, more, err = a.s.lease.Parked(ctx, a.ln.key, seen, min(page, a.parked.Len-seen))
+		a.gist.add(more)
+	}
 	if err != nil {
 		return fromRedis(fmt.Errorf("read what is parked for %s: %w", a.ln.key, err))
 	}
@@ -134,7 +150,7 @@ func (a *attempt) eachPage(handle func([]stream.Entry) error) error {
 		if handled += len(entries); left == 0 || handled >= a.parked.Len {
 			return nil
 		}
-		if _, entries, err = a.s.lease.Parked(ctx, a.ln.key, min(page, a.parked.Len-handled)); err != nil {
+		if _, entries, err = a.s.lease.Parked(ctx, a.ln.key, 0, min(page, a.parked.Len-handled)); err != nil {
 			return err
 		}
 	}
@@ -144,6 +160,7 @@ func (a *attempt) eachPage(handle func([]stream.Entry) error) error {
 // settlePage settles one page and waits until the store has it.
 func (a *attempt) settlePage(v *verdict, entries []stream.Entry) error {
 	done := make(chan struct{})
+	a.traceCovered(entries)
 	d := a.settledBy(v, entries)
 	d.after = func() { close(done) }
 	a.s.w.settler.add(d)
@@ -223,7 +240,7 @@ func (a *attempt) buryExhausted(class fate.Class, limit int) bool {
 		if a.batch = a.batch[spent:]; len(a.batch) > 0 {
 			return true
 		}
-		if _, a.batch, err = a.s.lease.Parked(a.s.ctx, a.ln.key, page); err != nil || len(a.batch) == 0 {
+		if _, a.batch, err = a.s.lease.Parked(a.s.ctx, a.ln.key, 0, page); err != nil || len(a.batch) == 0 {
 			a.afterParked(err)
 			return false
 		}

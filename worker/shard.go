@@ -159,6 +159,7 @@ func (s *shard) handOver(work context.Context) {
 		s.log.Warn("handing over with work under way; the next owner does it again")
 	case <-s.ctx.Done():
 	}
+	s.giveBackRetries(work)
 	s.cancel(errHandedOver) // before somebody else may begin
 	ctx, cancel := context.WithTimeout(work, time.Second)
 	defer cancel()
@@ -166,6 +167,26 @@ func (s *shard) handOver(work context.Context) {
 		s.log.Warn("could not release the lease; it runs out by itself", "error", err)
 	}
 	<-s.ended
+}
+
+// giveBackRetries makes parked entities whose retries were not begun due for
+// the successor. At worst they are once a lease's time is over.
+func (s *shard) giveBackRetries(work context.Context) {
+	s.mu.Lock()
+	var keys []event.Key
+	for _, ln := range s.lanes {
+		if ln.retry && ln.state == laneReady {
+			keys = append(keys, ln.key)
+		}
+	}
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(work, time.Second)
+	defer cancel()
+	for _, k := range keys {
+		if err := s.lease.Defer(ctx, k, 0); err != nil {
+			return
+		}
+	}
 }
 
 // begin marks one more piece of work that a hand-over waits for, unless the
@@ -199,7 +220,10 @@ func (s *shard) drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for h := range s.inHand {
-		s.w.sources[h.source].inHand.Add(-1)
+		s.w.sources[h.source].inHand(h.tier).Add(-1)
+	}
+	for _, ln := range s.lanes {
+		ln.src.ready.remove(ln)
 	}
 	s.inHand = map[handle]bool{}
 	s.lanes = map[laneKey]*lane{}
@@ -228,9 +252,9 @@ func (s *shard) hold(source string, entries []stream.Entry) []stream.Entry {
 			continue
 		}
 		s.inHand[h] = true
+		s.w.sources[source].inHand(e.Tier).Add(1)
 		fresh = append(fresh, e)
 	}
-	s.w.sources[source].inHand.Add(int64(len(fresh)))
 	return fresh
 }
 
@@ -246,6 +270,6 @@ func (s *shard) release(source string, tier event.Tier, ids []string) {
 		}
 	}
 	s.mu.Unlock()
-	s.w.sources[source].inHand.Add(int64(-n))
+	s.w.sources[source].inHand(tier).Add(int64(-n))
 	s.nudge()
 }

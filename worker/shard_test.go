@@ -20,7 +20,7 @@ func TestALostShardTakesNothingIntoHand(t *testing.T) {
 		return []stream.Entry{{ID: "1-0", Tier: event.TierLive}, {ID: "2-0", Tier: event.TierLive}}
 	}
 	require.Len(t, s.hold("acme", entries()), 2)
-	require.EqualValues(t, 2, w.sources["acme"].inHand.Load())
+	require.EqualValues(t, 2, w.sources["acme"].live.Load())
 	s.delay(w.sources["acme"], entries()[0], 1)
 	require.EqualValues(t, 1, w.sources["acme"].delayed.Load())
 
@@ -28,6 +28,6 @@ func TestALostShardTakesNothingIntoHand(t *testing.T) {
 	s.drop()
 	require.Empty(t, s.hold("acme", entries()))
 	s.delay(w.sources["acme"], entries()[0], 1)
-	require.Zero(t, w.sources["acme"].inHand.Load())
+	require.Zero(t, w.sources["acme"].live.Load())
 	require.Zero(t, w.sources["acme"].delayed.Load())
 }

@@ -22,12 +22,13 @@ type source struct {
 	ready   *readyQueue
 	slots   chan struct{}
 	running [len(classes)]atomic.Int64 // syncs under way
-	inHand  atomic.Int64
-	delayed atomic.Int64
-	state   atomic.Pointer[stream.SourceState]
-	rate    atomic.Pointer[stream.Rate]
-	pace    *pace
-	probing atomic.Bool
+	// live and background are how many entries of the tiers are in hand, delayed
+	// how many of these are held back.
+	live, background, delayed atomic.Int64
+	state                     atomic.Pointer[stream.SourceState]
+	rate                      atomic.Pointer[stream.Rate]
+	pace                      *pace
+	probing                   atomic.Bool
 	// toldOf is the pause, and what of it, that people were told of last.
 	toldOf string
 
@@ -51,14 +52,23 @@ func newSource(w *Worker, o Source) *source {
 // paused reports whether the fleet has paused the source, as last seen.
 func (s *source) paused() bool { return s.state.Load().Paused }
 
-// full reports whether as much is in hand as may be.
-func (s *source) full() bool { return s.inHand.Load()-s.delayed.Load() >= int64(s.w.InHand) }
+// inHand is the count of a tier's entries that were read and not yet acked.
+func (s *source) inHand(t event.Tier) *atomic.Int64 {
+	if t == event.TierLive {
+		return &s.live
+	}
+	return &s.background
+}
+
+// full reports whether as many live entries are in hand as may be. Those of the
+// background do not count: a sweep is not to keep events from being read.
+func (s *source) full() bool { return s.live.Load() >= int64(s.w.InHand) }
 
 // roomForBackground: background is read only while the lanes are less than
 // half full, so that it never stands in the way of live signals.
 func (s *source) roomForBackground() bool {
-	delayed := s.delayed.Load()
-	return s.inHand.Load()-delayed < int64(s.w.InHand)/2 && delayed < int64(s.w.InHand)
+	delayed, most := s.delayed.Load(), int64(s.w.InHand)
+	return s.live.Load()+s.background.Load()-delayed < most/2 && delayed < most
 }
 
 // run starts the syncs of lanes that are ready, as budget and concurrency

@@ -30,8 +30,10 @@ type attempt struct {
 	ln  *lane
 	src *source
 	ref event.Ref
-	// batch is what this sync settles: what waited when the claim was taken.
+	// batch is what this sync settles: what waited when the claim was taken. Of a
+	// parked entity it is the first page of that, and gist is of all pages.
 	batch []stream.Entry
+	gist  gist
 	// parked and state are those of a parked entity, zero for others.
 	parked stream.Parked
 	state  parkState
@@ -43,6 +45,8 @@ type attempt struct {
 	over     sync.Once
 	// sent is when the provider was asked.
 	sent time.Time
+	// settledTo is when the newest event settled so far was created.
+	settledTo time.Time
 }
 
 // sync runs one sync of a lane: lock, take, claim, fetch, compare, write; and
@@ -107,6 +111,7 @@ func (a *attempt) run(ctx context.Context) (v *verdict, err error) {
 	defer unlock()
 	if !a.ln.retry {
 		a.batch = a.ln.waiting() // as late as can be: whatever waits is covered
+		a.gist.add(a.batch)
 	}
 	ctx = a.startSpan(ctx)
 	a.nameRef()
@@ -147,16 +152,19 @@ func (a *attempt) nameRef() {
 // forgetOnce lets further signals of the held-back kinds in again, before the
 // claim: what they tell of from now on may come too late for this fetch.
 func (a *attempt) forgetOnce(ctx context.Context) error {
-	done := map[event.Cause]bool{}
-	for _, e := range a.batch {
-		c := e.Signal.Cause
-		if (c != event.CauseDerived && c != event.CauseVerify) || done[c] {
-			continue
-		}
-		done[c] = true
+	forget := func(c event.Cause) error {
 		if err := a.s.w.Streams.ForgetOnce(ctx, c, a.ln.key); err != nil {
 			return fate.New(fate.Unavailable, fmt.Errorf("forget the mark of %s: %w", a.ln.key, err))
 		}
+		return nil
+	}
+	if a.gist.derived {
+		if err := forget(event.CauseDerived); err != nil {
+			return err
+		}
+	}
+	if a.gist.verify {
+		return forget(event.CauseVerify)
 	}
 	return nil
 }
@@ -356,7 +364,7 @@ func (a *attempt) covered(v *verdict) {
 		fault.Point("after-settle")
 		a.s.acks.add(a.src.Name, a.batch, func() { a.end(nil) })
 	}
-	a.traceCovered()
+	a.traceCovered(a.batch)
 	a.passedOn = true
 	a.s.w.settler.add(done)
 	a.ln.done(len(a.batch))

@@ -72,19 +72,12 @@ func (a *attempt) judge(ctx context.Context) (*verdict, error) {
 // missesAnEvent reports whether an event of the batch says that the entity has
 // had a status its history does not show.
 func (a *attempt) missesAnEvent() bool {
-	for _, e := range a.batch {
-		if want, ok := a.expects(e); ok && !a.snap.Had(want) {
+	for _, typ := range a.gist.types {
+		if want, ok := a.src.Definition.Expects(typ, a.ln.key.Kind); ok && !a.snap.Had(want) {
 			return true
 		}
 	}
 	return false
-}
-
-func (a *attempt) expects(e stream.Entry) (status string, ok bool) {
-	if e.Signal.Cause != event.CauseEvent {
-		return "", false
-	}
-	return a.src.Definition.Expects(e.Signal.EventType, a.ln.key.Kind)
 }
 
 // doubt decides about an answer without history the mirror holds: it is not
@@ -109,43 +102,37 @@ func (a *attempt) doubt(ctx context.Context, v *verdict) error {
 // before it, which found it asked for already; the refresh of a derived kind if
 // one came that found the refresh asked for, which nobody knows.
 func (a *attempt) maybeEarly(kind *provider.Kind) bool {
-	for _, e := range a.batch {
-		switch e.Signal.Cause {
-		case event.CauseDerived:
-			return true
-		case event.CauseEvent:
-			if a.snap.SentAt.Sub(e.Signal.CreatedAt) < kind.ReadLag {
-				return true
-			}
-		case event.CauseVerify:
-			// Not if the provider's clock is ahead: that would never end.
-			last, asked := a.doc.LastEvent.CreatedAt, e.Signal.NotBefore.Add(-kind.VerifyAfter)
-			if since := a.snap.SentAt.Sub(last); last.After(asked) && since >= 0 && since < kind.ReadLag {
-				return true
-			}
-		}
+	g, sent := &a.gist, a.snap.SentAt
+	switch {
+	case g.derived:
+		return true
+	case g.newest.ID != "" && sent.Sub(g.newest.CreatedAt) < kind.ReadLag:
+		return true
+	case g.verify:
+		// Not if the provider's clock is ahead: that would never end.
+		last, asked := a.doc.LastEvent.CreatedAt, g.second.Add(-kind.VerifyAfter)
+		since := sent.Sub(last)
+		return last.After(asked) && since >= 0 && since < kind.ReadLag
 	}
 	return false
 }
 
-// newest returns the newest event of the batch if it is newer than the one the
-// document remembers.
-func (a *attempt) newest() mirror.LastEvent {
-	var last mirror.LastEvent
-	at := a.doc.LastEvent.CreatedAt
-	for _, e := range a.batch {
-		if s := e.Signal; s.Cause == event.CauseEvent && (s.CreatedAt.After(at) || at.IsZero()) {
-			last = mirror.LastEvent{ID: s.CauseID, Type: s.EventType, CreatedAt: s.CreatedAt}
-			at = s.CreatedAt
-		}
+// newest returns the newest event of those covered if it is newer than the one
+// the document remembers.
+func (a *attempt) newest() (last mirror.LastEvent) {
+	if at := a.doc.LastEvent.CreatedAt; at.IsZero() || a.gist.newest.CreatedAt.After(at) {
+		return a.gist.newest
 	}
 	return last
 }
 
 // settlements says of each event among the entries how the fetch covered it.
+// It is called for all that is covered in turn.
 func (a *attempt) settlements(v *verdict, entries []stream.Entry) []mirror.Settlement {
 	m := a.s.w.Metrics
-	newest := a.doc.LastEvent.CreatedAt
+	if a.settledTo.IsZero() {
+		a.settledTo = a.doc.LastEvent.CreatedAt
+	}
 	now := a.s.w.Now().UTC()
 	covered := mirror.Covered{Claim: a.doc.Claim, FetchedAt: a.fetchedAt(), Signal: entries[len(entries)-1].ID}
 	out := make([]mirror.Settlement, 0, len(entries))
@@ -158,12 +145,12 @@ func (a *attempt) settlements(v *verdict, entries []stream.Entry) []mirror.Settl
 			Source: a.src.Name, EventID: s.CauseID, Entity: a.ln.key,
 			Signal: mirror.SignalID{Shard: a.s.number, ID: e.ID}, CoveredBy: covered, At: now, Lagging: v.lagging,
 		}
-		if s.CreatedAt.Before(newest) {
+		if s.CreatedAt.Before(a.settledTo) {
 			done.OutOfOrder = true
 			m.OutOfOrder.WithLabelValues(a.src.Name).Inc()
 		} else {
-			newest = s.CreatedAt
-			want, ok := a.expects(e)
+			a.settledTo = s.CreatedAt
+			want, ok := a.src.Definition.Expects(s.EventType, a.ln.key.Kind)
 			done.Overtaken = ok && a.snap != nil && a.snap.Status != want && a.snap.Had(want)
 			if done.Overtaken {
 				m.Overtaken.WithLabelValues(a.src.Name).Inc()
@@ -189,12 +176,20 @@ func (a *attempt) fetchedAt() time.Time {
 	return a.sent
 }
 
-// traceCovered gives every event of the batch but the first, whose trace the
-// sync is in, a span of its own that links to the fetch that covered it.
-func (a *attempt) traceCovered() {
-	for _, e := range a.batch[1:] {
+// traceCovered gives every event among the entries but the very first, whose
+// trace the sync is in, a span of its own that links to the fetch that covered
+// it. Not after a failed attempt: those spans are roots, with links of their own.
+func (a *attempt) traceCovered(entries []stream.Entry) {
+	if a.tried() {
+		return
+	}
+	for i := range entries {
+		e := &entries[i]
+		if e == &a.batch[0] {
+			continue
+		}
 		if telemetry.SpanContext(e.Signal.Trace).IsSampled() {
-			a.trace.covered(e, a.s, a.ln)
+			a.trace.covered(*e, a.s, a.ln)
 		}
 	}
 }

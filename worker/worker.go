@@ -48,8 +48,10 @@ type Options struct {
 	// LeaseTTL is that of Streams; the worker looks for shards to take twenty
 	// times as often. Defaults to 5 s.
 	LeaseTTL time.Duration
-	// InHand is how many entries of one source may be read and not yet acked
-	// before reading of that source stops. Defaults to 20,000.
+	// InHand is how many live entries of one source may be read and not yet acked
+	// before those that wait for budget are set aside; the background is read up
+	// to half of it. Each shard may exceed it by what it reads at once. Defaults
+	// to 20,000.
 	InHand int
 	// Grace is how long syncs under way may take to finish when a shard is
 	// handed over. Defaults to 5 s.
@@ -118,6 +120,7 @@ type Worker struct {
 	sources map[string]*source
 	names   []string
 	settler *settler
+	started time.Time
 
 	mu       sync.Mutex
 	shards   map[int]*shard
@@ -130,7 +133,7 @@ func New(o Options) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{Options: o, sources: map[string]*source{}, shards: map[int]*shard{}, setbacks: map[int]setback{}}
+	w := &Worker{Options: o, sources: map[string]*source{}, shards: map[int]*shard{}, setbacks: map[int]setback{}, started: time.Now()}
 	w.settler = newSettler(w)
 	for _, s := range o.Sources {
 		if w.sources[s.Name] != nil {

@@ -169,6 +169,7 @@ func (o options) plan() fleet.Plan {
 		Dir: o.keep, MongoDB: o.mongoDB, Journal: true, APIs: 2, Workers: 3, Reconcilers: reconcilers,
 		Shards: shards, Rate: 2000, LeaseTTL: o.leaseTTL, Faults: o.off,
 		Reconcile: o.reconcile(),
+		Settings:  "worker: {in_hand: 300}", // so that backlogs do not fit
 	}
 }
 

@@ -22,7 +22,9 @@ import (
 // A worker is killed between every two steps of the way, in the middle of its
 // work; a healthy one finishes: all processed, the mirror true, order kept.
 func TestKilledBetweenEveryTwoSteps(t *testing.T) {
-	f, ctx := quietFleet(t, fleet.Plan{APIs: 1, Shards: 8, LeaseTTL: time.Second})
+	f, ctx := quietFleet(t, fleet.Plan{
+		APIs: 1, Shards: 8, LeaseTTL: time.Second, Concurrency: 8, Settings: "worker: {in_hand: 10}",
+	})
 	total := 0
 	for _, p := range points(t) {
 		const events = 60
@@ -31,6 +33,9 @@ func TestKilledBetweenEveryTwoSteps(t *testing.T) {
 		ill := usually
 		if p.fails {
 			ill.ServerError = 0.4
+		}
+		if p.crowds {
+			ill.Latency = sim.Duration(100 * time.Millisecond)
 		}
 		if p.buries {
 			require.NoError(t, f.Simulator.Load(ctx, load, 20*time.Second))
@@ -99,8 +104,8 @@ type point struct {
 	// n is at which time it gets there the worker is killed.
 	n int
 	// fails: the way leads there when syncs fail, buries: when they fail for
-	// good.
-	fails, buries bool
+	// good, crowds: when more waits than fits in hand.
+	fails, buries, crowds bool
 }
 
 // points are all of them, as package worker names them.
@@ -118,7 +123,7 @@ func points(t *testing.T) []point {
 			if slices.ContainsFunc(all, func(p point) bool { return p.name == name }) {
 				continue
 			}
-			p := point{name: name, n: 2, fails: failing.MatchString(name), buries: name == "after-letter"}
+			p := point{name: name, n: 2, fails: failing.MatchString(name), buries: name == "after-letter", crowds: name == "after-set-aside"}
 			if p.buries {
 				p.n = 1
 			}

@@ -59,7 +59,7 @@ type Webhook struct {
 
 // Worker is what one worker holds in memory.
 type Worker struct {
-	InHand int `yaml:"in_hand" default:"20000" min:"1" max:"1000000" help:"Most entries of one source a worker has read and not yet finished, about 1 KB each. The more, the fewer fetches drain a backlog."`
+	InHand int `yaml:"in_hand" default:"20000" min:"1" max:"1000000" help:"Live entries of one source a worker has read and not yet finished, about 1 KB each, before it sets what waits for budget aside in Redis; background entries: half of it."`
 }
 
 // OperatorToken is a bearer token.

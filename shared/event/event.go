@@ -25,6 +25,17 @@ type Event struct {
 	Payload []byte
 }
 
+// Logged returns what a signal still needs of the event once its log row is
+// written: not the payload, nor what it names.
+func (e *Event) Logged() *Event {
+	if e == nil {
+		return nil
+	}
+	lean := *e
+	lean.Payload, lean.Entities, lean.Derived = nil, nil, nil
+	return &lean
+}
+
 // Home is the key whose shard holds the event's own entry: its primary
 // entity, or, when it names none, a key made of its own id with an empty kind.
 func (e *Event) Home() Key {

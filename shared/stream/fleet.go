@@ -24,8 +24,9 @@ type ShardState struct {
 
 // ShardSource is one source's share of a shard.
 type ShardSource struct {
-	// Live and Background count entries, delivered or not; Parked counts
-	// parked entities.
+	// Live and Background count entries, delivered or not, Live those too that
+	// were set aside; Parked counts entities parked for another reason. A shard of
+	// more than 1,000 parked entities may take some of the first for the last.
 	Live, Background, Parked int64
 	// Oldest and OldestBackground are the ages of the oldest live and
 	// background entry, 0 if none.
@@ -63,7 +64,8 @@ func (s *Streams) look(ctx context.Context, sources []string) ([]*redis.Cmd, err
 				s.keys.stream(shard, source, event.TierBackground),
 				s.keys.due(shard, source))
 		}
-		replies[shard] = pipe.EvalSha(ctx, fleetScript.Hash(), keys)
+		replies[shard] = pipe.EvalSha(ctx, fleetScript.Hash(), keys,
+			s.keys.parkedPrefix(shard), s.keys.recordPrefix(shard), maxIDs)
 	}
 	_, err := pipe.Exec(ctx)
 	return replies, err

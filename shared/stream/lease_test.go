@@ -91,7 +91,7 @@ func TestStaleHolderIsFencedEverywhere(t *testing.T) {
 		"behind": func() error { _, err := old.ParkBehind(ctx, got[:1]); return err },
 		"due":    func() error { _, _, err := old.Due(ctx, "lemon", 1); return err },
 		"defer":  func() error { return old.Defer(ctx, order("b"), 0) },
-		"parked": func() error { _, _, err := old.Parked(ctx, order("b"), 1); return err },
+		"parked": func() error { _, _, err := old.Parked(ctx, order("b"), 0, 1); return err },
 		"unpark": func() error { _, err := old.Unpark(ctx, order("b"), idsOf(got[1:]), nil, 0); return err },
 		"takeover": func() error {
 			_, err := old.TakeOver(ctx, "lemon", event.TierLive, func([]Entry) error { return nil })

@@ -3,6 +3,8 @@ package stream
 import (
 	"fmt"
 	"slices"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -122,4 +124,28 @@ func TestFleetShowsShards(t *testing.T) {
 	require.EqualValues(t, 1, got.Sources["lemon"].Background)
 	require.Equal(t, ShardSource{}, got.Sources["stripe"])
 	require.Empty(t, shards[(shard+1)%4].Owner)
+}
+
+// What is set aside is backlog, with its age; what has failed is parked.
+func TestFleetCountsWhatIsSetAside(t *testing.T) {
+	s := openStreams(t, quiet(redistest.Start(t).URL()))
+	l := ready(t, s, "w1")
+	appended(t, s, happened("evt_1", "a"), happened("evt_2", "b"), happened("evt_3", "a"))
+	entries := readLive(t, l)
+	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Waiting: []Entry{entries[0], entries[2]}}))
+	state := func() ShardSource {
+		shards, _, err := s.Fleet(t.Context(), []string{"lemon"})
+		require.NoError(t, err)
+		return shards[0].Sources["lemon"]
+	}
+	got := state()
+	require.EqualValues(t, 3, got.Live)
+	require.Zero(t, got.Parked)
+	ms, err := strconv.ParseInt(strings.Split(entries[0].ID, "-")[0], 10, 64)
+	require.NoError(t, err)
+	require.InDelta(t, time.Since(time.UnixMilli(ms)), got.Oldest, float64(time.Second))
+
+	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Attempt: 1, Delay: time.Hour, State: []byte("{}")}))
+	require.NoError(t, l.Park(t.Context(), Park{Key: order("b"), Charged: entries[1:2], Attempt: 1, Delay: time.Hour, State: []byte("{}")}))
+	require.Equal(t, ShardSource{Parked: 2}, state())
 }

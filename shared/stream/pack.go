@@ -7,15 +7,15 @@ import (
 	"strings"
 )
 
-// pack writes the signal of an entry, without its Body, as a parked list keeps
-// it: each field and value as length, colon, bytes. Lengths rather than quotes,
+// pack writes the signal of an entry, without what the event's log row has, as
+// a parked list keeps it: each field and value as length, colon, bytes. Lengths rather than quotes,
 // so that every byte comes back as it was.
 func pack(e Entry) (string, error) {
 	if e.Err != nil {
 		return "", fmt.Errorf("entry %s could not be decoded, so it belongs to no entity", e.ID)
 	}
 	signal := e.Signal
-	signal.Body = nil // its log row has it
+	signal.Body = signal.Body.Logged()
 	fields, err := signal.Fields()
 	if err != nil {
 		return "", err

@@ -33,7 +33,9 @@ type Park struct {
 	// Earliest is how long until a new live signal may make it due; never more
 	// than Delay.
 	Earliest time.Duration
-	// State is the worker's own record, opaque here, at most 64 KiB.
+	// State is the worker's own record, opaque here, at most 64 KiB. An entity
+	// parked without one is set aside: it waits for its turn, and Fleet counts its
+	// entries like those of the stream.
 	State []byte
 }
 
@@ -152,11 +154,12 @@ func (l *Lease) Defer(ctx context.Context, k event.Key, delay time.Duration) err
 	return err
 }
 
-// Parked returns a parked entity and up to n of its entries from the head.
-// Not parked: Len 0. The signals of the entries carry no Body.
-func (l *Lease) Parked(ctx context.Context, k event.Key, n int) (Parked, []Entry, error) {
+// Parked returns a parked entity and up to n of its entries, from a position
+// counted from 0. Not parked: Len 0. What the log row of an event has, its
+// payload and entities, is not in the signals.
+func (l *Lease) Parked(ctx context.Context, k event.Key, from, n int) (Parked, []Entry, error) {
 	entity := k.String()
-	v, err := l.run(ctx, parkedScript, "look at parked "+entity+" on", l.entityKeys(entity), n)
+	v, err := l.run(ctx, parkedScript, "look at parked "+entity+" on", l.entityKeys(entity), from, n)
 	if err != nil {
 		return Parked{}, nil, err
 	}

@@ -59,6 +59,9 @@ type Metrics struct {
 	Retries *prometheus.CounterVec
 	// Parked is the number of entities parked, by source.
 	Parked *prometheus.GaugeVec
+	// SetAside counts entries that were parked because as much was in hand as
+	// may be, by source.
+	SetAside *prometheus.CounterVec
 	// DeadLetters counts dead letters written, by source and class.
 	DeadLetters *prometheus.CounterVec
 	// DeadOpen is the number of dead letters open now, by source.
@@ -136,6 +139,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 
 		Retries:      f.counter("retries_total", "Failed attempts that will be repeated, by class of failure.", "source", "class"),
 		Parked:       f.gauge("parked", "Entities waiting for their next attempt.", "source"),
+		SetAside:     f.counter("set_aside_total", "Entries put to wait in Redis, sorted by entity, because as many were in hand as may be. The backlog still counts them.", "source"),
 		DeadLetters:  f.counter("dead_letters_total", "Dead letters written, by class of failure.", "source", "class"),
 		DeadOpen:     f.gauge("dead_letters_open", "Dead letters open now.", "source"),
 		Alerts:       f.counter("alerts_total", "What people were told of: dead letters, sources paused, rewritten histories, confirmed discrepancies.", "source", "kind"),

@@ -170,21 +170,22 @@ func (d *drained) count(ctx context.Context, f *fleet.Fleet, before map[event.Ke
 	return nil
 }
 
-// claims are the claims of what the load makes.
+// claims are the claims of all there is at the provider, of what was never
+// answered too.
 func claims(ctx context.Context, f *fleet.Fleet) (map[event.Key]int64, error) {
+	truth, err := f.Simulator.Truth(ctx)
+	if err != nil {
+		return nil, err
+	}
 	all := map[event.Key]int64{}
-	for _, kind := range []string{"account", "order"} {
-		for filter := (mirror.EntityFilter{Source: fleet.Source, Kind: kind, Limit: 200}); ; {
-			page, err := f.Store.Entities(ctx, filter)
-			if err != nil {
-				return nil, fmt.Errorf("read the mirror: %w", err)
-			}
-			for _, doc := range page.Items {
-				all[doc.Key] = doc.Claim
-			}
-			if filter.Cursor = page.NextCursor; filter.Cursor == "" {
-				break
-			}
+	for _, t := range truth {
+		k := event.Key{Source: fleet.Source, Kind: t.Kind, ID: t.ID}
+		doc, err := f.Store.Entity(ctx, k)
+		switch {
+		case err == nil:
+			all[k] = doc.Claim
+		case !errors.Is(err, mirror.ErrNotFound):
+			return nil, fmt.Errorf("read the mirror: %w", err)
 		}
 	}
 	return all, nil

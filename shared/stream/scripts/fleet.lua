@@ -3,26 +3,46 @@
 --
 -- KEYS[1]  lease
 -- KEYS[2…] for each source: live stream, background stream, due times
+-- ARGV[1,2] what the names of parked lists and of records begin with
+-- ARGV[3]  most parked entities of a source to look at, first those due first
 --
 -- Returns {owner, epoch, for each source: live, background, parked, ages of the
--- oldest live and background entry in ms}. Twice: the same.
+-- oldest live and background entry in ms}. Twice: the same. What is set aside,
+-- which is parked with a record without state, counts as live.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local held = redis.call('HMGET', KEYS[1], 'owner', 'epoch')
 local out = {held[1] or '', held[2] or '0'}
+local function since(id)
+  return math.max(0, now - tonumber(string.match(id, '^%d+')))
+end
+
 local function age(stream)
   local oldest = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)
-  if not oldest[1] then
-    return 0
+  return oldest[1] and since(oldest[1][1]) or 0
+end
+
+-- How many entities are set aside, how many entries wait for them, and the age
+-- of the oldest.
+local function aside(due)
+  local entities, entries, oldest = 0, 0, 0
+  for _, entity in ipairs(redis.call('ZRANGE', due, 0, ARGV[3] - 1)) do
+    local head = redis.call('HGET', ARGV[2] .. entity, 'state') == '' and redis.call('LINDEX', ARGV[1] .. entity, 0)
+    if head then
+      entities = entities + 1
+      entries = entries + redis.call('LLEN', ARGV[1] .. entity)
+      oldest = math.max(oldest, since(head))
+    end
   end
-  return math.max(0, now - tonumber(string.match(oldest[1][1], '^%d+')))
+  return entities, entries, oldest
 end
 
 for i = 2, #KEYS, 3 do
-  out[#out + 1] = redis.call('XLEN', KEYS[i])
+  local entities, entries, oldest = aside(KEYS[i + 2])
+  out[#out + 1] = redis.call('XLEN', KEYS[i]) + entries
   out[#out + 1] = redis.call('XLEN', KEYS[i + 1])
-  out[#out + 1] = redis.call('ZCARD', KEYS[i + 2])
-  out[#out + 1] = age(KEYS[i])
+  out[#out + 1] = redis.call('ZCARD', KEYS[i + 2]) - entities
+  out[#out + 1] = math.max(age(KEYS[i]), oldest)
   out[#out + 1] = age(KEYS[i + 1])
 end
 return out

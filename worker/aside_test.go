@@ -1,0 +1,243 @@
+package worker_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/worker"
+)
+
+// hold keeps every fetch waiting until the function it returns is called.
+func (b *bundle) hold(kind string, ids ...string) (goOn func(), waiting *atomic.Int32) {
+	gate := make(chan struct{})
+	waiting = &atomic.Int32{}
+	for _, id := range ids {
+		b.provider.on(kind, id, func(ctx context.Context, _ int) (string, error) {
+			waiting.Add(1)
+			defer waiting.Add(-1)
+			select {
+			case <-gate:
+				return ok, nil
+			case <-ctx.Done():
+				return "", ctx.Err()
+			}
+		})
+	}
+	return func() { close(gate) }, waiting
+}
+
+// few is a worker that may hold twenty entries in hand, in four shards.
+func few(o *worker.Options) { o.InHand, o.Sources[0].Concurrency = 20, 4 }
+
+// A backlog of which a twentieth fits in hand is read to its end, and each
+// entity is fetched once for all of it: what its events name further, too.
+func TestABacklogThatDoesNotFitInHandIsFetchedOnce(t *testing.T) {
+	t.Parallel()
+	const events, widgets, gadgets = 400, 40, 4
+	b := setup(t, few)
+	var names []string
+	for i := range widgets {
+		names = append(names, fmt.Sprint("w", i))
+	}
+	goOn, waiting := b.hold("widget", names...)
+	newest := map[string]string{}
+	for i := range events {
+		w := names[i%widgets]
+		newest[w] = b.send("widget.sold", "widget", w, "gadget", fmt.Sprint("g", i%gadgets))
+	}
+	b.start("w1")
+	require.True(t, eventually(func() bool { return waiting.Load() == 4 }), "all that may run do")
+	// What is in those four lanes is left in the streams, all else is logged and
+	// waits for its turn, in Redis, as the backlog it is.
+	require.True(t, eventually(func() bool { return b.unread() <= 4*events/widgets }), "left: %d", b.unread())
+	require.Positive(t, b.metric("tarn_set_aside_total", "acme"))
+	require.GreaterOrEqual(t, b.backlog(), int64(events))
+	shards, _, err := b.streams.Fleet(b.ctx, []string{"acme"})
+	require.NoError(t, err)
+	for _, s := range shards {
+		require.Zero(t, s.Sources["acme"].Parked)
+		require.Positive(t, s.Sources["acme"].Oldest)
+	}
+	goOn()
+
+	b.empty()
+	rows := b.rows()
+	require.Len(t, rows, events)
+	for _, row := range rows {
+		require.Equal(t, mirror.Processed, row.Status)
+		require.Zero(t, row.Attempts, "waiting is free")
+	}
+	require.Empty(t, inversions(t, rows))
+	again := 0
+	for _, w := range names {
+		n := b.provider.fetches("widget", w)
+		require.LessOrEqual(t, n, 2)
+		again += n - 1
+		require.Equal(t, newest[w], b.document("widget", w).LastEvent.ID)
+	}
+	require.LessOrEqual(t, again, 4, "only what was being fetched before all was read")
+	for i := range gadgets {
+		require.LessOrEqual(t, b.provider.fetches("gadget", fmt.Sprint("g", i)), 2, "a second look is one of them")
+	}
+	require.InDelta(t, events, b.metric("tarn_event_to_mirror_seconds", "acme"), 0, "each is measured, wherever it waited")
+}
+
+// An entity that was set aside and then fails is charged for what waited, keeps
+// its order, and is buried as a whole once its attempts are spent.
+func TestWhatWasSetAsideIsChargedLikeAllOthers(t *testing.T) {
+	t.Parallel()
+	b := setup(t, few)
+	goOn, waiting := b.hold("widget", "b0", "b1", "b2", "b3")
+	for i := range 4 {
+		b.send("widget.sold", "widget", fmt.Sprint("b", i))
+	}
+	b.provider.fails("widget", "ill", 1, fate.New(fate.Transient, errBoom))
+	b.provider.fails("widget", "dead", -1, fate.New(fate.Transient, errBoom))
+	b.start("w1")
+	require.True(t, eventually(func() bool { return waiting.Load() == 4 }))
+	var ill, dead []string
+	for range 20 {
+		ill = append(ill, b.send("widget.sold", "widget", "ill"))
+		dead = append(dead, b.send("widget.sold", "widget", "dead"))
+	}
+	require.True(t, eventually(func() bool { return b.unread() == 4 }), "all of it is set aside")
+	require.Zero(t, b.provider.fetches("widget", "ill"))
+	goOn()
+
+	for _, id := range ill {
+		require.Equal(t, 1, b.row(id, mirror.Processed).Attempts)
+	}
+	for _, id := range dead {
+		b.row(id, mirror.Dead)
+	}
+	page, err := b.store.Letters(b.ctx, mirror.LetterFilter{Status: mirror.LetterOpen, Limit: 200})
+	require.NoError(t, err)
+	require.Len(t, page.Items, len(dead))
+	for _, l := range page.Items {
+		require.Len(t, l.Attempts, 3)
+	}
+	require.Equal(t, 2, b.provider.fetches("widget", "ill"))
+	require.Equal(t, 3, b.provider.fetches("widget", "dead"))
+	b.empty()
+}
+
+// A sweep's signals are not set aside: they would stand before live ones, which
+// come next. They stop being read instead, until there is room.
+func TestWhatASweepWantsStaysInHand(t *testing.T) {
+	t.Parallel()
+	b := setup(t, few)
+	goOn, waiting := b.hold("widget", "b0", "b1", "b2", "b3")
+	for i := range 4 {
+		b.send("widget.sold", "widget", fmt.Sprint("b", i))
+	}
+	b.start("w1")
+	require.True(t, eventually(func() bool { return waiting.Load() == 4 }))
+	b.appendMany(100)
+	require.True(t, eventually(func() bool { return b.metric("tarn_leases_held") == 4 }))
+	var live []string
+	for range 20 {
+		live = append(live, b.send("widget.sold", "widget", "live"))
+	}
+	for _, id := range live {
+		b.row(id, mirror.Pending) // logged, so read
+	}
+	require.True(t, eventually(func() bool { return slices.Contains(b.parked(), "acme/widget/live") }))
+	require.Len(t, b.parked(), 1, "the sweep's are in their streams")
+	goOn()
+	b.empty()
+	require.Equal(t, 1, b.provider.fetches("widget", "live"))
+}
+
+// unread is how many live entries are in the streams.
+func (b *bundle) unread() (n int64) {
+	b.t.Helper()
+	for shard := range b.streams.Shards() {
+		n += b.redis.Client().XLen(b.ctx, fmt.Sprintf("{tarn:%d}:live:acme", shard)).Val()
+	}
+	return n
+}
+
+// parked are all parked entities, those that were set aside too.
+func (b *bundle) parked() (entities []string) {
+	b.t.Helper()
+	for shard := range b.streams.Shards() {
+		entities = append(entities, b.redis.Client().ZRange(b.ctx, fmt.Sprintf("{tarn:%d}:due:acme", shard), 0, -1).Val()...)
+	}
+	return entities
+}
+
+// Who hands a shard over leaves what it has not begun due at once.
+func TestASuccessorNeedNotWaitForRetries(t *testing.T) {
+	t.Parallel()
+	b := setup(t, few, func(o *worker.Options) { o.LeaseTTL = time.Minute; o.Grace = 100 * time.Millisecond })
+	_, waiting := b.hold("widget", "b0", "b1", "b2", "b3")
+	for i := range 4 {
+		b.send("widget.sold", "widget", fmt.Sprint("b", i))
+	}
+	stop := b.start("w1")
+	require.True(t, eventually(func() bool { return waiting.Load() == 4 }))
+	for i := range 60 {
+		b.send("widget.sold", "widget", fmt.Sprint("w", i%6))
+	}
+	require.True(t, eventually(func() bool { return b.unread() == 4 && len(b.parked()) == 6 && b.due() == 0 }), "all are begun, and wait for a slot")
+	stop()
+	require.EqualValues(t, 6, b.due())
+}
+
+// due is how many parked entities are due now.
+func (b *bundle) due() (n int64) {
+	b.t.Helper()
+	now, err := b.streams.Now(b.ctx)
+	require.NoError(b.t, err)
+	for shard := range b.streams.Shards() {
+		n += b.redis.Client().ZCount(b.ctx, fmt.Sprintf("{tarn:%d}:due:acme", shard), "-inf", fmt.Sprint(now.UnixMilli())).Val()
+	}
+	return n
+}
+
+// What a fetch has to show is said by all that waits for it, not only by what
+// is settled first; and so is which event was the newest.
+func TestAVerdictKnowsAllThatWaits(t *testing.T) {
+	t.Parallel()
+	const more = 1500 // over a page of what is parked
+	b := setup(t)
+	failing, fail := make(chan struct{}), make(chan struct{})
+	b.provider.on("widget", "w1", func(_ context.Context, n int) (string, error) {
+		switch n {
+		case 1:
+			close(failing)
+			<-fail
+			return "", fate.New(fate.Transient, errBoom)
+		case 2:
+			return made, nil // behind what the last event says
+		}
+		return ok, nil
+	})
+	b.start("w1")
+	first := b.send("widget.made", "widget", "w1")
+	<-failing
+	for range more {
+		b.send("widget.made", "widget", "w1")
+	}
+	last := b.send("widget.sold", "widget", "w1")
+	b.row(last, mirror.Pending)
+	close(fail)
+	b.row(last, mirror.Processed)
+	b.empty()
+	require.Equal(t, 3, b.provider.fetches("widget", "w1"), "failed, behind, good")
+	require.Equal(t, last, b.document("widget", "w1").LastEvent.ID)
+	require.Equal(t, "sold", b.document("widget", "w1").Status)
+	rows := b.rows()
+	require.Equal(t, rows[first].Entities[0].CoveredBy.Claim, rows[last].Entities[0].CoveredBy.Claim)
+	for _, row := range rows {
+		require.False(t, row.OutOfOrder, row.ID)
+	}
+}

@@ -1,0 +1,45 @@
+package worker
+
+import (
+	"slices"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/stream"
+)
+
+// gist is what a verdict needs to know of the signals it is on, however many
+// they are and wherever they wait.
+type gist struct {
+	// types are those of the events, each once.
+	types []string
+	// newest is the event created last.
+	newest mirror.LastEvent
+	// derived: the refresh of a derived kind is among them; verify: a second look
+	// is, the earliest of them meant for the time second.
+	derived, verify bool
+	second          time.Time
+}
+
+func (g *gist) add(entries []stream.Entry) {
+	for i := range entries {
+		s := &entries[i].Signal
+		switch s.Cause {
+		case event.CauseEvent:
+			if !slices.Contains(g.types, s.EventType) {
+				g.types = append(g.types, s.EventType)
+			}
+			if s.CreatedAt.After(g.newest.CreatedAt) || g.newest.ID == "" {
+				g.newest = mirror.LastEvent{ID: s.CauseID, Type: s.EventType, CreatedAt: s.CreatedAt}
+			}
+		case event.CauseDerived:
+			g.derived = true
+		case event.CauseVerify:
+			if !g.verify || s.NotBefore.Before(g.second) {
+				g.second = s.NotBefore
+			}
+			g.verify = true
+		}
+	}
+}

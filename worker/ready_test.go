@@ -1,0 +1,73 @@
+package worker
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/event"
+)
+
+// Who has waited longest is first in its class, whoever became ready first; a
+// lane that was taken out leaves no gap that budget would be asked for.
+func TestWhoHasWaitedLongestIsFirst(t *testing.T) {
+	q := newReadyQueue()
+	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	lanes := map[string]*lane{}
+	push := func(name string, class event.Class, since time.Duration) {
+		lanes[name] = &lane{key: event.Key{ID: name}, class: class}
+		q.push(lanes[name], noon.Add(since))
+	}
+	push("late", event.Live, 3*time.Minute)
+	push("sweep", event.Backfill, 0)
+	push("early", event.Live, time.Minute)
+	push("early too", event.Live, time.Minute)
+	push("gone", event.Live, 0)
+	push("middle", event.Live, 2*time.Minute)
+	push("foreign", event.Class(17), time.Hour)
+	require.True(t, q.remove(lanes["gone"]))
+	require.False(t, q.remove(lanes["gone"]))
+	require.Equal(t, 4, q.len(event.Live))
+
+	var order []string
+	for _, c := range classes {
+		for ln := q.pop(c); ln != nil; ln = q.pop(c) {
+			order = append(order, ln.key.ID)
+			require.False(t, q.remove(ln), "it is out")
+		}
+	}
+	require.Equal(t, []string{"early", "early too", "middle", "late", "sweep", "foreign"}, order)
+}
+
+// Any sequence of pushes and removals leaves what is left in order.
+func TestReadyQueueStaysInOrder(t *testing.T) {
+	q := newReadyQueue()
+	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	var lanes []*lane
+	for i := range 1000 {
+		ln := &lane{key: event.Key{ID: fmt.Sprint(i)}}
+		q.push(ln, noon.Add(time.Duration(i*7919%1000)*time.Millisecond))
+		lanes = append(lanes, ln)
+	}
+	for i := 0; i < len(lanes); i += 3 {
+		require.True(t, q.remove(lanes[i]))
+	}
+	last, n := int64(0), 0
+	for ln := q.pop(event.Live); ln != nil; ln = q.pop(event.Live) {
+		require.GreaterOrEqual(t, ln.turn.since, last)
+		last, n = ln.turn.since, n+1
+	}
+	require.Equal(t, 666, n)
+}
+
+// An entry waits since it came to Redis, but never since a time to come: after
+// Redis' clock was set back it would be passed by all others until then.
+func TestNothingWaitsSinceTomorrow(t *testing.T) {
+	w := &Worker{started: time.Now()}
+	past := time.Now().Add(-time.Hour)
+	require.Equal(t, past.UnixMilli(), w.since(fmt.Sprintf("%d-7", past.UnixMilli())).UnixMilli())
+	require.WithinDuration(t, time.Now(), w.since(fmt.Sprintf("%d-0", time.Now().Add(time.Hour).UnixMilli())), time.Minute)
+	require.WithinDuration(t, time.Now(), w.since("no id"), time.Minute)
+}
