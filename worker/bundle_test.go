@@ -187,6 +187,18 @@ func (b *bundle) sendAs(id, typ string, ids ...string) string {
 // sendFrom does so as an event of a given source.
 func (b *bundle) sendFrom(source, id, typ string, ids ...string) string {
 	b.t.Helper()
+	return b.sendIn("", source, id, typ, ids...)
+}
+
+// traced sends an event in a trace.
+func (b *bundle) traced(parent, typ string, ids ...string) string {
+	b.t.Helper()
+	b.events++
+	return b.sendIn(parent, "acme", fmt.Sprintf("evt_%d", b.events), typ, ids...)
+}
+
+func (b *bundle) sendIn(trace, source, id, typ string, ids ...string) string {
+	b.t.Helper()
 	var keys []string
 	for i := 0; i < len(ids); i += 2 {
 		keys = append(keys, fmt.Sprintf("%q:%q", ids[i], ids[i+1]))
@@ -195,7 +207,7 @@ func (b *bundle) sendFrom(source, id, typ string, ids ...string) string {
 	body := fmt.Sprintf(`{"id":%q,"type":%q,"created_at":%q,"context":{%s}}`, id, typ, now.Format(time.RFC3339Nano), strings.Join(keys, ","))
 	e, err := b.def.Event(source, nil, []byte(body), now)
 	require.NoError(b.t, err)
-	_, err = b.streams.Append(b.ctx, stream.Draft{Signal: event.Own(e, "")})
+	_, err = b.streams.Append(b.ctx, stream.Draft{Signal: event.Own(e, trace)})
 	require.NoError(b.t, err)
 	return id
 }

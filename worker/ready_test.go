@@ -5,9 +5,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
 // Who has waited longest is first in its class, whoever became ready first; a
@@ -70,4 +73,29 @@ func TestNothingWaitsSinceTomorrow(t *testing.T) {
 	require.Equal(t, past.UnixMilli(), w.since(fmt.Sprintf("%d-7", past.UnixMilli())).UnixMilli())
 	require.WithinDuration(t, time.Now(), w.since(fmt.Sprintf("%d-0", time.Now().Add(time.Hour).UnixMilli())), time.Minute)
 	require.WithinDuration(t, time.Now(), w.since("no id"), time.Minute)
+}
+
+// A lane waits since the oldest of what is in it came, also one that goes on
+// after a sync, and one whose signals wait in Redis.
+func TestALaneIsAsOldAsItsOldestSignal(t *testing.T) {
+	w := &Worker{started: time.Now(), sources: map[string]*source{}}
+	src := newSource(w, Source{Name: "acme"})
+	w.sources["acme"] = src
+	s := &shard{w: w, ctx: t.Context(), lanes: map[laneKey]*lane{}, quiet: make(chan struct{})}
+	w.Metrics = telemetry.NewMetrics(prometheus.NewRegistry())
+	came := func(id, entity string) stream.Entry {
+		return stream.Entry{ID: id, Signal: event.Signal{Ref: event.Ref{Key: event.Key{Source: "acme", Kind: "widget", ID: entity}}}}
+	}
+	s.enqueue("acme", came("3000-0", "c"), came("1000-0", "a"), came("5000-0", "c"), came("4000-0", "a"), came("2000-0", "b"))
+	parked := came("1500-0", "parked")
+	s.startRetry(src, parked.Signal.Ref.Key, []stream.Entry{parked})
+
+	var order []string
+	for ln := src.ready.pop(event.Live); ln != nil; ln = src.ready.pop(event.Live) {
+		order = append(order, ln.key.ID)
+		require.True(t, ln.claimForSync(event.Live))
+		ln.endRetry()
+		ln.done(min(1, len(ln.queue)))
+	}
+	require.Equal(t, []string{"a", "parked", "b", "c", "a", "c"}, order)
 }
