@@ -13,7 +13,8 @@ import (
 // setAside makes room when as much of a source is in hand as may be: the
 // shard's live lanes that wait for budget are parked with all that is in them,
 // due at once and uncharged, and what comes later for their entities is moved
-// behind them. It reports whether there were any.
+// behind them. It reports whether there were any. A long lane goes page by page:
+// the gate is ours, so nobody begins it or moves anything behind it meanwhile.
 //
 // Lower classes stay in hand, and so stop being read: a shard begins few
 // parked entities at a time, in the order of their due times, and live ones
@@ -24,12 +25,14 @@ func (s *shard) setAside(loop *telemetry.Loop, src *source) bool {
 	lanes := s.takeReady(src)
 	for _, ln := range lanes {
 		loop.Turn()
-		if err := s.park(loop, stream.Park{Key: ln.key, Waiting: ln.queue}); err != nil {
-			return false // the shard is not ours any more; its entries are its next owner's
+		for entries := range slices.Chunk(ln.queue, page) {
+			if err := s.park(loop, stream.Park{Key: ln.key, Waiting: entries}); err != nil {
+				return false // the shard is not ours any more; its entries are its next owner's
+			}
+			fault.Point("after-set-aside")
+			s.letGo(src, entries, nil)
+			s.w.Metrics.SetAside.WithLabelValues(src.Name).Add(float64(len(entries)))
 		}
-		fault.Point("after-set-aside")
-		s.letGo(src, ln.queue, nil)
-		s.w.Metrics.SetAside.WithLabelValues(src.Name).Add(float64(len(ln.queue)))
 	}
 	return len(lanes) > 0
 }

@@ -133,6 +133,28 @@ func TestWhatWasSetAsideIsChargedLikeAllOthers(t *testing.T) {
 	b.empty()
 }
 
+// A lane longer than a page is set aside as a whole, in order, and covered by one
+// fetch.
+func TestALongLaneIsSetAsideAsAWhole(t *testing.T) {
+	t.Parallel()
+	const events = 2500
+	b := setup(t, few, func(o *worker.Options) { o.InHand = 1500 })
+	goOn, waiting := b.hold("widget", "b0", "b1", "b2", "b3")
+	for i := range 4 {
+		b.send("widget.sold", "widget", fmt.Sprint("b", i))
+	}
+	for range events {
+		b.send("widget.sold", "widget", "w1")
+	}
+	b.start("w1")
+	require.True(t, eventually(func() bool { return waiting.Load() == 4 && b.unread() == 4 }))
+	goOn()
+	b.empty()
+	rows := b.rows()
+	require.Len(t, rows, events+4)
+	require.Equal(t, 1, b.provider.fetches("widget", "w1"))
+}
+
 // A sweep's signals are not set aside: they would stand before live ones, which
 // come next. They stop being read instead, until there is room.
 func TestWhatASweepWantsStaysInHand(t *testing.T) {

@@ -22,17 +22,21 @@ const shareWanted = 0.9
 // backlog drains once it is back, and with how many requests.
 //
 // A pass is as long as it takes to ask for every waiting entity once at the
-// provider's rate. A backlog larger than what workers hold in hand takes
-// several; in none of them is an entity asked for twice.
+// provider's rate. What was in hand when the provider came back may be asked for
+// before the rest of the backlog is read, and then once more in the next pass; in
+// none of them is an entity asked for twice.
 func Outage(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("outage", flag.ContinueOnError)
 	away := flags.Duration("for", time.Minute, "length of the outage")
 	events := flags.Float64("events", 300, "events a second during it")
-	entities := flags.Int("entities", 2000, "entities they are about")
+	entities := flags.Int("entities", 0, "entities they are about; 0: 2,000 for each minute")
 	rate := flags.Int("rate", 200, "requests a second the provider allows")
 	check, err := parse(flags, args)
 	if err != nil {
 		return err
+	}
+	if *entities <= 0 {
+		*entities = max(1, int(2000*away.Minutes()))
 	}
 	ctx, cancel := context.WithTimeout(ctx, *away+10*time.Minute)
 	defer cancel()
