@@ -27,7 +27,7 @@ type shard struct {
 	Shard      int     `json:"shard"`
 	Owner      string  `json:"owner,omitempty" doc:"The worker that holds it. Absent: nobody does, and it waits."`
 	Epoch      int64   `json:"epoch,omitempty" doc:"Grows at each hand-over."`
-	Backlog    int64   `json:"backlog" doc:"Entries in its streams, of all sources."`
+	Backlog    int64   `json:"backlog" doc:"Entries not settled, of all sources."`
 	OldestAgeS float64 `json:"oldest_age_s" doc:"Age of its oldest live entry, in seconds."`
 	Parked     int64   `json:"parked" doc:"Entities that wait for their next attempt."`
 }
