@@ -41,11 +41,11 @@ func (g *gaps) appendMissing(ctx context.Context) error {
 // is not marked there may still be queued.
 func (g *gaps) oldShards(ctx context.Context) (map[int]bool, error) {
 	for {
-		shards, _, err := g.streams.Fleet(ctx, []string{g.name})
+		shards, err := g.streams.InStreams(ctx, g.name)
 		if err == nil {
 			old := map[int]bool{}
-			for _, shard := range shards {
-				old[shard.Shard] = shard.Sources[g.name].Oldest >= g.marks-g.marks/10
+			for n, shard := range shards {
+				old[n] = shard.Oldest >= g.marks-g.marks/10
 			}
 			return old, nil
 		}

@@ -84,13 +84,13 @@ func (j *judgement) round(ctx context.Context) error {
 func (j *judgement) readUpTo(ctx context.Context) error {
 	return j.insist(ctx, "ask redis how far workers have read", func() error {
 		now := j.now()
-		shards, _, err := j.streams.Fleet(ctx, []string{j.name})
+		shards, err := j.streams.InStreams(ctx, j.name)
 		if err != nil {
 			return err
 		}
 		var age time.Duration
 		for _, s := range shards {
-			age = max(age, s.Sources[j.name].Oldest)
+			age = max(age, s.Oldest)
 		}
 		j.logged = now.Add(-age)
 		return nil

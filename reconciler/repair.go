@@ -97,9 +97,8 @@ func (f *finder) backlog(ctx context.Context) (int64, error) {
 // background is how many background signals of the source wait, and how old the
 // oldest is.
 func (f *finder) background(ctx context.Context) (n int64, age time.Duration, err error) {
-	shards, _, err := f.streams.Fleet(ctx, []string{f.name})
-	for _, shard := range shards {
-		waiting := shard.Sources[f.name]
+	shards, err := f.streams.InStreams(ctx, f.name)
+	for _, waiting := range shards {
 		n, age = n+waiting.Background, max(age, waiting.OldestBackground)
 	}
 	return n, age, err

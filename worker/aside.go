@@ -10,15 +10,16 @@ import (
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
-// setAside makes room when as much of a source is in hand as may be: the
-// shard's live lanes that wait for budget are parked with all that is in them,
-// due at once and uncharged, and what comes later for their entities is moved
-// behind them. It reports whether there were any. A long lane goes page by page:
-// the gate is ours, so nobody begins it or moves anything behind it meanwhile.
+// asideAtOnce is how many lanes are set aside before the shard looks round.
+const asideAtOnce = 256
+
+// setAside makes room when as much of a source is in hand as may be: lanes of
+// the shard that wait for budget are parked with all that is in them, due at
+// once and uncharged, and what comes later for their entities is moved behind
+// them. It reports whether there were any. A long lane goes page by page: the
+// gate is ours, so nobody begins it or moves anything behind it meanwhile.
 //
-// Lower classes stay in hand, and so stop being read: a shard begins few
-// parked entities at a time, in the order of their due times, and live ones
-// would have to wait for them.
+// Lanes of the background stay in hand, and so it stops being read.
 func (s *shard) setAside(loop *telemetry.Loop, src *source) bool {
 	s.enter(loop)
 	defer s.gate.Unlock()
@@ -37,20 +38,28 @@ func (s *shard) setAside(loop *telemetry.Loop, src *source) bool {
 	return len(lanes) > 0
 }
 
-// takeReady ends the source's live lanes that are ready and returns them in the
-// order of their turns. One whose reads lag stays: it would forget how often it
-// was asked for.
-func (s *shard) takeReady(src *source) (lanes []*lane) {
+// takeReady ends those of the source's lanes that are to be set aside, and
+// returns them in the order of their turns: ready ones whose turn comes last. One
+// stays whose reads lag, since it would forget how often it was asked for, and
+// one whose head is not settled.
+func (s *shard) takeReady(src *source) []*lane {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for id, ln := range s.lanes {
-		if ln.src == src && ln.class == event.Live && !ln.retry && ln.lag == 0 && src.ready.remove(ln) {
-			delete(s.lanes, id)
-			lanes = append(lanes, ln)
+	var may, taken []*lane
+	for _, ln := range s.lanes {
+		if ln.src == src && ln.class.Tier() == event.TierLive && ln.state == laneReady && !ln.retry &&
+			ln.lag == 0 && s.heads[ln.key] == nil {
+			may = append(may, ln)
 		}
 	}
-	slices.SortFunc(lanes, func(a, b *lane) int { return a.turn.compare(b.turn) })
-	return lanes
+	src.ready.inOrder(may)
+	for _, ln := range may[max(0, len(may)-asideAtOnce):] {
+		if src.ready.remove(ln) { // else it is being started
+			delete(s.lanes, ln.id)
+			taken = append(taken, ln)
+		}
+	}
+	return taken
 }
 
 // park has an entity parked, however long Redis is away; an error says that

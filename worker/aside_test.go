@@ -200,6 +200,72 @@ func (b *bundle) parked() (entities []string) {
 	return entities
 }
 
+// What comes after a head that is covered and not settled stays where it is:
+// should the worker die now, the head is synced again, and must not come later
+// than what was set aside.
+func TestATailIsNotSetAsideBeforeItsHeadIsSettled(t *testing.T) {
+	t.Parallel()
+	b := setup(t, few)
+	settle := make(chan struct{})
+	b.store.held = map[string]chan struct{}{"settle": settle}
+	goOn, waiting := b.hold("widget", "b0", "b1", "b2", "b3")
+	b.start("w1")
+	b.send("widget.sold", "widget", "w1")
+	require.True(t, eventually(func() bool { return b.store.count("settle") == 1 }), "its head is covered")
+	for i := range 4 {
+		b.send("widget.sold", "widget", fmt.Sprint("b", i))
+	}
+	require.True(t, eventually(func() bool { return waiting.Load() == 4 }))
+	neighbour := "w2"
+	for i := 3; key("widget", neighbour).Shard(4) != key("widget", "w1").Shard(4); i++ {
+		neighbour = fmt.Sprint("w", i)
+	}
+	for range 10 { // too few to fill the hand
+		b.row(b.send("widget.sold", "widget", "w1"), mirror.Pending)
+	}
+	for range 30 {
+		b.send("widget.sold", "widget", neighbour)
+	}
+	require.True(t, eventually(func() bool { return slices.Contains(b.parked(), "acme/widget/"+neighbour) }))
+	require.NotContains(t, b.parked(), "acme/widget/w1")
+	close(settle)
+	goOn()
+	b.empty()
+	require.Empty(t, inversions(t, b.rows()))
+}
+
+// A retry of a class below live does not keep live ones from being begun.
+func TestLowerRetriesLeaveRoomForLive(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(o *worker.Options) {
+		o.Sources[0].Concurrency = 150 // more than may be begun in four shards
+		o.Retry = fate.Backoff{First: 50 * time.Millisecond, Cap: 50 * time.Millisecond, Attempts: 1000}
+	})
+	const lower = 400
+	block := make(chan struct{})
+	for i := range lower {
+		b.provider.on("widget", parkedID(i), func(ctx context.Context, n int) (string, error) {
+			if n == 1 {
+				return "", fate.New(fate.Transient, errBoom)
+			}
+			select {
+			case <-block:
+				return ok, nil
+			case <-ctx.Done():
+				return "", ctx.Err()
+			}
+		})
+	}
+	b.start("w1")
+	b.appendMany(lower)
+	require.True(t, eventually(func() bool { return len(b.parked()) == lower }))
+	b.provider.fails("widget", "live", 1, fate.New(fate.Transient, errBoom))
+	b.row(b.send("widget.sold", "widget", "live"), mirror.Retrying)
+	require.True(t, eventually(func() bool { return b.provider.fetches("widget", "live") > 1 }), "its retry is begun")
+	close(block)
+	b.empty()
+}
+
 // Who hands a shard over leaves what it has not begun due at once.
 func TestASuccessorNeedNotWaitForRetries(t *testing.T) {
 	t.Parallel()

@@ -454,6 +454,8 @@ type watched struct {
 	broken error
 	poison map[string]int
 	lost   map[string]int
+	// held keeps calls of a method waiting until it is closed.
+	held map[string]chan struct{}
 	// written is called with every write that was made.
 	written func(*mirror.Write)
 }
@@ -553,6 +555,12 @@ func (w *watched) Note(ctx context.Context, n []mirror.Note) error {
 func (w *watched) Settle(ctx context.Context, s []mirror.Settlement) error {
 	if err := w.call("settle"); err != nil {
 		return err
+	}
+	w.mu.Lock()
+	held := w.held["settle"]
+	w.mu.Unlock()
+	if held != nil {
+		<-held
 	}
 	return w.Store.Settle(ctx, s)
 }

@@ -173,6 +173,7 @@ func (a *attempt) park(cause error, charged bool, delay, earliest time.Duration)
 		}
 		fault.Point("after-fail")
 	}
+	s.waitForHead(a.ln.key)
 	s.gate.Lock()
 	defer s.gate.Unlock()
 	a.passedOn = true

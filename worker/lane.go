@@ -86,18 +86,19 @@ func (ln *lane) push() {
 	ln.src.ready.push(ln, ln.shard.w.since(oldest))
 }
 
-// startRetry makes a lane for a parked entity that is due, unless it has one.
-// waiting are the first entries that wait for it.
-func (s *shard) startRetry(src *source, k event.Key, waiting []stream.Entry) {
+// startRetry makes a lane for a parked entity that is due and has none. waiting
+// are the first entries that wait for it. False: the shard is being handed over.
+func (s *shard) startRetry(src *source, k event.Key, waiting []stream.Entry) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id := laneKey{key: k}
-	if s.closing || s.lanes[id] != nil {
-		return
+	if s.closing {
+		return false
 	}
 	ln := &lane{shard: s, src: src, key: k, id: id, class: classOf(waiting), retry: true, oldest: waiting[0].ID}
 	s.lanes[id] = ln
 	ln.push()
+	return true
 }
 
 // claimForSync moves a ready lane to syncing and counts the work. False: the
@@ -156,6 +157,52 @@ func (ln *lane) rest(d time.Duration) {
 			ln.push()
 		}
 	})
+}
+
+// head is what syncs of an entity have covered and the store does not hold yet,
+// while its lane goes on. Should the worker die, it is synced again. What comes
+// after it is not to be parked before: parked entries are tried first.
+type head struct {
+	syncs   int
+	settled chan struct{} // closed when there is none any more
+}
+
+// goesOn counts a covered head of an entity.
+func (s *shard) goesOn(k event.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.heads[k]
+	if h == nil {
+		h = &head{settled: make(chan struct{})}
+		s.heads[k] = h
+	}
+	h.syncs++
+}
+
+// isSettled ends one.
+func (s *shard) isSettled(k event.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.heads[k]
+	if h.syncs--; h.syncs == 0 {
+		close(h.settled)
+		delete(s.heads, k)
+	}
+}
+
+// waitForHead waits until nothing that was covered of the entity is unsettled,
+// or the shard is not ours any more. The caller syncs its lane, so no more comes.
+func (s *shard) waitForHead(k event.Key) {
+	s.mu.Lock()
+	h := s.heads[k]
+	s.mu.Unlock()
+	if h == nil {
+		return
+	}
+	select {
+	case <-h.settled:
+	case <-s.ctx.Done():
+	}
 }
 
 // leave ends the lane and returns what still waits in it.

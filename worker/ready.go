@@ -3,6 +3,7 @@ package worker
 import (
 	"cmp"
 	"container/heap"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -50,6 +51,13 @@ func (q *readyQueue) remove(ln *lane) bool {
 	}
 	heap.Remove(&q.lanes[ln.class], ln.place-1)
 	return true
+}
+
+// inOrder sorts lanes by their turns.
+func (q *readyQueue) inOrder(lanes []*lane) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	slices.SortFunc(lanes, func(a, b *lane) int { return a.turn.compare(b.turn) })
 }
 
 // kick wakes the source's dispatcher.

@@ -18,6 +18,9 @@ const (
 	// retriesAtOnce is how many parked entities of a source in a shard may be in
 	// lanes. The rest stays in Redis, however many there are.
 	retriesAtOnce = 32
+	// lowerRetries is how many of these may be for classes below live: they may
+	// have to wait long for budget, and live ones behind them would too.
+	lowerRetries = retriesAtOnce / 2
 	// dueEvery is how often a shard asks for due entities at the least, dueSoon
 	// how long until it does while there are more than may be in lanes.
 	dueEvery = time.Second
@@ -31,7 +34,8 @@ func (s *shard) due(r *reading, src *source) {
 	if now.Before(r.dueAt[src.Name]) {
 		return
 	}
-	room := retriesAtOnce - s.retries(src)
+	all, _ := s.retries(src)
+	room := retriesAtOnce - all
 	if room <= 0 {
 		r.dueAt[src.Name] = now.Add(dueSoon)
 		return
@@ -71,26 +75,34 @@ func (s *shard) beginRetry(src *source, k event.Key) error {
 	if err != nil || len(waiting) == 0 {
 		return err
 	}
-	s.startRetry(src, k, waiting)
+	if _, lower := s.retries(src); lower >= lowerRetries && classOf(waiting) > event.Live {
+		return s.lease.Defer(s.ctx, k, dueEvery)
+	}
+	if !s.startRetry(src, k, waiting) {
+		return s.lease.Defer(s.ctx, k, 0) // the next owner's, at once
+	}
 	return nil
 }
 
-// retries counts the lanes of a source's parked entities.
-func (s *shard) retries(src *source) int {
+// retries counts the lanes of a source's parked entities, all and those of
+// classes below live.
+func (s *shard) retries(src *source) (all, lower int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	n := 0
 	for _, ln := range s.lanes {
-		if ln.retry && ln.src == src {
-			n++
+		if !ln.retry || ln.src != src {
+			continue
+		}
+		if all++; ln.class > event.Live {
+			lower++
 		}
 	}
-	return n
+	return all, lower
 }
 
 // tried reports whether the entity is parked for what it has been asked and
 // answered, not only set aside.
-func (a *attempt) tried() bool { return len(a.parked.State) > 0 }
+func (a *attempt) tried() bool { return a.parked.Attempt > 0 || len(a.parked.State) > 0 }
 
 // hasLane reports whether an entity has a lane.
 func (s *shard) hasLane(k event.Key) bool {

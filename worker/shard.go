@@ -39,6 +39,7 @@ type shard struct {
 
 	mu      sync.Mutex
 	lanes   map[laneKey]*lane
+	heads   map[event.Key]*head
 	inHand  map[handle]bool
 	delayed delays
 	closing bool
@@ -58,7 +59,7 @@ func newShard(w *Worker, lease *stream.Lease) *shard {
 		w: w, lease: lease, number: lease.Shard(),
 		log:   w.Logger.With("shard", lease.Shard(), "epoch", lease.Epoch()),
 		ended: make(chan struct{}), wake: make(chan struct{}, 1), quiet: make(chan struct{}),
-		lanes: map[laneKey]*lane{}, inHand: map[handle]bool{},
+		lanes: map[laneKey]*lane{}, heads: map[event.Key]*head{}, inHand: map[handle]bool{},
 	}
 	s.acks = newAcker(s)
 	return s

@@ -68,7 +68,7 @@ func (s *source) full() bool { return s.live.Load() >= int64(s.w.InHand) }
 // half full, so that it never stands in the way of live signals.
 func (s *source) roomForBackground() bool {
 	delayed, most := s.delayed.Load(), int64(s.w.InHand)
-	return s.live.Load()+s.background.Load()-delayed < most/2 && delayed < most
+	return s.live.Load()+s.background.Load()-delayed < max(1, most/2) && delayed < most
 }
 
 // run starts the syncs of lanes that are ready, as budget and concurrency

@@ -360,8 +360,10 @@ func (a *attempt) covered(v *verdict) {
 		return
 	}
 	done := a.settledBy(v, a.batch)
+	a.s.goesOn(a.ln.key)
 	done.after = func() {
 		fault.Point("after-settle")
+		a.s.isSettled(a.ln.key)
 		a.s.acks.add(a.src.Name, a.batch, func() { a.end(nil) })
 	}
 	a.traceCovered(a.batch)

@@ -187,7 +187,7 @@ func scriptCases(t *testing.T, s *Streams, l *Lease) []scriptCase {
 			args: fencedArgs(group, e, 902, 1, 60000, 1000, "state", -1, 2, ids[0], 0, "x")},
 		{script: parkBehindScript, keys: parking,
 			args: fencedArgs(group, k.parkedPrefix(0), k.recordPrefix(0), 2, ids[1], e, "y")},
-		{script: deferScript, keys: fencedKeys(due, record), args: fencedArgs(e, 903, 0)},
+		{script: deferScript, keys: fencedKeys(due, earliest, record), args: fencedArgs(e, 903, 0)},
 		{script: dueScript, keys: fencedKeys(due), args: fencedArgs(10)},
 		{script: parkedScript, keys: fencedKeys(list, record), args: fencedArgs(0, 10)},
 		{script: unparkScript, keys: fencedKeys(due, earliest, list, record, k.mark(0, "lemon", "evt_1")),

@@ -25,35 +25,57 @@ type ShardState struct {
 // ShardSource is one source's share of a shard.
 type ShardSource struct {
 	// Live and Background count entries, delivered or not, Live those too that
-	// were set aside; Parked counts entities parked for another reason. A shard of
-	// more than 1,000 parked entities may take some of the first for the last.
+	// were set aside; Parked counts entities parked for another reason. In a shard
+	// with more than 200 parked entities the two are told apart by these.
 	Live, Background, Parked int64
 	// Oldest and OldestBackground are the ages of the oldest live and
 	// background entry, 0 if none.
 	Oldest, OldestBackground time.Duration
 }
 
+// asideLooked is how many parked entities of a shard are looked at for those that
+// were set aside: three commands each, and Redis does nothing else meanwhile.
+const asideLooked = 200
+
 // Fleet returns all shards and live workers, in a few round trips.
 func (s *Streams) Fleet(ctx context.Context, sources []string) (shards []ShardState, workers []string, err error) {
-	replies, err := s.look(ctx, sources)
-	if noScript(err) { // looking changes nothing: load it and look again
-		if err := fleetScript.Load(ctx, s.client).Err(); err != nil {
-			return nil, nil, fmt.Errorf("load the fleet script into redis: %w", err)
-		}
-		replies, err = s.look(ctx, sources)
-	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("look at the shards: %w", err)
-	}
-	shards = make([]ShardState, len(replies))
-	for shard, reply := range replies {
-		shards[shard] = shardState(shard, sources, asList(reply.Val()))
+	if shards, err = s.states(ctx, sources, asideLooked); err != nil {
+		return nil, nil, err
 	}
 	workers, err = s.live(ctx)
 	return shards, workers, err
 }
 
-func (s *Streams) look(ctx context.Context, sources []string) ([]*redis.Cmd, error) {
+// InStreams returns a source's share of each shard, by shard, as its streams
+// alone have it: what was set aside has been read and logged, and does not count.
+func (s *Streams) InStreams(ctx context.Context, source string) ([]ShardSource, error) {
+	states, err := s.states(ctx, []string{source}, 0)
+	shares := make([]ShardSource, len(states))
+	for i, st := range states {
+		shares[i] = st.Sources[source]
+	}
+	return shares, err
+}
+
+func (s *Streams) states(ctx context.Context, sources []string, aside int) ([]ShardState, error) {
+	replies, err := s.look(ctx, sources, aside)
+	if noScript(err) { // looking changes nothing: load it and look again
+		if err := fleetScript.Load(ctx, s.client).Err(); err != nil {
+			return nil, fmt.Errorf("load the fleet script into redis: %w", err)
+		}
+		replies, err = s.look(ctx, sources, aside)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look at the shards: %w", err)
+	}
+	shards := make([]ShardState, len(replies))
+	for shard, reply := range replies {
+		shards[shard] = shardState(shard, sources, asList(reply.Val()))
+	}
+	return shards, nil
+}
+
+func (s *Streams) look(ctx context.Context, sources []string, aside int) ([]*redis.Cmd, error) {
 	pipe := s.client.Pipeline()
 	replies := make([]*redis.Cmd, s.opts.Shards)
 	for shard := range replies {
@@ -65,7 +87,7 @@ func (s *Streams) look(ctx context.Context, sources []string) ([]*redis.Cmd, err
 				s.keys.due(shard, source))
 		}
 		replies[shard] = pipe.EvalSha(ctx, fleetScript.Hash(), keys,
-			s.keys.parkedPrefix(shard), s.keys.recordPrefix(shard), maxIDs)
+			s.keys.parkedPrefix(shard), s.keys.recordPrefix(shard), aside)
 	}
 	_, err := pipe.Exec(ctx)
 	return replies, err

@@ -144,6 +144,10 @@ func TestFleetCountsWhatIsSetAside(t *testing.T) {
 	ms, err := strconv.ParseInt(strings.Split(entries[0].ID, "-")[0], 10, 64)
 	require.NoError(t, err)
 	require.InDelta(t, time.Since(time.UnixMilli(ms)), got.Oldest, float64(time.Second))
+	alone, err := s.InStreams(t.Context(), "lemon")
+	require.NoError(t, err)
+	require.EqualValues(t, 1, alone[0].Live, "it has been read")
+	require.EqualValues(t, 1, alone[0].Parked)
 
 	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Attempt: 1, Delay: time.Hour, State: []byte("{}")}))
 	require.NoError(t, l.Park(t.Context(), Park{Key: order("b"), Charged: entries[1:2], Attempt: 1, Delay: time.Hour, State: []byte("{}")}))

@@ -34,8 +34,8 @@ type Park struct {
 	// than Delay.
 	Earliest time.Duration
 	// State is the worker's own record, opaque here, at most 64 KiB. An entity
-	// parked without one is set aside: it waits for its turn, and Fleet counts its
-	// entries like those of the stream.
+	// parked without one and without an Attempt is set aside: it waits for its
+	// turn, and Fleet counts its entries like those of the stream.
 	State []byte
 }
 
@@ -144,12 +144,12 @@ func (l *Lease) Due(ctx context.Context, source string, n int) (due []event.Key,
 }
 
 // Defer moves the due time of a parked entity, nothing else: Due will name it
-// again only after delay. A retry begins with it, so that one that dies with
-// its worker comes back.
+// again only after delay, whatever comes for it. A retry begins with it, so that
+// one that dies with its worker comes back.
 func (l *Lease) Defer(ctx context.Context, k event.Key, delay time.Duration) error {
 	entity := k.String()
 	_, err := l.run(ctx, deferScript, "defer "+entity+" on",
-		[]string{l.s.keys.due(l.shard, k.Source), l.s.keys.recordPrefix(l.shard) + entity},
+		append(l.dueKeys(k.Source), l.s.keys.recordPrefix(l.shard)+entity),
 		entity, l.next(), milliseconds(delay))
 	return err
 }

@@ -81,6 +81,30 @@ func TestParkedEntityKeepsItsPlace(t *testing.T) {
 	require.True(t, r.Processed)
 }
 
+// What comes for an entity that is being tried does not make it due: it would
+// be named again and again in place of others.
+func TestWhatComesDuringARetryMakesNothingDue(t *testing.T) {
+	s, _ := start(t)
+	l := ready(t, s, "w1")
+	appended(t, s, happened("evt_1", "a"))
+	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Waiting: readLive(t, l)}))
+	due := func() int {
+		keys, _, err := l.Due(t.Context(), "lemon", 10)
+		require.NoError(t, err)
+		return len(keys)
+	}
+	require.Equal(t, 1, due())
+	require.NoError(t, l.Defer(t.Context(), order("a"), time.Hour))
+	require.Zero(t, due())
+	appended(t, s, happened("evt_2", "a"))
+	left, err := l.ParkBehind(t.Context(), readLive(t, l))
+	require.NoError(t, err)
+	require.Empty(t, left)
+	require.Zero(t, due())
+	require.NoError(t, l.Defer(t.Context(), order("a"), 0))
+	require.Equal(t, 1, due())
+}
+
 func TestLiveSignalBringsDueTimeForward(t *testing.T) {
 	tests := []struct {
 		name   string

@@ -3,7 +3,9 @@
 --
 -- KEYS[1]    lease
 -- KEYS[2]    due times of the source's parked entities
--- KEYS[3]    the entity's record
+-- KEYS[3]    earliest due times of them: what comes meanwhile is not to make the
+--            entity due, since it is being tried
+-- KEYS[4]    the entity's record
 -- ARGV[1,2]  owner, epoch
 -- ARGV[3]    entity key
 -- ARGV[4]    step: grows with every command of this lease
@@ -11,7 +13,7 @@
 --
 -- Returns 1 if it is parked, else 0. Twice: the step in the record stops the
 -- second run, and an old one that comes after a newer park.
-local last = redis.call('HMGET', KEYS[3], 'epoch', 'step')
+local last = redis.call('HMGET', KEYS[4], 'epoch', 'step')
 if not last[1] then
   return 0
 end
@@ -20,6 +22,7 @@ if not late then
   local t = redis.call('TIME')
   local now = t[1] * 1000 + math.floor(t[2] / 1000)
   redis.call('ZADD', KEYS[2], 'XX', now + tonumber(ARGV[5]), ARGV[3])
-  redis.call('HSET', KEYS[3], 'epoch', ARGV[2], 'step', ARGV[4])
+  redis.call('ZADD', KEYS[3], 'XX', now + tonumber(ARGV[5]), ARGV[3])
+  redis.call('HSET', KEYS[4], 'epoch', ARGV[2], 'step', ARGV[4])
 end
 return 1

@@ -4,11 +4,13 @@
 -- KEYS[1]  lease
 -- KEYS[2…] for each source: live stream, background stream, due times
 -- ARGV[1,2] what the names of parked lists and of records begin with
--- ARGV[3]  most parked entities of a source to look at, first those due first
+-- ARGV[3]  most parked entities of a source to look at, first those due first;
+--          where there are more, the share of them that is set aside, and what
+--          waits for it, is an estimate. 0: none, and nothing counts as set aside
 --
 -- Returns {owner, epoch, for each source: live, background, parked, ages of the
 -- oldest live and background entry in ms}. Twice: the same. What is set aside,
--- which is parked with a record without state, counts as live.
+-- which is parked with a record without attempt and state, counts as live.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local held = redis.call('HMGET', KEYS[1], 'owner', 'epoch')
@@ -24,24 +26,30 @@ end
 
 -- How many entities are set aside, how many entries wait for them, and the age
 -- of the oldest.
-local function aside(due)
+local function aside(due, parked)
   local entities, entries, oldest = 0, 0, 0
-  for _, entity in ipairs(redis.call('ZRANGE', due, 0, ARGV[3] - 1)) do
-    local head = redis.call('HGET', ARGV[2] .. entity, 'state') == '' and redis.call('LINDEX', ARGV[1] .. entity, 0)
+  local looked = math.min(parked, ARGV[3])
+  if looked == 0 then
+    return 0, 0, 0
+  end
+  for _, entity in ipairs(redis.call('ZRANGE', due, 0, looked - 1)) do
+    local record = redis.call('HMGET', ARGV[2] .. entity, 'attempt', 'state')
+    local head = record[1] == '0' and record[2] == '' and redis.call('LINDEX', ARGV[1] .. entity, 0)
     if head then
       entities = entities + 1
       entries = entries + redis.call('LLEN', ARGV[1] .. entity)
       oldest = math.max(oldest, since(head))
     end
   end
-  return entities, entries, oldest
+  return math.floor(entities * parked / looked), math.floor(entries * parked / looked), oldest
 end
 
 for i = 2, #KEYS, 3 do
-  local entities, entries, oldest = aside(KEYS[i + 2])
+  local parked = redis.call('ZCARD', KEYS[i + 2])
+  local entities, entries, oldest = aside(KEYS[i + 2], parked)
   out[#out + 1] = redis.call('XLEN', KEYS[i]) + entries
   out[#out + 1] = redis.call('XLEN', KEYS[i + 1])
-  out[#out + 1] = redis.call('ZCARD', KEYS[i + 2]) - entities
+  out[#out + 1] = parked - entities
   out[#out + 1] = math.max(age(KEYS[i]), oldest)
   out[#out + 1] = age(KEYS[i + 1])
 end
