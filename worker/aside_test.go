@@ -237,32 +237,22 @@ func TestATailIsNotSetAsideBeforeItsHeadIsSettled(t *testing.T) {
 // A retry of a class below live does not keep live ones from being begun.
 func TestLowerRetriesLeaveRoomForLive(t *testing.T) {
 	t.Parallel()
-	b := setup(t, func(o *worker.Options) {
-		o.Sources[0].Concurrency = 150 // more than may be begun in four shards
-		o.Retry = fate.Backoff{First: 50 * time.Millisecond, Cap: 50 * time.Millisecond, Attempts: 1000}
-	})
+	b := setup(t, func(o *worker.Options) { o.Sources[0].Concurrency = 150 }) // more than may be begun in four shards
 	const lower = 400
-	block := make(chan struct{})
+	var ids []string
 	for i := range lower {
-		b.provider.on("widget", parkedID(i), func(ctx context.Context, n int) (string, error) {
-			if n == 1 {
-				return "", fate.New(fate.Transient, errBoom)
-			}
-			select {
-			case <-block:
-				return ok, nil
-			case <-ctx.Done():
-				return "", ctx.Err()
-			}
-		})
+		ids = append(ids, parkedID(i))
 	}
+	b.parkMany(lower)
+	goOn, waiting := b.hold("widget", ids...)
 	b.start("w1")
-	b.appendMany(lower)
-	require.True(t, eventually(func() bool { return len(b.parked()) == lower }))
+	_, err := b.streams.RetryParked(b.ctx, "acme")
+	require.NoError(t, err)
+	require.True(t, eventually(func() bool { return waiting.Load() >= 64 }), "as many as may be are begun in all shards")
 	b.provider.fails("widget", "live", 1, fate.New(fate.Transient, errBoom))
-	b.row(b.send("widget.sold", "widget", "live"), mirror.Retrying)
-	require.True(t, eventually(func() bool { return b.provider.fetches("widget", "live") > 1 }), "its retry is begun")
-	close(block)
+	b.row(b.send("widget.sold", "widget", "live"), mirror.Processed)
+	require.Equal(t, 2, b.provider.fetches("widget", "live"), "it failed and was begun again")
+	goOn()
 	b.empty()
 }
 
