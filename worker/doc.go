@@ -64,7 +64,8 @@
 // every handful it is in, and budget is what a drain lives on. So reading goes
 // on: lanes that wait for budget are set aside, which is parking without a
 // failure, due at once. The whole backlog is then sorted by entity in Redis, and
-// one fetch covers all that waits for one.
+// one fetch covers all that waits for one. Few of a shard's parked entities are
+// begun at a time, so those of lower classes get half of these places at most.
 //
 // Whoever has waited longest is fetched first, by the ids in the streams. An
 // account gets a signal from each event of its orders when that is read, long
@@ -78,6 +79,14 @@
 // same batch, an entry of it in that batch would find no lane, start a new one,
 // and be covered by an earlier claim than its predecessors. So the intake loop
 // holds the gate from read to route, and parking waits for it.
+//
+// # Why parking waits for the head
+//
+// A lane goes on as soon as its head is covered, while the head's settlement is
+// on its way to the store. Were the tail parked then and the worker killed, its
+// successor would find the head pending and the tail parked, try the tail first,
+// and cover the head by a later claim. So whoever parks an entity waits until all
+// that was covered of it is settled; and a lane is not set aside before.
 //
 // # Why log before park-behind
 //
