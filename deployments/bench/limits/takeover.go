@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
@@ -40,13 +41,17 @@ func Takeover(ctx context.Context, args []string, out io.Writer) error {
 			return err
 		}
 		var first, slowest, times []time.Duration
-		for i := range *kills {
+		for i := 0; len(first) < *kills; i++ {
 			took, err := killed(ctx, f, f.Members(fleet.Worker)[i%3], each)
 			if err != nil {
 				return err
 			}
+			if len(took) == 0 {
+				_, _ = fmt.Fprintln(out, "nothing was in flight; once more")
+				continue
+			}
 			first, slowest, times = append(first, took[0]), append(slowest, took[len(took)-1]), append(times, took...)
-			_, _ = fmt.Fprintf(out, "kill %2d: first settle after %s, last of %d shards after %s\n", i+1, took[0].Round(time.Millisecond), len(took), took[len(took)-1].Round(time.Millisecond))
+			_, _ = fmt.Fprintf(out, "kill %2d: first settle after %s, last of %d shards after %s\n", len(first), took[0].Round(time.Millisecond), len(took), took[len(took)-1].Round(time.Millisecond))
 		}
 		return tell(out, longest(first) <= limit && longest(slowest) <= limit, *check,
 			"takeover: kills=%d shards=%d first_settle_max_ms=%d every_shard_max_ms=%d limit_ms=%d",
@@ -55,7 +60,8 @@ func Takeover(ctx context.Context, args []string, out io.Writer) error {
 }
 
 // killed kills a worker, waits, and returns how long each of its shards in
-// which somebody waited took, shortest first. The worker is back at the end.
+// which somebody waited took, shortest first; none if it had nothing in flight.
+// The worker is back at the end.
 func killed(ctx context.Context, f *fleet.Fleet, m *fleet.Member, wait time.Duration) ([]time.Duration, error) {
 	err := fleet.WaitFor(ctx, 20*time.Second, func() string { return m.Name + " has no share of the shards" }, func() (bool, error) {
 		s, err := f.StrikeOf(ctx, m)
@@ -79,14 +85,15 @@ func killed(ctx context.Context, f *fleet.Fleet, m *fleet.Member, wait time.Dura
 	if err != nil {
 		return nil, err
 	}
+	for _, r := range rows {
+		if r.ProcessedAt.IsZero() && len(r.Entities) > 0 && slices.Contains(s.Shards, r.Entities[0].Signal.Shard) {
+			return nil, fmt.Errorf("%s had %s in flight, which has not settled within %s", m.Name, r.ID, wait)
+		}
+	}
 	if err := m.Start(); err != nil {
 		return nil, err
 	}
-	took := s.Recoveries(rows)
-	if len(took) == 0 {
-		return nil, fmt.Errorf("%s had nothing in flight that settled within %s", m.Name, wait)
-	}
-	return took, m.WaitReady(ctx, 20*time.Second)
+	return s.Recoveries(rows), m.WaitReady(ctx, 20*time.Second)
 }
 
 // received are the rows of events received between two times.
