@@ -40,6 +40,17 @@ func (b *bundle) hold(kind string, ids ...string) (goOn func(), waiting *atomic.
 // few is a worker that may hold twenty entries in hand, in four shards.
 func few(o *worker.Options) { o.InHand, o.Sources[0].Concurrency = 20, 4 }
 
+// occupy has four fetches begin, as many as few allows at once, and wait until
+// the function it returns is called.
+func (b *bundle) occupy() (goOn func(), waiting *atomic.Int32) {
+	b.t.Helper()
+	goOn, waiting = b.hold("widget", "b0", "b1", "b2", "b3")
+	for i := range 4 {
+		b.send("widget.sold", "widget", fmt.Sprint("b", i))
+	}
+	return goOn, waiting
+}
+
 // A backlog of which a twentieth fits in hand is read to its end, and each
 // entity is fetched once for all of it: what its events name further, too.
 func TestABacklogThatDoesNotFitInHandIsFetchedOnce(t *testing.T) {
@@ -99,10 +110,7 @@ func TestABacklogThatDoesNotFitInHandIsFetchedOnce(t *testing.T) {
 func TestWhatWasSetAsideIsChargedLikeAllOthers(t *testing.T) {
 	t.Parallel()
 	b := setup(t, few)
-	goOn, waiting := b.hold("widget", "b0", "b1", "b2", "b3")
-	for i := range 4 {
-		b.send("widget.sold", "widget", fmt.Sprint("b", i))
-	}
+	goOn, waiting := b.occupy()
 	b.provider.fails("widget", "ill", 1, fate.New(fate.Transient, errBoom))
 	b.provider.fails("widget", "dead", -1, fate.New(fate.Transient, errBoom))
 	b.start("w1")
@@ -139,10 +147,7 @@ func TestALongLaneIsSetAsideAsAWhole(t *testing.T) {
 	t.Parallel()
 	const events = 2500
 	b := setup(t, few, func(o *worker.Options) { o.InHand = 1500 })
-	goOn, waiting := b.hold("widget", "b0", "b1", "b2", "b3")
-	for i := range 4 {
-		b.send("widget.sold", "widget", fmt.Sprint("b", i))
-	}
+	goOn, waiting := b.occupy()
 	for range events {
 		b.send("widget.sold", "widget", "w1")
 	}
@@ -160,10 +165,7 @@ func TestALongLaneIsSetAsideAsAWhole(t *testing.T) {
 func TestWhatASweepWantsStaysInHand(t *testing.T) {
 	t.Parallel()
 	b := setup(t, few)
-	goOn, waiting := b.hold("widget", "b0", "b1", "b2", "b3")
-	for i := range 4 {
-		b.send("widget.sold", "widget", fmt.Sprint("b", i))
-	}
+	goOn, waiting := b.occupy()
 	b.start("w1")
 	require.True(t, eventually(func() bool { return waiting.Load() == 4 }))
 	b.appendMany(100)
@@ -234,6 +236,32 @@ func TestATailIsNotSetAsideBeforeItsHeadIsSettled(t *testing.T) {
 	require.Empty(t, inversions(t, b.rows()))
 }
 
+// Nor is it parked for a failure of its own before that.
+func TestATailIsNotParkedBeforeItsHeadIsSettled(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	settle := make(chan struct{})
+	b.store.held = map[string]chan struct{}{"settle": settle}
+	b.provider.on("widget", "w1", func(_ context.Context, n int) (string, error) {
+		if n == 2 {
+			return "", fate.New(fate.Transient, errBoom)
+		}
+		return ok, nil
+	})
+	b.provider.fails("widget", "w2", 1, fate.New(fate.Transient, errBoom))
+	b.start("w1")
+	b.send("widget.sold", "widget", "w1")
+	require.True(t, eventually(func() bool { return b.store.count("settle") == 1 }), "its head is covered")
+	b.send("widget.sold", "widget", "w1")
+	require.True(t, eventually(func() bool { return b.store.count("fail") == 1 }), "its tail has failed")
+	b.send("widget.sold", "widget", "w2")
+	require.True(t, eventually(func() bool { return slices.Contains(b.parked(), "acme/widget/w2") }), "which failed later")
+	require.NotContains(t, b.parked(), "acme/widget/w1")
+	close(settle)
+	b.empty()
+	require.Empty(t, inversions(t, b.rows()))
+}
+
 // A retry of a class below live does not keep live ones from being begun.
 func TestLowerRetriesLeaveRoomForLive(t *testing.T) {
 	t.Parallel()
@@ -260,10 +288,7 @@ func TestLowerRetriesLeaveRoomForLive(t *testing.T) {
 func TestASuccessorNeedNotWaitForRetries(t *testing.T) {
 	t.Parallel()
 	b := setup(t, few, func(o *worker.Options) { o.LeaseTTL = time.Minute; o.Grace = 100 * time.Millisecond })
-	_, waiting := b.hold("widget", "b0", "b1", "b2", "b3")
-	for i := range 4 {
-		b.send("widget.sold", "widget", fmt.Sprint("b", i))
-	}
+	_, waiting := b.occupy()
 	stop := b.start("w1")
 	require.True(t, eventually(func() bool { return waiting.Load() == 4 }))
 	for i := range 60 {
@@ -333,10 +358,7 @@ func TestATraceGoesOnThroughWhatWasSetAside(t *testing.T) {
 	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)))
 	defer otel.SetTracerProvider(before)
 	b := setup(t, few)
-	goOn, waiting := b.hold("widget", "b0", "b1", "b2", "b3")
-	for i := range 4 {
-		b.send("widget.sold", "widget", fmt.Sprint("b", i))
-	}
+	goOn, waiting := b.occupy()
 	stop := b.start("w1")
 	require.True(t, eventually(func() bool { return waiting.Load() == 4 }))
 	traces := []string{"0af7651916cd43dd8448eb211c80319c", "1af7651916cd43dd8448eb211c80319c"}

@@ -87,18 +87,17 @@ func (ln *lane) push() {
 }
 
 // startRetry makes a lane for a parked entity that is due and has none. waiting
-// are the first entries that wait for it. False: the shard is being handed over.
-func (s *shard) startRetry(src *source, k event.Key, waiting []stream.Entry) bool {
+// are the first entries that wait for it.
+func (s *shard) startRetry(src *source, k event.Key, waiting []stream.Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id := laneKey{key: k}
 	if s.closing {
-		return false
+		return
 	}
 	ln := &lane{shard: s, src: src, key: k, id: id, class: classOf(waiting), retry: true, oldest: waiting[0].ID}
 	s.lanes[id] = ln
 	ln.push()
-	return true
 }
 
 // claimForSync moves a ready lane to syncing and counts the work. False: the

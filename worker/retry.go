@@ -49,7 +49,11 @@ func (s *shard) due(r *reading, src *source) {
 		return
 	}
 	for _, k := range keys {
-		if err := s.beginRetry(src, k); err != nil {
+		err := s.beginRetry(src, k)
+		if err == nil && s.isClosing() { // and what is not begun may have been given back already
+			err = s.lease.Defer(s.ctx, k, 0)
+		}
+		if err != nil {
 			s.lost(err)
 			break
 		}
@@ -78,9 +82,7 @@ func (s *shard) beginRetry(src *source, k event.Key) error {
 	if _, lower := s.retries(src); lower >= lowerRetries && classOf(waiting) > event.Live {
 		return s.lease.Defer(s.ctx, k, dueEvery)
 	}
-	if !s.startRetry(src, k, waiting) {
-		return s.lease.Defer(s.ctx, k, 0) // the next owner's, at once
-	}
+	s.startRetry(src, k, waiting)
 	return nil
 }
 
