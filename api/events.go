@@ -30,6 +30,7 @@ type loggedEvent struct {
 	Overtaken      bool            `json:"overtaken" doc:"The entity was already past it."`
 	Lagging        bool            `json:"lagging" doc:"The provider's reads did not show it in time."`
 	PayloadDiffers bool            `json:"payload_differs,omitempty" doc:"It was sent again with another body; the first was kept."`
+	ParentsDiffer  bool            `json:"parents_differ,omitempty" doc:"It names other parents for an entity than those the entity stands under, which were asked."`
 	Entities       []outcome       `json:"entities" nullable:"false" doc:"What became of it for each entity it names, primary first."`
 	Payload        json.RawMessage `json:"payload,omitempty" doc:"The body as received."`
 	TraceID        string          `json:"trace_id,omitempty"`
@@ -60,7 +61,8 @@ func newLoggedEvent(row *mirror.EventRow) loggedEvent {
 		CreatedAt: row.CreatedAt.UTC(), ReceivedAt: row.ReceivedAt.UTC(), ProcessedAt: row.ProcessedAt.UTC(),
 		Status: string(row.Status), Attempts: row.Attempts, Error: row.Error, Duplicates: row.Duplicates,
 		OutOfOrder: row.OutOfOrder, Overtaken: row.Overtaken, Lagging: row.Lagging, PayloadDiffers: row.PayloadDiffers,
-		Entities: make([]outcome, len(row.Entities)), Payload: payloadJSON(row.Payload), TraceID: row.TraceID,
+		ParentsDiffer: row.ParentsDiffer,
+		Entities:      make([]outcome, len(row.Entities)), Payload: payloadJSON(row.Payload), TraceID: row.TraceID,
 	}
 	for i, o := range row.Entities {
 		e.Entities[i] = newOutcome(o)

@@ -23,6 +23,7 @@ const (
 	problemNotOpen   = "not-open"
 	problemOver      = "over"
 	problemStanding  = "standing"
+	problemParents   = "parents-differ"
 )
 
 // problem makes an RFC 9457 answer. kind is one of the types above, or "".

@@ -3,12 +3,14 @@ package api
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -27,15 +29,17 @@ func (o *operator) registerSync(api huma.API) {
 		Description: "The wish is durable in the queue when this is answered with a 202, and is done in the entity's order, at " +
 			"the priority of webhooks: somebody waits for it. With `wait` the answer is a 200 with the entity if a fetch " +
 			"begun after the request is in the mirror by then. While the source is paused nothing is fetched.\n\n" +
-			"An entity the mirror does not know yet needs the ids of its parents.",
+			"An entity the mirror does not know yet needs the ids of its parents. Of one it has, they are known: others are " +
+			"answered with a 409, since a fetch without them finds out whether the entity is still there. One that the " +
+			"mirror holds as deleted is asked for under those given as well.",
 		DefaultStatus: http.StatusAccepted, Responses: alsoOK[synced](api, "The entity has been fetched"),
-		Security: needs(Operator), Errors: itemErrors,
+		Security: needs(Operator), Errors: actErrors,
 	}, o.sync)
 }
 
 type syncInput struct {
 	EntityPath
-	Account string   `query:"account" doc:"Id of the account it stands under: short for parent=account/…"`
+	Account string   `query:"account" doc:"Id of the account it stands under: short for parent=account/…. Not needed for an entity the mirror has."`
 	Parent  []string `query:"parent,explode" maxItems:"8" doc:"What it stands under, as kind/id; several times if need be." example:"person/cusp_1"`
 	Wait    string   `query:"wait" doc:"How long to wait for the sync, as a duration up to 30s." example:"5s"`
 }
@@ -75,8 +79,8 @@ func (o *operator) sync(ctx context.Context, in *syncInput) (*syncOutput, error)
 // those the mirror knows; and the claim it has now. A sync of a higher claim
 // began after this was read, so after the request came: clocks are not asked.
 //
-// The store is not asked for what is not needed: a sync can be wished for while
-// it is away.
+// A sync can be wished for while the store is away, if nothing that only the
+// store knows is needed: workers do not take parents that are given for a fact.
 func (o *operator) target(ctx context.Context, key event.Key, in *syncInput, waits bool) (ref event.Ref, claim int64, err error) {
 	src, kind, err := o.kind(in.KindPath)
 	if err != nil {
@@ -86,23 +90,49 @@ func (o *operator) target(ctx context.Context, key event.Key, in *syncInput, wai
 	if err != nil {
 		return ref, 0, err
 	}
-	if waits || parents == nil && len(kind.ParentKeys) > 0 {
-		doc, err := o.store.Entity(ctx, key)
+	var doc *mirror.Document
+	if waits || len(kind.ParentKeys) > 0 {
+		needed := waits || parents == nil
+		doc, err = o.lookUp(ctx, key, needed)
 		switch {
-		case errors.Is(err, mirror.ErrNotFound): // nobody has looked for it yet
-		case err != nil:
-			return ref, 0, o.storeProblem(ctx, "read entity", err)
-		default:
+		case err == nil:
 			claim = doc.Claim
 			if parents == nil {
 				parents = doc.Parents
 			}
+		case errors.Is(err, mirror.ErrNotFound): // nobody has looked for it yet
+		case needed:
+			return ref, 0, o.storeProblem(ctx, "read entity", err)
 		}
 	}
 	if ref, err = src.Provider.Ref(key, parents); err != nil {
 		return ref, 0, invalid("query.parent", "", "%v; say what it stands under with ?account= or ?parent=kind/id", err)
 	}
+	if doc != nil && contradicts(kind, doc, ref) {
+		return ref, 0, problem(http.StatusConflict, problemParents,
+			"the mirror has %s under other parents, and a hint moves nothing: leave them out to have it fetched where it is known to stand", key)
+	}
 	return ref, claim, nil
+}
+
+// lookUp reads the mirror's document; if it can be done without, not for long.
+func (o *operator) lookUp(ctx context.Context, key event.Key, needed bool) (*mirror.Document, error) {
+	if !needed {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.within)
+		defer cancel()
+	}
+	return o.store.Entity(ctx, key)
+}
+
+// contradicts reports whether a reference names other parents than those under
+// which the mirror has the entity alive: there it was fetched.
+func contradicts(kind *provider.Kind, doc *mirror.Document, ref event.Ref) bool {
+	if doc.Raw == nil || !doc.DeletedAt.IsZero() {
+		return false
+	}
+	known, ok := kind.Parents(doc.Parents)
+	return ok && !maps.Equal(known, ref.Parents)
 }
 
 // parents returns those given, nil if none are.

@@ -15,6 +15,7 @@
 //	ready.go    lanes that could sync now, by priority and age, waiting for budget
 //	aside.go    lanes put to wait in Redis, since too much is in hand
 //	sync.go     lock ─ take ─ claim ─ fetch ─ compare ─ write
+//	parents.go  which parents the entity is asked for under
 //	gist.go     what a verdict needs to know of the signals it is on
 //	verdict.go  what a fetched state says about the events it covers
 //	settle.go   settlements, many at a time
@@ -41,6 +42,22 @@
 //	      head                      tail
 //	lane  [ e1 e2 e3 | e4 e5 ]            e4, e5 came after the claim:
 //	        covered by claim 7   waiting  they wait for claim 8
+//
+// # Parents are facts
+//
+// Many paths need more than an entity's id: the account an order stands under.
+// A signal brings such parents as a hint, and a hint may be wrong or late. So an
+// entity that was ever fetched is asked for under the parents of that fetch, and
+// a success there covers every signal, whatever it names; an event that names
+// others says so on its row (parents_differ). Only if the provider has no such
+// entity there (gone, or refused though it accepts us) is each other parent set
+// asked that the batch names. The first success moves the entity. Only if all say
+// that it is gone may it become a tombstone; if they disagree, the attempt has
+// failed.
+//
+// A sync asks eight hints at most, so a batch ends before the signal that names
+// a ninth. A tombstone has the parents of its last success, and is revived by a
+// signal that names the right ones.
 //
 // # States of an entity in a shard
 //

@@ -24,6 +24,8 @@ type parkState struct {
 	// entity was there in between.
 	GoneSince time.Time `json:"gone_since,omitzero"`
 	GoneClaim int64     `json:"gone_claim,omitempty"`
+	// GoneUnder are the parents under which it was asked for then.
+	GoneUnder []map[string]string `json:"gone_under,omitempty"`
 }
 
 // numbered is a failed attempt with its number since the entity was parked, so
@@ -56,6 +58,8 @@ func (a *attempt) failed(err error) {
 	case class == fate.Throttled:
 		a.src.pause(s.ctx, err, becauseThrottled)
 		a.hold(100*time.Millisecond, err)
+	case a.undecided(class):
+		a.charge(class, err)
 	case class == fate.Refused:
 		a.refused(err)
 	case class == fate.Gone:
@@ -85,13 +89,13 @@ func (a *attempt) refused(err error) {
 }
 
 // gone asks again after a while, for a read may be too early, and then takes
-// the entity for gone.
+// the entity for gone. A tombstone stays one at once, unless a signal names
+// parents it may have moved to.
 func (a *attempt) gone(err error) {
 	kind := a.src.Definition.Kind(a.ln.key.Kind)
-	known := knownAlive(a.doc)
 	wait := kind.GoneUnknown
 	earliest := min(wait, a.s.w.Retry.First)
-	if known {
+	if a.factual() {
 		wait, earliest = kind.GoneKnown, kind.GoneKnown
 	}
 	now, nerr := a.s.w.Streams.Now(a.s.ctx)
@@ -99,15 +103,15 @@ func (a *attempt) gone(err error) {
 		a.failed(fromRedis(nerr))
 		return
 	}
-	if !a.goneBefore() || now.Before(a.state.GoneSince) { // or Redis' clock was set back
-		a.state.GoneSince, a.state.GoneClaim = now, a.doc.SyncedClaim
+	if !a.goneBefore() || a.newlyAsked() || now.Before(a.state.GoneSince) { // or Redis' clock was set back
+		a.state.GoneSince, a.state.GoneClaim, a.state.GoneUnder = now, a.doc.SyncedClaim, a.sets
 	}
 	left := wait - now.Sub(a.state.GoneSince)
-	if a.doc.DeletedAt.IsZero() && left > 0 {
+	if (a.doc.DeletedAt.IsZero() || len(a.sets) > 1) && left > 0 {
 		a.park(err, false, left, min(earliest, left))
 		return
 	}
-	if known && !a.believable(a.s.ctx) {
+	if knownAlive(a.doc) && !a.believable(a.s.ctx) {
 		a.hold(100*time.Millisecond, err)
 		return
 	}
@@ -275,8 +279,12 @@ func (a *attempt) letters(class fate.Class, entries []stream.Entry, n int) []mir
 			a.s.log.Error("gave up on a signal", "entity", a.ln.key.String(), "cause", e.Signal.Cause, "cause_id", e.Signal.CauseID, "class", class.String())
 			continue
 		}
+		ref := e.Signal.Ref // its own parents, which another letter's are not
+		if len(ref.Parents) == 0 {
+			ref = a.ref
+		}
 		l := mirror.Letter{
-			Source: a.src.Name, EventID: e.Signal.CauseID, Ref: a.ref,
+			Source: a.src.Name, EventID: e.Signal.CauseID, Ref: ref,
 			Signal: mirror.SignalID{Shard: a.s.number, ID: e.ID}, Class: class.String(),
 			Attempts: a.state.of(n - e.Attempts), TraceID: traceID(e), At: a.s.w.Now().UTC(),
 		}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -20,11 +21,21 @@ type gist struct {
 	// is, the earliest of them meant for the time second.
 	derived, verify bool
 	second          time.Time
+	// hints are the parent sets the signals name, each once, in their order.
+	hints []map[string]string
 }
 
-func (g *gist) add(entries []stream.Entry) {
+// add takes in signals, up to the first that names one parent set more than a
+// sync asks, and returns how many it took.
+func (g *gist) add(kind *provider.Kind, entries []stream.Entry) int {
 	for i := range entries {
 		s := &entries[i].Signal
+		if set, ok := hinted(kind, s.Ref.Parents); ok && !among(g.hints, set) {
+			if len(g.hints) == mostHints {
+				return i
+			}
+			g.hints = append(g.hints, set)
+		}
 		switch s.Cause {
 		case event.CauseEvent:
 			if !slices.Contains(g.types, s.EventType) {
@@ -42,4 +53,5 @@ func (g *gist) add(entries []stream.Entry) {
 			g.verify = true
 		}
 	}
+	return len(entries)
 }

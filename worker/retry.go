@@ -121,14 +121,18 @@ func (ln *lane) endRetry() {
 }
 
 // loadParked takes what waits for the parked entity as the batch: the first
-// page of it, the gist of all, and how much there is.
+// page of it, the gist of all, and how much there is. What names more parents
+// than one sync asks is left for the next.
 func (a *attempt) loadParked(ctx context.Context) (err error) {
+	kind := a.src.Definition.Kind(a.ln.key.Kind)
 	a.parked, a.batch, err = a.s.lease.Parked(ctx, a.ln.key, 0, page)
-	a.gist.add(a.batch)
-	for seen, more := len(a.batch), a.batch; err == nil && seen < a.parked.Len && len(more) > 0; seen += len(more) {
+	taken, more := a.gist.add(kind, a.batch), a.batch
+	a.batch = a.batch[:taken]
+	for seen := len(more); err == nil && taken == seen && seen < a.parked.Len && len(more) > 0; seen += len(more) {
 		_, more, err = a.s.lease.Parked(ctx, a.ln.key, seen, min(page, a.parked.Len-seen))
-		a.gist.add(more)
+		taken += a.gist.add(kind, more)
 	}
+	a.parked.Len = min(a.parked.Len, taken)
 	if err != nil {
 		return fromRedis(fmt.Errorf("read what is parked for %s: %w", a.ln.key, err))
 	}

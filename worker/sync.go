@@ -38,12 +38,16 @@ type attempt struct {
 	parked stream.Parked
 	state  parkState
 	doc    *mirror.Document
-	snap   *provider.Snapshot
-	trace  syncTrace
+	// sets are the parents to ask for the entity under, in order. mixed: they
+	// disagree and none has it.
+	sets  []map[string]string
+	mixed bool
+	snap  *provider.Snapshot
+	trace syncTrace
 	// passedOn: the batch is on its way to settler or acker, or to Redis.
 	passedOn bool
 	over     sync.Once
-	// sent is when the provider was asked.
+	// sent is when the provider was first asked.
 	sent time.Time
 	// settledTo is when the newest event settled so far was created.
 	settledTo time.Time
@@ -111,10 +115,10 @@ func (a *attempt) run(ctx context.Context) (v *verdict, err error) {
 	defer unlock()
 	if !a.ln.retry {
 		a.batch = a.ln.waiting() // as late as can be: whatever waits is covered
-		a.gist.add(a.batch)
+		n := a.gist.add(a.src.Definition.Kind(a.ln.key.Kind), a.batch)
+		a.batch = a.batch[:n:n]
 	}
 	ctx = a.startSpan(ctx)
-	a.nameRef()
 	if err := a.forgetOnce(ctx); err != nil {
 		return nil, err
 	}
@@ -137,16 +141,6 @@ func (a *attempt) lock(ctx context.Context) func() {
 	unlock, _ := a.s.w.Streams.Lock(ctx, a.ln.key)
 	a.trace.lockFrom, a.trace.lockTo = start, time.Now()
 	return unlock
-}
-
-// nameRef completes the reference with the parents a signal brought.
-func (a *attempt) nameRef() {
-	for _, e := range a.batch {
-		if len(e.Signal.Ref.Parents) > 0 {
-			a.ref.Parents = e.Signal.Ref.Parents
-			return
-		}
-	}
 }
 
 // forgetOnce lets further signals of the held-back kinds in again, before the
@@ -172,33 +166,45 @@ func (a *attempt) forgetOnce(ctx context.Context) error {
 func (a *attempt) claim(ctx context.Context) (err error) {
 	ctx, end := a.step(ctx, "claim")
 	defer func() { end(err) }()
+	if len(a.gist.hints) > 0 {
+		a.ref.Parents = a.gist.hints[0] // for a document that is made
+	}
 	a.doc, err = a.s.w.Store.Claim(ctx, a.ref)
 	if err != nil {
 		return fromStore(fmt.Errorf("claim %s: %w", a.ln.key, err))
 	}
-	if len(a.ref.Parents) == 0 {
-		a.ref.Parents = a.doc.Parents
-	}
+	a.sets = a.parentSets()
+	a.ref.Parents = a.sets[0]
 	return nil
 }
 
+// fetch asks for the entity wherever it may stand, and tells the source what
+// came of it all.
 func (a *attempt) fetch(ctx context.Context) error {
-	start := time.Now()
 	a.sent = a.s.w.Now().UTC()
-	snap, err := a.src.Client.Fetch(ctx, a.ref, a.why())
+	err := a.askAround(ctx)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	m := a.s.w.Metrics
-	m.FetchSeconds.WithLabelValues(a.src.Name).Observe(time.Since(start).Seconds())
-	m.Fetches.WithLabelValues(a.src.Name, a.ln.key.Kind, classOf(a.batch).String(), statusOf(err)).Inc()
-	a.snap = snap
 	a.tell(err)
 	a.src.heed(ctx)
 	if err != nil {
 		return fmt.Errorf("fetch %s: %w", a.ln.key, err)
 	}
 	return nil
+}
+
+// ask sends one request for the entity.
+func (a *attempt) ask(ctx context.Context) (*provider.Snapshot, error) {
+	start := time.Now()
+	snap, err := a.src.Client.Fetch(ctx, a.ref, a.why())
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	m := a.s.w.Metrics
+	m.FetchSeconds.WithLabelValues(a.src.Name).Observe(time.Since(start).Seconds())
+	m.Fetches.WithLabelValues(a.src.Name, a.ln.key.Kind, classOf(a.batch).String(), statusOf(err)).Inc()
+	return snap, err
 }
 
 // why is the justification given to providers that want one.
@@ -223,6 +229,9 @@ func (a *attempt) compareAndWrite(ctx context.Context) (*verdict, error) {
 	}
 	if err := a.write(ctx, a.writeOf(v)); err != nil {
 		return nil, err
+	}
+	if a.factual() && !a.snap.Deleted && a.parentsDiffer(a.doc.Parents) {
+		a.s.log.Info("an entity has moved to other parents", "entity", a.ln.key.String())
 	}
 	return v, a.afterWrite(v)
 }

@@ -144,6 +144,7 @@ func (a *attempt) settlements(v *verdict, entries []stream.Entry) []mirror.Settl
 		done := mirror.Settlement{
 			Source: a.src.Name, EventID: s.CauseID, Entity: a.ln.key,
 			Signal: mirror.SignalID{Shard: a.s.number, ID: e.ID}, CoveredBy: covered, At: now, Lagging: v.lagging,
+			ParentsDiffer: a.parentsDiffer(s.Ref.Parents),
 		}
 		if s.CreatedAt.Before(a.settledTo) {
 			done.OutOfOrder = true

@@ -8,7 +8,10 @@ import (
 
 // Document is the mirror of one entity.
 type Document struct {
-	Key     event.Key
+	Key event.Key
+	// Parents are the ids of what the entity stands under. Once Raw is there they
+	// are a fact: a fetch under them succeeded. Until then they are what the
+	// signal named that made the document.
 	Parents map[string]string
 	// Raw is the provider's JSON, every token as it came (key order, 1.10
 	// stays 1.10), secret fields cut out. Nil until the first good fetch.
@@ -70,6 +73,9 @@ type Behind struct {
 // Write is the outcome of one fetch, to be applied if its claim is still the
 // newest.
 type Write struct {
+	// Ref is the entity, with the parents under which the provider answered. They
+	// become the document's, unless there are none or Deleted is set: nobody has
+	// an entity that is gone.
 	Ref   event.Ref
 	Claim int64
 	// SentAt is when the request was sent: it becomes synced_at and, unless

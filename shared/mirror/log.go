@@ -72,8 +72,10 @@ type Settlement struct {
 	At time.Time
 	// OutOfOrder: the event is older than one already taken for the entity.
 	// Overtaken: the history is already past it. Lagging: the provider's reads
-	// did not show it in time. All three are kept on the row once true.
-	OutOfOrder, Overtaken, Lagging bool
+	// did not show it in time. ParentsDiffer: the event names other parents for
+	// the entity than those it is known to stand under. All four are kept on the
+	// row once true.
+	OutOfOrder, Overtaken, Lagging, ParentsDiffer bool
 }
 
 // Failure is one failed attempt of one event's work on one entity.
@@ -111,6 +113,9 @@ type EventRow struct {
 	Duplicates                     int64
 	OutOfOrder, Overtaken, Lagging bool
 	PayloadDiffers                 bool
+	// ParentsDiffer: it named other parents for an entity than those the entity
+	// was known to stand under when it was settled.
+	ParentsDiffer bool
 	// Entities are the outcomes, primary first, in the order the event named
 	// them.
 	Entities []Outcome

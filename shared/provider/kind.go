@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/provider/internal/rawjson"
 )
 
@@ -79,6 +80,28 @@ func (k *Kind) UnderKey() string {
 		return k.IDKey
 	}
 	return k.ElementKey
+}
+
+// Parents returns what the paths of the kind need of some parents' ids, nil if
+// they need none. False: one is missing or cannot stand in a path, so that
+// nobody could ask under them.
+func (k *Kind) Parents(ids map[string]string) (parents map[string]string, ok bool) {
+	if len(k.ParentKeys) == 0 {
+		return nil, true
+	}
+	for _, name := range k.ParentKeys {
+		if event.CheckID(ids[name]) != nil {
+			return nil, false
+		}
+	}
+	if len(ids) == len(k.ParentKeys) {
+		return ids, true
+	}
+	parents = make(map[string]string, len(k.ParentKeys))
+	for _, name := range k.ParentKeys {
+		parents[name] = ids[name]
+	}
+	return parents, true
 }
 
 // Unordered reports whether the order of a list's elements is no part of its

@@ -69,10 +69,15 @@ func (d *document) mirror() *mirror.Document {
 }
 
 // onInsert are the fields every document has from its first day, so that
-// filters on them match.
-func onInsert(k event.Key) bson.D {
-	return bson.D{{Key: "source", Value: k.Source}, {Key: "kind", Value: k.Kind}, {Key: "synced_claim", Value: int64(0)},
+// filters on them match; and the parents that were named for it, if any were.
+func onInsert(ref event.Ref) bson.D {
+	k := ref.Key
+	fields := bson.D{{Key: "source", Value: k.Source}, {Key: "kind", Value: k.Kind}, {Key: "synced_claim", Value: int64(0)},
 		{Key: "open_letters", Value: 0}, {Key: "status", Value: ""}, {Key: "terminal", Value: false}, {Key: "state_hash", Value: ""}}
+	if len(ref.Parents) > 0 {
+		fields = append(fields, bson.E{Key: "parents", Value: escapeKeys(ref.Parents)})
+	}
+	return fields
 }
 
 // withoutState leaves out what is for the customer's queries alone.
@@ -80,11 +85,7 @@ var withoutState = bson.D{{Key: "state", Value: 0}}
 
 // Claim raises the entity's claim and returns its document.
 func (s *Store) Claim(ctx context.Context, ref event.Ref) (*mirror.Document, error) {
-	update := bson.D{{Key: "$inc", Value: bson.D{{Key: "claim", Value: int64(1)}}}}
-	if len(ref.Parents) > 0 {
-		update = append(update, bson.E{Key: "$set", Value: bson.D{{Key: "parents", Value: escapeKeys(ref.Parents)}}})
-	}
-	doc, err := s.upsert(ctx, ref, update)
+	doc, err := s.upsert(ctx, ref, bson.D{{Key: "$inc", Value: bson.D{{Key: "claim", Value: int64(1)}}}})
 	if err != nil {
 		return nil, fmt.Errorf("claim %s: %w", ref.Key, err)
 	}
@@ -106,7 +107,7 @@ func (s *Store) upsert(ctx context.Context, ref event.Ref, update bson.D) (*docu
 	if err != nil {
 		return nil, err
 	}
-	update = append(update, bson.E{Key: "$setOnInsert", Value: onInsert(k)})
+	update = append(update, bson.E{Key: "$setOnInsert", Value: onInsert(ref)})
 	opts := options.FindOneAndUpdate().SetUpsert(true).SetReturnDocument(options.After)
 	var doc document
 	for range upsertTries {
@@ -185,6 +186,9 @@ func writeUpdate(w *mirror.Write, state bson.RawValue, projected bool) bson.D {
 	} else {
 		highest = bson.D{{Key: "verified_at", Value: w.SentAt}}
 		unset = bson.D{{Key: "doubted_at", Value: ""}}
+	}
+	if len(w.Ref.Parents) > 0 && (w.Kept || !w.Deleted) {
+		set = append(set, bson.E{Key: "parents", Value: escapeKeys(w.Ref.Parents)})
 	}
 	if w.Deleted && !w.Kept {
 		lowest = append(lowest, bson.E{Key: "deleted_at", Value: w.SentAt})

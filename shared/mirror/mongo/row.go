@@ -35,6 +35,7 @@ type row struct {
 	Overtaken      bool   `bson:"overtaken,omitempty"`
 	Lagging        bool   `bson:"lagging,omitempty"`
 	PayloadDiffers bool   `bson:"payload_differs,omitempty"`
+	ParentsDiffer  bool   `bson:"parents_differ,omitempty"`
 
 	// Signals are the newest stream entries it came with.
 	Signals []signal `bson:"signals"`
@@ -175,7 +176,7 @@ func (r *row) mirror() *mirror.EventRow {
 	out := &mirror.EventRow{
 		ID: r.ID, Source: r.Source, Type: r.Type, CreatedAt: r.CreatedAt, ReceivedAt: r.ReceivedAt,
 		Status: r.Status, Attempts: r.Attempts, Error: r.Error, Duplicates: r.Duplicates,
-		OutOfOrder: r.OutOfOrder, Overtaken: r.Overtaken, Lagging: r.Lagging, PayloadDiffers: r.PayloadDiffers,
+		OutOfOrder: r.OutOfOrder, Overtaken: r.Overtaken, Lagging: r.Lagging, PayloadDiffers: r.PayloadDiffers, ParentsDiffer: r.ParentsDiffer,
 		Payload: bodyBytes(r.Payload), TraceID: r.TraceID,
 	}
 	if r.Status.Final() {

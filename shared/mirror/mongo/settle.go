@@ -50,7 +50,7 @@ func settled(d *mirror.Settlement) move {
 	for _, flag := range []struct {
 		name string
 		on   bool
-	}{{"out_of_order", d.OutOfOrder}, {"overtaken", d.Overtaken}, {"lagging", d.Lagging}} {
+	}{{"out_of_order", d.OutOfOrder}, {"overtaken", d.Overtaken}, {"lagging", d.Lagging}, {"parents_differ", d.ParentsDiffer}} {
 		if flag.on {
 			m.set = append(m.set, bson.E{Key: flag.name, Value: true})
 		}

@@ -21,9 +21,7 @@ const documentColumns = `source, kind, id, parents, raw, status, terminal, termi
 
 const claimSQL = `
 INSERT INTO mirror (source, kind, id, parents, claim) VALUES (?1, ?2, ?3, ?4, 1)
-ON CONFLICT DO UPDATE SET
-	claim   = claim + 1,
-	parents = iif(excluded.parents = '', parents, excluded.parents)
+ON CONFLICT DO UPDATE SET claim = claim + 1
 RETURNING ` + documentColumns
 
 // Claim raises the entity's claim and returns its document.
@@ -46,7 +44,8 @@ func (s *Store) Claim(ctx context.Context, ref event.Ref) (doc *mirror.Document,
 }
 
 // The statements of Write. All are fenced by the claim; ?1 to ?4 are the key
-// and the claim, ?5 the time the request was sent, ?6 to ?8 the last event.
+// and the claim, ?5 the time the request was sent, ?6 to ?8 the last event, ?9
+// the parents that answered.
 const (
 	fence = ` WHERE source = ?1 AND kind = ?2 AND id = ?3 AND claim = ?4` + latest
 
@@ -64,6 +63,10 @@ const (
 	last_event_id   = iif((?6, ?7) > (last_event_at, last_event_id), ?7, last_event_id),
 	last_event_type = iif((?6, ?7) > (last_event_at, last_event_id), ?8, last_event_type)`
 
+	// under is for an answer with the entity: where it was found it stands.
+	under = `,
+	parents = iif(?9 = '', parents, ?9)`
+
 	// believed is for an answer that was taken: doubts end, and so does being
 	// behind, unless dead letters say otherwise.
 	believed = `,
@@ -72,24 +75,28 @@ const (
 	behind_since  = iif(open_letters > 0, behind_since, 0),
 	behind_reason = iif(open_letters > 0, behind_reason, '')`
 
-	writeUnchangedSQL = `UPDATE mirror SET` + synced + believed + fence
-	writeStateSQL     = `UPDATE mirror SET` + synced + believed + `,
-	raw = ?9, state_hash = ?10, status = ?11, terminal = ?12, deleted_at = 0,
-	terminal_at = CASE WHEN NOT ?12 THEN 0 WHEN terminal THEN terminal_at ELSE ?5 END` + fence
+	writeUnchangedSQL = `UPDATE mirror SET` + synced + believed + under + fence
+	writeStateSQL     = `UPDATE mirror SET` + synced + believed + under + `,
+	raw = ?10, state_hash = ?11, status = ?12, terminal = ?13, deleted_at = 0,
+	terminal_at = CASE WHEN NOT ?13 THEN 0 WHEN terminal THEN terminal_at ELSE ?5 END` + fence
 	writeDeletedSQL = `UPDATE mirror SET` + synced + believed + `,
 	deleted_at = iif(deleted_at = 0, ?5, deleted_at)` + fence
-	writeKeptSQL = `UPDATE mirror SET` + synced + `,
-	doubted_at    = iif(doubted_at = 0, ?9, doubted_at),
-	behind_since  = iif(behind_reason = '', iif(doubted_at = 0, ?9, doubted_at), behind_since),
+	writeKeptSQL = `UPDATE mirror SET` + synced + under + `,
+	doubted_at    = iif(doubted_at = 0, ?10, doubted_at),
+	behind_since  = iif(behind_reason = '', iif(doubted_at = 0, ?10, doubted_at), behind_since),
 	behind_reason = '` + mirror.ReasonLagging + `'` + fence
 )
 
 // Write applies the outcome of a fetch if its claim is still the newest.
 func (s *Store) Write(ctx context.Context, w *mirror.Write) (done mirror.Written, err error) {
 	k := w.Ref.Key
+	parents, err := object(w.Ref.Parents)
+	if err != nil {
+		return done, fmt.Errorf("write %s: parents: %w", k, err)
+	}
 	args := []any{
 		k.Source, k.Kind, k.ID, w.Claim, millis(w.SentAt),
-		millis(w.LastEvent.CreatedAt), w.LastEvent.ID, w.LastEvent.Type,
+		millis(w.LastEvent.CreatedAt), w.LastEvent.ID, w.LastEvent.Type, parents,
 	}
 	query := writeUnchangedSQL
 	switch {
@@ -97,7 +104,7 @@ func (s *Store) Write(ctx context.Context, w *mirror.Write) (done mirror.Written
 		query = writeKeptSQL
 		args = append(args, millis(w.DoubtedAt))
 	case w.Deleted:
-		query = writeDeletedSQL
+		query, args = writeDeletedSQL, args[:8]
 	case w.Raw != nil:
 		query = writeStateSQL
 		args = append(args, text(w.Raw), w.StateHash, w.Status, w.Terminal)

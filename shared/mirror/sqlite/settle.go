@@ -14,7 +14,8 @@ UPDATE outcomes SET status = 'processed', signal_shard = ?4, signal_id = ?5,
 WHERE event = ?1 AND kind = ?2 AND id = ?3 AND status = 'pending'`
 
 	flagsSQL = `
-UPDATE events SET out_of_order = out_of_order OR ?2, overtaken = overtaken OR ?3, lagging = lagging OR ?4
+UPDATE events SET out_of_order = out_of_order OR ?2, overtaken = overtaken OR ?3, lagging = lagging OR ?4,
+	parents_differ = parents_differ OR ?5
 WHERE n = ?1`
 
 	// failSQL counts a failure once, however often it is told.
@@ -58,8 +59,8 @@ func (t *tx) settle(d *mirror.Settlement) error {
 	if err != nil || n == 0 {
 		return err
 	}
-	if d.OutOfOrder || d.Overtaken || d.Lagging {
-		if _, err := t.exec(flagsSQL, row, d.OutOfOrder, d.Overtaken, d.Lagging); err != nil {
+	if d.OutOfOrder || d.Overtaken || d.Lagging || d.ParentsDiffer {
+		if _, err := t.exec(flagsSQL, row, d.OutOfOrder, d.Overtaken, d.Lagging, d.ParentsDiffer); err != nil {
 			return err
 		}
 	}

@@ -46,11 +46,11 @@ var settleCases = []testCase{
 		a := arrival("evt_flags", order("o1"), account("cusa_1"))
 		s.log(a)
 		first, second := settlement(a, order("o1"), 1), settlement(a, account("cusa_1"), 1)
-		first.OutOfOrder, first.Lagging, second.Overtaken = true, true, true
+		first.OutOfOrder, first.Lagging, first.ParentsDiffer, second.Overtaken = true, true, true, true
 		s.settle(first)
 		s.settle(second)
 		row := s.row(a)
-		require.True(t, row.OutOfOrder && row.Lagging && row.Overtaken)
+		require.True(t, row.OutOfOrder && row.Lagging && row.Overtaken && row.ParentsDiffer)
 	}},
 	{"a long batch settles row by row", func(t *testing.T, s *suite) {
 		var arrivals []mirror.Arrival

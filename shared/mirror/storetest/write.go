@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -85,6 +86,33 @@ var writeCases = []testCase{
 		doc = s.entity(order("o1"))
 		require.True(t, doc.DeletedAt.IsZero())
 		require.Equal(t, state(2), string(doc.Raw))
+	}},
+	{"an answer with the entity moves it to the parents it was found under", func(t *testing.T, s *suite) {
+		s.sync(order("o1"), state(1))
+		account := "cusa_1"
+		for i, c := range []struct {
+			name  string
+			moves bool
+			write mirror.Write
+		}{
+			{"a state", true, mirror.Write{Raw: []byte(state(2))}},
+			{"unchanged", true, mirror.Write{}},
+			{"kept", true, mirror.Write{Kept: true, DoubtedAt: at(50)}},
+			{"a tombstone", false, mirror.Write{Deleted: true}},
+		} {
+			found := event.Ref{Key: order("o1").Key, Parents: map[string]string{"account": fmt.Sprint("to_", i), "odd.key$": "x"}}
+			w := c.write
+			w.Ref, w.Claim, w.SentAt = found, s.claim(found).Claim, at(60+i)
+			s.write(&w)
+			if c.moves {
+				account = found.Parents["account"]
+				require.Equal(t, found.Parents, s.entity(order("o1")).Parents, c.name)
+			}
+			require.Equal(t, account, s.entity(order("o1")).Parents["account"], c.name)
+		}
+		bare := event.Ref{Key: order("o1").Key}
+		s.sync(bare, state(3))
+		require.Equal(t, account, s.entity(order("o1")).Parents["account"], "none are no others")
 	}},
 	{"an entity never seen can be a tombstone", func(t *testing.T, s *suite) {
 		s.write(&mirror.Write{Ref: order("o1"), Claim: s.claim(order("o1")).Claim, SentAt: at(30), Deleted: true})
