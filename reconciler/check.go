@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
 )
@@ -24,36 +25,74 @@ func (s *survey) lookCloser(ctx context.Context, item sighting, r *remedies) err
 // check asks for one entity and compares it. listed is how a list showed it, nil
 // if none did.
 func (s *survey) check(ctx context.Context, ref event.Ref, listed *provider.Snapshot, r *remedies) error {
+	seen, err := s.lookAt(ctx, ref)
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		s.failedCheck(ref, err)
+		return nil
+	}
+	s.counts["checked"]++
+	return s.weigh(ctx, seen, listed, r)
+}
+
+// lookAt asks for one entity. That it is gone is no error.
+func (s *survey) lookAt(ctx context.Context, ref event.Ref) (sighting, error) {
 	seen := sighting{ref: ref}
 	state, err := ask(ctx, s.finder, &s.calls, request[*provider.Snapshot]{ref.Key.Kind, s.class(), func(ctx context.Context) (*provider.Snapshot, error) {
 		seen.at = s.now()
 		return s.api.Fetch(ctx, ref, s.why())
 	}})
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case err == nil:
+	if err == nil {
 		seen.state, seen.at = state, state.SentAt
-	case !isGone(err):
-		s.counts["failed_checks"]++
-		s.log.Warn("an entity could not be checked", "source", s.name, "entity", ref.Key.String(), "error", err)
-		return nil
+	} else if isGone(err) {
+		err = nil
 	}
-	s.counts["checked"]++
-	docs, err := s.documents(ctx, []event.Key{ref.Key})
+	return seen, err
+}
+
+func (s *survey) failedCheck(ref event.Ref, err error) {
+	s.counts["failed_checks"]++
+	s.log.Warn("an entity could not be checked", "source", s.name, "entity", ref.Key.String(), "error", err)
+}
+
+// weigh compares what a GET has shown.
+func (s *survey) weigh(ctx context.Context, seen sighting, listed *provider.Snapshot, r *remedies) error {
+	docs, err := s.documents(ctx, []event.Key{seen.ref.Key})
 	if err != nil {
 		return err
 	}
-	doc := docs[ref.Key]
+	doc := docs[seen.ref.Key]
 	switch verdict, typ := compare(s.def, doc, seen); {
 	case verdict == agrees:
 		s.verified(doc, seen.at)
 	case verdict == unsure, verdict == behind && s.mode != modeTell:
+	case verdict == elsewhere:
+		return s.lookWhereKnown(ctx, seen, doc, r)
 	case s.doubtful(doc, seen, listed):
 		s.counts["doubtful"]++
-		r.fetch = append(r.fetch, ref)
+		r.fetch = append(r.fetch, seen.ref)
 	default:
 		r.found = append(r.found, difference{seen, typ, doc})
+	}
+	return nil
+}
+
+// lookWhereKnown asks for an entity that was seen under other parents than the
+// mirror has, under those. If it is there too, the mirror is right: lists may
+// show one entity under several parents. If not, it has moved.
+func (s *survey) lookWhereKnown(ctx context.Context, seen sighting, doc *mirror.Document, r *remedies) error {
+	known, err := s.lookAt(ctx, event.Ref{Key: doc.Key, Parents: doc.Parents})
+	switch class, _ := fate.Of(err); {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil && class != fate.Refused:
+		s.failedCheck(known.ref, err)
+	case err == nil && known.state != nil && !known.state.Deleted:
+		return s.weigh(ctx, known, nil, r)
+	default:
+		r.found = append(r.found, difference{seen, mirror.Moved, doc})
 	}
 	return nil
 }

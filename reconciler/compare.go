@@ -3,6 +3,7 @@ package reconciler
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"maps"
 	"strconv"
 	"time"
 
@@ -24,6 +25,8 @@ const (
 	behind
 	// differs: they have different states.
 	differs
+	// elsewhere: they have the same state, under different parents.
+	elsewhere
 )
 
 // sighting is what the provider was seen to have: one element of a list, or
@@ -55,10 +58,21 @@ func compare(d *provider.Definition, doc *mirror.Document, seen sighting) (opini
 		return differs, mirror.Deleted
 	case !doc.DeletedAt.IsZero():
 		return differs, mirror.Unexpected
-	case sameState(d, doc, seen.state):
-		return agrees, ""
+	case !sameState(d, doc, seen.state):
+		return different(doc), mirror.Stale
+	case !sameParents(d, doc, seen.ref):
+		return elsewhere, mirror.Moved
 	}
-	return different(doc), mirror.Stale
+	return agrees, ""
+}
+
+// sameParents reports whether an entity was seen under the parents the mirror
+// has for it. Parents nobody could ask under are not compared.
+func sameParents(d *provider.Definition, doc *mirror.Document, ref event.Ref) bool {
+	k := d.Kind(doc.Key.Kind)
+	have, known := k.Parents(doc.Parents)
+	seen, ok := k.Parents(ref.Parents)
+	return !known || !ok || maps.Equal(have, seen)
 }
 
 // different is the opinion of an entity that is not as the mirror has it.

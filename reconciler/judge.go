@@ -172,7 +172,7 @@ func (j *judgement) explained(ctx context.Context, d *mirror.Discrepancy, derive
 			return false, false, err // it was appended, and waits to be logged
 		}
 		return cameByItself(row, d), true, nil
-	case mirror.Missing, mirror.Stale, mirror.Deleted, mirror.Unexpected:
+	case mirror.Missing, mirror.Stale, mirror.Deleted, mirror.Unexpected, mirror.Moved:
 		if derived[d.ID] {
 			return true, true, nil
 		}

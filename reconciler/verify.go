@@ -48,7 +48,7 @@ type Report struct {
 type ReportDifference struct {
 	Kind string `json:"kind"`
 	ID   string `json:"id"`
-	// Type is missing, stale, deleted or unexpected.
+	// Type is missing, stale, deleted, moved or deleted_here.
 	Type mirror.DiscrepancyType `json:"type"`
 	// Patch leads from the mirror's state to the provider's (RFC 6902), without
 	// secrets. Absent unless the type is stale.
@@ -57,6 +57,10 @@ type ReportDifference struct {
 	// dead letter. Absent if it does not.
 	Behind string `json:"behind,omitempty"`
 }
+
+// DeletedHere is the type of an entity that the mirror holds as deleted and the
+// provider has. A sweep records it as unexpected.
+const DeletedHere mirror.DiscrepancyType = "deleted_here"
 
 // InSync reports whether everything was compared and nothing differs.
 func (r *Report) InSync() bool { return len(r.Differences) == 0 && r.Unknown == 0 }
@@ -225,6 +229,9 @@ func (v *verification) report() (*Report, error) {
 			return nil, err
 		}
 		one := ReportDifference{Kind: d.ref.Key.Kind, ID: d.ref.Key.ID, Type: d.typ, Patch: record.Patch}
+		if one.Type == mirror.Unexpected {
+			one.Type = DeletedHere
+		}
 		if d.doc != nil && d.doc.Behind != nil {
 			one.Behind = d.doc.Behind.Reason
 		}

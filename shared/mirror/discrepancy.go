@@ -16,6 +16,7 @@ const (
 	Stale           DiscrepancyType = "stale"            // the states differ
 	Deleted         DiscrepancyType = "deleted"          // the mirror has it alive, the provider does not
 	Unexpected      DiscrepancyType = "unexpected"       // the mirror has it as deleted, the provider does not
+	Moved           DiscrepancyType = "moved"            // the states agree, but it stands under other parents
 	EventMissed     DiscrepancyType = "event_missed"     // the provider sent an event that never came
 	Rewritten       DiscrepancyType = "rewritten"        // the provider took back history
 	SubscriptionGap DiscrepancyType = "subscription_gap" // the provider does not send what the definition expects
