@@ -43,8 +43,9 @@ type attempt struct {
 	// passedOn: the batch is on its way to settler or acker, or to Redis.
 	passedOn bool
 	over     sync.Once
-	// sent is when the provider was asked.
-	sent time.Time
+	// sent is when the provider was asked, and asked the same by a clock that is
+	// never set.
+	sent, asked time.Time
 	// settledTo is when the newest event settled so far was created.
 	settledTo time.Time
 }
@@ -184,7 +185,7 @@ func (a *attempt) claim(ctx context.Context) (err error) {
 
 func (a *attempt) fetch(ctx context.Context) error {
 	start := time.Now()
-	a.sent = a.s.w.Now().UTC()
+	a.sent, a.asked = a.s.w.Now().UTC(), start
 	snap, err := a.src.Client.Fetch(ctx, a.ref, a.why())
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -195,6 +196,9 @@ func (a *attempt) fetch(ctx context.Context) error {
 	a.snap = snap
 	a.tell(err)
 	a.src.heed(ctx)
+	if err == nil && knownAlive(a.doc) && !snap.Deleted {
+		a.src.learn(ctx, a.ref)
+	}
 	if err != nil {
 		return fmt.Errorf("fetch %s: %w", a.ln.key, err)
 	}
