@@ -173,21 +173,31 @@ func (s *survey) unread(k *provider.Kind, elements []error) bool {
 func (s *survey) listRoot(ctx context.Context, k *provider.Kind, at *place, each func(ids ...string)) error {
 	leads := slices.ContainsFunc(s.def.Under(k), s.leads)
 	if k.Shape == provider.ShapeEntity {
-		return s.list(ctx, k, nil, at, func(items []provider.Item) error {
-			for _, item := range items {
-				if leads {
-					each(item.Ref.Key.ID)
+		return s.untilBelieved(ctx, k, at, func() (n int, err error) {
+			n = len(at.Cursor) // what was before it has been seen
+			err = s.list(ctx, k, nil, at, func(items []provider.Item) error {
+				n += len(items)
+				for _, item := range items {
+					if leads {
+						each(item.Ref.Key.ID)
+					}
 				}
-			}
-			return nil
+				return nil
+			})
+			return n, err
 		})
 	}
-	if err := s.single(ctx, []*provider.Kind{k}, provider.RootID, nil); err != nil || !leads {
-		return err
+	if leads {
+		err := s.untilBelieved(ctx, k, at, func() (int, error) {
+			ids, err := s.elements(ctx, k)
+			each(ids...)
+			return len(ids), err
+		})
+		if err != nil {
+			return err
+		}
 	}
-	ids, err := s.elements(ctx, k)
-	each(ids...)
-	return err
+	return s.single(ctx, []*provider.Kind{k}, provider.RootID, nil)
 }
 
 // elements asks for a list that stands under nothing and returns the ids of its

@@ -38,10 +38,9 @@ type source struct {
 	// recent are answers for known entities, foreseen those of them that a
 	// sweep asked for.
 	recent, foreseen window
-	// throttled is the entity answered 429 last, if none was answered otherwise
-	// since.
-	throttled event.Key
-	evidence  *evidence
+
+	throttle probe.Throttle
+	evidence *evidence
 }
 
 func newSource(w *Worker, o Source) *source {

@@ -37,10 +37,7 @@ func (a *attempt) throttled(err error) {
 // one entity's answer asks us to wait pauses the source for no longer than a
 // pause that nobody asked a length of.
 func (s *source) overasked(ctx context.Context, k event.Key, err error) bool {
-	s.mu.Lock()
-	another := s.throttled != event.Key{} && s.throttled != k
-	s.throttled = k
-	s.mu.Unlock()
+	another := s.throttle.Another(k)
 	if s.isIll(ctx) {
 		return true
 	}

@@ -50,7 +50,8 @@ func (a *attempt) tell(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil || class == fate.Gone || class == fate.Permanent {
-		s.failed, s.throttled = 0, event.Key{}
+		s.failed = 0
+		s.throttle.Answered()
 	}
 	if known && (err == nil || class == fate.Gone) {
 		s.evidence.note(a.ln.key, err == nil)

@@ -62,7 +62,7 @@ func TestWrongAccountOfASmallMirrorMakesNoTombstones(t *testing.T) {
 			require.True(t, eventually(func() bool { return len(b.told.of(alert.SourcePaused)) == 1 }))
 			require.True(t, eventually(func() bool {
 				state, err := b.streams.Source(b.ctx, "acme")
-				return err == nil && state.Strikes > 0
+				return err == nil && state.Strikes > 1
 			}), "it was looked at again")
 			for i := range n {
 				require.True(t, b.document("widget", fmt.Sprint(i)).DeletedAt.IsZero())
@@ -137,8 +137,7 @@ func TestDeletionsThatAnOperatorAccepted(t *testing.T) {
 	b.paused("misconfigured") // to resume it is not to accept
 	require.True(t, b.document("widget", "w1").DeletedAt.IsZero())
 
-	require.NoError(t, b.streams.Resume(b.ctx, "acme"))
-	require.NoError(t, b.streams.AcceptDeletions(b.ctx, "acme", "ops"))
+	require.NoError(t, b.streams.ResumeAccepting(b.ctx, "acme", "ops"))
 	b.row(id, mirror.Processed)
 	require.False(t, b.document("widget", "w1").DeletedAt.IsZero())
 	b.empty()
@@ -297,7 +296,7 @@ func TestAStormOfRefusalsIsProbedOnce(t *testing.T) {
 				b.paused("credentials")
 				require.True(t, eventually(func() bool {
 					state, err := b.streams.Source(b.ctx, "acme")
-					return err == nil && state.Strikes > 0
+					return err == nil && state.Strikes > 1
 				}))
 				require.Less(t, b.provider.probes(), 8)
 				for _, id := range ids {

@@ -9,17 +9,23 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// AcceptFor is how long AcceptDeletions lasts: long enough to find and remove
-// what stood under an account that is closed, short enough that it does not
-// stand open for the next mistake.
+// AcceptFor is how long ResumeAccepting accepts deletions: long enough to find
+// and remove what stood under an account that is closed, short enough that it
+// does not stand open for the next mistake.
 const AcceptFor = time.Hour
 
-// AcceptDeletions lets known entities of a source be taken for deleted though
-// no known entity answers any more: an operator has looked. It ends after
-// AcceptFor, or with Resume. Repeated, it begins again.
-func (s *Streams) AcceptDeletions(ctx context.Context, source, by string) error {
-	if err := s.client.Set(ctx, s.keys.accepted(source), by, AcceptFor).Err(); err != nil {
-		return fmt.Errorf("accept deletions of source %s: %w", source, err)
+// ResumeAccepting ends a pause as Resume does, and lets known entities of the
+// source be taken for deleted though no known entity answers any more: an
+// operator has looked. That ends after AcceptFor, or with Resume. Repeated, it
+// begins again.
+func (s *Streams) ResumeAccepting(ctx context.Context, source, by string) error {
+	_, err := s.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
+		p.Set(ctx, s.keys.accepted(source), by, AcceptFor)
+		p.Del(ctx, s.keys.source(source), s.keys.probe(source))
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("resume source %s and accept its deletions: %w", source, err)
 	}
 	return nil
 }

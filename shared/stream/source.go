@@ -100,7 +100,7 @@ func (s *Streams) Told(ctx context.Context, source string, since time.Time, what
 }
 
 // Resume ends a pause, whoever made it, and forgets its strikes. It also ends
-// what AcceptDeletions began.
+// what ResumeAccepting began.
 func (s *Streams) Resume(ctx context.Context, source string) error {
 	if err := s.client.Del(ctx, s.keys.source(source), s.keys.probe(source), s.keys.accepted(source)).Err(); err != nil {
 		return fmt.Errorf("resume source %s: %w", source, err)
