@@ -128,7 +128,8 @@ type request[T any] struct {
 // question, or of ctx. calls counts what was sent.
 func ask[T any](ctx context.Context, f *finder, calls *int64, q request[T]) (T, error) {
 	var none T
-	for failed := 0; ; {
+	failed := new(int) // also names the question
+	for {
 		if err := f.token(ctx, q.class); err != nil {
 			return none, err
 		}
@@ -145,7 +146,7 @@ func ask[T any](ctx context.Context, f *finder, calls *int64, q request[T]) (T, 
 		if err == nil {
 			return v, nil
 		}
-		again, wait := f.mayAskAgain(ctx, err, &failed)
+		again, wait := f.mayAskAgain(ctx, err, failed)
 		if !again {
 			return none, err
 		}
@@ -211,11 +212,11 @@ func (f *finder) probe(ctx context.Context, state stream.SourceState) {
 		return
 	}
 	if len(state.Witnesses) > 0 {
-		outcome, _, err := f.witnesses().Ask(ctx, probe.Question{Kinds: state.Witnesses})
+		changed, err := f.witnesses().Changed(ctx, state.Witnesses)
 		if err != nil {
 			f.log.Warn("could not find out whether the right account is asked", "source", f.name, "error", err)
 		}
-		if outcome != probe.Proven {
+		if !changed {
 			f.pauseAs(ctx, fate.Pause{Kind: state.Kind, For: f.pauses().Length(state.Strikes), Reason: state.Reason, Witnesses: state.Witnesses})
 			return
 		}

@@ -156,13 +156,14 @@ func (s *source) pauseForWitnesses(ctx context.Context, kind string, witnesses [
 	s.pauseAs(ctx, p)
 }
 
-// answersChanged reports whether a known entity is found again.
+// answersChanged reports whether the pause may end: a known entity is found
+// again, or need not be.
 func (s *source) answersChanged(ctx context.Context, state stream.SourceState) bool {
-	outcome, _, err := s.evidence.witnesses.Ask(ctx, probe.Question{Kinds: state.Witnesses})
+	changed, err := s.evidence.witnesses.Changed(ctx, state.Witnesses)
 	if err != nil {
 		s.w.Logger.Warn("could not find out whether the right account is asked", "source", s.Name, "error", err)
 	}
-	return outcome == probe.Proven
+	return changed
 }
 
 // errPaused: the source was paused before a token was to be had.

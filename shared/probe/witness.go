@@ -37,8 +37,10 @@ type Mirror interface {
 	Living(ctx context.Context, source, kind string, limit int) ([]*mirror.Document, error)
 }
 
-// Accounts keeps who the provider said we are; *stream.Streams is one.
+// Accounts keeps who the provider said we are, and what operators have accepted;
+// *stream.Streams is one.
 type Accounts interface {
+	DeletionsAccepted(ctx context.Context, source string) (time.Duration, error)
 	Account(ctx context.Context, source string) (string, error)
 	SetAccount(ctx context.Context, source, account string) error
 }
@@ -131,6 +133,18 @@ func (w *Witnesses) Ask(ctx context.Context, q Question) (outcome Outcome, asked
 		}
 	}
 	return Refuted, asked, nil
+}
+
+// Changed reports whether a pause may end that waits for witnesses of some
+// kinds: one is found by now, or an operator has accepted that they are gone. A
+// probe that began before the operator resumed the source may have paused it
+// again.
+func (w *Witnesses) Changed(ctx context.Context, kinds []string) (bool, error) {
+	if left, err := w.Accounts.DeletionsAccepted(ctx, w.Source); err != nil || left > 0 {
+		return left > 0, err
+	}
+	outcome, _, err := w.Ask(ctx, Question{Kinds: kinds})
+	return outcome == Proven, err
 }
 
 // Learn asks the provider who we are and keeps it, if the known entity is found
