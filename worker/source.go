@@ -49,8 +49,8 @@ func newSource(w *Worker, o Source) *source {
 	}
 	s := &source{
 		Source: o, w: w, ready: newReadyQueue(), pace: newPace(), slots: make(chan struct{}, o.Concurrency),
-		prober: probe.New(o.Client.Probe, probesEvery),
 	}
+	s.prober = probe.New(func(ctx context.Context) error { return s.Client.Probe(ctx) }, probesEvery)
 	s.evidence = newEvidence(w, s)
 	s.state.Store(&stream.SourceState{})
 	s.rate.Store(&o.Rate)
