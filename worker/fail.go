@@ -77,7 +77,7 @@ func (a *attempt) failed(err error) {
 // refused asks the probe path whether it is us the provider refuses, or this
 // one entity.
 func (a *attempt) refused(err error) {
-	ill := a.src.isIll(a.s.ctx)
+	ill := a.src.isIll(a.s.ctx, a.src.prober.Ask) // what is buried stays so
 	switch {
 	case a.s.ctx.Err() != nil:
 		a.end(err)

@@ -129,13 +129,14 @@ func (s *source) pauseAs(ctx context.Context, p fate.Pause) {
 	}
 }
 
-// isIll asks the probe path, which depends on no entity, whether it is the
-// source that gives bad answers. If so, the source is paused.
-func (s *source) isIll(ctx context.Context) bool {
+// isIll asks the probe path, which depends on no entity, by Ask or Recent of the
+// prober, whether it is the source that gives bad answers. If so, the source is
+// paused.
+func (s *source) isIll(ctx context.Context, ask func(context.Context) error) bool {
 	if s.paused() {
 		return true
 	}
-	err := s.prober.Ask(ctx)
+	err := ask(ctx)
 	if err != nil && ctx.Err() == nil && !s.paused() {
 		s.pause(ctx, err)
 	}
@@ -164,7 +165,7 @@ func (s *source) isDown(ctx context.Context) bool {
 	suspect := s.failed >= downAfter
 	s.mu.Unlock()
 	// Many answers in a row failed. Is it the source, or are these entities ill?
-	if s.paused() || suspect && s.isIll(ctx) {
+	if s.paused() || suspect && s.isIll(ctx, s.prober.Recent) {
 		return true
 	}
 	if suspect {

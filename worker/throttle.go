@@ -38,7 +38,7 @@ func (a *attempt) throttled(err error) {
 // pause that nobody asked a length of.
 func (s *source) overasked(ctx context.Context, k event.Key, err error) bool {
 	another := s.throttle.Another(k)
-	if s.isIll(ctx) {
+	if s.isIll(ctx, s.prober.Recent) {
 		return true
 	}
 	if !another {

@@ -109,7 +109,7 @@ func (a *attempt) fewEnough(ctx context.Context) bool {
 	switch {
 	case !suspicious:
 		return true
-	case s.isIll(ctx):
+	case s.isIll(ctx, s.prober.Recent):
 		return false
 	case !full:
 		return true

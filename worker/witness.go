@@ -125,7 +125,7 @@ func (a *attempt) witnessed(ctx context.Context) bool {
 		return false
 	}
 	outcome, kinds, err := e.witnesses.Prove(ctx, a.ln.key.Kind, probe.Question{
-		Not: func(k event.Key) bool { return k == a.ln.key || e.isMissing(k) }, Token: s.token,
+		About: a.ln.key, Missing: e.isMissing, Token: s.token,
 	})
 	switch {
 	case ctx.Err() != nil:

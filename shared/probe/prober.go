@@ -36,13 +36,17 @@ func New(ask func(context.Context) error, every time.Duration) *Prober {
 // probe. A good answer clears the source only of what was seen before the probe
 // began, so it is of a probe that began after the call. A bad one is given to
 // everybody for a while: it is the source. An error of ctx comes back as such.
-func (p *Prober) Ask(ctx context.Context) error { return p.answer(ctx, p.every) }
+func (p *Prober) Ask(ctx context.Context) error { return p.answer(ctx, p.every, false) }
+
+// Recent returns what the probe path has just answered, well or not, or answers
+// now: for somebody who decides nothing by it that cannot be taken back.
+func (p *Prober) Recent(ctx context.Context) error { return p.answer(ctx, p.every, true) }
 
 // Fresh returns what a probe answers that began after the call, at once: for
 // whoever has the fleet's right to end a pause.
-func (p *Prober) Fresh(ctx context.Context) error { return p.answer(ctx, 0) }
+func (p *Prober) Fresh(ctx context.Context) error { return p.answer(ctx, 0, false) }
 
-func (p *Prober) answer(ctx context.Context, every time.Duration) error {
+func (p *Prober) answer(ctx context.Context, every time.Duration, recent bool) error {
 	called := time.Now()
 	for {
 		p.mu.Lock()
@@ -59,7 +63,7 @@ func (p *Prober) answer(ctx context.Context, every time.Duration) error {
 				return ctx.Err()
 			}
 		case last.void:
-		case last.begun.After(called) || last.err != nil && time.Since(last.begun) < every:
+		case last.begun.After(called) || (recent || last.err != nil) && time.Since(last.begun) < every:
 			p.mu.Unlock()
 			return last.err
 		default:

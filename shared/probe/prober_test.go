@@ -59,8 +59,11 @@ func TestAFreshAnswer(t *testing.T) {
 		require.ErrorIs(t, p.Ask(t.Context()), errDown)
 		err = nil
 		require.ErrorIs(t, p.Ask(t.Context()), errDown)
+		require.ErrorIs(t, p.Recent(t.Context()), errDown)
 		time.Sleep(time.Millisecond)
 		require.NoError(t, p.Fresh(t.Context()))
+		require.Equal(t, 2, n)
+		require.NoError(t, p.Recent(t.Context()), "of just before")
 		require.Equal(t, 2, n)
 	})
 }

@@ -73,8 +73,11 @@ const (
 type Question struct {
 	// Kinds are the kinds of the witnesses, the best first.
 	Kinds []string
-	// Not, if it is set, says which entities are none: the ones in doubt.
-	Not func(event.Key) bool
+	// About is the entity in doubt, which is none. May be zero.
+	About event.Key
+	// Missing, if it is set, says which others were not found of late, and are
+	// not asked again.
+	Missing func(event.Key) bool
 	// Token, if it is set, is called before each request.
 	Token func(context.Context) error
 }
@@ -85,54 +88,62 @@ type Question struct {
 func (w *Witnesses) Prove(ctx context.Context, kind string, q Question) (outcome Outcome, kinds []string, err error) {
 	same, others := w.Definition.Witnesses(kind)
 	q.Kinds = same
-	outcome, asked, err := w.Ask(ctx, q)
-	if outcome != Refuted || asked > 0 || len(others) == 0 {
+	outcome, known, err := w.Ask(ctx, q)
+	if outcome != Refuted || known > 0 || len(others) == 0 {
 		return outcome, same, err
 	}
 	q.Kinds = others
-	outcome, asked, err = w.Ask(ctx, q)
-	if outcome == Refuted && asked == 0 {
+	outcome, known, err = w.Ask(ctx, q)
+	if outcome == Refuted && known == 0 {
 		others = nil // the mirror knows none of them either: only the one in doubt can come back
 	}
 	return outcome, append(slices.Clip(same), others...), err
 }
 
-// Ask asks one after the other until one is found. asked says how many were; an
-// error is why the outcome is unclear.
-func (w *Witnesses) Ask(ctx context.Context, q Question) (outcome Outcome, asked int, err error) {
+// Ask asks one after the other until one is found. known says how many were
+// asked or not found of late; an error is why the outcome is unclear.
+func (w *Witnesses) Ask(ctx context.Context, q Question) (outcome Outcome, known int, err error) {
 	token := q.Token
 	if token == nil {
 		token = func(context.Context) error { return nil }
 	}
-	account, known, err := w.identity(ctx, token)
-	if err != nil || known {
-		return map[bool]Outcome{true: Proven}[known], 0, err
+	account, same, err := w.identity(ctx, token)
+	if err != nil {
+		return Unclear, 0, err
 	}
+	if same {
+		return Proven, 0, nil
+	}
+	asked := 0
 	ofEach := max(perKind, mostWitnesses/max(len(q.Kinds), 1))
 	for _, kind := range q.Kinds {
 		docs, err := w.Mirror.Living(ctx, w.Source, kind, looked)
 		if err != nil {
-			return Unclear, asked, err
+			return Unclear, known, err
 		}
 		ofKind := 0
 		for _, doc := range docs {
 			if ofKind == ofEach || asked == mostWitnesses {
 				break
 			}
-			if q.Not != nil && q.Not(doc.Key) {
+			if doc.Key == q.About {
+				continue
+			}
+			known++
+			if q.Missing != nil && q.Missing(doc.Key) {
 				continue
 			}
 			ofKind++
 			asked++
 			switch found, err := w.found(ctx, doc, token); {
 			case err != nil:
-				return Unclear, asked, err
+				return Unclear, known, err
 			case found:
-				return Proven, asked, w.keep(ctx, account)
+				return Proven, known, w.keep(ctx, account)
 			}
 		}
 	}
-	return Refuted, asked, nil
+	return Refuted, known, nil
 }
 
 // Changed reports whether a pause may end that waits for witnesses of some
