@@ -150,11 +150,12 @@ type fakeQueue struct {
 	noteErr error
 	hang    bool
 
-	paused  stream.SourceState
-	parked  int
-	shards  []stream.ShardState
-	workers []string
-	looks   int
+	paused   stream.SourceState
+	accepted time.Duration
+	parked   int
+	shards   []stream.ShardState
+	workers  []string
+	looks    int
 }
 
 func newFakeQueue() *fakeQueue { return &fakeQueue{seen: map[string]bool{}} }
@@ -223,9 +224,24 @@ func (q *fakeQueue) Resume(context.Context, string) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.err == nil {
-		q.paused = stream.SourceState{}
+		q.paused, q.accepted = stream.SourceState{}, 0
 	}
 	return q.err
+}
+
+func (q *fakeQueue) ResumeAccepting(context.Context, string, string) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.err == nil {
+		q.paused, q.accepted = stream.SourceState{}, stream.AcceptFor
+	}
+	return q.err
+}
+
+func (q *fakeQueue) DeletionsAccepted(context.Context, string) (time.Duration, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.accepted, q.err
 }
 
 func (q *fakeQueue) RetryParked(context.Context, string) (int, error) {

@@ -144,11 +144,11 @@ func newWorker(id string, shards []stream.ShardState) worker {
 }
 
 func (o *overview) lookAt(ctx context.Context, name string, shards []stream.ShardState) (fleetSource, error) {
-	st, err := o.queue.Source(ctx, name)
+	st, err := sourceState(ctx, o.queue, name)
 	if err != nil {
 		return fleetSource{}, err
 	}
-	s := fleetSource{SourceState: newSourceState(name, st)}
+	s := fleetSource{SourceState: st}
 	if src := o.sources.get(name); src != nil { // else it was taken out just now
 		if s.Budget, err = o.queue.Budget(ctx, name, src.Rate); err != nil {
 			return fleetSource{}, err

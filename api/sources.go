@@ -7,25 +7,32 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
-
-	"github.com/tarn-sync/tarn/shared/stream"
 )
 
 // SourceState is what the fleet knows of a source, as the API shows it.
 type SourceState struct {
 	Source  string    `json:"source"`
 	Paused  bool      `json:"paused" doc:"Whether nothing is fetched from its provider. Webhooks are taken all the same."`
-	Reason  string    `json:"reason,omitempty" doc:"Why it is paused."`
+	Kind    string    `json:"kind,omitempty" doc:"What kind of pause it is: by_hand, throttled, used_up, down, refused, misconfigured."`
+	Reason  string    `json:"reason,omitempty" doc:"Why it is paused, for people."`
 	By      string    `json:"by,omitempty" doc:"Who paused it: a token, or a worker."`
 	Since   time.Time `json:"since,omitzero" doc:"Since when it is paused."`
 	RetryAt time.Time `json:"retry_at,omitzero" doc:"When the provider may be tried again. Absent while it is paused by hand."`
+	// DeletionsAcceptedForS is absent if they are not.
+	DeletionsAcceptedForS float64 `json:"deletions_accepted_for_s,omitempty" doc:"For how many seconds more known entities that are not found are taken for deleted without proof, as an operator has asked."`
 }
 
-func newSourceState(name string, st stream.SourceState) SourceState {
-	return SourceState{
-		Source: name, Paused: st.Paused, Reason: st.Reason, By: st.By,
-		Since: st.Since.UTC(), RetryAt: st.Until.UTC(),
+// sourceState reads the state of a source.
+func sourceState(ctx context.Context, q Queue, name string) (SourceState, error) {
+	st, err := q.Source(ctx, name)
+	if err != nil {
+		return SourceState{}, err
 	}
+	accepted, err := q.DeletionsAccepted(ctx, name)
+	return SourceState{
+		Source: name, Paused: st.Paused, Kind: string(st.Kind), Reason: st.Reason, By: st.By,
+		Since: st.Since.UTC(), RetryAt: st.Until.UTC(), DeletionsAcceptedForS: accepted.Seconds(),
+	}, err
 }
 
 func (o *operator) registerSources(api huma.API) {
@@ -39,6 +46,8 @@ func (o *operator) registerSources(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "resume-source", Method: http.MethodPost, Path: "/v1/sources/{source}/resume",
 		Summary: "End a pause, whoever made it", Tags: []string{"sources"},
+		Description: "A source that is paused as misconfigured is paused again at the next known entity that is not found, unless its " +
+			"deletions are accepted. A resume without accept_deletions ends what one with it began.",
 		Security: needs(Operator), Errors: itemErrors,
 	}, o.resume)
 	huma.Register(api, huma.Operation{
@@ -69,8 +78,22 @@ func (o *operator) pause(ctx context.Context, in *pauseInput) (*sourceOutput, er
 	})
 }
 
-func (o *operator) resume(ctx context.Context, in *struct{ SourcePath }) (*sourceOutput, error) {
-	return o.change(ctx, in.SourcePath, "resume", "", func(ctx context.Context) error {
+type resumeInput struct {
+	SourcePath
+	Body *struct {
+		AcceptDeletions bool `json:"accept_deletions,omitempty" doc:"For the next hour, known entities that the provider does not find are taken for deleted, though none proves that the right account is asked. For whoever has made sure that they were deleted."`
+	}
+}
+
+func (o *operator) resume(ctx context.Context, in *resumeInput) (*sourceOutput, error) {
+	accept, did := in.Body != nil && in.Body.AcceptDeletions, "resume"
+	if accept {
+		did = "accept deletions and resume"
+	}
+	return o.change(ctx, in.SourcePath, did, "", func(ctx context.Context) error {
+		if accept {
+			return o.queue.ResumeAccepting(ctx, in.Source, whoever(ctx))
+		}
 		return o.queue.Resume(ctx, in.Source)
 	})
 }
@@ -86,11 +109,11 @@ func (o *operator) change(ctx context.Context, p SourcePath, did, why string, do
 		return nil, o.queueProblem(ctx, did+" "+p.Source, err)
 	}
 	o.record(ctx, act{source: p.Source, did: did, to: p.Source, why: why})
-	st, err := o.queue.Source(ctx, p.Source)
+	st, err := sourceState(ctx, o.queue, p.Source)
 	if err != nil {
 		return nil, o.queueProblem(ctx, "read the state of "+p.Source, err)
 	}
-	return &sourceOutput{Body: newSourceState(p.Source, st)}, nil
+	return &sourceOutput{Body: st}, nil
 }
 
 type retryOutput struct {

@@ -41,6 +41,35 @@ func TestPauseAndResume(t *testing.T) {
 	require.Len(t, f.store.acts(), 3)
 }
 
+// Deletions are accepted by a person, for a time, and that is on record.
+func TestResumeAcceptingDeletions(t *testing.T) {
+	f, streams := onRedis(t, redistest.Start(t))
+	require.NoError(t, streams.PauseAs(t.Context(), "lemon", fate.NewPause(fate.PausedMisconfigured, time.Hour, "nothing is found"), "w1"))
+	w := f.post("/v1/sources/lemon/pause", `{"reason":"throttled, waiting for support"}`)
+	require.Contains(t, w.Body.String(), `"kind":"by_hand"`)
+	accepted := func() bool {
+		left, err := streams.DeletionsAccepted(t.Context(), "lemon")
+		require.NoError(t, err)
+		return left > 0
+	}
+	for _, body := range []string{"", `{}`, `{"accept_deletions":false}`} {
+		w := f.post("/v1/sources/lemon/resume", body)
+		require.Equal(t, http.StatusOK, w.Code, w.Body)
+		require.JSONEq(t, `{"source":"lemon","paused":false}`, w.Body.String())
+		require.False(t, accepted(), body)
+	}
+	w = f.post("/v1/sources/lemon/resume", `{"accept_deletions":true}`)
+	require.Equal(t, http.StatusOK, w.Code, w.Body)
+	require.Contains(t, w.Body.String(), "deletions_accepted_for_s")
+	require.Contains(t, f.get("/v1/fleet").Body.String(), "deletions_accepted_for_s")
+	require.True(t, accepted())
+	acts := f.store.acts()
+	require.Equal(t, "local: accept deletions and resume lemon", acts[len(acts)-1])
+	require.Equal(t, http.StatusOK, f.post("/v1/sources/lemon/resume", "").Code)
+	require.False(t, accepted(), "a plain resume ends it")
+	require.Equal(t, http.StatusUnprocessableEntity, f.post("/v1/sources/lemon/resume", `{"accept":true}`).Code)
+}
+
 func TestPauseWantsAReason(t *testing.T) {
 	f := newFixture(t)
 	refusedBodies(t, f, "/v1/sources/lemon/pause", map[string]string{

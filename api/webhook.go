@@ -41,6 +41,10 @@ type Queue interface {
 	Source(ctx context.Context, source string) (stream.SourceState, error)
 	Pause(ctx context.Context, source string, d time.Duration, reason, by string) error
 	Resume(ctx context.Context, source string) error
+	// ResumeAccepting also accepts deletions for a while; DeletionsAccepted is for
+	// how long still.
+	ResumeAccepting(ctx context.Context, source, by string) error
+	DeletionsAccepted(ctx context.Context, source string) (time.Duration, error)
 	// RetryParked makes everything parked of a source due now.
 	RetryParked(ctx context.Context, source string) (int, error)
 	// Fleet returns all shards and live workers, Budget how much of a source's

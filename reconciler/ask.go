@@ -3,7 +3,6 @@ package reconciler
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"strconv"
@@ -13,6 +12,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/probe"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
@@ -39,8 +39,8 @@ const (
 	// suspectAfter is after how many failures the probe path is asked whether
 	// the source is down.
 	suspectAfter = 3
-	// longestPause bounds a pause that nobody asked a length of.
-	longestPause = time.Minute
+	// probeWithin is how long one process may take to probe for the fleet.
+	probeWithin = 15 * time.Second
 )
 
 // pace is how long waiting takes. Tests wait less.
@@ -76,6 +76,9 @@ type finder struct {
 	log     *slog.Logger
 	metrics *telemetry.Metrics
 	pace    pace
+	// prober and throttle are those of all who ask the source in this process.
+	prober   *probe.Prober
+	throttle *probe.Throttle
 	// loop learns that work goes on, and what it waits for. May be nil.
 	loop *telemetry.Loop
 
@@ -125,7 +128,8 @@ type request[T any] struct {
 // question, or of ctx. calls counts what was sent.
 func ask[T any](ctx context.Context, f *finder, calls *int64, q request[T]) (T, error) {
 	var none T
-	for failed := 0; ; {
+	failed := new(int) // also names the question
+	for {
 		if err := f.token(ctx, q.class); err != nil {
 			return none, err
 		}
@@ -136,10 +140,13 @@ func ask[T any](ctx context.Context, f *finder, calls *int64, q request[T]) (T, 
 		*calls++
 		f.loop.Turn()
 		f.metrics.Fetches.WithLabelValues(f.name, q.kind, q.class.String(), statusOf(err)).Inc()
+		if class, _ := fate.Of(err); class != fate.Throttled {
+			f.throttle.Answered()
+		}
 		if err == nil {
 			return v, nil
 		}
-		again, wait := f.mayAskAgain(ctx, err, &failed)
+		again, wait := f.mayAskAgain(ctx, err, failed)
 		if !again {
 			return none, err
 		}
@@ -194,15 +201,27 @@ func (f *finder) probe(ctx context.Context, state stream.SourceState) {
 	if state.Until.IsZero() || !f.now().After(state.Until) {
 		return
 	}
-	probe, err := f.streams.TakeProbe(ctx, f.name, 15*time.Second)
-	if err != nil || probe == "" {
+	right, err := f.streams.TakeProbe(ctx, f.name, probeWithin)
+	if err != nil || right == "" {
 		return
 	}
-	if err := f.api.Probe(ctx); err != nil {
-		f.pause(ctx, err, "probe failed")
+	ctx, cancel := context.WithTimeout(ctx, probeWithin)
+	defer cancel()
+	if err := f.prober.Fresh(ctx); err != nil {
+		f.pause(ctx, err)
 		return
 	}
-	_, _ = f.streams.EndProbe(ctx, f.name, probe) // the next probe tries again
+	if len(state.Witnesses) > 0 {
+		changed, err := f.witnesses().Changed(ctx, state.Witnesses)
+		if err != nil {
+			f.log.Warn("could not find out whether the right account is asked", "source", f.name, "error", err)
+		}
+		if !changed {
+			f.pauseAs(ctx, fate.Pause{Kind: state.Kind, For: f.pauses().Length(state.Strikes), Reason: state.Reason, Witnesses: state.Witnesses})
+			return
+		}
+	}
+	_, _ = f.streams.EndProbe(ctx, f.name, right) // the next probe tries again
 }
 
 // mayAskAgain decides about a call that failed: whether to ask again, and
@@ -210,51 +229,76 @@ func (f *finder) probe(ctx context.Context, state stream.SourceState) {
 func (f *finder) mayAskAgain(ctx context.Context, err error, failed *int) (again bool, wait time.Duration) {
 	class, asked := fate.Of(err)
 	switch class {
-	case fate.Throttled:
-		f.pause(ctx, err, "throttled")
-		return true, 0
-	case fate.Refused:
-		// Is it our key, or this one question?
-		if perr := f.api.Probe(ctx); perr != nil {
-			f.pause(ctx, perr, "credentials refused")
+	case fate.Throttled, fate.Refused:
+		// Is it the source, or this one question?
+		if f.isIll(ctx) || class == fate.Throttled && f.overasked(ctx, err, failed) {
 			return true, 0
 		}
-		return false, 0
+		if class == fate.Refused || asked > f.pauses().Longest {
+			return false, 0 // the next sweep may be luckier
+		}
 	case fate.Transient, fate.Unavailable:
 	default:
 		return false, 0
 	}
 	*failed++
-	if *failed >= suspectAfter {
-		if perr := f.api.Probe(ctx); perr != nil {
-			f.pause(ctx, perr, "source is down")
-			*failed = 0
-			return true, 0
-		}
+	if *failed >= suspectAfter && f.isIll(ctx) {
+		*failed = 0
+		return true, 0
 	}
 	return *failed < triesPerCall, max(asked, f.pace.backoff<<(*failed-1))
 }
 
-// pause pauses the source for the fleet: as long as the provider asked, or
-// longer with every strike.
-func (f *finder) pause(ctx context.Context, cause error, what string) {
+// isIll asks the probe path whether it is the source that gives bad answers. If
+// so, the source is paused.
+func (f *finder) isIll(ctx context.Context) bool {
+	err := f.prober.Ask(ctx)
+	if err != nil {
+		f.pause(ctx, err)
+	}
+	return err != nil
+}
+
+// overasked pauses the source if it is asked too often though the probe path,
+// which may have no limit, does not say so: another question was answered 429
+// too, and none otherwise since. which names the question.
+func (f *finder) overasked(ctx context.Context, err error, which *int) bool {
+	if !f.throttle.Another(which) {
+		return false
+	}
+	_, asked := fate.Of(err)
+	d := min(max(asked, f.pauses().Length(0)), f.pauses().Longest)
+	f.pauseAs(ctx, fate.NewPause(fate.PausedThrottled, d, err.Error()))
+	return true
+}
+
+// pauses is how long pauses last that nobody asked a length of.
+func (f *finder) pauses() fate.Pauses { return fate.Pauses{First: f.pace.backoff}.WithDefaults() }
+
+// pause pauses the source for the fleet since a probe failed.
+func (f *finder) pause(ctx context.Context, probe error) {
 	if ctx.Err() != nil {
 		return
 	}
-	_, d := fate.Of(cause)
-	if d <= 0 {
-		state, err := f.streams.Source(ctx, f.name)
-		if err != nil {
-			return // redis is away: nobody takes a token either
-		}
-		d = min(f.pace.backoff<<min(state.Strikes, 10), longestPause)
+	state, err := f.streams.Source(ctx, f.name)
+	if err != nil {
+		return // redis is away: nobody takes a token either
 	}
-	reason := fmt.Sprintf("%s: %v", what, cause)
-	if err := f.streams.Pause(ctx, f.name, d, reason, f.owner); err != nil {
-		f.log.Warn("could not pause a source", "source", f.name, "reason", reason, "error", err)
+	f.pauseAs(ctx, f.pauses().After(probe, state.Strikes))
+}
+
+// pauseAs pauses the source for the fleet.
+func (f *finder) pauseAs(ctx context.Context, p fate.Pause) {
+	if err := f.streams.PauseAs(ctx, f.name, p, f.owner); err != nil {
+		f.log.Warn("could not pause a source", "source", f.name, "reason", p.Reason, "error", err)
 		return
 	}
-	f.log.Warn("source paused", "source", f.name, "reason", reason, "for", d.String())
+	f.log.Warn("source paused", "source", f.name, "kind", string(p.Kind), "reason", p.Reason, "for", p.For.String())
+}
+
+// witnesses asks entities that the mirror knows.
+func (f *finder) witnesses() *probe.Witnesses {
+	return &probe.Witnesses{Source: f.name, Definition: f.def, API: f.api, Mirror: f.store, Accounts: f.streams}
 }
 
 // statusOf names an answer for the metric.

@@ -20,6 +20,7 @@
 //	sweep.go         a sweep from planning to its sums
 //	partition.go     one part of a sweep
 //	survey.go        walking lists and comparing pages
+//	emptied.go       root lists, and one that went from something to nothing
 //	check.go         checking by id what no list shows
 //	compare.go       what an answer means for a document
 //	patch.go         a difference as an RFC 6902 patch

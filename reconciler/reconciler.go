@@ -11,6 +11,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/probe"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
@@ -111,7 +112,9 @@ type Reconciler struct {
 // source is one with its rate, which may change while it is worked on.
 type source struct {
 	Source
-	rate atomic.Pointer[stream.Rate]
+	rate     atomic.Pointer[stream.Rate]
+	prober   *probe.Prober
+	throttle probe.Throttle
 }
 
 // New returns a reconciler; Run starts it.
@@ -125,7 +128,7 @@ func New(o Options) (*Reconciler, error) {
 		if r.source(s.Name) != nil {
 			return nil, fmt.Errorf("reconciler: source %q is configured twice", s.Name)
 		}
-		src := &source{Source: s}
+		src := &source{Source: s, prober: probe.New(s.Client.Probe, r.pace.poll)}
 		src.rate.Store(&s.Rate)
 		r.sources = append(r.sources, src)
 	}
@@ -160,7 +163,7 @@ func (r *Reconciler) finder(s *source, loop *telemetry.Loop) *finder {
 	return &finder{
 		name: s.Name, def: s.Definition, api: s.Client, store: r.Store, streams: r.Streams,
 		rate: func() stream.Rate { return *s.rate.Load() }, settings: s.Settings, retain: r.RetainEvents, owner: r.ID,
-		now: r.Now, log: r.Logger, metrics: r.Metrics, pace: r.pace, loop: loop,
+		now: r.Now, log: r.Logger, metrics: r.Metrics, pace: r.pace, prober: s.prober, throttle: &s.throttle, loop: loop,
 	}
 }
 

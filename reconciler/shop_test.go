@@ -24,6 +24,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/mirror/sqlite"
+	"github.com/tarn-sync/tarn/shared/probe"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
@@ -304,7 +305,8 @@ func newSceneAt(t *testing.T, def *provider.Definition, source, address string, 
 			Grace: 2 * time.Minute, Window: 168 * time.Hour, Kinds: map[string]config.ReconcileKind{},
 		},
 		now: c.clock.now, log: quiet, metrics: telemetry.NewMetrics(prometheus.NewRegistry()),
-		pace: pace{poll: 5 * time.Millisecond, backoff: 2 * time.Millisecond, patience: 30 * time.Millisecond},
+		pace:   pace{poll: 5 * time.Millisecond, backoff: 2 * time.Millisecond, patience: 30 * time.Millisecond},
+		prober: probe.New(c.client.Probe, 5*time.Millisecond), throttle: &probe.Throttle{},
 	}
 	return c
 }

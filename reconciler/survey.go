@@ -168,28 +168,6 @@ func (s *survey) unread(k *provider.Kind, elements []error) bool {
 	return true
 }
 
-// listRoot looks after a kind that stands under nothing, its list from a place
-// on. each is called with the ids of what others stand under, if these are wanted.
-func (s *survey) listRoot(ctx context.Context, k *provider.Kind, at *place, each func(ids ...string)) error {
-	leads := slices.ContainsFunc(s.def.Under(k), s.leads)
-	if k.Shape == provider.ShapeEntity {
-		return s.list(ctx, k, nil, at, func(items []provider.Item) error {
-			for _, item := range items {
-				if leads {
-					each(item.Ref.Key.ID)
-				}
-			}
-			return nil
-		})
-	}
-	if err := s.single(ctx, []*provider.Kind{k}, provider.RootID, nil); err != nil || !leads {
-		return err
-	}
-	ids, err := s.elements(ctx, k)
-	each(ids...)
-	return err
-}
-
 // elements asks for a list that stands under nothing and returns the ids of its
 // elements. A list that fails is noted as such and is no error.
 func (s *survey) elements(ctx context.Context, k *provider.Kind) ([]string, error) {

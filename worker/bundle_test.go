@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
@@ -366,6 +367,9 @@ type acme struct {
 	answers map[event.Key]func(ctx context.Context, n int) (string, error)
 	fetched map[event.Key]int
 	probe   error
+	// probed counts probes, atOnce those under way, mostAtOnce how many were at
+	// most.
+	probed, atOnce, mostAtOnce int
 }
 
 func newAcme(def *provider.Definition) *acme {
@@ -443,7 +447,28 @@ func (p *acme) Fetch(ctx context.Context, ref event.Ref, _ string) (*provider.Sn
 
 // Probe answers for the provider.
 func (p *acme) Probe(context.Context) error {
-	return p.probing()
+	p.mu.Lock()
+	p.probed++
+	p.atOnce++
+	p.mostAtOnce = max(p.mostAtOnce, p.atOnce)
+	p.mu.Unlock()
+	runtime.Gosched() // others may come meanwhile
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.atOnce--
+	return p.probe
+}
+
+func (p *acme) probes() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.probed
+}
+
+func (p *acme) probedAtOnce() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.mostAtOnce
 }
 
 // watched is a store that counts calls and can be made to fail.

@@ -25,7 +25,9 @@
 //	source.go   one source's lanes and its budget
 //	pace.go     how much of its rate is asked for, learned from the provider
 //	pause.go    a source that is down, refuses us or is too slow: pause, probe
-//	window.go   how many known entities were suddenly gone
+//	throttle.go one entity that is answered 429, or the source
+//	window.go   whether known entities that are not found are gone
+//	witness.go  whether the account is asked that the mirror is of
 //	delay.go    signals that are not to be looked at yet
 //	notes.go    duplicates and rejections, on their way to the audit
 //	measure.go  what only Redis and the store know, as metrics

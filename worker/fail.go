@@ -26,6 +26,9 @@ type parkState struct {
 	GoneClaim int64     `json:"gone_claim,omitempty"`
 	// GoneUnder are the parents under which it was asked for then.
 	GoneUnder []map[string]string `json:"gone_under,omitempty"`
+	// Throttled is how often in a row the entity was answered 429 though others
+	// were not.
+	Throttled int `json:"throttled,omitempty"`
 }
 
 // numbered is a failed attempt with its number since the entity was parked, so
@@ -48,6 +51,9 @@ const (
 func (a *attempt) failed(err error) {
 	s := a.s
 	class, _ := fate.Of(err)
+	if class != fate.Throttled {
+		a.state.Throttled = 0
+	}
 	switch {
 	case s.lost(err) || s.ctx.Err() != nil || !s.ours():
 		a.end(err)
@@ -56,8 +62,7 @@ func (a *attempt) failed(err error) {
 	case class == fate.Unavailable:
 		a.hold(time.Second, err)
 	case class == fate.Throttled:
-		a.src.pause(s.ctx, err, becauseThrottled)
-		a.hold(100*time.Millisecond, err)
+		a.throttled(err)
 	case a.undecided(class):
 		a.charge(class, err)
 	case class == fate.Refused:
@@ -76,15 +81,14 @@ func (a *attempt) failed(err error) {
 // refused asks the probe path whether it is us the provider refuses, or this
 // one entity.
 func (a *attempt) refused(err error) {
-	perr := a.src.Client.Probe(a.s.ctx)
+	ill := a.src.isIll(a.s.ctx, a.src.prober.Ask) // what is buried stays so
 	switch {
 	case a.s.ctx.Err() != nil:
 		a.end(err)
-	case perr == nil:
-		a.bury(fate.Refused, err)
-	default:
-		a.src.pause(a.s.ctx, perr, because(perr, becauseDown))
+	case ill:
 		a.hold(100*time.Millisecond, err)
+	default:
+		a.bury(fate.Refused, err)
 	}
 }
 

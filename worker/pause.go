@@ -2,8 +2,6 @@ package worker
 
 import (
 	"context"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/alert"
@@ -12,28 +10,18 @@ import (
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
-// Why a source is paused: what a reason begins with. People are told of all
-// but the first two, which end by themselves and mean only that we are quick,
-// and of pauses by hand, which they made.
 const (
-	becauseThrottled     = "throttled"
-	becauseUsedUp        = "rate limit used up"
-	becauseDown          = "source is down"
-	becauseProbe         = "probe failed"
-	becauseRefused       = "credentials refused"
-	becauseMisconfigured = "misconfigured"
-)
-
-const (
-	// firstPause and longestPause bound a pause that nobody asked a length of.
-	firstPause   = time.Second
-	longestPause = time.Minute
 	// downAfter is how many fetches in a row must fail until the probe path is
 	// asked whether the source is down.
 	downAfter = 3
 	// probeWithin is how long one worker may take to probe for the fleet.
 	probeWithin = 15 * time.Second
+	// probesEvery is the least time between two probes on account of bad answers.
+	probesEvery = 250 * time.Millisecond
 )
+
+// pauses is how long pauses last that nobody asked a length of.
+var pauses = fate.Pauses{}.WithDefaults()
 
 // look asks for the source's state and, if it is paused, tries to be the one
 // that probes it; Redis says who and when, by its own clock.
@@ -46,10 +34,9 @@ func (s *source) look(ctx context.Context, loop *telemetry.Loop) {
 	s.see(state)
 	s.tellOfPause(ctx, state)
 	s.w.Metrics.Pace.WithLabelValues(s.Name).Set(s.pace.now(time.Now()))
-	if state.Paused && !state.Until.IsZero() && s.probing.CompareAndSwap(false, true) {
-		defer s.probing.Store(false)
+	if state.Paused && !state.Until.IsZero() {
 		loop.Waiting("the provider")
-		s.probe(ctx)
+		s.probe(ctx, state)
 	}
 }
 
@@ -62,13 +49,13 @@ func (s *source) see(state stream.SourceState) {
 	gauge := 0.0
 	if state.Paused {
 		gauge = 1
-		s.w.Logger.Warn("source paused", "source", s.Name, "reason", state.Reason, "until", state.Until, "by", state.By)
-		if strings.HasPrefix(state.Reason, becauseThrottled) {
+		s.w.Logger.Warn("source paused", "source", s.Name, "kind", string(state.Kind), "reason", state.Reason, "until", state.Until, "by", state.By)
+		if state.Kind.SlowsThePace() {
 			s.pace.refused(time.Now())
 		}
 	} else {
 		s.w.Logger.Info("source resumed", "source", s.Name)
-		if strings.HasPrefix(was.Reason, becauseMisconfigured) {
+		if was.Kind == fate.PausedMisconfigured {
 			s.forgetAnswers()
 		}
 	}
@@ -80,7 +67,7 @@ func (s *source) see(state stream.SourceState) {
 // fleet does it, the one that holds shard 0; that people were told is kept with
 // the pause, so its successor knows.
 func (s *source) tellOfPause(ctx context.Context, state stream.SourceState) {
-	if !state.Paused || !wantsAHuman(state) || !s.w.holds(0) {
+	if !state.Paused || !state.Kind.WantsAHuman() || !s.w.holds(0) {
 		return
 	}
 	what := "it resumes by itself"
@@ -91,29 +78,32 @@ func (s *source) tellOfPause(ctx context.Context, state stream.SourceState) {
 	if state.Told == what || s.toldOf == this {
 		return
 	}
-	class, _, _ := strings.Cut(state.Reason, ":")
-	s.w.Alerts.Raise(alert.Alert{Kind: alert.SourcePaused, Source: s.Name, Reason: state.Reason, Class: class})
+	s.w.Alerts.Raise(alert.Alert{Kind: alert.SourcePaused, Source: s.Name, Reason: state.Reason, Class: state.Kind.Words()})
 	s.toldOf = this
 	if err := s.w.Streams.Told(ctx, s.Name, state.Since, what); err != nil {
 		s.w.Logger.Warn("could not note that people were told of a pause; they may be told again", "source", s.Name, "error", err)
 	}
 }
 
-func wantsAHuman(state stream.SourceState) bool {
-	byHand := state.Until.IsZero() && !strings.HasPrefix(state.Reason, becauseMisconfigured)
-	return !byHand && !strings.HasPrefix(state.Reason, becauseThrottled) && !strings.HasPrefix(state.Reason, becauseUsedUp)
-}
-
 // probe asks the provider whether it is there again, if this worker is the one
 // in the fleet to do so.
-func (s *source) probe(ctx context.Context) {
+func (s *source) probe(ctx context.Context, state stream.SourceState) {
 	probe, err := s.w.Streams.TakeProbe(ctx, s.Name, probeWithin)
 	if err != nil || probe == "" {
 		return
 	}
-	if err := s.Client.Probe(ctx); err != nil {
-		if ctx.Err() == nil {
-			s.pause(ctx, err, because(err, becauseProbe))
+	asking, cancel := context.WithTimeout(ctx, probeWithin)
+	defer cancel()
+	if err := s.prober.Fresh(asking); err != nil {
+		if asking.Err() == nil {
+			s.pause(ctx, err)
+		}
+		return
+	}
+	if len(state.Witnesses) > 0 && !s.answersChanged(asking, state) {
+		if asking.Err() == nil {
+			p := fate.Pause{Kind: state.Kind, For: pauses.Length(state.Strikes), Reason: state.Reason, Witnesses: state.Witnesses}
+			s.pauseAs(ctx, p)
 		}
 		return
 	}
@@ -123,37 +113,34 @@ func (s *source) probe(ctx context.Context) {
 	}
 }
 
-// because names the reason of a pause after a probe failed.
-func because(err error, otherwise string) string {
-	switch class, _ := fate.Of(err); class {
-	case fate.Throttled:
-		return becauseThrottled
-	case fate.Refused:
-		return becauseRefused
-	}
-	return otherwise
+// pause pauses the source for the fleet since a probe failed.
+func (s *source) pause(ctx context.Context, probe error) {
+	s.pauseAs(ctx, pauses.After(probe, s.state.Load().Strikes))
 }
 
-// pause pauses the source for the fleet: as long as the provider asked, or
-// longer with every strike.
-func (s *source) pause(ctx context.Context, cause error, what string) {
-	_, d := fate.Of(cause)
-	if d <= 0 {
-		d = min(firstPause<<min(s.state.Load().Strikes, 10), longestPause)
-	}
-	s.pauseFor(ctx, d, fmt.Sprintf("%s: %s", what, firstLine(cause.Error())))
-}
-
-// pauseFor pauses the source until a probe after d; 0: until somebody resumes
-// it.
-func (s *source) pauseFor(ctx context.Context, d time.Duration, reason string) {
-	if err := s.w.Streams.Pause(ctx, s.Name, d, reason, s.w.ID); err != nil {
-		s.w.Logger.Warn("could not pause a source", "source", s.Name, "reason", reason, "error", err)
+// pauseAs pauses the source for the fleet.
+func (s *source) pauseAs(ctx context.Context, p fate.Pause) {
+	if err := s.w.Streams.PauseAs(ctx, s.Name, p, s.w.ID); err != nil {
+		s.w.Logger.Warn("could not pause a source", "source", s.Name, "reason", p.Reason, "error", err)
 		return
 	}
 	if state, err := s.w.Streams.Source(ctx, s.Name); err == nil {
 		s.see(state)
 	}
+}
+
+// isIll asks the probe path, which depends on no entity, by Ask or Recent of the
+// prober, whether it is the source that gives bad answers. If so, the source is
+// paused.
+func (s *source) isIll(ctx context.Context, ask func(context.Context) error) bool {
+	if s.paused() {
+		return true
+	}
+	err := ask(ctx)
+	if err != nil && ctx.Err() == nil && !s.paused() {
+		s.pause(ctx, err)
+	}
+	return err != nil
 }
 
 // heed pauses the source when the provider says that its limit is used up,
@@ -165,7 +152,7 @@ func (s *source) heed(ctx context.Context) {
 	}
 	if left, ok := rated.Allowance(); ok && left.Remaining == 0 {
 		d := max(left.Until(time.Now()), time.Millisecond)
-		s.pauseFor(ctx, d, becauseUsedUp+": the provider counts anew in "+d.Round(time.Second).String())
+		s.pauseAs(ctx, fate.NewPause(fate.PausedUsedUp, d, "the provider counts anew in "+d.Round(time.Second).String()))
 	}
 }
 
@@ -177,24 +164,13 @@ func (s *source) isDown(ctx context.Context) bool {
 	s.failed++
 	suspect := s.failed >= downAfter
 	s.mu.Unlock()
-	switch {
-	case s.paused():
-		return true
-	case !suspect:
-		return false
-	case !s.probing.CompareAndSwap(false, true):
-		return true // somebody is finding out
-	}
-	defer s.probing.Store(false)
-	// Many answers in a row failed. Is it the source, or are these entities
-	// ill? The probe path, which depends on none of them, decides.
-	if err := s.Client.Probe(ctx); err != nil {
-		if ctx.Err() == nil {
-			s.pause(ctx, err, because(err, becauseDown))
-		}
+	// Many answers in a row failed. Is it the source, or are these entities ill?
+	if s.paused() || suspect && s.isIll(ctx, s.prober.Recent) {
 		return true
 	}
-	s.resetFailures()
+	if suspect {
+		s.resetFailures()
+	}
 	return false
 }
 

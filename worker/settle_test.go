@@ -64,6 +64,7 @@ func TestDiscrepanciesHearHowTheirRepairEnded(t *testing.T) {
 	t.Run("deleted", func(t *testing.T) {
 		b := setup(t)
 		b.start("w1")
+		b.row(b.send("widget.sold", "widget", "w2"), mirror.Processed) // which is still there
 		b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
 		b.provider.fails("widget", "w1", -1, gone)
 		b.found("d1", mirror.Deleted, w1)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/probe"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -28,7 +29,7 @@ type source struct {
 	state                     atomic.Pointer[stream.SourceState]
 	rate                      atomic.Pointer[stream.Rate]
 	pace                      *pace
-	probing                   atomic.Bool
+	prober                    *probe.Prober
 	// toldOf is the pause, and what of it, that people were told of last.
 	toldOf string
 
@@ -37,13 +38,20 @@ type source struct {
 	// recent are answers for known entities, foreseen those of them that a
 	// sweep asked for.
 	recent, foreseen window
+
+	throttle probe.Throttle
+	evidence *evidence
 }
 
 func newSource(w *Worker, o Source) *source {
 	if o.Concurrency <= 0 {
 		o.Concurrency = 100
 	}
-	s := &source{Source: o, w: w, ready: newReadyQueue(), pace: newPace(), slots: make(chan struct{}, o.Concurrency)}
+	s := &source{
+		Source: o, w: w, ready: newReadyQueue(), pace: newPace(), slots: make(chan struct{}, o.Concurrency),
+	}
+	s.prober = probe.New(func(ctx context.Context) error { return s.Client.Probe(ctx) }, probesEvery)
+	s.evidence = newEvidence(w, s)
 	s.state.Store(&stream.SourceState{})
 	s.rate.Store(&o.Rate)
 	return s

@@ -185,7 +185,10 @@ func TestOneAlertForEachOutage(t *testing.T) {
 		b.provider.on("widget", fmt.Sprint(i), func(context.Context, int) (string, error) { return ok, b.provider.probing() })
 		b.send("widget.sold", "widget", fmt.Sprint(i))
 	}
-	b.paused("probe failed") // more than one strike
+	require.True(t, eventually(func() bool {
+		state, err := b.streams.Source(b.ctx, "acme")
+		return err == nil && state.Strikes > 1
+	}))
 	require.True(t, eventually(func() bool { return len(b.told.of(alert.SourcePaused)) == 1 }))
 	b.provider.setProbe(nil)
 	b.empty()
@@ -261,7 +264,7 @@ func TestAlertOfADeadLetterIsPosted(t *testing.T) {
 func TestAPauseIsToldOfOnceAndSurely(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	require.NoError(t, b.streams.Pause(b.ctx, "acme", time.Hour, "credentials refused: 401", "reconciler"))
+	require.NoError(t, b.streams.PauseAs(b.ctx, "acme", fate.NewPause(fate.PausedRefused, time.Hour, "401"), "reconciler"))
 	begun := time.Now()
 	require.True(t, eventually(func() bool { return time.Since(begun) > 2*b.options.LeaseTTL }))
 	stop := b.start("w1")
@@ -270,7 +273,7 @@ func TestAPauseIsToldOfOnceAndSurely(t *testing.T) {
 	b.start("w2")
 	require.True(t, eventually(func() bool { return b.metric("tarn_source_paused") == 1 && b.metric("tarn_leases_held") == 4 }))
 
-	require.NoError(t, b.streams.Pause(b.ctx, "acme", 0, "misconfigured: not found", "w2"))
+	require.NoError(t, b.streams.PauseAs(b.ctx, "acme", fate.NewPause(fate.PausedMisconfigured, 0, "not found"), "w2"))
 	require.True(t, eventually(func() bool { return len(b.told.of(alert.SourcePaused)) == 2 }), "now it wants hands")
 	require.Contains(t, b.told.of(alert.SourcePaused)[1]["reason"], "misconfigured")
 }

@@ -47,8 +47,9 @@ type attempt struct {
 	// passedOn: the batch is on its way to settler or acker, or to Redis.
 	passedOn bool
 	over     sync.Once
-	// sent is when the provider was first asked.
-	sent time.Time
+	// sent is when the provider was first asked, and asked the same by a clock
+	// that is never set.
+	sent, asked time.Time
 	// settledTo is when the newest event settled so far was created.
 	settledTo time.Time
 }
@@ -181,13 +182,16 @@ func (a *attempt) claim(ctx context.Context) (err error) {
 // fetch asks for the entity wherever it may stand, and tells the source what
 // came of it all.
 func (a *attempt) fetch(ctx context.Context) error {
-	a.sent = a.s.w.Now().UTC()
+	a.sent, a.asked = a.s.w.Now().UTC(), time.Now()
 	err := a.askAround(ctx)
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	a.tell(err)
 	a.src.heed(ctx)
+	if err == nil && knownAlive(a.doc) && !a.snap.Deleted {
+		a.src.learn(ctx, a.ref)
+	}
 	if err != nil {
 		return fmt.Errorf("fetch %s: %w", a.ln.key, err)
 	}

@@ -51,6 +51,10 @@ func (a *attempt) tell(err error) {
 	defer s.mu.Unlock()
 	if err == nil || class == fate.Gone || class == fate.Permanent {
 		s.failed = 0
+		s.throttle.Answered()
+	}
+	if known && (err == nil || class == fate.Gone) {
+		s.evidence.note(a.ln.key, err == nil)
 	}
 	switch {
 	case !known || a.goneBefore():
@@ -77,10 +81,24 @@ func (a *attempt) isForeseen() bool {
 	return false
 }
 
-// believable reports whether a 404 for a known entity may be believed. When
-// many known entities are gone at once, the address is more likely wrong than
-// all of them deleted: the source is paused and nothing becomes a tombstone.
+// believable reports whether a 404 for a known entity may be believed, so that
+// it becomes a tombstone: the one question that decides it. If not, the attempt
+// is to be held: the source is paused, or the entity is to be asked for again.
+//
+// When many known entities are gone at once, the address is more likely wrong
+// than all of them deleted. However few there are, another known one must be
+// found. What an operator has accepted needs neither.
 func (a *attempt) believable(ctx context.Context) bool {
+	left, err := a.s.w.Streams.DeletionsAccepted(ctx, a.src.Name)
+	if err != nil {
+		return false
+	}
+	return left > 0 || a.fewEnough(ctx) && a.witnessed(ctx)
+}
+
+// fewEnough reports whether few enough of the last answers were 404. If not, the
+// source is paused.
+func (a *attempt) fewEnough(ctx context.Context) bool {
 	s := a.src
 	s.mu.Lock()
 	suspicious, full := s.recent.suspicious(), s.recent.full()
@@ -88,24 +106,22 @@ func (a *attempt) believable(ctx context.Context) bool {
 		suspicious, full = s.foreseen.noneLeft(), true
 	}
 	s.mu.Unlock()
-	if !suspicious {
+	switch {
+	case !suspicious:
 		return true
-	}
-	if err := s.Client.Probe(ctx); err != nil {
-		if ctx.Err() == nil {
-			s.pause(ctx, err, because(err, becauseMisconfigured+": known entities and the probe path are not found; check api_url"))
-		}
+	case s.isIll(ctx, s.prober.Recent):
 		return false
-	}
-	if !full {
+	case !full:
 		return true
 	}
-	s.pauseFor(ctx, 0, becauseMisconfigured+": too many known entities are not found; check api_url and api_key, then resume the source by hand")
+	s.pauseAs(ctx, fate.NewPause(fate.PausedMisconfigured, 0,
+		"too many known entities are not found; check api_url and api_key, then resume the source by hand; if they were deleted, with accept_deletions"))
 	return false
 }
 
 // forgetAnswers begins to judge anew, once somebody has seen to it.
 func (s *source) forgetAnswers() {
+	s.evidence.forget()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.recent, s.foreseen = window{}, window{}

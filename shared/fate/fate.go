@@ -9,12 +9,16 @@
 //	class         what happened                                  fate
 //	Transient     network error, timeout, 408, 425, 5xx,         park with back-off, one attempt
 //	              404 in a foreign shape, redirect, wrong type
-//	Throttled     429, budget empty                              pause the source, no attempt
+//	Throttled     429, budget empty                              ask the probe path: pause, no attempt; or it is this
+//	                                                             one thing: it waits alone, the third time charged
 //	Unavailable   store or Redis away                            hold everything, no attempt
 //	Refused       401, 403                                       ask the probe path: pause or bury
-//	Gone          404 in the provider's own error shape          ask again after gone_after, then tombstone
+//	Gone          404 in the provider's own error shape          ask again after gone_after, then tombstone, if
+//	                                                             another known entity is found
 //	Permanent     400, 422, unparsable answer, refused document  bury at once
 //	Panic         a panic in a handler                           bury with the stack; the worker lives
+//
+// What a failed probe means for a source as a whole is the other table: Pauses.
 package fate
 
 import (

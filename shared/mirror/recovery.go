@@ -84,6 +84,11 @@ type Verification interface {
 	// DueForVerify lists fetched documents to be checked, by id.
 	DueForVerify(ctx context.Context, f DueFilter) ([]*Document, error)
 
+	// Living returns up to limit fetched documents of a kind that are not
+	// deleted: those that are not terminal, the one verified last first, before
+	// those that are. It may read all there are of the kind.
+	Living(ctx context.Context, source, kind string, limit int) ([]*Document, error)
+
 	// Unfetched counts the documents of some kinds of a source that workers have
 	// asked for and never had. It may read all there are.
 	Unfetched(ctx context.Context, source string, kinds []string) (int64, error)

@@ -48,6 +48,9 @@ func (c *Client) Webhooks(ctx context.Context, why string) ([]provider.Webhook, 
 // Probe asks whether the provider accepts us.
 func (c *Client) Probe(ctx context.Context) error { return c.current.Load().Probe(ctx) }
 
+// Identity asks whose key it is.
+func (c *Client) Identity(ctx context.Context) (string, error) { return c.current.Load().Identity(ctx) }
+
 // Allowance returns what the provider says is left of its rate limit.
 func (c *Client) Allowance() (provider.Allowance, bool) { return c.current.Load().Allowance() }
 

@@ -28,6 +28,7 @@ type apiSpec struct {
 	// rateHeaders is the name of a rateStyle.
 	rateHeaders string
 	probe       string
+	identity    identitySpec
 	events      eventsSpec
 	webhooks    webhooksSpec
 }

@@ -33,6 +33,7 @@
 //	  errors: message                    # how its own 404 looks: message, error-type, problem
 //	  rate_headers: none                 # default; or x-ratelimit, ratelimit: how it tells what is left
 //	  probe: /accounts?limit=1           # asked to learn whether our key is accepted
+//	  identity: {path: /me, value: id}   # optional: where it tells whose key it is
 //	  events:                            # optional: where events can be listed again
 //	    path: /events
 //	    since: since                     # parameter of the lower bound

@@ -145,6 +145,7 @@ func parseAPI(s *section, envelope envelopeSpec) apiSpec {
 		spec.headers[textproto.CanonicalMIMEHeaderKey(name)] = []string{value}
 	}
 	s.checkPath("probe", spec.probe)
+	spec.identity = parseIdentity(s.sub("identity"))
 	events := s.sub("events")
 	spec.events = eventsSpec{
 		path: events.text("path"), since: events.text("since"), query: events.params("query"),

@@ -78,6 +78,8 @@ func TestParseErrorsNameLineAndKey(t *testing.T) {
 		"unknown time":             {"context: context", "context: context, time: moon", "envelope.time: is \"moon\": want one of rfc3339, unix"},
 		"no error style":           {"errors: message, ", "", "small.yaml:4: api.errors: is missing"},
 		"unknown error style":      {"errors: message", "errors: loud", "small.yaml:4: api.errors: is \"loud\": want one of error-type, message, problem"},
+		"identity elsewhere":       {"probe: /me", "probe: /me, identity: {path: \"//w\", value: id}", "small.yaml:4: api.identity.path: is \"//w\": want a path"},
+		"identity without value":   {"probe: /me", "probe: /me, identity: {path: /me}", "small.yaml:4: api.identity.value: is missing"},
 		"no probe":                 {", probe: /me", "", "small.yaml:4: api.probe: is missing"},
 		"probe on another host":    {"/me", "//example.com/me", "api.probe: is \"//example.com/me\": want a path"},
 		"probe without a slash":    {"/me", "me", "api.probe: is \"me\": want a path"},

@@ -205,7 +205,7 @@ func scriptCases(t *testing.T, s *Streams, l *Lease) []scriptCase {
 		{script: fleetScript, keys: fencedKeys(live, back, due), clock: true,
 			args: []any{k.parkedPrefix(0), k.recordPrefix(0), 10}},
 		{script: heartbeatScript, keys: []string{k.workers(), k.shardCount()}, args: []any{"w1", 15000, 1}, clock: true},
-		{script: pauseScript, keys: []string{k.source("lemon"), k.probe("lemon")}, args: []any{1, "why", "who"}, clock: true},
+		{script: pauseScript, keys: []string{k.source("lemon"), k.probe("lemon")}, args: []any{1, "why", "who", "{}"}, clock: true},
 		{script: probeScript, keys: []string{k.source("stripe"), k.probe("stripe")}, args: []any{"token", 1000}},
 		{script: toldScript, keys: []string{k.source("probed")}, args: []any{7, "what"}},
 		{script: endProbeScript, keys: []string{k.source("probed"), k.probe("probed")}, args: []any{"token"}},

@@ -73,6 +73,13 @@ func (k *keys) workers() string             { return k.fleet + "workers" }
 func (k *keys) shardCount() string          { return k.fleet + "shards" }
 func (k *keys) source(source string) string { return k.fleet + "source:" + source }
 func (k *keys) probe(source string) string  { return k.fleet + "probe:" + source }
+
+// accepted is there while known entities may be taken for deleted though nobody
+// proves that the right account is asked; account is who the provider said we
+// are when a known entity had answered.
+func (k *keys) accepted(source string) string { return k.fleet + "accepted:" + source }
+func (k *keys) account(source string) string  { return k.fleet + "account:" + source }
+
 func (k *keys) budget(source string) string { return k.fleet + "budget:" + source }
 func (k *keys) notes() string               { return k.fleet + "notes" }
 

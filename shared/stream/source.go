@@ -3,9 +3,13 @@ package stream
 import (
 	"context"
 	"crypto/rand"
+	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/tarn-sync/tarn/shared/fate"
 )
 
 // SourceState is what the fleet knows of a source.
@@ -16,6 +20,11 @@ type SourceState struct {
 	Since  time.Time
 	Reason string
 	By     string
+	// Kind is what follows from the pause; Reason is for people.
+	Kind fate.PauseKind
+	// Witnesses are the kinds of which a known entity must answer before the
+	// pause ends. None: the probe path alone decides.
+	Witnesses []string
 	// Strikes counts pauses in a row without a good answer in between.
 	Strikes int
 	// Told is what people were told of this pause, "" for nothing. Only Source
@@ -25,25 +34,62 @@ type SourceState struct {
 
 // Source returns the state of a source.
 func (s *Streams) Source(ctx context.Context, source string) (SourceState, error) {
-	v, err := s.client.HMGet(ctx, s.keys.source(source), "until", "since", "strikes", "reason", "by", "told").Result()
+	v, err := s.client.HMGet(ctx, s.keys.source(source), "until", "since", "strikes", "reason", "by", "typed", "told").Result()
 	if err != nil {
 		return SourceState{}, fmt.Errorf("read the state of source %s: %w", source, err)
 	}
 	state := sourceState(v)
 	if state.Paused {
-		state.Told = asText(v[5])
+		state.Told = asText(v[6])
 	}
 	return state, nil
 }
 
-// Pause pauses a source for the fleet until a probe after the given time
+// Pause pauses a source as operators do, for whatever reason they give: see
+// PauseAs.
+func (s *Streams) Pause(ctx context.Context, source string, d time.Duration, reason, by string) error {
+	return s.PauseAs(ctx, source, fate.Pause{Kind: fate.PausedByHand, For: d, Reason: reason}, by)
+}
+
+// PauseAs pauses a source for the fleet until a probe after the pause's length
 // (0: until Resume). It never shortens a pause, nor softens one made by hand.
 // A source stays paused when the time has come: a probe (TakeProbe) then
-// decides, and ends in EndProbe or a further Pause, which is the next strike.
-func (s *Streams) Pause(ctx context.Context, source string, d time.Duration, reason, by string) error {
+// decides, and ends in EndProbe or a further PauseAs, which is the next strike.
+func (s *Streams) PauseAs(ctx context.Context, source string, p fate.Pause, by string) error {
+	typed, _ := json.Marshal(typedPause{Kind: p.Kind, Witnesses: p.Witnesses, Reason: p.Reason}) // texts always encode
 	_, err := run(ctx, s.client, pauseScript, "pause source "+source,
-		[]string{s.keys.source(source), s.keys.probe(source)}, milliseconds(d), reason, by)
+		[]string{s.keys.source(source), s.keys.probe(source)}, milliseconds(p.For), p.Reason, by, typed)
 	return err
+}
+
+// typedPause is kept beside the reason. A version that knows only reasons
+// leaves that of an earlier pause standing, so it says which reason it is of.
+type typedPause struct {
+	Kind      fate.PauseKind `json:"kind"`
+	Witnesses []string       `json:"witnesses,omitempty"`
+	Reason    string         `json:"reason"`
+}
+
+// readTyped returns the kind of a pause and who must answer before it ends. Of
+// a pause made by an older version only its reason tells.
+func readTyped(typed, reason string, byHand bool) (fate.PauseKind, []string) {
+	var t typedPause
+	if err := json.Unmarshal([]byte(typed), &t); err == nil && t.Kind != "" && t.Reason == reason {
+		return t.Kind, t.Witnesses
+	}
+	kinds := []fate.PauseKind{fate.PausedThrottled, fate.PausedUsedUp, fate.PausedRefused, fate.PausedMisconfigured}
+	if byHand { // operators write what they like; only this one was made by workers too
+		kinds = kinds[len(kinds)-1:]
+	}
+	for _, k := range kinds {
+		if strings.HasPrefix(reason, k.Words()) {
+			return k, nil
+		}
+	}
+	if byHand {
+		return fate.PausedByHand, nil
+	}
+	return fate.PausedDown, nil
 }
 
 // Told notes that people were told of the pause that began at a time.
@@ -53,9 +99,10 @@ func (s *Streams) Told(ctx context.Context, source string, since time.Time, what
 	return err
 }
 
-// Resume ends a pause, whoever made it, and forgets its strikes.
+// Resume ends a pause, whoever made it, and forgets its strikes. It also ends
+// what ResumeAccepting began.
 func (s *Streams) Resume(ctx context.Context, source string) error {
-	if err := s.client.Del(ctx, s.keys.source(source), s.keys.probe(source)).Err(); err != nil {
+	if err := s.client.Del(ctx, s.keys.source(source), s.keys.probe(source), s.keys.accepted(source)).Err(); err != nil {
 		return fmt.Errorf("resume source %s: %w", source, err)
 	}
 	return nil
@@ -82,7 +129,8 @@ func (s *Streams) EndProbe(ctx context.Context, source, probe string) (resumed b
 	return err == nil && asInt(v) == 1, err
 }
 
-// sourceState reads until, since, strikes, reason, by. No until: not paused.
+// sourceState reads until, since, strikes, reason, by, typed. No until: not
+// paused.
 func sourceState(v []any) SourceState {
 	until := asText(v[0])
 	if until == "" {
@@ -95,6 +143,7 @@ func sourceState(v []any) SourceState {
 	if until != "0" {
 		st.Until = unixMilli(until)
 	}
+	st.Kind, st.Witnesses = readTyped(asText(v[5]), st.Reason, until == "0")
 	return st
 }
 

@@ -105,6 +105,37 @@ func (s *Store) DueForVerify(ctx context.Context, f mirror.DueFilter) ([]*mirror
 	return out, nil
 }
 
+// Living returns fetched documents that are not deleted. Those that are not
+// terminal are read by livingIndex in its order; of terminal ones, which are
+// asked for only where the others do not suffice, those that became so last are
+// read by the same index.
+func (s *Store) Living(ctx context.Context, source, kind string, limit int) ([]*mirror.Document, error) {
+	limit = max(limit, 1)
+	c := s.db.Collection(mirrorName(source, kind))
+	var out []*mirror.Document
+	for _, part := range []struct {
+		terminal bson.E
+		sort     bson.D
+	}{
+		{bson.E{Key: "terminal_at", Value: nil}, bson.D{{Key: "verified_at", Value: -1}}},
+		{bson.E{Key: "terminal_at", Value: bson.D{{Key: "$gt", Value: time.Time{}}}}, bson.D{{Key: "terminal_at", Value: -1}, {Key: "deleted_at", Value: -1}, {Key: "verified_at", Value: -1}}},
+	} {
+		if len(out) == limit {
+			break
+		}
+		docs, err := find[document](ctx, c,
+			bson.D{part.terminal, {Key: "deleted_at", Value: nil}, {Key: "synced_claim", Value: bson.D{{Key: "$gt", Value: 0}}}},
+			options.Find().SetSort(part.sort).SetLimit(int64(limit-len(out))).SetProjection(withoutState))
+		if err != nil {
+			return nil, fmt.Errorf("look for what lives of %s/%s: %w", source, kind, err)
+		}
+		for _, d := range docs {
+			out = append(out, d.mirror())
+		}
+	}
+	return out, nil
+}
+
 // Unfetched counts the documents of some kinds that were asked for and never had.
 func (s *Store) Unfetched(ctx context.Context, source string, kinds []string) (n int64, err error) {
 	never := bson.D{{Key: "synced_claim", Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gt", Value: 0}}}}}}

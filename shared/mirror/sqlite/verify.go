@@ -24,6 +24,12 @@ WHERE source = ?1 AND kind = ?2 AND id = ?3 AND state_hash = ?4 AND verified_at 
 
 	unfetchedSQL = `SELECT count(*) FROM mirror WHERE source = ? AND kind = ? AND synced_claim = 0`
 
+	// livingSQL reads all of a kind, as stalestSQL does: it is asked for only when
+	// known entities are not found.
+	livingSQL = `SELECT ` + documentColumns + ` FROM mirror
+WHERE source = ? AND kind = ? AND synced_claim > 0 AND deleted_at = 0
+ORDER BY terminal_at > 0, verified_at DESC, id LIMIT ?`
+
 	// stalestSQL reads all of a kind; see schema.go for why there is no index.
 	stalestSQL = `
 SELECT min(verified_at) FROM mirror WHERE source = ? AND kind = ? AND synced_claim > 0 AND terminal_at = 0 AND deleted_at = 0`
@@ -92,6 +98,19 @@ func (s *Store) DueForVerify(ctx context.Context, f mirror.DueFilter) ([]*mirror
 	docs, err := collect(rows, scanDocument)
 	if err != nil {
 		return nil, fmt.Errorf("list %s/%s to verify: %w", f.Source, f.Kind, readError(ctx, err))
+	}
+	return docs, nil
+}
+
+// Living returns fetched documents that are not deleted.
+func (s *Store) Living(ctx context.Context, source, kind string, limit int) ([]*mirror.Document, error) {
+	rows, err := s.reads.QueryContext(ctx, livingSQL, source, kind, max(limit, 1))
+	if err != nil {
+		return nil, fmt.Errorf("look for what lives of %s/%s: %w", source, kind, readError(ctx, err))
+	}
+	docs, err := collect(rows, scanDocument)
+	if err != nil {
+		return nil, fmt.Errorf("look for what lives of %s/%s: %w", source, kind, readError(ctx, err))
 	}
 	return docs, nil
 }

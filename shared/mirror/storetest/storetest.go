@@ -38,6 +38,7 @@ func Run(t *testing.T, open func(t *testing.T) mirror.Store) {
 		{"recovery", recoveryCases},
 		{"discrepancies", discrepancyCases},
 		{"verify", verifyCases},
+		{"living", livingCases},
 		{"tasks", taskCases},
 		{"lists", listCases},
 		{"content", contentCases},

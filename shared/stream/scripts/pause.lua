@@ -6,6 +6,7 @@
 -- ARGV[1]  how long until a probe, ms; 0: until resumed by hand
 -- ARGV[2]  reason
 -- ARGV[3]  by whom
+-- ARGV[4]  its kind and what must be so before it ends, as JSON with the reason
 --
 -- Returns 1 if the pause is now as asked, 0 if a longer one stands.
 --
@@ -29,6 +30,6 @@ if not running then
   strikes = strikes + 1
 end
 redis.call('HSET', KEYS[1], 'until', ends, 'since', was[2] or now, 'strikes', strikes,
-  'reason', ARGV[2], 'by', ARGV[3])
+  'reason', ARGV[2], 'by', ARGV[3], 'typed', ARGV[4])
 redis.call('DEL', KEYS[2])
 return 1

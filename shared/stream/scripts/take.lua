@@ -9,7 +9,7 @@
 -- ARGV[4]  burst, tokens
 --
 -- Returns {tokens granted, µs until asking again makes sense, Redis time in
--- ms, until, since, strikes, reason, by}; until is "" when not paused.
+-- ms, until, since, strikes, reason, by, typed}; until is "" when not paused.
 --
 -- Each class below live has a bucket filled with 5 % of the rate; the rest
 -- fills the main bucket, and so does what a full bucket cannot hold: a floor
@@ -23,10 +23,10 @@ local floor_share, heed_us = 0.05, 200000
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
 local now_ms = math.floor(now / 1000)
-local s = redis.call('HMGET', KEYS[1], 'until', 'since', 'strikes', 'reason', 'by')
+local s = redis.call('HMGET', KEYS[1], 'until', 'since', 'strikes', 'reason', 'by', 'typed')
 
 local function answer(granted, wait)
-  return {granted, math.ceil(wait), now_ms, s[1] or '', s[2] or '0', s[3] or '0', s[4] or '', s[5] or ''}
+  return {granted, math.ceil(wait), now_ms, s[1] or '', s[2] or '0', s[3] or '0', s[4] or '', s[5] or '', s[6] or ''}
 end
 
 local class, asked, rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]) / 1e6, tonumber(ARGV[4])

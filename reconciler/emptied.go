@@ -1,0 +1,139 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/probe"
+	"github.com/tarn-sync/tarn/shared/provider"
+)
+
+// listRoot looks after a kind that stands under nothing, its list from a place
+// on. each is called with the ids of what others stand under, if these are wanted.
+func (s *survey) listRoot(ctx context.Context, k *provider.Kind, at *place, each func(ids ...string)) error {
+	leads := slices.ContainsFunc(s.def.Under(k), s.leads)
+	if k.Shape == provider.ShapeEntity {
+		return s.untilBelieved(ctx, k, at, func() (n int, err error) {
+			n = len(at.Cursor) // what was before it has been seen
+			err = s.list(ctx, k, nil, at, func(items []provider.Item) error {
+				n += len(items)
+				for _, item := range items {
+					if leads {
+						each(item.Ref.Key.ID)
+					}
+				}
+				return nil
+			})
+			return n, err
+		})
+	}
+	if leads {
+		err := s.untilBelieved(ctx, k, at, func() (int, error) {
+			ids, err := s.elements(ctx, k)
+			each(ids...)
+			return len(ids), err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return s.single(ctx, []*provider.Kind{k}, provider.RootID, nil)
+}
+
+// untilBelieved walks a list that stands under nothing until what it shows can be
+// believed, from a place on. walk returns how many elements it showed. A list that went from
+// something to nothing is most likely another account's: unless one of what it
+// should show is found by its id, the source is paused until one is, or until an
+// operator accepts that all were deleted; then the list is asked for again. So
+// neither a difference is recorded nor a worker signalled meanwhile.
+func (s *survey) untilBelieved(ctx context.Context, k *provider.Kind, at *place, walk func() (n int, err error)) error {
+	for {
+		n, err := walk()
+		if err != nil || n > 0 || s.failed[listName(k.Name, nil)] || s.mode == modeTell {
+			return err // modeTell repairs nothing, and tells what it sees
+		}
+		emptied, err := s.wasEmptied(ctx, k)
+		if err != nil || !emptied {
+			return err
+		}
+		*at = place{}
+	}
+}
+
+// wasEmptied reports whether an empty list is not to be believed. The source is
+// paused then.
+func (s *survey) wasEmptied(ctx context.Context, k *provider.Kind) (bool, error) {
+	known, err := s.hadElements(ctx, k)
+	if err != nil || !known {
+		return false, err
+	}
+	var accepted bool
+	err = s.insist(ctx, "read whether deletions are accepted", func() error {
+		left, err := s.streams.DeletionsAccepted(ctx, s.name)
+		accepted = left > 0
+		return err
+	})
+	if err != nil || accepted {
+		return false, err
+	}
+	question := probe.Question{Kinds: []string{k.Name}, Token: func(ctx context.Context) error {
+		s.calls++
+		return s.token(ctx, s.class())
+	}}
+	var outcome probe.Outcome
+	kinds := question.Kinds
+	if k.Shape == provider.ShapeEntity {
+		outcome, _, err = s.witnesses().Ask(ctx, question)
+	} else {
+		outcome, kinds, err = s.witnesses().Prove(ctx, k.Name, question)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return false, ctx.Err()
+	case outcome == probe.Proven:
+		return false, nil
+	case outcome == probe.Unclear:
+		s.listFailed(k, nil, fmt.Errorf("the list is empty, and whether it should be could not be found out: %w", err))
+		return false, nil
+	}
+	state, err := s.streams.Source(ctx, s.name)
+	if err != nil {
+		return true, nil // the list is asked for again once redis is there
+	}
+	p := fate.NewPause(fate.PausedMisconfigured, s.pauses().Length(state.Strikes), fmt.Sprintf(
+		"the provider's list of %s is empty, and finds none of those the mirror knows; check api_url and api_key. "+
+			"It resumes once one is found; if all were deleted, resume it with accept_deletions", k.Name))
+	p.Witnesses = kinds
+	s.pauseAs(ctx, p)
+	return true, nil
+}
+
+// hadElements reports whether the mirror knows of anything that the list of a
+// kind should show.
+func (s *survey) hadElements(ctx context.Context, k *provider.Kind) (had bool, err error) {
+	err = s.persist(ctx, "read what lives", func() error {
+		if k.Shape == provider.ShapeEntity {
+			docs, err := s.store.Living(ctx, s.name, k.Name, 1)
+			had = len(docs) > 0
+			return err
+		}
+		doc, err := s.store.Entity(ctx, event.Key{Source: s.name, Kind: k.Name, ID: provider.RootID})
+		if errors.Is(err, mirror.ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if doc.Known() {
+			ids, unread := s.def.Elements(k.Name, doc.Raw)
+			had = len(ids)+len(unread) > 0
+		}
+		return nil
+	})
+	return had, err
+}

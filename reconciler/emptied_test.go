@@ -1,0 +1,122 @@
+package reconciler
+
+import (
+	"io"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/fate"
+)
+
+// another lets the shop answer as another, empty account of it does.
+func (s *shop) another() {
+	s.interfere(func(w http.ResponseWriter, r *http.Request) bool {
+		switch r.URL.Path {
+		case "/ping", "/events":
+			return false
+		case "/customers":
+			_, _ = io.WriteString(w, `{"data":[],"next":null}`)
+		default:
+			w.WriteHeader(http.StatusNotFound)
+			_, _ = io.WriteString(w, `{"message":"no such thing"}`)
+		}
+		return true
+	})
+}
+
+// pausedAs waits until the source is paused as a kind, and has been looked at
+// again.
+func (c *scene) pausedAs(kind fate.PauseKind) {
+	c.t.Helper()
+	require.Eventually(c.t, func() bool {
+		state, err := c.streams.Source(c.ctx, "shop")
+		return err == nil && state.Paused && state.Kind == kind && state.Strikes > 1
+	}, 20*time.Second, 5*time.Millisecond)
+}
+
+// A sweep under another account's key finds every root list empty. It waits, and
+// has nobody delete anything; a mirror of one is no exception.
+func TestARootListThatWasEmptiedPausesTheSource(t *testing.T) {
+	for name, customers := range map[string]int{"one": 1, "five": 5} {
+		for _, m := range []mode{modeSweep, modeBackfill} {
+			t.Run(name+" "+string(m), func(t *testing.T) {
+				c := newScene(t)
+				c.shop.stock(customers, 2)
+				c.fill()
+				c.shop.another()
+				c.clock.move(25 * time.Hour) // everything is due
+				done := make(chan struct{})
+				go func() { defer close(done); c.survey(m) }()
+				c.pausedAs(fate.PausedMisconfigured)
+				require.Empty(t, c.recorded())
+				require.Empty(t, c.entries(), "no worker is asked to delete anything")
+				c.shop.interfere(nil) // the right key
+				<-done
+				require.Empty(t, c.recorded())
+			})
+		}
+	}
+}
+
+// All were really deleted: an operator says so, and the mirror follows.
+func TestDeletionOfAllIsAccepted(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(1, 1)
+	c.fill()
+	c.shop.drop("/customers/c0")
+	done := make(chan struct{})
+	go func() { defer close(done); c.survey(modeSweep) }()
+	c.pausedAs(fate.PausedMisconfigured)
+	require.Empty(t, c.recorded())
+	require.NoError(t, c.streams.ResumeAccepting(c.ctx, "shop", "ops"))
+	<-done
+	require.Equal(t, []string{"deleted customer/c0", "deleted order/o0_0"}, c.recorded())
+}
+
+// One list that is answered 429 is given up for this sweep; the source is not
+// paused for it, however long it asks to be left alone.
+func TestOneListThatIsThrottledPausesNobody(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(2, 2)
+	c.fill()
+	for _, after := range []string{"", "3600"} {
+		c.shop.interfere(func(w http.ResponseWriter, r *http.Request) bool {
+			if r.URL.Path != "/customers/c0/orders" {
+				return false
+			}
+			if after != "" {
+				w.Header().Set("Retry-After", after)
+			}
+			w.WriteHeader(http.StatusTooManyRequests)
+			return true
+		})
+		s := c.survey(modeSweep)
+		require.EqualValues(t, 1, s.counts["failed_lists"])
+		state, err := c.streams.Source(c.ctx, "shop")
+		require.NoError(t, err)
+		require.False(t, state.Paused)
+	}
+}
+
+// The reconciler and the worker call a bad probe the same, so that a source that
+// throttles us alarms nobody.
+func TestAThrottledProbeIsNoAlarm(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(1, 1)
+	c.shop.interfere(func(w http.ResponseWriter, _ *http.Request) bool {
+		w.WriteHeader(http.StatusTooManyRequests)
+		return true
+	})
+	done := make(chan struct{})
+	go func() { defer close(done); c.survey(modeBackfill) }()
+	c.pausedAs(fate.PausedThrottled)
+	state, err := c.streams.Source(c.ctx, "shop")
+	require.NoError(t, err)
+	require.False(t, state.Kind.WantsAHuman())
+	require.Contains(t, state.Reason, "throttled: ")
+	c.shop.interfere(nil)
+	<-done
+}

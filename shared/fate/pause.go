@@ -1,0 +1,125 @@
+package fate
+
+import (
+	"strings"
+	"time"
+)
+
+// PauseKind is why a source is paused. What follows from a pause follows from
+// its kind, never from the text beside it, which people write too.
+type PauseKind string
+
+// The kinds of a pause.
+const (
+	// PausedByHand: an operator wants it so.
+	PausedByHand PauseKind = "by_hand"
+	// PausedThrottled: the provider asks us to slow down.
+	PausedThrottled PauseKind = "throttled"
+	// PausedUsedUp: the provider says that its limit is used up, before it has
+	// had to refuse anything.
+	PausedUsedUp PauseKind = "used_up"
+	// PausedDown: the provider does not answer, or answers with failures.
+	PausedDown PauseKind = "down"
+	// PausedRefused: the provider refuses our key.
+	PausedRefused PauseKind = "refused"
+	// PausedMisconfigured: the provider answers, but about something else than
+	// what the mirror holds. The address or the key is wrong.
+	PausedMisconfigured PauseKind = "misconfigured"
+)
+
+var pauseWords = map[PauseKind]string{
+	PausedByHand:        "paused by hand",
+	PausedThrottled:     "throttled",
+	PausedUsedUp:        "rate limit used up",
+	PausedDown:          "source is down",
+	PausedRefused:       "credentials refused",
+	PausedMisconfigured: "misconfigured",
+}
+
+// Words returns the kind as people read it: what the reason of a pause begins
+// with, and the class of its alert.
+func (k PauseKind) Words() string {
+	if words := pauseWords[k]; words != "" {
+		return words
+	}
+	return string(k) // of a newer version
+}
+
+// WantsAHuman reports whether people are told of the pause. They are not of one
+// that ends by itself and means only that we are quick, nor of one they made.
+func (k PauseKind) WantsAHuman() bool {
+	switch k {
+	case PausedByHand, PausedThrottled, PausedUsedUp:
+		return false
+	}
+	return true
+}
+
+// SlowsThePace reports whether less is to be asked for after the pause.
+func (k PauseKind) SlowsThePace() bool { return k == PausedThrottled }
+
+// Pause is a pause of a source.
+type Pause struct {
+	Kind PauseKind
+	// For is how long until a probe may end it. 0: until somebody resumes it.
+	For time.Duration
+	// Reason is the text for people.
+	Reason string
+	// Witnesses are the kinds of entities of which a known one must answer
+	// before the pause ends, besides the probe path. None: the probe path alone
+	// decides.
+	Witnesses []string
+}
+
+// Pauses is how long pauses last that nobody asked a length of: First, then
+// twice as long with each strike, at most Longest.
+type Pauses struct {
+	// First is the pause before the first strike. Defaults to 1 s.
+	First time.Duration
+	// Longest is the longest pause. Defaults to 1 minute.
+	Longest time.Duration
+}
+
+// After returns the pause that a failed probe calls for: the one place that
+// says what a probe's answer means for a whole source. strikes is how many
+// pauses in a row the source has had. What the provider asked for goes before.
+func (p Pauses) After(probe error, strikes int) Pause {
+	class, asked := Of(probe)
+	kind := PausedDown
+	switch class {
+	case Throttled:
+		kind = PausedThrottled
+	case Refused:
+		kind = PausedRefused
+	case Gone, Permanent:
+		// It answers in its own words, and not where we ask.
+		kind = PausedMisconfigured
+	}
+	if asked <= 0 {
+		asked = p.Length(strikes)
+	}
+	return NewPause(kind, asked, probe.Error())
+}
+
+// Length is how long a pause lasts after so many strikes.
+func (p Pauses) Length(strikes int) time.Duration {
+	p = p.WithDefaults()
+	return min(p.First<<min(max(strikes, 0), 10), p.Longest)
+}
+
+// WithDefaults returns p with its zero fields set.
+func (p Pauses) WithDefaults() Pauses {
+	if p.First <= 0 {
+		p.First = time.Second
+	}
+	if p.Longest <= 0 {
+		p.Longest = time.Minute
+	}
+	return p
+}
+
+// NewPause returns a pause whose reason says its kind and what is behind it.
+func NewPause(kind PauseKind, d time.Duration, why string) Pause {
+	why, _, _ = strings.Cut(why, "\n")
+	return Pause{Kind: kind, For: d, Reason: kind.Words() + ": " + why}
+}

@@ -1,0 +1,109 @@
+package probe
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// Prober asks the probe path of one source, for all in this process who want to
+// know. One probe is under way at a time.
+type Prober struct {
+	ask   func(context.Context) error
+	every time.Duration
+
+	mu   sync.Mutex
+	last *answer // the probe under way, or the last one
+}
+
+// answer is that of one probe.
+type answer struct {
+	begun time.Time
+	done  chan struct{} // closed when err is known
+	err   error
+	// void: it was cut off by whoever asked, and says nothing.
+	void bool
+}
+
+// New returns a prober. ask asks the probe path; every is the least time between
+// two probes that Ask begins, and how long a bad answer is given again.
+func New(ask func(context.Context) error, every time.Duration) *Prober {
+	return &Prober{ask: ask, every: every}
+}
+
+// Ask returns what the probe path answers now, to somebody who has just had a bad
+// answer to something else. All who ask meanwhile are answered by the same
+// probe. A good answer clears the source only of what was seen before the probe
+// began, so it is of a probe that began after the call. A bad one is given to
+// everybody for a while: it is the source. An error of ctx comes back as such.
+func (p *Prober) Ask(ctx context.Context) error { return p.answer(ctx, p.every, false) }
+
+// Recent returns what the probe path has just answered, well or not, or answers
+// now: for somebody who decides nothing by it that cannot be taken back.
+func (p *Prober) Recent(ctx context.Context) error { return p.answer(ctx, p.every, true) }
+
+// Fresh returns what a probe answers that began after the call, at once: for
+// whoever has the fleet's right to end a pause.
+func (p *Prober) Fresh(ctx context.Context) error { return p.answer(ctx, 0, false) }
+
+func (p *Prober) answer(ctx context.Context, every time.Duration, recent bool) error {
+	called := time.Now()
+	for {
+		p.mu.Lock()
+		last := p.last
+		wait := time.Duration(0)
+		switch {
+		case last == nil:
+		case !last.over():
+			p.mu.Unlock()
+			select {
+			case <-last.done:
+				continue
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		case last.void:
+		case last.begun.After(called) || (recent || last.err != nil) && time.Since(last.begun) < every:
+			p.mu.Unlock()
+			return last.err
+		default:
+			wait = every - time.Since(last.begun)
+		}
+		if wait <= 0 {
+			next := &answer{begun: time.Now(), done: make(chan struct{})}
+			p.last = next
+			p.mu.Unlock()
+			next.of(ctx, p.ask)
+			return next.err
+		}
+		p.mu.Unlock()
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return ctx.Err()
+		}
+	}
+}
+
+// of asks, and tells all who wait; if it panics, that it says nothing.
+func (a *answer) of(ctx context.Context, ask func(context.Context) error) {
+	a.void = true
+	defer close(a.done)
+	err := ask(ctx)
+	if ctx.Err() != nil {
+		a.err = ctx.Err()
+		return
+	}
+	a.err, a.void = err, false
+}
+
+func (a *answer) over() bool {
+	select {
+	case <-a.done:
+		return true
+	default:
+		return false
+	}
+}

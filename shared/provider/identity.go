@@ -1,0 +1,110 @@
+package provider
+
+import (
+	"context"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/provider/internal/rawjson"
+)
+
+// identitySpec says where the provider tells whose key it is asked with. No
+// path: nowhere.
+type identitySpec struct {
+	path  string
+	value rawjson.Path
+}
+
+func parseIdentity(s *section) identitySpec {
+	if s.value == nil {
+		return identitySpec{}
+	}
+	spec := identitySpec{path: s.required("path"), value: s.jsonPath("value")}
+	s.checkPath("path", spec.path)
+	if spec.value == nil {
+		s.fail("value", "is missing: want where the account's id stands in the answer")
+	}
+	s.done()
+	return spec
+}
+
+// HasIdentity reports whether the provider tells whose key it is asked with.
+func (d *Definition) HasIdentity() bool { return d.api.identity.path != "" }
+
+// Identity asks whose key it is: the id of the account that all answers are of.
+// Errors are classed as Fetch's are; a provider that does not tell is a
+// permanent one.
+func (c *Client) Identity(ctx context.Context) (string, error) {
+	if !c.def.HasIdentity() {
+		return "", fate.Errorf(fate.Permanent, "identity: provider %s does not tell whose key it is", c.def.Name)
+	}
+	path, rawQuery, _ := strings.Cut(c.def.api.identity.path, "?")
+	query, err := url.ParseQuery(rawQuery)
+	if err != nil {
+		return "", fate.Errorf(fate.Permanent, "identity: %w", err)
+	}
+	a, err := c.ask(ctx, call{kind: "identity", path: path, query: query, why: "identity"})
+	if err != nil {
+		return "", err
+	}
+	id, _ := a.doc.Root().At(c.def.api.identity.value).Text()
+	if err := event.CheckID(id); err != nil {
+		return "", fate.Errorf(fate.Transient, "identity: %s: %w", c.def.api.identity.value, err)
+	}
+	return id, nil
+}
+
+// Witnesses returns the kinds whose entities can prove, for an entity of the
+// given kind, that the right account is asked, those that prove best first.
+//
+// They are those under the same root: an order, its account and its trades
+// stand and fall together. What stands under no account, such as the
+// instruments that can be traded, is the same in every account and proves
+// nothing for an order; nor does a list that stands under nothing, which every
+// account has. others are to be asked where the mirror holds nothing under that
+// root: those roots that other kinds stand under, or all, where none has any.
+func (d *Definition) Witnesses(kind string) (same, others []string) {
+	k := d.Kind(kind)
+	if k == nil {
+		return nil, nil
+	}
+	var parents, roots []string
+	for _, other := range d.kinds {
+		switch {
+		case other == k || other.rootless():
+		case other.root() == k.root() && len(other.ParentKeys) == 0 && other.Shape == ShapeEntity:
+			parents = append(parents, other.Name)
+		case other.root() == k.root():
+			same = append(same, other.Name)
+		case len(d.Under(other)) > 0:
+			roots = append(roots, other.Name)
+		case other.Shape == ShapeEntity && len(other.ParentKeys) == 0:
+			others = append(others, other.Name)
+		}
+	}
+	if len(roots) > 0 {
+		others = roots
+	}
+	same = slices.Concat(parents, same)
+	if !k.rootless() {
+		same = slices.Insert(same, 0, k.Name)
+	}
+	return same, others
+}
+
+// rootless reports whether every account has exactly one of the kind.
+func (k *Kind) rootless() bool { return k.Shape != ShapeEntity && k.IDKey == "" }
+
+// root is the context key that all of its ids stand under.
+func (k *Kind) root() string {
+	switch {
+	case len(k.ParentKeys) > 0:
+		return k.ParentKeys[0]
+	case k.IDKey != "":
+		return k.IDKey
+	}
+	return k.ElementKey
+}

@@ -1,0 +1,83 @@
+package provider_test
+
+import (
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/provider"
+)
+
+// A provider that tells whose key it is asked with is asked where its definition
+// says; an answer without an id proves nothing.
+func TestIdentity(t *testing.T) {
+	answer, status := `{"id":"acct_1","object":"account"}`, http.StatusOK
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/v1/account" {
+			t.Errorf("asked for %s", r.URL.Path)
+		}
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, answer)
+	}))
+	defer server.Close()
+	text, err := os.ReadFile("testdata/stripe.yaml")
+	require.NoError(t, err)
+	def, err := provider.Parse("stripe.yaml", text)
+	require.NoError(t, err)
+	require.True(t, def.HasIdentity())
+	client, err := provider.NewClient(def, provider.ClientOptions{BaseURL: server.URL + "/v1", Key: "key"})
+	require.NoError(t, err)
+	defer client.Close()
+	id, err := client.Identity(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, "acct_1", id)
+	for _, bad := range []string{`{}`, `{"id":""}`, `{"id":7}`, `[]`} {
+		answer = bad
+		_, err = client.Identity(t.Context())
+		class, _ := fate.Of(err)
+		require.Error(t, err, bad)
+		require.Equal(t, fate.Transient, class, bad)
+	}
+	answer, status = `{"error":{"type":"invalid_request_error"}}`, http.StatusUnauthorized
+	_, err = client.Identity(t.Context())
+	class, _ := fate.Of(err)
+	require.Equal(t, fate.Refused, class)
+}
+
+// What proves for an entity that the right account is asked stands under the same
+// root; what is the same in every account proves nothing.
+func TestWitnesses(t *testing.T) {
+	lemon, err := provider.Builtin("lemon")
+	require.NoError(t, err)
+	require.False(t, lemon.HasIdentity())
+	for _, c := range []struct {
+		kind  string
+		first []string
+	}{
+		{"order", []string{"order", "account"}},
+		{"positions", []string{"positions", "account"}},
+		{"account", []string{"account", "order"}},
+		{"identification", []string{"identification", "person"}},
+		{"settlement", []string{"settlement"}},
+	} {
+		same, others := lemon.Witnesses(c.kind)
+		require.GreaterOrEqual(t, len(same), len(c.first), c.kind)
+		require.Equal(t, c.first, same[:len(c.first)], c.kind)
+		require.NotEmpty(t, others, c.kind)
+		for _, kind := range append(same, others...) {
+			require.NotContains(t, []string{"instrument", "corporate_action", "agreements", "treasury_fee"}, kind, c.kind)
+		}
+	}
+	same, others := lemon.Witnesses("instrument")
+	require.Equal(t, []string{"instrument"}, same)
+	require.Contains(t, others, "account")
+	same, others = lemon.Witnesses("nothing")
+	require.Empty(t, same)
+	require.Empty(t, others)
+}

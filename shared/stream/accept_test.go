@@ -1,0 +1,70 @@
+package stream
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/fate"
+)
+
+// A pause has a kind beside its text. One that an older version made has a text
+// alone, and that a newer one's kind still stands beside it proves nothing.
+func TestThePauseOfAnOlderVersionIsRead(t *testing.T) {
+	s, _ := start(t)
+	ctx := t.Context()
+	refused := fate.NewPause(fate.PausedRefused, time.Hour, "401")
+	refused.Witnesses = []string{"order"}
+	require.NoError(t, s.PauseAs(ctx, "lemon", refused, "w1"))
+	state := func() SourceState {
+		st, err := s.Source(ctx, "lemon")
+		require.NoError(t, err)
+		g, err := s.Take(ctx, "lemon", 0, 1, Rate{Limit: 1})
+		require.NoError(t, err)
+		require.Equal(t, st, g.Source)
+		return st
+	}
+	require.Equal(t, fate.PausedRefused, state().Kind)
+	require.Equal(t, []string{"order"}, state().Witnesses)
+	key := s.keys.source("lemon")
+	for reason, want := range map[string]fate.PauseKind{
+		"throttled: 429": fate.PausedThrottled, "rate limit used up: soon": fate.PausedUsedUp, "probe failed: 500": fate.PausedDown,
+		"source is down: 500": fate.PausedDown, "misconfigured: known entities": fate.PausedMisconfigured,
+	} {
+		require.NoError(t, s.client.HSet(ctx, key, "reason", reason).Err())
+		require.Equal(t, want, state().Kind, reason)
+		require.Empty(t, state().Witnesses)
+	}
+	require.NoError(t, s.client.HSet(ctx, key, "until", "0").Err())
+	for reason, want := range map[string]fate.PauseKind{
+		"throttled, waiting for support": fate.PausedByHand, "misconfigured: too many": fate.PausedMisconfigured,
+	} {
+		require.NoError(t, s.client.HSet(ctx, key, "reason", reason).Err())
+		require.Equal(t, want, state().Kind, reason)
+	}
+}
+
+// Deletions are accepted for a time. More left than was ever given means that
+// Redis' clock was set back.
+func TestAcceptedDeletionsEnd(t *testing.T) {
+	s, _ := start(t)
+	ctx := t.Context()
+	left := func() time.Duration {
+		d, err := s.DeletionsAccepted(ctx, "lemon")
+		require.NoError(t, err)
+		return d
+	}
+	require.Zero(t, left())
+	require.NoError(t, s.Pause(ctx, "lemon", 0, "by hand", "ops"))
+	require.NoError(t, s.ResumeAccepting(ctx, "lemon", "ops"))
+	require.Positive(t, left())
+	state, err := s.Source(ctx, "lemon")
+	require.NoError(t, err)
+	require.False(t, state.Paused)
+	require.NoError(t, s.client.PExpire(ctx, s.keys.accepted("lemon"), 3*time.Hour).Err())
+	require.Zero(t, left())
+	require.NoError(t, s.ResumeAccepting(ctx, "lemon", "ops"))
+	require.NoError(t, s.Resume(ctx, "lemon"))
+	require.Zero(t, left())
+}
