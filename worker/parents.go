@@ -88,7 +88,7 @@ func (a *attempt) askAround(ctx context.Context) error {
 			stub = snap
 		case class == fate.Gone:
 			gone = err
-		case class == fate.Refused && len(a.sets) > 1 && a.src.Client.Probe(ctx) == nil:
+		case class == fate.Refused && len(a.sets) > 1 && a.src.prober.Ask(ctx) == nil:
 			refused = err
 		default:
 			a.mixed = i > 0
