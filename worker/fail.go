@@ -225,10 +225,7 @@ func (a *attempt) bury(class fate.Class, cause error) {
 		return
 	}
 	a.state.Attempts = append(a.state.Attempts, numbered{N: 1, At: a.s.w.Now().UTC(), Error: last(class, cause)})
-	for i := range a.batch {
-		a.batch[i].Attempts = 1
-	}
-	if err := a.writeLetters(a.s.ctx, class, a.batch, 1); err != nil {
+	if err := a.writeLetters(a.s.ctx, class, charged(a.batch), 1); err != nil {
 		a.anew(err)
 		return
 	}
@@ -340,20 +337,12 @@ func firstLine(s string) string {
 }
 
 // short is an error's text, cut to what is kept of it.
-func short(err error) string { return cutTo(longestError, err) }
+func short(err error) string { return fate.Short(err.Error(), longestError) }
 
 // last is the text of the error that ended work: a panic's with its stack.
 func last(class fate.Class, err error) string {
 	if class == fate.Panic {
-		return cutTo(longestStack, err)
+		return fate.Short(err.Error(), longestStack)
 	}
 	return short(err)
-}
-
-func cutTo(longest int, err error) string {
-	s := err.Error()
-	if len(s) > longest {
-		s = s[:longest] + "…"
-	}
-	return s
 }

@@ -115,7 +115,8 @@ func (ln *lane) claimForSync(class event.Class) bool {
 	return true
 }
 
-// waiting returns what waits in the lane now.
+// waiting returns what waits in the lane now. The entries are the queue's own,
+// for reading only: intake copies them when the queue grows.
 func (ln *lane) waiting() []stream.Entry {
 	ln.shard.mu.Lock()
 	defer ln.shard.mu.Unlock()
