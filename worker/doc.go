@@ -88,6 +88,13 @@
 // and cover the head by a later claim. So whoever parks an entity waits until all
 // that was covered of it is settled; and a lane is not set aside before.
 //
+// The tail itself is parked in pages, first things first. Should the worker be
+// killed between two, its successor finds what was moved parked and the rest
+// pending. It flags the rest when it takes it over and moves it behind, or, if the
+// retry of the first pages is over by then, gives it a lane: in either case the
+// rest is covered by a later claim than what stood before it. Moved the other way
+// round the tail would be tried first.
+//
 // # Why log before park-behind
 //
 // A parked entry keeps no payload; the event's row in the log has it. An entry

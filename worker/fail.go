@@ -313,10 +313,16 @@ func (a *attempt) forgetEvents(ctx context.Context, letters []mirror.Letter) err
 	return nil
 }
 
-// encode returns the state as kept in Redis.
+// encode returns the state as kept in Redis, without the oldest attempts if all
+// are more than it keeps: a text may grow sixfold as JSON.
 func (p parkState) encode() []byte {
-	b, _ := json.Marshal(p) // times and strings always encode
-	return b
+	for {
+		b, _ := json.Marshal(p) // times and strings always encode
+		if len(b) <= stream.MaxState || len(p.Attempts) == 0 {
+			return b
+		}
+		p.Attempts = p.Attempts[1:]
+	}
 }
 
 // of returns the attempts an entry has been through that came at attempt base.

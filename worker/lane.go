@@ -97,6 +97,7 @@ func (s *shard) startRetry(src *source, k event.Key, waiting []stream.Entry) {
 	}
 	ln := &lane{shard: s, src: src, key: k, id: id, class: classOf(waiting), retry: true, oldest: waiting[0].ID}
 	s.lanes[id] = ln
+	s.retrying = append(s.retrying, ln)
 	ln.push()
 }
 

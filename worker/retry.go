@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
@@ -91,8 +92,9 @@ func (s *shard) beginRetry(src *source, k event.Key) error {
 func (s *shard) retries(src *source) (all, lower int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, ln := range s.lanes {
-		if !ln.retry || ln.src != src {
+	s.retrying = slices.DeleteFunc(s.retrying, func(ln *lane) bool { return !ln.retry || s.lanes[ln.id] != ln })
+	for _, ln := range s.retrying {
+		if ln.src != src {
 			continue
 		}
 		if all++; ln.class > event.Live {

@@ -37,14 +37,16 @@ type shard struct {
 	// wake makes an idle intake loop look again.
 	wake chan struct{}
 
-	mu      sync.Mutex
-	lanes   map[laneKey]*lane
-	heads   map[event.Key]*head
-	inHand  map[handle]bool
-	delayed delays
-	closing bool
-	busy    int
-	quiet   chan struct{} // closed when closing and busy is 0
+	mu    sync.Mutex
+	lanes map[laneKey]*lane
+	// retrying are the lanes of parked entities, and some that no longer are.
+	retrying []*lane
+	heads    map[event.Key]*head
+	inHand   map[handle]bool
+	delayed  delays
+	closing  bool
+	busy     int
+	quiet    chan struct{} // closed when closing and busy is 0
 }
 
 // handle names an entry among all of a shard's streams.
@@ -227,7 +229,7 @@ func (s *shard) drop() {
 		ln.src.ready.remove(ln)
 	}
 	s.inHand = map[handle]bool{}
-	s.lanes = map[laneKey]*lane{}
+	s.lanes, s.retrying = map[laneKey]*lane{}, nil
 	s.delayed.clear(s.w)
 }
 

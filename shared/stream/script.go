@@ -25,6 +25,7 @@ var (
 	takeOverScript   = fenced("takeover.lua")
 	ackScript        = fenced("ack.lua")
 	parkScript       = fenced("park.lua")
+	rebaseScript     = fenced("rebase.lua")
 	parkBehindScript = fenced("parkbehind.lua")
 	dueScript        = fenced("due.lua")
 	deferScript      = fenced("defer.lua")
