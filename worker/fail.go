@@ -52,6 +52,9 @@ func (a *attempt) failed(err error) {
 	case errors.Is(err, errOvertaken):
 		a.hold(overtaken(), err)
 	case class == fate.Unavailable:
+		if a.ln.retry {
+			s.log.Warn("a retry waits for redis or the store", "entity", a.ln.key.String(), "error", short(err))
+		}
 		a.hold(time.Second, err)
 	case class == fate.Throttled:
 		a.src.pause(s.ctx, err, becauseThrottled)

@@ -187,6 +187,7 @@ func (s *shard) giveBackRetries(work context.Context) {
 	defer cancel()
 	for _, k := range keys {
 		if err := s.lease.Defer(ctx, k, 0); err != nil {
+			s.log.Warn("could not give retries back; they are due when a lease's time is over", "entities", len(keys), "error", err)
 			return
 		}
 	}

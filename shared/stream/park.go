@@ -157,7 +157,9 @@ func (l *Lease) parkPageBehind(ctx context.Context, source string, page []Entry)
 }
 
 // Due returns up to n parked entities of a source that are due, longest first,
-// and how long until the next one will be (0: none waits).
+// and how long until the next one will be (0: none waits). Names among them that
+// cannot be read do not fail the rest: the answer then comes with an
+// UnreadableError.
 func (l *Lease) Due(ctx context.Context, source string, n int) (due []event.Key, next time.Duration, err error) {
 	v, err := l.run(ctx, dueScript, "look for due entities on",
 		[]string{l.s.keys.due(l.shard, source)}, n)
@@ -165,14 +167,20 @@ func (l *Lease) Due(ctx context.Context, source string, n int) (due []event.Key,
 		return nil, 0, err
 	}
 	answer := asList(v)
+	next = time.Duration(asInt(answer[1])) * time.Millisecond
+	var strange UnreadableError
 	for _, entity := range texts(answer[0]) {
 		k, err := event.ParseKey(entity)
-		if err != nil {
-			return nil, 0, fmt.Errorf("due entities of shard %d: %w", l.shard, err)
+		if err != nil || k.Source != source {
+			strange.Entities = append(strange.Entities, entity)
+			continue
 		}
 		due = append(due, k)
 	}
-	return due, time.Duration(asInt(answer[1])) * time.Millisecond, nil
+	if len(strange.Entities) > 0 {
+		return due, next, fmt.Errorf("due entities of shard %d: %w", l.shard, &strange)
+	}
+	return due, next, nil
 }
 
 // Defer moves the due time of a parked entity, nothing else: Due will name it
@@ -188,24 +196,38 @@ func (l *Lease) Defer(ctx context.Context, k event.Key, delay time.Duration) err
 
 // Parked returns a parked entity and up to n of its entries, from a position
 // counted from 0. Not parked: Len 0. What the log row of an event has, its
-// payload and entities, is not in the signals.
+// payload and entities, is not in the signals. An entry that cannot be read has
+// Err and is for Discard.
 func (l *Lease) Parked(ctx context.Context, k event.Key, from, n int) (Parked, []Entry, error) {
-	entity := k.String()
+	p, items, err := l.look(ctx, k.String(), from, n)
+	if err != nil {
+		return Parked{}, nil, err
+	}
+	p.Key = k
+	var entries []Entry
+	for _, item := range items {
+		e, err := parkedEntry(item, p.Attempt)
+		if err == nil && e.Signal.Ref.Key != k {
+			err = fmt.Errorf("it is of %s", e.Signal.Ref.Key)
+		}
+		if err != nil {
+			e = unreadable(item, fmt.Errorf("parked entry of %s: %w", k, err))
+		}
+		entries = append(entries, e)
+	}
+	return p, entries, nil
+}
+
+// look returns a parked entity without its key, and entries as they stand in its
+// list.
+func (l *Lease) look(ctx context.Context, entity string, from, n int) (Parked, []string, error) {
 	v, err := l.run(ctx, parkedScript, "look at parked "+entity+" on", l.entityKeys(entity), from, n)
 	if err != nil {
 		return Parked{}, nil, err
 	}
 	answer := asList(v)
-	p := Parked{Key: k, Len: int(asInt(answer[0])), Attempt: int(asInt(answer[1])), State: []byte(asText(answer[2]))}
-	var entries []Entry
-	for _, item := range texts(answer[3]) {
-		e, err := parkedEntry(item, p.Attempt)
-		if err != nil {
-			return Parked{}, nil, fmt.Errorf("parked entry of %s: %w", k, err)
-		}
-		entries = append(entries, e)
-	}
-	return p, entries, nil
+	p := Parked{Len: int(asInt(answer[0])), Attempt: int(asInt(answer[1])), State: []byte(asText(answer[2]))}
+	return p, texts(answer[3]), nil
 }
 
 // Unpark removes the named entries, which must be the head of the parked list,

@@ -573,3 +573,91 @@ func causes(entries []Entry) (ids []string) {
 	}
 	return ids
 }
+
+// What cannot be read of a parked entity keeps nothing else from being read.
+func TestUnreadableParkedEntriesAreDiscarded(t *testing.T) {
+	s, _ := start(t)
+	l := ready(t, s, "w1")
+	appended(t, s, happened("evt_1", "a"), happened("evt_2", "a"), happened("evt_3", "b"))
+	got := readLive(t, l)
+	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Charged: got[:2], Attempt: 1}))
+	require.NoError(t, l.Park(t.Context(), Park{Key: order("b"), Charged: got[2:], Attempt: 1}))
+	list := s.keys.parkedPrefix(0) + order("a").String()
+	of := func(k event.Key) string {
+		item, err := s.client.LIndex(t.Context(), s.keys.parkedPrefix(0)+k.String(), 0).Result()
+		require.NoError(t, err)
+		return item
+	}
+	strange := []string{"", " ", "garbage", "1-0 x y", "1-0 0 3:abc", of(order("b")), "1-0\n0 \xff"}
+	for i, item := range strange {
+		if i%2 == 0 {
+			require.NoError(t, s.client.RPush(t.Context(), list, item).Err())
+		} else {
+			require.NoError(t, s.client.LPush(t.Context(), list, item).Err())
+		}
+	}
+	parked, entries, err := l.Parked(t.Context(), order("a"), 0, 100)
+	require.NoError(t, err)
+	require.Equal(t, 2+len(strange), parked.Len)
+	var good, bad []Entry
+	for _, e := range entries {
+		if e.Err == nil {
+			good = append(good, e)
+		} else {
+			bad = append(bad, e)
+		}
+	}
+	require.Equal(t, idsOf(got[:2]), idsOf(good))
+	require.Len(t, bad, len(strange))
+	require.NoError(t, l.Discard(t.Context(), order("a"), bad))
+	require.NoError(t, l.Discard(t.Context(), order("a"), bad), "twice")
+	_, entries, err = l.Parked(t.Context(), order("a"), 0, 100)
+	require.NoError(t, err)
+	require.Equal(t, idsOf(got[:2]), idsOf(entries))
+	require.NoError(t, l.Discard(t.Context(), order("a"), nil), "something waits: it stays")
+	due, _, err := l.Due(t.Context(), "lemon", 10)
+	require.NoError(t, err)
+	require.Len(t, due, 2)
+
+	require.NoError(t, s.client.LTrim(t.Context(), list, 1, 0).Err())
+	require.NoError(t, l.Discard(t.Context(), order("a"), nil), "nothing waits: it is not parked")
+	due, _, err = l.Due(t.Context(), "lemon", 10)
+	require.NoError(t, err)
+	require.Equal(t, []event.Key{order("b")}, due)
+	require.NotContains(t, snapshot(t, s), order("a").String())
+}
+
+// One bad name among those that are due fails none of the others.
+func TestUnreadableNamesFailNobodyElse(t *testing.T) {
+	s, _ := start(t)
+	l := ready(t, s, "w1")
+	appended(t, s, happened("evt_1", "a"))
+	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Charged: readLive(t, l), Attempt: 1}))
+	for _, name := range []string{"garbage", "other/order/a", ""} {
+		require.NoError(t, s.client.ZAdd(t.Context(), s.keys.due(0, "lemon"), redis.Z{Member: name}).Err())
+	}
+	for i := range 2*maxIDs + 1 {
+		require.NoError(t, s.client.RPush(t.Context(), s.keys.parkedPrefix(0)+"garbage", i).Err())
+	}
+	due, _, err := l.Due(t.Context(), "lemon", 10)
+	var strange *UnreadableError
+	require.ErrorAs(t, err, &strange)
+	require.ElementsMatch(t, []string{"garbage", "other/order/a", ""}, strange.Entities)
+	require.Equal(t, []event.Key{order("a")}, due)
+	for _, name := range strange.Entities {
+		var kept []Entry
+		require.NoError(t, l.DiscardEntity(t.Context(), "lemon", name, func(entries []Entry) error {
+			require.LessOrEqual(t, len(entries), maxIDs)
+			kept = append(kept, entries...)
+			return nil
+		}))
+		if name == "garbage" {
+			require.Len(t, kept, 2*maxIDs+1)
+			require.Equal(t, "0", kept[0].Fields["parked"])
+		}
+	}
+	due, _, err = l.Due(t.Context(), "lemon", 10)
+	require.NoError(t, err)
+	require.Equal(t, []event.Key{order("a")}, due)
+	require.NotContains(t, snapshot(t, s), "garbage")
+}

@@ -28,6 +28,7 @@ var (
 	rebaseScript     = fenced("rebase.lua")
 	parkBehindScript = fenced("parkbehind.lua")
 	dueScript        = fenced("due.lua")
+	discardScript    = fenced("discard.lua")
 	deferScript      = fenced("defer.lua")
 	parkedScript     = fenced("parked.lua")
 	unparkScript     = fenced("unpark.lua")
