@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
 )
@@ -263,15 +264,11 @@ func (r *Report) WriteTable(w io.Writer) error {
 		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 		fmt.Fprintln(table, "KIND\tID\tDIFFERENCE\tPATCH")
 		for _, d := range r.Differences {
-			patch := string(d.Patch)
-			if len(patch) > longestCell {
-				patch = strings.ToValidUTF8(patch[:longestCell], "") + "…"
-			}
 			what := string(d.Type)
 			if d.Behind != "" {
 				what += " (" + d.Behind + ")"
 			}
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", d.Kind, d.ID, what, patch)
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", d.Kind, d.ID, what, fate.Short(string(d.Patch), longestCell))
 		}
 		if err := table.Flush(); err != nil {
 			return fmt.Errorf("write the report: %w", err)

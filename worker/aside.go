@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"slices"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
@@ -16,8 +15,7 @@ const asideAtOnce = 256
 // setAside makes room when as much of a source is in hand as may be: lanes of
 // the shard that wait for budget are parked with all that is in them, due at
 // once and uncharged, and what comes later for their entities is moved behind
-// them. It reports whether there were any. A long lane goes page by page: the
-// gate is ours, so nobody begins it or moves anything behind it meanwhile.
+// them. It reports whether there were any.
 //
 // Lanes of the background stay in hand, and so it stops being read.
 func (s *shard) setAside(loop *telemetry.Loop, src *source) bool {
@@ -26,14 +24,12 @@ func (s *shard) setAside(loop *telemetry.Loop, src *source) bool {
 	lanes := s.takeReady(src)
 	for _, ln := range lanes {
 		loop.Turn()
-		for entries := range slices.Chunk(ln.queue, page) {
-			if err := s.park(loop, stream.Park{Key: ln.key, Waiting: entries}); err != nil {
-				return false // the shard is not ours any more; its entries are its next owner's
-			}
-			fault.Point("after-set-aside")
-			s.letGo(src, entries, nil)
-			s.w.Metrics.SetAside.WithLabelValues(src.Name).Add(float64(len(entries)))
+		if err := s.park(loop, stream.Park{Key: ln.key, Waiting: ln.queue}); err != nil {
+			return false // the shard is not ours any more; its entries are its next owner's
 		}
+		fault.Point("after-set-aside")
+		s.letGo(src, ln.queue, nil)
+		s.w.Metrics.SetAside.WithLabelValues(src.Name).Add(float64(len(ln.queue)))
 	}
 	return len(lanes) > 0
 }
@@ -63,7 +59,8 @@ func (s *shard) takeReady(src *source) []*lane {
 }
 
 // park has an entity parked, however long Redis is away; an error says that
-// the shard is not ours any more. The caller holds the gate.
+// the shard is not ours any more. The caller holds the gate, so nothing of the
+// entity is read, tried or moved between two pages.
 func (s *shard) park(loop *telemetry.Loop, p stream.Park) error {
 	for {
 		err := s.lease.Park(s.ctx, p)

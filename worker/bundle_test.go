@@ -481,6 +481,8 @@ type watched struct {
 	lost   map[string]int
 	// held keeps calls of a method waiting until it is closed.
 	held map[string]chan struct{}
+	// notes are all that were noted.
+	notes []mirror.Note
 	// written is called with every write that was made.
 	written func(*mirror.Write)
 }
@@ -574,7 +576,10 @@ func (w *watched) Note(ctx context.Context, n []mirror.Note) error {
 	if err := w.call("note"); err != nil {
 		return err
 	}
-	return w.Store.Note(ctx, n)
+	w.mu.Lock()
+	w.notes = append(w.notes, n...)
+	w.mu.Unlock()
+	return w.answer("note", w.Store.Note(ctx, n))
 }
 
 func (w *watched) Settle(ctx context.Context, s []mirror.Settlement) error {

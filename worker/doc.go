@@ -11,6 +11,7 @@
 //	member.go   heartbeat, fair share, taking and handing over shards
 //	shard.go    one held shard: renewing, reading, handing over
 //	intake.go   a batch as read: log ─ fan out ─ route
+//	unreadable.go  entries nobody can read, on their way to the audit
 //	lane.go     the FIFO of one entity
 //	ready.go    lanes that could sync now, by priority and age, waiting for budget
 //	aside.go    lanes put to wait in Redis, since too much is in hand
@@ -106,6 +107,13 @@
 // successor would find the head pending and the tail parked, try the tail first,
 // and cover the head by a later claim. So whoever parks an entity waits until all
 // that was covered of it is settled; and a lane is not set aside before.
+//
+// The tail itself is parked in pages, first things first. Should the worker be
+// killed between two, its successor finds what was moved parked and the rest
+// pending. It flags the rest when it takes it over and moves it behind, or, if the
+// retry of the first pages is over by then, gives it a lane: in either case the
+// rest is covered by a later claim than what stood before it. Moved the other way
+// round the tail would be tried first.
 //
 // # Why log before park-behind
 //

@@ -60,6 +60,9 @@ func (a *attempt) failed(err error) {
 	case errors.Is(err, errOvertaken):
 		a.hold(overtaken(), err)
 	case class == fate.Unavailable:
+		if a.ln.retry {
+			s.log.Warn("a retry waits for redis or the store", "entity", a.ln.key.String(), "error", short(err))
+		}
 		a.hold(time.Second, err)
 	case class == fate.Throttled:
 		a.throttled(err)
@@ -233,10 +236,7 @@ func (a *attempt) bury(class fate.Class, cause error) {
 		return
 	}
 	a.state.Attempts = append(a.state.Attempts, numbered{N: 1, At: a.s.w.Now().UTC(), Error: last(class, cause)})
-	for i := range a.batch {
-		a.batch[i].Attempts = 1
-	}
-	if err := a.writeLetters(a.s.ctx, class, a.batch, 1); err != nil {
+	if err := a.writeLetters(a.s.ctx, class, charged(a.batch), 1); err != nil {
 		a.anew(err)
 		return
 	}
@@ -328,10 +328,16 @@ func (a *attempt) forgetEvents(ctx context.Context, letters []mirror.Letter) err
 	return nil
 }
 
-// encode returns the state as kept in Redis.
+// encode returns the state as kept in Redis, without the oldest attempts if all
+// are more than it keeps: a text may grow sixfold as JSON.
 func (p parkState) encode() []byte {
-	b, _ := json.Marshal(p) // times and strings always encode
-	return b
+	for {
+		b, _ := json.Marshal(p) // times and strings always encode
+		if len(b) <= stream.MaxState || len(p.Attempts) == 0 {
+			return b
+		}
+		p.Attempts = p.Attempts[1:]
+	}
 }
 
 // of returns the attempts an entry has been through that came at attempt base.
@@ -352,20 +358,12 @@ func firstLine(s string) string {
 }
 
 // short is an error's text, cut to what is kept of it.
-func short(err error) string { return cutTo(longestError, err) }
+func short(err error) string { return fate.Short(err.Error(), longestError) }
 
 // last is the text of the error that ended work: a panic's with its stack.
 func last(class fate.Class, err error) string {
 	if class == fate.Panic {
-		return cutTo(longestStack, err)
+		return fate.Short(err.Error(), longestStack)
 	}
 	return short(err)
-}
-
-func cutTo(longest int, err error) string {
-	s := err.Error()
-	if len(s) > longest {
-		s = s[:longest] + "…"
-	}
-	return s
 }

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"strconv"
 	"time"
@@ -158,37 +157,6 @@ func (s *shard) admit(loop *telemetry.Loop, src *source, batch []stream.Entry) e
 	}
 	fault.Point("after-log")
 	return s.route(loop, src, batch)
-}
-
-// unreadable puts entries that cannot be decoded on record and takes them out.
-// Only Tarn writes these streams, so one means a version skew or a foreign hand.
-func (s *shard) unreadable(loop *telemetry.Loop, src *source, batch []stream.Entry) ([]stream.Entry, error) {
-	var good, bad []stream.Entry
-	for _, e := range batch {
-		if e.Err != nil {
-			bad = append(bad, e)
-		} else {
-			good = append(good, e)
-		}
-	}
-	if len(bad) == 0 {
-		return batch, nil
-	}
-	notes := make([]mirror.Note, len(bad))
-	for i, e := range bad {
-		fields, _ := json.Marshal(e.Fields) // a map of strings always encodes
-		s.log.Error("a stream entry could not be read; it is kept in the audit", "source", src.Name, "entry", e.ID, "error", e.Err)
-		notes[i] = mirror.Note{
-			ID: "unreadable/" + strconv.Itoa(s.number) + "/" + e.ID, At: s.w.Now().UTC(),
-			Source: src.Name, Kind: "unreadable", Reason: string(fields), Count: 1,
-		}
-	}
-	err := s.w.persist(s.ctx, loop, "note unreadable entries", func() error { return s.w.Store.Note(s.ctx, notes) })
-	if err != nil {
-		return nil, err
-	}
-	s.acks.add(src.Name, bad, nil)
-	return good, nil
 }
 
 // logEvents writes the log rows of the batch's events and appends a signal for

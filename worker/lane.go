@@ -97,6 +97,7 @@ func (s *shard) startRetry(src *source, k event.Key, waiting []stream.Entry) {
 	}
 	ln := &lane{shard: s, src: src, key: k, id: id, class: classOf(waiting), retry: true, oldest: waiting[0].ID}
 	s.lanes[id] = ln
+	s.retrying = append(s.retrying, ln)
 	ln.push()
 }
 
@@ -115,7 +116,8 @@ func (ln *lane) claimForSync(class event.Class) bool {
 	return true
 }
 
-// waiting returns what waits in the lane now.
+// waiting returns what waits in the lane now. The entries are the queue's own,
+// for reading only: intake copies them when the queue grows.
 func (ln *lane) waiting() []stream.Entry {
 	ln.shard.mu.Lock()
 	defer ln.shard.mu.Unlock()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
@@ -43,41 +44,62 @@ func (s *shard) due(r *reading, src *source) {
 	s.enter(r.loop)
 	defer s.gate.Unlock()
 	keys, next, err := s.lease.Due(s.ctx, src.Name, room)
+	named := len(keys)
+	var strange *stream.UnreadableError
+	if errors.As(err, &strange) {
+		named += len(strange.Entities)
+		err = s.discardEntities(r.loop, src, strange.Entities)
+	}
 	if err != nil {
-		s.lost(err)
-		r.dueAt[src.Name] = now.Add(dueEvery)
-		return
+		s.tellOfDue("could not look for parked entities that are due; trying again", src.Name, err)
 	}
 	for _, k := range keys {
-		err := s.beginRetry(src, k)
+		err := s.beginRetry(r.loop, src, k)
 		if err == nil && s.isClosing() { // and what is not begun may have been given back already
 			err = s.lease.Defer(s.ctx, k, 0)
 		}
-		if err != nil {
-			s.lost(err)
-			break
+		if err == nil {
+			continue
+		}
+		s.tellOfDue("could not begin a retry; trying again", k.String(), err)
+		if class, _ := fate.Of(err); !stream.Replied(err) && class != fate.Permanent {
+			break // Redis is away; else it is this entity's affair
 		}
 	}
 	wait := dueEvery
 	if next > 0 {
 		wait = min(wait, next)
 	}
-	if len(keys) == room {
+	if named == room {
 		wait = dueSoon // there may be more
 	}
 	r.dueAt[src.Name] = now.Add(max(wait, time.Millisecond))
 }
 
+// tellOfDue logs what kept due entities from being tried, unless it is that the
+// shard is no longer ours.
+func (s *shard) tellOfDue(what, of string, err error) {
+	if !s.lost(err) && s.ctx.Err() == nil {
+		s.log.Warn(what, "of", of, "error", err)
+	}
+}
+
 // beginRetry makes a lane for a due entity, unless it has one. For the time of
 // a lease the entity is not due again: should this worker die, its successor
 // begins the retry anew; while the lane lives, the time is put off again.
-func (s *shard) beginRetry(src *source, k event.Key) error {
+//
+// An entity for which nothing waits, since Redis lost it or nobody can read it,
+// is not parked any more.
+func (s *shard) beginRetry(loop *telemetry.Loop, src *source, k event.Key) error {
 	if err := s.lease.Defer(s.ctx, k, s.w.LeaseTTL); err != nil || s.hasLane(k) {
 		return err
 	}
-	_, waiting, err := s.lease.Parked(s.ctx, k, 0, page)
-	if err != nil || len(waiting) == 0 {
+	p, waiting, _, err := s.parked(s.ctx, loop, k, 0, page)
+	if err != nil {
 		return err
+	}
+	if p.Len == 0 {
+		return s.lease.Discard(s.ctx, k, nil)
 	}
 	if _, lower := s.retries(src); lower >= lowerRetries && classOf(waiting) > event.Live {
 		return s.lease.Defer(s.ctx, k, dueEvery)
@@ -91,8 +113,9 @@ func (s *shard) beginRetry(src *source, k event.Key) error {
 func (s *shard) retries(src *source) (all, lower int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for _, ln := range s.lanes {
-		if !ln.retry || ln.src != src {
+	s.retrying = slices.DeleteFunc(s.retrying, func(ln *lane) bool { return !ln.retry || s.lanes[ln.id] != ln })
+	for _, ln := range s.retrying {
+		if ln.src != src {
 			continue
 		}
 		if all++; ln.class > event.Live {
@@ -125,11 +148,13 @@ func (ln *lane) endRetry() {
 // than one sync asks is left for the next.
 func (a *attempt) loadParked(ctx context.Context) (err error) {
 	kind := a.src.Definition.Kind(a.ln.key.Kind)
-	a.parked, a.batch, err = a.s.lease.Parked(ctx, a.ln.key, 0, page)
+	a.parked, a.batch, _, err = a.s.parked(ctx, nil, a.ln.key, 0, page)
 	taken, more := a.gist.add(kind, a.batch), a.batch
 	a.batch = a.batch[:taken]
 	for seen := len(more); err == nil && taken == seen && seen < a.parked.Len && len(more) > 0; seen += len(more) {
-		_, more, err = a.s.lease.Parked(ctx, a.ln.key, seen, min(page, a.parked.Len-seen))
+		var gone int
+		_, more, gone, err = a.s.parked(ctx, nil, a.ln.key, seen, min(page, a.parked.Len-seen))
+		a.parked.Len -= gone
 		taken += a.gist.add(kind, more)
 	}
 	a.parked.Len = min(a.parked.Len, taken)
@@ -206,6 +231,7 @@ func (a *attempt) unpark(ctx context.Context, entries []stream.Entry) (left int,
 		if err == nil || errors.Is(err, stream.ErrFenced) || !sleep(ctx, 200*time.Millisecond) {
 			return left, err
 		}
+		a.s.log.Warn("could not remove what is settled of a parked entity; trying again", "entity", a.ln.key.String(), "error", err)
 	}
 }
 

@@ -37,14 +37,16 @@ type shard struct {
 	// wake makes an idle intake loop look again.
 	wake chan struct{}
 
-	mu      sync.Mutex
-	lanes   map[laneKey]*lane
-	heads   map[event.Key]*head
-	inHand  map[handle]bool
-	delayed delays
-	closing bool
-	busy    int
-	quiet   chan struct{} // closed when closing and busy is 0
+	mu    sync.Mutex
+	lanes map[laneKey]*lane
+	// retrying are the lanes of parked entities, and some that no longer are.
+	retrying []*lane
+	heads    map[event.Key]*head
+	inHand   map[handle]bool
+	delayed  delays
+	closing  bool
+	busy     int
+	quiet    chan struct{} // closed when closing and busy is 0
 }
 
 // handle names an entry among all of a shard's streams.
@@ -185,6 +187,7 @@ func (s *shard) giveBackRetries(work context.Context) {
 	defer cancel()
 	for _, k := range keys {
 		if err := s.lease.Defer(ctx, k, 0); err != nil {
+			s.log.Warn("could not give retries back; they are due when a lease's time is over", "entities", len(keys), "error", err)
 			return
 		}
 	}
@@ -227,7 +230,7 @@ func (s *shard) drop() {
 		ln.src.ready.remove(ln)
 	}
 	s.inHand = map[handle]bool{}
-	s.lanes = map[laneKey]*lane{}
+	s.lanes, s.retrying = map[laneKey]*lane{}, nil
 	s.delayed.clear(s.w)
 }
 

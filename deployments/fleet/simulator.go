@@ -12,8 +12,12 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/fate"
 	sim "github.com/tarn-sync/tarn/shared/simulator"
 )
+
+// longestAnswer is how much of a refusal is shown, in bytes.
+const longestAnswer = 1024
 
 // Simulator is the provider, in a process of its own that never dies.
 type Simulator struct {
@@ -82,8 +86,8 @@ func (s *Simulator) ask(ctx context.Context, method, path string, body io.Reader
 	}
 	defer func() { _ = r.Body.Close() }() // read to its end or failed
 	if r.StatusCode != http.StatusOK {
-		said, _ := io.ReadAll(io.LimitReader(r.Body, 1024)) // the status alone says enough
-		return fmt.Errorf("%s %s: %s: %s", method, path, r.Status, said)
+		said, _ := io.ReadAll(io.LimitReader(r.Body, longestAnswer+1)) // the status alone says enough
+		return fmt.Errorf("%s %s: %s: %s", method, path, r.Status, fate.Short(string(said), longestAnswer))
 	}
 	if err := read(r.Body); err != nil {
 		return fmt.Errorf("%s %s: read the answer: %w", method, path, err)

@@ -6,7 +6,12 @@ import (
 	"io"
 	"net/http"
 	"time"
+
+	"github.com/tarn-sync/tarn/shared/fate"
 )
+
+// longestAnswer is how much of what an address answered is shown, in bytes.
+const longestAnswer = 1024
 
 // check asks an address and fails unless it answers 200. It is the health
 // check of a container whose image holds nothing but our binaries.
@@ -23,8 +28,8 @@ func check(url string) error {
 	}
 	defer func() { _ = res.Body.Close() }()
 	if res.StatusCode != http.StatusOK {
-		said, _ := io.ReadAll(io.LimitReader(res.Body, 1024)) // the status alone says enough
-		return fmt.Errorf("--check: %s answered %s: %s", url, res.Status, said)
+		said, _ := io.ReadAll(io.LimitReader(res.Body, longestAnswer+1)) // the status alone says enough
+		return fmt.Errorf("--check: %s answered %s: %s", url, res.Status, fate.Short(string(said), longestAnswer))
 	}
 	return nil
 }

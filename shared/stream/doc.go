@@ -54,7 +54,9 @@
 // what the former holder left comes first.
 //
 // Fourth, a failing entity takes its successors with it. Park moves all of
-// them from the stream to the entity's parked list. Read does not move what
+// them from the stream to the entity's parked list, in pages, head first: what
+// a worker that died had not moved yet comes behind it by way of its successor,
+// like what comes later. Read does not move what
 // comes later for a parked entity, it flags it: a parked entry keeps ids and no
 // payload, so the caller must have written the event's log row before the
 // entry leaves the stream, and only then calls ParkBehind.

@@ -1,6 +1,10 @@
 package stream
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/redis/go-redis/v9"
+)
 
 // Errors the caller decides by.
 var (
@@ -21,3 +25,10 @@ var (
 	// ErrClosed: Close was called.
 	ErrClosed = errors.New("streams are closed")
 )
+
+// Replied reports whether an error is an answer of Redis, so that Redis is there
+// and what was asked about is at fault.
+func Replied(err error) bool {
+	var reply redis.Error
+	return errors.As(err, &reply)
+}

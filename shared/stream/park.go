@@ -11,8 +11,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 )
 
-// maxState is the longest state kept with a parked entity.
-const maxState = 64 << 10
+// MaxState is the longest state kept with a parked entity, in bytes.
+const MaxState = 64 << 10
 
 // Park is an entity to be put to wait with all that waits for it.
 type Park struct {
@@ -33,7 +33,7 @@ type Park struct {
 	// Earliest is how long until a new live signal may make it due; never more
 	// than Delay.
 	Earliest time.Duration
-	// State is the worker's own record, opaque here, at most 64 KiB. An entity
+	// State is the worker's own record, opaque here, at most MaxState bytes. An entity
 	// parked without one and without an Attempt is set aside: it waits for its
 	// turn, and Fleet counts its entries like those of the stream.
 	State []byte
@@ -49,40 +49,72 @@ type Parked struct {
 }
 
 // Park moves what waits for an entity from its streams into its parked list,
-// with ack and delete, in one script. However many entries there are, it is
-// one script: half an entity parked would let the other half overtake.
+// with ack and delete, in pages of at most 1,000 entries: Redis serves nobody
+// else while it moves one.
+//
+// The head goes first. Should the worker die between two pages, its successor
+// finds the rest pending and the entity parked, and ParkBehind moves the rest
+// behind its head, as the rest would have been. What of Charged was not moved
+// then has one more attempt left. While the worker lives the caller lets nothing
+// else of the entity be read, tried or moved; after an error it calls Park with
+// the same again, or has lost the lease.
 func (l *Lease) Park(ctx context.Context, p Park) error {
-	if len(p.State) > maxState {
-		return fmt.Errorf("park %s: state has %d bytes, more than %d", p.Key, len(p.State), maxState)
+	if len(p.State) > MaxState {
+		return fmt.Errorf("park %s: state has %d bytes, more than %d", p.Key, len(p.State), MaxState)
 	}
-	entity := p.Key.String()
-	tried := -1
-	if p.Tried > 0 {
-		tried = p.Tried
+	if err := l.rebase(ctx, p); err != nil {
+		return err
 	}
-	args := make([]any, 0, 8+4*(len(p.Charged)+len(p.Waiting)))
-	args = append(args, group, entity, l.next(), p.Attempt,
-		milliseconds(p.Delay), milliseconds(min(p.Earliest, p.Delay)), p.State, tried)
-	add := func(entries []Entry, base int) error {
-		for _, e := range entries {
-			packed, err := pack(e)
-			if err != nil {
-				return fmt.Errorf("park %s: %w", p.Key, err)
-			}
-			args = append(args, streamIndex(e.Tier), e.ID, max(base, 0), packed)
+	entries := slices.Concat(p.Charged, p.Waiting)
+	for at := 0; at == 0 || at < len(entries); at += l.s.parkPage {
+		page := entries[at:min(at+l.s.parkPage, len(entries))]
+		if err := l.parkPage(ctx, p, page, len(p.Charged)-at); err != nil {
+			return err
 		}
-		return nil
 	}
-	// An attempt is charged to an entry when the entity's count passes its base.
-	if err := add(p.Charged, p.Attempt-1); err != nil {
-		return err
-	}
-	if err := add(p.Waiting, p.Attempt); err != nil {
-		return err
+	return nil
+}
+
+// parkPage moves one page, of which the attempt was for the first charged.
+func (l *Lease) parkPage(ctx context.Context, p Park, page []Entry, charged int) error {
+	entity := p.Key.String()
+	args := make([]any, 0, 7+4*len(page))
+	args = append(args, group, entity, l.next(), p.Attempt,
+		milliseconds(p.Delay), milliseconds(min(p.Earliest, p.Delay)), p.State)
+	for i, e := range page {
+		packed, err := pack(e)
+		if err != nil {
+			return fmt.Errorf("park %s: %w", p.Key, err)
+		}
+		base := p.Attempt
+		if i < charged {
+			base-- // an attempt is charged to an entry when the entity's count passes its base
+		}
+		args = append(args, streamIndex(e.Tier), e.ID, max(base, 0), packed)
 	}
 	_, err := l.run(ctx, parkScript, "park "+entity+" on",
 		append(l.parkingKeys(p.Key.Source), l.entityKeys(entity)...), args...)
 	return err
+}
+
+// rebase spares what came while a retry was under way its attempt. It comes
+// before the attempt is counted: a worker that dies between the two leaves
+// entries that count from an attempt to come, not ones charged for nothing.
+func (l *Lease) rebase(ctx context.Context, p Park) error {
+	if p.Tried <= 0 {
+		return nil
+	}
+	entity := p.Key.String()
+	for from := p.Tried; ; from += l.s.parkPage {
+		v, err := l.run(ctx, rebaseScript, "spare what came for "+entity+" on", l.entityKeys(entity),
+			l.next(), from, l.s.parkPage, p.Attempt)
+		if err != nil {
+			return err
+		}
+		if from+l.s.parkPage >= int(asInt(v)) {
+			return nil
+		}
+	}
 }
 
 // ParkBehind moves entries, each behind its parked entity, in the given order.
@@ -125,7 +157,9 @@ func (l *Lease) parkPageBehind(ctx context.Context, source string, page []Entry)
 }
 
 // Due returns up to n parked entities of a source that are due, longest first,
-// and how long until the next one will be (0: none waits).
+// and how long until the next one will be (0: none waits). Names among them that
+// cannot be read do not fail the rest: the answer then comes with an
+// UnreadableError.
 func (l *Lease) Due(ctx context.Context, source string, n int) (due []event.Key, next time.Duration, err error) {
 	v, err := l.run(ctx, dueScript, "look for due entities on",
 		[]string{l.s.keys.due(l.shard, source)}, n)
@@ -133,14 +167,20 @@ func (l *Lease) Due(ctx context.Context, source string, n int) (due []event.Key,
 		return nil, 0, err
 	}
 	answer := asList(v)
+	next = time.Duration(asInt(answer[1])) * time.Millisecond
+	var strange UnreadableError
 	for _, entity := range texts(answer[0]) {
 		k, err := event.ParseKey(entity)
-		if err != nil {
-			return nil, 0, fmt.Errorf("due entities of shard %d: %w", l.shard, err)
+		if err != nil || k.Source != source {
+			strange.Entities = append(strange.Entities, entity)
+			continue
 		}
 		due = append(due, k)
 	}
-	return due, time.Duration(asInt(answer[1])) * time.Millisecond, nil
+	if len(strange.Entities) > 0 {
+		return due, next, fmt.Errorf("due entities of shard %d: %w", l.shard, &strange)
+	}
+	return due, next, nil
 }
 
 // Defer moves the due time of a parked entity, nothing else: Due will name it
@@ -156,24 +196,38 @@ func (l *Lease) Defer(ctx context.Context, k event.Key, delay time.Duration) err
 
 // Parked returns a parked entity and up to n of its entries, from a position
 // counted from 0. Not parked: Len 0. What the log row of an event has, its
-// payload and entities, is not in the signals.
+// payload and entities, is not in the signals. An entry that cannot be read has
+// Err and is for Discard.
 func (l *Lease) Parked(ctx context.Context, k event.Key, from, n int) (Parked, []Entry, error) {
-	entity := k.String()
+	p, items, err := l.look(ctx, k.String(), from, n)
+	if err != nil {
+		return Parked{}, nil, err
+	}
+	p.Key = k
+	var entries []Entry
+	for _, item := range items {
+		e, err := parkedEntry(item, p.Attempt)
+		if err == nil && e.Signal.Ref.Key != k {
+			err = fmt.Errorf("it is of %s", e.Signal.Ref.Key)
+		}
+		if err != nil {
+			e = unreadable(item, fmt.Errorf("parked entry of %s: %w", k, err))
+		}
+		entries = append(entries, e)
+	}
+	return p, entries, nil
+}
+
+// look returns a parked entity without its key, and entries as they stand in its
+// list.
+func (l *Lease) look(ctx context.Context, entity string, from, n int) (Parked, []string, error) {
 	v, err := l.run(ctx, parkedScript, "look at parked "+entity+" on", l.entityKeys(entity), from, n)
 	if err != nil {
 		return Parked{}, nil, err
 	}
 	answer := asList(v)
-	p := Parked{Key: k, Len: int(asInt(answer[0])), Attempt: int(asInt(answer[1])), State: []byte(asText(answer[2]))}
-	var entries []Entry
-	for _, item := range texts(answer[3]) {
-		e, err := parkedEntry(item, p.Attempt)
-		if err != nil {
-			return Parked{}, nil, fmt.Errorf("parked entry of %s: %w", k, err)
-		}
-		entries = append(entries, e)
-	}
-	return p, entries, nil
+	p := Parked{Len: int(asInt(answer[0])), Attempt: int(asInt(answer[1])), State: []byte(asText(answer[2]))}
+	return p, texts(answer[3]), nil
 }
 
 // Unpark removes the named entries, which must be the head of the parked list,

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -8,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
@@ -186,14 +188,16 @@ func TestUnparkRemovesOnlyTheHead(t *testing.T) {
 func TestParkRefusesWhatItCannotKeep(t *testing.T) {
 	s, _ := start(t)
 	l := ready(t, s, "w1")
-	require.ErrorContains(t, l.Park(t.Context(), Park{Key: order("a"), State: make([]byte, maxState+1)}), "65536")
+	require.ErrorContains(t, l.Park(t.Context(), Park{Key: order("a"), State: make([]byte, MaxState+1)}), "65536")
 	broken := Entry{ID: "1-0", Err: errors.New("no signal")}
 	require.ErrorContains(t, l.Park(t.Context(), Park{Key: order("a"), Charged: []Entry{broken}}), "could not be decoded")
 	_, err := l.ParkBehind(t.Context(), []Entry{broken})
 	require.ErrorContains(t, err, "could not be decoded")
 }
 
-func TestLargeParkIsOneScript(t *testing.T) {
+// What waits for an entity is parked in pages: Redis serves nobody else while
+// it moves one.
+func TestALargeParkGoesInPages(t *testing.T) {
 	s, _ := start(t)
 	l := ready(t, s, "w1")
 	const n = 2500
@@ -210,13 +214,88 @@ func TestLargeParkIsOneScript(t *testing.T) {
 		require.NotEmpty(t, page)
 		got = append(got, page...)
 	}
-	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Charged: got, Attempt: 1}))
+	w := &watching{}
+	s.client.AddHook(w)
+	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Charged: got[:1500], Waiting: got[1500:], Attempt: 1}))
+	require.Equal(t, 3, w.scripts, "pages of at most 1,000 entries")
+	require.Less(t, w.longest, 4*1000+50, "arguments")
 	_, entries, err := l.Parked(t.Context(), order("a"), 0, n)
 	require.NoError(t, err)
 	require.Equal(t, idsOf(got), idsOf(entries))
+	require.Equal(t, slices.Concat(slices.Repeat([]int{1}, 1500), make([]int, 1000)), attemptsOf(entries))
+
+	// A failed retry of the first 100 is not charged to the rest.
+	*w = watching{}
+	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Attempt: 2, Tried: 100}))
+	require.Equal(t, 4, w.scripts, "three pages of those to be spared, and the attempt")
+	_, entries, err = l.Parked(t.Context(), order("a"), 0, n)
+	require.NoError(t, err)
+	require.Equal(t, slices.Concat(slices.Repeat([]int{2}, 100), make([]int, 2400)), attemptsOf(entries))
 	left, err := l.Unpark(t.Context(), order("a"), idsOf(entries), nil, 0)
 	require.NoError(t, err)
 	require.Zero(t, left)
+}
+
+// watching counts scripts and the arguments of the longest, and makes the one
+// after the next few fail, as when the worker dies before it.
+type watching struct {
+	scripts, longest int
+	dies             bool
+	after            int
+}
+
+var errDied = errors.New("the worker has died")
+
+func (*watching) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (w *watching) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() != "evalsha" {
+			return next(ctx, cmd)
+		}
+		if w.dies && w.after == 0 {
+			cmd.SetErr(errDied)
+			return errDied
+		}
+		w.after--
+		w.scripts++
+		w.longest = max(w.longest, len(cmd.Args()))
+		return next(ctx, cmd)
+	}
+}
+
+func (*watching) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+// A worker that dies while it spares what came during a retry leaves nothing
+// charged for an attempt it was not in.
+func TestAWorkerThatDiesSparingChargesNobody(t *testing.T) {
+	s, _ := start(t)
+	s.parkPage = 2
+	l := ready(t, s, "w1")
+	appended(t, s, happened("evt_0", "a"))
+	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Charged: readLive(t, l), Attempt: 1}))
+	for i := range 6 {
+		appended(t, s, happened(fmt.Sprint("evt_", i+1), "a"))
+	}
+	_, err := l.ParkBehind(t.Context(), readLive(t, l))
+	require.NoError(t, err)
+	dying := &watching{dies: true, after: 2}
+	s.client.AddHook(dying)
+	require.ErrorIs(t, l.Park(t.Context(), Park{Key: order("a"), Attempt: 2, Tried: 1}), errDied)
+	dying.dies = false
+
+	require.NoError(t, l.Release(t.Context()))
+	l = ready(t, s, "w2")
+	attempts := func() []int {
+		_, entries, err := l.Parked(t.Context(), order("a"), 0, 10)
+		require.NoError(t, err)
+		return attemptsOf(entries)
+	}
+	require.Equal(t, []int{1, 0, 0, 0, 0, 0, 0}, attempts())
+	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Attempt: 2, Tried: 7}))
+	require.Equal(t, []int{2, 0, 0, 0, 0, 1, 1}, attempts(), "some have an attempt more")
 }
 
 func attemptsOf(entries []Entry) (attempts []int) {
@@ -241,9 +320,15 @@ func TestParkingModel(t *testing.T) {
 				}
 				seed := rand.Uint64()
 				t.Logf("seed %d", seed)
-				m := &model{t: t, s: s, rnd: rand.New(rand.NewPCG(seed, 1)), waits: map[string][]string{}}
+				s.parkPage = 1 // so that most parks are of several pages
+				dying := &watching{}
+				s.client.AddHook(dying)
+				m := &model{t: t, s: s, dying: dying, times: 1, rnd: rand.New(rand.NewPCG(seed, 1)), waits: map[string][]string{}}
+				if repeated {
+					m.times = 2
+				}
 				m.handOver()
-				for range 400 {
+				for n := 0; n < 400 || m.died < 3; n++ {
 					m.step()
 				}
 				m.drain()
@@ -261,8 +346,11 @@ type model struct {
 	hand    map[string][]Entry        // by entity: read, not settled, not parked
 	seen    map[string]bool           // ids in hand
 	waits   map[string][]string       // by entity: events not settled, as appended
+	dying   *watching                 // makes scripts fail from then on
 	charged map[string]map[string]int // by entity, of those parked: event → attempts
 	attempt map[string]int
+	times   int // each script runs
+	died    int // parks that were cut off between two pages
 }
 
 func (m *model) step() {
@@ -388,10 +476,23 @@ func (m *model) park() {
 	entries := m.hand[entity]
 	n := 1 + m.rnd.IntN(len(entries))
 	p := Park{Key: order(entity), Charged: entries[:n], Waiting: entries[n:], Attempt: 1, State: []byte(entity)}
-	require.NoError(m.t, m.l.Park(m.t.Context(), p))
+	moved := len(entries)
+	if pages := (moved - 1) / m.s.parkPage; pages > 0 && m.rnd.IntN(3) > 0 {
+		// The worker dies after some of the pages: the rest stays pending, and its
+		// successor moves it behind.
+		done := 1 + m.rnd.IntN(pages)
+		moved = done * m.s.parkPage
+		m.dying.dies, m.dying.after = true, done*m.times
+		require.ErrorIs(m.t, m.l.Park(m.t.Context(), p), errDied)
+		m.dying.dies = false
+		m.died++
+		defer m.handOver()
+	} else {
+		require.NoError(m.t, m.l.Park(m.t.Context(), p))
+	}
 	delete(m.hand, entity)
 	m.attempt[entity], m.charged[entity] = 1, map[string]int{}
-	for i, id := range causes(entries) {
+	for i, id := range causes(entries[:moved]) {
 		m.charged[entity][id] = 0
 		if i < n {
 			m.charged[entity][id] = 1
@@ -471,4 +572,92 @@ func causes(entries []Entry) (ids []string) {
 		ids = append(ids, e.Signal.CauseID)
 	}
 	return ids
+}
+
+// What cannot be read of a parked entity keeps nothing else from being read.
+func TestUnreadableParkedEntriesAreDiscarded(t *testing.T) {
+	s, _ := start(t)
+	l := ready(t, s, "w1")
+	appended(t, s, happened("evt_1", "a"), happened("evt_2", "a"), happened("evt_3", "b"))
+	got := readLive(t, l)
+	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Charged: got[:2], Attempt: 1}))
+	require.NoError(t, l.Park(t.Context(), Park{Key: order("b"), Charged: got[2:], Attempt: 1}))
+	list := s.keys.parkedPrefix(0) + order("a").String()
+	of := func(k event.Key) string {
+		item, err := s.client.LIndex(t.Context(), s.keys.parkedPrefix(0)+k.String(), 0).Result()
+		require.NoError(t, err)
+		return item
+	}
+	strange := []string{"", " ", "garbage", "1-0 x y", "1-0 0 3:abc", of(order("b")), "1-0\n0 \xff"}
+	for i, item := range strange {
+		if i%2 == 0 {
+			require.NoError(t, s.client.RPush(t.Context(), list, item).Err())
+		} else {
+			require.NoError(t, s.client.LPush(t.Context(), list, item).Err())
+		}
+	}
+	parked, entries, err := l.Parked(t.Context(), order("a"), 0, 100)
+	require.NoError(t, err)
+	require.Equal(t, 2+len(strange), parked.Len)
+	var good, bad []Entry
+	for _, e := range entries {
+		if e.Err == nil {
+			good = append(good, e)
+		} else {
+			bad = append(bad, e)
+		}
+	}
+	require.Equal(t, idsOf(got[:2]), idsOf(good))
+	require.Len(t, bad, len(strange))
+	require.NoError(t, l.Discard(t.Context(), order("a"), bad))
+	require.NoError(t, l.Discard(t.Context(), order("a"), bad), "twice")
+	_, entries, err = l.Parked(t.Context(), order("a"), 0, 100)
+	require.NoError(t, err)
+	require.Equal(t, idsOf(got[:2]), idsOf(entries))
+	require.NoError(t, l.Discard(t.Context(), order("a"), nil), "something waits: it stays")
+	due, _, err := l.Due(t.Context(), "lemon", 10)
+	require.NoError(t, err)
+	require.Len(t, due, 2)
+
+	require.NoError(t, s.client.LTrim(t.Context(), list, 1, 0).Err())
+	require.NoError(t, l.Discard(t.Context(), order("a"), nil), "nothing waits: it is not parked")
+	due, _, err = l.Due(t.Context(), "lemon", 10)
+	require.NoError(t, err)
+	require.Equal(t, []event.Key{order("b")}, due)
+	require.NotContains(t, snapshot(t, s), order("a").String())
+}
+
+// One bad name among those that are due fails none of the others.
+func TestUnreadableNamesFailNobodyElse(t *testing.T) {
+	s, _ := start(t)
+	l := ready(t, s, "w1")
+	appended(t, s, happened("evt_1", "a"))
+	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Charged: readLive(t, l), Attempt: 1}))
+	for _, name := range []string{"garbage", "other/order/a", ""} {
+		require.NoError(t, s.client.ZAdd(t.Context(), s.keys.due(0, "lemon"), redis.Z{Member: name}).Err())
+	}
+	for i := range 2*maxIDs + 1 {
+		require.NoError(t, s.client.RPush(t.Context(), s.keys.parkedPrefix(0)+"garbage", i).Err())
+	}
+	due, _, err := l.Due(t.Context(), "lemon", 10)
+	var strange *UnreadableError
+	require.ErrorAs(t, err, &strange)
+	require.ElementsMatch(t, []string{"garbage", "other/order/a", ""}, strange.Entities)
+	require.Equal(t, []event.Key{order("a")}, due)
+	for _, name := range strange.Entities {
+		var kept []Entry
+		require.NoError(t, l.DiscardEntity(t.Context(), "lemon", name, func(entries []Entry) error {
+			require.LessOrEqual(t, len(entries), maxIDs)
+			kept = append(kept, entries...)
+			return nil
+		}))
+		if name == "garbage" {
+			require.Len(t, kept, 2*maxIDs+1)
+			require.Equal(t, "0", kept[0].Fields["parked"])
+		}
+	}
+	due, _, err = l.Due(t.Context(), "lemon", 10)
+	require.NoError(t, err)
+	require.Equal(t, []event.Key{order("a")}, due)
+	require.NotContains(t, snapshot(t, s), "garbage")
 }

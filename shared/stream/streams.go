@@ -75,6 +75,9 @@ type Streams struct {
 	blocking redis.UniversalClient // its own pool: blocked reads keep their connections
 	locks    *redsync.Redsync
 
+	// parkPage is how many entries one script parks. Tests make it smaller.
+	parkPage int
+
 	queue chan *appending // to the committers
 	full  atomic.Bool     // used memory is past the high-water mark
 
@@ -105,6 +108,7 @@ func Open(ctx context.Context, o Options) (*Streams, error) {
 		client:   client,
 		blocking: blocking,
 		locks:    redsync.New(goredis.NewPool(client)),
+		parkPage: maxIDs,
 		queue:    make(chan *appending, maxBatch),
 		closed:   make(chan struct{}),
 	}

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- Moves what waits for one entity from its streams to its parked list. Fenced.
+-- Moves a page of what waits for one entity from its streams to the end of its
+-- parked list. Fenced.
 --
 -- KEYS[1]     lease
 -- KEYS[2,3]   live stream, background stream
@@ -12,8 +13,8 @@
 -- ARGV[6]     attempts charged to the entity since it was parked
 -- ARGV[7,8]   how long until it is due, until a live signal may make it due, ms
 -- ARGV[9]     state, opaque
--- ARGV[10]    how many of what is parked the attempt was for; -1: all of it
--- ARGV[11…]   for each entry: 2 or 3 (index of its stream in KEYS), id, base, packed signal
+-- ARGV[10…]   for each entry, at most 1,000 of them: 2 or 3 (index of its stream
+--             in KEYS), id, base, packed signal
 --
 -- The base of an entry is the entity's attempt count from which its own count
 -- starts: attempts of an entry = attempts of the entity - base.
@@ -24,7 +25,7 @@
 -- the record remembers the step of the last command, so an old one that comes
 -- late moves nothing and changes no due time.
 local moved = 0
-for i = 11, #ARGV, 4 do
+for i = 10, #ARGV, 4 do
   local stream, id = KEYS[tonumber(ARGV[i])], ARGV[i + 1]
   if redis.call('XACK', stream, ARGV[3], id) == 1 then
     redis.call('XDEL', stream, id)
@@ -43,14 +44,6 @@ local last = redis.call('HMGET', KEYS[7], 'epoch', 'step')
 local late = last[1] == ARGV[2] and tonumber(ARGV[5]) <= tonumber(last[2])
 if moved == 0 and late then
   return waiting
-end
-
--- What came while a retry was under way starts to count with this attempt.
-local tried = tonumber(ARGV[10])
-if tried >= 0 then
-  for i, item in ipairs(redis.call('LRANGE', KEYS[6], tried, -1)) do
-    redis.call('LSET', KEYS[6], tried + i - 1, (string.gsub(item, '^(%S+) %S+', '%1 ' .. ARGV[6], 1)))
-  end
 end
 
 local t = redis.call('TIME')

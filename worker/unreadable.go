@@ -1,0 +1,112 @@
+package worker
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"strconv"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/telemetry"
+)
+
+// Only Tarn writes streams and parked lists, so what cannot be read in them is a
+// version skew, damage or a foreign hand. It is put into the audit, whole, and
+// taken out: it must not hold up what can be read. The work of a logged event is
+// not lost with it, since its row stays open and recover appends it again.
+
+// unreadable puts entries that cannot be decoded on record and takes them out.
+func (s *shard) unreadable(loop *telemetry.Loop, src *source, batch []stream.Entry) ([]stream.Entry, error) {
+	good, bad := readable(batch)
+	if len(bad) == 0 {
+		return batch, nil
+	}
+	notes := make([]mirror.Note, len(bad))
+	for i, e := range bad {
+		s.log.Error("a stream entry could not be read; it is kept in the audit", "source", src.Name, "entry", e.ID, "error", e.Err)
+		notes[i] = s.unreadableNote(src.Name, e.ID, e.Fields)
+	}
+	if err := s.note(s.ctx, loop, notes); err != nil {
+		return nil, err
+	}
+	s.acks.add(src.Name, bad, nil)
+	return good, nil
+}
+
+// parked returns what Lease.Parked does, after what could not be read of it has
+// been put on record and removed: gone entries of those that were there.
+func (s *shard) parked(ctx context.Context, loop *telemetry.Loop, k event.Key, from, n int) (p stream.Parked, entries []stream.Entry, gone int, err error) {
+	for {
+		p, entries, err = s.lease.Parked(ctx, k, from, n)
+		_, bad := readable(entries)
+		if err != nil || len(bad) == 0 {
+			return p, entries, gone, err
+		}
+		if err = s.noteParked(ctx, loop, k.Source, k.String(), bad); err != nil {
+			return p, nil, gone, err
+		}
+		if err = s.lease.Discard(ctx, k, bad); err != nil {
+			return p, nil, gone, err
+		}
+		gone += len(bad)
+	}
+}
+
+// discardEntities puts what is parked under names that cannot be read on record
+// and removes it.
+func (s *shard) discardEntities(loop *telemetry.Loop, src *source, names []string) error {
+	for _, name := range names {
+		err := s.lease.DiscardEntity(s.ctx, src.Name, name, func(entries []stream.Entry) error {
+			if len(entries) == 0 {
+				s.log.Error("a parked entity has a name that could not be read; nothing waited for it", "source", src.Name, "entity", name)
+			}
+			return s.noteParked(s.ctx, loop, src.Name, name, entries)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// noteParked puts unreadable parked entries on record.
+func (s *shard) noteParked(ctx context.Context, loop *telemetry.Loop, source, entity string, bad []stream.Entry) error {
+	notes := make([]mirror.Note, len(bad))
+	for i, e := range bad {
+		s.log.Error("a parked entry could not be read; it is kept in the audit", "source", source, "entity", entity, "entry", e.ID, "error", e.Err)
+		fields := map[string]string{"entity": entity}
+		for name, value := range e.Fields {
+			fields[name] = value
+		}
+		sum := sha256.Sum256([]byte(entity + "\x00" + e.Fields["parked"])) // an entry may have lost its id
+		notes[i] = s.unreadableNote(source, "parked/"+hex.EncodeToString(sum[:16]), fields)
+	}
+	return s.note(ctx, loop, notes)
+}
+
+func (s *shard) unreadableNote(source, id string, fields map[string]string) mirror.Note {
+	reason, _ := json.Marshal(fields) // a map of strings always encodes
+	return mirror.Note{
+		ID: "unreadable/" + strconv.Itoa(s.number) + "/" + id, At: s.w.Now().UTC(),
+		Source: source, Kind: "unreadable", Reason: string(reason), Count: 1,
+	}
+}
+
+func (s *shard) note(ctx context.Context, loop *telemetry.Loop, notes []mirror.Note) error {
+	return s.w.persist(ctx, loop, "note unreadable entries", func() error { return s.w.Store.Note(ctx, notes) })
+}
+
+// readable parts the entries that could be decoded from those that could not.
+func readable(entries []stream.Entry) (good, bad []stream.Entry) {
+	for _, e := range entries {
+		if e.Err != nil {
+			bad = append(bad, e)
+		} else {
+			good = append(good, e)
+		}
+	}
+	return good, bad
+}
