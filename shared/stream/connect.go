@@ -31,9 +31,9 @@ func connect(o Options) (client, blocking redis.UniversalClient, err error) {
 	u.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 
 	u.PoolSize = poolSize
+	u.ContextTimeoutEnabled = true
 	b := *u
 	b.PoolSize = o.Shards + 4 // a worker may await every shard at once
-	u.ContextTimeoutEnabled = true
 	return redis.NewUniversalClient(u), redis.NewUniversalClient(&b), nil
 }
 

@@ -77,6 +77,7 @@ type Streams struct {
 
 	queue chan *appending // to the committers
 	full  atomic.Bool     // used memory is past the high-water mark
+	ages  ages            // of the oldest entries
 
 	// life ends with Close; batches run under it, not under a caller's context,
 	// since they carry the appends of many.

@@ -30,6 +30,7 @@ type Process struct {
 	dir  string
 	port int
 	args []string
+	env  []string // on top of ours
 
 	mu  sync.Mutex
 	cmd *exec.Cmd
@@ -145,6 +146,7 @@ func (p *Process) start(ctx context.Context) error {
 		"--bind", "127.0.0.1", "--port", strconv.Itoa(p.port), "--dir", p.dir, "--logfile", logFile,
 	}, p.args...)
 	cmd := exec.Command(path, args...)
+	cmd.Env = append(os.Environ(), p.env...)
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start redis-server: %w", err)
 	}
