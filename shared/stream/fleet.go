@@ -63,7 +63,9 @@ func (s *Streams) states(ctx context.Context, sources []string, aside int) ([]Sh
 		if err := fleetScript.Load(ctx, s.client).Err(); err != nil {
 			return nil, fmt.Errorf("load the fleet script into redis: %w", err)
 		}
-		replies, err = s.look(ctx, sources, aside)
+		if replies, err = s.look(ctx, sources, aside); noScript(err) {
+			s.writes.retire()
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look at the shards: %w", err)
