@@ -41,6 +41,7 @@ var (
 	recoverScript    = open("recover.lua", "clock.lua")
 	standingScript   = open("standing.lua")
 	retryScript      = open("retry.lua")
+	needsScript      = open("needs.lua")
 	withinScript     = open("within.lua", "clock.lua")
 )
 

@@ -124,6 +124,9 @@ func (s *Streams) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.checkRights(ctx); err != nil {
+		return err
+	}
 	if err := s.checkShards(ctx); err != nil {
 		return err
 	}
