@@ -22,7 +22,7 @@ func startWithClock(t *testing.T) (*Streams, *redistest.Server, *redistest.Clock
 	t.Helper()
 	srv, clock := redistest.StartWithClock(t)
 	o := quiet(srv.URL())
-	o.LeaseTTL = time.Second
+	o.LeaseTTL = 2 * time.Second
 	return openStreams(t, o), srv, clock
 }
 
@@ -144,13 +144,14 @@ func TestTheDeadAreMissedThoughTheClockWasSetBack(t *testing.T) {
 	}, soon, 50*time.Millisecond)
 	require.Greater(t, l.Epoch(), dead.Epoch())
 	require.Eventually(t, func() bool {
+		require.NoError(t, l.Renew(ctx))
 		_, err := s.Task(ctx, "gaps/lemon", "w2")
 		return err == nil
 	}, soon, 50*time.Millisecond)
 	require.ErrorIs(t, task.Renew(ctx), ErrFenced)
 
 	clock.Set(2 * setBack)
-	for range 40 {
+	for range 60 { // longer than a TTL
 		require.NoError(t, l.Renew(ctx))
 		_, err := s.Acquire(ctx, 0, "w3", []string{"lemon"})
 		require.ErrorIs(t, err, ErrHeld, "its holder lives")

@@ -168,7 +168,8 @@ func (p *Process) answers(ctx context.Context) bool {
 	defer func() { _ = c.Close() }()
 	return poll(ctx, func(ctx context.Context) bool {
 		dir, err := c.ConfigGet(ctx, "dir").Result()
-		return err == nil && sameDir(dir["dir"], p.dir)
+		// CONFIG is answered while the file is still being read, DBSIZE is not.
+		return err == nil && sameDir(dir["dir"], p.dir) && c.DBSize(ctx).Err() == nil
 	})
 }
 
