@@ -45,6 +45,9 @@ type fleetSource struct {
 // and again, and each look is a script on every shard.
 const overviewAge = time.Second
 
+// lookWithin bounds a look.
+const lookWithin = 5 * time.Second
+
 // overview looks at the fleet, at most once a second for all who ask.
 type overview struct {
 	*reader
@@ -88,6 +91,8 @@ func (o *overview) get(ctx context.Context, _ *struct{}) (*fleetOutput, error) {
 	if age := now.Sub(last.at); last.got != nil && age >= 0 && age < overviewAge {
 		return &fleetOutput{Body: last.got}, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, lookWithin) // others wait for this look
+	defer cancel()
 	got, err := o.look(ctx)
 	if err != nil {
 		return nil, o.queueProblem(ctx, "look at the fleet", err)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
@@ -89,4 +91,37 @@ func TestFleetOnRedis(t *testing.T) {
 	require.Len(t, got.Sources, 1)
 	require.EqualValues(t, 1, got.Sources[0].Live)
 	require.Equal(t, 1.0, got.Sources[0].Budget)
+}
+
+// watchful is a queue and a store that see until when they are asked.
+type watchful struct {
+	Queue
+	*fakeStore
+	queue, store bool
+}
+
+func (w *watchful) Ping(context.Context) error { return nil }
+
+func (w *watchful) Fleet(ctx context.Context, sources []string) ([]stream.ShardState, []string, error) {
+	_, w.queue = ctx.Deadline()
+	return w.Queue.Fleet(ctx, sources)
+}
+
+func (w *watchful) Task(ctx context.Context, id string) (*mirror.Task, error) {
+	_, w.store = ctx.Deadline()
+	return w.fakeStore.Task(ctx, id)
+}
+
+// Redis and the store are never asked without a deadline: a client that goes away
+// does not end the waiting for a Redis that is silent.
+func TestReadersAskWithADeadline(t *testing.T) {
+	w := &watchful{}
+	f := newFixture(t, func(o *Options) {
+		w.Queue, w.fakeStore = o.Queue, o.Store.(*fakeStore)
+		o.Queue, o.Store = w, w
+	})
+	f.get("/v1/fleet")
+	f.get("/v1/jobs/none")
+	require.True(t, w.queue)
+	require.True(t, w.store)
 }

@@ -124,6 +124,41 @@ func TestRedisSilent(t *testing.T) {
 	require.Equal(t, map[string]int{orderEvent("evt_1"): 1}, bodiesIn(t, redis))
 }
 
+// What a duplicate is put on record by is bounded like the append itself, by a
+// Redis that stops answering in between too.
+func TestRedisSilentAtANote(t *testing.T) {
+	proxy := redistest.NewProxy(t, redistest.Start(t))
+	streams, err := stream.Open(t.Context(), stream.Options{URLs: []string{proxy.URL()}, Shards: 4})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = streams.Close() })
+	f := newFixture(t, func(o *Options) { o.Queue, o.AppendTimeout = streams, 300*time.Millisecond })
+	require.Equal(t, http.StatusOK, f.do(webhook("lemon", orderEvent("evt_1"), noon)).Code)
+	proxy.Stall("duplicate")
+	began := time.Now()
+	w := f.do(webhook("lemon", orderEvent("evt_1"), noon))
+	require.Equal(t, http.StatusServiceUnavailable, w.Code)
+	require.Less(t, time.Since(began), 2*time.Second, "the sender is told before it gives up")
+	require.Contains(t, w.Body.String(), `"timeout"`)
+}
+
+// A Redis that answers and takes no writes takes no webhooks: the api is not
+// ready, and says why.
+func TestNotReadyWhileRedisTakesNoWrites(t *testing.T) {
+	redis := redistest.Start(t)
+	f, _ := onRedis(t, redis)
+	host, port, _ := strings.Cut(redistest.Start(t).Addr(), ":")
+	require.Equal(t, http.StatusOK, f.get("/readyz").Code)
+	require.NoError(t, redis.Ask(t.Context(), "REPLICAOF", host, port))
+	require.Equal(t, http.StatusServiceUnavailable, f.do(webhook("lemon", orderEvent("evt_1"), noon)).Code)
+	ready := f.get("/readyz")
+	require.Equal(t, http.StatusServiceUnavailable, ready.Code)
+	require.Contains(t, ready.Body.String(), `"redis":"takes no writes"`)
+	require.NoError(t, redis.Ask(t.Context(), "REPLICAOF", "NO", "ONE"))
+	require.Eventually(t, func() bool { return f.get("/readyz").Code == http.StatusOK }, 10*time.Second, 10*time.Millisecond,
+		"although no webhook comes to what is not ready")
+	require.Equal(t, http.StatusOK, f.do(webhook("lemon", orderEvent("evt_1"), noon)).Code)
+}
+
 func TestRedisFull(t *testing.T) {
 	redis := redistest.Start(t, redistest.Maxmemory(8<<20))
 	f, _ := onRedis(t, redis)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"strconv"
 
 	"github.com/tarn-sync/tarn/shared/provider"
@@ -80,7 +81,7 @@ func refuseUnconfirmed(err error) *refusal {
 	switch {
 	case errors.Is(err, stream.ErrFull):
 		r.reason, r.retryAfter = "full", retryWhenFull
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
 		r.reason = "timeout"
 	}
 	return r

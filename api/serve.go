@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/danielgtaylor/huma/v2"
 )
 
 // Limits of a connection. The body's time is Options.ReadTimeout.
@@ -15,8 +17,11 @@ const (
 	headerWithin = 5 * time.Second
 	// answerWithin leaves room for the longest wait a client may ask for.
 	answerWithin = longestWait + 15*time.Second
-	idleWithin   = 2 * time.Minute
-	headerBytes  = 32 << 10
+	// operationWithin bounds what is asked of Redis and the store for one answer;
+	// what it leaves of answerWithin is for telling so.
+	operationWithin = answerWithin - 5*time.Second
+	idleWithin      = 2 * time.Minute
+	headerBytes     = 32 << 10
 )
 
 // NewServer returns a server that a slow client cannot hold: the header must
@@ -31,6 +36,14 @@ func NewServer(h http.Handler, readTimeout time.Duration) *http.Server {
 		IdleTimeout:       idleWithin,
 		MaxHeaderBytes:    headerBytes,
 	}
+}
+
+// bounded gives an operation a deadline. A client that goes away ends its context
+// too, but nothing waits for Redis any shorter for that.
+func bounded(ctx huma.Context, next func(huma.Context)) {
+	within, cancel := context.WithTimeout(ctx.Context(), operationWithin)
+	defer cancel()
+	next(huma.WithContext(ctx, within))
 }
 
 // Run listens on the configured address and serves until ctx ends; see Serve.

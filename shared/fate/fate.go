@@ -51,6 +51,10 @@ func (c Class) String() string {
 	return names[c]
 }
 
+// ErrNoWrites, wrapped, is the answer of a database or a Redis that is there and
+// refuses what is written: a replica, or one whose disk is full.
+var ErrNoWrites = errors.New("takes no writes")
+
 // Error is a failure whose class is known.
 type Error struct {
 	Class Class

@@ -12,8 +12,14 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 )
 
-// maxAwait bounds a blocking read, since cancelling does not end one.
-const maxAwait = time.Second
+const (
+	// maxAwait bounds a blocking read, since cancelling does not end one.
+	maxAwait = time.Second
+	// awaitSlack is how much longer an answer may take. Redis ends a blocking
+	// read by its wall clock, so one under way when that is set back would last
+	// as much longer.
+	awaitSlack = time.Second
+)
 
 // Await returns when one of the tiers of the sources may hold something new,
 // after the given time at the latest (at most 1 s; cancellation is noticed
@@ -37,11 +43,16 @@ func (l *Lease) Await(ctx context.Context, sources []string, tiers []event.Tier,
 	if len(streams) == 0 {
 		return pause(ctx, atMost)
 	}
-	err := l.s.blocking.XRead(ctx, &redis.XReadArgs{
+	within, cancel := context.WithTimeout(ctx, atMost+awaitSlack)
+	defer cancel()
+	err := l.s.blocking.XRead(within, &redis.XReadArgs{
 		Streams: append(streams, from...), Count: 1, Block: atMost,
 	}).Err()
 	if err == nil || errors.Is(err, redis.Nil) || strings.HasPrefix(err.Error(), "UNBLOCKED") {
 		return nil // the last: a stream is gone, which Read repairs
+	}
+	if within.Err() != nil && ctx.Err() == nil {
+		return nil // nothing is lost with the answer: it only wakes up
 	}
 	return fmt.Errorf("await shard %d: %w", l.shard, err)
 }

@@ -140,7 +140,7 @@ func (s *Streams) send(ctx context.Context, batch []*appending) {
 		s.loadAndRepeat(ctx, again)
 	}
 	for i, entries := range calls {
-		answer(cmds[i], entries)
+		s.answer(cmds[i], entries)
 	}
 	for _, a := range batch {
 		close(a.done)
@@ -199,7 +199,7 @@ func (s *Streams) call(entries []*entry) *redis.Cmd {
 }
 
 // answer gives each entry its part of a call's reply.
-func answer(c *redis.Cmd, entries []*entry) {
+func (s *Streams) answer(c *redis.Cmd, entries []*entry) {
 	answers, err := c.StringSlice()
 	if err == nil && len(answers) != len(entries) {
 		err = fmt.Errorf("redis answered %d of %d entries", len(answers), len(entries))
@@ -211,6 +211,7 @@ func answer(c *redis.Cmd, entries []*entry) {
 		e.answer = answers[i]
 		if refused, ok := strings.CutPrefix(e.answer, "!"); ok {
 			e.err = refusal(refused)
+			s.writes.saw(e.err)
 		}
 	}
 }
@@ -238,6 +239,9 @@ func (s *Streams) loadAndRepeat(ctx context.Context, cmds []*redis.Cmd) {
 		c.SetErr(nil)
 	}
 	s.exec(ctx, cmds)
+	if len(unknownScript(cmds)) > 0 {
+		s.writes.retire()
+	}
 }
 
 func unknownScript(cmds []*redis.Cmd) []*redis.Cmd {
@@ -305,6 +309,7 @@ func (s *Streams) execAndWait(ctx context.Context, node *redis.Client, cmds []*r
 	err := confirmed.Err()
 	if err == nil && confirmed.Val() < int64(s.opts.WaitReplicas) {
 		err = ErrReplicas
+		s.writes.saw(err)
 	}
 	for _, c := range cmds {
 		if c.Err() == nil && err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/redis/go-redis/v9/maintnotifications"
@@ -14,13 +15,16 @@ import (
 // node. Commands take microseconds: this many only wait when Redis does.
 const poolSize = 64
 
+// dialTimeout bounds the making of a connection, as the client does by itself.
+const dialTimeout = 5 * time.Second
+
 // connect returns two clients of the same Redis: one for everything, one for
-// reads that block.
+// reads that block. w sees what happens to writes.
 //
 // Neither repeats a command by itself (MaxRetries -1): a repeated XADD would
 // be a second entry. The cluster client repeats all the same, so scripts must
 // bear it.
-func connect(o Options) (client, blocking redis.UniversalClient, err error) {
+func connect(o Options, w *writes) (client, blocking redis.UniversalClient, err error) {
 	u, err := parseURLs(o.URLs)
 	if err != nil {
 		return nil, nil, err
@@ -30,11 +34,16 @@ func connect(o Options) (client, blocking redis.UniversalClient, err error) {
 	u.DisableIdentity = true
 	u.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 
+	u.Dialer = w.dialer(redis.NewDialer(&redis.Options{DialTimeout: dialTimeout, TLSConfig: u.TLSConfig}))
+
 	u.PoolSize = poolSize
+	u.ContextTimeoutEnabled = true
 	b := *u
 	b.PoolSize = o.Shards + 4 // a worker may await every shard at once
-	u.ContextTimeoutEnabled = true
-	return redis.NewUniversalClient(u), redis.NewUniversalClient(&b), nil
+	client, blocking = redis.NewUniversalClient(u), redis.NewUniversalClient(&b)
+	w.watch(client)
+	w.watch(blocking)
+	return client, blocking, nil
 }
 
 func parseURLs(urls []string) (*redis.UniversalOptions, error) {

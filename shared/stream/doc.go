@@ -14,6 +14,7 @@
 //	{tarn:7}:mark:lemon:evt_1    "queued:<stream id>" or "processed"
 //	{tarn:7}:once:sweep:lemon/…  the same for a signal without an event
 //	{tarn:7}:due:lemon           zset: parked entity → when it is due
+//	{tarn:7}:due:lemon@seen      when the due times were last looked at
 //	{tarn:7}:earliest:lemon      zset: parked entity → when a live signal may make it due
 //	{tarn:7}:parked:lemon/order/bord_1   list: what waits for it
 //	{tarn:7}:record:lemon/order/bord_1   hash: attempt, state, last command
@@ -91,6 +92,21 @@
 // not end reconciliation; a floor nobody uses flows over to the others. Which
 // class goes first is decided by who went short in the last 200 ms: takers poll,
 // so there is no queue to look at.
+//
+// # When Redis' clock is set back
+//
+// Waits are kept as the time of their end, by Redis' clock, and so does Redis
+// keep its expiries. A clock that goes back by two hours would add two hours to
+// each. So a pause keeps when it was set and for how long, and begins again when
+// it was set later than now; due times go back as far as the clock did, which
+// tells since the time of the last look at them is kept beside them; a heartbeat
+// counts for one TTL from now at most; and whoever meets a lease, lock, probe or
+// mark that would last longer than it is ever given cuts it to that (clock.lua).
+// What an older version wrote counts as set when it is first seen. A clock that
+// goes forward ends waits early, which costs an attempt and breaks nothing.
+//
+// Ids of entries have the same clock's time. Redis keeps them growing; their
+// ages are taken from when they were first seen where that is longer.
 //
 // # When Redis is full, or has forgotten
 //

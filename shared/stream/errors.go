@@ -17,6 +17,8 @@ var (
 	ErrResync = errors.New("reads are out of step: take the pending list over again")
 	// ErrShards: the fleet was first started with another number of shards.
 	ErrShards = errors.New("number of shards differs from the fleet's")
+	// ErrRights: the user of the address may not run what is needed.
+	ErrRights = errors.New("the redis user is not allowed what is needed")
 	// ErrFull: Redis is near its memory limit, or refused for lack of memory.
 	ErrFull = errors.New("redis is nearly full")
 	// ErrReplicas: too few replicas confirmed an append in time. It may have

@@ -2,9 +2,9 @@ package stream
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -63,14 +63,16 @@ func (s *Streams) states(ctx context.Context, sources []string, aside int) ([]Sh
 		if err := fleetScript.Load(ctx, s.client).Err(); err != nil {
 			return nil, fmt.Errorf("load the fleet script into redis: %w", err)
 		}
-		replies, err = s.look(ctx, sources, aside)
+		if replies, err = s.look(ctx, sources, aside); noScript(err) {
+			s.writes.retire()
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("look at the shards: %w", err)
 	}
 	shards := make([]ShardState, len(replies))
 	for shard, reply := range replies {
-		shards[shard] = shardState(shard, sources, asList(reply.Val()))
+		shards[shard] = s.shardState(shard, sources, aside, asList(reply.Val()))
 	}
 	return shards, nil
 }
@@ -93,33 +95,68 @@ func (s *Streams) look(ctx context.Context, sources []string, aside int) ([]*red
 	return replies, err
 }
 
-func shardState(shard int, sources []string, reply []any) ShardState {
+func (s *Streams) shardState(shard int, sources []string, aside int, reply []any) ShardState {
 	st := ShardState{Shard: shard, Owner: asText(reply[0]), Epoch: asInt(reply[1]), Sources: map[string]ShardSource{}}
+	clock := asInt(reply[2])
 	for i, source := range sources {
-		part := reply[2+5*i:]
+		part := reply[3+5*i:]
+		age := func(tier event.Tier, id any) time.Duration {
+			return s.ages.of(sighting{s.keys.stream(shard, source, tier), aside > 0}, asText(id), clock, s.opts.Now())
+		}
 		st.Sources[source] = ShardSource{
 			Live: asInt(part[0]), Background: asInt(part[1]), Parked: asInt(part[2]),
-			Oldest:           time.Duration(asInt(part[3])) * time.Millisecond,
-			OldestBackground: time.Duration(asInt(part[4])) * time.Millisecond,
+			Oldest:           age(event.TierLive, part[3]),
+			OldestBackground: age(event.TierBackground, part[4]),
 		}
 	}
 	return st
 }
 
+// ages remembers how old the oldest entries were when they were first seen.
+// Their ids have the time of Redis' clock, so a clock that was set back makes
+// them younger, or not yet born; what was seen before goes on growing old.
+type ages struct {
+	mu   sync.Mutex
+	seen map[sighting]seen
+}
+
+// sighting is what of a shard's entries was looked at.
+type sighting struct {
+	stream string
+	aside  bool // and at what was set aside
+}
+
+type seen struct {
+	id  string
+	age time.Duration
+	at  time.Time // by our own clock
+}
+
+// of returns the age of the entry with an id, "" for none, at clock, Redis' time
+// in ms. What is there is never of age 0.
+func (a *ages) of(what sighting, id string, clock int64, now time.Time) time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if id == "" {
+		delete(a.seen, what)
+		return 0
+	}
+	ms, _, _ := strings.Cut(id, "-")
+	age := max(time.Millisecond, time.Duration(clock-asInt(ms))*time.Millisecond)
+	before, known := a.seen[what]
+	if known && before.id == id {
+		return max(age, before.age+now.Sub(before.at))
+	}
+	if a.seen == nil {
+		a.seen = map[sighting]seen{}
+	}
+	a.seen[what] = seen{id, age, now}
+	return age
+}
+
 // live returns the workers whose heartbeat still counts, by Redis' clock.
 func (s *Streams) live(ctx context.Context) ([]string, error) {
-	now, err := s.client.Time(ctx).Result()
-	if err != nil {
-		return nil, fmt.Errorf("read the time of redis: %w", err)
-	}
-	workers, err := s.client.ZRangeByScore(ctx, s.keys.workers(), &redis.ZRangeBy{
-		Min: fmt.Sprintf("(%d", now.UnixMilli()), Max: "+inf",
-	}).Result()
-	if err != nil && !errors.Is(err, redis.Nil) {
-		return nil, fmt.Errorf("read the live workers: %w", err)
-	}
-	slices.Sort(workers)
-	return workers, nil
+	return s.heartbeat(ctx, "read the live workers", "")
 }
 
 // Peek shows up to n entries of a stream from its head, delivered or not, and

@@ -58,6 +58,9 @@ func (k *keys) recovery(shard int, causeID, entity string) string {
 	return k.shards[shard] + "recovered:" + causeID + ":" + entity
 }
 
+// nothing is a key that never is there.
+func (k *keys) nothing(shard int) string { return k.shards[shard] + "nothing" }
+
 func (k *keys) generation(shard int) string { return k.shards[shard] + "generation" }
 
 // A task has a hash tag of its own: its lease and epoch lie on one node,

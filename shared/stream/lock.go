@@ -26,7 +26,7 @@ func (s *Streams) Lock(ctx context.Context, k event.Key) (unlock func(), ok bool
 	// "cancelled".
 	m := s.locks.NewMutex(name, redsync.WithExpiry(s.opts.LeaseTTL), redsync.WithTries(1))
 	deadline := time.Now().Add(s.opts.LeaseTTL)
-	for {
+	for first := true; ; first = false {
 		err := m.TryLockContext(ctx)
 		if err == nil {
 			return func() { release(ctx, m) }, true
@@ -34,6 +34,11 @@ func (s *Streams) Lock(ctx context.Context, k event.Key) (unlock func(), ok bool
 		var taken *redsync.ErrTaken
 		if !errors.As(err, &taken) || time.Now().After(deadline) {
 			return func() {}, false
+		}
+		if first {
+			// So that one whose holder is gone does not outlast a clock that was
+			// set back; an error is one of the tries to come too.
+			_, _ = run(ctx, s.client, withinScript, "look at a lock", []string{name}, milliseconds(s.opts.LeaseTTL))
 		}
 		if pause(ctx, 10*time.Millisecond+rand.N(20*time.Millisecond)) != nil {
 			return func() {}, false

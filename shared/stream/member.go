@@ -14,7 +14,13 @@ import (
 // shards are shared out when its leases run out and no later; and returns all
 // live workers, sorted.
 func (s *Streams) Heartbeat(ctx context.Context, worker string) ([]string, error) {
-	v, err := run(ctx, s.client, heartbeatScript, "heartbeat of "+worker,
+	return s.heartbeat(ctx, "heartbeat of "+worker, worker)
+}
+
+// heartbeat returns the live workers, and lets one be one of them unless it is
+// "".
+func (s *Streams) heartbeat(ctx context.Context, doing, worker string) ([]string, error) {
+	v, err := run(ctx, s.client, heartbeatScript, doing,
 		[]string{s.keys.workers(), s.keys.shardCount()},
 		worker, milliseconds(s.opts.LeaseTTL), s.opts.Shards)
 	if err != nil {

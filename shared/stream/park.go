@@ -162,7 +162,7 @@ func (l *Lease) parkPageBehind(ctx context.Context, source string, page []Entry)
 // UnreadableError.
 func (l *Lease) Due(ctx context.Context, source string, n int) (due []event.Key, next time.Duration, err error) {
 	v, err := l.run(ctx, dueScript, "look for due entities on",
-		[]string{l.s.keys.due(l.shard, source)}, n)
+		l.dueKeys(source), n)
 	if err != nil {
 		return nil, 0, err
 	}

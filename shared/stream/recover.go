@@ -89,7 +89,7 @@ func (s *Streams) Recover(ctx context.Context, lost []Lost) ([]Recovered, error)
 // whoever takes its shard over. Should that one append them between the look
 // and the answer, they are there twice, which is one look too many at an entity.
 func (s *Streams) recoverPage(ctx context.Context, lost []Lost) ([]Recovered, error) {
-	out, unknown, err := s.recoverKnown(ctx, lost)
+	out, unknown, err := s.recoverKnown(ctx, lost, false)
 	if err != nil || len(unknown) == 0 {
 		return out, err
 	}
@@ -100,7 +100,7 @@ func (s *Streams) recoverPage(ctx context.Context, lost []Lost) ([]Recovered, er
 	if err := s.findStanding(ctx, again); err != nil {
 		return nil, err
 	}
-	found, _, err := s.recoverKnown(ctx, again)
+	found, _, err := s.recoverKnown(ctx, again, false)
 	if err != nil {
 		return nil, err
 	}
@@ -111,8 +111,8 @@ func (s *Streams) recoverPage(ctx context.Context, lost []Lost) ([]Recovered, er
 }
 
 // recoverKnown recovers what it can without looking through a stream; unknown
-// are the positions of the others.
-func (s *Streams) recoverKnown(ctx context.Context, lost []Lost) (out []Recovered, unknown []int, err error) {
+// are the positions of the others. again: the script has just been loaded.
+func (s *Streams) recoverKnown(ctx context.Context, lost []Lost, again bool) (out []Recovered, unknown []int, err error) {
 	if s.full.Load() {
 		return nil, nil, fmt.Errorf("recover %d signals: %w", len(lost), ErrFull)
 	}
@@ -128,7 +128,11 @@ func (s *Streams) recoverKnown(ctx context.Context, lost []Lost) (out []Recovere
 		if err := recoverScript.Load(ctx, s.client).Err(); err != nil {
 			return nil, nil, fmt.Errorf("load the recover script into redis: %w", err)
 		}
-		return s.recoverKnown(ctx, lost)
+		if again {
+			s.writes.retire()
+			return nil, nil, explain(err, "recover signals")
+		}
+		return s.recoverKnown(ctx, lost, true)
 	}
 	out = make([]Recovered, len(lost))
 	for i, cmd := range cmds {

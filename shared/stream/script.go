@@ -18,43 +18,55 @@ var scripts embed.FS
 var (
 	appendScript     = open("append.lua")
 	furtherScript    = redis.NewScript("#!lua flags=allow-oom\n" + text("append.lua"))
-	acquireScript    = open("acquire.lua")
+	acquireScript    = open("acquire.lua", "clock.lua")
 	renewScript      = fenced("renew.lua")
 	releaseScript    = fenced("release.lua")
 	readScript       = fenced("read.lua")
 	takeOverScript   = fenced("takeover.lua")
 	ackScript        = fenced("ack.lua")
-	parkScript       = fenced("park.lua")
+	parkScript       = fenced("park.lua", "clock.lua")
 	rebaseScript     = fenced("rebase.lua")
 	parkBehindScript = fenced("parkbehind.lua")
-	dueScript        = fenced("due.lua")
+	dueScript        = fenced("due.lua", "clock.lua")
 	discardScript    = fenced("discard.lua")
-	deferScript      = fenced("defer.lua")
+	deferScript      = fenced("defer.lua", "clock.lua")
 	parkedScript     = fenced("parked.lua")
-	unparkScript     = fenced("unpark.lua")
-	heartbeatScript  = open("heartbeat.lua")
-	pauseScript      = open("pause.lua")
-	probeScript      = open("probe.lua")
+	unparkScript     = fenced("unpark.lua", "clock.lua")
+	heartbeatScript  = open("heartbeat.lua", "clock.lua")
+	sourceScript     = open("source.lua", "clock.lua")
+	pauseScript      = open("pause.lua", "clock.lua")
+	probeScript      = open("probe.lua", "clock.lua")
 	endProbeScript   = open("endprobe.lua")
 	toldScript       = open("told.lua")
-	takeScript       = open("take.lua")
+	takeScript       = open("take.lua", "clock.lua")
 	fleetScript      = open("fleet.lua")
-	recoverScript    = open("recover.lua")
+	recoverScript    = open("recover.lua", "clock.lua")
 	standingScript   = open("standing.lua")
 	retryScript      = open("retry.lua")
+	needsScript      = open("needs.lua")
+	withinScript     = open("within.lua", "clock.lua")
 )
 
-// open returns a script anybody may run.
-func open(name string) *redis.Script { return redis.NewScript(text(name)) }
+// open returns a script anybody may run, with the files named in before ahead of
+// its body. A first line of flags stays first: Redis reads them from it.
+func open(name string, before ...string) *redis.Script {
+	flags, body := "", text(name)
+	if strings.HasPrefix(body, "#!lua") {
+		first, rest, _ := strings.Cut(body, "\n")
+		flags, body = first+"\n", rest
+	}
+	for _, file := range before {
+		flags += text(file)
+	}
+	return redis.NewScript(flags + body)
+}
 
-// fenced returns a script with fence.lua before its body. The first line
-// stays first: Redis reads the flags from it.
-func fenced(name string) *redis.Script {
-	flags, body, ok := strings.Cut(text(name), "\n")
-	if !ok || !strings.HasPrefix(flags, "#!lua") {
+// fenced returns a script with fence.lua before everything else.
+func fenced(name string, before ...string) *redis.Script {
+	if !strings.HasPrefix(text(name), "#!lua") {
 		panic(name + " does not begin with its flags")
 	}
-	return redis.NewScript(flags + "\n" + text("fence.lua") + body)
+	return open(name, append([]string{"fence.lua"}, before...)...)
 }
 
 func text(name string) string {

@@ -33,31 +33,77 @@ func (s *Streams) onMasters(ctx context.Context, f func(context.Context, *redis.
 }
 
 // checkServers refuses servers that would lose accepted events silently and
-// warns about those that may. bounded: one of them has a memory limit.
+// warns about those that may, and about what it is not allowed to see. bounded:
+// one of them has a memory limit.
 func (s *Streams) checkServers(ctx context.Context) (bounded bool, err error) {
 	var limited atomic.Bool // masters are asked at once
 	err = s.onMasters(ctx, func(ctx context.Context, c *redis.Client) error {
-		if err := checkVersion(ctx, c); err != nil {
+		info, err := c.Info(ctx).Result()
+		if hidden(err) {
+			s.opts.Logger.Warn("redis does not show its state (INFO); make sure that it is version 7.0 or newer and has maxmemory-policy noeviction; "+
+				"appends are refused only once it is full, not from 80 % of maxmemory", "redis", c.Options().Addr, "error", err)
+			return s.checkHidden(ctx, c)
+		}
+		if err != nil {
+			return fmt.Errorf("connect to redis: %w", err)
+		}
+		if err := checkVersion(c, info); err != nil {
 			return err
 		}
-		memory, err := c.Info(ctx, "memory").Result()
-		if err != nil {
-			return fmt.Errorf("read memory of redis: %w", err)
-		}
-		if infoNumber(memory, "maxmemory") > 0 {
+		if infoNumber(info, "maxmemory") > 0 {
 			limited.Store(true)
 		}
-		return s.checkSettings(ctx, c, infoText(memory, "maxmemory_policy"))
+		return s.checkSettings(ctx, c, infoText(info, "maxmemory_policy"))
 	})
 	return limited.Load(), err
 }
 
-func checkVersion(ctx context.Context, c *redis.Client) error {
-	server, err := c.Info(ctx, "server").Result()
-	if err != nil {
-		return fmt.Errorf("connect to redis: %w", err)
+// checkHidden checks what CONFIG tells of a server that has no INFO for us.
+func (s *Streams) checkHidden(ctx context.Context, c *redis.Client) error {
+	policy, err := c.ConfigGet(ctx, "maxmemory-policy").Result()
+	if hidden(err) {
+		return nil // both were told to be made sure of
 	}
-	version := infoText(server, "redis_version")
+	if err != nil {
+		return fmt.Errorf("read maxmemory-policy of redis: %w", err)
+	}
+	return s.checkSettings(ctx, c, policy["maxmemory-policy"])
+}
+
+// hidden reports whether the error says that a command is not for us: denied by
+// an ACL, or taken away, as hosted servers do.
+func hidden(err error) bool {
+	if _, replied := err.(redis.Error); !replied { //nolint:errorlint // a reply is never wrapped
+		return false
+	}
+	return strings.HasPrefix(err.Error(), "NOPERM") || strings.HasPrefix(err.Error(), "ERR unknown command")
+}
+
+// checkRights fails with the names of the commands that are needed and that the
+// user of the address may not run.
+func (s *Streams) checkRights(ctx context.Context) error {
+	var further []any
+	if s.opts.WaitReplicas > 0 {
+		further = append(further, "WAIT")
+	}
+	for _, key := range []string{s.keys.shardCount(), s.keys.nothing(0)} { // both forms of keys
+		v, err := run(ctx, s.client, needsScript, "ask redis what its user may do", []string{key}, further...)
+		if err != nil && strings.Contains(err.Error(), "NOPERM") { // the script itself, or all keys of the kind
+			return fmt.Errorf("%w: on keys like %s: %w", ErrRights, key, err)
+		}
+		if err != nil {
+			return err
+		}
+		if denied := texts(v); len(denied) > 0 {
+			return fmt.Errorf("%w: %s, on keys like %s; shared/stream/REDIS.md has a user with all that is needed",
+				ErrRights, strings.Join(denied, ", "), key)
+		}
+	}
+	return nil
+}
+
+func checkVersion(c *redis.Client, info string) error {
+	version := infoText(info, "redis_version")
 	major, _, _ := strings.Cut(version, ".")
 	if n, err := strconv.Atoi(major); err != nil || n < 7 {
 		return fmt.Errorf("redis at %s is version %q: 7.0 or newer is needed", c.Options().Addr, version)
@@ -74,9 +120,12 @@ func (s *Streams) checkSettings(ctx context.Context, c *redis.Client, policy str
 			c.Options().Addr, policy)
 	}
 	appendOnly, err := c.ConfigGet(ctx, "appendonly").Result()
-	if err != nil {
-		log.Warn("redis does not show its settings; make sure that it has appendonly yes and appendfsync always", "error", err)
+	if hidden(err) {
+		log.Warn("redis does not show its settings (CONFIG); make sure that it has appendonly yes and appendfsync always", "error", err)
 		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read appendonly of redis: %w", err)
 	}
 	if appendOnly["appendonly"] == "no" {
 		log.Warn("redis keeps no append-only file: a restart loses what was accepted; set appendonly yes and appendfsync always")

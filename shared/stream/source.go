@@ -34,10 +34,12 @@ type SourceState struct {
 
 // Source returns the state of a source.
 func (s *Streams) Source(ctx context.Context, source string) (SourceState, error) {
-	v, err := s.client.HMGet(ctx, s.keys.source(source), "until", "since", "strikes", "reason", "by", "typed", "told").Result()
+	reply, err := run(ctx, s.client, sourceScript, "read the state of source "+source,
+		[]string{s.keys.source(source)}, "until", "since", "strikes", "reason", "by", "typed", "told")
 	if err != nil {
-		return SourceState{}, fmt.Errorf("read the state of source %s: %w", source, err)
+		return SourceState{}, err
 	}
+	v := asList(reply)
 	state := sourceState(v)
 	if state.Paused {
 		state.Told = asText(v[6])

@@ -232,12 +232,23 @@ func TestLowerClassesLeaveTheMainBucketToThoseWhoWentShort(t *testing.T) {
 	set := func(pairs ...any) {
 		require.NoError(t, srv.Client().HSet(t.Context(), s.keys.budget("lemon"), pairs...).Err())
 	}
-	soon := time.Now().Add(time.Hour).UnixMicro()
 	take(event.Live)
-	set("main", 1, "floor1", 0, "floor2", 0, "floor3", 0, "short1", soon)
-	require.Zero(t, take(event.Backfill), "redrive went short")
-	require.Zero(t, take(event.Reconcile))
-	require.Equal(t, 1, take(event.Live), "what goes first heeds nobody")
+	// takes lets redrive go short and takes at once: a machine that stalls for
+	// longer than that is heeded gets another try.
+	takes := func(class event.Class) (got int) {
+		for range 20 {
+			now, err := s.Now(t.Context())
+			require.NoError(t, err)
+			set("main", 1, "floor1", 0, "floor2", 0, "floor3", 0, "short1", now.UnixMicro())
+			if got = take(class); got == 0 {
+				break
+			}
+		}
+		return got
+	}
+	require.Zero(t, takes(event.Backfill), "redrive went short")
+	require.Zero(t, takes(event.Reconcile))
+	require.Equal(t, 1, takes(event.Live), "what goes first heeds nobody")
 
 	set("main", 1, "floor2", 1)
 	require.Equal(t, 1, take(event.Reconcile), "the floor is its own")

@@ -78,8 +78,10 @@ type Streams struct {
 	// parkPage is how many entries one script parks. Tests make it smaller.
 	parkPage int
 
-	queue chan *appending // to the committers
-	full  atomic.Bool     // used memory is past the high-water mark
+	queue  chan *appending // to the committers
+	full   atomic.Bool     // used memory is past the high-water mark
+	ages   ages            // of the oldest entries
+	writes writes
 
 	// life ends with Close; batches run under it, not under a caller's context,
 	// since they carry the appends of many.
@@ -98,20 +100,18 @@ func Open(ctx context.Context, o Options) (*Streams, error) {
 	if strings.ContainsAny(o.Prefix, "{}") {
 		return nil, fmt.Errorf("redis key prefix %q: braces are the hash tag's; choose a prefix without", o.Prefix)
 	}
-	client, blocking, err := connect(o)
-	if err != nil {
-		return nil, err
-	}
 	s := &Streams{
 		opts:     o,
 		keys:     newKeys(o.Prefix, o.Shards),
-		client:   client,
-		blocking: blocking,
-		locks:    redsync.New(goredis.NewPool(client)),
 		parkPage: maxIDs,
 		queue:    make(chan *appending, maxBatch),
 		closed:   make(chan struct{}),
 	}
+	var err error
+	if s.client, s.blocking, err = connect(o, &s.writes); err != nil {
+		return nil, err
+	}
+	s.locks = redsync.New(goredis.NewPool(s.client))
 	s.life, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := s.prepare(ctx); err != nil {
 		s.end()
@@ -126,6 +126,9 @@ func Open(ctx context.Context, o Options) (*Streams, error) {
 func (s *Streams) prepare(ctx context.Context) error {
 	bounded, err := s.checkServers(ctx)
 	if err != nil {
+		return err
+	}
+	if err := s.checkRights(ctx); err != nil {
 		return err
 	}
 	if err := s.checkShards(ctx); err != nil {
@@ -160,14 +163,6 @@ func (s *Streams) disconnect() error {
 	}
 	if err != nil {
 		return fmt.Errorf("close connections to redis: %w", err)
-	}
-	return nil
-}
-
-// Ping reports whether Redis answers.
-func (s *Streams) Ping(ctx context.Context) error {
-	if err := s.client.Ping(ctx).Err(); err != nil {
-		return fmt.Errorf("ping redis: %w", err)
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"net/http"
 	"slices"
@@ -10,6 +11,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/tarn-sync/tarn/shared/fate"
 )
 
 // StuckAfter is how long a loop may go without a turn before /healthz fails.
@@ -178,7 +181,8 @@ type readyReport struct {
 	Checks map[string]string `json:"checks"`
 }
 
-const checkPassed, checkFailed = "ok", "not ready"
+// The outcomes of a check. The last is of what answers and cannot be written.
+const checkPassed, checkFailed, checkNoWrites = "ok", "not ready", "takes no writes"
 
 func runChecks(ctx context.Context, checks map[string]Check) map[string]string {
 	ctx, cancel := context.WithTimeout(ctx, checkWithin)
@@ -191,7 +195,10 @@ func runChecks(ctx context.Context, checks map[string]Check) map[string]string {
 	for name, check := range checks {
 		wg.Go(func() {
 			outcome := checkPassed
-			if check(ctx) != nil {
+			switch err := check(ctx); {
+			case errors.Is(err, fate.ErrNoWrites):
+				outcome = checkNoWrites
+			case err != nil:
 				outcome = checkFailed
 			}
 			mu.Lock()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
@@ -108,6 +110,7 @@ func TestNilHealth(t *testing.T) {
 func TestReadyz(t *testing.T) {
 	up := func(context.Context) error { return nil }
 	down := func(context.Context) error { return errors.New("dial tcp 10.0.0.7:6379: connection refused") }
+	readOnly := func(context.Context) error { return fmt.Errorf("redis at 10.0.0.7 %w", fate.ErrNoWrites) }
 	slow := func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }
 	type checks = map[string]telemetry.Check
 	cases := map[string]struct {
@@ -115,12 +118,13 @@ func TestReadyz(t *testing.T) {
 		code         int
 		want         string
 	}{
-		"all up":             {checks{"redis": up, "store": up}, nil, 200, `{"status":"ready","checks":{"redis":"ok","store":"ok"}}`},
-		"one down":           {checks{"redis": down, "store": up}, nil, 503, `{"status":"not ready","checks":{"redis":"not ready","store":"ok"}}`},
-		"one hangs":          {checks{"redis": slow}, nil, 503, `{"status":"not ready","checks":{"redis":"not ready"}}`},
-		"one is only told":   {checks{"redis": up}, checks{"store": down}, 200, `{"status":"ready","checks":{"redis":"ok","store":"not ready"}}`},
-		"told, and one down": {checks{"redis": down}, checks{"store": up}, 503, `{"status":"not ready","checks":{"redis":"not ready","store":"ok"}}`},
-		"nothing":            {nil, nil, 200, `{"status":"ready","checks":{}}`},
+		"all up":              {checks{"redis": up, "store": up}, nil, 200, `{"status":"ready","checks":{"redis":"ok","store":"ok"}}`},
+		"one down":            {checks{"redis": down, "store": up}, nil, 503, `{"status":"not ready","checks":{"redis":"not ready","store":"ok"}}`},
+		"one takes no writes": {checks{"redis": readOnly, "store": up}, nil, 503, `{"status":"not ready","checks":{"redis":"takes no writes","store":"ok"}}`},
+		"one hangs":           {checks{"redis": slow}, nil, 503, `{"status":"not ready","checks":{"redis":"not ready"}}`},
+		"one is only told":    {checks{"redis": up}, checks{"store": down}, 200, `{"status":"ready","checks":{"redis":"ok","store":"not ready"}}`},
+		"told, and one down":  {checks{"redis": down}, checks{"store": up}, 503, `{"status":"not ready","checks":{"redis":"not ready","store":"ok"}}`},
+		"nothing":             {nil, nil, 200, `{"status":"ready","checks":{}}`},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -32,6 +32,20 @@ func classify(err error) error {
 	return fate.New(fate.Unavailable, err)
 }
 
+// refusesWrites reports whether an error says that the file can be read and not
+// written: a full disk, one that fails, or a file that is read-only.
+func refusesWrites(err error) bool {
+	var theirs *sqlite.Error
+	if !errors.As(err, &theirs) {
+		return false
+	}
+	switch theirs.Code() & 0xff { // the low byte is the primary code
+	case sqlitelib.SQLITE_FULL, sqlitelib.SQLITE_IOERR, sqlitelib.SQLITE_READONLY:
+		return true
+	}
+	return false
+}
+
 // isNoTransaction reports whether a ROLLBACK found nothing to roll back.
 func isNoTransaction(err error) bool {
 	return strings.Contains(err.Error(), "no transaction is active")

@@ -13,6 +13,7 @@ import (
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
+	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
 )
 
@@ -103,10 +104,32 @@ func dsn(path string, pragmas ...string) string {
 	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: q.Encode()}).String()
 }
 
-// Ping takes a turn and makes an empty transaction, so it fails where a change
-// would.
+// Ping takes a turn and makes an empty transaction. Once a change could not be
+// written it tries to write one as well, and answers fate.ErrNoWrites until that
+// can be done: an empty transaction succeeds on a full disk.
 func (s *Store) Ping(ctx context.Context) error {
-	return s.writer.change(ctx, func(*tx) error { return nil })
+	refused := s.writer.refused.Load()
+	if refused == nil {
+		return s.writer.change(ctx, func(*tx) error { return nil })
+	}
+	if err := s.writer.change(ctx, tryWrite); err != nil {
+		return fmt.Errorf("%s %w: %w", s.path, fate.ErrNoWrites, err)
+	}
+	s.writer.refused.CompareAndSwap(refused, nil)
+	return nil
+}
+
+// tryWrite makes the file grow by what a few documents need, which is used by the
+// next ones then.
+func tryWrite(t *tx) error {
+	for _, query := range []string{
+		"CREATE TABLE tried (x)", "INSERT INTO tried VALUES (randomblob(65536))", "DROP TABLE tried",
+	} {
+		if _, err := t.conn.ExecContext(t.ctx, query); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Close finishes the calls under way and closes the file.

@@ -25,6 +25,9 @@ type writer struct {
 	tx    *tx
 	calls chan *call
 
+	// refused is why a change could not be written, nil once one could since.
+	refused atomic.Pointer[error]
+
 	mu     sync.RWMutex // held for reading while a call is queued
 	closed bool
 	idle   chan struct{} // closed when the loop has ended
@@ -125,6 +128,9 @@ func (w *writer) loop() {
 		for _, c := range group {
 			if err != nil && c.err == nil {
 				c.err = classify(err)
+			}
+			if err := c.err; refusesWrites(err) {
+				w.refused.Store(&err)
 			}
 			close(c.done)
 		}

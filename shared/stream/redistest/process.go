@@ -30,6 +30,7 @@ type Process struct {
 	dir  string
 	port int
 	args []string
+	env  []string // on top of ours
 
 	mu  sync.Mutex
 	cmd *exec.Cmd
@@ -145,6 +146,7 @@ func (p *Process) start(ctx context.Context) error {
 		"--bind", "127.0.0.1", "--port", strconv.Itoa(p.port), "--dir", p.dir, "--logfile", logFile,
 	}, p.args...)
 	cmd := exec.Command(path, args...)
+	cmd.Env = append(os.Environ(), p.env...)
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("start redis-server: %w", err)
 	}
@@ -166,7 +168,8 @@ func (p *Process) answers(ctx context.Context) bool {
 	defer func() { _ = c.Close() }()
 	return poll(ctx, func(ctx context.Context) bool {
 		dir, err := c.ConfigGet(ctx, "dir").Result()
-		return err == nil && sameDir(dir["dir"], p.dir)
+		// CONFIG is answered while the file is still being read, DBSIZE is not.
+		return err == nil && sameDir(dir["dir"], p.dir) && c.DBSize(ctx).Err() == nil
 	})
 }
 

@@ -10,15 +10,17 @@ import (
 
 // Proxy stands between clients and a server and loses what it is told to.
 type Proxy struct {
-	target string
-	l      net.Listener
-	work   sync.WaitGroup
+	l    net.Listener
+	work sync.WaitGroup
 
 	mu      sync.Mutex
+	target  string
+	errors  bool // errors of the server are passed on as a managed proxy does
 	links   map[*link]bool
 	refuses bool
 	losing  []byte // lose the reply to the next request that contains it
 	lost    chan struct{}
+	stalls  []byte // a request that contains it goes no further
 }
 
 // NewProxy starts a proxy before a server. The test ends it.
@@ -60,6 +62,30 @@ func (p *Proxy) LoseReply(text string) <-chan struct{} {
 	return p.lost
 }
 
+// To sends new connections to another server, host:port, from now on. Those there
+// are stay where they are, as they do when an address is moved.
+func (p *Proxy) To(target string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.target = target
+}
+
+// PrefixErrors passes READONLY errors on with "ERR " before them, as managed
+// proxies do.
+func (p *Proxy) PrefixErrors() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.errors = true
+}
+
+// Stall lets requests that contain text go no further from now on: no answer
+// comes, and their connections stay open.
+func (p *Proxy) Stall(text string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stalls = []byte(text)
+}
+
 // Cut closes all connections there are.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
@@ -93,7 +119,10 @@ func (p *Proxy) accept() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("tcp", p.target)
+		p.mu.Lock()
+		target := p.target
+		p.mu.Unlock()
+		server, err := net.Dial("tcp", target)
 		if err != nil {
 			_ = client.Close()
 			continue
@@ -161,7 +190,11 @@ func (l *link) requests() {
 			l.mu.Unlock()
 			p.losing, p.lost = nil, nil
 		}
+		stalls := l.proxy.stalls != nil && bytes.Contains(buf[:n], l.proxy.stalls)
 		l.proxy.mu.Unlock()
+		if stalls {
+			continue
+		}
 		if _, err := l.server.Write(buf[:n]); err != nil {
 			return
 		}
@@ -183,8 +216,18 @@ func (l *link) replies() {
 			close(lost)
 			return
 		}
-		if _, err := l.client.Write(buf[:n]); err != nil {
+		if _, err := l.client.Write(l.proxy.passed(buf[:n])); err != nil {
 			return
 		}
 	}
+}
+
+// passed is what the client gets of replies.
+func (p *Proxy) passed(replies []byte) []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.errors {
+		return replies
+	}
+	return bytes.ReplaceAll(replies, []byte("-READONLY "), []byte("-ERR READONLY "))
 }

@@ -17,13 +17,11 @@
 -- Twice: the second run finds its own token and answers the same epoch. A new
 -- call of the same worker has another token and gets a new epoch, so whatever
 -- it still has under way from its former lease is fenced.
-local function now_ms()
-  local t = redis.call('TIME')
-  return t[1] * 1000 + math.floor(t[2] / 1000)
-end
-
-local held = redis.call('HMGET', KEYS[1], 'owner', 'token', 'epoch')
+local held = redis.call('HMGET', KEYS[1], 'owner', 'token', 'epoch', 'ttl')
 if held[1] and held[1] ~= ARGV[1] then
+  -- Its holder renews it; one that died leaves it no longer than its own TTL,
+  -- or ours, if a version took it that did not keep that.
+  within(KEYS[1], held[4] or ARGV[3])
   return redis.error_reply('HELD by ' .. held[1])
 end
 
@@ -39,6 +37,7 @@ if held[2] ~= ARGV[2] then
   redis.call('DEL', KEYS[1]) -- the read sequences of the former lease
   redis.call('HSET', KEYS[1], 'owner', ARGV[1], 'token', ARGV[2], 'epoch', epoch)
 end
+redis.call('HSET', KEYS[1], 'ttl', ARGV[3])
 redis.call('PEXPIRE', KEYS[1], ARGV[3])
 
 for i = 3, #KEYS do

@@ -27,6 +27,9 @@ for i = 1, #KEYS, 2 do
   local stream, mark, last = KEYS[i], KEYS[i + 1], at + 1 + ARGV[at + 1]
   local value = marks[#out + 1] or fresh[mark]
   if value then
+    if redis.call('PTTL', mark) > tonumber(ARGV[at]) then -- the clock was set back
+      redis.call('PEXPIRE', mark, ARGV[at])
+    end
     out[#out + 1] = '=' .. value
   else
     local id = redis.pcall('XADD', stream, '*', unpack(ARGV, at + 2, last))

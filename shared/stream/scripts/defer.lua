@@ -19,8 +19,7 @@ if not last[1] then
 end
 local late = last[1] == ARGV[2] and tonumber(ARGV[4]) <= tonumber(last[2])
 if not late then
-  local t = redis.call('TIME')
-  local now = t[1] * 1000 + math.floor(t[2] / 1000)
+  local now = due_now(KEYS[2], KEYS[3])
   redis.call('ZADD', KEYS[2], 'XX', now + tonumber(ARGV[5]), ARGV[3])
   redis.call('ZADD', KEYS[3], 'XX', now + tonumber(ARGV[5]), ARGV[3])
   redis.call('HSET', KEYS[4], 'epoch', ARGV[2], 'step', ARGV[4])

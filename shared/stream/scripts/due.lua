@@ -1,15 +1,15 @@
 #!lua flags=allow-oom
--- Names parked entities that are due. Fenced. Reads only.
+-- Names parked entities that are due. Fenced. Changes nothing but due times
+-- from before a clock was set back.
 --
 -- KEYS[1]    lease
--- KEYS[2]    due times of the source's parked entities
+-- KEYS[2,3]  due times, earliest due times of the source's parked entities
 -- ARGV[1,2]  owner, epoch
 -- ARGV[3]    most entities
 --
 -- Returns {entity keys, longest due first; ms until the next one after now is
 -- due, 0 if none waits}. Twice: the same.
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local now = due_now(KEYS[2], KEYS[3])
 local due = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, ARGV[3])
 local next_one = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
 return {due, next_one[2] and tonumber(next_one[2]) - now or 0}

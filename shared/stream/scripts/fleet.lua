@@ -8,29 +8,33 @@
 --          where there are more, the share of them that is set aside, and what
 --          waits for it, is an estimate. 0: none, and nothing counts as set aside
 --
--- Returns {owner, epoch, for each source: live, background, parked, ages of the
--- oldest live and background entry in ms}. Twice: the same. What is set aside,
--- which is parked with a record without attempt and state, counts as live.
+-- Returns {owner, epoch, Redis' time in ms, for each source: live, background,
+-- parked, ids of the oldest live and background entry, '' for none}. Twice: the
+-- same. What is set aside, which is parked with a record without attempt and
+-- state, counts as live.
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local held = redis.call('HMGET', KEYS[1], 'owner', 'epoch')
-local out = {held[1] or '', held[2] or '0'}
-local function since(id)
-  return math.max(0, now - tonumber(string.match(id, '^%d+')))
+local out = {held[1] or '', held[2] or '0', now}
+local function older(a, b)
+  if a == '' or b == '' then
+    return a .. b
+  end
+  return tonumber(string.match(a, '^%d+')) <= tonumber(string.match(b, '^%d+')) and a or b
 end
 
-local function age(stream)
+local function first(stream)
   local oldest = redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)
-  return oldest[1] and since(oldest[1][1]) or 0
+  return oldest[1] and oldest[1][1] or ''
 end
 
--- How many entities are set aside, how many entries wait for them, and the age
--- of the oldest.
+-- How many entities are set aside, how many entries wait for them, and the id of
+-- the oldest.
 local function aside(due, parked)
-  local entities, entries, oldest = 0, 0, 0
+  local entities, entries, oldest = 0, 0, ''
   local looked = math.min(parked, ARGV[3])
   if looked == 0 then
-    return 0, 0, 0
+    return 0, 0, ''
   end
   for _, entity in ipairs(redis.call('ZRANGE', due, 0, looked - 1)) do
     local record = redis.call('HMGET', ARGV[2] .. entity, 'attempt', 'state')
@@ -38,7 +42,7 @@ local function aside(due, parked)
     if head then
       entities = entities + 1
       entries = entries + redis.call('LLEN', ARGV[1] .. entity)
-      oldest = math.max(oldest, since(head))
+      oldest = older(oldest, string.match(head, '^%S+'))
     end
   end
   return math.floor(entities * parked / looked), math.floor(entries * parked / looked), oldest
@@ -50,7 +54,7 @@ for i = 2, #KEYS, 3 do
   out[#out + 1] = redis.call('XLEN', KEYS[i]) + entries
   out[#out + 1] = redis.call('XLEN', KEYS[i + 1])
   out[#out + 1] = parked - entities
-  out[#out + 1] = math.max(age(KEYS[i]), oldest)
-  out[#out + 1] = age(KEYS[i + 1])
+  out[#out + 1] = older(first(KEYS[i]), oldest)
+  out[#out + 1] = first(KEYS[i + 1])
 end
 return out

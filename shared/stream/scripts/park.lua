@@ -46,8 +46,7 @@ if moved == 0 and late then
   return waiting
 end
 
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local now = due_now(KEYS[4], KEYS[5])
 redis.call('HSET', KEYS[7], 'attempt', ARGV[6], 'state', ARGV[9], 'epoch', ARGV[2], 'step', ARGV[5])
 redis.call('ZADD', KEYS[4], now + tonumber(ARGV[7]), ARGV[4])
 redis.call('ZADD', KEYS[5], now + tonumber(ARGV[8]), ARGV[4])

@@ -15,10 +15,9 @@
 -- many workers see the same outage, and that is one strike.
 --
 -- Twice: the second run extends the pause by the moment between the two.
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local now = now_ms()
+local stands, length = pause_ends(KEYS[1], now) or -1, tonumber(ARGV[1])
 local was = redis.call('HMGET', KEYS[1], 'until', 'since', 'strikes')
-local stands, length = tonumber(was[1] or '-1'), tonumber(ARGV[1])
 local ends = length == 0 and 0 or now + length
 local running = stands == 0 or stands > now
 
@@ -30,6 +29,6 @@ if not running then
   strikes = strikes + 1
 end
 redis.call('HSET', KEYS[1], 'until', ends, 'since', was[2] or now, 'strikes', strikes,
-  'reason', ARGV[2], 'by', ARGV[3], 'typed', ARGV[4])
+  'reason', ARGV[2], 'by', ARGV[3], 'typed', ARGV[4], 'set', now, 'for', length)
 redis.call('DEL', KEYS[2])
 return 1

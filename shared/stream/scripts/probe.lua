@@ -7,12 +7,12 @@
 -- ARGV[2]  how long the right lasts, ms
 --
 -- Returns 1 or 0. Twice: the second run finds its own token.
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local ends = tonumber(redis.call('HGET', KEYS[1], 'until') or '-1')
+local now = now_ms()
+local ends = pause_ends(KEYS[1], now) or -1
 if ends <= 0 or ends > now then
   return 0
 end
+within(KEYS[2], ARGV[2])
 if redis.call('SET', KEYS[2], ARGV[1], 'NX', 'PX', ARGV[2]) then
   return 1
 end

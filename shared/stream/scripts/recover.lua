@@ -22,6 +22,7 @@ if redis.call('ZSCORE', KEYS[2], ARGV[1]) then
 end
 local known = redis.call('GET', KEYS[3])
 if known then
+  within(KEYS[3], ARGV[3])
   return '=' .. known
 end
 if ARGV[2] == '' then

@@ -22,17 +22,18 @@ local floor_share, heed_us = 0.05, 200000
 
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
-local now_ms = math.floor(now / 1000)
+local now_in_ms = math.floor(now / 1000)
+pause_ends(KEYS[1], now_in_ms)
 local s = redis.call('HMGET', KEYS[1], 'until', 'since', 'strikes', 'reason', 'by', 'typed')
 
 local function answer(granted, wait)
-  return {granted, math.ceil(wait), now_ms, s[1] or '', s[2] or '0', s[3] or '0', s[4] or '', s[5] or '', s[6] or ''}
+  return {granted, math.ceil(wait), now_in_ms, s[1] or '', s[2] or '0', s[3] or '0', s[4] or '', s[5] or '', s[6] or ''}
 end
 
 local class, asked, rate, burst = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]) / 1e6, tonumber(ARGV[4])
 if s[1] then
   local ends = tonumber(s[1])
-  return answer(0, ends > now_ms and (ends - now_ms) * 1000 or 1e6)
+  return answer(0, ends > now_in_ms and (ends - now_in_ms) * 1000 or 1e6)
 end
 if rate == 0 then
   return answer(asked, 0)
@@ -64,7 +65,10 @@ if class > 0 then
 end
 local heed_until = 0
 for higher = 0, class - 1 do
-  heed_until = math.max(heed_until, held(6 + higher, -heed_us) + heed_us)
+  local short = held(6 + higher, -heed_us)
+  if short <= now then -- else it is from before the clock was set back
+    heed_until = math.max(heed_until, short + heed_us)
+  end
 end
 if heed_until <= now then
   local more = take(main, asked - granted)

@@ -42,10 +42,12 @@ if left == 0 then
   redis.call('ZREM', KEYS[2], ARGV[3])
   redis.call('ZREM', KEYS[3], ARGV[3])
   redis.call('DEL', KEYS[4], KEYS[5])
+  if redis.call('EXISTS', KEYS[2]) == 0 then
+    redis.call('DEL', KEYS[2] .. '@seen') -- see clock.lua
+  end
   return 0
 end
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local now = due_now(KEYS[2], KEYS[3])
 redis.call('ZADD', KEYS[2], now + tonumber(ARGV[5]), ARGV[3])
 redis.call('HSET', KEYS[5], 'epoch', ARGV[2], 'step', ARGV[4])
 return left

@@ -1,0 +1,148 @@
+package stream
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/stream/redistest"
+)
+
+// An address that is moved to the promoted replica while the demoted master keeps
+// its connections: they are left at the first READONLY, all of them, whether it
+// answered a command, a script or a pipeline.
+func TestFailoverBehindAnAddress(t *testing.T) {
+	const connections = 26
+	for name, before := range map[string]func(*redistest.Proxy){
+		"redis":           func(*redistest.Proxy) {},
+		"a managed proxy": (*redistest.Proxy).PrefixErrors,
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx := t.Context()
+			master := redistest.Start(t, redistest.Setting("repl-diskless-sync-delay", "0"))
+			replica := redistest.Start(t, redistest.ReplicaOf(master))
+			proxy := redistest.NewProxy(t, master)
+			before(proxy)
+			s := openStreams(t, quiet(proxy.URL()))
+			l := ready(t, s, "w1")
+			opened(t, s, connections)
+			require.NoError(t, l.Await(ctx, []string{"lemon"}, []event.Tier{event.TierLive}, time.Millisecond))
+			require.Eventually(t, func() bool {
+				return strings.Contains(replica.Client().Info(ctx, "replication").Val(), "master_link_status:up") &&
+					replica.Client().Exists(ctx, s.keys.epoch(0)).Val() == 1
+			}, soon, 10*time.Millisecond)
+
+			require.NoError(t, replica.Ask(ctx, "REPLICAOF", "NO", "ONE"))
+			host, port, _ := strings.Cut(replica.Addr(), ":")
+			require.NoError(t, master.Ask(ctx, "REPLICAOF", host, port))
+			proxy.To(replica.Addr())
+
+			begun := time.Now()
+			refused := 0
+			require.Eventually(t, func() bool {
+				_, err := s.Append(ctx, Draft{Signal: happened("evt_1", "a")})
+				if err != nil {
+					refused++
+				}
+				return err == nil
+			}, soon, 10*time.Millisecond)
+			require.Less(t, time.Since(begun), 3*time.Second, "%d appends were refused", refused)
+
+			// No connection is left that would refuse another.
+			var failed atomic.Int32
+			var all sync.WaitGroup
+			for range connections {
+				all.Go(func() {
+					for range 4 {
+						if _, err := s.Heartbeat(ctx, "w1"); err != nil {
+							failed.Add(1)
+						}
+					}
+				})
+			}
+			all.Wait()
+			require.Zero(t, failed.Load())
+			done := make(chan error, 1)
+			go func() { done <- l.Await(ctx, []string{"lemon"}, []event.Tier{event.TierBackground}, time.Second) }()
+			require.Eventually(t, func() bool {
+				return infoText(replica.Client().Info(ctx, "clients").Val(), "blocked_clients") == "1"
+			}, 900*time.Millisecond, time.Millisecond, "what waits for new entries waits at the new master")
+			require.NoError(t, <-done)
+		})
+	}
+}
+
+// opened opens n connections at once and leaves them in the pool.
+func opened(t *testing.T, s *Streams, n int) {
+	t.Helper()
+	client := s.client.(*redis.Client)
+	var held []*redis.Conn
+	for range n {
+		c := client.Conn()
+		require.NoError(t, c.Ping(t.Context()).Err())
+		held = append(held, c)
+	}
+	for _, c := range held {
+		require.NoError(t, c.Close())
+	}
+}
+
+// A Redis that answers and takes no writes is not ready, from the first write it
+// refuses until it takes one again.
+func TestPingKnowsWhatLastHappenedToWrites(t *testing.T) {
+	refusing := map[string]func(*testing.T) (s *Streams, refuse, accept func()){
+		"a replica": func(t *testing.T) (*Streams, func(), func()) {
+			srv := redistest.Start(t)
+			other := redistest.Start(t)
+			host, port, _ := strings.Cut(other.Addr(), ":")
+			return openStreams(t, quiet(srv.URL())),
+				func() { require.NoError(t, srv.Ask(t.Context(), "REPLICAOF", host, port)) },
+				func() { require.NoError(t, srv.Ask(t.Context(), "REPLICAOF", "NO", "ONE")) }
+		},
+		"too few replicas, asked for by Redis": func(t *testing.T) (*Streams, func(), func()) {
+			srv := redistest.Start(t)
+			set := func(n int) func() {
+				return func() {
+					require.NoError(t, srv.Ask(t.Context(), "CONFIG", "SET", "min-replicas-to-write", n))
+				}
+			}
+			return openStreams(t, quiet(srv.URL())), set(1), set(0)
+		},
+		"too few replicas, asked for by us": func(t *testing.T) (*Streams, func(), func()) {
+			srv := redistest.Start(t)
+			replica := redistest.Start(t, redistest.ReplicaOf(srv))
+			o := quiet(srv.URL())
+			o.WaitReplicas = 1
+			return openStreams(t, o), replica.Kill, replica.Restart
+		},
+	}
+	for name, start := range refusing {
+		t.Run(name, func(t *testing.T) {
+			s, refuse, accept := start(t)
+			ctx := t.Context()
+			n := 0
+			write := func() error {
+				n++
+				_, err := s.Append(ctx, Draft{Signal: happened(fmt.Sprint("evt_", n), "a")})
+				return err
+			}
+			require.Eventually(t, func() bool { return write() == nil }, soon, 10*time.Millisecond)
+			require.NoError(t, s.Ping(ctx))
+			refuse()
+			require.Eventually(t, func() bool { return write() != nil }, soon, 10*time.Millisecond)
+			require.ErrorIs(t, s.Ping(ctx), fate.ErrNoWrites)
+			require.ErrorIs(t, s.Ping(ctx), fate.ErrNoWrites, "it stays so without another write")
+			accept()
+			require.Eventually(t, func() bool { return s.Ping(ctx) == nil }, soon, 10*time.Millisecond)
+			require.NoError(t, write())
+		})
+	}
+}
