@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 
@@ -51,7 +52,8 @@ func (l *Lease) Await(ctx context.Context, sources []string, tiers []event.Tier,
 	if err == nil || errors.Is(err, redis.Nil) || strings.HasPrefix(err.Error(), "UNBLOCKED") {
 		return nil // the last: a stream is gone, which Read repairs
 	}
-	if within.Err() != nil && ctx.Err() == nil {
+	// The connection's deadline is that of within, and may be noticed before it.
+	if late := errors.Is(err, os.ErrDeadlineExceeded) || within.Err() != nil; late && ctx.Err() == nil {
 		return nil // nothing is lost with the answer: it only wakes up
 	}
 	return fmt.Errorf("await shard %d: %w", l.shard, err)
