@@ -481,6 +481,12 @@ type watched struct {
 	lost   map[string]int
 	// held keeps calls of a method waiting until it is closed.
 	held map[string]chan struct{}
+	// refuse picks settlements the store refuses, with all they come with; refused
+	// are when it did.
+	refuse  func(mirror.Settlement) bool
+	refused []time.Time
+	// refuseLetters makes it refuse dead letters.
+	refuseLetters bool
 	// notes are all that were noted.
 	notes []mirror.Note
 	// written is called with every write that was made.
@@ -592,6 +598,15 @@ func (w *watched) Settle(ctx context.Context, s []mirror.Settlement) error {
 	if held != nil {
 		<-held
 	}
+	w.mu.Lock()
+	refuse := w.refuse
+	w.mu.Unlock()
+	if refuse != nil && slices.ContainsFunc(s, refuse) {
+		w.mu.Lock()
+		w.refused = append(w.refused, time.Now())
+		w.mu.Unlock()
+		return fate.New(fate.Permanent, errors.New("document refused"))
+	}
 	return w.Store.Settle(ctx, s)
 }
 
@@ -605,6 +620,12 @@ func (w *watched) Fail(ctx context.Context, f []mirror.Failure) error {
 func (w *watched) Bury(ctx context.Context, l []mirror.Letter) ([]bool, error) {
 	if err := w.call("bury"); err != nil {
 		return nil, err
+	}
+	w.mu.Lock()
+	refuse := w.refuseLetters
+	w.mu.Unlock()
+	if refuse {
+		return nil, fate.New(fate.Permanent, errors.New("letter refused"))
 	}
 	return w.Store.Bury(ctx, l)
 }

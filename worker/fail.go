@@ -321,8 +321,11 @@ func (a *attempt) forgetEvents(ctx context.Context, letters []mirror.Letter) err
 		if err != nil || len(rows) == 0 || len(rows[0].Entities) == 0 {
 			continue // the mark runs out by itself
 		}
-		if err := a.s.w.Streams.ForgetEvent(ctx, rows[0].Entities[0].Ref.Key, l.EventID); err != nil && ctx.Err() != nil {
-			return ctx.Err()
+		if err := a.s.w.Streams.ForgetEvent(ctx, rows[0].Entities[0].Ref.Key, l.EventID); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			a.s.log.Warn("could not let a buried event in again; its mark runs out by itself", "event", l.EventID, "error", err)
 		}
 	}
 	return nil

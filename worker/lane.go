@@ -23,8 +23,9 @@ type lane struct {
 	readySince time.Time
 	turn       turn
 	place      int
-	// lag counts the reads in a row that did not show what they should.
-	lag int
+	// lag counts the reads in a row that did not show what they should, redone the
+	// syncs in a row that could not bring to their end what they had decided.
+	lag, redone int
 	// retry is set on the lane of a parked entity whose time has come: what
 	// waits for it is in Redis, not in queue. oldest is the id of the first of it.
 	retry  bool
@@ -133,7 +134,7 @@ func (ln *lane) done(n int) {
 	if s.lanes[ln.id] != ln {
 		return
 	}
-	ln.queue, ln.lag = ln.queue[n:], 0
+	ln.queue, ln.lag, ln.redone = ln.queue[n:], 0, 0
 	if len(ln.queue) == 0 {
 		delete(s.lanes, ln.id)
 		return
@@ -143,6 +144,15 @@ func (ln *lane) done(n int) {
 		ln.class = min(ln.class, e.Signal.Class)
 	}
 	ln.push()
+}
+
+// beganAnew counts one more sync that is made again, and returns how many it is
+// in a row.
+func (ln *lane) beganAnew() int {
+	ln.shard.mu.Lock()
+	defer ln.shard.mu.Unlock()
+	ln.redone++
+	return ln.redone
 }
 
 // rest makes the lane ready again after d, with what waits in it untouched.

@@ -2,9 +2,12 @@ package worker
 
 import (
 	"context"
+	"slices"
 	"sync"
+	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/fault"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
@@ -13,17 +16,32 @@ import (
 
 // settler writes settlements to the store, in the order the syncs ended: what
 // has come together while the last write was under way goes in the next one.
+//
+// What the store refuses for its content is found and set apart, so that the rest
+// goes through: it is tried again by itself, less and less often, and what else
+// its entity has settled waits behind it. Its entries stay pending; nothing is
+// fetched again for it.
 type settler struct {
 	w     *Worker
 	mu    sync.Mutex
 	queue []settled
 	added chan struct{}
+
+	// refused are in the order of their syncs; failed counts the tries, the next
+	// of which is at again. Only run touches them.
+	refused []settled
+	failed  int
+	again   time.Time
 }
+
+// refusals is the pause before settlements that were refused are tried again.
+var refusals = fate.Backoff{First: time.Second, Cap: time.Minute}.WithDefaults()
 
 // settled is what one sync has settled. after is called when the store holds
 // it.
 type settled struct {
 	shard *shard
+	key   event.Key
 	list  []mirror.Settlement
 	// repairs are discrepancies, by id; repaired says how their repair ended.
 	repairs  []string
@@ -55,9 +73,15 @@ func (t *settler) run(ctx context.Context) {
 	defer loop.Done()
 	for {
 		loop.Waiting("settlements")
+		var again <-chan time.Time
+		if len(t.refused) > 0 {
+			again = time.After(time.Until(t.again))
+		}
 		select {
 		case <-ctx.Done():
 			return
+		case <-again:
+			t.retry(ctx, loop)
 		case <-t.added:
 		}
 		loop.Turn()
@@ -69,32 +93,76 @@ func (t *settler) run(ctx context.Context) {
 	}
 }
 
-// flush writes one batch, without what belongs to shards that are no longer
-// surely ours: their new owners settle it.
+// flush writes one batch: as one, or each by itself if the store refuses it.
 func (t *settler) flush(ctx context.Context, loop *telemetry.Loop, batch []settled) {
-	ours := batch[:0]
+	waits := t.refused
+	t.refused = nil
 	for _, d := range batch {
-		if d.shard.ctx.Err() != nil {
-			continue
-		}
-		if d.shard.ours() {
-			ours = append(ours, d)
+		if slices.ContainsFunc(waits, d.sameEntity) {
+			waits = append(waits, d)
 		}
 	}
-	if err := t.write(ctx, loop, ours); err != nil {
-		if ctx.Err() == nil {
-			// Not the store being away, which is waited for: it refuses.
-			// The entries stay pending, the next owner tries again.
-			t.w.Logger.Error("the store refused settlements; their shards start over", "error", err)
+	batch = slices.DeleteFunc(ours(batch), func(d settled) bool { return slices.ContainsFunc(waits, d.sameEntity) })
+	err := t.write(ctx, loop, batch)
+	switch {
+	case err == nil:
+		for _, d := range batch {
+			d.after()
 		}
-		for _, d := range ours {
-			d.shard.cancel(stream.ErrFenced)
-		}
+	case ctx.Err() == nil: // not that the store is away, which is waited for
+		t.apart(ctx, loop, batch)
+	}
+	if t.refused = append(waits, t.refused...); len(t.refused) > 0 && t.failed == 0 {
+		t.putOff()
+	}
+}
+
+// retry tries what was refused once more.
+func (t *settler) retry(ctx context.Context, loop *telemetry.Loop) {
+	batch := ours(t.refused)
+	t.refused = nil
+	t.apart(ctx, loop, batch)
+	if len(t.refused) == 0 {
+		t.failed = 0
 		return
 	}
-	for _, d := range ours {
-		d.after()
+	t.putOff()
+}
+
+// putOff sets when what is refused is tried again.
+func (t *settler) putOff() {
+	t.failed++
+	t.again = time.Now().Add(refusals.After(t.failed, 0))
+}
+
+// apart writes settlements one by one and keeps those that are refused, and all
+// that come after one for the same entity.
+func (t *settler) apart(ctx context.Context, loop *telemetry.Loop, batch []settled) {
+	for _, d := range batch {
+		if slices.ContainsFunc(t.refused, d.sameEntity) {
+			t.refused = append(t.refused, d)
+			continue
+		}
+		err := t.write(ctx, loop, []settled{d})
+		if err == nil {
+			d.after()
+			continue
+		}
+		if ctx.Err() != nil {
+			return
+		}
+		t.w.Logger.Error("the store refused a settlement; it is tried again by itself", "entity", d.key.String(), "events", len(d.list), "error", err)
+		t.refused = append(t.refused, d)
 	}
+}
+
+// sameEntity reports whether two settlements are of one entity.
+func (d settled) sameEntity(o settled) bool { return d.key == o.key && d.shard == o.shard }
+
+// ours are the settlements of shards that are surely ours still: those of others
+// are settled by their new owners.
+func ours(batch []settled) []settled {
+	return slices.DeleteFunc(batch, func(d settled) bool { return d.shard.ctx.Err() != nil || !d.shard.ours() })
 }
 
 func (t *settler) write(ctx context.Context, loop *telemetry.Loop, batch []settled) error {

@@ -348,11 +348,13 @@ func (a *attempt) hold(d time.Duration, cause error) {
 }
 
 // anew ends an attempt that could not bring to its end what it had decided: if
-// the shard is still ours the whole sync is made again, uncharged.
+// the shard is still ours the whole sync is made again, uncharged, after a pause
+// that grows each time, since it asks the provider again.
 func (a *attempt) anew(err error) {
 	if !a.s.lost(err) && a.s.ctx.Err() == nil {
-		a.s.log.Warn("could not finish a sync; making it anew", "entity", a.ln.key.String(), "error", err)
-		a.hold(time.Second, err)
+		pause := refusals.After(a.ln.beganAnew(), 0)
+		a.s.log.Warn("could not finish a sync; making it anew", "entity", a.ln.key.String(), "error", err, "retry_in", pause.Round(time.Millisecond).String())
+		a.hold(pause, err)
 	}
 	a.end(err)
 }
@@ -390,7 +392,7 @@ func (a *attempt) covered(v *verdict) {
 // provider says, and the next sweep finds it again.
 func (a *attempt) settledBy(v *verdict, entries []stream.Entry) settled {
 	return settled{
-		shard: a.s, list: a.settlements(v, entries),
+		shard: a.s, key: a.ln.key, list: a.settlements(v, entries),
 		repairs: discrepancies(entries), repaired: !v.kept,
 	}
 }

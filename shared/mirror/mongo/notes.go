@@ -24,9 +24,13 @@ type note struct {
 	Count   int64     `bson:"count"`
 }
 
-// Note adds to the audit; duplicates are counted on their event's row. A crash
-// between the two leaves a duplicate noted and not counted: the count is for
-// the eye, the audit is the record.
+// countedNotes is how many notes a row remembers to have counted. A note is told
+// again within moments, or never.
+const countedNotes = 100
+
+// Note adds to the audit; duplicates are counted on their event's row, which
+// remembers the notes it has counted: whatever fails between the two, a note that
+// is told again is counted once.
 func (s *Store) Note(ctx context.Context, notes []mirror.Note) error {
 	for chunk := range slices.Chunk(notes, s.bulkSize) {
 		if err := s.noteChunk(ctx, chunk); err != nil {
@@ -43,20 +47,22 @@ func (s *Store) noteChunk(ctx context.Context, notes []mirror.Note) error {
 		docs[i].Count = max(n.Count, 1)
 	}
 	_, err := s.audit.InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
-	known, err := duplicates(err)
-	if err != nil {
+	if _, err = duplicates(err); err != nil {
 		return classify(ctx, err)
 	}
-	counts := map[string]int64{}
-	for i, n := range docs {
-		if !known[i] && n.Kind == mirror.NoteDuplicate {
-			counts[rowID(n.Source, n.EventID)] += n.Count
+	var models []mongo.WriteModel
+	for _, n := range docs {
+		if n.Kind != mirror.NoteDuplicate {
+			continue
 		}
-	}
-	models := make([]mongo.WriteModel, 0, len(counts))
-	for row, n := range counts {
-		models = append(models, mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: row}}).SetUpdate(
-			bson.D{{Key: "$inc", Value: bson.D{{Key: "duplicates", Value: n}, {Key: "rev", Value: int64(1)}}}}))
+		models = append(models, mongo.NewUpdateOneModel().
+			SetFilter(bson.D{{Key: "_id", Value: rowID(n.Source, n.EventID)}, {Key: "counted", Value: bson.D{{Key: "$ne", Value: n.ID}}}}).
+			SetUpdate(bson.D{
+				{Key: "$inc", Value: bson.D{{Key: "duplicates", Value: n.Count}, {Key: "rev", Value: int64(1)}}},
+				{Key: "$push", Value: bson.D{{Key: "counted", Value: bson.D{
+					{Key: "$each", Value: bson.A{n.ID}}, {Key: "$slice", Value: -countedNotes},
+				}}}},
+			}))
 	}
 	_, err = s.bulk(ctx, s.events, models)
 	return err

@@ -1,10 +1,14 @@
 package mongo_test
 
 import (
+	"context"
 	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+	"go.mongodb.org/mongo-driver/v2/bson"
+	driver "go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tarn-sync/tarn/shared/mirror"
@@ -37,4 +41,28 @@ func TestRowsAreNotOverwritten(t *testing.T) {
 	rows, err := first.EventByID(t.Context(), "lemon", "evt_1")
 	require.NoError(t, err)
 	require.EqualValues(t, stores*each, rows[0].Duplicates)
+}
+
+// TestANoteHalfDoneIsCounted: whatever failed between the audit and the row, a
+// note told again is counted, and once.
+func TestANoteHalfDoneIsCounted(t *testing.T) {
+	database := server.Database()
+	s := open(t, database, mongo.Options{})
+	_, err := s.Log(t.Context(), []mirror.Arrival{arrival("evt_1", order("o1"))})
+	require.NoError(t, err)
+	client, err := driver.Connect(options.Client().ApplyURI(server.URI(database)))
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, client.Disconnect(context.WithoutCancel(t.Context()))) })
+	_, err = client.Database(database).Collection("audit").InsertOne(t.Context(), bson.D{{Key: "_id", Value: "n1"}})
+	require.NoError(t, err)
+	notes := []mirror.Note{
+		{ID: "n1", Source: "lemon", Kind: mirror.NoteDuplicate, EventID: "evt_1", Count: 2},
+		{ID: "n2", Source: "lemon", Kind: mirror.NoteDuplicate, EventID: "evt_1"},
+	}
+	for range 3 {
+		require.NoError(t, s.Note(t.Context(), notes))
+		rows, err := s.EventByID(t.Context(), "lemon", "evt_1")
+		require.NoError(t, err)
+		require.EqualValues(t, 3, rows[0].Duplicates)
+	}
 }
