@@ -100,11 +100,11 @@ func (a *attempt) askAround(ctx context.Context) error {
 	case refused != nil:
 		a.mixed = gone != nil || stub != nil
 		return refused
-	case stub != nil:
-		a.snap = stub
-		return nil
+	case gone != nil:
+		return gone
 	}
-	return gone
+	a.snap = stub
+	return nil
 }
 
 // oneMore takes a token of the budget for a further request: a sync begins with

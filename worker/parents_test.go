@@ -100,7 +100,8 @@ func (p *shops) Fetch(ctx context.Context, ref event.Ref, why string) (*provider
 // inShops is a fleet whose provider is shops.
 func inShops(t *testing.T, change ...func(*worker.Options)) (*bundle, *shops) {
 	t.Helper()
-	text := strings.NewReplacer("/widgets", "/shops/{shop}/widgets", "derived: [stock]", "derived: []").Replace(definition)
+	text := strings.NewReplacer("/widgets", "/shops/{shop}/widgets", "derived: [stock]", "derived: []",
+		"    terminal: [sold]", "    terminal: [sold]\n    deleted: deleted").Replace(definition)
 	def, err := provider.Parse("acme.yaml", []byte(text))
 	require.NoError(t, err)
 	p := &shops{acme: newAcme(def), answers: map[string]func(int) (string, error){}, asked: map[string]int{}}
@@ -285,6 +286,39 @@ func TestATombstoneIsRevivedUnderAnotherParent(t *testing.T) {
 			doc := b.document("widget", "w1")
 			require.True(t, doc.DeletedAt.IsZero())
 			require.Equal(t, inShop("s2"), doc.Parents)
+		})
+	}
+}
+
+// A parent that answers with the stub of a deleted entity says for certain that
+// it is gone there, and no more than that.
+func TestAStubUnderOneParent(t *testing.T) {
+	t.Parallel()
+	const stub = `{"deleted":true}`
+	for name, c := range map[string]struct {
+		other   error
+		deleted bool
+		parents string
+		asks    int
+	}{
+		"gone under another":   {errGone, true, "s1", 4},
+		"there under another":  {nil, false, "s2", 2},
+		"another is forbidden": {errForbidden, false, "s1", 6},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b, p := inShops(t)
+			b.start("w1")
+			known(b, p, "w1")
+			p.in("s1", "w1", always(stub, nil))
+			p.in("s2", "w1", always(ok, c.other))
+			b.widget("w1", "s2")
+			b.rows()
+			b.empty()
+			doc := b.document("widget", "w1")
+			require.Equal(t, c.deleted, !doc.DeletedAt.IsZero())
+			require.Equal(t, inShop(c.parents), doc.Parents)
+			require.Len(t, p.requests(), c.asks)
 		})
 	}
 }
