@@ -39,6 +39,7 @@ func Run(t *testing.T, open func(t *testing.T) mirror.Store) {
 		{"discrepancies", discrepancyCases},
 		{"verify", verifyCases},
 		{"tasks", taskCases},
+		{"fleet", fleetCases},
 		{"lists", listCases},
 		{"content", contentCases},
 		{"together", togetherCases},
