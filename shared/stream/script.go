@@ -40,6 +40,7 @@ var (
 	recoverScript    = open("recover.lua")
 	standingScript   = open("standing.lua")
 	retryScript      = open("retry.lua")
+	identityScript   = open("identity.lua")
 )
 
 // open returns a script anybody may run.
