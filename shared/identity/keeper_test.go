@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	dto "github.com/prometheus/client_model/go"
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
@@ -173,7 +172,7 @@ type running struct {
 
 func run(t *testing.T, q identity.Queue, s *sqlite.Store) *running {
 	t.Helper()
-	r := &running{working: make(chan bool, 10), alerts: make(chan alert.Alert, 10), gauge: prometheus.NewGauge(prometheus.GaugeOpts{})}
+	r := &running{working: make(chan bool, 10), alerts: make(chan alert.Alert, 10), gauge: prometheus.NewGauge(prometheus.GaugeOpts{Name: "mismatch"})}
 	r.keeper = identity.New(identity.Options{
 		Queue: q, Store: s, Logger: quiet, Alert: func(a alert.Alert) { r.alerts <- a }, Mismatched: r.gauge,
 	})
@@ -197,9 +196,11 @@ func run(t *testing.T, q identity.Queue, s *sqlite.Store) *running {
 
 func (r *running) gauged(t *testing.T) float64 {
 	t.Helper()
-	var m dto.Metric
-	require.NoError(t, r.gauge.Write(&m))
-	return m.GetGauge().GetValue()
+	registry := prometheus.NewRegistry()
+	require.NoError(t, registry.Register(r.gauge))
+	all, err := registry.Gather()
+	require.NoError(t, err)
+	return all[0].GetMetric()[0].GetGauge().GetValue()
 }
 
 func next[T any](t *testing.T, c <-chan T) (v T) {
