@@ -153,6 +153,7 @@ type fakeQueue struct {
 	paused  stream.SourceState
 	parked  int
 	shards  []stream.ShardState
+	orphans []stream.Orphan
 	workers []string
 	looks   int
 }
@@ -239,6 +240,12 @@ func (q *fakeQueue) Fleet(context.Context, []string) ([]stream.ShardState, []str
 	defer q.mu.Unlock()
 	q.looks++
 	return q.shards, q.workers, q.err
+}
+
+func (q *fakeQueue) Orphans(context.Context, []string) ([]stream.Orphan, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.orphans, q.err
 }
 
 func (q *fakeQueue) Budget(context.Context, string, stream.Rate) (float64, error) {

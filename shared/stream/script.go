@@ -40,6 +40,7 @@ var (
 	recoverScript    = open("recover.lua")
 	standingScript   = open("standing.lua")
 	retryScript      = open("retry.lua")
+	forgetScript     = open("forget.lua")
 	identityScript   = open("identity.lua")
 )
 

@@ -81,6 +81,9 @@ type Metrics struct {
 
 	// Backlog is the number of entries that wait, by source and tier.
 	Backlog *prometheus.GaugeVec
+	// Unconfigured is how much waits of a source that is configured no more, by
+	// source: entries, and entities that are parked.
+	Unconfigured *prometheus.GaugeVec
 	// OldestAge is the age of the oldest live entry in seconds, by source.
 	OldestAge *prometheus.GaugeVec
 	// LeasesHeld is the number of shards this process reads.
@@ -151,6 +154,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		Recovered:    f.counter("recovered_total", "Signals appended anew because their stream entry was lost.", "source"),
 
 		Backlog:          f.gauge("backlog", "Stream entries not settled yet. Each reporting process gives the fleet's figure: use max, not sum.", "source", "tier"),
+		Unconfigured:     f.gauge("unconfigured_waiting", "Entries and parked entities of a source that is configured no more. Use max, not sum.", "source"),
 		OldestAge:        f.gauge("oldest_age_seconds", "Age of the oldest live stream entry. Each reporting process gives the fleet's figure: use max.", "source"),
 		LeasesHeld:       f.gauge("leases_held", "Shards read by this process.").WithLabelValues(),
 		Handovers:        f.counter("handovers_total", "Shard leases taken.").WithLabelValues(),
