@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"runtime/debug"
 	"time"
@@ -28,6 +29,9 @@ type Options struct {
 	Queue Queue
 	// Store answers /v1 and keeps what operators do: a mirror.Store. Required.
 	Store Store
+	// Ready is asked, beside Redis, whether the api is ready, by what it is about.
+	// May be nil.
+	Ready map[string]telemetry.Check
 	// Tokens let their holders use /v1. Without any only requests from the same
 	// machine may; see ListenAddr.
 	Tokens []Token
@@ -176,10 +180,12 @@ func (a *API) route(g *guard) error {
 	return serveDocument(a.engine, ops)
 }
 
-// readyz says whether webhooks can be taken, which needs Redis alone. The store
-// is reported.
+// readyz says whether webhooks can be taken, which needs Redis and not the store;
+// that is reported.
 func (a *API) readyz() http.Handler {
-	return telemetry.Readyz(map[string]telemetry.Check{"redis": a.o.Queue.Ping}, map[string]telemetry.Check{"store": a.o.Store.Ping})
+	needed := map[string]telemetry.Check{"redis": a.o.Queue.Ping}
+	maps.Copy(needed, a.o.Ready)
+	return telemetry.Readyz(needed, map[string]telemetry.Check{"store": a.o.Store.Ping})
 }
 
 // newEngine is a router without the usual middleware: requests are counted and

@@ -156,6 +156,7 @@ type fakeQueue struct {
 	shards   []stream.ShardState
 	workers  []string
 	looks    int
+	orphans  []stream.Orphan
 }
 
 func newFakeQueue() *fakeQueue { return &fakeQueue{seen: map[string]bool{}} }
@@ -255,6 +256,12 @@ func (q *fakeQueue) Fleet(context.Context, []string) ([]stream.ShardState, []str
 	defer q.mu.Unlock()
 	q.looks++
 	return q.shards, q.workers, q.err
+}
+
+func (q *fakeQueue) Orphans(context.Context, []string) ([]stream.Orphan, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.orphans, q.err
 }
 
 func (q *fakeQueue) Budget(context.Context, string, stream.Rate) (float64, error) {

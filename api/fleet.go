@@ -12,9 +12,10 @@ import (
 
 // fleet is what works and what waits, as the API shows it.
 type fleet struct {
-	Workers []worker      `json:"workers" nullable:"false"`
-	Shards  []shard       `json:"shards" nullable:"false"`
-	Sources []fleetSource `json:"sources" nullable:"false"`
+	Workers      []worker      `json:"workers" nullable:"false"`
+	Shards       []shard       `json:"shards" nullable:"false"`
+	Sources      []fleetSource `json:"sources" nullable:"false"`
+	Unconfigured []orphan      `json:"unconfigured,omitempty" doc:"Sources that are not configured and whose work waits. No worker does it: configure the source again to finish it, or discard it."`
 }
 
 type worker struct {
@@ -39,6 +40,14 @@ type fleetSource struct {
 	Background int64   `json:"background" doc:"Background entries: sweeps, backfills, what events make stale."`
 	Parked     int64   `json:"parked" doc:"Entities that wait for their next attempt."`
 	OldestAgeS float64 `json:"oldest_age_s" doc:"Age of its oldest live entry, in seconds."`
+}
+
+type orphan struct {
+	Source     string  `json:"source"`
+	Live       int64   `json:"live" doc:"Live entries."`
+	Background int64   `json:"background" doc:"Background entries."`
+	Parked     int64   `json:"parked" doc:"Entities that wait for their next attempt."`
+	OldestAgeS float64 `json:"oldest_age_s" doc:"Age of its oldest entry, in seconds."`
 }
 
 // overviewAge is how old an answer may be: whoever keeps a page open asks again
@@ -118,6 +127,15 @@ func (o *overview) look(ctx context.Context) (*fleet, error) {
 		if f.Sources[i], err = o.lookAt(ctx, name, shards); err != nil {
 			return nil, err
 		}
+	}
+	orphans, err := o.queue.Orphans(ctx, names)
+	if err != nil {
+		return nil, err
+	}
+	for _, w := range orphans {
+		f.Unconfigured = append(f.Unconfigured, orphan{
+			Source: w.Source, Live: w.Live, Background: w.Background, Parked: w.Parked, OldestAgeS: w.Waits().Seconds(),
+		})
 	}
 	return f, nil
 }

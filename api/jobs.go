@@ -18,14 +18,16 @@ import (
 const (
 	taskRedrive = "redrive"
 	taskDiscard = "discard"
+	taskAbandon = "abandon"
 )
 
-var jobKinds = []string{taskRedrive, taskDiscard}
+var jobKinds = []string{taskRedrive, taskDiscard, taskAbandon}
 
-// job is a task on dead letters as the API shows it.
+// job is a task on dead letters, or on a source that is given up, as the API
+// shows it.
 type job struct {
 	ID         string     `json:"id"`
-	Kind       string     `json:"kind" enum:"redrive,discard"`
+	Kind       string     `json:"kind" enum:"redrive,discard,abandon"`
 	Source     string     `json:"source,omitempty" doc:"Absent if it is on letters of every source."`
 	Status     string     `json:"status" enum:"waiting,running,done,failed,cancelled"`
 	Cancelling bool       `json:"cancelling,omitempty" doc:"It was asked to end and has not yet."`
@@ -122,7 +124,7 @@ func (p TaskPage) filter(kinds []string, only string) mirror.TaskFilter {
 }
 
 type listJobsInput struct {
-	Kind string `query:"kind" enum:"redrive,discard" doc:"Only jobs of this kind."`
+	Kind string `query:"kind" enum:"redrive,discard,abandon" doc:"Only jobs of this kind."`
 	TaskPage
 }
 

@@ -7,6 +7,9 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/stream"
 )
 
 // SourceState is what the fleet knows of a source, as the API shows it.
@@ -56,6 +59,13 @@ func (o *operator) registerSources(api huma.API) {
 		Description: "Attempts are counted as usual. A source that is paused stays so.",
 		Security:    needs(Operator), Errors: itemErrors,
 	}, o.retry)
+	huma.Register(api, huma.Operation{
+		OperationID: "discard-source", Method: http.MethodPost, Path: "/v1/sources/{source}/discard",
+		Summary: "Give up all open work of a source that is not configured any more", Tags: []string{"sources"},
+		Description: "A job: what waits is removed, and every event that was not settled is discarded, which its row and the audit " +
+			"show. What is mirrored stays. Of a source that is configured nothing is given up: 409 of type `configured`.",
+		DefaultStatus: http.StatusAccepted, Security: needs(Operator), Errors: actErrors,
+	}, o.abandon)
 }
 
 // SourcePath names a source in a path.
@@ -137,4 +147,25 @@ func (o *operator) retry(ctx context.Context, in *struct{ SourcePath }) (*retryO
 	out := &retryOutput{}
 	out.Body.Source, out.Body.Entities = in.Source, n
 	return out, nil
+}
+
+// problemConfigured is the type of a refusal to give up a source in use.
+const problemConfigured = "configured"
+
+func (o *operator) abandon(ctx context.Context, in *pauseInput) (*jobOutput, error) {
+	if o.sources.get(in.Source) != nil {
+		return nil, problem(http.StatusConflict, problemConfigured,
+			"the source %s is configured: take it out of the settings of every process first", in.Source)
+	}
+	ctx, cancel := o.acting(ctx)
+	defer cancel()
+	now := o.now().UTC()
+	task := &mirror.Task{
+		ID: newID("job_"), Kind: taskAbandon, Source: in.Source, Status: mirror.TaskWaiting, By: whoever(ctx),
+		Spec: toJSON(mirror.RedriveSpec{Filter: mirror.LetterFilter{Source: in.Source}, Reason: in.Body.Reason}), CreatedAt: now, UpdatedAt: now,
+	}
+	if err := o.start(ctx, task, "all open work of "+in.Source, in.Body.Reason); err != nil {
+		return nil, err
+	}
+	return &jobOutput{Body: newJob(task)}, nil
 }

@@ -51,6 +51,8 @@ type Queue interface {
 	// budget is there.
 	Fleet(ctx context.Context, sources []string) ([]stream.ShardState, []string, error)
 	Budget(ctx context.Context, source string, r stream.Rate) (float64, error)
+	// Orphans returns sources other than the configured ones whose work waits.
+	Orphans(ctx context.Context, configured []string) ([]stream.Orphan, error)
 }
 
 // receiver takes webhooks in.

@@ -135,7 +135,7 @@ func New(o Options) (*Reconciler, error) {
 	r.base = r.finder(&source{}, nil)
 	r.runners = map[string]runner{
 		kindGaps: r.search, kindSweep: r.compare, kindBackfill: r.compare, kindVerify: r.compare,
-		kindPartition: r.comparePart, kindRedrive: r.redrive, kindDiscard: r.discard,
+		kindPartition: r.comparePart, kindRedrive: r.redrive, kindDiscard: r.discard, kindAbandon: r.abandon,
 	}
 	return r, nil
 }
@@ -199,7 +199,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 		start("sweeps "+s.Name, r.desk(s.Name, r.Parallel, kindSweep, kindBackfill, kindVerify, kindGaps))
 		start("partitions "+s.Name, r.desk(s.Name, r.Parallel, kindPartition))
 	}
-	start("jobs", r.desk("", r.Parallel, kindRedrive, kindDiscard))
+	start("jobs", r.desk("", r.Parallel, kindRedrive, kindDiscard, kindAbandon))
 	start("schedule", r.schedule)
 	all.Wait()
 }

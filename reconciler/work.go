@@ -22,6 +22,7 @@ const (
 	kindPartition    = "partition"
 	kindRedrive      = "redrive"
 	kindDiscard      = "discard"
+	kindAbandon      = "abandon"
 	kindRecover      = "recover"
 	kindJudge        = "judge"
 	kindSubscription = "subscription"

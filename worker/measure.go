@@ -18,10 +18,14 @@ func (s *shard) measure() {
 	loop := s.w.Health.Loop("measure")
 	defer loop.Done()
 	defer s.unmeasure()
+	s.rememberSources()
+	orphaned := orphaned{}
+	defer orphaned.clear(s.w.Metrics)
 	var letters time.Time
 	for {
 		loop.Turn()
 		s.measureRedis()
+		s.measureOrphans(orphaned)
 		if time.Since(letters) >= lettersEvery {
 			letters = time.Now()
 			s.measureLetters()

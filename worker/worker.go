@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/identity"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
@@ -154,12 +156,19 @@ func (w *Worker) SetRate(source string, r stream.Rate) {
 }
 
 // Run works until ctx ends, then hands everything over and returns nil. It
-// returns earlier only if it cannot work at all.
+// returns earlier only if it cannot work at all. If ctx ends by an
+// identity.ErrMismatch, what is in hand is dropped instead, neither finished nor
+// acknowledged. Run may be called again then.
 func (w *Worker) Run(ctx context.Context) error {
 	// What is under way when ctx ends is finished, not cut off: it runs under a
 	// context of its own, ended at the end of the hand-over.
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
+	defer context.AfterFunc(ctx, func() {
+		if errors.Is(context.Cause(ctx), identity.ErrMismatch) {
+			stop() // finishing would write it where it does not belong
+		}
+	})()
 
 	var g sync.WaitGroup
 	g.Go(func() { w.keep(work, "settler", func() { w.settler.run(work) }, w.startAllOver) })

@@ -13,6 +13,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/process"
 	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
 // About is what --help says.
@@ -45,7 +46,8 @@ func Run(ctx context.Context, p *process.Process) error {
 
 	store := &lateStore{}
 	a, err := api.New(api.Options{
-		Addr: addr, Sources: sources, Queue: streams, Store: store, Tokens: tokens,
+		Addr: addr, Sources: sources, Queue: tiedQueue{streams, &store.tie}, Store: store, Tokens: tokens,
+		Ready:   map[string]telemetry.Check{"identity": store.tie.check},
 		MaxBody: int64(p.Config.Webhook.MaxBody), AppendTimeout: p.Config.Webhook.Timeout, ReadTimeout: p.Config.HTTP.ReadTimeout,
 		Metrics: p.Metrics, Gatherer: p.Gatherer, Health: p.Health, Logger: p.Logger, Version: process.Version,
 	})
@@ -53,7 +55,7 @@ func Run(ctx context.Context, p *process.Process) error {
 		return err
 	}
 	p.OnReload(func(c *config.Config) error { return reload(a, configured, c) })
-	return serve(ctx, p, a, store, addr)
+	return serve(ctx, p, a, streams, store, addr)
 }
 
 // listenAddr is where the api listens. It says so when that is not what the
@@ -68,11 +70,11 @@ func listenAddr(p *process.Process, tokens []api.Token) (string, error) {
 
 // serve runs the api, and the store beside it, until ctx ends. The store goes
 // last: requests under way still read from it.
-func serve(ctx context.Context, p *process.Process, a *api.API, store *lateStore, addr string) error {
+func serve(ctx context.Context, p *process.Process, a *api.API, streams *stream.Streams, store *lateStore, addr string) error {
 	group, ctx := errgroup.WithContext(ctx)
 	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error {
-		if err := store.connect(connected, p); !errors.Is(err, context.Canceled) {
+		if err := store.connect(connected, p, streams); !errors.Is(err, context.Canceled) {
 			return err
 		}
 		return nil // stopped before it ever answered

@@ -20,7 +20,10 @@ import (
 
 	"github.com/tarn-sync/tarn/api/app"
 	"github.com/tarn-sync/tarn/shared/config"
+	"github.com/tarn-sync/tarn/shared/identity"
+	"github.com/tarn-sync/tarn/shared/mirror/sqlite"
 	"github.com/tarn-sync/tarn/shared/process"
+	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
@@ -164,6 +167,54 @@ func TestReloadsSecrets(t *testing.T) {
 	p.Reload(settings(t, addr, redis, store, "TARN_SOURCES__LEMON__WEBHOOK_SECRETS=new"), nil)
 	require.Equal(t, http.StatusUnauthorized, send(t, addr, "old", "evt_3"))
 	require.NoError(t, stop())
+}
+
+// An api whose database is of another fleet ends and says so: it would take
+// webhooks for ever and never have anything to show.
+func TestRefusesTheDatabaseOfAnotherFleet(t *testing.T) {
+	redis, dir := redistest.Start(t).URL(), t.TempDir()
+	founded(t, redis, dir+"/tarn.db")
+	p := process.New("api", settings(t, freeAddr(t), redis, "sqlite://"+dir+"/other.db"), io.Discard)
+	err := app.Run(t.Context(), p)
+	require.ErrorIs(t, err, identity.ErrMismatch)
+	require.ErrorContains(t, err, "store.url names another database")
+}
+
+// What is taken while Redis is of another fleet would be worked on by that one.
+func TestTakesNothingWhileRedisIsOfAnotherFleet(t *testing.T) {
+	addr, srv, dir := freeAddr(t), redistest.Start(t), t.TempDir()
+	id := founded(t, srv.URL(), dir+"/tarn.db")
+	p := process.New("api", settings(t, addr, srv.URL(), "sqlite://"+dir+"/tarn.db"), io.Discard)
+	stop := running(t, p)
+	ready := func(want int) {
+		require.Eventually(t, func() bool { return status(t, "http://"+addr+"/readyz") == want }, 20*time.Second, 20*time.Millisecond)
+	}
+	ready(http.StatusOK)
+	require.Eventually(t, func() bool { return status(t, "http://"+addr+"/v1/events") == http.StatusOK }, 10*time.Second, 20*time.Millisecond)
+	require.NoError(t, srv.Client().HSet(t.Context(), "{tarn}:identity", "fleet", "another").Err())
+	ready(http.StatusServiceUnavailable)
+	require.Equal(t, http.StatusServiceUnavailable, send(t, addr, "old", "evt_1"), "it comes again")
+	require.Equal(t, http.StatusServiceUnavailable, status(t, "http://"+addr+"/v1/events"))
+	require.Equal(t, http.StatusServiceUnavailable, post(t, "http://"+addr+"/v1/sources/lemon/pause", `{"reason":"r"}`))
+	require.NoError(t, srv.Client().HSet(t.Context(), "{tarn}:identity", "fleet", id).Err())
+	ready(http.StatusOK)
+	require.Equal(t, http.StatusOK, send(t, addr, "old", "evt_1"))
+	require.NoError(t, stop())
+}
+
+// founded makes a fleet of a Redis and a database, as its first worker does.
+func founded(t *testing.T, redis, db string) (id string) {
+	t.Helper()
+	q, err := stream.Open(t.Context(), stream.Options{URLs: []string{redis}})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, q.Close()) }()
+	s, err := sqlite.Open(t.Context(), db, sqlite.Options{})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, s.Close()) }()
+	require.NoError(t, identity.New(identity.Options{Queue: q, Store: s}).Start(t.Context()))
+	got, err := q.Identity(t.Context())
+	require.NoError(t, err)
+	return got.Fleet
 }
 
 func TestRefusesToBeOpen(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/process"
+	"github.com/tarn-sync/tarn/shared/stream"
 )
 
 // lateStore is the store as the api sees it: there from the first moment, and
@@ -18,22 +19,30 @@ import (
 type lateStore struct {
 	mu     sync.RWMutex
 	opened mirror.Store
+	tie    tie
 }
 
 var errNotConnected = fate.New(fate.Unavailable, errors.New("the store is not connected yet"))
 
-// connect opens the store, waiting for it if it is away, and closes it when
-// ctx ends.
-func (s *lateStore) connect(ctx context.Context, p *process.Process) error {
+// connect opens the store, waiting for it if it is away, makes sure that it and
+// Redis are of one fleet, and closes it when ctx ends.
+func (s *lateStore) connect(ctx context.Context, p *process.Process, streams *stream.Streams) error {
 	store, err := p.Store(ctx)
 	if err != nil {
 		return err
 	}
 	defer p.Closing("store", store.Close)
+	alerts, flush := p.Alerts()
+	defer flush()
+	keeper, err := p.Identity(ctx, streams, store, alerts, true)
+	if err != nil {
+		return err
+	}
+	s.tie.keeper.Store(keeper)
 	s.mu.Lock()
 	s.opened = store
 	s.mu.Unlock()
-	<-ctx.Done()
+	keeper.Run(ctx)
 	return nil
 }
 
@@ -42,6 +51,9 @@ func (s *lateStore) store() (mirror.Store, error) {
 	defer s.mu.RUnlock()
 	if s.opened == nil {
 		return nil, errNotConnected
+	}
+	if err := s.tie.check(context.Background()); err != nil {
+		return nil, fate.New(fate.Unavailable, err)
 	}
 	return s.opened, nil
 }

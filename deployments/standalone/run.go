@@ -84,7 +84,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	if err := remember(dir, addresses{API: c.HTTP.Addr, Simulator: o.simulator}); err != nil {
 		return err
 	}
-	err = parts(ctx, c, log, out, dir)
+	err = parts(ctx, o, c, log, out, dir)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
 	}
@@ -96,14 +96,14 @@ func run(ctx context.Context, o options, out io.Writer) error {
 
 // parts runs the api, the workers and the reconciler until ctx ends or one of
 // them fails.
-func parts(ctx context.Context, c *config.Config, log *slog.Logger, out io.Writer, dir string) error {
+func parts(ctx context.Context, o options, c *config.Config, log *slog.Logger, out io.Writer, dir string) error {
 	registry, health := prometheus.NewRegistry(), telemetry.NewHealth(time.Now)
 	group, ctx := errgroup.WithContext(ctx)
 	start := func(name string, run func(context.Context, *process.Process) error, settings config.Config) {
 		p := process.New(name, &settings, io.Discard)
 		p.Logger = log.With("process", name)
 		p.Metrics = telemetry.NewMetrics(prometheus.WrapRegistererWith(prometheus.Labels{"process": name}, registry))
-		p.Gatherer, p.Health = registry, health
+		p.Gatherer, p.Health, p.Adopt = registry, health, o.adopt
 		group.Go(func() error {
 			if err := run(ctx, p); err != nil {
 				return fmt.Errorf("%s: %w", name, err)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tarn-sync/tarn/reconciler"
 	"github.com/tarn-sync/tarn/shared/config"
+	"github.com/tarn-sync/tarn/shared/identity"
 	"github.com/tarn-sync/tarn/shared/process"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
@@ -41,10 +42,9 @@ func Run(ctx context.Context, p *process.Process) error {
 		return with(ctx, p, func(ctx context.Context, t *tools) error {
 			p.OnReload(t.clients.Reload)
 			p.OnReload(t.setRates)
-			probe.Ready(process.Checks(t.streams, t.options.Store))
+			probe.Ready(process.Checks(t.streams, t.options.Store, t.keeper))
 			p.Logger.Info("joining the fleet", "reconciler", t.options.ID)
-			t.Run(ctx)
-			return nil
+			return t.keeper.Keep(ctx, func(ctx context.Context) error { t.Run(ctx); return nil })
 		})
 	})
 }
@@ -55,6 +55,7 @@ type tools struct {
 	options reconciler.Options
 	clients process.Clients
 	streams *stream.Streams
+	keeper  *identity.Keeper
 }
 
 // with calls do with a reconciler made from the settings, and takes it apart
@@ -81,6 +82,9 @@ func with(ctx context.Context, p *process.Process, do func(context.Context, *too
 	defer p.Closing("store", store.Close)
 	alerts, flush := p.Alerts()
 	defer flush()
+	if t.keeper, err = p.Identity(ctx, t.streams, store, alerts, false); err != nil {
+		return err
+	}
 
 	id := process.NewID()
 	t.options = reconciler.Options{

@@ -83,7 +83,7 @@ Exit status: 0 in sync, 3 different, 1 error (also: not everything could be comp
 				return err
 			}
 			o.Kinds = names
-			return with(ctx, p, func(ctx context.Context, t *tools) error {
+			return once(ctx, p, func(ctx context.Context, t *tools) error {
 				report, err := t.VerifyOnce(ctx, name, o)
 				if err != nil {
 					return err
@@ -138,9 +138,17 @@ Exit status: 0 filled, 1 error or cut off.
 				return err
 			}
 			o.Source, o.Kinds, o.Since, o.Out = name, names, since.Time, p.Stdout
-			return with(ctx, p, func(ctx context.Context, t *tools) error { return t.Backfill(ctx, o) })
+			return once(ctx, p, func(ctx context.Context, t *tools) error { return t.Backfill(ctx, o) })
 		},
 	}
+}
+
+// once is with for what ends by itself: it ends early, with an error, when Redis
+// and the database turn out not to be of one fleet.
+func once(ctx context.Context, p *process.Process, do func(context.Context, *tools) error) error {
+	return with(ctx, p, func(ctx context.Context, t *tools) error {
+		return t.keeper.Guard(ctx, func(ctx context.Context) error { return do(ctx, t) })
+	})
 }
 
 // oneSource is the source named, or the only one.

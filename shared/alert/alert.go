@@ -20,6 +20,7 @@ const (
 	Rewritten    Kind = "rewritten"     // the provider took back history, and was believed
 	Discrepancy  Kind = "discrepancy"   // mirror and provider differed and nothing explains it
 	Blocked      Kind = "blocked"       // the search for missed events cannot go on as it should
+	Identity     Kind = "identity"      // redis and the database are not of one fleet
 )
 
 // said is the log line of each kind.
@@ -29,6 +30,7 @@ var said = map[Kind]string{
 	Rewritten:    "the provider has rewritten an entity's history; its answer was taken",
 	Discrepancy:  "provider and mirror differed, and no event explains it",
 	Blocked:      "the search for missed events is held up",
+	Identity:     "redis and the database are not of one fleet: nothing is read or written until they are",
 }
 
 // Alert is one of them. Empty fields are left out wherever it is told.

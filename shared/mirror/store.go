@@ -90,6 +90,8 @@ type Store interface {
 	Verification
 	// Tasks is the reconciler's work that outlives its processes.
 	Tasks
+	// Identity is which fleet the database belongs to.
+	Identity
 
 	// Reader is what the query API needs.
 	Reader

@@ -62,7 +62,7 @@ func Main(program Program, system System) int {
 		log, system.Args = system.Stderr, system.Args[1:]
 		program = c.program(program.Name)
 	}
-	file, done, err := flags(program, system)
+	file, adopt, done, err := flags(program, system)
 	switch {
 	case err != nil && done:
 		return 1
@@ -77,7 +77,7 @@ func Main(program Program, system System) int {
 		return 2
 	}
 	p := New(program.Name, settings, log)
-	p.Stdout = system.Stdout
+	p.Stdout, p.Adopt = system.Stdout, adopt
 	err = p.run(program, file, system.Environ)
 	var status Status
 	switch {
@@ -92,7 +92,7 @@ func Main(program Program, system System) int {
 
 // flags reads the command line; done means that it asked for a text only. The
 // flag set has told the user about an error.
-func flags(program Program, system System) (file string, done bool, err error) {
+func flags(program Program, system System) (file string, adopt, done bool, err error) {
 	set := flag.NewFlagSet(program.Name, flag.ContinueOnError)
 	set.SetOutput(system.Stderr)
 	set.Usage = func() { usage(system.Stderr, program) }
@@ -102,24 +102,25 @@ func flags(program Program, system System) (file string, done bool, err error) {
 	address := new(string)
 	if program.flags == nil {
 		set.StringVar(address, "check", "", "")
+		set.BoolVar(&adopt, "adopt", false, "")
 	} else {
 		program.flags(set)
 	}
 	switch err := set.Parse(system.Args); {
 	case err != nil:
-		return "", false, err
+		return "", false, false, err
 	case *help:
 		usage(system.Stdout, program)
-		return "", true, nil
+		return "", false, true, nil
 	case *version:
 		_, err := fmt.Fprintf(system.Stdout, "tarn %s %s\n", program.Name, Version)
-		return "", true, err
+		return "", false, true, err
 	case *address != "":
-		return "", true, tell(system, check(*address))
+		return "", false, true, tell(system, check(*address))
 	case set.NArg() > 0:
-		return "", false, tell(system, fmt.Errorf("%q is no flag: see --help", set.Arg(0)))
+		return "", false, false, tell(system, fmt.Errorf("%q is no flag: see --help", set.Arg(0)))
 	}
-	return file, false, nil
+	return file, adopt, false, nil
 }
 
 // tell tells the user of an error and returns it.
@@ -135,10 +136,11 @@ func usage(w io.Writer, program Program) {
 		commandUsage(w, program)
 		return
 	}
-	_, _ = fmt.Fprintf(w, `Usage: %s [--config FILE] [--check URL] [--help] [--version]
+	_, _ = fmt.Fprintf(w, `Usage: %s [--config FILE] [--adopt] [--check URL] [--help] [--version]
 %s
 %s
   --config FILE  settings as YAML; the environment goes over them
+  --adopt        once, by hand: let this redis and this database belong together
   --check URL    ask an address, exit 0 if it answers 200: for health checks
   --help         this text
   --version      the version
@@ -164,6 +166,9 @@ type Process struct {
 	Health   *telemetry.Health
 	// Stdout is where a command answers.
 	Stdout io.Writer
+	// Adopt makes Redis and the database belong together at this start where
+	// that is refused otherwise; see package identity.
+	Adopt bool
 
 	reloads *reloads
 }

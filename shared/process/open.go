@@ -14,6 +14,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/identity"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/mirror/open"
 	"github.com/tarn-sync/tarn/shared/provider"
@@ -186,6 +187,6 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 // Checks returns what must answer for the process to be ready.
-func Checks(streams *stream.Streams, store mirror.Store) map[string]func(context.Context) error {
-	return map[string]func(context.Context) error{"redis": streams.Ping, "store": store.Ping}
+func Checks(streams *stream.Streams, store mirror.Store, k *identity.Keeper) map[string]func(context.Context) error {
+	return map[string]func(context.Context) error{"redis": streams.Ping, "store": store.Ping, "identity": k.Check}
 }

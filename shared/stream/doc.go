@@ -24,6 +24,8 @@
 //	{tarn:task:gaps/lemon}:lease, :epoch lease of a task of the fleet
 //	{tarn}:workers  {tarn}:shards  {tarn}:source:lemon  {tarn}:probe:lemon
 //	{tarn}:budget:lemon  {tarn}:notes
+//	{tarn}:sources               set: every source there has been
+//	{tarn}:identity              hash: whose the keys are; see package identity
 //
 // # Why order holds
 //

@@ -72,6 +72,8 @@ func (k *keys) taskEpoch(name string) string {
 	return k.fleet[:len(k.fleet)-2] + ":task:" + name + "}:epoch"
 }
 
+func (k *keys) identity() string            { return k.fleet + "identity" }
+func (k *keys) sources() string             { return k.fleet + "sources" }
 func (k *keys) workers() string             { return k.fleet + "workers" }
 func (k *keys) shardCount() string          { return k.fleet + "shards" }
 func (k *keys) source(source string) string { return k.fleet + "source:" + source }

@@ -45,6 +45,8 @@ var (
 	retryScript      = open("retry.lua")
 	needsScript      = open("needs.lua")
 	withinScript     = open("within.lua", "clock.lua")
+	forgetScript     = open("forget.lua")
+	identityScript   = open("identity.lua")
 )
 
 // open returns a script anybody may run, with the files named in before ahead of

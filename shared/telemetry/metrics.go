@@ -81,6 +81,9 @@ type Metrics struct {
 
 	// Backlog is the number of entries that wait, by source and tier.
 	Backlog *prometheus.GaugeVec
+	// Unconfigured is how much waits of a source that is configured no more, by
+	// source: entries, and entities that are parked.
+	Unconfigured *prometheus.GaugeVec
 	// OldestAge is the age of the oldest live entry in seconds, by source.
 	OldestAge *prometheus.GaugeVec
 	// LeasesHeld is the number of shards this process reads.
@@ -96,6 +99,9 @@ type Metrics struct {
 	// Unavailable counts how often work was held since something was away, by
 	// what: "redis" or "store".
 	Unavailable *prometheus.CounterVec
+	// IdentityMismatch is 1 while this process does not work since its Redis and
+	// its database are not of one fleet.
+	IdentityMismatch prometheus.Gauge
 
 	// Drift.
 
@@ -147,14 +153,16 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		Pace:         f.gauge("source_pace", "Share of the configured rate that is asked for: less than 1 after the provider has answered 429.", "source"),
 		Recovered:    f.counter("recovered_total", "Signals appended anew because their stream entry was lost.", "source"),
 
-		Backlog:     f.gauge("backlog", "Stream entries not settled yet. Each reporting process gives the fleet's figure: use max, not sum.", "source", "tier"),
-		OldestAge:   f.gauge("oldest_age_seconds", "Age of the oldest live stream entry. Each reporting process gives the fleet's figure: use max.", "source"),
-		LeasesHeld:  f.gauge("leases_held", "Shards read by this process.").WithLabelValues(),
-		Handovers:   f.counter("handovers_total", "Shard leases taken.").WithLabelValues(),
-		LeasesLost:  f.counter("leases_lost_total", "Shard leases lost rather than released.").WithLabelValues(),
-		Restarts:    f.counter("loop_restarts_total", "Loops that panicked and were started again.", "loop"),
-		Resyncs:     f.counter("resyncs_total", "Pending lists taken over again after an uncertain read.").WithLabelValues(),
-		Unavailable: f.counter("unavailable_total", "Times work was held because redis or the store was away.", "what"),
+		Backlog:          f.gauge("backlog", "Stream entries not settled yet. Each reporting process gives the fleet's figure: use max, not sum.", "source", "tier"),
+		Unconfigured:     f.gauge("unconfigured_waiting", "Entries and parked entities of a source that is configured no more. Use max, not sum.", "source"),
+		OldestAge:        f.gauge("oldest_age_seconds", "Age of the oldest live stream entry. Each reporting process gives the fleet's figure: use max.", "source"),
+		LeasesHeld:       f.gauge("leases_held", "Shards read by this process.").WithLabelValues(),
+		Handovers:        f.counter("handovers_total", "Shard leases taken.").WithLabelValues(),
+		LeasesLost:       f.counter("leases_lost_total", "Shard leases lost rather than released.").WithLabelValues(),
+		Restarts:         f.counter("loop_restarts_total", "Loops that panicked and were started again.", "loop"),
+		Resyncs:          f.counter("resyncs_total", "Pending lists taken over again after an uncertain read.").WithLabelValues(),
+		Unavailable:      f.counter("unavailable_total", "Times work was held because redis or the store was away.", "what"),
+		IdentityMismatch: f.gauge("identity_mismatch", "1 while this process does not work, since its redis and its database are not of one fleet.").WithLabelValues(),
 
 		GapsBlocked:   f.gauge("gaps_blocked_seconds", "How long the search for missed events has been held up, by one that the log does not have or by a list that cannot be read; 0 when it is not.", "source"),
 		Discrepancies: f.counter("discrepancies_total", "What was found different from the provider, by type.", "source", "kind", "type"),

@@ -44,6 +44,10 @@ func work(ctx context.Context, p *process.Process, probe *process.Probe) error {
 
 	alerts, flush := p.Alerts()
 	defer flush()
+	keeper, err := p.Identity(ctx, streams, store, alerts, false)
+	if err != nil {
+		return err
+	}
 
 	id, retry := process.NewID(), p.Config.Retry
 	w, err := worker.New(worker.Options{
@@ -57,9 +61,9 @@ func work(ctx context.Context, p *process.Process, probe *process.Probe) error {
 	}
 	p.OnReload(clients.Reload)
 	p.OnReload(func(c *config.Config) error { setRates(w, c); return nil })
-	probe.Ready(process.Checks(streams, store))
+	probe.Ready(process.Checks(streams, store, keeper))
 	p.Logger.Info("joining the fleet", "worker", id)
-	return w.Run(ctx)
+	return keeper.Keep(ctx, w.Run)
 }
 
 // setRates takes the rates of settings that were read again.

@@ -39,6 +39,7 @@ const (
 	discrepanciesCollection = "discrepancies"
 	auditCollection         = "audit"
 	tasksCollection         = "tasks"
+	fleetCollection         = "fleet"
 )
 
 // Options are the settings of a Store.
@@ -67,6 +68,7 @@ type Store struct {
 	discrepancies *mongo.Collection
 	audit         *mongo.Collection
 	tasks         *mongo.Collection
+	fleet         *mongo.Collection
 
 	bulkSize int
 	now      func() time.Time
@@ -135,6 +137,7 @@ func newStore(client *mongo.Client, db *mongo.Database, o Options) *Store {
 		discrepancies: db.Collection(discrepanciesCollection),
 		audit:         db.Collection(auditCollection),
 		tasks:         db.Collection(tasksCollection),
+		fleet:         db.Collection(fleetCollection),
 	}
 	s.logs.do, s.logs.most = s.logBatch, o.BulkSize
 	s.settles.do, s.settles.most = s.settleBatch, o.BulkSize

@@ -29,6 +29,12 @@
 // turn). Readers use connections of their own and, thanks to the write-ahead
 // log, wait for nobody.
 //
+// # Whose file it is
+//
+// The file may be removed, replaced or overlaid by an older copy while it is
+// open or between two starts; see type file. README.md beside this file says how
+// to back up and restore.
+//
 // # What is in it
 //
 // Plain tables: mirror, events, outcomes (one row per event and entity),

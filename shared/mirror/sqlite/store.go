@@ -62,24 +62,27 @@ func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	conn, err := s.openWriter(ctx, t)
+	f := &file{path: path, turn: t, log: o.Logger}
+	conn, err := s.openWriter(ctx, f)
 	if err != nil {
 		return nil, errors.Join(err, t.close())
 	}
-	s.reads, err = sql.Open("sqlite", dsn(path, "query_only(1)"))
+	// rw: a reader that comes when the file is gone must not make an empty one.
+	s.reads, err = sql.Open("sqlite", dsn(path, "query_only(1)")+"&mode=rw")
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), conn.Close(), s.db.Close(), t.close())
 	}
 	s.reads.SetMaxOpenConns(readers)
 	s.reads.SetMaxIdleConns(readers)
-	s.writer = newWriter(conn, t)
+	s.writer = newWriter(conn, f)
 	s.sweep = startSweeper(ctx, s.writer, o)
 	return s, nil
 }
 
 // openWriter opens the one connection that writes and brings the schema up to
 // date, in a turn: another process may be starting, too.
-func (s *Store) openWriter(ctx context.Context, t *turn) (conn *sql.Conn, err error) {
+func (s *Store) openWriter(ctx context.Context, f *file) (conn *sql.Conn, err error) {
+	t := f.turn
 	s.db, err = sql.Open("sqlite", dsn(s.path, "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(4000)", "cache_size(-65536)", "temp_store(MEMORY)"))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", s.path, err)
@@ -88,13 +91,27 @@ func (s *Store) openWriter(ctx context.Context, t *turn) (conn *sql.Conn, err er
 		return nil, errors.Join(err, s.db.Close())
 	}
 	defer func() { err = errors.Join(err, t.pass()) }()
+	if err := f.checkCopy(ctx); err != nil {
+		return nil, errors.Join(classify(err), s.db.Close())
+	}
 	if conn, err = s.db.Conn(ctx); err != nil {
 		return nil, errors.Join(classify(fmt.Errorf("open %s: %w", s.path, err)), s.db.Close())
 	}
-	if err := migrate(ctx, conn, s.path); err != nil {
+	if err := prepare(ctx, conn, f); err != nil {
 		return nil, errors.Join(classify(err), conn.Close(), s.db.Close())
 	}
 	return conn, nil
+}
+
+// prepare brings the file up to date and notes which it is.
+func prepare(ctx context.Context, conn *sql.Conn, f *file) error {
+	if err := migrate(ctx, conn, f.path); err != nil {
+		return err
+	}
+	if _, err := conn.ExecContext(ctx, fleetTable); err != nil {
+		return fmt.Errorf("make tables in %s: %w", f.path, err)
+	}
+	return f.open(ctx, conn)
 }
 
 // dsn names the file with the pragmas of one connection. The busy timeout only

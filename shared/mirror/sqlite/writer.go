@@ -21,7 +21,7 @@ var errClosed = fate.Errorf(fate.Unavailable, "the store is closed")
 // writer makes all changes, in transactions shared by whoever waits.
 type writer struct {
 	conn  *sql.Conn
-	turn  *turn
+	file  *file
 	tx    *tx
 	calls chan *call
 
@@ -51,10 +51,10 @@ const (
 	left
 )
 
-func newWriter(conn *sql.Conn, t *turn) *writer {
+func newWriter(conn *sql.Conn, f *file) *writer {
 	w := &writer{
 		conn:  conn,
-		turn:  t,
+		file:  f,
 		tx:    &tx{conn: conn, prepared: map[string]*sql.Stmt{}},
 		calls: make(chan *call, groupSize),
 		idle:  make(chan struct{}),
@@ -111,7 +111,7 @@ func (w *writer) close() error {
 	if already {
 		return nil
 	}
-	return errors.Join(w.tx.close(), w.conn.Close(), w.turn.close())
+	return errors.Join(w.tx.close(), w.conn.Close(), w.file.turn.close())
 }
 
 func (w *writer) loop() {
@@ -119,11 +119,11 @@ func (w *writer) loop() {
 	for first := range w.calls {
 		// The turn first, then the others: who comes while we wait for another
 		// process still joins.
-		err := w.turn.take()
+		err := w.file.turn.take()
 		group := w.gather(first)
 		if err == nil {
-			err = w.commit(group)
-			err = errors.Join(err, w.turn.pass())
+			err = w.inTurn(group)
+			err = errors.Join(err, w.file.turn.pass())
 		}
 		for _, c := range group {
 			if err != nil && c.err == nil {
@@ -135,6 +135,21 @@ func (w *writer) loop() {
 			close(c.done)
 		}
 	}
+}
+
+// inTurn runs a group on the file that was opened. A file that is replaced while
+// the group is written has not got it, so no answer is given to that either.
+func (w *writer) inTurn(group []*call) error {
+	if len(group) == 0 {
+		return nil
+	}
+	if err := w.file.check(); err != nil {
+		return err
+	}
+	if err := w.file.keep(context.WithoutCancel(group[0].ctx), w.conn); err != nil {
+		return err
+	}
+	return errors.Join(w.commit(group), w.file.check())
 }
 
 // gather returns the first call and those that wait behind it, less those
@@ -161,9 +176,6 @@ func (w *writer) gather(first *call) []*call {
 // transaction of its own. Each call has its own error; the one returned is
 // about all that have none.
 func (w *writer) commit(group []*call) error {
-	if len(group) == 0 {
-		return nil
-	}
 	failed, err := w.try(group)
 	if failed == nil {
 		return err

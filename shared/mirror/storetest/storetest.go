@@ -40,6 +40,7 @@ func Run(t *testing.T, open func(t *testing.T) mirror.Store) {
 		{"verify", verifyCases},
 		{"living", livingCases},
 		{"tasks", taskCases},
+		{"fleet", fleetCases},
 		{"lists", listCases},
 		{"content", contentCases},
 		{"together", togetherCases},

@@ -1,0 +1,46 @@
+package api
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/stream/redistest"
+)
+
+// Work of a source that was renamed is shown with the fleet, and can be given up.
+func TestWorkOfASourceThatIsNotConfigured(t *testing.T) {
+	f, streams := onRedis(t, redistest.Start(t))
+	require.NotContains(t, f.get("/v1/fleet").Body.String(), "unconfigured")
+	require.NoError(t, streams.Remember(t.Context(), []string{"former", "lemon"}))
+	_, err := streams.Append(t.Context(), stream.Draft{Signal: event.Own(&event.Event{
+		Source: "former", ID: "evt_1", Type: "order.executed", CreatedAt: time.Now(), ReceivedAt: time.Now(),
+		Entities: []event.Ref{{Key: event.Key{Source: "former", Kind: "order", ID: "bord_1"}}}, Payload: []byte(`{}`),
+	}, "")})
+	require.NoError(t, err)
+	orphans, err := streams.Orphans(t.Context(), []string{"lemon"})
+	require.NoError(t, err)
+	require.Len(t, orphans, 1)
+
+	w := f.post("/v1/sources/lemon/discard", `{"reason":"renamed"}`)
+	require.Equal(t, http.StatusConflict, w.Code, w.Body)
+	require.Contains(t, w.Body.String(), "configured")
+	w = f.post("/v1/sources/former/discard", `{}`)
+	require.Equal(t, http.StatusUnprocessableEntity, w.Code, "a reason is needed")
+}
+
+func TestFleetShowsUnconfiguredSources(t *testing.T) {
+	f := newFixture(t)
+	f.queue.orphans = []stream.Orphan{{Source: "former", ShardSource: stream.ShardSource{Live: 5, Background: 1, Parked: 4, Oldest: 90 * time.Second}}}
+	require.Contains(t, f.get("/v1/fleet").Body.String(),
+		`"unconfigured":[{"source":"former","live":5,"background":1,"parked":4,"oldest_age_s":90}]`)
+
+	w := f.post("/v1/sources/former/discard", `{"reason":"renamed"}`)
+	require.Equal(t, http.StatusAccepted, w.Code, w.Body)
+	require.Contains(t, w.Body.String(), `"kind":"abandon","source":"former"`)
+	require.Contains(t, f.store.acts()[0], "renamed")
+}

@@ -1,0 +1,120 @@
+package reconciler
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/telemetry"
+)
+
+// abandonPage is how many rows of the log are given up at a time.
+const abandonPage = 200
+
+// abandoned is the class of the letters that giving up a source leaves.
+const abandoned = "abandoned"
+
+// abandon gives up all open work of a source that is not configured any more.
+// What waits in Redis is removed once its events are in the log; every open
+// outcome becomes a discarded dead letter, so that each event shows what became
+// of it, by whom and why. Cut off, it begins again: what is done is not there.
+func (r *Reconciler) abandon(ctx context.Context, w *work) error {
+	name := w.task.Source
+	if r.source(name) != nil {
+		return fmt.Errorf("source %s is configured: its work is done, not discarded", name)
+	}
+	spec, err := decodeState[mirror.RedriveSpec](w.task.Spec)
+	if err != nil {
+		return fmt.Errorf("spec of job %s: %w", w.task.ID, err)
+	}
+	if w.task.Counts == nil {
+		w.task.Counts = map[string]int64{}
+	}
+	base := r.waiting(w.loop)
+	err = base.insist(ctx, "remove what waits of "+name, func() error {
+		sum, err := r.Streams.Forget(ctx, name, func(shard int, entries []stream.Entry) error {
+			return base.persist(ctx, "log events of "+name, func() error { return r.logOrphans(ctx, shard, entries) })
+		})
+		w.task.Counts["entries"] += sum.Entries
+		w.task.Counts["parked"] += sum.Parked
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for {
+		var rows []*mirror.EventRow
+		err := base.persist(ctx, "look for unsettled events of "+name, func() (err error) {
+			// Those given up are unsettled no more: the first page is the next. An
+			// hour ahead, since the clock of an api may be.
+			rows, _, err = r.Store.Unsettled(ctx, name, r.Now().Add(time.Hour), abandonPage, "")
+			return err
+		})
+		if err != nil || len(rows) == 0 {
+			return err
+		}
+		var n int
+		err = base.persist(ctx, "give up events of "+name, func() (err error) {
+			n, err = r.giveUp(ctx, rows, w.task.By, spec.Reason)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return fmt.Errorf("%d events of %s could not be given up", len(rows), name)
+		}
+		w.task.Counts["total"] += int64(n)
+		w.task.Counts["done"] += int64(n)
+		if err := w.save(ctx); err != nil {
+			return err
+		}
+	}
+}
+
+// logOrphans puts the events among some entries into the log, as a worker would
+// have. Ones it cannot read are told in the log.
+func (r *Reconciler) logOrphans(ctx context.Context, shard int, entries []stream.Entry) error {
+	var arrivals []mirror.Arrival
+	for _, e := range entries {
+		switch {
+		case e.Err != nil:
+			r.Logger.Error("an entry that cannot be read is discarded with its source", "shard", shard, "entry", e.ID, "error", e.Err, "fields", len(e.Fields))
+		case e.Signal.Body != nil:
+			arrivals = append(arrivals, mirror.Arrival{
+				Event: e.Signal.Body, Signal: mirror.SignalID{Shard: shard, ID: e.ID}, TraceID: telemetry.TraceID(e.Signal.Trace),
+			})
+		}
+	}
+	if len(arrivals) == 0 {
+		return nil
+	}
+	_, err := r.Store.Log(ctx, arrivals)
+	return err
+}
+
+// giveUp settles the open outcomes of some rows as discarded and says how many.
+func (r *Reconciler) giveUp(ctx context.Context, rows []*mirror.EventRow, by, reason string) (int, error) {
+	now := r.Now().UTC()
+	var letters []mirror.Letter
+	var ids []string
+	for _, row := range rows {
+		for _, o := range row.Entities {
+			if o.Status.Final() {
+				continue
+			}
+			l := mirror.Letter{
+				Source: row.Source, EventID: row.ID, Ref: o.Ref, Signal: o.Signal, Class: abandoned, TraceID: row.TraceID, At: now,
+				Attempts: []mirror.Attempt{{At: now, Error: "its source is not configured any more"}},
+			}
+			letters, ids = append(letters, l), append(ids, l.ID())
+		}
+	}
+	if _, err := r.Store.Bury(ctx, letters); err != nil {
+		return 0, err
+	}
+	_, err := r.Store.Discard(ctx, ids, by, reason, now)
+	return len(letters), err
+}

@@ -1,0 +1,57 @@
+package reconciler
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/stream"
+)
+
+// Of a source that was renamed everything open is given up: what workers have
+// read, what they have not, and nothing of the sources there are.
+func TestAbandonGivesUpWhatWaits(t *testing.T) {
+	c := newScene(t)
+	orphan := func(id string) *event.Event {
+		return &event.Event{
+			Source: "former", ID: id, Type: "order.created", CreatedAt: c.clock.now(), ReceivedAt: c.clock.now(),
+			Entities: []event.Ref{{Key: event.Key{Source: "former", Kind: "order", ID: "o_" + id}}}, Payload: []byte(`{}`),
+		}
+	}
+	_, err := c.store.Log(c.ctx, []mirror.Arrival{{Event: orphan("evt_read"), Signal: mirror.SignalID{ID: "1-1"}}})
+	require.NoError(t, err)
+	_, err = c.streams.Append(c.ctx, stream.Draft{Signal: event.Own(orphan("evt_unread"), "")})
+	require.NoError(t, err)
+	require.NoError(t, c.streams.Remember(c.ctx, []string{"former"}))
+	c.arrive("evt_kept", "order.created", "customer", "c0", "order", "o0_0")
+
+	c.job(kindAbandon, mirror.RedriveSpec{Filter: mirror.LetterFilter{Source: "former"}, Reason: "renamed"})
+	c.start(c.member("a").Run)
+	c.eventually("it is done", func() bool { return c.task("job_1").Status == mirror.TaskDone })
+	require.EqualValues(t, 2, c.task("job_1").Counts["done"])
+	for _, id := range []string{"evt_read", "evt_unread"} {
+		rows, err := c.store.EventByID(c.ctx, "former", id)
+		require.NoError(t, err)
+		require.Equal(t, mirror.Discarded, rows[0].Status)
+		l, err := c.store.LetterByID(c.ctx, mirror.LetterID(id, rows[0].Entities[0].Ref.Key))
+		require.NoError(t, err)
+		require.Equal(t, []string{"discarded", "ops", "renamed"}, []string{string(l.Status), l.By, l.Reason})
+	}
+	orphans, err := c.streams.Orphans(c.ctx, []string{"shop"})
+	require.NoError(t, err)
+	require.Empty(t, orphans)
+	require.NotEmpty(t, c.entries())
+	require.Equal(t, mirror.Pending, c.row("evt_kept").Status)
+}
+
+func TestAbandonRefusesASourceThatIsConfigured(t *testing.T) {
+	c := newScene(t)
+	c.arrive("evt_1", "order.created", "customer", "c0", "order", "o0_0")
+	c.job(kindAbandon, mirror.RedriveSpec{Filter: mirror.LetterFilter{Source: "shop"}, Reason: "a slip"})
+	c.start(c.member("a").Run)
+	c.eventually("it has failed", func() bool { return c.task("job_1").Status == mirror.TaskFailed })
+	require.Contains(t, c.task("job_1").Error, "source shop is configured")
+	require.NotEmpty(t, c.entries())
+}

@@ -1,0 +1,77 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+const (
+	// fleetTable is made beside the versioned tables: a version of its own would
+	// lock out older programs that still run on the file, and they need not know it.
+	fleetTable = `
+CREATE TABLE IF NOT EXISTS fleet (
+	one    INTEGER PRIMARY KEY CHECK (one = 1),
+	id     TEXT NOT NULL,
+	prefix TEXT NOT NULL,
+	shards INTEGER NOT NULL,
+	data   TEXT NOT NULL,
+	turn   INTEGER NOT NULL
+)`
+
+	fleetSQL       = `SELECT id, prefix, shards, data, turn FROM fleet WHERE one = 1`
+	foundFleetSQL  = `INSERT INTO fleet (one, id, prefix, shards, data, turn) VALUES (1, ?1, ?2, ?3, ?4, 1) ON CONFLICT DO NOTHING`
+	changeFleetSQL = `UPDATE fleet SET id = ?1, prefix = ?2, shards = ?3, data = ?4, turn = turn + 1 WHERE one = 1 AND turn = ?5`
+)
+
+// Fleet returns the fleet the database belongs to, or mirror.ErrNotFound. It is
+// read in the writer's turn, which fails once the file was replaced.
+func (s *Store) Fleet(ctx context.Context) (f mirror.Fleet, err error) {
+	err = s.writer.change(ctx, func(t *tx) (err error) {
+		f, err = t.fleet()
+		return err
+	})
+	if err != nil {
+		return mirror.Fleet{}, fmt.Errorf("read the fleet: %w", err)
+	}
+	return f, nil
+}
+
+// FoundFleet keeps f unless the database belongs to a fleet already.
+func (s *Store) FoundFleet(ctx context.Context, f mirror.Fleet) (stands mirror.Fleet, err error) {
+	err = s.writer.change(ctx, func(t *tx) (err error) {
+		if _, err = t.exec(foundFleetSQL, f.ID, f.Prefix, f.Shards, f.Data); err != nil {
+			return err
+		}
+		stands, err = t.fleet()
+		return err
+	})
+	if err != nil {
+		return mirror.Fleet{}, fmt.Errorf("found the fleet: %w", err)
+	}
+	return stands, nil
+}
+
+// ChangeFleet replaces what is known of the fleet if the turn is still f.Turn.
+func (s *Store) ChangeFleet(ctx context.Context, f mirror.Fleet) (changed bool, err error) {
+	err = s.writer.change(ctx, func(t *tx) error {
+		n, err := t.exec(changeFleetSQL, f.ID, f.Prefix, f.Shards, f.Data, f.Turn)
+		changed = n > 0
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("change the fleet: %w", err)
+	}
+	return changed, nil
+}
+
+func (t *tx) fleet() (f mirror.Fleet, err error) {
+	err = t.row(fleetSQL).Scan(&f.ID, &f.Prefix, &f.Shards, &f.Data, &f.Turn)
+	if errors.Is(err, sql.ErrNoRows) {
+		err = mirror.ErrNotFound
+	}
+	return f, err
+}

@@ -1,0 +1,21 @@
+package process
+
+import (
+	"context"
+
+	"github.com/tarn-sync/tarn/shared/alert"
+	"github.com/tarn-sync/tarn/shared/identity"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/stream"
+)
+
+// Identity waits until Redis and the store agree on the fleet they are of, and
+// returns what goes on comparing them. It fails with identity.ErrMismatch if
+// they do not. readOnly: the process compares and changes neither.
+func (p *Process) Identity(ctx context.Context, streams *stream.Streams, store mirror.Identity, alerts *alert.Alerts, readOnly bool) (*identity.Keeper, error) {
+	k := identity.New(identity.Options{
+		Queue: streams, Store: store, Adopt: p.Adopt, ReadOnly: readOnly,
+		Alert: alerts.Raise, Mismatched: p.Metrics.IdentityMismatch, Health: p.Health, Logger: p.Logger,
+	})
+	return k, k.Start(ctx)
+}

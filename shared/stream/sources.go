@@ -1,0 +1,113 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/event"
+)
+
+// forgetAtOnce is how many entries, and how many parked entities, one command
+// of Forget removes.
+const forgetAtOnce = 500
+
+// Remember notes names of sources the fleet has or had, so that their keys can
+// be found when they are configured no more.
+func (s *Streams) Remember(ctx context.Context, sources []string) error {
+	if len(sources) == 0 {
+		return nil
+	}
+	if err := s.client.SAdd(ctx, s.keys.sources(), anys(sources)...).Err(); err != nil {
+		return fmt.Errorf("remember the sources: %w", err)
+	}
+	return nil
+}
+
+// Orphan is a source that is not configured and whose work waits all the same.
+type Orphan struct {
+	Source string
+	ShardSource
+}
+
+// Orphans returns the sources other than those configured whose work waits in
+// Redis, by name.
+func (s *Streams) Orphans(ctx context.Context, configured []string) ([]Orphan, error) {
+	known, err := s.client.SMembers(ctx, s.keys.sources()).Result()
+	if err != nil {
+		return nil, fmt.Errorf("read the sources there were: %w", err)
+	}
+	known = slices.DeleteFunc(known, func(name string) bool { return slices.Contains(configured, name) })
+	if len(known) == 0 {
+		return nil, nil
+	}
+	slices.Sort(known)
+	shards, err := s.states(ctx, known, asideLooked)
+	if err != nil {
+		return nil, err
+	}
+	var orphans []Orphan
+	for _, name := range known {
+		o := Orphan{Source: name}
+		for _, st := range shards {
+			q := st.Sources[name]
+			o.Live, o.Background, o.Parked = o.Live+q.Live, o.Background+q.Background, o.Parked+q.Parked
+			o.Oldest, o.OldestBackground = max(o.Oldest, q.Oldest), max(o.OldestBackground, q.OldestBackground)
+		}
+		if o.ShardSource != (ShardSource{}) && o.Live+o.Background+o.Parked > 0 {
+			orphans = append(orphans, o)
+		}
+	}
+	return orphans, nil
+}
+
+// Forgotten is what Forget removed.
+type Forgotten struct{ Entries, Parked int64 }
+
+// Forget removes everything that waits of a source from Redis. No worker may
+// have it configured: nothing here is fenced. Before live entries are removed
+// they are given to log, by shard, which must keep the events among them.
+// Cut off, it is called again and goes on.
+func (s *Streams) Forget(ctx context.Context, source string, log func(shard int, entries []Entry) error) (sum Forgotten, err error) {
+	for shard := range s.opts.Shards {
+		for left := true; left; {
+			entries, err := s.Peek(ctx, shard, source, event.TierLive, forgetAtOnce)
+			if err != nil {
+				return sum, err
+			}
+			if err := log(shard, entries); err != nil {
+				return sum, err
+			}
+			parked, more, err := s.forgetSome(ctx, shard, source, entries)
+			if err != nil {
+				return sum, err
+			}
+			sum.Entries, sum.Parked, left = sum.Entries+int64(len(entries)), sum.Parked+parked, more
+		}
+	}
+	return sum, nil
+}
+
+func (s *Streams) forgetSome(ctx context.Context, shard int, source string, entries []Entry) (parked int64, left bool, err error) {
+	keys := []string{
+		s.keys.stream(shard, source, event.TierLive), s.keys.stream(shard, source, event.TierBackground),
+		s.keys.due(shard, source), s.keys.earliest(shard, source),
+	}
+	args := []any{s.keys.parkedPrefix(shard), s.keys.recordPrefix(shard), forgetAtOnce}
+	for _, e := range entries {
+		args = append(args, e.ID)
+		if e.Err == nil && e.Signal.Body != nil {
+			keys = append(keys, s.keys.mark(shard, source, e.Signal.Body.ID))
+		}
+	}
+	v, err := run(ctx, s.client, forgetScript, fmt.Sprintf("forget %s in shard %d", source, shard), keys, args...)
+	if err != nil {
+		return 0, false, err
+	}
+	got := asList(v)
+	return asInt(got[0]), asInt(got[1])+asInt(got[2]) > 0, nil
+}
+
+// Waits is how long the oldest of it has waited.
+func (o Orphan) Waits() time.Duration { return max(o.Oldest, o.OldestBackground) }

@@ -1,0 +1,65 @@
+package worker
+
+import (
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/telemetry"
+)
+
+// orphaned are the sources that are not configured and whose work waits, as they
+// were last told.
+type orphaned map[string]bool
+
+// rememberSources notes the sources there are, and those there were before
+// Redis kept a list of them or when it lost it: each has had a standing task.
+func (s *shard) rememberSources() {
+	names := append([]string(nil), s.w.names...)
+	for f := (mirror.TaskFilter{Kinds: []string{"recover"}, Limit: 200}); ; {
+		page, err := s.w.Store.Tasks(s.ctx, f)
+		if err != nil {
+			s.log.Warn("the sources there were before are not known", "error", err)
+			break
+		}
+		for _, t := range page.Items {
+			names = append(names, t.Source)
+		}
+		if f.Cursor = page.NextCursor; f.Cursor == "" {
+			break
+		}
+	}
+	if err := s.w.Streams.Remember(s.ctx, names); err != nil {
+		s.log.Warn("sources were not remembered", "error", err)
+	}
+}
+
+// measureOrphans exports what waits of sources that are not configured, and tells
+// of each once: nobody works on it, and no other figure counts it.
+func (s *shard) measureOrphans(told orphaned) {
+	found, err := s.w.Streams.Orphans(s.ctx, s.w.names)
+	if err != nil {
+		return // the next round says more than a line in the log
+	}
+	waits := map[string]bool{}
+	for _, o := range found {
+		waits[o.Source] = true
+		s.w.Metrics.Unconfigured.WithLabelValues(o.Source).Set(float64(o.Live + o.Background + o.Parked))
+		if told[o.Source] {
+			continue
+		}
+		told[o.Source] = true
+		s.w.Logger.Warn("work waits of a source that is not configured, and no worker does it: configure the source again to finish it, "+
+			"or discard it with POST /v1/sources/{source}/discard", "source", o.Source,
+			"live", o.Live, "background", o.Background, "parked", o.Parked, "oldest", o.Waits().String())
+	}
+	for name := range told {
+		if !waits[name] {
+			delete(told, name)
+			s.w.Metrics.Unconfigured.DeleteLabelValues(name)
+		}
+	}
+}
+
+func (o orphaned) clear(m *telemetry.Metrics) {
+	for name := range o {
+		m.Unconfigured.DeleteLabelValues(name)
+	}
+}
