@@ -16,14 +16,9 @@ import (
 // be then costs one call and moves verified_at, and the workers, who alone
 // write states, hear only of those that are not.
 
-// lookCloser asks for an entity that a list shows differently from the mirror.
-func (s *survey) lookCloser(ctx context.Context, item sighting, r *remedies) error {
-	return s.check(ctx, item.ref, item.state, r)
-}
-
-// check asks for one entity and compares it. listed is how a list showed it, nil
-// if none did.
-func (s *survey) check(ctx context.Context, ref event.Ref, listed *provider.Snapshot, r *remedies) error {
+// check asks for one entity and compares it. before is its document as read
+// before, nil for none; listed is how a list showed it, nil if none did.
+func (s *survey) check(ctx context.Context, ref event.Ref, before *mirror.Document, listed *provider.Snapshot, r *remedies) error {
 	seen := sighting{ref: ref}
 	state, err := ask(ctx, s.finder, &s.calls, request[*provider.Snapshot]{ref.Key.Kind, s.class(), func(ctx context.Context) (*provider.Snapshot, error) {
 		seen.at = s.now()
@@ -46,6 +41,8 @@ func (s *survey) check(ctx context.Context, ref event.Ref, listed *provider.Snap
 	}
 	doc := docs[ref.Key]
 	switch verdict, typ := compare(s.def, doc, seen); {
+	case syncedSince(before, doc):
+		// The worker may have asked later than we did.
 	case verdict == agrees:
 		s.verified(doc, seen.at)
 	case verdict == unsure, verdict == behind && s.mode != modeTell:
@@ -136,7 +133,7 @@ func (s *survey) checkDue(ctx context.Context, doc *mirror.Document, inLists boo
 		return err
 	}
 	var r remedies
-	if err := s.check(ctx, event.Ref{Key: doc.Key, Parents: doc.Parents}, nil, &r); err != nil {
+	if err := s.check(ctx, event.Ref{Key: doc.Key, Parents: doc.Parents}, doc, nil, &r); err != nil {
 		return err
 	}
 	return s.remedy(ctx, r)

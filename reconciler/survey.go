@@ -335,7 +335,7 @@ func (s *survey) page(ctx context.Context, k *provider.Kind, page *provider.List
 		case typ == mirror.Missing:
 			r.found = append(r.found, difference{item, typ, doc})
 		default:
-			if err := s.lookCloser(ctx, item, &r); err != nil {
+			if err := s.check(ctx, item.ref, doc, item.state, &r); err != nil {
 				return err
 			}
 		}
@@ -421,7 +421,7 @@ func (s *survey) single(ctx context.Context, kinds []*provider.Kind, id string, 
 		case s.mode == modeVerify || s.mode == modeTell || s.mode == modeSweep && doc != nil && doc.Behind != nil:
 			// Of one that was given up nobody else will find out that it can be
 			// had by now, so it is looked at like one that was.
-			if err := s.check(ctx, ref, nil, &r); err != nil {
+			if err := s.check(ctx, ref, docs[ref.Key], nil, &r); err != nil {
 				return err
 			}
 		case doc == nil || s.oneOf(ref.Key, 50):

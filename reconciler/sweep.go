@@ -34,8 +34,8 @@ type sweepState struct {
 	// Summed is when what the partitions have counted was last added up. The
 	// task's own time says nothing of that: it moves at each visit.
 	Summed time.Time `json:"summed,omitzero"`
-	// Filling is since when workers fetch what a backfill has asked for: all its
-	// signals are older.
+	// Filling is since when workers fetch what a backfill has asked for, by Redis'
+	// clock, as the ages of its signals are: all of them are older.
 	Filling time.Time `json:"filling,omitzero"`
 	// Backlog is the least background backlog seen since then, Oldest when the
 	// oldest of it was appended, BacklogSince since when neither has moved.
@@ -288,15 +288,19 @@ func (s *sweep) sum(ctx context.Context) error {
 // younger nearly always does, such as refreshes that are held back.
 func (s *sweep) filled(ctx context.Context) (bool, error) {
 	now := s.now().UTC()
+	redisNow, err := s.streams.Now(ctx)
+	if err != nil {
+		return false, nil // redis is away: ask again
+	}
 	if s.state.Filling.IsZero() {
-		s.state.Filling, s.state.BacklogSince, s.state.Backlog = now, now, math.MaxInt64
+		s.state.Filling, s.state.BacklogSince, s.state.Backlog = redisNow, now, math.MaxInt64
 		return false, s.enter(ctx, phaseFill)
 	}
 	n, age, err := s.background(ctx)
-	switch oldest := now.Add(-age); {
+	switch oldest := redisNow.Add(-age); {
 	case err != nil:
-		return false, nil // redis is away: ask again
-	case n == 0 || age < now.Sub(s.state.Filling):
+		return false, nil
+	case n == 0 || age < redisNow.Sub(s.state.Filling):
 		return s.fetched(ctx)
 	case n < s.state.Backlog || oldest.Sub(s.state.Oldest).Abs() > time.Second:
 		s.state.Backlog, s.state.Oldest, s.state.BacklogSince = min(n, s.state.Backlog), oldest, now

@@ -195,9 +195,13 @@ func (v *verification) lookAgain(ctx context.Context) error {
 	first := v.found
 	v.found = map[event.Key]difference{}
 	return v.survey(ctx, func(ctx context.Context, s *survey) error {
-		for _, d := range first {
+		for key, d := range first {
 			var r remedies
-			if err := s.check(ctx, d.ref, nil, &r); err != nil {
+			docs, err := s.documents(ctx, []event.Key{key})
+			if err != nil {
+				return err
+			}
+			if err := s.check(ctx, d.ref, docs[key], nil, &r); err != nil {
 				return err
 			}
 			if err := s.remedy(ctx, r); err != nil {

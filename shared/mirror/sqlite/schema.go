@@ -9,10 +9,10 @@ import (
 
 // schemaVersion is kept in the file's user_version. A file of a later one is
 // refused: an older program would not keep what the newer relies on.
-const schemaVersion = 3
+const schemaVersion = 4
 
 // steps bring a file from the version that is their index to the next.
-var steps = [schemaVersion]string{tables, reconciling, finding}
+var steps = [schemaVersion]string{tables, reconciling, finding, explaining}
 
 // tables makes the tables of version 1. Source and kind are columns rather
 // than parts of table names, so that every statement is prepared once.
@@ -195,6 +195,14 @@ CREATE INDEX tasks_parent ON tasks (parent, created_at, id);
 const finding = `
 DROP INDEX events_unlucky;
 CREATE INDEX events_unlucky ON events (status, received_at, source, id) WHERE status IN ('dead', 'superseded', 'discarded');
+`
+
+// explaining adds what tells whether an event explains a difference: which state
+// its fetch brought, which the provider showed, and after which claim.
+const explaining = `
+ALTER TABLE outcomes ADD COLUMN state_hash TEXT NOT NULL DEFAULT '';
+ALTER TABLE discrepancies ADD COLUMN state_hash TEXT NOT NULL DEFAULT '';
+ALTER TABLE discrepancies ADD COLUMN synced_claim INTEGER NOT NULL DEFAULT 0;
 `
 
 // migrate brings the file to schemaVersion. It is called in the writer's turn,
