@@ -2,6 +2,9 @@ package reconciler
 
 import (
 	"context"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
@@ -164,4 +167,17 @@ func reachable(d *provider.Definition, from []*provider.Kind, k *provider.Kind) 
 		}
 	}
 	return false
+}
+
+// listName names a list among those that failed.
+func listName(kind string, parents map[string]string) string {
+	var b strings.Builder
+	b.WriteString(kind)
+	for _, name := range slices.Sorted(maps.Keys(parents)) {
+		b.WriteString("|" + parents[name])
+	}
+	if len(parents) == 0 {
+		b.WriteString("|")
+	}
+	return b.String()
 }

@@ -29,6 +29,8 @@ const (
 type sweepState struct {
 	Phase phase     `json:"phase,omitempty"`
 	Begun time.Time `json:"begun,omitzero"`
+	// Fill are the kinds of a sweep of which none has been finished before.
+	Fill []string `json:"fill,omitempty"`
 	// Made: the partitions of the phase are there.
 	Made bool `json:"made,omitempty"`
 	// Summed is when what the partitions have counted was last added up. The
@@ -105,13 +107,19 @@ func newSweep(f *finder, t *mirror.Task, save saver) (*sweep, error) {
 func (s *sweep) step(ctx context.Context) (done bool, err error) {
 	if s.state.Phase == "" {
 		s.state.Begun = s.now().UTC()
+		if err := s.fills(ctx); err != nil {
+			return false, err
+		}
 		// Saved before anything is made: made again, it must be the same.
 		if err := s.enter(ctx, phaseLists); err != nil {
 			return false, err
 		}
 	}
 	if s.state.Phase == phaseFill {
-		return s.filled(ctx)
+		if done, err := s.filled(ctx); err != nil || !done {
+			return false, err
+		}
+		return true, s.finished(ctx)
 	}
 	if !s.state.Made {
 		// Made again after a crash they are left as they are, so none is left out.
@@ -137,7 +145,7 @@ func (s *sweep) step(ctx context.Context) (done bool, err error) {
 	case open:
 		return false, nil
 	case s.state.Phase == phaseChecks:
-		return true, nil
+		return true, s.finished(ctx)
 	case s.mode == modeBackfill:
 		return false, s.enter(ctx, phaseFill)
 	}
@@ -152,7 +160,7 @@ func (s *sweep) enter(ctx context.Context, p phase) error {
 
 // create makes the partitions of the phase.
 func (s *sweep) create(ctx context.Context) error {
-	spec := partitionSpec{Mode: s.mode, Kinds: s.spec.Kinds, Rate: s.spec.Rate, Begun: s.state.Begun}
+	spec := partitionSpec{Mode: s.mode, Kinds: s.spec.Kinds, Fill: s.state.Fill, Rate: s.spec.Rate, Begun: s.state.Begun}
 	var tasks []*mirror.Task
 	add := func(name string, spec partitionSpec) {
 		tasks = append(tasks, partitionTask(s.task.ID, name, s.name, spec, s.now()))
@@ -326,13 +334,9 @@ func (s *sweep) paused(ctx context.Context) bool {
 // although workers were asked for it, by this backfill or before: their signals
 // name no event, so what could not be had is in no dead letter.
 func (s *sweep) fetched(ctx context.Context) (bool, error) {
-	kinds := s.spec.Kinds
-	if len(kinds) == 0 {
-		kinds = s.finder.kinds()
-	}
 	var n int64
 	err := s.persist(ctx, "count what was not fetched", func() (err error) {
-		n, err = s.store.Unfetched(ctx, s.name, kinds)
+		n, err = s.store.Unfetched(ctx, s.name, s.wanted())
 		return err
 	})
 	if err != nil || n == 0 {
