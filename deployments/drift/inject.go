@@ -149,7 +149,7 @@ func (r *run) silent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.Simulator.Tell(ctx, http.MethodPost, "/_sim/drift", simulator.Drift{Change: 0.05}, &r.injected.drifted); err != nil {
+	if err := r.Simulator.Tell(ctx, http.MethodPost, "/_sim/drift", simulator.Drift{Change: max(0.05, 3/float64(r.entities))}, &r.injected.drifted); err != nil {
 		return err
 	}
 	r.injected.drifted.Deleted = deleted
