@@ -53,8 +53,10 @@ bench: tools-run ## the benchmark table, with what it is compared to
 chaos: tools-run ## break everything for DURATION (120s) from SEED (drawn) on STORE (sqlite, or mongo)
 	@$(GO) run ./deployments/chaos -duration $(DURATION) -store $(STORE) $(if $(SEED),-seed $(SEED))
 
-drift: tools-run ## lose events, change things in silence, from SEED (drawn); reconcilers make the mirror true
-	@$(GO) run ./deployments/drift $(if $(SEED),-seed $(SEED))
+# DELAY=50ms makes every write to the store wait that long; ENTITIES=20 is a
+# small mirror. `go run ./deployments/drift --help` lists more.
+drift: tools-run ## lose events, change things in silence, from SEED (drawn), on a slow store (DELAY) or a small mirror (ENTITIES)
+	@$(GO) run ./deployments/drift $(if $(SEED),-seed $(SEED)) $(if $(DELAY),-store-delay $(DELAY)) $(if $(ENTITIES),-entities $(ENTITIES))
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@deployments/fuzz.sh $(FUZZTIME)

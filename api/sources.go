@@ -9,7 +9,6 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/tarn-sync/tarn/shared/mirror"
-	"github.com/tarn-sync/tarn/shared/stream"
 )
 
 // SourceState is what the fleet knows of a source, as the API shows it.

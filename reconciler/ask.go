@@ -196,9 +196,10 @@ func (f *finder) token(ctx context.Context, class event.Class) error {
 }
 
 // probe ends a pause whose time has come, if this process is the one in the
-// fleet to try. Workers do the same, but there may be none.
+// fleet to try: Redis, which set the time, says whether it has come. Workers do
+// the same, but there may be none.
 func (f *finder) probe(ctx context.Context, state stream.SourceState) {
-	if state.Until.IsZero() || !f.now().After(state.Until) {
+	if state.Until.IsZero() {
 		return
 	}
 	right, err := f.streams.TakeProbe(ctx, f.name, probeWithin)

@@ -171,6 +171,32 @@ func TestABackfillWaitsForAPause(t *testing.T) {
 	require.Contains(t, task.Error, "1 signals still wait")
 }
 
+// Whether what waits is as old as a backfill is told by the clock of Redis alone:
+// another replica, with another clock, may go on with it.
+func TestABackfillIsFilledByOneClock(t *testing.T) {
+	c := newScene(t)
+	task := sweepTask("backfill_1", modeBackfill, "shop", "test", mirror.SweepSpec{}, c.clock.now())
+	s, err := newSweep(c.finder, task, func(context.Context) error { return nil })
+	require.NoError(t, err)
+	ref := event.Ref{Key: c.key("customer", "c0")}
+	_, err = c.streams.Append(c.ctx, stream.Draft{Signal: event.Signal{Ref: ref, Cause: event.CauseSweep, CauseID: "backfill_1", Class: event.Backfill}})
+	require.NoError(t, err)
+	c.eventually("the signal is older than the look at it", func() bool {
+		_, age, err := c.finder.background(c.ctx)
+		return err == nil && age > 5*time.Millisecond
+	})
+	for _, off := range []time.Duration{0, time.Hour, -2 * time.Hour} {
+		c.clock.move(off)
+		done, err := s.filled(c.ctx)
+		require.NoError(t, err)
+		require.False(t, done, "its signal waits")
+	}
+	c.entries()
+	done, err := s.filled(c.ctx)
+	require.NoError(t, err)
+	require.True(t, done)
+}
+
 // What workers could not have is said, or nobody would know of it.
 func TestABackfillTellsWhatItDidNotGet(t *testing.T) {
 	c := newScene(t)

@@ -2,6 +2,9 @@ package reconciler
 
 import (
 	"context"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
@@ -17,14 +20,9 @@ import (
 // be then costs one call and moves verified_at, and the workers, who alone
 // write states, hear only of those that are not.
 
-// lookCloser asks for an entity that a list shows differently from the mirror.
-func (s *survey) lookCloser(ctx context.Context, item sighting, r *remedies) error {
-	return s.check(ctx, item.ref, item.state, r)
-}
-
-// check asks for one entity and compares it. listed is how a list showed it, nil
-// if none did.
-func (s *survey) check(ctx context.Context, ref event.Ref, listed *provider.Snapshot, r *remedies) error {
+// check asks for one entity and compares it. before is its document as read
+// before, nil for none; listed is how a list showed it, nil if none did.
+func (s *survey) check(ctx context.Context, ref event.Ref, before *mirror.Document, listed *provider.Snapshot, r *remedies) error {
 	seen, err := s.lookAt(ctx, ref)
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -34,7 +32,7 @@ func (s *survey) check(ctx context.Context, ref event.Ref, listed *provider.Snap
 		return nil
 	}
 	s.counts["checked"]++
-	return s.weigh(ctx, seen, listed, r)
+	return s.weigh(ctx, seen, before, listed, r)
 }
 
 // lookAt asks for one entity. That it is gone is no error.
@@ -57,14 +55,16 @@ func (s *survey) failedCheck(ref event.Ref, err error) {
 	s.log.Warn("an entity could not be checked", "source", s.name, "entity", ref.Key.String(), "error", err)
 }
 
-// weigh compares what a GET has shown.
-func (s *survey) weigh(ctx context.Context, seen sighting, listed *provider.Snapshot, r *remedies) error {
+// weigh compares what a GET has shown; before and listed are as in check.
+func (s *survey) weigh(ctx context.Context, seen sighting, before *mirror.Document, listed *provider.Snapshot, r *remedies) error {
 	docs, err := s.documents(ctx, []event.Key{seen.ref.Key})
 	if err != nil {
 		return err
 	}
 	doc := docs[seen.ref.Key]
 	switch verdict, typ := compare(s.def, doc, seen); {
+	case syncedSince(before, doc):
+		// The worker may have asked later than we did.
 	case verdict == agrees:
 		s.verified(doc, seen.at)
 	case verdict == unsure, verdict == behind && s.mode != modeTell:
@@ -90,7 +90,7 @@ func (s *survey) lookWhereKnown(ctx context.Context, seen sighting, doc *mirror.
 	case err != nil && class != fate.Refused:
 		s.failedCheck(known.ref, err)
 	case err == nil && known.state != nil && !known.state.Deleted:
-		return s.weigh(ctx, known, nil, r)
+		return s.weigh(ctx, known, doc, nil, r)
 	default:
 		r.found = append(r.found, difference{seen, mirror.Moved, doc})
 	}
@@ -175,7 +175,7 @@ func (s *survey) checkDue(ctx context.Context, doc *mirror.Document, inLists boo
 		return err
 	}
 	var r remedies
-	if err := s.check(ctx, event.Ref{Key: doc.Key, Parents: doc.Parents}, nil, &r); err != nil {
+	if err := s.check(ctx, event.Ref{Key: doc.Key, Parents: doc.Parents}, doc, nil, &r); err != nil {
 		return err
 	}
 	return s.remedy(ctx, r)
@@ -206,4 +206,17 @@ func reachable(d *provider.Definition, from []*provider.Kind, k *provider.Kind) 
 		}
 	}
 	return false
+}
+
+// listName names a list among those that failed.
+func listName(kind string, parents map[string]string) string {
+	var b strings.Builder
+	b.WriteString(kind)
+	for _, name := range slices.Sorted(maps.Keys(parents)) {
+		b.WriteString("|" + parents[name])
+	}
+	if len(parents) == 0 {
+		b.WriteString("|")
+	}
+	return b.String()
 }

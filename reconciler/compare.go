@@ -18,7 +18,7 @@ type opinion int
 const (
 	// agrees: provider and mirror have the same state.
 	agrees opinion = iota
-	// unsure: nothing can be said, since the mirror has asked later.
+	// unsure: nothing can be said.
 	unsure
 	// behind: they have different states, and the mirror knows itself to be behind
 	// and is working on it.
@@ -39,19 +39,43 @@ type sighting struct {
 	at time.Time
 }
 
+// exists reports whether the provider has the entity.
+func (s sighting) exists() bool { return s.state != nil && !s.state.Deleted }
+
+// hash names what was seen, as outcomes and discrepancies keep it.
+func (s sighting) hash() string {
+	if !s.exists() {
+		return mirror.StateGone
+	}
+	return s.state.Hash
+}
+
+// syncedSince reports whether a sync of the entity was written between two
+// readings of its document, nil for none. Claims tell that without a clock: the
+// worker that fetched and the reconciler that compares may each have another.
+func syncedSince(before, after *mirror.Document) bool {
+	return syncedClaim(before) != syncedClaim(after)
+}
+
+// syncedClaim is the claim of the fetch a document's state is from. 0: it has none.
+func syncedClaim(doc *mirror.Document) int64 {
+	if doc == nil {
+		return 0
+	}
+	return doc.SyncedClaim
+}
+
 // compare says what a sighting means for the document the mirror has, nil if it
-// has none. The document must have been read after the provider answered:
-// then one that was fetched since the request is the newer of the two.
+// has none. The sighting is the newer of the two unless a sync was written
+// meanwhile, which the caller has to rule out (syncedSince).
 func compare(d *provider.Definition, doc *mirror.Document, seen sighting) (opinion, mirror.DiscrepancyType) {
-	exists := seen.state != nil && !seen.state.Deleted
+	exists := seen.exists()
 	switch {
 	case doc == nil || !doc.Known():
 		if !exists {
 			return unsure, "" // there is nothing, and nothing is known
 		}
 		return different(doc), mirror.Missing
-	case !doc.SyncedAt.Before(seen.at):
-		return unsure, ""
 	case !exists && !doc.DeletedAt.IsZero():
 		return agrees, ""
 	case !exists:
@@ -109,11 +133,7 @@ type difference struct {
 // id names the difference: as long as no sync has changed the mirror's side, it
 // is the same one, whoever finds it again.
 func (d difference) id() string {
-	claim := int64(0)
-	if d.doc != nil {
-		claim = d.doc.SyncedClaim
-	}
-	return discrepancyID(d.ref.Key.String(), string(d.typ), strconv.FormatInt(claim, 10))
+	return discrepancyID(d.ref.Key.String(), string(d.typ), strconv.FormatInt(syncedClaim(d.doc), 10))
 }
 
 // discrepancyID makes an id of what makes a discrepancy this one.
@@ -129,7 +149,7 @@ func discrepancyID(parts ...string) string {
 func (d difference) record(def *provider.Definition, sweep string) (mirror.Discrepancy, error) {
 	out := mirror.Discrepancy{
 		ID: d.id(), Source: d.ref.Key.Source, Entity: d.ref.Key, Type: d.typ, Status: mirror.Suspected,
-		SweepID: sweep, FoundAt: d.at.UTC(),
+		SweepID: sweep, FoundAt: d.at.UTC(), StateHash: d.hash(), SyncedClaim: syncedClaim(d.doc),
 	}
 	if d.typ != mirror.Stale {
 		return out, nil

@@ -18,6 +18,7 @@
 //	gapsrepair.go    what is missing is appended, and put on record
 //	gapsmark.go      how far that search is, and what keeps it
 //	sweep.go         a sweep from planning to its sums
+//	swept.go         which kinds a sweep has been finished of
 //	partition.go     one part of a sweep
 //	survey.go        walking lists and comparing pages
 //	emptied.go       root lists, and one that went from something to nothing
@@ -25,6 +26,7 @@
 //	compare.go       what an answer means for a document
 //	patch.go         a difference as an RFC 6902 patch
 //	repair.go        recording differences, signalling workers
+//	derived.go       differences that a refresh held back explains
 //	judge.go         which differences were none, and telling of the rest
 //	recover.go       what Redis has lost
 //	jobs.go          dead letters, redriven or discarded by filter

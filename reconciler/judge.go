@@ -20,8 +20,8 @@ const (
 	// lookBackEvery is how often missed events whose work was given up are looked
 	// at again: there may be many, and a person's redrive is no matter of seconds.
 	lookBackEvery = time.Minute
-	// explaining is how many events from before a finding are looked at: they
-	// may have been under way.
+	// explaining is how many events from before a finding, and how many since, are
+	// looked at.
 	explaining = 20
 )
 
@@ -176,7 +176,7 @@ func (j *judgement) explained(ctx context.Context, d *mirror.Discrepancy, derive
 		if derived[d.ID] {
 			return true, true, nil
 		}
-		explained, err := j.eventUnderWay(ctx, d)
+		explained, err := j.explainedByEvents(ctx, d)
 		return explained, err == nil && (explained || !j.mayBeUnread(d)), err
 	}
 	return false, true, nil
@@ -206,30 +206,56 @@ func (j *judgement) row(ctx context.Context, d *mirror.Discrepancy) (*mirror.Eve
 	return rows[0], nil
 }
 
-// eventUnderWay reports whether an event that names the entity came after the
-// difference was found, or had come and was not worked on yet.
-func (j *judgement) eventUnderWay(ctx context.Context, d *mirror.Discrepancy) (bool, error) {
-	since, err := j.events(ctx, mirror.EventFilter{Source: d.Source, Entity: d.Entity, From: d.FoundAt, Limit: 1})
-	if err != nil || len(since) > 0 {
-		return len(since) > 0, err
+// explainedByEvents reports whether an event that names the entity explains a
+// difference, of those received since it was found and the last ones before.
+func (j *judgement) explainedByEvents(ctx context.Context, d *mirror.Discrepancy) (bool, error) {
+	f := mirror.EventFilter{Source: d.Source, Entity: d.Entity, From: d.FoundAt, Limit: explaining}
+	since, err := j.events(ctx, f)
+	explains := func(row *mirror.EventRow) bool { return j.explains(row, d) }
+	if err != nil || slices.ContainsFunc(since, explains) {
+		return err == nil, err
 	}
-	before, err := j.events(ctx, mirror.EventFilter{Source: d.Source, Entity: d.Entity, To: d.FoundAt, Limit: explaining})
-	return slices.ContainsFunc(before, func(row *mirror.EventRow) bool { return j.underWay(row, d) }), err
+	f.From, f.To = time.Time{}, d.FoundAt
+	before, err := j.events(ctx, f)
+	return slices.ContainsFunc(before, explains), err
 }
 
-// underWay reports whether an event's work on the entity had not been done when
-// the difference was found, or a second look was to follow.
-func (j *judgement) underWay(row *mirror.EventRow, d *mirror.Discrepancy) bool {
-	k := j.def.Kind(d.Entity.Kind)
-	if k != nil && k.VerifyAfter > 0 && row.ReceivedAt.After(d.FoundAt.Add(-heldFor(k.VerifyAfter))) {
+// explains reports whether the mirror would have become true by an event's work
+// on the entity: it is still open, or was done after the mirror had been compared.
+// An event that was given up or discarded has mended nothing.
+func (j *judgement) explains(row *mirror.EventRow, d *mirror.Discrepancy) bool {
+	i := slices.IndexFunc(row.Entities, func(o mirror.Outcome) bool { return o.Ref.Key == d.Entity })
+	if i < 0 {
+		return false
+	}
+	switch o := &row.Entities[i]; {
+	case !o.Status.Final():
 		return true
+	case o.Status != mirror.Processed:
+		return false
+	case j.secondLook(row, d):
+		return true
+	default:
+		return o.CoveredBy != nil && wroteSince(o.CoveredBy, d)
 	}
-	for _, o := range row.Entities {
-		if o.Ref.Key == d.Entity {
-			return !o.Status.Final() || o.CoveredBy != nil && !o.CoveredBy.FetchedAt.Before(d.FoundAt)
-		}
+}
+
+// secondLook reports whether a second look at the entity was to follow the event.
+func (j *judgement) secondLook(row *mirror.EventRow, d *mirror.Discrepancy) bool {
+	k := j.def.Kind(d.Entity.Kind)
+	return k != nil && k.VerifyAfter > 0 && row.ReceivedAt.After(d.FoundAt.Add(-heldFor(k.VerifyAfter)))
+}
+
+// wroteSince reports whether a fetch was written after the mirror was compared
+// and has made it what the provider showed then, or what it was later. A fetch
+// may have been sent before the provider was asked and written after the mirror
+// was read; the slower the store, the more often.
+func wroteSince(by *mirror.Covered, d *mirror.Discrepancy) bool {
+	later := !by.FetchedAt.Before(d.FoundAt)
+	if d.StateHash == "" || by.StateHash == "" {
+		return later // an older version wrote one of them
 	}
-	return false
+	return by.Claim > d.SyncedClaim && (later || by.StateHash == d.StateHash)
 }
 
 func (j *judgement) events(ctx context.Context, f mirror.EventFilter) ([]*mirror.EventRow, error) {
@@ -240,64 +266,6 @@ func (j *judgement) events(ctx context.Context, f mirror.EventFilter) ([]*mirror
 	})
 	return page.Items, err
 }
-
-// derived are those of the differences that are about a kind without events of
-// its own and explained by an event that makes the kind stale: the refresh was
-// being held back. The log cannot be asked for those, so all events of the time
-// are read, once for the page.
-func (j *judgement) derived(ctx context.Context, found []*mirror.Discrepancy) (map[string]bool, error) {
-	wanted := map[event.Key][]*mirror.Discrepancy{}
-	var from, to time.Time
-	for _, d := range found {
-		k := j.def.Kind(d.Entity.Kind)
-		if k == nil || k.Every <= 0 {
-			continue
-		}
-		wanted[d.Entity] = append(wanted[d.Entity], d)
-		if since := d.FoundAt.Add(-heldFor(k.Every)); from.IsZero() || since.Before(from) {
-			from = since
-		}
-		if until := d.FoundAt.Add(j.settings.Grace); until.After(to) {
-			to = until
-		}
-	}
-	if len(wanted) == 0 {
-		return nil, nil
-	}
-	explained := map[string]bool{}
-	f := mirror.EventFilter{Source: j.name, From: from, To: to, Limit: 200}
-	for {
-		var page mirror.Page[*mirror.EventRow]
-		err := j.persist(ctx, "read events", func() (err error) {
-			page, err = j.store.Events(ctx, f)
-			return err
-		})
-		if err != nil {
-			return nil, err
-		}
-		j.loop.Turn()
-		for _, row := range page.Items {
-			e, err := j.def.Stored(j.name, row.ID, row.Payload, row.ReceivedAt)
-			if err != nil {
-				continue
-			}
-			for _, ref := range e.Derived {
-				for _, d := range wanted[ref.Key] {
-					if row.ReceivedAt.After(d.FoundAt.Add(-heldFor(j.def.Kind(ref.Key.Kind).Every))) {
-						explained[d.ID] = true
-					}
-				}
-			}
-		}
-		if f.Cursor = page.NextCursor; f.Cursor == "" {
-			return explained, nil
-		}
-	}
-}
-
-// heldFor is how long after an event a refresh or second look may be on its
-// way: what it is held back, and then some for the queue.
-func heldFor(d time.Duration) time.Duration { return d + 30*time.Second }
 
 // repaired tells of missed events whose work has ended since.
 func (j *judgement) repaired(ctx context.Context, missed []*mirror.Discrepancy) error {

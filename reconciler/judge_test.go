@@ -109,6 +109,105 @@ func TestJudging(t *testing.T) {
 	}
 }
 
+// An event's fetch may be sent before a sweep asks, and written after it has read
+// the mirror. The event explains what the sweep found then, if it has made the
+// mirror what the sweep saw.
+func TestAFetchThatWasBeingWrittenExplains(t *testing.T) {
+	for name, tc := range map[string]struct {
+		// Before the worker fetches, and before the sweep asks.
+		first, then func(*shop)
+		fate        mirror.EventStatus
+		found       string
+		want        mirror.DiscrepancyStatus
+	}{
+		"what the event brought": {sold, nothing, mirror.Processed, "stale order/o0_0", mirror.Dropped},
+		"a deletion":             {dropped, nothing, mirror.Processed, "deleted order/o0_0", mirror.Dropped},
+		"a change that came after the fetch": {sold, func(s *shop) {
+			s.put("/customers/c0/orders/o0_0", shopOrder("o0_0", 7, "created", "made", "sold"))
+		}, mirror.Processed, "stale order/o0_0", mirror.Confirmed},
+		"an event that was given up":  {sold, nothing, mirror.Dead, "stale order/o0_0", mirror.Confirmed},
+		"an event that was discarded": {sold, nothing, mirror.Discarded, "stale order/o0_0", mirror.Confirmed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newScene(t)
+			c.finder.settings.Grace = 20 * time.Millisecond
+			c.shop.stock(1, 1)
+			c.fill()
+			m := c.member("a")
+			j := &judgement{finder: m.finder(m.source("shop"), nil), tell: m.Alert}
+			ref := event.Ref{Key: c.key("order", "o0_0"), Parents: map[string]string{"customer": "c0"}}
+			c.received("evt_1", "order.sold", c.clock.now(), time.Time{}, "customer", "c0", "order", "o0_0")
+
+			tc.first(c.shop)
+			write := c.fetched(ref)
+			tc.then(c.shop)
+			c.survey(modeSweep)
+			require.Equal(t, []string{tc.found}, c.recorded())
+			switch tc.fate {
+			case mirror.Processed:
+				write("evt_1")
+			default:
+				c.givenUp("evt_1", ref, tc.fate)
+			}
+			c.eventually("grace has passed", func() bool {
+				require.NoError(t, j.round(c.ctx))
+				page, err := c.store.Discrepancies(c.ctx, mirror.DiscrepancyFilter{})
+				require.NoError(t, err)
+				return page.Items[0].Status != mirror.Suspected
+			})
+			page, err := c.store.Discrepancies(c.ctx, mirror.DiscrepancyFilter{})
+			require.NoError(t, err)
+			require.Equal(t, tc.want, page.Items[0].Status)
+		})
+	}
+}
+
+func nothing(*shop) {}
+
+func dropped(s *shop) { s.drop("/customers/c0/orders/o0_0") }
+
+func sold(s *shop) {
+	s.put("/customers/c0/orders/o0_0", shopOrder("o0_0", 1, "created", "made", "sold"))
+}
+
+// fetched claims and fetches an entity as a worker does; what it returns writes
+// the answer and settles an event by it.
+func (c *scene) fetched(ref event.Ref) (write func(eventID string)) {
+	c.t.Helper()
+	doc, err := c.store.Claim(c.ctx, ref)
+	require.NoError(c.t, err)
+	w := &mirror.Write{Ref: ref, Claim: doc.Claim, SentAt: c.clock.now().UTC(), Deleted: true}
+	hash := mirror.StateGone
+	switch state, err := c.client.Fetch(c.ctx, ref, "test"); {
+	case !isGone(err):
+		require.NoError(c.t, err)
+		w.SentAt, w.Raw, w.StateHash, w.Status, w.Terminal, w.Deleted = state.SentAt, state.Raw, state.Hash, state.Status, state.Terminal, false
+		hash = state.Hash
+	}
+	return func(eventID string) {
+		c.t.Helper()
+		done, err := c.store.Write(c.ctx, w)
+		require.NoError(c.t, err)
+		require.True(c.t, done.Applied)
+		require.NoError(c.t, c.store.Settle(c.ctx, []mirror.Settlement{{
+			Source: "shop", EventID: eventID, Entity: ref.Key, At: c.clock.now().UTC(),
+			CoveredBy: mirror.Covered{Claim: w.Claim, FetchedAt: w.SentAt, StateHash: hash},
+		}}))
+	}
+}
+
+// givenUp buries an event's work on an entity, and discards the letter if that
+// is its fate.
+func (c *scene) givenUp(eventID string, ref event.Ref, fate mirror.EventStatus) {
+	c.t.Helper()
+	_, err := c.store.Bury(c.ctx, []mirror.Letter{{Source: "shop", EventID: eventID, Ref: ref, Class: "permanent", At: c.clock.now().UTC()}})
+	require.NoError(c.t, err)
+	if fate == mirror.Discarded {
+		_, err := c.store.Discard(c.ctx, []string{mirror.LetterID(eventID, ref.Key)}, "test", "test", c.clock.now().UTC())
+		require.NoError(c.t, err)
+	}
+}
+
 // What was accepted and not read by a worker yet is in no log. As long as it may
 // explain a finding, nobody is told of that.
 func TestABacklogIsNoVerdict(t *testing.T) {

@@ -18,6 +18,8 @@ type partitionSpec struct {
 	Mode mode `json:"mode"`
 	// Kinds are the wanted ones. None: all.
 	Kinds []string `json:"kinds,omitempty"`
+	// Fill are the kinds of a sweep whose differences are fetched and not recorded.
+	Fill []string `json:"fill,omitempty"`
 	// Rate is the most calls a second of the whole sweep. 0: no limit of its own.
 	Rate float64 `json:"rate,omitempty"`
 	// Begun is when the sweep began.
@@ -79,7 +81,7 @@ func newPartition(f *finder, t *mirror.Task, save saver) (*partition, error) {
 	}
 	p := &partition{task: t, spec: spec, state: state, save: save, saved: f.now()}
 	p.survey = survey{
-		finder: f.limited(t.Parent, spec.Rate), mode: spec.Mode, id: t.Parent, begun: spec.Begun, kinds: spec.Kinds,
+		finder: f.limited(t.Parent, spec.Rate), mode: spec.Mode, id: t.Parent, begun: spec.Begun, kinds: spec.Kinds, fill: spec.Fill,
 		counts: maps.Clone(t.Counts), failed: map[string]bool{},
 	}
 	if p.counts == nil {

@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
@@ -23,6 +24,12 @@ type remedies struct {
 // discrepancy ended, and one that is not on record cannot be told of. What is
 // cut off between the two is found again by the next sweep, under the same id.
 func (s *survey) remedy(ctx context.Context, r remedies) error {
+	for _, d := range r.found {
+		if slices.Contains(s.fill, d.ref.Key.Kind) {
+			r.fetch = append(r.fetch, d.ref)
+		}
+	}
+	r.found = slices.DeleteFunc(r.found, func(d difference) bool { return slices.Contains(s.fill, d.ref.Key.Kind) })
 	s.counts["found"] += int64(len(r.found))
 	if s.mode == modeTell {
 		for _, d := range r.found {

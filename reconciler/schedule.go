@@ -92,7 +92,7 @@ func (r *Reconciler) startSweep(ctx context.Context, f *finder, s *source, due t
 	if err != nil || len(open.Items) > 0 {
 		return err
 	}
-	m, err := r.firstMode(ctx, f, s)
+	m, err := firstMode(ctx, r.finder(s, f.loop))
 	if err != nil {
 		return err
 	}
@@ -100,18 +100,12 @@ func (r *Reconciler) startSweep(ctx context.Context, f *finder, s *source, due t
 	return f.persist(ctx, "start a sweep", func() error { return r.Store.CreateTasks(ctx, []*mirror.Task{t}) })
 }
 
-// firstMode is sweep, but for a mirror that holds nothing of a source yet: it
-// is filled. All it lacks would otherwise be reported as missing.
-func (r *Reconciler) firstMode(ctx context.Context, f *finder, s *source) (mode, error) {
-	for _, k := range s.Definition.Kinds() {
-		var page mirror.Page[*mirror.Document]
-		err := f.persist(ctx, "look whether the mirror is empty", func() (err error) {
-			page, err = r.Store.Entities(ctx, mirror.EntityFilter{Source: s.Name, Kind: k.Name, Limit: 1})
-			return err
-		})
-		if err != nil || len(page.Items) > 0 {
-			return modeSweep, err
-		}
+// firstMode is sweep, but as long as no sweep or backfill of any kind has been
+// finished: then the source is filled, in the budget of a backfill.
+func firstMode(ctx context.Context, f *finder) (mode, error) {
+	unswept, err := f.unswept(ctx, f.kinds())
+	if err != nil || len(unswept) < len(f.kinds()) {
+		return modeSweep, err
 	}
 	return modeBackfill, nil
 }

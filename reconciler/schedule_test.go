@@ -37,7 +37,7 @@ func TestWhenASweepIsDue(t *testing.T) {
 }
 
 // Two replicas start one sweep; while it is under way, no other is started; and
-// a mirror that holds nothing is filled in place of being swept.
+// until something was finished, a source is filled in place of being swept.
 func TestSweepsAreStartedOnce(t *testing.T) {
 	c := newScene(t)
 	c.shop.stock(1, 1)
@@ -64,7 +64,13 @@ func TestSweepsAreStartedOnce(t *testing.T) {
 	c.sync(event.Ref{Key: c.key("customer", "c0")})
 	start(b, due.Add(time.Hour))
 	require.Len(t, all(), 2)
-	require.Equal(t, kindSweep, c.task("sweep_shop_20260301T130000Z").Kind)
+	again := c.task("sweep_shop_20260301T130000Z")
+	require.Equal(t, kindBackfill, again.Kind, "workers have mirrored something, and nothing was finished yet")
+	_, err = c.store.CancelTask(c.ctx, again.ID)
+	require.NoError(t, err)
+	c.sweepBy(modeSweep, mirror.SweepSpec{Kinds: []string{"customer"}}, c.replica("a"))
+	start(b, due.Add(2*time.Hour))
+	require.Equal(t, kindSweep, c.task("sweep_shop_20260301T140000Z").Kind, "a kind was swept; the others are filled by the sweep")
 }
 
 func TestTheScheduleStartsAndForgets(t *testing.T) {

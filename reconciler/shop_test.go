@@ -422,6 +422,7 @@ func (c *scene) fill() {
 	c.survey(modeBackfill)
 	c.work()
 	require.Empty(c.t, c.differences(), "a mirror that was filled is in sync")
+	require.NoError(c.t, c.finder.noteSwept(c.ctx, c.finder.kinds(), "test"))
 }
 
 // differences is what a look at everything shows.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -57,6 +56,9 @@ type survey struct {
 	begun time.Time
 	// kinds are the wanted ones. None: all.
 	kinds []string
+	// fill are the kinds whose differences are fetched and not recorded, as all
+	// are in a backfill.
+	fill []string
 	// counts are sums to be shown; calls among them counts requests.
 	counts map[string]int64
 	calls  int64
@@ -271,19 +273,6 @@ func (s *survey) doubtAll(k *provider.Kind) {
 	}
 }
 
-// listName names a list among those that failed.
-func listName(kind string, parents map[string]string) string {
-	var b strings.Builder
-	b.WriteString(kind)
-	for _, name := range slices.Sorted(maps.Keys(parents)) {
-		b.WriteString("|" + parents[name])
-	}
-	if len(parents) == 0 {
-		b.WriteString("|")
-	}
-	return b.String()
-}
-
 // page compares one page with the mirror.
 func (s *survey) page(ctx context.Context, k *provider.Kind, page *provider.ListPage) error {
 	seen := make(map[event.Key]bool, len(page.Items))
@@ -313,7 +302,7 @@ func (s *survey) page(ctx context.Context, k *provider.Kind, page *provider.List
 		case typ == mirror.Missing:
 			r.found = append(r.found, difference{item, typ, doc})
 		default:
-			if err := s.lookCloser(ctx, item, &r); err != nil {
+			if err := s.check(ctx, item.ref, doc, item.state, &r); err != nil {
 				return err
 			}
 		}
@@ -369,8 +358,8 @@ func (s *survey) flush(ctx context.Context) error {
 
 // single looks after the singletons and lists that stand under one entity, or
 // under none. They always exist, so one the mirror has never heard of is no
-// discrepancy: no event had a reason to tell of it. It is fetched. Those it has
-// are checked by id when they are due.
+// discrepancy: no event had a reason to tell of it. Sweeps have it fetched; to one
+// who only asks it is not due yet. Those it has are checked by id when they are due.
 func (s *survey) single(ctx context.Context, kinds []*provider.Kind, id string, parents map[string]string) error {
 	var refs []event.Ref
 	var keys []event.Key
@@ -395,11 +384,13 @@ func (s *survey) single(ctx context.Context, kinds []*provider.Kind, id string, 
 	for _, ref := range refs {
 		switch doc := docs[ref.Key]; {
 		case doc != nil && doc.Known():
+		case doc == nil && s.mode == modeTell:
+			s.counts["not_due"]++
 		case awaited(doc) && s.mode != modeTell:
 		case s.mode == modeVerify || s.mode == modeTell || s.mode == modeSweep && doc != nil && doc.Behind != nil:
 			// Of one that was given up nobody else will find out that it can be
 			// had by now, so it is looked at like one that was.
-			if err := s.check(ctx, ref, nil, &r); err != nil {
+			if err := s.check(ctx, ref, docs[ref.Key], nil, &r); err != nil {
 				return err
 			}
 		case doc == nil || s.oneOf(ref.Key, 50):

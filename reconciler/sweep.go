@@ -29,13 +29,15 @@ const (
 type sweepState struct {
 	Phase phase     `json:"phase,omitempty"`
 	Begun time.Time `json:"begun,omitzero"`
+	// Fill are the kinds of a sweep of which none has been finished before.
+	Fill []string `json:"fill,omitempty"`
 	// Made: the partitions of the phase are there.
 	Made bool `json:"made,omitempty"`
 	// Summed is when what the partitions have counted was last added up. The
 	// task's own time says nothing of that: it moves at each visit.
 	Summed time.Time `json:"summed,omitzero"`
-	// Filling is since when workers fetch what a backfill has asked for: all its
-	// signals are older.
+	// Filling is since when workers fetch what a backfill has asked for, by Redis'
+	// clock, as the ages of its signals are: all of them are older.
 	Filling time.Time `json:"filling,omitzero"`
 	// Backlog is the least background backlog seen since then, Oldest when the
 	// oldest of it was appended, BacklogSince since when neither has moved.
@@ -105,13 +107,19 @@ func newSweep(f *finder, t *mirror.Task, save saver) (*sweep, error) {
 func (s *sweep) step(ctx context.Context) (done bool, err error) {
 	if s.state.Phase == "" {
 		s.state.Begun = s.now().UTC()
+		if err := s.fills(ctx); err != nil {
+			return false, err
+		}
 		// Saved before anything is made: made again, it must be the same.
 		if err := s.enter(ctx, phaseLists); err != nil {
 			return false, err
 		}
 	}
 	if s.state.Phase == phaseFill {
-		return s.filled(ctx)
+		if done, err := s.filled(ctx); err != nil || !done {
+			return false, err
+		}
+		return true, s.finished(ctx)
 	}
 	if !s.state.Made {
 		// Made again after a crash they are left as they are, so none is left out.
@@ -137,7 +145,7 @@ func (s *sweep) step(ctx context.Context) (done bool, err error) {
 	case open:
 		return false, nil
 	case s.state.Phase == phaseChecks:
-		return true, nil
+		return true, s.finished(ctx)
 	case s.mode == modeBackfill:
 		return false, s.enter(ctx, phaseFill)
 	}
@@ -152,7 +160,7 @@ func (s *sweep) enter(ctx context.Context, p phase) error {
 
 // create makes the partitions of the phase.
 func (s *sweep) create(ctx context.Context) error {
-	spec := partitionSpec{Mode: s.mode, Kinds: s.spec.Kinds, Rate: s.spec.Rate, Begun: s.state.Begun}
+	spec := partitionSpec{Mode: s.mode, Kinds: s.spec.Kinds, Fill: s.state.Fill, Rate: s.spec.Rate, Begun: s.state.Begun}
 	var tasks []*mirror.Task
 	add := func(name string, spec partitionSpec) {
 		tasks = append(tasks, partitionTask(s.task.ID, name, s.name, spec, s.now()))
@@ -288,15 +296,19 @@ func (s *sweep) sum(ctx context.Context) error {
 // younger nearly always does, such as refreshes that are held back.
 func (s *sweep) filled(ctx context.Context) (bool, error) {
 	now := s.now().UTC()
+	redisNow, err := s.streams.Now(ctx)
+	if err != nil {
+		return false, nil // redis is away: ask again
+	}
 	if s.state.Filling.IsZero() {
-		s.state.Filling, s.state.BacklogSince, s.state.Backlog = now, now, math.MaxInt64
+		s.state.Filling, s.state.BacklogSince, s.state.Backlog = redisNow, now, math.MaxInt64
 		return false, s.enter(ctx, phaseFill)
 	}
 	n, age, err := s.background(ctx)
-	switch oldest := now.Add(-age); {
+	switch oldest := redisNow.Add(-age); {
 	case err != nil:
-		return false, nil // redis is away: ask again
-	case n == 0 || age < now.Sub(s.state.Filling):
+		return false, nil
+	case n == 0 || age < redisNow.Sub(s.state.Filling):
 		return s.fetched(ctx)
 	case n < s.state.Backlog || oldest.Sub(s.state.Oldest).Abs() > time.Second:
 		s.state.Backlog, s.state.Oldest, s.state.BacklogSince = min(n, s.state.Backlog), oldest, now
@@ -322,13 +334,9 @@ func (s *sweep) paused(ctx context.Context) bool {
 // although workers were asked for it, by this backfill or before: their signals
 // name no event, so what could not be had is in no dead letter.
 func (s *sweep) fetched(ctx context.Context) (bool, error) {
-	kinds := s.spec.Kinds
-	if len(kinds) == 0 {
-		kinds = s.finder.kinds()
-	}
 	var n int64
 	err := s.persist(ctx, "count what was not fetched", func() (err error) {
-		n, err = s.store.Unfetched(ctx, s.name, kinds)
+		n, err = s.store.Unfetched(ctx, s.name, s.wanted())
 		return err
 	})
 	if err != nil || n == 0 {

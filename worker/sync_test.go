@@ -34,6 +34,7 @@ func TestEventBecomesDocument(t *testing.T) {
 	require.Equal(t, "sold", doc.Status)
 	require.True(t, doc.Terminal)
 	require.Equal(t, doc.SyncedClaim, out.CoveredBy.Claim)
+	require.Equal(t, doc.StateHash, out.CoveredBy.StateHash, "and the state it brought")
 	require.Equal(t, id, doc.LastEvent.ID)
 	require.False(t, row.ProcessedAt.IsZero())
 	b.empty()

@@ -134,7 +134,7 @@ func (a *attempt) settlements(v *verdict, entries []stream.Entry) []mirror.Settl
 		a.settledTo = a.doc.LastEvent.CreatedAt
 	}
 	now := a.s.w.Now().UTC()
-	covered := mirror.Covered{Claim: a.doc.Claim, FetchedAt: a.fetchedAt(), Signal: entries[len(entries)-1].ID}
+	covered := mirror.Covered{Claim: a.doc.Claim, FetchedAt: a.fetchedAt(), Signal: entries[len(entries)-1].ID, StateHash: a.mirrored(v)}
 	out := make([]mirror.Settlement, 0, len(entries))
 	for _, e := range entries {
 		s := e.Signal
@@ -167,6 +167,17 @@ func (a *attempt) settlements(v *verdict, entries []stream.Entry) []mirror.Settl
 		m.Coalesced.WithLabelValues(a.src.Name).Add(float64(len(out) - 1))
 	}
 	return out
+}
+
+// mirrored is the hash of the state the mirror has after the verdict.
+func (a *attempt) mirrored(v *verdict) string {
+	switch {
+	case v.kept && a.doc.DeletedAt.IsZero():
+		return a.doc.StateHash
+	case v.kept, a.snap == nil, a.snap.Deleted: // no answer was taken: the provider has no such entity
+		return mirror.StateGone
+	}
+	return a.snap.Hash
 }
 
 // fetchedAt is when the covering request was sent.

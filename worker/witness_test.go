@@ -19,7 +19,6 @@ import (
 	"github.com/tarn-sync/tarn/worker"
 )
 
-
 // tenants makes the provider answer for widgets and gadgets by which account it
 // is asked with: 404 for all that was there while wrong is set.
 func (b *bundle) tenants(wrong *atomic.Bool, kind string, n int) {

@@ -2,6 +2,8 @@
 //
 //	go run ./deployments/drift -seed 7
 //	make drift SEED=7
+//	make drift DELAY=50ms     # a slow store: writes overlap with what sweeps read
+//	make drift ENTITIES=20    # a small mirror
 //
 // It runs a fleet of processes (package fleet): the simulator, an api, two
 // workers, a real redis-server, SQLite. Five phases:

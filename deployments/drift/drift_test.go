@@ -39,7 +39,7 @@ func TestDrift(t *testing.T) {
 		if t.Failed() {
 			r.lastWords()
 		}
-		require.NoError(t, r.Close())
+		require.NoError(t, r.close())
 	})
 	require.NoError(t, r.fill(ctx))
 	require.NoError(t, r.whole(ctx))

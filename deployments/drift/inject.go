@@ -73,7 +73,7 @@ func (r *run) lossy(ctx context.Context) error {
 // sender has given some events up.
 func (r *run) away(ctx context.Context) error {
 	api := r.Members(fleet.API)[0]
-	err := fleet.WaitFor(ctx, time.Minute, func() string { return "the load does not get on" }, func() (bool, error) {
+	err := fleet.WaitFor(ctx, r.patience(time.Minute), func() string { return "the load does not get on" }, func() (bool, error) {
 		p, err := r.Simulator.Progress(ctx)
 		return p.Made >= p.Events*6/10, err
 	})
@@ -109,7 +109,7 @@ func (r *run) live(ctx context.Context, rate float64) error {
 
 // sent ends the living world and waits until nothing is left to send.
 func (r *run) sent(ctx context.Context) error {
-	err := fleet.WaitFor(ctx, time.Minute, func() string { return "the load is not made" }, func() (bool, error) {
+	err := fleet.WaitFor(ctx, r.patience(time.Minute), func() string { return "the load is not made" }, func() (bool, error) {
 		p, err := r.Simulator.Progress(ctx)
 		return p.Done, err
 	})
@@ -119,7 +119,7 @@ func (r *run) sent(ctx context.Context) error {
 	if err := r.live(ctx, 0); err != nil {
 		return err
 	}
-	return fleet.WaitFor(ctx, 30*time.Second, func() string { return "webhooks are still to be sent" }, func() (bool, error) {
+	return fleet.WaitFor(ctx, r.patience(30*time.Second), func() string { return "webhooks are still to be sent" }, func() (bool, error) {
 		events, err := r.Simulator.Events(ctx)
 		for _, e := range events {
 			if !e.Settled {
@@ -134,7 +134,7 @@ func (r *run) sent(ctx context.Context) error {
 // as second looks at derived kinds, may wait longer.
 func (r *run) calm(ctx context.Context) error {
 	var left fleet.Left
-	return fleet.WaitFor(ctx, time.Minute, func() string { return "left: " + left.String() }, func() (_ bool, err error) {
+	return fleet.WaitFor(ctx, r.patience(time.Minute), func() string { return "left: " + left.String() }, func() (_ bool, err error) {
 		if left, err = r.Left(ctx); err != nil {
 			return false, err
 		}
@@ -149,7 +149,7 @@ func (r *run) silent(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.Simulator.Tell(ctx, http.MethodPost, "/_sim/drift", simulator.Drift{Change: 0.05}, &r.injected.drifted); err != nil {
+	if err := r.Simulator.Tell(ctx, http.MethodPost, "/_sim/drift", simulator.Drift{Change: max(0.05, 3/float64(r.entities))}, &r.injected.drifted); err != nil {
 		return err
 	}
 	r.injected.drifted.Deleted = deleted
@@ -189,8 +189,8 @@ func (r *run) silent(ctx context.Context) error {
 	return nil
 }
 
-// remove takes a share of the orders away that the mirror has. One that it has
-// not is left: there a worker gives the provider ten minutes to make up its
+// remove takes a share of the orders away that the mirror has, at least one. One
+// that it has not is left: there a worker gives the provider ten minutes to make up its
 // mind, and nothing would have to be repaired in the end.
 func (r *run) remove(ctx context.Context, share float64) (names []string, err error) {
 	for filter := (mirror.EntityFilter{Source: fleet.Source, Kind: "order", Limit: 200}); ; {
@@ -198,8 +198,9 @@ func (r *run) remove(ctx context.Context, share float64) (names []string, err er
 		if err != nil {
 			return nil, fmt.Errorf("read the mirror: %w", err)
 		}
-		for _, doc := range page.Items {
-			if r.rng.Float64() >= share {
+		for i, doc := range page.Items {
+			last := page.NextCursor == "" && i == len(page.Items)-1
+			if r.rng.Float64() >= share && !(last && len(names) == 0) {
 				continue
 			}
 			if err := r.Simulator.Tell(ctx, http.MethodDelete, "/_sim/entities/order/"+doc.Key.ID, nil, nil); err != nil {

@@ -32,6 +32,7 @@ type options struct {
 	entities int
 	events   int
 	life     float64
+	delay    time.Duration
 	within   time.Duration
 	keep     bool
 }
@@ -40,10 +41,11 @@ func command(ctx context.Context, args []string, out io.Writer) (err error) {
 	var o options
 	flags := flag.NewFlagSet("drift", flag.ContinueOnError)
 	flags.Uint64Var(&o.seed, "seed", 0, "seed of the world and of what goes wrong (default: drawn)")
-	flags.IntVar(&o.entities, "entities", 1000, "accounts and orders of the two loads, together; a tenth are accounts")
+	flags.IntVar(&o.entities, "entities", 1000, "accounts and orders of the two loads, together; a tenth are accounts; 20 make a small mirror")
 	flags.IntVar(&o.events, "events", 0, "events of the lossy load (default: three times the entities)")
 	flags.Float64Var(&o.life, "life", 10, "events a second of the living world beside the load")
-	flags.DurationVar(&o.within, "within", 2*time.Minute, "give up after this long")
+	flags.DurationVar(&o.delay, "store-delay", 0, "how long each write to the store is kept waiting, so that writes overlap with what sweeps read (0: not at all)")
+	flags.DurationVar(&o.within, "within", 2*time.Minute, "give up after this long; four times as long on a slow store")
 	flags.BoolVar(&o.keep, "keep", false, "leave logs and data where they are and say where")
 	if err := flags.Parse(args); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
@@ -22,11 +23,16 @@ const (
 	// rate is what the provider allows, requests a second: little enough for a
 	// sweep to have a middle.
 	rate = 500
+	// small is up to how many entities a mirror is small. Its sweeps are over so
+	// soon that they have a middle only under less of a rate.
+	small, smallRate = 100, 100
 	// retries is the sender's schedule: it gives up after less than the api is
 	// away.
 	retries, away = "200ms,500ms", 2 * time.Second
 	// span is how long a load takes.
 	span = 6 * time.Second
+	// slowly is how many times as long a fleet with a slow store may take.
+	slowly = 4
 	// untold is the kind whose changes the provider tells nobody of: its
 	// balances move with everybody's money. Sweeps find them, late or not.
 	untold = "settlement_accounts"
@@ -43,10 +49,16 @@ type run struct {
 	injected   injected
 	// asked is how many answers the API had given when the sweeps began.
 	asked int64
+	// slow ends what slows the store.
+	slow sync.WaitGroup
+	fast context.CancelFunc
 }
 
 // drift makes one run and writes its story and its line to out.
 func drift(ctx context.Context, programs *fleet.Programs, o options, out io.Writer) (v *verdict, err error) {
+	if o.delay > 0 {
+		o.within *= slowly
+	}
 	ctx, cancel := context.WithTimeoutCause(ctx, o.within, fmt.Errorf("not over after %s", o.within))
 	defer cancel()
 	r, err := start(ctx, programs, o, out)
@@ -60,7 +72,7 @@ func drift(ctx context.Context, programs *fleet.Programs, o options, out io.Writ
 		if o.keep {
 			r.say("logs and data are in %s", r.Dir())
 		}
-		err = errors.Join(err, r.Close())
+		err = errors.Join(err, r.close())
 	}()
 	for _, phase := range []func(context.Context) error{r.fill, r.whole, r.lossy, r.silent, r.sweeps} {
 		if err := phase(ctx); err != nil {
@@ -87,12 +99,51 @@ func start(ctx context.Context, programs *fleet.Programs, o options, out io.Writ
 	if r.Fleet, err = fleet.Start(ctx, programs, plan(o)); err != nil {
 		return nil, err
 	}
+	r.slowStore(ctx)
 	return r, nil
 }
 
+// slowStore keeps the store's writers waiting until close. A pause between two
+// stalls lets those through that wait.
+func (r *run) slowStore(ctx context.Context) {
+	ctx, r.fast = context.WithCancel(ctx)
+	if r.delay <= 0 {
+		return
+	}
+	r.say("each write to the store waits for up to %s", r.delay)
+	r.slow.Go(func() {
+		for ctx.Err() == nil {
+			if err := r.Database.Slow(ctx, r.delay); err != nil && ctx.Err() == nil {
+				r.say("the store could not be slowed: %v", err)
+				return
+			}
+			_ = r.rest(ctx, max(r.delay/5, 2*time.Millisecond)) // ctx ends the loop
+		}
+	})
+}
+
+// patience is how long something may take that takes d at most in a fleet whose
+// store is fast.
+func (r *run) patience(d time.Duration) time.Duration {
+	if r.delay > 0 {
+		return slowly * d
+	}
+	return d
+}
+
+func (r *run) close() error {
+	r.fast()
+	r.slow.Wait()
+	return r.Close()
+}
+
 func plan(o options) fleet.Plan {
+	perSecond := rate
+	if o.entities <= small {
+		perSecond = smallRate
+	}
 	p := fleet.Plan{
-		APIs: 1, Workers: 2, Rate: rate, Retries: retries,
+		APIs: 1, Workers: 2, Rate: perSecond, Retries: retries,
 		Reconcile: fmt.Sprintf("{gaps: {every: 2s}, sweep: {every: 5s}, grace: %s, window: 1h, kinds: {%s: {verify_every: 1s}}}", grace, untold),
 		Simulator: []string{"--seed", strconv.FormatUint(o.seed, 10)},
 	}

@@ -68,7 +68,7 @@ func (r *run) sweeps(ctx context.Context) (err error) {
 // killOne kills a reconciler when a sweep is in the middle, and returns the id
 // of that sweep.
 func (r *run) killOne(ctx context.Context) (sweep string, err error) {
-	err = fleet.WaitFor(ctx, time.Minute, func() string { return "no sweep is in the middle" }, func() (bool, error) {
+	err = fleet.WaitFor(ctx, r.patience(time.Minute), func() string { return "no sweep is in the middle" }, func() (bool, error) {
 		running, err := r.tasks(ctx, mirror.TaskFilter{Kinds: []string{"sweep"}, Statuses: []mirror.TaskStatus{mirror.TaskRunning}})
 		if err != nil {
 			return false, err
@@ -94,7 +94,7 @@ func (r *run) killOne(ctx context.Context) (sweep string, err error) {
 
 // done waits until a sweep is over.
 func (r *run) done(ctx context.Context, which, id string) error {
-	return fleet.WaitFor(ctx, time.Minute, func() string { return which + " is not done" }, func() (bool, error) {
+	return fleet.WaitFor(ctx, r.patience(time.Minute), func() string { return which + " is not done" }, func() (bool, error) {
 		t, err := r.Store.Task(ctx, id)
 		if err != nil {
 			return false, fmt.Errorf("read sweep %s: %w", id, err)
@@ -123,7 +123,7 @@ func (r *run) tasks(ctx context.Context, filter mirror.TaskFilter) (all []*mirro
 // nothing waits that was not held back.
 func (r *run) settled(ctx context.Context) error {
 	var open, confirmed int
-	err := fleet.WaitFor(ctx, 45*time.Second, func() string {
+	err := fleet.WaitFor(ctx, r.patience(45*time.Second), func() string {
 		return fmt.Sprintf("%d findings are not judged, %d confirmed ones not repaired", open, confirmed)
 	}, func() (bool, error) {
 		found, err := r.found(ctx)

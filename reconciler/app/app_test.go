@@ -79,7 +79,7 @@ func TestVerifyInSync(t *testing.T) {
 	t.Parallel()
 	status, out, errs := verify(t, `{"data":[],"next":null}`, `{}`)
 	require.Zero(t, status, errs)
-	require.Equal(t, "shop: in sync (0 entities compared, 0 could not be, 1 API calls)\n", out)
+	require.Equal(t, "shop: in sync (0 entities compared, 0 could not be, 0 not due yet, 1 API calls)\n", out)
 }
 
 // What differs is looked at twice, which takes ten seconds.

@@ -54,6 +54,13 @@ type Discrepancy struct {
 	Patch []byte
 	// FoundAt is when the provider's answer that shows it was asked for.
 	FoundAt time.Time
+	// StateHash is that of the state the provider showed, or StateGone;
+	// SyncedClaim is the document's synced_claim when it was compared, 0 if there
+	// was none. A state written under a higher claim came after the comparison.
+	// StateHash is "" where nothing was compared, or an older version recorded it:
+	// SyncedClaim then says nothing.
+	StateHash   string
+	SyncedClaim int64
 	// JudgedAt is when it was confirmed or dropped, RepairedAt when a sync
 	// after it was written or gave up. Zero until then.
 	JudgedAt, RepairedAt time.Time

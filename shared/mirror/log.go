@@ -59,7 +59,14 @@ type Covered struct {
 	// Signal is the newest entry that fetch covered: more than one event
 	// naming the same fetch shows what was coalesced.
 	Signal string `json:"signal"`
+	// StateHash is that of the state the mirror has had from this fetch on, or
+	// StateGone. "" if an older version settled it.
+	StateHash string `json:"state_hash,omitempty"`
 }
+
+// StateGone stands for the hash of a state where the provider has no such
+// entity.
+const StateGone = "gone"
 
 // Settlement is one event's work on one entity, done.
 type Settlement struct {

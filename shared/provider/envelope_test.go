@@ -23,13 +23,20 @@ const published = `{"id":"evt_a8b11a37eccc49ecacb372e3a92a184d","type":"account.
 func TestEvent(t *testing.T) {
 	e, err := lemon(t).Event("brokerage", nil, []byte(published), now.In(time.FixedZone("", 7200)))
 	require.NoError(t, err)
+	of := func(kinds ...string) (refs []event.Ref) {
+		for _, kind := range kinds {
+			refs = append(refs, event.Ref{Key: event.Key{Source: "brokerage", Kind: kind, ID: "cusa_33531f7f801d4ce997747470ab7208fd"}})
+		}
+		return refs
+	}
 	require.Equal(t, &event.Event{
 		Source:     "brokerage",
 		ID:         "evt_a8b11a37eccc49ecacb372e3a92a184d",
 		Type:       "account.created",
 		CreatedAt:  time.Date(2023, 6, 29, 14, 40, 30, 523373000, time.UTC),
 		ReceivedAt: now,
-		Entities:   []event.Ref{{Key: event.Key{Source: "brokerage", Kind: "account", ID: "cusa_33531f7f801d4ce997747470ab7208fd"}}},
+		Entities:   of("account"),
+		Derived:    of("financials", "treasury_financials", "positions", "tax_exemption_usages", "checks"),
 		Payload:    []byte(published),
 	}, e)
 }

@@ -22,7 +22,7 @@ var lemonFamilies = map[string][]struct {
 	entities string
 	derived  string
 }{
-	"account":      {{"account", "account", ""}},
+	"account":      {{"account", "account", "financials treasury_financials positions tax_exemption_usages checks"}},
 	"cash_account": {{"account", "account", "financials"}},
 	"check":        {{"account check", "checks account", ""}},
 	"order": {

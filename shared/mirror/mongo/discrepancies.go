@@ -30,7 +30,11 @@ type discrepancy struct {
 	Sweep    string                   `bson:"sweep,omitempty"`
 	Patch    bson.RawValue            `bson:"patch,omitempty"`
 	FoundAt  time.Time                `bson:"found_at"`
-	JudgedAt time.Time                `bson:"judged_at,omitempty"`
+	// StateHash is of what the provider showed, SyncedClaim of the document it
+	// was compared with.
+	StateHash   string    `bson:"state_hash,omitempty"`
+	SyncedClaim int64     `bson:"synced_claim,omitempty"`
+	JudgedAt    time.Time `bson:"judged_at,omitempty"`
 	// Judgement is of the call that judged it, which reads by it what it did.
 	Judgement bson.ObjectID `bson:"judgement,omitempty"`
 	// Repair is how its repair ended: repaired or failed. "" until then. A
@@ -43,7 +47,7 @@ func newDiscrepancy(d *mirror.Discrepancy) discrepancy {
 	out := discrepancy{
 		ID: d.ID, Source: cmp.Or(d.Source, d.Entity.Source), Entity: d.Entity.String(), Kind: d.Entity.Kind, EntityID: d.Entity.ID,
 		Type: d.Type, Status: cmp.Or(d.Status, mirror.Suspected), Event: d.EventID, Sweep: d.SweepID, Patch: optionalBody(d.Patch),
-		FoundAt: d.FoundAt, JudgedAt: d.JudgedAt, RepairedAt: d.RepairedAt,
+		FoundAt: d.FoundAt, StateHash: d.StateHash, SyncedClaim: d.SyncedClaim, JudgedAt: d.JudgedAt, RepairedAt: d.RepairedAt,
 	}
 	if out.Status == mirror.Repaired || out.Status == mirror.Failed {
 		out.Repair = out.Status
@@ -54,7 +58,8 @@ func newDiscrepancy(d *mirror.Discrepancy) discrepancy {
 func (d *discrepancy) mirror() *mirror.Discrepancy {
 	return &mirror.Discrepancy{
 		ID: d.ID, Source: d.Source, Entity: event.Key{Source: d.Source, Kind: d.Kind, ID: d.EntityID}, Type: d.Type, Status: d.Status,
-		EventID: d.Event, SweepID: d.Sweep, Patch: bodyBytes(d.Patch), FoundAt: d.FoundAt, JudgedAt: d.JudgedAt, RepairedAt: d.RepairedAt,
+		EventID: d.Event, SweepID: d.Sweep, Patch: bodyBytes(d.Patch), FoundAt: d.FoundAt,
+		StateHash: d.StateHash, SyncedClaim: d.SyncedClaim, JudgedAt: d.JudgedAt, RepairedAt: d.RepairedAt,
 	}
 }
 

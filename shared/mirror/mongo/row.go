@@ -78,6 +78,7 @@ type covered struct {
 	Claim     int64     `bson:"claim"`
 	FetchedAt time.Time `bson:"fetched_at"`
 	Signal    string    `bson:"signal"`
+	StateHash string    `bson:"state_hash,omitempty"`
 }
 
 // maxSignals bounds the entries a row remembers: after that many deliveries
@@ -202,7 +203,7 @@ func (o *outcome) mirror(source string) mirror.Outcome {
 		out.Signal = mirror.SignalID(*o.Signal)
 	}
 	if c := o.CoveredBy; c != nil {
-		out.CoveredBy = &mirror.Covered{Claim: c.Claim, FetchedAt: c.FetchedAt, Signal: c.Signal}
+		out.CoveredBy = &mirror.Covered{Claim: c.Claim, FetchedAt: c.FetchedAt, Signal: c.Signal, StateHash: c.StateHash}
 	}
 	return out
 }

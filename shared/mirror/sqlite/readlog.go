@@ -16,7 +16,7 @@ const eventColumns = `n, source, id, type, created_at, received_at, processed_at
 
 // outcomesSQL reads the outcomes of many rows: their numbers are a JSON array.
 const outcomesSQL = `
-SELECT event, kind, id, parents, status, signal_shard, signal_id, claim, fetched_at, covered_signal
+SELECT event, kind, id, parents, status, signal_shard, signal_id, claim, fetched_at, covered_signal, state_hash
 FROM outcomes WHERE event IN (SELECT value FROM json_each(?1)) ORDER BY event, position`
 
 // newestReceived is the order of the lists of events.
@@ -196,7 +196,7 @@ func scanOutcome(row scanner) (n int64, o mirror.Outcome, err error) {
 	var parents string
 	var fetched int64
 	err = row.Scan(&n, &o.Ref.Key.Kind, &o.Ref.Key.ID, &parents, &o.Status, &o.Signal.Shard, &o.Signal.ID,
-		&covered.Claim, &fetched, &covered.Signal)
+		&covered.Claim, &fetched, &covered.Signal, &covered.StateHash)
 	if err != nil {
 		return n, o, err
 	}

@@ -9,10 +9,10 @@ import (
 
 // schemaVersion is kept in the file's user_version. A file of a later one is
 // refused: an older program would not keep what the newer relies on.
-const schemaVersion = 4
+const schemaVersion = 5
 
 // steps bring a file from the version that is their index to the next.
-var steps = [schemaVersion]string{tables, reconciling, finding, moving}
+var steps = [schemaVersion]string{tables, reconciling, finding, moving, explaining}
 
 // tables makes the tables of version 1. Source and kind are columns rather
 // than parts of table names, so that every statement is prepared once.
@@ -200,6 +200,14 @@ CREATE INDEX events_unlucky ON events (status, received_at, source, id) WHERE st
 // moving adds what an event has to say of parents that are not the known ones.
 const moving = `
 ALTER TABLE events ADD COLUMN parents_differ INTEGER NOT NULL DEFAULT 0;
+`
+
+// explaining adds what tells whether an event explains a difference: which state
+// its fetch brought, which the provider showed, and after which claim.
+const explaining = `
+ALTER TABLE outcomes ADD COLUMN state_hash TEXT NOT NULL DEFAULT '';
+ALTER TABLE discrepancies ADD COLUMN state_hash TEXT NOT NULL DEFAULT '';
+ALTER TABLE discrepancies ADD COLUMN synced_claim INTEGER NOT NULL DEFAULT 0;
 `
 
 // migrate brings the file to schemaVersion. It is called in the writer's turn,

@@ -10,7 +10,7 @@ import (
 const (
 	settleSQL = `
 UPDATE outcomes SET status = 'processed', signal_shard = ?4, signal_id = ?5,
-	claim = ?6, fetched_at = ?7, covered_signal = ?8
+	claim = ?6, fetched_at = ?7, covered_signal = ?8, state_hash = ?9
 WHERE event = ?1 AND kind = ?2 AND id = ?3 AND status = 'pending'`
 
 	flagsSQL = `
@@ -55,7 +55,7 @@ func (t *tx) settle(d *mirror.Settlement) error {
 		return err
 	}
 	n, err := t.exec(settleSQL, row, d.Entity.Kind, d.Entity.ID, d.Signal.Shard, d.Signal.ID,
-		d.CoveredBy.Claim, millis(d.CoveredBy.FetchedAt), d.CoveredBy.Signal)
+		d.CoveredBy.Claim, millis(d.CoveredBy.FetchedAt), d.CoveredBy.Signal, d.CoveredBy.StateHash)
 	if err != nil || n == 0 {
 		return err
 	}

@@ -14,13 +14,13 @@ var settleCases = []testCase{
 		a := arrival("evt_covered", order("o1"), account("cusa_1"))
 		s.log(a)
 		d := settlement(a, account("cusa_1"), 7)
-		d.Signal, d.CoveredBy.Signal = entry(3, "5-0"), "8-0"
+		d.Signal, d.CoveredBy.Signal, d.CoveredBy.StateHash = entry(3, "5-0"), "8-0", "ab12"
 		s.settle(d)
 		require.Equal(t, "pending: pending processed", s.statuses(a))
 		require.True(t, s.row(a).ProcessedAt.IsZero())
 		got := s.row(a).Entities[1]
 		require.Equal(t, entry(3, "5-0"), got.Signal)
-		require.Equal(t, &mirror.Covered{Claim: 7, FetchedAt: at(5), Signal: "8-0"}, got.CoveredBy)
+		require.Equal(t, &mirror.Covered{Claim: 7, FetchedAt: at(5), Signal: "8-0", StateHash: "ab12"}, got.CoveredBy)
 		s.settle(settlement(a, order("o1"), 1))
 		require.Equal(t, "processed: processed processed", s.statuses(a))
 		require.Equal(t, at(6), s.row(a).ProcessedAt)

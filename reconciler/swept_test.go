@@ -1,0 +1,116 @@
+package reconciler
+
+import (
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/provider"
+)
+
+// Workers that start a second before the first sweep make no sweep of it: what
+// was there before the mirror is nobody's fault, whoever starts the sweep.
+func TestTheFirstSweepRecordsNothing(t *testing.T) {
+	for _, m := range []mode{modeSweep, modeBackfill} {
+		t.Run(string(m), func(t *testing.T) {
+			c := newScene(t)
+			c.shop.stock(2, 2)
+			c.sync(event.Ref{Key: c.key("order", "o0_0"), Parents: map[string]string{"customer": "c0"}})
+			c.shop.put("/customers/c0/orders/o0_0", shopOrder("o0_0", 2, "created"))
+			stop := c.workUntil()
+			task := c.sweepBy(m, mirror.SweepSpec{}, c.replica("a"))
+			stop()
+			c.work()
+			require.Equal(t, mirror.TaskDone, task.Status, task.Error)
+			require.Empty(t, c.recorded())
+			require.Zero(t, task.Counts["found"])
+			require.Empty(t, c.differences(), "it is filled")
+
+			c.shop.put("/customers/c0/orders/o0_1", shopOrder("o0_1", 3, "created"))
+			c.shop.put("/customers/c1/orders/new", shopOrder("new", 1, "created"))
+			c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
+			require.Equal(t, []string{"missing order/new", "stale order/o0_1"}, c.recorded(), "the second one tells")
+		})
+	}
+}
+
+// The first sweep of a kind that a new version of the definition has added fills
+// that kind, and tells of the others.
+func TestAKindThatIsNewIsFilled(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(1, 1)
+	c.fill()
+	def, err := provider.Parse("shop.yaml", []byte(strings.Replace(shopDefinition, "\nevents:", "\n  "+
+		`vault: {get: "/vaults/{vault}", list: /vaults}`+"\nevents:", 1)))
+	require.NoError(t, err)
+	c.def, c.finder.def = def, def
+	c.client, err = provider.NewClient(def, provider.ClientOptions{BaseURL: c.shop.URL, Key: "key", Now: c.clock.now})
+	require.NoError(t, err)
+	c.finder.api = c.client
+	c.shop.put("/vaults/v1", `{"id":"v1"}`)
+	c.shop.put("/customers/c0/orders/new", shopOrder("new", 1, "created"))
+
+	// A list that nothing is known of is no sweep of its kind.
+	c.shop.interfere(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/vaults" {
+			w.WriteHeader(http.StatusUnprocessableEntity)
+			_, _ = io.WriteString(w, `{"message":"no"}`)
+		}
+		return r.URL.Path == "/vaults"
+	})
+	c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
+	require.Equal(t, []string{"missing order/new"}, c.recorded())
+	c.shop.interfere(nil)
+	c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
+	require.Equal(t, []string{"missing order/new"}, c.recorded(), "the vault was there before")
+	require.Contains(t, signalled(c.work()), "sweep vault/v1")
+
+	c.shop.put("/vaults/v2", `{"id":"v2"}`)
+	c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
+	require.Equal(t, []string{"missing order/new", "missing vault/v2"}, c.recorded())
+}
+
+// A fleet whose earlier version has finished sweeps goes on with sweeps.
+func TestWhatAnEarlierVersionSweptIsSwept(t *testing.T) {
+	c := newScene(t)
+	now := c.clock.now().UTC()
+	done := func(id string, m mode, spec mirror.SweepSpec, status mirror.TaskStatus) *mirror.Task {
+		task := sweepTask(id, m, "shop", "schedule", spec, now)
+		task.Status, task.FinishedAt = status, now
+		return task
+	}
+	part := func(sweep, name string, spec partitionSpec, counts map[string]int64) *mirror.Task {
+		task := partitionTask(sweep, name, "shop", spec, now)
+		task.Status, task.Counts, task.FinishedAt = mirror.TaskDone, counts, now
+		return task
+	}
+	unswept := func() []string {
+		kinds, err := c.finder.unswept(c.ctx, c.finder.kinds())
+		require.NoError(t, err)
+		return slices.Sorted(slices.Values(kinds))
+	}
+	require.NoError(t, c.store.CreateTasks(c.ctx, []*mirror.Task{
+		done("sweep_failed", modeSweep, mirror.SweepSpec{}, mirror.TaskFailed),
+		part("sweep_failed", "check/note", partitionSpec{Check: "note"}, nil),
+		done("backfill_since", modeBackfill, mirror.SweepSpec{Since: now}, mirror.TaskDone),
+		part("backfill_since", "events", partitionSpec{Events: true}, map[string]int64{"kind.note": 4}),
+	}))
+	require.Equal(t, []string{"balance", "customer", "note", "order"}, unswept(), "neither was a whole one")
+	require.NoError(t, c.store.CreateTasks(c.ctx, []*mirror.Task{
+		done("sweep_done", modeSweep, mirror.SweepSpec{}, mirror.TaskDone),
+		part("sweep_done", "check/order", partitionSpec{Check: "order"}, nil),
+		part("sweep_done", "check/balance", partitionSpec{Check: "balance"}, nil),
+		done("backfill_done", modeBackfill, mirror.SweepSpec{}, mirror.TaskDone),
+		part("backfill_done", "customer", partitionSpec{Root: "customer"}, map[string]int64{"kind.customer": 4}),
+	}))
+	require.Equal(t, []string{"note"}, unswept())
+	_, err := c.store.ForgetTasks(c.ctx, now.Add(1000*remembered))
+	require.NoError(t, err)
+	require.Equal(t, []string{"note"}, unswept(), "it is remembered when the tasks are forgotten")
+}
