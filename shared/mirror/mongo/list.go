@@ -2,6 +2,8 @@ package mongo
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -11,6 +13,14 @@ import (
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/mirror/internal/page"
 )
+
+// inOrder returns elements of a bulk in the order of the documents they change,
+// those of one document as they were. A server that runs a bulk as one
+// transaction locks documents in the order of the bulk: two bulks that lock the
+// same ones in different orders would wait for each other until one is ended.
+func inOrder[T any](all []T, id func(T) string) []T {
+	return slices.SortedStableFunc(slices.Values(all), func(a, b T) int { return strings.Compare(id(a), id(b)) })
+}
 
 // maxIDs is how many ids one query asks for at most.
 const maxIDs = 500

@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -28,6 +29,7 @@ type note struct {
 // between the two leaves a duplicate noted and not counted: the count is for
 // the eye, the audit is the record.
 func (s *Store) Note(ctx context.Context, notes []mirror.Note) error {
+	notes = inOrder(notes, func(n mirror.Note) string { return n.ID })
 	for chunk := range slices.Chunk(notes, s.bulkSize) {
 		if err := s.noteChunk(ctx, chunk); err != nil {
 			return fmt.Errorf("note: %w", err)
@@ -54,7 +56,8 @@ func (s *Store) noteChunk(ctx context.Context, notes []mirror.Note) error {
 		}
 	}
 	models := make([]mongo.WriteModel, 0, len(counts))
-	for row, n := range counts {
+	for _, row := range slices.Sorted(maps.Keys(counts)) {
+		n := counts[row]
 		models = append(models, mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: row}}).SetUpdate(
 			bson.D{{Key: "$inc", Value: bson.D{{Key: "duplicates", Value: n}, {Key: "rev", Value: int64(1)}}}}))
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/event"
@@ -75,8 +76,9 @@ type Store struct {
 	logs    combiner[mirror.Arrival, mirror.Logged]
 	settles combiner[mirror.Settlement, struct{}]
 
-	indexed  sync.Map           // indexes of mirror collections that were seen to, by name
+	indexed  sync.Map           // indexes of mirror collections that were seen to, by collection and parent
 	building singleflight.Group // those that are being seen to
+	quorum   atomic.Bool        // a majority of the members can be asked for; see learnQuorum
 }
 
 var _ mirror.Store = (*Store)(nil)

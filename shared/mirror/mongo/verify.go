@@ -50,6 +50,7 @@ func byCollection[T any](all []T, key func(T) event.Key) map[string][]T {
 // Verify moves verified_at up where the state is still the compared one.
 func (s *Store) Verify(ctx context.Context, same []mirror.Verified) (moved int, err error) {
 	for name, same := range byCollection(same, func(v mirror.Verified) event.Key { return v.Key }) {
+		same = inOrder(same, func(v mirror.Verified) string { return v.Key.ID })
 		for chunk := range slices.Chunk(same, s.bulkSize) {
 			models := make([]mongo.WriteModel, len(chunk))
 			for i, v := range chunk {

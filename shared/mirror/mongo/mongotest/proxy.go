@@ -28,6 +28,7 @@ type proxy struct {
 	mu         sync.Mutex
 	conns      map[net.Conn]bool
 	recordings map[*recording]bool
+	answers    map[*Answer]bool
 	journal    *journal // nil: none is kept
 }
 
@@ -45,7 +46,7 @@ type recording struct {
 }
 
 func newProxy(listener net.Listener, behind string) *proxy {
-	p := &proxy{listener: listener, behind: behind, conns: map[net.Conn]bool{}, recordings: map[*recording]bool{}}
+	p := &proxy{listener: listener, behind: behind, conns: map[net.Conn]bool{}, recordings: map[*recording]bool{}, answers: map[*Answer]bool{}}
 	p.running.Go(p.accept)
 	return p
 }
@@ -94,7 +95,10 @@ func (p *proxy) pass(server net.Conn, message []byte) ([]byte, error) {
 		defer p.turn.Unlock()
 	}
 	p.note(message)
-	if _, err := server.Write(message); err != nil {
+	if reply, answered := p.answer(message); answered {
+		return reply, nil
+	}
+	if _, err := server.Write(stripped(message)); err != nil {
 		return nil, err
 	}
 	reply, err := readMessage(server)
