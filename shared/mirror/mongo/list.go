@@ -56,12 +56,15 @@ func (l newestFirst[T]) read(ctx context.Context, filter bson.D, limit int, curs
 }
 
 // behindPlace selects what comes behind a place in a list ordered by a time and
-// then by _id, in the direction of the operator.
+// then by _id, in the direction of the operator, $lt or $gt.
 func behindPlace(field, operator string, p page.Place) bson.E {
 	at := time.UnixMilli(p.At)
-	return bson.E{Key: "$or", Value: bson.A{
-		bson.D{{Key: field, Value: bson.D{{Key: operator, Value: at}}}},
-		bson.D{{Key: field, Value: at}, {Key: "_id", Value: bson.D{{Key: operator, Value: p.ID}}}},
+	return bson.E{Key: "$and", Value: bson.A{
+		bson.D{{Key: field, Value: bson.D{{Key: operator + "e", Value: at}}}}, // bounds what is read of the index
+		bson.D{{Key: "$or", Value: bson.A{
+			bson.D{{Key: field, Value: bson.D{{Key: "$ne", Value: at}}}},
+			bson.D{{Key: "_id", Value: bson.D{{Key: operator, Value: p.ID}}}},
+		}}},
 	}}
 }
 

@@ -20,6 +20,9 @@ import (
 // the disk: more than a few only take turns.
 const readers = 8
 
+// defaultScanSize documents of a few KB are read in a few milliseconds.
+const defaultScanSize = 5000
+
 // Options are the settings of a Store.
 type Options struct {
 	// Retention is how long the past is kept. Defaults to for ever.
@@ -29,6 +32,13 @@ type Options struct {
 	Now func() time.Time
 	// Logger hears of what fails in the background. Defaults to slog.Default.
 	Logger *slog.Logger
+	// ScanSize is how many documents one step of a scan reads at most. Defaults
+	// to 5,000.
+	ScanSize int
+
+	// driver is the name of the SQLite driver: tests see by another one what is
+	// executed. Defaults to "sqlite".
+	driver string
 }
 
 // Store is a mirror.Store in one file.
@@ -39,6 +49,9 @@ type Store struct {
 	writer *writer
 	sweep  *sweeper
 	now    func() time.Time
+
+	driver   string
+	scanSize int
 }
 
 var _ mirror.Store = (*Store)(nil)
@@ -50,13 +63,19 @@ func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.ScanSize <= 0 {
+		o.ScanSize = defaultScanSize
+	}
+	if o.driver == "" {
+		o.driver = "sqlite"
+	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of the database: %w", err)
 	}
-	s := &Store{path: path, now: o.Now}
+	s := &Store{path: path, now: o.Now, driver: o.driver, scanSize: o.ScanSize}
 	t, err := openTurn(path)
 	if err != nil {
 		return nil, err
@@ -65,7 +84,7 @@ func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, errors.Join(err, t.close())
 	}
-	s.reads, err = sql.Open("sqlite", dsn(path, "query_only(1)"))
+	s.reads, err = sql.Open(s.driver, dsn(path, "query_only(1)"))
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), conn.Close(), s.db.Close(), t.close())
 	}
@@ -79,7 +98,7 @@ func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 // openWriter opens the one connection that writes and brings the schema up to
 // date, in a turn: another process may be starting, too.
 func (s *Store) openWriter(ctx context.Context, t *turn) (conn *sql.Conn, err error) {
-	s.db, err = sql.Open("sqlite", dsn(s.path, "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(4000)", "cache_size(-65536)", "temp_store(MEMORY)"))
+	s.db, err = sql.Open(s.driver, dsn(s.path, "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(4000)", "cache_size(-65536)", "temp_store(MEMORY)"))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", s.path, err)
 	}

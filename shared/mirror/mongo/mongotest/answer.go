@@ -1,8 +1,6 @@
 package mongotest
 
 import (
-	"slices"
-
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/wiremessage"
@@ -55,24 +53,59 @@ func (p *proxy) answer(message []byte) (reply []byte, answered bool) {
 	return nil, false
 }
 
-// stripped is a message without what FerretDB refuses and would not need: the
-// projection of findAndModify, without which it returns the whole document.
-func stripped(message []byte) []byte {
+// adapted is a message as FerretDB can take it:
+//   - it refuses the projection of findAndModify; without, the whole document is
+//     returned;
+//   - it panics when two indexes of one command are there already, so they are
+//     made by a command each.
+func adapted(message []byte) [][]byte {
 	command, err := parseCommand(message)
-	if err != nil || !isCommand(command, "findAndModify") {
-		return message
-	}
-	elements, err := command.Elements()
 	if err != nil {
-		return message
+		return [][]byte{message}
 	}
-	elements = slices.DeleteFunc(elements, func(e bson.RawElement) bool { return e.Key() == "fields" })
-	parts := make([][]byte, len(elements))
-	for i, e := range elements {
-		parts[i] = e
+	switch {
+	case isCommand(command, "findAndModify"):
+		return [][]byte{with(message, command, "fields", nil)}
+	case isCommand(command, "createIndexes"):
+		indexes, _ := command.Lookup("indexes").ArrayOK()
+		values, err := indexes.Values()
+		if err != nil {
+			break
+		}
+		var parts [][]byte
+		for _, v := range values {
+			one := bsoncore.BuildArray(nil, bsoncore.Value{Type: bsoncore.Type(v.Type), Data: v.Value})
+			parts = append(parts, with(message, command, "indexes", bsoncore.AppendArrayElement(nil, "indexes", one)))
+		}
+		return parts
+	}
+	return [][]byte{message}
+}
+
+// with is a message whose command has another element of a name, or none.
+func with(message []byte, command bson.Raw, name string, element []byte) []byte {
+	var parts []byte
+	elements, _ := command.Elements() // it was parsed before
+	for _, e := range elements {
+		switch {
+		case e.Key() != name:
+			parts = append(parts, e...)
+		case element != nil:
+			parts = append(parts, element...)
+		}
 	}
 	_, id, _, _, _, _ := wiremessage.ReadHeader(message)
-	return opMsg(id, 0, bsoncore.BuildDocument(nil, slices.Concat(parts...)))
+	return opMsg(id, 0, bsoncore.BuildDocument(nil, parts))
+}
+
+// isGood reports whether a reply says that the command was run.
+func isGood(reply []byte) bool {
+	answer, err := parseCommand(reply)
+	if err != nil {
+		return true // the first greeting is answered in another form
+	}
+	ok, _ := answer.Lookup("ok").AsInt64OK()
+	return ok == 1
 }
 
 func isCommand(command bson.Raw, name string) bool {

@@ -89,7 +89,7 @@ func (p *proxy) serve(client net.Conn) {
 
 // pass takes the turn for one command and its reply. The reply is awaited even
 // if the client has gone: only then is the command over.
-func (p *proxy) pass(server net.Conn, message []byte) ([]byte, error) {
+func (p *proxy) pass(server net.Conn, message []byte) (reply []byte, err error) {
 	if !isGreeting(message) {
 		p.turn.Lock()
 		defer p.turn.Unlock()
@@ -98,12 +98,16 @@ func (p *proxy) pass(server net.Conn, message []byte) ([]byte, error) {
 	if reply, answered := p.answer(message); answered {
 		return reply, nil
 	}
-	if _, err := server.Write(stripped(message)); err != nil {
-		return nil, err
-	}
-	reply, err := readMessage(server)
-	if err != nil {
-		return nil, err
+	for _, part := range adapted(message) {
+		if _, err = server.Write(part); err != nil {
+			return nil, err
+		}
+		if reply, err = readMessage(server); err != nil {
+			return nil, err
+		}
+		if !isGood(reply) {
+			break
+		}
 	}
 	return reply, p.keep(message, reply)
 }
