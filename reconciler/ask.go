@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
@@ -76,6 +77,8 @@ type finder struct {
 	log     *slog.Logger
 	metrics *telemetry.Metrics
 	pace    pace
+	// alert tells people. May be nil.
+	alert func(alert.Alert)
 	// loop learns that work goes on, and what it waits for. May be nil.
 	loop *telemetry.Loop
 

@@ -328,9 +328,31 @@ func TestAServerAwayIsUnavailable(t *testing.T) {
 		"read":   func() error { _, err := s.Entity(t.Context(), order("o1").Key); return err },
 		"ping":   func() error { return s.Ping(t.Context()) },
 	} {
-		class, _ := fate.Of(call())
+		err := call()
+		class, _ := fate.Of(err)
 		require.Equal(t, fate.Unavailable.String(), class.String(), name)
+		require.NotErrorIs(t, err, mirror.ErrTimeout, name)
 	}
+}
+
+// TestATimeOutIsToldFromAServerAway: one that is there and takes too long may do
+// so for ever.
+func TestATimeOutIsToldFromAServerAway(t *testing.T) {
+	database := server.Database()
+	s := open(t, database, mongo.Options{})
+	t.Cleanup(server.Answer(mongotest.Answer{Database: database, Command: "find", Reply: bson.D{
+		{Key: "ok", Value: 0}, {Key: "code", Value: 50}, {Key: "codeName", Value: "MaxTimeMSExpired"}, {Key: "errmsg", Value: "operation exceeded time limit"},
+	}}))
+	_, err := s.Documents(t.Context(), []event.Key{order("o1").Key})
+	class, _ := fate.Of(err)
+	require.Equal(t, fate.Unavailable.String(), class.String())
+	require.ErrorIs(t, err, mirror.ErrTimeout)
+
+	ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+	defer cancel()
+	_, err = s.Documents(ctx, []event.Key{order("o1").Key})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NotErrorIs(t, err, mirror.ErrTimeout, "the caller's own time is over")
 }
 
 // TestReadsAreOfThePrimaryAndOfAMajority whatever the URI says: a read from

@@ -68,7 +68,7 @@ func (s *Store) index(ctx context.Context, keep mirror.Retention) error {
 			on("source", "received_at", "_id").as("open_by_source").only(bson.D{{Key: "open", Value: some}}),
 			on("keys").as("retrying_by_entity").only(bson.D{{Key: "status", Value: mirror.Retrying}})),
 		s.makeIndexes(ctx, s.letters,
-			on("entity", "status"), on("status", "at:-1", "_id:-1"), on("at:-1", "_id:-1"), on("status", "source")),
+			on("entity", "status"), on("entity", "at:-1", "_id:-1"), on("status", "at:-1", "_id:-1"), on("at:-1", "_id:-1"), on("status", "source")),
 		s.makeIndexes(ctx, s.discrepancies,
 			on("found_at:-1", "_id:-1"), on("status", "found_at:-1", "_id:-1"),
 			on("entity", "found_at:-1", "_id:-1"), on("sweep", "found_at:-1", "_id:-1")),
