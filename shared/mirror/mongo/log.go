@@ -34,6 +34,9 @@ func (s *Store) Log(ctx context.Context, arrivals []mirror.Arrival) ([]mirror.Lo
 }
 
 func checkArrival(a *mirror.Arrival) error {
+	if err := a.CheckPayload(); err != nil {
+		return err
+	}
 	ids := []string{a.Event.Source, a.Event.ID, a.Event.Type, a.Signal.ID, a.TraceID}
 	for _, r := range a.Event.Entities {
 		ids = append(ids, r.Key.Source, r.Key.Kind, r.Key.ID)

@@ -56,8 +56,8 @@ type Store struct {
 
 var _ mirror.Store = (*Store)(nil)
 
-// Open opens the file at path, making it and its directory if they are
-// missing. Besides SQLite's own, two files stand beside it that keep writers
+// Open opens the file at path, making it, for its owner alone, if it is missing.
+// Its directory must exist: a mistyped path is refused, not made. Besides SQLite's own, two files stand beside it that keep writers
 // of several processes apart: path.lock and path.gate.
 func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 	if o.Now == nil {
@@ -72,8 +72,8 @@ func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("make the directory of the database: %w", err)
+	if err := makeFile(path); err != nil {
+		return nil, err
 	}
 	s := &Store{path: path, now: o.Now, driver: o.driver, scanSize: o.ScanSize}
 	t, err := openTurn(path)
@@ -93,6 +93,25 @@ func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 	s.writer = newWriter(conn, t)
 	s.sweep = startSweeper(ctx, s.writer, o)
 	return s, nil
+}
+
+// makeFile makes the file of the database unless it is there. SQLite gives the
+// files it puts beside it the same permissions.
+func makeFile(path string) error {
+	dir := filepath.Dir(path)
+	// The system's errors are not wrapped: they would be taken for a disk that is
+	// away for a moment, and waited for.
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return fmt.Errorf("the database %s cannot be made: there is no directory %s: make it, or mend the path", path, dir)
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("open the database: %v", err)
+	}
+	if err := file.Close(); err != nil {
+		return fmt.Errorf("open the database: %w", err)
+	}
+	return nil
 }
 
 // openWriter opens the one connection that writes and brings the schema up to
