@@ -84,7 +84,8 @@ var passedOver = map[string][]string{
 }
 
 // TestConformanceReal runs the suite against the server TARN_TEST_MONGODB_URI
-// names, in databases of random names, which are dropped. Without it there is
+// names, in databases of random names, which are dropped, and has it explain how
+// it finds what every command asks for. Without it there is
 // nothing to test, which the conformance on FerretDB does not depend on.
 func TestConformanceReal(t *testing.T) {
 	uri := os.Getenv("TARN_TEST_MONGODB_URI")
@@ -112,12 +113,14 @@ func openReal(t *testing.T, uri string) *mongo.Store {
 	require.NoError(t, err)
 	name := fmt.Sprintf("tarn_test_%016x", rand.Uint64())
 	u.Path = "/" + name
-	s, err := mongo.Open(t.Context(), u.String(), mongo.Options{})
+	var sent explained
+	s, err := mongo.Open(t.Context(), u.String(), mongo.Options{Monitor: sent.monitor(), ScanSize: 2})
 	require.NoError(t, err)
 	t.Cleanup(func() {
 		require.NoError(t, s.Close())
 		client, err := driver.Connect(options.Client().ApplyURI(uri))
 		require.NoError(t, err)
+		sent.requireIndexed(t, client.Database(name))
 		require.NoError(t, client.Database(name).Drop(context.Background()))
 		require.NoError(t, client.Disconnect(context.Background()))
 	})
