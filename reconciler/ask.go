@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
@@ -79,6 +80,8 @@ type finder struct {
 	// prober and throttle are those of all who ask the source in this process.
 	prober   *probe.Prober
 	throttle *probe.Throttle
+	// alert tells people. May be nil.
+	alert func(alert.Alert)
 	// loop learns that work goes on, and what it waits for. May be nil.
 	loop *telemetry.Loop
 

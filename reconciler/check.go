@@ -134,13 +134,15 @@ func (s *survey) checkKind(ctx context.Context, k *provider.Kind, after *string)
 	for {
 		f.After = *after
 		var docs []*mirror.Document
+		var next string
 		err := s.persist(ctx, "read documents to be checked", func() (err error) {
-			docs, err = s.store.DueForVerify(ctx, f)
+			docs, next, err = s.store.DueForVerify(ctx, f)
 			return err
 		})
 		if err != nil {
 			return err
 		}
+		s.loop.Turn()
 		for _, doc := range docs {
 			if err := s.checkDue(ctx, doc, inLists, due); err != nil {
 				return err
@@ -153,9 +155,10 @@ func (s *survey) checkKind(ctx context.Context, k *provider.Kind, after *string)
 		if err := s.flush(ctx); err != nil {
 			return err
 		}
-		if len(docs) < checkPage {
+		if next == "" {
 			return nil
 		}
+		*after = next
 	}
 }
 

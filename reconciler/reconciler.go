@@ -163,7 +163,7 @@ func (r *Reconciler) finder(s *source, loop *telemetry.Loop) *finder {
 	return &finder{
 		name: s.Name, def: s.Definition, api: s.Client, store: r.Store, streams: r.Streams,
 		rate: func() stream.Rate { return *s.rate.Load() }, settings: s.Settings, retain: r.RetainEvents, owner: r.ID,
-		now: r.Now, log: r.Logger, metrics: r.Metrics, pace: r.pace, prober: s.prober, throttle: &s.throttle, loop: loop,
+		now: r.Now, log: r.Logger, metrics: r.Metrics, pace: r.pace, prober: s.prober, throttle: &s.throttle, loop: loop, alert: r.Alert,
 	}
 }
 

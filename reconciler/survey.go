@@ -10,8 +10,8 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/mirror/persist"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
@@ -408,28 +408,10 @@ func (s *survey) oneOf(k event.Key, n uint64) bool {
 }
 
 // persist runs do until it succeeds or fails for another reason than that the
-// database is away. Waiting is free.
+// database is away.
 func (f *finder) persist(ctx context.Context, what string, do func() error) error {
-	for told := false; ; told = true {
-		err := do()
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if class, _ := fate.Of(err); class != fate.Unavailable {
-			return fmt.Errorf("%s: %w", what, err)
-		}
-		if !told {
-			f.metrics.Unavailable.WithLabelValues("store").Inc()
-			f.log.Warn("waiting: "+what, "source", f.name, "error", err)
-		}
-		f.loop.Waiting("store")
-		if !rest(ctx, f.pace.backoff) {
-			return ctx.Err()
-		}
-	}
+	waiter := persist.Waiter{Metrics: f.metrics, Logger: f.log, Alert: f.alert, Pause: f.pace.backoff}
+	return waiter.Do(ctx, f.loop, f.name, what, do)
 }
 
 // append appends signals until Redis has them all. Some may go in twice, which

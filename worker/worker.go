@@ -13,6 +13,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/identity"
 	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/mirror/persist"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
@@ -188,28 +189,10 @@ func (w *Worker) Run(ctx context.Context) error {
 }
 
 // persist runs do until it succeeds, fails for another reason than that the
-// database or Redis is away, or ctx ends. Waiting is free: nothing is parked
-// or charged for it.
+// database or Redis is away, or ctx ends. Nothing is parked or charged for it.
 func (w *Worker) persist(ctx context.Context, loop *telemetry.Loop, what string, do func() error) error {
-	for told := false; ; told = true {
-		err := do()
-		if class, _ := fate.Of(err); err == nil || class != fate.Unavailable || ctx.Err() != nil {
-			if err != nil {
-				return fmt.Errorf("%s: %w", what, err)
-			}
-			return nil
-		}
-		if !told {
-			w.Metrics.Unavailable.WithLabelValues("store").Inc()
-			w.Logger.Warn("waiting: "+what, "error", err)
-		}
-		if loop != nil {
-			loop.Waiting("store")
-		}
-		if !sleep(ctx, time.Second) {
-			return ctx.Err()
-		}
-	}
+	waiter := persist.Waiter{Metrics: w.Metrics, Logger: w.Logger, Alert: w.Alerts.Raise}
+	return waiter.Do(ctx, loop, "", what, do)
 }
 
 // sleep waits for d or until ctx ends; false: it ended.

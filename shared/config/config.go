@@ -53,7 +53,7 @@ type Dedupe struct {
 // Webhook is the receiver.
 type Webhook struct {
 	Tolerance time.Duration `yaml:"tolerance" min:"1s" max:"24h" help:"How far a signature's time may be from ours, both ways. Left out: as the provider's definition says, which is 5m unless it says otherwise."`
-	MaxBody   Bytes         `yaml:"max_body" default:"256KiB" min:"1KiB" max:"16MiB" help:"Largest webhook taken; larger ones are answered 413."`
+	MaxBody   Bytes         `yaml:"max_body" default:"256KiB" min:"1KiB" max:"15MiB" help:"Largest webhook taken; larger ones are answered 413. At most 15MiB, which is what the log keeps."`
 	Timeout   time.Duration `yaml:"timeout" default:"5s" min:"100ms" max:"9s" help:"How long Redis may take to confirm before the sender is told 503. Providers give up after about 10s."`
 }
 

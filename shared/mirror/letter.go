@@ -108,6 +108,7 @@ type Letters interface {
 	// Letters lists them, newest first.
 	Letters(ctx context.Context, f LetterFilter) (Page[*LetterRecord], error)
 	// CountLetters counts what a filter selects; Limit and Cursor are ignored.
+	// Without a Status or Entity it may read all letters there are.
 	CountLetters(ctx context.Context, f LetterFilter) (int64, error)
 	// OpenLetters counts open letters by source.
 	OpenLetters(ctx context.Context) (map[string]int64, error)

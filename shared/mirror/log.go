@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
 )
 
 // EventStatus is what has become of an event.
@@ -36,6 +37,19 @@ type Arrival struct {
 	Signal SignalID
 	// TraceID is the W3C trace id of the request that brought it. May be "".
 	TraceID string
+}
+
+// MaxPayload is the longest payload of an event that a store keeps, in bytes:
+// 15 MiB, since a document of MongoDB's holds 16 and the rest of the row wants
+// room.
+const MaxPayload = 15 << 20
+
+// CheckPayload refuses a longer payload for good, whatever store there is.
+func (a *Arrival) CheckPayload() error {
+	if n := len(a.Event.Payload); n > MaxPayload {
+		return fate.Errorf(fate.Permanent, "event %s/%s: a payload of %d bytes is more than the log keeps (15 MiB)", a.Event.Source, a.Event.ID, n)
+	}
+	return nil
 }
 
 // Logged is what Log found out about one arrival.

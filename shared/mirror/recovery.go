@@ -81,16 +81,19 @@ type Verification interface {
 	// writes to the mirror. Bulk writes; it answers how many were moved.
 	Verify(ctx context.Context, same []Verified) (int, error)
 
-	// DueForVerify lists fetched documents to be checked, by id.
-	DueForVerify(ctx context.Context, f DueFilter) ([]*Document, error)
+	// DueForVerify lists fetched documents to be checked, by id. Nearly all of a
+	// kind may have to be passed over to find one, so one call reads a bounded
+	// number of documents and answers those that are due among them, which may
+	// be none, and the id to go on behind; "" if it has reached the end.
+	DueForVerify(ctx context.Context, f DueFilter) (due []*Document, next string, err error)
 
 	// Living returns up to limit fetched documents of a kind that are not
 	// deleted: those that are not terminal, the one verified last first, before
-	// those that are. It may read all there are of the kind.
+	// those that are.
 	Living(ctx context.Context, source, kind string, limit int) ([]*Document, error)
 
 	// Unfetched counts the documents of some kinds of a source that workers have
-	// asked for and never had. It may read all there are.
+	// asked for and never had.
 	Unfetched(ctx context.Context, source string, kinds []string) (int64, error)
 
 	// Staleness answers for those of some kinds of a source of which the mirror

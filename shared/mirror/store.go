@@ -14,6 +14,11 @@ var ErrNotFound = errors.New("not found")
 // ErrCursor is returned for a list cursor that was not made by this store.
 var ErrCursor = errors.New("cursor is not one this list gave out: start again without it")
 
+// ErrTimeout is in the error, of class fate.Unavailable, of a call that reached
+// the database and took longer than its time-out. A store that is away passes;
+// a call that is too long for its time-out may not.
+var ErrTimeout = errors.New("the store took longer than its time-out")
+
 // Store is the database. All methods are safe for concurrent use and honour
 // their context; errors are classified as the package comment says. Batches
 // may be of any length, order is kept, and every write may be repeated.

@@ -97,7 +97,8 @@ type Metrics struct {
 	// Resyncs counts pending lists taken over again after an uncertain read.
 	Resyncs prometheus.Counter
 	// Unavailable counts how often work was held since something was away, by
-	// what: "redis" or "store".
+	// what: "redis" or "store"; and, as "store_timeout", how often people were
+	// told of a call of the store that times out again and again.
 	Unavailable *prometheus.CounterVec
 	// IdentityMismatch is 1 while this process does not work since its Redis and
 	// its database are not of one fleet.

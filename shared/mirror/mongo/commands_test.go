@@ -64,7 +64,8 @@ func (c *counter) take() []string {
 }
 
 // TestRoundTrips counts the commands of a batch the whole way: two for each
-// entity and a constant for the batch, however many events there are.
+// entity, three for one that is new, and a constant for the batch, however many
+// events there are.
 func TestRoundTrips(t *testing.T) {
 	const constant = 3 // one insert, two updates
 	for _, c := range []struct{ events, entities int }{{1, 1}, {12, 1}, {24, 4}, {24, 12}} {
@@ -76,7 +77,7 @@ func TestRoundTrips(t *testing.T) {
 			sent.take()
 			runBatch(t, s, c.events, c.entities)
 			names := sent.take()
-			require.LessOrEqual(t, len(names), 2*c.entities+constant, names)
+			require.LessOrEqual(t, len(names), 3*c.entities+constant, names)
 
 			page, err := s.Events(t.Context(), mirror.EventFilter{Status: mirror.Processed})
 			require.NoError(t, err)
@@ -327,9 +328,31 @@ func TestAServerAwayIsUnavailable(t *testing.T) {
 		"read":   func() error { _, err := s.Entity(t.Context(), order("o1").Key); return err },
 		"ping":   func() error { return s.Ping(t.Context()) },
 	} {
-		class, _ := fate.Of(call())
+		err := call()
+		class, _ := fate.Of(err)
 		require.Equal(t, fate.Unavailable.String(), class.String(), name)
+		require.NotErrorIs(t, err, mirror.ErrTimeout, name)
 	}
+}
+
+// TestATimeOutIsToldFromAServerAway: one that is there and takes too long may do
+// so for ever.
+func TestATimeOutIsToldFromAServerAway(t *testing.T) {
+	database := server.Database()
+	s := open(t, database, mongo.Options{})
+	t.Cleanup(server.Answer(mongotest.Answer{Database: database, Command: "find", Reply: bson.D{
+		{Key: "ok", Value: 0}, {Key: "code", Value: 50}, {Key: "codeName", Value: "MaxTimeMSExpired"}, {Key: "errmsg", Value: "operation exceeded time limit"},
+	}}))
+	_, err := s.Documents(t.Context(), []event.Key{order("o1").Key})
+	class, _ := fate.Of(err)
+	require.Equal(t, fate.Unavailable.String(), class.String())
+	require.ErrorIs(t, err, mirror.ErrTimeout)
+
+	ctx, cancel := context.WithTimeout(t.Context(), time.Nanosecond)
+	defer cancel()
+	_, err = s.Documents(ctx, []event.Key{order("o1").Key})
+	require.ErrorIs(t, err, context.DeadlineExceeded)
+	require.NotErrorIs(t, err, mirror.ErrTimeout, "the caller's own time is over")
 }
 
 // TestReadsAreOfThePrimaryAndOfAMajority whatever the URI says: a read from

@@ -65,6 +65,7 @@ func (d *discrepancy) mirror() *mirror.Discrepancy {
 
 // Record adds discrepancies, and opens dropped ones that were found again.
 func (s *Store) Record(ctx context.Context, found []mirror.Discrepancy) error {
+	found = inOrder(found, func(d mirror.Discrepancy) string { return d.ID })
 	for chunk := range slices.Chunk(found, s.bulkSize) {
 		docs := make([]discrepancy, len(chunk))
 		for i := range chunk {

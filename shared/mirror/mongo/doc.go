@@ -45,7 +45,8 @@
 //
 // # Round trips
 //
-// Claim and Write are one each. Log is one insert for the whole batch, and a
+// Claim and Write are one each; Claim of a document that is not there yet is
+// two. Log is one insert for the whole batch, and a
 // read and an update only for events that are there already. Settle is an
 // update of the outcomes and one of the rows. Calls of Log and Settle that are
 // made while one is under way share the next, so many entities settled at

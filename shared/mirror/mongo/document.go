@@ -92,12 +92,18 @@ func (s *Store) Claim(ctx context.Context, ref event.Ref) (*mirror.Document, err
 	return doc.mirror(), nil
 }
 
-// upsertTries is how often an upsert that met another one is repeated. The
-// other made the document, so the second try finds it.
+// upsertTries is how often a change that met the document's making or removal
+// is tried again.
 const upsertTries = 3
 
-// upsert changes the entity's document, making it if need be, and returns it
-// as it is then.
+// upsert changes the entity's document, making it if need be, and returns it as
+// it is then, less its state. The update of a document that is not there makes
+// one with its values: what $inc adds to is 0.
+//
+// It is not an upsert of the server's: on some that speak MongoDB's protocol
+// two upserts at once of a new document lose one $inc, and two fetches would
+// have one claim. An insert has one winner everywhere. Only what is newly born
+// pays for it, with a round trip.
 func (s *Store) upsert(ctx context.Context, ref event.Ref, update bson.D) (*document, error) {
 	k := ref.Key
 	if err := checkText(k.Source, k.Kind, k.ID); err != nil {
@@ -107,17 +113,37 @@ func (s *Store) upsert(ctx context.Context, ref event.Ref, update bson.D) (*docu
 	if err != nil {
 		return nil, err
 	}
-	update = append(update, bson.E{Key: "$setOnInsert", Value: onInsert(ref)})
-	opts := options.FindOneAndUpdate().SetUpsert(true).SetReturnDocument(options.After)
-	var doc document
+	this := bson.E{Key: "_id", Value: k.ID}
+	born := append(bson.D{this}, onInsert(ref)...)
+	for _, operator := range update {
+		born = append(born, operator.Value.(bson.D)...)
+	}
+	opts := options.FindOneAndUpdate().SetReturnDocument(options.After).SetProjection(withoutState)
 	for range upsertTries {
-		err = c.FindOneAndUpdate(ctx, bson.D{{Key: "_id", Value: k.ID}}, update, opts).Decode(&doc)
+		var doc document
+		err = c.FindOneAndUpdate(ctx, bson.D{this}, update, opts).Decode(&doc)
+		if !errors.Is(err, mongo.ErrNoDocuments) {
+			return &doc, classify(ctx, err)
+		}
+		if _, err = c.InsertOne(ctx, born); err == nil {
+			return bornDocument(born)
+		}
 		if !mongo.IsDuplicateKeyError(err) {
 			break
 		}
 	}
+	return nil, classify(ctx, err)
+}
+
+// bornDocument is a document as it was inserted.
+func bornDocument(born bson.D) (*document, error) {
+	raw, err := bson.Marshal(born)
 	if err != nil {
-		return nil, classify(ctx, err)
+		return nil, fate.New(fate.Permanent, err)
+	}
+	var doc document
+	if err := bson.Unmarshal(raw, &doc); err != nil {
+		return nil, fate.New(fate.Permanent, err)
 	}
 	return &doc, nil
 }

@@ -3,8 +3,10 @@ package mongo
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
 
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
@@ -44,7 +46,17 @@ func classify(ctx context.Context, err error) error {
 	case isRefused(err):
 		return fate.New(fate.Permanent, err)
 	}
+	if isTimeout(err) {
+		err = fmt.Errorf("%w: %w", mirror.ErrTimeout, err)
+	}
 	return fate.New(fate.Unavailable, err)
+}
+
+// isTimeout reports whether the database was there and did not answer in time.
+// While none is there, what ends is the search for one.
+func isTimeout(err error) bool {
+	var none topology.ServerSelectionError
+	return mongo.IsTimeout(err) && !errors.As(err, &none)
 }
 
 func isRefused(err error) bool {

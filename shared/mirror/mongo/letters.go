@@ -65,6 +65,8 @@ func newLetter(l *mirror.Letter, r *row) *letter {
 
 func (l *letter) key() event.Key { return event.Key{Source: l.Source, Kind: l.Kind, ID: l.EntityID} }
 
+func (l *letter) id() string { return l.LetterID }
+
 func (l *letter) row() string { return rowID(l.Source, l.Event) }
 
 func (l *letter) attempts() []mirror.Attempt {
@@ -177,6 +179,7 @@ func (s *Store) putLetters(ctx context.Context, letters []mirror.Letter) ([]buri
 	for i := range which {
 		which[i] = i
 	}
+	which = inOrder(which, func(i int) string { return letters[i].ID() })
 	for range againTries {
 		if len(which) == 0 {
 			return out, nil
@@ -237,8 +240,8 @@ func (s *Store) tryLetters(
 	if matched < int64(len(updates)) {
 		again = append(again, updated...) // an attempt is added once
 	}
-	slices.Sort(again)
-	return again, nil
+	slices.Sort(again) // those of one letter in the order they came
+	return inOrder(again, func(i int) string { return letters[i].ID() }), nil
 }
 
 // settled reports whether the outcome of an entity has ended otherwise than
@@ -274,7 +277,7 @@ func (s *Store) lettersAndRows(ctx context.Context, letters []mirror.Letter, whi
 // withoutPayload leaves the event's body out of a row.
 var withoutPayload = bson.D{{Key: "payload", Value: 0}}
 
-// lettersByID reads letters by their ids, in no order.
+// lettersByID reads letters by their ids, in the order of these.
 func (s *Store) lettersByID(ctx context.Context, ids []string) (out []*letter, err error) {
 	for chunk := range slices.Chunk(ids, maxIDs) {
 		found, err := find[letter](ctx, s.letters, bson.D{among(chunk)}, options.Find())
@@ -283,7 +286,7 @@ func (s *Store) lettersByID(ctx context.Context, ids []string) (out []*letter, e
 		}
 		out = append(out, found...)
 	}
-	return out, nil
+	return inOrder(out, (*letter).id), nil
 }
 
 // agree mends what two steps made at once may leave: a letter closed by one
@@ -381,6 +384,7 @@ func (s *Store) supersede(ctx context.Context, k event.Key, claim int64) (int, e
 	if err != nil || len(letters) == 0 {
 		return 0, err
 	}
+	letters = inOrder(letters, (*letter).id)
 	moves, models := make([]move, len(letters)), make([]mongo.WriteModel, len(letters))
 	ids := make([]string, len(letters))
 	for i, l := range letters {

@@ -2,6 +2,8 @@ package mongo
 
 import (
 	"context"
+	"slices"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -11,6 +13,14 @@ import (
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/mirror/internal/page"
 )
+
+// inOrder returns elements of a bulk in the order of the documents they change,
+// those of one document as they were. A server that runs a bulk as one
+// transaction locks documents in the order of the bulk: two bulks that lock the
+// same ones in different orders would wait for each other until one is ended.
+func inOrder[T any](all []T, id func(T) string) []T {
+	return slices.SortedStableFunc(slices.Values(all), func(a, b T) int { return strings.Compare(id(a), id(b)) })
+}
 
 // maxIDs is how many ids one query asks for at most.
 const maxIDs = 500
@@ -46,12 +56,15 @@ func (l newestFirst[T]) read(ctx context.Context, filter bson.D, limit int, curs
 }
 
 // behindPlace selects what comes behind a place in a list ordered by a time and
-// then by _id, in the direction of the operator.
+// then by _id, in the direction of the operator, $lt or $gt.
 func behindPlace(field, operator string, p page.Place) bson.E {
 	at := time.UnixMilli(p.At)
-	return bson.E{Key: "$or", Value: bson.A{
-		bson.D{{Key: field, Value: bson.D{{Key: operator, Value: at}}}},
-		bson.D{{Key: field, Value: at}, {Key: "_id", Value: bson.D{{Key: operator, Value: p.ID}}}},
+	return bson.E{Key: "$and", Value: bson.A{
+		bson.D{{Key: field, Value: bson.D{{Key: operator + "e", Value: at}}}}, // bounds what is read of the index
+		bson.D{{Key: "$or", Value: bson.A{
+			bson.D{{Key: field, Value: bson.D{{Key: "$ne", Value: at}}}},
+			bson.D{{Key: "_id", Value: bson.D{{Key: operator, Value: p.ID}}}},
+		}}},
 	}}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -33,6 +34,9 @@ func (s *Store) Log(ctx context.Context, arrivals []mirror.Arrival) ([]mirror.Lo
 }
 
 func checkArrival(a *mirror.Arrival) error {
+	if err := a.CheckPayload(); err != nil {
+		return err
+	}
 	ids := []string{a.Event.Source, a.Event.ID, a.Event.Type, a.Signal.ID, a.TraceID}
 	for _, r := range a.Event.Entities {
 		ids = append(ids, r.Key.Source, r.Key.Kind, r.Key.ID)
@@ -56,6 +60,7 @@ func (s *Store) logBatch(ctx context.Context, arrivals []mirror.Arrival) ([]mirr
 		seen[id] = true
 		fresh = append(fresh, i)
 	}
+	fresh = inOrder(fresh, func(i int) string { return rowID(arrivals[i].Event.Source, arrivals[i].Event.ID) })
 	for chunk := range slices.Chunk(fresh, s.bulkSize) {
 		there, err := s.insertRows(ctx, arrivals, chunk, out)
 		if err != nil {
@@ -205,7 +210,7 @@ func (s *Store) putRows(ctx context.Context, rows map[string]*row, changed map[s
 		return true, nil
 	}
 	models := make([]mongo.WriteModel, 0, len(changed))
-	for id := range changed {
+	for _, id := range slices.Sorted(maps.Keys(changed)) {
 		r := rows[id]
 		models = append(models, mongo.NewUpdateOneModel().
 			SetFilter(bson.D{{Key: "_id", Value: id}, {Key: "rev", Value: r.Rev}}).

@@ -32,6 +32,7 @@ const countedNotes = 100
 // remembers the notes it has counted: whatever fails between the two, a note that
 // is told again is counted once.
 func (s *Store) Note(ctx context.Context, notes []mirror.Note) error {
+	notes = inOrder(notes, func(n mirror.Note) string { return n.ID })
 	for chunk := range slices.Chunk(notes, s.bulkSize) {
 		if err := s.noteChunk(ctx, chunk); err != nil {
 			return fmt.Errorf("note: %w", err)
@@ -51,7 +52,7 @@ func (s *Store) noteChunk(ctx context.Context, notes []mirror.Note) error {
 		return classify(ctx, err)
 	}
 	var models []mongo.WriteModel
-	for _, n := range docs {
+	for _, n := range inOrder(docs, func(n note) string { return rowID(n.Source, n.EventID) }) {
 		if n.Kind != mirror.NoteDuplicate {
 			continue
 		}

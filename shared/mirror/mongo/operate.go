@@ -211,7 +211,7 @@ func (s *Store) recountAll(ctx context.Context, letters []*letter) error {
 // retrying reports whether work on an entity is open that has failed.
 func (s *Store) retrying(ctx context.Context, k event.Key) (bool, error) {
 	found, err := find[row](ctx, s.events, bson.D{
-		{Key: "source", Value: k.Source}, {Key: "open", Value: bson.D{{Key: "$gt", Value: 0}}}, {Key: "keys", Value: entityName(k)},
+		{Key: "source", Value: k.Source}, {Key: "keys", Value: entityName(k)},
 		{Key: "status", Value: mirror.Retrying}, {Key: outcomePath(k, "status"), Value: mirror.Pending},
 		{Key: outcomePath(k, "failed_at"), Value: bson.D{{Key: "$exists", Value: true}}},
 	}, options.Find().SetLimit(1).SetProjection(bson.D{{Key: "_id", Value: 1}}))

@@ -75,13 +75,15 @@ func (s *Store) Events(ctx context.Context, f mirror.EventFilter) (mirror.Page[*
 	if err != nil {
 		return none, err
 	}
+	if !f.Entity.IsZero() {
+		if f.Source != "" && f.Source != f.Entity.Source {
+			return none, nil
+		}
+		f.Source = f.Entity.Source
+	}
 	filter := eventFilter(f)
 	if ok {
-		then := time.UnixMilli(after.At)
-		filter = append(filter, bson.E{Key: "$or", Value: bson.A{
-			bson.D{{Key: "received_at", Value: bson.D{{Key: "$lt", Value: then}}}},
-			bson.D{{Key: "received_at", Value: then}, {Key: "_id", Value: bson.D{{Key: "$lt", Value: after.ID}}}},
-		}})
+		filter = append(filter, behindPlace("received_at", "$lt", after))
 	}
 	size := page.Size(f.Limit)
 	rows, err := find[row](ctx, s.events, filter, options.Find().
@@ -94,6 +96,7 @@ func (s *Store) Events(ctx context.Context, f mirror.EventFilter) (mirror.Page[*
 	}), nil
 }
 
+// eventFilter selects rows. The source of an entity is that of the filter.
 func eventFilter(f mirror.EventFilter) bson.D {
 	filter := bson.D{}
 	if f.Status != "" {
@@ -110,9 +113,6 @@ func eventFilter(f mirror.EventFilter) bson.D {
 	}
 	if !f.Entity.IsZero() {
 		filter = append(filter, bson.E{Key: "keys", Value: entityName(f.Entity)})
-		if f.Source != f.Entity.Source {
-			filter = append(filter, bson.E{Key: "$and", Value: bson.A{bson.D{{Key: "source", Value: f.Entity.Source}}}})
-		}
 	}
 	return appendRange(filter, "received_at", f.From, f.To)
 }

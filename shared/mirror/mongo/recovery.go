@@ -45,7 +45,7 @@ func (s *Store) Unsettled(ctx context.Context, source string, before time.Time, 
 // Requeued remembers the entries that stand for open outcomes.
 func (s *Store) Requeued(ctx context.Context, again []mirror.Requeue) error {
 	models := make([]mongo.WriteModel, len(again))
-	for i, r := range again {
+	for i, r := range inOrder(again, func(r mirror.Requeue) string { return rowID(r.Source, r.EventID) }) {
 		models[i] = mongo.NewUpdateOneModel().
 			SetFilter(bson.D{
 				{Key: "_id", Value: rowID(r.Source, r.EventID)}, {Key: outcomePath(r.Entity, "status"), Value: mirror.Pending},

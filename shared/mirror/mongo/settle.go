@@ -100,9 +100,11 @@ func tallyField(s mirror.EventStatus) (string, bool) {
 	return "", false
 }
 
-// move makes the moves and lets the rows' status follow, a bulk at a time. If
-// it is cut short between the two, whoever repeats it finishes it.
+// move makes the moves and lets the rows' status follow, a bulk at a time, in
+// the order of the rows (see inOrder). If it is cut short between the two,
+// whoever repeats it finishes it.
 func (s *Store) move(ctx context.Context, moves []move) error {
+	moves = inOrder(moves, func(m move) string { return m.row })
 	for chunk := range slices.Chunk(moves, s.bulkSize) {
 		models := make([]mongo.WriteModel, 0, len(chunk))
 		rows := make([]string, len(chunk))
@@ -155,8 +157,8 @@ func (s *Store) Fail(ctx context.Context, failed []mirror.Failure) error {
 		return nil
 	}
 	models := make([]mongo.WriteModel, len(failed))
-	for i := range failed {
-		models[i] = failure(&failed[i])
+	for i, f := range inOrder(failed, func(f mirror.Failure) string { return rowID(f.Source, f.EventID) }) {
+		models[i] = failure(&f)
 	}
 	if _, err := s.bulk(ctx, s.events, models); err != nil {
 		return fmt.Errorf("record failures: %w", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/event"
@@ -23,6 +24,8 @@ import (
 const (
 	// defaultBulkSize keeps one command well under MongoDB's 48 MB.
 	defaultBulkSize = 1000
+	// defaultScanSize documents of a few KB are read well within the time-out.
+	defaultScanSize = 5000
 	// timeout bounds a call whose context has no deadline.
 	timeout = 10 * time.Second
 	// buildWithin bounds the building of an index, which takes hours on a
@@ -49,6 +52,9 @@ type Options struct {
 	// BulkSize is how many documents or updates one command carries at most.
 	// Defaults to 1,000.
 	BulkSize int
+	// ScanSize is how many documents one step of a scan reads at most. Defaults
+	// to 5,000.
+	ScanSize int
 	// Now is the clock of what nobody else tells the time of: when letters were
 	// superseded and waiting tasks cancelled. Defaults to time.Now.
 	Now func() time.Time
@@ -71,14 +77,16 @@ type Store struct {
 	fleet         *mongo.Collection
 
 	bulkSize int
+	scanSize int
 	now      func() time.Time
 	log      *slog.Logger
 
 	logs    combiner[mirror.Arrival, mirror.Logged]
 	settles combiner[mirror.Settlement, struct{}]
 
-	indexed  sync.Map           // indexes of mirror collections that were seen to, by name
+	indexed  sync.Map           // indexes of mirror collections that were seen to, by collection and parent
 	building singleflight.Group // those that are being seen to
+	quorum   atomic.Bool        // a majority of the members can be asked for; see learnQuorum
 }
 
 var _ mirror.Store = (*Store)(nil)
@@ -91,6 +99,9 @@ var _ mirror.Store = (*Store)(nil)
 func Open(ctx context.Context, uri string, o Options) (*Store, error) {
 	if o.BulkSize <= 0 {
 		o.BulkSize = defaultBulkSize
+	}
+	if o.ScanSize <= 0 {
+		o.ScanSize = defaultScanSize
 	}
 	if o.Now == nil {
 		o.Now = time.Now
@@ -131,7 +142,7 @@ func Open(ctx context.Context, uri string, o Options) (*Store, error) {
 
 func newStore(client *mongo.Client, db *mongo.Database, o Options) *Store {
 	s := &Store{
-		client: client, db: db, bulkSize: o.BulkSize, now: o.Now, log: o.Logger,
+		client: client, db: db, bulkSize: o.BulkSize, scanSize: o.ScanSize, now: o.Now, log: o.Logger,
 		events:        db.Collection(eventsCollection),
 		letters:       db.Collection(lettersCollection),
 		discrepancies: db.Collection(discrepanciesCollection),

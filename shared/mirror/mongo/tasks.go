@@ -121,7 +121,8 @@ func (s *Store) Tasks(ctx context.Context, f mirror.TaskFilter) (mirror.Page[*mi
 func (s *Store) SaveTask(ctx context.Context, t *mirror.Task) (bool, error) {
 	filter := bson.D{{Key: "_id", Value: t.ID}, {Key: "epoch", Value: bson.D{{Key: "$lte", Value: t.Epoch}}}, notOver}
 	var saved task
-	err := s.tasks.FindOneAndUpdate(ctx, filter, saveUpdate(t), options.FindOneAndUpdate().SetReturnDocument(options.After)).Decode(&saved)
+	err := s.tasks.FindOneAndUpdate(ctx, filter, saveUpdate(t),
+		options.FindOneAndUpdate().SetReturnDocument(options.After).SetProjection(bson.D{{Key: "cancel", Value: 1}})).Decode(&saved)
 	if errors.Is(err, mongo.ErrNoDocuments) {
 		return s.savedBefore(ctx, t)
 	}

@@ -50,6 +50,7 @@ func byCollection[T any](all []T, key func(T) event.Key) map[string][]T {
 // Verify moves verified_at up where the state is still the compared one.
 func (s *Store) Verify(ctx context.Context, same []mirror.Verified) (moved int, err error) {
 	for name, same := range byCollection(same, func(v mirror.Verified) event.Key { return v.Key }) {
+		same = inOrder(same, func(v mirror.Verified) string { return v.Key.ID })
 		for chunk := range slices.Chunk(same, s.bulkSize) {
 			models := make([]mongo.WriteModel, len(chunk))
 			for i, v := range chunk {
@@ -87,26 +88,57 @@ func looked(terminalBefore time.Time) bson.D {
 	}
 }
 
-// DueForVerify lists fetched documents to be checked, by id.
-func (s *Store) DueForVerify(ctx context.Context, f mirror.DueFilter) ([]*mirror.Document, error) {
+// DueForVerify lists fetched documents to be checked, by id, among those that
+// one step of the scan reads.
+func (s *Store) DueForVerify(ctx context.Context, f mirror.DueFilter) (due []*mirror.Document, next string, err error) {
+	c := s.db.Collection(mirrorName(f.Source, f.Kind))
+	end, more, err := s.scanStep(ctx, c, f.After)
+	if err != nil {
+		return nil, "", fmt.Errorf("look for %s/%s to verify: %w", f.Source, f.Kind, err)
+	}
 	// Not "less than": what was never verified has no such field.
 	filter := append(looked(f.TerminalBefore),
 		bson.E{Key: "verified_at", Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gte", Value: f.VerifiedBefore}}}}},
-		bson.E{Key: "_id", Value: bson.D{{Key: "$gt", Value: f.After}}})
-	docs, err := find[document](ctx, s.db.Collection(mirrorName(f.Source, f.Kind)), filter, options.Find().
-		SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(max(f.Limit, 1))).SetProjection(withoutState))
+		bson.E{Key: "_id", Value: bson.D{{Key: "$gt", Value: f.After}, {Key: "$lte", Value: end}}})
+	limit := max(f.Limit, 1)
+	docs, err := find[document](ctx, c, filter, options.Find().
+		SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(limit)).SetProjection(withoutState))
 	if err != nil {
-		return nil, fmt.Errorf("look for %s/%s to verify: %w", f.Source, f.Kind, err)
+		return nil, "", fmt.Errorf("look for %s/%s to verify: %w", f.Source, f.Kind, err)
 	}
-	out := make([]*mirror.Document, len(docs))
-	for i, d := range docs {
-		out[i] = d.mirror()
+	for _, d := range docs {
+		due = append(due, d.mirror())
 	}
-	return out, nil
+	switch {
+	case len(docs) == limit:
+		return due, docs[limit-1].ID, nil
+	case more:
+		return due, end, nil
+	}
+	return due, "", nil
+}
+
+// scanStep is the id of the last document that a step of a scan, which begins
+// behind an id, reads, and whether there is more behind it. It is found in the
+// index of ids alone.
+func (s *Store) scanStep(ctx context.Context, c *mongo.Collection, after string) (end string, more bool, err error) {
+	behind := bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: after}}}}
+	one := options.Find().SetLimit(1).SetProjection(bson.D{{Key: "_id", Value: 1}})
+	last, err := find[document](ctx, c, behind, one.SetSort(bson.D{{Key: "_id", Value: 1}}).SetSkip(int64(s.scanSize-1)))
+	if err == nil && len(last) > 0 {
+		return last[0].ID, true, nil
+	}
+	if err == nil {
+		last, err = find[document](ctx, c, behind, one.SetSort(bson.D{{Key: "_id", Value: -1}}).SetSkip(0))
+	}
+	if err != nil || len(last) == 0 {
+		return after, false, err
+	}
+	return last[0].ID, false, nil
 }
 
 // Living returns fetched documents that are not deleted. Those that are not
-// terminal are read by livingIndex in its order; of terminal ones, which are
+// terminal are read by the index named living, in its order; of terminal ones, which are
 // asked for only where the others do not suffice, those that became so last are
 // read by the same index.
 func (s *Store) Living(ctx context.Context, source, kind string, limit int) ([]*mirror.Document, error) {
@@ -138,7 +170,7 @@ func (s *Store) Living(ctx context.Context, source, kind string, limit int) ([]*
 
 // Unfetched counts the documents of some kinds that were asked for and never had.
 func (s *Store) Unfetched(ctx context.Context, source string, kinds []string) (n int64, err error) {
-	never := bson.D{{Key: "synced_claim", Value: bson.D{{Key: "$not", Value: bson.D{{Key: "$gt", Value: 0}}}}}}
+	never := bson.D{{Key: "synced_claim", Value: 0}} // as documents are born
 	for _, kind := range kinds {
 		of, err := s.db.Collection(mirrorName(source, kind)).CountDocuments(ctx, never)
 		if err != nil {
@@ -163,8 +195,7 @@ func (s *Store) Staleness(ctx context.Context, source string, kinds []string) (o
 	return out, nil
 }
 
-// stalest reads the first that lives by livingIndex, in whose order
-// it asks: it stops there, but for documents that were never fetched.
+// stalest reads the first that lives, in the order of the index of those.
 func (s *Store) stalest(ctx context.Context, c *mongo.Collection) ([]*document, error) {
 	return find[document](ctx, c,
 		bson.D{

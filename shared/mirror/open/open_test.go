@@ -1,6 +1,7 @@
 package open_test
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -10,7 +11,9 @@ import (
 )
 
 func TestOpenSQLite(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "a dir", "tarn.db")
+	dir := filepath.Join(t.TempDir(), "a dir")
+	require.NoError(t, os.Mkdir(dir, 0o700))
+	path := filepath.Join(dir, "tarn.db")
 	s, err := open.Open(t.Context(), open.Options{URL: "sqlite://" + path})
 	require.NoError(t, err)
 	require.NoError(t, s.Ping(t.Context()))

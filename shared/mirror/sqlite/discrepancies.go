@@ -99,7 +99,7 @@ func (s *Store) Repair(ctx context.Context, ids []string, ok bool, at time.Time)
 
 // Discrepancies lists them, newest found_at first.
 func (s *Store) Discrepancies(ctx context.Context, f mirror.DiscrepancyFilter) (mirror.Page[*mirror.Discrepancy], error) {
-	var c conditions
+	c := conditions{by: discrepanciesIndex(f)}
 	c.equal("status", string(f.Status))
 	c.equal("type", string(f.Type))
 	c.equal("source", f.Source)
@@ -114,6 +114,19 @@ func (s *Store) Discrepancies(ctx context.Context, f mirror.DiscrepancyFilter) (
 	}, c, f.Limit, f.Cursor, scanDiscrepancy, func(d *mirror.Discrepancy) page.Place {
 		return page.Place{At: millis(d.FoundAt), ID: d.ID}
 	})
+}
+
+// discrepanciesIndex is the index that gives a list its rows in order.
+func discrepanciesIndex(f mirror.DiscrepancyFilter) string {
+	switch {
+	case !f.Entity.IsZero():
+		return "discrepancies_entity"
+	case f.SweepID != "":
+		return "discrepancies_sweep"
+	case f.Status != "":
+		return "discrepancies_status"
+	}
+	return "discrepancies_found"
 }
 
 func scanDiscrepancy(row scanner) (*mirror.Discrepancy, error) {

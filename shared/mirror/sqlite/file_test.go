@@ -3,11 +3,13 @@ package sqlite_test
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -62,7 +64,7 @@ func TestANewerFileIsRefused(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
 	_, err = sqlite.Open(t.Context(), path, sqlite.Options{})
-	require.ErrorContains(t, err, "has schema version 99, this program knows up to 5: use the newer program")
+	require.ErrorContains(t, err, "has schema version 99, this program knows up to 6: use the newer program")
 }
 
 func TestAFileThatIsNoDatabaseIsRefused(t *testing.T) {
@@ -159,4 +161,31 @@ func TestSeveralProcessesShareAFile(t *testing.T) {
 	doc, err := s.Entity(t.Context(), ref.Key)
 	require.NoError(t, err)
 	require.EqualValues(t, 3*each, doc.Claim)
+}
+
+// TestAMistypedPathIsRefused, and at once: it is no disk that may come back.
+func TestAMistypedPathIsRefused(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "mistyped", "tarn.db")
+	_, err := sqlite.Open(t.Context(), path, sqlite.Options{})
+	require.ErrorContains(t, err, "there is no directory "+filepath.Join(dir, "mistyped"))
+	var system syscall.Errno
+	require.False(t, errors.As(err, &system), "an error of the system is waited for")
+	require.NoDirExists(t, filepath.Join(dir, "mistyped"))
+}
+
+// TestFilesAreTheirOwners: what is in them is customers' data.
+func TestFilesAreTheirOwners(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, filepath.Join(dir, "tarn.db"))
+	_, err := s.Claim(t.Context(), ref)
+	require.NoError(t, err)
+	files, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.GreaterOrEqual(t, len(files), 4, "the database, its log and its locks")
+	for _, f := range files {
+		info, err := f.Info()
+		require.NoError(t, err)
+		require.Equal(t, os.FileMode(0o600), info.Mode().Perm(), f.Name())
+	}
 }

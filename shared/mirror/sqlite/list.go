@@ -79,7 +79,7 @@ func list[T any](
 		c.add("("+l.time+", id) < (?, ?)", after.At, after.ID)
 	}
 	size := page.Size(limit)
-	rows, err := s.reads.QueryContext(ctx, "SELECT "+l.columns+" FROM "+l.table+c.where()+
+	rows, err := s.reads.QueryContext(ctx, "SELECT "+l.columns+" FROM "+l.table+c.through()+c.where()+
 		" ORDER BY "+l.time+" DESC, id DESC LIMIT ?", append(c.args, size+1)...)
 	if err != nil {
 		return none, fmt.Errorf("list %s: %w", l.list, readError(ctx, err))

@@ -52,7 +52,7 @@ func (s *Store) Log(ctx context.Context, arrivals []mirror.Arrival) ([]mirror.Lo
 		return nil, nil
 	}
 	for i := range arrivals {
-		if err := checkEvent(arrivals[i].Event); err != nil {
+		if err := errors.Join(checkEvent(arrivals[i].Event), arrivals[i].CheckPayload()); err != nil {
 			return nil, fmt.Errorf("log: %w", err)
 		}
 	}

@@ -22,17 +22,16 @@ const letterColumns = `l.id, l.source, l.event_id, l.kind, l.entity_id, l.parent
 	l.attempts, l.claim, l.trace_id, l.at, l.status, l.closed_at, l.closed_by, l.reason, coalesce(e.type, ''), e.payload`
 
 const (
-	// lettersFrom joins each letter with its event, which the log may lack.
-	lettersFrom = `
-FROM dead_letters AS l LEFT JOIN events AS e ON e.source = l.source AND e.id = l.event_id`
+	// withEvents joins each letter with its event, which the log may lack.
+	withEvents = ` LEFT JOIN events AS e ON e.source = l.source AND e.id = l.event_id`
 
-	letterSQL = "SELECT " + letterColumns + lettersFrom
+	lettersFrom = " FROM dead_letters AS l"
 
-	openLettersBySourceSQL = `SELECT source, count(*) FROM dead_letters WHERE status = 'open' GROUP BY source`
+	openLettersBySourceSQL = `SELECT source, count(*) FROM dead_letters INDEXED BY dead_letters_open WHERE status = 'open' GROUP BY source`
 
 	// failedWorkSQL looks for open work on an entity that has failed.
 	failedWorkSQL = `
-SELECT EXISTS (SELECT 1 FROM outcomes AS o JOIN events AS e ON e.n = o.event
+SELECT EXISTS (SELECT 1 FROM outcomes AS o INDEXED BY outcomes_failed JOIN events AS e ON e.n = o.event
 	WHERE o.kind = ?2 AND o.id = ?3 AND o.status = 'pending' AND o.failed_at > 0 AND e.source = ?1 AND e.status = 'retrying')`
 
 	closeLetterSQL = `
@@ -42,7 +41,7 @@ RETURNING source, event_id, kind, entity_id`
 
 // LetterByID returns one letter, or mirror.ErrNotFound.
 func (s *Store) LetterByID(ctx context.Context, id string) (*mirror.LetterRecord, error) {
-	l, err := scanLetter(s.reads.QueryRowContext(ctx, letterSQL+" WHERE l.id = ?1", id))
+	l, err := scanLetter(s.reads.QueryRowContext(ctx, "SELECT "+letterColumns+lettersFrom+withEvents+" WHERE l.id = ?1", id))
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, fmt.Errorf("read dead letter %s: %w", id, mirror.ErrNotFound)
 	}
@@ -65,7 +64,7 @@ func (s *Store) Letters(ctx context.Context, f mirror.LetterFilter) (mirror.Page
 	}
 	size := page.Size(f.Limit)
 	rows, err := s.reads.QueryContext(ctx,
-		letterSQL+c.where()+" ORDER BY l.at DESC, l.id DESC LIMIT ?", append(c.args, size+1)...)
+		"SELECT "+letterColumns+lettersFrom+c.through()+withEvents+c.where()+" ORDER BY l.at DESC, l.id DESC LIMIT ?", append(c.args, size+1)...)
 	if err != nil {
 		return none, fmt.Errorf("list dead letters: %w", readError(ctx, err))
 	}
@@ -81,7 +80,7 @@ func (s *Store) Letters(ctx context.Context, f mirror.LetterFilter) (mirror.Page
 // CountLetters counts what a filter selects.
 func (s *Store) CountLetters(ctx context.Context, f mirror.LetterFilter) (n int64, err error) {
 	c := letterConditions(f)
-	err = s.reads.QueryRowContext(ctx, "SELECT count(*)"+lettersFrom+c.where(), c.args...).Scan(&n)
+	err = s.reads.QueryRowContext(ctx, "SELECT count(*)"+lettersFrom+c.through()+withEvents+c.where(), c.args...).Scan(&n)
 	if err != nil {
 		return 0, fmt.Errorf("count dead letters: %w", readError(ctx, err))
 	}
@@ -183,8 +182,20 @@ func (t *tx) closeLetter(id string, end closing) (k event.Key, closed bool, err 
 	return k, true, t.moveOutcome(row, k, mirror.Dead, end.outcome, millis(end.at))
 }
 
+// lettersIndex is the index that gives a list its letters in order; those of one
+// entity are sorted.
+func lettersIndex(f mirror.LetterFilter) string {
+	switch {
+	case !f.Entity.IsZero():
+		return "dead_letters_entity"
+	case f.Status != "":
+		return "dead_letters_status"
+	}
+	return "dead_letters_at"
+}
+
 func letterConditions(f mirror.LetterFilter) conditions {
-	var c conditions
+	c := conditions{by: lettersIndex(f)}
 	c.equal("l.status", string(f.Status))
 	c.equal("l.source", f.Source)
 	c.equal("e.type", f.Type)

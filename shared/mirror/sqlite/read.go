@@ -36,6 +36,18 @@ func (s *Store) Entity(ctx context.Context, k event.Key) (*mirror.Document, erro
 type conditions struct {
 	terms []string
 	args  []any
+	// by names the index that the rows are found by. The planner knows nothing
+	// of how many rows a value has, and now and then chooses one by which it
+	// would read, and sort, far too many. "": it may choose.
+	by string
+}
+
+// through is the clause that names the index.
+func (c *conditions) through() string {
+	if c.by == "" {
+		return ""
+	}
+	return " INDEXED BY " + c.by
 }
 
 func (c *conditions) add(term string, args ...any) {
@@ -58,13 +70,18 @@ func (s *Store) Entities(ctx context.Context, f mirror.EntityFilter) (mirror.Pag
 		return none, err
 	}
 	var c conditions
-	c.add("source = ? AND kind = ? AND synced_claim > 0", f.Source, f.Kind)
+	from, id := "mirror", "id"
+	if f.Parent.Kind == "" {
+		c.add("source = ? AND kind = ?", f.Source, f.Kind)
+	} else {
+		// The children of a parent by id, and then each of them: CROSS keeps the order.
+		from = "mirror_parents CROSS JOIN mirror ON source = of_source AND kind = of_kind AND id = of_id"
+		c.add("of_source = ? AND of_kind = ? AND parent = ? AND parent_id = ?", f.Source, f.Kind, f.Parent.Kind, f.Parent.ID)
+		id = "of_id"
+	}
+	c.add("synced_claim > 0")
 	if f.Status != "" {
 		c.add("status = ?", f.Status)
-	}
-	if f.Parent.Kind != "" {
-		c.add("parents <> '' AND EXISTS (SELECT 1 FROM json_each(parents) WHERE key = ? AND value = ?)",
-			f.Parent.Kind, f.Parent.ID)
 	}
 	if !f.From.IsZero() {
 		c.add("synced_at >= ?", millis(f.From))
@@ -73,11 +90,11 @@ func (s *Store) Entities(ctx context.Context, f mirror.EntityFilter) (mirror.Pag
 		c.add("synced_at < ?", millis(f.To))
 	}
 	if ok {
-		c.add("id > ?", after.ID)
+		c.add(id+" > ?", after.ID)
 	}
 	size := page.Size(f.Limit)
 	rows, err := s.reads.QueryContext(ctx,
-		"SELECT "+documentColumns+" FROM mirror"+c.where()+" ORDER BY id LIMIT ?", append(c.args, size+1)...)
+		"SELECT "+documentColumns+" FROM "+from+c.where()+" ORDER BY "+id+" LIMIT ?", append(c.args, size+1)...)
 	if err != nil {
 		return none, fmt.Errorf("list %s/%s: %w", f.Source, f.Kind, readError(ctx, err))
 	}

@@ -44,7 +44,7 @@ func (s *Store) EventByID(ctx context.Context, source, id string) ([]*mirror.Eve
 // and id and needs none by id alone, which every sync would pay for: there are
 // a few sources, and each is looked up.
 func idConditions(source, id string) conditions {
-	var c conditions
+	c := conditions{by: "sqlite_autoindex_events_1"} // of (source, id)
 	c.add("id = ?", id)
 	if source != "" {
 		c.add("source = ?", source)
@@ -88,28 +88,47 @@ func (s *Store) Events(ctx context.Context, f mirror.EventFilter) (mirror.Page[*
 }
 
 func eventConditions(f mirror.EventFilter) conditions {
-	var c conditions
+	c := conditions{by: eventsIndex(f)}
 	c.addStatus(f)
+	// With a plus a column is not looked up by an index of its own.
+	byNumber := ""
+	if !f.Entity.IsZero() {
+		byNumber = "+"
+	}
 	if f.Type != "" {
-		c.add("type = ?", f.Type)
+		c.add(byNumber+"type = ?", f.Type)
 	}
 	if f.Source != "" {
-		c.add("source = ?", f.Source)
+		c.add(byNumber+"source = ?", f.Source)
 	}
 	if f.Kind != "" {
 		c.add("EXISTS (SELECT 1 FROM outcomes AS o WHERE o.event = n AND o.kind = ?)", f.Kind)
 	}
 	if !f.Entity.IsZero() {
-		c.add("source = ? AND n IN (SELECT event FROM outcomes AS o WHERE o.kind = ? AND o.id = ?)",
+		c.add("+source = ? AND n IN (SELECT event FROM outcomes AS o WHERE o.kind = ? AND o.id = ?)",
 			f.Entity.Source, f.Entity.Kind, f.Entity.ID)
 	}
-	if !f.From.IsZero() {
-		c.add("received_at >= ?", millis(f.From))
-	}
-	if !f.To.IsZero() {
-		c.add("received_at < ?", millis(f.To))
-	}
+	c.between(byNumber+"received_at", f.From, f.To)
 	return c
+}
+
+// eventsIndex is the index that gives a list its rows in order. What else the
+// filter asks, rows are passed over for. "" for those of one entity, and those
+// under way without a source: they are few, found by their numbers, and sorted.
+func eventsIndex(f mirror.EventFilter) string {
+	switch underWay := f.Status == mirror.Pending || f.Status == mirror.Retrying; {
+	case !f.Entity.IsZero(), underWay && f.Source == "":
+		return ""
+	case underWay:
+		return "events_unsettled"
+	case f.Status != "" && f.Status != mirror.Processed:
+		return "events_unlucky"
+	case f.Type != "":
+		return "events_type"
+	case f.Source != "":
+		return "events_source"
+	}
+	return "events_received"
 }
 
 // addStatus selects a status and says once more, for the planner, which partial
@@ -150,7 +169,7 @@ func (s *Store) eventRows(ctx context.Context, c conditions, order string, limit
 }
 
 func eventsQuery(c conditions, order string) string {
-	return "SELECT " + eventColumns + " FROM events" + c.where() + " ORDER BY " + order + " LIMIT ?"
+	return "SELECT " + eventColumns + " FROM events" + c.through() + c.where() + " ORDER BY " + order + " LIMIT ?"
 }
 
 func withOutcomes(ctx context.Context, snapshot *sql.Tx, found []loggedRow) ([]*mirror.EventRow, error) {

@@ -47,6 +47,7 @@ const oldestReceived = "received_at, id"
 // unsettled selects open rows. The statuses stand in the text: only so is the
 // index of open rows used.
 func unsettled(source string, before time.Time) (c conditions) {
+	c.by = "events_unsettled"
 	c.add("status IN ('pending', 'retrying') AND source = ? AND received_at < ?", source, millis(before))
 	return c
 }

@@ -25,6 +25,8 @@ func firstVersion(t *testing.T) (path string) {
 	require.NoError(t, err)
 	_, err = db.Exec(string(script))
 	require.NoError(t, err)
+	_, err = db.Exec(`UPDATE mirror SET parents = '{"account":"cusa_1"}' WHERE id = 'bord_done'`)
+	require.NoError(t, err)
 	require.NoError(t, db.Close())
 	return path
 }
@@ -48,12 +50,18 @@ func TestAFileOfTheFirstVersionGoesOn(t *testing.T) {
 	require.NoError(t, err)
 	require.EqualValues(t, 3, doc.Claim)
 	require.Equal(t, at(1000), doc.TerminalAt, "since it was last synced, as far as is known")
-	due, err := s.DueForVerify(t.Context(), mirror.DueFilter{
+	due, _, err := s.DueForVerify(t.Context(), mirror.DueFilter{
 		Source: "lemon", Kind: "order", VerifiedBefore: at(9000), TerminalBefore: at(5000), Limit: 10,
 	})
 	require.NoError(t, err)
 	require.Len(t, due, 1)
 	require.Equal(t, order("bord_dead"), due[0].Key)
+
+	var of mirror.EntityFilter
+	of.Source, of.Kind, of.Parent.Kind, of.Parent.ID = "lemon", "order", "account", "cusa_1"
+	children, err := s.Entities(t.Context(), of)
+	require.NoError(t, err)
+	require.NotEmpty(t, children.Items, "parents from before are found")
 
 	id := mirror.LetterID("evt_dead", order("bord_dead"))
 	l, err := s.LetterByID(t.Context(), id)

@@ -21,6 +21,9 @@ import (
 // the disk: more than a few only take turns.
 const readers = 8
 
+// defaultScanSize documents of a few KB are read in a few milliseconds.
+const defaultScanSize = 5000
+
 // Options are the settings of a Store.
 type Options struct {
 	// Retention is how long the past is kept. Defaults to for ever.
@@ -30,6 +33,13 @@ type Options struct {
 	Now func() time.Time
 	// Logger hears of what fails in the background. Defaults to slog.Default.
 	Logger *slog.Logger
+	// ScanSize is how many documents one step of a scan reads at most. Defaults
+	// to 5,000.
+	ScanSize int
+
+	// driver is the name of the SQLite driver: tests see by another one what is
+	// executed. Defaults to "sqlite".
+	driver string
 }
 
 // Store is a mirror.Store in one file.
@@ -40,24 +50,33 @@ type Store struct {
 	writer *writer
 	sweep  *sweeper
 	now    func() time.Time
+
+	driver   string
+	scanSize int
 }
 
 var _ mirror.Store = (*Store)(nil)
 
-// Open opens the file at path, making it and its directory if they are
-// missing. Besides SQLite's own, two files stand beside it that keep writers
+// Open opens the file at path, making it, for its owner alone, if it is missing.
+// Its directory must exist: a mistyped path is refused, not made. Besides SQLite's own, two files stand beside it that keep writers
 // of several processes apart: path.lock and path.gate.
 func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if o.ScanSize <= 0 {
+		o.ScanSize = defaultScanSize
+	}
+	if o.driver == "" {
+		o.driver = "sqlite"
+	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-		return nil, fmt.Errorf("make the directory of the database: %w", err)
+	if err := makeFile(path); err != nil {
+		return nil, err
 	}
-	s := &Store{path: path, now: o.Now}
+	s := &Store{path: path, now: o.Now, driver: o.driver, scanSize: o.ScanSize}
 	t, err := openTurn(path)
 	if err != nil {
 		return nil, err
@@ -68,7 +87,7 @@ func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 		return nil, errors.Join(err, t.close())
 	}
 	// rw: a reader that comes when the file is gone must not make an empty one.
-	s.reads, err = sql.Open("sqlite", dsn(path, "query_only(1)")+"&mode=rw")
+	s.reads, err = sql.Open(s.driver, dsn(path, "query_only(1)")+"&mode=rw")
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), conn.Close(), s.db.Close(), t.close())
 	}
@@ -79,11 +98,30 @@ func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 	return s, nil
 }
 
+// makeFile makes the file of the database unless it is there. SQLite gives the
+// files it puts beside it the same permissions.
+func makeFile(path string) error {
+	dir := filepath.Dir(path)
+	// The system's errors are not wrapped: they would be taken for a disk that is
+	// away for a moment, and waited for.
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return fmt.Errorf("the database %s cannot be made: there is no directory %s: make it, or mend the path", path, dir)
+	}
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("open the database: %v", err)
+	}
+	if err := file.Close(); err != nil {
+		return fmt.Errorf("open the database: %w", err)
+	}
+	return nil
+}
+
 // openWriter opens the one connection that writes and brings the schema up to
 // date, in a turn: another process may be starting, too.
 func (s *Store) openWriter(ctx context.Context, f *file) (conn *sql.Conn, err error) {
 	t := f.turn
-	s.db, err = sql.Open("sqlite", dsn(s.path, "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(4000)", "cache_size(-65536)", "temp_store(MEMORY)"))
+	s.db, err = sql.Open(s.driver, dsn(s.path, "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(4000)", "cache_size(-65536)", "temp_store(MEMORY)"))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", s.path, err)
 	}

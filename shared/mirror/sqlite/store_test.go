@@ -15,10 +15,19 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+// TestConformance runs the suite, and asserts of every statement that it reads
+// no more than it answers. Scans are of few documents a step, so that they have
+// many.
 func TestConformance(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tarn.db")
+	open(t, path)
 	storetest.Run(t, func(t *testing.T) mirror.Store {
-		return open(t, filepath.Join(t.TempDir(), "made", "tarn.db"))
+		s, err := sqlite.OpenWatched(t.Context(), filepath.Join(t.TempDir(), "tarn.db"), "watched", 2)
+		require.NoError(t, err)
+		t.Cleanup(func() { require.NoError(t, s.Close()) })
+		return s
 	})
+	requireBounded(t, path)
 }
 
 func open(t testing.TB, path string) *sqlite.Store {

@@ -37,7 +37,11 @@ WHERE id = ?1 AND status NOT IN ('done', 'failed', 'cancelled')`
 
 	oldTasks = `status IN ('done', 'failed', 'cancelled') AND parent = '' AND finished_at BETWEEN 1 AND ?1 - 1`
 
-	forgetTasksSQL = `DELETE FROM tasks WHERE ` + oldTasks + ` OR parent IN (SELECT id FROM tasks WHERE ` + oldTasks + `)`
+	oldTasksSQL = `SELECT id FROM tasks INDEXED BY tasks_finished WHERE ` + oldTasks
+
+	forgetTasksSQL = `
+DELETE FROM tasks WHERE id IN (` + oldTasksSQL + ` UNION ALL
+	SELECT p.id FROM tasks AS p INDEXED BY tasks_parent WHERE p.parent IN (` + oldTasksSQL + `))`
 )
 
 // CreateTasks adds tasks; one whose id is there is left as it is.
@@ -73,7 +77,7 @@ func (s *Store) Task(ctx context.Context, id string) (*mirror.Task, error) {
 
 // Tasks lists them, newest created_at first.
 func (s *Store) Tasks(ctx context.Context, f mirror.TaskFilter) (mirror.Page[*mirror.Task], error) {
-	var c conditions
+	c := conditions{by: tasksIndex(f)}
 	oneOf(&c, "kind", f.Kinds)
 	oneOf(&c, "status", f.Statuses)
 	c.equal("parent", f.Parent)
@@ -82,6 +86,21 @@ func (s *Store) Tasks(ctx context.Context, f mirror.TaskFilter) (mirror.Page[*mi
 		c, f.Limit, f.Cursor, scanTask, func(k *mirror.Task) page.Place {
 			return page.Place{At: millis(k.CreatedAt), ID: k.ID}
 		})
+}
+
+// tasksIndex is the index that tasks are found by.
+func tasksIndex(f mirror.TaskFilter) string {
+	switch {
+	case f.Parent != "" && len(f.Statuses) > 0:
+		return "tasks_parent_status"
+	case f.Parent != "":
+		return "tasks_parent"
+	case len(f.Statuses) > 0:
+		return "tasks_status"
+	case len(f.Kinds) > 0:
+		return "tasks_kind"
+	}
+	return "tasks_created"
 }
 
 // SaveTask writes how far a task has come, unless a later lease has.

@@ -22,17 +22,24 @@ WHERE source = ?1 AND kind = ?2 AND id = ?3 AND state_hash = ?4 AND verified_at 
 	// the write that says so also verifies.
 	lookedAfter = `synced_claim > 0 AND (terminal_at = 0 OR terminal_at >= ?) AND (deleted_at = 0 OR deleted_at >= ?)`
 
-	unfetchedSQL = `SELECT count(*) FROM mirror WHERE source = ? AND kind = ? AND synced_claim = 0`
+	// scanStepSQL is the id at which a step of a scan ends.
+	scanStepSQL = `SELECT (SELECT id FROM mirror WHERE source = ? AND kind = ? AND id > ? ORDER BY id LIMIT 1 OFFSET ?)`
 
-	// livingSQL reads all of a kind, as stalestSQL does: it is asked for only when
-	// known entities are not found.
-	livingSQL = `SELECT ` + documentColumns + ` FROM mirror
-WHERE source = ? AND kind = ? AND synced_claim > 0 AND deleted_at = 0
-ORDER BY terminal_at > 0, verified_at DESC, id LIMIT ?`
+	// mirrorByID is the index of the mirror's primary key, as SQLite names it.
+	mirrorByID = "sqlite_autoindex_mirror_1"
 
-	// stalestSQL reads all of a kind; see schema.go for why there is no index.
+	unfetchedSQL = `SELECT count(*) FROM mirror INDEXED BY mirror_unfetched WHERE source = ? AND kind = ? AND synced_claim = 0`
+
+	// livingSQL reads what is not terminal, the newest verified first, endedSQL
+	// what is.
+	livingSQL = `SELECT ` + documentColumns + ` FROM mirror INDEXED BY mirror_living
+WHERE source = ? AND kind = ? AND synced_claim > 0 AND terminal_at = 0 AND deleted_at = 0 ORDER BY verified_at DESC LIMIT ?`
+	endedSQL = `SELECT ` + documentColumns + ` FROM mirror INDEXED BY mirror_ended
+WHERE source = ? AND kind = ? AND terminal_at > 0 AND deleted_at = 0 ORDER BY terminal_at DESC LIMIT ?`
+
 	stalestSQL = `
-SELECT min(verified_at) FROM mirror WHERE source = ? AND kind = ? AND synced_claim > 0 AND terminal_at = 0 AND deleted_at = 0`
+SELECT min(verified_at) FROM mirror INDEXED BY mirror_living
+WHERE source = ? AND kind = ? AND synced_claim > 0 AND terminal_at = 0 AND deleted_at = 0`
 )
 
 // Documents returns the documents of the keys that the mirror holds.
@@ -84,35 +91,66 @@ func (s *Store) verify(ctx context.Context, same []mirror.Verified) (moved int, 
 	return moved, err
 }
 
-// DueForVerify lists fetched documents to be checked, by id.
-func (s *Store) DueForVerify(ctx context.Context, f mirror.DueFilter) ([]*mirror.Document, error) {
+// DueForVerify lists fetched documents to be checked, by id, among those that
+// one step of the scan reads.
+func (s *Store) DueForVerify(ctx context.Context, f mirror.DueFilter) (due []*mirror.Document, next string, err error) {
+	due, next, err = s.dueForVerify(ctx, f)
+	if err != nil {
+		return nil, "", fmt.Errorf("list %s/%s to verify: %w", f.Source, f.Kind, readError(ctx, err))
+	}
+	return due, next, nil
+}
+
+func (s *Store) dueForVerify(ctx context.Context, f mirror.DueFilter) (due []*mirror.Document, next string, err error) {
+	var end sql.NullString // NULL: the step reaches the end
+	err = s.reads.QueryRowContext(ctx, scanStepSQL, f.Source, f.Kind, f.After, s.scanSize-1).Scan(&end)
+	if err != nil {
+		return nil, "", err
+	}
 	terminal := millis(f.TerminalBefore)
 	var c conditions
-	c.add("source = ? AND kind = ? AND id > ? AND verified_at < ?", f.Source, f.Kind, f.After, millis(f.VerifiedBefore))
+	// To the end is to the first blob: SQLite sorts texts before it.
+	var last any = []byte{}
+	if end.Valid {
+		last = end.String
+	}
+	c.add("source = ? AND kind = ? AND id > ? AND id <= ?", f.Source, f.Kind, f.After, last)
+	c.add("verified_at < ?", millis(f.VerifiedBefore))
 	c.add(lookedAfter, terminal, terminal)
+	limit := max(f.Limit, 1)
 	rows, err := s.reads.QueryContext(ctx,
-		"SELECT "+documentColumns+" FROM mirror"+c.where()+" ORDER BY id LIMIT ?", append(c.args, max(f.Limit, 1))...)
+		"SELECT "+documentColumns+" FROM mirror INDEXED BY "+mirrorByID+c.where()+" ORDER BY id LIMIT ?", append(c.args, limit)...)
 	if err != nil {
-		return nil, fmt.Errorf("list %s/%s to verify: %w", f.Source, f.Kind, readError(ctx, err))
+		return nil, "", err
 	}
-	docs, err := collect(rows, scanDocument)
-	if err != nil {
-		return nil, fmt.Errorf("list %s/%s to verify: %w", f.Source, f.Kind, readError(ctx, err))
+	if due, err = collect(rows, scanDocument); err != nil {
+		return nil, "", err
 	}
-	return docs, nil
+	if len(due) == limit {
+		return due, due[limit-1].Key.ID, nil
+	}
+	return due, end.String, nil
 }
 
 // Living returns fetched documents that are not deleted.
 func (s *Store) Living(ctx context.Context, source, kind string, limit int) ([]*mirror.Document, error) {
-	rows, err := s.reads.QueryContext(ctx, livingSQL, source, kind, max(limit, 1))
-	if err != nil {
-		return nil, fmt.Errorf("look for what lives of %s/%s: %w", source, kind, readError(ctx, err))
+	limit = max(limit, 1)
+	var out []*mirror.Document
+	for _, query := range []string{livingSQL, endedSQL} {
+		if len(out) == limit {
+			break
+		}
+		rows, err := s.reads.QueryContext(ctx, query, source, kind, limit-len(out))
+		if err != nil {
+			return nil, fmt.Errorf("look for what lives of %s/%s: %w", source, kind, readError(ctx, err))
+		}
+		docs, err := collect(rows, scanDocument)
+		if err != nil {
+			return nil, fmt.Errorf("look for what lives of %s/%s: %w", source, kind, readError(ctx, err))
+		}
+		out = append(out, docs...)
 	}
-	docs, err := collect(rows, scanDocument)
-	if err != nil {
-		return nil, fmt.Errorf("look for what lives of %s/%s: %w", source, kind, readError(ctx, err))
-	}
-	return docs, nil
+	return out, nil
 }
 
 // Unfetched counts the documents of some kinds that were asked for and never had.

@@ -66,6 +66,14 @@ var contentCases = []testCase{
 			require.False(t, s.log(a)[0].PayloadDiffers)
 		}
 	}},
+	{"a payload that no document holds is refused for good, and says so", func(t *testing.T, s *suite) {
+		a := arrival("evt_huge", order("o1"))
+		a.Event.Payload = make([]byte, mirror.MaxPayload+1)
+		_, err := s.Log(s.ctx, []mirror.Arrival{a})
+		requireClass(t, fate.Permanent, err)
+		require.ErrorContains(t, err, "15 MiB")
+		require.ErrorContains(t, err, "evt_huge")
+	}},
 	{"a megabyte is a state like any other", func(t *testing.T, s *suite) {
 		raw := `{"id":"o1","note":"` + strings.Repeat("ü", 1<<19) + `"}`
 		s.sync(order("o1"), raw)

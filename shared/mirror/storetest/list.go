@@ -28,6 +28,7 @@ var listCases = []testCase{
 	{"events turn pages while new ones arrive", testEventPages},
 	{"entities are filtered", testEntityFilters},
 	{"entities turn pages by id", testEntityPages},
+	{"the children of a parent turn pages by id", testChildrenPages},
 	{"a page has 50 items unless told, and 200 at most", testPageSize},
 	{"a foreign cursor is refused", func(t *testing.T, s *suite) {
 		s.log(arrival("evt_a", order("o1")), arrival("evt_b", order("o1")))
@@ -178,6 +179,35 @@ func testEntityPages(t *testing.T, s *suite) {
 		s.sync(order("aa"), state(1)) // before the place: it is not met any more
 	}
 	require.Equal(t, []string{"a", "b", "c", "d", "e"}, got)
+}
+
+// testChildrenPages lists by parent while entities come and move away.
+func testChildrenPages(t *testing.T, s *suite) {
+	under := func(id, account string) event.Ref {
+		return event.Ref{Key: order(id).Key, Parents: map[string]string{"account": account}}
+	}
+	for _, id := range []string{"d", "b", "a", "e", "c"} {
+		s.sync(under(id, "cusa_1"), state(1))
+		s.sync(under("x"+id, "cusa_2"), state(1))
+	}
+	children := func(account string) (got []string) {
+		f := mirror.EntityFilter{Source: "lemon", Kind: "order", Limit: 2}
+		f.Parent.Kind, f.Parent.ID = "account", account
+		for {
+			page, err := s.Entities(s.ctx, f)
+			require.NoError(t, err)
+			for _, d := range page.Items {
+				got = append(got, d.Key.ID)
+			}
+			if f.Cursor = page.NextCursor; f.Cursor == "" {
+				return got
+			}
+		}
+	}
+	require.Equal(t, []string{"a", "b", "c", "d", "e"}, children("cusa_1"))
+	s.sync(under("c", "cusa_2"), state(2))
+	require.Equal(t, []string{"a", "b", "d", "e"}, children("cusa_1"))
+	require.Equal(t, []string{"c", "xa", "xb", "xc", "xd", "xe"}, children("cusa_2"))
 }
 
 func testPageSize(t *testing.T, s *suite) {

@@ -56,6 +56,7 @@ var operateCases = []testCase{
 			got, err := s.Letters(s.ctx, f)
 			require.NoError(t, err, name)
 			require.Equal(t, []string{other.ID()}, letterIDs(got.Items), name)
+			f.Status = mirror.LetterOpen
 			n, err := s.CountLetters(s.ctx, f)
 			require.NoError(t, err, name)
 			require.EqualValues(t, 1, n, name)
@@ -64,6 +65,7 @@ var operateCases = []testCase{
 			"type": {Type: "order.executed"}, "to": {To: at(13)},
 			"all": {Status: mirror.LetterOpen, Source: "lemon", Type: "order.executed", Kind: "order", Class: "permanent", From: at(1), To: at(20)},
 		} {
+			f.Status = mirror.LetterOpen
 			n, err := s.CountLetters(s.ctx, f)
 			require.NoError(t, err, name)
 			require.EqualValues(t, 3, n, name)

@@ -273,7 +273,7 @@ var verifyCases = []testCase{
 	}},
 	{"what was fetched and never believed is due", func(t *testing.T, s *suite) {
 		s.write(&mirror.Write{Ref: order("o1"), Claim: s.claim(order("o1")).Claim, SentAt: at(50), Kept: true, DoubtedAt: at(50)})
-		docs, err := s.DueForVerify(s.ctx, mirror.DueFilter{Source: "lemon", Kind: "order", VerifiedBefore: at(10), TerminalBefore: at(5), Limit: 10})
+		docs, _, err := s.DueForVerify(s.ctx, mirror.DueFilter{Source: "lemon", Kind: "order", VerifiedBefore: at(10), TerminalBefore: at(5), Limit: 10})
 		require.NoError(t, err)
 		require.Len(t, docs, 1)
 		require.True(t, s.stale("order")[0].Oldest.IsZero())
@@ -322,17 +322,19 @@ var verifyCases = []testCase{
 		s.claim(order("unknown"))
 
 		due := func(after string, limit int) (ids []string) {
-			docs, err := s.DueForVerify(s.ctx, mirror.DueFilter{
-				Source: "lemon", Kind: "order", VerifiedBefore: at(100), TerminalBefore: at(30), After: after, Limit: limit,
-			})
-			require.NoError(t, err)
-			for _, d := range docs {
-				ids = append(ids, d.Key.ID)
+			f := mirror.DueFilter{Source: "lemon", Kind: "order", VerifiedBefore: at(100), TerminalBefore: at(30), After: after, Limit: limit}
+			for more := true; more; more = f.After != "" {
+				docs, next, err := s.DueForVerify(s.ctx, f)
+				require.True(t, err == nil && (next == "" || next > f.After), "a scan goes on: %v", err)
+				for _, d := range docs {
+					ids = append(ids, d.Key.ID)
+				}
+				f.After = next
 			}
 			return ids
 		}
 		require.Equal(t, []string{"alive", "ended_lately"}, due("", 10))
-		require.Equal(t, []string{"alive"}, due("", 1))
+		require.Equal(t, []string{"alive", "ended_lately"}, due("", 1))
 		require.Equal(t, []string{"ended_lately"}, due("alive", 10))
 
 		require.Equal(t, []mirror.Staleness{{Kind: "order", Oldest: at(10)}}, s.stale("order"))

@@ -49,7 +49,7 @@ var togetherCases = []testCase{
 				return err
 			},
 			"due": func() error {
-				_, err := s.DueForVerify(ctx, mirror.DueFilter{Source: "lemon", Kind: "order", Limit: 1})
+				_, _, err := s.DueForVerify(ctx, mirror.DueFilter{Source: "lemon", Kind: "order", Limit: 1})
 				return err
 			},
 			"staleness":   func() error { _, err := s.Staleness(ctx, "lemon", []string{"order"}); return err },

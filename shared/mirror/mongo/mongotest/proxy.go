@@ -28,6 +28,7 @@ type proxy struct {
 	mu         sync.Mutex
 	conns      map[net.Conn]bool
 	recordings map[*recording]bool
+	answers    map[*Answer]bool
 	journal    *journal // nil: none is kept
 }
 
@@ -45,7 +46,7 @@ type recording struct {
 }
 
 func newProxy(listener net.Listener, behind string) *proxy {
-	p := &proxy{listener: listener, behind: behind, conns: map[net.Conn]bool{}, recordings: map[*recording]bool{}}
+	p := &proxy{listener: listener, behind: behind, conns: map[net.Conn]bool{}, recordings: map[*recording]bool{}, answers: map[*Answer]bool{}}
 	p.running.Go(p.accept)
 	return p
 }
@@ -88,18 +89,25 @@ func (p *proxy) serve(client net.Conn) {
 
 // pass takes the turn for one command and its reply. The reply is awaited even
 // if the client has gone: only then is the command over.
-func (p *proxy) pass(server net.Conn, message []byte) ([]byte, error) {
+func (p *proxy) pass(server net.Conn, message []byte) (reply []byte, err error) {
 	if !isGreeting(message) {
 		p.turn.Lock()
 		defer p.turn.Unlock()
 	}
 	p.note(message)
-	if _, err := server.Write(message); err != nil {
-		return nil, err
+	if reply, answered := p.answer(message); answered {
+		return reply, nil
 	}
-	reply, err := readMessage(server)
-	if err != nil {
-		return nil, err
+	for _, part := range adapted(message) {
+		if _, err = server.Write(part); err != nil {
+			return nil, err
+		}
+		if reply, err = readMessage(server); err != nil {
+			return nil, err
+		}
+		if !isGood(reply) {
+			break
+		}
 	}
 	return reply, p.keep(message, reply)
 }
