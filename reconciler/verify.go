@@ -42,6 +42,15 @@ type Report struct {
 	// provider did not answer for them.
 	Unknown     int64              `json:"unknown"`
 	Differences []ReportDifference `json:"differences"`
+	// CutOff is why the comparison ended before it was done. Absent if it was
+	// done.
+	CutOff string `json:"cut_off,omitempty"`
+	// NotCompared are the kinds that were not compared to their end. Absent if
+	// the comparison was done.
+	NotCompared []string `json:"not_compared,omitempty"`
+	// Unconfirmed is how many differences were seen once and could not be looked
+	// at again before the comparison was cut off.
+	Unconfirmed int `json:"unconfirmed,omitempty"`
 }
 
 // ReportDifference is one entity that differs.
@@ -59,11 +68,14 @@ type ReportDifference struct {
 }
 
 // InSync reports whether everything was compared and nothing differs.
-func (r *Report) InSync() bool { return len(r.Differences) == 0 && r.Unknown == 0 }
+func (r *Report) InSync() bool {
+	return len(r.Differences) == 0 && r.Unknown == 0 && r.CutOff == ""
+}
 
 // verifyOnce compares everything the provider has with the mirror, in this
 // process alone. It repairs nothing and records nothing; that documents were
-// verified is all it writes.
+// verified is all it writes. When ctx ends first, the report says how far the
+// comparison came.
 func verifyOnce(ctx context.Context, f *finder, o VerifyOptions) (*Report, error) {
 	for _, name := range o.Kinds {
 		if f.def.Kind(name) == nil {
@@ -76,17 +88,30 @@ func verifyOnce(ctx context.Context, f *finder, o VerifyOptions) (*Report, error
 	if o.Parallel <= 0 {
 		o.Parallel = 4
 	}
-	v := &verification{finder: f, options: o, begun: f.now(), failed: map[string]bool{}, found: map[event.Key]difference{}, counts: map[string]int64{}}
-	if err := v.lists(ctx); err != nil {
+	v := &verification{finder: f.saying(), options: o, begun: f.now(), failed: map[string]bool{}, found: map[event.Key]difference{}, counts: map[string]int64{}}
+	err := v.run(ctx)
+	if err != nil && ctx.Err() == nil {
 		return nil, err
+	}
+	report, rerr := v.report()
+	if err == nil || rerr != nil {
+		return report, rerr
+	}
+	report.CutOff, report.NotCompared = f.waitsFor(ctx), v.notCompared()
+	// A difference counts once it has been seen twice.
+	report.Unconfirmed, report.Differences = len(v.found), []ReportDifference{}
+	return report, nil
+}
+
+// run makes the comparison.
+func (v *verification) run(ctx context.Context) error {
+	if err := v.lists(ctx); err != nil {
+		return err
 	}
 	if err := v.checks(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	if err := v.lookAgain(ctx); err != nil {
-		return nil, err
-	}
-	return v.report()
+	return v.lookAgain(ctx)
 }
 
 // verification gathers what several surveys find at once.
@@ -99,6 +124,21 @@ type verification struct {
 	failed map[string]bool
 	found  map[event.Key]difference
 	counts map[string]int64
+	// compared are the kinds compared to their end: in lists and by id.
+	compared []string
+}
+
+// wanted are the names of the kinds to be compared.
+func (v *verification) wanted() []string {
+	if len(v.options.Kinds) > 0 {
+		return slices.Sorted(slices.Values(v.options.Kinds))
+	}
+	return v.kinds()
+}
+
+// notCompared are the kinds that were not compared to their end.
+func (v *verification) notCompared() []string {
+	return slices.DeleteFunc(v.wanted(), func(name string) bool { return slices.Contains(v.compared, name) })
 }
 
 // survey runs one, and adds what it found to the rest.
@@ -180,6 +220,7 @@ func (v *verification) checks(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		v.compared = append(v.compared, k.Name)
 	}
 	return nil
 }
@@ -194,7 +235,7 @@ func (v *verification) lookAgain(ctx context.Context) error {
 	}
 	first := v.found
 	v.found = map[event.Key]difference{}
-	return v.survey(ctx, func(ctx context.Context, s *survey) error {
+	err := v.survey(ctx, func(ctx context.Context, s *survey) error {
 		for _, d := range first {
 			var r remedies
 			if err := s.check(ctx, d.ref, nil, &r); err != nil {
@@ -206,6 +247,10 @@ func (v *verification) lookAgain(ctx context.Context) error {
 		}
 		return nil
 	})
+	if err != nil {
+		v.found = first // not all of them were looked at again
+	}
+	return err
 }
 
 func (v *verification) report() (*Report, error) {
@@ -272,14 +317,32 @@ func (r *Report) WriteTable(w io.Writer) error {
 	}
 	answer := "in sync"
 	switch {
+	case r.CutOff != "":
+		answer = "not known: cut off: " + r.CutOff
 	case len(r.Differences) > 0:
 		answer = fmt.Sprintf("%d different", len(r.Differences))
 	case r.Unknown > 0:
 		answer = "not known"
 	}
-	_, err := fmt.Fprintf(w, "%s: %s (%d entities compared, %d could not be, %d API calls)\n", r.Source, answer, r.Entities, r.Unknown, r.APICalls)
+	_, err := fmt.Fprintf(w, "%s: %s (%d entities compared, %d could not be, %d API calls%s)\n", r.Source, answer, r.Entities, r.Unknown, r.APICalls, r.missing())
 	if err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
 	return nil
+}
+
+// missing is what a comparison that was cut off leaves open, "" for one that
+// was not.
+func (r *Report) missing() string {
+	if r.CutOff == "" {
+		return ""
+	}
+	text := ""
+	if r.Unconfirmed > 0 {
+		text += fmt.Sprintf("; %d differences seen once and not looked at again", r.Unconfirmed)
+	}
+	if len(r.NotCompared) > 0 {
+		text += "; not compared to the end: " + strings.Join(r.NotCompared, ", ")
+	}
+	return text
 }
