@@ -11,6 +11,7 @@
 //	member.go   heartbeat, fair share, taking and handing over shards
 //	shard.go    one held shard: renewing, reading, handing over
 //	intake.go   a batch as read: log ─ fan out ─ route
+//	flags.go    events that do not tell all they should
 //	lane.go     the FIFO of one entity
 //	ready.go    lanes that could sync now, by priority and age, waiting for budget
 //	aside.go    lanes put to wait in Redis, since too much is in hand

@@ -8,12 +8,13 @@
 //
 //	class         what happened                                  fate
 //	Transient     network error, timeout, 408, 425, 5xx,         park with back-off, one attempt
-//	              404 in a foreign shape, redirect, wrong type
+//	              404 in a foreign shape, redirect, wrong type,
+//	              an answer that cannot be read or is not the entity
 //	Throttled     429, budget empty                              pause the source, no attempt
 //	Unavailable   store or Redis away                            hold everything, no attempt
 //	Refused       401, 403                                       ask the probe path: pause or bury
-//	Gone          404 in the provider's own error shape          ask again after gone_after, then tombstone
-//	Permanent     400, 422, unparsable answer, refused document  bury at once
+//	Gone          404, 410 in the provider's own error shape     ask again after gone_after, then tombstone
+//	Permanent     400, 422, refused document                     bury at once
 //	Panic         a panic in a handler                           bury with the stack; the worker lives
 package fate
 

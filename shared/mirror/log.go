@@ -111,6 +111,9 @@ type EventRow struct {
 	Duplicates                     int64
 	OutOfOrder, Overtaken, Lagging bool
 	PayloadDiffers                 bool
+	// Unnamed: it does not name the entity its type is about. Undated: its own
+	// time could not be read; CreatedAt is zero.
+	Unnamed, Undated bool
 	// Entities are the outcomes, primary first, in the order the event named
 	// them.
 	Entities []Outcome

@@ -138,14 +138,14 @@ func compareTimes(a, b string) int {
 	if a == b {
 		return 0
 	}
-	ta, errA := time.Parse(time.RFC3339Nano, a)
-	tb, errB := time.Parse(time.RFC3339Nano, b)
+	ta, okA := parseRFC3339(a)
+	tb, okB := parseRFC3339(b)
 	switch {
-	case errA == nil && errB == nil:
+	case okA && okB:
 		return ta.Compare(tb)
-	case errA == nil:
+	case okA:
 		return 1
-	case errB == nil:
+	case okB:
 		return -1
 	}
 	return cmp.Compare(a, b)

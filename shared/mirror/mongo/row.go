@@ -35,6 +35,8 @@ type row struct {
 	Overtaken      bool   `bson:"overtaken,omitempty"`
 	Lagging        bool   `bson:"lagging,omitempty"`
 	PayloadDiffers bool   `bson:"payload_differs,omitempty"`
+	Unnamed        bool   `bson:"unnamed,omitempty"`
+	Undated        bool   `bson:"undated,omitempty"`
 
 	// Signals are the newest stream entries it came with.
 	Signals []signal `bson:"signals"`
@@ -90,7 +92,7 @@ func newRow(a *mirror.Arrival) *row {
 		RowID: rowID(e.Source, e.ID), Source: e.Source, ID: e.ID, Type: e.Type,
 		CreatedAt: e.CreatedAt, ReceivedAt: e.ReceivedAt, Status: mirror.Pending,
 		Signals: []signal{signal(a.Signal)}, Keys: []string{}, Kinds: []string{}, Outcomes: map[string]outcome{},
-		Payload: body(e.Payload), TraceID: a.TraceID,
+		Payload: body(e.Payload), TraceID: a.TraceID, Unnamed: e.Unnamed, Undated: e.Undated,
 	}
 	r.open(a)
 	if r.Open == 0 {
@@ -176,7 +178,7 @@ func (r *row) mirror() *mirror.EventRow {
 		ID: r.ID, Source: r.Source, Type: r.Type, CreatedAt: r.CreatedAt, ReceivedAt: r.ReceivedAt,
 		Status: r.Status, Attempts: r.Attempts, Error: r.Error, Duplicates: r.Duplicates,
 		OutOfOrder: r.OutOfOrder, Overtaken: r.Overtaken, Lagging: r.Lagging, PayloadDiffers: r.PayloadDiffers,
-		Payload: bodyBytes(r.Payload), TraceID: r.TraceID,
+		Unnamed: r.Unnamed, Undated: r.Undated, Payload: bodyBytes(r.Payload), TraceID: r.TraceID,
 	}
 	if r.Status.Final() {
 		out.ProcessedAt = r.ProcessedAt
