@@ -342,7 +342,7 @@ func TestListsThatLie(t *testing.T) {
 		"a page that fails":         {map[string]string{"": page("a", o("o0_0"))}, 1, 0},
 		"a first page that fails":   {nil, 1, 0},
 		"a page that is no page":    {map[string]string{"": `{"data":{}}`}, 1, 0},
-		"items without id":          {map[string]string{"": page("null", `{"amount":1}`, o("o0_0"), `{"id":""}`, `{"id":7}`)}, 0, 3},
+		"items without id":          {map[string]string{"": page("null", `{"amount":1}`, o("o0_0"), `{"id":""}`, `{"id":7.5}`)}, 0, 3},
 		"an item that is no object": {map[string]string{"": page("null", `"o0_0"`, `null`)}, 0, 2},
 		"one listed twice":          {map[string]string{"": page("a", o("o0_0"), o("o0_0")), "a": page("b", o("o0_0"), o("o0_1")), "b": page("null", o("o0_1"), o("o0_2"))}, 0, 0},
 	}
