@@ -48,6 +48,9 @@ func (s *survey) check(ctx context.Context, ref event.Ref, listed *provider.Snap
 	switch verdict, typ := compare(s.def, doc, seen); {
 	case verdict == agrees:
 		s.verified(doc, seen.at)
+		if s.dispute != nil && listed != nil && doc.SyncedAt.Before(listed.SentAt) && s.def.Contradicts(ref.Key.Kind, listed, seen.state) {
+			s.dispute(sighting{ref: ref, state: listed, at: listed.SentAt})
+		}
 	case verdict == unsure, verdict == behind && s.mode != modeTell:
 	case s.doubtful(doc, seen, listed):
 		s.counts["doubtful"]++

@@ -685,3 +685,34 @@ func claimOf(t *testing.T, c *scene, k event.Key) int64 {
 	require.NoError(t, err)
 	return doc.Claim
 }
+
+// A list that disagrees with a GET is not in sync, though the mirror agrees with
+// the GET: nobody knows which of the two is right. A list that shows less is.
+func TestVerifyWhereListAndGETDisagree(t *testing.T) {
+	for name, tc := range map[string]struct {
+		element  string
+		disputed []string
+	}{
+		"another value": {`{"id":"o0_0","amount":99,"history":[{"status":"made","at":"2"},{"status":"created","at":"1"}]}`, []string{"order/o0_0"}},
+		"shorter":       {`{"id":"o0_0"}`, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newScene(t)
+			c.shop.stock(1, 1)
+			c.fill()
+			c.shop.interfere(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path != "/customers/c0/orders" {
+					return false
+				}
+				_, _ = io.WriteString(w, `{"data":[`+tc.element+`],"next":null}`)
+				return true
+			})
+			r, err := verifyOnce(c.ctx, c.finder, VerifyOptions{Settle: time.Millisecond})
+			require.NoError(t, err)
+			require.Empty(t, r.Differences)
+			require.Equal(t, tc.disputed, r.Disputed)
+			require.EqualValues(t, len(tc.disputed), r.Unknown)
+			require.Equal(t, tc.disputed == nil, r.InSync())
+		})
+	}
+}

@@ -42,6 +42,10 @@ type Report struct {
 	// provider did not answer for them.
 	Unknown     int64              `json:"unknown"`
 	Differences []ReportDifference `json:"differences"`
+	// Disputed are the entities, as kind/id, that a list shows otherwise than
+	// their own GET does, which the mirror agrees with. Which of the two is right
+	// is not known, so they count as Unknown too.
+	Disputed []string `json:"disputed,omitempty"`
 	// CutOff is why the comparison ended before it was done. Absent if it was
 	// done.
 	CutOff string `json:"cut_off,omitempty"`
@@ -88,7 +92,7 @@ func verifyOnce(ctx context.Context, f *finder, o VerifyOptions) (*Report, error
 	if o.Parallel <= 0 {
 		o.Parallel = 4
 	}
-	v := &verification{finder: f.saying(), options: o, begun: f.now(), failed: map[string]bool{}, found: map[event.Key]difference{}, counts: map[string]int64{}}
+	v := &verification{finder: f.saying(), options: o, begun: f.now(), failed: map[string]bool{}, found: map[event.Key]difference{}, disputed: map[event.Key]sighting{}, counts: map[string]int64{}}
 	err := v.run(ctx)
 	if err != nil && ctx.Err() == nil {
 		return nil, err
@@ -124,6 +128,8 @@ type verification struct {
 	failed map[string]bool
 	found  map[event.Key]difference
 	counts map[string]int64
+	// disputed are what list and GET disagree about, as the list showed it.
+	disputed map[event.Key]sighting
 	// compared are the kinds compared to their end: in lists and by id.
 	compared []string
 }
@@ -153,7 +159,9 @@ func (v *verification) survey(ctx context.Context, do func(context.Context, *sur
 	}
 	v.mu.Unlock()
 	var found []difference
+	var disputed []sighting
 	s.tell = func(d difference) { found = append(found, d) }
+	s.dispute = func(d sighting) { disputed = append(disputed, d) }
 	err := do(ctx, s)
 	if err == nil {
 		err = s.flush(ctx)
@@ -163,6 +171,9 @@ func (v *verification) survey(ctx context.Context, do func(context.Context, *sur
 	maps.Copy(v.failed, s.failed)
 	for _, d := range found {
 		v.found[d.ref.Key] = d
+	}
+	for _, d := range disputed {
+		v.disputed[d.ref.Key] = d
 	}
 	for name, n := range s.counts {
 		v.counts[name] += n
@@ -227,15 +238,25 @@ func (v *verification) checks(ctx context.Context) error {
 
 // lookAgain drops differences that something under way has removed meanwhile.
 func (v *verification) lookAgain(ctx context.Context) error {
-	if len(v.found) == 0 {
+	if len(v.found) == 0 && len(v.disputed) == 0 {
 		return nil
 	}
 	if !rest(ctx, v.options.Settle) {
 		return ctx.Err()
 	}
 	first := v.found
-	v.found = map[event.Key]difference{}
+	disputed := v.disputed
+	v.found, v.disputed = map[event.Key]difference{}, map[event.Key]sighting{}
 	err := v.survey(ctx, func(ctx context.Context, s *survey) error {
+		for _, d := range disputed {
+			var r remedies
+			if err := s.check(ctx, d.ref, d.state, &r); err != nil {
+				return err
+			}
+			if err := s.remedy(ctx, r); err != nil {
+				return err
+			}
+		}
 		for _, d := range first {
 			var r remedies
 			if err := s.check(ctx, d.ref, nil, &r); err != nil {
@@ -259,6 +280,12 @@ func (v *verification) report() (*Report, error) {
 		APICalls: v.counts["api_calls"], Unknown: v.counts["failed_lists"] + v.counts["failed_checks"] + v.counts["unreadable"],
 		Differences: []ReportDifference{},
 	}
+	for k, d := range v.disputed {
+		r.Unknown++
+		r.Disputed = append(r.Disputed, k.Kind+"/"+k.ID)
+		v.log.Warn("a list shows an entity otherwise than its own GET, which the mirror agrees with", "source", v.name, "entity", k.String(), "list_asked_at", d.at)
+	}
+	slices.Sort(r.Disputed)
 	for name, n := range v.counts {
 		if kind, ok := strings.CutPrefix(name, "kind."); ok {
 			r.Kinds[kind] = n
@@ -312,6 +339,11 @@ func (r *Report) WriteTable(w io.Writer) error {
 			fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", d.Kind, d.ID, what, patch)
 		}
 		if err := table.Flush(); err != nil {
+			return fmt.Errorf("write the report: %w", err)
+		}
+	}
+	if len(r.Disputed) > 0 {
+		if _, err := fmt.Fprintf(w, "list and GET disagree about: %s\n", strings.Join(r.Disputed, ", ")); err != nil {
 			return fmt.Errorf("write the report: %w", err)
 		}
 	}
