@@ -59,7 +59,7 @@ func newEntity(d *mirror.Document) entity {
 		DeletedAt: d.DeletedAt.UTC(), SyncedAt: d.SyncedAt.UTC(), VerifiedAt: d.VerifiedAt.UTC(),
 	}
 	if l := d.LastEvent; l.ID != "" {
-		e.LastEvent = &lastEvent{ID: l.ID, Type: l.Type, CreatedAt: l.CreatedAt.UTC()}
+		e.LastEvent = &lastEvent{ID: l.ID, Type: l.Type, CreatedAt: writable(l.CreatedAt)}
 	}
 	if b := d.Behind; b != nil {
 		e.Behind = &behind{Since: b.Since.UTC(), Reason: b.Reason}

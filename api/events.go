@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -31,6 +33,8 @@ type loggedEvent struct {
 	Lagging        bool            `json:"lagging" doc:"The provider's reads did not show it in time."`
 	PayloadDiffers bool            `json:"payload_differs,omitempty" doc:"It was sent again with another body; the first was kept."`
 	ParentsDiffer  bool            `json:"parents_differ,omitempty" doc:"It names other parents for an entity than those the entity stands under, which were asked."`
+	Unnamed        bool            `json:"unnamed,omitempty" doc:"It does not name the entity its type is about; sweeps alone find what it speaks of."`
+	Undated        bool            `json:"undated,omitempty" doc:"Its own time could not be read as one; created_at is absent."`
 	Entities       []outcome       `json:"entities" nullable:"false" doc:"What became of it for each entity it names, primary first."`
 	Payload        json.RawMessage `json:"payload,omitempty" doc:"The body as received."`
 	TraceID        string          `json:"trace_id,omitempty"`
@@ -58,11 +62,11 @@ type coveredBy struct {
 func newLoggedEvent(row *mirror.EventRow) loggedEvent {
 	e := loggedEvent{
 		ID: row.ID, Source: row.Source, Type: row.Type,
-		CreatedAt: row.CreatedAt.UTC(), ReceivedAt: row.ReceivedAt.UTC(), ProcessedAt: row.ProcessedAt.UTC(),
+		CreatedAt: writable(row.CreatedAt), ReceivedAt: row.ReceivedAt.UTC(), ProcessedAt: row.ProcessedAt.UTC(),
 		Status: string(row.Status), Attempts: row.Attempts, Error: row.Error, Duplicates: row.Duplicates,
 		OutOfOrder: row.OutOfOrder, Overtaken: row.Overtaken, Lagging: row.Lagging, PayloadDiffers: row.PayloadDiffers,
-		ParentsDiffer: row.ParentsDiffer,
-		Entities:      make([]outcome, len(row.Entities)), Payload: payloadJSON(row.Payload), TraceID: row.TraceID,
+		ParentsDiffer: row.ParentsDiffer, Unnamed: row.Unnamed, Undated: row.Undated,
+		Entities: make([]outcome, len(row.Entities)), Payload: payloadJSON(row.Payload), TraceID: row.TraceID,
 	}
 	for i, o := range row.Entities {
 		e.Entities[i] = newOutcome(o)
@@ -84,7 +88,8 @@ func newOutcome(o mirror.Outcome) outcome {
 // payloadJSON passes a payload on as it came. One that is no JSON, from an
 // entry that could not be read, is shown as text rather than breaking the page.
 func payloadJSON(payload []byte) json.RawMessage {
-	if len(payload) == 0 || json.Valid(payload) {
+	payload = bytes.TrimPrefix(payload, []byte("\ufeff"))
+	if len(payload) == 0 || json.Valid(payload) && utf8.Valid(payload) {
 		return payload
 	}
 	text, _ := json.Marshal(string(payload)) // a string always encodes

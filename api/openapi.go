@@ -26,10 +26,11 @@ var (
 // newOperations makes the part of the HTTP surface that is declared as typed
 // operations. The document is served by serveDocument instead of the library:
 // it makes its own on the first request, without a lock.
-func newOperations(engine *gin.Engine, version string) huma.API {
+func newOperations(engine *gin.Engine, version string, encode *encoder) huma.API {
 	config := huma.DefaultConfig("Tarn", version)
 	config.Info.Description = "A true local copy of a provider's data: webhooks in, mirrored state out.\n\n" +
 		"Times are RFC 3339 in UTC. Fields that have no value are absent. Errors are RFC 9457 problems."
+	config.Formats = map[string]huma.Format{"application/json": encode.format(), "json": encode.format()}
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.CreateHooks = nil // no $schema field in answers
 	config.RejectUnknownQueryParameters = true

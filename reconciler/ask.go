@@ -85,6 +85,9 @@ type finder struct {
 	// loop learns that work goes on, and what it waits for. May be nil.
 	loop *telemetry.Loop
 
+	// onPause is told of each wait for a source that is paused. May be nil.
+	onPause func(stream.SourceState)
+
 	// bucket is a budget of its own, shared by all who work on the same sweep,
 	// with its rate. "": there is none.
 	bucket     string
@@ -185,6 +188,9 @@ func (f *finder) token(ctx context.Context, class event.Class) error {
 			f.metrics.BudgetWait.WithLabelValues(f.name, class.String()).Observe(f.now().Sub(start).Seconds())
 			return nil
 		case err == nil && g.Source.Paused:
+			if f.onPause != nil {
+				f.onPause(g.Source)
+			}
 			f.probe(ctx, g.Source)
 		}
 		f.loop.Waiting("the budget of " + f.name)

@@ -112,11 +112,11 @@ func (r *Reconciler) attend(ctx context.Context, f *finder, id string, o Backfil
 	defer show.end()
 	for {
 		if !rest(ctx, o.Every) {
-			return fmt.Errorf("backfill %s: %w", id, ErrCutOff)
+			return cutOffAt(ctx, f, id, pace.last)
 		}
 		t, p, err := r.progressOf(ctx, f, id)
 		if ctx.Err() != nil {
-			return fmt.Errorf("backfill %s: %w", id, ErrCutOff)
+			return cutOffAt(ctx, f, id, pace.last)
 		}
 		if err != nil {
 			return err
@@ -133,6 +133,11 @@ func (r *Reconciler) attend(ctx context.Context, f *finder, id string, o Backfil
 			return nil
 		}
 	}
+}
+
+// cutOffAt says how far a backfill had come when ctx ended.
+func cutOffAt(ctx context.Context, f *finder, id string, p progress) error {
+	return fmt.Errorf("backfill %s: %s; %s: %w", id, f.waitsFor(ctx), p.line(), ErrCutOff)
 }
 
 // progressOf looks how far a backfill is.
@@ -195,7 +200,8 @@ func (r *Reconciler) progressOf(ctx context.Context, f *finder, id string) (*mir
 // VerifyOnce compares everything a source's provider has with the mirror, in
 // this process alone, and returns what differs. It repairs nothing and records
 // nothing: that documents were verified is all it writes. A difference is
-// looked at twice, so that one which an event under way explains is none.
+// looked at twice, so that one which an event under way explains is none. When
+// ctx ends first there is a report all the same, whose CutOff says so.
 func (r *Reconciler) VerifyOnce(ctx context.Context, name string, o VerifyOptions) (*Report, error) {
 	s := r.source(name)
 	if s == nil {

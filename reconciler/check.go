@@ -67,6 +67,9 @@ func (s *survey) weigh(ctx context.Context, seen sighting, before *mirror.Docume
 		// The worker may have asked later than we did.
 	case verdict == agrees:
 		s.verified(doc, seen.at)
+		if s.dispute != nil && listed != nil && doc.SyncedAt.Before(listed.SentAt) && s.def.Contradicts(seen.ref.Key.Kind, listed, seen.state) {
+			s.dispute(sighting{ref: seen.ref, state: listed, at: listed.SentAt})
+		}
 	case verdict == unsure, verdict == behind && s.mode != modeTell:
 	case verdict == elsewhere:
 		return s.lookWhereKnown(ctx, seen, doc, r)

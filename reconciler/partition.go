@@ -231,8 +231,12 @@ func (p *partition) events(ctx context.Context, at *place) error {
 				if moved[ref.Key].IsZero() {
 					refs = append(refs, ref)
 				}
-				if e.CreatedAt.After(moved[ref.Key]) {
-					moved[ref.Key] = e.CreatedAt
+				at := e.CreatedAt
+				if e.Undated {
+					at = page.SentAt // nobody knows: it may have been now
+				}
+				if at.After(moved[ref.Key]) {
+					moved[ref.Key] = at
 				}
 			}
 		}
@@ -242,9 +246,16 @@ func (p *partition) events(ctx context.Context, at *place) error {
 		}
 		var r remedies
 		for _, ref := range refs {
+			doc := docs[ref.Key]
+			if p.def.LacksParents(ref) {
+				if doc == nil || !doc.Known() {
+					continue // it could not be asked for
+				}
+				ref.Parents = doc.Parents
+			}
 			p.counts["entities"]++
 			p.counts["kind."+ref.Key.Kind]++
-			if doc := docs[ref.Key]; doc == nil || doc.VerifiedAt.Before(moved[ref.Key].Add(skew)) {
+			if doc == nil || doc.VerifiedAt.Before(moved[ref.Key].Add(skew)) {
 				r.fetch = append(r.fetch, ref)
 			}
 		}

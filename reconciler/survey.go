@@ -71,6 +71,9 @@ type survey struct {
 	// tell is told of differences in modeTell.
 	tell func(difference)
 	told map[event.Key]bool
+	// dispute is told of entities that a list shows otherwise than their own GET,
+	// which the mirror agrees with. Nil: nobody wants to know.
+	dispute func(sighting)
 }
 
 // class is the budget a survey asks in.

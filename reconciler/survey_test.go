@@ -343,7 +343,7 @@ func TestListsThatLie(t *testing.T) {
 		"a page that fails":         {map[string]string{"": page("a", o("o0_0"))}, 1, 0},
 		"a first page that fails":   {nil, 1, 0},
 		"a page that is no page":    {map[string]string{"": `{"data":{}}`}, 1, 0},
-		"items without id":          {map[string]string{"": page("null", `{"amount":1}`, o("o0_0"), `{"id":""}`, `{"id":7}`)}, 0, 3},
+		"items without id":          {map[string]string{"": page("null", `{"amount":1}`, o("o0_0"), `{"id":""}`, `{"id":7.5}`)}, 0, 3},
 		"an item that is no object": {map[string]string{"": page("null", `"o0_0"`, `null`)}, 0, 2},
 		"one listed twice":          {map[string]string{"": page("a", o("o0_0"), o("o0_0")), "a": page("b", o("o0_0"), o("o0_1")), "b": page("null", o("o0_1"), o("o0_2"))}, 0, 0},
 	}
@@ -743,6 +743,37 @@ func TestTwoClocksAreNotCompared(t *testing.T) {
 			c.survey(modeSweep)
 			require.True(t, asking)
 			require.Len(t, c.recorded(), 1, "the mirror has what came after the answer")
+		})
+	}
+}
+
+// A list that disagrees with a GET is not in sync, though the mirror agrees with
+// the GET: nobody knows which of the two is right. A list that shows less is.
+func TestVerifyWhereListAndGETDisagree(t *testing.T) {
+	for name, tc := range map[string]struct {
+		element  string
+		disputed []string
+	}{
+		"another value": {`{"id":"o0_0","amount":99,"history":[{"status":"made","at":"2"},{"status":"created","at":"1"}]}`, []string{"order/o0_0"}},
+		"shorter":       {`{"id":"o0_0"}`, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newScene(t)
+			c.shop.stock(1, 1)
+			c.fill()
+			c.shop.interfere(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path != "/customers/c0/orders" {
+					return false
+				}
+				_, _ = io.WriteString(w, `{"data":[`+tc.element+`],"next":null}`)
+				return true
+			})
+			r, err := verifyOnce(c.ctx, c.finder, VerifyOptions{Settle: time.Millisecond})
+			require.NoError(t, err)
+			require.Empty(t, r.Differences)
+			require.Equal(t, tc.disputed, r.Disputed)
+			require.EqualValues(t, len(tc.disputed), r.Unknown)
+			require.Equal(t, tc.disputed == nil, r.InSync())
 		})
 	}
 }

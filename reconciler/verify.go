@@ -47,6 +47,19 @@ type Report struct {
 	// whose refresh an event has just asked for and that is held back.
 	NotDue      int64              `json:"not_due"`
 	Differences []ReportDifference `json:"differences"`
+	// Disputed are the entities, as kind/id, that a list shows otherwise than
+	// their own GET does, which the mirror agrees with. Which of the two is right
+	// is not known, so they count as Unknown too.
+	Disputed []string `json:"disputed,omitempty"`
+	// CutOff is why the comparison ended before it was done. Absent if it was
+	// done.
+	CutOff string `json:"cut_off,omitempty"`
+	// NotCompared are the kinds that were not compared to their end. Absent if
+	// the comparison was done.
+	NotCompared []string `json:"not_compared,omitempty"`
+	// Unconfirmed is how many differences were seen once and could not be looked
+	// at again before the comparison was cut off.
+	Unconfirmed int `json:"unconfirmed,omitempty"`
 }
 
 // ReportDifference is one entity that differs.
@@ -68,11 +81,14 @@ type ReportDifference struct {
 const DeletedHere mirror.DiscrepancyType = "deleted_here"
 
 // InSync reports whether everything was compared and nothing differs.
-func (r *Report) InSync() bool { return len(r.Differences) == 0 && r.Unknown == 0 }
+func (r *Report) InSync() bool {
+	return len(r.Differences) == 0 && r.Unknown == 0 && r.CutOff == ""
+}
 
 // verifyOnce compares everything the provider has with the mirror, in this
 // process alone. It repairs nothing and records nothing; that documents were
-// verified is all it writes.
+// verified is all it writes. When ctx ends first, the report says how far the
+// comparison came.
 func verifyOnce(ctx context.Context, f *finder, o VerifyOptions) (*Report, error) {
 	for _, name := range o.Kinds {
 		if f.def.Kind(name) == nil {
@@ -85,20 +101,33 @@ func verifyOnce(ctx context.Context, f *finder, o VerifyOptions) (*Report, error
 	if o.Parallel <= 0 {
 		o.Parallel = 4
 	}
-	v := &verification{finder: f, options: o, begun: f.now(), failed: map[string]bool{}, found: map[event.Key]difference{}, counts: map[string]int64{}}
-	if err := v.lists(ctx); err != nil {
+	v := &verification{finder: f.saying(), options: o, begun: f.now(), failed: map[string]bool{}, found: map[event.Key]difference{}, disputed: map[event.Key]sighting{}, counts: map[string]int64{}}
+	err := v.run(ctx)
+	if err != nil && ctx.Err() == nil {
 		return nil, err
+	}
+	report, rerr := v.report()
+	if err == nil || rerr != nil {
+		return report, rerr
+	}
+	report.CutOff, report.NotCompared = f.waitsFor(ctx), v.notCompared()
+	// A difference counts once it has been seen twice.
+	report.Unconfirmed, report.Differences = len(v.found), []ReportDifference{}
+	return report, nil
+}
+
+// run makes the comparison.
+func (v *verification) run(ctx context.Context) error {
+	if err := v.lists(ctx); err != nil {
+		return err
 	}
 	if err := v.checks(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if err := v.lookAgain(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	if err := v.leaveOutRefreshes(ctx); err != nil {
-		return nil, err
-	}
-	return v.report()
+	return v.leaveOutRefreshes(ctx)
 }
 
 // verification gathers what several surveys find at once.
@@ -111,6 +140,23 @@ type verification struct {
 	failed map[string]bool
 	found  map[event.Key]difference
 	counts map[string]int64
+	// disputed are what list and GET disagree about, as the list showed it.
+	disputed map[event.Key]sighting
+	// compared are the kinds compared to their end: in lists and by id.
+	compared []string
+}
+
+// wanted are the names of the kinds to be compared.
+func (v *verification) wanted() []string {
+	if len(v.options.Kinds) > 0 {
+		return slices.Sorted(slices.Values(v.options.Kinds))
+	}
+	return v.kinds()
+}
+
+// notCompared are the kinds that were not compared to their end.
+func (v *verification) notCompared() []string {
+	return slices.DeleteFunc(v.wanted(), func(name string) bool { return slices.Contains(v.compared, name) })
 }
 
 // survey runs one, and adds what it found to the rest.
@@ -125,7 +171,9 @@ func (v *verification) survey(ctx context.Context, do func(context.Context, *sur
 	}
 	v.mu.Unlock()
 	var found []difference
+	var disputed []sighting
 	s.tell = func(d difference) { found = append(found, d) }
+	s.dispute = func(d sighting) { disputed = append(disputed, d) }
 	err := do(ctx, s)
 	if err == nil {
 		err = s.flush(ctx)
@@ -135,6 +183,9 @@ func (v *verification) survey(ctx context.Context, do func(context.Context, *sur
 	maps.Copy(v.failed, s.failed)
 	for _, d := range found {
 		v.found[d.ref.Key] = d
+	}
+	for _, d := range disputed {
+		v.disputed[d.ref.Key] = d
 	}
 	for name, n := range s.counts {
 		v.counts[name] += n
@@ -192,36 +243,52 @@ func (v *verification) checks(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		v.compared = append(v.compared, k.Name)
 	}
 	return nil
 }
 
 // lookAgain drops differences that something under way has removed meanwhile.
 func (v *verification) lookAgain(ctx context.Context) error {
-	if len(v.found) == 0 {
+	if len(v.found) == 0 && len(v.disputed) == 0 {
 		return nil
 	}
 	if !rest(ctx, v.options.Settle) {
 		return ctx.Err()
 	}
-	first := v.found
-	v.found = map[event.Key]difference{}
-	return v.survey(ctx, func(ctx context.Context, s *survey) error {
+	first, disputed := v.found, v.disputed
+	v.found, v.disputed = map[event.Key]difference{}, map[event.Key]sighting{}
+	err := v.survey(ctx, func(ctx context.Context, s *survey) error {
+		for key, d := range disputed {
+			if err := v.checkAgain(ctx, s, key, d.ref, d.state); err != nil {
+				return err
+			}
+		}
 		for key, d := range first {
-			var r remedies
-			docs, err := s.documents(ctx, []event.Key{key})
-			if err != nil {
-				return err
-			}
-			if err := s.check(ctx, d.ref, docs[key], nil, &r); err != nil {
-				return err
-			}
-			if err := s.remedy(ctx, r); err != nil {
+			if err := v.checkAgain(ctx, s, key, d.ref, nil); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
+	if err != nil {
+		v.found = first // not all of them were looked at again
+	}
+	return err
+}
+
+// checkAgain asks once more for an entity that differed, or whose list, which
+// showed listed, did not agree with its GET.
+func (v *verification) checkAgain(ctx context.Context, s *survey, key event.Key, ref event.Ref, listed *provider.Snapshot) error {
+	docs, err := s.documents(ctx, []event.Key{key})
+	if err != nil {
+		return err
+	}
+	var r remedies
+	if err := s.check(ctx, ref, docs[key], listed, &r); err != nil {
+		return err
+	}
+	return s.remedy(ctx, r)
 }
 
 // leaveOutRefreshes drops differences that a refresh held back will mend, as the
@@ -250,6 +317,12 @@ func (v *verification) report() (*Report, error) {
 		APICalls: v.counts["api_calls"], Unknown: v.counts["failed_lists"] + v.counts["failed_checks"] + v.counts["unreadable"],
 		NotDue: v.counts["not_due"], Differences: []ReportDifference{},
 	}
+	for k, d := range v.disputed {
+		r.Unknown++
+		r.Disputed = append(r.Disputed, k.Kind+"/"+k.ID)
+		v.log.Warn("a list shows an entity otherwise than its own GET, which the mirror agrees with", "source", v.name, "entity", k.String(), "list_asked_at", d.at)
+	}
+	slices.Sort(r.Disputed)
 	for name, n := range v.counts {
 		if kind, ok := strings.CutPrefix(name, "kind."); ok {
 			r.Kinds[kind] = n
@@ -305,17 +378,40 @@ func (r *Report) WriteTable(w io.Writer) error {
 			return fmt.Errorf("write the report: %w", err)
 		}
 	}
+	if len(r.Disputed) > 0 {
+		if _, err := fmt.Fprintf(w, "list and GET disagree about: %s\n", strings.Join(r.Disputed, ", ")); err != nil {
+			return fmt.Errorf("write the report: %w", err)
+		}
+	}
 	answer := "in sync"
 	switch {
+	case r.CutOff != "":
+		answer = "not known: cut off: " + r.CutOff
 	case len(r.Differences) > 0:
 		answer = fmt.Sprintf("%d different", len(r.Differences))
 	case r.Unknown > 0:
 		answer = "not known"
 	}
-	_, err := fmt.Fprintf(w, "%s: %s (%d entities compared, %d could not be, %d not due yet, %d API calls)\n",
-		r.Source, answer, r.Entities, r.Unknown, r.NotDue, r.APICalls)
+	_, err := fmt.Fprintf(w, "%s: %s (%d entities compared, %d could not be, %d not due yet, %d API calls%s)\n",
+		r.Source, answer, r.Entities, r.Unknown, r.NotDue, r.APICalls, r.missing())
 	if err != nil {
 		return fmt.Errorf("write the report: %w", err)
 	}
 	return nil
+}
+
+// missing is what a comparison that was cut off leaves open, "" for one that
+// was not.
+func (r *Report) missing() string {
+	if r.CutOff == "" {
+		return ""
+	}
+	text := ""
+	if r.Unconfirmed > 0 {
+		text += fmt.Sprintf("; %d differences seen once and not looked at again", r.Unconfirmed)
+	}
+	if len(r.NotCompared) > 0 {
+		text += "; not compared to the end: " + strings.Join(r.NotCompared, ", ")
+	}
+	return text
 }

@@ -163,6 +163,9 @@ func (s *shard) admit(loop *telemetry.Loop, src *source, batch []stream.Entry) e
 // every further entity they name, before anything of them may settle. It
 // returns the entries whose entity is still to be looked at.
 func (s *shard) logEvents(loop *telemetry.Loop, src *source, batch []stream.Entry) ([]stream.Entry, error) {
+	if err := s.complete(loop, src, batch); err != nil {
+		return nil, err
+	}
 	arrivals := make([]mirror.Arrival, 0, len(batch))
 	for _, e := range batch {
 		if b := e.Signal.Body; b != nil {
@@ -194,9 +197,11 @@ func (s *shard) logEvents(loop *telemetry.Loop, src *source, batch []stream.Entr
 		}
 		l := logged[next]
 		next++
-		if l.PayloadDiffers {
-			s.log.Warn("an event came again with another body; the first is kept", "source", src.Name, "event", e.Signal.CauseID)
+		again, err := s.noteFlags(s.ctx, loop, e, l)
+		if err != nil {
+			return nil, err
 		}
+		drafts = append(drafts, again...)
 		drafts = append(drafts, s.furtherSignals(src, e, l)...)
 		if l.Outcomes[e.Signal.Ref.Key] == mirror.Pending {
 			e.Signal.Body = e.Signal.Body.Logged()

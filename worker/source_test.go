@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -96,7 +97,7 @@ func TestRateHeadersAreHeeded(t *testing.T) {
 			w.WriteHeader(http.StatusTooManyRequests)
 			return
 		}
-		_, _ = w.Write([]byte(ok))
+		_, _ = w.Write([]byte(`{"id":"` + path.Base(r.URL.Path) + `",` + ok[1:]))
 	}))
 	t.Cleanup(server.Close)
 	def, err := provider.Parse("acme.yaml", []byte(strings.Replace(definition, "  probe:", "  rate_headers: x-ratelimit\n  probe:", 1)))

@@ -146,11 +146,14 @@ func (a *attempt) settlements(v *verdict, entries []stream.Entry) []mirror.Settl
 			Signal: mirror.SignalID{Shard: a.s.number, ID: e.ID}, CoveredBy: covered, At: now, Lagging: v.lagging,
 			ParentsDiffer: a.parentsDiffer(s.Ref.Parents),
 		}
-		if s.CreatedAt.Before(a.settledTo) {
+		undated := s.CreatedAt.IsZero()
+		if !undated && s.CreatedAt.Before(a.settledTo) {
 			done.OutOfOrder = true
 			m.OutOfOrder.WithLabelValues(a.src.Name).Inc()
 		} else {
-			a.settledTo = s.CreatedAt
+			if !undated {
+				a.settledTo = s.CreatedAt
+			}
 			want, ok := a.src.Definition.Expects(s.EventType, a.ln.key.Kind)
 			done.Overtaken = ok && a.snap != nil && a.snap.Status != want && a.snap.Had(want)
 			if done.Overtaken {

@@ -128,6 +128,8 @@ type Worker struct {
 	mu       sync.Mutex
 	shards   map[int]*shard
 	setbacks map[int]setback
+
+	flags flags
 }
 
 // New returns a worker; Run starts it.

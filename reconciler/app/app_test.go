@@ -3,12 +3,9 @@ package app_test
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -56,18 +53,7 @@ func verify(t *testing.T, list, customer string, args ...string) (status int, st
 		}
 	}))
 	defer shop.Close()
-	dir := t.TempDir()
-	write := func(name, text string) string {
-		path := filepath.Join(dir, name)
-		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
-		return path
-	}
-	settings := write("tarn.yaml", fmt.Sprintf(`
-redis: {url: %q}
-store: {url: %q}
-sources:
-  shop: {provider: %q, api_url: %q, api_key: k, webhook_secrets: [s]}
-`, redistest.Start(t).URL(), "sqlite://"+filepath.Join(dir, "tarn.db"), write("shop.yaml", definition), shop.URL))
+	settings := shopSettings(t, redistest.Start(t).URL(), shop.URL)
 	var out, errs bytes.Buffer
 	status = process.Main(app.Program(), process.System{
 		Args: append([]string{"verify", "--config", settings}, args...), Stdout: &out, Stderr: &errs,
@@ -96,7 +82,7 @@ func TestVerifyDifferent(t *testing.T) {
 func TestVerifyThatCouldNotCompare(t *testing.T) {
 	t.Parallel()
 	status, out, errs := verify(t, ``, `{}`)
-	require.Equal(t, 1, status)
+	require.Equal(t, 4, status)
 	require.Contains(t, out, "shop: not known")
 	require.Contains(t, errs, "1 lists or entities could not be compared")
 }

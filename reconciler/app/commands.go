@@ -70,7 +70,11 @@ func verifyCommand() process.Command {
 repairs nothing and needs no workers. Differences are looked at twice, so what is
 on its way at the moment is none.
 
-Exit status: 0 in sync, 3 different, 1 error (also: not everything could be compared).
+Cut off by a signal, it says what was compared and what was not. While the source
+is paused it waits, and says so in the log.
+
+Exit status: 0 compared and in sync, 3 different, 4 not known (cut off, or not
+everything could be compared), 1 error.
 `,
 		Flags: func(set *flag.FlagSet) {
 			set.StringVar(&source, "source", "", "`NAME` of a source; needed if there are several")
@@ -83,13 +87,18 @@ Exit status: 0 in sync, 3 different, 1 error (also: not everything could be comp
 				return err
 			}
 			o.Kinds = names
-			return once(ctx, p, func(ctx context.Context, t *tools) error {
-				report, err := t.VerifyOnce(ctx, name, o)
-				if err != nil {
-					return err
-				}
-				return answer(p, report, asJSON)
+			var report *reconciler.Report
+			err = once(ctx, p, func(ctx context.Context, t *tools) (err error) {
+				report, err = t.VerifyOnce(ctx, name, o)
+				return err
 			})
+			if err != nil && ctx.Err() != nil {
+				report, err = nothingCompared(name, err), nil
+			}
+			if err != nil {
+				return err
+			}
+			return answer(p, report, asJSON)
 		},
 	}
 }
@@ -106,10 +115,21 @@ func answer(p *process.Process, report *reconciler.Report, asJSON bool) error {
 	switch {
 	case len(report.Differences) > 0:
 		return different
+	case report.CutOff != "":
+		return process.CutOff
 	case !report.InSync():
-		return fmt.Errorf("%d lists or entities could not be compared, see above", report.Unknown)
+		p.Logger.Error(fmt.Sprintf("%d lists or entities could not be compared, see above", report.Unknown))
+		return process.CutOff
 	}
 	return nil
+}
+
+// nothingCompared is the report of a verify that was stopped before it began.
+func nothingCompared(source string, cause error) *reconciler.Report {
+	return &reconciler.Report{
+		Source: source, Kinds: map[string]int64{}, Differences: []reconciler.ReportDifference{},
+		CutOff: "nothing was compared: " + cause.Error(),
+	}
 }
 
 func backfillCommand() process.Command {
@@ -124,7 +144,7 @@ lacks or has otherwise, behind all other work. Workers must be running. Cut off
 at any moment, the same command goes on where it was. Shows a bar on a terminal,
 lines of JSON otherwise.
 
-Exit status: 0 filled, 1 error or cut off.
+Exit status: 0 filled, 4 cut off, 1 error.
 `,
 		Flags: func(set *flag.FlagSet) {
 			set.StringVar(&source, "source", "", "`NAME` of a source; needed if there are several")

@@ -13,6 +13,11 @@ type Event struct {
 	Type string
 	// CreatedAt is the provider's time of the event, UTC. Zero if it gave none.
 	CreatedAt time.Time
+	// Undated: it should have told a time of its own, and what it told is none.
+	Undated bool
+	// Unnamed: it does not name the entity its type is about, or none at all.
+	// What it is about is then found by sweeps only.
+	Unnamed bool
 	// ReceivedAt is when the api read it, UTC.
 	ReceivedAt time.Time
 	// Entities are what the event names, primary first. Empty when it names no

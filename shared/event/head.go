@@ -23,6 +23,24 @@ type head struct {
 	ReceivedAt *int64            `json:"r"`
 	Entities   []packedRef       `json:"e"`
 	Derived    []packedRef       `json:"d"`
+	// Flags are of the event: flagUndated, flagUnnamed. Left out if none is set.
+	Flags int `json:"f"`
+}
+
+const (
+	flagUndated = 1 << iota
+	flagUnnamed
+)
+
+// flags packs what an event is marked as.
+func (e *Event) flags() (n int) {
+	if e.Undated {
+		n |= flagUndated
+	}
+	if e.Unnamed {
+		n |= flagUnnamed
+	}
+	return n
 }
 
 // packedRef leaves out the source, which the entry's own key repeats.
@@ -59,6 +77,9 @@ func (s *Signal) appendHead(b []byte) []byte {
 		b = appendTime(b, `,"r":`, e.ReceivedAt)
 		b = appendRefs(b, `,"e":`, e.Entities)
 		b = appendRefs(b, `,"d":`, e.Derived)
+		if n := e.flags(); n != 0 {
+			b = strconv.AppendInt(append(b, `,"f":`...), int64(n), 10)
+		}
 	}
 	return append(b, '}')
 }

@@ -145,6 +145,7 @@ func ParseSignal(fields map[string]string) (Signal, error) {
 		s.Body = &Event{
 			Source: key.Source, ID: s.CauseID, Type: s.EventType, CreatedAt: s.CreatedAt,
 			ReceivedAt: fromMicros(h.ReceivedAt), Payload: []byte(body),
+			Undated: h.Flags&flagUndated != 0, Unnamed: h.Flags&flagUnnamed != 0,
 			Entities: unpackRefs(key.Source, h.Entities), Derived: unpackRefs(key.Source, h.Derived),
 		}
 		if es := s.Body.Entities; len(es) > 0 && es[0].Key == key {

@@ -8,14 +8,15 @@
 //
 //	class         what happened                                  fate
 //	Transient     network error, timeout, 408, 425, 5xx,         park with back-off, one attempt
-//	              404 in a foreign shape, redirect, wrong type
+//	              404 in a foreign shape, redirect, wrong type,
+//	              an answer that cannot be read or is not the entity
 //	Throttled     429, budget empty                              ask the probe path: pause, no attempt; or it is this
 //	                                                             one thing: it waits alone, the third time charged
 //	Unavailable   store or Redis away                            hold everything, no attempt
 //	Refused       401, 403                                       ask the probe path: pause or bury
-//	Gone          404 in the provider's own error shape          ask again after gone_after, then tombstone, if
+//	Gone          404, 410 in the provider's own error shape     ask again after gone_after, then tombstone, if
 //	                                                             another known entity is found
-//	Permanent     400, 422, unparsable answer, refused document  bury at once
+//	Permanent     400, 422, refused document                     bury at once
 //	Panic         a panic in a handler                           bury with the stack; the worker lives
 //
 // What a failed probe means for a source as a whole is the other table: Pauses.

@@ -128,6 +128,8 @@ type Letters interface {
 
 // Kinds of a note that somebody decides by.
 const (
+	// NoteDiffering: an event came again with another body, which is the reason.
+	NoteDiffering = "differing"
 	// NoteDuplicate: an event came again and was not appended.
 	NoteDuplicate = "duplicate"
 	// NoteOperator: somebody acted through the api; Reason says who and what.
@@ -141,12 +143,13 @@ type Note struct {
 	ID     string
 	At     time.Time
 	Source string
-	// Kind is "duplicate", "rejected", "unreadable" or "operator".
+	// Kind is "duplicate", "differing", "rejected", "unreadable" or "operator".
 	Kind string
-	// EventID is set for duplicates.
+	// EventID is set for duplicates and differing ones.
 	EventID string
 	// Reason is why it was rejected, from a fixed list; of an operator's act,
-	// who did what: "ops: pause: the provider maintains".
+	// who did what: "ops: pause: the provider maintains"; of a differing event,
+	// its body.
 	Reason string
 	// Count is how many it stands for, at least 1.
 	Count int64

@@ -137,6 +137,9 @@ type EventRow struct {
 	// ParentsDiffer: it named other parents for an entity than those the entity
 	// was known to stand under when it was settled.
 	ParentsDiffer bool
+	// Unnamed: it does not name the entity its type is about. Undated: its own
+	// time could not be read; CreatedAt is zero.
+	Unnamed, Undated bool
 	// Entities are the outcomes, primary first, in the order the event named
 	// them.
 	Entities []Outcome

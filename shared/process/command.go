@@ -20,13 +20,18 @@ type Command struct {
 	// Flags declares the flags it has besides --config, --help and --version.
 	// May be nil.
 	Flags func(set *flag.FlagSet)
-	// Run does it. A Status it returns is the exit status.
+	// Run does it. A Status it returns is the exit status. Any other error after
+	// ctx has ended means that it was cut off: the exit status is CutOff.
 	Run func(ctx context.Context, p *Process) error
 }
 
 // Status is an exit status that is no failure, such as that of a comparison
 // that found something.
 type Status int
+
+// CutOff is the exit status of a command that ended before it was done: what it
+// was asked is not known, and neither success nor failure may be read from it.
+const CutOff = Status(4)
 
 // Error names the status.
 func (s Status) Error() string { return "exit status " + strconv.Itoa(int(s)) }

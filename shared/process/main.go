@@ -54,7 +54,8 @@ func OS() System {
 
 // Main runs a program, or one of its commands, and returns the exit status: 0
 // after a stop that was asked for, 1 for an error, 2 for wrong flags or
-// settings, or a Status.
+// settings, or a Status. A command that was stopped before it was done has not
+// succeeded: its status is CutOff.
 func Main(program Program, system System) int {
 	log := system.Stdout
 	if c := program.command(system.Args); c != nil {
@@ -215,10 +216,26 @@ func (p *Process) run(program Program, file string, environ []string) error {
 		p.Logger.Warn("the last traces were not exported", "error", ferr)
 	}
 	p.Logger.Info("stopped")
-	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+	switch {
+	case ctx.Err() == nil || err == nil:
+		return err
+	case program.flags != nil:
+		return p.cutOff(err)
+	case errors.Is(err, context.Canceled):
 		return nil // it was asked to stop, and did
 	}
 	return err
+}
+
+// cutOff is what a command has come to that was stopped by a signal. One that
+// had its answer already keeps it.
+func (p *Process) cutOff(err error) error {
+	var status Status
+	if errors.As(err, &status) {
+		return status
+	}
+	p.Logger.Error(p.Name+" was cut off before it was done", "error", err)
+	return CutOff
 }
 
 // within runs do, which has d to return once ctx has ended.

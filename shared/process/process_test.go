@@ -478,3 +478,36 @@ func TestCommands(t *testing.T) {
 	status, _, _ = run("verify", "--check", "http://x")
 	require.Equal(t, 2, status, "a command serves no health")
 }
+
+// What a command that was stopped before it was done was asked is not known.
+func TestCommandsThatAreCutOff(t *testing.T) {
+	cases := map[string]struct {
+		answer func(context.Context) error
+		status int
+	}{
+		"before it was done": {func(ctx context.Context) error { return fmt.Errorf("compare: %w", ctx.Err()) }, 4},
+		"with another error": {func(context.Context) error { return errors.New("closed connection") }, 4},
+		"after its answer":   {func(context.Context) error { return process.Status(3) }, 3},
+		"when it was done":   {func(context.Context) error { return nil }, 0},
+	}
+	for name, tc := range cases {
+		t.Run(name, func(t *testing.T) {
+			running := make(chan struct{})
+			commands := []process.Command{{Name: "verify", Short: "compare", About: "Compares.\n", Run: func(ctx context.Context, _ *process.Process) error {
+				close(running)
+				<-ctx.Done()
+				return tc.answer(ctx)
+			}}}
+			var out, problems output
+			status := make(chan int, 1)
+			go func() {
+				status <- process.Main(process.Program{Name: "reconciler", About: "Finds.\n", Commands: commands},
+					process.System{Args: []string{"verify", "--config", files(t, settings)}, Stdout: &out, Stderr: &problems})
+			}()
+			<-running
+			require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGTERM))
+			require.Equal(t, tc.status, <-status)
+			require.Equal(t, tc.status == 4, strings.Contains(problems.String(), "was cut off before it was done"), problems.String())
+		})
+	}
+}

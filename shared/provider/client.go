@@ -188,7 +188,7 @@ func (c *Client) fetch(ctx context.Context, k *Kind, call call) (*Snapshot, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := k.checkAnswer(a.doc, call.id); err != nil {
+	if err := c.def.checkAnswer(k, a.doc.Root(), call.id); err != nil {
 		return nil, err
 	}
 	return c.interpret(k, a.doc, a.sentAt)
@@ -198,22 +198,10 @@ func (c *Client) fetch(ctx context.Context, k *Kind, call call) (*Snapshot, erro
 func (c *Client) interpret(k *Kind, doc *rawjson.Doc, sentAt time.Time) (*Snapshot, error) {
 	s, err := c.def.snapshot(k, doc)
 	if err != nil {
-		return nil, fate.New(fate.Permanent, err)
+		return nil, fate.New(fate.Transient, err)
 	}
 	s.SentAt = sentAt
 	return s, nil
-}
-
-// checkAnswer refuses the state of another entity than the one asked for, as
-// a broken cache on the way might give. Asking again may help.
-func (k *Kind) checkAnswer(doc *rawjson.Doc, id string) error {
-	if k.Shape != ShapeEntity {
-		return nil
-	}
-	if got, ok := doc.Root().At(k.id).Text(); ok && got != id {
-		return fate.Errorf(fate.Transient, "the answer is of another entity, %.80q", got)
-	}
-	return nil
 }
 
 // path returns the path to ask for an entity.

@@ -146,7 +146,7 @@ func TestFetchAsksForTheRightPath(t *testing.T) {
 			asked := make(chan string, 1)
 			client := server(t, ClientOptions{}, func(w http.ResponseWriter, r *http.Request) {
 				asked <- r.RequestURI
-				answers(200, `{"data":[]}`)(w, r)
+				answers(200, fmt.Sprintf(`{"data":[],"id":%q,"balance":"0","currency":"EUR"}`, c.ref.Key.ID))(w, r)
 			})
 			_, err := client.Fetch(t.Context(), c.ref, "x")
 			require.NoError(t, err)
@@ -229,9 +229,13 @@ func TestAnswersHaveTheirClass(t *testing.T) {
 		"204":                         {answers(204, ""), fate.Transient, 204, 0},
 		"wrong content type":          {answers(200, order, "Content-Type", "text/html"), fate.Transient, 200, 0},
 		"empty content type":          {answers(200, order, "Content-Type", ""), fate.Transient, 200, 0},
-		"no JSON":                     {answers(200, "PRIVATE"), fate.Permanent, 200, 0},
-		"JSON cut off":                {answers(200, order[:30]), fate.Permanent, 200, 0},
-		"a list instead of an object": {answers(200, "["+order+"]"), fate.Permanent, 0, 0},
+		"no JSON":                     {answers(200, "PRIVATE"), fate.Transient, 200, 0},
+		"JSON cut off":                {answers(200, order[:30]), fate.Transient, 200, 0},
+		"a list instead of an object": {answers(200, "["+order+"]"), fate.Transient, 0, 0},
+		"410":                         {answers(410, own), fate.Gone, 410, 0},
+		"410 of a proxy":              {answers(410, "<html>", "Content-Type", "text/html"), fate.Transient, 410, 0},
+		"410 without a body":          {answers(410, ""), fate.Transient, 410, 0},
+		"410 with seconds":            {answers(410, own, "Retry-After", "7"), fate.Gone, 410, 0},
 		"another entity":              {answers(200, `{"id":"bord_2"}`), fate.Transient, 0, 0},
 		"too long":                    {answers(200, order+strings.Repeat(" ", 5000)), fate.Permanent, 200, 0},
 		"body cut off": {func(w http.ResponseWriter, r *http.Request) {

@@ -53,6 +53,7 @@
 //	    get: /accounts/{account}         # placeholders are context keys; the last is the id
 //	    list: /accounts                  # optional: where they are all found
 //	    status: status                   # where the status stands …
+//	    proof: [owner.name]              # fields of every answer: taken without an id if all are there
 //	  order:
 //	    get: /accounts/{account}/orders/{order}   # {account} is a parent
 //	    list: /accounts/{account}/orders
@@ -70,6 +71,7 @@
 //	  financials:
 //	    shape: singleton                 # one per parent, which lends its id
 //	    get: /accounts/{account}/financials
+//	    proof: [balance, currency]       # without it: whatever is neither empty nor looks like an error
 //	    every: 5s                        # derived: no events of its own, refreshed at most so often
 //	  positions:
 //	    shape: list                      # all pages are one entity, a JSON array
@@ -102,12 +104,17 @@
 //
 // An event is read for identifiers only. Its family says which; a family that
 // is unknown touches its own kind, if one is called so, and whatever else the
-// context names. An entity whose own id or whose parents' ids are missing or
-// unusable is left out, since it could not be asked for; the event itself is
-// kept in any case. Only a malformed body is refused, with an EnvelopeError.
-// Bodies are read strictly (a name stands once, nesting ends at 64), because a
+// context names. Whole numbers are ids by their text. An entity whose own id is
+// missing or unusable is left out; one whose parents are is named without them,
+// for the mirror may know them (see Complete). The event itself is kept in any
+// case, and marked if what its type is about is not among what it names. A time
+// that cannot be read costs the time. Only a malformed body is refused, with an
+// EnvelopeError.
+//
+// What is used is read strictly (a name stands once, an id is a text), because a
 // body that two readers can read differently is one whose signature proves
-// nothing.
+// nothing. What is never looked at may be as odd as JSON allows, and odder: an
+// event refused for it would be lost.
 //
 // # What is true
 //
@@ -118,9 +125,11 @@
 // before the first byte, so that nobody takes it for newer than it is.
 //
 // Errors carry a class of package fate: whether it was the network, the
-// entity or our key is understood here and nowhere else. A 404 means that the
-// entity is gone only in the provider's own words; anybody else's 404, as that
-// of a proxy or of a mistyped address, is a failure like any other. Redirects
+// entity or our key is understood here and nowhere else. A 200 is the entity
+// only if it proves so (proof.go); what cannot be read may be readable next time.
+// A 404 or 410 means that the entity is gone only in the provider's own words;
+// anybody else's, as that of a proxy or of a mistyped address, is a failure like
+// any other. Redirects
 // are never followed: the key would go with them. Ids from outside are checked
 // and escaped before they become part of a path.
 package provider

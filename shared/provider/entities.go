@@ -49,23 +49,26 @@ func (d *Definition) Expects(eventType, kind string) (status string, ok bool) {
 }
 
 // entities returns what an event of that type with the scratch's ids names, the
-// primary first, and the derived entities it makes stale.
-func (d *Definition) entities(source, eventType string, s *scratch) (named, derived []event.Ref) {
-	if len(s.ids) == 0 {
-		return nil, nil
-	}
-	name, _ := splitType(eventType)
-	f := d.families[name]
-	if f == nil {
-		f = d.unknown(name)
-	}
+// primary first, and the derived entities it makes stale. unnamed: the entity
+// the type is about is not among them, or nothing is. Those whose parents the
+// event does not give come last and without parents: see Complete.
+func (d *Definition) entities(source, eventType string, s *scratch) (named, derived []event.Ref, unnamed bool) {
+	f := d.familyOf(eventType)
 	c := collector{source: source, ids: s.ids, refs: s.refs}
-	for _, t := range f.touches {
+	orphaned := false // a touch has named nothing
+	for i, t := range f.touches {
 		if len(t) == 0 {
 			c.others(d.kinds)
+			orphaned = true
 			continue
 		}
-		c.first(t)
+		found := c.first(t)
+		unnamed = unnamed || i == 0 && !found
+		orphaned = orphaned || !found
+	}
+	unnamed = unnamed || len(c.refs) == 0
+	if orphaned && len(s.ids) > 0 {
+		c.orphans(f, d.kinds)
 	}
 	n := len(c.refs)
 	for _, k := range f.derived {
@@ -74,7 +77,56 @@ func (d *Definition) entities(source, eventType string, s *scratch) (named, deri
 		}
 	}
 	s.refs = c.refs
-	return split(slices.Clone(c.refs), n)
+	named, derived = split(slices.Clone(c.refs), n)
+	return named, derived, unnamed
+}
+
+// familyOf returns the family of an event type.
+func (d *Definition) familyOf(eventType string) *family {
+	name, _ := splitType(eventType)
+	if f := d.families[name]; f != nil {
+		return f
+	}
+	return d.unknown(name)
+}
+
+// NeedsParents reports whether an event names an entity whose parents it does
+// not give, so that it cannot be asked for without what the mirror knows.
+func (d *Definition) NeedsParents(e *event.Event) bool {
+	return slices.ContainsFunc(e.Entities, d.LacksParents)
+}
+
+// LacksParents reports whether an entity could not be asked for, since its path
+// needs parents and the reference has none.
+func (d *Definition) LacksParents(ref event.Ref) bool {
+	k := d.Kind(ref.Key.Kind)
+	return k != nil && len(k.ParentKeys) > 0 && len(ref.Parents) == 0
+}
+
+// Complete gives the entities of an event whose parents it does not name those
+// that known returns, and leaves out those that nobody knows the parents of:
+// they could not be asked for. e.Unnamed says afterwards whether what its type
+// is about is still not among them. The errors are known's.
+func (d *Definition) Complete(e *event.Event, known func(event.Key) (map[string]string, error)) error {
+	primary, unnamed := d.familyOf(e.Type).touches[0], e.Unnamed
+	complete := make([]event.Ref, 0, len(e.Entities))
+	for _, ref := range e.Entities {
+		if d.LacksParents(ref) {
+			parents, err := known(ref.Key)
+			if err != nil {
+				return err
+			}
+			if ref, err = d.Ref(ref.Key, parents); err != nil {
+				continue // not among what is known
+			}
+			if len(primary) == 0 || slices.Contains(primary, d.Kind(ref.Key.Kind)) {
+				unnamed = false
+			}
+		}
+		complete = append(complete, ref)
+	}
+	e.Entities, e.Unnamed = complete, unnamed || len(complete) == 0
+	return nil
 }
 
 // split cuts refs in two, each nil if it is empty. One piece of memory serves
@@ -115,13 +167,39 @@ type collector struct {
 	parentKeys []string
 }
 
-// first names the first of the kinds that the context has the ids for.
-func (c *collector) first(kinds []*Kind) {
-	for _, k := range kinds {
-		if c.add(k) {
-			return
+// first names the first of the kinds that the context has the ids for, and
+// reports whether there is one.
+func (c *collector) first(kinds []*Kind) bool {
+	return slices.ContainsFunc(kinds, c.add)
+}
+
+// orphans names, without parents, the entities of a family whose own id is there
+// and no kind has taken. all are the kinds of "*".
+func (c *collector) orphans(f *family, all []*Kind) {
+	for _, t := range f.touches {
+		kinds := []*Kind(t)
+		if len(t) == 0 {
+			kinds = all
+		} else if slices.ContainsFunc(t, c.has) {
+			continue
+		}
+		for _, k := range kinds {
+			id := c.ids.find(k.IDKey)
+			if id == nil || id.taken || k.Shape != ShapeEntity {
+				continue
+			}
+			if _, complete := c.parentsOf(k); complete {
+				continue // its family does not want it
+			}
+			id.taken = true
+			c.refs = append(c.refs, event.Ref{Key: event.Key{Source: c.source, Kind: k.Name, ID: id.id}})
 		}
 	}
+}
+
+// has reports whether an entity of the kind has been named.
+func (c *collector) has(k *Kind) bool {
+	return slices.ContainsFunc(c.refs, func(r event.Ref) bool { return r.Key.Kind == k.Name })
 }
 
 // others names every entity kind whose id no kind before has taken. Two kinds

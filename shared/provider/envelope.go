@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -13,9 +14,9 @@ import (
 // maxType is the longest event type taken, in bytes.
 const maxType = 255
 
-// envelopeDepth bounds the nesting of a webhook body. Envelopes of known
-// providers are 3 to 10 deep.
-const envelopeDepth = 64
+// envelopeDepth bounds the nesting of a webhook body, most of which is never
+// looked at. Envelopes of known providers are 3 to 10 deep.
+const envelopeDepth = 512
 
 // envelopeSpec says where an event's own fields stand.
 type envelopeSpec struct {
@@ -29,16 +30,21 @@ type envelopeSpec struct {
 	context   rawjson.Path // an object of ids by name, or:
 	objectID  rawjson.Path // one object …
 	objectTyp rawjson.Path // … whose own type names it
+	// keys are the names in the context that paths are made of.
+	keys map[string]bool
 }
 
 // signedID is a header that holds the event's id, with the signature that covers
 // it. A sender may be known by several such families; the id is of the family
 // whose signature is checked, since the header of another is anybody's word, by
 // which one event could be sent again under many ids.
-type signedID struct{ signature, id headerName }
+type signedID struct {
+	signature, id headerName
+	family        sisters
+}
 
 // timeFormat reads created_at.
-type timeFormat func(rawjson.Value) (time.Time, error)
+type timeFormat func(rawjson.Value) (at time.Time, ok bool)
 
 var timeFormats = map[string]timeFormat{
 	"rfc3339": readRFC3339,
@@ -81,9 +87,10 @@ func (d *Definition) Stored(source, id string, body []byte, received time.Time) 
 func (d *Definition) read(source string, h http.Header, body []byte, received time.Time) (*event.Event, *EnvelopeError) {
 	s := d.scratch.take()
 	defer d.scratch.free(s)
-	// Strict, because a body that two readers can read differently is one
-	// whose signature proves nothing.
-	if err := s.doc.Parse(body, rawjson.Options{MaxDepth: envelopeDepth, Strict: true}); err != nil {
+	// What is never looked at may be as odd as it likes: an event refused for it
+	// would be lost. What is looked at is read strictly, because a body that two
+	// readers can read differently is one whose signature proves nothing.
+	if err := s.doc.Parse(withoutMark(body), rawjson.Options{MaxDepth: envelopeDepth, AnyBytes: true}); err != nil {
 		return nil, malformed("body is not JSON: %v", err)
 	}
 	root := s.doc.Root()
@@ -99,30 +106,57 @@ func (d *Definition) read(source string, h http.Header, body []byte, received ti
 	if e.Type, wrong = d.envelope.readType(root, &texts); wrong != nil {
 		return nil, wrong
 	}
-	if e.CreatedAt, wrong = d.envelope.readCreatedAt(root); wrong != nil {
-		return nil, wrong
-	}
+	e.CreatedAt, e.Undated = d.envelope.readCreatedAt(root)
 	if s.ids, wrong = d.envelope.readIDs(root, &texts, s.ids); wrong != nil {
 		return nil, wrong
 	}
-	e.Entities, e.Derived = d.entities(source, e.Type, s)
+	e.Entities, e.Derived, e.Unnamed = d.entities(source, e.Type, s)
 	return e, nil
 }
+
+// withoutMark returns a text without the byte order mark that some servers begin
+// theirs with.
+func withoutMark(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\ufeff")) }
 
 func (s *envelopeSpec) readID(h http.Header, root rawjson.Value, texts *texts) (string, *EnvelopeError) {
 	id := ""
 	if s.idHeader != "" {
-		id = h.Get(s.idHeaderOf(h))
+		id = s.headerID(h)
 	} else {
+		v, err := root.AtOnly(s.id)
+		if err != nil {
+			return "", malformed("%s: %v", s.id, err)
+		}
 		var ok bool
-		if id, ok = texts.of(root.At(s.id)); !ok {
-			return "", malformed("%s is %s: want a string", s.id, root.At(s.id).Kind())
+		if id, ok = texts.id(v); !ok {
+			return "", notText(s.id, v)
 		}
 	}
 	if err := event.CheckID(id); err != nil {
 		return "", malformed("%s: %v", s.idPlace(h), err)
 	}
 	return id, nil
+}
+
+// notText says that a value that must be a text is none.
+func notText(at rawjson.Path, v rawjson.Value) *EnvelopeError {
+	if v.HalfPair() {
+		return malformed("%s holds half a surrogate pair, which is no text", at)
+	}
+	return malformed("%s is %s: want a string", at, v.Kind())
+}
+
+// headerID is the event's id as the headers give it.
+func (s *envelopeSpec) headerID(h http.Header) string {
+	for _, signed := range s.signedIDs {
+		if len(h[signed.signature.key]) > 0 {
+			if id, err := signed.family.id(h); err == nil {
+				return id
+			}
+			break
+		}
+	}
+	return h.Get(s.idHeaderOf(h))
 }
 
 // idHeaderOf is the header with the id among those of a request: by the same
@@ -146,10 +180,13 @@ func (s *envelopeSpec) idPlace(h http.Header) string {
 }
 
 func (s *envelopeSpec) readType(root rawjson.Value, texts *texts) (string, *EnvelopeError) {
-	v := root.At(s.eventType)
+	v, err := root.AtOnly(s.eventType)
+	if err != nil {
+		return "", malformed("%s: %v", s.eventType, err)
+	}
 	t, ok := texts.of(v)
 	if !ok {
-		return "", malformed("%s is %s: want a string", s.eventType, v.Kind())
+		return "", notText(s.eventType, v)
 	}
 	// The type becomes a field of logs and queries: what an id may not hold,
 	// it may not hold either.
@@ -159,15 +196,22 @@ func (s *envelopeSpec) readType(root rawjson.Value, texts *texts) (string, *Enve
 	return t, nil
 }
 
-func (s *envelopeSpec) readCreatedAt(root rawjson.Value) (time.Time, *EnvelopeError) {
+// readCreatedAt returns the time of the event. undated: there should be one, and
+// what stands there cannot be read as one, or is one that could not be written
+// again. That costs the time; the ids are as good as ever.
+func (s *envelopeSpec) readCreatedAt(root rawjson.Value) (at time.Time, undated bool) {
 	if s.createdAt == nil {
-		return time.Time{}, nil
+		return time.Time{}, false
 	}
-	t, err := s.time(root.At(s.createdAt))
+	v, err := root.AtOnly(s.createdAt)
 	if err != nil {
-		return time.Time{}, malformed("%s: %v", s.createdAt, err)
+		return time.Time{}, true
 	}
-	return t.UTC(), nil
+	at, ok := s.time(v)
+	if at = at.UTC(); !ok || at.Year() < 1 || at.Year() > 9999 || at.IsZero() {
+		return time.Time{}, true
+	}
+	return at, false
 }
 
 // writeTime writes a time as the provider writes those of its events.
@@ -178,58 +222,91 @@ func (s *envelopeSpec) writeTime(t time.Time) string {
 	return t.UTC().Format(time.RFC3339Nano)
 }
 
-func readRFC3339(v rawjson.Value) (time.Time, error) {
+func readRFC3339(v rawjson.Value) (time.Time, bool) {
 	text, ok := v.TextBytes()
 	if !ok {
-		return time.Time{}, fmt.Errorf("is %s: want an RFC 3339 time", v.Kind())
+		return time.Time{}, false
 	}
-	t, err := time.Parse(time.RFC3339Nano, string(text))
-	if err != nil {
-		return time.Time{}, fmt.Errorf("%.40q is not an RFC 3339 time", text)
+	return parseRFC3339(string(text))
+}
+
+// parseRFC3339 reads all that RFC 3339 allows, which is more than package time
+// does: a lower-case t and z or a space between date and time (section 5.6), and
+// a leap second (5.7), which is taken for the first second after it.
+func parseRFC3339(text string) (time.Time, bool) {
+	const seconds = len("2006-01-02T15:04:")
+	b := []byte(text)
+	if len(b) < seconds+2 {
+		return time.Time{}, false
 	}
-	return t, nil
+	if b[10] == 't' || b[10] == ' ' {
+		b[10] = 'T'
+	}
+	if last := len(b) - 1; b[last] == 'z' {
+		b[last] = 'Z'
+	}
+	leap := time.Duration(0)
+	if string(b[seconds:seconds+2]) == "60" {
+		copy(b[seconds:], "59")
+		leap = time.Second
+	}
+	at, err := time.Parse(time.RFC3339Nano, string(b))
+	return at.Add(leap), err == nil
 }
 
 // lastSecond is the end of year 9999, the last that RFC 3339 can write.
 const lastSecond = 253402300799
 
-func readUnix(v rawjson.Value) (time.Time, error) {
+func readUnix(v rawjson.Value) (time.Time, bool) {
 	n, err := strconv.ParseInt(string(v.Raw()), 10, 64)
 	if v.Kind() != rawjson.Number || err != nil || n < 0 || n > lastSecond {
-		return time.Time{}, fmt.Errorf("is %s: want seconds since 1970", v.Kind())
+		return time.Time{}, false
 	}
-	return time.Unix(n, 0), nil
+	return time.Unix(n, 0), true
 }
 
-// readIDs appends what the event names to ids. An absent or null context names
-// nothing. Members that are no usable id are left out, for a provider may put
-// other things beside them one day.
+// readIDs appends what the event names to ids. A context that is no object names
+// nothing. Members that are no usable id name nothing, for a provider may put
+// other things beside them one day; of those that paths are made of, none may
+// stand twice.
 func (s *envelopeSpec) readIDs(root rawjson.Value, texts *texts, ids idSet) (idSet, *EnvelopeError) {
 	if s.context == nil {
-		return s.readObject(root, texts, ids), nil
+		return s.readObject(root, texts, ids)
 	}
-	v := root.At(s.context)
-	switch v.Kind() {
-	case rawjson.None, rawjson.Null:
-		return ids, nil
-	case rawjson.Object:
-	default:
-		return ids, malformed("%s is %s: want an object", s.context, v.Kind())
+	v, err := root.AtOnly(s.context)
+	if err != nil {
+		return ids, malformed("%s: %v", s.context, err)
 	}
 	for name, m := range v.Members() {
-		if id, ok := texts.of(m); ok && event.CheckID(id) == nil {
-			ids = append(ids, namedID{name: name, id: id})
+		if !s.keys[string(name)] {
+			continue
 		}
+		if ids.has(name) {
+			return ids, malformed("%s: member %.40q stands twice", s.context, name)
+		}
+		named := namedID{name: name}
+		if id, ok := texts.id(m); ok && event.CheckID(id) == nil {
+			named.id = id
+		}
+		ids = append(ids, named)
 	}
 	return ids, nil
 }
 
 // readObject names the one object an event carries by its own type.
-func (s *envelopeSpec) readObject(root rawjson.Value, texts *texts, ids idSet) idSet {
-	id, ok := texts.of(root.At(s.objectID))
-	name, named := root.At(s.objectTyp).TextBytes()
-	if !ok || !named || event.CheckID(id) != nil {
-		return ids
+func (s *envelopeSpec) readObject(root rawjson.Value, texts *texts, ids idSet) (idSet, *EnvelopeError) {
+	object, err := root.AtOnly(s.objectID)
+	if err != nil {
+		return ids, malformed("%s: %v", s.objectID, err)
 	}
-	return append(ids, namedID{name: name, id: id})
+	typ, err := root.AtOnly(s.objectTyp)
+	if err != nil {
+		return ids, malformed("%s: %v", s.objectTyp, err)
+	}
+	id, ok := texts.id(object)
+	name, named := typ.TextBytes()
+	if !ok || !named || event.CheckID(id) != nil {
+		return ids, nil
+	}
+	return append(ids, namedID{name: name, id: id}), nil
 }

@@ -66,7 +66,19 @@ func TestEventKeepsWhatItDoesNotKnow(t *testing.T) {
 		"empty context":             {withField("context", "{}"), ""},
 		"unknown key in context":    {withField("context", `{"account":"cusa_1","moon":"m_1"}`), "account"},
 		"null id in context":        {withField("context", `{"account":"cusa_1","order":null}`), "account"},
-		"number in context":         {withField("context", `{"account":"cusa_1","order":7}`), "account"},
+		"number in context":         {withField("context", `{"account":"cusa_1","order":7}`), "order account"},
+		"fraction in context":       {withField("context", `{"account":"cusa_1","order":7.5}`), "account"},
+		"half a pair in context":    {withField("context", `{"account":"cusa_1","order":"\ud800"}`), "account"},
+		"bytes in context":          {withField("context", "{\"account\":\"cusa_1\",\"order\":\"\xff\"}"), "account"},
+		"list for context":          {withField("context", `["cusa_1"]`), ""},
+		"string for context":        {withField("context", `"cusa_1"`), ""},
+		"flag for context":          {withField("context", `true`), ""},
+		"unknown key twice":         {withField("context", `{"account":"cusa_1","moon":1,"moon":2}`), "account"},
+		"half a pair in a note":     {withField("extra", `"Ann \ud83d"`), "order account"},
+		"bytes in a note":           {withField("extra", "\"\xff\""), "order account"},
+		"a note twice":              {withField("extra", `1,"extra":2`), "order account"},
+		"deep":                      {withField("extra", strings.Repeat("[", 500)+strings.Repeat("]", 500)), "order account"},
+		"byte order mark":           {"\ufeff" + withField("", ""), "order account"},
 		"object in context":         {withField("context", `{"account":"cusa_1","order":{"id":"x"}}`), "account"},
 		"empty id in context":       {withField("context", `{"account":"cusa_1","order":""}`), "account"},
 		"path step in context":      {withField("context", `{"account":"cusa_1","order":".."}`), "account"},
@@ -91,40 +103,36 @@ func TestEventKeepsWhatItDoesNotKnow(t *testing.T) {
 
 func TestEventRefusesMalformedBodies(t *testing.T) {
 	for name, c := range map[string]struct{ body, reason string }{
-		"empty":                 {"", "not JSON"},
-		"no JSON":               {"hello", "not JSON"},
-		"cut off":               {published[:40], "not JSON"},
-		"array":                 {"[" + published + "]", "body is a JSON array"},
-		"string":                {`"x"`, "body is a JSON string"},
-		"null":                  {"null", "body is a JSON null"},
-		"trailing garbage":      {published + "x", "not JSON"},
-		"two documents":         {published + published, "not JSON"},
-		"not UTF-8":             {withField("extra", "\"\xff\""), "not UTF-8"},
-		"byte order mark":       {"\ufeff" + published, "not JSON"},
-		"id twice":              {withField("extra", `1,"id":"evt_2"`), "stands twice"},
-		"order twice":           {withField("context", `{"order":"a","order":"b"}`), "stands twice"},
-		"depth bomb":            {withField("extra", strings.Repeat("[", 100_000)), "nested deeper"},
-		"one level too deep":    {withField("extra", strings.Repeat("[", 64)+strings.Repeat("]", 64)), "nested deeper than 64"},
-		"no id":                 {withField("id", ""), "id is nothing"},
-		"null id":               {withField("id", "null"), "id is null"},
-		"number for id":         {withField("id", "1"), "id is number"},
-		"empty id":              {withField("id", `""`), "id is empty"},
-		"path step for id":      {withField("id", `".."`), "path step"},
-		"control char in id":    {withField("id", `"a\u0000"`), "control character"},
-		"half a pair in id":     {withField("id", `"\ud800"`), "surrogate"},
-		"long id":               {withField("id", `"`+strings.Repeat("x", 256)+`"`), "longer than 255"},
-		"no type":               {withField("type", ""), "type is nothing"},
-		"list for type":         {withField("type", `["order.created"]`), "type is array"},
-		"empty type":            {withField("type", `""`), "type is not usable"},
-		"long type":             {withField("type", `"`+strings.Repeat("x", 256)+`"`), "type is not usable"},
-		"line break in type":    {withField("type", `"a\nb"`), "type is not usable"},
-		"no created_at":         {withField("created_at", ""), "created_at: is nothing"},
-		"number for created_at": {withField("created_at", "1688049630"), "created_at: is number"},
-		"no zone in created_at": {withField("created_at", `"2026-07-01T12:00:00"`), "not an RFC 3339 time"},
-		"day for created_at":    {withField("created_at", `"2026-07-01"`), "not an RFC 3339 time"},
-		"list for context":      {withField("context", `["cusa_1"]`), "context is array"},
-		"string for context":    {withField("context", `"cusa_1"`), "context is string"},
-		"flag for context":      {withField("context", `true`), "context is true"},
+		"empty":                {"", "not JSON"},
+		"no JSON":              {"hello", "not JSON"},
+		"cut off":              {published[:40], "not JSON"},
+		"array":                {"[" + published + "]", "body is a JSON array"},
+		"string":               {`"x"`, "body is a JSON string"},
+		"null":                 {"null", "body is a JSON null"},
+		"trailing garbage":     {published + "x", "not JSON"},
+		"two documents":        {published + published, "not JSON"},
+		"id twice":             {withField("extra", `1,"id":"evt_2"`), "stands twice"},
+		"order twice":          {withField("context", `{"order":"a","order":"b"}`), "stands twice"},
+		"depth bomb":           {withField("extra", strings.Repeat("[", 100_000)), "nested deeper"},
+		"one level too deep":   {withField("extra", strings.Repeat("[", 512)+strings.Repeat("]", 512)), "nested deeper than 512"},
+		"no id":                {withField("id", ""), "id is nothing"},
+		"null id":              {withField("id", "null"), "id is null"},
+		"empty id":             {withField("id", `""`), "id is empty"},
+		"path step for id":     {withField("id", `".."`), "path step"},
+		"control char in id":   {withField("id", `"a\u0000"`), "control character"},
+		"fraction for id":      {withField("id", "1.5"), "id is number"},
+		"type twice":           {withField("extra", `1,"type":"order.sold"`), "stands twice"},
+		"context twice":        {withField("extra", `1,"context":{}`), "stands twice"},
+		"an id twice, no text": {withField("context", `{"order":null,"order":"b"}`), "stands twice"},
+		"bytes in id":          {withField("id", "\"\xff\""), "not UTF-8"},
+		"half a pair in type":  {withField("type", `"\ud800"`), "surrogate"},
+		"half a pair in id":    {withField("id", `"\ud800"`), "surrogate"},
+		"long id":              {withField("id", `"`+strings.Repeat("x", 256)+`"`), "longer than 255"},
+		"no type":              {withField("type", ""), "type is nothing"},
+		"list for type":        {withField("type", `["order.created"]`), "type is array"},
+		"empty type":           {withField("type", `""`), "type is not usable"},
+		"long type":            {withField("type", `"`+strings.Repeat("x", 256)+`"`), "type is not usable"},
+		"line break in type":   {withField("type", `"a\nb"`), "type is not usable"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := lemon(t).Event("lemon", nil, []byte(c.body), now)
@@ -148,13 +156,131 @@ func TestEventOfStripe(t *testing.T) {
 		"text": `"1700000000"`, "fraction": "1.5", "negative": "-1", "beyond year 9999": "253402300800", "a thin event's": `"2026-07-01T12:00:00Z"`,
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := d.Event("shop", nil, []byte(strings.Replace(text, "1700000000", created, 1)), now)
-			require.ErrorContains(t, err, "created: is")
+			e, err := d.Event("shop", nil, []byte(strings.Replace(text, "1700000000", created, 1)), now)
+			require.NoError(t, err, "that costs the time, not the hint")
+			require.True(t, e.Undated)
+			require.Zero(t, e.CreatedAt)
+			require.Equal(t, "product", kindsOf(e.Entities))
 		})
 	}
 	e, err = d.Event("shop", nil, []byte(strings.Replace(text, `"prod_1"`, "1", 1)), now)
 	require.NoError(t, err)
-	require.Empty(t, e.Entities)
+	require.Equal(t, "1", e.Entities[0].Key.ID, "a whole number is an id by its text")
+	e, err = d.Event("shop", nil, []byte(strings.Replace(text, `"prod_1"`, "{}", 1)), now)
+	require.NoError(t, err)
+	require.True(t, e.Unnamed)
+	_, err = d.Event("shop", nil, []byte(strings.Replace(text, `"id":"prod_1"`, `"id":"prod_1","id":"prod_2"`, 1)), now)
+	require.ErrorContains(t, err, "stands twice")
+}
+
+// What cannot be read as a time costs the time. RFC 3339 is read whole.
+func TestTimesOfEvents(t *testing.T) {
+	at := func(text string) time.Time {
+		got, err := time.Parse(time.RFC3339Nano, text)
+		require.NoError(t, err)
+		return got.UTC()
+	}
+	for name, c := range map[string]struct{ created, want string }{
+		"a leap second":            {`"2016-12-31T23:59:60Z"`, "2017-01-01T00:00:00Z"},
+		"a leap second, elsewhere": {`"2016-12-31T15:59:60.25-08:00"`, "2017-01-01T00:00:00.25Z"},
+		"lower case":               {`"2026-11-28t10:00:00.5z"`, "2026-11-28T10:00:00.5Z"},
+		"a space":                  {`"2026-11-28 10:00:00+01:00"`, "2026-11-28T09:00:00Z"},
+		"twelve digits":            {`"2026-11-28T10:00:00.123456789123Z"`, "2026-11-28T10:00:00.123456789Z"},
+		"the last there is":        {`"9999-12-31T23:59:59Z"`, "9999-12-31T23:59:59Z"},
+		"null":                     {`null`, ""},
+		"nothing":                  {"", ""},
+		"a number":                 {"1688049630", ""},
+		"without zone":             {`"2026-07-01T12:00:00"`, ""},
+		"zone without colon":       {`"2021-12-23T11:26:21+0100"`, ""},
+		"a day":                    {`"2026-07-01"`, ""},
+		"a 61st second":            {`"2026-07-01T12:00:61Z"`, ""},
+		"year 10000 in UTC":        {`"9999-12-31T23:59:59-01:00"`, ""},
+		"year 9999, leap second":   {`"9999-12-31T23:59:60Z"`, ""},
+		"year 0":                   {`"0000-06-01T00:00:00Z"`, ""},
+		"before year 0 in UTC":     {`"0000-01-01T00:00:00+01:00"`, ""},
+		"what stands for no time":  {`"0001-01-01T00:00:00Z"`, ""},
+		"two":                      {`"2026-07-01T12:00:00Z","created_at":"2026-07-01T12:00:00Z"`, ""},
+		"an object":                {`{"seconds":1}`, ""},
+		"an empty text":            {`""`, ""},
+		"sixty, and then nothing":  {`"2016-12-31T23:59:60"`, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, err := lemon(t).Event("lemon", nil, []byte(withField("created_at", c.created)), now)
+			require.NoError(t, err)
+			require.Equal(t, "order account", kindsOf(e.Entities), "the hint is as good as ever")
+			require.Equal(t, c.want == "", e.Undated)
+			want := time.Time{}
+			if c.want != "" {
+				want = at(c.want)
+			}
+			require.Equal(t, want, e.CreatedAt)
+			_, err = e.CreatedAt.MarshalJSON()
+			require.NoError(t, err, "it can be written again")
+		})
+	}
+}
+
+// A context that drifts does nothing in silence.
+func TestContextsThatDrift(t *testing.T) {
+	for name, c := range map[string]struct {
+		typ, context string
+		kinds        string
+		needs        bool // parents
+		unnamed      bool
+	}{
+		"as documented":           {"trade.created", `{"account":"a","trade":"t"}`, "trade account", false, false},
+		"a whole number":          {"trade.created", `{"account":"a","trade":4711}`, "trade account", false, false},
+		"expanded":                {"trade.created", `{"account":{"id":"a"},"trade":{"id":"t"}}`, "", false, true},
+		"the primary expanded":    {"trade.created", `{"account":"a","trade":{"id":"t"}}`, "account", false, true},
+		"the parent missing":      {"trade.created", `{"trade":"t"}`, "trade", true, true},
+		"the parent expanded":     {"trade.created", `{"account":{"id":"a"},"trade":"t"}`, "trade", true, true},
+		"a further one's missing": {"identification.started", `{"person":"p","identification":"i","trade":"t"}`, "identification person trade", true, false},
+		"the first of two":        {"deposit.created", `{"transaction":"t"}`, "transaction", true, true},
+		"the other of two":        {"corporate_action.created", `{"corporate_action":"c"}`, "corporate_action", false, false},
+		"nothing":                 {"trade.created", `{}`, "", false, true},
+		"an unknown type":         {"moon.risen", `{"account":"a"}`, "account", false, false},
+		"an unknown type, nobody": {"moon.risen", `{"moon":"m"}`, "", false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := lemon(t)
+			body := strings.Replace(withField("context", c.context), "order.created", c.typ, 1)
+			e, err := d.Event("lemon", nil, []byte(body), now)
+			require.NoError(t, err)
+			require.Equal(t, c.kinds, kindsOf(e.Entities))
+			require.Equal(t, c.needs, d.NeedsParents(e))
+			require.Equal(t, c.unnamed, e.Unnamed)
+		})
+	}
+}
+
+func TestKnownParentsAreUsed(t *testing.T) {
+	d := lemon(t)
+	body := strings.Replace(withField("context", `{"trade":"t_1","document":"d_1","person":"p_1"}`), "order.created", "trade.created", 1)
+	read := func() *event.Event {
+		e, err := d.Event("lemon", nil, []byte(body), now)
+		require.NoError(t, err)
+		require.True(t, e.Unnamed)
+		return e
+	}
+	e := read()
+	under := map[string]string{"account": "a_1", "moon": "m"}
+	require.NoError(t, d.Complete(e, func(k event.Key) (map[string]string, error) {
+		if k.Kind == "trade" {
+			return under, nil
+		}
+		return nil, nil
+	}))
+	require.Equal(t, []event.Ref{
+		{Key: event.Key{Source: "lemon", Kind: "person", ID: "p_1"}},
+		{Key: event.Key{Source: "lemon", Kind: "trade", ID: "t_1"}, Parents: map[string]string{"account": "a_1"}},
+	}, e.Entities, "what nobody knows the parents of is left out")
+	require.False(t, e.Unnamed)
+
+	e = read()
+	require.NoError(t, d.Complete(e, func(event.Key) (map[string]string, error) { return nil, nil }))
+	require.Equal(t, "person", kindsOf(e.Entities))
+	require.True(t, e.Unnamed)
+	require.ErrorIs(t, d.Complete(read(), func(event.Key) (map[string]string, error) { return nil, os.ErrClosed }), os.ErrClosed)
 }
 
 func TestEventOfStandardWebhooks(t *testing.T) {
@@ -206,6 +332,14 @@ func TestTheIDIsOfTheSignedFamily(t *testing.T) {
 			require.Equal(t, c.want, e.ID)
 		})
 	}
+	joined := http.Header{}
+	for name, values := range family("webhook", "msg_1") {
+		joined.Set(name, values[0]+", "+values[0])
+	}
+	require.NoError(t, v.Verify(joined, []byte(body)))
+	e1, err := d.Event("app", joined, []byte(body), now)
+	require.NoError(t, err)
+	require.Equal(t, "msg_1", e1.ID, "the id that was signed, not what a proxy made of it")
 	_, err = d.Event("app", http.Header{"Svix-Signature": {"v1,"}}, []byte(body), now)
 	require.EqualError(t, err, "header svix-id: id is empty")
 	e, err := d.Stored("app", "msg_2", []byte(body), now)

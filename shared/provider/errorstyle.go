@@ -1,7 +1,9 @@
 package provider
 
 import (
+	"errors"
 	"mime"
+	"strings"
 
 	"github.com/tarn-sync/tarn/shared/provider/internal/rawjson"
 )
@@ -20,8 +22,7 @@ var errorStyles = map[string]func(contentType string, body rawjson.Value) bool{
 	},
 	// RFC 9457
 	"problem": func(contentType string, body rawjson.Value) bool {
-		mediaType, _, _ := mime.ParseMediaType(contentType)
-		return mediaType == "application/problem+json" && body.Kind() == rawjson.Object
+		return mediaType(contentType) == problemJSON && body.Kind() == rawjson.Object
 	},
 }
 
@@ -30,9 +31,31 @@ func hasText(v rawjson.Value, path ...string) bool {
 	return ok && s != ""
 }
 
-// isJSON reports whether a content type is application/json, whatever its
-// parameters.
+// problemJSON is the media type of RFC 9457: an error by its very name.
+const problemJSON = "application/problem+json"
+
+// isJSON reports whether a content type is JSON by name or by structured syntax
+// suffix (RFC 6839), whatever its parameters.
 func isJSON(contentType string) bool {
-	mediaType, _, err := mime.ParseMediaType(contentType)
-	return err == nil && mediaType == "application/json"
+	switch t := mediaType(contentType); t {
+	case "application/json", "text/json":
+		return true
+	default:
+		return strings.HasSuffix(t, "+json")
+	}
+}
+
+// mediaType returns the media type a header names, "" if it names none, or two
+// that differ. One that a proxy has joined with itself counts once, and
+// parameters that cannot be read are of no interest.
+func mediaType(contentType string) string {
+	found := ""
+	for part := range strings.SplitSeq(contentType, ",") {
+		t, _, err := mime.ParseMediaType(part)
+		if err != nil && !errors.Is(err, mime.ErrInvalidMediaParameter) || found != "" && t != found {
+			return ""
+		}
+		found = t
+	}
+	return found
 }

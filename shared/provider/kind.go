@@ -58,11 +58,12 @@ type Kind struct {
 
 	get, list template
 	query     url.Values
-	id        rawjson.Path // of an element of a list, and of an answer
-	status    rawjson.Path // nil: the newest entry of the history tells
-	history   rawjson.Path // nil: the kind has none
-	deleted   rawjson.Path // of the flag in the stub of a deleted entity
-	statuses  []string     // in the order an entity goes through them
+	id        rawjson.Path   // of an element of a list, and of an answer
+	status    rawjson.Path   // nil: the newest entry of the history tells
+	history   rawjson.Path   // nil: the kind has none
+	deleted   rawjson.Path   // of the flag in the stub of a deleted entity
+	proof     []rawjson.Path // what every answer of the kind has, besides or instead of an id
+	statuses  []string       // in the order an entity goes through them
 	terminal  []string
 	volatile  []rawjson.Path
 	secret    []rawjson.Path

@@ -12,6 +12,10 @@ import (
 	"github.com/tarn-sync/tarn/shared/provider/internal/rawjson"
 )
 
+// pageDepth is how deep a page of events may be nested: each event as deep as
+// one that comes by itself, and the page round it.
+const pageDepth = envelopeDepth + 16
+
 // maxPages ends a list whose cursors never do.
 const maxPages = 10_000
 
@@ -53,7 +57,7 @@ func (c *Client) fetchList(ctx context.Context, k *Kind, call call) (*Snapshot, 
 	}
 	doc, err := rawjson.Parse(join(elements), rawjson.Options{})
 	if err != nil {
-		return nil, fate.Errorf(fate.Permanent, "join pages: %w", err)
+		return nil, fate.Errorf(fate.Transient, "join pages: %w", err)
 	}
 	return c.interpret(k, doc, sentAt)
 }
@@ -79,7 +83,7 @@ func (c *Client) page(ctx context.Context, id rawjson.Path, call call, cursor st
 	}
 	p := &page{sentAt: a.sentAt}
 	if p.items, p.next, err = spec.read(a.doc.Root(), id); err != nil {
-		return nil, fate.New(fate.Permanent, err)
+		return nil, fate.New(fate.Transient, err) // whatever this is, it is no page
 	}
 	return p, nil
 }
@@ -144,7 +148,7 @@ type ListKey struct {
 // item reads one element. One without a usable id is an error: a sweep that
 // passed over it in silence would call the mirror complete.
 func (c *Client) item(k *Kind, key ListKey, v rawjson.Value, sentAt time.Time) (*Item, error) {
-	id, _ := v.At(k.id).Text()
+	id := idOf(v.At(k.id))
 	if err := event.CheckID(id); err != nil {
 		return nil, fate.Errorf(fate.Permanent, "element: %s: %w", k.id, err)
 	}
@@ -172,7 +176,7 @@ func (d *Definition) Elements(kind string, raw []byte) (ids []string, unread []e
 		return nil, []error{fmt.Errorf("elements of %s: %w", kind, err)}
 	}
 	for i, v := range doc.Root().Elements() {
-		id, _ := v.At(k.id).Text()
+		id := idOf(v.At(k.id))
 		if err := event.CheckID(id); err != nil {
 			unread = append(unread, fmt.Errorf("elements of %s: element %d: %s: %w", kind, i, k.id, err))
 			continue
@@ -209,7 +213,7 @@ func (c *Client) EventsPage(ctx context.Context, source string, since time.Time,
 	for name, values := range spec.query {
 		query[name] = values
 	}
-	p, err := c.page(ctx, c.def.envelope.id, call{kind: "events", path: spec.path, query: query, why: why}, cursor)
+	p, err := c.page(ctx, c.def.envelope.id, call{kind: "events", path: spec.path, query: query, depth: pageDepth, why: why}, cursor)
 	if err != nil {
 		return nil, fmt.Errorf("list events: %w", err)
 	}

@@ -53,10 +53,10 @@ func TestListsThatDoNotEndWell(t *testing.T) {
 		"a page that fails":     {pages(map[string]string{"limit=100": next(`"b"`)}), fate.Permanent, 400},
 		"the same cursor again": {pages(map[string]string{"limit=100": next(`"b"`), "cursor=b": next(`"b"`)}), fate.Transient, 0},
 		"a round":               {pages(map[string]string{"limit=100": next(`"b"`), "cursor=b": next(`"c"`), "cursor=c": next(`"b"`)}), fate.Transient, 0},
-		"a cursor of no text":   {pages(map[string]string{"limit=100": next(`7`)}), fate.Permanent, 0},
-		"no data":               {answers(200, `{"pagination":{}}`), fate.Permanent, 0},
-		"data is no list":       {answers(200, `{"data":{}}`), fate.Permanent, 0},
-		"a bare list":           {answers(200, `[]`), fate.Permanent, 0},
+		"a cursor of no text":   {pages(map[string]string{"limit=100": next(`7`)}), fate.Transient, 0},
+		"no data":               {answers(200, `{"pagination":{}}`), fate.Transient, 0},
+		"data is no list":       {answers(200, `{"data":{}}`), fate.Transient, 0},
+		"a bare list":           {answers(200, `[]`), fate.Transient, 0},
 		"parent is gone":        {answers(404, `{"message":"x"}`), fate.Gone, 404},
 		"a second page too long": {func(w http.ResponseWriter, r *http.Request) {
 			n := len(r.URL.RawQuery)
@@ -146,7 +146,7 @@ func TestListPageByLastID(t *testing.T) {
 	require.Len(t, p.Items, 1)
 	require.Empty(t, p.Next)
 	_, err = c.ListPage(t.Context(), key, "odd", "x")
-	requireClass(t, err, fate.Permanent, 0)
+	requireClass(t, err, fate.Transient, 0)
 }
 
 func TestEventsPage(t *testing.T) {

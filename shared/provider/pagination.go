@@ -64,8 +64,8 @@ var pagers = map[string]pager{
 			if len(items) == 0 {
 				return "", fmt.Errorf("an empty page says that more follow")
 			}
-			last, ok := items[len(items)-1].At(id).Text()
-			if !ok || last == "" {
+			last := idOf(items[len(items)-1].At(id))
+			if last == "" {
 				return "", fmt.Errorf("the last element has no %s to go on from", id)
 			}
 			return last, nil

@@ -35,12 +35,27 @@ func Parse(file string, text []byte) (*Definition, error) {
 		s.fail("provider", "is %q: want lower-case letters, digits and _", d.Name)
 	}
 	d.parseKinds(s.must("kinds"))
+	d.envelope.keys = d.contextKeys()
 	d.parseFamilies(s.must("events"))
 	s.done()
 	if len(r.errs) > 0 {
 		return nil, errors.Join(r.errs...)
 	}
 	return d, nil
+}
+
+// headerFields takes out what is filled into headers.
+var headerFields = strings.NewReplacer("{principal}", "", "{justification}", "")
+
+// contextKeys are the names that paths are made of.
+func (d *Definition) contextKeys() map[string]bool {
+	keys := map[string]bool{}
+	for _, k := range d.kinds {
+		for _, name := range append(slices.Clone(k.ParentKeys), k.IDKey, k.ElementKey) {
+			keys[name] = name != ""
+		}
+	}
+	return keys
 }
 
 func parseSignature(s *section) signatureSpec {
@@ -76,7 +91,7 @@ func (spec signatureSpec) signedIDs(id string) []signedID {
 		if spec.scheme != standardWebhooks || !ok {
 			continue
 		}
-		all = append(all, signedID{signature: named(h), id: named(family + idSuffix)})
+		all = append(all, signedID{signature: named(h), id: named(family + idSuffix), family: sistersOf(named(h))})
 		among = among || strings.EqualFold(family+idSuffix, id)
 	}
 	if !among {
@@ -142,9 +157,12 @@ func parseAPI(s *section, envelope envelopeSpec) apiSpec {
 		if !httpguts.ValidHeaderFieldValue(value) {
 			headers.fail(name, "is %q: no value for a header", value)
 		}
+		if strings.ContainsAny(headerFields.Replace(value), "{}") {
+			headers.fail(name, "is %q: only {principal} and {justification} are filled in", value)
+		}
 		spec.headers[textproto.CanonicalMIMEHeaderKey(name)] = []string{value}
 	}
-	s.checkPath("probe", spec.probe)
+	s.checkFixed("probe", spec.probe)
 	spec.identity = parseIdentity(s.sub("identity"))
 	events := s.sub("events")
 	spec.events = eventsSpec{
@@ -153,7 +171,7 @@ func parseAPI(s *section, envelope envelopeSpec) apiSpec {
 		horizon:     events.duration("horizon", 0),
 	}
 	if events.value != nil {
-		events.checkPath("path", spec.events.path)
+		events.checkFixed("path", spec.events.path)
 	}
 	if spec.events.path != "" && envelope.idHeader != "" {
 		events.fail("path", "is of no use with envelope.id_header: events in a list come without headers, so none would have an id")
@@ -169,6 +187,14 @@ func parseAPI(s *section, envelope envelopeSpec) apiSpec {
 func (s *section) checkPath(name, path string) {
 	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.ContainsAny(path, " #\\") {
 		s.fail(name, "is %q: want a path such as /accounts", path)
+	}
+}
+
+// checkFixed wants a path that is asked as it stands.
+func (s *section) checkFixed(name, path string) {
+	s.checkPath(name, path)
+	if strings.ContainsAny(path, "{}") {
+		s.fail(name, "is %q: nothing fills a placeholder here; want a path such as /accounts?limit=1", path)
 	}
 }
 

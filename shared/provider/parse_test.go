@@ -96,6 +96,13 @@ func TestParseErrorsNameLineAndKey(t *testing.T) {
 		"unknown shape":            {"shape: singleton", "shape: round", "small.yaml:10: kinds.totals.shape: is \"round\": want one of entity, singleton, list"},
 		"no get":                   {"    get: /things/{thing}\n", "", "small.yaml:6: kinds.thing.get: is missing"},
 		"get without id":           {"/things/{thing}\n", "/things\n", "small.yaml:7: kinds.thing.get: has no placeholder"},
+		"placeholder {id}":         {"/things/{thing}\n", "/things/{id}\n", "small.yaml:7: kinds.thing.get: has the placeholder {id}: write the name under which events carry the id of a thing, as {thing}"},
+		"probe with placeholder":   {"probe: /me", "probe: \"/things/{thing}\"", "small.yaml:4: api.probe: is \"/things/{thing}\": nothing fills a placeholder here"},
+		"events with placeholder":  {"probe: /me", "probe: /me, events: {path: \"/{thing}/events\"}", "api.events.path: is \"/{thing}/events\": nothing fills"},
+		"header never filled in":   {"probe: /me", "probe: /me, headers: {a: \"{key}\"}", "api.headers.a: is \"{key}\": only {principal} and {justification} are filled in"},
+		"implies without statuses": {"  totals: {shape: singleton, get: \"/things/{thing}/totals\", every: 5s}\nevents:\n", "  totals: {shape: singleton, get: \"/things/{thing}/totals\", every: 5s}\n  plain: {get: \"/plain/{plain}\"}\nevents:\n  plain: {touches: [plain], implies: suffix}\n", "events.plain.implies: says nothing: give plain its statuses"},
+		"proof of a list":          {"shape: singleton, get: \"/things/{thing}/totals\"", "shape: list, list: \"/things/{thing}/totals\", proof: [a]", "kinds.totals.proof: is not for a list"},
+		"proof of many":            {"    status: status", "    status: status\n    proof: [\"*.a\"]", "kinds.thing.proof: holds \"*.a\": a path to one value"},
 		"placeholder twice":        {"/things/{thing}\n", "/things/{thing}/{thing}\n", "kinds.thing.get: is \"/things/{thing}/{thing}\": want each placeholder once"},
 		"placeholder left open":    {"/things/{thing}\n", "/things/{thing\n", "want each placeholder once and as {name}"},
 		"placeholder empty":        {"/things/{thing}\n", "/things/{}\n", "want each placeholder once and as {name}"},
@@ -167,4 +174,26 @@ func TestLoad(t *testing.T) {
 	require.ErrorContains(t, err, file)
 	_, err = Load("absent.yml")
 	require.ErrorIs(t, err, os.ErrNotExist)
+}
+
+// An event with one object names nothing but that.
+func TestKindsThatAnObjectCannotName(t *testing.T) {
+	const whole = `provider: small
+signature: {scheme: timestamped-hmac, headers: [X-Sig]}
+envelope: {id: id, type: type, object: {id: data.id, type: data.object}}
+api: {errors: message, probe: /me}
+kinds:
+  thing: {get: "/things/{thing}", list: /things}
+  part: {get: "/things/{thing}/parts/{part}", list: "/things/{thing}/parts"}
+  totals: {shape: singleton, get: "/things/{thing}/totals", every: 5s}
+  all: {shape: list, list: /all, every: 5s}
+events:
+  thing: {touches: [thing], derived: [totals, all]}
+`
+	_, err := Parse("small.yaml", []byte(whole))
+	require.NoError(t, err)
+	_, err = Parse("small.yaml", []byte(whole+"  part: {touches: [part]}\n"))
+	require.ErrorContains(t, err, `small.yaml:12: events.part.touches: holds "part", whose path needs {thing}: an event with one object names no parents`)
+	_, err = Parse("small.yaml", []byte(whole+"  other: {touches: [all], derived: [totals]}\n"))
+	require.ErrorContains(t, err, `events.other.derived: holds "totals", which stands under {thing}: events of this family carry no such id`)
 }

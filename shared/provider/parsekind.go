@@ -46,6 +46,7 @@ func parseKind(name string, s *section) *Kind {
 		status:      s.jsonPath("status"),
 		history:     s.jsonPath("history"),
 		deleted:     s.jsonPath("deleted"),
+		proof:       s.jsonPaths("proof"),
 		statuses:    s.texts("statuses"),
 		terminal:    s.texts("terminal"),
 		volatile:    s.jsonPaths("volatile"),
@@ -87,6 +88,14 @@ func (k *Kind) checkPaths(s *section) {
 	if k.Shape != ShapeList && k.unordered {
 		s.fail("unordered", "is for lists only")
 	}
+	if k.Shape == ShapeList && len(k.proof) > 0 {
+		s.fail("proof", "is not for a list: its array proves it")
+	}
+	for _, p := range k.proof {
+		if slices.Contains(p, "*") {
+			s.fail("proof", `holds %q: a path to one value has no "*"`, p)
+		}
+	}
 	names := path.names()
 	if k.ElementKey != "" && (k.Shape != ShapeList || len(names) > 0) {
 		s.fail("element", "is for lists that stand under no parent only")
@@ -99,12 +108,23 @@ func (k *Kind) checkPaths(s *section) {
 	}
 	last := len(names) - 1
 	k.IDKey = names[last]
+	if k.IDKey == "id" {
+		s.fail(main, "has the placeholder {id}: write the name under which events carry the id of %s, as {%s}", article(k.Name), k.Name)
+	}
 	if last > 0 {
 		k.ParentKeys = names[:last]
 	}
 	if k.Shape == ShapeEntity && k.list != nil && !slices.Equal(k.list.names(), names[:last]) {
 		s.fail("list", "has the placeholders %q: want those of get without the id, %q", k.list.names(), names[:last])
 	}
+}
+
+// article puts a name of a kind into a sentence.
+func article(name string) string {
+	if strings.ContainsRune("aeiou", rune(name[0])) {
+		return "an " + name
+	}
+	return "a " + name
 }
 
 func (k *Kind) checkStatuses(s *section) {
@@ -160,6 +180,30 @@ func (d *Definition) parseFamilies(s *section) {
 	}
 }
 
+// checkNames refuses kinds that no event of the envelope can name. One with an
+// object names that alone: neither its parents nor anything beside it.
+func (d *Definition) checkNames(s *section, f *family) {
+	if d.envelope.objectID == nil {
+		return
+	}
+	named := map[string]bool{}
+	for _, t := range f.touches {
+		for _, k := range t {
+			named[k.IDKey] = true
+			if len(k.ParentKeys) > 0 {
+				s.fail("touches", "holds %q, whose path needs {%s}: an event with one object names no parents; leave the kind to sweeps, or give envelope.context in place of envelope.object",
+					k.Name, strings.Join(k.ParentKeys, "}, {"))
+			}
+		}
+	}
+	for _, k := range f.derived {
+		if k.IDKey != "" && (!named[k.IDKey] || len(k.ParentKeys) > 0) && len(f.touches) > 0 {
+			s.fail("derived", "holds %q, which stands under {%s}: events of this family carry no such id; leave it to sweeps, or give envelope.context in place of envelope.object",
+				k.Name, strings.Join(append(slices.Clone(k.ParentKeys), k.IDKey), "}, {"))
+		}
+	}
+}
+
 func (d *Definition) parseFamily(s *section) *family {
 	f := &family{derived: d.kindsNamed(s, "derived", s.texts("derived"))}
 	for _, k := range f.derived {
@@ -168,6 +212,7 @@ func (d *Definition) parseFamily(s *section) *family {
 		}
 	}
 	f.touches = d.parseTouches(s)
+	d.checkNames(s, f)
 	d.parseImplies(s, f)
 	s.done()
 	return f
@@ -221,6 +266,8 @@ func (d *Definition) parseImplies(s *section, f *family) {
 	if word, ok := scalar(n); ok {
 		if word != "suffix" {
 			s.fail("implies", `is %q: want "suffix" or a mapping`, word)
+		} else if len(f.of.statuses) == 0 {
+			s.fail("implies", "says nothing: give %s its statuses", f.of.Name)
 		}
 		for _, status := range f.of.statuses {
 			f.implies[status] = status

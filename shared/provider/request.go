@@ -34,6 +34,7 @@ const maxErrorBody = 64 << 10
 type call struct {
 	kind  string // for the span
 	id    string // of the entity
+	depth int    // of nesting that is read; 0: the usual
 	path  string // under the base address, escaped
 	query url.Values
 	why   string // the justification
@@ -83,7 +84,7 @@ func (c *Client) send(parent context.Context, call call) (*answer, int, error) {
 	}
 	defer drain(res.Body)
 	c.heed(res)
-	doc, err := c.read(res)
+	doc, err := c.read(res, call.depth)
 	if err != nil {
 		var classed *fate.Error
 		if !errors.As(err, &classed) {
@@ -159,12 +160,18 @@ func (c *Client) noAnswer(parent, ctx context.Context, err error) error {
 
 // read takes a response: a parsed body, or an error with its class. An error
 // without one is of the connection.
-func (c *Client) read(res *http.Response) (*rawjson.Doc, error) {
+//
+// What cannot be read may have been broken on the way: the request is worth
+// repeating until it has stayed so.
+func (c *Client) read(res *http.Response, depth int) (*rawjson.Doc, error) {
 	if res.StatusCode != http.StatusOK {
 		return nil, c.failed(res)
 	}
-	if ct := res.Header.Get("Content-Type"); !isJSON(ct) {
+	switch ct := res.Header.Get("Content-Type"); {
+	case !isJSON(ct):
 		return nil, c.errorf(res, fate.Transient, "answered with content type %.60q: want application/json", ct)
+	case mediaType(ct) == problemJSON:
+		return nil, c.errorf(res, fate.Transient, "answered with an error: its content type is %s", problemJSON)
 	}
 	body, err := io.ReadAll(io.LimitReader(res.Body, c.opts.MaxBody+1))
 	if err != nil {
@@ -173,9 +180,9 @@ func (c *Client) read(res *http.Response) (*rawjson.Doc, error) {
 	if int64(len(body)) > c.opts.MaxBody {
 		return nil, c.errorf(res, fate.Permanent, "answer is longer than %d bytes", c.opts.MaxBody)
 	}
-	doc, err := rawjson.Parse(body, rawjson.Options{})
+	doc, err := rawjson.Parse(withoutMark(body), rawjson.Options{MaxDepth: depth})
 	if err != nil {
-		return nil, c.errorf(res, fate.Permanent, "answer is not JSON: %w", err)
+		return nil, c.errorf(res, fate.Transient, "answer is not JSON: %w", err)
 	}
 	return doc, nil
 }
@@ -190,7 +197,7 @@ func (c *Client) failed(res *http.Response) error {
 		return c.errorf(res, fate.Refused, "provider refuses our key")
 	case s == http.StatusBadRequest || s == http.StatusUnprocessableEntity:
 		return c.errorf(res, fate.Permanent, "provider does not understand the request")
-	case s == http.StatusNotFound:
+	case s == http.StatusNotFound || s == http.StatusGone:
 		return c.missing(res)
 	case 300 <= s && s < 400:
 		return c.errorf(res, fate.Transient, "provider redirects us: check api_url")
@@ -199,13 +206,13 @@ func (c *Client) failed(res *http.Response) error {
 	}
 }
 
-// missing tells the provider's own 404 from anybody else's.
+// missing tells the provider's own 404 or 410 from anybody else's.
 func (c *Client) missing(res *http.Response) error {
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxErrorBody))
 	if err != nil {
 		return err
 	}
-	doc, err := rawjson.Parse(body, rawjson.Options{})
+	doc, err := rawjson.Parse(withoutMark(body), rawjson.Options{})
 	own := err == nil && errorStyles[c.def.api.notFound](res.Header.Get("Content-Type"), doc.Root())
 	if !own {
 		return c.errorf(res, fate.Transient, "not found, but not in the provider's own words: check api_url")

@@ -1,6 +1,8 @@
 package provider
 
 import (
+	"bytes"
+	"slices"
 	"strings"
 	"sync"
 
@@ -49,18 +51,23 @@ type idSet []namedID
 
 type namedID struct {
 	name  []byte // may be part of the body
-	id    string
-	taken bool // an entity of this id has been named
+	id    string // "" if what stands there is no usable id
+	taken bool   // an entity of this id has been named
 }
 
-// find returns the id of a context key, nil if there is none.
+// find returns the id of a context key, nil if there is none that can be used.
 func (s idSet) find(name string) *namedID {
 	for i := range s {
-		if string(s[i].name) == name {
+		if string(s[i].name) == name && s[i].id != "" {
 			return &s[i]
 		}
 	}
 	return nil
+}
+
+// has reports whether the context has the key, whatever stands there.
+func (s idSet) has(name []byte) bool {
+	return slices.ContainsFunc(s, func(n namedID) bool { return bytes.Equal(n.name, name) })
 }
 
 // textRoom holds the id, the type and the named ids of nearly every event.
@@ -70,21 +77,51 @@ const textRoom = 192
 // they live and die together.
 type texts struct{ b strings.Builder }
 
-// of returns the text of a string and whether the value is one. Text that has
-// no room any more is a string of its own: were it to move the others, a
-// malicious body could make each id hold on to all of them.
-func (t *texts) of(v rawjson.Value) (string, bool) {
-	text, ok := v.TextBytes()
+// id returns what a value says as an id, and whether it can be one: see idText.
+func (t *texts) id(v rawjson.Value) (string, bool) {
+	text, ok := idText(v)
 	if !ok {
 		return "", false
 	}
+	return t.keep(text), true
+}
+
+// of returns the text of a string and whether the value is one.
+func (t *texts) of(v rawjson.Value) (string, bool) {
+	text, ok := v.TextBytes()
+	if !ok || v.HalfPair() {
+		return "", false
+	}
+	return t.keep(text), true
+}
+
+// keep copies a text. One that has no room any more is a string of its own: were
+// it to move the others, a malicious body could make each id hold on to all of
+// them.
+func (t *texts) keep(text []byte) string {
 	if t.b.Cap() == 0 {
 		t.b.Grow(textRoom)
 	}
 	start := t.b.Len()
 	if t.b.Cap()-start < len(text) {
-		return string(text), true
+		return string(text)
 	}
 	t.b.Write(text)
-	return t.b.String()[start:], true
+	return t.b.String()[start:]
+}
+
+// idText returns what a value says as an id: a text, or a whole number as it is
+// written. Half a surrogate pair is no text: two different ids would become one.
+func idText(v rawjson.Value) ([]byte, bool) {
+	if text, ok := v.Whole(); ok {
+		return text, true
+	}
+	text, ok := v.TextBytes()
+	return text, ok && !v.HalfPair()
+}
+
+// idOf is idText as a string, "" if the value can be no id.
+func idOf(v rawjson.Value) string {
+	text, _ := idText(v)
+	return string(text)
 }

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"hash"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -83,7 +84,7 @@ func named(header string) headerName {
 }
 
 // SignatureError says why a signature was not accepted. Reason is from a
-// fixed list, fit for a metric: missing, malformed, mismatch, too_old,
+// fixed list, fit for a metric: missing, malformed, doubled, mismatch, too_old,
 // in_future.
 type SignatureError struct {
 	Reason string
@@ -237,6 +238,7 @@ func claimTimestamped(c *claim, h http.Header, header headerName) error {
 	if err != nil {
 		return err
 	}
+	text = undouble(text)
 	for part := range strings.SplitSeq(text, ",") {
 		name, value, ok := strings.Cut(strings.TrimSpace(part), "=")
 		if !ok || strings.Contains(value, "=") {
@@ -245,7 +247,7 @@ func claimTimestamped(c *claim, h http.Header, header headerName) error {
 		switch name {
 		case "t":
 			if len(c.prefix) > 0 {
-				return refuse("malformed", "%s: two timestamps", header.text)
+				return refuse("doubled", "%s: two timestamps: a proxy may have joined two headers", header.text)
 			}
 			if c.at, err = timestamp(header.text, value); err != nil {
 				return err
@@ -276,21 +278,23 @@ func (c *claim) addHex(text string) {
 // claimStandard reads "v1,<base64> v1,<base64> v1a,…" and the two sister
 // headers.
 func claimStandard(c *claim, h http.Header, header headerName) error {
-	family, _ := familyOf(header.text) // the definition was checked for it
+	family := sistersOf(header)
 	text, err := only(h, header)
 	if err != nil {
 		return err
 	}
-	id, err := only(h, named(family+idSuffix))
+	text = undouble(text)
+	id, err := family.id(h)
 	if err != nil {
 		return err
 	}
-	stamp, err := only(h, named(family+timestampSuffix))
+	stamp, err := only(h, family.timestampHeader)
 	if err != nil {
 		return err
 	}
+	stamp = undouble(stamp)
 	c.prefix = append(append(append(append(c.prefix, id...), '.'), stamp...), '.')
-	if c.at, err = timestamp(family+timestampSuffix, stamp); err != nil {
+	if c.at, err = timestamp(family.timestampHeader.text, stamp); err != nil {
 		return err
 	}
 	for part := range strings.FieldsSeq(text) {
@@ -309,13 +313,68 @@ func (c *claim) addBase64(text string) {
 	}
 }
 
-// only returns the value of a header that must stand once.
+// sisters are the headers beside a signature of Standard Webhooks.
+type sisters struct{ idHeader, timestampHeader headerName }
+
+func sistersOf(signature headerName) sisters {
+	family, _ := familyOf(signature.text) // the definition was checked for it
+	return sisters{idHeader: named(family + idSuffix), timestampHeader: named(family + timestampSuffix)}
+}
+
+// id returns the id of the event. A comma may stand in an id, so that it is taken
+// for one that a proxy has joined with itself only if the timestamp was joined
+// too, where none may stand.
+func (s sisters) id(h http.Header) (string, error) {
+	id, err := only(h, s.idHeader)
+	if err != nil {
+		return "", err
+	}
+	if stamp, err := only(h, s.timestampHeader); err == nil && undouble(stamp) != stamp {
+		id = undouble(id)
+	}
+	return id, nil
+}
+
+// mostCopies is how many copies of a header a chain of proxies is trusted with.
+const mostCopies = 4
+
+// undouble returns a value once that a proxy has joined with itself, as proxies
+// do with headers that stand several times (RFC 9110, section 5.3).
+func undouble(value string) string {
+	for _, comma := range []string{", ", ","} {
+		for n := 2; n <= mostCopies; n++ {
+			length := (len(value) - (n-1)*len(comma)) / n
+			if length > 0 && isCopies(value, value[:length], comma, n) {
+				return value[:length]
+			}
+		}
+	}
+	return value
+}
+
+// isCopies reports whether a value is n copies of a text, joined.
+func isCopies(value, once, comma string, n int) bool {
+	for range n - 1 {
+		var ok bool
+		if value, ok = strings.CutPrefix(value, once+comma); !ok {
+			return false
+		}
+	}
+	return value == once
+}
+
+// only returns the value of a header that must stand once. Copies that a proxy
+// has made of it change nothing.
 func only(h http.Header, name headerName) (string, error) {
-	switch values := h[name.key]; {
+	values := h[name.key]
+	if len(values) > 1 && !slices.ContainsFunc(values, func(v string) bool { return v != values[0] }) {
+		values = values[:1]
+	}
+	switch {
 	case len(values) == 0 || len(values) == 1 && values[0] == "":
 		return "", refuse("missing", "no header %s", name.text)
 	case len(values) > 1:
-		return "", refuse("malformed", "header %s stands %d times", name.text, len(values))
+		return "", refuse("doubled", "header %s stands %d times with different values: a sender or proxy adds one", name.text, len(values))
 	default:
 		return values[0], nil
 	}

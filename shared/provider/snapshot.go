@@ -96,6 +96,47 @@ func stateHash(k *Kind, doc *rawjson.Doc) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// Contradicts reports whether an element of a list says something else than the
+// answer for the same entity. An element may be shorter than the answer, and what
+// is nested may be shown otherwise; a plain value that both have must be the same.
+func (d *Definition) Contradicts(kind string, listed, answered *Snapshot) bool {
+	k := d.Kind(kind)
+	if k == nil || listed == nil || answered == nil || k.Shape != ShapeEntity {
+		return false
+	}
+	short, errA := rawjson.Parse(listed.Raw, rawjson.Options{})
+	long, errB := rawjson.Parse(answered.Raw, rawjson.Options{})
+	if errA != nil || errB != nil {
+		return false
+	}
+	for name, v := range short.Root().Members() {
+		unstable := slices.ContainsFunc(k.unstable(), func(p rawjson.Path) bool { return p[0] == string(name) || p[0] == "*" })
+		other := long.Root().Get(string(name))
+		if !unstable && plainValue(v) && plainValue(other) && plainText(v) != plainText(other) {
+			return true
+		}
+	}
+	return listed.Status != "" && answered.Status != "" && listed.Status != answered.Status
+}
+
+// plainValue reports whether a value is a text, a number or a flag.
+func plainValue(v rawjson.Value) bool {
+	switch v.Kind() {
+	case rawjson.String, rawjson.Number, rawjson.True, rawjson.False:
+		return true
+	}
+	return false
+}
+
+// plainText is a plain value as it is compared: a text without its escapes, anything
+// else as it is written.
+func plainText(v rawjson.Value) string {
+	if text, ok := v.Text(); ok {
+		return text
+	}
+	return string(v.Raw())
+}
+
 // changes reads a history. Entries without a status say nothing and are left
 // out; the raw state keeps them.
 func (d *Definition) changes(v rawjson.Value) []Change {
@@ -138,14 +179,14 @@ func compareTimes(a, b string) int {
 	if a == b {
 		return 0
 	}
-	ta, errA := time.Parse(time.RFC3339Nano, a)
-	tb, errB := time.Parse(time.RFC3339Nano, b)
+	ta, okA := parseRFC3339(a)
+	tb, okB := parseRFC3339(b)
 	switch {
-	case errA == nil && errB == nil:
+	case okA && okB:
 		return ta.Compare(tb)
-	case errA == nil:
+	case okA:
 		return 1
-	case errB == nil:
+	case okB:
 		return -1
 	}
 	return cmp.Compare(a, b)

@@ -72,7 +72,7 @@ func parseWebhooks(s *section) webhooksSpec {
 		return webhooksSpec{}
 	}
 	spec := webhooksSpec{path: s.required("path"), url: s.jsonPath("url"), types: s.jsonPath("types")}
-	s.checkPath("path", spec.path)
+	s.checkFixed("path", spec.path)
 	if spec.url == nil || spec.types == nil {
 		s.fail("", "wants url and types: where they stand in an element of the list")
 	}

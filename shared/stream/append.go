@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/tarn-sync/tarn/shared/event"
 )
 
@@ -15,7 +17,8 @@ type Draft struct {
 	Signal event.Signal
 	// Once, for signals that carry no event, suppresses a further one of the
 	// same cause for the same entity for that long, or until ForgetOnce.
-	// A signal that carries its event is always marked by the event's id.
+	// A signal that carries its event is always marked by the event's id, with a
+	// hash of its body: the same id with another body is no duplicate.
 	Once time.Duration
 }
 
@@ -97,6 +100,7 @@ type entry struct {
 	shard        int
 	stream, mark string // mark is the stream's name if there is none
 	ttl          int64  // of the mark, ms
+	body         string // hash of the event's body, kept with the mark; "" without one
 	fields       []any
 	size         int  // bytes, about
 	further      bool // goes in however full Redis is
@@ -115,6 +119,7 @@ func (s *Streams) draft(d Draft, e *entry) (err error) {
 	case d.Signal.Body != nil:
 		e.mark, e.ttl = s.keys.mark(e.shard, key.Source, d.Signal.Body.ID), milliseconds(s.opts.DedupeTTL)
 		e.size = len(d.Signal.Body.Payload)
+		e.body = strconv.FormatUint(xxhash.Sum64(d.Signal.Body.Payload), 16)
 	case d.Once > 0:
 		e.mark, e.ttl = s.keys.once(e.shard, d.Signal.Cause, key.String()), milliseconds(d.Once)
 	default:
@@ -129,9 +134,10 @@ func (e *entry) receipt() (Receipt, error) {
 	if e.err != nil {
 		return Receipt{}, explain(e.err, "append to shard "+strconv.Itoa(e.shard))
 	}
-	value, duplicate := strings.CutPrefix(e.answer, "=")
+	answer, _, _ := strings.Cut(e.answer, " ") // without the hash of a body
+	value, duplicate := strings.CutPrefix(answer, "=")
 	if !duplicate {
-		return Receipt{Shard: e.shard, ID: strings.TrimPrefix(e.answer, "+")}, nil
+		return Receipt{Shard: e.shard, ID: strings.TrimPrefix(answer, "+")}, nil
 	}
 	id, queued := strings.CutPrefix(value, "queued:")
 	if !queued {

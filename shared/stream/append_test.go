@@ -422,3 +422,38 @@ func TestNotes(t *testing.T) {
 	require.Len(t, got, 1)
 	require.Equal(t, ids[1], got[0].ID)
 }
+
+// The same id with another body is another event, as long as its mark lives and
+// after that.
+func TestTheSameIDWithAnotherBody(t *testing.T) {
+	s, srv := start(t)
+	send := func(body string) Receipt {
+		t.Helper()
+		signal := happened("evt_1", "a")
+		whole := *signal.Body
+		whole.Payload = []byte(body)
+		signal.Body = &whole
+		r, err := s.Append(t.Context(), Draft{Signal: signal})
+		require.NoError(t, err)
+		return r
+	}
+	first := send(`{"a":1}`)
+	require.False(t, first.Duplicate)
+	again := send(`{"a":1}`)
+	require.True(t, again.Duplicate)
+	require.Equal(t, first.ID, again.ID)
+	other := send(`{"a":2}`)
+	require.False(t, other.Duplicate, "another body")
+	require.True(t, send(`{"a":2}`).Duplicate, "which is known from then on")
+
+	l := ready(t, s, "w1")
+	require.Equal(t, []string{first.ID, other.ID}, idsOf(readLive(t, l)))
+	require.NoError(t, l.Ack(t.Context(), "lemon", event.TierLive, []string{first.ID, other.ID}, []string{"evt_1"}))
+	done := send(`{"a":2}`)
+	require.True(t, done.Duplicate && done.Processed, "the hash outlives the work")
+	require.False(t, send(`{"a":3}`).Duplicate)
+
+	require.NoError(t, srv.Client().Set(t.Context(), s.keys.mark(0, "lemon", "evt_1"), "processed", 0).Err())
+	old := send(`{"a":4}`)
+	require.True(t, old.Duplicate && old.Processed, "a mark of an older version knows no body")
+}

@@ -191,7 +191,7 @@ func (s *Streams) call(entries []*entry) *redis.Cmd {
 		args = append(args, e.stream, e.mark)
 	}
 	for _, e := range entries {
-		args = append(append(args, e.ttl, len(e.fields)), e.fields...)
+		args = append(append(args, e.ttl, e.body, len(e.fields)), e.fields...)
 	}
 	cmd := redis.NewCmd(s.life, args...)
 	cmd.SetFirstKeyPos(3)

@@ -197,7 +197,7 @@ func scriptCases(t *testing.T, s *Streams, l *Lease) []scriptCase {
 		{script: ackScript, keys: fencedKeys(live, k.mark(0, "lemon", "evt_3")), second: int64(0),
 			args: fencedArgs(group, ids[2])},
 		{script: appendScript, keys: []string{live, k.mark(0, "lemon", "evt_9")}, clock: true,
-			args: append([]any{60000, len(own)}, own...)},
+			args: append([]any{60000, "", len(own)}, own...)},
 		{script: recoverScript, keys: []string{live, due, k.recovery(0, "evt_8", e)}, clock: true,
 			args: append([]any{e, "", 60000}, own...)},
 		{script: retryScript, keys: []string{due, earliest}, second: int64(0)},

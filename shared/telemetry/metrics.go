@@ -21,6 +21,8 @@ type Metrics struct {
 	// Rejected counts webhooks refused, by source and reason. Requests for
 	// unknown sources share the source "unknown".
 	Rejected *prometheus.CounterVec
+	// EncodeFailures counts answers that could not be written as JSON.
+	EncodeFailures prometheus.Counter
 	// AcceptSeconds is the time from the request to the answer, by source.
 	AcceptSeconds *prometheus.HistogramVec
 
@@ -46,6 +48,9 @@ type Metrics struct {
 	StaleRefused *prometheus.CounterVec
 	// OutOfOrder counts events older than one already taken, by source.
 	OutOfOrder *prometheus.CounterVec
+	// Flagged counts events that did not tell all they should, by source and
+	// what: "unnamed", "undated" or "differing".
+	Flagged *prometheus.CounterVec
 	// Overtaken counts events whose state the history was already past, by
 	// source.
 	Overtaken *prometheus.CounterVec
@@ -128,10 +133,11 @@ var (
 func NewMetrics(r prometheus.Registerer) *Metrics {
 	f := factory{r}
 	return &Metrics{
-		Received:      f.counter("received_total", "Webhooks whose signature was good.", "source"),
-		Duplicates:    f.counter("duplicates_total", "Webhooks whose event had been received before.", "source"),
-		Rejected:      f.counter("rejected_total", "Webhooks refused, by reason.", "source", "reason"),
-		AcceptSeconds: f.histogram("accept_seconds", "Time from a webhook request to its answer.", callBuckets, "source"),
+		Received:       f.counter("received_total", "Webhooks whose signature was good.", "source"),
+		Duplicates:     f.counter("duplicates_total", "Webhooks whose event had been received before.", "source"),
+		Rejected:       f.counter("rejected_total", "Webhooks refused, by reason.", "source", "reason"),
+		EncodeFailures: f.counter("encode_failures_total", "Answers of the HTTP API that could not be written as JSON.").WithLabelValues(),
+		AcceptSeconds:  f.histogram("accept_seconds", "Time from a webhook request to its answer.", callBuckets, "source"),
 
 		EventToMirror: f.histogram("event_to_mirror_seconds", "Time from receiving an event until the mirror reflects it.", wayBuckets, "source"),
 		Settled:       f.counter("settled_total", "Outcomes (one per event and entity) settled.", "source"),
@@ -141,6 +147,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		BudgetWait:    f.histogram("budget_wait_seconds", "Time a fetch waited for a token of the source's budget.", wayBuckets, "source", "class"),
 		StaleRefused:  f.counter("stale_writes_refused_total", "Writes refused because a newer fetch had begun.", "source"),
 		OutOfOrder:    f.counter("out_of_order_total", "Events older than the newest already taken for their entity.", "source"),
+		Flagged:       f.counter("flagged_total", "Events that do not name what their type is about (unnamed), whose time cannot be read (undated), or that came again with another body (differing).", "source", "what"),
 		Overtaken:     f.counter("overtaken_total", "Events whose state the entity's history was already past.", "source"),
 		Lagging:       f.counter("lagging_total", "Fetches that were behind what was already known.", "source"),
 

@@ -36,6 +36,8 @@ type row struct {
 	Lagging        bool   `bson:"lagging,omitempty"`
 	PayloadDiffers bool   `bson:"payload_differs,omitempty"`
 	ParentsDiffer  bool   `bson:"parents_differ,omitempty"`
+	Unnamed        bool   `bson:"unnamed,omitempty"`
+	Undated        bool   `bson:"undated,omitempty"`
 
 	// Signals are the newest stream entries it came with.
 	Signals []signal `bson:"signals"`
@@ -92,7 +94,7 @@ func newRow(a *mirror.Arrival) *row {
 		RowID: rowID(e.Source, e.ID), Source: e.Source, ID: e.ID, Type: e.Type,
 		CreatedAt: e.CreatedAt, ReceivedAt: e.ReceivedAt, Status: mirror.Pending,
 		Signals: []signal{signal(a.Signal)}, Keys: []string{}, Kinds: []string{}, Outcomes: map[string]outcome{},
-		Payload: body(e.Payload), TraceID: a.TraceID,
+		Payload: body(e.Payload), TraceID: a.TraceID, Unnamed: e.Unnamed, Undated: e.Undated,
 	}
 	r.open(a)
 	if r.Open == 0 {
@@ -178,7 +180,7 @@ func (r *row) mirror() *mirror.EventRow {
 		ID: r.ID, Source: r.Source, Type: r.Type, CreatedAt: r.CreatedAt, ReceivedAt: r.ReceivedAt,
 		Status: r.Status, Attempts: r.Attempts, Error: r.Error, Duplicates: r.Duplicates,
 		OutOfOrder: r.OutOfOrder, Overtaken: r.Overtaken, Lagging: r.Lagging, PayloadDiffers: r.PayloadDiffers, ParentsDiffer: r.ParentsDiffer,
-		Payload: bodyBytes(r.Payload), TraceID: r.TraceID,
+		Unnamed: r.Unnamed, Undated: r.Undated, Payload: bodyBytes(r.Payload), TraceID: r.TraceID,
 	}
 	if r.Status.Final() {
 		out.ProcessedAt = r.ProcessedAt

@@ -16,8 +16,8 @@ import (
 
 const (
 	insertEventSQL = `
-INSERT INTO events (source, id, type, created_at, received_at, processed_at, status, signal_shard, signal_id, payload, trace_id)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11) ON CONFLICT DO NOTHING`
+INSERT INTO events (source, id, type, created_at, received_at, processed_at, status, signal_shard, signal_id, payload, trace_id, unnamed, undated)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT DO NOTHING`
 
 	insertOutcomeSQL = `
 INSERT INTO outcomes (event, kind, id, position, parents, status, signal_shard, signal_id)
@@ -90,7 +90,7 @@ func (t *tx) log(a *mirror.Arrival) (mirror.Logged, error) {
 		status, processed = mirror.Processed, e.ReceivedAt
 	}
 	res, err := t.result(insertEventSQL, e.Source, e.ID, e.Type, millis(e.CreatedAt), millis(e.ReceivedAt),
-		millis(processed), string(status), a.Signal.Shard, a.Signal.ID, text(e.Payload), a.TraceID)
+		millis(processed), string(status), a.Signal.Shard, a.Signal.ID, text(e.Payload), a.TraceID, e.Unnamed, e.Undated)
 	if err != nil {
 		return mirror.Logged{}, err
 	}

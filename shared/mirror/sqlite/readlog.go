@@ -12,7 +12,7 @@ import (
 )
 
 const eventColumns = `n, source, id, type, created_at, received_at, processed_at, status, attempts, error,
-	duplicates, out_of_order, overtaken, lagging, payload_differs, parents_differ, payload, trace_id`
+	duplicates, out_of_order, overtaken, lagging, payload_differs, parents_differ, unnamed, undated, payload, trace_id`
 
 // outcomesSQL reads the outcomes of many rows: their numbers are a JSON array.
 const outcomesSQL = `
@@ -204,7 +204,7 @@ func scanEvent(row scanner) (loggedRow, error) {
 	r := loggedRow{EventRow: &mirror.EventRow{}}
 	var created, received, processed int64
 	err := row.Scan(&r.n, &r.Source, &r.ID, &r.Type, &created, &received, &processed, &r.Status, &r.Attempts, &r.Error,
-		&r.Duplicates, &r.OutOfOrder, &r.Overtaken, &r.Lagging, &r.PayloadDiffers, &r.ParentsDiffer, &r.Payload, &r.TraceID)
+		&r.Duplicates, &r.OutOfOrder, &r.Overtaken, &r.Lagging, &r.PayloadDiffers, &r.ParentsDiffer, &r.Unnamed, &r.Undated, &r.Payload, &r.TraceID)
 	r.CreatedAt, r.ReceivedAt, r.ProcessedAt = fromMillis(created), fromMillis(received), fromMillis(processed)
 	return r, err
 }

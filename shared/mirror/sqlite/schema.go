@@ -9,10 +9,10 @@ import (
 
 // schemaVersion is kept in the file's user_version. A file of a later one is
 // refused: an older program would not keep what the newer relies on.
-const schemaVersion = 6
+const schemaVersion = 7
 
 // steps bring a file from the version that is their index to the next.
-var steps = [schemaVersion]string{tables, reconciling, finding, moving, explaining, bounding}
+var steps = [schemaVersion]string{tables, reconciling, finding, moving, explaining, bounding, marking}
 
 // tables makes the tables of version 1. Source and kind are columns rather
 // than parts of table names, so that every statement is prepared once.
@@ -250,6 +250,12 @@ CREATE INDEX tasks_status ON tasks (status, created_at, id);
 CREATE INDEX tasks_kind ON tasks (kind, created_at, id);
 CREATE INDEX tasks_parent_status ON tasks (parent, status);
 CREATE INDEX tasks_finished ON tasks (parent, finished_at);
+`
+
+// marking adds what an event did not tell.
+const marking = `
+ALTER TABLE events ADD COLUMN unnamed INTEGER NOT NULL DEFAULT 0;  -- not the entity its type is about
+ALTER TABLE events ADD COLUMN undated INTEGER NOT NULL DEFAULT 0;  -- no time that can be read
 `
 
 // migrate brings the file to schemaVersion. It is called in the writer's turn,

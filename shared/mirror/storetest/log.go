@@ -26,6 +26,17 @@ var logCases = []testCase{
 			},
 		}), asJSON(t, s.row(a)))
 	}},
+	{"what an event did not tell is on its row", func(t *testing.T, s *suite) {
+		a := arrival("evt_silent")
+		a.Event.Unnamed, a.Event.Undated, a.Event.CreatedAt = true, true, time.Time{}
+		s.log(a)
+		row := s.row(a)
+		require.True(t, row.Unnamed && row.Undated)
+		require.True(t, row.CreatedAt.IsZero())
+		b := arrival("evt_telling", order("o1"))
+		s.log(b)
+		require.False(t, s.row(b).Unnamed || s.row(b).Undated)
+	}},
 	{"an event without entities is processed at once", func(t *testing.T, s *suite) {
 		a := arrival("evt_none")
 		got := s.log(a)[0]

@@ -17,6 +17,9 @@ if #ARGV > 3 then
   redis.call('XDEL', KEYS[2], unpack(ARGV, 4))
 end
 for i = 3, #KEYS do
-  redis.call('SET', KEYS[i], 'processed', 'XX', 'KEEPTTL')
+  local mark = redis.call('GET', KEYS[i])
+  if mark then -- what it knows of the event's body stays
+    redis.call('SET', KEYS[i], 'processed' .. (string.match(mark, ' %x+$') or ''), 'KEEPTTL')
+  end
 end
 return acked

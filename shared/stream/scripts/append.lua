@@ -1,11 +1,15 @@
 -- Appends entries, each unless its mark is there already, and marks them.
 --
 -- KEYS     for each entry: stream, mark; the stream again for an entry without
--- ARGV     for each entry: how long its mark stays, ms; how many values follow;
---          field, value, field, value …
+-- ARGV     for each entry: how long its mark stays, ms; hash of the event's body,
+--          '' for none; how many values follow; field, value, field, value …
 --
 -- Returns for each entry "+<stream id>" when appended, "=<value of the mark>"
 -- when not, "!<error>" when Redis refused it; the others are not touched by it.
+--
+-- A mark that remembers another body is of another event with the same id: the
+-- entry is appended and the mark is its from then on. A mark without a hash, as
+-- older versions wrote them, takes every body for the same.
 --
 -- Twice: the second run finds the marks of the first. An entry without a mark
 -- is there twice, which is one look too many at an entity.
@@ -24,20 +28,22 @@ local marks = redis.call('MGET', unpack(names))
 local out, at = {}, 1
 local fresh = {} -- marks made in this call
 for i = 1, #KEYS, 2 do
-  local stream, mark, last = KEYS[i], KEYS[i + 1], at + 1 + ARGV[at + 1]
-  local value = marks[#out + 1] or fresh[mark]
-  if value then
-    if redis.call('PTTL', mark) > tonumber(ARGV[at]) then -- the clock was set back
-      redis.call('PEXPIRE', mark, ARGV[at])
-    end
+  local stream, mark, last = KEYS[i], KEYS[i + 1], at + 2 + ARGV[at + 2]
+  local body = ARGV[at + 1]
+  local value = fresh[mark] or marks[#out + 1]
+  local known = value and string.match(value, ' (%x+)$')
+  if value and redis.call('PTTL', mark) > tonumber(ARGV[at]) then -- the clock was set back
+    redis.call('PEXPIRE', mark, ARGV[at])
+  end
+  if value and (body == '' or not known or known == body) then
     out[#out + 1] = '=' .. value
   else
-    local id = redis.pcall('XADD', stream, '*', unpack(ARGV, at + 2, last))
+    local id = redis.pcall('XADD', stream, '*', unpack(ARGV, at + 3, last))
     if type(id) == 'table' then
       out[#out + 1] = '!' .. id.err
     else
       if mark ~= stream then
-        fresh[mark] = 'queued:' .. id
+        fresh[mark] = 'queued:' .. id .. (body ~= '' and ' ' .. body or '')
         redis.call('SET', mark, fresh[mark], 'PX', ARGV[at])
       end
       out[#out + 1] = '+' .. id

@@ -18,7 +18,10 @@
 -- with the id it should have all the same; ids alone would not do, since an
 -- entry of the live stream and one of the background stream may share one.
 for i = 6, #KEYS do
-  redis.call('SET', KEYS[i], 'processed', 'XX', 'KEEPTTL')
+  local mark = redis.call('GET', KEYS[i])
+  if mark then -- what it knows of the event's body stays
+    redis.call('SET', KEYS[i], 'processed' .. (string.match(mark, ' %x+$') or ''), 'KEEPTTL')
+  end
 end
 
 local last = redis.call('HMGET', KEYS[5], 'epoch', 'step')

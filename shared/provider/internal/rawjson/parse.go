@@ -32,9 +32,9 @@ type Options struct {
 	// MaxDepth is how many objects and arrays may stand in one another.
 	// Defaults to 128.
 	MaxDepth int
-	// Strict refuses an object with two members of one name and strings with
-	// half a surrogate pair. Without it the last of two members counts.
-	Strict bool
+	// AnyBytes takes a text that is not UTF-8: strings then hold whatever bytes
+	// stand in them.
+	AnyBytes bool
 }
 
 // node is one value. Nodes refer to each other by index, so that a document
@@ -94,7 +94,7 @@ func (d *Doc) parse(o Options) error {
 	}
 	// Checked for the whole text at once: that is one pass at memory speed,
 	// and the parser below may then look at bytes only.
-	if !utf8.Valid(text) {
+	if !o.AnyBytes && !utf8.Valid(text) {
 		return fmt.Errorf("not UTF-8")
 	}
 	p := parser{doc: d, opts: o}
@@ -194,9 +194,6 @@ func (p *parser) object(parent int32, depth int) error {
 		}
 	}
 	p.at++
-	if p.opts.Strict {
-		return p.unique(parent)
-	}
 	return nil
 }
 
@@ -247,42 +244,6 @@ func (p *parser) link(parent, last, i int32) {
 	} else {
 		p.doc.nodes[last].next = i
 	}
-}
-
-// unique refuses two members of one name. Small objects, nearly all of them,
-// are compared pairwise, which allocates nothing.
-func (p *parser) unique(parent int32) error {
-	n := 0
-	for i := p.doc.nodes[parent].child; i != 0; i = p.doc.nodes[i].next {
-		n++
-	}
-	if n > 16 {
-		return p.uniqueMany(parent, n)
-	}
-	for i := p.doc.nodes[parent].child; i != 0; i = p.doc.nodes[i].next {
-		for j := p.doc.nodes[i].next; j != 0; j = p.doc.nodes[j].next {
-			if bytes.Equal(p.doc.key(i), p.doc.key(j)) {
-				return twice(p.doc.key(i), p.doc.nodes[j].keyStart)
-			}
-		}
-	}
-	return nil
-}
-
-func (p *parser) uniqueMany(parent int32, n int) error {
-	seen := make(map[string]struct{}, n)
-	for i := p.doc.nodes[parent].child; i != 0; i = p.doc.nodes[i].next {
-		k := string(p.doc.key(i))
-		if _, dup := seen[k]; dup {
-			return twice(p.doc.key(i), p.doc.nodes[i].keyStart)
-		}
-		seen[k] = struct{}{}
-	}
-	return nil
-}
-
-func twice(name []byte, at int32) error {
-	return fmt.Errorf("member %.40q stands twice, again at byte %d", name, at)
 }
 
 func (p *parser) peek() byte {

@@ -34,10 +34,8 @@ func TestParseTakesWhatJSONIs(t *testing.T) {
 	} {
 		t.Run(text, func(t *testing.T) {
 			require.True(t, json.Valid([]byte(text)), "the test is wrong")
-			for _, strict := range []bool{false, true} {
-				_, err := Parse([]byte(text), Options{Strict: strict})
-				require.NoError(t, err)
-			}
+			_, err := Parse([]byte(text), Options{})
+			require.NoError(t, err)
 		})
 	}
 }
@@ -91,27 +89,62 @@ func TestParseBoundsDepth(t *testing.T) {
 	require.ErrorContains(t, err, "nested deeper than 128")
 }
 
-func TestStrictRefusesTwoReadings(t *testing.T) {
-	many := `{"x":1`
-	for i := range 30 {
-		many += `,"` + strings.Repeat("k", i+1) + `":1`
-	}
-	for name, c := range map[string]struct{ text, err string }{
-		"a name twice":           {`{"id":"a","id":"b"}`, `"id" stands twice`},
-		"a name twice, escaped":  {`{"id":"a","\u0069d":"b"}`, `"id" stands twice`},
-		"a name twice, below":    {`{"a":[{"b":1,"b":1}]}`, `"b" stands twice`},
-		"a name twice, of many":  {many + `,"x":2}`, `"x" stands twice`},
-		"half a pair":            {`"\ud834"`, "half a surrogate pair"},
-		"half a pair and letter": {`"\ud834\u0041"`, "half a surrogate pair"},
-		"the lower half":         {`"\udd1e"`, "half a surrogate pair"},
+func TestWhatHasTwoReadings(t *testing.T) {
+	for name, c := range map[string]struct {
+		text, path string
+		twice      bool
+	}{
+		"once":                {`{"id":"a"}`, "id", false},
+		"twice":               {`{"id":"a","id":"b"}`, "id", true},
+		"twice, escaped":      {`{"id":"a","\u0069d":"b"}`, "id", true},
+		"the way there twice": {`{"a":{"id":1},"a":{}}`, "a.id", true},
+		"beside the way":      {`{"a":{"id":1,"b":2,"b":3},"c":1,"c":2}`, "a.id", false},
+		"nothing there":       {`{"a":1}`, "a.id", false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Parse([]byte(c.text), Options{Strict: true})
-			require.ErrorContains(t, err, c.err)
-			_, err = Parse([]byte(c.text), Options{})
-			require.NoError(t, err, "not strict")
+			path, err := ParsePath(c.path)
+			require.NoError(t, err)
+			v, err := parse(t, c.text).Root().AtOnly(path)
+			if c.twice {
+				require.ErrorContains(t, err, "stands twice")
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, parse(t, c.text).Root().At(path).Raw(), v.Raw())
 		})
 	}
+}
+
+func TestHalfPairs(t *testing.T) {
+	for text, half := range map[string]bool{
+		`"plain"`: false, `"\ud834\udd1e"`: false, `"a\ud834\udd1eb\n"`: false, `"\\ud834"`: false, `"\u00e4\""`: false, `7`: false,
+		`"\ud834"`: true, `"\ud834\u0041"`: true, `"\udd1e"`: true, `"\ud834\ud834\udd1e"`: true, `"\ud834x\udd1e"`: true, `"\ud834\udd1e\udd1e"`: true,
+	} {
+		require.Equal(t, half, parse(t, text).Root().HalfPair(), text)
+	}
+}
+
+func TestWholeNumbers(t *testing.T) {
+	for text, whole := range map[string]bool{
+		"7": true, "0": true, "-7": true, "12345678901234567890123": true,
+		"7.0": false, "7e1": false, "7E1": false, "-0": false, `"7"`: false, "null": false,
+	} {
+		got, ok := parse(t, text).Root().Whole()
+		require.Equal(t, whole, ok, text)
+		if whole {
+			require.Equal(t, text, string(got))
+		}
+	}
+}
+
+func TestTextsThatAreNotUTF8(t *testing.T) {
+	const text = "{\"a\":\"\xff\",\"b\":\"c\"}"
+	_, err := Parse([]byte(text), Options{})
+	require.ErrorContains(t, err, "not UTF-8")
+	d, err := Parse([]byte(text), Options{AnyBytes: true})
+	require.NoError(t, err)
+	b, _ := d.Root().Get("b").Text()
+	require.Equal(t, "c", b)
 }
 
 func TestValues(t *testing.T) {

@@ -2,10 +2,7 @@ package rawjson
 
 import (
 	"encoding/binary"
-	"fmt"
 	"math/bits"
-	"strconv"
-	"unicode/utf16"
 )
 
 // str steps over the string at p.at and reports whether it has escapes.
@@ -57,7 +54,7 @@ func plain(s []byte) int {
 	return n
 }
 
-// escape steps over the escape at p.at, and over both halves of a pair.
+// escape steps over the escape at p.at.
 func (p *parser) escape() error {
 	p.at++
 	switch p.peek() {
@@ -70,40 +67,22 @@ func (p *parser) escape() error {
 	return p.unexpected("after a backslash")
 }
 
+// unicode steps over the four hex digits of an escape. Half a surrogate pair is
+// taken: see Value.HalfPair.
 func (p *parser) unicode() error {
 	p.at++
-	r, err := p.hex4()
-	if err != nil || !p.opts.Strict || !utf16.IsSurrogate(r) {
-		return err
-	}
-	at := p.at
-	if p.peek() == '\\' && p.at+1 < len(p.doc.text) && p.doc.text[p.at+1] == 'u' {
-		p.at += 2
-		low, err := p.hex4()
-		if err != nil {
-			return err
-		}
-		if utf16.DecodeRune(r, low) != '\uFFFD' {
-			return nil
-		}
-	}
-	return fmt.Errorf("half a surrogate pair before byte %d", at)
-}
-
-func (p *parser) hex4() (rune, error) {
 	if p.at+4 > len(p.doc.text) {
 		p.at = len(p.doc.text)
-		return 0, p.unexpected("")
+		return p.unexpected("")
 	}
 	for i := range 4 {
 		if !isHex(p.doc.text[p.at+i]) {
 			p.at += i
-			return 0, p.unexpected("instead of a hex digit")
+			return p.unexpected("instead of a hex digit")
 		}
 	}
-	n, err := strconv.ParseUint(string(p.doc.text[p.at:p.at+4]), 16, 16)
 	p.at += 4
-	return rune(n), err
+	return nil
 }
 
 // number steps over the number at p.at by the grammar of RFC 8259, section 6.

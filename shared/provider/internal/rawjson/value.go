@@ -1,10 +1,14 @@
 package rawjson
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"iter"
+	"strconv"
 	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
 )
 
 // Value is one value of a Doc. The zero Value is no value: its Kind is None,
@@ -70,6 +74,71 @@ func (v Value) At(p Path) Value {
 		v = v.Get(step)
 	}
 	return v
+}
+
+// AtOnly is At for what must have one reading: an error if a name on the path
+// stands twice.
+func (v Value) AtOnly(p Path) (Value, error) {
+	for _, step := range p {
+		next, n := Value{}, 0
+		for name, m := range v.Members() {
+			if string(name) == step {
+				next, n = m, n+1
+			}
+		}
+		if n > 1 {
+			return Value{}, fmt.Errorf("member %.40q stands twice", step)
+		}
+		v = next
+	}
+	return v, nil
+}
+
+// Whole returns the text of a whole number, as it is written, and whether the
+// value is one.
+func (v Value) Whole() ([]byte, bool) {
+	if v.Kind() != Number {
+		return nil, false
+	}
+	text := v.Raw()
+	return text, !bytes.ContainsAny(text, ".eE") && string(text) != "-0"
+}
+
+// HalfPair reports whether the value is a string with half a surrogate pair.
+// Such a text has no reading of its own: every half becomes the same U+FFFD.
+func (v Value) HalfPair() bool {
+	if v.Kind() != String || !v.doc.nodes[v.i].escaped {
+		return false
+	}
+	text := v.Raw()
+	for i := 0; i < len(text); i++ {
+		if text[i] != '\\' {
+			continue
+		}
+		i++ // on what is escaped
+		high := escapedUnit(text[i:])
+		if !utf16.IsSurrogate(high) {
+			continue
+		}
+		i += 4 // on its last digit
+		if text[i+1] != '\\' || utf16.DecodeRune(high, escapedUnit(text[i+2:])) == utf8.RuneError {
+			return true
+		}
+		i += 6
+	}
+	return false
+}
+
+// escapedUnit returns the UTF-16 unit of "u0041…", 0 for another text.
+func escapedUnit(text []byte) rune {
+	if len(text) < 5 || text[0] != 'u' {
+		return 0
+	}
+	n, err := strconv.ParseUint(string(text[1:5]), 16, 16)
+	if err != nil {
+		return 0
+	}
+	return rune(n)
 }
 
 // Members yields name and value of each member of an object, in the order of

@@ -1,0 +1,67 @@
+package api
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// encoder writes answers as JSON. An answer is made whole before the first byte
+// of it is sent, so that one that cannot be made is a 500 and no half of a 200.
+type encoder struct {
+	log      *slog.Logger
+	failures prometheus.Counter
+}
+
+// format is the encoder as the operations take one.
+func (e *encoder) format() huma.Format {
+	f := huma.DefaultJSONFormat
+	f.Marshal = e.marshal
+	return f
+}
+
+func (e *encoder) marshal(w io.Writer, v any) error {
+	var whole bytes.Buffer
+	err := huma.DefaultJSONFormat.Marshal(&whole, v)
+	if err == nil {
+		_, _ = w.Write(whole.Bytes()) // the client is gone if this fails
+		return nil
+	}
+	e.failures.Inc()
+	e.log.Error("an answer could not be written as JSON", "answer", fmt.Sprintf("%T", v), "error", err)
+	answer, ok := w.(http.ResponseWriter)
+	if !ok {
+		return err
+	}
+	refuseEncoding.write(answer)
+	return nil
+}
+
+var refuseEncoding = &refusal{status: http.StatusInternalServerError, reason: "encoding",
+	detail: "the answer could not be written as JSON; the log of the api says why"}
+
+// The first and last time that RFC 3339 can write.
+var (
+	firstTime = time.Date(1, 1, 1, 0, 0, 0, 1, time.UTC)
+	lastTime  = time.Date(9999, 12, 31, 23, 59, 59, int(time.Second-time.Nanosecond), time.UTC)
+)
+
+// writable is a time that came from outside, as it can be written: events are
+// refused such a time today, but were not always.
+func writable(t time.Time) time.Time {
+	switch t = t.UTC(); {
+	case t.IsZero():
+		return t
+	case t.Before(firstTime):
+		return firstTime
+	case t.After(lastTime):
+		return lastTime
+	}
+	return t
+}

@@ -1,0 +1,129 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"sync"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/telemetry"
+)
+
+// Events that do not tell all they should are kept and followed as far as they
+// go, and said so: on their row, by a metric, and in the log once per type.
+
+// The flags, as they stand in the metric.
+const (
+	flagUnnamed   = "unnamed"
+	flagUndated   = "undated"
+	flagDiffering = "differing"
+)
+
+// mostTold is how many types are told apart in the log.
+const mostTold = 1000
+
+// flags counts what is odd about events and tells it once per type.
+type flags struct {
+	mu   sync.Mutex
+	told map[[3]string]bool // by source, flag and type
+}
+
+// first reports whether this is the first of its kind in this process.
+func (f *flags) first(source, flag, typ string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	k := [3]string{source, flag, typ}
+	if f.told[k] || len(f.told) >= mostTold {
+		return false
+	}
+	if f.told == nil {
+		f.told = map[[3]string]bool{}
+	}
+	f.told[k] = true
+	return true
+}
+
+// said are the log lines of the flags.
+var said = map[string]string{
+	flagUnnamed:   "events of this type do not name the entity it is about; only sweeps find what they speak of",
+	flagUndated:   "events of this type tell a time that cannot be read; they are taken without one",
+	flagDiffering: "events of this type come again with another body; the first is kept, the other is in the audit and followed too",
+}
+
+// flag counts one event and tells the first of its type.
+func (w *Worker) flag(what string, e *event.Event) {
+	w.Metrics.Flagged.WithLabelValues(e.Source, what).Inc()
+	if w.flags.first(e.Source, what, e.Type) {
+		w.Logger.Warn(said[what], "source", e.Source, "type", e.Type, "event", e.ID)
+	}
+}
+
+// complete looks up the parents that events of the batch do not give for what
+// they name, before their rows are written.
+func (s *shard) complete(loop *telemetry.Loop, src *source, batch []stream.Entry) error {
+	known := func(k event.Key) (map[string]string, error) {
+		doc, err := s.w.Store.Entity(s.ctx, k)
+		switch {
+		case errors.Is(err, mirror.ErrNotFound):
+			return nil, nil
+		case err != nil:
+			return nil, fromStore(err)
+		case !doc.Known():
+			return nil, nil // its parents are a hint nobody has followed yet
+		}
+		return doc.Parents, nil
+	}
+	for i := range batch {
+		sig := &batch[i].Signal
+		if sig.Body == nil || !src.Definition.NeedsParents(sig.Body) {
+			continue
+		}
+		err := s.w.persist(s.ctx, loop, "read known parents", func() error { return src.Definition.Complete(sig.Body, known) })
+		if err != nil {
+			return err
+		}
+		for _, ref := range sig.Body.Entities {
+			if ref.Key == sig.Ref.Key {
+				sig.Ref = ref
+			}
+		}
+	}
+	return nil
+}
+
+// noteFlags puts on record what is odd about an event that has been logged, and
+// returns what is to be fetched for its sake.
+func (s *shard) noteFlags(ctx context.Context, loop *telemetry.Loop, e stream.Entry, l mirror.Logged) ([]stream.Draft, error) {
+	b := e.Signal.Body
+	if l.Inserted && b.Unnamed {
+		s.w.flag(flagUnnamed, b)
+	}
+	if l.Inserted && b.Undated {
+		s.w.flag(flagUndated, b)
+	}
+	if !l.PayloadDiffers {
+		return nil, nil
+	}
+	s.w.flag(flagDiffering, b)
+	note := mirror.Note{
+		ID: "differing/" + strconv.Itoa(s.number) + "/" + e.ID, At: b.ReceivedAt, Source: b.Source,
+		Kind: mirror.NoteDiffering, EventID: b.ID, Reason: string(b.Payload), Count: 1,
+	}
+	err := s.w.persist(ctx, loop, "note another body", func() error { return s.w.Store.Note(ctx, []mirror.Note{note}) })
+	if err != nil {
+		return nil, err
+	}
+	// What the row holds open is synced for its own sake.
+	var again []stream.Draft
+	for _, ref := range b.Entities {
+		if l.Outcomes[ref.Key] != mirror.Pending {
+			again = append(again, stream.Draft{
+				Signal: event.Signal{Ref: ref, Cause: event.CauseVerify, CauseID: b.ID, Class: event.Live, Trace: e.Signal.Trace},
+			})
+		}
+	}
+	return again, nil
+}
