@@ -133,7 +133,7 @@ func TestScriptsRunTwiceHaveOneEffect(t *testing.T) {
 				covered[c.script] = true
 				runTwice(t, s, c)
 			}
-			require.Len(t, covered, 22, "every script is run")
+			require.Len(t, covered, 24, "every script is run")
 		})
 	}
 }
@@ -184,16 +184,18 @@ func scriptCases(t *testing.T, s *Streams, l *Lease) []scriptCase {
 		{script: takeOverScript, keys: fencedKeys(live, due),
 			args: fencedArgs(group, seq, 901, "0-0", 10, "k")},
 		{script: parkScript, keys: append(slices.Clone(parking), list, record),
-			args: fencedArgs(group, e, 902, 1, 60000, 1000, "state", -1, 2, ids[0], 0, "x")},
+			args: fencedArgs(group, e, 902, 1, 60000, 1000, "state", 2, ids[0], 0, "x")},
 		{script: parkBehindScript, keys: parking,
 			args: fencedArgs(group, k.parkedPrefix(0), k.recordPrefix(0), 2, ids[1], e, "y")},
 		{script: deferScript, keys: fencedKeys(due, earliest, record), args: fencedArgs(e, 903, 0)},
 		{script: dueScript, keys: fencedKeys(due), args: fencedArgs(10)},
 		{script: parkedScript, keys: fencedKeys(list, record), args: fencedArgs(0, 10)},
+		{script: rebaseScript, keys: fencedKeys(list, record), args: fencedArgs(904, 1, 10, 2)},
 		{script: unparkScript, keys: fencedKeys(due, earliest, list, record, k.mark(0, "lemon", "evt_1")),
-			args: fencedArgs(e, 904, 0, ids[0])},
+			args: fencedArgs(e, 905, 0, ids[0])},
+		{script: discardScript, keys: fencedKeys(due, earliest, list, record), args: fencedArgs(e, ids[1]+" 2 y")},
 		{script: unparkScript, keys: fencedKeys(due, earliest, list, record),
-			args: fencedArgs(e, 905, 0, ids[1])},
+			args: fencedArgs(e, 906, 0, ids[1])},
 		{script: ackScript, keys: fencedKeys(live, k.mark(0, "lemon", "evt_3")), second: int64(0),
 			args: fencedArgs(group, ids[2])},
 		{script: appendScript, keys: []string{live, k.mark(0, "lemon", "evt_9")}, clock: true,
