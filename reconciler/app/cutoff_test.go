@@ -56,7 +56,7 @@ func TestCommandsThatAreCutOff(t *testing.T) {
 		"verify while a list is slow": {
 			args: []string{"verify"},
 			busy: func(asked int, _ string) bool { return asked > 0 },
-			out:  "shop: not known: cut off: stopped by a signal (0 entities compared, 0 could not be, 0 API calls; not compared to the end: customer)\n",
+			out:  "shop: not known: cut off: stopped by a signal (0 entities compared, 0 could not be, 0 not due yet, 0 API calls; not compared to the end: customer)\n",
 		},
 		"verify of a source that is paused": {
 			args: []string{"verify"}, before: pausedByHand,
