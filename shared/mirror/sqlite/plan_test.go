@@ -189,7 +189,7 @@ var (
 	// looked are the columns by which a step looks up its rows.
 	looked = regexp.MustCompile(`\b([a-z_]+)\)?[=<>]`)
 	// small are the indexes that hold no more than what their queries are of.
-	small = regexp.MustCompile(`INDEX (mirror_unfetched|mirror_living|events_unsettled|outcomes_failed|dead_letters_open)\b`)
+	small = regexp.MustCompile(`INDEX (mirror_unfetched|mirror_living|mirror_ended|events_unsettled|outcomes_failed|dead_letters_open)\b`)
 )
 
 // beside are the columns for which rows may be passed over, by table, each for a
