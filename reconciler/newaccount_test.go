@@ -28,7 +28,7 @@ func TestANewAccountVerifiesWithoutASweep(t *testing.T) {
 			_, _ = io.WriteString(w, account)
 			return true
 		case strings.HasSuffix(r.URL.Path, "financials"):
-			_, _ = io.WriteString(w, `{"cash":1}`)
+			_, _ = io.WriteString(w, `{"balance":1,"available_balance":1,"currency":"EUR"}`)
 			return true
 		}
 		_, _ = io.WriteString(w, `{"data":[`+list+`],"pagination":{"next_cursor":null}}`)
