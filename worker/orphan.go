@@ -2,6 +2,7 @@ package worker
 
 import (
 	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/orphan"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
@@ -34,21 +35,18 @@ func (s *shard) rememberSources() {
 // measureOrphans exports what waits of sources that are not configured, and tells
 // of each once: nobody works on it, and no other figure counts it.
 func (s *shard) measureOrphans(told orphaned) {
-	found, err := s.w.Streams.Orphans(s.ctx, s.w.names)
+	found, err := orphan.Find(s.ctx, s.w.Streams, s.w.Store, s.w.names)
 	if err != nil {
 		return // the next round says more than a line in the log
 	}
 	waits := map[string]bool{}
-	for _, o := range found {
-		waits[o.Source] = true
-		s.w.Metrics.Unconfigured.WithLabelValues(o.Source).Set(float64(o.Live + o.Background + o.Parked))
-		if told[o.Source] {
-			continue
+	for _, work := range found {
+		waits[work.Source] = true
+		s.w.Metrics.Unconfigured.WithLabelValues(work.Source).Set(float64(work.Total()))
+		if !told[work.Source] {
+			told[work.Source] = true
+			work.Warn(s.w.Logger)
 		}
-		told[o.Source] = true
-		s.w.Logger.Warn("work waits of a source that is not configured, and no worker does it: configure the source again to finish it, "+
-			"or discard it with POST /v1/sources/{source}/discard", "source", o.Source,
-			"live", o.Live, "background", o.Background, "parked", o.Parked, "oldest", o.Waits().String())
 	}
 	for name := range told {
 		if !waits[name] {

@@ -61,6 +61,14 @@ func (q tiedQueue) Resume(ctx context.Context, source string) error {
 	return q.Streams.Resume(ctx, source)
 }
 
+// ResumeAccepting ends a pause and accepts deletions for a while.
+func (q tiedQueue) ResumeAccepting(ctx context.Context, source, by string) error {
+	if err := q.tie.check(ctx); err != nil {
+		return err
+	}
+	return q.Streams.ResumeAccepting(ctx, source, by)
+}
+
 // RetryParked makes everything parked of a source due now.
 func (q tiedQueue) RetryParked(ctx context.Context, source string) (int, error) {
 	if err := q.tie.check(ctx); err != nil {

@@ -31,18 +31,24 @@ type Orphan struct {
 	ShardSource
 }
 
-// Orphans returns the sources other than those configured whose work waits in
-// Redis, by name.
-func (s *Streams) Orphans(ctx context.Context, configured []string) ([]Orphan, error) {
+// Former returns the remembered sources other than those configured, by name.
+func (s *Streams) Former(ctx context.Context, configured []string) ([]string, error) {
 	known, err := s.client.SMembers(ctx, s.keys.sources()).Result()
 	if err != nil {
 		return nil, fmt.Errorf("read the sources there were: %w", err)
 	}
 	known = slices.DeleteFunc(known, func(name string) bool { return slices.Contains(configured, name) })
-	if len(known) == 0 {
-		return nil, nil
-	}
 	slices.Sort(known)
+	return known, nil
+}
+
+// Orphans returns the sources other than those configured whose work waits in
+// Redis, by name.
+func (s *Streams) Orphans(ctx context.Context, configured []string) ([]Orphan, error) {
+	known, err := s.Former(ctx, configured)
+	if err != nil || len(known) == 0 {
+		return nil, err
+	}
 	shards, err := s.states(ctx, known, asideLooked)
 	if err != nil {
 		return nil, err
@@ -65,10 +71,19 @@ func (s *Streams) Orphans(ctx context.Context, configured []string) ([]Orphan, e
 // Forgotten is what Forget removed.
 type Forgotten struct{ Entries, Parked int64 }
 
-// Forget removes everything that waits of a source from Redis. No worker may
-// have it configured: nothing here is fenced. Before live entries are removed
-// they are given to log, by shard, which must keep the events among them.
-// Cut off, it is called again and goes on.
+// Forget removes everything that waits of a source from Redis. Before live
+// entries are removed they are given to log, by shard, which must keep the
+// events among them. Cut off, it is called again and goes on.
+//
+// No lease is held meanwhile, so a worker with older settings may still read the
+// source. No event is lost by that: each live entry is logged before it is
+// removed, and whatever is parked was logged before it was parked. What the worker has
+// in hand it still fetches and writes, guarded by its claim as ever; its ack of
+// an entry that is gone does nothing. Once the streams are gone the worker makes
+// its consumer group anew, as after Redis was emptied. What arrives or is parked
+// behind the shard that is being cleared stays, shows up in Orphans again, and
+// the next call removes it. Only background entries have no row in the log;
+// the next sweep finds what they were for if the source is configured again.
 func (s *Streams) Forget(ctx context.Context, source string, log func(shard int, entries []Entry) error) (sum Forgotten, err error) {
 	for shard := range s.opts.Shards {
 		for left := true; left; {
