@@ -95,6 +95,8 @@
 // the fleet. verify compares beside an empty Redis; backfill waits until a worker or
 // reconciler has given it the id (option Await).
 //
-// Older programs know nothing of all this: both records stand apart from what
-// they read and write.
+// Older programs know nothing of all this and run beside newer ones: both
+// records stand apart from what they read and write. (A SQLite file is the
+// exception: its tables change too, and older programs refuse it once a newer one
+// has opened it.)
 package identity

@@ -20,6 +20,8 @@ var errAway = errors.New("does not answer")
 type database struct {
 	fleet mirror.Fleet
 	away  bool
+	// refuses is what a change fails with; nil: it does not.
+	refuses error
 }
 
 func (d *database) Fleet(context.Context) (mirror.Fleet, error) {
@@ -43,6 +45,9 @@ func (d *database) FoundFleet(_ context.Context, f mirror.Fleet) (mirror.Fleet, 
 func (d *database) ChangeFleet(_ context.Context, f mirror.Fleet) (bool, error) {
 	if d.away {
 		return false, errAway
+	}
+	if d.refuses != nil {
+		return false, d.refuses
 	}
 	if f.Turn != d.fleet.Turn {
 		return false, nil
@@ -273,4 +278,11 @@ func TestAwaitWaitsForAnotherToDecide(t *testing.T) {
 			require.NoError(t, k.Start(t.Context()))
 		})
 	}
+}
+
+// An older copy that is put over an open SQLite file is noticed by a write.
+func TestAReplacedDatabaseThatAWriteNotices(t *testing.T) {
+	_, d, _, k := founded(t)
+	d.refuses = mirror.ErrReplaced
+	require.ErrorIs(t, k.look(t.Context()), ErrMismatch)
 }
