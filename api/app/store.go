@@ -8,6 +8,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/identity"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/process"
 	"github.com/tarn-sync/tarn/shared/stream"
@@ -34,7 +35,7 @@ func (s *lateStore) connect(ctx context.Context, p *process.Process, streams *st
 	defer p.Closing("store", store.Close)
 	alerts, flush := p.Alerts()
 	defer flush()
-	keeper, err := p.Identity(ctx, streams, store, alerts, true)
+	keeper, err := p.Identity(ctx, streams, store, alerts, identity.Options{ReadOnly: true})
 	if err != nil {
 		return err
 	}

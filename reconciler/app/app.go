@@ -39,7 +39,7 @@ func Program() process.Program {
 // hangs.
 func Run(ctx context.Context, p *process.Process) error {
 	return p.Probed(ctx, func(ctx context.Context, probe *process.Probe) error {
-		return with(ctx, p, func(ctx context.Context, t *tools) error {
+		return with(ctx, p, identity.Options{}, func(ctx context.Context, t *tools) error {
 			p.OnReload(t.clients.Reload)
 			p.OnReload(t.setRates)
 			probe.Ready(process.Checks(t.streams, t.options.Store, t.keeper))
@@ -60,8 +60,8 @@ type tools struct {
 }
 
 // with calls do with a reconciler made from the settings, and takes it apart
-// afterwards.
-func with(ctx context.Context, p *process.Process, do func(context.Context, *tools) error) error {
+// afterwards. part is its part in the fleet's identity.
+func with(ctx context.Context, p *process.Process, part identity.Options, do func(context.Context, *tools) error) error {
 	sources, err := process.Sources(p.Config)
 	if err != nil {
 		return err
@@ -83,7 +83,7 @@ func with(ctx context.Context, p *process.Process, do func(context.Context, *too
 	defer p.Closing("store", store.Close)
 	alerts, flush := p.Alerts()
 	defer flush()
-	if t.keeper, err = p.Identity(ctx, t.streams, store, alerts, false); err != nil {
+	if t.keeper, err = p.Identity(ctx, t.streams, store, alerts, part); err != nil {
 		return err
 	}
 

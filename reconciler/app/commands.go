@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/reconciler"
+	"github.com/tarn-sync/tarn/shared/identity"
 	"github.com/tarn-sync/tarn/shared/process"
 )
 
@@ -88,7 +89,7 @@ everything could be compared), 1 error.
 			}
 			o.Kinds = names
 			var report *reconciler.Report
-			err = once(ctx, p, func(ctx context.Context, t *tools) (err error) {
+			err = once(ctx, p, identity.Options{ReadOnly: true}, func(ctx context.Context, t *tools) (err error) {
 				report, err = t.VerifyOnce(ctx, name, o)
 				return err
 			})
@@ -158,15 +159,17 @@ Exit status: 0 filled, 4 cut off, 1 error.
 				return err
 			}
 			o.Source, o.Kinds, o.Since, o.Out = name, names, since.Time, p.Stdout
-			return once(ctx, p, func(ctx context.Context, t *tools) error { return t.Backfill(ctx, o) })
+			return once(ctx, p, identity.Options{ReadOnly: true, Await: true}, func(ctx context.Context, t *tools) error { return t.Backfill(ctx, o) })
 		},
 	}
 }
 
 // once is with for what ends by itself: it ends early, with an error, when Redis
-// and the database turn out not to be of one fleet.
-func once(ctx context.Context, p *process.Process, do func(context.Context, *tools) error) error {
-	return with(ctx, p, func(ctx context.Context, t *tools) error {
+// and the database turn out not to be of one fleet. A command is started by hand,
+// perhaps with settings of its own, so it never decides what the fleet is: part
+// is ReadOnly.
+func once(ctx context.Context, p *process.Process, part identity.Options, do func(context.Context, *tools) error) error {
+	return with(ctx, p, part, func(ctx context.Context, t *tools) error {
 		return t.keeper.Guard(ctx, func(ctx context.Context) error { return do(ctx, t) })
 	})
 }

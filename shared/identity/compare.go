@@ -16,6 +16,9 @@ var ErrMismatch = errors.New("redis and the database are not of one fleet")
 // errEmpty means that Redis is empty and is not given an id yet.
 var errEmpty = errors.New("redis is empty; waiting to see whether the fleet works with another one")
 
+// errNone means that the fleet is not founded yet.
+var errNone = errors.New("neither redis nor the database has a fleet; waiting for a worker or reconciler to found it")
+
 // Shape is how the queue of a fleet is laid out.
 type Shape struct {
 	Prefix string
@@ -83,38 +86,43 @@ func errOther(fleet string) error {
 		"if this is the right one (an older backup was put back, for example), start one process with --adopt", fleet)
 }
 
-// An empty Redis is one that was emptied if no process raises the turn for
-// stillFor, and one beside the right one if the turn was seen to rise twice
-// although this one was empty all the while. (Once may be of a process that
-// looked just before it was emptied.)
+// An empty Redis counts as emptied once no process has raised the turn for
+// stillFor, and as another than the fleet's once the turn was seen to rise twice
+// meanwhile. (One rise may be of a process that looked just before Redis was
+// emptied.) stillFor leaves room for processes that skip every second rise and
+// wait for a slow side in between.
 const (
-	stillFor  = 3 * every
+	stillFor  = 5 * every
 	otherwise = 2
 )
 
 // emptiness is how long Redis has been found empty, and what the turn did.
 type emptiness struct {
 	turn   int64
+	data   string
 	since  time.Time // the last change of the turn that counted
 	rises  int
 	looked bool
 }
 
 // look takes one look at an empty Redis and says whether it is to be given an
-// id (nil), is to be waited for, or is the wrong one.
-func (e *emptiness) look(fleet string, turn int64, now time.Time) error {
-	switch {
-	case !e.looked:
-		*e = emptiness{turn: turn, since: now, looked: true}
-	case turn != e.turn && now.Sub(e.since) >= every:
-		e.turn, e.since = turn, now
+// id (nil), is to be waited for (errEmpty), or is the wrong one (ErrMismatch).
+// Stillness comes first: a Redis that was taken for the wrong one gets an id
+// once no process works with another. A rise that changed the data id is no sign
+// of work: it is a process that tries to give an empty Redis its id.
+func (e *emptiness) look(store mirror.Fleet, now time.Time) error {
+	switch moved := store.Turn != e.turn; {
+	case !e.looked || store.Data != e.data:
+		*e = emptiness{turn: store.Turn, data: store.Data, since: now, looked: true}
+	case !moved && now.Sub(e.since) >= stillFor:
+		e.rises = 0
+		return nil
+	case moved && now.Sub(e.since) >= every:
+		e.turn, e.since = store.Turn, now
 		e.rises++
 	}
-	switch {
-	case e.rises >= otherwise:
-		return errOther(fleet)
-	case turn == e.turn && now.Sub(e.since) >= stillFor:
-		return nil
+	if e.rises >= otherwise {
+		return errOther(store.ID)
 	}
 	return errEmpty
 }

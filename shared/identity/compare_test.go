@@ -58,26 +58,31 @@ func TestEmptiness(t *testing.T) {
 	type look struct {
 		at   time.Duration
 		turn int64
+		data string
 	}
+	s := time.Second
 	named, waits, other := error(nil), errEmpty, ErrMismatch
 	for name, tc := range map[string]struct {
 		looks []look
 		ends  error
 	}{
-		"nobody works":                            {[]look{{0, 5}, {2 * time.Second, 5}, {6 * time.Second, 5}}, named},
-		"too early":                               {[]look{{0, 5}, {5 * time.Second, 5}}, waits},
-		"one looked just before it was emptied":   {[]look{{0, 5}, {2 * time.Second, 6}, {4 * time.Second, 6}, {8 * time.Second, 6}}, named},
-		"several looked just before":              {[]look{{0, 5}, {100 * time.Millisecond, 6}, {200 * time.Millisecond, 7}, {300 * time.Millisecond, 8}}, waits},
-		"others work elsewhere":                   {[]look{{0, 5}, {2 * time.Second, 6}, {4 * time.Second, 7}}, other},
-		"others work elsewhere, looked at often":  {[]look{{0, 5}, {time.Second, 6}, {2 * time.Second, 6}, {3 * time.Second, 7}, {4 * time.Second, 7}}, other},
-		"others work elsewhere, more slowly":      {[]look{{0, 5}, {4 * time.Second, 6}, {8 * time.Second, 7}}, other},
-		"a change that was not counted is no end": {[]look{{0, 5}, {time.Second, 6}, {7 * time.Second, 6}}, waits},
+		"no process works":                        {[]look{{0, 5, ""}, {2 * s, 5, ""}, {10 * s, 5, ""}}, named},
+		"too early":                               {[]look{{0, 5, ""}, {9 * s, 5, ""}}, waits},
+		"one looked just before it was emptied":   {[]look{{0, 5, ""}, {2 * s, 6, ""}, {4 * s, 6, ""}, {12 * s, 6, ""}}, named},
+		"several looked just before":              {[]look{{0, 5, ""}, {s / 10, 6, ""}, {s / 5, 7, ""}, {s / 3, 8, ""}}, waits},
+		"others work elsewhere":                   {[]look{{0, 5, ""}, {2 * s, 6, ""}, {4 * s, 7, ""}}, other},
+		"others work elsewhere, looked at often":  {[]look{{0, 5, ""}, {s, 6, ""}, {2 * s, 6, ""}, {3 * s, 7, ""}, {4 * s, 7, ""}}, other},
+		"others work elsewhere, more slowly":      {[]look{{0, 5, ""}, {8 * s, 6, ""}, {16 * s, 7, ""}}, other},
+		"others stopped working elsewhere":        {[]look{{0, 5, ""}, {2 * s, 6, ""}, {4 * s, 7, ""}, {14 * s, 7, ""}}, named},
+		"a change that was not counted is no end": {[]look{{0, 5, ""}, {s, 6, ""}, {11 * s, 6, ""}}, waits},
+		"another tries to give it an id":          {[]look{{0, 5, ""}, {10 * s, 6, "b"}, {20 * s, 7, "c"}, {29 * s, 7, "c"}}, waits},
+		"another tried and gave up":               {[]look{{0, 5, ""}, {10 * s, 6, "b"}, {20 * s, 6, "b"}}, named},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var e emptiness
 			var err error
 			for _, l := range tc.looks {
-				err = e.look("x", l.turn, time.Unix(1000, 0).Add(l.at))
+				err = e.look(mirror.Fleet{ID: "x", Turn: l.turn, Data: l.data}, time.Unix(1000, 0).Add(l.at))
 			}
 			require.True(t, errors.Is(err, tc.ends), "%v", err)
 		})

@@ -27,8 +27,9 @@
 //	X          X         agreed, if the shape and the data agree too
 //	X          Y         refused
 //
-// A database that was put back to an older copy has the same id, and agrees. The
-// shape is there since one database with two prefixes is two halves of a fleet;
+// A database that was put back to an older copy has the same id, and agrees,
+// unless Redis was emptied after the copy was made: then the copy knows an older
+// data id (see below), which Adopt settles. The shape is there since one database with two prefixes is two halves of a fleet;
 // Adopt moves the fleet to the configured one.
 //
 // # Two Redis, one database
@@ -41,17 +42,41 @@
 // Redis with another data id than the database's is another Redis.
 //
 // That alone would let the one wrong process take the fleet away from all the
-// right ones. So every process that agrees raises the record's turn, at most
-// once in 2 s among all of them, and an empty Redis is given an id only once the
-// turn has stood still for 6 s: then no process works with another. If the turn
-// goes on, there is another, and the process that looks at the empty one is
-// refused. Turns are counted and not timed, so no two clocks are compared. A
-// Redis that lost everything while the fleet runs is empty for all of them:
-// they go on working, and 6 s later it has an id again.
+// right ones. So every process that agrees raises the record's turn, about once
+// in 2 s among all of them, and an empty Redis is given an id only once the turn
+// has stood still for 10 s: then no process works with another. If the turn goes
+// on, there is another, and the process that looks at the empty one is refused,
+// for as long as the turn goes on. Turns are counted and not timed, so no two
+// clocks are compared. A Redis that lost everything while the fleet runs is empty
+// for all of them: they go on working, and 10 s later it has an id again.
 //
-// A process that stalls for all of 6 s between a write to the database and the
-// one to Redis behind it can leave the two with different data ids. It is told
-// as another Redis would be, and Adopt settles it.
+// Stillness is read as "no process works elsewhere", so an outage must not look
+// like it:
+//
+//   - Redis does not answer: a process that agreed before, and whose record in the
+//     database is still the same, goes on raising the turn.
+//   - The database does not answer: no process can raise the turn, and none sees
+//     it. A look that failed begins the wait again, which leaves the others time.
+//   - Redis answers and refuses to write: the data id in the database changes with
+//     every attempt to name it. Such a rise is no sign of work elsewhere.
+//
+// What is left: the whole fleet is cut off from the database for 10 s while a
+// process with an empty Redis is not. That cannot be told from a fleet that was
+// stopped; the fleet is refused afterwards, and Adopt settles it. The same holds
+// for a process that stalls for all of 10 s between a write to the database and
+// the one to Redis behind it.
+//
+// # The order of reading
+//
+// Every change is written to the database first, so every look reads Redis
+// first: an id that is found in Redis is in the database by the time that is
+// read. A change between the two reads is seen as an empty Redis, which is waited
+// for, and never as a mismatch.
+//
+// # The cost
+//
+// Every 2 s each process reads one record of each side, and one process of the
+// fleet writes one in the database. While Redis does not answer, each writes.
 //
 // # What follows
 //
@@ -65,8 +90,13 @@
 // The api compares and changes nothing (option ReadOnly): it takes webhooks with
 // Redis alone, before the database answers, and whether an empty Redis is the
 // right one is for those to say who read it. Once it disagrees it refuses webhooks,
-// with 503, so that they come again.
+// with 503, so that they come again. The commands verify and backfill change
+// nothing either: a command started by hand with a wrong setting must not become
+// the fleet. verify compares beside an empty Redis; backfill waits until a worker or
+// reconciler has given it the id (option Await).
 //
 // Older programs know nothing of all this and run beside newer ones: both
-// records stand apart from what they read and write.
+// records stand apart from what they read and write. (A SQLite file is the
+// exception: its tables change too, and older programs refuse it once a newer one
+// has opened it.)
 package identity

@@ -20,7 +20,7 @@ import (
 const (
 	// every is how often both sides are compared.
 	every = 2 * time.Second
-	// within bounds one comparison; a side that is slower has not answered.
+	// within bounds what one side is asked; a side that is slower has not answered.
 	within = 2 * time.Second
 	// atStart is how often they are compared before a process may begin.
 	atStart = 200 * time.Millisecond
@@ -44,6 +44,9 @@ type Options struct {
 	// ReadOnly compares and changes neither side. With Adopt it waits at its start
 	// for another process to adopt.
 	ReadOnly bool
+	// Await, with ReadOnly, has Start wait until another process has founded the
+	// fleet or given an empty Redis its id. Without it Start returns then.
+	Await bool
 	// Alert tells people of a mismatch. Nil: the log alone does.
 	Alert func(alert.Alert)
 	// Mismatched is 1 while the two do not agree. May be nil.
@@ -62,6 +65,9 @@ type Keeper struct {
 	// patient: another process was started to adopt.
 	patient bool
 	empty   emptiness
+	// agreed is what the database said when both sides agreed at the last look that
+	// Redis answered, without the turn. The zero value: they did not.
+	agreed mirror.Fleet
 	// beaten is the turn when it was last looked at.
 	beaten int64
 
@@ -103,7 +109,7 @@ func (k *Keeper) Start(ctx context.Context) error {
 		case err == nil, errors.Is(err, ErrMismatch) && !k.patient:
 			return err
 		}
-		if k.ReadOnly && errors.Is(err, errEmpty) {
+		if k.ReadOnly && !k.Await && (errors.Is(err, errEmpty) || errors.Is(err, errNone)) {
 			return nil // its workers see to that
 		}
 		if err.Error() != said {
@@ -210,43 +216,72 @@ func (k *Keeper) gauge(v float64) {
 
 // look compares both sides once, and does what follows. nil: they agree.
 func (k *Keeper) look(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, within)
-	defer cancel()
 	for {
-		store, err := k.Store.Fleet(ctx)
+		again, err := k.compareOnce(ctx)
 		switch {
 		case errors.Is(err, mirror.ErrReplaced):
-			return mismatch("%w", err)
-		case err != nil && !errors.Is(err, mirror.ErrNotFound):
-			return err
+			err = mismatch("%w", err)
+		case err != nil && !errors.Is(err, ErrMismatch) && !errors.Is(err, errEmpty):
+			k.empty = emptiness{} // the turn may have been raised unseen
 		}
-		redis, err := k.Queue.Identity(ctx)
-		if err != nil {
-			return err
-		}
-		if redis.Fleet != "" {
-			k.empty = emptiness{}
-		}
-		todo, next, err := compare(Shape{k.Queue.Prefix(), k.Queue.Shards()}, store, redis, k.Adopt)
-		switch {
-		case err != nil:
-			return err
-		case todo == name:
-			err = k.name(ctx, next)
-		case k.ReadOnly:
-			return nil
-		case todo == found:
-			err = k.found(ctx, next)
-		case todo == change:
-			_, err = k.Store.ChangeFleet(ctx, next)
-		default:
-			k.Adopt = false // once: what differs later is no wish of whoever started us
-			return k.beat(ctx, store)
-		}
-		if err != nil {
+		if err != nil || !again {
 			return err
 		}
 	}
+}
+
+// compareOnce asks both sides and does the next step; again: there may be
+// another. Redis is asked first, since every writer writes to the database
+// first: an id that Redis has is in the database by the time that is asked. In
+// the other order a change between the two answers would look like a mismatch.
+func (k *Keeper) compareOnce(ctx context.Context) (again bool, err error) {
+	redis, silent := k.askRedis(ctx)
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	store, err := k.Store.Fleet(ctx)
+	switch {
+	case err != nil && !errors.Is(err, mirror.ErrNotFound):
+		return false, err
+	case silent != nil:
+		return false, errors.Join(silent, k.beatAlone(ctx, store))
+	}
+	k.agreed = mirror.Fleet{}
+	if redis.Fleet != "" {
+		k.empty = emptiness{}
+	}
+	todo, next, err := compare(Shape{k.Queue.Prefix(), k.Queue.Shards()}, store, redis, k.Adopt)
+	switch {
+	case err != nil:
+		return false, err
+	case todo == agreed:
+		k.Adopt = false // once: it was not given for what differs later
+		k.agreed = standing(store)
+		return false, k.beat(ctx, store)
+	case todo == name:
+		return true, k.name(ctx, next)
+	case k.ReadOnly && todo == found:
+		return false, errNone
+	case k.ReadOnly:
+		return false, nil
+	case todo == found:
+		return true, k.found(ctx, next)
+	}
+	_, err = k.Store.ChangeFleet(ctx, next)
+	return true, err
+}
+
+// askRedis has a time of its own, so that a Redis that hangs leaves the database
+// its time.
+func (k *Keeper) askRedis(ctx context.Context) (stream.Identity, error) {
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
+	return k.Queue.Identity(ctx)
+}
+
+// standing is f without its turn.
+func standing(f mirror.Fleet) mirror.Fleet {
+	f.Turn = 0
+	return f
 }
 
 // found has the database know the fleet: the one that Redis knows, or a new one.
@@ -266,7 +301,7 @@ func (k *Keeper) found(ctx context.Context, f mirror.Fleet) error {
 
 // name gives an empty Redis an id, if it is the one.
 func (k *Keeper) name(ctx context.Context, f mirror.Fleet) error {
-	if err := k.empty.look(f.ID, f.Turn, k.Now()); err != nil {
+	if err := k.empty.look(f, k.Now()); err != nil {
 		return err
 	}
 	if k.ReadOnly {
@@ -290,6 +325,20 @@ func (k *Keeper) beat(ctx context.Context, f mirror.Fleet) error {
 		k.beaten = f.Turn
 		return nil
 	}
+	return k.raise(ctx, f)
+}
+
+// beatAlone raises the turn while Redis does not answer, if both sides agreed
+// before and the database still says the same: without it an outage of Redis
+// would look as if the fleet had stopped.
+func (k *Keeper) beatAlone(ctx context.Context, f mirror.Fleet) error {
+	if k.ReadOnly || f.ID == "" || k.agreed != standing(f) {
+		return nil
+	}
+	return k.raise(ctx, f)
+}
+
+func (k *Keeper) raise(ctx context.Context, f mirror.Fleet) error {
 	k.beaten = f.Turn + 1
 	_, err := k.Store.ChangeFleet(ctx, f)
 	return err

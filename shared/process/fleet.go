@@ -11,10 +11,11 @@ import (
 
 // Identity waits until Redis and the store agree on the fleet they are of, and
 // returns what goes on comparing them. It fails with identity.ErrMismatch if
-// they do not. readOnly: the process compares and changes neither.
-func (p *Process) Identity(ctx context.Context, streams *stream.Streams, store mirror.Identity, alerts *alert.Alerts, readOnly bool) (*identity.Keeper, error) {
+// they do not. Of o, ReadOnly and Await are what the process chooses; the rest
+// is set here.
+func (p *Process) Identity(ctx context.Context, streams *stream.Streams, store mirror.Identity, alerts *alert.Alerts, o identity.Options) (*identity.Keeper, error) {
 	k := identity.New(identity.Options{
-		Queue: streams, Store: store, Adopt: p.Adopt, ReadOnly: readOnly,
+		Queue: streams, Store: store, Adopt: p.Adopt, ReadOnly: o.ReadOnly, Await: o.Await,
 		Alert: alerts.Raise, Mismatched: p.Metrics.IdentityMismatch, Health: p.Health, Logger: p.Logger,
 	})
 	return k, k.Start(ctx)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/identity"
 	"github.com/tarn-sync/tarn/shared/process"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/worker"
@@ -44,7 +45,7 @@ func work(ctx context.Context, p *process.Process, probe *process.Probe) error {
 
 	alerts, flush := p.Alerts()
 	defer flush()
-	keeper, err := p.Identity(ctx, streams, store, alerts, false)
+	keeper, err := p.Identity(ctx, streams, store, alerts, identity.Options{})
 	if err != nil {
 		return err
 	}

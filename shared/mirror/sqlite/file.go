@@ -46,7 +46,8 @@ var parts = [...]string{"", "-wal", "-shm"}
 // the lock file is an older copy. Without a write-ahead log beside it, that is a
 // restore, and goes on; with one it is refused.
 //
-// Its methods are called in the writer's turn.
+// Its methods are called in the writer's turn; check may be called at any time
+// once the file is open.
 type file struct {
 	path string
 	turn *turn
@@ -66,9 +67,6 @@ func (f *file) checkCopy(ctx context.Context) error {
 	known, err := f.known()
 	if err != nil || known == 0 {
 		return err
-	}
-	if _, err := os.Stat(f.path); errors.Is(err, fs.ErrNotExist) {
-		return nil
 	}
 	found, err := f.generation(ctx)
 	if err != nil || found >= known {

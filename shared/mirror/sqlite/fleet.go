@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// fleetTable is made beside the versioned tables: a version of its own would
-	// lock out older programs that still run on the file, and they need not know it.
+	// fleetTable is made beside the versioned tables: a program that does not know
+	// it keeps all that relies on it, so it is no reason for another version.
 	fleetTable = `
 CREATE TABLE IF NOT EXISTS fleet (
 	one    INTEGER PRIMARY KEY CHECK (one = 1),
@@ -27,14 +27,18 @@ CREATE TABLE IF NOT EXISTS fleet (
 	changeFleetSQL = `UPDATE fleet SET id = ?1, prefix = ?2, shards = ?3, data = ?4, turn = turn + 1 WHERE one = 1 AND turn = ?5`
 )
 
-// Fleet returns the fleet the database belongs to, or mirror.ErrNotFound. It is
-// read in the writer's turn, which fails once the file was replaced.
-func (s *Store) Fleet(ctx context.Context) (f mirror.Fleet, err error) {
-	err = s.writer.change(ctx, func(t *tx) (err error) {
-		f, err = t.fleet()
-		return err
-	})
-	if err != nil {
+// Fleet returns the fleet the database belongs to, or mirror.ErrNotFound. It
+// fails once the file was replaced, before or while it was read. It is asked every
+// few seconds, and does not take the writer's turn.
+func (s *Store) Fleet(ctx context.Context) (mirror.Fleet, error) {
+	if err := s.writer.file.check(); err != nil {
+		return mirror.Fleet{}, fmt.Errorf("read the fleet: %w", err)
+	}
+	f, err := scanFleet(s.reads.QueryRowContext(ctx, fleetSQL))
+	if err != nil && !errors.Is(err, mirror.ErrNotFound) {
+		err = readError(ctx, err)
+	}
+	if err := errors.Join(err, s.writer.file.check()); err != nil {
 		return mirror.Fleet{}, fmt.Errorf("read the fleet: %w", err)
 	}
 	return f, nil
@@ -46,7 +50,7 @@ func (s *Store) FoundFleet(ctx context.Context, f mirror.Fleet) (stands mirror.F
 		if _, err = t.exec(foundFleetSQL, f.ID, f.Prefix, f.Shards, f.Data); err != nil {
 			return err
 		}
-		stands, err = t.fleet()
+		stands, err = scanFleet(t.row(fleetSQL))
 		return err
 	})
 	if err != nil {
@@ -68,8 +72,8 @@ func (s *Store) ChangeFleet(ctx context.Context, f mirror.Fleet) (changed bool, 
 	return changed, nil
 }
 
-func (t *tx) fleet() (f mirror.Fleet, err error) {
-	err = t.row(fleetSQL).Scan(&f.ID, &f.Prefix, &f.Shards, &f.Data, &f.Turn)
+func scanFleet(row scanner) (f mirror.Fleet, err error) {
+	err = row.Scan(&f.ID, &f.Prefix, &f.Shards, &f.Data, &f.Turn)
 	if errors.Is(err, sql.ErrNoRows) {
 		err = mirror.ErrNotFound
 	}

@@ -133,7 +133,7 @@ func TestAnOlderCopyPutOverAnOpenFileIsNoticed(t *testing.T) {
 	require.ErrorContains(t, err, "an older copy")
 }
 
-// Older programs go on with a file of a newer one beside them.
+// The fleet is no reason for older programs to refuse the file.
 func TestTheFleetNeedsNoNewerSchema(t *testing.T) {
 	s := opened(t, filepath.Join(t.TempDir(), "tarn.db"))
 	_, err := s.FoundFleet(t.Context(), mirror.Fleet{ID: "a"})

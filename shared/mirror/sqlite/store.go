@@ -5,12 +5,14 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sys/unix"
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
 	"github.com/tarn-sync/tarn/shared/fate"
@@ -99,7 +101,9 @@ func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 }
 
 // makeFile makes the file of the database unless it is there. SQLite gives the
-// files it puts beside it the same permissions.
+// files it puts beside it the same permissions. A file that is there is looked at
+// and not opened: closing it would drop the locks of every other Store that this
+// process has on it, see file.generation.
 func makeFile(path string) error {
 	dir := filepath.Dir(path)
 	// The system's errors are not wrapped: they would be taken for a disk that is
@@ -107,12 +111,30 @@ func makeFile(path string) error {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return fmt.Errorf("the database %s cannot be made: there is no directory %s: make it, or mend the path", path, dir)
 	}
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return usable(path)
+	}
 	if err != nil {
 		return fmt.Errorf("open the database: %v", err)
 	}
 	if err := file.Close(); err != nil {
 		return fmt.Errorf("open the database: %w", err)
+	}
+	return nil
+}
+
+// usable fails if what lies at path cannot be a database that is written to.
+func usable(path string) error {
+	info, err := os.Stat(path)
+	if err == nil && info.IsDir() {
+		return fmt.Errorf("open the database: %s is a directory", path)
+	}
+	if err == nil {
+		err = unix.Access(path, unix.R_OK|unix.W_OK)
+	}
+	if err != nil {
+		return fmt.Errorf("open the database %s: %v", path, err)
 	}
 	return nil
 }
@@ -187,8 +209,16 @@ func tryWrite(t *tx) error {
 	return nil
 }
 
-// Close finishes the calls under way and closes the file.
+// Close finishes the calls under way and closes the file, in a turn: the last
+// process to close it writes the log back into the main file, which another that
+// starts must not read half-written.
 func (s *Store) Close() error {
 	s.sweep.stop()
-	return errors.Join(s.writer.close(), s.db.Close(), s.reads.Close())
+	if !s.writer.end() {
+		return nil
+	}
+	t := s.writer.file.turn
+	err := t.take()
+	err = errors.Join(err, s.writer.close(), s.db.Close(), s.reads.Close())
+	return errors.Join(err, t.close()) // which passes the turn on
 }

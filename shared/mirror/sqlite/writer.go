@@ -98,20 +98,23 @@ func (w *writer) queue(c *call) error {
 	}
 }
 
-// close finishes the calls under way and ends the loop.
-func (w *writer) close() error {
+// end finishes the calls under way and ends the loop. It reports whether it was
+// the first call to do so.
+func (w *writer) end() (first bool) {
 	w.mu.Lock()
-	already := w.closed
+	first = !w.closed
 	w.closed = true
 	w.mu.Unlock()
-	if !already {
+	if first {
 		close(w.calls)
 	}
 	<-w.idle
-	if already {
-		return nil
-	}
-	return errors.Join(w.tx.close(), w.conn.Close(), w.file.turn.close())
+	return first
+}
+
+// close closes the connection, after end.
+func (w *writer) close() error {
+	return errors.Join(w.tx.close(), w.conn.Close())
 }
 
 func (w *writer) loop() {
