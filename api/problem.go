@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/identity"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
@@ -60,6 +61,9 @@ func (r *reader) storeProblem(ctx context.Context, doing string, err error) erro
 // queueProblem does the same for an error of the queue. Whatever it was, the
 // same may work in a moment.
 func (r *reader) queueProblem(ctx context.Context, doing string, err error) error {
+	if errors.Is(err, identity.ErrMismatch) { // the log has it, once
+		return away(retryWhenAway, "redis and the database are not of one fleet; the log of the api says why")
+	}
 	r.log.WarnContext(ctx, "redis does not do what is asked", "doing", doing, "error", err)
 	if errors.Is(err, stream.ErrFull) {
 		return away(retryWhenFull, "redis is nearly full and takes nothing new; try again")

@@ -1,9 +1,11 @@
 package app_test
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -149,7 +151,8 @@ func TestAWorkerOfAnotherFleetIsRefused(t *testing.T) {
 func TestADatabaseRemovedUnderAWorker(t *testing.T) {
 	redis, api := redistest.Start(t).URL(), account(t)
 	db := filepath.Join(t.TempDir(), "tarn.db")
-	w := run(t, redis, db, api)
+	var said bytes.Buffer // read once the worker has ended
+	w := run(t, redis, db, api, func(p *process.Process) { p.Logger = slog.New(slog.NewTextHandler(&said, nil)) })
 	w.becomes(t, http.StatusOK)
 	q := queue(t, redis)
 	send(t, q, "before")
@@ -169,6 +172,7 @@ func TestADatabaseRemovedUnderAWorker(t *testing.T) {
 	}, 30*time.Second, 20*time.Millisecond)
 	require.Equal(t, 1, waiting(t, q), "read perhaps, not acknowledged")
 	require.NoError(t, w.stop())
+	require.NotContains(t, said.String(), "could not release the lease", "a line for each shard says nothing")
 
 	require.ErrorContains(t, <-run(t, redis, db, api).done, "start one process with --adopt")
 	w = run(t, redis, db, api, adopting)
