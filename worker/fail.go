@@ -59,6 +59,8 @@ func (a *attempt) failed(err error) {
 		a.end(err)
 	case errors.Is(err, errOvertaken):
 		a.hold(overtaken(), err)
+	case errors.Is(err, errEmptied):
+		a.hold(100*time.Millisecond, err)
 	case class == fate.Unavailable:
 		if a.ln.retry {
 			s.log.Warn("a retry waits for redis or the store", "entity", a.ln.key.String(), "error", short(err))
@@ -118,7 +120,7 @@ func (a *attempt) gone(err error) {
 		a.park(err, false, left, min(earliest, left))
 		return
 	}
-	if knownAlive(a.doc) && !a.believable(a.s.ctx) {
+	if knownAlive(a.doc) && !a.believable(a.s.ctx, a.state.GoneSince) {
 		a.hold(100*time.Millisecond, err)
 		return
 	}

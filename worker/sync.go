@@ -225,6 +225,9 @@ func (a *attempt) compareAndWrite(ctx context.Context) (*verdict, error) {
 	if err != nil || v.again > 0 {
 		return v, err
 	}
+	if err := a.mayEmpty(ctx); err != nil {
+		return nil, err
+	}
 	if v.rewritten {
 		// First: once it is written nobody could tell any more.
 		if err := a.recordRewritten(ctx); err != nil {

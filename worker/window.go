@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
@@ -81,19 +82,20 @@ func (a *attempt) isForeseen() bool {
 	return false
 }
 
-// believable reports whether a 404 for a known entity may be believed, so that
-// it becomes a tombstone: the one question that decides it. If not, the attempt
+// believable reports whether a 404 for a known entity, since a time by Redis'
+// clock, may be believed, so that it becomes a tombstone, or that a root list has
+// no elements any more: the one question that decides it. If not, the attempt
 // is to be held: the source is paused, or the entity is to be asked for again.
 //
 // When many known entities are gone at once, the address is more likely wrong
 // than all of them deleted. However few there are, another known one must be
 // found. What an operator has accepted needs neither.
-func (a *attempt) believable(ctx context.Context) bool {
+func (a *attempt) believable(ctx context.Context, since time.Time) bool {
 	left, err := a.s.w.Streams.DeletionsAccepted(ctx, a.src.Name)
 	if err != nil {
 		return false
 	}
-	return left > 0 || a.fewEnough(ctx) && a.witnessed(ctx)
+	return left > 0 || a.fewEnough(ctx) && a.witnessed(ctx, since)
 }
 
 // fewEnough reports whether few enough of the last answers were 404. If not, the

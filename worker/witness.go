@@ -32,6 +32,9 @@ type evidence struct {
 	// missing are known entities that were not found when last asked for. They
 	// are no witnesses.
 	missing map[event.Key]bool
+	// emptied are root lists that the mirror knows with elements and the provider
+	// shows without any, and since when by Redis' clock.
+	emptied map[event.Key]time.Time
 	// learnAt is when who we are may be asked for next.
 	learnAt time.Time
 }
@@ -42,6 +45,7 @@ func newEvidence(w *Worker, s *source) *evidence {
 			Source: s.Name, Definition: s.Definition, API: s.Client, Mirror: w.Store, Accounts: w.Streams,
 		},
 		turn: make(chan struct{}, 1), missing: map[event.Key]bool{},
+		emptied: map[event.Key]time.Time{},
 	}
 	e.turn <- struct{}{}
 	return e
@@ -59,11 +63,31 @@ func (e *evidence) note(k event.Key, found bool) {
 	}
 }
 
+// emptiedSince returns since when a root list is shown without elements; now, if
+// that is new.
+func (e *evidence) emptiedSince(k event.Key, now time.Time) time.Time {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	since, ok := e.emptied[k]
+	if !ok || now.Before(since) { // or Redis' clock was set back
+		since = now
+		e.emptied[k] = since
+	}
+	return since
+}
+
+// filled notes that a root list is as the provider shows it.
+func (e *evidence) filled(k event.Key) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	delete(e.emptied, k)
+}
+
 // forget forgets which entities were not found.
 func (e *evidence) forget() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.missing = map[event.Key]bool{}
+	e.missing, e.emptied = map[event.Key]bool{}, map[event.Key]time.Time{}
 }
 
 func (e *evidence) isMissing(k event.Key) bool {
@@ -80,9 +104,9 @@ func (e *evidence) lastProof() probe.Proof {
 
 // learn keeps who the provider says we are, once a known entity was found. It
 // is tried again in a minute if it could not be learned; asking costs a token or
-// two.
+// two. What every account has is no known entity.
 func (s *source) learn(ctx context.Context, known event.Ref) {
-	if !s.Definition.HasIdentity() {
+	if !s.Definition.HasIdentity() || s.Definition.Kind(known.Key.Kind).Rootless() {
 		return
 	}
 	e := s.evidence
@@ -101,14 +125,15 @@ func (s *source) learn(ctx context.Context, known event.Ref) {
 }
 
 // witnessed reports whether it is proven that the account is asked that the
-// mirror is of, so that a known entity that was not found is gone. A proof holds
+// mirror is of, so that a known entity that was not found since a time (by Redis'
+// clock) is gone. A proof holds
 // for entities that were not found both before and after it. If there is none,
 // known entities are asked for one; it is then for the next fetch of this entity
 // to come after it. If none of them is found either, the source is paused until
 // one is, or until an operator accepts that they were deleted.
-func (a *attempt) witnessed(ctx context.Context) bool {
+func (a *attempt) witnessed(ctx context.Context, since time.Time) bool {
 	s, e := a.src, a.src.evidence
-	if e.lastProof().Between(a.state.GoneSince, a.asked) {
+	if e.lastProof().Between(since, a.asked) {
 		return true
 	}
 	select {
@@ -150,7 +175,7 @@ func (a *attempt) witnessed(ctx context.Context) bool {
 // found.
 func (s *source) pauseForWitnesses(ctx context.Context, kind string, witnesses []string) {
 	p := fate.NewPause(fate.PausedMisconfigured, pauses.Length(s.state.Load().Strikes), fmt.Sprintf(
-		"the provider finds neither an entity (%s) nor another that the mirror knows; check api_url and api_key. "+
+		"the provider finds neither what the mirror knows of a kind (%s) nor anything else it knows; check api_url and api_key. "+
 			"It resumes once one is found; if they were deleted, resume it with accept_deletions", kind))
 	p.Witnesses = witnesses
 	s.pauseAs(ctx, p)
@@ -190,4 +215,29 @@ func (s *source) token(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// errEmptied: a root list that the mirror knows with elements is shown without
+// any, and it is not proven that this is the same account's.
+var errEmptied = errors.New("a list that had elements has none, which is not proven to be so yet")
+
+// mayEmpty returns errEmptied unless the answer may be written for what it says
+// of a list that stands under nothing: one that went from something to nothing
+// is most likely another account's, and is believed as a 404 is.
+func (a *attempt) mayEmpty(ctx context.Context) error {
+	kind, e := a.ln.key.Kind, a.src.evidence
+	empty := func(raw []byte) bool { return a.src.Definition.IsEmptyRoot(kind, raw) }
+	if !knownAlive(a.doc) || !empty(a.snap.Raw) || empty(a.doc.Raw) {
+		e.filled(a.ln.key)
+		return nil
+	}
+	now, err := a.s.w.Streams.Now(ctx)
+	if err != nil {
+		return fromRedis(err)
+	}
+	if !a.believable(ctx, e.emptiedSince(a.ln.key, now)) {
+		return errEmptied
+	}
+	e.filled(a.ln.key)
+	return nil
 }

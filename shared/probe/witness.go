@@ -89,13 +89,18 @@ func (w *Witnesses) Prove(ctx context.Context, kind string, q Question) (outcome
 	same, others := w.Definition.Witnesses(kind)
 	q.Kinds = same
 	outcome, known, err := w.Ask(ctx, q)
-	if outcome != Refuted || known > 0 || len(others) == 0 {
+	if outcome != Refuted || known > 0 {
 		return outcome, same, err
 	}
-	q.Kinds = others
-	outcome, known, err = w.Ask(ctx, q)
+	if len(others) > 0 {
+		q.Kinds = others
+		outcome, known, err = w.Ask(ctx, q)
+	}
 	if outcome == Refuted && known == 0 {
 		others = nil // the mirror knows none of them either: only the one in doubt can come back
+		if w.Definition.Kind(kind).Rootless() {
+			others = []string{kind} // which is not among its own witnesses
+		}
 	}
 	return outcome, append(slices.Clip(same), others...), err
 }
@@ -208,7 +213,7 @@ func (w *Witnesses) found(ctx context.Context, doc *mirror.Document, token func(
 	case ctx.Err() != nil:
 		return false, ctx.Err()
 	case err == nil:
-		return !snap.Deleted, nil
+		return !snap.Deleted && !w.Definition.IsEmptyRoot(doc.Key.Kind, snap.Raw), nil
 	case class == fate.Gone || class == fate.Refused || class.Final():
 		return false, nil
 	}

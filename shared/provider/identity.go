@@ -74,7 +74,7 @@ func (d *Definition) Witnesses(kind string) (same, others []string) {
 	var parents, roots []string
 	for _, other := range d.kinds {
 		switch {
-		case other == k || other.rootless():
+		case other == k || other.Rootless():
 		case other.root() == k.root() && len(other.ParentKeys) == 0 && other.Shape == ShapeEntity:
 			parents = append(parents, other.Name)
 		case other.root() == k.root():
@@ -89,14 +89,15 @@ func (d *Definition) Witnesses(kind string) (same, others []string) {
 		others = roots
 	}
 	same = slices.Concat(parents, same)
-	if !k.rootless() {
+	if !k.Rootless() {
 		same = slices.Insert(same, 0, k.Name)
 	}
 	return same, others
 }
 
-// rootless reports whether every account has exactly one of the kind.
-func (k *Kind) rootless() bool { return k.Shape != ShapeEntity && k.IDKey == "" }
+// Rootless reports whether every account has exactly one of the kind, so that it
+// is found under any account's key and proves nothing.
+func (k *Kind) Rootless() bool { return k.Shape != ShapeEntity && k.IDKey == "" }
 
 // root is the context key that all of its ids stand under.
 func (k *Kind) root() string {
@@ -107,4 +108,21 @@ func (k *Kind) root() string {
 		return k.IDKey
 	}
 	return k.ElementKey
+}
+
+// IsEmptyRoot reports whether a state is that of a list which stands under
+// nothing and shows nothing: what every account has that has nothing.
+func (d *Definition) IsEmptyRoot(kind string, raw []byte) bool {
+	k := d.Kind(kind)
+	if k == nil || k.Shape != ShapeList || !k.Rootless() {
+		return false
+	}
+	doc, err := rawjson.Parse(raw, rawjson.Options{})
+	if err != nil || doc.Root().Kind() != rawjson.Array {
+		return false
+	}
+	for range doc.Root().Elements() {
+		return false
+	}
+	return true
 }

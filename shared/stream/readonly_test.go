@@ -80,6 +80,56 @@ func TestFailoverBehindAnAddress(t *testing.T) {
 	}
 }
 
+// One READONLY is enough to leave all connections, also where nothing else tells
+// that the master is a replica now: it knows every script.
+func TestOneReadonlyRetiresAllConnections(t *testing.T) {
+	const connections = 12
+	for name, before := range map[string]func(*redistest.Proxy){
+		"redis":           func(*redistest.Proxy) {},
+		"a managed proxy": (*redistest.Proxy).PrefixErrors,
+	} {
+		t.Run(name, func(t *testing.T) {
+			ctx := t.Context()
+			former, promoted := redistest.Start(t), redistest.Start(t)
+			proxy := redistest.NewProxy(t, former)
+			before(proxy)
+			s := openStreams(t, quiet(proxy.URL()))
+			opened(t, s, connections)
+			host, port, _ := strings.Cut(promoted.Addr(), ":")
+			require.NoError(t, former.Ask(ctx, "REPLICAOF", host, port))
+			require.Eventually(t, func() bool { // scripts are forgotten until then
+				return strings.Contains(former.Client().Info(ctx, "replication").Val(), "master_link_status:up")
+			}, soon, 10*time.Millisecond)
+			for _, server := range []*redistest.Server{former, promoted} {
+				require.NoError(t, heartbeatScript.Load(ctx, server.Client()).Err())
+			}
+			proxy.To(promoted.Addr())
+
+			client := s.client.(*redis.Client)
+			var held []*redis.Conn // each makes the next heartbeat use another connection
+			var err error
+			for len(held) < 4 && err == nil {
+				c := client.Conn()
+				require.NoError(t, c.Ping(ctx).Err())
+				held = append(held, c)
+				_, err = s.Heartbeat(ctx, "w1")
+			}
+			require.ErrorContains(t, err, "READONLY")
+			for range connections {
+				c := client.Conn()
+				require.NoError(t, c.Ping(ctx).Err())
+				role, err := c.Do(ctx, "ROLE").Slice()
+				require.NoError(t, err)
+				require.Equal(t, "master", role[0])
+				held = append(held, c)
+			}
+			for _, c := range held {
+				require.NoError(t, c.Close())
+			}
+		})
+	}
+}
+
 // opened opens n connections at once and leaves them in the pool.
 func opened(t *testing.T, s *Streams, n int) {
 	t.Helper()
