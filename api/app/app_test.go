@@ -196,6 +196,7 @@ func TestTakesNothingWhileRedisIsOfAnotherFleet(t *testing.T) {
 	require.Equal(t, http.StatusServiceUnavailable, send(t, addr, "old", "evt_1"), "it comes again")
 	require.Equal(t, http.StatusServiceUnavailable, status(t, "http://"+addr+"/v1/events"))
 	require.Equal(t, http.StatusServiceUnavailable, post(t, "http://"+addr+"/v1/sources/lemon/pause", `{"reason":"r"}`))
+	require.Equal(t, http.StatusServiceUnavailable, post(t, "http://"+addr+"/v1/sources/lemon/resume", `{"accept_deletions":true}`))
 	require.NoError(t, srv.Client().HSet(t.Context(), "{tarn}:identity", "fleet", id).Err())
 	ready(http.StatusOK)
 	require.Equal(t, http.StatusOK, send(t, addr, "old", "evt_1"))
