@@ -60,10 +60,12 @@ func (a *attempt) failed(err error) {
 	case errors.Is(err, errOvertaken):
 		a.hold(overtaken(), err)
 	case errors.Is(err, errEmptied):
+		a.hold(a.src.evidence.wait(), err)
+	case errors.Is(err, errPaused):
 		a.hold(100*time.Millisecond, err)
 	case class == fate.Unavailable:
 		if a.ln.retry {
-			s.log.Warn("a retry waits for redis or the store", "entity", a.ln.key.String(), "error", short(err))
+			s.log.Debug("a retry waits for redis or the store", "entity", a.ln.key.String(), "error", short(err))
 		}
 		a.hold(time.Second, err)
 	case class == fate.Throttled:
@@ -121,7 +123,7 @@ func (a *attempt) gone(err error) {
 		return
 	}
 	if knownAlive(a.doc) && !a.believable(a.s.ctx, a.state.GoneSince) {
-		a.hold(100*time.Millisecond, err)
+		a.hold(a.src.evidence.wait(), err)
 		return
 	}
 	a.tombstone()

@@ -2,21 +2,17 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
-	"time"
 
-	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/provider"
 )
 
 // mostHints is how many different parent sets the signals of one sync may name.
-// Further ones wait for the next sync of the lane.
+// Further ones wait for the next sync of the lane. With those the document has,
+// a sync asks for the entity under at most mostHints+1 parent sets.
 const mostHints = 8
-
-var errPausedMeanwhile = errors.New("the source was paused before a further parent could be asked")
 
 // hinted returns the parents a signal names, as the kind needs them. False: the
 // entity could not be asked for under them.
@@ -62,7 +58,8 @@ func among(sets []map[string]string, set map[string]string) bool {
 
 // askAround asks for the entity under its parent sets in turn, until one has it.
 // A set is asked only if all before it say that they do not have the entity:
-// gone, or refused though the provider accepts us.
+// gone, or refused though the provider accepts us. If it is us that the provider
+// refuses, the source is paused and none of the answers counts.
 //
 // The error is Gone only if every set says so, and Refused if every set does.
 // Anything else leaves it undecided: see attempt.undecided.
@@ -71,7 +68,7 @@ func (a *attempt) askAround(ctx context.Context) error {
 	var stub *provider.Snapshot // says itself that the entity is gone
 	for i, set := range a.sets {
 		if i > 0 {
-			if err := a.oneMore(ctx); err != nil {
+			if err := a.src.token(ctx, classOf(a.batch)); err != nil {
 				return err
 			}
 		}
@@ -88,7 +85,10 @@ func (a *attempt) askAround(ctx context.Context) error {
 			stub = snap
 		case class == fate.Gone:
 			gone = err
-		case class == fate.Refused && len(a.sets) > 1 && a.src.prober.Ask(ctx) == nil:
+		case class == fate.Refused && len(a.sets) > 1:
+			if a.src.isIll(ctx, a.src.prober.Ask) {
+				return errPaused
+			}
 			refused = err
 		default:
 			a.mixed = i > 0
@@ -105,32 +105,6 @@ func (a *attempt) askAround(ctx context.Context) error {
 	}
 	a.snap = stub
 	return nil
-}
-
-// oneMore takes a token of the budget for a further request: a sync begins with
-// one. It goes with the highest class, since the entity's lane and lock are held
-// meanwhile.
-func (a *attempt) oneMore(ctx context.Context) error {
-	s := a.src
-	for {
-		rate := s.pace.of(*s.rate.Load(), s.Client, time.Now())
-		if rate.Limit <= 0 {
-			return nil
-		}
-		g, err := s.w.Streams.Take(ctx, s.Name, event.Live, 1, rate)
-		if err != nil {
-			return fromRedis(err)
-		}
-		s.see(g.Source)
-		switch {
-		case g.Source.Paused:
-			return fate.New(fate.Unavailable, errPausedMeanwhile)
-		case g.Tokens > 0:
-			return nil
-		case !sleep(ctx, max(g.Wait, time.Millisecond)):
-			return ctx.Err()
-		}
-	}
 }
 
 // undecided reports whether the parent sets disagree and none has the entity:

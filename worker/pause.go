@@ -43,7 +43,7 @@ func (s *source) look(ctx context.Context, loop *telemetry.Loop) {
 // see takes the state for what is so now.
 func (s *source) see(state stream.SourceState) {
 	was := s.state.Swap(&state)
-	if was.Paused == state.Paused {
+	if was.Paused == state.Paused && was.Kind == state.Kind {
 		return
 	}
 	gauge := 0.0

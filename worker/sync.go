@@ -190,7 +190,7 @@ func (a *attempt) fetch(ctx context.Context) error {
 	a.tell(err)
 	a.src.heed(ctx)
 	if err == nil && knownAlive(a.doc) && !a.snap.Deleted {
-		a.src.learn(ctx, a.ref)
+		a.src.learn(ctx, a.ref, classOf(a.batch))
 	}
 	if err != nil {
 		return fmt.Errorf("fetch %s: %w", a.ln.key, err)
@@ -261,6 +261,9 @@ func (a *attempt) write(ctx context.Context, w *mirror.Write) (err error) {
 		return errOvertaken
 	}
 	fault.Point("after-write")
+	if w.Deleted {
+		a.src.evidence.found(a.ln.key) // no longer a known entity that is missing
+	}
 	if !done.OpenLetters {
 		return nil
 	}

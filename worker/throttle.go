@@ -37,11 +37,10 @@ func (a *attempt) throttled(err error) {
 // one entity's answer asks us to wait pauses the source for no longer than a
 // pause that nobody asked a length of.
 func (s *source) overasked(ctx context.Context, k event.Key, err error) bool {
-	another := s.throttle.Another(k)
 	if s.isIll(ctx, s.prober.Recent) {
 		return true
 	}
-	if !another {
+	if !s.throttle.Another(k) {
 		return false
 	}
 	strikes := s.state.Load().Strikes

@@ -31,6 +31,17 @@ func (w *window) add(gone bool) {
 	}
 }
 
+// revise turns the 404 that was the nth answer (from 0) into a good one. False:
+// so many have come since that it counts no longer.
+func (w *window) revise(n int) bool {
+	if w.n-n > len(w.gone) {
+		return false
+	}
+	w.gone[n%len(w.gone)] = false
+	w.sum--
+	return true
+}
+
 // suspicious reports whether more than a fifth of the answers were 404.
 func (w *window) suspicious() bool {
 	return w.sum*5 > min(w.n, len(w.gone))
@@ -44,7 +55,7 @@ func (w *window) noneLeft() bool { return w.sum == len(w.gone) }
 
 // tell notes what the provider answered: for the count of failures in a row,
 // and, for entities the mirror knows, whether they were suddenly gone. An
-// entity that is asked for again counts once.
+// entity that is asked for again counts once, by its last answer.
 func (a *attempt) tell(err error) {
 	s, known := a.src, knownAlive(a.doc)
 	class, _ := fate.Of(err)
@@ -54,19 +65,29 @@ func (a *attempt) tell(err error) {
 		s.failed = 0
 		s.throttle.Answered()
 	}
-	if known && (err == nil || class == fate.Gone) {
-		s.evidence.note(a.ln.key, err == nil)
+	if !known {
+		return
 	}
-	switch {
-	case !known || a.goneBefore():
-	case err == nil:
+	switch k := a.ln.key; {
+	case err == nil && a.snap.Deleted:
+		s.evidence.lost(k, counted{})
 		s.recent.add(false)
 		s.foreseen.add(false)
-	case class != fate.Gone:
-	case a.isForeseen():
-		s.foreseen.add(true)
+	case err == nil:
+		was := s.evidence.found(k)
+		for _, w := range []*window{&s.recent, &s.foreseen} {
+			if w != was.in || !w.revise(was.n) {
+				w.add(false)
+			}
+		}
+	case class != fate.Gone || s.evidence.isMissing(k):
 	default:
-		s.recent.add(true)
+		w := &s.recent
+		if a.isForeseen() {
+			w = &s.foreseen
+		}
+		s.evidence.lost(k, counted{w, w.n})
+		w.add(true)
 	}
 }
 
@@ -123,9 +144,9 @@ func (a *attempt) fewEnough(ctx context.Context) bool {
 
 // forgetAnswers begins to judge anew, once somebody has seen to it.
 func (s *source) forgetAnswers() {
-	s.evidence.forget()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.evidence.forget()
 	s.recent, s.foreseen = window{}, window{}
 }
 

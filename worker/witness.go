@@ -16,8 +16,13 @@ import (
 const (
 	// mostMissing is how many entities are remembered that were not found.
 	mostMissing = 10_000
-	// learnEvery is the least time between two tries to learn who we are.
-	learnEvery = time.Minute
+	// learnEvery is the least time between two tries to learn who we are,
+	// learnedFor that after one that did not fail: another worker, or another
+	// account that was accepted, may have changed it.
+	learnEvery, learnedFor = time.Minute, time.Hour
+	// askedFor is how long an answer that decides nothing is left standing: the
+	// same witness would most likely answer the same.
+	askedFor = time.Second
 )
 
 // evidence is what a worker knows of whether the account is asked that the
@@ -29,9 +34,11 @@ type evidence struct {
 
 	mu    sync.Mutex
 	proof probe.Proof
-	// missing are known entities that were not found when last asked for. They
-	// are no witnesses.
-	missing map[event.Key]bool
+	// missing are known entities that were not found when last asked for, and
+	// where that is counted. They are no witnesses.
+	missing map[event.Key]counted
+	// notBefore is when witnesses may be asked next.
+	notBefore time.Time
 	// emptied are root lists that the mirror knows with elements and the provider
 	// shows without any, and since when by Redis' clock.
 	emptied map[event.Key]time.Time
@@ -39,27 +46,40 @@ type evidence struct {
 	learnAt time.Time
 }
 
+// counted is where a 404 is counted: as the nth answer in a window, nil for none.
+type counted struct {
+	in *window
+	n  int
+}
+
 func newEvidence(w *Worker, s *source) *evidence {
 	e := &evidence{
 		witnesses: probe.Witnesses{
 			Source: s.Name, Definition: s.Definition, API: s.Client, Mirror: w.Store, Accounts: w.Streams,
 		},
-		turn: make(chan struct{}, 1), missing: map[event.Key]bool{},
+		turn: make(chan struct{}, 1), missing: map[event.Key]counted{},
 		emptied: map[event.Key]time.Time{},
 	}
 	e.turn <- struct{}{}
 	return e
 }
 
-// note takes what the provider said of a known entity.
-func (e *evidence) note(k event.Key, found bool) {
+// found notes that a known entity is there, or known no longer, and returns where
+// it was counted as missing.
+func (e *evidence) found(k event.Key) counted {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	switch {
-	case found:
-		delete(e.missing, k)
-	case len(e.missing) < mostMissing:
-		e.missing[k] = true
+	was := e.missing[k]
+	delete(e.missing, k)
+	return was
+}
+
+// lost notes that a known entity was not found, and where that is counted.
+func (e *evidence) lost(k event.Key, in counted) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if len(e.missing) < mostMissing {
+		e.missing[k] = in
 	}
 }
 
@@ -87,13 +107,30 @@ func (e *evidence) filled(k event.Key) {
 func (e *evidence) forget() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.missing, e.emptied = map[event.Key]bool{}, map[event.Key]time.Time{}
+	e.missing, e.emptied = map[event.Key]counted{}, map[event.Key]time.Time{}
+	e.learnAt = time.Time{} // it may be another account by now
 }
 
 func (e *evidence) isMissing(k event.Key) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.missing[k]
+	_, missing := e.missing[k]
+	return missing
+}
+
+// mayAsk reports whether witnesses may be asked again.
+func (e *evidence) mayAsk() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return !time.Now().Before(e.notBefore)
+}
+
+// wait is how long to wait for a proof until an entity is asked for again.
+func (e *evidence) wait() time.Duration {
+	if len(e.turn) == 0 || !e.mayAsk() {
+		return askedFor // nothing is known sooner
+	}
+	return 100 * time.Millisecond
 }
 
 func (e *evidence) lastProof() probe.Proof {
@@ -103,9 +140,9 @@ func (e *evidence) lastProof() probe.Proof {
 }
 
 // learn keeps who the provider says we are, once a known entity was found. It
-// is tried again in a minute if it could not be learned; asking costs a token or
-// two. What every account has is no known entity.
-func (s *source) learn(ctx context.Context, known event.Ref) {
+// is tried again in a minute if it could not be asked, else in an hour; asking
+// costs a few tokens of a class. What every account has is no known entity.
+func (s *source) learn(ctx context.Context, known event.Ref, class event.Class) {
 	if !s.Definition.HasIdentity() || s.Definition.Kind(known.Key.Kind).Rootless() {
 		return
 	}
@@ -119,7 +156,13 @@ func (s *source) learn(ctx context.Context, known event.Ref) {
 	if !due {
 		return
 	}
-	if err := e.witnesses.Learn(ctx, known, s.token); err != nil && ctx.Err() == nil {
+	token := func(ctx context.Context) error { return s.token(ctx, class) }
+	switch err := e.witnesses.Learn(ctx, known, token); {
+	case err == nil:
+		e.mu.Lock()
+		e.learnAt = time.Now().Add(learnedFor)
+		e.mu.Unlock()
+	case ctx.Err() == nil && !errors.Is(err, errPaused):
 		s.w.Logger.Warn("could not learn whose key the source is asked with", "source", s.Name, "error", err)
 	}
 }
@@ -129,34 +172,38 @@ func (s *source) learn(ctx context.Context, known event.Ref) {
 // clock) is gone. A proof holds
 // for entities that were not found both before and after it. If there is none,
 // known entities are asked for one; it is then for the next fetch of this entity
-// to come after it. If none of them is found either, the source is paused until
+// to come after it. One attempt asks at a time, and the others do not wait for it:
+// each would hold a slot meanwhile. If none of them is found either, the source is paused until
 // one is, or until an operator accepts that they were deleted.
 func (a *attempt) witnessed(ctx context.Context, since time.Time) bool {
 	s, e := a.src, a.src.evidence
-	if e.lastProof().Between(since, a.asked) {
+	begun := time.Now()
+	now, err := s.w.Streams.Now(ctx)
+	if err != nil {
+		return false
+	}
+	if e.lastProof().Between(since, a.asked, now) {
 		return true
 	}
 	select {
 	case <-e.turn:
 		defer func() { e.turn <- struct{}{} }()
-	case <-ctx.Done():
+	default:
 		return false
 	}
-	if s.paused() || e.lastProof().By.After(a.asked) {
+	if s.paused() || !e.mayAsk() || e.lastProof().By.After(a.asked) {
 		return false // another attempt has asked meanwhile
 	}
-	from, err := s.w.Streams.Now(ctx)
-	if err != nil {
-		return false
-	}
+	class := classOf(a.batch)
 	outcome, kinds, err := e.witnesses.Prove(ctx, a.ln.key.Kind, probe.Question{
-		About: a.ln.key, Missing: e.isMissing, Token: s.token,
+		About: a.ln.key, Missing: e.isMissing,
+		Token: func(ctx context.Context) error { return s.token(ctx, class) },
 	})
 	switch {
 	case ctx.Err() != nil:
 	case outcome == probe.Proven:
 		e.mu.Lock()
-		e.proof = probe.Proof{From: from, By: time.Now()}
+		e.proof = probe.Proof{From: now, Begun: begun, By: time.Now()}
 		e.mu.Unlock()
 	case outcome == probe.Refuted:
 		s.pauseForWitnesses(ctx, a.ln.key.Kind, kinds)
@@ -164,9 +211,10 @@ func (a *attempt) witnessed(ctx context.Context, since time.Time) bool {
 	default:
 		a.s.log.Warn("could not find out whether the right account is asked; a known entity that is not found is kept",
 			"entity", a.ln.key.String(), "error", err)
-		if !s.isDown(ctx) {
-			sleep(ctx, time.Second) // others wait for their turn meanwhile
-		}
+		e.mu.Lock()
+		e.notBefore = time.Now().Add(askedFor)
+		e.mu.Unlock()
+		s.isDown(ctx)
 	}
 	return false
 }
@@ -191,27 +239,35 @@ func (s *source) answersChanged(ctx context.Context, state stream.SourceState) b
 	return changed
 }
 
-// errPaused: the source was paused before a token was to be had.
-var errPaused = errors.New("the source is paused")
+// errPaused: the source was paused before a token was to be had, or since the
+// provider refuses us. Nobody is charged for it.
+var errPaused = fate.New(fate.Unavailable, errors.New("the source is paused"))
 
-// token takes a token of the source's budget, for what no lane asks.
-func (s *source) token(ctx context.Context) error {
+// token takes a token of the source's budget for a further request of a sync,
+// which begins with one. It waits with others of its class, each of which has a
+// floor of the rate, so that background work takes nothing from live events. The
+// error may be errPaused.
+func (s *source) token(ctx context.Context, class event.Class) error {
+	s.heed(ctx) // of the request before this one
 	for {
+		if s.paused() {
+			return errPaused
+		}
 		rate := s.pace.of(*s.rate.Load(), s.Client, time.Now())
 		if rate.Limit <= 0 {
 			return nil
 		}
-		g, err := s.w.Streams.Take(ctx, s.Name, event.Live, 1, rate)
-		switch {
-		case err != nil:
+		g, err := s.w.Streams.Take(ctx, s.Name, class, 1, rate)
+		if err != nil {
 			return fromRedis(err)
+		}
+		s.see(g.Source)
+		switch {
 		case g.Source.Paused:
-			s.see(g.Source)
 			return errPaused
 		case g.Tokens > 0:
 			return nil
-		}
-		if !sleep(ctx, max(g.Wait, time.Millisecond)) {
+		case !sleep(ctx, max(g.Wait, time.Millisecond)):
 			return ctx.Err()
 		}
 	}

@@ -169,7 +169,7 @@ func TestIdentityProvesTheAccount(t *testing.T) {
 	account, err := b.streams.Account(b.ctx, "acme")
 	require.NoError(t, err)
 	require.Equal(t, "acct_1", account)
-	require.EqualValues(t, 1, api.asked.Load())
+	require.EqualValues(t, 2, api.asked.Load(), "before the entity and after it")
 
 	api.account.Store("acct_2")
 	b.provider.fails("widget", "w1", -1, errGone)

@@ -24,9 +24,10 @@ func (t *tie) check(ctx context.Context) error {
 
 // tiedQueue takes nothing into a Redis that is of another fleet than the
 // database. What it refuses comes again, from the provider or the operator.
+// Every method is written out, so that no new one writes without the check.
 type tiedQueue struct {
-	*stream.Streams
-	tie *tie
+	streams *stream.Streams
+	tie     *tie
 }
 
 // Append appends a signal.
@@ -34,7 +35,7 @@ func (q tiedQueue) Append(ctx context.Context, d stream.Draft) (stream.Receipt, 
 	if err := q.tie.check(ctx); err != nil {
 		return stream.Receipt{}, err
 	}
-	return q.Streams.Append(ctx, d)
+	return q.streams.Append(ctx, d)
 }
 
 // AddNotes puts notes on record.
@@ -42,7 +43,7 @@ func (q tiedQueue) AddNotes(ctx context.Context, notes []stream.Note) error {
 	if err := q.tie.check(ctx); err != nil {
 		return err
 	}
-	return q.Streams.AddNotes(ctx, notes)
+	return q.streams.AddNotes(ctx, notes)
 }
 
 // Pause pauses a source.
@@ -50,7 +51,7 @@ func (q tiedQueue) Pause(ctx context.Context, source string, d time.Duration, re
 	if err := q.tie.check(ctx); err != nil {
 		return err
 	}
-	return q.Streams.Pause(ctx, source, d, reason, by)
+	return q.streams.Pause(ctx, source, d, reason, by)
 }
 
 // Resume ends a pause.
@@ -58,15 +59,15 @@ func (q tiedQueue) Resume(ctx context.Context, source string) error {
 	if err := q.tie.check(ctx); err != nil {
 		return err
 	}
-	return q.Streams.Resume(ctx, source)
+	return q.streams.Resume(ctx, source)
 }
 
-// ResumeAccepting ends a pause and accepts deletions for a while.
+// ResumeAccepting ends a pause and accepts deletions.
 func (q tiedQueue) ResumeAccepting(ctx context.Context, source, by string) error {
 	if err := q.tie.check(ctx); err != nil {
 		return err
 	}
-	return q.Streams.ResumeAccepting(ctx, source, by)
+	return q.streams.ResumeAccepting(ctx, source, by)
 }
 
 // RetryParked makes everything parked of a source due now.
@@ -74,5 +75,35 @@ func (q tiedQueue) RetryParked(ctx context.Context, source string) (int, error) 
 	if err := q.tie.check(ctx); err != nil {
 		return 0, err
 	}
-	return q.Streams.RetryParked(ctx, source)
+	return q.streams.RetryParked(ctx, source)
+}
+
+// What only reads needs no check.
+
+// Ping reports whether Redis answers.
+func (q tiedQueue) Ping(ctx context.Context) error { return q.streams.Ping(ctx) }
+
+// Source returns the state of a source.
+func (q tiedQueue) Source(ctx context.Context, source string) (stream.SourceState, error) {
+	return q.streams.Source(ctx, source)
+}
+
+// DeletionsAccepted is for how long deletions are accepted.
+func (q tiedQueue) DeletionsAccepted(ctx context.Context, source string) (time.Duration, error) {
+	return q.streams.DeletionsAccepted(ctx, source)
+}
+
+// Fleet returns all shards and live workers.
+func (q tiedQueue) Fleet(ctx context.Context, sources []string) ([]stream.ShardState, []string, error) {
+	return q.streams.Fleet(ctx, sources)
+}
+
+// Budget returns how much of a source's budget is there.
+func (q tiedQueue) Budget(ctx context.Context, source string, r stream.Rate) (float64, error) {
+	return q.streams.Budget(ctx, source, r)
+}
+
+// Orphans returns sources other than the configured ones whose work waits.
+func (q tiedQueue) Orphans(ctx context.Context, configured []string) ([]stream.Orphan, error) {
+	return q.streams.Orphans(ctx, configured)
 }

@@ -144,7 +144,7 @@ func (w *Witnesses) Ask(ctx context.Context, q Question) (outcome Outcome, known
 			case err != nil:
 				return Unclear, known, err
 			case found:
-				return Proven, known, w.keep(ctx, account)
+				return Proven, known, w.keep(ctx, account, token)
 			}
 		}
 	}
@@ -174,7 +174,7 @@ func (w *Witnesses) Learn(ctx context.Context, known event.Ref, token func(conte
 	if err != nil || !found {
 		return err
 	}
-	return w.keep(ctx, account)
+	return w.keep(ctx, account, token)
 }
 
 // identity asks who we are. known: it is who we were when a known entity had
@@ -220,18 +220,24 @@ func (w *Witnesses) found(ctx context.Context, doc *mirror.Document, token func(
 	return false, fmt.Errorf("ask for a witness: %w", err)
 }
 
-// keep keeps who we were when an entity was found.
-func (w *Witnesses) keep(ctx context.Context, account string) error {
+// keep keeps who we were when an entity was found, if we still are: the key may
+// have been changed between the question of who we are and the entity's answer.
+func (w *Witnesses) keep(ctx context.Context, account string, token func(context.Context) error) error {
 	if account == "" {
 		return nil
+	}
+	again, _, err := w.identity(ctx, token)
+	if err != nil || again != account {
+		return err
 	}
 	return w.Accounts.SetAccount(ctx, w.Source, account)
 }
 
 // Proof is when an entity was found that the mirror knows.
 type Proof struct {
-	// From is when asking for it began, by Redis' clock.
-	From time.Time
+	// From is when asking for it began, by Redis' clock, and Begun a moment not
+	// after that by this process' monotonic clock.
+	From, Begun time.Time
 	// By is when it had been found, by this process' monotonic clock.
 	By time.Time
 }
@@ -239,8 +245,16 @@ type Proof struct {
 // Between reports whether the proof lies between a first and a last time that
 // another entity was not found. Then both were asked of the same account as
 // the proof, whichever way the key was changed meanwhile, if it was changed
-// once: the entity is gone. first is by Redis' clock, last by this process'
-// monotonic clock.
-func (p Proof) Between(first, last time.Time) bool {
-	return !p.By.IsZero() && !p.From.Before(first) && !p.By.After(last)
+// once: the entity is gone. first and now, which is the present time, are by
+// Redis' clock, last is by this process' monotonic clock.
+//
+// Redis' clock may have been set back since From, which then seems later than it
+// was. What the monotonic clock counts since Begun says when that was by Redis'
+// clock as it is set now.
+func (p Proof) Between(first, last, now time.Time) bool {
+	if p.By.IsZero() || p.By.After(last) {
+		return false
+	}
+	began := now.Add(-time.Since(p.Begun))
+	return !p.From.Before(first) && !began.Before(first)
 }

@@ -66,6 +66,12 @@ func looksLikeError(root rawjson.Value) bool {
 			for range v.Elements() {
 				failed = true
 			}
+		case rawjson.Object:
+			for range v.Members() {
+				failed = true
+			}
+		case rawjson.String:
+			failed = failed || hasText(root, name)
 		default:
 			failed = true
 		}

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/provider/internal/rawjson"
 )
 
 func read(t *testing.T, kind, raw string) *Snapshot {
@@ -192,4 +194,25 @@ func TestStableIsWhatTheHashSees(t *testing.T) {
 	require.Error(t, err)
 	_, err = d.Stable("moon", []byte(`{}`))
 	require.ErrorContains(t, err, "moon")
+}
+
+// A singleton whose members name no error is no error.
+func TestAnEmptyErrorIsNone(t *testing.T) {
+	for raw, isError := range map[string]bool{
+		`{"n":1,"error":""}`:         false,
+		`{"n":1,"errors":{}}`:        false,
+		`{"n":1,"errors":[]}`:        false,
+		`{"n":1,"error":null}`:       false,
+		`{"n":1,"error":"boom"}`:     true,
+		`{"n":1,"errors":{"a":"b"}}`: true,
+		`{"n":1,"errors":["a"]}`:     true,
+		`{"n":1,"error":7}`:          true,
+		`{"n":1,"ok":false}`:         true,
+		`{"message":"boom"}`:         true,
+		`{}`:                         true,
+	} {
+		doc, err := rawjson.Parse([]byte(raw), rawjson.Options{})
+		require.NoError(t, err)
+		require.Equal(t, isError, looksLikeError(doc.Root()), raw)
+	}
 }

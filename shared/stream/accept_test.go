@@ -68,3 +68,24 @@ func TestAcceptedDeletionsEnd(t *testing.T) {
 	require.NoError(t, s.Resume(ctx, "lemon"))
 	require.Zero(t, left())
 }
+
+// A failure in between does not end what a pause waits for.
+func TestAPauseGoesOnWaitingForWitnesses(t *testing.T) {
+	t.Parallel()
+	s, _ := start(t)
+	wait := fate.NewPause(fate.PausedMisconfigured, 10*time.Millisecond, "nothing is found")
+	wait.Witnesses = []string{"order"}
+	require.NoError(t, s.PauseAs(t.Context(), "lemon", wait, "w1"))
+	require.NoError(t, s.PauseAs(t.Context(), "lemon", fate.NewPause(fate.PausedDown, time.Hour, "503"), "w2"))
+	state, err := s.Source(t.Context(), "lemon")
+	require.NoError(t, err)
+	require.Equal(t, fate.PausedMisconfigured, state.Kind)
+	require.Equal(t, []string{"order"}, state.Witnesses)
+	require.Equal(t, wait.Reason, state.Reason)
+	require.Greater(t, time.Until(state.Until), 30*time.Minute, "it lasts as long as the later one wants")
+	require.NoError(t, s.Pause(t.Context(), "lemon", 0, "support", "ops"))
+	state, err = s.Source(t.Context(), "lemon")
+	require.NoError(t, err)
+	require.Equal(t, fate.PausedByHand, state.Kind)
+	require.Empty(t, state.Witnesses)
+}

@@ -54,7 +54,9 @@ func (s *Streams) Pause(ctx context.Context, source string, d time.Duration, rea
 }
 
 // PauseAs pauses a source for the fleet until a probe after the pause's length
-// (0: until Resume). It never shortens a pause, nor softens one made by hand.
+// (0: until Resume). It never shortens a pause, nor softens one made by hand. A
+// pause that waits for witnesses goes on waiting for them, with its kind and its
+// reason, unless the new one names others or is made by hand.
 // A source stays paused when the time has come: a probe (TakeProbe) then
 // decides, and ends in EndProbe or a further PauseAs, which is the next strike.
 func (s *Streams) PauseAs(ctx context.Context, source string, p fate.Pause, by string) error {

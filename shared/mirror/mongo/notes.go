@@ -26,7 +26,7 @@ type note struct {
 
 // countedNotes is how many notes a row remembers to have counted. A note is told
 // again within moments, or never.
-const countedNotes = 100
+const countedNotes = 1000
 
 // Note adds to the audit; duplicates are counted on their event's row, which
 // remembers the notes it has counted: whatever fails between the two, a note that

@@ -20,5 +20,8 @@ if left == 0 then
   redis.call('ZREM', KEYS[2], ARGV[3])
   redis.call('ZREM', KEYS[3], ARGV[3])
   redis.call('DEL', KEYS[4], KEYS[5])
+  if redis.call('EXISTS', KEYS[2]) == 0 then
+    redis.call('DEL', KEYS[2] .. '@seen') -- see clock.lua
+  end
 end
 return left

@@ -9,6 +9,9 @@
 --
 -- Returns {entity keys, longest due first; ms until the next one after now is
 -- due, 0 if none waits}. Twice: the same.
+if redis.call('EXISTS', KEYS[2]) == 0 then
+  return {{}, 0}
+end
 local now = due_now(KEYS[2], KEYS[3])
 local due = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, ARGV[3])
 local next_one = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
