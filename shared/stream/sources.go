@@ -80,7 +80,7 @@ type Forgotten struct{ Entries, Parked int64 }
 // removed, and whatever is parked was logged before it was parked. What the worker has
 // in hand it still fetches and writes, guarded by its claim as ever; its ack of
 // an entry that is gone does nothing. Once the streams are gone the worker makes
-// its consumer group anew, as after Redis was emptied. What arrives or is parked
+// its consumer group again, as after Redis was emptied. What arrives or is parked
 // behind the shard that is being cleared stays, shows up in Orphans again, and
 // the next call removes it. Only background entries have no row in the log;
 // the next sweep finds what they were for if the source is configured again.
