@@ -20,5 +20,6 @@ if left == 0 then
   redis.call('ZREM', KEYS[2], ARGV[3])
   redis.call('ZREM', KEYS[3], ARGV[3])
   redis.call('DEL', KEYS[4], KEYS[5])
+  forget_seen(KEYS[2])
 end
 return left

@@ -25,6 +25,6 @@ for _, entity in ipairs(entities) do
 end
 local live, parked = redis.call('XLEN', KEYS[1]), redis.call('ZCARD', KEYS[3])
 if live == 0 and parked == 0 then
-  redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4])
+  redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], seen_key(KEYS[3]))
 end
 return {#entities, live, parked}
