@@ -19,15 +19,9 @@ const AcceptFor = time.Hour
 // operator has looked. That ends after AcceptFor, or with Resume. Repeated, it
 // begins again.
 func (s *Streams) ResumeAccepting(ctx context.Context, source, by string) error {
-	_, err := s.client.TxPipelined(ctx, func(p redis.Pipeliner) error {
-		p.Set(ctx, s.keys.accepted(source), by, AcceptFor)
-		p.Del(ctx, s.keys.source(source), s.keys.probe(source))
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("resume source %s and accept its deletions: %w", source, err)
-	}
-	return nil
+	keys := []string{s.keys.accepted(source), s.keys.source(source), s.keys.probe(source)}
+	_, err := run(ctx, s.client, acceptScript, "resume source "+source+" and accept its deletions", keys, by, AcceptFor.Milliseconds())
+	return err
 }
 
 // DeletionsAccepted returns for how long deletions of a source are still

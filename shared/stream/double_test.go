@@ -133,7 +133,7 @@ func TestScriptsRunTwiceHaveOneEffect(t *testing.T) {
 				covered[c.script] = true
 				runTwice(t, s, c)
 			}
-			require.Len(t, covered, 24, "every script is run")
+			require.Len(t, covered, 26, "every script is run")
 		})
 	}
 }
@@ -208,10 +208,13 @@ func scriptCases(t *testing.T, s *Streams, l *Lease) []scriptCase {
 			args: []any{k.parkedPrefix(0), k.recordPrefix(0), 10}},
 		{script: heartbeatScript, keys: []string{k.workers(), k.shardCount()}, args: []any{"w1", 15000, 1}, clock: true},
 		{script: pauseScript, keys: []string{k.source("lemon"), k.probe("lemon")}, args: []any{1, "why", "who", "{}"}, clock: true},
+		{script: acceptScript, keys: []string{k.accepted("stripe"), k.source("stripe"), k.probe("stripe")}, args: []any{"ops", 60000}},
 		{script: probeScript, keys: []string{k.source("stripe"), k.probe("stripe")}, args: []any{"token", 1000}},
 		{script: toldScript, keys: []string{k.source("probed")}, args: []any{7, "what"}},
 		{script: endProbeScript, keys: []string{k.source("probed"), k.probe("probed")}, args: []any{"token"}},
 		{script: takeScript, keys: []string{k.source("stripe"), k.budget("stripe")}, args: []any{0, 1, "10", "2"}, clock: true},
+		{script: forgetScript, keys: []string{live, back, due, earliest},
+			args: append([]any{k.parkedPrefix(0), k.recordPrefix(0), 500}, anys(ids)...)},
 		{script: releaseScript, keys: fencedKeys(), args: fencedArgs(), fails: "FENCED"},
 		{script: acquireScript, keys: []string{k.lease(0), k.epoch(0), live, back}, args: []any{"w2", "token", 5000, group, 0}},
 	}

@@ -80,7 +80,18 @@ func TestTheGuidesUserIsEnough(t *testing.T) {
 	unlock, ok := s.Lock(ctx, order("a"))
 	require.True(t, ok)
 	unlock()
+	require.NoError(t, s.ResumeAccepting(ctx, "lemon", "ops"))
+	require.NoError(t, s.Remember(ctx, []string{"lemon"}))
+	_, err = s.Orphans(ctx, nil)
+	require.NoError(t, err)
+	appended(t, s, happened("evt_4", "d"), happened("evt_5", "e"))
+	for _, e := range readLive(t, l) {
+		require.NoError(t, l.Park(ctx, Park{Key: e.Signal.Ref.Key, Waiting: []Entry{e}}))
+	}
+	require.NoError(t, l.DiscardEntity(ctx, "lemon", order("d").String(), func([]Entry) error { return nil }))
 	require.NoError(t, l.Release(ctx))
+	_, err = s.Forget(ctx, "lemon", func(int, []Entry) error { return nil })
+	require.NoError(t, err)
 	require.NoError(t, s.Leave(ctx, "w1"))
 }
 

@@ -62,3 +62,41 @@ func TestForgetRemovesAllOfOneSource(t *testing.T) {
 	require.NoError(t, err)
 	require.Zero(t, got)
 }
+
+// Slots that no node serves take no writes either, which /readyz tells.
+func TestAClusterThatIsDownTakesNoWrites(t *testing.T) {
+	s, _ := start(t)
+	err := s.client.Eval(t.Context(), "return redis.error_reply('CLUSTERDOWN The cluster is down')", nil).Err()
+	require.ErrorContains(t, err, "CLUSTERDOWN")
+	said := s.writes.refused.Load()
+	require.NotNil(t, said)
+	require.Contains(t, *said, "CLUSTERDOWN")
+	require.NoError(t, s.Ping(t.Context()), "it takes them again")
+	require.Nil(t, s.writes.refused.Load())
+}
+
+// When due times were last looked at is kept beside them, and only with them.
+func TestNothingIsKeptOfDueTimesWhereNoneAre(t *testing.T) {
+	s, srv := start(t)
+	ctx := t.Context()
+	l := ready(t, s, "w")
+	seen := func() int64 { return srv.Client().Exists(ctx, s.keys.due(0, "lemon")+"@seen").Val() }
+	due, next, err := l.Due(ctx, "lemon", 10)
+	require.NoError(t, err)
+	require.Empty(t, due)
+	require.Zero(t, next)
+	require.Zero(t, seen(), "nothing is parked: looking is no write")
+
+	park := func(event, entity string) {
+		appended(t, s, happened(event, entity))
+		require.NoError(t, l.Park(ctx, Park{Key: order(entity), Waiting: readLive(t, l), Delay: time.Hour, Earliest: time.Hour}))
+		require.EqualValues(t, 1, seen())
+	}
+	park("evt_1", "a")
+	require.NoError(t, l.DiscardEntity(ctx, "lemon", order("a").String(), func([]Entry) error { return nil }))
+	require.Zero(t, seen(), "the last one was discarded")
+	park("evt_2", "b")
+	_, err = s.Forget(ctx, "lemon", func(int, []Entry) error { return nil })
+	require.NoError(t, err)
+	require.Zero(t, seen(), "the source was forgotten")
+}

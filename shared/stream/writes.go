@@ -52,7 +52,7 @@ func (w *writes) saw(err error) {
 	case "READONLY":
 		w.refuse(err)
 		w.retire()
-	case "MISCONF", "NOREPLICAS": // a full disk; fewer replicas than Redis is set to want
+	case "MISCONF", "NOREPLICAS", "CLUSTERDOWN": // a full disk; fewer replicas than Redis is set to want; slots nobody serves
 		w.refuse(err)
 	}
 }

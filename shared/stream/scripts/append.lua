@@ -12,7 +12,8 @@
 -- older versions wrote them, takes every body for the same.
 --
 -- Twice: the second run finds the marks of the first. An entry without a mark
--- is there twice, which is one look too many at an entity.
+-- is there twice, which is one look too many at an entity; so are the entries of
+-- two bodies with one id in one call, since the mark remembers only the second.
 --
 -- The entry comes before the mark, since scripts do not roll back: a mark
 -- without its entry would lose the event. This is run without allow-oom (and

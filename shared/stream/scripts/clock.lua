@@ -61,12 +61,24 @@ local function move_back(times, ms)
   end
 end
 
--- Redis' time, ms, for the due times of a source's parked entities. Beside them
--- is kept when they were last looked at or changed, to about a second. A time
+-- The key beside due times that says when they were last looked at or changed,
+-- to about a second. It is there only while they are.
+local function seen_key(due)
+  return due .. '@seen'
+end
+
+-- Removes that key when no due time is left.
+local function forget_seen(due)
+  if redis.call('EXISTS', due) == 0 then
+    redis.call('DEL', seen_key(due))
+  end
+end
+
+-- Redis' time, ms, for the due times of a source's parked entities. A kept time
 -- after now is from before the clock went back: then all of them go back by as
 -- much, so that everybody waits on as before.
 local function due_now(due, earliest)
-  local now, beside = now_ms(), due .. '@seen'
+  local now, beside = now_ms(), seen_key(due)
   local seen = tonumber(redis.call('GET', beside) or '')
   if seen and seen - now >= 1000 then
     move_back(due, seen - now)

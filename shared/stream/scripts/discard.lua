@@ -20,8 +20,6 @@ if left == 0 then
   redis.call('ZREM', KEYS[2], ARGV[3])
   redis.call('ZREM', KEYS[3], ARGV[3])
   redis.call('DEL', KEYS[4], KEYS[5])
-  if redis.call('EXISTS', KEYS[2]) == 0 then
-    redis.call('DEL', KEYS[2] .. '@seen') -- see clock.lua
-  end
+  forget_seen(KEYS[2])
 end
 return left

@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- Names parked entities that are due. Fenced. Changes nothing but due times
--- from before a clock was set back.
+-- from before a clock was set back, and when they were last looked at. Every
+-- shard runs it all the time, so where nothing is parked it only reads.
 --
 -- KEYS[1]    lease
 -- KEYS[2,3]  due times, earliest due times of the source's parked entities

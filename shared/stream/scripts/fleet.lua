@@ -12,10 +12,8 @@
 -- parked, ids of the oldest live and background entry, '' for none}. Twice: the
 -- same. What is set aside, which is parked with a record without attempt and
 -- state, counts as live.
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local held = redis.call('HMGET', KEYS[1], 'owner', 'epoch')
-local out = {held[1] or '', held[2] or '0', now}
+local out = {held[1] or '', held[2] or '0', now_ms()}
 local function older(a, b)
   if a == '' or b == '' then
     return a .. b

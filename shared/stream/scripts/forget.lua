@@ -19,12 +19,12 @@ if #ARGV > 3 then
 end
 local entities = redis.call('ZRANGE', KEYS[3], 0, ARGV[3] - 1)
 for _, entity in ipairs(entities) do
-  redis.call('DEL', ARGV[1] .. entity, ARGV[2] .. entity)
+  redis.call('UNLINK', ARGV[1] .. entity, ARGV[2] .. entity)
   redis.call('ZREM', KEYS[3], entity)
   redis.call('ZREM', KEYS[4], entity)
 end
 local live, parked = redis.call('XLEN', KEYS[1]), redis.call('ZCARD', KEYS[3])
 if live == 0 and parked == 0 then
-  redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[3] .. '@seen') -- see clock.lua
+  redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], seen_key(KEYS[3]))
 end
 return {#entities, live, parked}

@@ -12,11 +12,12 @@ if not redis.acl_check_cmd then
 end
 local k = KEYS[1]
 local needed = {
-  {'PING'}, {'TIME'}, {'MULTI'}, {'EXEC'}, {'SADD', k, ''}, {'SMEMBERS', k}, {'EVAL', '', 1, k}, {'EVALSHA', '', 1, k}, {'SCRIPT', 'LOAD', ''},
+  {'PING'}, {'TIME'}, {'EVAL', '', 1, k}, {'EVALSHA', '', 1, k}, {'SCRIPT', 'LOAD', ''},
   {'DEL', k}, {'EXISTS', k}, {'PEXPIRE', k, 1}, {'PTTL', k},
   {'GET', k}, {'MGET', k}, {'SET', k, ''}, {'SETNX', k, ''},
   {'HGET', k, ''}, {'HMGET', k, ''}, {'HSET', k, '', ''},
-  {'LINDEX', k, 0}, {'LLEN', k}, {'LPOP', k}, {'LRANGE', k, 0, 0}, {'LREM', k, 0, ''}, {'LSET', k, 0, ''}, {'RPUSH', k, ''},
+  {'LINDEX', k, 0}, {'LLEN', k}, {'LPOP', k}, {'LRANGE', k, 0, 0},
+  {'LREM', k, 0, ''}, {'LSET', k, 0, ''}, {'RPUSH', k, ''}, {'SADD', k, ''}, {'SMEMBERS', k}, {'UNLINK', k},
   {'ZADD', k, 0, ''}, {'ZCARD', k}, {'ZCOUNT', k, 0, 0}, {'ZRANGE', k, 0, 0}, {'ZRANGEBYSCORE', k, 0, 0},
   {'ZREM', k, ''}, {'ZREMRANGEBYSCORE', k, 0, 0}, {'ZSCORE', k, ''}, {'ZUNIONSTORE', k, 1, k},
   {'XACK', k, '', '0'}, {'XADD', k, '*', '', ''}, {'XAUTOCLAIM', k, '', '', 0, '0'}, {'XDEL', k, '0'},

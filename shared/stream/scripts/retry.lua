@@ -5,9 +5,7 @@
 -- KEYS[2]  earliest due times of the same
 --
 -- Returns how many entities were not due yet. Twice: the second finds none.
-local t = redis.call('TIME')
-local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local later = redis.call('ZCOUNT', KEYS[1], '(' .. now, '+inf')
+local later = redis.call('ZCOUNT', KEYS[1], '(' .. now_ms(), '+inf')
 if later > 0 then
   -- One pass inside Redis, whatever their number: all become due since ever.
   redis.call('ZUNIONSTORE', KEYS[1], 1, KEYS[1], 'WEIGHTS', 0)

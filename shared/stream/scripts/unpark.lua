@@ -45,9 +45,7 @@ if left == 0 then
   redis.call('ZREM', KEYS[2], ARGV[3])
   redis.call('ZREM', KEYS[3], ARGV[3])
   redis.call('DEL', KEYS[4], KEYS[5])
-  if redis.call('EXISTS', KEYS[2]) == 0 then
-    redis.call('DEL', KEYS[2] .. '@seen') -- see clock.lua
-  end
+  forget_seen(KEYS[2])
   return 0
 end
 local now = due_now(KEYS[2], KEYS[3])
