@@ -2,9 +2,14 @@ package reconciler
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
@@ -35,7 +40,7 @@ func (r *Reconciler) abandon(ctx context.Context, w *work) error {
 	base := r.waiting(w.loop)
 	err = base.insist(ctx, "remove what waits of "+name, func() error {
 		sum, err := r.Streams.Forget(ctx, name, func(shard int, entries []stream.Entry) error {
-			return base.persist(ctx, "log events of "+name, func() error { return r.logOrphans(ctx, shard, entries) })
+			return r.logOrphans(ctx, base, shard, entries)
 		})
 		w.task.Counts["entries"] += sum.Entries
 		w.task.Counts["parked"] += sum.Parked
@@ -75,8 +80,9 @@ func (r *Reconciler) abandon(ctx context.Context, w *work) error {
 }
 
 // logOrphans puts the events among some entries into the log, as a worker would
-// have. Ones it cannot read are told in the log.
-func (r *Reconciler) logOrphans(ctx context.Context, shard int, entries []stream.Entry) error {
+// have. Ones it cannot read are told in the log of the process, ones the store
+// refuses for good are noted in the audit.
+func (r *Reconciler) logOrphans(ctx context.Context, base *finder, shard int, entries []stream.Entry) error {
 	var arrivals []mirror.Arrival
 	for _, e := range entries {
 		switch {
@@ -88,11 +94,53 @@ func (r *Reconciler) logOrphans(ctx context.Context, shard int, entries []stream
 			})
 		}
 	}
+	log := func(arrivals []mirror.Arrival) error {
+		return base.persist(ctx, "log events to discard", func() error {
+			_, err := r.Store.Log(ctx, arrivals)
+			return err
+		})
+	}
 	if len(arrivals) == 0 {
 		return nil
 	}
-	_, err := r.Store.Log(ctx, arrivals)
-	return err
+	err := log(arrivals)
+	if !isPermanent(err) {
+		return err
+	}
+	for _, a := range arrivals { // one by one: those beside the refused one are logged
+		err := log([]mirror.Arrival{a})
+		if isPermanent(err) {
+			err = r.noteRefused(ctx, base, a, err)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keptRefused is how much of a refused event's payload its note holds, in bytes:
+// as JSON it may grow sixfold, and a document of MongoDB's holds 16 MiB.
+const keptRefused = 1 << 20
+
+// noteRefused puts an event on record that is given up and that the store
+// refuses for good. Its note is all that is kept of it.
+func (r *Reconciler) noteRefused(ctx context.Context, base *finder, a mirror.Arrival, cause error) error {
+	e := a.Event
+	r.Logger.Error("the store refuses an event that is discarded with its source; it is noted in the audit", "source", e.Source, "event", e.ID, "error", cause)
+	sum := sha256.Sum256(e.Payload)
+	reason, err := json.Marshal(map[string]any{ // which makes everything UTF-8
+		"error": fate.Short(cause.Error(), 1000), "type": e.Type, "bytes": len(e.Payload), "sha256": hex.EncodeToString(sum[:]),
+		"entities": e.Entities[:min(len(e.Entities), 100)], "payload": string(e.Payload[:min(len(e.Payload), keptRefused)]),
+	})
+	if err != nil {
+		return fmt.Errorf("note refused event %s: %w", e.ID, err)
+	}
+	note := mirror.Note{
+		ID: fmt.Sprintf("refused/%d/%s", a.Signal.Shard, a.Signal.ID), At: r.Now().UTC(), Source: e.Source,
+		Kind: mirror.NoteRefused, EventID: strings.ToValidUTF8(e.ID, "\uFFFD"), Reason: string(reason), Count: 1,
+	}
+	return base.persist(ctx, "note refused event", func() error { return r.Store.Note(ctx, []mirror.Note{note}) })
 }
 
 // giveUp settles the open outcomes of some rows as discarded and says how many.

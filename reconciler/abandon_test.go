@@ -1,11 +1,14 @@
 package reconciler
 
 import (
+	"context"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
@@ -44,6 +47,62 @@ func TestAbandonGivesUpWhatWaits(t *testing.T) {
 	require.Empty(t, orphans)
 	require.NotEmpty(t, c.entries())
 	require.Equal(t, mirror.Pending, c.row("evt_kept").Status)
+}
+
+// refusing is a store that takes no event with one id. It keeps the notes.
+type refusing struct {
+	mirror.Store
+	id    string
+	mu    sync.Mutex
+	notes []mirror.Note
+}
+
+func (r *refusing) Note(ctx context.Context, notes []mirror.Note) error {
+	r.mu.Lock()
+	r.notes = append(r.notes, notes...)
+	r.mu.Unlock()
+	return r.Store.Note(ctx, notes)
+}
+
+func (r *refusing) Log(ctx context.Context, arrivals []mirror.Arrival) ([]mirror.Logged, error) {
+	for _, a := range arrivals {
+		if a.Event.ID == r.id {
+			return nil, fate.Errorf(fate.Permanent, "event %s is too long", r.id)
+		}
+	}
+	return r.Store.Log(ctx, arrivals)
+}
+
+// An event that the store refuses for good does not keep the rest of its source
+// from being given up; it is on record in the audit.
+func TestAbandonGoesOnBehindARefusedEvent(t *testing.T) {
+	c := newScene(t)
+	store := &refusing{Store: c.store.Store, id: "evt_long"}
+	c.store.Store = store
+	for _, id := range []string{"evt_before", "evt_long", "evt_behind"} {
+		_, err := c.streams.Append(c.ctx, stream.Draft{Signal: event.Own(&event.Event{
+			Source: "former", ID: id, Type: "order.created", CreatedAt: c.clock.now(), ReceivedAt: c.clock.now(),
+			Entities: []event.Ref{{Key: event.Key{Source: "former", Kind: "order", ID: "o_1"}}}, Payload: []byte(`{"long": true}`),
+		}, "")})
+		require.NoError(t, err)
+	}
+	c.job(kindAbandon, mirror.RedriveSpec{Filter: mirror.LetterFilter{Source: "former"}, Reason: "renamed"})
+	c.start(c.member("a").Run)
+	c.eventually("it is done", func() bool { return c.task("job_1").Status == mirror.TaskDone })
+	require.Equal(t, map[string]int64{"entries": 3, "parked": 0, "total": 2, "done": 2}, c.task("job_1").Counts)
+	store.mu.Lock()
+	defer store.mu.Unlock()
+	require.Len(t, store.notes, 1)
+	require.Equal(t, []string{mirror.NoteRefused, "former", "evt_long"}, []string{store.notes[0].Kind, store.notes[0].Source, store.notes[0].EventID})
+	require.Contains(t, store.notes[0].Reason, "is too long")
+	require.Contains(t, store.notes[0].Reason, `{\"long\": true}`)
+}
+
+// What the store refuses for good is not tried for ever.
+func TestInsistEndsOnWhatStaysRefused(t *testing.T) {
+	c := newScene(t)
+	err := c.finder.insist(c.ctx, "append", func() error { return fate.Errorf(fate.Permanent, "too long") })
+	require.ErrorContains(t, err, "too long")
 }
 
 func TestAbandonRefusesASourceThatIsConfigured(t *testing.T) {

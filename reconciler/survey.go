@@ -10,6 +10,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/mirror/persist"
 	"github.com/tarn-sync/tarn/shared/provider"
@@ -429,8 +430,13 @@ func (f *finder) append(ctx context.Context, drafts []stream.Draft) error {
 	})
 }
 
+func isPermanent(err error) bool {
+	class, _ := fate.Of(err)
+	return err != nil && class == fate.Permanent
+}
+
 // insist runs do, which speaks with Redis, until it succeeds. An error is of
-// ctx.
+// ctx, or fate.Permanent: no repetition would end that.
 func (f *finder) insist(ctx context.Context, what string, do func() error) error {
 	for told := false; ; told = true {
 		err := do()
@@ -439,6 +445,9 @@ func (f *finder) insist(ctx context.Context, what string, do func() error) error
 		}
 		if ctx.Err() != nil {
 			return ctx.Err()
+		}
+		if isPermanent(err) {
+			return fmt.Errorf("%s: %w", what, err)
 		}
 		if !told {
 			f.metrics.Unavailable.WithLabelValues("redis").Inc()
