@@ -44,7 +44,7 @@ func newDead(t *testing.T) *dead {
 		_, err := store.Bury(t.Context(), []mirror.Letter{l})
 		require.NoError(t, err)
 		require.Contains(t, d.deliver(t), `"duplicate"`, "until it is buried the mark stands")
-		require.NoError(t, d.streams.ForgetEvent(t.Context(), key, "evt_1"))
+		require.NoError(t, d.streams.ForgetEvents(t.Context(), map[string]event.Key{"evt_1": key}))
 	})
 	require.Len(t, entries, 1)
 	return d

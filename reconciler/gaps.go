@@ -222,6 +222,9 @@ func (g *gaps) read(ctx context.Context, since time.Time, cursor string) (*provi
 	if err != nil {
 		return nil, err
 	}
+	if err := g.setTooLongApart(ctx, page); err != nil {
+		return nil, err
+	}
 	g.listed, g.unread = g.listed+len(page.Events), g.unread+len(page.Unread)
 	if len(page.Unread) > 0 {
 		if g.garbled == nil {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -201,7 +202,7 @@ func TestWhatWaitsInItsStreamIsNotMissing(t *testing.T) {
 	c.receive(c.shop.happen("evt_2", "order.made", c.clock.now().Add(-time.Minute), "customer", "c0", "order", "o0_0"))
 	e, err := c.def.Event("shop", nil, []byte(c.shop.events[1]), c.clock.now())
 	require.NoError(t, err)
-	require.NoError(t, c.streams.ForgetEvent(c.ctx, e.Home(), "evt_2"))
+	require.NoError(t, c.streams.ForgetEvents(c.ctx, map[string]event.Key{"evt_2": e.Home()}))
 	g.marks = time.Nanosecond
 	require.NoError(t, g.round(c.ctx))
 	require.Empty(t, c.recorded())
@@ -371,6 +372,36 @@ func TestTheSearchReachesBackNoFurtherThanTheLog(t *testing.T) {
 	c.shop.happen("missed", "order.made", c.clock.now().Add(-70*time.Hour), "customer", "c0", "order", "o0_0")
 	require.NoError(t, g.round(c.ctx))
 	require.Equal(t, []string{"event_missed order/o0_0"}, c.recorded())
+}
+
+// An event longer than the log keeps is told of and not appended, and what it
+// names is fetched, once.
+func TestAnEventTooLongForTheLogIsNotAppended(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(1, 1)
+	c.shop.happen("evt_long", "order.made", c.clock.now().Add(-time.Minute), "customer", "c0", "order", "o0_0")
+	c.shop.mu.Lock()
+	last := len(c.shop.events) - 1
+	c.shop.events[last] = strings.TrimSuffix(c.shop.events[last], "}") + `,"more":"` + strings.Repeat("x", mirror.MaxPayload) + `"}`
+	c.shop.mu.Unlock()
+	g := c.search()
+	for n := range 2 {
+		require.NoError(t, g.round(c.ctx))
+		require.EqualValues(t, n+1, g.counts["unreadable"])
+		require.ErrorContains(t, g.wrong(), "more than the log keeps")
+		require.Empty(t, c.recorded())
+		var fetched []string
+		for _, s := range c.work() {
+			require.Nil(t, s.Signal.Body)
+			fetched = append(fetched, s.Signal.Ref.Key.Kind+"/"+s.Signal.Ref.Key.ID)
+		}
+		if n == 0 {
+			require.Equal(t, []string{"customer/c0", "order/o0_0"}, fetched)
+		} else {
+			require.Empty(t, fetched, "a while ago")
+		}
+	}
+	require.Len(t, g.alarms, 1)
 }
 
 func TestEventsThatCannotBeRead(t *testing.T) {

@@ -121,19 +121,22 @@ func (g *gaps) restore(ctx context.Context, events []*event.Event) (lost []*even
 	if err != nil {
 		return nil, err
 	}
+	homes := map[string]event.Key{}
+	var drafts []stream.Draft
 	for _, e := range events {
 		if known[e.ID] {
 			continue // it was logged a moment ago
 		}
-		if err := g.streams.ForgetEvent(ctx, e.Home(), e.ID); err != nil {
-			return lost, err
-		}
-		if err := g.append(ctx, []stream.Draft{draftOf(e)}); err != nil {
-			return lost, err
-		}
-		lost = append(lost, e)
+		homes[e.ID] = e.Home()
+		lost, drafts = append(lost, e), append(drafts, draftOf(e))
 	}
-	return lost, nil
+	if len(lost) == 0 {
+		return nil, nil
+	}
+	if err := g.streams.ForgetEvents(ctx, homes); err != nil {
+		return nil, err
+	}
+	return lost, g.append(ctx, drafts)
 }
 
 // record puts missed events on record. They were appended first: what is cut

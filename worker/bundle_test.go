@@ -487,6 +487,8 @@ type watched struct {
 	refused []time.Time
 	// refuseLetters makes it refuse dead letters.
 	refuseLetters bool
+	// refuseEvents picks events the log refuses, with all they come with.
+	refuseEvents func(mirror.Arrival) bool
 	// notes are all that were noted.
 	notes []mirror.Note
 	// written is called with every write that was made.
@@ -550,7 +552,29 @@ func (w *watched) Log(ctx context.Context, a []mirror.Arrival) ([]mirror.Logged,
 	if err := w.call("log"); err != nil {
 		return nil, err
 	}
+	if w.refuseEvents != nil && slices.ContainsFunc(a, w.refuseEvents) {
+		return nil, fate.New(fate.Permanent, errors.New("event refused"))
+	}
 	return w.Store.Log(ctx, a)
+}
+
+func (w *watched) EventByID(ctx context.Context, source, id string) ([]*mirror.EventRow, error) {
+	_ = w.call("event by id")
+	return w.Store.EventByID(ctx, source, id)
+}
+
+func (w *watched) KnownEvents(ctx context.Context, source string, ids []string) (map[string]bool, error) {
+	if err := w.call("known events"); err != nil {
+		return nil, err
+	}
+	return w.Store.KnownEvents(ctx, source, ids)
+}
+
+func (w *watched) Homes(ctx context.Context, source string, ids []string) (map[string]event.Key, error) {
+	if err := w.call("homes"); err != nil {
+		return nil, err
+	}
+	return w.Store.Homes(ctx, source, ids)
 }
 
 func (w *watched) Claim(ctx context.Context, ref event.Ref) (*mirror.Document, error) {

@@ -12,6 +12,7 @@
 //	shard.go    one held shard: renewing, reading, handing over
 //	intake.go   a batch as read: log ─ fan out ─ route
 //	unreadable.go  entries nobody can read, on their way to the audit
+//	refused.go  events the store refuses, apart from those it takes
 //	flags.go    events that do not tell all they should
 //	lane.go     the FIFO of one entity
 //	ready.go    lanes that could sync now, by priority and age, waiting for budget

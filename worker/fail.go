@@ -314,19 +314,21 @@ func (a *attempt) tellOf(l *mirror.Letter) {
 }
 
 // forgetEvents removes the marks of buried events, which are on the shards of
-// the events' primary entities.
+// the events' primary entities. A mark that stays runs out by itself.
 func (a *attempt) forgetEvents(ctx context.Context, letters []mirror.Letter) error {
-	for _, l := range letters {
-		rows, err := a.s.w.Store.EventByID(ctx, l.Source, l.EventID)
-		if err != nil || len(rows) == 0 || len(rows[0].Entities) == 0 {
-			continue // the mark runs out by itself
-		}
-		if err := a.s.w.Streams.ForgetEvent(ctx, rows[0].Entities[0].Ref.Key, l.EventID); err != nil {
-			if ctx.Err() != nil {
-				return ctx.Err()
-			}
-			a.s.log.Warn("could not let a buried event in again; its mark runs out by itself", "event", l.EventID, "error", err)
-		}
+	ids := make([]string, len(letters))
+	for i, l := range letters {
+		ids[i] = l.EventID
+	}
+	homes, err := a.s.w.Store.Homes(ctx, a.src.Name, ids)
+	if err == nil {
+		err = a.s.w.Streams.ForgetEvents(ctx, homes)
+	}
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	if err != nil {
+		a.s.log.Warn("could not let buried events in again; their marks run out by themselves", "entity", a.ln.key.String(), "events", len(ids), "error", err)
 	}
 	return nil
 }

@@ -116,14 +116,20 @@ func (s *shard) noteFlags(ctx context.Context, loop *telemetry.Loop, e stream.En
 	if err != nil {
 		return nil, err
 	}
-	// What the row holds open is synced for its own sake.
-	var again []stream.Draft
+	return forTheirOwnSake(e, l), nil
+}
+
+// forTheirOwnSake are signals for the entities of an event that its row does not
+// hold open.
+func forTheirOwnSake(e stream.Entry, l mirror.Logged) []stream.Draft {
+	b := e.Signal.Body
+	var out []stream.Draft
 	for _, ref := range b.Entities {
 		if l.Outcomes[ref.Key] != mirror.Pending {
-			again = append(again, stream.Draft{
+			out = append(out, stream.Draft{
 				Signal: event.Signal{Ref: ref, Cause: event.CauseVerify, CauseID: b.ID, Class: event.Live, Trace: e.Signal.Trace},
 			})
 		}
 	}
-	return again, nil
+	return out
 }

@@ -168,20 +168,18 @@ func (s *shard) logEvents(loop *telemetry.Loop, src *source, batch []stream.Entr
 	}
 	arrivals := make([]mirror.Arrival, 0, len(batch))
 	for _, e := range batch {
-		if b := e.Signal.Body; b != nil {
-			arrivals = append(arrivals, mirror.Arrival{
-				Event: b, Signal: mirror.SignalID{Shard: s.number, ID: e.ID}, TraceID: telemetry.TraceID(e.Signal.Trace),
-			})
+		if e.Signal.Body != nil {
+			arrivals = append(arrivals, s.arrival(e))
 		}
 	}
 	if len(arrivals) == 0 {
 		return batch, nil
 	}
-	var logged []mirror.Logged
-	err := s.w.persist(s.ctx, loop, "log events", func() (err error) {
-		logged, err = s.w.Store.Log(s.ctx, arrivals)
-		return err
-	})
+	logged, err := s.logRows(loop, arrivals)
+	var refused map[string]bool
+	if isPermanent(err) {
+		logged, refused, err = s.logApart(loop, src, batch)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -202,6 +200,9 @@ func (s *shard) logEvents(loop *telemetry.Loop, src *source, batch []stream.Entr
 			return nil, err
 		}
 		drafts = append(drafts, again...)
+		if refused[e.ID] {
+			drafts = append(drafts, forTheirOwnSake(e, l)...)
+		}
 		drafts = append(drafts, s.furtherSignals(src, e, l)...)
 		if l.Outcomes[e.Signal.Ref.Key] == mirror.Pending {
 			e.Signal.Body = e.Signal.Body.Logged()

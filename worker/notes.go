@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"errors"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/mirror"
@@ -41,14 +40,14 @@ func (s *shard) carryNotes(after string) (next string, err error) {
 	if err != nil {
 		return "", err
 	}
+	early, err := s.early(found)
+	if err != nil {
+		return "", err
+	}
 	var notes []mirror.Note
 	var ids []string
 	for _, n := range found {
-		early, err := s.early(n)
-		if err != nil {
-			return "", err
-		}
-		if early {
+		if early[n.ID] {
 			continue
 		}
 		ids = append(ids, n.ID)
@@ -66,15 +65,26 @@ func (s *shard) carryNotes(after string) (next string, err error) {
 	return next, s.w.Streams.DropNotes(s.ctx, ids)
 }
 
-// early reports whether a note counts a duplicate of an event that is not in
-// the log yet. After a day it is taken as it is.
-func (s *shard) early(n stream.Note) (bool, error) {
-	if n.EventID == "" || s.w.Now().Sub(n.At) > 24*time.Hour {
-		return false, nil
+// early picks, by id, the notes that count a duplicate of an event that is not in
+// the log yet. After a day a note is taken as it is.
+func (s *shard) early(notes []stream.Note) (map[string]bool, error) {
+	events := map[string][]string{} // by source
+	for _, n := range notes {
+		if n.EventID != "" {
+			events[n.Source] = append(events[n.Source], n.EventID)
+		}
 	}
-	_, err := s.w.Store.EventByID(s.ctx, n.Source, n.EventID)
-	if errors.Is(err, mirror.ErrNotFound) {
-		return true, nil
+	early := map[string]bool{}
+	for source, ids := range events {
+		known, err := s.w.Store.KnownEvents(s.ctx, source, ids)
+		if err != nil {
+			return nil, err
+		}
+		for _, n := range notes {
+			if n.Source == source && n.EventID != "" && !known[n.EventID] && s.w.Now().Sub(n.At) <= 24*time.Hour {
+				early[n.ID] = true
+			}
+		}
 	}
-	return false, err
+	return early, nil
 }

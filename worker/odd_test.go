@@ -305,7 +305,7 @@ func TestAnotherBodyIsFollowed(t *testing.T) {
 			require.True(t, b.raw(first).Duplicate)
 			asked := s.count("/customers/c_1")
 			if forget {
-				require.NoError(t, b.streams.ForgetEvent(b.ctx, key("order", "o_1"), "evt_1"))
+				require.NoError(t, b.streams.ForgetEvents(b.ctx, map[string]event.Key{"evt_1": key("order", "o_1")}))
 			}
 			second := strings.Replace(first, `"order":"o_1"`, `"order":"o_1","note":2`, 1)
 			require.False(t, b.raw(second).Duplicate)

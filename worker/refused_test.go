@@ -2,11 +2,13 @@ package worker_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
 )
@@ -46,6 +48,9 @@ func TestARefusedSettlementHoldsUpNobodyElse(t *testing.T) {
 	b.store.refuse = nil
 	tries := b.store.refused
 	b.store.mu.Unlock()
+	told := b.told.of(alert.StoreRefuses)
+	require.Len(t, told, 1, "people are told once")
+	require.Equal(t, bad, told[0]["event"])
 	require.Greater(t, tries[len(tries)-1].Sub(tries[len(tries)-2]), 1500*time.Millisecond, "less and less often")
 	first, then := b.row(bad, mirror.Processed), b.row(second, mirror.Processed)
 	require.Less(t, first.Entities[0].CoveredBy.Claim, then.Entities[0].CoveredBy.Claim)
@@ -75,4 +80,46 @@ func TestARefusedLetterIsNotFetchedForEverySecond(t *testing.T) {
 	b.store.refuseLetters = false
 	b.store.mu.Unlock()
 	b.row(id, mirror.Dead)
+}
+
+// An event the log refuses holds up nobody, is noted and told of, and what it
+// names is fetched all the same: with a row in which a text stands for the
+// payload, or, if the store refuses that too, without.
+func TestARefusedEventHoldsUpNobodyElse(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		refuse func(mirror.Arrival) bool
+		row    bool
+	}{
+		"a payload too long": {func(a mirror.Arrival) bool { return a.Event.ID == "evt_bad" && len(a.Event.Payload) > 220 }, true},
+		"whatever it is":     {func(a mirror.Arrival) bool { return a.Event.ID == "evt_bad" }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			b.store.refuseEvents = c.refuse
+			b.send("widget.sold", "widget", "w1")
+			b.sendAs("evt_bad", "widget.sold", "widget", "w1", "gadget", strings.Repeat("g", 150))
+			b.send("widget.sold", "widget", "w1")
+			b.start("w1")
+			b.row("evt_1", mirror.Processed)
+			b.row("evt_2", mirror.Processed)
+			b.empty()
+			noted := b.store.noted(mirror.NoteRefused)
+			require.NotEmpty(t, noted)
+			require.Equal(t, "evt_bad", noted[0].EventID)
+			require.Contains(t, noted[0].Reason, "event refused")
+			require.Contains(t, noted[0].Reason, strings.Repeat("g", 150), "with the payload")
+			require.Equal(t, "evt_bad", b.told.of(alert.StoreRefuses)[0]["event"])
+			require.Positive(t, b.metric("tarn_flagged_total", "refused"))
+			require.Positive(t, b.provider.fetches("gadget", strings.Repeat("g", 150)))
+			require.Zero(t, b.metric("tarn_leases_lost_total"))
+			if c.row {
+				require.Contains(t, string(b.row("evt_bad", mirror.Processed).Payload), "tarn_refused")
+				return
+			}
+			_, err := b.store.EventByID(b.ctx, "acme", "evt_bad")
+			require.ErrorIs(t, err, mirror.ErrNotFound)
+		})
+	}
 }

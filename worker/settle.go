@@ -2,10 +2,12 @@ package worker
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/fault"
@@ -47,6 +49,8 @@ type settled struct {
 	repairs  []string
 	repaired bool
 	after    func()
+	// told: people were alerted that the store refuses it.
+	told bool
 }
 
 func newSettler(w *Worker) *settler { return &settler{w: w, added: make(chan struct{}, 1)} }
@@ -152,8 +156,26 @@ func (t *settler) apart(ctx context.Context, loop *telemetry.Loop, batch []settl
 			return
 		}
 		t.w.Logger.Error("the store refused a settlement; it is tried again by itself", "entity", d.key.String(), "events", len(d.list), "error", err)
+		t.tellOf(&d, err)
 		t.refused = append(t.refused, d)
 	}
+}
+
+// tellOf alerts people of a settlement that the store refuses, once.
+func (t *settler) tellOf(d *settled, cause error) {
+	if d.told {
+		return
+	}
+	d.told = true
+	class, _ := fate.Of(cause)
+	a := alert.Alert{
+		Kind: alert.StoreRefuses, Source: d.key.Source, Entity: d.key.String(), Class: class.String(),
+		Reason: fmt.Sprintf("settlement of %d events: %s", len(d.list), firstLine(short(cause))),
+	}
+	if len(d.list) > 0 {
+		a.Event = d.list[0].EventID
+	}
+	t.w.Alerts.Raise(a)
 }
 
 // sameEntity reports whether two settlements are of one entity.

@@ -20,6 +20,7 @@ const (
 	Rewritten    Kind = "rewritten"     // the provider took back history, and was believed
 	Discrepancy  Kind = "discrepancy"   // mirror and provider differed and nothing explains it
 	StoreSlow    Kind = "store_slow"    // a call of the store times out again and again
+	StoreRefuses Kind = "store_refuses" // the database refuses a document for good: an event, or a settlement
 	Blocked      Kind = "blocked"       // the search for missed events cannot go on as it should
 	Identity     Kind = "identity"      // redis and the database are not of one fleet
 )
@@ -31,6 +32,7 @@ var said = map[Kind]string{
 	Rewritten:    "the provider has rewritten an entity's history; its answer was taken",
 	Discrepancy:  "provider and mirror differed, and no event explains it",
 	StoreSlow:    "the store takes longer than its time-out, again and again",
+	StoreRefuses: "the store refuses what is to be written",
 	Blocked:      "the search for missed events is held up",
 	Identity:     "redis and the database are not of one fleet: nothing is read or written until they are",
 }

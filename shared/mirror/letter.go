@@ -132,6 +132,9 @@ const (
 	NoteDiffering = "differing"
 	// NoteDuplicate: an event came again and was not appended.
 	NoteDuplicate = "duplicate"
+	// NoteRefused: the store refused an event; Reason is JSON that says why and
+	// holds the first MiB of the payload.
+	NoteRefused = "refused"
 	// NoteOperator: somebody acted through the api; Reason says who and what.
 	NoteOperator = "operator"
 )
@@ -143,9 +146,9 @@ type Note struct {
 	ID     string
 	At     time.Time
 	Source string
-	// Kind is "duplicate", "differing", "rejected", "unreadable" or "operator".
+	// Kind is "duplicate", "differing", "rejected", "unreadable", "refused" or "operator".
 	Kind string
-	// EventID is set for duplicates and differing ones.
+	// EventID is set for duplicates, differing and refused ones.
 	EventID string
 	// Reason is why it was rejected, from a fixed list; of an operator's act,
 	// who did what: "ops: pause: the provider maintains"; of a differing event,

@@ -32,6 +32,10 @@ type Recovery interface {
 
 	// KnownEvents answers which of the ids have a row in the log of a source.
 	KnownEvents(ctx context.Context, source string, ids []string) (map[string]bool, error)
+
+	// Homes answers, for those of the ids that have a row in the log of a source,
+	// the key whose shard holds the event's own entry, as event.Event.Home does.
+	Homes(ctx context.Context, source string, ids []string) (map[string]event.Key, error)
 }
 
 // Verified is an entity that a sweep found to be what the mirror says.

@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -146,18 +147,29 @@ func (e *entry) receipt() (Receipt, error) {
 	return Receipt{Shard: e.shard, ID: id, Duplicate: true, Processed: !queued}, nil
 }
 
-// ForgetEvent removes the mark of an event, so that the provider's sending it
-// again is taken up. home is the event's Home key.
-func (s *Streams) ForgetEvent(ctx context.Context, home event.Key, eventID string) error {
-	return s.forget(ctx, s.keys.mark(home.Shard(s.opts.Shards), home.Source, eventID))
+// ForgetEvents removes the marks of events, so that the provider's sending them
+// again is taken up. homes are the events' Home keys, by the event's id. Cut off,
+// it may have removed some.
+func (s *Streams) ForgetEvents(ctx context.Context, homes map[string]event.Key) error {
+	marks := make([]string, 0, len(homes))
+	for id, home := range homes {
+		marks = append(marks, s.keys.mark(home.Shard(s.opts.Shards), home.Source, id))
+	}
+	for page := range slices.Chunk(marks, maxIDs) {
+		pipe := s.client.Pipeline()
+		for _, mark := range page {
+			pipe.Del(ctx, mark)
+		}
+		if _, err := pipe.Exec(ctx); err != nil {
+			return fmt.Errorf("remove the marks of %d events: %w", len(page), err)
+		}
+	}
+	return nil
 }
 
 // ForgetOnce removes the mark of a Draft with Once.
 func (s *Streams) ForgetOnce(ctx context.Context, cause event.Cause, k event.Key) error {
-	return s.forget(ctx, s.keys.once(k.Shard(s.opts.Shards), cause, k.String()))
-}
-
-func (s *Streams) forget(ctx context.Context, mark string) error {
+	mark := s.keys.once(k.Shard(s.opts.Shards), cause, k.String())
 	if err := s.client.Del(ctx, mark).Err(); err != nil {
 		return fmt.Errorf("remove mark %s: %w", mark, err)
 	}

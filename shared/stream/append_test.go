@@ -27,7 +27,7 @@ func TestAppendAnswersDuplicates(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Receipt{ID: first.ID, Duplicate: true}, again)
 
-	require.NoError(t, s.ForgetEvent(t.Context(), order("a"), "evt_1"))
+	require.NoError(t, s.ForgetEvents(t.Context(), map[string]event.Key{"evt_1": order("a")}))
 	anew, err := s.Append(t.Context(), Draft{Signal: happened("evt_1", "a")})
 	require.NoError(t, err)
 	require.False(t, anew.Duplicate)

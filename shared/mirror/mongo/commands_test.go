@@ -237,6 +237,7 @@ func TestBatchesAreFewCommands(t *testing.T) {
 		{"judge", []string{"update", "find"}, func() error { _, err := s.Judge(t.Context(), ids, nil, start); return err }},
 		{"requeued", []string{"update", "update", "update"}, func() error { return s.Requeued(t.Context(), again) }},
 		{"known events", []string{"find"}, func() error { _, err := s.KnownEvents(t.Context(), "lemon", ids); return err }},
+		{"homes", []string{"find"}, func() error { _, err := s.Homes(t.Context(), "lemon", ids); return err }},
 		{"documents", []string{"find"}, func() error { _, err := s.Documents(t.Context(), keys); return err }},
 		{"unsettled", []string{"find"}, func() error { _, _, err := s.Unsettled(t.Context(), "lemon", start, 500, ""); return err }},
 	} {

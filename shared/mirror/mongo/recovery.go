@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/mirror/internal/page"
 )
@@ -64,18 +66,38 @@ func (s *Store) Requeued(ctx context.Context, again []mirror.Requeue) error {
 // KnownEvents answers which of the ids have a row in the log of a source.
 func (s *Store) KnownEvents(ctx context.Context, source string, ids []string) (map[string]bool, error) {
 	known := make(map[string]bool, len(ids))
+	err := s.eachLogged(ctx, source, ids, bson.D{{Key: "id", Value: 1}}, func(r *row) { known[r.ID] = true })
+	return known, err
+}
+
+// Homes answers the home keys of those of the ids that have a row.
+func (s *Store) Homes(ctx context.Context, source string, ids []string) (map[string]event.Key, error) {
+	homes := make(map[string]event.Key, len(ids))
+	fields := bson.D{{Key: "id", Value: 1}, {Key: "keys", Value: 1}}
+	err := s.eachLogged(ctx, source, ids, fields, func(r *row) {
+		home := event.Key{Source: source, ID: r.ID}
+		if len(r.Keys) > 0 { // the primary entity's is the first
+			home.Kind, home.ID, _ = strings.Cut(r.Keys[0], "/")
+		}
+		homes[r.ID] = home
+	})
+	return homes, err
+}
+
+// eachLogged reads some fields of the rows that the ids have.
+func (s *Store) eachLogged(ctx context.Context, source string, ids []string, fields bson.D, yield func(*row)) error {
 	for chunk := range slices.Chunk(ids, maxIDs) {
 		rows := make([]string, len(chunk))
 		for i, id := range chunk {
 			rows[i] = rowID(source, id)
 		}
-		found, err := find[row](ctx, s.events, bson.D{among(rows)}, options.Find().SetProjection(bson.D{{Key: "id", Value: 1}}))
+		found, err := find[row](ctx, s.events, bson.D{among(rows)}, options.Find().SetProjection(fields))
 		if err != nil {
-			return nil, fmt.Errorf("look for events of %s: %w", source, err)
+			return fmt.Errorf("look for events of %s: %w", source, err)
 		}
 		for _, r := range found {
-			known[r.ID] = true
+			yield(r)
 		}
 	}
-	return known, nil
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/mirror/internal/page"
 )
@@ -18,6 +19,12 @@ const queryIDs = 500
 const requeuedSQL = `
 UPDATE outcomes SET signal_shard = ?4, signal_id = ?5
 WHERE event = ?1 AND kind = ?2 AND id = ?3 AND status = 'pending'`
+
+// homesSQL reads the primary entities of events: an event that names none is its
+// own home.
+const homesSQL = `
+SELECT e.id, coalesce(o.kind, ''), coalesce(o.id, e.id)
+FROM events AS e LEFT JOIN outcomes AS o ON o.event = e.n AND o.position = 0`
 
 // Unsettled pages through the rows of a source that have open outcomes, oldest
 // first.
@@ -100,4 +107,29 @@ func (s *Store) KnownEvents(ctx context.Context, source string, ids []string) (m
 		}
 	}
 	return known, nil
+}
+
+// Homes answers the home keys of those of the ids that have a row.
+func (s *Store) Homes(ctx context.Context, source string, ids []string) (map[string]event.Key, error) {
+	homes := make(map[string]event.Key, len(ids))
+	for part := range slices.Chunk(ids, queryIDs) {
+		var c conditions
+		c.add("e.source = ?", source)
+		oneOf(&c, "e.id", part)
+		rows, err := s.reads.QueryContext(ctx, homesSQL+c.where(), c.args...)
+		if err != nil {
+			return nil, fmt.Errorf("look for the homes of events: %w", readError(ctx, err))
+		}
+		_, err = collect(rows, func(row scanner) (none struct{}, err error) {
+			home, id := event.Key{Source: source}, ""
+			if err = row.Scan(&id, &home.Kind, &home.ID); err == nil {
+				homes[id] = home
+			}
+			return none, err
+		})
+		if err != nil {
+			return nil, fmt.Errorf("look for the homes of events: %w", readError(ctx, err))
+		}
+	}
+	return homes, nil
 }

@@ -287,4 +287,21 @@ var recoveryCases = []testCase{
 		require.NoError(t, err)
 		require.Empty(t, known)
 	}},
+	{"homes are the primary entities of events, however many", func(t *testing.T, s *suite) {
+		var all []mirror.Arrival
+		var ids []string
+		want := map[string]event.Key{"evt_alone": {Source: "lemon", ID: "evt_alone"}}
+		for i := range 1001 {
+			id := fmt.Sprint("evt_", i)
+			all, ids = append(all, arrival(id, order(fmt.Sprint("a/", i)), account("cusa_1"))), append(ids, id)
+			want[id] = order(fmt.Sprint("a/", i)).Key
+		}
+		s.log(append(all, arrival("evt_alone"))...)
+		homes, err := s.Homes(s.ctx, "lemon", append(ids, "evt_alone", "evt_unknown"))
+		require.NoError(t, err)
+		require.Equal(t, want, homes)
+		homes, err = s.Homes(s.ctx, "stripe", ids)
+		require.NoError(t, err)
+		require.Empty(t, homes)
+	}},
 }

@@ -43,6 +43,7 @@ var togetherCases = []testCase{
 				return s.Requeued(ctx, []mirror.Requeue{{Source: "lemon", EventID: "evt_cancelled", Entity: order("o1").Key}})
 			},
 			"known":     func() error { _, err := s.KnownEvents(ctx, "lemon", []string{"evt_cancelled"}); return err },
+			"homes":     func() error { _, err := s.Homes(ctx, "lemon", []string{"evt_cancelled"}); return err },
 			"documents": func() error { _, err := s.Documents(ctx, []event.Key{order("o1").Key}); return err },
 			"verify": func() error {
 				_, err := s.Verify(ctx, []mirror.Verified{{Key: order("o1").Key, At: at(1)}})
