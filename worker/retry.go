@@ -293,11 +293,16 @@ func (a *attempt) buryExhausted(class fate.Class, limit int) bool {
 			a.afterParked(err)
 			return false
 		}
-		a.parked.Len -= spent
+		// What is left besides came meanwhile, or names parents that were not asked:
+		// this attempt was not for it.
+		if a.parked.Len -= spent; a.parked.Len <= 0 {
+			a.afterParked(nil)
+			return false
+		}
 		if a.batch = a.batch[spent:]; len(a.batch) > 0 {
 			return true
 		}
-		if _, a.batch, err = a.s.lease.Parked(a.s.ctx, a.ln.key, 0, page); err != nil || len(a.batch) == 0 {
+		if _, a.batch, err = a.s.lease.Parked(a.s.ctx, a.ln.key, 0, min(page, a.parked.Len)); err != nil || len(a.batch) == 0 {
 			a.afterParked(err)
 			return false
 		}
