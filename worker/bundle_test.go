@@ -489,6 +489,8 @@ type watched struct {
 	refuseLetters bool
 	// refuseEvents picks events the log refuses, with all they come with.
 	refuseEvents func(mirror.Arrival) bool
+	// unreadable is a document that cannot be read, with all it is read with.
+	unreadable event.Key
 	// notes are all that were noted.
 	notes []mirror.Note
 	// written is called with every write that was made.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -29,6 +30,8 @@ type parkState struct {
 	// Throttled is how often in a row the entity was answered 429 though others
 	// were not.
 	Throttled int `json:"throttled,omitempty"`
+	// Refused is how often the store has refused to settle what is parked.
+	Refused int `json:"refused,omitempty"`
 }
 
 // numbered is a failed attempt with its number since the entity was parked, so
@@ -177,9 +180,15 @@ func (a *attempt) base() int {
 	return a.parked.Attempt - a.batch[0].Attempts
 }
 
-// park puts the entity and all that waits for it to wait, by way of Redis.
+// park puts the entity and all that waits for it to wait, by way of Redis. While
+// the store refuses what was settled before for the entity, nothing is counted or
+// parked, and the sync is made again.
 func (a *attempt) park(cause error, charged bool, delay, earliest time.Duration) {
 	s := a.s
+	if !s.waitForHead(a.ln.key) {
+		a.anew(fmt.Errorf("%w that comes before; the failure: %w", errRefused, cause))
+		return
+	}
 	if charged {
 		failures := a.failures(cause) // once: told again they are the same
 		if err := s.w.persist(s.ctx, nil, "count an attempt", func() error { return s.w.Store.Fail(s.ctx, failures) }); err != nil {
@@ -188,7 +197,6 @@ func (a *attempt) park(cause error, charged bool, delay, earliest time.Duration)
 		}
 		fault.Point("after-fail")
 	}
-	s.waitForHead(a.ln.key)
 	s.gate.Lock()
 	defer s.gate.Unlock()
 	a.passedOn = true

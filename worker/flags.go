@@ -2,7 +2,7 @@ package worker
 
 import (
 	"context"
-	"errors"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -61,34 +61,80 @@ func (w *Worker) flag(what string, e *event.Event) {
 	}
 }
 
+// documentsAtOnce is how many documents are read at a time for their parents: each
+// comes with its state.
+const documentsAtOnce = 100
+
 // complete looks up the parents that events of the batch do not give for what
 // they name, before their rows are written.
 func (s *shard) complete(loop *telemetry.Loop, src *source, batch []stream.Entry) error {
-	known := func(k event.Key) (map[string]string, error) {
-		doc, err := s.w.Store.Entity(s.ctx, k)
-		switch {
-		case errors.Is(err, mirror.ErrNotFound):
-			return nil, nil
-		case err != nil:
-			return nil, fromStore(err)
-		case !doc.Known():
-			return nil, nil // its parents are a hint nobody has followed yet
+	var keys []event.Key
+	known := map[event.Key]map[string]string{}
+	for _, e := range batch {
+		if e.Signal.Body == nil {
+			continue
 		}
-		return doc.Parents, nil
+		for _, ref := range e.Signal.Body.Entities {
+			if _, asked := known[ref.Key]; !asked && src.Definition.LacksParents(ref) {
+				known[ref.Key] = nil
+				keys = append(keys, ref.Key)
+			}
+		}
+	}
+	if len(keys) == 0 {
+		return nil
+	}
+	for part := range slices.Chunk(keys, documentsAtOnce) {
+		if err := s.readParents(loop, part, known); err != nil {
+			return err
+		}
 	}
 	for i := range batch {
 		sig := &batch[i].Signal
 		if sig.Body == nil || !src.Definition.NeedsParents(sig.Body) {
 			continue
 		}
-		err := s.w.persist(s.ctx, loop, "read known parents", func() error { return src.Definition.Complete(sig.Body, known) })
-		if err != nil {
-			return err
-		}
+		src.Definition.Complete(sig.Body, func(k event.Key) (map[string]string, bool) {
+			parents, sure := known[k]
+			return parents, sure
+		})
 		for _, ref := range sig.Body.Entities {
 			if ref.Key == sig.Ref.Key {
 				sig.Ref = ref
 			}
+		}
+	}
+	return nil
+}
+
+// readParents fills in the parents of entities, as far as they are facts. An
+// entity whose document the store cannot answer is taken out of known, so that it
+// is synced by itself and fails by itself.
+func (s *shard) readParents(loop *telemetry.Loop, keys []event.Key, known map[event.Key]map[string]string) error {
+	var docs []*mirror.Document
+	err := s.w.persist(s.ctx, loop, "read known parents", func() (err error) {
+		if docs, err = s.w.Store.Documents(s.ctx, keys); err != nil {
+			return fromStore(err)
+		}
+		return nil
+	})
+	switch {
+	case isPermanent(err) && len(keys) > 1:
+		half := len(keys) / 2
+		if err := s.readParents(loop, keys[:half], known); err != nil {
+			return err
+		}
+		return s.readParents(loop, keys[half:], known)
+	case isPermanent(err):
+		s.log.Error("the store cannot answer for an entity; it is synced without the parents it is known to have", "entity", keys[0].String(), "error", err)
+		delete(known, keys[0])
+		return nil
+	case err != nil:
+		return err
+	}
+	for _, doc := range docs {
+		if doc.Raw != nil { // else nobody has found it under its parents
+			known[doc.Key] = doc.Parents
 		}
 	}
 	return nil

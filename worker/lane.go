@@ -176,6 +176,7 @@ func (ln *lane) rest(d time.Duration) {
 type head struct {
 	syncs   int
 	settled chan struct{} // closed when there is none any more
+	refused chan struct{} // closed once the store has refused one
 }
 
 // goesOn counts a covered head of an entity.
@@ -184,7 +185,7 @@ func (s *shard) goesOn(k event.Key) {
 	defer s.mu.Unlock()
 	h := s.heads[k]
 	if h == nil {
-		h = &head{settled: make(chan struct{})}
+		h = &head{settled: make(chan struct{}), refused: make(chan struct{})}
 		s.heads[k] = h
 	}
 	h.syncs++
@@ -201,19 +202,34 @@ func (s *shard) isSettled(k event.Key) {
 	}
 }
 
+// headRefused notes that the store has refused to settle a covered head.
+func (s *shard) headRefused(k event.Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.heads[k].refused:
+	default:
+		close(s.heads[k].refused)
+	}
+}
+
 // waitForHead waits until nothing that was covered of the entity is unsettled,
-// or the shard is not ours any more. The caller syncs its lane, so no more comes.
-func (s *shard) waitForHead(k event.Key) {
+// or the shard is not ours any more. False: the store has refused some of it, and
+// nobody knows for how long. The caller syncs its lane, so no more comes.
+func (s *shard) waitForHead(k event.Key) bool {
 	s.mu.Lock()
 	h := s.heads[k]
 	s.mu.Unlock()
 	if h == nil {
-		return
+		return true
 	}
 	select {
 	case <-h.settled:
 	case <-s.ctx.Done():
+	case <-h.refused:
+		return false
 	}
+	return true
 }
 
 // leave ends the lane and returns what still waits in it.

@@ -200,17 +200,23 @@ func (a *attempt) eachPage(handle func([]stream.Entry) error) error {
 	return nil
 }
 
-// settlePage settles one page and waits until the store has it.
+// settlePage settles one page and waits until the store has it. If the store
+// refuses it, the error is errRefused: to wait for longer would keep the sync's
+// slot from others.
 func (a *attempt) settlePage(v *verdict, entries []stream.Entry) error {
-	done := make(chan struct{})
+	ended := make(chan error, 1)
 	a.traceCovered(entries)
 	d := a.settledBy(v, entries)
-	d.after = func() { close(done) }
+	d.after = func() { ended <- nil }
+	d.refused = func() bool { ended <- errRefused; return false }
+	d.alerted = a.state.Refused > 0
 	a.s.w.settler.add(d)
 	select {
-	case <-done:
-		fault.Point("after-settle")
-		return nil
+	case err := <-ended:
+		if err == nil {
+			fault.Point("after-settle")
+		}
+		return err
 	case <-a.s.ctx.Done():
 		return context.Cause(a.s.ctx)
 	}
@@ -237,8 +243,15 @@ func (a *attempt) unpark(ctx context.Context, entries []stream.Entry) (left int,
 
 // afterParked lets the lane of a parked entity go on as an ordinary one, with
 // whatever has come for it since it was un-parked. If something failed on the
-// way the retry is made anew, uncharged, with what is still parked.
+// way the retry is made again, uncharged, with what is still parked: after a
+// refusal of the store by way of Redis, so that it takes no other retry's lane.
 func (a *attempt) afterParked(err error) {
+	if errors.Is(err, errRefused) {
+		a.state.Refused++
+		pause := refusals.After(a.state.Refused, 0)
+		a.park(err, false, pause, pause)
+		return
+	}
 	if err != nil {
 		a.anew(err)
 		return
@@ -280,11 +293,16 @@ func (a *attempt) buryExhausted(class fate.Class, limit int) bool {
 			a.afterParked(err)
 			return false
 		}
-		a.parked.Len -= spent
+		// What is left besides came meanwhile, or names parents that were not asked:
+		// this attempt was not for it.
+		if a.parked.Len -= spent; a.parked.Len <= 0 {
+			a.afterParked(nil)
+			return false
+		}
 		if a.batch = a.batch[spent:]; len(a.batch) > 0 {
 			return true
 		}
-		if _, a.batch, err = a.s.lease.Parked(a.s.ctx, a.ln.key, 0, page); err != nil || len(a.batch) == 0 {
+		if _, a.batch, err = a.s.lease.Parked(a.s.ctx, a.ln.key, 0, min(page, a.parked.Len)); err != nil || len(a.batch) == 0 {
 			a.afterParked(err)
 			return false
 		}

@@ -195,3 +195,31 @@ func TestARetryHasTheHighestClassOfWhatWaits(t *testing.T) {
 	require.InDelta(t, 1, b.metric("tarn_budget_wait_seconds", "reconcile"), 0, "the first attempt")
 	require.Positive(t, b.metric("tarn_budget_wait_seconds", "live"), "the retry")
 }
+
+// What came for an entity while its last attempt was under way has all its own
+// attempts: none is charged for the one that buried what came before.
+func TestWhatCameDuringTheLastAttemptIsNotChargedForIt(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	asked, goOn := make(chan struct{}), make(chan struct{})
+	b.provider.on("widget", "w1", func(_ context.Context, n int) (string, error) {
+		if n == 3 { // the last of three attempts
+			close(asked)
+			<-goOn
+		}
+		return "", fate.New(fate.Transient, errBoom)
+	})
+	b.start("w1")
+	first := b.send("widget.made", "widget", "w1")
+	<-asked
+	second := b.send("widget.sold", "widget", "w1")
+	require.True(t, eventually(b.allParked), "the second is parked behind the first")
+	close(goOn)
+	b.row(first, mirror.Dead)
+	row := b.row(second, mirror.Dead)
+	require.Equal(t, 6, b.provider.fetches("widget", "w1"), "three for each")
+	letter, err := b.store.LetterByID(b.ctx, (&mirror.Letter{Source: "acme", EventID: second, Ref: row.Entities[0].Ref}).ID())
+	require.NoError(t, err)
+	require.Len(t, letter.Attempts, 3)
+	b.empty()
+}

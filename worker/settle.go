@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -20,9 +21,10 @@ import (
 // has come together while the last write was under way goes in the next one.
 //
 // What the store refuses for its content is found and set apart, so that the rest
-// goes through: it is tried again by itself, less and less often, and what else
-// its entity has settled waits behind it. Its entries stay pending; nothing is
-// fetched again for it.
+// goes through. Its entries stay pending. A settlement whose sync has ended is
+// tried again by itself, less and less often, without another fetch, and what its
+// entity settles later waits behind it. One whose sync waits for it is handed back
+// to that sync, which is made again.
 type settler struct {
 	w     *Worker
 	mu    sync.Mutex
@@ -39,8 +41,10 @@ type settler struct {
 // refusals is the pause before settlements that were refused are tried again.
 var refusals = fate.Backoff{First: time.Second, Cap: time.Minute}.WithDefaults()
 
-// settled is what one sync has settled. after is called when the store holds
-// it.
+// errRefused is the end of a sync whose settlement the store refuses.
+var errRefused = errors.New("the store refused the settlement")
+
+// settled is what one sync has settled.
 type settled struct {
 	shard *shard
 	key   event.Key
@@ -48,9 +52,14 @@ type settled struct {
 	// repairs are discrepancies, by id; repaired says how their repair ended.
 	repairs  []string
 	repaired bool
-	after    func()
-	// told: people were alerted that the store refuses it.
-	told bool
+	// after is called when the store holds it.
+	after func()
+	// refused is called when the store has refused it, or an earlier one of its
+	// entity, and once more for each try that failed. It reports whether the
+	// settler keeps it, to try it again.
+	refused func() (keep bool)
+	// alerted: people were alerted that the store refuses it.
+	alerted bool
 }
 
 func newSettler(w *Worker) *settler { return &settler{w: w, added: make(chan struct{}, 1)} }
@@ -60,7 +69,7 @@ func (t *settler) add(d settled) {
 	if fault.Off("settle-order") {
 		// ack before the store holds the outcome: a negative control
 		d.after()
-		d.after = func() {}
+		d.after, d.refused = func() {}, func() bool { return true }
 	}
 	t.mu.Lock()
 	t.queue = append(t.queue, d)
@@ -97,35 +106,31 @@ func (t *settler) run(ctx context.Context) {
 	}
 }
 
-// flush writes one batch: as one, or each by itself if the store refuses it.
+// flush writes one batch, but for what comes after a refused settlement of the
+// same entity.
 func (t *settler) flush(ctx context.Context, loop *telemetry.Loop, batch []settled) {
-	waits := t.refused
-	t.refused = nil
-	for _, d := range batch {
-		if slices.ContainsFunc(waits, d.sameEntity) {
-			waits = append(waits, d)
-		}
-	}
-	batch = slices.DeleteFunc(ours(batch), func(d settled) bool { return slices.ContainsFunc(waits, d.sameEntity) })
-	err := t.write(ctx, loop, batch)
-	switch {
-	case err == nil:
-		for _, d := range batch {
-			d.after()
-		}
-	case ctx.Err() == nil: // not that the store is away, which is waited for
-		t.apart(ctx, loop, batch)
-	}
-	if t.refused = append(waits, t.refused...); len(t.refused) > 0 && t.failed == 0 {
+	t.settle(ctx, loop, batch)
+	if len(t.refused) > 0 && t.failed == 0 {
 		t.putOff()
 	}
 }
 
-// retry tries what was refused once more.
+// retry tries what was refused once more: the first of each entity by itself,
+// then together what comes after those that are no longer refused.
 func (t *settler) retry(ctx context.Context, loop *telemetry.Loop) {
-	batch := ours(t.refused)
+	var first, behind []settled
+	for _, d := range t.refused {
+		if slices.ContainsFunc(first, d.sameEntity) {
+			behind = append(behind, d)
+		} else {
+			first = append(first, d)
+		}
+	}
 	t.refused = nil
-	t.apart(ctx, loop, batch)
+	for _, d := range first {
+		t.settle(ctx, loop, []settled{d})
+	}
+	t.settle(ctx, loop, behind)
 	if len(t.refused) == 0 {
 		t.failed = 0
 		return
@@ -139,34 +144,61 @@ func (t *settler) putOff() {
 	t.again = time.Now().Add(refusals.After(t.failed, 0))
 }
 
-// apart writes settlements one by one and keeps those that are refused, and all
-// that come after one for the same entity.
-func (t *settler) apart(ctx context.Context, loop *telemetry.Loop, batch []settled) {
-	for _, d := range batch {
-		if slices.ContainsFunc(t.refused, d.sameEntity) {
-			t.refused = append(t.refused, d)
-			continue
-		}
-		err := t.write(ctx, loop, []settled{d})
-		if err == nil {
+// settle writes settlements as one. If the store refuses them, each half is
+// written by itself, and so on down to the one that it refuses: among n, one is
+// found with about 2·log n writes.
+func (t *settler) settle(ctx context.Context, loop *telemetry.Loop, batch []settled) {
+	batch = t.notBehind(ours(batch))
+	if len(batch) == 0 {
+		return
+	}
+	err := t.write(ctx, loop, batch)
+	switch {
+	case err == nil:
+		for _, d := range batch {
 			d.after()
-			continue
 		}
-		if ctx.Err() != nil {
-			return
-		}
+	case ctx.Err() != nil: // the worker ends; a store that is away is waited for
+	case len(batch) == 1:
+		d := batch[0]
 		t.w.Logger.Error("the store refused a settlement; it is tried again by itself", "entity", d.key.String(), "events", len(d.list), "error", err)
 		t.tellOf(&d, err)
+		t.setApart(d)
+	default:
+		half := len(batch) / 2
+		t.settle(ctx, loop, batch[:half])
+		t.settle(ctx, loop, batch[half:])
+	}
+}
+
+// notBehind sets apart what comes after a refused settlement of the same entity,
+// and returns the rest.
+func (t *settler) notBehind(batch []settled) []settled {
+	if len(t.refused) == 0 {
+		return batch
+	}
+	return slices.DeleteFunc(batch, func(d settled) bool {
+		behind := slices.ContainsFunc(t.refused, d.sameEntity)
+		if behind {
+			t.setApart(d)
+		}
+		return behind
+	})
+}
+
+// setApart keeps a settlement to be tried again, or hands it back to its sync.
+func (t *settler) setApart(d settled) {
+	if d.refused() {
 		t.refused = append(t.refused, d)
 	}
 }
 
 // tellOf alerts people of a settlement that the store refuses, once.
 func (t *settler) tellOf(d *settled, cause error) {
-	if d.told {
+	if d.alerted {
 		return
 	}
-	d.told = true
+	d.alerted = true
 	class, _ := fate.Of(cause)
 	a := alert.Alert{
 		Kind: alert.StoreRefuses, Source: d.key.Source, Entity: d.key.String(), Class: class.String(),

@@ -387,6 +387,11 @@ func (a *attempt) covered(v *verdict) {
 		a.s.isSettled(a.ln.key)
 		a.s.acks.add(a.src.Name, a.batch, func() { a.end(nil) })
 	}
+	done.refused = func() bool {
+		a.s.headRefused(a.ln.key)
+		a.end(errRefused) // no work under way: a hand-over does not wait for it
+		return true
+	}
 	a.traceCovered(a.batch)
 	a.passedOn = true
 	a.s.w.settler.add(done)

@@ -105,28 +105,34 @@ func (d *Definition) LacksParents(ref event.Ref) bool {
 
 // Complete gives the entities of an event whose parents it does not name those
 // that known returns, and leaves out those that nobody knows the parents of:
-// they could not be asked for. e.Unnamed says afterwards whether what its type
-// is about is still not among them. The errors are known's.
-func (d *Definition) Complete(e *event.Event, known func(event.Key) (map[string]string, error)) error {
-	primary, unnamed := d.familyOf(e.Type).touches[0], e.Unnamed
+// they could not be asked for. An entity of which known cannot be sure stays as it
+// is, without parents. e.Unnamed says afterwards whether what its type is about is
+// still not among them.
+func (d *Definition) Complete(e *event.Event, known func(event.Key) (parents map[string]string, sure bool)) {
+	unnamed := e.Unnamed
 	complete := make([]event.Ref, 0, len(e.Entities))
 	for _, ref := range e.Entities {
 		if d.LacksParents(ref) {
-			parents, err := known(ref.Key)
-			if err != nil {
-				return err
+			if parents, sure := known(ref.Key); sure {
+				var err error
+				if ref, err = d.Ref(ref.Key, parents); err != nil {
+					continue // not among what is known
+				}
 			}
-			if ref, err = d.Ref(ref.Key, parents); err != nil {
-				continue // not among what is known
-			}
-			if len(primary) == 0 || slices.Contains(primary, d.Kind(ref.Key.Kind)) {
+			if d.isAbout(e.Type, ref.Key.Kind) {
 				unnamed = false
 			}
 		}
 		complete = append(complete, ref)
 	}
 	e.Entities, e.Unnamed = complete, unnamed || len(complete) == 0
-	return nil
+}
+
+// isAbout reports whether an event of that type may be about an entity of the
+// kind: any kind will do where the definition does not say which.
+func (d *Definition) isAbout(eventType, kind string) bool {
+	touches := d.familyOf(eventType).touches
+	return len(touches) == 0 || len(touches[0]) == 0 || slices.Contains(touches[0], d.Kind(kind))
 }
 
 // split cuts refs in two, each nil if it is empty. One piece of memory serves
