@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	notesAtOnce = 500
+	notesAtOnce = mirror.MaxNotes
 	notesEvery  = 500 * time.Millisecond
 )
 
