@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	notesAtOnce = 500
+	notesAtOnce = mirror.MaxNotes
 	notesEvery  = 500 * time.Millisecond
 )
 

@@ -139,6 +139,10 @@ const (
 	NoteOperator = "operator"
 )
 
+// MaxNotes is how many notes a caller gives Note at a time at most, so that all
+// of them can be told again and are counted once.
+const MaxNotes = 500
+
 // Note is an entry of the audit that needs no answer: a duplicate, a sum of
 // rejections, what an operator did.
 type Note struct {

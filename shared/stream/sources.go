@@ -61,7 +61,7 @@ func (s *Streams) Orphans(ctx context.Context, configured []string) ([]Orphan, e
 			o.Live, o.Background, o.Parked = o.Live+q.Live, o.Background+q.Background, o.Parked+q.Parked
 			o.Oldest, o.OldestBackground = max(o.Oldest, q.Oldest), max(o.OldestBackground, q.OldestBackground)
 		}
-		if o.ShardSource != (ShardSource{}) && o.Live+o.Background+o.Parked > 0 {
+		if o.Live+o.Background+o.Parked > 0 {
 			orphans = append(orphans, o)
 		}
 	}

@@ -258,3 +258,10 @@ func TestJudgedAreTheSettledOnes(t *testing.T) {
 		require.Equal(t, settled, mirror.Confirmed < status && status < mirror.Suspected, status)
 	}
 }
+
+// A page of notes that are all of one event may be told again: its row must still
+// remember each of them. FerretDB keeps more of an array than $slice says, so
+// only the number can be looked at.
+func TestARowRemembersAPageOfNotes(t *testing.T) {
+	require.GreaterOrEqual(t, countedNotes, mirror.MaxNotes)
+}

@@ -24,9 +24,9 @@ type note struct {
 	Count   int64     `bson:"count"`
 }
 
-// countedNotes is how many notes a row remembers to have counted. A note is told
-// again within moments, or never.
-const countedNotes = 1000
+// countedNotes is how many notes a row remembers to have counted: a page of them
+// that are all of one event, told again within moments, and what came between.
+const countedNotes = 2 * mirror.MaxNotes
 
 // Note adds to the audit; duplicates are counted on their event's row, which
 // remembers the notes it has counted: whatever fails between the two, a note that

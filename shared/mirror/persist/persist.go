@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// toldAfter is how many time-outs in a row people are told of, and told again
+	// toldAfter is after how many time-outs in a row people hear of it, and again
 	// each time there are as many more as remindAfter says.
 	toldAfter, remindAfter = 3, 30
 	// longestPause is the longest between two tries of a call that times out.

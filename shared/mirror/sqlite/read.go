@@ -40,6 +40,8 @@ type conditions struct {
 	// of how many rows a value has, and now and then chooses one by which it
 	// would read, and sort, far too many. "": it may choose.
 	by string
+	// many: very many rows may have to be sorted for one page of events.
+	many bool
 }
 
 // through is the clause that names the index.

@@ -88,7 +88,7 @@ func (s *Store) Events(ctx context.Context, f mirror.EventFilter) (mirror.Page[*
 }
 
 func eventConditions(f mirror.EventFilter) conditions {
-	c := conditions{by: eventsIndex(f)}
+	c := conditions{by: eventsIndex(f), many: !f.Entity.IsZero()}
 	c.addStatus(f)
 	// With a plus a column is not looked up by an index of its own.
 	byNumber := ""
@@ -114,7 +114,7 @@ func eventConditions(f mirror.EventFilter) conditions {
 
 // eventsIndex is the index that gives a list its rows in order. What else the
 // filter asks, rows are passed over for. "" for those of one entity, and those
-// under way without a source: they are few, found by their numbers, and sorted.
+// under way without a source: they are found by their numbers and sorted.
 func eventsIndex(f mirror.EventFilter) string {
 	switch underWay := f.Status == mirror.Pending || f.Status == mirror.Retrying; {
 	case !f.Entity.IsZero(), underWay && f.Source == "":
@@ -168,8 +168,14 @@ func (s *Store) eventRows(ctx context.Context, c conditions, order string, limit
 	return withOutcomes(ctx, snapshot, found)
 }
 
+// eventsQuery reads rows in an order. Where many have to be sorted, their numbers
+// are sorted first, so that nothing but the page is read with its payloads.
 func eventsQuery(c conditions, order string) string {
-	return "SELECT " + eventColumns + " FROM events" + c.through() + c.where() + " ORDER BY " + order + " LIMIT ?"
+	from := " FROM events" + c.through() + c.where() + " ORDER BY " + order + " LIMIT ?"
+	if c.many {
+		return "SELECT " + eventColumns + " FROM events WHERE n IN (SELECT n" + from + ") ORDER BY " + order
+	}
+	return "SELECT " + eventColumns + from
 }
 
 func withOutcomes(ctx context.Context, snapshot *sql.Tx, found []loggedRow) ([]*mirror.EventRow, error) {

@@ -134,6 +134,22 @@ func plan(t *testing.T, s *Store, c conditions, order string) []string {
 	return steps
 }
 
+// TestEventsOfAnEntityAreSortedByNumber: an account may be named by a million
+// events. What is sorted of them all is short; payloads are read for one page.
+func TestEventsOfAnEntityAreSortedByNumber(t *testing.T) {
+	s := openStore(t, Options{})
+	c := eventConditions(mirror.EventFilter{Entity: event.Key{Source: "lemon", Kind: "account", ID: "a1"}})
+	query := eventsQuery(c, newestReceived)
+	outer, inner, found := strings.Cut(query, "(SELECT n FROM events")
+	require.True(t, found, query)
+	require.Contains(t, outer, "payload")
+	require.NotContains(t, inner, "payload")
+	require.Contains(t, inner, "ORDER BY "+newestReceived+" LIMIT ?)", "the page is cut inside")
+	steps := plan(t, s, c, newestReceived)
+	require.Contains(t, strings.Join(steps, "\n"), "outcomes_entity (kind=? AND id=?)")
+	require.NotContains(t, strings.Join(steps, "\n"), "SCAN events")
+}
+
 // TestTheLogIsNotWalked: a log holds years of events, nearly all processed, and
 // a page of anything else must not cost a walk through them.
 func TestTheLogIsNotWalked(t *testing.T) {

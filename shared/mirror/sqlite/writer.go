@@ -25,7 +25,7 @@ type writer struct {
 	tx    *tx
 	calls chan *call
 
-	// refused is why a change could not be written, nil once one could since.
+	// refused is why a change could not be written, nil once Ping could write.
 	refused atomic.Pointer[error]
 
 	mu     sync.RWMutex // held for reading while a call is queued
