@@ -27,7 +27,7 @@ func TestRetriesOfAPausedSourceHoldUpNoOthers(t *testing.T) {
 	t.Parallel()
 	other := newAcme(nil)
 	b := setup(t, func(o *worker.Options) {
-		o.Retry.Attempts = 1000
+		o.Retry = fate.Backoff{First: 2 * time.Second, Attempts: 1000} // after all first attempts, on a slow machine too
 		other.def = o.Sources[0].Definition
 		o.Sources = append(o.Sources, worker.Source{Name: "other", Definition: other.def, Client: other, Concurrency: 16})
 	})
