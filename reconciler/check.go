@@ -13,12 +13,12 @@ import (
 	"github.com/tarn-sync/tarn/shared/provider"
 )
 
-// Entities that no list shows are checked by id, and so is whatever a list
-// made suspicious, before it is called different: a list and a GET may disagree
-// for a moment, and only the GET is what a worker would write. The reconciler
-// asks itself rather than have a worker do so: an entity that is as it should
-// be then costs one call and moves verified_at, and the workers, who alone
-// write states, hear only of those that are not.
+// Entities that no list shows are checked by id, and so is what a list made
+// suspicious, before it is called different: a list and a GET may disagree for a
+// moment, and only the GET is what a worker would write. The reconciler asks itself
+// rather than have a worker do so: an entity that is as it should be then costs one
+// call and moves verified_at, and the workers, who alone write states, are signalled
+// only for those that are not.
 
 // check asks for one entity and compares it. before is its document as read
 // before, nil for none; listed is how a list showed it, nil if none did.
@@ -36,8 +36,8 @@ func (s *survey) check(ctx context.Context, ref event.Ref, before *mirror.Docume
 }
 
 // lookAt asks for one entity. That it is gone is no error.
-func (s *survey) lookAt(ctx context.Context, ref event.Ref) (sighting, error) {
-	seen := sighting{ref: ref}
+func (s *survey) lookAt(ctx context.Context, ref event.Ref) (observation, error) {
+	seen := observation{ref: ref}
 	state, err := ask(ctx, s.finder, &s.calls, request[*provider.Snapshot]{ref.Key.Kind, s.class(), func(ctx context.Context) (*provider.Snapshot, error) {
 		seen.at = s.now()
 		return s.api.Fetch(ctx, ref, s.why())
@@ -56,7 +56,7 @@ func (s *survey) failedCheck(ref event.Ref, err error) {
 }
 
 // weigh compares what a GET has shown; before and listed are as in check.
-func (s *survey) weigh(ctx context.Context, seen sighting, before *mirror.Document, listed *provider.Snapshot, r *remedies) error {
+func (s *survey) weigh(ctx context.Context, seen observation, before *mirror.Document, listed *provider.Snapshot, r *remedies) error {
 	docs, err := s.documents(ctx, []event.Key{seen.ref.Key})
 	if err != nil {
 		return err
@@ -67,9 +67,7 @@ func (s *survey) weigh(ctx context.Context, seen sighting, before *mirror.Docume
 		// The worker may have asked later than we did.
 	case verdict == agrees:
 		s.verified(doc, seen.at)
-		if s.dispute != nil && listed != nil && doc.SyncedAt.Before(listed.SentAt) && s.def.Contradicts(seen.ref.Key.Kind, listed, seen.state) {
-			s.dispute(sighting{ref: seen.ref, state: listed, at: listed.SentAt})
-		}
+		s.compareWithList(seen, doc, listed)
 	case verdict == unsure, verdict == behind && s.mode != modeTell:
 	case verdict == elsewhere:
 		return s.lookWhereKnown(ctx, seen, doc, r)
@@ -77,15 +75,30 @@ func (s *survey) weigh(ctx context.Context, seen sighting, before *mirror.Docume
 		s.counts["doubtful"]++
 		r.fetch = append(r.fetch, seen.ref)
 	default:
-		r.found = append(r.found, difference{seen, typ, doc})
+		r.found = append(r.found, difference{observation: seen, typ: typ, doc: doc})
 	}
 	return nil
+}
+
+// compareWithList compares the answer to a GET, which the mirror agrees with, with how
+// a list showed the entity before. listed is nil if none did.
+func (s *survey) compareWithList(seen observation, doc *mirror.Document, listed *provider.Snapshot) {
+	kind := seen.ref.Key.Kind
+	switch {
+	case listed == nil || !doc.SyncedAt.Before(listed.SentAt):
+	case s.def.Contradicts(kind, listed, seen.state):
+		if s.dispute != nil {
+			s.dispute(disputed{seen.ref, listed})
+		}
+	case s.def.Shows(kind, listed, seen.state):
+		s.counts[partialElements+kind]++
+	}
 }
 
 // lookWhereKnown asks for an entity that was seen under other parents than the
 // mirror has, under those. If it is there too, the mirror is right: lists may
 // show one entity under several parents. If not, it has moved.
-func (s *survey) lookWhereKnown(ctx context.Context, seen sighting, doc *mirror.Document, r *remedies) error {
+func (s *survey) lookWhereKnown(ctx context.Context, seen observation, doc *mirror.Document, r *remedies) error {
 	known, err := s.lookAt(ctx, event.Ref{Key: doc.Key, Parents: doc.Parents})
 	switch class, _ := fate.Of(err); {
 	case ctx.Err() != nil:
@@ -95,7 +108,7 @@ func (s *survey) lookWhereKnown(ctx context.Context, seen sighting, doc *mirror.
 	case err == nil && known.state != nil && !known.state.Deleted:
 		return s.weigh(ctx, known, doc, nil, r)
 	default:
-		r.found = append(r.found, difference{seen, mirror.Moved, doc})
+		r.found = append(r.found, difference{observation: seen, typ: mirror.Moved, doc: doc})
 	}
 	return nil
 }
@@ -104,7 +117,7 @@ func (s *survey) lookWhereKnown(ctx context.Context, seen sighting, doc *mirror.
 // says that there is nothing where a list has just shown something, or lacks
 // history that the mirror holds, with nothing to back it. Workers know how to
 // wait in such a case, so one is asked to look, and nothing is on record yet.
-func (s *survey) doubtful(doc *mirror.Document, seen sighting, listed *provider.Snapshot) bool {
+func (s *survey) doubtful(doc *mirror.Document, seen observation, listed *provider.Snapshot) bool {
 	if s.mode == modeTell {
 		return false // it looks twice anyway
 	}

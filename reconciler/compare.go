@@ -29,25 +29,28 @@ const (
 	elsewhere
 )
 
-// sighting is what the provider was seen to have: one element of a list, or
-// the answer for one entity.
-type sighting struct {
+// observation is what the provider showed of one entity, in a list or as the answer
+// to a GET.
+type observation struct {
 	ref event.Ref
 	// state is nil if the provider says it has no such entity.
 	state *provider.Snapshot
 	// at is when the request was sent.
 	at time.Time
+	// partial: state is a list's element that shows less than a GET would, so only
+	// what it shows is compared.
+	partial bool
 }
 
 // exists reports whether the provider has the entity.
-func (s sighting) exists() bool { return s.state != nil && !s.state.Deleted }
+func (o observation) exists() bool { return o.state != nil && !o.state.Deleted }
 
-// hash names what was seen, as outcomes and discrepancies keep it.
-func (s sighting) hash() string {
-	if !s.exists() {
+// hash names the state shown, as outcomes and discrepancies keep it.
+func (o observation) hash() string {
+	if !o.exists() {
 		return mirror.StateGone
 	}
-	return s.state.Hash
+	return o.state.Hash
 }
 
 // syncedSince reports whether a sync of the entity was written between two
@@ -65,10 +68,10 @@ func syncedClaim(doc *mirror.Document) int64 {
 	return doc.SyncedClaim
 }
 
-// compare says what a sighting means for the document the mirror has, nil if it
-// has none. The sighting is the newer of the two unless a sync was written
+// compare says what an observation means for the document the mirror has, nil if it
+// has none. The observation is the newer of the two unless a sync was written
 // meanwhile, which the caller has to rule out (syncedSince).
-func compare(d *provider.Definition, doc *mirror.Document, seen sighting) (opinion, mirror.DiscrepancyType) {
+func compare(d *provider.Definition, doc *mirror.Document, seen observation) (opinion, mirror.DiscrepancyType) {
 	exists := seen.exists()
 	switch {
 	case doc == nil || !doc.Known():
@@ -82,7 +85,7 @@ func compare(d *provider.Definition, doc *mirror.Document, seen sighting) (opini
 		return differs, mirror.Deleted
 	case !doc.DeletedAt.IsZero():
 		return differs, mirror.Unexpected
-	case !sameState(d, doc, seen.state):
+	case !sameState(d, doc, seen):
 		return different(doc), mirror.Stale
 	case !sameParents(d, doc, seen.ref):
 		return elsewhere, mirror.Moved
@@ -91,7 +94,7 @@ func compare(d *provider.Definition, doc *mirror.Document, seen sighting) (opini
 }
 
 // sameParents reports whether an entity was seen under the parents the mirror
-// has for it. Parents nobody could ask under are not compared.
+// has for it. Parents that no request could name are not compared.
 func sameParents(d *provider.Definition, doc *mirror.Document, ref event.Ref) bool {
 	k := d.Kind(doc.Key.Kind)
 	have, known := k.Parents(doc.Parents)
@@ -107,9 +110,9 @@ func different(doc *mirror.Document) opinion {
 	return differs
 }
 
-// awaited reports whether somebody is about to look at the entity of a document,
+// awaited reports whether a worker is about to look at the entity of a document,
 // nil if there is none: a retry, or a second look at a read that lagged, is on
-// its way. With a dead letter nobody else will look.
+// its way. With a dead letter no worker will.
 func awaited(doc *mirror.Document) bool {
 	return doc != nil && doc.Behind != nil && doc.Behind.Reason != mirror.ReasonDeadLetter
 }
@@ -117,23 +120,45 @@ func awaited(doc *mirror.Document) bool {
 // sameState compares by content. The stored hash is not trusted: it says what
 // was written, and a hand in the database may have written since; besides,
 // another version of the definition may have had other volatile fields.
-func sameState(d *provider.Definition, doc *mirror.Document, state *provider.Snapshot) bool {
+func sameState(d *provider.Definition, doc *mirror.Document, seen observation) bool {
 	have, err := d.Read(doc.Key.Kind, doc.Raw)
-	return err == nil && have.Hash == state.Hash
+	switch {
+	case err != nil:
+		return false
+	case seen.partial:
+		return d.Shows(doc.Key.Kind, seen.state, have)
+	}
+	return have.Hash == seen.state.Hash
 }
 
 // difference is an entity that provider and mirror do not agree about.
 type difference struct {
-	sighting
+	observation
 	typ mirror.DiscrepancyType
 	// doc is what the mirror has, nil for nothing.
 	doc *mirror.Document
+	// lost is the highest claim under which the log says that the entity was
+	// written, if the mirror has nothing of it: the database has lost it since. 0: it
+	// was never written, as far as is known.
+	lost int64
 }
 
 // id names the difference: as long as no sync has changed the mirror's side, it
 // is the same one, whoever finds it again.
 func (d difference) id() string {
-	return discrepancyID(d.ref.Key.String(), string(d.typ), strconv.FormatInt(syncedClaim(d.doc), 10))
+	return discrepancyID(d.ref.Key.String(), string(d.typ), strconv.FormatInt(d.claim(), 10))
+}
+
+// claim is the claim of the newest fetch that was written before the comparison:
+// only a higher one can have mended the difference.
+func (d difference) claim() int64 { return max(syncedClaim(d.doc), d.lost) }
+
+// syncedAt is when the mirror's side was fetched. Zero: it has nothing.
+func (d difference) syncedAt() time.Time {
+	if d.doc == nil {
+		return time.Time{}
+	}
+	return d.doc.SyncedAt
 }
 
 // discrepancyID makes an id of what makes a discrepancy this one.
@@ -149,7 +174,7 @@ func discrepancyID(parts ...string) string {
 func (d difference) record(def *provider.Definition, sweep string) (mirror.Discrepancy, error) {
 	out := mirror.Discrepancy{
 		ID: d.id(), Source: d.ref.Key.Source, Entity: d.ref.Key, Type: d.typ, Status: mirror.Suspected,
-		SweepID: sweep, FoundAt: d.at.UTC(), StateHash: d.hash(), SyncedClaim: syncedClaim(d.doc),
+		SweepID: sweep, FoundAt: d.at.UTC(), StateHash: d.hash(), SyncedClaim: d.claim(), SyncedAt: d.syncedAt(),
 	}
 	if d.typ != mirror.Stale {
 		return out, nil

@@ -64,7 +64,7 @@ func TestCompare(t *testing.T) {
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
-			got, typ := compare(d, c.doc, sighting{ref: ref, state: c.state, at: asked})
+			got, typ := compare(d, c.doc, observation{ref: ref, state: c.state, at: asked})
 			require.Equal(t, c.want, got)
 			require.Equal(t, c.typ, typ)
 		})
@@ -74,12 +74,12 @@ func TestCompare(t *testing.T) {
 func TestADifferenceHasOneName(t *testing.T) {
 	ref := event.Ref{Key: event.Key{Source: "lemon", Kind: "order", ID: "bord_1"}}
 	stale := func(claim int64, found time.Time) difference {
-		return difference{sighting{ref: ref, at: found}, mirror.Stale, &mirror.Document{SyncedClaim: claim}}
+		return difference{observation: observation{ref: ref, at: found}, typ: mirror.Stale, doc: &mirror.Document{SyncedClaim: claim}}
 	}
 	a := stale(1, time.Unix(1, 0)).id()
 	require.Equal(t, a, stale(1, time.Unix(2, 0)).id(), "whoever finds it, whenever")
 	require.NotEqual(t, a, stale(2, time.Unix(1, 0)).id(), "until the mirror was synced")
-	require.NotEqual(t, a, difference{sighting{ref: ref}, mirror.Deleted, &mirror.Document{SyncedClaim: 1}}.id())
+	require.NotEqual(t, a, difference{observation: observation{ref: ref}, typ: mirror.Deleted, doc: &mirror.Document{SyncedClaim: 1}}.id())
 	require.NotEqual(t, discrepancyID("a", "bc"), discrepancyID("ab", "c"))
 }
 

@@ -2,43 +2,48 @@ package reconciler
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/mirror"
 )
 
-// derived are those of the differences that are about a kind without events of
-// its own and explained by an event that makes the kind stale: the refresh was
-// being held back. The log cannot be asked for those, so all events of the time
-// are read, once for the page.
-func (f *finder) derived(ctx context.Context, found []*mirror.Discrepancy) (map[string]bool, error) {
+// A kind that is derived has no events of its own. An event that makes it stale asks
+// for a refresh, which is held back: at most one per Every. A difference that a
+// refresh will mend is none. If a refresh has not come in time, though, later events
+// do not excuse it, however many there are.
+//
+//	event        event   event                found
+//	──┼────────────┼───────┼────────────────────┼──▶
+//	  │◀─ overdue ────────▶│◀──── heldFor ─────▶│
+//	      unless synced since    may be on its way
+
+// heldBack are those of the differences that a refresh on its way explains. The log
+// cannot be asked for derived kinds, so all events of the time are read, once for all
+// differences.
+func (f *finder) heldBack(ctx context.Context, found []*mirror.Discrepancy) (map[string]bool, error) {
 	wanted := map[event.Key][]*mirror.Discrepancy{}
-	var from, to time.Time
+	filter := mirror.EventFilter{Source: f.name, Limit: 200}
 	for _, d := range found {
-		k := f.def.Kind(d.Entity.Kind)
-		if k == nil || k.Every <= 0 {
+		held := f.refreshedWithin(d.Entity.Kind)
+		if held == 0 {
 			continue
 		}
 		wanted[d.Entity] = append(wanted[d.Entity], d)
-		if since := d.FoundAt.Add(-heldFor(k.Every)); from.IsZero() || since.Before(from) {
-			from = since
+		if since := d.FoundAt.Add(-2 * held); filter.From.IsZero() || since.Before(filter.From) {
+			filter.From = since
 		}
-		if until := d.FoundAt.Add(f.settings.Grace); until.After(to) {
-			to = until
+		if until := d.FoundAt.Add(f.settings.Grace); until.After(filter.To) {
+			filter.To = until
 		}
 	}
 	if len(wanted) == 0 {
 		return nil, nil
 	}
-	explained := map[string]bool{}
-	filter := mirror.EventFilter{Source: f.name, From: from, To: to, Limit: 200}
+	onItsWay, overdue := map[string]bool{}, map[string]bool{}
 	for {
-		var page mirror.Page[*mirror.EventRow]
-		err := f.persist(ctx, "read events", func() (err error) {
-			page, err = f.store.Events(ctx, filter)
-			return err
-		})
+		page, err := f.eventsPage(ctx, filter)
 		if err != nil {
 			return nil, err
 		}
@@ -49,19 +54,49 @@ func (f *finder) derived(ctx context.Context, found []*mirror.Discrepancy) (map[
 				continue
 			}
 			for _, ref := range e.Derived {
+				held := f.refreshedWithin(ref.Key.Kind)
 				for _, d := range wanted[ref.Key] {
-					if row.ReceivedAt.After(d.FoundAt.Add(-heldFor(f.def.Kind(ref.Key.Kind).Every))) {
-						explained[d.ID] = true
+					switch at := row.ReceivedAt; {
+					case at.After(d.FoundAt.Add(-held)):
+						onItsWay[d.ID] = true
+					case at.After(d.FoundAt.Add(-2*held)) && at.After(d.SyncedAt):
+						overdue[d.ID] = true
 					}
 				}
 			}
 		}
 		if filter.Cursor = page.NextCursor; filter.Cursor == "" {
-			return explained, nil
+			break
 		}
 	}
+	maps.DeleteFunc(onItsWay, func(id string, _ bool) bool { return overdue[id] })
+	return onItsWay, nil
+}
+
+// refreshedWithin is how long after an event a refresh of a kind has come at the
+// latest. 0: the kind is not derived.
+func (f *finder) refreshedWithin(kind string) time.Duration {
+	k := f.def.Kind(kind)
+	if k == nil || k.Every <= 0 {
+		return 0
+	}
+	return heldFor(k.Every)
 }
 
 // heldFor is how long after an event a refresh or second look may be on its
-// way: what it is held back, and then some for the queue.
+// way: the time it is held back, and some for the queue.
 func heldFor(d time.Duration) time.Duration { return d + 30*time.Second }
+
+// events are those of the log that a filter selects, as many as its limit.
+func (f *finder) events(ctx context.Context, filter mirror.EventFilter) ([]*mirror.EventRow, error) {
+	page, err := f.eventsPage(ctx, filter)
+	return page.Items, err
+}
+
+func (f *finder) eventsPage(ctx context.Context, filter mirror.EventFilter) (page mirror.Page[*mirror.EventRow], err error) {
+	err = f.persist(ctx, "read events", func() (err error) {
+		page, err = f.store.Events(ctx, filter)
+		return err
+	})
+	return page, err
+}

@@ -42,7 +42,7 @@ func (s *survey) listRoot(ctx context.Context, k *provider.Kind, at *place, each
 			return err
 		}
 	}
-	return s.single(ctx, []*provider.Kind{k}, provider.RootID, nil)
+	return s.single(ctx, nil, []*provider.Kind{k}, provider.RootID, nil)
 }
 
 // untilBelieved walks a list that stands under nothing until what it shows can be

@@ -18,29 +18,32 @@ const (
 	// judgeEvery is how often suspected differences are judged at most.
 	judgeEvery = 5 * time.Second
 	// lookBackEvery is how often missed events whose work was given up are looked
-	// at again: there may be many, and a person's redrive is no matter of seconds.
+	// at again: there may be many, and an operator's redrive is no matter of seconds.
 	lookBackEvery = time.Minute
 	// explaining is how many events from before a finding, and how many since, are
 	// looked at.
 	explaining = 20
+	// askWithin is how long the judge waits for a provider's answer. Without one the
+	// finding is judged in a later round.
+	askWithin = 30 * time.Second
 )
 
-// judgement is about the differences found of a source. They were had repaired
-// when they were found; what is decided here, once grace has passed, is whether
-// anybody is told. One that an event explains was none: the mirror was behind
-// because the event had not come yet, or had not been worked on, and would have
-// been true without any sweep.
+// judgement decides what becomes of the differences found of a source. Repair was
+// asked for when they were found. Once grace has passed, a difference that an event
+// explains is dropped: the event had not come or had not been worked on yet, and its
+// work would have made the mirror true without a sweep. The others are confirmed,
+// counted and alerted on.
 type judgement struct {
 	*finder
 	tell func(alert.Alert)
-	// logged is up to when what was accepted has been read by workers, and so is
-	// in the log, or nowhere.
+	// logged is a time: every event accepted before it has been read by a worker, and
+	// is in the log unless it was lost.
 	logged time.Time
-	// lookedBack is when missed events whose work was given up were looked at.
+	// lookedBack is when missed events whose work was given up were last looked at.
 	lookedBack time.Time
 }
 
-// judge judges for ever.
+// judge judges until ctx ends.
 func (r *Reconciler) judge(ctx context.Context, w *work) error {
 	s := r.source(w.task.Source)
 	j := &judgement{finder: r.finder(s, w.loop), tell: r.Alert}
@@ -62,13 +65,13 @@ func (j *judgement) round(ctx context.Context) error {
 	if err := j.each(ctx, suspected, j.decide); err != nil {
 		return err
 	}
-	// Workers tell how a repair ended that they were asked for. A missed event
-	// was not: it has a row, which tells.
+	// Workers report how the repairs ended that they were asked for. No repair is
+	// asked for a missed event: its row in the log shows how its work ended.
 	missed := mirror.DiscrepancyFilter{Status: mirror.Confirmed, Type: mirror.EventMissed, Source: j.name}
 	if err := j.each(ctx, missed, j.repaired); err != nil {
 		return err
 	}
-	// Nor is one told whose letters were redriven after it had been given up.
+	// The letters of a failed one may have been redriven since.
 	if j.now().Sub(j.lookedBack) < lookBackEvery {
 		return nil
 	}
@@ -77,10 +80,10 @@ func (j *judgement) round(ctx context.Context) error {
 	return j.each(ctx, missed, j.repaired)
 }
 
-// readUpTo sets logged. An event that explains a finding is seen only once a
-// worker has read it, which a backlog, or a pause of the source, may put off for
-// hours: what is as old as the oldest entry in the live streams may have come
-// later and wait behind it. (Parked entries were read, and are in the log.)
+// readUpTo sets logged. An event is in the log only once a worker has read it, which
+// a backlog or a pause of the source may delay for hours: events accepted after the
+// oldest entry of the live streams may wait behind it. Parked entries have been read
+// and are in the log.
 func (j *judgement) readUpTo(ctx context.Context) error {
 	return j.insist(ctx, "ask redis how far workers have read", func() error {
 		now := j.now()
@@ -127,15 +130,17 @@ func (j *judgement) each(ctx context.Context, f mirror.DiscrepancyFilter, do fun
 	}
 }
 
-// decide confirms or drops a page of suspected differences.
+// decide confirms or drops those of a page of suspected differences that can be
+// judged by now.
 func (j *judgement) decide(ctx context.Context, found []*mirror.Discrepancy) error {
-	derived, err := j.derived(ctx, found)
+	found = slices.DeleteFunc(found, func(d *mirror.Discrepancy) bool { return compared(d.Type) && j.mayBeUnread(d) })
+	held, err := j.heldBack(ctx, found)
 	if err != nil {
 		return err
 	}
 	var confirmed, dropped []string
 	for _, d := range found {
-		explained, known, err := j.explained(ctx, d, derived)
+		explained, known, err := j.explained(ctx, d, held)
 		switch {
 		case err != nil:
 			return err
@@ -162,24 +167,32 @@ func (j *judgement) decide(ctx context.Context, found []*mirror.Discrepancy) err
 	return nil
 }
 
+// compared reports whether a difference of the type is one of states or parents,
+// which an event on its way may explain.
+func compared(typ mirror.DiscrepancyType) bool {
+	switch typ {
+	case mirror.Missing, mirror.Stale, mirror.Deleted, mirror.Unexpected, mirror.Moved:
+		return true
+	}
+	return false
+}
+
 // explained reports whether an event explains a difference; known is false if
-// that cannot be said yet.
-func (j *judgement) explained(ctx context.Context, d *mirror.Discrepancy, derived map[string]bool) (explained, known bool, err error) {
-	switch d.Type {
-	case mirror.EventMissed:
+// that cannot be said yet. held are those that a refresh explains.
+func (j *judgement) explained(ctx context.Context, d *mirror.Discrepancy, held map[string]bool) (explained, known bool, err error) {
+	switch {
+	case d.Type == mirror.EventMissed:
 		row, err := j.row(ctx, d)
 		if err != nil || row == nil {
 			return false, false, err // it was appended, and waits to be logged
 		}
 		return cameByItself(row, d), true, nil
-	case mirror.Missing, mirror.Stale, mirror.Deleted, mirror.Unexpected, mirror.Moved:
-		if derived[d.ID] {
-			return true, true, nil
-		}
-		explained, err := j.explainedByEvents(ctx, d)
-		return explained, err == nil && (explained || !j.mayBeUnread(d)), err
+	case !compared(d.Type):
+		return false, true, nil
+	case held[d.ID]:
+		return true, true, nil
 	}
-	return false, true, nil
+	return j.explainedByEvents(ctx, d)
 }
 
 // cameByItself reports whether a missed event came after all: appended by the
@@ -206,37 +219,69 @@ func (j *judgement) row(ctx context.Context, d *mirror.Discrepancy) (*mirror.Eve
 	return rows[0], nil
 }
 
+// evidence is what the log's row of an event says of a difference.
+type evidence int
+
+const (
+	// explainsNothing: the event's work did not change the mirror after the
+	// comparison.
+	explainsNothing evidence = iota
+	// mayExplain: its work changed the mirror after the comparison, to another state
+	// than the provider showed then: an older one, a newer one, or the same shown in
+	// another form.
+	mayExplain
+	// explains: the mirror would have become true by its work.
+	explains
+)
+
 // explainedByEvents reports whether an event that names the entity explains a
-// difference, of those received since it was found and the last ones before.
-func (j *judgement) explainedByEvents(ctx context.Context, d *mirror.Discrepancy) (bool, error) {
-	f := mirror.EventFilter{Source: d.Source, Entity: d.Entity, From: d.FoundAt, Limit: explaining}
-	since, err := j.events(ctx, f)
-	explains := func(row *mirror.EventRow) bool { return j.explains(row, d) }
-	if err != nil || slices.ContainsFunc(since, explains) {
-		return err == nil, err
+// difference, of those received since it was found and the last ones before; known
+// is false if that cannot be said yet.
+func (j *judgement) explainedByEvents(ctx context.Context, d *mirror.Discrepancy) (explained, known bool, err error) {
+	var written []*mirror.Covered
+	for _, f := range []mirror.EventFilter{{From: d.FoundAt}, {To: d.FoundAt}} {
+		f.Source, f.Entity, f.Limit = d.Source, d.Entity, explaining
+		rows, err := j.events(ctx, f)
+		if err != nil {
+			return false, false, err
+		}
+		for _, row := range rows {
+			switch says, by := j.evidence(row, d); says {
+			case explains:
+				return true, true, nil
+			case mayExplain:
+				written = append(written, by)
+			}
+		}
 	}
-	f.From, f.To = time.Time{}, d.FoundAt
-	before, err := j.events(ctx, f)
-	return slices.ContainsFunc(before, explains), err
+	if len(written) == 0 {
+		return false, true, nil
+	}
+	return j.madeTrue(ctx, d, written)
 }
 
-// explains reports whether the mirror would have become true by an event's work
-// on the entity: it is still open, or was done after the mirror had been compared.
-// An event that was given up or discarded has mended nothing.
-func (j *judgement) explains(row *mirror.EventRow, d *mirror.Discrepancy) bool {
+// evidence weighs one event. An event whose work is still open explains, one that was
+// given up or discarded does not. Of the rest claims tell whether it was written after
+// the comparison: the clocks of two hosts do not, since a fetch may be sent before a
+// sweep asks and written after it has read the mirror.
+func (j *judgement) evidence(row *mirror.EventRow, d *mirror.Discrepancy) (evidence, *mirror.Covered) {
 	i := slices.IndexFunc(row.Entities, func(o mirror.Outcome) bool { return o.Ref.Key == d.Entity })
 	if i < 0 {
-		return false
+		return explainsNothing, nil
 	}
 	switch o := &row.Entities[i]; {
 	case !o.Status.Final():
-		return true
+		return explains, nil
 	case o.Status != mirror.Processed:
-		return false
+		return explainsNothing, nil
 	case j.secondLook(row, d):
-		return true
+		return explains, nil
+	case o.CoveredBy == nil || o.CoveredBy.Claim <= d.SyncedClaim:
+		return explainsNothing, nil
+	case d.StateHash != "" && o.CoveredBy.StateHash == d.StateHash:
+		return explains, nil
 	default:
-		return o.CoveredBy != nil && wroteSince(o.CoveredBy, d)
+		return mayExplain, o.CoveredBy
 	}
 }
 
@@ -246,28 +291,53 @@ func (j *judgement) secondLook(row *mirror.EventRow, d *mirror.Discrepancy) bool
 	return k != nil && k.VerifyAfter > 0 && row.ReceivedAt.After(d.FoundAt.Add(-heldFor(k.VerifyAfter)))
 }
 
-// wroteSince reports whether a fetch was written after the mirror was compared
-// and has made it what the provider showed then, or what it was later. A fetch
-// may have been sent before the provider was asked and written after the mirror
-// was read; the slower the store, the more often.
-func wroteSince(by *mirror.Covered, d *mirror.Discrepancy) bool {
-	later := !by.FetchedAt.Before(d.FoundAt)
-	if d.StateHash == "" || by.StateHash == "" {
-		return later // an older version wrote one of them
+// madeTrue reports whether one of some fetches has made the mirror what the provider
+// has: the mirror still has the state it wrote, and the provider, asked once more,
+// has the same. That the mirror agrees is not enough, since a repair may have seen to
+// that. known is false if the provider cannot be asked now.
+func (j *judgement) madeTrue(ctx context.Context, d *mirror.Discrepancy, written []*mirror.Covered) (is, known bool, err error) {
+	look := survey{finder: j.finder, mode: modeSweep, id: d.SweepID}
+	document := func() (*mirror.Document, error) {
+		docs, err := look.documents(ctx, []event.Key{d.Entity})
+		return docs[d.Entity], err
 	}
-	return by.Claim > d.SyncedClaim && (later || by.StateHash == d.StateHash)
+	doc, err := document()
+	if err != nil {
+		return false, false, err
+	}
+	if doc == nil || !slices.ContainsFunc(written, func(by *mirror.Covered) bool { return stands(by, doc) }) {
+		return false, true, nil
+	}
+	if state, err := j.streams.Source(ctx, j.name); err != nil || state.Paused {
+		return false, false, ctx.Err()
+	}
+	asking, cancel := context.WithTimeout(ctx, askWithin)
+	defer cancel()
+	seen, err := look.lookAt(asking, event.Ref{Key: doc.Key, Parents: doc.Parents})
+	switch {
+	case asking.Err() != nil:
+		return false, false, ctx.Err()
+	case err != nil:
+		return false, true, nil // it could not be shown to be true
+	}
+	after, err := document()
+	if err != nil || syncedSince(doc, after) {
+		return false, false, err
+	}
+	verdict, _ := compare(j.def, after, seen)
+	return verdict == agrees, true, nil
 }
 
-func (j *judgement) events(ctx context.Context, f mirror.EventFilter) ([]*mirror.EventRow, error) {
-	var page mirror.Page[*mirror.EventRow]
-	err := j.persist(ctx, "read events", func() (err error) {
-		page, err = j.store.Events(ctx, f)
-		return err
-	})
-	return page.Items, err
+// stands reports whether the mirror has the state that a fetch wrote.
+func stands(by *mirror.Covered, doc *mirror.Document) bool {
+	hash := doc.StateHash
+	if !doc.DeletedAt.IsZero() {
+		hash = mirror.StateGone
+	}
+	return by.Claim == doc.SyncedClaim || by.Claim < doc.SyncedClaim && by.StateHash == hash
 }
 
-// repaired tells of missed events whose work has ended since.
+// repaired notes of missed events how their work has ended since.
 func (j *judgement) repaired(ctx context.Context, missed []*mirror.Discrepancy) error {
 	var good, bad []string
 	for _, d := range missed {
@@ -287,7 +357,7 @@ func (j *judgement) repaired(ctx context.Context, missed []*mirror.Discrepancy) 
 		if len(ids) == 0 {
 			continue
 		}
-		err := j.persist(ctx, "tell of repairs", func() error { return j.store.Repair(ctx, ids, ok, j.now().UTC()) })
+		err := j.persist(ctx, "note repairs", func() error { return j.store.Repair(ctx, ids, ok, j.now().UTC()) })
 		if err != nil {
 			return err
 		}
@@ -295,8 +365,8 @@ func (j *judgement) repaired(ctx context.Context, missed []*mirror.Discrepancy) 
 	return nil
 }
 
-// report counts what was confirmed, and tells people: once for each type, since
-// one cause makes many differences.
+// report counts and alerts on what was confirmed: one alert for each type, since one
+// cause makes many differences.
 func (j *judgement) report(judged []mirror.Discrepancy) {
 	byType := map[mirror.DiscrepancyType][]mirror.Discrepancy{}
 	for _, d := range judged {

@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"cmp"
 	"testing"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 )
 
 // received logs an event as received at a time, and settled by a fetch at
-// another; zero: not settled.
+// another, under claim 1 and with the state "shown"; zero: not settled.
 func (c *scene) received(id, typ string, at, fetched time.Time, ids ...string) {
 	c.t.Helper()
 	e, err := c.def.Event("shop", nil, []byte(shopEvent(id, typ, at, ids...)), at)
@@ -24,7 +25,7 @@ func (c *scene) received(id, typ string, at, fetched time.Time, ids ...string) {
 	}
 	for _, ref := range e.Entities {
 		require.NoError(c.t, c.store.Settle(c.ctx, []mirror.Settlement{{
-			Source: "shop", EventID: id, Entity: ref.Key, CoveredBy: mirror.Covered{Claim: 1, FetchedAt: fetched}, At: fetched,
+			Source: "shop", EventID: id, Entity: ref.Key, CoveredBy: mirror.Covered{Claim: 1, FetchedAt: fetched, StateHash: "shown"}, At: fetched,
 		}}))
 	}
 }
@@ -37,43 +38,44 @@ func TestJudging(t *testing.T) {
 		typ    mirror.DiscrepancyType
 		kind   string
 		id     string
+		synced int64 // claim of the document when it was compared
 		before func(c *scene, found time.Time)
 		want   mirror.DiscrepancyStatus
 	}{
-		"nothing explains it": {mirror.Stale, "order", "o1", func(*scene, time.Time) {}, mirror.Confirmed},
-		"an event came since": {mirror.Stale, "order", "o1", func(c *scene, found time.Time) {
+		"nothing explains it": {mirror.Stale, "order", "o1", 0, func(*scene, time.Time) {}, mirror.Confirmed},
+		"an event came since": {mirror.Stale, "order", "o1", 0, func(c *scene, found time.Time) {
 			c.received("evt_1", "order.made", found.Add(second), found.Add(2*second), order...)
 		}, mirror.Dropped},
-		"an event came since, about another": {mirror.Stale, "order", "o2", func(c *scene, found time.Time) {
+		"an event came since, about another": {mirror.Stale, "order", "o2", 0, func(c *scene, found time.Time) {
 			c.received("evt_1", "order.made", found.Add(second), found.Add(2*second), order...)
 		}, mirror.Confirmed},
-		"an event had come and waited": {mirror.Missing, "order", "o1", func(c *scene, found time.Time) {
+		"an event had come and waited": {mirror.Missing, "order", "o1", 0, func(c *scene, found time.Time) {
 			c.received("evt_1", "order.made", found.Add(-time.Hour), found.Add(second), order...)
 		}, mirror.Dropped},
-		"an event had come and still waits": {mirror.Deleted, "order", "o1", func(c *scene, found time.Time) {
+		"an event had come and still waits": {mirror.Deleted, "order", "o1", 0, func(c *scene, found time.Time) {
 			c.received("evt_1", "order.made", found.Add(-time.Hour), time.Time{}, order...)
 		}, mirror.Dropped},
-		"an event was worked on before": {mirror.Unexpected, "order", "o1", func(c *scene, found time.Time) {
+		"an event was worked on before": {mirror.Unexpected, "order", "o1", 1, func(c *scene, found time.Time) {
 			c.received("evt_1", "order.made", found.Add(-time.Hour), found.Add(-time.Minute), order...)
 		}, mirror.Confirmed},
-		"a refresh was held back": {mirror.Stale, "balance", "c0", func(c *scene, found time.Time) {
+		"a refresh was held back": {mirror.Stale, "balance", "c0", 0, func(c *scene, found time.Time) {
 			c.received("evt_1", "order.made", found.Add(-second), found.Add(-second), order...)
 		}, mirror.Dropped},
-		"a refresh was over long ago": {mirror.Stale, "balance", "c0", func(c *scene, found time.Time) {
+		"a refresh was over long ago": {mirror.Stale, "balance", "c0", 0, func(c *scene, found time.Time) {
 			c.received("evt_1", "order.made", found.Add(-time.Hour), found.Add(-time.Hour), order...)
 		}, mirror.Confirmed},
-		"a missed event that the search brought": {mirror.EventMissed, "order", "o1", func(c *scene, found time.Time) {
+		"a missed event that the search brought": {mirror.EventMissed, "order", "o1", 0, func(c *scene, found time.Time) {
 			c.received("evt_1", "order.made", found, found.Add(second), order...)
 		}, mirror.Repaired},
-		"a missed event that waits to be worked on": {mirror.EventMissed, "order", "o1", func(c *scene, found time.Time) {
+		"a missed event that waits to be worked on": {mirror.EventMissed, "order", "o1", 0, func(c *scene, found time.Time) {
 			c.received("evt_1", "order.made", found, time.Time{}, order...)
 		}, mirror.Confirmed},
-		"a missed event that is not logged yet": {mirror.EventMissed, "order", "o1", func(*scene, time.Time) {}, mirror.Suspected},
-		"a missed event whose webhook came after all": {mirror.EventMissed, "order", "o1", func(c *scene, found time.Time) {
+		"a missed event that is not logged yet": {mirror.EventMissed, "order", "o1", 0, func(*scene, time.Time) {}, mirror.Suspected},
+		"a missed event whose webhook came after all": {mirror.EventMissed, "order", "o1", 0, func(c *scene, found time.Time) {
 			c.received("evt_1", "order.made", found, found.Add(second), order...)
 			require.NoError(c.t, c.store.Note(c.ctx, []mirror.Note{{ID: "n1", At: found, Source: "shop", Kind: mirror.NoteDuplicate, EventID: "evt_1", Count: 1}}))
 		}, mirror.Dropped},
-		"a missed event whose webhook was quicker": {mirror.EventMissed, "order", "o1", func(c *scene, found time.Time) {
+		"a missed event whose webhook was quicker": {mirror.EventMissed, "order", "o1", 0, func(c *scene, found time.Time) {
 			c.received("evt_1", "order.made", found.Add(-30*time.Millisecond), found.Add(second), order...)
 		}, mirror.Dropped},
 	} {
@@ -84,6 +86,7 @@ func TestJudging(t *testing.T) {
 			found := c.clock.now().UTC().Truncate(time.Millisecond)
 			require.NoError(t, c.store.Record(c.ctx, []mirror.Discrepancy{{
 				ID: "dis_1", Source: "shop", Entity: event.Key{Source: "shop", Kind: tc.kind, ID: tc.id}, Type: tc.typ, EventID: "evt_1", FoundAt: found,
+				StateHash: "shown", SyncedClaim: tc.synced,
 			}}))
 			tc.before(c, found)
 			status := func() mirror.DiscrepancyStatus {
@@ -111,7 +114,7 @@ func TestJudging(t *testing.T) {
 
 // An event's fetch may be sent before a sweep asks, and written after it has read
 // the mirror. The event explains what the sweep found then, if it has made the
-// mirror what the sweep saw.
+// mirror true, whatever the clocks of worker and sweep say.
 func TestAFetchThatWasBeingWrittenExplains(t *testing.T) {
 	for name, tc := range map[string]struct {
 		// Before the worker fetches, and before the sweep asks.
@@ -119,14 +122,26 @@ func TestAFetchThatWasBeingWrittenExplains(t *testing.T) {
 		fate        mirror.EventStatus
 		found       string
 		want        mirror.DiscrepancyStatus
+		// off is by how much the worker's clock is ahead.
+		off time.Duration
+		// late: the worker fetches after the sweep has asked, what last has made of it.
+		late bool
+		last func(*shop)
+		// repaired: another worker has repaired it before it is judged.
+		repaired bool
 	}{
-		"what the event brought": {sold, nothing, mirror.Processed, "stale order/o0_0", mirror.Dropped},
-		"a deletion":             {dropped, nothing, mirror.Processed, "deleted order/o0_0", mirror.Dropped},
-		"a change that came after the fetch": {sold, func(s *shop) {
-			s.put("/customers/c0/orders/o0_0", shopOrder("o0_0", 7, "created", "made", "sold"))
-		}, mirror.Processed, "stale order/o0_0", mirror.Confirmed},
-		"an event that was given up":  {sold, nothing, mirror.Dead, "stale order/o0_0", mirror.Confirmed},
-		"an event that was discarded": {sold, nothing, mirror.Discarded, "stale order/o0_0", mirror.Confirmed},
+		"what the event brought":                       {first: sold, want: mirror.Dropped},
+		"what the event brought, behind":               {first: sold, off: -time.Hour, want: mirror.Dropped},
+		"a deletion":                                   {first: dropped, found: "deleted order/o0_0", want: mirror.Dropped},
+		"a change that came after the fetch":           {first: sold, then: corrected, want: mirror.Confirmed},
+		"a change that came after the fetch, ahead":    {first: sold, then: corrected, off: time.Hour, want: mirror.Confirmed},
+		"a change that came after the fetch, repaired": {first: sold, then: corrected, repaired: true, want: mirror.Repaired},
+		"what came after the finding":                  {first: sold, late: true, last: corrected, want: mirror.Dropped},
+		"what came after the finding, behind":          {first: sold, late: true, last: corrected, off: -time.Hour, want: mirror.Dropped},
+		"what came after the finding, repaired":        {first: sold, late: true, last: corrected, repaired: true, want: mirror.Dropped},
+		"a deletion after the finding, behind":         {first: sold, late: true, last: dropped, off: -time.Hour, want: mirror.Dropped},
+		"an event that was given up":                   {first: sold, fate: mirror.Dead, want: mirror.Confirmed},
+		"an event that was discarded":                  {first: sold, fate: mirror.Discarded, want: mirror.Confirmed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newScene(t)
@@ -138,16 +153,33 @@ func TestAFetchThatWasBeingWrittenExplains(t *testing.T) {
 			ref := event.Ref{Key: c.key("order", "o0_0"), Parents: map[string]string{"customer": "c0"}}
 			c.received("evt_1", "order.sold", c.clock.now(), time.Time{}, "customer", "c0", "order", "o0_0")
 
-			tc.first(c.shop)
-			write := c.fetched(ref)
-			tc.then(c.shop)
+			write := func(string) {}
+			fetch := func(change func(*shop)) {
+				change(c.shop)
+				c.clock.move(tc.off)
+				write = c.fetched(ref)
+				c.clock.move(-tc.off)
+			}
+			if tc.late {
+				tc.first(c.shop)
+			} else {
+				fetch(tc.first)
+			}
+			if tc.then != nil {
+				tc.then(c.shop)
+			}
 			c.survey(modeSweep)
-			require.Equal(t, []string{tc.found}, c.recorded())
-			switch tc.fate {
-			case mirror.Processed:
+			require.Equal(t, []string{cmp.Or(tc.found, "stale order/o0_0")}, c.recorded())
+			if tc.late {
+				fetch(tc.last)
+			}
+			if tc.fate == "" {
 				write("evt_1")
-			default:
+			} else {
 				c.givenUp("evt_1", ref, tc.fate)
+			}
+			if tc.repaired {
+				c.work()
 			}
 			c.eventually("grace has passed", func() bool {
 				require.NoError(t, j.round(c.ctx))
@@ -162,9 +194,11 @@ func TestAFetchThatWasBeingWrittenExplains(t *testing.T) {
 	}
 }
 
-func nothing(*shop) {}
-
 func dropped(s *shop) { s.drop("/customers/c0/orders/o0_0") }
+
+func corrected(s *shop) {
+	s.put("/customers/c0/orders/o0_0", shopOrder("o0_0", 7, "created", "made", "sold"))
+}
 
 func sold(s *shop) {
 	s.put("/customers/c0/orders/o0_0", shopOrder("o0_0", 1, "created", "made", "sold"))
@@ -229,8 +263,10 @@ func TestABacklogIsNoVerdict(t *testing.T) {
 				return page.Items[0].Status
 			}
 			c.eventually("grace has passed", func() bool { return c.clock.now().Sub(found) > 2*c.finder.settings.Grace })
+			c.store.looked = 0
 			require.NoError(t, j.round(c.ctx))
 			require.Equal(t, mirror.Suspected, status(), "the event waits")
+			require.Zero(t, c.store.looked, "the log is not asked before it can tell")
 			require.Len(t, c.work(), 1)
 			require.NoError(t, j.round(c.ctx))
 			require.Equal(t, mirror.Dropped, status(), "the event is logged")

@@ -30,14 +30,19 @@ func (s *survey) remedy(ctx context.Context, r remedies) error {
 		}
 	}
 	r.found = slices.DeleteFunc(r.found, func(d difference) bool { return slices.Contains(s.fill, d.ref.Key.Kind) })
-	s.counts["found"] += int64(len(r.found))
 	if s.mode == modeTell {
+		s.counts["found"] += int64(len(r.found))
 		for _, d := range r.found {
 			s.told[d.ref.Key] = true
 			s.tell(d)
 		}
 		return nil
 	}
+	var err error
+	if r.found, err = s.withLost(ctx, r.found); err != nil {
+		return err
+	}
+	s.counts["found"] += int64(len(r.found))
 	if err := s.record(ctx, r.found); err != nil {
 		return err
 	}
@@ -59,6 +64,48 @@ func (s *survey) remedy(ctx context.Context, r remedies) error {
 	}
 	s.counts["signals"] += int64(len(drafts))
 	return s.append(ctx, drafts)
+}
+
+// withLost notes of the entities that the mirror does not have under which claim the
+// log says they were written: these were lost from the database, and what was logged
+// before explains nothing. The document is read once more after the log, so those
+// that a worker has written meanwhile are known, and left out.
+func (s *survey) withLost(ctx context.Context, found []difference) ([]difference, error) {
+	kept := found[:0]
+	for _, d := range found {
+		if d.typ == mirror.Missing {
+			lost, err := s.highestClaim(ctx, d.ref.Key)
+			if err != nil {
+				return nil, err
+			}
+			if lost > 0 {
+				docs, err := s.documents(ctx, []event.Key{d.ref.Key})
+				if err != nil {
+					return nil, err
+				}
+				if doc := docs[d.ref.Key]; doc != nil && doc.Known() {
+					continue
+				}
+			}
+			d.lost = lost
+		}
+		kept = append(kept, d)
+	}
+	return kept, nil
+}
+
+// highestClaim is the highest claim under which the last events of an entity were
+// covered. 0: none was.
+func (s *survey) highestClaim(ctx context.Context, key event.Key) (highest int64, err error) {
+	rows, err := s.finder.events(ctx, mirror.EventFilter{Source: s.name, Entity: key, Limit: explaining})
+	for _, row := range rows {
+		for _, o := range row.Entities {
+			if o.Ref.Key == key && o.CoveredBy != nil {
+				highest = max(highest, o.CoveredBy.Claim)
+			}
+		}
+	}
+	return highest, err
 }
 
 func (s *survey) signal(ref event.Ref, cause event.Cause, id string) stream.Draft {

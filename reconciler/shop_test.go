@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -231,6 +232,7 @@ type scene struct {
 	redis   *redistest.Server
 	streams *stream.Streams
 	store   *noting
+	file    string // of the store
 	finder  *finder
 	def     *provider.Definition
 	client  *provider.Client
@@ -244,6 +246,14 @@ type noting struct {
 	mu       sync.Mutex
 	verified []mirror.Verified
 	batches  int
+	looked   int // how often the log was asked
+}
+
+func (n *noting) Events(ctx context.Context, f mirror.EventFilter) (mirror.Page[*mirror.EventRow], error) {
+	n.mu.Lock()
+	n.looked++
+	n.mu.Unlock()
+	return n.Store.Events(ctx, f)
 }
 
 func (n *noting) Verify(ctx context.Context, same []mirror.Verified) (int, error) {
@@ -290,7 +300,8 @@ func newSceneAt(t *testing.T, def *provider.Definition, source, address string, 
 	c.streams, err = stream.Open(ctx, stream.Options{URLs: []string{c.redis.URL()}, Shards: testShards, Logger: quiet})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = c.streams.Close() })
-	db, err := sqlite.Open(ctx, filepath.Join(t.TempDir(), "tarn.db"), sqlite.Options{})
+	c.file = filepath.Join(t.TempDir(), "tarn.db")
+	db, err := sqlite.Open(ctx, c.file, sqlite.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = db.Close() })
 	c.store = &noting{Store: db}
@@ -309,6 +320,26 @@ func newSceneAt(t *testing.T, def *provider.Definition, source, address string, 
 		prober: probe.New(c.client.Probe, 5*time.Millisecond), throttle: &probe.Throttle{},
 	}
 	return c
+}
+
+// lose deletes documents from the database by hand: one of a kind, or all for "".
+func (c *scene) lose(kind, id string) {
+	c.t.Helper()
+	require.Positive(c.t, c.exec("DELETE FROM mirror WHERE kind = ?1 AND (id = ?2 OR ?2 = '')", kind, id))
+}
+
+// exec does something to the database behind the store's back and returns how many
+// rows it changed.
+func (c *scene) exec(statement string, args ...any) int64 {
+	c.t.Helper()
+	db, err := sql.Open("sqlite", c.file)
+	require.NoError(c.t, err)
+	done, err := db.ExecContext(c.ctx, statement, args...)
+	require.NoError(c.t, err)
+	n, err := done.RowsAffected()
+	require.NoError(c.t, err)
+	require.NoError(c.t, db.Close())
+	return n
 }
 
 func (c *scene) key(kind, id string) event.Key {

@@ -28,9 +28,8 @@ const (
 	modeBackfill mode = "backfill"
 	// modeVerify records differences, for operators that want to look first.
 	modeVerify mode = "verify"
-	// modeTell tells its caller and touches nothing but verified_at. It tells also
-	// of what the mirror knows to be behind: whoever asks whether it is right must
-	// not be told that it is.
+	// modeTell tells its caller and writes nothing but verified_at. It tells also of
+	// what the mirror knows to be behind, which is not right.
 	modeTell mode = "tell"
 )
 
@@ -73,8 +72,16 @@ type survey struct {
 	tell func(difference)
 	told map[event.Key]bool
 	// dispute is told of entities that a list shows otherwise than their own GET,
-	// which the mirror agrees with. Nil: nobody wants to know.
-	dispute func(sighting)
+	// which the mirror agrees with. May be nil.
+	dispute func(disputed)
+	// unswept are kinds of which no sweep has been finished, besides fill.
+	unswept []string
+}
+
+// disputed is an entity that a list shows otherwise than its own GET.
+type disputed struct {
+	ref    event.Ref
+	listed *provider.Snapshot
 }
 
 // class is the budget a survey asks in.
@@ -211,7 +218,7 @@ func (s *survey) below(ctx context.Context, k *provider.Kind, id string, above m
 	kinds := s.def.Under(k)
 	parents := parentsUnder(k, id, above)
 	if *child == 0 && at.Cursor == "" {
-		if err := s.single(ctx, kinds, id, parents); err != nil {
+		if err := s.single(ctx, k, kinds, id, parents); err != nil {
 			return err
 		}
 	}
@@ -280,11 +287,12 @@ func (s *survey) doubtAll(k *provider.Kind) {
 // page compares one page with the mirror.
 func (s *survey) page(ctx context.Context, k *provider.Kind, page *provider.ListPage) error {
 	seen := make(map[event.Key]bool, len(page.Items))
-	var items []sighting
+	var items []observation
+	partial := k.PartialElements && (s.mode == modeSweep || s.mode == modeBackfill)
 	for _, item := range page.Items {
 		if !seen[item.Ref.Key] { // some lists show one twice
 			seen[item.Ref.Key] = true
-			items = append(items, sighting{ref: item.Ref, state: item.Snapshot, at: page.SentAt})
+			items = append(items, observation{ref: item.Ref, state: item.Snapshot, at: page.SentAt, partial: partial})
 		}
 	}
 	s.counts["entities"] += int64(len(items))
@@ -298,13 +306,18 @@ func (s *survey) page(ctx context.Context, k *provider.Kind, page *provider.List
 		doc := docs[item.ref.Key]
 		verdict, typ := compare(s.def, doc, item)
 		switch {
+		case verdict == agrees && item.partial && s.mode == modeSweep && s.wholeIsDue(doc, item.at):
+			if err := s.check(ctx, item.ref, doc, nil, &r); err != nil {
+				return err
+			}
 		case verdict == agrees:
+			s.counts[wholeElements+k.Name]++
 			s.verified(doc, item.at)
 		case verdict == unsure, verdict == behind && s.mode != modeTell:
 		case s.mode == modeBackfill:
 			r.fetch = append(r.fetch, item.ref)
-		case typ == mirror.Missing:
-			r.found = append(r.found, difference{item, typ, doc})
+		case typ == mirror.Missing && !item.partial:
+			r.found = append(r.found, difference{observation: item, typ: typ, doc: doc})
 		default:
 			if err := s.check(ctx, item.ref, doc, item.state, &r); err != nil {
 				return err
@@ -360,11 +373,11 @@ func (s *survey) flush(ctx context.Context) error {
 	return err
 }
 
-// single looks after the singletons and lists that stand under one entity, or
-// under none. They always exist, so one the mirror has never heard of is no
-// discrepancy: no event had a reason to tell of it. Sweeps have it fetched; to one
-// who only asks it is not due yet. Those it has are checked by id when they are due.
-func (s *survey) single(ctx context.Context, kinds []*provider.Kind, id string, parents map[string]string) error {
+// single looks after the singletons and lists that stand under one entity of a kind,
+// or under none. They always exist, so one the mirror does not have is missing once it
+// is due (notDue); until then sweeps have it fetched, and verify counts it. Those the
+// mirror has are checked by id when they are due.
+func (s *survey) single(ctx context.Context, under *provider.Kind, kinds []*provider.Kind, id string, parents map[string]string) error {
 	var refs []event.Ref
 	var keys []event.Key
 	for _, k := range kinds {
@@ -373,7 +386,7 @@ func (s *survey) single(ctx context.Context, kinds []*provider.Kind, id string, 
 		}
 		ref, err := s.def.Ref(event.Key{Source: s.name, Kind: k.Name, ID: id}, parents)
 		if err != nil {
-			continue // the parent's id cannot be a path's: nobody can ask for it
+			continue // the parent's id cannot be a path's, so no request can name it
 		}
 		refs, keys = append(refs, ref), append(keys, ref.Key)
 	}
@@ -386,15 +399,21 @@ func (s *survey) single(ctx context.Context, kinds []*provider.Kind, id string, 
 	}
 	var r remedies
 	for _, ref := range refs {
-		switch doc := docs[ref.Key]; {
+		doc := docs[ref.Key]
+		early := false
+		if doc == nil && s.mode != modeBackfill && s.mode != modeVerify {
+			if early, err = s.notDue(ctx, s.def.Kind(ref.Key.Kind), under, id); err != nil {
+				return err
+			}
+		}
+		switch {
 		case doc != nil && doc.Known():
-		case doc == nil && s.mode == modeTell:
+		case early && s.mode == modeTell:
 			s.counts["not_due"]++
 		case awaited(doc) && s.mode != modeTell:
-		case s.mode == modeVerify || s.mode == modeTell || s.mode == modeSweep && doc != nil && doc.Behind != nil:
-			// Of one that was given up nobody else will find out that it can be
-			// had by now, so it is looked at like one that was.
-			if err := s.check(ctx, ref, docs[ref.Key], nil, &r); err != nil {
+		case s.mode == modeVerify || s.mode == modeTell || s.mode == modeSweep && (doc == nil && !early || doc != nil && doc.Behind != nil):
+			// No worker will find out that one that was given up can be had by now.
+			if err := s.check(ctx, ref, doc, nil, &r); err != nil {
 				return err
 			}
 		case doc == nil || s.oneOf(ref.Key, 50):
@@ -404,11 +423,6 @@ func (s *survey) single(ctx context.Context, kinds []*provider.Kind, id string, 
 		}
 	}
 	return s.remedy(ctx, r)
-}
-
-// oneOf picks a sweep in n for an entity, another one for each entity.
-func (s *survey) oneOf(k event.Key, n uint64) bool {
-	return xxhash.Sum64String(s.id+"\x00"+k.String())%n == 0
 }
 
 // persist runs do until it succeeds or fails for another reason than that the

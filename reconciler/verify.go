@@ -101,7 +101,7 @@ func verifyOnce(ctx context.Context, f *finder, o VerifyOptions) (*Report, error
 	if o.Parallel <= 0 {
 		o.Parallel = 4
 	}
-	v := &verification{finder: f.saying(), options: o, begun: f.now(), failed: map[string]bool{}, found: map[event.Key]difference{}, disputed: map[event.Key]sighting{}, counts: map[string]int64{}}
+	v := &verification{finder: f.saying(), options: o, begun: f.now(), failed: map[string]bool{}, found: map[event.Key]difference{}, disputed: map[event.Key]disputed{}, counts: map[string]int64{}}
 	err := v.run(ctx)
 	if err != nil && ctx.Err() == nil {
 		return nil, err
@@ -117,7 +117,10 @@ func verifyOnce(ctx context.Context, f *finder, o VerifyOptions) (*Report, error
 }
 
 // run makes the comparison.
-func (v *verification) run(ctx context.Context) error {
+func (v *verification) run(ctx context.Context) (err error) {
+	if v.unswept, err = v.finder.unswept(ctx, v.kinds()); err != nil {
+		return err
+	}
 	if err := v.lists(ctx); err != nil {
 		return err
 	}
@@ -135,13 +138,15 @@ type verification struct {
 	*finder
 	options VerifyOptions
 	begun   time.Time
+	// unswept are the kinds of which no sweep has been finished.
+	unswept []string
 
 	mu     sync.Mutex
 	failed map[string]bool
 	found  map[event.Key]difference
 	counts map[string]int64
-	// disputed are what list and GET disagree about, as the list showed it.
-	disputed map[event.Key]sighting
+	// disputed are the entities that list and GET disagree about.
+	disputed map[event.Key]disputed
 	// compared are the kinds compared to their end: in lists and by id.
 	compared []string
 }
@@ -164,16 +169,16 @@ func (v *verification) survey(ctx context.Context, do func(context.Context, *sur
 	v.mu.Lock()
 	s := &survey{
 		finder: v.finder, mode: modeTell, id: "verify", begun: v.begun, kinds: v.options.Kinds,
-		counts: map[string]int64{}, failed: maps.Clone(v.failed), told: map[event.Key]bool{},
+		unswept: v.unswept, counts: map[string]int64{}, failed: maps.Clone(v.failed), told: map[event.Key]bool{},
 	}
 	for k := range v.found {
 		s.told[k] = true
 	}
 	v.mu.Unlock()
 	var found []difference
-	var disputed []sighting
+	var contradicted []disputed
 	s.tell = func(d difference) { found = append(found, d) }
-	s.dispute = func(d sighting) { disputed = append(disputed, d) }
+	s.dispute = func(d disputed) { contradicted = append(contradicted, d) }
 	err := do(ctx, s)
 	if err == nil {
 		err = s.flush(ctx)
@@ -184,7 +189,7 @@ func (v *verification) survey(ctx context.Context, do func(context.Context, *sur
 	for _, d := range found {
 		v.found[d.ref.Key] = d
 	}
-	for _, d := range disputed {
+	for _, d := range contradicted {
 		v.disputed[d.ref.Key] = d
 	}
 	for name, n := range s.counts {
@@ -256,11 +261,11 @@ func (v *verification) lookAgain(ctx context.Context) error {
 	if !rest(ctx, v.options.Settle) {
 		return ctx.Err()
 	}
-	first, disputed := v.found, v.disputed
-	v.found, v.disputed = map[event.Key]difference{}, map[event.Key]sighting{}
+	first, contradicted := v.found, v.disputed
+	v.found, v.disputed = map[event.Key]difference{}, map[event.Key]disputed{}
 	err := v.survey(ctx, func(ctx context.Context, s *survey) error {
-		for key, d := range disputed {
-			if err := v.checkAgain(ctx, s, key, d.ref, d.state); err != nil {
+		for key, d := range contradicted {
+			if err := v.checkAgain(ctx, s, key, d.ref, d.listed); err != nil {
 				return err
 			}
 		}
@@ -291,14 +296,14 @@ func (v *verification) checkAgain(ctx context.Context, s *survey, key event.Key,
 	return s.remedy(ctx, r)
 }
 
-// leaveOutRefreshes drops differences that a refresh held back will mend, as the
-// judge of a sweep's findings does.
+// leaveOutRefreshes drops differences that a refresh held back will mend, by the same
+// rule as the judge of a sweep's findings.
 func (v *verification) leaveOutRefreshes(ctx context.Context) error {
 	records := make([]*mirror.Discrepancy, 0, len(v.found))
 	for _, d := range v.found {
-		records = append(records, &mirror.Discrepancy{ID: d.id(), Entity: d.ref.Key, FoundAt: d.at})
+		records = append(records, &mirror.Discrepancy{ID: d.id(), Entity: d.ref.Key, FoundAt: d.at, SyncedAt: d.syncedAt()})
 	}
-	held, err := v.derived(ctx, records)
+	held, err := v.heldBack(ctx, records)
 	if err != nil {
 		return err
 	}
@@ -320,7 +325,7 @@ func (v *verification) report() (*Report, error) {
 	for k, d := range v.disputed {
 		r.Unknown++
 		r.Disputed = append(r.Disputed, k.Kind+"/"+k.ID)
-		v.log.Warn("a list shows an entity otherwise than its own GET, which the mirror agrees with", "source", v.name, "entity", k.String(), "list_asked_at", d.at)
+		v.log.Warn("a list shows an entity otherwise than its own GET, which the mirror agrees with", "source", v.name, "entity", k.String(), "list_asked_at", d.listed.SentAt)
 	}
 	slices.Sort(r.Disputed)
 	for name, n := range v.counts {

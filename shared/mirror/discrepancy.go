@@ -55,12 +55,16 @@ type Discrepancy struct {
 	// FoundAt is when the provider's answer that shows it was asked for.
 	FoundAt time.Time
 	// StateHash is that of the state the provider showed, or StateGone;
-	// SyncedClaim is the document's synced_claim when it was compared, 0 if there
-	// was none. A state written under a higher claim came after the comparison.
+	// SyncedClaim is the document's synced_claim when it was compared. Of a document
+	// that the database had lost it is the highest claim in the log, 0 if there was
+	// none. A state written under a higher claim came after the comparison.
 	// StateHash is "" where nothing was compared, or an older version recorded it:
 	// SyncedClaim then says nothing.
 	StateHash   string
 	SyncedClaim int64
+	// SyncedAt is the document's synced_at when it was compared. Zero: there was
+	// no document, or an older version recorded it.
+	SyncedAt time.Time
 	// JudgedAt is when it was confirmed or dropped, RepairedAt when a sync
 	// after it was written or gave up. Zero until then.
 	JudgedAt, RepairedAt time.Time

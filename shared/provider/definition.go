@@ -147,3 +147,14 @@ func (k *Kind) needs() []string {
 	}
 	return k.list.names()
 }
+
+// Refreshes reports whether an event about an entity of a kind, the primary one, asks
+// for a refresh of a derived kind.
+func (d *Definition) Refreshes(about, derived *Kind) bool {
+	for _, f := range d.families {
+		if len(f.touches) > 0 && slices.Contains(f.touches[0], about) && slices.Contains(f.derived, derived) {
+			return true
+		}
+	}
+	return false
+}

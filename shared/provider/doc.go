@@ -57,6 +57,7 @@
 //	  order:
 //	    get: /accounts/{account}/orders/{order}   # {account} is a parent
 //	    list: /accounts/{account}/orders
+//	    element: whole                   # default; or partial: the list shows less than the GET (see below)
 //	    history: history                 # … or the history whose newest entry is the status
 //	    statuses: [created, done]        # on the way of an entity: decides between equal times
 //	    terminal: [done]                 # never left again
@@ -123,6 +124,13 @@
 // and a hash that is equal for equal states. Package internal/rawjson does
 // this without decoding a number. A Snapshot knows when its request was sent,
 // before the first byte, so that nobody takes it for newer than it is.
+//
+// Sweeps compare the elements of a list with what the mirror holds, which is what
+// the GET answered. Where the list shows less, each element differs, and each sweep
+// asks for every entity by its id. "element: partial" has a sweep compare only the
+// members that the element has, and ask for an entity where one of these differs,
+// where the mirror does not have it, and once per verify_every for the rest of it.
+// A sweep that asks in vain because the key is missing says so in the log.
 //
 // Errors carry a class of package fate: whether it was the network, the
 // entity or our key is understood here and nowhere else. A 200 is the entity

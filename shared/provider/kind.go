@@ -44,6 +44,9 @@ type Kind struct {
 	// where other kinds stand under its elements and these have no GET of their
 	// own: "settlement_account". Empty if none do.
 	ElementKey string
+	// PartialElements reports whether the elements of the kind's list show less
+	// than its GET answers. Default false: both show the whole state.
+	PartialElements bool
 	// Every is how often at most a derived kind is refreshed. Zero: the kind
 	// is not derived.
 	Every time.Duration

@@ -114,6 +114,8 @@ func TestParseErrorsNameLineAndKey(t *testing.T) {
 		"element of no list":       {"every: 5s", "every: 5s, element: thing", "kinds.totals.element: is for lists that stand under no parent only"},
 		"element of a list under":  {"  totals:", "  parts: {shape: list, list: \"/things/{thing}/parts\", element: part}\n  totals:", "kinds.parts.element: is for lists that stand under no parent only"},
 		"element of nothing":       {"  totals:", "  boxes: {shape: list, list: /boxes, element: box}\n  totals:", "kinds.boxes: has the element \"box\", under which no kind stands"},
+		"element without a list":   {"    status: status", "    status: status\n    element: partial", "small.yaml:9: kinds.thing.element: does nothing without list"},
+		"element of other words":   {"    status: status", "    status: status\n    list: /things\n    element: short", "small.yaml:10: kinds.thing.element: is \"short\": want one of whole, partial"},
 		"flag in words":            {"every: 5s", "every: 5s, unordered: maybe", "kinds.totals.unordered: is \"maybe\": want true or false"},
 		"statuses without source":  {"    status: status\n", "", "kinds.thing.statuses: has no source"},
 		"terminal that is none":    {"[open, done]", "[open, done]\n    terminal: [gone]", "small.yaml:10: kinds.thing.terminal: holds \"gone\""},

@@ -52,7 +52,6 @@ func parseKind(name string, s *section) *Kind {
 		volatile:    s.jsonPaths("volatile"),
 		secret:      s.jsonPaths("secret"),
 		unordered:   s.flag("unordered"),
-		ElementKey:  s.text("element"),
 		get:         s.template("get"),
 		list:        s.template("list"),
 		id:          s.jsonPath("id"),
@@ -61,6 +60,7 @@ func parseKind(name string, s *section) *Kind {
 	k.GoneKnown = gone.duration("known", 5*time.Second)
 	k.GoneUnknown = gone.duration("unknown", 10*time.Minute)
 	gone.done()
+	k.parseElement(s)
 	if k.id == nil && (k.Shape == ShapeEntity || k.ElementKey != "") {
 		k.id = []string{"id"}
 	}
@@ -68,6 +68,20 @@ func parseKind(name string, s *section) *Kind {
 	k.checkStatuses(s)
 	s.done()
 	return k
+}
+
+// parseElement reads what the definition says of the elements of the kind's list:
+// of a list kind, the context key of their ids; of an entity, whether they show its
+// whole state.
+func (k *Kind) parseElement(s *section) {
+	if k.Shape != ShapeEntity {
+		k.ElementKey = s.text("element")
+		return
+	}
+	k.PartialElements = s.choice("element", "whole", "partial") == "partial"
+	if s.value["element"] != nil && k.list == nil {
+		s.fail("element", "does nothing without list")
+	}
 }
 
 // checkPaths takes the names of ids from the paths. The last placeholder is

@@ -30,10 +30,11 @@ type discrepancy struct {
 	Sweep    string                   `bson:"sweep,omitempty"`
 	Patch    bson.RawValue            `bson:"patch,omitempty"`
 	FoundAt  time.Time                `bson:"found_at"`
-	// StateHash is of what the provider showed, SyncedClaim of the document it
-	// was compared with.
+	// StateHash is of what the provider showed, SyncedClaim and SyncedAt of the
+	// document it was compared with.
 	StateHash   string    `bson:"state_hash,omitempty"`
 	SyncedClaim int64     `bson:"synced_claim,omitempty"`
+	SyncedAt    time.Time `bson:"synced_at,omitempty"`
 	JudgedAt    time.Time `bson:"judged_at,omitempty"`
 	// Judgement is of the call that judged it, which reads by it what it did.
 	Judgement bson.ObjectID `bson:"judgement,omitempty"`
@@ -47,7 +48,7 @@ func newDiscrepancy(d *mirror.Discrepancy) discrepancy {
 	out := discrepancy{
 		ID: d.ID, Source: cmp.Or(d.Source, d.Entity.Source), Entity: d.Entity.String(), Kind: d.Entity.Kind, EntityID: d.Entity.ID,
 		Type: d.Type, Status: cmp.Or(d.Status, mirror.Suspected), Event: d.EventID, Sweep: d.SweepID, Patch: optionalBody(d.Patch),
-		FoundAt: d.FoundAt, StateHash: d.StateHash, SyncedClaim: d.SyncedClaim, JudgedAt: d.JudgedAt, RepairedAt: d.RepairedAt,
+		FoundAt: d.FoundAt, StateHash: d.StateHash, SyncedClaim: d.SyncedClaim, SyncedAt: d.SyncedAt, JudgedAt: d.JudgedAt, RepairedAt: d.RepairedAt,
 	}
 	if out.Status == mirror.Repaired || out.Status == mirror.Failed {
 		out.Repair = out.Status
@@ -59,7 +60,7 @@ func (d *discrepancy) mirror() *mirror.Discrepancy {
 	return &mirror.Discrepancy{
 		ID: d.ID, Source: d.Source, Entity: event.Key{Source: d.Source, Kind: d.Kind, ID: d.EntityID}, Type: d.Type, Status: d.Status,
 		EventID: d.Event, SweepID: d.Sweep, Patch: bodyBytes(d.Patch), FoundAt: d.FoundAt,
-		StateHash: d.StateHash, SyncedClaim: d.SyncedClaim, JudgedAt: d.JudgedAt, RepairedAt: d.RepairedAt,
+		StateHash: d.StateHash, SyncedClaim: d.SyncedClaim, SyncedAt: d.SyncedAt, JudgedAt: d.JudgedAt, RepairedAt: d.RepairedAt,
 	}
 }
 

@@ -14,17 +14,17 @@ import (
 const discrepanciesList = "discrepancies"
 
 const discrepancyColumns = `id, source, kind, entity_id, type, status, event_id, sweep_id, patch, found_at, judged_at, repaired_at,
-	state_hash, synced_claim`
+	state_hash, synced_claim, synced_at`
 
 const (
 	// recordSQL leaves what is there, but for one that was dropped and has been
 	// found again since: the event that explained it has not mended it.
 	recordSQL = `
 INSERT INTO discrepancies (` + discrepancyColumns + `, repair)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, iif(?6 IN ('repaired', 'failed'), ?6, ''))
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, iif(?6 IN ('repaired', 'failed'), ?6, ''))
 ON CONFLICT DO UPDATE SET status = excluded.status, sweep_id = excluded.sweep_id, patch = excluded.patch, found_at = excluded.found_at,
 	judged_at = excluded.judged_at, repaired_at = excluded.repaired_at, repair = excluded.repair,
-	state_hash = excluded.state_hash, synced_claim = excluded.synced_claim
+	state_hash = excluded.state_hash, synced_claim = excluded.synced_claim, synced_at = excluded.synced_at
 WHERE discrepancies.status = 'dropped' AND discrepancies.found_at < excluded.found_at`
 
 	confirmSQL = `
@@ -48,7 +48,7 @@ func (s *Store) Record(ctx context.Context, found []mirror.Discrepancy) error {
 			d := &found[i]
 			_, err := t.exec(recordSQL, d.ID, cmp.Or(d.Source, d.Entity.Source), d.Entity.Kind, d.Entity.ID,
 				string(d.Type), string(cmp.Or(d.Status, mirror.Suspected)), d.EventID, d.SweepID,
-				text(d.Patch), millis(d.FoundAt), millis(d.JudgedAt), millis(d.RepairedAt), d.StateHash, d.SyncedClaim)
+				text(d.Patch), millis(d.FoundAt), millis(d.JudgedAt), millis(d.RepairedAt), d.StateHash, d.SyncedClaim, millis(d.SyncedAt))
 			if err != nil {
 				return err
 			}
@@ -131,10 +131,11 @@ func discrepanciesIndex(f mirror.DiscrepancyFilter) string {
 
 func scanDiscrepancy(row scanner) (*mirror.Discrepancy, error) {
 	var d mirror.Discrepancy
-	var found, judged, repaired int64
+	var found, judged, repaired, synced int64
 	err := row.Scan(&d.ID, &d.Source, &d.Entity.Kind, &d.Entity.ID, &d.Type, &d.Status, &d.EventID, &d.SweepID,
-		&d.Patch, &found, &judged, &repaired, &d.StateHash, &d.SyncedClaim)
+		&d.Patch, &found, &judged, &repaired, &d.StateHash, &d.SyncedClaim, &synced)
 	d.Entity.Source = d.Source
 	d.FoundAt, d.JudgedAt, d.RepairedAt = fromMillis(found), fromMillis(judged), fromMillis(repaired)
+	d.SyncedAt = fromMillis(synced)
 	return &d, err
 }

@@ -17,7 +17,7 @@ func discrepancy(id string, kind mirror.DiscrepancyType, found int) mirror.Discr
 	return mirror.Discrepancy{
 		ID: id, Source: "lemon", Entity: order("o1").Key, Type: kind, Status: mirror.Suspected,
 		SweepID: "sweep_1", Patch: []byte(`[{"op":"replace","path":"/a","value":1.10}]`), FoundAt: at(found),
-		StateHash: "ab12", SyncedClaim: 3,
+		StateHash: "ab12", SyncedClaim: 3, SyncedAt: at(0),
 	}
 }
 
@@ -62,7 +62,7 @@ var discrepancyCases = []testCase{
 		require.Equal(t, mirror.Dropped, s.discrepancies(mirror.DiscrepancyFilter{})[0].Status, "told twice of one finding")
 		again := discrepancy("d1", mirror.Stale, 9)
 		again.SweepID, again.Patch = "sweep_later", []byte(`[{"op":"remove","path":"/later"}]`)
-		again.StateHash, again.SyncedClaim = "cd34", 4
+		again.StateHash, again.SyncedClaim, again.SyncedAt = "cd34", 4, at(8)
 		for range 2 {
 			s.record(again)
 			got := s.discrepancies(mirror.DiscrepancyFilter{})

@@ -1,0 +1,68 @@
+package reconciler
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/provider"
+)
+
+// notDue reports whether the mirror is not expected to have a singleton or list yet:
+// no sweep of its kind has been finished, or what it stands under is so young that
+// the event that brings it, or else the sweep that does, may be on its way. Sweeps
+// fetch such a one and verify counts it; one that is due and not there is missing.
+// under is the kind it stands under, nil for none, id the id it has from there.
+func (s *survey) notDue(ctx context.Context, k, under *provider.Kind, id string) (bool, error) {
+	if slices.Contains(s.fill, k.Name) || slices.Contains(s.unswept, k.Name) {
+		return true, nil
+	}
+	if under == nil {
+		return false, nil
+	}
+	patience := heldFor(k.Every)
+	if !s.def.Refreshes(under, k) {
+		patience += 2 * s.settings.Sweep.Every // the first sweep fetches it, the second finds it
+	}
+	parent := event.Key{Source: s.name, Kind: under.Name, ID: id}
+	if under.Shape != provider.ShapeEntity {
+		parent.ID = provider.RootID
+	}
+	old, err := s.isOlderThan(ctx, parent, patience)
+	return !old, err
+}
+
+// isOlderThan reports whether the mirror has known an entity for longer than d: it was
+// synced before that, or an event about it came before that.
+func (s *survey) isOlderThan(ctx context.Context, key event.Key, d time.Duration) (bool, error) {
+	docs, err := s.documents(ctx, []event.Key{key})
+	doc, before := docs[key], s.now().Add(-d)
+	switch {
+	case err != nil, doc == nil || !doc.Known():
+		return false, err
+	case doc.SyncedAt.Before(before):
+		return true, nil
+	}
+	rows, err := s.finder.events(ctx, mirror.EventFilter{Source: s.name, Entity: key, To: before, Limit: 1})
+	return len(rows) > 0, err
+}
+
+// oneOf picks a sweep in n for an entity, another one for each entity.
+func (s *survey) oneOf(k event.Key, n uint64) bool {
+	return xxhash.Sum64String(s.id+"\x00"+k.String())%n == 0
+}
+
+// wholeIsDue reports whether an entity of which a list shows only a part is asked for
+// by its id this time: once per verify_every, so that what the list does not show is
+// compared too. Each entity has its own times for that, spread over verify_every; one
+// of them has come if it lies between the last time the entity was verified and now.
+func (s *survey) wholeIsDue(doc *mirror.Document, now time.Time) bool {
+	every := s.verifyEvery(doc.Key.Kind)
+	shift := time.Duration(xxhash.Sum64String(doc.Key.String()) % uint64(every))
+	turn := func(t time.Time) time.Time { return t.Add(shift).Truncate(every) }
+	return !turn(doc.VerifiedAt).Equal(turn(now))
+}

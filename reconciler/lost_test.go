@@ -1,0 +1,127 @@
+package reconciler
+
+import (
+	"io"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+// judged is what becomes of the one discrepancy on record once grace has passed.
+func (c *scene) judged() mirror.DiscrepancyStatus {
+	c.t.Helper()
+	m := c.member("a")
+	j := &judgement{finder: m.finder(m.source("shop"), nil), tell: m.Alert}
+	c.clock.move(m.source("shop").Settings.Grace + time.Second)
+	require.NoError(c.t, j.round(c.ctx))
+	page, err := c.store.Discrepancies(c.ctx, mirror.DiscrepancyFilter{})
+	require.NoError(c.t, err)
+	require.Len(c.t, page.Items, 1)
+	return page.Items[0].Status
+}
+
+// A document that the database has lost is missing through no event: those that
+// brought it do not explain that it is gone, though it is repaired before it is judged
+// and its claims begin again.
+func TestADocumentThatWasLostIsReported(t *testing.T) {
+	for name, tc := range map[string]struct {
+		repaired bool
+		// since: an event comes after the finding.
+		since bool
+		want  mirror.DiscrepancyStatus
+	}{
+		"not repaired":             {false, false, mirror.Confirmed},
+		"repaired":                 {true, false, mirror.Repaired},
+		"repaired, an event since": {true, true, mirror.Repaired},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newScene(t)
+			c.shop.stock(1, 1)
+			c.fill()
+			ref := event.Ref{Key: c.key("order", "o0_0"), Parents: map[string]string{"customer": "c0"}}
+			for _, id := range []string{"evt_1", "evt_2", "evt_3"} {
+				c.received(id, "order.made", c.clock.now(), time.Time{}, "customer", "c0", "order", "o0_0")
+				c.fetched(ref)(id)
+			}
+			c.lose("order", "o0_0")
+			c.survey(modeSweep)
+			require.Equal(t, []string{"missing order/o0_0"}, c.recorded())
+			if tc.repaired {
+				c.work()
+			}
+			if tc.since {
+				c.received("evt_4", "order.made", c.clock.now(), time.Time{}, "customer", "c0", "order", "o0_0")
+				c.fetched(ref)("evt_4")
+			}
+			require.Equal(t, tc.want, c.judged())
+		})
+	}
+}
+
+// An entity that a list showed before its event came is explained by the event, also
+// where the list shows less than the GET.
+func TestAnEventExplainsWhatAListShowedFirst(t *testing.T) {
+	for name, tc := range map[string]struct {
+		element  string
+		repaired bool
+		changed  bool // silently, after the event's fetch
+		want     mirror.DiscrepancyStatus
+	}{
+		"whole":                     {shopOrder("new", 1, "created"), false, false, mirror.Dropped},
+		"a part":                    {`{"id":"new"}`, false, false, mirror.Dropped},
+		"a part, repaired":          {`{"id":"new"}`, true, false, mirror.Dropped},
+		"a part, and changed since": {`{"id":"new"}`, false, true, mirror.Confirmed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := newScene(t)
+			c.shop.stock(1, 0)
+			c.fill()
+			c.shop.put("/customers/c0/orders/new", shopOrder("new", 1, "created"))
+			ref := event.Ref{Key: c.key("order", "new"), Parents: map[string]string{"customer": "c0"}}
+			c.answerList("/customers/c0/orders", tc.element)
+			c.survey(modeSweep)
+			require.Equal(t, []string{"missing order/new"}, c.recorded())
+			c.clock.move(-time.Hour) // the worker's clock is behind
+			c.received("evt_1", "order.created", c.clock.now(), time.Time{}, "customer", "c0", "order", "new")
+			c.fetched(ref)("evt_1")
+			c.clock.move(time.Hour)
+			if tc.repaired {
+				c.work()
+			}
+			if tc.changed {
+				c.shop.put("/customers/c0/orders/new", shopOrder("new", 2, "created"))
+			}
+			require.Equal(t, tc.want, c.judged())
+		})
+	}
+}
+
+// A finding that takes a question to be judged waits for the answer while the source
+// is paused, and is confirmed if there is none of use.
+func TestAJudgeThatCannotAsk(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(1, 0)
+	c.fill()
+	c.shop.put("/customers/c0/orders/new", shopOrder("new", 1, "created"))
+	c.answerList("/customers/c0/orders", `{"id":"new"}`)
+	c.survey(modeSweep)
+	c.received("evt_1", "order.created", c.clock.now(), time.Time{}, "customer", "c0", "order", "new")
+	c.fetched(event.Ref{Key: c.key("order", "new"), Parents: map[string]string{"customer": "c0"}})("evt_1")
+	require.NoError(t, c.streams.Pause(c.ctx, "shop", 0, "maintenance", "ops"))
+	require.Equal(t, mirror.Suspected, c.judged())
+	require.NoError(t, c.streams.Resume(c.ctx, "shop"))
+	c.shop.interfere(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/ping" {
+			return false
+		}
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		_, _ = io.WriteString(w, `{"message":"no"}`)
+		return true
+	})
+	require.Equal(t, mirror.Confirmed, c.judged())
+}
