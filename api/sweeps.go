@@ -39,6 +39,7 @@ type sweep struct {
 	Found      int64     `json:"found" doc:"Differences found."`
 	APICalls   int64     `json:"api_calls" doc:"Requests made to the provider."`
 	Error      string    `json:"error,omitempty" doc:"The last thing that went wrong."`
+	Warnings   []string  `json:"warnings,omitempty" doc:"What it has found that a setting would mend. No failure."`
 	CreatedAt  time.Time `json:"created_at"`
 	StartedAt  time.Time `json:"started_at,omitzero"`
 	FinishedAt time.Time `json:"finished_at,omitzero"`
@@ -49,7 +50,7 @@ func newSweep(t *mirror.Task) sweep {
 		ID: t.ID, Source: t.Source, Mode: t.Kind, Status: string(t.Status), Cancelling: cancelling(t), By: t.By,
 		Partitions: t.Counts["partitions"], Done: t.Counts["done"],
 		Entities: t.Counts["entities"], Events: t.Counts["events"], Found: t.Counts["found"], APICalls: t.Counts["api_calls"],
-		Error: t.Error, CreatedAt: t.CreatedAt.UTC(), StartedAt: t.StartedAt.UTC(), FinishedAt: t.FinishedAt.UTC(),
+		Error: t.Error, Warnings: t.Warnings(), CreatedAt: t.CreatedAt.UTC(), StartedAt: t.StartedAt.UTC(), FinishedAt: t.FinishedAt.UTC(),
 	}
 	var spec mirror.SweepSpec
 	if err := json.Unmarshal(t.Spec, &spec); err == nil { // a standing task has none

@@ -16,13 +16,14 @@ import (
 func TestSweep(t *testing.T) {
 	f := newFixture(t)
 	done := sweepTask("sweep_1", "backfill", mirror.TaskDone)
-	done.Counts["entities"] = 1000
+	done.Counts["entities"], done.Counts[mirror.CountPartialElements+"order"] = 1000, 60
 	done.StartedAt, done.FinishedAt = noon.Add(time.Second), noon.Add(time.Minute)
 	standing := sweepTask("gaps/lemon", "gaps", mirror.TaskRunning)
 	standing.Spec = nil
 	f.store.tasks, f.store.next = []*mirror.Task{done, standing}, "abc"
 	want := `{"id":"sweep_1","source":"lemon","kinds":["order"],"mode":"backfill","status":"done","by":"schedule",
 		"partitions":8,"done":100,"entities":1000,"found":2,"api_calls":5,
+		"warnings":["the list of order shows less than its GET answers, so each sweep asks for every entity by its id: set \"element: partial\" under kinds.order in the provider's definition"],
 		"created_at":"2026-03-01T12:00:00Z","started_at":"2026-03-01T12:00:01Z","finished_at":"2026-03-01T12:01:00Z"}`
 	w := f.get("/v1/sweeps/sweep_1")
 	require.Equal(t, http.StatusOK, w.Code, w.Body)

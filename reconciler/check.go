@@ -91,7 +91,7 @@ func (s *survey) compareWithList(seen observation, doc *mirror.Document, listed 
 			s.dispute(disputed{seen.ref, listed})
 		}
 	case s.def.Shows(kind, listed, seen.state):
-		s.counts[partialElements+kind]++
+		s.counts[mirror.CountPartialElements+kind]++
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/mirror"
@@ -21,6 +22,8 @@ type engine struct {
 	marks time.Duration
 	// alarm tells a human about a source.
 	alarm func(source, reason string)
+	// warned are the warnings of sweeps that are in the log already.
+	warned sync.Map
 }
 
 // saver stores a task under its lease.
@@ -143,7 +146,20 @@ func (e *engine) sweep(ctx context.Context, t *mirror.Task, save saver) (done bo
 	if err != nil {
 		return false, err
 	}
-	return s.step(ctx)
+	done, err = s.step(ctx)
+	if done && err == nil {
+		e.warn(f, t)
+	}
+	return done, err
+}
+
+// warn logs the warnings of a sweep that is over, each once in the life of the process.
+func (e *engine) warn(f *finder, t *mirror.Task) {
+	for _, w := range t.Warnings() {
+		if _, known := e.warned.LoadOrStore(f.name+"\x00"+w, true); !known {
+			f.log.Warn(w, "source", f.name, "sweep", t.ID)
+		}
+	}
 }
 
 // partition does one partition of a sweep, or what is left of it.

@@ -311,7 +311,7 @@ func (s *survey) page(ctx context.Context, k *provider.Kind, page *provider.List
 				return err
 			}
 		case verdict == agrees:
-			s.counts[wholeElements+k.Name]++
+			s.counts[mirror.CountWholeElements+k.Name]++
 			s.verified(doc, item.at)
 		case verdict == unsure, verdict == behind && s.mode != modeTell:
 		case s.mode == modeBackfill:
