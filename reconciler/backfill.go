@@ -201,7 +201,8 @@ func (r *Reconciler) progressOf(ctx context.Context, f *finder, id string) (*mir
 // this process alone, and returns what differs. It repairs nothing and records
 // nothing: that documents were verified is all it writes. A difference is
 // looked at twice, so that one which an event under way explains is none. When
-// ctx ends first there is a report all the same, whose CutOff says so.
+// ctx ends first, or the source is paused for too long, there is a report all the
+// same, whose CutOff says so.
 func (r *Reconciler) VerifyOnce(ctx context.Context, name string, o VerifyOptions) (*Report, error) {
 	s := r.source(name)
 	if s == nil {

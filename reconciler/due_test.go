@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"fmt"
+	"net/http"
 	"testing"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
 )
 
@@ -141,6 +143,41 @@ func TestABusyAccountIsNoExcuse(t *testing.T) {
 				want = mirror.Dropped
 			}
 			require.Equal(t, want, c.judged(), "the judge of sweeps has the same rule")
+		})
+	}
+}
+
+// Verify waits for a pause that ends by itself, in bounds, and for none made by hand.
+func TestVerifyOfAPausedSource(t *testing.T) {
+	for name, tc := range map[string]struct {
+		pause fate.Pause
+		cut   string // "": it waits until the pause has ended
+	}{
+		"throttled for a moment":      {fate.Pause{Kind: fate.PausedThrottled, For: 30 * time.Millisecond, Reason: "throttled: 429"}, ""},
+		"throttled for long":          {fate.Pause{Kind: fate.PausedThrottled, For: time.Hour, Reason: "throttled: 429"}, "source shop has been paused for 1s (throttled: 429)"},
+		"down":                        {fate.Pause{Kind: fate.PausedDown, For: time.Hour, Reason: "source is down"}, "source shop has been paused for 1s (source is down)"},
+		"by hand":                     {fate.Pause{Kind: fate.PausedByHand, Reason: "maintenance"}, "source shop is paused by hand, by ops (maintenance): resume it first"},
+		"by hand, until a given time": {fate.Pause{Kind: fate.PausedByHand, For: time.Hour, Reason: "maintenance"}, "source shop is paused by hand, by ops (maintenance): resume it first"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := newScene(t)
+			c.shop.stock(1, 3)
+			c.fill()
+			c.shop.interfere(func(_ http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path == "/customers/c0/orders" && r.URL.Query().Get("cursor") == "" {
+					require.NoError(t, c.streams.PauseAs(c.ctx, "shop", tc.pause, "ops")) // in the middle
+				}
+				return false
+			})
+			r, err := verifyOnce(c.ctx, c.finder, VerifyOptions{Settle: time.Millisecond, Patience: time.Second})
+			require.NoError(t, err)
+			require.Equal(t, tc.cut, r.CutOff)
+			require.Equal(t, tc.cut == "", r.InSync())
+			if tc.cut != "" {
+				require.EqualValues(t, 1+2, r.Entities, "the customer and the first page of its orders")
+				require.Equal(t, []string{"balance", "customer", "note", "order"}, r.NotCompared)
+			}
 		})
 	}
 }

@@ -3,6 +3,7 @@ package reconciler
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -29,6 +30,9 @@ type VerifyOptions struct {
 	Settle time.Duration
 	// Parallel is how many lists are walked at once. Defaults to 4.
 	Parallel int
+	// Patience is how long a pause of the source is waited for that ends by itself.
+	// One made by hand is not waited for. Defaults to 5 min.
+	Patience time.Duration
 }
 
 // Report is the answer to "is my mirror right?", of one source.
@@ -87,8 +91,8 @@ func (r *Report) InSync() bool {
 
 // verifyOnce compares everything the provider has with the mirror, in this
 // process alone. It repairs nothing and records nothing; that documents were
-// verified is all it writes. When ctx ends first, the report says how far the
-// comparison came.
+// verified is all it writes. When ctx ends first, or the source is paused for too
+// long, the report says how far the comparison came.
 func verifyOnce(ctx context.Context, f *finder, o VerifyOptions) (*Report, error) {
 	for _, name := range o.Kinds {
 		if f.def.Kind(name) == nil {
@@ -101,7 +105,12 @@ func verifyOnce(ctx context.Context, f *finder, o VerifyOptions) (*Report, error
 	if o.Parallel <= 0 {
 		o.Parallel = 4
 	}
-	v := &verification{finder: f.saying(), options: o, begun: f.now(), failed: map[string]bool{}, found: map[event.Key]difference{}, disputed: map[event.Key]disputed{}, counts: map[string]int64{}}
+	if o.Patience <= 0 {
+		o.Patience = 5 * time.Minute
+	}
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	v := &verification{finder: f.waitingAtMost(o.Patience, giveUp), options: o, begun: f.now(), failed: map[string]bool{}, found: map[event.Key]difference{}, disputed: map[event.Key]disputed{}, counts: map[string]int64{}}
 	err := v.run(ctx)
 	if err != nil && ctx.Err() == nil {
 		return nil, err
@@ -111,6 +120,9 @@ func verifyOnce(ctx context.Context, f *finder, o VerifyOptions) (*Report, error
 		return report, rerr
 	}
 	report.CutOff, report.NotCompared = f.waitsFor(ctx), v.notCompared()
+	if paused := errPaused(""); errors.As(context.Cause(ctx), &paused) {
+		report.CutOff = paused.Error()
+	}
 	// A difference counts once it has been seen twice.
 	report.Unconfirmed, report.Differences = len(v.found), []ReportDifference{}
 	return report, nil

@@ -71,11 +71,11 @@ func verifyCommand() process.Command {
 repairs nothing and needs no workers. Differences are looked at twice, so what is
 on its way at the moment is none.
 
-Cut off by a signal, it says what was compared and what was not. While the source
-is paused it waits, and says so in the log.
+Cut off by a signal, it says what was compared and what was not. So it does when the
+source is paused by hand, or otherwise for more than five minutes.
 
-Exit status: 0 compared and in sync, 3 different, 4 not known (cut off, or not
-everything could be compared), 1 error.
+Exit status: 0 compared and in sync, 3 different, 4 not known (cut off, source paused,
+or not everything could be compared), 1 error.
 `,
 		Flags: func(set *flag.FlagSet) {
 			set.StringVar(&source, "source", "", "`NAME` of a source; needed if there are several")

@@ -58,12 +58,6 @@ func TestCommandsThatAreCutOff(t *testing.T) {
 			busy: func(asked int, _ string) bool { return asked > 0 },
 			out:  "shop: not known: cut off: stopped by a signal (0 entities compared, 0 could not be, 0 not due yet, 0 API calls; not compared to the end: customer)\n",
 		},
-		"verify of a source that is paused": {
-			args: []string{"verify"}, before: pausedByHand,
-			busy: func(_ int, errs string) bool { return strings.Contains(errs, "the source is paused") },
-			out:  "shop: not known: cut off: stopped while source shop is paused (provider's maintenance)",
-			errs: `"reason":"provider's maintenance"`,
-		},
 		"verify without redis": {
 			args:   []string{"verify"},
 			before: func(_ *testing.T, server *redistest.Server) { server.Kill() },
@@ -134,6 +128,26 @@ func TestACutOffVerifyAsJSON(t *testing.T) {
 	require.Equal(t, "stopped by a signal", report.CutOff)
 	require.Equal(t, []string{"customer"}, report.NotCompared)
 	require.False(t, report.InSync())
+}
+
+// A pause made by hand has no end that could be waited for: verify says what it has
+// compared, and why no more.
+func TestVerifyOfASourceThatIsPausedByHand(t *testing.T) {
+	t.Parallel()
+	server := redistest.Start(t)
+	pausedByHand(t, server)
+	asked := make(chan struct{}, 100)
+	shop := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked <- struct{}{} }))
+	defer shop.Close()
+	var out, errs log
+	status := process.Main(app.Program(), process.System{
+		Args: []string{"verify", "--config", shopSettings(t, server.URL(), shop.URL)}, Stdout: &out, Stderr: &errs,
+	})
+	require.Equal(t, 4, status, errs.String())
+	require.Equal(t, "shop: not known: cut off: source shop is paused by hand, by ops (provider's maintenance): resume it first "+
+		"(0 entities compared, 0 could not be, 0 not due yet, 0 API calls; not compared to the end: customer)\n", out.String())
+	require.Contains(t, errs.String(), `"reason":"provider's maintenance"`)
+	require.Empty(t, asked)
 }
 
 func pausedByHand(t *testing.T, server *redistest.Server) {
