@@ -68,7 +68,9 @@ func (s *survey) weigh(ctx context.Context, seen observation, before *mirror.Doc
 	case verdict == agrees:
 		s.verified(doc, seen.at)
 		s.compareWithList(seen, doc, listed)
-	case verdict == unsure, verdict == behind && s.mode != modeTell:
+	case verdict == unsure:
+		s.compareWithList(seen, doc, listed)
+	case verdict == behind && s.mode != modeTell:
 	case verdict == elsewhere:
 		return s.lookWhereKnown(ctx, seen, doc, r)
 	case s.doubtful(doc, seen, listed):
@@ -80,13 +82,13 @@ func (s *survey) weigh(ctx context.Context, seen observation, before *mirror.Doc
 	return nil
 }
 
-// compareWithList compares the answer to a GET, which the mirror agrees with, with how
-// a list showed the entity before. listed is nil if none did.
+// compareWithList compares the answer to a GET, which the mirror does not contradict,
+// with how a list showed the entity before. listed is nil if none did.
 func (s *survey) compareWithList(seen observation, doc *mirror.Document, listed *provider.Snapshot) {
 	kind := seen.ref.Key.Kind
 	switch {
-	case listed == nil || !doc.SyncedAt.Before(listed.SentAt):
-	case s.def.Contradicts(kind, listed, seen.state):
+	case listed == nil || doc != nil && !doc.SyncedAt.Before(listed.SentAt):
+	case !seen.exists() && !listed.Deleted, s.def.Contradicts(kind, listed, seen.state):
 		if s.dispute != nil {
 			s.dispute(disputed{seen.ref, listed})
 		}

@@ -37,9 +37,9 @@ type observation struct {
 	state *provider.Snapshot
 	// at is when the request was sent.
 	at time.Time
-	// partial: state is a list's element that shows less than a GET would, so only
-	// what it shows is compared.
-	partial bool
+	// listed: state is an element of a list. partial: such a one may show less than a
+	// GET, and only what it shows is compared.
+	listed, partial bool
 }
 
 // exists reports whether the provider has the entity.

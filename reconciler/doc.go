@@ -23,6 +23,7 @@
 //	survey.go        walking lists and comparing pages
 //	emptied.go       root lists, and one that went from something to nothing
 //	check.go         checking by id what no list shows
+//	due.go           when an entity must be there, and when it is asked for whole
 //	compare.go       what an answer means for a document
 //	patch.go         a difference as an RFC 6902 patch
 //	repair.go        recording differences, signalling workers
@@ -44,10 +45,15 @@
 // # Repair does not wait for judgement
 //
 // What differs is signalled as soon as it is seen; a needless fetch costs a
-// call, a late one leaves the mirror wrong. Whether it was anybody's fault is
-// decided when grace has passed: an event may have been on its way that would
-// have told of it. Those it explains are dropped, the rest confirmed, and only
-// of those people are told.
+// call, a late one leaves the mirror wrong. Whether an event was missed is decided
+// when grace has passed, since one may have been on its way. A difference that an
+// event explains is dropped. The others are confirmed, and alerted on.
+//
+// An event explains a difference if its work is not done, or if its fetch was
+// written under a higher claim than the mirror had when it was compared, and brought
+// the state that the provider showed then. If it brought another state, the provider
+// is asked once more: the event explains the difference if the mirror still has that
+// state and the provider has it too. Clocks of two hosts are not compared.
 //
 //	             an event explains it
 //	suspected ─────────────────────────▶ dropped

@@ -154,8 +154,8 @@ func TestVerifyOfAPausedSource(t *testing.T) {
 		cut   string // "": it waits until the pause has ended
 	}{
 		"throttled for a moment":      {fate.Pause{Kind: fate.PausedThrottled, For: 30 * time.Millisecond, Reason: "throttled: 429"}, ""},
-		"throttled for long":          {fate.Pause{Kind: fate.PausedThrottled, For: time.Hour, Reason: "throttled: 429"}, "source shop has been paused for 1s (throttled: 429)"},
-		"down":                        {fate.Pause{Kind: fate.PausedDown, For: time.Hour, Reason: "source is down"}, "source shop has been paused for 1s (source is down)"},
+		"throttled for long":          {fate.Pause{Kind: fate.PausedThrottled, For: time.Hour, Reason: "throttled: 429"}, "source shop has been paused for more than 1s (throttled: 429)"},
+		"down":                        {fate.Pause{Kind: fate.PausedDown, For: time.Hour, Reason: "source is down"}, "source shop has been paused for more than 1s (source is down)"},
 		"by hand":                     {fate.Pause{Kind: fate.PausedByHand, Reason: "maintenance"}, "source shop is paused by hand, by ops (maintenance): resume it first"},
 		"by hand, until a given time": {fate.Pause{Kind: fate.PausedByHand, For: time.Hour, Reason: "maintenance"}, "source shop is paused by hand, by ops (maintenance): resume it first"},
 	} {

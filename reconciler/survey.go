@@ -292,7 +292,7 @@ func (s *survey) page(ctx context.Context, k *provider.Kind, page *provider.List
 	for _, item := range page.Items {
 		if !seen[item.Ref.Key] { // some lists show one twice
 			seen[item.Ref.Key] = true
-			items = append(items, observation{ref: item.Ref, state: item.Snapshot, at: page.SentAt, partial: partial})
+			items = append(items, observation{ref: item.Ref, state: item.Snapshot, at: page.SentAt, listed: true, partial: partial})
 		}
 	}
 	s.counts["entities"] += int64(len(items))

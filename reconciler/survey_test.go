@@ -753,21 +753,24 @@ func TestVerifyWhereListAndGETDisagree(t *testing.T) {
 	for name, tc := range map[string]struct {
 		element  string
 		disputed []string
+		before   func(*scene)
 	}{
-		"another value": {`{"id":"o0_0","amount":99,"history":[{"status":"made","at":"2"},{"status":"created","at":"1"}]}`, []string{"order/o0_0"}},
-		"shorter":       {`{"id":"o0_0"}`, nil},
+		"another value": {`{"id":"o0_0","amount":99,"history":[{"status":"made","at":"2"},{"status":"created","at":"1"}]}`, []string{"order/o0_0"}, nil},
+		"shorter":       {`{"id":"o0_0"}`, nil, nil},
+		"one that is gone": {shopOrder("o0_0", 1, "created"), []string{"order/o0_0"}, func(c *scene) {
+			c.shop.drop("/customers/c0/orders/o0_0")
+			c.sync(event.Ref{Key: c.key("order", "o0_0"), Parents: map[string]string{"customer": "c0"}})
+		}},
+		"one that never was": {shopOrder("o0_0", 1, "created") + "," + shopOrder("o9", 1, "created"), []string{"order/o9"}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newScene(t)
 			c.shop.stock(1, 1)
 			c.fill()
-			c.shop.interfere(func(w http.ResponseWriter, r *http.Request) bool {
-				if r.URL.Path != "/customers/c0/orders" {
-					return false
-				}
-				_, _ = io.WriteString(w, `{"data":[`+tc.element+`],"next":null}`)
-				return true
-			})
+			if tc.before != nil {
+				tc.before(c)
+			}
+			c.answerList("/customers/c0/orders", tc.element)
 			r, err := verifyOnce(c.ctx, c.finder, VerifyOptions{Settle: time.Millisecond})
 			require.NoError(t, err)
 			require.Empty(t, r.Differences)

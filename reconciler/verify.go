@@ -52,7 +52,8 @@ type Report struct {
 	NotDue      int64              `json:"not_due"`
 	Differences []ReportDifference `json:"differences"`
 	// Disputed are the entities, as kind/id, that a list shows otherwise than
-	// their own GET does, which the mirror agrees with. Which of the two is right
+	// their own GET does, or whose GET says that there is none, where the mirror
+	// agrees with the GET. Which of the two is right
 	// is not known, so they count as Unknown too.
 	Disputed []string `json:"disputed,omitempty"`
 	// CutOff is why the comparison ended before it was done. Absent if it was
@@ -282,7 +283,11 @@ func (v *verification) lookAgain(ctx context.Context) error {
 			}
 		}
 		for key, d := range first {
-			if err := v.checkAgain(ctx, s, key, d.ref, nil); err != nil {
+			var listed *provider.Snapshot
+			if d.listed {
+				listed = d.state
+			}
+			if err := v.checkAgain(ctx, s, key, d.ref, listed); err != nil {
 				return err
 			}
 		}

@@ -35,7 +35,7 @@ func (f *finder) waitingAtMost(d time.Duration, giveUp func(error)) *finder {
 		case state.Kind == fate.PausedByHand || state.Until.IsZero():
 			giveUp(errPaused(fmt.Sprintf("source %s is paused by hand, by %s (%s): resume it first", f.name, state.By, state.Reason)))
 		case waited >= d:
-			giveUp(errPaused(fmt.Sprintf("source %s has been paused for %s (%s)", f.name, waited.Round(time.Second), state.Reason)))
+			giveUp(errPaused(fmt.Sprintf("source %s has been paused for more than %s (%s)", f.name, d, state.Reason)))
 		}
 	}
 	return &own
