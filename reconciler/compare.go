@@ -144,7 +144,7 @@ type difference struct {
 }
 
 // id names the difference: as long as no sync has changed the mirror's side, it
-// is the same one, whoever finds it again.
+// is the same one when it is found again.
 func (d difference) id() string {
 	return discrepancyID(d.ref.Key.String(), string(d.typ), strconv.FormatInt(d.claim(), 10))
 }

@@ -68,11 +68,11 @@ type survey struct {
 	same   []mirror.Verified
 	// keep notes the progress now and then. Nil: there is nothing to note.
 	keep func(ctx context.Context) error
-	// tell is told of differences in modeTell.
+	// tell receives the differences in modeTell.
 	tell func(difference)
 	told map[event.Key]bool
-	// dispute is told of entities that a list shows otherwise than their own GET,
-	// which the mirror agrees with. May be nil.
+	// dispute receives entities that a list shows otherwise than their own GET, which
+	// the mirror agrees with. May be nil.
 	dispute func(disputed)
 	// unswept are kinds of which no sweep has been finished, besides fill.
 	unswept []string
@@ -371,58 +371,6 @@ func (s *survey) flush(ctx context.Context) error {
 		s.same = s.same[:0]
 	}
 	return err
-}
-
-// single looks after the singletons and lists that stand under one entity of a kind,
-// or under none. They always exist, so one the mirror does not have is missing once it
-// is due (notDue); until then sweeps have it fetched, and verify counts it. Those the
-// mirror has are checked by id when they are due.
-func (s *survey) single(ctx context.Context, under *provider.Kind, kinds []*provider.Kind, id string, parents map[string]string) error {
-	var refs []event.Ref
-	var keys []event.Key
-	for _, k := range kinds {
-		if k.Shape == provider.ShapeEntity || !s.wants(k) {
-			continue
-		}
-		ref, err := s.def.Ref(event.Key{Source: s.name, Kind: k.Name, ID: id}, parents)
-		if err != nil {
-			continue // the parent's id cannot be a path's, so no request can name it
-		}
-		refs, keys = append(refs, ref), append(keys, ref.Key)
-	}
-	if len(refs) == 0 {
-		return nil
-	}
-	docs, err := s.documents(ctx, keys)
-	if err != nil {
-		return err
-	}
-	var r remedies
-	for _, ref := range refs {
-		doc := docs[ref.Key]
-		early := false
-		if doc == nil && s.mode != modeBackfill && s.mode != modeVerify {
-			if early, err = s.notDue(ctx, s.def.Kind(ref.Key.Kind), under, id); err != nil {
-				return err
-			}
-		}
-		switch {
-		case doc != nil && doc.Known():
-		case early && s.mode == modeTell:
-			s.counts["not_due"]++
-		case awaited(doc) && s.mode != modeTell:
-		case s.mode == modeVerify || s.mode == modeTell || s.mode == modeSweep && (doc == nil && !early || doc != nil && doc.Behind != nil):
-			// No worker will find out that one that was given up can be had by now.
-			if err := s.check(ctx, ref, doc, nil, &r); err != nil {
-				return err
-			}
-		case doc == nil || s.oneOf(ref.Key, 50):
-			// One that was tried and could not be had is tried again by few
-			// sweeps: it will mostly be refused again.
-			r.fetch = append(r.fetch, ref)
-		}
-	}
-	return s.remedy(ctx, r)
 }
 
 // persist runs do until it succeeds or fails for another reason than that the
