@@ -52,8 +52,12 @@ func (s *survey) single(ctx context.Context, under *provider.Kind, kinds []*prov
 		case awaited(doc) && s.mode != modeTell:
 		case s.mode == modeVerify || s.mode == modeTell || s.mode == modeSweep && (doc == nil && !early || doc != nil && doc.Behind != nil):
 			// No worker will find out that one that was given up can be had by now.
+			called := len(r.found) + len(r.fetch)
 			if err := s.check(ctx, ref, doc, nil, &r); err != nil {
 				return err
+			}
+			if doc == nil && s.mode == modeSweep && len(r.found)+len(r.fetch) == called {
+				r.fetch = append(r.fetch, ref) // it cannot be had: a worker's attempt leaves a document, so few sweeps try again
 			}
 		case doc == nil || s.oneOf(ref.Key, 50):
 			// One that was tried and could not be had is tried again by few

@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"fmt"
+	"io"
 	"net/http"
 	"testing"
 	"time"
@@ -84,6 +85,28 @@ func TestWhenASingletonIsDue(t *testing.T) {
 			require.True(t, c.verify().InSync(), "repaired")
 		})
 	}
+}
+
+// One that is due and cannot be had is asked for by a worker, whose attempt is on
+// record in the mirror; later sweeps leave it alone.
+func TestASingletonThatCannotBeHad(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(1, 0)
+	c.fill()
+	c.lose("balance", "")
+	c.clock.move(time.Hour)
+	c.shop.interfere(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/customers/c0/balance" {
+			return false
+		}
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		_, _ = io.WriteString(w, `{"message":"no"}`)
+		return true
+	})
+	c.survey(modeSweep)
+	require.Empty(t, c.recorded())
+	require.Equal(t, []string{"sweep balance/c0"}, signalled(c.entries()))
+	require.False(t, c.verify().InSync())
 }
 
 // loseTasks makes the kinds unswept again.
