@@ -105,7 +105,7 @@ func saysOf(t *testing.T, path string, rows map[string]misbehaved) {
 	c := newScene(t)
 	var err error
 	c.client, err = provider.NewClient(c.def, provider.ClientOptions{
-		BaseURL: c.shop.URL, Key: "key", Timeout: 100 * time.Millisecond, MaxBody: 4096, Now: c.clock.now,
+		BaseURL: c.shop.URL, Key: "key", Timeout: 250 * time.Millisecond, MaxBody: 4096, Now: c.clock.now,
 	})
 	require.NoError(t, err)
 	t.Cleanup(c.client.Close)
