@@ -237,6 +237,10 @@ func (f *finder) probe(ctx context.Context, state stream.SourceState) {
 // mayAskAgain decides about a call that failed: whether to ask again, and
 // after how long.
 func (f *finder) mayAskAgain(ctx context.Context, err error, failed *int) (again bool, wait time.Duration) {
+	if errors.Is(err, provider.ErrSmaller) {
+		f.log.Info("a page of a list is too long; smaller ones are asked for", "source", f.name, "error", err)
+		return true, 0
+	}
 	class, asked := fate.Of(err)
 	switch class {
 	case fate.Throttled, fate.Refused:

@@ -207,12 +207,13 @@ func partitionTask(sweep, name, source string, spec partitionSpec, now time.Time
 // looked at since the event. Our clock and the provider's may differ by minutes.
 func (p *partition) events(ctx context.Context, at *place) error {
 	const skew = 5 * time.Minute
-	seen := map[string]bool{}
+	cursors := provider.Cursors{Max: p.settings.MaxPages}
 	for {
 		page, err := ask(ctx, p.finder, &p.calls, request[*provider.EventsPage]{"events", p.class(), func(ctx context.Context) (*provider.EventsPage, error) {
 			return p.api.EventsPage(ctx, p.name, p.spec.Since, at.Cursor, p.why())
 		}})
 		if err != nil {
+			p.listBlocked("events", err)
 			return err
 		}
 		if len(page.Unread) > 0 {
@@ -231,7 +232,7 @@ func (p *partition) events(ctx context.Context, at *place) error {
 				if moved[ref.Key].IsZero() {
 					refs = append(refs, ref)
 				}
-				at := e.CreatedAt
+				at := event.OrderTime(e.CreatedAt, page.SentAt)
 				if e.Undated {
 					at = page.SentAt // nobody knows: it may have been now
 				}
@@ -265,10 +266,10 @@ func (p *partition) events(ctx context.Context, at *place) error {
 		if page.Next == "" {
 			return nil
 		}
-		if seen[page.Next] {
-			return fmt.Errorf("the provider's list of events goes round: a cursor came again after %d pages", len(seen))
+		if err := p.follow(&cursors, "events", page.Next); err != nil {
+			p.listBlocked("events", err)
+			return err
 		}
-		seen[page.Next] = true
 		at.Cursor = page.Next
 		if err := p.note(ctx); err != nil {
 			return err

@@ -121,7 +121,7 @@ type place struct {
 // error: the survey goes on with the next.
 func (s *survey) list(ctx context.Context, k *provider.Kind, parents map[string]string, at *place, each func([]provider.Item) error) error {
 	key := provider.ListKey{Source: s.name, Kind: k.Name, Parents: parents}
-	round := map[uint64]bool{}
+	cursors := provider.Cursors{Max: s.settings.MaxPages}
 	for {
 		page, err := ask(ctx, s.finder, &s.calls, request[*provider.ListPage]{k.Name, s.class(), func(ctx context.Context) (*provider.ListPage, error) {
 			return s.api.ListPage(ctx, key, at.Cursor, s.why())
@@ -145,11 +145,9 @@ func (s *survey) list(ctx context.Context, k *provider.Kind, parents map[string]
 		if page.Next == "" {
 			break
 		}
-		if h := xxhash.Sum64String(page.Next); round[h] {
-			s.listFailed(k, parents, fmt.Errorf("the list goes round: a cursor came again after %d pages", len(round)))
+		if err := s.follow(&cursors, k.Name, page.Next); err != nil {
+			s.listFailed(k, parents, err)
 			return nil
-		} else {
-			round[h] = true
 		}
 		at.Cursor = page.Next
 		if err := s.note(ctx); err != nil {
@@ -252,6 +250,7 @@ func (s *survey) note(ctx context.Context) error {
 // listFailed notes that a list did not come whole.
 func (s *survey) listFailed(k *provider.Kind, parents map[string]string, err error) {
 	s.counts["failed_lists"]++
+	s.listBlocked(k.Name, err)
 	s.log.Warn("a list could not be read to its end; nothing is concluded from what it lacks",
 		"source", s.name, "kind", k.Name, "parents", len(parents), "error", err)
 	s.doubt(k, parents)
