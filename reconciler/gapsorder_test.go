@@ -262,7 +262,10 @@ func TestAnEndlessListOfEntities(t *testing.T) {
 
 // Events whose page is too long are listed in smaller ones.
 func TestAPageOfEventsTooLong(t *testing.T) {
-	c := newScene(t)
+	def, err := provider.Parse("shop.yaml", []byte(strings.Replace(shopDefinition, "limit: 2", "limit: 100", 1)))
+	require.NoError(t, err)
+	s := newShop(t)
+	c := newSceneAt(t, def, "shop", s.URL, s)
 	c.shop.stock(1, 1)
 	small, err := provider.NewClient(c.def, provider.ClientOptions{BaseURL: c.shop.URL, Key: "key", MaxBody: 8 << 10, Now: c.clock.now})
 	require.NoError(t, err)
@@ -283,7 +286,7 @@ func TestAPageOfEventsTooLong(t *testing.T) {
 	require.Equal(t, 8, c.missed())
 	c.shop.calls()
 	require.NoError(t, g.round(c.ctx))
-	require.Len(t, c.shop.calls(), 8, "one a page, from the beginning")
+	require.Len(t, c.shop.calls(), 8, "one a page, as was found out")
 	require.Empty(t, g.alarms)
 }
 

@@ -330,6 +330,7 @@ func TestAnEventOfTheFutureBoundsNothing(t *testing.T) {
 	row := b.row("evt_ahead", mirror.Processed)
 	require.WithinDuration(t, before.Add(48*time.Hour), row.CreatedAt, time.Millisecond, "the log keeps what the provider said")
 	require.WithinDuration(t, before, b.document("widget", "w1").LastEvent.CreatedAt, 5*time.Second)
+	require.InDelta(t, 1, b.metric("tarn_flagged_total", "ahead"), 0)
 	later := b.send("widget.sold", "widget", "w1")
 	require.False(t, b.row(later, mirror.Processed).OutOfOrder)
 	require.Equal(t, later, b.document("widget", "w1").LastEvent.ID)

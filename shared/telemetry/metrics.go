@@ -147,7 +147,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		BudgetWait:    f.histogram("budget_wait_seconds", "Time a fetch waited for a token of the source's budget.", wayBuckets, "source", "class"),
 		StaleRefused:  f.counter("stale_writes_refused_total", "Writes refused because a newer fetch had begun.", "source"),
 		OutOfOrder:    f.counter("out_of_order_total", "Events older than the newest already taken for their entity.", "source"),
-		Flagged:       f.counter("flagged_total", "Events that do not name what their type is about (unnamed), whose time cannot be read (undated), that came again with another body (differing), or that the store refused (refused).", "source", "what"),
+		Flagged:       f.counter("flagged_total", "Events that do not name what their type is about (unnamed), whose time cannot be read (undated) or is in the future (ahead), that came again with another body (differing), or that the store refused (refused).", "source", "what"),
 		Overtaken:     f.counter("overtaken_total", "Events whose state the entity's history was already past.", "source"),
 		Lagging:       f.counter("lagging_total", "Fetches that were behind what was already known.", "source"),
 
