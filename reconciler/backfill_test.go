@@ -35,13 +35,29 @@ func (c *scene) reconciler(id string) *Reconciler {
 	return r
 }
 
-// working plays the worker until stop.
-func (c *scene) workUntil() (stop func()) {
+// workUntil plays the worker until stop.
+func (c *scene) workUntil() (stop func()) { return c.each(func() { c.work() }) }
+
+// workUntilBut plays a worker that never has an entity.
+func (c *scene) workUntilBut(id string) (stop func()) {
+	return c.each(func() {
+		c.working.Lock()
+		defer c.working.Unlock()
+		for _, e := range c.entries() {
+			if e.Signal.Ref.Key.ID != id {
+				c.sync(e.Signal.Ref)
+			}
+		}
+	})
+}
+
+// each does something again and again until stop.
+func (c *scene) each(do func()) (stop func()) {
 	ctx, cancel := context.WithCancel(c.ctx)
 	var worker sync.WaitGroup
 	worker.Go(func() {
 		for ctx.Err() == nil {
-			c.work()
+			do()
 			rest(ctx, 5*time.Millisecond)
 		}
 	})

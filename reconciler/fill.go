@@ -186,9 +186,6 @@ func (s *sweep) lookForUnfetched(ctx context.Context) error {
 			}
 		}
 	}
-	if s.task.Counts == nil {
-		s.task.Counts = map[string]int64{}
-	}
 	s.task.Counts["not_fetched"] = found
 	s.task.Counts["api_calls"] += asking.calls
 	return nil

@@ -101,6 +101,9 @@ func newSweep(f *finder, t *mirror.Task, save saver) (*sweep, error) {
 			return nil, fmt.Errorf("provider %s has no kind %q", f.def.Name, name)
 		}
 	}
+	if t.Counts == nil {
+		t.Counts = map[string]int64{}
+	}
 	return &sweep{finder: f, task: t, mode: mode(t.Kind), spec: spec, state: state, save: save}, nil
 }
 
