@@ -54,10 +54,13 @@ type pace struct {
 	patience time.Duration
 	// keep is how often progress is noted.
 	keep time.Duration
+	// stalled is how long a backfill waits for workers that get nothing done before
+	// it leaves them to it: its signals are safe in their streams.
+	stalled time.Duration
 }
 
 func usualPace() pace {
-	return pace{poll: 250 * time.Millisecond, backoff: time.Second, patience: time.Second, keep: 2 * time.Second}
+	return pace{poll: 250 * time.Millisecond, backoff: time.Second, patience: time.Second, keep: 2 * time.Second, stalled: 2 * time.Minute}
 }
 
 // finder is what looking for differences needs of one source.

@@ -317,3 +317,27 @@ func TestAFillByEventsOfTheFuture(t *testing.T) {
 	c.clock.move(-30 * time.Minute)
 	require.Zero(t, fetched(), "it has been looked at since it was listed")
 }
+
+// A list of entities whose later page is too long is read from its beginning again,
+// in smaller ones, until one fits.
+func TestAPageOfEntitiesTooLong(t *testing.T) {
+	def, err := provider.Parse("shop.yaml", []byte(strings.Replace(shopDefinition, "limit: 2", "limit: 4", 1)))
+	require.NoError(t, err)
+	s := newShop(t)
+	c := newSceneAt(t, def, "shop", s.URL, s)
+	c.shop.stock(1, 8)
+	for i := 4; i < 8; i++ {
+		id := fmt.Sprintf("o0_%d", i)
+		state := shopOrder(id, 1, "created")
+		c.shop.put("/customers/c0/orders/"+id, strings.TrimSuffix(state, "}")+`,"more":"`+strings.Repeat("x", 5<<10)+`"}`)
+	}
+	small, err := provider.NewClient(c.def, provider.ClientOptions{BaseURL: c.shop.URL, Key: "key", MaxBody: 8 << 10, Now: c.clock.now})
+	require.NoError(t, err)
+	t.Cleanup(small.Close)
+	c.finder.api = small
+	survey := c.survey(modeBackfill)
+	require.EqualValues(t, 8, survey.counts["kind.order"], "each counted once")
+	require.Zero(t, survey.counts["failed_lists"])
+	c.work()
+	require.Empty(t, c.differences())
+}

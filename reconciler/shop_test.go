@@ -307,7 +307,7 @@ func newSceneAt(t *testing.T, def *provider.Definition, source, address string, 
 			Grace: 2 * time.Minute, Window: 168 * time.Hour, Kinds: map[string]config.ReconcileKind{},
 		},
 		now: c.clock.now, log: quiet, metrics: telemetry.NewMetrics(prometheus.NewRegistry()),
-		pace:   pace{poll: 5 * time.Millisecond, backoff: 2 * time.Millisecond, patience: 30 * time.Millisecond},
+		pace:   pace{poll: 5 * time.Millisecond, backoff: 2 * time.Millisecond, patience: 30 * time.Millisecond, stalled: 2 * time.Minute},
 		prober: probe.New(c.client.Probe, 5*time.Millisecond), throttle: &probe.Throttle{},
 	}
 	return c

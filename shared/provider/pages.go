@@ -37,7 +37,9 @@ var (
 // ever. The zero value is ready to use.
 type Cursors struct {
 	// Max is how many pages the walk may read. Defaults to DefaultMaxPages.
-	Max  int
+	Max int
+	// Read is how many pages an earlier walk has read that this one goes on with.
+	Read int
 	seen map[uint64]struct{}
 }
 
@@ -62,7 +64,7 @@ func (c *Cursors) Follow(cursor string) error {
 }
 
 // Pages is how many pages have been read.
-func (c *Cursors) Pages() int { return len(c.seen) + 1 }
+func (c *Cursors) Pages() int { return c.Read + len(c.seen) + 1 }
 
 // sizedFor is how long a smaller page size of a list is kept to.
 const sizedFor = time.Hour

@@ -116,6 +116,9 @@ type Metrics struct {
 	GapsBlocked *prometheus.GaugeVec
 	// Discrepancies counts what was found different, by source, kind and type.
 	Discrepancies *prometheus.CounterVec
+	// FailedLists counts lists of the provider's that a sweep could not read to
+	// their end, by source and kind.
+	FailedLists *prometheus.CounterVec
 	// Staleness is the age in seconds of the longest unverified document, by
 	// source and kind.
 	Staleness *prometheus.GaugeVec
@@ -174,6 +177,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 
 		GapsBlocked:   f.gauge("gaps_blocked_seconds", "How long the search for missed events has been held up, by one that the log does not have or by a list that cannot be read; 0 when it is not.", "source"),
 		Discrepancies: f.counter("discrepancies_total", "What was found different from the provider, by type.", "source", "kind", "type"),
+		FailedLists:   f.counter("failed_lists_total", "Lists of the provider's that a sweep could not read whole.", "source", "kind"),
 		Staleness:     f.gauge("staleness_seconds", "Age of the longest unverified document that is neither terminal nor deleted.", "source", "kind"),
 	}
 }
