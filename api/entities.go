@@ -44,7 +44,7 @@ type entity struct {
 type lastEvent struct {
 	ID        string    `json:"id"`
 	Type      string    `json:"type"`
-	CreatedAt time.Time `json:"created_at,omitzero"`
+	CreatedAt time.Time `json:"created_at,omitzero" doc:"The provider's time of the event; when it was received, if that was earlier."`
 }
 
 type behind struct {

@@ -223,7 +223,7 @@ func (o *operator) again(ctx context.Context, l *mirror.LetterRecord) (event.Sig
 	case err != nil:
 		return s, o.storeProblem(ctx, "read the event of a dead letter", err)
 	case len(rows) > 0:
-		s.EventType, s.CreatedAt = rows[0].Type, rows[0].CreatedAt
+		s.EventType, s.CreatedAt = rows[0].Type, event.OrderTime(rows[0].CreatedAt, rows[0].ReceivedAt)
 	}
 	return s, nil
 }

@@ -54,10 +54,13 @@ type pace struct {
 	patience time.Duration
 	// keep is how often progress is noted.
 	keep time.Duration
+	// stalled is how long a backfill waits for workers that get nothing done before
+	// it leaves them to it: its signals are safe in their streams.
+	stalled time.Duration
 }
 
 func usualPace() pace {
-	return pace{poll: 250 * time.Millisecond, backoff: time.Second, patience: time.Second, keep: 2 * time.Second}
+	return pace{poll: 250 * time.Millisecond, backoff: time.Second, patience: time.Second, keep: 2 * time.Second, stalled: 2 * time.Minute}
 }
 
 // finder is what looking for differences needs of one source.
@@ -237,6 +240,10 @@ func (f *finder) probe(ctx context.Context, state stream.SourceState) {
 // mayAskAgain decides about a call that failed: whether to ask again, and
 // after how long.
 func (f *finder) mayAskAgain(ctx context.Context, err error, failed *int) (again bool, wait time.Duration) {
+	if errors.Is(err, provider.ErrSmaller) {
+		f.log.Info("a page of a list is too long; smaller ones are asked for", "source", f.name, "error", err)
+		return true, 0
+	}
 	class, asked := fate.Of(err)
 	switch class {
 	case fate.Throttled, fate.Refused:

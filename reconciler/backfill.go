@@ -64,6 +64,10 @@ func (r *Reconciler) Backfill(ctx context.Context, o BackfillOptions) error {
 	return r.attend(ctx, f, task.ID, o)
 }
 
+// attention is how often one who attends a backfill looks for work and for its
+// end.
+const attention = 100 * time.Millisecond
+
 // ErrCutOff is wrapped by the error of a backfill that ended before it was
 // done, and will go on.
 var ErrCutOff = errors.New("cut off; the same command goes on where it was")
@@ -106,13 +110,18 @@ func (r *Reconciler) attend(ctx context.Context, f *finder, id string, o Backfil
 	var all sync.WaitGroup
 	defer all.Wait()
 	defer stop()
-	all.Go(func() { r.keep(working, "backfills "+f.name, r.desk(f.name, 1, kindBackfill)) })
-	all.Go(func() { r.keep(working, "partitions "+f.name, r.desk(f.name, r.Parallel, kindPartition)) })
+	hasty := *r // a person looks on
+	hasty.Poll = min(r.Poll, attention)
+	all.Go(func() { r.keep(working, "backfills "+f.name, hasty.desk(f.name, 1, kindBackfill)) })
+	all.Go(func() { r.keep(working, "partitions "+f.name, hasty.desk(f.name, r.Parallel, kindPartition)) })
 	show, pace := newDisplay(o.Out), pacer{}
 	defer show.end()
 	for {
-		if !rest(ctx, o.Every) {
-			return cutOffAt(ctx, f, id, pace.last)
+		if err := r.untilShown(ctx, f, id, o.Every); err != nil {
+			if ctx.Err() != nil {
+				return cutOffAt(ctx, f, id, pace.last)
+			}
+			return err
 		}
 		t, p, err := r.progressOf(ctx, f, id)
 		if ctx.Err() != nil {
@@ -121,18 +130,37 @@ func (r *Reconciler) attend(ctx context.Context, f *finder, id string, o Backfil
 		if err != nil {
 			return err
 		}
+		if !t.Status.Final() && !pace.moved(p) {
+			p.WaitsFor = f.waitsOn(ctx, t, p)
+		}
 		pace.mark(&p)
 		show.show(p)
 		switch {
 		case !t.Status.Final():
 		case t.Status != mirror.TaskDone:
 			return fmt.Errorf("backfill %s is %s: %s", id, t.Status, t.Error)
-		case t.Error != "":
-			return fmt.Errorf("backfill %s: %s", id, t.Error)
 		default:
 			return nil
 		}
 	}
+}
+
+// untilShown waits until progress is to be shown again, or the backfill is over.
+func (r *Reconciler) untilShown(ctx context.Context, f *finder, id string, every time.Duration) error {
+	for until := time.Now().Add(every); time.Now().Before(until); {
+		if !rest(ctx, min(attention, time.Until(until))) {
+			return ctx.Err()
+		}
+		var t *mirror.Task
+		err := f.persist(ctx, "read task "+id, func() (err error) {
+			t, err = r.Store.Task(ctx, id)
+			return err
+		})
+		if err != nil || t.Status.Final() {
+			return err
+		}
+	}
+	return nil
 }
 
 // cutOffAt says how far a backfill had come when ctx ended.
@@ -153,6 +181,7 @@ func (r *Reconciler) progressOf(ctx context.Context, f *finder, id string) (*mir
 	}
 	listed := true // everything that others stand under
 	var parents, walked int
+	var failedLists int64
 	err = eachTask(ctx, f, mirror.TaskFilter{Parent: id}, func(part *mirror.Task) {
 		for name, n := range part.Counts {
 			if kind, ok := strings.CutPrefix(name, "kind."); ok {
@@ -162,6 +191,7 @@ func (r *Reconciler) progressOf(ctx context.Context, f *finder, id string) (*mir
 		p.Listed += part.Counts["entities"]
 		p.Asked += part.Counts["signals"]
 		p.APICalls += part.Counts["api_calls"]
+		failedLists += part.Counts["failed_lists"] + part.Counts["partial_lists"]
 		spec, err := decodeState[partitionSpec](part.Spec)
 		if err != nil {
 			return // it fails on its own
@@ -181,17 +211,23 @@ func (r *Reconciler) progressOf(ctx context.Context, f *finder, id string) (*mir
 	if err != nil {
 		return nil, p, err
 	}
-	p.Phase = string(state.Phase)
+	p.Phase, p.FailedListCount = string(state.Phase), failedLists
 	if n, err := f.backlog(ctx); err == nil && !t.Status.Final() {
 		p.Waiting = min(n, p.Asked)
 	}
 	switch {
-	case t.Status.Final():
+	case t.Status == mirror.TaskDone:
 		p.Phase, p.Share = string(t.Status), 1
 	case listed && p.Asked > 0:
 		p.Share = float64(p.fetched()) / float64(p.Asked)
 		if parents > 0 {
 			p.Share *= float64(walked) / float64(parents)
+		}
+	}
+	if t.Status.Final() {
+		p.Phase, p.SweepOutcome, p.Missed = string(t.Status), state.SweepOutcome, t.Counts["not_fetched"]
+		if t.Status != mirror.TaskDone && p.Share == 1 {
+			p.Share = 0 // of what is not known whole no share is known
 		}
 	}
 	return t, p, nil

@@ -17,6 +17,8 @@
 //	gaps.go          events that never came
 //	gapsrepair.go    what is missing is appended, and put on record
 //	gapsmark.go      how far that search is, and what keeps it
+//	gapsorder.go     what that rests on: times and an order that are checked
+//	pages.go         the bounds of a list
 //	sweep.go         a sweep from planning to its sums
 //	swept.go         which kinds a sweep has been finished of
 //	partition.go     one part of a sweep

@@ -41,7 +41,7 @@ func (s *survey) single(ctx context.Context, under *provider.Kind, kinds []*prov
 		doc := docs[ref.Key]
 		early := false
 		if doc == nil && s.mode != modeBackfill && s.mode != modeVerify {
-			if early, err = s.notDue(ctx, s.def.Kind(ref.Key.Kind), under, id); err != nil {
+			if early, err = s.notDue(ctx, ref, under, id); err != nil {
 				return err
 			}
 		}
@@ -73,8 +73,9 @@ func (s *survey) single(ctx context.Context, under *provider.Kind, kinds []*prov
 // the event that brings it, or else the sweep that does, may be on its way. Sweeps
 // fetch such a one and verify counts it; one that is due and not there is missing.
 // under is the kind it stands under, nil for none, id the id it has from there.
-func (s *survey) notDue(ctx context.Context, k, under *provider.Kind, id string) (bool, error) {
-	if slices.Contains(s.fill, k.Name) || slices.Contains(s.unswept, k.Name) {
+func (s *survey) notDue(ctx context.Context, ref event.Ref, under *provider.Kind, id string) (bool, error) {
+	k := s.def.Kind(ref.Key.Kind)
+	if s.fills(ref) || slices.Contains(s.unswept, k.Name) {
 		return true, nil
 	}
 	if under == nil {

@@ -20,8 +20,15 @@ func (s *survey) listRoot(ctx context.Context, k *provider.Kind, at *place, each
 	if k.Shape == provider.ShapeEntity {
 		return s.untilBelieved(ctx, k, at, func() (n int, err error) {
 			n = len(at.Cursor) // what was before it has been seen
+			restarts := at.Restarts
+			sinceRestart := func() int {
+				if at.Restarts != restarts {
+					n, restarts = 0, at.Restarts
+				}
+				return n
+			}
 			err = s.list(ctx, k, nil, at, func(items []provider.Item) error {
-				n += len(items)
+				n = sinceRestart() + len(items)
 				for _, item := range items {
 					if leads {
 						each(item.Ref.Key.ID)
@@ -29,7 +36,7 @@ func (s *survey) listRoot(ctx context.Context, k *provider.Kind, at *place, each
 				}
 				return nil
 			})
-			return n, err
+			return sinceRestart(), err
 		})
 	}
 	if leads {

@@ -66,18 +66,22 @@ func (e *engine) gaps(ctx context.Context, t *mirror.Task, save saver) error {
 		if errors.Is(problem, errTask) {
 			return problem
 		}
-		if problem != nil {
+		told := problem
+		switch {
+		case errors.Is(problem, errCut):
+			f.log.Info("the list of events is longer than one reading may be; the next goes on", "source", f.name, "mark", g.state.Mark)
+			told = nil
+		case problem != nil:
 			f.log.Warn("the search for missed events failed; it is tried again", "source", f.name, "error", problem)
 			g.failing(problem)
-		} else {
-			problem = g.wrong()
+		default:
+			told = g.wrong()
 		}
-		if err := g.note(ctx, problem); err != nil {
+		if err := g.note(ctx, told); err != nil {
 			return err
 		}
 		f.loop.Waiting("the next search")
-		// Counted from when it began: an event is found within one interval.
-		if !rest(ctx, max(f.settings.Gaps.Every-f.now().Sub(begun), f.pace.backoff)) {
+		if !rest(ctx, g.pause(f.now().Sub(begun), problem)) {
 			return ctx.Err()
 		}
 	}
@@ -127,10 +131,21 @@ func (e *engine) newGaps(f *finder, t *mirror.Task, save saver) (*gaps, error) {
 
 // once reads the list one time, and notes what came of it.
 func (g *gaps) once(ctx context.Context) error {
-	if err := g.round(ctx); err != nil {
-		return err
+	for {
+		err := g.round(ctx)
+		if errors.Is(err, errCut) || errors.Is(err, errUnordered) {
+			if err := g.note(ctx, nil); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if err := g.note(ctx, g.wrong()); err != nil || !g.state.Check {
+			return err
+		}
 	}
-	return g.note(ctx, g.wrong())
 }
 
 // sweep goes on with a sweep, backfill or verification as far as it can be

@@ -2,11 +2,13 @@ package reconciler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/provider"
 )
@@ -17,14 +19,22 @@ const (
 	gapsLag = 30 * time.Second
 	// frozenAfter is how long the mark may stand still before somebody is told.
 	frozenAfter = 5 * time.Minute
-	// keptMargin is how long before the log forgets an event the search does.
-	keptMargin = time.Hour
 )
 
 // gapState is how far the search for missed events has come.
 type gapState struct {
-	// Mark: every event created before it has a row in the log.
+	// Mark: every event created before it has a row in the log. It is a time of the
+	// provider's, and never later than the reading it comes from was begun.
 	Mark time.Time `json:"mark,omitzero"`
+	// Whole is the mark of the last reading that came to the end of the list. What
+	// has moved the mark since then rests on the order of the list.
+	Whole time.Time `json:"whole,omitzero"`
+	// Check: a reading that was begun at such a mark has come to the end. The next
+	// begins at Whole, to see whether it was right.
+	Check bool `json:"check,omitempty"`
+	// Unordered is when the list was last seen not to be in the order that its
+	// definition says. Zero: never.
+	Unordered time.Time `json:"unordered,omitzero"`
 	// Complete is when the last reading that came to the end of the list was
 	// begun: what was created before it has been listed.
 	Complete time.Time `json:"complete,omitzero"`
@@ -45,8 +55,11 @@ type gapState struct {
 // older than that are left alone until the shard has caught up.
 //
 // An event may be on its way by webhook at the very moment it is listed, so a
-// missing one is looked up once more after a second. No clock of the provider's
-// is compared with ours anywhere.
+// missing one is looked up once more after a second.
+//
+// The provider's clock dates events, and it may be wrong. What is dated after the
+// reading began moves no mark: one event of the year 2999 would end the search
+// until then. The order of the list is the provider's too; gapsorder.go checks it.
 type gaps struct {
 	*finder
 	task  string
@@ -59,8 +72,16 @@ type gaps struct {
 	marks time.Duration
 	// open are the events listed that have no row yet, oldest first.
 	open []*openEvent
-	// newest is the time of the newest event listed.
-	newest time.Time
+	// newest is the time of the newest event listed, as far as it is not after the
+	// reading began; confirmed is that of the pages before the last, which this has
+	// shown to be in order.
+	newest, confirmed time.Time
+	// reading is when the reading under way was begun, and from the mark it began at,
+	// zero at none.
+	reading time.Time
+	from    time.Time
+	// cursors are those of the reading.
+	cursors provider.Cursors
 	// listed and unread are how many elements of the list this reading could read
 	// and could not; garbled says why not of the first.
 	listed, unread int
@@ -90,36 +111,52 @@ type openEvent struct {
 	event *event.Event
 }
 
-// round reads the list once, from the mark to its end.
+// round reads the list once, from the mark to its end. A page that proves too long
+// is asked for in smaller ones, if need be from the mark again.
 func (g *gaps) round(ctx context.Context) error {
+	for {
+		err := g.readOnce(ctx)
+		if !errors.Is(err, provider.ErrBeginAgain) {
+			return err
+		}
+		g.log.Info("pages of the provider's list of events are too long; it is read in smaller ones", "source", g.name, "error", err)
+	}
+}
+
+func (g *gaps) readOnce(ctx context.Context) error {
 	begun := g.now()
 	list := g.def.EventList()
-	since, err := g.from(ctx, list)
+	g.distrust(begun)
+	g.reading, g.from = begun, g.state.Mark
+	if g.state.Check {
+		g.from = g.state.Whole
+	}
+	since, err := g.begin(ctx, list)
 	if err != nil {
 		return err
 	}
-	g.open, g.newest = nil, time.Time{}
+	g.open, g.newest, g.confirmed = nil, time.Time{}, time.Time{}
 	g.listed, g.unread, g.garbled = 0, 0, nil
-	seen := map[string]bool{}
+	g.cursors = provider.Cursors{Max: g.settings.MaxPages}
 	for cursor := ""; ; {
 		page, err := g.read(ctx, since, cursor)
 		if err != nil {
 			return err
 		}
-		if err := g.sift(ctx, page); err != nil {
+		g.confirmed = g.newest
+		if err := g.sift(ctx, page, !list.NewestFirst); err != nil {
 			return err
 		}
 		if page.Next == "" {
 			break
 		}
-		if seen[page.Next] {
-			return fmt.Errorf("the provider's list of events goes round: a cursor came again after %d pages", len(seen))
-		}
-		seen[page.Next] = true
-		cursor = page.Next
 		if err := g.catchUp(ctx, !list.NewestFirst); err != nil {
 			return err
 		}
+		if err := g.follow(&g.cursors, "events", page.Next); err != nil {
+			return g.endless(err)
+		}
+		cursor = page.Next
 	}
 	if err := g.finish(ctx); err != nil {
 		return err
@@ -128,15 +165,18 @@ func (g *gaps) round(ctx context.Context) error {
 		return nil // of a list of which nothing can be read nothing is known
 	}
 	g.state.Complete = begun
-	g.advance()
+	g.advance(g.newest)
+	if g.state.Check = !g.from.Equal(g.state.Whole); !g.state.Check {
+		g.state.Whole = g.state.Mark
+	}
 	if len(g.open) == 0 {
 		g.state.Moved = g.now()
 	}
 	return nil
 }
 
-// from is where this reading begins: not before the log does.
-func (g *gaps) from(ctx context.Context, list provider.EventList) (time.Time, error) {
+// begin is where this reading begins: not before the log does.
+func (g *gaps) begin(ctx context.Context, list provider.EventList) (time.Time, error) {
 	since, err := g.wanted(ctx, list)
 	if kept := g.kept(); since.Before(kept) {
 		since = kept
@@ -151,26 +191,26 @@ func (g *gaps) kept() time.Time {
 	if g.retain <= 0 {
 		return time.Time{}
 	}
-	return g.now().Add(min(keptMargin, g.retain/2) - g.retain)
+	return g.now().Add(-config.RememberedFor(g.retain))
 }
 
 // wanted is where this reading should begin for nothing to be missed.
 func (g *gaps) wanted(ctx context.Context, list provider.EventList) (time.Time, error) {
 	now := g.now()
 	if !g.since.IsZero() {
-		if again := g.state.Mark.Add(-g.settings.Gaps.Overlap); again.After(g.since) {
+		if again := g.from.Add(-g.settings.Gaps.Overlap); again.After(g.since) {
 			return again, nil // it was cut off there
 		}
 		return g.since, nil
 	}
-	if g.state.Mark.IsZero() {
+	if g.from.IsZero() {
 		since := now.Add(-g.settings.Window)
 		if list.Horizon > 0 && list.Horizon < g.settings.Window {
 			since = now.Add(-list.Horizon)
 		}
 		return since, nil
 	}
-	since := g.state.Mark.Add(-g.settings.Gaps.Overlap)
+	since := g.from.Add(-g.settings.Gaps.Overlap)
 	if list.Horizon <= 0 {
 		return since, nil
 	}
@@ -237,7 +277,7 @@ func (g *gaps) read(ctx context.Context, since time.Time, cursor string) (*provi
 }
 
 // sift keeps the events of a page that have no row.
-func (g *gaps) sift(ctx context.Context, page *provider.EventsPage) error {
+func (g *gaps) sift(ctx context.Context, page *provider.EventsPage, inOrder bool) error {
 	ids := make([]string, len(page.Events))
 	for i, e := range page.Events {
 		ids[i] = e.ID
@@ -247,10 +287,10 @@ func (g *gaps) sift(ctx context.Context, page *provider.EventsPage) error {
 		return err
 	}
 	g.counts["events"] += int64(len(ids))
+	if err := g.checkOrder(page.Events, inOrder); err != nil {
+		return err
+	}
 	for _, e := range page.Events {
-		if e.CreatedAt.After(g.newest) {
-			g.newest = e.CreatedAt
-		}
 		if !known[e.ID] && !slices.ContainsFunc(g.open, func(o *openEvent) bool { return o.id == e.ID }) {
 			g.open = append(g.open, &openEvent{id: e.ID, created: e.CreatedAt, seen: page.SentAt, event: e})
 		}
@@ -295,10 +335,13 @@ func (g *gaps) catchUp(ctx context.Context, inOrder bool) error {
 }
 
 func (g *gaps) noteProgress(ctx context.Context, inOrder bool) error {
-	if inOrder {
-		g.advance()
+	if inOrder && g.isOrdered() {
+		g.advance(g.confirmed)
 	}
-	return g.note(ctx, g.stuck())
+	if err := g.stuck(); err != nil {
+		return g.note(ctx, err)
+	}
+	return g.note(ctx, g.slow())
 }
 
 // finish waits until the last events found missing have been so for long

@@ -77,7 +77,7 @@ func (r *Reconciler) again(ctx context.Context, l *mirror.LetterRecord) (event.S
 	case err != nil:
 		return s, err
 	}
-	s.EventType, s.CreatedAt = rows[0].Type, rows[0].CreatedAt
+	s.EventType, s.CreatedAt = rows[0].Type, event.OrderTime(rows[0].CreatedAt, rows[0].ReceivedAt)
 	return s, nil
 }
 

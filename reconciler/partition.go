@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
@@ -18,7 +20,8 @@ type partitionSpec struct {
 	Mode mode `json:"mode"`
 	// Kinds are the wanted ones. None: all.
 	Kinds []string `json:"kinds,omitempty"`
-	// Fill are the kinds of a sweep whose differences are fetched and not recorded.
+	// Fill are the kinds, lists and entities of a sweep whose differences are
+	// fetched and not recorded.
 	Fill []string `json:"fill,omitempty"`
 	// Rate is the most calls a second of the whole sweep. 0: no limit of its own.
 	Rate float64 `json:"rate,omitempty"`
@@ -55,8 +58,10 @@ type partitionState struct {
 	Pending []string `json:"pending,omitempty"`
 	// After is the id up to which entities were checked.
 	After string `json:"after,omitempty"`
-	// Failed are the lists that did not come whole.
-	Failed []string `json:"failed,omitempty"`
+	// Failed are the lists that did not come whole, Lost the first of them with
+	// what kept each.
+	Failed []string            `json:"failed,omitempty"`
+	Lost   []mirror.FailedList `json:"lost,omitempty"`
 }
 
 // partition is one part of a sweep under way. What it has done is saved every
@@ -82,7 +87,7 @@ func newPartition(f *finder, t *mirror.Task, save saver) (*partition, error) {
 	p := &partition{task: t, spec: spec, state: state, save: save, saved: f.now()}
 	p.survey = survey{
 		finder: f.limited(t.Parent, spec.Rate), mode: spec.Mode, id: t.Parent, begun: spec.Begun, kinds: spec.Kinds, fill: spec.Fill,
-		counts: maps.Clone(t.Counts), failed: map[string]bool{},
+		counts: maps.Clone(t.Counts), failed: map[string]bool{}, lost: state.Lost,
 	}
 	if p.counts == nil {
 		p.counts = map[string]int64{}
@@ -143,13 +148,47 @@ func (p *partition) kind(name string) (*provider.Kind, error) {
 // partitions of what stands under its entities.
 func (p *partition) root(ctx context.Context, k *provider.Kind) error {
 	if !p.state.Listed {
-		err := p.listRoot(ctx, k, &p.state.List, func(ids ...string) { p.state.Pending = append(p.state.Pending, ids...) })
+		var divided map[uint64]bool
+		p.onRestart = func(ctx context.Context) (err error) {
+			divided, err = p.divided(ctx)
+			return err
+		}
+		if p.state.List.Restarts > 0 {
+			if err := p.onRestart(ctx); err != nil {
+				return err
+			}
+		}
+		err := p.listRoot(ctx, k, &p.state.List, func(ids ...string) {
+			for _, id := range ids {
+				if !divided[xxhash.Sum64String(id)] {
+					p.state.Pending = append(p.state.Pending, id)
+				}
+			}
+		})
 		if err != nil {
 			return err
 		}
 		p.state.Listed = true
 	}
 	return p.divide(ctx, true)
+}
+
+// divided are the ids, hashed, that a root has in partitions or is about to put
+// there: read from its beginning again, its list shows them once more.
+func (p *partition) divided(ctx context.Context) (map[uint64]bool, error) {
+	all := map[uint64]bool{}
+	add := func(ids []string) {
+		for _, id := range ids {
+			all[xxhash.Sum64String(id)] = true
+		}
+	}
+	add(p.state.Pending)
+	err := eachTask(ctx, p.finder, mirror.TaskFilter{Parent: p.task.Parent}, func(t *mirror.Task) {
+		if spec, err := decodeState[partitionSpec](t.Spec); err == nil && spec.Under == p.spec.Root {
+			add(spec.IDs)
+		}
+	})
+	return all, err
 }
 
 // chunkSize is how many parents the nth partition under a kind has. The first
@@ -171,7 +210,7 @@ func (p *partition) divide(ctx context.Context, end bool) error {
 		}
 		ids := p.state.Pending[:min(size, len(p.state.Pending))]
 		spec := p.spec
-		spec.Root, spec.Under, spec.IDs = "", p.spec.Root, ids
+		spec.Root, spec.Under, spec.IDs, spec.Fill = "", p.spec.Root, ids, fillUnder(p.spec.Fill, ids)
 		t := partitionTask(p.task.Parent, fmt.Sprintf("%s/%d", p.spec.Root, p.state.Chunks), p.name, spec, p.now())
 		err := p.persist(ctx, "make a partition", func() error { return p.store.CreateTasks(ctx, []*mirror.Task{t}) })
 		if err != nil {
@@ -207,12 +246,19 @@ func partitionTask(sweep, name, source string, spec partitionSpec, now time.Time
 // looked at since the event. Our clock and the provider's may differ by minutes.
 func (p *partition) events(ctx context.Context, at *place) error {
 	const skew = 5 * time.Minute
-	seen := map[string]bool{}
+	cursors := provider.Cursors{Max: p.settings.MaxPages}
 	for {
 		page, err := ask(ctx, p.finder, &p.calls, request[*provider.EventsPage]{"events", p.class(), func(ctx context.Context) (*provider.EventsPage, error) {
 			return p.api.EventsPage(ctx, p.name, p.spec.Since, at.Cursor, p.why())
 		}})
+		if ctx.Err() == nil && err != nil && at.mayRestart(err, cursors.Pages() > 1) {
+			p.log.Info("a page of the list of events was refused or is too long; it is read from its beginning again", "source", p.name, "error", err)
+			p.counts["entities"] -= at.Shown
+			*at, cursors = place{Restarts: at.Restarts + 1}, provider.Cursors{Max: p.settings.MaxPages}
+			continue
+		}
 		if err != nil {
+			p.listBlocked("events", err)
 			return err
 		}
 		if len(page.Unread) > 0 {
@@ -231,7 +277,7 @@ func (p *partition) events(ctx context.Context, at *place) error {
 				if moved[ref.Key].IsZero() {
 					refs = append(refs, ref)
 				}
-				at := e.CreatedAt
+				at := event.OrderTime(e.CreatedAt, page.SentAt)
 				if e.Undated {
 					at = page.SentAt // nobody knows: it may have been now
 				}
@@ -254,6 +300,7 @@ func (p *partition) events(ctx context.Context, at *place) error {
 				ref.Parents = doc.Parents
 			}
 			p.counts["entities"]++
+			at.Shown++
 			p.counts["kind."+ref.Key.Kind]++
 			if doc == nil || doc.VerifiedAt.Before(moved[ref.Key].Add(skew)) {
 				r.fetch = append(r.fetch, ref)
@@ -265,10 +312,10 @@ func (p *partition) events(ctx context.Context, at *place) error {
 		if page.Next == "" {
 			return nil
 		}
-		if seen[page.Next] {
-			return fmt.Errorf("the provider's list of events goes round: a cursor came again after %d pages", len(seen))
+		if err := p.follow(&cursors, "events", page.Next); err != nil {
+			p.listBlocked("events", err)
+			return err
 		}
-		seen[page.Next] = true
 		at.Cursor = page.Next
 		if err := p.note(ctx); err != nil {
 			return err
@@ -300,7 +347,7 @@ func (p *partition) saveNow(ctx context.Context) error {
 func (p *partition) noteDown() {
 	p.counts["api_calls"] += p.calls
 	p.calls = 0
-	p.state.Failed = slices.Sorted(maps.Keys(p.failed))
+	p.state.Failed, p.state.Lost = p.doubted(), p.lost
 	p.task.State = encodeState(p.state)
 	p.task.Counts = maps.Clone(p.counts)
 }

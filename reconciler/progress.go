@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/tarn-sync/tarn/shared/mirror"
 )
 
 // progress is how far a backfill is.
@@ -33,10 +35,24 @@ type progress struct {
 	Rate float64 `json:"rate"`
 	// ETA is how long it will take at that pace, in seconds. Absent if unknown.
 	ETA float64 `json:"eta_s,omitempty"`
+	// WaitsFor says what it waits for while nothing moves: who has paused the
+	// source, which budget is spent, that no workers run, how much is queued.
+	WaitsFor string `json:"waits_for,omitempty"`
+	// FailedListCount and Missed are how many lists could not be read whole, and
+	// how many entities could not be had in the end. The first of them are named
+	// when it is over.
+	FailedListCount int64 `json:"failed_list_count,omitempty"`
+	Missed          int64 `json:"not_fetched_count,omitempty"`
+	mirror.SweepOutcome
 }
 
 // fetched is how many entities workers have fetched, as far as is known.
 func (p progress) fetched() int64 { return max(0, p.Asked-p.Waiting) }
+
+// moved reports whether something has been done since the last look.
+func (c *pacer) moved(p progress) bool {
+	return p.Listed != c.last.Listed || p.Asked != c.last.Asked || p.Waiting != c.last.Waiting || p.APICalls != c.last.APICalls || p.Phase != c.last.Phase
+}
 
 // pacer makes rates and ETAs of successive looks.
 type pacer struct {
@@ -54,8 +70,8 @@ func (c *pacer) mark(p *progress) {
 		// Smoothed, since workers fetch in bursts.
 		now := max(0, float64(p.fetched()-c.last.fetched())/passed)
 		c.rate += (now - c.rate) / 4
-		c.last = *p
 	}
+	c.last = *p
 	p.Rate = c.rate
 	if done := p.Share - c.first.Share; p.Share > 0 && done > 0 {
 		p.ETA = p.At.Sub(c.first.At).Seconds() * (1 - p.Share) / done
@@ -92,6 +108,12 @@ func (d *display) show(p progress) {
 	line := p.line()
 	_, _ = fmt.Fprintf(d.w, "\r%-*s", d.width, line)
 	d.width = len(line)
+	for _, l := range p.FailedLists {
+		_, _ = fmt.Fprintf(d.w, "\nnot read whole: %s", describe(l))
+	}
+	for _, e := range p.NotFetched {
+		_, _ = fmt.Fprintf(d.w, "\nnot fetched: %s/%s (%s)", e.Kind, e.ID, e.Reason)
+	}
 }
 
 // end leaves the bar where it is.
@@ -113,6 +135,9 @@ func (p progress) line() string {
 	fmt.Fprintf(&b, "%d listed, %d of %d fetched, %.0f/s", p.Listed, p.fetched(), p.Asked, p.Rate)
 	if p.ETA > 0 {
 		fmt.Fprintf(&b, ", %s left", (time.Duration(p.ETA) * time.Second).String())
+	}
+	if p.WaitsFor != "" {
+		fmt.Fprintf(&b, ", waits for %s", p.WaitsFor)
 	}
 	if kinds := p.most(3); kinds != "" {
 		fmt.Fprintf(&b, "  (%s)", kinds)

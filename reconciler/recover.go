@@ -228,7 +228,7 @@ func (c *recovery) putBack(ctx context.Context, rows []*mirror.EventRow) error {
 // event would have it. The row has the payload.
 func lostWork(row *mirror.EventRow, o mirror.Outcome) stream.Lost {
 	return stream.Lost{Known: o.Signal.ID, Since: row.ReceivedAt, Signal: event.Signal{
-		Ref: o.Ref, Cause: event.CauseEvent, CauseID: row.ID, EventType: row.Type, CreatedAt: row.CreatedAt, Class: event.Live,
+		Ref: o.Ref, Cause: event.CauseEvent, CauseID: row.ID, EventType: row.Type, CreatedAt: event.OrderTime(row.CreatedAt, row.ReceivedAt), Class: event.Live,
 	}}
 }
 

@@ -25,11 +25,11 @@ type remedies struct {
 // cut off between the two is found again by the next sweep, under the same id.
 func (s *survey) remedy(ctx context.Context, r remedies) error {
 	for _, d := range r.found {
-		if slices.Contains(s.fill, d.ref.Key.Kind) {
+		if s.fills(d.ref) {
 			r.fetch = append(r.fetch, d.ref)
 		}
 	}
-	r.found = slices.DeleteFunc(r.found, func(d difference) bool { return slices.Contains(s.fill, d.ref.Key.Kind) })
+	r.found = slices.DeleteFunc(r.found, func(d difference) bool { return s.fills(d.ref) })
 	if s.mode == modeTell {
 		s.counts["found"] += int64(len(r.found))
 		for _, d := range r.found {

@@ -178,6 +178,17 @@ history: {status`, 1)))
 	task = check()
 	require.Contains(t, task.Error, "HTTP 400")
 	require.Equal(t, subscriptionAgain, nextCheck(task))
+	require.Len(t, m.alerts, 1)
+
+	shop.interfere(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/webhooks" {
+			_, _ = fmt.Fprint(w, `{"data":[],"next":"round"}`)
+		}
+		return r.URL.Path == "/webhooks"
+	})
+	require.Contains(t, check().Error, "the list does not end")
+	require.Len(t, m.alerts, 2)
+	require.Equal(t, alert.ListTooLong, m.alerts[1].Kind)
 
 	shop.interfere(nil)
 	shop.put("/webhooks/1", `{"id":"1","url":"https://tarn.example/webhooks/shop","types":["*"]}`)

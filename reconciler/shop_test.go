@@ -209,17 +209,19 @@ func (s *shop) eventsSince(q url.Values) []string {
 	return out
 }
 
-// page writes two elements and where the next ones are.
+// page writes as many elements as are asked for and where the next ones are: a
+// cursor holds the place and the limit.
 func (s *shop) page(w io.Writer, q url.Values, all []string) {
 	from, rest := 0, q.Get("since")
+	limit, _ := strconv.Atoi(q.Get("limit"))
 	if c := q.Get("cursor"); c != "" {
 		var place string
 		place, rest, _ = strings.Cut(c, ",")
-		from, _ = strconv.Atoi(place)
+		_, _ = fmt.Sscanf(place, "%d/%d", &from, &limit)
 	}
-	to, next := min(from+2, len(all)), "null"
+	to, next := min(from+limit, len(all)), "null"
 	if to < len(all) {
-		next = strconv.Quote(strconv.Itoa(to) + "," + rest)
+		next = strconv.Quote(fmt.Sprintf("%d/%d,%s", to, limit, rest))
 	}
 	_, _ = fmt.Fprintf(w, `{"data":[%s],"next":%s}`, strings.Join(all[min(from, to):to], ","), next)
 }
@@ -316,7 +318,7 @@ func newSceneAt(t *testing.T, def *provider.Definition, source, address string, 
 			Grace: 2 * time.Minute, Window: 168 * time.Hour, Kinds: map[string]config.ReconcileKind{},
 		},
 		now: c.clock.now, log: quiet, metrics: telemetry.NewMetrics(prometheus.NewRegistry()),
-		pace:   pace{poll: 5 * time.Millisecond, backoff: 2 * time.Millisecond, patience: 30 * time.Millisecond},
+		pace:   pace{poll: 5 * time.Millisecond, backoff: 2 * time.Millisecond, patience: 30 * time.Millisecond, stalled: 2 * time.Minute},
 		prober: probe.New(c.client.Probe, 5*time.Millisecond), throttle: &probe.Throttle{},
 	}
 	return c

@@ -65,6 +65,7 @@ func (r *Reconciler) checkSubscription(ctx context.Context, f *finder, s *source
 	w.task.State = encodeState(subscriptionState{Checked: f.now().UTC()})
 	if err != nil {
 		w.task.Error = err.Error()
+		f.listBlocked("webhooks", err)
 		f.log.Warn("could not compare the provider's webhook subscription", "source", s.Name, "error", err)
 		return w.save(ctx)
 	}

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
-
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
@@ -56,8 +54,8 @@ type survey struct {
 	begun time.Time
 	// kinds are the wanted ones. None: all.
 	kinds []string
-	// fill are the kinds whose differences are fetched and not recorded, as all
-	// are in a backfill.
+	// fill are the kinds, lists and entities whose differences are fetched and not
+	// recorded, as all are in a backfill.
 	fill []string
 	// counts are sums to be shown; calls among them counts requests.
 	counts map[string]int64
@@ -65,9 +63,13 @@ type survey struct {
 	// failed are the lists that did not come whole, as listName writes them,
 	// and the kinds whose lists are not known whole.
 	failed map[string]bool
-	same   []mirror.Verified
+	// lost are the first of those lists, with what kept each.
+	lost []mirror.FailedList
+	same []mirror.Verified
 	// keep notes the progress now and then. Nil: there is nothing to note.
 	keep func(ctx context.Context) error
+	// onRestart is called when a list is read from its beginning again. May be nil.
+	onRestart func(ctx context.Context) error
 	// tell receives the differences in modeTell.
 	tell func(difference)
 	told map[event.Key]bool
@@ -116,19 +118,13 @@ func parentsUnder(k *provider.Kind, id string, parents map[string]string) map[st
 	return under
 }
 
-// place is how far the walk of a list has come.
-type place struct {
-	Cursor string `json:"cursor,omitempty"`
-	// Partial: an element on an earlier page could not be read.
-	Partial bool `json:"partial,omitempty"`
-}
-
 // list walks one list from a place on. each is called with the entities of
 // every page, compared already. A list that fails is noted as such and is no
 // error: the survey goes on with the next.
 func (s *survey) list(ctx context.Context, k *provider.Kind, parents map[string]string, at *place, each func([]provider.Item) error) error {
 	key := provider.ListKey{Source: s.name, Kind: k.Name, Parents: parents}
-	round := map[uint64]bool{}
+	cursors := provider.Cursors{Max: s.settings.MaxPages, Read: at.Pages}
+	fresh := false // the cursor is one that was received in this walk
 	for {
 		page, err := ask(ctx, s.finder, &s.calls, request[*provider.ListPage]{k.Name, s.class(), func(ctx context.Context) (*provider.ListPage, error) {
 			return s.api.ListPage(ctx, key, at.Cursor, s.why())
@@ -136,15 +132,25 @@ func (s *survey) list(ctx context.Context, k *provider.Kind, parents map[string]
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
+		if err != nil && at.mayRestart(err, fresh) {
+			if err := s.restart(ctx, k, at, err); err != nil {
+				return err
+			}
+			cursors, fresh = provider.Cursors{Max: s.settings.MaxPages}, false
+			continue
+		}
 		if err != nil {
-			s.listFailed(k, parents, err)
+			s.listFailed(k, parents, fmt.Errorf("page %d: %w", at.Pages+1, err))
 			return nil
 		}
+		at.Pages, fresh = at.Pages+1, true
 		at.Partial = s.unread(k, page.Unread) || at.Partial
 		if s.wants(k) {
+			shown := s.counts["entities"]
 			if err := s.page(ctx, k, page); err != nil {
 				return err
 			}
+			at.Shown += s.counts["entities"] - shown
 		}
 		if err := each(page.Items); err != nil {
 			return err
@@ -152,11 +158,9 @@ func (s *survey) list(ctx context.Context, k *provider.Kind, parents map[string]
 		if page.Next == "" {
 			break
 		}
-		if h := xxhash.Sum64String(page.Next); round[h] {
-			s.listFailed(k, parents, fmt.Errorf("the list goes round: a cursor came again after %d pages", len(round)))
+		if err := s.follow(&cursors, k.Name, page.Next); err != nil {
+			s.listFailed(k, parents, err)
 			return nil
-		} else {
-			round[h] = true
 		}
 		at.Cursor = page.Next
 		if err := s.note(ctx); err != nil {
@@ -164,7 +168,7 @@ func (s *survey) list(ctx context.Context, k *provider.Kind, parents map[string]
 		}
 	}
 	if at.Partial {
-		s.doubt(k, parents)
+		s.listPartial(k, parents)
 	}
 	return nil
 }
@@ -197,7 +201,7 @@ func (s *survey) elements(ctx context.Context, k *provider.Kind) ([]string, erro
 	}
 	ids, unread := s.def.Elements(k.Name, state.Raw)
 	if s.unread(k, unread) {
-		s.doubt(k, nil)
+		s.listPartial(k, nil)
 	}
 	return ids, nil
 }
@@ -254,34 +258,6 @@ func (s *survey) note(ctx context.Context) error {
 		return nil
 	}
 	return s.keep(ctx)
-}
-
-// listFailed notes that a list did not come whole.
-func (s *survey) listFailed(k *provider.Kind, parents map[string]string, err error) {
-	s.counts["failed_lists"]++
-	s.log.Warn("a list could not be read to its end; nothing is concluded from what it lacks",
-		"source", s.name, "kind", k.Name, "parents", len(parents), "error", err)
-	s.doubt(k, parents)
-}
-
-// doubt notes that nothing may be concluded from what a list lacks; nor from
-// lists under its entities, since some may not have been walked.
-func (s *survey) doubt(k *provider.Kind, parents map[string]string) {
-	if name := listName(k.Name, parents); len(s.failed) < mostFailed {
-		s.failed[name] = true
-	} else {
-		s.failed[k.Name] = true
-	}
-	for _, under := range s.def.Under(k) {
-		s.doubtAll(under)
-	}
-}
-
-func (s *survey) doubtAll(k *provider.Kind) {
-	s.failed[k.Name] = true
-	for _, under := range s.def.Under(k) {
-		s.doubtAll(under)
-	}
 }
 
 // page compares one page with the mirror.

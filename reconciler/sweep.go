@@ -3,8 +3,6 @@ package reconciler
 import (
 	"context"
 	"fmt"
-	"maps"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -29,34 +27,34 @@ const (
 type sweepState struct {
 	Phase phase     `json:"phase,omitempty"`
 	Begun time.Time `json:"begun,omitzero"`
-	// Fill are the kinds of a sweep of which none has been finished before.
+	// Fill are the kinds, lists and entities of a sweep of which none has been
+	// finished before.
 	Fill []string `json:"fill,omitempty"`
 	// Made: the partitions of the phase are there.
 	Made bool `json:"made,omitempty"`
 	// Summed is when what the partitions have counted was last added up. The
 	// task's own time says nothing of that: it moves at each visit.
 	Summed time.Time `json:"summed,omitzero"`
-	// Filling is since when workers fetch what a backfill has asked for, by Redis'
-	// clock, as the ages of its signals are: all of them are older.
+	// Filling is since when workers fetch what a backfill has asked for: all its
+	// signals are older. It and the times below are of Redis' clock, as the ages of
+	// signals are, so that replicas whose clocks differ go on with each other's.
 	Filling time.Time `json:"filling,omitzero"`
 	// Backlog is the least background backlog seen since then, Oldest when the
 	// oldest of it was appended, BacklogSince since when neither has moved.
 	Backlog      int64     `json:"backlog,omitempty"`
 	Oldest       time.Time `json:"oldest,omitzero"`
 	BacklogSince time.Time `json:"backlog_since,omitzero"`
-	// Unfetched is the least number of entities seen in the end that workers have
-	// asked for and not had, UnfetchedSince since when it is looked at.
-	Unfetched      int64     `json:"unfetched,omitempty"`
+	// Stalled says why workers were not waited for any longer. "": they were.
+	Stalled string `json:"stalled,omitempty"`
+	// UnfetchedSince is since when the entities of NotFetched are waited for.
 	UnfetchedSince time.Time `json:"unfetched_since,omitzero"`
+	// Unfetched are the keys of the entities that were not fetched in the end, by
+	// kind; MoreUnfetched is set if there are more than are kept.
+	Unfetched     map[string][]string `json:"unfetched,omitempty"`
+	MoreUnfetched bool                `json:"more_unfetched,omitempty"`
+
+	mirror.SweepOutcome
 }
-
-// settles is how many times the patience with what is under way a backfill waits
-// for fetches that others began.
-const settles = 30
-
-// stalledAfter is how long a backfill waits for workers that get nothing done
-// before it leaves them to it: its signals are safe in their streams.
-const stalledAfter = 2 * time.Minute
 
 // sumEvery is how often what the partitions have counted is added up while they
 // are at work.
@@ -66,8 +64,12 @@ const sumEvery = 5 * time.Second
 // sums. It does no comparing itself: it makes partitions, which whoever is free
 // takes over, and looks now and then how far they are.
 //
-//	lists ──▶ checks ──▶ done        a sweep, or one that verifies
-//	lists ──▶ fill ────▶ done        a backfill
+//	lists ──▶ checks ───────────▶ over    a sweep, or one that verifies
+//	lists ──▶ checks ──▶ fill ──▶ over    a sweep that fills something
+//	lists ─────────────▶ fill ──▶ over    a backfill
+//
+// It is done if it has had all it asked for, and has failed otherwise: its outcome
+// names what it has not had, and what it has compared stands.
 //
 // A partition per kind that stands under nothing (accounts, persons …) walks
 // the list of that kind and makes a partition of every few hundred of its
@@ -99,6 +101,9 @@ func newSweep(f *finder, t *mirror.Task, save saver) (*sweep, error) {
 			return nil, fmt.Errorf("provider %s has no kind %q", f.def.Name, name)
 		}
 	}
+	if t.Counts == nil {
+		t.Counts = map[string]int64{}
+	}
 	return &sweep{finder: f, task: t, mode: mode(t.Kind), spec: spec, state: state, save: save}, nil
 }
 
@@ -107,7 +112,7 @@ func newSweep(f *finder, t *mirror.Task, save saver) (*sweep, error) {
 func (s *sweep) step(ctx context.Context) (done bool, err error) {
 	if s.state.Phase == "" {
 		s.state.Begun = s.now().UTC()
-		if err := s.fills(ctx); err != nil {
+		if err := s.decideFill(ctx); err != nil {
 			return false, err
 		}
 		// Saved before anything is made: made again, it must be the same.
@@ -116,10 +121,10 @@ func (s *sweep) step(ctx context.Context) (done bool, err error) {
 		}
 	}
 	if s.state.Phase == phaseFill {
-		if done, err := s.filled(ctx); err != nil || !done {
+		if over, err := s.filled(ctx); err != nil || !over {
 			return false, err
 		}
-		return true, s.finished(ctx)
+		return true, s.finish(ctx)
 	}
 	if !s.state.Made {
 		// Made again after a crash they are left as they are, so none is left out.
@@ -144,10 +149,10 @@ func (s *sweep) step(ctx context.Context) (done bool, err error) {
 	switch {
 	case open:
 		return false, nil
-	case s.state.Phase == phaseChecks:
-		return true, s.finished(ctx)
-	case s.mode == modeBackfill:
+	case s.mode == modeBackfill, s.state.Phase == phaseChecks && len(s.state.Fill) > 0:
 		return false, s.enter(ctx, phaseFill)
+	case s.state.Phase == phaseChecks:
+		return true, s.finish(ctx)
 	}
 	return false, s.enter(ctx, phaseChecks)
 }
@@ -245,13 +250,7 @@ func (s *sweep) failed(ctx context.Context) (map[string][]string, error) {
 		}
 		names := state.Failed
 		if t.Status == mirror.TaskFailed {
-			// Nobody knows how far it came.
-			spec, err := decodeState[partitionSpec](t.Spec)
-			if k := s.def.Kind(spec.Root + spec.Under); err == nil && k != nil {
-				all := survey{finder: s.finder, failed: map[string]bool{}}
-				all.doubtAll(k)
-				names = append(names, slices.Collect(maps.Keys(all.failed))...)
-			}
+			names = append(names, s.unknown(t)...)
 		}
 		for _, name := range names {
 			kind, _, _ := strings.Cut(name, "|")
@@ -261,6 +260,23 @@ func (s *sweep) failed(ctx context.Context) (map[string][]string, error) {
 		}
 	})
 	return byKind, err
+}
+
+// unknown are the lists that a partition was to walk which failed, so that it is
+// not known how far it came.
+func (s *sweep) unknown(t *mirror.Task) []string {
+	spec, err := decodeState[partitionSpec](t.Spec)
+	if err != nil {
+		return nil
+	}
+	all := survey{finder: s.finder, failed: map[string]bool{}}
+	if k := s.def.Kind(spec.Root); k != nil {
+		all.doubtAll(k)
+	}
+	if k := s.def.Kind(spec.Under); k != nil {
+		all.doubtUnder(k, spec.IDs)
+	}
+	return all.doubted()
 }
 
 // sum adds up what the partitions have counted.
@@ -289,76 +305,4 @@ func (s *sweep) sum(ctx context.Context) error {
 		s.task.Error = fmt.Sprintf("%d partitions failed: %s", len(problems), problems[0])
 	}
 	return s.save(ctx)
-}
-
-// filled reports whether the workers have fetched what a backfill asked for:
-// nothing waits in the background that is as old as its signals. Something
-// younger nearly always does, such as refreshes that are held back.
-func (s *sweep) filled(ctx context.Context) (bool, error) {
-	now := s.now().UTC()
-	redisNow, err := s.streams.Now(ctx)
-	if err != nil {
-		return false, nil // redis is away: ask again
-	}
-	if s.state.Filling.IsZero() {
-		s.state.Filling, s.state.BacklogSince, s.state.Backlog = redisNow, now, math.MaxInt64
-		return false, s.enter(ctx, phaseFill)
-	}
-	n, age, err := s.background(ctx)
-	switch oldest := redisNow.Add(-age); {
-	case err != nil:
-		return false, nil
-	case n == 0 || age < redisNow.Sub(s.state.Filling):
-		return s.fetched(ctx)
-	case n < s.state.Backlog || oldest.Sub(s.state.Oldest).Abs() > time.Second:
-		s.state.Backlog, s.state.Oldest, s.state.BacklogSince = min(n, s.state.Backlog), oldest, now
-		return false, s.enter(ctx, phaseFill)
-	case s.paused(ctx):
-		// Nobody fetches, and it is known why: that is no standstill.
-		s.state.BacklogSince = now
-		return false, s.enter(ctx, phaseFill)
-	case now.Sub(s.state.BacklogSince) < stalledAfter:
-		return false, nil
-	}
-	s.problem(fmt.Sprintf("%d signals still wait in the background streams and do not become less; they are safe there: are workers running?", n))
-	return true, s.save(ctx)
-}
-
-// paused reports whether the source is paused, as far as is known.
-func (s *sweep) paused(ctx context.Context) bool {
-	state, err := s.streams.Source(ctx, s.name)
-	return err != nil || state.Paused
-}
-
-// fetched ends a backfill, and says what of its kinds the mirror does not have
-// although workers were asked for it, by this backfill or before: their signals
-// name no event, so what could not be had is in no dead letter.
-func (s *sweep) fetched(ctx context.Context) (bool, error) {
-	var n int64
-	err := s.persist(ctx, "count what was not fetched", func() (err error) {
-		n, err = s.store.Unfetched(ctx, s.name, s.wanted())
-		return err
-	})
-	if err != nil || n == 0 {
-		return err == nil, err
-	}
-	// Some of it is always under way in a fleet that lives.
-	now := s.now().UTC()
-	if s.state.UnfetchedSince.IsZero() {
-		s.state.Unfetched, s.state.UnfetchedSince = n, now
-	}
-	if n = min(n, s.state.Unfetched); now.Sub(s.state.UnfetchedSince) < settles*s.pace.patience {
-		s.state.Unfetched = n
-		return false, s.enter(ctx, phaseFill)
-	}
-	s.problem(fmt.Sprintf("%d entities were asked for and could not be had so far: they are retried, or workers have logged why they gave up", n))
-	return true, s.save(ctx)
-}
-
-// problem adds to what has gone wrong.
-func (s *sweep) problem(what string) {
-	if s.task.Error != "" {
-		what = s.task.Error + "; " + what
-	}
-	s.task.Error = what
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -67,13 +68,126 @@ func TestAKindThatIsNewIsFilled(t *testing.T) {
 	c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
 	require.Equal(t, []string{"missing order/new"}, c.recorded())
 	c.shop.interfere(nil)
+	stop := c.workUntil()
 	c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
+	stop()
 	require.Equal(t, []string{"missing order/new"}, c.recorded(), "the vault was there before")
-	require.Contains(t, signalled(c.work()), "sweep vault/v1")
+	doc, err := c.store.Entity(c.ctx, c.key("vault", "v1"))
+	require.NoError(t, err)
+	require.True(t, doc.Known())
 
 	c.shop.put("/vaults/v2", `{"id":"v2"}`)
 	c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
 	require.Equal(t, []string{"missing order/new", "missing vault/v2"}, c.recorded())
+}
+
+// swept are the exceptions of the kinds that have a note.
+func (c *scene) swept() map[string][]string {
+	c.t.Helper()
+	notes, err := c.finder.sweptKinds(c.ctx)
+	require.NoError(c.t, err)
+	out := map[string][]string{}
+	for kind, note := range notes {
+		out[kind] = note.except
+	}
+	return out
+}
+
+// What workers have never fetched is not swept: without workers, the sweep after
+// the first one fills again and alarms of nothing.
+func TestWhatWorkersDidNotFetchIsNotSwept(t *testing.T) {
+	for _, m := range []mode{modeSweep, modeBackfill} {
+		t.Run(string(m), func(t *testing.T) {
+			c := newScene(t)
+			c.finder.pace.stalled = 50 * time.Millisecond
+			c.shop.stock(2, 2)
+			task := c.sweepBy(m, mirror.SweepSpec{}, c.replica("a"))
+			require.Equal(t, mirror.TaskFailed, task.Status)
+			require.Contains(t, task.Error, "signals still wait")
+			require.Empty(t, c.swept())
+			c.finder.pace.stalled = time.Minute
+			stop := c.workUntil()
+			task = c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
+			stop()
+			c.work()
+			require.Equal(t, mirror.TaskDone, task.Status, task.Error)
+			require.Empty(t, c.recorded(), "it was there before the mirror")
+			require.Empty(t, c.differences())
+			require.Len(t, c.swept(), len(c.def.Kinds()))
+			c.shop.put("/customers/c1/orders/new", shopOrder("new", 1, "created"))
+			c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
+			require.Equal(t, []string{"missing order/new"}, c.recorded())
+		})
+	}
+}
+
+// A list that fails in the first sweep hides nothing of the other lists of its
+// kind, however long it fails; what it shows at last was there before the mirror.
+func TestAListThatFailsIsAnExceptionOfItsKind(t *testing.T) {
+	for _, m := range []mode{modeSweep, modeBackfill} {
+		t.Run(string(m), func(t *testing.T) {
+			c := newScene(t)
+			c.shop.stock(3, 3)
+			broken := func(r *http.Request) bool {
+				return r.URL.Path == "/customers/c1/orders" && r.URL.Query().Get("cursor") != ""
+			}
+			sweep := func(m mode) {
+				stop := c.workUntil()
+				c.sweepBy(m, mirror.SweepSpec{}, c.replica("a"))
+				stop()
+				c.work()
+			}
+			c.shop.refuse(422, broken)
+			sweep(m)
+			require.Empty(t, c.recorded())
+			require.Equal(t, map[string][]string{"customer": nil, "note": nil, "balance": nil, "order": {"order|c1"}}, c.swept())
+
+			c.shop.put("/customers/c0/orders/new", shopOrder("new", 1, "created"))
+			c.shop.put("/customers/c1/orders/o1_0", shopOrder("o1_0", 7, "created"))
+			sweep(modeSweep)
+			require.Equal(t, []string{"missing order/new"}, c.recorded(), "the others are compared")
+			require.Equal(t, []string{"order|c1"}, c.swept()["order"])
+
+			c.shop.refuse(422, func(r *http.Request) bool { return r.URL.Path == "/customers/c0/orders" })
+			sweep(modeSweep)
+			require.Equal(t, []string{"missing order/new"}, c.recorded(), "o1_2 was there before")
+			require.Empty(t, c.swept()["order"], "and what was read whole once is no exception when it fails later")
+			c.shop.interfere(nil)
+			c.shop.put("/customers/c1/orders/late", shopOrder("late", 1, "created"))
+			sweep(modeSweep)
+			require.Equal(t, []string{"missing order/late", "missing order/new"}, c.recorded())
+		})
+	}
+}
+
+// An entity that cannot be had is an exception too, until it is had.
+func TestAnEntityThatWasNotHadIsAnExceptionOfItsKind(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(1, 2)
+	for _, id := range []string{"o0_0", "o0_1"} {
+		_, err := c.store.Claim(c.ctx, event.Ref{Key: c.key("order", id), Parents: under("c0")})
+		require.NoError(t, err)
+	}
+	c.sync(event.Ref{Key: c.key("customer", "c0")})
+	refused := func(r *http.Request) bool { return r.URL.Path == "/customers/c0/orders/o0_0" }
+	c.shop.refuse(422, refused)
+	stop := c.workUntilBut("o0_0")
+	task := c.sweepBy(modeBackfill, mirror.SweepSpec{}, c.replica("a"))
+	require.Equal(t, mirror.TaskFailed, task.Status)
+	require.Equal(t, []string{"shop/order/o0_0"}, c.swept()["order"])
+	c.shop.put("/customers/c0/orders/new", shopOrder("new", 1, "created"))
+	task = c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
+	require.Equal(t, mirror.TaskFailed, task.Status)
+	require.Contains(t, task.Error, "order/o0_0")
+	require.Equal(t, []string{"missing order/new"}, c.recorded())
+	c.shop.interfere(nil)
+	stop()
+	stop = c.workUntil()
+	task = c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
+	stop()
+	require.Equal(t, mirror.TaskDone, task.Status, task.Error)
+	require.Equal(t, []string{"missing order/new"}, c.recorded())
+	require.Empty(t, c.swept()["order"])
 }
 
 // A fleet whose earlier version has finished sweeps goes on with sweeps.

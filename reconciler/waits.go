@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -54,3 +55,42 @@ func (f *finder) waitsFor(ctx context.Context) string {
 	}
 	return "stopped by a signal"
 }
+
+// waitsOn says what a backfill waits for that has not moved since the last look.
+func (f *finder) waitsOn(ctx context.Context, t *mirror.Task, p progress) string {
+	state, err := f.streams.Source(ctx, f.name)
+	if err != nil {
+		return "redis, which does not answer"
+	}
+	if state.Paused {
+		until := "until it is resumed"
+		if !state.Until.IsZero() {
+			until = "until " + state.Until.UTC().Format(time.RFC3339) + " at least"
+		}
+		return fmt.Sprintf("source %s, which is paused by %s %s: %s", f.name, state.By, until, state.Reason)
+	}
+	if n, err := f.backlog(ctx); err == nil && (p.Phase == string(phaseFill) && n > 0 || n > ahead) {
+		if _, workers, err := f.streams.Fleet(ctx, []string{f.name}); err == nil && len(workers) == 0 {
+			return fmt.Sprintf("workers: none are running, and %d signals are queued", n)
+		}
+		return fmt.Sprintf("workers: %d signals are queued for the background", n)
+	}
+	sweep, err := decodeState[sweepState](t.State)
+	if missing := sweep.NotFetched; err == nil && sweep.Phase == phaseFill && len(missing) > 0 {
+		return fmt.Sprintf("%d entities that are not fetched yet, such as %s/%s: %s", t.Counts["not_fetched"], missing[0].Kind, missing[0].ID, missing[0].Reason)
+	}
+	if t.Status == mirror.TaskWaiting {
+		return "a reconciler that takes it up"
+	}
+	rate := f.rate()
+	if left, err := f.streams.Budget(ctx, f.name, rate); err == nil && left < spent {
+		return fmt.Sprintf("the budget of source %s, %d per %s for the whole fleet, which is spent", f.name, rate.Limit, rate.Per)
+	}
+	if spec, err := decodeState[mirror.SweepSpec](t.Spec); err == nil && spec.Rate > 0 && sweep.Phase == phaseLists {
+		return fmt.Sprintf("its own rate, %g list pages a second", spec.Rate)
+	}
+	return "an answer of the provider"
+}
+
+// spent is the share of what a budget can save up below which it is spent.
+const spent = 0.05

@@ -141,7 +141,7 @@ func (a *attempt) goneBefore() bool {
 // tombstone writes that the entity is gone and settles its batch.
 func (a *attempt) tombstone() {
 	v := &verdict{last: a.newest()}
-	w := &mirror.Write{Ref: a.ref, Claim: a.doc.Claim, SentAt: a.sent, Deleted: true, LastEvent: v.last}
+	w := &mirror.Write{Ref: a.ref, Claim: a.doc.Claim, SentAt: a.sent, Deleted: true, LastEvent: v.last, ForgetLastEvent: a.lastEventIsAhead()}
 	if err := a.write(a.s.ctx, w); err != nil {
 		a.failed(err)
 		return

@@ -20,6 +20,7 @@ const (
 	flagUnnamed   = "unnamed"
 	flagUndated   = "undated"
 	flagDiffering = "differing"
+	flagAhead     = "ahead"
 )
 
 // mostTold is how many types are told apart in the log.
@@ -50,6 +51,7 @@ func (f *flags) first(source, flag, typ string) bool {
 var said = map[string]string{
 	flagUnnamed:   "events of this type do not name the entity it is about; only sweeps find what they speak of",
 	flagUndated:   "events of this type tell a time that cannot be read; they are taken without one",
+	flagAhead:     "events of this type are dated in the future; order goes by when they were received",
 	flagDiffering: "events of this type come again with another body; the first is kept, the other is in the audit and followed too",
 }
 
@@ -149,6 +151,9 @@ func (s *shard) noteFlags(ctx context.Context, loop *telemetry.Loop, e stream.En
 	}
 	if l.Inserted && b.Undated {
 		s.w.flag(flagUndated, b)
+	}
+	if l.Inserted && b.CreatedAt.After(b.ReceivedAt.Add(clocksApart)) {
+		s.w.flag(flagAhead, b)
 	}
 	if !l.PayloadDiffers {
 		return nil, nil

@@ -277,7 +277,7 @@ func (a *attempt) write(ctx context.Context, w *mirror.Write) (err error) {
 func (a *attempt) writeOf(v *verdict) *mirror.Write {
 	w := &mirror.Write{
 		Ref: a.ref, Claim: a.doc.Claim, SentAt: a.snap.SentAt,
-		Kept: v.kept, DoubtedAt: v.doubted, Deleted: a.snap.Deleted, LastEvent: v.last,
+		Kept: v.kept, DoubtedAt: v.doubted, Deleted: a.snap.Deleted, LastEvent: v.last, ForgetLastEvent: a.lastEventIsAhead(),
 	}
 	if v.kept || w.Deleted {
 		return w

@@ -319,6 +319,36 @@ func TestOutOfOrderAndOvertaken(t *testing.T) {
 	require.True(t, made.Overtaken)
 }
 
+// An event dated in the future stands above none that is received later.
+func TestAnEventOfTheFutureBoundsNothing(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.start("w1")
+	before := time.Now()
+	ahead := b.event("evt_ahead", "widget.made", before.Add(48*time.Hour), "widget", "w1")
+	b.append(ahead)
+	row := b.row("evt_ahead", mirror.Processed)
+	require.WithinDuration(t, before.Add(48*time.Hour), row.CreatedAt, time.Millisecond, "the log keeps what the provider said")
+	require.WithinDuration(t, before, b.document("widget", "w1").LastEvent.CreatedAt, 5*time.Second)
+	require.InDelta(t, 1, b.metric("tarn_flagged_total", "ahead"), 0)
+	later := b.send("widget.sold", "widget", "w1")
+	require.False(t, b.row(later, mirror.Processed).OutOfOrder)
+	require.Equal(t, later, b.document("widget", "w1").LastEvent.ID)
+
+	// One that an earlier release has let in is replaced.
+	doc, err := b.store.Claim(b.ctx, event.Ref{Key: key("widget", "w1")})
+	require.NoError(t, err)
+	done, err := b.store.Write(b.ctx, &mirror.Write{
+		Ref: event.Ref{Key: doc.Key}, Claim: doc.Claim, SentAt: time.Now(),
+		LastEvent: mirror.LastEvent{ID: "evt_old", Type: "widget.made", CreatedAt: before.Add(48 * time.Hour)},
+	})
+	require.NoError(t, err)
+	require.True(t, done.Applied)
+	last := b.send("widget.sold", "widget", "w1")
+	require.False(t, b.row(last, mirror.Processed).OutOfOrder)
+	require.Equal(t, last, b.document("widget", "w1").LastEvent.ID)
+}
+
 func TestDuplicatesWithoutAMark(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -110,7 +110,7 @@ func (a *attempt) maybeEarly(kind *provider.Kind) bool {
 		return true
 	case g.verify:
 		// Not if the provider's clock is ahead: that would never end.
-		last, asked := a.doc.LastEvent.CreatedAt, g.second.Add(-kind.VerifyAfter)
+		last, asked := a.lastEventAt(), g.second.Add(-kind.VerifyAfter)
 		since := sent.Sub(last)
 		return last.After(asked) && since >= 0 && since < kind.ReadLag
 	}
@@ -120,10 +120,28 @@ func (a *attempt) maybeEarly(kind *provider.Kind) bool {
 // newest returns the newest event of those covered if it is newer than the one
 // the document remembers.
 func (a *attempt) newest() (last mirror.LastEvent) {
-	if at := a.doc.LastEvent.CreatedAt; at.IsZero() || a.gist.newest.CreatedAt.After(at) {
+	if at := a.lastEventAt(); at.IsZero() || a.gist.newest.CreatedAt.After(at) {
 		return a.gist.newest
 	}
 	return last
+}
+
+// clocksApart is how far the clocks of a fleet may differ.
+const clocksApart = 5 * time.Minute
+
+// lastEventAt is when the newest event was created that the document remembers.
+// Zero if it is one of the future: event.OrderTime lets none in, but a document
+// may have it from an earlier release, or from a host whose clock was wrong.
+func (a *attempt) lastEventAt() time.Time {
+	if a.lastEventIsAhead() {
+		return time.Time{}
+	}
+	return a.doc.LastEvent.CreatedAt
+}
+
+// lastEventIsAhead reports whether the document remembers an event of the future.
+func (a *attempt) lastEventIsAhead() bool {
+	return a.doc.LastEvent.CreatedAt.After(a.s.w.Now().Add(clocksApart))
 }
 
 // settlements says of each event among the entries how the fetch covered it.
@@ -131,7 +149,7 @@ func (a *attempt) newest() (last mirror.LastEvent) {
 func (a *attempt) settlements(v *verdict, entries []stream.Entry) []mirror.Settlement {
 	m := a.s.w.Metrics
 	if a.settledTo.IsZero() {
-		a.settledTo = a.doc.LastEvent.CreatedAt
+		a.settledTo = a.lastEventAt()
 	}
 	now := a.s.w.Now().UTC()
 	covered := mirror.Covered{Claim: a.doc.Claim, FetchedAt: a.fetchedAt(), Signal: entries[len(entries)-1].ID, StateHash: a.mirrored(v)}

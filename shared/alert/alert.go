@@ -22,6 +22,8 @@ const (
 	StoreSlow    Kind = "store_slow"    // a call of the store times out again and again
 	StoreRefuses Kind = "store_refuses" // the database refuses a document for good: an event, or a settlement
 	Blocked      Kind = "blocked"       // the search for missed events cannot go on as it should
+	ListTooLong  Kind = "list_too_long" // a list of the provider's does not end, or a page of it is too long in any size
+	ListFails    Kind = "list_fails"    // a list of the provider's cannot be read, sweep after sweep
 	Identity     Kind = "identity"      // redis and the database are not of one fleet
 )
 
@@ -34,6 +36,8 @@ var said = map[Kind]string{
 	StoreSlow:    "the store takes longer than its time-out, again and again",
 	StoreRefuses: "the store refuses what is to be written",
 	Blocked:      "the search for missed events is held up",
+	ListTooLong:  "a list of the provider's does not end, or a page of it is too long to be read",
+	ListFails:    "lists of the provider's could not be read by several sweeps in a row",
 	Identity:     "redis and the database are not of one fleet: nothing is read or written until they are",
 }
 

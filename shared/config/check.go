@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 var errNoList = errors.New("want a list: a,b or [a, b]")
@@ -75,8 +76,30 @@ func (d *decoder) check(c *Config) {
 	d.checkTokens(c.OperatorTokens)
 	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
 		d.checkSource("sources."+name, name, c.Sources[name])
+		d.checkReach("sources."+name+".reconcile", c.Sources[name].Reconcile, c.Retention.Events)
 	}
 }
+
+// checkReach refuses settings under which events fall between two readings of the
+// provider's list. A reading reaches back as far as one is apart from the next,
+// and over the overlap.
+func (d *decoder) checkReach(path string, r Reconcile, kept time.Duration) {
+	reach := r.Gaps.Every + r.Gaps.Overlap
+	d.rule(path+".window", r.Window >= reach,
+		"is %s, shorter than gaps.every and gaps.overlap together (%s): the first search would reach back less far than each later one must", r.Window, reach)
+	d.rule("retention.events", kept == 0 || RememberedFor(kept) >= reach,
+		"is %s, too short for %s.gaps: events that the log has forgotten would be taken for missed, so a search reaches back %s only, and every and overlap are %s together",
+		kept, path, RememberedFor(kept), reach)
+}
+
+// keptMargin is how long before the log forgets an event the search for missed
+// events does.
+const keptMargin = time.Hour
+
+// RememberedFor is how far back the log is sure to have what came, if it keeps
+// events for so long. The margin is for clocks that disagree and for as long as a
+// search takes.
+func RememberedFor(kept time.Duration) time.Duration { return kept - min(keptMargin, kept/2) }
 
 // redisSchemes are the addresses package stream reads; the s is for TLS.
 var redisSchemes = []string{"redis", "rediss", "redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel"}

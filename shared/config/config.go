@@ -98,12 +98,13 @@ type Ack struct {
 
 // Reconcile is how a source is kept true where events fail.
 type Reconcile struct {
-	Gaps    Gaps                     `yaml:"gaps"`
-	Sweep   Sweep                    `yaml:"sweep"`
-	Recover Recover                  `yaml:"recover"`
-	Grace   time.Duration            `yaml:"grace" default:"2m" min:"0s" max:"24h" help:"How long a difference may be explained by an event under way."`
-	Window  time.Duration            `yaml:"window" default:"168h" min:"1m" max:"87600h" help:"How far back the first search for missed events goes."`
-	Kinds   map[string]ReconcileKind `yaml:"kinds" help:"Settings by kind of entity."`
+	Gaps     Gaps                     `yaml:"gaps"`
+	Sweep    Sweep                    `yaml:"sweep"`
+	Recover  Recover                  `yaml:"recover"`
+	Grace    time.Duration            `yaml:"grace" default:"2m" min:"0s" max:"24h" help:"How long a difference may be explained by an event under way."`
+	Window   time.Duration            `yaml:"window" default:"168h" min:"1m" max:"87600h" help:"How far back the first search for missed events goes."`
+	MaxPages int                      `yaml:"max_pages" default:"10000" min:"10" max:"10000000" help:"Most pages read of one list of the provider's. A list with more is taken for one that never ends: reading stops there and people are told."`
+	Kinds    map[string]ReconcileKind `yaml:"kinds" help:"Settings by kind of entity."`
 }
 
 // Gaps is the search for events that were never received.

@@ -41,6 +41,17 @@ func (e *Event) Logged() *Event {
 	return &lean
 }
 
+// OrderTime is when an event happened, as far as order goes: when the provider
+// says that it was created, but not later than it was received. A provider's
+// clock may be ahead, and one date far in the future must not stand above every
+// event that follows. Zero if created is.
+func OrderTime(created, received time.Time) time.Time {
+	if !received.IsZero() && created.After(received) {
+		return received
+	}
+	return created
+}
+
 // Home is the key whose shard holds the event's own entry: its primary
 // entity, or, when it names none, a key made of its own id with an empty kind.
 func (e *Event) Home() Key {

@@ -21,8 +21,10 @@ type head struct {
 	// Parents are left out where Entities begins with the same entity.
 	Parents    map[string]string `json:"p"`
 	ReceivedAt *int64            `json:"r"`
-	Entities   []packedRef       `json:"e"`
-	Derived    []packedRef       `json:"d"`
+	// DatedAt is the event's own CreatedAt, left out where the signal's is the same.
+	DatedAt  *int64      `json:"o"`
+	Entities []packedRef `json:"e"`
+	Derived  []packedRef `json:"d"`
 	// Flags are of the event: flagUndated, flagUnnamed. Left out if none is set.
 	Flags int `json:"f"`
 }
@@ -75,6 +77,9 @@ func (s *Signal) appendHead(b []byte) []byte {
 	}
 	if e := s.Body; e != nil {
 		b = appendTime(b, `,"r":`, e.ReceivedAt)
+		if !e.CreatedAt.Equal(s.CreatedAt) {
+			b = appendTime(b, `,"o":`, e.CreatedAt)
+		}
 		b = appendRefs(b, `,"e":`, e.Entities)
 		b = appendRefs(b, `,"d":`, e.Derived)
 		if n := e.flags(); n != 0 {

@@ -71,8 +71,8 @@ type Signal struct {
 	// CauseID is the id of the event, discrepancy, sweep or job behind it.
 	CauseID string
 	Class   Class
-	// EventType and CreatedAt are those of the event behind it, if any, also
-	// on the entries of its further entities.
+	// EventType is that of the event behind it, if any, and CreatedAt its
+	// OrderTime, also on the entries of its further entities.
 	EventType string
 	CreatedAt time.Time
 	// Body is the whole event, on the event's own entry only.
@@ -87,7 +87,7 @@ type Signal struct {
 func Own(e *Event, trace string) Signal {
 	s := Signal{
 		Cause: CauseEvent, CauseID: e.ID, Class: Live,
-		EventType: e.Type, CreatedAt: e.CreatedAt, Body: e, Trace: trace,
+		EventType: e.Type, CreatedAt: OrderTime(e.CreatedAt, e.ReceivedAt), Body: e, Trace: trace,
 	}
 	if s.Ref.Key = e.Home(); len(e.Entities) > 0 {
 		s.Ref = e.Entities[0]
@@ -142,8 +142,12 @@ func ParseSignal(fields map[string]string) (Signal, error) {
 		EventType: h.EventType, CreatedAt: fromMicros(h.CreatedAt), NotBefore: fromMicros(h.NotBefore), Trace: h.Trace,
 	}
 	if body, own := fields[fieldBody]; own {
+		created := s.CreatedAt
+		if h.DatedAt != nil {
+			created = fromMicros(h.DatedAt)
+		}
 		s.Body = &Event{
-			Source: key.Source, ID: s.CauseID, Type: s.EventType, CreatedAt: s.CreatedAt,
+			Source: key.Source, ID: s.CauseID, Type: s.EventType, CreatedAt: created,
 			ReceivedAt: fromMicros(h.ReceivedAt), Payload: []byte(body),
 			Undated: h.Flags&flagUndated != 0, Unnamed: h.Flags&flagUnnamed != 0,
 			Entities: unpackRefs(key.Source, h.Entities), Derived: unpackRefs(key.Source, h.Derived),

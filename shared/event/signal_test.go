@@ -34,6 +34,10 @@ func TestSignalRoundTrip(t *testing.T) {
 		"an event that names nothing": event.Own(&event.Event{
 			Source: "lemon", ID: "evt_2", Type: "weather.changed", CreatedAt: created, ReceivedAt: received, Payload: []byte(`{}`),
 		}, ""),
+		"an event dated in the future": event.Own(&event.Event{
+			Source: "lemon", ID: "evt_3", Type: "order.executed", CreatedAt: created.Add(48 * time.Hour), ReceivedAt: received,
+			Entities: []event.Ref{order}, Payload: []byte(`{}`),
+		}, ""),
 		"a further entity": {
 			Ref: account, Cause: event.CauseEvent, CauseID: "evt_1", EventType: "order.executed", CreatedAt: created,
 		},
@@ -47,6 +51,21 @@ func TestSignalRoundTrip(t *testing.T) {
 			got, err := event.ParseSignal(stringly(t, want))
 			require.NoError(t, err)
 			require.Equal(t, want, got)
+		})
+	}
+}
+
+func TestNoEventIsOrderedAfterItWasReceived(t *testing.T) {
+	for name, c := range map[string]struct{ created, received, want time.Time }{
+		"before it was received":     {created, received, created},
+		"in the future":              {received.Add(48 * time.Hour), received, received},
+		"undated":                    {time.Time{}, received, time.Time{}},
+		"received nobody knows when": {created, time.Time{}, created},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := event.Own(&event.Event{Source: "lemon", ID: "evt_1", CreatedAt: c.created, ReceivedAt: c.received}, "")
+			require.Equal(t, c.want, s.CreatedAt)
+			require.Equal(t, c.created, s.Body.CreatedAt, "the event keeps its own")
 		})
 	}
 }

@@ -35,7 +35,7 @@ type Document struct {
 	// latest time the state is known to have been the provider's: the same, or
 	// later when a sweep compared it. Zero until the first good fetch.
 	SyncedAt, VerifiedAt time.Time
-	// LastEvent is the newest event, by created_at, that a sync has covered.
+	// LastEvent is the newest event that a sync has covered, by event.OrderTime.
 	LastEvent LastEvent
 	// Behind says since when and why the mirror knows itself to be behind the
 	// provider (parked, dead letter, lagging read). Nil when it does not.
@@ -102,6 +102,9 @@ type Write struct {
 	// LastEvent replaces the stored one if its CreatedAt is later; of the same
 	// time, the one with the greater id stands. May be zero.
 	LastEvent LastEvent
+	// ForgetLastEvent: the stored one is dated in the future; LastEvent, unless it is
+	// zero, replaces it whatever its time.
+	ForgetLastEvent bool
 }
 
 // Written is what became of a Write.

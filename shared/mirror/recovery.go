@@ -100,6 +100,9 @@ type Verification interface {
 	// asked for and never had.
 	Unfetched(ctx context.Context, source string, kinds []string) (int64, error)
 
+	// FirstUnfetched returns up to limit of those of one kind, in no order.
+	FirstUnfetched(ctx context.Context, source, kind string, limit int) ([]*Document, error)
+
 	// Staleness answers for those of some kinds of a source of which the mirror
 	// has fetched something that is neither terminal nor deleted.
 	Staleness(ctx context.Context, source string, kinds []string) ([]Staleness, error)

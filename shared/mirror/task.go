@@ -37,8 +37,8 @@ type Task struct {
 	Status TaskStatus
 	// By is who or what started it: an operator's name, "schedule", "command".
 	By string
-	// Spec is what is to be done, State how far it has come: both JSON, opaque
-	// here. Spec never changes.
+	// Spec is what is to be done, State how far it has come: both JSON, opaque to
+	// the store. Spec never changes.
 	Spec, State []byte
 	// Counts are sums to be shown: found, api_calls, done, total …
 	Counts map[string]int64
@@ -67,7 +67,8 @@ type RedriveSpec struct {
 
 // SweepSpec is the Spec, in JSON, of a task that compares with the provider:
 // of kind "sweep", "backfill", "verify" or "gaps". Its Counts are partitions,
-// done (partitions that are over), entities or events, found and api_calls.
+// done (partitions that are over), entities or events, found, api_calls,
+// failed_lists and not_fetched. Its State holds a SweepOutcome.
 type SweepSpec struct {
 	// Kinds are the kinds looked at. None: all that can be found.
 	Kinds []string `json:"kinds,omitempty"`
@@ -77,6 +78,38 @@ type SweepSpec struct {
 	// Rate is the most calls of the provider's API a second, within the
 	// source's budget. 0: no limit of its own.
 	Rate float64 `json:"rate,omitempty"`
+}
+
+// SweepOutcome is what a sweep, backfill or verification could not have. It is
+// part of the State, in JSON, of its task, whose Counts say how many there are
+// in all: failed_lists and not_fetched.
+type SweepOutcome struct {
+	// FailedLists are the lists that were not read whole, at most MostNamed.
+	FailedLists []FailedList `json:"failed_lists,omitempty"`
+	// NotFetched are the entities that workers were asked for and did not have
+	// in the end, at most MostNamed.
+	NotFetched []NotFetched `json:"not_fetched,omitempty"`
+}
+
+// MostNamed is how many lists, and how many entities, an outcome names.
+const MostNamed = 100
+
+// FailedList is a list that was not read whole.
+type FailedList struct {
+	Kind string `json:"kind"`
+	// Parents are the ids of what the list stands under.
+	Parents map[string]string `json:"parents,omitempty"`
+	Error   string            `json:"error"`
+	// Times is in how many sweeps of the same kinds in a row it failed.
+	Times int `json:"times,omitempty"`
+}
+
+// NotFetched is an entity that was not fetched, and why.
+type NotFetched struct {
+	Kind    string            `json:"kind"`
+	ID      string            `json:"id"`
+	Parents map[string]string `json:"parents,omitempty"`
+	Reason  string            `json:"reason"`
 }
 
 // TaskFilter selects tasks; zero values select all.

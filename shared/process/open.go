@@ -68,7 +68,7 @@ func Sources(c *config.Config) ([]Source, error) {
 			return nil, fmt.Errorf("source %s: %w", name, err)
 		}
 		s := Source{Name: name, Source: c.Sources[name], Definition: definition}
-		sources, wrong = append(sources, s), append(wrong, s.checkKinds(c))
+		sources, wrong = append(sources, s), append(wrong, s.checkKinds(c), s.checkHorizon(c))
 	}
 	if err := errors.Join(wrong...); err != nil {
 		return nil, err
@@ -92,6 +92,17 @@ func (s Source) checkKinds(c *config.Config) error {
 	return errors.Join(wrong...)
 }
 
+// checkHorizon refuses a pause between two readings of the list of events in which
+// the provider forgets some.
+func (s Source) checkHorizon(c *config.Config) error {
+	list, gaps := s.Definition.EventList(), s.Reconcile.Gaps
+	if !list.Kept || list.Horizon <= 0 || list.Horizon > gaps.Every {
+		return nil
+	}
+	return c.Problem("sources."+s.Name+".reconcile.gaps.every", "is %s, and provider %s keeps events for %s only (api.events.horizon of its definition): it would forget some before they are listed",
+		gaps.Every, s.Definition.Name, list.Horizon)
+}
+
 // Reloaded returns the source with the settings c has for it. The definition
 // stays the one that was loaded at the start, whatever its file holds now:
 // what is running is made for its kinds.
@@ -110,6 +121,7 @@ func (s Source) client(page func(context.Context) error) (*provider.Client, erro
 	client, err := provider.NewClient(s.Definition, provider.ClientOptions{
 		BaseURL: s.APIURL, Key: string(s.APIKey), Timeout: s.Timeout,
 		Concurrency: s.Rate.Concurrency, Principal: s.Principal, Page: page,
+		MaxPages: s.Reconcile.MaxPages,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("source %s: %w", s.Name, err)

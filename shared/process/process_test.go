@@ -393,6 +393,28 @@ func TestKindsThatThereAreNot(t *testing.T) {
 	}
 }
 
+// Two bounds that contradict each other are found at the start: a list of events
+// that forgets them sooner than it is read.
+func TestAHorizonBelowThePauseOfTheSearch(t *testing.T) {
+	definition, err := os.ReadFile("../provider/testdata/stripe.yaml")
+	require.NoError(t, err)
+	file := files(t, strings.ReplaceAll(settings, "provider: lemon", "provider: DIR/shop.yaml"))
+	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(file), "shop.yaml"),
+		[]byte(strings.ReplaceAll(string(definition), "720h", "12h")), 0o600))
+	for every, want := range map[string]string{
+		"11h": "",
+		"12h": "sources.lemon.reconcile.gaps.every: is 12h0m0s, and provider stripe keeps events for 12h0m0s only (api.events.horizon of its definition)",
+	} {
+		c, err := config.Load(file, []string{"TARN_SOURCES__LEMON__RECONCILE__GAPS__EVERY=" + every})
+		require.NoError(t, err)
+		if _, err = process.Sources(c); want == "" {
+			require.NoError(t, err)
+			continue
+		}
+		require.ErrorContains(t, err, want)
+	}
+}
+
 // The definition knows its provider; the settings overrule it.
 func TestToleranceIsTheDefinitionsUnlessSet(t *testing.T) {
 	definition, err := os.ReadFile("../provider/testdata/standard.yaml")

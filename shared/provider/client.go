@@ -53,16 +53,19 @@ type ClientOptions struct {
 	Timeout time.Duration
 	// Concurrency is how many connections are kept for HTTP/1.1. Defaults to 100.
 	Concurrency int
-	// MaxBody is the largest answer taken, in bytes. Defaults to 16 MiB.
+	// MaxBody is the largest answer taken, in bytes. A page of a list that is larger
+	// is asked for in smaller ones. Defaults to 16 MiB.
 	MaxBody int64
+	// MaxPages is how many pages a list may have. Defaults to DefaultMaxPages.
+	MaxPages int
 	// Principal and the justification of each call fill headers of the
 	// definition that ask for them. Defaults to "tarn-none".
 	Principal string
 	// TLS is for an API whose certificate the system does not know. Defaults to
 	// the system's certificates.
 	TLS *tls.Config
-	// Page is called before each further page of a list kind, so that one fetch
-	// of it costs what it asks for. An error ends the fetch. Defaults to nothing.
+	// Page is called before each further request of a call that makes several, as
+	// for the pages of a list kind, so that it costs what it asks for. An error ends the fetch. Defaults to nothing.
 	Page func(ctx context.Context) error
 	// Now is the clock. Defaults to time.Now.
 	Now func() time.Time
@@ -101,6 +104,7 @@ type Client struct {
 	http *http.Client
 	// allowance is what the last answer with rate headers told.
 	allowance atomic.Pointer[Allowance]
+	sizes     pageSizes
 }
 
 // NewClient returns a client. An address that is not http(s), or a key or

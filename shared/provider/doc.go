@@ -37,7 +37,7 @@
 //	  events:                            # optional: where events can be listed again
 //	    path: /events
 //	    since: since                     # parameter of the lower bound
-//	    query: {sort: asc}
+//	    query: {sort: asc}               # what neither since nor pagination sets
 //	    order: oldest_first              # default; or newest_first
 //	    horizon: 720h                    # how long events are kept; default: not known
 //	  webhooks:                          # optional: where it lists the webhooks it sends
@@ -125,12 +125,23 @@
 // this without decoding a number. A Snapshot knows when its request was sent,
 // before the first byte, so that nobody takes it for newer than it is.
 //
+// # Lists
+//
+// A list has as many pages as it says, up to ClientOptions.MaxPages; one with more,
+// or with a cursor that comes again, does not end (see Cursors). A page longer than
+// ClientOptions.MaxBody is asked for with half the limit, down to 1, and the list
+// keeps to that for an hour. Where the cursor determines the size, the list has to be
+// read from its beginning again. Its order is what the definition says, which nothing
+// here checks.
+//
 // Sweeps compare the elements of a list with what the mirror holds, which is what
 // the GET answered. Where the list shows less, each element differs, and each sweep
 // asks for every entity by its id. "element: partial" has a sweep compare only the
 // members that the element has, and ask for an entity where one of these differs,
 // where the mirror does not have it, and once per verify_every for the rest of it.
 // A sweep that asks in vain because the key is missing says so in the log.
+//
+// # Errors
 //
 // Errors carry a class of package fate: whether it was the network, the
 // entity or our key is understood here and nowhere else. A 200 is the entity

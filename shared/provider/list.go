@@ -3,6 +3,7 @@ package provider
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"time"
@@ -16,9 +17,6 @@ import (
 // one that comes by itself, and the page round it.
 const pageDepth = envelopeDepth + 16
 
-// maxPages ends a list whose cursors never do.
-const maxPages = 10_000
-
 // fetchList asks for all pages of a list kind and joins their elements, each
 // with its text as it came, to one array. It is as old as its first page.
 func (c *Client) fetchList(ctx context.Context, k *Kind, call call) (*Snapshot, error) {
@@ -26,34 +24,23 @@ func (c *Client) fetchList(ctx context.Context, k *Kind, call call) (*Snapshot, 
 		elements [][]byte
 		size     int64
 		sentAt   time.Time
-		cursor   string
 	)
-	seen := map[string]bool{}
-	for {
-		page, err := c.page(ctx, k.id, call, cursor)
-		if err != nil {
-			return nil, err
-		}
+	begin := func() { elements, size, sentAt = nil, 0, time.Time{} }
+	err := c.walk(ctx, k.id, call, begin, func(p *page) error {
 		if sentAt.IsZero() {
-			sentAt = page.sentAt
+			sentAt = p.sentAt
 		}
-		for _, v := range page.items {
+		for _, v := range p.items {
 			elements = append(elements, v.Raw())
 			size += int64(len(v.Raw()))
 		}
 		if size > c.opts.MaxBody {
-			return nil, fate.Errorf(fate.Permanent, "list is longer than %d bytes", c.opts.MaxBody)
+			return fate.Errorf(fate.Permanent, "list is longer than %d bytes", c.opts.MaxBody)
 		}
-		if cursor = page.next; cursor == "" {
-			break
-		}
-		if seen[cursor] || len(seen) >= maxPages {
-			return nil, fate.Errorf(fate.Transient, "list goes round: page %d has a cursor seen before or is one too many", len(seen)+1)
-		}
-		seen[cursor] = true
-		if err := c.opts.Page(ctx); err != nil {
-			return nil, err
-		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	doc, err := rawjson.Parse(join(elements), rawjson.Options{})
 	if err != nil {
@@ -74,10 +61,16 @@ type page struct {
 	sentAt time.Time
 }
 
+// page asks for one page of a list. One that is longer than is read is an error
+// that says how to ask again.
 func (c *Client) page(ctx context.Context, id rawjson.Path, call call, cursor string) (*page, error) {
 	spec := &c.def.api.pagination
-	call.query = pagers[spec.style].query(spec, call.query, cursor)
+	limit := c.sizes.of(call.kind, spec.limit, c.opts.Now)
+	call.query = pagers[spec.style].query(limit, call.query, cursor)
 	a, err := c.ask(ctx, call)
+	if errors.Is(err, errTooLong) {
+		return nil, c.tooLong(call.kind, limit, cursor, err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -20,9 +20,14 @@ type paginationSpec struct {
 // first), and where the page that came says the next one begins ("" is the end).
 type pager struct {
 	items, next string // default paths
-	query       func(s *paginationSpec, filters url.Values, cursor string) url.Values
-	cursor      func(next rawjson.Value, items []rawjson.Value, id rawjson.Path) (string, error)
+	// resizes: the limit is sent with every cursor, so it may change from page to page.
+	resizes bool
+	query   func(limit int, filters url.Values, cursor string) url.Values
+	cursor  func(next rawjson.Value, items []rawjson.Value, id rawjson.Path) (string, error)
 }
+
+// pageParams are the parameters that the styles set.
+var pageParams = []string{"limit", "cursor", "starting_after"}
 
 // pagers are the known styles, by the name a definition gives.
 var pagers = map[string]pager{
@@ -30,11 +35,11 @@ var pagers = map[string]pager{
 	// it is sent alone.
 	"cursor": {
 		items: "data", next: "pagination.next_cursor",
-		query: func(s *paginationSpec, filters url.Values, cursor string) url.Values {
+		query: func(limit int, filters url.Values, cursor string) url.Values {
 			if cursor != "" {
 				return url.Values{"cursor": {cursor}}
 			}
-			return with(filters, "limit", strconv.Itoa(s.limit))
+			return with(filters, "limit", strconv.Itoa(limit))
 		},
 		cursor: func(next rawjson.Value, _ []rawjson.Value, _ rawjson.Path) (string, error) {
 			switch next.Kind() {
@@ -49,9 +54,9 @@ var pagers = map[string]pager{
 	},
 	// Stripe's: has_more, and the next page starts after the last id.
 	"last-id": {
-		items: "data", next: "has_more",
-		query: func(s *paginationSpec, filters url.Values, cursor string) url.Values {
-			q := with(filters, "limit", strconv.Itoa(s.limit))
+		items: "data", next: "has_more", resizes: true,
+		query: func(limit int, filters url.Values, cursor string) url.Values {
+			q := with(filters, "limit", strconv.Itoa(limit))
 			if cursor != "" {
 				q.Set("starting_after", cursor)
 			}

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"net/textproto"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -176,6 +177,7 @@ func parseAPI(s *section, envelope envelopeSpec) apiSpec {
 	if spec.events.path != "" && envelope.idHeader != "" {
 		events.fail("path", "is of no use with envelope.id_header: events in a list come without headers, so none would have an id")
 	}
+	events.checkQuery("query", spec.events.query, spec.events.since)
 	events.done()
 	spec.webhooks = parseWebhooks(s.sub("webhooks"))
 	s.done()
@@ -195,6 +197,21 @@ func (s *section) checkFixed(name, path string) {
 	s.checkPath(name, path)
 	if strings.ContainsAny(path, "{}") {
 		s.fail(name, "is %q: nothing fills a placeholder here; want a path such as /accounts?limit=1", path)
+	}
+}
+
+// checkQuery refuses parameters that something else sets for each request: those of
+// the query would stand above it, so that the list comes at another size than is
+// asked for, or its first page for ever. since is the name of the lower bound, "" if
+// the list has none.
+func (s *section) checkQuery(name string, query url.Values, since string) {
+	if since != "" && query.Has(since) {
+		s.fail(name, "holds %q, which the key since sets for each request: leave one of the two out", since)
+	}
+	for _, param := range pageParams {
+		if query.Has(param) {
+			s.fail(name, "holds %q, which api.pagination sets for each request: leave it out", param)
+		}
 	}
 }
 

@@ -66,6 +66,9 @@ func parseKind(name string, s *section) *Kind {
 	}
 	k.checkPaths(s)
 	k.checkStatuses(s)
+	if k.list != nil {
+		s.checkQuery("query", k.query, "")
+	}
 	s.done()
 	return k
 }

@@ -178,7 +178,7 @@ func (c *Client) read(res *http.Response, depth int) (*rawjson.Doc, error) {
 		return nil, err
 	}
 	if int64(len(body)) > c.opts.MaxBody {
-		return nil, c.errorf(res, fate.Permanent, "answer is longer than %d bytes", c.opts.MaxBody)
+		return nil, c.errorf(res, fate.Permanent, "%w: more than %d bytes", errTooLong, c.opts.MaxBody)
 	}
 	doc, err := rawjson.Parse(withoutMark(body), rawjson.Options{MaxDepth: depth})
 	if err != nil {

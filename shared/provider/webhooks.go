@@ -37,23 +37,17 @@ func (c *Client) Webhooks(ctx context.Context, why string) ([]Webhook, error) {
 		return nil, fate.Errorf(fate.Permanent, "list webhooks: provider %s does not list them", c.def.Name)
 	}
 	var hooks []Webhook
-	seen := map[string]bool{}
-	for cursor := ""; ; {
-		p, err := c.page(ctx, rawjson.Path{"id"}, call{kind: "webhooks", path: spec.path, why: why}, cursor)
-		if err != nil {
-			return nil, fmt.Errorf("list webhooks: %w", err)
-		}
+	call := call{kind: "webhooks", path: spec.path, why: why}
+	err := c.walk(ctx, rawjson.Path{"id"}, call, func() { hooks = nil }, func(p *page) error {
 		for _, v := range p.items {
 			hooks = append(hooks, spec.read(v))
 		}
-		if cursor = p.next; cursor == "" {
-			return hooks, nil
-		}
-		if seen[cursor] {
-			return nil, fate.Errorf(fate.Transient, "list webhooks: the list goes round")
-		}
-		seen[cursor] = true
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("list webhooks: %w", err)
 	}
+	return hooks, nil
 }
 
 func (s *webhooksSpec) read(v rawjson.Value) Webhook {

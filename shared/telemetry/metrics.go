@@ -116,6 +116,9 @@ type Metrics struct {
 	GapsBlocked *prometheus.GaugeVec
 	// Discrepancies counts what was found different, by source, kind and type.
 	Discrepancies *prometheus.CounterVec
+	// FailedLists counts lists of the provider's that a sweep could not read to
+	// their end, by source and kind.
+	FailedLists *prometheus.CounterVec
 	// Staleness is the age in seconds of the longest unverified document, by
 	// source and kind.
 	Staleness *prometheus.GaugeVec
@@ -147,7 +150,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		BudgetWait:    f.histogram("budget_wait_seconds", "Time a fetch waited for a token of the source's budget.", wayBuckets, "source", "class"),
 		StaleRefused:  f.counter("stale_writes_refused_total", "Writes refused because a newer fetch had begun.", "source"),
 		OutOfOrder:    f.counter("out_of_order_total", "Events older than the newest already taken for their entity.", "source"),
-		Flagged:       f.counter("flagged_total", "Events that do not name what their type is about (unnamed), whose time cannot be read (undated), that came again with another body (differing), or that the store refused (refused).", "source", "what"),
+		Flagged:       f.counter("flagged_total", "Events that do not name what their type is about (unnamed), whose time cannot be read (undated) or is in the future (ahead), that came again with another body (differing), or that the store refused (refused).", "source", "what"),
 		Overtaken:     f.counter("overtaken_total", "Events whose state the entity's history was already past.", "source"),
 		Lagging:       f.counter("lagging_total", "Fetches that were behind what was already known.", "source"),
 
@@ -174,6 +177,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 
 		GapsBlocked:   f.gauge("gaps_blocked_seconds", "How long the search for missed events has been held up, by one that the log does not have or by a list that cannot be read; 0 when it is not.", "source"),
 		Discrepancies: f.counter("discrepancies_total", "What was found different from the provider, by type.", "source", "kind", "type"),
+		FailedLists:   f.counter("failed_lists_total", "Lists of the provider's that a sweep could not read whole.", "source", "kind"),
 		Staleness:     f.gauge("staleness_seconds", "Age of the longest unverified document that is neither terminal nor deleted.", "source", "kind"),
 	}
 }

@@ -235,7 +235,12 @@ func writeUpdate(w *mirror.Write, state bson.RawValue, projected bool) bson.D {
 		}
 	}
 	if e := w.LastEvent; !e.CreatedAt.IsZero() {
-		highest = append(highest, bson.E{Key: "last_event", Value: lastEvent{CreatedAt: e.CreatedAt, ID: e.ID, Type: e.Type}})
+		last := bson.E{Key: "last_event", Value: lastEvent{CreatedAt: e.CreatedAt, ID: e.ID, Type: e.Type}}
+		if w.ForgetLastEvent {
+			set = append(set, last)
+		} else {
+			highest = append(highest, last)
+		}
 	}
 	update := bson.D{{Key: "$set", Value: set}}
 	for _, op := range []bson.E{{Key: "$unset", Value: unset}, {Key: "$min", Value: lowest}, {Key: "$max", Value: highest}} {

@@ -170,9 +170,8 @@ func (s *Store) Living(ctx context.Context, source, kind string, limit int) ([]*
 
 // Unfetched counts the documents of some kinds that were asked for and never had.
 func (s *Store) Unfetched(ctx context.Context, source string, kinds []string) (n int64, err error) {
-	never := bson.D{{Key: "synced_claim", Value: 0}} // as documents are born
 	for _, kind := range kinds {
-		of, err := s.db.Collection(mirrorName(source, kind)).CountDocuments(ctx, never)
+		of, err := s.db.Collection(mirrorName(source, kind)).CountDocuments(ctx, unfetched())
 		if err != nil {
 			return 0, fmt.Errorf("count what was never fetched of %s/%s: %w", source, kind, classify(ctx, err))
 		}
@@ -180,6 +179,23 @@ func (s *Store) Unfetched(ctx context.Context, source string, kinds []string) (n
 	}
 	return n, nil
 }
+
+// FirstUnfetched returns some of those of one kind.
+func (s *Store) FirstUnfetched(ctx context.Context, source, kind string, limit int) ([]*mirror.Document, error) {
+	docs, err := find[document](ctx, s.db.Collection(mirrorName(source, kind)), unfetched(),
+		options.Find().SetLimit(int64(max(limit, 1))).SetProjection(withoutState))
+	if err != nil {
+		return nil, fmt.Errorf("list what was never fetched of %s/%s: %w", source, kind, err)
+	}
+	out := make([]*mirror.Document, len(docs))
+	for i, d := range docs {
+		out[i] = d.mirror()
+	}
+	return out, nil
+}
+
+// unfetched selects what was never fetched: documents are born with this claim.
+func unfetched() bson.D { return bson.D{{Key: "synced_claim", Value: 0}} }
 
 // Staleness answers for those of some kinds of which something lives.
 func (s *Store) Staleness(ctx context.Context, source string, kinds []string) (out []mirror.Staleness, err error) {

@@ -112,6 +112,9 @@ func (s *Store) Write(ctx context.Context, w *mirror.Write) (done mirror.Written
 	if fault.Off("claims") {
 		query = strings.Replace(query, " AND claim = ?4"+latest, "", 1)
 	}
+	if w.ForgetLastEvent && !w.LastEvent.CreatedAt.IsZero() {
+		query = strings.ReplaceAll(query, "(last_event_at, last_event_id),", "(-1, ''),")
+	}
 	err = s.writer.change(ctx, func(t *tx) error {
 		var letters int64
 		err := t.row(query+" RETURNING open_letters", args...).Scan(&letters)

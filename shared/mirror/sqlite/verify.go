@@ -30,6 +30,9 @@ WHERE source = ?1 AND kind = ?2 AND id = ?3 AND state_hash = ?4 AND verified_at 
 
 	unfetchedSQL = `SELECT count(*) FROM mirror INDEXED BY mirror_unfetched WHERE source = ? AND kind = ? AND synced_claim = 0`
 
+	firstUnfetchedSQL = `SELECT ` + documentColumns + ` FROM mirror INDEXED BY mirror_unfetched
+WHERE source = ? AND kind = ? AND synced_claim = 0 LIMIT ?`
+
 	// livingSQL reads what is not terminal, the newest verified first, endedSQL
 	// what is.
 	livingSQL = `SELECT ` + documentColumns + ` FROM mirror INDEXED BY mirror_living
@@ -163,6 +166,19 @@ func (s *Store) Unfetched(ctx context.Context, source string, kinds []string) (n
 		n += of
 	}
 	return n, nil
+}
+
+// FirstUnfetched returns some of those of one kind.
+func (s *Store) FirstUnfetched(ctx context.Context, source, kind string, limit int) ([]*mirror.Document, error) {
+	var docs []*mirror.Document
+	rows, err := s.reads.QueryContext(ctx, firstUnfetchedSQL, source, kind, max(limit, 1))
+	if err == nil {
+		docs, err = collect(rows, scanDocument)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list what was never fetched of %s/%s: %w", source, kind, readError(ctx, err))
+	}
+	return docs, nil
 }
 
 // Staleness answers for those of some kinds of which something lives.

@@ -292,6 +292,20 @@ var verifyCases = []testCase{
 		require.EqualValues(t, 3, count("lemon", "order", "account", "nothing"))
 		require.Zero(t, count("elsewhere", "order"))
 		require.Zero(t, count("lemon"))
+
+		named := func(kind string, limit int) (ids []string) {
+			docs, err := s.FirstUnfetched(s.ctx, "lemon", kind, limit)
+			require.NoError(t, err)
+			for _, d := range docs {
+				require.False(t, d.Known())
+				require.NotEmpty(t, d.Parents)
+				ids = append(ids, d.Key.ID)
+			}
+			return ids
+		}
+		require.ElementsMatch(t, []string{"o2", "o3"}, named("order", 10))
+		require.Len(t, named("order", 1), 1)
+		require.Empty(t, named("nothing", 1))
 	}},
 	{"a kind of which nothing lives is left out", func(t *testing.T, s *suite) {
 		w := write(order("o1"), s.claim(order("o1")).Claim, state(1))

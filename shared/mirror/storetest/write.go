@@ -204,6 +204,24 @@ var writeCases = []testCase{
 			require.Equal(t, c.want, s.entity(order("o1")).LastEvent.ID)
 		}
 	}},
+	{"a last event of the future is replaced", func(t *testing.T, s *suite) {
+		for _, c := range []struct {
+			id     string
+			second int
+			forget bool
+			want   string
+		}{{"evt_future", 900, false, "evt_future"}, {"evt_b", 5, false, "evt_future"}, {"", 0, true, "evt_future"}, {"evt_c", 6, true, "evt_c"}} {
+			w := write(order("o1"), s.claim(order("o1")).Claim, state(c.second))
+			w.ForgetLastEvent = c.forget
+			if c.id != "" {
+				w.LastEvent = mirror.LastEvent{ID: c.id, Type: "t", CreatedAt: at(c.second)}
+			}
+			s.write(w)
+			last := s.entity(order("o1")).LastEvent
+			require.Equal(t, c.want, last.ID)
+			require.True(t, last.ID != "evt_c" || last.CreatedAt.Equal(at(6)) && last.Type == "t")
+		}
+	}},
 	{"sources and kinds are kept apart", func(t *testing.T, s *suite) {
 		// Joined with an underscore, the first two would be one.
 		for i, k := range []event.Key{

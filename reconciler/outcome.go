@@ -1,0 +1,142 @@
+package reconciler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tarn-sync/tarn/shared/alert"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+// finish ends a sweep. Its error says what it could not have; all the rest is
+// compared or filled.
+func (s *sweep) finish(ctx context.Context) error {
+	if err := s.noteKinds(ctx); err != nil {
+		return err
+	}
+	problems, err := s.sumUp(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.repeated(ctx); err != nil {
+		return err
+	}
+	s.task.State = encodeState(s.state)
+	// Also when nothing is wrong: what a step before said may be past.
+	if s.task.Error = ""; len(problems) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(problems, "; "))
+}
+
+// sumUp gathers what the sweep could not have, and says it in a line each.
+func (s *sweep) sumUp(ctx context.Context) (problems []string, err error) {
+	s.state.FailedLists = nil
+	var broken []string
+	err = s.partitions(ctx, func(t *mirror.Task) {
+		if state, err := decodeState[partitionState](t.State); err == nil {
+			s.state.FailedLists = append(s.state.FailedLists, state.Lost...)
+		}
+		if t.Status == mirror.TaskFailed {
+			broken = append(broken, t.ID+": "+t.Error)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	lists := s.state.FailedLists
+	slices.SortFunc(lists, func(a, b mirror.FailedList) int { return strings.Compare(nameOfList(a), nameOfList(b)) })
+	s.state.FailedLists = lists[:min(len(lists), mirror.MostNamed)]
+
+	if len(broken) > 0 {
+		slices.Sort(broken)
+		problems = append(problems, fmt.Sprintf("%d partitions failed: %s", len(broken), broken[0]))
+	}
+	if n := s.task.Counts["failed_lists"] + s.task.Counts["partial_lists"]; len(lists) > 0 {
+		problems = append(problems, fmt.Sprintf("%d lists could not be read whole: %s", n, some(lists, describe)))
+	}
+	if s.state.Stalled != "" {
+		problems = append(problems, s.state.Stalled)
+	}
+	if n := s.task.Counts["not_fetched"]; n > 0 {
+		problems = append(problems, fmt.Sprintf("%d entities were asked for and could not be had so far: %s", n,
+			some(s.state.NotFetched, func(e mirror.NotFetched) string { return fmt.Sprintf("%s/%s (%s)", e.Kind, e.ID, e.Reason) })))
+	}
+	return problems, nil
+}
+
+// some describes the first of some things.
+func some[T any](things []T, describe func(T) string) string {
+	const shown = 3
+	var texts []string
+	for _, t := range things[:min(len(things), shown)] {
+		texts = append(texts, describe(t))
+	}
+	if len(things) > shown {
+		texts = append(texts, "…")
+	}
+	return strings.Join(texts, ", ")
+}
+
+// nameOfList is the name of a list among those that failed.
+func nameOfList(l mirror.FailedList) string { return listName(l.Kind, l.Parents) }
+
+// repeated counts in how many sweeps in a row each list has failed, and alerts
+// of those that did so twice, four times, eight times …
+func (s *sweep) repeated(ctx context.Context) error {
+	if len(s.state.FailedLists) == 0 {
+		return nil
+	}
+	before, err := s.failedBefore(ctx)
+	if err != nil {
+		return err
+	}
+	var again []mirror.FailedList
+	for i := range s.state.FailedLists {
+		l := &s.state.FailedLists[i]
+		l.Times = before[nameOfList(*l)] + 1
+		if l.Times > 1 && l.Times&(l.Times-1) == 0 {
+			again = append(again, *l)
+		}
+	}
+	if len(again) > 0 && s.alert != nil {
+		s.alert(alert.Alert{Kind: alert.ListFails, Source: s.name, ID: s.task.ID, Reason: fmt.Sprintf("%d lists: %s", len(again),
+			some(again, func(l mirror.FailedList) string { return fmt.Sprintf("%s, %d times in a row", describe(l), l.Times) }))})
+	}
+	return nil
+}
+
+// failedBefore is how often in a row lists had failed when the last sweep of the
+// same kinds was over, by name.
+func (s *sweep) failedBefore(ctx context.Context) (map[string]int, error) {
+	times := map[string]int{}
+	filter := mirror.TaskFilter{
+		Kinds: []string{kindSweep, kindBackfill, kindVerify}, Source: s.name,
+		Statuses: []mirror.TaskStatus{mirror.TaskDone, mirror.TaskFailed}, Limit: 50,
+	}
+	var page mirror.Page[*mirror.Task]
+	err := s.persist(ctx, "look for the sweep before", func() (err error) {
+		page, err = s.store.Tasks(ctx, filter)
+		return err
+	})
+	for _, t := range page.Items {
+		spec, err := decodeState[mirror.SweepSpec](t.Spec)
+		if err != nil || t.ID == s.task.ID || !slices.Equal(inOrder(spec.Kinds), inOrder(s.spec.Kinds)) || spec.Since.IsZero() != s.spec.Since.IsZero() {
+			continue
+		}
+		outcome, err := decodeState[mirror.SweepOutcome](t.State)
+		if err != nil {
+			continue
+		}
+		for _, l := range outcome.FailedLists {
+			times[nameOfList(l)] = max(l.Times, 1)
+		}
+		break
+	}
+	return times, err
+}
+
+func inOrder(names []string) []string { return slices.Sorted(slices.Values(names)) }

@@ -1,0 +1,33 @@
+package reconciler
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/tarn-sync/tarn/shared/alert"
+	"github.com/tarn-sync/tarn/shared/provider"
+)
+
+// manyPages is after how many pages each a list that goes on is logged.
+const manyPages = 1000
+
+// follow goes on to the next page of a list, unless that does not end.
+func (f *finder) follow(c *provider.Cursors, list, next string) error {
+	if err := c.Follow(next); err != nil {
+		return err
+	}
+	if n := c.Pages() - 1; n%manyPages == 0 {
+		f.log.Warn("a list of the provider's is long: its end has not come yet", "source", f.name, "list", list, "pages", n)
+	}
+	return nil
+}
+
+// listBlocked alerts people of a list that passes one of its bounds: it does not
+// end, or a page of it cannot be read in any size. What else fails is no matter of
+// bounds.
+func (f *finder) listBlocked(list string, err error) {
+	if f.alert == nil || !errors.Is(err, provider.ErrEndless) && !errors.Is(err, provider.ErrPageTooLong) {
+		return
+	}
+	f.alert(alert.Alert{Kind: alert.ListTooLong, Source: f.name, Reason: fmt.Sprintf("list of %s: %v", list, err)})
+}
