@@ -30,6 +30,9 @@ func TestControls(t *testing.T) {
 	// One account, so that its orders take several pages.
 	require.NoError(t, c.Simulator.Load(c.ctx, simulator.Load{Entities: 251, Accounts: 1, Events: 251}, time.Minute))
 	require.NoError(t, c.Drain(c.ctx, time.Minute))
+	// What a list lacks or shows is a discrepancy once a sweep has read it whole.
+	c.sweep(t, mirror.TaskDone)
+	require.Empty(t, c.found(t))
 
 	t.Run("a partial listing deletes nothing", func(t *testing.T) {
 		var gone simulator.Drifted
