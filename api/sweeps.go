@@ -25,24 +25,46 @@ var sweepKinds = []string{modeSweep, modeBackfill, modeVerify, modeGaps}
 
 // sweep is a comparison with the provider as the API shows it.
 type sweep struct {
-	ID         string    `json:"id"`
-	Source     string    `json:"source"`
-	Kinds      []string  `json:"kinds,omitempty" doc:"Kinds looked at; absent: all that can be found."`
-	Mode       string    `json:"mode" enum:"sweep,backfill,verify,gaps"`
-	Status     string    `json:"status" enum:"waiting,running,done,failed,cancelled"`
-	Cancelling bool      `json:"cancelling,omitempty" doc:"It was asked to end and has not yet."`
-	By         string    `json:"by,omitempty" doc:"Who or what started it."`
-	Partitions int64     `json:"partitions" doc:"Parts it was divided into."`
-	Done       int64     `json:"done" doc:"Parts that are over."`
-	Entities   int64     `json:"entities,omitempty" doc:"Entities seen at the provider."`
-	Events     int64     `json:"events,omitempty" doc:"Events seen at the provider, of a search for gaps."`
-	Found      int64     `json:"found" doc:"Differences found."`
-	APICalls   int64     `json:"api_calls" doc:"Requests made to the provider."`
-	Error      string    `json:"error,omitempty" doc:"The last thing that went wrong."`
-	Warnings   []string  `json:"warnings,omitempty" doc:"What it has found that a setting would mend. No failure."`
+	ID         string   `json:"id"`
+	Source     string   `json:"source"`
+	Kinds      []string `json:"kinds,omitempty" doc:"Kinds looked at; absent: all that can be found."`
+	Mode       string   `json:"mode" enum:"sweep,backfill,verify,gaps"`
+	Status     string   `json:"status" enum:"waiting,running,done,failed,cancelled" doc:"done: all that was asked for was compared or fetched; failed: some of it was not, and what was compared stands."`
+	Cancelling bool     `json:"cancelling,omitempty" doc:"It was asked to end and has not yet."`
+	By         string   `json:"by,omitempty" doc:"Who or what started it."`
+	Partitions int64    `json:"partitions" doc:"Parts it was divided into."`
+	Done       int64    `json:"done" doc:"Parts that are over."`
+	Entities   int64    `json:"entities,omitempty" doc:"Entities seen at the provider."`
+	Events     int64    `json:"events,omitempty" doc:"Events seen at the provider, of a search for gaps."`
+	Found      int64    `json:"found" doc:"Differences found."`
+	APICalls   int64    `json:"api_calls" doc:"Requests made to the provider."`
+	Error      string   `json:"error,omitempty" doc:"The last thing that went wrong."`
+	Warnings   []string `json:"warnings,omitempty" doc:"What it has found that a setting would mend. No failure."`
+
+	FailedListCount int64        `json:"failed_list_count,omitempty" doc:"Lists of the provider's that were not read whole. Nothing is concluded from what they lack."`
+	FailedLists     []failedList `json:"failed_lists,omitempty" maxItems:"100" doc:"The first of them, once the sweep is over. Absent in a list of sweeps."`
+	NotFetchedCount int64        `json:"not_fetched_count,omitempty" doc:"Entities that workers were asked for and did not have in the end."`
+	NotFetched      []notFetched `json:"not_fetched,omitempty" maxItems:"100" doc:"The first of them, once the sweep is over. Absent in a list of sweeps."`
+
 	CreatedAt  time.Time `json:"created_at"`
 	StartedAt  time.Time `json:"started_at,omitzero"`
 	FinishedAt time.Time `json:"finished_at,omitzero"`
+}
+
+// failedList is a list that a sweep could not read whole.
+type failedList struct {
+	Kind    string            `json:"kind"`
+	Parents map[string]string `json:"parents,omitempty" doc:"What the list stands under."`
+	Error   string            `json:"error"`
+	Times   int               `json:"times,omitempty" doc:"In how many sweeps of the same kinds in a row it failed. Alerts are raised at 2, 4, 8 …"`
+}
+
+// notFetched is an entity that workers did not have in the end.
+type notFetched struct {
+	Kind    string            `json:"kind"`
+	ID      string            `json:"id"`
+	Parents map[string]string `json:"parents,omitempty"`
+	Reason  string            `json:"reason"`
 }
 
 func newSweep(t *mirror.Task) sweep {
@@ -50,11 +72,27 @@ func newSweep(t *mirror.Task) sweep {
 		ID: t.ID, Source: t.Source, Mode: t.Kind, Status: string(t.Status), Cancelling: cancelling(t), By: t.By,
 		Partitions: t.Counts["partitions"], Done: t.Counts["done"],
 		Entities: t.Counts["entities"], Events: t.Counts["events"], Found: t.Counts["found"], APICalls: t.Counts["api_calls"],
+		FailedListCount: t.Counts["failed_lists"] + t.Counts["partial_lists"], NotFetchedCount: t.Counts["not_fetched"],
 		Error: t.Error, Warnings: t.Warnings(), CreatedAt: t.CreatedAt.UTC(), StartedAt: t.StartedAt.UTC(), FinishedAt: t.FinishedAt.UTC(),
 	}
 	var spec mirror.SweepSpec
 	if err := json.Unmarshal(t.Spec, &spec); err == nil { // a standing task has none
 		s.Kinds = spec.Kinds
+	}
+	return s
+}
+
+// whole adds to a sweep what it could not have.
+func (s sweep) whole(t *mirror.Task) sweep {
+	var outcome mirror.SweepOutcome
+	if json.Unmarshal(t.State, &outcome) != nil {
+		return s // it has not begun
+	}
+	for _, l := range outcome.FailedLists {
+		s.FailedLists = append(s.FailedLists, failedList(l))
+	}
+	for _, e := range outcome.NotFetched {
+		s.NotFetched = append(s.NotFetched, notFetched(e))
 	}
 	return s
 }
@@ -122,7 +160,7 @@ func (r *reader) getSweep(ctx context.Context, in *struct{ TaskPath }) (*sweepOu
 	if err != nil {
 		return nil, err
 	}
-	return &sweepOutput{Body: newSweep(t)}, nil
+	return &sweepOutput{Body: newSweep(t).whole(t)}, nil
 }
 
 func (o *operator) cancelSweep(ctx context.Context, in *struct{ TaskPath }) (*sweepOutput, error) {

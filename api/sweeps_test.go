@@ -42,6 +42,29 @@ func TestSweep(t *testing.T) {
 	refusedQueries(t, "/v1/sweeps", "limit=0", "limit=201", "status=open", "mode=redrive", "kind=order")
 }
 
+// What a sweep could not have is named where one sweep is read, and counted where
+// sweeps are listed.
+func TestSweepThatLostSomething(t *testing.T) {
+	f := newFixture(t)
+	failed := sweepTask("sweep_1", "backfill", mirror.TaskFailed)
+	failed.Counts["failed_lists"], failed.Counts["partial_lists"], failed.Counts["not_fetched"] = 1, 2, 150
+	failed.State = toJSON(mirror.SweepOutcome{
+		FailedLists: []mirror.FailedList{{Kind: "order", Parents: map[string]string{"account": "a1"}, Error: "page 2: HTTP 422", Times: 2}},
+		NotFetched:  []mirror.NotFetched{{Kind: "order", ID: "o1", Reason: "HTTP 422"}},
+	})
+	f.store.tasks = []*mirror.Task{failed}
+	var one sweep
+	require.NoError(t, json.Unmarshal(f.get("/v1/sweeps/sweep_1").Body.Bytes(), &one))
+	require.EqualValues(t, 3, one.FailedListCount)
+	require.EqualValues(t, 150, one.NotFetchedCount)
+	require.Equal(t, []failedList{{Kind: "order", Parents: map[string]string{"account": "a1"}, Error: "page 2: HTTP 422", Times: 2}}, one.FailedLists)
+	require.Equal(t, []notFetched{{Kind: "order", ID: "o1", Reason: "HTTP 422"}}, one.NotFetched)
+	var all sweepList
+	require.NoError(t, json.Unmarshal(f.get("/v1/sweeps").Body.Bytes(), &all))
+	require.EqualValues(t, 3, all.Items[0].FailedListCount)
+	require.Empty(t, all.Items[0].FailedLists)
+}
+
 func TestStartSweep(t *testing.T) {
 	for _, c := range []struct {
 		name, body, mode string

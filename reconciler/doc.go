@@ -20,9 +20,12 @@
 //	gapsorder.go     what that rests on: times and an order that are checked
 //	pages.go         the bounds of a list
 //	sweep.go         a sweep from planning to its sums
-//	swept.go         which kinds a sweep has been finished of
+//	fill.go          waiting for workers, and what they could not have
+//	outcome.go       what a sweep could not have, and telling of it
+//	swept.go         which kinds, but for which lists, a sweep has been finished of
 //	partition.go     one part of a sweep
 //	survey.go        walking lists and comparing pages
+//	lists.go         lists that are begun again, or did not come whole
 //	emptied.go       root lists, and one that went from something to nothing
 //	check.go         checking by id what no list shows
 //	due.go           when an entity must be there, and when it is asked for whole
@@ -86,6 +89,12 @@
 // lease can not set back what its successor has noted. Progress is noted after
 // the work it stands for: killing a replica skips nothing and repeats at most
 // what was not noted, and all that is done may be done twice.
+//
+// A sweep is done when it has had all it asked for. One that could not read a list
+// whole, or whose workers did not have an entity, has failed: what it compared
+// stands, its outcome names what is missing, and the next sweep asks again. A
+// cursor of the provider's is kept to go on quickly, and nothing rests on it: one
+// that is refused begins its list again.
 //
 // A sweep is a task that makes other tasks, its partitions, and looks now and
 // then whether they are over. It never waits for them, so even one replica with

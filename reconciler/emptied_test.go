@@ -120,3 +120,29 @@ func TestAThrottledProbeIsNoAlarm(t *testing.T) {
 	c.shop.interfere(nil)
 	<-done
 }
+
+// What was seen before a list was begun again is no reason to believe that it is
+// empty now.
+func TestAListThatIsBegunAgainEmptyIsNotBelieved(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(5, 1)
+	c.fill()
+	c.shop.another()
+	empty := c.shop.answer
+	c.shop.interfere(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path == "/customers" && r.URL.Query().Get("cursor") != "" {
+			w.WriteHeader(http.StatusBadRequest)
+			return true
+		}
+		return empty(w, r)
+	})
+	s := &survey{finder: c.finder, mode: modeSweep, id: "x", begun: c.clock.now(), counts: map[string]int64{}, failed: map[string]bool{}}
+	done, shown := make(chan error, 1), 0
+	go func() {
+		done <- s.listRoot(c.ctx, c.def.Kind("customer"), &place{Cursor: "2,", Pages: 1}, func(ids ...string) { shown += len(ids) })
+	}()
+	c.pausedAs(fate.PausedMisconfigured)
+	c.shop.interfere(nil)
+	require.NoError(t, <-done)
+	require.Equal(t, 5, shown)
+}

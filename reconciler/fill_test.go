@@ -76,8 +76,9 @@ func TestABackfillWaitsForItsOwnSignals(t *testing.T) {
 	require.False(t, s.over(t))
 	c.entries()
 	c.queue(event.CauseDerived, "evt_1", c.clock.now().Add(time.Minute))
-	s.state.Filling = s.state.Filling.Add(time.Hour) // it is older than the backfill's
-	s.state.Filling, _ = c.streams.Now(c.ctx)
+	now, err := c.streams.Now(c.ctx)
+	require.NoError(t, err)
+	s.state.Filling = now // the refresh is older than the backfill's own signals were
 	require.True(t, s.over(t))
 }
 

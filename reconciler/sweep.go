@@ -50,7 +50,7 @@ type sweepState struct {
 	UnfetchedSince time.Time `json:"unfetched_since,omitzero"`
 	// Unfetched are the keys of the entities that were not fetched in the end, by
 	// kind; MoreUnfetched is set if there are more than are kept.
-	Unfetched     map[string][]string `json:"unfetched,omitempty"`
+	Unfetched     map[string][]string `json:"unfetched_keys,omitempty"`
 	MoreUnfetched bool                `json:"more_unfetched,omitempty"`
 
 	mirror.SweepOutcome

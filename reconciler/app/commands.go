@@ -143,9 +143,12 @@ func backfillCommand() process.Command {
 		About: `Walks everything the provider lists and has the workers fetch what the mirror
 lacks or has otherwise, behind all other work. Workers must be running. Cut off
 at any moment, the same command goes on where it was. Shows a bar on a terminal,
-lines of JSON otherwise.
+lines of JSON otherwise; while nothing moves, it says what it waits for.
 
-Exit status: 0 filled, 4 cut off, 1 error.
+Lists that could not be read whole, and entities that could not be had, are named
+in the end with the reason, the first 100 of each.
+
+Exit status: 0 filled, 4 cut off, 1 error, or not all could be had.
 `,
 		Flags: func(set *flag.FlagSet) {
 			set.StringVar(&source, "source", "", "`NAME` of a source; needed if there are several")
