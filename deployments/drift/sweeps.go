@@ -19,16 +19,16 @@ func (r *run) sweeps(ctx context.Context) (err error) {
 		return err
 	}
 	// Now webhooks are late and doubled, and all of them come.
-	err = r.Simulator.Chaos(ctx, simulator.Chaos{
+	late := simulator.Chaos{
 		Duplicate: 0.1, Reorder: 0.3, MaxDelay: simulator.Duration(latest), Latency: simulator.Duration(5 * time.Millisecond),
-	})
-	if err != nil {
+	}
+	if err := r.Simulator.Chaos(ctx, r.odd.Chaos(late)); err != nil {
 		return err
 	}
 	if err := r.live(ctx, r.life); err != nil {
 		return err
 	}
-	if err := r.Simulator.StartLoad(ctx, simulator.Load{Entities: r.entities / 10, Events: r.events / 5, Rate: float64(r.events) / 5 / span.Seconds()}); err != nil {
+	if err := r.Simulator.StartLoad(ctx, r.odd.Load(simulator.Load{Entities: r.entities / 10, Events: r.events / 5, Rate: float64(r.events) / 5 / span.Seconds()})); err != nil {
 		return err
 	}
 	r.say("sweeps: two reconcilers start while the world goes on")
@@ -50,6 +50,9 @@ func (r *run) sweeps(ctx context.Context) (err error) {
 		return err
 	}
 	if err := r.sent(ctx); err != nil {
+		return err
+	}
+	if err := r.Simulator.Chaos(ctx, late); err != nil {
 		return err
 	}
 	r.say("sweeps: the sweep that was cut off is done, and the world stands still")

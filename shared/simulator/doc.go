@@ -64,6 +64,8 @@
 //	POST   /_sim/drift                  changes and deletes a share of what there is,
 //	                                    without any event; see Drift
 //	DELETE /_sim/entities/{kind}/{id}   takes an entity away, without an event
+//	POST   /_sim/entities/{kind}/{id}/move   {"parent": "cusa_…"} puts it under
+//	                                    another parent, without an event
 //
 // # What it leaves open
 //

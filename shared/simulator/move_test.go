@@ -125,3 +125,25 @@ func TestPlacesStayWhenSomethingMoves(t *testing.T) {
 	require.Equal(t, undisturbed.Data, second.Data)
 	require.Equal(t, to, list[0].listed)
 }
+
+func TestAMoveByHandIsSilent(t *testing.T) {
+	r, o, path := ordered(t, Chaos{})
+	events, other := len(r.Events()), ""
+	for _, acc := range r.Truth("account", 0) {
+		if acc.ID != o.Account {
+			other = acc.ID
+		}
+	}
+	for body, want := range map[string]int{`{"parent":"cusa_none"}`: 404, `{`: 400, `{"parent":"` + other + `"}`: 200} {
+		status, _, text := r.ask(http.MethodPost, "/_sim/entities/order/"+o.ID+"/move", body)
+		require.Equal(t, want, status, "%s", text)
+	}
+	status, _ := r.get(path)
+	require.Equal(t, 404, status)
+	status, body := r.get("/v1/accounts/" + other + "/orders/" + o.ID)
+	require.Equal(t, 200, status)
+	require.Equal(t, string(o.State), string(body))
+	require.Len(t, r.Events(), events)
+	status, _, _ = r.ask(http.MethodPost, "/_sim/entities/account/"+other+"/move", `{"parent":"`+o.Account+`"}`)
+	require.Equal(t, 404, status, "an account stands under nothing")
+}
