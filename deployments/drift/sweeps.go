@@ -126,17 +126,18 @@ func (r *run) tasks(ctx context.Context, filter mirror.TaskFilter) (all []*mirro
 // nothing waits that was not held back.
 func (r *run) settled(ctx context.Context) error {
 	var open, confirmed int
+	var one *mirror.Discrepancy
 	err := fleet.WaitFor(ctx, r.patience(45*time.Second), func() string {
-		return fmt.Sprintf("%d findings are not judged, %d confirmed ones not repaired", open, confirmed)
+		return fmt.Sprintf("%d findings are not judged, %d confirmed ones not repaired, one of them %+v", open, confirmed, one)
 	}, func() (bool, error) {
 		found, err := r.found(ctx)
-		open, confirmed = 0, 0
+		open, confirmed, one = 0, 0, nil
 		for _, d := range found {
 			switch d.Status {
 			case mirror.Suspected:
-				open++
+				open, one = open+1, d
 			case mirror.Confirmed:
-				confirmed++
+				confirmed, one = confirmed+1, d
 			}
 		}
 		return open+confirmed == 0, err
