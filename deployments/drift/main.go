@@ -49,7 +49,7 @@ func command(ctx context.Context, args []string, out io.Writer) (err error) {
 	flags.Float64Var(&o.life, "life", 10, "events a second of the living world beside the load")
 	flags.DurationVar(&o.delay, "store-delay", 0, "how long each write to the store is kept waiting, so that writes overlap with what sweeps read (0: not at all)")
 	flags.Var(&o.odd, "odd", "ways in which the provider is odd, comma-separated: -odd is all, -odd=-future all but that one: "+strings.Join(fleet.OddWays(), ", "))
-	flags.DurationVar(&o.within, "within", 2*time.Minute, "give up after this long; four times as long on a slow store")
+	flags.DurationVar(&o.within, "within", 2*time.Minute, "give up after this long; four times as long on a slow store, three times with an odd provider")
 	flags.BoolVar(&o.keep, "keep", false, "leave logs and data where they are and say where")
 	if err := flags.Parse(args); err != nil {
 		return err
