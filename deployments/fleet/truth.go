@@ -101,7 +101,7 @@ func (c *comparison) compare(ctx context.Context, doc *mirror.Document) error {
 	switch {
 	case string(want.Raw) != string(doc.Raw) || !doc.DeletedAt.IsZero():
 		c.bad = append(c.bad, Difference{Kind: kind, ID: id, Mirror: doc.Raw, Truth: want.Raw})
-	case listed && line.Parent != "" && !slices.Contains(slices.Collect(maps.Values(doc.Parents)), line.Parent):
+	case listed && line.Parent != "" && line.Parent != id && !slices.Contains(slices.Collect(maps.Values(doc.Parents)), line.Parent):
 		c.bad = append(c.bad, Difference{Kind: kind, ID: id, Mirror: doc.Raw, Truth: want.Raw, Under: doc.Parents, Parent: line.Parent})
 	}
 	return nil
