@@ -51,12 +51,13 @@ bench: tools-run ## the benchmark table, with what it is compared to
 	$(GO) run ./deployments/bench receiver
 
 chaos: tools-run ## break everything for DURATION (120s) from SEED (drawn) on STORE (sqlite, or mongo)
-	@$(GO) run ./deployments/chaos -duration $(DURATION) -store $(STORE) $(if $(SEED),-seed $(SEED))
+	@$(GO) run ./deployments/chaos -duration $(DURATION) -store $(STORE) $(if $(SEED),-seed $(SEED)) $(if $(ODD),-odd=$(ODD))
 
+# ODD=1 makes the provider odd in every way it knows, for both.
 # DELAY=50ms makes every write to the store wait that long; ENTITIES=20 is a
 # small mirror. `go run ./deployments/drift --help` lists more.
 drift: tools-run ## lose events, change things in silence, from SEED (drawn), on a slow store (DELAY) or a small mirror (ENTITIES)
-	@$(GO) run ./deployments/drift $(if $(SEED),-seed $(SEED)) $(if $(DELAY),-store-delay $(DELAY)) $(if $(ENTITIES),-entities $(ENTITIES))
+	@$(GO) run ./deployments/drift $(if $(SEED),-seed $(SEED)) $(if $(DELAY),-store-delay $(DELAY)) $(if $(ENTITIES),-entities $(ENTITIES)) $(if $(ODD),-odd=$(ODD))
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@deployments/fuzz.sh $(FUZZTIME)

@@ -53,6 +53,14 @@ func TestHalfAMinuteOfChaos(t *testing.T) {
 	require.Empty(t, v.failures)
 }
 
+// The same of a provider that is odd in every way meanwhile, but for less time.
+func TestAnOddProvider(t *testing.T) {
+	o := options{duration: 10 * time.Second, seed: 3, entities: 300, only: []string{"kill-worker", "kill-api", "cut-redis", "webhooks-late", "flush-redis"}, odd: fleet.OddWays()}
+	v := try(t, o)
+	require.True(t, v.clean(), v.String())
+	require.Zero(t, v.dead)
+}
+
 // A check that cannot fail proves nothing: with one guarantee switched off at a
 // time, the line must turn red where that guarantee is looked at, though the
 // reconciler may heal what it can: in one of three tries, since on a machine with

@@ -1,7 +1,7 @@
 // Command chaos breaks everything that can break while events flow, then lets
 // it calm down, and compares what is left with the truth.
 //
-//	make chaos DURATION=120s SEED=7 [STORE=mongo]
+//	make chaos DURATION=120s SEED=7 [STORE=mongo] [ODD=1]
 //
 // It runs two apis, three workers, a reconciler and the simulator as processes
 // on a real redis-server (append-only file, synced always) and one store; see
@@ -32,6 +32,13 @@
 //	               until the first event settled that had come before. The 99th
 //	               percentile, other faults that struck at the same time
 //	               included
+//
+// With -odd (make chaos ODD=1) the provider is odd as well, from the first event
+// until all is calm, in every way of package simulator: answers that are none,
+// cut or trickle, entities that are locked, move or are gone by 410, pages that
+// fail, never end or are too long, events with times of their own. -odd=cut,gone
+// is those two, -odd=-future all but that one. Nothing of it is for good, so the
+// figures are the same, and a dead letter is one fault more: it may not cost any.
 //
 // What goes wrong is in fault.go, a function each; when, in schedule.go. A seed
 // repeats the schedule; processes and the network have a will of their own.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -62,6 +63,8 @@ type options struct {
 	latency time.Duration
 	// alone leaves the reconciler out, which would heal what a control breaks.
 	alone bool
+	// odd is in which ways the provider is odd for as long as things go wrong.
+	odd fleet.Odd
 	// off is TARN_FAULT by program: the controls.
 	off map[string]string
 	// drain is how long what is left may take.
@@ -89,6 +92,7 @@ func readOptions(args []string) (o options, err error) {
 	f.DurationVar(&o.leaseTTL, "lease", 2*time.Second, "time to live of leases")
 	f.DurationVar(&o.latency, "latency", 5*time.Millisecond, "the provider's usual latency")
 	f.BoolVar(&o.alone, "alone", false, "leave the reconciler out")
+	f.Var(&o.odd, "odd", "ways in which the provider is odd meanwhile, comma-separated: -odd is all, -odd=-future all but that one: "+strings.Join(fleet.OddWays(), ", "))
 	f.StringVar(&o.keep, "keep", "", "`directory` in which everything is left")
 	f.Func("off", "a guarantee to switch off, as `PROGRAM:NAME` (worker:leases); the line must turn red", func(s string) error {
 		return o.switchOff(s)
@@ -170,6 +174,7 @@ func (o options) plan() fleet.Plan {
 		Shards: shards, Rate: 2000, LeaseTTL: o.leaseTTL, Faults: o.off,
 		Reconcile: o.reconcile(),
 		Settings:  "worker: {in_hand: 300}", // so that backlogs do not fit
+		Simulator: []string{"--seed", strconv.FormatUint(o.seed, 10)},
 	}
 }
 

@@ -42,6 +42,9 @@ func run(ctx context.Context, programs *fleet.Programs, o options, out io.Writer
 	defer cancel()
 	c := &chaos{options: o, ctx: ctx, out: out, began: time.Now(), at: o.usual(), reserved: map[string]bool{}}
 	c.say("seed=%d duration=%s rate=%v entities=%d; starting", o.seed, o.duration, o.rate, o.entities)
+	if len(o.odd) > 0 {
+		c.say("the provider is odd: %v", &o.odd)
+	}
 	if c.fleet, err = fleet.Start(ctx, programs, o.plan()); err != nil {
 		return v, err
 	}
@@ -61,13 +64,13 @@ func run(ctx context.Context, programs *fleet.Programs, o options, out io.Writer
 
 // usual is the provider when nothing in particular is wrong.
 func (o options) usual() sim.Chaos {
-	return sim.Chaos{Duplicate: 0.05, Reorder: 0.2, MaxDelay: seconds(0.5), Latency: sim.Duration(o.latency)}
+	return o.odd.Chaos(sim.Chaos{Duplicate: 0.05, Reorder: 0.2, MaxDelay: seconds(0.5), Latency: sim.Duration(o.latency)})
 }
 
 func (c *chaos) startLoad() error {
-	return c.fleet.Simulator.StartLoad(c.ctx, sim.Load{
+	return c.fleet.Simulator.StartLoad(c.ctx, c.odd.Load(sim.Load{
 		Entities: c.entities, Events: max(c.entities, int(c.rate*c.duration.Seconds())), Rate: c.rate,
-	})
+	}))
 }
 
 // goWrong makes the schedule happen and returns when all of it is over.

@@ -81,8 +81,23 @@ func (c *chaos) judge() (v verdict, err error) {
 	v.handovers = c.fleet.Count(c.ctx, "tarn_handovers_total")
 	v.staleRefused = c.fleet.Count(c.ctx, "tarn_stale_writes_refused_total")
 	v.failures = c.failures
+	if len(c.odd) > 0 && v.dead > 0 {
+		v.failures = append(v.failures, c.deadForNothing())
+	}
 	c.say("compared %d entities, %d states shown, %d rows, %d recoveries", compared, shown, len(rows), len(recoveries))
 	return v, errors.Join(err, err2)
+}
+
+// deadForNothing names dead letters of a run in which nothing is wrong for good.
+func (c *chaos) deadForNothing() error {
+	page, err := c.fleet.Store.Letters(c.ctx, mirror.LetterFilter{Status: mirror.LetterOpen, Limit: shownAtMost})
+	if err != nil {
+		return fmt.Errorf("read the dead letters: %w", err)
+	}
+	for _, l := range page.Items {
+		c.say("dead: %s of event %s, %s: %v", l.Ref.Key, l.EventID, l.Class, l.Attempts)
+	}
+	return errors.New("work is dead, though nothing was wrong for good")
 }
 
 // found prints the first findings and counts all.

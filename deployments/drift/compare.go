@@ -34,7 +34,7 @@ func (r *run) differences(ctx context.Context) ([]fleet.Difference, error) {
 
 // market reports whether what differs follows the market, and nothing else.
 func (r *run) market(d fleet.Difference) bool {
-	if d.Mirror == nil || d.Truth == nil {
+	if d.Mirror == nil || d.Truth == nil || d.Parent != "" {
 		return false
 	}
 	have, err := r.definition.Read(d.Kind, d.Mirror)

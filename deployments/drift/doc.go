@@ -4,6 +4,7 @@
 //	make drift SEED=7
 //	make drift DELAY=50ms     # a slow store: writes overlap with what sweeps read
 //	make drift ENTITIES=20    # a small mirror
+//	make drift ODD=1          # an odd provider
 //
 // It runs a fleet of processes (package fleet): the simulator, an api, two
 // workers, a real redis-server, SQLite. Five phases:
@@ -20,6 +21,13 @@
 //	        doubled webhooks of which none is lost. When a sweep is in the
 //	        middle, one of the two, drawn by lot, is killed for good.
 //
+// With -odd the provider is odd as well, in every way of package simulator, but
+// for the moments in which something is compared with it: while events come, and
+// while the sweeps run until the world stands still. Orders move to other accounts
+// meanwhile, with events that say so, and 1 % of those the mirror has move in
+// silence. Nothing of it is for good, so the figures are the same. -odd=cut,gone
+// is those two ways, -odd=-future all but that one.
+//
 // The end is when the sweep that was cut off and one begun after it are done,
 // all findings are judged, and nothing waits. Then the mirror is compared with
 // the simulator's truth, and what the store says was found with what was
@@ -28,7 +36,7 @@
 //	drift: injected=… found=… false=… repaired=… remaining=… event_gaps=… deletes=… api_calls=… wrong=…
 //
 //	injected    webhooks that never came, entities changed silently, entities
-//	            deleted silently
+//	            deleted silently, orders moved silently
 //	found       discrepancies confirmed, whether repaired or not. Mostly fewer
 //	            than injected: an entity that a missed event names is repaired by
 //	            that event, often before a sweep sees that it was changed too

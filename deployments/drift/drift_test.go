@@ -65,6 +65,18 @@ func TestDrift(t *testing.T) {
 	require.Equal(t, v.found, v.repaired)
 }
 
+// A shorter run still, with a provider that is odd in every way. What moved in
+// silence is found as well.
+func TestAnOddProvider(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs processes")
+	}
+	v, err := drift(t.Context(), programs, options{seed: 5, entities: 120, life: 2, within: time.Minute, odd: fleet.OddWays()}, t.Output())
+	require.NoError(t, err)
+	require.True(t, v.clean(), v.String())
+	require.Positive(t, v.found)
+}
+
 // The line is what others read: its form is fixed.
 func TestTheLine(t *testing.T) {
 	v := &verdict{injected: 9, found: 8, repaired: 7, eventGaps: 6, deletes: 5, apiCalls: 4}

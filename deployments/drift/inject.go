@@ -16,13 +16,17 @@ import (
 type injected struct {
 	// lost are the events that never came.
 	lost map[string]bool
-	// drifted is what changed and went without an event.
+	// drifted is what changed and went without an event, and moved what stands
+	// under another account since, without one.
 	drifted simulator.Drifted
+	moved   []string
 	// differed are the entities whose mirror was not the truth, by kind/id.
 	differed map[string]bool
 }
 
-func (i *injected) count() int { return len(i.lost) + len(i.drifted.Changed) + len(i.drifted.Deleted) }
+func (i *injected) count() int {
+	return len(i.lost) + len(i.drifted.Changed) + len(i.drifted.Deleted) + len(i.moved)
+}
 
 // fill has a backfill read what there is before anything happens: instruments,
 // which no event ever names.
@@ -43,15 +47,18 @@ func (r *run) fill(ctx context.Context) error {
 func (r *run) whole(ctx context.Context) error {
 	n := r.entities / 2
 	r.say("whole: %d entities whose events all come", n)
-	return r.Simulator.Load(ctx, simulator.Load{Entities: n, Events: 2 * n, Rate: float64(n) / 2}, time.Minute)
+	if err := r.Simulator.Chaos(ctx, r.odd.Chaos(simulator.Chaos{})); err != nil {
+		return err
+	}
+	return r.Simulator.Load(ctx, r.odd.Load(simulator.Load{Entities: n, Events: 2 * n, Rate: float64(n) / 2}), time.Minute)
 }
 
 // lossy makes the other half, of whose events not all arrive.
 func (r *run) lossy(ctx context.Context) error {
 	r.say("lossy: 30 %% of webhooks are lost")
-	if err := r.Simulator.Chaos(ctx, simulator.Chaos{
+	if err := r.Simulator.Chaos(ctx, r.odd.Chaos(simulator.Chaos{
 		Lose: 0.3, Duplicate: 0.05, Reorder: 0.2, MaxDelay: simulator.Duration(300 * time.Millisecond),
-	}); err != nil {
+	})); err != nil {
 		return err
 	}
 	if err := r.live(ctx, r.life); err != nil {
@@ -145,9 +152,18 @@ func (r *run) calm(ctx context.Context) error {
 // silent changes and deletes things nobody is told of, and notes all that the
 // mirror does not know by now.
 func (r *run) silent(ctx context.Context) error {
+	// What differs is asked of the API too.
+	if err := r.Simulator.Chaos(ctx, simulator.Chaos{}); err != nil {
+		return err
+	}
 	deleted, err := r.remove(ctx, 0.01)
 	if err != nil {
 		return err
+	}
+	if r.odd.Has("moved") {
+		if r.injected.moved, err = r.moveSome(ctx, 0.01); err != nil {
+			return err
+		}
 	}
 	if err := r.Simulator.Tell(ctx, http.MethodPost, "/_sim/drift", simulator.Drift{Change: max(0.05, 3/float64(r.entities))}, &r.injected.drifted); err != nil {
 		return err
@@ -179,9 +195,9 @@ func (r *run) silent(ctx context.Context) error {
 	for _, d := range bad {
 		r.injected.differed[d.Kind+"/"+d.ID] = true
 	}
-	r.say("silent: %d entities changed, %d deleted; %d of %d events never came; %d entities differ",
-		len(r.injected.drifted.Changed), len(r.injected.drifted.Deleted), len(r.injected.lost), len(events), len(bad))
-	for _, name := range slices.Concat(r.injected.drifted.Changed, deleted) {
+	r.say("silent: %d entities changed, %d deleted, %d moved; %d of %d events never came; %d entities differ",
+		len(r.injected.drifted.Changed), len(r.injected.drifted.Deleted), len(r.injected.moved), len(r.injected.lost), len(events), len(bad))
+	for _, name := range slices.Concat(r.injected.drifted.Changed, deleted, r.injected.moved) {
 		if !r.injected.differed[name] {
 			return fmt.Errorf("%s was changed or deleted and does not differ: the comparison is blind", name)
 		}
@@ -192,21 +208,56 @@ func (r *run) silent(ctx context.Context) error {
 // remove takes a share of the orders away that the mirror has, at least one. One
 // that it has not is left: there a worker gives the provider ten minutes to make up its
 // mind, and nothing would have to be repaired in the end.
-func (r *run) remove(ctx context.Context, share float64) (names []string, err error) {
+func (r *run) remove(ctx context.Context, share float64) ([]string, error) {
+	return r.someOrders(ctx, share, func(doc *mirror.Document) (bool, error) {
+		return true, r.Simulator.Tell(ctx, http.MethodDelete, "/_sim/entities/order/"+doc.Key.ID, nil, nil)
+	})
+}
+
+// moveSome moves a share of the orders that the mirror has to other accounts, at
+// least one.
+func (r *run) moveSome(ctx context.Context, share float64) ([]string, error) {
+	truth, err := r.Simulator.Truth(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var accounts []string
+	for _, t := range truth {
+		if t.Kind == "account" && !t.Deleted {
+			accounts = append(accounts, t.ID)
+		}
+	}
+	slices.Sort(accounts)
+	return r.someOrders(ctx, share, func(doc *mirror.Document) (bool, error) {
+		t, to := truth["order/"+doc.Key.ID], accounts[r.rng.IntN(len(accounts))]
+		if t.Deleted || t.Account == to {
+			return false, nil
+		}
+		return true, r.Simulator.Tell(ctx, http.MethodPost, "/_sim/entities/order/"+doc.Key.ID+"/move", map[string]string{"parent": to}, nil)
+	})
+}
+
+// someOrders does something to a share of the orders that the mirror shows, and
+// at least to one, and returns the names of those it was done to.
+func (r *run) someOrders(ctx context.Context, share float64, do func(*mirror.Document) (bool, error)) (names []string, err error) {
 	for filter := (mirror.EntityFilter{Source: fleet.Source, Kind: "order", Limit: 200}); ; {
 		page, err := r.Store.Entities(ctx, filter)
 		if err != nil {
 			return nil, fmt.Errorf("read the mirror: %w", err)
 		}
-		for i, doc := range page.Items {
-			last := page.NextCursor == "" && i == len(page.Items)-1
+		docs := slices.DeleteFunc(page.Items, func(doc *mirror.Document) bool { return !doc.DeletedAt.IsZero() })
+		for i, doc := range docs {
+			last := page.NextCursor == "" && i >= len(docs)-10
 			if r.rng.Float64() >= share && !(last && len(names) == 0) {
 				continue
 			}
-			if err := r.Simulator.Tell(ctx, http.MethodDelete, "/_sim/entities/order/"+doc.Key.ID, nil, nil); err != nil {
+			done, err := do(doc)
+			if err != nil {
 				return nil, err
 			}
-			names = append(names, "order/"+doc.Key.ID)
+			if done {
+				names = append(names, "order/"+doc.Key.ID)
+			}
 		}
 		if filter.Cursor = page.NextCursor; filter.Cursor == "" {
 			return names, nil

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -35,6 +36,8 @@ type options struct {
 	delay    time.Duration
 	within   time.Duration
 	keep     bool
+	// odd is in which ways the provider is odd until the world stands still.
+	odd fleet.Odd
 }
 
 func command(ctx context.Context, args []string, out io.Writer) (err error) {
@@ -45,7 +48,8 @@ func command(ctx context.Context, args []string, out io.Writer) (err error) {
 	flags.IntVar(&o.events, "events", 0, "events of the lossy load (default: three times the entities)")
 	flags.Float64Var(&o.life, "life", 10, "events a second of the living world beside the load")
 	flags.DurationVar(&o.delay, "store-delay", 0, "how long each write to the store is kept waiting, so that writes overlap with what sweeps read (0: not at all)")
-	flags.DurationVar(&o.within, "within", 2*time.Minute, "give up after this long; four times as long on a slow store")
+	flags.Var(&o.odd, "odd", "ways in which the provider is odd, comma-separated: -odd is all, -odd=-future all but that one: "+strings.Join(fleet.OddWays(), ", "))
+	flags.DurationVar(&o.within, "within", 2*time.Minute, "give up after this long; four times as long on a slow store, three times with an odd provider")
 	flags.BoolVar(&o.keep, "keep", false, "leave logs and data where they are and say where")
 	if err := flags.Parse(args); err != nil {
 		return err

@@ -33,6 +33,9 @@ const (
 	span = 6 * time.Second
 	// slowly is how many times as long a fleet with a slow store may take.
 	slowly = 4
+	// oddly is how many times as long they may take with an odd provider: what
+	// goes through every list waits for those that do not end.
+	oddly = 3
 	// untold is the kind whose changes the provider tells nobody of: its
 	// balances move with everybody's money. Sweeps find them, late or not.
 	untold = "settlement_accounts"
@@ -56,9 +59,7 @@ type run struct {
 
 // drift makes one run and writes its story and its line to out.
 func drift(ctx context.Context, programs *fleet.Programs, o options, out io.Writer) (v *verdict, err error) {
-	if o.delay > 0 {
-		o.within *= slowly
-	}
+	o.within *= o.slower()
 	ctx, cancel := context.WithTimeoutCause(ctx, o.within, fmt.Errorf("not over after %s", o.within))
 	defer cancel()
 	r, err := start(ctx, programs, o, out)
@@ -123,12 +124,19 @@ func (r *run) slowStore(ctx context.Context) {
 }
 
 // patience is how long something may take that takes d at most in a fleet whose
-// store is fast.
-func (r *run) patience(d time.Duration) time.Duration {
-	if r.delay > 0 {
-		return slowly * d
+// store is fast and whose provider is not odd.
+func (r *run) patience(d time.Duration) time.Duration { return d * r.slower() }
+
+// slower is how many times as long things may take.
+func (o options) slower() time.Duration {
+	times := time.Duration(1)
+	if o.delay > 0 {
+		times *= slowly
 	}
-	return d
+	if len(o.odd) > 0 {
+		times *= oddly
+	}
+	return times
 }
 
 func (r *run) close() error {

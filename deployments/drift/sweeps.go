@@ -19,16 +19,16 @@ func (r *run) sweeps(ctx context.Context) (err error) {
 		return err
 	}
 	// Now webhooks are late and doubled, and all of them come.
-	err = r.Simulator.Chaos(ctx, simulator.Chaos{
+	late := simulator.Chaos{
 		Duplicate: 0.1, Reorder: 0.3, MaxDelay: simulator.Duration(latest), Latency: simulator.Duration(5 * time.Millisecond),
-	})
-	if err != nil {
+	}
+	if err := r.Simulator.Chaos(ctx, r.odd.Chaos(late)); err != nil {
 		return err
 	}
 	if err := r.live(ctx, r.life); err != nil {
 		return err
 	}
-	if err := r.Simulator.StartLoad(ctx, simulator.Load{Entities: r.entities / 10, Events: r.events / 5, Rate: float64(r.events) / 5 / span.Seconds()}); err != nil {
+	if err := r.Simulator.StartLoad(ctx, r.odd.Load(simulator.Load{Entities: r.entities / 10, Events: r.events / 5, Rate: float64(r.events) / 5 / span.Seconds()})); err != nil {
 		return err
 	}
 	r.say("sweeps: two reconcilers start while the world goes on")
@@ -50,6 +50,9 @@ func (r *run) sweeps(ctx context.Context) (err error) {
 		return err
 	}
 	if err := r.sent(ctx); err != nil {
+		return err
+	}
+	if err := r.Simulator.Chaos(ctx, late); err != nil {
 		return err
 	}
 	r.say("sweeps: the sweep that was cut off is done, and the world stands still")
@@ -123,17 +126,18 @@ func (r *run) tasks(ctx context.Context, filter mirror.TaskFilter) (all []*mirro
 // nothing waits that was not held back.
 func (r *run) settled(ctx context.Context) error {
 	var open, confirmed int
+	var one *mirror.Discrepancy
 	err := fleet.WaitFor(ctx, r.patience(45*time.Second), func() string {
-		return fmt.Sprintf("%d findings are not judged, %d confirmed ones not repaired", open, confirmed)
+		return fmt.Sprintf("%d findings are not judged, %d confirmed ones not repaired, one of them %+v", open, confirmed, one)
 	}, func() (bool, error) {
 		found, err := r.found(ctx)
-		open, confirmed = 0, 0
+		open, confirmed, one = 0, 0, nil
 		for _, d := range found {
 			switch d.Status {
 			case mirror.Suspected:
-				open++
+				open, one = open+1, d
 			case mirror.Confirmed:
-				confirmed++
+				confirmed, one = confirmed+1, d
 			}
 		}
 		return open+confirmed == 0, err

@@ -24,6 +24,7 @@
 //	balancer.go   one address before several apis
 //	database.go   the store they share
 //	simulator.go  telling the provider what to do
+//	odd.go        the ways in which it may be odd
 //	operate.go    acting as an operator
 //	metrics.go    sums of the members' metrics
 //	log.go        reading the event log, and what is left to do

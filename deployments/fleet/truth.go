@@ -3,6 +3,8 @@ package fleet
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/mirror"
@@ -15,9 +17,16 @@ type Difference struct {
 	Kind, ID string
 	// Mirror and Truth are the states; nil where there is none.
 	Mirror, Truth []byte
+	// Under and Parent are what it stands under in the mirror and in truth, where
+	// that differs.
+	Under  map[string]string
+	Parent string
 }
 
 func (d Difference) String() string {
+	if d.Parent != "" {
+		return fmt.Sprintf("%s/%s stands under %s, in the mirror under %v", d.Kind, d.ID, d.Parent, d.Under)
+	}
 	return fmt.Sprintf("%s/%s\n  mirror %s\n  truth  %s", d.Kind, d.ID, orDefault(string(d.Mirror), "has none"), orDefault(string(d.Truth), "has none"))
 }
 
@@ -89,8 +98,11 @@ func (c *comparison) compare(ctx context.Context, doc *mirror.Document) error {
 	if err != nil {
 		return fmt.Errorf("the truth of %s/%s: %w", kind, id, err)
 	}
-	if string(want.Raw) != string(doc.Raw) || !doc.DeletedAt.IsZero() {
+	switch {
+	case string(want.Raw) != string(doc.Raw) || !doc.DeletedAt.IsZero():
 		c.bad = append(c.bad, Difference{Kind: kind, ID: id, Mirror: doc.Raw, Truth: want.Raw})
+	case listed && line.Parent != "" && line.Parent != id && !slices.Contains(slices.Collect(maps.Values(doc.Parents)), line.Parent):
+		c.bad = append(c.bad, Difference{Kind: kind, ID: id, Mirror: doc.Raw, Truth: want.Raw, Under: doc.Parents, Parent: line.Parent})
 	}
 	return nil
 }

@@ -8,13 +8,14 @@ import (
 // refusal is an answer that is not the one asked for. Its JSON is the
 // provider's error shape: a message and nothing else.
 type refusal struct {
-	status  int
-	Message string `json:"message"`
+	status     int
+	retryAfter string // "": it says nothing of that
+	Message    string `json:"message"`
 }
 
 func (r *refusal) Error() string { return r.Message }
 
-func refuse(status int, message string) *refusal { return &refusal{status, message} }
+func refuse(status int, message string) *refusal { return &refusal{status: status, Message: message} }
 
 var errNotFound = refuse(http.StatusNotFound, "Not found")
 
@@ -39,6 +40,9 @@ func answerError(w http.ResponseWriter, err error) {
 	r, ok := err.(*refusal)
 	if !ok {
 		r = refuse(http.StatusInternalServerError, err.Error())
+	}
+	if r.retryAfter != "" {
+		w.Header().Set("Retry-After", r.retryAfter)
 	}
 	answer(w, r.status, r)
 }

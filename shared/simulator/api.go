@@ -64,7 +64,7 @@ func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answerError(rec, err)
 		return
 	}
-	a.routes.ServeHTTP(rec, r)
+	a.serve(rec, r)
 }
 
 // admit checks the headers every operation asks for, in the provider's order:
@@ -94,19 +94,25 @@ func (a *api) item(k *kind, r *http.Request) (any, error) {
 	defer a.world.mu.RUnlock()
 	e := a.world.find(k.name, r.PathValue("id"))
 	now := a.clock()
-	if e == nil || (k.parent != "" && e.parent() != r.PathValue("parent")) || a.chaos.hides(e, now) {
+	if e == nil || a.chaos.hides(e, now) {
 		return nil, errNotFound
+	}
+	if k.parent != "" && e.parent() != r.PathValue("parent") {
+		return nil, a.chaos.goneFrom(e)
+	}
+	if err := a.chaos.locked(k.name, e.id, now); err != nil {
+		return nil, err
 	}
 	v := a.chaos.seen(e, now)
 	if v.Deleted {
-		return nil, errNotFound
+		return nil, a.chaos.goneFrom(e)
 	}
 	return a.show(e, v.State, r), nil
 }
 
 // list answers a page of the entities of a kind under a parent.
 func (a *api) list(k *kind, r *http.Request) (any, error) {
-	q, err := readQuery(r, append([]string{personCustomer}, k.filters...)...)
+	q, err := a.query(r, append([]string{personCustomer}, k.filters...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -116,12 +122,13 @@ func (a *api) list(k *kind, r *http.Request) (any, error) {
 	if err := a.parentKnown(k, r); err != nil {
 		return nil, err
 	}
-	return listEntities(q, a.world.under(k.name, r.PathValue("parent")), func(e *entity) json.RawMessage {
+	p := listEntities(q, a.world.under(k.name, r.PathValue("parent")), func(e *entity) json.RawMessage {
 		if inFull {
 			return a.inFull(e.current().State)
 		}
 		return e.current().State
-	}), nil
+	})
+	return a.goOn(r, q, p), nil
 }
 
 // singleton answers the one entity of a kind under a parent.
@@ -135,6 +142,9 @@ func (a *api) singleton(k *kind, r *http.Request) (any, error) {
 	if err := a.parentKnown(k, r); err != nil {
 		return nil, err
 	}
+	if err := a.chaos.locked(k.name, id, a.clock()); err != nil {
+		return nil, err
+	}
 	if e := a.world.find(k.name, id); e != nil {
 		return a.chaos.seen(e, a.clock()).State, nil
 	}
@@ -143,7 +153,7 @@ func (a *api) singleton(k *kind, r *http.Request) (any, error) {
 
 // elements answers a page of the list that a kind is.
 func (a *api) elements(k *kind, r *http.Request) (any, error) {
-	q, err := readQuery(r)
+	q, err := a.query(r)
 	if err != nil {
 		return nil, err
 	}
@@ -160,7 +170,11 @@ func (a *api) elements(k *kind, r *http.Request) (any, error) {
 	if e := a.world.find(k.name, id); e != nil {
 		state = e.current().State
 	}
-	return listElements(q, state)
+	p, err := listElements(q, state)
+	if q.again > 0 {
+		p.Data = []json.RawMessage{} // an element that came twice would be two
+	}
+	return a.goOn(r, q, p), err
 }
 
 // parentKnown refuses paths under something that is not there.
@@ -212,6 +226,9 @@ type recorder struct {
 	http.ResponseWriter
 	status int
 }
+
+// Unwrap is for http.ResponseController.
+func (r *recorder) Unwrap() http.ResponseWriter { return r.ResponseWriter }
 
 // WriteHeader notes the status and passes it on.
 func (r *recorder) WriteHeader(status int) {

@@ -130,10 +130,14 @@ func (c *change) link(e *entity, kind, id string) {
 }
 
 // emit makes an event about an entity, with the context its type has.
-func (c *change) emit(e *entity, eventType string) {
+func (c *change) emit(e *entity, eventType string) { c.emitNaming(e, eventType, e.link) }
+
+// emitNaming makes an event about an entity, with what link says of each key of
+// the context its type has.
+func (c *change) emitNaming(e *entity, eventType string, link func(key string) string) {
 	ctx := map[string]string{}
 	for _, key := range contextKeys(eventType) {
-		if id := e.link(key); id != "" {
+		if id := link(key); id != "" {
 			ctx[key] = id
 		}
 	}
@@ -190,6 +194,7 @@ func (c *change) commit() error {
 		if versions[i] != nil {
 			c.w.put(d.entity, *versions[i])
 		}
+		c.w.relist(d.entity)
 		c.w.setStage(d.entity, d.stage)
 	}
 	if c.load != nil {

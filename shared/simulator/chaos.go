@@ -61,6 +61,59 @@ type Chaos struct {
 	Outage string `json:"outage,omitempty"`
 	// Entities answers single ones with a status: {"order/bord_1": 403}.
 	Entities map[string]int `json:"entities,omitempty"`
+
+	// ErrorBody is the chance that an answer to a GET has status 200 and another
+	// body than the one asked for: {"ok":false,…}, {}, nothing, or HTML.
+	ErrorBody float64 `json:"error_body"`
+	// Cut is the chance that an answer to a GET ends in the middle: with the
+	// length of what is left of it, with the length of the whole, or by the
+	// connection being reset.
+	Cut float64 `json:"cut"`
+	// Trickle is the chance that an answer to a GET comes in small pieces, spread
+	// over TrickleFor.
+	Trickle    float64  `json:"trickle"`
+	TrickleFor Duration `json:"trickle_for"`
+	// Gone is the chance that an entity that is not to be found any more where it
+	// was once is answered with 410 in place of 404. It is drawn per entity.
+	Gone float64 `json:"gone"`
+	// Locked is the chance that an entity is locked for LockedFor: a GET of it is
+	// answered 429 with a Retry-After, 423 or 409. Time is divided into spells of
+	// that length, and the chance is drawn per entity and spell.
+	Locked    float64  `json:"locked"`
+	LockedFor Duration `json:"locked_for"`
+	// BadPages is the chance that the pages of a list after its first are
+	// refused for BadPagesFor: by 500, by 422, or by 400 since the cursor has run
+	// out. It is drawn per list and spell of that length.
+	BadPages    float64  `json:"bad_pages"`
+	BadPagesFor Duration `json:"bad_pages_for"`
+	// Endless is the chance that the last page of a list comes again and again
+	// for EndlessFor, each time with a cursor of its own. Of lists that are one
+	// entity only its cursor does. It is drawn per list and spell of that length.
+	Endless    float64  `json:"endless"`
+	EndlessFor Duration `json:"endless_for"`
+	// Oversized is the share of events whose element in the list of events is as
+	// long as a webhook may be: 200 in a row, so that a page of 100 of them is
+	// longer than 16 MiB.
+	Oversized float64 `json:"oversized"`
+
+	// Future is the share of events that are dated FutureFor ahead, half to one
+	// and a half of it, or in year 9999, both in their webhook and in the list.
+	Future    float64  `json:"future"`
+	FutureFor Duration `json:"future_for"`
+	// OddTimes is the share of events whose time is written in another way, in
+	// their webhook and in the list: in lower case, with an offset or a leap
+	// second; or in one that RFC 3339 does not know, or of a year that no
+	// timestamp in UTC can hold.
+	OddTimes float64 `json:"odd_times"`
+	// HalfPairs is the share of events that have half a surrogate pair in a field
+	// which no definition knows.
+	HalfPairs float64 `json:"half_pairs"`
+	// OtherBody is the chance that an event is sent once more with another body,
+	// after up to MaxDelay.
+	OtherBody float64 `json:"other_body"`
+	// DoubledSignature is the chance that an attempt carries its signature twice:
+	// in two headers, or in one that a proxy has joined.
+	DoubledSignature float64 `json:"doubled_signature"`
 }
 
 // Duration is a time.Duration that reads and writes as text: "1.5s".
@@ -189,10 +242,32 @@ func (x *chaos) take(rate float64, now time.Time) bool {
 // of its id, so that it does not flicker.
 func (x *chaos) hides(e *entity, now time.Time) bool {
 	c := x.now()
-	if c.NotFound <= 0 || now.Sub(e.born) >= time.Duration(c.NotFoundFor) {
-		return false
+	return now.Sub(e.born) < time.Duration(c.NotFoundFor) && x.falls("hide", e.id, c.NotFound)
+}
+
+// lot returns dice that fall the same whenever they are taken for the same thing.
+func (x *chaos) lot(what, name string) *rand.Rand {
+	return rand.New(rand.NewPCG(x.seed^hashOf(what), hashOf(name)))
+}
+
+// falls draws against a chance, always the same for the same thing.
+func (x *chaos) falls(what, name string, chance float64) bool {
+	return chance > 0 && x.lot(what, name).Float64() < chance
+}
+
+// spell divides time into spells of a length and draws for each of them whether
+// it strikes something. It returns the dice of the spell that now is in and how
+// long that lasts still, or nil dice.
+func (x *chaos) spell(what, name string, chance float64, length Duration, now time.Time) (*rand.Rand, time.Duration) {
+	if chance <= 0 || length <= 0 {
+		return nil, 0
 	}
-	return rand.New(rand.NewPCG(x.seed, hashOf(e.id))).Float64() < c.NotFound
+	at := now.UnixNano()
+	dice := x.lot(what, name+"/"+strconv.FormatInt(at/int64(length), 10))
+	if dice.Float64() >= chance {
+		return nil, 0
+	}
+	return dice, time.Duration(int64(length) - at%int64(length))
 }
 
 // seen is the version of an entity that a reader is shown.
@@ -205,7 +280,9 @@ func (x *chaos) seen(e *entity, now time.Time) *version {
 }
 
 // retryAfter is the Retry-After of a 429.
-func (c *Chaos) retryAfter() string {
-	s := (time.Duration(c.RetryAfter) + time.Second - 1) / time.Second
-	return strconv.Itoa(max(1, int(s)))
+func (c *Chaos) retryAfter() string { return wholeSeconds(time.Duration(c.RetryAfter)) }
+
+// wholeSeconds writes a duration as Retry-After does: rounded up, at least 1.
+func wholeSeconds(d time.Duration) string {
+	return strconv.Itoa(max(1, int((d+time.Second-1)/time.Second)))
 }

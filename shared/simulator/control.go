@@ -24,6 +24,7 @@ func (s *Simulator) control() http.Handler {
 	m.HandleFunc("PUT /_sim/rate", handle(s.serveRate))
 	m.HandleFunc("POST /_sim/drift", handle(s.serveDrift))
 	m.HandleFunc("DELETE /_sim/entities/{kind}/{id}", handle(s.serveRemove))
+	m.HandleFunc("POST /_sim/entities/{kind}/{id}/move", handle(s.serveMove))
 	return m
 }
 
@@ -142,6 +143,32 @@ func (s *Simulator) serveRemove(r *http.Request) (any, error) {
 		return nil, errNotFound
 	}
 	return map[string]bool{"removed": true}, nil
+}
+
+// serveMove makes an entity stand under another parent, without any event:
+// {"parent": "cusa_1"}.
+func (s *Simulator) serveMove(r *http.Request) (any, error) {
+	var in struct {
+		Parent string `json:"parent"`
+	}
+	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+		return nil, refuse(http.StatusBadRequest, "body: "+err.Error())
+	}
+	found := false
+	_, err := s.world.change(func(c *change) {
+		e := c.w.find(r.PathValue("kind"), r.PathValue("id"))
+		if e != nil && !e.current().Deleted && e.kind.parent != "" && c.w.find(e.kind.parent, in.Parent) != nil {
+			found = true
+			c.move(e, in.Parent)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	if !found {
+		return nil, errNotFound
+	}
+	return map[string]bool{"moved": true}, nil
 }
 
 // number reads a query parameter; absent is 0.

@@ -21,6 +21,33 @@
 // webhooks are doubled, delayed, lost or wrongly signed, answers are late,
 // refused or stale, but /_sim/truth says what is so.
 //
+// # Odd ways
+//
+// Some settings of Chaos make an honest provider an odd one. Each is allowed by
+// HTTP and JSON, none changes what is true, and none is for good: what is drawn
+// per request may pass the next time, what is drawn per spell of time ends with
+// it, and what is drawn per event or entity costs no more than its oddity.
+//
+//	error_body                   200 with an error object, {}, nothing or HTML
+//	cut                          an answer that ends in the middle
+//	trickle, trickle_for         an answer in small pieces
+//	gone                         410 in place of 404, per entity
+//	locked, locked_for           429, 423 or 409 of one entity, for a spell
+//	bad_pages, bad_pages_for     later pages: 500, 422, cursor expired; per list and spell
+//	endless, endless_for         the last page again and again; per list and spell
+//	oversized                    200 events in a row that are 180 KiB each in the list
+//	future, future_for           events dated ahead
+//	odd_times                    created_at in other ways of RFC 3339, and in none
+//	half_pairs                   half a surrogate pair in a field nobody reads
+//	other_body                   the same event once more with another body
+//	doubled_signature            the signature twice, in two headers or in one
+//
+// Draws per request come from dice that all requests share. The others are made
+// of the seed and of what is struck, so that they are the same whenever somebody
+// looks. Orders that move to another account are a part of Load, since then the
+// truth moves: a load with "moves" has events that name the new account and, later
+// on, some that still name the old one.
+//
 // # Controls
 //
 //	GET    /_sim/truth?kind=&after=     JSON lines: every entity as it is now
@@ -37,6 +64,8 @@
 //	POST   /_sim/drift                  changes and deletes a share of what there is,
 //	                                    without any event; see Drift
 //	DELETE /_sim/entities/{kind}/{id}   takes an entity away, without an event
+//	POST   /_sim/entities/{kind}/{id}/move   {"parent": "cusa_…"} puts it under
+//	                                    another parent, without an event
 //
 // # What it leaves open
 //

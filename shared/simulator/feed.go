@@ -22,7 +22,7 @@ var eventFilters = []string{
 // events answers GET /events: newest first unless sort=asc. since is a lower
 // bound and included.
 func (a *api) events(r *http.Request) (any, error) {
-	q, err := readQuery(r, eventFilters...)
+	q, err := a.query(r, eventFilters...)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +37,7 @@ func (a *api) events(r *http.Request) (any, error) {
 	}
 	a.world.mu.RLock()
 	defer a.world.mu.RUnlock()
-	return listEvents(q, a.world.events, since), nil
+	return a.goOn(r, q, listEvents(q, a.world.events, since, a.chaos.listed)), nil
 }
 
 func parseSince(s string) (time.Time, error) {
@@ -54,7 +54,7 @@ func parseSince(s string) (time.Time, error) {
 
 // listEvents makes a page of events. Their places are their numbers, which
 // stay although the oldest are let go.
-func listEvents(q query, events []*notice, since time.Time) page {
+func listEvents(q query, events []*notice, since time.Time, show func(*notice) json.RawMessage) page {
 	first := sort.Search(len(events), func(i int) bool { return !events[i].CreatedAt.Before(since) })
 	step, i := -1, len(events)
 	if q.filters.Get("sort") == "asc" {
@@ -70,7 +70,7 @@ func listEvents(q query, events []*notice, since time.Time) page {
 	return cut(q, func() (json.RawMessage, int64, bool) {
 		for i += step; i >= first && i < len(events); i += step {
 			if n := events[i]; n.matches(q.filters) {
-				return n.Body, n.Seq, true
+				return show(n), n.Seq, true
 			}
 		}
 		return nil, 0, false

@@ -22,6 +22,12 @@ type Load struct {
 	// Silent makes no events: a world is there that nobody was told of, as a
 	// backfill finds it. Events is then how many changes there will be.
 	Silent bool `json:"silent,omitempty"`
+	// Moves is the share of changes of orders that move one to another account
+	// of the load as well, from 0 to 1. The event of such a change names the new
+	// account; of those after it some name the one before, as those of a
+	// provider do whose parts do not know everything at once. That is a change of
+	// what is true, so it is drawn from the dice of the world and no part of Chaos.
+	Moves float64 `json:"moves,omitempty"`
 }
 
 // LoadProgress says how far a load is.
@@ -79,6 +85,8 @@ func (l *Load) check() error {
 		return fmt.Errorf("events: %d, want at least one for each of %d entities", l.Events, l.Entities)
 	case l.Rate < 0:
 		return fmt.Errorf("rate: %v is negative", l.Rate)
+	case l.Moves < 0 || l.Moves > 1:
+		return fmt.Errorf("moves: %v is not a share from 0 to 1", l.Moves)
 	}
 	return nil
 }
@@ -108,7 +116,9 @@ func (w *world) recallLoad() {
 		}
 		w.load.AccountIDs = append(w.load.AccountIDs, acc.id)
 		for _, o := range w.under("order", acc.id) {
-			w.load.OrderIDs = append(w.load.OrderIDs, o.id)
+			if o != elsewhere {
+				w.load.OrderIDs = append(w.load.OrderIDs, o.id)
+			}
 		}
 	}
 }
@@ -149,7 +159,7 @@ func (c *change) loadOne() {
 		if i := c.w.rng.IntN(l.Entities); i < l.Accounts {
 			c.stirAccount(c.w.find("account", l.AccountIDs[i]))
 		} else {
-			c.stirOrder(c.w.find("order", l.OrderIDs[i-l.Accounts]))
+			c.stirOrMove(c.w.find("order", l.OrderIDs[i-l.Accounts]))
 		}
 	}
 	l.Made++
@@ -167,14 +177,14 @@ func (c *change) loadAccount() string {
 	}
 	a.move("created", c.at(e))
 	c.set(e, a)
-	c.emitLoad(e, "account.created")
+	c.emitLoad(e, "account.created", e.link)
 	return e.id
 }
 
 // emitLoad makes an event, unless the load is a silent one.
-func (c *change) emitLoad(e *entity, eventType string) {
+func (c *change) emitLoad(e *entity, eventType string, link func(key string) string) {
 	if c.load == nil || !c.load.Silent {
-		c.emit(e, eventType)
+		c.emitNaming(e, eventType, link)
 	}
 }
 
@@ -192,7 +202,7 @@ func (c *change) loadOrder(accountID string) string {
 	o := c.newOrder(e.id, "", inst.ISIN, at, 0)
 	o.History.add("created", c.at(e))
 	c.set(e, o)
-	c.emitLoad(e, "order.created")
+	c.emitLoad(e, "order.created", e.link)
 	return e.id
 }
 
@@ -203,16 +213,17 @@ func (c *change) stirAccount(e *entity) {
 		a.move("opened", c.at(e))
 		a.Metadata = map[string]string{"revision": strconv.Itoa(len(a.History))}
 	})
-	c.emitLoad(e, "account.opened")
+	c.emitLoad(e, "account.opened", e.link)
 }
 
-// stirOrder moves an order round the statuses it can leave again.
-func (c *change) stirOrder(e *entity) {
+// stirOrder moves an order round the statuses it can leave again. Its event names
+// what link says.
+func (c *change) stirOrder(e *entity, link func(key string) string) {
 	following := map[string]string{"created": "confirmed", "confirmed": "accepted", "accepted": "canceling", "canceling": "confirmed"}
 	var to string
 	edit(c, e, func(o *order) {
 		to = following[o.History.now()]
 		o.History.add(to, c.at(e))
 	})
-	c.emitLoad(e, "order."+to)
+	c.emitLoad(e, "order."+to, link)
 }

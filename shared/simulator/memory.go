@@ -87,6 +87,7 @@ func (w *world) applyVersion(v versionRecord) error {
 	if v.N > 0 {
 		w.put(e, version{N: v.N, Seq: v.Seq, At: v.At, Deleted: v.Deleted, State: v.State})
 	}
+	w.relist(e)
 	w.setStage(e, v.Stage)
 	return nil
 }
@@ -210,6 +211,9 @@ func (w *world) writeVersions(emit func(*record) error) error {
 				continue
 			}
 			for _, e := range list {
+				if e == elsewhere {
+					continue
+				}
 				for i := range e.versions {
 					r := versionRecordOf(e, &e.versions[i], e.stage)
 					if err := emit(&record{Change: &changeRecord{Versions: []versionRecord{r}}}); err != nil {

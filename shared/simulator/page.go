@@ -16,6 +16,7 @@ const maxLimit = 100
 type query struct {
 	filters url.Values
 	after   int64 // place of the last element of the page before, 0 at the start
+	again   int64 // how many times the page has come before: of endless lists
 	limit   int
 }
 
@@ -24,6 +25,13 @@ type query struct {
 type cursor struct {
 	Filters url.Values `json:"f,omitempty"`
 	After   int64      `json:"a"`
+	Again   int64      `json:"e,omitempty"`
+}
+
+func (c cursor) encode() *string {
+	raw, _ := json.Marshal(c) // strings and numbers
+	s := base64.RawURLEncoding.EncodeToString(raw)
+	return &s
 }
 
 // readQuery reads cursor, limit and the given filters. A cursor overrules
@@ -43,7 +51,7 @@ func readQuery(r *http.Request, filters ...string) (query, error) {
 		if err != nil {
 			return q, refuse(http.StatusBadRequest, "cursor: invalid")
 		}
-		q.filters, q.after = c.Filters, c.After
+		q.filters, q.after, q.again = c.Filters, c.After, c.Again
 		return q, nil
 	}
 	for _, name := range filters {
@@ -82,9 +90,7 @@ func cut(q query, next func() (element json.RawMessage, place int64, ok bool)) p
 			return p
 		}
 		if len(p.Data) == q.limit {
-			raw, _ := json.Marshal(cursor{q.filters, last}) // strings and a number
-			s := base64.RawURLEncoding.EncodeToString(raw)
-			p.Pagination.NextCursor = &s
+			p.Pagination.NextCursor = cursor{Filters: q.filters, After: last}.encode()
 			return p
 		}
 		p.Data = append(p.Data, element)

@@ -85,6 +85,7 @@ type send struct {
 	hook    *hook
 	attempt int  // made so far
 	extra   bool // a duplicate: sent once, not retried
+	other   bool // with another body
 	due     time.Time
 }
 
@@ -157,6 +158,11 @@ func (s *sender) schedule(n *notice, hooks []*hook, now time.Time) {
 			n.delivery.Duplicate++
 			s.counters.duplicated.Add(1)
 			s.push(send{event: n, hook: h, extra: true, due: now.Add(s.chaos.upTo(c.MaxDelay))})
+		}
+		if s.chaos.hit(c.OtherBody) {
+			n.delivery.Duplicate++
+			s.counters.duplicated.Add(1)
+			s.push(send{event: n, hook: h, extra: true, other: true, due: now.Add(s.chaos.upTo(c.MaxDelay))})
 		}
 	}
 }
@@ -311,7 +317,11 @@ func (s *sender) giveUp(n *notice) {
 }
 
 func (s *sender) attempt(ctx context.Context, d send) (int, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.hook.URL, bytes.NewReader(d.event.Body))
+	body := s.chaos.told(d.event)
+	if d.other {
+		body = withMember(body, `"sent":"again"`)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, d.hook.URL, bytes.NewReader(body))
 	if err != nil {
 		return 0, fmt.Errorf("webhook %s: %w", d.hook.URL, err)
 	}
@@ -322,7 +332,15 @@ func (s *sender) attempt(ctx context.Context, d send) (int, error) {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "lemon.markets-simulator")
-	req.Header.Set(SignatureHeader, Sign(secret, s.clock(), d.event.Body))
+	signature := Sign(secret, s.clock(), body)
+	req.Header.Set(SignatureHeader, signature)
+	if s.chaos.hit(s.chaos.now().DoubledSignature) {
+		if s.chaos.hit(0.5) {
+			req.Header.Add(SignatureHeader, signature)
+		} else {
+			req.Header.Set(SignatureHeader, signature+", "+signature)
+		}
+	}
 	resp, err := s.client.Do(req)
 	if err != nil {
 		return 0, err

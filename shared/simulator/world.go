@@ -52,6 +52,7 @@ type entity struct {
 	// stage says what is next for it, "" nothing. Not part of its state.
 	stage    string
 	openAt   int       // its place in world.open while it has a stage
+	listed   string    // the parent in whose list it stands
 	versions []version // oldest kept first, never empty
 	born     time.Time // of its first version
 }
@@ -137,8 +138,7 @@ func (w *world) put(e *entity, v version) {
 	}
 	w.entities[k] = e
 	e.openAt, e.born = -1, v.At
-	l := listKey{e.kind.name, e.parent()}
-	w.lists[l] = append(w.lists[l], e)
+	w.list(e)
 }
 
 // setStage says what is next for an entity, and keeps world.open in step.
