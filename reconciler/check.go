@@ -150,7 +150,7 @@ func (s *survey) checkKind(ctx context.Context, k *provider.Kind, after *string)
 			if err := s.checkDue(ctx, doc, inLists, due); err != nil {
 				return err
 			}
-			*after = doc.Key.ID
+			*after = doc.Key.Local()
 			if err := s.note(ctx); err != nil {
 				return err
 			}
