@@ -124,11 +124,13 @@ func TestAnEventWithoutParentsIsLetInAgainOnceDead(t *testing.T) {
 		p.in("s1", w, always(ok, nil))
 		b.row(b.widget(w, "s1"), mirror.Processed)
 		p.in("s1", w, always("", errRejected))
-		id := b.send("widget.sold", "widget", w)
+		id := "evt_" + w
+		body := fmt.Sprintf(`{"id":%q,"type":"widget.sold","created_at":"2026-03-01T12:00:00Z","context":{"widget":%q}}`, id, w)
+		b.raw(body)
 		b.row(id, mirror.Dead)
 		p.in("s1", w, always(ok, nil))
 		require.True(t, eventually(func() bool { // burying ends with it
-			b.sendAs(id, "widget.sold", "widget", w)
+			b.raw(body)
 			rows, err := b.store.EventByID(b.ctx, "acme", id)
 			return err == nil && rows[0].Status == mirror.Processed
 		}), w)
