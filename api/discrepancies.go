@@ -19,7 +19,7 @@ type discrepancy struct {
 	Kind       string          `json:"kind,omitempty"`
 	Entity     string          `json:"entity,omitempty" doc:"Id of the entity."`
 	Event      string          `json:"event,omitempty" doc:"Id of an event that was missed."`
-	Type       string          `json:"type" enum:"missing,stale,deleted,unexpected,moved,event_missed,rewritten,subscription_gap"`
+	Type       string          `json:"type" enum:"missing,stale,deleted,unexpected,moved,shared_id,event_missed,rewritten,subscription_gap"`
 	Status     string          `json:"status" enum:"suspected,confirmed,repaired,failed,dropped"`
 	Sweep      string          `json:"sweep,omitempty" doc:"What found it."`
 	Patch      json.RawMessage `json:"patch,omitempty" doc:"RFC 6902 patch from the mirror's state to the provider's, secret fields masked."`
@@ -52,7 +52,7 @@ func (r *reader) registerDiscrepancies(api huma.API) {
 
 type listDiscrepanciesInput struct {
 	Status string `query:"status" enum:"suspected,confirmed,repaired,failed,dropped" doc:"Only those in this status."`
-	Type   string `query:"type" enum:"missing,stale,deleted,unexpected,moved,event_missed,rewritten,subscription_gap" doc:"Only those of this type."`
+	Type   string `query:"type" enum:"missing,stale,deleted,unexpected,moved,shared_id,event_missed,rewritten,subscription_gap" doc:"Only those of this type."`
 	Source string `query:"source" doc:"Only those of this source."`
 	Kind   string `query:"kind" doc:"Only those about entities of this kind."`
 	Entity string `query:"entity" doc:"Only those about this entity, as source/kind/id." example:"lemon/order/bord_1"`
