@@ -113,8 +113,7 @@ func (s *shard) complete(loop *telemetry.Loop, src *source, batch []stream.Entry
 			return parents, sure
 		})
 		if several {
-			sig.Body.Unnamed = true
-			s.w.flag(flagAmbiguous, sig.Body)
+			sig.Body.Unnamed, sig.Body.Ambiguous = true, true
 		}
 		for _, ref := range sig.Body.Entities {
 			if ref.Key == sig.Ref.Key {
@@ -192,7 +191,10 @@ func (s *shard) readParents(loop *telemetry.Loop, keys []event.Key, known map[ev
 // returns what is to be fetched for its sake.
 func (s *shard) noteFlags(ctx context.Context, loop *telemetry.Loop, e stream.Entry, l mirror.Logged) ([]stream.Draft, error) {
 	b := e.Signal.Body
-	if l.Inserted && b.Unnamed {
+	switch {
+	case l.Inserted && b.Ambiguous:
+		s.w.flag(flagAmbiguous, b)
+	case l.Inserted && b.Unnamed:
 		s.w.flag(flagUnnamed, b)
 	}
 	if l.Inserted && b.Undated {
