@@ -14,23 +14,24 @@ import (
 
 // discrepancy is something found different as the API shows it.
 type discrepancy struct {
-	ID         string          `json:"id"`
-	Source     string          `json:"source"`
-	Kind       string          `json:"kind,omitempty"`
-	Entity     string          `json:"entity,omitempty" doc:"Id of the entity."`
-	Event      string          `json:"event,omitempty" doc:"Id of an event that was missed."`
-	Type       string          `json:"type" enum:"missing,stale,deleted,unexpected,moved,event_missed,rewritten,subscription_gap"`
-	Status     string          `json:"status" enum:"suspected,confirmed,repaired,failed,dropped"`
-	Sweep      string          `json:"sweep,omitempty" doc:"What found it."`
-	Patch      json.RawMessage `json:"patch,omitempty" doc:"RFC 6902 patch from the mirror's state to the provider's, secret fields masked."`
-	FoundAt    time.Time       `json:"found_at" doc:"When the provider's answer that shows it was asked for."`
-	JudgedAt   time.Time       `json:"judged_at,omitzero" doc:"When it was confirmed or dropped."`
-	RepairedAt time.Time       `json:"repaired_at,omitzero" doc:"When its repair was done or given up."`
+	ID         string            `json:"id"`
+	Source     string            `json:"source"`
+	Kind       string            `json:"kind,omitempty"`
+	Entity     string            `json:"entity,omitempty" doc:"Id of the entity."`
+	Parents    map[string]string `json:"parents,omitempty" doc:"Ids of what the entity stands under, where its id is unique under these only."`
+	Event      string            `json:"event,omitempty" doc:"Id of an event that was missed."`
+	Type       string            `json:"type" enum:"missing,stale,deleted,unexpected,moved,shared_id,event_missed,rewritten,subscription_gap"`
+	Status     string            `json:"status" enum:"suspected,confirmed,repaired,failed,dropped"`
+	Sweep      string            `json:"sweep,omitempty" doc:"What found it."`
+	Patch      json.RawMessage   `json:"patch,omitempty" doc:"RFC 6902 patch from the mirror's state to the provider's, secret fields masked."`
+	FoundAt    time.Time         `json:"found_at" doc:"When the provider's answer that shows it was asked for."`
+	JudgedAt   time.Time         `json:"judged_at,omitzero" doc:"When it was confirmed or dropped."`
+	RepairedAt time.Time         `json:"repaired_at,omitzero" doc:"When its repair was done or given up."`
 }
 
-func newDiscrepancy(d *mirror.Discrepancy) discrepancy {
+func (r *reader) newDiscrepancy(d *mirror.Discrepancy) discrepancy {
 	return discrepancy{
-		ID: d.ID, Source: d.Source, Kind: d.Entity.Kind, Entity: d.Entity.ID, Event: d.EventID,
+		ID: d.ID, Source: d.Source, Kind: d.Entity.Kind, Entity: d.Entity.ID, Parents: r.parentsIn(d.Entity), Event: d.EventID,
 		Type: string(d.Type), Status: string(d.Status), Sweep: d.SweepID, Patch: payloadJSON(d.Patch),
 		FoundAt: d.FoundAt.UTC(), JudgedAt: d.JudgedAt.UTC(), RepairedAt: d.RepairedAt.UTC(),
 	}
@@ -52,7 +53,7 @@ func (r *reader) registerDiscrepancies(api huma.API) {
 
 type listDiscrepanciesInput struct {
 	Status string `query:"status" enum:"suspected,confirmed,repaired,failed,dropped" doc:"Only those in this status."`
-	Type   string `query:"type" enum:"missing,stale,deleted,unexpected,moved,event_missed,rewritten,subscription_gap" doc:"Only those of this type."`
+	Type   string `query:"type" enum:"missing,stale,deleted,unexpected,moved,shared_id,event_missed,rewritten,subscription_gap" doc:"Only those of this type."`
 	Source string `query:"source" doc:"Only those of this source."`
 	Kind   string `query:"kind" doc:"Only those about entities of this kind."`
 	Entity string `query:"entity" doc:"Only those about this entity, as source/kind/id." example:"lemon/order/bord_1"`
@@ -64,7 +65,7 @@ type listDiscrepanciesInput struct {
 type listDiscrepanciesOutput struct{ Body discrepancyList }
 
 func (r *reader) listDiscrepancies(ctx context.Context, in *listDiscrepanciesInput) (*listDiscrepanciesOutput, error) {
-	key, err := entityKey("query.entity", in.Entity)
+	key, err := r.entityKey(ctx, "query.entity", in.Entity)
 	if err := errors.Join(err, in.check()); err != nil {
 		return nil, err
 	}
@@ -78,7 +79,7 @@ func (r *reader) listDiscrepancies(ctx context.Context, in *listDiscrepanciesInp
 	}
 	out := &listDiscrepanciesOutput{Body: discrepancyList{Items: make([]discrepancy, len(found.Items)), NextCursor: found.NextCursor}}
 	for i, d := range found.Items {
-		out.Body.Items[i] = newDiscrepancy(d)
+		out.Body.Items[i] = r.newDiscrepancy(d)
 	}
 	return out, nil
 }

@@ -86,10 +86,14 @@ func (r *reader) registerEntities(api huma.API) {
 			"`fresh_after` is a condition: the answer is a 200 only if `verified_at` is not before it. " +
 			"With `wait` the request waits up to that long for the condition; if it is still not met, the answer " +
 			"is a 504 of type `not-fresh` (or 404 `not-yet`), never an older state passed off as a fresh one. " +
-			"To take whatever there is, leave `fresh_after` out.",
-		Security: needs(Viewer), Errors: append([]int{http.StatusGatewayTimeout}, itemErrors...),
+			"To take whatever there is, leave `fresh_after` out.\n\n" + severalEntities,
+		Security: needs(Viewer), Errors: append([]int{http.StatusConflict, http.StatusGatewayTimeout}, itemErrors...),
 	}, r.getEntity)
 }
+
+// severalEntities describes routes that read one entity.
+const severalEntities = "Ids of some kinds are unique under their parents only. If several entities have the id, the answer is a 409 of " +
+	"type `ambiguous` with the `candidates` until `account` or `parent` says which."
 
 type listEntitiesInput struct {
 	KindPath
@@ -117,10 +121,18 @@ func (in *listEntitiesInput) parent(k *provider.Kind) (kind, id string, err erro
 			return "", "", err
 		}
 	}
-	if !slices.Contains(k.ParentKeys, kind) {
-		return "", "", invalid(location, text, "a %s stands under %s", k.Name, cmp.Or(strings.Join(k.ParentKeys, ", "), "nothing"))
+	if err := standsUnder(k, location, text, kind); err != nil {
+		return "", "", err
 	}
 	return kind, id, nil
+}
+
+// standsUnder refuses a parent that no entity of the kind has.
+func standsUnder(k *provider.Kind, location, text, parent string) error {
+	if slices.Contains(k.ParentKeys, parent) {
+		return nil
+	}
+	return invalid(location, text, "a %s stands under %s", k.Name, cmp.Or(strings.Join(k.ParentKeys, ", "), "nothing"))
 }
 
 // accountKind is the parent that has a parameter of its own.
@@ -162,6 +174,7 @@ func (r *reader) listEntities(ctx context.Context, in *listEntitiesInput) (*list
 
 type getEntityInput struct {
 	EntityPath
+	Above
 	FreshAfter time.Time `query:"fresh_after" doc:"Answer only with a state known to have been the provider's at this time or later, RFC 3339."`
 	Wait       string    `query:"wait" doc:"How long to wait for that, as a duration up to 30s." example:"5s"`
 }
@@ -169,11 +182,11 @@ type getEntityInput struct {
 type getEntityOutput struct{ Body entity }
 
 func (r *reader) getEntity(ctx context.Context, in *getEntityInput) (*getEntityOutput, error) {
-	key, err := r.key(in.EntityPath)
+	wait, err := parseWait(in.Wait)
 	if err != nil {
 		return nil, err
 	}
-	wait, err := parseWait(in.Wait)
+	key, err := r.named(ctx, in.EntityPath, &in.Above)
 	if err != nil {
 		return nil, err
 	}

@@ -33,7 +33,7 @@ type loggedEvent struct {
 	Lagging        bool            `json:"lagging" doc:"The provider's reads did not show it in time."`
 	PayloadDiffers bool            `json:"payload_differs,omitempty" doc:"It was sent again with another body; the first was kept."`
 	ParentsDiffer  bool            `json:"parents_differ,omitempty" doc:"It names other parents for an entity than those the entity stands under, which were asked."`
-	Unnamed        bool            `json:"unnamed,omitempty" doc:"It does not name the entity its type is about; sweeps alone find what it speaks of."`
+	Unnamed        bool            `json:"unnamed,omitempty" doc:"It does not name the entity its type is about, or names one by an id that several have; sweeps alone find what it speaks of."`
 	Undated        bool            `json:"undated,omitempty" doc:"Its own time could not be read as one; created_at is absent."`
 	Entities       []outcome       `json:"entities" nullable:"false" doc:"What became of it for each entity it names, primary first."`
 	Payload        json.RawMessage `json:"payload,omitempty" doc:"The body as received."`
@@ -41,11 +41,12 @@ type loggedEvent struct {
 }
 
 type outcome struct {
-	Kind      string     `json:"kind"`
-	ID        string     `json:"id"`
-	Status    string     `json:"status" enum:"pending,processed,dead,superseded,discarded"`
-	Signal    *signal    `json:"signal,omitempty" doc:"Its entry in the queue."`
-	CoveredBy *coveredBy `json:"covered_by,omitempty" doc:"The fetch that settled it."`
+	Kind      string            `json:"kind"`
+	ID        string            `json:"id"`
+	Parents   map[string]string `json:"parents,omitempty" doc:"Ids of what it stands under, where its id is unique under these only."`
+	Status    string            `json:"status" enum:"pending,processed,dead,superseded,discarded"`
+	Signal    *signal           `json:"signal,omitempty" doc:"Its entry in the queue."`
+	CoveredBy *coveredBy        `json:"covered_by,omitempty" doc:"The fetch that settled it."`
 }
 
 type signal struct {
@@ -76,6 +77,9 @@ func newLoggedEvent(row *mirror.EventRow) loggedEvent {
 
 func newOutcome(o mirror.Outcome) outcome {
 	out := outcome{Kind: o.Ref.Key.Kind, ID: o.Ref.Key.ID, Status: string(o.Status)}
+	if o.Ref.Key.Under != "" {
+		out.Parents = o.Ref.Parents
+	}
 	if o.Signal.ID != "" {
 		out.Signal = &signal{Shard: o.Signal.Shard, ID: o.Signal.ID}
 	}
@@ -105,7 +109,8 @@ func (r *reader) registerEvents(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "list-entity-events", Method: http.MethodGet, Path: "/v1/entities/{source}/{kind}/{id}/events",
 		Summary: "List the events that name an entity, newest first", Tags: []string{"entities", "events"},
-		Security: needs(Viewer), Errors: listErrors,
+		Description: severalEntities,
+		Security:    needs(Viewer), Errors: append([]int{http.StatusConflict}, listErrors...),
 	}, r.listEntityEvents)
 	huma.Register(api, huma.Operation{
 		OperationID: "list-events", Method: http.MethodGet, Path: "/v1/events",
@@ -146,7 +151,7 @@ type listEventsInput struct {
 type listEventsOutput struct{ Body eventList }
 
 func (r *reader) listEvents(ctx context.Context, in *listEventsInput) (*listEventsOutput, error) {
-	key, err := entityKey("query.entity", in.Entity)
+	key, err := r.entityKey(ctx, "query.entity", in.Entity)
 	if err := errors.Join(err, in.check()); err != nil {
 		return nil, err
 	}
@@ -157,11 +162,12 @@ func (r *reader) listEvents(ctx context.Context, in *listEventsInput) (*listEven
 
 type listEntityEventsInput struct {
 	EntityPath
+	Above
 	EventFilter
 }
 
 func (r *reader) listEntityEvents(ctx context.Context, in *listEntityEventsInput) (*listEventsOutput, error) {
-	key, err := r.key(in.EntityPath)
+	key, err := r.named(ctx, in.EntityPath, &in.Above)
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -348,6 +349,21 @@ func (s *fakeStore) Entity(_ context.Context, k event.Key) (*mirror.Document, er
 		return d, nil
 	}
 	return nil, mirror.ErrNotFound
+}
+
+func (s *fakeStore) Namesakes(_ context.Context, source, kind, id string, limit int) (found []*mirror.Document, err error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for k, d := range s.docs {
+		if k.Source == source && k.Kind == kind && k.ID == id && k.Under != "" && d.Known() {
+			found = append(found, d)
+		}
+	}
+	slices.SortFunc(found, func(a, b *mirror.Document) int { return strings.Compare(a.Key.Under, b.Key.Under) })
+	return found[:min(limit, len(found))], nil
 }
 
 func (s *fakeStore) Entities(_ context.Context, f mirror.EntityFilter) (mirror.Page[*mirror.Document], error) {

@@ -120,7 +120,7 @@ type listLettersInput struct {
 type listLettersOutput struct{ Body letterList }
 
 func (r *reader) listLetters(ctx context.Context, in *listLettersInput) (*listLettersOutput, error) {
-	key, err := entityKey("query.entity", in.Entity)
+	key, err := r.entityKey(ctx, "query.entity", in.Entity)
 	if err := errors.Join(err, in.check()); err != nil {
 		return nil, err
 	}
@@ -306,7 +306,7 @@ func (o *operator) discardLetters(ctx context.Context, in *discardManyInput) (*s
 // wanted, starts a job on it.
 func (o *operator) startOnLetters(ctx context.Context, kind string, sel LetterSelection, reason string) (*selectedOutput, error) {
 	now := o.now().UTC()
-	filter, err := sel.filter(now)
+	filter, err := sel.filter(ctx, o.reader, now)
 	if err != nil {
 		return nil, err
 	}
@@ -331,8 +331,8 @@ func (o *operator) startOnLetters(ctx context.Context, kind string, sel LetterSe
 }
 
 // filter selects open letters buried before now.
-func (s LetterSelection) filter(now time.Time) (mirror.LetterFilter, error) {
-	key, err := entityKey("body.entity", s.Entity)
+func (s LetterSelection) filter(ctx context.Context, r *reader, now time.Time) (mirror.LetterFilter, error) {
+	key, err := r.entityKey(ctx, "body.entity", s.Entity)
 	if err != nil {
 		return mirror.LetterFilter{}, err
 	}

@@ -120,8 +120,9 @@ func pathID(escaped string) (string, error) {
 	return id, nil
 }
 
-// entityKey reads an entity named as source/kind/id; "" names none.
-func entityKey(location, text string) (event.Key, error) {
+// entityKey reads an entity named as source/kind/id, or source/kind@parents/id
+// where the id is unique under its parents only; "" names none.
+func (r *reader) entityKey(ctx context.Context, location, text string) (event.Key, error) {
 	if text == "" {
 		return event.Key{}, nil
 	}
@@ -129,5 +130,9 @@ func entityKey(location, text string) (event.Key, error) {
 	if err != nil {
 		return event.Key{}, invalid(location, text, "want source/kind/id")
 	}
-	return key, nil
+	_, kind, err := r.kind(KindPath{Source: key.Source, Kind: key.Kind})
+	if err != nil {
+		return key, nil // records outlive the configuration
+	}
+	return r.only(ctx, kind, key, nil)
 }

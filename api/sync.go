@@ -31,7 +31,7 @@ func (o *operator) registerSync(api huma.API) {
 			"begun after the request is in the mirror by then. While the source is paused nothing is fetched.\n\n" +
 			"An entity the mirror does not know yet needs the ids of its parents. Of one it has, they are known: others are " +
 			"answered with a 409, since a fetch without them finds out whether the entity is still there. One that the " +
-			"mirror holds as deleted is asked for under those given as well.",
+			"mirror holds as deleted is asked for under those given as well.\n\n" + severalEntities,
 		DefaultStatus: http.StatusAccepted, Responses: alsoOK[synced](api, "The entity has been fetched"),
 		Security: needs(Operator), Errors: actErrors,
 	}, o.sync)
@@ -39,9 +39,8 @@ func (o *operator) registerSync(api huma.API) {
 
 type syncInput struct {
 	EntityPath
-	Account string   `query:"account" doc:"Id of the account it stands under: short for parent=account/…. Not needed for an entity the mirror has."`
-	Parent  []string `query:"parent,explode" maxItems:"8" doc:"What it stands under, as kind/id; several times if need be." example:"person/cusp_1"`
-	Wait    string   `query:"wait" doc:"How long to wait for the sync, as a duration up to 30s." example:"5s"`
+	Above
+	Wait string `query:"wait" doc:"How long to wait for the sync, as a duration up to 30s." example:"5s"`
 }
 
 type syncOutput struct {
@@ -66,7 +65,7 @@ func (o *operator) sync(ctx context.Context, in *syncInput) (*syncOutput, error)
 	if err != nil || wait == 0 {
 		return out, err
 	}
-	doc, err := o.await(ctx, key, wait, func(d *mirror.Document) bool { return d.SyncedClaim > claim })
+	doc, err := o.await(ctx, ref.Key, wait, func(d *mirror.Document) bool { return d.SyncedClaim > claim })
 	if err != nil || doc.SyncedClaim <= claim {
 		return out, nil // it is in the queue, whatever became of looking on
 	}
@@ -88,6 +87,9 @@ func (o *operator) target(ctx context.Context, key event.Key, in *syncInput, wai
 	}
 	parents, err := in.parents()
 	if err != nil {
+		return ref, 0, err
+	}
+	if key, err = o.only(ctx, kind, key, parents); err != nil {
 		return ref, 0, err
 	}
 	var doc *mirror.Document
@@ -133,25 +135,6 @@ func contradicts(kind *provider.Kind, doc *mirror.Document, ref event.Ref) bool 
 	}
 	known, ok := kind.Parents(doc.Parents)
 	return ok && !maps.Equal(known, ref.Parents)
-}
-
-// parents returns those given, nil if none are.
-func (in *syncInput) parents() (map[string]string, error) {
-	if in.Account == "" && len(in.Parent) == 0 {
-		return nil, nil
-	}
-	given := map[string]string{}
-	if in.Account != "" {
-		given[accountKind] = in.Account
-	}
-	for _, text := range in.Parent {
-		kind, id, err := parseParent(text)
-		if err != nil {
-			return nil, err
-		}
-		given[kind] = id
-	}
-	return given, nil
 }
 
 // appendSync puts the wish for a sync into the queue. It is of the class of

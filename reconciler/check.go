@@ -71,8 +71,8 @@ func (s *survey) weigh(ctx context.Context, seen observation, before *mirror.Doc
 	case verdict == unsure:
 		s.compareWithList(seen, doc, listed)
 	case verdict == behind && s.mode != modeTell:
-	case verdict == elsewhere:
-		return s.lookWhereKnown(ctx, seen, doc, r)
+	case verdict == elsewhere, typ == mirror.Stale && !sameParents(s.def, doc, seen.ref):
+		return s.lookWhereKnown(ctx, seen, typ, doc, r)
 	case s.doubtful(doc, seen, listed):
 		s.counts["doubtful"]++
 		r.fetch = append(r.fetch, seen.ref)
@@ -98,19 +98,25 @@ func (s *survey) compareWithList(seen observation, doc *mirror.Document, listed 
 }
 
 // lookWhereKnown asks for an entity that was seen under other parents than the
-// mirror has, under those. If it is there too, the mirror is right: lists may
-// show one entity under several parents. If not, it has moved.
-func (s *survey) lookWhereKnown(ctx context.Context, seen observation, doc *mirror.Document, r *remedies) error {
+// mirror has, under those. If it is there too, the mirror keeps it: lists may
+// show one entity under several parents. If it has another state there, the two
+// are not one entity, which the definition says cannot be (see provider.Kind.Ref):
+// that is recorded, and nothing repairs it. If it is not there, it has moved. typ is
+// how what was seen differs.
+func (s *survey) lookWhereKnown(ctx context.Context, seen observation, typ mirror.DiscrepancyType, doc *mirror.Document, r *remedies) error {
 	known, err := s.lookAt(ctx, event.Ref{Key: doc.Key, Parents: doc.Parents})
 	switch class, _ := fate.Of(err); {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case err != nil && class != fate.Refused:
 		s.failedCheck(known.ref, err)
-	case err == nil && known.state != nil && !known.state.Deleted:
+	case err == nil && known.exists():
+		if known.hash() != seen.hash() {
+			r.found = append(r.found, difference{observation: seen, typ: mirror.SharedID, doc: doc})
+		}
 		return s.weigh(ctx, known, doc, nil, r)
 	default:
-		r.found = append(r.found, difference{observation: seen, typ: mirror.Moved, doc: doc})
+		r.found = append(r.found, difference{observation: seen, typ: typ, doc: doc})
 	}
 	return nil
 }
@@ -165,7 +171,7 @@ func (s *survey) checkKind(ctx context.Context, k *provider.Kind, after *string)
 			if err := s.checkDue(ctx, doc, inLists, due); err != nil {
 				return err
 			}
-			*after = doc.Key.ID
+			*after = doc.Key.Local()
 			if err := s.note(ctx); err != nil {
 				return err
 			}

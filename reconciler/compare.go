@@ -144,8 +144,12 @@ type difference struct {
 }
 
 // id names the difference: as long as no sync has changed the mirror's side, it
-// is the same one when it is found again.
+// is the same one when it is found again. No sync ends that two entities have one
+// id: that is one difference for good.
 func (d difference) id() string {
+	if d.typ == mirror.SharedID {
+		return discrepancyID(d.ref.Key.String(), string(d.typ), listName(d.ref.Key.Kind, d.ref.Parents))
+	}
 	return discrepancyID(d.ref.Key.String(), string(d.typ), strconv.FormatInt(d.claim(), 10))
 }
 

@@ -65,6 +65,11 @@
 //	    │ grace has passed                          repaired
 //	    └────────────────────▶ confirmed ──worker──▶ or failed
 //
+// One difference no fetch repairs: the provider has two entities with one id
+// under two parents, though the definition says that ids are unique (shared_id).
+// The mirror keeps the one it has. The difference is recorded under one id however
+// many sweeps find it, so people are told once.
+//
 // # Tasks
 //
 // All work is tasks in the store, each with a lease in Redis under its name. A

@@ -85,11 +85,10 @@ func (s *survey) notDue(ctx context.Context, ref event.Ref, under *provider.Kind
 	if !s.def.Refreshes(under, k) {
 		patience += 2 * s.settings.Sweep.Every // the first sweep fetches it, the second finds it
 	}
-	parent := event.Key{Source: s.name, Kind: under.Name, ID: id}
 	if under.Shape != provider.ShapeEntity {
-		parent.ID = provider.RootID
+		id = provider.RootID
 	}
-	old, err := s.isOlderThan(ctx, parent, patience)
+	old, err := s.isOlderThan(ctx, under.Ref(s.name, id, ref.Parents).Key, patience)
 	return !old, err
 }
 

@@ -213,7 +213,9 @@ func (s *sweep) nameUnfetched(doc *mirror.Document, reason string) {
 func (s *sweep) stillUnfetched(ctx context.Context, now time.Time) (int, error) {
 	keys := make([]event.Key, len(s.state.NotFetched))
 	for i, e := range s.state.NotFetched {
-		keys[i] = event.Key{Source: s.name, Kind: e.Kind, ID: e.ID}
+		if k := s.def.Kind(e.Kind); k != nil {
+			keys[i] = k.Ref(s.name, e.ID, e.Parents).Key
+		}
 	}
 	docs, err := (&survey{finder: s.finder}).documents(ctx, keys)
 	if err != nil {

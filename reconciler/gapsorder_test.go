@@ -18,8 +18,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/provider"
 )
 
-// order makes an event of the first order of the first customer, not sent.
-func (c *scene) order(id string, at time.Time) string {
+// ordered makes an event of the first order of the first customer, not sent.
+func (c *scene) ordered(id string, at time.Time) string {
 	return c.shop.happen(id, "order.made", at, "customer", "c0", "order", "o0_0")
 }
 
@@ -54,15 +54,15 @@ func TestAnEventOfTheFutureEndsNoSearch(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := newScene(t)
 			c.shop.stock(1, 1)
-			c.receive(c.order("evt_ahead", c.clock.now().Add(48*time.Hour)))
+			c.receive(c.ordered("evt_ahead", c.clock.now().Add(48*time.Hour)))
 			c.work()
 			g := c.search()
 			g.state = state(c.clock.now().Add(-time.Minute))
 			require.NoError(t, g.round(c.ctx))
 			require.False(t, g.state.Mark.After(g.reading), "no mark passes the reading it comes from")
 			c.clock.move(time.Minute)
-			c.receive(c.order("evt_1", c.clock.now()))
-			c.order("evt_2", c.clock.now())
+			c.receive(c.ordered("evt_1", c.clock.now()))
+			c.ordered("evt_2", c.clock.now())
 			c.work()
 			require.NoError(t, g.round(c.ctx))
 			require.Equal(t, 1, c.missed(), "evt_2 is found in the next reading")
@@ -91,7 +91,7 @@ func TestTheOrderOfTheListIsChecked(t *testing.T) {
 				c.shop.stock(1, 1)
 				first := c.clock.now().Add(-30 * time.Hour)
 				for i := range n {
-					c.order(fmt.Sprintf("evt_%d", i), first.Add(times(i)))
+					c.ordered(fmt.Sprintf("evt_%d", i), first.Add(times(i)))
 				}
 				pages := 0
 				c.shop.interfere(func(w http.ResponseWriter, r *http.Request) bool {
@@ -130,7 +130,7 @@ func TestAPageMovesTheMarkWhenTheNextHasFollowed(t *testing.T) {
 	c.shop.stock(1, 1)
 	at := c.clock.now().Add(-10 * time.Hour).Truncate(time.Millisecond)
 	for i := range 6 {
-		c.receive(c.order(fmt.Sprintf("evt_%d", i), at.Add(time.Duration(i)*time.Hour)))
+		c.receive(c.ordered(fmt.Sprintf("evt_%d", i), at.Add(time.Duration(i)*time.Hour)))
 	}
 	c.work()
 	var marks []time.Time
@@ -154,7 +154,7 @@ func TestALongListIsReadInSeveralRounds(t *testing.T) {
 	c.finder.settings.MaxPages = 12
 	at := c.clock.now().Add(-n * time.Hour)
 	for i := range n {
-		c.order(fmt.Sprintf("evt_%d", i), at.Add(time.Duration(i)*time.Hour))
+		c.ordered(fmt.Sprintf("evt_%d", i), at.Add(time.Duration(i)*time.Hour))
 	}
 	c.shop.interfere(func(_ http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path == "/events" {
@@ -273,7 +273,7 @@ func TestAPageOfEventsTooLong(t *testing.T) {
 	c.finder.api = small
 	at := c.clock.now().Add(-time.Hour)
 	for i := range 8 {
-		c.order(fmt.Sprintf("evt_%d", i), at.Add(time.Duration(i)*time.Minute))
+		c.ordered(fmt.Sprintf("evt_%d", i), at.Add(time.Duration(i)*time.Minute))
 		if i < 2 {
 			continue // the first page is none too long
 		}
@@ -294,7 +294,7 @@ func TestAPageOfEventsTooLong(t *testing.T) {
 func TestAFillByEventsOfTheFuture(t *testing.T) {
 	c := newScene(t)
 	c.shop.stock(1, 1)
-	c.order("evt_ahead", c.clock.now().Add(48*time.Hour))
+	c.ordered("evt_ahead", c.clock.now().Add(48*time.Hour))
 	c.fill()
 	fetched := func() int {
 		p := &partition{

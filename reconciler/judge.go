@@ -406,5 +406,9 @@ func summary(all []mirror.Discrepancy) string {
 		}
 		parts = append(parts, fmt.Sprintf("%d of %s", kinds[k], name))
 	}
-	return fmt.Sprintf("%d %s (%s)", len(all), strings.ReplaceAll(string(all[0].Type), "_", " "), strings.Join(parts, ", "))
+	text := fmt.Sprintf("%d %s (%s)", len(all), strings.ReplaceAll(string(all[0].Type), "_", " "), strings.Join(parts, ", "))
+	if all[0].Type == mirror.SharedID {
+		text += ": the provider has two entities with one id under two parents, and the mirror keeps the first; the definition of such a kind says ids: parents"
+	}
+	return text
 }

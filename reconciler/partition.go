@@ -274,6 +274,9 @@ func (p *partition) events(ctx context.Context, at *place) error {
 				if k == nil || !p.wants(k) {
 					continue
 				}
+				if ref, err = p.onlyOne(ctx, k, ref); err != nil {
+					return err
+				}
 				if moved[ref.Key].IsZero() {
 					refs = append(refs, ref)
 				}
@@ -321,6 +324,24 @@ func (p *partition) events(ctx context.Context, at *place) error {
 			return err
 		}
 	}
+}
+
+// onlyOne returns the reference to the one entity the mirror knows by an id that
+// was named without the parents which qualify it. If there are several or none,
+// the reference stays as it is.
+func (p *partition) onlyOne(ctx context.Context, k *provider.Kind, ref event.Ref) (event.Ref, error) {
+	if !k.Qualified || !p.def.LacksParents(ref) {
+		return ref, nil
+	}
+	var docs []*mirror.Document
+	err := p.persist(ctx, "look for an entity by its id alone", func() (err error) {
+		docs, err = p.store.Namesakes(ctx, p.name, k.Name, ref.Key.ID, 2)
+		return err
+	})
+	if err == nil && len(docs) == 1 {
+		ref = event.Ref{Key: docs[0].Key, Parents: docs[0].Parents}
+	}
+	return ref, err
 }
 
 // keepNow saves what has been done, every few seconds.

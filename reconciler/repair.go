@@ -24,12 +24,13 @@ type remedies struct {
 // discrepancy ended, and one that is not on record cannot be told of. What is
 // cut off between the two is found again by the next sweep, under the same id.
 func (s *survey) remedy(ctx context.Context, r remedies) error {
+	filled := func(d difference) bool { return d.typ != mirror.SharedID && s.fills(d.ref) }
 	for _, d := range r.found {
-		if s.fills(d.ref) {
+		if filled(d) {
 			r.fetch = append(r.fetch, d.ref)
 		}
 	}
-	r.found = slices.DeleteFunc(r.found, func(d difference) bool { return s.fills(d.ref) })
+	r.found = slices.DeleteFunc(r.found, filled)
 	if s.mode == modeTell {
 		s.counts["found"] += int64(len(r.found))
 		for _, d := range r.found {
@@ -51,7 +52,9 @@ func (s *survey) remedy(ctx context.Context, r remedies) error {
 	}
 	drafts := make([]stream.Draft, 0, len(r.found)+len(r.fetch))
 	for _, d := range r.found {
-		drafts = append(drafts, s.signal(d.ref, event.CauseDiscrepancy, d.id()))
+		if d.typ != mirror.SharedID { // no fetch mends that
+			drafts = append(drafts, s.signal(d.ref, event.CauseDiscrepancy, d.id()))
+		}
 	}
 	for _, ref := range r.fetch {
 		drafts = append(drafts, s.signal(ref, event.CauseSweep, s.id))

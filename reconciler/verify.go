@@ -71,7 +71,9 @@ type Report struct {
 type ReportDifference struct {
 	Kind string `json:"kind"`
 	ID   string `json:"id"`
-	// Type is missing, stale, deleted, moved or deleted_here.
+	// Parents are those that qualify the id. Absent if none do.
+	Parents map[string]string `json:"parents,omitempty"`
+	// Type is missing, stale, deleted, moved, shared_id or deleted_here.
 	Type mirror.DiscrepancyType `json:"type"`
 	// Patch leads from the mirror's state to the provider's (RFC 6902), without
 	// secrets. Absent unless the type is stale.
@@ -341,7 +343,7 @@ func (v *verification) report() (*Report, error) {
 	}
 	for k, d := range v.disputed {
 		r.Unknown++
-		r.Disputed = append(r.Disputed, k.Kind+"/"+k.ID)
+		r.Disputed = append(r.Disputed, strings.TrimPrefix(k.String(), k.Source+"/"))
 		v.log.Warn("a list shows an entity otherwise than its own GET, which the mirror agrees with", "source", v.name, "entity", k.String(), "list_asked_at", d.listed.SentAt)
 	}
 	slices.Sort(r.Disputed)
@@ -356,6 +358,9 @@ func (v *verification) report() (*Report, error) {
 			return nil, err
 		}
 		one := ReportDifference{Kind: d.ref.Key.Kind, ID: d.ref.Key.ID, Type: d.typ, Patch: record.Patch}
+		if d.ref.Key.Under != "" {
+			one.Parents = d.ref.Parents
+		}
 		if one.Type == mirror.Unexpected {
 			one.Type = DeletedHere
 		}
@@ -365,7 +370,7 @@ func (v *verification) report() (*Report, error) {
 		r.Differences = append(r.Differences, one)
 	}
 	slices.SortFunc(r.Differences, func(a, b ReportDifference) int {
-		return strings.Compare(a.Kind+"\x00"+a.ID, b.Kind+"\x00"+b.ID)
+		return strings.Compare(a.Kind+"\x00"+a.ID+"\x00"+listName("", a.Parents), b.Kind+"\x00"+b.ID+"\x00"+listName("", b.Parents))
 	})
 	return r, nil
 }
@@ -394,7 +399,11 @@ func (r *Report) WriteTable(w io.Writer) error {
 			if d.Behind != "" {
 				what += " (" + d.Behind + ")"
 			}
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", d.Kind, d.ID, what, fate.Short(string(d.Patch), longestCell))
+			id := d.ID
+			for _, name := range slices.Sorted(maps.Keys(d.Parents)) {
+				id += " of " + name + " " + d.Parents[name]
+			}
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", d.Kind, id, what, fate.Short(string(d.Patch), longestCell))
 		}
 		if err := table.Flush(); err != nil {
 			return fmt.Errorf("write the report: %w", err)

@@ -64,6 +64,11 @@
 // a ninth. A tombstone has the parents of its last success, and is revived by a
 // signal that names the right ones.
 //
+// The parents in a qualified key (see event.Key) are no hint: such an entity is
+// asked for under these alone. An event that names one without its parents was
+// sharded by the id alone; the worker that logs it puts the key of the one known
+// entity into the row and appends a signal to the shard of that key.
+//
 // # States of an entity in a shard
 //
 //	             route                    budget

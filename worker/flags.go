@@ -21,6 +21,7 @@ const (
 	flagUndated   = "undated"
 	flagDiffering = "differing"
 	flagAhead     = "ahead"
+	flagAmbiguous = "ambiguous"
 )
 
 // mostTold is how many types are told apart in the log.
@@ -52,6 +53,7 @@ var said = map[string]string{
 	flagUnnamed:   "events of this type do not name the entity it is about; only sweeps find what they speak of",
 	flagUndated:   "events of this type tell a time that cannot be read; they are taken without one",
 	flagAhead:     "events of this type are dated in the future; order goes by when they were received",
+	flagAmbiguous: "events of this type name an entity by an id that the mirror knows under several parents, and no parents; only sweeps find what they speak of",
 	flagDiffering: "events of this type come again with another body; the first is kept, the other is in the audit and followed too",
 }
 
@@ -70,21 +72,32 @@ const documentsAtOnce = 100
 // complete looks up the parents that events of the batch do not give for what
 // they name, before their rows are written.
 func (s *shard) complete(loop *telemetry.Loop, src *source, batch []stream.Entry) error {
-	var keys []event.Key
+	var keys, plain []event.Key // plain: of qualified kinds, without qualifiers
 	known := map[event.Key]map[string]string{}
 	for _, e := range batch {
 		if e.Signal.Body == nil {
 			continue
 		}
 		for _, ref := range e.Signal.Body.Entities {
-			if _, asked := known[ref.Key]; !asked && src.Definition.LacksParents(ref) {
-				known[ref.Key] = nil
+			if _, asked := known[ref.Key]; asked || !src.Definition.LacksParents(ref) {
+				continue
+			}
+			known[ref.Key] = nil
+			if src.Definition.Kind(ref.Key.Kind).Qualified {
+				plain = append(plain, ref.Key)
+			} else {
 				keys = append(keys, ref.Key)
 			}
 		}
 	}
-	if len(keys) == 0 {
+	if len(keys)+len(plain) == 0 {
 		return nil
+	}
+	ambiguous := map[event.Key]bool{}
+	for _, k := range plain {
+		if err := s.readNamesakes(loop, k, known, ambiguous); err != nil {
+			return err
+		}
 	}
 	for part := range slices.Chunk(keys, documentsAtOnce) {
 		if err := s.readParents(loop, part, known); err != nil {
@@ -96,10 +109,14 @@ func (s *shard) complete(loop *telemetry.Loop, src *source, batch []stream.Entry
 		if sig.Body == nil || !src.Definition.NeedsParents(sig.Body) {
 			continue
 		}
+		several := slices.ContainsFunc(sig.Body.Entities, func(r event.Ref) bool { return ambiguous[r.Key] })
 		src.Definition.Complete(sig.Body, func(k event.Key) (map[string]string, bool) {
 			parents, sure := known[k]
 			return parents, sure
 		})
+		if several {
+			sig.Body.Unnamed, sig.Body.Ambiguous = true, true
+		}
 		for _, ref := range sig.Body.Entities {
 			if ref.Key == sig.Ref.Key {
 				sig.Ref = ref
@@ -107,6 +124,36 @@ func (s *shard) complete(loop *telemetry.Loop, src *source, batch []stream.Entry
 		}
 	}
 	return nil
+}
+
+// mostNamesakes is how many entities with one id are read to tell whether there
+// is one or several: some may never have been found where they are said to be.
+const mostNamesakes = 10
+
+// readNamesakes fills in the parents of the one entity that is known by an id
+// without qualifiers. If several are, none is meant for sure.
+func (s *shard) readNamesakes(loop *telemetry.Loop, k event.Key, known map[event.Key]map[string]string, ambiguous map[event.Key]bool) error {
+	var docs []*mirror.Document
+	err := s.w.persist(s.ctx, loop, "look for an entity by its id alone", func() (err error) {
+		if docs, err = s.w.Store.Namesakes(s.ctx, k.Source, k.Kind, k.ID, mostNamesakes); err != nil {
+			return fromStore(err)
+		}
+		return nil
+	})
+	if isPermanent(err) {
+		s.log.Error("the store cannot answer for an entity; an event that names it without its parents does not say which is meant", "entity", k.String(), "error", err)
+		ambiguous[k] = true
+		return nil
+	}
+	docs = slices.DeleteFunc(docs, func(d *mirror.Document) bool { return d.Raw == nil })
+	switch len(docs) {
+	case 0:
+	case 1:
+		known[k] = docs[0].Parents
+	default:
+		ambiguous[k] = true
+	}
+	return err
 }
 
 // readParents fills in the parents of entities, as far as they are facts. An
@@ -146,7 +193,10 @@ func (s *shard) readParents(loop *telemetry.Loop, keys []event.Key, known map[ev
 // returns what is to be fetched for its sake.
 func (s *shard) noteFlags(ctx context.Context, loop *telemetry.Loop, e stream.Entry, l mirror.Logged) ([]stream.Draft, error) {
 	b := e.Signal.Body
-	if l.Inserted && b.Unnamed {
+	switch {
+	case l.Inserted && b.Ambiguous:
+		s.w.flag(flagAmbiguous, b)
+	case l.Inserted && b.Unnamed:
 		s.w.flag(flagUnnamed, b)
 	}
 	if l.Inserted && b.Undated {

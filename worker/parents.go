@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/provider"
 )
@@ -23,6 +24,15 @@ func hinted(kind *provider.Kind, named map[string]string) (set map[string]string
 	return kind.Parents(named)
 }
 
+// qualifiers returns the parents that are part of a key: such an entity stands
+// under no others.
+func qualifiers(kind *provider.Kind, k event.Key) (set map[string]string, ok bool) {
+	if kind == nil || k.Under == "" {
+		return nil, false
+	}
+	return kind.ParentsIn(k)
+}
+
 // factual reports whether the document's parents are a fact: a fetch under them
 // has succeeded. A tombstone of an entity that was never fetched has none.
 func (a *attempt) factual() bool { return a.doc.Raw != nil }
@@ -33,6 +43,9 @@ func (a *attempt) factual() bool { return a.doc.Raw != nil }
 // named, which comes last.
 func (a *attempt) parentSets() []map[string]string {
 	kind := a.src.Definition.Kind(a.ln.key.Kind)
+	if set, ok := qualifiers(kind, a.ln.key); ok {
+		return []map[string]string{set}
+	}
 	var sets []map[string]string
 	add := func(named map[string]string) {
 		if set, ok := hinted(kind, named); ok && !among(sets, set) {

@@ -170,6 +170,9 @@ func (a *attempt) claim(ctx context.Context) (err error) {
 	if len(a.gist.hints) > 0 {
 		a.ref.Parents = a.gist.hints[0] // for a document that is made
 	}
+	if set, ok := qualifiers(a.src.Definition.Kind(a.ln.key.Kind), a.ln.key); ok {
+		a.ref.Parents = set
+	}
 	a.doc, err = a.s.w.Store.Claim(ctx, a.ref)
 	if err != nil {
 		return fromStore(fmt.Errorf("claim %s: %w", a.ln.key, err))

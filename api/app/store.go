@@ -89,6 +89,11 @@ func (s *lateStore) Entity(ctx context.Context, k event.Key) (*mirror.Document, 
 	return ask(s, func(m mirror.Store) (*mirror.Document, error) { return m.Entity(ctx, k) })
 }
 
+// Namesakes returns the documents with one plain id.
+func (s *lateStore) Namesakes(ctx context.Context, source, kind, id string, limit int) ([]*mirror.Document, error) {
+	return ask(s, func(m mirror.Store) ([]*mirror.Document, error) { return m.Namesakes(ctx, source, kind, id, limit) })
+}
+
 // Entities lists documents.
 func (s *lateStore) Entities(ctx context.Context, f mirror.EntityFilter) (mirror.Page[*mirror.Document], error) {
 	return ask(s, func(m mirror.Store) (mirror.Page[*mirror.Document], error) { return m.Entities(ctx, f) })

@@ -9,6 +9,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/identity"
 	"github.com/tarn-sync/tarn/shared/process"
+	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -81,6 +82,13 @@ func with(ctx context.Context, p *process.Process, part identity.Options, do fun
 		return err
 	}
 	defer p.Closing("store", store.Close)
+	definitions := map[string]*provider.Definition{}
+	for _, s := range sources {
+		definitions[s.Name] = s.Definition
+	}
+	if err := p.CheckKeys(ctx, store, definitions); err != nil {
+		return err
+	}
 	alerts, flush := p.Alerts()
 	defer flush()
 	if t.keeper, err = p.Identity(ctx, t.streams, store, alerts, part); err != nil {

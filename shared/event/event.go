@@ -18,6 +18,9 @@ type Event struct {
 	// Unnamed: it does not name the entity its type is about, or none at all.
 	// What it is about is then found by sweeps only.
 	Unnamed bool
+	// Ambiguous: it names an entity without its parents, by an id that the mirror
+	// knows under several. Such an event is Unnamed too. Workers find it out.
+	Ambiguous bool
 	// ReceivedAt is when the api read it, UTC.
 	ReceivedAt time.Time
 	// Entities are what the event names, primary first. Empty when it names no

@@ -49,6 +49,7 @@ func (e *Event) flags() (n int) {
 type packedRef struct {
 	Kind    string            `json:"k"`
 	ID      string            `json:"i"`
+	Under   string            `json:"u"`
 	Parents map[string]string `json:"p"`
 }
 
@@ -117,6 +118,9 @@ func appendRefs(b []byte, name string, refs []Ref) []byte {
 		}
 		b = appendText(append(b, `{"k":`...), refs[i].Key.Kind)
 		b = appendText(append(b, `,"i":`...), refs[i].Key.ID)
+		if under := refs[i].Key.Under; under != "" {
+			b = appendText(append(b, `,"u":`...), under)
+		}
 		b = append(appendParents(b, refs[i].Parents), '}')
 	}
 	return append(b, ']')

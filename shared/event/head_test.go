@@ -51,7 +51,7 @@ func FuzzHead(f *testing.F) {
 	f.Add("event", "order.created", "account", "cusa_1", int64(1))
 	f.Add("\"", "\\u0000", "<&>", "\xff\x00", int64(-1))
 	f.Fuzz(func(t *testing.T, cause, typ, name, id string, at int64) {
-		r := Ref{Key: Key{Kind: name, ID: id}, Parents: map[string]string{name: id, typ: cause}}
+		r := Ref{Key: Key{Kind: name, ID: id, Under: Under(id, typ)}, Parents: map[string]string{name: id, typ: cause}}
 		requireHead(t, Signal{Ref: r, Cause: Cause(cause), EventType: typ, Trace: id, CreatedAt: time.UnixMicro(at)})
 		requireHead(t, Signal{Ref: r, Body: &Event{ReceivedAt: time.UnixMicro(at), Entities: []Ref{r, r}, Derived: []Ref{r}}})
 	})
@@ -97,7 +97,7 @@ func micros(t time.Time) *int64 {
 func packed(refs []Ref) []packedRef {
 	var out []packedRef
 	for _, r := range refs {
-		out = append(out, packedRef{Kind: r.Key.Kind, ID: r.Key.ID, Parents: some(r.Parents)})
+		out = append(out, packedRef{Kind: r.Key.Kind, ID: r.Key.ID, Under: r.Key.Under, Parents: some(r.Parents)})
 	}
 	return out
 }

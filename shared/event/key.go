@@ -2,6 +2,7 @@ package event
 
 import (
 	"fmt"
+	"net/url"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -12,18 +13,32 @@ import (
 // MaxID is the longest id of an entity or event that Tarn accepts, in bytes.
 const MaxID = 255
 
-// Key names one entity: its source, its kind and the provider's id for it.
-// A singleton or list kind (financials, positions) has no id of its own; its
-// ID is the id of the parent it stands under.
+// Key names one entity: its source, its kind and the provider's id for it,
+// with the qualifiers of the id if it is unique under these only. A singleton or
+// list kind (financials, positions) has no id of its own; its ID is the id of
+// the parent it stands under.
 type Key struct {
 	Source string `json:"source"`
 	Kind   string `json:"kind"`
 	ID     string `json:"id"`
+	// Under are the qualifiers of the id, as Under writes them. "": the id is
+	// unique in its source and kind.
+	Under string `json:"under,omitempty"`
 }
 
-// String returns "source/kind/id". Sources and kinds hold no slash, so
-// ParseKey reads it back even when the id does.
-func (k Key) String() string { return k.Source + "/" + k.Kind + "/" + k.ID }
+// underMark stands between a kind and the qualifiers, in texts. Names of kinds
+// do not hold it.
+const underMark = "@"
+
+// String returns "source/kind/id", or "source/kind@under/id" of a qualified
+// key. Sources, kinds and qualifiers hold no slash, so ParseKey reads it back
+// even when the id does.
+func (k Key) String() string {
+	if k.Under != "" {
+		return k.Source + "/" + k.Kind + underMark + k.Under + "/" + k.ID
+	}
+	return k.Source + "/" + k.Kind + "/" + k.ID
+}
 
 // IsZero reports whether the key names nothing.
 func (k Key) IsZero() bool { return k == Key{} }
@@ -35,18 +50,83 @@ func (k Key) Shard(n int) int {
 	// Room on the stack for what String returns: this runs for every entry.
 	var room [128]byte
 	b := append(append(room[:0], k.Source...), '/')
-	b = append(append(b, k.Kind...), '/')
+	b = append(b, k.Kind...)
+	if k.Under != "" {
+		b = append(append(b, underMark...), k.Under...)
+	}
+	b = append(b, '/')
 	return int(xxhash.Sum64(append(b, k.ID...)) % uint64(n))
 }
 
-// ParseKey reads "source/kind/id" as written by String.
+// ParseKey reads "source/kind/id" or "source/kind@under/id", as written by
+// String.
 func ParseKey(s string) (Key, error) {
 	source, rest, ok1 := strings.Cut(s, "/")
 	kind, id, ok2 := strings.Cut(rest, "/")
 	if !ok1 || !ok2 || source == "" {
 		return Key{}, fmt.Errorf("entity key %q: want source/kind/id", s)
 	}
-	return Key{Source: source, Kind: kind, ID: id}, nil
+	kind, under, qualified := strings.Cut(kind, underMark)
+	if qualified && under == "" {
+		return Key{}, fmt.Errorf("entity key %q: no qualifiers after %s", s, underMark)
+	}
+	return Key{Source: source, Kind: kind, ID: id, Under: under}, nil
+}
+
+// localMark stands between an id and its qualifiers in Local. It is a control
+// character (unit separator), which CheckID lets no id hold.
+const localMark = "\x1f"
+
+// Local returns the id within source and kind, as stores keep it: the plain id,
+// or the id, a unit separator (U+001F) and the qualifiers. So ids that differ in
+// their qualifiers only are neighbours in an index.
+func (k Key) Local() string {
+	if k.Under == "" {
+		return k.ID
+	}
+	return k.ID + localMark + k.Under
+}
+
+// SetLocal sets ID and Under from what Local returned.
+func (k *Key) SetLocal(local string) { k.ID, k.Under, _ = strings.Cut(local, localMark) }
+
+// LocalKey returns the key of a source and kind with what Local returned.
+func LocalKey(source, kind, local string) Key {
+	k := Key{Source: source, Kind: kind}
+	k.SetLocal(local)
+	return k
+}
+
+// Namesakes returns the bounds of what Local returns for the qualified keys of
+// one plain id: from ≤ local < to.
+func Namesakes(id string) (from, to string) {
+	return id + localMark, id + string(rune(localMark[0]+1))
+}
+
+// Under writes qualifiers as they stand in a key: escaped as in a query, so that
+// neither slash nor comma nor underMark is in them, with commas between.
+func Under(ids ...string) string {
+	escaped := make([]string, len(ids))
+	for i, id := range ids {
+		escaped[i] = url.QueryEscape(id)
+	}
+	return strings.Join(escaped, ",")
+}
+
+// Qualifiers reads what Under wrote. Nil for a key without.
+func (k Key) Qualifiers() ([]string, error) {
+	if k.Under == "" {
+		return nil, nil
+	}
+	ids := strings.Split(k.Under, ",")
+	for i := range ids {
+		id, err := url.QueryUnescape(ids[i])
+		if err != nil {
+			return nil, fmt.Errorf("qualifiers %q: %w", k.Under, err)
+		}
+		ids[i] = id
+	}
+	return ids, nil
 }
 
 // CheckID reports why an id that came from outside cannot be used: it is

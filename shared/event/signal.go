@@ -99,7 +99,7 @@ func Own(e *Event, trace string) Signal {
 // costs the append script (measured: with eleven, Redis takes a third longer
 // for an append).
 const (
-	fieldKey     = "k" // source/kind/id
+	fieldKey     = "k" // the entity's key as text
 	fieldCauseID = "i" // id behind the cause
 	fieldHead    = "h" // head, as JSON
 	fieldBody    = "b" // own entry: raw payload
@@ -172,7 +172,7 @@ func unpackRefs(source string, packed []packedRef) []Ref {
 	}
 	refs := make([]Ref, len(packed))
 	for i, p := range packed {
-		refs[i] = Ref{Key: Key{Source: source, Kind: p.Kind, ID: p.ID}, Parents: p.Parents}
+		refs[i] = Ref{Key: Key{Source: source, Kind: p.Kind, ID: p.ID, Under: p.Under}, Parents: p.Parents}
 	}
 	return refs
 }

@@ -19,6 +19,10 @@ var (
 		Key:     event.Key{Source: "lemon", Kind: "order", ID: "bord_1"},
 		Parents: map[string]string{"account": "cusa_1"},
 	}
+	qualified = event.Ref{
+		Key:     event.Key{Source: "lemon", Kind: "order", ID: "bord_1", Under: event.Under("cusa/1")},
+		Parents: map[string]string{"account": "cusa/1"},
+	}
 	account = event.Ref{Key: event.Key{Source: "lemon", Kind: "account", ID: "cusa_1"}}
 	balance = event.Ref{Key: event.Key{Source: "lemon", Kind: "financials", ID: "cusa_1"}, Parents: map[string]string{"account": "cusa_1"}}
 )
@@ -41,6 +45,10 @@ func TestSignalRoundTrip(t *testing.T) {
 		"a further entity": {
 			Ref: account, Cause: event.CauseEvent, CauseID: "evt_1", EventType: "order.executed", CreatedAt: created,
 		},
+		"one of two with its id": event.Own(&event.Event{
+			Source: "lemon", ID: "evt_3", Type: "order.executed", CreatedAt: created, ReceivedAt: received, Payload: []byte(`{}`),
+			Entities: []event.Ref{qualified, order, account},
+		}, ""),
 		"held back": {
 			Ref: balance, Cause: event.CauseDerived, CauseID: "evt_1", Class: event.Reconcile, NotBefore: created.Add(5 * time.Second).Truncate(time.Millisecond),
 		},

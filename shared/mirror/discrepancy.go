@@ -17,6 +17,7 @@ const (
 	Deleted         DiscrepancyType = "deleted"          // the mirror has it alive, the provider does not
 	Unexpected      DiscrepancyType = "unexpected"       // the mirror has it as deleted, the provider does not
 	Moved           DiscrepancyType = "moved"            // the states agree, but it stands under other parents
+	SharedID        DiscrepancyType = "shared_id"        // the provider has another entity with the id under other parents; the mirror keeps one
 	EventMissed     DiscrepancyType = "event_missed"     // the provider sent an event that never came
 	Rewritten       DiscrepancyType = "rewritten"        // the provider took back history
 	SubscriptionGap DiscrepancyType = "subscription_gap" // the provider does not send what the definition expects

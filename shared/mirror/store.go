@@ -106,6 +106,10 @@ type Store interface {
 type Reader interface {
 	// Entity returns one document, or ErrNotFound.
 	Entity(ctx context.Context, k event.Key) (*Document, error)
+	// Namesakes returns the fetched documents that have a plain id under
+	// qualifiers, up to limit, in the order of their qualifiers. A document whose
+	// key has none is not among them.
+	Namesakes(ctx context.Context, source, kind, id string, limit int) ([]*Document, error)
 	// Entities lists documents of one source and kind by id, ascending. Ones
 	// never fetched are left out.
 	Entities(ctx context.Context, f EntityFilter) (Page[*Document], error)

@@ -217,12 +217,16 @@ func (k *Kind) path(ref event.Ref) (string, error) {
 	if err := event.CheckID(ref.Key.ID); err != nil {
 		return "", err
 	}
-	return k.fill(t, func(name string) string {
+	path, err := k.fill(t, func(name string) string {
 		if name == k.IDKey {
 			return ref.Key.ID
 		}
 		return ref.Parents[name]
 	})
+	if err != nil {
+		return "", err // says which parent is missing
+	}
+	return path, k.checkKey(ref.Key)
 }
 
 // fill puts ids into a path, each checked.

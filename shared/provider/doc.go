@@ -58,6 +58,7 @@
 //	    get: /accounts/{account}/orders/{order}   # {account} is a parent
 //	    list: /accounts/{account}/orders
 //	    element: whole                   # default; or partial: the list shows less than the GET (see below)
+//	    ids: provider                    # default: unique by themselves; parents: under the same parents only
 //	    history: history                 # … or the history whose newest entry is the status
 //	    statuses: [created, done]        # on the way of an entity: decides between equal times
 //	    terminal: [done]                 # never left again
@@ -100,6 +101,19 @@
 // Unknown keys, wrong types, references to nothing and missing things are
 // errors that name file, line and key; all of a file are reported at once.
 // Anchors, aliases and merge keys do not exist.
+//
+// # Which ids are unique
+//
+// A kind says whether its ids are unique by themselves (ids: provider, the
+// default) or under the same parents only (ids: parents). In the second case the
+// ids of the parents qualify the key of every entity of the kind, in the order of
+// its path: shop/order@acc_1/o1 and shop/order@acc_2/o1 are two entities, with
+// their own documents, lanes, events and dead letters. Kind.Ref makes the keys. An
+// event that names such an entity without its parents means the one the mirror
+// knows by that id; of several it means none, and is marked.
+//
+// Keys are for good: a definition that changes ids: of a kind which has documents
+// is refused at start.
 //
 // # What an event names
 //

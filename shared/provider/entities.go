@@ -97,10 +97,11 @@ func (d *Definition) NeedsParents(e *event.Event) bool {
 }
 
 // LacksParents reports whether an entity could not be asked for, since its path
-// needs parents and the reference has none.
+// needs parents and the reference has none. Of a qualified kind such a reference
+// may be to any entity that has the id.
 func (d *Definition) LacksParents(ref event.Ref) bool {
 	k := d.Kind(ref.Key.Kind)
-	return k != nil && len(k.ParentKeys) > 0 && len(ref.Parents) == 0
+	return k != nil && len(k.ParentKeys) > 0 && (len(ref.Parents) == 0 || k.Qualified && ref.Key.Under == "")
 }
 
 // Complete gives the entities of an event whose parents it does not name those
@@ -198,7 +199,7 @@ func (c *collector) orphans(f *family, all []*Kind) {
 				continue // its family does not want it
 			}
 			id.taken = true
-			c.refs = append(c.refs, event.Ref{Key: event.Key{Source: c.source, Kind: k.Name, ID: id.id}})
+			c.refs = append(c.refs, k.Ref(c.source, id.id, nil))
 		}
 	}
 }
@@ -251,7 +252,7 @@ func (c *collector) ref(k *Kind) (event.Ref, bool) {
 	if !ok {
 		return event.Ref{}, false
 	}
-	return event.Ref{Key: event.Key{Source: c.source, Kind: k.Name, ID: id}, Parents: parents}, true
+	return k.Ref(c.source, id, parents), true
 }
 
 // parentsOf returns the ids of the parents the kind's path needs, nil if it
@@ -276,19 +277,27 @@ func (c *collector) parentsOf(k *Kind) (map[string]string, bool) {
 }
 
 // Ref makes a reference to one entity from outside, as an operator gives it:
-// only the parents its path needs are taken over. The error says which kind,
-// id or parent cannot be used.
+// only the parents its path needs are taken over. Those that a qualified key
+// names need not be given. The error says which kind, id or parent cannot be
+// used.
 func (d *Definition) Ref(key event.Key, parents map[string]string) (event.Ref, error) {
 	k := d.Kind(key.Kind)
 	if k == nil {
 		return event.Ref{}, fmt.Errorf("provider %s has no kind %q", d.Name, key.Kind)
 	}
-	ref := event.Ref{Key: key}
-	for _, p := range k.ParentKeys {
-		if ref.Parents == nil {
-			ref.Parents = make(map[string]string, len(k.ParentKeys))
+	if named, ok := k.ParentsIn(key); ok && len(parents) == 0 {
+		parents = named
+	}
+	var needed map[string]string
+	if len(k.ParentKeys) > 0 {
+		needed = make(map[string]string, len(k.ParentKeys))
+		for _, p := range k.ParentKeys {
+			needed[p] = parents[p]
 		}
-		ref.Parents[p] = parents[p]
+	}
+	ref := k.Ref(key.Source, key.ID, needed)
+	if key.Under != "" && key != ref.Key {
+		return ref, fmt.Errorf("key %s names other parents than those given, or none that %s has", key, k.Name)
 	}
 	_, err := k.path(ref)
 	return ref, err

@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -47,6 +48,9 @@ type Kind struct {
 	// PartialElements reports whether the elements of the kind's list show less
 	// than its GET answers. Default false: both show the whole state.
 	PartialElements bool
+	// Qualified: the ids of the kind are unique under their parents only, so these
+	// qualify the keys of its entities.
+	Qualified bool
 	// Every is how often at most a derived kind is refreshed. Zero: the kind
 	// is not derived.
 	Every time.Duration
@@ -106,6 +110,50 @@ func (k *Kind) Parents(ids map[string]string) (parents map[string]string, ok boo
 		parents[name] = ids[name]
 	}
 	return parents, true
+}
+
+// Ref names an entity of the kind by its id and the parents its paths need. All
+// references are made here, so that one entity has one key: that of a qualified
+// kind has the ids of its parents, in the order of the path. Without them such a
+// reference names no entity: see Definition.LacksParents.
+func (k *Kind) Ref(source, id string, parents map[string]string) event.Ref {
+	ref := event.Ref{Key: event.Key{Source: source, Kind: k.Name, ID: id}, Parents: parents}
+	if !k.Qualified {
+		return ref
+	}
+	if _, ok := k.Parents(parents); ok {
+		ids := make([]string, len(k.ParentKeys))
+		for i, name := range k.ParentKeys {
+			ids[i] = parents[name]
+		}
+		ref.Key.Under = event.Under(ids...)
+	}
+	return ref
+}
+
+// ParentsIn returns the parents that a qualified key names, and whether it names
+// those that paths of the kind need.
+func (k *Kind) ParentsIn(key event.Key) (map[string]string, bool) {
+	ids, err := key.Qualifiers()
+	if err != nil || !k.Qualified || len(ids) != len(k.ParentKeys) {
+		return nil, false
+	}
+	parents := make(map[string]string, len(ids))
+	for i, name := range k.ParentKeys {
+		parents[name] = ids[i]
+	}
+	return k.Parents(parents)
+}
+
+// checkKey reports why no entity of the kind has a key of that form.
+func (k *Kind) checkKey(key event.Key) error {
+	if !k.Qualified && key.Under != "" {
+		return fmt.Errorf("key %s is qualified: ids of %s are unique without", key, k.Name)
+	}
+	if _, ok := k.ParentsIn(key); k.Qualified && !ok {
+		return fmt.Errorf("key %s does not name %s: ids of %s are unique under these only", key, strings.Join(k.ParentKeys, ", "), k.Name)
+	}
+	return nil
 }
 
 // Unordered reports whether the order of a list's elements is no part of its

@@ -153,8 +153,7 @@ func (c *Client) item(k *Kind, key ListKey, v rawjson.Value, sentAt time.Time) (
 	if err != nil {
 		return nil, err
 	}
-	ref := event.Ref{Key: event.Key{Source: key.Source, Kind: k.Name, ID: id}, Parents: key.Parents}
-	return &Item{Ref: ref, Snapshot: s}, nil
+	return &Item{Ref: k.Ref(key.Source, id, key.Parents), Snapshot: s}, nil
 }
 
 // Elements returns the ids of the elements of a list, as fetched or as the

@@ -26,12 +26,33 @@ func (d *Definition) parseKinds(s *section) {
 		d.byName[name] = k
 	}
 	for _, k := range d.kinds {
+		d.checkLent(s, k)
 		if k.ElementKey != "" && len(d.Under(k)) == 0 {
 			s.fail(k.Name, "has the element %q, under which no kind stands", k.ElementKey)
 		}
 	}
 	if len(s.names) == 0 {
 		s.fail("", "is empty: name at least one kind")
+	}
+}
+
+// Which ids of a kind are unique: all, as the provider gives them; or those under
+// the same parents.
+const (
+	idsOfProvider = "provider"
+	idsOfParents  = "parents"
+)
+
+// checkLent wants a singleton or list to be qualified exactly if the kind that
+// lends it its id is.
+func (d *Definition) checkLent(s *section, k *Kind) {
+	if k.Shape == ShapeEntity || len(k.ParentKeys) == 0 {
+		return
+	}
+	for _, lender := range d.kinds {
+		if lender.Shape == ShapeEntity && lender.IDKey == k.IDKey && slices.Equal(lender.ParentKeys, k.ParentKeys) && lender.Qualified != k.Qualified {
+			s.fail(k.Name, "has the ids of %s, so both need the same ids:, %s or %s", lender.Name, idsOfProvider, idsOfParents)
+		}
 	}
 }
 
@@ -52,6 +73,7 @@ func parseKind(name string, s *section) *Kind {
 		volatile:    s.jsonPaths("volatile"),
 		secret:      s.jsonPaths("secret"),
 		unordered:   s.flag("unordered"),
+		Qualified:   s.choice("ids", idsOfProvider, idsOfParents) == idsOfParents,
 		get:         s.template("get"),
 		list:        s.template("list"),
 		id:          s.jsonPath("id"),
@@ -130,6 +152,9 @@ func (k *Kind) checkPaths(s *section) {
 	}
 	if last > 0 {
 		k.ParentKeys = names[:last]
+	}
+	if k.Qualified && last == 0 {
+		s.fail("ids", "is %q: the path of %s has no parents, as in /accounts/{account}/orders/{order}", idsOfParents, k.Name)
 	}
 	if k.Shape == ShapeEntity && k.list != nil && !slices.Equal(k.list.names(), names[:last]) {
 		s.fail("list", "has the placeholders %q: want those of get without the id, %q", k.list.names(), names[:last])

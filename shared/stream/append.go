@@ -154,6 +154,10 @@ func (s *Streams) ForgetEvents(ctx context.Context, homes map[string]event.Key) 
 	marks := make([]string, 0, len(homes))
 	for id, home := range homes {
 		marks = append(marks, s.keys.mark(home.Shard(s.opts.Shards), home.Source, id))
+		if home.Under != "" { // the event may not have named its qualifiers
+			home.Under = ""
+			marks = append(marks, s.keys.mark(home.Shard(s.opts.Shards), home.Source, id))
+		}
 	}
 	for page := range slices.Chunk(marks, maxIDs) {
 		pipe := s.client.Pipeline()

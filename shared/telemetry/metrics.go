@@ -49,7 +49,8 @@ type Metrics struct {
 	// OutOfOrder counts events older than one already taken, by source.
 	OutOfOrder *prometheus.CounterVec
 	// Flagged counts events that did not tell all they should, by source and
-	// what: "unnamed", "undated", "differing", or "refused" by the store.
+	// what: "unnamed", "undated", "differing", "ambiguous", or "refused" by the
+	// store.
 	Flagged *prometheus.CounterVec
 	// Overtaken counts events whose state the history was already past, by
 	// source.
@@ -150,7 +151,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		BudgetWait:    f.histogram("budget_wait_seconds", "Time a fetch waited for a token of the source's budget.", wayBuckets, "source", "class"),
 		StaleRefused:  f.counter("stale_writes_refused_total", "Writes refused because a newer fetch had begun.", "source"),
 		OutOfOrder:    f.counter("out_of_order_total", "Events older than the newest already taken for their entity.", "source"),
-		Flagged:       f.counter("flagged_total", "Events that do not name what their type is about (unnamed), whose time cannot be read (undated) or is in the future (ahead), that came again with another body (differing), or that the store refused (refused).", "source", "what"),
+		Flagged:       f.counter("flagged_total", "Events that do not name what their type is about (unnamed), whose time cannot be read (undated) or is in the future (ahead), that came again with another body (differing), that name an entity without its parents by an id that several have (ambiguous), or that the store refused (refused).", "source", "what"),
 		Overtaken:     f.counter("overtaken_total", "Events whose state the entity's history was already past.", "source"),
 		Lagging:       f.counter("lagging_total", "Fetches that were behind what was already known.", "source"),
 

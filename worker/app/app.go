@@ -9,6 +9,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/identity"
 	"github.com/tarn-sync/tarn/shared/process"
+	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/worker"
 )
@@ -43,6 +44,13 @@ func work(ctx context.Context, p *process.Process, probe *process.Probe) error {
 	}
 	defer p.Closing("store", store.Close)
 
+	definitions := map[string]*provider.Definition{}
+	for _, s := range sources {
+		definitions[s.Name] = s.Definition
+	}
+	if err := p.CheckKeys(ctx, store, definitions); err != nil {
+		return err
+	}
 	alerts, flush := p.Alerts()
 	defer flush()
 	keeper, err := p.Identity(ctx, streams, store, alerts, identity.Options{})

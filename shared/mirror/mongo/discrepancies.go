@@ -46,7 +46,7 @@ type discrepancy struct {
 
 func newDiscrepancy(d *mirror.Discrepancy) discrepancy {
 	out := discrepancy{
-		ID: d.ID, Source: cmp.Or(d.Source, d.Entity.Source), Entity: d.Entity.String(), Kind: d.Entity.Kind, EntityID: d.Entity.ID,
+		ID: d.ID, Source: cmp.Or(d.Source, d.Entity.Source), Entity: d.Entity.String(), Kind: d.Entity.Kind, EntityID: d.Entity.Local(),
 		Type: d.Type, Status: cmp.Or(d.Status, mirror.Suspected), Event: d.EventID, Sweep: d.SweepID, Patch: optionalBody(d.Patch),
 		FoundAt: d.FoundAt, StateHash: d.StateHash, SyncedClaim: d.SyncedClaim, SyncedAt: d.SyncedAt, JudgedAt: d.JudgedAt, RepairedAt: d.RepairedAt,
 	}
@@ -58,7 +58,7 @@ func newDiscrepancy(d *mirror.Discrepancy) discrepancy {
 
 func (d *discrepancy) mirror() *mirror.Discrepancy {
 	return &mirror.Discrepancy{
-		ID: d.ID, Source: d.Source, Entity: event.Key{Source: d.Source, Kind: d.Kind, ID: d.EntityID}, Type: d.Type, Status: d.Status,
+		ID: d.ID, Source: d.Source, Entity: event.LocalKey(d.Source, d.Kind, d.EntityID), Type: d.Type, Status: d.Status,
 		EventID: d.Event, SweepID: d.Sweep, Patch: bodyBytes(d.Patch), FoundAt: d.FoundAt,
 		StateHash: d.StateHash, SyncedClaim: d.SyncedClaim, SyncedAt: d.SyncedAt, JudgedAt: d.JudgedAt, RepairedAt: d.RepairedAt,
 	}

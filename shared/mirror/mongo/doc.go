@@ -10,6 +10,10 @@
 // (An underscore in a source is doubled in the name of its collections, so
 // that no two of them share one.)
 //
+// The _id of an entity whose id is unique under its parents only is the id, a unit
+// separator (U+001F) and the parents' ids; see event.Key.Local. Query such
+// entities by parents and state.id.
+//
 // # Documents
 //
 // raw is the provider's JSON as text, every token as it came, and what Tarn

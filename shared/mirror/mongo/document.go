@@ -19,7 +19,7 @@ import (
 // document is a mirror document as stored. Field names are the customer's to
 // query.
 type document struct {
-	ID          string            `bson:"_id"`
+	ID          string            `bson:"_id"` // event.Key.Local
 	Source      string            `bson:"source"`
 	Kind        string            `bson:"kind"`
 	Parents     map[string]string `bson:"parents,omitempty"`
@@ -56,7 +56,7 @@ type behind struct {
 
 func (d *document) mirror() *mirror.Document {
 	out := &mirror.Document{
-		Key: event.Key{Source: d.Source, Kind: d.Kind, ID: d.ID}, Parents: unescapeKeys(d.Parents),
+		Key: event.LocalKey(d.Source, d.Kind, d.ID), Parents: unescapeKeys(d.Parents),
 		Raw: bodyBytes(d.Raw), Status: d.Status, Terminal: d.Terminal, TerminalAt: d.TerminalAt, DeletedAt: d.DeletedAt,
 		Claim: d.Claim, SyncedClaim: d.SyncedClaim, StateHash: d.StateHash,
 		SyncedAt: d.SyncedAt, VerifiedAt: d.VerifiedAt, LastEvent: mirror.LastEvent{ID: d.LastEvent.ID, Type: d.LastEvent.Type, CreatedAt: d.LastEvent.CreatedAt},
@@ -106,14 +106,14 @@ const upsertTries = 3
 // pays for it, with a round trip.
 func (s *Store) upsert(ctx context.Context, ref event.Ref, update bson.D) (*document, error) {
 	k := ref.Key
-	if err := checkText(k.Source, k.Kind, k.ID); err != nil {
+	if err := checkText(k.Source, k.Kind, k.Local()); err != nil {
 		return nil, err
 	}
 	c, err := s.mirrorOf(ctx, ref)
 	if err != nil {
 		return nil, err
 	}
-	this := bson.E{Key: "_id", Value: k.ID}
+	this := bson.E{Key: "_id", Value: k.Local()}
 	born := append(bson.D{this}, onInsert(ref)...)
 	for _, operator := range update {
 		born = append(born, operator.Value.(bson.D)...)
@@ -179,7 +179,7 @@ func (s *Store) Write(ctx context.Context, w *mirror.Write) (mirror.Written, err
 // from before may hold a number that is given out again. Of two fetches with
 // one number the later stands, by when they were sent.
 func (s *Store) write(ctx context.Context, w *mirror.Write, state bson.RawValue, projected bool) (mirror.Written, error) {
-	entity := bson.E{Key: "_id", Value: w.Ref.Key.ID}
+	entity := bson.E{Key: "_id", Value: w.Ref.Key.Local()}
 	claim := bson.E{Key: "claim", Value: w.Claim}
 	latest := bson.E{Key: "$or", Value: bson.A{
 		bson.D{{Key: "synced_claim", Value: bson.D{{Key: "$lt", Value: w.Claim}}}},
@@ -254,7 +254,7 @@ func writeUpdate(w *mirror.Write, state bson.RawValue, projected bool) bson.D {
 // Entity returns one document, or mirror.ErrNotFound.
 func (s *Store) Entity(ctx context.Context, k event.Key) (*mirror.Document, error) {
 	var doc document
-	err := s.db.Collection(mirrorName(k.Source, k.Kind)).FindOne(ctx, bson.D{{Key: "_id", Value: k.ID}},
+	err := s.db.Collection(mirrorName(k.Source, k.Kind)).FindOne(ctx, bson.D{{Key: "_id", Value: k.Local()}},
 		options.FindOne().SetProjection(withoutState)).Decode(&doc)
 	if errors.Is(err, mongo.ErrNoDocuments) {
 		return nil, fmt.Errorf("read %s: %w", k, mirror.ErrNotFound)

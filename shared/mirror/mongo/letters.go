@@ -50,7 +50,7 @@ type attempt struct {
 func newLetter(l *mirror.Letter, r *row) *letter {
 	k := l.Ref.Key
 	out := &letter{
-		LetterID: l.ID(), Source: l.Source, Event: l.EventID, Entity: k.String(), Kind: k.Kind, EntityID: k.ID,
+		LetterID: l.ID(), Source: l.Source, Event: l.EventID, Entity: k.String(), Kind: k.Kind, EntityID: k.Local(),
 		Parents: escapeKeys(l.Ref.Parents), Signal: signal(l.Signal), Class: l.Class, Attempts: []attempt{},
 		Claim: l.Claim, TraceID: l.TraceID, At: l.At, Status: mirror.LetterOpen, Rev: 1,
 	}
@@ -63,7 +63,7 @@ func newLetter(l *mirror.Letter, r *row) *letter {
 	return out
 }
 
-func (l *letter) key() event.Key { return event.Key{Source: l.Source, Kind: l.Kind, ID: l.EntityID} }
+func (l *letter) key() event.Key { return event.LocalKey(l.Source, l.Kind, l.EntityID) }
 
 func (l *letter) id() string { return l.LetterID }
 
@@ -123,7 +123,7 @@ func (s *Store) Bury(ctx context.Context, letters []mirror.Letter) ([]bool, erro
 func (s *Store) bury(ctx context.Context, letters []mirror.Letter) ([]bool, error) {
 	for i := range letters {
 		k := letters[i].Ref.Key
-		if err := checkText(letters[i].EventID, k.Source, k.Kind, k.ID); err != nil {
+		if err := checkText(letters[i].EventID, k.Source, k.Kind, k.Local()); err != nil {
 			return nil, err
 		}
 	}
@@ -420,7 +420,7 @@ func (s *Store) recount(ctx context.Context, k event.Key, since time.Time, retry
 		return nil, classify(ctx, err)
 	}
 	update := func(do bson.D, and ...bson.E) mongo.WriteModel {
-		fence := bson.D{{Key: "_id", Value: k.ID}, {Key: "letters_rev", Value: doc.LettersRev}}
+		fence := bson.D{{Key: "_id", Value: k.Local()}, {Key: "letters_rev", Value: doc.LettersRev}}
 		return mongo.NewUpdateOneModel().SetFilter(append(fence, and...)).SetUpdate(do)
 	}
 	exists := func(field string, yes bool) bson.E {

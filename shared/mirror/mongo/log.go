@@ -39,7 +39,7 @@ func checkArrival(a *mirror.Arrival) error {
 	}
 	ids := []string{a.Event.Source, a.Event.ID, a.Event.Type, a.Signal.ID, a.TraceID}
 	for _, r := range a.Event.Entities {
-		ids = append(ids, r.Key.Source, r.Key.Kind, r.Key.ID)
+		ids = append(ids, r.Key.Source, r.Key.Kind, r.Key.Local())
 	}
 	return checkText(ids...)
 }

@@ -29,7 +29,7 @@ var (
 )
 
 // entityName is an entity within its source, as kept in arrays for queries.
-func entityName(k event.Key) string { return k.Kind + "/" + k.ID }
+func entityName(k event.Key) string { return k.Kind + "/" + k.Local() }
 
 // outcomeField is the name of an entity's outcome in the row's map. It is part
 // of paths, in which FerretDB takes a lone space for nothing.

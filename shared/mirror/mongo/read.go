@@ -9,6 +9,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
+	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/mirror/internal/page"
 )
@@ -48,8 +49,27 @@ func (s *Store) Entities(ctx context.Context, f mirror.EntityFilter) (mirror.Pag
 		out[i] = d.mirror()
 	}
 	return page.Cut(out, size, func(d *mirror.Document) page.Place {
-		return page.Place{List: entitiesList, ID: d.Key.ID}
+		return page.Place{List: entitiesList, ID: d.Key.Local()}
 	}), nil
+}
+
+// Namesakes returns the fetched documents that have a plain id under qualifiers.
+func (s *Store) Namesakes(ctx context.Context, source, kind, id string, limit int) ([]*mirror.Document, error) {
+	if err := checkText(source, kind, id); err != nil {
+		return nil, err
+	}
+	from, to := event.Namesakes(id)
+	docs, err := find[document](ctx, s.db.Collection(mirrorName(source, kind)),
+		bson.D{{Key: "_id", Value: bson.D{{Key: "$gte", Value: from}, {Key: "$lt", Value: to}}}, {Key: "synced_claim", Value: bson.D{{Key: "$gt", Value: 0}}}},
+		options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(max(limit, 1))).SetProjection(withoutState))
+	if err != nil {
+		return nil, fmt.Errorf("look for %s/%s/%s under its parents: %w", source, kind, id, err)
+	}
+	out := make([]*mirror.Document, len(docs))
+	for i, d := range docs {
+		out[i] = d.mirror()
+	}
+	return out, nil
 }
 
 // EventByID returns the rows with that id.

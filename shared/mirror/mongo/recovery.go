@@ -77,7 +77,8 @@ func (s *Store) Homes(ctx context.Context, source string, ids []string) (map[str
 	err := s.eachLogged(ctx, source, ids, fields, func(r *row) {
 		home := event.Key{Source: source, ID: r.ID}
 		if len(r.Keys) > 0 { // the primary entity's is the first
-			home.Kind, home.ID, _ = strings.Cut(r.Keys[0], "/")
+			kind, local, _ := strings.Cut(r.Keys[0], "/")
+			home = event.LocalKey(source, kind, local)
 		}
 		homes[r.ID] = home
 	})

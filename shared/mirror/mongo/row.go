@@ -112,7 +112,7 @@ func (r *row) open(a *mirror.Arrival) (opened bool) {
 			continue
 		}
 		o := outcome{
-			N: len(r.Outcomes), Kind: ref.Key.Kind, ID: ref.Key.ID, Parents: escapeKeys(ref.Parents), Status: mirror.Pending,
+			N: len(r.Outcomes), Kind: ref.Key.Kind, ID: ref.Key.Local(), Parents: escapeKeys(ref.Parents), Status: mirror.Pending,
 		}
 		if ref.Key == home { // the others' entries are known when they are settled
 			sig := signal(a.Signal)
@@ -170,7 +170,7 @@ func (r *row) stand(id mirror.SignalID) {
 func (r *row) statuses() map[event.Key]mirror.EventStatus {
 	out := make(map[event.Key]mirror.EventStatus, len(r.Outcomes))
 	for _, o := range r.Outcomes {
-		out[event.Key{Source: r.Source, Kind: o.Kind, ID: o.ID}] = o.Status
+		out[event.LocalKey(r.Source, o.Kind, o.ID)] = o.Status
 	}
 	return out
 }
@@ -198,7 +198,7 @@ func (r *row) mirror() *mirror.EventRow {
 
 func (o *outcome) mirror(source string) mirror.Outcome {
 	out := mirror.Outcome{
-		Ref:    event.Ref{Key: event.Key{Source: source, Kind: o.Kind, ID: o.ID}, Parents: unescapeKeys(o.Parents)},
+		Ref:    event.Ref{Key: event.LocalKey(source, o.Kind, o.ID), Parents: unescapeKeys(o.Parents)},
 		Status: o.Status,
 	}
 	if o.Signal != nil {

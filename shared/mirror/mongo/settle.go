@@ -192,11 +192,11 @@ func failure(f *mirror.Failure) mongo.WriteModel {
 // markBehind marks a document behind if it is not already and no later attempt
 // has begun.
 func (s *Store) markBehind(ctx context.Context, k event.Key, f mirror.Failure) error {
-	if err := checkText(k.Source, k.Kind, k.ID); err != nil {
+	if err := checkText(k.Source, k.Kind, k.Local()); err != nil {
 		return err
 	}
 	filter := bson.D{
-		{Key: "_id", Value: k.ID}, {Key: "claim", Value: f.Claim},
+		{Key: "_id", Value: k.Local()}, {Key: "claim", Value: f.Claim},
 		{Key: "behind", Value: bson.D{{Key: "$exists", Value: false}}},
 	}
 	_, err := s.bulk(ctx, s.db.Collection(mirrorName(k.Source, k.Kind)), []mongo.WriteModel{

@@ -21,7 +21,7 @@ func (s *Store) Documents(ctx context.Context, keys []event.Key) ([]*mirror.Docu
 		for chunk := range slices.Chunk(keys, maxIDs) {
 			ids := make([]string, len(chunk))
 			for i, k := range chunk {
-				ids[i] = k.ID
+				ids[i] = k.Local()
 			}
 			docs, err := find[document](ctx, s.db.Collection(name), bson.D{among(ids)}, options.Find().SetProjection(withoutState))
 			if err != nil {
@@ -50,13 +50,13 @@ func byCollection[T any](all []T, key func(T) event.Key) map[string][]T {
 // Verify moves verified_at up where the state is still the compared one.
 func (s *Store) Verify(ctx context.Context, same []mirror.Verified) (moved int, err error) {
 	for name, same := range byCollection(same, func(v mirror.Verified) event.Key { return v.Key }) {
-		same = inOrder(same, func(v mirror.Verified) string { return v.Key.ID })
+		same = inOrder(same, func(v mirror.Verified) string { return v.Key.Local() })
 		for chunk := range slices.Chunk(same, s.bulkSize) {
 			models := make([]mongo.WriteModel, len(chunk))
 			for i, v := range chunk {
 				models[i] = mongo.NewUpdateOneModel().
 					SetFilter(bson.D{
-						{Key: "_id", Value: v.Key.ID}, {Key: "state_hash", Value: v.StateHash},
+						{Key: "_id", Value: v.Key.Local()}, {Key: "state_hash", Value: v.StateHash},
 						{Key: "deleted_at", Value: bson.D{{Key: "$exists", Value: v.Deleted}}},
 					}).
 					SetUpdate(bson.D{{Key: "$max", Value: bson.D{{Key: "verified_at", Value: v.At}}}})

@@ -58,10 +58,26 @@ func fromObject(s string) (m map[string]string, err error) {
 	return m, nil
 }
 
+// local scans a column that keeps event.Key.Local into a key.
+type local struct{ key *event.Key }
+
+// Scan makes it a sql.Scanner.
+func (l local) Scan(v any) error {
+	switch v := v.(type) {
+	case string:
+		l.key.SetLocal(v)
+	case []byte:
+		l.key.SetLocal(string(v))
+	default:
+		return fmt.Errorf("entity id is %T: want text", v)
+	}
+	return nil
+}
+
 // checkKeys refuses ids that are no text: two of them could be stored as one.
 func checkKeys(keys ...event.Key) error {
 	for _, k := range keys {
-		if !utf8.ValidString(k.Source) || !utf8.ValidString(k.Kind) || !utf8.ValidString(k.ID) {
+		if !utf8.ValidString(k.Source) || !utf8.ValidString(k.Kind) || !utf8.ValidString(k.Local()) {
 			return fate.Errorf(fate.Permanent, "entity key %q is not UTF-8", k.String())
 		}
 	}

@@ -46,7 +46,7 @@ func (s *Store) Record(ctx context.Context, found []mirror.Discrepancy) error {
 	return s.batch(ctx, "record discrepancies", len(found), func(t *tx) error {
 		for i := range found {
 			d := &found[i]
-			_, err := t.exec(recordSQL, d.ID, cmp.Or(d.Source, d.Entity.Source), d.Entity.Kind, d.Entity.ID,
+			_, err := t.exec(recordSQL, d.ID, cmp.Or(d.Source, d.Entity.Source), d.Entity.Kind, d.Entity.Local(),
 				string(d.Type), string(cmp.Or(d.Status, mirror.Suspected)), d.EventID, d.SweepID,
 				text(d.Patch), millis(d.FoundAt), millis(d.JudgedAt), millis(d.RepairedAt), d.StateHash, d.SyncedClaim, millis(d.SyncedAt))
 			if err != nil {
@@ -106,7 +106,7 @@ func (s *Store) Discrepancies(ctx context.Context, f mirror.DiscrepancyFilter) (
 	c.equal("kind", f.Kind)
 	c.equal("sweep_id", f.SweepID)
 	if !f.Entity.IsZero() {
-		c.add("source = ? AND kind = ? AND entity_id = ?", f.Entity.Source, f.Entity.Kind, f.Entity.ID)
+		c.add("source = ? AND kind = ? AND entity_id = ?", f.Entity.Source, f.Entity.Kind, f.Entity.Local())
 	}
 	c.between("found_at", f.From, f.To)
 	return list(ctx, s, newestFirst{
@@ -132,7 +132,7 @@ func discrepanciesIndex(f mirror.DiscrepancyFilter) string {
 func scanDiscrepancy(row scanner) (*mirror.Discrepancy, error) {
 	var d mirror.Discrepancy
 	var found, judged, repaired, synced int64
-	err := row.Scan(&d.ID, &d.Source, &d.Entity.Kind, &d.Entity.ID, &d.Type, &d.Status, &d.EventID, &d.SweepID,
+	err := row.Scan(&d.ID, &d.Source, &d.Entity.Kind, local{&d.Entity}, &d.Type, &d.Status, &d.EventID, &d.SweepID,
 		&d.Patch, &found, &judged, &repaired, &d.StateHash, &d.SyncedClaim, &synced)
 	d.Entity.Source = d.Source
 	d.FoundAt, d.JudgedAt, d.RepairedAt = fromMillis(found), fromMillis(judged), fromMillis(repaired)

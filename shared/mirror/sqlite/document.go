@@ -34,7 +34,7 @@ func (s *Store) Claim(ctx context.Context, ref event.Ref) (doc *mirror.Document,
 		return nil, fmt.Errorf("claim %s: parents: %w", ref.Key, err)
 	}
 	err = s.writer.change(ctx, func(t *tx) error {
-		doc, err = scanDocument(t.row(claimSQL, ref.Key.Source, ref.Key.Kind, ref.Key.ID, parents))
+		doc, err = scanDocument(t.row(claimSQL, ref.Key.Source, ref.Key.Kind, ref.Key.Local(), parents))
 		return err
 	})
 	if err != nil {
@@ -95,7 +95,7 @@ func (s *Store) Write(ctx context.Context, w *mirror.Write) (done mirror.Written
 		return done, fmt.Errorf("write %s: parents: %w", k, err)
 	}
 	args := []any{
-		k.Source, k.Kind, k.ID, w.Claim, millis(w.SentAt),
+		k.Source, k.Kind, k.Local(), w.Claim, millis(w.SentAt),
 		millis(w.LastEvent.CreatedAt), w.LastEvent.ID, w.LastEvent.Type, parents,
 	}
 	query := writeUnchangedSQL
@@ -136,7 +136,7 @@ func scanDocument(row scanner) (*mirror.Document, error) {
 	var b mirror.Behind
 	var parents string
 	var terminal, deleted, synced, verified, eventAt, since, doubted int64
-	err := row.Scan(&d.Key.Source, &d.Key.Kind, &d.Key.ID, &parents, &d.Raw, &d.Status, &d.Terminal, &terminal, &deleted,
+	err := row.Scan(&d.Key.Source, &d.Key.Kind, local{&d.Key}, &parents, &d.Raw, &d.Status, &d.Terminal, &terminal, &deleted,
 		&d.Claim, &d.SyncedClaim, &d.StateHash, &synced, &verified,
 		&eventAt, &d.LastEvent.ID, &d.LastEvent.Type,
 		&since, &b.Reason, &doubted, &d.OpenLetters)

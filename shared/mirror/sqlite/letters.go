@@ -97,7 +97,7 @@ func (t *tx) bury(l *mirror.Letter) (superseded bool, err error) {
 	}
 	merged := former.again(l)
 	var synced int64
-	err = t.row(syncedClaimSQL, k.Source, k.Kind, k.ID).Scan(&synced)
+	err = t.row(syncedClaimSQL, k.Source, k.Kind, k.Local()).Scan(&synced)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return false, err
 	}
@@ -125,7 +125,7 @@ func (t *tx) bury(l *mirror.Letter) (superseded bool, err error) {
 // settled reports whether an outcome has ended otherwise than dead.
 func (t *tx) settled(row int64, k event.Key) (bool, error) {
 	var outcome mirror.EventStatus
-	err := t.row(outcomeStatusSQL, row, k.Kind, k.ID).Scan(&outcome)
+	err := t.row(outcomeStatusSQL, row, k.Kind, k.Local()).Scan(&outcome)
 	if errors.Is(err, sql.ErrNoRows) {
 		return false, nil
 	}
@@ -186,7 +186,7 @@ func (t *tx) putLetter(l *mirror.Letter, status mirror.LetterStatus, at time.Tim
 		closed = millis(at)
 	}
 	k := l.Ref.Key
-	_, err = t.exec(buryLetterSQL, l.ID(), l.Source, l.EventID, k.Kind, k.ID, parents, l.Signal.Shard, l.Signal.ID,
+	_, err = t.exec(buryLetterSQL, l.ID(), l.Source, l.EventID, k.Kind, k.Local(), parents, l.Signal.Shard, l.Signal.ID,
 		l.Class, string(attempts), l.Claim, l.TraceID, millis(l.At), string(status), closed)
 	return err
 }
@@ -194,7 +194,7 @@ func (t *tx) putLetter(l *mirror.Letter, status mirror.LetterStatus, at time.Tim
 // moveOutcome changes an outcome if it has the status from, and lets the row
 // follow.
 func (t *tx) moveOutcome(row int64, k event.Key, from, to mirror.EventStatus, at int64) error {
-	n, err := t.exec(moveOutcomeSQL, row, k.Kind, k.ID, string(from), string(to))
+	n, err := t.exec(moveOutcomeSQL, row, k.Kind, k.Local(), string(from), string(to))
 	if err != nil || n == 0 {
 		return err
 	}
@@ -203,10 +203,10 @@ func (t *tx) moveOutcome(row int64, k event.Key, from, to mirror.EventStatus, at
 }
 
 func (t *tx) recount(k event.Key, since int64, retrying bool) error {
-	if _, err := t.exec(knownSQL, k.Source, k.Kind, k.ID); err != nil {
+	if _, err := t.exec(knownSQL, k.Source, k.Kind, k.Local()); err != nil {
 		return err
 	}
-	_, err := t.exec(recountSQL, k.Source, k.Kind, k.ID, since, retrying)
+	_, err := t.exec(recountSQL, k.Source, k.Kind, k.Local(), since, retrying)
 	return err
 }
 
@@ -237,7 +237,7 @@ type openLetter struct {
 }
 
 func (t *tx) openLetters(k event.Key, below int64) ([]openLetter, error) {
-	rows, err := t.rows(openLettersSQL, k.Source, k.Kind, k.ID, below)
+	rows, err := t.rows(openLettersSQL, k.Source, k.Kind, k.Local(), below)
 	if err != nil {
 		return nil, err
 	}

@@ -190,7 +190,7 @@ func (t *tx) open(row int64, position int, a *mirror.Arrival) (opened int64, err
 		if r.Key == home {
 			sig = a.Signal
 		}
-		n, err := t.exec(insertOutcomeSQL, row, r.Key.Kind, r.Key.ID, position, parents, sig.Shard, sig.ID)
+		n, err := t.exec(insertOutcomeSQL, row, r.Key.Kind, r.Key.Local(), position, parents, sig.Shard, sig.ID)
 		if err != nil {
 			return opened, err
 		}
@@ -209,7 +209,7 @@ func (t *tx) statuses(row int64, source string) (map[event.Key]mirror.EventStatu
 	out := map[event.Key]mirror.EventStatus{}
 	for rows.Next() {
 		k, status := event.Key{Source: source}, mirror.EventStatus("")
-		if err := rows.Scan(&k.Kind, &k.ID, &status); err != nil {
+		if err := rows.Scan(&k.Kind, local{&k}, &status); err != nil {
 			return nil, err
 		}
 		out[k] = status

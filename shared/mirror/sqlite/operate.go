@@ -155,7 +155,7 @@ func (t *tx) closeLetters(ids []string, end closing) (n int, err error) {
 	}
 	for k := range entities {
 		var retrying bool
-		if err := t.row(failedWorkSQL, k.Source, k.Kind, k.ID).Scan(&retrying); err != nil {
+		if err := t.row(failedWorkSQL, k.Source, k.Kind, k.Local()).Scan(&retrying); err != nil {
 			return 0, err
 		}
 		if err := t.recount(k, 0, retrying); err != nil {
@@ -168,7 +168,7 @@ func (t *tx) closeLetters(ids []string, end closing) (n int, err error) {
 func (t *tx) closeLetter(id string, end closing) (k event.Key, closed bool, err error) {
 	var eventID string
 	err = t.row(closeLetterSQL, id, string(end.letter), millis(end.at), end.by, end.reason).
-		Scan(&k.Source, &eventID, &k.Kind, &k.ID)
+		Scan(&k.Source, &eventID, &k.Kind, local{&k})
 	if errors.Is(err, sql.ErrNoRows) {
 		return k, false, nil
 	}
@@ -202,7 +202,7 @@ func letterConditions(f mirror.LetterFilter) conditions {
 	c.equal("l.kind", f.Kind)
 	c.equal("l.class", f.Class)
 	if !f.Entity.IsZero() {
-		c.add("l.source = ? AND l.kind = ? AND l.entity_id = ?", f.Entity.Source, f.Entity.Kind, f.Entity.ID)
+		c.add("l.source = ? AND l.kind = ? AND l.entity_id = ?", f.Entity.Source, f.Entity.Kind, f.Entity.Local())
 	}
 	c.between("l.at", f.From, f.To)
 	return c
@@ -213,7 +213,7 @@ func scanLetter(row scanner) (*mirror.LetterRecord, error) {
 	var id, parents, attempts string
 	var at, closed int64
 	k := &l.Ref.Key
-	err := row.Scan(&id, &l.Source, &l.EventID, &k.Kind, &k.ID, &parents, &l.Signal.Shard, &l.Signal.ID, &l.Class,
+	err := row.Scan(&id, &l.Source, &l.EventID, &k.Kind, local{k}, &parents, &l.Signal.Shard, &l.Signal.ID, &l.Class,
 		&attempts, &l.Claim, &l.TraceID, &at, &l.Status, &closed, &l.By, &l.Reason, &l.EventType, &l.Payload)
 	if err != nil {
 		return nil, err

@@ -21,7 +21,7 @@ const (
 // Entity returns one document, or mirror.ErrNotFound.
 func (s *Store) Entity(ctx context.Context, k event.Key) (*mirror.Document, error) {
 	row := s.reads.QueryRowContext(ctx,
-		"SELECT "+documentColumns+" FROM mirror WHERE source = ?1 AND kind = ?2 AND id = ?3", k.Source, k.Kind, k.ID)
+		"SELECT "+documentColumns+" FROM mirror WHERE source = ?1 AND kind = ?2 AND id = ?3", k.Source, k.Kind, k.Local())
 	doc, err := scanDocument(row)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil, fmt.Errorf("read %s: %w", k, mirror.ErrNotFound)
@@ -30,6 +30,26 @@ func (s *Store) Entity(ctx context.Context, k event.Key) (*mirror.Document, erro
 		return nil, fmt.Errorf("read %s: %w", k, readError(ctx, err))
 	}
 	return doc, nil
+}
+
+// Namesakes returns the fetched documents that have a plain id under qualifiers.
+func (s *Store) Namesakes(ctx context.Context, source, kind, id string, limit int) ([]*mirror.Document, error) {
+	if err := checkKeys(event.Key{Source: source, Kind: kind, ID: id}); err != nil {
+		return nil, err
+	}
+	from, to := event.Namesakes(id)
+	rows, err := s.reads.QueryContext(ctx,
+		"SELECT "+documentColumns+" FROM mirror INDEXED BY "+mirrorByID+
+			" WHERE source = ? AND kind = ? AND id >= ? AND id < ? AND synced_claim > 0 ORDER BY id LIMIT ?",
+		source, kind, from, to, max(limit, 1))
+	if err != nil {
+		return nil, fmt.Errorf("look for %s/%s/%s under its parents: %w", source, kind, id, readError(ctx, err))
+	}
+	docs, err := collect(rows, scanDocument)
+	if err != nil {
+		return nil, fmt.Errorf("look for %s/%s/%s under its parents: %w", source, kind, id, readError(ctx, err))
+	}
+	return docs, nil
 }
 
 // conditions collects the terms of a WHERE clause and their values.
@@ -105,7 +125,7 @@ func (s *Store) Entities(ctx context.Context, f mirror.EntityFilter) (mirror.Pag
 		return none, fmt.Errorf("list %s/%s: %w", f.Source, f.Kind, readError(ctx, err))
 	}
 	return page.Cut(docs, size, func(d *mirror.Document) page.Place {
-		return page.Place{List: entitiesList, ID: d.Key.ID}
+		return page.Place{List: entitiesList, ID: d.Key.Local()}
 	}), nil
 }
 

@@ -106,7 +106,7 @@ func eventConditions(f mirror.EventFilter) conditions {
 	}
 	if !f.Entity.IsZero() {
 		c.add("+source = ? AND n IN (SELECT event FROM outcomes AS o WHERE o.kind = ? AND o.id = ?)",
-			f.Entity.Source, f.Entity.Kind, f.Entity.ID)
+			f.Entity.Source, f.Entity.Kind, f.Entity.Local())
 	}
 	c.between(byNumber+"received_at", f.From, f.To)
 	return c
@@ -220,7 +220,7 @@ func scanOutcome(row scanner) (n int64, o mirror.Outcome, err error) {
 	var covered mirror.Covered
 	var parents string
 	var fetched int64
-	err = row.Scan(&n, &o.Ref.Key.Kind, &o.Ref.Key.ID, &parents, &o.Status, &o.Signal.Shard, &o.Signal.ID,
+	err = row.Scan(&n, &o.Ref.Key.Kind, local{&o.Ref.Key}, &parents, &o.Status, &o.Signal.Shard, &o.Signal.ID,
 		&covered.Claim, &fetched, &covered.Signal, &covered.StateHash)
 	if err != nil {
 		return n, o, err

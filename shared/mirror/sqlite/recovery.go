@@ -79,7 +79,7 @@ func (s *Store) requeued(ctx context.Context, again []mirror.Requeue) error {
 			if !ok {
 				continue
 			}
-			if _, err := t.exec(requeuedSQL, row, r.Entity.Kind, r.Entity.ID, r.Signal.Shard, r.Signal.ID); err != nil {
+			if _, err := t.exec(requeuedSQL, row, r.Entity.Kind, r.Entity.Local(), r.Signal.Shard, r.Signal.ID); err != nil {
 				return err
 			}
 		}
@@ -122,7 +122,7 @@ func (s *Store) Homes(ctx context.Context, source string, ids []string) (map[str
 		}
 		_, err = collect(rows, func(row scanner) (none struct{}, err error) {
 			home, id := event.Key{Source: source}, ""
-			if err = row.Scan(&id, &home.Kind, &home.ID); err == nil {
+			if err = row.Scan(&id, &home.Kind, local{&home}); err == nil {
 				homes[id] = home
 			}
 			return none, err

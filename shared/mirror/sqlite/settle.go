@@ -54,7 +54,7 @@ func (t *tx) settle(d *mirror.Settlement) error {
 	if err != nil || !ok {
 		return err
 	}
-	n, err := t.exec(settleSQL, row, d.Entity.Kind, d.Entity.ID, d.Signal.Shard, d.Signal.ID,
+	n, err := t.exec(settleSQL, row, d.Entity.Kind, d.Entity.Local(), d.Signal.Shard, d.Signal.ID,
 		d.CoveredBy.Claim, millis(d.CoveredBy.FetchedAt), d.CoveredBy.Signal, d.CoveredBy.StateHash)
 	if err != nil || n == 0 {
 		return err
@@ -92,7 +92,7 @@ func (t *tx) fail(f *mirror.Failure) error {
 	if err != nil || !ok {
 		return err
 	}
-	n, err := t.exec(failSQL, row, f.Entity.Kind, f.Entity.ID, millis(f.At), f.Signal.Shard, f.Signal.ID)
+	n, err := t.exec(failSQL, row, f.Entity.Kind, f.Entity.Local(), millis(f.At), f.Signal.Shard, f.Signal.ID)
 	if err != nil || n == 0 {
 		return err
 	}
@@ -103,7 +103,7 @@ func (t *tx) fail(f *mirror.Failure) error {
 // markBehind marks each entity behind since the first of its failures.
 func (t *tx) markBehind(failed []mirror.Failure) error {
 	for k, f := range mirror.FirstFailures(failed) {
-		if _, err := t.exec(behindSQL, k.Source, k.Kind, k.ID, millis(f.At), f.Claim); err != nil {
+		if _, err := t.exec(behindSQL, k.Source, k.Kind, k.Local(), millis(f.At), f.Claim); err != nil {
 			return fmt.Errorf("mark %s behind: %w", k, err)
 		}
 	}

@@ -50,7 +50,7 @@ func (s *Store) Documents(ctx context.Context, keys []event.Key) (docs []*mirror
 	for part := range slices.Chunk(keys, queryIDs/2) {
 		args := make([]any, 0, 3*len(part))
 		for _, k := range part {
-			args = append(args, k.Source, k.Kind, k.ID)
+			args = append(args, k.Source, k.Kind, k.Local())
 		}
 		values := slices.Repeat([]string{"(?, ?, ?)"}, len(part))
 		rows, err := s.reads.QueryContext(ctx, "SELECT "+documentColumns+" FROM mirror WHERE (source, kind, id) IN (VALUES "+
@@ -83,7 +83,7 @@ func (s *Store) verify(ctx context.Context, same []mirror.Verified) (moved int, 
 	err = s.batch(ctx, "note verified documents", len(same), func(t *tx) error {
 		moved = 0
 		for _, v := range same {
-			n, err := t.exec(verifySQL, v.Key.Source, v.Key.Kind, v.Key.ID, v.StateHash, millis(v.At), v.Deleted)
+			n, err := t.exec(verifySQL, v.Key.Source, v.Key.Kind, v.Key.Local(), v.StateHash, millis(v.At), v.Deleted)
 			if err != nil {
 				return err
 			}
@@ -130,7 +130,7 @@ func (s *Store) dueForVerify(ctx context.Context, f mirror.DueFilter) (due []*mi
 		return nil, "", err
 	}
 	if len(due) == limit {
-		return due, due[limit-1].Key.ID, nil
+		return due, due[limit-1].Key.Local(), nil
 	}
 	return due, end.String, nil
 }

@@ -43,6 +43,7 @@ func Run(t *testing.T, open func(t *testing.T) mirror.Store) {
 		{"fleet", fleetCases},
 		{"lists", listCases},
 		{"content", contentCases},
+		{"keys", keyCases},
 		{"together", togetherCases},
 	} {
 		t.Run(g.name, func(t *testing.T) {
