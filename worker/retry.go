@@ -104,7 +104,7 @@ func (s *shard) beginRetry(loop *telemetry.Loop, src *source, k event.Key) error
 	if _, lower := s.retries(src); lower >= lowerRetries && classOf(waiting) > event.Live {
 		return s.lease.Defer(s.ctx, k, dueEvery)
 	}
-	s.startRetry(src, k, waiting)
+	s.startRetry(src, k, p, waiting)
 	return nil
 }
 
@@ -125,9 +125,9 @@ func (s *shard) retries(src *source) (all, lower int) {
 	return all, lower
 }
 
-// tried reports whether the entity is parked for what it has been asked and
+// tried reports whether an entity is parked for what it has been asked and
 // answered, not only set aside.
-func (a *attempt) tried() bool { return a.parked.Attempt > 0 || len(a.parked.State) > 0 }
+func tried(p stream.Parked) bool { return p.Attempt > 0 || len(p.State) > 0 }
 
 // hasLane reports whether an entity has a lane.
 func (s *shard) hasLane(k event.Key) bool {
@@ -140,7 +140,7 @@ func (s *shard) hasLane(k event.Key) bool {
 func (ln *lane) endRetry() {
 	ln.shard.mu.Lock()
 	defer ln.shard.mu.Unlock()
-	ln.retry = false
+	ln.retry, ln.tried = false, false
 }
 
 // loadParked takes what waits for the parked entity as the batch: the first

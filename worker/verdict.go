@@ -195,7 +195,7 @@ func (a *attempt) fetchedAt() time.Time {
 // trace the sync is in, a span of its own that links to the fetch that covered
 // it. Not after a failed attempt: those spans are roots, with links of their own.
 func (a *attempt) traceCovered(entries []stream.Entry) {
-	if a.tried() {
+	if tried(a.parked) {
 		return
 	}
 	for i := range entries {
