@@ -174,6 +174,10 @@ func (a *attempt) claim(ctx context.Context) (err error) {
 	if err != nil {
 		return fromStore(fmt.Errorf("claim %s: %w", a.ln.key, err))
 	}
+	if len(a.doc.Damaged) > 0 {
+		a.s.log.Error("fields of an entity's document could not be read and are removed; what the provider answers replaces them",
+			"entity", a.ln.key.String(), "fields", strings.Join(a.doc.Damaged, " "))
+	}
 	a.sets = a.parentSets()
 	a.ref.Parents = a.sets[0]
 	return nil
@@ -282,11 +286,19 @@ func (a *attempt) writeOf(v *verdict) *mirror.Write {
 	if v.kept || w.Deleted {
 		return w
 	}
-	if a.doc.DeletedAt.IsZero() && bytes.Equal(a.doc.Raw, a.snap.Raw) {
-		return w // not a byte differs: only the times move
+	if a.unchanged() {
+		return w // only the times move
 	}
 	w.Raw, w.StateHash, w.Status, w.Terminal = a.snap.Raw, a.snap.Hash, a.snap.Status, a.snap.Terminal
 	return w
+}
+
+// unchanged reports whether the document holds the answer: every byte of it, and
+// what the definition makes of it.
+func (a *attempt) unchanged() bool {
+	d, snap := a.doc, a.snap
+	return d.DeletedAt.IsZero() && bytes.Equal(d.Raw, snap.Raw) &&
+		d.StateHash == snap.Hash && d.Status == snap.Status && d.Terminal == snap.Terminal
 }
 
 // afterWrite asks for a second look if the verdict wants one. It comes before the
