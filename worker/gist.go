@@ -18,7 +18,7 @@ type gist struct {
 	// newest is the event created last.
 	newest mirror.LastEvent
 	// derived: the refresh of a derived kind is among them; verify: a second look
-	// is, the earliest of them meant for the time second.
+	// is, the earliest of them that was to wait meant for the time second.
 	derived, verify bool
 	second          time.Time
 	// hints are the parent sets the signals name, each once, in their order.
@@ -47,10 +47,10 @@ func (g *gist) add(kind *provider.Kind, entries []stream.Entry) int {
 		case event.CauseDerived:
 			g.derived = true
 		case event.CauseVerify:
-			if !g.verify || s.NotBefore.Before(g.second) {
-				g.second = s.NotBefore
-			}
 			g.verify = true
+			if at := s.NotBefore; !at.IsZero() && (g.second.IsZero() || at.Before(g.second)) {
+				g.second = at
+			}
 		}
 	}
 	return len(entries)

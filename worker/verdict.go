@@ -108,7 +108,7 @@ func (a *attempt) maybeEarly(kind *provider.Kind) bool {
 		return true
 	case g.newest.ID != "" && sent.Sub(g.newest.CreatedAt) < kind.ReadLag:
 		return true
-	case g.verify:
+	case !g.second.IsZero():
 		// Not if the provider's clock is ahead: that would never end.
 		last, asked := a.doc.LastEvent.CreatedAt, g.second.Add(-kind.VerifyAfter)
 		since := sent.Sub(last)
