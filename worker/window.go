@@ -63,7 +63,7 @@ func (a *attempt) tell(err error) {
 	defer s.mu.Unlock()
 	if err == nil || class == fate.Gone || class == fate.Permanent {
 		s.failed = 0
-		s.throttle.Answered()
+		s.throttle.Answered(a.ln.key)
 	}
 	if !known {
 		return
