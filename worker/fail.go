@@ -190,8 +190,7 @@ func (a *attempt) park(cause error, charged bool, delay, earliest time.Duration)
 		return
 	}
 	if charged {
-		failures := a.failures(cause) // once: told again they are the same
-		if err := s.w.persist(s.ctx, nil, "count an attempt", func() error { return s.w.Store.Fail(s.ctx, failures) }); err != nil {
+		if err := a.countAttempt(cause); err != nil {
 			a.anew(err)
 			return
 		}
@@ -222,12 +221,34 @@ func (a *attempt) park(cause error, charged bool, delay, earliest time.Duration)
 	a.end(cause)
 }
 
-// failures are the log's side of a charged attempt.
-func (a *attempt) failures(cause error) []mirror.Failure {
+// countAttempt counts a charged attempt on the rows of all that waited, page by
+// page. All of it has one time, by which the store knows a failure it has counted.
+func (a *attempt) countAttempt(cause error) error {
+	s, at := a.s, a.s.w.Now().UTC()
+	entries := a.batch
+	for seen := 0; len(entries) > 0; {
+		failures := a.failures(cause, at, entries)
+		if err := s.w.persist(s.ctx, nil, "count an attempt", func() error { return s.w.Store.Fail(s.ctx, failures) }); err != nil {
+			return err
+		}
+		if seen += len(entries); !a.ln.retry || seen >= a.parked.Len {
+			return nil
+		}
+		var gone int
+		var err error
+		if _, entries, gone, err = s.parked(s.ctx, nil, a.ln.key, seen, min(page, a.parked.Len-seen)); err != nil {
+			return fromRedis(err)
+		}
+		a.parked.Len -= gone
+	}
+	return nil
+}
+
+// failures are the log's side of a charged attempt on some entries.
+func (a *attempt) failures(cause error, now time.Time, entries []stream.Entry) []mirror.Failure {
 	class, _ := fate.Of(cause)
-	now := a.s.w.Now().UTC()
 	var out []mirror.Failure
-	for _, e := range a.batch {
+	for _, e := range entries {
 		if e.Signal.Cause != event.CauseEvent {
 			continue
 		}

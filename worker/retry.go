@@ -48,9 +48,10 @@ func (s *shard) due(r *reading, src *source) {
 	var strange *stream.UnreadableError
 	if errors.As(err, &strange) {
 		named += len(strange.Entities)
-		err = s.discardEntities(r.loop, src, strange.Entities)
-	}
-	if err != nil {
+		if err = s.discardEntities(r.loop, src, strange.Entities); err != nil {
+			s.tellOfDue("could not remove parked entities whose names cannot be read; trying again", src.Name, err)
+		}
+	} else if err != nil {
 		s.tellOfDue("could not look for parked entities that are due; trying again", src.Name, err)
 	}
 	for _, k := range keys {

@@ -223,3 +223,18 @@ func TestWhatCameDuringTheLastAttemptIsNotChargedForIt(t *testing.T) {
 	require.Len(t, letter.Attempts, 3)
 	b.empty()
 }
+
+// An attempt is counted on the rows of all events that waited for the entity, also
+// of those behind the first page.
+func TestAnAttemptIsCountedOnEveryRow(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(o *worker.Options) { o.Retry.Attempts = 1000 })
+	b.provider.fails("widget", "w1", -1, fate.New(fate.Transient, errBoom))
+	b.start("w1")
+	b.row(b.send("widget.sold", "widget", "w1"), mirror.Retrying)
+	last := ""
+	for range 1100 {
+		last = b.send("widget.sold", "widget", "w1")
+	}
+	require.Positive(t, b.row(last, mirror.Retrying).Attempts)
+}
