@@ -17,6 +17,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/mirror/internal/page"
 )
 
 // readers is how many connections answer queries. They use the processor, not
@@ -55,6 +56,7 @@ type Store struct {
 
 	driver   string
 	scanSize int
+	steps    page.Steps // of scans, by source and kind
 }
 
 var _ mirror.Store = (*Store)(nil)
