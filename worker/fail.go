@@ -106,7 +106,7 @@ func (a *attempt) refused(err error) {
 // the entity for gone. A tombstone stays one at once, unless a signal names
 // parents it may have moved to.
 func (a *attempt) gone(err error) {
-	kind := a.src.Definition.Kind(a.ln.key.Kind)
+	kind := a.kind
 	wait := kind.GoneUnknown
 	earliest := min(wait, a.s.w.Retry.First)
 	if a.factual() {
@@ -186,12 +186,12 @@ func (a *attempt) base() int {
 func (a *attempt) park(cause error, charged bool, delay, earliest time.Duration) {
 	s := a.s
 	if !s.waitForHead(a.ln.key) {
-		a.anew(fmt.Errorf("%w that comes before; the failure: %w", errRefused, cause))
+		a.syncAgain(fmt.Errorf("%w that comes before; the failure: %w", errRefused, cause))
 		return
 	}
 	if charged {
 		if err := a.countAttempt(cause); err != nil {
-			a.anew(err)
+			a.syncAgain(err)
 			return
 		}
 		fault.Point("after-fail")
@@ -270,7 +270,7 @@ func (a *attempt) bury(class fate.Class, cause error) {
 	}
 	a.state.Attempts = append(a.state.Attempts, numbered{N: 1, At: a.s.w.Now().UTC(), Error: last(class, cause)})
 	if err := a.writeLetters(a.s.ctx, class, charged(a.batch), 1); err != nil {
-		a.anew(err)
+		a.syncAgain(err)
 		return
 	}
 	a.passedOn = true
@@ -302,7 +302,7 @@ func (a *attempt) writeLetters(ctx context.Context, class fate.Class, entries []
 	for i := range letters {
 		w.Metrics.DeadLetters.WithLabelValues(a.src.Name, class.String()).Inc()
 		if !superseded[i] { // nobody is needed for what a later sync has covered
-			a.tellOf(&letters[i])
+			a.raiseAlert(&letters[i])
 		}
 	}
 	return a.forgetEvents(ctx, letters)
@@ -333,9 +333,9 @@ func (a *attempt) letters(class fate.Class, entries []stream.Entry, n int) []mir
 	return letters
 }
 
-// tellOf raises the alert of a dead letter. It comes after the letter is on
+// raiseAlert raises the alert of a dead letter. It comes after the letter is on
 // record: a worker that dies between the two buries again, and tells then.
-func (a *attempt) tellOf(l *mirror.Letter) {
+func (a *attempt) raiseAlert(l *mirror.Letter) {
 	t := alert.Alert{
 		At: l.At, Kind: alert.DeadLetter, Source: l.Source, ID: l.ID(), Event: l.EventID,
 		Entity: l.Ref.Key.String(), Class: l.Class, TraceID: l.TraceID,

@@ -148,9 +148,9 @@ func (ln *lane) done(n int) {
 	ln.push()
 }
 
-// beganAnew counts one more sync that is made again, and returns how many it is
+// syncedAgain counts one more sync that is made again, and returns how many it is
 // in a row.
-func (ln *lane) beganAnew() int {
+func (ln *lane) syncedAgain() int {
 	ln.shard.mu.Lock()
 	defer ln.shard.mu.Unlock()
 	ln.redone++

@@ -32,7 +32,7 @@ func (a *attempt) factual() bool { return a.doc.Raw != nil }
 // stream. Of an entity never fetched, the document has what an earlier signal
 // named, which comes last.
 func (a *attempt) parentSets() []map[string]string {
-	kind := a.src.Definition.Kind(a.ln.key.Kind)
+	kind := a.kind
 	var sets []map[string]string
 	add := func(named map[string]string) {
 		if set, ok := hinted(kind, named); ok && !among(sets, set) {
@@ -42,7 +42,7 @@ func (a *attempt) parentSets() []map[string]string {
 	if a.factual() {
 		add(a.doc.Parents)
 	}
-	for _, set := range a.gist.hints {
+	for _, set := range a.summary.hints {
 		add(set)
 	}
 	add(a.doc.Parents)
@@ -128,6 +128,6 @@ func (a *attempt) parentsDiffer(named map[string]string) bool {
 	if !found && !a.factual() {
 		return false
 	}
-	set, ok := hinted(a.src.Definition.Kind(a.ln.key.Kind), named)
+	set, ok := hinted(a.kind, named)
 	return ok && !maps.Equal(set, a.ref.Parents)
 }

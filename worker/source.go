@@ -31,8 +31,8 @@ type source struct {
 	rate                      atomic.Pointer[stream.Rate]
 	pace                      *pace
 	prober                    *probe.Prober
-	// toldOf is the pause, and what of it, that people were told of last.
-	toldOf string
+	// alerted is the pause, and what of it, that people were told of last.
+	alerted string
 
 	mu     sync.Mutex
 	failed int // fetches failed in a row

@@ -53,10 +53,10 @@ func (w *window) full() bool { return w.n >= len(w.gone) }
 // noneLeft reports whether there was nothing but 404s for a whole window.
 func (w *window) noneLeft() bool { return w.sum == len(w.gone) }
 
-// tell notes what the provider answered: for the count of failures in a row,
+// noteAnswer notes what the provider answered: for the count of failures in a row,
 // and, for entities the mirror knows, whether they were suddenly gone. An
 // entity that is asked for again counts once, by its last answer.
-func (a *attempt) tell(err error) {
+func (a *attempt) noteAnswer(err error) {
 	s, known := a.src, knownAlive(a.doc)
 	class, _ := fate.Of(err)
 	s.mu.Lock()

@@ -37,9 +37,9 @@ func TestWhenASecondLookWasMeantFor(t *testing.T) {
 				snap: &provider.Snapshot{SentAt: noon},
 				doc:  &mirror.Document{LastEvent: mirror.LastEvent{CreatedAt: noon.Add(-10 * time.Second)}},
 			}
-			require.Equal(t, len(entries), a.gist.add(kind, entries))
-			require.True(t, a.gist.verify)
-			require.Equal(t, c.second, a.gist.second)
+			require.Equal(t, len(entries), a.summary.add(kind, entries))
+			require.True(t, a.summary.verify)
+			require.Equal(t, c.second, a.summary.second)
 			require.Equal(t, c.early, a.maybeEarly(kind))
 		})
 	}
