@@ -1,9 +1,11 @@
 package provider
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -73,20 +75,20 @@ func TestAnAnswerThatTrickles(t *testing.T) {
 	}
 }
 
-func trickledHeader(w http.ResponseWriter, r *http.Request) {
+// trickledHeader writes a byte of a header each second until the client has gone.
+func trickledHeader(w http.ResponseWriter, _ *http.Request) {
 	conn, _, err := w.(http.Hijacker).Hijack()
 	if err != nil {
 		panic(err)
 	}
 	defer func() { _ = conn.Close() }()
-	for range 20 {
-		if _, err := fmt.Fprint(conn, "HTTP/1.1 200 OK\r\n"[:1]); err != nil {
+	for {
+		if _, err := fmt.Fprint(conn, "H"); err != nil {
 			return
 		}
-		select {
-		case <-r.Context().Done():
+		_ = conn.SetReadDeadline(time.Now().Add(time.Second))
+		if _, err := conn.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
 			return
-		case <-time.After(time.Second):
 		}
 	}
 }
