@@ -16,9 +16,9 @@ import (
 
 // Kinds of the tasks that are jobs.
 const (
-	taskRedrive = "redrive"
-	taskDiscard = "discard"
-	taskAbandon = "abandon"
+	taskRedrive = mirror.KindRedrive
+	taskDiscard = mirror.KindDiscard
+	taskAbandon = mirror.KindAbandon
 )
 
 var jobKinds = []string{taskRedrive, taskDiscard, taskAbandon}

@@ -150,7 +150,7 @@ func ask[T any](ctx context.Context, f *finder, calls *int64, q request[T]) (T, 
 		f.loop.Turn()
 		f.metrics.Fetches.WithLabelValues(f.name, q.kind, q.class.String(), statusOf(err)).Inc()
 		if class, _ := fate.Of(err); class != fate.Throttled {
-			f.throttle.Answered()
+			f.throttle.Answered(failed)
 		}
 		if err == nil {
 			return v, nil

@@ -20,10 +20,10 @@ const (
 	kindBackfill     = string(modeBackfill)
 	kindVerify       = string(modeVerify)
 	kindPartition    = "partition"
-	kindRedrive      = "redrive"
-	kindDiscard      = "discard"
-	kindAbandon      = "abandon"
-	kindRecover      = "recover"
+	kindRedrive      = mirror.KindRedrive
+	kindDiscard      = mirror.KindDiscard
+	kindAbandon      = mirror.KindAbandon
+	kindRecover      = mirror.KindRecover
 	kindJudge        = "judge"
 	kindSubscription = "subscription"
 	kindStaleness    = "staleness"

@@ -26,7 +26,7 @@ func TestAnEntityCountsByItsLastAnswer(t *testing.T) {
 		require.True(t, knownAlive(doc))
 		a := &attempt{src: s, ln: &lane{key: doc.Key}, doc: doc, snap: snap}
 		a.batch = []stream.Entry{{Signal: event.Signal{Cause: cause}}}
-		a.tell(err)
+		a.noteAnswer(err)
 	}
 	there := &provider.Snapshot{}
 	for range 3 {

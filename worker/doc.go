@@ -19,7 +19,7 @@
 //	aside.go    lanes put to wait in Redis, since too much is in hand
 //	sync.go     lock ─ take ─ claim ─ fetch ─ compare ─ write
 //	parents.go  which parents the entity is asked for under
-//	gist.go     what a verdict needs to know of the signals it is on
+//	summary.go  what the verdict needs from a batch
 //	verdict.go  what a fetched state says about the events it covers
 //	settle.go   settlements, many at a time
 //	ack.go      acks, many at a time
@@ -94,7 +94,9 @@
 // one fetch covers all that waits for one. Few of a shard's parked entities are
 // begun at a time, so those of lower classes get half of these places at most.
 //
-// Whoever has waited longest is fetched first, by the ids in the streams. An
+// What has waited longest is fetched first, by the ids in the streams, except that
+// entities that failed before take turns with the others, and hold half of the
+// source's slots at most: what made them fail may hold a slot for long. An
 // account gets a signal from each event of its orders when that is read, long
 // after the event came; so it comes after the orders, and those who were read
 // late come before it, by which time it has been named by all of them.

@@ -106,7 +106,7 @@ func (a *attempt) refused(err error) {
 // the entity for gone. A tombstone stays one at once, unless a signal names
 // parents it may have moved to.
 func (a *attempt) gone(err error) {
-	kind := a.src.Definition.Kind(a.ln.key.Kind)
+	kind := a.kind
 	wait := kind.GoneUnknown
 	earliest := min(wait, a.s.w.Retry.First)
 	if a.factual() {
@@ -186,13 +186,12 @@ func (a *attempt) base() int {
 func (a *attempt) park(cause error, charged bool, delay, earliest time.Duration) {
 	s := a.s
 	if !s.waitForHead(a.ln.key) {
-		a.anew(fmt.Errorf("%w that comes before; the failure: %w", errRefused, cause))
+		a.syncAgain(fmt.Errorf("%w that comes before; the failure: %w", errRefused, cause))
 		return
 	}
 	if charged {
-		failures := a.failures(cause) // once: told again they are the same
-		if err := s.w.persist(s.ctx, nil, "count an attempt", func() error { return s.w.Store.Fail(s.ctx, failures) }); err != nil {
-			a.anew(err)
+		if err := a.countAttempt(cause); err != nil {
+			a.syncAgain(err)
 			return
 		}
 		fault.Point("after-fail")
@@ -222,12 +221,34 @@ func (a *attempt) park(cause error, charged bool, delay, earliest time.Duration)
 	a.end(cause)
 }
 
-// failures are the log's side of a charged attempt.
-func (a *attempt) failures(cause error) []mirror.Failure {
+// countAttempt counts a charged attempt on the rows of all that waited, page by
+// page. All of it has one time, by which the store knows a failure it has counted.
+func (a *attempt) countAttempt(cause error) error {
+	s, at := a.s, a.s.w.Now().UTC()
+	entries := a.batch
+	for seen := 0; len(entries) > 0; {
+		failures := a.failures(cause, at, entries)
+		if err := s.w.persist(s.ctx, nil, "count an attempt", func() error { return s.w.Store.Fail(s.ctx, failures) }); err != nil {
+			return err
+		}
+		if seen += len(entries); !a.ln.retry || seen >= a.parked.Len {
+			return nil
+		}
+		var gone int
+		var err error
+		if _, entries, gone, err = s.parked(s.ctx, nil, a.ln.key, seen, min(page, a.parked.Len-seen)); err != nil {
+			return fromRedis(err)
+		}
+		a.parked.Len -= gone
+	}
+	return nil
+}
+
+// failures are the log's side of a charged attempt on some entries.
+func (a *attempt) failures(cause error, now time.Time, entries []stream.Entry) []mirror.Failure {
 	class, _ := fate.Of(cause)
-	now := a.s.w.Now().UTC()
 	var out []mirror.Failure
-	for _, e := range a.batch {
+	for _, e := range entries {
 		if e.Signal.Cause != event.CauseEvent {
 			continue
 		}
@@ -249,7 +270,7 @@ func (a *attempt) bury(class fate.Class, cause error) {
 	}
 	a.state.Attempts = append(a.state.Attempts, numbered{N: 1, At: a.s.w.Now().UTC(), Error: last(class, cause)})
 	if err := a.writeLetters(a.s.ctx, class, charged(a.batch), 1); err != nil {
-		a.anew(err)
+		a.syncAgain(err)
 		return
 	}
 	a.passedOn = true
@@ -281,7 +302,7 @@ func (a *attempt) writeLetters(ctx context.Context, class fate.Class, entries []
 	for i := range letters {
 		w.Metrics.DeadLetters.WithLabelValues(a.src.Name, class.String()).Inc()
 		if !superseded[i] { // nobody is needed for what a later sync has covered
-			a.tellOf(&letters[i])
+			a.raiseAlert(&letters[i])
 		}
 	}
 	return a.forgetEvents(ctx, letters)
@@ -312,9 +333,9 @@ func (a *attempt) letters(class fate.Class, entries []stream.Entry, n int) []mir
 	return letters
 }
 
-// tellOf raises the alert of a dead letter. It comes after the letter is on
+// raiseAlert raises the alert of a dead letter. It comes after the letter is on
 // record: a worker that dies between the two buries again, and tells then.
-func (a *attempt) tellOf(l *mirror.Letter) {
+func (a *attempt) raiseAlert(l *mirror.Letter) {
 	t := alert.Alert{
 		At: l.At, Kind: alert.DeadLetter, Source: l.Source, ID: l.ID(), Event: l.EventID,
 		Entity: l.Ref.Key.String(), Class: l.Class, TraceID: l.TraceID,

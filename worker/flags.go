@@ -182,7 +182,10 @@ func (s *shard) readParents(loop *telemetry.Loop, keys []event.Key, known map[ev
 		return err
 	}
 	for _, doc := range docs {
-		if doc.Raw != nil { // else nobody has found it under its parents
+		switch {
+		case slices.Contains(doc.Damaged, "parents"):
+			delete(known, doc.Key)
+		case doc.Raw != nil: // else it was never found under its parents
 			known[doc.Key] = doc.Parents
 		}
 	}

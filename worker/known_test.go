@@ -2,6 +2,7 @@ package worker_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"io"
@@ -114,4 +115,34 @@ func TestParentsNobodyFoundItUnderAreNotKnown(t *testing.T) {
 	b.raw(fmt.Sprintf(orderMade, "evt_2", `{"order":"o_1"}`))
 	require.True(t, b.row("evt_2", mirror.Processed).Unnamed)
 	require.Equal(t, asked, s.count("/customers/c_wrong/orders/o_1"))
+}
+
+// A document that somebody has broken costs its own entity alone: an event that
+// does not name the parents makes a dead letter, one that does heals it.
+func TestABrokenDocumentIsReplacedByTheNextAnswer(t *testing.T) {
+	b, _, log := setupShop(t, 3)
+	for _, id := range []string{"o_1", "o_2"} {
+		b.raw(fmt.Sprintf(orderMade, "evt_"+id, fmt.Sprintf(`{"customer":"c_1","order":%q}`, id)))
+		b.row("evt_"+id, mirror.Processed)
+	}
+	db, err := sql.Open("sqlite", b.file)
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, db.Close()) })
+	_, err = db.ExecContext(b.ctx, `UPDATE mirror SET parents = '{"customer":{"id":"c_1"}}', status = 'x', terminal_at = 'many' WHERE id = 'o_1'`)
+	require.NoError(t, err)
+
+	b.raw(fmt.Sprintf(orderMade, "evt_3", `{"order":"o_1"}`))
+	b.raw(fmt.Sprintf(orderMade, "evt_4", `{"order":"o_2"}`))
+	b.row("evt_4", mirror.Processed)
+	b.row("evt_3", mirror.Dead)
+	require.Positive(t, log.count("parents terminal_at"))
+	b.raw(fmt.Sprintf(orderMade, "evt_5", `{"customer":"c_1","order":"o_1"}`))
+	b.row("evt_5", mirror.Processed)
+	healed := b.document("order", "o_1")
+	require.Equal(t, map[string]string{"customer": "c_1"}, healed.Parents)
+	require.Empty(t, healed.Status)
+	require.Empty(t, healed.Damaged)
+	b.row("evt_3", mirror.Superseded)
+	require.Zero(t, b.metric("tarn_leases_lost_total"))
+	b.empty()
 }

@@ -28,7 +28,9 @@ type lane struct {
 	lag, redone int
 	// retry is set on the lane of a parked entity whose time has come: what
 	// waits for it is in Redis, not in queue. oldest is the id of the first of it.
+	// tried: it was parked for a failure, not only set aside.
 	retry  bool
+	tried  bool
 	oldest string
 }
 
@@ -89,14 +91,14 @@ func (ln *lane) push() {
 
 // startRetry makes a lane for a parked entity that is due and has none. waiting
 // are the first entries that wait for it.
-func (s *shard) startRetry(src *source, k event.Key, waiting []stream.Entry) {
+func (s *shard) startRetry(src *source, k event.Key, p stream.Parked, waiting []stream.Entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	id := laneKey{key: k}
 	if s.closing {
 		return
 	}
-	ln := &lane{shard: s, src: src, key: k, id: id, class: classOf(waiting), retry: true, oldest: waiting[0].ID}
+	ln := &lane{shard: s, src: src, key: k, id: id, class: classOf(waiting), retry: true, tried: tried(p), oldest: waiting[0].ID}
 	s.lanes[id] = ln
 	s.retrying = append(s.retrying, ln)
 	ln.push()
@@ -146,9 +148,9 @@ func (ln *lane) done(n int) {
 	ln.push()
 }
 
-// beganAnew counts one more sync that is made again, and returns how many it is
+// syncedAgain counts one more sync that is made again, and returns how many it is
 // in a row.
-func (ln *lane) beganAnew() int {
+func (ln *lane) syncedAgain() int {
 	ln.shard.mu.Lock()
 	defer ln.shard.mu.Unlock()
 	ln.redone++

@@ -56,7 +56,7 @@ func TestBuryingLeavesTheQueueAlone(t *testing.T) {
 		for id := range 4 { // as many as there is room for: the next one makes it grow
 			s.enqueue("acme", waits(id+1))
 		}
-		ln := src.ready.pop(event.Backfill)
+		ln := src.ready.pop(event.Backfill, true)
 		require.True(t, ln.claimForSync(event.Backfill))
 		queue := ln.waiting()
 		a := &attempt{s: s, ln: ln, src: src, batch: queue}

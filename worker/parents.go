@@ -42,7 +42,7 @@ func (a *attempt) factual() bool { return a.doc.Raw != nil }
 // stream. Of an entity never fetched, the document has what an earlier signal
 // named, which comes last.
 func (a *attempt) parentSets() []map[string]string {
-	kind := a.src.Definition.Kind(a.ln.key.Kind)
+	kind := a.kind
 	if set, ok := qualifiers(kind, a.ln.key); ok {
 		return []map[string]string{set}
 	}
@@ -55,7 +55,7 @@ func (a *attempt) parentSets() []map[string]string {
 	if a.factual() {
 		add(a.doc.Parents)
 	}
-	for _, set := range a.gist.hints {
+	for _, set := range a.summary.hints {
 		add(set)
 	}
 	add(a.doc.Parents)
@@ -141,6 +141,6 @@ func (a *attempt) parentsDiffer(named map[string]string) bool {
 	if !found && !a.factual() {
 		return false
 	}
-	set, ok := hinted(a.src.Definition.Kind(a.ln.key.Kind), named)
+	set, ok := hinted(a.kind, named)
 	return ok && !maps.Equal(set, a.ref.Parents)
 }

@@ -32,7 +32,7 @@ func (s *source) look(ctx context.Context, loop *telemetry.Loop) {
 		return // what was last seen stands; reading fails too while redis is away
 	}
 	s.see(state)
-	s.tellOfPause(ctx, state)
+	s.alertPause(ctx, state)
 	s.w.Metrics.Pace.WithLabelValues(s.Name).Set(s.pace.now(time.Now()))
 	if state.Paused && !state.Until.IsZero() {
 		loop.Waiting("the provider")
@@ -62,11 +62,11 @@ func (s *source) see(state stream.SourceState) {
 	s.w.Metrics.SourcePaused.WithLabelValues(s.Name).Set(gauge)
 }
 
-// tellOfPause raises one alert for each pause that wants a human, whoever made
+// alertPause raises one alert for each pause that wants a human, whoever made
 // it, and another should it come to wait for somebody's hands. One worker of the
 // fleet does it, the one that holds shard 0; that people were told is kept with
 // the pause, so its successor knows.
-func (s *source) tellOfPause(ctx context.Context, state stream.SourceState) {
+func (s *source) alertPause(ctx context.Context, state stream.SourceState) {
 	if !state.Paused || !state.Kind.WantsAHuman() || !s.w.holds(0) {
 		return
 	}
@@ -75,11 +75,11 @@ func (s *source) tellOfPause(ctx context.Context, state stream.SourceState) {
 		what = "it is to be resumed by hand"
 	}
 	this := state.Since.String() + what
-	if state.Told == what || s.toldOf == this {
+	if state.Told == what || s.alerted == this {
 		return
 	}
 	s.w.Alerts.Raise(alert.Alert{Kind: alert.SourcePaused, Source: s.Name, Reason: state.Reason, Class: state.Kind.Words()})
-	s.toldOf = this
+	s.alerted = this
 	if err := s.w.Streams.Told(ctx, s.Name, state.Since, what); err != nil {
 		s.w.Logger.Warn("could not note that people were told of a pause; they may be told again", "source", s.Name, "error", err)
 	}

@@ -12,12 +12,18 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 )
 
-// readyQueue holds a source's lanes that could sync now: within each class,
-// whoever has waited longest comes first. An account that all its orders' events
+// readyQueue holds a source's lanes that could sync now: within each class, the
+// one that has waited longest comes first. An account that all its orders' events
 // name thus comes after the orders it was named by, and is fetched once.
+//
+// Lanes of entities that failed before have waited longest nearly always, and may
+// be as many as the budget is large, so they wait apart: while both kinds of a
+// class wait, they take turns.
 type readyQueue struct {
 	mu     sync.Mutex
-	lanes  [len(classes)]laneHeap
+	lanes  [len(classes)]laneHeap // those that have not failed
+	tried  [len(classes)]laneHeap // those that have
+	last   [len(classes)]bool     // whether tried had the last turn
 	pushes int
 	pushed chan struct{}
 }
@@ -36,7 +42,7 @@ func (q *readyQueue) push(ln *lane, since time.Time) {
 	q.mu.Lock()
 	q.pushes++
 	ln.turn = turn{since: since.UnixMilli(), push: q.pushes}
-	heap.Push(&q.lanes[ln.class], ln)
+	heap.Push(q.heapOf(ln), ln)
 	q.mu.Unlock()
 	q.kick()
 }
@@ -49,8 +55,15 @@ func (q *readyQueue) remove(ln *lane) bool {
 	if ln.place == 0 {
 		return false
 	}
-	heap.Remove(&q.lanes[ln.class], ln.place-1)
+	heap.Remove(q.heapOf(ln), ln.place-1)
 	return true
+}
+
+func (q *readyQueue) heapOf(ln *lane) *laneHeap {
+	if ln.tried {
+		return &q.tried[ln.class]
+	}
+	return &q.lanes[ln.class]
 }
 
 // inOrder sorts lanes by their turns.
@@ -68,21 +81,28 @@ func (q *readyQueue) kick() {
 	}
 }
 
-// len returns how many lanes of a class wait.
-func (q *readyQueue) len(c event.Class) int {
+// len returns how many lanes of a class wait, with at most so many that failed
+// before.
+func (q *readyQueue) len(c event.Class, tried int) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.lanes[c])
+	return len(q.lanes[c]) + min(len(q.tried[c]), tried)
 }
 
-// pop takes the lane of a class whose turn it is, or nil.
-func (q *readyQueue) pop(c event.Class) *lane {
+// pop takes the lane of a class whose turn it is, or nil. tried: it may be one
+// that failed before.
+func (q *readyQueue) pop(c event.Class, tried bool) *lane {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.lanes[c]) == 0 {
+	from := &q.lanes[c]
+	if tried = tried && len(q.tried[c]) > 0; tried && (len(*from) == 0 || !q.last[c]) {
+		from = &q.tried[c]
+	}
+	if len(*from) == 0 {
 		return nil
 	}
-	return heap.Pop(&q.lanes[c]).(*lane)
+	q.last[c] = from == &q.tried[c]
+	return heap.Pop(from).(*lane)
 }
 
 // turn says when it is whose turn: by since when, ms; then by who came first.

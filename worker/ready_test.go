@@ -32,11 +32,11 @@ func TestWhoHasWaitedLongestIsFirst(t *testing.T) {
 	push("foreign", event.Class(17), time.Hour)
 	require.True(t, q.remove(lanes["gone"]))
 	require.False(t, q.remove(lanes["gone"]))
-	require.Equal(t, 4, q.len(event.Live))
+	require.Equal(t, 4, q.len(event.Live, 0))
 
 	var order []string
 	for _, c := range classes {
-		for ln := q.pop(c); ln != nil; ln = q.pop(c) {
+		for ln := q.pop(c, true); ln != nil; ln = q.pop(c, true) {
 			order = append(order, ln.key.ID)
 			require.False(t, q.remove(ln), "it is out")
 		}
@@ -58,7 +58,7 @@ func TestReadyQueueStaysInOrder(t *testing.T) {
 		require.True(t, q.remove(lanes[i]))
 	}
 	last, n := int64(0), 0
-	for ln := q.pop(event.Live); ln != nil; ln = q.pop(event.Live) {
+	for ln := q.pop(event.Live, true); ln != nil; ln = q.pop(event.Live, true) {
 		require.GreaterOrEqual(t, ln.turn.since, last)
 		last, n = ln.turn.since, n+1
 	}
@@ -88,14 +88,44 @@ func TestALaneIsAsOldAsItsOldestSignal(t *testing.T) {
 	}
 	s.enqueue("acme", came("3000-0", "c"), came("1000-0", "a"), came("5000-0", "c"), came("4000-0", "a"), came("2000-0", "b"))
 	parked := came("1500-0", "parked")
-	s.startRetry(src, parked.Signal.Ref.Key, []stream.Entry{parked})
+	s.startRetry(src, parked.Signal.Ref.Key, stream.Parked{}, []stream.Entry{parked})
 
 	var order []string
-	for ln := src.ready.pop(event.Live); ln != nil; ln = src.ready.pop(event.Live) {
+	for ln := src.ready.pop(event.Live, true); ln != nil; ln = src.ready.pop(event.Live, true) {
 		order = append(order, ln.key.ID)
 		require.True(t, ln.claimForSync(event.Live))
 		ln.endRetry()
 		ln.done(min(1, len(ln.queue)))
 	}
 	require.Equal(t, []string{"a", "parked", "b", "c", "a", "c"}, order)
+}
+
+// However many lanes of entities that failed before wait, and however long, those
+// that have not failed have every other turn, and all of them where no more of
+// the others may start.
+func TestLanesThatFailedBeforeTakeTurnsWithOthers(t *testing.T) {
+	q := newReadyQueue()
+	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for i := range 4 {
+		q.push(&lane{key: event.Key{ID: fmt.Sprint("failed", i)}, tried: true}, noon.Add(time.Duration(i)*time.Second))
+	}
+	late := &lane{key: event.Key{ID: "taken out"}, tried: true}
+	q.push(late, noon)
+	require.True(t, q.remove(late))
+	for i := range 3 {
+		q.push(&lane{key: event.Key{ID: fmt.Sprint("new", i)}}, noon.Add(time.Duration(i)*time.Hour))
+	}
+	require.Equal(t, 7, q.len(event.Live, 9))
+	require.Equal(t, 5, q.len(event.Live, 2))
+	var order []string
+	for range 4 {
+		order = append(order, q.pop(event.Live, true).key.ID)
+	}
+	order = append(order, q.pop(event.Live, false).key.ID)
+	require.Nil(t, q.pop(event.Live, false))
+	for range 2 {
+		order = append(order, q.pop(event.Live, true).key.ID)
+	}
+	require.Nil(t, q.pop(event.Live, true))
+	require.Equal(t, []string{"failed0", "new0", "failed1", "new1", "new2", "failed2", "failed3"}, order)
 }

@@ -27,7 +27,7 @@ func TestRetriesAreCountedAmongRetries(t *testing.T) {
 	}
 	retry := func(id string, class event.Class) *lane {
 		e := waiting(id, class)
-		s.startRetry(src, e.Signal.Ref.Key, []stream.Entry{e})
+		s.startRetry(src, e.Signal.Ref.Key, stream.Parked{}, []stream.Entry{e})
 		return s.lanes[laneKey{key: e.Signal.Ref.Key}]
 	}
 	retry("live", event.Live)

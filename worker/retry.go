@@ -48,10 +48,11 @@ func (s *shard) due(r *reading, src *source) {
 	var strange *stream.UnreadableError
 	if errors.As(err, &strange) {
 		named += len(strange.Entities)
-		err = s.discardEntities(r.loop, src, strange.Entities)
-	}
-	if err != nil {
-		s.tellOfDue("could not look for parked entities that are due; trying again", src.Name, err)
+		if err = s.discardEntities(r.loop, src, strange.Entities); err != nil {
+			s.warnDue("could not remove parked entities whose names cannot be read; trying again", src.Name, err)
+		}
+	} else if err != nil {
+		s.warnDue("could not look for parked entities that are due; trying again", src.Name, err)
 	}
 	for _, k := range keys {
 		err := s.beginRetry(r.loop, src, k)
@@ -61,7 +62,7 @@ func (s *shard) due(r *reading, src *source) {
 		if err == nil {
 			continue
 		}
-		s.tellOfDue("could not begin a retry; trying again", k.String(), err)
+		s.warnDue("could not begin a retry; trying again", k.String(), err)
 		if class, _ := fate.Of(err); !stream.Replied(err) && class != fate.Permanent {
 			break // Redis is away; else it is this entity's affair
 		}
@@ -76,9 +77,9 @@ func (s *shard) due(r *reading, src *source) {
 	r.dueAt[src.Name] = now.Add(max(wait, time.Millisecond))
 }
 
-// tellOfDue logs what kept due entities from being tried, unless it is that the
+// warnDue logs what kept due entities from being tried, unless it is that the
 // shard is no longer ours.
-func (s *shard) tellOfDue(what, of string, err error) {
+func (s *shard) warnDue(what, of string, err error) {
 	if !s.lost(err) && s.ctx.Err() == nil {
 		s.log.Warn(what, "of", of, "error", err)
 	}
@@ -104,7 +105,7 @@ func (s *shard) beginRetry(loop *telemetry.Loop, src *source, k event.Key) error
 	if _, lower := s.retries(src); lower >= lowerRetries && classOf(waiting) > event.Live {
 		return s.lease.Defer(s.ctx, k, dueEvery)
 	}
-	s.startRetry(src, k, waiting)
+	s.startRetry(src, k, p, waiting)
 	return nil
 }
 
@@ -125,9 +126,9 @@ func (s *shard) retries(src *source) (all, lower int) {
 	return all, lower
 }
 
-// tried reports whether the entity is parked for what it has been asked and
+// tried reports whether an entity is parked for what it has been asked and
 // answered, not only set aside.
-func (a *attempt) tried() bool { return a.parked.Attempt > 0 || len(a.parked.State) > 0 }
+func tried(p stream.Parked) bool { return p.Attempt > 0 || len(p.State) > 0 }
 
 // hasLane reports whether an entity has a lane.
 func (s *shard) hasLane(k event.Key) bool {
@@ -140,22 +141,22 @@ func (s *shard) hasLane(k event.Key) bool {
 func (ln *lane) endRetry() {
 	ln.shard.mu.Lock()
 	defer ln.shard.mu.Unlock()
-	ln.retry = false
+	ln.retry, ln.tried = false, false
 }
 
 // loadParked takes what waits for the parked entity as the batch: the first
-// page of it, the gist of all, and how much there is. What names more parents
+// page of it, the summary of all, and how much there is. What names more parents
 // than one sync asks is left for the next.
 func (a *attempt) loadParked(ctx context.Context) (err error) {
-	kind := a.src.Definition.Kind(a.ln.key.Kind)
+	kind := a.kind
 	a.parked, a.batch, _, err = a.s.parked(ctx, nil, a.ln.key, 0, page)
-	taken, more := a.gist.add(kind, a.batch), a.batch
+	taken, more := a.summary.add(kind, a.batch), a.batch
 	a.batch = a.batch[:taken]
 	for seen := len(more); err == nil && taken == seen && seen < a.parked.Len && len(more) > 0; seen += len(more) {
 		var gone int
 		_, more, gone, err = a.s.parked(ctx, nil, a.ln.key, seen, min(page, a.parked.Len-seen))
 		a.parked.Len -= gone
-		taken += a.gist.add(kind, more)
+		taken += a.summary.add(kind, more)
 	}
 	a.parked.Len = min(a.parked.Len, taken)
 	if err != nil {
@@ -164,7 +165,7 @@ func (a *attempt) loadParked(ctx context.Context) (err error) {
 	if len(a.parked.State) > 0 {
 		if err := json.Unmarshal(a.parked.State, &a.state); err != nil {
 			// Attempts are lost from the record, nothing else.
-			a.s.log.Warn("the state of a parked entity cannot be read; starting it anew", "entity", a.ln.key.String(), "error", err)
+			a.s.log.Warn("the state of a parked entity cannot be read; starting over", "entity", a.ln.key.String(), "error", err)
 		}
 	}
 	return nil
@@ -253,7 +254,7 @@ func (a *attempt) afterParked(err error) {
 		return
 	}
 	if err != nil {
-		a.anew(err)
+		a.syncAgain(err)
 		return
 	}
 	a.ln.endRetry()

@@ -162,7 +162,7 @@ func (t *settler) settle(ctx context.Context, loop *telemetry.Loop, batch []sett
 	case len(batch) == 1:
 		d := batch[0]
 		t.w.Logger.Error("the store refused a settlement; it is tried again by itself", "entity", d.key.String(), "events", len(d.list), "error", err)
-		t.tellOf(&d, err)
+		t.raiseAlert(&d, err)
 		t.setApart(d)
 	default:
 		half := len(batch) / 2
@@ -194,7 +194,7 @@ func (t *settler) setApart(d settled) {
 }
 
 // tellOf alerts people of a settlement that the store refuses, once.
-func (t *settler) tellOf(d *settled, cause error) {
+func (t *settler) raiseAlert(d *settled, cause error) {
 	if d.alerted {
 		return
 	}

@@ -3,12 +3,19 @@ package worker_test
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"path"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/worker"
 )
 
@@ -56,4 +63,54 @@ func TestAKeyRevokedBetweenTwoParentsPausesTheSource(t *testing.T) {
 	p.move("w1", "s2")
 	p.setProbe(nil)
 	require.Zero(t, b.row(id, mirror.Processed).Attempts)
+}
+
+// Answers that trickle hold all slots for no longer than the client lets them,
+// and when they are tried again no more than half.
+func TestAnswersThatTrickleHoldUpNobodyElse(t *testing.T) {
+	t.Parallel()
+	const n = 25
+	var trickling atomic.Int64
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		id := path.Base(r.URL.Path)
+		body := fmt.Sprintf(`{"id":%q,"history":[{"status":"sold","timestamp":"2026-07-01T12:00:00Z"}]}`, id)
+		if !strings.HasPrefix(id, "slow") {
+			_, _ = fmt.Fprint(w, body)
+			return
+		}
+		trickling.Add(1)
+		for _, c := range []byte(body) {
+			_, _ = w.Write([]byte{c})
+			w.(http.Flusher).Flush()
+			select {
+			case <-r.Context().Done():
+				return
+			case <-time.After(time.Second):
+			}
+		}
+	}))
+	t.Cleanup(server.Close)
+	b := setup(t)
+	client, err := provider.NewClient(b.def, provider.ClientOptions{BaseURL: server.URL, Key: "k", Timeout: 10 * time.Second})
+	require.NoError(t, err)
+	t.Cleanup(client.Close)
+	b.options.Sources = []worker.Source{{Name: "acme", Definition: b.def, Client: client, Concurrency: n}}
+	b.options.Retry = fate.Backoff{First: 100 * time.Millisecond, Cap: 100 * time.Millisecond, Attempts: 100}
+	b.start("w1")
+	for i := range n {
+		b.send("gadget.sold", "gadget", fmt.Sprintf("slow%d", i))
+	}
+	wait := func(ids string, most time.Duration) {
+		t.Helper()
+		begun := time.Now()
+		for i := range n {
+			b.row(b.send("gadget.sold", "gadget", fmt.Sprint(ids, i)), mirror.Processed)
+		}
+		require.Less(t, time.Since(begun), most)
+	}
+	require.True(t, eventually(func() bool { return trickling.Load() == n }), "all slots are taken")
+	wait("first", 5*time.Second)
+	require.True(t, eventually(func() bool { return trickling.Load() > n }), "they are tried again")
+	wait("later", 1500*time.Millisecond)
 }

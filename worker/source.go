@@ -23,6 +23,7 @@ type source struct {
 	ready   *readyQueue
 	slots   chan struct{}
 	running [len(classes)]atomic.Int64 // syncs under way
+	tried   atomic.Int64               // those of entities that failed before
 	// live and background are how many entries of the tiers are in hand, delayed
 	// how many of these are held back.
 	live, background, delayed atomic.Int64
@@ -30,8 +31,8 @@ type source struct {
 	rate                      atomic.Pointer[stream.Rate]
 	pace                      *pace
 	prober                    *probe.Prober
-	// toldOf is the pause, and what of it, that people were told of last.
-	toldOf string
+	// alerted is the pause, and what of it, that people were told of last.
+	alerted string
 
 	mu     sync.Mutex
 	failed int // fetches failed in a row
@@ -112,7 +113,7 @@ func (s *source) run(ctx context.Context) {
 func (s *source) dispatch(ctx context.Context, syncs *sync.WaitGroup) time.Duration {
 	wait := stateEvery
 	for _, class := range classes {
-		want := min(s.ready.len(class), cap(s.slots)-len(s.slots)-s.keptFor(class))
+		want := min(s.ready.len(class, s.roomForTried()), cap(s.slots)-len(s.slots)-s.keptFor(class))
 		if want <= 0 {
 			continue
 		}
@@ -131,7 +132,7 @@ func (s *source) dispatch(ctx context.Context, syncs *sync.WaitGroup) time.Durat
 			}
 		}
 		for granted > 0 {
-			ln := s.ready.pop(class)
+			ln := s.ready.pop(class, s.roomForTried() > 0)
 			if ln == nil {
 				break
 			}
@@ -141,8 +142,13 @@ func (s *source) dispatch(ctx context.Context, syncs *sync.WaitGroup) time.Durat
 			granted--
 			s.slots <- struct{}{} // has room: only this loop fills it
 			s.running[class].Add(1)
+			var tried int64
+			if ln.tried {
+				tried = 1
+			}
+			s.tried.Add(tried)
 			syncs.Go(func() {
-				defer func() { s.running[class].Add(-1); <-s.slots; s.ready.kick() }()
+				defer func() { s.running[class].Add(-1); s.tried.Add(-tried); <-s.slots; s.ready.kick() }()
 				ln.shard.sync(ln)
 			})
 		}
@@ -161,11 +167,18 @@ func (s *source) keptFor(class event.Class) (n int) {
 		return 0
 	}
 	for _, lower := range classes[class+1:] {
-		if s.ready.len(lower) > 0 && s.running[lower].Load() == 0 {
+		if s.ready.len(lower, s.roomForTried()) > 0 && s.running[lower].Load() == 0 {
 			n++
 		}
 	}
 	return n
+}
+
+// roomForTried is how many more syncs of entities that failed before may be under
+// way: half of all. What made them fail, as an answer that never comes, may hold a
+// slot for long.
+func (s *source) roomForTried() int {
+	return max(0, max(1, cap(s.slots)/2)-int(s.tried.Load()))
 }
 
 // classOf returns the highest class among entries.

@@ -29,11 +29,13 @@ type attempt struct {
 	s   *shard
 	ln  *lane
 	src *source
-	ref event.Ref
+	// kind is the entity's, nil once the definition has dropped it.
+	kind *provider.Kind
+	ref  event.Ref
 	// batch is what this sync settles: what waited when the claim was taken. Of a
-	// parked entity it is the first page of that, and gist is of all pages.
-	batch []stream.Entry
-	gist  gist
+	// parked entity it is the first page of that, and summary is of all pages.
+	batch   []stream.Entry
+	summary batchSummary
 	// parked and state are those of a parked entity, zero for others.
 	parked stream.Parked
 	state  parkState
@@ -57,7 +59,7 @@ type attempt struct {
 // sync runs one sync of a lane: lock, take, claim, fetch, compare, write; and
 // sees to what comes of it.
 func (s *shard) sync(ln *lane) {
-	a := &attempt{s: s, ln: ln, src: ln.src, ref: event.Ref{Key: ln.key}}
+	a := &attempt{s: s, ln: ln, src: ln.src, kind: ln.src.Definition.Kind(ln.key.Kind), ref: event.Ref{Key: ln.key}}
 	panicked := a.conclude(a.run(s.ctx))
 	if panicked != nil && !a.passedOn {
 		panicked = a.conclude(nil, panicked) // this entity's affair alone
@@ -116,7 +118,7 @@ func (a *attempt) run(ctx context.Context) (v *verdict, err error) {
 	defer unlock()
 	if !a.ln.retry {
 		a.batch = a.ln.waiting() // as late as can be: whatever waits is covered
-		n := a.gist.add(a.src.Definition.Kind(a.ln.key.Kind), a.batch)
+		n := a.summary.add(a.kind, a.batch)
 		a.batch = a.batch[:n:n]
 	}
 	ctx = a.startSpan(ctx)
@@ -153,12 +155,12 @@ func (a *attempt) forgetOnce(ctx context.Context) error {
 		}
 		return nil
 	}
-	if a.gist.derived {
+	if a.summary.derived {
 		if err := forget(event.CauseDerived); err != nil {
 			return err
 		}
 	}
-	if a.gist.verify {
+	if a.summary.verify {
 		return forget(event.CauseVerify)
 	}
 	return nil
@@ -167,8 +169,8 @@ func (a *attempt) forgetOnce(ctx context.Context) error {
 func (a *attempt) claim(ctx context.Context) (err error) {
 	ctx, end := a.step(ctx, "claim")
 	defer func() { end(err) }()
-	if len(a.gist.hints) > 0 {
-		a.ref.Parents = a.gist.hints[0] // for a document that is made
+	if len(a.summary.hints) > 0 {
+		a.ref.Parents = a.summary.hints[0] // for a document that is made
 	}
 	if set, ok := qualifiers(a.src.Definition.Kind(a.ln.key.Kind), a.ln.key); ok {
 		a.ref.Parents = set
@@ -176,6 +178,10 @@ func (a *attempt) claim(ctx context.Context) (err error) {
 	a.doc, err = a.s.w.Store.Claim(ctx, a.ref)
 	if err != nil {
 		return fromStore(fmt.Errorf("claim %s: %w", a.ln.key, err))
+	}
+	if len(a.doc.Damaged) > 0 {
+		a.s.log.Error("fields of an entity's document could not be read and are removed; what the provider answers replaces them",
+			"entity", a.ln.key.String(), "fields", strings.Join(a.doc.Damaged, " "))
 	}
 	a.sets = a.parentSets()
 	a.ref.Parents = a.sets[0]
@@ -190,7 +196,7 @@ func (a *attempt) fetch(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	a.tell(err)
+	a.noteAnswer(err)
 	a.src.heed(ctx)
 	if err == nil && knownAlive(a.doc) && !a.snap.Deleted {
 		a.src.learn(ctx, a.ref, classOf(a.batch))
@@ -285,11 +291,19 @@ func (a *attempt) writeOf(v *verdict) *mirror.Write {
 	if v.kept || w.Deleted {
 		return w
 	}
-	if a.doc.DeletedAt.IsZero() && bytes.Equal(a.doc.Raw, a.snap.Raw) {
-		return w // not a byte differs: only the times move
+	if a.unchanged() {
+		return w // only the times move
 	}
 	w.Raw, w.StateHash, w.Status, w.Terminal = a.snap.Raw, a.snap.Hash, a.snap.Status, a.snap.Terminal
 	return w
+}
+
+// unchanged reports whether the document holds the answer: every byte of it, and
+// what the definition makes of it.
+func (a *attempt) unchanged() bool {
+	d, snap := a.doc, a.snap
+	return d.DeletedAt.IsZero() && bytes.Equal(d.Raw, snap.Raw) &&
+		d.StateHash == snap.Hash && d.Status == snap.Status && d.Terminal == snap.Terminal
 }
 
 // afterWrite asks for a second look if the verdict wants one. It comes before the
@@ -356,13 +370,13 @@ func (a *attempt) hold(d time.Duration, cause error) {
 	a.end(cause)
 }
 
-// anew ends an attempt that could not bring to its end what it had decided: if
+// syncAgain ends an attempt that could not bring to its end what it had decided: if
 // the shard is still ours the whole sync is made again, uncharged, after a pause
 // that grows each time, since it asks the provider again.
-func (a *attempt) anew(err error) {
+func (a *attempt) syncAgain(err error) {
 	if !a.s.lost(err) && a.s.ctx.Err() == nil {
-		pause := refusals.After(a.ln.beganAnew(), 0)
-		a.s.log.Warn("could not finish a sync; making it anew", "entity", a.ln.key.String(), "error", err, "retry_in", pause.Round(time.Millisecond).String())
+		pause := refusals.After(a.ln.syncedAgain(), 0)
+		a.s.log.Warn("could not finish a sync; making it again", "entity", a.ln.key.String(), "error", err, "retry_in", pause.Round(time.Millisecond).String())
 		a.hold(pause, err)
 	}
 	a.end(err)

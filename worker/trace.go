@@ -32,7 +32,7 @@ type syncTrace struct {
 // startSpan begins the sync's span and returns its context.
 func (a *attempt) startSpan(ctx context.Context) context.Context {
 	opts := processOptions(a.batch[0], a.s, a.ln)
-	if a.tried() {
+	if tried(a.parked) {
 		opts = append(opts, trace.WithNewRoot())
 		for _, e := range a.batch[:min(len(a.batch), most)] {
 			if sc := telemetry.SpanContext(e.Signal.Trace); sc.IsValid() {

@@ -50,7 +50,7 @@ func (a *attempt) judge(ctx context.Context) (*verdict, error) {
 	if a.snap.Deleted {
 		return v, nil
 	}
-	kind := a.src.Definition.Kind(a.ln.key.Kind)
+	kind := a.kind
 	older := a.snap.Lacks(prev)
 	late := a.missesAnEvent()
 	switch {
@@ -72,7 +72,7 @@ func (a *attempt) judge(ctx context.Context) (*verdict, error) {
 // missesAnEvent reports whether an event of the batch says that the entity has
 // had a status its history does not show.
 func (a *attempt) missesAnEvent() bool {
-	for _, typ := range a.gist.types {
+	for _, typ := range a.summary.types {
 		if want, ok := a.src.Definition.Expects(typ, a.ln.key.Kind); ok && !a.snap.Had(want) {
 			return true
 		}
@@ -102,15 +102,15 @@ func (a *attempt) doubt(ctx context.Context, v *verdict) error {
 // before it, which found it asked for already; the refresh of a derived kind if
 // one came that found the refresh asked for, which nobody knows.
 func (a *attempt) maybeEarly(kind *provider.Kind) bool {
-	g, sent := &a.gist, a.snap.SentAt
+	b, sent := &a.summary, a.snap.SentAt
 	switch {
-	case g.derived:
+	case b.derived:
 		return true
-	case g.newest.ID != "" && sent.Sub(g.newest.CreatedAt) < kind.ReadLag:
+	case b.newest.ID != "" && sent.Sub(b.newest.CreatedAt) < kind.ReadLag:
 		return true
-	case g.verify:
+	case !b.second.IsZero():
 		// Not if the provider's clock is ahead: that would never end.
-		last, asked := a.lastEventAt(), g.second.Add(-kind.VerifyAfter)
+		last, asked := a.lastEventAt(), b.second.Add(-kind.VerifyAfter)
 		since := sent.Sub(last)
 		return last.After(asked) && since >= 0 && since < kind.ReadLag
 	}
@@ -120,8 +120,8 @@ func (a *attempt) maybeEarly(kind *provider.Kind) bool {
 // newest returns the newest event of those covered if it is newer than the one
 // the document remembers.
 func (a *attempt) newest() (last mirror.LastEvent) {
-	if at := a.lastEventAt(); at.IsZero() || a.gist.newest.CreatedAt.After(at) {
-		return a.gist.newest
+	if at := a.lastEventAt(); at.IsZero() || a.summary.newest.CreatedAt.After(at) {
+		return a.summary.newest
 	}
 	return last
 }
@@ -213,7 +213,7 @@ func (a *attempt) fetchedAt() time.Time {
 // trace the sync is in, a span of its own that links to the fetch that covered
 // it. Not after a failed attempt: those spans are roots, with links of their own.
 func (a *attempt) traceCovered(entries []stream.Entry) {
-	if a.tried() {
+	if tried(a.parked) {
 		return
 	}
 	for i := range entries {

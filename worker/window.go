@@ -53,17 +53,17 @@ func (w *window) full() bool { return w.n >= len(w.gone) }
 // noneLeft reports whether there was nothing but 404s for a whole window.
 func (w *window) noneLeft() bool { return w.sum == len(w.gone) }
 
-// tell notes what the provider answered: for the count of failures in a row,
+// noteAnswer notes what the provider answered: for the count of failures in a row,
 // and, for entities the mirror knows, whether they were suddenly gone. An
 // entity that is asked for again counts once, by its last answer.
-func (a *attempt) tell(err error) {
+func (a *attempt) noteAnswer(err error) {
 	s, known := a.src, knownAlive(a.doc)
 	class, _ := fate.Of(err)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err == nil || class == fate.Gone || class == fate.Permanent {
 		s.failed = 0
-		s.throttle.Answered()
+		s.throttle.Answered(a.ln.key)
 	}
 	if !known {
 		return

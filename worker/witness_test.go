@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -225,6 +226,39 @@ func TestALockedEntitySlowsNobody(t *testing.T) {
 	l := b.letter(id, "widget", "locked")
 	require.Equal(t, "throttled", l.Class)
 	require.Len(t, l.Attempts, 2)
+	b.empty()
+}
+
+// Several entities that are always answered 429 pause the source a few times, until
+// it is known that others are not; then each is charged by itself.
+func TestSeveralLockedEntitiesStopPausingTheSource(t *testing.T) {
+	t.Parallel()
+	log := &logged{}
+	b := setup(t, func(o *worker.Options) {
+		o.Retry = fate.Backoff{First: 50 * time.Millisecond, Cap: 50 * time.Millisecond, Attempts: 5}
+		o.Logger = slog.New(slog.NewTextHandler(log, nil))
+	})
+	const n = 5
+	locked := fate.New(fate.Throttled, errors.New("429"))
+	locked.RetryAfter = 50 * time.Millisecond
+	var ids []string
+	for i := range n {
+		b.provider.fails("widget", fmt.Sprint("locked", i), -1, locked)
+		ids = append(ids, b.send("widget.sold", "widget", fmt.Sprint("locked", i)))
+	}
+	b.start("w1")
+	dead := func(id string) bool {
+		rows, err := b.store.EventByID(b.ctx, "acme", id)
+		return err == nil && rows[0].Status == mirror.Dead
+	}
+	for i := 0; !dead(ids[0]); i++ {
+		b.row(b.send("widget.sold", "widget", fmt.Sprint(i)), mirror.Processed)
+		require.Less(t, i, 2000, "the locked ones are never charged")
+	}
+	for _, id := range ids {
+		require.Equal(t, 4, b.row(id, mirror.Dead).Attempts, "the last one is its letter's")
+	}
+	require.LessOrEqual(t, log.count("source paused"), n, "two runs of each, two in each pause")
 	b.empty()
 }
 

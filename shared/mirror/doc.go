@@ -48,6 +48,10 @@
 //
 // When the database is away, every method returns an error of class
 // fate.Unavailable (busy, no primary, time-out, write concern not met); a
-// document the database refuses for its content is fate.Permanent. A context
-// error is returned as it is.
+// document the database refuses for its content is fate.Permanent, and so is
+// anything stored that cannot be read, which the error names: waiting would not
+// mend it. A context error is returned as it is.
+//
+// A mirror document of which some fields cannot be read is returned without
+// them: see Document.Damaged.
 package mirror

@@ -45,6 +45,10 @@ type Document struct {
 	// DoubtedAt is since when, by the queue's clock, the provider's answers have
 	// lacked history that this document holds. Zero when they do not.
 	DoubtedAt time.Time
+	// Damaged names the stored fields that could not be read, as after somebody has
+	// edited the database: they are as if never written. Claim removes them, and the
+	// next write with Raw sets them.
+	Damaged []string
 }
 
 // Known reports whether the entity was ever fetched.

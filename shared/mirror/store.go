@@ -72,7 +72,8 @@ type Store interface {
 
 	// Claim raises the entity's claim by one, creating the document if need be,
 	// and returns the document as it is after that. A new document gets ref's
-	// parents; those of one that is there are changed by Write alone.
+	// parents; those of one that is there are changed by Write alone. What is
+	// damaged of the document is named, and removed.
 	Claim(ctx context.Context, ref event.Ref) (*Document, error)
 
 	// Write applies the outcome of a fetch if its claim is still the newest and

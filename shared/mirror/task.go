@@ -20,6 +20,14 @@ const (
 // Final reports whether a task of this status is over.
 func (s TaskStatus) Final() bool { return s == TaskDone || s == TaskFailed || s == TaskCancelled }
 
+// The kinds of tasks that more than one service names.
+const (
+	KindRedrive = "redrive" // of dead letters, with a RedriveSpec
+	KindDiscard = "discard" // of dead letters, with a RedriveSpec
+	KindAbandon = "abandon" // of a source that is given up
+	KindRecover = "recover" // of what Redis lost of a source, standing
+)
+
 // Task is work of the reconciler that outlives its processes: a sweep, one
 // partition of a sweep, a job an operator started, the standing search for
 // missed events of a source. Whoever holds the lease of that name works on it

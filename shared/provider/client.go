@@ -48,8 +48,9 @@ type ClientOptions struct {
 	BaseURL string
 	// Key is the API key.
 	Key string
-	// Timeout bounds one request, from sending to the last byte of the answer.
-	// Defaults to 10 s.
+	// Timeout bounds one request, from sending to the last byte of the answer. Once
+	// a fifth of it (1 s at least) has passed since the first byte, the answer must
+	// have come at 1 KiB a second on average. Defaults to 10 s.
 	Timeout time.Duration
 	// Concurrency is how many connections are kept for HTTP/1.1. Defaults to 100.
 	Concurrency int

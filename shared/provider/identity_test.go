@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/provider"
 )
@@ -80,4 +81,49 @@ func TestWitnesses(t *testing.T) {
 	same, others = lemon.Witnesses("nothing")
 	require.Empty(t, same)
 	require.Empty(t, others)
+}
+
+// A singleton that stands under nothing is one for each account: it is asked for
+// without any id, empty or not it is no emptied list, and it proves for nothing
+// that the right account is asked, nor is it among its own witnesses.
+func TestASingletonThatStandsUnderNothing(t *testing.T) {
+	const text = `
+provider: acme
+signature: {scheme: timestamped-hmac, headers: [Acme-Signature], tolerance: 5m}
+envelope: {id: id, type: type, created_at: created_at, time: rfc3339, context: context}
+api:
+  auth: bearer
+  pagination: {style: cursor, items: data, next: pagination.next_cursor, limit: 100}
+  errors: message
+  probe: /ping
+kinds:
+  widget: {get: "/widgets/{widget}", list: /widgets}
+  settings: {shape: singleton, get: /settings}
+events:
+  widget: {touches: [widget]}
+`
+	def, err := provider.Parse("acme.yaml", []byte(text))
+	require.NoError(t, err)
+	require.True(t, def.Kind("settings").Rootless())
+	require.False(t, def.Kind("widget").Rootless())
+	require.False(t, def.IsEmptyRoot("settings", []byte(`[]`)))
+	for _, kind := range []string{"widget", "settings"} {
+		same, others := def.Witnesses(kind)
+		require.Equal(t, []string{"widget"}, append(same, others...), kind)
+	}
+
+	asked := ""
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked = r.URL.Path
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"currency":"EUR"}`)
+	}))
+	defer server.Close()
+	client, err := provider.NewClient(def, provider.ClientOptions{BaseURL: server.URL, Key: "key"})
+	require.NoError(t, err)
+	defer client.Close()
+	snap, err := client.Fetch(t.Context(), event.Ref{Key: event.Key{Source: "acme", Kind: "settings", ID: provider.RootID}}, "x")
+	require.NoError(t, err)
+	require.Equal(t, "/settings", asked)
+	require.JSONEq(t, `{"currency":"EUR"}`, string(snap.Raw))
 }

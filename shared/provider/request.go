@@ -69,10 +69,12 @@ func (c *Client) ask(ctx context.Context, call call) (*answer, error) {
 	return a, err
 }
 
-// send makes the request under its own deadline.
+// send makes the request under its own deadline and bound on slowness.
 func (c *Client) send(parent context.Context, call call) (*answer, int, error) {
 	ctx, cancel := context.WithTimeout(parent, c.opts.Timeout)
 	defer cancel()
+	ctx, transfer := watchTransfer(ctx, c.opts.Timeout)
+	defer transfer.stop()
 	req, err := c.request(ctx, call)
 	if err != nil {
 		return nil, 0, err
@@ -82,6 +84,7 @@ func (c *Client) send(parent context.Context, call call) (*answer, int, error) {
 	if err != nil {
 		return nil, 0, c.noAnswer(parent, ctx, err)
 	}
+	res.Body = transfer.body(res.Body)
 	defer drain(res.Body)
 	c.heed(res)
 	doc, err := c.read(res, call.depth)
@@ -97,7 +100,7 @@ func (c *Client) send(parent context.Context, call call) (*answer, int, error) {
 
 // drain reads what is left of an error's body, so that a connection of
 // HTTP/1.1 can be used again: a provider in trouble needs no new ones. It ends
-// at the deadline of the request, as reading an answer does.
+// by the bounds of the request, as reading an answer does.
 func drain(body io.ReadCloser) {
 	_, _ = io.CopyN(io.Discard, body, maxErrorBody)
 	_ = body.Close()
@@ -142,10 +145,13 @@ func headerText(s string) string {
 }
 
 // noAnswer classifies what kept an answer from coming. The caller's own end is
-// passed on as it is; our deadline and the network are the provider's affair.
+// passed on as it is; our bounds and the network are the provider's affair.
 func (c *Client) noAnswer(parent, ctx context.Context, err error) error {
 	if parent.Err() != nil {
 		return parent.Err()
+	}
+	if errors.Is(context.Cause(ctx), errTooSlow) {
+		return fate.Errorf(fate.Transient, "%w: less than %d bytes a second", errTooSlow, minRate)
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return fate.Errorf(fate.Transient, "no whole answer within %s", c.opts.Timeout)

@@ -457,3 +457,45 @@ func TestTheSameIDWithAnotherBody(t *testing.T) {
 	old := send(`{"a":4}`)
 	require.True(t, old.Duplicate && old.Processed, "a mark of an older version knows no body")
 }
+
+// Two bodies with one id in one call are as two in two calls: each is appended
+// once, also if the client repeats the call, and both are known from then on.
+func TestTwoBodiesWithOneIDInOneCall(t *testing.T) {
+	s, _ := start(t)
+	draft := func(body string) Draft {
+		signal := happened("evt_1", "a")
+		whole := *signal.Body
+		whole.Payload = []byte(body)
+		signal.Body = &whole
+		return Draft{Signal: signal}
+	}
+	both := []Draft{draft(`{"a":1}`), draft(`{"a":2}`), draft(`{"a":1}`)}
+	first, err := s.AppendAll(t.Context(), both)
+	require.NoError(t, err)
+	duplicates := func(receipts []Receipt) (all []bool) {
+		for _, r := range receipts {
+			all = append(all, r.Duplicate)
+		}
+		return all
+	}
+	require.Equal(t, []bool{false, false, true}, duplicates(first))
+	again, err := s.AppendAll(t.Context(), both)
+	require.NoError(t, err)
+	require.Equal(t, []bool{true, true, true}, duplicates(again))
+
+	l := ready(t, s, "w1")
+	require.Equal(t, []string{first[0].ID, first[1].ID}, idsOf(readLive(t, l)))
+	require.NoError(t, l.Ack(t.Context(), "lemon", event.TierLive, []string{first[0].ID, first[1].ID}, []string{"evt_1"}))
+	again, err = s.AppendAll(t.Context(), both)
+	require.NoError(t, err)
+	require.Equal(t, []bool{true, true, true}, duplicates(again), "the hashes outlive the work")
+
+	for n := range 4 {
+		r, err := s.Append(t.Context(), draft(fmt.Sprintf(`{"a":%d}`, 3+n)))
+		require.NoError(t, err)
+		require.False(t, r.Duplicate)
+	}
+	mark, err := s.client.Get(t.Context(), s.keys.mark(0, "lemon", "evt_1")).Result()
+	require.NoError(t, err)
+	require.Len(t, strings.Fields(mark), 1+4, "bounded: %s", mark)
+}

@@ -33,6 +33,7 @@ type appending struct {
 // each entry then has its own result.
 func (s *Streams) submit(ctx context.Context, a *appending) error {
 	if s.full.Load() && !a.further {
+		s.writes.refuse(ErrFull)
 		return ErrFull
 	}
 	select {

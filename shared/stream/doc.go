@@ -11,8 +11,8 @@
 //	{tarn:7}:background:lemon    stream: reconcile, backfill, derived
 //	{tarn:7}:lease               hash: owner, token, epoch, read sequence of each stream
 //	{tarn:7}:epoch               last epoch, outlives the lease
-//	{tarn:7}:mark:lemon:evt_1    "queued:<stream id>" or "processed"; of an event with a
-//	                             space and a hash of its body
+//	{tarn:7}:mark:lemon:evt_1    "queued:<stream id>" or "processed"; of an event with
+//	                             hashes of its bodies, a space before each
 //	{tarn:7}:once:sweep:lemon/…  the same for a signal without an event
 //	{tarn:7}:due:lemon           zset: parked entity → when it is due
 //	{tarn:7}:due:lemon@seen      when the due times were last looked at

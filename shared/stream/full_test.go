@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
 )
 
 func TestFullRedisTakesABatchWholeOrNotAtAll(t *testing.T) {
@@ -160,5 +161,28 @@ func fill(t *testing.T, s *Streams) (ids []string) {
 		}
 		require.NoError(t, err)
 		ids = append(ids, r.ID)
+	}
+}
+
+// A Redis without memory for a write is no place to send webhooks to, until it has
+// some again; one that is only near its limit is.
+func TestPingKnowsThatRedisHasNoMemory(t *testing.T) {
+	for _, kind := range kinds {
+		t.Run(kind.name, func(t *testing.T) {
+			s := openStreams(t, quiet(kind.urls(t)...))
+			ctx := t.Context()
+			for name, full := range map[string]bool{"refused by redis": false, "refused beforehand": true} {
+				limitMemory(t, s, 1)
+				s.full.Store(full)
+				require.NoError(t, s.Ping(ctx), "no write was asked for")
+				_, err := s.Append(ctx, Draft{Signal: happened(name, "a")})
+				require.ErrorIs(t, err, ErrFull, name)
+				require.ErrorIs(t, s.Ping(ctx), fate.ErrNoWrites, name)
+				limitMemory(t, s, 0)
+				require.NoError(t, s.Ping(ctx), name)
+				s.writes.refuse(ErrFull)
+				require.NoError(t, s.Ping(ctx), "it is near its limit, and takes writes")
+			}
+		})
 	}
 }

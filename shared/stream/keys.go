@@ -58,7 +58,7 @@ func (k *keys) recovery(shard int, causeID, entity string) string {
 	return k.shards[shard] + "recovered:" + causeID + ":" + entity
 }
 
-// nothing is a key that never is there.
+// nothing is a key that holds nothing for longer than a millisecond.
 func (k *keys) nothing(shard int) string { return k.shards[shard] + "nothing" }
 
 func (k *keys) generation(shard int) string { return k.shards[shard] + "generation" }

@@ -35,6 +35,9 @@ type writes struct {
 	retired    atomic.Int64           // when, in ns since the epoch
 }
 
+// wordOOM begins Redis' answer to a write for which it has no memory.
+const wordOOM = "OOM"
+
 // saw looks at the outcome of a command.
 func (w *writes) saw(err error) {
 	if err == nil {
@@ -52,7 +55,7 @@ func (w *writes) saw(err error) {
 	case "READONLY":
 		w.refuse(err)
 		w.retire()
-	case "MISCONF", "NOREPLICAS", "CLUSTERDOWN": // a full disk; fewer replicas than Redis is set to want; slots nobody serves
+	case "MISCONF", "NOREPLICAS", "CLUSTERDOWN", wordOOM: // a full disk; fewer replicas than Redis is set to want; slots that no node serves; no memory left
 		w.refuse(err)
 	}
 }
@@ -158,23 +161,33 @@ func (s *Streams) Ping(ctx context.Context) error {
 	if said == nil {
 		return nil
 	}
-	if err := s.tryWrite(ctx); err != nil {
+	try := tryToRemove
+	if text := strings.TrimPrefix(*said, "ERR "); text == ErrFull.Error() || strings.HasPrefix(text, wordOOM) {
+		try = tryToKeep
+	}
+	if err := s.tryWrite(ctx, try); err != nil {
 		return fmt.Errorf("redis %w: %s: %w", fate.ErrNoWrites, *said, err)
 	}
 	s.writes.refused.CompareAndSwap(said, nil)
 	return nil
 }
 
-// tryWrite removes a key that is not there from every node, and waits for
-// replicas as an append does.
-func (s *Streams) tryWrite(ctx context.Context) error {
+// The writes that are tried: a removal, which Redis makes without memory too, and
+// one that needs some, after which nothing is left.
+const (
+	tryToRemove = "#!lua flags=allow-oom\nreturn redis.call('DEL', KEYS[1])"
+	tryToKeep   = "return redis.call('SET', KEYS[1], '', 'PX', 1)"
+)
+
+// tryWrite runs a script on every node, and waits for replicas as an append does.
+func (s *Streams) tryWrite(ctx context.Context, script string) error {
 	shards := 1
 	if _, cluster := s.client.(*redis.ClusterClient); cluster {
 		shards = s.opts.Shards // some on each node
 	}
 	cmds := make([]*redis.Cmd, shards)
 	for shard := range cmds {
-		cmds[shard] = redis.NewCmd(ctx, "eval", "#!lua flags=allow-oom\nreturn redis.call('DEL', KEYS[1])", 1, s.keys.nothing(shard))
+		cmds[shard] = redis.NewCmd(ctx, "eval", script, 1, s.keys.nothing(shard))
 		cmds[shard].SetFirstKeyPos(3)
 	}
 	s.exec(ctx, cmds)

@@ -59,6 +59,13 @@
 // All writes wait for a majority, and all reads are of the primary and of what
 // a majority has.
 //
+// # Indexes
+//
+// A start and the first claim of a kind have their indexes built, and wait 5
+// seconds at most for them; on a large collection building goes on in the
+// background, and the log says when it has ended. No index decides what may be
+// written: until it is there, queries are only slow.
+//
 // # Servers
 //
 // Nothing here needs more than MongoDB 4.4. (The driver itself refuses servers

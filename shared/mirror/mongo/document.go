@@ -39,6 +39,8 @@ type document struct {
 	OpenLetters int               `bson:"open_letters"`
 	// LettersRev counts the recounts begun; see recount.
 	LettersRev int64 `bson:"letters_rev"`
+
+	damaged []string // fields that could not be read
 }
 
 // lastEvent has its time first: documents are compared field by field, so $max
@@ -60,7 +62,7 @@ func (d *document) mirror() *mirror.Document {
 		Raw: bodyBytes(d.Raw), Status: d.Status, Terminal: d.Terminal, TerminalAt: d.TerminalAt, DeletedAt: d.DeletedAt,
 		Claim: d.Claim, SyncedClaim: d.SyncedClaim, StateHash: d.StateHash,
 		SyncedAt: d.SyncedAt, VerifiedAt: d.VerifiedAt, LastEvent: mirror.LastEvent{ID: d.LastEvent.ID, Type: d.LastEvent.Type, CreatedAt: d.LastEvent.CreatedAt},
-		OpenLetters: d.OpenLetters, DoubtedAt: d.DoubtedAt,
+		OpenLetters: d.OpenLetters, DoubtedAt: d.DoubtedAt, Damaged: d.damaged,
 	}
 	if d.Behind != nil {
 		out.Behind = &mirror.Behind{Since: d.Behind.Since, Reason: d.Behind.Reason}
@@ -88,6 +90,11 @@ func (s *Store) Claim(ctx context.Context, ref event.Ref) (*mirror.Document, err
 	doc, err := s.upsert(ctx, ref, bson.D{{Key: "$inc", Value: bson.D{{Key: "claim", Value: int64(1)}}}})
 	if err != nil {
 		return nil, fmt.Errorf("claim %s: %w", ref.Key, err)
+	}
+	if len(doc.damaged) > 0 {
+		if err := s.removeDamaged(ctx, ref, doc); err != nil {
+			return nil, fmt.Errorf("claim %s: remove what is damaged: %w", ref.Key, err)
+		}
 	}
 	return doc.mirror(), nil
 }
@@ -120,10 +127,14 @@ func (s *Store) upsert(ctx context.Context, ref event.Ref, update bson.D) (*docu
 	}
 	opts := options.FindOneAndUpdate().SetReturnDocument(options.After).SetProjection(withoutState)
 	for range upsertTries {
-		var doc document
-		err = c.FindOneAndUpdate(ctx, bson.D{this}, update, opts).Decode(&doc)
+		var raw bson.Raw
+		raw, err = c.FindOneAndUpdate(ctx, bson.D{this}, update, opts).Raw()
+		if err == nil {
+			var doc document
+			return &doc, decode(c, raw, &doc)
+		}
 		if !errors.Is(err, mongo.ErrNoDocuments) {
-			return &doc, classify(ctx, err)
+			return nil, classify(ctx, err)
 		}
 		if _, err = c.InsertOne(ctx, born); err == nil {
 			return bornDocument(born)
@@ -254,10 +265,13 @@ func writeUpdate(w *mirror.Write, state bson.RawValue, projected bool) bson.D {
 // Entity returns one document, or mirror.ErrNotFound.
 func (s *Store) Entity(ctx context.Context, k event.Key) (*mirror.Document, error) {
 	var doc document
-	err := s.db.Collection(mirrorName(k.Source, k.Kind)).FindOne(ctx, bson.D{{Key: "_id", Value: k.Local()}},
-		options.FindOne().SetProjection(withoutState)).Decode(&doc)
+	c := s.db.Collection(mirrorName(k.Source, k.Kind))
+	raw, err := c.FindOne(ctx, bson.D{{Key: "_id", Value: k.Local()}}, options.FindOne().SetProjection(withoutState)).Raw()
 	if errors.Is(err, mongo.ErrNoDocuments) {
 		return nil, fmt.Errorf("read %s: %w", k, mirror.ErrNotFound)
+	}
+	if err == nil {
+		err = decode(c, raw, &doc)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", k, classify(ctx, err))

@@ -56,7 +56,7 @@ func (s *Store) index(ctx context.Context, keep mirror.Retention) error {
 	// Dropped, failed or repaired, between confirmed and suspected: what is not
 	// settled yet stays.
 	judged := bson.D{{Key: "status", Value: bson.D{{Key: "$gt", Value: mirror.Confirmed}, {Key: "$lt", Value: mirror.Suspected}}}}
-	return errors.Join(
+	err := errors.Join(
 		s.makeIndexes(ctx, s.events,
 			on("received_at:-1", "_id:-1"),
 			on("status", "received_at:-1", "_id:-1"),
@@ -80,16 +80,21 @@ func (s *Store) index(ctx context.Context, keep mirror.Retention) error {
 		s.retain(ctx, s.audit, "at", keep.Audit, nil),
 		s.retain(ctx, s.discrepancies, "found_at", keep.Discrepancies, judged),
 	)
+	if err == nil {
+		s.dropReplaced(ctx, s.tasks, replacedIn(s.tasks, ""))
+	}
+	return err
 }
 
 // mirrorIndexes are those every collection of the mirror has.
 func mirrorIndexes() []index {
 	return []index{
 		on("status", "_id"),
-		// The stalest living document is the first that is neither terminal nor
-		// deleted. What was never fetched has no verified_at and would come
-		// before all others.
-		on("terminal_at", "deleted_at", "verified_at", "_id").as("living").
+		// The stalest living document is the first that is neither deleted nor
+		// terminal; those that became terminal last are the last that are not
+		// deleted. What was never fetched has no verified_at and would come before
+		// all others.
+		on("deleted_at", "terminal_at", "verified_at", "_id").as("undeleted").
 			only(bson.D{{Key: "synced_claim", Value: bson.D{{Key: "$gt", Value: 0}}}}),
 		// Few: what was asked for and never had.
 		on("synced_claim").as("unfetched").only(bson.D{{Key: "synced_claim", Value: 0}}),
@@ -98,12 +103,9 @@ func mirrorIndexes() []index {
 
 // mirrorOf returns the collection of an entity's kind and sees to its indexes
 // when it is first written to: those every kind has, and one for each kind of
-// parent, since lists are asked for by parent.
-//
-// On a collection that is large already, as after an upgrade that brings an
-// index, that may take long. Whatever wants this collection waits then, without
-// an attempt spent and however long it takes; other kinds go on, since all wait
-// for one command and hold no further connection.
+// parent, since lists are asked for by parent. On a collection that is large
+// already, as after an upgrade that brings an index, they are built while it is
+// written to.
 func (s *Store) mirrorOf(ctx context.Context, ref event.Ref) (*mongo.Collection, error) {
 	c := s.db.Collection(mirrorName(ref.Key.Source, ref.Key.Kind))
 	if err := s.seeTo(ctx, c, "", mirrorIndexes); err != nil {
@@ -118,28 +120,16 @@ func (s *Store) mirrorOf(ctx context.Context, ref event.Ref) (*mongo.Collection,
 	return c, nil
 }
 
-// seeTo makes indexes of a collection, which have a name together, unless that
-// was done before, together with all who want it at the same time. If whoever
-// asks first gives up, the others are told that the store is away, and ask
-// again.
-func (s *Store) seeTo(ctx context.Context, c *mongo.Collection, which string, indexes func() []index) error {
-	name := c.Name() + " " + which
-	if _, seen := s.indexed.Load(name); seen {
-		return nil
-	}
-	made := s.building.DoChan(name, func() (any, error) {
-		err := s.makeIndexes(ctx, c, indexes()...)
-		if err == nil {
-			s.indexed.Store(name, true)
+// seeTo has the indexes of a collection made for a kind of parent, or for none,
+// and removes those they have replaced.
+func (s *Store) seeTo(ctx context.Context, c *mongo.Collection, parent string, indexes func() []index) error {
+	return s.built(ctx, c.Name()+" "+parent, false, func(ctx context.Context) error {
+		if err := s.makeIndexes(ctx, c, indexes()...); err != nil {
+			return err
 		}
-		return nil, err
+		s.dropReplaced(ctx, c, replacedIn(c, parent))
+		return nil
 	})
-	select {
-	case done := <-made:
-		return done.Err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
 }
 
 // index is an index to be made.

@@ -3,6 +3,7 @@ package mongo_test
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -299,4 +300,34 @@ func TestBulksChangeDocumentsInOneOrder(t *testing.T) {
 		}
 		require.NotZero(t, compared, c.name)
 	}
+}
+
+// The pages of one step of a scan look for its end once.
+func TestAStepOfAScanIsLookedForOnce(t *testing.T) {
+	var sent counter
+	s := open(t, server.Database(), mongo.Options{ScanSize: 4, Monitor: sent.monitor()})
+	const n = 9
+	for i := range n {
+		ref := order(fmt.Sprintf("o%d", i))
+		doc, err := s.Claim(t.Context(), ref)
+		require.NoError(t, err)
+		_, err = s.Write(t.Context(), &mirror.Write{Ref: ref, Claim: doc.Claim, SentAt: start, Raw: []byte(`{}`), StateHash: "h"})
+		require.NoError(t, err)
+	}
+	sent.take()
+	var ids []string
+	finds := 0
+	for f := (mirror.DueFilter{Source: "lemon", Kind: "order", VerifiedBefore: start.Add(time.Hour), Limit: 1}); ; {
+		docs, next, err := s.DueForVerify(t.Context(), f)
+		require.NoError(t, err)
+		for _, d := range docs {
+			ids = append(ids, d.Key.ID)
+		}
+		finds += len(sent.take())
+		if f.After = next; next == "" {
+			break
+		}
+	}
+	require.Equal(t, "o0 o1 o2 o3 o4 o5 o6 o7 o8", strings.Join(ids, " "))
+	require.Equal(t, 10+2+2*2, finds, "a page each, and an empty one; two steps; the last, which ends where all ends, twice")
 }

@@ -166,9 +166,14 @@ func find[T any](ctx context.Context, c *mongo.Collection, filter bson.D, opts *
 	if err != nil {
 		return nil, classify(ctx, err)
 	}
+	defer func() { _ = cursor.Close(ctx) }()
 	var out []*T
-	if err := cursor.All(ctx, &out); err != nil {
-		return nil, classify(ctx, err)
+	for cursor.Next(ctx) {
+		v := new(T)
+		if err := decode(c, cursor.Current, v); err != nil {
+			return nil, err
+		}
+		out = append(out, v)
 	}
-	return out, nil
+	return out, classify(ctx, cursor.Err())
 }

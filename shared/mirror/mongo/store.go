@@ -16,9 +16,9 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 	"go.mongodb.org/mongo-driver/v2/mongo/writeconcern"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/connstring"
-	"golang.org/x/sync/singleflight"
 
 	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/mirror/internal/page"
 )
 
 const (
@@ -60,9 +60,12 @@ type Options struct {
 	Now func() time.Time
 	// Monitor hears of every command. Defaults to none.
 	Monitor *event.CommandMonitor
-	// Logger hears of indexes that could not be made. Defaults to
-	// slog.Default.
+	// Logger hears of indexes that could not be made, or are built for long.
+	// Defaults to slog.Default.
 	Logger *slog.Logger
+
+	// heldBy is how long indexes are waited for. Defaults to the constant.
+	heldBy time.Duration
 }
 
 // Store is a mirror.Store in a MongoDB database.
@@ -84,16 +87,20 @@ type Store struct {
 	logs    combiner[mirror.Arrival, mirror.Logged]
 	settles combiner[mirror.Settlement, struct{}]
 
-	indexed  sync.Map           // indexes of mirror collections that were seen to, by collection and parent
-	building singleflight.Group // those that are being seen to
+	builds   sync.Map       // of indexes, by name: see built
+	building sync.WaitGroup // those under way
+	life     context.Context
+	end      context.CancelFunc // of life
+	heldBy   time.Duration      // see the constant
 	quorum   atomic.Bool        // a majority of the members can be asked for; see learnQuorum
+	steps    page.Steps         // of scans, by collection
 }
 
 var _ mirror.Store = (*Store)(nil)
 
 // Open connects to the database a mongodb:// or mongodb+srv:// URI names and
-// sees to its indexes, which takes as long as building them takes. The URI may
-// set everything the driver knows but the concerns and the preference: writes
+// sees to its indexes. It waits 5 seconds at most for them to be built, which
+// goes on afterwards; the log says when it has ended. The URI may set everything the driver knows but the concerns and the preference: writes
 // wait for a majority, reads ask the primary for what a majority has. A read
 // from elsewhere, or of what a failover would undo, could turn the mirror back.
 func Open(ctx context.Context, uri string, o Options) (*Store, error) {
@@ -108,6 +115,9 @@ func Open(ctx context.Context, uri string, o Options) (*Store, error) {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
+	}
+	if o.heldBy <= 0 {
+		o.heldBy = heldBy
 	}
 	parsed, err := connstring.ParseAndValidate(uri)
 	if err != nil {
@@ -134,7 +144,7 @@ func Open(ctx context.Context, uri string, o Options) (*Store, error) {
 	if err := s.Ping(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	if err := s.index(ctx, o.Retention); err != nil {
+	if err := s.built(ctx, "the store", true, func(ctx context.Context) error { return s.index(ctx, o.Retention) }); err != nil {
 		return nil, errors.Join(fmt.Errorf("make the store's indexes: %w", err), s.Close())
 	}
 	return s, nil
@@ -150,6 +160,8 @@ func newStore(client *mongo.Client, db *mongo.Database, o Options) *Store {
 		tasks:         db.Collection(tasksCollection),
 		fleet:         db.Collection(fleetCollection),
 	}
+	s.life, s.end = context.WithCancel(context.Background())
+	s.heldBy = o.heldBy
 	s.logs.do, s.logs.most = s.logBatch, o.BulkSize
 	s.settles.do, s.settles.most = s.settleBatch, o.BulkSize
 	return s
@@ -163,8 +175,11 @@ func (s *Store) Ping(ctx context.Context) error {
 	return nil
 }
 
-// Close lets calls under way finish for up to 5 seconds and disconnects.
+// Close lets calls under way finish for up to 5 seconds and disconnects. Indexes
+// that are being built are left: the next start goes on.
 func (s *Store) Close() error {
+	s.end()
+	s.building.Wait()
 	s.logs.close()
 	s.settles.close()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)

@@ -87,9 +87,12 @@ func (s *Store) Task(ctx context.Context, id string) (*mirror.Task, error) {
 
 func (s *Store) task(ctx context.Context, id string) (*task, error) {
 	var t task
-	err := s.tasks.FindOne(ctx, bson.D{{Key: "_id", Value: id}}).Decode(&t)
+	raw, err := s.tasks.FindOne(ctx, bson.D{{Key: "_id", Value: id}}).Raw()
 	if errors.Is(err, mongo.ErrNoDocuments) {
 		return nil, mirror.ErrNotFound
+	}
+	if err == nil {
+		err = decode(s.tasks, raw, &t)
 	}
 	if err != nil {
 		return nil, classify(ctx, err)

@@ -120,12 +120,16 @@ func (s *Store) DueForVerify(ctx context.Context, f mirror.DueFilter) (due []*mi
 
 // scanStep is the id of the last document that a step of a scan, which begins
 // behind an id, reads, and whether there is more behind it. It is found in the
-// index of ids alone.
+// index of ids alone, once for all pages of the step.
 func (s *Store) scanStep(ctx context.Context, c *mongo.Collection, after string) (end string, more bool, err error) {
+	if end, known := s.steps.End(c.Name(), after); known {
+		return end, true, nil
+	}
 	behind := bson.D{{Key: "_id", Value: bson.D{{Key: "$gt", Value: after}}}}
 	one := options.Find().SetLimit(1).SetProjection(bson.D{{Key: "_id", Value: 1}})
 	last, err := find[document](ctx, c, behind, one.SetSort(bson.D{{Key: "_id", Value: 1}}).SetSkip(int64(s.scanSize-1)))
 	if err == nil && len(last) > 0 {
+		s.steps.Keep(c.Name(), after, last[0].ID)
 		return last[0].ID, true, nil
 	}
 	if err == nil {
@@ -137,10 +141,9 @@ func (s *Store) scanStep(ctx context.Context, c *mongo.Collection, after string)
 	return last[0].ID, false, nil
 }
 
-// Living returns fetched documents that are not deleted. Those that are not
-// terminal are read by the index named living, in its order; of terminal ones, which are
-// asked for only where the others do not suffice, those that became so last are
-// read by the same index.
+// Living returns fetched documents that are not deleted, by the index named
+// undeleted, in its order: those that are not terminal, and, where they do not
+// suffice, those that became terminal last.
 func (s *Store) Living(ctx context.Context, source, kind string, limit int) ([]*mirror.Document, error) {
 	limit = max(limit, 1)
 	c := s.db.Collection(mirrorName(source, kind))
@@ -150,7 +153,7 @@ func (s *Store) Living(ctx context.Context, source, kind string, limit int) ([]*
 		sort     bson.D
 	}{
 		{bson.E{Key: "terminal_at", Value: nil}, bson.D{{Key: "verified_at", Value: -1}}},
-		{bson.E{Key: "terminal_at", Value: bson.D{{Key: "$gt", Value: time.Time{}}}}, bson.D{{Key: "terminal_at", Value: -1}, {Key: "deleted_at", Value: -1}, {Key: "verified_at", Value: -1}}},
+		{bson.E{Key: "terminal_at", Value: bson.D{{Key: "$gt", Value: time.Time{}}}}, bson.D{{Key: "terminal_at", Value: -1}, {Key: "verified_at", Value: -1}}},
 	} {
 		if len(out) == limit {
 			break

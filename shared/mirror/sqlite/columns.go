@@ -53,7 +53,7 @@ func fromObject(s string) (m map[string]string, err error) {
 		return nil, nil
 	}
 	if err := json.Unmarshal([]byte(s), &m); err != nil {
-		return nil, fmt.Errorf("parents %q: %w", s, err)
+		return nil, fate.Errorf(fate.Permanent, "parents cannot be read: %w", err)
 	}
 	return m, nil
 }
@@ -73,6 +73,31 @@ func (l local) Scan(v any) error {
 	}
 	return nil
 }
+
+// number is a column of whole numbers that may hold anything else, after somebody
+// has edited the file: bad then.
+type number struct {
+	int64
+	bad bool
+}
+
+// Scan makes it a sql.Scanner.
+func (n *number) Scan(v any) error {
+	n.int64, n.bad = 0, false
+	switch v := v.(type) {
+	case int64:
+		n.int64 = v
+	case bool:
+		if v {
+			n.int64 = 1
+		}
+	default:
+		n.bad = true
+	}
+	return nil
+}
+
+func (n *number) time() time.Time { return fromMillis(n.int64) }
 
 // checkKeys refuses ids that are no text: two of them could be stored as one.
 func checkKeys(keys ...event.Key) error {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/fault"
 	"github.com/tarn-sync/tarn/shared/mirror"
 )
@@ -35,7 +36,10 @@ func (s *Store) Claim(ctx context.Context, ref event.Ref) (doc *mirror.Document,
 	}
 	err = s.writer.change(ctx, func(t *tx) error {
 		doc, err = scanDocument(t.row(claimSQL, ref.Key.Source, ref.Key.Kind, ref.Key.Local(), parents))
-		return err
+		if err != nil || len(doc.Damaged) == 0 {
+			return err
+		}
+		return removeDamaged(t, doc)
 	})
 	if err != nil {
 		return nil, fmt.Errorf("claim %s: %w", ref.Key, err)
@@ -131,26 +135,61 @@ func (s *Store) Write(ctx context.Context, w *mirror.Write) (done mirror.Written
 	return done, nil
 }
 
+// removeDamaged gives the columns of a document that could not be read the values
+// they have in a new one, so that a write can set them.
+func removeDamaged(t *tx, doc *mirror.Document) error {
+	columns := make([]string, 0, len(doc.Damaged))
+	for _, name := range doc.Damaged {
+		value := " = 0"
+		if name == "parents" {
+			value = " = ''"
+		}
+		columns = append(columns, name+value)
+		if name == "terminal_at" { // which is set as a document becomes terminal
+			columns = append(columns, "terminal = 0")
+			doc.Terminal = false
+		}
+	}
+	_, err := t.conn.ExecContext(t.ctx, "UPDATE mirror SET "+strings.Join(columns, ", ")+" WHERE source = ?1 AND kind = ?2 AND id = ?3",
+		doc.Key.Source, doc.Key.Kind, doc.Key.Local())
+	return err
+}
+
 func scanDocument(row scanner) (*mirror.Document, error) {
 	var d mirror.Document
 	var b mirror.Behind
 	var parents string
-	var terminal, deleted, synced, verified, eventAt, since, doubted int64
-	err := row.Scan(&d.Key.Source, &d.Key.Kind, local{&d.Key}, &parents, &d.Raw, &d.Status, &d.Terminal, &terminal, &deleted,
-		&d.Claim, &d.SyncedClaim, &d.StateHash, &synced, &verified,
+	var isTerminal, terminal, deleted, claim, syncedClaim, synced, verified, eventAt, since, doubted, letters number
+	err := row.Scan(&d.Key.Source, &d.Key.Kind, local{&d.Key}, &parents, &d.Raw, &d.Status, &isTerminal, &terminal, &deleted,
+		&claim, &syncedClaim, &d.StateHash, &synced, &verified,
 		&eventAt, &d.LastEvent.ID, &d.LastEvent.Type,
-		&since, &b.Reason, &doubted, &d.OpenLetters)
+		&since, &b.Reason, &doubted, &letters)
 	if err != nil {
 		return nil, err
 	}
-	if d.Parents, err = fromObject(parents); err != nil {
-		return nil, fmt.Errorf("document %s: %w", d.Key, err)
+	if claim.bad { // it would never be written
+		return nil, fate.Errorf(fate.Permanent, "document %s: its claim cannot be read", d.Key)
 	}
-	d.TerminalAt = fromMillis(terminal)
-	d.DeletedAt, d.SyncedAt, d.VerifiedAt = fromMillis(deleted), fromMillis(synced), fromMillis(verified)
-	d.LastEvent.CreatedAt, d.DoubtedAt = fromMillis(eventAt), fromMillis(doubted)
+	if d.Parents, err = fromObject(parents); err != nil {
+		d.Damaged = append(d.Damaged, "parents")
+	}
+	for _, c := range [...]struct {
+		name string
+		*number
+	}{
+		{"terminal", &isTerminal}, {"terminal_at", &terminal}, {"deleted_at", &deleted}, {"synced_claim", &syncedClaim},
+		{"synced_at", &synced}, {"verified_at", &verified}, {"last_event_at", &eventAt}, {"behind_since", &since},
+		{"doubted_at", &doubted}, {"open_letters", &letters},
+	} {
+		if c.bad {
+			d.Damaged = append(d.Damaged, c.name)
+		}
+	}
+	d.Terminal, d.TerminalAt, d.DeletedAt = isTerminal.int64 != 0, terminal.time(), deleted.time()
+	d.Claim, d.SyncedClaim, d.SyncedAt, d.VerifiedAt = claim.int64, syncedClaim.int64, synced.time(), verified.time()
+	d.LastEvent.CreatedAt, d.DoubtedAt, d.OpenLetters = eventAt.time(), doubted.time(), int(letters.int64)
 	if b.Reason != "" {
-		b.Since = fromMillis(since)
+		b.Since = since.time()
 		d.Behind = &b
 	}
 	return &d, nil

@@ -13,8 +13,9 @@ import (
 )
 
 // classify gives an error its fate. What the file refuses for its content is
-// permanent; everything else that SQLite reports (busy, disk full, I/O, cannot
-// open) passes when somebody has seen to the disk, so the work waits.
+// permanent, and so is a value in it that cannot be read; everything else that
+// SQLite reports (busy, disk full, I/O, cannot open) passes when somebody has seen
+// to the disk, so the work waits.
 func classify(err error) error {
 	var known *fate.Error
 	var theirs *sqlite.Error
@@ -28,6 +29,8 @@ func classify(err error) error {
 		case sqlitelib.SQLITE_TOOBIG, sqlitelib.SQLITE_CONSTRAINT, sqlitelib.SQLITE_MISMATCH:
 			return fate.New(fate.Permanent, err)
 		}
+	case isUnreadable(err):
+		return fate.New(fate.Permanent, err)
 	}
 	return fate.New(fate.Unavailable, err)
 }
@@ -45,6 +48,10 @@ func refusesWrites(err error) bool {
 	}
 	return false
 }
+
+// isUnreadable reports whether a value of a row is not of the type it should be.
+// The package sql has no type for the error.
+func isUnreadable(err error) bool { return strings.Contains(err.Error(), "sql: Scan error on column") }
 
 // isNoTransaction reports whether a ROLLBACK found nothing to roll back.
 func isNoTransaction(err error) bool {

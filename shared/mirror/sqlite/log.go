@@ -20,8 +20,8 @@ INSERT INTO events (source, id, type, created_at, received_at, processed_at, sta
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT DO NOTHING`
 
 	insertOutcomeSQL = `
-INSERT INTO outcomes (event, kind, id, position, parents, status, signal_shard, signal_id)
-VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?6, ?7) ON CONFLICT DO NOTHING`
+INSERT INTO outcomes (event, kind, id, position, parents, status, signal_shard, signal_id, received_at)
+VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?6, ?7, (SELECT received_at FROM events WHERE n = ?1)) ON CONFLICT DO NOTHING`
 
 	loggedEventSQL   = `SELECT n, payload, signal_shard, signal_id FROM events WHERE source = ?1 AND id = ?2`
 	insertSignalSQL  = `INSERT INTO signals (event, shard, id) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING`

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/mirror/internal/page"
 )
@@ -224,7 +225,7 @@ func scanLetter(row scanner) (*mirror.LetterRecord, error) {
 		return nil, fmt.Errorf("letter %s: %w", id, err)
 	}
 	if err := json.Unmarshal([]byte(attempts), &l.Attempts); err != nil {
-		return nil, fmt.Errorf("letter %s: attempts: %w", id, err)
+		return nil, fate.Errorf(fate.Permanent, "letter %s: attempts cannot be read: %w", id, err)
 	}
 	return &l, nil
 }

@@ -226,6 +226,9 @@ func passedOver(query string, steps []string) (columns []string) {
 	for _, l := range looked.FindAllStringSubmatch(plan, -1) {
 		by = append(by, l[1])
 	}
+	if slices.Contains(by, "received_at") {
+		by = append(by, "came") // as it is called beside that of the events
+	}
 	// A step of a scan ends at an id.
 	scan := strings.Contains(plan, "id>? AND id<?")
 	for _, c := range compared.FindAllStringSubmatch(m[2], -1) {

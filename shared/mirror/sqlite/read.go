@@ -60,8 +60,10 @@ type conditions struct {
 	// of how many rows a value has, and now and then chooses one by which it
 	// would read, and sort, far too many. "": it may choose.
 	by string
-	// many: very many rows may have to be sorted for one page of events.
-	many bool
+	// within is what gives the rows of a page of events in order, instead of an
+	// index of theirs, and its values.
+	within     string
+	withinArgs []any
 }
 
 // through is the clause that names the index.

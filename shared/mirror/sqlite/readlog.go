@@ -5,6 +5,8 @@ import (
 	"database/sql"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/mirror"
@@ -76,6 +78,9 @@ func (s *Store) Events(ctx context.Context, f mirror.EventFilter) (mirror.Page[*
 			return none, mirror.ErrCursor
 		}
 		c.add("(received_at, source, id) < (?, ?, ?)", after.At, last.Source, last.ID)
+		if c.within != "" {
+			c.add("came <= ?", after.At)
+		}
 	}
 	size := page.Size(f.Limit)
 	rows, err := s.eventRows(ctx, c, newestReceived, size+1)
@@ -88,27 +93,27 @@ func (s *Store) Events(ctx context.Context, f mirror.EventFilter) (mirror.Page[*
 }
 
 func eventConditions(f mirror.EventFilter) conditions {
-	c := conditions{by: eventsIndex(f), many: !f.Entity.IsZero()}
+	c := conditions{by: eventsIndex(f)}
 	c.addStatus(f)
-	// With a plus a column is not looked up by an index of its own.
-	byNumber := ""
+	received := "received_at"
 	if !f.Entity.IsZero() {
-		byNumber = "+"
+		// A cross join is read in the order in which it is written.
+		received = "came"
+		c.within = `(SELECT event, received_at AS came FROM outcomes INDEXED BY outcomes_entity WHERE kind = ? AND id = ?)
+CROSS JOIN events ON n = event`
+		c.withinArgs = []any{f.Entity.Kind, f.Entity.Local()}
+		c.add("source = ?", f.Entity.Source)
 	}
 	if f.Type != "" {
-		c.add(byNumber+"type = ?", f.Type)
+		c.add("type = ?", f.Type)
 	}
 	if f.Source != "" {
-		c.add(byNumber+"source = ?", f.Source)
+		c.add("source = ?", f.Source)
 	}
 	if f.Kind != "" {
 		c.add("EXISTS (SELECT 1 FROM outcomes AS o WHERE o.event = n AND o.kind = ?)", f.Kind)
 	}
-	if !f.Entity.IsZero() {
-		c.add("+source = ? AND n IN (SELECT event FROM outcomes AS o WHERE o.kind = ? AND o.id = ?)",
-			f.Entity.Source, f.Entity.Kind, f.Entity.Local())
-	}
-	c.between(byNumber+"received_at", f.From, f.To)
+	c.between(received, f.From, f.To)
 	return c
 }
 
@@ -157,7 +162,7 @@ func (s *Store) eventRows(ctx context.Context, c conditions, order string, limit
 		return nil, err
 	}
 	defer func() { _ = snapshot.Rollback() }() // it has only read
-	rows, err := snapshot.QueryContext(ctx, eventsQuery(c, order), append(c.args, limit)...)
+	rows, err := snapshot.QueryContext(ctx, eventsQuery(c, order), append(slices.Concat(c.withinArgs, c.args), limit)...)
 	if err != nil {
 		return nil, err
 	}
@@ -168,14 +173,16 @@ func (s *Store) eventRows(ctx context.Context, c conditions, order string, limit
 	return withOutcomes(ctx, snapshot, found)
 }
 
-// eventsQuery reads rows in an order. Where many have to be sorted, their numbers
-// are sorted first, so that nothing but the page is read with its payloads.
+// eventsQuery reads rows in an order. The numbers of those of an entity are found
+// first, so that nothing but the page is read with its payloads; only those that
+// came in the same millisecond are sorted for it.
 func eventsQuery(c conditions, order string) string {
-	from := " FROM events" + c.through() + c.where() + " ORDER BY " + order + " LIMIT ?"
-	if c.many {
-		return "SELECT " + eventColumns + " FROM events WHERE n IN (SELECT n" + from + ") ORDER BY " + order
+	if c.within != "" {
+		byArrival := strings.Replace(order, "received_at", "came", 1)
+		return "SELECT " + eventColumns + " FROM events WHERE n IN (SELECT n FROM " + c.within + c.where() +
+			" ORDER BY " + byArrival + " LIMIT ?) ORDER BY " + order
 	}
-	return "SELECT " + eventColumns + from
+	return "SELECT " + eventColumns + " FROM events" + c.through() + c.where() + " ORDER BY " + order + " LIMIT ?"
 }
 
 func withOutcomes(ctx context.Context, snapshot *sql.Tx, found []loggedRow) ([]*mirror.EventRow, error) {

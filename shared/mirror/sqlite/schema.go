@@ -9,10 +9,10 @@ import (
 
 // schemaVersion is kept in the file's user_version. A file of a later one is
 // refused: an older program would not keep what the newer relies on.
-const schemaVersion = 8
+const schemaVersion = 9
 
 // steps bring a file from the version that is their index to the next.
-var steps = [schemaVersion]string{tables, reconciling, finding, moving, explaining, bounding, marking, dating}
+var steps = [schemaVersion]string{tables, reconciling, finding, moving, explaining, bounding, marking, dating, ordering}
 
 // tables makes the tables of version 1. Source and kind are columns rather
 // than parts of table names, so that every statement is prepared once.
@@ -261,6 +261,15 @@ ALTER TABLE events ADD COLUMN undated INTEGER NOT NULL DEFAULT 0;  -- no time th
 // dating adds how old the mirror's side of a difference was.
 const dating = `
 ALTER TABLE discrepancies ADD COLUMN synced_at INTEGER NOT NULL DEFAULT 0;
+`
+
+// ordering has the events of an entity found in the order of their list, however
+// many there are.
+const ordering = `
+ALTER TABLE outcomes ADD COLUMN received_at INTEGER NOT NULL DEFAULT 0;  -- the event's
+UPDATE outcomes SET received_at = ifnull((SELECT e.received_at FROM events AS e WHERE e.n = event), 0);
+DROP INDEX outcomes_entity;
+CREATE INDEX outcomes_entity ON outcomes (kind, id, received_at);
 `
 
 // migrate brings the file to schemaVersion. It is called in the writer's turn,

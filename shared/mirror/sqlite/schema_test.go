@@ -46,6 +46,9 @@ func TestAFileOfTheFirstVersionGoesOn(t *testing.T) {
 	order := func(id string) event.Key { return event.Key{Source: "lemon", Kind: "order", ID: id} }
 	at := func(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 
+	var unlike int
+	require.NoError(t, s.reads.QueryRow("SELECT count(*) FROM outcomes AS o JOIN events ON n = event WHERE o.received_at <> events.received_at").Scan(&unlike))
+	require.Zero(t, unlike, "outcomes know when their events came")
 	doc, err := s.Entity(t.Context(), order("bord_done"))
 	require.NoError(t, err)
 	require.EqualValues(t, 3, doc.Claim)
@@ -124,7 +127,7 @@ func TestOpenRowsAreFoundByTheirIndex(t *testing.T) {
 // plan is how SQLite means to read rows of the log, a text for each step.
 func plan(t *testing.T, s *Store, c conditions, order string) []string {
 	t.Helper()
-	rows, err := s.reads.Query("EXPLAIN QUERY PLAN "+eventsQuery(c, order), append(c.args, 500)...)
+	rows, err := s.reads.Query("EXPLAIN QUERY PLAN "+eventsQuery(c, order), append(slices.Concat(c.withinArgs, c.args), 500)...)
 	require.NoError(t, err)
 	steps, err := collect(rows, func(row scanner) (step string, err error) {
 		var ignored int
@@ -134,20 +137,36 @@ func plan(t *testing.T, s *Store, c conditions, order string) []string {
 	return steps
 }
 
-// TestEventsOfAnEntityAreSortedByNumber: an account may be named by a million
-// events. What is sorted of them all is short; payloads are read for one page.
-func TestEventsOfAnEntityAreSortedByNumber(t *testing.T) {
+// TestEventsOfAnEntityAreFoundInOrder: an account may be named by a million
+// events. A page of them is read by an index in the order of the list, from its
+// cursor on; payloads are read for the page alone.
+func TestEventsOfAnEntityAreFoundInOrder(t *testing.T) {
 	s := openStore(t, Options{})
-	c := eventConditions(mirror.EventFilter{Entity: event.Key{Source: "lemon", Kind: "account", ID: "a1"}})
-	query := eventsQuery(c, newestReceived)
-	outer, inner, found := strings.Cut(query, "(SELECT n FROM events")
-	require.True(t, found, query)
-	require.Contains(t, outer, "payload")
-	require.NotContains(t, inner, "payload")
-	require.Contains(t, inner, "ORDER BY "+newestReceived+" LIMIT ?)", "the page is cut inside")
-	steps := plan(t, s, c, newestReceived)
-	require.Contains(t, strings.Join(steps, "\n"), "outcomes_entity (kind=? AND id=?)")
-	require.NotContains(t, strings.Join(steps, "\n"), "SCAN events")
+	entity := event.Key{Source: "lemon", Kind: "account", ID: "a1"}
+	for name, filter := range map[string]mirror.EventFilter{
+		"all":      {Entity: entity},
+		"by type":  {Entity: entity, Type: "x", Source: "lemon"},
+		"failed":   {Entity: entity, Status: mirror.Retrying},
+		"in range": {Entity: entity, From: time.UnixMilli(1), To: time.UnixMilli(9)},
+	} {
+		c := eventConditions(filter)
+		outer, inner, found := strings.Cut(eventsQuery(c, newestReceived), "(SELECT n FROM")
+		require.True(t, found, name)
+		require.Contains(t, outer, "payload")
+		require.NotContains(t, inner, "payload")
+		require.Contains(t, inner, " LIMIT ?)", "the page is cut inside")
+		steps := plan(t, s, c, newestReceived)
+		text := strings.Join(steps, "\n")
+		require.Contains(t, text, "USING COVERING INDEX outcomes_entity (kind=? AND id=?", name)
+		require.Contains(t, text, "SEARCH events USING INTEGER PRIMARY KEY (rowid=?)", name)
+		require.Contains(t, text, "USE TEMP B-TREE FOR LAST 2 TERMS OF ORDER BY", "those of one millisecond alone")
+		require.Equal(t, 1, strings.Count(text, "USE TEMP B-TREE FOR ORDER BY"), "the page: %s", text)
+		require.NotContains(t, text, "SCAN events")
+		if filter.From.IsZero() {
+			c.add("came <= ?", 5)
+		}
+		require.Contains(t, strings.Join(plan(t, s, c, newestReceived), "\n"), "received_at<?", "it begins at the cursor")
+	}
 }
 
 // TestTheLogIsNotWalked: a log holds years of events, nearly all processed, and

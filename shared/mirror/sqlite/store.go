@@ -17,6 +17,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/mirror/internal/page"
 )
 
 // readers is how many connections answer queries. They use the processor, not
@@ -55,13 +56,15 @@ type Store struct {
 
 	driver   string
 	scanSize int
+	steps    page.Steps // of scans, by source and kind
 }
 
 var _ mirror.Store = (*Store)(nil)
 
 // Open opens the file at path, making it, for its owner alone, if it is missing.
-// Its directory must exist: a mistyped path is refused, not made. Besides SQLite's own, two files stand beside it that keep writers
-// of several processes apart: path.lock and path.gate.
+// Its directory must exist: a mistyped path is refused, not made. Besides
+// SQLite's own, two files stand beside it that keep writers of several processes
+// apart: path.lock and path.gate.
 func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 	if o.Now == nil {
 		o.Now = time.Now

@@ -105,8 +105,7 @@ func (s *Store) DueForVerify(ctx context.Context, f mirror.DueFilter) (due []*mi
 }
 
 func (s *Store) dueForVerify(ctx context.Context, f mirror.DueFilter) (due []*mirror.Document, next string, err error) {
-	var end sql.NullString // NULL: the step reaches the end
-	err = s.reads.QueryRowContext(ctx, scanStepSQL, f.Source, f.Kind, f.After, s.scanSize-1).Scan(&end)
+	end, err := s.scanStep(ctx, f)
 	if err != nil {
 		return nil, "", err
 	}
@@ -133,6 +132,20 @@ func (s *Store) dueForVerify(ctx context.Context, f mirror.DueFilter) (due []*mi
 		return due, due[limit-1].Key.Local(), nil
 	}
 	return due, end.String, nil
+}
+
+// scanStep is the id at which the step of a scan ends that a page lies in, found
+// once for all pages of the step. NULL: it reaches the end of all.
+func (s *Store) scanStep(ctx context.Context, f mirror.DueFilter) (end sql.NullString, err error) {
+	scan := f.Source + "/" + f.Kind
+	if end.String, end.Valid = s.steps.End(scan, f.After); end.Valid {
+		return end, nil
+	}
+	err = s.reads.QueryRowContext(ctx, scanStepSQL, f.Source, f.Kind, f.After, s.scanSize-1).Scan(&end)
+	if err == nil && end.Valid {
+		s.steps.Keep(scan, f.After, end.String)
+	}
+	return end, err
 }
 
 // Living returns fetched documents that are not deleted.

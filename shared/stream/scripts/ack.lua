@@ -18,8 +18,8 @@ if #ARGV > 3 then
 end
 for i = 3, #KEYS do
   local mark = redis.call('GET', KEYS[i])
-  if mark then -- what it knows of the event's body stays
-    redis.call('SET', KEYS[i], 'processed' .. (string.match(mark, ' %x+$') or ''), 'KEEPTTL')
+  if mark then -- what it knows of the event's bodies stays
+    redis.call('SET', KEYS[i], 'processed' .. (string.match(mark, ' .+$') or ''), 'KEEPTTL')
   end
 end
 return acked

@@ -7,13 +7,14 @@
 -- Returns for each entry "+<stream id>" when appended, "=<value of the mark>"
 -- when not, "!<error>" when Redis refused it; the others are not touched by it.
 --
--- A mark that remembers another body is of another event with the same id: the
--- entry is appended and the mark is its from then on. A mark without a hash, as
--- older versions wrote them, takes every body for the same.
+-- A mark that remembers other bodies is of other events with the same id: the
+-- entry is appended, and the mark names it and remembers its body too, the last
+-- four in all. A mark without a hash, as older versions wrote them, takes every
+-- body for the same.
 --
 -- Twice: the second run finds the marks of the first. An entry without a mark
--- is there twice, which is one look too many at an entity; so are the entries of
--- two bodies with one id in one call, since the mark remembers only the second.
+-- is there twice, which is one look too many at an entity; so are entries of more
+-- than four bodies with one id in one call.
 --
 -- The entry comes before the mark, since scripts do not roll back: a mark
 -- without its entry would lose the event. This is run without allow-oom (and
@@ -28,15 +29,21 @@ local marks = redis.call('MGET', unpack(names))
 
 local out, at = {}, 1
 local fresh = {} -- marks made in this call
+
+-- remembered returns the bodies a mark knows: " <hash> <hash>", '' for none.
+local function remembered(value)
+  return value and string.match(value, ' .+$') or ''
+end
+
 for i = 1, #KEYS, 2 do
   local stream, mark, last = KEYS[i], KEYS[i + 1], at + 2 + ARGV[at + 2]
   local body = ARGV[at + 1]
   local value = fresh[mark] or marks[#out + 1]
-  local known = value and string.match(value, ' (%x+)$')
+  local known = remembered(value)
   if value and redis.call('PTTL', mark) > tonumber(ARGV[at]) then -- the clock was set back
     redis.call('PEXPIRE', mark, ARGV[at])
   end
-  if value and (body == '' or not known or known == body) then
+  if value and (body == '' or known == '' or string.find(known .. ' ', ' ' .. body .. ' ', 1, true)) then
     out[#out + 1] = '=' .. value
   else
     local id = redis.pcall('XADD', stream, '*', unpack(ARGV, at + 3, last))
@@ -44,7 +51,11 @@ for i = 1, #KEYS, 2 do
       out[#out + 1] = '!' .. id.err
     else
       if mark ~= stream then
-        fresh[mark] = 'queued:' .. id .. (body ~= '' and ' ' .. body or '')
+        if body ~= '' then -- one space before each
+          known = string.match(known, ' %x+ %x+ %x+$') or known
+          known = known .. ' ' .. body
+        end
+        fresh[mark] = 'queued:' .. id .. known
         redis.call('SET', mark, fresh[mark], 'PX', ARGV[at])
       end
       out[#out + 1] = '+' .. id

@@ -19,8 +19,8 @@
 -- entry of the live stream and one of the background stream may share one.
 for i = 6, #KEYS do
   local mark = redis.call('GET', KEYS[i])
-  if mark then -- what it knows of the event's body stays
-    redis.call('SET', KEYS[i], 'processed' .. (string.match(mark, ' %x+$') or ''), 'KEEPTTL')
+  if mark then -- what it knows of the event's bodies stays
+    redis.call('SET', KEYS[i], 'processed' .. (string.match(mark, ' .+$') or ''), 'KEEPTTL')
   end
 end
 

@@ -208,7 +208,9 @@ func (q query) through(x declaredIndex, terms []term, passedOver []string) (why 
 		return "", false
 	}
 	for _, t := range terms {
-		free := slices.Contains(x.fields, t.field) || impliedBy(x, t.field) || x.fields[0] == "_id" && q.byID()
+		// Behind a range the keys of the index are passed over themselves.
+		place := slices.Index(x.fields, t.field)
+		free := 0 <= place && place <= fixed || place > fixed && x.fields[place] == "_id" || impliedBy(x, t.field) || x.fields[0] == "_id" && q.byID()
 		if !free && !named(passedOver, t.field) {
 			return "documents are passed over for " + t.field, true
 		}

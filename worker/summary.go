@@ -10,15 +10,15 @@ import (
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
-// gist is what a verdict needs to know of the signals it is on, however many
-// they are and wherever they wait.
-type gist struct {
+// batchSummary accumulates what the verdict needs from a batch, so that parked
+// pages need not stay in memory.
+type batchSummary struct {
 	// types are those of the events, each once.
 	types []string
 	// newest is the event created last.
 	newest mirror.LastEvent
 	// derived: the refresh of a derived kind is among them; verify: a second look
-	// is, the earliest of them meant for the time second.
+	// is, the earliest of them that was to wait meant for the time second.
 	derived, verify bool
 	second          time.Time
 	// hints are the parent sets the signals name, each once, in their order.
@@ -27,30 +27,30 @@ type gist struct {
 
 // add takes in signals, up to the first that names one parent set more than a
 // sync asks, and returns how many it took.
-func (g *gist) add(kind *provider.Kind, entries []stream.Entry) int {
+func (b *batchSummary) add(kind *provider.Kind, entries []stream.Entry) int {
 	for i := range entries {
 		s := &entries[i].Signal
-		if set, ok := hinted(kind, s.Ref.Parents); ok && !among(g.hints, set) {
-			if len(g.hints) == mostHints {
+		if set, ok := hinted(kind, s.Ref.Parents); ok && !among(b.hints, set) {
+			if len(b.hints) == mostHints {
 				return i
 			}
-			g.hints = append(g.hints, set)
+			b.hints = append(b.hints, set)
 		}
 		switch s.Cause {
 		case event.CauseEvent:
-			if !slices.Contains(g.types, s.EventType) {
-				g.types = append(g.types, s.EventType)
+			if !slices.Contains(b.types, s.EventType) {
+				b.types = append(b.types, s.EventType)
 			}
-			if s.CreatedAt.After(g.newest.CreatedAt) || g.newest.ID == "" {
-				g.newest = mirror.LastEvent{ID: s.CauseID, Type: s.EventType, CreatedAt: s.CreatedAt}
+			if s.CreatedAt.After(b.newest.CreatedAt) || b.newest.ID == "" {
+				b.newest = mirror.LastEvent{ID: s.CauseID, Type: s.EventType, CreatedAt: s.CreatedAt}
 			}
 		case event.CauseDerived:
-			g.derived = true
+			b.derived = true
 		case event.CauseVerify:
-			if !g.verify || s.NotBefore.Before(g.second) {
-				g.second = s.NotBefore
+			b.verify = true
+			if at := s.NotBefore; !at.IsZero() && (b.second.IsZero() || at.Before(b.second)) {
+				b.second = at
 			}
-			g.verify = true
 		}
 	}
 	return len(entries)
