@@ -141,7 +141,7 @@ func TestAnAnswerThatCannotBeEncoded(t *testing.T) {
 	w := f.get("/v1/entities/lemon/order/bord_1")
 	require.Equal(t, http.StatusInternalServerError, w.Code)
 	require.Equal(t, "application/problem+json", w.Header().Get("Content-Type"))
-	require.JSONEq(t, `{"title":"Internal Server Error","status":500,"detail":"the answer could not be written as JSON; the log of the api says why","reason":"encoding"}`, w.Body.String())
+	require.JSONEq(t, `{"type":"urn:tarn:problem:encoding","title":"Internal Server Error","status":500,"detail":"the answer could not be written as JSON; the log of the api says why"}`, w.Body.String())
 	require.Contains(t, f.logs.String(), "an answer could not be written as JSON")
 	require.Contains(t, f.get("/metrics").Body.String(), "tarn_encode_failures_total 1")
 }

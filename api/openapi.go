@@ -101,7 +101,7 @@ func webhookOperation(schemas huma.Registry) *huma.Operation {
 		Description: "The event is stored durably, now or before. (Another status if the source's ack says so.)",
 		Content:     map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(reflect.TypeFor[receipt](), true, "Receipt")}},
 	}}
-	refused := schemas.Schema(reflect.TypeFor[webhookProblem](), true, "WebhookProblem")
+	refused := schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")
 	for status, when := range map[int]string{
 		http.StatusNotFound:              "No source of this name is configured",
 		http.StatusRequestEntityTooLarge: "The body is too large",

@@ -114,9 +114,8 @@ func TestAnswersMatchTheDocument(t *testing.T) {
 		"Entity":         f.get("/v1/entities/lemon/order/bord_1").Body.Bytes(),
 		"EntityList":     f.get("/v1/entities/lemon/order").Body.Bytes(),
 		"EventList":      f.get("/v1/events").Body.Bytes(),
-		"ErrorModel":     f.get("/v1/events?limit=0").Body.Bytes(),
 		"Receipt":        f.do(webhook("lemon", orderEvent("evt_1"), noon)).Body.Bytes(),
-		"WebhookProblem": f.do(webhook("lime", "{}", noon)).Body.Bytes(),
+		"Problem":        f.do(webhook("lime", "{}", noon)).Body.Bytes(),
 
 		"LetterList":      f.get("/v1/dead-letters").Body.Bytes(),
 		"Selected":        f.post("/v1/dead-letters/redrive", `{"dry_run":true}`).Body.Bytes(),

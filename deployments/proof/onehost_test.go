@@ -25,15 +25,21 @@ import (
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
-// The settings that the guide shows start an api, a worker and a reconciler on
+// The settings that the README and the guide show start an api, a worker and a reconciler on
 // one host, all from the same file, and each line they log is JSON, also while
 // Redis is away.
 func TestOneFileForOneHost(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs processes")
 	}
+	for _, guide := range []string{"../../README.md", "../../shared/config/README.md"} {
+		t.Run(guide, func(t *testing.T) { startsOnOneHost(t, guide) })
+	}
+}
+
+func startsOnOneHost(t *testing.T, guide string) {
 	redis := redistest.Start(t)
-	file, addresses := guideSettings(t, "../../shared/config/README.md", redis.URL())
+	file, addresses := guideSettings(t, guide, redis.URL())
 	for i, program := range []string{fleet.API, fleet.Worker, fleet.Reconciler} {
 		runProgram(t, program, file)
 		require.Eventually(t, func() bool { return ready(addresses[i]) }, time.Minute, 50*time.Millisecond, program)
@@ -41,9 +47,11 @@ func TestOneFileForOneHost(t *testing.T) {
 	t.Run("a second worker", func(t *testing.T) {
 		binary, err := programs.Path(t.Context(), fleet.Worker, false)
 		require.NoError(t, err)
-		said, err := exec.CommandContext(t.Context(), binary, "--config", file).CombinedOutput() //nolint:gosec // our binary
+		second := exec.CommandContext(t.Context(), binary, "--config", file) //nolint:gosec // our binary
+		second.Env = append(os.Environ(), secrets...)
+		said, err := second.CombinedOutput()
 		require.Error(t, err)
-		require.Contains(t, string(said), "tarn.yaml:1: http.worker_addr: "+addresses[1]+" is in use by another process of this host")
+		require.Contains(t, string(said), "http.worker_addr: "+addresses[1]+" is in use by another process of this host")
 		require.Contains(t, string(said), "TARN_HTTP__WORKER_ADDR")
 		own := freeAddr(t)
 		runProgram(t, fleet.Worker, file, "TARN_HTTP__WORKER_ADDR="+own)
@@ -83,6 +91,9 @@ func guideSettings(t *testing.T, guide, redis string) (file string, addresses []
 	return file, addresses
 }
 
+// secrets are what the settings take from the environment.
+var secrets = []string{"TARN_OPS_TOKEN=0123456789abcdef", "LEMON_API_KEY=key", "LEMON_WEBHOOK_SECRET=0123456789abcdef"}
+
 // runProgram runs a program until the test ends. It must end with status 0 then,
 // and have logged JSON only.
 func runProgram(t *testing.T, program, file string, environ ...string) {
@@ -91,15 +102,14 @@ func runProgram(t *testing.T, program, file string, environ ...string) {
 	require.NoError(t, err)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	c := exec.CommandContext(ctx, binary, "--config", file) //nolint:gosec // our binary
-	c.Env = append(os.Environ(), append(environ,
-		"TARN_OPS_TOKEN=0123456789abcdef", "LEMON_API_KEY=key", "LEMON_WEBHOOK_SECRET=0123456789abcdef")...)
+	c.Env = append(os.Environ(), append(environ, secrets...)...)
 	var said words
 	c.Stdout, c.Stderr = &said, &said
 	c.Cancel = func() error { return c.Process.Signal(syscall.SIGTERM) }
 	require.NoError(t, c.Start())
 	t.Cleanup(func() {
 		stop()
-		if err := c.Wait(); !errors.Is(err, context.Canceled) {
+		if err := c.Wait(); !errors.Is(err, context.Canceled) { // which is how a clean end looks
 			require.NoError(t, err, said.String())
 		}
 		for line := range strings.Lines(said.String()) {

@@ -119,7 +119,7 @@ func (d *decoder) required(v reflect.Value, path string) {
 		fv, at := v.FieldByIndex(f.Index), join(path, f.name)
 		switch {
 		case f.required && empty(fv):
-			if !d.reported[at] && !d.reported[path] {
+			if !d.reported[at] && !d.reported[at+"[0]"] && !d.reported[path] {
 				d.bad(d.at[path], at, "is missing: %s", f.help)
 			}
 		case isGroup(f.Type):

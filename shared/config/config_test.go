@@ -243,6 +243,8 @@ func TestPathsStartAtTheFolderOfTheFile(t *testing.T) {
 func TestAllMistakesAtOnce(t *testing.T) {
 	message := refused(t, "shards: 0\nlog: {level: x}\n")
 	require.Len(t, strings.Split(message, "\n"), 4, "shards, level, store and sources:\n%s", message)
+	message = refused(t, strings.ReplaceAll(minimal, "secret-1-long-enough", `"${UNSET}"`))
+	require.Len(t, strings.Split(message, "\n"), 1, "one mistake, one line:\n%s", message)
 }
 
 func TestFileMissing(t *testing.T) {

@@ -25,7 +25,7 @@
 // # One place
 //
 // The struct tags of Config are the whole truth about a key: its name, default,
-// bounds and help. Reading, checking, --help, the README's table and what SIGHUP
+// bounds and help. Reading, checking, --help, the guide's table and what SIGHUP
 // may change are all made from them, so they cannot disagree.
 //
 // Values that are or may hold a secret are of type Secret, which prints as

@@ -91,8 +91,8 @@ func starting(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, startingProblem) // the client is gone if this fails
 }
 
-const startingProblem = `{"title":"Service Unavailable","status":503,` +
-	`"detail":"the process is starting: it waits for what it stands on; try again","reason":"starting"}` + "\n"
+const startingProblem = `{"type":"urn:tarn:problem:starting","title":"Service Unavailable","status":503,` +
+	`"detail":"the process is starting: it waits for what it stands on; try again"}` + "\n"
 
 // StreamsSeen connects to Redis as Streams does, and serves health and metrics
 // while it waits: for a process whose own server starts only afterwards, on
