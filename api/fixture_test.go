@@ -72,7 +72,7 @@ func (f *fixture) do(req *http.Request) *httptest.ResponseRecorder {
 	f.t.Helper()
 	w := httptest.NewRecorder()
 	f.Handler().ServeHTTP(w, req)
-	duplicate := strings.HasPrefix(w.Body.String(), `{"status":"duplicate"`) // a 409 where ack says so
+	duplicate := strings.HasPrefix(w.Body.String(), `{"status":"duplicate"`)  // a 409 where ack says so
 	if w.Code >= 400 && !duplicate && !strings.HasSuffix(req.URL.Path, "z") { // healthz and readyz say what they look at
 		requireShape(f.t, w)
 	}
