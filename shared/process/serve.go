@@ -35,7 +35,7 @@ func (p *Process) Listen(ctx context.Context, key, addr string) (*Probe, error) 
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, p.Config.Problem(key, "%s is in use by another process of this host: give each one an address of its own "+
-			"(http.addr, http.worker_addr, http.reconciler_addr; further ones of a kind by their environment, as in TARN_HTTP__WORKER_ADDR)", addr)
+			"(http.addr, http.worker_addr, http.reconciler_addr; further ones of a kind by their environment, as in TARN_HTTP__WORKER_ADDR): %w", addr, err)
 	}
 	if err != nil {
 		return nil, p.Config.Problem(key, "%w", err)
