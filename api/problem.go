@@ -128,6 +128,9 @@ func libraryProblem(status int, detail string, errs ...error) huma.StatusError {
 		if errors.As(err, &e) {
 			told := *e.ErrorDetail()
 			told.Message = forPeople(told.Message)
+			if told.Location == "body" {
+				told.Value = nil // who sent it has it
+			}
 			p.Errors = append(p.Errors, &told)
 		} else if err != nil {
 			p.Errors = append(p.Errors, &huma.ErrorDetail{Message: forPeople(err.Error())})
