@@ -85,7 +85,7 @@ func (r *reader) registerEntities(api huma.API) {
 		Description: "An entity never fetched is a 404 of type `not-yet`. A deleted one is a 200 with `deleted_at`.\n\n" +
 			"`fresh_after` is a condition: the answer is a 200 only if `verified_at` is not before it. " +
 			"With `wait` the request waits up to that long for the condition; if it is still not met, the answer " +
-			"is a 504 of type `urn:tarn:problem:not-fresh` (or 404 `urn:tarn:problem:not-yet`), never an older state passed off as a fresh one. " +
+			"is a 504 of type `not-fresh` (or 404 `not-yet`), never an older state passed off as a fresh one. " +
 			"To take whatever there is, leave `fresh_after` out.",
 		Security: needs(Viewer), Errors: append([]int{http.StatusGatewayTimeout}, itemErrors...),
 	}, r.getEntity)

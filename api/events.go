@@ -116,7 +116,7 @@ func (r *reader) registerEvents(api huma.API) {
 		OperationID: "get-event", Method: http.MethodGet, Path: "/v1/events/{id}",
 		Summary: "Read one logged event", Tags: []string{"events"},
 		Description: "Ids are unique per source. If several sources have this one, the answer is a 409 of type " +
-			"`urn:tarn:problem:ambiguous` until `source` says which.",
+			"`ambiguous` until `source` says which.",
 		Security: needs(Viewer), Errors: append([]int{http.StatusConflict}, itemErrors...),
 	}, r.getEvent)
 }

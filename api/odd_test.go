@@ -90,7 +90,7 @@ func (o odd) text() string {
 // Whatever is accepted can be read through every route that shows it: status
 // 200 and JSON, whether its work was done, with whatever state, or died.
 func TestEveryAcceptedEventCanBeRead(t *testing.T) {
-	t.Run("sqlite", func(t *testing.T) { everyAcceptedEventCanBeRead(t, openSQLite(t), oddIDs, 150) })
+	t.Run("sqlite", func(t *testing.T) { everyAcceptedEventCanBeRead(t, openSQLite(t), oddIDs, 60) })
 	t.Run("mongo", func(t *testing.T) {
 		// FerretDB, which stands in for MongoDB, takes no name of a field that begins
 		// or ends in white space.
