@@ -9,8 +9,6 @@ import (
 	"net/url"
 	"slices"
 
-	"github.com/danielgtaylor/huma/v2"
-
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
@@ -51,12 +49,6 @@ type candidate struct {
 	Link    string            `json:"link" doc:"Where it alone is read."`
 }
 
-// ambiguity is the problem that an id names several entities.
-type ambiguity struct {
-	huma.ErrorModel
-	Candidates []candidate `json:"candidates" nullable:"false" doc:"The entities that have the id."`
-}
-
 // mostCandidates is how many entities with one id an answer names.
 const mostCandidates = 50
 
@@ -95,10 +87,8 @@ func holds(parents, given map[string]string) bool {
 }
 
 func ambiguous(key event.Key, docs []*mirror.Document) error {
-	p := &ambiguity{ErrorModel: huma.ErrorModel{
-		Type: problemAmbiguous, Title: http.StatusText(http.StatusConflict), Status: http.StatusConflict,
-		Detail: fmt.Sprintf("%d entities have the id %q: say which with ?account= or ?parent=kind/id", len(docs), key.ID),
-	}}
+	p := newProblem(http.StatusConflict, problemAmbiguous,
+		fmt.Sprintf("%d entities have the id %q: say which with ?account= or ?parent=kind/id", len(docs), key.ID))
 	if len(docs) > mostCandidates {
 		docs = docs[:mostCandidates]
 		p.Detail = fmt.Sprintf("more than %d entities have the id %q: say which with ?account= or ?parent=kind/id", mostCandidates, key.ID)

@@ -33,6 +33,7 @@ var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 // fixture is an api on fakes whose effects a test can look at.
 type fixture struct {
 	*API
+	t     *testing.T
 	queue *fakeQueue
 	store *fakeStore
 	logs  *bytes.Buffer
@@ -42,7 +43,7 @@ type fixture struct {
 // newFixture builds an api with one lemon source; change adapts the options.
 func newFixture(t *testing.T, change ...func(*Options)) *fixture {
 	t.Helper()
-	f := &fixture{queue: newFakeQueue(), store: &fakeStore{}, logs: &bytes.Buffer{}, clock: &clock{at: noon}}
+	f := &fixture{t: t, queue: newFakeQueue(), store: &fakeStore{}, logs: &bytes.Buffer{}, clock: &clock{at: noon}}
 	o := Options{
 		Sources: []Source{lemon(t, f.clock.now, testSecret)},
 		Queue:   f.queue, Store: f.store, Now: f.clock.now,
@@ -66,10 +67,16 @@ func lemon(t *testing.T, now func() time.Time, secrets ...string) Source {
 	return Source{Name: "lemon", Provider: def, Verifier: v}
 }
 
-// do answers one request in process.
+// do answers one request in process. An answer that is an error must be a
+// problem.
 func (f *fixture) do(req *http.Request) *httptest.ResponseRecorder {
+	f.t.Helper()
 	w := httptest.NewRecorder()
 	f.Handler().ServeHTTP(w, req)
+	duplicate := strings.HasPrefix(w.Body.String(), `{"status":"duplicate"`)  // a 409 where ack says so
+	if w.Code >= 400 && !duplicate && !strings.HasSuffix(req.URL.Path, "z") { // healthz and readyz say what they look at
+		requireShape(f.t, w)
+	}
 	return w
 }
 

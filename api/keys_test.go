@@ -97,7 +97,7 @@ func TestAnAmbiguousIDIsAConflict(t *testing.T) {
 		w := f.send(method, path, "", asOperator...)
 		require.Equal(t, http.StatusConflict, w.Code, "%s: %s", path, w.Body)
 		require.Equal(t, "application/problem+json", w.Header().Get("Content-Type"))
-		require.JSONEq(t, `{"type":"ambiguous","title":"Conflict","status":409,
+		require.JSONEq(t, `{"type":"urn:tarn:problem:ambiguous","title":"Conflict","status":409,
 			"detail":"2 entities have the id \"o/1\": say which with ?account= or ?parent=kind/id","candidates":[
 			{"parents":{"account":"acc/a"},"link":"/v1/entities/lemon/order/o%2F1?account=acc%2Fa"},
 			{"parents":{"account":"b"},"link":"/v1/entities/lemon/order/o%2F1?account=b"}]}`, w.Body.String())

@@ -231,7 +231,7 @@ func (o *operator) again(ctx context.Context, l *mirror.LetterRecord) (event.Sig
 type discardInput struct {
 	LetterPath
 	Body struct {
-		Reason string `json:"reason" minLength:"1" maxLength:"1000" pattern:"\\S" doc:"Why. Kept with the letter."`
+		Reason string `json:"reason" minLength:"1" maxLength:"1000" pattern:"\\S" patternDescription:"text that is not blank" doc:"Why. Kept with the letter."`
 	}
 }
 
@@ -279,7 +279,7 @@ type redriveManyInput struct{ Body LetterSelection }
 type discardManyInput struct {
 	Body struct {
 		LetterSelection
-		Reason string `json:"reason" minLength:"1" maxLength:"1000" pattern:"\\S" doc:"Why. Kept with each letter."`
+		Reason string `json:"reason" minLength:"1" maxLength:"1000" pattern:"\\S" patternDescription:"text that is not blank" doc:"Why. Kept with each letter."`
 	}
 }
 

@@ -29,7 +29,7 @@ var (
 func newOperations(engine *gin.Engine, version string, encode *encoder) huma.API {
 	config := huma.DefaultConfig("Tarn", version)
 	config.Info.Description = "A true local copy of a provider's data: webhooks in, mirrored state out.\n\n" +
-		"Times are RFC 3339 in UTC. Fields that have no value are absent. Errors are RFC 9457 problems."
+		"Times are RFC 3339 in UTC. Fields that have no value are absent. Errors are RFC 9457 problems; their types begin with `urn:tarn:problem:` and are named here by what follows it."
 	config.Formats = map[string]huma.Format{"application/json": encode.format(), "json": encode.format()}
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.CreateHooks = nil // no $schema field in answers
@@ -101,7 +101,7 @@ func webhookOperation(schemas huma.Registry) *huma.Operation {
 		Description: "The event is stored durably, now or before. (Another status if the source's ack says so.)",
 		Content:     map[string]*huma.MediaType{"application/json": {Schema: schemas.Schema(reflect.TypeFor[receipt](), true, "Receipt")}},
 	}}
-	refused := schemas.Schema(reflect.TypeFor[webhookProblem](), true, "WebhookProblem")
+	refused := schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")
 	for status, when := range map[int]string{
 		http.StatusNotFound:              "No source of this name is configured",
 		http.StatusRequestEntityTooLarge: "The body is too large",

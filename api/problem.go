@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -15,28 +16,153 @@ import (
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
-// Problem types, the `type` of an RFC 9457 answer, for what a client may want
-// to tell apart from other answers of the same status.
+// What the type of a problem ends in, for what a client may want to tell apart
+// from other answers of the same status. problemTypes has all types.
 const (
-	problemNotYet    = "not-yet"
-	problemNotFresh  = "not-fresh"
-	problemAmbiguous = "ambiguous"
-	problemNotOpen   = "not-open"
-	problemOver      = "over"
-	problemStanding  = "standing"
-	problemParents   = "parents-differ"
+	problemNotYet     = "not-yet"
+	problemNotFresh   = "not-fresh"
+	problemAmbiguous  = "ambiguous"
+	problemNotOpen    = "not-open"
+	problemOver       = "over"
+	problemStanding   = "standing"
+	problemParents    = "parents-differ"
+	problemConfigured = "configured"
 )
 
-// problem makes an RFC 9457 answer. kind is one of the types above, or "".
+// typeBase is what every type begins with. Types are names, not addresses:
+// README.md beside this file says what they mean.
+const typeBase = "urn:tarn:problem:"
+
+// problemTypes are the ends of all types a client may meet. A type stays what it
+// is; a new cause gets a new one.
+var problemTypes = []string{
+	// Of a status, where nothing tells more.
+	"bad-request", "token", "forbidden", "not-found", "conflict", "media-type", "invalid", "internal", "unavailable",
+	// Of reading and acting.
+	problemNotYet, problemNotFresh, problemAmbiguous, problemNotOpen, problemOver, problemStanding, problemParents,
+	problemConfigured,
+	// Of a webhook; the reasons of tarn_rejected_total, with dashes.
+	"unknown-source", "too-large", "slow", "incomplete", "signature", "missing", "malformed", "doubled", "mismatch",
+	"too-old", "in-future", "encoded", "bad-event", "unconfirmed", "full", "timeout",
+	// Of any route.
+	"route", "panic", "encoding", "starting",
+}
+
+// ofStatus is the type of an answer that has none of its own.
+var ofStatus = map[int]string{
+	http.StatusBadRequest: "bad-request", http.StatusUnauthorized: "token", http.StatusForbidden: "forbidden",
+	http.StatusNotFound: "not-found", http.StatusConflict: "conflict", http.StatusRequestEntityTooLarge: "too-large",
+	http.StatusUnsupportedMediaType: "media-type", http.StatusUnprocessableEntity: "invalid", http.StatusRequestTimeout: "slow",
+	http.StatusInternalServerError: "internal", http.StatusServiceUnavailable: "unavailable",
+}
+
+// Problem is the body of every answer that is an error, as RFC 9457 has it.
+type Problem struct {
+	Type   string              `json:"type" doc:"What went wrong, for programs: stays the same." example:"urn:tarn:problem:not-found"`
+	Title  string              `json:"title" doc:"The HTTP status in words." example:"Not Found"`
+	Status int                 `json:"status" doc:"The HTTP status." example:"404"`
+	Detail string              `json:"detail" doc:"What went wrong with this request, for people."`
+	Errors []*huma.ErrorDetail `json:"errors,omitempty" doc:"What is wrong with which part of the request."`
+
+	Candidates []candidate `json:"candidates,omitempty" doc:"The entities that have the id, where several have."`
+}
+
+// Error returns the detail.
+func (p *Problem) Error() string { return p.Detail }
+
+// GetStatus returns the HTTP status.
+func (p *Problem) GetStatus() int { return p.Status }
+
+// ContentType is that of problems.
+func (p *Problem) ContentType(string) string { return problemJSON[0] }
+
+// TransformSchema lists the types in the document.
+func (p *Problem) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
+	of := s.Properties["type"]
+	of.Enum = nil
+	for _, end := range problemTypes {
+		of.Enum = append(of.Enum, typeBase+end)
+	}
+	return s
+}
+
+// problem makes an answer. kind is what its type ends in; "" is that of the
+// status.
 func problem(status int, kind, format string, args ...any) error {
-	return &huma.ErrorModel{
-		Type: kind, Title: http.StatusText(status), Status: status, Detail: fmt.Sprintf(format, args...),
+	return newProblem(status, kind, fmt.Sprintf(format, args...))
+}
+
+func newProblem(status int, kind, detail string) *Problem {
+	switch {
+	case kind != "":
+	case ofStatus[status] != "":
+		kind = ofStatus[status]
+	case status < http.StatusInternalServerError:
+		kind = ofStatus[http.StatusBadRequest]
+	default:
+		kind = ofStatus[http.StatusInternalServerError]
+	}
+	return &Problem{
+		Type: typeBase + strings.ReplaceAll(kind, "_", "-"), Title: http.StatusText(status), Status: status, Detail: detail,
 	}
 }
 
-// invalid answers a parameter that cannot be used, as huma's own checks do.
+// The library makes its own answers by this variable, so that it is the only
+// way to give them our shape.
+func init() { huma.NewError = libraryProblem }
+
+// libraryProblem is an answer of the library: to a request that does not fit the
+// operation, before any of our code has seen it, and to one that the guard
+// refuses.
+func libraryProblem(status int, detail string, errs ...error) huma.StatusError {
+	p := newProblem(status, "", detail)
+	switch status {
+	case http.StatusUnsupportedMediaType:
+		p.Detail = "send the body as JSON, with Content-Type: application/json"
+		return p
+	case http.StatusInternalServerError:
+		return p // what went wrong inside is logged, not told
+	case http.StatusBadRequest, http.StatusUnprocessableEntity:
+		p.Detail = "the request is not valid; errors says where"
+	}
+	for _, err := range errs {
+		var e huma.ErrorDetailer
+		if errors.As(err, &e) {
+			told := *e.ErrorDetail()
+			told.Message = forPeople(told.Message)
+			if told.Location == "body" {
+				told.Value = nil // who sent it has it
+			}
+			p.Errors = append(p.Errors, &told)
+		} else if err != nil {
+			p.Errors = append(p.Errors, &huma.ErrorDetail{Message: forPeople(err.Error())})
+		}
+	}
+	return p
+}
+
+// forPeople puts a message of a library into words that do not need its source:
+// no layouts of Go's times, no types of Go's.
+func forPeople(message string) string {
+	switch {
+	case strings.Contains(message, "2006-01-02"):
+		return "want a time as RFC 3339 has it, such as 2026-03-01T12:00:00Z"
+	case message == "invalid integer":
+		return "want a whole number"
+	case message == "invalid boolean":
+		return "want true or false"
+	case strings.Contains(message, "cannot unmarshal"):
+		return "is of the wrong type"
+	case strings.Contains(message, "invalid character"), strings.Contains(message, "unexpected end of JSON"):
+		return "is no JSON: " + strings.TrimPrefix(message, "json: ")
+	}
+	return message
+}
+
+// invalid answers a parameter that cannot be used, as the library's own checks
+// do.
 func invalid(location, value, format string, args ...any) error {
-	return huma.Error422UnprocessableEntity("validation failed", &huma.ErrorDetail{
+	return libraryProblem(http.StatusUnprocessableEntity, "", &huma.ErrorDetail{
 		Message: fmt.Sprintf(format, args...), Location: location, Value: value,
 	})
 }

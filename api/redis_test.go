@@ -138,7 +138,7 @@ func TestRedisSilentAtANote(t *testing.T) {
 	w := f.do(webhook("lemon", orderEvent("evt_1"), noon))
 	require.Equal(t, http.StatusServiceUnavailable, w.Code)
 	require.Less(t, time.Since(began), 2*time.Second, "the sender is told before it gives up")
-	require.Contains(t, w.Body.String(), `"timeout"`)
+	requireProblem(t, w, "timeout")
 }
 
 // A Redis that answers and takes no writes takes no webhooks: the api is not
@@ -168,7 +168,7 @@ func TestRedisFull(t *testing.T) {
 	}
 	require.Eventually(t, func() bool {
 		w := f.do(webhook("lemon", orderEvent(fmt.Sprint("evt_", time.Now().UnixNano())), noon))
-		return w.Code == http.StatusServiceUnavailable && strings.Contains(w.Body.String(), `"full"`) &&
+		return w.Code == http.StatusServiceUnavailable && strings.Contains(w.Body.String(), typeBase+"full") &&
 			w.Header().Get("Retry-After") == "30"
 	}, 10*time.Second, 10*time.Millisecond)
 }

@@ -14,7 +14,8 @@ import (
 )
 
 // refusal is the answer to a webhook that was not accepted. Its reason is from
-// a fixed list, since it becomes a metric label and a note.
+// a fixed list, since it becomes a metric label, a note and the type of the
+// problem.
 type refusal struct {
 	status int
 	reason string
@@ -87,14 +88,6 @@ func refuseUnconfirmed(err error) *refusal {
 	return r
 }
 
-// webhookProblem is the RFC 9457 form of a refusal.
-type webhookProblem struct {
-	Title  string `json:"title" doc:"The HTTP status in words."`
-	Status int    `json:"status" doc:"The HTTP status."`
-	Detail string `json:"detail" doc:"What was wrong with this request."`
-	Reason string `json:"reason" doc:"Why it was refused, from a fixed list; the same word as in metrics." example:"mismatch"`
-}
-
 // write sends the refusal. A body that was not read to its end ends the
 // connection, or what is left of it would be taken for the next request.
 func (r *refusal) write(w http.ResponseWriter) {
@@ -107,9 +100,7 @@ func (r *refusal) write(w http.ResponseWriter) {
 		h.Set("Connection", "close")
 	}
 	w.WriteHeader(r.status)
-	body, err := json.Marshal(webhookProblem{
-		Title: http.StatusText(r.status), Status: r.status, Detail: r.detail, Reason: r.reason,
-	})
+	body, err := json.Marshal(newProblem(r.status, r.reason, r.detail))
 	if err == nil { // strings and numbers always encode
 		_, _ = w.Write(body) // the sender is gone if this fails
 	}

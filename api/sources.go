@@ -75,7 +75,7 @@ type SourcePath struct {
 type pauseInput struct {
 	SourcePath
 	Body struct {
-		Reason string `json:"reason" minLength:"1" maxLength:"500" pattern:"\\S" doc:"Why, for whoever finds it paused."`
+		Reason string `json:"reason" minLength:"1" maxLength:"500" pattern:"\\S" patternDescription:"text that is not blank" doc:"Why, for whoever finds it paused."`
 	}
 }
 
@@ -147,9 +147,6 @@ func (o *operator) retry(ctx context.Context, in *struct{ SourcePath }) (*retryO
 	out.Body.Source, out.Body.Entities = in.Source, n
 	return out, nil
 }
-
-// problemConfigured is the type of a refusal to give up a source in use.
-const problemConfigured = "configured"
 
 func (o *operator) abandon(ctx context.Context, in *pauseInput) (*jobOutput, error) {
 	if o.sources.get(in.Source) != nil {

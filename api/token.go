@@ -114,13 +114,22 @@ func (g *guard) check(api huma.API) func(huma.Context, func(huma.Context)) {
 		by, status, why := g.admits(ctx, role)
 		if status != 0 {
 			if status == http.StatusUnauthorized {
-				ctx.SetHeader("WWW-Authenticate", `Bearer realm="tarn"`)
+				ctx.SetHeader("WWW-Authenticate", challenge(ctx))
 			}
 			_ = huma.WriteErr(api, ctx, status, why) // the client is gone if this fails
 			return
 		}
 		next(huma.WithValue(ctx, admitted{}, by))
 	}
+}
+
+// challenge says how to come in and, to those who tried, that what they sent is
+// not accepted; see RFC 6750.
+func challenge(ctx huma.Context) string {
+	if ctx.Header("Authorization") == "" {
+		return `Bearer realm="tarn"`
+	}
+	return `Bearer realm="tarn", error="invalid_token"`
 }
 
 // admitted is the key under which a request's context has the name of whoever
@@ -153,8 +162,10 @@ func (g *guard) admits(ctx huma.Context, role Role) (by string, status int, why 
 	}
 	h := g.holder(ctx.Header("Authorization"))
 	switch {
+	case h == nil && ctx.Header("Authorization") == "":
+		return "", http.StatusUnauthorized, "a token is needed: send Authorization: Bearer <token>"
 	case h == nil:
-		return "", http.StatusUnauthorized, "a bearer token is needed: send Authorization: Bearer <token>"
+		return "", http.StatusUnauthorized, "the token is not accepted: send one of operator_tokens as Authorization: Bearer <token>"
 	case role == Operator && h.role != Operator:
 		return "", http.StatusForbidden, fmt.Sprintf("the token %q is a viewer's; this needs an operator's", h.name)
 	}

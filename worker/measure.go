@@ -48,7 +48,7 @@ func (s *shard) measureRedis() {
 		var oldest time.Duration
 		for _, sh := range shards {
 			q := sh.Sources[name]
-			live, background, parked = live+q.Live, background+q.Background, parked+q.Parked
+			live, background, parked = live+q.Live, background+q.Background-q.Scheduled, parked+q.Parked
 			oldest = max(oldest, q.Oldest)
 		}
 		m.Backlog.WithLabelValues(name, "live").Set(float64(live))

@@ -45,7 +45,7 @@ http: {addr: %q}
 redis: {url: %q}
 store: {url: %q}
 sources:
-  lemon: {provider: lemon, api_url: "http://127.0.0.1:1/v1", api_key: k, webhook_secrets: [old]}
+  lemon: {provider: lemon, api_url: "http://127.0.0.1:1/v1", api_key: k, webhook_secrets: [old-0123456789ab]}
 `, addr, redis, store)), environ)
 	require.NoError(t, err)
 	return c
@@ -104,7 +104,7 @@ func TestStartsWithoutTheStore(t *testing.T) {
 	p := process.New("api", settings(t, addr, redistest.Start(t).URL(), nobody), io.Discard)
 	stop := running(t, p)
 	require.Eventually(t, func() bool { return status(t, "http://"+addr+"/readyz") == http.StatusOK }, 20*time.Second, 20*time.Millisecond)
-	require.Equal(t, http.StatusOK, send(t, addr, "old", "evt_1"))
+	require.Equal(t, http.StatusOK, send(t, addr, "old-0123456789ab", "evt_1"))
 	for _, path := range []string{"events", "events/evt_1", "entities/lemon/account", "entities/lemon/account/cusa_1",
 		"dead-letters", "dead-letters/dl_1", "jobs", "jobs/job_1", "sweeps", "sweeps/sweep_1", "discrepancies"} {
 		require.Equal(t, http.StatusServiceUnavailable, status(t, "http://"+addr+"/v1/"+path), path)
@@ -159,13 +159,13 @@ func TestReloadsSecrets(t *testing.T) {
 	p := process.New("api", settings(t, addr, redis, store), io.Discard)
 	stop := running(t, p)
 	require.Eventually(t, func() bool { return status(t, "http://"+addr+"/readyz") == http.StatusOK }, 10*time.Second, 20*time.Millisecond)
-	require.Equal(t, http.StatusUnauthorized, send(t, addr, "new", "evt_1"))
+	require.Equal(t, http.StatusUnauthorized, send(t, addr, "new-0123456789ab", "evt_1"))
 
-	p.Reload(settings(t, addr, redis, store, "TARN_SOURCES__LEMON__WEBHOOK_SECRETS=new, old"), nil)
-	require.Equal(t, http.StatusOK, send(t, addr, "new", "evt_1"))
-	require.Equal(t, http.StatusOK, send(t, addr, "old", "evt_2"))
-	p.Reload(settings(t, addr, redis, store, "TARN_SOURCES__LEMON__WEBHOOK_SECRETS=new"), nil)
-	require.Equal(t, http.StatusUnauthorized, send(t, addr, "old", "evt_3"))
+	p.Reload(settings(t, addr, redis, store, "TARN_SOURCES__LEMON__WEBHOOK_SECRETS=new-0123456789ab, old-0123456789ab"), nil)
+	require.Equal(t, http.StatusOK, send(t, addr, "new-0123456789ab", "evt_1"))
+	require.Equal(t, http.StatusOK, send(t, addr, "old-0123456789ab", "evt_2"))
+	p.Reload(settings(t, addr, redis, store, "TARN_SOURCES__LEMON__WEBHOOK_SECRETS=new-0123456789ab"), nil)
+	require.Equal(t, http.StatusUnauthorized, send(t, addr, "old-0123456789ab", "evt_3"))
 	require.NoError(t, stop())
 }
 
@@ -193,7 +193,7 @@ func TestTakesNothingWhileRedisIsOfAnotherFleet(t *testing.T) {
 	require.Eventually(t, func() bool { return status(t, "http://"+addr+"/v1/events") == http.StatusOK }, 10*time.Second, 20*time.Millisecond)
 	require.NoError(t, srv.Client().HSet(t.Context(), "{tarn}:identity", "fleet", "another").Err())
 	ready(http.StatusServiceUnavailable)
-	require.Equal(t, http.StatusServiceUnavailable, send(t, addr, "old", "evt_1"), "it comes again")
+	require.Equal(t, http.StatusServiceUnavailable, send(t, addr, "old-0123456789ab", "evt_1"), "it comes again")
 	require.Equal(t, http.StatusServiceUnavailable, status(t, "http://"+addr+"/v1/events"))
 	require.Equal(t, http.StatusServiceUnavailable, post(t, "http://"+addr+"/v1/sources/lemon/pause", `{"reason":"r"}`))
 	require.Equal(t, http.StatusServiceUnavailable, post(t, "http://"+addr+"/v1/sources/lemon/resume", `{"accept_deletions":true}`))
@@ -205,7 +205,7 @@ func TestTakesNothingWhileRedisIsOfAnotherFleet(t *testing.T) {
 	require.Contains(t, string(why), "not of one fleet", "redis does answer")
 	require.NoError(t, srv.Client().HSet(t.Context(), "{tarn}:identity", "fleet", id).Err())
 	ready(http.StatusOK)
-	require.Equal(t, http.StatusOK, send(t, addr, "old", "evt_1"))
+	require.Equal(t, http.StatusOK, send(t, addr, "old-0123456789ab", "evt_1"))
 	require.NoError(t, stop())
 }
 

@@ -43,6 +43,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	o.Log = slog.New(slog.NewJSONHandler(os.Stdout, nil))
+	slog.SetDefault(o.Log) // net/http logs there
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return fmt.Errorf("listen: %w", err)

@@ -69,6 +69,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	process.LogLibraries(log)
 	flush, err := telemetry.Start(ctx, telemetry.Options{
 		Service: "tarn-standalone", Version: process.Version, Endpoint: c.Telemetry.OTLPEndpoint,
 		SampleRatio: c.Telemetry.SampleRatio, Logger: log,
@@ -113,7 +114,7 @@ func parts(ctx context.Context, o options, c *config.Config, log *slog.Logger, o
 	}
 	start("api", apiapp.Run, *c)
 	behind := *c // the api's address is taken; theirs is in the log
-	behind.HTTP.Addr = "127.0.0.1:0"
+	behind.HTTP.Addr, behind.HTTP.WorkerAddr, behind.HTTP.ReconcilerAddr = "127.0.0.1:0", "", ""
 	start("worker-1", workerapp.Run, behind)
 	start("worker-2", workerapp.Run, behind)
 	start("reconciler", reconcilerapp.Run, behind)

@@ -39,7 +39,7 @@ func Program() process.Program {
 // first moment, so that one that waits for Redis can be told from one that
 // hangs.
 func Run(ctx context.Context, p *process.Process) error {
-	return p.Probed(ctx, func(ctx context.Context, probe *process.Probe) error {
+	return p.Probed(ctx, "http.reconciler_addr", p.Config.HTTP.ReconcilerAddr, func(ctx context.Context, probe *process.Probe) error {
 		return with(ctx, p, identity.Options{}, func(ctx context.Context, t *tools) error {
 			p.OnReload(t.clients.Reload)
 			p.OnReload(t.setRates)

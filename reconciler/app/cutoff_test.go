@@ -168,7 +168,7 @@ func shopSettings(t *testing.T, redisURL, shopURL string) string {
 redis: {url: %q}
 store: {url: %q}
 sources:
-  shop: {provider: %q, api_url: %q, api_key: k, webhook_secrets: [s]}
+  shop: {provider: %q, api_url: %q, api_key: k, webhook_secrets: [0123456789abcdef]}
 `, redisURL, "sqlite://"+filepath.Join(dir, "tarn.db"), definitionFile, shopURL), 0o600))
 	return settings
 }

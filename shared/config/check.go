@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -23,10 +24,15 @@ var namePattern = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
 // Braces in a prefix would move Redis Cluster's hash tag.
 var prefixPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,32}$`)
 
+// tooShort says how to make a secret that is long enough.
+const tooShort = "is too short: at least %d characters, such as `openssl rand -hex 32` prints"
+
 func nameOK(name string) bool { return namePattern.MatchString(name) }
 
-// minToken is the least length of a bearer token: shorter ones can be guessed.
-const minToken = 16
+// minSecret is the least length of what lets requests in, a bearer token or the
+// secret of a signature: shorter ones can be guessed. A provider's API key is
+// its own choice and has no bound here.
+const minSecret = 16
 
 // within checks the bounds in the tags of a field.
 func (f field) within(v reflect.Value) error {
@@ -64,7 +70,9 @@ func less(a, b reflect.Value) bool {
 // already reported are passed over: one mistake, one line.
 func (d *decoder) check(c *Config) {
 	d.required(reflect.ValueOf(*c), "")
-	d.checkAddr(c.HTTP.Addr)
+	d.checkAddr("http.addr", c.HTTP.Addr)
+	d.checkAddr("http.worker_addr", cmp.Or(c.HTTP.WorkerAddr, c.HTTP.Addr))
+	d.checkAddr("http.reconciler_addr", cmp.Or(c.HTTP.ReconcilerAddr, c.HTTP.Addr))
 	for i, u := range c.Redis.URL {
 		d.checkURL(fmt.Sprintf("redis.url[%d]", i), string(u), redisSchemes...)
 	}
@@ -109,6 +117,9 @@ var redisSchemes = []string{"redis", "rediss", "redis+cluster", "rediss+cluster"
 func (d *decoder) checkSource(path, name string, s Source) {
 	d.rule(path, name != "unknown", "stands for all sources that are not configured: choose another name")
 	d.checkURL(path+".api_url", s.APIURL, "http", "https")
+	for i, secret := range s.WebhookSecrets {
+		d.rule(fmt.Sprintf("%s.webhook_secrets[%d]", path, i), secret == "" || len(secret) >= minSecret, tooShort, minSecret)
+	}
 	d.rule(path+".ack.accepted", carriesBody(s.Ack.Accepted), "want a 2xx that carries a body")
 	d.rule(path+".ack.duplicate", carriesBody(s.Ack.Duplicate) || s.Ack.Duplicate == http.StatusConflict, "want a 2xx that carries a body, or 409")
 }
@@ -131,7 +142,7 @@ func (d *decoder) required(v reflect.Value, path string) {
 		fv, at := v.FieldByIndex(f.Index), join(path, f.name)
 		switch {
 		case f.required && empty(fv):
-			if !d.reported[at] && !d.reported[path] {
+			if !d.reported[at] && !d.reported[at+"[0]"] && !d.reported[path] {
 				d.bad(d.at[path], at, "is missing: %s", f.help)
 			}
 		case isGroup(f.Type):
@@ -167,10 +178,13 @@ func empty(v reflect.Value) bool {
 	}
 }
 
-func (d *decoder) checkAddr(addr string) {
+func (d *decoder) checkAddr(path, addr string) {
+	if d.reported["http.addr"] {
+		return
+	}
 	_, port, err := net.SplitHostPort(addr)
 	n, numErr := strconv.Atoi(port)
-	d.rule("http.addr", err == nil && numErr == nil && n >= 0 && n <= 65535, "want host:port or :port")
+	d.rule(path, err == nil && numErr == nil && n >= 0 && n <= 65535, "want host:port or :port")
 }
 
 // checkURL does not quote the address, which may hold a password.
@@ -182,21 +196,34 @@ func (d *decoder) checkURL(path, text string, schemes ...string) {
 	d.rule(path, err == nil && u.Host != "" && slices.Contains(schemes, u.Scheme), "want an address with a host: %s://…", strings.Join(schemes, "://… or "))
 }
 
-// checkStore knows that a database file has a path and a server a host. The
-// driver checks the rest: mongodb:// allows what net/url does not.
+// storeForms are the addresses of a database.
+const storeForms = "want mongodb://host/database, mongodb+srv://host/database or sqlite:///path/tarn.db"
+
+// checkStore knows that a database file has an absolute path and a server a host
+// and a database. The driver checks the rest: mongodb:// allows what net/url
+// does not.
 func (d *decoder) checkStore(text string) {
 	scheme, rest, _ := strings.Cut(text, "://")
-	holds := text == "" ||
-		(scheme == "mongodb" || scheme == "mongodb+srv") && rest != "" && !strings.HasPrefix(rest, "/") ||
-		scheme == "sqlite" && strings.HasPrefix(rest, "/") && len(rest) > 1
-	d.rule("store.url", holds, "want mongodb://host/database, mongodb+srv://host/database or sqlite:///path/tarn.db")
+	rest, _, _ = strings.Cut(rest, "?")
+	switch {
+	case text == "":
+	case scheme == "sqlite" && rest != "":
+		d.rule("store.url", strings.HasPrefix(rest, "/") && !strings.HasSuffix(rest, "/"),
+			"names no absolute path of a file: write sqlite:// and the whole path, as in sqlite:///var/lib/tarn/tarn.db")
+	case scheme == "mongodb" || scheme == "mongodb+srv":
+		host, database, _ := strings.Cut(rest, "/")
+		d.rule("store.url", host != "", storeForms)
+		d.rule("store.url", database != "", "names no database: write its name after the host, as in %s://host/tarn", scheme)
+	default:
+		d.rule("store.url", false, storeForms)
+	}
 }
 
 func (d *decoder) checkTokens(tokens []OperatorToken) {
 	names, secrets := map[string]bool{}, map[Secret]bool{}
 	for i, t := range tokens {
 		at := fmt.Sprintf("operator_tokens[%d]", i)
-		d.rule(at+".token", t.Token == "" || len(t.Token) >= minToken, "is too short: at least %d characters", minToken)
+		d.rule(at+".token", t.Token == "" || len(t.Token) >= minSecret, tooShort, minSecret)
 		d.rule(at+".name", t.Name == "" || !names[t.Name], "is taken: the audit must tell operators apart")
 		d.rule(at+".token", t.Token == "" || !secrets[t.Token], "is another one's: the audit must tell operators apart")
 		names[t.Name], secrets[t.Token] = true, true

@@ -25,10 +25,13 @@ type Config struct {
 }
 
 // HTTP is the listener of a process: the whole API of the api, health and
-// metrics of the others.
+// metrics of the others. Processes on one host that share a file need an
+// address each.
 type HTTP struct {
-	Addr        string        `yaml:"addr" default:":8080" help:"Address to listen on, host:port. Without a host: all interfaces, for an api without operator_tokens 127.0.0.1. Workers and reconcilers serve health and metrics there."`
-	ReadTimeout time.Duration `yaml:"read_timeout" default:"10s" min:"100ms" max:"5m" help:"A client that has not sent its whole request by then is cut off."`
+	Addr           string        `yaml:"addr" default:":8080" help:"Address to listen on, host:port. Without a host: all interfaces, for an api without operator_tokens 127.0.0.1. Workers and reconcilers serve health and metrics there, unless they have an address of their own."`
+	WorkerAddr     string        `yaml:"worker_addr" help:"Address of a worker's health and metrics. Empty: http.addr, which is right where each process has a host of its own."`
+	ReconcilerAddr string        `yaml:"reconciler_addr" help:"Address of a reconciler's health and metrics. Empty: http.addr."`
+	ReadTimeout    time.Duration `yaml:"read_timeout" default:"10s" min:"100ms" max:"5m" help:"A client that has not sent its whole request by then is cut off."`
 }
 
 // Redis is the queue.
@@ -41,7 +44,7 @@ type Redis struct {
 
 // Store is the database.
 type Store struct {
-	URL  Secret `yaml:"url" required:"true" help:"mongodb://host/database, mongodb+srv://host/database, or sqlite:///path/tarn.db."`
+	URL  Secret `yaml:"url" required:"true" help:"mongodb://host/database, mongodb+srv://host/database, or sqlite:///path/tarn.db, whose folder must exist."`
 	Bulk int    `yaml:"bulk" default:"1000" min:"1" max:"100000" help:"Most operations sent to MongoDB in one command."`
 }
 
@@ -71,11 +74,11 @@ type OperatorToken struct {
 
 // Source is one account at a provider.
 type Source struct {
-	Provider       string        `yaml:"provider" required:"true" help:"Name of a built-in definition (lemon) or path of a definition file."`
+	Provider       string        `yaml:"provider" required:"true" help:"Name of a built-in definition (lemon) or path of a definition file; a relative one starts at the folder of this file."`
 	APIURL         string        `yaml:"api_url" required:"true" help:"Address of the provider's API with its version."`
 	APIKey         Secret        `yaml:"api_key" required:"true" reload:"true" help:"Key for the provider's API."`
 	WebhookURL     string        `yaml:"webhook_url" help:"Address the provider sends this source's webhooks to, to compare its subscription with. Empty: any it has is taken for ours."`
-	WebhookSecrets []Secret      `yaml:"webhook_secrets" required:"true" reload:"true" help:"Secrets webhooks are signed with; several while one is rotated."`
+	WebhookSecrets []Secret      `yaml:"webhook_secrets" required:"true" reload:"true" help:"Secrets webhooks are signed with, at least 16 characters each; several while one is rotated."`
 	Rate           Rate          `yaml:"rate"`
 	Timeout        time.Duration `yaml:"timeout" default:"10s" min:"100ms" max:"5m" help:"Bounds one request to the API, from sending to the last byte."`
 	Principal      string        `yaml:"principal" default:"tarn-none" help:"Who asks, for providers that log who reads personal data."`

@@ -19,7 +19,7 @@ sources:
     provider: lemon
     api_url: https://sandbox.api.lemon.markets/v1
     api_key: key-1
-    webhook_secrets: [secret-1]
+    webhook_secrets: [secret-1-long-enough]
 `
 
 func noFiles(path string) ([]byte, error) { return nil, fmt.Errorf("open %s: no such file", path) }
@@ -78,7 +78,7 @@ sources:
     api_url: http://127.0.0.1:1/v1
     api_key: ${file:`+secret+`}
     webhook_url: https://tarn.example.com/webhooks/lemon
-    webhook_secrets: ["${S1}", "a$${b}"]
+    webhook_secrets: ["${S1}", "a-long-secret$${b}"]
     rate: {limit: 0, per: 100ms, concurrency: 3}
     ack: {accepted: 202, duplicate: 409}
     reconcile: {gaps: {every: 2m, overlap: 1m}, sweep: {every: 1h}, recover: {every: 2s, after: 3s}, grace: 1m, window: 24h, kinds: {order: {verify_every: 2h}}}
@@ -87,13 +87,13 @@ retention: {events: 720h, audit: forever}
 telemetry: {otlp_endpoint: "http://jaeger:4318", sample_ratio: 0.5}
 log: {level: debug}
 `), 0o600))
-	c, err := Load(file, []string{"DB_HOST=db", "TOKEN=0123456789abcdef", "S1=${x}", "S1=${TOKEN}"})
+	c, err := Load(file, []string{"DB_HOST=db", "TOKEN=0123456789abcdef", "S1=${x}", "S1=${TOKEN}-and-more"})
 	require.NoError(t, err)
 	lemon := c.Sources["lemon"]
 	require.Equal(t, []Secret{"redis://a:1", "redis://b:2"}, c.Redis.URL)
 	require.Equal(t, Secret("mongodb://db/tarn"), c.Store.URL)
 	require.Equal(t, Secret("from-a-file"), lemon.APIKey)
-	require.Equal(t, []Secret{"${TOKEN}", "a${b}"}, lemon.WebhookSecrets, "what came out is not expanded again")
+	require.Equal(t, []Secret{"${TOKEN}-and-more", "a-long-secret${b}"}, lemon.WebhookSecrets, "what came out is not expanded again")
 	require.Equal(t, OperatorToken{"ops", "0123456789abcdef", "operator"}, c.OperatorTokens[0])
 	require.Equal(t, 2*time.Hour, lemon.Reconcile.Kinds["order"].VerifyEvery)
 	require.Equal(t, Recover{Every: 2 * time.Second, After: 3 * time.Second}, lemon.Reconcile.Recover)
@@ -107,7 +107,7 @@ func TestEnvironment(t *testing.T) {
 	c := parsed(t, minimal,
 		"TARN_SHARDS=8", "TARN_REDIS__URL=redis://a:1, redis://b:2", "TARN_REDIS__LEASE_TTL=1s",
 		"TARN_STORE__URL=mongodb://db/x", "TARN_SOURCES__LEMON__API_KEY=${not expanded}",
-		"TARN_SOURCES__LEMON__WEBHOOK_SECRETS=[one, two]", "TARN_SOURCES__LEMON__RATE__LIMIT=7",
+		"TARN_SOURCES__LEMON__WEBHOOK_SECRETS=[one-0123456789ab, two-0123456789ab]", "TARN_SOURCES__LEMON__RATE__LIMIT=7",
 		"TARN_OPERATOR_TOKENS=[{name: ops, token: 0123456789abcdefg}]", "TARN_LOG__LEVEL=warn",
 		"TARN_API_PORT=tcp://10.0.0.1:80", "OTHER__THING=1")
 	lemon := c.Sources["lemon"]
@@ -115,7 +115,7 @@ func TestEnvironment(t *testing.T) {
 	require.Equal(t, []Secret{"redis://a:1", "redis://b:2"}, c.Redis.URL)
 	require.Equal(t, Secret("mongodb://db/x"), c.Store.URL)
 	require.Equal(t, Secret("${not expanded}"), lemon.APIKey)
-	require.Equal(t, []Secret{"one", "two"}, lemon.WebhookSecrets)
+	require.Equal(t, []Secret{"one-0123456789ab", "two-0123456789ab"}, lemon.WebhookSecrets)
 	require.Equal(t, 7, lemon.Rate.Limit)
 	require.Equal(t, "lemon", lemon.Provider, "the file's other keys stay")
 	require.Equal(t, "ops", c.OperatorTokens[0].Name)
@@ -125,7 +125,7 @@ func TestEnvironment(t *testing.T) {
 func TestEnvironmentAlone(t *testing.T) {
 	c, err := Load("", []string{
 		"TARN_STORE__URL=sqlite:///x.db", "TARN_SOURCES__ACME__PROVIDER=lemon", "TARN_SOURCES__ACME__API_URL=https://x/v1",
-		"TARN_SOURCES__ACME__API_KEY=12345", "TARN_SOURCES__ACME__WEBHOOK_SECRETS=s"})
+		"TARN_SOURCES__ACME__API_KEY=12345", "TARN_SOURCES__ACME__WEBHOOK_SECRETS=0123456789abcdef"})
 	require.NoError(t, err)
 	require.Equal(t, Secret("12345"), c.Sources["acme"].APIKey)
 }
@@ -142,69 +142,78 @@ func TestRefused(t *testing.T) {
 		env  []string
 		want string
 	}{
-		"unknown key":              {text: minimal + "shard: 64\n", want: "tarn.yaml:8: shard: is not a key; known here: http, redis"},
-		"unknown key below":        {text: minimal + "redis:\n  lease_tl: 5s\n", want: "tarn.yaml:9: redis.lease_tl: is not a key; known here: url, prefix, lease_ttl, wait_replicas"},
-		"unknown key of a source":  {text: minimal + "    key: x\n", want: "tarn.yaml:8: sources.lemon.key: is not a key"},
-		"twice":                    {text: minimal + "shards: 1\nshards: 2\n", want: "tarn.yaml:9: shards: stands here twice"},
-		"no value":                 {text: minimal + "shards:\n", want: "tarn.yaml:8: shards: has no value"},
-		"text for a number":        {text: minimal + "shards: many\n", want: `tarn.yaml:8: shards: "many": want a whole number`},
-		"fraction for a number":    {text: minimal + "shards: 1.5\n", want: `tarn.yaml:8: shards: "1.5": want a whole number`},
-		"number for text":          {text: minimal + "log: {level: 3}\n", want: "tarn.yaml:8: log.level: want text, not a number: put it in quotes"},
-		"yes for text":             {text: minimal + "log: {level: true}\n", want: "tarn.yaml:8: log.level: want text, not a yes or no"},
-		"list for text":            {text: minimal + "log: {level: [info]}\n", want: "tarn.yaml:8: log.level: want debug | info | warn | error, not a list"},
-		"text for keys":            {text: minimal + "log: info\n", want: "tarn.yaml:8: log: want keys and values, not text"},
-		"text for a list of keys":  {text: minimal + "operator_tokens: x\n", want: "tarn.yaml:8: operator_tokens: want a list, not text"},
-		"list for names":           {text: "sources: [lemon]\n", want: "tarn.yaml:1: sources: want keys and values, not a list"},
-		"number without unit":      {text: minimal + "redis: {lease_ttl: 5}\n", want: `tarn.yaml:8: redis.lease_ttl: "5": want a duration`},
-		"days":                     {text: minimal + "retention: {events: 7d}\n", want: `tarn.yaml:8: retention.events: "7d": want a duration: 1h, 2160h, or forever`},
-		"zero retention":           {text: minimal + "retention: {events: 0s}\n", want: `want a time above 0, or forever`},
-		"forever for another":      {text: minimal + "dedupe: {ttl: forever}\n", want: `dedupe.ttl: "forever": want a duration`},
-		"no size":                  {text: minimal + "webhook: {max_body: 1MB}\n", want: `webhook.max_body: "1MB": want a size`},
-		"huge size":                {text: minimal + "webhook: {max_body: 9999999999999GiB}\n", want: `want a size`},
-		"not a number":             {text: minimal + "retry: {factor: .nan}\n", want: "retry.factor"},
-		"unset variable":           {text: minimal + "http: {addr: \"${ADDR}\"}\n", want: "tarn.yaml:8: http.addr: environment variable ADDR is not set"},
-		"unset file":               {text: minimal + "http: {addr: \"${file:/none}\"}\n", want: "tarn.yaml:8: http.addr: ${file:/none}: open /none: no such file"},
-		"open variable":            {text: minimal + "http: {addr: \"${ADDR\"}\n", want: "tarn.yaml:8: http.addr: ${ without }"},
-		"bad variable value":       {text: minimal, env: []string{"TARN_SHARDS=x"}, want: "TARN_SHARDS: shards: want a whole number"},
-		"unknown variable":         {text: minimal, env: []string{"TARN_REDIS__UR=x"}, want: "TARN_REDIS__UR: is no setting"},
-		"variable for a group":     {text: minimal, env: []string{"TARN_SOURCES__LEMON=x"}, want: "TARN_SOURCES__LEMON: is no setting"},
-		"variable with a bad list": {text: minimal, env: []string{"TARN_REDIS__URL=[a"}, want: "TARN_REDIS__URL: redis.url: want a list"},
-		"variable with a bad name": {text: minimal, env: []string{"TARN_SOURCES__9__API_KEY=x"}, want: "sources.9: want a name"},
-		"source name in capitals":  {text: strings.ReplaceAll(minimal, "lemon:\n", "Lemon:\n"), want: "tarn.yaml:3: sources.Lemon: want a name of a-z"},
-		"source name too long":     {text: strings.ReplaceAll(minimal, "lemon:\n", strings.Repeat("a", 33)+":\n"), want: "want a name"},
-		"no sources":               {text: "store: {url: \"sqlite:///x\"}\n", want: "tarn.yaml: sources: is missing"},
-		"no store":                 {text: "", want: "tarn.yaml: store.url: is missing"},
-		"no api key":               {text: strings.ReplaceAll(minimal, "    api_key: key-1\n", ""), want: "tarn.yaml:3: sources.lemon.api_key: is missing"},
-		"empty secret":             {text: strings.ReplaceAll(minimal, "secret-1", `""`), want: "sources.lemon.webhook_secrets: is missing"},
-		"no secret":                {text: strings.ReplaceAll(minimal, "[secret-1]", "[]"), want: "sources.lemon.webhook_secrets: is missing"},
-		"ack without a body":       {text: minimal + "    ack: {accepted: 204}\n", want: "tarn.yaml:8: sources.lemon.ack.accepted: want a 2xx that carries a body"},
-		"ack that is an error":     {text: minimal + "    ack: {duplicate: 404}\n", want: "tarn.yaml:8: sources.lemon.ack.duplicate: want a 2xx that carries a body, or 409"},
-		"a source named unknown":   {text: strings.ReplaceAll(minimal, "lemon:\n", "unknown:\n"), want: "tarn.yaml:3: sources.unknown: stands for"},
-		"api address":              {text: strings.ReplaceAll(minimal, "https://sandbox", "ftp://sandbox"), want: "tarn.yaml:5: sources.lemon.api_url: want an address"},
-		"redis address":            {text: minimal + "redis: {url: \"localhost:6379\"}\n", want: "tarn.yaml:8: redis.url[0]: want an address with a host: redis://…"},
-		"redis prefix":             {text: minimal + "redis: {prefix: \"{x}\"}\n", want: "tarn.yaml:8: redis.prefix: want letters"},
-		"store scheme":             {text: strings.ReplaceAll(minimal, "sqlite://", "postgres://"), want: "tarn.yaml:1: store.url: want mongodb://"},
-		"store without a path":     {text: strings.ReplaceAll(minimal, "sqlite:///tmp/tarn.db", "sqlite://"), want: "tarn.yaml:1: store.url: want mongodb://"},
-		"alert address":            {text: minimal + "alert: {webhook: x}\n", want: "tarn.yaml:8: alert.webhook: want an address"},
-		"trace address":            {text: minimal + "telemetry: {otlp_endpoint: \"x:4318\"}\n", want: "telemetry.otlp_endpoint: want an address"},
-		"listen address":           {text: minimal + "http: {addr: \"8080\"}\n", want: "tarn.yaml:8: http.addr: want host:port"},
-		"listen port":              {text: minimal + "http: {addr: \":80800\"}\n", want: "tarn.yaml:8: http.addr: want host:port"},
-		"log level":                {text: minimal + "log: {level: loud}\n", want: `tarn.yaml:8: log.level: "loud": want one of debug, info, warn, error`},
-		"token role":               {text: minimal + "operator_tokens: [{name: a, token: 0123456789abcdefg, role: root}]\n", want: `operator_tokens[0].role: "root": want one of viewer, operator`},
-		"short token":              {text: minimal + "operator_tokens: [{name: a, token: short}]\n", want: "operator_tokens[0].token: is too short: at least 16 characters"},
-		"token without a name":     {text: minimal + "operator_tokens: [{token: 0123456789abcdefg}]\n", want: "tarn.yaml:8: operator_tokens[0].name: is missing"},
-		"two tokens of one name":   {text: minimal + "operator_tokens: [{name: a, token: 0123456789abcdefg}, {name: a, token: 0123456789abcdefh}]\n", want: "operator_tokens[1].name: is taken"},
-		"one token for two":        {text: minimal + "operator_tokens: [{name: a, token: 0123456789abcdefg}, {name: b, token: 0123456789abcdefg}]\n", want: "operator_tokens[1].token: is another one's"},
-		"cap below first":          {text: minimal + "retry: {first: 2h}\n", want: "retry.cap: is shorter than retry.first"},
-		"window below the overlap": {text: minimal + "    reconcile: {window: 5m}\n", want: "tarn.yaml:8: sources.lemon.reconcile.window: is 5m0s, shorter than gaps.every and gaps.overlap together (11m0s)"},
-		"log below the search":     {text: minimal + "    reconcile: {gaps: {every: 40m}}\nretention: {events: 1h}\n", want: "tarn.yaml:9: retention.events: is 1h0m0s, too short for sources.lemon.reconcile.gaps"},
-		"an alias":                 {text: minimal + "log: &a {level: info}\nredis: *a\n", want: "not an alias"},
-		"a merge":                  {text: minimal + "log: {<<: {level: info}}\n", want: "tarn.yaml:8: log: want a plain key"},
-		"a list as a key":          {text: minimal + "? [a]\n: b\n", want: "want a plain key"},
-		"no mapping":               {text: "- a\n", want: "tarn.yaml:1: want keys and values"},
-		"two documents":            {text: minimal + "---\nshards: 1\n", want: "more than one YAML document"},
-		"no YAML":                  {text: "a: [", want: "tarn.yaml:1: "},
-		"kind name":                {text: minimal + "    reconcile: {kinds: {Order: {}}}\n", want: "sources.lemon.reconcile.kinds.Order: want a name"},
+		"unknown key":                {text: minimal + "shard: 64\n", want: "tarn.yaml:8: shard: is not a key; known here: http, redis"},
+		"unknown key below":          {text: minimal + "redis:\n  lease_tl: 5s\n", want: "tarn.yaml:9: redis.lease_tl: is not a key; known here: url, prefix, lease_ttl, wait_replicas"},
+		"unknown key of a source":    {text: minimal + "    key: x\n", want: "tarn.yaml:8: sources.lemon.key: is not a key"},
+		"twice":                      {text: minimal + "shards: 1\nshards: 2\n", want: "tarn.yaml:9: shards: stands here twice"},
+		"no value":                   {text: minimal + "shards:\n", want: "tarn.yaml:8: shards: has no value"},
+		"text for a number":          {text: minimal + "shards: many\n", want: `tarn.yaml:8: shards: "many": want a whole number`},
+		"fraction for a number":      {text: minimal + "shards: 1.5\n", want: `tarn.yaml:8: shards: "1.5": want a whole number`},
+		"number for text":            {text: minimal + "log: {level: 3}\n", want: "tarn.yaml:8: log.level: want text, not a number: put it in quotes"},
+		"yes for text":               {text: minimal + "log: {level: true}\n", want: "tarn.yaml:8: log.level: want text, not a yes or no"},
+		"list for text":              {text: minimal + "log: {level: [info]}\n", want: "tarn.yaml:8: log.level: want debug | info | warn | error, not a list"},
+		"text for keys":              {text: minimal + "log: info\n", want: "tarn.yaml:8: log: want keys and values, not text"},
+		"text for a list of keys":    {text: minimal + "operator_tokens: x\n", want: "tarn.yaml:8: operator_tokens: want a list, not text"},
+		"list for names":             {text: "sources: [lemon]\n", want: "tarn.yaml:1: sources: want keys and values, not a list"},
+		"number without unit":        {text: minimal + "redis: {lease_ttl: 5}\n", want: `tarn.yaml:8: redis.lease_ttl: "5": want a duration`},
+		"days":                       {text: minimal + "retention: {events: 7d}\n", want: `tarn.yaml:8: retention.events: "7d": want a duration: 1h, 2160h, or forever`},
+		"zero retention":             {text: minimal + "retention: {events: 0s}\n", want: `want a time above 0, or forever`},
+		"forever for another":        {text: minimal + "dedupe: {ttl: forever}\n", want: `dedupe.ttl: "forever": want a duration`},
+		"no size":                    {text: minimal + "webhook: {max_body: 1MB}\n", want: `webhook.max_body: "1MB": want a size`},
+		"huge size":                  {text: minimal + "webhook: {max_body: 9999999999999GiB}\n", want: `want a size`},
+		"not a number":               {text: minimal + "retry: {factor: .nan}\n", want: "retry.factor"},
+		"unset variable":             {text: minimal + "http: {addr: \"${ADDR}\"}\n", want: "tarn.yaml:8: http.addr: environment variable ADDR is not set"},
+		"unset file":                 {text: minimal + "http: {addr: \"${file:/none}\"}\n", want: "tarn.yaml:8: http.addr: ${file:/none}: open /none: no such file"},
+		"open variable":              {text: minimal + "http: {addr: \"${ADDR\"}\n", want: "tarn.yaml:8: http.addr: ${ without }"},
+		"bad variable value":         {text: minimal, env: []string{"TARN_SHARDS=x"}, want: "TARN_SHARDS: shards: want a whole number"},
+		"unknown variable":           {text: minimal, env: []string{"TARN_REDIS__UR=x"}, want: "TARN_REDIS__UR: is no setting"},
+		"variable for a group":       {text: minimal, env: []string{"TARN_SOURCES__LEMON=x"}, want: "TARN_SOURCES__LEMON: is no setting"},
+		"variable with a bad list":   {text: minimal, env: []string{"TARN_REDIS__URL=[a"}, want: "TARN_REDIS__URL: redis.url: want a list"},
+		"variable with a bad name":   {text: minimal, env: []string{"TARN_SOURCES__9__API_KEY=x"}, want: "sources.9: want a name"},
+		"source name in capitals":    {text: strings.ReplaceAll(minimal, "lemon:\n", "Lemon:\n"), want: "tarn.yaml:3: sources.Lemon: want a name of a-z"},
+		"source name too long":       {text: strings.ReplaceAll(minimal, "lemon:\n", strings.Repeat("a", 33)+":\n"), want: "want a name"},
+		"no sources":                 {text: "store: {url: \"sqlite:///x\"}\n", want: "tarn.yaml: sources: is missing"},
+		"no store":                   {text: "", want: "tarn.yaml: store.url: is missing"},
+		"no api key":                 {text: strings.ReplaceAll(minimal, "    api_key: key-1\n", ""), want: "tarn.yaml:3: sources.lemon.api_key: is missing"},
+		"empty secret":               {text: strings.ReplaceAll(minimal, "secret-1-long-enough", `""`), want: "sources.lemon.webhook_secrets: is missing"},
+		"no secret":                  {text: strings.ReplaceAll(minimal, "[secret-1-long-enough]", "[]"), want: "sources.lemon.webhook_secrets: is missing"},
+		"ack without a body":         {text: minimal + "    ack: {accepted: 204}\n", want: "tarn.yaml:8: sources.lemon.ack.accepted: want a 2xx that carries a body"},
+		"ack that is an error":       {text: minimal + "    ack: {duplicate: 404}\n", want: "tarn.yaml:8: sources.lemon.ack.duplicate: want a 2xx that carries a body, or 409"},
+		"a source named unknown":     {text: strings.ReplaceAll(minimal, "lemon:\n", "unknown:\n"), want: "tarn.yaml:3: sources.unknown: stands for"},
+		"api address":                {text: strings.ReplaceAll(minimal, "https://sandbox", "ftp://sandbox"), want: "tarn.yaml:5: sources.lemon.api_url: want an address"},
+		"redis address":              {text: minimal + "redis: {url: \"localhost:6379\"}\n", want: "tarn.yaml:8: redis.url[0]: want an address with a host: redis://…"},
+		"redis prefix":               {text: minimal + "redis: {prefix: \"{x}\"}\n", want: "tarn.yaml:8: redis.prefix: want letters"},
+		"store scheme":               {text: strings.ReplaceAll(minimal, "sqlite://", "postgres://"), want: "tarn.yaml:1: store.url: want mongodb://"},
+		"store without a path":       {text: strings.ReplaceAll(minimal, "sqlite:///tmp/tarn.db", "sqlite://"), want: "tarn.yaml:1: store.url: want mongodb://"},
+		"store relative":             {text: strings.ReplaceAll(minimal, "sqlite:///tmp/tarn.db", "sqlite://data/tarn.db"), want: "tarn.yaml:1: store.url: names no absolute path of a file: write sqlite:// and the whole path, as in sqlite:///var/lib/tarn/tarn.db"},
+		"store that is a folder":     {text: strings.ReplaceAll(minimal, "sqlite:///tmp/tarn.db", "sqlite:///tmp/"), want: "tarn.yaml:1: store.url: names no absolute path of a file"},
+		"store without a name":       {text: strings.ReplaceAll(minimal, "sqlite:///tmp/tarn.db", "mongodb://u:p@db:27017?w=1"), want: "tarn.yaml:1: store.url: names no database: write its name after the host, as in mongodb://host/tarn"},
+		"store with a slash only":    {text: strings.ReplaceAll(minimal, "sqlite:///tmp/tarn.db", "mongodb+srv://db/?w=1"), want: "as in mongodb+srv://host/tarn"},
+		"store without a host":       {text: strings.ReplaceAll(minimal, "sqlite:///tmp/tarn.db", "mongodb:///tarn"), want: "tarn.yaml:1: store.url: want mongodb://host/database"},
+		"short webhook secret":       {text: strings.ReplaceAll(minimal, "[secret-1-long-enough]", "[secret-1-long-enough, hunter2]"), want: "tarn.yaml:7: sources.lemon.webhook_secrets[1]: is too short: at least 16 characters, such as `openssl rand"},
+		"short secret of a variable": {text: minimal, env: []string{"TARN_SOURCES__LEMON__WEBHOOK_SECRETS=hunter2"}, want: "TARN_SOURCES__LEMON__WEBHOOK_SECRETS: sources.lemon.webhook_secrets[0]: is too short"},
+		"worker's address":           {text: minimal + "http: {worker_addr: x}\n", want: "tarn.yaml:8: http.worker_addr: want host:port"},
+		"reconciler's address":       {text: minimal + "http: {reconciler_addr: x}\n", want: "tarn.yaml:8: http.reconciler_addr: want host:port"},
+		"alert address":              {text: minimal + "alert: {webhook: x}\n", want: "tarn.yaml:8: alert.webhook: want an address"},
+		"trace address":              {text: minimal + "telemetry: {otlp_endpoint: \"x:4318\"}\n", want: "telemetry.otlp_endpoint: want an address"},
+		"listen address":             {text: minimal + "http: {addr: \"8080\"}\n", want: "tarn.yaml:8: http.addr: want host:port"},
+		"listen port":                {text: minimal + "http: {addr: \":80800\"}\n", want: "tarn.yaml:8: http.addr: want host:port"},
+		"log level":                  {text: minimal + "log: {level: loud}\n", want: `tarn.yaml:8: log.level: "loud": want one of debug, info, warn, error`},
+		"token role":                 {text: minimal + "operator_tokens: [{name: a, token: 0123456789abcdefg, role: root}]\n", want: `operator_tokens[0].role: "root": want one of viewer, operator`},
+		"short token":                {text: minimal + "operator_tokens: [{name: a, token: short}]\n", want: "operator_tokens[0].token: is too short: at least 16 characters"},
+		"token without a name":       {text: minimal + "operator_tokens: [{token: 0123456789abcdefg}]\n", want: "tarn.yaml:8: operator_tokens[0].name: is missing"},
+		"two tokens of one name":     {text: minimal + "operator_tokens: [{name: a, token: 0123456789abcdefg}, {name: a, token: 0123456789abcdefh}]\n", want: "operator_tokens[1].name: is taken"},
+		"one token for two":          {text: minimal + "operator_tokens: [{name: a, token: 0123456789abcdefg}, {name: b, token: 0123456789abcdefg}]\n", want: "operator_tokens[1].token: is another one's"},
+		"cap below first":            {text: minimal + "retry: {first: 2h}\n", want: "retry.cap: is shorter than retry.first"},
+		"an alias":                   {text: minimal + "log: &a {level: info}\nredis: *a\n", want: "not an alias"},
+		"a merge":                    {text: minimal + "log: {<<: {level: info}}\n", want: "tarn.yaml:8: log: want a plain key"},
+		"a list as a key":            {text: minimal + "? [a]\n: b\n", want: "want a plain key"},
+		"no mapping":                 {text: "- a\n", want: "tarn.yaml:1: want keys and values"},
+		"two documents":              {text: minimal + "---\nshards: 1\n", want: "more than one YAML document"},
+		"no YAML":                    {text: "a: [", want: "tarn.yaml:1: "},
+		"kind name":                  {text: minimal + "    reconcile: {kinds: {Order: {}}}\n", want: "sources.lemon.reconcile.kinds.Order: want a name"},
+		"window below the overlap":   {text: minimal + "    reconcile: {window: 5m}\n", want: "tarn.yaml:8: sources.lemon.reconcile.window: is 5m0s, shorter than gaps.every and gaps.overlap together (11m0s)"},
+		"log below the search":       {text: minimal + "    reconcile: {gaps: {every: 40m}}\nretention: {events: 1h}\n", want: "tarn.yaml:9: retention.events: is 1h0m0s, too short for sources.lemon.reconcile.gaps"},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {
@@ -213,9 +222,31 @@ func TestRefused(t *testing.T) {
 	}
 }
 
+// Relative paths in a file start at its folder, so that it does not matter where
+// a process is started.
+func TestPathsStartAtTheFolderOfTheFile(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "secrets"), 0o700))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "secrets", "key"), []byte("from-a-file\n"), 0o600))
+	file := filepath.Join(dir, "tarn.yaml")
+	text := strings.ReplaceAll(strings.ReplaceAll(minimal, "provider: lemon", "provider: ./shop.yaml"), "key-1", "${file:secrets/key}")
+	require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+	c, err := Load(file, nil)
+	require.NoError(t, err)
+	require.Equal(t, Secret("from-a-file"), c.Sources["lemon"].APIKey)
+	const key = "sources.lemon.provider"
+	require.Equal(t, filepath.Join(dir, "shop.yaml"), c.Beside(key, c.Sources["lemon"].Provider))
+	require.Equal(t, "/etc/shop.yaml", c.Beside(key, "/etc/shop.yaml"))
+	c, err = Load(file, []string{"TARN_SOURCES__LEMON__PROVIDER=./shop.yaml"})
+	require.NoError(t, err)
+	require.Equal(t, "./shop.yaml", c.Beside(key, c.Sources["lemon"].Provider), "the shell that set it knows where it runs")
+}
+
 func TestAllMistakesAtOnce(t *testing.T) {
 	message := refused(t, "shards: 0\nlog: {level: x}\n")
 	require.Len(t, strings.Split(message, "\n"), 4, "shards, level, store and sources:\n%s", message)
+	message = refused(t, strings.ReplaceAll(minimal, "secret-1-long-enough", `"${UNSET}"`))
+	require.Len(t, strings.Split(message, "\n"), 1, "one mistake, one line:\n%s", message)
 }
 
 func TestFileMissing(t *testing.T) {
@@ -327,7 +358,7 @@ func (broken) Write([]byte) (int, error) { return 0, errors.New("closed") }
 func TestNeedsRestart(t *testing.T) {
 	old := parsed(t, minimal)
 	require.Empty(t, NeedsRestart(old, parsed(t, minimal)))
-	require.Empty(t, NeedsRestart(old, parsed(t, minimal, "TARN_SOURCES__LEMON__API_KEY=2", "TARN_SOURCES__LEMON__RATE__LIMIT=9", "TARN_SOURCES__LEMON__WEBHOOK_SECRETS=a,b")))
+	require.Empty(t, NeedsRestart(old, parsed(t, minimal, "TARN_SOURCES__LEMON__API_KEY=2", "TARN_SOURCES__LEMON__RATE__LIMIT=9", "TARN_SOURCES__LEMON__WEBHOOK_SECRETS=a-0123456789abcd,b-0123456789abcd")))
 	require.Equal(t, []string{"shards", "sources.lemon.timeout"}, NeedsRestart(old, parsed(t, minimal, "TARN_SHARDS=8", "TARN_SOURCES__LEMON__TIMEOUT=1s")))
 	require.Equal(t, []string{"sources.lemon", "sources.other"}, NeedsRestart(old, parsed(t, strings.ReplaceAll(minimal, "lemon:\n", "other:\n"))))
 }
@@ -337,16 +368,16 @@ func TestReloaded(t *testing.T) {
 	running := parsed(t, minimal+"    reconcile: {kinds: {order: {verify_every: 1h}}}\n")
 	before := *running
 	read := parsed(t, strings.ReplaceAll(minimal, "sources:\n", `sources:
-  other: {provider: lemon, api_url: "https://other.example/v1", api_key: k, webhook_secrets: [s]}
+  other: {provider: lemon, api_url: "https://other.example/v1", api_key: k, webhook_secrets: [0123456789abcdef]}
 `), "TARN_SHARDS=8", "TARN_WEBHOOK__TOLERANCE=1m", "TARN_SOURCES__LEMON__API_URL=https://elsewhere.example",
 		"TARN_SOURCES__LEMON__TIMEOUT=1s", "TARN_SOURCES__LEMON__RATE__CONCURRENCY=7", "TARN_SOURCES__LEMON__ACK__ACCEPTED=202",
 		"TARN_SOURCES__LEMON__API_KEY=2", "TARN_SOURCES__LEMON__RATE__LIMIT=9", "TARN_SOURCES__LEMON__RATE__PER=3s",
-		"TARN_SOURCES__LEMON__WEBHOOK_SECRETS=a,b")
+		"TARN_SOURCES__LEMON__WEBHOOK_SECRETS=a-0123456789abcd,b-0123456789abcd")
 	got := Reloaded(running, read)
 
 	want := *running
 	lemon := running.Sources["lemon"]
-	lemon.APIKey, lemon.WebhookSecrets, lemon.Rate.Limit, lemon.Rate.Per = "2", []Secret{"a", "b"}, 9, 3*time.Second
+	lemon.APIKey, lemon.WebhookSecrets, lemon.Rate.Limit, lemon.Rate.Per = "2", []Secret{"a-0123456789abcd", "b-0123456789abcd"}, 9, 3*time.Second
 	want.Sources = map[string]Source{"lemon": lemon}
 	require.Equal(t, &want, got)
 	require.Equal(t, &before, running)

@@ -45,7 +45,7 @@ func (o origin) problem(at place, path, format string, args ...any) error {
 	if path != "" {
 		where += ": " + path
 	}
-	return fmt.Errorf("%s: %s", where, fmt.Sprintf(format, args...))
+	return fmt.Errorf("%s: %w", where, fmt.Errorf(format, args...))
 }
 
 // Problem is an error about a key, as reading the configuration makes them:
@@ -53,6 +53,16 @@ func (o origin) problem(at place, path, format string, args ...any) error {
 // a value than stands here.
 func (c *Config) Problem(path, format string, args ...any) error {
 	return c.from.problem(c.from.at[path], path, format, args...)
+}
+
+// Beside returns the path that is the value of a key: a relative one starts at
+// the folder of the file it stands in, or, from the environment, at the folder
+// the process runs in.
+func (c *Config) Beside(key, path string) string {
+	if c.from.at[key].env != "" {
+		return path
+	}
+	return c.from.beside(path)
 }
 
 func (d *decoder) bad(at place, path, format string, args ...any) {

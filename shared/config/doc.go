@@ -12,7 +12,9 @@
 //
 // ${NAME} in a value stands for an environment variable and ${file:/path} for
 // the content of a file without its last newline, which is how orchestrators
-// hand out secrets; either one missing is an error. $${ is a plain ${.
+// hand out secrets; either one missing is an error. $${ is a plain ${. Relative
+// paths in the file start at its folder, those in the environment at the folder
+// the process runs in.
 //
 // Every key can be set from the environment: TARN_ and the path in capitals,
 // its steps joined by two underscores. TARN_REDIS__LEASE_TTL=10s is
@@ -23,7 +25,7 @@
 // # One place
 //
 // The struct tags of Config are the whole truth about a key: its name, default,
-// bounds and help. Reading, checking, --help, the README's table and what SIGHUP
+// bounds and help. Reading, checking, --help, the guide's table and what SIGHUP
 // may change are all made from them, so they cannot disagree.
 //
 // Values that are or may hold a secret are of type Secret, which prints as

@@ -2,10 +2,11 @@ package config
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 )
 
-// expand replaces ${NAME} and ${file:/path}; $${ is a plain ${. What comes out
+// expand replaces ${NAME} and ${file:path}; $${ is a plain ${. What comes out
 // is not expanded again, so a secret may hold any text.
 func (d *decoder) expand(text string) (string, error) {
 	var b strings.Builder
@@ -36,7 +37,7 @@ func (d *decoder) expand(text string) (string, error) {
 
 func (d *decoder) lookup(name string) (string, error) {
 	if path, ok := strings.CutPrefix(name, "file:"); ok {
-		content, err := d.readFile(path)
+		content, err := d.readFile(d.beside(path))
 		if err != nil {
 			return "", fmt.Errorf("${%s}: %w", name, err)
 		}
@@ -48,4 +49,13 @@ func (d *decoder) lookup(name string) (string, error) {
 		return "", fmt.Errorf("environment variable %s is not set", name)
 	}
 	return value, nil
+}
+
+// beside returns a path of the file, where a relative one starts at the file's
+// folder: the folder a process is started in differs from host to host.
+func (o origin) beside(path string) string {
+	if path == "" || filepath.IsAbs(path) {
+		return path
+	}
+	return filepath.Join(filepath.Dir(o.file), path)
 }

@@ -199,6 +199,7 @@ func (p *Process) run(program Program, file string, environ []string) error {
 	// From the first signal on the second one has its usual effect.
 	context.AfterFunc(ctx, stop)
 
+	LogLibraries(p.Logger)
 	flush, err := telemetry.Start(ctx, telemetry.Options{
 		Service: "tarn-" + strings.ReplaceAll(p.Name, " ", "-"), Version: Version, Endpoint: p.Config.Telemetry.OTLPEndpoint,
 		SampleRatio: p.Config.Telemetry.SampleRatio, Logger: p.Logger,

@@ -56,16 +56,17 @@ type Source struct {
 	Definition *provider.Definition
 }
 
-// Sources loads the definitions of all sources of c, by name. Settings for
-// kinds a definition does not have are an error: one that is misspelt would
-// leave the kind it means with the defaults.
+// Sources loads the definitions of all sources of c, by name. An error names the
+// line and the key. Settings for kinds a definition does not have are one: a
+// name that is misspelt would leave the kind it means with the defaults.
 func Sources(c *config.Config) ([]Source, error) {
 	var sources []Source
 	var wrong []error
 	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
-		definition, err := provider.Load(c.Sources[name].Provider)
+		definition, err := definition(c, name)
 		if err != nil {
-			return nil, fmt.Errorf("source %s: %w", name, err)
+			wrong = append(wrong, err)
+			continue
 		}
 		s := Source{Name: name, Source: c.Sources[name], Definition: definition}
 		sources, wrong = append(sources, s), append(wrong, s.checkKinds(c), s.checkHorizon(c))
@@ -74,6 +75,20 @@ func Sources(c *config.Config) ([]Source, error) {
 		return nil, err
 	}
 	return sources, nil
+}
+
+// definition loads the definition that a source names.
+func definition(c *config.Config, source string) (*provider.Definition, error) {
+	key, name := "sources."+source+".provider", c.Sources[source].Provider
+	load := provider.Builtin
+	if provider.IsFile(name) {
+		load, name = provider.LoadFile, c.Beside(key, name)
+	}
+	d, err := load(name)
+	if err != nil {
+		return nil, c.Problem(key, "%w", err)
+	}
+	return d, nil
 }
 
 func (s Source) checkKinds(c *config.Config) error {

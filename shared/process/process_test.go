@@ -65,7 +65,7 @@ sources:
 func files(t *testing.T, text string) string {
 	t.Helper()
 	dir := t.TempDir()
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "secret"), []byte("one"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "secret"), []byte("one-0123456789ab"), 0o600))
 	file := filepath.Join(dir, "tarn.yaml")
 	require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(text, "DIR", dir)), 0o600))
 	return file
@@ -130,12 +130,12 @@ func TestSignals(t *testing.T) {
 		}, &out, &problems, "--config", file)
 	}()
 	<-running
-	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(file), "secret"), []byte("two"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(file), "secret"), []byte("two-0123456789ab"), 0o600))
 	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGHUP))
-	require.Equal(t, "two", <-reloaded)
+	require.Equal(t, "two-0123456789ab", <-reloaded)
 	require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGTERM))
 	require.Equal(t, 0, <-status, "a stop that was asked for is no failure")
-	require.NotContains(t, out.String(), `"two"`, "secrets are not logged")
+	require.NotContains(t, out.String(), `two-01`, "secrets are not logged")
 }
 
 func TestReload(t *testing.T) {
@@ -281,7 +281,7 @@ func TestWaitsForRedis(t *testing.T) {
 	var out output
 	p := process.New("test", c, &out)
 	ctx, cancel := context.WithCancel(t.Context())
-	probe, err := p.Listen(ctx)
+	probe, err := p.Listen(ctx, "http.addr", c.HTTP.Addr)
 	require.NoError(t, err)
 	served, opened := make(chan error, 1), make(chan error, 1)
 	go func() { served <- probe.Serve(ctx) }()
@@ -311,7 +311,7 @@ func TestCheck(t *testing.T) {
 	var out, problems output
 	p := process.New("test", c, &out)
 	ctx, cancel := context.WithCancel(t.Context())
-	probe, err := p.Listen(ctx)
+	probe, err := p.Listen(ctx, "http.addr", c.HTTP.Addr)
 	require.NoError(t, err)
 	served := make(chan error, 1)
 	go func() { served <- probe.Serve(ctx) }()
@@ -350,7 +350,8 @@ func TestWrongSettingsAreNotWaitedFor(t *testing.T) {
 }
 
 func TestSources(t *testing.T) {
-	c, err := config.Load(files(t, settings), nil)
+	file := files(t, settings)
+	c, err := config.Load(file, nil)
 	require.NoError(t, err)
 	sources, err := process.Sources(c)
 	require.NoError(t, err)
@@ -362,11 +363,16 @@ func TestSources(t *testing.T) {
 	require.NoError(t, err)
 	client.Close()
 
-	lemon := c.Sources["lemon"]
-	lemon.Provider = "nobody"
-	c.Sources["lemon"] = lemon
-	_, err = process.Sources(c)
-	require.ErrorContains(t, err, "source lemon")
+	for provider, want := range map[string]string{
+		"lemmon":      `tarn.yaml:6: sources.lemon.provider: no built-in provider "lemmon": there are lemon`,
+		"./none.yaml": "tarn.yaml:6: sources.lemon.provider: read provider definition: open " + filepath.Dir(file) + "/none.yaml: no such file",
+	} {
+		require.NoError(t, os.WriteFile(file, []byte(strings.ReplaceAll(strings.ReplaceAll(settings, "provider: lemon", "provider: "+provider), "DIR", filepath.Dir(file))), 0o600))
+		c, err = config.Load(file, nil)
+		require.NoError(t, err)
+		_, err = process.Sources(c)
+		require.ErrorContains(t, err, want)
+	}
 }
 
 // A misspelt kind would silently leave the one it means with the defaults.
@@ -419,12 +425,12 @@ func TestAHorizonBelowThePauseOfTheSearch(t *testing.T) {
 func TestToleranceIsTheDefinitionsUnlessSet(t *testing.T) {
 	definition, err := os.ReadFile("../provider/testdata/standard.yaml")
 	require.NoError(t, err)
-	file := files(t, strings.ReplaceAll(strings.ReplaceAll(settings, "provider: lemon", "provider: DIR/shop.yaml"), `"${file:DIR/secret}"`, "whsec_c2VjcmV0"))
+	file := files(t, strings.ReplaceAll(strings.ReplaceAll(settings, "provider: lemon", "provider: ./shop.yaml"), `"${file:DIR/secret}"`, "whsec_c2VjcmV0LTAxMjM0NTY3ODk="))
 	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(file), "shop.yaml"),
 		[]byte(strings.ReplaceAll(string(definition), "envelope:", "  tolerance: 1h\n\nenvelope:")), 0o600))
 
 	stamp := fmt.Sprint(time.Now().Add(-30 * time.Minute).Unix())
-	mac := hmac.New(sha256.New, []byte("secret"))
+	mac := hmac.New(sha256.New, []byte("secret-0123456789"))
 	_, _ = io.WriteString(mac, "msg_1."+stamp+".{}")
 	header := http.Header{}
 	header.Set("Webhook-Id", "msg_1")

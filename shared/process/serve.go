@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -27,17 +28,17 @@ type Probe struct {
 	rest http.Handler
 }
 
-// Listen opens the address of the settings. Until Ready is called /readyz says
-// that the process is starting, so that one that waits for Redis can be seen
-// waiting.
-func (p *Process) Listen(ctx context.Context) (*Probe, error) {
-	return p.listen(ctx, p.Config.HTTP.Addr)
-}
-
-func (p *Process) listen(ctx context.Context, addr string) (*Probe, error) {
+// Listen opens an address of the settings, which key names. Until Ready is
+// called /readyz says that the process is starting, so that one that waits for
+// Redis can be seen waiting.
+func (p *Process) Listen(ctx context.Context, key, addr string) (*Probe, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, p.Config.Problem(key, "%s is in use by another process of this host: give each one an address of its own "+
+			"(http.addr, http.worker_addr, http.reconciler_addr; further ones of a kind by their environment, as in TARN_HTTP__WORKER_ADDR): %w", addr, err)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("http.addr: %w", err)
+		return nil, p.Config.Problem(key, "%w", err)
 	}
 	probe := &Probe{process: p, listen: l}
 	probe.Ready(map[string]telemetry.Check{"start": func(context.Context) error {
@@ -90,14 +91,14 @@ func starting(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, startingProblem) // the client is gone if this fails
 }
 
-const startingProblem = `{"title":"Service Unavailable","status":503,` +
-	`"detail":"the process is starting: it waits for what it stands on; try again","reason":"starting"}` + "\n"
+const startingProblem = `{"type":"urn:tarn:problem:starting","title":"Service Unavailable","status":503,` +
+	`"detail":"the process is starting: it waits for what it stands on; try again"}` + "\n"
 
 // StreamsSeen connects to Redis as Streams does, and serves health and metrics
 // while it waits: for a process whose own server starts only afterwards, on
 // the same addr. Everything else is answered 503 until then.
 func (p *Process) StreamsSeen(ctx context.Context, addr string) (*stream.Streams, error) {
-	probe, err := p.listen(ctx, addr)
+	probe, err := p.Listen(ctx, "http.addr", addr)
 	if err != nil {
 		return nil, err
 	}
@@ -114,10 +115,14 @@ func (p *Process) StreamsSeen(ctx context.Context, addr string) (*stream.Streams
 	return streams, err
 }
 
-// Probed serves health and metrics and runs run beside them, until ctx ends or
-// one of the two fails.
-func (p *Process) Probed(ctx context.Context, run func(context.Context, *Probe) error) error {
-	probe, err := p.Listen(ctx)
+// Probed serves health and metrics on own, an address of the settings that key
+// names, or on http.addr if it is empty. It runs run beside them, until ctx ends
+// or one of the two fails.
+func (p *Process) Probed(ctx context.Context, key, own string, run func(context.Context, *Probe) error) error {
+	if own == "" {
+		key, own = "http.addr", p.Config.HTTP.Addr
+	}
+	probe, err := p.Listen(ctx, key, own)
 	if err != nil {
 		return err
 	}

@@ -66,19 +66,29 @@ func Builtins() []string {
 	return names
 }
 
-// Load returns the built-in definition of that name, or the one in the file
-// of that path if the name holds a slash or ends in .yaml or .yml.
-func Load(nameOrPath string) (*Definition, error) {
-	isFile := strings.ContainsRune(nameOrPath, '/') ||
+// IsFile reports whether a name is the path of a file rather than that of a
+// built-in definition: it holds a slash or ends in .yaml or .yml.
+func IsFile(nameOrPath string) bool {
+	return strings.ContainsRune(nameOrPath, '/') ||
 		strings.HasSuffix(nameOrPath, ".yaml") || strings.HasSuffix(nameOrPath, ".yml")
-	if !isFile {
+}
+
+// Load returns the built-in definition of that name, or the one in the file
+// of that path; see IsFile.
+func Load(nameOrPath string) (*Definition, error) {
+	if !IsFile(nameOrPath) {
 		return Builtin(nameOrPath)
 	}
-	text, err := os.ReadFile(nameOrPath)
+	return LoadFile(nameOrPath)
+}
+
+// LoadFile returns the definition in a file.
+func LoadFile(file string) (*Definition, error) {
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, fmt.Errorf("read provider definition: %w", err)
 	}
-	return Parse(nameOrPath, text)
+	return Parse(file, text)
 }
 
 // Kind returns the kind of that name, or nil.

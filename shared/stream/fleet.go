@@ -28,13 +28,18 @@ type ShardSource struct {
 	// were set aside; Parked counts entities parked for another reason. In a shard
 	// with more than 200 parked entities the two are told apart by these.
 	Live, Background, Parked int64
+	// Scheduled are the background entries that are held back until a later time
+	// on purpose. Only a shard's first 200 are looked at: more of them are not told
+	// from a backlog.
+	Scheduled int64
 	// Oldest and OldestBackground are the ages of the oldest live and
 	// background entry, 0 if none.
 	Oldest, OldestBackground time.Duration
 }
 
 // asideLooked is how many parked entities of a shard are looked at for those that
-// were set aside: three commands each, and Redis does nothing else meanwhile.
+// were set aside, and how many background entries for those that are scheduled:
+// three commands each, and Redis does nothing else meanwhile.
 const asideLooked = 200
 
 // Fleet returns all shards and live workers, in a few round trips.
@@ -99,12 +104,12 @@ func (s *Streams) shardState(shard int, sources []string, aside int, reply []any
 	st := ShardState{Shard: shard, Owner: asText(reply[0]), Epoch: asInt(reply[1]), Sources: map[string]ShardSource{}}
 	clock := asInt(reply[2])
 	for i, source := range sources {
-		part := reply[3+5*i:]
+		part := reply[3+6*i:]
 		age := func(tier event.Tier, id any) time.Duration {
 			return s.ages.of(sighting{s.keys.stream(shard, source, tier), aside > 0}, asText(id), clock, s.opts.Now())
 		}
 		st.Sources[source] = ShardSource{
-			Live: asInt(part[0]), Background: asInt(part[1]), Parked: asInt(part[2]),
+			Live: asInt(part[0]), Background: asInt(part[1]), Parked: asInt(part[2]), Scheduled: asInt(part[5]),
 			Oldest:           age(event.TierLive, part[3]),
 			OldestBackground: age(event.TierBackground, part[4]),
 		}

@@ -114,6 +114,12 @@ func TestFleetShowsShards(t *testing.T) {
 	require.NoError(t, err)
 	_, err = s.Append(t.Context(), Draft{Signal: look("a", 3)})
 	require.NoError(t, err)
+	for _, until := range []time.Time{time.Now().Add(-time.Minute), time.Now().Add(time.Hour)} {
+		sig := look("a", 3)
+		sig.NotBefore = until
+		_, err = s.Append(t.Context(), Draft{Signal: sig})
+		require.NoError(t, err)
+	}
 	shards, _, err := s.Fleet(t.Context(), []string{"lemon", "stripe"})
 	require.NoError(t, err)
 	require.Len(t, shards, 4)
@@ -121,7 +127,8 @@ func TestFleetShowsShards(t *testing.T) {
 	require.Equal(t, "w1", got.Owner)
 	require.Equal(t, l.Epoch(), got.Epoch)
 	require.EqualValues(t, 1, got.Sources["lemon"].Live)
-	require.EqualValues(t, 1, got.Sources["lemon"].Background)
+	require.EqualValues(t, 3, got.Sources["lemon"].Background)
+	require.EqualValues(t, 1, got.Sources["lemon"].Scheduled, "one waits for its time, the others for a worker")
 	require.Equal(t, ShardSource{}, got.Sources["stripe"])
 	require.Empty(t, shards[(shard+1)%4].Owner)
 }

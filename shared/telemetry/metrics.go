@@ -165,7 +165,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		Pace:         f.gauge("source_pace", "Share of the configured rate that is asked for: less than 1 after the provider has answered 429.", "source"),
 		Recovered:    f.counter("recovered_total", "Signals appended anew because their stream entry was lost.", "source"),
 
-		Backlog:          f.gauge("backlog", "Stream entries not settled yet. Each reporting process gives the fleet's figure: use max, not sum.", "source", "tier"),
+		Backlog:          f.gauge("backlog", "Stream entries not settled yet, without background ones that are held back until later on purpose. Each reporting process gives the fleet's figure: use max, not sum.", "source", "tier"),
 		Unconfigured:     f.gauge("unconfigured_waiting", "Entries and parked entities of a source that is configured no more or, if there are none, its unsettled events (at most 100). Use max, not sum.", "source"),
 		OldestAge:        f.gauge("oldest_age_seconds", "Age of the oldest live stream entry. Each reporting process gives the fleet's figure: use max.", "source"),
 		LeasesHeld:       f.gauge("leases_held", "Shards read by this process.").WithLabelValues(),

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/go-logr/logr"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
@@ -56,7 +57,7 @@ func Start(ctx context.Context, o Options) (shutdown func(context.Context) error
 	if err != nil {
 		return nil, fmt.Errorf("start tracing to %s: %w", endpoint, err)
 	}
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(quietly(o.Logger, time.Now)))
+	LogErrors(o.Logger)
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithBatcher(exporter, sdktrace.WithMaxQueueSize(queue), sdktrace.WithBatchTimeout(time.Second)),
 		sdktrace.WithSampler(sampler(o.SampleRatio)),
@@ -89,12 +90,19 @@ func tracesURL(endpoint string) (string, error) {
 	return u.String(), nil
 }
 
-// quietly logs export failures at most once a minute: a collector that is away
-// must not fill the log.
-func quietly(logger *slog.Logger, now func() time.Time) func(error) {
+// LogErrors sends what OpenTelemetry reports to logger, for the whole process.
+// By default it writes to standard error.
+func LogErrors(logger *slog.Logger) {
 	if logger == nil {
 		logger = slog.Default()
 	}
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(quietly(logger, time.Now)))
+	otel.SetLogger(logr.FromSlogHandler(logger.Handler()))
+}
+
+// quietly logs export failures at most once a minute: a collector that is away
+// must not fill the log.
+func quietly(logger *slog.Logger, now func() time.Time) func(error) {
 	var last atomic.Int64
 	return func(err error) {
 		t := now().Unix()

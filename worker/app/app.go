@@ -23,7 +23,9 @@ many as there are shards; they divide the work among themselves.
 // Run is a worker until ctx ends. Health and metrics are served from the first
 // moment, so that one that waits for Redis can be told from one that hangs.
 func Run(ctx context.Context, p *process.Process) error {
-	return p.Probed(ctx, func(ctx context.Context, probe *process.Probe) error { return work(ctx, p, probe) })
+	return p.Probed(ctx, "http.worker_addr", p.Config.HTTP.WorkerAddr, func(ctx context.Context, probe *process.Probe) error {
+		return work(ctx, p, probe)
+	})
 }
 
 func work(ctx context.Context, p *process.Process, probe *process.Probe) error {

@@ -59,7 +59,7 @@ redis: {url: %q, lease_ttl: 1s}
 shards: 1
 store: {url: %q}
 sources:
-  lemon: {provider: lemon, api_url: %q, api_key: k, webhook_secrets: [s]}
+  lemon: {provider: lemon, api_url: %q, api_key: k, webhook_secrets: [0123456789abcdef]}
 `, addr, redis, "sqlite://"+db, api)), nil)
 	require.NoError(t, err)
 	p := process.New("worker", c, io.Discard)

@@ -9,8 +9,9 @@
 --          waits for it, is an estimate. 0: none, and nothing counts as set aside
 --
 -- Returns {owner, epoch, Redis' time in ms, for each source: live, background,
--- parked, ids of the oldest live and background entry, '' for none}. Twice: the
--- same. What is set aside, which is parked with a record without attempt and
+-- parked, ids of the oldest live and background entry, '' for none, how many of
+-- the first ARGV[3] background entries are held back until a later time}. Twice:
+-- the same. What is set aside, which is parked with a record without attempt and
 -- state, counts as live.
 local held = redis.call('HMGET', KEYS[1], 'owner', 'epoch')
 local out = {held[1] or '', held[2] or '0', now_ms()}
@@ -46,6 +47,25 @@ local function aside(due, parked)
   return math.floor(entities * parked / looked), math.floor(entries * parked / looked), oldest
 end
 
+-- How many of the first entries of a stream are held back until a later time:
+-- their head says until when, in microseconds.
+local function scheduled(stream)
+  local n, now = 0, now_ms() * 1000
+  if ARGV[3] == '0' then
+    return n
+  end
+  for _, entry in ipairs(redis.call('XRANGE', stream, '-', '+', 'COUNT', ARGV[3])) do
+    local fields = entry[2]
+    for j = 1, #fields, 2 do
+      local at = fields[j] == 'h' and string.match(fields[j + 1], ',"n":(%d+)')
+      if at and tonumber(at) > now then
+        n = n + 1
+      end
+    end
+  end
+  return n
+end
+
 for i = 2, #KEYS, 3 do
   local parked = redis.call('ZCARD', KEYS[i + 2])
   local entities, entries, oldest = aside(KEYS[i + 2], parked)
@@ -54,5 +74,6 @@ for i = 2, #KEYS, 3 do
   out[#out + 1] = parked - entities
   out[#out + 1] = older(first(KEYS[i]), oldest)
   out[#out + 1] = first(KEYS[i + 1])
+  out[#out + 1] = scheduled(KEYS[i + 1])
 end
 return out
