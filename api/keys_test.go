@@ -121,7 +121,7 @@ func TestOtherParentsAreNotFound(t *testing.T) {
 			c.f.store.put(&mirror.Document{Key: event.Key{Source: "lemon", Kind: "order", ID: "o"}, Parents: map[string]string{"account": "b"}, Raw: []byte(`{}`), SyncedClaim: 1})
 			w := c.f.get("/v1/entities/lemon/order/o?account=nobody", asOperator...)
 			require.Equal(t, http.StatusNotFound, w.Code, w.Body)
-			require.Contains(t, w.Body.String(), `"type":"not-yet"`)
+			require.Contains(t, w.Body.String(), `"type":"urn:tarn:problem:not-yet"`)
 			require.Contains(t, w.Body.String(), c.want)
 			w = c.f.get("/v1/entities/lemon/order/o?parent=person/p", asOperator...)
 			require.Equal(t, http.StatusUnprocessableEntity, w.Code, w.Body)
