@@ -54,3 +54,25 @@ func TestTellsOfWorkOfASourceThatIsNotConfigured(t *testing.T) {
 	require.Equal(t, http.StatusOK, status(t, "http://"+addr+"/readyz"))
 	require.NoError(t, stop())
 }
+
+// A source that only the api has in its settings is accepted and told as one
+// that no worker works on.
+func TestASourceThatOnlyTheAPIHasIsRemembered(t *testing.T) {
+	addr, redis := freeAddr(t), redistest.Start(t).URL()
+	c := settings(t, addr, redis, "sqlite://"+t.TempDir()+"/tarn.db")
+	stop := running(t, process.New("api", c, &text{}))
+	q, err := stream.Open(t.Context(), stream.Options{URLs: []string{redis}, Shards: c.Shards})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, q.Close()) }()
+	workers := []string{"other"} // what a worker has in its settings
+	require.Eventually(t, func() bool {
+		former, err := q.Former(t.Context(), workers)
+		return err == nil && len(former) == 1 && former[0] == "lemon"
+	}, 20*time.Second, 20*time.Millisecond)
+	require.Equal(t, http.StatusOK, send(t, addr, "old", "evt_1"))
+	orphans, err := q.Orphans(t.Context(), workers)
+	require.NoError(t, err)
+	require.Len(t, orphans, 1)
+	require.Equal(t, int64(1), orphans[0].Live)
+	require.NoError(t, stop())
+}
