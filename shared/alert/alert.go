@@ -23,6 +23,7 @@ const (
 	StoreRefuses Kind = "store_refuses" // the database refuses a document for good: an event, or a settlement
 	Blocked      Kind = "blocked"       // the search for missed events cannot go on as it should
 	Identity     Kind = "identity"      // redis and the database are not of one fleet
+	NoWorker     Kind = "no_worker"     // a source has work and no worker is alive
 )
 
 // said is the log line of each kind.
@@ -35,6 +36,7 @@ var said = map[Kind]string{
 	StoreRefuses: "the store refuses what is to be written",
 	Blocked:      "the search for missed events is held up",
 	Identity:     "redis and the database are not of one fleet: nothing is read or written until they are",
+	NoWorker:     "no worker is alive, and work waits",
 }
 
 // Alert is one of them. Empty fields are left out wherever it is told.

@@ -46,6 +46,22 @@ func (s *Streams) Fleet(ctx context.Context, sources []string) (shards []ShardSt
 	return shards, workers, err
 }
 
+// Totals returns each source's share of all shards; the ages are those of the
+// oldest entries.
+func Totals(shards []ShardState, sources []string) map[string]ShardSource {
+	totals := make(map[string]ShardSource, len(sources))
+	for _, name := range sources {
+		var t ShardSource
+		for _, s := range shards {
+			q := s.Sources[name]
+			t.Live, t.Background, t.Parked = t.Live+q.Live, t.Background+q.Background, t.Parked+q.Parked
+			t.Oldest, t.OldestBackground = max(t.Oldest, q.Oldest), max(t.OldestBackground, q.OldestBackground)
+		}
+		totals[name] = t
+	}
+	return totals
+}
+
 // InStreams returns a source's share of each shard, by shard, as its streams
 // alone have it: what was set aside has been read and logged, and does not count.
 func (s *Streams) InStreams(ctx context.Context, source string) ([]ShardSource, error) {
