@@ -70,13 +70,16 @@ func (s *Streams) checkHidden(ctx context.Context, c *redis.Client) error {
 	return s.checkSettings(ctx, c, policy["maxmemory-policy"])
 }
 
+// noPermission begins the answer to what an ACL denies.
+const noPermission = "NOPERM"
+
 // hidden reports whether the error says that a command is not for us: denied by
 // an ACL, or taken away, as hosted servers do.
 func hidden(err error) bool {
 	if _, replied := err.(redis.Error); !replied { //nolint:errorlint // a reply is never wrapped
 		return false
 	}
-	return strings.HasPrefix(err.Error(), "NOPERM") || strings.HasPrefix(err.Error(), "ERR unknown command")
+	return strings.HasPrefix(err.Error(), noPermission) || strings.HasPrefix(err.Error(), "ERR unknown command")
 }
 
 // checkRights fails with the names of the commands that are needed and that the
@@ -88,7 +91,7 @@ func (s *Streams) checkRights(ctx context.Context) error {
 	}
 	for _, key := range []string{s.keys.shardCount(), s.keys.nothing(0)} { // both forms of keys
 		v, err := run(ctx, s.client, needsScript, "ask redis what its user may do", []string{key}, further...)
-		if err != nil && strings.Contains(err.Error(), "NOPERM") { // the script itself, or all keys of the kind
+		if err != nil && strings.Contains(err.Error(), noPermission) { // the script itself, or all keys of the kind
 			return fmt.Errorf("%w: on keys like %s: %w", ErrRights, key, err)
 		}
 		if err != nil {
