@@ -53,6 +53,7 @@ func (r *Reconciler) measureQueue(ctx context.Context, l *telemetry.Loop) {
 	}
 	defer r.Metrics.ForgetQueue(names) // old figures do not stand beside the next leader's
 	var w watch
+	var evicting bool
 	for ctx.Err() == nil {
 		l.Turn()
 		if shards, workers, err := r.Streams.Fleet(ctx, names); err == nil {
@@ -65,6 +66,11 @@ func (r *Reconciler) measureQueue(ctx context.Context, l *telemetry.Loop) {
 				r.Alert(a)
 			}
 		} // else the loops that need Redis say so
+		err := r.Streams.Evicting()
+		if err != nil && !evicting {
+			r.Alert(alert.Alert{Kind: alert.RedisUnsafe, Reason: err.Error()}) // one for the fleet
+		}
+		evicting = err != nil
 		l.Waiting("the next measurement")
 		rest(ctx, min(measureEvery, r.LeaseTTL))
 	}

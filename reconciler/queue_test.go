@@ -82,3 +82,17 @@ func TestWatchForWorkers(t *testing.T) {
 		})
 	}
 }
+
+// An eviction policy that is set while the fleet runs is alerted once for all.
+func TestEvictionIsAlerted(t *testing.T) {
+	c := newScene(t)
+	a, b := c.member("a"), c.member("b")
+	c.start(a.Run)
+	c.start(b.Run)
+	told := func() int { return len(a.alertsOf(alert.RedisUnsafe)) + len(b.alertsOf(alert.RedisUnsafe)) }
+	require.NoError(t, c.redis.Ask(c.ctx, "CONFIG", "SET", "maxmemory-policy", "allkeys-lru"))
+	c.eventually("an alert", func() bool { return told() > 0 })
+	require.NoError(t, c.redis.Ask(c.ctx, "CONFIG", "SET", "maxmemory-policy", "noeviction"))
+	c.eventually("ready again", func() bool { return a.Streams.Evicting() == nil && b.Streams.Evicting() == nil })
+	require.Equal(t, 1, told())
+}

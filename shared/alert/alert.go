@@ -24,6 +24,7 @@ const (
 	Blocked      Kind = "blocked"       // the search for missed events cannot go on as it should
 	Identity     Kind = "identity"      // redis and the database are not of one fleet
 	NoWorker     Kind = "no_worker"     // a source has work and no worker is alive
+	RedisUnsafe  Kind = "redis_unsafe"  // redis is set, or holds something, so that work may be lost or held up
 )
 
 // said is the log line of each kind.
@@ -37,6 +38,7 @@ var said = map[Kind]string{
 	Blocked:      "the search for missed events is held up",
 	Identity:     "redis and the database are not of one fleet: nothing is read or written until they are",
 	NoWorker:     "no worker is alive, and work waits",
+	RedisUnsafe:  "redis is not as it must be for the queue",
 }
 
 // Alert is one of them. Empty fields are left out wherever it is told.

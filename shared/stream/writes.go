@@ -170,7 +170,7 @@ func (w *writes) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 
 // Ping reports whether Redis answers and takes writes: one that answers and took
 // no write when last asked to is fate.ErrNoWrites, until it takes one. Nothing is
-// written while all is well.
+// written while all is well. One that may evict accepted events is not well.
 func (s *Streams) Ping(ctx context.Context) error {
 	if err := s.client.Ping(ctx).Err(); err != nil && s.writes.refused.Load() == nil {
 		return fmt.Errorf("ping redis: %w", err)
@@ -180,7 +180,7 @@ func (s *Streams) Ping(ctx context.Context) error {
 		return s.tryRights(ctx, said)
 	}
 	if said == nil {
-		return nil
+		return s.Evicting()
 	}
 	if err := s.tryWrite(ctx); err != nil {
 		return fmt.Errorf("redis %w: %s: %w", fate.ErrNoWrites, *said, err)
