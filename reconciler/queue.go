@@ -62,6 +62,9 @@ func (r *Reconciler) measureQueue(ctx context.Context, l *telemetry.Loop) {
 			for name, t := range totals {
 				r.Metrics.SetQueue(name, t.Live, t.Background, t.Parked, t.Oldest)
 			}
+			for _, a := range w.seeKeys(shards) {
+				r.Alert(a)
+			}
 			for _, a := range w.see(totals, len(workers), time.Now(), workerless*r.LeaseTTL) {
 				r.Alert(a)
 			}
@@ -81,6 +84,23 @@ func (r *Reconciler) measureQueue(ctx context.Context, l *telemetry.Loop) {
 type watch struct {
 	since time.Time
 	told  map[string]bool
+	wrong map[string]bool // keys that were told
+}
+
+// seeKeys returns an alert for each key that holds another type than the fleet
+// writes, once until it no longer does.
+func (w *watch) seeKeys(shards []stream.ShardState) (alerts []alert.Alert) {
+	wrong := map[string]bool{}
+	for _, s := range shards {
+		for _, key := range s.Wrong {
+			if wrong[key] = true; !w.wrong[key] {
+				alerts = append(alerts, alert.Alert{Kind: alert.RedisUnsafe, Reason: fmt.Sprintf(
+					"the redis key %s of shard %d holds another type than the fleet writes: what belongs under it is refused and not worked on; rename the key or delete it", key, s.Shard)})
+			}
+		}
+	}
+	w.wrong = wrong
+	return alerts
 }
 
 // see returns an alert for each source that has had work and no worker for as
@@ -88,7 +108,7 @@ type watch struct {
 // its work is gone.
 func (w *watch) see(totals map[string]stream.ShardSource, workers int, now time.Time, patience time.Duration) []alert.Alert {
 	if workers > 0 {
-		*w = watch{}
+		w.since, w.told = time.Time{}, nil
 		return nil
 	}
 	if w.since.IsZero() {

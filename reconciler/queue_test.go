@@ -96,3 +96,22 @@ func TestEvictionIsAlerted(t *testing.T) {
 	c.eventually("ready again", func() bool { return a.Streams.Evicting() == nil && b.Streams.Evicting() == nil })
 	require.Equal(t, 1, told())
 }
+
+// A key that another program wrote is alerted once, by its name, and what else
+// waits is measured.
+func TestAKeyOfAnotherTypeIsAlerted(t *testing.T) {
+	c := newScene(t)
+	const key = "{tarn:1}:live:shop"
+	require.NoError(t, c.redis.Client().Set(c.ctx, key, "oops", 0).Err())
+	a := c.member("a")
+	c.start(a.Run)
+	c.eventually("an alert", func() bool { return len(a.alertsOf(alert.RedisUnsafe)) > 0 })
+	require.Contains(t, a.alertsOf(alert.RedisUnsafe)[0].Reason, key)
+	_, err := c.streams.Heartbeat(c.ctx, "w1")
+	require.NoError(t, err)
+	c.eventually("it is measured again", func() bool {
+		_, err := c.streams.Heartbeat(c.ctx, "w1")
+		return err == nil && a.metric("tarn_workers") == 1
+	})
+	require.Len(t, a.alertsOf(alert.RedisUnsafe), 1)
+}

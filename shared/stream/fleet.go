@@ -18,8 +18,10 @@ type ShardState struct {
 	// Owner and Epoch are of the lease; Owner "" if nobody has it.
 	Owner string
 	Epoch int64
-	// Sources by name.
+	// Sources by name, without those that have a wrong key.
 	Sources map[string]ShardSource
+	// Wrong are keys of the shard that hold another type than the fleet writes.
+	Wrong []string
 }
 
 // ShardSource is one source's share of a shard.
@@ -75,19 +77,27 @@ func (s *Streams) InStreams(ctx context.Context, source string) ([]ShardSource, 
 
 func (s *Streams) states(ctx context.Context, sources []string, aside int) ([]ShardState, error) {
 	replies, err := s.look(ctx, sources, aside)
-	if noScript(err) { // looking changes nothing: load it and look again
+	if len(unknownScript(replies)) > 0 { // looking changes nothing: load it and look again
 		if err := fleetScript.Load(ctx, s.client).Err(); err != nil {
 			return nil, fmt.Errorf("load the fleet script into redis: %w", err)
 		}
-		if replies, err = s.look(ctx, sources, aside); noScript(err) {
+		if replies, err = s.look(ctx, sources, aside); len(unknownScript(replies)) > 0 {
 			s.writes.retire()
 		}
 	}
-	if err != nil {
+	if err != nil && !wrongType(err) {
 		return nil, fmt.Errorf("look at the shards: %w", err)
 	}
 	shards := make([]ShardState, len(replies))
 	for shard, reply := range replies {
+		if err := reply.Err(); wrongType(err) {
+			if shards[shard], err = s.lookApart(ctx, shard, sources, aside, err); err != nil {
+				return nil, err
+			}
+			continue
+		} else if err != nil {
+			return nil, fmt.Errorf("look at shard %d: %w", shard, err)
+		}
 		shards[shard] = s.shardState(shard, sources, aside, asList(reply.Val()))
 	}
 	return shards, nil
@@ -97,18 +107,22 @@ func (s *Streams) look(ctx context.Context, sources []string, aside int) ([]*red
 	pipe := s.client.Pipeline()
 	replies := make([]*redis.Cmd, s.opts.Shards)
 	for shard := range replies {
-		keys := []string{s.keys.lease(shard)}
-		for _, source := range sources {
-			keys = append(keys,
-				s.keys.stream(shard, source, event.TierLive),
-				s.keys.stream(shard, source, event.TierBackground),
-				s.keys.due(shard, source))
-		}
-		replies[shard] = pipe.EvalSha(ctx, fleetScript.Hash(), keys,
-			s.keys.parkedPrefix(shard), s.keys.recordPrefix(shard), aside)
+		replies[shard] = s.lookAt(ctx, pipe, shard, sources, aside)
 	}
 	_, err := pipe.Exec(ctx)
 	return replies, err
+}
+
+// lookAt looks at one shard.
+func (s *Streams) lookAt(ctx context.Context, c redis.Scripter, shard int, sources []string, aside int) *redis.Cmd {
+	keys := []string{s.keys.lease(shard)}
+	for _, source := range sources {
+		keys = append(keys,
+			s.keys.stream(shard, source, event.TierLive),
+			s.keys.stream(shard, source, event.TierBackground),
+			s.keys.due(shard, source))
+	}
+	return c.EvalSha(ctx, fleetScript.Hash(), keys, s.keys.parkedPrefix(shard), s.keys.recordPrefix(shard), aside)
 }
 
 func (s *Streams) shardState(shard int, sources []string, aside int, reply []any) ShardState {
