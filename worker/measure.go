@@ -23,6 +23,8 @@ func (s *shard) measure() {
 	s.rememberSources()
 	orphaned := orphaned{}
 	defer orphaned.clear(s.w.Metrics)
+	undefined := waitingKinds{}
+	defer s.forgetUndefined()
 	var letters time.Time
 	for {
 		loop.Turn()
@@ -31,6 +33,7 @@ func (s *shard) measure() {
 		if time.Since(letters) >= lettersEvery {
 			letters = time.Now()
 			s.measureLetters()
+			s.measureUndefined(undefined)
 		}
 		if !sleep(s.ctx, measureEvery) {
 			return

@@ -3,6 +3,8 @@ package worker
 import (
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 )
@@ -41,4 +43,62 @@ func (s *shard) deferFor(src *source, k event.Key) (d time.Duration, undefined b
 		return min(undefinedAgain*s.w.Retry.First, s.w.Retry.Cap), true
 	}
 	return s.w.LeaseTTL, false
+}
+
+// undefinedLate is how many first retry pauses entities of an undefined kind may
+// wait until they are warned of: 30 minutes by default. A rollout takes less.
+const undefinedLate = 30
+
+// waitingKinds are the undefined kinds of which entities are parked: since when
+// they have been seen, and whether that was told.
+type waitingKinds map[event.Key]*waitingKind // the key without an id
+
+type waitingKind struct {
+	since time.Time
+	told  bool
+}
+
+// measureUndefined exports how many entities wait for a definition with their
+// kind, and warns once of a kind that no rollout has brought.
+func (s *shard) measureUndefined(waiting waitingKinds) {
+	seen := waitingKinds{}
+	for _, name := range s.w.names {
+		kinds, err := s.w.Streams.ParkedKinds(s.ctx, name)
+		if err != nil {
+			return // the next round says more than a line in the log
+		}
+		for kind, n := range kinds {
+			k := event.Key{Source: name, Kind: kind}
+			if s.w.sources[name].undefined(k) == nil {
+				continue
+			}
+			s.w.Metrics.Undefined.WithLabelValues(name, kind).Set(float64(n))
+			w := waiting[k]
+			if w == nil {
+				w = &waitingKind{since: time.Now()}
+			}
+			if seen[k] = w; !w.told && time.Since(w.since) >= undefinedLate*s.w.Retry.First {
+				w.told = true
+				s.log.Warn("entities of a kind that the definition does not have wait, and no worker has taken them: "+
+					"add the kind to the definition of every process and start them again",
+					"source", name, "kind", kind, "parked", n, "since", w.since)
+			}
+		}
+	}
+	for k := range waiting {
+		if seen[k] == nil {
+			delete(waiting, k)
+			s.w.Metrics.Undefined.DeleteLabelValues(k.Source, k.Kind)
+		}
+	}
+	for k, w := range seen {
+		waiting[k] = w
+	}
+}
+
+// forgetUndefined takes back what this worker no longer measures.
+func (s *shard) forgetUndefined() {
+	for _, name := range s.w.names {
+		s.w.Metrics.Undefined.DeletePartialMatch(prometheus.Labels{"source": name})
+	}
 }

@@ -65,6 +65,8 @@ func TestKindOfANewerDefinitionWaitsForANewerWorker(t *testing.T) {
 	_, err := b.store.Entity(b.ctx, key("gadget", "g1"))
 	require.ErrorIs(t, err, mirror.ErrNotFound, "what was never asked for has no document")
 	require.Equal(t, 1, said.with("has no such kind", "kind=gadget"))
+	require.True(t, eventually(func() bool { return b.metric("tarn_undefined_waiting", "gadget") == 2 }))
+	require.True(t, eventually(func() bool { return said.with("no worker has taken them", "kind=gadget", "parked=2") == 1 }))
 	stop()
 
 	b.options.Sources = newer

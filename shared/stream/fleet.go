@@ -142,6 +142,31 @@ func (s *Streams) shardState(shard int, sources []string, aside int, reply []any
 	return st
 }
 
+// kindsLooked is how many parked entities of a shard ParkedKinds looks at.
+const kindsLooked = 1000
+
+// ParkedKinds counts a source's parked entities by kind: of each shard those due
+// first, at most 1,000.
+func (s *Streams) ParkedKinds(ctx context.Context, source string) (map[string]int, error) {
+	pipe := s.client.Pipeline()
+	var found []*redis.StringSliceCmd
+	for shard := range s.opts.Shards {
+		found = append(found, pipe.ZRange(ctx, s.keys.due(shard, source), 0, kindsLooked-1))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("look at what is parked of %s: %w", source, err)
+	}
+	kinds := map[string]int{}
+	for _, f := range found {
+		for _, entity := range f.Val() {
+			if k, err := event.ParseKey(entity); err == nil {
+				kinds[k.Kind]++
+			}
+		}
+	}
+	return kinds, nil
+}
+
 // ages remembers how old the oldest entries were when they were first seen.
 // Their ids have the time of Redis' clock, so a clock that was set back makes
 // them younger, or not yet born; what was seen before goes on growing old.

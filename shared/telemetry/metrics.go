@@ -89,6 +89,9 @@ type Metrics struct {
 	// Unconfigured is how much waits of a source that is configured no more, by
 	// source: entries, and entities that are parked.
 	Unconfigured *prometheus.GaugeVec
+	// Undefined is how many entities are parked of a kind that the definition of
+	// the reporting worker does not have, by source and kind.
+	Undefined *prometheus.GaugeVec
 	// OldestAge is the age of the oldest live entry in seconds, by source.
 	OldestAge *prometheus.GaugeVec
 	// Workers is the number of live workers.
@@ -165,6 +168,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 
 		Backlog:          f.gauge("backlog", "Stream entries not settled yet. Each reporting process gives the fleet's figure: use max, not sum.", "source", "tier"),
 		Unconfigured:     f.gauge("unconfigured_waiting", "Entries and parked entities of a source that is configured no more or, if there are none, its unsettled events (at most 100). Use max, not sum.", "source"),
+		Undefined:        f.gauge("undefined_waiting", "Entities parked of a kind that the definition of the reporting worker does not have (at most 1,000 of a shard are looked at). Use max, not sum.", "source", "kind"),
 		OldestAge:        f.gauge("oldest_age_seconds", "Age of the oldest live stream entry. Each reporting process gives the fleet's figure: use max.", "source"),
 		Workers:          f.gauge("workers", "Live workers of the fleet, as a worker and a reconciler see them: use max, not sum."),
 		LeasesHeld:       f.gauge("leases_held", "Shards read by this process.").WithLabelValues(),
