@@ -25,12 +25,13 @@ type worker struct {
 }
 
 type shard struct {
-	Shard      int     `json:"shard"`
-	Owner      string  `json:"owner,omitempty" doc:"The worker that holds it. Absent: nobody does, and it waits."`
-	Epoch      int64   `json:"epoch,omitempty" doc:"Grows at each hand-over."`
-	Backlog    int64   `json:"backlog" doc:"Entries not settled, of all sources."`
-	OldestAgeS float64 `json:"oldest_age_s" doc:"Age of its oldest live entry, in seconds."`
-	Parked     int64   `json:"parked" doc:"Entities that wait for their next attempt."`
+	Shard      int      `json:"shard"`
+	Owner      string   `json:"owner,omitempty" doc:"The worker that holds it. Absent: nobody does, and it waits."`
+	Epoch      int64    `json:"epoch,omitempty" doc:"Grows at each hand-over."`
+	Backlog    int64    `json:"backlog" doc:"Entries not settled, of all sources."`
+	OldestAgeS float64  `json:"oldest_age_s" doc:"Age of its oldest live entry, in seconds."`
+	Parked     int64    `json:"parked" doc:"Entities that wait for their next attempt."`
+	WrongKeys  []string `json:"wrong_keys,omitempty" doc:"Keys of Redis that another program has written: what belongs under them is refused and not counted."`
 }
 
 type fleetSource struct {
@@ -141,7 +142,7 @@ func (o *overview) look(ctx context.Context) (*fleet, error) {
 }
 
 func newShard(st stream.ShardState) shard {
-	s := shard{Shard: st.Shard, Owner: st.Owner, Epoch: st.Epoch}
+	s := shard{Shard: st.Shard, Owner: st.Owner, Epoch: st.Epoch, WrongKeys: st.Wrong}
 	for _, q := range st.Sources {
 		s.Backlog += q.Live + q.Background
 		s.Parked += q.Parked

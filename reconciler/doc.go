@@ -38,6 +38,7 @@
 //	jobs.go          dead letters, redriven or discarded by filter
 //	subscription.go  what the provider sends webhooks of
 //	freshness.go     how old the mirror is
+//	queue.go         what waits for the workers, and whether there are any
 //	backfill.go, verify.go, progress.go   the two commands
 //
 // # What it may write

@@ -201,6 +201,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 	}
 	start("jobs", r.desk("", r.Parallel, kindRedrive, kindDiscard, kindAbandon))
 	start("schedule", r.schedule)
+	start("queue", r.queue)
 	all.Wait()
 }
 

@@ -28,6 +28,7 @@
 //	source.go   one source's lanes and its budget
 //	pace.go     how much of its rate is asked for, learned from the provider
 //	pause.go    a source that is down, refuses us or is too slow: pause, probe
+//	undefined.go  entities of a kind that only a newer definition has
 //	throttle.go one entity that is answered 429, or the source
 //	window.go   whether known entities that are not found are gone
 //	witness.go  whether the account is asked that the mirror is of

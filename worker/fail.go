@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -73,6 +74,8 @@ func (a *attempt) failed(err error) {
 		a.hold(time.Second, err)
 	case class == fate.Throttled:
 		a.throttled(err)
+	case class == fate.Undefined:
+		a.parkUndefined(err)
 	case a.undecided(class):
 		a.charge(class, err)
 	case class == fate.Refused:
@@ -217,7 +220,11 @@ func (a *attempt) park(cause error, charged bool, delay, earliest time.Duration)
 	}
 	fault.Point("after-park")
 	s.letGo(a.src, waiting, nil)
-	s.log.Warn("sync failed; parked", "entity", a.ln.key.String(), "error", short(cause), "attempt", p.Attempt, "charged", charged, "retry_in", delay.Round(time.Millisecond).String())
+	level := slog.LevelWarn
+	if class, _ := fate.Of(cause); class == fate.Undefined {
+		level = slog.LevelDebug // said once for the kind
+	}
+	s.log.Log(s.ctx, level, "sync failed; parked", "entity", a.ln.key.String(), "error", short(cause), "attempt", p.Attempt, "charged", charged, "retry_in", delay.Round(time.Millisecond).String())
 	a.end(cause)
 }
 

@@ -233,16 +233,16 @@ func (s *shard) furtherSignals(src *source, e stream.Entry, l mirror.Logged) []s
 		out = append(out, stream.Draft{Signal: sig})
 	}
 	for _, ref := range e.Signal.Body.Derived {
-		kind := src.Definition.Kind(ref.Key.Kind)
-		if kind == nil {
-			continue
+		every := time.Minute // of a kind that only a newer definition has
+		if kind := src.Definition.Kind(ref.Key.Kind); kind != nil {
+			every = kind.Every
 		}
 		out = append(out, stream.Draft{
 			Signal: event.Signal{
 				Ref: ref, Cause: event.CauseDerived, CauseID: e.Signal.CauseID, Class: event.Reconcile,
-				NotBefore: s.w.Now().Add(kind.Every), Trace: e.Signal.Trace,
+				NotBefore: s.w.Now().Add(every), Trace: e.Signal.Trace,
 			},
-			Once: onceFor(kind.Every),
+			Once: onceFor(every),
 		})
 	}
 	return out

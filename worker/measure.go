@@ -2,6 +2,8 @@ package worker
 
 import (
 	"time"
+
+	"github.com/tarn-sync/tarn/shared/stream"
 )
 
 const (
@@ -12,8 +14,8 @@ const (
 )
 
 // measure exports what only Redis and the store know, for the whole fleet. One
-// worker does it, the one that holds shard 0; when it no longer does, it takes
-// its figures back, so that old ones do not stand beside new ones.
+// worker does it, the one that holds shard 0, and one reconciler, for when there
+// is no worker; when the worker no longer does, it takes its figures back, so that old ones do not stand beside new ones.
 func (s *shard) measure() {
 	loop := s.w.Health.Loop("measure")
 	defer loop.Done()
@@ -21,6 +23,8 @@ func (s *shard) measure() {
 	s.rememberSources()
 	orphaned := orphaned{}
 	defer orphaned.clear(s.w.Metrics)
+	undefined := waitingKinds{}
+	defer s.forgetUndefined()
 	var letters time.Time
 	for {
 		loop.Turn()
@@ -29,6 +33,7 @@ func (s *shard) measure() {
 		if time.Since(letters) >= lettersEvery {
 			letters = time.Now()
 			s.measureLetters()
+			s.measureUndefined(undefined)
 		}
 		if !sleep(s.ctx, measureEvery) {
 			return
@@ -38,23 +43,13 @@ func (s *shard) measure() {
 
 // measureRedis exports backlog, age and parked entities.
 func (s *shard) measureRedis() {
-	shards, _, err := s.w.Streams.Fleet(s.ctx, s.w.names)
+	shards, workers, err := s.w.Streams.Fleet(s.ctx, s.w.names)
 	if err != nil {
 		return // the next round says more than a line in the log
 	}
-	m := s.w.Metrics
-	for _, name := range s.w.names {
-		var live, background, parked int64
-		var oldest time.Duration
-		for _, sh := range shards {
-			q := sh.Sources[name]
-			live, background, parked = live+q.Live, background+q.Background-q.Scheduled, parked+q.Parked
-			oldest = max(oldest, q.Oldest)
-		}
-		m.Backlog.WithLabelValues(name, "live").Set(float64(live))
-		m.Backlog.WithLabelValues(name, "background").Set(float64(background))
-		m.Parked.WithLabelValues(name).Set(float64(parked))
-		m.OldestAge.WithLabelValues(name).Set(oldest.Seconds())
+	s.w.Metrics.Workers.WithLabelValues().Set(float64(len(workers)))
+	for name, t := range stream.Totals(shards, s.w.names) {
+		s.w.Metrics.SetQueue(name, t.Live, t.Background-t.Scheduled, t.Parked, t.Oldest)
 	}
 }
 
@@ -70,12 +65,8 @@ func (s *shard) measureLetters() {
 }
 
 func (s *shard) unmeasure() {
-	m := s.w.Metrics
+	s.w.Metrics.ForgetQueue(s.w.names)
 	for _, name := range s.w.names {
-		m.Backlog.DeleteLabelValues(name, "live")
-		m.Backlog.DeleteLabelValues(name, "background")
-		m.Parked.DeleteLabelValues(name)
-		m.OldestAge.DeleteLabelValues(name)
-		m.DeadOpen.DeleteLabelValues(name)
+		s.w.Metrics.DeadOpen.DeleteLabelValues(name)
 	}
 }

@@ -92,7 +92,8 @@ func (s *shard) warnDue(what, of string, err error) {
 // An entity for which nothing waits, since Redis lost it or nobody can read it,
 // is not parked any more.
 func (s *shard) beginRetry(loop *telemetry.Loop, src *source, k event.Key) error {
-	if err := s.lease.Defer(s.ctx, k, s.w.LeaseTTL); err != nil || s.hasLane(k) {
+	wait, undefined := s.deferFor(src, k)
+	if err := s.lease.Defer(s.ctx, k, wait); err != nil || undefined || s.hasLane(k) {
 		return err
 	}
 	p, waiting, _, err := s.parked(s.ctx, loop, k, 0, page)

@@ -114,6 +114,9 @@ func (a *attempt) run(ctx context.Context) (v *verdict, err error) {
 			return nil, err
 		}
 	}
+	if err := a.src.undefined(a.ln.key); err != nil {
+		return nil, err
+	}
 	unlock := a.lock(ctx)
 	defer unlock()
 	if !a.ln.retry {

@@ -130,6 +130,8 @@ type Worker struct {
 	setbacks map[int]setback
 
 	flags flags
+	// undefined are the kinds the log has said it knows nothing of: "source/kind".
+	undefined sync.Map
 }
 
 // New returns a worker; Run starts it.

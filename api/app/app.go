@@ -55,7 +55,7 @@ func Run(ctx context.Context, p *process.Process) error {
 		return err
 	}
 	p.OnReload(func(c *config.Config) error { return reload(a, configured, c) })
-	return serve(ctx, p, a, streams, store, addr)
+	return serve(ctx, p, a, streams, store, addr, configured)
 }
 
 // listenAddr is where the api listens. It says so when that is not what the
@@ -70,7 +70,7 @@ func listenAddr(p *process.Process, tokens []api.Token) (string, error) {
 
 // serve runs the api, and the store beside it, until ctx ends. The store goes
 // last: requests under way still read from it.
-func serve(ctx context.Context, p *process.Process, a *api.API, streams *stream.Streams, store *lateStore, addr string) error {
+func serve(ctx context.Context, p *process.Process, a *api.API, streams *stream.Streams, store *lateStore, addr string, sources []process.Source) error {
 	group, ctx := errgroup.WithContext(ctx)
 	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error {
@@ -78,6 +78,10 @@ func serve(ctx context.Context, p *process.Process, a *api.API, streams *stream.
 			return err
 		}
 		return nil // stopped before it ever answered
+	})
+	group.Go(func() error {
+		rememberSources(ctx, p.Logger, streams, &store.tie, sources)
+		return nil
 	})
 	group.Go(func() error {
 		defer disconnect()

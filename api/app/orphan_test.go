@@ -1,14 +1,43 @@
 package app_test
 
 import (
+	"io"
+	"net/http"
 	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/api/app"
 	"github.com/tarn-sync/tarn/shared/orphan/orphantest"
+	"github.com/tarn-sync/tarn/shared/process"
+	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
 func TestTellsOfWorkOfASourceThatIsNotConfigured(t *testing.T) {
 	c := settings(t, freeAddr(t), redistest.Start(t).URL(), "sqlite://"+t.TempDir()+"/tarn.db")
 	orphantest.TellsAtStart(t, "api", c, app.Run)
+}
+
+// A source that only the api has in its settings is accepted and told as one
+// that no worker works on.
+func TestASourceThatOnlyTheAPIHasIsRemembered(t *testing.T) {
+	addr, redis := freeAddr(t), redistest.Start(t).URL()
+	c := settings(t, addr, redis, "sqlite://"+t.TempDir()+"/tarn.db")
+	stop := running(t, process.New("api", c, io.Discard))
+	q, err := stream.Open(t.Context(), stream.Options{URLs: []string{redis}, Shards: c.Shards})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, q.Close()) }()
+	workers := []string{"other"} // what a worker has in its settings
+	require.Eventually(t, func() bool {
+		former, err := q.Former(t.Context(), workers)
+		return err == nil && len(former) == 1 && former[0] == "lemon"
+	}, 20*time.Second, 20*time.Millisecond)
+	require.Equal(t, http.StatusOK, send(t, addr, "old", "evt_1"))
+	orphans, err := q.Orphans(t.Context(), workers)
+	require.NoError(t, err)
+	require.Len(t, orphans, 1)
+	require.Equal(t, int64(1), orphans[0].Live)
+	require.NoError(t, stop())
 }

@@ -25,6 +25,8 @@ const (
 	ListTooLong  Kind = "list_too_long" // a list of the provider's does not end, or a page of it is too long in any size
 	ListFails    Kind = "list_fails"    // a list of the provider's cannot be read, sweep after sweep
 	Identity     Kind = "identity"      // redis and the database are not of one fleet
+	NoWorker     Kind = "no_worker"     // a source has work and no worker is alive
+	RedisUnsafe  Kind = "redis_unsafe"  // redis is set, or holds something, so that work may be lost or held up
 )
 
 // said is the log line of each kind.
@@ -39,6 +41,8 @@ var said = map[Kind]string{
 	ListTooLong:  "a list of the provider's does not end, or a page of it is too long to be read",
 	ListFails:    "lists of the provider's could not be read by several sweeps in a row",
 	Identity:     "redis and the database are not of one fleet: nothing is read or written until they are",
+	NoWorker:     "no worker is alive, and work waits",
+	RedisUnsafe:  "redis is not as it must be for the queue",
 }
 
 // Alert is one of them. Empty fields are left out wherever it is told.

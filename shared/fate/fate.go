@@ -17,6 +17,8 @@
 //	Gone          404, 410 in the provider's own error shape     ask again after gone_after, then tombstone, if
 //	                                                             another known entity is found
 //	Permanent     400, 422, refused document                     bury at once
+//	Undefined     the definition here has no such kind, as in    park with back-off, no attempt: a member with a newer
+//	              an old worker while a new one is rolled out    definition takes it up
 //	Panic         a panic in a handler                           bury with the stack; the worker lives
 //
 // What a failed probe means for a source as a whole is the other table: Pauses.
@@ -40,9 +42,10 @@ const (
 	Gone
 	Permanent
 	Panic
+	Undefined
 )
 
-var names = [...]string{"transient", "throttled", "unavailable", "refused", "gone", "permanent", "panic"}
+var names = [...]string{"transient", "throttled", "unavailable", "refused", "gone", "permanent", "panic", "undefined"}
 
 // String returns the class as it stands in logs, metrics and dead letters.
 func (c Class) String() string {

@@ -31,6 +31,7 @@ func TestTable(t *testing.T) {
 		fate.Gone:        false,
 		fate.Permanent:   true,
 		fate.Panic:       true,
+		fate.Undefined:   false,
 	}
 	for class, want := range final {
 		t.Run(class.String(), func(t *testing.T) {

@@ -171,7 +171,7 @@ func (c *Client) Probe(ctx context.Context) error {
 func (c *Client) Fetch(ctx context.Context, ref event.Ref, why string) (*Snapshot, error) {
 	k := c.def.Kind(ref.Key.Kind)
 	if k == nil {
-		return nil, fate.Errorf(fate.Permanent, "fetch %s: provider %s has no such kind", ref.Key, c.def.Name)
+		return nil, fate.Errorf(fate.Undefined, "fetch %s: provider %s has no such kind", ref.Key, c.def.Name)
 	}
 	path, err := k.path(ref)
 	if err != nil {

@@ -18,8 +18,10 @@ type ShardState struct {
 	// Owner and Epoch are of the lease; Owner "" if nobody has it.
 	Owner string
 	Epoch int64
-	// Sources by name.
+	// Sources by name, without those that have a wrong key.
 	Sources map[string]ShardSource
+	// Wrong are keys of the shard that hold another type than the fleet writes.
+	Wrong []string
 }
 
 // ShardSource is one source's share of a shard.
@@ -51,6 +53,23 @@ func (s *Streams) Fleet(ctx context.Context, sources []string) (shards []ShardSt
 	return shards, workers, err
 }
 
+// Totals returns each source's share of all shards; the ages are those of the
+// oldest entries.
+func Totals(shards []ShardState, sources []string) map[string]ShardSource {
+	totals := make(map[string]ShardSource, len(sources))
+	for _, name := range sources {
+		var t ShardSource
+		for _, s := range shards {
+			q := s.Sources[name]
+			t.Live, t.Parked = t.Live+q.Live, t.Parked+q.Parked
+			t.Background, t.Scheduled = t.Background+q.Background, t.Scheduled+q.Scheduled
+			t.Oldest, t.OldestBackground = max(t.Oldest, q.Oldest), max(t.OldestBackground, q.OldestBackground)
+		}
+		totals[name] = t
+	}
+	return totals
+}
+
 // InStreams returns a source's share of each shard, by shard, as its streams
 // alone have it: what was set aside has been read and logged, and does not count.
 func (s *Streams) InStreams(ctx context.Context, source string) ([]ShardSource, error) {
@@ -64,19 +83,27 @@ func (s *Streams) InStreams(ctx context.Context, source string) ([]ShardSource, 
 
 func (s *Streams) states(ctx context.Context, sources []string, aside int) ([]ShardState, error) {
 	replies, err := s.look(ctx, sources, aside)
-	if noScript(err) { // looking changes nothing: load it and look again
+	if len(unknownScript(replies)) > 0 { // looking changes nothing: load it and look again
 		if err := fleetScript.Load(ctx, s.client).Err(); err != nil {
 			return nil, fmt.Errorf("load the fleet script into redis: %w", err)
 		}
-		if replies, err = s.look(ctx, sources, aside); noScript(err) {
+		if replies, err = s.look(ctx, sources, aside); len(unknownScript(replies)) > 0 {
 			s.writes.retire()
 		}
 	}
-	if err != nil {
+	if err != nil && !wrongType(err) {
 		return nil, fmt.Errorf("look at the shards: %w", err)
 	}
 	shards := make([]ShardState, len(replies))
 	for shard, reply := range replies {
+		if err := reply.Err(); wrongType(err) {
+			if shards[shard], err = s.lookApart(ctx, shard, sources, aside, err); err != nil {
+				return nil, err
+			}
+			continue
+		} else if err != nil {
+			return nil, fmt.Errorf("look at shard %d: %w", shard, err)
+		}
 		shards[shard] = s.shardState(shard, sources, aside, asList(reply.Val()))
 	}
 	return shards, nil
@@ -86,18 +113,22 @@ func (s *Streams) look(ctx context.Context, sources []string, aside int) ([]*red
 	pipe := s.client.Pipeline()
 	replies := make([]*redis.Cmd, s.opts.Shards)
 	for shard := range replies {
-		keys := []string{s.keys.lease(shard)}
-		for _, source := range sources {
-			keys = append(keys,
-				s.keys.stream(shard, source, event.TierLive),
-				s.keys.stream(shard, source, event.TierBackground),
-				s.keys.due(shard, source))
-		}
-		replies[shard] = pipe.EvalSha(ctx, fleetScript.Hash(), keys,
-			s.keys.parkedPrefix(shard), s.keys.recordPrefix(shard), aside)
+		replies[shard] = s.lookAt(ctx, pipe, shard, sources, aside)
 	}
 	_, err := pipe.Exec(ctx)
 	return replies, err
+}
+
+// lookAt looks at one shard.
+func (s *Streams) lookAt(ctx context.Context, c redis.Scripter, shard int, sources []string, aside int) *redis.Cmd {
+	keys := []string{s.keys.lease(shard)}
+	for _, source := range sources {
+		keys = append(keys,
+			s.keys.stream(shard, source, event.TierLive),
+			s.keys.stream(shard, source, event.TierBackground),
+			s.keys.due(shard, source))
+	}
+	return c.EvalSha(ctx, fleetScript.Hash(), keys, s.keys.parkedPrefix(shard), s.keys.recordPrefix(shard), aside)
 }
 
 func (s *Streams) shardState(shard int, sources []string, aside int, reply []any) ShardState {
@@ -115,6 +146,31 @@ func (s *Streams) shardState(shard int, sources []string, aside int, reply []any
 		}
 	}
 	return st
+}
+
+// kindsLooked is how many parked entities of a shard ParkedKinds looks at.
+const kindsLooked = 1000
+
+// ParkedKinds counts a source's parked entities by kind: of each shard those due
+// first, at most 1,000.
+func (s *Streams) ParkedKinds(ctx context.Context, source string) (map[string]int, error) {
+	pipe := s.client.Pipeline()
+	var found []*redis.StringSliceCmd
+	for shard := range s.opts.Shards {
+		found = append(found, pipe.ZRange(ctx, s.keys.due(shard, source), 0, kindsLooked-1))
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return nil, fmt.Errorf("look at what is parked of %s: %w", source, err)
+	}
+	kinds := map[string]int{}
+	for _, f := range found {
+		for _, entity := range f.Val() {
+			if k, err := event.ParseKey(entity); err == nil {
+				kinds[k.Kind]++
+			}
+		}
+	}
+	return kinds, nil
 }
 
 // ages remembers how old the oldest entries were when they were first seen.

@@ -130,6 +130,19 @@ func TestOneReadonlyRetiresAllConnections(t *testing.T) {
 	}
 }
 
+// denying takes commands from the user while it is connected.
+func denying(t *testing.T, commands ...string) (s *Streams, refuse, accept func()) {
+	srv := redistest.Start(t)
+	set := func(sign string) func() {
+		return func() {
+			for _, c := range commands {
+				require.NoError(t, srv.Ask(t.Context(), "ACL", "SETUSER", "default", sign+c))
+			}
+		}
+	}
+	return openStreams(t, quiet(srv.URL())), set("-"), set("+")
+}
+
 // opened opens n connections at once and leaves them in the pool.
 func opened(t *testing.T, s *Streams, n int) {
 	t.Helper()
@@ -166,6 +179,9 @@ func TestPingKnowsWhatLastHappenedToWrites(t *testing.T) {
 			}
 			return openStreams(t, quiet(srv.URL())), set(1), set(0)
 		},
+		"scripts denied":                        func(t *testing.T) (*Streams, func(), func()) { return denying(t, "evalsha", "eval") },
+		"one of two ways to run scripts denied": func(t *testing.T) (*Streams, func(), func()) { return denying(t, "evalsha") },
+		"a command of the script denied":        func(t *testing.T) (*Streams, func(), func()) { return denying(t, "xadd") },
 		"too few replicas, asked for by us": func(t *testing.T) (*Streams, func(), func()) {
 			srv := redistest.Start(t)
 			replica := redistest.Start(t, redistest.ReplicaOf(srv))

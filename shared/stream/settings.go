@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -16,8 +15,10 @@ const (
 	// highWater is the share of maxmemory from which appends are refused: the
 	// rest is for what still has to happen to what was accepted.
 	highWater = 0.8
-	// memoryEvery is how often used memory is looked at.
-	memoryEvery = time.Second
+	// memoryEvery is how often used memory and the eviction policy are looked at,
+	// settingsEvery how often the append-only file's settings are.
+	memoryEvery   = time.Second
+	settingsEvery = time.Minute
 )
 
 // onMasters calls f for every master, one of them for a single Redis.
@@ -33,11 +34,9 @@ func (s *Streams) onMasters(ctx context.Context, f func(context.Context, *redis.
 }
 
 // checkServers refuses servers that would lose accepted events silently and
-// warns about those that may, and about what it is not allowed to see. bounded:
-// one of them has a memory limit.
-func (s *Streams) checkServers(ctx context.Context) (bounded bool, err error) {
-	var limited atomic.Bool // masters are asked at once
-	err = s.onMasters(ctx, func(ctx context.Context, c *redis.Client) error {
+// warns about those that may, and about what it is not allowed to see.
+func (s *Streams) checkServers(ctx context.Context) error {
+	return s.onMasters(ctx, func(ctx context.Context, c *redis.Client) error {
 		info, err := c.Info(ctx).Result()
 		if hidden(err) {
 			s.opts.Logger.Warn("redis does not show its state (INFO); make sure that it is version 7.0 or newer and has maxmemory-policy noeviction; "+
@@ -50,12 +49,8 @@ func (s *Streams) checkServers(ctx context.Context) (bounded bool, err error) {
 		if err := checkVersion(c, info); err != nil {
 			return err
 		}
-		if infoNumber(info, "maxmemory") > 0 {
-			limited.Store(true)
-		}
 		return s.checkSettings(ctx, c, infoText(info, "maxmemory_policy"))
 	})
-	return limited.Load(), err
 }
 
 // checkHidden checks what CONFIG tells of a server that has no INFO for us.
@@ -70,13 +65,16 @@ func (s *Streams) checkHidden(ctx context.Context, c *redis.Client) error {
 	return s.checkSettings(ctx, c, policy["maxmemory-policy"])
 }
 
+// noPermission begins the answer to what an ACL denies.
+const noPermission = "NOPERM"
+
 // hidden reports whether the error says that a command is not for us: denied by
 // an ACL, or taken away, as hosted servers do.
 func hidden(err error) bool {
 	if _, replied := err.(redis.Error); !replied { //nolint:errorlint // a reply is never wrapped
 		return false
 	}
-	return strings.HasPrefix(err.Error(), "NOPERM") || strings.HasPrefix(err.Error(), "ERR unknown command")
+	return strings.HasPrefix(err.Error(), noPermission) || strings.HasPrefix(err.Error(), "ERR unknown command")
 }
 
 // checkRights fails with the names of the commands that are needed and that the
@@ -88,7 +86,7 @@ func (s *Streams) checkRights(ctx context.Context) error {
 	}
 	for _, key := range []string{s.keys.shardCount(), s.keys.nothing(0)} { // both forms of keys
 		v, err := run(ctx, s.client, needsScript, "ask redis what its user may do", []string{key}, further...)
-		if err != nil && strings.Contains(err.Error(), "NOPERM") { // the script itself, or all keys of the kind
+		if err != nil && strings.Contains(err.Error(), noPermission) { // the script itself, or all keys of the kind
 			return fmt.Errorf("%w: on keys like %s: %w", ErrRights, key, err)
 		}
 		if err != nil {
@@ -114,31 +112,56 @@ func checkVersion(c *redis.Client, info string) error {
 // checkSettings takes the eviction policy from INFO and asks CONFIG for the
 // rest, which hosted servers may refuse.
 func (s *Streams) checkSettings(ctx context.Context, c *redis.Client, policy string) error {
-	log := s.opts.Logger.With("redis", c.Options().Addr)
-	if policy != "noeviction" {
-		return fmt.Errorf("redis at %s has maxmemory-policy %q and would evict accepted events: set it to noeviction",
-			c.Options().Addr, policy)
+	if err := checkPolicy(c, policy); err != nil {
+		return err
 	}
+	return s.checkDurability(ctx, c)
+}
+
+// keepsAll is the only maxmemory-policy under which nothing is evicted.
+const keepsAll = "noeviction"
+
+func checkPolicy(c *redis.Client, policy string) error {
+	if policy == keepsAll {
+		return nil
+	}
+	return fmt.Errorf("redis at %s has maxmemory-policy %q and would evict accepted events: set it to noeviction",
+		c.Options().Addr, policy)
+}
+
+// checkDurability warns of settings under which a restart of the server loses
+// accepted events, once until they change.
+func (s *Streams) checkDurability(ctx context.Context, c *redis.Client) error {
+	warning, args, err := durability(ctx, c)
+	if err != nil {
+		return err
+	}
+	addr := c.Options().Addr
+	if before, _ := s.warned.Swap(addr, warning); before != warning && warning != "" {
+		s.opts.Logger.With("redis", addr).Warn(warning, args...)
+	}
+	return nil
+}
+
+func durability(ctx context.Context, c *redis.Client) (warning string, args []any, err error) {
 	appendOnly, err := c.ConfigGet(ctx, "appendonly").Result()
 	if hidden(err) {
-		log.Warn("redis does not show its settings (CONFIG); make sure that it has appendonly yes and appendfsync always", "error", err)
-		return nil
+		return "redis does not show its settings (CONFIG); make sure that it has appendonly yes and appendfsync always", []any{"error", err}, nil
 	}
 	if err != nil {
-		return fmt.Errorf("read appendonly of redis: %w", err)
+		return "", nil, fmt.Errorf("read appendonly of redis: %w", err)
 	}
 	if appendOnly["appendonly"] == "no" {
-		log.Warn("redis keeps no append-only file: a restart loses what was accepted; set appendonly yes and appendfsync always")
-		return nil
+		return "redis keeps no append-only file: a restart loses what was accepted; set appendonly yes and appendfsync always", nil, nil
 	}
 	fsync, err := c.ConfigGet(ctx, "appendfsync").Result()
 	if err != nil {
-		return fmt.Errorf("read appendfsync of redis: %w", err)
+		return "", nil, fmt.Errorf("read appendfsync of redis: %w", err)
 	}
 	if f := fsync["appendfsync"]; f != "always" {
-		log.Warn("up to 2 s of accepted events can be lost when redis dies; set appendfsync always", "appendfsync", f)
+		return "up to 2 s of accepted events can be lost when redis dies; set appendfsync always", []any{"appendfsync", f}, nil
 	}
-	return nil
+	return "", nil, nil
 }
 
 // checkShards compares the number of shards with the one the fleet was first
@@ -160,40 +183,6 @@ func (s *Streams) checkShards(ctx context.Context) error {
 			ErrShards, s.opts.Prefix, stored, s.opts.Shards, stored)
 	}
 	return nil
-}
-
-// watchMemory keeps s.full true while any master is past its high-water mark.
-// It asks in the background, so that an append costs one atomic load.
-func (s *Streams) watchMemory() {
-	tick := time.NewTicker(memoryEvery)
-	defer tick.Stop()
-	for {
-		s.lookAtMemory(s.life)
-		select {
-		case <-tick.C:
-		case <-s.closed:
-			return
-		}
-	}
-}
-
-// lookAtMemory leaves the answer as it was when Redis cannot be asked: the
-// append itself will tell.
-func (s *Streams) lookAtMemory(ctx context.Context) {
-	var found atomic.Bool
-	err := s.onMasters(ctx, func(ctx context.Context, c *redis.Client) error {
-		memory, err := c.Info(ctx, "memory").Result()
-		if err != nil {
-			return err
-		}
-		if limit := infoNumber(memory, "maxmemory"); limit > 0 && infoNumber(memory, "used_memory") >= highWater*limit {
-			found.Store(true)
-		}
-		return nil
-	})
-	if full := found.Load(); err == nil && s.full.Swap(full) != full {
-		s.opts.Logger.Warn("redis memory crossed 80 % of maxmemory", "appends_refused", full)
-	}
 }
 
 // infoText returns a line of INFO, "" if there is none.

@@ -54,13 +54,9 @@ func (s *Streams) Orphans(ctx context.Context, configured []string) ([]Orphan, e
 		return nil, err
 	}
 	var orphans []Orphan
+	totals := Totals(shards, known)
 	for _, name := range known {
-		o := Orphan{Source: name}
-		for _, st := range shards {
-			q := st.Sources[name]
-			o.Live, o.Background, o.Parked = o.Live+q.Live, o.Background+q.Background, o.Parked+q.Parked
-			o.Oldest, o.OldestBackground = max(o.Oldest, q.Oldest), max(o.OldestBackground, q.OldestBackground)
-		}
+		o := Orphan{Source: name, ShardSource: totals[name]}
 		if o.Live+o.Background+o.Parked > 0 {
 			orphans = append(orphans, o)
 		}

@@ -78,10 +78,13 @@ type Streams struct {
 	// parkPage is how many entries one script parks. Tests make it smaller.
 	parkPage int
 
-	queue  chan *appending // to the committers
-	full   atomic.Bool     // used memory is past the high-water mark
-	ages   ages            // of the oldest entries
-	writes writes
+	queue chan *appending // to the committers
+	full  atomic.Bool     // used memory is past the high-water mark
+	// evicting is set while a server may evict accepted events.
+	evicting atomic.Pointer[error]
+	warned   sync.Map // by address of a server: what was last warned of its settings
+	ages     ages     // of the oldest entries
+	writes   writes
 
 	// life ends with Close; batches run under it, not under a caller's context,
 	// since they carry the appends of many.
@@ -124,8 +127,7 @@ func Open(ctx context.Context, o Options) (*Streams, error) {
 
 // prepare checks what must be right before the first append.
 func (s *Streams) prepare(ctx context.Context) error {
-	bounded, err := s.checkServers(ctx)
-	if err != nil {
+	if err := s.checkServers(ctx); err != nil {
 		return err
 	}
 	if err := s.checkRights(ctx); err != nil {
@@ -137,9 +139,7 @@ func (s *Streams) prepare(ctx context.Context) error {
 	if err := appendScript.Load(ctx, s.client).Err(); err != nil {
 		return fmt.Errorf("load the append script into redis: %w", err)
 	}
-	if bounded {
-		s.work.Go(s.watchMemory)
-	}
+	s.work.Go(s.watchServers)
 	return nil
 }
 

@@ -50,6 +50,10 @@ func (w *writes) saw(err error) {
 	if _, replied := err.(redis.Error); !replied { //nolint:errorlint // a reply is never wrapped
 		return
 	}
+	if forbidden(err.Error()) {
+		w.refuse(err)
+		return
+	}
 	text := strings.TrimPrefix(err.Error(), "ERR ")
 	switch word, _, _ := strings.Cut(text, " "); word {
 	case "READONLY":
@@ -58,6 +62,21 @@ func (w *writes) saw(err error) {
 	case "MISCONF", "NOREPLICAS", "CLUSTERDOWN", wordOOM: // a full disk; fewer replicas than Redis is set to want; slots that no node serves; no memory left
 		w.refuse(err)
 	}
+}
+
+// denied remembers that a script is not for us any more, by an ACL that was
+// changed. Each write is a script; that INFO or CONFIG is denied refuses none.
+func (w *writes) denied(cmd redis.Cmder) {
+	if name, err := cmd.Name(), cmd.Err(); (name == "evalsha" || name == "eval") && hidden(err) {
+		w.refuse(err)
+	}
+}
+
+// forbidden reports whether Redis says that a script runs a command that the
+// user may not: first its 7.0, then 7.2 and newer.
+func forbidden(said string) bool {
+	said = strings.TrimPrefix(said, "ERR ")
+	return strings.HasPrefix(said, "The user executing the script can't run") || strings.Contains(said, "ACL failure in script")
 }
 
 func (w *writes) refuse(err error) {
@@ -134,6 +153,7 @@ func (w *writes) DialHook(next redis.DialHook) redis.DialHook { return next }
 func (w *writes) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	return func(ctx context.Context, cmd redis.Cmder) error {
 		err := next(ctx, cmd)
+		w.denied(cmd)
 		w.saw(err)
 		return err
 	}
@@ -144,6 +164,7 @@ func (w *writes) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		err := next(ctx, cmds)
 		for _, cmd := range cmds {
+			w.denied(cmd)
 			w.saw(cmd.Err())
 		}
 		return err
@@ -152,20 +173,33 @@ func (w *writes) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 
 // Ping reports whether Redis answers and takes writes: one that answers and took
 // no write when last asked to is fate.ErrNoWrites, until it takes one. Nothing is
-// written while all is well.
+// written while all is well. One that may evict accepted events is not well.
 func (s *Streams) Ping(ctx context.Context) error {
 	if err := s.client.Ping(ctx).Err(); err != nil && s.writes.refused.Load() == nil {
 		return fmt.Errorf("ping redis: %w", err)
 	}
 	said := s.writes.refused.Load()
+	if said != nil && (strings.HasPrefix(*said, noPermission) || forbidden(*said)) {
+		return s.tryRights(ctx, said)
+	}
 	if said == nil {
-		return nil
+		return s.Evicting()
 	}
 	try := tryToRemove
 	if text := strings.TrimPrefix(*said, "ERR "); text == ErrFull.Error() || strings.HasPrefix(text, wordOOM) {
 		try = tryToKeep
 	}
 	if err := s.tryWrite(ctx, try); err != nil {
+		return fmt.Errorf("redis %w: %s: %w", fate.ErrNoWrites, *said, err)
+	}
+	s.writes.refused.CompareAndSwap(said, nil)
+	return nil
+}
+
+// tryRights asks for all rights as at the start. One write that goes through
+// proves nothing about the others' commands.
+func (s *Streams) tryRights(ctx context.Context, said *string) error {
+	if err := s.checkRights(ctx); err != nil {
 		return fmt.Errorf("redis %w: %s: %w", fate.ErrNoWrites, *said, err)
 	}
 	s.writes.refused.CompareAndSwap(said, nil)

@@ -90,8 +90,13 @@ type Metrics struct {
 	// Unconfigured is how much waits of a source that is configured no more, by
 	// source: entries, and entities that are parked.
 	Unconfigured *prometheus.GaugeVec
+	// Undefined is how many entities are parked of a kind that the definition of
+	// the reporting worker does not have, by source and kind.
+	Undefined *prometheus.GaugeVec
 	// OldestAge is the age of the oldest live entry in seconds, by source.
 	OldestAge *prometheus.GaugeVec
+	// Workers is the number of live workers.
+	Workers *prometheus.GaugeVec
 	// LeasesHeld is the number of shards this process reads.
 	LeasesHeld prometheus.Gauge
 	// Handovers counts leases taken by this process.
@@ -156,7 +161,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		Lagging:       f.counter("lagging_total", "Fetches that were behind what was already known.", "source"),
 
 		Retries:      f.counter("retries_total", "Failed attempts that will be repeated, by class of failure.", "source", "class"),
-		Parked:       f.gauge("parked", "Entities waiting for their next attempt.", "source"),
+		Parked:       f.gauge("parked", "Entities waiting for their next attempt. Each reporting process gives the fleet's figure: use max, not sum.", "source"),
 		SetAside:     f.counter("set_aside_total", "Entries put to wait in Redis, sorted by entity, because as many were in hand as may be. The backlog still counts them.", "source"),
 		DeadLetters:  f.counter("dead_letters_total", "Dead letters written, by class of failure.", "source", "class"),
 		DeadOpen:     f.gauge("dead_letters_open", "Dead letters open now.", "source"),
@@ -167,7 +172,9 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 
 		Backlog:          f.gauge("backlog", "Stream entries not settled yet, without background ones that are held back until later on purpose. Each reporting process gives the fleet's figure: use max, not sum.", "source", "tier"),
 		Unconfigured:     f.gauge("unconfigured_waiting", "Entries and parked entities of a source that is configured no more or, if there are none, its unsettled events (at most 100). Use max, not sum.", "source"),
+		Undefined:        f.gauge("undefined_waiting", "Entities parked of a kind that the definition of the reporting worker does not have (at most 1,000 of a shard are looked at). Use max, not sum.", "source", "kind"),
 		OldestAge:        f.gauge("oldest_age_seconds", "Age of the oldest live stream entry. Each reporting process gives the fleet's figure: use max.", "source"),
+		Workers:          f.gauge("workers", "Live workers of the fleet, as a worker and a reconciler see them: use max, not sum."),
 		LeasesHeld:       f.gauge("leases_held", "Shards read by this process.").WithLabelValues(),
 		Handovers:        f.counter("handovers_total", "Shard leases taken.").WithLabelValues(),
 		LeasesLost:       f.counter("leases_lost_total", "Shard leases lost rather than released.").WithLabelValues(),
@@ -181,6 +188,25 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		FailedLists:   f.counter("failed_lists_total", "Lists of the provider's that a sweep could not read whole.", "source", "kind"),
 		Staleness:     f.gauge("staleness_seconds", "Age of the longest unverified document that is neither terminal nor deleted.", "source", "kind"),
 	}
+}
+
+// SetQueue exports what waits of a source in the whole fleet.
+func (m *Metrics) SetQueue(source string, live, background, parked int64, oldest time.Duration) {
+	m.Backlog.WithLabelValues(source, "live").Set(float64(live))
+	m.Backlog.WithLabelValues(source, "background").Set(float64(background))
+	m.Parked.WithLabelValues(source).Set(float64(parked))
+	m.OldestAge.WithLabelValues(source).Set(oldest.Seconds())
+}
+
+// ForgetQueue takes back what SetQueue exported, and the number of workers: the
+// process no longer measures them.
+func (m *Metrics) ForgetQueue(sources []string) {
+	for _, source := range sources {
+		m.Backlog.DeletePartialMatch(prometheus.Labels{"source": source})
+		m.Parked.DeleteLabelValues(source)
+		m.OldestAge.DeleteLabelValues(source)
+	}
+	m.Workers.DeleteLabelValues()
 }
 
 // ObserveEventToMirror records how long an event took, with its trace as the

@@ -33,20 +33,22 @@ DELETE FROM discrepancies WHERE id IN (SELECT id FROM discrepancies
 	WHERE found_at < ?1 AND status IN ('repaired', 'failed', 'dropped') LIMIT ?2)`
 )
 
-// sweeper removes what is older than the retention.
+// sweeper removes what is older than the retention, and looks at the size of the
+// write-ahead log.
 type sweeper struct {
 	writer *writer
 	keep   mirror.Retention
 	now    func() time.Time
 	log    *slog.Logger
+	wal    *walWatch
 	cancel context.CancelFunc
 	done   chan struct{}
 }
 
 // startSweeper starts the removal, which lasts until stop and not with ctx.
-func startSweeper(ctx context.Context, w *writer, o Options) *sweeper {
+func startSweeper(ctx context.Context, w *writer, o Options, wal *walWatch) *sweeper {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s := &sweeper{writer: w, keep: o.Retention, now: o.Now, log: o.Logger, cancel: cancel, done: make(chan struct{})}
+	s := &sweeper{writer: w, keep: o.Retention, now: o.Now, log: o.Logger, wal: wal, cancel: cancel, done: make(chan struct{})}
 	go s.loop(ctx)
 	return s
 }
@@ -58,12 +60,10 @@ func (s *sweeper) stop() {
 
 func (s *sweeper) loop(ctx context.Context) {
 	defer close(s.done)
-	if s.keep == (mirror.Retention{}) {
-		return
-	}
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
 	for {
+		s.wal.look()
 		if err := s.sweep(ctx); err != nil && !errors.Is(err, context.Canceled) {
 			s.log.Warn("old rows were not removed; trying again", "error", err, "in", sweepEvery)
 		}

@@ -99,7 +99,7 @@ func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 	s.reads.SetMaxOpenConns(readers)
 	s.reads.SetMaxIdleConns(readers)
 	s.writer = newWriter(conn, f)
-	s.sweep = startSweeper(ctx, s.writer, o)
+	s.sweep = startSweeper(ctx, s.writer, o, &walWatch{path: path + "-wal", bound: walWarned, log: o.Logger})
 	return s, nil
 }
 
@@ -146,7 +146,7 @@ func usable(path string) error {
 // date, in a turn: another process may be starting, too.
 func (s *Store) openWriter(ctx context.Context, f *file) (conn *sql.Conn, err error) {
 	t := f.turn
-	s.db, err = sql.Open(s.driver, dsn(s.path, "journal_mode(WAL)", "synchronous(FULL)", "wal_autocheckpoint(4000)", "cache_size(-65536)", "temp_store(MEMORY)"))
+	s.db, err = sql.Open(s.driver, dsn(s.path, append(walPragmas(), "synchronous(FULL)", "cache_size(-65536)", "temp_store(MEMORY)")...))
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", s.path, err)
 	}

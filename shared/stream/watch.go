@@ -1,0 +1,87 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// watchServers looks at what may be set while the servers run: in the
+// background, so that an append costs one atomic load.
+func (s *Streams) watchServers() {
+	tick := time.NewTicker(memoryEvery)
+	defer tick.Stop()
+	checked := time.Now() // at the start
+	var unseen time.Time  // when INFO was last denied
+	for {
+		if time.Since(unseen) >= settingsEvery {
+			if hidden(s.lookAtMemory(s.life)) {
+				unseen = time.Now()
+			}
+		}
+		if time.Since(checked) >= settingsEvery {
+			checked = time.Now()
+			_ = s.recheckDurability(s.life) // a server that does not answer is told by what needs it
+		}
+		select {
+		case <-tick.C:
+		case <-s.closed:
+			return
+		}
+	}
+}
+
+// lookAtMemory keeps s.full true while any master is past its high-water mark,
+// and s.evicting what is wrong while one evicts. It leaves both as they were when
+// Redis cannot be asked: the append itself will tell.
+func (s *Streams) lookAtMemory(ctx context.Context) error {
+	var found atomic.Bool // masters are asked at once
+	var evicting atomic.Pointer[error]
+	err := s.onMasters(ctx, func(ctx context.Context, c *redis.Client) error {
+		memory, err := c.Info(ctx, "memory").Result()
+		if err != nil {
+			return err
+		}
+		if limit := infoNumber(memory, "maxmemory"); limit > 0 && infoNumber(memory, "used_memory") >= highWater*limit {
+			found.Store(true)
+		}
+		if err := checkPolicy(c, infoText(memory, "maxmemory_policy")); err != nil {
+			evicting.Store(&err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if full := found.Load(); s.full.Swap(full) != full {
+		s.opts.Logger.Warn("redis memory crossed 80 % of maxmemory", "appends_refused", full)
+	}
+	now := evicting.Load()
+	switch before := s.evicting.Swap(now); {
+	case before == nil && now != nil:
+		s.opts.Logger.Error("redis may evict accepted events; not ready until it is set back", "error", *now)
+	case before != nil && now == nil:
+		s.opts.Logger.Info("redis evicts nothing again")
+	}
+	return nil
+}
+
+func (s *Streams) recheckDurability(ctx context.Context) error {
+	return s.onMasters(ctx, s.checkDurability)
+}
+
+// errEvicts wraps what is wrong while a server may evict accepted events.
+var errEvicts = errors.New("redis may evict what it holds")
+
+// Evicting returns an error while a server has a maxmemory-policy under which it
+// may remove accepted events, as last seen. Open refuses one that has it then.
+func (s *Streams) Evicting() error {
+	if why := s.evicting.Load(); why != nil {
+		return fmt.Errorf("%w: %w", errEvicts, *why)
+	}
+	return nil
+}

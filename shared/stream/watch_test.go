@@ -1,0 +1,85 @@
+package stream
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/stream/redistest"
+)
+
+// spoken is a log that is read while it is written.
+type spoken struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *spoken) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *spoken) count(text string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Count(l.b.String(), text)
+}
+
+// What a server is set to while it runs counts as what it was set to at the start.
+func TestAnEvictionPolicySetLaterIsSeen(t *testing.T) {
+	srv := redistest.Start(t)
+	said := &spoken{}
+	o := quiet(srv.URL())
+	o.Logger = slog.New(slog.NewTextHandler(said, nil))
+	s := openStreams(t, o)
+	require.NoError(t, s.Ping(t.Context()))
+	require.NoError(t, srv.Ask(t.Context(), "CONFIG", "SET", "maxmemory-policy", "allkeys-lru"))
+	require.Eventually(t, func() bool { return s.Ping(t.Context()) != nil }, soon, 10*time.Millisecond)
+	require.ErrorContains(t, s.Ping(t.Context()), "allkeys-lru")
+	require.ErrorIs(t, s.Evicting(), errEvicts)
+	require.NoError(t, srv.Ask(t.Context(), "CONFIG", "SET", "maxmemory-policy", "noeviction"))
+	require.Eventually(t, func() bool { return s.Ping(t.Context()) == nil }, soon, 10*time.Millisecond)
+	require.Equal(t, 1, said.count("may evict accepted events"), "once")
+}
+
+func TestAMemoryLimitSetLaterIsGuarded(t *testing.T) {
+	srv := redistest.Start(t)
+	s := openStreams(t, quiet(srv.URL()))
+	roomFor(t, s, 64<<10) // of some MB: more than 80 % are used
+	n := 0
+	require.Eventually(t, func() bool {
+		n++
+		_, err := s.Append(t.Context(), Draft{Signal: happened(fmt.Sprint("evt_", n), "a")})
+		return errors.Is(err, ErrFull) && s.full.Load()
+	}, soon, 50*time.Millisecond)
+}
+
+func TestDurabilityIsCheckedAgain(t *testing.T) {
+	srv := redistest.Start(t, redistest.Appendfsync("always"))
+	said := &spoken{}
+	o := quiet(srv.URL())
+	o.Logger = slog.New(slog.NewTextHandler(said, nil))
+	s := openStreams(t, o)
+	set := func(name, value string) {
+		require.NoError(t, srv.Ask(t.Context(), "CONFIG", "SET", name, value))
+		for range 2 {
+			require.NoError(t, s.recheckDurability(t.Context()))
+		}
+	}
+	const everysec, none = "up to 2 s of accepted events", "keeps no append-only file"
+	set("appendfsync", "everysec")
+	require.Equal(t, []int{1, 0}, []int{said.count(everysec), said.count(none)})
+	set("appendonly", "no")
+	require.Equal(t, []int{1, 1}, []int{said.count(everysec), said.count(none)})
+	set("appendonly", "yes")
+	set("appendfsync", "always")
+	require.Equal(t, []int{2, 1}, []int{said.count(everysec), said.count(none)})
+}

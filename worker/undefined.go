@@ -1,0 +1,104 @@
+package worker
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+)
+
+// undefinedAgain is how many first retry pauses an entity of an undefined kind
+// waits between two looks: 5 minutes by default. Longer pauses would keep an
+// upgraded worker waiting for work it could do.
+const undefinedAgain = 5
+
+// undefined returns an error of class Undefined if the definition has no such
+// kind. It comes before the claim, which would make a document.
+func (s *source) undefined(k event.Key) error {
+	if s.Definition.Kind(k.Kind) != nil {
+		return nil
+	}
+	return fate.Errorf(fate.Undefined, "sync %s: provider %s has no such kind", k, s.Definition.Name)
+}
+
+// parkUndefined parks an entity whose kind this worker does not know, uncharged.
+// While a new definition is rolled out, the api knows kinds that old workers do
+// not; nothing is wrong with their events. The log says so once for each kind.
+func (a *attempt) parkUndefined(err error) {
+	w := a.s.w
+	of := a.src.Name + "/" + a.ln.key.Kind
+	if _, told := w.undefined.LoadOrStore(of, true); !told {
+		a.s.log.Warn("the definition of this worker has no such kind; its entities are parked until a worker whose definition has it takes them",
+			"source", a.src.Name, "kind", a.ln.key.Kind, "provider", a.src.Definition.Name)
+	}
+	a.park(err, false, w.Retry.First, w.Retry.First)
+}
+
+// deferFor is how long a due entity is put off when its retry begins: for the
+// time of a lease or, if it cannot be tried here, until it is looked at again.
+func (s *shard) deferFor(src *source, k event.Key) (d time.Duration, undefined bool) {
+	if src.undefined(k) != nil {
+		return min(undefinedAgain*s.w.Retry.First, s.w.Retry.Cap), true
+	}
+	return s.w.LeaseTTL, false
+}
+
+// undefinedLate is how many first retry pauses entities of an undefined kind may
+// wait until they are warned of: 30 minutes by default. A rollout takes less.
+const undefinedLate = 30
+
+// waitingKinds are the undefined kinds of which entities are parked: since when
+// they have been seen, and whether that was told.
+type waitingKinds map[event.Key]*waitingKind // the key without an id
+
+type waitingKind struct {
+	since time.Time
+	told  bool
+}
+
+// measureUndefined exports how many entities wait for a definition with their
+// kind, and warns once of a kind that no rollout has brought.
+func (s *shard) measureUndefined(waiting waitingKinds) {
+	seen := waitingKinds{}
+	for _, name := range s.w.names {
+		kinds, err := s.w.Streams.ParkedKinds(s.ctx, name)
+		if err != nil {
+			return // the next round says more than a line in the log
+		}
+		for kind, n := range kinds {
+			k := event.Key{Source: name, Kind: kind}
+			if s.w.sources[name].undefined(k) == nil {
+				continue
+			}
+			s.w.Metrics.Undefined.WithLabelValues(name, kind).Set(float64(n))
+			w := waiting[k]
+			if w == nil {
+				w = &waitingKind{since: time.Now()}
+			}
+			if seen[k] = w; !w.told && time.Since(w.since) >= undefinedLate*s.w.Retry.First {
+				w.told = true
+				s.log.Warn("entities of a kind that the definition does not have wait, and no worker has taken them: "+
+					"add the kind to the definition of every process and start them again",
+					"source", name, "kind", kind, "parked", n, "since", w.since)
+			}
+		}
+	}
+	for k := range waiting {
+		if seen[k] == nil {
+			delete(waiting, k)
+			s.w.Metrics.Undefined.DeleteLabelValues(k.Source, k.Kind)
+		}
+	}
+	for k, w := range seen {
+		waiting[k] = w
+	}
+}
+
+// forgetUndefined takes back what this worker no longer measures.
+func (s *shard) forgetUndefined() {
+	for _, name := range s.w.names {
+		s.w.Metrics.Undefined.DeletePartialMatch(prometheus.Labels{"source": name})
+	}
+}
