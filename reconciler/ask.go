@@ -235,6 +235,7 @@ func (f *finder) probe(ctx context.Context, state stream.SourceState) {
 		}
 	}
 	_, _ = f.streams.EndProbe(ctx, f.name, right) // the next probe tries again
+	f.prober.Forget()
 }
 
 // mayAskAgain decides about a call that failed: whether to ask again, and

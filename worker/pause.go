@@ -55,6 +55,7 @@ func (s *source) see(state stream.SourceState) {
 		}
 	} else {
 		s.w.Logger.Info("source resumed", "source", s.Name)
+		s.prober.Forget() // a bad answer of before would pause it again
 		if was.Kind == fate.PausedMisconfigured {
 			s.forgetAnswers()
 		}

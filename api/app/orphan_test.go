@@ -34,7 +34,7 @@ func TestASourceThatOnlyTheAPIHasIsRemembered(t *testing.T) {
 		former, err := q.Former(t.Context(), workers)
 		return err == nil && len(former) == 1 && former[0] == "lemon"
 	}, 20*time.Second, 20*time.Millisecond)
-	require.Equal(t, http.StatusOK, send(t, addr, "old", "evt_1"))
+	require.Equal(t, http.StatusOK, send(t, addr, "old-0123456789ab", "evt_1"))
 	orphans, err := q.Orphans(t.Context(), workers)
 	require.NoError(t, err)
 	require.Len(t, orphans, 1)

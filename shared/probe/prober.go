@@ -74,6 +74,9 @@ func (p *Prober) answer(ctx context.Context, every time.Duration, recent bool) e
 			p.last = next
 			p.mu.Unlock()
 			next.of(ctx, p.ask)
+			if next.err != nil && ctx.Err() == nil && p.forgot(next) {
+				continue
+			}
 			return next.err
 		}
 		p.mu.Unlock()
@@ -85,6 +88,20 @@ func (p *Prober) answer(ctx context.Context, every time.Duration, recent bool) e
 			return ctx.Err()
 		}
 	}
+}
+
+// Forget makes what was asked until now count for nothing, since the source has been
+// found well meanwhile. A bad answer that is under way is asked for again.
+func (p *Prober) Forget() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.last = nil
+}
+
+func (p *Prober) forgot(a *answer) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.last != a
 }
 
 // of asks, and tells all who wait; if it panics, that it says nothing.

@@ -83,3 +83,25 @@ func TestAProbeThatIsCutOffSaysNothing(t *testing.T) {
 		g.Wait()
 	})
 }
+
+// A bad answer of before the source was found well says nothing: not one that was
+// given a moment ago, and not one that is under way.
+func TestForgottenAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answers := make(chan error, 2)
+		p := probe.New(func(context.Context) error { return <-answers }, time.Hour)
+		answers <- errDown
+		require.ErrorIs(t, p.Recent(t.Context()), errDown)
+		p.Forget()
+		answers <- nil
+		require.NoError(t, p.Recent(t.Context()))
+		p.Forget()
+		var under sync.WaitGroup
+		under.Go(func() { require.NoError(t, p.Ask(t.Context())) })
+		synctest.Wait()
+		p.Forget()
+		answers <- errDown
+		answers <- nil
+		under.Wait()
+	})
+}
