@@ -140,7 +140,7 @@ func TestOtherParentsAreNotFound(t *testing.T) {
 	require.Equal(t, of("b", "o"), f.queue.appended()[0].Signal.Ref.Key)
 }
 
-// A webhook names the entity under its account; what is told of it says whose it is.
+// A webhook names the entity under its account; what the log shows says under which account.
 func TestAWebhookNamesAnIDUnderItsAccount(t *testing.T) {
 	f := ownIDs(t)
 	w := f.do(webhook("lemon", orderEvent("evt_1"), f.clock.now()))

@@ -75,7 +75,7 @@ type SourcePath struct {
 type pauseInput struct {
 	SourcePath
 	Body struct {
-		Reason string `json:"reason" minLength:"1" maxLength:"500" pattern:"\\S" patternDescription:"text that is not blank" doc:"Why, for whoever finds it paused."`
+		Reason string `json:"reason" minLength:"1" maxLength:"500" pattern:"\\S" patternDescription:"text that is not blank" doc:"Why, for the next reader."`
 	}
 }
 

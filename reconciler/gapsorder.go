@@ -32,7 +32,7 @@ func (g *gaps) checkOrder(events []*event.Event, inOrder bool) error {
 	for _, e := range events {
 		at := e.CreatedAt
 		if at.IsZero() || at.After(g.reading) {
-			continue // nobody knows when it was
+			continue // without a date
 		}
 		if inOrder && at.Before(g.newest.Add(-gapsLag)) {
 			if err := g.outOfOrder(e); err != nil {

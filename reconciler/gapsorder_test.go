@@ -212,7 +212,7 @@ func TestAnEndlessListOfEvents(t *testing.T) {
 	require.Len(t, g.alarms, 1, "once")
 	require.Contains(t, g.alarms[0], "reconcile.max_pages")
 
-	// One that takes long is told of before it comes to the bound, and the gauge says so.
+	// One that takes long raises an alert before it comes to the bound, and the gauge shows it.
 	g = c.search()
 	pages, c.finder.settings.MaxPages = 0, 0
 	c.shop.interfere(func(w http.ResponseWriter, r *http.Request) bool {

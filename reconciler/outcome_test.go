@@ -96,7 +96,7 @@ func TestASweepNamesTheListsItCouldNotRead(t *testing.T) {
 	})
 }
 
-// People are told of a list that fails twice in a row, four times, and so on.
+// A list that fails twice in a row raises an alert, and then after four times, and so on.
 func TestAListThatFailsAgainAlerts(t *testing.T) {
 	c := newScene(t)
 	c.shop.stock(2, 1)

@@ -56,7 +56,7 @@ func (f *finder) sweptKinds(ctx context.Context) (map[string]swept, error) {
 		if err != nil {
 			return
 		}
-		// One whose state cannot be read was written by nobody we know.
+		// One whose state cannot be read was not written by this program.
 		state, _ := decodeState[sweptState](t.State)
 		notes[spec.Kind] = swept{t, state.Except}
 	})

@@ -38,7 +38,7 @@
 //	oversized                    200 events in a row that are 180 KiB each in the list
 //	future, future_for           events dated ahead
 //	odd_times                    created_at in other ways of RFC 3339, and in none
-//	half_pairs                   half a surrogate pair in a field nobody reads
+//	half_pairs                   half a surrogate pair in a field that is not read
 //	other_body                   the same event once more with another body
 //	doubled_signature            the signature twice, in two headers or in one
 //

@@ -43,7 +43,7 @@ func (a *api) sayError(w *recorder) {
 	_, _ = w.Write([]byte(e.body)) // a client that went away has nothing to be told
 }
 
-// answered is an answer that nobody has seen yet.
+// answered is an answer that has not been sent yet.
 type answered struct {
 	header http.Header
 	status int

@@ -20,7 +20,7 @@ func NewLogger(w io.Writer, level slog.Leveler) *slog.Logger {
 }
 
 // plain makes every time UTC, so that lines of machines in several zones sort,
-// and leaves out one that is none: nobody reads 0001-01-01 as "without end".
+// and leaves out one that is none: 0001-01-01 does not read as "without end".
 func plain(_ []string, a slog.Attr) slog.Attr {
 	switch a.Value.Kind() {
 	case slog.KindTime:

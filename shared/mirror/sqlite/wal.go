@@ -10,7 +10,7 @@ const (
 	// walPages is after how many pages (of 4 KiB) in the write-ahead log they are
 	// copied into the main file.
 	walPages = 4000
-	// walKept is the size in bytes to which the log is cut once it is begun anew.
+	// walKept is the size in bytes to which the log is cut when it starts again.
 	// Without a bound it would stay as large as it ever was.
 	walKept = 32 << 20
 	// walWarned is the size in bytes from which the log is warned of.
@@ -25,7 +25,7 @@ func walPragmas() []string {
 }
 
 // walWatch warns of a write-ahead log that grows, once until it is small again.
-// The log is begun anew only when no reader needs what is in it: a program that
+// The log starts again only when no reader needs what is in it: a program that
 // keeps a read transaction open, a backup or a shell, makes it grow without end.
 type walWatch struct {
 	path  string // of the log
