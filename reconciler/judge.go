@@ -23,6 +23,9 @@ const (
 	// explaining is how many events from before a finding, and how many since, are
 	// looked at.
 	explaining = 20
+	// movingFor is for how many times the grace the judge waits for an entity to stand
+	// still that changes all the time.
+	movingFor = 5
 	// askWithin is how long the judge waits for a provider's answer. Without one the
 	// finding is judged in a later round.
 	askWithin = 30 * time.Second
@@ -294,7 +297,8 @@ func (j *judgement) secondLook(row *mirror.EventRow, d *mirror.Discrepancy) bool
 // madeTrue reports whether one of some fetches has made the mirror what the provider
 // has: the mirror still has the state it wrote, and the provider, asked once more,
 // has the same. That the mirror agrees is not enough, since a repair may have seen to
-// that. known is false if the provider cannot be asked now.
+// that. known is false if the provider cannot be asked now, and for a while if it shows
+// a third state: the entity has changed again, and that event may be on its way.
 func (j *judgement) madeTrue(ctx context.Context, d *mirror.Discrepancy, written []*mirror.Covered) (is, known bool, err error) {
 	look := survey{finder: j.finder, mode: modeSweep, id: d.SweepID}
 	document := func() (*mirror.Document, error) {
@@ -325,7 +329,8 @@ func (j *judgement) madeTrue(ctx context.Context, d *mirror.Discrepancy, written
 		return false, false, err
 	}
 	verdict, _ := compare(j.def, after, seen)
-	return verdict == agrees, true, nil
+	movedOn := verdict != agrees && seen.hash() != d.StateHash && j.now().Before(d.FoundAt.Add(movingFor*j.settings.Grace))
+	return verdict == agrees, !movedOn, nil
 }
 
 // stands reports whether the mirror has the state that a fetch wrote.

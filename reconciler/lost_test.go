@@ -95,10 +95,35 @@ func TestAnEventExplainsWhatAListShowedFirst(t *testing.T) {
 			}
 			if tc.changed {
 				c.shop.put("/customers/c0/orders/new", shopOrder("new", 2, "created"))
+				require.Equal(t, mirror.Suspected, c.judged(), "its event may be on its way")
+				c.clock.move(movingFor * c.finder.settings.Grace)
 			}
 			require.Equal(t, tc.want, c.judged())
 		})
 	}
+}
+
+// An entity that has changed again when it is judged is judged once its next event has
+// been worked on.
+func TestAnEntityThatChangesWhileItIsJudged(t *testing.T) {
+	c := newScene(t)
+	c.shop.stock(1, 1)
+	c.fill()
+	ref := event.Ref{Key: c.key("order", "o0_0"), Parents: map[string]string{"customer": "c0"}}
+	put := func(amount int) { c.shop.put("/customers/c0/orders/o0_0", shopOrder("o0_0", amount, "created", "made", "sold")) }
+	write := func(eventID string) {
+		c.received(eventID, "order.sold", c.clock.now(), time.Time{}, "customer", "c0", "order", "o0_0")
+		c.fetched(ref)(eventID)
+	}
+	put(1)
+	c.survey(modeSweep)
+	require.Equal(t, []string{"stale order/o0_0"}, c.recorded())
+	put(2)
+	write("evt_1")
+	put(3)
+	require.Equal(t, mirror.Suspected, c.judged())
+	write("evt_2")
+	require.Equal(t, mirror.Dropped, c.judged())
 }
 
 // A finding that takes a question to be judged waits for the answer while the source
