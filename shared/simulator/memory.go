@@ -87,6 +87,9 @@ func (w *world) applyVersion(v versionRecord) error {
 	if v.N > 0 {
 		w.put(e, version{N: v.N, Seq: v.Seq, At: v.At, Deleted: v.Deleted, State: v.State})
 	}
+	if len(e.versions) == 0 {
+		return fmt.Errorf("%s %s: a stage without a version", v.Kind, v.ID)
+	}
 	w.relist(e)
 	w.setStage(e, v.Stage)
 	return nil
