@@ -15,6 +15,10 @@ import (
 // at once more, for kinds whose definition does not say.
 const laggingVerify = time.Minute
 
+// repeatVerify is when an entity is looked at again whose history may be from before
+// its event.
+const repeatVerify = 5 * time.Second
+
 // verdict is what a fetched state says about the batch it covers.
 type verdict struct {
 	// again > 0: the read lags behind what is known; fetch again after it.
@@ -65,6 +69,8 @@ func (a *attempt) judge(ctx context.Context) (*verdict, error) {
 		}
 	case kind.VerifyAfter > 0 && a.maybeEarly(kind):
 		v.verify = kind.VerifyAfter
+	case a.maybeBefore(prev):
+		v.verify = repeatVerify
 	}
 	return v, nil
 }
@@ -78,6 +84,20 @@ func (a *attempt) missesAnEvent() bool {
 		}
 	}
 	return false
+}
+
+// maybeBefore reports whether the answer, fetched within the kind's lag of the newest
+// event, may be from before it though its history has the status that the event
+// tells: the entity had been in that status before, has another one now, and the
+// answer shows no further entry of it. An entity that went through several statuses
+// at once looks the same; it is fetched once more in vain.
+func (a *attempt) maybeBefore(prev *provider.Snapshot) bool {
+	last := a.summary.newest
+	if prev == nil || last.ID == "" || !last.CreatedAt.After(a.lastEventAt()) || a.snap.SentAt.Sub(last.CreatedAt) >= a.kind.ReadLag {
+		return false
+	}
+	status, ok := a.src.Definition.Expects(last.Type, a.kind.Name)
+	return ok && a.snap.Status != status && a.snap.Entries(status) == prev.Entries(status)
 }
 
 // doubt decides about an answer without history the mirror holds: it is not

@@ -200,6 +200,16 @@ func (s *Snapshot) Had(status string) bool {
 	return slices.ContainsFunc(s.History, func(c Change) bool { return c.Status == status })
 }
 
+// Entries returns how often the history has a status.
+func (s *Snapshot) Entries(status string) (n int) {
+	for _, c := range s.History {
+		if c.Status == status {
+			n++
+		}
+	}
+	return n
+}
+
 // Lacks reports whether prev holds history that s does not: s is older than
 // prev, or the provider has rewritten its history. False for kinds without
 // history, and when prev is nil.
