@@ -34,6 +34,7 @@ func TestWhenASecondLookWasMeantFor(t *testing.T) {
 				entries = append(entries, stream.Entry{Signal: event.Signal{Cause: event.CauseVerify, NotBefore: at}})
 			}
 			a := attempt{
+				kind: kind,
 				s:    &shard{w: &Worker{Options: Options{Now: func() time.Time { return noon }}}},
 				snap: &provider.Snapshot{SentAt: noon},
 				doc:  &mirror.Document{LastEvent: mirror.LastEvent{CreatedAt: noon.Add(-10 * time.Second)}},

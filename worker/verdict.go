@@ -93,7 +93,10 @@ func (a *attempt) missesAnEvent() bool {
 // at once looks the same; it is fetched once more in vain.
 func (a *attempt) maybeBefore(prev *provider.Snapshot) bool {
 	last := a.summary.newest
-	if prev == nil || last.ID == "" || !last.CreatedAt.After(a.lastEventAt()) || a.snap.SentAt.Sub(last.CreatedAt) >= a.kind.ReadLag {
+	if last.ID == "" {
+		return a.secondLookIsEarly(repeatVerify)
+	}
+	if prev == nil || !last.CreatedAt.After(a.lastEventAt()) || a.snap.SentAt.Sub(last.CreatedAt) >= a.kind.ReadLag {
 		return false
 	}
 	status, ok := a.src.Definition.Expects(last.Type, a.kind.Name)
@@ -128,13 +131,20 @@ func (a *attempt) maybeEarly(kind *provider.Kind) bool {
 		return true
 	case b.newest.ID != "" && sent.Sub(b.newest.CreatedAt) < kind.ReadLag:
 		return true
-	case !b.second.IsZero():
-		// Not if the provider's clock is ahead: that would never end.
-		last, asked := a.lastEventAt(), b.second.Add(-kind.VerifyAfter)
-		since := sent.Sub(last)
-		return last.After(asked) && since >= 0 && since < kind.ReadLag
 	}
-	return false
+	return a.secondLookIsEarly(kind.VerifyAfter)
+}
+
+// secondLookIsEarly reports whether this is a second look, asked for so long before
+// it, and an event came shortly before it, which found it asked for already.
+func (a *attempt) secondLookIsEarly(before time.Duration) bool {
+	if a.summary.second.IsZero() {
+		return false
+	}
+	last, asked := a.lastEventAt(), a.summary.second.Add(-before)
+	since := a.snap.SentAt.Sub(last)
+	// Not if the provider's clock is ahead: that would never end.
+	return last.After(asked) && since >= 0 && since < a.kind.ReadLag
 }
 
 // newest returns the newest event of those covered if it is newer than the one
