@@ -110,7 +110,9 @@ func TestAnEntityThatChangesWhileItIsJudged(t *testing.T) {
 	c.shop.stock(1, 1)
 	c.fill()
 	ref := event.Ref{Key: c.key("order", "o0_0"), Parents: map[string]string{"customer": "c0"}}
-	put := func(amount int) { c.shop.put("/customers/c0/orders/o0_0", shopOrder("o0_0", amount, "created", "made", "sold")) }
+	put := func(amount int) {
+		c.shop.put("/customers/c0/orders/o0_0", shopOrder("o0_0", amount, "created", "made", "sold"))
+	}
 	write := func(eventID string) {
 		c.received(eventID, "order.sold", c.clock.now(), time.Time{}, "customer", "c0", "order", "o0_0")
 		c.fetched(ref)(eventID)
