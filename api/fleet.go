@@ -26,7 +26,7 @@ type worker struct {
 
 type shard struct {
 	Shard      int      `json:"shard"`
-	Owner      string   `json:"owner,omitempty" doc:"The worker that holds it. Absent: nobody does, and it waits."`
+	Owner      string   `json:"owner,omitempty" doc:"The worker that holds it. Absent: it has none and waits."`
 	Epoch      int64    `json:"epoch,omitempty" doc:"Grows at each hand-over."`
 	Backlog    int64    `json:"backlog" doc:"Entries not settled, of all sources."`
 	OldestAgeS float64  `json:"oldest_age_s" doc:"Age of its oldest live entry, in seconds."`

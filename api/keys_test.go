@@ -113,13 +113,13 @@ func TestOtherParentsAreNotFound(t *testing.T) {
 		f    *fixture
 		want string
 	}{
-		"ids of parents":  {ownIDs(t), "lemon/order@nobody/o"},
-		"ids of provider": {newFixture(t, func(o *Options) { o.Tokens = []Token{operatorToken} }), "lemon/order/o under account nobody"},
+		"ids of parents":  {ownIDs(t), "lemon/order@none/o"},
+		"ids of provider": {newFixture(t, func(o *Options) { o.Tokens = []Token{operatorToken} }), "lemon/order/o under account none"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.f.have("b", "o")
 			c.f.store.put(&mirror.Document{Key: event.Key{Source: "lemon", Kind: "order", ID: "o"}, Parents: map[string]string{"account": "b"}, Raw: []byte(`{}`), SyncedClaim: 1})
-			w := c.f.get("/v1/entities/lemon/order/o?account=nobody", asOperator...)
+			w := c.f.get("/v1/entities/lemon/order/o?account=none", asOperator...)
 			require.Equal(t, http.StatusNotFound, w.Code, w.Body)
 			require.Contains(t, w.Body.String(), `"type":"urn:tarn:problem:not-yet"`)
 			require.Contains(t, w.Body.String(), c.want)

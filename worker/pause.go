@@ -79,6 +79,12 @@ func (s *source) alertPause(ctx context.Context, state stream.SourceState) {
 	if state.Told == what || s.alerted == this {
 		return
 	}
+	// The state was read before shard 0 was looked at, which may have come from
+	// another worker meanwhile.
+	now, err := s.w.Streams.Source(ctx, s.Name)
+	if err != nil || !now.Since.Equal(state.Since) || now.Told == what {
+		return // the next look sees it
+	}
 	s.w.Alerts.Raise(alert.Alert{Kind: alert.SourcePaused, Source: s.Name, Reason: state.Reason, Class: state.Kind.Words()})
 	s.alerted = this
 	if err := s.w.Streams.Told(ctx, s.Name, state.Since, what); err != nil {

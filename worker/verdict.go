@@ -67,8 +67,10 @@ func (a *attempt) judge(ctx context.Context) (*verdict, error) {
 		if kind.VerifyAfter > 0 {
 			v.verify = kind.VerifyAfter
 		}
-	case kind.VerifyAfter > 0 && a.maybeEarly(kind):
-		v.verify = kind.VerifyAfter
+	case kind.VerifyAfter > 0:
+		if a.maybeEarly(kind) {
+			v.verify = kind.VerifyAfter
+		}
 	case a.maybeBefore(prev):
 		v.verify = repeatVerify
 	}
@@ -88,10 +90,9 @@ func (a *attempt) missesAnEvent() bool {
 
 // maybeBefore reports whether the answer, fetched within the kind's lag of the newest
 // event, may be from before it though its history has the status that the event tells:
-// the entity has been in it several times, or was in it before and has another one now.
-// An entity that went through several statuses at once looks the same; it is fetched
-// once more in vain. One that enters for the second time the status it is in is not
-// seen.
+// the entity has been in it several times, or has another one now. An entity that went
+// through several statuses at once looks the same; it is fetched once more in vain. One
+// that enters for the second time the status it is in is not seen.
 func (a *attempt) maybeBefore(prev *provider.Snapshot) bool {
 	last := a.summary.newest
 	if last.ID == "" {
@@ -101,8 +102,7 @@ func (a *attempt) maybeBefore(prev *provider.Snapshot) bool {
 		return false
 	}
 	status, ok := a.src.Definition.Expects(last.Type, a.kind.Name)
-	n := a.snap.Entries(status)
-	return ok && (n > 1 || n == 1 && prev.Entries(status) == 1 && a.snap.Status != status)
+	return ok && (a.snap.Status != status || a.snap.Entries(status) > 1)
 }
 
 // doubt decides about an answer without history the mirror holds: it is not
