@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"slices"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
@@ -14,7 +13,7 @@ import (
 // pages need not stay in memory.
 type batchSummary struct {
 	// types are those of the events, each once.
-	types []string
+	types []typeSummary
 	// newest is the event created last.
 	newest mirror.LastEvent
 	// derived: the refresh of a derived kind is among them; verify: a second look
@@ -23,6 +22,25 @@ type batchSummary struct {
 	second          time.Time
 	// hints are the parent sets the signals name, each once, in their order.
 	hints []map[string]string
+}
+
+// typeSummary is a type of events, and when the newest of them was created.
+type typeSummary struct {
+	name   string
+	newest time.Time
+}
+
+// seen takes in an event's type.
+func (b *batchSummary) seen(name string, created time.Time) {
+	for i := range b.types {
+		if t := &b.types[i]; t.name == name {
+			if created.After(t.newest) {
+				t.newest = created
+			}
+			return
+		}
+	}
+	b.types = append(b.types, typeSummary{name, created})
 }
 
 // add takes in signals, up to the first that names one parent set more than a
@@ -38,9 +56,7 @@ func (b *batchSummary) add(kind *provider.Kind, entries []stream.Entry) int {
 		}
 		switch s.Cause {
 		case event.CauseEvent:
-			if !slices.Contains(b.types, s.EventType) {
-				b.types = append(b.types, s.EventType)
-			}
+			b.seen(s.EventType, s.CreatedAt)
 			if s.CreatedAt.After(b.newest.CreatedAt) || b.newest.ID == "" {
 				b.newest = mirror.LastEvent{ID: s.CauseID, Type: s.EventType, CreatedAt: s.CreatedAt}
 			}

@@ -80,29 +80,33 @@ func (a *attempt) judge(ctx context.Context) (*verdict, error) {
 // missesAnEvent reports whether an event of the batch says that the entity has
 // had a status its history does not show.
 func (a *attempt) missesAnEvent() bool {
-	for _, typ := range a.summary.types {
-		if want, ok := a.src.Definition.Expects(typ, a.ln.key.Kind); ok && !a.snap.Had(want) {
+	for _, t := range a.summary.types {
+		if want, ok := a.src.Definition.Expects(t.name, a.ln.key.Kind); ok && !a.snap.Had(want) {
 			return true
 		}
 	}
 	return false
 }
 
-// maybeBefore reports whether the answer, fetched within the kind's lag of the newest
-// event, may be from before it though its history has the status that the event tells:
-// the entity has been in it several times, or has another one now. An entity that went
+// maybeBefore reports whether the answer, fetched within the kind's lag of an event,
+// may be from before it though its history has the status that the event tells: the
+// entity has been in it several times, or has another one now. An entity that went
 // through several statuses at once looks the same; it is fetched once more in vain. One
 // that enters for the second time the status it is in is not seen.
 func (a *attempt) maybeBefore(prev *provider.Snapshot) bool {
-	last := a.summary.newest
-	if last.ID == "" {
+	if a.summary.newest.ID == "" {
 		return a.secondLookIsEarly(repeatVerify)
 	}
-	if prev == nil || !last.CreatedAt.After(a.lastEventAt()) || a.snap.SentAt.Sub(last.CreatedAt) >= a.kind.ReadLag {
+	if prev == nil {
 		return false
 	}
-	status, ok := a.src.Definition.Expects(last.Type, a.kind.Name)
-	return ok && (a.snap.Status != status || a.snap.Entries(status) > 1)
+	for _, t := range a.summary.types {
+		status, ok := a.src.Definition.Expects(t.name, a.kind.Name)
+		if ok && a.snap.SentAt.Sub(t.newest) < a.kind.ReadLag && (a.snap.Status != status || a.snap.Entries(status) > 1) {
+			return true
+		}
+	}
+	return false
 }
 
 // doubt decides about an answer without history the mirror holds: it is not
