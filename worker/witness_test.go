@@ -258,7 +258,9 @@ func TestSeveralLockedEntitiesStopPausingTheSource(t *testing.T) {
 	for _, id := range ids {
 		require.Equal(t, 4, b.row(id, mirror.Dead).Attempts, "the last one is its letter's")
 	}
-	require.LessOrEqual(t, log.count("source paused"), 2*n, "two runs of each, two in each pause; and what was under way")
+	// The exact bound is that of probe.Throttle; here, runs last as long as no good answer
+	// comes between, which a busy machine decides.
+	require.LessOrEqual(t, log.count("source paused"), 4*n)
 	b.empty()
 }
 
