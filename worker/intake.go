@@ -11,6 +11,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
+	"github.com/tarn-sync/tarn/worker/entity"
 )
 
 var tiers = [...]event.Tier{event.TierLive, event.TierBackground}
@@ -84,7 +85,7 @@ func (s *shard) pull(r *reading, src *source) bool {
 func (s *shard) read(r *reading, src *source, tier event.Tier) int {
 	name := streamName{src.Name, tier}
 	s.enter(r.loop)
-	defer s.gate.Unlock()
+	defer s.leave()
 	if s.isClosing() {
 		return 0
 	}
@@ -106,12 +107,19 @@ func (s *shard) read(r *reading, src *source, tier event.Tier) int {
 	return -1
 }
 
-// enter takes the gate. Whoever parks may have it for as long as Redis is away.
+// enter waits for the gate: while an entity is being parked, which takes as long
+// as Redis is away, or until the shard is lost.
 func (s *shard) enter(loop *telemetry.Loop) {
 	loop.Waiting("the shard's gate")
-	s.gate.Lock()
+	s.step(entity.Enter{})
+	select {
+	case <-s.entered:
+	case <-s.ctx.Done():
+	}
 	loop.Turn()
 }
+
+func (s *shard) leave() { s.step(entity.Leave{}) }
 
 func (s *shard) readLocked(r *reading, src *source, name streamName) (n int, err error) {
 	if r.uncertain[name] {
@@ -289,7 +297,7 @@ func (s *shard) route(loop *telemetry.Loop, src *source, batch []stream.Entry) e
 			free = append(free, e)
 		}
 	}
-	s.enqueue(src.Name, free...)
+	s.step(entity.Route{Entries: free})
 	return s.parkBehind(loop, src, parked)
 }
 
@@ -300,7 +308,7 @@ func (s *shard) parkBehind(loop *telemetry.Loop, src *source, entries []stream.E
 		free, err := s.lease.ParkBehind(s.ctx, entries)
 		if err == nil {
 			s.letGo(src, entries, free)
-			s.enqueue(src.Name, free...)
+			s.step(entity.Route{Entries: free})
 			return nil
 		}
 		if errors.Is(err, stream.ErrFenced) || s.ctx.Err() != nil {

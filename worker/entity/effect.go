@@ -9,10 +9,17 @@ import (
 	"github.com/tarn-sync/tarn/shared/provider"
 )
 
-// Effect is something to be done. Those with a sync's number are answered by a
-// Done with the same number; the comment of each says with which fields of
-// Result. Any of them may be answered with Err instead.
+// Effect is something to be done.
 type Effect interface{ effect() }
+
+// Task is an Effect that a sync waits for. It is answered by a Done with the same
+// number; the comment of each says with which fields of Result. Any may be answered
+// with Err instead. A sync waits for one task at a time.
+type Task interface {
+	Effect
+	// For is the sync that waits for it.
+	For() Number
+}
 
 // Ready: the lane could sync now. It is answered by a Start when its turn has
 // come, there is budget, and a slot is free. A Ready for a lane that has had one
@@ -23,6 +30,16 @@ type Ready struct {
 	Oldest string // the stream id of the oldest entry that waits
 	Failed bool   // the entity failed before
 }
+
+// Begun: a sync has begun, by a Start. It has a slot until Free.
+type Begun struct {
+	Sync Number
+	Lane ID
+}
+
+// Free: the sync needs its slot no longer. Its batch may still be on its way to
+// the log.
+type Free struct{ Sync Number }
 
 // Load reads what is parked for an entity: the first page of it as Entries, all
 // of it into Batch, and Parked.
@@ -38,6 +55,9 @@ type Lock struct {
 	Sync Number
 	Key  event.Key
 }
+
+// Unlock gives the entity's lock back. Answered with nothing.
+type Unlock struct{ Sync Number }
 
 // Claim lets further signals of the causes in Forget in, then raises the claim
 // on the entity's document. Answered with Document.
@@ -148,7 +168,9 @@ type Settle struct {
 	Waited bool
 	// Alerted: people were alerted before that the store refuses it.
 	Alerted bool
-	First   bool // Batch[0] is the entry whose trace the sync is in
+	// First: Batch[0] is the entry whose trace the sync is in. Again: the entity
+	// failed before, and the sync is in none of theirs.
+	First, Again bool
 }
 
 // Ack removes entries from their stream, once the store holds their outcome.
@@ -243,6 +265,9 @@ type Entered struct{}
 type Quiet struct{}
 
 func (Ready) effect()     {}
+func (Begun) effect()     {}
+func (Free) effect()      {}
+func (Unlock) effect()    {}
 func (Load) effect()      {}
 func (Lock) effect()      {}
 func (Claim) effect()     {}
@@ -266,3 +291,51 @@ func (Charge) effect()    {}
 func (End) effect()       {}
 func (Entered) effect()   {}
 func (Quiet) effect()     {}
+
+// For returns e.Sync.
+func (e Load) For() Number { return e.Sync }
+
+// For returns e.Sync.
+func (e Lock) For() Number { return e.Sync }
+
+// For returns e.Sync.
+func (e Unlock) For() Number { return e.Sync }
+
+// For returns e.Sync.
+func (e Claim) For() Number { return e.Sync }
+
+// For returns e.Sync.
+func (e Fetch) For() Number { return e.Sync }
+
+// For returns e.Sync.
+func (e Report) For() Number { return e.Sync }
+
+// For returns e.Sync.
+func (e Consult) For() Number { return e.Sync }
+
+// For returns e.Sync.
+func (e Time) For() Number { return e.Sync }
+
+// For returns e.Sync.
+func (e Record) For() Number { return e.Sync }
+
+// For returns e.Sync.
+func (e Write) For() Number { return e.Sync }
+
+// For returns e.Sync.
+func (e LookAgain) For() Number { return e.Sync }
+
+// For returns e.Sync.
+func (e Unpark) For() Number { return e.Sync }
+
+// For returns e.Sync.
+func (e Page) For() Number { return e.Sync }
+
+// For returns e.Sync.
+func (e Count) For() Number { return e.Sync }
+
+// For returns e.Sync.
+func (e Park) For() Number { return e.Sync }
+
+// For returns e.Sync.
+func (e Bury) For() Number { return e.Sync }

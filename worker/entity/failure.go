@@ -33,10 +33,15 @@ var (
 // refusals is the pause before what could not be finished is tried again.
 var refusals = fate.Backoff{First: time.Second, Cap: time.Minute}.WithDefaults()
 
-// failed decides the fate of a sync that did not cover its batch. The table is in
-// package fate; what the source is asked about first is here.
+// failed sees to a sync that did not cover its batch. What becomes of it is decided
+// by the table in package fate, and by what the source says of itself.
 func (y *sync) failed(err error) {
 	y.cause = err
+	y.unlocked((*sync).decide)
+}
+
+func (y *sync) decide(Result) {
+	err := y.cause
 	class, _ := fate.Of(err)
 	if class != fate.Throttled {
 		y.state.Throttled = 0
@@ -166,7 +171,7 @@ func (y *sync) tombstoned(r Result) {
 		return
 	}
 	y.cause = nil
-	y.covered()
+	y.unlocked((*sync).covered)
 }
 
 // charge counts the failure as an attempt of all that waited, and parks it. What

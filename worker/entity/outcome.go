@@ -13,7 +13,7 @@ import (
 func (y *sync) settle(entries []event.Entry) Settle {
 	return Settle{
 		Sync: y.number, Key: y.ref.Key, Batch: entries, Outcomes: y.outcomes(entries),
-		Repaired: discrepancies(entries), Taken: !y.v.kept, First: !y.parked.failed() && len(entries) > 0 && &entries[0] == &y.batch[0],
+		Repaired: discrepancies(entries), Taken: !y.v.kept, First: &entries[0] == &y.batch[0], Again: y.parked.failed(),
 	}
 }
 

@@ -48,7 +48,7 @@ func (y *sync) counted(r Result) {
 	seen := y.parking.counted
 	switch {
 	case r.Err != nil:
-		y.again(r.Err)
+		y.notCounted(r.Err)
 	case !y.lane.retry || seen >= y.parked.Len:
 		y.enterGate()
 	default:
@@ -60,12 +60,22 @@ func (y *sync) nextToCount(r Result) {
 	y.parked.Len -= r.Gone
 	switch {
 	case r.Err != nil:
-		y.again(r.Err)
+		y.notCounted(r.Err)
 	case len(r.Entries) == 0:
 		y.enterGate()
 	default:
 		y.count(r.Entries)
 	}
+}
+
+// notCounted: a panic is a fault in the worker that comes again with this entity.
+func (y *sync) notCounted(err error) {
+	if class, _ := fate.Of(err); class == fate.Panic {
+		y.cause = err
+		y.bury(class)
+		return
+	}
+	y.again(err)
 }
 
 // failures are the log's side of a charged attempt on some entries.
@@ -128,6 +138,7 @@ func (y *sync) buried(r Result) {
 		return
 	}
 	y.s.emit(Ack{Sync: y.number, Source: y.ref.Key.Source, Batch: y.batch})
+	y.free()
 	y.lane.goOn(len(y.batch))
 }
 

@@ -250,6 +250,7 @@ func (s *Shard) start(id ID) {
 	y := &sync{number: s.number, lane: l, s: s, kind: s.cfg.Definition(id.Key.Source).Kind(id.Key.Kind)}
 	y.ref.Key = id.Key
 	s.syncs[y.number] = y
+	s.emit(Begun{Sync: y.number, Lane: id})
 	y.begin()
 }
 

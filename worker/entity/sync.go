@@ -59,13 +59,25 @@ type sync struct {
 	handled int           // how many before it are
 	burying bool          // pages are buried and not settled
 	waits   bool          // for a Settled
-	over    bool
+
+	hasLock, freed, over bool
 }
 
 // do emits an effect and sets what its result is for.
 func (y *sync) do(e Effect, next func(*sync, Result)) {
 	y.next = next
 	y.s.emit(e)
+}
+
+// unlocked goes on once the entity's lock is given back: before its lane goes on,
+// or its next sync would find it taken.
+func (y *sync) unlocked(next func(*sync, Result)) {
+	if !y.hasLock {
+		next(y, Result{})
+		return
+	}
+	y.hasLock = false
+	y.do(Unlock{Sync: y.number}, next)
 }
 
 // begin: a sync of a parked entity first reads what waits for it.
@@ -101,6 +113,7 @@ func (y *sync) known() {
 
 // locked takes the batch, as late as can be, and the claim.
 func (y *sync) locked(Result) {
+	y.hasLock = true
 	if !y.lane.retry {
 		y.batch = y.lane.queue
 		n := y.summary.Add(y.kind, y.batch)
@@ -117,7 +130,7 @@ func (y *sync) locked(Result) {
 
 func (y *sync) claimed(r Result) {
 	if r.Err != nil {
-		y.failed(fmt.Errorf("claim %s: %w", y.ref.Key, r.Err))
+		y.failed(r.Err)
 		return
 	}
 	y.doc, y.sent = r.Document, y.s.now.UTC()
@@ -126,12 +139,15 @@ func (y *sync) claimed(r Result) {
 }
 
 // answered: the provider has answered in full, and the source knows.
-func (y *sync) answered(r Result) {
-	if err := y.cause; err != nil {
-		y.failed(fmt.Errorf("fetch %s: %w", y.ref.Key, err))
-		return
+func (y *sync) answered(Result) {
+	switch class, _ := fate.Of(y.cause); {
+	case y.cause == nil:
+		y.judge()
+	case class == fate.Panic:
+		y.failed(y.cause)
+	default:
+		y.failed(fmt.Errorf("fetch %s: %w", y.ref.Key, y.cause))
 	}
-	y.judge()
 }
 
 // report tells the source what the provider answered in the end.
@@ -190,7 +206,7 @@ func (y *sync) rewritten() Record {
 
 func (y *sync) recorded(r Result) {
 	if r.Err != nil {
-		y.failed(fmt.Errorf("record a rewritten history: %w", r.Err))
+		y.failed(r.Err)
 		return
 	}
 	y.do(Write{Sync: y.number, Write: y.write()}, (*sync).written)
@@ -233,7 +249,7 @@ func (y *sync) written(r Result) {
 		y.do(LookAgain{Sync: y.number, Ref: y.ref, CauseID: y.batch[0].Signal.CauseID, After: y.v.verify}, (*sync).lookedAgain)
 		return
 	}
-	y.covered()
+	y.unlocked((*sync).covered)
 }
 
 func (y *sync) lookedAgain(r Result) {
@@ -241,18 +257,19 @@ func (y *sync) lookedAgain(r Result) {
 		y.failed(r.Err)
 		return
 	}
-	y.covered()
+	y.unlocked((*sync).covered)
 }
 
 // covered settles the batch. The lane goes on at once: the settlements of one
 // entity keep their order. What is parked is settled page by page.
-func (y *sync) covered() {
+func (y *sync) covered(Result) {
 	if y.lane.retry {
 		y.eachPage()
 		return
 	}
 	y.lane.unsettled++
 	y.s.emit(y.settle(y.batch))
+	y.free()
 	y.lane.goOn(len(y.batch))
 }
 
@@ -277,6 +294,14 @@ func (y *sync) again(err error) {
 	y.hold(pause, err)
 }
 
+// free gives the slot back, once.
+func (y *sync) free() {
+	if !y.freed {
+		y.freed = true
+		y.s.emit(Free{Sync: y.number})
+	}
+}
+
 // end says that nothing of the sync is under way any more, once.
 func (y *sync) end(err error) {
 	if y.over {
@@ -290,6 +315,7 @@ func (y *sync) end(err error) {
 
 // finish ends a sync of which nothing is to be settled.
 func (y *sync) finish(err error) {
+	y.free()
 	y.end(err)
 	delete(y.s.syncs, y.number)
 }

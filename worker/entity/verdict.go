@@ -14,8 +14,8 @@ const (
 	// repeatVerify is when an entity is looked at again whose history may be from
 	// before its event.
 	repeatVerify = 5 * time.Second
-	// clocksApart is how far the clocks of a fleet may differ.
-	clocksApart = 5 * time.Minute
+	// ClocksApart is how far the clocks of a fleet may differ.
+	ClocksApart = 5 * time.Minute
 )
 
 // verdict is what a fetched state says about the batch it covers.
@@ -46,10 +46,7 @@ func (y *sync) judge() {
 	older, late := y.snap.Lacks(prev), y.missesAnEvent()
 	switch {
 	case (older || late) && y.lane.lag < len(y.s.cfg.LagPauses):
-		pause := y.s.cfg.LagPauses[y.lane.lag]
-		y.lane.lag++
-		y.s.emit(Lag{Key: y.ref.Key})
-		y.hold(pause, nil)
+		y.unlocked((*sync).lags)
 		return
 	case older:
 		y.do(Time{Sync: y.number}, (*sync).doubt)
@@ -67,6 +64,14 @@ func (y *sync) judge() {
 		y.v.verify = repeatVerify
 	}
 	y.judged()
+}
+
+// lags has the entity fetched once more after a while, uncharged.
+func (y *sync) lags(Result) {
+	pause := y.s.cfg.LagPauses[y.lane.lag]
+	y.lane.lag++
+	y.s.emit(Lag{Key: y.ref.Key})
+	y.hold(pause, nil)
 }
 
 // mirrored reads the mirror's own state of the entity. Nil: there is none, or it
@@ -181,5 +186,5 @@ func (y *sync) lastEventAt() time.Time {
 }
 
 func (y *sync) lastEventIsAhead() bool {
-	return y.doc.LastEvent.CreatedAt.After(y.s.now.Add(clocksApart))
+	return y.doc.LastEvent.CreatedAt.After(y.s.now.Add(ClocksApart))
 }
