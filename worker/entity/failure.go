@@ -2,6 +2,7 @@ package entity
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/fate"
@@ -37,10 +38,10 @@ var refusals = fate.Backoff{First: time.Second, Cap: time.Minute}.WithDefaults()
 // by the table in package fate, and by what the source says of itself.
 func (y *sync) failed(err error) {
 	y.cause = err
-	y.unlocked((*sync).decide)
+	y.unlocked(failing{y}.decide)
 }
 
-func (y *sync) decide(Result) {
+func (y failing) decide(Result) {
 	err := y.cause
 	class, _ := fate.Of(err)
 	if class != fate.Throttled {
@@ -54,30 +55,30 @@ func (y *sync) decide(Result) {
 	case class == fate.Unavailable:
 		y.hold(away, err)
 	case class == fate.Throttled:
-		y.consult(Overasked, (*sync).throttled)
+		y.consult(Overasked, y.throttled)
 	case class == fate.Undefined:
-		y.park(false, y.s.cfg.Retry.First, y.s.cfg.Retry.First)
+		parking{y.sync}.park(false, y.s.cfg.Retry.First, y.s.cfg.Retry.First)
 	case y.undecided(class):
 		y.charge(class)
 	case class == fate.Refused:
-		y.consult(Refusing, (*sync).refusedAlone)
+		y.consult(Refusing, y.refusedAlone)
 	case class == fate.Gone:
-		y.do(Time{Sync: y.number}, (*sync).goneAt)
+		y.do(Time{Sync: y.number}, y.goneAt)
 	case class.Final():
-		y.bury(class)
+		burying{y.sync}.bury(class)
 	default:
-		y.consult(Down, (*sync).failedAlone)
+		y.consult(Down, y.failedAlone)
 	}
 }
 
 // consult asks the source whether the failure is its own.
-func (y *sync) consult(q Question, next func(*sync, Result)) {
+func (y failing) consult(q Question, next func(Result)) {
 	y.do(Consult{Sync: y.number, Key: y.ref.Key, Question: q, Class: highest(y.batch), Err: y.cause}, next)
 }
 
 // failedAlone: the source is down, and no attempt is charged, or it is this
 // entity's own failure.
-func (y *sync) failedAlone(r Result) {
+func (y failing) failedAlone(r Result) {
 	if r.Yes {
 		y.hold(soon, y.cause)
 		return
@@ -87,18 +88,18 @@ func (y *sync) failedAlone(r Result) {
 }
 
 // refusedAlone: the provider refuses our key, or only this entity, for good.
-func (y *sync) refusedAlone(r Result) {
+func (y failing) refusedAlone(r Result) {
 	if r.Yes {
 		y.hold(soon, y.cause)
 		return
 	}
-	y.bury(fate.Refused)
+	burying{y.sync}.bury(fate.Refused)
 }
 
 // throttled: the source is asked too often, or it is this entity that is answered
 // so, as one that the provider has locked. Then it alone waits, as long as the
 // provider asks.
-func (y *sync) throttled(r Result) {
+func (y failing) throttled(r Result) {
 	if r.Yes {
 		y.hold(soon, y.cause)
 		return
@@ -110,13 +111,13 @@ func (y *sync) throttled(r Result) {
 	}
 	_, asked := fate.Of(y.cause)
 	delay := max(asked, fate.Pauses{}.Length(2*(y.state.Throttled-1)))
-	y.park(false, delay, delay)
+	parking{y.sync}.park(false, delay, delay)
 }
 
 // goneAt asks again after a while, for a read may be too early, and then takes the
 // entity for gone. A tombstone stays one at once, unless a signal names parents it
 // may have moved to.
-func (y *sync) goneAt(r Result) {
+func (y failing) goneAt(r Result) {
 	if r.Err != nil {
 		y.failed(r.Err)
 		return
@@ -132,12 +133,12 @@ func (y *sync) goneAt(r Result) {
 	left := wait - r.Now.Sub(y.state.GoneSince)
 	switch {
 	case (y.doc.DeletedAt.IsZero() || len(y.sets) > 1) && left > 0:
-		y.park(false, left, min(earliest, left))
+		parking{y.sync}.park(false, left, min(earliest, left))
 	case knownAlive(y.doc):
 		y.do(Consult{
 			Sync: y.number, Key: y.ref.Key, Question: Believable, Class: highest(y.batch), Err: y.cause,
 			Since: y.state.GoneSince, Foreseen: y.summary.foreseen,
-		}, (*sync).goneForGood)
+		}, y.goneForGood)
 	default:
 		y.tombstone()
 	}
@@ -145,11 +146,11 @@ func (y *sync) goneAt(r Result) {
 
 // goneBefore reports whether the provider has said before that it has no such
 // entity, and nothing else since.
-func (y *sync) goneBefore() bool {
+func (y failing) goneBefore() bool {
 	return !y.state.GoneSince.IsZero() && y.doc != nil && y.state.GoneClaim == y.doc.SyncedClaim
 }
 
-func (y *sync) goneForGood(r Result) {
+func (y failing) goneForGood(r Result) {
 	if !r.Yes {
 		y.hold(r.After, y.cause)
 		return
@@ -158,34 +159,34 @@ func (y *sync) goneForGood(r Result) {
 }
 
 // tombstone writes that the entity is gone.
-func (y *sync) tombstone() {
+func (y failing) tombstone() {
 	y.v = verdict{last: y.newest()}
 	y.do(Write{Sync: y.number, Write: &mirror.Write{
 		Ref: y.ref, Claim: y.doc.Claim, SentAt: y.sent, Deleted: true, LastEvent: y.v.last, ForgetLastEvent: y.lastEventIsAhead(),
-	}}, (*sync).tombstoned)
+	}}, y.tombstoned)
 }
 
-func (y *sync) tombstoned(r Result) {
+func (y failing) tombstoned(r Result) {
 	if r.Err != nil {
 		y.failed(r.Err)
 		return
 	}
 	y.cause = nil
-	y.unlocked((*sync).covered)
+	y.unlocked(settling{y.sync}.covered)
 }
 
 // charge counts the failure as an attempt of all that waited, and parks it. What
 // has no attempts left is buried instead: it is the head of what is parked.
-func (y *sync) charge(class fate.Class) {
+func (y failing) charge(class fate.Class) {
 	y.class = class
 	y.state.add(Attempt{N: y.parked.Attempt + 1, At: y.s.now.UTC(), Error: Text(y.cause)})
 	y.s.emit(Charge{Key: y.ref.Key, Class: class})
 	switch {
 	case y.lane.retry:
-		y.buryExhausted()
+		burying{y.sync}.buryExhausted()
 	case y.s.cfg.Retry.Attempts <= 1:
 		y.state.Attempts = nil // bury notes it
-		y.bury(class)
+		burying{y.sync}.bury(class)
 	default:
 		y.parkCharged()
 	}
@@ -193,7 +194,7 @@ func (y *sync) charge(class fate.Class) {
 
 // parkCharged parks what has attempts left. The pause is by how many attempts the
 // oldest of what waits has been through.
-func (y *sync) parkCharged() {
+func (y failing) parkCharged() {
 	_, asked := fate.Of(y.cause)
 	n := y.parked.Attempt + 1
 	base := y.parked.Attempt
@@ -202,10 +203,24 @@ func (y *sync) parkCharged() {
 	}
 	delay := y.s.spread(y.s.cfg.Retry, n-base, asked)
 	y.parked.Attempt = n
-	y.park(true, delay, min(max(y.s.cfg.Retry.First, asked), delay))
+	parking{y.sync}.park(true, delay, min(max(y.s.cfg.Retry.First, asked), delay))
 }
 
 // spread returns a back-off's pause, with the shard's random numbers.
 func (s *Shard) spread(b fate.Backoff, failed int, asked time.Duration) time.Duration {
 	return b.Spread(failed, asked, s.cfg.Random())
+}
+
+// undecided reports whether the parent sets disagree and none has the entity: one
+// says that it is gone, another refuses us or the question. Nothing is concluded;
+// it is tried again like any other failure.
+func (y failing) undecided(class fate.Class) bool {
+	return y.mixed && (class == fate.Gone || class == fate.Refused || class == fate.Permanent)
+}
+
+// newlyAsked reports whether a parent set of this sync had not been asked when
+// the entity was first said to be gone: its answer may be too early, as the
+// others' were allowed to be.
+func (y failing) newlyAsked() bool {
+	return slices.ContainsFunc(y.sets, func(set map[string]string) bool { return !among(y.state.GoneUnder, set) })
 }
