@@ -8,6 +8,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
@@ -69,7 +70,7 @@ func (c *Client) page(ctx context.Context) error {
 		if err != nil || g.Tokens > 0 || g.Source.Paused {
 			return ctx.Err()
 		}
-		if !pause(ctx, max(g.Wait, time.Millisecond)) {
+		if !loops.Sleep(ctx, max(g.Wait, time.Millisecond)) {
 			return ctx.Err()
 		}
 	}
