@@ -5,6 +5,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fault"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
@@ -70,7 +71,7 @@ func (s *shard) park(loop *telemetry.Loop, p stream.Park) error {
 		if loop != nil {
 			loop.Waiting("redis")
 		}
-		if s.lost(err) || !sleep(s.ctx, 200*time.Millisecond) {
+		if s.lost(err) || !loops.Sleep(s.ctx, 200*time.Millisecond) {
 			return err
 		}
 		s.log.Warn("could not park an entity; trying again", "entity", p.Key.String(), "error", err)

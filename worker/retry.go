@@ -11,6 +11,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/fault"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
@@ -236,7 +237,7 @@ func (a *attempt) unpark(ctx context.Context, entries []stream.Entry) (left int,
 	for {
 		fault.Point("before-unpark")
 		left, err = a.s.lease.Unpark(ctx, a.ln.key, idsOf(entries), events, 0)
-		if err == nil || errors.Is(err, stream.ErrFenced) || !sleep(ctx, 200*time.Millisecond) {
+		if err == nil || errors.Is(err, stream.ErrFenced) || !loops.Sleep(ctx, 200*time.Millisecond) {
 			return left, err
 		}
 		a.s.log.Warn("could not remove what is settled of a parked entity; trying again", "entity", a.ln.key.String(), "error", err)
