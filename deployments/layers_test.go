@@ -102,6 +102,15 @@ var rules = []rule{
 				strings.HasPrefix(p, module) && strings.HasSuffix(p, "test")
 		})
 	}},
+	{"shared/loops imports the standard library alone", func(s source) string {
+		if s.test() || !s.below("shared/loops") {
+			return ""
+		}
+		return s.imported(func(p string) bool {
+			host, _, _ := strings.Cut(p, "/")
+			return strings.Contains(host, ".")
+		})
+	}},
 	{"the simulator knows nothing of Tarn but the words", func(s source) string {
 		if s.test() || !s.below("shared/simulator") {
 			return ""
@@ -148,6 +157,7 @@ func TestLayersCanBeBroken(t *testing.T) {
 		{dir: "worker", name: "a.go", imports: []string{"go.mongodb.org/mongo-driver/v2/bson"}},
 		{dir: "worker", name: "a.go", http: []string{"Client"}},
 		{dir: "worker", name: "a.go", imports: []string{module + "shared/stream/redistest"}},
+		{dir: "shared/loops", name: "a.go", imports: []string{module + "shared/telemetry"}},
 		{dir: "shared/simulator", name: "a.go", imports: []string{module + "shared/provider"}},
 	}
 	for i, r := range rules {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/fault"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 	"github.com/tarn-sync/tarn/worker/entity"
@@ -50,7 +51,7 @@ func (s *shard) park(loop *telemetry.Loop, p stream.Park) error {
 		if loop != nil {
 			loop.Waiting("redis")
 		}
-		if s.lost(err) || !sleep(s.ctx, 200*time.Millisecond) {
+		if s.lost(err) || !loops.Sleep(s.ctx, 200*time.Millisecond) {
 			return err
 		}
 		s.log.Warn("could not park an entity; trying again", "entity", p.Key.String(), "error", err)

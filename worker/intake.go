@@ -8,6 +8,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fault"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
@@ -103,7 +104,7 @@ func (s *shard) read(r *reading, src *source, tier event.Tier) int {
 	r.uncertain[name] = true
 	r.loop.Waiting("redis")
 	s.log.Warn("reading failed; trying again", "source", src.Name, "tier", tier, "error", err)
-	sleep(s.ctx, 200*time.Millisecond)
+	loops.Sleep(s.ctx, 200*time.Millisecond)
 	return -1
 }
 
@@ -275,7 +276,7 @@ func (s *shard) appendAll(loop *telemetry.Loop, drafts []stream.Draft) error {
 			loop.Waiting("redis")
 		}
 		s.log.Warn("could not append signals; trying again", "error", err)
-		if !sleep(s.ctx, 200*time.Millisecond) {
+		if !loops.Sleep(s.ctx, 200*time.Millisecond) {
 			return context.Cause(s.ctx)
 		}
 	}
@@ -316,7 +317,7 @@ func (s *shard) parkBehind(loop *telemetry.Loop, src *source, entries []stream.E
 		}
 		loop.Waiting("redis")
 		s.log.Warn("could not move entries behind their parked entity; trying again", "error", err)
-		if !sleep(s.ctx, 200*time.Millisecond) {
+		if !loops.Sleep(s.ctx, 200*time.Millisecond) {
 			return context.Cause(s.ctx)
 		}
 	}
@@ -377,6 +378,6 @@ func (s *shard) await(r *reading) {
 	}
 	if err := s.lease.Await(s.ctx, sources, wanted, atMost); err != nil && s.ctx.Err() == nil && !s.lost(err) {
 		r.loop.Waiting("redis")
-		sleep(s.ctx, 200*time.Millisecond)
+		loops.Sleep(s.ctx, 200*time.Millisecond)
 	}
 }

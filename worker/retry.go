@@ -10,6 +10,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/fault"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 	"github.com/tarn-sync/tarn/worker/entity"
@@ -167,7 +168,7 @@ func (s *shard) unpark(ctx context.Context, e entity.Unpark) (left int, err erro
 	for {
 		fault.Point("before-unpark")
 		left, err = s.lease.Unpark(ctx, e.Key, idsOf(e.Batch), events, 0)
-		if err == nil || errors.Is(err, stream.ErrFenced) || !sleep(ctx, 200*time.Millisecond) {
+		if err == nil || errors.Is(err, stream.ErrFenced) || !loops.Sleep(ctx, 200*time.Millisecond) {
 			return left, err
 		}
 		s.log.Warn("could not remove what is settled of a parked entity; trying again", "entity", e.Key.String(), "error", err)

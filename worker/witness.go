@@ -9,6 +9,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/probe"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/worker/entity"
@@ -263,7 +264,7 @@ func (s *source) token(ctx context.Context, class event.Class) error {
 			return entity.ErrPaused
 		case g.Tokens > 0:
 			return nil
-		case !sleep(ctx, max(g.Wait, time.Millisecond)):
+		case !loops.Sleep(ctx, max(g.Wait, time.Millisecond)):
 			return ctx.Err()
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror/mongo/mongotest"
 	"github.com/tarn-sync/tarn/shared/mirror/sqlite/sqlitetest"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
@@ -170,12 +171,8 @@ func (m *mongoServer) close() {
 
 // Pause waits for d, or until ctx ends.
 func Pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
+	if !loops.Sleep(ctx, d) {
 		return context.Cause(ctx)
 	}
+	return nil
 }
