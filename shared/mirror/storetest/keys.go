@@ -70,7 +70,7 @@ var keyCases = []testCase{
 		require.Zero(t, s.entity(b).OpenLetters)
 	}},
 	{"documents with one plain id are found by it, those without qualifiers are not", func(t *testing.T, s *suite) {
-		for _, ref := range []event.Ref{under("b", "o1"), under("a", "o1"), under("c", "o1"), under("a", "o10"), under("a", "o"), order("o1 "), order("o1!x")} {
+		for _, ref := range []event.Ref{under("b", "o1"), under("a", "o1"), under("c", "o1"), under("a", "o10"), under("a", "o"), order("o1"), order("o1 "), order("o1!x")} {
 			s.sync(ref, state(1))
 		}
 		s.claim(under("d", "o1")) // never fetched
