@@ -86,6 +86,7 @@ func TestAWrongTokenIsNotAccepted(t *testing.T) {
 		"":                        {"a token is needed", `Bearer realm="tarn"`},
 		"Bearer fedcba9876543210": {"the token is not accepted", `Bearer realm="tarn", error="invalid_token"`},
 		"Basic b3BzOm9wcw==":      {"the token is not accepted", `Bearer realm="tarn", error="invalid_token"`},
+		"Basic 0123456789abcdef":  {"the token is not accepted", `Bearer realm="tarn", error="invalid_token"`},
 	} {
 		var send []string
 		if header != "" {

@@ -27,6 +27,10 @@ var keyCases = []testCase{
 			require.Equal(t, mirror.Pending, s.log(arrivals[id])[0].Outcomes[ref.Key], id)
 			s.sync(ref, `{"of":"`+id+`"}`)
 		}
+		s.fail(failure(arrivals["evt_b"], b, at(7)))
+		require.Equal(t, "retrying: pending pending", s.statuses(arrivals["evt_b"]))
+		require.Equal(t, &mirror.Behind{Since: at(7), Reason: mirror.ReasonRetrying}, s.entity(b).Behind)
+		require.Nil(t, s.entity(a).Behind)
 		s.settle(settlement(arrivals["evt_a"], a, 1))
 		s.bury(letter(arrivals["evt_b"], b, 1))
 		s.fail(failure(arrivals["evt_b"], account("x"), at(9)))
