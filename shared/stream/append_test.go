@@ -379,7 +379,7 @@ func TestFullRedisRefusesOnlyAppends(t *testing.T) {
 	require.Empty(t, readLive(t, l))
 	require.NoError(t, l.Release(t.Context()))
 	ready(t, s, "w2")
-	_, err = s.Heartbeat(t.Context(), "w2")
+	_, err = s.Member("w2").Beat(t.Context())
 	require.NoError(t, err)
 }
 
