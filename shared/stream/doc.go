@@ -13,7 +13,8 @@
 //	{tarn:7}:epoch               last epoch, outlives the lease
 //	{tarn:7}:mark:lemon:evt_1    "queued:<stream id>" or "processed"; of an event with
 //	                             hashes of its bodies, a space before each
-//	{tarn:7}:once:sweep:lemon/…  the same for a signal without an event
+//	{tarn:7}:once:sweep:lemon/…  the same for a signal without an event, with how long
+//	                             it keeps others out (ms, hex) in place of a hash
 //	{tarn:7}:due:lemon           zset: parked entity → when it is due
 //	{tarn:7}:due:lemon@seen      when the due times were last looked at
 //	{tarn:7}:earliest:lemon      zset: parked entity → when a live signal may make it due
