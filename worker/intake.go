@@ -257,8 +257,8 @@ func (s *shard) furtherSignals(src *source, e stream.Entry, l mirror.Logged) []s
 	return out
 }
 
-// onceFor is how long a held-back signal keeps others like it out, should the
-// sync that ends it never come: much longer than it is held back.
+// onceFor is how long a held-back signal keeps others out that are held back as
+// long, should the sync that ends it never come: much longer than it is held back.
 func onceFor(held time.Duration) time.Duration { return 10*held + time.Minute }
 
 // appendAll appends what entries in hand lead to until Redis has it all, however

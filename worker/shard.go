@@ -171,20 +171,20 @@ func (s *shard) handOver(work context.Context) {
 	}
 	s.giveBackRetries(work)
 	s.cancel(errHandedOver) // before somebody else may begin
-	s.releaseLease(work)
+	release(work, s.log, s.lease)
 	<-s.ended
 }
 
-// releaseLease lets another worker have the shard at once. If work was dropped,
-// Redis may be another fleet's: nothing is written to it, and the lease runs out.
-func (s *shard) releaseLease(work context.Context) {
+// release lets another worker have a shard at once. If work was dropped, Redis may
+// be another fleet's: nothing is written to it, and the lease runs out.
+func release(work context.Context, log *slog.Logger, lease *stream.Lease) {
 	if work.Err() != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(work, time.Second)
 	defer cancel()
-	if err := s.lease.Release(ctx); err != nil {
-		s.log.Warn("could not release the lease; it runs out by itself", "error", err)
+	if err := lease.Release(ctx); err != nil {
+		log.Warn("could not release the lease; it runs out by itself", "error", err)
 	}
 }
 

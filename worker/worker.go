@@ -127,8 +127,12 @@ type Worker struct {
 	// storeRetry repeats calls of the store while it is away.
 	storeRetry loops.Retry
 
-	mu       sync.Mutex
-	shards   map[int]*shard
+	place *stream.Member
+
+	mu     sync.Mutex
+	shards map[int]*shard
+	// fenced are the leases that ended with stream.ErrFenced, the last of each shard.
+	fenced   map[int]*stream.Lease
 	setbacks map[int]setback
 
 	flags flags
@@ -142,7 +146,10 @@ func New(o Options) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{Options: o, sources: map[string]*source{}, shards: map[int]*shard{}, setbacks: map[int]setback{}, started: time.Now()}
+	w := &Worker{
+		Options: o, sources: map[string]*source{}, started: time.Now(), place: o.Streams.Member(o.ID),
+		shards: map[int]*shard{}, fenced: map[int]*stream.Lease{}, setbacks: map[int]setback{},
+	}
 	w.settler = newSettler(w)
 	w.storeRetry = loops.Retry{
 		Server: "store", Away: mirror.IsAway, TimedOut: mirror.IsTimeout, Logger: o.Logger,
@@ -195,7 +202,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	g.Wait()
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	if lerr := w.Streams.Leave(leave, w.ID); lerr != nil {
+	if lerr := w.place.Leave(leave); lerr != nil {
 		w.Logger.Warn("could not leave the fleet; others notice within a lease's time", "error", lerr)
 	}
 	return nil
