@@ -47,6 +47,9 @@ type rule struct {
 // proving are programs that prove something: they ship no more than tests do.
 var proving = []string{"deployments/fleet", "deployments/chaos", "deployments/drift", "deployments/bench"}
 
+// standins is a module of its own, with what tests start as processes.
+const standins = "deployments/standins"
+
 var rules = []rule{
 	{"api, worker and reconciler never import each other", func(s source) string {
 		binaries := []string{"api", "worker", "reconciler"}
@@ -98,9 +101,17 @@ var rules = []rule{
 			return "" // what is named …test, and all below, is for tests
 		}
 		return s.imported(func(p string) bool {
-			return anyOf("github.com/stretchr/", "github.com/FerretDB/", "go.uber.org/goleak", "testing", "net/http/httptest")(p) ||
+			return anyOf("github.com/stretchr/", "go.uber.org/goleak", "testing", "net/http/httptest")(p) ||
 				strings.HasPrefix(p, module) && strings.HasSuffix(p, "test")
 		})
+	}},
+	{"the module of stand-ins alone knows FerretDB, and nothing of Tarn", func(s source) string {
+		if s.below(standins) {
+			return s.imported(func(p string) bool {
+				return strings.HasPrefix(p, module) && !within(strings.TrimPrefix(p, module), standins)
+			})
+		}
+		return s.imported(anyOf("github.com/FerretDB/", module+standins))
 	}},
 	{"the simulator knows nothing of Tarn but the words", func(s source) string {
 		if s.test() || !s.below("shared/simulator") {
@@ -148,6 +159,7 @@ func TestLayersCanBeBroken(t *testing.T) {
 		{dir: "worker", name: "a.go", imports: []string{"go.mongodb.org/mongo-driver/v2/bson"}},
 		{dir: "worker", name: "a.go", http: []string{"Client"}},
 		{dir: "worker", name: "a.go", imports: []string{module + "shared/stream/redistest"}},
+		{dir: "shared/mirror/mongo/mongotest", name: "a.go", imports: []string{"github.com/FerretDB/FerretDB/ferretdb"}},
 		{dir: "shared/simulator", name: "a.go", imports: []string{module + "shared/provider"}},
 	}
 	for i, r := range rules {

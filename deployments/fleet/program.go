@@ -19,7 +19,6 @@ const (
 	Worker     = "worker/cmd"
 	Reconciler = "reconciler/cmd"
 	simulator  = "deployments/simulator"
-	mongodb    = "shared/mirror/mongo/mongotest/cmd"
 )
 
 // Programs are binaries, each built when it is first asked for.
