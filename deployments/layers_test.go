@@ -1,6 +1,3 @@
-// Package deployments holds the tests of the whole tree: who may import what,
-// what may ship, and what the README promises. They read every file, whatever
-// its build tags.
 package deployments
 
 import (
