@@ -3,6 +3,7 @@
 GO          ?= go
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 TAGS        := $(shell cat deployments/tags)
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 LDFLAGS     := -s -w -X github.com/tarn-sync/tarn/shared/process.Version=$(VERSION) -X main.version=$(VERSION)
 BINARIES    := api worker reconciler standalone simulator
@@ -18,7 +19,7 @@ STORE       ?= sqlite
 export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -tags=$(TAGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help run build smoke test vet lint unit bench chaos drift fuzz images up down fmt tools-run tools-test $(BINARIES)
+.PHONY: help run build smoke test vet lint unit bench chaos drift fuzz licences vulns images up down fmt tools-run tools-test $(BINARIES)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -70,6 +71,12 @@ drift: tools-run ## lose events, change things in silence, from SEED (drawn), on
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@deployments/fuzz.sh $(FUZZTIME)
+
+licences: ## write the list of licences of what ships
+	$(GO) test -run '^TestLicencesAreListed$$' ./deployments -licences
+
+vulns: ## look for known vulnerabilities in what ships; asks vuln.go.dev
+	$(GO) run $(GOVULNCHECK) ./...
 
 images: ## build the container image
 	VERSION=$(VERSION) $(COMPOSE) -f $(COMPOSE_FILE) build api
