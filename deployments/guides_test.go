@@ -9,8 +9,6 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
-
-	"github.com/tarn-sync/tarn/shared/config"
 )
 
 // Every guarantee in a guide names the test that proves it. A test that was
@@ -61,20 +59,6 @@ func TestReadmeIsShortAndLinksAllGuides(t *testing.T) {
 		if path := strings.TrimPrefix(file, "../"); path != "README.md" {
 			require.Contains(t, string(text), "]("+path, "no link to a guide")
 		}
-	}
-}
-
-// The guide of the configuration has every key, whole or by its last step.
-func TestTheConfigurationGuideNamesEveryKey(t *testing.T) {
-	text, err := os.ReadFile("../shared/config/README.md")
-	require.NoError(t, err)
-	for _, k := range config.Keys() {
-		steps := strings.Split(k.Path, ".")
-		name := strings.TrimSuffix(steps[len(steps)-1], "[]")
-		if name == "<name>" {
-			continue
-		}
-		require.Regexp(t, `[^a-z_]`+name+`[^a-z_]`, string(text), k.Path)
 	}
 }
 
