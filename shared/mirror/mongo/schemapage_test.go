@@ -1,7 +1,10 @@
 package mongo
 
 import (
+	"os"
 	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -61,4 +64,30 @@ func fieldsOf(t reflect.Type, path string) (paths []string) {
 		paths = append(paths, fieldsOf(inner, strings.TrimSuffix(name, ".")+".")...)
 	}
 	return paths
+}
+
+// The queries of the page, as the shell takes them, ask for fields that there are.
+func TestTheSchemaPagesQueries(t *testing.T) {
+	fields, _ := storetest.SchemaPage(t, storetest.PageOfMongoDB)
+	page, err := os.ReadFile("../SCHEMA.md")
+	require.NoError(t, err)
+	shown := regexp.MustCompile("(?s)```js\n(.*?)```").FindSubmatch(page)
+	require.NotNil(t, shown)
+	call := regexp.MustCompile(`db\.(\w+)\.find(?:One)?\((.*?)\)(?:\.sort\((.*?)\))?`)
+	name := regexp.MustCompile(`([{,]\s*)([\w$]+):`)
+	calls := call.FindAllStringSubmatch(string(shown[1]), -1)
+	require.Greater(t, len(calls), 3)
+	for _, c := range calls {
+		collection := strings.Replace(c[1], "mirror_lemon_order", "mirror_<source>_<kind>", 1)
+		arguments := strings.TrimSuffix(c[2]+", "+c[3], ", ")
+		arguments = strings.ReplaceAll(name.ReplaceAllString(arguments, `$1"$2":`), ": since", `: {"$date": "2026-01-01T00:00:00Z"}`)
+		var query struct{ A []bson.D }
+		require.NoError(t, bson.UnmarshalExtJSON([]byte(`{"a": [`+arguments+`]}`), false, &query), arguments)
+		require.NotEmpty(t, query.A)
+		for _, e := range slices.Concat(query.A...) {
+			field, _, _ := strings.Cut(e.Key, ".")
+			require.True(t, slices.ContainsFunc(fields[collection], func(f string) bool { return f == field || strings.HasPrefix(f, field+".") }),
+				"%s has no field %s", collection, e.Key)
+		}
+	}
 }
