@@ -36,6 +36,17 @@ func TestTheGuideHasEveryKey(t *testing.T) {
 	require.Equal(t, want, string(text), "run this test with -update")
 }
 
+// The settings that the guide shows first can be used as they are.
+func TestTheGuidesSettingsAreGood(t *testing.T) {
+	text, err := os.ReadFile(guide)
+	require.NoError(t, err)
+	_, rest, found := strings.Cut(string(text), "```yaml\n")
+	require.True(t, found)
+	settings, _, _ := strings.Cut(rest, "```")
+	c := parsed(t, settings, "TARN_OPS_TOKEN=0123456789abcdef", "LEMON_API_KEY=key", "LEMON_WEBHOOK_SECRET=0123456789abcdef")
+	require.Equal(t, "lemon", c.Sources["lemon"].Provider)
+}
+
 // keyTable is a row for each key.
 func keyTable() string {
 	var b strings.Builder
