@@ -91,4 +91,4 @@ fmt: ## format the code
 	gofmt -w .
 
 tools-run: ; @deployments/need.sh redis-server
-tools-test: ; @deployments/need.sh redis-server cc
+tools-test: ; @deployments/need.sh redis-server cc openssl curl

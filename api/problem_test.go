@@ -68,20 +68,6 @@ func TestProblemsSayWhatToDo(t *testing.T) {
 	}
 }
 
-// The guide has every route.
-func TestTheGuideNamesEveryRoute(t *testing.T) {
-	guide, err := os.ReadFile("README.md")
-	require.NoError(t, err)
-	var document struct{ Paths map[string]any }
-	require.NoError(t, json.Unmarshal(newFixture(t).get("/openapi.json").Body.Bytes(), &document))
-	require.NotEmpty(t, document.Paths)
-	for path := range document.Paths {
-		steps := strings.Split(path, "/")
-		last := "/" + steps[len(steps)-1]
-		require.True(t, strings.Contains(string(guide), path+"`") || strings.Contains(string(guide), "`…"+last+"`") || strings.Contains(string(guide), "`"+last+"`"), path)
-	}
-}
-
 // A token that is wrong and one that is left out are told apart.
 func TestAWrongTokenIsNotAccepted(t *testing.T) {
 	f := newFixture(t, func(o *Options) {
