@@ -18,6 +18,7 @@ import (
 )
 
 func TestAppendAnswersDuplicates(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	first, err := s.Append(t.Context(), Draft{Signal: happened("evt_1", "a")})
 	require.NoError(t, err)
@@ -34,6 +35,7 @@ func TestAppendAnswersDuplicates(t *testing.T) {
 }
 
 func TestAppendOnceSuppressesTheSameCause(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	once := func(cause event.Cause, id string) Receipt {
 		signal := look(id, event.Reconcile)
@@ -55,6 +57,7 @@ func TestAppendOnceSuppressesTheSameCause(t *testing.T) {
 }
 
 func TestLostAppendReplyIsOneEntry(t *testing.T) {
+	t.Parallel()
 	for _, kind := range proxied {
 		t.Run(kind.name, func(t *testing.T) {
 			url, proxy := kind.start(t)
@@ -82,6 +85,7 @@ func TestLostAppendReplyIsOneEntry(t *testing.T) {
 }
 
 func TestLostReplyOfABatchIsOneEntryEach(t *testing.T) {
+	t.Parallel()
 	for _, kind := range proxied {
 		t.Run(kind.name, func(t *testing.T) {
 			url, proxy := kind.start(t)
@@ -117,6 +121,7 @@ func TestLostReplyOfABatchIsOneEntryEach(t *testing.T) {
 }
 
 func TestAppendAllKeepsOrder(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	const n = 3*maxBatch + 1
 	drafts := make([]Draft, n)
@@ -138,12 +143,14 @@ func TestAppendAllKeepsOrder(t *testing.T) {
 }
 
 func TestAppendSurvivesLossOfScripts(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	require.NoError(t, srv.Client().ScriptFlush(t.Context()).Err())
 	appended(t, s, happened("evt_1", "a"))
 }
 
 func TestConcurrentAppendsSharePipelines(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	batches := &batchCounter{}
 	s.client.AddHook(batches)
@@ -164,6 +171,7 @@ func TestConcurrentAppendsSharePipelines(t *testing.T) {
 }
 
 func TestBatchesStayBounded(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	batches := &batchCounter{}
 	s.client.AddHook(batches)
@@ -192,6 +200,7 @@ func TestBatchesStayBounded(t *testing.T) {
 }
 
 func TestBatchKnowsItsOwnDuplicates(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	receipts, err := s.AppendAll(t.Context(), []Draft{
 		{Signal: happened("evt_1", "a")}, {Signal: happened("evt_2", "a")}, {Signal: happened("evt_1", "a")},
@@ -203,6 +212,7 @@ func TestBatchKnowsItsOwnDuplicates(t *testing.T) {
 }
 
 func TestRefusedEntryDoesNotHideTheOthers(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			s := openStreams(t, quiet(kind.urls(t)...))
@@ -252,6 +262,7 @@ func (b *batchCounter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis
 }
 
 func TestCancelledAppendReturns(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	srv.Freeze()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -266,6 +277,7 @@ func TestCancelledAppendReturns(t *testing.T) {
 }
 
 func TestCloseWaitsForAppendsUnderWay(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t)
 	s, err := Open(t.Context(), quiet(srv.URL()))
 	require.NoError(t, err)
@@ -292,6 +304,7 @@ func TestCloseWaitsForAppendsUnderWay(t *testing.T) {
 }
 
 func TestAppendAfterCloseFails(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t)
 	s, err := Open(t.Context(), quiet(srv.URL()))
 	require.NoError(t, err)
@@ -302,6 +315,7 @@ func TestAppendAfterCloseFails(t *testing.T) {
 }
 
 func TestAppendWaitsForReplicas(t *testing.T) {
+	t.Parallel()
 	master := redistest.Start(t)
 	replica := redistest.Start(t, redistest.ReplicaOf(master))
 	require.Eventually(t, func() bool {
@@ -335,6 +349,7 @@ func TestAppendWaitsForReplicas(t *testing.T) {
 }
 
 func TestAppendsToClusterWithoutReplicasAreRefusedWhenAskedFor(t *testing.T) {
+	t.Parallel()
 	o := quiet(redistest.StartCluster(t, 3)...)
 	o.Shards, o.WaitReplicas = 16, 1
 	s := openStreams(t, o)
@@ -355,6 +370,7 @@ func TestAppendsToClusterWithoutReplicasAreRefusedWhenAskedFor(t *testing.T) {
 }
 
 func TestFullRedisRefusesOnlyAppends(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t)
 	s := openStreams(t, quiet(srv.URL()))
 	l := ready(t, s, "w1")
@@ -384,6 +400,7 @@ func TestFullRedisRefusesOnlyAppends(t *testing.T) {
 }
 
 func TestAppendsAreRefusedFromTheHighWaterMark(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t, redistest.Maxmemory(64<<20))
 	s := openStreams(t, quiet(srv.URL()))
 	appended(t, s, happened("evt_1", "a"))
@@ -401,6 +418,7 @@ func TestAppendsAreRefusedFromTheHighWaterMark(t *testing.T) {
 }
 
 func TestNotes(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	at := time.UnixMicro(1700000000123456).UTC()
 	notes := []Note{
@@ -426,6 +444,7 @@ func TestNotes(t *testing.T) {
 // The same id with another body is another event, as long as its mark lives and
 // after that.
 func TestTheSameIDWithAnotherBody(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	send := func(body string) Receipt {
 		t.Helper()
@@ -461,6 +480,7 @@ func TestTheSameIDWithAnotherBody(t *testing.T) {
 // Two bodies with one id in one call are as two in two calls: each is appended
 // once, also if the client repeats the call, and both are known from then on.
 func TestTwoBodiesWithOneIDInOneCall(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	draft := func(body string) Draft {
 		signal := happened("evt_1", "a")
