@@ -10,9 +10,11 @@ COMPOSE_FILE := deployments/docker/compose.yaml
 FUZZTIME    ?= 10s
 DURATION    ?= 120s
 STORE       ?= sqlite
+# Tests of one package side by side: they wait more than they compute.
+PARALLEL    ?= 6
 
 .DEFAULT_GOAL := help
-.PHONY: help run build smoke test vet lint unit bench chaos drift fuzz images up down fmt tools-run tools-test $(BINARIES)
+.PHONY: help run build smoke check test vet lint unit bench chaos drift fuzz images up down fmt tools-run tools-test $(BINARIES)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +30,13 @@ standalone simulator: ; CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)
 smoke: tools-run standalone ## one event in, wait for its document, print the milliseconds
 	@bin/standalone smoke
 
+check: tools-test ## format, vet, lint, quick tests: before each commit, in two minutes
+	@test -z "$$(gofmt -l .)" || { echo "not formatted, run make fmt:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) test -short -parallel $(PARALLEL) $$($(GO) list ./... | grep -v /deployments)
+	$(GO) test -short -count 1 ./deployments/...
+
 test: tools-test vet lint unit ## everything CI does: vet, lint, all tests with the race detector
 
 vet:
@@ -40,7 +49,7 @@ lint:
 	$(GO) run $(STATICCHECK) -tags fault ./...
 
 unit:
-	CGO_ENABLED=1 $(GO) test -race -timeout 40m $$($(GO) list ./... | grep -v /deployments)
+	CGO_ENABLED=1 $(GO) test -race -parallel $(PARALLEL) -timeout 40m $$($(GO) list ./... | grep -v /deployments)
 	@# Whole fleets: one at a time, or they take each other's time; and always
 	@# anew, for go does not know that they depend on the binaries they build.
 	CGO_ENABLED=1 $(GO) test -race -count 1 -p 1 -timeout 40m ./deployments/...

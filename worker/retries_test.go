@@ -21,7 +21,6 @@ func waiting(id string, class event.Class) stream.Entry {
 // Retries in lanes are counted for each that is due: however many lanes there
 // are, only those of retries are looked at.
 func TestRetriesAreCountedAmongRetries(t *testing.T) {
-	t.Parallel()
 	s, src := fixture(t)
 	for i := range 20_000 {
 		s.enqueue("acme", waiting(fmt.Sprint(i), event.Live))
