@@ -33,6 +33,7 @@ func requireShape(t *testing.T, w *httptest.ResponseRecorder) Problem {
 
 // Requests that do not fit, and how the answer says what to send.
 func TestProblemsSayWhatToDo(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	for name, c := range map[string]struct {
 		method, path, body string
@@ -70,6 +71,7 @@ func TestProblemsSayWhatToDo(t *testing.T) {
 
 // A token that is wrong and one that is left out are told apart.
 func TestAWrongTokenIsNotAccepted(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, func(o *Options) {
 		o.Tokens = []Token{{Name: "ops", Secret: "0123456789abcdef", Role: Operator}}
 	})
@@ -93,6 +95,7 @@ func TestAWrongTokenIsNotAccepted(t *testing.T) {
 
 // The document and the guide list every type, and the guide no other.
 func TestProblemTypesAreListed(t *testing.T) {
+	t.Parallel()
 	document := newFixture(t).get("/openapi.json").Body.String()
 	guide, err := os.ReadFile("README.md")
 	require.NoError(t, err)

@@ -66,6 +66,7 @@ func (c *scene) each(do func()) (stop func()) {
 }
 
 func TestABackfillThatIsCutOffGoesOn(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(40, 3)
 	stop := c.workUntil()
@@ -126,6 +127,7 @@ func lists(paths []string) (out []string) {
 }
 
 func TestBackfillsThatMakeNoSense(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	r := c.reconciler("a")
 	require.ErrorContains(t, r.Backfill(c.ctx, BackfillOptions{Source: "elsewhere"}), `"elsewhere"`)
@@ -136,6 +138,7 @@ func TestBackfillsThatMakeNoSense(t *testing.T) {
 
 // One that an operator cancels ends, and says so.
 func TestABackfillThatIsCancelled(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(20, 3)
 	require.NoError(t, c.streams.Pause(c.ctx, "shop", 0, "maintenance", "ops"))
@@ -162,6 +165,7 @@ func TestABackfillThatIsCancelled(t *testing.T) {
 
 // While a source is paused nobody fetches, and a backfill waits, however long.
 func TestABackfillWaitsForAPause(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	task := sweepTask("backfill_1", modeBackfill, "shop", "test", mirror.SweepSpec{}, c.clock.now())
 	s, err := newSweep(c.finder, task, func(context.Context) error { return nil })
@@ -191,6 +195,7 @@ func TestABackfillWaitsForAPause(t *testing.T) {
 // Whether what waits is as old as a backfill is told by the clock of Redis alone:
 // another replica, with another clock, may go on with it.
 func TestABackfillIsFilledByOneClock(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	task := sweepTask("backfill_1", modeBackfill, "shop", "test", mirror.SweepSpec{}, c.clock.now())
 	s, err := newSweep(c.finder, task, func(context.Context) error { return nil })
@@ -217,6 +222,7 @@ func TestABackfillIsFilledByOneClock(t *testing.T) {
 // Two whole replicas, one of which is killed again and again in the middle of a
 // sweep that finds much.
 func TestReplicasThatComeAndGo(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(30, 3)
 	c.fill()

@@ -24,6 +24,7 @@ func (m *member) alertsOf(k alert.Kind) (of []alert.Alert) {
 
 // With no worker left the reconciler measures what waits and alerts once.
 func TestAFleetWithoutWorkers(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	e := &event.Event{
 		Source: "shop", ID: "evt_1", Type: "order.made", CreatedAt: time.Now(), ReceivedAt: time.Now(),
@@ -54,6 +55,7 @@ func TestAFleetWithoutWorkers(t *testing.T) {
 }
 
 func TestWatchForWorkers(t *testing.T) {
+	t.Parallel()
 	const patience = 15 * time.Second
 	work := map[string]stream.ShardSource{"a": {Live: 1, Oldest: time.Minute}, "idle": {}}
 	parked := map[string]stream.ShardSource{"a": {Parked: 1}}
@@ -85,6 +87,7 @@ func TestWatchForWorkers(t *testing.T) {
 
 // An eviction policy that is set while the fleet runs is alerted once for all.
 func TestEvictionIsAlerted(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	a, b := c.member("a"), c.member("b")
 	c.start(a.Run)
@@ -100,6 +103,7 @@ func TestEvictionIsAlerted(t *testing.T) {
 // A key that another program wrote is alerted once, by its name, and what else
 // waits is measured.
 func TestAKeyOfAnotherTypeIsAlerted(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	const key = "{tarn:1}:live:shop"
 	require.NoError(t, c.redis.Client().Set(c.ctx, key, "oops", 0).Err())

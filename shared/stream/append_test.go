@@ -18,6 +18,7 @@ import (
 )
 
 func TestAppendAnswersDuplicates(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	first, err := s.Append(t.Context(), Draft{Signal: happened("evt_1", "a")})
 	require.NoError(t, err)
@@ -34,6 +35,7 @@ func TestAppendAnswersDuplicates(t *testing.T) {
 }
 
 func TestAppendOnceSuppressesTheSameCause(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	once := func(cause event.Cause, id string) Receipt {
 		signal := look(id, event.Reconcile)
@@ -74,6 +76,7 @@ func TestAppendOnceKeepsNoOtherTimeOut(t *testing.T) {
 }
 
 func TestLostAppendReplyIsOneEntry(t *testing.T) {
+	t.Parallel()
 	for _, kind := range proxied {
 		t.Run(kind.name, func(t *testing.T) {
 			url, proxy := kind.start(t)
@@ -101,6 +104,7 @@ func TestLostAppendReplyIsOneEntry(t *testing.T) {
 }
 
 func TestLostReplyOfABatchIsOneEntryEach(t *testing.T) {
+	t.Parallel()
 	for _, kind := range proxied {
 		t.Run(kind.name, func(t *testing.T) {
 			url, proxy := kind.start(t)
@@ -136,6 +140,7 @@ func TestLostReplyOfABatchIsOneEntryEach(t *testing.T) {
 }
 
 func TestAppendAllKeepsOrder(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	const n = 3*maxBatch + 1
 	drafts := make([]Draft, n)
@@ -157,12 +162,14 @@ func TestAppendAllKeepsOrder(t *testing.T) {
 }
 
 func TestAppendSurvivesLossOfScripts(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	require.NoError(t, srv.Client().ScriptFlush(t.Context()).Err())
 	appended(t, s, happened("evt_1", "a"))
 }
 
 func TestConcurrentAppendsSharePipelines(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	batches := &batchCounter{}
 	s.client.AddHook(batches)
@@ -183,6 +190,7 @@ func TestConcurrentAppendsSharePipelines(t *testing.T) {
 }
 
 func TestBatchesStayBounded(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	batches := &batchCounter{}
 	s.client.AddHook(batches)
@@ -211,6 +219,7 @@ func TestBatchesStayBounded(t *testing.T) {
 }
 
 func TestBatchKnowsItsOwnDuplicates(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	receipts, err := s.AppendAll(t.Context(), []Draft{
 		{Signal: happened("evt_1", "a")}, {Signal: happened("evt_2", "a")}, {Signal: happened("evt_1", "a")},
@@ -222,6 +231,7 @@ func TestBatchKnowsItsOwnDuplicates(t *testing.T) {
 }
 
 func TestRefusedEntryDoesNotHideTheOthers(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			s := openStreams(t, quiet(kind.urls(t)...))
@@ -271,6 +281,7 @@ func (b *batchCounter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis
 }
 
 func TestCancelledAppendReturns(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	srv.Freeze()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -285,6 +296,7 @@ func TestCancelledAppendReturns(t *testing.T) {
 }
 
 func TestCloseWaitsForAppendsUnderWay(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t)
 	s, err := Open(t.Context(), quiet(srv.URL()))
 	require.NoError(t, err)
@@ -311,6 +323,7 @@ func TestCloseWaitsForAppendsUnderWay(t *testing.T) {
 }
 
 func TestAppendAfterCloseFails(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t)
 	s, err := Open(t.Context(), quiet(srv.URL()))
 	require.NoError(t, err)
@@ -321,6 +334,7 @@ func TestAppendAfterCloseFails(t *testing.T) {
 }
 
 func TestAppendWaitsForReplicas(t *testing.T) {
+	t.Parallel()
 	master := redistest.Start(t)
 	replica := redistest.Start(t, redistest.ReplicaOf(master))
 	require.Eventually(t, func() bool {
@@ -354,6 +368,7 @@ func TestAppendWaitsForReplicas(t *testing.T) {
 }
 
 func TestAppendsToClusterWithoutReplicasAreRefusedWhenAskedFor(t *testing.T) {
+	t.Parallel()
 	o := quiet(redistest.StartCluster(t, 3)...)
 	o.Shards, o.WaitReplicas = 16, 1
 	s := openStreams(t, o)
@@ -374,6 +389,7 @@ func TestAppendsToClusterWithoutReplicasAreRefusedWhenAskedFor(t *testing.T) {
 }
 
 func TestFullRedisRefusesOnlyAppends(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t)
 	s := openStreams(t, quiet(srv.URL()))
 	l := ready(t, s, "w1")
@@ -403,6 +419,7 @@ func TestFullRedisRefusesOnlyAppends(t *testing.T) {
 }
 
 func TestAppendsAreRefusedFromTheHighWaterMark(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t, redistest.Maxmemory(64<<20))
 	s := openStreams(t, quiet(srv.URL()))
 	appended(t, s, happened("evt_1", "a"))
@@ -420,6 +437,7 @@ func TestAppendsAreRefusedFromTheHighWaterMark(t *testing.T) {
 }
 
 func TestNotes(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	at := time.UnixMicro(1700000000123456).UTC()
 	notes := []Note{
@@ -445,6 +463,7 @@ func TestNotes(t *testing.T) {
 // The same id with another body is another event, as long as its mark lives and
 // after that.
 func TestTheSameIDWithAnotherBody(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	send := func(body string) Receipt {
 		t.Helper()
@@ -480,6 +499,7 @@ func TestTheSameIDWithAnotherBody(t *testing.T) {
 // Two bodies with one id in one call are as two in two calls: each is appended
 // once, also if the client repeats the call, and both are known from then on.
 func TestTwoBodiesWithOneIDInOneCall(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	draft := func(body string) Draft {
 		signal := happened("evt_1", "a")

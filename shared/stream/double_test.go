@@ -124,6 +124,7 @@ type scriptCase struct {
 }
 
 func TestScriptsRunTwiceHaveOneEffect(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			s := openStreams(t, quiet(kind.urls(t)...))
@@ -221,6 +222,7 @@ func scriptCases(t *testing.T, s *Streams, l *Lease) []scriptCase {
 }
 
 func TestAppendTwiceIsOneEntry(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			s := openStreams(t, quiet(kind.urls(t)...))

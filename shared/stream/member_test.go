@@ -14,6 +14,7 @@ import (
 )
 
 func TestFairShareCoversEveryShardOnceWithinTheBound(t *testing.T) {
+	t.Parallel()
 	for _, shards := range []int{1, 2, 7, 16, 64, 100} {
 		for workers := 1; workers <= 20; workers++ {
 			live := names(workers)
@@ -31,6 +32,7 @@ func TestFairShareCoversEveryShardOnceWithinTheBound(t *testing.T) {
 }
 
 func TestFairShareMovesFewShards(t *testing.T) {
+	t.Parallel()
 	const shards = 64
 	for workers := 2; workers <= 16; workers++ {
 		live := names(workers)
@@ -49,6 +51,7 @@ func TestFairShareMovesFewShards(t *testing.T) {
 }
 
 func TestFairShareOddInput(t *testing.T) {
+	t.Parallel()
 	require.Nil(t, FairShare(nil, 8, "w1"))
 	require.Nil(t, FairShare([]string{"w2"}, 8, "w1"))
 	require.Nil(t, FairShare([]string{"w1"}, 0, "w1"))
@@ -81,6 +84,7 @@ func owners(live []string, shards int) map[int]string {
 }
 
 func TestHeartbeatNamesTheLiving(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t)
 	o := quiet(srv.URL())
 	o.LeaseTTL = 100 * time.Millisecond
@@ -193,6 +197,7 @@ func TestAHeartbeatIsKnownAgain(t *testing.T) {
 }
 
 func TestFleetShowsShards(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t)
 	o := quiet(srv.URL())
 	o.Shards = 4
@@ -226,6 +231,7 @@ func TestFleetShowsShards(t *testing.T) {
 
 // What is set aside is backlog, with its age; what has failed is parked.
 func TestFleetCountsWhatIsSetAside(t *testing.T) {
+	t.Parallel()
 	s := openStreams(t, quiet(redistest.Start(t).URL()))
 	l := ready(t, s, "w1")
 	appended(t, s, happened("evt_1", "a"), happened("evt_2", "b"), happened("evt_3", "a"))

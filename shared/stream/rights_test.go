@@ -44,6 +44,7 @@ func openAs(t *testing.T, srv *redistest.Server, o Options, rules ...any) (*Stre
 // The user of the guide, who may not run @admin and @dangerous commands, does all
 // that a fleet does; what could not be checked is warned of.
 func TestTheGuidesUserIsEnough(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t)
 	var log bytes.Buffer
 	o := quiet(srv.URL())
@@ -97,6 +98,7 @@ func TestTheGuidesUserIsEnough(t *testing.T) {
 
 // What is needed and denied ends the start, by name.
 func TestDeniedCommandsEndTheStart(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t)
 	for denied, want := range map[string]string{
 		"-xautoclaim":         "XAUTOCLAIM",
@@ -119,6 +121,7 @@ func TestDeniedCommandsEndTheStart(t *testing.T) {
 // Every command that a script calls is among those that are asked for at the
 // start.
 func TestWhatScriptsCallIsAskedFor(t *testing.T) {
+	t.Parallel()
 	asked := map[string]bool{}
 	for _, m := range regexp.MustCompile(`\{'([A-Z]+)'`).FindAllStringSubmatch(text("needs.lua"), -1) {
 		asked[m[1]] = true
