@@ -10,7 +10,6 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/fault"
-	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 	"github.com/tarn-sync/tarn/worker/entity"
@@ -165,12 +164,10 @@ func (s *shard) unpark(ctx context.Context, e entity.Unpark) (left int, err erro
 			events = append(events, entry.Signal.CauseID)
 		}
 	}
-	for {
+	err = s.insist(ctx, nil, "remove what is settled of a parked entity", func() (err error) {
 		fault.Point("before-unpark")
 		left, err = s.lease.Unpark(ctx, e.Key, idsOf(e.Batch), events, 0)
-		if err == nil || errors.Is(err, stream.ErrFenced) || !loops.Sleep(ctx, 200*time.Millisecond) {
-			return left, err
-		}
-		s.log.Warn("could not remove what is settled of a parked entity; trying again", "entity", e.Key.String(), "error", err)
-	}
+		return err
+	})
+	return left, err
 }

@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/telemetry"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
@@ -129,6 +131,23 @@ func (s *shard) lost(err error) bool {
 	}
 	s.cancel(stream.ErrFenced)
 	return true
+}
+
+// redisPause is the pause after a call of Redis that failed.
+const redisPause = 200 * time.Millisecond
+
+// insist repeats a call of Redis, however long that is away. An error says why the
+// shard is not ours any more, or is the cause of the end of ctx.
+func (s *shard) insist(ctx context.Context, loop *telemetry.Loop, what string, do func() error) error {
+	redis := loops.Retry{
+		Server: "redis", Away: func(err error) bool { return !s.lost(err) }, Pause: redisPause, Logger: s.log,
+		Count: func(what string) { s.w.Metrics.Unavailable.WithLabelValues(what).Inc() },
+	}
+	err := redis.Do(ctx, loops.Call{What: what, Health: loop}, do)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
 }
 
 // ours reports whether the lease is surely still ours, and lets go of the shard

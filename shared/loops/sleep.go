@@ -5,10 +5,10 @@ import (
 	"time"
 )
 
-// Sleep waits for d and reports whether it did: false means that ctx ended first, or
-// had ended before. It does not wait for a d of 0 or less.
+// Sleep waits for d and reports whether it did: false means that ctx ended first.
+// With a d of 0 or less it only looks at ctx.
 func Sleep(ctx context.Context, d time.Duration) bool {
-	if d <= 0 || ctx.Err() != nil {
+	if d <= 0 {
 		return ctx.Err() == nil
 	}
 	t := time.NewTimer(d)
