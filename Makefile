@@ -2,17 +2,24 @@
 
 GO          ?= go
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+TAGS        := $(shell cat deployments/tags)
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 LDFLAGS     := -s -w -X github.com/tarn-sync/tarn/shared/process.Version=$(VERSION) -X main.version=$(VERSION)
 BINARIES    := api worker reconciler standalone simulator
+STANDINS    := deployments/standins
 COMPOSE     ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 COMPOSE_FILE := deployments/docker/compose.yaml
 FUZZTIME    ?= 10s
 DURATION    ?= 120s
 STORE       ?= sqlite
 
+# Every go command here has the tags, so that tests and programs share what is
+# compiled. -tags on a command line replaces them.
+export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -tags=$(TAGS))
+
 .DEFAULT_GOAL := help
-.PHONY: help run build smoke test vet lint unit bench chaos drift fuzz images up down fmt tools-run tools-test $(BINARIES)
+.PHONY: help run build smoke test vet lint unit bench chaos drift fuzz licences vulns images up down fmt tools-run tools-test $(BINARIES)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,20 +39,23 @@ test: tools-test vet lint unit ## everything CI does: vet, lint, all tests with 
 
 vet:
 	$(GO) vet ./...
-	$(GO) vet -tags fault ./...
+	$(GO) vet -tags fault,$(TAGS) ./...
+	$(GO) vet -C $(STANDINS) ./...
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "not formatted, run make fmt:"; gofmt -l .; exit 1; }
+	$(GO) mod tidy -diff
+	$(GO) mod tidy -C $(STANDINS) -diff
 	$(GO) run $(STATICCHECK) ./...
-	$(GO) run $(STATICCHECK) -tags fault ./...
+	$(GO) run $(STATICCHECK) -tags fault,$(TAGS) ./...
 
 unit:
 	CGO_ENABLED=1 $(GO) test -race -timeout 40m $$($(GO) list ./... | grep -v /deployments)
 	@# Whole fleets: one at a time, or they take each other's time; and always
 	@# anew, for go does not know that they depend on the binaries they build.
 	CGO_ENABLED=1 $(GO) test -race -count 1 -p 1 -timeout 40m ./deployments/...
-	CGO_ENABLED=1 $(GO) test -race -tags fault ./shared/fault
-	CGO_ENABLED=1 $(GO) test -race -tags fault -run '^TestFault' ./api ./shared/mirror/sqlite ./shared/mirror/mongo
+	CGO_ENABLED=1 $(GO) test -race -tags fault,$(TAGS) ./shared/fault
+	CGO_ENABLED=1 $(GO) test -race -tags fault,$(TAGS) -run '^TestFault' ./api ./shared/mirror/sqlite ./shared/mirror/mongo
 
 bench: tools-run ## the benchmark table, with what it is compared to
 	$(GO) run ./deployments/bench receiver
@@ -61,6 +71,12 @@ drift: tools-run ## lose events, change things in silence, from SEED (drawn), on
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@deployments/fuzz.sh $(FUZZTIME)
+
+licences: ## write the list of licences of what ships
+	$(GO) test -run '^TestLicencesAreListed$$' ./deployments -licences
+
+vulns: ## look for known vulnerabilities in what ships; asks vuln.go.dev
+	$(GO) run $(GOVULNCHECK) ./...
 
 images: ## build the container image
 	VERSION=$(VERSION) $(COMPOSE) -f $(COMPOSE_FILE) build api

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fault"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
@@ -98,7 +99,7 @@ func (a *acker) flush(loop *telemetry.Loop, n streamName, g *ackGroup) {
 		if err == nil {
 			break
 		}
-		if a.s.lost(err) || !sleep(a.s.ctx, 200*time.Millisecond) {
+		if a.s.lost(err) || !loops.Sleep(a.s.ctx, 200*time.Millisecond) {
 			return
 		}
 		loop.Waiting("redis")

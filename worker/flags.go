@@ -10,6 +10,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
+	"github.com/tarn-sync/tarn/worker/entity"
 )
 
 // Events that do not tell all they should are kept and followed as far as they
@@ -205,7 +206,7 @@ func (s *shard) noteFlags(ctx context.Context, loop *telemetry.Loop, e stream.En
 	if l.Inserted && b.Undated {
 		s.w.flag(flagUndated, b)
 	}
-	if l.Inserted && b.CreatedAt.After(b.ReceivedAt.Add(clocksApart)) {
+	if l.Inserted && b.CreatedAt.After(b.ReceivedAt.Add(entity.ClocksApart)) {
 		s.w.flag(flagAhead, b)
 	}
 	if !l.PayloadDiffers {

@@ -8,9 +8,11 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fault"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
+	"github.com/tarn-sync/tarn/worker/entity"
 )
 
 var tiers = [...]event.Tier{event.TierLive, event.TierBackground}
@@ -84,7 +86,7 @@ func (s *shard) pull(r *reading, src *source) bool {
 func (s *shard) read(r *reading, src *source, tier event.Tier) int {
 	name := streamName{src.Name, tier}
 	s.enter(r.loop)
-	defer s.gate.Unlock()
+	defer s.leave()
 	if s.isClosing() {
 		return 0
 	}
@@ -102,16 +104,23 @@ func (s *shard) read(r *reading, src *source, tier event.Tier) int {
 	r.uncertain[name] = true
 	r.loop.Waiting("redis")
 	s.log.Warn("reading failed; trying again", "source", src.Name, "tier", tier, "error", err)
-	sleep(s.ctx, 200*time.Millisecond)
+	loops.Sleep(s.ctx, 200*time.Millisecond)
 	return -1
 }
 
-// enter takes the gate. Whoever parks may have it for as long as Redis is away.
+// enter waits for the gate: while an entity is being parked, which takes as long
+// as Redis is away, or until the shard is lost.
 func (s *shard) enter(loop *telemetry.Loop) {
 	loop.Waiting("the shard's gate")
-	s.gate.Lock()
+	s.step(entity.Enter{})
+	select {
+	case <-s.entered:
+	case <-s.ctx.Done():
+	}
 	loop.Turn()
 }
+
+func (s *shard) leave() { s.step(entity.Leave{}) }
 
 func (s *shard) readLocked(r *reading, src *source, name streamName) (n int, err error) {
 	if r.uncertain[name] {
@@ -248,8 +257,8 @@ func (s *shard) furtherSignals(src *source, e stream.Entry, l mirror.Logged) []s
 	return out
 }
 
-// onceFor is how long a held-back signal keeps others like it out, should the
-// sync that ends it never come: much longer than it is held back.
+// onceFor is how long a held-back signal keeps others out that are held back as
+// long, should the sync that ends it never come: much longer than it is held back.
 func onceFor(held time.Duration) time.Duration { return 10*held + time.Minute }
 
 // appendAll appends what entries in hand lead to until Redis has it all, however
@@ -267,7 +276,7 @@ func (s *shard) appendAll(loop *telemetry.Loop, drafts []stream.Draft) error {
 			loop.Waiting("redis")
 		}
 		s.log.Warn("could not append signals; trying again", "error", err)
-		if !sleep(s.ctx, 200*time.Millisecond) {
+		if !loops.Sleep(s.ctx, 200*time.Millisecond) {
 			return context.Cause(s.ctx)
 		}
 	}
@@ -289,7 +298,7 @@ func (s *shard) route(loop *telemetry.Loop, src *source, batch []stream.Entry) e
 			free = append(free, e)
 		}
 	}
-	s.enqueue(src.Name, free...)
+	s.step(entity.Route{Entries: free})
 	return s.parkBehind(loop, src, parked)
 }
 
@@ -300,7 +309,7 @@ func (s *shard) parkBehind(loop *telemetry.Loop, src *source, entries []stream.E
 		free, err := s.lease.ParkBehind(s.ctx, entries)
 		if err == nil {
 			s.letGo(src, entries, free)
-			s.enqueue(src.Name, free...)
+			s.step(entity.Route{Entries: free})
 			return nil
 		}
 		if errors.Is(err, stream.ErrFenced) || s.ctx.Err() != nil {
@@ -308,7 +317,7 @@ func (s *shard) parkBehind(loop *telemetry.Loop, src *source, entries []stream.E
 		}
 		loop.Waiting("redis")
 		s.log.Warn("could not move entries behind their parked entity; trying again", "error", err)
-		if !sleep(s.ctx, 200*time.Millisecond) {
+		if !loops.Sleep(s.ctx, 200*time.Millisecond) {
 			return context.Cause(s.ctx)
 		}
 	}
@@ -369,6 +378,6 @@ func (s *shard) await(r *reading) {
 	}
 	if err := s.lease.Await(s.ctx, sources, wanted, atMost); err != nil && s.ctx.Err() == nil && !s.lost(err) {
 		r.loop.Waiting("redis")
-		sleep(s.ctx, 200*time.Millisecond)
+		loops.Sleep(s.ctx, 200*time.Millisecond)
 	}
 }

@@ -15,6 +15,7 @@ import (
 func TestALostShardTakesNothingIntoHand(t *testing.T) {
 	w := &Worker{sources: map[string]*source{"acme": {}}}
 	s := &shard{w: w, inHand: map[handle]bool{}, wake: make(chan struct{}, 1)}
+	s.forgetEntities()
 	s.ctx, s.cancel = context.WithCancelCause(t.Context())
 	entries := func() []stream.Entry {
 		return []stream.Entry{{ID: "1-0", Tier: event.TierLive}, {ID: "2-0", Tier: event.TierLive}}
@@ -30,29 +31,4 @@ func TestALostShardTakesNothingIntoHand(t *testing.T) {
 	s.delay(w.sources["acme"], entries()[0], 1)
 	require.Zero(t, w.sources["acme"].live.Load())
 	require.Zero(t, w.sources["acme"].delayed.Load())
-}
-
-// Whoever parks waits for all that was covered before to be settled.
-func TestParkingWaitsForWhatIsCoveredBefore(t *testing.T) {
-	s := &shard{heads: map[event.Key]*head{}, ctx: t.Context()}
-	k := event.Key{Source: "acme", Kind: "widget", ID: "w1"}
-	s.waitForHead(k) // nothing is
-	s.goesOn(k)
-	s.goesOn(k)
-	waited := make(chan struct{})
-	go func() { s.waitForHead(k); close(waited) }()
-	s.isSettled(k)
-	select {
-	case <-waited:
-		t.Error("one of two is not settled")
-	default:
-	}
-	s.isSettled(k)
-	<-waited
-	require.Empty(t, s.heads)
-
-	s.goesOn(k)
-	s.ctx, s.cancel = context.WithCancelCause(t.Context())
-	s.cancel(stream.ErrFenced)
-	s.waitForHead(k) // nobody of ours will settle it
 }

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+
+	"github.com/tarn-sync/tarn/deployments"
 )
 
 const module = "github.com/tarn-sync/tarn"
@@ -19,7 +21,6 @@ const (
 	Worker     = "worker/cmd"
 	Reconciler = "reconciler/cmd"
 	simulator  = "deployments/simulator"
-	mongodb    = "shared/mirror/mongo/mongotest/cmd"
 )
 
 // Programs are binaries, each built when it is first asked for.
@@ -57,17 +58,17 @@ func (p *Programs) Build(ctx context.Context) error {
 // module. faulty is the build in which TARN_FAULT means something.
 func (p *Programs) Path(ctx context.Context, main string, faulty bool) (string, error) {
 	name := strings.ReplaceAll(main, "/", "-")
-	args := []string{"build"}
+	tags := deployments.Tags()
 	if faulty {
 		name += "-fault"
-		args = append(args, "-tags", "fault")
+		tags = deployments.Tags("fault")
 	}
 	binary := filepath.Join(p.dir, name)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	err, done := p.built[name]
 	if !done {
-		out, failed := exec.CommandContext(ctx, "go", append(args, "-o", binary, path.Join(module, main))...).CombinedOutput()
+		out, failed := exec.CommandContext(ctx, "go", "build", "-tags", tags, "-o", binary, path.Join(module, main)).CombinedOutput()
 		if failed != nil {
 			err = fmt.Errorf("build %s: %w\n%s", main, failed, out)
 		}
