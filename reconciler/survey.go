@@ -368,11 +368,6 @@ func (f *finder) append(ctx context.Context, drafts []stream.Draft) error {
 	})
 }
 
-func isPermanent(err error) bool {
-	class, _ := fate.Of(err)
-	return err != nil && class == fate.Permanent
-}
-
 // insist runs do, which speaks with Redis, until it succeeds. An error is of
 // ctx, or fate.Permanent: no repetition would end that.
 func (f *finder) insist(ctx context.Context, what string, do func() error) error {
@@ -384,7 +379,7 @@ func (f *finder) insist(ctx context.Context, what string, do func() error) error
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if isPermanent(err) {
+		if fate.Is(err, fate.Permanent) {
 			return fmt.Errorf("%s: %w", what, err)
 		}
 		if !told {

@@ -114,7 +114,7 @@ func (y *sync) asked(r Result) {
 		y.askNext()
 	case class == fate.Refused && len(y.sets) > 1:
 		y.refused = r.Err
-		y.do(Consult{Sync: y.number, Key: y.ref.Key, Question: Refusing, Err: r.Err}, (*sync).refusedThere)
+		y.do(Consult{Sync: y.number, Key: y.ref.Key, Question: fate.Refusing, Err: r.Err}, (*sync).refusedThere)
 	default:
 		y.mixed = y.at > 0
 		y.report(r.Err)
@@ -123,7 +123,7 @@ func (y *sync) asked(r Result) {
 
 func (y *sync) refusedThere(r Result) {
 	if r.Yes {
-		y.report(ErrPaused)
+		y.report(fate.ErrPaused)
 		return
 	}
 	y.askNext()
@@ -147,13 +147,6 @@ func (y *sync) askNext() {
 		y.snap = y.stub
 		y.report(nil)
 	}
-}
-
-// undecided reports whether the parent sets disagree and none has the entity: one
-// says that it is gone, another refuses us or the question. Nothing is concluded;
-// it is tried again like any other failure.
-func (y *sync) undecided(class fate.Class) bool {
-	return y.mixed && (class == fate.Gone || class == fate.Refused || class == fate.Permanent)
 }
 
 // newlyAsked reports whether a parent set of this sync had not been asked when

@@ -68,14 +68,11 @@ func (y *sync) nextToCount(r Result) {
 	}
 }
 
-// notCounted: a panic is a fault in the worker that comes again with this entity.
+// notCounted: what was decided could not be done, so it is decided again.
 func (y *sync) notCounted(err error) {
-	if class, _ := fate.Of(err); class == fate.Panic {
-		y.cause = err
-		y.bury(class)
-		return
-	}
-	y.again(err)
+	y.cause = err
+	y.failure = fate.Failure{Err: err, Unfinished: true}
+	y.decide(Result{})
 }
 
 // failures are the log's side of a charged attempt on some entries.
@@ -121,9 +118,9 @@ func (y *sync) parkedNow(Result) {
 }
 
 // bury gives the batch up. The lane goes on with what came since.
-func (y *sync) bury(class fate.Class) {
-	y.class = class
-	y.state.add(Attempt{N: y.parked.Attempt + 1, At: y.s.now.UTC(), Error: lastText(class, y.cause)})
+func (y *sync) bury() {
+	y.class, _ = fate.Of(y.cause)
+	y.state.add(Attempt{N: y.parked.Attempt + 1, At: y.s.now.UTC(), Error: lastText(y.class, y.cause)})
 	if y.lane.retry {
 		y.burying = true
 		y.eachPage()

@@ -2,7 +2,6 @@ package entity
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"time"
 
@@ -51,7 +50,8 @@ type sync struct {
 	v         verdict
 	settledTo time.Time // when the newest event settled so far was created
 
-	cause   error // what the sync failed for
+	cause   error        // what the sync failed for
+	failure fate.Failure // and what is known about that
 	class   fate.Class
 	parking parking
 
@@ -174,7 +174,7 @@ func (y *sync) judged() {
 		y.believed(Result{Yes: true})
 		return
 	}
-	y.do(Consult{Sync: y.number, Key: y.ref.Key, Question: Believable, Class: highest(y.batch), Emptied: true, Foreseen: y.summary.foreseen}, (*sync).believed)
+	y.do(Consult{Sync: y.number, Key: y.ref.Key, Question: fate.Believable, Class: highest(y.batch), Emptied: true, Foreseen: y.summary.foreseen}, (*sync).believed)
 }
 
 func (y *sync) believed(r Result) {
@@ -232,10 +232,6 @@ func (y *sync) unchanged() bool {
 	return d.DeletedAt.IsZero() && bytes.Equal(d.Raw, snap.Raw) &&
 		d.StateHash == snap.Hash && d.Status == snap.Status && d.Terminal == snap.Terminal
 }
-
-// ErrOvertaken is the result of a Write under a claim that is no longer the
-// newest: another fetch of the entity has begun.
-var ErrOvertaken = errors.New("a newer fetch of the entity has begun")
 
 func (y *sync) written(r Result) {
 	if r.Err != nil {
