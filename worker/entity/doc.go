@@ -23,15 +23,20 @@
 //	shard.go    inputs, and the entities of a shard
 //	gate.go     reading and parking take turns
 //	lane.go     the queue of one entity
-//	sync.go     load ─ lock ─ take ─ claim ─ ask ─ judge ─ write ─ settle ─ ack
-//	batch.go    what the verdict needs to know of the signals
-//	parents.go  under which parents the entity is asked for
-//	verdict.go  what the answer says about the events it covers
-//	outcome.go  what the log says of each event covered
+//	sync.go     one sync: load ─ lock ─ take ─ claim
+//	  batch.go    what its signals say
+//	  facts.go    what is known by now
+//	ask.go      the provider is asked, under one parent set or several
+//	  parents.go  which these are
+//	verdict.go  does the answer show what is known?
+//	write.go    believe ─ record ─ write ─ look again
+//	outcome.go  what the log says of each event
 //	failure.go  what becomes of a sync that failed
-//	park.go     waiting in Redis, and dead letters
-//	retry.go    entities whose work is in Redis, page by page
-//	effect.go   everything the machine may want done
+//	park.go     head settled ─ counted ─ gate ─ parked
+//	  state.go    what is kept with a parked entity
+//	bury.go     dead letters
+//	retry.go    what was parked, page by page
+//	effect.go   everything that the machine may want done
 //
 // # Lanes and batches
 //

@@ -2,6 +2,7 @@ package entity
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/fate"
@@ -27,11 +28,11 @@ var refusals = fate.Backoff{First: time.Second, Cap: time.Minute}.WithDefaults()
 func (y *sync) failed(err error) {
 	y.cause = err
 	y.failure = fate.Failure{Err: err, Disagree: y.mixed}
-	y.unlocked((*sync).decide)
+	y.unlocked(failing{y}.decide)
 }
 
 // decide carries out the fate of the failure.
-func (y *sync) decide(r Result) {
+func (y failing) decide(r Result) {
 	if !fate.Is(y.cause, fate.Throttled) {
 		y.state.Throttled = 0
 	}
@@ -45,13 +46,13 @@ func (y *sync) decide(r Result) {
 		if f.Until == fate.ItsTurn {
 			delay = y.itsTurn()
 		}
-		y.park(false, delay, delay)
+		parking{y.sync}.park(false, delay, delay)
 	case fate.Confirm:
-		y.do(Time{Sync: y.number}, (*sync).goneAt)
+		y.do(Time{Sync: y.number}, y.goneAt)
 	case fate.Tombstone:
 		y.tombstone()
 	case fate.Bury:
-		y.bury()
+		burying{y.sync}.bury()
 	case fate.Redo:
 		y.again(y.cause)
 	case fate.Retry:
@@ -60,15 +61,15 @@ func (y *sync) decide(r Result) {
 }
 
 // consult asks the source what the fate depends on.
-func (y *sync) consult(q fate.Question) {
+func (y failing) consult(q fate.Question) {
 	c := Consult{Sync: y.number, Key: y.ref.Key, Question: q, Class: highest(y.batch), Err: y.cause}
 	if q == fate.Believable {
 		c.Since, c.Foreseen = y.state.GoneSince, y.summary.foreseen
 	}
-	y.do(c, (*sync).consulted)
+	y.do(c, y.consulted)
 }
 
-func (y *sync) consulted(r Result) {
+func (y failing) consulted(r Result) {
 	if r.Err != nil {
 		y.failed(r.Err)
 		return
@@ -82,7 +83,7 @@ func (y *sync) consulted(r Result) {
 }
 
 // until is how long the lane waits in memory until it tries again.
-func (y *sync) until(u fate.Until, r Result) time.Duration {
+func (y failing) until(u fate.Until, r Result) time.Duration {
 	switch u {
 	case fate.StoreBack:
 		return away
@@ -96,7 +97,7 @@ func (y *sync) until(u fate.Until, r Result) time.Duration {
 
 // itsTurn is how long an entity waits that alone is answered 429, as one that the
 // provider has locked: as long as the provider asks.
-func (y *sync) itsTurn() time.Duration {
+func (y failing) itsTurn() time.Duration {
 	_, asked := fate.Of(y.cause)
 	return max(asked, fate.Pauses{}.Length(2*(y.state.Throttled-1)))
 }
@@ -104,7 +105,7 @@ func (y *sync) itsTurn() time.Duration {
 // goneAt asks again after a while, for a read may be too early, and then takes the
 // entity for gone. A tombstone stays one at once, unless a signal names parents it
 // may have moved to.
-func (y *sync) goneAt(r Result) {
+func (y failing) goneAt(r Result) {
 	if r.Err != nil {
 		y.failed(r.Err)
 		return
@@ -119,7 +120,7 @@ func (y *sync) goneAt(r Result) {
 	}
 	left := wait - r.Now.Sub(y.state.GoneSince)
 	if (y.doc.DeletedAt.IsZero() || len(y.sets) > 1) && left > 0 {
-		y.park(false, left, min(earliest, left))
+		parking{y.sync}.park(false, left, min(earliest, left))
 		return
 	}
 	y.failure.Confirmed, y.failure.Alive = true, knownAlive(y.doc)
@@ -128,39 +129,39 @@ func (y *sync) goneAt(r Result) {
 
 // goneBefore reports whether the provider has said before that it has no such
 // entity, and nothing else since.
-func (y *sync) goneBefore() bool {
+func (y failing) goneBefore() bool {
 	return !y.state.GoneSince.IsZero() && y.doc != nil && y.state.GoneClaim == y.doc.SyncedClaim
 }
 
 // tombstone writes that the entity is gone.
-func (y *sync) tombstone() {
+func (y failing) tombstone() {
 	y.v = verdict{last: y.newest()}
 	y.do(Write{Sync: y.number, Write: &mirror.Write{
 		Ref: y.ref, Claim: y.doc.Claim, SentAt: y.sent, Deleted: true, LastEvent: y.v.last, ForgetLastEvent: y.lastEventIsAhead(),
-	}}, (*sync).tombstoned)
+	}}, y.tombstoned)
 }
 
-func (y *sync) tombstoned(r Result) {
+func (y failing) tombstoned(r Result) {
 	if r.Err != nil {
 		y.failed(r.Err)
 		return
 	}
 	y.cause = nil
-	y.unlocked((*sync).covered)
+	y.unlocked(settling{y.sync}.covered)
 }
 
 // charge counts the failure as an attempt of all that waited, and parks it. What
 // has no attempts left is buried instead: it is the head of what is parked.
-func (y *sync) charge() {
+func (y failing) charge() {
 	y.class, _ = fate.Of(y.cause)
 	y.state.add(Attempt{N: y.parked.Attempt + 1, At: y.s.now.UTC(), Error: Text(y.cause)})
 	y.s.emit(Charge{Key: y.ref.Key, Class: y.class})
 	switch {
 	case y.lane.retry:
-		y.buryExhausted()
+		burying{y.sync}.buryExhausted()
 	case y.s.cfg.Retry.Attempts <= 1:
 		y.state.Attempts = nil // bury notes it
-		y.bury()
+		burying{y.sync}.bury()
 	default:
 		y.parkCharged()
 	}
@@ -168,7 +169,7 @@ func (y *sync) charge() {
 
 // parkCharged parks what has attempts left. The pause is by how many attempts the
 // oldest of what waits has been through.
-func (y *sync) parkCharged() {
+func (y failing) parkCharged() {
 	_, asked := fate.Of(y.cause)
 	n := y.parked.Attempt + 1
 	base := y.parked.Attempt
@@ -177,10 +178,17 @@ func (y *sync) parkCharged() {
 	}
 	delay := y.s.spread(y.s.cfg.Retry, n-base, asked)
 	y.parked.Attempt = n
-	y.park(true, delay, min(max(y.s.cfg.Retry.First, asked), delay))
+	parking{y.sync}.park(true, delay, min(max(y.s.cfg.Retry.First, asked), delay))
 }
 
 // spread returns a back-off's pause, with the shard's random numbers.
 func (s *Shard) spread(b fate.Backoff, failed int, asked time.Duration) time.Duration {
 	return b.Spread(failed, asked, s.cfg.Random())
+}
+
+// newlyAsked reports whether a parent set of this sync had not been asked when
+// the entity was first said to be gone: its answer may be too early, as the
+// others' were allowed to be.
+func (y failing) newlyAsked() bool {
+	return slices.ContainsFunc(y.sets, func(set map[string]string) bool { return !among(y.state.GoneUnder, set) })
 }

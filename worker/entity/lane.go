@@ -153,7 +153,7 @@ func (l *lane) afterHead(y *sync) {
 		l.parking = y
 		return
 	}
-	y.headSettled(l.unsettled == 0)
+	parking{y}.headSettled(l.unsettled == 0)
 }
 
 // settled takes a settlement's end.
@@ -164,7 +164,7 @@ func (s *Shard) settled(in Settled) {
 	}
 	if y.waits { // the sync goes on with it
 		y.waits = false
-		y.pageSettled(in.Refused)
+		draining{y}.pageSettled(in.Refused)
 		return
 	}
 	l := y.lane
@@ -179,7 +179,7 @@ func (s *Shard) settled(in Settled) {
 	}
 	if p := l.parking; p != nil && (l.unsettled == 0 || l.refused) {
 		l.parking = nil
-		p.headSettled(l.unsettled == 0)
+		parking{p}.headSettled(l.unsettled == 0)
 	}
 	l.maybeEnd()
 }

@@ -1,16 +1,27 @@
 package entity
 
 import (
-	"time"
-
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/mirror"
 )
 
+// covered settles the batch. The lane goes on at once: the settlements of one
+// entity keep their order. What is parked is settled page by page.
+func (y settling) covered(Result) {
+	if y.lane.retry {
+		draining{y.sync}.eachPage()
+		return
+	}
+	y.lane.unsettled++
+	y.s.emit(y.settle(y.batch))
+	y.free()
+	y.lane.goOn(len(y.batch))
+}
+
 // settle is the effect that settles entries by the sync's verdict. A discrepancy
 // is repaired unless the answer was not taken: the mirror is then not what the
 // provider says, and the next sweep finds it again.
-func (y *sync) settle(entries []event.Entry) Settle {
+func (y settling) settle(entries []event.Entry) Settle {
 	return Settle{
 		Sync: y.number, Key: y.ref.Key, Batch: entries, Outcomes: y.outcomes(entries),
 		Repaired: discrepancies(entries), Taken: !y.v.kept, First: &entries[0] == &y.batch[0], Again: y.parked.failed(),
@@ -19,11 +30,11 @@ func (y *sync) settle(entries []event.Entry) Settle {
 
 // outcomes says of each event among the entries how the fetch covered it. It is
 // called for all that is covered in turn.
-func (y *sync) outcomes(entries []event.Entry) []mirror.Settlement {
+func (y settling) outcomes(entries []event.Entry) []mirror.Settlement {
 	if y.settledTo.IsZero() {
 		y.settledTo = y.lastEventAt()
 	}
-	covered := mirror.Covered{Claim: y.doc.Claim, FetchedAt: y.fetchedAt(), Signal: entries[len(entries)-1].ID, StateHash: y.stateHash()}
+	covered := mirror.Covered{Claim: y.doc.Claim, FetchedAt: y.fetchedAt(), Signal: entries[len(entries)-1].ID, StateHash: y.stateHash(y.v.kept)}
 	out := make([]mirror.Settlement, 0, len(entries))
 	for i := range entries {
 		s := &entries[i].Signal
@@ -48,25 +59,6 @@ func (y *sync) outcomes(entries []event.Entry) []mirror.Settlement {
 		out = append(out, o)
 	}
 	return out
-}
-
-// stateHash is the hash of the state the mirror has after the verdict.
-func (y *sync) stateHash() string {
-	switch {
-	case y.v.kept && y.doc.DeletedAt.IsZero():
-		return y.doc.StateHash
-	case y.v.kept, y.snap == nil, y.snap.Deleted: // no answer was taken: the provider has no such entity
-		return mirror.StateGone
-	}
-	return y.snap.Hash
-}
-
-// fetchedAt is when the covering request was sent.
-func (y *sync) fetchedAt() time.Time {
-	if y.snap != nil && !y.snap.SentAt.IsZero() {
-		return y.snap.SentAt.UTC()
-	}
-	return y.sent
 }
 
 // discrepancies are the ids of those that sent the entries.

@@ -173,7 +173,7 @@ func (s *Shard) Step(now time.Time, in Input) []Effect {
 		if y := s.syncs[in.Sync]; y != nil && y.next != nil {
 			next := y.next
 			y.next = nil
-			next(y, in.Result)
+			next(in.Result)
 		}
 	case Settled:
 		s.settled(in)
@@ -247,7 +247,7 @@ func (s *Shard) start(id ID) {
 	s.number++
 	s.running++
 	l.state = syncing
-	y := &sync{number: s.number, lane: l, s: s, kind: s.cfg.Definition(id.Key.Source).Kind(id.Key.Kind)}
+	y := &sync{number: s.number, lane: l, facts: facts{s: s, kind: s.cfg.Definition(id.Key.Source).Kind(id.Key.Kind)}}
 	y.ref.Key = id.Key
 	s.syncs[y.number] = y
 	s.emit(Begun{Sync: y.number, Lane: id})

@@ -34,7 +34,7 @@ func TestWhenASecondLookWasMeantFor(t *testing.T) {
 			for _, at := range c.meant {
 				entries = append(entries, event.Entry{Signal: event.Signal{Cause: event.CauseVerify, NotBefore: at}})
 			}
-			a := sync{
+			a := facts{
 				kind: kind,
 				s:    &Shard{now: noon},
 				snap: &provider.Snapshot{SentAt: noon},
@@ -81,7 +81,7 @@ func TestWhatAHistoryProves(t *testing.T) {
 		"an entity that was never fetched": {[]typeSeen{{"account.opened", just}}, nil, read("closed", "opened", "created"), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := sync{s: &Shard{cfg: Config{Definition: func(string) *provider.Definition { return def }}}, kind: kind, snap: c.snap}
+			a := facts{s: &Shard{cfg: Config{Definition: func(string) *provider.Definition { return def }}}, kind: kind, snap: c.snap}
 			a.ref.Key.Kind = kind.Name
 			a.summary.types, a.summary.newest.ID = c.types, "evt_1"
 			require.Equal(t, c.want, a.maybeBefore(c.prev))
