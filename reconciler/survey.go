@@ -383,14 +383,9 @@ func (f *finder) append(ctx context.Context, drafts []stream.Draft) error {
 	})
 }
 
-func isPermanent(err error) bool {
-	class, _ := fate.Of(err)
-	return err != nil && class == fate.Permanent
-}
-
 // insist runs do, which speaks with Redis, until it succeeds. An error is of
 // ctx, or fate.Permanent: no repetition would end that.
 func (f *finder) insist(ctx context.Context, what string, do func() error) error {
-	redis := f.retry("redis", func(err error) bool { return !isPermanent(err) })
+	redis := f.retry("redis", func(err error) bool { return !fate.Is(err, fate.Permanent) })
 	return redis.Do(ctx, loops.Call{What: what, Source: f.name, Health: f.loop}, do)
 }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/fault"
 	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
@@ -185,7 +186,7 @@ func (s *shard) logEvents(loop *telemetry.Loop, src *source, batch []stream.Entr
 	}
 	logged, err := s.logRows(loop, arrivals)
 	var refused map[string]bool
-	if isPermanent(err) {
+	if fate.Is(err, fate.Permanent) {
 		logged, refused, err = s.logApart(loop, src, batch)
 	}
 	if err != nil {

@@ -86,13 +86,13 @@ func (r *run) report(ctx context.Context, e entity.Report) {
 func (r *run) consult(ctx context.Context, e entity.Consult) (result entity.Result) {
 	src := r.src
 	switch e.Question {
-	case entity.Down:
+	case fate.Down:
 		result.Yes = src.isDown(ctx)
-	case entity.Refusing:
+	case fate.Refusing:
 		result.Yes = src.isIll(ctx, src.prober.Ask)
-	case entity.Overasked:
+	case fate.Overasked:
 		result.Yes = src.overasked(ctx, e.Key, e.Err)
-	case entity.Believable:
+	case fate.Believable:
 		if e.Emptied {
 			now, err := r.s.w.Streams.Now(ctx)
 			if err != nil {
@@ -136,7 +136,7 @@ func (r *run) write(ctx context.Context, w *mirror.Write) (err error) {
 	}
 	if !done.Applied {
 		r.s.w.Metrics.StaleRefused.WithLabelValues(r.src.Name).Inc()
-		return entity.ErrOvertaken
+		return fate.ErrOvertaken
 	}
 	fault.Point("after-write")
 	if w.Deleted {
