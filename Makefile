@@ -35,7 +35,8 @@ run: tools-run standalone ## run everything on this machine until Ctrl-C, data i
 build: $(BINARIES) ## build all binaries into bin/
 
 api worker reconciler: ; CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/$@ ./$@/cmd
-standalone simulator: ; CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/$@ ./deployments/$@
+standalone: ; CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/$@ ./deployments/$@
+simulator: ; CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/$@ ./deployments/$@/cmd
 
 smoke: tools-run standalone ## one event in, wait for its document, print the milliseconds
 	@bin/standalone smoke
@@ -67,7 +68,7 @@ unit:
 	@# go does not know that they depend on the binaries they build.
 	$(RACE) -count 1 -p 2 -timeout 40m ./deployments/...
 	$(RACE) -tags fault,$(TAGS) ./shared/fault
-	$(RACE) -tags fault,$(TAGS) -run '^TestFault' ./api ./shared/mirror/sqlite ./shared/mirror/mongo
+	$(RACE) -tags fault,$(TAGS) -run '^TestFault' ./api ./shared/storage/sqlite ./shared/storage/mongo
 
 bench: tools-run ## the benchmark table, with what it is compared to
 	$(GO) run ./deployments/bench receiver

@@ -72,8 +72,8 @@ var rules = []rule{
 		}
 		return s.imported(anyOf("github.com/redis/", "github.com/go-redsync/"))
 	}},
-	{"shared/mirror alone knows databases", func(s source) string {
-		if s.test() || s.below("shared/mirror") {
+	{"shared/storage alone knows databases", func(s source) string {
+		if s.test() || s.below("shared/storage") {
 			return ""
 		}
 		return s.imported(anyOf("go.mongodb.org/", "modernc.org/sqlite", "database/sql"))
@@ -82,7 +82,7 @@ var rules = []rule{
 		// The simulator is a provider and sends webhooks; the mains in
 		// deployments ask the api; --check asks the process next to it; alerts
 		// go to whoever is to be woken.
-		if s.test() || s.below("shared/provider", "shared/simulator", "shared/alert", "deployments") || s.dir+"/"+s.name == "shared/process/check.go" {
+		if s.test() || s.below("shared/provider", "shared/alert", "deployments") || s.dir+"/"+s.name == "shared/process/check.go" {
 			return ""
 		}
 		for _, name := range s.http {
@@ -125,18 +125,18 @@ var rules = []rule{
 		}
 		return s.imported(func(p string) bool {
 			switch strings.TrimPrefix(p, module) {
-			case "shared/event", "shared/fate", "shared/fault", "shared/mirror", "shared/provider":
+			case "shared/event", "shared/fate", "shared/fault", "shared/storage", "shared/provider":
 				return false
 			}
 			return strings.HasPrefix(p, module) || strings.Contains(p, ".") || p == "context" || strings.HasPrefix(p, "net") || p == "os"
 		})
 	}},
 	{"the simulator knows nothing of Tarn but the words", func(s source) string {
-		if s.test() || !s.below("shared/simulator") {
+		if s.test() || s.dir != "deployments/simulator" {
 			return ""
 		}
 		return s.imported(func(p string) bool {
-			return strings.HasPrefix(p, module) && p != module+"shared/event" && !within(strings.TrimPrefix(p, module), "shared/simulator")
+			return strings.HasPrefix(p, module) && p != module+"shared/event" && !within(strings.TrimPrefix(p, module), "deployments/simulator")
 		})
 	}},
 }
@@ -168,6 +168,48 @@ func TestLayers(t *testing.T) {
 	}
 }
 
+// What is in shared is used by two or more of api, worker and reconciler.
+func TestWhatIsSharedIsShared(t *testing.T) {
+	tree := read(t, "..")
+	imported := map[string]map[string]bool{} // by directory
+	for _, s := range tree {
+		if s.test() {
+			continue
+		}
+		if imported[s.dir] == nil {
+			imported[s.dir] = map[string]bool{}
+		}
+		for _, p := range s.imports {
+			if dir, ours := strings.CutPrefix(p, module); ours {
+				imported[s.dir][dir] = true
+			}
+		}
+	}
+	users := map[string]map[string]bool{}
+	var use func(user, dir string)
+	use = func(user, dir string) {
+		if users[dir][user] {
+			return
+		}
+		if users[dir] == nil {
+			users[dir] = map[string]bool{}
+		}
+		users[dir][user] = true
+		for next := range imported[dir] {
+			use(user, next)
+		}
+	}
+	for _, user := range []string{"api", "worker", "reconciler"} {
+		use(user, user+"/cmd")
+	}
+	for dir := range imported {
+		forTests := slices.ContainsFunc(strings.Split(dir, "/"), func(step string) bool { return strings.HasSuffix(step, "test") })
+		if within(dir, "shared") && !forTests && len(users[dir]) < 2 {
+			t.Errorf("%s is used by %d of api, worker and reconciler: move it to its user, or out of shared", dir, len(users[dir]))
+		}
+	}
+}
+
 // Every rule can be broken.
 func TestLayersCanBeBroken(t *testing.T) {
 	offenders := []source{
@@ -178,9 +220,9 @@ func TestLayersCanBeBroken(t *testing.T) {
 		{dir: "worker", name: "a.go", http: []string{"Client"}},
 		{dir: "worker", name: "a.go", imports: []string{module + "shared/stream/redistest"}},
 		{dir: "shared/loops", name: "a.go", imports: []string{module + "shared/telemetry"}},
-		{dir: "shared/mirror/mongo/mongotest", name: "a.go", imports: []string{"github.com/FerretDB/FerretDB/ferretdb"}},
+		{dir: "shared/storage/mongo/mongotest", name: "a.go", imports: []string{"github.com/FerretDB/FerretDB/ferretdb"}},
 		{dir: "worker/entity", name: "a.go", imports: []string{module + "shared/stream"}},
-		{dir: "shared/simulator", name: "a.go", imports: []string{module + "shared/provider"}},
+		{dir: "deployments/simulator", name: "a.go", imports: []string{module + "shared/provider"}},
 	}
 	for i, r := range rules {
 		t.Run(r.name, func(t *testing.T) { require.NotEmpty(t, r.broken(offenders[i])) })
