@@ -2,9 +2,12 @@
 
 GO          ?= go
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+TAGS        := $(shell cat deployments/tags)
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 LDFLAGS     := -s -w -X github.com/tarn-sync/tarn/shared/process.Version=$(VERSION) -X main.version=$(VERSION)
 BINARIES    := api worker reconciler standalone simulator
+STANDINS    := deployments/standins
 COMPOSE     ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 COMPOSE_FILE := deployments/docker/compose.yaml
 FUZZTIME    ?= 10s
@@ -16,8 +19,12 @@ PARALLEL    ?= 4
 # which guards its memory itself and takes two thirds of the time.
 RACE        := CGO_ENABLED=1 $(GO) test -race -gcflags=modernc.org/sqlite/lib=-race=false
 
+# Every go command here has the tags, so that tests and programs share what is
+# compiled. -tags on a command line replaces them.
+export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -tags=$(TAGS))
+
 .DEFAULT_GOAL := help
-.PHONY: help run build smoke check test vet lint unit bench chaos drift fuzz images up down fmt tools-run tools-test $(BINARIES)
+.PHONY: help run build smoke check test vet lint unit bench chaos drift fuzz licences vulns images up down fmt tools-run tools-test $(BINARIES)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,20 +51,23 @@ test: tools-test vet lint unit ## everything CI does: vet, lint, all tests with 
 
 vet:
 	$(GO) vet ./...
-	$(GO) vet -tags fault ./...
+	$(GO) vet -tags fault,$(TAGS) ./...
+	$(GO) vet -C $(STANDINS) ./...
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "not formatted, run make fmt:"; gofmt -l .; exit 1; }
+	$(GO) mod tidy -diff
+	$(GO) mod tidy -C $(STANDINS) -diff
 	$(GO) run $(STATICCHECK) ./...
-	$(GO) run $(STATICCHECK) -tags fault ./...
+	$(GO) run $(STATICCHECK) -tags fault,$(TAGS) ./...
 
 unit:
 	$(RACE) -parallel $(PARALLEL) -timeout 40m $$($(GO) list ./... | grep -v /deployments)
 	@# Whole fleets: two at a time, since they mostly wait; and always again, for
 	@# go does not know that they depend on the binaries they build.
 	$(RACE) -count 1 -p 2 -timeout 40m ./deployments/...
-	$(RACE) -tags fault ./shared/fault
-	$(RACE) -tags fault -run '^TestFault' ./api ./shared/mirror/sqlite ./shared/mirror/mongo
+	$(RACE) -tags fault,$(TAGS) ./shared/fault
+	$(RACE) -tags fault,$(TAGS) -run '^TestFault' ./api ./shared/mirror/sqlite ./shared/mirror/mongo
 
 bench: tools-run ## the benchmark table, with what it is compared to
 	$(GO) run ./deployments/bench receiver
@@ -74,6 +84,12 @@ drift: tools-run ## lose events, change things in silence, from SEED (drawn), on
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@deployments/fuzz.sh $(FUZZTIME)
 
+licences: ## write the list of licences of what ships
+	$(GO) test -run '^TestLicencesAreListed$$' ./deployments -licences
+
+vulns: ## look for known vulnerabilities in what ships; asks vuln.go.dev
+	$(GO) run $(GOVULNCHECK) ./...
+
 images: ## build the container image
 	VERSION=$(VERSION) $(COMPOSE) -f $(COMPOSE_FILE) build api
 
@@ -87,4 +103,4 @@ fmt: ## format the code
 	gofmt -w .
 
 tools-run: ; @deployments/need.sh redis-server
-tools-test: ; @deployments/need.sh redis-server cc
+tools-test: ; @deployments/need.sh redis-server cc openssl curl

@@ -74,7 +74,7 @@ func TestFleetIsLookedAtOnceASecond(t *testing.T) {
 func TestFleetOnRedis(t *testing.T) {
 	t.Parallel()
 	f, streams := onRedis(t, redistest.Start(t))
-	_, err := streams.Heartbeat(t.Context(), "w1")
+	_, err := streams.Member("w1").Beat(t.Context())
 	require.NoError(t, err)
 	shard := event.Key{Source: "lemon", Kind: "order", ID: "bord_1"}.Shard(4)
 	_, err = streams.Acquire(t.Context(), shard, "w1", []string{"lemon"})

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
@@ -58,7 +59,7 @@ func (c *scene) each(do func()) (stop func()) {
 	worker.Go(func() {
 		for ctx.Err() == nil {
 			do()
-			rest(ctx, 5*time.Millisecond)
+			loops.Sleep(ctx, 5*time.Millisecond)
 		}
 	})
 	return func() { cancel(); worker.Wait() }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
@@ -57,7 +58,7 @@ func (r *replica) run(ctx context.Context) {
 				r.try(ctx, t)
 			}
 		}
-		rest(ctx, 5*time.Millisecond)
+		loops.Sleep(ctx, 5*time.Millisecond)
 	}
 }
 
@@ -375,7 +376,7 @@ func TestABackfillFillsAnEmptyMirror(t *testing.T) {
 	worker.Go(func() {
 		for ctx.Err() == nil {
 			c.work()
-			rest(ctx, 5*time.Millisecond)
+			loops.Sleep(ctx, 5*time.Millisecond)
 		}
 	})
 	task := c.sweepBy(modeBackfill, mirror.SweepSpec{}, c.replica("a"))
@@ -452,7 +453,7 @@ func TestABackfillSince(t *testing.T) {
 			if n, err := c.finder.backlog(c.ctx); err == nil && n >= 5 {
 				break
 			}
-			rest(c.ctx, 5*time.Millisecond)
+			loops.Sleep(c.ctx, 5*time.Millisecond)
 		}
 		c.work()
 	}()

@@ -172,7 +172,7 @@ func TestABackfillSaysWhatItWaitsFor(t *testing.T) {
 		}, "source shop, which is paused by ops until it is resumed: maintenance"},
 		"workers": {func(*scene) {}, "workers: none are running, and 4 signals are queued"},
 		"busy workers": {func(c *scene) {
-			_, err := c.streams.Heartbeat(c.ctx, "w1")
+			_, err := c.streams.Member("w1").Beat(c.ctx)
 			require.NoError(c.t, err)
 		}, "workers: 4 signals are queued for the background"},
 		"an entity": {func(c *scene) {

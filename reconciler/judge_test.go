@@ -9,6 +9,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
 )
 
@@ -215,7 +216,7 @@ func (c *scene) fetched(ref event.Ref) (write func(eventID string)) {
 	w := &mirror.Write{Ref: ref, Claim: doc.Claim, SentAt: c.clock.now().UTC(), Deleted: true}
 	hash := mirror.StateGone
 	switch state, err := c.client.Fetch(c.ctx, ref, "test"); {
-	case !isGone(err):
+	case !fate.Is(err, fate.Gone):
 		require.NoError(c.t, err)
 		w.SentAt, w.Raw, w.StateHash, w.Status, w.Terminal, w.Deleted = state.SentAt, state.Raw, state.Hash, state.Status, state.Terminal, false
 		hash = state.Hash

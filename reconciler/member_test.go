@@ -20,6 +20,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
@@ -425,7 +426,7 @@ func TestStoreAwayForLong(t *testing.T) {
 		c.eventually("it is asked again and again", func() bool { return db.asked.Load() > asked+50 })
 		c.clock.move(2 * telemetry.StuckAfter)
 		for _, m := range []*member{a, b} {
-			for end := time.Now().Add(10 * time.Second); !healthy(m); rest(c.ctx, 10*time.Millisecond) {
+			for end := time.Now().Add(10 * time.Second); !healthy(m); loops.Sleep(c.ctx, 10*time.Millisecond) {
 				require.True(t, time.Now().Before(end), "replica %s: %s", m.ID, report)
 			}
 		}

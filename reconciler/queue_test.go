@@ -45,10 +45,10 @@ func TestAFleetWithoutWorkers(t *testing.T) {
 	require.Positive(t, sum("tarn_oldest_age_seconds"))
 	require.Zero(t, sum("tarn_workers"))
 
-	_, err = c.streams.Heartbeat(c.ctx, "w1")
+	_, err = c.streams.Member("w1").Beat(c.ctx)
 	require.NoError(t, err)
 	c.eventually("the worker is seen", func() bool {
-		_, err := c.streams.Heartbeat(c.ctx, "w1")
+		_, err := c.streams.Member("w1").Beat(c.ctx)
 		return err == nil && sum("tarn_workers") == 1
 	})
 	require.Equal(t, 1, told(), "once")
@@ -111,10 +111,10 @@ func TestAKeyOfAnotherTypeIsAlerted(t *testing.T) {
 	c.start(a.Run)
 	c.eventually("an alert", func() bool { return len(a.alertsOf(alert.RedisUnsafe)) > 0 })
 	require.Contains(t, a.alertsOf(alert.RedisUnsafe)[0].Reason, key)
-	_, err := c.streams.Heartbeat(c.ctx, "w1")
+	_, err := c.streams.Member("w1").Beat(c.ctx)
 	require.NoError(t, err)
 	c.eventually("it is measured again", func() bool {
-		_, err := c.streams.Heartbeat(c.ctx, "w1")
+		_, err := c.streams.Member("w1").Beat(c.ctx)
 		return err == nil && a.metric("tarn_workers") == 1
 	})
 	require.Len(t, a.alertsOf(alert.RedisUnsafe), 1)

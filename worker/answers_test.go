@@ -14,6 +14,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
+	"github.com/tarn-sync/tarn/worker/entity"
 )
 
 // An entity counts once, by its last answer: a 404 that came too early is
@@ -21,39 +22,37 @@ import (
 func TestAnEntityCountsByItsLastAnswer(t *testing.T) {
 	s := &source{evidence: &evidence{missing: map[event.Key]counted{}}}
 	lost := fate.Errorf(fate.Gone, "no such widget")
-	answer := func(id string, snap *provider.Snapshot, err error, cause event.Cause) {
+	answer := func(id string, snap *provider.Snapshot, err error, foreseen bool) {
 		doc := &mirror.Document{Key: event.Key{Source: "acme", Kind: "widget", ID: id}, Raw: []byte(`{}`), SyncedClaim: 1, Claim: 2}
 		require.True(t, knownAlive(doc))
-		a := &attempt{src: s, ln: &lane{key: doc.Key}, doc: doc, snap: snap}
-		a.batch = []stream.Entry{{Signal: event.Signal{Cause: cause}}}
-		a.noteAnswer(err)
+		s.noteAnswer(entity.Report{Ref: event.Ref{Key: doc.Key}, Document: doc, Snapshot: snap, Err: err, Foreseen: foreseen})
 	}
 	there := &provider.Snapshot{}
 	for range 3 {
-		answer("w1", nil, lost, event.CauseEvent)
+		answer("w1", nil, lost, false)
 	}
 	require.Equal(t, 1, s.recent.sum)
 	require.Equal(t, 1, s.recent.n)
-	answer("w1", there, nil, event.CauseEvent)
+	answer("w1", there, nil, false)
 	require.Zero(t, s.recent.sum)
 	require.Equal(t, 1, s.recent.n, "the 200 stands where the 404 did")
 	require.Equal(t, 1, s.foreseen.n)
 
-	answer("w2", nil, lost, event.CauseDiscrepancy)
+	answer("w2", nil, lost, true)
 	require.Equal(t, 1, s.foreseen.sum)
-	answer("w2", there, nil, event.CauseEvent)
+	answer("w2", there, nil, false)
 	require.Zero(t, s.foreseen.sum)
 	require.Equal(t, 2, s.foreseen.n)
 
-	answer("w3", nil, lost, event.CauseEvent)
+	answer("w3", nil, lost, false)
 	for range len(s.recent.gone) {
-		answer("w1", there, nil, event.CauseEvent)
+		answer("w1", there, nil, false)
 	}
 	require.Zero(t, s.recent.sum, "it has left the window")
-	answer("w3", there, nil, event.CauseEvent)
+	answer("w3", there, nil, false)
 	require.Zero(t, s.recent.sum)
 
-	answer("w4", &provider.Snapshot{Deleted: true}, nil, event.CauseEvent)
+	answer("w4", &provider.Snapshot{Deleted: true}, nil, false)
 	require.True(t, s.evidence.isMissing(event.Key{Source: "acme", Kind: "widget", ID: "w4"}), "the stub of a deleted entity is no witness")
 }
 

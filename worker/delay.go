@@ -7,6 +7,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
+	"github.com/tarn-sync/tarn/worker/entity"
 )
 
 // delays is a heap of entries that are not to be looked at before their time,
@@ -68,7 +69,7 @@ func (s *shard) heldBack(src *source, e stream.Entry) time.Duration {
 	case sig.Cause == event.CauseDerived:
 		wait = min(wait, kind.Every)
 	case sig.Cause == event.CauseVerify:
-		wait = min(wait, max(kind.VerifyAfter, s.w.Rewritten, laggingVerify))
+		wait = min(wait, max(kind.VerifyAfter, s.w.Rewritten, entity.LaggingVerify))
 	}
 	return wait
 }
@@ -101,7 +102,7 @@ func (s *shard) releaseDelayed(loop *telemetry.Loop) bool {
 		return false
 	}
 	s.enter(loop)
-	defer s.gate.Unlock()
+	defer s.leave()
 	for src, entries := range due {
 		if err := s.parkBehind(loop, src, entries); err != nil {
 			s.lost(err)

@@ -7,9 +7,11 @@ import (
 	"sync"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
+	"github.com/tarn-sync/tarn/worker/entity"
 )
 
 // Events that do not tell all they should are kept and followed as far as they
@@ -140,7 +142,7 @@ func (s *shard) readNamesakes(loop *telemetry.Loop, k event.Key, known map[event
 		}
 		return nil
 	})
-	if isPermanent(err) {
+	if fate.Is(err, fate.Permanent) {
 		s.log.Error("the store cannot answer for an entity; an event that names it without its parents does not say which is meant", "entity", k.String(), "error", err)
 		ambiguous[k] = true
 		return nil
@@ -168,13 +170,13 @@ func (s *shard) readParents(loop *telemetry.Loop, keys []event.Key, known map[ev
 		return nil
 	})
 	switch {
-	case isPermanent(err) && len(keys) > 1:
+	case fate.Is(err, fate.Permanent) && len(keys) > 1:
 		half := len(keys) / 2
 		if err := s.readParents(loop, keys[:half], known); err != nil {
 			return err
 		}
 		return s.readParents(loop, keys[half:], known)
-	case isPermanent(err):
+	case fate.Is(err, fate.Permanent):
 		s.log.Error("the store cannot answer for an entity; it is synced without the parents it is known to have", "entity", keys[0].String(), "error", err)
 		delete(known, keys[0])
 		return nil
@@ -205,7 +207,7 @@ func (s *shard) noteFlags(ctx context.Context, loop *telemetry.Loop, e stream.En
 	if l.Inserted && b.Undated {
 		s.w.flag(flagUndated, b)
 	}
-	if l.Inserted && b.CreatedAt.After(b.ReceivedAt.Add(clocksApart)) {
+	if l.Inserted && b.CreatedAt.After(b.ReceivedAt.Add(entity.ClocksApart)) {
 		s.w.flag(flagAhead, b)
 	}
 	if !l.PayloadDiffers {

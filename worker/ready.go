@@ -3,13 +3,13 @@ package worker
 import (
 	"cmp"
 	"container/heap"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/worker/entity"
 )
 
 // readyQueue holds a source's lanes that could sync now: within each class, the
@@ -22,55 +22,74 @@ import (
 type readyQueue struct {
 	mu     sync.Mutex
 	lanes  [len(classes)]laneHeap // those that have not failed
-	tried  [len(classes)]laneHeap // those that have
-	last   [len(classes)]bool     // whether tried had the last turn
+	failed [len(classes)]laneHeap // those that have
+	last   [len(classes)]bool     // whether failed had the last turn
+	byLane map[laneName]*readyLane
 	pushes int
 	pushed chan struct{}
 }
 
+// readyLane is a lane of a shard that waits for its turn.
+type readyLane struct {
+	shard  *shard
+	id     entity.ID
+	class  event.Class
+	failed bool // the entity failed before
+	// since is when it became ready; turn and place are the queue's.
+	since time.Time
+	turn  turn
+	place int
+}
+
+// laneName names a lane among those of all shards. A shard that is lost and taken
+// again is another.
+type laneName struct {
+	shard *shard
+	id    entity.ID
+}
+
 var classes = [...]event.Class{event.Live, event.Redrive, event.Reconcile, event.Backfill}
 
-func newReadyQueue() *readyQueue { return &readyQueue{pushed: make(chan struct{}, 1)} }
+func newReadyQueue() *readyQueue {
+	return &readyQueue{byLane: map[laneName]*readyLane{}, pushed: make(chan struct{}, 1)}
+}
 
-// push adds a lane to its class, by since when the oldest of what waits in it
-// has been in Redis.
-func (q *readyQueue) push(ln *lane, since time.Time) {
-	if ln.class < 0 || int(ln.class) >= len(q.lanes) {
-		ln.class = event.Backfill // from a newer version that knows more classes
+// push adds a lane to its class, by since when the oldest of what waits in it has
+// been in Redis. A lane that is there already gets a new place.
+func (q *readyQueue) push(l readyLane, since time.Time) {
+	if l.class < 0 || int(l.class) >= len(q.lanes) {
+		l.class = event.Backfill // from a newer version that knows more classes
 	}
-	ln.readySince = time.Now()
+	l.since = time.Now()
 	q.mu.Lock()
+	q.removeLocked(laneName{l.shard, l.id})
 	q.pushes++
-	ln.turn = turn{since: since.UnixMilli(), push: q.pushes}
-	heap.Push(q.heapOf(ln), ln)
+	l.turn = turn{since: since.UnixMilli(), push: q.pushes}
+	q.byLane[laneName{l.shard, l.id}] = &l
+	heap.Push(q.heapOf(&l), &l)
 	q.mu.Unlock()
 	q.kick()
 }
 
-// remove takes a lane out before its class changes or it ends. It reports false
-// if the lane was not in.
-func (q *readyQueue) remove(ln *lane) bool {
+// remove takes a lane out that has ended.
+func (q *readyQueue) remove(s *shard, id entity.ID) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if ln.place == 0 {
-		return false
-	}
-	heap.Remove(q.heapOf(ln), ln.place-1)
-	return true
+	q.removeLocked(laneName{s, id})
 }
 
-func (q *readyQueue) heapOf(ln *lane) *laneHeap {
-	if ln.tried {
-		return &q.tried[ln.class]
+func (q *readyQueue) removeLocked(name laneName) {
+	if l := q.byLane[name]; l != nil {
+		heap.Remove(q.heapOf(l), l.place-1)
+		delete(q.byLane, name)
 	}
-	return &q.lanes[ln.class]
 }
 
-// inOrder sorts lanes by their turns.
-func (q *readyQueue) inOrder(lanes []*lane) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	slices.SortFunc(lanes, func(a, b *lane) int { return a.turn.compare(b.turn) })
+func (q *readyQueue) heapOf(l *readyLane) *laneHeap {
+	if l.failed {
+		return &q.failed[l.class]
+	}
+	return &q.lanes[l.class]
 }
 
 // kick wakes the source's dispatcher.
@@ -83,26 +102,28 @@ func (q *readyQueue) kick() {
 
 // len returns how many lanes of a class wait, with at most so many that failed
 // before.
-func (q *readyQueue) len(c event.Class, tried int) int {
+func (q *readyQueue) len(c event.Class, failed int) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.lanes[c]) + min(len(q.tried[c]), tried)
+	return len(q.lanes[c]) + min(len(q.failed[c]), failed)
 }
 
-// pop takes the lane of a class whose turn it is, or nil. tried: it may be one
+// pop takes the lane of a class whose turn it is, or nil. failed: it may be one
 // that failed before.
-func (q *readyQueue) pop(c event.Class, tried bool) *lane {
+func (q *readyQueue) pop(c event.Class, failed bool) *readyLane {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	from := &q.lanes[c]
-	if tried = tried && len(q.tried[c]) > 0; tried && (len(*from) == 0 || !q.last[c]) {
-		from = &q.tried[c]
+	if failed = failed && len(q.failed[c]) > 0; failed && (len(*from) == 0 || !q.last[c]) {
+		from = &q.failed[c]
 	}
 	if len(*from) == 0 {
 		return nil
 	}
-	q.last[c] = from == &q.tried[c]
-	return heap.Pop(from).(*lane)
+	q.last[c] = from == &q.failed[c]
+	l := heap.Pop(from).(*readyLane)
+	delete(q.byLane, laneName{l.shard, l.id})
+	return l
 }
 
 // turn says when it is whose turn: by since when, ms; then by who came first.
@@ -116,7 +137,7 @@ func (t turn) compare(u turn) int {
 }
 
 // laneHeap is for container/heap. A lane in it knows its place, counted from 1.
-type laneHeap []*lane
+type laneHeap []*readyLane
 
 func (h laneHeap) Len() int { return len(h) }
 
@@ -129,7 +150,7 @@ func (h laneHeap) Swap(i, j int) {
 
 // Push is for container/heap.
 func (h *laneHeap) Push(x any) {
-	ln := x.(*lane)
+	ln := x.(*readyLane)
 	*h = append(*h, ln)
 	ln.place = len(*h)
 }

@@ -56,7 +56,7 @@ func (s *shard) logApart(loop *telemetry.Loop, src *source, batch []stream.Entry
 			continue
 		}
 		one, err := s.logRows(loop, []mirror.Arrival{s.arrival(*e)})
-		if isPermanent(err) {
+		if fate.Is(err, fate.Permanent) {
 			if err = s.noteRefused(loop, src, *e, err); err != nil {
 				return nil, nil, err
 			}
@@ -65,7 +65,7 @@ func (s *shard) logApart(loop *telemetry.Loop, src *source, batch []stream.Entry
 			e.Signal.Body = &lean
 			one, err = s.logRows(loop, []mirror.Arrival{s.arrival(*e)})
 		}
-		if isPermanent(err) {
+		if fate.Is(err, fate.Permanent) {
 			s.log.Error("the store refuses an event even without its payload; it is kept in the audit only, and what it names is fetched", "source", src.Name, "event", e.Signal.Body.ID, "error", short(err))
 			refused[e.ID] = true
 			one, err = []mirror.Logged{{}}, nil
@@ -76,11 +76,6 @@ func (s *shard) logApart(loop *telemetry.Loop, src *source, batch []stream.Entry
 		logged = append(logged, one...)
 	}
 	return logged, refused, nil
-}
-
-func isPermanent(err error) bool {
-	class, _ := fate.Of(err)
-	return err != nil && class == fate.Permanent
 }
 
 // standIn is what stands in a row for a payload that the store refuses: always

@@ -2,7 +2,6 @@ package worker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -13,8 +12,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/fault"
 	"github.com/tarn-sync/tarn/shared/mirror"
-	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
+	"github.com/tarn-sync/tarn/worker/entity"
 )
 
 // settler writes settlements to the store, in the order the syncs ended: what
@@ -41,9 +40,6 @@ type settler struct {
 // refusals is the pause before settlements that were refused are tried again.
 var refusals = fate.Backoff{First: time.Second, Cap: time.Minute}.WithDefaults()
 
-// errRefused is the end of a sync whose settlement the store refuses.
-var errRefused = errors.New("the store refused the settlement")
-
 // settled is what one sync has settled.
 type settled struct {
 	shard *shard
@@ -68,7 +64,7 @@ func newSettler(w *Worker) *settler { return &settler{w: w, added: make(chan str
 func (t *settler) add(d settled) {
 	if fault.Off("settle-order") {
 		// ack before the store holds the outcome: a negative control
-		d.after()
+		go d.after() // not under the shard's mutex, which the caller holds
 		d.after, d.refused = func() {}, func() bool { return true }
 	}
 	t.mu.Lock()
@@ -248,13 +244,42 @@ func (w *Worker) repair(ctx context.Context, loop *telemetry.Loop, ids []string,
 	return w.persist(ctx, loop, "note repairs", func() error { return w.Store.Repair(ctx, ids, ok, w.Now().UTC()) })
 }
 
-// discrepancies are the ids of those that sent the entries.
-func discrepancies(entries []stream.Entry) []string {
-	var ids []string
-	for _, e := range entries {
-		if e.Signal.Cause == event.CauseDiscrepancy {
-			ids = append(ids, e.Signal.CauseID)
+// settle queues what a sync has settled. The caller holds s.mu.
+func (s *shard) settle(r *run, e entity.Settle) {
+	s.countOutcomes(e)
+	r.trace.covered(s, e)
+	s.w.settler.add(settled{
+		shard: s, key: e.Key, list: e.Outcomes, repairs: e.Repaired, repaired: e.Taken, alerted: e.Alerted,
+		after: func() {
+			fault.Point("after-settle")
+			s.step(entity.Settled{Sync: e.Sync})
+		},
+		refused: func() bool {
+			s.step(entity.Settled{Sync: e.Sync, Refused: true})
+			return !e.Waited
+		},
+	})
+}
+
+// countOutcomes counts what is settled in the metrics.
+func (s *shard) countOutcomes(e entity.Settle) {
+	m, source := s.w.Metrics, e.Key.Source
+	for i := range e.Outcomes {
+		if e.Outcomes[i].OutOfOrder {
+			m.OutOfOrder.WithLabelValues(source).Inc()
+		}
+		if e.Outcomes[i].Overtaken {
+			m.Overtaken.WithLabelValues(source).Inc()
 		}
 	}
-	return ids
+	for i := range e.Batch {
+		if sig := &e.Batch[i].Signal; sig.Body != nil {
+			m.ObserveEventToMirror(source, s.w.Now().Sub(sig.Body.ReceivedAt), sig.Trace)
+		}
+	}
+	n := float64(len(e.Outcomes))
+	m.Settled.WithLabelValues(source).Add(n)
+	if n > 1 {
+		m.Coalesced.WithLabelValues(source).Add(n - 1)
+	}
 }

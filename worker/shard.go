@@ -9,7 +9,11 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/loops"
+	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/telemetry"
+	"github.com/tarn-sync/tarn/worker/entity"
 )
 
 // errHandedOver ends a shard that was given up on purpose.
@@ -29,24 +33,19 @@ type shard struct {
 	// ended is closed when nothing runs for the shard any more.
 	ended chan struct{}
 
-	// gate is held by intake from read to route, and by whoever parks; see the
-	// package comment.
-	gate sync.Mutex
-
 	acks *acker
-	// wake makes an idle intake loop look again.
-	wake chan struct{}
+	// wake makes an idle intake loop look again; entered lets it have the gate.
+	wake, entered chan struct{}
+	// quiet is closed when the shard is closing and no sync is under way.
+	quiet chan struct{}
 
-	mu    sync.Mutex
-	lanes map[laneKey]*lane
-	// retrying are the lanes of parked entities, and some that no longer are.
-	retrying []*lane
-	heads    map[event.Key]*head
+	mu       sync.Mutex
+	entities *entity.Shard
+	runs     map[entity.Number]*run
+	spilled  []entity.Park // to be parked by the reader that holds the gate
 	inHand   map[handle]bool
 	delayed  delays
 	closing  bool
-	busy     int
-	quiet    chan struct{} // closed when closing and busy is 0
 }
 
 // handle names an entry among all of a shard's streams.
@@ -60,11 +59,23 @@ func newShard(w *Worker, lease *stream.Lease) *shard {
 	s := &shard{
 		w: w, lease: lease, number: lease.Shard(),
 		log:   w.Logger.With("shard", lease.Shard(), "epoch", lease.Epoch()),
-		ended: make(chan struct{}), wake: make(chan struct{}, 1), quiet: make(chan struct{}),
-		lanes: map[laneKey]*lane{}, heads: map[event.Key]*head{}, inHand: map[handle]bool{},
+		ended: make(chan struct{}), wake: make(chan struct{}, 1), entered: make(chan struct{}, 1), quiet: make(chan struct{}),
+		inHand: map[handle]bool{},
 	}
+	s.forgetEntities()
 	s.acks = newAcker(s)
 	return s
+}
+
+// forgetEntities begins with nothing in hand. The caller holds s.mu, if others
+// have s.
+func (s *shard) forgetEntities() {
+	s.runs, s.spilled = map[entity.Number]*run{}, nil
+	s.entities = entity.NewShard(entity.Config{
+		Shard:      s.number,
+		Definition: func(source string) *provider.Definition { return s.w.sources[source].Definition },
+		Retry:      s.w.Retry, LagPauses: s.w.LagPauses, Rewritten: s.w.Rewritten, Logger: s.w.Logger,
+	})
 }
 
 // start begins to work the shard until it is lost or handed over.
@@ -122,6 +133,23 @@ func (s *shard) lost(err error) bool {
 	return true
 }
 
+// redisPause is the pause after a call of Redis that failed.
+const redisPause = 200 * time.Millisecond
+
+// insist repeats a call of Redis, however long that is away. An error says why the
+// shard is not ours any more, or is the cause of the end of ctx.
+func (s *shard) insist(ctx context.Context, loop *telemetry.Loop, what string, do func() error) error {
+	redis := loops.Retry{
+		Server: "redis", Away: func(err error) bool { return !s.lost(err) }, Pause: redisPause, Logger: s.log,
+		Count: func(what string) { s.w.Metrics.Unavailable.WithLabelValues(what).Inc() },
+	}
+	err := redis.Do(ctx, loops.Call{What: what, Health: loop}, do)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
 // ours reports whether the lease is surely still ours, and lets go of the shard
 // if not. What is written to the store without a claim is preceded by it.
 func (s *shard) ours() bool {
@@ -145,9 +173,7 @@ func (s *shard) beginHandOver() bool {
 		return false
 	}
 	s.closing = true
-	if s.busy == 0 {
-		close(s.quiet)
-	}
+	s.stepLocked(entity.Close{})
 	return true
 }
 
@@ -164,20 +190,20 @@ func (s *shard) handOver(work context.Context) {
 	}
 	s.giveBackRetries(work)
 	s.cancel(errHandedOver) // before somebody else may begin
-	s.releaseLease(work)
+	release(work, s.log, s.lease)
 	<-s.ended
 }
 
-// releaseLease lets another worker have the shard at once. If work was dropped,
-// Redis may be another fleet's: nothing is written to it, and the lease runs out.
-func (s *shard) releaseLease(work context.Context) {
+// release lets another worker have a shard at once. If work was dropped, Redis may
+// be another fleet's: nothing is written to it, and the lease runs out.
+func release(work context.Context, log *slog.Logger, lease *stream.Lease) {
 	if work.Err() != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(work, time.Second)
 	defer cancel()
-	if err := s.lease.Release(ctx); err != nil {
-		s.log.Warn("could not release the lease; it runs out by itself", "error", err)
+	if err := lease.Release(ctx); err != nil {
+		log.Warn("could not release the lease; it runs out by itself", "error", err)
 	}
 }
 
@@ -185,12 +211,7 @@ func (s *shard) releaseLease(work context.Context) {
 // the successor. At worst they are once a lease's time is over.
 func (s *shard) giveBackRetries(work context.Context) {
 	s.mu.Lock()
-	var keys []event.Key
-	for _, ln := range s.lanes {
-		if ln.retry && ln.state == laneReady {
-			keys = append(keys, ln.key)
-		}
-	}
+	keys := s.entities.Unbegun()
 	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(work, time.Second)
 	defer cancel()
@@ -199,25 +220,6 @@ func (s *shard) giveBackRetries(work context.Context) {
 			s.log.Warn("could not give retries back; they are due when a lease's time is over", "entities", len(keys), "error", err)
 			return
 		}
-	}
-}
-
-// begin marks one more piece of work that a hand-over waits for, unless the
-// shard is closing. Each true is paired with one finish.
-func (s *shard) begin() bool {
-	if s.closing || s.ctx.Err() != nil {
-		return false
-	}
-	s.busy++
-	return true
-}
-
-// finish ends a piece of work counted by begin.
-func (s *shard) finish() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.busy--; s.closing && s.busy == 0 {
-		close(s.quiet)
 	}
 }
 
@@ -235,11 +237,11 @@ func (s *shard) drop() {
 	for h := range s.inHand {
 		s.w.sources[h.source].inHand(h.tier).Add(-1)
 	}
-	for _, ln := range s.lanes {
-		ln.src.ready.remove(ln)
+	for _, id := range s.entities.Lanes() {
+		s.w.sources[id.Key.Source].ready.remove(s, id)
 	}
 	s.inHand = map[handle]bool{}
-	s.lanes, s.retrying = map[laneKey]*lane{}, nil
+	s.forgetEntities()
 	s.delayed.clear(s.w)
 }
 

@@ -1,13 +1,22 @@
 package worker
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
 // Entries that arrive after their shard was lost are in nobody's hand: else they
@@ -15,6 +24,7 @@ import (
 func TestALostShardTakesNothingIntoHand(t *testing.T) {
 	w := &Worker{sources: map[string]*source{"acme": {}}}
 	s := &shard{w: w, inHand: map[handle]bool{}, wake: make(chan struct{}, 1)}
+	s.forgetEntities()
 	s.ctx, s.cancel = context.WithCancelCause(t.Context())
 	entries := func() []stream.Entry {
 		return []stream.Entry{{ID: "1-0", Tier: event.TierLive}, {ID: "2-0", Tier: event.TierLive}}
@@ -32,27 +42,31 @@ func TestALostShardTakesNothingIntoHand(t *testing.T) {
 	require.Zero(t, w.sources["acme"].delayed.Load())
 }
 
-// Whoever parks waits for all that was covered before to be settled.
-func TestParkingWaitsForWhatIsCoveredBefore(t *testing.T) {
-	s := &shard{heads: map[event.Key]*head{}, ctx: t.Context()}
-	k := event.Key{Source: "acme", Kind: "widget", ID: "w1"}
-	s.waitForHead(k) // nothing is
-	s.goesOn(k)
-	s.goesOn(k)
-	waited := make(chan struct{})
-	go func() { s.waitForHead(k); close(waited) }()
-	s.isSettled(k)
-	select {
-	case <-waited:
-		t.Error("one of two is not settled")
-	default:
-	}
-	s.isSettled(k)
-	<-waited
-	require.Empty(t, s.heads)
+// A call of Redis is repeated until Redis is back or the shard is lost.
+func TestCallsOfRedisAreRepeated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		w := &Worker{Options: Options{Metrics: telemetry.NewMetrics(prometheus.NewRegistry())}}
+		s := &shard{w: w, log: slog.New(slog.NewTextHandler(&log, nil))}
+		s.ctx, s.cancel = context.WithCancelCause(t.Context())
+		calls := 0
+		call := func(then error) func() error {
+			calls = 0
+			return func() error {
+				if calls++; calls <= 5 {
+					return errors.New("connection refused")
+				}
+				return then
+			}
+		}
+		begun := time.Now()
+		require.NoError(t, s.insist(s.ctx, nil, "ack entries", call(nil)))
+		require.Equal(t, 5*redisPause, time.Since(begun))
+		require.Equal(t, 1, strings.Count(log.String(), "waiting: ack entries"), log.String())
+		require.NoError(t, s.ctx.Err())
 
-	s.goesOn(k)
-	s.ctx, s.cancel = context.WithCancelCause(t.Context())
-	s.cancel(stream.ErrFenced)
-	s.waitForHead(k) // nobody of ours will settle it
+		require.ErrorIs(t, s.insist(s.ctx, nil, "ack entries", call(fmt.Errorf("ack: %w", stream.ErrFenced))), stream.ErrFenced)
+		require.Equal(t, 6, calls)
+		require.ErrorIs(t, context.Cause(s.ctx), stream.ErrFenced, "the shard ends")
+	})
 }

@@ -132,24 +132,26 @@ func (s *source) dispatch(ctx context.Context, syncs *sync.WaitGroup) time.Durat
 			}
 		}
 		for granted > 0 {
-			ln := s.ready.pop(class, s.roomForTried() > 0)
-			if ln == nil {
+			l := s.ready.pop(class, s.roomForTried() > 0)
+			if l == nil {
 				break
 			}
-			if !ln.claimForSync(class) {
+			r := l.shard.startSync(l.id)
+			if r == nil {
 				continue
 			}
 			granted--
+			s.w.Metrics.BudgetWait.WithLabelValues(s.Name, class.String()).Observe(time.Since(l.since).Seconds())
 			s.slots <- struct{}{} // has room: only this loop fills it
 			s.running[class].Add(1)
 			var tried int64
-			if ln.tried {
+			if l.failed {
 				tried = 1
 			}
 			s.tried.Add(tried)
 			syncs.Go(func() {
 				defer func() { s.running[class].Add(-1); s.tried.Add(-tried); <-s.slots; s.ready.kick() }()
-				ln.shard.sync(ln)
+				r.work()
 			})
 		}
 	}

@@ -10,9 +10,10 @@ import (
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
+	"github.com/tarn-sync/tarn/worker/entity"
 )
 
 // most is how many links a span gets.
@@ -25,31 +26,32 @@ func tracer() trace.Tracer { return otel.Tracer("github.com/tarn-sync/tarn/worke
 // that one tree shows webhook, queue and sync; a retry, minutes or hours
 // later, is a root of its own, linked to the events it is for.
 type syncTrace struct {
+	ctx              context.Context // of its steps
 	span             trace.Span
 	lockFrom, lockTo time.Time
 }
 
 // startSpan begins the sync's span and returns its context.
-func (a *attempt) startSpan(ctx context.Context) context.Context {
-	opts := processOptions(a.batch[0], a.s, a.ln)
-	if tried(a.parked) {
+func (r *run) startSpan(ctx context.Context, e entity.Claim) context.Context {
+	opts := processOptions(e.Batch[0], r.s, r.lane.Key)
+	if e.Again {
 		opts = append(opts, trace.WithNewRoot())
-		for _, e := range a.batch[:min(len(a.batch), most)] {
-			if sc := telemetry.SpanContext(e.Signal.Trace); sc.IsValid() {
+		for _, entry := range e.Batch[:min(len(e.Batch), most)] {
+			if sc := telemetry.SpanContext(entry.Signal.Trace); sc.IsValid() {
 				opts = append(opts, trace.WithLinks(trace.Link{SpanContext: sc}))
 			}
 		}
 	} else {
-		ctx = telemetry.Remote(ctx, a.batch[0].Signal.Trace)
+		ctx = telemetry.Remote(ctx, e.Batch[0].Signal.Trace)
 	}
-	opts = append(opts, trace.WithTimestamp(a.trace.lockFrom))
-	ctx, a.trace.span = tracer().Start(ctx, "process", opts...)
-	_, lock := tracer().Start(ctx, "lock", trace.WithTimestamp(a.trace.lockFrom))
-	lock.End(trace.WithTimestamp(a.trace.lockTo))
+	opts = append(opts, trace.WithTimestamp(r.trace.lockFrom))
+	ctx, r.trace.span = tracer().Start(ctx, "process", opts...)
+	_, lock := tracer().Start(ctx, "lock", trace.WithTimestamp(r.trace.lockFrom))
+	lock.End(trace.WithTimestamp(r.trace.lockTo))
 	return ctx
 }
 
-func processOptions(e stream.Entry, s *shard, ln *lane) []trace.SpanStartOption {
+func processOptions(e event.Entry, s *shard, k event.Key) []trace.SpanStartOption {
 	return []trace.SpanStartOption{
 		trace.WithSpanKind(trace.SpanKindConsumer),
 		trace.WithAttributes(
@@ -61,25 +63,32 @@ func processOptions(e stream.Entry, s *shard, ln *lane) []trace.SpanStartOption 
 			attribute.String("messaging.message.id", e.ID),
 			attribute.String("messaging.message.conversation_id", e.Signal.CauseID),
 			attribute.String("tarn.cause", string(e.Signal.Cause)),
-			attribute.String("tarn.entity", ln.key.String()),
+			attribute.String("tarn.entity", k.String()),
 		),
 	}
 }
 
 // step begins a child span; the function ends it.
-func (a *attempt) step(ctx context.Context, name string) (context.Context, func(error)) {
-	ctx, span := tracer().Start(ctx, name)
+func (r *run) step(name string) (context.Context, func(error)) {
+	ctx, span := tracer().Start(r.trace.ctx, name)
 	return ctx, func(err error) { endSpan(span, err) }
 }
 
-// covered adds the span of an event that another event's sync covered.
-func (t *syncTrace) covered(e stream.Entry, s *shard, ln *lane) {
-	if t.span == nil {
+// covered gives every event among the entries but the very first, whose trace the
+// sync is in, a span of its own that links to the fetch that covered it. Not after
+// a failed attempt: that sync is in no event's trace and links to all.
+func (t *syncTrace) covered(s *shard, e entity.Settle) {
+	if t.span == nil || e.Again {
 		return
 	}
-	opts := append(processOptions(e, s, ln), trace.WithLinks(trace.Link{SpanContext: t.span.SpanContext()}))
-	_, span := tracer().Start(telemetry.Remote(s.ctx, e.Signal.Trace), "process", opts...)
-	span.End()
+	for i, entry := range e.Batch {
+		if e.First && i == 0 || !telemetry.SpanContext(entry.Signal.Trace).IsSampled() {
+			continue
+		}
+		opts := append(processOptions(entry, s, e.Key), trace.WithLinks(trace.Link{SpanContext: t.span.SpanContext()}))
+		_, span := tracer().Start(telemetry.Remote(s.ctx, entry.Signal.Trace), "process", opts...)
+		span.End()
+	}
 }
 
 // end ends the sync's span, if one was begun.

@@ -4,9 +4,8 @@ import (
 	"context"
 	"time"
 
-	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/worker/entity"
 )
 
 // window is the last 50 answers for entities the mirror knows: whether each
@@ -56,20 +55,23 @@ func (w *window) noneLeft() bool { return w.sum == len(w.gone) }
 // noteAnswer notes what the provider answered: for the count of failures in a row,
 // and, for entities the mirror knows, whether they were suddenly gone. An
 // entity that is asked for again counts once, by its last answer.
-func (a *attempt) noteAnswer(err error) {
-	s, known := a.src, knownAlive(a.doc)
+func (s *source) noteAnswer(e entity.Report) {
+	err, k, known := e.Err, e.Ref.Key, knownAlive(e.Document)
 	class, _ := fate.Of(err)
+	if err == nil && !e.Emptied {
+		s.evidence.filled(k)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err == nil || class == fate.Gone || class == fate.Permanent {
+	if err == nil || class.Answered() {
 		s.failed = 0
-		s.throttle.Answered(a.ln.key)
+		s.throttle.Answered(k)
 	}
 	if !known {
 		return
 	}
-	switch k := a.ln.key; {
-	case err == nil && a.snap.Deleted:
+	switch {
+	case err == nil && e.Snapshot.Deleted:
 		s.evidence.lost(k, counted{})
 		s.recent.add(false)
 		s.foreseen.add(false)
@@ -83,24 +85,12 @@ func (a *attempt) noteAnswer(err error) {
 	case class != fate.Gone || s.evidence.isMissing(k):
 	default:
 		w := &s.recent
-		if a.isForeseen() {
+		if e.Foreseen {
 			w = &s.foreseen
 		}
 		s.evidence.lost(k, counted{w, w.n})
 		w.add(true)
 	}
-}
-
-// isForeseen reports whether a sweep sent us here, which may have found the
-// entity missing from a complete list. Many of those at once are no sign of a
-// wrong address, unless nothing else is answered at all.
-func (a *attempt) isForeseen() bool {
-	for _, e := range a.batch {
-		if e.Signal.Cause == event.CauseDiscrepancy {
-			return true
-		}
-	}
-	return false
 }
 
 // believable reports whether a 404 for a known entity, since a time by Redis'
@@ -111,21 +101,21 @@ func (a *attempt) isForeseen() bool {
 // When many known entities are gone at once, the address is more likely wrong
 // than all of them deleted. However few there are, another known one must be
 // found. What an operator has accepted needs neither.
-func (a *attempt) believable(ctx context.Context, since time.Time) bool {
-	left, err := a.s.w.Streams.DeletionsAccepted(ctx, a.src.Name)
+func (s *source) believable(ctx context.Context, q entity.Consult, asked time.Time) bool {
+	left, err := s.w.Streams.DeletionsAccepted(ctx, s.Name)
 	if err != nil {
 		return false
 	}
-	return left > 0 || a.fewEnough(ctx) && a.witnessed(ctx, since)
+	return left > 0 || s.fewEnough(ctx, q.Foreseen) && s.witnessed(ctx, q, asked)
 }
 
 // fewEnough reports whether few enough of the last answers were 404. If not, the
-// source is paused.
-func (a *attempt) fewEnough(ctx context.Context) bool {
-	s := a.src
+// source is paused. Many entities that a sweep has found missing from a complete
+// list are no sign of a wrong address, unless nothing else is answered at all.
+func (s *source) fewEnough(ctx context.Context, foreseen bool) bool {
 	s.mu.Lock()
 	suspicious, full := s.recent.suspicious(), s.recent.full()
-	if a.isForeseen() {
+	if foreseen {
 		suspicious, full = s.foreseen.noneLeft(), true
 	}
 	s.mu.Unlock()
@@ -149,6 +139,3 @@ func (s *source) forgetAnswers() {
 	s.evidence.forget()
 	s.recent, s.foreseen = window{}, window{}
 }
-
-// knownAlive reports whether the mirror holds the entity and believes it lives.
-func knownAlive(d *mirror.Document) bool { return d.Known() && d.DeletedAt.IsZero() }

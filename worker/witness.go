@@ -9,8 +9,10 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/probe"
 	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/worker/entity"
 )
 
 const (
@@ -162,7 +164,7 @@ func (s *source) learn(ctx context.Context, known event.Ref, class event.Class) 
 		e.mu.Lock()
 		e.learnAt = time.Now().Add(learnedFor)
 		e.mu.Unlock()
-	case ctx.Err() == nil && !errors.Is(err, errPaused):
+	case ctx.Err() == nil && !errors.Is(err, fate.ErrPaused):
 		s.w.Logger.Warn("could not learn whose key the source is asked with", "source", s.Name, "error", err)
 	}
 }
@@ -175,14 +177,14 @@ func (s *source) learn(ctx context.Context, known event.Ref, class event.Class) 
 // to come after it. One attempt asks at a time, and the others do not wait for it:
 // each would hold a slot meanwhile. If none of them is found either, the source is paused until
 // one is, or until an operator accepts that they were deleted.
-func (a *attempt) witnessed(ctx context.Context, since time.Time) bool {
-	s, e := a.src, a.src.evidence
+func (s *source) witnessed(ctx context.Context, q entity.Consult, asked time.Time) bool {
+	e := s.evidence
 	begun := time.Now()
 	now, err := s.w.Streams.Now(ctx)
 	if err != nil {
 		return false
 	}
-	if e.lastProof().Between(since, a.asked, now) {
+	if e.lastProof().Between(q.Since, asked, now) {
 		return true
 	}
 	select {
@@ -191,13 +193,12 @@ func (a *attempt) witnessed(ctx context.Context, since time.Time) bool {
 	default:
 		return false
 	}
-	if s.paused() || !e.mayAsk() || e.lastProof().By.After(a.asked) {
+	if s.paused() || !e.mayAsk() || e.lastProof().By.After(asked) {
 		return false // another attempt has asked meanwhile
 	}
-	class := classOf(a.batch)
-	outcome, kinds, err := e.witnesses.Prove(ctx, a.ln.key.Kind, probe.Question{
-		About: a.ln.key, Missing: e.isMissing,
-		Token: func(ctx context.Context) error { return s.token(ctx, class) },
+	outcome, kinds, err := e.witnesses.Prove(ctx, q.Key.Kind, probe.Question{
+		About: q.Key, Missing: e.isMissing,
+		Token: func(ctx context.Context) error { return s.token(ctx, q.Class) },
 	})
 	switch {
 	case ctx.Err() != nil:
@@ -206,11 +207,11 @@ func (a *attempt) witnessed(ctx context.Context, since time.Time) bool {
 		e.proof = probe.Proof{From: now, Begun: begun, By: time.Now()}
 		e.mu.Unlock()
 	case outcome == probe.Refuted:
-		s.pauseForWitnesses(ctx, a.ln.key.Kind, kinds)
-	case errors.Is(err, errPaused):
+		s.pauseForWitnesses(ctx, q.Key.Kind, kinds)
+	case errors.Is(err, fate.ErrPaused):
 	default:
-		a.s.log.Warn("could not find out whether the right account is asked; a known entity that is not found is kept",
-			"entity", a.ln.key.String(), "error", err)
+		s.w.Logger.Warn("could not find out whether the right account is asked; a known entity that is not found is kept",
+			"entity", q.Key.String(), "error", err)
 		e.mu.Lock()
 		e.notBefore = time.Now().Add(askedFor)
 		e.mu.Unlock()
@@ -239,19 +240,15 @@ func (s *source) answersChanged(ctx context.Context, state stream.SourceState) b
 	return changed
 }
 
-// errPaused: the source was paused before a token was to be had, or since the
-// provider refuses us. Nobody is charged for it.
-var errPaused = fate.New(fate.Unavailable, errors.New("the source is paused"))
-
 // token takes a token of the source's budget for a further request of a sync,
 // which begins with one. It waits with others of its class, each of which has a
 // floor of the rate, so that background work takes nothing from live events. The
-// error may be errPaused.
+// error may be fate.ErrPaused.
 func (s *source) token(ctx context.Context, class event.Class) error {
 	s.heed(ctx) // of the request before this one
 	for {
 		if s.paused() {
-			return errPaused
+			return fate.ErrPaused
 		}
 		rate := s.pace.of(*s.rate.Load(), s.Client, time.Now())
 		if rate.Limit <= 0 {
@@ -264,36 +261,11 @@ func (s *source) token(ctx context.Context, class event.Class) error {
 		s.see(g.Source)
 		switch {
 		case g.Source.Paused:
-			return errPaused
+			return fate.ErrPaused
 		case g.Tokens > 0:
 			return nil
-		case !sleep(ctx, max(g.Wait, time.Millisecond)):
+		case !loops.Sleep(ctx, max(g.Wait, time.Millisecond)):
 			return ctx.Err()
 		}
 	}
-}
-
-// errEmptied: a root list that the mirror knows with elements is shown without
-// any, and it is not proven that this is the same account's.
-var errEmptied = errors.New("a list that had elements has none, which is not proven to be so yet")
-
-// mayEmpty returns errEmptied unless the answer may be written for what it says
-// of a list that stands under nothing: one that went from something to nothing
-// is most likely another account's, and is believed as a 404 is.
-func (a *attempt) mayEmpty(ctx context.Context) error {
-	kind, e := a.ln.key.Kind, a.src.evidence
-	empty := func(raw []byte) bool { return a.src.Definition.IsEmptyRoot(kind, raw) }
-	if !knownAlive(a.doc) || !empty(a.snap.Raw) || empty(a.doc.Raw) {
-		e.filled(a.ln.key)
-		return nil
-	}
-	now, err := a.s.w.Streams.Now(ctx)
-	if err != nil {
-		return fromRedis(err)
-	}
-	if !a.believable(ctx, e.emptiedSince(a.ln.key, now)) {
-		return errEmptied
-	}
-	e.filled(a.ln.key)
-	return nil
 }

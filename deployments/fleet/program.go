@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/tarn-sync/tarn/deployments"
 )
 
 const module = "github.com/tarn-sync/tarn"
@@ -22,7 +24,6 @@ const (
 	Worker     = "worker/cmd"
 	Reconciler = "reconciler/cmd"
 	simulator  = "deployments/simulator"
-	mongodb    = "shared/mirror/mongo/mongotest/cmd"
 )
 
 // Programs are binaries, each built when it is first asked for. They are linked
@@ -63,17 +64,17 @@ func (p *Programs) Build(ctx context.Context) error {
 // module. faulty is the build in which TARN_FAULT means something.
 func (p *Programs) Path(ctx context.Context, main string, faulty bool) (string, error) {
 	name := strings.ReplaceAll(main, "/", "-")
-	var flags []string
+	tags := deployments.Tags()
 	if faulty {
 		name += "-fault"
-		flags = []string{"-tags", "fault"}
+		tags = deployments.Tags("fault")
 	}
 	binary := filepath.Join(p.dir, name)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	err, done := p.built[name]
 	if !done {
-		if err = build(ctx, main, name, binary, flags...); err != nil {
+		if err = build(ctx, main, name, binary, "-tags", tags); err != nil {
 			err = fmt.Errorf("build %s: %w", main, err)
 		}
 		p.built[name] = err

@@ -45,8 +45,14 @@ func (b Backoff) WithDefaults() Backoff {
 // After returns the pause after the given number of failed attempts (1 or
 // more). retryAfter, what the other side asked for, is a lower bound.
 func (b Backoff) After(failed int, retryAfter time.Duration) time.Duration {
+	return b.Spread(failed, retryAfter, rand.Float64())
+}
+
+// Spread returns what After does, with the jitter by random: a number from 0 to 1,
+// without 1.
+func (b Backoff) Spread(failed int, retryAfter time.Duration, random float64) time.Duration {
 	exp := math.Pow(b.Factor, float64(max(failed, 1)-1))
 	d := min(float64(b.First)*exp, float64(b.Cap))
-	d *= 1 + b.Jitter*(2*rand.Float64()-1)
+	d *= 1 + b.Jitter*(2*random-1)
 	return max(time.Duration(d), retryAfter)
 }

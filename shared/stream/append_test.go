@@ -56,6 +56,25 @@ func TestAppendOnceSuppressesTheSameCause(t *testing.T) {
 	require.False(t, unmarked.Duplicate)
 }
 
+// A look that is held back for long keeps none out that is wanted sooner, and is not
+// lost to it.
+func TestAppendOnceKeepsNoOtherTimeOut(t *testing.T) {
+	s, _ := start(t)
+	once := func(d time.Duration) bool {
+		r, err := s.Append(t.Context(), Draft{Signal: look("a", event.Reconcile), Once: d})
+		require.NoError(t, err)
+		return r.Duplicate
+	}
+	require.False(t, once(time.Hour))
+	require.False(t, once(time.Minute))
+	require.True(t, once(time.Hour))
+	require.True(t, once(time.Minute))
+	require.False(t, once(2*time.Hour))
+	entries, err := s.Peek(t.Context(), 0, "lemon", event.TierBackground, 10)
+	require.NoError(t, err)
+	require.Len(t, entries, 3)
+}
+
 func TestLostAppendReplyIsOneEntry(t *testing.T) {
 	t.Parallel()
 	for _, kind := range proxied {
@@ -395,7 +414,7 @@ func TestFullRedisRefusesOnlyAppends(t *testing.T) {
 	require.Empty(t, readLive(t, l))
 	require.NoError(t, l.Release(t.Context()))
 	ready(t, s, "w2")
-	_, err = s.Heartbeat(t.Context(), "w2")
+	_, err = s.Member("w2").Beat(t.Context())
 	require.NoError(t, err)
 }
 

@@ -132,11 +132,11 @@ func TestTheDeadAreMissedThoughTheClockWasSetBack(t *testing.T) {
 	dead := ready(t, s, "dead")
 	task, err := s.Task(ctx, "gaps/lemon", "dead")
 	require.NoError(t, err)
-	_, err = s.Heartbeat(ctx, "dead")
+	_, err = s.Member("dead").Beat(ctx)
 	require.NoError(t, err)
 	clock.Set(setBack)
 	require.Eventually(t, func() bool {
-		live, err := s.Heartbeat(ctx, "w2")
+		live, err := s.Member("w2").Beat(ctx)
 		return err == nil && slices.Equal(live, []string{"w2"})
 	}, soon, 50*time.Millisecond)
 	_, workers, err := s.Fleet(ctx, nil)

@@ -84,7 +84,7 @@ func TestFullRedisIsDrainedByNewHolders(t *testing.T) {
 			// after 5 s. The next worker begins with a Redis that is full.
 			require.NoError(t, s.client.PExpire(ctx, s.keys.lease(0), time.Millisecond).Err())
 			s = openStreams(t, o)
-			_, err := s.Heartbeat(ctx, "new")
+			_, err := s.Member("new").Beat(ctx)
 			require.NoError(t, err)
 			var l *Lease
 			require.Eventually(t, func() bool {

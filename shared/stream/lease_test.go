@@ -206,7 +206,7 @@ func TestFlushedRedisFencesAndStartsAnew(t *testing.T) {
 			require.NoError(t, err)
 			require.Greater(t, anew.Epoch(), task.Epoch())
 
-			_, err = s.Heartbeat(ctx, "w1")
+			_, err = s.Member("w1").Beat(ctx)
 			require.NoError(t, err)
 			other := quiet(urls...)
 			other.Shards = 2

@@ -20,19 +20,7 @@ const (
 )
 
 // Entry is one entry of a shard's stream.
-type Entry struct {
-	ID     string
-	Tier   event.Tier
-	Signal event.Signal
-	// Parked: the entity is parked, so the entry belongs behind it.
-	Parked bool
-	// Err: the entry could not be decoded; Fields hold it as it is.
-	Err    error
-	Fields map[string]string
-	// Attempts, on entries taken from a parked list, is how many failed
-	// attempts were charged to it.
-	Attempts int
-}
+type Entry = event.Entry
 
 // Limits bound one read.
 type Limits struct {

@@ -63,7 +63,7 @@ func TestFailoverBehindAnAddress(t *testing.T) {
 			for range connections {
 				all.Go(func() {
 					for range 4 {
-						if _, err := s.Heartbeat(ctx, "w1"); err != nil {
+						if _, err := s.Member("w1").Beat(ctx); err != nil {
 							failed.Add(1)
 						}
 					}
@@ -114,7 +114,7 @@ func TestOneReadonlyRetiresAllConnections(t *testing.T) {
 				c := client.Conn()
 				require.NoError(t, c.Ping(ctx).Err())
 				held = append(held, c)
-				_, err = s.Heartbeat(ctx, "w1")
+				_, err = s.Member("w1").Beat(ctx)
 			}
 			require.ErrorContains(t, err, "READONLY")
 			for range connections {

@@ -56,7 +56,7 @@ func TestTheGuidesUserIsEnough(t *testing.T) {
 
 	ctx := t.Context()
 	require.NoError(t, s.Ping(ctx))
-	_, err = s.Heartbeat(ctx, "w1")
+	_, err = s.Member("w1").Beat(ctx)
 	require.NoError(t, err)
 	l := ready(t, s, "w1")
 	ids := appended(t, s, happened("evt_1", "a"), happened("evt_2", "b"))
@@ -93,7 +93,7 @@ func TestTheGuidesUserIsEnough(t *testing.T) {
 	require.NoError(t, l.Release(ctx))
 	_, err = s.Forget(ctx, "lemon", func(int, []Entry) error { return nil })
 	require.NoError(t, err)
-	require.NoError(t, s.Leave(ctx, "w1"))
+	require.NoError(t, s.Member("w1").Leave(ctx))
 }
 
 // What is needed and denied ends the start, by name.

@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +21,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/mirror/mongo"
 	"github.com/tarn-sync/tarn/shared/mirror/mongo/mongotest"
+	"github.com/tarn-sync/tarn/shared/mirror/storetest"
 )
 
 // owner is the database as its owner uses it.
@@ -77,6 +80,36 @@ func TestAnIndexOfTheOwnersIsLeft(t *testing.T) {
 	require.Contains(t, names("events"), "mine")
 	require.NotContains(t, names("events"), "received_at_-1__id_-1")
 	require.Contains(t, names("events"), "id_1", "one refused index costs no other")
+}
+
+// The page has every index that a start and the first claim of a kind make, and
+// no others.
+func TestTheSchemaPageHasEveryIndex(t *testing.T) {
+	database := server.Database()
+	stop := server.Record(database)
+	s, _ := openLogged(t, database, mongo.Options{Retention: mirror.Retention{Events: time.Hour, Audit: time.Hour, Discrepancies: time.Hour}})
+	_, err := s.Claim(t.Context(), order("o1"))
+	require.NoError(t, err)
+	made := map[string]map[string]bool{}
+	for _, c := range stop() {
+		if c.Name != "createIndexes" {
+			continue
+		}
+		collection := strings.Replace(c.Body.Lookup("createIndexes").StringValue(), "lemon_order", "<source>_<kind>", 1)
+		if made[collection] == nil {
+			made[collection] = map[string]bool{"_id_": true}
+		}
+		indexes, err := c.Body.Lookup("indexes").Array().Values()
+		require.NoError(t, err)
+		for _, x := range indexes {
+			made[collection][strings.Replace(x.Document().Lookup("name").StringValue(), "parents.account", "parents.<kind>", 1)] = true
+		}
+	}
+	_, page := storetest.SchemaPage(t, storetest.PageOfMongoDB)
+	require.Len(t, page, len(made))
+	for collection, names := range made {
+		require.ElementsMatch(t, slices.Collect(maps.Keys(names)), page[collection], collection)
+	}
 }
 
 // TestAnElectionDuringTheStartIsWaitedFor: what an index meets at Open is told

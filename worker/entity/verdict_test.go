@@ -1,4 +1,4 @@
-package worker
+package entity
 
 import (
 	"fmt"
@@ -11,7 +11,6 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
-	"github.com/tarn-sync/tarn/shared/stream"
 )
 
 // A look that was to be taken at once says nothing of when a second look was
@@ -31,20 +30,20 @@ func TestWhenASecondLookWasMeantFor(t *testing.T) {
 		"asked after it":       {[]time.Time{noon.Add(time.Hour)}, noon.Add(time.Hour), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var entries []stream.Entry
+			var entries []event.Entry
 			for _, at := range c.meant {
-				entries = append(entries, stream.Entry{Signal: event.Signal{Cause: event.CauseVerify, NotBefore: at}})
+				entries = append(entries, event.Entry{Signal: event.Signal{Cause: event.CauseVerify, NotBefore: at}})
 			}
-			a := attempt{
+			a := facts{
 				kind: kind,
-				s:    &shard{w: &Worker{Options: Options{Now: func() time.Time { return noon }}}},
+				s:    &Shard{now: noon},
 				snap: &provider.Snapshot{SentAt: noon},
 				doc:  &mirror.Document{LastEvent: mirror.LastEvent{CreatedAt: noon.Add(-10 * time.Second)}},
 			}
-			require.Equal(t, len(entries), a.summary.add(kind, entries))
+			require.Equal(t, len(entries), a.summary.Add(kind, entries))
 			require.True(t, a.summary.verify)
 			require.Equal(t, c.second, a.summary.second)
-			require.Equal(t, c.early, a.maybeEarly(kind))
+			require.Equal(t, c.early, a.maybeEarly())
 		})
 	}
 }
@@ -68,21 +67,22 @@ func TestWhatAHistoryProves(t *testing.T) {
 	}
 	just, before := noon.Add(-time.Second/2), noon.Add(-time.Minute)
 	for name, c := range map[string]struct {
-		types []typeSummary
+		types []typeSeen
 		prev  *provider.Snapshot
 		snap  *provider.Snapshot
 		want  bool
 	}{
-		"the status it has":                {[]typeSummary{{"account.opened", just}}, read("created"), read("opened", "created"), false},
-		"one that it has been in":          {[]typeSummary{{"account.opened", just}}, read("created"), read("opened", "opened", "created"), true},
-		"one that it has left":             {[]typeSummary{{"account.opened", just}}, read("created"), read("closed", "opened", "created"), true},
-		"an event long ago":                {[]typeSummary{{"account.opened", before}}, read("created"), read("opened", "opened", "created"), false},
-		"not the newest event":             {[]typeSummary{{"account.opened", just}, {"order.canceling", noon}}, read("created"), read("opened", "opened", "created"), true},
-		"an event of another kind":         {[]typeSummary{{"order.canceling", just}}, read("created"), read("opened", "opened", "created"), false},
-		"an entity that was never fetched": {[]typeSummary{{"account.opened", just}}, nil, read("closed", "opened", "created"), false},
+		"the status it has":                {[]typeSeen{{"account.opened", just}}, read("created"), read("opened", "created"), false},
+		"one that it has been in":          {[]typeSeen{{"account.opened", just}}, read("created"), read("opened", "opened", "created"), true},
+		"one that it has left":             {[]typeSeen{{"account.opened", just}}, read("created"), read("closed", "opened", "created"), true},
+		"an event long ago":                {[]typeSeen{{"account.opened", before}}, read("created"), read("opened", "opened", "created"), false},
+		"not the newest event":             {[]typeSeen{{"account.opened", just}, {"order.canceling", noon}}, read("created"), read("opened", "opened", "created"), true},
+		"an event of another kind":         {[]typeSeen{{"order.canceling", just}}, read("created"), read("opened", "opened", "created"), false},
+		"an entity that was never fetched": {[]typeSeen{{"account.opened", just}}, nil, read("closed", "opened", "created"), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			a := attempt{src: &source{Source: Source{Definition: def}}, kind: kind, snap: c.snap}
+			a := facts{s: &Shard{cfg: Config{Definition: func(string) *provider.Definition { return def }}}, kind: kind, snap: c.snap}
+			a.ref.Key.Kind = kind.Name
 			a.summary.types, a.summary.newest.ID = c.types, "evt_1"
 			require.Equal(t, c.want, a.maybeBefore(c.prev))
 		})

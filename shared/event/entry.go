@@ -1,0 +1,17 @@
+package event
+
+// Entry is one entry of a shard's stream.
+type Entry struct {
+	// ID is the stream id.
+	ID     string
+	Tier   Tier
+	Signal Signal
+	// Parked: the entity is parked, so the entry belongs behind it.
+	Parked bool
+	// Err: the entry could not be decoded; Fields hold it as it is.
+	Err    error
+	Fields map[string]string
+	// Attempts, on entries taken from a parked list, is how many failed attempts
+	// were charged to it.
+	Attempts int
+}

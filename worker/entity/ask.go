@@ -1,0 +1,106 @@
+package entity
+
+import (
+	"fmt"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+)
+
+func (y asking) claimed(r Result) {
+	if r.Err != nil {
+		y.failed(r.Err)
+		return
+	}
+	y.doc, y.sent = r.Document, y.s.now.UTC()
+	y.sets = y.parentSets()
+	y.ask()
+}
+
+// ask asks for the entity under the next parent set.
+func (y asking) ask() {
+	y.ref.Parents = y.sets[y.at]
+	y.do(Fetch{Sync: y.number, Ref: y.ref, Why: y.why(), Class: highest(y.batch), Further: y.at > 0}, y.asked)
+}
+
+// why is the justification given to providers that want one.
+func (y asking) why() string {
+	first := y.batch[0].Signal
+	if first.Cause == event.CauseEvent {
+		return "webhook-" + first.CauseID
+	}
+	return string(first.Cause) + "-" + first.CauseID
+}
+
+// asked goes on to the next parent set only if this one does not have the entity:
+// it is gone there, or refused though the provider accepts us. If it is us that the
+// provider refuses, none of the answers counts.
+func (y asking) asked(r Result) {
+	class, _ := fate.Of(r.Err)
+	switch {
+	case r.Err == nil && !r.Snapshot.Deleted:
+		y.snap = r.Snapshot
+		y.report(nil)
+	case r.Err == nil: // a stub says itself that the entity is gone
+		y.stub = r.Snapshot
+		y.askNext()
+	case class == fate.Gone:
+		y.gone = r.Err
+		y.askNext()
+	case class == fate.Refused && len(y.sets) > 1:
+		y.refused = r.Err
+		y.do(Consult{Sync: y.number, Key: y.ref.Key, Question: fate.Refusing, Err: r.Err}, y.refusedThere)
+	default:
+		y.mixed = y.at > 0
+		y.report(r.Err)
+	}
+}
+
+func (y asking) refusedThere(r Result) {
+	if r.Yes {
+		y.report(fate.ErrPaused)
+		return
+	}
+	y.askNext()
+}
+
+// askNext goes on with the next parent set, or says what all have said: Gone if
+// every set says so, Refused if every set does. Else it is undecided.
+func (y asking) askNext() {
+	if y.at++; y.at < len(y.sets) {
+		y.ask()
+		return
+	}
+	y.ref.Parents = y.sets[0]
+	switch {
+	case y.refused != nil:
+		y.mixed = y.gone != nil || y.stub != nil
+		y.report(y.refused)
+	case y.gone != nil:
+		y.report(y.gone)
+	default:
+		y.snap = y.stub
+		y.report(nil)
+	}
+}
+
+// report tells the source what the provider answered in the end.
+func (y asking) report(err error) {
+	y.cause = err
+	y.do(Report{
+		Sync: y.number, Ref: y.ref, Document: y.doc, Snapshot: y.snap, Err: err, Class: highest(y.batch),
+		Foreseen: y.summary.foreseen, Emptied: err == nil && y.emptied(),
+	}, y.answered)
+}
+
+// answered: the provider has answered in full, and the source knows.
+func (y asking) answered(Result) {
+	switch class, _ := fate.Of(y.cause); {
+	case y.cause == nil:
+		judging{y.sync}.judge()
+	case class == fate.Panic:
+		y.failed(y.cause)
+	default:
+		y.failed(fmt.Errorf("fetch %s: %w", y.ref.Key, y.cause))
+	}
+}

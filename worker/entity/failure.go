@@ -1,0 +1,194 @@
+package entity
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+// soon is how long a lane waits whose source is paused: until the worker has seen
+// that it is. away is how long one waits for Redis or the store.
+const soon, away = 100 * time.Millisecond, time.Second
+
+var (
+	// errEmptied: a root list that the mirror knows with elements is shown without
+	// any, and it is not proven that this is the same account's.
+	errEmptied = errors.New("a list that had elements has none, which is not proven to be so yet")
+	// errRefused is the end of a sync whose settlement the store refuses.
+	errRefused = errors.New("the store refused the settlement")
+)
+
+// refusals is the pause before what could not be finished is tried again.
+var refusals = fate.Backoff{First: time.Second, Cap: time.Minute}.WithDefaults()
+
+// failed sees to a sync that did not cover its batch.
+func (y *sync) failed(err error) {
+	y.cause = err
+	y.failure = fate.Failure{Err: err, Disagree: y.mixed}
+	y.unlocked(failing{y}.decide)
+}
+
+// decide carries out the fate of the failure.
+func (y failing) decide(r Result) {
+	if !fate.Is(y.cause, fate.Throttled) {
+		y.state.Throttled = 0
+	}
+	switch f := fate.Decide(y.failure); f.Do {
+	case fate.Ask:
+		y.consult(f.Question)
+	case fate.Wait:
+		y.hold(y.until(f.Until, r), y.cause)
+	case fate.Park:
+		delay := y.s.cfg.Retry.First
+		if f.Until == fate.ItsTurn {
+			delay = y.itsTurn()
+		}
+		parking{y.sync}.park(false, delay, delay)
+	case fate.Confirm:
+		y.do(Time{Sync: y.number}, y.goneAt)
+	case fate.Tombstone:
+		y.tombstone()
+	case fate.Bury:
+		burying{y.sync}.bury()
+	case fate.Redo:
+		y.again(y.cause)
+	case fate.Retry:
+		y.charge()
+	}
+}
+
+// consult asks the source what the fate depends on.
+func (y failing) consult(q fate.Question) {
+	c := Consult{Sync: y.number, Key: y.ref.Key, Question: q, Class: highest(y.batch), Err: y.cause}
+	if q == fate.Believable {
+		c.Since, c.Foreseen = y.state.GoneSince, y.summary.foreseen
+	}
+	y.do(c, y.consulted)
+}
+
+func (y failing) consulted(r Result) {
+	if r.Err != nil {
+		y.failed(r.Err)
+		return
+	}
+	y.failure.Answer = fate.AnswerOf(r.Yes)
+	if y.failure.Answer == fate.No && fate.Is(y.cause, fate.Throttled) {
+		y.state.Throttled++
+		y.failure.Throttled = y.state.Throttled
+	}
+	y.decide(r)
+}
+
+// until is how long the lane waits in memory until it tries again.
+func (y failing) until(u fate.Until, r Result) time.Duration {
+	switch u {
+	case fate.StoreBack:
+		return away
+	case fate.FetchOver: // at random, so that two owners do not meet again
+		return time.Duration(50+450*y.s.cfg.Random()) * time.Millisecond
+	case fate.Proof:
+		return r.After
+	}
+	return soon
+}
+
+// itsTurn is how long an entity waits that alone is answered 429, as one that the
+// provider has locked: as long as the provider asks.
+func (y failing) itsTurn() time.Duration {
+	_, asked := fate.Of(y.cause)
+	return max(asked, fate.Pauses{}.Length(2*(y.state.Throttled-1)))
+}
+
+// goneAt asks again after a while, for a read may be too early, and then takes the
+// entity for gone. A tombstone stays one at once, unless a signal names parents it
+// may have moved to.
+func (y failing) goneAt(r Result) {
+	if r.Err != nil {
+		y.failed(r.Err)
+		return
+	}
+	wait := y.kind.GoneUnknown
+	earliest := min(wait, y.s.cfg.Retry.First)
+	if y.factual() {
+		wait, earliest = y.kind.GoneKnown, y.kind.GoneKnown
+	}
+	if !y.goneBefore() || y.newlyAsked() || r.Now.Before(y.state.GoneSince) { // or Redis' clock was set back
+		y.state.GoneSince, y.state.GoneClaim, y.state.GoneUnder = r.Now, y.doc.SyncedClaim, y.sets
+	}
+	left := wait - r.Now.Sub(y.state.GoneSince)
+	if (y.doc.DeletedAt.IsZero() || len(y.sets) > 1) && left > 0 {
+		parking{y.sync}.park(false, left, min(earliest, left))
+		return
+	}
+	y.failure.Confirmed, y.failure.Alive = true, knownAlive(y.doc)
+	y.decide(r)
+}
+
+// goneBefore reports whether the provider has said before that it has no such
+// entity, and nothing else since.
+func (y failing) goneBefore() bool {
+	return !y.state.GoneSince.IsZero() && y.doc != nil && y.state.GoneClaim == y.doc.SyncedClaim
+}
+
+// tombstone writes that the entity is gone.
+func (y failing) tombstone() {
+	y.v = verdict{last: y.newest()}
+	y.do(Write{Sync: y.number, Write: &mirror.Write{
+		Ref: y.ref, Claim: y.doc.Claim, SentAt: y.sent, Deleted: true, LastEvent: y.v.last, ForgetLastEvent: y.lastEventIsAhead(),
+	}}, y.tombstoned)
+}
+
+func (y failing) tombstoned(r Result) {
+	if r.Err != nil {
+		y.failed(r.Err)
+		return
+	}
+	y.cause = nil
+	y.unlocked(settling{y.sync}.covered)
+}
+
+// charge counts the failure as an attempt of all that waited, and parks it. What
+// has no attempts left is buried instead: it is the head of what is parked.
+func (y failing) charge() {
+	y.class, _ = fate.Of(y.cause)
+	y.state.add(Attempt{N: y.parked.Attempt + 1, At: y.s.now.UTC(), Error: Text(y.cause)})
+	y.s.emit(Charge{Key: y.ref.Key, Class: y.class})
+	switch {
+	case y.lane.retry:
+		burying{y.sync}.buryExhausted()
+	case y.s.cfg.Retry.Attempts <= 1:
+		y.state.Attempts = nil // bury notes it
+		burying{y.sync}.bury()
+	default:
+		y.parkCharged()
+	}
+}
+
+// parkCharged parks what has attempts left. The pause is by how many attempts the
+// oldest of what waits has been through.
+func (y failing) parkCharged() {
+	_, asked := fate.Of(y.cause)
+	n := y.parked.Attempt + 1
+	base := y.parked.Attempt
+	if len(y.batch) > 0 {
+		base -= y.batch[0].Attempts
+	}
+	delay := y.s.spread(y.s.cfg.Retry, n-base, asked)
+	y.parked.Attempt = n
+	parking{y.sync}.park(true, delay, min(max(y.s.cfg.Retry.First, asked), delay))
+}
+
+// spread returns a back-off's pause, with the shard's random numbers.
+func (s *Shard) spread(b fate.Backoff, failed int, asked time.Duration) time.Duration {
+	return b.Spread(failed, asked, s.cfg.Random())
+}
+
+// newlyAsked reports whether a parent set of this sync had not been asked when
+// the entity was first said to be gone: its answer may be too early, as the
+// others' were allowed to be.
+func (y failing) newlyAsked() bool {
+	return slices.ContainsFunc(y.sets, func(set map[string]string) bool { return !among(y.state.GoneUnder, set) })
+}

@@ -1,0 +1,73 @@
+package entity
+
+import (
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+// covered settles the batch. The lane goes on at once: the settlements of one
+// entity keep their order. What is parked is settled page by page.
+func (y settling) covered(Result) {
+	if y.lane.retry {
+		draining{y.sync}.eachPage()
+		return
+	}
+	y.lane.unsettled++
+	y.s.emit(y.settle(y.batch))
+	y.free()
+	y.lane.goOn(len(y.batch))
+}
+
+// settle is the effect that settles entries by the sync's verdict. A discrepancy
+// is repaired unless the answer was not taken: the mirror is then not what the
+// provider says, and the next sweep finds it again.
+func (y settling) settle(entries []event.Entry) Settle {
+	return Settle{
+		Sync: y.number, Key: y.ref.Key, Batch: entries, Outcomes: y.outcomes(entries),
+		Repaired: discrepancies(entries), Taken: !y.v.kept, First: &entries[0] == &y.batch[0], Again: y.parked.failed(),
+	}
+}
+
+// outcomes says of each event among the entries how the fetch covered it. It is
+// called for all that is covered in turn.
+func (y settling) outcomes(entries []event.Entry) []mirror.Settlement {
+	if y.settledTo.IsZero() {
+		y.settledTo = y.lastEventAt()
+	}
+	covered := mirror.Covered{Claim: y.doc.Claim, FetchedAt: y.fetchedAt(), Signal: entries[len(entries)-1].ID, StateHash: y.stateHash(y.v.kept)}
+	out := make([]mirror.Settlement, 0, len(entries))
+	for i := range entries {
+		s := &entries[i].Signal
+		if s.Cause != event.CauseEvent {
+			continue
+		}
+		o := mirror.Settlement{
+			Source: y.ref.Key.Source, EventID: s.CauseID, Entity: y.ref.Key,
+			Signal: mirror.SignalID{Shard: y.s.cfg.Shard, ID: entries[i].ID}, CoveredBy: covered, At: y.s.now.UTC(), Lagging: y.v.lagging,
+			ParentsDiffer: y.parentsDiffer(s.Ref.Parents),
+		}
+		undated := s.CreatedAt.IsZero()
+		if !undated && s.CreatedAt.Before(y.settledTo) {
+			o.OutOfOrder = true
+		} else {
+			if !undated {
+				y.settledTo = s.CreatedAt
+			}
+			want, ok := y.expects(s.EventType)
+			o.Overtaken = ok && y.snap != nil && y.snap.Status != want && y.snap.Had(want)
+		}
+		out = append(out, o)
+	}
+	return out
+}
+
+// discrepancies are the ids of those that sent the entries.
+func discrepancies(entries []event.Entry) []string {
+	var ids []string
+	for _, e := range entries {
+		if e.Signal.Cause == event.CauseDiscrepancy {
+			ids = append(ids, e.Signal.CauseID)
+		}
+	}
+	return ids
+}

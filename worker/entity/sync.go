@@ -1,0 +1,194 @@
+package entity
+
+import (
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/provider"
+)
+
+// PageSize is how many entries of a parked entity are handled at a time.
+const PageSize = 1000
+
+// sync is one sync of one lane, from its start to its outcome. It goes through
+// phases, each of which is a type over the same sync:
+//
+//	sync      load ─ lock ─ take ─ claim
+//	asking    under which parents does the provider have it?      parents.go
+//	judging   does the answer show what is known?                 verdict.go
+//	writing   believe ─ record ─ write ─ look again
+//	settling  the outcome of each event                           outcome.go
+//	failing   what becomes of it if one of these failed           failure.go
+//	parking   head settled ─ counted ─ gate ─ parked              park.go
+//	burying   dead letters                                        bury.go
+//	draining  what was parked, page by page                       retry.go
+//
+// Their methods that take a Result are the steps: each is called with what came of
+// the task that the one before it asked for.
+type sync struct {
+	facts
+	number Number
+	lane   *lane
+	// next is what the result of the task under way is for.
+	next func(Result)
+
+	// batch is what the sync covers: what waited when the claim was taken. Of a
+	// parked entity it is the first page of that, and summary is of all pages.
+	batch []event.Entry
+	// parked and state are those of a parked entity, zero for others.
+	parked Parked
+	state  State
+
+	// sets are the parents to ask for the entity under, in order, and at is the one
+	// being asked. gone, refused and stub are what those before it said. mixed: they
+	// disagree, and none has the entity.
+	sets          []map[string]string
+	at            int
+	gone, refused error
+	stub          *provider.Snapshot
+	mixed         bool
+
+	v         verdict
+	settledTo time.Time // when the newest event settled so far was created
+
+	cause   error        // what the sync failed for
+	failure fate.Failure // and what is known about that
+	class   fate.Class   // of the cause, as it is charged or buried
+	plan    plan         // how it is parked
+
+	page    []event.Entry // of what is parked, being dealt with
+	handled int           // how many before it are
+	buries  bool          // pages are buried and not settled
+	waits   bool          // for a Settled
+
+	hasLock, freed, over bool
+}
+
+// The phases of a sync.
+type (
+	asking   struct{ *sync }
+	judging  struct{ *sync }
+	writing  struct{ *sync }
+	settling struct{ *sync }
+	failing  struct{ *sync }
+	parking  struct{ *sync }
+	burying  struct{ *sync }
+	draining struct{ *sync }
+)
+
+// do emits an effect and sets what its result is for.
+func (y *sync) do(e Effect, next func(Result)) {
+	y.next = next
+	y.s.emit(e)
+}
+
+// unlocked goes on once the entity's lock is given back: before its lane goes on,
+// or its next sync would find it taken.
+func (y *sync) unlocked(next func(Result)) {
+	if !y.hasLock {
+		next(Result{})
+		return
+	}
+	y.hasLock = false
+	y.do(Unlock{Sync: y.number}, next)
+}
+
+// begin: a sync of a parked entity first reads what waits for it.
+func (y *sync) begin() {
+	if y.lane.retry {
+		y.do(Load{Sync: y.number, Key: y.ref.Key, Kind: y.kind}, y.loaded)
+		return
+	}
+	y.known()
+}
+
+func (y *sync) loaded(r Result) {
+	switch {
+	case r.Err != nil:
+		y.failed(r.Err)
+	case len(r.Entries) == 0:
+		y.nothing()
+	default:
+		y.parked, y.state, y.batch, y.summary = r.Parked, r.Parked.State, r.Entries, r.Batch
+		y.known()
+	}
+}
+
+// known: the kind must be defined here. That comes before the claim, which would
+// make a document.
+func (y *sync) known() {
+	if y.kind == nil {
+		y.failed(fate.Errorf(fate.Undefined, "sync %s: the definition of source %s has no such kind", y.ref.Key, y.ref.Key.Source))
+		return
+	}
+	y.do(Lock{Sync: y.number, Key: y.ref.Key}, y.locked)
+}
+
+// locked takes the batch, as late as can be, and the claim.
+func (y *sync) locked(Result) {
+	y.hasLock = true
+	if !y.lane.retry {
+		y.batch = y.lane.queue
+		n := y.summary.Add(y.kind, y.batch)
+		y.batch = y.batch[:n:n]
+	}
+	if len(y.summary.hints) > 0 {
+		y.ref.Parents = y.summary.hints[0] // for a document that is made
+	}
+	if set, ok := qualifiers(y.kind, y.ref.Key); ok {
+		y.ref.Parents = set
+	}
+	y.do(Claim{Sync: y.number, Ref: y.ref, Forget: y.summary.forget(), Batch: y.batch, Again: y.parked.failed()}, asking{y}.claimed)
+}
+
+// nothing ends a sync that found nothing to do.
+func (y *sync) nothing() {
+	y.finish(nil)
+	y.lane.goOn(0)
+}
+
+// hold makes the lane wait for d with all that is in it. No attempt is charged.
+func (y *sync) hold(d time.Duration, cause error) {
+	y.finish(cause)
+	y.lane.rest(d)
+}
+
+// again has the whole sync made again, uncharged, since what it decided could not
+// be done. The pause grows each time, for the provider is asked again.
+func (y *sync) again(err error) {
+	y.lane.redone++
+	pause := y.s.spread(refusals, y.lane.redone, 0)
+	y.s.cfg.Logger.Warn("could not finish a sync; making it again", "shard", y.s.cfg.Shard, "entity", y.ref.Key.String(), "error", err, "retry_in", pause.Round(time.Millisecond).String())
+	y.hold(pause, err)
+}
+
+// free gives the slot back, once.
+func (y *sync) free() {
+	if !y.freed {
+		y.freed = true
+		y.s.emit(Free{Sync: y.number})
+	}
+}
+
+// end says that nothing of the sync is under way any more, once.
+func (y *sync) end(err error) {
+	if y.over {
+		return
+	}
+	y.over = true
+	y.s.running--
+	y.s.emit(End{Sync: y.number, Err: err})
+	y.s.maybeQuiet()
+}
+
+// finish ends a sync of which nothing is to be settled.
+func (y *sync) finish(err error) {
+	y.free()
+	y.end(err)
+	delete(y.s.syncs, y.number)
+}
+
+// knownAlive reports whether the mirror holds the entity and believes it lives.
+func knownAlive(d *mirror.Document) bool { return d.Known() && d.DeletedAt.IsZero() }

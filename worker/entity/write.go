@@ -1,0 +1,79 @@
+package entity
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/mirror"
+)
+
+func (y writing) believed(r Result) {
+	switch {
+	case r.Err != nil:
+		y.failed(r.Err)
+	case !r.Yes:
+		y.hold(r.After, errEmptied)
+	case y.v.rewritten: // on record first: once it is written, nothing shows it
+		y.do(y.rewritten(), y.recorded)
+	default:
+		y.recorded(Result{})
+	}
+}
+
+// rewritten is the record that the provider took back history, once for each
+// time it does.
+func (y writing) rewritten() Record {
+	return Record{
+		Sync: y.number,
+		Discrepancy: mirror.Discrepancy{
+			ID:     fmt.Sprintf("rewritten/%s/%d", y.ref.Key, y.doc.DoubtedAt.UnixMilli()),
+			Source: y.ref.Key.Source, Entity: y.ref.Key, Type: mirror.Rewritten, Status: mirror.Repaired,
+			FoundAt: y.s.now.UTC(), JudgedAt: y.s.now.UTC(), RepairedAt: y.s.now.UTC(),
+		},
+		Reason: "the provider has answered without history the mirror holds since " + y.doc.DoubtedAt.UTC().Format(time.RFC3339),
+	}
+}
+
+func (y writing) recorded(r Result) {
+	if r.Err != nil {
+		y.failed(r.Err)
+		return
+	}
+	y.do(Write{Sync: y.number, Write: y.write()}, y.written)
+}
+
+// write turns the verdict into what the store is to do.
+func (y writing) write() *mirror.Write {
+	w := &mirror.Write{
+		Ref: y.ref, Claim: y.doc.Claim, SentAt: y.snap.SentAt,
+		Kept: y.v.kept, DoubtedAt: y.v.doubted, Deleted: y.snap.Deleted, LastEvent: y.v.last, ForgetLastEvent: y.lastEventIsAhead(),
+	}
+	if y.v.kept || w.Deleted || y.unchanged() {
+		return w // only the times move
+	}
+	w.Raw, w.StateHash, w.Status, w.Terminal = y.snap.Raw, y.snap.Hash, y.snap.Status, y.snap.Terminal
+	return w
+}
+
+func (y writing) written(r Result) {
+	if r.Err != nil {
+		y.failed(r.Err)
+		return
+	}
+	if y.factual() && !y.snap.Deleted && y.parentsDiffer(y.doc.Parents) {
+		y.s.cfg.Logger.Info("an entity has moved to other parents", "shard", y.s.cfg.Shard, "entity", y.ref.Key.String())
+	}
+	if y.v.verify > 0 { // before the batch settles
+		y.do(LookAgain{Sync: y.number, Ref: y.ref, CauseID: y.batch[0].Signal.CauseID, After: y.v.verify}, y.lookedAgain)
+		return
+	}
+	y.unlocked(settling{y.sync}.covered)
+}
+
+func (y writing) lookedAgain(r Result) {
+	if r.Err != nil {
+		y.failed(r.Err)
+		return
+	}
+	y.unlocked(settling{y.sync}.covered)
+}

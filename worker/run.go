@@ -1,0 +1,195 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"github.com/tarn-sync/tarn/worker/entity"
+)
+
+// run is one sync of an entity under way: it does, one after the other, what the
+// entity's machine wants done for it.
+type run struct {
+	s      *shard
+	src    *source
+	number entity.Number
+	lane   entity.ID
+	// todo is what the machine waits for; it has at most one. free is closed once
+	// the run's slot is free.
+	todo chan entity.Effect
+	free chan struct{}
+
+	unlock func()
+	asked  time.Time // when the provider was first asked, by a clock that is never set
+	trace  syncTrace
+}
+
+// step gives the entities' machine an input and sees to what it wants done.
+func (s *shard) step(in entity.Input) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stepLocked(in)
+}
+
+func (s *shard) stepLocked(in entity.Input) {
+	if s.ctx != nil && s.ctx.Err() != nil {
+		return // dropped, or about to be
+	}
+	for _, e := range s.entities.Step(s.w.Now(), in) {
+		s.see(e)
+	}
+}
+
+// see begins what the machine does not wait for, and hands the rest to the run it is for. It
+// never waits, for its caller holds s.mu.
+func (s *shard) see(e entity.Effect) {
+	switch e := e.(type) {
+	case entity.Ready:
+		s.w.sources[e.Lane.Key.Source].ready.push(readyLane{shard: s, id: e.Lane, class: e.Class, failed: e.Failed}, s.w.since(e.Oldest))
+	case entity.Begun:
+		s.runs[e.Sync] = &run{
+			s: s, src: s.w.sources[e.Lane.Key.Source], number: e.Sync, lane: e.Lane,
+			todo: make(chan entity.Effect, 1), free: make(chan struct{}), unlock: func() {},
+		}
+	case entity.Free:
+		close(s.runs[e.Sync].free)
+	case entity.End:
+		s.runs[e.Sync].trace.end(e.Err)
+		delete(s.runs, e.Sync)
+	case entity.Settle:
+		s.settle(s.runs[e.Sync], e)
+	case entity.Ack:
+		s.acks.add(e.Source, e.Batch, func() { s.step(entity.Acked{Sync: e.Sync}) })
+	case entity.Rest:
+		time.AfterFunc(e.After, func() { s.step(entity.Woke{Lane: e.Lane}) })
+	case entity.Lag:
+		s.w.Metrics.Lagging.WithLabelValues(e.Key.Source).Inc()
+	case entity.Charge:
+		s.w.Metrics.Retries.WithLabelValues(e.Key.Source, e.Class.String()).Inc()
+	case entity.Entered:
+		s.entered <- struct{}{}
+	case entity.Quiet:
+		close(s.quiet)
+	case entity.Park:
+		if e.Sync == 0 {
+			s.w.sources[e.Lane.Key.Source].ready.remove(s, e.Lane)
+			s.spilled = append(s.spilled, e)
+			return
+		}
+		s.runs[e.Sync].todo <- e
+	case entity.Task:
+		s.runs[e.For()].todo <- e
+	}
+}
+
+// startSync begins a sync of a lane whose turn has come. Nil: the lane is gone, or its
+// shard is being handed over.
+func (s *shard) startSync(lane entity.ID) (begun *run) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ctx.Err() != nil {
+		return nil
+	}
+	for _, e := range s.entities.Step(s.w.Now(), entity.Start{Lane: lane}) {
+		s.see(e)
+		if b, ok := e.(entity.Begun); ok {
+			begun = s.runs[b.Sync]
+		}
+	}
+	return begun
+}
+
+// work does what the machine wants done for the sync, until it needs its slot no
+// longer or the shard is not ours any more. A panic while something is done is
+// that entity's affair alone. One of the machine is not: the shard starts over.
+func (r *run) work() {
+	s := r.s
+	defer func() {
+		if p := recover(); p != nil {
+			s.log.Error("a sync panicked in its end; its shard starts over", "entity", r.lane.Key.String(), "error", panicError(p))
+			s.startOver()
+		}
+	}()
+	for {
+		select {
+		case e := <-r.todo:
+			result := r.do(s.ctx, e)
+			if result.Err != nil && (s.lost(result.Err) || s.ctx.Err() != nil || !s.ours()) {
+				r.drop(result.Err)
+				return
+			}
+			s.step(entity.Done{Sync: r.number, Result: result})
+		case <-r.free:
+			return
+		case <-s.ctx.Done():
+			r.drop(context.Cause(s.ctx))
+			return
+		}
+	}
+}
+
+// drop ends a run whose shard is not ours any more.
+func (r *run) drop(err error) {
+	r.unlock()
+	r.s.mu.Lock()
+	defer r.s.mu.Unlock()
+	r.trace.end(err)
+}
+
+// do does one thing and says what came of it. A panic is an error, but for one
+// that would be answered by doing the same again.
+func (r *run) do(ctx context.Context, e entity.Effect) (result entity.Result) {
+	defer func() {
+		switch e.(type) {
+		case entity.Bury, entity.Park, entity.Unpark:
+			return
+		}
+		if p := recover(); p != nil {
+			result = entity.Result{Err: panicError(p)}
+		}
+	}()
+	s := r.s
+	switch e := e.(type) {
+	case entity.Load:
+		return s.load(ctx, e)
+	case entity.Lock:
+		r.lock(ctx)
+	case entity.Unlock:
+		r.unlock()
+		r.unlock = func() {}
+	case entity.Claim:
+		result.Document, result.Err = r.claim(ctx, e)
+	case entity.Fetch:
+		result.Snapshot, result.Err = r.fetch(ctx, e)
+	case entity.Report:
+		r.report(ctx, e)
+	case entity.Consult:
+		return r.consult(ctx, e)
+	case entity.Time:
+		now, err := s.w.Streams.Now(ctx)
+		if err != nil {
+			return entity.Result{Err: fromRedis(err)}
+		}
+		result.Now = now
+	case entity.Record:
+		result.Err = s.record(ctx, e)
+	case entity.Write:
+		result.Err = r.write(ctx, e.Write)
+	case entity.LookAgain:
+		result.Err = s.lookAgain(e)
+	case entity.Page:
+		var err error
+		if _, result.Entries, result.Gone, err = s.parked(ctx, nil, e.Key, e.From, e.Most); err != nil {
+			result.Err = fromRedis(err)
+		}
+	case entity.Unpark:
+		result.Left, result.Err = s.unpark(ctx, e)
+	case entity.Count:
+		result.Err = s.count(ctx, e)
+	case entity.Bury:
+		result.Err = s.bury(ctx, e)
+	case entity.Park:
+		result.Err = s.parkFailed(e)
+	}
+	return result
+}
