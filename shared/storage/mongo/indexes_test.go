@@ -85,7 +85,7 @@ func TestAnIndexOfTheOwnersIsLeft(t *testing.T) {
 // The page has every index that a start and the first claim of a kind make, and
 // no others.
 func TestTheSchemaPageHasEveryIndex(t *testing.T) {
-	database := server.Database()
+	database := newDatabase(t)
 	stop := server.Record(database)
 	s, _ := openLogged(t, database, mongo.Options{Retention: storage.Retention{Events: time.Hour, Audit: time.Hour, Discrepancies: time.Hour}})
 	_, err := s.Claim(t.Context(), order("o1"))
