@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
@@ -44,7 +45,7 @@ func TestPauseAndResume(t *testing.T) {
 // Deletions are accepted by a person, for a time, and that is on record.
 func TestResumeAcceptingDeletions(t *testing.T) {
 	f, streams := onRedis(t, redistest.Start(t))
-	require.NoError(t, streams.PauseAs(t.Context(), "lemon", fate.NewPause(fate.PausedMisconfigured, time.Hour, "nothing is found"), "w1"))
+	require.NoError(t, streams.PauseAs(t.Context(), "lemon", condition.NewPause(condition.PausedMisconfigured, time.Hour, "nothing is found"), "w1"))
 	w := f.post("/v1/sources/lemon/pause", `{"reason":"throttled, waiting for support"}`)
 	require.Contains(t, w.Body.String(), `"kind":"by_hand"`)
 	accepted := func() bool {

@@ -6,9 +6,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/mirror"
-	"github.com/tarn-sync/tarn/shared/stream"
 )
 
 // errPaused is why a command does not wait for a paused source any longer.
@@ -23,7 +22,7 @@ func (f *finder) waitingAtMost(d time.Duration, giveUp func(error)) *finder {
 	own := *f
 	var mu sync.Mutex
 	var pause, noticed time.Time // when the pause began, by Redis, and was seen, by us
-	own.onPause = func(state stream.SourceState) {
+	own.onPause = func(state condition.State) {
 		mu.Lock()
 		defer mu.Unlock()
 		if noticed.IsZero() {
@@ -33,7 +32,7 @@ func (f *finder) waitingAtMost(d time.Duration, giveUp func(error)) *finder {
 			pause, noticed = state.Since, f.now()
 		}
 		switch waited := f.now().Sub(noticed); {
-		case state.Kind == fate.PausedByHand || state.Until.IsZero():
+		case state.Kind == condition.PausedByHand || state.Until.IsZero():
 			giveUp(errPaused(fmt.Sprintf("source %s is paused by hand, by %s (%s): resume it first", f.name, state.By, state.Reason)))
 		case waited >= d:
 			giveUp(errPaused(fmt.Sprintf("source %s has been paused for more than %s (%s)", f.name, d, state.Reason)))

@@ -89,9 +89,9 @@ func (r *run) consult(ctx context.Context, e entity.Consult) (result entity.Resu
 	case fate.Down:
 		result.Yes = src.isDown(ctx)
 	case fate.Refusing:
-		result.Yes = src.isIll(ctx, src.prober.Ask)
+		result.Yes = src.condition.IsIll(ctx, src.condition.Prober.Ask)
 	case fate.Overasked:
-		result.Yes = src.overasked(ctx, e.Key, e.Err)
+		result.Yes = src.condition.Overasked(ctx, e.Key, e.Err, src.condition.Prober.Recent)
 	case fate.Believable:
 		if e.Emptied {
 			now, err := r.s.w.Streams.Now(ctx)
@@ -140,7 +140,7 @@ func (r *run) write(ctx context.Context, w *mirror.Write) (err error) {
 	}
 	fault.Point("after-write")
 	if w.Deleted {
-		r.src.evidence.found(w.Ref.Key) // no longer a known entity that is missing
+		r.src.answers.Deleted(w.Ref.Key) // no longer a known entity that is missing
 	}
 	if !done.OpenLetters {
 		return nil

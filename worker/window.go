@@ -4,53 +4,10 @@ import (
 	"context"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
-
-// window is the last 50 answers for entities the mirror knows: whether each
-// was a 404. When more than a fifth are, the provider has not lost that many
-// entities at once; we are asking at the wrong place.
-type window struct {
-	gone [50]bool
-	n    int // answers ever
-	sum  int // 404s among the last 50
-}
-
-// add notes one answer.
-func (w *window) add(gone bool) {
-	i := w.n % len(w.gone)
-	if w.n >= len(w.gone) && w.gone[i] {
-		w.sum--
-	}
-	w.gone[i] = gone
-	w.n++
-	if gone {
-		w.sum++
-	}
-}
-
-// revise turns the 404 that was the nth answer (from 0) into a good one. False:
-// so many have come since that it counts no longer.
-func (w *window) revise(n int) bool {
-	if w.n-n > len(w.gone) {
-		return false
-	}
-	w.gone[n%len(w.gone)] = false
-	w.sum--
-	return true
-}
-
-// suspicious reports whether more than a fifth of the answers were 404.
-func (w *window) suspicious() bool {
-	return w.sum*5 > min(w.n, len(w.gone))
-}
-
-// full reports whether there are enough answers to judge by alone.
-func (w *window) full() bool { return w.n >= len(w.gone) }
-
-// noneLeft reports whether there was nothing but 404s for a whole window.
-func (w *window) noneLeft() bool { return w.sum == len(w.gone) }
 
 // noteAnswer notes what the provider answered: for the count of failures in a row,
 // and, for entities the mirror knows, whether they were suddenly gone. An
@@ -61,35 +18,18 @@ func (s *source) noteAnswer(e entity.Report) {
 	if err == nil && !e.Emptied {
 		s.evidence.filled(k)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if err == nil || class.Answered() {
-		s.failed = 0
-		s.throttle.Answered(k)
-	}
-	if !known {
-		return
+		s.failed.End()
+		s.condition.Throttle.Answered(k)
 	}
 	switch {
+	case !known:
 	case err == nil && e.Snapshot.Deleted:
-		s.evidence.lost(k, counted{})
-		s.recent.add(false)
-		s.foreseen.add(false)
+		s.answers.Stub(k)
 	case err == nil:
-		was := s.evidence.found(k)
-		for _, w := range []*window{&s.recent, &s.foreseen} {
-			if w != was.in || !w.revise(was.n) {
-				w.add(false)
-			}
-		}
-	case class != fate.Gone || s.evidence.isMissing(k):
-	default:
-		w := &s.recent
-		if e.Foreseen {
-			w = &s.foreseen
-		}
-		s.evidence.lost(k, counted{w, w.n})
-		w.add(true)
+		s.answers.Found(k)
+	case class == fate.Gone:
+		s.answers.NotFound(k, e.Foreseen)
 	}
 }
 
@@ -113,29 +53,22 @@ func (s *source) believable(ctx context.Context, q entity.Consult, asked time.Ti
 // source is paused. Many entities that a sweep has found missing from a complete
 // list are no sign of a wrong address, unless nothing else is answered at all.
 func (s *source) fewEnough(ctx context.Context, foreseen bool) bool {
-	s.mu.Lock()
-	suspicious, full := s.recent.suspicious(), s.recent.full()
-	if foreseen {
-		suspicious, full = s.foreseen.noneLeft(), true
-	}
-	s.mu.Unlock()
+	suspicious, certain := s.answers.Suspicious(foreseen)
 	switch {
 	case !suspicious:
 		return true
-	case s.isIll(ctx, s.prober.Recent):
+	case s.condition.IsIll(ctx, s.condition.Prober.Recent):
 		return false
-	case !full:
+	case !certain:
 		return true
 	}
-	s.pauseAs(ctx, fate.NewPause(fate.PausedMisconfigured, 0,
+	s.condition.Pause(ctx, condition.NewPause(condition.PausedMisconfigured, 0,
 		"too many known entities are not found; check api_url and api_key, then resume the source by hand; if they were deleted, with accept_deletions"))
 	return false
 }
 
-// forgetAnswers begins to judge anew, once somebody has seen to it.
+// forgetAnswers begins to judge from nothing, once somebody has seen to it.
 func (s *source) forgetAnswers() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.evidence.forget()
-	s.recent, s.foreseen = window{}, window{}
+	s.answers.Forget()
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/alert"
+	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
@@ -57,7 +58,7 @@ func TestWrongAccountOfASmallMirrorMakesNoTombstones(t *testing.T) {
 			b.paused("misconfigured")
 			state, err := b.streams.Source(b.ctx, "acme")
 			require.NoError(t, err)
-			require.Equal(t, fate.PausedMisconfigured, state.Kind)
+			require.Equal(t, condition.PausedMisconfigured, state.Kind)
 			require.True(t, eventually(func() bool { return len(b.told.of(alert.SourcePaused)) == 1 }))
 			require.True(t, eventually(func() bool {
 				state, err := b.streams.Source(b.ctx, "acme")

@@ -1,8 +1,10 @@
-package fate
+package condition
 
 import (
 	"strings"
 	"time"
+
+	"github.com/tarn-sync/tarn/shared/fate"
 )
 
 // PauseKind is why a source is paused. What follows from a pause follows from
@@ -84,14 +86,14 @@ type Pauses struct {
 // says what a probe's answer means for a whole source. strikes is how many
 // pauses in a row the source has had. What the provider asked for goes before.
 func (p Pauses) After(probe error, strikes int) Pause {
-	class, asked := Of(probe)
+	class, asked := fate.Of(probe)
 	kind := PausedDown
 	switch class {
-	case Throttled:
+	case fate.Throttled:
 		kind = PausedThrottled
-	case Refused:
+	case fate.Refused:
 		kind = PausedRefused
-	case Gone, Permanent:
+	case fate.Gone, fate.Permanent:
 		// It answers in its own words, and not where we ask.
 		kind = PausedMisconfigured
 	}

@@ -1,4 +1,4 @@
-package probe
+package condition
 
 import (
 	"context"
@@ -25,9 +25,9 @@ type answer struct {
 	void bool
 }
 
-// New returns a prober. ask asks the probe path; every is the least time between
+// NewProber returns a prober. ask asks the probe path; every is the least time between
 // two probes that Ask begins, and how long a bad answer is given again.
-func New(ask func(context.Context) error, every time.Duration) *Prober {
+func NewProber(ask func(context.Context) error, every time.Duration) *Prober {
 	return &Prober{ask: ask, every: every}
 }
 
