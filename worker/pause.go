@@ -12,8 +12,7 @@ import (
 // probesEvery is the least time between two probes on account of bad answers.
 const probesEvery = 250 * time.Millisecond
 
-// look asks for the source's state and, if it is paused, tries to be the one
-// that probes it; Redis says who and when, by its own clock.
+// look reads the source's state and, if it is paused, tries to resume it.
 func (s *source) look(ctx context.Context, loop *telemetry.Loop) {
 	state, err := s.w.Streams.Source(ctx, s.Name)
 	if err != nil {
@@ -31,7 +30,7 @@ func (s *source) look(ctx context.Context, loop *telemetry.Loop) {
 	}
 }
 
-// changed sees to what follows from a pause, or its end.
+// changed does what follows from a pause, or its end.
 func (s *source) changed(was, state condition.State) {
 	gauge := 0.0
 	if state.Paused {
@@ -49,10 +48,9 @@ func (s *source) changed(was, state condition.State) {
 	s.w.Metrics.SourcePaused.WithLabelValues(s.Name).Set(gauge)
 }
 
-// alertPause raises one alert for each pause that wants a human, whoever made
-// it, and another should it come to wait for somebody's hands. One worker of the
-// fleet does it, the one that holds shard 0; that people were told is kept with
-// the pause, so its successor knows.
+// alertPause raises one alert for each pause that wants a human, and another if the
+// pause comes to wait for an operator. The worker that holds shard 0 does so for the
+// fleet. It notes with the pause that people were told, so that its successor knows.
 func (s *source) alertPause(ctx context.Context, state condition.State) {
 	if !state.Paused || !state.Kind.WantsAHuman() || !s.w.holds(0) {
 		return
@@ -78,8 +76,8 @@ func (s *source) alertPause(ctx context.Context, state condition.State) {
 	}
 }
 
-// heed pauses the source when the provider says that its limit is used up,
-// before it has to refuse anybody.
+// heed pauses the source when the provider says that its limit is used up, before
+// the provider has to refuse a request.
 func (s *source) heed(ctx context.Context) {
 	rated, ok := s.Client.(Rated)
 	if !ok || s.paused() {
@@ -91,9 +89,8 @@ func (s *source) heed(ctx context.Context) {
 	}
 }
 
-// isDown decides, after a fetch that failed for the provider's fault, whether
-// the source as a whole is down: then it is paused, and the failure is
-// not charged.
+// isDown decides, after a fetch that failed for the provider's fault, whether the
+// source as a whole is down. Then it is paused, and the failure costs no attempt.
 func (s *source) isDown(ctx context.Context) bool {
 	suspect := s.failed.Fail()
 	// Many answers in a row failed. Is it the source, or are these entities ill?

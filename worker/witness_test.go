@@ -259,7 +259,7 @@ func TestSeveralLockedEntitiesStopPausingTheSource(t *testing.T) {
 	for _, id := range ids {
 		require.Equal(t, 4, b.row(id, mirror.Dead).Attempts, "the last one is its letter's")
 	}
-	// The exact bound is that of probe.Throttle; here, runs last as long as no good answer
+	// The exact bound is that of condition.Throttle; here, runs last as long as no good answer
 	// comes between, which a busy machine decides.
 	require.LessOrEqual(t, log.count("source paused"), 4*n)
 	b.empty()

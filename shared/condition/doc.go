@@ -14,17 +14,17 @@
 //
 // # From a failure to a pause and back
 //
-// Package fate asks whether a failure is the source's. Source answers:
+// Package fate asks whether a failure is the source's. Source.IsIll and
+// Source.Overasked answer that by the probe path, which depends on no entity:
 //
-//	      a failure
-//	          │ IsIll, Overasked            probe path: well
-//	          ▼                       ┌──────────────────────────▶ it is this
-//	ask the probe path ───────────────┤                            entity's own
-//	          ▲                       └─────────▶ paused ──┐
-//	          │ one process of the fleet    ill    ▲       │ its time is over
-//	          │ at a time (TakeProbe)              │ ill   ▼
-//	          └────────────────────────────────────┴── TryResume ──▶ resumed
-//	                                                      well
+//	failure ──▶ IsIll ── probe path is well ──▶ the entity's own failure
+//	              │
+//	              └── probe path fails ──▶ paused ──── its time is over ───┐
+//	                                         ▲                             ▼
+//	                                         └── still ill, a strike ── TryResume ──▶ resumed
+//
+// Many failures at once share one probe: see Prober. One process of the fleet at a
+// time tries to resume; Redis says which, and when, by its own clock.
 //
 // While a source is paused no worker asks it for anything, and waiting costs no
 // attempt. A pause made by hand, or without a length, ends only by hand. Each pause

@@ -16,8 +16,8 @@ import (
 
 var errDown = errors.New("down")
 
-// A good answer clears only of what was seen before its probe began: whoever
-// comes while one is under way is answered by the next, together with all others.
+// A good answer clears only of what was seen before its probe began: callers that
+// come while one is under way share the next.
 func TestAGoodAnswerIsOfAProbeThatBeganAfterTheCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var begun atomic.Int32
@@ -51,7 +51,7 @@ func TestAGoodAnswerIsOfAProbeThatBeganAfterTheCall(t *testing.T) {
 }
 
 // The fleet's own probe of a paused source takes no old answer and waits for
-// nobody's turn.
+// no interval.
 func TestAFreshAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		err, n := errDown, 0

@@ -13,7 +13,7 @@ import (
 
 func TestOf(t *testing.T) {
 	class, after := fate.Of(errors.New("connection reset"))
-	require.Equal(t, fate.Transient, class, "what nobody classified is tried again")
+	require.Equal(t, fate.Transient, class, "an error without a class is tried again")
 	require.Zero(t, after)
 
 	throttled := &fate.Error{Class: fate.Throttled, Status: 429, RetryAfter: 7 * time.Second, Err: errors.New("too many requests")}

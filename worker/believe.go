@@ -9,9 +9,8 @@ import (
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
-// noteAnswer notes what the provider answered: for the count of failures in a row,
-// and, for entities the mirror knows, whether they were suddenly gone. An
-// entity that is asked for again counts once, by its last answer.
+// noteAnswer notes what the provider answered: for the streak of failures, and for
+// the window of 404s if the mirror knows the entity.
 func (s *source) noteAnswer(e entity.Report) {
 	err, k, known := e.Err, e.Ref.Key, knownAlive(e.Document)
 	class, _ := fate.Of(err)
@@ -67,7 +66,7 @@ func (s *source) fewEnough(ctx context.Context, foreseen bool) bool {
 	return false
 }
 
-// forgetAnswers begins to judge from nothing, once somebody has seen to it.
+// forgetAnswers begins to judge from nothing, once a pause as misconfigured is over.
 func (s *source) forgetAnswers() {
 	s.evidence.forget()
 	s.answers.Forget()
