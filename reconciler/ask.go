@@ -13,6 +13,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
@@ -152,7 +153,7 @@ func ask[T any](ctx context.Context, f *finder, calls *int64, q request[T]) (T, 
 		if !again {
 			return none, err
 		}
-		if !rest(ctx, wait) {
+		if !loops.Sleep(ctx, wait) {
 			return none, ctx.Err()
 		}
 	}
@@ -171,7 +172,7 @@ func (f *finder) token(ctx context.Context, class event.Class) error {
 		if err == nil {
 			wait = min(wait, max(g.Wait, time.Millisecond))
 		}
-		if !rest(ctx, wait) {
+		if !loops.Sleep(ctx, wait) {
 			return ctx.Err()
 		}
 	}
@@ -197,7 +198,7 @@ func (f *finder) token(ctx context.Context, class event.Class) error {
 		if err == nil && !g.Source.Paused {
 			wait = min(wait, max(g.Wait, time.Millisecond))
 		}
-		if !rest(ctx, wait) {
+		if !loops.Sleep(ctx, wait) {
 			return ctx.Err()
 		}
 	}
@@ -286,19 +287,4 @@ func statusOf(err error) string {
 		return strconv.Itoa(classed.Status)
 	}
 	return "error"
-}
-
-// rest waits for d or until ctx ends; false: it ended.
-func rest(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

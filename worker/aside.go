@@ -1,8 +1,6 @@
 package worker
 
 import (
-	"time"
-
 	"github.com/tarn-sync/tarn/shared/fault"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
@@ -42,17 +40,5 @@ func (s *shard) setAside(loop *telemetry.Loop, src *source) bool {
 // the shard is not ours any more. The caller holds the gate, so nothing of the
 // entity is read, tried or moved between two pages.
 func (s *shard) park(loop *telemetry.Loop, p stream.Park) error {
-	for {
-		err := s.lease.Park(s.ctx, p)
-		if err == nil {
-			return nil
-		}
-		if loop != nil {
-			loop.Waiting("redis")
-		}
-		if s.lost(err) || !sleep(s.ctx, 200*time.Millisecond) {
-			return err
-		}
-		s.log.Warn("could not park an entity; trying again", "entity", p.Key.String(), "error", err)
-	}
+	return s.insist(s.ctx, loop, "park an entity", func() error { return s.lease.Park(s.ctx, p) })
 }

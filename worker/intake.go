@@ -1,7 +1,6 @@
 package worker
 
 import (
-	"context"
 	"errors"
 	"strconv"
 	"time"
@@ -9,6 +8,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/fault"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
@@ -104,7 +104,7 @@ func (s *shard) read(r *reading, src *source, tier event.Tier) int {
 	r.uncertain[name] = true
 	r.loop.Waiting("redis")
 	s.log.Warn("reading failed; trying again", "source", src.Name, "tier", tier, "error", err)
-	sleep(s.ctx, 200*time.Millisecond)
+	loops.Sleep(s.ctx, redisPause)
 	return -1
 }
 
@@ -257,30 +257,20 @@ func (s *shard) furtherSignals(src *source, e stream.Entry, l mirror.Logged) []s
 	return out
 }
 
-// onceFor is how long a held-back signal keeps others like it out, should the
-// sync that ends it never come: much longer than it is held back.
+// onceFor is how long a held-back signal keeps others out that are held back as
+// long, should the sync that ends it never come: much longer than it is held back.
 func onceFor(held time.Duration) time.Duration { return 10*held + time.Minute }
 
 // appendAll appends what entries in hand lead to until Redis has it all, however
 // full it is. Some may go in twice, which the second sync of them finds out.
 func (s *shard) appendAll(loop *telemetry.Loop, drafts []stream.Draft) error {
-	for len(drafts) > 0 {
-		_, err := s.w.Streams.AppendFurther(s.ctx, drafts)
-		if err == nil {
-			return nil
-		}
-		if s.ctx.Err() != nil {
-			return context.Cause(s.ctx)
-		}
-		if loop != nil {
-			loop.Waiting("redis")
-		}
-		s.log.Warn("could not append signals; trying again", "error", err)
-		if !sleep(s.ctx, 200*time.Millisecond) {
-			return context.Cause(s.ctx)
-		}
+	if len(drafts) == 0 {
+		return nil
 	}
-	return nil
+	return s.insist(s.ctx, loop, "append signals", func() error {
+		_, err := s.w.Streams.AppendFurther(s.ctx, drafts)
+		return err
+	})
 }
 
 // route puts entries where they wait: behind their parked entity, into the
@@ -305,22 +295,19 @@ func (s *shard) route(loop *telemetry.Loop, src *source, batch []stream.Entry) e
 // parkBehind moves entries behind their parked entities; those whose entity
 // has been un-parked meanwhile go to their lanes.
 func (s *shard) parkBehind(loop *telemetry.Loop, src *source, entries []stream.Entry) error {
-	for len(entries) > 0 {
-		free, err := s.lease.ParkBehind(s.ctx, entries)
-		if err == nil {
-			s.letGo(src, entries, free)
-			s.step(entity.Route{Entries: free})
-			return nil
-		}
-		if errors.Is(err, stream.ErrFenced) || s.ctx.Err() != nil {
-			return err
-		}
-		loop.Waiting("redis")
-		s.log.Warn("could not move entries behind their parked entity; trying again", "error", err)
-		if !sleep(s.ctx, 200*time.Millisecond) {
-			return context.Cause(s.ctx)
-		}
+	if len(entries) == 0 {
+		return nil
 	}
+	var free []stream.Entry
+	err := s.insist(s.ctx, loop, "move entries behind their parked entity", func() (err error) {
+		free, err = s.lease.ParkBehind(s.ctx, entries)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	s.letGo(src, entries, free)
+	s.step(entity.Route{Entries: free})
 	return nil
 }
 
@@ -378,6 +365,6 @@ func (s *shard) await(r *reading) {
 	}
 	if err := s.lease.Await(s.ctx, sources, wanted, atMost); err != nil && s.ctx.Err() == nil && !s.lost(err) {
 		r.loop.Waiting("redis")
-		sleep(s.ctx, 200*time.Millisecond)
+		loops.Sleep(s.ctx, redisPause)
 	}
 }

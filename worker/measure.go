@@ -3,6 +3,7 @@ package worker
 import (
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -35,7 +36,7 @@ func (s *shard) measure() {
 			s.measureLetters()
 			s.measureUndefined(undefined)
 		}
-		if !sleep(s.ctx, measureEvery) {
+		if !loops.Sleep(s.ctx, measureEvery) {
 			return
 		}
 	}

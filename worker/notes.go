@@ -3,6 +3,7 @@ package worker
 import (
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
@@ -23,7 +24,7 @@ func (s *shard) notes() {
 		if err != nil && s.ctx.Err() == nil {
 			s.log.Warn("could not carry notes to the audit; trying again", "error", err)
 		}
-		if after = next; after == "" && !sleep(s.ctx, notesEvery) || s.ctx.Err() != nil {
+		if after = next; after == "" && !loops.Sleep(s.ctx, notesEvery) || s.ctx.Err() != nil {
 			return
 		}
 	}

@@ -164,12 +164,10 @@ func (s *shard) unpark(ctx context.Context, e entity.Unpark) (left int, err erro
 			events = append(events, entry.Signal.CauseID)
 		}
 	}
-	for {
+	err = s.insist(ctx, nil, "remove what is settled of a parked entity", func() (err error) {
 		fault.Point("before-unpark")
 		left, err = s.lease.Unpark(ctx, e.Key, idsOf(e.Batch), events, 0)
-		if err == nil || errors.Is(err, stream.ErrFenced) || !sleep(ctx, 200*time.Millisecond) {
-			return left, err
-		}
-		s.log.Warn("could not remove what is settled of a parked entity; trying again", "entity", e.Key.String(), "error", err)
-	}
+		return err
+	})
+	return left, err
 }

@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/telemetry"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
@@ -131,6 +133,23 @@ func (s *shard) lost(err error) bool {
 	return true
 }
 
+// redisPause is the pause after a call of Redis that failed.
+const redisPause = 200 * time.Millisecond
+
+// insist repeats a call of Redis, however long that is away. An error says why the
+// shard is not ours any more, or is the cause of the end of ctx.
+func (s *shard) insist(ctx context.Context, loop *telemetry.Loop, what string, do func() error) error {
+	redis := loops.Retry{
+		Server: "redis", Away: func(err error) bool { return !s.lost(err) }, Pause: redisPause, Logger: s.log,
+		Count: func(what string) { s.w.Metrics.Unavailable.WithLabelValues(what).Inc() },
+	}
+	err := redis.Do(ctx, loops.Call{What: what, Health: loop}, do)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
 // ours reports whether the lease is surely still ours, and lets go of the shard
 // if not. What is written to the store without a claim is preceded by it.
 func (s *shard) ours() bool {
@@ -171,20 +190,20 @@ func (s *shard) handOver(work context.Context) {
 	}
 	s.giveBackRetries(work)
 	s.cancel(errHandedOver) // before somebody else may begin
-	s.releaseLease(work)
+	release(work, s.log, s.lease)
 	<-s.ended
 }
 
-// releaseLease lets another worker have the shard at once. If work was dropped,
-// Redis may be another fleet's: nothing is written to it, and the lease runs out.
-func (s *shard) releaseLease(work context.Context) {
+// release lets another worker have a shard at once. If work was dropped, Redis may
+// be another fleet's: nothing is written to it, and the lease runs out.
+func release(work context.Context, log *slog.Logger, lease *stream.Lease) {
 	if work.Err() != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(work, time.Second)
 	defer cancel()
-	if err := s.lease.Release(ctx); err != nil {
-		s.log.Warn("could not release the lease; it runs out by itself", "error", err)
+	if err := lease.Release(ctx); err != nil {
+		log.Warn("could not release the lease; it runs out by itself", "error", err)
 	}
 }
 

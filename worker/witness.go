@@ -10,6 +10,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/witness"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
@@ -213,7 +214,7 @@ func (s *source) token(ctx context.Context, class event.Class) error {
 			return fate.ErrPaused
 		case g.Tokens > 0:
 			return nil
-		case !sleep(ctx, max(g.Wait, time.Millisecond)):
+		case !loops.Sleep(ctx, max(g.Wait, time.Millisecond)):
 			return ctx.Err()
 		}
 	}

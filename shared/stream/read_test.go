@@ -10,6 +10,7 @@ import (
 )
 
 func TestReadGivesBackWhatWasAppended(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	l := ready(t, s, "w1")
 	signal := happened("evt_1", "bord_1")
@@ -32,6 +33,7 @@ func TestReadGivesBackWhatWasAppended(t *testing.T) {
 }
 
 func TestLostReadReplyKeepsOrder(t *testing.T) {
+	t.Parallel()
 	for _, kind := range proxied {
 		t.Run(kind.name, func(t *testing.T) {
 			url, proxy := kind.start(t)
@@ -69,6 +71,7 @@ func TestLostReadReplyKeepsOrder(t *testing.T) {
 }
 
 func TestAwaitWakesForWhatIsNew(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	l := ready(t, s, "w1")
 	appended(t, s, happened("evt_1", "a"))

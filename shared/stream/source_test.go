@@ -20,6 +20,7 @@ func sourceOf(t testing.TB, s *Streams) condition.State {
 }
 
 func TestPauseIsNeverShortened(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	ctx := t.Context()
 	require.Equal(t, condition.State{}, sourceOf(t, s))
@@ -55,6 +56,7 @@ func TestPauseIsNeverShortened(t *testing.T) {
 }
 
 func TestOneProbeWhenTheTimeHasCome(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	ctx := t.Context()
 	probe, err := s.TakeProbe(ctx, "lemon", time.Minute)
@@ -86,6 +88,7 @@ func probeOf(t *testing.T, s *Streams) (probe string) {
 
 // A probe that was asked before a pause says nothing about it.
 func TestAProbeEndsNoPauseThatCameMeanwhile(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	ctx := t.Context()
 	require.NoError(t, s.Pause(ctx, "lemon", time.Millisecond, "5xx", "w1"))
@@ -105,6 +108,7 @@ func TestAProbeEndsNoPauseThatCameMeanwhile(t *testing.T) {
 }
 
 func TestToldIsOfOnePause(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	ctx := t.Context()
 	require.NoError(t, s.Pause(ctx, "lemon", time.Hour, "5xx", "w1"))
@@ -120,6 +124,7 @@ func TestToldIsOfOnePause(t *testing.T) {
 }
 
 func TestTakeWhilePausedGrantsNothing(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	for _, rate := range []Rate{{}, {Limit: 50, Per: time.Second}} {
 		require.NoError(t, s.Pause(t.Context(), "lemon", time.Minute, "429", "w1"))
@@ -157,6 +162,7 @@ func taker(t testing.TB, s *Streams, class event.Class, r Rate, stop time.Time) 
 // things they come too late and leave tokens. So one of several rounds must
 // show them; that no more is granted than the rate allows holds in all.
 func TestBudget(t *testing.T) {
+	t.Parallel()
 	const rounds, lasts = 5, 2 * time.Second
 	r := Rate{Limit: 200, Per: time.Second}
 	tests := []struct {
@@ -220,6 +226,7 @@ func sharesOf(t *testing.T, s *Streams, classes []event.Class, r Rate, lasts tim
 }
 
 func TestLowerClassesLeaveTheMainBucketToThoseWhoWentShort(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	r := Rate{Limit: 50, Per: time.Minute} // slow: nothing fills up meanwhile
 	take := func(class event.Class) int {
@@ -259,6 +266,7 @@ func TestLowerClassesLeaveTheMainBucketToThoseWhoWentShort(t *testing.T) {
 }
 
 func TestBudgetIsShown(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	slow := Rate{Limit: 1, Per: time.Hour} // a burst of one, back after an hour
 	level := func(r Rate) float64 {
@@ -277,6 +285,7 @@ func TestBudgetIsShown(t *testing.T) {
 }
 
 func TestRateBurst(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name      string
 		rate      Rate
