@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -151,4 +152,13 @@ func TestPauseHoldsForTheFleet(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, grant.Tokens)
 	require.JSONEq(t, `{"source":"lemon","entities":0}`, f.post("/v1/sources/lemon/retry", "").Body.String())
+}
+
+// The reference of the API names each kind of pause.
+func TestKindsOfPausesAreDocumented(t *testing.T) {
+	field, ok := reflect.TypeFor[SourceState]().FieldByName("Kind")
+	require.True(t, ok)
+	for _, k := range condition.PauseKinds {
+		require.Regexp(t, `\b`+string(k)+`\b`, field.Tag.Get("doc"))
+	}
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/alert"
@@ -142,7 +140,7 @@ func ask[T any](ctx context.Context, f *finder, calls *int64, q request[T]) (T, 
 		}
 		*calls++
 		f.loop.Turn()
-		f.metrics.Fetches.WithLabelValues(f.name, q.kind, q.class.String(), statusOf(err)).Inc()
+		f.metrics.Fetches.WithLabelValues(f.name, q.kind, q.class.String(), fate.StatusOf(err)).Inc()
 		if !fate.Is(err, fate.Throttled) {
 			f.condition.Throttle.Answered(failed)
 		}
@@ -275,16 +273,4 @@ func (f *finder) newCondition() *condition.Source {
 // witnesses asks entities that the mirror knows.
 func (f *finder) witnesses() *witness.Witnesses {
 	return &witness.Witnesses{Source: f.name, Definition: f.def, API: f.api, Mirror: f.store, Accounts: f.streams}
-}
-
-// statusOf names an answer for the metric.
-func statusOf(err error) string {
-	var classed *fate.Error
-	switch {
-	case err == nil:
-		return strconv.Itoa(http.StatusOK)
-	case errors.As(err, &classed) && classed.Status != 0:
-		return strconv.Itoa(classed.Status)
-	}
-	return "error"
 }

@@ -32,7 +32,7 @@ func (f *finder) waitingAtMost(d time.Duration, giveUp func(error)) *finder {
 			pause, noticed = state.Since, f.now()
 		}
 		switch waited := f.now().Sub(noticed); {
-		case state.Kind == condition.PausedByHand || state.Until.IsZero():
+		case state.Kind == condition.PausedByHand || !state.EndsByItself():
 			giveUp(errPaused(fmt.Sprintf("source %s is paused by hand, by %s (%s): resume it first", f.name, state.By, state.Reason)))
 		case waited >= d:
 			giveUp(errPaused(fmt.Sprintf("source %s has been paused for more than %s (%s)", f.name, d, state.Reason)))
@@ -63,7 +63,7 @@ func (f *finder) waitsOn(ctx context.Context, t *mirror.Task, p progress) string
 	}
 	if state.Paused {
 		until := "until it is resumed"
-		if !state.Until.IsZero() {
+		if state.EndsByItself() {
 			until = "until " + state.Until.UTC().Format(time.RFC3339) + " at least"
 		}
 		return fmt.Sprintf("source %s, which is paused by %s %s: %s", f.name, state.By, until, state.Reason)

@@ -22,7 +22,7 @@ func (s *source) look(ctx context.Context, loop *telemetry.Loop) {
 	s.condition.See(state)
 	s.alertPause(ctx, state)
 	s.w.Metrics.Pace.WithLabelValues(s.Name).Set(s.pace.Share(time.Now()))
-	if state.Paused && !state.Until.IsZero() {
+	if state.EndsByItself() {
 		loop.Waiting("the provider")
 		if s.condition.TryResume(ctx, state) {
 			s.failed.End()
@@ -56,7 +56,7 @@ func (s *source) alertPause(ctx context.Context, state condition.State) {
 		return
 	}
 	what := "it resumes by itself"
-	if state.Until.IsZero() {
+	if !state.EndsByItself() {
 		what = "it is to be resumed by hand"
 	}
 	this := state.Since.String() + what

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"time"
 
@@ -68,7 +67,7 @@ func (r *run) fetch(ctx context.Context, e entity.Fetch) (*provider.Snapshot, er
 	}
 	m := r.s.w.Metrics
 	m.FetchSeconds.WithLabelValues(r.src.Name).Observe(time.Since(start).Seconds())
-	m.Fetches.WithLabelValues(r.src.Name, e.Ref.Key.Kind, e.Class.String(), statusOf(err)).Inc()
+	m.Fetches.WithLabelValues(r.src.Name, e.Ref.Key.Kind, e.Class.String(), fate.StatusOf(err)).Inc()
 	return snap, err
 }
 
@@ -299,18 +298,6 @@ func fromRedis(err error) error {
 		return err
 	}
 	return fate.New(fate.Unavailable, err)
-}
-
-// statusOf names an answer for the metric.
-func statusOf(err error) string {
-	var f *fate.Error
-	switch {
-	case err == nil:
-		return "200"
-	case errors.As(err, &f) && f.Status != 0:
-		return strconv.Itoa(f.Status)
-	}
-	return "error"
 }
 
 // firstLine is the line of a text that says what happened; a stack may follow.

@@ -29,6 +29,9 @@ const (
 	PausedMisconfigured PauseKind = "misconfigured"
 )
 
+// PauseKinds are all kinds that this version knows.
+var PauseKinds = []PauseKind{PausedByHand, PausedThrottled, PausedUsedUp, PausedDown, PausedRefused, PausedMisconfigured}
+
 var pauseWords = map[PauseKind]string{
 	PausedByHand:        "paused by hand",
 	PausedThrottled:     "throttled",

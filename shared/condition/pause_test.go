@@ -45,3 +45,16 @@ func TestPausesAfterAProbe(t *testing.T) {
 	require.Equal(t, "of_tomorrow", condition.PauseKind("of_tomorrow").Words())
 	require.True(t, condition.PauseKind("of_tomorrow").WantsAHuman())
 }
+
+// Reasons begin with these words, from which a version that knows no kinds tells
+// them, and alerts have them as their class.
+func TestEachKindOfPauseHasItsWords(t *testing.T) {
+	words := map[condition.PauseKind]string{
+		condition.PausedByHand: "paused by hand", condition.PausedThrottled: "throttled", condition.PausedUsedUp: "rate limit used up",
+		condition.PausedDown: "source is down", condition.PausedRefused: "credentials refused", condition.PausedMisconfigured: "misconfigured",
+	}
+	require.Len(t, words, len(condition.PauseKinds))
+	for _, k := range condition.PauseKinds {
+		require.Equal(t, words[k], k.Words())
+	}
+}

@@ -141,7 +141,7 @@ func (s *Source) Overasked(ctx context.Context, what any, err error, ask func(co
 // this process is the one in the fleet to ask. Redis, which set the time, says so.
 // If the source is still ill it is paused again, for longer. well: it has answered well.
 func (s *Source) TryResume(ctx context.Context, state State) (well bool) {
-	if !state.Paused || state.Until.IsZero() {
+	if !state.EndsByItself() {
 		return false
 	}
 	probe, err := s.Fleet.TakeProbe(ctx, s.Name, probeWithin)

@@ -22,3 +22,6 @@ type State struct {
 	// stream.Streams.Source says it.
 	Told string
 }
+
+// EndsByItself reports whether a probe may end the pause. Else only an operator does.
+func (s State) EndsByItself() bool { return s.Paused && !s.Until.IsZero() }

@@ -38,3 +38,14 @@ func TestBackoff(t *testing.T) {
 	}
 	require.Greater(t, len(spread), 10, "work that failed together does not come back together")
 }
+
+func TestStatusOf(t *testing.T) {
+	for want, err := range map[string]error{
+		"200":   nil,
+		"error": errors.New("connection reset"),
+		"429":   fmt.Errorf("fetch: %w", &fate.Error{Class: fate.Throttled, Status: 429, Err: errors.New("slow down")}),
+	} {
+		require.Equal(t, want, fate.StatusOf(err))
+	}
+	require.Equal(t, "error", fate.StatusOf(fate.New(fate.Transient, errors.New("no answer"))))
+}
