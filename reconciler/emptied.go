@@ -8,8 +8,8 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/witness"
 )
 
@@ -124,7 +124,7 @@ func (s *survey) hadElements(ctx context.Context, k *provider.Kind) (had bool, e
 			return err
 		}
 		doc, err := s.store.Entity(ctx, event.Key{Source: s.name, Kind: k.Name, ID: provider.RootID})
-		if errors.Is(err, mirror.ErrNotFound) {
+		if errors.Is(err, storage.ErrNotFound) {
 			return nil
 		}
 		if err != nil {

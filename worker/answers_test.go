@@ -11,8 +11,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
@@ -28,7 +28,7 @@ func bareSource() *source {
 func TestOnlyAnswersForKnownEntitiesCount(t *testing.T) {
 	s := bareSource()
 	answer := func(id string, known bool, snap *provider.Snapshot, err error) event.Key {
-		doc := &mirror.Document{Key: event.Key{Source: "acme", Kind: "widget", ID: id}, Claim: 2}
+		doc := &storage.Document{Key: event.Key{Source: "acme", Kind: "widget", ID: id}, Claim: 2}
 		if known {
 			doc.Raw, doc.SyncedClaim = []byte(`{}`), 1
 		}
@@ -49,7 +49,7 @@ func TestOnlyAnswersForKnownEntitiesCount(t *testing.T) {
 func TestAnAnswerInItsOwnWordsEndsAStreak(t *testing.T) {
 	s := bareSource()
 	note := func(err error) {
-		s.noteAnswer(entity.Report{Document: &mirror.Document{}, Snapshot: &provider.Snapshot{}, Err: err})
+		s.noteAnswer(entity.Report{Document: &storage.Document{}, Snapshot: &provider.Snapshot{}, Err: err})
 	}
 	for class, ends := range map[fate.Class]bool{
 		fate.Gone: true, fate.Permanent: true, fate.Transient: false, fate.Throttled: false, fate.Refused: false, fate.Unavailable: false,
