@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/storage"
 )
@@ -99,7 +100,7 @@ func (y failing) until(u fate.Until, r Result) time.Duration {
 // provider has locked: as long as the provider asks.
 func (y failing) itsTurn() time.Duration {
 	_, asked := fate.Of(y.cause)
-	return max(asked, fate.Pauses{}.Length(2*(y.state.Throttled-1)))
+	return max(asked, condition.Pauses{}.Length(2*(y.state.Throttled-1)))
 }
 
 // goneAt asks again after a while, for a read may be too early, and then takes the
