@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fault"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/worker/entity"
@@ -72,7 +73,7 @@ func (s *shard) forgetEntities() {
 	s.entities = entity.NewShard(entity.Config{
 		Shard:      s.number,
 		Definition: func(source string) *provider.Definition { return s.w.sources[source].Definition },
-		Retry:      s.w.Retry, LagPauses: s.w.LagPauses, Rewritten: s.w.Rewritten, Logger: s.w.Logger,
+		Retry:      s.w.Retry, LagPauses: s.w.LagPauses, Rewritten: s.w.Rewritten, Split: fault.Off("lanes"), Logger: s.w.Logger,
 	})
 }
 
