@@ -38,6 +38,11 @@
 //
 // # What is left out
 //
+// A settlement is not fenced by the lease. One that arrives when the next owner has
+// settled a part of the same batch is covered by a lower claim than what came
+// before it. Nothing is lost or wrong then, but order is broken on record. Here
+// settlements arrive within the margin that a lease leaves.
+//
 // Some errors only a sweep finds, and there are no sweeps here. So plans do not
 // combine what needs one: reads that lag with widgets that enter a status again,
 // are deleted or lose history; reads that lag with clocks that are set or parts

@@ -22,6 +22,11 @@ var (
 	errFenced = errors.New("fenced")
 )
 
+// margin is how long a settlement may be on its way at most. Settlements are not
+// fenced: one is sent while the lease is surely held, and must arrive before a
+// successor can have it.
+const margin = leaseTTL / 10
+
 // timeout is how long an answer is waited for.
 const timeout = 500 * time.Millisecond
 
@@ -43,7 +48,10 @@ func call[T any](l *life, to server, run func() (T, error), then func(T, error))
 			}
 		}
 	}
-	out := w.latency()
+	out, late := w.latency(), w.between(timeout, 4*timeout)
+	if to == settleServer {
+		out, late = min(out, margin), margin
+	}
 	if !w.lossy(to) {
 		w.after(out, arrive(true))
 		return
@@ -55,11 +63,11 @@ func call[T any](l *life, to server, run func() (T, error), then func(T, error))
 		w.after(out, arrive(false))
 		away(timeout)
 	case 2: // late
-		w.after(w.between(timeout, 4*timeout), arrive(false))
+		w.after(late, arrive(false))
 		away(timeout)
 	case 3: // twice
 		w.after(out, arrive(true))
-		w.after(w.between(out, 3*timeout), arrive(false))
+		w.after(max(out, late), arrive(false))
 	default:
 		w.after(out, arrive(true))
 	}

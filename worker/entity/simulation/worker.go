@@ -206,7 +206,7 @@ func (t *settler) write(batch []settlement, then func()) {
 		return
 	}
 	before := slices.Clone(t.refused)
-	insist(&t.k.life, settleServer, func() ([]bool, error) {
+	call(&t.k.life, settleServer, func() ([]bool, error) {
 		out := make([]bool, len(batch))
 		refused := slices.Clone(before)
 		for i, d := range batch {
@@ -219,7 +219,11 @@ func (t *settler) write(batch []settlement, then func()) {
 			w.store.settle(d.Outcomes)
 		}
 		return out, nil
-	}, func(refused []bool, _ error) {
+	}, func(refused []bool, err error) {
+		if err != nil { // again, if the shards are still held
+			t.k.after(200*time.Millisecond, func() { t.write(batch, then) })
+			return
+		}
 		for i, d := range batch {
 			if w.plan.Off == SettleOrder {
 				continue
