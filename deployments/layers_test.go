@@ -45,7 +45,7 @@ type rule struct {
 }
 
 // proving are programs that prove something: they ship no more than tests do.
-var proving = []string{"deployments/fleet", "deployments/chaos", "deployments/drift", "deployments/bench"}
+var proving = []string{"deployments/fleet", "deployments/chaos", "deployments/drift", "deployments/explore", "deployments/bench"}
 
 var rules = []rule{
 	{"api, worker and reconciler never import each other", func(s source) string {
@@ -102,6 +102,13 @@ var rules = []rule{
 				strings.HasPrefix(p, module) && strings.HasSuffix(p, "test")
 		})
 	}},
+	{"what ships imports nothing of the simulated fleet", func(s source) string {
+		const simulated = "worker/entity/simulation"
+		if s.test() || s.below(simulated) || s.below(proving...) {
+			return ""
+		}
+		return s.imported(anyOf(module + simulated))
+	}},
 	{"the simulator knows nothing of Tarn but the words", func(s source) string {
 		if s.test() || !s.below("shared/simulator") {
 			return ""
@@ -148,6 +155,7 @@ func TestLayersCanBeBroken(t *testing.T) {
 		{dir: "worker", name: "a.go", imports: []string{"go.mongodb.org/mongo-driver/v2/bson"}},
 		{dir: "worker", name: "a.go", http: []string{"Client"}},
 		{dir: "worker", name: "a.go", imports: []string{module + "shared/stream/redistest"}},
+		{dir: "worker/app", name: "a.go", imports: []string{module + "worker/entity/simulation"}},
 		{dir: "shared/simulator", name: "a.go", imports: []string{module + "shared/provider"}},
 	}
 	for i, r := range rules {

@@ -57,15 +57,7 @@ func (w *world) covers(d *document, s *mirror.Settlement) {
 	if at := appendedAt(s.Signal.ID); d.claimedAt(claim) < at {
 		w.fail("coverage", "event %s of %v came at %v and is covered by claim %d of %v", s.EventID, s.Entity, at, claim, d.claimedAt(claim))
 	}
-	i, _ := slices.BinarySearchFunc(d.covered, s.Signal.ID, func(c covering, id string) int {
-		switch {
-		case c.id == id:
-			return 0
-		case lessID(c.id, id):
-			return -1
-		}
-		return 1
-	})
+	i, _ := slices.BinarySearchFunc(d.covered, s.Signal.ID, func(c covering, id string) int { return compareIDs(c.id, id) })
 	if i > 0 && d.covered[i-1].claim > claim || i < len(d.covered) && d.covered[i].claim < claim {
 		w.fail("order", "event %s of %v, entry %s, is covered by claim %d, out of order: %v", s.EventID, s.Entity, s.Signal.ID, claim, d.covered[max(0, i-1):min(len(d.covered), i+1)])
 	}

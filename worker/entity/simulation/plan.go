@@ -162,6 +162,9 @@ func Draw(seed uint64, off Control) *Plan {
 			f.For = 0
 		}
 		p.Faults = append(p.Faults, f)
+		if f.What == "unsettleable" { // and what comes for it is to be parked
+			p.Faults = append(p.Faults, Fault{At: f.At + f.For/4, For: f.For, What: "throttled", Of: f.Of})
+		}
 		if f.For > 0 && r.IntN(2) == 0 { // the worst comes while something else is wrong
 			p.Faults = append(p.Faults, Fault{At: f.At + time.Duration(r.Int64N(int64(f.For))), What: "kill", Of: r.IntN(p.Workers)})
 		}

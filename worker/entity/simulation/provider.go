@@ -81,7 +81,6 @@ type thing struct {
 	kind     *provider.Kind
 	versions []version
 	history  []string // JSON of the changes
-	last     string   // status
 	shop     int
 	told     bool // an event about it was accepted
 	givenUp  bool // a signal without an event was given up, which leaves no letter

@@ -1,8 +1,10 @@
 package simulation
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
@@ -126,25 +128,22 @@ func (w *world) millisecond() int64 { return 1000 + w.now.Milliseconds() }
 
 // appendedAt is when the entry with an id was appended, to a millisecond.
 func appendedAt(id string) time.Duration {
-	ms, _, _ := cutID(id)
+	ms, _ := cutID(id)
 	return time.Duration(ms-1000) * time.Millisecond
 }
 
-func cutID(id string) (ms, seq int64, ok bool) {
-	for i := range len(id) {
-		if id[i] == '-' {
-			ms, _ = strconv.ParseInt(id[:i], 10, 64)
-			seq, _ = strconv.ParseInt(id[i+1:], 10, 64)
-			return ms, seq, true
-		}
-	}
-	return 0, 0, false
+// cutID reads an id.
+func cutID(id string) (ms, seq int64) {
+	left, right, _ := strings.Cut(id, "-")
+	ms, _ = strconv.ParseInt(left, 10, 64) // they are all made here
+	seq, _ = strconv.ParseInt(right, 10, 64)
+	return ms, seq
 }
 
-func lessID(a, b string) bool {
-	am, as, _ := cutID(a)
-	bm, bs, _ := cutID(b)
-	return am < bm || am == bm && as < bs
+func compareIDs(a, b string) int {
+	am, as := cutID(a)
+	bm, bs := cutID(b)
+	return cmp.Or(cmp.Compare(am, bm), cmp.Compare(as, bs))
 }
 
 func (r *redis) add(sig event.Signal) string {
@@ -282,7 +281,7 @@ func (r *redis) takeOver(h hold, t event.Tier, next int64, behind string, most i
 	s := r.shards[h.shard]
 	x := &s.streams[index(t)]
 	for _, e := range x.entries[:x.next] {
-		if behind != "" && !lessID(behind, e.id) {
+		if behind != "" && compareIDs(behind, e.id) >= 0 {
 			continue
 		}
 		if len(out) == most {
@@ -298,15 +297,7 @@ func (r *redis) takeOver(h hold, t event.Tier, next int64, behind string, most i
 // take removes a delivered entry. False: it is not there.
 func (s *redisShard) take(t event.Tier, id string) (stored, bool) {
 	x := &s.streams[index(t)]
-	i, ok := slices.BinarySearchFunc(x.entries[:x.next], id, func(e stored, id string) int {
-		switch {
-		case e.id == id:
-			return 0
-		case lessID(e.id, id):
-			return -1
-		}
-		return 1
-	})
+	i, ok := slices.BinarySearchFunc(x.entries[:x.next], id, func(e stored, id string) int { return compareIDs(e.id, id) })
 	if !ok {
 		return stored{}, false
 	}
@@ -413,10 +404,7 @@ func (r *redis) due(h hold, most int) (keys []event.Key, next time.Duration, err
 		}
 	}
 	slices.SortFunc(keys, func(a, b event.Key) int {
-		if pa, pb := s.parked[a].due, s.parked[b].due; pa != pb {
-			return int(pa - pb)
-		}
-		return compareKeys(a, b)
+		return cmp.Or(cmp.Compare(s.parked[a].due, s.parked[b].due), compareKeys(a, b))
 	})
 	return keys[:min(most, len(keys))], next, nil
 }
@@ -512,11 +500,5 @@ func (r *redis) left() (n int) {
 }
 
 func compareKeys(a, b event.Key) int {
-	switch {
-	case a == b:
-		return 0
-	case a.Kind < b.Kind || a.Kind == b.Kind && a.ID < b.ID:
-		return -1
-	}
-	return 1
+	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.ID, b.ID))
 }

@@ -135,7 +135,7 @@ func (w *world) appended(n int) {
 func (w *world) deliver(e *event.Event) {
 	one := *e
 	one.ReceivedAt = w.wall()
-	append := answerless(func() { w.redis.append(event.Own(&one, ""), 0) })
+	send := answerless(func() { w.redis.append(event.Own(&one, ""), 0) })
 	accepted := func() {
 		w.undone--
 		w.say("api: event %s is accepted", e.ID)
@@ -146,12 +146,12 @@ func (w *world) deliver(e *event.Event) {
 		at := w.now
 		w.after(100*time.Millisecond, func() {
 			if w.apiKilled < at {
-				call(&w.outside, redisServer, append, func(nothing, error) {})
+				call(&w.outside, redisServer, send, func(nothing, error) {})
 			}
 		})
 		return
 	}
-	call(&w.outside, redisServer, append, func(_ nothing, err error) {
+	call(&w.outside, redisServer, send, func(_ nothing, err error) {
 		if err != nil {
 			w.after(300*time.Millisecond, func() { w.deliver(e) })
 			return

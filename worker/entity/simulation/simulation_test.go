@@ -9,8 +9,9 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A few seconds of random schedules.
-func TestExplore(t *testing.T) {
+// A few seconds of random schedules: order, coverage, never backwards, waiting is
+// free, nothing leaves early, nothing is lost, wrong or left over.
+func TestInvariantsHold(t *testing.T) {
 	e := Explore(1, 3*time.Second, None)
 	var text strings.Builder
 	require.NoError(t, e.Report(&text))

@@ -1,8 +1,8 @@
 package simulation
 
 import (
+	"cmp"
 	"slices"
-	"sort"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
@@ -263,9 +263,7 @@ func (s *store) open() []work {
 			dead = append(dead, of)
 		}
 	}
-	sort.Slice(dead, func(i, j int) bool {
-		return dead[i].event < dead[j].event || dead[i].event == dead[j].event && compareKeys(dead[i].key, dead[j].key) < 0
-	})
+	slices.SortFunc(dead, func(a, b work) int { return cmp.Or(cmp.Compare(a.event, b.event), compareKeys(a.key, b.key)) })
 	return dead
 }
 
