@@ -2,17 +2,29 @@
 
 GO          ?= go
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+TAGS        := $(shell cat deployments/tags)
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 LDFLAGS     := -s -w -X github.com/tarn-sync/tarn/shared/process.Version=$(VERSION) -X main.version=$(VERSION)
 BINARIES    := api worker reconciler standalone simulator
+STANDINS    := deployments/standins
 COMPOSE     ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 COMPOSE_FILE := deployments/docker/compose.yaml
 FUZZTIME    ?= 10s
 DURATION    ?= 120s
 STORE       ?= sqlite
+# Tests of one package side by side: they wait more than they compute.
+PARALLEL    ?= 4
+# The race detector looks at all Go but SQLite's own code, translated from C,
+# which guards its memory itself and takes two thirds of the time.
+RACE        := CGO_ENABLED=1 $(GO) test -race -gcflags=modernc.org/sqlite/lib=-race=false
+
+# Every go command here has the tags, so that tests and programs share what is
+# compiled. -tags on a command line replaces them.
+export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -tags=$(TAGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help run build smoke test vet lint unit bench chaos drift explore fuzz images up down fmt tools-run tools-test $(BINARIES)
+.PHONY: help run build smoke check test vet lint unit bench chaos drift explore fuzz licences vulns images up down fmt tools-run tools-test $(BINARIES)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,24 +40,34 @@ standalone simulator: ; CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)
 smoke: tools-run standalone ## one event in, wait for its document, print the milliseconds
 	@bin/standalone smoke
 
+check: tools-test ## format, vet, lint, quick tests: before each commit, in two minutes
+	@test -z "$$(gofmt -l .)" || { echo "not formatted, run make fmt:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+	$(GO) test -short -parallel $(PARALLEL) $$($(GO) list ./... | grep -v /deployments)
+	$(GO) test -short -count 1 ./deployments/...
+
 test: tools-test vet lint unit ## everything CI does: vet, lint, all tests with the race detector
 
 vet:
 	$(GO) vet ./...
-	$(GO) vet -tags fault ./...
+	$(GO) vet -tags fault,$(TAGS) ./...
+	$(GO) vet -C $(STANDINS) ./...
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "not formatted, run make fmt:"; gofmt -l .; exit 1; }
+	$(GO) mod tidy -diff
+	$(GO) mod tidy -C $(STANDINS) -diff
 	$(GO) run $(STATICCHECK) ./...
-	$(GO) run $(STATICCHECK) -tags fault ./...
+	$(GO) run $(STATICCHECK) -tags fault,$(TAGS) ./...
 
 unit:
-	CGO_ENABLED=1 $(GO) test -race -timeout 40m $$($(GO) list ./... | grep -v /deployments)
-	@# Whole fleets: one at a time, or they take each other's time; and always
-	@# anew, for go does not know that they depend on the binaries they build.
-	CGO_ENABLED=1 $(GO) test -race -count 1 -p 1 -timeout 40m ./deployments/...
-	CGO_ENABLED=1 $(GO) test -race -tags fault ./shared/fault
-	CGO_ENABLED=1 $(GO) test -race -tags fault -run '^TestFault' ./api ./shared/mirror/sqlite ./shared/mirror/mongo
+	$(RACE) -parallel $(PARALLEL) -timeout 40m $$($(GO) list ./... | grep -v /deployments)
+	@# Whole fleets: two at a time, since they mostly wait; and always again, for
+	@# go does not know that they depend on the binaries they build.
+	$(RACE) -count 1 -p 2 -timeout 40m ./deployments/...
+	$(RACE) -tags fault,$(TAGS) ./shared/fault
+	$(RACE) -tags fault,$(TAGS) -run '^TestFault' ./api ./shared/mirror/sqlite ./shared/mirror/mongo
 
 bench: tools-run ## the benchmark table, with what it is compared to
 	$(GO) run ./deployments/bench receiver
@@ -65,6 +87,12 @@ explore: ## run random schedules of a simulated fleet for DURATION (120s) from S
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@deployments/fuzz.sh $(FUZZTIME)
 
+licences: ## write the list of licences of what ships
+	$(GO) test -run '^TestLicencesAreListed$$' ./deployments -licences
+
+vulns: ## look for known vulnerabilities in what ships; asks vuln.go.dev
+	$(GO) run $(GOVULNCHECK) ./...
+
 images: ## build the container image
 	VERSION=$(VERSION) $(COMPOSE) -f $(COMPOSE_FILE) build api
 
@@ -78,4 +106,4 @@ fmt: ## format the code
 	gofmt -w .
 
 tools-run: ; @deployments/need.sh redis-server
-tools-test: ; @deployments/need.sh redis-server cc
+tools-test: ; @deployments/need.sh redis-server cc openssl curl

@@ -104,6 +104,7 @@ func (d *dead) status(t *testing.T) mirror.EventStatus {
 
 // The provider that sends an event again whose work is dead has it taken up.
 func TestRedeliveryOfADeadEventIsTakenUp(t *testing.T) {
+	t.Parallel()
 	d := newDead(t)
 	require.Equal(t, mirror.Dead, d.status(t))
 	require.JSONEq(t, `{"status":"accepted","id":"evt_1"}`, d.deliver(t), "acking what was buried has not marked it again")
@@ -118,6 +119,7 @@ func TestRedeliveryOfADeadEventIsTakenUp(t *testing.T) {
 }
 
 func TestRedriveOnRedisAndAStore(t *testing.T) {
+	t.Parallel()
 	d := newDead(t)
 	require.Equal(t, []string{d.letter}, d.walk(t, "/v1/dead-letters?status=open&entity=lemon/order/bord_1", 1))
 	d.clock.advance(time.Millisecond)
@@ -145,6 +147,7 @@ func TestRedriveOnRedisAndAStore(t *testing.T) {
 }
 
 func TestDiscardOnAStore(t *testing.T) {
+	t.Parallel()
 	d := newDead(t)
 	w := d.post("/v1/dead-letters/"+d.letter+"/discard", `{"reason":"account closed"}`)
 	require.Equal(t, http.StatusOK, w.Code, w.Body)
@@ -155,6 +158,7 @@ func TestDiscardOnAStore(t *testing.T) {
 
 // A job and a sweep go through a real store to whoever works on them, and back.
 func TestTasksOnAStore(t *testing.T) {
+	t.Parallel()
 	d := newDead(t)
 	d.clock.advance(time.Millisecond)
 	w := d.post("/v1/dead-letters/redrive", `{}`)

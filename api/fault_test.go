@@ -17,6 +17,7 @@ import (
 // its own by then. The environment is read once at start, so it runs in a
 // process of its own.
 func TestFaultAppend(t *testing.T) {
+	t.Parallel()
 	if os.Getenv("TARN_FAULT") == "" {
 		cmd := exec.Command(os.Args[0], "-test.run=^TestFaultAppend$", "-test.v")
 		cmd.Env = append(os.Environ(), "TARN_FAULT=append-off")

@@ -18,6 +18,7 @@ import (
 )
 
 func TestFleet(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.queue.workers = []string{"w1", "w2"}
 	f.queue.paused = stream.SourceState{Paused: true, Reason: "429", By: "w1", Since: noon, Until: noon.Add(time.Minute)}
@@ -41,6 +42,7 @@ func TestFleet(t *testing.T) {
 
 // However many keep the page open, Redis is looked at once a second.
 func TestFleetIsLookedAtOnceASecond(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	looks := func() int {
 		f.queue.mu.Lock()
@@ -70,8 +72,9 @@ func TestFleetIsLookedAtOnceASecond(t *testing.T) {
 }
 
 func TestFleetOnRedis(t *testing.T) {
+	t.Parallel()
 	f, streams := onRedis(t, redistest.Start(t))
-	_, err := streams.Heartbeat(t.Context(), "w1")
+	_, err := streams.Member("w1").Beat(t.Context())
 	require.NoError(t, err)
 	shard := event.Key{Source: "lemon", Kind: "order", ID: "bord_1"}.Shard(4)
 	_, err = streams.Acquire(t.Context(), shard, "w1", []string{"lemon"})
@@ -115,6 +118,7 @@ func (w *watchful) Task(ctx context.Context, id string) (*mirror.Task, error) {
 // Redis and the store are never asked without a deadline: a client that goes away
 // does not end the waiting for a Redis that is silent.
 func TestReadersAskWithADeadline(t *testing.T) {
+	t.Parallel()
 	w := &watchful{}
 	f := newFixture(t, func(o *Options) {
 		w.Queue, w.fakeStore = o.Queue, o.Store.(*fakeStore)

@@ -33,6 +33,7 @@ func sweepTask(id, mode string, status mirror.TaskStatus) *mirror.Task {
 }
 
 func TestJob(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.store.tasks = []*mirror.Task{redriveTask("job_1", mirror.TaskRunning), sweepTask("sweep_1", "sweep", mirror.TaskRunning)}
 	want := `{"id":"job_1","kind":"redrive","source":"lemon","status":"running","by":"ops",
@@ -51,6 +52,7 @@ func TestJob(t *testing.T) {
 }
 
 func TestListOfJobs(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.store.tasks, f.store.next = []*mirror.Task{redriveTask("job_1", mirror.TaskRunning)}, "abc"
 	w := f.get("/v1/jobs?status=running&source=lemon&kind=discard&limit=3&cursor=x")
@@ -65,6 +67,7 @@ func TestListOfJobs(t *testing.T) {
 }
 
 func TestCancel(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, path string
 		task       *mirror.Task

@@ -48,6 +48,7 @@ var asOperator = []string{"Authorization", "Bearer " + operatorToken.Secret}
 // The parents of an entity choose between those that have its id. Without them it
 // must be the only one.
 func TestOneIDUnderTwoAccounts(t *testing.T) {
+	t.Parallel()
 	f := ownIDs(t)
 	f.have("acc/a", "o")
 	f.have("b", "o")
@@ -85,6 +86,7 @@ func TestOneIDUnderTwoAccounts(t *testing.T) {
 
 // An id that several entities have is answered with all of them.
 func TestAnAmbiguousIDIsAConflict(t *testing.T) {
+	t.Parallel()
 	f := ownIDs(t)
 	f.have("acc/a", "o/1")
 	f.have("b", "o/1")
@@ -109,6 +111,7 @@ func TestAnAmbiguousIDIsAConflict(t *testing.T) {
 
 // An entity is not shown to those who ask for one under other parents.
 func TestOtherParentsAreNotFound(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		f    *fixture
 		want string
@@ -142,6 +145,7 @@ func TestOtherParentsAreNotFound(t *testing.T) {
 
 // A webhook names the entity under its account; what the log shows says under which account.
 func TestAWebhookNamesAnIDUnderItsAccount(t *testing.T) {
+	t.Parallel()
 	f := ownIDs(t)
 	w := f.do(webhook("lemon", orderEvent("evt_1"), f.clock.now()))
 	require.Equal(t, http.StatusOK, w.Code, w.Body)

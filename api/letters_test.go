@@ -38,6 +38,7 @@ func (f *fixture) buried() string {
 }
 
 func TestDeadLetterIsWhole(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	id := f.buried()
 	want := `{"id":"` + id + `","source":"lemon","event":"evt_1","event_type":"order.executed","kind":"order","entity":"bord_1",
@@ -57,6 +58,7 @@ func TestDeadLetterIsWhole(t *testing.T) {
 }
 
 func TestFiltersOfDeadLetters(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	w := f.get("/v1/dead-letters?status=open&type=order.executed&source=lemon&kind=order&entity=lemon/order/a/b&class=permanent" +
 		"&from=2026-03-01T00:00:00Z&to=2026-03-02T00:00:00Z&limit=7&cursor=xyz")
@@ -107,6 +109,7 @@ func refusedBodies(t *testing.T, f *fixture, path string, bodies map[string]stri
 }
 
 func TestRedriveAppendsBeforeItCloses(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, func(o *Options) { o.Tokens = []Token{operatorToken} })
 	id := f.buried()
 	redrive := func() int {
@@ -141,6 +144,7 @@ func TestRedriveAppendsBeforeItCloses(t *testing.T) {
 }
 
 func TestRedriveOfWhatIsNotOpen(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	id := f.buried()
 	for _, status := range []mirror.LetterStatus{mirror.LetterRedriven, mirror.LetterSuperseded, mirror.LetterDiscarded} {
@@ -168,6 +172,7 @@ func TestRedriveOfWhatIsNotOpen(t *testing.T) {
 }
 
 func TestDiscardWantsAReason(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	id := f.buried()
 	path := "/v1/dead-letters/" + id + "/discard"
@@ -187,6 +192,7 @@ func TestDiscardWantsAReason(t *testing.T) {
 
 // Whoever did something is on record for it, whatever failed afterwards.
 func TestActsOnLettersAreOnRecordThoughTheRestFails(t *testing.T) {
+	t.Parallel()
 	away := errors.New("away")
 	for name, c := range map[string]struct {
 		act, body string
@@ -217,6 +223,7 @@ var badSelections = map[string]string{
 }
 
 func TestRedriveByFilter(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.buried()
 	body := `{"source":"lemon","type":"order.executed","kind":"order","entity":"lemon/order/bord_1","class":"transient","from":"2026-03-01T00:00:00Z"`
@@ -257,6 +264,7 @@ func TestRedriveByFilter(t *testing.T) {
 }
 
 func TestDiscardByFilter(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.buried()
 	w := f.post("/v1/dead-letters/discard", `{"kind":"order","reason":"closed","dry_run":true}`)

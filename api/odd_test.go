@@ -90,6 +90,7 @@ func (o odd) text() string {
 // Whatever is accepted can be read through every route that shows it: status
 // 200 and JSON, whether its work was done, with whatever state, or died.
 func TestEveryAcceptedEventCanBeRead(t *testing.T) {
+	t.Parallel()
 	t.Run("sqlite", func(t *testing.T) { everyAcceptedEventCanBeRead(t, openSQLite(t), oddIDs, 60) })
 	t.Run("mongo", func(t *testing.T) {
 		// FerretDB, which stands in for MongoDB, takes no name of a field that begins
@@ -254,6 +255,7 @@ func (f *fixture) good(t *testing.T, path string) []byte {
 // A time that an older version took and no version can write is shown as the
 // nearest that can be.
 func TestTimesThatCannotBeWritten(t *testing.T) {
+	t.Parallel()
 	for name, at := range map[string]time.Time{
 		"year 10000": time.Date(10000, 1, 1, 0, 59, 59, 0, time.UTC), "before year 0": time.Date(-1, 12, 31, 23, 0, 0, 0, time.UTC),
 	} {
@@ -270,6 +272,7 @@ func TestTimesThatCannotBeWritten(t *testing.T) {
 
 // What cannot be encoded all the same is a 500 and an alarm, never a 200.
 func TestAnAnswerThatCannotBeEncoded(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	doc := order("bord_1", time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC)) // as no clock of ours would show
 	f.store.put(doc)

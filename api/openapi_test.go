@@ -43,6 +43,7 @@ var (
 )
 
 func TestDocumentCoversEveryRoute(t *testing.T) {
+	t.Parallel()
 	d, _ := readDocument(t)
 	require.Regexp(t, `^3\.1\.`, d.OpenAPI)
 	ids := map[string]bool{}
@@ -77,6 +78,7 @@ func TestDocumentCoversEveryRoute(t *testing.T) {
 // TestDocumentIsValid checks the schemas against their metaschema and follows
 // every reference.
 func TestDocumentIsValid(t *testing.T) {
+	t.Parallel()
 	d, raw := readDocument(t)
 	for _, m := range regexp.MustCompile(`"\$ref":"([^"]+)"`).FindAllSubmatch(raw, -1) {
 		name, ok := strings.CutPrefix(string(m[1]), "#/components/schemas/")
@@ -95,6 +97,7 @@ func TestDocumentIsValid(t *testing.T) {
 
 // TestAnswersMatchTheDocument holds real answers against the schemas.
 func TestAnswersMatchTheDocument(t *testing.T) {
+	t.Parallel()
 	_, raw := readDocument(t)
 	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
 	require.NoError(t, err)
@@ -139,6 +142,7 @@ func TestAnswersMatchTheDocument(t *testing.T) {
 }
 
 func TestDocsPageNeedsNothingFromElsewhere(t *testing.T) {
+	t.Parallel()
 	w := newFixture(t).get("/docs")
 	require.Equal(t, http.StatusOK, w.Code)
 	require.NotRegexp(t, `https?://|//cdn`, w.Body.String())

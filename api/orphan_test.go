@@ -14,6 +14,7 @@ import (
 
 // Work of a source that was renamed is shown with the fleet, and can be given up.
 func TestWorkOfASourceThatIsNotConfigured(t *testing.T) {
+	t.Parallel()
 	f, streams := onRedis(t, redistest.Start(t))
 	require.NotContains(t, f.get("/v1/fleet").Body.String(), "unconfigured")
 	require.NoError(t, streams.Remember(t.Context(), []string{"former", "lemon"}))
@@ -34,6 +35,7 @@ func TestWorkOfASourceThatIsNotConfigured(t *testing.T) {
 }
 
 func TestFleetShowsUnconfiguredSources(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.queue.orphans = []stream.Orphan{{Source: "former", ShardSource: stream.ShardSource{Live: 5, Background: 1, Parked: 4, Oldest: 90 * time.Second}}}
 	require.Contains(t, f.get("/v1/fleet").Body.String(),

@@ -27,6 +27,7 @@ func order(id string, verified time.Time) *mirror.Document {
 }
 
 func TestEntityKeepsEveryTokenAndLeavesOutWhatIsNot(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.store.put(order("bord_1", noon))
 	w := f.get("/v1/entities/lemon/order/bord_1")
@@ -43,6 +44,7 @@ func TestEntityKeepsEveryTokenAndLeavesOutWhatIsNot(t *testing.T) {
 }
 
 func TestEntityWithEverything(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	d := order("bord_1", noon)
 	berlin := time.FixedZone("", 3600)
@@ -62,6 +64,7 @@ func TestEntityWithEverything(t *testing.T) {
 }
 
 func TestEntityPaths(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	odd := "a/b +%c?"
 	f.store.put(order(odd, noon))
@@ -109,6 +112,7 @@ func requireProblem(t *testing.T, w *httptest.ResponseRecorder, kind string) {
 }
 
 func TestFreshAfterIsACondition(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.store.put(order("bord_1", noon))
 	at := func(d time.Duration) string { return url.QueryEscape(noon.Add(d).Format(time.RFC3339Nano)) }
@@ -121,6 +125,7 @@ func TestFreshAfterIsACondition(t *testing.T) {
 }
 
 func TestWaitEndsWhenTheSyncIsThere(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.store.looked = make(chan struct{})
 	answered := make(chan *httptest.ResponseRecorder)
@@ -150,6 +155,7 @@ func TestWaitEndsWhenTheSyncIsThere(t *testing.T) {
 // The pauses between looks grow; what arrives in the last of them is still what
 // the client has waited for.
 func TestWaitLooksOnceMoreAtItsEnd(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := &reader{store: &fakeStore{}, leaving: make(chan struct{})}
 		key := event.Key{Source: "lemon", Kind: "order", ID: "bord_1"}
@@ -166,6 +172,7 @@ func TestWaitLooksOnceMoreAtItsEnd(t *testing.T) {
 // Somebody may have broken a document by hand; the others of its page are still
 // there to be read.
 func TestBrokenStateDoesNotBreakItsPage(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	broken := order("bord_1", noon)
 	broken.Raw = []byte(`{"id":"bord_1",`)
@@ -179,6 +186,7 @@ func TestBrokenStateDoesNotBreakItsPage(t *testing.T) {
 }
 
 func TestLists(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.store.put(order("bord_1", noon))
 	f.store.next = "abc"
@@ -261,6 +269,7 @@ func TestLists(t *testing.T) {
 }
 
 func TestEvent(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	row := &mirror.EventRow{
 		ID: "evt_1", Source: "lemon", Type: "order.executed", CreatedAt: noon, ReceivedAt: noon, ProcessedAt: noon,
@@ -301,6 +310,7 @@ var anyBody = map[string]string{
 }
 
 func TestStoreAwayIsToldWithoutInternals(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name   string
 		err    error

@@ -50,6 +50,7 @@ func bodiesIn(t *testing.T, s *redistest.Server) map[string]int {
 }
 
 func TestSuccessIsDurable(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t, redistest.Appendfsync("always"))
 	f, _ := onRedis(t, redis)
 	const senders, each = 8, 50
@@ -92,6 +93,7 @@ func TestSuccessIsDurable(t *testing.T) {
 }
 
 func TestRedisAwayAndBack(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	f, _ := onRedis(t, redis)
 	redis.Kill()
@@ -109,6 +111,7 @@ func TestRedisAwayAndBack(t *testing.T) {
 }
 
 func TestRedisSilent(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	f, _ := onRedis(t, redis, func(o *Options) { o.AppendTimeout = 200 * time.Millisecond })
 	redis.Freeze()
@@ -127,6 +130,7 @@ func TestRedisSilent(t *testing.T) {
 // What a duplicate is put on record by is bounded like the append itself, by a
 // Redis that stops answering in between too.
 func TestRedisSilentAtANote(t *testing.T) {
+	t.Parallel()
 	proxy := redistest.NewProxy(t, redistest.Start(t))
 	streams, err := stream.Open(t.Context(), stream.Options{URLs: []string{proxy.URL()}, Shards: 4})
 	require.NoError(t, err)
@@ -144,6 +148,7 @@ func TestRedisSilentAtANote(t *testing.T) {
 // A Redis that answers and takes no writes takes no webhooks: the api is not
 // ready, and says why.
 func TestNotReadyWhileRedisTakesNoWrites(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	f, _ := onRedis(t, redis)
 	host, port, _ := strings.Cut(redistest.Start(t).Addr(), ":")
@@ -160,6 +165,7 @@ func TestNotReadyWhileRedisTakesNoWrites(t *testing.T) {
 }
 
 func TestRedisFull(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t, redistest.Maxmemory(8<<20))
 	f, _ := onRedis(t, redis)
 	ctx := t.Context()
@@ -174,6 +180,7 @@ func TestRedisFull(t *testing.T) {
 }
 
 func TestSameEventManyTimes(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	f, streams := onRedis(t, redis)
 	const times = 20
@@ -202,6 +209,7 @@ func TestSameEventManyTimes(t *testing.T) {
 }
 
 func TestStopPutsRefusalsOnRecord(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	f, streams := onRedis(t, redis)
 	addr, stop := f.serve(t)
@@ -239,6 +247,7 @@ func (f *fixture) read(t *testing.T, s *stream.Streams, worker string, k event.K
 // come again, or the client has repeated the command by itself. Either way the
 // event is there once.
 func TestLostReplyHasNoDoubleEffect(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t)
 	proxy := redistest.NewProxy(t, redis)
 	streams, err := stream.Open(t.Context(), stream.Options{URLs: []string{proxy.URL()}, Shards: 4})
@@ -264,6 +273,7 @@ func TestLostReplyHasNoDoubleEffect(t *testing.T) {
 // When workers have emptied a full Redis, events are taken again; what was
 // refused left nothing behind that would make it a duplicate.
 func TestRedisFullAndDrained(t *testing.T) {
+	t.Parallel()
 	redis := redistest.Start(t, redistest.Maxmemory(8<<20))
 	f, streams := onRedis(t, redis)
 	ctx := t.Context()

@@ -41,6 +41,7 @@ func (f *fixture) serve(t *testing.T) (addr string, stop func() error) {
 }
 
 func TestSlowClientsAreCutOff(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, func(o *Options) { o.ReadTimeout = 100 * time.Millisecond })
 	addr, _ := f.serve(t)
 	for _, c := range []struct {
@@ -65,6 +66,7 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 }
 
 func TestWaitingOutlivesTheReadTimeout(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, func(o *Options) { o.ReadTimeout = 50 * time.Millisecond })
 	addr, _ := f.serve(t)
 	resp, err := http.Get("http://" + addr + "/v1/entities/lemon/order/bord_1?wait=300ms")
@@ -77,6 +79,7 @@ func TestWaitingOutlivesTheReadTimeout(t *testing.T) {
 }
 
 func TestTooLargeEndsTheConnection(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	addr, _ := f.serve(t)
 	conn, err := net.Dial("tcp", addr)
@@ -92,6 +95,7 @@ func TestTooLargeEndsTheConnection(t *testing.T) {
 }
 
 func TestStopFinishesRequestsAndPutsCountsOnRecord(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	release := make(chan struct{})
 	entered := make(chan struct{})
@@ -159,6 +163,7 @@ func (q *gatedQueue) Append(ctx context.Context, d stream.Draft) (stream.Receipt
 }
 
 func TestStopCutsOffWhoTakesTooLong(t *testing.T) {
+	t.Parallel()
 	release := make(chan struct{})
 	defer close(release)
 	gate := &gatedQueue{fakeQueue: newFakeQueue(), entered: make(chan struct{}), release: release}
@@ -181,11 +186,13 @@ func TestStopCutsOffWhoTakesTooLong(t *testing.T) {
 }
 
 func TestRunRefusesAnOpenDoor(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, func(o *Options) { o.Addr = "0.0.0.0:0" })
 	require.ErrorContains(t, f.Run(t.Context()), "operator_tokens")
 }
 
 func TestServeTellsWhenItCannotListen(t *testing.T) {
+	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()

@@ -17,6 +17,7 @@ import (
 )
 
 func TestPauseAndResume(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, func(o *Options) { o.Tokens = []Token{operatorToken} })
 	bearer := []string{"Authorization", "Bearer " + operatorToken.Secret}
 	w := f.post("/v1/sources/lemon/pause", `{"reason":"maintenance"}`, bearer...)
@@ -43,6 +44,7 @@ func TestPauseAndResume(t *testing.T) {
 
 // Deletions are accepted by a person, for a time, and that is on record.
 func TestResumeAcceptingDeletions(t *testing.T) {
+	t.Parallel()
 	f, streams := onRedis(t, redistest.Start(t))
 	require.NoError(t, streams.PauseAs(t.Context(), "lemon", fate.NewPause(fate.PausedMisconfigured, time.Hour, "nothing is found"), "w1"))
 	w := f.post("/v1/sources/lemon/pause", `{"reason":"throttled, waiting for support"}`)
@@ -71,6 +73,7 @@ func TestResumeAcceptingDeletions(t *testing.T) {
 }
 
 func TestPauseWantsAReason(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	refusedBodies(t, f, "/v1/sources/lemon/pause", map[string]string{
 		"no body": "", "no reason": `{}`, "empty": `{"reason":""}`, "blank": `{"reason":" "}`,
@@ -81,6 +84,7 @@ func TestPauseWantsAReason(t *testing.T) {
 
 // A database that is away is one of the reasons to pause a source.
 func TestPauseWithoutTheStore(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.store.err = fate.Errorf(fate.Unavailable, "away")
 	f.store.noteErr = f.store.err
@@ -96,6 +100,7 @@ func TestPauseWithoutTheStore(t *testing.T) {
 // What operators do when Redis or the store does not answer: told, and nothing
 // of what is inside.
 func TestActsWithoutRedis(t *testing.T) {
+	t.Parallel()
 	paths := map[string]string{
 		"/v1/sources/lemon/pause": `{"reason":"r"}`, "/v1/sources/lemon/resume": "", "/v1/sources/lemon/retry": "",
 		"/v1/entities/lemon/account/cusa_1/sync": "", "/v1/fleet": "",
@@ -129,6 +134,7 @@ func TestActsWithoutRedis(t *testing.T) {
 
 // On a real Redis a pause holds for everybody who takes from the budget.
 func TestPauseHoldsForTheFleet(t *testing.T) {
+	t.Parallel()
 	f, streams := onRedis(t, redistest.Start(t))
 	require.Equal(t, http.StatusOK, f.post("/v1/sources/lemon/pause", `{"reason":"maintenance"}`).Code)
 	grant, err := streams.Take(t.Context(), "lemon", 0, 1, stream.Rate{})

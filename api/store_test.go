@@ -19,6 +19,7 @@ import (
 // TestReadingARealStore walks lists page by page over a store with 25 synced
 // orders and an event for each.
 func TestReadingARealStore(t *testing.T) {
+	t.Parallel()
 	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "tarn.db"), sqlite.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, store.Close()) })

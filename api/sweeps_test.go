@@ -14,6 +14,7 @@ import (
 )
 
 func TestSweep(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	done := sweepTask("sweep_1", "backfill", mirror.TaskDone)
 	done.Counts["entities"], done.Counts[mirror.CountPartialElements+"order"] = 1000, 60
@@ -45,6 +46,7 @@ func TestSweep(t *testing.T) {
 // What a sweep could not have is named where one sweep is read, and counted where
 // sweeps are listed.
 func TestSweepThatLostSomething(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	failed := sweepTask("sweep_1", "backfill", mirror.TaskFailed)
 	failed.Counts["failed_lists"], failed.Counts["partial_lists"], failed.Counts["not_fetched"] = 1, 2, 150
@@ -66,6 +68,7 @@ func TestSweepThatLostSomething(t *testing.T) {
 }
 
 func TestStartSweep(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, body, mode string
 		spec             mirror.SweepSpec
@@ -106,6 +109,7 @@ func TestStartSweep(t *testing.T) {
 }
 
 func TestDiscrepancies(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.store.next = "abc"
 	f.store.discrepancies = []*mirror.Discrepancy{

@@ -16,6 +16,7 @@ import (
 )
 
 func TestSyncIsAppended(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, path string
 		known      bool
@@ -59,6 +60,7 @@ func ref(kind, id string, parents ...string) event.Ref {
 }
 
 func TestSyncRefuses(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	for _, c := range []struct {
 		name, path string
@@ -91,6 +93,7 @@ func TestSyncRefuses(t *testing.T) {
 // Parents that differ from those of an entity the mirror has are refused. Of one
 // it has never had, or has as deleted, the right ones may be those given.
 func TestSyncUnderOtherParents(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		change func(*mirror.Document)
 		status int
@@ -123,6 +126,7 @@ func TestSyncUnderOtherParents(t *testing.T) {
 
 // What can be done without the store is done without it.
 func TestSyncWithoutTheStore(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.store.err = fate.Errorf(fate.Unavailable, "away")
 	f.store.noteErr = f.store.err
@@ -134,6 +138,7 @@ func TestSyncWithoutTheStore(t *testing.T) {
 }
 
 func TestSyncWaitsForAFetchBegunSince(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	begun := order("bord_1", noon)
 	begun.Claim, begun.SyncedClaim = 8, 7 // a fetch is under way
@@ -176,6 +181,7 @@ func TestSyncWaitsForAFetchBegunSince(t *testing.T) {
 }
 
 func TestSyncThatIsNotThereInTimeIsQueued(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	f.store.put(order("bord_1", noon))
 	for path, says := range map[string]string{
@@ -191,6 +197,7 @@ func TestSyncThatIsNotThereInTimeIsQueued(t *testing.T) {
 
 // The signal of a sync is in the live stream, behind what waits for the entity.
 func TestSyncOnRedis(t *testing.T) {
+	t.Parallel()
 	f, streams := onRedis(t, redistest.Start(t))
 	require.Equal(t, http.StatusOK, f.do(webhook("lemon", orderEvent("evt_1"), noon)).Code)
 	require.Equal(t, http.StatusAccepted, f.post("/v1/entities/lemon/order/bord_1/sync?account=cusa_1", "").Code)

@@ -14,6 +14,7 @@ var (
 )
 
 func TestTokens(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, func(o *Options) { o.Tokens = []Token{viewerToken, operatorToken} })
 	for _, c := range []struct {
 		name, header string
@@ -46,6 +47,7 @@ func TestTokens(t *testing.T) {
 }
 
 func TestViewerIsNoOperator(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, func(o *Options) { o.Tokens = []Token{viewerToken, operatorToken} })
 	acts := 0
 	for _, route := range f.engine.Routes() {
@@ -66,6 +68,7 @@ func TestViewerIsNoOperator(t *testing.T) {
 // A page of another site, open in a browser on this machine, reaches the
 // loopback address; where no token is asked for it must not act.
 func TestPagesOfOthersMayNotAct(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	for _, c := range []struct {
 		name, header, value string
@@ -88,6 +91,7 @@ func TestPagesOfOthersMayNotAct(t *testing.T) {
 }
 
 func TestEveryOperationUnderV1IsGuarded(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, func(o *Options) { o.Tokens = []Token{viewerToken} })
 	for _, route := range f.engine.Routes() {
 		if len(route.Path) > 3 && route.Path[:4] == "/v1/" {
@@ -97,6 +101,7 @@ func TestEveryOperationUnderV1IsGuarded(t *testing.T) {
 }
 
 func TestWithoutTokensOnlyThisMachineIsAnswered(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	for host, status := range map[string]int{
 		"localhost:8080": 200, "127.0.0.1:8080": 200, "[::1]:8080": 200, "localhost": 200,
@@ -110,6 +115,7 @@ func TestWithoutTokensOnlyThisMachineIsAnswered(t *testing.T) {
 }
 
 func TestListenAddr(t *testing.T) {
+	t.Parallel()
 	tokens := []Token{viewerToken}
 	for _, c := range []struct {
 		addr   string
@@ -140,6 +146,7 @@ func TestListenAddr(t *testing.T) {
 }
 
 func TestConfigurationOfTokens(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name  string
 		token Token

@@ -14,6 +14,7 @@ import (
 )
 
 func TestSpansOfAWebhook(t *testing.T) {
+	t.Parallel()
 	recorder := tracetest.NewSpanRecorder()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder))
 	f := newFixture(t, func(o *Options) { o.Tracer = provider.Tracer("test") })
@@ -49,6 +50,7 @@ func TestSpansOfAWebhook(t *testing.T) {
 }
 
 func TestRefusedWebhookEndsItsSpan(t *testing.T) {
+	t.Parallel()
 	recorder := tracetest.NewSpanRecorder()
 	provider := sdktrace.NewTracerProvider(sdktrace.WithSpanProcessor(recorder))
 	f := newFixture(t, func(o *Options) { o.Tracer = provider.Tracer("test") })

@@ -19,6 +19,7 @@ import (
 )
 
 func TestAcceptedEventIsAppendedAsItCame(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	body := orderEvent("evt_1")
 	w := f.do(webhook("lemon", body, noon))
@@ -38,6 +39,7 @@ func TestAcceptedEventIsAppendedAsItCame(t *testing.T) {
 }
 
 func TestDuplicateIsOnRecordBeforeItIsAnswered(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	require.Equal(t, http.StatusOK, f.do(webhook("lemon", orderEvent("evt_1"), noon)).Code)
 	w := f.do(webhook("lemon", orderEvent("evt_1"), noon))
@@ -53,6 +55,7 @@ func TestDuplicateIsOnRecordBeforeItIsAnswered(t *testing.T) {
 }
 
 func TestAckCodesAreConfigurable(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, func(o *Options) { o.Sources[0].Ack = Ack{Accepted: 202, Duplicate: 409} })
 	require.Equal(t, http.StatusAccepted, f.do(webhook("lemon", orderEvent("evt_1"), noon)).Code)
 	w := f.do(webhook("lemon", orderEvent("evt_1"), noon))
@@ -68,6 +71,7 @@ func signed(body, header string) *http.Request {
 }
 
 func TestRefusals(t *testing.T) {
+	t.Parallel()
 	good := orderEvent("evt_1")
 	goodHeader := signature(testSecret, good, noon)
 	big := orderEvent("evt_1") + strings.Repeat(" ", 1<<20)
@@ -137,6 +141,7 @@ func without(req *http.Request, name string) *http.Request {
 }
 
 func TestUnknownIsKept(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, body string
 		home       event.Key
@@ -159,6 +164,7 @@ func TestUnknownIsKept(t *testing.T) {
 }
 
 func TestContentTypeIsIgnored(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	for i, ct := range []string{"", "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "☃"} {
 		w := f.do(with(webhook("lemon", orderEvent(fmt.Sprint("evt_", i)), noon), "Content-Type", ct))
@@ -167,6 +173,7 @@ func TestContentTypeIsIgnored(t *testing.T) {
 }
 
 func TestSeveralSecretsWhileRotating(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, func(o *Options) { o.Sources[0] = lemon(t, o.Now, "the-new-secret-of-the-rotation", testSecret) })
 	require.Equal(t, http.StatusOK, f.do(webhook("lemon", orderEvent("evt_1"), noon)).Code)
 	body := orderEvent("evt_2")
@@ -179,6 +186,7 @@ func TestSeveralSecretsWhileRotating(t *testing.T) {
 }
 
 func TestNotConfirmedIsNoSuccess(t *testing.T) {
+	t.Parallel()
 	for _, c := range []struct {
 		name, reason, retryAfter string
 		change                   func(*fakeQueue)
@@ -200,6 +208,7 @@ func TestNotConfirmedIsNoSuccess(t *testing.T) {
 }
 
 func TestRefusalsAreSummedPerMinute(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	for i := range 1000 {
 		f.do(webhook(fmt.Sprintf("stranger%d", i), "{}", noon))
@@ -232,6 +241,7 @@ func TestRefusalsAreSummedPerMinute(t *testing.T) {
 }
 
 func TestPanicIsAnsweredAndDoesNotLogHeaders(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, func(o *Options) { o.Sources[0].Provider = panicking{} })
 	req := webhook("lemon", orderEvent("evt_1"), noon)
 	w := f.do(req)
@@ -249,6 +259,7 @@ func (panicking) Event(string, http.Header, []byte, time.Time) (*event.Event, er
 func (panicking) Kind(string) *provider.Kind { return nil }
 
 func TestConfigurationOfSources(t *testing.T) {
+	t.Parallel()
 	good := lemon(t, time.Now, testSecret)
 	for _, c := range []struct {
 		name   string
@@ -275,6 +286,7 @@ func TestConfigurationOfSources(t *testing.T) {
 }
 
 func TestPlainRoutes(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t)
 	require.Equal(t, http.StatusMethodNotAllowed, f.get("/webhooks/lemon").Code)
 	w := f.get("/nowhere")
@@ -293,6 +305,7 @@ func TestPlainRoutes(t *testing.T) {
 }
 
 func TestAnswerEscapesIDs(t *testing.T) {
+	t.Parallel()
 	for _, id := range []string{"evt_1", `a"b\c`, "ü\u2028", "<&>", strings.Repeat("x", 255)} {
 		w := httptest.NewRecorder()
 		answer(w, 200, `{"status":"accepted","id":`, id)

@@ -1,6 +1,3 @@
-// Package deployments holds the tests of the whole tree: who may import what,
-// what may ship, and what the README promises. They read every file, whatever
-// its build tags.
 package deployments
 
 import (
@@ -46,6 +43,9 @@ type rule struct {
 
 // proving are programs that prove something: they ship no more than tests do.
 var proving = []string{"deployments/fleet", "deployments/chaos", "deployments/drift", "deployments/explore", "deployments/bench"}
+
+// standins is a module of its own, with what tests start as processes.
+const standins = "deployments/standins"
 
 var rules = []rule{
 	{"api, worker and reconciler never import each other", func(s source) string {
@@ -98,7 +98,7 @@ var rules = []rule{
 			return "" // what is named …test, and all below, is for tests
 		}
 		return s.imported(func(p string) bool {
-			return anyOf("github.com/stretchr/", "github.com/FerretDB/", "go.uber.org/goleak", "testing", "net/http/httptest")(p) ||
+			return anyOf("github.com/stretchr/", "go.uber.org/goleak", "testing", "net/http/httptest")(p) ||
 				strings.HasPrefix(p, module) && strings.HasSuffix(p, "test")
 		})
 	}},
@@ -108,6 +108,35 @@ var rules = []rule{
 			return ""
 		}
 		return s.imported(anyOf(module + simulated))
+	}},
+	{"shared/loops imports the standard library alone", func(s source) string {
+		if s.test() || !s.below("shared/loops") {
+			return ""
+		}
+		return s.imported(func(p string) bool {
+			host, _, _ := strings.Cut(p, "/")
+			return strings.Contains(host, ".")
+		})
+	}},
+	{"the module of stand-ins alone knows FerretDB, and nothing of Tarn", func(s source) string {
+		if s.below(standins) {
+			return s.imported(func(p string) bool {
+				return strings.HasPrefix(p, module) && !within(strings.TrimPrefix(p, module), standins)
+			})
+		}
+		return s.imported(anyOf("github.com/FerretDB/", module+standins))
+	}},
+	{"the machine of entities has no I/O, context or clock", func(s source) string {
+		if s.test() || s.dir != "worker/entity" {
+			return ""
+		}
+		return s.imported(func(p string) bool {
+			switch strings.TrimPrefix(p, module) {
+			case "shared/event", "shared/fate", "shared/fault", "shared/mirror", "shared/provider":
+				return false
+			}
+			return strings.HasPrefix(p, module) || strings.Contains(p, ".") || p == "context" || strings.HasPrefix(p, "net") || p == "os"
+		})
 	}},
 	{"the simulator knows nothing of Tarn but the words", func(s source) string {
 		if s.test() || !s.below("shared/simulator") {
@@ -156,6 +185,9 @@ func TestLayersCanBeBroken(t *testing.T) {
 		{dir: "worker", name: "a.go", http: []string{"Client"}},
 		{dir: "worker", name: "a.go", imports: []string{module + "shared/stream/redistest"}},
 		{dir: "worker/app", name: "a.go", imports: []string{module + "worker/entity/simulation"}},
+		{dir: "shared/loops", name: "a.go", imports: []string{module + "shared/telemetry"}},
+		{dir: "shared/mirror/mongo/mongotest", name: "a.go", imports: []string{"github.com/FerretDB/FerretDB/ferretdb"}},
+		{dir: "worker/entity", name: "a.go", imports: []string{module + "shared/stream"}},
 		{dir: "shared/simulator", name: "a.go", imports: []string{module + "shared/provider"}},
 	}
 	for i, r := range rules {

@@ -104,12 +104,12 @@ func (r *Reconciler) logOrphans(ctx context.Context, base *finder, shard int, en
 		return nil
 	}
 	err := log(arrivals)
-	if !isPermanent(err) {
+	if !fate.Is(err, fate.Permanent) {
 		return err
 	}
 	for _, a := range arrivals { // one by one: those beside the refused one are logged
 		err := log([]mirror.Arrival{a})
-		if isPermanent(err) {
+		if fate.Is(err, fate.Permanent) {
 			err = r.noteRefused(ctx, base, a, err)
 		}
 		if err != nil {

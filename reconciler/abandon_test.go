@@ -16,6 +16,7 @@ import (
 // Of a source that was renamed everything open is given up: what workers have
 // read, what they have not, and nothing of the sources there are.
 func TestAbandonGivesUpWhatWaits(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	orphan := func(id string) *event.Event {
 		return &event.Event{
@@ -76,6 +77,7 @@ func (r *refusing) Log(ctx context.Context, arrivals []mirror.Arrival) ([]mirror
 // An event that the store refuses for good does not keep the rest of its source
 // from being given up; it is on record in the audit.
 func TestAbandonGoesOnBehindARefusedEvent(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	store := &refusing{Store: c.store.Store, id: "evt_long"}
 	c.store.Store = store
@@ -100,12 +102,14 @@ func TestAbandonGoesOnBehindARefusedEvent(t *testing.T) {
 
 // What the store refuses for good is not tried for ever.
 func TestInsistEndsOnWhatStaysRefused(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	err := c.finder.insist(c.ctx, "append", func() error { return fate.Errorf(fate.Permanent, "too long") })
 	require.ErrorContains(t, err, "too long")
 }
 
 func TestAbandonRefusesASourceThatIsConfigured(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.arrive("evt_1", "order.created", "customer", "c0", "order", "o0_0")
 	c.job(kindAbandon, mirror.RedriveSpec{Filter: mirror.LetterFilter{Source: "shop"}, Reason: "a slip"})

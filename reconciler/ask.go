@@ -12,6 +12,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/probe"
 	"github.com/tarn-sync/tarn/shared/provider"
@@ -149,7 +150,7 @@ func ask[T any](ctx context.Context, f *finder, calls *int64, q request[T]) (T, 
 		*calls++
 		f.loop.Turn()
 		f.metrics.Fetches.WithLabelValues(f.name, q.kind, q.class.String(), statusOf(err)).Inc()
-		if class, _ := fate.Of(err); class != fate.Throttled {
+		if !fate.Is(err, fate.Throttled) {
 			f.throttle.Answered(failed)
 		}
 		if err == nil {
@@ -159,7 +160,7 @@ func ask[T any](ctx context.Context, f *finder, calls *int64, q request[T]) (T, 
 		if !again {
 			return none, err
 		}
-		if !rest(ctx, wait) {
+		if !loops.Sleep(ctx, wait) {
 			return none, ctx.Err()
 		}
 	}
@@ -178,7 +179,7 @@ func (f *finder) token(ctx context.Context, class event.Class) error {
 		if err == nil {
 			wait = min(wait, max(g.Wait, time.Millisecond))
 		}
-		if !rest(ctx, wait) {
+		if !loops.Sleep(ctx, wait) {
 			return ctx.Err()
 		}
 	}
@@ -201,7 +202,7 @@ func (f *finder) token(ctx context.Context, class event.Class) error {
 		if err == nil && !g.Source.Paused {
 			wait = min(wait, max(g.Wait, time.Millisecond))
 		}
-		if !rest(ctx, wait) {
+		if !loops.Sleep(ctx, wait) {
 			return ctx.Err()
 		}
 	}
@@ -245,26 +246,50 @@ func (f *finder) mayAskAgain(ctx context.Context, err error, failed *int) (again
 		f.log.Info("a page of a list is too long; smaller ones are asked for", "source", f.name, "error", err)
 		return true, 0
 	}
-	class, asked := fate.Of(err)
-	switch class {
-	case fate.Throttled, fate.Refused:
-		// Is it the source, or this one question?
-		if f.isIll(ctx) || class == fate.Throttled && f.overasked(ctx, err, failed) {
-			return true, 0
-		}
-		if class == fate.Refused || asked > f.pauses().Longest {
+	_, asked := fate.Of(err)
+	failure := fate.Failure{Err: err}
+	decision := fate.Decide(failure)
+	if decision.Do == fate.Ask {
+		failure.Answer = fate.AnswerOf(f.consult(ctx, decision.Question, err, failed))
+		decision = fate.Decide(failure)
+	}
+	switch {
+	case decision.Do == fate.Wait && decision.Until == fate.SourceWell:
+		return true, 0
+	case decision.Do == fate.Park && decision.Until == fate.ItsTurn:
+		if asked > f.pauses().Longest {
 			return false, 0 // the next sweep may be luckier
 		}
-	case fate.Transient, fate.Unavailable:
+		if f.isDown(ctx, failed) {
+			return true, 0
+		}
+	case decision.Do == fate.Retry:
 	default:
 		return false, 0
 	}
-	*failed++
-	if *failed >= suspectAfter && f.isIll(ctx) {
-		*failed = 0
-		return true, 0
-	}
 	return *failed < triesPerCall, max(asked, f.pace.backoff<<(*failed-1))
+}
+
+// consult asks the source what the fate of a failed call depends on.
+func (f *finder) consult(ctx context.Context, q fate.Question, err error, failed *int) bool {
+	switch q {
+	case fate.Down:
+		return f.isDown(ctx, failed)
+	case fate.Overasked:
+		return f.isIll(ctx) || f.overasked(ctx, err, failed)
+	}
+	return f.isIll(ctx)
+}
+
+// isDown counts a failure of a call. From the third on it asks whether the source
+// is down; if so, the count starts over.
+func (f *finder) isDown(ctx context.Context, failed *int) bool {
+	*failed++
+	if *failed < suspectAfter || !f.isIll(ctx) {
+		return false
+	}
+	*failed = 0
+	return true
 }
 
 // isIll asks the probe path whether it is the source that gives bad answers. If
@@ -329,26 +354,4 @@ func statusOf(err error) string {
 		return strconv.Itoa(classed.Status)
 	}
 	return "error"
-}
-
-// isGone reports whether the provider says, in its own words, that it has no
-// such entity.
-func isGone(err error) bool {
-	class, _ := fate.Of(err)
-	return err != nil && class == fate.Gone
-}
-
-// rest waits for d or until ctx ends; false: it ended.
-func rest(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return ctx.Err() == nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

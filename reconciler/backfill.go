@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 )
 
@@ -148,7 +149,7 @@ func (r *Reconciler) attend(ctx context.Context, f *finder, id string, o Backfil
 // untilShown waits until progress is to be shown again, or the backfill is over.
 func (r *Reconciler) untilShown(ctx context.Context, f *finder, id string, every time.Duration) error {
 	for until := time.Now().Add(every); time.Now().Before(until); {
-		if !rest(ctx, min(attention, time.Until(until))) {
+		if !loops.Sleep(ctx, min(attention, time.Until(until))) {
 			return ctx.Err()
 		}
 		var t *mirror.Task

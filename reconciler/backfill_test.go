@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
@@ -58,13 +59,14 @@ func (c *scene) each(do func()) (stop func()) {
 	worker.Go(func() {
 		for ctx.Err() == nil {
 			do()
-			rest(ctx, 5*time.Millisecond)
+			loops.Sleep(ctx, 5*time.Millisecond)
 		}
 	})
 	return func() { cancel(); worker.Wait() }
 }
 
 func TestABackfillThatIsCutOffGoesOn(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(40, 3)
 	stop := c.workUntil()
@@ -125,6 +127,7 @@ func lists(paths []string) (out []string) {
 }
 
 func TestBackfillsThatMakeNoSense(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	r := c.reconciler("a")
 	require.ErrorContains(t, r.Backfill(c.ctx, BackfillOptions{Source: "elsewhere"}), `"elsewhere"`)
@@ -135,6 +138,7 @@ func TestBackfillsThatMakeNoSense(t *testing.T) {
 
 // One that an operator cancels ends, and says so.
 func TestABackfillThatIsCancelled(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(20, 3)
 	require.NoError(t, c.streams.Pause(c.ctx, "shop", 0, "maintenance", "ops"))
@@ -161,6 +165,7 @@ func TestABackfillThatIsCancelled(t *testing.T) {
 
 // While a source is paused nobody fetches, and a backfill waits, however long.
 func TestABackfillWaitsForAPause(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	task := sweepTask("backfill_1", modeBackfill, "shop", "test", mirror.SweepSpec{}, c.clock.now())
 	s, err := newSweep(c.finder, task, func(context.Context) error { return nil })
@@ -190,6 +195,7 @@ func TestABackfillWaitsForAPause(t *testing.T) {
 // Whether what waits is as old as a backfill is told by the clock of Redis alone:
 // another replica, with another clock, may go on with it.
 func TestABackfillIsFilledByOneClock(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	task := sweepTask("backfill_1", modeBackfill, "shop", "test", mirror.SweepSpec{}, c.clock.now())
 	s, err := newSweep(c.finder, task, func(context.Context) error { return nil })
@@ -216,6 +222,7 @@ func TestABackfillIsFilledByOneClock(t *testing.T) {
 // Two whole replicas, one of which is killed again and again in the middle of a
 // sweep that finds much.
 func TestReplicasThatComeAndGo(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(30, 3)
 	c.fill()

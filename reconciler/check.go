@@ -44,7 +44,7 @@ func (s *survey) lookAt(ctx context.Context, ref event.Ref) (observation, error)
 	}})
 	if err == nil {
 		seen.state, seen.at = state, state.SentAt
-	} else if isGone(err) {
+	} else if fate.Is(err, fate.Gone) {
 		err = nil
 	}
 	return seen, err
@@ -105,10 +105,10 @@ func (s *survey) compareWithList(seen observation, doc *mirror.Document, listed 
 // how what was seen differs.
 func (s *survey) lookWhereKnown(ctx context.Context, seen observation, typ mirror.DiscrepancyType, doc *mirror.Document, r *remedies) error {
 	known, err := s.lookAt(ctx, event.Ref{Key: doc.Key, Parents: doc.Parents})
-	switch class, _ := fate.Of(err); {
+	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
-	case err != nil && class != fate.Refused:
+	case err != nil && !fate.Is(err, fate.Refused):
 		s.failedCheck(known.ref, err)
 	case err == nil && known.exists():
 		if known.hash() != seen.hash() {

@@ -12,6 +12,7 @@ import (
 )
 
 func TestCompare(t *testing.T) {
+	t.Parallel()
 	d := lemon(t)
 	asked := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	ref := event.Ref{Key: event.Key{Source: "lemon", Kind: "positions", ID: "cusa_1"}}
@@ -72,6 +73,7 @@ func TestCompare(t *testing.T) {
 }
 
 func TestADifferenceHasOneName(t *testing.T) {
+	t.Parallel()
 	ref := event.Ref{Key: event.Key{Source: "lemon", Kind: "order", ID: "bord_1"}}
 	stale := func(claim int64, found time.Time) difference {
 		return difference{observation: observation{ref: ref, at: found}, typ: mirror.Stale, doc: &mirror.Document{SyncedClaim: claim}}
@@ -84,6 +86,7 @@ func TestADifferenceHasOneName(t *testing.T) {
 }
 
 func TestChunksGrow(t *testing.T) {
+	t.Parallel()
 	parents, n := 0, 0
 	for ; parents < 100_000; n++ {
 		require.GreaterOrEqual(t, chunkSize(n+1), chunkSize(n))

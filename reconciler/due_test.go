@@ -34,6 +34,7 @@ func (r *Report) different() []string {
 // A singleton that the mirror does not have is missing, for verify and for a sweep
 // alike, unless nothing had to bring it yet.
 func TestWhenASingletonIsDue(t *testing.T) {
+	t.Parallel()
 	const sweepEvery = 15 * time.Minute
 	held := heldFor(time.Second) // the balance is refreshed every second
 	for name, tc := range map[string]struct {
@@ -90,6 +91,7 @@ func TestWhenASingletonIsDue(t *testing.T) {
 // One that is due and cannot be had is asked for by a worker, whose attempt is on
 // record in the mirror; later sweeps leave it alone.
 func TestASingletonThatCannotBeHad(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 0)
 	c.fill()
@@ -118,6 +120,7 @@ func (c *scene) loseTasks() {
 // An account is busy when events ask for a refresh all the time. Those of the last
 // moment excuse nothing if those before them have not been followed by one.
 func TestABusyAccountIsNoExcuse(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		// synced is how long before the finding the balance was; 0: it was lost.
 		synced time.Duration
@@ -172,6 +175,7 @@ func TestABusyAccountIsNoExcuse(t *testing.T) {
 
 // Verify waits for a pause that ends by itself, in bounds, and for none made by hand.
 func TestVerifyOfAPausedSource(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		pause fate.Pause
 		cut   string // "": it waits until the pause has ended

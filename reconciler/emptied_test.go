@@ -40,6 +40,7 @@ func (c *scene) pausedAs(kind fate.PauseKind) {
 // A sweep under another account's key finds every root list empty. It waits, and
 // has nobody delete anything; a mirror of one is no exception.
 func TestARootListThatWasEmptiedPausesTheSource(t *testing.T) {
+	t.Parallel()
 	for name, customers := range map[string]int{"one": 1, "five": 5} {
 		for _, m := range []mode{modeSweep, modeBackfill} {
 			t.Run(name+" "+string(m), func(t *testing.T) {
@@ -63,6 +64,7 @@ func TestARootListThatWasEmptiedPausesTheSource(t *testing.T) {
 
 // All were really deleted: an operator says so, and the mirror follows.
 func TestDeletionOfAllIsAccepted(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	c.fill()
@@ -79,6 +81,7 @@ func TestDeletionOfAllIsAccepted(t *testing.T) {
 // One list that is answered 429 is given up for this sweep; the source is not
 // paused for it, however long it asks to be left alone.
 func TestOneListThatIsThrottledPausesNobody(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(2, 2)
 	c.fill()
@@ -104,6 +107,7 @@ func TestOneListThatIsThrottledPausesNobody(t *testing.T) {
 // The reconciler and the worker call a bad probe the same, so that a source that
 // throttles us alarms nobody.
 func TestAThrottledProbeIsNoAlarm(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	c.shop.interfere(func(w http.ResponseWriter, _ *http.Request) bool {
@@ -124,6 +128,7 @@ func TestAThrottledProbeIsNoAlarm(t *testing.T) {
 // What was seen before a list was begun again is no reason to believe that it is
 // empty now.
 func TestAListThatIsBegunAgainEmptyIsNotBelieved(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(5, 1)
 	c.fill()

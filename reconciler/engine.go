@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 )
 
@@ -81,7 +82,7 @@ func (e *engine) gaps(ctx context.Context, t *mirror.Task, save saver) error {
 			return err
 		}
 		f.loop.Waiting("the next search")
-		if !rest(ctx, g.pause(f.now().Sub(begun), problem)) {
+		if !loops.Sleep(ctx, g.pause(f.now().Sub(begun), problem)) {
 			return ctx.Err()
 		}
 	}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
@@ -57,7 +58,7 @@ func (r *replica) run(ctx context.Context) {
 				r.try(ctx, t)
 			}
 		}
-		rest(ctx, 5*time.Millisecond)
+		loops.Sleep(ctx, 5*time.Millisecond)
 	}
 }
 
@@ -139,6 +140,7 @@ func (c *scene) over(id string) *mirror.Task {
 }
 
 func TestASweepIsDividedAmongReplicas(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(30, 3)
 	c.fill()
@@ -170,6 +172,7 @@ func TestASweepIsDividedAmongReplicas(t *testing.T) {
 // One of two replicas is killed in the middle, again and again: nothing is
 // skipped, and what is repeated is what was not noted.
 func TestAReplicaThatDies(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(12, 5)
 	c.fill()
@@ -236,6 +239,7 @@ func TestAReplicaThatDies(t *testing.T) {
 
 // What lists lack that did not come whole is left alone, whoever walked them.
 func TestFailedListsAreHandedOn(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(3, 3)
 	c.fill()
@@ -270,6 +274,7 @@ func (s checkedTasks) CreateTasks(ctx context.Context, tasks []*mirror.Task) err
 // A partition that is made again after a crash must be the same one, so what
 // it will hold is saved before it is made.
 func TestAPartitionIsSavedBeforeItIsMade(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(11, 0)
 	spec := partitionSpec{Mode: modeSweep, Begun: c.clock.now(), Root: "customer"}
@@ -296,6 +301,7 @@ func TestAPartitionIsSavedBeforeItIsMade(t *testing.T) {
 // A partition may be cut off after anything it has saved: whoever goes on counts
 // nothing twice that was noted, and puts no id into two partitions.
 func TestARootThatIsCutOffDividesOnce(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(35, 0)
 	spec := partitionSpec{Mode: modeSweep, Begun: c.clock.now(), Root: "customer"}
@@ -347,6 +353,7 @@ func TestARootThatIsCutOffDividesOnce(t *testing.T) {
 
 // What a replica that was taken for dead still saves is refused.
 func TestAStaleReplicaSavesNothing(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	task := sweepTask("sweep_x", modeSweep, "shop", "test", mirror.SweepSpec{}, c.clock.now())
 	require.NoError(t, c.store.CreateTasks(c.ctx, []*mirror.Task{task}))
@@ -361,6 +368,7 @@ func TestAStaleReplicaSavesNothing(t *testing.T) {
 }
 
 func TestABackfillFillsAnEmptyMirror(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(20, 3)
 	ctx, stop := context.WithCancel(c.ctx)
@@ -368,7 +376,7 @@ func TestABackfillFillsAnEmptyMirror(t *testing.T) {
 	worker.Go(func() {
 		for ctx.Err() == nil {
 			c.work()
-			rest(ctx, 5*time.Millisecond)
+			loops.Sleep(ctx, 5*time.Millisecond)
 		}
 	})
 	task := c.sweepBy(modeBackfill, mirror.SweepSpec{}, c.replica("a"))
@@ -390,6 +398,7 @@ func TestABackfillFillsAnEmptyMirror(t *testing.T) {
 // How far a sweep is shows while it is under way, and its partitions are made
 // once, although it is visited again and again.
 func TestASweepUnderWayShowsItsProgress(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(30, 1)
 	m := c.member("a")
@@ -417,6 +426,7 @@ func TestASweepUnderWayShowsItsProgress(t *testing.T) {
 
 // Events that cannot be read name nothing that could be fetched, which is said.
 func TestABackfillSinceCountsWhatItCannotRead(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.mu.Lock()
 	c.shop.events = []string{`7`}
@@ -428,6 +438,7 @@ func TestABackfillSinceCountsWhatItCannotRead(t *testing.T) {
 
 // Only what an event since then names, and has not been looked at since.
 func TestABackfillSince(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(2, 3)
 	now := c.clock.now()
@@ -442,7 +453,7 @@ func TestABackfillSince(t *testing.T) {
 			if n, err := c.finder.backlog(c.ctx); err == nil && n >= 5 {
 				break
 			}
-			rest(c.ctx, 5*time.Millisecond)
+			loops.Sleep(c.ctx, 5*time.Millisecond)
 		}
 		c.work()
 	}()
@@ -454,6 +465,7 @@ func TestABackfillSince(t *testing.T) {
 }
 
 func TestTasksThatMakeNoSense(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	task := c.sweepBy(modeSweep, mirror.SweepSpec{Kinds: []string{"moon"}}, c.replica("a"))
 	require.Equal(t, mirror.TaskFailed, task.Status)
@@ -470,6 +482,7 @@ func TestTasksThatMakeNoSense(t *testing.T) {
 // The standing search finds an event within one interval, goes on where a
 // predecessor was, and says what is wrong.
 func TestTheStandingSearch(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	c.finder.settings.Gaps = config.Gaps{Every: 200 * time.Millisecond, Overlap: time.Minute}
@@ -528,6 +541,7 @@ func TestTheStandingSearch(t *testing.T) {
 
 // One an operator starts reads the list once, from where it was told.
 func TestASearchByHand(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	c.shop.happen("old", "order.made", c.clock.now().Add(-300*time.Hour), "customer", "c0", "order", "o0_0")
@@ -540,6 +554,7 @@ func TestASearchByHand(t *testing.T) {
 
 // A rate of its own holds for all who work on a sweep together.
 func TestASweepWithARateOfItsOwn(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(4, 0)
 	require.NoError(t, c.finder.noteSwept(c.ctx, c.finder.kinds(), "test")) // it fills nothing
@@ -552,6 +567,7 @@ func TestASweepWithARateOfItsOwn(t *testing.T) {
 
 // The fleet's budget is kept, whoever asks.
 func TestABudgetIsKept(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(5, 2)
 	c.finder.rate = func() stream.Rate { return stream.Rate{Limit: 50, Per: time.Second} }

@@ -250,7 +250,7 @@ func (s *survey) whyUnfetched(ctx context.Context, doc *mirror.Document) (string
 	switch {
 	case err == nil:
 		return "the provider has it, and workers have not fetched it yet", nil
-	case isGone(err), doc.Behind != nil, doc.OpenLetters > 0:
+	case fate.Is(err, fate.Gone), doc.Behind != nil, doc.OpenLetters > 0:
 		return "", nil
 	}
 	return err.Error(), nil

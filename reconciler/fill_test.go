@@ -49,6 +49,7 @@ func (s *sweep) over(t *testing.T) bool {
 // Redis' clock was set back by two hours while a backfill waited: its waits begin
 // again at once, and not in two hours.
 func TestABackfillOutlastsNoClockSetBack(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	s := c.filling()
 	require.False(t, s.over(t))
@@ -70,6 +71,7 @@ func TestABackfillOutlastsNoClockSetBack(t *testing.T) {
 
 // A refresh that is held back for a minute is none of a backfill's own signals.
 func TestABackfillWaitsForItsOwnSignals(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.queue(event.CauseDerived, "evt_1", c.clock.now().Add(time.Minute))
 	s := c.filling()
@@ -85,6 +87,7 @@ func TestABackfillWaitsForItsOwnSignals(t *testing.T) {
 // What a stray webhook alone named neither fails a backfill nor holds it up; what
 // a sweep asked for and could not have is named with the reason.
 func TestABackfillNamesWhatItDidNotGet(t *testing.T) {
+	t.Parallel()
 	claim := func(kind, id string) func(*scene) {
 		return func(c *scene) {
 			_, err := c.store.Claim(c.ctx, event.Ref{Key: c.key(kind, id), Parents: under("c0")})
@@ -146,6 +149,7 @@ func TestABackfillNamesWhatItDidNotGet(t *testing.T) {
 
 // A backfill with nothing to do is over in well under a second.
 func TestABackfillWithNothingToDoEndsSoon(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(2, 2)
 	c.fill()
@@ -158,6 +162,7 @@ func TestABackfillWithNothingToDoEndsSoon(t *testing.T) {
 
 // While nothing moves, what is shown says what is waited for.
 func TestABackfillSaysWhatItWaitsFor(t *testing.T) {
+	t.Parallel()
 	cases := map[string]struct {
 		before func(*scene)
 		says   string
@@ -167,7 +172,7 @@ func TestABackfillSaysWhatItWaitsFor(t *testing.T) {
 		}, "source shop, which is paused by ops until it is resumed: maintenance"},
 		"workers": {func(*scene) {}, "workers: none are running, and 4 signals are queued"},
 		"busy workers": {func(c *scene) {
-			_, err := c.streams.Heartbeat(c.ctx, "w1")
+			_, err := c.streams.Member("w1").Beat(c.ctx)
 			require.NoError(c.t, err)
 		}, "workers: 4 signals are queued for the background"},
 		"an entity": {func(c *scene) {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 )
 
@@ -26,7 +27,7 @@ func (r *Reconciler) staleness(ctx context.Context, w *work) error {
 			return err
 		}
 		w.loop.Waiting("the next measurement")
-		rest(ctx, stalenessEvery)
+		loops.Sleep(ctx, stalenessEvery)
 	}
 	return ctx.Err()
 }

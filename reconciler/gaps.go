@@ -10,6 +10,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/provider"
 )
 
@@ -318,7 +319,7 @@ func (g *gaps) catchUp(ctx context.Context, inOrder bool) error {
 	}
 	for len(g.open) > ahead {
 		g.loop.Waiting("workers")
-		if !rest(ctx, g.pace.poll) {
+		if !loops.Sleep(ctx, g.pace.poll) {
 			return ctx.Err()
 		}
 		if err := g.recheck(ctx); err != nil {
@@ -355,7 +356,7 @@ func (g *gaps) finish(ctx context.Context) error {
 		if i < 0 {
 			return g.recheck(ctx)
 		}
-		if !rest(ctx, g.pace.patience-g.now().Sub(g.open[i].seen)+time.Millisecond) {
+		if !loops.Sleep(ctx, g.pace.patience-g.now().Sub(g.open[i].seen)+time.Millisecond) {
 			return ctx.Err()
 		}
 	}

@@ -50,6 +50,7 @@ func (c *scene) receive(body string) {
 }
 
 func TestAMissedEventIsRepairedAtOnceAndJudgedLater(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 2)
 	at := c.clock.now().Add(-time.Hour)
@@ -105,6 +106,7 @@ func (r recordings) Record(ctx context.Context, found []mirror.Discrepancy) erro
 
 // Whoever is killed leaves few events repaired and unreported.
 func TestFewMissedEventsAreUnrecorded(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	var missed []*event.Event
 	for i := range 3*unrecorded + 1 {
@@ -136,6 +138,7 @@ func (c *scene) row(id string) *mirror.EventRow {
 }
 
 func TestTheMarkStopsBeforeAnEventWithoutARow(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	at := c.clock.now().Add(-10 * time.Hour).Truncate(time.Millisecond)
@@ -157,6 +160,7 @@ func TestTheMarkStopsBeforeAnEventWithoutARow(t *testing.T) {
 
 // An event that never gets its row freezes the mark, and somebody is told.
 func TestAFrozenMarkIsNoticed(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	at := c.clock.now().Add(-time.Hour)
@@ -190,6 +194,7 @@ func TestAFrozenMarkIsNoticed(t *testing.T) {
 }
 
 func TestWhatWaitsInItsStreamIsNotMissing(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	c.receive(c.shop.happen("evt_1", "order.made", c.clock.now().Add(-time.Minute), "customer", "c0", "order", "o0_0"))
@@ -210,6 +215,7 @@ func TestWhatWaitsInItsStreamIsNotMissing(t *testing.T) {
 }
 
 func TestAnEventOnItsWayIsGivenAMoment(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	c.finder.pace.patience = 300 * time.Millisecond
@@ -230,6 +236,7 @@ func TestAnEventOnItsWayIsGivenAMoment(t *testing.T) {
 // The database was restored from an older copy: Redis remembers the event as
 // processed, the log does not know it.
 func TestAnEventTheLogHasForgotten(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	c.receive(c.shop.happen("evt_1", "order.made", c.clock.now().Add(-time.Minute), "customer", "c0", "order", "o0_0"))
@@ -244,6 +251,7 @@ func TestAnEventTheLogHasForgotten(t *testing.T) {
 // After days without us there are many pages, and a search cut off in the
 // middle goes on there.
 func TestAnOutageOfDays(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 3)
 	at := c.clock.now().Add(-100 * time.Hour).Truncate(time.Millisecond)
@@ -285,6 +293,7 @@ func TestAnOutageOfDays(t *testing.T) {
 }
 
 func TestThePassedHorizonIsSaid(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	old := c.clock.now().Add(-31 * 24 * time.Hour)
@@ -322,6 +331,7 @@ func TestThePassedHorizonIsSaid(t *testing.T) {
 }
 
 func TestTheFirstSearchReachesBackAWindow(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	for _, days := range []int{9, 8, 6, 1} {
@@ -355,6 +365,7 @@ func TestTheFirstSearchReachesBackAWindow(t *testing.T) {
 
 // What the log has forgotten was not missed.
 func TestTheSearchReachesBackNoFurtherThanTheLog(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	c.finder.retain = 72 * time.Hour
@@ -377,6 +388,7 @@ func TestTheSearchReachesBackNoFurtherThanTheLog(t *testing.T) {
 // An event longer than the log keeps is told of and not appended, and what it
 // names is fetched, once.
 func TestAnEventTooLongForTheLogIsNotAppended(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	c.shop.happen("evt_long", "order.made", c.clock.now().Add(-time.Minute), "customer", "c0", "order", "o0_0")
@@ -405,6 +417,7 @@ func TestAnEventTooLongForTheLogIsNotAppended(t *testing.T) {
 }
 
 func TestEventsThatCannotBeRead(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	c.shop.mu.Lock()
@@ -433,6 +446,7 @@ func TestEventsThatCannotBeRead(t *testing.T) {
 
 // Of a list of which nothing can be read nothing is known.
 func TestAListOfWhichNothingCanBeRead(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.mu.Lock()
 	c.shop.events = []string{`7`, `{"type":"order.made","created_at":"2999-01-01T00:00:00Z"}`}
@@ -448,6 +462,7 @@ func TestAListOfWhichNothingCanBeRead(t *testing.T) {
 // A list that cannot be read for long is told of, once, also where it never
 // could be.
 func TestAListThatFailsForLongIsTold(t *testing.T) {
+	t.Parallel()
 	for name, state := range map[string]func(*scene) gapState{
 		"ever since": func(*scene) gapState { return gapState{} },
 		"lately":     func(c *scene) gapState { return gapState{Complete: c.clock.now(), Moved: c.clock.now()} },
@@ -482,6 +497,7 @@ func TestAListThatFailsForLongIsTold(t *testing.T) {
 
 // The provider's clock may be minutes off ours, either way.
 func TestGapsWithClocksThatDisagree(t *testing.T) {
+	t.Parallel()
 	for _, off := range []time.Duration{-7 * time.Minute, 7 * time.Minute} {
 		t.Run(off.String(), func(t *testing.T) {
 			c := newScene(t)

@@ -44,6 +44,7 @@ func (c *scene) blockedFor() float64 {
 
 // One event dated two days ahead does not end the search until then.
 func TestAnEventOfTheFutureEndsNoSearch(t *testing.T) {
+	t.Parallel()
 	for name, state := range map[string]func(now time.Time) gapState{
 		"listed": func(now time.Time) gapState { return gapState{Complete: now} },
 		"believed by an earlier release": func(now time.Time) gapState {
@@ -77,6 +78,7 @@ func TestAnEventOfTheFutureEndsNoSearch(t *testing.T) {
 // The mark of a search that is cut off rests on the order of the list, which is
 // checked: whatever the definition says, nothing is skipped.
 func TestTheOrderOfTheListIsChecked(t *testing.T) {
+	t.Parallel()
 	const n = 20
 	for name, times := range map[string]func(i int) time.Duration{
 		"newest first":     func(i int) time.Duration { return time.Duration(n-i) * time.Hour },
@@ -126,6 +128,7 @@ func TestTheOrderOfTheListIsChecked(t *testing.T) {
 
 // In order, a page moves the mark only when the next has followed it.
 func TestAPageMovesTheMarkWhenTheNextHasFollowed(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	at := c.clock.now().Add(-10 * time.Hour).Truncate(time.Millisecond)
@@ -148,6 +151,7 @@ func TestAPageMovesTheMarkWhenTheNextHasFollowed(t *testing.T) {
 
 // A reading is bounded. In order it goes on where it was ended, as often as it takes.
 func TestALongListIsReadInSeveralRounds(t *testing.T) {
+	t.Parallel()
 	const n = 60
 	c := newScene(t)
 	c.shop.stock(1, 1)
@@ -192,6 +196,7 @@ func TestALongListIsReadInSeveralRounds(t *testing.T) {
 
 // A list whose cursors never end is read as far as the bound, and people are told.
 func TestAnEndlessListOfEvents(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.finder.settings.MaxPages = 20
 	pages := 0
@@ -237,6 +242,7 @@ func TestAnEndlessListOfEvents(t *testing.T) {
 
 // So is a list of entities.
 func TestAnEndlessListOfEntities(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	c.finder.settings.MaxPages = 20
@@ -262,6 +268,7 @@ func TestAnEndlessListOfEntities(t *testing.T) {
 
 // Events whose page is too long are listed in smaller ones.
 func TestAPageOfEventsTooLong(t *testing.T) {
+	t.Parallel()
 	def, err := provider.Parse("shop.yaml", []byte(strings.Replace(shopDefinition, "limit: 2", "limit: 100", 1)))
 	require.NoError(t, err)
 	s := newShop(t)
@@ -292,6 +299,7 @@ func TestAPageOfEventsTooLong(t *testing.T) {
 
 // A fill by events is not repeated for one that is dated in the future.
 func TestAFillByEventsOfTheFuture(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	c.ordered("evt_ahead", c.clock.now().Add(48*time.Hour))
@@ -321,6 +329,7 @@ func TestAFillByEventsOfTheFuture(t *testing.T) {
 // A list of entities whose later page is too long is read from its beginning again,
 // in smaller ones, until one fits.
 func TestAPageOfEntitiesTooLong(t *testing.T) {
+	t.Parallel()
 	def, err := provider.Parse("shop.yaml", []byte(strings.Replace(shopDefinition, "limit: 2", "limit: 4", 1)))
 	require.NoError(t, err)
 	s := newShop(t)

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
@@ -50,7 +51,7 @@ func (g *gaps) oldShards(ctx context.Context) (map[int]bool, error) {
 			return old, nil
 		}
 		g.loop.Waiting("redis")
-		if !rest(ctx, g.pace.backoff) {
+		if !loops.Sleep(ctx, g.pace.backoff) {
 			return nil, ctx.Err()
 		}
 	}
@@ -92,7 +93,7 @@ func (g *gaps) repairFew(ctx context.Context, missing []*event.Event) error {
 		}
 		g.log.Warn("could not append missed events; trying again", "source", g.name, "error", err)
 		g.loop.Waiting("redis")
-		if !rest(ctx, g.pace.backoff) {
+		if !loops.Sleep(ctx, g.pace.backoff) {
 			return ctx.Err()
 		}
 	}

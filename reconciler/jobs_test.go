@@ -38,6 +38,7 @@ func (c *scene) job(kind string, spec mirror.RedriveSpec) *mirror.Task {
 }
 
 func TestRedriveByFilter(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.bury(5)
 	m := c.member("a")
@@ -70,6 +71,7 @@ func TestRedriveByFilter(t *testing.T) {
 }
 
 func TestRedriveKeepsItsRateAndCanBeCancelled(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.bury(6)
 	m := c.member("a")
@@ -89,6 +91,7 @@ func TestRedriveKeepsItsRateAndCanBeCancelled(t *testing.T) {
 }
 
 func TestAJobGoesOnWhereItWas(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.bury(6)
 	a, b := c.member("a"), c.member("b")
@@ -103,6 +106,7 @@ func TestAJobGoesOnWhereItWas(t *testing.T) {
 }
 
 func TestDiscardByFilter(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.bury(3)
 	c.job(kindDiscard, mirror.RedriveSpec{Reason: "a test account"})

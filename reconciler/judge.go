@@ -11,6 +11,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 )
 
@@ -55,7 +56,7 @@ func (r *Reconciler) judge(ctx context.Context, w *work) error {
 		if err := j.round(ctx); err != nil {
 			return err
 		}
-		rest(ctx, min(judgeEvery, max(s.Settings.Grace/4, r.Poll/4)))
+		loops.Sleep(ctx, min(judgeEvery, max(s.Settings.Grace/4, r.Poll/4)))
 	}
 	return ctx.Err()
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
 )
 
@@ -31,6 +32,7 @@ func (c *scene) received(id, typ string, at, fetched time.Time, ids ...string) {
 }
 
 func TestJudging(t *testing.T) {
+	t.Parallel()
 	const grace = 2 * time.Minute
 	second := time.Second
 	order := []string{"customer", "c0", "order", "o1"}
@@ -116,6 +118,7 @@ func TestJudging(t *testing.T) {
 // the mirror. The event explains what the sweep found then, if it has made the
 // mirror true, whatever the clocks of worker and sweep say.
 func TestAFetchThatWasBeingWrittenExplains(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		// Before the worker fetches, and before the sweep asks.
 		first, then func(*shop)
@@ -213,7 +216,7 @@ func (c *scene) fetched(ref event.Ref) (write func(eventID string)) {
 	w := &mirror.Write{Ref: ref, Claim: doc.Claim, SentAt: c.clock.now().UTC(), Deleted: true}
 	hash := mirror.StateGone
 	switch state, err := c.client.Fetch(c.ctx, ref, "test"); {
-	case !isGone(err):
+	case !fate.Is(err, fate.Gone):
 		require.NoError(c.t, err)
 		w.SentAt, w.Raw, w.StateHash, w.Status, w.Terminal, w.Deleted = state.SentAt, state.Raw, state.Hash, state.Status, state.Terminal, false
 		hash = state.Hash
@@ -245,6 +248,7 @@ func (c *scene) givenUp(eventID string, ref event.Ref, fate mirror.EventStatus) 
 // What was accepted and not read by a worker yet is in no log. As long as it may
 // explain a finding, nobody is told of that.
 func TestABacklogIsNoVerdict(t *testing.T) {
+	t.Parallel()
 	for _, typ := range []mirror.DiscrepancyType{mirror.Missing, mirror.Stale, mirror.Deleted, mirror.Unexpected} {
 		t.Run(string(typ), func(t *testing.T) {
 			c := newScene(t)
@@ -277,6 +281,7 @@ func TestABacklogIsNoVerdict(t *testing.T) {
 
 // A missed event whose work was given up, and redriven by a person.
 func TestAMissedEventIsRedriven(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	m := c.member("a")
 	j := &judgement{finder: m.finder(m.source("shop"), nil), tell: m.Alert}
@@ -305,6 +310,7 @@ func TestAMissedEventIsRedriven(t *testing.T) {
 
 // One cause makes many differences: people are told once for each type.
 func TestManyDifferencesAreOneAlert(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	m := c.member("a")
 	var found []mirror.Discrepancy

@@ -44,6 +44,7 @@ func (c *scene) stateOf(ref event.Ref) string {
 // Two entities with one id are filled, swept, verified and repaired each by
 // itself.
 func TestOneIDUnderTwoParents(t *testing.T) {
+	t.Parallel()
 	c := twoOrders(t, "parents")
 	c.shop.put("/customers/c1/orders/o", shopOrder("o", 2, "created"))
 	c.fill()
@@ -79,6 +80,7 @@ func TestOneIDUnderTwoParents(t *testing.T) {
 
 // A fill by events fetches the one entity that an id alone names.
 func TestAFillByEventsKnowsWhoseIDItIs(t *testing.T) {
+	t.Parallel()
 	for customers, want := range map[string][]string{"c0": {"sweep order/o"}, "c0 c1": {}} {
 		c := twoOrders(t, "parents")
 		for _, customer := range strings.Fields(customers) {
@@ -102,6 +104,7 @@ func TestAFillByEventsKnowsWhoseIDItIs(t *testing.T) {
 // another state, the mirror keeps what it has as long as that is there. People
 // are alerted once, and verify does not call the mirror in sync.
 func TestAnIDThatIsNotUniqueIsKeptAndToldOnce(t *testing.T) {
+	t.Parallel()
 	c := twoOrders(t, "provider")
 	c.fill()
 	c.shop.put("/customers/c1/orders/o", shopOrder("o", 2, "created"))

@@ -43,12 +43,8 @@ func (at *place) mayRestart(err error, fresh bool) bool {
 	if errors.Is(err, provider.ErrBeginAgain) {
 		return true
 	}
-	switch class, _ := fate.Of(err); class {
-	case fate.Permanent, fate.Gone, fate.Refused:
-	default:
-		return false
-	}
-	return at.Cursor != "" && at.Restarts < mostRestarts && (!fresh || at.Restarts == 0)
+	class, _ := fate.Of(err)
+	return class.Repeats() && at.Cursor != "" && at.Restarts < mostRestarts && (!fresh || at.Restarts == 0)
 }
 
 // restart goes back to the beginning of a list.

@@ -29,6 +29,7 @@ func (c *scene) judged() mirror.DiscrepancyStatus {
 // brought it do not explain that it is gone, though it is repaired before it is judged
 // and its claims begin again.
 func TestADocumentThatWasLostIsReported(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		repaired bool
 		// since: an event comes after the finding.
@@ -66,6 +67,7 @@ func TestADocumentThatWasLostIsReported(t *testing.T) {
 // An entity that a list showed before its event came is explained by the event, also
 // where the list shows less than the GET.
 func TestAnEventExplainsWhatAListShowedFirst(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		element  string
 		repaired bool
@@ -106,6 +108,7 @@ func TestAnEventExplainsWhatAListShowedFirst(t *testing.T) {
 // An entity that has changed again when it is judged is judged once its next event has
 // been worked on.
 func TestAnEntityThatChangesWhileItIsJudged(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	c.fill()
@@ -131,6 +134,7 @@ func TestAnEntityThatChangesWhileItIsJudged(t *testing.T) {
 // A finding that takes a question to be judged waits for the answer while the source
 // is paused, and is confirmed if there is none of use.
 func TestAJudgeThatCannotAsk(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 0)
 	c.fill()

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
@@ -37,7 +38,7 @@ func (r *Reconciler) stand(kind, source string, run runner) loop {
 			default:
 				return err
 			}
-			rest(ctx, r.LeaseTTL/2)
+			loops.Sleep(ctx, r.LeaseTTL/2)
 		}
 		return ctx.Err()
 	}

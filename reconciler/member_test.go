@@ -20,12 +20,14 @@ import (
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/stream/redistest"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.Cleanup(redistest.Reuse())) }
 
 // quickTTL is a lease's time in tests that wait for one to run out.
 const quickTTL = 500 * time.Millisecond
@@ -112,6 +114,7 @@ func (c *scene) create(t *mirror.Task) {
 // Two replicas sweep, one is cut off from Redis in the middle, as if it had
 // been killed: the other goes on, nothing is skipped and little done twice.
 func TestAReplicaDiesInTheMiddle(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(16, 2)
 	c.fill()
@@ -157,6 +160,7 @@ func TestAReplicaDiesInTheMiddle(t *testing.T) {
 // What a replica notes that has been stopped for longer than its lease changes
 // nothing, and it learns of it.
 func TestWhatAStaleHolderSavesIsRefused(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	a, b := c.member("a"), c.member("b")
 	c.create(&mirror.Task{ID: "job_1", Kind: kindRedrive, Source: "shop"})
@@ -183,6 +187,7 @@ func TestWhatAStaleHolderSavesIsRefused(t *testing.T) {
 }
 
 func TestALeaseThatIsLostEndsTheWork(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	a := c.member("a")
 	c.create(&mirror.Task{ID: "job_1", Kind: kindRedrive})
@@ -197,6 +202,7 @@ func TestALeaseThatIsLostEndsTheWork(t *testing.T) {
 }
 
 func TestWhatBecomesOfATask(t *testing.T) {
+	t.Parallel()
 	boom := func(context.Context, *work) error { panic("boom") }
 	for name, tc := range map[string]struct {
 		run    runner
@@ -235,6 +241,7 @@ func TestWhatBecomesOfATask(t *testing.T) {
 }
 
 func TestASweepThatIsCancelledEndsWithItsPartitions(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(8, 1)
 	c.fill()
@@ -267,6 +274,7 @@ func TestASweepThatIsCancelledEndsWithItsPartitions(t *testing.T) {
 // More sweeps than hands: one that waits for its partitions keeps nobody from
 // them.
 func TestSweepsDoNotBlockTheirPartitions(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(3, 1)
 	c.fill()
@@ -289,6 +297,7 @@ func TestSweepsDoNotBlockTheirPartitions(t *testing.T) {
 // One replica has each standing task; when it stops, another goes on at once,
 // and when it dies, once its lease has run out.
 func TestStandingTasksGoOver(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	a, b := c.member("a"), c.member("b")
 	var mu sync.Mutex
@@ -324,6 +333,7 @@ func TestStandingTasksGoOver(t *testing.T) {
 }
 
 func TestALoopThatDiesIsStartedAgain(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	m := c.member("a")
 	lives := 0
@@ -392,6 +402,7 @@ func (s *away) SaveTask(ctx context.Context, t *mirror.Task) (bool, error) {
 // The store is away for longer than a loop may stand still. Waiting for it is a
 // turn, in the replica that works as in the one that waits for its lease.
 func TestStoreAwayForLong(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	db := &away{Store: c.store.Store}
 	c.store.Store = db
@@ -415,7 +426,7 @@ func TestStoreAwayForLong(t *testing.T) {
 		c.eventually("it is asked again and again", func() bool { return db.asked.Load() > asked+50 })
 		c.clock.move(2 * telemetry.StuckAfter)
 		for _, m := range []*member{a, b} {
-			for end := time.Now().Add(10 * time.Second); !healthy(m); rest(c.ctx, 10*time.Millisecond) {
+			for end := time.Now().Add(10 * time.Second); !healthy(m); loops.Sleep(c.ctx, 10*time.Millisecond) {
 				require.True(t, time.Now().Before(end), "replica %s: %s", m.ID, report)
 			}
 		}

@@ -145,6 +145,7 @@ func saysOf(t *testing.T, path string, rows map[string]misbehaved) {
 
 // Of an answer that is no proof of anything, verify says that it does not know.
 func TestWhatVerifySaysOfAnEntity(t *testing.T) {
+	t.Parallel()
 	const note, own = `{"id":"n1","text":"true"}`, `{"message":"PRIVATE"}`
 	saysOf(t, "/customers/c0/notes/n1", map[string]misbehaved{
 		// 200 × body
@@ -215,6 +216,7 @@ func TestWhatVerifySaysOfAnEntity(t *testing.T) {
 }
 
 func TestWhatVerifySaysOfASingleton(t *testing.T) {
+	t.Parallel()
 	saysOf(t, "/customers/c0/balance", map[string]misbehaved{
 		"the entity":           {behaviour{body: `{"amount":0}`}, wordInSync},
 		"another state":        {behaviour{body: `{"amount":0.0}`}, wordDifferent},
@@ -232,6 +234,7 @@ func TestWhatVerifySaysOfASingleton(t *testing.T) {
 
 // A list that fails, or disagrees with the GET of what it shows, is not in sync.
 func TestWhatVerifySaysOfAList(t *testing.T) {
+	t.Parallel()
 	order := shopOrder("o0_0", 1, "created")
 	page := func(elements ...string) string {
 		return `{"data":[` + strings.Join(elements, ",") + `],"next":null}`

@@ -16,6 +16,7 @@ import (
 // An account that has just opened: its event alone brings all that stands under
 // it, of every kind, so that a look at everything needs no sweep to be content.
 func TestANewAccountVerifiesWithoutASweep(t *testing.T) {
+	t.Parallel()
 	def := lemon(t)
 	shop := newShop(t)
 	const account = `{"id":"cusa_1","status":"created","history":[{"status":"created","timestamp":"2026-03-01T09:00:00Z"}]}`
@@ -72,6 +73,7 @@ func (c *scene) sweepsFetch() []string {
 // A refresh that an event has asked for and that is held back is not due: nobody
 // is told that the mirror is wrong, as no sweep would tell.
 func TestARefreshHeldBackIsNotDue(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	c.fill()

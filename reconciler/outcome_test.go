@@ -42,6 +42,7 @@ func outcome(t *testing.T, task *mirror.Task) mirror.SweepOutcome {
 // A list of which a page is refused for good is named, in every mode, and so is
 // one with an element that cannot be read. The sweep has failed; all else is done.
 func TestASweepNamesTheListsItCouldNotRead(t *testing.T) {
+	t.Parallel()
 	second := func(path string) func(*http.Request) bool {
 		return func(r *http.Request) bool { return r.URL.Path == path && r.URL.Query().Get("cursor") != "" }
 	}
@@ -98,6 +99,7 @@ func TestASweepNamesTheListsItCouldNotRead(t *testing.T) {
 
 // A list that fails twice in a row raises an alert, and then after four times, and so on.
 func TestAListThatFailsAgainAlerts(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(2, 1)
 	c.fill()
@@ -154,6 +156,7 @@ func (s *shop) expiring(path string, status int, more func(*http.Request)) (expi
 // A backfill that is cut off and gone on with when its cursor has expired has
 // everything, counted once, and asks again only for what it must.
 func TestABackfillOutlivesItsCursors(t *testing.T) {
+	t.Parallel()
 	for _, status := range []int{http.StatusBadRequest, http.StatusGone, http.StatusUnprocessableEntity, http.StatusForbidden} {
 		t.Run(http.StatusText(status), func(t *testing.T) {
 			c := newScene(t)
@@ -199,6 +202,7 @@ func TestABackfillOutlivesItsCursors(t *testing.T) {
 
 // A backfill that could not read a list says so in what it shows and by its error.
 func TestABackfillThatLostAListFails(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(6, 1)
 	defer c.workUntil()()
@@ -219,6 +223,7 @@ func TestABackfillThatLostAListFails(t *testing.T) {
 
 // The list of events is begun again too, and not for ever.
 func TestABackfillSinceOutlivesItsCursor(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 5)
 	stop := c.workUntil()

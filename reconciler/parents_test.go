@@ -29,6 +29,7 @@ func moved(t *testing.T) *scene {
 // A sweep finds an entity that has moved though its state is the same, and asks
 // for it where it stands now.
 func TestAMoveIsFound(t *testing.T) {
+	t.Parallel()
 	c := moved(t)
 	require.Equal(t, []string{"moved order/o0_0"}, c.differences())
 	c.survey(modeSweep)
@@ -41,6 +42,7 @@ func TestAMoveIsFound(t *testing.T) {
 
 // One that the provider refuses to show where it stood has moved as well.
 func TestAMoveOutOfReachIsFound(t *testing.T) {
+	t.Parallel()
 	c := moved(t)
 	c.shop.interfere(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path != "/customers/c0/orders/o0_0" {
@@ -54,6 +56,7 @@ func TestAMoveOutOfReachIsFound(t *testing.T) {
 
 // A backfill has it fetched under the parents the list shows.
 func TestABackfillFollowsAMove(t *testing.T) {
+	t.Parallel()
 	c := moved(t)
 	c.survey(modeBackfill)
 	require.Contains(t, signalled(c.work()), "sweep order/o0_0")
@@ -64,6 +67,7 @@ func TestABackfillFollowsAMove(t *testing.T) {
 // An entity that lists show under several parents is no difference as long as it
 // is where the mirror has it.
 func TestAnEntityUnderTwoParentsHasNotMoved(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(2, 1)
 	c.fill()
@@ -77,6 +81,7 @@ func TestAnEntityUnderTwoParentsHasNotMoved(t *testing.T) {
 // What the mirror holds as deleted and the provider has is called so, and a
 // sweep names the parents under which a list shows it.
 func TestVerifyNamesAWrongTombstone(t *testing.T) {
+	t.Parallel()
 	c := moved(t)
 	doc, err := c.store.Claim(c.ctx, event.Ref{Key: c.key("order", "o0_0")})
 	require.NoError(t, err)

@@ -62,6 +62,7 @@ func (c *scene) showShort() {
 }
 
 func TestTheCallsOfAListThatShowsLess(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		partial      bool
 		sweep, check int // calls
@@ -87,6 +88,7 @@ func TestTheCallsOfAListThatShowsLess(t *testing.T) {
 
 // A sweep finds what the element shows at once, and the rest when it is due.
 func TestWhatASweepFindsInAListThatShowsLess(t *testing.T) {
+	t.Parallel()
 	c := shortList(t, true)
 	c.shop.put("/customers/c0/orders/o0_1", shopOrder("o0_1", 7, "created"))
 	c.shop.put("/customers/c0/orders/o0_2", shopOrder("o0_2", 1, "created", "made")) // the list does not show it
@@ -126,6 +128,7 @@ func TestWhatASweepFindsInAListThatShowsLess(t *testing.T) {
 // A kind whose list always shows less says so: in the sweep's result, and once in the
 // log.
 func TestAListThatShowsLessIsTold(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		partial, one bool
 		warnings     int

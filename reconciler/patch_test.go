@@ -21,6 +21,7 @@ func lemon(t testing.TB) *provider.Definition {
 }
 
 func TestPatch(t *testing.T) {
+	t.Parallel()
 	cases := map[string]struct{ kind, from, to, want string }{
 		"the same":         {"order", `{"id":"o","n":1.10}`, `{"n":1.10, "id":"o"}`, ``},
 		"a number's text":  {"order", `{"n":1.10}`, `{"n":1.1}`, `[{"op":"replace","path":"/n","value":1.1}]`},
@@ -51,6 +52,7 @@ func TestPatch(t *testing.T) {
 }
 
 func TestPatchIsCutNotBroken(t *testing.T) {
+	t.Parallel()
 	from, to := map[string]string{}, map[string]string{}
 	for i := range 1000 {
 		from[strconv.Itoa(i)], to[strconv.Itoa(i)] = "a", strings.Repeat("b", 1000)
@@ -64,6 +66,7 @@ func TestPatchIsCutNotBroken(t *testing.T) {
 
 // Applied to the one state, a patch gives the other.
 func TestPatchLeadsThere(t *testing.T) {
+	t.Parallel()
 	d := lemon(t)
 	for seed := range uint64(3000) {
 		rng := rand.New(rand.NewPCG(seed, 0))

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
@@ -41,7 +42,7 @@ func (r *Reconciler) queue(ctx context.Context, l *telemetry.Loop) error {
 		default:
 			told = r.waits(l, "the figures of the queue", err, told)
 		}
-		rest(ctx, r.LeaseTTL/2)
+		loops.Sleep(ctx, r.LeaseTTL/2)
 	}
 	return ctx.Err()
 }
@@ -75,7 +76,7 @@ func (r *Reconciler) measureQueue(ctx context.Context, l *telemetry.Loop) {
 		}
 		evicting = err != nil
 		l.Waiting("the next measurement")
-		rest(ctx, min(measureEvery, r.LeaseTTL))
+		loops.Sleep(ctx, min(measureEvery, r.LeaseTTL))
 	}
 }
 

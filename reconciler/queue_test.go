@@ -24,6 +24,7 @@ func (m *member) alertsOf(k alert.Kind) (of []alert.Alert) {
 
 // With no worker left the reconciler measures what waits and alerts once.
 func TestAFleetWithoutWorkers(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	e := &event.Event{
 		Source: "shop", ID: "evt_1", Type: "order.made", CreatedAt: time.Now(), ReceivedAt: time.Now(),
@@ -44,16 +45,17 @@ func TestAFleetWithoutWorkers(t *testing.T) {
 	require.Positive(t, sum("tarn_oldest_age_seconds"))
 	require.Zero(t, sum("tarn_workers"))
 
-	_, err = c.streams.Heartbeat(c.ctx, "w1")
+	_, err = c.streams.Member("w1").Beat(c.ctx)
 	require.NoError(t, err)
 	c.eventually("the worker is seen", func() bool {
-		_, err := c.streams.Heartbeat(c.ctx, "w1")
+		_, err := c.streams.Member("w1").Beat(c.ctx)
 		return err == nil && sum("tarn_workers") == 1
 	})
 	require.Equal(t, 1, told(), "once")
 }
 
 func TestWatchForWorkers(t *testing.T) {
+	t.Parallel()
 	const patience = 15 * time.Second
 	work := map[string]stream.ShardSource{"a": {Live: 1, Oldest: time.Minute}, "idle": {}}
 	parked := map[string]stream.ShardSource{"a": {Parked: 1}}
@@ -85,6 +87,7 @@ func TestWatchForWorkers(t *testing.T) {
 
 // An eviction policy that is set while the fleet runs is alerted once for all.
 func TestEvictionIsAlerted(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	a, b := c.member("a"), c.member("b")
 	c.start(a.Run)
@@ -100,6 +103,7 @@ func TestEvictionIsAlerted(t *testing.T) {
 // A key that another program wrote is alerted once, by its name, and what else
 // waits is measured.
 func TestAKeyOfAnotherTypeIsAlerted(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	const key = "{tarn:1}:live:shop"
 	require.NoError(t, c.redis.Client().Set(c.ctx, key, "oops", 0).Err())
@@ -107,10 +111,10 @@ func TestAKeyOfAnotherTypeIsAlerted(t *testing.T) {
 	c.start(a.Run)
 	c.eventually("an alert", func() bool { return len(a.alertsOf(alert.RedisUnsafe)) > 0 })
 	require.Contains(t, a.alertsOf(alert.RedisUnsafe)[0].Reason, key)
-	_, err := c.streams.Heartbeat(c.ctx, "w1")
+	_, err := c.streams.Member("w1").Beat(c.ctx)
 	require.NoError(t, err)
 	c.eventually("it is measured again", func() bool {
-		_, err := c.streams.Heartbeat(c.ctx, "w1")
+		_, err := c.streams.Member("w1").Beat(c.ctx)
 		return err == nil && a.metric("tarn_workers") == 1
 	})
 	require.Len(t, a.alertsOf(alert.RedisUnsafe), 1)

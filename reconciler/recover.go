@@ -7,6 +7,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fault"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
@@ -69,7 +70,7 @@ func (r *Reconciler) recover(ctx context.Context, w *work) error {
 				return err
 			}
 		}
-		rest(ctx, min(lossCheck, settings.Every))
+		loops.Sleep(ctx, min(lossCheck, settings.Every))
 	}
 	return ctx.Err()
 }
@@ -166,7 +167,7 @@ func (c *recovery) round(ctx context.Context, before time.Time, urgent bool) err
 			return nil
 		}
 		if !urgent {
-			rest(ctx, min(4*time.Since(begun), time.Second))
+			loops.Sleep(ctx, min(4*time.Since(begun), time.Second))
 		}
 	}
 }

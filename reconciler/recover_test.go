@@ -48,6 +48,7 @@ func (c *scene) recovery(m *member, rounds func(context.Context, *recovery)) {
 }
 
 func TestWhatRedisLostIsAppendedAnew(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 3)
 	m := c.member("a")
@@ -92,6 +93,7 @@ func TestWhatRedisLostIsAppendedAnew(t *testing.T) {
 // What is in its stream or parked is left where it is, however often it is
 // looked for.
 func TestNothingIsAppendedTwice(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	m := c.member("a")
 	c.arrive("evt_queued", "customer.changed", "customer", "c0")
@@ -146,6 +148,7 @@ func TestNothingIsAppendedTwice(t *testing.T) {
 }
 
 func TestRecoveryLeavesWhatIsUnderWay(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	m := c.member("a")
 	c.arrive("evt_1", "customer.changed", "customer", "c0")

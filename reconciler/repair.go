@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
@@ -139,7 +140,7 @@ func (f *finder) room(ctx context.Context) error {
 			return nil
 		}
 		f.loop.Waiting("workers")
-		if !rest(ctx, f.pace.poll) {
+		if !loops.Sleep(ctx, f.pace.poll) {
 			return ctx.Err()
 		}
 	}

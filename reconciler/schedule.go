@@ -7,6 +7,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
@@ -53,7 +54,7 @@ func (r *Reconciler) schedule(ctx context.Context, l *telemetry.Loop) error {
 			forgot = r.Now()
 		}
 		l.Waiting("the next sweep")
-		rest(ctx, max(pause, 100*time.Millisecond))
+		loops.Sleep(ctx, max(pause, 100*time.Millisecond))
 	}
 	return ctx.Err()
 }

@@ -17,6 +17,7 @@ import (
 )
 
 func TestWhenASweepIsDue(t *testing.T) {
+	t.Parallel()
 	const every = 15 * time.Minute
 	at := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	due := map[time.Time]bool{}
@@ -39,6 +40,7 @@ func TestWhenASweepIsDue(t *testing.T) {
 // Two replicas start one sweep; while it is under way, no other is started; and
 // until something was finished, a source is filled in place of being swept.
 func TestSweepsAreStartedOnce(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	a, b := c.member("a"), c.member("b")
@@ -74,6 +76,7 @@ func TestSweepsAreStartedOnce(t *testing.T) {
 }
 
 func TestTheScheduleStartsAndForgets(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	m := c.member("a")
 	m.sources[0].Settings.Sweep.Every = time.Second
@@ -87,6 +90,7 @@ func TestTheScheduleStartsAndForgets(t *testing.T) {
 }
 
 func TestMissingTypes(t *testing.T) {
+	t.Parallel()
 	wanted := []string{"order.created", "order.executed"}
 	for name, tc := range map[string]struct {
 		hooks   []provider.Webhook
@@ -108,6 +112,7 @@ func TestMissingTypes(t *testing.T) {
 
 // A gap in the subscription is told of once, and closed when it is.
 func TestSubscriptionGaps(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	m := c.member("a")
 	f := m.finder(m.source("shop"), nil)
@@ -143,6 +148,7 @@ func TestSubscriptionGaps(t *testing.T) {
 
 // The subscription is asked for over HTTP, and again after an hour if that failed.
 func TestASubscriptionIsAskedFor(t *testing.T) {
+	t.Parallel()
 	def, err := provider.Parse("shop.yaml", []byte(strings.Replace(shopDefinition, "history: {status", `  webhooks:
     path: /webhooks
     url: url
@@ -200,6 +206,7 @@ history: {status`, 1)))
 }
 
 func TestStalenessIsExported(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(2, 0)
 	for i := range 2 {
@@ -217,6 +224,7 @@ func TestStalenessIsExported(t *testing.T) {
 
 // One replica measures, and when it goes its figure goes with it.
 func TestStalenessIsMeasuredByOne(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 0)
 	c.sync(event.Ref{Key: c.key("customer", "c0")})

@@ -23,6 +23,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/mirror/sqlite"
 	"github.com/tarn-sync/tarn/shared/probe"
@@ -413,7 +414,7 @@ func (c *scene) sync(ref event.Ref) {
 	w := &mirror.Write{Ref: ref, Claim: doc.Claim, SentAt: c.clock.now().UTC()}
 	state, err := c.client.Fetch(c.ctx, ref, "test")
 	switch {
-	case isGone(err):
+	case fate.Is(err, fate.Gone):
 		w.Deleted = true
 	default:
 		require.NoError(c.t, err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
 )
@@ -37,7 +38,7 @@ func (r *Reconciler) checkSubscriptions(ctx context.Context, w *work) error {
 			return err
 		}
 		w.loop.Waiting("the next check")
-		rest(ctx, nextCheck(w.task))
+		loops.Sleep(ctx, nextCheck(w.task))
 	}
 	return ctx.Err()
 }

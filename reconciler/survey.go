@@ -7,10 +7,11 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
-	"github.com/tarn-sync/tarn/shared/mirror/persist"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
@@ -352,8 +353,22 @@ func (s *survey) flush(ctx context.Context) error {
 // persist runs do until it succeeds or fails for another reason than that the
 // database is away.
 func (f *finder) persist(ctx context.Context, what string, do func() error) error {
-	waiter := persist.Waiter{Metrics: f.metrics, Logger: f.log, Alert: f.alert, Pause: f.pace.backoff}
-	return waiter.Do(ctx, f.loop, f.name, what, do)
+	r := f.retry("store", mirror.IsAway)
+	r.TimedOut = mirror.IsTimeout
+	r.Alert = func(source, reason string) {
+		if f.alert != nil {
+			f.alert(alert.Alert{Kind: alert.StoreSlow, Source: source, Reason: reason})
+		}
+	}
+	return r.Do(ctx, loops.Call{What: what, Source: f.name, Health: f.loop}, do)
+}
+
+// retry returns what repeats calls of a server.
+func (f *finder) retry(server string, away func(error) bool) loops.Retry {
+	return loops.Retry{
+		Server: server, Away: away, Pause: f.pace.backoff, Logger: f.log,
+		Count: func(what string) { f.metrics.Unavailable.WithLabelValues(what).Inc() },
+	}
 }
 
 // append appends signals until Redis has them all. Some may go in twice, which
@@ -368,32 +383,9 @@ func (f *finder) append(ctx context.Context, drafts []stream.Draft) error {
 	})
 }
 
-func isPermanent(err error) bool {
-	class, _ := fate.Of(err)
-	return err != nil && class == fate.Permanent
-}
-
 // insist runs do, which speaks with Redis, until it succeeds. An error is of
 // ctx, or fate.Permanent: no repetition would end that.
 func (f *finder) insist(ctx context.Context, what string, do func() error) error {
-	for told := false; ; told = true {
-		err := do()
-		if err == nil {
-			return nil
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if isPermanent(err) {
-			return fmt.Errorf("%s: %w", what, err)
-		}
-		if !told {
-			f.metrics.Unavailable.WithLabelValues("redis").Inc()
-			f.log.Warn("waiting: "+what, "source", f.name, "error", err)
-		}
-		f.loop.Waiting("redis")
-		if !rest(ctx, f.pace.backoff) {
-			return ctx.Err()
-		}
-	}
+	redis := f.retry("redis", func(err error) bool { return !fate.Is(err, fate.Permanent) })
+	return redis.Do(ctx, loops.Call{What: what, Source: f.name, Health: f.loop}, do)
 }

@@ -20,6 +20,7 @@ import (
 )
 
 func TestASweepFindsWhatDiffers(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(3, 5)
 	c.shop.put("/customers/c0/notes/n1", `{"id":"n1"}`)
@@ -59,6 +60,7 @@ func TestASweepFindsWhatDiffers(t *testing.T) {
 }
 
 func TestASweepOfWhatIsInSyncCostsItsPages(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(4, 5)
 	c.fill()
@@ -100,6 +102,7 @@ func (c *scene) documents() []*mirror.Document {
 
 // A kind no list shows, and singletons, are checked by id when they are due.
 func TestWhatNoListShowsIsCheckedByIDWhenDue(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(2, 0)
 	c.shop.put("/customers/c0/notes/n1", `{"id":"n1"}`)
@@ -128,6 +131,7 @@ func TestWhatNoListShowsIsCheckedByIDWhenDue(t *testing.T) {
 
 // What has been terminal for long and was verified since is not asked for.
 func TestTheOldAndTerminalIsLeftAlone(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	c.shop.put("/customers/c0/orders/done", shopOrder("done", 1, "created", "sold"))
@@ -148,6 +152,7 @@ func TestTheOldAndTerminalIsLeftAlone(t *testing.T) {
 
 // Some kinds stand under things that have no GET and show in a list only.
 func TestWhatStandsUnderTheElementsOfAList(t *testing.T) {
+	t.Parallel()
 	const kinds = `
   vaults: {shape: list, list: /vaults, element: vault}
   coin: {get: "/vaults/{vault}/coins/{coin}", list: "/vaults/{vault}/coins"}
@@ -204,6 +209,7 @@ events:`
 }
 
 func TestAnEventUnderWayIsNoDifference(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 2)
 	c.fill()
@@ -225,6 +231,7 @@ func TestAnEventUnderWayIsNoDifference(t *testing.T) {
 
 // An entity that waits for its retry is known to be behind.
 func TestWhatIsParkedIsNotReported(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	c.fill()
@@ -253,6 +260,7 @@ func TestWhatIsParkedIsNotReported(t *testing.T) {
 // What has a dead letter is looked after by nobody else, whether it was ever had
 // or not: a list's element, and a singleton, which no list shows.
 func TestWhatWasGivenUpIsFound(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	c.fill()
@@ -281,6 +289,7 @@ func TestWhatWasGivenUpIsFound(t *testing.T) {
 }
 
 func TestAHandInTheMirrorIsSeenAndRepaired(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	c.fill()
@@ -304,6 +313,7 @@ func TestAHandInTheMirrorIsSeenAndRepaired(t *testing.T) {
 }
 
 func TestASweepOfSomeKinds(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(2, 2)
 	c.survey(modeBackfill, func(s *survey) { s.kinds = []string{"order"} })
@@ -314,6 +324,7 @@ func TestASweepOfSomeKinds(t *testing.T) {
 }
 
 func TestVerifyingRecordsAndRepairsNothing(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	c.survey(modeVerify)
@@ -324,6 +335,7 @@ func TestVerifyingRecordsAndRepairsNothing(t *testing.T) {
 // Bad input. None of it may stop a sweep, and nothing may be concluded from
 // what a list lacks that did not come whole.
 func TestListsThatLie(t *testing.T) {
+	t.Parallel()
 	list := "/customers/c0/orders"
 	page := func(next string, elements ...string) string {
 		if next != "null" {
@@ -383,6 +395,7 @@ func TestListsThatLie(t *testing.T) {
 }
 
 func TestAListAndAGetThatDisagree(t *testing.T) {
+	t.Parallel()
 	t.Run("the list is behind", func(t *testing.T) {
 		c := newScene(t)
 		c.shop.stock(1, 1)
@@ -446,6 +459,7 @@ func (c *scene) answerList(path string, elements ...string) {
 
 // Only the provider's own word for it makes an entity gone.
 func TestAFailedCheckConcludesNothing(t *testing.T) {
+	t.Parallel()
 	for name, answer := range map[string]func(http.ResponseWriter){
 		"400":               func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadRequest) },
 		"500":               func(w http.ResponseWriter) { w.WriteHeader(http.StatusInternalServerError) },
@@ -477,6 +491,7 @@ func TestAFailedCheckConcludesNothing(t *testing.T) {
 }
 
 func TestAnAccountThatVanished(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(2, 2)
 	c.fill()
@@ -504,6 +519,7 @@ func TestAnAccountThatVanished(t *testing.T) {
 
 // The provider's clock may be minutes off: nothing of it is compared with ours.
 func TestClocksThatDisagree(t *testing.T) {
+	t.Parallel()
 	for _, off := range []time.Duration{-7 * time.Minute, 7 * time.Minute} {
 		t.Run(off.String(), func(t *testing.T) {
 			c := newScene(t)
@@ -522,6 +538,7 @@ func TestClocksThatDisagree(t *testing.T) {
 // A source that is down, throttles or refuses us is waited for; a list that is
 // ill alone is given up.
 func TestWaitingForASource(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 2)
 	c.fill()
@@ -564,6 +581,7 @@ func TestWaitingForASource(t *testing.T) {
 }
 
 func TestAPauseByHandIsObeyed(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	require.NoError(t, c.streams.Pause(c.ctx, "shop", 0, "maintenance", "ops"))
@@ -584,6 +602,7 @@ func TestAPauseByHandIsObeyed(t *testing.T) {
 
 // Workers are never left behind by more than they can be expected to do.
 func TestABackfillStaysAhead(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	var drafts []stream.Draft
 	for i := range ahead + 1 {
@@ -614,6 +633,7 @@ func TestABackfillStaysAhead(t *testing.T) {
 }
 
 func TestReportForPeople(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(2, 2)
 	r, err := verifyOnce(c.ctx, c.finder, VerifyOptions{Settle: time.Millisecond})
@@ -660,6 +680,7 @@ func TestReportForPeople(t *testing.T) {
 
 // A difference that something under way removes is none.
 func TestVerifyLooksTwice(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	c.fill()
@@ -690,6 +711,7 @@ func claimOf(t *testing.T, c *scene, k event.Key) int64 {
 
 // Redis set when a pause ends, and says when it has.
 func TestAPauseEndsByTheClockOfRedis(t *testing.T) {
+	t.Parallel()
 	for name, off := range map[string]time.Duration{"an hour behind it": -time.Hour, "an hour ahead of it": time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			c := newScene(t)
@@ -708,6 +730,7 @@ func TestAPauseEndsByTheClockOfRedis(t *testing.T) {
 // Which of two answers is the newer one is told by claims: the worker that
 // fetched may have another clock than the reconciler that compares.
 func TestTwoClocksAreNotCompared(t *testing.T) {
+	t.Parallel()
 	for name, off := range map[string]time.Duration{"a worker an hour behind": -time.Hour, "a worker an hour ahead": time.Hour} {
 		t.Run(name, func(t *testing.T) {
 			c := newScene(t)
@@ -750,6 +773,7 @@ func TestTwoClocksAreNotCompared(t *testing.T) {
 // A list that disagrees with a GET is not in sync, though the mirror agrees with
 // the GET: nobody knows which of the two is right. A list that shows less is.
 func TestVerifyWhereListAndGETDisagree(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		element  string
 		disputed []string

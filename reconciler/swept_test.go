@@ -18,6 +18,7 @@ import (
 // Workers that start a second before the first sweep make no sweep of it: what
 // was there before the mirror is nobody's fault, whoever starts the sweep.
 func TestTheFirstSweepRecordsNothing(t *testing.T) {
+	t.Parallel()
 	for _, m := range []mode{modeSweep, modeBackfill} {
 		t.Run(string(m), func(t *testing.T) {
 			c := newScene(t)
@@ -44,6 +45,7 @@ func TestTheFirstSweepRecordsNothing(t *testing.T) {
 // The first sweep of a kind that a new version of the definition has added fills
 // that kind, and tells of the others.
 func TestAKindThatIsNewIsFilled(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	c.fill()
@@ -96,6 +98,7 @@ func (c *scene) swept() map[string][]string {
 // What workers have never fetched is not swept: without workers, the sweep after
 // the first one fills again and alarms of nothing.
 func TestWhatWorkersDidNotFetchIsNotSwept(t *testing.T) {
+	t.Parallel()
 	for _, m := range []mode{modeSweep, modeBackfill} {
 		t.Run(string(m), func(t *testing.T) {
 			c := newScene(t)
@@ -124,6 +127,7 @@ func TestWhatWorkersDidNotFetchIsNotSwept(t *testing.T) {
 // A list that fails in the first sweep hides nothing of the other lists of its
 // kind, however long it fails; what it shows at last was there before the mirror.
 func TestAListThatFailsIsAnExceptionOfItsKind(t *testing.T) {
+	t.Parallel()
 	for _, m := range []mode{modeSweep, modeBackfill} {
 		t.Run(string(m), func(t *testing.T) {
 			c := newScene(t)
@@ -162,6 +166,7 @@ func TestAListThatFailsIsAnExceptionOfItsKind(t *testing.T) {
 
 // An entity that cannot be had is an exception too, until it is had.
 func TestAnEntityThatWasNotHadIsAnExceptionOfItsKind(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 2)
 	for _, id := range []string{"o0_0", "o0_1"} {
@@ -192,6 +197,7 @@ func TestAnEntityThatWasNotHadIsAnExceptionOfItsKind(t *testing.T) {
 
 // A fleet whose earlier version has finished sweeps goes on with sweeps.
 func TestWhatAnEarlierVersionSweptIsSwept(t *testing.T) {
+	t.Parallel()
 	c := newScene(t)
 	now := c.clock.now().UTC()
 	done := func(id string, m mode, spec mirror.SweepSpec, status mirror.TaskStatus) *mirror.Task {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
 )
@@ -273,7 +274,7 @@ func (v *verification) lookAgain(ctx context.Context) error {
 	if len(v.found) == 0 && len(v.disputed) == 0 {
 		return nil
 	}
-	if !rest(ctx, v.options.Settle) {
+	if !loops.Sleep(ctx, v.options.Settle) {
 		return ctx.Err()
 	}
 	first, contradicted := v.found, v.disputed

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
@@ -138,7 +139,7 @@ func once(run runner) runner {
 	return func(ctx context.Context, w *work) error {
 		err := w.begin(ctx)
 		if err == nil {
-			err = safely(func() error { return run(ctx, w) })
+			err = loops.Safely(func() error { return run(ctx, w) })
 		}
 		if ctx.Err() != nil {
 			return err
@@ -207,7 +208,7 @@ func (w *work) rest(ctx context.Context, d time.Duration) error {
 		if left <= 0 {
 			return nil
 		}
-		if !rest(ctx, min(left, w.r.Poll)) {
+		if !loops.Sleep(ctx, min(left, w.r.Poll)) {
 			return ctx.Err()
 		}
 		if err := w.save(ctx); err != nil {

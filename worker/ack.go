@@ -3,7 +3,6 @@ package worker
 import (
 	"strconv"
 	"sync"
-	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fault"
@@ -93,16 +92,11 @@ func (a *acker) run() {
 // flush acks one group, again until it is done or the shard is not ours.
 func (a *acker) flush(loop *telemetry.Loop, n streamName, g *ackGroup) {
 	fault.Point("before-ack")
-	for {
-		err := a.s.lease.Ack(a.s.ctx, n.source, n.tier, g.ids, g.events)
-		if err == nil {
-			break
-		}
-		if a.s.lost(err) || !sleep(a.s.ctx, 200*time.Millisecond) {
-			return
-		}
-		loop.Waiting("redis")
-		a.s.log.Warn("ack failed; trying again", "error", err)
+	err := a.s.insist(a.s.ctx, loop, "ack entries", func() error {
+		return a.s.lease.Ack(a.s.ctx, n.source, n.tier, g.ids, g.events)
+	})
+	if err != nil {
+		return
 	}
 	fault.Point("after-ack")
 	a.s.release(n.source, n.tier, g.ids)

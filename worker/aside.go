@@ -1,8 +1,6 @@
 package worker
 
 import (
-	"time"
-
 	"github.com/tarn-sync/tarn/shared/fault"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
@@ -18,22 +16,22 @@ const asideAtOnce = 256
 // them. It reports whether there were any.
 //
 // Lanes of the background stay in hand, and so it stops being read.
-func (s *shard) setAside(loop *telemetry.Loop, src *source) bool {
-	s.enter(loop)
-	defer s.leave()
-	s.step(entity.Spill{Source: src.Name, Most: asideAtOnce})
-	s.mu.Lock()
-	lanes := s.spilled
-	s.spilled = nil
-	s.mu.Unlock()
+func (r *intake) setAside(src *source) bool {
+	r.enter()
+	defer r.leave()
+	r.step(entity.Spill{Source: src.Name, Most: asideAtOnce})
+	r.mu.Lock()
+	lanes := r.spilled
+	r.spilled = nil
+	r.mu.Unlock()
 	for _, p := range lanes {
-		loop.Turn()
-		if err := s.park(loop, stream.Park{Key: p.Lane.Key, Waiting: p.Waiting}); err != nil {
+		r.loop.Turn()
+		if err := r.parked.park(r.loop, stream.Park{Key: p.Lane.Key, Waiting: p.Waiting}); err != nil {
 			return false // the shard is not ours any more; its entries are its next owner's
 		}
 		fault.Point("after-set-aside")
-		s.letGo(src, p.Waiting, nil)
-		s.w.Metrics.SetAside.WithLabelValues(src.Name).Add(float64(len(p.Waiting)))
+		r.letGo(src, p.Waiting, nil)
+		r.w.Metrics.SetAside.WithLabelValues(src.Name).Add(float64(len(p.Waiting)))
 	}
 	return len(lanes) > 0
 }
@@ -41,18 +39,6 @@ func (s *shard) setAside(loop *telemetry.Loop, src *source) bool {
 // park has an entity parked, however long Redis is away; an error says that
 // the shard is not ours any more. The caller holds the gate, so nothing of the
 // entity is read, tried or moved between two pages.
-func (s *shard) park(loop *telemetry.Loop, p stream.Park) error {
-	for {
-		err := s.lease.Park(s.ctx, p)
-		if err == nil {
-			return nil
-		}
-		if loop != nil {
-			loop.Waiting("redis")
-		}
-		if s.lost(err) || !sleep(s.ctx, 200*time.Millisecond) {
-			return err
-		}
-		s.log.Warn("could not park an entity; trying again", "entity", p.Key.String(), "error", err)
-	}
+func (s parkedList) park(loop *telemetry.Loop, p stream.Park) error {
+	return s.insist(s.ctx, loop, "park an entity", func() error { return s.lease.Park(s.ctx, p) })
 }

@@ -31,7 +31,7 @@ import (
 	"github.com/tarn-sync/tarn/worker"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.Cleanup(redistest.Reuse())) }
 
 const patience = 20 * time.Second
 

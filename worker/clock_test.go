@@ -50,7 +50,7 @@ func TestWorkerKilledWhileTheClockIsSetBackIsReplaced(t *testing.T) {
 	// nothing is released, and nothing renewed.
 	var taken *stream.Lease
 	require.True(t, eventually(func() bool {
-		live, err := b.streams.Heartbeat(b.ctx, "killed")
+		live, err := b.streams.Member("killed").Beat(b.ctx)
 		require.NoError(t, err)
 		for _, shard := range stream.FairShare(live, 4, "killed") {
 			lease, err := b.streams.Acquire(b.ctx, shard, "killed", []string{"acme"})

@@ -6,7 +6,6 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/stream"
-	"github.com/tarn-sync/tarn/shared/telemetry"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
@@ -22,9 +21,11 @@ type delayedEntry struct {
 	until time.Time
 }
 
-func (d delays) Len() int           { return len(d) }
+func (d delays) Len() int { return len(d) }
+
 func (d delays) Less(i, j int) bool { return d[i].until.Before(d[j].until) }
-func (d delays) Swap(i, j int)      { d[i], d[j] = d[j], d[i] }
+
+func (d delays) Swap(i, j int) { d[i], d[j] = d[j], d[i] }
 
 // Push is for container/heap.
 func (d *delays) Push(x any) { *d = append(*d, x.(delayedEntry)) }
@@ -45,67 +46,67 @@ func (d *delays) clear(w *Worker) {
 }
 
 // delay holds an entry back for a time.
-func (s *shard) delay(src *source, e stream.Entry, wait time.Duration) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ctx.Err() != nil {
+func (r *intake) delay(src *source, e stream.Entry, wait time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ctx.Err() != nil {
 		return // dropped with the rest
 	}
-	heap.Push(&s.delayed, delayedEntry{src, e, time.Now().Add(wait)})
+	heap.Push(&r.delayed, delayedEntry{src, e, time.Now().Add(wait)})
 	src.delayed.Add(1)
 }
 
 // heldBack is how long an entry is still to be held back: never longer than
 // whoever sent it can have meant, whatever the clocks of the two say.
-func (s *shard) heldBack(src *source, e stream.Entry) time.Duration {
+func (r *intake) heldBack(src *source, e stream.Entry) time.Duration {
 	sig := e.Signal
 	if sig.NotBefore.IsZero() {
 		return 0
 	}
-	wait := sig.NotBefore.Sub(s.w.Now())
+	wait := sig.NotBefore.Sub(r.w.Now())
 	kind := src.Definition.Kind(sig.Ref.Key.Kind)
 	switch {
 	case kind == nil:
 	case sig.Cause == event.CauseDerived:
 		wait = min(wait, kind.Every)
 	case sig.Cause == event.CauseVerify:
-		wait = min(wait, max(kind.VerifyAfter, s.w.Rewritten, entity.LaggingVerify))
+		wait = min(wait, max(kind.VerifyAfter, r.w.Rewritten, entity.LaggingVerify))
 	}
 	return wait
 }
 
 // nextDelayed is how long until the first of them is to be looked at; an hour
 // if there is none.
-func (s *shard) nextDelayed() time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.delayed) == 0 {
+func (r *intake) nextDelayed() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.delayed) == 0 {
 		return time.Hour
 	}
-	return max(time.Until(s.delayed[0].until), time.Millisecond)
+	return max(time.Until(r.delayed[0].until), time.Millisecond)
 }
 
 // releaseDelayed lets go of those whose time has come. Their entities may have
 // been parked since they were read, so they go by way of park-behind, which
 // returns those that are free. It reports whether there were any.
-func (s *shard) releaseDelayed(loop *telemetry.Loop) bool {
+func (r *intake) releaseDelayed() bool {
 	due := map[*source][]stream.Entry{}
 	now := time.Now()
-	s.mu.Lock()
-	for len(s.delayed) > 0 && !s.delayed[0].until.After(now) {
-		d := heap.Pop(&s.delayed).(delayedEntry)
+	r.mu.Lock()
+	for len(r.delayed) > 0 && !r.delayed[0].until.After(now) {
+		d := heap.Pop(&r.delayed).(delayedEntry)
 		d.src.delayed.Add(-1)
 		due[d.src] = append(due[d.src], d.entry)
 	}
-	s.mu.Unlock()
+	r.mu.Unlock()
 	if len(due) == 0 {
 		return false
 	}
-	s.enter(loop)
-	defer s.leave()
+	r.enter()
+	defer r.leave()
 	for src, entries := range due {
-		if err := s.parkBehind(loop, src, entries); err != nil {
-			s.lost(err)
+		if err := r.parkBehind(src, entries); err != nil {
+			r.lost(err)
 			return true
 		}
 	}

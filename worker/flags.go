@@ -7,9 +7,9 @@ import (
 	"sync"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
-	"github.com/tarn-sync/tarn/shared/telemetry"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
@@ -72,7 +72,7 @@ const documentsAtOnce = 100
 
 // complete looks up the parents that events of the batch do not give for what
 // they name, before their rows are written.
-func (s *shard) complete(loop *telemetry.Loop, src *source, batch []stream.Entry) error {
+func (s eventLog) complete(src *source, batch []stream.Entry) error {
 	var keys, plain []event.Key // plain: of qualified kinds, without qualifiers
 	known := map[event.Key]map[string]string{}
 	for _, e := range batch {
@@ -96,12 +96,12 @@ func (s *shard) complete(loop *telemetry.Loop, src *source, batch []stream.Entry
 	}
 	ambiguous := map[event.Key]bool{}
 	for _, k := range plain {
-		if err := s.readNamesakes(loop, k, known, ambiguous); err != nil {
+		if err := s.readNamesakes(k, known, ambiguous); err != nil {
 			return err
 		}
 	}
 	for part := range slices.Chunk(keys, documentsAtOnce) {
-		if err := s.readParents(loop, part, known); err != nil {
+		if err := s.readParents(part, known); err != nil {
 			return err
 		}
 	}
@@ -133,15 +133,15 @@ const mostNamesakes = 10
 
 // readNamesakes fills in the parents of the one entity that is known by an id
 // without qualifiers. If several are, none is meant for sure.
-func (s *shard) readNamesakes(loop *telemetry.Loop, k event.Key, known map[event.Key]map[string]string, ambiguous map[event.Key]bool) error {
+func (s eventLog) readNamesakes(k event.Key, known map[event.Key]map[string]string, ambiguous map[event.Key]bool) error {
 	var docs []*mirror.Document
-	err := s.w.persist(s.ctx, loop, "look for an entity by its id alone", func() (err error) {
+	err := s.w.persist(s.ctx, s.loop, "look for an entity by its id alone", func() (err error) {
 		if docs, err = s.w.Store.Namesakes(s.ctx, k.Source, k.Kind, k.ID, mostNamesakes); err != nil {
 			return fromStore(err)
 		}
 		return nil
 	})
-	if isPermanent(err) {
+	if fate.Is(err, fate.Permanent) {
 		s.log.Error("the store cannot answer for an entity; an event that names it without its parents does not say which is meant", "entity", k.String(), "error", err)
 		ambiguous[k] = true
 		return nil
@@ -160,22 +160,22 @@ func (s *shard) readNamesakes(loop *telemetry.Loop, k event.Key, known map[event
 // readParents fills in the parents of entities, as far as they are facts. An
 // entity whose document the store cannot answer is taken out of known, so that it
 // is synced by itself and fails by itself.
-func (s *shard) readParents(loop *telemetry.Loop, keys []event.Key, known map[event.Key]map[string]string) error {
+func (s eventLog) readParents(keys []event.Key, known map[event.Key]map[string]string) error {
 	var docs []*mirror.Document
-	err := s.w.persist(s.ctx, loop, "read known parents", func() (err error) {
+	err := s.w.persist(s.ctx, s.loop, "read known parents", func() (err error) {
 		if docs, err = s.w.Store.Documents(s.ctx, keys); err != nil {
 			return fromStore(err)
 		}
 		return nil
 	})
 	switch {
-	case isPermanent(err) && len(keys) > 1:
+	case fate.Is(err, fate.Permanent) && len(keys) > 1:
 		half := len(keys) / 2
-		if err := s.readParents(loop, keys[:half], known); err != nil {
+		if err := s.readParents(keys[:half], known); err != nil {
 			return err
 		}
-		return s.readParents(loop, keys[half:], known)
-	case isPermanent(err):
+		return s.readParents(keys[half:], known)
+	case fate.Is(err, fate.Permanent):
 		s.log.Error("the store cannot answer for an entity; it is synced without the parents it is known to have", "entity", keys[0].String(), "error", err)
 		delete(known, keys[0])
 		return nil
@@ -195,7 +195,7 @@ func (s *shard) readParents(loop *telemetry.Loop, keys []event.Key, known map[ev
 
 // noteFlags puts on record what is odd about an event that has been logged, and
 // returns what is to be fetched for its sake.
-func (s *shard) noteFlags(ctx context.Context, loop *telemetry.Loop, e stream.Entry, l mirror.Logged) ([]stream.Draft, error) {
+func (s eventLog) noteFlags(ctx context.Context, e stream.Entry, l mirror.Logged) ([]stream.Draft, error) {
 	b := e.Signal.Body
 	switch {
 	case l.Inserted && b.Ambiguous:
@@ -217,7 +217,7 @@ func (s *shard) noteFlags(ctx context.Context, loop *telemetry.Loop, e stream.En
 		ID: "differing/" + strconv.Itoa(s.number) + "/" + e.ID, At: b.ReceivedAt, Source: b.Source,
 		Kind: mirror.NoteDiffering, EventID: b.ID, Reason: string(b.Payload), Count: 1,
 	}
-	err := s.w.persist(ctx, loop, "note another body", func() error { return s.w.Store.Note(ctx, []mirror.Note{note}) })
+	err := s.w.persist(ctx, s.loop, "note another body", func() error { return s.w.Store.Note(ctx, []mirror.Note{note}) })
 	if err != nil {
 		return nil, err
 	}

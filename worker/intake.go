@@ -1,13 +1,14 @@
 package worker
 
 import (
-	"context"
 	"errors"
 	"strconv"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/fault"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
@@ -26,152 +27,166 @@ const (
 	readAtOnce = 1000
 )
 
-// reading is the intake loop's memory of its streams.
-type reading struct {
-	loop *telemetry.Loop
+// intake reads the streams of a shard into lanes.
+type intake struct {
+	*shard
+	loop   *telemetry.Loop
+	events eventLog
 	// uncertain streams are taken over before they are read.
 	uncertain map[streamName]bool
 	// dueAt is when to ask for due entities again, by source.
 	dueAt map[string]time.Time
 }
 
-// intake reads the shard's streams into lanes, one batch after the other.
-func (s *shard) intake() {
-	r := &reading{
-		loop:      s.w.Health.Loop("intake " + strconv.Itoa(s.number)),
+// newIntake returns the intake of a shard, which knows nothing of its streams yet.
+func newIntake(s *shard) *intake {
+	loop := s.w.Health.Loop("intake " + strconv.Itoa(s.number))
+	r := &intake{
+		shard: s, loop: loop, events: eventLog{s, loop},
 		uncertain: map[streamName]bool{}, dueAt: map[string]time.Time{},
 	}
-	defer r.loop.Done()
 	for _, name := range s.w.names {
 		for _, t := range tiers {
 			r.uncertain[streamName{name, t}] = true // whatever the last owner had in hand
 		}
 	}
-	for s.ctx.Err() == nil && !s.isClosing() {
+	return r
+}
+
+// run reads one batch after the other until the shard is lost or handed over.
+func (r *intake) run() {
+	defer r.loop.Done()
+	for r.ctx.Err() == nil && !r.isClosing() {
 		r.loop.Turn()
 		busy := false
-		for _, name := range s.w.names {
-			busy = s.pull(r, s.w.sources[name]) || busy
+		for _, name := range r.w.names {
+			busy = r.pull(r.w.sources[name]) || busy
 		}
-		busy = s.releaseDelayed(r.loop) || busy
+		busy = r.releaseDelayed() || busy
 		if !busy {
-			s.await(r)
+			r.await()
 		}
 	}
 }
 
 // pull reads one batch of a source, as far as it may be read, and starts
 // retries that are due. It reports whether it found anything.
-func (s *shard) pull(r *reading, src *source) bool {
+func (r *intake) pull(src *source) bool {
 	if src.paused() {
 		return false
 	}
-	s.due(r, src)
+	r.due(src)
 	if src.full() {
-		if !s.setAside(r.loop, src) {
+		if !r.setAside(src) {
 			return false
 		}
 		r.dueAt[src.Name] = time.Time{} // it is due at once
 		return true
 	}
-	if n := s.read(r, src, event.TierLive); n != 0 {
+	if n := r.read(src, event.TierLive); n != 0 {
 		return n > 0
 	}
-	return src.roomForBackground() && s.read(r, src, event.TierBackground) > 0
+	return src.roomForBackground() && r.read(src, event.TierBackground) > 0
 }
 
 // read takes one batch of a stream from Redis into lanes and says how many
 // entries it had; -1: it failed, and is tried again after a moment.
-func (s *shard) read(r *reading, src *source, tier event.Tier) int {
+func (r *intake) read(src *source, tier event.Tier) int {
 	name := streamName{src.Name, tier}
-	s.enter(r.loop)
-	defer s.leave()
-	if s.isClosing() {
+	r.enter()
+	defer r.leave()
+	if r.isClosing() {
 		return 0
 	}
-	n, err := s.readLocked(r, src, name)
+	n, err := r.readLocked(src, name)
 	switch {
 	case err == nil:
 		return n
-	case s.lost(err) || s.ctx.Err() != nil:
+	case r.lost(err) || r.ctx.Err() != nil:
 		return -1
 	case errors.Is(err, stream.ErrResync):
-		s.w.Metrics.Resyncs.Inc()
+		r.w.Metrics.Resyncs.Inc()
 		r.uncertain[name] = true
 		return 1 // at once
 	}
 	r.uncertain[name] = true
 	r.loop.Waiting("redis")
-	s.log.Warn("reading failed; trying again", "source", src.Name, "tier", tier, "error", err)
-	sleep(s.ctx, 200*time.Millisecond)
+	r.log.Warn("reading failed; trying again", "source", src.Name, "tier", tier, "error", err)
+	loops.Sleep(r.ctx, redisPause)
 	return -1
 }
 
 // enter waits for the gate: while an entity is being parked, which takes as long
 // as Redis is away, or until the shard is lost.
-func (s *shard) enter(loop *telemetry.Loop) {
-	loop.Waiting("the shard's gate")
-	s.step(entity.Enter{})
+func (r *intake) enter() {
+	r.loop.Waiting("the shard's gate")
+	r.step(entity.Enter{})
 	select {
-	case <-s.entered:
-	case <-s.ctx.Done():
+	case <-r.entered:
+	case <-r.ctx.Done():
 	}
-	loop.Turn()
+	r.loop.Turn()
 }
 
-func (s *shard) leave() { s.step(entity.Leave{}) }
+func (r *intake) leave() { r.step(entity.Leave{}) }
 
-func (s *shard) readLocked(r *reading, src *source, name streamName) (n int, err error) {
+func (r *intake) readLocked(src *source, name streamName) (n int, err error) {
 	if r.uncertain[name] {
-		lost, err := s.lease.TakeOver(s.ctx, name.source, name.tier, func(page []stream.Entry) error {
+		lost, err := r.lease.TakeOver(r.ctx, name.source, name.tier, func(page []stream.Entry) error {
 			n += len(page)
-			return s.admit(r.loop, src, page)
+			return r.admit(src, page)
 		})
 		if lost > 0 {
-			s.log.Error("pending entries were gone from their stream: redis lost data; recover appends them anew", "source", src.Name, "entries", lost)
+			r.log.Error("pending entries were gone from their stream: redis lost data; recover appends them anew", "source", src.Name, "entries", lost)
 		}
 		if err != nil {
 			return 0, err
 		}
 		r.uncertain[name] = false
 	}
-	batch, err := s.lease.Read(s.ctx, name.source, name.tier, stream.Limits{Count: min(readAtOnce, s.w.InHand), Bytes: 1 << 20})
+	batch, err := r.lease.Read(r.ctx, name.source, name.tier, stream.Limits{Count: min(readAtOnce, r.w.InHand), Bytes: 1 << 20})
 	if err != nil || len(batch) == 0 {
 		return n, err
 	}
-	return n + len(batch), s.admit(r.loop, src, batch)
+	return n + len(batch), r.admit(src, batch)
 }
 
 // admit sees one batch to its lanes: log, fan out, route. It returns only
 // errors that make going on with the shard pointless.
-func (s *shard) admit(loop *telemetry.Loop, src *source, batch []stream.Entry) error {
-	batch = s.hold(src.Name, batch)
+func (r *intake) admit(src *source, batch []stream.Entry) error {
+	batch = r.hold(src.Name, batch)
 	if len(batch) == 0 {
 		return nil
 	}
 	fault.Point("after-read")
 	if fault.Off("acks") {
-		if err := s.lease.Ack(s.ctx, src.Name, batch[0].Tier, idsOf(batch), nil); err != nil {
+		if err := r.lease.Ack(r.ctx, src.Name, batch[0].Tier, idsOf(batch), nil); err != nil {
 			return err
 		}
 	}
-	batch, err := s.unreadable(loop, src, batch)
+	batch, err := r.events.unreadable(src, batch)
 	if err != nil {
 		return err
 	}
-	batch, err = s.logEvents(loop, src, batch)
+	batch, err = r.events.logEvents(src, batch)
 	if err != nil {
 		return err
 	}
 	fault.Point("after-log")
-	return s.route(loop, src, batch)
+	return r.route(src, batch)
+}
+
+// eventLog writes the events of a batch to the log, before they are worked on.
+type eventLog struct {
+	*shard
+	loop *telemetry.Loop
 }
 
 // logEvents writes the log rows of the batch's events and appends a signal for
 // every further entity they name, before anything of them may settle. It
 // returns the entries whose entity is still to be looked at.
-func (s *shard) logEvents(loop *telemetry.Loop, src *source, batch []stream.Entry) ([]stream.Entry, error) {
-	if err := s.complete(loop, src, batch); err != nil {
+func (s eventLog) logEvents(src *source, batch []stream.Entry) ([]stream.Entry, error) {
+	if err := s.complete(src, batch); err != nil {
 		return nil, err
 	}
 	arrivals := make([]mirror.Arrival, 0, len(batch))
@@ -183,10 +198,10 @@ func (s *shard) logEvents(loop *telemetry.Loop, src *source, batch []stream.Entr
 	if len(arrivals) == 0 {
 		return batch, nil
 	}
-	logged, err := s.logRows(loop, arrivals)
+	logged, err := s.logRows(arrivals)
 	var refused map[string]bool
-	if isPermanent(err) {
-		logged, refused, err = s.logApart(loop, src, batch)
+	if fate.Is(err, fate.Permanent) {
+		logged, refused, err = s.logApart(src, batch)
 	}
 	if err != nil {
 		return nil, err
@@ -203,7 +218,7 @@ func (s *shard) logEvents(loop *telemetry.Loop, src *source, batch []stream.Entr
 		}
 		l := logged[next]
 		next++
-		again, err := s.noteFlags(s.ctx, loop, e, l)
+		again, err := s.noteFlags(s.ctx, e, l)
 		if err != nil {
 			return nil, err
 		}
@@ -219,7 +234,7 @@ func (s *shard) logEvents(loop *telemetry.Loop, src *source, batch []stream.Entr
 			settled = append(settled, e)
 		}
 	}
-	if err := s.appendAll(loop, drafts); err != nil {
+	if err := s.appendAll(s.loop, drafts); err != nil {
 		return nil, err
 	}
 	fault.Point("after-fan-out")
@@ -230,7 +245,7 @@ func (s *shard) logEvents(loop *telemetry.Loop, src *source, batch []stream.Entr
 // furtherSignals are those an event makes besides its own: one for each
 // further entity that is open, and one for each derived kind, held back so
 // that a burst of events refreshes it once.
-func (s *shard) furtherSignals(src *source, e stream.Entry, l mirror.Logged) []stream.Draft {
+func (s eventLog) furtherSignals(src *source, e stream.Entry, l mirror.Logged) []stream.Draft {
 	var out []stream.Draft
 	for _, ref := range e.Signal.Body.Entities {
 		if ref.Key == e.Signal.Ref.Key || l.Outcomes[ref.Key] != mirror.Pending {
@@ -256,95 +271,69 @@ func (s *shard) furtherSignals(src *source, e stream.Entry, l mirror.Logged) []s
 	return out
 }
 
-// onceFor is how long a held-back signal keeps others like it out, should the
-// sync that ends it never come: much longer than it is held back.
+// onceFor is how long a held-back signal keeps others out that are held back as
+// long, should the sync that ends it never come: much longer than it is held back.
 func onceFor(held time.Duration) time.Duration { return 10*held + time.Minute }
 
 // appendAll appends what entries in hand lead to until Redis has it all, however
 // full it is. Some may go in twice, which the second sync of them finds out.
 func (s *shard) appendAll(loop *telemetry.Loop, drafts []stream.Draft) error {
-	for len(drafts) > 0 {
-		_, err := s.w.Streams.AppendFurther(s.ctx, drafts)
-		if err == nil {
-			return nil
-		}
-		if s.ctx.Err() != nil {
-			return context.Cause(s.ctx)
-		}
-		if loop != nil {
-			loop.Waiting("redis")
-		}
-		s.log.Warn("could not append signals; trying again", "error", err)
-		if !sleep(s.ctx, 200*time.Millisecond) {
-			return context.Cause(s.ctx)
-		}
+	if len(drafts) == 0 {
+		return nil
 	}
-	return nil
+	return s.insist(s.ctx, loop, "append signals", func() error {
+		_, err := s.w.Streams.AppendFurther(s.ctx, drafts)
+		return err
+	})
 }
 
 // route puts entries where they wait: behind their parked entity, into the
 // heap of those held back, or into their lane.
-func (s *shard) route(loop *telemetry.Loop, src *source, batch []stream.Entry) error {
+func (r *intake) route(src *source, batch []stream.Entry) error {
 	var parked, free []stream.Entry
 	for _, e := range batch {
-		wait := s.heldBack(src, e)
+		wait := r.heldBack(src, e)
 		switch {
 		case wait > 0:
-			s.delay(src, e, wait)
+			r.delay(src, e, wait)
 		case e.Parked:
 			parked = append(parked, e)
 		default:
 			free = append(free, e)
 		}
 	}
-	s.step(entity.Route{Entries: free})
-	return s.parkBehind(loop, src, parked)
+	r.step(entity.Route{Entries: free})
+	return r.parkBehind(src, parked)
 }
 
 // parkBehind moves entries behind their parked entities; those whose entity
 // has been un-parked meanwhile go to their lanes.
-func (s *shard) parkBehind(loop *telemetry.Loop, src *source, entries []stream.Entry) error {
-	for len(entries) > 0 {
-		free, err := s.lease.ParkBehind(s.ctx, entries)
-		if err == nil {
-			s.letGo(src, entries, free)
-			s.step(entity.Route{Entries: free})
-			return nil
-		}
-		if errors.Is(err, stream.ErrFenced) || s.ctx.Err() != nil {
-			return err
-		}
-		loop.Waiting("redis")
-		s.log.Warn("could not move entries behind their parked entity; trying again", "error", err)
-		if !sleep(s.ctx, 200*time.Millisecond) {
-			return context.Cause(s.ctx)
-		}
+func (r *intake) parkBehind(src *source, entries []stream.Entry) error {
+	if len(entries) == 0 {
+		return nil
 	}
+	var free []stream.Entry
+	err := r.insist(r.ctx, r.loop, "move entries behind their parked entity", func() (err error) {
+		free, err = r.lease.ParkBehind(r.ctx, entries)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.letGo(src, entries, free)
+	r.step(entity.Route{Entries: free})
 	return nil
-}
-
-// letGo takes entries out of hand, but for those that are kept.
-func (s *shard) letGo(src *source, entries, kept []stream.Entry) {
-	keep := map[handle]bool{}
-	for _, e := range kept {
-		keep[handle{src.Name, e.Tier, e.ID}] = true
-	}
-	for _, e := range entries {
-		if !keep[handle{src.Name, e.Tier, e.ID}] {
-			s.release(src.Name, e.Tier, []string{e.ID})
-		}
-	}
 }
 
 // await waits until there may be something to do: a new entry, a parked entity
 // that is due, a delayed signal whose time has come, or room again.
-func (s *shard) await(r *reading) {
-	atMost := min(idle, s.nextDelayed())
+func (r *intake) await() {
+	atMost := min(idle, r.nextDelayed())
 	var sources []string
 	wanted := append(make([]event.Tier, 0, 2), event.TierLive)
 	background := true
-	for _, name := range s.w.names {
-		src := s.w.sources[name]
+	for _, name := range r.w.names {
+		src := r.w.sources[name]
 		if src.paused() {
 			continue
 		}
@@ -369,14 +358,14 @@ func (s *shard) await(r *reading) {
 		t := time.NewTimer(atMost)
 		defer t.Stop()
 		select {
-		case <-s.ctx.Done():
-		case <-s.wake:
+		case <-r.ctx.Done():
+		case <-r.wake:
 		case <-t.C:
 		}
 		return
 	}
-	if err := s.lease.Await(s.ctx, sources, wanted, atMost); err != nil && s.ctx.Err() == nil && !s.lost(err) {
+	if err := r.lease.Await(r.ctx, sources, wanted, atMost); err != nil && r.ctx.Err() == nil && !r.lost(err) {
 		r.loop.Waiting("redis")
-		sleep(s.ctx, 200*time.Millisecond)
+		loops.Sleep(r.ctx, redisPause)
 	}
 }

@@ -3,61 +3,37 @@ package worker
 import (
 	"context"
 	"errors"
-	"fmt"
-	"runtime/debug"
 	"time"
 
-	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/loops"
 )
 
 // errStartedOver ends a shard after a panic of ours: what was in hand is taken
 // over from Redis anew.
 var errStartedOver = errors.New("shard started over")
 
-// restarts is the pause before a loop that panicked is started again.
-var restarts = fate.Backoff{First: 200 * time.Millisecond, Cap: 10 * time.Second}.WithDefaults()
-
-// steady is how long a loop runs until its earlier panics are forgotten.
-const steady = time.Minute
-
-// keep runs a loop until it returns by itself. One that panics is started
-// again, each time after a longer pause; before that drop gives up what it may
-// have left half done.
-func (w *Worker) keep(ctx context.Context, name string, loop, drop func()) {
-	for failed := 1; ; failed++ {
-		begun := time.Now()
-		if !w.panics(name, loop) {
-			return
-		}
-		if time.Since(begun) > steady {
-			failed = 1
-		}
+// supervisor returns what starts the worker's loops again after a panic. drop gives
+// up what the loop may have left half done.
+func (w *Worker) supervisor(drop func()) loops.Supervisor {
+	return loops.Supervisor{Longest: longestSetback, Logger: w.Logger, Died: func(loop string, _ error) {
+		w.Metrics.Restarts.WithLabelValues(loop).Inc()
 		drop()
-		if !sleep(ctx, restarts.After(failed, 0)) {
-			return
-		}
-	}
+	}}
 }
 
-// panics runs a loop and reports whether it panicked, which is put on record.
-func (w *Worker) panics(name string, loop func()) (panicked bool) {
-	defer func() {
-		if p := recover(); p != nil {
-			panicked = true
-			w.Metrics.Restarts.WithLabelValues(name).Inc()
-			w.Logger.Error("a loop panicked; it is started again", "loop", name, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
-		}
-	}()
-	loop()
-	return false
+// longestSetback is the longest pause before a loop that panicked, or its shard, is
+// started again.
+const longestSetback = 10 * time.Second
+
+// keep runs a loop until it returns by itself, again after each panic.
+func (w *Worker) keep(ctx context.Context, name string, loop, drop func()) {
+	w.supervisor(drop).Keep(ctx, name, func(context.Context) error { loop(); return nil })
 }
 
 // keep runs one of the shard's loops. What it has in hand when it panics is
 // known to Redis alone, so the whole shard is started over.
 func (s *shard) keep(name string, loop func()) {
-	if s.w.panics(name, loop) {
-		s.startOver()
-	}
+	_ = s.w.supervisor(s.startOver).Once(s.ctx, name, func(context.Context) error { loop(); return nil })
 }
 
 // startOver gives the shard up after a panic. This worker, or another once the
@@ -88,11 +64,11 @@ func (w *Worker) setBack(shard int) {
 	defer w.mu.Unlock()
 	b := w.setbacks[shard]
 	now := time.Now()
-	if now.Sub(b.last) > steady {
+	if now.Sub(b.last) > loops.Steady {
 		b.failed = 0
 	}
 	b.failed++
-	b.last, b.until = now, now.Add(restarts.After(b.failed, 0))
+	b.last, b.until = now, now.Add(w.supervisor(nil).Pause(b.failed))
 	w.setbacks[shard] = b
 }
 

@@ -39,6 +39,7 @@ func priced(price string) string { return strings.Replace(ok, "1.10", price, 1) 
 
 // Two entities with one id have their own document, events and dead letters.
 func TestOneIDUnderTwoParents(t *testing.T) {
+	t.Parallel()
 	b, p := ownIDs(t)
 	b.start("w1")
 	p.in("s/1", "w", always(priced("1.00"), nil))
@@ -82,6 +83,7 @@ func TestOneIDUnderTwoParents(t *testing.T) {
 // An event that names an entity without its parents means the one the mirror
 // knows by that id. Of several it means none, and says so.
 func TestAnIDWithoutParentsMeansTheOneThatIsKnown(t *testing.T) {
+	t.Parallel()
 	b, p := ownIDs(t)
 	b.start("w1")
 	for _, at := range []string{"s1/only", "s1/both", "s2/both"} {
@@ -117,6 +119,7 @@ func TestAnIDWithoutParentsMeansTheOneThatIsKnown(t *testing.T) {
 // An event whose work is dead is taken up when it comes again, though the shard
 // that took it in is not that of the entity it turned out to mean.
 func TestAnEventWithoutParentsIsLetInAgainOnceDead(t *testing.T) {
+	t.Parallel()
 	b, p := ownIDs(t)
 	b.start("w1")
 	for n := range 8 { // of some, the two keys are on two shards

@@ -58,6 +58,7 @@ func (b *bundle) burst(n int) (ids []string) {
 
 // The parents of a batch's entities are read together, not one by one.
 func TestKnownParentsAreReadTogether(t *testing.T) {
+	t.Parallel()
 	b, _, _ := setupShop(t, 3)
 	const n = 60
 	for i := range n {
@@ -77,6 +78,7 @@ func TestKnownParentsAreReadTogether(t *testing.T) {
 // A document the store cannot answer holds up its own entity alone: the events of
 // all others are completed, and its own is synced by itself.
 func TestADamagedDocumentHoldsUpNobodyElse(t *testing.T) {
+	t.Parallel()
 	b, _, _ := setupShop(t, 3)
 	const n = 20
 	for i := range n {
@@ -98,6 +100,7 @@ func TestADamagedDocumentHoldsUpNobodyElse(t *testing.T) {
 // What is under a tombstone of an entity never fetched are the parents a signal
 // named: they are not taken for known.
 func TestParentsNobodyFoundItUnderAreNotKnown(t *testing.T) {
+	t.Parallel()
 	b, s, _ := setupShop(t, 3)
 	s.answers(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -120,6 +123,7 @@ func TestParentsNobodyFoundItUnderAreNotKnown(t *testing.T) {
 // A document that somebody has broken costs its own entity alone: an event that
 // does not name the parents makes a dead letter, one that does heals it.
 func TestABrokenDocumentIsReplacedByTheNextAnswer(t *testing.T) {
+	t.Parallel()
 	b, _, log := setupShop(t, 3)
 	for _, id := range []string{"o_1", "o_2"} {
 		b.raw(fmt.Sprintf(orderMade, "evt_"+id, fmt.Sprintf(`{"customer":"c_1","order":%q}`, id)))

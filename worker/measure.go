@@ -3,6 +3,7 @@ package worker
 import (
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -13,10 +14,12 @@ const (
 	lettersEvery = 15 * time.Second
 )
 
-// measure exports what only Redis and the store know, for the whole fleet. One
+// meter exports what only Redis and the store know, for the whole fleet. One
 // worker does it, the one that holds shard 0, and one reconciler, for when there
 // is no worker; when the worker no longer does, it takes its figures back, so that old ones do not stand beside new ones.
-func (s *shard) measure() {
+type meter struct{ *shard }
+
+func (s meter) run() {
 	loop := s.w.Health.Loop("measure")
 	defer loop.Done()
 	defer s.unmeasure()
@@ -35,14 +38,14 @@ func (s *shard) measure() {
 			s.measureLetters()
 			s.measureUndefined(undefined)
 		}
-		if !sleep(s.ctx, measureEvery) {
+		if !loops.Sleep(s.ctx, measureEvery) {
 			return
 		}
 	}
 }
 
 // measureRedis exports backlog, age and parked entities.
-func (s *shard) measureRedis() {
+func (s meter) measureRedis() {
 	shards, workers, err := s.w.Streams.Fleet(s.ctx, s.w.names)
 	if err != nil {
 		return // the next round says more than a line in the log
@@ -54,7 +57,7 @@ func (s *shard) measureRedis() {
 }
 
 // measureLetters exports how many dead letters are open.
-func (s *shard) measureLetters() {
+func (s meter) measureLetters() {
 	open, err := s.w.Store.OpenLetters(s.ctx)
 	if err != nil {
 		return
@@ -64,7 +67,7 @@ func (s *shard) measureLetters() {
 	}
 }
 
-func (s *shard) unmeasure() {
+func (s meter) unmeasure() {
 	s.w.Metrics.ForgetQueue(s.w.names)
 	for _, name := range s.w.names {
 		s.w.Metrics.DeadOpen.DeleteLabelValues(name)

@@ -23,7 +23,7 @@ func (w *Worker) member(ctx, work context.Context) {
 	defer handing.Wait()
 	for beat := 0; ; beat++ {
 		loop.Turn()
-		live, err := w.Streams.Heartbeat(ctx, w.ID)
+		live, err := w.place.Beat(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -55,7 +55,7 @@ func (w *Worker) balance(ctx, work context.Context, live []string, handing *sync
 		}
 	}
 	for _, n := range fair {
-		if w.holds(n) || w.isSetBack(n) {
+		if w.holds(n) || w.isSetBack(n) || !w.mayTake(n) {
 			continue
 		}
 		lease, err := w.Streams.Acquire(ctx, n, w.ID, w.names)
@@ -68,14 +68,38 @@ func (w *Worker) balance(ctx, work context.Context, live []string, handing *sync
 			}
 			return
 		}
+		if !w.confirm(ctx, work, lease) {
+			return
+		}
 		w.start(work, lease)
 	}
+}
+
+// confirm reports whether a lease just taken may be worked under. Redis may have been
+// emptied after the heartbeat that said so; a second one tells. If not, the lease is
+// released.
+func (w *Worker) confirm(ctx, work context.Context, lease *stream.Lease) bool {
+	_, err := w.place.Beat(ctx)
+	if err == nil && w.mayTake(lease.Shard()) {
+		return true
+	}
+	release(work, w.Logger.With("shard", lease.Shard()), lease)
+	return false
+}
+
+// mayTake reports whether a shard may be taken if its lease is free.
+func (w *Worker) mayTake(n int) bool {
+	w.mu.Lock()
+	former := w.fenced[n]
+	w.mu.Unlock()
+	return w.place.MayTake(former)
 }
 
 func (w *Worker) start(work context.Context, lease *stream.Lease) {
 	s := newShard(w, lease)
 	w.mu.Lock()
 	w.shards[s.number] = s
+	delete(w.fenced, s.number)
 	held := len(w.shards)
 	w.mu.Unlock()
 	w.Metrics.Handovers.Inc()
@@ -88,6 +112,9 @@ func (w *Worker) forget(s *shard) {
 	w.mu.Lock()
 	if w.shards[s.number] == s {
 		delete(w.shards, s.number)
+	}
+	if errors.Is(context.Cause(s.ctx), stream.ErrFenced) {
+		w.fenced[s.number] = s.lease
 	}
 	held := len(w.shards)
 	w.mu.Unlock()

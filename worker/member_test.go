@@ -1,9 +1,11 @@
 package worker_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -101,6 +103,77 @@ func TestOnACluster(t *testing.T) {
 	require.Len(t, rows, 60)
 	require.Empty(t, inversions(t, rows))
 	require.True(t, b.document("stock", "s1").Known())
+}
+
+// Redis that was emptied says that every shard is free. A worker that finds it so
+// waits until the former holder, which may not know yet, has ended what it began:
+// else the later event is covered by the earlier claim.
+func TestOrderThoughRedisIsEmptied(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	const ttl = 8 * time.Second
+	open := func(url string) *stream.Streams {
+		s, err := stream.Open(b.ctx, stream.Options{URLs: []string{url}, Shards: 4, LeaseTTL: ttl, Logger: quiet()})
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = s.Close() })
+		return s
+	}
+	proxy := redistest.NewProxy(t, b.redis)
+	gate := &claimGate{watched: b.store, entered: make(chan struct{}), open: make(chan struct{})}
+	b.options.LeaseTTL, b.options.Streams, b.options.Store = ttl, open(proxy.URL()), gate
+	b.start("w1")
+	b.options.Streams, b.options.Store = open(b.redis.URL()), b.store
+	b.start("w2")
+	var shards []stream.ShardState
+	require.True(t, eventually(func() bool {
+		var err error
+		shards, _, err = b.streams.Fleet(b.ctx, nil)
+		return err == nil && ownedBy(shards, "w1") == 2 && ownedBy(shards, "w2") == 2
+	}))
+	id := 0
+	for shards[key("widget", fmt.Sprint(id)).Shard(4)].Owner != "w1" {
+		id++
+	}
+	former := b.send("widget.sold", "widget", fmt.Sprint(id))
+	<-gate.entered
+
+	// From here on w1 hears nothing of Redis, as a worker that was just about to ask.
+	proxy.Stall("evalsha")
+	b.redis.FlushAll()
+	later := b.send("widget.sold", "widget", fmt.Sprint(id))
+	var first float64
+	require.True(t, eventually(func() bool {
+		if rows, err := b.store.EventByID(b.ctx, "acme", later); err == nil && rows[0].Status == mirror.Processed {
+			return true
+		}
+		// Or w2 has looked at the free shards more than once and taken none.
+		beat := b.redis.Client().ZScore(b.ctx, "{tarn}:workers", "w2").Val()
+		if first == 0 {
+			first = beat
+		}
+		shards, _, err := b.streams.Fleet(b.ctx, nil)
+		return err == nil && beat-first >= float64((ttl/10).Milliseconds()) && shards[key("widget", fmt.Sprint(id)).Shard(4)].Owner == ""
+	}))
+	close(gate.open)
+	b.row(former, mirror.Processed)
+	b.row(later, mirror.Processed)
+	require.Empty(t, inversions(t, b.rows()))
+	proxy.Stall("nothing any more")
+}
+
+// claimGate is a store whose first claim waits until the gate is open.
+type claimGate struct {
+	*watched
+	once          sync.Once
+	entered, open chan struct{}
+}
+
+func (g *claimGate) Claim(ctx context.Context, ref event.Ref) (*mirror.Document, error) {
+	g.once.Do(func() {
+		close(g.entered)
+		<-g.open
+	})
+	return g.watched.Claim(ctx, ref)
 }
 
 // inversions returns where, along an entity's stream, a claim decreases.

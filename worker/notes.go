@@ -3,6 +3,7 @@ package worker
 import (
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
@@ -12,9 +13,11 @@ const (
 	notesEvery  = 500 * time.Millisecond
 )
 
-// notes carries the receivers' notes into the audit. One worker of the fleet
+// courier carries the receivers' notes into the audit. One worker of the fleet
 // does it, the one that holds shard 0.
-func (s *shard) notes() {
+type courier struct{ *shard }
+
+func (s courier) run() {
 	loop := s.w.Health.Loop("notes")
 	defer loop.Done()
 	for after := ""; ; {
@@ -23,7 +26,7 @@ func (s *shard) notes() {
 		if err != nil && s.ctx.Err() == nil {
 			s.log.Warn("could not carry notes to the audit; trying again", "error", err)
 		}
-		if after = next; after == "" && !sleep(s.ctx, notesEvery) || s.ctx.Err() != nil {
+		if after = next; after == "" && !loops.Sleep(s.ctx, notesEvery) || s.ctx.Err() != nil {
 			return
 		}
 	}
@@ -35,7 +38,7 @@ func (s *shard) notes() {
 //
 // A duplicate can be noted before its event, which waits in a paused source's
 // stream, has its row; such a note stays where it is until it can be counted.
-func (s *shard) carryNotes(after string) (next string, err error) {
+func (s courier) carryNotes(after string) (next string, err error) {
 	found, err := s.w.Streams.Notes(s.ctx, after, notesAtOnce)
 	if err != nil {
 		return "", err
@@ -67,7 +70,7 @@ func (s *shard) carryNotes(after string) (next string, err error) {
 
 // early picks, by id, the notes that count a duplicate of an event that is not in
 // the log yet. After a day a note is taken as it is.
-func (s *shard) early(notes []stream.Note) (map[string]bool, error) {
+func (s courier) early(notes []stream.Note) (map[string]bool, error) {
 	events := map[string][]string{} // by source
 	for _, n := range notes {
 		if n.EventID != "" {

@@ -157,6 +157,7 @@ func (b *bundle) raw(body string) stream.Receipt {
 // not taken for the entity, its state is kept, and the event is retried until the
 // provider behaves again, or to the end of its attempts.
 func TestAMisbehavingProviderChangesNothing(t *testing.T) {
+	t.Parallel()
 	text := func(status int, contentType, body string) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
 			w.Header().Set("Content-Type", contentType)
@@ -221,6 +222,7 @@ func TestAMisbehavingProviderChangesNothing(t *testing.T) {
 
 // What stays unreadable ends as a dead letter, with its attempts.
 func TestWhatStaysUnreadableIsBuried(t *testing.T) {
+	t.Parallel()
 	b, s, _ := setupShop(t, 3)
 	b.raw(`{"id":"evt_1","type":"order.made","created_at":"2026-03-01T12:00:00Z","context":{"customer":"c_1","order":"o_1"}}`)
 	b.row("evt_1", mirror.Processed)
@@ -237,6 +239,7 @@ func TestWhatStaysUnreadableIsBuried(t *testing.T) {
 
 // 410 in the provider's own words is gone, as 404 is.
 func TestGoneInItsOwnWords(t *testing.T) {
+	t.Parallel()
 	b, s, _ := setupShop(t, 3)
 	for _, id := range []string{"o_1", "o_2", "o_3"} { // what is known shows that not everything is gone
 		b.raw(fmt.Sprintf(`{"id":"evt_%s","type":"order.made","created_at":"2026-03-01T12:00:00Z","context":{"customer":"c_1","order":%q}}`, id, id))
@@ -259,6 +262,7 @@ func TestGoneInItsOwnWords(t *testing.T) {
 // A context that drifts does nothing in silence: known parents are used, the
 // rest is on the row, in a metric, and in the log once per type.
 func TestWhatAnEventDoesNotTell(t *testing.T) {
+	t.Parallel()
 	b, s, log := setupShop(t, 3)
 	b.raw(`{"id":"evt_1","type":"order.made","created_at":"2026-03-01T12:00:00Z","context":{"customer":"c_1","order":"o_1"}}`)
 	require.False(t, b.row("evt_1", mirror.Processed).Unnamed)
@@ -294,6 +298,7 @@ func TestWhatAnEventDoesNotTell(t *testing.T) {
 // An event that comes again with another body is flagged, kept and followed, as
 // long as its mark lives and after that.
 func TestAnotherBodyIsFollowed(t *testing.T) {
+	t.Parallel()
 	for name, forget := range map[string]bool{"with its mark": false, "without its mark": true} {
 		t.Run(name, func(t *testing.T) {
 			b, s, _ := setupShop(t, 3)

@@ -12,7 +12,7 @@ type orphaned map[string]bool
 
 // rememberSources notes the sources there are, and those there were before
 // Redis kept a list of them or when it lost it: each has had a standing task.
-func (s *shard) rememberSources() {
+func (s meter) rememberSources() {
 	names := append([]string(nil), s.w.names...)
 	for f := (mirror.TaskFilter{Kinds: []string{mirror.KindRecover}, Limit: 200}); ; {
 		page, err := s.w.Store.Tasks(s.ctx, f)
@@ -34,7 +34,7 @@ func (s *shard) rememberSources() {
 
 // measureOrphans exports what waits of sources that are not configured, and tells
 // of each once: nobody works on it, and no other figure counts it.
-func (s *shard) measureOrphans(told orphaned) {
+func (s meter) measureOrphans(told orphaned) {
 	found, err := orphan.Find(s.ctx, s.w.Streams, s.w.Store, s.w.names)
 	if err != nil {
 		return // the next round says more than a line in the log

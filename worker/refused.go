@@ -30,8 +30,8 @@ const keptRefused = 1 << 20
 const flagRefused = "refused"
 
 // logRows writes the rows of arrivals, however long the store is away.
-func (s *shard) logRows(loop *telemetry.Loop, arrivals []mirror.Arrival) (logged []mirror.Logged, err error) {
-	err = s.w.persist(s.ctx, loop, "log events", func() (err error) {
+func (s eventLog) logRows(arrivals []mirror.Arrival) (logged []mirror.Logged, err error) {
+	err = s.w.persist(s.ctx, s.loop, "log events", func() (err error) {
 		logged, err = s.w.Store.Log(s.ctx, arrivals)
 		return err
 	})
@@ -39,7 +39,7 @@ func (s *shard) logRows(loop *telemetry.Loop, arrivals []mirror.Arrival) (logged
 }
 
 // arrival is an entry's event, to be logged.
-func (s *shard) arrival(e stream.Entry) mirror.Arrival {
+func (s eventLog) arrival(e stream.Entry) mirror.Arrival {
 	return mirror.Arrival{
 		Event: e.Signal.Body, Signal: mirror.SignalID{Shard: s.number, ID: e.ID}, TraceID: telemetry.TraceID(e.Signal.Trace),
 	}
@@ -48,24 +48,24 @@ func (s *shard) arrival(e stream.Entry) mirror.Arrival {
 // logApart writes the rows of a batch one by one, after the store has refused
 // them together. It answers one element for each entry that carries an event, and
 // the ids of those entries whose event has no row and is on record as refused.
-func (s *shard) logApart(loop *telemetry.Loop, src *source, batch []stream.Entry) (logged []mirror.Logged, refused map[string]bool, err error) {
+func (s eventLog) logApart(src *source, batch []stream.Entry) (logged []mirror.Logged, refused map[string]bool, err error) {
 	refused = map[string]bool{}
 	for i := range batch {
 		e := &batch[i]
 		if e.Signal.Body == nil {
 			continue
 		}
-		one, err := s.logRows(loop, []mirror.Arrival{s.arrival(*e)})
-		if isPermanent(err) {
-			if err = s.noteRefused(loop, src, *e, err); err != nil {
+		one, err := s.logRows([]mirror.Arrival{s.arrival(*e)})
+		if fate.Is(err, fate.Permanent) {
+			if err = s.noteRefused(src, *e, err); err != nil {
 				return nil, nil, err
 			}
 			lean := *e.Signal.Body
 			lean.Payload = standIn(lean.Payload)
 			e.Signal.Body = &lean
-			one, err = s.logRows(loop, []mirror.Arrival{s.arrival(*e)})
+			one, err = s.logRows([]mirror.Arrival{s.arrival(*e)})
 		}
-		if isPermanent(err) {
+		if fate.Is(err, fate.Permanent) {
 			s.log.Error("the store refuses an event even without its payload; it is kept in the audit only, and what it names is fetched", "source", src.Name, "event", e.Signal.Body.ID, "error", short(err))
 			refused[e.ID] = true
 			one, err = []mirror.Logged{{}}, nil
@@ -76,11 +76,6 @@ func (s *shard) logApart(loop *telemetry.Loop, src *source, batch []stream.Entry
 		logged = append(logged, one...)
 	}
 	return logged, refused, nil
-}
-
-func isPermanent(err error) bool {
-	class, _ := fate.Of(err)
-	return err != nil && class == fate.Permanent
 }
 
 // standIn is what stands in a row for a payload that the store refuses: always
@@ -103,7 +98,7 @@ type refusal struct {
 }
 
 // noteRefused puts an event that the store refuses on record and tells people.
-func (s *shard) noteRefused(loop *telemetry.Loop, src *source, e stream.Entry, cause error) error {
+func (s eventLog) noteRefused(src *source, e stream.Entry, cause error) error {
 	b := e.Signal.Body
 	sum := sha256.Sum256(b.Payload)
 	reason, err := json.Marshal(refusal{ // which makes everything UTF-8
@@ -118,7 +113,7 @@ func (s *shard) noteRefused(loop *telemetry.Loop, src *source, e stream.Entry, c
 		ID: "refused/" + strconv.Itoa(s.number) + "/" + e.ID, At: s.w.Now().UTC(), Source: src.Name,
 		Kind: mirror.NoteRefused, EventID: id, Reason: string(reason), Count: 1,
 	}
-	if err := s.note(s.ctx, loop, []mirror.Note{note}); err != nil {
+	if err := s.note(s.ctx, s.loop, []mirror.Note{note}); err != nil {
 		return err
 	}
 	s.w.Metrics.Flagged.WithLabelValues(src.Name, flagRefused).Inc()

@@ -11,7 +11,6 @@ import (
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/fault"
 	"github.com/tarn-sync/tarn/shared/stream"
-	"github.com/tarn-sync/tarn/shared/telemetry"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
@@ -30,39 +29,39 @@ const (
 
 // due starts retries of parked entities whose time has come. It holds the gate:
 // else an entity that is parked anew meanwhile would be tried at once.
-func (s *shard) due(r *reading, src *source) {
+func (r *intake) due(src *source) {
 	now := time.Now()
 	if now.Before(r.dueAt[src.Name]) {
 		return
 	}
-	all, _ := s.retries(src)
+	all, _ := r.retries(src)
 	room := retriesAtOnce - all
 	if room <= 0 {
 		r.dueAt[src.Name] = now.Add(dueSoon)
 		return
 	}
-	s.enter(r.loop)
-	defer s.leave()
-	keys, next, err := s.lease.Due(s.ctx, src.Name, room)
+	r.enter()
+	defer r.leave()
+	keys, next, err := r.lease.Due(r.ctx, src.Name, room)
 	named := len(keys)
 	var strange *stream.UnreadableError
 	if errors.As(err, &strange) {
 		named += len(strange.Entities)
-		if err = s.discardEntities(r.loop, src, strange.Entities); err != nil {
-			s.warnDue("could not remove parked entities whose names cannot be read; trying again", src.Name, err)
+		if err = r.parked.discardEntities(r.loop, src, strange.Entities); err != nil {
+			r.warnDue("could not remove parked entities whose names cannot be read; trying again", src.Name, err)
 		}
 	} else if err != nil {
-		s.warnDue("could not look for parked entities that are due; trying again", src.Name, err)
+		r.warnDue("could not look for parked entities that are due; trying again", src.Name, err)
 	}
 	for _, k := range keys {
-		err := s.beginRetry(r.loop, src, k)
-		if err == nil && s.isClosing() { // and what is not begun may have been given back already
-			err = s.lease.Defer(s.ctx, k, 0)
+		err := r.beginRetry(src, k)
+		if err == nil && r.isClosing() { // and what is not begun may have been given back already
+			err = r.lease.Defer(r.ctx, k, 0)
 		}
 		if err == nil {
 			continue
 		}
-		s.warnDue("could not begin a retry; trying again", k.String(), err)
+		r.warnDue("could not begin a retry; trying again", k.String(), err)
 		if class, _ := fate.Of(err); !stream.Replied(err) && class != fate.Permanent {
 			break // Redis is away; else it is this entity's affair
 		}
@@ -79,9 +78,9 @@ func (s *shard) due(r *reading, src *source) {
 
 // warnDue logs what kept due entities from being tried, unless it is that the
 // shard is no longer ours.
-func (s *shard) warnDue(what, of string, err error) {
-	if !s.lost(err) && s.ctx.Err() == nil {
-		s.log.Warn(what, "of", of, "error", err)
+func (r *intake) warnDue(what, of string, err error) {
+	if !r.lost(err) && r.ctx.Err() == nil {
+		r.log.Warn(what, "of", of, "error", err)
 	}
 }
 
@@ -91,54 +90,42 @@ func (s *shard) warnDue(what, of string, err error) {
 //
 // An entity for which nothing waits, since Redis lost it or nobody can read it,
 // is not parked any more.
-func (s *shard) beginRetry(loop *telemetry.Loop, src *source, k event.Key) error {
-	wait, undefined := s.deferFor(src, k)
-	if err := s.lease.Defer(s.ctx, k, wait); err != nil || undefined || s.hasLane(k) {
+func (r *intake) beginRetry(src *source, k event.Key) error {
+	wait, undefined := src.deferFor(k)
+	if err := r.lease.Defer(r.ctx, k, wait); err != nil || undefined || r.hasLane(k) {
 		return err
 	}
-	p, waiting, _, err := s.parked(s.ctx, loop, k, 0, entity.PageSize)
+	p, waiting, _, err := r.parked.page(r.ctx, r.loop, k, 0, entity.PageSize)
 	if err != nil {
 		return err
 	}
 	if p.Len == 0 {
-		return s.lease.Discard(s.ctx, k, nil)
+		return r.lease.Discard(r.ctx, k, nil)
 	}
-	if _, lower := s.retries(src); lower >= lowerRetries && classOf(waiting) > event.Live {
-		return s.lease.Defer(s.ctx, k, dueEvery)
+	if _, lower := r.retries(src); lower >= lowerRetries && classOf(waiting) > event.Live {
+		return r.lease.Defer(r.ctx, k, dueEvery)
 	}
-	s.step(entity.Due{Key: k, Failed: tried(p), First: waiting})
+	r.step(entity.Due{Key: k, Failed: tried(p), First: waiting})
 	return nil
-}
-
-// retries counts the lanes of a source's parked entities, all and those of
-// classes below live.
-func (s *shard) retries(src *source) (all, lower int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.entities.Retries(src.Name)
-}
-
-// hasLane reports whether an entity has a lane.
-func (s *shard) hasLane(k event.Key) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.entities.Has(k)
 }
 
 // tried reports whether an entity is parked for what it has been asked and
 // answered, not only set aside.
 func tried(p stream.Parked) bool { return p.Attempt > 0 || len(p.State) > 0 }
 
+// parkedList is what waits in Redis for the parked entities of a shard.
+type parkedList struct{ *shard }
+
 // load reads what waits for a parked entity: the first page of it, the summary of
 // all, and how much there is. What names more parents than one sync asks is left
 // for the next.
-func (s *shard) load(ctx context.Context, e entity.Load) (r entity.Result) {
-	p, page, _, err := s.parked(ctx, nil, e.Key, 0, entity.PageSize)
+func (s parkedList) load(ctx context.Context, e entity.Load) (r entity.Result) {
+	p, page, _, err := s.page(ctx, nil, e.Key, 0, entity.PageSize)
 	taken, more := r.Batch.Add(e.Kind, page), page
 	r.Entries = page[:taken]
 	for seen := len(more); err == nil && taken == seen && seen < p.Len && len(more) > 0; seen += len(more) {
 		var gone int
-		_, more, gone, err = s.parked(ctx, nil, e.Key, seen, min(entity.PageSize, p.Len-seen))
+		_, more, gone, err = s.page(ctx, nil, e.Key, seen, min(entity.PageSize, p.Len-seen))
 		p.Len -= gone
 		taken += r.Batch.Add(e.Kind, more)
 	}
@@ -157,19 +144,17 @@ func (s *shard) load(ctx context.Context, e entity.Load) (r entity.Result) {
 
 // unpark removes entries from the head of the parked list, however long Redis is
 // away. What has come since is due at once.
-func (s *shard) unpark(ctx context.Context, e entity.Unpark) (left int, err error) {
+func (s parkedList) unpark(ctx context.Context, e entity.Unpark) (left int, err error) {
 	var events []string
 	for _, entry := range e.Batch {
 		if entry.Signal.Cause == event.CauseEvent {
 			events = append(events, entry.Signal.CauseID)
 		}
 	}
-	for {
+	err = s.insist(ctx, nil, "remove what is settled of a parked entity", func() (err error) {
 		fault.Point("before-unpark")
 		left, err = s.lease.Unpark(ctx, e.Key, idsOf(e.Batch), events, 0)
-		if err == nil || errors.Is(err, stream.ErrFenced) || !sleep(ctx, 200*time.Millisecond) {
-			return left, err
-		}
-		s.log.Warn("could not remove what is settled of a parked entity; trying again", "entity", e.Key.String(), "error", err)
-	}
+		return err
+	})
+	return left, err
 }

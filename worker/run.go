@@ -4,6 +4,9 @@ import (
 	"context"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fault"
+	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
@@ -24,79 +27,114 @@ type run struct {
 	trace  syncTrace
 }
 
-// step gives the entities' machine an input and sees to what it wants done.
-func (s *shard) step(in entity.Input) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.stepLocked(in)
+// machine holds the state machine of the shard's entities, and runs what it wants
+// done. The shard's mu guards it.
+type machine struct {
+	s        *shard
+	entities *entity.Shard
+	runs     map[entity.Number]*run
+	spilled  []entity.Park // to be parked by the reader that holds the gate
 }
 
-func (s *shard) stepLocked(in entity.Input) {
-	if s.ctx != nil && s.ctx.Err() != nil {
+// forgetEntities begins with nothing in hand. The caller holds s.mu, if others
+// have s.
+func (m *machine) forgetEntities() {
+	m.runs, m.spilled = map[entity.Number]*run{}, nil
+	m.entities = entity.NewShard(entity.Config{
+		Shard:      m.s.number,
+		Definition: func(source string) *provider.Definition { return m.s.w.sources[source].Definition },
+		Retry:      m.s.w.Retry, LagPauses: m.s.w.LagPauses, Rewritten: m.s.w.Rewritten, Split: fault.Off("lanes"), Logger: m.s.w.Logger,
+	})
+}
+
+// step gives the entities' machine an input and sees to what it wants done.
+func (m *machine) step(in entity.Input) {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	m.stepLocked(in)
+}
+
+func (m *machine) stepLocked(in entity.Input) {
+	if m.s.ctx != nil && m.s.ctx.Err() != nil {
 		return // dropped, or about to be
 	}
-	for _, e := range s.entities.Step(s.w.Now(), in) {
-		s.see(e)
+	for _, e := range m.entities.Step(m.s.w.Now(), in) {
+		m.see(e)
 	}
 }
 
 // see begins what the machine does not wait for, and hands the rest to the run it is for. It
 // never waits, for its caller holds s.mu.
-func (s *shard) see(e entity.Effect) {
+func (m *machine) see(e entity.Effect) {
 	switch e := e.(type) {
 	case entity.Ready:
-		s.w.sources[e.Lane.Key.Source].ready.push(readyLane{shard: s, id: e.Lane, class: e.Class, failed: e.Failed}, s.w.since(e.Oldest))
+		m.s.w.sources[e.Lane.Key.Source].ready.push(readyLane{shard: m.s, id: e.Lane, class: e.Class, failed: e.Failed}, m.s.w.since(e.Oldest))
 	case entity.Begun:
-		s.runs[e.Sync] = &run{
-			s: s, src: s.w.sources[e.Lane.Key.Source], number: e.Sync, lane: e.Lane,
+		m.runs[e.Sync] = &run{
+			s: m.s, src: m.s.w.sources[e.Lane.Key.Source], number: e.Sync, lane: e.Lane,
 			todo: make(chan entity.Effect, 1), free: make(chan struct{}), unlock: func() {},
 		}
 	case entity.Free:
-		close(s.runs[e.Sync].free)
+		close(m.runs[e.Sync].free)
 	case entity.End:
-		s.runs[e.Sync].trace.end(e.Err)
-		delete(s.runs, e.Sync)
+		m.runs[e.Sync].trace.end(e.Err)
+		delete(m.runs, e.Sync)
 	case entity.Settle:
-		s.settle(s.runs[e.Sync], e)
+		m.settle(m.runs[e.Sync], e)
 	case entity.Ack:
-		s.acks.add(e.Source, e.Batch, func() { s.step(entity.Acked{Sync: e.Sync}) })
+		m.s.acks.add(e.Source, e.Batch, func() { m.step(entity.Acked{Sync: e.Sync}) })
 	case entity.Rest:
-		time.AfterFunc(e.After, func() { s.step(entity.Woke{Lane: e.Lane}) })
+		time.AfterFunc(e.After, func() { m.step(entity.Woke{Lane: e.Lane}) })
 	case entity.Lag:
-		s.w.Metrics.Lagging.WithLabelValues(e.Key.Source).Inc()
+		m.s.w.Metrics.Lagging.WithLabelValues(e.Key.Source).Inc()
 	case entity.Charge:
-		s.w.Metrics.Retries.WithLabelValues(e.Key.Source, e.Class.String()).Inc()
+		m.s.w.Metrics.Retries.WithLabelValues(e.Key.Source, e.Class.String()).Inc()
 	case entity.Entered:
-		s.entered <- struct{}{}
+		m.s.entered <- struct{}{}
 	case entity.Quiet:
-		close(s.quiet)
+		close(m.s.quiet)
 	case entity.Park:
 		if e.Sync == 0 {
-			s.w.sources[e.Lane.Key.Source].ready.remove(s, e.Lane)
-			s.spilled = append(s.spilled, e)
+			m.s.w.sources[e.Lane.Key.Source].ready.remove(m.s, e.Lane)
+			m.spilled = append(m.spilled, e)
 			return
 		}
-		s.runs[e.Sync].todo <- e
+		m.runs[e.Sync].todo <- e
 	case entity.Task:
-		s.runs[e.For()].todo <- e
+		m.runs[e.For()].todo <- e
 	}
 }
 
 // startSync begins a sync of a lane whose turn has come. Nil: the lane is gone, or its
 // shard is being handed over.
-func (s *shard) startSync(lane entity.ID) (begun *run) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ctx.Err() != nil {
+func (m *machine) startSync(lane entity.ID) (begun *run) {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	if m.s.ctx.Err() != nil {
 		return nil
 	}
-	for _, e := range s.entities.Step(s.w.Now(), entity.Start{Lane: lane}) {
-		s.see(e)
+	for _, e := range m.entities.Step(m.s.w.Now(), entity.Start{Lane: lane}) {
+		m.see(e)
 		if b, ok := e.(entity.Begun); ok {
-			begun = s.runs[b.Sync]
+			begun = m.runs[b.Sync]
 		}
 	}
 	return begun
+}
+
+// retries counts the lanes of a source's parked entities, all and those of
+// classes below live.
+func (m *machine) retries(src *source) (all, lower int) {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	return m.entities.Retries(src.Name)
+}
+
+// hasLane reports whether an entity has a lane.
+func (m *machine) hasLane(k event.Key) bool {
+	m.s.mu.Lock()
+	defer m.s.mu.Unlock()
+	return m.entities.Has(k)
 }
 
 // work does what the machine wants done for the sync, until it needs its slot no
@@ -151,7 +189,7 @@ func (r *run) do(ctx context.Context, e entity.Effect) (result entity.Result) {
 	s := r.s
 	switch e := e.(type) {
 	case entity.Load:
-		return s.load(ctx, e)
+		return s.parked.load(ctx, e)
 	case entity.Lock:
 		r.lock(ctx)
 	case entity.Unlock:
@@ -172,24 +210,24 @@ func (r *run) do(ctx context.Context, e entity.Effect) (result entity.Result) {
 		}
 		result.Now = now
 	case entity.Record:
-		result.Err = s.record(ctx, e)
+		result.Err = r.record(ctx, e)
 	case entity.Write:
 		result.Err = r.write(ctx, e.Write)
 	case entity.LookAgain:
-		result.Err = s.lookAgain(e)
+		result.Err = r.lookAgain(e)
 	case entity.Page:
 		var err error
-		if _, result.Entries, result.Gone, err = s.parked(ctx, nil, e.Key, e.From, e.Most); err != nil {
+		if _, result.Entries, result.Gone, err = s.parked.page(ctx, nil, e.Key, e.From, e.Most); err != nil {
 			result.Err = fromRedis(err)
 		}
 	case entity.Unpark:
-		result.Left, result.Err = s.unpark(ctx, e)
+		result.Left, result.Err = s.parked.unpark(ctx, e)
 	case entity.Count:
-		result.Err = s.count(ctx, e)
+		result.Err = r.count(ctx, e)
 	case entity.Bury:
-		result.Err = s.bury(ctx, e)
+		result.Err = r.bury(ctx, e)
 	case entity.Park:
-		result.Err = s.parkFailed(e)
+		result.Err = r.parkFailed(e)
 	}
 	return result
 }

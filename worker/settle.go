@@ -260,25 +260,25 @@ func (w *Worker) repair(ctx context.Context, loop *telemetry.Loop, ids []string,
 }
 
 // settle queues what a sync has settled. The caller holds s.mu.
-func (s *shard) settle(r *run, e entity.Settle) {
-	s.countOutcomes(e)
-	r.trace.covered(s, e)
-	s.w.settler.add(settled{
-		shard: s, key: e.Key, list: e.Outcomes, repairs: e.Repaired, repaired: e.Taken, alerted: e.Alerted,
+func (m *machine) settle(r *run, e entity.Settle) {
+	countOutcomes(m.s.w, e)
+	r.trace.covered(m.s, e)
+	m.s.w.settler.add(settled{
+		shard: m.s, key: e.Key, list: e.Outcomes, repairs: e.Repaired, repaired: e.Taken, alerted: e.Alerted,
 		after: func() {
 			fault.Point("after-settle")
-			s.step(entity.Settled{Sync: e.Sync})
+			m.step(entity.Settled{Sync: e.Sync})
 		},
 		refused: func() bool {
-			s.step(entity.Settled{Sync: e.Sync, Refused: true})
+			m.step(entity.Settled{Sync: e.Sync, Refused: true})
 			return !e.Waited
 		},
 	})
 }
 
 // countOutcomes counts what is settled in the metrics.
-func (s *shard) countOutcomes(e entity.Settle) {
-	m, source := s.w.Metrics, e.Key.Source
+func countOutcomes(w *Worker, e entity.Settle) {
+	m, source := w.Metrics, e.Key.Source
 	for i := range e.Outcomes {
 		if e.Outcomes[i].OutOfOrder {
 			m.OutOfOrder.WithLabelValues(source).Inc()
@@ -289,7 +289,7 @@ func (s *shard) countOutcomes(e entity.Settle) {
 	}
 	for i := range e.Batch {
 		if sig := &e.Batch[i].Signal; sig.Body != nil {
-			m.ObserveEventToMirror(source, s.w.Now().Sub(sig.Body.ReceivedAt), sig.Trace)
+			m.ObserveEventToMirror(source, w.Now().Sub(sig.Body.ReceivedAt), sig.Trace)
 		}
 	}
 	n := float64(len(e.Outcomes))

@@ -8,10 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/fault"
-	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/telemetry"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
@@ -32,26 +31,19 @@ type shard struct {
 	// ended is closed when nothing runs for the shard any more.
 	ended chan struct{}
 
-	acks *acker
+	acks   *acker
+	parked parkedList
 	// wake makes an idle intake loop look again; entered lets it have the gate.
 	wake, entered chan struct{}
 	// quiet is closed when the shard is closing and no sync is under way.
 	quiet chan struct{}
 
-	mu       sync.Mutex
-	entities *entity.Shard
-	runs     map[entity.Number]*run
-	spilled  []entity.Park // to be parked by the reader that holds the gate
-	inHand   map[handle]bool
-	delayed  delays
-	closing  bool
-}
+	machine
+	inFlight
 
-// handle names an entry among all of a shard's streams.
-type handle struct {
-	source string
-	tier   event.Tier
-	id     string
+	mu      sync.Mutex // of both, and of
+	delayed delays
+	closing bool
 }
 
 func newShard(w *Worker, lease *stream.Lease) *shard {
@@ -59,22 +51,11 @@ func newShard(w *Worker, lease *stream.Lease) *shard {
 		w: w, lease: lease, number: lease.Shard(),
 		log:   w.Logger.With("shard", lease.Shard(), "epoch", lease.Epoch()),
 		ended: make(chan struct{}), wake: make(chan struct{}, 1), entered: make(chan struct{}, 1), quiet: make(chan struct{}),
-		inHand: map[handle]bool{},
 	}
+	s.machine.s, s.inFlight = s, inFlight{s, map[handle]bool{}}
 	s.forgetEntities()
-	s.acks = newAcker(s)
+	s.acks, s.parked = newAcker(s), parkedList{s}
 	return s
-}
-
-// forgetEntities begins with nothing in hand. The caller holds s.mu, if others
-// have s.
-func (s *shard) forgetEntities() {
-	s.runs, s.spilled = map[entity.Number]*run{}, nil
-	s.entities = entity.NewShard(entity.Config{
-		Shard:      s.number,
-		Definition: func(source string) *provider.Definition { return s.w.sources[source].Definition },
-		Retry:      s.w.Retry, LagPauses: s.w.LagPauses, Rewritten: s.w.Rewritten, Split: fault.Off("lanes"), Logger: s.w.Logger,
-	})
 }
 
 // start begins to work the shard until it is lost or handed over.
@@ -82,11 +63,11 @@ func (s *shard) start(work context.Context) {
 	s.ctx, s.cancel = context.WithCancelCause(work)
 	var wg sync.WaitGroup
 	wg.Go(func() { s.keep("lease", s.renew) })
-	wg.Go(func() { s.keep("intake", s.intake) })
+	wg.Go(func() { s.keep("intake", func() { newIntake(s).run() }) })
 	wg.Go(func() { s.keep("acks", s.acks.run) })
 	if s.number == 0 {
-		wg.Go(func() { s.keep("notes", s.notes) })
-		wg.Go(func() { s.keep("measure", s.measure) })
+		wg.Go(func() { s.keep("notes", courier{s}.run) })
+		wg.Go(func() { s.keep("measure", meter{s}.run) })
 	}
 	go func() {
 		<-s.ctx.Done()
@@ -132,6 +113,23 @@ func (s *shard) lost(err error) bool {
 	return true
 }
 
+// redisPause is the pause after a call of Redis that failed.
+const redisPause = 200 * time.Millisecond
+
+// insist repeats a call of Redis, however long that is away. An error says why the
+// shard is not ours any more, or is the cause of the end of ctx.
+func (s *shard) insist(ctx context.Context, loop *telemetry.Loop, what string, do func() error) error {
+	redis := loops.Retry{
+		Server: "redis", Away: func(err error) bool { return !s.lost(err) }, Pause: redisPause, Logger: s.log,
+		Count: func(what string) { s.w.Metrics.Unavailable.WithLabelValues(what).Inc() },
+	}
+	err := redis.Do(ctx, loops.Call{What: what, Health: loop}, do)
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
 // ours reports whether the lease is surely still ours, and lets go of the shard
 // if not. What is written to the store without a claim is preceded by it.
 func (s *shard) ours() bool {
@@ -172,20 +170,20 @@ func (s *shard) handOver(work context.Context) {
 	}
 	s.giveBackRetries(work)
 	s.cancel(errHandedOver) // before somebody else may begin
-	s.releaseLease(work)
+	release(work, s.log, s.lease)
 	<-s.ended
 }
 
-// releaseLease lets another worker have the shard at once. If work was dropped,
-// Redis may be another fleet's: nothing is written to it, and the lease runs out.
-func (s *shard) releaseLease(work context.Context) {
+// release lets another worker have a shard at once. If work was dropped, Redis may
+// be another fleet's: nothing is written to it, and the lease runs out.
+func release(work context.Context, log *slog.Logger, lease *stream.Lease) {
 	if work.Err() != nil {
 		return
 	}
 	ctx, cancel := context.WithTimeout(work, time.Second)
 	defer cancel()
-	if err := s.lease.Release(ctx); err != nil {
-		s.log.Warn("could not release the lease; it runs out by itself", "error", err)
+	if err := lease.Release(ctx); err != nil {
+		log.Warn("could not release the lease; it runs out by itself", "error", err)
 	}
 }
 
@@ -216,13 +214,10 @@ func (s *shard) isClosing() bool {
 func (s *shard) drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for h := range s.inHand {
-		s.w.sources[h.source].inHand(h.tier).Add(-1)
-	}
+	s.inFlight.drop()
 	for _, id := range s.entities.Lanes() {
 		s.w.sources[id.Key.Source].ready.remove(s, id)
 	}
-	s.inHand = map[handle]bool{}
 	s.forgetEntities()
 	s.delayed.clear(s.w)
 }
@@ -233,40 +228,4 @@ func (s *shard) nudge() {
 	case s.wake <- struct{}{}:
 	default:
 	}
-}
-
-// hold takes entries into hand; it returns those that were not there already.
-func (s *shard) hold(source string, entries []stream.Entry) []stream.Entry {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.ctx.Err() != nil {
-		return nil // the shard was lost while they were on their way, and what it had is dropped
-	}
-	fresh := entries[:0]
-	for _, e := range entries {
-		h := handle{source, e.Tier, e.ID}
-		if s.inHand[h] {
-			continue
-		}
-		s.inHand[h] = true
-		s.w.sources[source].inHand(e.Tier).Add(1)
-		fresh = append(fresh, e)
-	}
-	return fresh
-}
-
-// release lets go of entries that are no longer pending in Redis.
-func (s *shard) release(source string, tier event.Tier, ids []string) {
-	s.mu.Lock()
-	n := 0
-	for _, id := range ids {
-		h := handle{source, tier, id}
-		if s.inHand[h] {
-			delete(s.inHand, h)
-			n++
-		}
-	}
-	s.mu.Unlock()
-	s.w.sources[source].inHand(tier).Add(int64(-n))
-	s.nudge()
 }

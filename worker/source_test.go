@@ -128,8 +128,7 @@ func TestRateHeadersAreHeeded(t *testing.T) {
 
 // What waits for a paused source is nothing to another: neither its lanes nor
 // its streams hold it up.
-func TestPausedSourceSlowsNobody(t *testing.T) {
-	t.Parallel()
+func TestPausedSourceSlowsNobody(t *testing.T) { // alone: it measures time
 	const events, rounds = 100, 3
 	quick := newAcme(nil)
 	b := setup(t, func(o *worker.Options) {

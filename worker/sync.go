@@ -86,13 +86,13 @@ func (r *run) report(ctx context.Context, e entity.Report) {
 func (r *run) consult(ctx context.Context, e entity.Consult) (result entity.Result) {
 	src := r.src
 	switch e.Question {
-	case entity.Down:
+	case fate.Down:
 		result.Yes = src.isDown(ctx)
-	case entity.Refusing:
+	case fate.Refusing:
 		result.Yes = src.isIll(ctx, src.prober.Ask)
-	case entity.Overasked:
+	case fate.Overasked:
 		result.Yes = src.overasked(ctx, e.Key, e.Err)
-	case entity.Believable:
+	case fate.Believable:
 		if e.Emptied {
 			now, err := r.s.w.Streams.Now(ctx)
 			if err != nil {
@@ -113,12 +113,12 @@ func (r *run) consult(ctx context.Context, e entity.Consult) (result entity.Resu
 }
 
 // record puts it on record that the provider took back history, and alerts.
-func (s *shard) record(ctx context.Context, e entity.Record) error {
+func (r *run) record(ctx context.Context, e entity.Record) error {
 	d := e.Discrepancy
-	if err := s.w.Store.Record(ctx, []mirror.Discrepancy{d}); err != nil {
+	if err := r.s.w.Store.Record(ctx, []mirror.Discrepancy{d}); err != nil {
 		return fromStore(fmt.Errorf("record a rewritten history: %w", err))
 	}
-	s.w.Alerts.Raise(alert.Alert{
+	r.s.w.Alerts.Raise(alert.Alert{
 		At: d.FoundAt, Kind: alert.Rewritten, Source: d.Source, ID: d.ID, Entity: d.Entity.String(), Class: string(d.Type), Reason: e.Reason,
 	})
 	return nil
@@ -136,7 +136,7 @@ func (r *run) write(ctx context.Context, w *mirror.Write) (err error) {
 	}
 	if !done.Applied {
 		r.s.w.Metrics.StaleRefused.WithLabelValues(r.src.Name).Inc()
-		return entity.ErrOvertaken
+		return fate.ErrOvertaken
 	}
 	fault.Point("after-write")
 	if w.Deleted {
@@ -152,26 +152,26 @@ func (r *run) write(ctx context.Context, w *mirror.Write) (err error) {
 }
 
 // lookAgain asks for a second sync after a while.
-func (s *shard) lookAgain(e entity.LookAgain) error {
-	return s.appendAll(nil, []stream.Draft{{
+func (r *run) lookAgain(e entity.LookAgain) error {
+	return r.s.appendAll(nil, []stream.Draft{{
 		Signal: event.Signal{
 			Ref: e.Ref, Cause: event.CauseVerify, CauseID: e.CauseID,
-			Class: event.Reconcile, NotBefore: s.w.Now().Add(e.After),
+			Class: event.Reconcile, NotBefore: r.s.w.Now().Add(e.After),
 		},
 		Once: onceFor(e.After),
 	}})
 }
 
 // count counts a failed attempt on the rows of events.
-func (s *shard) count(ctx context.Context, e entity.Count) error {
+func (r *run) count(ctx context.Context, e entity.Count) error {
 	if len(e.Failures) == 0 {
 		return nil
 	}
-	return s.w.persist(ctx, nil, "count an attempt", func() error { return s.w.Store.Fail(ctx, e.Failures) })
+	return r.s.w.persist(ctx, nil, "count an attempt", func() error { return r.s.w.Store.Fail(ctx, e.Failures) })
 }
 
 // parkFailed parks an entity whose sync failed.
-func (s *shard) parkFailed(e entity.Park) error {
+func (r *run) parkFailed(e entity.Park) error {
 	if e.Counted {
 		fault.Point("after-fail")
 	}
@@ -179,30 +179,30 @@ func (s *shard) parkFailed(e entity.Park) error {
 		Key: e.Lane.Key, Charged: e.Charged, Waiting: e.Waiting, Tried: e.Tried,
 		Attempt: e.Attempt, Delay: e.Delay, Earliest: e.Earliest, State: e.State.Encode(stream.MaxState),
 	}
-	if err := s.park(nil, p); err != nil {
+	if err := r.s.parked.park(nil, p); err != nil {
 		return err
 	}
 	fault.Point("after-park")
-	src := s.w.sources[e.Lane.Key.Source]
-	s.letGo(src, e.Charged, nil)
-	s.letGo(src, e.Waiting, nil)
+	src := r.s.w.sources[e.Lane.Key.Source]
+	r.s.letGo(src, e.Charged, nil)
+	r.s.letGo(src, e.Waiting, nil)
 	level := slog.LevelWarn
 	if class, _ := fate.Of(e.Cause); class == fate.Undefined {
-		s.warnUndefined(src, e.Lane.Key.Kind)
+		src.warnUndefined(e.Lane.Key.Kind)
 		level = slog.LevelDebug
 	}
-	s.log.Log(s.ctx, level, "sync failed; parked", "entity", e.Lane.Key.String(), "error", short(e.Cause), "attempt", e.Attempt, "charged", e.Counted, "retry_in", e.Delay.Round(time.Millisecond).String())
+	r.s.log.Log(r.s.ctx, level, "sync failed; parked", "entity", e.Lane.Key.String(), "error", short(e.Cause), "attempt", e.Attempt, "charged", e.Counted, "retry_in", e.Delay.Round(time.Millisecond).String())
 	return nil
 }
 
 // bury puts dead letters on record, tells people, and lets their events in again
 // should the provider send them once more.
-func (s *shard) bury(ctx context.Context, e entity.Bury) error {
-	w := s.w
+func (r *run) bury(ctx context.Context, e entity.Bury) error {
+	w := r.s.w
 	if err := w.repair(ctx, nil, e.Failed, false); err != nil {
 		return err
 	}
-	s.completeLetters(e)
+	r.completeLetters(e)
 	if len(e.Letters) == 0 {
 		return nil
 	}
@@ -218,20 +218,20 @@ func (s *shard) bury(ctx context.Context, e entity.Bury) error {
 	for i := range e.Letters {
 		w.Metrics.DeadLetters.WithLabelValues(e.Key.Source, e.Class.String()).Inc()
 		if !superseded[i] { // a later sync has covered it: it needs no person
-			s.raiseAlert(&e.Letters[i])
+			r.raiseAlert(&e.Letters[i])
 		}
 	}
-	return s.forgetEvents(ctx, e)
+	return r.forgetEvents(ctx, e)
 }
 
 // completeLetters gives letters the traces of their events. A signal without an
 // event has no letter, and the log says that it was given up.
-func (s *shard) completeLetters(e entity.Bury) {
+func (r *run) completeLetters(e entity.Bury) {
 	next := 0
 	for i := range e.Batch {
 		sig := &e.Batch[i].Signal
 		if sig.Cause != event.CauseEvent {
-			s.log.Error("gave up on a signal", "entity", e.Key.String(), "cause", sig.Cause, "cause_id", sig.CauseID, "class", e.Class.String())
+			r.s.log.Error("gave up on a signal", "entity", e.Key.String(), "cause", sig.Cause, "cause_id", sig.CauseID, "class", e.Class.String())
 			continue
 		}
 		e.Letters[next].TraceID = telemetry.TraceID(sig.Trace)
@@ -241,7 +241,7 @@ func (s *shard) completeLetters(e entity.Bury) {
 
 // raiseAlert raises the alert of a dead letter. It comes after the letter is on
 // record: a worker that dies between the two buries again, and alerts then.
-func (s *shard) raiseAlert(l *mirror.Letter) {
+func (r *run) raiseAlert(l *mirror.Letter) {
 	t := alert.Alert{
 		At: l.At, Kind: alert.DeadLetter, Source: l.Source, ID: l.ID(), Event: l.EventID,
 		Entity: l.Ref.Key.String(), Class: l.Class, TraceID: l.TraceID,
@@ -249,25 +249,25 @@ func (s *shard) raiseAlert(l *mirror.Letter) {
 	if n := len(l.Attempts); n > 0 {
 		t.Reason = firstLine(l.Attempts[n-1].Error)
 	}
-	s.w.Alerts.Raise(t)
+	r.s.w.Alerts.Raise(t)
 }
 
 // forgetEvents removes the marks of buried events, which are on the shards of
 // the events' primary entities. A mark that stays runs out by itself.
-func (s *shard) forgetEvents(ctx context.Context, e entity.Bury) error {
+func (r *run) forgetEvents(ctx context.Context, e entity.Bury) error {
 	ids := make([]string, len(e.Letters))
 	for i, l := range e.Letters {
 		ids[i] = l.EventID
 	}
-	homes, err := s.w.Store.Homes(ctx, e.Key.Source, ids)
+	homes, err := r.s.w.Store.Homes(ctx, e.Key.Source, ids)
 	if err == nil {
-		err = s.w.Streams.ForgetEvents(ctx, homes)
+		err = r.s.w.Streams.ForgetEvents(ctx, homes)
 	}
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
 	if err != nil {
-		s.log.Warn("could not let buried events in again; their marks run out by themselves", "entity", e.Key.String(), "events", len(ids), "error", err)
+		r.s.log.Warn("could not let buried events in again; their marks run out by themselves", "entity", e.Key.String(), "events", len(ids), "error", err)
 	}
 	return nil
 }

@@ -3,8 +3,10 @@ package worker_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -313,6 +315,48 @@ func TestASecondLookCanBeTooEarlyItself(t *testing.T) {
 	b.row(b.send("gadget.made", "gadget", "g1"), mirror.Processed)
 	b.empty()
 	require.GreaterOrEqual(t, b.provider.fetches("gadget", "g1"), 4, "each event is followed by a second look")
+}
+
+// A second look that is asked for while another waits for a later time comes at its
+// own time, and so does the other.
+func TestASoonerSecondLookIsTaken(t *testing.T) {
+	t.Parallel()
+	def, err := provider.Parse("acme.yaml", []byte(strings.Replace(definition, "    terminal: [sold]\n", "    terminal: [sold]\n    verify_after: 200ms\n", 1)))
+	require.NoError(t, err)
+	b := setup(t, func(o *worker.Options) {
+		o.Sources[0].Definition = def
+		o.Rewritten = time.Minute
+	})
+	b.def, b.provider.def = def, def
+	var history atomic.Value
+	answers := func(statuses ...string) {
+		var entries []string
+		for i, status := range statuses {
+			entries = append(entries, fmt.Sprintf(`{"status":%q,"timestamp":"%d"}`, status, len(statuses)-i))
+		}
+		history.Store(`{"history":[` + strings.Join(entries, ",") + `]}`)
+	}
+	b.provider.on("widget", "w1", func(context.Context, int) (string, error) { return history.Load().(string), nil })
+	answers("created")
+	b.start("w1")
+	b.row(b.send("widget.created", "widget", "w1"), mirror.Processed)
+	b.empty()
+	answers()
+	b.row(b.send("widget.made", "widget", "w1"), mirror.Processed)
+	require.True(t, b.scheduled(1), "in a minute the history is taken for rewritten")
+	answers("created")
+	b.row(b.send("widget.made", "widget", "w1"), mirror.Processed)
+	answers("made", "created")
+	require.True(t, eventually(func() bool { return b.document("widget", "w1").Status == "made" }))
+	require.True(t, b.scheduled(1), "the later look is still to come")
+}
+
+// scheduled waits until that many second looks wait for their time.
+func (b *bundle) scheduled(want int64) bool {
+	return eventually(func() bool {
+		shards, _, err := b.streams.Fleet(b.ctx, []string{"acme"})
+		return err == nil && stream.Totals(shards, []string{"acme"})["acme"].Scheduled == want
+	})
 }
 
 // The refresh of a kind without events is looked at once more: an event that

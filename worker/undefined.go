@@ -19,17 +19,17 @@ const undefinedAgain = 5
 func (s *source) undefined(kind string) bool { return s.Definition.Kind(kind) == nil }
 
 // warnUndefined says once for each kind that its entities wait.
-func (s *shard) warnUndefined(src *source, kind string) {
-	if _, told := s.w.undefined.LoadOrStore(src.Name+"/"+kind, true); !told {
-		s.log.Warn("the definition of this worker has no such kind; its entities are parked until a worker whose definition has it takes them",
-			"source", src.Name, "kind", kind, "provider", src.Definition.Name)
+func (s *source) warnUndefined(kind string) {
+	if _, told := s.w.undefined.LoadOrStore(s.Name+"/"+kind, true); !told {
+		s.w.Logger.Warn("the definition of this worker has no such kind; its entities are parked until a worker whose definition has it takes them",
+			"source", s.Name, "kind", kind, "provider", s.Definition.Name)
 	}
 }
 
 // deferFor is how long a due entity is put off when its retry begins: for the
 // time of a lease or, if it cannot be tried here, until it is looked at again.
-func (s *shard) deferFor(src *source, k event.Key) (d time.Duration, undefined bool) {
-	if src.undefined(k.Kind) {
+func (s *source) deferFor(k event.Key) (d time.Duration, undefined bool) {
+	if s.undefined(k.Kind) {
 		return min(undefinedAgain*s.w.Retry.First, s.w.Retry.Cap), true
 	}
 	return s.w.LeaseTTL, false
@@ -50,7 +50,7 @@ type waitingKind struct {
 
 // measureUndefined exports how many entities wait for a definition with their
 // kind, and warns once of a kind that no rollout has brought.
-func (s *shard) measureUndefined(waiting waitingKinds) {
+func (s meter) measureUndefined(waiting waitingKinds) {
 	seen := waitingKinds{}
 	for _, name := range s.w.names {
 		kinds, err := s.w.Streams.ParkedKinds(s.ctx, name)
@@ -87,7 +87,7 @@ func (s *shard) measureUndefined(waiting waitingKinds) {
 }
 
 // forgetUndefined takes back what this worker no longer measures.
-func (s *shard) forgetUndefined() {
+func (s meter) forgetUndefined() {
 	for _, name := range s.w.names {
 		s.w.Metrics.Undefined.DeletePartialMatch(prometheus.Labels{"source": name})
 	}

@@ -19,7 +19,7 @@ import (
 // not lost with it, since its row stays open and recover appends it again.
 
 // unreadable puts entries that cannot be decoded on record and takes them out.
-func (s *shard) unreadable(loop *telemetry.Loop, src *source, batch []stream.Entry) ([]stream.Entry, error) {
+func (s eventLog) unreadable(src *source, batch []stream.Entry) ([]stream.Entry, error) {
 	good, bad := readable(batch)
 	if len(bad) == 0 {
 		return batch, nil
@@ -29,7 +29,7 @@ func (s *shard) unreadable(loop *telemetry.Loop, src *source, batch []stream.Ent
 		s.log.Error("a stream entry could not be read; it is kept in the audit", "source", src.Name, "entry", e.ID, "error", e.Err)
 		notes[i] = s.unreadableNote(src.Name, e.ID, e.Fields)
 	}
-	if err := s.note(s.ctx, loop, notes); err != nil {
+	if err := s.note(s.ctx, s.loop, notes); err != nil {
 		return nil, err
 	}
 	s.acks.add(src.Name, bad, nil)
@@ -38,7 +38,7 @@ func (s *shard) unreadable(loop *telemetry.Loop, src *source, batch []stream.Ent
 
 // parked returns what Lease.Parked does, after what could not be read of it has
 // been put on record and removed: gone entries of those that were there.
-func (s *shard) parked(ctx context.Context, loop *telemetry.Loop, k event.Key, from, n int) (p stream.Parked, entries []stream.Entry, gone int, err error) {
+func (s parkedList) page(ctx context.Context, loop *telemetry.Loop, k event.Key, from, n int) (p stream.Parked, entries []stream.Entry, gone int, err error) {
 	for {
 		p, entries, err = s.lease.Parked(ctx, k, from, n)
 		_, bad := readable(entries)
@@ -57,7 +57,7 @@ func (s *shard) parked(ctx context.Context, loop *telemetry.Loop, k event.Key, f
 
 // discardEntities puts what is parked under names that cannot be read on record
 // and removes it.
-func (s *shard) discardEntities(loop *telemetry.Loop, src *source, names []string) error {
+func (s parkedList) discardEntities(loop *telemetry.Loop, src *source, names []string) error {
 	for _, name := range names {
 		err := s.lease.DiscardEntity(s.ctx, src.Name, name, func(entries []stream.Entry) error {
 			if len(entries) == 0 {
@@ -73,7 +73,7 @@ func (s *shard) discardEntities(loop *telemetry.Loop, src *source, names []strin
 }
 
 // noteParked puts unreadable parked entries on record.
-func (s *shard) noteParked(ctx context.Context, loop *telemetry.Loop, source, entity string, bad []stream.Entry) error {
+func (s parkedList) noteParked(ctx context.Context, loop *telemetry.Loop, source, entity string, bad []stream.Entry) error {
 	notes := make([]mirror.Note, len(bad))
 	for i, e := range bad {
 		s.log.Error("a parked entry could not be read; it is kept in the audit", "source", source, "entity", entity, "entry", e.ID, "error", e.Err)

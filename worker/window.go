@@ -63,7 +63,7 @@ func (s *source) noteAnswer(e entity.Report) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if err == nil || class == fate.Gone || class == fate.Permanent {
+	if err == nil || class.Answered() {
 		s.failed = 0
 		s.throttle.Answered(k)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/probe"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/worker/entity"
@@ -163,7 +164,7 @@ func (s *source) learn(ctx context.Context, known event.Ref, class event.Class) 
 		e.mu.Lock()
 		e.learnAt = time.Now().Add(learnedFor)
 		e.mu.Unlock()
-	case ctx.Err() == nil && !errors.Is(err, entity.ErrPaused):
+	case ctx.Err() == nil && !errors.Is(err, fate.ErrPaused):
 		s.w.Logger.Warn("could not learn whose key the source is asked with", "source", s.Name, "error", err)
 	}
 }
@@ -207,7 +208,7 @@ func (s *source) witnessed(ctx context.Context, q entity.Consult, asked time.Tim
 		e.mu.Unlock()
 	case outcome == probe.Refuted:
 		s.pauseForWitnesses(ctx, q.Key.Kind, kinds)
-	case errors.Is(err, entity.ErrPaused):
+	case errors.Is(err, fate.ErrPaused):
 	default:
 		s.w.Logger.Warn("could not find out whether the right account is asked; a known entity that is not found is kept",
 			"entity", q.Key.String(), "error", err)
@@ -242,12 +243,12 @@ func (s *source) answersChanged(ctx context.Context, state stream.SourceState) b
 // token takes a token of the source's budget for a further request of a sync,
 // which begins with one. It waits with others of its class, each of which has a
 // floor of the rate, so that background work takes nothing from live events. The
-// error may be entity.ErrPaused.
+// error may be fate.ErrPaused.
 func (s *source) token(ctx context.Context, class event.Class) error {
 	s.heed(ctx) // of the request before this one
 	for {
 		if s.paused() {
-			return entity.ErrPaused
+			return fate.ErrPaused
 		}
 		rate := s.pace.of(*s.rate.Load(), s.Client, time.Now())
 		if rate.Limit <= 0 {
@@ -260,10 +261,10 @@ func (s *source) token(ctx context.Context, class event.Class) error {
 		s.see(g.Source)
 		switch {
 		case g.Source.Paused:
-			return entity.ErrPaused
+			return fate.ErrPaused
 		case g.Tokens > 0:
 			return nil
-		case !sleep(ctx, max(g.Wait, time.Millisecond)):
+		case !loops.Sleep(ctx, max(g.Wait, time.Millisecond)):
 			return ctx.Err()
 		}
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/identity"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
-	"github.com/tarn-sync/tarn/shared/mirror/persist"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
@@ -124,9 +124,15 @@ type Worker struct {
 	names   []string
 	settler *settler
 	started time.Time
+	// storeRetry repeats calls of the store while it is away.
+	storeRetry loops.Retry
 
-	mu       sync.Mutex
-	shards   map[int]*shard
+	place *stream.Member
+
+	mu     sync.Mutex
+	shards map[int]*shard
+	// fenced are the leases that ended with stream.ErrFenced, the last of each shard.
+	fenced   map[int]*stream.Lease
 	setbacks map[int]setback
 
 	flags flags
@@ -140,8 +146,18 @@ func New(o Options) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{Options: o, sources: map[string]*source{}, shards: map[int]*shard{}, setbacks: map[int]setback{}, started: time.Now()}
+	w := &Worker{
+		Options: o, sources: map[string]*source{}, started: time.Now(), place: o.Streams.Member(o.ID),
+		shards: map[int]*shard{}, fenced: map[int]*stream.Lease{}, setbacks: map[int]setback{},
+	}
 	w.settler = newSettler(w)
+	w.storeRetry = loops.Retry{
+		Server: "store", Away: mirror.IsAway, TimedOut: mirror.IsTimeout, Logger: o.Logger,
+		Count: func(what string) { o.Metrics.Unavailable.WithLabelValues(what).Inc() },
+		Alert: func(source, reason string) {
+			o.Alerts.Raise(alert.Alert{Kind: alert.StoreSlow, Source: source, Reason: reason})
+		},
+	}
 	for _, s := range o.Sources {
 		if w.sources[s.Name] != nil {
 			return nil, fmt.Errorf("worker: source %q is configured twice", s.Name)
@@ -186,7 +202,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	g.Wait()
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
-	if lerr := w.Streams.Leave(leave, w.ID); lerr != nil {
+	if lerr := w.place.Leave(leave); lerr != nil {
 		w.Logger.Warn("could not leave the fleet; others notice within a lease's time", "error", lerr)
 	}
 	return nil
@@ -195,18 +211,5 @@ func (w *Worker) Run(ctx context.Context) error {
 // persist runs do until it succeeds, fails for another reason than that the
 // database or Redis is away, or ctx ends. Nothing is parked or charged for it.
 func (w *Worker) persist(ctx context.Context, loop *telemetry.Loop, what string, do func() error) error {
-	waiter := persist.Waiter{Metrics: w.Metrics, Logger: w.Logger, Alert: w.Alerts.Raise}
-	return waiter.Do(ctx, loop, "", what, do)
-}
-
-// sleep waits for d or until ctx ends; false: it ended.
-func sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
+	return w.storeRetry.Do(ctx, loops.Call{What: what, Health: loop}, do)
 }

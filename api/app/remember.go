@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/process"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
@@ -36,10 +37,8 @@ func rememberSources(ctx context.Context, log *slog.Logger, streams *stream.Stre
 		if failed = err != nil; failed {
 			wait = rememberSoon
 		}
-		select {
-		case <-ctx.Done():
+		if !loops.Sleep(ctx, wait) {
 			return
-		case <-time.After(wait):
 		}
 	}
 }

@@ -47,10 +47,11 @@ func TestDrift(t *testing.T) {
 	require.NoError(t, r.silent(ctx))
 	before, err := r.judge(ctx, 0)
 	require.NoError(t, err)
-	// Second looks that workers hold back come due meanwhile and may make one or
-	// two of them true, without any sweep.
+	// Second looks that workers hold back come due meanwhile and make some of them
+	// true without any sweep: one or two, but more on a machine that is slow. All
+	// that this control needs is that most are seen.
 	require.LessOrEqual(t, before.wrong, len(r.injected.differed))
-	require.Greater(t, before.wrong, len(r.injected.differed)*9/10)
+	require.Greater(t, before.wrong, len(r.injected.differed)/2)
 	require.Equal(t, before.wrong+len(r.injected.lost), before.remaining)
 	require.Zero(t, before.found)
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/simulator"
 )
@@ -99,14 +100,10 @@ func (r *run) away(ctx context.Context) error {
 }
 
 func (r *run) rest(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
+	if !loops.Sleep(ctx, d) {
 		return context.Cause(ctx)
 	}
+	return nil
 }
 
 // live sets the pace of the living world.

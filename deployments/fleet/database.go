@@ -11,9 +11,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror/mongo/mongotest"
 	"github.com/tarn-sync/tarn/shared/mirror/sqlite/sqlitetest"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
@@ -73,31 +73,21 @@ func (s *sqliteFile) opened(ctx context.Context) error {
 
 func (s *sqliteFile) close() {}
 
-// mongoServer is mongotest's server in a process of its own, behind a link: it
-// decodes every row of the log for most of its commands and would slow us.
+// mongoServer is mongotest's server behind a link.
 type mongoServer struct {
-	process *process
+	server  *mongotest.Server
 	link    *redistest.Proxy
 	url     string
 	journal string
 }
 
-func startMongo(ctx context.Context, programs *Programs, dir string, journal bool) (_ *mongoServer, err error) {
-	path, err := programs.Path(ctx, mongodb, false)
-	if err != nil {
-		return nil, err
-	}
+func startMongo(ctx context.Context, dir string, journal bool) (_ *mongoServer, err error) {
 	data := filepath.Join(dir, "mongodb")
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return nil, fmt.Errorf("make the directory of the database: %w", err)
 	}
-	m, args := &mongoServer{}, []string{data}
-	if journal {
-		m.journal = filepath.Join(dir, "journal.jsonl")
-		args = append(args, m.journal)
-	}
-	log := filepath.Join(dir, "mongodb.log")
-	if m.process, err = run(log, path, []string{"GOGC=800"}, args...); err != nil {
+	m := &mongoServer{}
+	if m.server, err = mongotest.Start(ctx, data); err != nil {
 		return nil, err
 	}
 	defer func() {
@@ -105,15 +95,13 @@ func startMongo(ctx context.Context, programs *Programs, dir string, journal boo
 			m.close()
 		}
 	}()
-	var said string
-	err = WaitFor(ctx, 30*time.Second, func() string { return "the database does not say its address: " + said }, func() (bool, error) {
-		said = tail(log, 1000)
-		return strings.HasSuffix(said, "\n"), nil
-	})
-	if err != nil {
-		return nil, err
+	if journal {
+		m.journal = filepath.Join(dir, "journal.jsonl")
+		if err := m.server.Journal(m.journal); err != nil {
+			return nil, err
+		}
 	}
-	u, err := url.Parse(strings.TrimSpace(said))
+	u, err := url.Parse(m.server.URI(m.server.Database()))
 	if err != nil {
 		return nil, fmt.Errorf("address of the database: %w", err)
 	}
@@ -128,8 +116,7 @@ func startMongo(ctx context.Context, programs *Programs, dir string, journal boo
 func (m *mongoServer) URL() string { return m.url }
 
 func (m *mongoServer) Slow(ctx context.Context, d time.Duration) error {
-	m.process.signal(syscall.SIGSTOP)
-	defer m.process.signal(syscall.SIGCONT)
+	defer m.server.Freeze()()
 	return Pause(ctx, d)
 }
 
@@ -165,17 +152,13 @@ func (m *mongoServer) close() {
 	if m.link != nil {
 		m.link.Close()
 	}
-	m.process.kill()
+	_ = m.server.Close() // its log is in the directory
 }
 
 // Pause waits for d, or until ctx ends.
 func Pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
+	if !loops.Sleep(ctx, d) {
 		return context.Cause(ctx)
 	}
+	return nil
 }

@@ -101,7 +101,7 @@ var quiet = slog.New(slog.DiscardHandler)
 
 func (f *Fleet) startDatabase(ctx context.Context) error {
 	if f.plan.MongoDB {
-		m, err := startMongo(ctx, f.programs, f.plan.Dir, f.plan.Journal)
+		m, err := startMongo(ctx, f.plan.Dir, f.plan.Journal)
 		if err != nil {
 			return err
 		}

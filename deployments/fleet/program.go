@@ -2,13 +2,18 @@ package fleet
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
+
+	"github.com/tarn-sync/tarn/deployments"
 )
 
 const module = "github.com/tarn-sync/tarn"
@@ -19,10 +24,11 @@ const (
 	Worker     = "worker/cmd"
 	Reconciler = "reconciler/cmd"
 	simulator  = "deployments/simulator"
-	mongodb    = "shared/mirror/mongo/mongotest/cmd"
 )
 
-// Programs are binaries, each built when it is first asked for.
+// Programs are binaries, each built when it is first asked for. They are linked
+// in bin/test of the module, where the next run finds them: go links one again
+// only when its sources, tags or Go itself have changed, by their content.
 type Programs struct {
 	dir string
 
@@ -30,7 +36,8 @@ type Programs struct {
 	built map[string]error
 }
 
-// NewPrograms returns binaries kept in a fresh directory, until Close.
+// NewPrograms returns binaries kept in a fresh directory, until Close, so that a
+// run that has begun keeps its binaries when another one builds newer ones.
 func NewPrograms() (*Programs, error) {
 	dir, err := os.MkdirTemp("", "tarn-programs-")
 	if err != nil {
@@ -57,21 +64,66 @@ func (p *Programs) Build(ctx context.Context) error {
 // module. faulty is the build in which TARN_FAULT means something.
 func (p *Programs) Path(ctx context.Context, main string, faulty bool) (string, error) {
 	name := strings.ReplaceAll(main, "/", "-")
-	args := []string{"build"}
+	tags := deployments.Tags()
 	if faulty {
 		name += "-fault"
-		args = append(args, "-tags", "fault")
+		tags = deployments.Tags("fault")
 	}
 	binary := filepath.Join(p.dir, name)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	err, done := p.built[name]
 	if !done {
-		out, failed := exec.CommandContext(ctx, "go", append(args, "-o", binary, path.Join(module, main))...).CombinedOutput()
-		if failed != nil {
-			err = fmt.Errorf("build %s: %w\n%s", main, failed, out)
+		if err = build(ctx, main, name, binary, "-tags", tags); err != nil {
+			err = fmt.Errorf("build %s: %w", main, err)
 		}
 		p.built[name] = err
 	}
 	return binary, err
+}
+
+// build brings the binary of a main package up to date and gives it a second
+// name, binary. One process at a time does so.
+func build(ctx context.Context, main, name, binary string, flags ...string) (err error) {
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
+	if err != nil {
+		return fmt.Errorf("find the module: %w", err)
+	}
+	dir := filepath.Join(strings.TrimSpace(string(root)), "bin", "test")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	lock, err := os.OpenFile(filepath.Join(dir, name+".lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Close()) }() // which unlocks it
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("lock %s: %w", lock.Name(), err)
+	}
+	kept := filepath.Join(dir, name)
+	// The commit is not stamped: it would have every commit linked.
+	args := append([]string{"build", "-buildvcs=false", "-o", kept}, flags...)
+	if out, err := exec.CommandContext(ctx, "go", append(args, path.Join(module, main))...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	if os.Link(kept, binary) == nil {
+		return nil
+	}
+	return duplicate(kept, binary) // it is on another file system
+}
+
+// duplicate copies a binary.
+func duplicate(from, to string) (err error) {
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = in.Close() }() // read only
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o700)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
 }

@@ -25,21 +25,15 @@ import (
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
-// The settings that the README and the guide show start an api, a worker and a reconciler on
+// The settings that the guide shows start an api, a worker and a reconciler on
 // one host, all from the same file, and each line they log is JSON, also while
 // Redis is away.
 func TestOneFileForOneHost(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs processes")
 	}
-	for _, guide := range []string{"../../README.md", "../../shared/config/README.md"} {
-		t.Run(guide, func(t *testing.T) { startsOnOneHost(t, guide) })
-	}
-}
-
-func startsOnOneHost(t *testing.T, guide string) {
 	redis := redistest.Start(t)
-	file, addresses := guideSettings(t, guide, redis.URL())
+	file, addresses := guideSettings(t, "../../shared/config/README.md", redis.URL())
 	for i, program := range []string{fleet.API, fleet.Worker, fleet.Reconciler} {
 		runProgram(t, program, file)
 		require.Eventually(t, func() bool { return ready(addresses[i]) }, time.Minute, 50*time.Millisecond, program)

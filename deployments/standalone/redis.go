@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/tarn-sync/tarn/shared/loops"
 )
 
 // redis is a redis-server that is a child of this process.
@@ -63,7 +65,7 @@ func (r *redis) keep(ctx context.Context) {
 			return
 		}
 		r.log.Warn("redis-server died and is started again", "error", err, "see", filepath.Join(r.dir, "redis.log"))
-		if !pause(ctx, 200*time.Millisecond) {
+		if !loops.Sleep(ctx, 200*time.Millisecond) {
 			return
 		}
 	}
@@ -91,7 +93,7 @@ func (r *redis) await(ctx context.Context) error {
 		if err == nil && answer == "+PONG" {
 			return nil
 		}
-		if !pause(ctx, 20*time.Millisecond) {
+		if !loops.Sleep(ctx, 20*time.Millisecond) {
 			return fmt.Errorf("redis-server does not answer: see %s", filepath.Join(r.dir, "redis.log"))
 		}
 	}
@@ -116,7 +118,7 @@ func endOrphan(ctx context.Context, dir string) error {
 		if _, err := ask(ctx, addr, "PING"); err != nil {
 			return nil
 		}
-		if !pause(ctx, 20*time.Millisecond) {
+		if !loops.Sleep(ctx, 20*time.Millisecond) {
 			return ctx.Err()
 		}
 	}
@@ -161,16 +163,4 @@ func freeAddr(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("find a free port: %w", err)
 	}
 	return l.Addr().String(), l.Close()
-}
-
-// pause waits for d; false: ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

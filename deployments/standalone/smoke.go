@@ -16,6 +16,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"github.com/tarn-sync/tarn/shared/loops"
 )
 
 // smoke sends one event of its own to a running standalone, or to one it
@@ -131,7 +133,7 @@ func processed(ctx context.Context, base, event string) error {
 			return nil
 		case err == nil && row.Status == "dead":
 			return errors.New("the event became a dead letter")
-		case !pause(ctx, 2*time.Millisecond):
+		case !loops.Sleep(ctx, 2*time.Millisecond):
 			return fmt.Errorf("event %s is not processed: %w; see %s", event, ctx.Err(), filepath.Join(".tarn", "tarn.log"))
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/config"
+	"github.com/tarn-sync/tarn/shared/loops"
 )
 
 // addresses are where a running standalone is, for smoke to find it.
@@ -73,7 +74,7 @@ func firstOrder(ctx context.Context, base string) (string, error) {
 		if err == nil && code == http.StatusOK && len(list.Items) > 0 {
 			return list.Items[0].ID, nil
 		}
-		if !pause(ctx, 100*time.Millisecond) {
+		if !loops.Sleep(ctx, 100*time.Millisecond) {
 			return "", ctx.Err()
 		}
 	}

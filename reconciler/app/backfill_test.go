@@ -19,6 +19,7 @@ import (
 
 // The exit status of a backfill says whether it has had everything.
 func TestBackfillThatLostAList(t *testing.T) {
+	t.Parallel()
 	for name, tc := range map[string]struct {
 		second       int // status of the second page
 		status       int

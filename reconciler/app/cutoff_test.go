@@ -44,6 +44,7 @@ func (l *log) String() string {
 // A command that is stopped before it is done says so by its exit status and
 // with a line: "in sync" must not be read from what was never compared.
 func TestCommandsThatAreCutOff(t *testing.T) {
+	t.Parallel()
 	cases := map[string]struct {
 		args []string
 		// before is done before the command begins.
@@ -107,6 +108,7 @@ func TestCommandsThatAreCutOff(t *testing.T) {
 }
 
 func TestACutOffVerifyAsJSON(t *testing.T) {
+	t.Parallel()
 	asked := make(chan struct{}, 100)
 	shop := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		asked <- struct{}{}

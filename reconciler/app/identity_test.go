@@ -26,6 +26,7 @@ import (
 // A command started by hand beside a wrong, empty Redis, while the fleet is
 // stopped, must not tie the database to it, nor found a fleet.
 func TestCommandsNeverDecideWhatTheFleetIs(t *testing.T) {
+	t.Parallel()
 	known := mirror.Fleet{ID: "x", Prefix: "tarn", Shards: 64, Data: "1"}
 	for name, tc := range map[string]struct {
 		command string

@@ -13,6 +13,7 @@ import (
 )
 
 func TestTellsOfWorkOfASourceThatIsNotConfigured(t *testing.T) {
+	t.Parallel()
 	shop := httptest.NewServer(nil)
 	defer shop.Close()
 	c, err := config.Load(shopSettings(t, redistest.Start(t).URL(), shop.URL), []string{"TARN_HTTP__ADDR=127.0.0.1:0"})

@@ -11,7 +11,8 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"time"
+
+	"github.com/tarn-sync/tarn/shared/loops"
 )
 
 // batch is what is posted.
@@ -40,7 +41,7 @@ func (a *Alerts) Run(ctx context.Context) {
 			return
 		case <-a.raised:
 		}
-		if !rest(ctx, a.opts.Gather) {
+		if !loops.Sleep(ctx, a.opts.Gather) {
 			a.flush(ctx, nil)
 			return
 		}
@@ -89,7 +90,7 @@ func (a *Alerts) deliver(ctx context.Context, b *batch) bool {
 		case failed == 1:
 			a.opts.Logger.Warn("the alert webhook did not take a batch; trying again until it does", "alerts", len(b.Alerts), "error", err)
 		}
-		if !rest(ctx, a.opts.Retry.After(failed, 0)) {
+		if !loops.Sleep(ctx, a.opts.Retry.After(failed, 0)) {
 			return false
 		}
 	}
@@ -141,16 +142,4 @@ func (a *Alerts) post(ctx context.Context, b *batch) error {
 		return fmt.Errorf("post alerts: HTTP %d: want a 2xx", res.StatusCode)
 	}
 	return nil
-}
-
-// rest waits for d; false: ctx ended first.
-func rest(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

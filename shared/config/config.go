@@ -8,12 +8,12 @@ type Config struct {
 	HTTP           HTTP              `yaml:"http"`
 	Redis          Redis             `yaml:"redis"`
 	Store          Store             `yaml:"store"`
-	Shards         int               `yaml:"shards" default:"64" min:"1" max:"4096" help:"Number of shards, fixed when the fleet first starts. No more workers than this have work."`
+	Shards         int               `yaml:"shards" default:"64" min:"1" max:"4096" help:"Number of shards. It is fixed when the fleet first starts, and no more workers than this have work."`
 	Dedupe         Dedupe            `yaml:"dedupe"`
 	Webhook        Webhook           `yaml:"webhook"`
 	Worker         Worker            `yaml:"worker"`
-	OperatorTokens []OperatorToken   `yaml:"operator_tokens" help:"Who may use /v1 and the console. Without any, the api listens on 127.0.0.1 only, and an http.addr of another host is refused."`
-	Sources        map[string]Source `yaml:"sources" required:"true" help:"The accounts mirrored, by name: a-z, 0-9, - and _, at most 32, a letter first."`
+	OperatorTokens []OperatorToken   `yaml:"operator_tokens" help:"Bearer tokens of /v1. Without any, the api listens on 127.0.0.1 only and refuses an http.addr with another host."`
+	Sources        map[string]Source `yaml:"sources" required:"true" help:"The accounts that are mirrored, by name: a-z, 0-9, - and _, at most 32 characters, the first a letter."`
 	Retry          Retry             `yaml:"retry"`
 	Retention      Retention         `yaml:"retention"`
 	Alert          Alert             `yaml:"alert"`
@@ -28,65 +28,65 @@ type Config struct {
 // metrics of the others. Processes on one host that share a file need an
 // address each.
 type HTTP struct {
-	Addr           string        `yaml:"addr" default:":8080" help:"Address to listen on, host:port. Without a host: all interfaces, for an api without operator_tokens 127.0.0.1. Workers and reconcilers serve health and metrics there, unless they have an address of their own."`
-	WorkerAddr     string        `yaml:"worker_addr" help:"Address of a worker's health and metrics. Empty: http.addr, which is right where each process has a host of its own."`
+	Addr           string        `yaml:"addr" default:":8080" help:"Address to listen on, host:port. Without a host: all interfaces; for an api without operator_tokens 127.0.0.1. Workers and reconcilers serve health and metrics there unless they have an address of their own."`
+	WorkerAddr     string        `yaml:"worker_addr" help:"Address of a worker's health and metrics. Empty: http.addr, which is right where each process has its own host."`
 	ReconcilerAddr string        `yaml:"reconciler_addr" help:"Address of a reconciler's health and metrics. Empty: http.addr."`
-	ReadTimeout    time.Duration `yaml:"read_timeout" default:"10s" min:"100ms" max:"5m" help:"A client that has not sent its whole request by then is cut off."`
+	ReadTimeout    time.Duration `yaml:"read_timeout" default:"10s" min:"100ms" max:"5m" help:"Time a client has to send its whole request; a slower one is cut off."`
 }
 
 // Redis is the queue.
 type Redis struct {
-	URL          []Secret      `yaml:"url" default:"redis://127.0.0.1:6379" required:"true" help:"Address: redis:// or, with TLS, rediss://; several are nodes of a cluster, as is one redis+cluster://; sentinels are redis+sentinel://host:port,host:port/master; rediss+cluster and rediss+sentinel with TLS."`
-	Prefix       string        `yaml:"prefix" default:"tarn" help:"Starts every key, so that fleets can share one Redis."`
-	LeaseTTL     time.Duration `yaml:"lease_ttl" default:"5s" min:"500ms" max:"5m" help:"How long a shard waits for a worker that died."`
+	URL          []Secret      `yaml:"url" default:"redis://127.0.0.1:6379" required:"true" help:"Address of Redis: redis://host:port, or rediss:// with TLS. Several addresses, or one redis+cluster://host:port, are a cluster; redis+sentinel://host:port,host:port/master asks sentinels; rediss+cluster and rediss+sentinel use TLS."`
+	Prefix       string        `yaml:"prefix" default:"tarn" help:"Begins every key. One Redis, prefix and database are one fleet; a process whose Redis and database belong to different fleets does not start (--adopt joins them, once)."`
+	LeaseTTL     time.Duration `yaml:"lease_ttl" default:"5s" min:"500ms" max:"5m" help:"Time after which the shards of a worker that died go to others."`
 	WaitReplicas int           `yaml:"wait_replicas" default:"0" min:"0" max:"8" help:"Replicas that must confirm an event before it is accepted."`
 }
 
 // Store is the database.
 type Store struct {
-	URL  Secret `yaml:"url" required:"true" help:"mongodb://host/database, mongodb+srv://host/database, or sqlite:///path/tarn.db, whose folder must exist."`
-	Bulk int    `yaml:"bulk" default:"1000" min:"1" max:"100000" help:"Most operations sent to MongoDB in one command."`
+	URL  Secret `yaml:"url" required:"true" help:"Database: mongodb://host/database, mongodb+srv://host/database, or sqlite:///path/tarn.db, whose folder must exist."`
+	Bulk int    `yaml:"bulk" default:"1000" min:"1" max:"100000" help:"Most operations in one MongoDB command."`
 }
 
-// Dedupe is how webhooks sent twice are told.
+// Dedupe is how webhooks that come twice are recognised.
 type Dedupe struct {
-	TTL time.Duration `yaml:"ttl" default:"1h" min:"1m" max:"168h" help:"How long Redis remembers an event's id, 181 bytes each. Afterwards the event log tells, with the same outcome."`
+	TTL time.Duration `yaml:"ttl" default:"1h" min:"1m" max:"168h" help:"How long Redis remembers an event's id (181 bytes each). After that the event log recognises the event, with the same outcome."`
 }
 
 // Webhook is the receiver.
 type Webhook struct {
-	Tolerance time.Duration `yaml:"tolerance" min:"1s" max:"24h" help:"How far a signature's time may be from ours, both ways. Left out: as the provider's definition says, which is 5m unless it says otherwise."`
-	MaxBody   Bytes         `yaml:"max_body" default:"256KiB" min:"1KiB" max:"15MiB" help:"Largest webhook taken; larger ones are answered 413. At most 15MiB, which is what the log keeps."`
-	Timeout   time.Duration `yaml:"timeout" default:"5s" min:"100ms" max:"9s" help:"How long Redis may take to confirm before the sender is told 503. Providers give up after about 10s."`
+	Tolerance time.Duration `yaml:"tolerance" min:"1s" max:"24h" help:"How far the time in a signature may be from the api's clock, both ways. Empty: the value of the provider's definition, which is 5m unless it sets another."`
+	MaxBody   Bytes         `yaml:"max_body" default:"256KiB" min:"1KiB" max:"15MiB" help:"Largest webhook body. A larger one is answered 413. The log keeps at most 15MiB."`
+	Timeout   time.Duration `yaml:"timeout" default:"5s" min:"100ms" max:"9s" help:"Time Redis has to confirm an event; after it the sender is answered 503. Providers commonly give up after 10s."`
 }
 
 // Worker is what one worker holds in memory.
 type Worker struct {
-	InHand int `yaml:"in_hand" default:"20000" min:"1" max:"1000000" help:"Live entries of one source a worker has read and not yet finished, about 1 KB each, before it sets what waits for budget aside in Redis; background entries: half of it."`
+	InHand int `yaml:"in_hand" default:"20000" min:"1" max:"1000000" help:"Live entries of one source that a worker holds in memory, about 1 KB each, before it moves what waits for budget back to Redis. Of background entries it holds half as many."`
 }
 
 // OperatorToken is a bearer token.
 type OperatorToken struct {
-	Name  string `yaml:"name" required:"true" help:"Who this is, for the audit."`
+	Name  string `yaml:"name" required:"true" help:"Name of the token's owner in the audit."`
 	Token Secret `yaml:"token" required:"true" help:"The bearer token, at least 16 characters."`
-	Role  string `yaml:"role" default:"viewer" oneof:"viewer operator" help:"A viewer reads, an operator acts."`
+	Role  string `yaml:"role" default:"viewer" oneof:"viewer operator" help:"A viewer reads; an operator also acts."`
 }
 
 // Source is one account at a provider.
 type Source struct {
-	Provider       string        `yaml:"provider" required:"true" help:"Name of a built-in definition (lemon) or path of a definition file; a relative one starts at the folder of this file."`
-	APIURL         string        `yaml:"api_url" required:"true" help:"Address of the provider's API with its version."`
-	APIKey         Secret        `yaml:"api_key" required:"true" reload:"true" help:"Key for the provider's API."`
-	WebhookURL     string        `yaml:"webhook_url" help:"Address the provider sends this source's webhooks to, to compare its subscription with. Empty: any it has is taken for ours."`
-	WebhookSecrets []Secret      `yaml:"webhook_secrets" required:"true" reload:"true" help:"Secrets webhooks are signed with, at least 16 characters each; several while one is rotated."`
+	Provider       string        `yaml:"provider" required:"true" help:"Name of a built-in definition (lemon), or path of a definition file. A relative path starts at the folder of this file."`
+	APIURL         string        `yaml:"api_url" required:"true" help:"Address of the provider's API, with its version."`
+	APIKey         Secret        `yaml:"api_key" required:"true" reload:"true" help:"Key of the provider's API."`
+	WebhookURL     string        `yaml:"webhook_url" help:"Address the provider sends this source's webhooks to. The reconciler compares the subscription of that address with the definition. Empty: it takes any subscription for this source's."`
+	WebhookSecrets []Secret      `yaml:"webhook_secrets" required:"true" reload:"true" help:"Secrets that sign webhooks, at least 16 characters each; several while one is being rotated."`
 	Rate           Rate          `yaml:"rate"`
-	Timeout        time.Duration `yaml:"timeout" default:"10s" min:"100ms" max:"5m" help:"Bounds one request to the API, from sending to the last byte."`
-	Principal      string        `yaml:"principal" default:"tarn-none" help:"Who asks, for providers that log who reads personal data."`
+	Timeout        time.Duration `yaml:"timeout" default:"10s" min:"100ms" max:"5m" help:"Bounds one request to the API, from sending to the last byte. Once a fifth of it (1s at least) has passed since the first byte, the answer must arrive at 1 KiB a second on average."`
+	Principal      string        `yaml:"principal" default:"tarn-none" help:"Name given to providers that log who reads personal data."`
 	Ack            Ack           `yaml:"ack"`
 	Reconcile      Reconcile     `yaml:"reconcile"`
 }
 
-// Rate is what the provider's API stands.
+// Rate is the limit of the provider's API.
 type Rate struct {
 	Limit       int           `yaml:"limit" default:"50" min:"0" max:"1000000" reload:"true" help:"Requests per period for the whole fleet. 0: unlimited."`
 	Per         time.Duration `yaml:"per" default:"1s" min:"10ms" max:"24h" reload:"true" help:"The period."`
@@ -95,8 +95,8 @@ type Rate struct {
 
 // Ack is how the receiver answers.
 type Ack struct {
-	Accepted  int `yaml:"accepted" default:"200" help:"Status for an event taken: a 2xx."`
-	Duplicate int `yaml:"duplicate" default:"200" help:"Status for an event that was there already: a 2xx, or 409."`
+	Accepted  int `yaml:"accepted" default:"200" help:"HTTP status for a new event: a 2xx."`
+	Duplicate int `yaml:"duplicate" default:"200" help:"HTTP status for an event that was accepted before: a 2xx, or 409."`
 }
 
 // Reconcile is how a source is kept true where events fail.
@@ -104,62 +104,62 @@ type Reconcile struct {
 	Gaps     Gaps                     `yaml:"gaps"`
 	Sweep    Sweep                    `yaml:"sweep"`
 	Recover  Recover                  `yaml:"recover"`
-	Grace    time.Duration            `yaml:"grace" default:"2m" min:"0s" max:"24h" help:"How long a difference may be explained by an event under way."`
-	Window   time.Duration            `yaml:"window" default:"168h" min:"1m" max:"87600h" help:"How far back the first search for missed events goes."`
-	MaxPages int                      `yaml:"max_pages" default:"10000" min:"10" max:"10000000" help:"Most pages read of one list of the provider's. A list with more is taken for one that never ends: reading stops there and people are told."`
+	Grace    time.Duration            `yaml:"grace" default:"2m" min:"0s" max:"24h" help:"Time in which an event under way may explain a difference."`
+	Window   time.Duration            `yaml:"window" default:"168h" min:"1m" max:"87600h" help:"How far back the first search for missed events goes; at least gaps.every and gaps.overlap together. Sweeps skip what has been terminal for longer and was verified since."`
+	MaxPages int                      `yaml:"max_pages" default:"10000" min:"10" max:"10000000" help:"Most pages read of one list of the provider. A list with more counts as endless: reading stops and an alert is raised. A page over 16 MiB is asked for with a smaller limit."`
 	Kinds    map[string]ReconcileKind `yaml:"kinds" help:"Settings by kind of entity."`
 }
 
 // Gaps is the search for events that were never received.
 type Gaps struct {
-	Every   time.Duration `yaml:"every" default:"1m" min:"1s" max:"24h" help:"How often the provider's event list is read."`
+	Every   time.Duration `yaml:"every" default:"1m" min:"1s" max:"24h" help:"Interval between two readings of the provider's event list."`
 	Overlap time.Duration `yaml:"overlap" default:"10m" min:"0s" max:"24h" help:"How far each reading reaches into the one before."`
 }
 
 // Sweep is the comparison of lists.
 type Sweep struct {
-	Every time.Duration `yaml:"every" default:"15m" min:"1s" max:"168h" help:"How often the provider's lists are compared with the mirror."`
+	Every time.Duration `yaml:"every" default:"15m" min:"1s" max:"168h" help:"Interval between two comparisons of the provider's lists with the mirror."`
 }
 
 // Recover is the search for work that Redis has lost.
 type Recover struct {
-	Every time.Duration `yaml:"every" default:"1m" min:"100ms" max:"24h" help:"How often unsettled events are looked for in Redis. When Redis has lost all, it is noticed within seconds."`
-	After time.Duration `yaml:"after" default:"1m" min:"0s" max:"24h" help:"How long an event may be unsettled before its work is looked for."`
+	Every time.Duration `yaml:"every" default:"1m" min:"100ms" max:"24h" help:"Interval between two searches for unsettled events whose entry Redis has lost. A Redis that lost everything is noticed within seconds."`
+	After time.Duration `yaml:"after" default:"1m" min:"0s" max:"24h" help:"Age at which an unsettled event is looked for in Redis."`
 }
 
 // ReconcileKind are the settings of one kind.
 type ReconcileKind struct {
-	VerifyEvery time.Duration `yaml:"verify_every" default:"24h" min:"1s" max:"87600h" help:"How old an unverified document of this kind may grow."`
+	VerifyEvery time.Duration `yaml:"verify_every" default:"24h" min:"1s" max:"87600h" help:"Age at which an unverified document of this kind is compared again."`
 }
 
-// Retry is what becomes of work that failed and may succeed later.
+// Retry is the back-off of work that failed and may succeed later.
 type Retry struct {
 	First    time.Duration `yaml:"first" default:"1m" min:"10ms" max:"24h" help:"Pause after the first failed attempt."`
-	Factor   float64       `yaml:"factor" default:"2" min:"1" max:"10" help:"What each further pause is multiplied by."`
+	Factor   float64       `yaml:"factor" default:"2" min:"1" max:"10" help:"Each further pause is the one before times this."`
 	Cap      time.Duration `yaml:"cap" default:"1h" min:"10ms" max:"168h" help:"Longest pause."`
-	Attempts int           `yaml:"attempts" default:"10" min:"1" max:"1000" help:"Attempts before work becomes a dead letter."`
+	Attempts int           `yaml:"attempts" default:"10" min:"1" max:"1000" help:"Attempts before the work becomes a dead letter."`
 }
 
 // Retention is how long records are kept, each a duration or "forever", which
 // reads as 0.
 type Retention struct {
-	Events        time.Duration `yaml:"events" default:"forever" min:"1h" forever:"true" help:"How long the event log is kept."`
-	Audit         time.Duration `yaml:"audit" default:"2160h" min:"1h" forever:"true" help:"How long the audit is kept."`
-	Discrepancies time.Duration `yaml:"discrepancies" default:"8760h" min:"1h" forever:"true" help:"How long settled discrepancies are kept."`
+	Events        time.Duration `yaml:"events" default:"forever" min:"1h" forever:"true" help:"Age at which settled events, by received_at, and closed dead letters are removed."`
+	Audit         time.Duration `yaml:"audit" default:"2160h" min:"1h" forever:"true" help:"Age at which entries of the audit are removed."`
+	Discrepancies time.Duration `yaml:"discrepancies" default:"8760h" min:"1h" forever:"true" help:"Age at which judged discrepancies, by found_at, are removed."`
 }
 
-// Alert is who is told when a human is needed.
+// Alert is where alerts go.
 type Alert struct {
-	Webhook Secret `yaml:"webhook" help:"Address alerts are posted to as JSON. Empty: they are only logged."`
+	Webhook Secret `yaml:"webhook" help:"Address that alerts are posted to, as JSON in batches. Empty: alerts are only logged."`
 }
 
 // Telemetry is tracing.
 type Telemetry struct {
-	OTLPEndpoint string  `yaml:"otlp_endpoint" help:"OTLP/HTTP address traces are sent to, http://127.0.0.1:4318. Empty: none are made."`
-	SampleRatio  float64 `yaml:"sample_ratio" default:"1" min:"0.000001" max:"1" help:"Share of events traced."`
+	OTLPEndpoint string  `yaml:"otlp_endpoint" help:"OTLP/HTTP address that traces are sent to, such as http://127.0.0.1:4318. Empty: no traces."`
+	SampleRatio  float64 `yaml:"sample_ratio" default:"1" min:"0.000001" max:"1" help:"Share of events that are traced."`
 }
 
 // Log is logging.
 type Log struct {
-	Level string `yaml:"level" default:"info" oneof:"debug info warn error" help:"Least level logged."`
+	Level string `yaml:"level" default:"info" oneof:"debug info warn error" help:"Lowest level that is logged."`
 }

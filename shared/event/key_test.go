@@ -32,6 +32,8 @@ func TestQualifiedKeys(t *testing.T) {
 	texts, locals := map[string]bool{}, map[string]bool{}
 	n := 0
 	for _, id := range ids {
+		from, to := event.Namesakes(id)
+		require.False(t, from <= id && id < to, "%q alone is among its qualified namesakes", id)
 		for _, under := range append([][]string{{"a", "b"}, {"a,b"}, {"b", "a"}}, each(ids)...) {
 			k := event.Key{Source: "lemon", Kind: "order", ID: id, Under: event.Under(under...)}
 			require.NotContains(t, k.Under, "/")
@@ -44,7 +46,6 @@ func TestQualifiedKeys(t *testing.T) {
 			require.Equal(t, k, back)
 			require.Equal(t, k, event.LocalKey("lemon", "order", k.Local()))
 			require.Equal(t, int(xxhash.Sum64String(k.String())%1024), k.Shard(1024))
-			from, to := event.Namesakes(id)
 			require.True(t, from <= k.Local() && k.Local() < to)
 			for _, other := range ids {
 				if from, to := event.Namesakes(other); other != id {
@@ -60,6 +61,8 @@ func TestQualifiedKeys(t *testing.T) {
 	require.Equal(t, "lemon/order@acc%2F1,p%40x/o", event.Key{Source: "lemon", Kind: "order", ID: "o", Under: event.Under("acc/1", "p@x")}.String())
 	_, err := event.ParseKey("lemon/order@/o")
 	require.Error(t, err)
+	_, err = event.Key{Under: "a,b%2"}.Qualifiers()
+	require.ErrorContains(t, err, `qualifiers "a,b%2"`)
 }
 
 func each(ids []string) (out [][]string) {

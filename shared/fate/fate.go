@@ -1,39 +1,16 @@
-// Package fate decides what becomes of a piece of work that failed. It is one
-// table, in one place, used by the worker and the reconciler.
-//
-// An error carries a Class, put on it where it was understood (the provider
-// client knows a 404 in the provider's own shape, the store knows that it is
-// away). Of reads the class back; what nobody classified is Transient, since
-// trying again is the answer that loses nothing.
-//
-//	class         what happened                                  fate
-//	Transient     network error, timeout, 408, 425, 5xx,         park with back-off, one attempt
-//	              404 in a foreign shape, redirect, wrong type,
-//	              an answer that cannot be read or is not the entity
-//	Throttled     429, budget empty                              ask the probe path: pause, no attempt; or it is this
-//	                                                             one thing: it waits alone, the third time charged
-//	Unavailable   store or Redis away                            hold everything, no attempt
-//	Refused       401, 403                                       ask the probe path: pause or bury
-//	Gone          404, 410 in the provider's own error shape     ask again after gone_after, then tombstone, if
-//	                                                             another known entity is found
-//	Permanent     400, 422, refused document                     bury at once
-//	Undefined     the definition here has no such kind, as in    park with back-off, no attempt: a member with a newer
-//	              an old worker while a new one is rolled out    definition takes it up
-//	Panic         a panic in a handler                           bury with the stack; the worker lives
-//
-// What a failed probe means for a source as a whole is the other table: Pauses.
 package fate
 
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 )
 
 // Class is the kind of a failure. The zero value is Transient.
 type Class int
 
-// The classes; the package comment has their fates.
+// The classes. The package comment says what each is of, and what becomes of it.
 const (
 	Transient Class = iota
 	Throttled
@@ -94,6 +71,36 @@ func Of(err error) (Class, time.Duration) {
 	return Transient, 0
 }
 
-// Final reports whether trying the same again is pointless, so that the work
-// is buried at once. (Refused is not: the probe path decides.)
-func (c Class) Final() bool { return c == Permanent || c == Panic }
+// Is reports whether err is of a class. No error is of none.
+func Is(err error, class Class) bool {
+	of, _ := Of(err)
+	return err != nil && of == class
+}
+
+// OfStatus returns the class of an HTTP answer other than 200. own: the answer is in
+// the provider's own error shape, which tells its 404 and 410 from those of a proxy.
+//
+// A status that the table does not name is Transient.
+func OfStatus(status int, own bool) Class {
+	switch status {
+	case http.StatusTooManyRequests:
+		return Throttled
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return Refused
+	case http.StatusBadRequest, http.StatusUnprocessableEntity:
+		return Permanent
+	case http.StatusNotFound, http.StatusGone:
+		if own {
+			return Gone
+		}
+	}
+	return Transient
+}
+
+// Repeats reports whether the failure is the provider's word on this very request,
+// which it would most likely repeat.
+func (c Class) Repeats() bool { return c == Gone || c == Refused || c == Permanent }
+
+// Answered reports whether the failure shows that the source is well: the provider
+// accepts our key and answers in its own words.
+func (c Class) Answered() bool { return c == Gone || c == Permanent }

@@ -22,24 +22,6 @@ func TestOf(t *testing.T) {
 	require.Equal(t, 7*time.Second, after)
 }
 
-func TestTable(t *testing.T) {
-	final := map[fate.Class]bool{
-		fate.Transient:   false,
-		fate.Throttled:   false,
-		fate.Unavailable: false,
-		fate.Refused:     false,
-		fate.Gone:        false,
-		fate.Permanent:   true,
-		fate.Panic:       true,
-		fate.Undefined:   false,
-	}
-	for class, want := range final {
-		t.Run(class.String(), func(t *testing.T) {
-			require.Equal(t, want, class.Final())
-		})
-	}
-}
-
 func TestBackoff(t *testing.T) {
 	b := fate.Backoff{}.WithDefaults()
 	for failed, want := range map[int]time.Duration{

@@ -12,6 +12,7 @@ import (
 )
 
 func TestCompare(t *testing.T) {
+	t.Parallel()
 	own := Shape{Prefix: "tarn", Shards: 64}
 	x := mirror.Fleet{ID: "x", Prefix: "tarn", Shards: 64, Data: "1", Turn: 7}
 	with := func(change func(*mirror.Fleet)) mirror.Fleet { f := x; change(&f); return f }
@@ -55,6 +56,7 @@ func TestCompare(t *testing.T) {
 }
 
 func TestEmptiness(t *testing.T) {
+	t.Parallel()
 	type look struct {
 		at   time.Duration
 		turn int64

@@ -147,6 +147,7 @@ func looks(t *testing.T, k *Keeper, at time.Duration) {
 
 // Redis fails over, while a process that is set to an empty one starts.
 func TestAnOutageOfRedisKeepsTheFleet(t *testing.T) {
+	t.Parallel()
 	c, d, r, right := founded(t)
 	other := c.keeper(right.Queue, d)
 	require.NoError(t, other.look(t.Context()))
@@ -167,6 +168,7 @@ func TestAnOutageOfRedisKeepsTheFleet(t *testing.T) {
 
 // A process that never agreed, or no longer does, does not speak for the fleet.
 func TestOnlyWhoAgreedKeepsTheFleetInAnOutage(t *testing.T) {
+	t.Parallel()
 	c, d, r, right := founded(t)
 	never := c.keeper(&redis{away: true}, d)
 	turn := d.fleet.Turn
@@ -180,6 +182,7 @@ func TestOnlyWhoAgreedKeepsTheFleetInAnOutage(t *testing.T) {
 
 // The database elects a primary: no process can raise the turn meanwhile.
 func TestAnOutageOfTheDatabaseIsNoStillness(t *testing.T) {
+	t.Parallel()
 	c, d, _, right := founded(t)
 	wrong := c.keeper(&redis{}, d)
 	require.ErrorIs(t, wrong.look(t.Context()), errEmpty)
@@ -195,6 +198,7 @@ func TestAnOutageOfTheDatabaseIsNoStillness(t *testing.T) {
 
 // Redis was restarted empty and writes nothing for a while.
 func TestARedisThatRefusesWritesHeals(t *testing.T) {
+	t.Parallel()
 	c, d, r, one := founded(t)
 	two := c.keeper(r, d)
 	require.NoError(t, two.look(t.Context()))
@@ -214,6 +218,7 @@ func TestARedisThatRefusesWritesHeals(t *testing.T) {
 
 // A process that is cut off with the old master works on for a while, and ends.
 func TestAnEmptyRedisHealsOnceTheOtherIsLeft(t *testing.T) {
+	t.Parallel()
 	c, d, _, cutOff := founded(t)
 	master := &redis{}
 	rest := c.keeper(master, d)
@@ -230,6 +235,7 @@ func TestAnEmptyRedisHealsOnceTheOtherIsLeft(t *testing.T) {
 
 // Another process changes both sides between the two questions of one look.
 func TestAChangeBetweenTheTwoQuestions(t *testing.T) {
+	t.Parallel()
 	t.Run("the fleet is founded", func(t *testing.T) {
 		c, d, r := &clockwork{now: time.Unix(1000, 0)}, &database{}, &redis{}
 		first, s := c.keeper(r, d), &split{database: d, redis: r}
@@ -253,6 +259,7 @@ func TestAChangeBetweenTheTwoQuestions(t *testing.T) {
 
 // A command that needs the fleet waits for another process to say what it is.
 func TestAwaitWaitsForAnotherToDecide(t *testing.T) {
+	t.Parallel()
 	for name, before := range map[string]mirror.Fleet{
 		"not founded":   {},
 		"redis emptied": {ID: "x", Prefix: "tarn", Shards: 4, Data: "1", Turn: 7},
@@ -282,6 +289,7 @@ func TestAwaitWaitsForAnotherToDecide(t *testing.T) {
 
 // An older copy that is put over an open SQLite file is noticed by a write.
 func TestAReplacedDatabaseThatAWriteNotices(t *testing.T) {
+	t.Parallel()
 	_, d, _, k := founded(t)
 	d.refuses = mirror.ErrReplaced
 	require.ErrorIs(t, k.look(t.Context()), ErrMismatch)

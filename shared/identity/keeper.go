@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tarn-sync/tarn/shared/alert"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
@@ -116,7 +117,7 @@ func (k *Keeper) Start(ctx context.Context) error {
 			said = err.Error()
 			k.Logger.Warn("waiting for the fleet's identity", "error", err)
 		}
-		if !rest(ctx, atStart) {
+		if !loops.Sleep(ctx, atStart) {
 			return ctx.Err()
 		}
 	}
@@ -131,7 +132,7 @@ func (k *Keeper) Guard(ctx context.Context, run func(context.Context) error) err
 	watching.Go(func() {
 		loop := k.Health.Loop("identity")
 		defer loop.Done()
-		for rest(ctx, every) {
+		for loops.Sleep(ctx, every) {
 			loop.Turn()
 			k.see(k.look(ctx))
 			if err := k.Check(ctx); err != nil {
@@ -168,7 +169,7 @@ func (k *Keeper) await(ctx context.Context) {
 	defer loop.Done()
 	for k.Check(ctx) != nil {
 		loop.Waiting("the fleet's identity")
-		if !rest(ctx, every) {
+		if !loops.Sleep(ctx, every) {
 			return
 		}
 		k.see(k.look(ctx))
@@ -346,15 +347,3 @@ func (k *Keeper) raise(ctx context.Context, f mirror.Fleet) error {
 
 // newID makes an id of 80 random bits.
 func newID() string { return strings.ToLower(rand.Text()[:16]) }
-
-// rest waits for d; false: ctx ended first.
-func rest(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
-}

@@ -20,7 +20,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.Cleanup(redistest.Reuse())) }
 
 var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 
@@ -75,6 +75,7 @@ func readOnly(o *identity.Options) { o.ReadOnly = true }
 // Processes of a new fleet start in any order, and of one from before as well:
 // to them both sides are without an id.
 func TestManyStartAtOnce(t *testing.T) {
+	t.Parallel()
 	srv, path := redistest.Start(t), filepath.Join(t.TempDir(), "tarn.db")
 	q := queue(t, srv, "tarn")
 	var all sync.WaitGroup
@@ -102,6 +103,7 @@ func TestManyStartAtOnce(t *testing.T) {
 // Two fleets that were set to one Redis and one prefix would share out each
 // other's events.
 func TestTwoFleetsOnOneRedis(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t)
 	q := queue(t, srv, "tarn")
 	prod, staging := fresh(t), fresh(t)
@@ -120,6 +122,7 @@ func TestTwoFleetsOnOneRedis(t *testing.T) {
 // A database without a fleet beside a Redis that has one is a wrong URL, or was
 // lost. Only a person knows.
 func TestADatabaseWithoutAFleet(t *testing.T) {
+	t.Parallel()
 	q := queue(t, redistest.Start(t), "tarn")
 	require.NoError(t, start(t, q, fresh(t)))
 	lost := fresh(t)
@@ -131,6 +134,7 @@ func TestADatabaseWithoutAFleet(t *testing.T) {
 
 // One database and two prefixes are two halves of a fleet.
 func TestTwoPrefixesOnOneDatabase(t *testing.T) {
+	t.Parallel()
 	srv, s := redistest.Start(t), fresh(t)
 	require.NoError(t, start(t, queue(t, srv, "one"), s))
 	two := queue(t, srv, "two")
@@ -215,6 +219,7 @@ func next[T any](t *testing.T, c <-chan T) (v T) {
 
 // A Redis that is emptied, which FLUSHALL does, heals while the fleet works.
 func TestAnEmptiedRedisHeals(t *testing.T) {
+	t.Parallel()
 	srv, s := redistest.Start(t), fresh(t)
 	q := queue(t, srv, "tarn")
 	r := run(t, q, s)
@@ -233,6 +238,7 @@ func TestAnEmptiedRedisHeals(t *testing.T) {
 
 // A worker with a wrong redis.url must not take the fleet away from the others.
 func TestAnEmptyRedisBesideTheRightOne(t *testing.T) {
+	t.Parallel()
 	srv, s := redistest.Start(t), fresh(t)
 	r := run(t, queue(t, srv, "tarn"), s)
 	other := queue(t, redistest.Start(t), "tarn")
@@ -246,6 +252,7 @@ func TestAnEmptyRedisBesideTheRightOne(t *testing.T) {
 // What came to differ while the process works stops it, and starts it again
 // once it is right.
 func TestAMismatchStopsAndHeals(t *testing.T) {
+	t.Parallel()
 	srv, s := redistest.Start(t), fresh(t)
 	q := queue(t, srv, "tarn")
 	r := run(t, q, s)
@@ -282,6 +289,7 @@ func (c counted) Identity(ctx context.Context) (stream.Identity, error) {
 
 // A side that does not answer says nothing.
 func TestAnOutageIsNoMismatch(t *testing.T) {
+	t.Parallel()
 	srv, s := redistest.Start(t), fresh(t)
 	q := counted{queue(t, srv, "tarn"), make(chan error, 10)}
 	r := run(t, q, s)

@@ -2,6 +2,9 @@
 // log, dead letters, discrepancies, the reconciler's tasks and the audit. It
 // alone knows databases.
 //
+// SCHEMA.md beside this file has every collection and table, for those who read
+// the database with queries of their own.
+//
 // Store is the one interface; mongo and sqlite implement it, and storetest
 // holds the conformance suite both must pass. Everything here is built on
 // single-document atomic operations, so that it holds on a standalone MongoDB

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
 )
 
 // ErrNotFound is returned for what the store does not hold.
@@ -18,6 +19,16 @@ var ErrCursor = errors.New("cursor is not one this list gave out: start again wi
 // the database and took longer than its time-out. A store that is away passes;
 // a call that is too long for its time-out may not.
 var ErrTimeout = errors.New("the store took longer than its time-out")
+
+// IsAway reports whether a call failed because the store cannot be used now. The same
+// call may succeed later.
+func IsAway(err error) bool {
+	class, _ := fate.Of(err)
+	return err != nil && class == fate.Unavailable
+}
+
+// IsTimeout reports whether err is an ErrTimeout.
+func IsTimeout(err error) bool { return errors.Is(err, ErrTimeout) }
 
 // Store is the database. All methods are safe for concurrent use and honour
 // their context; errors are classified as the package comment says. Batches

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync"
 	"time"
+
+	"github.com/tarn-sync/tarn/shared/loops"
 )
 
 // Prober asks the probe path of one source, for all in this process who want to
@@ -80,11 +82,7 @@ func (p *Prober) answer(ctx context.Context, every time.Duration, recent bool) e
 			return next.err
 		}
 		p.mu.Unlock()
-		t := time.NewTimer(wait)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
+		if !loops.Sleep(ctx, wait) {
 			return ctx.Err()
 		}
 	}

@@ -194,7 +194,7 @@ func (w *Witnesses) identity(ctx context.Context, token func(context.Context) er
 	account, err = api.Identity(ctx)
 	switch class, _ := fate.Of(err); {
 	case err == nil:
-	case class == fate.Refused || class == fate.Gone || class == fate.Permanent:
+	case class.Repeats():
 		return "", false, nil // entities can tell
 	default:
 		return "", false, fmt.Errorf("ask whose key it is: %w", err)
@@ -214,7 +214,7 @@ func (w *Witnesses) found(ctx context.Context, doc *mirror.Document, token func(
 		return false, ctx.Err()
 	case err == nil:
 		return !snap.Deleted && !w.Definition.IsEmptyRoot(doc.Key.Kind, snap.Raw), nil
-	case class == fate.Gone || class == fate.Refused || class.Final():
+	case class.Repeats() || class == fate.Panic:
 		return false, nil
 	}
 	return false, fmt.Errorf("ask for a witness: %w", err)

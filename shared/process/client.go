@@ -2,11 +2,13 @@ package process
 
 import (
 	"context"
+	"fmt"
 	"sync/atomic"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
@@ -68,23 +70,33 @@ func (c *Client) page(ctx context.Context) error {
 		if err != nil || g.Tokens > 0 || g.Source.Paused {
 			return ctx.Err()
 		}
-		if !pause(ctx, max(g.Wait, time.Millisecond)) {
+		if !loops.Sleep(ctx, max(g.Wait, time.Millisecond)) {
 			return ctx.Err()
 		}
 	}
 }
 
-// take goes over to the settings of a source.
+// take goes over to the key and rate of a source. The connections stay.
 func (c *Client) take(s Source) error {
-	next, err := s.client(c.page)
+	next, err := c.with(s)
 	if err != nil {
 		return err
 	}
 	c.rate.Store(&stream.Rate{Limit: s.Rate.Limit, Per: s.Rate.Per})
-	if old := c.current.Swap(next); old != nil {
-		old.Close()
-	}
+	c.current.Store(next)
 	return nil
+}
+
+func (c *Client) with(s Source) (*provider.Client, error) {
+	current := c.current.Load()
+	if current == nil {
+		return s.client(c.page)
+	}
+	next, err := current.WithKey(string(s.APIKey))
+	if err != nil {
+		return nil, fmt.Errorf("source %s: %w", s.Name, err)
+	}
+	return next, nil
 }
 
 // Clients are those of all sources, by name.

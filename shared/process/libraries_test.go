@@ -40,20 +40,24 @@ func TestLibrariesLogAsWeDo(t *testing.T) {
 // Two processes of one host cannot listen on one address; the error says what
 // to write where.
 func TestAnAddressInUse(t *testing.T) {
-	c, err := config.Load(files(t, settings), nil)
-	require.NoError(t, err)
-	p := process.New("test", c, io.Discard)
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer func() { require.NoError(t, taken.Close()) }()
-	for own, want := range map[string]string{
-		taken.Addr().String(): "tarn.yaml: http.worker_addr: " + taken.Addr().String() + " is in use by another process of this host: give each one an address of its own (http.addr, http.worker_addr",
-		"":                    "",
+	addr := taken.Addr().String()
+	const free = "127.0.0.1:0"
+	inUse := " is in use by another process of this host: give each one an address of its own (http.addr, http.worker_addr"
+	for name, tc := range map[string]struct{ shared, own, want string }{
+		"its own":                  {free, addr, "tarn.yaml: http.worker_addr: " + addr + inUse},
+		"the shared one":           {addr, "", "tarn.yaml:2: http.addr: " + addr + inUse},
+		"the shared one, not used": {addr, free, "ran"},
+		"none":                     {free, "", "ran"},
 	} {
-		err := p.Probed(t.Context(), "http.worker_addr", own, func(context.Context, *process.Probe) error { return errors.New("ran") })
-		if want == "" {
-			want = "ran"
-		}
-		require.ErrorContains(t, err, want)
+		t.Run(name, func(t *testing.T) {
+			c, err := config.Load(files(t, strings.ReplaceAll(settings, free, tc.shared)), nil)
+			require.NoError(t, err)
+			p := process.New("test", c, io.Discard)
+			err = p.Probed(t.Context(), "http.worker_addr", tc.own, func(context.Context, *process.Probe) error { return errors.New("ran") })
+			require.ErrorContains(t, err, tc.want)
+		})
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/identity"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/mirror/open"
 	"github.com/tarn-sync/tarn/shared/provider"
@@ -163,21 +164,19 @@ func (s Source) Verifier(tolerance time.Duration) (*provider.Verifier, error) {
 func await[T any](ctx context.Context, p *Process, what string, open func() (T, error)) (T, error) {
 	loop := p.Health.Loop("start")
 	defer loop.Done()
-	for told := false; ; told = true {
-		// Also within open: a database that builds an index first may take hours,
-		// and restarting whoever waits for it would only begin that anew.
-		loop.Waiting(what)
-		opened, err := open()
-		if err == nil || !away(err) {
-			return opened, err
-		}
-		if !told {
-			p.Logger.Warn("waiting for "+what, "error", err)
-		}
-		if !pause(ctx, tryEvery) {
-			return opened, fmt.Errorf("waiting for %s: %w", what, ctx.Err())
-		}
+	// Also while open runs: a database that builds an index first may take hours, and
+	// a restart of this process would only begin that again.
+	loop.Waiting(what)
+	var opened T
+	err := loops.Retry{Server: what, Away: away, Pause: tryEvery, Logger: p.Logger}.
+		Do(ctx, loops.Call{Health: loop}, func() (err error) {
+			opened, err = open()
+			return err
+		})
+	if err != nil && ctx.Err() != nil {
+		return opened, fmt.Errorf("waiting for %s: %w", what, ctx.Err())
 	}
+	return opened, err
 }
 
 // away tells a server that is not there (yet) from settings that are wrong. A
@@ -200,18 +199,6 @@ func away(err error) bool {
 // master, or a replica that is about to be promoted; and what the client says
 // when it waited in vain for a connection.
 var notYet = []string{"LOADING", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "connection pool timeout"}
-
-// pause waits for d; false: ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
-}
 
 // Checks returns what must answer for the process to be ready.
 func Checks(streams *stream.Streams, store mirror.Store, k *identity.Keeper) map[string]func(context.Context) error {

@@ -10,12 +10,14 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -223,6 +225,39 @@ func TestReloadTakesKeysAndNothingElse(t *testing.T) {
 	require.Equal(t, "Bearer new", <-asked)
 	_, told := clients["lemon"].Allowance()
 	require.False(t, told)
+}
+
+// A reload exchanges the key, not the connections: a fleet that reloads at once
+// would otherwise greet the provider with a storm of handshakes.
+func TestReloadKeepsConnections(t *testing.T) {
+	var connections atomic.Int64
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"data":[]}`)
+	}))
+	server.Config.ConnState = func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			connections.Add(1)
+		}
+	}
+	server.Start()
+	t.Cleanup(server.Close)
+	file := files(t, strings.ReplaceAll(settings, "http://127.0.0.1:1", server.URL))
+	running, err := config.Load(file, nil)
+	require.NoError(t, err)
+	sources, err := process.Sources(running)
+	require.NoError(t, err)
+	clients, err := process.NewClients(sources)
+	require.NoError(t, err)
+	t.Cleanup(clients.Close)
+	for _, key := range []string{"one", "two", "two"} {
+		require.NoError(t, clients["lemon"].Probe(t.Context()))
+		read, err := config.Load(file, []string{"TARN_SOURCES__LEMON__API_KEY=" + key})
+		require.NoError(t, err)
+		require.NoError(t, clients.Reload(read))
+	}
+	require.NoError(t, clients["lemon"].Probe(t.Context()))
+	require.EqualValues(t, 1, connections.Load())
 }
 
 // tokens is a budget that grants one when asked twice.

@@ -119,13 +119,32 @@ func NewClient(d *Definition, o ClientOptions) (*Client, error) {
 	if base.User != nil || base.RawQuery != "" || base.Fragment != "" {
 		return nil, errors.New("api_url holds a user, query or fragment: give the bare address, and the key as api_key")
 	}
-	if o.Key == "" || !httpguts.ValidHeaderFieldValue(o.Key) {
-		return nil, errors.New("api_key is empty or holds a control character")
+	if err := checkAPIKey(o.Key); err != nil {
+		return nil, err
 	}
 	if !httpguts.ValidHeaderFieldValue(o.Principal) {
 		return nil, errors.New("principal holds a control character")
 	}
 	return &Client{def: d, opts: o, base: base, http: newHTTP(o)}, nil
+}
+
+func checkAPIKey(key string) error {
+	if key == "" || !httpguts.ValidHeaderFieldValue(key) {
+		return errors.New("api_key is empty or holds a control character")
+	}
+	return nil
+}
+
+// WithKey returns a client like c that asks with another key, over the connections
+// of c. It does not know the allowance or page sizes that c learned: they may
+// belong to the old key. Closing either client closes the idle connections of both.
+func (c *Client) WithKey(key string) (*Client, error) {
+	if err := checkAPIKey(key); err != nil {
+		return nil, err
+	}
+	o := c.opts
+	o.Key = key
+	return &Client{def: c.def, opts: o, base: c.base, http: c.http}, nil
 }
 
 func newHTTP(o ClientOptions) *http.Client {

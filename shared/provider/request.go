@@ -193,37 +193,43 @@ func (c *Client) read(res *http.Response, depth int) (*rawjson.Doc, error) {
 	return doc, nil
 }
 
-// failed classifies an answer that is not 200. Statuses that nobody foresaw
-// are transient: trying again is the answer that loses nothing.
+// failed classifies an answer that is not 200, by the table in package fate.
 func (c *Client) failed(res *http.Response) error {
-	switch s := res.StatusCode; {
-	case s == http.StatusTooManyRequests:
-		return c.errorf(res, fate.Throttled, "provider asks us to slow down")
-	case s == http.StatusUnauthorized || s == http.StatusForbidden:
-		return c.errorf(res, fate.Refused, "provider refuses our key")
-	case s == http.StatusBadRequest || s == http.StatusUnprocessableEntity:
-		return c.errorf(res, fate.Permanent, "provider does not understand the request")
-	case s == http.StatusNotFound || s == http.StatusGone:
-		return c.missing(res)
-	case 300 <= s && s < 400:
-		return c.errorf(res, fate.Transient, "provider redirects us: check api_url")
-	default:
-		return c.errorf(res, fate.Transient, "provider failed")
+	s, own := res.StatusCode, false
+	missing := s == http.StatusNotFound || s == http.StatusGone
+	if missing {
+		var err error
+		if own, err = c.inOwnWords(res); err != nil {
+			return err
+		}
 	}
+	says := "provider failed"
+	class := fate.OfStatus(s, own)
+	switch {
+	case class == fate.Throttled:
+		says = "provider asks us to slow down"
+	case class == fate.Refused:
+		says = "provider refuses our key"
+	case class == fate.Permanent:
+		says = "provider does not understand the request"
+	case class == fate.Gone:
+		says = "provider has no such entity"
+	case missing:
+		says = "not found, but not in the provider's own words: check api_url"
+	case 300 <= s && s < 400:
+		says = "provider redirects us: check api_url"
+	}
+	return c.errorf(res, class, "%s", says)
 }
 
-// missing tells the provider's own 404 or 410 from anybody else's.
-func (c *Client) missing(res *http.Response) error {
+// inOwnWords tells the provider's own 404 or 410 from that of a proxy.
+func (c *Client) inOwnWords(res *http.Response) (bool, error) {
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxErrorBody))
 	if err != nil {
-		return err
+		return false, err
 	}
 	doc, err := rawjson.Parse(withoutMark(body), rawjson.Options{})
-	own := err == nil && errorStyles[c.def.api.notFound](res.Header.Get("Content-Type"), doc.Root())
-	if !own {
-		return c.errorf(res, fate.Transient, "not found, but not in the provider's own words: check api_url")
-	}
-	return c.errorf(res, fate.Gone, "provider has no such entity")
+	return err == nil && errorStyles[c.def.api.notFound](res.Header.Get("Content-Type"), doc.Root()), nil
 }
 
 // errorf makes an error that begins with the status. It never holds the body,

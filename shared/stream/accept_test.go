@@ -12,6 +12,7 @@ import (
 // A pause has a kind beside its text. One that an older version made has a text
 // alone, and that a newer one's kind still stands beside it proves nothing.
 func TestThePauseOfAnOlderVersionIsRead(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	ctx := t.Context()
 	refused := fate.NewPause(fate.PausedRefused, time.Hour, "401")
@@ -48,6 +49,7 @@ func TestThePauseOfAnOlderVersionIsRead(t *testing.T) {
 // Deletions are accepted for a time. More left than was ever given means that
 // Redis' clock was set back.
 func TestAcceptedDeletionsEnd(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	ctx := t.Context()
 	left := func() time.Duration {

@@ -17,7 +17,8 @@ import (
 type Draft struct {
 	Signal event.Signal
 	// Once, for signals that carry no event, suppresses a further one of the
-	// same cause for the same entity for that long, or until ForgetOnce.
+	// same cause and with the same Once for the same entity for that long, or until
+	// ForgetOnce. One with another Once is meant for another time, and is appended.
 	// A signal that carries its event is always marked by the event's id, with a
 	// hash of its body: the same id with another body is no duplicate.
 	Once time.Duration
@@ -123,6 +124,7 @@ func (s *Streams) draft(d Draft, e *entry) (err error) {
 		e.body = strconv.FormatUint(xxhash.Sum64(d.Signal.Body.Payload), 16)
 	case d.Once > 0:
 		e.mark, e.ttl = s.keys.once(e.shard, d.Signal.Cause, key.String()), milliseconds(d.Once)
+		e.body = strconv.FormatInt(e.ttl, 16)
 	default:
 		e.mark = e.stream
 	}
@@ -171,7 +173,7 @@ func (s *Streams) ForgetEvents(ctx context.Context, homes map[string]event.Key) 
 	return nil
 }
 
-// ForgetOnce removes the mark of a Draft with Once.
+// ForgetOnce removes the mark of Drafts with Once, whatever their Once.
 func (s *Streams) ForgetOnce(ctx context.Context, cause event.Cause, k event.Key) error {
 	mark := s.keys.once(k.Shard(s.opts.Shards), cause, k.String())
 	if err := s.client.Del(ctx, mark).Err(); err != nil {

@@ -18,6 +18,7 @@ import (
 )
 
 func TestAppendAnswersDuplicates(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	first, err := s.Append(t.Context(), Draft{Signal: happened("evt_1", "a")})
 	require.NoError(t, err)
@@ -34,6 +35,7 @@ func TestAppendAnswersDuplicates(t *testing.T) {
 }
 
 func TestAppendOnceSuppressesTheSameCause(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	once := func(cause event.Cause, id string) Receipt {
 		signal := look(id, event.Reconcile)
@@ -54,7 +56,27 @@ func TestAppendOnceSuppressesTheSameCause(t *testing.T) {
 	require.False(t, unmarked.Duplicate)
 }
 
+// A look that is held back for long keeps none out that is wanted sooner, and is not
+// lost to it.
+func TestAppendOnceKeepsNoOtherTimeOut(t *testing.T) {
+	s, _ := start(t)
+	once := func(d time.Duration) bool {
+		r, err := s.Append(t.Context(), Draft{Signal: look("a", event.Reconcile), Once: d})
+		require.NoError(t, err)
+		return r.Duplicate
+	}
+	require.False(t, once(time.Hour))
+	require.False(t, once(time.Minute))
+	require.True(t, once(time.Hour))
+	require.True(t, once(time.Minute))
+	require.False(t, once(2*time.Hour))
+	entries, err := s.Peek(t.Context(), 0, "lemon", event.TierBackground, 10)
+	require.NoError(t, err)
+	require.Len(t, entries, 3)
+}
+
 func TestLostAppendReplyIsOneEntry(t *testing.T) {
+	t.Parallel()
 	for _, kind := range proxied {
 		t.Run(kind.name, func(t *testing.T) {
 			url, proxy := kind.start(t)
@@ -82,6 +104,7 @@ func TestLostAppendReplyIsOneEntry(t *testing.T) {
 }
 
 func TestLostReplyOfABatchIsOneEntryEach(t *testing.T) {
+	t.Parallel()
 	for _, kind := range proxied {
 		t.Run(kind.name, func(t *testing.T) {
 			url, proxy := kind.start(t)
@@ -117,6 +140,7 @@ func TestLostReplyOfABatchIsOneEntryEach(t *testing.T) {
 }
 
 func TestAppendAllKeepsOrder(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	const n = 3*maxBatch + 1
 	drafts := make([]Draft, n)
@@ -138,12 +162,14 @@ func TestAppendAllKeepsOrder(t *testing.T) {
 }
 
 func TestAppendSurvivesLossOfScripts(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	require.NoError(t, srv.Client().ScriptFlush(t.Context()).Err())
 	appended(t, s, happened("evt_1", "a"))
 }
 
 func TestConcurrentAppendsSharePipelines(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	batches := &batchCounter{}
 	s.client.AddHook(batches)
@@ -164,6 +190,7 @@ func TestConcurrentAppendsSharePipelines(t *testing.T) {
 }
 
 func TestBatchesStayBounded(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	batches := &batchCounter{}
 	s.client.AddHook(batches)
@@ -192,6 +219,7 @@ func TestBatchesStayBounded(t *testing.T) {
 }
 
 func TestBatchKnowsItsOwnDuplicates(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	receipts, err := s.AppendAll(t.Context(), []Draft{
 		{Signal: happened("evt_1", "a")}, {Signal: happened("evt_2", "a")}, {Signal: happened("evt_1", "a")},
@@ -203,6 +231,7 @@ func TestBatchKnowsItsOwnDuplicates(t *testing.T) {
 }
 
 func TestRefusedEntryDoesNotHideTheOthers(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			s := openStreams(t, quiet(kind.urls(t)...))
@@ -252,6 +281,7 @@ func (b *batchCounter) ProcessPipelineHook(next redis.ProcessPipelineHook) redis
 }
 
 func TestCancelledAppendReturns(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	srv.Freeze()
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -266,6 +296,7 @@ func TestCancelledAppendReturns(t *testing.T) {
 }
 
 func TestCloseWaitsForAppendsUnderWay(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t)
 	s, err := Open(t.Context(), quiet(srv.URL()))
 	require.NoError(t, err)
@@ -292,6 +323,7 @@ func TestCloseWaitsForAppendsUnderWay(t *testing.T) {
 }
 
 func TestAppendAfterCloseFails(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t)
 	s, err := Open(t.Context(), quiet(srv.URL()))
 	require.NoError(t, err)
@@ -302,6 +334,7 @@ func TestAppendAfterCloseFails(t *testing.T) {
 }
 
 func TestAppendWaitsForReplicas(t *testing.T) {
+	t.Parallel()
 	master := redistest.Start(t)
 	replica := redistest.Start(t, redistest.ReplicaOf(master))
 	require.Eventually(t, func() bool {
@@ -335,6 +368,7 @@ func TestAppendWaitsForReplicas(t *testing.T) {
 }
 
 func TestAppendsToClusterWithoutReplicasAreRefusedWhenAskedFor(t *testing.T) {
+	t.Parallel()
 	o := quiet(redistest.StartCluster(t, 3)...)
 	o.Shards, o.WaitReplicas = 16, 1
 	s := openStreams(t, o)
@@ -355,6 +389,7 @@ func TestAppendsToClusterWithoutReplicasAreRefusedWhenAskedFor(t *testing.T) {
 }
 
 func TestFullRedisRefusesOnlyAppends(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t)
 	s := openStreams(t, quiet(srv.URL()))
 	l := ready(t, s, "w1")
@@ -379,11 +414,12 @@ func TestFullRedisRefusesOnlyAppends(t *testing.T) {
 	require.Empty(t, readLive(t, l))
 	require.NoError(t, l.Release(t.Context()))
 	ready(t, s, "w2")
-	_, err = s.Heartbeat(t.Context(), "w2")
+	_, err = s.Member("w2").Beat(t.Context())
 	require.NoError(t, err)
 }
 
 func TestAppendsAreRefusedFromTheHighWaterMark(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t, redistest.Maxmemory(64<<20))
 	s := openStreams(t, quiet(srv.URL()))
 	appended(t, s, happened("evt_1", "a"))
@@ -401,6 +437,7 @@ func TestAppendsAreRefusedFromTheHighWaterMark(t *testing.T) {
 }
 
 func TestNotes(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	at := time.UnixMicro(1700000000123456).UTC()
 	notes := []Note{
@@ -426,6 +463,7 @@ func TestNotes(t *testing.T) {
 // The same id with another body is another event, as long as its mark lives and
 // after that.
 func TestTheSameIDWithAnotherBody(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	send := func(body string) Receipt {
 		t.Helper()
@@ -461,6 +499,7 @@ func TestTheSameIDWithAnotherBody(t *testing.T) {
 // Two bodies with one id in one call are as two in two calls: each is appended
 // once, also if the client repeats the call, and both are known from then on.
 func TestTwoBodiesWithOneIDInOneCall(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	draft := func(body string) Draft {
 		signal := happened("evt_1", "a")

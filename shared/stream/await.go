@@ -11,6 +11,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/loops"
 )
 
 const (
@@ -61,12 +62,8 @@ func (l *Lease) Await(ctx context.Context, sources []string, tiers []event.Tier,
 
 // pause waits for d, or until ctx ends.
 func pause(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
+	if !loops.Sleep(ctx, d) {
 		return ctx.Err()
 	}
+	return nil
 }

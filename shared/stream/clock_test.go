@@ -28,6 +28,7 @@ func startWithClock(t *testing.T) (*Streams, *redistest.Server, *redistest.Clock
 
 // A pause lasts as long as was asked, wherever the clock goes meanwhile.
 func TestAPauseOutlastsNoClockSetBack(t *testing.T) {
+	t.Parallel()
 	s, srv, clock := startWithClock(t)
 	ctx := t.Context()
 	require.NoError(t, s.Pause(ctx, "lemon", time.Second, "429", "w1"))
@@ -58,6 +59,7 @@ func TestAPauseOutlastsNoClockSetBack(t *testing.T) {
 // What is paused while the clock is back is not taken for shorter than the pause
 // that was made before.
 func TestAPauseIsMadeAnewAfterAClockSetBack(t *testing.T) {
+	t.Parallel()
 	s, _, clock := startWithClock(t)
 	ctx := t.Context()
 	require.NoError(t, s.Pause(ctx, "lemon", time.Second, "429", "w1"))
@@ -69,6 +71,7 @@ func TestAPauseIsMadeAnewAfterAClockSetBack(t *testing.T) {
 
 // A probe whose holder died in the jump is free again.
 func TestAProbeOutlastsNoClockSetBack(t *testing.T) {
+	t.Parallel()
 	s, _, clock := startWithClock(t)
 	ctx := t.Context()
 	require.NoError(t, s.Pause(ctx, "lemon", time.Millisecond, "5xx", "w1"))
@@ -85,6 +88,7 @@ func TestAProbeOutlastsNoClockSetBack(t *testing.T) {
 
 // Parked entities are due when they would have been.
 func TestParkedEntitiesOutlastNoClockSetBack(t *testing.T) {
+	t.Parallel()
 	s, _, clock := startWithClock(t)
 	ctx := t.Context()
 	l := ready(t, s, "w1")
@@ -122,16 +126,17 @@ func TestParkedEntitiesOutlastNoClockSetBack(t *testing.T) {
 // A worker that dies in the jump is missed, and its leases are free, within a
 // lease TTL; those of the living stay theirs.
 func TestTheDeadAreMissedThoughTheClockWasSetBack(t *testing.T) {
+	t.Parallel()
 	s, _, clock := startWithClock(t)
 	ctx := t.Context()
 	dead := ready(t, s, "dead")
 	task, err := s.Task(ctx, "gaps/lemon", "dead")
 	require.NoError(t, err)
-	_, err = s.Heartbeat(ctx, "dead")
+	_, err = s.Member("dead").Beat(ctx)
 	require.NoError(t, err)
 	clock.Set(setBack)
 	require.Eventually(t, func() bool {
-		live, err := s.Heartbeat(ctx, "w2")
+		live, err := s.Member("w2").Beat(ctx)
 		return err == nil && slices.Equal(live, []string{"w2"})
 	}, soon, 50*time.Millisecond)
 	_, workers, err := s.Fleet(ctx, nil)
@@ -161,6 +166,7 @@ func TestTheDeadAreMissedThoughTheClockWasSetBack(t *testing.T) {
 
 // A lock whose holder died keeps nobody waiting for longer than its expiry.
 func TestALockOutlastsNoClockSetBack(t *testing.T) {
+	t.Parallel()
 	s, _, clock := startWithClock(t)
 	_, ok := s.Lock(t.Context(), order("a"))
 	require.True(t, ok)
@@ -174,6 +180,7 @@ func TestALockOutlastsNoClockSetBack(t *testing.T) {
 
 // Marks run out: an event that the provider sends again later is taken up.
 func TestMarksOutlastNoClockSetBack(t *testing.T) {
+	t.Parallel()
 	srv, clock := redistest.StartWithClock(t)
 	o := quiet(srv.URL())
 	o.DedupeTTL = time.Second
@@ -197,6 +204,7 @@ func TestMarksOutlastNoClockSetBack(t *testing.T) {
 
 // So do the marks of what was recovered.
 func TestRecoveryMarksOutlastNoClockSetBack(t *testing.T) {
+	t.Parallel()
 	s, srv, clock := startWithClock(t)
 	lost := []Lost{{Signal: further("evt_1", "a"), Known: notThere}}
 	recover := func() RecoverState {
@@ -215,6 +223,7 @@ func TestRecoveryMarksOutlastNoClockSetBack(t *testing.T) {
 // A class that went short before the jump holds the lower ones back no longer
 // than it would have.
 func TestGoingShortOutlastsNoClockSetBack(t *testing.T) {
+	t.Parallel()
 	s, _, clock := startWithClock(t)
 	r := Rate{Limit: 1000, Per: time.Second}
 	take := func(class event.Class, n int) int {
@@ -231,6 +240,7 @@ func TestGoingShortOutlastsNoClockSetBack(t *testing.T) {
 // A worker that waits for something new when the clock goes back looks again
 // soon: meanwhile nothing that is due would be tried.
 func TestAwaitOutlastsNoClockSetBack(t *testing.T) {
+	t.Parallel()
 	s, srv, clock := startWithClock(t)
 	l := ready(t, s, "w1")
 	done := make(chan error, 1)
@@ -249,6 +259,7 @@ func TestAwaitOutlastsNoClockSetBack(t *testing.T) {
 
 // The age of what waits neither ends nor begins anew with a jump.
 func TestAgesGrowThoughTheClockIsSetBack(t *testing.T) {
+	t.Parallel()
 	s, _, clock := startWithClock(t)
 	appended(t, s, happened("evt_1", "a"))
 	_, err := s.Append(t.Context(), Draft{Signal: look("a", event.Reconcile)})

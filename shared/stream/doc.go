@@ -13,7 +13,8 @@
 //	{tarn:7}:epoch               last epoch, outlives the lease
 //	{tarn:7}:mark:lemon:evt_1    "queued:<stream id>" or "processed"; of an event with
 //	                             hashes of its bodies, a space before each
-//	{tarn:7}:once:sweep:lemon/…  the same for a signal without an event
+//	{tarn:7}:once:sweep:lemon/…  the same for a signal without an event, with how long
+//	                             it keeps others out (ms, hex) in place of a hash
 //	{tarn:7}:due:lemon           zset: parked entity → when it is due
 //	{tarn:7}:due:lemon@seen      when the due times were last looked at
 //	{tarn:7}:earliest:lemon      zset: parked entity → when a live signal may make it due
@@ -24,6 +25,7 @@
 //	{tarn:7}:recovered:evt_1:lemon/…     entry that was appended anew a moment ago
 //	{tarn:task:gaps/lemon}:lease, :epoch lease of a task of the fleet
 //	{tarn}:workers  {tarn}:shards  {tarn}:source:lemon  {tarn}:probe:lemon
+//	{tarn}:joined:w1             token of the heartbeat that found none of w1 before it
 //	{tarn}:budget:lemon  {tarn}:notes
 //	{tarn}:sources               set: every source there has been
 //	{tarn}:identity              hash: whose the keys are; see package identity
@@ -124,4 +126,24 @@
 // Redis is appended again from the log by the reconciler. A group that was made
 // anew delivers again what is in the stream: the caller must skip by stream id
 // what it has in hand, in Read as in TakeOver.
+//
+// A lease that Redis lost looks free and may not be. Its holder learns of the loss from
+// its next fenced script, a renewal at the latest; if Redis does not answer it, it
+// trusts the lease until 0.8 TTL after the last confirmed renewal. A successor that
+// began meanwhile could claim a later event before the holder claims an earlier one.
+// Epochs do not prevent that, since claims are taken in the store. So a worker that
+// knows of a loss waits (Member). Its own heartbeat tells:
+//
+//	former heartbeat                       free leases it takes
+//	still counts in Redis                  any
+//	none: the worker has just started      any, so that a new fleet begins at once
+//	gone, answered a TTL ago or longer     any: it has run out
+//	gone, answered since                   for one TTL those it held and still trusts
+//
+// The last row is FLUSHALL, a start with old data, a failover to an empty replica, or a
+// clock set forward by more than a TTL. The TTL is taken by the worker's own monotonic
+// clock, from the answer that showed the loss. A failover that loses the last second
+// loses no heartbeat and no lease that was there before. A process that starts in those
+// seconds knows of no loss; package identity has it wait while Redis is empty. The
+// leases of tasks are taken at once: tasks have no order to keep.
 package stream

@@ -124,6 +124,7 @@ type scriptCase struct {
 }
 
 func TestScriptsRunTwiceHaveOneEffect(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			s := openStreams(t, quiet(kind.urls(t)...))
@@ -206,7 +207,7 @@ func scriptCases(t *testing.T, s *Streams, l *Lease) []scriptCase {
 		{script: renewScript, keys: fencedKeys(), args: fencedArgs(5000)},
 		{script: fleetScript, keys: fencedKeys(live, back, due), clock: true,
 			args: []any{k.parkedPrefix(0), k.recordPrefix(0), 10}},
-		{script: heartbeatScript, keys: []string{k.workers(), k.shardCount()}, args: []any{"w1", 15000, 1}, clock: true},
+		{script: heartbeatScript, keys: []string{k.workers(), k.shardCount(), k.joined("w1")}, args: []any{"w1", 15000, 1, "token"}, clock: true},
 		{script: pauseScript, keys: []string{k.source("lemon"), k.probe("lemon")}, args: []any{1, "why", "who", "{}"}, clock: true},
 		{script: acceptScript, keys: []string{k.accepted("stripe"), k.source("stripe"), k.probe("stripe")}, args: []any{"ops", 60000}},
 		{script: probeScript, keys: []string{k.source("stripe"), k.probe("stripe")}, args: []any{"token", 1000}},
@@ -221,6 +222,7 @@ func scriptCases(t *testing.T, s *Streams, l *Lease) []scriptCase {
 }
 
 func TestAppendTwiceIsOneEntry(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			s := openStreams(t, quiet(kind.urls(t)...))

@@ -19,6 +19,7 @@ import (
 // What was confirmed with a replica is there after that replica was promoted,
 // with its marks, although the master has nothing on disk and is gone.
 func TestConfirmedAppendsSurviveFailover(t *testing.T) {
+	t.Parallel()
 	ctx := t.Context()
 	master := redistest.Start(t)
 	replica := redistest.Start(t, redistest.ReplicaOf(master))

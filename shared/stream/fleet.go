@@ -217,7 +217,8 @@ func (a *ages) of(what sighting, id string, clock int64, now time.Time) time.Dur
 
 // live returns the workers whose heartbeat still counts, by Redis' clock.
 func (s *Streams) live(ctx context.Context) ([]string, error) {
-	return s.heartbeat(ctx, "read the live workers", "")
+	_, live, err := s.heartbeat(ctx, "read the live workers", "", "")
+	return live, err
 }
 
 // Peek shows up to n entries of a stream from its head, delivered or not, and

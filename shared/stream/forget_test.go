@@ -42,6 +42,7 @@ func (c *trips) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proces
 
 // The marks of many events are removed by one round trip for each thousand.
 func TestManyEventsAreForgottenAtOnce(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	homes := map[string]event.Key{}
 	var drafts []Draft

@@ -17,6 +17,7 @@ import (
 )
 
 func TestFullRedisTakesABatchWholeOrNotAtAll(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			o := quiet(kind.urls(t)...)
@@ -62,6 +63,7 @@ func TestFullRedisTakesABatchWholeOrNotAtAll(t *testing.T) {
 // A full Redis whose workers are all gone must be emptied by new ones: nobody
 // else makes room.
 func TestFullRedisIsDrainedByNewHolders(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			o := quiet(kind.urls(t)...)
@@ -82,7 +84,7 @@ func TestFullRedisIsDrainedByNewHolders(t *testing.T) {
 			// after 5 s. The next worker begins with a Redis that is full.
 			require.NoError(t, s.client.PExpire(ctx, s.keys.lease(0), time.Millisecond).Err())
 			s = openStreams(t, o)
-			_, err := s.Heartbeat(ctx, "new")
+			_, err := s.Member("new").Beat(ctx)
 			require.NoError(t, err)
 			var l *Lease
 			require.Eventually(t, func() bool {
@@ -167,6 +169,7 @@ func fill(t *testing.T, s *Streams) (ids []string) {
 // A Redis without memory for a write is no place to send webhooks to, until it has
 // some again; one that is only near its limit is.
 func TestPingKnowsThatRedisHasNoMemory(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			s := openStreams(t, quiet(kind.urls(t)...))

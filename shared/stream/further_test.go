@@ -12,6 +12,7 @@ import (
 // What entries already taken lead to goes in however full Redis is, marks and
 // all, beside appends that are refused.
 func TestFullRedisTakesWhatLetsEntriesLeave(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			o := quiet(kind.urls(t)...)

@@ -7,6 +7,7 @@ import (
 )
 
 func TestIdentityIsOfWhoComesFirst(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	got, err := s.Identity(t.Context())
 	require.NoError(t, err)

@@ -76,6 +76,7 @@ func (k *keys) identity() string            { return k.fleet + "identity" }
 func (k *keys) sources() string             { return k.fleet + "sources" }
 func (k *keys) workers() string             { return k.fleet + "workers" }
 func (k *keys) shardCount() string          { return k.fleet + "shards" }
+func (k *keys) joined(worker string) string { return k.fleet + "joined:" + worker }
 func (k *keys) source(source string) string { return k.fleet + "source:" + source }
 func (k *keys) probe(source string) string  { return k.fleet + "probe:" + source }
 

@@ -109,10 +109,15 @@ func (l *Lease) Renew(ctx context.Context) error {
 // less than 0.8 TTL since the last confirmed renewal was sent, and no call has
 // failed with ErrFenced.
 func (l *Lease) Valid() bool {
+	return !l.fenced() && l.trusted()
+}
+
+// trusted reports whether the lease would be ours, by our own clock, had Redis not
+// lost it.
+func (l *Lease) trusted() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	trusted := time.Duration(validShare * float64(l.s.opts.LeaseTTL))
-	return !l.lost && l.s.opts.Now().Sub(l.sent) < trusted
+	return l.s.opts.Now().Sub(l.sent) < time.Duration(validShare*float64(l.s.opts.LeaseTTL))
 }
 
 // Release gives the lease up so that another can take it at once. One that is

@@ -15,6 +15,7 @@ import (
 )
 
 func TestLeaseHasOneHolder(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	first := acquired(t, s, "w1")
 	require.True(t, first.Valid())
@@ -32,6 +33,7 @@ func TestLeaseHasOneHolder(t *testing.T) {
 }
 
 func TestSameWorkerAcquiresAnew(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	first := acquired(t, s, "w1")
 	second := acquired(t, s, "w1")
@@ -41,6 +43,7 @@ func TestSameWorkerAcquiresAnew(t *testing.T) {
 }
 
 func TestLeaseRunsOut(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t)
 	o := quiet(srv.URL())
 	o.LeaseTTL = 100 * time.Millisecond
@@ -57,6 +60,7 @@ func TestLeaseRunsOut(t *testing.T) {
 }
 
 func TestHolderStopsTrustingItsLeaseBeforeItEnds(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t)
 	now := time.Now()
 	o := quiet(srv.URL())
@@ -72,6 +76,7 @@ func TestHolderStopsTrustingItsLeaseBeforeItEnds(t *testing.T) {
 }
 
 func TestStaleHolderIsFencedEverywhere(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	old := ready(t, s, "w1")
 	appended(t, s, happened("evt_1", "a"), happened("evt_2", "b"))
@@ -110,6 +115,7 @@ func TestStaleHolderIsFencedEverywhere(t *testing.T) {
 }
 
 func TestTakeOverGivesWhatWasLeftInOrder(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	var ids []string
 	for i := range 2*takeOverPage + 50 {
@@ -153,6 +159,7 @@ func TestTakeOverGivesWhatWasLeftInOrder(t *testing.T) {
 }
 
 func TestFailedTakeOverStaysOutOfStep(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	first := ready(t, s, "w1")
 	appended(t, s, happened("evt_1", "a"))
@@ -166,6 +173,7 @@ func TestFailedTakeOverStaysOutOfStep(t *testing.T) {
 }
 
 func TestFlushedRedisFencesAndStartsAnew(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			urls := kind.urls(t)
@@ -198,7 +206,7 @@ func TestFlushedRedisFencesAndStartsAnew(t *testing.T) {
 			require.NoError(t, err)
 			require.Greater(t, anew.Epoch(), task.Epoch())
 
-			_, err = s.Heartbeat(ctx, "w1")
+			_, err = s.Member("w1").Beat(ctx)
 			require.NoError(t, err)
 			other := quiet(urls...)
 			other.Shards = 2
@@ -217,6 +225,7 @@ func flushAll(t *testing.T, s *Streams) {
 }
 
 func TestEpochGrowsThoughTheClockStandsBack(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	ahead := time.Now().Add(time.Hour).UnixMilli()
 	require.NoError(t, srv.Client().Set(t.Context(), s.keys.epoch(0), ahead, 0).Err())
@@ -224,6 +233,7 @@ func TestEpochGrowsThoughTheClockStandsBack(t *testing.T) {
 }
 
 func TestLostGroupRepairsItself(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	l := ready(t, s, "w1")
 	ids := appended(t, s, happened("evt_1", "a"))
@@ -238,6 +248,7 @@ func TestLostGroupRepairsItself(t *testing.T) {
 }
 
 func TestReadStopsAtItsBounds(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	drafts := make([]Draft, 100)
 	for i := range drafts {
@@ -268,6 +279,7 @@ func TestReadStopsAtItsBounds(t *testing.T) {
 }
 
 func TestUnreadableEntryIsAnError(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	l := ready(t, s, "w1")
 	stream := s.keys.stream(0, "lemon", event.TierLive)
@@ -278,6 +290,7 @@ func TestUnreadableEntryIsAnError(t *testing.T) {
 }
 
 func TestAckOfManyGoesInPages(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	l := ready(t, s, "w1")
 	var ids, events []string
@@ -303,6 +316,7 @@ func TestAckOfManyGoesInPages(t *testing.T) {
 }
 
 func TestAcquireChecksTheShard(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	for _, shard := range []int{-1, 1} {
 		_, err := s.Acquire(t.Context(), shard, "w1", nil)

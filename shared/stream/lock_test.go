@@ -11,6 +11,7 @@ import (
 )
 
 func TestLockExcludes(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	unlock, ok := s.Lock(t.Context(), order("a"))
 	require.True(t, ok)
@@ -35,6 +36,7 @@ func TestLockExcludes(t *testing.T) {
 }
 
 func TestUnlockWorksThoughTheWorkWasCancelled(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	unlock, ok := s.Lock(ctx, order("a"))
@@ -45,6 +47,7 @@ func TestUnlockWorksThoughTheWorkWasCancelled(t *testing.T) {
 }
 
 func TestLockIsGivenUp(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		ttl  time.Duration

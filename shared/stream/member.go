@@ -3,40 +3,88 @@ package stream
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 )
 
-// Heartbeat says that worker is alive for one lease TTL, so that a dead one's
-// shards are shared out when its leases run out and no later; and returns all
-// live workers, sorted.
-func (s *Streams) Heartbeat(ctx context.Context, worker string) ([]string, error) {
-	return s.heartbeat(ctx, "heartbeat of "+worker, worker)
+// Member is one worker's place in the fleet. It is for one goroutine.
+//
+// Redis can lose all heartbeats and leases at once: it was emptied, it started again
+// with old data, or its clock was set forward. Its holders trust their leases for a
+// while longer, and a worker that asks before they do finds itself alone and every
+// lease free. So a member whose own heartbeat was lost takes no lease for one TTL,
+// after which no former holder trusts one, but those that it still trusts itself. A
+// member that was not in the fleet before takes what is free at once.
+type Member struct {
+	s      *Streams
+	worker string
+	// token is the next heartbeat's; it stays until one was answered, so that a
+	// heartbeat whose answer was lost is known again.
+	token string
+	// sent is when the last answered heartbeat was sent; zero before the first.
+	sent time.Time
+	// waits is until when nothing is taken.
+	waits time.Time
 }
 
-// heartbeat returns the live workers, and lets one be one of them unless it is
-// "".
-func (s *Streams) heartbeat(ctx context.Context, doing, worker string) ([]string, error) {
-	v, err := run(ctx, s.client, heartbeatScript, doing,
-		[]string{s.keys.workers(), s.keys.shardCount()},
-		worker, milliseconds(s.opts.LeaseTTL), s.opts.Shards)
+// Member returns the place of worker, which is not in the fleet yet.
+func (s *Streams) Member(worker string) *Member {
+	return &Member{s: s, worker: worker, token: rand.Text()}
+}
+
+// Beat says that the worker is alive for one lease TTL, so that a dead one's
+// shards are shared out when its leases run out and no later; and returns all
+// live workers, sorted.
+func (m *Member) Beat(ctx context.Context) ([]string, error) {
+	sent := m.s.opts.Now()
+	fresh, live, err := m.s.heartbeat(ctx, "heartbeat of "+m.worker, m.worker, m.token)
 	if err != nil {
 		return nil, err
 	}
-	live := texts(v)
-	slices.Sort(live)
+	now := m.s.opts.Now()
+	if fresh && !m.sent.IsZero() && now.Sub(m.sent) < m.s.opts.LeaseTTL {
+		m.waits = now.Add(m.s.opts.LeaseTTL)
+		m.s.opts.Logger.Warn("redis has lost the heartbeat of this worker, and maybe leases; no shard of another worker is taken for a lease's time",
+			"worker", m.worker, "wait", m.s.opts.LeaseTTL.String())
+	}
+	m.sent, m.token = sent, rand.Text()
 	return live, nil
 }
 
-// Leave takes worker out of the live ones.
-func (s *Streams) Leave(ctx context.Context, worker string) error {
-	if err := s.client.ZRem(ctx, s.keys.workers(), worker).Err(); err != nil {
-		return fmt.Errorf("take %s out of the live workers: %w", worker, err)
+// MayTake reports whether the member may take a lease that is free in Redis, by
+// what its last heartbeat found. former is its own last lease of the same shard, if
+// it ended with ErrFenced; nil if there is none.
+func (m *Member) MayTake(former *Lease) bool {
+	return !m.s.opts.Now().Before(m.waits) || former != nil && former.trusted()
+}
+
+// Leave takes the worker out of the live ones.
+func (m *Member) Leave(ctx context.Context) error {
+	m.sent = time.Time{}
+	if err := m.s.client.ZRem(ctx, m.s.keys.workers(), m.worker).Err(); err != nil {
+		return fmt.Errorf("take %s out of the live workers: %w", m.worker, err)
 	}
 	return nil
+}
+
+// heartbeat returns the live workers, and lets one be one of them unless it is
+// "". fresh: it was none before.
+func (s *Streams) heartbeat(ctx context.Context, doing, worker, token string) (fresh bool, live []string, err error) {
+	v, err := run(ctx, s.client, heartbeatScript, doing,
+		[]string{s.keys.workers(), s.keys.shardCount(), s.keys.joined(worker)},
+		worker, milliseconds(s.opts.LeaseTTL), s.opts.Shards, token)
+	if err != nil {
+		return false, nil, err
+	}
+	answer := asList(v)
+	live = texts(answer[1])
+	slices.Sort(live)
+	return asInt(answer[0]) == 1, live, nil
 }
 
 // FairShare returns the shards that fall to self among live workers:

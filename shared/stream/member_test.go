@@ -14,6 +14,7 @@ import (
 )
 
 func TestFairShareCoversEveryShardOnceWithinTheBound(t *testing.T) {
+	t.Parallel()
 	for _, shards := range []int{1, 2, 7, 16, 64, 100} {
 		for workers := 1; workers <= 20; workers++ {
 			live := names(workers)
@@ -31,6 +32,7 @@ func TestFairShareCoversEveryShardOnceWithinTheBound(t *testing.T) {
 }
 
 func TestFairShareMovesFewShards(t *testing.T) {
+	t.Parallel()
 	const shards = 64
 	for workers := 2; workers <= 16; workers++ {
 		live := names(workers)
@@ -49,6 +51,7 @@ func TestFairShareMovesFewShards(t *testing.T) {
 }
 
 func TestFairShareOddInput(t *testing.T) {
+	t.Parallel()
 	require.Nil(t, FairShare(nil, 8, "w1"))
 	require.Nil(t, FairShare([]string{"w2"}, 8, "w1"))
 	require.Nil(t, FairShare([]string{"w1"}, 0, "w1"))
@@ -81,27 +84,120 @@ func owners(live []string, shards int) map[int]string {
 }
 
 func TestHeartbeatNamesTheLiving(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t)
 	o := quiet(srv.URL())
 	o.LeaseTTL = 100 * time.Millisecond
 	s := openStreams(t, o)
-	_, err := s.Heartbeat(t.Context(), "w2")
+	_, err := s.Member("w2").Beat(t.Context())
 	require.NoError(t, err)
-	live, err := s.Heartbeat(t.Context(), "w1")
+	live, err := s.Member("w1").Beat(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, []string{"w1", "w2"}, live)
 
 	require.Eventually(t, func() bool {
-		live, err = s.Heartbeat(t.Context(), "w1")
+		live, err = s.Member("w1").Beat(t.Context())
 		return err == nil && slices.Equal(live, []string{"w1"})
 	}, 5*time.Second, 10*time.Millisecond, "who is silent for a TTL is gone")
-	require.NoError(t, s.Leave(t.Context(), "w1"))
+	require.NoError(t, s.Member("w1").Leave(t.Context()))
 	_, workers, err := s.Fleet(t.Context(), nil)
 	require.NoError(t, err)
 	require.Empty(t, workers)
 }
 
+// Redis that was emptied shows a worker that asks before the holders of the leases an
+// empty fleet. They trust their leases for a while longer.
+func TestAFleetThatRedisForgotIsWaitedFor(t *testing.T) {
+	for _, kind := range kinds {
+		t.Run(kind.name, func(t *testing.T) {
+			now := time.Now()
+			o := quiet(kind.urls(t)...)
+			o.Now = func() time.Time { return now }
+			s := openStreams(t, o)
+			beat := func(m *Member) []string {
+				live, err := m.Beat(t.Context())
+				require.NoError(t, err)
+				return live
+			}
+			holder, other := s.Member("w1"), s.Member("w2")
+			beat(holder)
+			require.True(t, holder.MayTake(nil), "a fleet that is new does not wait")
+			lease := acquired(t, s, "w1")
+			beat(other)
+			require.True(t, other.MayTake(nil), "nor does a worker that comes later")
+
+			now = now.Add(time.Second)
+			require.NoError(t, lease.Renew(t.Context()))
+			flushAll(t, s)
+			require.Equal(t, []string{"w2"}, beat(other))
+			require.True(t, lease.Valid())
+			require.False(t, other.MayTake(nil), "the holder still works")
+			require.ErrorIs(t, lease.Renew(t.Context()), ErrFenced)
+			require.Equal(t, []string{"w1", "w2"}, beat(holder))
+			require.False(t, holder.MayTake(nil))
+			require.True(t, holder.MayTake(lease), "nobody can have had it since")
+
+			now = now.Add(s.opts.LeaseTTL * 9 / 10)
+			beat(other)
+			require.False(t, other.MayTake(nil))
+			require.False(t, holder.MayTake(lease), "another may have it by now")
+			now = now.Add(s.opts.LeaseTTL / 10)
+			require.True(t, other.MayTake(nil))
+			require.True(t, holder.MayTake(nil))
+		})
+	}
+}
+
+// A worker that was silent for longer than its heartbeat counts, or that left, is no
+// sign that Redis lost anything.
+func TestAHeartbeatThatRanOutIsNotWaitedFor(t *testing.T) {
+	now := time.Now()
+	o := quiet(redistest.Start(t).URL())
+	o.Now = func() time.Time { return now }
+	s := openStreams(t, o)
+	m := s.Member("w1")
+	_, err := m.Beat(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, m.Leave(t.Context()))
+	_, err = m.Beat(t.Context())
+	require.NoError(t, err)
+	require.True(t, m.MayTake(nil))
+	now = now.Add(s.opts.LeaseTTL)
+	flushAll(t, s)
+	_, err = m.Beat(t.Context())
+	require.NoError(t, err)
+	require.True(t, m.MayTake(nil))
+}
+
+// The heartbeat that finds nothing is the one that tells, though its answer is lost
+// and it is repeated, by the client or by the worker.
+func TestAHeartbeatIsKnownAgain(t *testing.T) {
+	for _, kind := range proxied {
+		t.Run(kind.name, func(t *testing.T) {
+			url, proxy := kind.start(t)
+			s := openStreams(t, quiet(url))
+			m := s.Member("w1")
+			_, err := m.Beat(t.Context())
+			require.NoError(t, err)
+			flushAll(t, s)
+			_, _, err = s.heartbeat(t.Context(), "load the script", "", "")
+			require.NoError(t, err)
+			lost := proxy.LoseReply("joined:w1")
+			for range 2 {
+				_, err = m.Beat(t.Context())
+				if kind.repeats {
+					require.NoError(t, err)
+				}
+			}
+			require.NoError(t, err)
+			<-lost
+			require.False(t, m.MayTake(nil))
+		})
+	}
+}
+
 func TestFleetShowsShards(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t)
 	o := quiet(srv.URL())
 	o.Shards = 4
@@ -135,6 +231,7 @@ func TestFleetShowsShards(t *testing.T) {
 
 // What is set aside is backlog, with its age; what has failed is parked.
 func TestFleetCountsWhatIsSetAside(t *testing.T) {
+	t.Parallel()
 	s := openStreams(t, quiet(redistest.Start(t).URL()))
 	l := ready(t, s, "w1")
 	appended(t, s, happened("evt_1", "a"), happened("evt_2", "b"), happened("evt_3", "a"))

@@ -9,6 +9,7 @@ import (
 )
 
 func TestPackKeepsEveryByte(t *testing.T) {
+	t.Parallel()
 	signal := happened("evt \xff\x00:1", "a b:c")
 	packed, err := pack(Entry{ID: "1-0", Signal: signal})
 	require.NoError(t, err)

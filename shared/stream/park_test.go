@@ -16,6 +16,7 @@ import (
 )
 
 func TestParkedEntityKeepsItsPlace(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	l := ready(t, s, "w1")
 	ids := appended(t, s, happened("evt_1", "a"), happened("evt_2", "a"), happened("evt_3", "b"))
@@ -86,6 +87,7 @@ func TestParkedEntityKeepsItsPlace(t *testing.T) {
 // What comes for an entity that is being tried does not make it due: it would
 // be named again and again in place of others.
 func TestWhatComesDuringARetryMakesNothingDue(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	l := ready(t, s, "w1")
 	appended(t, s, happened("evt_1", "a"))
@@ -108,6 +110,7 @@ func TestWhatComesDuringARetryMakesNothingDue(t *testing.T) {
 }
 
 func TestLiveSignalBringsDueTimeForward(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name   string
 		signal event.Signal
@@ -144,6 +147,7 @@ func TestLiveSignalBringsDueTimeForward(t *testing.T) {
 // An old command may arrive after newer ones: its connection was slow, and the
 // caller did not wait for it.
 func TestLateCommandsChangeNothing(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	l := ready(t, s, "w1")
 	appended(t, s, happened("evt_1", "a"), happened("evt_2", "a"))
@@ -166,6 +170,7 @@ func TestLateCommandsChangeNothing(t *testing.T) {
 }
 
 func TestUnparkRemovesOnlyTheHead(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	l := ready(t, s, "w1")
 	appended(t, s, happened("evt_1", "a"), happened("evt_2", "a"))
@@ -186,6 +191,7 @@ func TestUnparkRemovesOnlyTheHead(t *testing.T) {
 }
 
 func TestParkRefusesWhatItCannotKeep(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	l := ready(t, s, "w1")
 	require.ErrorContains(t, l.Park(t.Context(), Park{Key: order("a"), State: make([]byte, MaxState+1)}), "65536")
@@ -198,6 +204,7 @@ func TestParkRefusesWhatItCannotKeep(t *testing.T) {
 // What waits for an entity is parked in pages: Redis serves nobody else while
 // it moves one.
 func TestALargeParkGoesInPages(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	l := ready(t, s, "w1")
 	const n = 2500
@@ -271,6 +278,7 @@ func (*watching) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 // A worker that dies while it spares what came during a retry leaves nothing
 // charged for an attempt it was not in.
 func TestAWorkerThatDiesSparingChargesNobody(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	s.parkPage = 2
 	l := ready(t, s, "w1")
@@ -311,6 +319,7 @@ func attemptsOf(entries []Entry) (attempts []int) {
 // that covered them failed. Repeated: every script runs twice and only the
 // second answer is seen.
 func TestParkingModel(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		for _, repeated := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s repeated=%t", kind.name, repeated), func(t *testing.T) {
@@ -576,6 +585,7 @@ func causes(entries []Entry) (ids []string) {
 
 // What cannot be read of a parked entity keeps nothing else from being read.
 func TestUnreadableParkedEntriesAreDiscarded(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	l := ready(t, s, "w1")
 	appended(t, s, happened("evt_1", "a"), happened("evt_2", "a"), happened("evt_3", "b"))
@@ -629,6 +639,7 @@ func TestUnreadableParkedEntriesAreDiscarded(t *testing.T) {
 
 // One bad name among those that are due fails none of the others.
 func TestUnreadableNamesFailNobodyElse(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	l := ready(t, s, "w1")
 	appended(t, s, happened("evt_1", "a"))

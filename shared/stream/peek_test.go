@@ -9,6 +9,7 @@ import (
 )
 
 func TestPeekShowsWhatWaitsAndDeliversNothing(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	appended(t, s, happened("evt_1", "bord_1"), happened("evt_2", "bord_2"), happened("evt_3", "bord_3"))
 	l := ready(t, s, "w1")

@@ -11,6 +11,7 @@ import (
 )
 
 func TestReadGivesBackWhatWasAppended(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	l := ready(t, s, "w1")
 	signal := happened("evt_1", "bord_1")
@@ -33,6 +34,7 @@ func TestReadGivesBackWhatWasAppended(t *testing.T) {
 }
 
 func TestLostReadReplyKeepsOrder(t *testing.T) {
+	t.Parallel()
 	for _, kind := range proxied {
 		t.Run(kind.name, func(t *testing.T) {
 			url, proxy := kind.start(t)
@@ -91,6 +93,7 @@ func TestLateSecondRunsDeliverNothing(t *testing.T) {
 }
 
 func TestAwaitWakesForWhatIsNew(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	l := ready(t, s, "w1")
 	appended(t, s, happened("evt_1", "a"))

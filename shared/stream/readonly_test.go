@@ -20,6 +20,7 @@ import (
 // its connections: they are left at the first READONLY, all of them, whether it
 // answered a command, a script or a pipeline.
 func TestFailoverBehindAnAddress(t *testing.T) {
+	t.Parallel()
 	const connections = 26
 	for name, before := range map[string]func(*redistest.Proxy){
 		"redis":           func(*redistest.Proxy) {},
@@ -62,7 +63,7 @@ func TestFailoverBehindAnAddress(t *testing.T) {
 			for range connections {
 				all.Go(func() {
 					for range 4 {
-						if _, err := s.Heartbeat(ctx, "w1"); err != nil {
+						if _, err := s.Member("w1").Beat(ctx); err != nil {
 							failed.Add(1)
 						}
 					}
@@ -83,6 +84,7 @@ func TestFailoverBehindAnAddress(t *testing.T) {
 // One READONLY is enough to leave all connections, also where nothing else tells
 // that the master is a replica now: it knows every script.
 func TestOneReadonlyRetiresAllConnections(t *testing.T) {
+	t.Parallel()
 	const connections = 12
 	for name, before := range map[string]func(*redistest.Proxy){
 		"redis":           func(*redistest.Proxy) {},
@@ -112,7 +114,7 @@ func TestOneReadonlyRetiresAllConnections(t *testing.T) {
 				c := client.Conn()
 				require.NoError(t, c.Ping(ctx).Err())
 				held = append(held, c)
-				_, err = s.Heartbeat(ctx, "w1")
+				_, err = s.Member("w1").Beat(ctx)
 			}
 			require.ErrorContains(t, err, "READONLY")
 			for range connections {
@@ -161,6 +163,7 @@ func opened(t *testing.T, s *Streams, n int) {
 // A Redis that answers and takes no writes is not ready, from the first write it
 // refuses until it takes one again.
 func TestPingKnowsWhatLastHappenedToWrites(t *testing.T) {
+	t.Parallel()
 	refusing := map[string]func(*testing.T) (s *Streams, refuse, accept func()){
 		"a replica": func(t *testing.T) (*Streams, func(), func()) {
 			srv := redistest.Start(t)

@@ -20,6 +20,7 @@ func further(eventID, orderID string) event.Signal {
 }
 
 func TestRecoverAppendsOnlyWhatIsLost(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			s := openStreams(t, quiet(kind.urls(t)...))
@@ -70,6 +71,7 @@ func TestRecoverAppendsOnlyWhatIsLost(t *testing.T) {
 // Which entry stands for a further entity of an event is not known until
 // somebody has looked for it. Nothing that is there is appended twice.
 func TestRecoverFindsWhatNobodyKnowsTheIDOf(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			s := openStreams(t, quiet(kind.urls(t)...))
@@ -112,6 +114,7 @@ func TestRecoverFindsWhatNobodyKnowsTheIDOf(t *testing.T) {
 }
 
 func TestGenerationsTellALoss(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t)
 	o := quiet(srv.URL())
 	o.Shards = 3
@@ -133,6 +136,7 @@ func TestGenerationsTellALoss(t *testing.T) {
 }
 
 func TestTaskHasOneHolder(t *testing.T) {
+	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
 			s := openStreams(t, quiet(kind.urls(t)...))
@@ -162,6 +166,7 @@ func TestTaskHasOneHolder(t *testing.T) {
 }
 
 func TestRetryParkedMakesAllDue(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	appended(t, s, happened("evt_1", "bord_1"), happened("evt_2", "bord_2"))
 	l := ready(t, s, "w1")

@@ -44,6 +44,7 @@ func openAs(t *testing.T, srv *redistest.Server, o Options, rules ...any) (*Stre
 // The user of the guide, who may not run @admin and @dangerous commands, does all
 // that a fleet does; what could not be checked is warned of.
 func TestTheGuidesUserIsEnough(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t)
 	var log bytes.Buffer
 	o := quiet(srv.URL())
@@ -55,7 +56,7 @@ func TestTheGuidesUserIsEnough(t *testing.T) {
 
 	ctx := t.Context()
 	require.NoError(t, s.Ping(ctx))
-	_, err = s.Heartbeat(ctx, "w1")
+	_, err = s.Member("w1").Beat(ctx)
 	require.NoError(t, err)
 	l := ready(t, s, "w1")
 	ids := appended(t, s, happened("evt_1", "a"), happened("evt_2", "b"))
@@ -92,11 +93,12 @@ func TestTheGuidesUserIsEnough(t *testing.T) {
 	require.NoError(t, l.Release(ctx))
 	_, err = s.Forget(ctx, "lemon", func(int, []Entry) error { return nil })
 	require.NoError(t, err)
-	require.NoError(t, s.Leave(ctx, "w1"))
+	require.NoError(t, s.Member("w1").Leave(ctx))
 }
 
 // What is needed and denied ends the start, by name.
 func TestDeniedCommandsEndTheStart(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t)
 	for denied, want := range map[string]string{
 		"-xautoclaim":         "XAUTOCLAIM",
@@ -119,6 +121,7 @@ func TestDeniedCommandsEndTheStart(t *testing.T) {
 // Every command that a script calls is among those that are asked for at the
 // start.
 func TestWhatScriptsCallIsAskedFor(t *testing.T) {
+	t.Parallel()
 	asked := map[string]bool{}
 	for _, m := range regexp.MustCompile(`\{'([A-Z]+)'`).FindAllStringSubmatch(text("needs.lua"), -1) {
 		asked[m[1]] = true

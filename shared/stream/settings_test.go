@@ -12,6 +12,7 @@ import (
 )
 
 func TestOpenRefusesAnotherNumberOfShards(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t)
 	o := quiet(srv.URL())
 	o.Shards = 64
@@ -25,12 +26,14 @@ func TestOpenRefusesAnotherNumberOfShards(t *testing.T) {
 }
 
 func TestOpenRefusesEviction(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t, redistest.Setting("maxmemory-policy", "allkeys-lru"))
 	_, err := Open(t.Context(), quiet(srv.URL()))
 	require.ErrorContains(t, err, "noeviction")
 }
 
 func TestOpenWarnsOfUnsafeSettings(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name string
 		opts []redistest.Option
@@ -56,6 +59,7 @@ func TestOpenWarnsOfUnsafeSettings(t *testing.T) {
 }
 
 func TestConfirmedAppendsSurviveSIGKILL(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t, redistest.Appendfsync("always"))
 	s := openStreams(t, quiet(srv.URL()))
 	ids := appended(t, s, happened("evt_1", "a"), happened("evt_2", "b"))
@@ -68,6 +72,7 @@ func TestConfirmedAppendsSurviveSIGKILL(t *testing.T) {
 }
 
 func TestOpenFailsWithoutRedis(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t)
 	srv.Kill()
 	_, err := Open(t.Context(), quiet(srv.URL()))
@@ -75,6 +80,7 @@ func TestOpenFailsWithoutRedis(t *testing.T) {
 }
 
 func TestOpenThroughSentinel(t *testing.T) {
+	t.Parallel()
 	master := redistest.Start(t)
 	s := openStreams(t, quiet(redistest.StartSentinel(t, master, "main")))
 	ids := appended(t, s, happened("evt_1", "a"))
@@ -84,6 +90,7 @@ func TestOpenThroughSentinel(t *testing.T) {
 }
 
 func TestParseURLs(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name    string
 		urls    []string
@@ -125,6 +132,7 @@ func TestParseURLs(t *testing.T) {
 }
 
 func TestPrefixMayNotHoldBraces(t *testing.T) {
+	t.Parallel()
 	o := quiet("redis://127.0.0.1:1")
 	o.Prefix = "a{b}"
 	_, err := Open(t.Context(), o)

@@ -19,6 +19,7 @@ func sourceOf(t testing.TB, s *Streams) SourceState {
 }
 
 func TestPauseIsNeverShortened(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	ctx := t.Context()
 	require.Equal(t, SourceState{}, sourceOf(t, s))
@@ -54,6 +55,7 @@ func TestPauseIsNeverShortened(t *testing.T) {
 }
 
 func TestOneProbeWhenTheTimeHasCome(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	ctx := t.Context()
 	probe, err := s.TakeProbe(ctx, "lemon", time.Minute)
@@ -85,6 +87,7 @@ func probeOf(t *testing.T, s *Streams) (probe string) {
 
 // A probe that was asked before a pause says nothing about it.
 func TestAProbeEndsNoPauseThatCameMeanwhile(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	ctx := t.Context()
 	require.NoError(t, s.Pause(ctx, "lemon", time.Millisecond, "5xx", "w1"))
@@ -104,6 +107,7 @@ func TestAProbeEndsNoPauseThatCameMeanwhile(t *testing.T) {
 }
 
 func TestToldIsOfOnePause(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	ctx := t.Context()
 	require.NoError(t, s.Pause(ctx, "lemon", time.Hour, "5xx", "w1"))
@@ -119,6 +123,7 @@ func TestToldIsOfOnePause(t *testing.T) {
 }
 
 func TestTakeWhilePausedGrantsNothing(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	for _, rate := range []Rate{{}, {Limit: 50, Per: time.Second}} {
 		require.NoError(t, s.Pause(t.Context(), "lemon", time.Minute, "429", "w1"))
@@ -156,6 +161,7 @@ func taker(t testing.TB, s *Streams, class event.Class, r Rate, stop time.Time) 
 // things they come too late and leave tokens. So one of several rounds must
 // show them; that no more is granted than the rate allows holds in all.
 func TestBudget(t *testing.T) {
+	t.Parallel()
 	const rounds, lasts = 5, 2 * time.Second
 	r := Rate{Limit: 200, Per: time.Second}
 	tests := []struct {
@@ -219,6 +225,7 @@ func sharesOf(t *testing.T, s *Streams, classes []event.Class, r Rate, lasts tim
 }
 
 func TestLowerClassesLeaveTheMainBucketToThoseWhoWentShort(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	r := Rate{Limit: 50, Per: time.Minute} // slow: nothing fills up meanwhile
 	take := func(class event.Class) int {
@@ -258,6 +265,7 @@ func TestLowerClassesLeaveTheMainBucketToThoseWhoWentShort(t *testing.T) {
 }
 
 func TestBudgetIsShown(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	slow := Rate{Limit: 1, Per: time.Hour} // a burst of one, back after an hour
 	level := func(r Rate) float64 {
@@ -276,6 +284,7 @@ func TestBudgetIsShown(t *testing.T) {
 }
 
 func TestRateBurst(t *testing.T) {
+	t.Parallel()
 	tests := []struct {
 		name      string
 		rate      Rate

@@ -11,6 +11,7 @@ import (
 
 // Work of a source that was renamed is found by the names the fleet has had.
 func TestOrphans(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	require.NoError(t, s.Remember(t.Context(), []string{"lemon", "stripe"}))
 	orphans, err := s.Orphans(t.Context(), []string{"lemon"})
@@ -30,6 +31,7 @@ func TestOrphans(t *testing.T) {
 }
 
 func TestForgetRemovesAllOfOneSource(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	l := ready(t, s, "w")
 	require.NoError(t, s.Remember(t.Context(), []string{"lemon"}))
@@ -65,6 +67,7 @@ func TestForgetRemovesAllOfOneSource(t *testing.T) {
 
 // Slots that no node serves take no writes either, which /readyz tells.
 func TestAClusterThatIsDownTakesNoWrites(t *testing.T) {
+	t.Parallel()
 	s, _ := start(t)
 	err := s.client.Eval(t.Context(), "return redis.error_reply('CLUSTERDOWN The cluster is down')", nil).Err()
 	require.ErrorContains(t, err, "CLUSTERDOWN")
@@ -77,6 +80,7 @@ func TestAClusterThatIsDownTakesNoWrites(t *testing.T) {
 
 // When due times were last looked at is kept beside them, and only with them.
 func TestNothingIsKeptOfDueTimesWhereNoneAre(t *testing.T) {
+	t.Parallel()
 	s, srv := start(t)
 	ctx := t.Context()
 	l := ready(t, s, "w")

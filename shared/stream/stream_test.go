@@ -14,7 +14,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.Cleanup(redistest.Reuse())) }
 
 // quiet are options for a test: one shard, no warnings in the output.
 func quiet(urls ...string) Options {

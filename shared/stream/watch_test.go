@@ -35,6 +35,7 @@ func (l *spoken) count(text string) int {
 
 // What a server is set to while it runs counts as what it was set to at the start.
 func TestAnEvictionPolicySetLaterIsSeen(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t)
 	said := &spoken{}
 	o := quiet(srv.URL())
@@ -51,6 +52,7 @@ func TestAnEvictionPolicySetLaterIsSeen(t *testing.T) {
 }
 
 func TestAMemoryLimitSetLaterIsGuarded(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t)
 	s := openStreams(t, quiet(srv.URL()))
 	roomFor(t, s, 64<<10) // of some MB: more than 80 % are used
@@ -63,6 +65,7 @@ func TestAMemoryLimitSetLaterIsGuarded(t *testing.T) {
 }
 
 func TestDurabilityIsCheckedAgain(t *testing.T) {
+	t.Parallel()
 	srv := redistest.Start(t, redistest.Appendfsync("always"))
 	said := &spoken{}
 	o := quiet(srv.URL())

@@ -9,6 +9,7 @@ import (
 // One key that another program wrote costs what stands under it, is named, and
 // hides nothing else.
 func TestFleetWithAKeyOfAnotherType(t *testing.T) {
+	t.Parallel()
 	for name, key := range map[string]func(*Streams) string{
 		"a stream":           func(s *Streams) string { return s.keys.stream(0, "lemon", "live") },
 		"the due times":      func(s *Streams) string { return s.keys.due(0, "lemon") },

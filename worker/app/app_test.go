@@ -27,7 +27,7 @@ import (
 	"github.com/tarn-sync/tarn/worker/app"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.Cleanup(redistest.Reuse())) }
 
 // account answers every question with the account asked for.
 func account(t *testing.T) string {

@@ -49,7 +49,7 @@ func (y asking) asked(r Result) {
 		y.askNext()
 	case class == fate.Refused && len(y.sets) > 1:
 		y.refused = r.Err
-		y.do(Consult{Sync: y.number, Key: y.ref.Key, Question: Refusing, Err: r.Err}, y.refusedThere)
+		y.do(Consult{Sync: y.number, Key: y.ref.Key, Question: fate.Refusing, Err: r.Err}, y.refusedThere)
 	default:
 		y.mixed = y.at > 0
 		y.report(r.Err)
@@ -58,7 +58,7 @@ func (y asking) asked(r Result) {
 
 func (y asking) refusedThere(r Result) {
 	if r.Yes {
-		y.report(ErrPaused)
+		y.report(fate.ErrPaused)
 		return
 	}
 	y.askNext()

@@ -7,9 +7,9 @@ import (
 )
 
 // bury gives the batch up. The lane goes on with what came since.
-func (y burying) bury(class fate.Class) {
-	y.class = class
-	y.state.add(Attempt{N: y.parked.Attempt + 1, At: y.s.now.UTC(), Error: lastText(class, y.cause)})
+func (y burying) bury() {
+	y.class, _ = fate.Of(y.cause)
+	y.state.add(Attempt{N: y.parked.Attempt + 1, At: y.s.now.UTC(), Error: lastText(y.class, y.cause)})
 	if y.lane.retry {
 		y.buries = true
 		draining{y.sync}.eachPage()

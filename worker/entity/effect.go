@@ -96,28 +96,12 @@ type Report struct {
 	Emptied bool
 }
 
-// Question is what a sync wants to know of its source.
-type Question int
-
-// The questions.
-const (
-	// Down: is the source down, after Err?
-	Down Question = iota
-	// Refusing: does the provider refuse our key, or only this entity?
-	Refusing
-	// Overasked: is the source asked too often, or is this entity locked?
-	Overasked
-	// Believable: may it be believed that an entity the mirror knows is gone, or
-	// that a list has no elements any more? Since is when it was first said so.
-	Believable
-)
-
-// Consult asks a Question. Answered with Yes and, for Believable, with After: how
-// long to wait until it is asked again.
+// Consult asks the source a question about a failure. Answered with Yes and, for
+// fate.Believable, with After: how long to wait until it is asked again.
 type Consult struct {
 	Sync     Number
 	Key      event.Key
-	Question Question
+	Question fate.Question
 	Class    event.Class
 	Err      error     // the failure
 	Since    time.Time // by Redis' clock
@@ -136,7 +120,7 @@ type Record struct {
 }
 
 // Write writes the answer to the store under the sync's claim, and supersedes
-// the entity's dead letters of lower claims. Err is ErrOvertaken if a later claim
+// the entity's dead letters of lower claims. Err is fate.ErrOvertaken if a later claim
 // was taken meanwhile.
 type Write struct {
 	Sync  Number

@@ -9,19 +9,9 @@ import (
 	"github.com/tarn-sync/tarn/shared/mirror"
 )
 
-const (
-	// freeThrottles is how often in a row one entity may be asked for too soon, as
-	// far as the provider says, before that is charged as an attempt: a quick asker
-	// is refused now and then, whatever the entity.
-	freeThrottles = 2
-	// soon is how long a lane waits whose source is paused: until the worker has
-	// seen that it is. away is how long one waits for Redis or the store.
-	soon, away = 100 * time.Millisecond, time.Second
-)
-
-// ErrPaused: the source was paused before a token was to be had, or since the
-// provider refuses us. It costs no attempt.
-var ErrPaused = fate.New(fate.Unavailable, errors.New("the source is paused"))
+// soon is how long a lane waits whose source is paused: until the worker has seen
+// that it is. away is how long one waits for Redis or the store.
+const soon, away = 100 * time.Millisecond, time.Second
 
 var (
 	// errEmptied: a root list that the mirror knows with elements is shown without
@@ -34,84 +24,82 @@ var (
 // refusals is the pause before what could not be finished is tried again.
 var refusals = fate.Backoff{First: time.Second, Cap: time.Minute}.WithDefaults()
 
-// failed sees to a sync that did not cover its batch. What becomes of it is decided
-// by the table in package fate, and by what the source says of itself.
+// failed sees to a sync that did not cover its batch.
 func (y *sync) failed(err error) {
 	y.cause = err
+	y.failure = fate.Failure{Err: err, Disagree: y.mixed}
 	y.unlocked(failing{y}.decide)
 }
 
-func (y failing) decide(Result) {
-	err := y.cause
-	class, _ := fate.Of(err)
-	if class != fate.Throttled {
+// decide carries out the fate of the failure.
+func (y failing) decide(r Result) {
+	if !fate.Is(y.cause, fate.Throttled) {
 		y.state.Throttled = 0
 	}
-	switch {
-	case errors.Is(err, ErrOvertaken): // a pause at random, so that two owners do not meet again
-		y.hold(time.Duration(50+450*y.s.cfg.Random())*time.Millisecond, err)
-	case errors.Is(err, ErrPaused):
-		y.hold(soon, err)
-	case class == fate.Unavailable:
-		y.hold(away, err)
-	case class == fate.Throttled:
-		y.consult(Overasked, y.throttled)
-	case class == fate.Undefined:
-		parking{y.sync}.park(false, y.s.cfg.Retry.First, y.s.cfg.Retry.First)
-	case y.undecided(class):
-		y.charge(class)
-	case class == fate.Refused:
-		y.consult(Refusing, y.refusedAlone)
-	case class == fate.Gone:
+	switch f := fate.Decide(y.failure); f.Do {
+	case fate.Ask:
+		y.consult(f.Question)
+	case fate.Wait:
+		y.hold(y.until(f.Until, r), y.cause)
+	case fate.Park:
+		delay := y.s.cfg.Retry.First
+		if f.Until == fate.ItsTurn {
+			delay = y.itsTurn()
+		}
+		parking{y.sync}.park(false, delay, delay)
+	case fate.Confirm:
 		y.do(Time{Sync: y.number}, y.goneAt)
-	case class.Final():
-		burying{y.sync}.bury(class)
-	default:
-		y.consult(Down, y.failedAlone)
+	case fate.Tombstone:
+		y.tombstone()
+	case fate.Bury:
+		burying{y.sync}.bury()
+	case fate.Redo:
+		y.again(y.cause)
+	case fate.Retry:
+		y.charge()
 	}
 }
 
-// consult asks the source whether the failure is its own.
-func (y failing) consult(q Question, next func(Result)) {
-	y.do(Consult{Sync: y.number, Key: y.ref.Key, Question: q, Class: highest(y.batch), Err: y.cause}, next)
+// consult asks the source what the fate depends on.
+func (y failing) consult(q fate.Question) {
+	c := Consult{Sync: y.number, Key: y.ref.Key, Question: q, Class: highest(y.batch), Err: y.cause}
+	if q == fate.Believable {
+		c.Since, c.Foreseen = y.state.GoneSince, y.summary.foreseen
+	}
+	y.do(c, y.consulted)
 }
 
-// failedAlone: the source is down, and no attempt is charged, or it is this
-// entity's own failure.
-func (y failing) failedAlone(r Result) {
-	if r.Yes {
-		y.hold(soon, y.cause)
+func (y failing) consulted(r Result) {
+	if r.Err != nil {
+		y.failed(r.Err)
 		return
 	}
-	class, _ := fate.Of(y.cause)
-	y.charge(class)
+	y.failure.Answer = fate.AnswerOf(r.Yes)
+	if y.failure.Answer == fate.No && fate.Is(y.cause, fate.Throttled) {
+		y.state.Throttled++
+		y.failure.Throttled = y.state.Throttled
+	}
+	y.decide(r)
 }
 
-// refusedAlone: the provider refuses our key, or only this entity, for good.
-func (y failing) refusedAlone(r Result) {
-	if r.Yes {
-		y.hold(soon, y.cause)
-		return
+// until is how long the lane waits in memory until it tries again.
+func (y failing) until(u fate.Until, r Result) time.Duration {
+	switch u {
+	case fate.StoreBack:
+		return away
+	case fate.FetchOver: // at random, so that two owners do not meet again
+		return time.Duration(50+450*y.s.cfg.Random()) * time.Millisecond
+	case fate.Proof:
+		return r.After
 	}
-	burying{y.sync}.bury(fate.Refused)
+	return soon
 }
 
-// throttled: the source is asked too often, or it is this entity that is answered
-// so, as one that the provider has locked. Then it alone waits, as long as the
-// provider asks.
-func (y failing) throttled(r Result) {
-	if r.Yes {
-		y.hold(soon, y.cause)
-		return
-	}
-	y.state.Throttled++
-	if y.state.Throttled > freeThrottles {
-		y.charge(fate.Throttled)
-		return
-	}
+// itsTurn is how long an entity waits that alone is answered 429, as one that the
+// provider has locked: as long as the provider asks.
+func (y failing) itsTurn() time.Duration {
 	_, asked := fate.Of(y.cause)
-	delay := max(asked, fate.Pauses{}.Length(2*(y.state.Throttled-1)))
-	parking{y.sync}.park(false, delay, delay)
+	return max(asked, fate.Pauses{}.Length(2*(y.state.Throttled-1)))
 }
 
 // goneAt asks again after a while, for a read may be too early, and then takes the
@@ -131,31 +119,18 @@ func (y failing) goneAt(r Result) {
 		y.state.GoneSince, y.state.GoneClaim, y.state.GoneUnder = r.Now, y.doc.SyncedClaim, y.sets
 	}
 	left := wait - r.Now.Sub(y.state.GoneSince)
-	switch {
-	case (y.doc.DeletedAt.IsZero() || len(y.sets) > 1) && left > 0:
+	if (y.doc.DeletedAt.IsZero() || len(y.sets) > 1) && left > 0 {
 		parking{y.sync}.park(false, left, min(earliest, left))
-	case knownAlive(y.doc):
-		y.do(Consult{
-			Sync: y.number, Key: y.ref.Key, Question: Believable, Class: highest(y.batch), Err: y.cause,
-			Since: y.state.GoneSince, Foreseen: y.summary.foreseen,
-		}, y.goneForGood)
-	default:
-		y.tombstone()
+		return
 	}
+	y.failure.Confirmed, y.failure.Alive = true, knownAlive(y.doc)
+	y.decide(r)
 }
 
 // goneBefore reports whether the provider has said before that it has no such
 // entity, and nothing else since.
 func (y failing) goneBefore() bool {
 	return !y.state.GoneSince.IsZero() && y.doc != nil && y.state.GoneClaim == y.doc.SyncedClaim
-}
-
-func (y failing) goneForGood(r Result) {
-	if !r.Yes {
-		y.hold(r.After, y.cause)
-		return
-	}
-	y.tombstone()
 }
 
 // tombstone writes that the entity is gone.
@@ -177,16 +152,16 @@ func (y failing) tombstoned(r Result) {
 
 // charge counts the failure as an attempt of all that waited, and parks it. What
 // has no attempts left is buried instead: it is the head of what is parked.
-func (y failing) charge(class fate.Class) {
-	y.class = class
+func (y failing) charge() {
+	y.class, _ = fate.Of(y.cause)
 	y.state.add(Attempt{N: y.parked.Attempt + 1, At: y.s.now.UTC(), Error: Text(y.cause)})
-	y.s.emit(Charge{Key: y.ref.Key, Class: class})
+	y.s.emit(Charge{Key: y.ref.Key, Class: y.class})
 	switch {
 	case y.lane.retry:
 		burying{y.sync}.buryExhausted()
 	case y.s.cfg.Retry.Attempts <= 1:
 		y.state.Attempts = nil // bury notes it
-		burying{y.sync}.bury(class)
+		burying{y.sync}.bury()
 	default:
 		y.parkCharged()
 	}
@@ -209,13 +184,6 @@ func (y failing) parkCharged() {
 // spread returns a back-off's pause, with the shard's random numbers.
 func (s *Shard) spread(b fate.Backoff, failed int, asked time.Duration) time.Duration {
 	return b.Spread(failed, asked, s.cfg.Random())
-}
-
-// undecided reports whether the parent sets disagree and none has the entity: one
-// says that it is gone, another refuses us or the question. Nothing is concluded;
-// it is tried again like any other failure.
-func (y failing) undecided(class fate.Class) bool {
-	return y.mixed && (class == fate.Gone || class == fate.Refused || class == fate.Permanent)
 }
 
 // newlyAsked reports whether a parent set of this sync had not been asked when

@@ -68,14 +68,11 @@ func (y parking) nextToCount(r Result) {
 	}
 }
 
-// notCounted: a panic is a fault in the worker that comes again with this entity.
+// notCounted: what was decided could not be done, so it is decided again.
 func (y parking) notCounted(err error) {
-	if class, _ := fate.Of(err); class == fate.Panic {
-		y.cause = err
-		burying{y.sync}.bury(class)
-		return
-	}
-	y.again(err)
+	y.cause = err
+	y.failure = fate.Failure{Err: err, Unfinished: true}
+	failing{y.sync}.decide(Result{})
 }
 
 // failures are the log's side of a charged attempt on some entries.

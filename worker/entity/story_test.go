@@ -256,7 +256,7 @@ func failure(word string) error {
 	case "away":
 		return fate.Errorf(fate.Unavailable, "away")
 	case "overtaken":
-		return entity.ErrOvertaken
+		return fate.ErrOvertaken
 	}
 	for c := fate.Transient; c <= fate.Undefined; c++ {
 		if c.String() == word {

@@ -53,9 +53,10 @@ type sync struct {
 	v         verdict
 	settledTo time.Time // when the newest event settled so far was created
 
-	cause error      // what the sync failed for
-	class fate.Class // of the cause, as it is charged or buried
-	plan  plan       // how it is parked
+	cause   error        // what the sync failed for
+	failure fate.Failure // and what is known about that
+	class   fate.Class   // of the cause, as it is charged or buried
+	plan    plan         // how it is parked
 
 	page    []event.Entry // of what is parked, being dealt with
 	handled int           // how many before it are

@@ -3,6 +3,7 @@ package entity
 import (
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/mirror"
 )
 
@@ -95,5 +96,5 @@ func (y judging) judged() {
 		writing{y.sync}.believed(Result{Yes: true})
 		return
 	}
-	y.do(Consult{Sync: y.number, Key: y.ref.Key, Question: Believable, Class: highest(y.batch), Emptied: true, Foreseen: y.summary.foreseen}, writing{y.sync}.believed)
+	y.do(Consult{Sync: y.number, Key: y.ref.Key, Question: fate.Believable, Class: highest(y.batch), Emptied: true, Foreseen: y.summary.foreseen}, writing{y.sync}.believed)
 }

@@ -1,16 +1,11 @@
 package entity
 
 import (
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/mirror"
 )
-
-// ErrOvertaken is the result of a Write under a claim that is no longer the
-// newest: another fetch of the entity has begun.
-var ErrOvertaken = errors.New("a newer fetch of the entity has begun")
 
 func (y writing) believed(r Result) {
 	switch {

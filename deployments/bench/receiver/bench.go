@@ -16,6 +16,8 @@ import (
 	"strconv"
 	"text/tabwriter"
 	"time"
+
+	"github.com/tarn-sync/tarn/shared/loops"
 )
 
 // The limits Tarn's receiver is held to, as ratios of requests a second.
@@ -170,10 +172,8 @@ func (s *server) await(ctx context.Context) error {
 		if err == nil {
 			return conn.Close()
 		}
-		select {
-		case <-ctx.Done():
+		if !loops.Sleep(ctx, 20*time.Millisecond) {
 			return err
-		case <-time.After(20 * time.Millisecond):
 		}
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/tarn-sync/tarn/shared/loops"
 )
 
 // redisServer is a redis-server of our own.
@@ -61,10 +63,8 @@ func (s *redisServer) await(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		select {
-		case <-ctx.Done():
+		if !loops.Sleep(ctx, 50*time.Millisecond) {
 			return err
-		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }

@@ -8,6 +8,8 @@ import (
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+
+	"github.com/tarn-sync/tarn/shared/loops"
 )
 
 const (
@@ -86,10 +88,7 @@ func (s *Store) run(name string, b *build, again bool, make func(context.Context
 			s.builds.CompareAndDelete(name, b)
 			return
 		}
-		select {
-		case <-time.After(buildAgain):
-		case <-s.life.Done():
-		}
+		loops.Sleep(s.life, buildAgain)
 	}
 	if len(b.slow) > 0 {
 		s.log.Info("indexes are built", "of", strings.TrimSpace(name), "took", time.Since(begun).Round(time.Second).String())

@@ -49,7 +49,7 @@ func indexNames(t *testing.T, db *driver.Database, collection string) (names []s
 // Indexes that take long to build hold up neither the start nor a claim; the log
 // says that they are built, and when they are.
 func TestIndexesAreBuiltInTheBackground(t *testing.T) {
-	database, goOn := server.Database(), make(chan struct{})
+	database, goOn := newDatabase(t), make(chan struct{})
 	monitor := &event.CommandMonitor{Started: func(_ context.Context, e *event.CommandStartedEvent) {
 		if e.CommandName == "createIndexes" {
 			<-goOn
@@ -79,7 +79,7 @@ func TestIndexesAreBuiltInTheBackground(t *testing.T) {
 // Indexes of earlier versions that others have replaced are removed; the owner's
 // are not, whatever they are called.
 func TestReplacedIndexesAreRemoved(t *testing.T) {
-	database := server.Database()
+	database := newDatabase(t)
 	db := owner(t, database)
 	add := func(collection, name string, fields ...string) {
 		t.Helper()

@@ -71,7 +71,7 @@ func TestRoundTrips(t *testing.T) {
 	for _, c := range []struct{ events, entities int }{{1, 1}, {12, 1}, {24, 4}, {24, 12}} {
 		t.Run(fmt.Sprintf("%d events of %d entities", c.events, c.entities), func(t *testing.T) {
 			var sent counter
-			s := open(t, server.Database(), mongo.Options{Monitor: sent.monitor(), BulkSize: mongotest.BulkSize})
+			s := open(t, newDatabase(t), mongo.Options{Monitor: sent.monitor(), BulkSize: mongotest.BulkSize})
 			_, err := s.Claim(t.Context(), order("first")) // makes the collection's indexes
 			require.NoError(t, err)
 			sent.take()
@@ -123,7 +123,7 @@ func runBatch(t *testing.T, s mirror.Store, events, entities int) {
 // TestCommands looks at what is sent rather than at what comes of it: the
 // things FerretDB accepts but does not do.
 func TestCommands(t *testing.T) {
-	database := server.Database()
+	database := newDatabase(t)
 	s := open(t, database, mongo.Options{})
 	stop := server.Record(database)
 	runBatch(t, s, 25, 2)
@@ -192,7 +192,7 @@ func fields(t *testing.T, doc bson.Raw) (names []string) {
 // TestVerifyTouchesNothingElse: what the reconciler writes to the mirror is
 // verified_at, if the state is still the compared one, in one command a kind.
 func TestVerifyTouchesNothingElse(t *testing.T) {
-	database := server.Database()
+	database := newDatabase(t)
 	s := open(t, database, mongo.Options{})
 	var same []mirror.Verified
 	for i := range bulkSize {
@@ -215,7 +215,7 @@ func TestVerifyTouchesNothingElse(t *testing.T) {
 // bulk, not one each, and no command is larger than that.
 func TestBatchesAreFewCommands(t *testing.T) {
 	const n = 2*bulkSize + 1
-	database := server.Database()
+	database := newDatabase(t)
 	s := open(t, database, mongo.Options{})
 	var ids []string
 	var found []mirror.Discrepancy
@@ -267,12 +267,12 @@ func (u unfenced) Write(ctx context.Context, w *mirror.Write) (mirror.Written, e
 }
 
 func TestAStoreWithoutTheFenceIsFoundOut(t *testing.T) {
-	require.NotEmpty(t, storetest.FenceViolations(t, unfenced{open(t, server.Database(), mongo.Options{})}))
+	require.NotEmpty(t, storetest.FenceViolations(t, unfenced{open(t, newDatabase(t), mongo.Options{})}))
 }
 
 // TestDocument is the document as its owner reads it.
 func TestDocument(t *testing.T) {
-	database := server.Database()
+	database := newDatabase(t)
 	s := open(t, database, mongo.Options{})
 	doc, err := s.Claim(t.Context(), order("bord_1"))
 	require.NoError(t, err)
@@ -303,7 +303,7 @@ func TestDocument(t *testing.T) {
 }
 
 func TestAStateTooBigForADocumentIsRefusedForGood(t *testing.T) {
-	s := open(t, server.Database(), mongo.Options{})
+	s := open(t, newDatabase(t), mongo.Options{})
 	doc, err := s.Claim(t.Context(), order("big"))
 	require.NoError(t, err)
 	_, err = s.Write(t.Context(), &mirror.Write{Ref: order("big"), Claim: doc.Claim, SentAt: start, Raw: make([]byte, 16<<20)})
@@ -339,7 +339,7 @@ func TestAServerAwayIsUnavailable(t *testing.T) {
 // TestATimeOutIsToldFromAServerAway: one that is there and takes too long may do
 // so for ever.
 func TestATimeOutIsToldFromAServerAway(t *testing.T) {
-	database := server.Database()
+	database := newDatabase(t)
 	s := open(t, database, mongo.Options{})
 	t.Cleanup(server.Answer(mongotest.Answer{Database: database, Command: "find", Reply: bson.D{
 		{Key: "ok", Value: 0}, {Key: "code", Value: 50}, {Key: "codeName", Value: "MaxTimeMSExpired"}, {Key: "errmsg", Value: "operation exceeded time limit"},
@@ -359,7 +359,7 @@ func TestATimeOutIsToldFromAServerAway(t *testing.T) {
 // TestReadsAreOfThePrimaryAndOfAMajority whatever the URI says: a read from
 // elsewhere, or of what a failover undoes, could turn the mirror back.
 func TestReadsAreOfThePrimaryAndOfAMajority(t *testing.T) {
-	database := server.Database()
+	database := newDatabase(t)
 	s, err := mongo.Open(t.Context(), server.URI(database)+"&readPreference=secondaryPreferred&readConcernLevel=local", mongo.Options{})
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
@@ -386,7 +386,7 @@ func TestReadsAreOfThePrimaryAndOfAMajority(t *testing.T) {
 // partial indexes know no $in.
 func TestIndexesHaveTheTimeTheyNeed(t *testing.T) {
 	const usual = 10 * time.Second
-	database := server.Database()
+	database := newDatabase(t)
 	stop := server.Record(database)
 	s := open(t, database, mongo.Options{Retention: mirror.Retention{Events: time.Hour, Audit: time.Hour, Discrepancies: time.Hour}})
 	_, err := s.Claim(t.Context(), order("o1"))

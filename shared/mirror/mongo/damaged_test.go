@@ -16,7 +16,7 @@ import (
 // What somebody has broken in the database is read around and written again; what
 // cannot be read around is no reason to wait.
 func TestWhatCannotBeRead(t *testing.T) {
-	database := server.Database()
+	database := newDatabase(t)
 	s := open(t, database, mongo.Options{})
 	db := owner(t, database)
 	fields := []string{"parents", "status", "terminal", "terminal_at", "deleted_at", "synced_claim", "state_hash", "synced_at", "verified_at", "last_event", "behind", "doubted_at", "open_letters"}

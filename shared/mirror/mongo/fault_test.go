@@ -18,7 +18,7 @@ import (
 func TestFaultClaimsOff(t *testing.T) {
 	const child = "TARN_TEST_CLAIMS_OFF"
 	if os.Getenv(child) != "" {
-		require.NotEmpty(t, storetest.FenceViolations(t, open(t, server.Database(), mongo.Options{})))
+		require.NotEmpty(t, storetest.FenceViolations(t, open(t, newDatabase(t), mongo.Options{})))
 		return
 	}
 	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFaultClaimsOff$")
@@ -29,5 +29,5 @@ func TestFaultClaimsOff(t *testing.T) {
 
 // TestFaultClaimsOn: without it the same build keeps the guard.
 func TestFaultClaimsOn(t *testing.T) {
-	require.Empty(t, storetest.FenceViolations(t, open(t, server.Database(), mongo.Options{})))
+	require.Empty(t, storetest.FenceViolations(t, open(t, newDatabase(t), mongo.Options{})))
 }

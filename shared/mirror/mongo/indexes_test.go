@@ -5,6 +5,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +21,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/mirror/mongo"
 	"github.com/tarn-sync/tarn/shared/mirror/mongo/mongotest"
+	"github.com/tarn-sync/tarn/shared/mirror/storetest"
 )
 
 // owner is the database as its owner uses it.
@@ -44,7 +47,7 @@ func openLogged(t *testing.T, database string, o mongo.Options) (*mongo.Store, *
 // TestAnIndexOfTheOwnersIsLeft whatever its name and options are: the store
 // opens, and a kind is claimed.
 func TestAnIndexOfTheOwnersIsLeft(t *testing.T) {
-	database := server.Database()
+	database := newDatabase(t)
 	db := owner(t, database)
 	for _, c := range []struct {
 		collection string
@@ -79,11 +82,41 @@ func TestAnIndexOfTheOwnersIsLeft(t *testing.T) {
 	require.Contains(t, names("events"), "id_1", "one refused index costs no other")
 }
 
+// The page has every index that a start and the first claim of a kind make, and
+// no others.
+func TestTheSchemaPageHasEveryIndex(t *testing.T) {
+	database := server.Database()
+	stop := server.Record(database)
+	s, _ := openLogged(t, database, mongo.Options{Retention: mirror.Retention{Events: time.Hour, Audit: time.Hour, Discrepancies: time.Hour}})
+	_, err := s.Claim(t.Context(), order("o1"))
+	require.NoError(t, err)
+	made := map[string]map[string]bool{}
+	for _, c := range stop() {
+		if c.Name != "createIndexes" {
+			continue
+		}
+		collection := strings.Replace(c.Body.Lookup("createIndexes").StringValue(), "lemon_order", "<source>_<kind>", 1)
+		if made[collection] == nil {
+			made[collection] = map[string]bool{"_id_": true}
+		}
+		indexes, err := c.Body.Lookup("indexes").Array().Values()
+		require.NoError(t, err)
+		for _, x := range indexes {
+			made[collection][strings.Replace(x.Document().Lookup("name").StringValue(), "parents.account", "parents.<kind>", 1)] = true
+		}
+	}
+	_, page := storetest.SchemaPage(t, storetest.PageOfMongoDB)
+	require.Len(t, page, len(made))
+	for collection, names := range made {
+		require.ElementsMatch(t, slices.Collect(maps.Keys(names)), page[collection], collection)
+	}
+}
+
 // TestAnElectionDuringTheStartIsWaitedFor: what an index meets at Open is told
 // as anything else a server says.
 func TestAnElectionDuringTheStartIsWaitedFor(t *testing.T) {
 	for _, command := range []string{"hello", "createIndexes", "dropIndexes"} {
-		database := server.Database()
+		database := newDatabase(t)
 		stop := server.Answer(mongotest.Answer{Database: database, Command: command, Reply: bson.D{
 			{Key: "ok", Value: 0}, {Key: "code", Value: 189}, {Key: "codeName", Value: "PrimarySteppedDown"}, {Key: "errmsg", Value: "stepped down"},
 		}})
@@ -107,7 +140,7 @@ func TestAMajorityOfTheMembersBuildsAnIndex(t *testing.T) {
 		"a replica set of 4.2": {bson.D{{Key: "maxWireVersion", Value: 8}, {Key: "setName", Value: "rs0"}}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			database := server.Database()
+			database := newDatabase(t)
 			t.Cleanup(server.Answer(mongotest.Answer{Database: database, Command: "hello", Reply: append(c.hello, bson.E{Key: "ok", Value: 1})}))
 			stop := server.Record(database)
 			s := open(t, database, mongo.Options{})
@@ -146,7 +179,7 @@ func TestAChangedRetentionChangesTheIndex(t *testing.T) {
 		"collMod is unknown": {238, "createIndexes collMod dropIndexes createIndexes", true}, // the second is refused here, too
 	} {
 		t.Run(name, func(t *testing.T) {
-			database := server.Database()
+			database := newDatabase(t)
 			open(t, database, mongo.Options{}) // makes the other indexes
 			stop := server.Record(database)
 			t.Cleanup(server.Answer(mongotest.Answer{Database: database, Command: "collMod", Reply: reply(c.collMod)}))
@@ -172,7 +205,7 @@ func TestAChangedRetentionChangesTheIndex(t *testing.T) {
 // TestClaimBringsBackWhatIsCompared: the projection of a state can be larger
 // than the state, and nothing here reads it.
 func TestClaimBringsBackWhatIsCompared(t *testing.T) {
-	database := server.Database()
+	database := newDatabase(t)
 	s := open(t, database, mongo.Options{})
 	stop := server.Record(database)
 	_, err := s.Claim(t.Context(), order("o1"))
@@ -195,7 +228,7 @@ func TestClaimBringsBackWhatIsCompared(t *testing.T) {
 // $inc of one, and two fetches have one claim.
 func TestOnlyAnInsertMakesADocument(t *testing.T) {
 	var sent counter
-	database := server.Database()
+	database := newDatabase(t)
 	s := open(t, database, mongo.Options{Monitor: sent.monitor()})
 	_, err := s.Claim(t.Context(), order("first")) // makes the collection's indexes
 	require.NoError(t, err)
@@ -231,7 +264,7 @@ func TestOnlyAnInsertMakesADocument(t *testing.T) {
 // transaction locks what it changes in the order it is told, and two bulks in
 // different orders would wait for each other.
 func TestBulksChangeDocumentsInOneOrder(t *testing.T) {
-	database := server.Database()
+	database := newDatabase(t)
 	s := open(t, database, mongo.Options{})
 	ids := []string{"evt_c", "evt_a", "evt_d", "evt_b"}
 	var arrivals []mirror.Arrival
@@ -305,7 +338,7 @@ func TestBulksChangeDocumentsInOneOrder(t *testing.T) {
 // The pages of one step of a scan look for its end once.
 func TestAStepOfAScanIsLookedForOnce(t *testing.T) {
 	var sent counter
-	s := open(t, server.Database(), mongo.Options{ScanSize: 4, Monitor: sent.monitor()})
+	s := open(t, newDatabase(t), mongo.Options{ScanSize: 4, Monitor: sent.monitor()})
 	const n = 9
 	for i := range n {
 		ref := order(fmt.Sprintf("o%d", i))

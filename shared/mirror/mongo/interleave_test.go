@@ -80,7 +80,7 @@ type letterStep = func(context.Context, mirror.Store, mirror.Letter) error
 // stepWithinStep tries every place; attempts is how many the letter must have
 // then, 0 for any number.
 func stepWithinStep(t *testing.T, outer, inner letterStep, sentAgain bool, attempts int) {
-	database := server.Database()
+	database := newDatabase(t)
 	var at atomic.Int64 // commands until the inner step; none when below
 	var within func()
 	disturbed := open(t, database, mongo.Options{Monitor: &drivevent.CommandMonitor{

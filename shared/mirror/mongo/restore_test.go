@@ -18,7 +18,7 @@ import (
 // copy of itself while a fetch is under way, whose claim is then given out
 // again.
 func TestOfTwoFetchesOfOneClaimTheLaterStands(t *testing.T) {
-	database := server.Database()
+	database := newDatabase(t)
 	s := open(t, database, mongo.Options{})
 	client, err := driver.Connect(options.Client().ApplyURI(server.URI(database)))
 	require.NoError(t, err)

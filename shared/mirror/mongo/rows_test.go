@@ -19,7 +19,7 @@ import (
 // after reading it: no change may be lost.
 func TestRowsAreNotOverwritten(t *testing.T) {
 	const stores, each = 3, 5
-	database := server.Database()
+	database := newDatabase(t)
 	first := open(t, database, mongo.Options{})
 	_, err := first.Log(t.Context(), []mirror.Arrival{arrival("evt_1", order("o1"))})
 	require.NoError(t, err)
@@ -46,7 +46,7 @@ func TestRowsAreNotOverwritten(t *testing.T) {
 // TestANoteHalfDoneIsCounted: whatever failed between the audit and the row, a
 // note told again is counted, and once.
 func TestANoteHalfDoneIsCounted(t *testing.T) {
-	database := server.Database()
+	database := newDatabase(t)
 	s := open(t, database, mongo.Options{})
 	_, err := s.Log(t.Context(), []mirror.Arrival{arrival("evt_1", order("o1"))})
 	require.NoError(t, err)

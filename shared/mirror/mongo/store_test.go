@@ -2,6 +2,7 @@ package mongo_test
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -23,10 +24,26 @@ import (
 // bulkSize is so small that ordinary batches need several commands.
 const bulkSize = mongotest.BulkSize * 2 / 5
 
-// server is the FerretDB all tests share, each with a database of its own.
+// server is the FerretDB that all tests share; nil with -short.
 var server *mongotest.Server
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
+// newDatabase returns the name of an empty database.
+func newDatabase(t testing.TB) string {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("-short: needs FerretDB")
+	}
+	return server.Database()
+}
+
+func TestMain(m *testing.M) {
+	flag.Parse() // for testing.Short
+	if testing.Short() {
+		goleak.VerifyTestMain(m)
+		return
+	}
+	os.Exit(run(m))
+}
 
 func run(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "tarn-mongo-test-")
@@ -56,7 +73,7 @@ func run(m *testing.M) int {
 // they have many.
 func TestConformance(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) mirror.Store {
-		database := server.Database()
+		database := newDatabase(t)
 		stop := server.Record(database)
 		t.Cleanup(func() { require.Empty(t, mongotest.Unbounded(stop(), passedOver)) })
 		return open(t, database, mongo.Options{ScanSize: 2})

@@ -27,6 +27,10 @@ var keyCases = []testCase{
 			require.Equal(t, mirror.Pending, s.log(arrivals[id])[0].Outcomes[ref.Key], id)
 			s.sync(ref, `{"of":"`+id+`"}`)
 		}
+		s.fail(failure(arrivals["evt_b"], b, at(7)))
+		require.Equal(t, "retrying: pending pending", s.statuses(arrivals["evt_b"]))
+		require.Equal(t, &mirror.Behind{Since: at(7), Reason: mirror.ReasonRetrying}, s.entity(b).Behind)
+		require.Nil(t, s.entity(a).Behind)
 		s.settle(settlement(arrivals["evt_a"], a, 1))
 		s.bury(letter(arrivals["evt_b"], b, 1))
 		s.fail(failure(arrivals["evt_b"], account("x"), at(9)))
@@ -70,7 +74,7 @@ var keyCases = []testCase{
 		require.Zero(t, s.entity(b).OpenLetters)
 	}},
 	{"documents with one plain id are found by it, those without qualifiers are not", func(t *testing.T, s *suite) {
-		for _, ref := range []event.Ref{under("b", "o1"), under("a", "o1"), under("c", "o1"), under("a", "o10"), under("a", "o"), order("o1 "), order("o1!x")} {
+		for _, ref := range []event.Ref{under("b", "o1"), under("a", "o1"), under("c", "o1"), under("a", "o10"), under("a", "o"), order("o1"), order("o1 "), order("o1!x")} {
 			s.sync(ref, state(1))
 		}
 		s.claim(under("d", "o1")) // never fetched

@@ -4,6 +4,8 @@
 // put a Proxy in between that loses a reply. Programs that prove something
 // start a Process, which is the same without a test around it.
 //
+// Tests of a package that calls Reuse take turns on servers they leave unharmed.
+//
 // redis-server is taken from PATH; a test that needs it and does not find it
 // fails.
 package redistest

@@ -32,8 +32,9 @@ type Process struct {
 	args []string
 	env  []string // on top of ours
 
-	mu  sync.Mutex
-	cmd *exec.Cmd
+	mu     sync.Mutex
+	cmd    *exec.Cmd
+	broken bool // it was killed or stopped at least once
 }
 
 // Option is a setting of Start and Launch.
@@ -77,6 +78,7 @@ func Launch(ctx context.Context, dir string, opts ...Option) (*Process, error) {
 			return nil, err
 		}
 		if err = p.start(ctx); err == nil {
+			p.broken = false // by a start that failed, on a port that was taken
 			return p, nil
 		}
 	}
@@ -123,6 +125,13 @@ func (p *Process) Freeze() { p.signal(syscall.SIGSTOP) }
 // Thaw lets a frozen server go on.
 func (p *Process) Thaw() { p.signal(syscall.SIGCONT) }
 
+// unbroken tells whether the server has run since Launch.
+func (p *Process) unbroken() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return !p.broken
+}
+
 func (p *Process) client() *redis.Client {
 	return redis.NewClient(&redis.Options{Addr: p.Addr(), MaxRetries: -1, Protocol: 2, DisableIdentity: true})
 }
@@ -130,6 +139,7 @@ func (p *Process) client() *redis.Client {
 func (p *Process) signal(sig os.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.broken = true
 	if p.cmd != nil {
 		_ = p.cmd.Process.Signal(sig) // it may have ended already
 	}

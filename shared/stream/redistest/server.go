@@ -12,9 +12,15 @@ type Server struct {
 	t testing.TB
 }
 
-// Start starts a server and waits until it answers. The test ends it.
+// Start starts a server and waits until it answers. The test ends it. Without
+// options it may be one that served another test; see Reuse.
 func Start(t testing.TB, opts ...Option) *Server {
 	t.Helper()
+	if len(opts) == 0 {
+		if p := borrowed(t); p != nil {
+			return &Server{Process: p, t: t}
+		}
+	}
 	p, err := Launch(t.Context(), t.TempDir(), opts...)
 	if err != nil {
 		t.Fatal(err)

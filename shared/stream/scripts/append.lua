@@ -2,7 +2,8 @@
 --
 -- KEYS     for each entry: stream, mark; the stream again for an entry without
 -- ARGV     for each entry: how long its mark stays, ms; hash of the event's body,
---          '' for none; how many values follow; field, value, field, value …
+--          of a signal without an event that time in hex instead, '' for neither;
+--          how many values follow; field, value, field, value …
 --
 -- Returns for each entry "+<stream id>" when appended, "=<value of the mark>"
 -- when not, "!<error>" when Redis refused it; the others are not touched by it.

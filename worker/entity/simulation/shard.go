@@ -260,7 +260,7 @@ func (r *run) do(e entity.Effect) {
 		r.soon(entity.Result{})
 	case entity.Consult:
 		result := entity.Result{Yes: errors.Is(e.Err, errOutage)}
-		if e.Question == entity.Believable {
+		if e.Question == fate.Believable {
 			result = entity.Result{Yes: w.calm || w.chance(2), After: 100 * time.Millisecond}
 		}
 		s.after(w.latency(), func() { r.done(result) })
@@ -406,7 +406,7 @@ func (r *run) takeClaim(e entity.Claim) {
 func (r *run) fetch(e entity.Fetch) {
 	s, w := r.s, r.s.w
 	if e.Further && w.happening("paused") {
-		r.soon(failed(entity.ErrPaused))
+		r.soon(failed(fate.ErrPaused))
 		return
 	}
 	r.sent = w.now
@@ -443,7 +443,7 @@ func (r *run) write(x *mirror.Write) {
 			r.done(failed(err))
 		case !done.Applied:
 			w.say("worker %d: claim %d of %v is overtaken", s.k.number, x.Claim, r.key)
-			r.done(failed(entity.ErrOvertaken))
+			r.done(failed(fate.ErrOvertaken))
 		case done.OpenLetters:
 			call(&s.life, storeServer, answerless(func() { w.store.supersede(r.key, x.Claim) }), func(_ nothing, err error) { r.done(failed(err)) })
 		default:

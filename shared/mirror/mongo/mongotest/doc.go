@@ -1,12 +1,12 @@
 // Package mongotest is a MongoDB server for tests: FerretDB, which speaks
-// MongoDB's wire protocol, inside the test process, with its data in a
-// directory. No MongoDB needs to be installed.
+// MongoDB's wire protocol, with its data in a directory. No MongoDB needs to be
+// installed.
 //
 // FerretDB reads, then updates, outside a transaction: of concurrent updates
 // of one document some are lost, and a compare-and-set can have two winners.
 // So a proxy stands before it and lets one command through at a time:
 //
-//	driver ──┐
+//	driver ──┐                                          ┌ a process of its own
 //	driver ──┤▶ proxy: lock ─ command ─▶ FerretDB ─ reply ─ unlock
 //	driver ──┘      └ recorder: the commands, for tests to assert on
 //
@@ -15,4 +15,9 @@
 // collection, so tests keep theirs to some hundreds of documents. And it hangs
 // at about a hundred updates in one command: give the store a BulkSize of at
 // most BulkSize.
+//
+// FerretDB is a program of the module deployments/standins, so that what it
+// depends on stays out of Tarn's own module. The go command builds it when the
+// first test asks for it and keeps the binary in its build cache. FerretDB ends
+// with the process that started it, however that ends.
 package mongotest

@@ -23,7 +23,8 @@ type proxy struct {
 	behind   string
 	running  sync.WaitGroup
 
-	turn sync.Mutex // held from a command to its reply
+	turn   sync.Mutex   // held from a command to its reply
+	frozen sync.RWMutex // write-locked while the server is frozen
 
 	mu         sync.Mutex
 	conns      map[net.Conn]bool
@@ -77,14 +78,22 @@ func (p *proxy) serve(client net.Conn) {
 		if err != nil {
 			return
 		}
+		p.thawed()
 		reply, err := p.pass(server, message)
 		if err != nil {
 			return
 		}
+		p.thawed()
 		if _, err := client.Write(reply); err != nil {
 			return
 		}
 	}
+}
+
+// thawed waits while the server is frozen.
+func (p *proxy) thawed() {
+	p.frozen.RLock()
+	defer p.frozen.RUnlock()
 }
 
 // pass takes the turn for one command and its reply. The reply is awaited even

@@ -2,15 +2,11 @@ package mongotest
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"io"
-	"log/slog"
 	"net"
-	"net/url"
 	"os"
 	"sync/atomic"
-
-	"github.com/FerretDB/FerretDB/ferretdb"
 )
 
 // BulkSize is how many updates a command may carry.
@@ -18,46 +14,28 @@ const BulkSize = 50
 
 // Server is a running server.
 type Server struct {
-	proxy    *proxy
-	cancel   context.CancelFunc
-	finished chan struct{}
-	next     atomic.Int64
+	process *process
+	proxy   *proxy
+	next    atomic.Int64
 }
 
 // Start starts a server on a free port of 127.0.0.1, with its data in dir,
-// which must exist.
+// which must exist. It builds FerretDB first if that was never done on this
+// machine, which takes minutes. The server runs until Close, or until this
+// process ends.
 func Start(ctx context.Context, dir string) (*Server, error) {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return nil, fmt.Errorf("start FerretDB: %s is no directory", dir)
 	}
-	db, err := ferretdb.New(&ferretdb.Config{
-		Listener: ferretdb.ListenerConfig{TCP: "127.0.0.1:0"},
-		Logger:   slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Handler:  "sqlite",
-		// The data need not outlive the machine.
-		SQLiteURL: (&url.URL{Scheme: "file", Opaque: dir + "/", RawQuery: "_pragma=synchronous(off)"}).String(),
-	})
+	process, err := start(ctx, dir)
 	if err != nil {
-		return nil, fmt.Errorf("start FerretDB: %w", err)
-	}
-	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s := &Server{cancel: cancel, finished: make(chan struct{})}
-	go func() {
-		defer close(s.finished)
-		_ = db.Run(ctx) // it answers nil always
-	}()
-	behind, err := url.Parse(db.MongoDBURI())
-	if err != nil {
-		s.stop()
-		return nil, fmt.Errorf("start FerretDB: %w", err)
+		return nil, err
 	}
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		s.stop()
-		return nil, fmt.Errorf("start the proxy of FerretDB: %w", err)
+		return nil, fmt.Errorf("start the proxy of FerretDB: %w", errors.Join(err, process.stop()))
 	}
-	s.proxy = newProxy(listener, behind.Host)
-	return s, nil
+	return &Server{process: process, proxy: newProxy(listener, process.addr)}, nil
 }
 
 // URI is the address of a database of this server. Calls may take a minute:
@@ -88,14 +66,14 @@ func (s *Server) Journal(path string) error {
 	return nil
 }
 
-// Close stops the server. Its data stay.
-func (s *Server) Close() error {
-	err := s.proxy.close()
-	s.stop()
-	return err
+// Freeze makes the server answer nothing, as a stalled machine does, until thaw
+// is called. What it is sent waits.
+func (s *Server) Freeze() (thaw func()) {
+	s.proxy.frozen.Lock()
+	return s.proxy.frozen.Unlock
 }
 
-func (s *Server) stop() {
-	s.cancel()
-	<-s.finished
+// Close stops the server. Its data stay.
+func (s *Server) Close() error {
+	return errors.Join(s.proxy.close(), s.process.stop())
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tarn-sync/tarn/shared/loops"
 )
 
 // Stall keeps every store of the file from writing for d, by taking their turn
@@ -48,12 +50,8 @@ func Refuse(ctx context.Context, path string, d time.Duration) error {
 }
 
 func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
+	if !loops.Sleep(ctx, d) {
 		return ctx.Err()
 	}
+	return nil
 }

@@ -1,0 +1,48 @@
+// Package fate decides what becomes of work that failed. Decide is the only
+// place where that is decided; the worker and the reconciler carry it out.
+//
+// It takes two steps. First an error gets a Class from the code that understands
+// it: the provider client knows a 404 in the provider's own shape, the store knows
+// that it is away. OfStatus is the part of that which goes by HTTP status. An
+// error without a class is Transient, since trying again loses nothing. Then
+// Decide maps the class, and what has been found out since, to a Fate.
+//
+// Some fates depend on the source: the same 429 means one thing if everything is
+// answered 429, and another if only this entity is. Decide does no I/O. It answers
+// Ask with a Question, and the caller asks the source and calls Decide again with
+// the answer:
+//
+//	fate := Decide(Failure{Err: err})                  // Ask, Overasked
+//	fate = Decide(Failure{Err: err, Answer: No, …})     // Park, until ItsTurn
+//
+// # The table
+//
+//	what happened                        class        question    yes, it is          no
+//	network error, time-out, 408, 425,   Transient    Down        wait                retry
+//	  5xx, other statuses, 404 in another
+//	  shape, redirect, wrong content type,
+//	  answer cut, empty, not JSON, or of
+//	  another entity
+//	429                                  Throttled    Overasked   wait                park; retry the third time
+//	401, 403                             Refused      Refusing    wait                bury
+//	404, 410 in the provider's shape     Gone                                         confirm
+//	  and again after gone_after:
+//	    of an entity that lives          Gone         Believable  tombstone           wait
+//	    of another                       Gone                                         tombstone
+//	400, 422, refused by the store       Permanent                                    bury
+//	no such kind in this definition      Undefined                                    park
+//	panic                                Panic                                        bury
+//	store or Redis away                  Unavailable                                  wait
+//	source paused                        ErrPaused                                    wait
+//	a newer fetch has begun              ErrOvertaken                                 wait
+//	parents disagree about Gone,                                                      retry
+//	  Refused or Permanent
+//	a fate could not be carried out      Failure.Unfinished                           redo; a panic: bury
+//
+// Only retry costs an attempt. When the answer to a question is that it is the
+// source, whoever answered has paused the source; package condition says how.
+//
+// # Back-off
+//
+// Backoff is how long work waits between attempts, and how many it gets.
+package fate
