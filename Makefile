@@ -67,7 +67,7 @@ unit:
 	@# go does not know that they depend on the binaries they build.
 	$(RACE) -count 1 -p 2 -timeout 40m ./deployments/...
 	$(RACE) -tags fault,$(TAGS) ./shared/fault
-	$(RACE) -tags fault,$(TAGS) -run '^TestFault' ./api ./shared/mirror/sqlite ./shared/mirror/mongo
+	$(RACE) -tags fault,$(TAGS) -run '^TestFault' ./api ./shared/storage/sqlite ./shared/storage/mongo
 
 bench: tools-run ## the benchmark table, with what it is compared to
 	$(GO) run ./deployments/bench receiver

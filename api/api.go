@@ -27,7 +27,7 @@ type Options struct {
 	// Queue takes accepted events and holds the state of the fleet: a
 	// *stream.Streams. Required.
 	Queue Queue
-	// Store answers /v1 and keeps what operators do: a mirror.Store. Required.
+	// Store answers /v1 and keeps what operators do: a storage.Store. Required.
 	Store Store
 	// Ready is asked, beside Redis, whether the api is ready, by what it is about.
 	// May be nil.

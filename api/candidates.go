@@ -10,8 +10,8 @@ import (
 	"slices"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // The ids of some kinds are unique under their parents only. What an id alone
@@ -66,7 +66,7 @@ func (r *reader) only(ctx context.Context, kind *provider.Kind, key event.Key, g
 	if err != nil {
 		return key, r.storeProblem(ctx, "look for an entity by its id", err)
 	}
-	docs = slices.DeleteFunc(docs, func(d *mirror.Document) bool { return !holds(d.Parents, given) })
+	docs = slices.DeleteFunc(docs, func(d *storage.Document) bool { return !holds(d.Parents, given) })
 	switch len(docs) {
 	case 0:
 		return key, nil
@@ -86,7 +86,7 @@ func holds(parents, given map[string]string) bool {
 	return true
 }
 
-func ambiguous(key event.Key, docs []*mirror.Document) error {
+func ambiguous(key event.Key, docs []*storage.Document) error {
 	p := newProblem(http.StatusConflict, problemAmbiguous,
 		fmt.Sprintf("%d entities have the id %q: say which with ?account= or ?parent=kind/id", len(docs), key.ID))
 	if len(docs) > mostCandidates {
@@ -150,7 +150,7 @@ func (r *reader) underGiven(ctx context.Context, key event.Key, given map[string
 	switch {
 	case err == nil && !holds(doc.Parents, given):
 		return problem(http.StatusNotFound, problemNotYet, "no entity %s has been fetched yet, or there is none at the provider", unfound(key, given))
-	case err != nil && !errors.Is(err, mirror.ErrNotFound):
+	case err != nil && !errors.Is(err, storage.ErrNotFound):
 		return r.storeProblem(ctx, "read entity", err)
 	}
 	return nil

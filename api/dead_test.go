@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
-	"github.com/tarn-sync/tarn/shared/mirror/sqlite"
+	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/storage/sqlite"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
@@ -20,7 +20,7 @@ import (
 type dead struct {
 	*fixture
 	streams *stream.Streams
-	store   mirror.Store
+	store   storage.Store
 	letter  string
 }
 
@@ -36,12 +36,12 @@ func newDead(t *testing.T) *dead {
 	entries := d.work(t, "w1", func(e []stream.Entry) {
 		d.log(t, e)
 		key := e[0].Signal.Ref.Key
-		l := mirror.Letter{
-			Source: "lemon", EventID: "evt_1", Ref: e[0].Signal.Ref, Signal: mirror.SignalID{Shard: key.Shard(4), ID: e[0].ID},
-			Class: "permanent", Attempts: []mirror.Attempt{{At: noon, Error: "422"}}, Claim: 1, At: noon,
+		l := storage.Letter{
+			Source: "lemon", EventID: "evt_1", Ref: e[0].Signal.Ref, Signal: storage.SignalID{Shard: key.Shard(4), ID: e[0].ID},
+			Class: "permanent", Attempts: []storage.Attempt{{At: noon, Error: "422"}}, Claim: 1, At: noon,
 		}
 		d.letter = l.ID()
-		_, err := store.Bury(t.Context(), []mirror.Letter{l})
+		_, err := store.Bury(t.Context(), []storage.Letter{l})
 		require.NoError(t, err)
 		require.Contains(t, d.deliver(t), `"duplicate"`, "until it is buried the mark stands")
 		require.NoError(t, d.streams.ForgetEvents(t.Context(), map[string]event.Key{"evt_1": key}))
@@ -83,10 +83,10 @@ func (d *dead) work(t *testing.T, worker string, do func([]stream.Entry)) []stre
 	return entries
 }
 
-func (d *dead) log(t *testing.T, entries []stream.Entry) mirror.Logged {
+func (d *dead) log(t *testing.T, entries []stream.Entry) storage.Logged {
 	t.Helper()
-	logged, err := d.store.Log(t.Context(), []mirror.Arrival{{
-		Event: entries[0].Signal.Body, Signal: mirror.SignalID{Shard: entries[0].Signal.Ref.Key.Shard(4), ID: entries[0].ID},
+	logged, err := d.store.Log(t.Context(), []storage.Arrival{{
+		Event: entries[0].Signal.Body, Signal: storage.SignalID{Shard: entries[0].Signal.Ref.Key.Shard(4), ID: entries[0].ID},
 	}})
 	require.NoError(t, err)
 	return logged[0]
@@ -94,7 +94,7 @@ func (d *dead) log(t *testing.T, entries []stream.Entry) mirror.Logged {
 
 // status returns what has become of the event for bord_1. (It names an account
 // too, which nobody looks at here.)
-func (d *dead) status(t *testing.T) mirror.EventStatus {
+func (d *dead) status(t *testing.T) storage.EventStatus {
 	t.Helper()
 	rows, err := d.store.EventByID(t.Context(), "lemon", "evt_1")
 	require.NoError(t, err)
@@ -106,15 +106,15 @@ func (d *dead) status(t *testing.T) mirror.EventStatus {
 func TestRedeliveryOfADeadEventIsTakenUp(t *testing.T) {
 	t.Parallel()
 	d := newDead(t)
-	require.Equal(t, mirror.Dead, d.status(t))
+	require.Equal(t, storage.Dead, d.status(t))
 	require.JSONEq(t, `{"status":"accepted","id":"evt_1"}`, d.deliver(t), "acking what was buried has not marked it again")
 	d.work(t, "w2", func(e []stream.Entry) {
 		require.Len(t, e, 1)
 		logged := d.log(t, e)
 		require.True(t, logged.Redelivered)
-		require.Equal(t, mirror.Pending, logged.Outcomes[ref("order", "bord_1").Key])
+		require.Equal(t, storage.Pending, logged.Outcomes[ref("order", "bord_1").Key])
 	})
-	require.Equal(t, mirror.Pending, d.status(t))
+	require.Equal(t, storage.Pending, d.status(t))
 	require.Contains(t, d.deliver(t), `"duplicate"`, "what is taken up is marked as ever")
 }
 
@@ -127,7 +127,7 @@ func TestRedriveOnRedisAndAStore(t *testing.T) {
 	w := d.post("/v1/dead-letters/"+d.letter+"/redrive", "")
 	require.Equal(t, http.StatusAccepted, w.Code, w.Body)
 	require.Contains(t, w.Body.String(), `"status":"redriven"`)
-	require.Equal(t, mirror.Pending, d.status(t), "its outcome is open again")
+	require.Equal(t, storage.Pending, d.status(t), "its outcome is open again")
 	d.work(t, "w2", func(e []stream.Entry) {
 		require.Len(t, e, 1)
 		s := e[0].Signal
@@ -152,7 +152,7 @@ func TestDiscardOnAStore(t *testing.T) {
 	w := d.post("/v1/dead-letters/"+d.letter+"/discard", `{"reason":"account closed"}`)
 	require.Equal(t, http.StatusOK, w.Code, w.Body)
 	require.Contains(t, w.Body.String(), `"reason":"account closed"`)
-	require.Equal(t, mirror.Discarded, d.status(t))
+	require.Equal(t, storage.Discarded, d.status(t))
 	require.Equal(t, []string{d.letter}, d.walk(t, "/v1/dead-letters?status=discarded", 1))
 }
 
@@ -172,14 +172,14 @@ func TestTasksOnAStore(t *testing.T) {
 	id := job[len("/v1/jobs/"):]
 	task, err := d.store.Task(t.Context(), id)
 	require.NoError(t, err)
-	task.Status, task.Epoch, task.Counts["done"], task.StartedAt = mirror.TaskRunning, 1, 1, noon
+	task.Status, task.Epoch, task.Counts["done"], task.StartedAt = storage.TaskRunning, 1, 1, noon
 	saved, err := d.store.SaveTask(t.Context(), task)
 	require.NoError(t, err)
 	require.True(t, saved)
 	require.Contains(t, d.get(job).Body.String(), `"total":1,"done":1,"failed":0`)
 	require.Equal(t, http.StatusAccepted, d.send(http.MethodDelete, job, "").Code)
 	require.Contains(t, d.get(job).Body.String(), `"cancelling":true`)
-	task.Status, task.FinishedAt = mirror.TaskCancelled, noon
+	task.Status, task.FinishedAt = storage.TaskCancelled, noon
 	saved, err = d.store.SaveTask(t.Context(), task)
 	require.NoError(t, err)
 	require.True(t, saved)

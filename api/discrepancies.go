@@ -9,7 +9,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // discrepancy is something found different as the API shows it.
@@ -29,7 +29,7 @@ type discrepancy struct {
 	RepairedAt time.Time         `json:"repaired_at,omitzero" doc:"When its repair was done or given up."`
 }
 
-func (r *reader) newDiscrepancy(d *mirror.Discrepancy) discrepancy {
+func (r *reader) newDiscrepancy(d *storage.Discrepancy) discrepancy {
 	return discrepancy{
 		ID: d.ID, Source: d.Source, Kind: d.Entity.Kind, Entity: d.Entity.ID, Parents: r.parentsIn(d.Entity), Event: d.EventID,
 		Type: string(d.Type), Status: string(d.Status), Sweep: d.SweepID, Patch: payloadJSON(d.Patch),
@@ -69,8 +69,8 @@ func (r *reader) listDiscrepancies(ctx context.Context, in *listDiscrepanciesInp
 	if err := errors.Join(err, in.check()); err != nil {
 		return nil, err
 	}
-	found, err := r.store.Discrepancies(ctx, mirror.DiscrepancyFilter{
-		Status: mirror.DiscrepancyStatus(in.Status), Type: mirror.DiscrepancyType(in.Type),
+	found, err := r.store.Discrepancies(ctx, storage.DiscrepancyFilter{
+		Status: storage.DiscrepancyStatus(in.Status), Type: storage.DiscrepancyType(in.Type),
 		Source: in.Source, Kind: in.Kind, Entity: key, SweepID: in.Sweep,
 		From: in.From, To: in.To, Limit: in.Limit, Cursor: in.Cursor,
 	})

@@ -13,8 +13,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 const (
@@ -52,7 +52,7 @@ type behind struct {
 	Reason string    `json:"reason" example:"retrying"`
 }
 
-func newEntity(d *mirror.Document) entity {
+func newEntity(d *storage.Document) entity {
 	e := entity{
 		Source: d.Key.Source, Kind: d.Key.Kind, ID: d.Key.ID, Parents: d.Parents,
 		State: payloadJSON(d.Raw), Status: d.Status, Terminal: d.Terminal,
@@ -154,7 +154,7 @@ func (r *reader) listEntities(ctx context.Context, in *listEntitiesInput) (*list
 	if err := errors.Join(err, in.check()); err != nil {
 		return nil, err
 	}
-	f := mirror.EntityFilter{
+	f := storage.EntityFilter{
 		Source: in.Source, Kind: in.Kind, Status: in.Status,
 		From: in.From, To: in.To, Limit: in.Limit, Cursor: in.Cursor,
 	}
@@ -190,10 +190,10 @@ func (r *reader) getEntity(ctx context.Context, in *getEntityInput) (*getEntityO
 	if err != nil {
 		return nil, err
 	}
-	fresh := func(d *mirror.Document) bool { return !d.VerifiedAt.Before(in.FreshAfter) }
+	fresh := func(d *storage.Document) bool { return !d.VerifiedAt.Before(in.FreshAfter) }
 	doc, err := r.await(ctx, key, wait, fresh)
 	switch {
-	case errors.Is(err, mirror.ErrNotFound):
+	case errors.Is(err, storage.ErrNotFound):
 		return nil, problem(http.StatusNotFound, problemNotYet,
 			"%s has not been fetched yet, or does not exist at the provider", key)
 	case err != nil:
@@ -220,12 +220,12 @@ func parseWait(s string) (time.Duration, error) {
 // it then returns what there is. The last look is taken when the time is up,
 // however long the pause would have been: what came in the meantime is what the
 // client has waited for.
-func (r *reader) await(ctx context.Context, k event.Key, wait time.Duration, enough func(*mirror.Document) bool) (*mirror.Document, error) {
+func (r *reader) await(ctx context.Context, k event.Key, wait time.Duration, enough func(*storage.Document) bool) (*storage.Document, error) {
 	until := time.Now().Add(wait)
 	for pause := firstLook; ; pause = min(2*pause, slowestLook) {
 		left := time.Until(until) // before the look: one begun in time may end late
 		doc, err := r.known(ctx, k)
-		missing := errors.Is(err, mirror.ErrNotFound)
+		missing := errors.Is(err, storage.ErrNotFound)
 		if err != nil && !missing || err == nil && enough(doc) || left <= 0 {
 			return doc, err
 		}
@@ -241,10 +241,10 @@ func (r *reader) await(ctx context.Context, k event.Key, wait time.Duration, eno
 
 // known reads an entity that was fetched at least once: a document may exist
 // before that, as the place of its claim.
-func (r *reader) known(ctx context.Context, k event.Key) (*mirror.Document, error) {
+func (r *reader) known(ctx context.Context, k event.Key) (*storage.Document, error) {
 	doc, err := r.store.Entity(ctx, k)
 	if err == nil && !doc.Known() {
-		return nil, mirror.ErrNotFound
+		return nil, storage.ErrNotFound
 	}
 	return doc, err
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // loggedEvent is an event of the log as the API shows it.
@@ -60,7 +60,7 @@ type coveredBy struct {
 	Signal    string    `json:"signal" doc:"Newest entry the same fetch settled: events that name one fetch were coalesced."`
 }
 
-func newLoggedEvent(row *mirror.EventRow) loggedEvent {
+func newLoggedEvent(row *storage.EventRow) loggedEvent {
 	e := loggedEvent{
 		ID: row.ID, Source: row.Source, Type: row.Type,
 		CreatedAt: writable(row.CreatedAt), ReceivedAt: row.ReceivedAt.UTC(), ProcessedAt: row.ProcessedAt.UTC(),
@@ -75,7 +75,7 @@ func newLoggedEvent(row *mirror.EventRow) loggedEvent {
 	return e
 }
 
-func newOutcome(o mirror.Outcome) outcome {
+func newOutcome(o storage.Outcome) outcome {
 	out := outcome{Kind: o.Ref.Key.Kind, ID: o.Ref.Key.ID, Status: string(o.Status)}
 	if o.Ref.Key.Under != "" {
 		out.Parents = o.Ref.Parents
@@ -134,9 +134,9 @@ type EventFilter struct {
 	Page
 }
 
-func (f EventFilter) filter() mirror.EventFilter {
-	return mirror.EventFilter{
-		Status: mirror.EventStatus(f.Status), Type: f.Type,
+func (f EventFilter) filter() storage.EventFilter {
+	return storage.EventFilter{
+		Status: storage.EventStatus(f.Status), Type: f.Type,
 		From: f.From, To: f.To, Limit: f.Limit, Cursor: f.Cursor,
 	}
 }
@@ -179,7 +179,7 @@ func (r *reader) listEntityEvents(ctx context.Context, in *listEntityEventsInput
 	return r.events(ctx, f)
 }
 
-func (r *reader) events(ctx context.Context, f mirror.EventFilter) (*listEventsOutput, error) {
+func (r *reader) events(ctx context.Context, f storage.EventFilter) (*listEventsOutput, error) {
 	found, err := r.store.Events(ctx, f)
 	if err != nil {
 		return nil, r.storeProblem(ctx, "list events", err)
@@ -205,7 +205,7 @@ func (r *reader) getEvent(ctx context.Context, in *getEventInput) (*getEventOutp
 	}
 	rows, err := r.store.EventByID(ctx, in.Source, id)
 	switch {
-	case errors.Is(err, mirror.ErrNotFound) || err == nil && len(rows) == 0:
+	case errors.Is(err, storage.ErrNotFound) || err == nil && len(rows) == 0:
 		return nil, problem(http.StatusNotFound, "", "no event %q is in the log; one just accepted appears when a worker has read it", id)
 	case err != nil:
 		return nil, r.storeProblem(ctx, "read event", err)
@@ -216,7 +216,7 @@ func (r *reader) getEvent(ctx context.Context, in *getEventInput) (*getEventOutp
 	return &getEventOutput{Body: newLoggedEvent(rows[0])}, nil
 }
 
-func sourcesOf(rows []*mirror.EventRow) string {
+func sourcesOf(rows []*storage.EventRow) string {
 	names := make([]string, len(rows))
 	for i, row := range rows {
 		names[i] = fmt.Sprintf("%q", row.Source)

@@ -20,8 +20,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -300,22 +300,22 @@ func (q *fakeQueue) appended() []stream.Draft {
 type fakeStore struct {
 	mu       sync.Mutex
 	calls    int
-	docs     map[event.Key]*mirror.Document
-	rows     []*mirror.EventRow
+	docs     map[event.Key]*storage.Document
+	rows     []*storage.EventRow
 	err      error
-	entities mirror.EntityFilter
-	events   mirror.EventFilter
+	entities storage.EntityFilter
+	events   storage.EventFilter
 	next     string
 	looked   chan struct{}
 
-	letters       map[string]*mirror.LetterRecord
-	lettersAsked  mirror.LetterFilter
-	discrepancies []*mirror.Discrepancy
-	found         mirror.DiscrepancyFilter
-	tasks         []*mirror.Task
-	tasksAsked    mirror.TaskFilter
-	requeued      []mirror.Requeue
-	notes         []mirror.Note
+	letters       map[string]*storage.LetterRecord
+	lettersAsked  storage.LetterFilter
+	discrepancies []*storage.Discrepancy
+	found         storage.DiscrepancyFilter
+	tasks         []*storage.Task
+	tasksAsked    storage.TaskFilter
+	requeued      []storage.Requeue
+	notes         []storage.Note
 	noteErr       error
 	// closeErr is what closing letters answers; lost is what everything but
 	// notes does once letters have been closed.
@@ -335,18 +335,18 @@ func (s *fakeStore) enter() error {
 	return s.err
 }
 
-func (s *fakeStore) put(d *mirror.Document) {
+func (s *fakeStore) put(d *storage.Document) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.docs == nil {
-		s.docs = map[event.Key]*mirror.Document{}
+		s.docs = map[event.Key]*storage.Document{}
 	}
 	s.docs[d.Key] = d
 }
 
 func (s *fakeStore) Ping(context.Context) error { return s.enter() }
 
-func (s *fakeStore) Entity(_ context.Context, k event.Key) (*mirror.Document, error) {
+func (s *fakeStore) Entity(_ context.Context, k event.Key) (*storage.Document, error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
@@ -355,10 +355,10 @@ func (s *fakeStore) Entity(_ context.Context, k event.Key) (*mirror.Document, er
 	if d := s.docs[k]; d != nil {
 		return d, nil
 	}
-	return nil, mirror.ErrNotFound
+	return nil, storage.ErrNotFound
 }
 
-func (s *fakeStore) Namesakes(_ context.Context, source, kind, id string, limit int) (found []*mirror.Document, err error) {
+func (s *fakeStore) Namesakes(_ context.Context, source, kind, id string, limit int) (found []*storage.Document, err error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
@@ -369,50 +369,50 @@ func (s *fakeStore) Namesakes(_ context.Context, source, kind, id string, limit 
 			found = append(found, d)
 		}
 	}
-	slices.SortFunc(found, func(a, b *mirror.Document) int { return strings.Compare(a.Key.Under, b.Key.Under) })
+	slices.SortFunc(found, func(a, b *storage.Document) int { return strings.Compare(a.Key.Under, b.Key.Under) })
 	return found[:min(limit, len(found))], nil
 }
 
-func (s *fakeStore) Entities(_ context.Context, f mirror.EntityFilter) (mirror.Page[*mirror.Document], error) {
+func (s *fakeStore) Entities(_ context.Context, f storage.EntityFilter) (storage.Page[*storage.Document], error) {
 	if err := s.enter(); err != nil {
-		return mirror.Page[*mirror.Document]{}, err
+		return storage.Page[*storage.Document]{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.entities = f
-	page := mirror.Page[*mirror.Document]{NextCursor: s.next}
+	page := storage.Page[*storage.Document]{NextCursor: s.next}
 	for _, d := range s.docs {
 		page.Items = append(page.Items, d)
 	}
 	return page, nil
 }
 
-func (s *fakeStore) EventByID(_ context.Context, source, id string) ([]*mirror.EventRow, error) {
+func (s *fakeStore) EventByID(_ context.Context, source, id string) ([]*storage.EventRow, error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var found []*mirror.EventRow
+	var found []*storage.EventRow
 	for _, r := range s.rows {
 		if r.ID == id && (source == "" || r.Source == source) {
 			found = append(found, r)
 		}
 	}
 	if found == nil {
-		return nil, mirror.ErrNotFound
+		return nil, storage.ErrNotFound
 	}
 	return found, nil
 }
 
-func (s *fakeStore) Events(_ context.Context, f mirror.EventFilter) (mirror.Page[*mirror.EventRow], error) {
+func (s *fakeStore) Events(_ context.Context, f storage.EventFilter) (storage.Page[*storage.EventRow], error) {
 	if err := s.enter(); err != nil {
-		return mirror.Page[*mirror.EventRow]{}, err
+		return storage.Page[*storage.EventRow]{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.events = f
-	return mirror.Page[*mirror.EventRow]{Items: s.rows, NextCursor: s.next}, nil
+	return storage.Page[*storage.EventRow]{Items: s.rows, NextCursor: s.next}, nil
 }
 
 func (s *fakeStore) counted() int {
@@ -421,7 +421,7 @@ func (s *fakeStore) counted() int {
 	return s.calls
 }
 
-func (s *fakeStore) LetterByID(_ context.Context, id string) (*mirror.LetterRecord, error) {
+func (s *fakeStore) LetterByID(_ context.Context, id string) (*storage.LetterRecord, error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
@@ -431,24 +431,24 @@ func (s *fakeStore) LetterByID(_ context.Context, id string) (*mirror.LetterReco
 		now := *l
 		return &now, nil
 	}
-	return nil, mirror.ErrNotFound
+	return nil, storage.ErrNotFound
 }
 
-func (s *fakeStore) Letters(_ context.Context, f mirror.LetterFilter) (mirror.Page[*mirror.LetterRecord], error) {
+func (s *fakeStore) Letters(_ context.Context, f storage.LetterFilter) (storage.Page[*storage.LetterRecord], error) {
 	if err := s.enter(); err != nil {
-		return mirror.Page[*mirror.LetterRecord]{}, err
+		return storage.Page[*storage.LetterRecord]{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.lettersAsked = f
-	page := mirror.Page[*mirror.LetterRecord]{NextCursor: s.next}
+	page := storage.Page[*storage.LetterRecord]{NextCursor: s.next}
 	for _, l := range s.letters {
 		page.Items = append(page.Items, l)
 	}
 	return page, nil
 }
 
-func (s *fakeStore) CountLetters(_ context.Context, f mirror.LetterFilter) (int64, error) {
+func (s *fakeStore) CountLetters(_ context.Context, f storage.LetterFilter) (int64, error) {
 	if err := s.enter(); err != nil {
 		return 0, err
 	}
@@ -461,14 +461,14 @@ func (s *fakeStore) CountLetters(_ context.Context, f mirror.LetterFilter) (int6
 func (s *fakeStore) OpenLetters(context.Context) (map[string]int64, error) { return nil, s.enter() }
 
 func (s *fakeStore) Redriven(_ context.Context, ids []string, by string, at time.Time) (int, error) {
-	return s.closeLetters(ids, mirror.LetterRedriven, by, "", at)
+	return s.closeLetters(ids, storage.LetterRedriven, by, "", at)
 }
 
 func (s *fakeStore) Discard(_ context.Context, ids []string, by, reason string, at time.Time) (int, error) {
-	return s.closeLetters(ids, mirror.LetterDiscarded, by, reason, at)
+	return s.closeLetters(ids, storage.LetterDiscarded, by, reason, at)
 }
 
-func (s *fakeStore) closeLetters(ids []string, as mirror.LetterStatus, by, reason string, at time.Time) (n int, err error) {
+func (s *fakeStore) closeLetters(ids []string, as storage.LetterStatus, by, reason string, at time.Time) (n int, err error) {
 	if err := s.enter(); err != nil {
 		return 0, err
 	}
@@ -479,7 +479,7 @@ func (s *fakeStore) closeLetters(ids []string, as mirror.LetterStatus, by, reaso
 	}
 	s.err = s.lost
 	for _, id := range ids {
-		if l := s.letters[id]; l != nil && l.Status == mirror.LetterOpen {
+		if l := s.letters[id]; l != nil && l.Status == storage.LetterOpen {
 			l.Status, l.By, l.Reason, l.ClosedAt = as, by, reason, at
 			n++
 		}
@@ -487,7 +487,7 @@ func (s *fakeStore) closeLetters(ids []string, as mirror.LetterStatus, by, reaso
 	return n, nil
 }
 
-func (s *fakeStore) Requeued(_ context.Context, again []mirror.Requeue) error {
+func (s *fakeStore) Requeued(_ context.Context, again []storage.Requeue) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
@@ -497,17 +497,17 @@ func (s *fakeStore) Requeued(_ context.Context, again []mirror.Requeue) error {
 	return nil
 }
 
-func (s *fakeStore) Discrepancies(_ context.Context, f mirror.DiscrepancyFilter) (mirror.Page[*mirror.Discrepancy], error) {
+func (s *fakeStore) Discrepancies(_ context.Context, f storage.DiscrepancyFilter) (storage.Page[*storage.Discrepancy], error) {
 	if err := s.enter(); err != nil {
-		return mirror.Page[*mirror.Discrepancy]{}, err
+		return storage.Page[*storage.Discrepancy]{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.found = f
-	return mirror.Page[*mirror.Discrepancy]{Items: s.discrepancies, NextCursor: s.next}, nil
+	return storage.Page[*storage.Discrepancy]{Items: s.discrepancies, NextCursor: s.next}, nil
 }
 
-func (s *fakeStore) CreateTasks(_ context.Context, tasks []*mirror.Task) error {
+func (s *fakeStore) CreateTasks(_ context.Context, tasks []*storage.Task) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
@@ -517,7 +517,7 @@ func (s *fakeStore) CreateTasks(_ context.Context, tasks []*mirror.Task) error {
 	return nil
 }
 
-func (s *fakeStore) Task(_ context.Context, id string) (*mirror.Task, error) {
+func (s *fakeStore) Task(_ context.Context, id string) (*storage.Task, error) {
 	if err := s.enter(); err != nil {
 		return nil, err
 	}
@@ -528,17 +528,17 @@ func (s *fakeStore) Task(_ context.Context, id string) (*mirror.Task, error) {
 			return t, nil
 		}
 	}
-	return nil, mirror.ErrNotFound
+	return nil, storage.ErrNotFound
 }
 
-func (s *fakeStore) Tasks(_ context.Context, f mirror.TaskFilter) (mirror.Page[*mirror.Task], error) {
+func (s *fakeStore) Tasks(_ context.Context, f storage.TaskFilter) (storage.Page[*storage.Task], error) {
 	if err := s.enter(); err != nil {
-		return mirror.Page[*mirror.Task]{}, err
+		return storage.Page[*storage.Task]{}, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tasksAsked = f
-	return mirror.Page[*mirror.Task]{Items: s.tasks, NextCursor: s.next}, nil
+	return storage.Page[*storage.Task]{Items: s.tasks, NextCursor: s.next}, nil
 }
 
 func (s *fakeStore) CancelTask(_ context.Context, id string) (bool, error) {
@@ -550,8 +550,8 @@ func (s *fakeStore) CancelTask(_ context.Context, id string) (bool, error) {
 	for _, t := range s.tasks {
 		if t.ID == id && !t.Status.Final() {
 			t.Cancel = true
-			if t.Status == mirror.TaskWaiting {
-				t.Status = mirror.TaskCancelled
+			if t.Status == storage.TaskWaiting {
+				t.Status = storage.TaskCancelled
 			}
 			return true, nil
 		}
@@ -559,7 +559,7 @@ func (s *fakeStore) CancelTask(_ context.Context, id string) (bool, error) {
 	return false, nil
 }
 
-func (s *fakeStore) Note(_ context.Context, notes []mirror.Note) error {
+func (s *fakeStore) Note(_ context.Context, notes []storage.Note) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.noteErr != nil {
@@ -575,7 +575,7 @@ func (s *fakeStore) acts() []string {
 	defer s.mu.Unlock()
 	var acts []string
 	for _, n := range s.notes {
-		if n.Kind == mirror.NoteOperator {
+		if n.Kind == storage.NoteOperator {
 			acts = append(acts, n.Reason)
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
@@ -110,7 +110,7 @@ func (w *watchful) Fleet(ctx context.Context, sources []string) ([]stream.ShardS
 	return w.Queue.Fleet(ctx, sources)
 }
 
-func (w *watchful) Task(ctx context.Context, id string) (*mirror.Task, error) {
+func (w *watchful) Task(ctx context.Context, id string) (*storage.Task, error) {
 	_, w.store = ctx.Deadline()
 	return w.fakeStore.Task(ctx, id)
 }

@@ -11,14 +11,14 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // Kinds of the tasks that are jobs.
 const (
-	taskRedrive = mirror.KindRedrive
-	taskDiscard = mirror.KindDiscard
-	taskAbandon = mirror.KindAbandon
+	taskRedrive = storage.KindRedrive
+	taskDiscard = storage.KindDiscard
+	taskAbandon = storage.KindAbandon
 )
 
 var jobKinds = []string{taskRedrive, taskDiscard, taskAbandon}
@@ -55,13 +55,13 @@ type jobFilter struct {
 	To     time.Time `json:"to,omitzero"`
 }
 
-func newJob(t *mirror.Task) job {
+func newJob(t *storage.Task) job {
 	j := job{
 		ID: t.ID, Kind: t.Kind, Source: t.Source, Status: string(t.Status), Cancelling: cancelling(t), By: t.By,
 		Total: t.Counts["total"], Done: t.Counts["done"], Failed: t.Counts["failed"], Error: t.Error,
 		CreatedAt: t.CreatedAt.UTC(), StartedAt: t.StartedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(), FinishedAt: t.FinishedAt.UTC(),
 	}
-	var spec mirror.RedriveSpec
+	var spec storage.RedriveSpec
 	if err := json.Unmarshal(t.Spec, &spec); err == nil { // another version's: shown without
 		f := spec.Filter
 		j.Rate, j.Reason = spec.Rate, spec.Reason
@@ -73,7 +73,7 @@ func newJob(t *mirror.Task) job {
 	return j
 }
 
-func cancelling(t *mirror.Task) bool { return t.Cancel && !t.Status.Final() }
+func cancelling(t *storage.Task) bool { return t.Cancel && !t.Status.Final() }
 
 type jobList struct {
 	Items      []job  `json:"items" nullable:"false"`
@@ -112,13 +112,13 @@ type TaskPage struct {
 }
 
 // filter selects among tasks of the given kinds; of one only, if only is not "".
-func (p TaskPage) filter(kinds []string, only string) mirror.TaskFilter {
-	f := mirror.TaskFilter{Kinds: kinds, Source: p.Source, Limit: p.Limit, Cursor: p.Cursor}
+func (p TaskPage) filter(kinds []string, only string) storage.TaskFilter {
+	f := storage.TaskFilter{Kinds: kinds, Source: p.Source, Limit: p.Limit, Cursor: p.Cursor}
 	if only != "" {
 		f.Kinds = []string{only}
 	}
 	if p.Status != "" {
-		f.Statuses = []mirror.TaskStatus{mirror.TaskStatus(p.Status)}
+		f.Statuses = []storage.TaskStatus{storage.TaskStatus(p.Status)}
 	}
 	return f
 }
@@ -166,14 +166,14 @@ func (o *operator) cancelJob(ctx context.Context, in *struct{ TaskPath }) (*jobO
 }
 
 // task reads a task of one of the kinds; noun is what those are called.
-func (r *reader) task(ctx context.Context, p TaskPath, noun string, kinds []string) (*mirror.Task, error) {
+func (r *reader) task(ctx context.Context, p TaskPath, noun string, kinds []string) (*storage.Task, error) {
 	id, err := pathID(p.ID)
 	if err != nil {
 		return nil, err
 	}
 	t, err := r.store.Task(ctx, id)
 	switch {
-	case errors.Is(err, mirror.ErrNotFound) || err == nil && !slices.Contains(kinds, t.Kind):
+	case errors.Is(err, storage.ErrNotFound) || err == nil && !slices.Contains(kinds, t.Kind):
 		return nil, problem(http.StatusNotFound, "", "there is no %s %q; those that are over are forgotten after a while", noun, id)
 	case err != nil:
 		return nil, r.storeProblem(ctx, "read "+noun, err)
@@ -182,8 +182,8 @@ func (r *reader) task(ctx context.Context, p TaskPath, noun string, kinds []stri
 }
 
 // start creates a task; the reconciler takes it from there.
-func (o *operator) start(ctx context.Context, t *mirror.Task, what, why string) error {
-	if err := o.store.CreateTasks(ctx, []*mirror.Task{t}); err != nil {
+func (o *operator) start(ctx context.Context, t *storage.Task, what, why string) error {
+	if err := o.store.CreateTasks(ctx, []*storage.Task{t}); err != nil {
 		return o.storeProblem(ctx, "start "+t.ID, err)
 	}
 	o.record(ctx, act{source: t.Source, did: "start " + t.Kind, to: what, why: why})
@@ -191,7 +191,7 @@ func (o *operator) start(ctx context.Context, t *mirror.Task, what, why string) 
 }
 
 // cancel asks a task to end and returns it as it is then.
-func (o *operator) cancel(ctx context.Context, p TaskPath, noun string, kinds []string) (*mirror.Task, error) {
+func (o *operator) cancel(ctx context.Context, p TaskPath, noun string, kinds []string) (*storage.Task, error) {
 	ctx, cancel := o.acting(ctx)
 	defer cancel()
 	t, err := o.task(ctx, p, noun, kinds)
@@ -218,6 +218,6 @@ func (o *operator) cancel(ctx context.Context, p TaskPath, noun string, kinds []
 
 // standing reports whether a task is the fleet's own that goes on for ever:
 // named by what it is, gaps/lemon, not by an id of its own.
-func standing(t *mirror.Task) bool {
+func standing(t *storage.Task) bool {
 	return t.Kind == modeGaps && strings.HasPrefix(t.ID, modeGaps+"/")
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // ownIDs is an api whose source has orders with ids that are unique under their
@@ -121,7 +121,7 @@ func TestOtherParentsAreNotFound(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.f.have("b", "o")
-			c.f.store.put(&mirror.Document{Key: event.Key{Source: "lemon", Kind: "order", ID: "o"}, Parents: map[string]string{"account": "b"}, Raw: []byte(`{}`), SyncedClaim: 1})
+			c.f.store.put(&storage.Document{Key: event.Key{Source: "lemon", Kind: "order", ID: "o"}, Parents: map[string]string{"account": "b"}, Raw: []byte(`{}`), SyncedClaim: 1})
 			w := c.f.get("/v1/entities/lemon/order/o?account=none", asOperator...)
 			require.Equal(t, http.StatusNotFound, w.Code, w.Body)
 			require.Contains(t, w.Body.String(), `"type":"urn:tarn:problem:not-yet"`)
@@ -152,8 +152,8 @@ func TestAWebhookNamesAnIDUnderItsAccount(t *testing.T) {
 	e := f.queue.appended()[0].Signal.Body
 	require.Equal(t, of("cusa_1", "bord_1"), e.Entities[0].Key)
 
-	f.store.rows = []*mirror.EventRow{{ID: "evt_1", Source: "lemon", Entities: []mirror.Outcome{{Ref: e.Entities[0]}, {Ref: e.Entities[1]}}}}
-	f.store.discrepancies = []*mirror.Discrepancy{{ID: "dis_1", Source: "lemon", Entity: of("cusa_1", "bord_1"), Type: mirror.Stale}}
+	f.store.rows = []*storage.EventRow{{ID: "evt_1", Source: "lemon", Entities: []storage.Outcome{{Ref: e.Entities[0]}, {Ref: e.Entities[1]}}}}
+	f.store.discrepancies = []*storage.Discrepancy{{ID: "dis_1", Source: "lemon", Entity: of("cusa_1", "bord_1"), Type: storage.Stale}}
 	var events eventList
 	require.NoError(t, json.Unmarshal(f.get("/v1/events", asOperator...).Body.Bytes(), &events))
 	require.Equal(t, "bord_1", events.Items[0].Entities[0].ID)

@@ -11,7 +11,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -41,7 +41,7 @@ type failedAttempt struct {
 	Error string    `json:"error"`
 }
 
-func newLetter(l *mirror.LetterRecord) letter {
+func newLetter(l *storage.LetterRecord) letter {
 	out := letter{
 		ID: l.ID(), Source: l.Source, Event: l.EventID, EventType: l.EventType,
 		Kind: l.Ref.Key.Kind, Entity: l.Ref.Key.ID, Parents: l.Ref.Parents,
@@ -124,8 +124,8 @@ func (r *reader) listLetters(ctx context.Context, in *listLettersInput) (*listLe
 	if err := errors.Join(err, in.check()); err != nil {
 		return nil, err
 	}
-	found, err := r.store.Letters(ctx, mirror.LetterFilter{
-		Status: mirror.LetterStatus(in.Status), Source: in.Source, Type: in.Type, Kind: in.Kind, Entity: key, Class: in.Class,
+	found, err := r.store.Letters(ctx, storage.LetterFilter{
+		Status: storage.LetterStatus(in.Status), Source: in.Source, Type: in.Type, Kind: in.Kind, Entity: key, Class: in.Class,
 		From: in.From, To: in.To, Limit: in.Limit, Cursor: in.Cursor,
 	})
 	if err != nil {
@@ -153,10 +153,10 @@ func (r *reader) getLetter(ctx context.Context, in *struct{ LetterPath }) (*lett
 	return &letterOutput{Body: newLetter(l)}, nil
 }
 
-func (r *reader) letter(ctx context.Context, id string) (*mirror.LetterRecord, error) {
+func (r *reader) letter(ctx context.Context, id string) (*storage.LetterRecord, error) {
 	l, err := r.store.LetterByID(ctx, id)
 	switch {
-	case errors.Is(err, mirror.ErrNotFound):
+	case errors.Is(err, storage.ErrNotFound):
 		return nil, problem(http.StatusNotFound, "", "there is no dead letter %q", id)
 	case err != nil:
 		return nil, r.storeProblem(ctx, "read dead letter", err)
@@ -165,15 +165,15 @@ func (r *reader) letter(ctx context.Context, id string) (*mirror.LetterRecord, e
 }
 
 // openLetter is letter for those who want to act on it.
-func (o *operator) openLetter(ctx context.Context, id string) (*mirror.LetterRecord, error) {
+func (o *operator) openLetter(ctx context.Context, id string) (*storage.LetterRecord, error) {
 	l, err := o.letter(ctx, id)
-	if err == nil && l.Status != mirror.LetterOpen {
+	if err == nil && l.Status != storage.LetterOpen {
 		return nil, notOpen(l)
 	}
 	return l, err
 }
 
-func notOpen(l *mirror.LetterRecord) error {
+func notOpen(l *storage.LetterRecord) error {
 	return problem(http.StatusConflict, problemNotOpen, "the dead letter %s is %s already", l.ID(), l.Status)
 }
 
@@ -203,8 +203,8 @@ func (o *operator) redriveLetter(ctx context.Context, in *struct{ LetterPath }) 
 		return nil, o.storeProblem(ctx, "close a redriven dead letter", err)
 	}
 	// Not needed, but recovery need not look at the entity once more then.
-	if err := o.store.Requeued(ctx, []mirror.Requeue{{
-		Source: l.Source, EventID: l.EventID, Entity: l.Ref.Key, Signal: mirror.SignalID{Shard: got.Shard, ID: got.ID},
+	if err := o.store.Requeued(ctx, []storage.Requeue{{
+		Source: l.Source, EventID: l.EventID, Entity: l.Ref.Key, Signal: storage.SignalID{Shard: got.Shard, ID: got.ID},
 	}}); err != nil {
 		return nil, o.storeProblem(ctx, "note the entry of a redriven dead letter", err)
 	}
@@ -213,13 +213,13 @@ func (o *operator) redriveLetter(ctx context.Context, in *struct{ LetterPath }) 
 
 // again is the signal that takes a letter's work up again: like that of a
 // further entity of its event, whose row has the payload.
-func (o *operator) again(ctx context.Context, l *mirror.LetterRecord) (event.Signal, error) {
+func (o *operator) again(ctx context.Context, l *storage.LetterRecord) (event.Signal, error) {
 	s := event.Signal{
 		Ref: l.Ref, Cause: event.CauseEvent, CauseID: l.EventID, EventType: l.EventType, Class: event.Redrive,
 	}
 	rows, err := o.store.EventByID(ctx, l.Source, l.EventID)
 	switch {
-	case errors.Is(err, mirror.ErrNotFound): // the letter knows enough to fetch
+	case errors.Is(err, storage.ErrNotFound): // the letter knows enough to fetch
 	case err != nil:
 		return s, o.storeProblem(ctx, "read the event of a dead letter", err)
 	case len(rows) > 0:
@@ -259,7 +259,7 @@ func (o *operator) discardLetter(ctx context.Context, in *discardInput) (*letter
 	return &letterOutput{Body: newLetter(now)}, nil
 }
 
-func ofLetter(l *mirror.LetterRecord) string { return fmt.Sprintf("%s of %s", l.ID(), l.Ref.Key) }
+func ofLetter(l *storage.LetterRecord) string { return fmt.Sprintf("%s of %s", l.ID(), l.Ref.Key) }
 
 // LetterSelection selects open dead letters in a body.
 type LetterSelection struct {
@@ -319,9 +319,9 @@ func (o *operator) startOnLetters(ctx context.Context, kind string, sel LetterSe
 	if sel.DryRun {
 		return &selectedOutput{Status: http.StatusOK, Body: selected{Count: n}}, nil
 	}
-	task := &mirror.Task{
-		ID: newID("job_"), Kind: kind, Source: sel.Source, Status: mirror.TaskWaiting, By: whoever(ctx),
-		Spec:   toJSON(mirror.RedriveSpec{Filter: filter, Rate: sel.Rate, Reason: reason}),
+	task := &storage.Task{
+		ID: newID("job_"), Kind: kind, Source: sel.Source, Status: storage.TaskWaiting, By: whoever(ctx),
+		Spec:   toJSON(storage.RedriveSpec{Filter: filter, Rate: sel.Rate, Reason: reason}),
 		Counts: map[string]int64{"total": n}, CreatedAt: now, UpdatedAt: now,
 	}
 	if err := o.start(ctx, task, fmt.Sprintf("%s of %d dead letters", task.ID, n), reason); err != nil {
@@ -331,19 +331,19 @@ func (o *operator) startOnLetters(ctx context.Context, kind string, sel LetterSe
 }
 
 // filter selects open letters buried before now.
-func (s LetterSelection) filter(ctx context.Context, r *reader, now time.Time) (mirror.LetterFilter, error) {
+func (s LetterSelection) filter(ctx context.Context, r *reader, now time.Time) (storage.LetterFilter, error) {
 	key, err := r.entityKey(ctx, "body.entity", s.Entity)
 	if err != nil {
-		return mirror.LetterFilter{}, err
+		return storage.LetterFilter{}, err
 	}
 	if !s.From.IsZero() && !s.To.IsZero() && !s.From.Before(s.To) {
-		return mirror.LetterFilter{}, invalid("body.to", s.To.Format(time.RFC3339), "is not after from")
+		return storage.LetterFilter{}, invalid("body.to", s.To.Format(time.RFC3339), "is not after from")
 	}
 	if s.To.IsZero() || s.To.After(now) {
 		s.To = now
 	}
-	return mirror.LetterFilter{
-		Status: mirror.LetterOpen, Source: s.Source, Type: s.Type, Kind: s.Kind, Entity: key, Class: s.Class,
+	return storage.LetterFilter{
+		Status: storage.LetterOpen, Source: s.Source, Type: s.Type, Kind: s.Kind, Entity: key, Class: s.Class,
 		From: s.From.UTC(), To: s.To.UTC(),
 	}, nil
 }

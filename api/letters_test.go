@@ -12,27 +12,27 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // buried puts an open dead letter of evt_1's work on bord_1, and the event's
 // row, into the store and returns the letter's id.
 func (f *fixture) buried() string {
 	ref := event.Ref{Key: event.Key{Source: "lemon", Kind: "order", ID: "bord_1"}, Parents: map[string]string{"account": "cusa_1"}}
-	l := &mirror.LetterRecord{
-		Letter: mirror.Letter{
+	l := &storage.LetterRecord{
+		Letter: storage.Letter{
 			Source: "lemon", EventID: "evt_1", Ref: ref, Class: "transient",
-			Attempts: []mirror.Attempt{{At: noon, Error: "500"}, {At: noon.Add(time.Minute), Error: "timeout"}},
+			Attempts: []storage.Attempt{{At: noon, Error: "500"}, {At: noon.Add(time.Minute), Error: "timeout"}},
 			Claim:    7, TraceID: "0af7651916cd43dd8448eb211c80319c", At: noon.Add(time.Minute),
 		},
-		Status: mirror.LetterOpen, EventType: "order.executed", Payload: []byte(orderEvent("evt_1")),
+		Status: storage.LetterOpen, EventType: "order.executed", Payload: []byte(orderEvent("evt_1")),
 	}
 	f.store.mu.Lock()
 	defer f.store.mu.Unlock()
-	f.store.letters = map[string]*mirror.LetterRecord{l.ID(): l}
-	f.store.rows = []*mirror.EventRow{{
-		ID: "evt_1", Source: "lemon", Type: "order.executed", CreatedAt: noon.Add(-time.Second), Status: mirror.Dead,
-		Entities: []mirror.Outcome{{Ref: ref, Status: mirror.Dead}},
+	f.store.letters = map[string]*storage.LetterRecord{l.ID(): l}
+	f.store.rows = []*storage.EventRow{{
+		ID: "evt_1", Source: "lemon", Type: "order.executed", CreatedAt: noon.Add(-time.Second), Status: storage.Dead,
+		Entities: []storage.Outcome{{Ref: ref, Status: storage.Dead}},
 	}}
 	return l.ID()
 }
@@ -63,8 +63,8 @@ func TestFiltersOfDeadLetters(t *testing.T) {
 	w := f.get("/v1/dead-letters?status=open&type=order.executed&source=lemon&kind=order&entity=lemon/order/a/b&class=permanent" +
 		"&from=2026-03-01T00:00:00Z&to=2026-03-02T00:00:00Z&limit=7&cursor=xyz")
 	require.Equal(t, http.StatusOK, w.Code, w.Body)
-	require.Equal(t, mirror.LetterFilter{
-		Status: mirror.LetterOpen, Type: "order.executed", Source: "lemon", Kind: "order",
+	require.Equal(t, storage.LetterFilter{
+		Status: storage.LetterOpen, Type: "order.executed", Source: "lemon", Kind: "order",
 		Entity: event.Key{Source: "lemon", Kind: "order", ID: "a/b"}, Class: "permanent",
 		From: noon.Add(-12 * time.Hour), To: noon.Add(12 * time.Hour), Limit: 7, Cursor: "xyz",
 	}, f.store.lettersAsked)
@@ -86,7 +86,7 @@ func refusedQueries(t *testing.T, path string, queries ...string) {
 		})
 	}
 	require.Zero(t, f.store.counted(), "refused before anybody is asked")
-	f.store.err = mirror.ErrCursor
+	f.store.err = storage.ErrCursor
 	w := f.get(path + "?cursor=bad")
 	require.Equal(t, http.StatusBadRequest, w.Code, w.Body)
 	requireProblem(t, w, "")
@@ -122,7 +122,7 @@ func TestRedriveAppendsBeforeItCloses(t *testing.T) {
 	}
 	f.queue.set(func(q *fakeQueue) { q.err = errors.New("away") })
 	require.Equal(t, http.StatusServiceUnavailable, redrive())
-	require.Equal(t, mirror.LetterOpen, f.store.letters[id].Status, "what was not appended is not closed")
+	require.Equal(t, storage.LetterOpen, f.store.letters[id].Status, "what was not appended is not closed")
 	require.Empty(t, f.store.acts())
 
 	f.queue.set(func(q *fakeQueue) { q.err = nil })
@@ -133,9 +133,9 @@ func TestRedriveAppendsBeforeItCloses(t *testing.T) {
 		Cause: event.CauseEvent, CauseID: "evt_1", EventType: "order.executed", CreatedAt: noon.Add(-time.Second), Class: event.Redrive,
 	}, f.queue.appended()[0].Signal, "the entity's parents, the event's time, no body")
 	require.Zero(t, f.queue.appended()[0].Once, "no mark stands in its way")
-	require.Equal(t, []mirror.Requeue{{
+	require.Equal(t, []storage.Requeue{{
 		Source: "lemon", EventID: "evt_1", Entity: event.Key{Source: "lemon", Kind: "order", ID: "bord_1"},
-		Signal: mirror.SignalID{Shard: 3, ID: "1-2"},
+		Signal: storage.SignalID{Shard: 3, ID: "1-2"},
 	}}, f.store.requeued, "recovery knows where the work is")
 	require.Equal(t, []string{"ops: redrive " + id + " of lemon/order/bord_1"}, f.store.acts())
 
@@ -147,7 +147,7 @@ func TestRedriveOfWhatIsNotOpen(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	id := f.buried()
-	for _, status := range []mirror.LetterStatus{mirror.LetterRedriven, mirror.LetterSuperseded, mirror.LetterDiscarded} {
+	for _, status := range []storage.LetterStatus{storage.LetterRedriven, storage.LetterSuperseded, storage.LetterDiscarded} {
 		f.store.letters[id].Status = status
 		for _, c := range []struct{ path, body string }{
 			{"/v1/dead-letters/" + id + "/redrive", ""},
@@ -227,8 +227,8 @@ func TestRedriveByFilter(t *testing.T) {
 	f := newFixture(t)
 	f.buried()
 	body := `{"source":"lemon","type":"order.executed","kind":"order","entity":"lemon/order/bord_1","class":"transient","from":"2026-03-01T00:00:00Z"`
-	want := mirror.LetterFilter{
-		Status: mirror.LetterOpen, Source: "lemon", Type: "order.executed", Kind: "order",
+	want := storage.LetterFilter{
+		Status: storage.LetterOpen, Source: "lemon", Type: "order.executed", Kind: "order",
 		Entity: event.Key{Source: "lemon", Kind: "order", ID: "bord_1"}, Class: "transient",
 		From: noon.Add(-12 * time.Hour), To: noon,
 	}
@@ -247,12 +247,12 @@ func TestRedriveByFilter(t *testing.T) {
 	require.JSONEq(t, `{"count":1,"job":"`+task.ID+`"}`, w.Body.String())
 	require.Equal(t, "/v1/jobs/"+task.ID, w.Header().Get("Location"))
 	require.Regexp(t, `^job_[a-z0-9]{16}$`, task.ID)
-	var spec mirror.RedriveSpec
+	var spec storage.RedriveSpec
 	require.NoError(t, json.Unmarshal(task.Spec, &spec))
-	require.Equal(t, mirror.RedriveSpec{Filter: want, Rate: 2.5}, spec, "what is buried from now on is not touched")
+	require.Equal(t, storage.RedriveSpec{Filter: want, Rate: 2.5}, spec, "what is buried from now on is not touched")
 	task.Spec = nil
-	require.Equal(t, &mirror.Task{
-		ID: task.ID, Kind: "redrive", Source: "lemon", Status: mirror.TaskWaiting, By: "local",
+	require.Equal(t, &storage.Task{
+		ID: task.ID, Kind: "redrive", Source: "lemon", Status: storage.TaskWaiting, By: "local",
 		Counts: map[string]int64{"total": 1}, CreatedAt: noon, UpdatedAt: noon,
 	}, task)
 	require.Equal(t, []string{"local: start redrive " + task.ID + " of 1 dead letters"}, f.store.acts())
@@ -274,10 +274,10 @@ func TestDiscardByFilter(t *testing.T) {
 	require.Equal(t, http.StatusAccepted, w.Code, w.Body)
 	require.Len(t, f.store.tasks, 1)
 	require.Equal(t, "discard", f.store.tasks[0].Kind)
-	var spec mirror.RedriveSpec
+	var spec storage.RedriveSpec
 	require.NoError(t, json.Unmarshal(f.store.tasks[0].Spec, &spec))
-	require.Equal(t, mirror.RedriveSpec{Filter: mirror.LetterFilter{Status: mirror.LetterOpen, Kind: "order", To: noon}, Reason: "closed"}, spec)
-	require.Equal(t, mirror.LetterOpen, f.store.letters[mirror.LetterID("evt_1", event.Key{Source: "lemon", Kind: "order", ID: "bord_1"})].Status)
+	require.Equal(t, storage.RedriveSpec{Filter: storage.LetterFilter{Status: storage.LetterOpen, Kind: "order", To: noon}, Reason: "closed"}, spec)
+	require.Equal(t, storage.LetterOpen, f.store.letters[storage.LetterID("evt_1", event.Key{Source: "lemon", Kind: "order", ID: "bord_1"})].Status)
 
 	bad := map[string]string{"no reason": `{}`, "blank reason": `{"reason":" "}`}
 	for name, body := range badSelections {

@@ -16,11 +16,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
-	"github.com/tarn-sync/tarn/shared/mirror/mongo"
-	"github.com/tarn-sync/tarn/shared/mirror/mongo/mongotest"
-	"github.com/tarn-sync/tarn/shared/mirror/sqlite"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/storage/mongo"
+	"github.com/tarn-sync/tarn/shared/storage/mongo/mongotest"
+	"github.com/tarn-sync/tarn/shared/storage/sqlite"
 )
 
 // oddTimes are what a sender may write where its time belongs.
@@ -99,7 +99,7 @@ func TestEveryAcceptedEventCanBeRead(t *testing.T) {
 	})
 }
 
-func openSQLite(t *testing.T) mirror.Store {
+func openSQLite(t *testing.T) storage.Store {
 	t.Helper()
 	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "tarn.db"), sqlite.Options{})
 	require.NoError(t, err)
@@ -107,7 +107,7 @@ func openSQLite(t *testing.T) mirror.Store {
 	return store
 }
 
-func openMongo(t *testing.T) mirror.Store {
+func openMongo(t *testing.T) storage.Store {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("starts a server of MongoDB's protocol")
@@ -121,7 +121,7 @@ func openMongo(t *testing.T) mirror.Store {
 	return store
 }
 
-func everyAcceptedEventCanBeRead(t *testing.T, store mirror.Store, ids []string, rounds int) {
+func everyAcceptedEventCanBeRead(t *testing.T, store storage.Store, ids []string, rounds int) {
 	f := newFixture(t, func(o *Options) { o.Store = store })
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
@@ -137,7 +137,7 @@ func everyAcceptedEventCanBeRead(t *testing.T, store mirror.Store, ids []string,
 		}
 		require.Equal(t, http.StatusOK, w.Code, "%s: %s", body, w.Body)
 		drafts := f.queue.appended()
-		f.work(t, store, o, drafts[len(drafts)-1].Signal, mirror.SignalID{Shard: 1, ID: fmt.Sprintf("%d-0", n)}, mirrored)
+		f.work(t, store, o, drafts[len(drafts)-1].Signal, storage.SignalID{Shard: 1, ID: fmt.Sprintf("%d-0", n)}, mirrored)
 		f.readEvery(t, fmt.Sprintf("evt_%d", n), slices.DeleteFunc(drafts[len(drafts)-1].Signal.Body.Entities,
 			func(r event.Ref) bool { return !mirrored[r.Key] }))
 	}
@@ -155,13 +155,13 @@ func everyAcceptedEventCanBeRead(t *testing.T, store mirror.Store, ids []string,
 // work does what a worker does with an event whose entities have odd states: it
 // writes what can be read as a state, and buries the rest. It adds to mirrored
 // what has a state then.
-func (f *fixture) work(t *testing.T, store mirror.Store, o odd, s event.Signal, at mirror.SignalID, mirrored map[event.Key]bool) {
+func (f *fixture) work(t *testing.T, store storage.Store, o odd, s event.Signal, at storage.SignalID, mirrored map[event.Key]bool) {
 	t.Helper()
 	ctx := t.Context()
 	definition, err := provider.Builtin("lemon")
 	require.NoError(t, err)
 	s = travelled(t, s)
-	_, err = store.Log(ctx, []mirror.Arrival{{Event: s.Body, Signal: at}})
+	_, err = store.Log(ctx, []storage.Arrival{{Event: s.Body, Signal: at}})
 	require.NoError(t, err)
 	for _, ref := range s.Body.Entities {
 		doc, err := store.Claim(ctx, ref)
@@ -170,26 +170,26 @@ func (f *fixture) work(t *testing.T, store mirror.Store, o odd, s event.Signal, 
 			o.one(oddTimes), o.text(), o.value(2), o.value(3))
 		found, err := definition.Read(ref.Key.Kind, []byte(state))
 		if err != nil || o.IntN(4) == 0 {
-			_, err := store.Bury(ctx, []mirror.Letter{{
+			_, err := store.Bury(ctx, []storage.Letter{{
 				Source: "lemon", EventID: s.CauseID, Ref: ref, Signal: at, Class: "permanent", Claim: doc.Claim, At: noon,
-				Attempts: []mirror.Attempt{{At: noon, Error: fmt.Sprintf("HTTP 422: %s (%v)", state, err)}},
+				Attempts: []storage.Attempt{{At: noon, Error: fmt.Sprintf("HTTP 422: %s (%v)", state, err)}},
 			}})
 			require.NoError(t, err)
 			continue
 		}
-		written, err := store.Write(ctx, &mirror.Write{
+		written, err := store.Write(ctx, &storage.Write{
 			Ref: ref, Claim: doc.Claim, SentAt: noon, Raw: found.Raw, StateHash: found.Hash, Status: found.Status, Terminal: found.Terminal,
-			LastEvent: mirror.LastEvent{ID: s.CauseID, Type: s.EventType, CreatedAt: s.CreatedAt},
+			LastEvent: storage.LastEvent{ID: s.CauseID, Type: s.EventType, CreatedAt: s.CreatedAt},
 		})
 		require.NoError(t, err)
 		require.NotZero(t, written)
 		mirrored[ref.Key] = true
-		require.NoError(t, store.Settle(ctx, []mirror.Settlement{{
+		require.NoError(t, store.Settle(ctx, []storage.Settlement{{
 			Source: "lemon", EventID: s.CauseID, Entity: ref.Key, Signal: at, At: noon,
-			CoveredBy: mirror.Covered{Claim: doc.Claim, FetchedAt: noon, Signal: at.ID},
+			CoveredBy: storage.Covered{Claim: doc.Claim, FetchedAt: noon, Signal: at.ID},
 		}}))
-		require.NoError(t, store.Record(ctx, []mirror.Discrepancy{{
-			ID: "d_" + s.CauseID + ref.Key.Kind, Source: "lemon", Entity: ref.Key, Type: mirror.Stale, FoundAt: noon, StateHash: found.Hash,
+		require.NoError(t, store.Record(ctx, []storage.Discrepancy{{
+			ID: "d_" + s.CauseID + ref.Key.Kind, Source: "lemon", Entity: ref.Key, Type: storage.Stale, FoundAt: noon, StateHash: found.Hash,
 			Patch: []byte(`[{"op":"replace","path":"/note","value":` + string(found.Raw) + `}]`),
 		}}))
 	}
@@ -262,9 +262,9 @@ func TestTimesThatCannotBeWritten(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t)
 			doc := order("bord_1", noon)
-			doc.LastEvent = mirror.LastEvent{ID: "evt_1", Type: "order.created", CreatedAt: at}
+			doc.LastEvent = storage.LastEvent{ID: "evt_1", Type: "order.created", CreatedAt: at}
 			f.store.put(doc)
-			f.store.rows = []*mirror.EventRow{{ID: "evt_1", Source: "lemon", Type: "order.created", CreatedAt: at, ReceivedAt: noon}}
+			f.store.rows = []*storage.EventRow{{ID: "evt_1", Source: "lemon", Type: "order.created", CreatedAt: at, ReceivedAt: noon}}
 			f.readEvery(t, "evt_1", []event.Ref{{Key: doc.Key}})
 		})
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/require"
 
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -108,10 +108,10 @@ func TestAnswersMatchTheDocument(t *testing.T) {
 	f.store.put(order("bord_1", noon))
 	f.do(webhook("lemon", orderEvent("evt_1"), noon))
 	letter := f.buried()
-	f.store.tasks = []*mirror.Task{redriveTask("job_1", mirror.TaskRunning), sweepTask("sweep_1", "sweep", mirror.TaskRunning)}
+	f.store.tasks = []*storage.Task{redriveTask("job_1", storage.TaskRunning), sweepTask("sweep_1", "sweep", storage.TaskRunning)}
 	jobs := f.get("/v1/jobs/job_1").Body.Bytes()
 	sweeps := f.get("/v1/sweeps/sweep_1").Body.Bytes()
-	f.store.discrepancies = []*mirror.Discrepancy{{ID: "d1", Source: "lemon", Type: mirror.Stale, Status: mirror.Suspected, Patch: []byte(`[]`), FoundAt: noon}}
+	f.store.discrepancies = []*storage.Discrepancy{{ID: "d1", Source: "lemon", Type: storage.Stale, Status: storage.Suspected, Patch: []byte(`[]`), FoundAt: noon}}
 	f.queue.workers, f.queue.shards = []string{"w1"}, []stream.ShardState{{Owner: "w1", Epoch: 1}}
 	for schema, answer := range map[string][]byte{
 		"Entity":     f.get("/v1/entities/lemon/order/bord_1").Body.Bytes(),

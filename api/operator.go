@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -46,15 +46,15 @@ const recordWithin = 2 * time.Second
 func (o *operator) record(ctx context.Context, a act) {
 	by := whoever(ctx)
 	o.log.InfoContext(ctx, "operator acted", "by", by, "did", a.did, "to", a.to, "source", a.source, "why", a.why)
-	n := mirror.Note{
+	n := storage.Note{
 		ID: newID("operator/"), At: o.now().UTC(), Source: a.source,
-		Kind: mirror.NoteOperator, Reason: a.text(by), Count: 1,
+		Kind: storage.NoteOperator, Reason: a.text(by), Count: 1,
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*recordWithin)
 	defer cancel()
 	store, done := context.WithTimeout(ctx, recordWithin)
 	defer done()
-	err := o.store.Note(store, []mirror.Note{n})
+	err := o.store.Note(store, []storage.Note{n})
 	if err == nil {
 		return
 	}

@@ -12,7 +12,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/identity"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -172,8 +172,8 @@ func invalid(location, value, format string, args ...any) error {
 func (r *reader) storeProblem(ctx context.Context, doing string, err error) error {
 	class, _ := fate.Of(err)
 	switch {
-	case errors.Is(err, mirror.ErrCursor):
-		return problem(http.StatusBadRequest, "", "%v", mirror.ErrCursor)
+	case errors.Is(err, storage.ErrCursor):
+		return problem(http.StatusBadRequest, "", "%v", storage.ErrCursor)
 	case errors.Is(err, context.Canceled):
 		return problem(http.StatusServiceUnavailable, "", "the request was given up")
 	case class == fate.Unavailable || errors.Is(err, context.DeadlineExceeded):

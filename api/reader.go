@@ -8,26 +8,26 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// Store is what the api asks a mirror.Store.
+// Store is what the api asks a storage.Store.
 type Store interface {
-	mirror.Reader
-	mirror.Letters
+	storage.Reader
+	storage.Letters
 	// Requeued tells recovery which entries stand for work that was redriven.
-	Requeued(ctx context.Context, again []mirror.Requeue) error
+	Requeued(ctx context.Context, again []storage.Requeue) error
 	// Discrepancies lists what sweeps have found.
-	Discrepancies(ctx context.Context, f mirror.DiscrepancyFilter) (mirror.Page[*mirror.Discrepancy], error)
+	Discrepancies(ctx context.Context, f storage.DiscrepancyFilter) (storage.Page[*storage.Discrepancy], error)
 	// CreateTasks, Task, Tasks and CancelTask are the reconciler's work as seen
 	// by those who start it.
-	CreateTasks(ctx context.Context, tasks []*mirror.Task) error
-	Task(ctx context.Context, id string) (*mirror.Task, error)
-	Tasks(ctx context.Context, f mirror.TaskFilter) (mirror.Page[*mirror.Task], error)
+	CreateTasks(ctx context.Context, tasks []*storage.Task) error
+	Task(ctx context.Context, id string) (*storage.Task, error)
+	Tasks(ctx context.Context, f storage.TaskFilter) (storage.Page[*storage.Task], error)
 	CancelTask(ctx context.Context, id string) (bool, error)
 	// Note adds to the audit.
-	Note(ctx context.Context, notes []mirror.Note) error
+	Note(ctx context.Context, notes []storage.Note) error
 	// Ping reports whether the database answers.
 	Ping(ctx context.Context) error
 }

@@ -15,11 +15,11 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-func order(id string, verified time.Time) *mirror.Document {
-	return &mirror.Document{
+func order(id string, verified time.Time) *storage.Document {
+	return &storage.Document{
 		Key: event.Key{Source: "lemon", Kind: "order", ID: id}, Parents: map[string]string{"account": "cusa_1"},
 		Raw: []byte(`{"id":"` + id + `","quantity":1.10,"big":12345678901234567890.123456789,"e":1E2,"html":"<&>"}`), Status: "executed", Terminal: true,
 		Claim: 2, SyncedClaim: 2, SyncedAt: verified, VerifiedAt: verified,
@@ -49,8 +49,8 @@ func TestEntityWithEverything(t *testing.T) {
 	d := order("bord_1", noon)
 	berlin := time.FixedZone("", 3600)
 	d.DeletedAt = noon.In(berlin)
-	d.LastEvent = mirror.LastEvent{ID: "evt_1", Type: "order.executed", CreatedAt: noon.In(berlin)}
-	d.Behind = &mirror.Behind{Since: noon.In(berlin), Reason: "retrying"}
+	d.LastEvent = storage.LastEvent{ID: "evt_1", Type: "order.executed", CreatedAt: noon.In(berlin)}
+	d.Behind = &storage.Behind{Since: noon.In(berlin), Reason: "retrying"}
 	f.store.put(d)
 	w := f.get("/v1/entities/lemon/order/bord_1")
 	require.Equal(t, http.StatusOK, w.Code, "a tombstone is there")
@@ -68,7 +68,7 @@ func TestEntityPaths(t *testing.T) {
 	f := newFixture(t)
 	odd := "a/b +%c?"
 	f.store.put(order(odd, noon))
-	f.store.put(&mirror.Document{Key: event.Key{Source: "lemon", Kind: "order", ID: "claimed"}, Claim: 1})
+	f.store.put(&storage.Document{Key: event.Key{Source: "lemon", Kind: "order", ID: "claimed"}, Claim: 1})
 	for _, c := range []struct {
 		name, path string
 		status     int
@@ -162,7 +162,7 @@ func TestWaitLooksOnceMoreAtItsEnd(t *testing.T) {
 		// Looks begin 620 ms after the start and, unhurried, 1,260 ms after it.
 		time.AfterFunc(1100*time.Millisecond, func() { r.store.(*fakeStore).put(order("bord_1", noon)) })
 		began := time.Now()
-		doc, err := r.await(t.Context(), key, 1200*time.Millisecond, func(*mirror.Document) bool { return true })
+		doc, err := r.await(t.Context(), key, 1200*time.Millisecond, func(*storage.Document) bool { return true })
 		require.NoError(t, err)
 		require.Equal(t, key, doc.Key)
 		require.Equal(t, 1200*time.Millisecond, time.Since(began))
@@ -194,7 +194,7 @@ func TestLists(t *testing.T) {
 	t.Run("filters of entities reach the store", func(t *testing.T) {
 		w := f.get("/v1/entities/lemon/order?status=executed&account=cusa_1&from=2026-03-01T00:00:00%2B01:00&to=2026-03-02T00:00:00Z&limit=7&cursor=xyz")
 		require.Equal(t, http.StatusOK, w.Code, w.Body)
-		want := mirror.EntityFilter{Source: "lemon", Kind: "order", Status: "executed", Limit: 7, Cursor: "xyz"}
+		want := storage.EntityFilter{Source: "lemon", Kind: "order", Status: "executed", Limit: 7, Cursor: "xyz"}
 		want.Parent.Kind, want.Parent.ID = "account", "cusa_1"
 		want.To = time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
 		got := f.store.entities
@@ -229,15 +229,15 @@ func TestLists(t *testing.T) {
 	t.Run("filters of events reach the store", func(t *testing.T) {
 		w := f.get("/v1/events?status=dead&type=order.executed&source=lemon&kind=order&entity=lemon/order/a/b&limit=200")
 		require.Equal(t, http.StatusOK, w.Code, w.Body)
-		require.Equal(t, mirror.EventFilter{
-			Status: mirror.Dead, Type: "order.executed", Source: "lemon", Kind: "order",
+		require.Equal(t, storage.EventFilter{
+			Status: storage.Dead, Type: "order.executed", Source: "lemon", Kind: "order",
 			Entity: event.Key{Source: "lemon", Kind: "order", ID: "a/b"}, Limit: 200,
 		}, f.store.events)
 	})
 	t.Run("events of an entity", func(t *testing.T) {
 		w := f.get("/v1/entities/lemon/order/bord_1/events?limit=3")
 		require.Equal(t, http.StatusOK, w.Code, w.Body)
-		require.Equal(t, mirror.EventFilter{
+		require.Equal(t, storage.EventFilter{
 			Source: "lemon", Entity: event.Key{Source: "lemon", Kind: "order", ID: "bord_1"}, Limit: 3,
 		}, f.store.events)
 	})
@@ -257,7 +257,7 @@ func TestLists(t *testing.T) {
 	for _, path := range []string{"/v1/events?cursor=bad", "/v1/entities/lemon/order?cursor=bad", "/v1/entities/lemon/order/bord_1/events?cursor=bad"} {
 		t.Run("bad cursor: "+path, func(t *testing.T) {
 			f := newFixture(t)
-			f.store.err = mirror.ErrCursor
+			f.store.err = storage.ErrCursor
 			w := f.get(path)
 			require.Equal(t, http.StatusBadRequest, w.Code, w.Body)
 			requireProblem(t, w, "")
@@ -271,17 +271,17 @@ func TestLists(t *testing.T) {
 func TestEvent(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	row := &mirror.EventRow{
+	row := &storage.EventRow{
 		ID: "evt_1", Source: "lemon", Type: "order.executed", CreatedAt: noon, ReceivedAt: noon, ProcessedAt: noon,
-		Status: mirror.Processed, Duplicates: 2, Overtaken: true, TraceID: "0af7651916cd43dd8448eb211c80319c",
+		Status: storage.Processed, Duplicates: 2, Overtaken: true, TraceID: "0af7651916cd43dd8448eb211c80319c",
 		Payload: []byte(orderEvent("evt_1")),
-		Entities: []mirror.Outcome{{
+		Entities: []storage.Outcome{{
 			Ref:    event.Ref{Key: event.Key{Source: "lemon", Kind: "order", ID: "bord_1"}},
-			Status: mirror.Processed, Signal: mirror.SignalID{Shard: 3, ID: "1-1"},
-			CoveredBy: &mirror.Covered{Claim: 4, FetchedAt: noon, Signal: "1-2"},
+			Status: storage.Processed, Signal: storage.SignalID{Shard: 3, ID: "1-1"},
+			CoveredBy: &storage.Covered{Claim: 4, FetchedAt: noon, Signal: "1-2"},
 		}},
 	}
-	f.store.rows = []*mirror.EventRow{row}
+	f.store.rows = []*storage.EventRow{row}
 	w := f.get("/v1/events/evt_1")
 	require.Equal(t, http.StatusOK, w.Code)
 	require.JSONEq(t, `{

@@ -8,7 +8,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // SourceState is what the fleet knows of a source, as the API shows it.
@@ -156,9 +156,9 @@ func (o *operator) abandon(ctx context.Context, in *pauseInput) (*jobOutput, err
 	ctx, cancel := o.acting(ctx)
 	defer cancel()
 	now := o.now().UTC()
-	task := &mirror.Task{
-		ID: newID("job_"), Kind: taskAbandon, Source: in.Source, Status: mirror.TaskWaiting, By: whoever(ctx),
-		Spec: toJSON(mirror.RedriveSpec{Filter: mirror.LetterFilter{Source: in.Source}, Reason: in.Body.Reason}), CreatedAt: now, UpdatedAt: now,
+	task := &storage.Task{
+		ID: newID("job_"), Kind: taskAbandon, Source: in.Source, Status: storage.TaskWaiting, By: whoever(ctx),
+		Spec: toJSON(storage.RedriveSpec{Filter: storage.LetterFilter{Source: in.Source}, Reason: in.Body.Reason}), CreatedAt: now, UpdatedAt: now,
 	}
 	if err := o.start(ctx, task, "all open work of "+in.Source, in.Body.Reason); err != nil {
 		return nil, err

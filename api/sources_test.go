@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
@@ -89,7 +89,7 @@ func TestPauseWithoutTheStore(t *testing.T) {
 	f.store.err = fate.Errorf(fate.Unavailable, "away")
 	f.store.noteErr = f.store.err
 	require.Equal(t, http.StatusOK, f.post("/v1/sources/lemon/pause", `{"reason":"r"}`).Code)
-	require.Equal(t, []stream.Note{{At: noon, Source: "lemon", Kind: mirror.NoteOperator, Reason: "local: pause lemon: r", Count: 1}},
+	require.Equal(t, []stream.Note{{At: noon, Source: "lemon", Kind: storage.NoteOperator, Reason: "local: pause lemon: r", Count: 1}},
 		f.queue.noted(), "the act goes to the audit by way of Redis")
 
 	f.queue.set(func(q *fakeQueue) { q.noteErr = errors.New("full") })

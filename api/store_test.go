@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
-	"github.com/tarn-sync/tarn/shared/mirror/sqlite"
+	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/storage/sqlite"
 )
 
 // TestReadingARealStore walks lists page by page over a store with 25 synced
@@ -66,22 +66,22 @@ func names(format string, n int) []string {
 }
 
 // fill puts order i and the event that names it into the store.
-func fill(t *testing.T, store mirror.Store, i int) {
+func fill(t *testing.T, store storage.Store, i int) {
 	t.Helper()
 	id := fmt.Sprintf("bord_%02d", i)
 	ref := event.Ref{Key: event.Key{Source: "lemon", Kind: "order", ID: id}, Parents: map[string]string{"account": fmt.Sprint("cusa_", i%5)}}
 	at := noon.Add(time.Duration(i) * time.Second)
-	_, err := store.Log(t.Context(), []mirror.Arrival{{
+	_, err := store.Log(t.Context(), []storage.Arrival{{
 		Event: &event.Event{
 			Source: "lemon", ID: fmt.Sprintf("evt_%02d", i), Type: "order.created", CreatedAt: at, ReceivedAt: at,
 			Entities: []event.Ref{ref}, Payload: []byte(`{}`),
 		},
-		Signal: mirror.SignalID{Shard: 1, ID: fmt.Sprintf("%d-0", i+1)},
+		Signal: storage.SignalID{Shard: 1, ID: fmt.Sprintf("%d-0", i+1)},
 	}})
 	require.NoError(t, err)
 	doc, err := store.Claim(t.Context(), ref)
 	require.NoError(t, err)
-	done, err := store.Write(t.Context(), &mirror.Write{
+	done, err := store.Write(t.Context(), &storage.Write{
 		Ref: ref, Claim: doc.Claim, SentAt: at, Raw: []byte(`{"id":"` + id + `","quantity":1.10}`), StateHash: id, Status: "created",
 	})
 	require.NoError(t, err)

@@ -10,7 +10,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // Modes of a sweep, which are the kinds of its tasks.
@@ -67,7 +67,7 @@ type notFetched struct {
 	Reason  string            `json:"reason"`
 }
 
-func newSweep(t *mirror.Task) sweep {
+func newSweep(t *storage.Task) sweep {
 	s := sweep{
 		ID: t.ID, Source: t.Source, Mode: t.Kind, Status: string(t.Status), Cancelling: cancelling(t), By: t.By,
 		Partitions: t.Counts["partitions"], Done: t.Counts["done"],
@@ -75,7 +75,7 @@ func newSweep(t *mirror.Task) sweep {
 		FailedListCount: t.Counts["failed_lists"] + t.Counts["partial_lists"], NotFetchedCount: t.Counts["not_fetched"],
 		Error: t.Error, Warnings: t.Warnings(), CreatedAt: t.CreatedAt.UTC(), StartedAt: t.StartedAt.UTC(), FinishedAt: t.FinishedAt.UTC(),
 	}
-	var spec mirror.SweepSpec
+	var spec storage.SweepSpec
 	if err := json.Unmarshal(t.Spec, &spec); err == nil { // a standing task has none
 		s.Kinds = spec.Kinds
 	}
@@ -83,8 +83,8 @@ func newSweep(t *mirror.Task) sweep {
 }
 
 // whole adds to a sweep what it could not have.
-func (s sweep) whole(t *mirror.Task) sweep {
-	var outcome mirror.SweepOutcome
+func (s sweep) whole(t *storage.Task) sweep {
+	var outcome storage.SweepOutcome
 	if json.Unmarshal(t.State, &outcome) != nil {
 		return s // it has not begun
 	}
@@ -193,9 +193,9 @@ func (o *operator) startSweep(ctx context.Context, in *startSweepInput) (*startS
 	ctx, cancel := o.acting(ctx)
 	defer cancel()
 	now := o.now().UTC()
-	task := &mirror.Task{
-		ID: newID("sweep_"), Kind: in.Body.Mode, Source: in.Body.Source, Status: mirror.TaskWaiting, By: whoever(ctx),
-		Spec:      toJSON(mirror.SweepSpec{Kinds: in.Body.Kinds, Since: in.Body.Since.UTC(), Rate: in.Body.Rate}),
+	task := &storage.Task{
+		ID: newID("sweep_"), Kind: in.Body.Mode, Source: in.Body.Source, Status: storage.TaskWaiting, By: whoever(ctx),
+		Spec:      toJSON(storage.SweepSpec{Kinds: in.Body.Kinds, Since: in.Body.Since.UTC(), Rate: in.Body.Rate}),
 		CreatedAt: now, UpdatedAt: now,
 	}
 	what := fmt.Sprintf("%s %s", task.ID, strings.Join(in.Body.Kinds, ","))

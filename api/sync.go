@@ -9,8 +9,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -65,7 +65,7 @@ func (o *operator) sync(ctx context.Context, in *syncInput) (*syncOutput, error)
 	if err != nil || wait == 0 {
 		return out, err
 	}
-	doc, err := o.await(ctx, ref.Key, wait, func(d *mirror.Document) bool { return d.SyncedClaim > claim })
+	doc, err := o.await(ctx, ref.Key, wait, func(d *storage.Document) bool { return d.SyncedClaim > claim })
 	if err != nil || doc.SyncedClaim <= claim {
 		return out, nil // it is in the queue, whatever became of looking on
 	}
@@ -92,7 +92,7 @@ func (o *operator) target(ctx context.Context, key event.Key, in *syncInput, wai
 	if key, err = o.only(ctx, kind, key, parents); err != nil {
 		return ref, 0, err
 	}
-	var doc *mirror.Document
+	var doc *storage.Document
 	if waits || len(kind.ParentKeys) > 0 {
 		needed := waits || parents == nil
 		doc, err = o.lookUp(ctx, key, needed)
@@ -102,7 +102,7 @@ func (o *operator) target(ctx context.Context, key event.Key, in *syncInput, wai
 			if parents == nil {
 				parents = doc.Parents
 			}
-		case errors.Is(err, mirror.ErrNotFound): // nobody has looked for it yet
+		case errors.Is(err, storage.ErrNotFound): // nobody has looked for it yet
 		case needed:
 			return ref, 0, o.storeProblem(ctx, "read entity", err)
 		}
@@ -118,7 +118,7 @@ func (o *operator) target(ctx context.Context, key event.Key, in *syncInput, wai
 }
 
 // lookUp reads the mirror's document; if it can be done without, not for long.
-func (o *operator) lookUp(ctx context.Context, key event.Key, needed bool) (*mirror.Document, error) {
+func (o *operator) lookUp(ctx context.Context, key event.Key, needed bool) (*storage.Document, error) {
 	if !needed {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, o.within)
@@ -129,7 +129,7 @@ func (o *operator) lookUp(ctx context.Context, key event.Key, needed bool) (*mir
 
 // contradicts reports whether a reference names other parents than those under
 // which the mirror has the entity alive: there it was fetched.
-func contradicts(kind *provider.Kind, doc *mirror.Document, ref event.Ref) bool {
+func contradicts(kind *provider.Kind, doc *storage.Document, ref event.Ref) bool {
 	if doc.Raw == nil || !doc.DeletedAt.IsZero() {
 		return false
 	}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
@@ -95,14 +95,14 @@ func TestSyncRefuses(t *testing.T) {
 func TestSyncUnderOtherParents(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		change func(*mirror.Document)
+		change func(*storage.Document)
 		status int
 	}{
-		"known":         {func(*mirror.Document) {}, http.StatusConflict},
-		"never fetched": {func(d *mirror.Document) { d.Raw, d.SyncedClaim = nil, 0 }, http.StatusAccepted},
-		"never seen":    {func(d *mirror.Document) { d.Raw, d.DeletedAt = nil, noon }, http.StatusAccepted},
-		"deleted":       {func(d *mirror.Document) { d.DeletedAt = noon }, http.StatusAccepted},
-		"unusable":      {func(d *mirror.Document) { d.Parents = map[string]string{"depot": "d_1"} }, http.StatusAccepted},
+		"known":         {func(*storage.Document) {}, http.StatusConflict},
+		"never fetched": {func(d *storage.Document) { d.Raw, d.SyncedClaim = nil, 0 }, http.StatusAccepted},
+		"never seen":    {func(d *storage.Document) { d.Raw, d.DeletedAt = nil, noon }, http.StatusAccepted},
+		"deleted":       {func(d *storage.Document) { d.DeletedAt = noon }, http.StatusAccepted},
+		"unusable":      {func(d *storage.Document) { d.Parents = map[string]string{"depot": "d_1"} }, http.StatusAccepted},
 	} {
 		for _, wait := range []string{"", "&wait=1ms"} {
 			t.Run(name+wait, func(t *testing.T) {

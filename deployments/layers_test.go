@@ -72,8 +72,8 @@ var rules = []rule{
 		}
 		return s.imported(anyOf("github.com/redis/", "github.com/go-redsync/"))
 	}},
-	{"shared/mirror alone knows databases", func(s source) string {
-		if s.test() || s.below("shared/mirror") {
+	{"shared/storage alone knows databases", func(s source) string {
+		if s.test() || s.below("shared/storage") {
 			return ""
 		}
 		return s.imported(anyOf("go.mongodb.org/", "modernc.org/sqlite", "database/sql"))
@@ -82,7 +82,7 @@ var rules = []rule{
 		// The simulator is a provider and sends webhooks; the mains in
 		// deployments ask the api; --check asks the process next to it; alerts
 		// go to whoever is to be woken.
-		if s.test() || s.below("shared/provider", "shared/simulator", "shared/alert", "deployments") || s.dir+"/"+s.name == "shared/process/check.go" {
+		if s.test() || s.below("shared/provider", "deployments/simulator", "shared/alert", "deployments") || s.dir+"/"+s.name == "shared/process/check.go" {
 			return ""
 		}
 		for _, name := range s.http {
@@ -132,18 +132,18 @@ var rules = []rule{
 		}
 		return s.imported(func(p string) bool {
 			switch strings.TrimPrefix(p, module) {
-			case "shared/event", "shared/fate", "shared/fault", "shared/mirror", "shared/provider":
+			case "shared/event", "shared/fate", "shared/fault", "shared/storage", "shared/provider":
 				return false
 			}
 			return strings.HasPrefix(p, module) || strings.Contains(p, ".") || p == "context" || strings.HasPrefix(p, "net") || p == "os"
 		})
 	}},
 	{"the simulator knows nothing of Tarn but the words", func(s source) string {
-		if s.test() || !s.below("shared/simulator") {
+		if s.test() || !s.below("deployments/simulator") {
 			return ""
 		}
 		return s.imported(func(p string) bool {
-			return strings.HasPrefix(p, module) && p != module+"shared/event" && !within(strings.TrimPrefix(p, module), "shared/simulator")
+			return strings.HasPrefix(p, module) && p != module+"shared/event" && !within(strings.TrimPrefix(p, module), "deployments/simulator")
 		})
 	}},
 }
@@ -186,9 +186,9 @@ func TestLayersCanBeBroken(t *testing.T) {
 		{dir: "worker", name: "a.go", imports: []string{module + "shared/stream/redistest"}},
 		{dir: "worker/app", name: "a.go", imports: []string{module + "worker/entity/simulation"}},
 		{dir: "shared/loops", name: "a.go", imports: []string{module + "shared/telemetry"}},
-		{dir: "shared/mirror/mongo/mongotest", name: "a.go", imports: []string{"github.com/FerretDB/FerretDB/ferretdb"}},
+		{dir: "shared/storage/mongo/mongotest", name: "a.go", imports: []string{"github.com/FerretDB/FerretDB/ferretdb"}},
 		{dir: "worker/entity", name: "a.go", imports: []string{module + "shared/stream"}},
-		{dir: "shared/simulator", name: "a.go", imports: []string{module + "shared/provider"}},
+		{dir: "deployments/simulator", name: "a.go", imports: []string{module + "shared/provider"}},
 	}
 	for i, r := range rules {
 		t.Run(r.name, func(t *testing.T) { require.NotEmpty(t, r.broken(offenders[i])) })

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
@@ -30,7 +30,7 @@ func (r *Reconciler) abandon(ctx context.Context, w *work) error {
 	if r.source(name) != nil {
 		return fmt.Errorf("source %s is configured: its work is done, not discarded", name)
 	}
-	spec, err := decodeState[mirror.RedriveSpec](w.task.Spec)
+	spec, err := decodeState[storage.RedriveSpec](w.task.Spec)
 	if err != nil {
 		return fmt.Errorf("spec of job %s: %w", w.task.ID, err)
 	}
@@ -50,7 +50,7 @@ func (r *Reconciler) abandon(ctx context.Context, w *work) error {
 		return err
 	}
 	for {
-		var rows []*mirror.EventRow
+		var rows []*storage.EventRow
 		err := base.persist(ctx, "look for unsettled events of "+name, func() (err error) {
 			// Those given up are unsettled no more: the first page is the next. An
 			// hour ahead, since the clock of an api may be.
@@ -83,18 +83,18 @@ func (r *Reconciler) abandon(ctx context.Context, w *work) error {
 // have. Ones it cannot read are told in the log of the process, ones the store
 // refuses for good are noted in the audit.
 func (r *Reconciler) logOrphans(ctx context.Context, base *finder, shard int, entries []stream.Entry) error {
-	var arrivals []mirror.Arrival
+	var arrivals []storage.Arrival
 	for _, e := range entries {
 		switch {
 		case e.Err != nil:
 			r.Logger.Error("an entry that cannot be read is discarded with its source", "shard", shard, "entry", e.ID, "error", e.Err, "fields", len(e.Fields))
 		case e.Signal.Body != nil:
-			arrivals = append(arrivals, mirror.Arrival{
-				Event: e.Signal.Body, Signal: mirror.SignalID{Shard: shard, ID: e.ID}, TraceID: telemetry.TraceID(e.Signal.Trace),
+			arrivals = append(arrivals, storage.Arrival{
+				Event: e.Signal.Body, Signal: storage.SignalID{Shard: shard, ID: e.ID}, TraceID: telemetry.TraceID(e.Signal.Trace),
 			})
 		}
 	}
-	log := func(arrivals []mirror.Arrival) error {
+	log := func(arrivals []storage.Arrival) error {
 		return base.persist(ctx, "log events to discard", func() error {
 			_, err := r.Store.Log(ctx, arrivals)
 			return err
@@ -108,7 +108,7 @@ func (r *Reconciler) logOrphans(ctx context.Context, base *finder, shard int, en
 		return err
 	}
 	for _, a := range arrivals { // one by one: those beside the refused one are logged
-		err := log([]mirror.Arrival{a})
+		err := log([]storage.Arrival{a})
 		if fate.Is(err, fate.Permanent) {
 			err = r.noteRefused(ctx, base, a, err)
 		}
@@ -125,7 +125,7 @@ const keptRefused = 1 << 20
 
 // noteRefused puts an event on record that is given up and that the store
 // refuses for good. Its note is all that is kept of it.
-func (r *Reconciler) noteRefused(ctx context.Context, base *finder, a mirror.Arrival, cause error) error {
+func (r *Reconciler) noteRefused(ctx context.Context, base *finder, a storage.Arrival, cause error) error {
 	e := a.Event
 	r.Logger.Error("the store refuses an event that is discarded with its source; it is noted in the audit", "source", e.Source, "event", e.ID, "error", cause)
 	sum := sha256.Sum256(e.Payload)
@@ -136,26 +136,26 @@ func (r *Reconciler) noteRefused(ctx context.Context, base *finder, a mirror.Arr
 	if err != nil {
 		return fmt.Errorf("note refused event %s: %w", e.ID, err)
 	}
-	note := mirror.Note{
+	note := storage.Note{
 		ID: fmt.Sprintf("refused/%d/%s", a.Signal.Shard, a.Signal.ID), At: r.Now().UTC(), Source: e.Source,
-		Kind: mirror.NoteRefused, EventID: strings.ToValidUTF8(e.ID, "\uFFFD"), Reason: string(reason), Count: 1,
+		Kind: storage.NoteRefused, EventID: strings.ToValidUTF8(e.ID, "\uFFFD"), Reason: string(reason), Count: 1,
 	}
-	return base.persist(ctx, "note refused event", func() error { return r.Store.Note(ctx, []mirror.Note{note}) })
+	return base.persist(ctx, "note refused event", func() error { return r.Store.Note(ctx, []storage.Note{note}) })
 }
 
 // giveUp settles the open outcomes of some rows as discarded and says how many.
-func (r *Reconciler) giveUp(ctx context.Context, rows []*mirror.EventRow, by, reason string) (int, error) {
+func (r *Reconciler) giveUp(ctx context.Context, rows []*storage.EventRow, by, reason string) (int, error) {
 	now := r.Now().UTC()
-	var letters []mirror.Letter
+	var letters []storage.Letter
 	var ids []string
 	for _, row := range rows {
 		for _, o := range row.Entities {
 			if o.Status.Final() {
 				continue
 			}
-			l := mirror.Letter{
+			l := storage.Letter{
 				Source: row.Source, EventID: row.ID, Ref: o.Ref, Signal: o.Signal, Class: abandoned, TraceID: row.TraceID, At: now,
-				Attempts: []mirror.Attempt{{At: now, Error: "its source is not configured any more"}},
+				Attempts: []storage.Attempt{{At: now, Error: "its source is not configured any more"}},
 			}
 			letters, ids = append(letters, l), append(ids, l.ID())
 		}

@@ -9,7 +9,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -24,22 +24,22 @@ func TestAbandonGivesUpWhatWaits(t *testing.T) {
 			Entities: []event.Ref{{Key: event.Key{Source: "former", Kind: "order", ID: "o_" + id}}}, Payload: []byte(`{}`),
 		}
 	}
-	_, err := c.store.Log(c.ctx, []mirror.Arrival{{Event: orphan("evt_read"), Signal: mirror.SignalID{ID: "1-1"}}})
+	_, err := c.store.Log(c.ctx, []storage.Arrival{{Event: orphan("evt_read"), Signal: storage.SignalID{ID: "1-1"}}})
 	require.NoError(t, err)
 	_, err = c.streams.Append(c.ctx, stream.Draft{Signal: event.Own(orphan("evt_unread"), "")})
 	require.NoError(t, err)
 	require.NoError(t, c.streams.Remember(c.ctx, []string{"former"}))
 	c.arrive("evt_kept", "order.created", "customer", "c0", "order", "o0_0")
 
-	c.job(kindAbandon, mirror.RedriveSpec{Filter: mirror.LetterFilter{Source: "former"}, Reason: "renamed"})
+	c.job(kindAbandon, storage.RedriveSpec{Filter: storage.LetterFilter{Source: "former"}, Reason: "renamed"})
 	c.start(c.member("a").Run)
-	c.eventually("it is done", func() bool { return c.task("job_1").Status == mirror.TaskDone })
+	c.eventually("it is done", func() bool { return c.task("job_1").Status == storage.TaskDone })
 	require.EqualValues(t, 2, c.task("job_1").Counts["done"])
 	for _, id := range []string{"evt_read", "evt_unread"} {
 		rows, err := c.store.EventByID(c.ctx, "former", id)
 		require.NoError(t, err)
-		require.Equal(t, mirror.Discarded, rows[0].Status)
-		l, err := c.store.LetterByID(c.ctx, mirror.LetterID(id, rows[0].Entities[0].Ref.Key))
+		require.Equal(t, storage.Discarded, rows[0].Status)
+		l, err := c.store.LetterByID(c.ctx, storage.LetterID(id, rows[0].Entities[0].Ref.Key))
 		require.NoError(t, err)
 		require.Equal(t, []string{"discarded", "ops", "renamed"}, []string{string(l.Status), l.By, l.Reason})
 	}
@@ -47,25 +47,25 @@ func TestAbandonGivesUpWhatWaits(t *testing.T) {
 	require.NoError(t, err)
 	require.Empty(t, orphans)
 	require.NotEmpty(t, c.entries())
-	require.Equal(t, mirror.Pending, c.row("evt_kept").Status)
+	require.Equal(t, storage.Pending, c.row("evt_kept").Status)
 }
 
 // refusing is a store that takes no event with one id. It keeps the notes.
 type refusing struct {
-	mirror.Store
+	storage.Store
 	id    string
 	mu    sync.Mutex
-	notes []mirror.Note
+	notes []storage.Note
 }
 
-func (r *refusing) Note(ctx context.Context, notes []mirror.Note) error {
+func (r *refusing) Note(ctx context.Context, notes []storage.Note) error {
 	r.mu.Lock()
 	r.notes = append(r.notes, notes...)
 	r.mu.Unlock()
 	return r.Store.Note(ctx, notes)
 }
 
-func (r *refusing) Log(ctx context.Context, arrivals []mirror.Arrival) ([]mirror.Logged, error) {
+func (r *refusing) Log(ctx context.Context, arrivals []storage.Arrival) ([]storage.Logged, error) {
 	for _, a := range arrivals {
 		if a.Event.ID == r.id {
 			return nil, fate.Errorf(fate.Permanent, "event %s is too long", r.id)
@@ -88,14 +88,14 @@ func TestAbandonGoesOnBehindARefusedEvent(t *testing.T) {
 		}, "")})
 		require.NoError(t, err)
 	}
-	c.job(kindAbandon, mirror.RedriveSpec{Filter: mirror.LetterFilter{Source: "former"}, Reason: "renamed"})
+	c.job(kindAbandon, storage.RedriveSpec{Filter: storage.LetterFilter{Source: "former"}, Reason: "renamed"})
 	c.start(c.member("a").Run)
-	c.eventually("it is done", func() bool { return c.task("job_1").Status == mirror.TaskDone })
+	c.eventually("it is done", func() bool { return c.task("job_1").Status == storage.TaskDone })
 	require.Equal(t, map[string]int64{"entries": 3, "parked": 0, "total": 2, "done": 2}, c.task("job_1").Counts)
 	store.mu.Lock()
 	defer store.mu.Unlock()
 	require.Len(t, store.notes, 1)
-	require.Equal(t, []string{mirror.NoteRefused, "former", "evt_long"}, []string{store.notes[0].Kind, store.notes[0].Source, store.notes[0].EventID})
+	require.Equal(t, []string{storage.NoteRefused, "former", "evt_long"}, []string{store.notes[0].Kind, store.notes[0].Source, store.notes[0].EventID})
 	require.Contains(t, store.notes[0].Reason, "is too long")
 	require.Contains(t, store.notes[0].Reason, `{\"long\": true}`)
 }
@@ -112,9 +112,9 @@ func TestAbandonRefusesASourceThatIsConfigured(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
 	c.arrive("evt_1", "order.created", "customer", "c0", "order", "o0_0")
-	c.job(kindAbandon, mirror.RedriveSpec{Filter: mirror.LetterFilter{Source: "shop"}, Reason: "a slip"})
+	c.job(kindAbandon, storage.RedriveSpec{Filter: storage.LetterFilter{Source: "shop"}, Reason: "a slip"})
 	c.start(c.member("a").Run)
-	c.eventually("it has failed", func() bool { return c.task("job_1").Status == mirror.TaskFailed })
+	c.eventually("it has failed", func() bool { return c.task("job_1").Status == storage.TaskFailed })
 	require.Contains(t, c.task("job_1").Error, "source shop is configured")
 	require.NotEmpty(t, c.entries())
 }

@@ -13,9 +13,9 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/probe"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
@@ -69,7 +69,7 @@ type finder struct {
 	name     string
 	def      *provider.Definition
 	api      API
-	store    mirror.Store
+	store    storage.Store
 	streams  *stream.Streams
 	rate     func() stream.Rate
 	settings config.Reconcile

@@ -12,7 +12,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // BackfillOptions say what Backfill fills.
@@ -74,14 +74,14 @@ const attention = 100 * time.Millisecond
 var ErrCutOff = errors.New("cut off; the same command goes on where it was")
 
 // backfillTask finds the backfill that was cut off, or makes one.
-func (r *Reconciler) backfillTask(ctx context.Context, f *finder, o BackfillOptions) (*mirror.Task, error) {
+func (r *Reconciler) backfillTask(ctx context.Context, f *finder, o BackfillOptions) (*storage.Task, error) {
 	kinds := slices.Sorted(slices.Values(o.Kinds))
-	var open *mirror.Task
-	filter := mirror.TaskFilter{
-		Kinds: []string{kindBackfill}, Source: f.name, Statuses: []mirror.TaskStatus{mirror.TaskWaiting, mirror.TaskRunning},
+	var open *storage.Task
+	filter := storage.TaskFilter{
+		Kinds: []string{kindBackfill}, Source: f.name, Statuses: []storage.TaskStatus{storage.TaskWaiting, storage.TaskRunning},
 	}
-	err := eachTask(ctx, f, filter, func(t *mirror.Task) {
-		spec, err := decodeState[mirror.SweepSpec](t.Spec)
+	err := eachTask(ctx, f, filter, func(t *storage.Task) {
+		spec, err := decodeState[storage.SweepSpec](t.Spec)
 		if err != nil || !slices.Equal(slices.Sorted(slices.Values(spec.Kinds)), kinds) {
 			return
 		}
@@ -96,12 +96,12 @@ func (r *Reconciler) backfillTask(ctx context.Context, f *finder, o BackfillOpti
 		}
 		return open, err
 	}
-	spec := mirror.SweepSpec{Kinds: kinds, Since: o.Since.UTC(), Rate: o.Rate}
+	spec := storage.SweepSpec{Kinds: kinds, Since: o.Since.UTC(), Rate: o.Rate}
 	if o.Since.IsZero() {
 		spec.Since = time.Time{}
 	}
 	t := sweepTask("backfill_"+strings.ToLower(rand.Text()), modeBackfill, f.name, "command", spec, r.Now())
-	return t, f.persist(ctx, "begin a backfill", func() error { return r.Store.CreateTasks(ctx, []*mirror.Task{t}) })
+	return t, f.persist(ctx, "begin a backfill", func() error { return r.Store.CreateTasks(ctx, []*storage.Task{t}) })
 }
 
 // attend works on the backfill, beside whoever else does, and shows how far it
@@ -138,7 +138,7 @@ func (r *Reconciler) attend(ctx context.Context, f *finder, id string, o Backfil
 		show.show(p)
 		switch {
 		case !t.Status.Final():
-		case t.Status != mirror.TaskDone:
+		case t.Status != storage.TaskDone:
 			return fmt.Errorf("backfill %s is %s: %s", id, t.Status, t.Error)
 		default:
 			return nil
@@ -152,7 +152,7 @@ func (r *Reconciler) untilShown(ctx context.Context, f *finder, id string, every
 		if !loops.Sleep(ctx, min(attention, time.Until(until))) {
 			return ctx.Err()
 		}
-		var t *mirror.Task
+		var t *storage.Task
 		err := f.persist(ctx, "read task "+id, func() (err error) {
 			t, err = r.Store.Task(ctx, id)
 			return err
@@ -170,9 +170,9 @@ func cutOffAt(ctx context.Context, f *finder, id string, p progress) error {
 }
 
 // progressOf looks how far a backfill is.
-func (r *Reconciler) progressOf(ctx context.Context, f *finder, id string) (*mirror.Task, progress, error) {
+func (r *Reconciler) progressOf(ctx context.Context, f *finder, id string) (*storage.Task, progress, error) {
 	p := progress{At: r.Now().UTC(), Source: f.name, Task: id, Kinds: map[string]int64{}}
-	var t *mirror.Task
+	var t *storage.Task
 	err := f.persist(ctx, "read task "+id, func() (err error) {
 		t, err = r.Store.Task(ctx, id)
 		return err
@@ -183,7 +183,7 @@ func (r *Reconciler) progressOf(ctx context.Context, f *finder, id string) (*mir
 	listed := true // everything that others stand under
 	var parents, walked int
 	var failedLists int64
-	err = eachTask(ctx, f, mirror.TaskFilter{Parent: id}, func(part *mirror.Task) {
+	err = eachTask(ctx, f, storage.TaskFilter{Parent: id}, func(part *storage.Task) {
 		for name, n := range part.Counts {
 			if kind, ok := strings.CutPrefix(name, "kind."); ok {
 				p.Kinds[kind] += n
@@ -217,7 +217,7 @@ func (r *Reconciler) progressOf(ctx context.Context, f *finder, id string) (*mir
 		p.Waiting = min(n, p.Asked)
 	}
 	switch {
-	case t.Status == mirror.TaskDone:
+	case t.Status == storage.TaskDone:
 		p.Phase, p.Share = string(t.Status), 1
 	case listed && p.Asked > 0:
 		p.Share = float64(p.fetched()) / float64(p.Asked)
@@ -227,7 +227,7 @@ func (r *Reconciler) progressOf(ctx context.Context, f *finder, id string) (*mir
 	}
 	if t.Status.Final() {
 		p.Phase, p.SweepOutcome, p.Missed = string(t.Status), state.SweepOutcome, t.Counts["not_fetched"]
-		if t.Status != mirror.TaskDone && p.Share == 1 {
+		if t.Status != storage.TaskDone && p.Share == 1 {
 			p.Share = 0 // of what is not known whole no share is known
 		}
 	}

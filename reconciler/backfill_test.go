@@ -17,7 +17,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
@@ -92,10 +92,10 @@ func TestABackfillThatIsCutOffGoesOn(t *testing.T) {
 	o.Kinds = []string{"customer", "order"} // in whatever order
 	require.NoError(t, c.reconciler("b").Backfill(c.ctx, o))
 	require.Less(t, first+len(lists(c.shop.calls())), 20+40*2+20, "it did not start over")
-	page, err := c.store.Tasks(c.ctx, mirror.TaskFilter{Kinds: []string{"backfill"}})
+	page, err := c.store.Tasks(c.ctx, storage.TaskFilter{Kinds: []string{"backfill"}})
 	require.NoError(t, err)
 	require.Len(t, page.Items, 1)
-	require.Equal(t, mirror.TaskDone, page.Items[0].Status)
+	require.Equal(t, storage.TaskDone, page.Items[0].Status)
 	stop()
 	for _, d := range c.differences() {
 		require.Contains(t, d, "missing balance/", "only what was not asked for")
@@ -111,7 +111,7 @@ func TestABackfillThatIsCutOffGoesOn(t *testing.T) {
 	require.Zero(t, last.Waiting)
 
 	require.NoError(t, c.reconciler("c").Backfill(c.ctx, o))
-	page, err = c.store.Tasks(c.ctx, mirror.TaskFilter{Kinds: []string{"backfill"}})
+	page, err = c.store.Tasks(c.ctx, storage.TaskFilter{Kinds: []string{"backfill"}})
 	require.NoError(t, err)
 	require.Len(t, page.Items, 2, "one that is done is not gone on with")
 }
@@ -147,7 +147,7 @@ func TestABackfillThatIsCancelled(t *testing.T) {
 		done <- c.reconciler("a").Backfill(c.ctx, BackfillOptions{Source: "shop", Every: 10 * time.Millisecond})
 	}()
 	require.Eventually(t, func() bool {
-		page, err := c.store.Tasks(c.ctx, mirror.TaskFilter{Kinds: []string{"backfill"}, Statuses: []mirror.TaskStatus{mirror.TaskRunning}})
+		page, err := c.store.Tasks(c.ctx, storage.TaskFilter{Kinds: []string{"backfill"}, Statuses: []storage.TaskStatus{storage.TaskRunning}})
 		if err != nil || len(page.Items) == 0 {
 			return false
 		}
@@ -167,7 +167,7 @@ func TestABackfillThatIsCancelled(t *testing.T) {
 func TestABackfillWaitsForAPause(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
-	task := sweepTask("backfill_1", modeBackfill, "shop", "test", mirror.SweepSpec{}, c.clock.now())
+	task := sweepTask("backfill_1", modeBackfill, "shop", "test", storage.SweepSpec{}, c.clock.now())
 	s, err := newSweep(c.finder, task, func(context.Context) error { return nil })
 	require.NoError(t, err)
 	ref := event.Ref{Key: c.key("customer", "c0")}
@@ -197,7 +197,7 @@ func TestABackfillWaitsForAPause(t *testing.T) {
 func TestABackfillIsFilledByOneClock(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
-	task := sweepTask("backfill_1", modeBackfill, "shop", "test", mirror.SweepSpec{}, c.clock.now())
+	task := sweepTask("backfill_1", modeBackfill, "shop", "test", storage.SweepSpec{}, c.clock.now())
 	s, err := newSweep(c.finder, task, func(context.Context) error { return nil })
 	require.NoError(t, err)
 	ref := event.Ref{Key: c.key("customer", "c0")}
@@ -243,13 +243,13 @@ func TestReplicasThatComeAndGo(t *testing.T) {
 		}
 	})
 	id := "sweep_coming_and_going"
-	require.NoError(t, c.store.CreateTasks(c.ctx, []*mirror.Task{sweepTask(id, modeSweep, "shop", "test", mirror.SweepSpec{}, c.clock.now())}))
+	require.NoError(t, c.store.CreateTasks(c.ctx, []*storage.Task{sweepTask(id, modeSweep, "shop", "test", storage.SweepSpec{}, c.clock.now())}))
 	task := c.over(id)
 	end()
 	all.Wait()
 	stop()
 	c.work() // what was signalled last
-	require.Equal(t, mirror.TaskDone, task.Status, task.Error)
+	require.Equal(t, storage.TaskDone, task.Status, task.Error)
 	require.Len(t, c.recorded(), 30)
 	require.Empty(t, c.differences())
 }

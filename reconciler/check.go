@@ -9,8 +9,8 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // Entities that no list shows are checked by id, and so is what a list made
@@ -22,7 +22,7 @@ import (
 
 // check asks for one entity and compares it. before is its document as read
 // before, nil for none; listed is how a list showed it, nil if none did.
-func (s *survey) check(ctx context.Context, ref event.Ref, before *mirror.Document, listed *provider.Snapshot, r *remedies) error {
+func (s *survey) check(ctx context.Context, ref event.Ref, before *storage.Document, listed *provider.Snapshot, r *remedies) error {
 	seen, err := s.lookAt(ctx, ref)
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -56,7 +56,7 @@ func (s *survey) failedCheck(ref event.Ref, err error) {
 }
 
 // weigh compares what a GET has shown; before and listed are as in check.
-func (s *survey) weigh(ctx context.Context, seen observation, before *mirror.Document, listed *provider.Snapshot, r *remedies) error {
+func (s *survey) weigh(ctx context.Context, seen observation, before *storage.Document, listed *provider.Snapshot, r *remedies) error {
 	docs, err := s.documents(ctx, []event.Key{seen.ref.Key})
 	if err != nil {
 		return err
@@ -71,7 +71,7 @@ func (s *survey) weigh(ctx context.Context, seen observation, before *mirror.Doc
 	case verdict == unsure:
 		s.compareWithList(seen, doc, listed)
 	case verdict == behind && s.mode != modeTell:
-	case verdict == elsewhere, typ == mirror.Stale && !sameParents(s.def, doc, seen.ref):
+	case verdict == elsewhere, typ == storage.Stale && !sameParents(s.def, doc, seen.ref):
 		return s.lookWhereKnown(ctx, seen, typ, doc, r)
 	case s.doubtful(doc, seen, listed):
 		s.counts["doubtful"]++
@@ -84,7 +84,7 @@ func (s *survey) weigh(ctx context.Context, seen observation, before *mirror.Doc
 
 // compareWithList compares the answer to a GET, which the mirror does not contradict,
 // with how a list showed the entity before. listed is nil if none did.
-func (s *survey) compareWithList(seen observation, doc *mirror.Document, listed *provider.Snapshot) {
+func (s *survey) compareWithList(seen observation, doc *storage.Document, listed *provider.Snapshot) {
 	kind := seen.ref.Key.Kind
 	switch {
 	case listed == nil || doc != nil && !doc.SyncedAt.Before(listed.SentAt):
@@ -93,7 +93,7 @@ func (s *survey) compareWithList(seen observation, doc *mirror.Document, listed 
 			s.dispute(disputed{seen.ref, listed})
 		}
 	case s.def.Shows(kind, listed, seen.state):
-		s.counts[mirror.CountPartialElements+kind]++
+		s.counts[storage.CountPartialElements+kind]++
 	}
 }
 
@@ -103,7 +103,7 @@ func (s *survey) compareWithList(seen observation, doc *mirror.Document, listed 
 // are not one entity, which the definition says cannot be (see provider.Kind.Ref):
 // that is recorded, and nothing repairs it. If it is not there, it has moved. typ is
 // how what was seen differs.
-func (s *survey) lookWhereKnown(ctx context.Context, seen observation, typ mirror.DiscrepancyType, doc *mirror.Document, r *remedies) error {
+func (s *survey) lookWhereKnown(ctx context.Context, seen observation, typ storage.DiscrepancyType, doc *storage.Document, r *remedies) error {
 	known, err := s.lookAt(ctx, event.Ref{Key: doc.Key, Parents: doc.Parents})
 	switch {
 	case ctx.Err() != nil:
@@ -112,7 +112,7 @@ func (s *survey) lookWhereKnown(ctx context.Context, seen observation, typ mirro
 		s.failedCheck(known.ref, err)
 	case err == nil && known.exists():
 		if known.hash() != seen.hash() {
-			r.found = append(r.found, difference{observation: seen, typ: mirror.SharedID, doc: doc})
+			r.found = append(r.found, difference{observation: seen, typ: storage.SharedID, doc: doc})
 		}
 		return s.weigh(ctx, known, doc, nil, r)
 	default:
@@ -125,7 +125,7 @@ func (s *survey) lookWhereKnown(ctx context.Context, seen observation, typ mirro
 // says that there is nothing where a list has just shown something, or lacks
 // history that the mirror holds, with nothing to back it. Workers know how to
 // wait in such a case, so one is asked to look, and nothing is on record yet.
-func (s *survey) doubtful(doc *mirror.Document, seen observation, listed *provider.Snapshot) bool {
+func (s *survey) doubtful(doc *storage.Document, seen observation, listed *provider.Snapshot) bool {
 	if s.mode == modeTell {
 		return false // it looks twice anyway
 	}
@@ -148,7 +148,7 @@ const checkPage = 100
 func (s *survey) checkKind(ctx context.Context, k *provider.Kind, after *string) error {
 	now := s.now()
 	due := now.Add(-s.verifyEvery(k.Name))
-	f := mirror.DueFilter{
+	f := storage.DueFilter{
 		Source: s.name, Kind: k.Name, VerifiedBefore: due, TerminalBefore: now.Add(-s.settings.Window), Limit: checkPage,
 	}
 	inLists := s.inLists(k)
@@ -157,7 +157,7 @@ func (s *survey) checkKind(ctx context.Context, k *provider.Kind, after *string)
 	}
 	for {
 		f.After = *after
-		var docs []*mirror.Document
+		var docs []*storage.Document
 		var next string
 		err := s.persist(ctx, "read documents to be checked", func() (err error) {
 			docs, next, err = s.store.DueForVerify(ctx, f)
@@ -187,7 +187,7 @@ func (s *survey) checkKind(ctx context.Context, k *provider.Kind, after *string)
 }
 
 // checkDue checks one document, unless there is a reason not to.
-func (s *survey) checkDue(ctx context.Context, doc *mirror.Document, inLists bool, due time.Time) error {
+func (s *survey) checkDue(ctx context.Context, doc *storage.Document, inLists bool, due time.Time) error {
 	if awaited(doc) && s.mode != modeTell {
 		return nil // it is being worked on
 	}
@@ -209,12 +209,12 @@ func (s *survey) checkDue(ctx context.Context, doc *mirror.Document, inLists boo
 }
 
 // foundAlready reports whether this survey has found the entity different.
-func (s *survey) foundAlready(ctx context.Context, doc *mirror.Document) (found bool, err error) {
+func (s *survey) foundAlready(ctx context.Context, doc *storage.Document) (found bool, err error) {
 	if s.mode == modeTell {
 		return s.told[doc.Key], nil
 	}
 	err = s.persist(ctx, "read discrepancies", func() error {
-		page, err := s.store.Discrepancies(ctx, mirror.DiscrepancyFilter{Source: s.name, Entity: doc.Key, SweepID: s.id, Limit: 1})
+		page, err := s.store.Discrepancies(ctx, storage.DiscrepancyFilter{Source: s.name, Entity: doc.Key, SweepID: s.id, Limit: 1})
 		found = len(page.Items) > 0
 		return err
 	})

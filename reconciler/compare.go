@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // opinion is what comparing says about one entity.
@@ -48,7 +48,7 @@ func (o observation) exists() bool { return o.state != nil && !o.state.Deleted }
 // hash names the state shown, as outcomes and discrepancies keep it.
 func (o observation) hash() string {
 	if !o.exists() {
-		return mirror.StateGone
+		return storage.StateGone
 	}
 	return o.state.Hash
 }
@@ -56,12 +56,12 @@ func (o observation) hash() string {
 // syncedSince reports whether a sync of the entity was written between two
 // readings of its document, nil for none. Claims tell that without a clock: the
 // worker that fetched and the reconciler that compares may each have another.
-func syncedSince(before, after *mirror.Document) bool {
+func syncedSince(before, after *storage.Document) bool {
 	return syncedClaim(before) != syncedClaim(after)
 }
 
 // syncedClaim is the claim of the fetch a document's state is from. 0: it has none.
-func syncedClaim(doc *mirror.Document) int64 {
+func syncedClaim(doc *storage.Document) int64 {
 	if doc == nil {
 		return 0
 	}
@@ -71,31 +71,31 @@ func syncedClaim(doc *mirror.Document) int64 {
 // compare says what an observation means for the document the mirror has, nil if it
 // has none. The observation is the newer of the two unless a sync was written
 // meanwhile, which the caller has to rule out (syncedSince).
-func compare(d *provider.Definition, doc *mirror.Document, seen observation) (opinion, mirror.DiscrepancyType) {
+func compare(d *provider.Definition, doc *storage.Document, seen observation) (opinion, storage.DiscrepancyType) {
 	exists := seen.exists()
 	switch {
 	case doc == nil || !doc.Known():
 		if !exists {
 			return unsure, "" // there is nothing, and nothing is known
 		}
-		return different(doc), mirror.Missing
+		return different(doc), storage.Missing
 	case !exists && !doc.DeletedAt.IsZero():
 		return agrees, ""
 	case !exists:
-		return differs, mirror.Deleted
+		return differs, storage.Deleted
 	case !doc.DeletedAt.IsZero():
-		return differs, mirror.Unexpected
+		return differs, storage.Unexpected
 	case !sameState(d, doc, seen):
-		return different(doc), mirror.Stale
+		return different(doc), storage.Stale
 	case !sameParents(d, doc, seen.ref):
-		return elsewhere, mirror.Moved
+		return elsewhere, storage.Moved
 	}
 	return agrees, ""
 }
 
 // sameParents reports whether an entity was seen under the parents the mirror
 // has for it. Parents that no request could name are not compared.
-func sameParents(d *provider.Definition, doc *mirror.Document, ref event.Ref) bool {
+func sameParents(d *provider.Definition, doc *storage.Document, ref event.Ref) bool {
 	k := d.Kind(doc.Key.Kind)
 	have, known := k.Parents(doc.Parents)
 	seen, ok := k.Parents(ref.Parents)
@@ -103,7 +103,7 @@ func sameParents(d *provider.Definition, doc *mirror.Document, ref event.Ref) bo
 }
 
 // different is the opinion of an entity that is not as the mirror has it.
-func different(doc *mirror.Document) opinion {
+func different(doc *storage.Document) opinion {
 	if awaited(doc) {
 		return behind
 	}
@@ -113,14 +113,14 @@ func different(doc *mirror.Document) opinion {
 // awaited reports whether a worker is about to look at the entity of a document,
 // nil if there is none: a retry, or a second look at a read that lagged, is on
 // its way. With a dead letter no worker will.
-func awaited(doc *mirror.Document) bool {
-	return doc != nil && doc.Behind != nil && doc.Behind.Reason != mirror.ReasonDeadLetter
+func awaited(doc *storage.Document) bool {
+	return doc != nil && doc.Behind != nil && doc.Behind.Reason != storage.ReasonDeadLetter
 }
 
 // sameState compares by content. The stored hash is not trusted: it says what
 // was written, and a hand in the database may have written since; besides,
 // another version of the definition may have had other volatile fields.
-func sameState(d *provider.Definition, doc *mirror.Document, seen observation) bool {
+func sameState(d *provider.Definition, doc *storage.Document, seen observation) bool {
 	have, err := d.Read(doc.Key.Kind, doc.Raw)
 	switch {
 	case err != nil:
@@ -134,9 +134,9 @@ func sameState(d *provider.Definition, doc *mirror.Document, seen observation) b
 // difference is an entity that provider and mirror do not agree about.
 type difference struct {
 	observation
-	typ mirror.DiscrepancyType
+	typ storage.DiscrepancyType
 	// doc is what the mirror has, nil for nothing.
-	doc *mirror.Document
+	doc *storage.Document
 	// lost is the highest claim under which the log says that the entity was
 	// written, if the mirror has nothing of it: the database has lost it since. 0: it
 	// was never written, as far as is known.
@@ -147,7 +147,7 @@ type difference struct {
 // is the same one when it is found again. No sync ends that two entities have one
 // id: that is one difference for good.
 func (d difference) id() string {
-	if d.typ == mirror.SharedID {
+	if d.typ == storage.SharedID {
 		return discrepancyID(d.ref.Key.String(), string(d.typ), listName(d.ref.Key.Kind, d.ref.Parents))
 	}
 	return discrepancyID(d.ref.Key.String(), string(d.typ), strconv.FormatInt(d.claim(), 10))
@@ -175,12 +175,12 @@ func discrepancyID(parts ...string) string {
 }
 
 // record is the difference as the store keeps it.
-func (d difference) record(def *provider.Definition, sweep string) (mirror.Discrepancy, error) {
-	out := mirror.Discrepancy{
-		ID: d.id(), Source: d.ref.Key.Source, Entity: d.ref.Key, Type: d.typ, Status: mirror.Suspected,
+func (d difference) record(def *provider.Definition, sweep string) (storage.Discrepancy, error) {
+	out := storage.Discrepancy{
+		ID: d.id(), Source: d.ref.Key.Source, Entity: d.ref.Key, Type: d.typ, Status: storage.Suspected,
 		SweepID: sweep, FoundAt: d.at.UTC(), StateHash: d.hash(), SyncedClaim: d.claim(), SyncedAt: d.syncedAt(),
 	}
-	if d.typ != mirror.Stale {
+	if d.typ != storage.Stale {
 		return out, nil
 	}
 	var err error

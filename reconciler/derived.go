@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // A kind that is derived has no events of its own. An event that makes it stale asks
@@ -22,9 +22,9 @@ import (
 // heldBack are those of the differences that a refresh on its way explains. The log
 // cannot be asked for derived kinds, so all events of the time are read, once for all
 // differences.
-func (f *finder) heldBack(ctx context.Context, found []*mirror.Discrepancy) (map[string]bool, error) {
-	wanted := map[event.Key][]*mirror.Discrepancy{}
-	filter := mirror.EventFilter{Source: f.name, Limit: 200}
+func (f *finder) heldBack(ctx context.Context, found []*storage.Discrepancy) (map[string]bool, error) {
+	wanted := map[event.Key][]*storage.Discrepancy{}
+	filter := storage.EventFilter{Source: f.name, Limit: 200}
 	for _, d := range found {
 		held := f.refreshedWithin(d.Entity.Kind)
 		if held == 0 {
@@ -88,12 +88,12 @@ func (f *finder) refreshedWithin(kind string) time.Duration {
 func heldFor(d time.Duration) time.Duration { return d + 30*time.Second }
 
 // events are those of the log that a filter selects, as many as its limit.
-func (f *finder) events(ctx context.Context, filter mirror.EventFilter) ([]*mirror.EventRow, error) {
+func (f *finder) events(ctx context.Context, filter storage.EventFilter) ([]*storage.EventRow, error) {
 	page, err := f.eventsPage(ctx, filter)
 	return page.Items, err
 }
 
-func (f *finder) eventsPage(ctx context.Context, filter mirror.EventFilter) (page mirror.Page[*mirror.EventRow], err error) {
+func (f *finder) eventsPage(ctx context.Context, filter storage.EventFilter) (page storage.Page[*storage.EventRow], err error) {
 	err = f.persist(ctx, "read events", func() (err error) {
 		page, err = f.store.Events(ctx, filter)
 		return err

@@ -8,8 +8,8 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // single looks after the singletons and lists that stand under one entity of a kind,
@@ -103,7 +103,7 @@ func (s *survey) isOlderThan(ctx context.Context, key event.Key, d time.Duration
 	case doc.SyncedAt.Before(before):
 		return true, nil
 	}
-	rows, err := s.finder.events(ctx, mirror.EventFilter{Source: s.name, Entity: key, To: before, Limit: 1})
+	rows, err := s.finder.events(ctx, storage.EventFilter{Source: s.name, Entity: key, To: before, Limit: 1})
 	return len(rows) > 0, err
 }
 
@@ -116,7 +116,7 @@ func (s *survey) oneOf(k event.Key, n uint64) bool {
 // by its id this time: once per verify_every, so that what the list does not show is
 // compared too. Each entity has its own times for that, spread over verify_every; one
 // of them has come if it lies between the last time the entity was verified and now.
-func (s *survey) wholeIsDue(doc *mirror.Document, now time.Time) bool {
+func (s *survey) wholeIsDue(doc *storage.Document, now time.Time) bool {
 	every := s.verifyEvery(doc.Key.Kind)
 	shift := time.Duration(xxhash.Sum64String(doc.Key.String()) % uint64(every))
 	turn := func(t time.Time) time.Time { return t.Add(shift).Truncate(every) }

@@ -12,7 +12,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 func (c *scene) verify() *Report {
@@ -164,9 +164,9 @@ func TestABusyAccountIsNoExcuse(t *testing.T) {
 
 			c.finder.settings.Kinds["balance"] = config.ReconcileKind{VerifyEvery: time.Millisecond}
 			c.survey(modeSweep)
-			want := mirror.Confirmed
+			want := storage.Confirmed
 			if tc.held {
-				want = mirror.Dropped
+				want = storage.Dropped
 			}
 			require.Equal(t, want, c.judged(), "the judge of sweeps has the same rule")
 		})

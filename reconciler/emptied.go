@@ -8,9 +8,9 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/probe"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // listRoot looks after a kind that stands under nothing, its list from a place
@@ -130,7 +130,7 @@ func (s *survey) hadElements(ctx context.Context, k *provider.Kind) (had bool, e
 			return err
 		}
 		doc, err := s.store.Entity(ctx, event.Key{Source: s.name, Kind: k.Name, ID: provider.RootID})
-		if errors.Is(err, mirror.ErrNotFound) {
+		if errors.Is(err, storage.ErrNotFound) {
 			return nil
 		}
 		if err != nil {

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // engine runs the tasks that look for differences. It is given a task under a
@@ -30,7 +30,7 @@ type engine struct {
 // saver stores a task under its lease.
 type saver func(ctx context.Context) error
 
-func (e *engine) finder(t *mirror.Task) (*finder, error) {
+func (e *engine) finder(t *storage.Task) (*finder, error) {
 	f := e.finders[t.Source]
 	if f == nil {
 		return nil, fmt.Errorf("task %s: source %q is not configured", t.ID, t.Source)
@@ -43,7 +43,7 @@ func gapsID(source string) string { return "gaps/" + source }
 
 // gaps searches for missed events: for ever, if it is the standing task of its
 // source, else once, from where its spec says.
-func (e *engine) gaps(ctx context.Context, t *mirror.Task, save saver) error {
+func (e *engine) gaps(ctx context.Context, t *storage.Task, save saver) error {
 	f, err := e.finder(t)
 	if err != nil {
 		return err
@@ -91,12 +91,12 @@ func (e *engine) gaps(ctx context.Context, t *mirror.Task, save saver) error {
 // errTask marks an error of saving a task: the work is not ours any more.
 var errTask = errors.New("the task could not be saved")
 
-func (e *engine) newGaps(f *finder, t *mirror.Task, save saver) (*gaps, error) {
+func (e *engine) newGaps(f *finder, t *storage.Task, save saver) (*gaps, error) {
 	state, err := decodeState[gapState](t.State)
 	if err != nil {
 		return nil, err
 	}
-	spec, err := decodeState[mirror.SweepSpec](t.Spec)
+	spec, err := decodeState[storage.SweepSpec](t.Spec)
 	if err != nil {
 		return nil, fmt.Errorf("spec of task %s: %w", t.ID, err)
 	}
@@ -124,8 +124,8 @@ func (e *engine) newGaps(f *finder, t *mirror.Task, save saver) (*gaps, error) {
 	}
 	g.sweep = func(ctx context.Context, slot string) (string, error) {
 		id := "sweep_" + f.name + "_horizon_" + slot
-		sweep := sweepTask(id, modeSweep, f.name, t.ID, mirror.SweepSpec{}, f.now())
-		return id, f.persist(ctx, "start a sweep", func() error { return f.store.CreateTasks(ctx, []*mirror.Task{sweep}) })
+		sweep := sweepTask(id, modeSweep, f.name, t.ID, storage.SweepSpec{}, f.now())
+		return id, f.persist(ctx, "start a sweep", func() error { return f.store.CreateTasks(ctx, []*storage.Task{sweep}) })
 	}
 	return g, nil
 }
@@ -153,7 +153,7 @@ func (g *gaps) once(ctx context.Context) error {
 // gone on with now, and reports whether it is over. It never waits for its
 // partitions, so that it keeps nobody from working on them: if it is not over,
 // it is to be called again in a moment.
-func (e *engine) sweep(ctx context.Context, t *mirror.Task, save saver) (done bool, err error) {
+func (e *engine) sweep(ctx context.Context, t *storage.Task, save saver) (done bool, err error) {
 	f, err := e.finder(t)
 	if err != nil {
 		return false, err
@@ -170,7 +170,7 @@ func (e *engine) sweep(ctx context.Context, t *mirror.Task, save saver) (done bo
 }
 
 // warn logs the warnings of a sweep that is over, each once in the life of the process.
-func (e *engine) warn(f *finder, t *mirror.Task) {
+func (e *engine) warn(f *finder, t *storage.Task) {
 	for _, w := range t.Warnings() {
 		if _, known := e.warned.LoadOrStore(f.name+"\x00"+w, true); !known {
 			f.log.Warn(w, "source", f.name, "sweep", t.ID)
@@ -179,7 +179,7 @@ func (e *engine) warn(f *finder, t *mirror.Task) {
 }
 
 // partition does one partition of a sweep, or what is left of it.
-func (e *engine) partition(ctx context.Context, t *mirror.Task, save saver) error {
+func (e *engine) partition(ctx context.Context, t *storage.Task, save saver) error {
 	f, err := e.finder(t)
 	if err != nil {
 		return err
@@ -192,9 +192,9 @@ func (e *engine) partition(ctx context.Context, t *mirror.Task, save saver) erro
 }
 
 // sweepTask makes a task that compares with the provider.
-func sweepTask(id string, m mode, source, by string, spec mirror.SweepSpec, now time.Time) *mirror.Task {
+func sweepTask(id string, m mode, source, by string, spec storage.SweepSpec, now time.Time) *storage.Task {
 	text, _ := json.Marshal(spec) // plain fields, which always encode
-	return &mirror.Task{
-		ID: id, Kind: string(m), Source: source, Status: mirror.TaskWaiting, By: by, Spec: text, CreatedAt: now.UTC(),
+	return &storage.Task{
+		ID: id, Kind: string(m), Source: source, Status: storage.TaskWaiting, By: by, Spec: text, CreatedAt: now.UTC(),
 	}
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -45,9 +45,9 @@ func (c *scene) replica(id string) *replica {
 // nothing is saved any more.
 func (r *replica) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		page, err := r.c.store.Tasks(r.c.ctx, mirror.TaskFilter{
+		page, err := r.c.store.Tasks(r.c.ctx, storage.TaskFilter{
 			Kinds:    []string{kindSweep, kindBackfill, kindVerify, kindGaps, kindPartition},
-			Statuses: []mirror.TaskStatus{mirror.TaskWaiting, mirror.TaskRunning}, Limit: 200,
+			Statuses: []storage.TaskStatus{storage.TaskWaiting, storage.TaskRunning}, Limit: 200,
 		})
 		if err != nil {
 			r.c.t.Error(err)
@@ -62,7 +62,7 @@ func (r *replica) run(ctx context.Context) {
 	}
 }
 
-func (r *replica) try(ctx context.Context, t *mirror.Task) {
+func (r *replica) try(ctx context.Context, t *storage.Task) {
 	lease, err := r.c.streams.Task(ctx, t.ID, r.id)
 	if err != nil {
 		return // somebody has it
@@ -85,7 +85,7 @@ func (r *replica) try(ctx context.Context, t *mirror.Task) {
 		}
 		return err
 	}
-	t.Status = mirror.TaskRunning
+	t.Status = storage.TaskRunning
 	done := true
 	switch t.Kind {
 	case "partition":
@@ -99,9 +99,9 @@ func (r *replica) try(ctx context.Context, t *mirror.Task) {
 	case ctx.Err() != nil:
 		return
 	case err != nil:
-		t.Status, t.Error = mirror.TaskFailed, err.Error()
+		t.Status, t.Error = storage.TaskFailed, err.Error()
 	case done:
-		t.Status = mirror.TaskDone
+		t.Status = storage.TaskDone
 	default:
 		return
 	}
@@ -112,10 +112,10 @@ func (r *replica) try(ctx context.Context, t *mirror.Task) {
 }
 
 // sweepBy has replicas run a sweep to its end.
-func (c *scene) sweepBy(m mode, spec mirror.SweepSpec, replicas ...*replica) *mirror.Task {
+func (c *scene) sweepBy(m mode, spec storage.SweepSpec, replicas ...*replica) *storage.Task {
 	c.t.Helper()
 	id := fmt.Sprintf("%s_%d", m, time.Now().UnixNano())
-	require.NoError(c.t, c.store.CreateTasks(c.ctx, []*mirror.Task{sweepTask(id, m, c.finder.name, "test", spec, c.clock.now())}))
+	require.NoError(c.t, c.store.CreateTasks(c.ctx, []*storage.Task{sweepTask(id, m, c.finder.name, "test", spec, c.clock.now())}))
 	ctx, stop := context.WithCancel(c.ctx)
 	var running sync.WaitGroup
 	for _, r := range replicas {
@@ -128,9 +128,9 @@ func (c *scene) sweepBy(m mode, spec mirror.SweepSpec, replicas ...*replica) *mi
 }
 
 // over waits until a task is over.
-func (c *scene) over(id string) *mirror.Task {
+func (c *scene) over(id string) *storage.Task {
 	c.t.Helper()
-	var t *mirror.Task
+	var t *storage.Task
 	require.Eventually(c.t, func() bool {
 		var err error
 		t, err = c.store.Task(c.ctx, id)
@@ -149,8 +149,8 @@ func TestASweepIsDividedAmongReplicas(t *testing.T) {
 	c.shop.put("/customers/c29/orders/new", shopOrder("new", 9, "created"))
 	c.shop.calls()
 	a, b := c.replica("a"), c.replica("b")
-	task := c.sweepBy(modeSweep, mirror.SweepSpec{}, a, b)
-	require.Equal(t, mirror.TaskDone, task.Status, task.Error)
+	task := c.sweepBy(modeSweep, storage.SweepSpec{}, a, b)
+	require.Equal(t, storage.TaskDone, task.Status, task.Error)
 	require.Empty(t, task.Error)
 	require.Equal(t, []string{"deleted order/o9_2", "missing order/new", "stale order/o7_1"}, c.recorded())
 	require.EqualValues(t, 3, task.Counts["found"])
@@ -201,7 +201,7 @@ func TestAReplicaThatDies(t *testing.T) {
 		return false
 	})
 	id := "sweep_dying"
-	require.NoError(t, c.store.CreateTasks(c.ctx, []*mirror.Task{sweepTask(id, modeSweep, "shop", "test", mirror.SweepSpec{}, c.clock.now())}))
+	require.NoError(t, c.store.CreateTasks(c.ctx, []*storage.Task{sweepTask(id, modeSweep, "shop", "test", storage.SweepSpec{}, c.clock.now())}))
 	for n := 0; ; n++ {
 		ctx, cancel := context.WithCancel(c.ctx)
 		mu.Lock()
@@ -223,7 +223,7 @@ func TestAReplicaThatDies(t *testing.T) {
 		}
 		cancel()
 		if task, err := c.store.Task(c.ctx, id); err == nil && task.Status.Final() {
-			require.Equal(t, mirror.TaskDone, task.Status, task.Error)
+			require.Equal(t, storage.TaskDone, task.Status, task.Error)
 			break
 		}
 	}
@@ -250,7 +250,7 @@ func TestFailedListsAreHandedOn(t *testing.T) {
 		return r.URL.Path == "/customers/c1/orders"
 	})
 	c.shop.calls()
-	task := c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"), c.replica("b"))
+	task := c.sweepBy(modeSweep, storage.SweepSpec{}, c.replica("a"), c.replica("b"))
 	require.EqualValues(t, 1, task.Counts["failed_lists"])
 	require.Empty(t, c.recorded())
 	for _, path := range c.shop.calls() {
@@ -260,11 +260,11 @@ func TestFailedListsAreHandedOn(t *testing.T) {
 
 // checkedTasks looks at partitions as they are made.
 type checkedTasks struct {
-	mirror.Store
-	made func(*mirror.Task)
+	storage.Store
+	made func(*storage.Task)
 }
 
-func (s checkedTasks) CreateTasks(ctx context.Context, tasks []*mirror.Task) error {
+func (s checkedTasks) CreateTasks(ctx context.Context, tasks []*storage.Task) error {
 	for _, t := range tasks {
 		s.made(t)
 	}
@@ -281,7 +281,7 @@ func TestAPartitionIsSavedBeforeItIsMade(t *testing.T) {
 	root := partitionTask("sweep_x", "customer", "shop", spec, c.clock.now())
 	var saved partitionState
 	var all []string
-	c.finder.store = checkedTasks{c.store, func(made *mirror.Task) {
+	c.finder.store = checkedTasks{c.store, func(made *storage.Task) {
 		spec, err := decodeState[partitionSpec](made.Spec)
 		require.NoError(t, err)
 		require.Equal(t, spec.IDs, saved.Pending[:len(spec.IDs)], made.ID)
@@ -315,7 +315,7 @@ func TestARootThatIsCutOffDividesOnce(t *testing.T) {
 			}
 			return nil
 		}
-		c.finder.store = checkedTasks{c.store, func(task *mirror.Task) {
+		c.finder.store = checkedTasks{c.store, func(task *storage.Task) {
 			spec, err := decodeState[partitionSpec](task.Spec)
 			require.NoError(t, err)
 			require.Subset(t, spec.IDs, made[task.ID], "made again, it is the same")
@@ -355,8 +355,8 @@ func TestARootThatIsCutOffDividesOnce(t *testing.T) {
 func TestAStaleReplicaSavesNothing(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
-	task := sweepTask("sweep_x", modeSweep, "shop", "test", mirror.SweepSpec{}, c.clock.now())
-	require.NoError(t, c.store.CreateTasks(c.ctx, []*mirror.Task{task}))
+	task := sweepTask("sweep_x", modeSweep, "shop", "test", storage.SweepSpec{}, c.clock.now())
+	require.NoError(t, c.store.CreateTasks(c.ctx, []*storage.Task{task}))
 	task.Epoch = 2
 	ok, err := c.store.SaveTask(c.ctx, task)
 	require.NoError(t, err)
@@ -379,18 +379,18 @@ func TestABackfillFillsAnEmptyMirror(t *testing.T) {
 			loops.Sleep(ctx, 5*time.Millisecond)
 		}
 	})
-	task := c.sweepBy(modeBackfill, mirror.SweepSpec{}, c.replica("a"))
+	task := c.sweepBy(modeBackfill, storage.SweepSpec{}, c.replica("a"))
 	stop()
 	worker.Wait()
-	require.Equal(t, mirror.TaskDone, task.Status, task.Error)
+	require.Equal(t, storage.TaskDone, task.Status, task.Error)
 	require.Empty(t, c.recorded(), "an empty mirror is no discrepancy")
 	require.Len(t, c.documents(), 20+20+60)
 	require.Empty(t, c.differences())
 	require.EqualValues(t, 60, task.Counts["kind.order"])
 
 	c.shop.calls()
-	task = c.sweepBy(modeBackfill, mirror.SweepSpec{}, c.replica("a"))
-	require.Equal(t, mirror.TaskDone, task.Status)
+	task = c.sweepBy(modeBackfill, storage.SweepSpec{}, c.replica("a"))
+	require.Equal(t, storage.TaskDone, task.Status)
 	require.Zero(t, task.Counts["signals"], "what is there is not fetched again")
 	require.Len(t, c.shop.calls(), 10+20*2)
 }
@@ -403,12 +403,12 @@ func TestASweepUnderWayShowsItsProgress(t *testing.T) {
 	c.shop.stock(30, 1)
 	m := c.member("a")
 	made := 0
-	m.Store = checkedTasks{c.store, func(task *mirror.Task) {
+	m.Store = checkedTasks{c.store, func(task *storage.Task) {
 		if task.Parent == "sweep_1" {
 			made++
 		}
 	}}
-	c.create(&mirror.Task{ID: "sweep_1", Kind: kindSweep, Source: "shop"})
+	c.create(&storage.Task{ID: "sweep_1", Kind: kindSweep, Source: "shop"})
 	visit := func() { require.ErrorIs(t, m.visit(c.ctx, "sweep_1", nil, once(m.compare)), errLater) }
 	visit()
 	require.Equal(t, 1, made)
@@ -431,8 +431,8 @@ func TestABackfillSinceCountsWhatItCannotRead(t *testing.T) {
 	c.shop.mu.Lock()
 	c.shop.events = []string{`7`}
 	c.shop.mu.Unlock()
-	task := c.sweepBy(modeBackfill, mirror.SweepSpec{Since: c.clock.now().Add(-24 * time.Hour)}, c.replica("a"))
-	require.Equal(t, mirror.TaskDone, task.Status, task.Error)
+	task := c.sweepBy(modeBackfill, storage.SweepSpec{Since: c.clock.now().Add(-24 * time.Hour)}, c.replica("a"))
+	require.Equal(t, storage.TaskDone, task.Status, task.Error)
 	require.EqualValues(t, 1, task.Counts["unreadable"])
 }
 
@@ -457,9 +457,9 @@ func TestABackfillSince(t *testing.T) {
 		}
 		c.work()
 	}()
-	task := c.sweepBy(modeBackfill, mirror.SweepSpec{Since: now.Add(-24 * time.Hour)}, c.replica("a"))
+	task := c.sweepBy(modeBackfill, storage.SweepSpec{Since: now.Add(-24 * time.Hour)}, c.replica("a"))
 	<-worked
-	require.Equal(t, mirror.TaskDone, task.Status, task.Error)
+	require.Equal(t, storage.TaskDone, task.Status, task.Error)
 	require.EqualValues(t, 5, task.Counts["signals"], "order, customer and balance of the one; customer and balance of the other")
 	require.Len(t, c.documents(), 6)
 }
@@ -467,16 +467,16 @@ func TestABackfillSince(t *testing.T) {
 func TestTasksThatMakeNoSense(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
-	task := c.sweepBy(modeSweep, mirror.SweepSpec{Kinds: []string{"moon"}}, c.replica("a"))
-	require.Equal(t, mirror.TaskFailed, task.Status)
+	task := c.sweepBy(modeSweep, storage.SweepSpec{Kinds: []string{"moon"}}, c.replica("a"))
+	require.Equal(t, storage.TaskFailed, task.Status)
 	require.Contains(t, task.Error, `no kind "moon"`)
 	e := c.replica("a").engine
 	none := func(context.Context) error { return nil }
-	_, err := e.sweep(c.ctx, &mirror.Task{ID: "x", Kind: "sweep", Source: "elsewhere"}, none)
+	_, err := e.sweep(c.ctx, &storage.Task{ID: "x", Kind: "sweep", Source: "elsewhere"}, none)
 	require.ErrorContains(t, err, "elsewhere")
-	require.Error(t, e.partition(c.ctx, &mirror.Task{ID: "x", Source: "shop", Spec: []byte(`{`)}, none))
-	require.ErrorContains(t, e.partition(c.ctx, &mirror.Task{ID: "x", Source: "shop", Spec: []byte(`{"root":"moon"}`)}, none), "moon")
-	require.Error(t, e.gaps(c.ctx, &mirror.Task{ID: "x", Source: "shop", State: []byte(`{`)}, none))
+	require.Error(t, e.partition(c.ctx, &storage.Task{ID: "x", Source: "shop", Spec: []byte(`{`)}, none))
+	require.ErrorContains(t, e.partition(c.ctx, &storage.Task{ID: "x", Source: "shop", Spec: []byte(`{"root":"moon"}`)}, none), "moon")
+	require.Error(t, e.gaps(c.ctx, &storage.Task{ID: "x", Source: "shop", State: []byte(`{`)}, none))
 }
 
 // The standing search finds an event within one interval, goes on where a
@@ -486,8 +486,8 @@ func TestTheStandingSearch(t *testing.T) {
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	c.finder.settings.Gaps = config.Gaps{Every: 200 * time.Millisecond, Overlap: time.Minute}
-	task := &mirror.Task{ID: gapsID("shop"), Kind: "gaps", Source: "shop", Status: mirror.TaskWaiting, By: "schedule", CreatedAt: c.clock.now()}
-	require.NoError(t, c.store.CreateTasks(c.ctx, []*mirror.Task{task}))
+	task := &storage.Task{ID: gapsID("shop"), Kind: "gaps", Source: "shop", Status: storage.TaskWaiting, By: "schedule", CreatedAt: c.clock.now()}
+	require.NoError(t, c.store.CreateTasks(c.ctx, []*storage.Task{task}))
 	for n := range 2 { // the second replica goes on where the first was killed
 		ctx, kill := context.WithCancel(c.ctx)
 		done := make(chan struct{})
@@ -533,7 +533,7 @@ func TestTheStandingSearch(t *testing.T) {
 	c.shop.interfere(nil)
 	require.Eventually(t, func() bool {
 		saved, err := c.store.Task(c.ctx, task.ID)
-		return err == nil && saved.Error == "" && saved.Status == mirror.TaskRunning
+		return err == nil && saved.Error == "" && saved.Status == storage.TaskRunning
 	}, 10*time.Second, 5*time.Millisecond)
 	kill()
 	<-done
@@ -545,8 +545,8 @@ func TestASearchByHand(t *testing.T) {
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	c.shop.happen("old", "order.made", c.clock.now().Add(-300*time.Hour), "customer", "c0", "order", "o0_0")
-	task := c.sweepBy("gaps", mirror.SweepSpec{Since: c.clock.now().Add(-400 * time.Hour)}, c.replica("a"))
-	require.Equal(t, mirror.TaskDone, task.Status, task.Error)
+	task := c.sweepBy("gaps", storage.SweepSpec{Since: c.clock.now().Add(-400 * time.Hour)}, c.replica("a"))
+	require.Equal(t, storage.TaskDone, task.Status, task.Error)
 	require.EqualValues(t, 1, task.Counts["found"])
 	require.EqualValues(t, 1, task.Counts["api_calls"])
 	require.Len(t, c.work(), 1)
@@ -559,7 +559,7 @@ func TestASweepWithARateOfItsOwn(t *testing.T) {
 	c.shop.stock(4, 0)
 	require.NoError(t, c.finder.noteSwept(c.ctx, c.finder.kinds(), "test")) // it fills nothing
 	begun := time.Now()
-	c.sweepBy(modeSweep, mirror.SweepSpec{Rate: 20}, c.replica("a"), c.replica("b"))
+	c.sweepBy(modeSweep, storage.SweepSpec{Rate: 20}, c.replica("a"), c.replica("b"))
 	// 2 pages of customers, 4 empty lists of orders; the first is free.
 	require.GreaterOrEqual(t, time.Since(begun), 5*50*time.Millisecond*8/10)
 	c.entries()

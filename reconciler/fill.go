@@ -9,8 +9,8 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 const (
@@ -130,7 +130,7 @@ func (s *sweep) fetched(ctx context.Context, now time.Time) (bool, error) {
 	switch {
 	case err != nil || left > 0:
 		return false, err
-	case s.task.Counts["not_fetched"] > mirror.MostNamed:
+	case s.task.Counts["not_fetched"] > storage.MostNamed:
 		return true, s.lookForUnfetched(ctx) // not all were named
 	}
 	s.task.Counts["not_fetched"], s.state.Unfetched, s.state.MoreUnfetched = 0, nil, false
@@ -164,7 +164,7 @@ func (s *sweep) lookForUnfetched(ctx context.Context) error {
 	until, looked, found := s.now().Add(settles*s.pace.patience), 0, int64(0)
 	asking := &survey{finder: s.finder, mode: s.mode, id: s.task.ID, counts: map[string]int64{}}
 	for _, kind := range s.unfetchedKinds() {
-		var docs []*mirror.Document
+		var docs []*storage.Document
 		err := s.persist(ctx, "list what was not fetched", func() (err error) {
 			docs, err = s.store.FirstUnfetched(ctx, s.name, kind, mostLooked+1)
 			return err
@@ -192,9 +192,9 @@ func (s *sweep) lookForUnfetched(ctx context.Context) error {
 }
 
 // nameUnfetched puts an entity among those that were not fetched.
-func (s *sweep) nameUnfetched(doc *mirror.Document, reason string) {
-	if len(s.state.NotFetched) < mirror.MostNamed {
-		s.state.NotFetched = append(s.state.NotFetched, mirror.NotFetched{
+func (s *sweep) nameUnfetched(doc *storage.Document, reason string) {
+	if len(s.state.NotFetched) < storage.MostNamed {
+		s.state.NotFetched = append(s.state.NotFetched, storage.NotFetched{
 			Kind: doc.Key.Kind, ID: doc.Key.ID, Parents: doc.Parents, Reason: fate.Short(reason, longestCause),
 		})
 	}
@@ -221,7 +221,7 @@ func (s *sweep) stillUnfetched(ctx context.Context, now time.Time) (int, error) 
 	if err != nil {
 		return 0, err
 	}
-	var left []mirror.NotFetched
+	var left []storage.NotFetched
 	for i, e := range s.state.NotFetched {
 		if doc := docs[keys[i]]; doc == nil || !doc.Known() {
 			left = append(left, e)
@@ -236,7 +236,7 @@ func (s *sweep) stillUnfetched(ctx context.Context, now time.Time) (int, error) 
 
 // whyUnfetched asks the provider once for an entity that was never had and says
 // why that is. "": it is nothing that a sweep asked for, as far as is known.
-func (s *survey) whyUnfetched(ctx context.Context, doc *mirror.Document) (string, error) {
+func (s *survey) whyUnfetched(ctx context.Context, doc *storage.Document) (string, error) {
 	if err := s.token(ctx, s.class()); err != nil {
 		return "", err
 	}

@@ -12,14 +12,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
 // filling is a backfill that waits for workers, with one signal of its own.
 func (c *scene) filling() *sweep {
 	c.t.Helper()
-	task := sweepTask("backfill_1", modeBackfill, "shop", "test", mirror.SweepSpec{}, c.clock.now())
+	task := sweepTask("backfill_1", modeBackfill, "shop", "test", storage.SweepSpec{}, c.clock.now())
 	s, err := newSweep(c.finder, task, func(context.Context) error { return nil })
 	require.NoError(c.t, err)
 	c.queue(event.CauseSweep, "backfill_1", time.Time{})
@@ -98,10 +98,10 @@ func TestABackfillNamesWhatItDidNotGet(t *testing.T) {
 		claim("note", "n1")(c)
 		e := &event.Event{Source: "shop", ID: "evt_1", Type: "note.made", CreatedAt: c.clock.now(), ReceivedAt: c.clock.now(),
 			Entities: []event.Ref{{Key: c.key("note", "n1"), Parents: under("c0")}}, Payload: []byte(`{}`)}
-		_, err := c.store.Log(c.ctx, []mirror.Arrival{{Event: e, Signal: mirror.SignalID{ID: "1-1"}}})
+		_, err := c.store.Log(c.ctx, []storage.Arrival{{Event: e, Signal: storage.SignalID{ID: "1-1"}}})
 		require.NoError(c.t, err)
-		require.NoError(c.t, c.store.Fail(c.ctx, []mirror.Failure{{Source: "shop", EventID: "evt_1", Entity: c.key("note", "n1"),
-			Signal: mirror.SignalID{ID: "1-1"}, At: c.clock.now(), Class: "transient", Error: "no", Claim: 1}}))
+		require.NoError(c.t, c.store.Fail(c.ctx, []storage.Failure{{Source: "shop", EventID: "evt_1", Entity: c.key("note", "n1"),
+			Signal: storage.SignalID{ID: "1-1"}, At: c.clock.now(), Class: "transient", Error: "no", Claim: 1}}))
 	}
 	cases := map[string]struct {
 		before func(*scene)
@@ -130,19 +130,19 @@ func TestABackfillNamesWhatItDidNotGet(t *testing.T) {
 				c.finder.pace.patience = time.Minute // nothing is waited for
 			}
 			defer c.workUntil()()
-			task := c.sweepBy(modeBackfill, mirror.SweepSpec{Kinds: tc.kinds}, c.replica("a"))
+			task := c.sweepBy(modeBackfill, storage.SweepSpec{Kinds: tc.kinds}, c.replica("a"))
 			missed := outcome(t, task).NotFetched
 			if tc.reason == "" {
-				require.Equal(t, mirror.TaskDone, task.Status, task.Error)
+				require.Equal(t, storage.TaskDone, task.Status, task.Error)
 				require.Empty(t, missed)
 				return
 			}
-			require.Equal(t, mirror.TaskFailed, task.Status)
+			require.Equal(t, storage.TaskFailed, task.Status)
 			require.Contains(t, task.Error, "1 entities were asked for and could not be had so far: note/n1 (")
 			require.EqualValues(t, 1, task.Counts["not_fetched"])
 			require.Len(t, missed, 1)
 			require.Contains(t, missed[0].Reason, tc.reason)
-			require.Equal(t, mirror.NotFetched{Kind: "note", ID: "n1", Parents: under("c0"), Reason: missed[0].Reason}, missed[0])
+			require.Equal(t, storage.NotFetched{Kind: "note", ID: "n1", Parents: under("c0"), Reason: missed[0].Reason}, missed[0])
 		})
 	}
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // stalenessEvery is how often the age of documents is measured.
@@ -37,7 +37,7 @@ func (r *Reconciler) unmeasured(source string) {
 }
 
 func (r *Reconciler) measure(ctx context.Context, f *finder) error {
-	var kinds []mirror.Staleness
+	var kinds []storage.Staleness
 	now := r.Now()
 	err := f.persist(ctx, "look for stale documents", func() (err error) {
 		kinds, err = f.store.Staleness(ctx, f.name, f.kinds())

@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -77,12 +77,12 @@ func TestAMissedEventIsRepairedAtOnceAndJudgedLater(t *testing.T) {
 		require.NotNil(t, e.Body)
 		require.Len(t, e.Body.Entities, 2)
 	}
-	page, err := c.store.Discrepancies(c.ctx, mirror.DiscrepancyFilter{})
+	page, err := c.store.Discrepancies(c.ctx, storage.DiscrepancyFilter{})
 	require.NoError(t, err)
 	require.Len(t, page.Items, 2)
 	for _, d := range page.Items {
-		require.Equal(t, mirror.EventMissed, d.Type)
-		require.Equal(t, mirror.Suspected, d.Status)
+		require.Equal(t, storage.EventMissed, d.Type)
+		require.Equal(t, storage.Suspected, d.Status)
 		require.Equal(t, "order", d.Entity.Kind)
 		require.Equal(t, "gaps/shop", d.SweepID)
 		row := c.row(d.EventID)
@@ -95,11 +95,11 @@ func TestAMissedEventIsRepairedAtOnceAndJudgedLater(t *testing.T) {
 
 // recordings looks at discrepancies before they are put on record.
 type recordings struct {
-	mirror.Store
-	look func([]mirror.Discrepancy)
+	storage.Store
+	look func([]storage.Discrepancy)
 }
 
-func (r recordings) Record(ctx context.Context, found []mirror.Discrepancy) error {
+func (r recordings) Record(ctx context.Context, found []storage.Discrepancy) error {
 	r.look(found)
 	return r.Store.Record(ctx, found)
 }
@@ -116,7 +116,7 @@ func TestFewMissedEventsAreUnrecorded(t *testing.T) {
 		missed = append(missed, e)
 	}
 	recorded := 0
-	c.finder.store = recordings{c.store, func(found []mirror.Discrepancy) {
+	c.finder.store = recordings{c.store, func(found []storage.Discrepancy) {
 		shards, _, err := c.streams.Fleet(c.ctx, []string{"shop"})
 		require.NoError(t, err)
 		appended := 0
@@ -130,7 +130,7 @@ func TestFewMissedEventsAreUnrecorded(t *testing.T) {
 	require.Equal(t, len(missed), recorded)
 }
 
-func (c *scene) row(id string) *mirror.EventRow {
+func (c *scene) row(id string) *storage.EventRow {
 	c.t.Helper()
 	rows, err := c.store.EventByID(c.ctx, "shop", id)
 	require.NoError(c.t, err)
@@ -287,7 +287,7 @@ func TestAnOutageOfDays(t *testing.T) {
 	for i := range 200 {
 		c.row("evt_" + strconv.Itoa(i))
 	}
-	page, err := c.store.Discrepancies(c.ctx, mirror.DiscrepancyFilter{Limit: 200})
+	page, err := c.store.Discrepancies(c.ctx, storage.DiscrepancyFilter{Limit: 200})
 	require.NoError(t, err)
 	require.Len(t, page.Items, 200)
 }
@@ -394,7 +394,7 @@ func TestAnEventTooLongForTheLogIsNotAppended(t *testing.T) {
 	c.shop.happen("evt_long", "order.made", c.clock.now().Add(-time.Minute), "customer", "c0", "order", "o0_0")
 	c.shop.mu.Lock()
 	last := len(c.shop.events) - 1
-	c.shop.events[last] = strings.TrimSuffix(c.shop.events[last], "}") + `,"more":"` + strings.Repeat("x", mirror.MaxPayload) + `"}`
+	c.shop.events[last] = strings.TrimSuffix(c.shop.events[last], "}") + `,"more":"` + strings.Repeat("x", storage.MaxPayload) + `"}`
 	c.shop.mu.Unlock()
 	g := c.search()
 	for n := range 2 {

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -23,12 +23,12 @@ func (g *gaps) setTooLongApart(ctx context.Context, page *provider.EventsPage) e
 	kept := page.Events[:0]
 	for _, e := range page.Events {
 		n := len(e.Payload)
-		if n <= mirror.MaxPayload {
+		if n <= storage.MaxPayload {
 			kept = append(kept, e)
 			continue
 		}
 		page.Unread = append(page.Unread, &provider.EnvelopeError{
-			Reason: fmt.Sprintf("event %s: a payload of %d bytes is more than the log keeps (%d)", e.ID, n, mirror.MaxPayload),
+			Reason: fmt.Sprintf("event %s: a payload of %d bytes is more than the log keeps (%d)", e.ID, n, storage.MaxPayload),
 		})
 		for _, ref := range e.Entities {
 			drafts = append(drafts, stream.Draft{Once: longOnce, Signal: event.Signal{

@@ -14,8 +14,8 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // ordered makes an event of the first order of the first customer, not sent.
@@ -26,7 +26,7 @@ func (c *scene) ordered(id string, at time.Time) string {
 // missed counts the events on record as missed.
 func (c *scene) missed() int {
 	c.t.Helper()
-	page, err := c.store.Discrepancies(c.ctx, mirror.DiscrepancyFilter{Type: mirror.EventMissed, Limit: 200})
+	page, err := c.store.Discrepancies(c.ctx, storage.DiscrepancyFilter{Type: storage.EventMissed, Limit: 200})
 	require.NoError(c.t, err)
 	return len(page.Items)
 }

@@ -7,7 +7,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -149,11 +149,11 @@ func (g *gaps) record(ctx context.Context, missed []*event.Event) error {
 		return err
 	}
 	g.counts["found"] += int64(len(missed))
-	list := make([]mirror.Discrepancy, len(missed))
+	list := make([]storage.Discrepancy, len(missed))
 	for i, e := range missed {
-		list[i] = mirror.Discrepancy{
-			ID:     discrepancyID(g.name, string(mirror.EventMissed), e.ID),
-			Source: g.name, Entity: event.Key{Source: g.name}, Type: mirror.EventMissed, Status: mirror.Suspected,
+		list[i] = storage.Discrepancy{
+			ID:     discrepancyID(g.name, string(storage.EventMissed), e.ID),
+			Source: g.name, Entity: event.Key{Source: g.name}, Type: storage.EventMissed, Status: storage.Suspected,
 			EventID: e.ID, SweepID: g.task, FoundAt: e.ReceivedAt,
 		}
 		if len(e.Entities) > 0 {
@@ -172,9 +172,9 @@ func (g *gaps) sinceTheLogBegan(ctx context.Context, missed []*event.Event) ([]*
 	byTime := slices.SortedFunc(slices.Values(missed), func(a, b *event.Event) int { return a.CreatedAt.Compare(b.CreatedAt) })
 	var failed error
 	first, _ := slices.BinarySearchFunc(byTime, true, func(e *event.Event, _ bool) int {
-		var before mirror.Page[*mirror.EventRow]
+		var before storage.Page[*storage.EventRow]
 		err := g.persist(ctx, "look when the log began", func() (err error) {
-			before, err = g.store.Events(ctx, mirror.EventFilter{Source: g.name, To: e.CreatedAt, Limit: 1})
+			before, err = g.store.Events(ctx, storage.EventFilter{Source: g.name, To: e.CreatedAt, Limit: 1})
 			return err
 		})
 		if failed = errors.Join(failed, err); len(before.Items) == 0 {

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -27,7 +27,7 @@ type jobState struct {
 // letter that its own work supersedes, or buries again; the other way round the
 // work would be lost until recover finds it.
 func (r *Reconciler) redrive(ctx context.Context, w *work) error {
-	return r.eachLetter(ctx, w, func(ctx context.Context, _ mirror.RedriveSpec, letters []*mirror.LetterRecord) (int, error) {
+	return r.eachLetter(ctx, w, func(ctx context.Context, _ storage.RedriveSpec, letters []*storage.LetterRecord) (int, error) {
 		drafts := make([]stream.Draft, len(letters))
 		for i, l := range letters {
 			s, err := r.again(ctx, l)
@@ -53,12 +53,12 @@ func (r *Reconciler) redrive(ctx context.Context, w *work) error {
 }
 
 // standFor tells recover which entries stand for the work from now on.
-func standFor(letters []*mirror.LetterRecord, receipts []stream.Receipt) []mirror.Requeue {
-	out := make([]mirror.Requeue, len(letters))
+func standFor(letters []*storage.LetterRecord, receipts []stream.Receipt) []storage.Requeue {
+	out := make([]storage.Requeue, len(letters))
 	for i, l := range letters {
-		out[i] = mirror.Requeue{
+		out[i] = storage.Requeue{
 			Source: l.Source, EventID: l.EventID, Entity: l.Ref.Key,
-			Signal: mirror.SignalID{Shard: receipts[i].Shard, ID: receipts[i].ID},
+			Signal: storage.SignalID{Shard: receipts[i].Shard, ID: receipts[i].ID},
 		}
 	}
 	return out
@@ -66,13 +66,13 @@ func standFor(letters []*mirror.LetterRecord, receipts []stream.Receipt) []mirro
 
 // again is the signal that takes a letter's work up: like that of a further
 // entity of its event, whose row has the payload.
-func (r *Reconciler) again(ctx context.Context, l *mirror.LetterRecord) (event.Signal, error) {
+func (r *Reconciler) again(ctx context.Context, l *storage.LetterRecord) (event.Signal, error) {
 	s := event.Signal{
 		Ref: l.Ref, Cause: event.CauseEvent, CauseID: l.EventID, EventType: l.EventType, Class: event.Redrive,
 	}
 	rows, err := r.Store.EventByID(ctx, l.Source, l.EventID)
 	switch {
-	case errors.Is(err, mirror.ErrNotFound): // the letter knows enough to fetch
+	case errors.Is(err, storage.ErrNotFound): // the letter knows enough to fetch
 		return s, nil
 	case err != nil:
 		return s, err
@@ -83,12 +83,12 @@ func (r *Reconciler) again(ctx context.Context, l *mirror.LetterRecord) (event.S
 
 // discard gives up the dead letters a filter selects.
 func (r *Reconciler) discard(ctx context.Context, w *work) error {
-	return r.eachLetter(ctx, w, func(ctx context.Context, spec mirror.RedriveSpec, letters []*mirror.LetterRecord) (int, error) {
+	return r.eachLetter(ctx, w, func(ctx context.Context, spec storage.RedriveSpec, letters []*storage.LetterRecord) (int, error) {
 		return r.Store.Discard(ctx, idsOf(letters), w.task.By, spec.Reason, r.Now().UTC())
 	})
 }
 
-func idsOf(letters []*mirror.LetterRecord) []string {
+func idsOf(letters []*storage.LetterRecord) []string {
 	ids := make([]string, len(letters))
 	for i, l := range letters {
 		ids[i] = l.ID()
@@ -99,7 +99,7 @@ func idsOf(letters []*mirror.LetterRecord) []string {
 // eachLetter goes through the open letters that a job's filter selects, page by
 // page, at the job's rate. do says how many it did; the others have failed. The
 // list is newest first; do gets each page oldest first, as the work once came.
-func (r *Reconciler) eachLetter(ctx context.Context, w *work, do func(context.Context, mirror.RedriveSpec, []*mirror.LetterRecord) (int, error)) error {
+func (r *Reconciler) eachLetter(ctx context.Context, w *work, do func(context.Context, storage.RedriveSpec, []*storage.LetterRecord) (int, error)) error {
 	spec, filter, err := lettersOf(w.task)
 	if err != nil {
 		return err
@@ -109,7 +109,7 @@ func (r *Reconciler) eachLetter(ctx context.Context, w *work, do func(context.Co
 	}
 	for {
 		begun := time.Now()
-		var page mirror.Page[*mirror.LetterRecord]
+		var page storage.Page[*storage.LetterRecord]
 		err := r.base.persist(ctx, "list dead letters", func() (err error) {
 			page, err = r.Store.Letters(ctx, filter)
 			return err
@@ -144,8 +144,8 @@ func (r *Reconciler) eachLetter(ctx context.Context, w *work, do func(context.Co
 }
 
 // lettersOf reads what a job is to do, and where it goes on.
-func lettersOf(t *mirror.Task) (spec mirror.RedriveSpec, f mirror.LetterFilter, err error) {
-	if spec, err = decodeState[mirror.RedriveSpec](t.Spec); err != nil {
+func lettersOf(t *storage.Task) (spec storage.RedriveSpec, f storage.LetterFilter, err error) {
+	if spec, err = decodeState[storage.RedriveSpec](t.Spec); err != nil {
 		return spec, f, fmt.Errorf("spec of job %s: %w", t.ID, err)
 	}
 	state, err := decodeState[jobState](t.State)
@@ -153,7 +153,7 @@ func lettersOf(t *mirror.Task) (spec mirror.RedriveSpec, f mirror.LetterFilter, 
 		return spec, f, err
 	}
 	f = spec.Filter
-	f.Status, f.Cursor, f.Limit = mirror.LetterOpen, state.After, jobPage
+	f.Status, f.Cursor, f.Limit = storage.LetterOpen, state.After, jobPage
 	if spec.Rate > 0 {
 		f.Limit = max(1, min(jobPage, int(spec.Rate))) // a second's worth
 	}
@@ -165,7 +165,7 @@ func lettersOf(t *mirror.Task) (spec mirror.RedriveSpec, f mirror.LetterFilter, 
 
 // count notes how many letters a job is about, unless that was noted when it
 // was started.
-func (r *Reconciler) count(ctx context.Context, w *work, f mirror.LetterFilter) error {
+func (r *Reconciler) count(ctx context.Context, w *work, f storage.LetterFilter) error {
 	if w.task.Counts == nil {
 		w.task.Counts = map[string]int64{}
 	}

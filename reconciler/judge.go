@@ -12,7 +12,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 const (
@@ -65,13 +65,13 @@ func (j *judgement) round(ctx context.Context) error {
 	if err := j.readUpTo(ctx); err != nil {
 		return err
 	}
-	suspected := mirror.DiscrepancyFilter{Status: mirror.Suspected, Source: j.name, To: j.now().Add(-j.settings.Grace)}
+	suspected := storage.DiscrepancyFilter{Status: storage.Suspected, Source: j.name, To: j.now().Add(-j.settings.Grace)}
 	if err := j.each(ctx, suspected, j.decide); err != nil {
 		return err
 	}
 	// Workers report how the repairs ended that they were asked for. No repair is
 	// asked for a missed event: its row in the log shows how its work ended.
-	missed := mirror.DiscrepancyFilter{Status: mirror.Confirmed, Type: mirror.EventMissed, Source: j.name}
+	missed := storage.DiscrepancyFilter{Status: storage.Confirmed, Type: storage.EventMissed, Source: j.name}
 	if err := j.each(ctx, missed, j.repaired); err != nil {
 		return err
 	}
@@ -80,7 +80,7 @@ func (j *judgement) round(ctx context.Context) error {
 		return nil
 	}
 	j.lookedBack = j.now()
-	missed.Status = mirror.Failed
+	missed.Status = storage.Failed
 	return j.each(ctx, missed, j.repaired)
 }
 
@@ -106,15 +106,15 @@ func (j *judgement) readUpTo(ctx context.Context) error {
 
 // mayBeUnread reports whether an event accepted within the grace of a finding
 // may still wait to be read.
-func (j *judgement) mayBeUnread(d *mirror.Discrepancy) bool {
+func (j *judgement) mayBeUnread(d *storage.Discrepancy) bool {
 	return !d.FoundAt.Add(j.settings.Grace).Before(j.logged)
 }
 
 // each calls do with the discrepancies that a filter selects, page by page.
-func (j *judgement) each(ctx context.Context, f mirror.DiscrepancyFilter, do func(context.Context, []*mirror.Discrepancy) error) error {
+func (j *judgement) each(ctx context.Context, f storage.DiscrepancyFilter, do func(context.Context, []*storage.Discrepancy) error) error {
 	f.Limit = 200
 	for {
-		var page mirror.Page[*mirror.Discrepancy]
+		var page storage.Page[*storage.Discrepancy]
 		err := j.persist(ctx, "list discrepancies", func() (err error) {
 			page, err = j.store.Discrepancies(ctx, f)
 			return err
@@ -136,8 +136,8 @@ func (j *judgement) each(ctx context.Context, f mirror.DiscrepancyFilter, do fun
 
 // decide confirms or drops those of a page of suspected differences that can be
 // judged by now.
-func (j *judgement) decide(ctx context.Context, found []*mirror.Discrepancy) error {
-	found = slices.DeleteFunc(found, func(d *mirror.Discrepancy) bool { return compared(d.Type) && j.mayBeUnread(d) })
+func (j *judgement) decide(ctx context.Context, found []*storage.Discrepancy) error {
+	found = slices.DeleteFunc(found, func(d *storage.Discrepancy) bool { return compared(d.Type) && j.mayBeUnread(d) })
 	held, err := j.heldBack(ctx, found)
 	if err != nil {
 		return err
@@ -158,7 +158,7 @@ func (j *judgement) decide(ctx context.Context, found []*mirror.Discrepancy) err
 	if len(confirmed)+len(dropped) == 0 {
 		return nil
 	}
-	var judged []mirror.Discrepancy
+	var judged []storage.Discrepancy
 	err = j.persist(ctx, "judge discrepancies", func() error {
 		got, err := j.store.Judge(ctx, confirmed, dropped, j.now().UTC())
 		judged = append(judged, got...)
@@ -173,9 +173,9 @@ func (j *judgement) decide(ctx context.Context, found []*mirror.Discrepancy) err
 
 // compared reports whether a difference of the type is one of states or parents,
 // which an event on its way may explain.
-func compared(typ mirror.DiscrepancyType) bool {
+func compared(typ storage.DiscrepancyType) bool {
 	switch typ {
-	case mirror.Missing, mirror.Stale, mirror.Deleted, mirror.Unexpected, mirror.Moved:
+	case storage.Missing, storage.Stale, storage.Deleted, storage.Unexpected, storage.Moved:
 		return true
 	}
 	return false
@@ -183,9 +183,9 @@ func compared(typ mirror.DiscrepancyType) bool {
 
 // explained reports whether an event explains a difference; known is false if
 // that cannot be said yet. held are those that a refresh explains.
-func (j *judgement) explained(ctx context.Context, d *mirror.Discrepancy, held map[string]bool) (explained, known bool, err error) {
+func (j *judgement) explained(ctx context.Context, d *storage.Discrepancy, held map[string]bool) (explained, known bool, err error) {
 	switch {
-	case d.Type == mirror.EventMissed:
+	case d.Type == storage.EventMissed:
 		row, err := j.row(ctx, d)
 		if err != nil || row == nil {
 			return false, false, err // it was appended, and waits to be logged
@@ -202,19 +202,19 @@ func (j *judgement) explained(ctx context.Context, d *mirror.Discrepancy, held m
 // cameByItself reports whether a missed event came after all: appended by the
 // search it was received when the list was asked for, to the dot, and its own
 // webhook, coming later, is a duplicate.
-func cameByItself(row *mirror.EventRow, d *mirror.Discrepancy) bool {
+func cameByItself(row *storage.EventRow, d *storage.Discrepancy) bool {
 	apart := row.ReceivedAt.Sub(d.FoundAt).Abs()
 	return row.Duplicates > 0 || apart > time.Millisecond // stores keep milliseconds
 }
 
 // row is the log's row of a missed event, or nil.
-func (j *judgement) row(ctx context.Context, d *mirror.Discrepancy) (*mirror.EventRow, error) {
-	var rows []*mirror.EventRow
+func (j *judgement) row(ctx context.Context, d *storage.Discrepancy) (*storage.EventRow, error) {
+	var rows []*storage.EventRow
 	err := j.persist(ctx, "read an event", func() (err error) {
 		rows, err = j.store.EventByID(ctx, d.Source, d.EventID)
 		return err
 	})
-	if errors.Is(err, mirror.ErrNotFound) {
+	if errors.Is(err, storage.ErrNotFound) {
 		return nil, nil
 	}
 	if err != nil || len(rows) == 0 {
@@ -241,9 +241,9 @@ const (
 // explainedByEvents reports whether an event that names the entity explains a
 // difference, of those received since it was found and the last ones before; known
 // is false if that cannot be said yet.
-func (j *judgement) explainedByEvents(ctx context.Context, d *mirror.Discrepancy) (explained, known bool, err error) {
-	var written []*mirror.Covered
-	for _, f := range []mirror.EventFilter{{From: d.FoundAt}, {To: d.FoundAt}} {
+func (j *judgement) explainedByEvents(ctx context.Context, d *storage.Discrepancy) (explained, known bool, err error) {
+	var written []*storage.Covered
+	for _, f := range []storage.EventFilter{{From: d.FoundAt}, {To: d.FoundAt}} {
 		f.Source, f.Entity, f.Limit = d.Source, d.Entity, explaining
 		rows, err := j.events(ctx, f)
 		if err != nil {
@@ -268,15 +268,15 @@ func (j *judgement) explainedByEvents(ctx context.Context, d *mirror.Discrepancy
 // given up or discarded does not. Of the rest claims tell whether it was written after
 // the comparison: the clocks of two hosts do not, since a fetch may be sent before a
 // sweep asks and written after it has read the mirror.
-func (j *judgement) evidence(row *mirror.EventRow, d *mirror.Discrepancy) (evidence, *mirror.Covered) {
-	i := slices.IndexFunc(row.Entities, func(o mirror.Outcome) bool { return o.Ref.Key == d.Entity })
+func (j *judgement) evidence(row *storage.EventRow, d *storage.Discrepancy) (evidence, *storage.Covered) {
+	i := slices.IndexFunc(row.Entities, func(o storage.Outcome) bool { return o.Ref.Key == d.Entity })
 	if i < 0 {
 		return explainsNothing, nil
 	}
 	switch o := &row.Entities[i]; {
 	case !o.Status.Final():
 		return explains, nil
-	case o.Status != mirror.Processed:
+	case o.Status != storage.Processed:
 		return explainsNothing, nil
 	case j.secondLook(row, d):
 		return explains, nil
@@ -290,7 +290,7 @@ func (j *judgement) evidence(row *mirror.EventRow, d *mirror.Discrepancy) (evide
 }
 
 // secondLook reports whether a second look at the entity was to follow the event.
-func (j *judgement) secondLook(row *mirror.EventRow, d *mirror.Discrepancy) bool {
+func (j *judgement) secondLook(row *storage.EventRow, d *storage.Discrepancy) bool {
 	k := j.def.Kind(d.Entity.Kind)
 	return k != nil && k.VerifyAfter > 0 && row.ReceivedAt.After(d.FoundAt.Add(-heldFor(k.VerifyAfter)))
 }
@@ -300,9 +300,9 @@ func (j *judgement) secondLook(row *mirror.EventRow, d *mirror.Discrepancy) bool
 // has the same. That the mirror agrees is not enough, since a repair may have seen to
 // that. known is false if the provider cannot be asked now, and for a while if it shows
 // a third state: the entity has changed again, and that event may be on its way.
-func (j *judgement) madeTrue(ctx context.Context, d *mirror.Discrepancy, written []*mirror.Covered) (is, known bool, err error) {
+func (j *judgement) madeTrue(ctx context.Context, d *storage.Discrepancy, written []*storage.Covered) (is, known bool, err error) {
 	look := survey{finder: j.finder, mode: modeSweep, id: d.SweepID}
-	document := func() (*mirror.Document, error) {
+	document := func() (*storage.Document, error) {
 		docs, err := look.documents(ctx, []event.Key{d.Entity})
 		return docs[d.Entity], err
 	}
@@ -310,7 +310,7 @@ func (j *judgement) madeTrue(ctx context.Context, d *mirror.Discrepancy, written
 	if err != nil {
 		return false, false, err
 	}
-	if doc == nil || !slices.ContainsFunc(written, func(by *mirror.Covered) bool { return stands(by, doc) }) {
+	if doc == nil || !slices.ContainsFunc(written, func(by *storage.Covered) bool { return stands(by, doc) }) {
 		return false, true, nil
 	}
 	if state, err := j.streams.Source(ctx, j.name); err != nil || state.Paused {
@@ -335,16 +335,16 @@ func (j *judgement) madeTrue(ctx context.Context, d *mirror.Discrepancy, written
 }
 
 // stands reports whether the mirror has the state that a fetch wrote.
-func stands(by *mirror.Covered, doc *mirror.Document) bool {
+func stands(by *storage.Covered, doc *storage.Document) bool {
 	hash := doc.StateHash
 	if !doc.DeletedAt.IsZero() {
-		hash = mirror.StateGone
+		hash = storage.StateGone
 	}
 	return by.Claim == doc.SyncedClaim || by.Claim < doc.SyncedClaim && by.StateHash == hash
 }
 
 // repaired notes of missed events how their work has ended since.
-func (j *judgement) repaired(ctx context.Context, missed []*mirror.Discrepancy) error {
+func (j *judgement) repaired(ctx context.Context, missed []*storage.Discrepancy) error {
 	var good, bad []string
 	for _, d := range missed {
 		row, err := j.row(ctx, d)
@@ -353,7 +353,7 @@ func (j *judgement) repaired(ctx context.Context, missed []*mirror.Discrepancy) 
 		}
 		switch {
 		case row == nil:
-		case row.Status == mirror.Processed, row.Status == mirror.Superseded:
+		case row.Status == storage.Processed, row.Status == storage.Superseded:
 			good = append(good, d.ID)
 		case row.Status.Final() && d.RepairedAt.IsZero():
 			bad = append(bad, d.ID)
@@ -373,10 +373,10 @@ func (j *judgement) repaired(ctx context.Context, missed []*mirror.Discrepancy) 
 
 // report counts and alerts on what was confirmed: one alert for each type, since one
 // cause makes many differences.
-func (j *judgement) report(judged []mirror.Discrepancy) {
-	byType := map[mirror.DiscrepancyType][]mirror.Discrepancy{}
+func (j *judgement) report(judged []storage.Discrepancy) {
+	byType := map[storage.DiscrepancyType][]storage.Discrepancy{}
 	for _, d := range judged {
-		if d.Status != mirror.Dropped {
+		if d.Status != storage.Dropped {
 			j.metrics.Discrepancies.WithLabelValues(d.Source, d.Entity.Kind, string(d.Type)).Inc()
 			byType[d.Type] = append(byType[d.Type], d)
 		}
@@ -399,7 +399,7 @@ func nameOf(k event.Key) string {
 }
 
 // summary says how many differences of a type there are, by kind.
-func summary(all []mirror.Discrepancy) string {
+func summary(all []storage.Discrepancy) string {
 	kinds := map[string]int{}
 	for _, d := range all {
 		kinds[d.Entity.Kind]++
@@ -413,7 +413,7 @@ func summary(all []mirror.Discrepancy) string {
 		parts = append(parts, fmt.Sprintf("%d of %s", kinds[k], name))
 	}
 	text := fmt.Sprintf("%d %s (%s)", len(all), strings.ReplaceAll(string(all[0].Type), "_", " "), strings.Join(parts, ", "))
-	if all[0].Type == mirror.SharedID {
+	if all[0].Type == storage.SharedID {
 		text += ": the provider has two entities with one id under two parents, and the mirror keeps the first; the definition of such a kind says ids: parents"
 	}
 	return text

@@ -10,7 +10,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // received logs an event as received at a time, and settled by a fetch at
@@ -19,14 +19,14 @@ func (c *scene) received(id, typ string, at, fetched time.Time, ids ...string) {
 	c.t.Helper()
 	e, err := c.def.Event("shop", nil, []byte(shopEvent(id, typ, at, ids...)), at)
 	require.NoError(c.t, err)
-	_, err = c.store.Log(c.ctx, []mirror.Arrival{{Event: e, Signal: mirror.SignalID{ID: "1-" + id[len(id)-1:]}}})
+	_, err = c.store.Log(c.ctx, []storage.Arrival{{Event: e, Signal: storage.SignalID{ID: "1-" + id[len(id)-1:]}}})
 	require.NoError(c.t, err)
 	if fetched.IsZero() {
 		return
 	}
 	for _, ref := range e.Entities {
-		require.NoError(c.t, c.store.Settle(c.ctx, []mirror.Settlement{{
-			Source: "shop", EventID: id, Entity: ref.Key, CoveredBy: mirror.Covered{Claim: 1, FetchedAt: fetched, StateHash: "shown"}, At: fetched,
+		require.NoError(c.t, c.store.Settle(c.ctx, []storage.Settlement{{
+			Source: "shop", EventID: id, Entity: ref.Key, CoveredBy: storage.Covered{Claim: 1, FetchedAt: fetched, StateHash: "shown"}, At: fetched,
 		}}))
 	}
 }
@@ -37,75 +37,75 @@ func TestJudging(t *testing.T) {
 	second := time.Second
 	order := []string{"customer", "c0", "order", "o1"}
 	for name, tc := range map[string]struct {
-		typ    mirror.DiscrepancyType
+		typ    storage.DiscrepancyType
 		kind   string
 		id     string
 		synced int64 // claim of the document when it was compared
 		before func(c *scene, found time.Time)
-		want   mirror.DiscrepancyStatus
+		want   storage.DiscrepancyStatus
 	}{
-		"nothing explains it": {mirror.Stale, "order", "o1", 0, func(*scene, time.Time) {}, mirror.Confirmed},
-		"an event came since": {mirror.Stale, "order", "o1", 0, func(c *scene, found time.Time) {
+		"nothing explains it": {storage.Stale, "order", "o1", 0, func(*scene, time.Time) {}, storage.Confirmed},
+		"an event came since": {storage.Stale, "order", "o1", 0, func(c *scene, found time.Time) {
 			c.received("evt_1", "order.made", found.Add(second), found.Add(2*second), order...)
-		}, mirror.Dropped},
-		"an event came since, about another": {mirror.Stale, "order", "o2", 0, func(c *scene, found time.Time) {
+		}, storage.Dropped},
+		"an event came since, about another": {storage.Stale, "order", "o2", 0, func(c *scene, found time.Time) {
 			c.received("evt_1", "order.made", found.Add(second), found.Add(2*second), order...)
-		}, mirror.Confirmed},
-		"an event had come and waited": {mirror.Missing, "order", "o1", 0, func(c *scene, found time.Time) {
+		}, storage.Confirmed},
+		"an event had come and waited": {storage.Missing, "order", "o1", 0, func(c *scene, found time.Time) {
 			c.received("evt_1", "order.made", found.Add(-time.Hour), found.Add(second), order...)
-		}, mirror.Dropped},
-		"an event had come and still waits": {mirror.Deleted, "order", "o1", 0, func(c *scene, found time.Time) {
+		}, storage.Dropped},
+		"an event had come and still waits": {storage.Deleted, "order", "o1", 0, func(c *scene, found time.Time) {
 			c.received("evt_1", "order.made", found.Add(-time.Hour), time.Time{}, order...)
-		}, mirror.Dropped},
-		"an event was worked on before": {mirror.Unexpected, "order", "o1", 1, func(c *scene, found time.Time) {
+		}, storage.Dropped},
+		"an event was worked on before": {storage.Unexpected, "order", "o1", 1, func(c *scene, found time.Time) {
 			c.received("evt_1", "order.made", found.Add(-time.Hour), found.Add(-time.Minute), order...)
-		}, mirror.Confirmed},
-		"a refresh was held back": {mirror.Stale, "balance", "c0", 0, func(c *scene, found time.Time) {
+		}, storage.Confirmed},
+		"a refresh was held back": {storage.Stale, "balance", "c0", 0, func(c *scene, found time.Time) {
 			c.received("evt_1", "order.made", found.Add(-second), found.Add(-second), order...)
-		}, mirror.Dropped},
-		"a refresh was over long ago": {mirror.Stale, "balance", "c0", 0, func(c *scene, found time.Time) {
+		}, storage.Dropped},
+		"a refresh was over long ago": {storage.Stale, "balance", "c0", 0, func(c *scene, found time.Time) {
 			c.received("evt_1", "order.made", found.Add(-time.Hour), found.Add(-time.Hour), order...)
-		}, mirror.Confirmed},
-		"a missed event that the search brought": {mirror.EventMissed, "order", "o1", 0, func(c *scene, found time.Time) {
+		}, storage.Confirmed},
+		"a missed event that the search brought": {storage.EventMissed, "order", "o1", 0, func(c *scene, found time.Time) {
 			c.received("evt_1", "order.made", found, found.Add(second), order...)
-		}, mirror.Repaired},
-		"a missed event that waits to be worked on": {mirror.EventMissed, "order", "o1", 0, func(c *scene, found time.Time) {
+		}, storage.Repaired},
+		"a missed event that waits to be worked on": {storage.EventMissed, "order", "o1", 0, func(c *scene, found time.Time) {
 			c.received("evt_1", "order.made", found, time.Time{}, order...)
-		}, mirror.Confirmed},
-		"a missed event that is not logged yet": {mirror.EventMissed, "order", "o1", 0, func(*scene, time.Time) {}, mirror.Suspected},
-		"a missed event whose webhook came after all": {mirror.EventMissed, "order", "o1", 0, func(c *scene, found time.Time) {
+		}, storage.Confirmed},
+		"a missed event that is not logged yet": {storage.EventMissed, "order", "o1", 0, func(*scene, time.Time) {}, storage.Suspected},
+		"a missed event whose webhook came after all": {storage.EventMissed, "order", "o1", 0, func(c *scene, found time.Time) {
 			c.received("evt_1", "order.made", found, found.Add(second), order...)
-			require.NoError(c.t, c.store.Note(c.ctx, []mirror.Note{{ID: "n1", At: found, Source: "shop", Kind: mirror.NoteDuplicate, EventID: "evt_1", Count: 1}}))
-		}, mirror.Dropped},
-		"a missed event whose webhook was quicker": {mirror.EventMissed, "order", "o1", 0, func(c *scene, found time.Time) {
+			require.NoError(c.t, c.store.Note(c.ctx, []storage.Note{{ID: "n1", At: found, Source: "shop", Kind: storage.NoteDuplicate, EventID: "evt_1", Count: 1}}))
+		}, storage.Dropped},
+		"a missed event whose webhook was quicker": {storage.EventMissed, "order", "o1", 0, func(c *scene, found time.Time) {
 			c.received("evt_1", "order.made", found.Add(-30*time.Millisecond), found.Add(second), order...)
-		}, mirror.Dropped},
+		}, storage.Dropped},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newScene(t)
 			m := c.member("a")
 			j := &judgement{finder: m.finder(m.source("shop"), nil), tell: m.Alert}
 			found := c.clock.now().UTC().Truncate(time.Millisecond)
-			require.NoError(t, c.store.Record(c.ctx, []mirror.Discrepancy{{
+			require.NoError(t, c.store.Record(c.ctx, []storage.Discrepancy{{
 				ID: "dis_1", Source: "shop", Entity: event.Key{Source: "shop", Kind: tc.kind, ID: tc.id}, Type: tc.typ, EventID: "evt_1", FoundAt: found,
 				StateHash: "shown", SyncedClaim: tc.synced,
 			}}))
 			tc.before(c, found)
-			status := func() mirror.DiscrepancyStatus {
-				page, err := c.store.Discrepancies(c.ctx, mirror.DiscrepancyFilter{})
+			status := func() storage.DiscrepancyStatus {
+				page, err := c.store.Discrepancies(c.ctx, storage.DiscrepancyFilter{})
 				require.NoError(t, err)
 				return page.Items[0].Status
 			}
 			c.clock.move(grace - second)
 			require.NoError(t, j.round(c.ctx))
-			require.Equal(t, mirror.Suspected, status(), "grace has not passed")
+			require.Equal(t, storage.Suspected, status(), "grace has not passed")
 			c.clock.move(2 * second)
 			require.NoError(t, j.round(c.ctx))
 			require.NoError(t, j.round(c.ctx), "judged once")
 			require.Equal(t, tc.want, status())
 
 			told := 0.0
-			if tc.want == mirror.Confirmed || tc.want == mirror.Repaired {
+			if tc.want == storage.Confirmed || tc.want == storage.Repaired {
 				told = 1
 			}
 			require.Len(t, m.alerts, int(told))
@@ -122,9 +122,9 @@ func TestAFetchThatWasBeingWrittenExplains(t *testing.T) {
 	for name, tc := range map[string]struct {
 		// Before the worker fetches, and before the sweep asks.
 		first, then func(*shop)
-		fate        mirror.EventStatus
+		fate        storage.EventStatus
 		found       string
-		want        mirror.DiscrepancyStatus
+		want        storage.DiscrepancyStatus
 		// off is by how much the worker's clock is ahead.
 		off time.Duration
 		// late: the worker fetches after the sweep has asked, what last has made of it.
@@ -133,18 +133,18 @@ func TestAFetchThatWasBeingWrittenExplains(t *testing.T) {
 		// repaired: another worker has repaired it before it is judged.
 		repaired bool
 	}{
-		"what the event brought":                       {first: sold, want: mirror.Dropped},
-		"what the event brought, behind":               {first: sold, off: -time.Hour, want: mirror.Dropped},
-		"a deletion":                                   {first: dropped, found: "deleted order/o0_0", want: mirror.Dropped},
-		"a change that came after the fetch":           {first: sold, then: corrected, want: mirror.Confirmed},
-		"a change that came after the fetch, ahead":    {first: sold, then: corrected, off: time.Hour, want: mirror.Confirmed},
-		"a change that came after the fetch, repaired": {first: sold, then: corrected, repaired: true, want: mirror.Repaired},
-		"what came after the finding":                  {first: sold, late: true, last: corrected, want: mirror.Dropped},
-		"what came after the finding, behind":          {first: sold, late: true, last: corrected, off: -time.Hour, want: mirror.Dropped},
-		"what came after the finding, repaired":        {first: sold, late: true, last: corrected, repaired: true, want: mirror.Dropped},
-		"a deletion after the finding, behind":         {first: sold, late: true, last: dropped, off: -time.Hour, want: mirror.Dropped},
-		"an event that was given up":                   {first: sold, fate: mirror.Dead, want: mirror.Confirmed},
-		"an event that was discarded":                  {first: sold, fate: mirror.Discarded, want: mirror.Confirmed},
+		"what the event brought":                       {first: sold, want: storage.Dropped},
+		"what the event brought, behind":               {first: sold, off: -time.Hour, want: storage.Dropped},
+		"a deletion":                                   {first: dropped, found: "deleted order/o0_0", want: storage.Dropped},
+		"a change that came after the fetch":           {first: sold, then: corrected, want: storage.Confirmed},
+		"a change that came after the fetch, ahead":    {first: sold, then: corrected, off: time.Hour, want: storage.Confirmed},
+		"a change that came after the fetch, repaired": {first: sold, then: corrected, repaired: true, want: storage.Repaired},
+		"what came after the finding":                  {first: sold, late: true, last: corrected, want: storage.Dropped},
+		"what came after the finding, behind":          {first: sold, late: true, last: corrected, off: -time.Hour, want: storage.Dropped},
+		"what came after the finding, repaired":        {first: sold, late: true, last: corrected, repaired: true, want: storage.Dropped},
+		"a deletion after the finding, behind":         {first: sold, late: true, last: dropped, off: -time.Hour, want: storage.Dropped},
+		"an event that was given up":                   {first: sold, fate: storage.Dead, want: storage.Confirmed},
+		"an event that was discarded":                  {first: sold, fate: storage.Discarded, want: storage.Confirmed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newScene(t)
@@ -186,11 +186,11 @@ func TestAFetchThatWasBeingWrittenExplains(t *testing.T) {
 			}
 			c.eventually("grace has passed", func() bool {
 				require.NoError(t, j.round(c.ctx))
-				page, err := c.store.Discrepancies(c.ctx, mirror.DiscrepancyFilter{})
+				page, err := c.store.Discrepancies(c.ctx, storage.DiscrepancyFilter{})
 				require.NoError(t, err)
-				return page.Items[0].Status != mirror.Suspected
+				return page.Items[0].Status != storage.Suspected
 			})
-			page, err := c.store.Discrepancies(c.ctx, mirror.DiscrepancyFilter{})
+			page, err := c.store.Discrepancies(c.ctx, storage.DiscrepancyFilter{})
 			require.NoError(t, err)
 			require.Equal(t, tc.want, page.Items[0].Status)
 		})
@@ -213,8 +213,8 @@ func (c *scene) fetched(ref event.Ref) (write func(eventID string)) {
 	c.t.Helper()
 	doc, err := c.store.Claim(c.ctx, ref)
 	require.NoError(c.t, err)
-	w := &mirror.Write{Ref: ref, Claim: doc.Claim, SentAt: c.clock.now().UTC(), Deleted: true}
-	hash := mirror.StateGone
+	w := &storage.Write{Ref: ref, Claim: doc.Claim, SentAt: c.clock.now().UTC(), Deleted: true}
+	hash := storage.StateGone
 	switch state, err := c.client.Fetch(c.ctx, ref, "test"); {
 	case !fate.Is(err, fate.Gone):
 		require.NoError(c.t, err)
@@ -226,21 +226,21 @@ func (c *scene) fetched(ref event.Ref) (write func(eventID string)) {
 		done, err := c.store.Write(c.ctx, w)
 		require.NoError(c.t, err)
 		require.True(c.t, done.Applied)
-		require.NoError(c.t, c.store.Settle(c.ctx, []mirror.Settlement{{
+		require.NoError(c.t, c.store.Settle(c.ctx, []storage.Settlement{{
 			Source: "shop", EventID: eventID, Entity: ref.Key, At: c.clock.now().UTC(),
-			CoveredBy: mirror.Covered{Claim: w.Claim, FetchedAt: w.SentAt, StateHash: hash},
+			CoveredBy: storage.Covered{Claim: w.Claim, FetchedAt: w.SentAt, StateHash: hash},
 		}}))
 	}
 }
 
 // givenUp buries an event's work on an entity, and discards the letter if that
 // is its fate.
-func (c *scene) givenUp(eventID string, ref event.Ref, fate mirror.EventStatus) {
+func (c *scene) givenUp(eventID string, ref event.Ref, fate storage.EventStatus) {
 	c.t.Helper()
-	_, err := c.store.Bury(c.ctx, []mirror.Letter{{Source: "shop", EventID: eventID, Ref: ref, Class: "permanent", At: c.clock.now().UTC()}})
+	_, err := c.store.Bury(c.ctx, []storage.Letter{{Source: "shop", EventID: eventID, Ref: ref, Class: "permanent", At: c.clock.now().UTC()}})
 	require.NoError(c.t, err)
-	if fate == mirror.Discarded {
-		_, err := c.store.Discard(c.ctx, []string{mirror.LetterID(eventID, ref.Key)}, "test", "test", c.clock.now().UTC())
+	if fate == storage.Discarded {
+		_, err := c.store.Discard(c.ctx, []string{storage.LetterID(eventID, ref.Key)}, "test", "test", c.clock.now().UTC())
 		require.NoError(c.t, err)
 	}
 }
@@ -249,7 +249,7 @@ func (c *scene) givenUp(eventID string, ref event.Ref, fate mirror.EventStatus) 
 // explain a finding, nobody is told of that.
 func TestABacklogIsNoVerdict(t *testing.T) {
 	t.Parallel()
-	for _, typ := range []mirror.DiscrepancyType{mirror.Missing, mirror.Stale, mirror.Deleted, mirror.Unexpected} {
+	for _, typ := range []storage.DiscrepancyType{storage.Missing, storage.Stale, storage.Deleted, storage.Unexpected} {
 		t.Run(string(typ), func(t *testing.T) {
 			c := newScene(t)
 			c.finder.settings.Grace = 20 * time.Millisecond
@@ -258,22 +258,22 @@ func TestABacklogIsNoVerdict(t *testing.T) {
 			j := &judgement{finder: m.finder(m.source("shop"), nil), tell: m.Alert}
 			c.receive(shopEvent("evt_1", "order.made", time.Now(), "customer", "c0", "order", "o0_0"))
 			found := c.clock.now().UTC()
-			require.NoError(t, c.store.Record(c.ctx, []mirror.Discrepancy{{
+			require.NoError(t, c.store.Record(c.ctx, []storage.Discrepancy{{
 				ID: "dis_1", Source: "shop", Entity: c.key("order", "o0_0"), Type: typ, FoundAt: found,
 			}}))
-			status := func() mirror.DiscrepancyStatus {
-				page, err := c.store.Discrepancies(c.ctx, mirror.DiscrepancyFilter{})
+			status := func() storage.DiscrepancyStatus {
+				page, err := c.store.Discrepancies(c.ctx, storage.DiscrepancyFilter{})
 				require.NoError(t, err)
 				return page.Items[0].Status
 			}
 			c.eventually("grace has passed", func() bool { return c.clock.now().Sub(found) > 2*c.finder.settings.Grace })
 			c.store.looked = 0
 			require.NoError(t, j.round(c.ctx))
-			require.Equal(t, mirror.Suspected, status(), "the event waits")
+			require.Equal(t, storage.Suspected, status(), "the event waits")
 			require.Zero(t, c.store.looked, "the log is not asked before it can tell")
 			require.Len(t, c.work(), 1)
 			require.NoError(t, j.round(c.ctx))
-			require.Equal(t, mirror.Dropped, status(), "the event is logged")
+			require.Equal(t, storage.Dropped, status(), "the event is logged")
 			require.Empty(t, m.alerts)
 		})
 	}
@@ -286,26 +286,26 @@ func TestAMissedEventIsRedriven(t *testing.T) {
 	m := c.member("a")
 	j := &judgement{finder: m.finder(m.source("shop"), nil), tell: m.Alert}
 	now := c.clock.now().UTC()
-	require.NoError(t, c.store.Record(c.ctx, []mirror.Discrepancy{{
-		ID: "dis_1", Source: "shop", Entity: c.key("order", "o1"), Type: mirror.EventMissed, EventID: "evt_1", FoundAt: now, Status: mirror.Failed,
+	require.NoError(t, c.store.Record(c.ctx, []storage.Discrepancy{{
+		ID: "dis_1", Source: "shop", Entity: c.key("order", "o1"), Type: storage.EventMissed, EventID: "evt_1", FoundAt: now, Status: storage.Failed,
 		JudgedAt: now, RepairedAt: now,
 	}}))
-	status := func() mirror.DiscrepancyStatus {
-		page, err := c.store.Discrepancies(c.ctx, mirror.DiscrepancyFilter{})
+	status := func() storage.DiscrepancyStatus {
+		page, err := c.store.Discrepancies(c.ctx, storage.DiscrepancyFilter{})
 		require.NoError(t, err)
 		return page.Items[0].Status
 	}
 	c.received("evt_1", "order.made", now, time.Time{}, "customer", "c0", "order", "o1")
 	require.NoError(t, j.round(c.ctx))
-	require.Equal(t, mirror.Failed, status(), "its work is not done")
+	require.Equal(t, storage.Failed, status(), "its work is not done")
 	for _, o := range c.row("evt_1").Entities {
-		require.NoError(t, c.store.Settle(c.ctx, []mirror.Settlement{{
-			Source: "shop", EventID: "evt_1", Entity: o.Ref.Key, CoveredBy: mirror.Covered{Claim: 1, FetchedAt: now}, At: now,
+		require.NoError(t, c.store.Settle(c.ctx, []storage.Settlement{{
+			Source: "shop", EventID: "evt_1", Entity: o.Ref.Key, CoveredBy: storage.Covered{Claim: 1, FetchedAt: now}, At: now,
 		}}))
 	}
 	c.clock.move(lookBackEvery)
 	require.NoError(t, j.round(c.ctx))
-	require.Equal(t, mirror.Repaired, status())
+	require.Equal(t, storage.Repaired, status())
 }
 
 // One cause makes many differences: people are told once for each type.
@@ -313,11 +313,11 @@ func TestManyDifferencesAreOneAlert(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
 	m := c.member("a")
-	var found []mirror.Discrepancy
+	var found []storage.Discrepancy
 	for _, id := range []string{"1", "2", "3"} {
 		found = append(found,
-			mirror.Discrepancy{ID: "stale " + id, Source: "shop", Type: mirror.Stale, Entity: c.key("order", id), FoundAt: c.clock.now().UTC()},
-			mirror.Discrepancy{ID: "gone " + id, Source: "shop", Type: mirror.Deleted, Entity: c.key("note", id), FoundAt: c.clock.now().UTC()})
+			storage.Discrepancy{ID: "stale " + id, Source: "shop", Type: storage.Stale, Entity: c.key("order", id), FoundAt: c.clock.now().UTC()},
+			storage.Discrepancy{ID: "gone " + id, Source: "shop", Type: storage.Deleted, Entity: c.key("note", id), FoundAt: c.clock.now().UTC()})
 	}
 	require.NoError(t, c.store.Record(c.ctx, found))
 	c.clock.move(time.Hour)

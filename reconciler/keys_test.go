@@ -10,8 +10,8 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // twoOrders is a scene in which two customers have an order of one id each, in
@@ -90,7 +90,7 @@ func TestAFillByEventsKnowsWhoseIDItIs(t *testing.T) {
 		c.shop.happen("evt_1", "order.made", time.Now(), "order", "o")
 		p := &partition{survey: survey{finder: c.finder, mode: modeBackfill, counts: map[string]int64{}}, spec: partitionSpec{Events: true}}
 		p.save = func(context.Context) error { return nil }
-		p.task = &mirror.Task{}
+		p.task = &storage.Task{}
 		require.NoError(t, p.events(c.ctx, &place{}))
 		entries := c.entries()
 		require.Equal(t, want, signalled(entries), customers)
@@ -128,7 +128,7 @@ func TestAnIDThatIsNotUniqueIsKeptAndToldOnce(t *testing.T) {
 	r, err := verifyOnce(c.ctx, c.finder, VerifyOptions{Settle: time.Millisecond})
 	require.NoError(t, err)
 	require.False(t, r.InSync())
-	require.Equal(t, []ReportDifference{{Kind: "order", ID: "o", Type: mirror.SharedID}}, r.Differences)
+	require.Equal(t, []ReportDifference{{Kind: "order", ID: "o", Type: storage.SharedID}}, r.Differences)
 
 	// Once it is gone from where it was known, it has moved.
 	c.shop.drop("/customers/c0/orders/o")

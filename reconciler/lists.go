@@ -8,8 +8,8 @@ import (
 	"slices"
 
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 const (
@@ -79,8 +79,8 @@ func (s *survey) listPartial(k *provider.Kind, parents map[string]string) {
 // lose names a list among those that did not come whole.
 func (s *survey) lose(k *provider.Kind, parents map[string]string, cause string) {
 	s.metrics.FailedLists.WithLabelValues(s.name, k.Name).Inc()
-	if len(s.lost) < mirror.MostNamed {
-		s.lost = append(s.lost, mirror.FailedList{Kind: k.Name, Parents: parents, Error: fate.Short(cause, longestCause)})
+	if len(s.lost) < storage.MostNamed {
+		s.lost = append(s.lost, storage.FailedList{Kind: k.Name, Parents: parents, Error: fate.Short(cause, longestCause)})
 	}
 	s.doubt(k, parents)
 }
@@ -118,7 +118,7 @@ func (s *survey) doubtUnder(k *provider.Kind, ids []string) {
 func (s *survey) doubted() []string { return slices.Sorted(maps.Keys(s.failed)) }
 
 // describe names a list for people.
-func describe(l mirror.FailedList) string {
+func describe(l storage.FailedList) string {
 	where := ""
 	for _, name := range slices.Sorted(maps.Keys(l.Parents)) {
 		where += fmt.Sprintf(" of %s %s", name, l.Parents[name])

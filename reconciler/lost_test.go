@@ -9,17 +9,17 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // judged is what becomes of the one discrepancy on record once grace has passed.
-func (c *scene) judged() mirror.DiscrepancyStatus {
+func (c *scene) judged() storage.DiscrepancyStatus {
 	c.t.Helper()
 	m := c.member("a")
 	j := &judgement{finder: m.finder(m.source("shop"), nil), tell: m.Alert}
 	c.clock.move(m.source("shop").Settings.Grace + time.Second)
 	require.NoError(c.t, j.round(c.ctx))
-	page, err := c.store.Discrepancies(c.ctx, mirror.DiscrepancyFilter{})
+	page, err := c.store.Discrepancies(c.ctx, storage.DiscrepancyFilter{})
 	require.NoError(c.t, err)
 	require.Len(c.t, page.Items, 1)
 	return page.Items[0].Status
@@ -34,11 +34,11 @@ func TestADocumentThatWasLostIsReported(t *testing.T) {
 		repaired bool
 		// since: an event comes after the finding.
 		since bool
-		want  mirror.DiscrepancyStatus
+		want  storage.DiscrepancyStatus
 	}{
-		"not repaired":             {false, false, mirror.Confirmed},
-		"repaired":                 {true, false, mirror.Repaired},
-		"repaired, an event since": {true, true, mirror.Repaired},
+		"not repaired":             {false, false, storage.Confirmed},
+		"repaired":                 {true, false, storage.Repaired},
+		"repaired, an event since": {true, true, storage.Repaired},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newScene(t)
@@ -72,12 +72,12 @@ func TestAnEventExplainsWhatAListShowedFirst(t *testing.T) {
 		element  string
 		repaired bool
 		changed  bool // silently, after the event's fetch
-		want     mirror.DiscrepancyStatus
+		want     storage.DiscrepancyStatus
 	}{
-		"whole":                     {shopOrder("new", 1, "created"), false, false, mirror.Dropped},
-		"a part":                    {`{"id":"new"}`, false, false, mirror.Dropped},
-		"a part, repaired":          {`{"id":"new"}`, true, false, mirror.Dropped},
-		"a part, and changed since": {`{"id":"new"}`, false, true, mirror.Confirmed},
+		"whole":                     {shopOrder("new", 1, "created"), false, false, storage.Dropped},
+		"a part":                    {`{"id":"new"}`, false, false, storage.Dropped},
+		"a part, repaired":          {`{"id":"new"}`, true, false, storage.Dropped},
+		"a part, and changed since": {`{"id":"new"}`, false, true, storage.Confirmed},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newScene(t)
@@ -97,7 +97,7 @@ func TestAnEventExplainsWhatAListShowedFirst(t *testing.T) {
 			}
 			if tc.changed {
 				c.shop.put("/customers/c0/orders/new", shopOrder("new", 2, "created"))
-				require.Equal(t, mirror.Suspected, c.judged(), "its event may be on its way")
+				require.Equal(t, storage.Suspected, c.judged(), "its event may be on its way")
 				c.clock.move(movingFor * c.finder.settings.Grace)
 			}
 			require.Equal(t, tc.want, c.judged())
@@ -126,9 +126,9 @@ func TestAnEntityThatChangesWhileItIsJudged(t *testing.T) {
 	put(2)
 	write("evt_1")
 	put(3)
-	require.Equal(t, mirror.Suspected, c.judged())
+	require.Equal(t, storage.Suspected, c.judged())
 	write("evt_2")
-	require.Equal(t, mirror.Dropped, c.judged())
+	require.Equal(t, storage.Dropped, c.judged())
 }
 
 // A finding that takes a question to be judged waits for the answer while the source
@@ -144,7 +144,7 @@ func TestAJudgeThatCannotAsk(t *testing.T) {
 	c.received("evt_1", "order.created", c.clock.now(), time.Time{}, "customer", "c0", "order", "new")
 	c.fetched(event.Ref{Key: c.key("order", "new"), Parents: map[string]string{"customer": "c0"}})("evt_1")
 	require.NoError(t, c.streams.Pause(c.ctx, "shop", 0, "maintenance", "ops"))
-	require.Equal(t, mirror.Suspected, c.judged())
+	require.Equal(t, storage.Suspected, c.judged())
 	require.NoError(t, c.streams.Resume(c.ctx, "shop"))
 	c.shop.interfere(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path == "/ping" {
@@ -154,5 +154,5 @@ func TestAJudgeThatCannotAsk(t *testing.T) {
 		_, _ = io.WriteString(w, `{"message":"no"}`)
 		return true
 	})
-	require.Equal(t, mirror.Confirmed, c.judged())
+	require.Equal(t, storage.Confirmed, c.judged())
 }

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
@@ -56,8 +56,8 @@ func (r *Reconciler) waits(l *telemetry.Loop, what string, err error, told bool)
 
 // found makes sure that a standing task is there.
 func (r *Reconciler) found(ctx context.Context, l *telemetry.Loop, id, kind, source string) error {
-	task := &mirror.Task{ID: id, Kind: kind, Source: source, Status: mirror.TaskRunning, By: "standing", CreatedAt: r.Now().UTC()}
-	return r.waiting(l).persist(ctx, "found task "+id, func() error { return r.Store.CreateTasks(ctx, []*mirror.Task{task}) })
+	task := &storage.Task{ID: id, Kind: kind, Source: source, Status: storage.TaskRunning, By: "standing", CreatedAt: r.Now().UTC()}
+	return r.waiting(l).persist(ctx, "found task "+id, func() error { return r.Store.CreateTasks(ctx, []*storage.Task{task}) })
 }
 
 // desk is where tasks of some kinds are taken from and worked on.
@@ -119,10 +119,10 @@ func (d *desk) fill(ctx context.Context, l *telemetry.Loop) error {
 	base := d.r.waiting(l)
 	// Those under way elsewhere are few. One of them whose replica has died is
 	// nobody's any more, and should not wait behind what is new.
-	for _, status := range []mirror.TaskStatus{mirror.TaskRunning, mirror.TaskWaiting} {
-		f := mirror.TaskFilter{Kinds: d.kinds, Source: d.source, Statuses: []mirror.TaskStatus{status}, Limit: 20}
+	for _, status := range []storage.TaskStatus{storage.TaskRunning, storage.TaskWaiting} {
+		f := storage.TaskFilter{Kinds: d.kinds, Source: d.source, Statuses: []storage.TaskStatus{status}, Limit: 20}
 		for d.room() {
-			var page mirror.Page[*mirror.Task]
+			var page storage.Page[*storage.Task]
 			err := base.persist(ctx, "look for tasks", func() (err error) {
 				page, err = d.r.Store.Tasks(ctx, f)
 				return err
@@ -156,7 +156,7 @@ func (d *desk) room() bool {
 	return len(d.busy) < d.size
 }
 
-func (d *desk) mayTake(t *mirror.Task) bool {
+func (d *desk) mayTake(t *storage.Task) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return !d.busy[t.ID] && !standing(t) && !d.r.Now().Before(d.later[t.ID])
@@ -164,10 +164,10 @@ func (d *desk) mayTake(t *mirror.Task) bool {
 
 // standing reports whether a task is one that never ends, which has a loop of
 // its own.
-func standing(t *mirror.Task) bool { return t.ID == t.Kind+"/"+t.Source }
+func standing(t *storage.Task) bool { return t.ID == t.Kind+"/"+t.Source }
 
 // take works on a task, unless somebody else does.
-func (d *desk) take(ctx context.Context, t *mirror.Task) error {
+func (d *desk) take(ctx context.Context, t *storage.Task) error {
 	lease, err := d.r.Streams.Task(ctx, t.ID, d.r.ID)
 	if err != nil {
 		d.leave(t.ID, err)

@@ -21,7 +21,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 	"github.com/tarn-sync/tarn/shared/telemetry"
@@ -98,17 +98,17 @@ func (c *scene) eventually(what string, is func() bool) {
 	require.Eventually(c.t, is, 50*time.Second, 10*time.Millisecond, what)
 }
 
-func (c *scene) task(id string) *mirror.Task {
+func (c *scene) task(id string) *storage.Task {
 	c.t.Helper()
 	t, err := c.store.Task(c.ctx, id)
 	require.NoError(c.t, err)
 	return t
 }
 
-func (c *scene) create(t *mirror.Task) {
+func (c *scene) create(t *storage.Task) {
 	c.t.Helper()
-	t.Status, t.CreatedAt = mirror.TaskWaiting, c.clock.now().UTC()
-	require.NoError(c.t, c.store.CreateTasks(c.ctx, []*mirror.Task{t}))
+	t.Status, t.CreatedAt = storage.TaskWaiting, c.clock.now().UTC()
+	require.NoError(c.t, c.store.CreateTasks(c.ctx, []*storage.Task{t}))
 }
 
 // Two replicas sweep, one is cut off from Redis in the middle, as if it had
@@ -134,13 +134,13 @@ func TestAReplicaDiesInTheMiddle(t *testing.T) {
 		}
 		return false
 	})
-	c.create(&mirror.Task{ID: "sweep_1", Kind: kindSweep, Source: "shop"})
+	c.create(&storage.Task{ID: "sweep_1", Kind: kindSweep, Source: "shop"})
 	stopA := c.start(a.Run)
 	c.start(b.Run)
 	<-half
 	require.NoError(t, a.streams.Close()) // neither renews nor releases
 	stopA()
-	c.eventually("the sweep is over", func() bool { return c.task("sweep_1").Status == mirror.TaskDone })
+	c.eventually("the sweep is over", func() bool { return c.task("sweep_1").Status == storage.TaskDone })
 	sweep := c.task("sweep_1")
 	require.Empty(t, sweep.Error)
 	require.EqualValues(t, 16, sweep.Counts["found"])
@@ -163,7 +163,7 @@ func TestWhatAStaleHolderSavesIsRefused(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
 	a, b := c.member("a"), c.member("b")
-	c.create(&mirror.Task{ID: "job_1", Kind: kindRedrive, Source: "shop"})
+	c.create(&storage.Task{ID: "job_1", Kind: kindRedrive, Source: "shop"})
 	hold := func(m *member, run runner) error { return m.visit(c.ctx, "job_1", nil, once(run)) }
 
 	var second error
@@ -183,21 +183,21 @@ func TestWhatAStaleHolderSavesIsRefused(t *testing.T) {
 	require.NoError(t, second)
 	require.ErrorIs(t, err, errLostLease)
 	require.EqualValues(t, 5, c.task("job_1").Counts["done"])
-	require.Equal(t, mirror.TaskDone, c.task("job_1").Status)
+	require.Equal(t, storage.TaskDone, c.task("job_1").Status)
 }
 
 func TestALeaseThatIsLostEndsTheWork(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
 	a := c.member("a")
-	c.create(&mirror.Task{ID: "job_1", Kind: kindRedrive})
+	c.create(&storage.Task{ID: "job_1", Kind: kindRedrive})
 	err := a.visit(c.ctx, "job_1", nil, once(func(ctx context.Context, w *work) error {
 		c.redis.FlushAll()
 		<-ctx.Done()
 		return ctx.Err()
 	}))
 	require.ErrorIs(t, err, errLostLease)
-	require.Equal(t, mirror.TaskRunning, c.task("job_1").Status, "whoever is free goes on")
+	require.Equal(t, storage.TaskRunning, c.task("job_1").Status, "whoever is free goes on")
 	require.NoError(t, c.member("b").visit(c.ctx, "job_1", nil, once(func(context.Context, *work) error { return nil })))
 }
 
@@ -206,20 +206,20 @@ func TestWhatBecomesOfATask(t *testing.T) {
 	boom := func(context.Context, *work) error { panic("boom") }
 	for name, tc := range map[string]struct {
 		run    runner
-		status mirror.TaskStatus
+		status storage.TaskStatus
 		err    string
 	}{
-		"done":      {func(context.Context, *work) error { return nil }, mirror.TaskDone, ""},
-		"failed":    {func(context.Context, *work) error { return errors.New("no luck") }, mirror.TaskFailed, "no luck"},
-		"panic":     {boom, mirror.TaskFailed, "panic: boom"},
-		"later":     {func(context.Context, *work) error { return errLater }, mirror.TaskRunning, ""},
-		"cancelled": {func(ctx context.Context, w *work) error { return fmt.Errorf("wrapped: %w", errCancelled) }, mirror.TaskCancelled, ""},
+		"done":      {func(context.Context, *work) error { return nil }, storage.TaskDone, ""},
+		"failed":    {func(context.Context, *work) error { return errors.New("no luck") }, storage.TaskFailed, "no luck"},
+		"panic":     {boom, storage.TaskFailed, "panic: boom"},
+		"later":     {func(context.Context, *work) error { return errLater }, storage.TaskRunning, ""},
+		"cancelled": {func(ctx context.Context, w *work) error { return fmt.Errorf("wrapped: %w", errCancelled) }, storage.TaskCancelled, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := newScene(t)
 			m := c.member("a")
-			c.create(&mirror.Task{ID: "sweep_1", Kind: kindSweep, Source: "shop"})
-			c.create(&mirror.Task{ID: "sweep_1/1", Kind: kindPartition, Parent: "sweep_1", Source: "shop"})
+			c.create(&storage.Task{ID: "sweep_1", Kind: kindSweep, Source: "shop"})
+			c.create(&storage.Task{ID: "sweep_1/1", Kind: kindPartition, Parent: "sweep_1", Source: "shop"})
 			err := m.visit(c.ctx, "sweep_1", nil, once(tc.run))
 			if name == "later" {
 				require.ErrorIs(t, err, errLater)
@@ -232,7 +232,7 @@ func TestWhatBecomesOfATask(t *testing.T) {
 			require.Equal(t, tc.status.Final(), !done.FinishedAt.IsZero())
 			require.False(t, done.StartedAt.IsZero())
 			partition := c.task("sweep_1/1").Status
-			require.Equal(t, tc.status == mirror.TaskFailed || tc.status == mirror.TaskCancelled, partition == mirror.TaskCancelled)
+			require.Equal(t, tc.status == storage.TaskFailed || tc.status == storage.TaskCancelled, partition == storage.TaskCancelled)
 			again, err := m.streams.Task(c.ctx, "sweep_1", "b")
 			require.NoError(t, err, "the lease is free at once")
 			require.NoError(t, again.Release(c.ctx))
@@ -256,16 +256,16 @@ func TestASweepThatIsCancelledEndsWithItsPartitions(t *testing.T) {
 		return false
 	})
 	t.Cleanup(sync.OnceFunc(func() { c.shop.interfere(nil) }))
-	c.create(&mirror.Task{ID: "sweep_1", Kind: kindSweep, Source: "shop"})
+	c.create(&storage.Task{ID: "sweep_1", Kind: kindSweep, Source: "shop"})
 	c.start(m.Run)
 	<-arrived
 	ends, err := c.store.CancelTask(c.ctx, "sweep_1")
 	require.NoError(t, err)
 	require.True(t, ends)
-	c.eventually("the sweep is cancelled", func() bool { return c.task("sweep_1").Status == mirror.TaskCancelled })
+	c.eventually("the sweep is cancelled", func() bool { return c.task("sweep_1").Status == storage.TaskCancelled })
 	close(hold)
 	c.eventually("its partitions are too", func() bool {
-		page, err := c.store.Tasks(c.ctx, mirror.TaskFilter{Parent: "sweep_1", Statuses: []mirror.TaskStatus{mirror.TaskWaiting, mirror.TaskRunning}})
+		page, err := c.store.Tasks(c.ctx, storage.TaskFilter{Parent: "sweep_1", Statuses: []storage.TaskStatus{storage.TaskWaiting, storage.TaskRunning}})
 		require.NoError(t, err)
 		return len(page.Items) == 0
 	})
@@ -281,12 +281,12 @@ func TestSweepsDoNotBlockTheirPartitions(t *testing.T) {
 	m := c.member("a")
 	m.Parallel = 1
 	for i := range 3 {
-		c.create(&mirror.Task{ID: fmt.Sprintf("sweep_%d", i), Kind: kindSweep, Source: "shop"})
+		c.create(&storage.Task{ID: fmt.Sprintf("sweep_%d", i), Kind: kindSweep, Source: "shop"})
 	}
 	c.start(m.Run)
 	c.eventually("all are over", func() bool {
 		for i := range 3 {
-			if c.task(fmt.Sprintf("sweep_%d", i)).Status != mirror.TaskDone {
+			if c.task(fmt.Sprintf("sweep_%d", i)).Status != storage.TaskDone {
 				return false
 			}
 		}
@@ -326,7 +326,7 @@ func TestStandingTasksGoOver(t *testing.T) {
 	stopB := c.start(keep(b))
 	stopA()
 	c.eventually("b has it", has("b"))
-	require.Equal(t, mirror.TaskRunning, c.task("judge/shop").Status)
+	require.Equal(t, storage.TaskRunning, c.task("judge/shop").Status)
 	c.redis.FlushAll()
 	c.eventually("b has it again after a loss", has("b"))
 	stopB()
@@ -358,7 +358,7 @@ func TestALoopThatDiesIsStartedAgain(t *testing.T) {
 
 // away is a store that can be taken away from those who look for work.
 type away struct {
-	mirror.Store
+	storage.Store
 	gone  atomic.Bool
 	asked atomic.Int64
 }
@@ -371,28 +371,28 @@ func (s *away) there() error {
 	return fate.New(fate.Unavailable, errors.New("no primary"))
 }
 
-func (s *away) CreateTasks(ctx context.Context, tasks []*mirror.Task) error {
+func (s *away) CreateTasks(ctx context.Context, tasks []*storage.Task) error {
 	if err := s.there(); err != nil {
 		return err
 	}
 	return s.Store.CreateTasks(ctx, tasks)
 }
 
-func (s *away) Task(ctx context.Context, id string) (*mirror.Task, error) {
+func (s *away) Task(ctx context.Context, id string) (*storage.Task, error) {
 	if err := s.there(); err != nil {
 		return nil, err
 	}
 	return s.Store.Task(ctx, id)
 }
 
-func (s *away) Tasks(ctx context.Context, f mirror.TaskFilter) (mirror.Page[*mirror.Task], error) {
+func (s *away) Tasks(ctx context.Context, f storage.TaskFilter) (storage.Page[*storage.Task], error) {
 	if err := s.there(); err != nil {
-		return mirror.Page[*mirror.Task]{}, err
+		return storage.Page[*storage.Task]{}, err
 	}
 	return s.Store.Tasks(ctx, f)
 }
 
-func (s *away) SaveTask(ctx context.Context, t *mirror.Task) (bool, error) {
+func (s *away) SaveTask(ctx context.Context, t *storage.Task) (bool, error) {
 	if err := s.there(); err != nil {
 		return false, err
 	}

@@ -9,8 +9,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // An account that has just opened: its event alone brings all that stands under
@@ -39,7 +39,7 @@ func TestANewAccountVerifiesWithoutASweep(t *testing.T) {
 	body := shopEvent("evt_1", "account.created", c.clock.now(), "account", "cusa_1")
 	e, err := def.Event("lemon", nil, []byte(body), c.clock.now())
 	require.NoError(t, err)
-	_, err = c.store.Log(c.ctx, []mirror.Arrival{{Event: e, Signal: mirror.SignalID{ID: "1-1"}}})
+	_, err = c.store.Log(c.ctx, []storage.Arrival{{Event: e, Signal: storage.SignalID{ID: "1-1"}}})
 	require.NoError(t, err)
 	c.clock.move(time.Hour) // whatever was held back has been fetched
 	for _, ref := range append(e.Entities, e.Derived...) {

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/tarn-sync/tarn/shared/alert"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // finish ends a sweep. Its error says what it could not have; all the rest is
@@ -36,11 +36,11 @@ func (s *sweep) finish(ctx context.Context) error {
 func (s *sweep) sumUp(ctx context.Context) (problems []string, err error) {
 	s.state.FailedLists = nil
 	var broken []string
-	err = s.partitions(ctx, func(t *mirror.Task) {
+	err = s.partitions(ctx, func(t *storage.Task) {
 		if state, err := decodeState[partitionState](t.State); err == nil {
 			s.state.FailedLists = append(s.state.FailedLists, state.Lost...)
 		}
-		if t.Status == mirror.TaskFailed {
+		if t.Status == storage.TaskFailed {
 			broken = append(broken, t.ID+": "+t.Error)
 		}
 	})
@@ -48,8 +48,8 @@ func (s *sweep) sumUp(ctx context.Context) (problems []string, err error) {
 		return nil, err
 	}
 	lists := s.state.FailedLists
-	slices.SortFunc(lists, func(a, b mirror.FailedList) int { return strings.Compare(nameOfList(a), nameOfList(b)) })
-	s.state.FailedLists = lists[:min(len(lists), mirror.MostNamed)]
+	slices.SortFunc(lists, func(a, b storage.FailedList) int { return strings.Compare(nameOfList(a), nameOfList(b)) })
+	s.state.FailedLists = lists[:min(len(lists), storage.MostNamed)]
 
 	if len(broken) > 0 {
 		slices.Sort(broken)
@@ -63,7 +63,7 @@ func (s *sweep) sumUp(ctx context.Context) (problems []string, err error) {
 	}
 	if n := s.task.Counts["not_fetched"]; n > 0 {
 		problems = append(problems, fmt.Sprintf("%d entities were asked for and could not be had so far: %s", n,
-			some(s.state.NotFetched, func(e mirror.NotFetched) string { return fmt.Sprintf("%s/%s (%s)", e.Kind, e.ID, e.Reason) })))
+			some(s.state.NotFetched, func(e storage.NotFetched) string { return fmt.Sprintf("%s/%s (%s)", e.Kind, e.ID, e.Reason) })))
 	}
 	return problems, nil
 }
@@ -82,7 +82,7 @@ func some[T any](things []T, describe func(T) string) string {
 }
 
 // nameOfList is the name of a list among those that failed.
-func nameOfList(l mirror.FailedList) string { return listName(l.Kind, l.Parents) }
+func nameOfList(l storage.FailedList) string { return listName(l.Kind, l.Parents) }
 
 // repeated counts in how many sweeps in a row each list has failed, and alerts
 // of those that did so twice, four times, eight times …
@@ -94,7 +94,7 @@ func (s *sweep) repeated(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var again []mirror.FailedList
+	var again []storage.FailedList
 	for i := range s.state.FailedLists {
 		l := &s.state.FailedLists[i]
 		l.Times = before[nameOfList(*l)] + 1
@@ -104,7 +104,7 @@ func (s *sweep) repeated(ctx context.Context) error {
 	}
 	if len(again) > 0 && s.alert != nil {
 		s.alert(alert.Alert{Kind: alert.ListFails, Source: s.name, ID: s.task.ID, Reason: fmt.Sprintf("%d lists: %s", len(again),
-			some(again, func(l mirror.FailedList) string { return fmt.Sprintf("%s, %d times in a row", describe(l), l.Times) }))})
+			some(again, func(l storage.FailedList) string { return fmt.Sprintf("%s, %d times in a row", describe(l), l.Times) }))})
 	}
 	return nil
 }
@@ -113,21 +113,21 @@ func (s *sweep) repeated(ctx context.Context) error {
 // same kinds was over, by name.
 func (s *sweep) failedBefore(ctx context.Context) (map[string]int, error) {
 	times := map[string]int{}
-	filter := mirror.TaskFilter{
+	filter := storage.TaskFilter{
 		Kinds: []string{kindSweep, kindBackfill, kindVerify}, Source: s.name,
-		Statuses: []mirror.TaskStatus{mirror.TaskDone, mirror.TaskFailed}, Limit: 50,
+		Statuses: []storage.TaskStatus{storage.TaskDone, storage.TaskFailed}, Limit: 50,
 	}
-	var page mirror.Page[*mirror.Task]
+	var page storage.Page[*storage.Task]
 	err := s.persist(ctx, "look for the sweep before", func() (err error) {
 		page, err = s.store.Tasks(ctx, filter)
 		return err
 	})
 	for _, t := range page.Items {
-		spec, err := decodeState[mirror.SweepSpec](t.Spec)
+		spec, err := decodeState[storage.SweepSpec](t.Spec)
 		if err != nil || t.ID == s.task.ID || !slices.Equal(inOrder(spec.Kinds), inOrder(s.spec.Kinds)) || spec.Since.IsZero() != s.spec.Since.IsZero() {
 			continue
 		}
-		outcome, err := decodeState[mirror.SweepOutcome](t.State)
+		outcome, err := decodeState[storage.SweepOutcome](t.State)
 		if err != nil {
 			continue
 		}

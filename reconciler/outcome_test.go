@@ -15,7 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/alert"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
@@ -32,9 +32,9 @@ func (s *shop) refuse(status int, match func(*http.Request) bool) {
 }
 
 // outcome is what a task's sweep could not have.
-func outcome(t *testing.T, task *mirror.Task) mirror.SweepOutcome {
+func outcome(t *testing.T, task *storage.Task) storage.SweepOutcome {
 	t.Helper()
-	out, err := decodeState[mirror.SweepOutcome](task.State)
+	out, err := decodeState[storage.SweepOutcome](task.State)
 	require.NoError(t, err)
 	return out
 }
@@ -49,14 +49,14 @@ func TestASweepNamesTheListsItCouldNotRead(t *testing.T) {
 	cases := map[string]struct {
 		status int
 		match  func(*http.Request) bool
-		lists  []mirror.FailedList
+		lists  []storage.FailedList
 	}{
 		"a list under nothing": {422, second("/customers"),
-			[]mirror.FailedList{{Kind: "customer", Error: "page 2: ", Times: 1}}},
+			[]storage.FailedList{{Kind: "customer", Error: "page 2: ", Times: 1}}},
 		"a list under a customer": {422, second("/customers/c1/orders"),
-			[]mirror.FailedList{{Kind: "order", Parents: map[string]string{"customer": "c1"}, Error: "page 2: ", Times: 1}}},
+			[]storage.FailedList{{Kind: "order", Parents: map[string]string{"customer": "c1"}, Error: "page 2: ", Times: 1}}},
 		"a first page": {404, func(r *http.Request) bool { return r.URL.Path == "/customers/c0/orders" },
-			[]mirror.FailedList{{Kind: "order", Parents: map[string]string{"customer": "c0"}, Error: "page 1: ", Times: 1}}},
+			[]storage.FailedList{{Kind: "order", Parents: map[string]string{"customer": "c0"}, Error: "page 1: ", Times: 1}}},
 	}
 	for name, tc := range cases {
 		for _, m := range []mode{modeSweep, modeBackfill, modeVerify} {
@@ -67,8 +67,8 @@ func TestASweepNamesTheListsItCouldNotRead(t *testing.T) {
 				c.shop.stock(3, 3)
 				c.fill()
 				c.shop.refuse(tc.status, tc.match)
-				task := c.sweepBy(m, mirror.SweepSpec{}, c.replica("a"))
-				require.Equal(t, mirror.TaskFailed, task.Status)
+				task := c.sweepBy(m, storage.SweepSpec{}, c.replica("a"))
+				require.Equal(t, storage.TaskFailed, task.Status)
 				require.Contains(t, task.Error, "1 lists could not be read whole: "+tc.lists[0].Kind)
 				require.Contains(t, task.Error, tc.lists[0].Error)
 				lists := outcome(t, task).FailedLists
@@ -88,12 +88,12 @@ func TestASweepNamesTheListsItCouldNotRead(t *testing.T) {
 		c.shop.stock(1, 1)
 		c.fill()
 		c.shop.put("/customers/c0/orders/odd", `{"amount":1}`)
-		task := c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
-		require.Equal(t, mirror.TaskFailed, task.Status)
+		task := c.sweepBy(modeSweep, storage.SweepSpec{}, c.replica("a"))
+		require.Equal(t, storage.TaskFailed, task.Status)
 		require.Contains(t, task.Error, "elements that cannot be read")
 		require.Len(t, outcome(t, task).FailedLists, 1)
 		c.shop.drop("/customers/c0/orders/odd")
-		require.Equal(t, mirror.TaskDone, c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a")).Status)
+		require.Equal(t, storage.TaskDone, c.sweepBy(modeSweep, storage.SweepSpec{}, c.replica("a")).Status)
 	})
 }
 
@@ -108,20 +108,20 @@ func TestAListThatFailsAgainAlerts(t *testing.T) {
 	broken := func(r *http.Request) bool { return r.URL.Path == "/customers/c1/orders" }
 	for n, told := range []int{0, 1, 1, 2} {
 		c.shop.refuse(422, broken)
-		task := c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
+		task := c.sweepBy(modeSweep, storage.SweepSpec{}, c.replica("a"))
 		require.Equal(t, n+1, outcome(t, task).FailedLists[0].Times)
 		require.Len(t, alerts, told, "after %d sweeps", n+1)
 		// A sweep of other kinds says nothing about it.
-		require.Equal(t, mirror.TaskDone, c.sweepBy(modeSweep, mirror.SweepSpec{Kinds: []string{"customer"}}, c.replica("a")).Status)
+		require.Equal(t, storage.TaskDone, c.sweepBy(modeSweep, storage.SweepSpec{Kinds: []string{"customer"}}, c.replica("a")).Status)
 	}
 	require.Equal(t, alert.ListFails, alerts[0].Kind)
 	require.Equal(t, "shop", alerts[0].Source)
 	require.Contains(t, alerts[0].Reason, "order of customer c1")
 	require.Contains(t, alerts[0].Reason, "2 times in a row")
 	c.shop.interfere(nil)
-	c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
+	c.sweepBy(modeSweep, storage.SweepSpec{}, c.replica("a"))
 	c.shop.refuse(422, broken)
-	task := c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
+	task := c.sweepBy(modeSweep, storage.SweepSpec{}, c.replica("a"))
 	require.Equal(t, 1, outcome(t, task).FailedLists[0].Times, "it was read in between")
 }
 
@@ -240,9 +240,9 @@ func TestABackfillSinceOutlivesItsCursor(t *testing.T) {
 		}
 		return false
 	})
-	spec := mirror.SweepSpec{Since: now.Add(-24 * time.Hour)}
+	spec := storage.SweepSpec{Since: now.Add(-24 * time.Hour)}
 	task := c.sweepBy(modeBackfill, spec, c.replica("a"))
-	require.Equal(t, mirror.TaskDone, task.Status, task.Error)
+	require.Equal(t, storage.TaskDone, task.Status, task.Error)
 	require.Equal(t, 1, refused)
 	stop()
 	for i := range 5 {
@@ -253,7 +253,7 @@ func TestABackfillSinceOutlivesItsCursor(t *testing.T) {
 	c.shop.calls()
 	c.shop.refuse(400, func(r *http.Request) bool { return r.URL.Path == "/events" && r.URL.Query().Get("cursor") != "" })
 	task = c.sweepBy(modeBackfill, spec, c.replica("a"))
-	require.Equal(t, mirror.TaskFailed, task.Status)
+	require.Equal(t, storage.TaskFailed, task.Status)
 	require.Contains(t, task.Error, "1 partitions failed")
 	require.LessOrEqual(t, len(c.shop.calls()), 10)
 }

@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // under names the customer an entity stands under.
@@ -86,7 +86,7 @@ func TestVerifyNamesAWrongTombstone(t *testing.T) {
 	doc, err := c.store.Claim(c.ctx, event.Ref{Key: c.key("order", "o0_0")})
 	require.NoError(t, err)
 	c.clock.move(time.Minute)
-	_, err = c.store.Write(c.ctx, &mirror.Write{Ref: event.Ref{Key: doc.Key}, Claim: doc.Claim, SentAt: c.clock.now().UTC(), Deleted: true})
+	_, err = c.store.Write(c.ctx, &storage.Write{Ref: event.Ref{Key: doc.Key}, Claim: doc.Claim, SentAt: c.clock.now().UTC(), Deleted: true})
 	require.NoError(t, err)
 	c.clock.move(time.Minute)
 	r, err := verifyOnce(c.ctx, c.finder, VerifyOptions{Settle: time.Millisecond})

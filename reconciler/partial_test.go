@@ -13,8 +13,8 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // shortList is a scene with 60 orders, whose list shows their ids and amounts alone,
@@ -100,7 +100,7 @@ func TestWhatASweepFindsInAListThatShowsLess(t *testing.T) {
 		"/customers", "/customers/c0/orders", "/customers/c0/orders/o0_1", "/customers/c0/orders/new", "/customers/c0/orders/o0_3",
 	}, c.shop.calls())
 	c.work()
-	page, err := c.store.Discrepancies(c.ctx, mirror.DiscrepancyFilter{Type: mirror.Missing})
+	page, err := c.store.Discrepancies(c.ctx, storage.DiscrepancyFilter{Type: storage.Missing})
 	require.NoError(t, err)
 	state, err := c.client.Fetch(c.ctx, event.Ref{Key: c.key("order", "new"), Parents: map[string]string{"customer": "c0"}}, "test")
 	require.NoError(t, err)
@@ -150,8 +150,8 @@ func TestAListThatShowsLessIsTold(t *testing.T) {
 			c.finder.log = slog.New(slog.NewTextHandler(&out, nil))
 			r := c.replica("a")
 			for range 2 {
-				task := c.sweepBy(modeSweep, mirror.SweepSpec{}, r)
-				require.Equal(t, mirror.TaskDone, task.Status)
+				task := c.sweepBy(modeSweep, storage.SweepSpec{}, r)
+				require.Equal(t, storage.TaskDone, task.Status)
 				require.Len(t, task.Warnings(), tc.warnings)
 				if tc.warnings > 0 {
 					require.Contains(t, task.Warnings()[0], `set "element: partial" under kinds.order`)

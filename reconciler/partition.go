@@ -10,8 +10,8 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // partitionSpec says which part of a sweep a partition is; one of Root, Under,
@@ -60,22 +60,22 @@ type partitionState struct {
 	After string `json:"after,omitempty"`
 	// Failed are the lists that did not come whole, Lost the first of them with
 	// what kept each.
-	Failed []string            `json:"failed,omitempty"`
-	Lost   []mirror.FailedList `json:"lost,omitempty"`
+	Failed []string             `json:"failed,omitempty"`
+	Lost   []storage.FailedList `json:"lost,omitempty"`
 }
 
 // partition is one part of a sweep under way. What it has done is saved every
 // few seconds, so whoever takes it over repeats no more than that.
 type partition struct {
 	survey
-	task  *mirror.Task
+	task  *storage.Task
 	spec  partitionSpec
 	state partitionState
 	save  saver
 	saved time.Time
 }
 
-func newPartition(f *finder, t *mirror.Task, save saver) (*partition, error) {
+func newPartition(f *finder, t *storage.Task, save saver) (*partition, error) {
 	spec, err := decodeState[partitionSpec](t.Spec)
 	if err != nil {
 		return nil, fmt.Errorf("spec of partition %s: %w", t.ID, err)
@@ -183,7 +183,7 @@ func (p *partition) divided(ctx context.Context) (map[uint64]bool, error) {
 		}
 	}
 	add(p.state.Pending)
-	err := eachTask(ctx, p.finder, mirror.TaskFilter{Parent: p.task.Parent}, func(t *mirror.Task) {
+	err := eachTask(ctx, p.finder, storage.TaskFilter{Parent: p.task.Parent}, func(t *storage.Task) {
 		if spec, err := decodeState[partitionSpec](t.Spec); err == nil && spec.Under == p.spec.Root {
 			add(spec.IDs)
 		}
@@ -212,7 +212,7 @@ func (p *partition) divide(ctx context.Context, end bool) error {
 		spec := p.spec
 		spec.Root, spec.Under, spec.IDs, spec.Fill = "", p.spec.Root, ids, fillUnder(p.spec.Fill, ids)
 		t := partitionTask(p.task.Parent, fmt.Sprintf("%s/%d", p.spec.Root, p.state.Chunks), p.name, spec, p.now())
-		err := p.persist(ctx, "make a partition", func() error { return p.store.CreateTasks(ctx, []*mirror.Task{t}) })
+		err := p.persist(ctx, "make a partition", func() error { return p.store.CreateTasks(ctx, []*storage.Task{t}) })
 		if err != nil {
 			return err
 		}
@@ -235,9 +235,9 @@ func (p *partition) parents(ctx context.Context, k *provider.Kind) error {
 	return nil
 }
 
-func partitionTask(sweep, name, source string, spec partitionSpec, now time.Time) *mirror.Task {
-	return &mirror.Task{
-		ID: sweep + "/" + name, Kind: "partition", Parent: sweep, Source: source, Status: mirror.TaskWaiting, By: sweep,
+func partitionTask(sweep, name, source string, spec partitionSpec, now time.Time) *storage.Task {
+	return &storage.Task{
+		ID: sweep + "/" + name, Kind: "partition", Parent: sweep, Source: source, Status: storage.TaskWaiting, By: sweep,
 		Spec: encodeState(spec), CreatedAt: now.UTC(),
 	}
 }
@@ -333,7 +333,7 @@ func (p *partition) onlyOne(ctx context.Context, k *provider.Kind, ref event.Ref
 	if !k.Qualified || !p.def.LacksParents(ref) {
 		return ref, nil
 	}
-	var docs []*mirror.Document
+	var docs []*storage.Document
 	err := p.persist(ctx, "look for an entity by its id alone", func() (err error) {
 		docs, err = p.store.Namesakes(ctx, p.name, k.Name, ref.Key.ID, 2)
 		return err

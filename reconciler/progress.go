@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // progress is how far a backfill is.
@@ -43,7 +43,7 @@ type progress struct {
 	// when it is over.
 	FailedListCount int64 `json:"failed_list_count,omitempty"`
 	Missed          int64 `json:"not_fetched_count,omitempty"`
-	mirror.SweepOutcome
+	storage.SweepOutcome
 }
 
 // fetched is how many entities workers have fetched, as far as is known.

@@ -10,9 +10,9 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/config"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/probe"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
@@ -38,7 +38,7 @@ type Options struct {
 	// ID names this process, new at every start.
 	ID      string
 	Streams *stream.Streams
-	Store   mirror.Store
+	Store   storage.Store
 	Sources []Source
 	// LeaseTTL is that of Streams. Defaults to 5 s.
 	LeaseTTL time.Duration

@@ -8,7 +8,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fault"
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -149,7 +149,7 @@ func (c *recovery) count(name string, n int64) {
 // lost.
 func (c *recovery) round(ctx context.Context, before time.Time, urgent bool) error {
 	for cursor := ""; ; {
-		var rows []*mirror.EventRow
+		var rows []*storage.EventRow
 		var next string
 		err := c.persist(ctx, "look for unsettled events", func() (err error) {
 			rows, next, err = c.store.Unsettled(ctx, c.name, before, recoverPage, cursor)
@@ -174,9 +174,9 @@ func (c *recovery) round(ctx context.Context, before time.Time, urgent bool) err
 
 // putBack appends what was lost of some rows' work, and notes which entries
 // stand for it from now on.
-func (c *recovery) putBack(ctx context.Context, rows []*mirror.EventRow) error {
+func (c *recovery) putBack(ctx context.Context, rows []*storage.EventRow) error {
 	var lost []stream.Lost
-	var of []*mirror.EventRow
+	var of []*storage.EventRow
 	for _, row := range rows {
 		for _, o := range row.Entities {
 			if !o.Status.Final() {
@@ -195,16 +195,16 @@ func (c *recovery) putBack(ctx context.Context, rows []*mirror.EventRow) error {
 	if err != nil {
 		return err
 	}
-	var again []mirror.Requeue
+	var again []storage.Requeue
 	before := c.lost
-	derived := map[*mirror.EventRow]bool{}
+	derived := map[*storage.EventRow]bool{}
 	var drafts []stream.Draft
 	for i, f := range found {
 		if f.State == stream.RecoverParked || f.ID == lost[i].Known {
 			continue
 		}
-		again = append(again, mirror.Requeue{
-			Source: c.name, EventID: of[i].ID, Entity: lost[i].Signal.Ref.Key, Signal: mirror.SignalID{Shard: f.Shard, ID: f.ID},
+		again = append(again, storage.Requeue{
+			Source: c.name, EventID: of[i].ID, Entity: lost[i].Signal.Ref.Key, Signal: storage.SignalID{Shard: f.Shard, ID: f.ID},
 		})
 		if f.State != stream.RecoverAppended {
 			continue
@@ -227,7 +227,7 @@ func (c *recovery) putBack(ctx context.Context, rows []*mirror.EventRow) error {
 
 // lostWork is the work of an event on an entity, as a further entity of the
 // event would have it. The row has the payload.
-func lostWork(row *mirror.EventRow, o mirror.Outcome) stream.Lost {
+func lostWork(row *storage.EventRow, o storage.Outcome) stream.Lost {
 	return stream.Lost{Known: o.Signal.ID, Since: row.ReceivedAt, Signal: event.Signal{
 		Ref: o.Ref, Cause: event.CauseEvent, CauseID: row.ID, EventType: row.Type, CreatedAt: event.OrderTime(row.CreatedAt, row.ReceivedAt), Class: event.Live,
 	}}
@@ -235,7 +235,7 @@ func lostWork(row *mirror.EventRow, o mirror.Outcome) stream.Lost {
 
 // refreshes are the signals for the derived kinds an event makes stale, as the
 // worker appends them with it: held back, so that many events make one.
-func (c *recovery) refreshes(row *mirror.EventRow) []stream.Draft {
+func (c *recovery) refreshes(row *storage.EventRow) []stream.Draft {
 	e, err := c.def.Stored(c.name, row.ID, row.Payload, row.ReceivedAt)
 	if err != nil {
 		return nil // it names what its row says, and nothing derived
@@ -255,9 +255,9 @@ func (c *recovery) refreshes(row *mirror.EventRow) []stream.Draft {
 // is called after each page.
 func (c *recovery) lookAgain(ctx context.Context, since time.Time, between func() error) (n int, err error) {
 	seen := map[event.Key]bool{}
-	f := mirror.EventFilter{Source: c.name, From: since, Limit: 200}
+	f := storage.EventFilter{Source: c.name, From: since, Limit: 200}
 	for {
-		var page mirror.Page[*mirror.EventRow]
+		var page storage.Page[*storage.EventRow]
 		err := c.persist(ctx, "read the events of the last while", func() (err error) {
 			page, err = c.store.Events(ctx, f)
 			return err
@@ -291,7 +291,7 @@ func (c *recovery) lookAgain(ctx context.Context, since time.Time, between func(
 // secondLooks are the signals for entities of an event whose state proves
 // nothing about it, as the worker appends them after a fetch that may have been
 // too early.
-func (c *recovery) secondLooks(row *mirror.EventRow) []stream.Draft {
+func (c *recovery) secondLooks(row *storage.EventRow) []stream.Draft {
 	var out []stream.Draft
 	for _, o := range row.Entities {
 		if k := c.def.Kind(o.Ref.Key.Kind); k != nil && k.VerifyAfter > 0 {

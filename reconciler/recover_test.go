@@ -9,7 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -21,7 +21,7 @@ func (c *scene) arrive(id, typ string, ids ...string) (*event.Event, string) {
 	require.NoError(c.t, err)
 	r, err := c.streams.Append(c.ctx, stream.Draft{Signal: event.Own(e, "")})
 	require.NoError(c.t, err)
-	_, err = c.store.Log(c.ctx, []mirror.Arrival{{Event: e, Signal: mirror.SignalID{Shard: r.Shard, ID: r.ID}}})
+	_, err = c.store.Log(c.ctx, []storage.Arrival{{Event: e, Signal: storage.SignalID{Shard: r.Shard, ID: r.ID}}})
 	require.NoError(c.t, err)
 	var further []stream.Draft
 	for _, ref := range e.Entities {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -25,7 +25,7 @@ type remedies struct {
 // discrepancy ended, and one that is not on record cannot be told of. What is
 // cut off between the two is found again by the next sweep, under the same id.
 func (s *survey) remedy(ctx context.Context, r remedies) error {
-	filled := func(d difference) bool { return d.typ != mirror.SharedID && s.fills(d.ref) }
+	filled := func(d difference) bool { return d.typ != storage.SharedID && s.fills(d.ref) }
 	for _, d := range r.found {
 		if filled(d) {
 			r.fetch = append(r.fetch, d.ref)
@@ -53,7 +53,7 @@ func (s *survey) remedy(ctx context.Context, r remedies) error {
 	}
 	drafts := make([]stream.Draft, 0, len(r.found)+len(r.fetch))
 	for _, d := range r.found {
-		if d.typ != mirror.SharedID { // no fetch mends that
+		if d.typ != storage.SharedID { // no fetch mends that
 			drafts = append(drafts, s.signal(d.ref, event.CauseDiscrepancy, d.id()))
 		}
 	}
@@ -77,7 +77,7 @@ func (s *survey) remedy(ctx context.Context, r remedies) error {
 func (s *survey) withLost(ctx context.Context, found []difference) ([]difference, error) {
 	kept := found[:0]
 	for _, d := range found {
-		if d.typ == mirror.Missing {
+		if d.typ == storage.Missing {
 			lost, err := s.highestClaim(ctx, d.ref.Key)
 			if err != nil {
 				return nil, err
@@ -101,7 +101,7 @@ func (s *survey) withLost(ctx context.Context, found []difference) ([]difference
 // highestClaim is the highest claim under which the last events of an entity were
 // covered. 0: none was.
 func (s *survey) highestClaim(ctx context.Context, key event.Key) (highest int64, err error) {
-	rows, err := s.finder.events(ctx, mirror.EventFilter{Source: s.name, Entity: key, Limit: explaining})
+	rows, err := s.finder.events(ctx, storage.EventFilter{Source: s.name, Entity: key, Limit: explaining})
 	for _, row := range rows {
 		for _, o := range row.Entities {
 			if o.Ref.Key == key && o.CoveredBy != nil {
@@ -120,7 +120,7 @@ func (s *survey) record(ctx context.Context, found []difference) error {
 	if len(found) == 0 {
 		return nil
 	}
-	list := make([]mirror.Discrepancy, len(found))
+	list := make([]storage.Discrepancy, len(found))
 	for i, d := range found {
 		var err error
 		if list[i], err = d.record(s.def, s.id); err != nil {

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // search looks for missed events.
@@ -25,13 +25,13 @@ func (r *Reconciler) compare(ctx context.Context, w *work) error {
 
 // comparePart works on a partition, as long as what it is a part of goes on.
 func (r *Reconciler) comparePart(ctx context.Context, w *work) error {
-	var whole *mirror.Task
+	var whole *storage.Task
 	err := r.waiting(w.loop).persist(ctx, "read task "+w.task.Parent, func() (err error) {
 		whole, err = r.Store.Task(ctx, w.task.Parent)
 		return err
 	})
 	switch {
-	case errors.Is(err, mirror.ErrNotFound):
+	case errors.Is(err, storage.ErrNotFound):
 		return fmt.Errorf("partition of a sweep that is not there: %w", err)
 	case err != nil:
 		return err

@@ -8,7 +8,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
@@ -82,11 +82,11 @@ func jitter(source string, slot time.Time, every time.Duration) time.Duration {
 // startSweep starts the sweep that was due at a time, unless an earlier one is
 // still under way: two would ask the provider the same.
 func (r *Reconciler) startSweep(ctx context.Context, f *finder, s *source, due time.Time) error {
-	var open mirror.Page[*mirror.Task]
+	var open storage.Page[*storage.Task]
 	err := f.persist(ctx, "look for sweeps under way", func() (err error) {
-		open, err = r.Store.Tasks(ctx, mirror.TaskFilter{
+		open, err = r.Store.Tasks(ctx, storage.TaskFilter{
 			Kinds: []string{kindSweep, kindBackfill}, Source: s.Name, Limit: 1,
-			Statuses: []mirror.TaskStatus{mirror.TaskWaiting, mirror.TaskRunning},
+			Statuses: []storage.TaskStatus{storage.TaskWaiting, storage.TaskRunning},
 		})
 		return err
 	})
@@ -97,8 +97,8 @@ func (r *Reconciler) startSweep(ctx context.Context, f *finder, s *source, due t
 	if err != nil {
 		return err
 	}
-	t := sweepTask(fmt.Sprintf("sweep_%s_%s", s.Name, due.UTC().Format("20060102T150405Z")), m, s.Name, "schedule", mirror.SweepSpec{}, r.Now())
-	return f.persist(ctx, "start a sweep", func() error { return r.Store.CreateTasks(ctx, []*mirror.Task{t}) })
+	t := sweepTask(fmt.Sprintf("sweep_%s_%s", s.Name, due.UTC().Format("20060102T150405Z")), m, s.Name, "schedule", storage.SweepSpec{}, r.Now())
+	return f.persist(ctx, "start a sweep", func() error { return r.Store.CreateTasks(ctx, []*storage.Task{t}) })
 }
 
 // firstMode is sweep, but as long as no sweep or backfill of any kind has been

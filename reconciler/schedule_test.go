@@ -12,8 +12,8 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 func TestWhenASweepIsDue(t *testing.T) {
@@ -44,8 +44,8 @@ func TestSweepsAreStartedOnce(t *testing.T) {
 	c := newScene(t)
 	c.shop.stock(1, 1)
 	a, b := c.member("a"), c.member("b")
-	all := func() []*mirror.Task {
-		page, err := c.store.Tasks(c.ctx, mirror.TaskFilter{})
+	all := func() []*storage.Task {
+		page, err := c.store.Tasks(c.ctx, storage.TaskFilter{})
 		require.NoError(t, err)
 		return page.Items
 	}
@@ -70,7 +70,7 @@ func TestSweepsAreStartedOnce(t *testing.T) {
 	require.Equal(t, kindBackfill, again.Kind, "workers have mirrored something, and nothing was finished yet")
 	_, err = c.store.CancelTask(c.ctx, again.ID)
 	require.NoError(t, err)
-	c.sweepBy(modeSweep, mirror.SweepSpec{Kinds: []string{"customer"}}, c.replica("a"))
+	c.sweepBy(modeSweep, storage.SweepSpec{Kinds: []string{"customer"}}, c.replica("a"))
 	start(b, due.Add(2*time.Hour))
 	require.Equal(t, kindSweep, c.task("sweep_shop_20260301T140000Z").Kind, "a kind was swept; the others are filled by the sweep")
 }
@@ -81,10 +81,10 @@ func TestTheScheduleStartsAndForgets(t *testing.T) {
 	m := c.member("a")
 	m.sources[0].Settings.Sweep.Every = time.Second
 	old := c.clock.now().Add(-8 * 24 * time.Hour).UTC()
-	require.NoError(t, c.store.CreateTasks(c.ctx, []*mirror.Task{{ID: "sweep_old", Kind: kindSweep, Source: "shop", Status: mirror.TaskDone, CreatedAt: old, FinishedAt: old}}))
+	require.NoError(t, c.store.CreateTasks(c.ctx, []*storage.Task{{ID: "sweep_old", Kind: kindSweep, Source: "shop", Status: storage.TaskDone, CreatedAt: old, FinishedAt: old}}))
 	c.start(func(ctx context.Context) { m.keep(ctx, "schedule", m.schedule) })
 	c.eventually("a sweep is started and the old one forgotten", func() bool {
-		page, err := c.store.Tasks(c.ctx, mirror.TaskFilter{})
+		page, err := c.store.Tasks(c.ctx, storage.TaskFilter{})
 		return err == nil && len(page.Items) > 0 && page.Items[len(page.Items)-1].ID != "sweep_old"
 	})
 }
@@ -116,10 +116,10 @@ func TestSubscriptionGaps(t *testing.T) {
 	c := newScene(t)
 	m := c.member("a")
 	f := m.finder(m.source("shop"), nil)
-	statuses := func() map[mirror.DiscrepancyStatus]int {
-		page, err := c.store.Discrepancies(c.ctx, mirror.DiscrepancyFilter{Type: mirror.SubscriptionGap})
+	statuses := func() map[storage.DiscrepancyStatus]int {
+		page, err := c.store.Discrepancies(c.ctx, storage.DiscrepancyFilter{Type: storage.SubscriptionGap})
 		require.NoError(t, err)
-		out := map[mirror.DiscrepancyStatus]int{}
+		out := map[storage.DiscrepancyStatus]int{}
 		for _, d := range page.Items {
 			out[d.Status]++
 		}
@@ -133,16 +133,16 @@ func TestSubscriptionGaps(t *testing.T) {
 	require.Empty(t, statuses())
 	record("order.created")
 	record("order.created")
-	require.Equal(t, map[mirror.DiscrepancyStatus]int{mirror.Confirmed: 1}, statuses())
+	require.Equal(t, map[storage.DiscrepancyStatus]int{storage.Confirmed: 1}, statuses())
 	require.Len(t, m.alerts, 1)
 	require.Equal(t, alert.Discrepancy, m.alerts[0].Kind)
 	require.Contains(t, m.alerts[0].Reason, "1 event types that are mirrored: order.created")
 	record("order.created", "order.executed")
-	require.Equal(t, map[mirror.DiscrepancyStatus]int{mirror.Confirmed: 1, mirror.Repaired: 1}, statuses(), "another gap")
+	require.Equal(t, map[storage.DiscrepancyStatus]int{storage.Confirmed: 1, storage.Repaired: 1}, statuses(), "another gap")
 	record()
-	require.Equal(t, map[mirror.DiscrepancyStatus]int{mirror.Repaired: 2}, statuses())
+	require.Equal(t, map[storage.DiscrepancyStatus]int{storage.Repaired: 2}, statuses())
 	record("order.created")
-	require.Equal(t, map[mirror.DiscrepancyStatus]int{mirror.Confirmed: 1, mirror.Repaired: 2}, statuses(), "open again")
+	require.Equal(t, map[storage.DiscrepancyStatus]int{storage.Confirmed: 1, storage.Repaired: 2}, statuses(), "open again")
 	require.Len(t, m.alerts, 3)
 }
 
@@ -162,7 +162,7 @@ history: {status`, 1)))
 	m.sources[0].WebhookURL = "https://tarn.example/webhooks/shop"
 	shop.put("/webhooks/1", `{"id":"1","url":"https://tarn.example/webhooks/shop","types":["customer.created","order.made"]}`)
 	shop.put("/webhooks/2", `{"id":"2","url":"https://elsewhere.example","types":["*"]}`)
-	check := func() *mirror.Task {
+	check := func() *storage.Task {
 		require.NoError(t, m.found(c.ctx, nil, "subscription/shop", kindSubscription, "shop"))
 		require.NoError(t, m.visit(c.ctx, "subscription/shop", nil, func(ctx context.Context, w *work) error {
 			return m.checkSubscription(ctx, m.finder(m.source("shop"), nil), m.source("shop"), w)
@@ -199,10 +199,10 @@ history: {status`, 1)))
 	shop.interfere(nil)
 	shop.put("/webhooks/1", `{"id":"1","url":"https://tarn.example/webhooks/shop","types":["*"]}`)
 	require.Empty(t, check().Error)
-	page, err := c.store.Discrepancies(c.ctx, mirror.DiscrepancyFilter{Type: mirror.SubscriptionGap})
+	page, err := c.store.Discrepancies(c.ctx, storage.DiscrepancyFilter{Type: storage.SubscriptionGap})
 	require.NoError(t, err)
 	require.Len(t, page.Items, 1)
-	require.Equal(t, mirror.Repaired, page.Items[0].Status)
+	require.Equal(t, storage.Repaired, page.Items[0].Status)
 }
 
 func TestStalenessIsExported(t *testing.T) {

@@ -24,10 +24,10 @@ import (
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
-	"github.com/tarn-sync/tarn/shared/mirror/sqlite"
 	"github.com/tarn-sync/tarn/shared/probe"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/storage/sqlite"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 	"github.com/tarn-sync/tarn/shared/telemetry"
@@ -245,21 +245,21 @@ type scene struct {
 
 // noting notes which writes the reconciler makes.
 type noting struct {
-	mirror.Store
+	storage.Store
 	mu       sync.Mutex
-	verified []mirror.Verified
+	verified []storage.Verified
 	batches  int
 	looked   int // how often the log was asked
 }
 
-func (n *noting) Events(ctx context.Context, f mirror.EventFilter) (mirror.Page[*mirror.EventRow], error) {
+func (n *noting) Events(ctx context.Context, f storage.EventFilter) (storage.Page[*storage.EventRow], error) {
 	n.mu.Lock()
 	n.looked++
 	n.mu.Unlock()
 	return n.Store.Events(ctx, f)
 }
 
-func (n *noting) Verify(ctx context.Context, same []mirror.Verified) (int, error) {
+func (n *noting) Verify(ctx context.Context, same []storage.Verified) (int, error) {
 	n.mu.Lock()
 	n.verified = append(n.verified, same...)
 	n.batches++
@@ -391,7 +391,7 @@ func (c *scene) work() []stream.Entry {
 	all := c.entries()
 	for _, e := range all {
 		if e.Signal.Body != nil {
-			_, err := c.store.Log(c.ctx, []mirror.Arrival{{Event: e.Signal.Body, Signal: mirror.SignalID{ID: e.ID}}})
+			_, err := c.store.Log(c.ctx, []storage.Arrival{{Event: e.Signal.Body, Signal: storage.SignalID{ID: e.ID}}})
 			require.NoError(c.t, err)
 			for _, ref := range e.Signal.Body.Entities {
 				c.sync(ref)
@@ -411,7 +411,7 @@ func (c *scene) sync(ref event.Ref) {
 	c.t.Helper()
 	doc, err := c.store.Claim(c.ctx, ref)
 	require.NoError(c.t, err)
-	w := &mirror.Write{Ref: ref, Claim: doc.Claim, SentAt: c.clock.now().UTC()}
+	w := &storage.Write{Ref: ref, Claim: doc.Claim, SentAt: c.clock.now().UTC()}
 	state, err := c.client.Fetch(c.ctx, ref, "test")
 	switch {
 	case fate.Is(err, fate.Gone):
@@ -473,7 +473,7 @@ func (c *scene) differences() []string {
 // recorded are the discrepancies on record, as "type kind/id".
 func (c *scene) recorded() []string {
 	c.t.Helper()
-	page, err := c.store.Discrepancies(c.ctx, mirror.DiscrepancyFilter{Limit: 200})
+	page, err := c.store.Discrepancies(c.ctx, storage.DiscrepancyFilter{Limit: 200})
 	require.NoError(c.t, err)
 	out := []string{}
 	for _, d := range page.Items {

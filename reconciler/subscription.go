@@ -11,8 +11,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // subscriptionEvery is how often the provider is asked what it sends.
@@ -44,7 +44,7 @@ func (r *Reconciler) checkSubscriptions(ctx context.Context, w *work) error {
 }
 
 // nextCheck is how long after a check the next one follows.
-func nextCheck(t *mirror.Task) time.Duration {
+func nextCheck(t *storage.Task) time.Duration {
 	if t.Error != "" {
 		return subscriptionAgain
 	}
@@ -98,15 +98,15 @@ func missingTypes(wanted []string, hooks []provider.Webhook, address string) []s
 func (r *Reconciler) recordSubscription(ctx context.Context, f *finder, missing []string) error {
 	now := f.now().UTC()
 	// The same gap may be open again after it was closed.
-	name := discrepancyID(append([]string{f.name, string(mirror.SubscriptionGap)}, missing...)...)
-	gap := mirror.Discrepancy{
+	name := discrepancyID(append([]string{f.name, string(storage.SubscriptionGap)}, missing...)...)
+	gap := storage.Discrepancy{
 		ID: name + "_" + strconv.FormatInt(now.Unix(), 10), Source: f.name,
-		Entity: event.Key{Source: f.name}, Type: mirror.SubscriptionGap, Status: mirror.Suspected, FoundAt: now,
+		Entity: event.Key{Source: f.name}, Type: storage.SubscriptionGap, Status: storage.Suspected, FoundAt: now,
 	}
 	var closed []string
 	known := false
-	err := (&judgement{finder: f}).each(ctx, mirror.DiscrepancyFilter{Source: f.name, Type: mirror.SubscriptionGap, Status: mirror.Confirmed},
-		func(_ context.Context, open []*mirror.Discrepancy) error {
+	err := (&judgement{finder: f}).each(ctx, storage.DiscrepancyFilter{Source: f.name, Type: storage.SubscriptionGap, Status: storage.Confirmed},
+		func(_ context.Context, open []*storage.Discrepancy) error {
 			for _, d := range open {
 				if strings.HasPrefix(d.ID, name) {
 					known = true
@@ -129,7 +129,7 @@ func (r *Reconciler) recordSubscription(ctx context.Context, f *finder, missing 
 		return nil
 	}
 	err = f.persist(ctx, "record a subscription gap", func() error {
-		if err := f.store.Record(ctx, []mirror.Discrepancy{gap}); err != nil {
+		if err := f.store.Record(ctx, []storage.Discrepancy{gap}); err != nil {
 			return err
 		}
 		_, err := f.store.Judge(ctx, []string{gap.ID}, nil, now)
@@ -138,9 +138,9 @@ func (r *Reconciler) recordSubscription(ctx context.Context, f *finder, missing 
 	if err != nil {
 		return err
 	}
-	f.metrics.Discrepancies.WithLabelValues(f.name, "", string(mirror.SubscriptionGap)).Inc()
+	f.metrics.Discrepancies.WithLabelValues(f.name, "", string(storage.SubscriptionGap)).Inc()
 	r.Alert(alert.Alert{
-		Kind: alert.Discrepancy, Source: f.name, ID: gap.ID, Class: string(mirror.SubscriptionGap),
+		Kind: alert.Discrepancy, Source: f.name, ID: gap.ID, Class: string(storage.SubscriptionGap),
 		Reason: fmt.Sprintf("the provider sends no webhooks of %d event types that are mirrored: %s", len(missing), strings.Join(missing, ", ")),
 	})
 	return nil

@@ -11,8 +11,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -65,8 +65,8 @@ type survey struct {
 	// and the kinds whose lists are not known whole.
 	failed map[string]bool
 	// lost are the first of those lists, with what kept each.
-	lost []mirror.FailedList
-	same []mirror.Verified
+	lost []storage.FailedList
+	same []storage.Verified
 	// keep notes the progress now and then. Nil: there is nothing to note.
 	keep func(ctx context.Context) error
 	// onRestart is called when a list is read from its beginning again. May be nil.
@@ -288,12 +288,12 @@ func (s *survey) page(ctx context.Context, k *provider.Kind, page *provider.List
 				return err
 			}
 		case verdict == agrees:
-			s.counts[mirror.CountWholeElements+k.Name]++
+			s.counts[storage.CountWholeElements+k.Name]++
 			s.verified(doc, item.at)
 		case verdict == unsure, verdict == behind && s.mode != modeTell:
 		case s.mode == modeBackfill:
 			r.fetch = append(r.fetch, item.ref)
-		case typ == mirror.Missing && !item.partial:
+		case typ == storage.Missing && !item.partial:
 			r.found = append(r.found, difference{observation: item, typ: typ, doc: doc})
 		default:
 			if err := s.check(ctx, item.ref, doc, item.state, &r); err != nil {
@@ -308,13 +308,13 @@ func (s *survey) page(ctx context.Context, k *provider.Kind, page *provider.List
 }
 
 // documents reads the mirror's documents, by key.
-func (s *survey) documents(ctx context.Context, keys []event.Key) (map[event.Key]*mirror.Document, error) {
-	var docs []*mirror.Document
+func (s *survey) documents(ctx context.Context, keys []event.Key) (map[event.Key]*storage.Document, error) {
+	var docs []*storage.Document
 	err := s.persist(ctx, "read documents", func() (err error) {
 		docs, err = s.store.Documents(ctx, keys)
 		return err
 	})
-	byKey := make(map[event.Key]*mirror.Document, len(docs))
+	byKey := make(map[event.Key]*storage.Document, len(docs))
 	for _, d := range docs {
 		byKey[d.Key] = d
 	}
@@ -322,9 +322,9 @@ func (s *survey) documents(ctx context.Context, keys []event.Key) (map[event.Key
 }
 
 // verified notes that a document is known to have been true at a time.
-func (s *survey) verified(doc *mirror.Document, at time.Time) {
+func (s *survey) verified(doc *storage.Document, at time.Time) {
 	s.counts["same"]++
-	s.same = append(s.same, mirror.Verified{Key: doc.Key, StateHash: doc.StateHash, Deleted: !doc.DeletedAt.IsZero(), At: at.UTC()})
+	s.same = append(s.same, storage.Verified{Key: doc.Key, StateHash: doc.StateHash, Deleted: !doc.DeletedAt.IsZero(), At: at.UTC()})
 }
 
 func (s *survey) flushIfMany(ctx context.Context) error {
@@ -353,8 +353,8 @@ func (s *survey) flush(ctx context.Context) error {
 // persist runs do until it succeeds or fails for another reason than that the
 // database is away.
 func (f *finder) persist(ctx context.Context, what string, do func() error) error {
-	r := f.retry("store", mirror.IsAway)
-	r.TimedOut = mirror.IsTimeout
+	r := f.retry("store", storage.IsAway)
+	r.TimedOut = storage.IsTimeout
 	r.Alert = func(source, reason string) {
 		if f.alert != nil {
 			f.alert(alert.Alert{Kind: alert.StoreSlow, Source: source, Reason: reason})

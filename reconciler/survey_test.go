@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -45,12 +45,12 @@ func TestASweepFindsWhatDiffers(t *testing.T) {
 	}
 	require.Empty(t, c.differences(), "repaired")
 
-	page, err := c.store.Discrepancies(c.ctx, mirror.DiscrepancyFilter{Type: mirror.Stale})
+	page, err := c.store.Discrepancies(c.ctx, storage.DiscrepancyFilter{Type: storage.Stale})
 	require.NoError(t, err)
 	require.Len(t, page.Items, 1)
 	d := page.Items[0]
 	require.JSONEq(t, `[{"op":"replace","path":"/amount","value":7},{"op":"add","path":"/history/0","value":{"at":"2026-03-01T09:01:00Z","status":"made"}}]`, string(d.Patch))
-	require.Equal(t, mirror.Suspected, d.Status, "judged later")
+	require.Equal(t, storage.Suspected, d.Status, "judged later")
 	require.Equal(t, s.id, d.SweepID)
 	require.Equal(t, entries[slices.IndexFunc(entries, func(e stream.Entry) bool { return e.Signal.Ref.Key.ID == "o0_1" })].Signal.CauseID, d.ID)
 
@@ -64,7 +64,7 @@ func TestASweepOfWhatIsInSyncCostsItsPages(t *testing.T) {
 	c := newScene(t)
 	c.shop.stock(4, 5)
 	c.fill()
-	before := map[event.Key]*mirror.Document{}
+	before := map[event.Key]*storage.Document{}
 	for _, doc := range c.documents() {
 		before[doc.Key] = doc
 	}
@@ -89,11 +89,11 @@ func TestASweepOfWhatIsInSyncCostsItsPages(t *testing.T) {
 	}
 }
 
-func (c *scene) documents() []*mirror.Document {
+func (c *scene) documents() []*storage.Document {
 	c.t.Helper()
-	var all []*mirror.Document
+	var all []*storage.Document
 	for _, k := range c.def.Kinds() {
-		page, err := c.store.Entities(c.ctx, mirror.EntityFilter{Source: c.finder.name, Kind: k.Name, Limit: 200})
+		page, err := c.store.Entities(c.ctx, storage.EntityFilter{Source: c.finder.name, Kind: k.Name, Limit: 200})
 		require.NoError(c.t, err)
 		all = append(all, page.Items...)
 	}
@@ -185,7 +185,7 @@ events:`
 		}
 		return r.URL.Path == "/vaults"
 	})
-	task := c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
+	task := c.sweepBy(modeSweep, storage.SweepSpec{}, c.replica("a"))
 	require.EqualValues(t, 1, task.Counts["failed_lists"])
 	require.Empty(t, c.recorded())
 	s.interfere(func(w http.ResponseWriter, r *http.Request) bool {
@@ -194,17 +194,17 @@ events:`
 		}
 		return r.URL.Path == "/vaults"
 	})
-	task = c.sweepBy(modeSweep, mirror.SweepSpec{Kinds: []string{"coin"}}, c.replica("a"))
+	task = c.sweepBy(modeSweep, storage.SweepSpec{Kinds: []string{"coin"}}, c.replica("a"))
 	require.EqualValues(t, 1, task.Counts["unreadable"])
 	require.Equal(t, []string{"missing coin/new"}, c.recorded())
 	s.interfere(nil)
 
-	c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
+	c.sweepBy(modeSweep, storage.SweepSpec{}, c.replica("a"))
 	require.Equal(t, []string{"deleted coin/of_v1", "missing coin/new"}, c.recorded())
 	c.work()
 	require.Empty(t, c.differences())
 	s.calls()
-	c.sweepBy(modeSweep, mirror.SweepSpec{Kinds: []string{"vaults"}}, c.replica("a"))
+	c.sweepBy(modeSweep, storage.SweepSpec{Kinds: []string{"vaults"}}, c.replica("a"))
 	require.Empty(t, s.calls(), "what stands under them is not wanted")
 }
 
@@ -238,9 +238,9 @@ func TestWhatIsParkedIsNotReported(t *testing.T) {
 	k := c.key("order", "o0_0")
 	e := &event.Event{Source: "shop", ID: "evt_1", Type: "order.made", CreatedAt: c.clock.now(), ReceivedAt: c.clock.now(),
 		Entities: []event.Ref{{Key: k, Parents: map[string]string{"customer": "c0"}}}, Payload: []byte(`{}`)}
-	_, err := c.store.Log(c.ctx, []mirror.Arrival{{Event: e, Signal: mirror.SignalID{ID: "1-1"}}})
+	_, err := c.store.Log(c.ctx, []storage.Arrival{{Event: e, Signal: storage.SignalID{ID: "1-1"}}})
 	require.NoError(t, err)
-	require.NoError(t, c.store.Fail(c.ctx, []mirror.Failure{{Source: "shop", EventID: "evt_1", Entity: k, At: c.clock.now(), Class: "transient", Error: "x",
+	require.NoError(t, c.store.Fail(c.ctx, []storage.Failure{{Source: "shop", EventID: "evt_1", Entity: k, At: c.clock.now(), Class: "transient", Error: "x",
 		Claim: claimOf(t, c, k)}}))
 	c.shop.put("/customers/c0/orders/o0_0", shopOrder("o0_0", 9, "created", "made"))
 	c.survey(modeSweep)
@@ -251,7 +251,7 @@ func TestWhatIsParkedIsNotReported(t *testing.T) {
 	require.NoError(t, err)
 	require.False(t, r.InSync())
 	require.Len(t, r.Differences, 1)
-	require.Equal(t, mirror.ReasonRetrying, r.Differences[0].Behind)
+	require.Equal(t, storage.ReasonRetrying, r.Differences[0].Behind)
 	var table strings.Builder
 	require.NoError(t, r.WriteTable(&table))
 	require.Contains(t, table.String(), "stale (retrying)")
@@ -274,11 +274,11 @@ func TestWhatWasGivenUpIsFound(t *testing.T) {
 		id := fmt.Sprintf("evt_%d", i)
 		e := &event.Event{Source: "shop", ID: id, Type: "order.made", CreatedAt: c.clock.now(), ReceivedAt: c.clock.now(),
 			Entities: []event.Ref{ref}, Payload: []byte(`{}`)}
-		_, err := c.store.Log(c.ctx, []mirror.Arrival{{Event: e, Signal: mirror.SignalID{ID: "1-1"}}})
+		_, err := c.store.Log(c.ctx, []storage.Arrival{{Event: e, Signal: storage.SignalID{ID: "1-1"}}})
 		require.NoError(t, err)
 		doc, err := c.store.Claim(c.ctx, ref)
 		require.NoError(t, err)
-		_, err = c.store.Bury(c.ctx, []mirror.Letter{{
+		_, err = c.store.Bury(c.ctx, []storage.Letter{{
 			Source: "shop", EventID: id, Ref: ref, Class: "permanent", Claim: doc.Claim, At: c.clock.now(),
 		}})
 		require.NoError(t, err)
@@ -297,7 +297,7 @@ func TestAHandInTheMirrorIsSeenAndRepaired(t *testing.T) {
 	doc, err := c.store.Claim(c.ctx, ref)
 	require.NoError(t, err)
 	// A hand leaves the hash as it was.
-	done, err := c.store.Write(c.ctx, &mirror.Write{
+	done, err := c.store.Write(c.ctx, &storage.Write{
 		Ref: ref, Claim: doc.Claim, SentAt: doc.SyncedAt, Raw: []byte(strings.Replace(string(doc.Raw), `"amount":1`, `"amount":1000000`, 1)),
 		StateHash: doc.StateHash, Status: doc.Status,
 	})
@@ -305,7 +305,7 @@ func TestAHandInTheMirrorIsSeenAndRepaired(t *testing.T) {
 	require.True(t, done.Applied)
 	c.survey(modeSweep)
 	require.Equal(t, []string{"stale order/o0_0"}, c.recorded())
-	page, err := c.store.Discrepancies(c.ctx, mirror.DiscrepancyFilter{})
+	page, err := c.store.Discrepancies(c.ctx, storage.DiscrepancyFilter{})
 	require.NoError(t, err)
 	require.JSONEq(t, `[{"op":"replace","path":"/amount","value":1}]`, string(page.Items[0].Patch))
 	c.work()
@@ -652,7 +652,7 @@ func TestReportForPeople(t *testing.T) {
 	require.NoError(t, r.WriteJSON(&text))
 	var back Report
 	require.NoError(t, json.Unmarshal([]byte(text.String()), &back))
-	require.Equal(t, mirror.Stale, back.Differences[0].Type)
+	require.Equal(t, storage.Stale, back.Differences[0].Type)
 	require.Empty(t, c.recorded(), "nothing is recorded")
 	require.Empty(t, c.entries(), "nothing is repaired")
 

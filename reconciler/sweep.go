@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // phase is how far a sweep is.
@@ -53,7 +53,7 @@ type sweepState struct {
 	Unfetched     map[string][]string `json:"unfetched_keys,omitempty"`
 	MoreUnfetched bool                `json:"more_unfetched,omitempty"`
 
-	mirror.SweepOutcome
+	storage.SweepOutcome
 }
 
 // sumEvery is how often what the partitions have counted is added up while they
@@ -80,15 +80,15 @@ const sumEvery = 5 * time.Second
 // itself knows the rest.
 type sweep struct {
 	*finder
-	task  *mirror.Task
+	task  *storage.Task
 	mode  mode
-	spec  mirror.SweepSpec
+	spec  storage.SweepSpec
 	state sweepState
 	save  saver
 }
 
-func newSweep(f *finder, t *mirror.Task, save saver) (*sweep, error) {
-	spec, err := decodeState[mirror.SweepSpec](t.Spec)
+func newSweep(f *finder, t *storage.Task, save saver) (*sweep, error) {
+	spec, err := decodeState[storage.SweepSpec](t.Spec)
 	if err != nil {
 		return nil, fmt.Errorf("spec of %s %s: %w", t.Kind, t.ID, err)
 	}
@@ -166,7 +166,7 @@ func (s *sweep) enter(ctx context.Context, p phase) error {
 // create makes the partitions of the phase.
 func (s *sweep) create(ctx context.Context) error {
 	spec := partitionSpec{Mode: s.mode, Kinds: s.spec.Kinds, Fill: s.state.Fill, Rate: s.spec.Rate, Begun: s.state.Begun}
-	var tasks []*mirror.Task
+	var tasks []*storage.Task
 	add := func(name string, spec partitionSpec) {
 		tasks = append(tasks, partitionTask(s.task.ID, name, s.name, spec, s.now()))
 	}
@@ -205,8 +205,8 @@ func (s *sweep) wants(k *provider.Kind) bool {
 // made by one that is not over itself, so if none is left, none will be.
 func (s *sweep) open(ctx context.Context) (open bool, err error) {
 	err = s.persist(ctx, "look at partitions", func() error {
-		page, err := s.store.Tasks(ctx, mirror.TaskFilter{
-			Parent: s.task.ID, Statuses: []mirror.TaskStatus{mirror.TaskWaiting, mirror.TaskRunning}, Limit: 1,
+		page, err := s.store.Tasks(ctx, storage.TaskFilter{
+			Parent: s.task.ID, Statuses: []storage.TaskStatus{storage.TaskWaiting, storage.TaskRunning}, Limit: 1,
 		})
 		open = len(page.Items) > 0
 		return err
@@ -215,15 +215,15 @@ func (s *sweep) open(ctx context.Context) (open bool, err error) {
 }
 
 // partitions calls f for every partition of the sweep.
-func (s *sweep) partitions(ctx context.Context, f func(*mirror.Task)) error {
-	return eachTask(ctx, s.finder, mirror.TaskFilter{Parent: s.task.ID}, f)
+func (s *sweep) partitions(ctx context.Context, f func(*storage.Task)) error {
+	return eachTask(ctx, s.finder, storage.TaskFilter{Parent: s.task.ID}, f)
 }
 
 // eachTask calls do for every task a filter selects.
-func eachTask(ctx context.Context, f *finder, filter mirror.TaskFilter, do func(*mirror.Task)) error {
+func eachTask(ctx context.Context, f *finder, filter storage.TaskFilter, do func(*storage.Task)) error {
 	filter.Limit = 200
 	for {
-		var page mirror.Page[*mirror.Task]
+		var page storage.Page[*storage.Task]
 		err := f.persist(ctx, "look at tasks", func() (err error) {
 			page, err = f.store.Tasks(ctx, filter)
 			return err
@@ -243,13 +243,13 @@ func eachTask(ctx context.Context, f *finder, filter mirror.TaskFilter, do func(
 // failed are the lists that did not come whole, by kind.
 func (s *sweep) failed(ctx context.Context) (map[string][]string, error) {
 	byKind := map[string][]string{}
-	err := s.partitions(ctx, func(t *mirror.Task) {
+	err := s.partitions(ctx, func(t *storage.Task) {
 		state, err := decodeState[partitionState](t.State)
 		if err != nil {
 			return // nothing a sweep could do about it
 		}
 		names := state.Failed
-		if t.Status == mirror.TaskFailed {
+		if t.Status == storage.TaskFailed {
 			names = append(names, s.unknown(t)...)
 		}
 		for _, name := range names {
@@ -264,7 +264,7 @@ func (s *sweep) failed(ctx context.Context) (map[string][]string, error) {
 
 // unknown are the lists that a partition was to walk which failed, so that it is
 // not known how far it came.
-func (s *sweep) unknown(t *mirror.Task) []string {
+func (s *sweep) unknown(t *storage.Task) []string {
 	spec, err := decodeState[partitionSpec](t.Spec)
 	if err != nil {
 		return nil
@@ -283,12 +283,12 @@ func (s *sweep) unknown(t *mirror.Task) []string {
 func (s *sweep) sum(ctx context.Context) error {
 	counts := map[string]int64{}
 	var problems []string
-	err := s.partitions(ctx, func(t *mirror.Task) {
+	err := s.partitions(ctx, func(t *storage.Task) {
 		counts["partitions"]++
 		if t.Status.Final() {
 			counts["done"]++
 		}
-		if t.Status == mirror.TaskFailed {
+		if t.Status == storage.TaskFailed {
 			problems = append(problems, t.ID+": "+t.Error)
 		}
 		for name, n := range t.Counts {

@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // kindSwept is of tasks that are no work: each notes that a sweep or backfill of
@@ -44,14 +44,14 @@ type sweptState struct {
 
 // swept is the note of a kind.
 type swept struct {
-	task   *mirror.Task
+	task   *storage.Task
 	except []string
 }
 
 // sweptKinds are the notes of the source, by kind.
 func (f *finder) sweptKinds(ctx context.Context) (map[string]swept, error) {
 	notes := map[string]swept{}
-	err := eachTask(ctx, f, mirror.TaskFilter{Kinds: []string{kindSwept}, Source: f.name}, func(t *mirror.Task) {
+	err := eachTask(ctx, f, storage.TaskFilter{Kinds: []string{kindSwept}, Source: f.name}, func(t *storage.Task) {
 		spec, err := decodeState[sweptSpec](t.Spec)
 		if err != nil {
 			return
@@ -90,23 +90,23 @@ func withoutNote(kinds []string, notes map[string]swept) []string {
 // sweptBefore are the kinds of which a version that made no notes has finished a
 // sweep or backfill, as far as its tasks are not forgotten; it notes them.
 func (f *finder) sweptBefore(ctx context.Context) (kinds []string, err error) {
-	var done []*mirror.Task
-	err = eachTask(ctx, f, mirror.TaskFilter{
-		Kinds: []string{kindSweep, kindBackfill}, Source: f.name, Statuses: []mirror.TaskStatus{mirror.TaskDone},
-	}, func(t *mirror.Task) { done = append(done, t) })
+	var done []*storage.Task
+	err = eachTask(ctx, f, storage.TaskFilter{
+		Kinds: []string{kindSweep, kindBackfill}, Source: f.name, Statuses: []storage.TaskStatus{storage.TaskDone},
+	}, func(t *storage.Task) { done = append(done, t) })
 	if err != nil {
 		return nil, err
 	}
 	before := map[string]bool{}
 	for _, t := range done {
-		spec, err := decodeState[mirror.SweepSpec](t.Spec)
+		spec, err := decodeState[storage.SweepSpec](t.Spec)
 		if err != nil || t.Error != "" || t.Kind == kindBackfill && !spec.Since.IsZero() {
 			continue // it was not of everything, or not whole
 		}
 		// A sweep has checked each kind the definition had then. A backfill checks
 		// none, and the kinds it was of may not be those of today: it tells by what
 		// it has seen.
-		err = eachTask(ctx, f, mirror.TaskFilter{Parent: t.ID}, func(part *mirror.Task) {
+		err = eachTask(ctx, f, storage.TaskFilter{Parent: t.ID}, func(part *storage.Task) {
 			if spec, err := decodeState[partitionSpec](part.Spec); err == nil && spec.Check != "" {
 				before[spec.Check] = true
 			}
@@ -141,18 +141,18 @@ func (f *finder) noteSwept(ctx context.Context, kinds []string, by string) error
 func (f *finder) saveSwept(ctx context.Context, kind string, have swept, except []string, by string) error {
 	t := have.task
 	if t == nil {
-		t = &mirror.Task{
+		t = &storage.Task{
 			ID: kindSwept + "/" + f.name + "/" + kind, Kind: kindSwept, Source: f.name, By: by,
 			Spec: encodeState(sweptSpec{kind}), CreatedAt: f.now().UTC(),
 		}
 	}
-	t.Status, t.State, t.UpdatedAt = mirror.TaskDone, nil, f.now().UTC()
+	t.Status, t.State, t.UpdatedAt = storage.TaskDone, nil, f.now().UTC()
 	if len(except) > 0 {
-		t.Status, t.State = mirror.TaskRunning, encodeState(sweptState{except})
+		t.Status, t.State = storage.TaskRunning, encodeState(sweptState{except})
 	}
 	return f.persist(ctx, "note which kinds were swept", func() error {
 		if have.task == nil {
-			return f.store.CreateTasks(ctx, []*mirror.Task{t})
+			return f.store.CreateTasks(ctx, []*storage.Task{t})
 		}
 		_, err := f.store.SaveTask(ctx, t) // false: another has noted it as swept whole
 		return err

@@ -11,8 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // Workers that start a second before the first sweep make no sweep of it: what
@@ -26,17 +26,17 @@ func TestTheFirstSweepRecordsNothing(t *testing.T) {
 			c.sync(event.Ref{Key: c.key("order", "o0_0"), Parents: map[string]string{"customer": "c0"}})
 			c.shop.put("/customers/c0/orders/o0_0", shopOrder("o0_0", 2, "created"))
 			stop := c.workUntil()
-			task := c.sweepBy(m, mirror.SweepSpec{}, c.replica("a"))
+			task := c.sweepBy(m, storage.SweepSpec{}, c.replica("a"))
 			stop()
 			c.work()
-			require.Equal(t, mirror.TaskDone, task.Status, task.Error)
+			require.Equal(t, storage.TaskDone, task.Status, task.Error)
 			require.Empty(t, c.recorded())
 			require.Zero(t, task.Counts["found"])
 			require.Empty(t, c.differences(), "it is filled")
 
 			c.shop.put("/customers/c0/orders/o0_1", shopOrder("o0_1", 3, "created"))
 			c.shop.put("/customers/c1/orders/new", shopOrder("new", 1, "created"))
-			c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
+			c.sweepBy(modeSweep, storage.SweepSpec{}, c.replica("a"))
 			require.Equal(t, []string{"missing order/new", "stale order/o0_1"}, c.recorded(), "the second one tells")
 		})
 	}
@@ -67,11 +67,11 @@ func TestAKindThatIsNewIsFilled(t *testing.T) {
 		}
 		return r.URL.Path == "/vaults"
 	})
-	c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
+	c.sweepBy(modeSweep, storage.SweepSpec{}, c.replica("a"))
 	require.Equal(t, []string{"missing order/new"}, c.recorded())
 	c.shop.interfere(nil)
 	stop := c.workUntil()
-	c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
+	c.sweepBy(modeSweep, storage.SweepSpec{}, c.replica("a"))
 	stop()
 	require.Equal(t, []string{"missing order/new"}, c.recorded(), "the vault was there before")
 	doc, err := c.store.Entity(c.ctx, c.key("vault", "v1"))
@@ -79,7 +79,7 @@ func TestAKindThatIsNewIsFilled(t *testing.T) {
 	require.True(t, doc.Known())
 
 	c.shop.put("/vaults/v2", `{"id":"v2"}`)
-	c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
+	c.sweepBy(modeSweep, storage.SweepSpec{}, c.replica("a"))
 	require.Equal(t, []string{"missing order/new", "missing vault/v2"}, c.recorded())
 }
 
@@ -104,21 +104,21 @@ func TestWhatWorkersDidNotFetchIsNotSwept(t *testing.T) {
 			c := newScene(t)
 			c.finder.pace.stalled = 50 * time.Millisecond
 			c.shop.stock(2, 2)
-			task := c.sweepBy(m, mirror.SweepSpec{}, c.replica("a"))
-			require.Equal(t, mirror.TaskFailed, task.Status)
+			task := c.sweepBy(m, storage.SweepSpec{}, c.replica("a"))
+			require.Equal(t, storage.TaskFailed, task.Status)
 			require.Contains(t, task.Error, "signals still wait")
 			require.Empty(t, c.swept())
 			c.finder.pace.stalled = time.Minute
 			stop := c.workUntil()
-			task = c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
+			task = c.sweepBy(modeSweep, storage.SweepSpec{}, c.replica("a"))
 			stop()
 			c.work()
-			require.Equal(t, mirror.TaskDone, task.Status, task.Error)
+			require.Equal(t, storage.TaskDone, task.Status, task.Error)
 			require.Empty(t, c.recorded(), "it was there before the mirror")
 			require.Empty(t, c.differences())
 			require.Len(t, c.swept(), len(c.def.Kinds()))
 			c.shop.put("/customers/c1/orders/new", shopOrder("new", 1, "created"))
-			c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
+			c.sweepBy(modeSweep, storage.SweepSpec{}, c.replica("a"))
 			require.Equal(t, []string{"missing order/new"}, c.recorded())
 		})
 	}
@@ -137,7 +137,7 @@ func TestAListThatFailsIsAnExceptionOfItsKind(t *testing.T) {
 			}
 			sweep := func(m mode) {
 				stop := c.workUntil()
-				c.sweepBy(m, mirror.SweepSpec{}, c.replica("a"))
+				c.sweepBy(m, storage.SweepSpec{}, c.replica("a"))
 				stop()
 				c.work()
 			}
@@ -177,20 +177,20 @@ func TestAnEntityThatWasNotHadIsAnExceptionOfItsKind(t *testing.T) {
 	refused := func(r *http.Request) bool { return r.URL.Path == "/customers/c0/orders/o0_0" }
 	c.shop.refuse(422, refused)
 	stop := c.workUntilBut("o0_0")
-	task := c.sweepBy(modeBackfill, mirror.SweepSpec{}, c.replica("a"))
-	require.Equal(t, mirror.TaskFailed, task.Status)
+	task := c.sweepBy(modeBackfill, storage.SweepSpec{}, c.replica("a"))
+	require.Equal(t, storage.TaskFailed, task.Status)
 	require.Equal(t, []string{"shop/order/o0_0"}, c.swept()["order"])
 	c.shop.put("/customers/c0/orders/new", shopOrder("new", 1, "created"))
-	task = c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
-	require.Equal(t, mirror.TaskFailed, task.Status)
+	task = c.sweepBy(modeSweep, storage.SweepSpec{}, c.replica("a"))
+	require.Equal(t, storage.TaskFailed, task.Status)
 	require.Contains(t, task.Error, "order/o0_0")
 	require.Equal(t, []string{"missing order/new"}, c.recorded())
 	c.shop.interfere(nil)
 	stop()
 	stop = c.workUntil()
-	task = c.sweepBy(modeSweep, mirror.SweepSpec{}, c.replica("a"))
+	task = c.sweepBy(modeSweep, storage.SweepSpec{}, c.replica("a"))
 	stop()
-	require.Equal(t, mirror.TaskDone, task.Status, task.Error)
+	require.Equal(t, storage.TaskDone, task.Status, task.Error)
 	require.Equal(t, []string{"missing order/new"}, c.recorded())
 	require.Empty(t, c.swept()["order"])
 }
@@ -200,14 +200,14 @@ func TestWhatAnEarlierVersionSweptIsSwept(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
 	now := c.clock.now().UTC()
-	done := func(id string, m mode, spec mirror.SweepSpec, status mirror.TaskStatus) *mirror.Task {
+	done := func(id string, m mode, spec storage.SweepSpec, status storage.TaskStatus) *storage.Task {
 		task := sweepTask(id, m, "shop", "schedule", spec, now)
 		task.Status, task.FinishedAt = status, now
 		return task
 	}
-	part := func(sweep, name string, spec partitionSpec, counts map[string]int64) *mirror.Task {
+	part := func(sweep, name string, spec partitionSpec, counts map[string]int64) *storage.Task {
 		task := partitionTask(sweep, name, "shop", spec, now)
-		task.Status, task.Counts, task.FinishedAt = mirror.TaskDone, counts, now
+		task.Status, task.Counts, task.FinishedAt = storage.TaskDone, counts, now
 		return task
 	}
 	unswept := func() []string {
@@ -215,18 +215,18 @@ func TestWhatAnEarlierVersionSweptIsSwept(t *testing.T) {
 		require.NoError(t, err)
 		return slices.Sorted(slices.Values(kinds))
 	}
-	require.NoError(t, c.store.CreateTasks(c.ctx, []*mirror.Task{
-		done("sweep_failed", modeSweep, mirror.SweepSpec{}, mirror.TaskFailed),
+	require.NoError(t, c.store.CreateTasks(c.ctx, []*storage.Task{
+		done("sweep_failed", modeSweep, storage.SweepSpec{}, storage.TaskFailed),
 		part("sweep_failed", "check/note", partitionSpec{Check: "note"}, nil),
-		done("backfill_since", modeBackfill, mirror.SweepSpec{Since: now}, mirror.TaskDone),
+		done("backfill_since", modeBackfill, storage.SweepSpec{Since: now}, storage.TaskDone),
 		part("backfill_since", "events", partitionSpec{Events: true}, map[string]int64{"kind.note": 4}),
 	}))
 	require.Equal(t, []string{"balance", "customer", "note", "order"}, unswept(), "neither was a whole one")
-	require.NoError(t, c.store.CreateTasks(c.ctx, []*mirror.Task{
-		done("sweep_done", modeSweep, mirror.SweepSpec{}, mirror.TaskDone),
+	require.NoError(t, c.store.CreateTasks(c.ctx, []*storage.Task{
+		done("sweep_done", modeSweep, storage.SweepSpec{}, storage.TaskDone),
 		part("sweep_done", "check/order", partitionSpec{Check: "order"}, nil),
 		part("sweep_done", "check/balance", partitionSpec{Check: "balance"}, nil),
-		done("backfill_done", modeBackfill, mirror.SweepSpec{}, mirror.TaskDone),
+		done("backfill_done", modeBackfill, storage.SweepSpec{}, storage.TaskDone),
 		part("backfill_done", "customer", partitionSpec{Root: "customer"}, map[string]int64{"kind.customer": 4}),
 	}))
 	require.Equal(t, []string{"note"}, unswept())

@@ -18,8 +18,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // VerifyOptions say what VerifyOnce looks at.
@@ -75,7 +75,7 @@ type ReportDifference struct {
 	// Parents are those that qualify the id. Absent if none do.
 	Parents map[string]string `json:"parents,omitempty"`
 	// Type is missing, stale, deleted, moved, shared_id or deleted_here.
-	Type mirror.DiscrepancyType `json:"type"`
+	Type storage.DiscrepancyType `json:"type"`
 	// Patch leads from the mirror's state to the provider's (RFC 6902), without
 	// secrets. Absent unless the type is stale.
 	Patch json.RawMessage `json:"patch,omitempty"`
@@ -86,7 +86,7 @@ type ReportDifference struct {
 
 // DeletedHere is the type of an entity that the mirror holds as deleted and the
 // provider has. A sweep records it as unexpected.
-const DeletedHere mirror.DiscrepancyType = "deleted_here"
+const DeletedHere storage.DiscrepancyType = "deleted_here"
 
 // InSync reports whether everything was compared and nothing differs.
 func (r *Report) InSync() bool {
@@ -319,9 +319,9 @@ func (v *verification) checkAgain(ctx context.Context, s *survey, key event.Key,
 // leaveOutRefreshes drops differences that a refresh held back will mend, by the same
 // rule as the judge of a sweep's findings.
 func (v *verification) leaveOutRefreshes(ctx context.Context) error {
-	records := make([]*mirror.Discrepancy, 0, len(v.found))
+	records := make([]*storage.Discrepancy, 0, len(v.found))
 	for _, d := range v.found {
-		records = append(records, &mirror.Discrepancy{ID: d.id(), Entity: d.ref.Key, FoundAt: d.at, SyncedAt: d.syncedAt()})
+		records = append(records, &storage.Discrepancy{ID: d.id(), Entity: d.ref.Key, FoundAt: d.at, SyncedAt: d.syncedAt()})
 	}
 	held, err := v.heldBack(ctx, records)
 	if err != nil {
@@ -362,7 +362,7 @@ func (v *verification) report() (*Report, error) {
 		if d.ref.Key.Under != "" {
 			one.Parents = d.ref.Parents
 		}
-		if one.Type == mirror.Unexpected {
+		if one.Type == storage.Unexpected {
 			one.Type = DeletedHere
 		}
 		if d.doc != nil && d.doc.Behind != nil {

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -57,7 +57,7 @@ func (f *finder) waitsFor(ctx context.Context) string {
 }
 
 // waitsOn says what a backfill waits for that has not moved since the last look.
-func (f *finder) waitsOn(ctx context.Context, t *mirror.Task, p progress) string {
+func (f *finder) waitsOn(ctx context.Context, t *storage.Task, p progress) string {
 	state, err := f.streams.Source(ctx, f.name)
 	if err != nil {
 		return "redis, which does not answer"
@@ -79,14 +79,14 @@ func (f *finder) waitsOn(ctx context.Context, t *mirror.Task, p progress) string
 	if missing := sweep.NotFetched; err == nil && sweep.Phase == phaseFill && len(missing) > 0 {
 		return fmt.Sprintf("%d entities that are not fetched yet, such as %s/%s: %s", t.Counts["not_fetched"], missing[0].Kind, missing[0].ID, missing[0].Reason)
 	}
-	if t.Status == mirror.TaskWaiting {
+	if t.Status == storage.TaskWaiting {
 		return "a reconciler that takes it up"
 	}
 	rate := f.rate()
 	if left, err := f.streams.Budget(ctx, f.name, rate); err == nil && left < spent {
 		return fmt.Sprintf("the budget of source %s, %d per %s for the whole fleet, which is spent", f.name, rate.Limit, rate.Per)
 	}
-	if spec, err := decodeState[mirror.SweepSpec](t.Spec); err == nil && spec.Rate > 0 && sweep.Phase == phaseLists {
+	if spec, err := decodeState[storage.SweepSpec](t.Spec); err == nil && spec.Rate > 0 && sweep.Phase == phaseLists {
 		return fmt.Sprintf("its own rate, %g list pages a second", spec.Rate)
 	}
 	return "an answer of the provider"

@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
@@ -21,10 +21,10 @@ const (
 	kindBackfill     = string(modeBackfill)
 	kindVerify       = string(modeVerify)
 	kindPartition    = "partition"
-	kindRedrive      = mirror.KindRedrive
-	kindDiscard      = mirror.KindDiscard
-	kindAbandon      = mirror.KindAbandon
-	kindRecover      = mirror.KindRecover
+	kindRedrive      = storage.KindRedrive
+	kindDiscard      = storage.KindDiscard
+	kindAbandon      = storage.KindAbandon
+	kindRecover      = storage.KindRecover
 	kindJudge        = "judge"
 	kindSubscription = "subscription"
 	kindStaleness    = "staleness"
@@ -53,7 +53,7 @@ type runner func(ctx context.Context, w *work) error
 // work is one task under way.
 type work struct {
 	r    *Reconciler
-	task *mirror.Task
+	task *storage.Task
 	// lease is what progress is saved under.
 	lease *stream.TaskLease
 	// loop is that of a standing task. Nil for others.
@@ -160,7 +160,7 @@ func (w *work) begin(ctx context.Context) error {
 // errLostLease if a later holder has saved, errCancelled if somebody wants the
 // task to end.
 func (w *work) save(ctx context.Context) error {
-	saved, err := w.store(ctx, mirror.TaskRunning)
+	saved, err := w.store(ctx, storage.TaskRunning)
 	switch {
 	case err != nil:
 		return err
@@ -172,7 +172,7 @@ func (w *work) save(ctx context.Context) error {
 	return nil
 }
 
-func (w *work) store(ctx context.Context, status mirror.TaskStatus) (saved bool, err error) {
+func (w *work) store(ctx context.Context, status storage.TaskStatus) (saved bool, err error) {
 	if !w.lease.Valid() {
 		return false, errLostLease
 	}
@@ -187,7 +187,7 @@ func (w *work) store(ctx context.Context, status mirror.TaskStatus) (saved bool,
 
 // refused tells why nothing was saved.
 func (w *work) refused(ctx context.Context) error {
-	var now *mirror.Task
+	var now *storage.Task
 	err := w.r.waiting(w.loop).persist(ctx, "read task "+w.task.ID, func() (err error) {
 		now, err = w.r.Store.Task(ctx, w.task.ID)
 		return err
@@ -195,7 +195,7 @@ func (w *work) refused(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return err
-	case now.Status == mirror.TaskCancelled && now.Epoch <= w.lease.Epoch():
+	case now.Status == storage.TaskCancelled && now.Epoch <= w.lease.Epoch():
 		return errCancelled // before anybody had begun
 	}
 	return errLostLease
@@ -219,18 +219,18 @@ func (w *work) rest(ctx context.Context, d time.Duration) error {
 
 // end puts on record what became of the task.
 func (w *work) end(ctx context.Context, err error) error {
-	status := mirror.TaskDone
+	status := storage.TaskDone
 	switch {
 	case errors.Is(err, errLater), errors.Is(err, errLostLease):
 		return err
 	case errors.Is(err, errCancelled):
-		status = mirror.TaskCancelled
+		status = storage.TaskCancelled
 	case err != nil:
-		status = mirror.TaskFailed
+		status = storage.TaskFailed
 		w.task.Error, _, _ = strings.Cut(err.Error(), "\n") // the rest is a stack, for the log
 		w.r.Logger.Error("a task has failed", "task", w.task.ID, "kind", w.task.Kind, "source", w.task.Source, "error", err)
 	}
-	if status != mirror.TaskDone {
+	if status != storage.TaskDone {
 		if err := w.cancelParts(ctx); err != nil {
 			return err
 		}
@@ -244,8 +244,8 @@ func (w *work) end(ctx context.Context, err error) error {
 // is made at this moment finds its parent over.
 func (w *work) cancelParts(ctx context.Context) error {
 	var open []string
-	f := mirror.TaskFilter{Parent: w.task.ID, Statuses: []mirror.TaskStatus{mirror.TaskWaiting, mirror.TaskRunning}}
-	if err := eachTask(ctx, w.r.waiting(w.loop), f, func(t *mirror.Task) { open = append(open, t.ID) }); err != nil {
+	f := storage.TaskFilter{Parent: w.task.ID, Statuses: []storage.TaskStatus{storage.TaskWaiting, storage.TaskRunning}}
+	if err := eachTask(ctx, w.r.waiting(w.loop), f, func(t *storage.Task) { open = append(open, t.ID) }); err != nil {
 		return err
 	}
 	for _, id := range open {

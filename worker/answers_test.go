@@ -10,8 +10,8 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 	"github.com/tarn-sync/tarn/worker/entity"
@@ -23,7 +23,7 @@ func TestAnEntityCountsByItsLastAnswer(t *testing.T) {
 	s := &source{evidence: &evidence{missing: map[event.Key]counted{}}}
 	lost := fate.Errorf(fate.Gone, "no such widget")
 	answer := func(id string, snap *provider.Snapshot, err error, foreseen bool) {
-		doc := &mirror.Document{Key: event.Key{Source: "acme", Kind: "widget", ID: id}, Raw: []byte(`{}`), SyncedClaim: 1, Claim: 2}
+		doc := &storage.Document{Key: event.Key{Source: "acme", Kind: "widget", ID: id}, Raw: []byte(`{}`), SyncedClaim: 1, Claim: 2}
 		require.True(t, knownAlive(doc))
 		s.noteAnswer(entity.Report{Ref: event.Ref{Key: doc.Key}, Document: doc, Snapshot: snap, Err: err, Foreseen: foreseen})
 	}

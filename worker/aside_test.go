@@ -14,7 +14,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/worker"
 )
 
@@ -87,7 +87,7 @@ func TestABacklogThatDoesNotFitInHandIsFetchedOnce(t *testing.T) {
 	rows := b.rows()
 	require.Len(t, rows, events)
 	for _, row := range rows {
-		require.Equal(t, mirror.Processed, row.Status)
+		require.Equal(t, storage.Processed, row.Status)
 		require.Zero(t, row.Attempts, "waiting is free")
 	}
 	require.Empty(t, inversions(t, rows))
@@ -125,12 +125,12 @@ func TestWhatWasSetAsideIsChargedLikeAllOthers(t *testing.T) {
 	goOn()
 
 	for _, id := range ill {
-		require.Equal(t, 1, b.row(id, mirror.Processed).Attempts)
+		require.Equal(t, 1, b.row(id, storage.Processed).Attempts)
 	}
 	for _, id := range dead {
-		b.row(id, mirror.Dead)
+		b.row(id, storage.Dead)
 	}
-	page, err := b.store.Letters(b.ctx, mirror.LetterFilter{Status: mirror.LetterOpen, Limit: 200})
+	page, err := b.store.Letters(b.ctx, storage.LetterFilter{Status: storage.LetterOpen, Limit: 200})
 	require.NoError(t, err)
 	require.Len(t, page.Items, len(dead))
 	for _, l := range page.Items {
@@ -175,7 +175,7 @@ func TestWhatASweepWantsStaysInHand(t *testing.T) {
 		live = append(live, b.send("widget.sold", "widget", "live"))
 	}
 	for _, id := range live {
-		b.row(id, mirror.Pending) // logged, so read
+		b.row(id, storage.Pending) // logged, so read
 	}
 	require.True(t, eventually(func() bool { return slices.Contains(b.parked(), "acme/widget/live") }))
 	require.Len(t, b.parked(), 1, "the sweep's are in their streams")
@@ -223,7 +223,7 @@ func TestATailIsNotSetAsideBeforeItsHeadIsSettled(t *testing.T) {
 		neighbour = fmt.Sprint("w", i)
 	}
 	for range 10 { // too few to fill the hand
-		b.row(b.send("widget.sold", "widget", "w1"), mirror.Pending)
+		b.row(b.send("widget.sold", "widget", "w1"), storage.Pending)
 	}
 	for range 30 {
 		b.send("widget.sold", "widget", neighbour)
@@ -278,7 +278,7 @@ func TestLowerRetriesLeaveRoomForLive(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, eventually(func() bool { return waiting.Load() >= 64 }), "as many as may be are begun in all shards")
 	b.provider.fails("widget", "live", 1, fate.New(fate.Transient, errBoom))
-	b.row(b.send("widget.sold", "widget", "live"), mirror.Processed)
+	b.row(b.send("widget.sold", "widget", "live"), storage.Processed)
 	require.Equal(t, 2, b.provider.fetches("widget", "live"), "it failed and was begun again")
 	goOn()
 	b.empty()
@@ -336,9 +336,9 @@ func TestAVerdictKnowsAllThatWaits(t *testing.T) {
 		b.send("widget.made", "widget", "w1")
 	}
 	last := b.send("widget.sold", "widget", "w1")
-	b.row(last, mirror.Pending)
+	b.row(last, storage.Pending)
 	close(fail)
-	b.row(last, mirror.Processed)
+	b.row(last, storage.Processed)
 	b.empty()
 	require.Equal(t, 3, b.provider.fetches("widget", "w1"), "failed, behind, good")
 	require.Equal(t, last, b.document("widget", "w1").LastEvent.ID)

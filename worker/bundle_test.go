@@ -22,9 +22,9 @@ import (
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
-	"github.com/tarn-sync/tarn/shared/mirror/sqlite"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/storage/sqlite"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 	"github.com/tarn-sync/tarn/shared/telemetry"
@@ -221,9 +221,9 @@ func (b *bundle) signal(cause event.Cause, id string, ref event.Ref) {
 }
 
 // row waits until the event has the wanted status and returns it.
-func (b *bundle) row(id string, want mirror.EventStatus) *mirror.EventRow {
+func (b *bundle) row(id string, want storage.EventStatus) *storage.EventRow {
 	b.t.Helper()
-	var last *mirror.EventRow
+	var last *storage.EventRow
 	ok := eventually(func() bool {
 		rows, err := b.store.EventByID(b.ctx, "acme", id)
 		if err != nil {
@@ -237,19 +237,19 @@ func (b *bundle) row(id string, want mirror.EventStatus) *mirror.EventRow {
 }
 
 // rows waits until no event is pending or retrying, and returns all of them.
-func (b *bundle) rows() map[string]*mirror.EventRow {
+func (b *bundle) rows() map[string]*storage.EventRow {
 	b.t.Helper()
 	require.True(b.t, eventually(func() bool {
-		for _, open := range []mirror.EventStatus{mirror.Pending, mirror.Retrying} {
-			page, err := b.store.Events(b.ctx, mirror.EventFilter{Status: open, Limit: 1})
+		for _, open := range []storage.EventStatus{storage.Pending, storage.Retrying} {
+			page, err := b.store.Events(b.ctx, storage.EventFilter{Status: open, Limit: 1})
 			if err != nil || len(page.Items) > 0 {
 				return false
 			}
 		}
 		return true
 	}), "events are still open")
-	all := map[string]*mirror.EventRow{}
-	for f := (mirror.EventFilter{Limit: 200}); ; {
+	all := map[string]*storage.EventRow{}
+	for f := (storage.EventFilter{Limit: 200}); ; {
 		page, err := b.store.Events(b.ctx, f)
 		require.NoError(b.t, err)
 		for _, r := range page.Items {
@@ -261,7 +261,7 @@ func (b *bundle) rows() map[string]*mirror.EventRow {
 	}
 }
 
-func (b *bundle) document(kind, id string) *mirror.Document {
+func (b *bundle) document(kind, id string) *storage.Document {
 	b.t.Helper()
 	d, err := b.store.Entity(b.ctx, key(kind, id))
 	require.NoError(b.t, err)
@@ -473,7 +473,7 @@ func (p *acme) probedAtOnce() int {
 
 // watched is a store that counts calls and can be made to fail.
 type watched struct {
-	mirror.Store
+	storage.Store
 	mu     sync.Mutex
 	calls  map[string]int
 	broken error
@@ -483,18 +483,18 @@ type watched struct {
 	held map[string]chan struct{}
 	// refuse picks settlements the store refuses, with all they come with; refused
 	// are when it did.
-	refuse  func(mirror.Settlement) bool
+	refuse  func(storage.Settlement) bool
 	refused []time.Time
 	// refuseLetters makes it refuse dead letters.
 	refuseLetters bool
 	// refuseEvents picks events the log refuses, with all they come with.
-	refuseEvents func(mirror.Arrival) bool
+	refuseEvents func(storage.Arrival) bool
 	// unreadable is a document that cannot be read, with all it is read with.
 	unreadable event.Key
 	// notes are all that were noted.
-	notes []mirror.Note
+	notes []storage.Note
 	// written is called with every write that was made.
-	written func(*mirror.Write)
+	written func(*storage.Write)
 }
 
 func (w *watched) call(name string) error {
@@ -550,7 +550,7 @@ func (w *watched) breakWith(err error) {
 	w.broken = err
 }
 
-func (w *watched) Log(ctx context.Context, a []mirror.Arrival) ([]mirror.Logged, error) {
+func (w *watched) Log(ctx context.Context, a []storage.Arrival) ([]storage.Logged, error) {
 	if err := w.call("log"); err != nil {
 		return nil, err
 	}
@@ -560,7 +560,7 @@ func (w *watched) Log(ctx context.Context, a []mirror.Arrival) ([]mirror.Logged,
 	return w.Store.Log(ctx, a)
 }
 
-func (w *watched) EventByID(ctx context.Context, source, id string) ([]*mirror.EventRow, error) {
+func (w *watched) EventByID(ctx context.Context, source, id string) ([]*storage.EventRow, error) {
 	_ = w.call("event by id")
 	return w.Store.EventByID(ctx, source, id)
 }
@@ -579,16 +579,16 @@ func (w *watched) Homes(ctx context.Context, source string, ids []string) (map[s
 	return w.Store.Homes(ctx, source, ids)
 }
 
-func (w *watched) Claim(ctx context.Context, ref event.Ref) (*mirror.Document, error) {
+func (w *watched) Claim(ctx context.Context, ref event.Ref) (*storage.Document, error) {
 	if err := w.call("claim"); err != nil {
 		return nil, err
 	}
 	return w.Store.Claim(ctx, ref)
 }
 
-func (w *watched) Write(ctx context.Context, x *mirror.Write) (mirror.Written, error) {
+func (w *watched) Write(ctx context.Context, x *storage.Write) (storage.Written, error) {
 	if err := w.call("write"); err != nil {
-		return mirror.Written{}, err
+		return storage.Written{}, err
 	}
 	done, err := w.Store.Write(ctx, x)
 	if done.Applied && w.written != nil {
@@ -604,7 +604,7 @@ func (w *watched) Repair(ctx context.Context, ids []string, ok bool, at time.Tim
 	return w.Store.Repair(ctx, ids, ok, at)
 }
 
-func (w *watched) Note(ctx context.Context, n []mirror.Note) error {
+func (w *watched) Note(ctx context.Context, n []storage.Note) error {
 	if err := w.call("note"); err != nil {
 		return err
 	}
@@ -614,7 +614,7 @@ func (w *watched) Note(ctx context.Context, n []mirror.Note) error {
 	return w.answer("note", w.Store.Note(ctx, n))
 }
 
-func (w *watched) Settle(ctx context.Context, s []mirror.Settlement) error {
+func (w *watched) Settle(ctx context.Context, s []storage.Settlement) error {
 	if err := w.call("settle"); err != nil {
 		return err
 	}
@@ -636,14 +636,14 @@ func (w *watched) Settle(ctx context.Context, s []mirror.Settlement) error {
 	return w.Store.Settle(ctx, s)
 }
 
-func (w *watched) Fail(ctx context.Context, f []mirror.Failure) error {
+func (w *watched) Fail(ctx context.Context, f []storage.Failure) error {
 	if err := w.call("fail"); err != nil {
 		return err
 	}
 	return w.answer("fail", w.Store.Fail(ctx, f))
 }
 
-func (w *watched) Bury(ctx context.Context, l []mirror.Letter) ([]bool, error) {
+func (w *watched) Bury(ctx context.Context, l []storage.Letter) ([]bool, error) {
 	if err := w.call("bury"); err != nil {
 		return nil, err
 	}

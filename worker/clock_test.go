@@ -8,7 +8,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 	"github.com/tarn-sync/tarn/worker"
@@ -26,12 +26,12 @@ func TestClockSetBackStopsNoSource(t *testing.T) {
 	b.provider.fails("widget", "parked", 1, fate.New(fate.Transient, errBoom))
 	b.start("w1")
 	parked := b.send("widget.sold", "widget", "parked")
-	b.row(parked, mirror.Retrying)
+	b.row(parked, storage.Retrying)
 	require.NoError(t, b.streams.Pause(b.ctx, "acme", 3*time.Second, "throttled: 429", "test"))
 	require.True(t, eventually(func() bool { return b.metric("tarn_source_paused", "acme") == 1 }))
 	clock.Set(setBack)
-	b.row(b.send("widget.sold", "widget", "waits"), mirror.Processed)
-	b.row(parked, mirror.Processed)
+	b.row(b.send("widget.sold", "widget", "waits"), storage.Processed)
+	b.row(parked, storage.Processed)
 	b.empty()
 }
 
@@ -72,7 +72,7 @@ func TestWorkerKilledWhileTheClockIsSetBackIsReplaced(t *testing.T) {
 	require.NoError(t, err)
 	clock.Set(setBack)
 	for _, id := range ids {
-		b.row(id, mirror.Processed)
+		b.row(id, storage.Processed)
 	}
 	shards, workers, err := b.streams.Fleet(b.ctx, nil)
 	require.NoError(t, err)

@@ -10,8 +10,8 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/worker"
 )
@@ -63,7 +63,7 @@ func TestARootListEmptiedUnderAnotherAccountIsKept(t *testing.T) {
 		b.refresh("task_1")
 		b.holds(someTerms)
 		for range others {
-			b.row(b.send("widget.sold", "widget", "0"), mirror.Processed)
+			b.row(b.send("widget.sold", "widget", "0"), storage.Processed)
 		}
 		wrong.Store(true)
 		b.refresh("task_2")
@@ -88,7 +88,7 @@ func TestARootListThatIsReallyEmpty(t *testing.T) {
 	b.start("w1")
 	b.refresh("task_1")
 	b.holds(someTerms)
-	b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
+	b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
 	emptied.Store(true)
 	b.refresh("task_2")
 	b.holds(`[]`)

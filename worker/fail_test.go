@@ -12,7 +12,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/worker"
 )
 
@@ -22,14 +22,14 @@ func TestTransientFailureIsParkedAndRetried(t *testing.T) {
 	b.provider.fails("widget", "w1", 1, fate.New(fate.Transient, errBoom))
 	b.start("w1")
 	first := b.send("widget.made", "widget", "w1")
-	row := b.row(first, mirror.Retrying)
+	row := b.row(first, storage.Retrying)
 	require.Equal(t, 1, row.Attempts)
 	require.Contains(t, row.Error, "boom")
 	second := b.send("widget.sold", "widget", "w1")
 	other := b.send("widget.sold", "widget", "w2")
-	b.row(other, mirror.Processed) // delays nobody else
+	b.row(other, storage.Processed) // delays nobody else
 
-	one, two := b.row(first, mirror.Processed), b.row(second, mirror.Processed)
+	one, two := b.row(first, storage.Processed), b.row(second, storage.Processed)
 	require.LessOrEqual(t, one.Entities[0].CoveredBy.Claim, two.Entities[0].CoveredBy.Claim)
 	require.Zero(t, two.Attempts, "the failure was before its time")
 	require.Nil(t, b.document("widget", "w1").Behind)
@@ -41,7 +41,7 @@ func TestParkedSuccessorsAreSettledByOneFetch(t *testing.T) {
 	b := setup(t, func(o *worker.Options) { o.Retry.First = time.Second })
 	b.provider.fails("widget", "w1", 1, fate.New(fate.Transient, errBoom))
 	b.start("w1")
-	b.row(b.send("widget.made", "widget", "w1"), mirror.Retrying)
+	b.row(b.send("widget.made", "widget", "w1"), storage.Retrying)
 	for range 1500 { // more than a page
 		b.send("widget.sold", "widget", "w1")
 	}
@@ -56,15 +56,15 @@ func TestAttemptsRunOut(t *testing.T) {
 	b.provider.fails("widget", "w1", 3, fate.New(fate.Transient, errBoom))
 	b.start("w1")
 	id := b.send("widget.made", "widget", "w1")
-	row := b.row(id, mirror.Dead)
-	require.Equal(t, mirror.Dead, row.Entities[0].Status)
+	row := b.row(id, storage.Dead)
+	require.Equal(t, storage.Dead, row.Entities[0].Status)
 	b.empty()
 	require.Equal(t, 3, b.provider.fetches("widget", "w1"))
 	require.Equal(t, 1, b.openLetters("widget", "w1"))
 
 	// A later good sync makes it pointless.
-	b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
-	b.row(id, mirror.Superseded)
+	b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
+	b.row(id, storage.Superseded)
 	require.Zero(t, b.openLetters("widget", "w1"))
 }
 
@@ -74,11 +74,11 @@ func TestRedeliveryTakesDeadWorkUp(t *testing.T) {
 	b.provider.fails("widget", "w1", 1, fate.New(fate.Permanent, errBoom))
 	b.start("w1")
 	id := b.sendAs("evt_1", "widget.sold", "widget", "w1", "gadget", "g1")
-	row := b.row(id, mirror.Dead)
-	require.Equal(t, mirror.Processed, row.Entities[1].Status, "the other entity is not held up")
+	row := b.row(id, storage.Dead)
+	require.Equal(t, storage.Processed, row.Entities[1].Status, "the other entity is not held up")
 	b.empty()
 	b.sendAs("evt_1", "widget.sold", "widget", "w1", "gadget", "g1")
-	row = b.row(id, mirror.Processed)
+	row = b.row(id, storage.Processed)
 	require.Equal(t, int64(1), row.Duplicates)
 	b.empty()
 }
@@ -88,7 +88,7 @@ func TestPermanentFailureIsBuriedAtOnce(t *testing.T) {
 	b := setup(t)
 	b.provider.fails("widget", "w1", -1, fate.New(fate.Permanent, errBoom))
 	b.start("w1")
-	b.row(b.send("widget.made", "widget", "w1"), mirror.Dead)
+	b.row(b.send("widget.made", "widget", "w1"), storage.Dead)
 	require.Equal(t, 1, b.provider.fetches("widget", "w1"))
 	b.empty()
 }
@@ -99,8 +99,8 @@ func TestPanicIsBuriedAndTheWorkerLives(t *testing.T) {
 	b.provider.on("widget", "w1", func(context.Context, int) (string, error) { panic("poison") })
 	b.start("w1")
 	id := b.send("widget.made", "widget", "w1")
-	b.row(id, mirror.Dead)
-	b.row(b.send("widget.sold", "widget", "w2"), mirror.Processed)
+	b.row(id, storage.Dead)
+	b.row(b.send("widget.sold", "widget", "w2"), storage.Processed)
 	b.empty()
 	l := b.letter(id, "widget", "w1")
 	require.Equal(t, "panic", l.Class)
@@ -117,11 +117,11 @@ func TestGoneBecomesATombstone(t *testing.T) {
 		b := setup(t)
 		b.start("w1")
 		for i := range 10 { // one 404 among many answers is believed
-			b.row(b.send("widget.sold", "widget", fmt.Sprint("other", i)), mirror.Processed)
+			b.row(b.send("widget.sold", "widget", fmt.Sprint("other", i)), storage.Processed)
 		}
-		b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
+		b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
 		b.provider.fails("widget", "w1", -1, gone)
-		row := b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
+		row := b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
 		require.Zero(t, row.Attempts, "to ask again is not charged")
 		require.Equal(t, 4, b.provider.fetches("widget", "w1"), "asked again once, and once more after another was found")
 		doc := b.document("widget", "w1")
@@ -132,7 +132,7 @@ func TestGoneBecomesATombstone(t *testing.T) {
 		b := setup(t)
 		b.provider.fails("widget", "w1", 1, gone)
 		b.start("w1")
-		b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
+		b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
 		require.True(t, b.document("widget", "w1").DeletedAt.IsZero())
 	})
 	t.Run("never seen", func(t *testing.T) {
@@ -140,7 +140,7 @@ func TestGoneBecomesATombstone(t *testing.T) {
 		b.provider.fails("widget", "w1", -1, gone)
 		b.start("w1")
 		start := time.Now()
-		b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
+		b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
 		require.GreaterOrEqual(t, time.Since(start), 600*time.Millisecond)
 		require.False(t, b.document("widget", "w1").DeletedAt.IsZero())
 	})
@@ -152,7 +152,7 @@ func TestWrongAddressMakesNoTombstones(t *testing.T) {
 	b := setup(t)
 	b.start("w1")
 	for i := range 5 {
-		b.row(b.send("widget.sold", "widget", fmt.Sprint(i)), mirror.Processed)
+		b.row(b.send("widget.sold", "widget", fmt.Sprint(i)), storage.Processed)
 	}
 	gone := fate.New(fate.Gone, errors.New("not found"))
 	b.provider.setProbe(gone)
@@ -174,7 +174,7 @@ func TestWrongAccountMakesNoTombstones(t *testing.T) {
 	b := setup(t)
 	b.start("w1")
 	for i := range n {
-		b.row(b.send("widget.sold", "widget", fmt.Sprint(i)), mirror.Processed)
+		b.row(b.send("widget.sold", "widget", fmt.Sprint(i)), storage.Processed)
 	}
 	gone := fate.New(fate.Gone, errors.New("not found"))
 	// All at once: the first ten, a fifth of the window, would be believed.
@@ -205,7 +205,7 @@ func TestWrongAccountMakesNoTombstones(t *testing.T) {
 	// It is resumed by hand, once the key is the right one.
 	require.NoError(t, b.streams.Resume(b.ctx, "acme"))
 	for _, id := range ids {
-		require.Zero(t, b.row(id, mirror.Processed).Attempts)
+		require.Zero(t, b.row(id, storage.Processed).Attempts)
 	}
 	b.empty()
 }
@@ -214,14 +214,14 @@ func TestWrongAccountMakesNoTombstones(t *testing.T) {
 // a redelivery and a later good sync make of them.
 func TestSecondEntityDies(t *testing.T) {
 	t.Parallel()
-	for name, revive := range map[string]func(b *bundle, id string) mirror.EventStatus{
-		"redelivered": func(b *bundle, id string) mirror.EventStatus {
+	for name, revive := range map[string]func(b *bundle, id string) storage.EventStatus{
+		"redelivered": func(b *bundle, id string) storage.EventStatus {
 			b.sendAs(id, "widget.sold", "widget", "w1", "gadget", "g1")
-			return mirror.Processed
+			return storage.Processed
 		},
-		"superseded": func(b *bundle, _ string) mirror.EventStatus {
-			b.row(b.send("gadget.moved", "gadget", "g1"), mirror.Processed)
-			return mirror.Superseded
+		"superseded": func(b *bundle, _ string) storage.EventStatus {
+			b.row(b.send("gadget.moved", "gadget", "g1"), storage.Processed)
+			return storage.Superseded
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -230,21 +230,21 @@ func TestSecondEntityDies(t *testing.T) {
 			b.provider.fails("gadget", "g1", 1, fate.New(fate.Permanent, errBoom))
 			b.start("w1")
 			id := b.sendAs("evt_two", "widget.sold", "widget", "w1", "gadget", "g1")
-			row := b.row(id, mirror.Dead)
-			require.Equal(t, mirror.Processed, row.Entities[0].Status)
-			require.Equal(t, mirror.Dead, row.Entities[1].Status)
+			row := b.row(id, storage.Dead)
+			require.Equal(t, storage.Processed, row.Entities[0].Status)
+			require.Equal(t, storage.Dead, row.Entities[1].Status)
 			b.empty()
 			l := b.letter(id, "gadget", "g1")
-			require.Equal(t, mirror.LetterOpen, l.Status)
+			require.Equal(t, storage.LetterOpen, l.Status)
 			require.Equal(t, row.Payload, l.Payload, "whole")
-			require.Equal(t, mirror.ReasonDeadLetter, b.document("gadget", "g1").Behind.Reason)
+			require.Equal(t, storage.ReasonDeadLetter, b.document("gadget", "g1").Behind.Reason)
 
 			want := revive(b, id)
 			row = b.row(id, want)
-			require.Equal(t, mirror.Processed, row.Entities[0].Status)
+			require.Equal(t, storage.Processed, row.Entities[0].Status)
 			require.Equal(t, want, row.Entities[1].Status)
 			b.empty()
-			require.Equal(t, mirror.LetterSuperseded, b.letter(id, "gadget", "g1").Status)
+			require.Equal(t, storage.LetterSuperseded, b.letter(id, "gadget", "g1").Status)
 			require.Zero(t, b.openLetters("gadget", "g1"))
 			require.Nil(t, b.document("gadget", "g1").Behind)
 		})
@@ -259,8 +259,8 @@ func TestRefused(t *testing.T) {
 		b.provider.fails("widget", "w1", -1, refused)
 		b.start("w1")
 		id := b.send("widget.sold", "widget", "w1")
-		b.row(id, mirror.Dead)
-		b.row(b.send("widget.sold", "widget", "w2"), mirror.Processed)
+		b.row(id, storage.Dead)
+		b.row(b.send("widget.sold", "widget", "w2"), storage.Processed)
 		require.Equal(t, "refused", b.letter(id, "widget", "w1").Class)
 		require.Len(t, b.told.of(alert.DeadLetter), 1)
 		require.Empty(t, b.told.of(alert.SourcePaused), "the source goes on")
@@ -279,12 +279,12 @@ func TestRefused(t *testing.T) {
 		b.start("w2")
 		b.paused("credentials")
 		for _, id := range ids {
-			b.row(id, mirror.Pending)
+			b.row(id, storage.Pending)
 		}
 		require.True(t, eventually(func() bool { return len(b.told.of(alert.SourcePaused)) > 0 }))
 		b.provider.setProbe(nil) // the key was replaced
 		for _, id := range ids {
-			require.Zero(t, b.row(id, mirror.Processed).Attempts)
+			require.Zero(t, b.row(id, storage.Processed).Attempts)
 		}
 		b.empty()
 		told := b.told.of(alert.SourcePaused)
@@ -307,7 +307,7 @@ func TestThrottledPausesTheSource(t *testing.T) {
 	id := b.send("widget.sold", "widget", "w1")
 	b.paused("throttled")
 	b.provider.setProbe(nil)
-	require.Zero(t, b.row(id, mirror.Processed).Attempts)
+	require.Zero(t, b.row(id, storage.Processed).Attempts)
 	require.GreaterOrEqual(t, time.Since(start), time.Second, "Retry-After is obeyed")
 }
 
@@ -330,7 +330,7 @@ func TestSourceDownChargesNobody(t *testing.T) {
 	b.provider.setProbe(nil)
 	charged := 0
 	for _, id := range ids {
-		charged += b.row(id, mirror.Processed).Attempts
+		charged += b.row(id, storage.Processed).Attempts
 	}
 	require.LessOrEqual(t, charged, 4, "but for the first few, before it was clear")
 }
@@ -347,9 +347,9 @@ func (b *bundle) paused(reason string) {
 }
 
 // letter is the dead letter of an event's work on an entity.
-func (b *bundle) letter(id, kind, entity string) *mirror.LetterRecord {
+func (b *bundle) letter(id, kind, entity string) *storage.LetterRecord {
 	b.t.Helper()
-	l, err := b.store.LetterByID(b.ctx, mirror.LetterID(id, key(kind, entity)))
+	l, err := b.store.LetterByID(b.ctx, storage.LetterID(id, key(kind, entity)))
 	require.NoError(b.t, err)
 	return l
 }

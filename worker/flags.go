@@ -8,7 +8,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
@@ -134,7 +134,7 @@ const mostNamesakes = 10
 // readNamesakes fills in the parents of the one entity that is known by an id
 // without qualifiers. If several are, none is meant for sure.
 func (s eventLog) readNamesakes(k event.Key, known map[event.Key]map[string]string, ambiguous map[event.Key]bool) error {
-	var docs []*mirror.Document
+	var docs []*storage.Document
 	err := s.w.persist(s.ctx, s.loop, "look for an entity by its id alone", func() (err error) {
 		if docs, err = s.w.Store.Namesakes(s.ctx, k.Source, k.Kind, k.ID, mostNamesakes); err != nil {
 			return fromStore(err)
@@ -146,7 +146,7 @@ func (s eventLog) readNamesakes(k event.Key, known map[event.Key]map[string]stri
 		ambiguous[k] = true
 		return nil
 	}
-	docs = slices.DeleteFunc(docs, func(d *mirror.Document) bool { return d.Raw == nil })
+	docs = slices.DeleteFunc(docs, func(d *storage.Document) bool { return d.Raw == nil })
 	switch len(docs) {
 	case 0:
 	case 1:
@@ -161,7 +161,7 @@ func (s eventLog) readNamesakes(k event.Key, known map[event.Key]map[string]stri
 // entity whose document the store cannot answer is taken out of known, so that it
 // is synced by itself and fails by itself.
 func (s eventLog) readParents(keys []event.Key, known map[event.Key]map[string]string) error {
-	var docs []*mirror.Document
+	var docs []*storage.Document
 	err := s.w.persist(s.ctx, s.loop, "read known parents", func() (err error) {
 		if docs, err = s.w.Store.Documents(s.ctx, keys); err != nil {
 			return fromStore(err)
@@ -195,7 +195,7 @@ func (s eventLog) readParents(keys []event.Key, known map[event.Key]map[string]s
 
 // noteFlags puts on record what is odd about an event that has been logged, and
 // returns what is to be fetched for its sake.
-func (s eventLog) noteFlags(ctx context.Context, e stream.Entry, l mirror.Logged) ([]stream.Draft, error) {
+func (s eventLog) noteFlags(ctx context.Context, e stream.Entry, l storage.Logged) ([]stream.Draft, error) {
 	b := e.Signal.Body
 	switch {
 	case l.Inserted && b.Ambiguous:
@@ -213,11 +213,11 @@ func (s eventLog) noteFlags(ctx context.Context, e stream.Entry, l mirror.Logged
 		return nil, nil
 	}
 	s.w.flag(flagDiffering, b)
-	note := mirror.Note{
+	note := storage.Note{
 		ID: "differing/" + strconv.Itoa(s.number) + "/" + e.ID, At: b.ReceivedAt, Source: b.Source,
-		Kind: mirror.NoteDiffering, EventID: b.ID, Reason: string(b.Payload), Count: 1,
+		Kind: storage.NoteDiffering, EventID: b.ID, Reason: string(b.Payload), Count: 1,
 	}
-	err := s.w.persist(ctx, s.loop, "note another body", func() error { return s.w.Store.Note(ctx, []mirror.Note{note}) })
+	err := s.w.persist(ctx, s.loop, "note another body", func() error { return s.w.Store.Note(ctx, []storage.Note{note}) })
 	if err != nil {
 		return nil, err
 	}
@@ -226,11 +226,11 @@ func (s eventLog) noteFlags(ctx context.Context, e stream.Entry, l mirror.Logged
 
 // forTheirOwnSake are signals for the entities of an event that its row does not
 // hold open.
-func forTheirOwnSake(e stream.Entry, l mirror.Logged) []stream.Draft {
+func forTheirOwnSake(e stream.Entry, l storage.Logged) []stream.Draft {
 	b := e.Signal.Body
 	var out []stream.Draft
 	for _, ref := range b.Entities {
-		if l.Outcomes[ref.Key] != mirror.Pending {
+		if l.Outcomes[ref.Key] != storage.Pending {
 			out = append(out, stream.Draft{
 				Signal: event.Signal{Ref: ref, Cause: event.CauseVerify, CauseID: b.ID, Class: event.Live, Trace: e.Signal.Trace},
 			})

@@ -9,7 +9,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/fault"
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 	"github.com/tarn-sync/tarn/worker/entity"
@@ -189,7 +189,7 @@ func (s eventLog) logEvents(src *source, batch []stream.Entry) ([]stream.Entry, 
 	if err := s.complete(src, batch); err != nil {
 		return nil, err
 	}
-	arrivals := make([]mirror.Arrival, 0, len(batch))
+	arrivals := make([]storage.Arrival, 0, len(batch))
 	for _, e := range batch {
 		if e.Signal.Body != nil {
 			arrivals = append(arrivals, s.arrival(e))
@@ -227,7 +227,7 @@ func (s eventLog) logEvents(src *source, batch []stream.Entry) ([]stream.Entry, 
 			drafts = append(drafts, forTheirOwnSake(e, l)...)
 		}
 		drafts = append(drafts, s.furtherSignals(src, e, l)...)
-		if l.Outcomes[e.Signal.Ref.Key] == mirror.Pending {
+		if l.Outcomes[e.Signal.Ref.Key] == storage.Pending {
 			e.Signal.Body = e.Signal.Body.Logged()
 			open = append(open, e)
 		} else {
@@ -245,10 +245,10 @@ func (s eventLog) logEvents(src *source, batch []stream.Entry) ([]stream.Entry, 
 // furtherSignals are those an event makes besides its own: one for each
 // further entity that is open, and one for each derived kind, held back so
 // that a burst of events refreshes it once.
-func (s eventLog) furtherSignals(src *source, e stream.Entry, l mirror.Logged) []stream.Draft {
+func (s eventLog) furtherSignals(src *source, e stream.Entry, l storage.Logged) []stream.Draft {
 	var out []stream.Draft
 	for _, ref := range e.Signal.Body.Entities {
-		if ref.Key == e.Signal.Ref.Key || l.Outcomes[ref.Key] != mirror.Pending {
+		if ref.Key == e.Signal.Ref.Key || l.Outcomes[ref.Key] != storage.Pending {
 			continue
 		}
 		sig := e.Signal

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // A mistake of ours in any loop ends neither the worker nor the loop, and what
@@ -21,8 +21,8 @@ func TestLoopsThatPanicAreStartedAgain(t *testing.T) {
 			b.start("w1")
 			one := b.send("widget.made", "widget", "w1")
 			two := b.send("widget.sold", "widget", "w2")
-			b.row(one, mirror.Processed)
-			b.row(two, mirror.Processed)
+			b.row(one, storage.Processed)
+			b.row(two, storage.Processed)
 			b.empty()
 			require.InDelta(t, 2, b.metric("tarn_loop_restarts_total", loop), 0)
 			require.Empty(t, b.told.alerts, "nobody's work was given up for it")
@@ -39,9 +39,9 @@ func TestPanicInTheEndOfASync(t *testing.T) {
 		b.store.panicIn("fail", 1)
 		b.start("w1")
 		id := b.send("widget.made", "widget", "w1")
-		b.row(id, mirror.Dead)
+		b.row(id, storage.Dead)
 		require.Equal(t, "panic", b.letter(id, "widget", "w1").Class)
-		b.row(b.send("widget.sold", "widget", "w2"), mirror.Processed)
+		b.row(b.send("widget.sold", "widget", "w2"), storage.Processed)
 		b.empty()
 	})
 	t.Run("and again while burying", func(t *testing.T) {
@@ -50,7 +50,7 @@ func TestPanicInTheEndOfASync(t *testing.T) {
 		b.store.panicIn("bury", 2)
 		b.start("w1")
 		id := b.send("widget.made", "widget", "w1")
-		b.row(id, mirror.Processed) // the shard started over
+		b.row(id, storage.Processed) // the shard started over
 		b.empty()
 	})
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/worker"
 )
 
@@ -57,7 +57,7 @@ func TestOneIDUnderTwoParents(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, inShop(shop), doc.Parents)
 		require.Contains(t, string(doc.Raw), []string{"1.00", "2.00"}[i])
-		page, err := b.store.Events(b.ctx, mirror.EventFilter{Entity: doc.Key})
+		page, err := b.store.Events(b.ctx, storage.EventFilter{Entity: doc.Key})
 		require.NoError(t, err)
 		var got []string
 		for _, row := range page.Items {
@@ -67,17 +67,17 @@ func TestOneIDUnderTwoParents(t *testing.T) {
 		require.ElementsMatch(t, events[i], got)
 	}
 	_, err := b.store.Entity(b.ctx, key("widget", "w"))
-	require.ErrorIs(t, err, mirror.ErrNotFound)
+	require.ErrorIs(t, err, storage.ErrNotFound)
 
 	p.in("s@2", "w", always("", errRejected))
 	id := b.widget("w", "s@2")
-	b.row(id, mirror.Dead)
-	b.row(b.widget("w", "s/1"), mirror.Processed)
-	letters, err := b.store.Letters(b.ctx, mirror.LetterFilter{Status: mirror.LetterOpen})
+	b.row(id, storage.Dead)
+	b.row(b.widget("w", "s/1"), storage.Processed)
+	letters, err := b.store.Letters(b.ctx, storage.LetterFilter{Status: storage.LetterOpen})
 	require.NoError(t, err)
 	require.Len(t, letters.Items, 1)
 	require.Equal(t, event.Ref{Key: of("s@2", "w"), Parents: inShop("s@2")}, letters.Items[0].Ref)
-	require.Equal(t, mirror.LetterID(id, of("s@2", "w")), letters.Items[0].ID())
+	require.Equal(t, storage.LetterID(id, of("s@2", "w")), letters.Items[0].ID())
 }
 
 // An event that names an entity without its parents means the one the mirror
@@ -89,7 +89,7 @@ func TestAnIDWithoutParentsMeansTheOneThatIsKnown(t *testing.T) {
 	for _, at := range []string{"s1/only", "s1/both", "s2/both"} {
 		shop, widget, _ := strings.Cut(at, "/")
 		p.in(shop, widget, always(ok, nil))
-		b.row(b.widget(widget, shop), mirror.Processed)
+		b.row(b.widget(widget, shop), storage.Processed)
 	}
 	p.requests()
 	for _, c := range []struct {
@@ -102,7 +102,7 @@ func TestAnIDWithoutParentsMeansTheOneThatIsKnown(t *testing.T) {
 		{"both", nil, nil, 1},
 		{"nobody", nil, nil, 1},
 	} {
-		row := b.row(b.send("widget.sold", "widget", c.widget), mirror.Processed)
+		row := b.row(b.send("widget.sold", "widget", c.widget), storage.Processed)
 		var got []event.Key
 		for _, o := range row.Entities {
 			got = append(got, o.Ref.Key)
@@ -125,17 +125,17 @@ func TestAnEventWithoutParentsIsLetInAgainOnceDead(t *testing.T) {
 	for n := range 8 { // of some, the two keys are on two shards
 		w := fmt.Sprint("w", n)
 		p.in("s1", w, always(ok, nil))
-		b.row(b.widget(w, "s1"), mirror.Processed)
+		b.row(b.widget(w, "s1"), storage.Processed)
 		p.in("s1", w, always("", errRejected))
 		id := "evt_" + w
 		body := fmt.Sprintf(`{"id":%q,"type":"widget.sold","created_at":"2026-03-01T12:00:00Z","context":{"widget":%q}}`, id, w)
 		b.raw(body)
-		b.row(id, mirror.Dead)
+		b.row(id, storage.Dead)
 		p.in("s1", w, always(ok, nil))
 		require.True(t, eventually(func() bool { // burying ends with it
 			b.raw(body)
 			rows, err := b.store.EventByID(b.ctx, "acme", id)
-			return err == nil && rows[0].Status == mirror.Processed
+			return err == nil && rows[0].Status == storage.Processed
 		}), w)
 	}
 }

@@ -15,11 +15,11 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // Entity counts.
-func (w *watched) Entity(ctx context.Context, k event.Key) (*mirror.Document, error) {
+func (w *watched) Entity(ctx context.Context, k event.Key) (*storage.Document, error) {
 	if err := w.call("entity"); err != nil {
 		return nil, err
 	}
@@ -27,7 +27,7 @@ func (w *watched) Entity(ctx context.Context, k event.Key) (*mirror.Document, er
 }
 
 // Documents counts, and refuses to read one document with all others if it is told to.
-func (w *watched) Documents(ctx context.Context, keys []event.Key) ([]*mirror.Document, error) {
+func (w *watched) Documents(ctx context.Context, keys []event.Key) ([]*storage.Document, error) {
 	if err := w.call("documents"); err != nil {
 		return nil, err
 	}
@@ -65,11 +65,11 @@ func TestKnownParentsAreReadTogether(t *testing.T) {
 		b.raw(fmt.Sprintf(orderMade, fmt.Sprint("evt_", i), fmt.Sprintf(`{"customer":"c_1","order":"o_%d"}`, i)))
 	}
 	for i := range n {
-		b.row(fmt.Sprint("evt_", i), mirror.Processed)
+		b.row(fmt.Sprint("evt_", i), storage.Processed)
 	}
 	before := b.store.count("entity")
 	for _, id := range b.burst(n) {
-		require.Equal(t, map[string]string{"customer": "c_1"}, b.row(id, mirror.Processed).Entities[0].Ref.Parents)
+		require.Equal(t, map[string]string{"customer": "c_1"}, b.row(id, storage.Processed).Entities[0].Ref.Parents)
 	}
 	require.Equal(t, before, b.store.count("entity"))
 	require.LessOrEqual(t, b.store.count("documents"), 2*4, "a call or two for each shard")
@@ -83,13 +83,13 @@ func TestADamagedDocumentHoldsUpNobodyElse(t *testing.T) {
 	const n = 20
 	for i := range n {
 		b.raw(fmt.Sprintf(orderMade, fmt.Sprint("evt_", i), fmt.Sprintf(`{"customer":"c_1","order":"o_%d"}`, i)))
-		b.row(fmt.Sprint("evt_", i), mirror.Processed)
+		b.row(fmt.Sprint("evt_", i), storage.Processed)
 	}
 	b.store.mu.Lock()
 	b.store.unreadable = key("order", "o_7")
 	b.store.mu.Unlock()
 	for _, id := range b.burst(n) {
-		row := b.row(id, mirror.Processed)
+		row := b.row(id, storage.Processed)
 		require.False(t, row.Unnamed)
 		require.Len(t, row.Entities, 1)
 	}
@@ -112,11 +112,11 @@ func TestParentsNobodyFoundItUnderAreNotKnown(t *testing.T) {
 		_, _ = fmt.Fprintf(w, `{"id":%q}`, r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:])
 	})
 	b.raw(fmt.Sprintf(orderMade, "evt_1", `{"customer":"c_wrong","order":"o_1"}`))
-	b.row("evt_1", mirror.Processed)
+	b.row("evt_1", storage.Processed)
 	require.False(t, b.document("order", "o_1").DeletedAt.IsZero())
 	asked := s.count("/customers/c_wrong/orders/o_1")
 	b.raw(fmt.Sprintf(orderMade, "evt_2", `{"order":"o_1"}`))
-	require.True(t, b.row("evt_2", mirror.Processed).Unnamed)
+	require.True(t, b.row("evt_2", storage.Processed).Unnamed)
 	require.Equal(t, asked, s.count("/customers/c_wrong/orders/o_1"))
 }
 
@@ -127,7 +127,7 @@ func TestABrokenDocumentIsReplacedByTheNextAnswer(t *testing.T) {
 	b, _, log := setupShop(t, 3)
 	for _, id := range []string{"o_1", "o_2"} {
 		b.raw(fmt.Sprintf(orderMade, "evt_"+id, fmt.Sprintf(`{"customer":"c_1","order":%q}`, id)))
-		b.row("evt_"+id, mirror.Processed)
+		b.row("evt_"+id, storage.Processed)
 	}
 	db, err := sql.Open("sqlite", b.file)
 	require.NoError(t, err)
@@ -137,16 +137,16 @@ func TestABrokenDocumentIsReplacedByTheNextAnswer(t *testing.T) {
 
 	b.raw(fmt.Sprintf(orderMade, "evt_3", `{"order":"o_1"}`))
 	b.raw(fmt.Sprintf(orderMade, "evt_4", `{"order":"o_2"}`))
-	b.row("evt_4", mirror.Processed)
-	b.row("evt_3", mirror.Dead)
+	b.row("evt_4", storage.Processed)
+	b.row("evt_3", storage.Dead)
 	require.Positive(t, log.count("parents terminal_at"))
 	b.raw(fmt.Sprintf(orderMade, "evt_5", `{"customer":"c_1","order":"o_1"}`))
-	b.row("evt_5", mirror.Processed)
+	b.row("evt_5", storage.Processed)
 	healed := b.document("order", "o_1")
 	require.Equal(t, map[string]string{"customer": "c_1"}, healed.Parents)
 	require.Empty(t, healed.Status)
 	require.Empty(t, healed.Damaged)
-	b.row("evt_3", mirror.Superseded)
+	b.row("evt_3", storage.Superseded)
 	require.Zero(t, b.metric("tarn_leases_lost_total"))
 	b.empty()
 }

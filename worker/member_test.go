@@ -14,7 +14,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
@@ -49,7 +49,7 @@ func TestStopReleasesLeases(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	stop := b.start("w1")
-	b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
+	b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
 	stop()
 	shards, workers, err := b.streams.Fleet(b.ctx, []string{"acme"})
 	require.NoError(t, err)
@@ -59,7 +59,7 @@ func TestStopReleasesLeases(t *testing.T) {
 	}
 	start := time.Now()
 	b.start("w2")
-	b.row(b.send("widget.sold", "widget", "w2"), mirror.Processed)
+	b.row(b.send("widget.sold", "widget", "w2"), storage.Processed)
 	require.Less(t, time.Since(start), b.options.LeaseTTL)
 }
 
@@ -143,7 +143,7 @@ func TestOrderThoughRedisIsEmptied(t *testing.T) {
 	later := b.send("widget.sold", "widget", fmt.Sprint(id))
 	var first float64
 	require.True(t, eventually(func() bool {
-		if rows, err := b.store.EventByID(b.ctx, "acme", later); err == nil && rows[0].Status == mirror.Processed {
+		if rows, err := b.store.EventByID(b.ctx, "acme", later); err == nil && rows[0].Status == storage.Processed {
 			return true
 		}
 		// Or w2 has looked at the free shards more than once and taken none.
@@ -155,8 +155,8 @@ func TestOrderThoughRedisIsEmptied(t *testing.T) {
 		return err == nil && beat-first >= float64((ttl/10).Milliseconds()) && shards[key("widget", fmt.Sprint(id)).Shard(4)].Owner == ""
 	}))
 	close(gate.open)
-	b.row(former, mirror.Processed)
-	b.row(later, mirror.Processed)
+	b.row(former, storage.Processed)
+	b.row(later, storage.Processed)
 	require.Empty(t, inversions(t, b.rows()))
 	proxy.Stall("nothing any more")
 }
@@ -168,7 +168,7 @@ type claimGate struct {
 	entered, open chan struct{}
 }
 
-func (g *claimGate) Claim(ctx context.Context, ref event.Ref) (*mirror.Document, error) {
+func (g *claimGate) Claim(ctx context.Context, ref event.Ref) (*storage.Document, error) {
 	g.once.Do(func() {
 		close(g.entered)
 		<-g.open
@@ -177,7 +177,7 @@ func (g *claimGate) Claim(ctx context.Context, ref event.Ref) (*mirror.Document,
 }
 
 // inversions returns where, along an entity's stream, a claim decreases.
-func inversions(t *testing.T, rows map[string]*mirror.EventRow) []string {
+func inversions(t *testing.T, rows map[string]*storage.EventRow) []string {
 	t.Helper()
 	type settled struct {
 		signal string
@@ -185,7 +185,7 @@ func inversions(t *testing.T, rows map[string]*mirror.EventRow) []string {
 	}
 	byEntity := map[event.Key][]settled{}
 	for _, row := range rows {
-		require.Equal(t, mirror.Processed, row.Status)
+		require.Equal(t, storage.Processed, row.Status)
 		for _, o := range row.Entities {
 			byEntity[o.Ref.Key] = append(byEntity[o.Ref.Key], settled{o.Signal.ID, o.CoveredBy.Claim})
 		}

@@ -4,12 +4,12 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
 const (
-	notesAtOnce = mirror.MaxNotes
+	notesAtOnce = storage.MaxNotes
 	notesEvery  = 500 * time.Millisecond
 )
 
@@ -47,14 +47,14 @@ func (s courier) carryNotes(after string) (next string, err error) {
 	if err != nil {
 		return "", err
 	}
-	var notes []mirror.Note
+	var notes []storage.Note
 	var ids []string
 	for _, n := range found {
 		if early[n.ID] {
 			continue
 		}
 		ids = append(ids, n.ID)
-		notes = append(notes, mirror.Note{ID: "note/" + n.ID, At: n.At, Source: n.Source, Kind: n.Kind, EventID: n.EventID, Reason: n.Reason, Count: n.Count})
+		notes = append(notes, storage.Note{ID: "note/" + n.ID, At: n.At, Source: n.Source, Kind: n.Kind, EventID: n.EventID, Reason: n.Reason, Count: n.Count})
 	}
 	if len(found) == notesAtOnce {
 		next = found[len(found)-1].ID

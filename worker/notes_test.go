@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -44,5 +44,5 @@ func TestManyBuriedEventsAreLookedUpAtOnce(t *testing.T) {
 	require.LessOrEqual(t, b.store.count("homes"), b.store.count("bury"))
 	require.Less(t, b.store.count("bury"), 50)
 	b.provider.fails("widget", "w1", 0, nil)
-	b.row(b.sendAs("evt_1", "widget.sold", "widget", "w1"), mirror.Processed) // it is let in again
+	b.row(b.sendAs("evt_1", "widget.sold", "widget", "w1"), storage.Processed) // it is let in again
 }

@@ -17,8 +17,8 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/worker"
 )
@@ -43,7 +43,7 @@ type site struct {
 	mu     sync.Mutex
 	answer http.HandlerFunc // nil: all is well
 	asked  []string
-	notes  []mirror.Note // what the store was given
+	notes  []storage.Note // what the store was given
 }
 
 func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -106,7 +106,7 @@ type noting struct {
 	site *site
 }
 
-func (n *noting) Note(ctx context.Context, notes []mirror.Note) error {
+func (n *noting) Note(ctx context.Context, notes []storage.Note) error {
 	n.site.mu.Lock()
 	n.site.notes = append(n.site.notes, notes...)
 	n.site.mu.Unlock()
@@ -114,7 +114,7 @@ func (n *noting) Note(ctx context.Context, notes []mirror.Note) error {
 }
 
 // noted returns the notes of a kind.
-func (s *site) noted(kind string) (found []mirror.Note) {
+func (s *site) noted(kind string) (found []storage.Note) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, n := range s.notes {
@@ -196,17 +196,17 @@ func TestAMisbehavingProviderChangesNothing(t *testing.T) {
 		b.raw(fmt.Sprintf(`{"id":%q,"type":%q,"created_at":%q,"context":{"customer":"c_1","order":"o_1"}}`, id, typ, time.Now().UTC().Format(time.RFC3339Nano)))
 		return id
 	}
-	b.row(send("order.made"), mirror.Processed)
-	b.row(send("balance.changed"), mirror.Processed)
+	b.row(send("order.made"), storage.Processed)
+	b.row(send("balance.changed"), storage.Processed)
 	for name, answer := range cases {
 		t.Run(name, func(t *testing.T) {
 			before, balance := b.document("order", "o_1"), b.document("balance", "c_1")
 			s.answers(answer)
 			ids := []string{send("order.made"), send("balance.changed")}
 			for _, id := range ids {
-				require.Positive(t, b.row(id, mirror.Retrying).Attempts)
+				require.Positive(t, b.row(id, storage.Retrying).Attempts)
 			}
-			for _, was := range []*mirror.Document{before, balance} {
+			for _, was := range []*storage.Document{before, balance} {
 				now := b.document(was.Key.Kind, was.Key.ID)
 				require.Equal(t, string(was.Raw), string(now.Raw), "the state is kept")
 				require.Equal(t, was.SyncedAt, now.SyncedAt)
@@ -214,7 +214,7 @@ func TestAMisbehavingProviderChangesNothing(t *testing.T) {
 			}
 			s.answers(nil)
 			for _, id := range ids {
-				b.row(id, mirror.Processed)
+				b.row(id, storage.Processed)
 			}
 		})
 	}
@@ -225,14 +225,14 @@ func TestWhatStaysUnreadableIsBuried(t *testing.T) {
 	t.Parallel()
 	b, s, _ := setupShop(t, 3)
 	b.raw(`{"id":"evt_1","type":"order.made","created_at":"2026-03-01T12:00:00Z","context":{"customer":"c_1","order":"o_1"}}`)
-	b.row("evt_1", mirror.Processed)
+	b.row("evt_1", storage.Processed)
 	was := b.document("order", "o_1")
 	s.answers(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		_, _ = io.WriteString(w, `{"ok":false}`)
 	})
 	b.raw(`{"id":"evt_2","type":"order.made","created_at":"2026-03-01T12:00:00Z","context":{"order":"o_1","customer":"c_1"}}`)
-	row := b.row("evt_2", mirror.Dead)
+	row := b.row("evt_2", storage.Dead)
 	require.Contains(t, row.Error, "the answer has no id, so it is not the entity")
 	require.Equal(t, string(was.Raw), string(b.document("order", "o_1").Raw))
 }
@@ -243,7 +243,7 @@ func TestGoneInItsOwnWords(t *testing.T) {
 	b, s, _ := setupShop(t, 3)
 	for _, id := range []string{"o_1", "o_2", "o_3"} { // what is known shows that not everything is gone
 		b.raw(fmt.Sprintf(`{"id":"evt_%s","type":"order.made","created_at":"2026-03-01T12:00:00Z","context":{"customer":"c_1","order":%q}}`, id, id))
-		b.row("evt_"+id, mirror.Processed)
+		b.row("evt_"+id, storage.Processed)
 	}
 	s.answers(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
@@ -255,7 +255,7 @@ func TestGoneInItsOwnWords(t *testing.T) {
 		_, _ = fmt.Fprintf(w, `{"id":%q}`, r.URL.Path[strings.LastIndexByte(r.URL.Path, '/')+1:])
 	})
 	b.raw(`{"id":"evt_gone","type":"order.deleted","created_at":"2026-03-01T12:00:00Z","context":{"customer":"c_1","order":"o_1"}}`)
-	b.row("evt_gone", mirror.Processed)
+	b.row("evt_gone", storage.Processed)
 	require.False(t, b.document("order", "o_1").DeletedAt.IsZero())
 }
 
@@ -265,11 +265,11 @@ func TestWhatAnEventDoesNotTell(t *testing.T) {
 	t.Parallel()
 	b, s, log := setupShop(t, 3)
 	b.raw(`{"id":"evt_1","type":"order.made","created_at":"2026-03-01T12:00:00Z","context":{"customer":"c_1","order":"o_1"}}`)
-	require.False(t, b.row("evt_1", mirror.Processed).Unnamed)
+	require.False(t, b.row("evt_1", storage.Processed).Unnamed)
 	before := s.count("/customers/c_1/orders/o_1")
 
 	b.raw(`{"id":"evt_2","type":"order.made","created_at":"2026-03-01T12:00:00Z","context":{"order":"o_1"}}`)
-	row := b.row("evt_2", mirror.Processed)
+	row := b.row("evt_2", storage.Processed)
 	require.Equal(t, map[string]string{"customer": "c_1"}, row.Entities[0].Ref.Parents, "the mirror knows them")
 	require.False(t, row.Unnamed)
 	require.Equal(t, before+1, s.count("/customers/c_1/orders/o_1"))
@@ -279,15 +279,15 @@ func TestWhatAnEventDoesNotTell(t *testing.T) {
 	} {
 		id := fmt.Sprintf("evt_odd_%d", i)
 		b.raw(fmt.Sprintf(`{"id":%q,"type":"order.made","created_at":"2026-03-01T12:00:00Z","context":%s}`, id, context))
-		require.True(t, b.row(id, mirror.Processed).Unnamed, context)
+		require.True(t, b.row(id, storage.Processed).Unnamed, context)
 	}
 	require.InDelta(t, 5, b.metric("tarn_flagged_total", "unnamed"), 0)
 	require.Equal(t, 1, log.count("do not name the entity it is about"), "once per type")
 	_, err := b.store.Entity(b.ctx, key("order", "o_9"))
-	require.ErrorIs(t, err, mirror.ErrNotFound, "what nobody could ask for leaves no trace")
+	require.ErrorIs(t, err, storage.ErrNotFound, "what nobody could ask for leaves no trace")
 
 	b.raw(`{"id":"evt_undated","type":"order.made","created_at":"9999-12-31T23:59:59-01:00","context":{"customer":"c_1","order":"o_1"}}`)
-	row = b.row("evt_undated", mirror.Processed)
+	row = b.row("evt_undated", storage.Processed)
 	require.True(t, row.Undated)
 	require.False(t, row.OutOfOrder, "nobody knows")
 	require.Equal(t, "evt_1", b.document("order", "o_1").LastEvent.ID)
@@ -305,7 +305,7 @@ func TestAnotherBodyIsFollowed(t *testing.T) {
 			const body = `{"id":"evt_1","type":"order.made","created_at":"2026-03-01T12:00:00Z","context":{"customer":"c_1","order":%q}}`
 			first := fmt.Sprintf(body, "o_1")
 			b.raw(first)
-			b.row("evt_1", mirror.Processed)
+			b.row("evt_1", storage.Processed)
 			b.empty()
 			require.True(t, b.raw(first).Duplicate)
 			asked := s.count("/customers/c_1")
@@ -319,9 +319,9 @@ func TestAnotherBodyIsFollowed(t *testing.T) {
 				return err == nil && rows[0].PayloadDiffers && s.count("/customers/c_1/orders/o_1") == 2 && s.count("/customers/c_1") > asked
 			}), "what it names is fetched again")
 			b.empty()
-			row := b.row("evt_1", mirror.Processed)
+			row := b.row("evt_1", storage.Processed)
 			require.Equal(t, first, string(row.Payload), "the first is kept")
-			notes := s.noted(mirror.NoteDiffering)
+			notes := s.noted(storage.NoteDiffering)
 			require.Len(t, notes, 1)
 			require.Equal(t, second, notes[0].Reason, "and the other, in the audit")
 			require.InDelta(t, 1, b.metric("tarn_flagged_total", "differing"), 0)

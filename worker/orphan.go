@@ -1,8 +1,8 @@
 package worker
 
 import (
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/orphan"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
@@ -14,7 +14,7 @@ type orphaned map[string]bool
 // Redis kept a list of them or when it lost it: each has had a standing task.
 func (s meter) rememberSources() {
 	names := append([]string(nil), s.w.names...)
-	for f := (mirror.TaskFilter{Kinds: []string{mirror.KindRecover}, Limit: 200}); ; {
+	for f := (storage.TaskFilter{Kinds: []string{storage.KindRecover}, Limit: 200}); ; {
 		page, err := s.w.Store.Tasks(s.ctx, f)
 		if err != nil {
 			s.log.Warn("the sources there were before are not known", "error", err)

@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -78,7 +78,7 @@ func TestWorkOfASourceThatIsNotConfiguredIsTold(t *testing.T) {
 		_, err := b.streams.Append(b.ctx, stream.Draft{Signal: event.Own(of("former", id), "")})
 		require.NoError(t, err)
 	}
-	_, err := b.store.Log(b.ctx, []mirror.Arrival{{Event: of("logged", "evt_3"), Signal: mirror.SignalID{ID: "1-1"}}})
+	_, err := b.store.Log(b.ctx, []storage.Arrival{{Event: of("logged", "evt_3"), Signal: storage.SignalID{ID: "1-1"}}})
 	require.NoError(t, err)
 
 	b.start("w1")

@@ -15,7 +15,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/worker"
 )
@@ -77,7 +77,7 @@ func TestStoreAwayForLong(t *testing.T) {
 	rows := b.rows()
 	require.Len(t, rows, len(ids))
 	for _, row := range rows {
-		require.Equal(t, mirror.Processed, row.Status)
+		require.Equal(t, storage.Processed, row.Status)
 		if row.Entities[0].Ref.Key.ID != "ill" {
 			require.Zero(t, row.Attempts)
 		}
@@ -100,13 +100,13 @@ func TestClockIsSet(t *testing.T) {
 				o.Retry.First = first
 			})
 			b.start("w1")
-			b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
+			b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
 			handovers := b.metric("tarn_handovers_total")
 
 			// An entity that is parked comes back after its pause.
 			b.provider.fails("widget", "w2", 1, fate.New(fate.Transient, errBoom))
 			id := b.send("widget.sold", "widget", "w2")
-			b.row(id, mirror.Retrying)
+			b.row(id, storage.Retrying)
 			parked := time.Now()
 			// A derived kind is held back for 300 ms.
 			b.send("widget.sold", "widget", "w3", "shop", "s1")
@@ -116,13 +116,13 @@ func TestClockIsSet(t *testing.T) {
 			require.True(t, eventually(func() bool { return b.provider.fetches("widget", "w4") == 1 }))
 			offset.Store(int64(step))
 
-			b.row(id, mirror.Processed)
+			b.row(id, storage.Processed)
 			took := time.Since(parked)
 			require.GreaterOrEqual(t, took, first*8/10, "not early")
 			require.Less(t, took, 5*first, "nor late")
 			require.True(t, eventually(func() bool { return b.provider.fetches("stock", "s1") > 0 }))
 			require.Less(t, time.Since(parked), 10*first)
-			b.row(goneEvent, mirror.Processed)
+			b.row(goneEvent, storage.Processed)
 			require.False(t, b.document("widget", "w4").DeletedAt.IsZero())
 
 			// A pause ends in time too.
@@ -131,10 +131,10 @@ func TestClockIsSet(t *testing.T) {
 			id = b.send("widget.sold", "widget", "w5")
 			b.paused("credentials")
 			b.provider.setProbe(nil)
-			b.row(id, mirror.Processed)
+			b.row(id, storage.Processed)
 			offset.Store(0)
 
-			b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
+			b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
 			require.Zero(t, b.metric("tarn_leases_lost_total"), "leases go by the monotonic clock")
 			require.InDelta(t, handovers, b.metric("tarn_handovers_total"), 0)
 			b.empty()
@@ -153,13 +153,13 @@ func TestAClockSetForwardMakesNoOldAnswerTrue(t *testing.T) {
 	})
 	b.provider.now = b.options.Now
 	b.start("w1")
-	b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
+	b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
 	b.provider.on("widget", "w1", func(context.Context, int) (string, error) { return created, nil })
-	b.row(b.send("widget.made", "widget", "w1"), mirror.Processed)
+	b.row(b.send("widget.made", "widget", "w1"), storage.Processed)
 	require.WithinDuration(t, time.Now(), b.document("widget", "w1").DoubtedAt, time.Minute)
 
 	offset.Store(int64(time.Hour))
-	b.row(b.send("widget.made", "widget", "w1"), mirror.Processed)
+	b.row(b.send("widget.made", "widget", "w1"), storage.Processed)
 	require.Equal(t, "sold", b.document("widget", "w1").Status)
 }
 
@@ -178,7 +178,7 @@ func TestDatabaseRestoredFromAnOlderCopy(t *testing.T) {
 	state(made)
 	stop := b.start("w1")
 	for i := range n {
-		b.row(b.send("widget.made", "widget", fmt.Sprint(i)), mirror.Processed)
+		b.row(b.send("widget.made", "widget", fmt.Sprint(i)), storage.Processed)
 	}
 	// The copy is made while the second round is logged and not settled.
 	for i := range n {
@@ -192,7 +192,7 @@ func TestDatabaseRestoredFromAnOlderCopy(t *testing.T) {
 		ids = append(ids, b.send("widget.sold", "widget", fmt.Sprint(i)))
 	}
 	for _, id := range ids {
-		b.row(id, mirror.Pending)
+		b.row(id, storage.Pending)
 	}
 	stop()
 	require.NoError(t, b.store.Close())
@@ -204,7 +204,7 @@ func TestDatabaseRestoredFromAnOlderCopy(t *testing.T) {
 	stop = b.start("w2")
 	b.empty()
 	for _, id := range ids {
-		b.row(id, mirror.Processed)
+		b.row(id, storage.Processed)
 	}
 	claim := b.document("widget", "0").Claim
 	stop()
@@ -239,7 +239,7 @@ func TestDatabaseRestoredFromAnOlderCopy(t *testing.T) {
 		require.Equal(t, stream.RecoverAppended, r.State)
 	}
 	for _, id := range ids {
-		require.Zero(t, b.row(id, mirror.Processed).Attempts)
+		require.Zero(t, b.row(id, storage.Processed).Attempts)
 	}
 	for i := range n {
 		require.Equal(t, "sold", b.document("widget", fmt.Sprint(i)).Status)

@@ -14,8 +14,8 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/worker"
 )
@@ -125,7 +125,7 @@ func inShop(id string) map[string]string { return map[string]string{"shop": id} 
 func known(b *bundle, p *shops, id string) {
 	b.t.Helper()
 	p.move(id, "s1")
-	b.row(b.widget(id, "s1"), mirror.Processed)
+	b.row(b.widget(id, "s1"), storage.Processed)
 	b.empty()
 	require.Equal(b.t, inShop("s1"), b.document("widget", id).Parents)
 	p.requests()
@@ -139,14 +139,14 @@ func TestAWrongParentIsAHint(t *testing.T) {
 	b.start("w1")
 	known(b, p, "w1")
 	id := b.widget("w1", "s2")
-	require.True(t, b.row(id, mirror.Processed).ParentsDiffer)
+	require.True(t, b.row(id, storage.Processed).ParentsDiffer)
 	b.signal(event.CauseOperator, "sync_1", event.Ref{Key: key("widget", "w1"), Parents: inShop("s3")})
 	b.empty()
 	require.Equal(t, []string{"s1/w1", "s1/w1"}, p.requests(), "only where it is known to stand")
 	doc := b.document("widget", "w1")
 	require.True(t, doc.DeletedAt.IsZero())
 	require.Equal(t, inShop("s1"), doc.Parents)
-	require.False(t, b.row(b.widget("w1", "s1"), mirror.Processed).ParentsDiffer)
+	require.False(t, b.row(b.widget("w1", "s1"), storage.Processed).ParentsDiffer)
 }
 
 // Two events in one batch name the old and the new parent of an entity that has
@@ -166,7 +166,7 @@ func TestAMoveIsFollowed(t *testing.T) {
 			}
 			b.start("w2")
 			for shop, id := range events {
-				row := b.row(id, mirror.Processed)
+				row := b.row(id, storage.Processed)
 				require.Equal(t, shop == "s1", row.ParentsDiffer, shop)
 				require.Zero(t, row.Attempts)
 			}
@@ -176,7 +176,7 @@ func TestAMoveIsFollowed(t *testing.T) {
 			require.True(t, doc.DeletedAt.IsZero())
 			require.Equal(t, inShop("s2"), doc.Parents, "though not a byte of its state differs")
 
-			late := b.row(b.widget("w1", "s1"), mirror.Processed)
+			late := b.row(b.widget("w1", "s1"), storage.Processed)
 			require.True(t, late.ParentsDiffer)
 			require.Equal(t, []string{"s2/w1"}, p.requests(), "a late event with the old parent is a hint too")
 			require.True(t, b.document("widget", "w1").DeletedAt.IsZero())
@@ -190,21 +190,21 @@ func TestOnlyAllGoneIsATombstone(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		known, other error
-		want         mirror.EventStatus
+		want         storage.EventStatus
 		deleted      bool
 		parents      string
 		attempts     int
 	}{
-		"gone, gone":            {errGone, errGone, mirror.Processed, true, "s1", 0},
-		"gone, there":           {errGone, nil, mirror.Processed, false, "s2", 0},
-		"forbidden, there":      {errForbidden, nil, mirror.Processed, false, "s2", 0},
-		"gone, forbidden":       {errGone, errForbidden, mirror.Dead, false, "s1", 3},
-		"forbidden, gone":       {errForbidden, errGone, mirror.Dead, false, "s1", 3},
-		"gone, broken":          {errGone, errBroken, mirror.Dead, false, "s1", 3},
-		"gone, rejected":        {errGone, errRejected, mirror.Dead, false, "s1", 3},
-		"forbidden, forbidden":  {errForbidden, errForbidden, mirror.Dead, false, "s1", 1},
-		"broken, never asked":   {errBroken, nil, mirror.Dead, false, "s1", 3},
-		"rejected, never asked": {errRejected, nil, mirror.Dead, false, "s1", 1},
+		"gone, gone":            {errGone, errGone, storage.Processed, true, "s1", 0},
+		"gone, there":           {errGone, nil, storage.Processed, false, "s2", 0},
+		"forbidden, there":      {errForbidden, nil, storage.Processed, false, "s2", 0},
+		"gone, forbidden":       {errGone, errForbidden, storage.Dead, false, "s1", 3},
+		"forbidden, gone":       {errForbidden, errGone, storage.Dead, false, "s1", 3},
+		"gone, broken":          {errGone, errBroken, storage.Dead, false, "s1", 3},
+		"gone, rejected":        {errGone, errRejected, storage.Dead, false, "s1", 3},
+		"forbidden, forbidden":  {errForbidden, errForbidden, storage.Dead, false, "s1", 1},
+		"broken, never asked":   {errBroken, nil, storage.Dead, false, "s1", 3},
+		"rejected, never asked": {errRejected, nil, storage.Dead, false, "s1", 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -222,7 +222,7 @@ func TestOnlyAllGoneIsATombstone(t *testing.T) {
 			doc := b.document("widget", "w1")
 			require.Equal(t, c.deleted, !doc.DeletedAt.IsZero())
 			require.Equal(t, inShop(c.parents), doc.Parents)
-			if c.want == mirror.Dead {
+			if c.want == storage.Dead {
 				l := b.letter(id, "widget", "w1")
 				require.Len(t, l.Attempts, c.attempts)
 				require.Equal(t, inShop("s2"), l.Ref.Parents, "a redrive names what the event named")
@@ -249,8 +249,8 @@ func TestANewParentIsAskedTwice(t *testing.T) {
 		return ok, nil
 	})
 	second := b.widget("w1", "s2")
-	require.True(t, b.row(first, mirror.Processed).ParentsDiffer)
-	require.False(t, b.row(second, mirror.Processed).ParentsDiffer)
+	require.True(t, b.row(first, storage.Processed).ParentsDiffer)
+	require.False(t, b.row(second, storage.Processed).ParentsDiffer)
 	doc := b.document("widget", "w1")
 	require.True(t, doc.DeletedAt.IsZero())
 	require.Equal(t, inShop("s2"), doc.Parents)
@@ -271,7 +271,7 @@ func TestATombstoneIsRevivedUnderAnotherParent(t *testing.T) {
 			}
 			known(b, p, "w1")
 			p.in("s1", "w1", nil)
-			b.row(b.widget("w1", "s1"), mirror.Processed)
+			b.row(b.widget("w1", "s1"), storage.Processed)
 			require.False(t, b.document("widget", "w1").DeletedAt.IsZero())
 			p.in("s2", "w1", func(n int) (string, error) {
 				if n <= early {
@@ -334,8 +334,8 @@ func TestParentsOfANewEntity(t *testing.T) {
 	p.move("w1", "s2")
 	wrong, right := b.widget("w1", "s1"), b.widget("w1", "s2")
 	b.start("w1")
-	require.True(t, b.row(wrong, mirror.Processed).ParentsDiffer)
-	require.False(t, b.row(right, mirror.Processed).ParentsDiffer)
+	require.True(t, b.row(wrong, storage.Processed).ParentsDiffer)
+	require.False(t, b.row(right, storage.Processed).ParentsDiffer)
 	require.Equal(t, []string{"s1/w1", "s2/w1"}, p.requests())
 	require.Equal(t, inShop("s2"), b.document("widget", "w1").Parents)
 }
@@ -353,7 +353,7 @@ func TestManyParentsAreAskedInSeveralSyncs(t *testing.T) {
 			known(b, p, "w1")
 			if parked {
 				p.in("s1", "w1", always("", errBroken))
-				b.row(b.widget("w1", "s1"), mirror.Retrying)
+				b.row(b.widget("w1", "s1"), storage.Retrying)
 			}
 			stop()
 			const n = 20
@@ -366,7 +366,7 @@ func TestManyParentsAreAskedInSeveralSyncs(t *testing.T) {
 			b.start("w2")
 			var claims []int64
 			for _, id := range events {
-				claims = append(claims, b.row(id, mirror.Processed).Entities[0].CoveredBy.Claim)
+				claims = append(claims, b.row(id, storage.Processed).Entities[0].CoveredBy.Claim)
 			}
 			b.empty()
 			doc := b.document("widget", "w1")
@@ -410,7 +410,7 @@ func TestMovedEntitiesAreNotMissing(t *testing.T) {
 	}
 	b.rows()
 	p.move("0", "nowhere")
-	b.row(b.widget("0", "s2"), mirror.Processed)
+	b.row(b.widget("0", "s2"), storage.Processed)
 	require.False(t, b.document("widget", "0").DeletedAt.IsZero())
 	require.Equal(t, inShop("s2"), b.document("widget", "1").Parents)
 }
@@ -424,7 +424,7 @@ func TestFurtherParentsCostBudget(t *testing.T) {
 	b.start("w1")
 	known(b, p, "w1")
 	p.move("w1", "s2")
-	b.row(b.widget("w1", "s2"), mirror.Processed)
+	b.row(b.widget("w1", "s2"), storage.Processed)
 	require.Equal(t, []string{"s1/w1", "s2/w1"}, p.requests())
 	require.GreaterOrEqual(t, time.Since(begun), 2*each, "the third request, with one token to begin with")
 }

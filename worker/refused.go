@@ -10,7 +10,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
@@ -30,7 +30,7 @@ const keptRefused = 1 << 20
 const flagRefused = "refused"
 
 // logRows writes the rows of arrivals, however long the store is away.
-func (s eventLog) logRows(arrivals []mirror.Arrival) (logged []mirror.Logged, err error) {
+func (s eventLog) logRows(arrivals []storage.Arrival) (logged []storage.Logged, err error) {
 	err = s.w.persist(s.ctx, s.loop, "log events", func() (err error) {
 		logged, err = s.w.Store.Log(s.ctx, arrivals)
 		return err
@@ -39,23 +39,23 @@ func (s eventLog) logRows(arrivals []mirror.Arrival) (logged []mirror.Logged, er
 }
 
 // arrival is an entry's event, to be logged.
-func (s eventLog) arrival(e stream.Entry) mirror.Arrival {
-	return mirror.Arrival{
-		Event: e.Signal.Body, Signal: mirror.SignalID{Shard: s.number, ID: e.ID}, TraceID: telemetry.TraceID(e.Signal.Trace),
+func (s eventLog) arrival(e stream.Entry) storage.Arrival {
+	return storage.Arrival{
+		Event: e.Signal.Body, Signal: storage.SignalID{Shard: s.number, ID: e.ID}, TraceID: telemetry.TraceID(e.Signal.Trace),
 	}
 }
 
 // logApart writes the rows of a batch one by one, after the store has refused
 // them together. It answers one element for each entry that carries an event, and
 // the ids of those entries whose event has no row and is on record as refused.
-func (s eventLog) logApart(src *source, batch []stream.Entry) (logged []mirror.Logged, refused map[string]bool, err error) {
+func (s eventLog) logApart(src *source, batch []stream.Entry) (logged []storage.Logged, refused map[string]bool, err error) {
 	refused = map[string]bool{}
 	for i := range batch {
 		e := &batch[i]
 		if e.Signal.Body == nil {
 			continue
 		}
-		one, err := s.logRows([]mirror.Arrival{s.arrival(*e)})
+		one, err := s.logRows([]storage.Arrival{s.arrival(*e)})
 		if fate.Is(err, fate.Permanent) {
 			if err = s.noteRefused(src, *e, err); err != nil {
 				return nil, nil, err
@@ -63,12 +63,12 @@ func (s eventLog) logApart(src *source, batch []stream.Entry) (logged []mirror.L
 			lean := *e.Signal.Body
 			lean.Payload = standIn(lean.Payload)
 			e.Signal.Body = &lean
-			one, err = s.logRows([]mirror.Arrival{s.arrival(*e)})
+			one, err = s.logRows([]storage.Arrival{s.arrival(*e)})
 		}
 		if fate.Is(err, fate.Permanent) {
 			s.log.Error("the store refuses an event even without its payload; it is kept in the audit only, and what it names is fetched", "source", src.Name, "event", e.Signal.Body.ID, "error", short(err))
 			refused[e.ID] = true
-			one, err = []mirror.Logged{{}}, nil
+			one, err = []storage.Logged{{}}, nil
 		}
 		if err != nil {
 			return nil, nil, err
@@ -109,11 +109,11 @@ func (s eventLog) noteRefused(src *source, e stream.Entry, cause error) error {
 		return err
 	}
 	id := strings.ToValidUTF8(b.ID, "\uFFFD")
-	note := mirror.Note{
+	note := storage.Note{
 		ID: "refused/" + strconv.Itoa(s.number) + "/" + e.ID, At: s.w.Now().UTC(), Source: src.Name,
-		Kind: mirror.NoteRefused, EventID: id, Reason: string(reason), Count: 1,
+		Kind: storage.NoteRefused, EventID: id, Reason: string(reason), Count: 1,
 	}
-	if err := s.note(s.ctx, s.loop, []mirror.Note{note}); err != nil {
+	if err := s.note(s.ctx, s.loop, []storage.Note{note}); err != nil {
 		return err
 	}
 	s.w.Metrics.Flagged.WithLabelValues(src.Name, flagRefused).Inc()

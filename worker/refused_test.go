@@ -10,7 +10,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // One settlement the store refuses holds up its own entity alone: the others go
@@ -19,7 +19,7 @@ func TestARefusedSettlementHoldsUpNobodyElse(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	bad := "evt_1"
-	b.store.refuse = func(s mirror.Settlement) bool { return s.EventID == bad }
+	b.store.refuse = func(s storage.Settlement) bool { return s.EventID == bad }
 	b.start("w1")
 	require.Equal(t, bad, b.send("widget.made", "widget", "w0"))
 	refusals := func() int {
@@ -34,11 +34,11 @@ func TestARefusedSettlementHoldsUpNobodyElse(t *testing.T) {
 		ids = append(ids, b.send("widget.sold", "widget", fmt.Sprint("w", i+1)))
 	}
 	for _, id := range ids {
-		b.row(id, mirror.Processed)
+		b.row(id, storage.Processed)
 	}
 	require.True(t, eventually(func() bool { return refusals() >= 4 }), "it is tried again")
-	b.row(bad, mirror.Pending)
-	b.row(second, mirror.Pending)
+	b.row(bad, storage.Pending)
+	b.row(second, storage.Pending)
 	require.Equal(t, 2, b.provider.fetches("widget", "w0"), "once for each event, and not again")
 	for i := range ids {
 		require.Equal(t, 1, b.provider.fetches("widget", fmt.Sprint("w", i+1)))
@@ -52,7 +52,7 @@ func TestARefusedSettlementHoldsUpNobodyElse(t *testing.T) {
 	require.Len(t, told, 1, "people are told once")
 	require.Equal(t, bad, told[0]["event"])
 	require.Greater(t, tries[len(tries)-1].Sub(tries[len(tries)-2]), 1500*time.Millisecond, "less and less often")
-	first, then := b.row(bad, mirror.Processed), b.row(second, mirror.Processed)
+	first, then := b.row(bad, storage.Processed), b.row(second, storage.Processed)
 	require.Less(t, first.Entities[0].CoveredBy.Claim, then.Entities[0].CoveredBy.Claim)
 	b.empty()
 }
@@ -79,7 +79,7 @@ func TestARefusedLetterIsNotFetchedForEverySecond(t *testing.T) {
 	b.store.mu.Lock()
 	b.store.refuseLetters = false
 	b.store.mu.Unlock()
-	b.row(id, mirror.Dead)
+	b.row(id, storage.Dead)
 }
 
 // An event the log refuses holds up nobody, is noted and told of, and what it
@@ -88,11 +88,11 @@ func TestARefusedLetterIsNotFetchedForEverySecond(t *testing.T) {
 func TestARefusedEventHoldsUpNobodyElse(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		refuse func(mirror.Arrival) bool
+		refuse func(storage.Arrival) bool
 		row    bool
 	}{
-		"a payload too long": {func(a mirror.Arrival) bool { return a.Event.ID == "evt_bad" && len(a.Event.Payload) > 220 }, true},
-		"whatever it is":     {func(a mirror.Arrival) bool { return a.Event.ID == "evt_bad" }, false},
+		"a payload too long": {func(a storage.Arrival) bool { return a.Event.ID == "evt_bad" && len(a.Event.Payload) > 220 }, true},
+		"whatever it is":     {func(a storage.Arrival) bool { return a.Event.ID == "evt_bad" }, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -102,10 +102,10 @@ func TestARefusedEventHoldsUpNobodyElse(t *testing.T) {
 			b.sendAs("evt_bad", "widget.sold", "widget", "w1", "gadget", strings.Repeat("g", 150))
 			b.send("widget.sold", "widget", "w1")
 			b.start("w1")
-			b.row("evt_1", mirror.Processed)
-			b.row("evt_2", mirror.Processed)
+			b.row("evt_1", storage.Processed)
+			b.row("evt_2", storage.Processed)
 			b.empty()
-			noted := b.store.noted(mirror.NoteRefused)
+			noted := b.store.noted(storage.NoteRefused)
 			require.NotEmpty(t, noted)
 			require.Equal(t, "evt_bad", noted[0].EventID)
 			require.Contains(t, noted[0].Reason, "event refused")
@@ -115,11 +115,11 @@ func TestARefusedEventHoldsUpNobodyElse(t *testing.T) {
 			require.Positive(t, b.provider.fetches("gadget", strings.Repeat("g", 150)))
 			require.Zero(t, b.metric("tarn_leases_lost_total"))
 			if c.row {
-				require.Contains(t, string(b.row("evt_bad", mirror.Processed).Payload), "tarn_refused")
+				require.Contains(t, string(b.row("evt_bad", storage.Processed).Payload), "tarn_refused")
 				return
 			}
 			_, err := b.store.EventByID(b.ctx, "acme", "evt_bad")
-			require.ErrorIs(t, err, mirror.ErrNotFound)
+			require.ErrorIs(t, err, storage.ErrNotFound)
 		})
 	}
 }

@@ -9,12 +9,12 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/worker"
 )
 
 // refuseSettlements makes the store refuse what is settled by these events.
-func (w *watched) refuseSettlements(of func(mirror.Settlement) bool) {
+func (w *watched) refuseSettlements(of func(storage.Settlement) bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.refuse = of
@@ -27,17 +27,17 @@ func TestARefusedRetryKeepsNoSlot(t *testing.T) {
 	t.Parallel()
 	b := setup(t, func(o *worker.Options) { o.Sources[0].Concurrency = 1 })
 	b.provider.fails("widget", "w1", 1, fate.New(fate.Transient, errBoom))
-	b.store.refuseSettlements(func(s mirror.Settlement) bool { return s.Entity == key("widget", "w1") })
+	b.store.refuseSettlements(func(s storage.Settlement) bool { return s.Entity == key("widget", "w1") })
 	b.start("w1")
 	id := b.send("widget.sold", "widget", "w1")
-	b.row(id, mirror.Retrying)
+	b.row(id, storage.Retrying)
 	require.True(t, eventually(func() bool { return b.provider.fetches("widget", "w1") >= 2 }))
-	b.row(b.send("widget.sold", "widget", "w2"), mirror.Processed)
+	b.row(b.send("widget.sold", "widget", "w2"), storage.Processed)
 	require.True(t, eventually(func() bool { return b.provider.fetches("widget", "w1") >= 3 }), "the retry is made again")
 	require.Len(t, b.told.of(alert.StoreRefuses), 1)
-	require.Equal(t, 1, b.row(id, mirror.Retrying).Attempts, "a refusal charges nobody")
+	require.Equal(t, 1, b.row(id, storage.Retrying).Attempts, "a refusal charges nobody")
 	b.store.refuseSettlements(nil)
-	b.row(id, mirror.Processed)
+	b.row(id, storage.Processed)
 	b.empty()
 }
 
@@ -46,18 +46,18 @@ func TestARefusedRetryKeepsNoSlot(t *testing.T) {
 func TestAFailureBehindARefusedSettlementKeepsNoSlot(t *testing.T) {
 	t.Parallel()
 	b := setup(t, func(o *worker.Options) { o.Sources[0].Concurrency = 1 })
-	b.store.refuseSettlements(func(s mirror.Settlement) bool { return s.EventID == "evt_1" })
+	b.store.refuseSettlements(func(s storage.Settlement) bool { return s.EventID == "evt_1" })
 	stop := b.start("w1")
 	first := b.send("widget.made", "widget", "w1")
 	require.True(t, eventually(func() bool { return len(b.told.of(alert.StoreRefuses)) == 1 }))
 	b.provider.fails("widget", "w1", 3, fate.New(fate.Transient, errBoom)) // the second and the third fetch
 	second := b.send("widget.sold", "widget", "w1")
 	require.True(t, eventually(func() bool { return b.provider.fetches("widget", "w1") >= 2 }))
-	b.row(b.send("widget.sold", "widget", "w2"), mirror.Processed)
-	require.Zero(t, b.row(second, mirror.Pending).Attempts)
+	b.row(b.send("widget.sold", "widget", "w2"), storage.Processed)
+	require.Zero(t, b.row(second, storage.Pending).Attempts)
 	b.store.refuseSettlements(nil)
-	b.row(first, mirror.Processed)
-	b.row(second, mirror.Processed)
+	b.row(first, storage.Processed)
+	b.row(second, storage.Processed)
 	b.empty()
 	stop()
 }
@@ -67,7 +67,7 @@ func TestAHandOverDoesNotWaitForWhatIsRefused(t *testing.T) {
 	t.Parallel()
 	log := &logged{}
 	b := setup(t, func(o *worker.Options) { o.Logger = slog.New(slog.NewTextHandler(log, nil)) })
-	b.store.refuseSettlements(func(mirror.Settlement) bool { return true })
+	b.store.refuseSettlements(func(storage.Settlement) bool { return true })
 	stop := b.start("w1")
 	id := b.send("widget.sold", "widget", "w1")
 	require.True(t, eventually(func() bool { return len(b.told.of(alert.StoreRefuses)) == 1 }))
@@ -75,7 +75,7 @@ func TestAHandOverDoesNotWaitForWhatIsRefused(t *testing.T) {
 	require.Zero(t, log.count("handing over with work under way"))
 	b.store.refuseSettlements(nil)
 	b.start("w2")
-	b.row(id, mirror.Processed)
+	b.row(id, storage.Processed)
 	b.empty()
 }
 
@@ -86,7 +86,7 @@ func TestARefusedSettlementIsFoundByHalving(t *testing.T) {
 	const n = 256
 	held := make(chan struct{})
 	b.store.held = map[string]chan struct{}{"settle": held}
-	b.store.refuse = func(s mirror.Settlement) bool { return s.EventID == "evt_100" }
+	b.store.refuse = func(s storage.Settlement) bool { return s.EventID == "evt_100" }
 	b.start("w1")
 	for i := range n {
 		b.send("widget.sold", "widget", fmt.Sprint("w", i))
@@ -96,7 +96,7 @@ func TestARefusedSettlementIsFoundByHalving(t *testing.T) {
 	require.True(t, eventually(func() bool { return len(b.told.of(alert.StoreRefuses)) == 1 }))
 	for i := range n {
 		if id := fmt.Sprint("evt_", i+1); id != "evt_100" {
-			b.row(id, mirror.Processed)
+			b.row(id, storage.Processed)
 		}
 	}
 	require.Less(t, b.store.count("settle"), 40)

@@ -16,7 +16,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 	"github.com/tarn-sync/tarn/worker"
 )
@@ -74,7 +74,7 @@ func TestRetriesOfAPausedSourceHoldUpNoOthers(t *testing.T) {
 	b.sendFrom("other", "evt_other", "widget.sold", "widget", "w1")
 	require.True(t, eventually(func() bool {
 		rows, err := b.store.EventByID(b.ctx, "other", "evt_other")
-		return err == nil && rows[0].Status == mirror.Processed
+		return err == nil && rows[0].Status == storage.Processed
 	}), "the other source's retry waits for a source that is paused")
 	require.True(t, failed)
 }
@@ -123,7 +123,7 @@ func TestARetryThatIsCutOffIsMadeAnew(t *testing.T) {
 		return ok, nil
 	})
 	b.start("w1")
-	b.row(b.send("widget.made", "widget", "w1"), mirror.Retrying)
+	b.row(b.send("widget.made", "widget", "w1"), storage.Retrying)
 	for range 1500 { // more than a page
 		b.send("widget.sold", "widget", "w1")
 	}
@@ -146,7 +146,7 @@ func TestALostAnswerIsOneAttempt(t *testing.T) {
 	b.provider.fails("widget", "w1", 1, fate.New(fate.Transient, errBoom))
 	b.store.loseAnswers("fail", 1)
 	b.start("w1")
-	row := b.row(b.send("widget.made", "widget", "w1"), mirror.Processed)
+	row := b.row(b.send("widget.made", "widget", "w1"), storage.Processed)
 	require.Equal(t, 2, b.store.count("fail"))
 	require.Equal(t, 1, row.Attempts)
 }
@@ -174,8 +174,8 @@ func TestGoneTwiceIsTwoDoubts(t *testing.T) {
 	second := b.send("widget.sold", "widget", "w1")
 	require.True(t, eventually(b.allParked), "the second is parked behind the first")
 	close(goOn)
-	b.row(first, mirror.Processed)
-	b.row(second, mirror.Processed)
+	b.row(first, storage.Processed)
+	b.row(second, storage.Processed)
 	require.True(t, b.document("widget", "w1").DeletedAt.IsZero())
 	require.GreaterOrEqual(t, b.provider.fetches("widget", "w1"), 4)
 }
@@ -190,7 +190,7 @@ func TestARetryHasTheHighestClassOfWhatWaits(t *testing.T) {
 	b.signal(event.CauseSweep, "sweep_1", event.Ref{Key: key("widget", "w1")})
 	require.True(t, eventually(func() bool { return b.provider.fetches("widget", "w1") == 1 }))
 	id := b.send("widget.sold", "widget", "w1")
-	b.row(id, mirror.Processed)
+	b.row(id, storage.Processed)
 	b.empty()
 	require.InDelta(t, 1, b.metric("tarn_budget_wait_seconds", "reconcile"), 0, "the first attempt")
 	require.Positive(t, b.metric("tarn_budget_wait_seconds", "live"), "the retry")
@@ -215,10 +215,10 @@ func TestWhatCameDuringTheLastAttemptIsNotChargedForIt(t *testing.T) {
 	second := b.send("widget.sold", "widget", "w1")
 	require.True(t, eventually(b.allParked), "the second is parked behind the first")
 	close(goOn)
-	b.row(first, mirror.Dead)
-	row := b.row(second, mirror.Dead)
+	b.row(first, storage.Dead)
+	row := b.row(second, storage.Dead)
 	require.Equal(t, 6, b.provider.fetches("widget", "w1"), "three for each")
-	letter, err := b.store.LetterByID(b.ctx, (&mirror.Letter{Source: "acme", EventID: second, Ref: row.Entities[0].Ref}).ID())
+	letter, err := b.store.LetterByID(b.ctx, (&storage.Letter{Source: "acme", EventID: second, Ref: row.Entities[0].Ref}).ID())
 	require.NoError(t, err)
 	require.Len(t, letter.Attempts, 3)
 	b.empty()
@@ -231,10 +231,10 @@ func TestAnAttemptIsCountedOnEveryRow(t *testing.T) {
 	b := setup(t, func(o *worker.Options) { o.Retry.Attempts = 1000 })
 	b.provider.fails("widget", "w1", -1, fate.New(fate.Transient, errBoom))
 	b.start("w1")
-	b.row(b.send("widget.sold", "widget", "w1"), mirror.Retrying)
+	b.row(b.send("widget.sold", "widget", "w1"), storage.Retrying)
 	last := ""
 	for range 1100 {
 		last = b.send("widget.sold", "widget", "w1")
 	}
-	require.Positive(t, b.row(last, mirror.Retrying).Attempts)
+	require.Positive(t, b.row(last, storage.Retrying).Attempts)
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/fault"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
@@ -45,7 +45,7 @@ var refusals = fate.Backoff{First: time.Second, Cap: time.Minute}.WithDefaults()
 type settled struct {
 	shard *shard
 	key   event.Key
-	list  []mirror.Settlement
+	list  []storage.Settlement
 	// repairs are discrepancies, by id; repaired says how their repair ended.
 	repairs  []string
 	repaired bool
@@ -225,7 +225,7 @@ var errLost = errors.New("a shard was lost while the store was away")
 // if one of their shards is not surely ours any more: a settlement that came after
 // the next owner's would be out of order.
 func (t *settler) write(ctx context.Context, loop *telemetry.Loop, batch []settled) error {
-	var list []mirror.Settlement
+	var list []storage.Settlement
 	repairs := map[bool][]string{}
 	for _, d := range batch {
 		list = append(list, d.list...)

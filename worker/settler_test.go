@@ -11,7 +11,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 	"github.com/tarn-sync/tarn/shared/telemetry"
@@ -19,12 +19,12 @@ import (
 
 // awayOnce is a store that is away for the first settlement.
 type awayOnce struct {
-	mirror.Store
+	storage.Store
 	meanwhile func()
-	settled   [][]mirror.Settlement
+	settled   [][]storage.Settlement
 }
 
-func (s *awayOnce) Settle(_ context.Context, list []mirror.Settlement) error {
+func (s *awayOnce) Settle(_ context.Context, list []storage.Settlement) error {
 	if s.settled = append(s.settled, list); len(s.settled) == 1 {
 		s.meanwhile()
 		return fate.Errorf(fate.Unavailable, "away")
@@ -54,7 +54,7 @@ func TestSettlementsOfALostShardAreNotTriedAgain(t *testing.T) {
 	batch := make([]settled, 2)
 	for n, s := range shards {
 		batch[n] = settled{
-			shard: s, key: event.Key{Source: "acme"}, list: []mirror.Settlement{{EventID: []string{"lost", "held"}[n]}},
+			shard: s, key: event.Key{Source: "acme"}, list: []storage.Settlement{{EventID: []string{"lost", "held"}[n]}},
 			after: func() { after = append(after, n) },
 		}
 	}
@@ -62,6 +62,6 @@ func TestSettlementsOfALostShardAreNotTriedAgain(t *testing.T) {
 	settler.settle(t.Context(), w.Health.Loop("settler"), batch)
 	require.Len(t, store.settled, 2)
 	require.Len(t, store.settled[0], 2)
-	require.Equal(t, []mirror.Settlement{{EventID: "held"}}, store.settled[1])
+	require.Equal(t, []storage.Settlement{{EventID: "held"}}, store.settled[1])
 	require.Equal(t, []int{1}, after)
 }

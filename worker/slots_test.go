@@ -14,8 +14,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/worker"
 )
 
@@ -26,9 +26,9 @@ func TestASlowWitnessHoldsUpNobodyElse(t *testing.T) {
 	b.start("w1")
 	const n = 8
 	for i := range n {
-		b.row(b.send("widget.sold", "widget", fmt.Sprint(i)), mirror.Processed)
+		b.row(b.send("widget.sold", "widget", fmt.Sprint(i)), storage.Processed)
 	}
-	b.row(b.send("widget.sold", "widget", "witness"), mirror.Processed)
+	b.row(b.send("widget.sold", "widget", "witness"), storage.Processed)
 	asked := make(chan struct{}, 100)
 	b.provider.on("widget", "witness", func(ctx context.Context, _ int) (string, error) {
 		asked <- struct{}{}
@@ -42,7 +42,7 @@ func TestASlowWitnessHoldsUpNobodyElse(t *testing.T) {
 	<-asked
 	for i := range n { // all have come to where they want a proof
 		require.True(t, eventually(func() bool { return b.provider.fetches("widget", fmt.Sprint(i)) >= 3 || i > 0 }))
-		b.row(b.send("gadget.sold", "gadget", fmt.Sprint(i)), mirror.Processed)
+		b.row(b.send("gadget.sold", "gadget", fmt.Sprint(i)), storage.Processed)
 	}
 }
 
@@ -59,10 +59,10 @@ func TestAKeyRevokedBetweenTwoParentsPausesTheSource(t *testing.T) {
 	})
 	id := b.widget("w1", "s2")
 	b.paused("credentials")
-	require.Zero(t, b.row(id, mirror.Pending).Attempts)
+	require.Zero(t, b.row(id, storage.Pending).Attempts)
 	p.move("w1", "s2")
 	p.setProbe(nil)
-	require.Zero(t, b.row(id, mirror.Processed).Attempts)
+	require.Zero(t, b.row(id, storage.Processed).Attempts)
 }
 
 // Answers that trickle hold all slots for no longer than the client lets them,
@@ -104,7 +104,7 @@ func TestAnswersThatTrickleHoldUpNobodyElse(t *testing.T) { // alone: it measure
 		t.Helper()
 		begun := time.Now()
 		for i := range n {
-			b.row(b.send("gadget.sold", "gadget", fmt.Sprint(ids, i)), mirror.Processed)
+			b.row(b.send("gadget.sold", "gadget", fmt.Sprint(ids, i)), storage.Processed)
 		}
 		require.Less(t, time.Since(begun), most)
 	}

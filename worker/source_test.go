@@ -16,12 +16,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tarn-sync/tarn/deployments/simulator"
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
-	"github.com/tarn-sync/tarn/shared/simulator"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/worker"
 )
@@ -61,7 +61,7 @@ func TestPaceIsLearnedFromRefusals(t *testing.T) {
 	require.Positive(t, b.metric("tarn_fetches_total", "429"))
 	sim.SetChaos(simulator.Chaos{TooMany: 0.02})
 	for _, row := range b.rows() {
-		row = b.row(row.ID, mirror.Processed)
+		row = b.row(row.ID, storage.Processed)
 		require.Zero(t, row.Attempts, "to be refused for haste costs no attempt")
 	}
 	require.Empty(t, b.told.of(alert.SourcePaused))
@@ -111,13 +111,13 @@ func TestRateHeadersAreHeeded(t *testing.T) {
 	b.start("w1")
 	first := b.send("widget.sold", "widget", "w1")
 	b.paused("rate limit used up")
-	b.row(first, mirror.Processed)
+	b.row(first, storage.Processed)
 	for i := range 25 {
 		b.send("widget.sold", "widget", fmt.Sprint(i))
 	}
 	b.empty()
 	for _, row := range b.rows() {
-		require.Equal(t, mirror.Processed, row.Status)
+		require.Equal(t, storage.Processed, row.Status)
 		require.Zero(t, row.Attempts)
 	}
 	mu.Lock()
@@ -147,7 +147,7 @@ func TestPausedSourceSlowsNobody(t *testing.T) { // alone: it measures time
 		for _, id := range last {
 			require.True(t, eventually(func() bool {
 				rows, err := b.store.EventByID(b.ctx, "other", id)
-				return err == nil && rows[0].Status == mirror.Processed
+				return err == nil && rows[0].Status == storage.Processed
 			}))
 		}
 		return time.Since(begun)
@@ -253,7 +253,7 @@ func TestAlertOfADeadLetterIsPosted(t *testing.T) {
 	require.NotEmpty(t, a["at"])
 	delete(a, "at")
 	require.Equal(t, map[string]string{
-		"kind": "dead_letter", "source": "acme", "id": mirror.LetterID("evt_1", key("widget", "w1")), "event": "evt_1",
+		"kind": "dead_letter", "source": "acme", "id": storage.LetterID("evt_1", key("widget", "w1")), "event": "evt_1",
 		"entity": "acme/widget/w1", "reason": "fetch acme/widget/w1: boom", "class": "permanent",
 		"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
 	}, a)

@@ -14,8 +14,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/fault"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 	"github.com/tarn-sync/tarn/worker/entity"
@@ -30,7 +30,7 @@ func (r *run) lock(ctx context.Context) {
 }
 
 // claim lets further held-back signals in, and raises the claim.
-func (r *run) claim(ctx context.Context, e entity.Claim) (doc *mirror.Document, err error) {
+func (r *run) claim(ctx context.Context, e entity.Claim) (doc *storage.Document, err error) {
 	r.trace.ctx = r.startSpan(ctx, e)
 	s := r.s
 	for _, cause := range e.Forget {
@@ -115,7 +115,7 @@ func (r *run) consult(ctx context.Context, e entity.Consult) (result entity.Resu
 // record puts it on record that the provider took back history, and alerts.
 func (r *run) record(ctx context.Context, e entity.Record) error {
 	d := e.Discrepancy
-	if err := r.s.w.Store.Record(ctx, []mirror.Discrepancy{d}); err != nil {
+	if err := r.s.w.Store.Record(ctx, []storage.Discrepancy{d}); err != nil {
 		return fromStore(fmt.Errorf("record a rewritten history: %w", err))
 	}
 	r.s.w.Alerts.Raise(alert.Alert{
@@ -126,7 +126,7 @@ func (r *run) record(ctx context.Context, e entity.Record) error {
 
 // write writes the answer, and makes dead letters that it makes pointless
 // superseded.
-func (r *run) write(ctx context.Context, w *mirror.Write) (err error) {
+func (r *run) write(ctx context.Context, w *storage.Write) (err error) {
 	ctx, end := r.step("write")
 	defer func() { end(err) }()
 	store := r.s.w.Store
@@ -241,7 +241,7 @@ func (r *run) completeLetters(e entity.Bury) {
 
 // raiseAlert raises the alert of a dead letter. It comes after the letter is on
 // record: a worker that dies between the two buries again, and alerts then.
-func (r *run) raiseAlert(l *mirror.Letter) {
+func (r *run) raiseAlert(l *storage.Letter) {
 	t := alert.Alert{
 		At: l.At, Kind: alert.DeadLetter, Source: l.Source, ID: l.ID(), Event: l.EventID,
 		Entity: l.Ref.Key.String(), Class: l.Class, TraceID: l.TraceID,
@@ -273,7 +273,7 @@ func (r *run) forgetEvents(ctx context.Context, e entity.Bury) error {
 }
 
 // knownAlive reports whether the mirror holds the entity and believes it lives.
-func knownAlive(d *mirror.Document) bool { return d.Known() && d.DeletedAt.IsZero() }
+func knownAlive(d *storage.Document) bool { return d.Known() && d.DeletedAt.IsZero() }
 
 // panicError is a panic as an error, with the stack from where it happened.
 func panicError(p any) error {

@@ -15,8 +15,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/worker"
 )
@@ -26,7 +26,7 @@ func TestEventBecomesDocument(t *testing.T) {
 	b := setup(t)
 	b.start("w1")
 	id := b.send("widget.sold", "widget", "w1")
-	row := b.row(id, mirror.Processed)
+	row := b.row(id, storage.Processed)
 
 	require.Len(t, row.Entities, 1)
 	out := row.Entities[0]
@@ -47,12 +47,12 @@ func TestBrokenStateIsReplaced(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	stop := b.start("w1")
-	b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
+	b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
 	b.empty()
 	stop()
 	doc, err := b.store.Claim(b.ctx, event.Ref{Key: key("widget", "w1")})
 	require.NoError(t, err)
-	written, err := b.store.Write(b.ctx, &mirror.Write{
+	written, err := b.store.Write(b.ctx, &storage.Write{
 		Ref: event.Ref{Key: doc.Key}, Claim: doc.Claim, SentAt: doc.SyncedAt, Raw: []byte(`{"id":`), StateHash: doc.StateHash,
 	})
 	require.NoError(t, err)
@@ -88,7 +88,7 @@ func TestBurstIsOneOfEach(t *testing.T) {
 
 	claims := map[int64]bool{}
 	for _, row := range rows {
-		require.Equal(t, mirror.Processed, row.Status)
+		require.Equal(t, storage.Processed, row.Status)
 		claims[row.Entities[0].CoveredBy.Claim] = true
 	}
 	require.Len(t, claims, 1, "the log says that one fetch covered them all")
@@ -110,9 +110,9 @@ func TestCoverageNeedsALaterClaim(t *testing.T) {
 	first := b.send("widget.made", "widget", "w1")
 	<-fetching
 	second := b.send("widget.sold", "widget", "w1")
-	b.row(second, mirror.Pending) // it is in the lane by now, or on its way there
+	b.row(second, storage.Pending) // it is in the lane by now, or on its way there
 	close(goOn)
-	one, two := b.row(first, mirror.Processed), b.row(second, mirror.Processed)
+	one, two := b.row(first, storage.Processed), b.row(second, storage.Processed)
 	require.Less(t, one.Entities[0].CoveredBy.Claim, two.Entities[0].CoveredBy.Claim)
 	require.Equal(t, 2, b.provider.fetches("widget", "w1"))
 }
@@ -129,7 +129,7 @@ func TestStaleWriteIsRefused(t *testing.T) {
 		return ok, nil
 	})
 	b.start("w1")
-	row := b.row(b.send("widget.created", "widget", "w1"), mirror.Processed)
+	row := b.row(b.send("widget.created", "widget", "w1"), storage.Processed)
 	require.Equal(t, int64(3), row.Entities[0].CoveredBy.Claim)
 	require.Equal(t, "sold", b.document("widget", "w1").Status)
 	require.Zero(t, row.Attempts, "to be overtaken costs no attempt")
@@ -153,7 +153,7 @@ func TestFetchOutlivesItsLock(t *testing.T) {
 	})
 	var mu sync.Mutex
 	var written []string
-	b.store.written = func(w *mirror.Write) {
+	b.store.written = func(w *storage.Write) {
 		mu.Lock()
 		defer mu.Unlock()
 		written = append(written, w.Status)
@@ -169,7 +169,7 @@ func TestFetchOutlivesItsLock(t *testing.T) {
 	require.NoError(t, err)
 	newer, err := b.def.Read("widget", []byte(ok))
 	require.NoError(t, err)
-	done, err := b.store.Write(b.ctx, &mirror.Write{
+	done, err := b.store.Write(b.ctx, &storage.Write{
 		Ref: event.Ref{Key: doc.Key}, Claim: doc.Claim, SentAt: time.Now().UTC(), Raw: newer.Raw, StateHash: newer.Hash, Status: newer.Status,
 	})
 	require.NoError(t, err)
@@ -177,7 +177,7 @@ func TestFetchOutlivesItsLock(t *testing.T) {
 	unlock()
 	close(goOn)
 
-	row := b.row(id, mirror.Processed)
+	row := b.row(id, storage.Processed)
 	require.Greater(t, row.Entities[0].CoveredBy.Claim, doc.Claim)
 	require.Zero(t, row.Attempts)
 	require.InDelta(t, 1, b.metric("tarn_stale_writes_refused_total"), 0)
@@ -193,7 +193,7 @@ func TestFurtherEntitiesAndDerived(t *testing.T) {
 	stop := b.start("w1")
 	_ = stop
 	id := b.send("widget.sold", "widget", "w1", "gadget", "g1", "shop", "s1")
-	row := b.row(id, mirror.Processed)
+	row := b.row(id, storage.Processed)
 	require.Len(t, row.Entities, 2)
 	require.Equal(t, "widget", row.Entities[0].Ref.Key.Kind, "primary first")
 	require.True(t, b.document("gadget", "g1").Known())
@@ -211,7 +211,7 @@ func TestDerivedAtMostOncePerEvery(t *testing.T) {
 	b.start("w1")
 	b.empty()
 	require.Equal(t, 1, b.provider.fetches("stock", "s1"))
-	b.row(b.send("widget.sold", "widget", "w1", "shop", "s1"), mirror.Processed)
+	b.row(b.send("widget.sold", "widget", "w1", "shop", "s1"), storage.Processed)
 	b.empty()
 	require.Equal(t, 2, b.provider.fetches("stock", "s1"), "a later event refreshes it again")
 }
@@ -220,7 +220,7 @@ func TestEventThatNamesNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.start("w1")
-	row := b.row(b.send("weather.changed", "cloud", "c1"), mirror.Processed)
+	row := b.row(b.send("weather.changed", "cloud", "c1"), storage.Processed)
 	require.Empty(t, row.Entities)
 	b.empty()
 }
@@ -235,7 +235,7 @@ func TestLaggingReadIsRepeated(t *testing.T) {
 		return ok, nil
 	})
 	b.start("w1")
-	row := b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
+	row := b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
 	require.False(t, row.Lagging, "it caught up")
 	require.Equal(t, 3, b.provider.fetches("widget", "w1"))
 	require.Equal(t, "sold", b.document("widget", "w1").Status)
@@ -259,8 +259,8 @@ func TestAStatusThatComesAgain(t *testing.T) {
 				return `{"price":"1.20","history":[{"status":"made","timestamp":"4"},` + before + `]}`, nil
 			})
 			b.start("w1")
-			b.row(b.send("widget.created", "widget", "w1"), mirror.Processed)
-			b.row(b.send("widget.made", "widget", "w1"), mirror.Processed)
+			b.row(b.send("widget.created", "widget", "w1"), storage.Processed)
+			b.row(b.send("widget.made", "widget", "w1"), storage.Processed)
 			require.True(t, eventually(func() bool { return strings.Contains(string(b.document("widget", "w1").Raw), `"1.20"`) }))
 			require.Equal(t, 3, b.provider.fetches("widget", "w1"))
 			b.empty()
@@ -272,9 +272,9 @@ func TestReadThatStaysBehind(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.start("w1")
-	b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
+	b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
 	b.provider.on("widget", "w1", func(context.Context, int) (string, error) { return created, nil })
-	row := b.row(b.send("widget.made", "widget", "w1"), mirror.Processed)
+	row := b.row(b.send("widget.made", "widget", "w1"), storage.Processed)
 
 	require.True(t, row.Lagging)
 	doc := b.document("widget", "w1")
@@ -292,16 +292,16 @@ func TestRewrittenHistoryIsOnRecord(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.start("w1")
-	b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
+	b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
 	b.provider.on("widget", "w1", func(context.Context, int) (string, error) { return created, nil })
-	b.row(b.send("widget.made", "widget", "w1"), mirror.Processed)
+	b.row(b.send("widget.made", "widget", "w1"), storage.Processed)
 	b.store.loseAnswers("write", 1)
 	require.True(t, eventually(func() bool { return b.document("widget", "w1").Status == "created" }))
 	b.empty()
-	page, err := b.store.Discrepancies(b.ctx, mirror.DiscrepancyFilter{Entity: key("widget", "w1")})
+	page, err := b.store.Discrepancies(b.ctx, storage.DiscrepancyFilter{Entity: key("widget", "w1")})
 	require.NoError(t, err)
 	require.Len(t, page.Items, 1)
-	require.Equal(t, mirror.Rewritten, page.Items[0].Type)
+	require.Equal(t, storage.Rewritten, page.Items[0].Type)
 	require.NotEmpty(t, b.told.of(alert.Rewritten))
 }
 
@@ -311,8 +311,8 @@ func TestASecondLookCanBeTooEarlyItself(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.start("w1")
-	b.row(b.send("gadget.made", "gadget", "g1"), mirror.Processed)
-	b.row(b.send("gadget.made", "gadget", "g1"), mirror.Processed)
+	b.row(b.send("gadget.made", "gadget", "g1"), storage.Processed)
+	b.row(b.send("gadget.made", "gadget", "g1"), storage.Processed)
 	b.empty()
 	require.GreaterOrEqual(t, b.provider.fetches("gadget", "g1"), 4, "each event is followed by a second look")
 }
@@ -339,13 +339,13 @@ func TestASoonerSecondLookIsTaken(t *testing.T) {
 	b.provider.on("widget", "w1", func(context.Context, int) (string, error) { return history.Load().(string), nil })
 	answers("created")
 	b.start("w1")
-	b.row(b.send("widget.created", "widget", "w1"), mirror.Processed)
+	b.row(b.send("widget.created", "widget", "w1"), storage.Processed)
 	b.empty()
 	answers()
-	b.row(b.send("widget.made", "widget", "w1"), mirror.Processed)
+	b.row(b.send("widget.made", "widget", "w1"), storage.Processed)
 	require.True(t, b.scheduled(1), "in a minute the history is taken for rewritten")
 	answers("created")
-	b.row(b.send("widget.made", "widget", "w1"), mirror.Processed)
+	b.row(b.send("widget.made", "widget", "w1"), storage.Processed)
 	answers("made", "created")
 	require.True(t, eventually(func() bool { return b.document("widget", "w1").Status == "made" }))
 	require.True(t, b.scheduled(1), "the later look is still to come")
@@ -368,7 +368,7 @@ func TestADerivedKindIsLookedAtAgain(t *testing.T) {
 	b := setup(t, func(o *worker.Options) { o.Sources[0].Definition = def })
 	b.def, b.provider.def = def, def
 	b.start("w1")
-	b.row(b.send("widget.sold", "widget", "w1", "shop", "s1"), mirror.Processed)
+	b.row(b.send("widget.sold", "widget", "w1", "shop", "s1"), storage.Processed)
 	require.True(t, eventually(func() bool { return b.provider.fetches("stock", "s1") == 2 }))
 	b.empty()
 	require.Equal(t, 2, b.provider.fetches("stock", "s1"))
@@ -379,13 +379,13 @@ func TestOutOfOrderAndOvertaken(t *testing.T) {
 	b := setup(t)
 	late := b.event("evt_late", "widget.created", time.Now().Add(-time.Minute), "widget", "w1")
 	b.start("w1")
-	sold := b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
+	sold := b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
 	require.False(t, sold.OutOfOrder)
 	require.False(t, sold.Overtaken)
 	b.append(late)
-	row := b.row("evt_late", mirror.Processed)
+	row := b.row("evt_late", storage.Processed)
 	require.True(t, row.OutOfOrder)
-	made := b.row(b.send("widget.made", "widget", "w1"), mirror.Processed)
+	made := b.row(b.send("widget.made", "widget", "w1"), storage.Processed)
 	require.False(t, made.OutOfOrder)
 	require.True(t, made.Overtaken)
 }
@@ -398,25 +398,25 @@ func TestAnEventOfTheFutureBoundsNothing(t *testing.T) {
 	before := time.Now()
 	ahead := b.event("evt_ahead", "widget.made", before.Add(48*time.Hour), "widget", "w1")
 	b.append(ahead)
-	row := b.row("evt_ahead", mirror.Processed)
+	row := b.row("evt_ahead", storage.Processed)
 	require.WithinDuration(t, before.Add(48*time.Hour), row.CreatedAt, time.Millisecond, "the log keeps what the provider said")
 	require.WithinDuration(t, before, b.document("widget", "w1").LastEvent.CreatedAt, 5*time.Second)
 	require.InDelta(t, 1, b.metric("tarn_flagged_total", "ahead"), 0)
 	later := b.send("widget.sold", "widget", "w1")
-	require.False(t, b.row(later, mirror.Processed).OutOfOrder)
+	require.False(t, b.row(later, storage.Processed).OutOfOrder)
 	require.Equal(t, later, b.document("widget", "w1").LastEvent.ID)
 
 	// One that an earlier release has let in is replaced.
 	doc, err := b.store.Claim(b.ctx, event.Ref{Key: key("widget", "w1")})
 	require.NoError(t, err)
-	done, err := b.store.Write(b.ctx, &mirror.Write{
+	done, err := b.store.Write(b.ctx, &storage.Write{
 		Ref: event.Ref{Key: doc.Key}, Claim: doc.Claim, SentAt: time.Now(),
-		LastEvent: mirror.LastEvent{ID: "evt_old", Type: "widget.made", CreatedAt: before.Add(48 * time.Hour)},
+		LastEvent: storage.LastEvent{ID: "evt_old", Type: "widget.made", CreatedAt: before.Add(48 * time.Hour)},
 	})
 	require.NoError(t, err)
 	require.True(t, done.Applied)
 	last := b.send("widget.sold", "widget", "w1")
-	require.False(t, b.row(last, mirror.Processed).OutOfOrder)
+	require.False(t, b.row(last, storage.Processed).OutOfOrder)
 	require.Equal(t, last, b.document("widget", "w1").LastEvent.ID)
 }
 
@@ -426,12 +426,12 @@ func TestDuplicatesWithoutAMark(t *testing.T) {
 	b.start("w1")
 	sent := b.event("evt_1", "widget.sold", time.Now(), "widget", "w1")
 	b.append(sent)
-	b.row("evt_1", mirror.Processed)
+	b.row("evt_1", storage.Processed)
 	b.empty()
 	require.NoError(t, b.streams.ForgetEvents(b.ctx, map[string]event.Key{"evt_1": key("widget", "w1")}), "the mark has run out")
 	b.append(sent)
 	b.empty()
-	row := b.row("evt_1", mirror.Processed)
+	row := b.row("evt_1", storage.Processed)
 	require.Equal(t, int64(1), row.Duplicates)
 	require.Equal(t, 1, b.provider.fetches("widget", "w1"), "a settled event is not synced again")
 }
@@ -441,10 +441,10 @@ func TestNotesReachTheAudit(t *testing.T) {
 	b := setup(t)
 	b.start("w1")
 	id := b.send("widget.sold", "widget", "w1")
-	b.row(id, mirror.Processed)
+	b.row(id, storage.Processed)
 	note := stream.Note{At: time.Now(), Source: "acme", Kind: "duplicate", EventID: id, Count: 1}
 	require.NoError(t, b.streams.AddNotes(b.ctx, []stream.Note{note, note}))
-	require.True(t, eventually(func() bool { return b.row(id, mirror.Processed).Duplicates == 2 }))
+	require.True(t, eventually(func() bool { return b.row(id, storage.Processed).Duplicates == 2 }))
 	require.True(t, eventually(func() bool {
 		left, err := b.streams.Notes(b.ctx, "", 10)
 		return err == nil && len(left) == 0
@@ -456,16 +456,16 @@ func TestEarlyNoteIsCounted(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.start("w1")
-	b.row(b.sendAs("evt_0", "widget.sold", "widget", "w1"), mirror.Processed)
+	b.row(b.sendAs("evt_0", "widget.sold", "widget", "w1"), storage.Processed)
 	var notes []stream.Note
 	for _, id := range []string{"evt_1", "evt_0"} {
 		notes = append(notes, stream.Note{At: time.Now(), Source: "acme", Kind: "duplicate", EventID: id, Count: 1})
 	}
 	require.NoError(t, b.streams.AddNotes(b.ctx, notes))
 	// When the second is counted, the first has been looked at.
-	require.True(t, eventually(func() bool { return b.row("evt_0", mirror.Processed).Duplicates == 1 }))
+	require.True(t, eventually(func() bool { return b.row("evt_0", storage.Processed).Duplicates == 1 }))
 	b.sendAs("evt_1", "widget.sold", "widget", "w1")
-	require.True(t, eventually(func() bool { return b.row("evt_1", mirror.Processed).Duplicates == 1 }))
+	require.True(t, eventually(func() bool { return b.row("evt_1", storage.Processed).Duplicates == 1 }))
 }
 
 func TestUnreadableEntryIsKept(t *testing.T) {
@@ -479,7 +479,7 @@ func TestUnreadableEntryIsKept(t *testing.T) {
 	require.NotEmpty(t, keys)
 	require.NoError(t, c.XAdd(b.ctx, xadd(keys[0], "what", "is this")).Err())
 	b.start("w1")
-	b.row("evt_1", mirror.Processed)
+	b.row("evt_1", storage.Processed)
 	b.empty()
 }
 
@@ -487,13 +487,13 @@ func TestStoreAwayIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.start("w1")
-	b.row(b.send("widget.made", "widget", "w1"), mirror.Processed)
+	b.row(b.send("widget.made", "widget", "w1"), storage.Processed)
 	b.store.breakWith(fate.New(fate.Unavailable, errors.New("no primary")))
 	tried := b.store.count("log")
 	id := b.send("widget.sold", "widget", "w1")
 	require.True(t, eventually(func() bool { return b.store.count("log") >= tried+2 }))
 	b.store.breakWith(nil)
-	row := b.row(id, mirror.Processed)
+	row := b.row(id, storage.Processed)
 	require.Zero(t, row.Attempts)
 	b.empty()
 }

@@ -9,7 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
 
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 	"github.com/tarn-sync/tarn/shared/telemetry"
@@ -23,7 +23,7 @@ func TestNoShardIsTakenFromARedisEmptiedJustBefore(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, streams.Close()) })
 	w, err := New(Options{
-		ID: "w1", Streams: streams, Store: struct{ mirror.Store }{}, Sources: []Source{{Name: "acme"}},
+		ID: "w1", Streams: streams, Store: struct{ storage.Store }{}, Sources: []Source{{Name: "acme"}},
 		Metrics: telemetry.NewMetrics(prometheus.NewRegistry()), Health: telemetry.NewHealth(time.Now), Logger: slog.New(slog.DiscardHandler),
 	})
 	require.NoError(t, err)

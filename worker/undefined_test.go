@@ -7,8 +7,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/worker"
 )
 
@@ -49,7 +49,7 @@ func TestKindOfANewerDefinitionWaitsForANewerWorker(t *testing.T) {
 	stop := b.start("old")
 	one, two := b.send("gadget.made", "gadget", "g1"), b.send("gadget.made", "gadget", "g2")
 	known := b.send("widget.sold", "widget", "w1")
-	b.row(known, mirror.Processed)
+	b.row(known, storage.Processed)
 	b.parkedAre(2)
 	// More signals, and looks at what is due, than there are attempts.
 	for range b.options.Retry.Attempts + 1 {
@@ -57,13 +57,13 @@ func TestKindOfANewerDefinitionWaitsForANewerWorker(t *testing.T) {
 	}
 	require.True(t, eventually(func() bool { return b.metric("tarn_backlog", "live") == 0 && b.metric("tarn_parked") == 2 }))
 	for _, id := range []string{one, two} {
-		row := b.row(id, mirror.Pending)
+		row := b.row(id, storage.Pending)
 		require.Zero(t, row.Attempts)
 	}
 	require.Zero(t, b.metric("tarn_dead_letters_total"))
 	require.Zero(t, b.provider.fetches("gadget", "g1"))
 	_, err := b.store.Entity(b.ctx, key("gadget", "g1"))
-	require.ErrorIs(t, err, mirror.ErrNotFound, "what was never asked for has no document")
+	require.ErrorIs(t, err, storage.ErrNotFound, "what was never asked for has no document")
 	require.Equal(t, 1, said.with("has no such kind", "kind=gadget"))
 	require.True(t, eventually(func() bool { return b.metric("tarn_undefined_waiting", "gadget") == 2 }))
 	require.True(t, eventually(func() bool { return said.with("no worker has taken them", "kind=gadget", "parked=2") == 1 }))
@@ -71,7 +71,7 @@ func TestKindOfANewerDefinitionWaitsForANewerWorker(t *testing.T) {
 
 	b.options.Sources = newer
 	b.start("new")
-	b.row(one, mirror.Processed)
-	b.row(two, mirror.Processed)
+	b.row(one, storage.Processed)
+	b.row(two, storage.Processed)
 	b.empty()
 }

@@ -8,7 +8,7 @@ import (
 	"strconv"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
@@ -24,7 +24,7 @@ func (s eventLog) unreadable(src *source, batch []stream.Entry) ([]stream.Entry,
 	if len(bad) == 0 {
 		return batch, nil
 	}
-	notes := make([]mirror.Note, len(bad))
+	notes := make([]storage.Note, len(bad))
 	for i, e := range bad {
 		s.log.Error("a stream entry could not be read; it is kept in the audit", "source", src.Name, "entry", e.ID, "error", e.Err)
 		notes[i] = s.unreadableNote(src.Name, e.ID, e.Fields)
@@ -74,7 +74,7 @@ func (s parkedList) discardEntities(loop *telemetry.Loop, src *source, names []s
 
 // noteParked puts unreadable parked entries on record.
 func (s parkedList) noteParked(ctx context.Context, loop *telemetry.Loop, source, entity string, bad []stream.Entry) error {
-	notes := make([]mirror.Note, len(bad))
+	notes := make([]storage.Note, len(bad))
 	for i, e := range bad {
 		s.log.Error("a parked entry could not be read; it is kept in the audit", "source", source, "entity", entity, "entry", e.ID, "error", e.Err)
 		fields := map[string]string{"entity": entity}
@@ -87,15 +87,15 @@ func (s parkedList) noteParked(ctx context.Context, loop *telemetry.Loop, source
 	return s.note(ctx, loop, notes)
 }
 
-func (s *shard) unreadableNote(source, id string, fields map[string]string) mirror.Note {
+func (s *shard) unreadableNote(source, id string, fields map[string]string) storage.Note {
 	reason, _ := json.Marshal(fields) // a map of strings always encodes
-	return mirror.Note{
+	return storage.Note{
 		ID: "unreadable/" + strconv.Itoa(s.number) + "/" + id, At: s.w.Now().UTC(),
 		Source: source, Kind: "unreadable", Reason: string(reason), Count: 1,
 	}
 }
 
-func (s *shard) note(ctx context.Context, loop *telemetry.Loop, notes []mirror.Note) error {
+func (s *shard) note(ctx context.Context, loop *telemetry.Loop, notes []storage.Note) error {
 	return s.w.persist(ctx, loop, "note unreadable entries", func() error { return s.w.Store.Note(ctx, notes) })
 }
 

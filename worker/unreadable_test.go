@@ -13,7 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/worker"
 )
 
@@ -25,7 +25,7 @@ func TestUnreadableParkedEntriesGoToTheAudit(t *testing.T) {
 	b.provider.fails("widget", "w1", 1, fate.New(fate.Transient, errBoom))
 	b.start("w1")
 	id := b.send("widget.sold", "widget", "w1")
-	b.row(id, mirror.Retrying)
+	b.row(id, storage.Retrying)
 	require.True(t, eventually(b.allParked))
 	k := key("widget", "w1")
 	tag := fmt.Sprintf("{tarn:%d}:", k.Shard(b.streams.Shards()))
@@ -39,7 +39,7 @@ func TestUnreadableParkedEntriesGoToTheAudit(t *testing.T) {
 	}
 	_, err := b.streams.RetryParked(b.ctx, "acme")
 	require.NoError(t, err)
-	b.row(id, mirror.Processed)
+	b.row(id, storage.Processed)
 	b.empty()
 	noted := b.store.noted("unreadable")
 	require.Len(t, noted, 41)
@@ -60,7 +60,7 @@ func TestAnEntityThatCannotBeTriedHoldsUpNobody(t *testing.T) {
 	b.provider.fails("widget", "w1", 1, fate.New(fate.Transient, errBoom))
 	b.start("w1")
 	id := b.send("widget.sold", "widget", "w1")
-	b.row(id, mirror.Retrying)
+	b.row(id, storage.Retrying)
 	require.True(t, eventually(b.allParked))
 	tag := fmt.Sprintf("{tarn:%d}:", key("widget", "w1").Shard(b.streams.Shards()))
 	client := b.redis.Client()
@@ -68,7 +68,7 @@ func TestAnEntityThatCannotBeTriedHoldsUpNobody(t *testing.T) {
 	require.NoError(t, client.Set(b.ctx, tag+"record:acme/widget/odd", "no hash", 0).Err())
 	_, err := b.streams.RetryParked(b.ctx, "acme")
 	require.NoError(t, err)
-	b.row(id, mirror.Processed)
+	b.row(id, storage.Processed)
 	require.True(t, eventually(func() bool {
 		return log.has(func(l string) bool {
 			return strings.Contains(l, "could not begin a retry") && strings.Contains(l, "acme/widget/odd")
@@ -100,8 +100,8 @@ func (l *lines) has(such func(string) bool) bool {
 }
 
 // noted are the notes of a kind.
-func (w *watched) noted(kind string) []mirror.Note {
+func (w *watched) noted(kind string) []storage.Note {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(w.notes), func(n mirror.Note) bool { return n.Kind != kind })
+	return slices.DeleteFunc(slices.Clone(w.notes), func(n storage.Note) bool { return n.Kind != kind })
 }

@@ -14,8 +14,8 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/worker"
 )
@@ -45,7 +45,7 @@ func TestWrongAccountOfASmallMirrorMakesNoTombstones(t *testing.T) {
 			b.tenants(&wrong, "widget", n)
 			stop := b.start("w1")
 			for i := range n {
-				b.row(b.send("widget.sold", "widget", fmt.Sprint(i)), mirror.Processed)
+				b.row(b.send("widget.sold", "widget", fmt.Sprint(i)), storage.Processed)
 			}
 			stop() // a key is often changed with a restart: nothing is remembered
 			wrong.Store(true)
@@ -68,7 +68,7 @@ func TestWrongAccountOfASmallMirrorMakesNoTombstones(t *testing.T) {
 			}
 			wrong.Store(false)
 			for _, id := range ids {
-				require.Zero(t, b.row(id, mirror.Processed).Attempts)
+				require.Zero(t, b.row(id, storage.Processed).Attempts)
 			}
 			for i := range n {
 				require.True(t, b.document("widget", fmt.Sprint(i)).DeletedAt.IsZero())
@@ -85,8 +85,8 @@ func TestWhatStandsUnderAnotherRootProvesNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.start("w1")
-	b.row(b.send("widget.sold", "widget", "w1", "gadget", "g1"), mirror.Processed)
-	b.row(b.send("widget.sold", "widget", "w2"), mirror.Processed)
+	b.row(b.send("widget.sold", "widget", "w1", "gadget", "g1"), storage.Processed)
+	b.row(b.send("widget.sold", "widget", "w2"), storage.Processed)
 	for _, id := range []string{"w1", "w2"} {
 		b.provider.fails("widget", id, -1, errGone)
 		b.send("widget.made", "widget", id)
@@ -104,7 +104,7 @@ func TestAFewDeletedAmongLivingOnes(t *testing.T) {
 	const n = 8
 	b.start("w1")
 	for i := range n {
-		b.row(b.send("widget.sold", "widget", fmt.Sprint(i)), mirror.Processed)
+		b.row(b.send("widget.sold", "widget", fmt.Sprint(i)), storage.Processed)
 	}
 	// Those synced last, which are the first to be asked as witnesses.
 	var ids []string
@@ -113,7 +113,7 @@ func TestAFewDeletedAmongLivingOnes(t *testing.T) {
 		ids = append(ids, b.send("widget.made", "widget", fmt.Sprint(i)))
 	}
 	for _, id := range ids {
-		b.row(id, mirror.Processed)
+		b.row(id, storage.Processed)
 	}
 	for i := range n {
 		require.Equal(t, i < n-3, b.document("widget", fmt.Sprint(i)).DeletedAt.IsZero(), i)
@@ -126,7 +126,7 @@ func TestDeletionsThatAnOperatorAccepted(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.start("w1")
-	b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
+	b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
 	b.provider.fails("widget", "w1", -1, errGone)
 	id := b.send("widget.made", "widget", "w1")
 	b.paused("misconfigured")
@@ -135,7 +135,7 @@ func TestDeletionsThatAnOperatorAccepted(t *testing.T) {
 	require.True(t, b.document("widget", "w1").DeletedAt.IsZero())
 
 	require.NoError(t, b.streams.ResumeAccepting(b.ctx, "acme", "ops"))
-	b.row(id, mirror.Processed)
+	b.row(id, storage.Processed)
 	require.False(t, b.document("widget", "w1").DeletedAt.IsZero())
 	b.empty()
 }
@@ -165,8 +165,8 @@ func TestIdentityProvesTheAccount(t *testing.T) {
 	})
 	b.provider = api.acme
 	b.start("w1")
-	b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
-	b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed) // known by now
+	b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
+	b.row(b.send("widget.sold", "widget", "w1"), storage.Processed) // known by now
 	account, err := b.streams.Account(b.ctx, "acme")
 	require.NoError(t, err)
 	require.Equal(t, "acct_1", account)
@@ -182,7 +182,7 @@ func TestIdentityProvesTheAccount(t *testing.T) {
 	require.Equal(t, "acct_1", account, "nothing known was found under the other")
 
 	api.account.Store("acct_1") // the right key, and it is really gone
-	b.row(id, mirror.Processed)
+	b.row(id, storage.Processed)
 	require.False(t, b.document("widget", "w1").DeletedAt.IsZero())
 }
 
@@ -196,7 +196,7 @@ func TestAPauseIsOfItsKindWhateverItsText(t *testing.T) {
 		require.True(t, eventually(func() bool { return b.metric("tarn_source_paused") == 1 }))
 		require.NoError(t, b.streams.Resume(b.ctx, "acme"))
 		require.True(t, eventually(func() bool { return b.metric("tarn_source_paused") == 0 }))
-		b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
+		b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
 		require.InDelta(t, 1, b.metric("tarn_source_pace"), 0, "%q slows nobody", reason)
 	}
 	require.Empty(t, b.told.of(alert.SourcePaused), "whoever paused it knows")
@@ -214,13 +214,13 @@ func TestALockedEntitySlowsNobody(t *testing.T) {
 	b.start("w1")
 	id := b.send("widget.sold", "widget", "locked")
 	for i := range 40 {
-		b.row(b.send("widget.sold", "widget", fmt.Sprint(i)), mirror.Processed)
+		b.row(b.send("widget.sold", "widget", fmt.Sprint(i)), storage.Processed)
 		if state, err := b.streams.Source(b.ctx, "acme"); err == nil && state.Paused {
 			paused.Add(1)
 		}
 	}
 	require.Zero(t, paused.Load(), "the source is not paused for it")
-	b.row(id, mirror.Dead)
+	b.row(id, storage.Dead)
 	require.Equal(t, 4, b.provider.fetches("widget", "locked"), "two are free")
 	require.InDelta(t, 1, b.metric("tarn_source_pace"), 0)
 	l := b.letter(id, "widget", "locked")
@@ -249,14 +249,14 @@ func TestSeveralLockedEntitiesStopPausingTheSource(t *testing.T) {
 	b.start("w1")
 	dead := func(id string) bool {
 		rows, err := b.store.EventByID(b.ctx, "acme", id)
-		return err == nil && rows[0].Status == mirror.Dead
+		return err == nil && rows[0].Status == storage.Dead
 	}
 	for i := 0; !dead(ids[0]); i++ {
-		b.row(b.send("widget.sold", "widget", fmt.Sprint(i)), mirror.Processed)
+		b.row(b.send("widget.sold", "widget", fmt.Sprint(i)), storage.Processed)
 		require.Less(t, i, 2000, "the locked ones are never charged")
 	}
 	for _, id := range ids {
-		require.Equal(t, 4, b.row(id, mirror.Dead).Attempts, "the last one is its letter's")
+		require.Equal(t, 4, b.row(id, storage.Dead).Attempts, "the last one is its letter's")
 	}
 	// The exact bound is that of probe.Throttle; here, runs last as long as no good answer
 	// comes between, which a busy machine decides.
@@ -274,7 +274,7 @@ func TestRetryAfterOfOneEntityPausesNobody(t *testing.T) {
 	b.start("w1")
 	b.send("widget.sold", "widget", "locked")
 	require.True(t, eventually(func() bool { return b.provider.fetches("widget", "locked") == 1 }))
-	b.row(b.send("widget.sold", "widget", "w1"), mirror.Processed)
+	b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
 	state, err := b.streams.Source(b.ctx, "acme")
 	require.NoError(t, err)
 	require.False(t, state.Paused)
@@ -304,7 +304,7 @@ func TestThrottledThoughTheProbePathIsNot(t *testing.T) {
 	b.paused("throttled")
 	open.Store(true)
 	for _, id := range ids {
-		require.Zero(t, b.row(id, mirror.Processed).Attempts)
+		require.Zero(t, b.row(id, storage.Processed).Attempts)
 	}
 }
 
@@ -332,12 +332,12 @@ func TestAStormOfRefusalsIsProbedOnce(t *testing.T) {
 				}))
 				require.Less(t, b.provider.probes(), 8)
 				for _, id := range ids {
-					require.Zero(t, b.row(id, mirror.Pending).Attempts)
+					require.Zero(t, b.row(id, storage.Pending).Attempts)
 				}
 				return
 			}
 			for _, id := range ids {
-				b.row(id, mirror.Dead)
+				b.row(id, storage.Dead)
 			}
 			require.Less(t, b.provider.probes(), n/2, "one for all who failed before it began")
 			require.Equal(t, 1, b.provider.probedAtOnce(), "one at a time")

@@ -13,8 +13,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/identity"
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
@@ -44,7 +44,7 @@ type Options struct {
 	// ID names this process, new at every start.
 	ID      string
 	Streams *stream.Streams
-	Store   mirror.Store
+	Store   storage.Store
 	Sources []Source
 	// Retry is the back-off of parked entities. Defaults: see fate.Backoff.
 	Retry fate.Backoff
@@ -152,7 +152,7 @@ func New(o Options) (*Worker, error) {
 	}
 	w.settler = newSettler(w)
 	w.storeRetry = loops.Retry{
-		Server: "store", Away: mirror.IsAway, TimedOut: mirror.IsTimeout, Logger: o.Logger,
+		Server: "store", Away: storage.IsAway, TimedOut: storage.IsTimeout, Logger: o.Logger,
 		Count: func(what string) { o.Metrics.Unavailable.WithLabelValues(what).Inc() },
 		Alert: func(source, reason string) {
 			o.Alerts.Raise(alert.Alert{Kind: alert.StoreSlow, Source: source, Reason: reason})

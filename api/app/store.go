@@ -9,8 +9,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/identity"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/process"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -19,7 +19,7 @@ import (
 // database that is away must not keep the api from starting.
 type lateStore struct {
 	mu     sync.RWMutex
-	opened mirror.Store
+	opened storage.Store
 	tie    tie
 }
 
@@ -48,7 +48,7 @@ func (s *lateStore) connect(ctx context.Context, p *process.Process, streams *st
 	return nil
 }
 
-func (s *lateStore) store(ctx context.Context) (mirror.Store, error) {
+func (s *lateStore) store(ctx context.Context) (storage.Store, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if s.opened == nil {
@@ -61,7 +61,7 @@ func (s *lateStore) store(ctx context.Context) (mirror.Store, error) {
 }
 
 // ask asks the store a question, if it is there.
-func ask[T any](ctx context.Context, s *lateStore, question func(mirror.Store) (T, error)) (T, error) {
+func ask[T any](ctx context.Context, s *lateStore, question func(storage.Store) (T, error)) (T, error) {
 	store, err := s.store(ctx)
 	if err != nil {
 		var none T
@@ -71,7 +71,7 @@ func ask[T any](ctx context.Context, s *lateStore, question func(mirror.Store) (
 }
 
 // tell has the store do something, if it is there.
-func (s *lateStore) tell(ctx context.Context, do func(mirror.Store) error) error {
+func (s *lateStore) tell(ctx context.Context, do func(storage.Store) error) error {
 	store, err := s.store(ctx)
 	if err != nil {
 		return err
@@ -81,95 +81,95 @@ func (s *lateStore) tell(ctx context.Context, do func(mirror.Store) error) error
 
 // Ping reports whether the database answers.
 func (s *lateStore) Ping(ctx context.Context) error {
-	return s.tell(ctx, func(m mirror.Store) error { return m.Ping(ctx) })
+	return s.tell(ctx, func(m storage.Store) error { return m.Ping(ctx) })
 }
 
 // Entity returns one document.
-func (s *lateStore) Entity(ctx context.Context, k event.Key) (*mirror.Document, error) {
-	return ask(ctx, s, func(m mirror.Store) (*mirror.Document, error) { return m.Entity(ctx, k) })
+func (s *lateStore) Entity(ctx context.Context, k event.Key) (*storage.Document, error) {
+	return ask(ctx, s, func(m storage.Store) (*storage.Document, error) { return m.Entity(ctx, k) })
 }
 
 // Namesakes returns the documents with one plain id.
-func (s *lateStore) Namesakes(ctx context.Context, source, kind, id string, limit int) ([]*mirror.Document, error) {
-	return ask(ctx, s, func(m mirror.Store) ([]*mirror.Document, error) { return m.Namesakes(ctx, source, kind, id, limit) })
+func (s *lateStore) Namesakes(ctx context.Context, source, kind, id string, limit int) ([]*storage.Document, error) {
+	return ask(ctx, s, func(m storage.Store) ([]*storage.Document, error) { return m.Namesakes(ctx, source, kind, id, limit) })
 }
 
 // Entities lists documents.
-func (s *lateStore) Entities(ctx context.Context, f mirror.EntityFilter) (mirror.Page[*mirror.Document], error) {
-	return ask(ctx, s, func(m mirror.Store) (mirror.Page[*mirror.Document], error) { return m.Entities(ctx, f) })
+func (s *lateStore) Entities(ctx context.Context, f storage.EntityFilter) (storage.Page[*storage.Document], error) {
+	return ask(ctx, s, func(m storage.Store) (storage.Page[*storage.Document], error) { return m.Entities(ctx, f) })
 }
 
 // EventByID returns the rows of one event.
-func (s *lateStore) EventByID(ctx context.Context, source, id string) ([]*mirror.EventRow, error) {
-	return ask(ctx, s, func(m mirror.Store) ([]*mirror.EventRow, error) { return m.EventByID(ctx, source, id) })
+func (s *lateStore) EventByID(ctx context.Context, source, id string) ([]*storage.EventRow, error) {
+	return ask(ctx, s, func(m storage.Store) ([]*storage.EventRow, error) { return m.EventByID(ctx, source, id) })
 }
 
 // Events lists rows of the event log.
-func (s *lateStore) Events(ctx context.Context, f mirror.EventFilter) (mirror.Page[*mirror.EventRow], error) {
-	return ask(ctx, s, func(m mirror.Store) (mirror.Page[*mirror.EventRow], error) { return m.Events(ctx, f) })
+func (s *lateStore) Events(ctx context.Context, f storage.EventFilter) (storage.Page[*storage.EventRow], error) {
+	return ask(ctx, s, func(m storage.Store) (storage.Page[*storage.EventRow], error) { return m.Events(ctx, f) })
 }
 
 // LetterByID returns one dead letter.
-func (s *lateStore) LetterByID(ctx context.Context, id string) (*mirror.LetterRecord, error) {
-	return ask(ctx, s, func(m mirror.Store) (*mirror.LetterRecord, error) { return m.LetterByID(ctx, id) })
+func (s *lateStore) LetterByID(ctx context.Context, id string) (*storage.LetterRecord, error) {
+	return ask(ctx, s, func(m storage.Store) (*storage.LetterRecord, error) { return m.LetterByID(ctx, id) })
 }
 
 // Letters lists dead letters.
-func (s *lateStore) Letters(ctx context.Context, f mirror.LetterFilter) (mirror.Page[*mirror.LetterRecord], error) {
-	return ask(ctx, s, func(m mirror.Store) (mirror.Page[*mirror.LetterRecord], error) { return m.Letters(ctx, f) })
+func (s *lateStore) Letters(ctx context.Context, f storage.LetterFilter) (storage.Page[*storage.LetterRecord], error) {
+	return ask(ctx, s, func(m storage.Store) (storage.Page[*storage.LetterRecord], error) { return m.Letters(ctx, f) })
 }
 
 // CountLetters counts dead letters.
-func (s *lateStore) CountLetters(ctx context.Context, f mirror.LetterFilter) (int64, error) {
-	return ask(ctx, s, func(m mirror.Store) (int64, error) { return m.CountLetters(ctx, f) })
+func (s *lateStore) CountLetters(ctx context.Context, f storage.LetterFilter) (int64, error) {
+	return ask(ctx, s, func(m storage.Store) (int64, error) { return m.CountLetters(ctx, f) })
 }
 
 // OpenLetters counts open dead letters by source.
 func (s *lateStore) OpenLetters(ctx context.Context) (map[string]int64, error) {
-	return ask(ctx, s, func(m mirror.Store) (map[string]int64, error) { return m.OpenLetters(ctx) })
+	return ask(ctx, s, func(m storage.Store) (map[string]int64, error) { return m.OpenLetters(ctx) })
 }
 
 // Redriven closes letters whose work has been appended anew.
 func (s *lateStore) Redriven(ctx context.Context, ids []string, by string, at time.Time) (int, error) {
-	return ask(ctx, s, func(m mirror.Store) (int, error) { return m.Redriven(ctx, ids, by, at) })
+	return ask(ctx, s, func(m storage.Store) (int, error) { return m.Redriven(ctx, ids, by, at) })
 }
 
 // Discard gives letters up.
 func (s *lateStore) Discard(ctx context.Context, ids []string, by, reason string, at time.Time) (int, error) {
-	return ask(ctx, s, func(m mirror.Store) (int, error) { return m.Discard(ctx, ids, by, reason, at) })
+	return ask(ctx, s, func(m storage.Store) (int, error) { return m.Discard(ctx, ids, by, reason, at) })
 }
 
 // Requeued tells which entries stand for open work.
-func (s *lateStore) Requeued(ctx context.Context, again []mirror.Requeue) error {
-	return s.tell(ctx, func(m mirror.Store) error { return m.Requeued(ctx, again) })
+func (s *lateStore) Requeued(ctx context.Context, again []storage.Requeue) error {
+	return s.tell(ctx, func(m storage.Store) error { return m.Requeued(ctx, again) })
 }
 
 // Discrepancies lists what sweeps have found.
-func (s *lateStore) Discrepancies(ctx context.Context, f mirror.DiscrepancyFilter) (mirror.Page[*mirror.Discrepancy], error) {
-	return ask(ctx, s, func(m mirror.Store) (mirror.Page[*mirror.Discrepancy], error) { return m.Discrepancies(ctx, f) })
+func (s *lateStore) Discrepancies(ctx context.Context, f storage.DiscrepancyFilter) (storage.Page[*storage.Discrepancy], error) {
+	return ask(ctx, s, func(m storage.Store) (storage.Page[*storage.Discrepancy], error) { return m.Discrepancies(ctx, f) })
 }
 
 // CreateTasks adds tasks.
-func (s *lateStore) CreateTasks(ctx context.Context, tasks []*mirror.Task) error {
-	return s.tell(ctx, func(m mirror.Store) error { return m.CreateTasks(ctx, tasks) })
+func (s *lateStore) CreateTasks(ctx context.Context, tasks []*storage.Task) error {
+	return s.tell(ctx, func(m storage.Store) error { return m.CreateTasks(ctx, tasks) })
 }
 
 // Task returns one task.
-func (s *lateStore) Task(ctx context.Context, id string) (*mirror.Task, error) {
-	return ask(ctx, s, func(m mirror.Store) (*mirror.Task, error) { return m.Task(ctx, id) })
+func (s *lateStore) Task(ctx context.Context, id string) (*storage.Task, error) {
+	return ask(ctx, s, func(m storage.Store) (*storage.Task, error) { return m.Task(ctx, id) })
 }
 
 // Tasks lists tasks.
-func (s *lateStore) Tasks(ctx context.Context, f mirror.TaskFilter) (mirror.Page[*mirror.Task], error) {
-	return ask(ctx, s, func(m mirror.Store) (mirror.Page[*mirror.Task], error) { return m.Tasks(ctx, f) })
+func (s *lateStore) Tasks(ctx context.Context, f storage.TaskFilter) (storage.Page[*storage.Task], error) {
+	return ask(ctx, s, func(m storage.Store) (storage.Page[*storage.Task], error) { return m.Tasks(ctx, f) })
 }
 
 // CancelTask asks a task to end.
 func (s *lateStore) CancelTask(ctx context.Context, id string) (bool, error) {
-	return ask(ctx, s, func(m mirror.Store) (bool, error) { return m.CancelTask(ctx, id) })
+	return ask(ctx, s, func(m storage.Store) (bool, error) { return m.CancelTask(ctx, id) })
 }
 
 // Note adds to the audit.
-func (s *lateStore) Note(ctx context.Context, notes []mirror.Note) error {
-	return s.tell(ctx, func(m mirror.Store) error { return m.Note(ctx, notes) })
+func (s *lateStore) Note(ctx context.Context, notes []storage.Note) error {
+	return s.tell(ctx, func(m storage.Store) error { return m.Note(ctx, notes) })
 }

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
-	sim "github.com/tarn-sync/tarn/shared/simulator"
+	sim "github.com/tarn-sync/tarn/deployments/simulator"
 )
 
 // fault is something that goes wrong and ends.

@@ -15,8 +15,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
-	"github.com/tarn-sync/tarn/shared/mirror"
-	sim "github.com/tarn-sync/tarn/shared/simulator"
+	sim "github.com/tarn-sync/tarn/deployments/simulator"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // A worker is killed between every two steps of the way, in the middle of its
@@ -89,7 +89,7 @@ func newestOrder(t *testing.T, ctx context.Context, f *fleet.Fleet) (id string) 
 // there must be one. Those of the same entity are superseded by its sync.
 func redrive(t *testing.T, ctx context.Context, f *fleet.Fleet) {
 	t.Helper()
-	page, err := f.Store.Letters(ctx, mirror.LetterFilter{Status: mirror.LetterOpen, Limit: 1})
+	page, err := f.Store.Letters(ctx, storage.LetterFilter{Status: storage.LetterOpen, Limit: 1})
 	require.NoError(t, err)
 	require.NotEmpty(t, page.Items, "nothing was buried")
 	require.NoError(t, f.Operate(ctx, http.MethodPost, "/v1/dead-letters/"+page.Items[0].ID()+"/redrive", nil, nil))
@@ -206,7 +206,7 @@ func proven(t *testing.T, ctx context.Context, f *fleet.Fleet, events int) {
 	require.Empty(t, slices.DeleteFunc(fleet.Unprocessed(rows), func(s string) bool {
 		return strings.HasSuffix(s, "superseded (listed before: false)")
 	}))
-	open, err := f.Letters(ctx, mirror.LetterOpen)
+	open, err := f.Letters(ctx, storage.LetterOpen)
 	require.NoError(t, err)
 	require.Zero(t, open)
 	require.Empty(t, fleet.Inversions(rows))

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
-	sim "github.com/tarn-sync/tarn/shared/simulator"
+	sim "github.com/tarn-sync/tarn/deployments/simulator"
 )
 
 // chaos is one run under way.

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // verdict is what a run has shown; see the package comment.
@@ -75,8 +75,8 @@ func (c *chaos) judge() (v verdict, err error) {
 	for _, r := range rows {
 		v.duplicates += r.Duplicates
 	}
-	v.dead, err = c.fleet.Letters(c.ctx, mirror.LetterOpen)
-	superseded, err2 := c.fleet.Letters(c.ctx, mirror.LetterSuperseded)
+	v.dead, err = c.fleet.Letters(c.ctx, storage.LetterOpen)
+	superseded, err2 := c.fleet.Letters(c.ctx, storage.LetterSuperseded)
 	v.superseded = superseded
 	v.handovers = c.fleet.Count(c.ctx, "tarn_handovers_total")
 	v.staleRefused = c.fleet.Count(c.ctx, "tarn_stale_writes_refused_total")
@@ -90,7 +90,7 @@ func (c *chaos) judge() (v verdict, err error) {
 
 // deadForNothing names dead letters of a run in which nothing is wrong for good.
 func (c *chaos) deadForNothing() error {
-	page, err := c.fleet.Store.Letters(c.ctx, mirror.LetterFilter{Status: mirror.LetterOpen, Limit: shownAtMost})
+	page, err := c.fleet.Store.Letters(c.ctx, storage.LetterFilter{Status: storage.LetterOpen, Limit: shownAtMost})
 	if err != nil {
 		return fmt.Errorf("read the dead letters: %w", err)
 	}
@@ -121,10 +121,10 @@ func texts[T fmt.Stringer](list []T) []string {
 }
 
 // open names the events that are not settled.
-func open(rows []*mirror.EventRow) []string {
+func open(rows []*storage.EventRow) []string {
 	var out []string
 	for _, r := range rows {
-		if r.Status == mirror.Pending || r.Status == mirror.Retrying {
+		if r.Status == storage.Pending || r.Status == storage.Retrying {
 			out = append(out, fmt.Sprintf("%s %s is %s since %s, attempts %d, %s", r.ID, r.Type, r.Status, r.ReceivedAt.Format(time.TimeOnly), r.Attempts, r.Error))
 		}
 	}

@@ -10,8 +10,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
-	"github.com/tarn-sync/tarn/shared/mirror"
-	"github.com/tarn-sync/tarn/shared/simulator"
+	"github.com/tarn-sync/tarn/deployments/simulator"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // A backfill is killed twice and given again each time: it goes on where it was.
@@ -61,10 +61,10 @@ func TestAKilledBackfillGoesOn(t *testing.T) {
 	require.GreaterOrEqual(t, n, int64(accounts))
 	// Four partitions are under way at once, of four accounts each.
 	require.LessOrEqual(t, n, int64(accounts+kills*4*4), "what was noted is not repeated")
-	page, err := f.Store.Tasks(ctx, mirror.TaskFilter{Kinds: []string{"backfill"}})
+	page, err := f.Store.Tasks(ctx, storage.TaskFilter{Kinds: []string{"backfill"}})
 	require.NoError(t, err)
 	require.Len(t, page.Items, 1, "one backfill, not three")
-	require.Equal(t, mirror.TaskDone, page.Items[0].Status)
+	require.Equal(t, storage.TaskDone, page.Items[0].Status)
 	bad, compared, err := f.Untrue(ctx)
 	require.NoError(t, err)
 	require.Empty(t, bad)

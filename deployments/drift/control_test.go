@@ -16,8 +16,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
-	"github.com/tarn-sync/tarn/shared/mirror"
-	"github.com/tarn-sync/tarn/shared/simulator"
+	"github.com/tarn-sync/tarn/deployments/simulator"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // What must not be concluded, and what must be seen, through all processes. A
@@ -31,7 +31,7 @@ func TestControls(t *testing.T) {
 	require.NoError(t, c.Simulator.Load(c.ctx, simulator.Load{Entities: 251, Accounts: 1, Events: 251}, time.Minute))
 	require.NoError(t, c.Drain(c.ctx, time.Minute))
 	// What a list lacks or shows is a discrepancy once a sweep has read it whole.
-	c.sweep(t, mirror.TaskDone)
+	c.sweep(t, storage.TaskDone)
 	require.Empty(t, c.found(t))
 
 	t.Run("a partial listing deletes nothing", func(t *testing.T) {
@@ -41,7 +41,7 @@ func TestControls(t *testing.T) {
 		// The entities are gone for good, whoever asks for one is told so, and
 		// their list lacks them: but as it does not come whole, nobody asks.
 		c.cut.Store(true)
-		done := c.sweep(t, mirror.TaskFailed)
+		done := c.sweep(t, storage.TaskFailed)
 		require.Positive(t, done.Counts["failed_lists"])
 		require.Positive(t, c.refused.Load(), "no list was cut off")
 		require.Empty(t, c.found(t))
@@ -49,17 +49,17 @@ func TestControls(t *testing.T) {
 
 		// The control of the control: whole, the same list is believed.
 		c.cut.Store(false)
-		c.sweep(t, mirror.TaskDone)
+		c.sweep(t, storage.TaskDone)
 		require.NoError(t, c.Drain(c.ctx, time.Minute))
 		require.ElementsMatch(t, gone.Deleted, c.tombstones(t))
 		for _, d := range c.found(t) {
-			require.Equal(t, mirror.Deleted, d.Type)
+			require.Equal(t, storage.Deleted, d.Type)
 		}
 		require.Len(t, c.found(t), len(gone.Deleted))
 	})
 
 	t.Run("a mirror edited by hand is repaired, and the patch shows the edit", func(t *testing.T) {
-		page, err := c.Store.Entities(c.ctx, mirror.EntityFilter{Source: fleet.Source, Kind: "order", Limit: 200})
+		page, err := c.Store.Entities(c.ctx, storage.EntityFilter{Source: fleet.Source, Kind: "order", Limit: 200})
 		require.NoError(t, err)
 		doc := page.Items[0]
 		for _, d := range page.Items {
@@ -71,19 +71,19 @@ func TestControls(t *testing.T) {
 		require.NoError(t, json.Unmarshal(doc.Raw, &before))
 		c.edit(t, doc, "$.fee", "123.45")
 		// The worker's claim must not be needed for the edit to be seen.
-		c.sweep(t, mirror.TaskDone)
+		c.sweep(t, storage.TaskDone)
 		require.NoError(t, fleet.WaitFor(c.ctx, 30*time.Second, func() string { return "the edit is not repaired" }, func() (bool, error) {
 			now, err := c.Store.Entity(c.ctx, doc.Key)
 			return err == nil && string(now.Raw) == string(doc.Raw), err
 		}))
-		var edit *mirror.Discrepancy
+		var edit *storage.Discrepancy
 		for _, d := range c.found(t) {
 			if d.Entity == doc.Key {
 				edit = d
 			}
 		}
 		require.NotNil(t, edit)
-		require.Equal(t, mirror.Stale, edit.Type)
+		require.Equal(t, storage.Stale, edit.Type)
 		require.JSONEq(t, `[{"op": "replace", "path": "/fee", "value": `+string(before.Fee)+`}]`, string(edit.Patch))
 	})
 }
@@ -140,7 +140,7 @@ func startControlled(t *testing.T) *controlled {
 
 // sweep runs one sweep of orders as an operator has it run, by a reconciler
 // that is started for the first one, and checks how it ends.
-func (c *controlled) sweep(t *testing.T, status mirror.TaskStatus) *mirror.Task {
+func (c *controlled) sweep(t *testing.T, status storage.TaskStatus) *storage.Task {
 	t.Helper()
 	if len(c.Members(fleet.Reconciler)) == 0 {
 		m, err := c.Add(c.ctx, fleet.Reconciler)
@@ -150,7 +150,7 @@ func (c *controlled) sweep(t *testing.T, status mirror.TaskStatus) *mirror.Task 
 	var begun struct{ ID string }
 	ask := map[string]any{"source": fleet.Source, "kinds": []string{"order"}}
 	require.NoError(t, c.Operate(c.ctx, http.MethodPost, "/v1/sweeps", ask, &begun))
-	var task *mirror.Task
+	var task *storage.Task
 	require.NoError(t, fleet.WaitFor(c.ctx, time.Minute, func() string { return "the sweep does not end" }, func() (_ bool, err error) {
 		task, err = c.Store.Task(c.ctx, begun.ID)
 		return err == nil && task.Status.Final(), err
@@ -160,16 +160,16 @@ func (c *controlled) sweep(t *testing.T, status mirror.TaskStatus) *mirror.Task 
 }
 
 // found are the discrepancies about orders.
-func (c *controlled) found(t *testing.T) []*mirror.Discrepancy {
+func (c *controlled) found(t *testing.T) []*storage.Discrepancy {
 	t.Helper()
-	page, err := c.Store.Discrepancies(c.ctx, mirror.DiscrepancyFilter{Kind: "order", Limit: 200})
+	page, err := c.Store.Discrepancies(c.ctx, storage.DiscrepancyFilter{Kind: "order", Limit: 200})
 	require.NoError(t, err)
 	return page.Items
 }
 
 func (c *controlled) tombstones(t *testing.T) (names []string) {
 	t.Helper()
-	for filter := (mirror.EntityFilter{Source: fleet.Source, Kind: "order", Limit: 200}); ; {
+	for filter := (storage.EntityFilter{Source: fleet.Source, Kind: "order", Limit: 200}); ; {
 		page, err := c.Store.Entities(c.ctx, filter)
 		require.NoError(t, err)
 		for _, doc := range page.Items {
@@ -184,7 +184,7 @@ func (c *controlled) tombstones(t *testing.T) (names []string) {
 }
 
 // edit changes a field of a document in the file, as a hand with sqlite3 would.
-func (c *controlled) edit(t *testing.T, doc *mirror.Document, path, value string) {
+func (c *controlled) edit(t *testing.T, doc *storage.Document, path, value string) {
 	t.Helper()
 	db, err := sql.Open("sqlite", strings.TrimPrefix(c.Database.URL(), "sqlite://")+"?_pragma=busy_timeout(20000)")
 	require.NoError(t, err)

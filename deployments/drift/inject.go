@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
+	"github.com/tarn-sync/tarn/deployments/simulator"
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/mirror"
-	"github.com/tarn-sync/tarn/shared/simulator"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // injected is what was made different.
@@ -206,7 +206,7 @@ func (r *run) silent(ctx context.Context) error {
 // that it has not is left: there a worker gives the provider ten minutes to make up its
 // mind, and nothing would have to be repaired in the end.
 func (r *run) remove(ctx context.Context, share float64) ([]string, error) {
-	return r.someOrders(ctx, share, func(doc *mirror.Document) (bool, error) {
+	return r.someOrders(ctx, share, func(doc *storage.Document) (bool, error) {
 		return true, r.Simulator.Tell(ctx, http.MethodDelete, "/_sim/entities/order/"+doc.Key.ID, nil, nil)
 	})
 }
@@ -225,7 +225,7 @@ func (r *run) moveSome(ctx context.Context, share float64) ([]string, error) {
 		}
 	}
 	slices.Sort(accounts)
-	return r.someOrders(ctx, share, func(doc *mirror.Document) (bool, error) {
+	return r.someOrders(ctx, share, func(doc *storage.Document) (bool, error) {
 		t, to := truth["order/"+doc.Key.ID], accounts[r.rng.IntN(len(accounts))]
 		if t.Deleted || t.Account == to {
 			return false, nil
@@ -236,13 +236,13 @@ func (r *run) moveSome(ctx context.Context, share float64) ([]string, error) {
 
 // someOrders does something to a share of the orders that the mirror shows, and
 // at least to one, and returns the names of those it was done to.
-func (r *run) someOrders(ctx context.Context, share float64, do func(*mirror.Document) (bool, error)) (names []string, err error) {
-	for filter := (mirror.EntityFilter{Source: fleet.Source, Kind: "order", Limit: 200}); ; {
+func (r *run) someOrders(ctx context.Context, share float64, do func(*storage.Document) (bool, error)) (names []string, err error) {
+	for filter := (storage.EntityFilter{Source: fleet.Source, Kind: "order", Limit: 200}); ; {
 		page, err := r.Store.Entities(ctx, filter)
 		if err != nil {
 			return nil, fmt.Errorf("read the mirror: %w", err)
 		}
-		docs := slices.DeleteFunc(page.Items, func(doc *mirror.Document) bool { return !doc.DeletedAt.IsZero() })
+		docs := slices.DeleteFunc(page.Items, func(doc *storage.Document) bool { return !doc.DeletedAt.IsZero() })
 		for i, doc := range docs {
 			last := page.NextCursor == "" && i >= len(docs)-10
 			if r.rng.Float64() >= share && !(last && len(names) == 0) {

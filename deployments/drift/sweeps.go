@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
-	"github.com/tarn-sync/tarn/shared/mirror"
-	"github.com/tarn-sync/tarn/shared/simulator"
+	"github.com/tarn-sync/tarn/deployments/simulator"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // sweeps has two reconcilers make the mirror true while the world goes on, and
@@ -72,16 +72,16 @@ func (r *run) sweeps(ctx context.Context) (err error) {
 // of that sweep.
 func (r *run) killOne(ctx context.Context) (sweep string, err error) {
 	err = fleet.WaitFor(ctx, r.patience(time.Minute), func() string { return "no sweep is in the middle" }, func() (bool, error) {
-		running, err := r.tasks(ctx, mirror.TaskFilter{Kinds: []string{"sweep"}, Statuses: []mirror.TaskStatus{mirror.TaskRunning}})
+		running, err := r.tasks(ctx, storage.TaskFilter{Kinds: []string{"sweep"}, Statuses: []storage.TaskStatus{storage.TaskRunning}})
 		if err != nil {
 			return false, err
 		}
 		for _, t := range running {
-			parts, err := r.tasks(ctx, mirror.TaskFilter{Parent: t.ID})
+			parts, err := r.tasks(ctx, storage.TaskFilter{Parent: t.ID})
 			if err != nil {
 				return false, err
 			}
-			over := len(slices.DeleteFunc(slices.Clone(parts), func(p *mirror.Task) bool { return !p.Status.Final() }))
+			over := len(slices.DeleteFunc(slices.Clone(parts), func(p *storage.Task) bool { return !p.Status.Final() }))
 			if over >= 2 && over < len(parts)-2 {
 				sweep = t.ID
 				one := r.Members(fleet.Reconciler)[r.rng.IntN(2)]
@@ -102,14 +102,14 @@ func (r *run) done(ctx context.Context, which, id string) error {
 		if err != nil {
 			return false, fmt.Errorf("read sweep %s: %w", id, err)
 		}
-		if t.Status.Final() && t.Status != mirror.TaskDone {
+		if t.Status.Final() && t.Status != storage.TaskDone {
 			return false, fmt.Errorf("sweep %s is %s: %s", id, t.Status, t.Error)
 		}
-		return t.Status == mirror.TaskDone, r.Died()
+		return t.Status == storage.TaskDone, r.Died()
 	})
 }
 
-func (r *run) tasks(ctx context.Context, filter mirror.TaskFilter) (all []*mirror.Task, err error) {
+func (r *run) tasks(ctx context.Context, filter storage.TaskFilter) (all []*storage.Task, err error) {
 	for filter.Limit = 200; ; {
 		page, err := r.Store.Tasks(ctx, filter)
 		if err != nil {
@@ -126,7 +126,7 @@ func (r *run) tasks(ctx context.Context, filter mirror.TaskFilter) (all []*mirro
 // nothing waits that was not held back.
 func (r *run) settled(ctx context.Context) error {
 	var open, confirmed int
-	var one *mirror.Discrepancy
+	var one *storage.Discrepancy
 	err := fleet.WaitFor(ctx, r.patience(45*time.Second), func() string {
 		return fmt.Sprintf("%d findings are not judged, %d confirmed ones not repaired, one of them %+v", open, confirmed, one)
 	}, func() (bool, error) {
@@ -134,9 +134,9 @@ func (r *run) settled(ctx context.Context) error {
 		open, confirmed, one = 0, 0, nil
 		for _, d := range found {
 			switch d.Status {
-			case mirror.Suspected:
+			case storage.Suspected:
 				open, one = open+1, d
-			case mirror.Confirmed:
+			case storage.Confirmed:
 				confirmed, one = confirmed+1, d
 			}
 		}
@@ -153,8 +153,8 @@ func (r *run) settled(ctx context.Context) error {
 }
 
 // found are all discrepancies of the store.
-func (r *run) found(ctx context.Context) (all []*mirror.Discrepancy, err error) {
-	for filter := (mirror.DiscrepancyFilter{Limit: 200}); ; {
+func (r *run) found(ctx context.Context) (all []*storage.Discrepancy, err error) {
+	for filter := (storage.DiscrepancyFilter{Limit: 200}); ; {
 		page, err := r.Store.Discrepancies(ctx, filter)
 		if err != nil {
 			return nil, fmt.Errorf("read the discrepancies: %w", err)

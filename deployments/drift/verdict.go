@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // heldBack is how long a second look at a derived kind may be held back: what
@@ -106,16 +106,16 @@ func (r *run) judgeFindings(ctx context.Context, v *verdict) error {
 	dropped := 0
 	for _, d := range found {
 		switch d.Status {
-		case mirror.Dropped:
+		case storage.Dropped:
 			dropped++
 			continue
-		case mirror.Repaired:
+		case storage.Repaired:
 			v.repaired++
 		}
 		v.found++
 		name := d.Entity.Kind + "/" + d.Entity.ID
 		right := r.injected.differed[name] || d.Entity.Kind == untold
-		if d.Type == mirror.EventMissed {
+		if d.Type == storage.EventMissed {
 			v.eventGaps++
 			right = r.injected.lost[d.EventID]
 		}
@@ -130,7 +130,7 @@ func (r *run) judgeFindings(ctx context.Context, v *verdict) error {
 
 func (r *run) countTombstones(ctx context.Context, v *verdict) error {
 	for _, k := range r.definition.Kinds() {
-		for filter := (mirror.EntityFilter{Source: fleet.Source, Kind: k.Name, Limit: 200}); ; {
+		for filter := (storage.EntityFilter{Source: fleet.Source, Kind: k.Name, Limit: 200}); ; {
 			page, err := r.Store.Entities(ctx, filter)
 			if err != nil {
 				return fmt.Errorf("read the mirror: %w", err)

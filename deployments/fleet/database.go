@@ -14,8 +14,8 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/mirror/mongo/mongotest"
-	"github.com/tarn-sync/tarn/shared/mirror/sqlite/sqlitetest"
+	"github.com/tarn-sync/tarn/shared/storage/mongo/mongotest"
+	"github.com/tarn-sync/tarn/shared/storage/sqlite/sqlitetest"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 

@@ -13,8 +13,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tarn-sync/tarn/shared/mirror"
-	"github.com/tarn-sync/tarn/shared/mirror/open"
+	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/storage/open"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
@@ -29,7 +29,7 @@ type Fleet struct {
 	Link  *redistest.Proxy
 	// Database is the store from outside, Store a store of our own on it.
 	Database Database
-	Store    mirror.Store
+	Store    storage.Store
 	// Streams is a client of our own, without the link.
 	Streams *stream.Streams
 	// Simulator is the provider.

@@ -6,13 +6,13 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // Rows returns the whole event log.
-func (f *Fleet) Rows(ctx context.Context) ([]*mirror.EventRow, error) {
-	var all []*mirror.EventRow
-	for filter := (mirror.EventFilter{Limit: 200}); ; {
+func (f *Fleet) Rows(ctx context.Context) ([]*storage.EventRow, error) {
+	var all []*storage.EventRow
+	for filter := (storage.EventFilter{Limit: 200}); ; {
 		page, err := f.Store.Events(ctx, filter)
 		if err != nil {
 			return nil, fmt.Errorf("read the event log: %w", err)
@@ -64,8 +64,8 @@ func (f *Fleet) Left(ctx context.Context) (Left, error) {
 	if l.Live+l.Parked > 0 {
 		return l, nil
 	}
-	for _, status := range []mirror.EventStatus{mirror.Pending, mirror.Retrying} {
-		page, err := f.Store.Events(ctx, mirror.EventFilter{Status: status, Limit: 1})
+	for _, status := range []storage.EventStatus{storage.Pending, storage.Retrying} {
+		page, err := f.Store.Events(ctx, storage.EventFilter{Status: status, Limit: 1})
 		if err != nil {
 			return l, fmt.Errorf("look for open events: %w", err)
 		}
@@ -110,11 +110,11 @@ func (f *Fleet) Drain(ctx context.Context, within time.Duration) error {
 
 // Unprocessed names the events whose status is not processed, or that are in
 // the log twice.
-func Unprocessed(rows []*mirror.EventRow) []string {
+func Unprocessed(rows []*storage.EventRow) []string {
 	seen := map[string]bool{}
 	var bad []string
 	for _, r := range rows {
-		if r.Status != mirror.Processed || seen[r.ID] {
+		if r.Status != storage.Processed || seen[r.ID] {
 			bad = append(bad, fmt.Sprintf("%s %s: %s (listed before: %t)", r.ID, r.Type, r.Status, seen[r.ID]))
 		}
 		seen[r.ID] = true
@@ -123,7 +123,7 @@ func Unprocessed(rows []*mirror.EventRow) []string {
 }
 
 // Lost names the events that were accepted and are not in the log.
-func Lost(events []Event, rows []*mirror.EventRow) []string {
+func Lost(events []Event, rows []*storage.EventRow) []string {
 	there := map[string]bool{}
 	for _, r := range rows {
 		there[r.ID] = true
@@ -138,8 +138,8 @@ func Lost(events []Event, rows []*mirror.EventRow) []string {
 }
 
 // Letters counts dead letters by what has become of them.
-func (f *Fleet) Letters(ctx context.Context, status mirror.LetterStatus) (int64, error) {
-	n, err := f.Store.CountLetters(ctx, mirror.LetterFilter{Status: status})
+func (f *Fleet) Letters(ctx context.Context, status storage.LetterStatus) (int64, error) {
+	n, err := f.Store.CountLetters(ctx, storage.LetterFilter{Status: status})
 	if err != nil {
 		return 0, fmt.Errorf("count dead letters: %w", err)
 	}

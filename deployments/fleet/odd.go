@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	sim "github.com/tarn-sync/tarn/shared/simulator"
+	sim "github.com/tarn-sync/tarn/deployments/simulator"
 )
 
 // oddWays are the ways in which a provider may be odd, each in a moderate share.

@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	sim "github.com/tarn-sync/tarn/shared/simulator"
+	sim "github.com/tarn-sync/tarn/deployments/simulator"
 )
 
 func TestOdd(t *testing.T) {

@@ -8,7 +8,7 @@ import (
 	"strings"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // StreamID is the id of a stream entry; ids grow along a stream.
@@ -30,7 +30,7 @@ func (id StreamID) Compare(other StreamID) int {
 
 // Inversions returns where, along the live stream of an entity, a covering
 // claim decreases.
-func Inversions(rows []*mirror.EventRow) []string {
+func Inversions(rows []*storage.EventRow) []string {
 	type settled struct {
 		id    StreamID
 		claim int64

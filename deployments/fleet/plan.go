@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tarn-sync/tarn/shared/mirror/mongo/mongotest"
+	"github.com/tarn-sync/tarn/shared/storage/mongo/mongotest"
 )
 
 // Source is the name of the one source a fleet has; its provider is lemon.

@@ -23,7 +23,7 @@ const (
 	API        = "api/cmd"
 	Worker     = "worker/cmd"
 	Reconciler = "reconciler/cmd"
-	simulator  = "deployments/simulator"
+	simulator  = "deployments/simulator/cmd"
 )
 
 // Programs are binaries, each built when it is first asked for. They are linked

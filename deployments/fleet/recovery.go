@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // Strike is a moment at which shards lost their reader.
@@ -34,7 +34,7 @@ func (f *Fleet) StrikeOf(ctx context.Context, m *Member) (Strike, error) {
 
 // Recoveries are, for each shard of a strike, the time until the first event
 // settled that had come before. A shard in which nobody waited is left out.
-func (s Strike) Recoveries(rows []*mirror.EventRow) []time.Duration {
+func (s Strike) Recoveries(rows []*storage.EventRow) []time.Duration {
 	first := map[int]time.Duration{}
 	for _, r := range rows {
 		if len(r.Entities) == 0 || r.ReceivedAt.After(s.At) || !r.ProcessedAt.After(s.At) {

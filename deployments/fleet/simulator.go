@@ -12,8 +12,8 @@ import (
 	"path/filepath"
 	"time"
 
+	sim "github.com/tarn-sync/tarn/deployments/simulator"
 	"github.com/tarn-sync/tarn/shared/fate"
-	sim "github.com/tarn-sync/tarn/shared/simulator"
 )
 
 // longestAnswer is how much of a refusal is shown, in bytes.

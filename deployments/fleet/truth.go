@@ -6,10 +6,10 @@ import (
 	"maps"
 	"slices"
 
+	sim "github.com/tarn-sync/tarn/deployments/simulator"
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
-	sim "github.com/tarn-sync/tarn/shared/simulator"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // Difference is an entity whose mirror is not the truth.
@@ -40,7 +40,7 @@ func (f *Fleet) Untrue(ctx context.Context) (bad []Difference, compared int, err
 	}
 	defer c.client.Close()
 	for _, k := range c.definition.Kinds() {
-		for filter := (mirror.EntityFilter{Source: Source, Kind: k.Name, Limit: 200}); ; {
+		for filter := (storage.EntityFilter{Source: Source, Kind: k.Name, Limit: 200}); ; {
 			page, err := f.Store.Entities(ctx, filter)
 			if err != nil {
 				return nil, 0, fmt.Errorf("read the mirror: %w", err)
@@ -84,7 +84,7 @@ func (f *Fleet) comparison(ctx context.Context) (*comparison, error) {
 	return &comparison{definition: lemon, client: client, truth: truth, seen: map[string]bool{}}, nil
 }
 
-func (c *comparison) compare(ctx context.Context, doc *mirror.Document) error {
+func (c *comparison) compare(ctx context.Context, doc *storage.Document) error {
 	kind, id := doc.Key.Kind, doc.Key.ID
 	c.seen[kind+"/"+id] = true
 	line, listed := c.truth[kind+"/"+id]
@@ -109,7 +109,7 @@ func (c *comparison) compare(ctx context.Context, doc *mirror.Document) error {
 
 // want reads the truth as a worker would. What it does not list, being computed
 // from others, is asked of the API.
-func (c *comparison) want(ctx context.Context, doc *mirror.Document, line sim.Truth, listed bool) (*provider.Snapshot, error) {
+func (c *comparison) want(ctx context.Context, doc *storage.Document, line sim.Truth, listed bool) (*provider.Snapshot, error) {
 	if listed {
 		return c.definition.Read(doc.Key.Kind, line.State)
 	}

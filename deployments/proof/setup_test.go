@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
-	"github.com/tarn-sync/tarn/shared/mirror"
-	"github.com/tarn-sync/tarn/shared/simulator"
+	"github.com/tarn-sync/tarn/deployments/simulator"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 var programs *fleet.Programs // made by TestMain
@@ -61,7 +61,7 @@ func (s *subject) load(l simulator.Load, within time.Duration) {
 	require.NoError(s.t, s.Drain(s.ctx, within))
 }
 
-func (s *subject) rows() []*mirror.EventRow {
+func (s *subject) rows() []*storage.EventRow {
 	s.t.Helper()
 	rows, err := s.Rows(s.ctx)
 	require.NoError(s.t, err)

@@ -18,10 +18,10 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	apiapp "github.com/tarn-sync/tarn/api/app"
+	"github.com/tarn-sync/tarn/deployments/simulator"
 	reconcilerapp "github.com/tarn-sync/tarn/reconciler/app"
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/process"
-	"github.com/tarn-sync/tarn/shared/simulator"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 	workerapp "github.com/tarn-sync/tarn/worker/app"
 )

@@ -13,8 +13,8 @@ import (
 
 	"github.com/tarn-sync/tarn/reconciler"
 	"github.com/tarn-sync/tarn/reconciler/app"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/process"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
@@ -76,7 +76,7 @@ func TestVerifyDifferent(t *testing.T) {
 	var report reconciler.Report
 	require.NoError(t, json.Unmarshal([]byte(out), &report), out)
 	require.Equal(t, "shop", report.Source)
-	require.Equal(t, []reconciler.ReportDifference{{Kind: "customer", ID: "c0", Type: mirror.Missing}}, report.Differences)
+	require.Equal(t, []reconciler.ReportDifference{{Kind: "customer", ID: "c0", Type: storage.Missing}}, report.Differences)
 }
 
 func TestVerifyThatCouldNotCompare(t *testing.T) {

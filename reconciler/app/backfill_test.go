@@ -10,9 +10,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/reconciler/app"
-	"github.com/tarn-sync/tarn/shared/mirror"
-	"github.com/tarn-sync/tarn/shared/mirror/sqlite"
 	"github.com/tarn-sync/tarn/shared/process"
+	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/storage/sqlite"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
@@ -43,7 +43,7 @@ func TestBackfillThatLostAList(t *testing.T) {
 			settings := shopSettings(t, server.URL(), shop.URL)
 			store, err := sqlite.Open(t.Context(), filepath.Join(filepath.Dir(settings), "tarn.db"), sqlite.Options{})
 			require.NoError(t, err)
-			_, err = store.FoundFleet(t.Context(), mirror.Fleet{ID: "x", Prefix: "tarn", Shards: 64, Data: "1"})
+			_, err = store.FoundFleet(t.Context(), storage.Fleet{ID: "x", Prefix: "tarn", Shards: 64, Data: "1"})
 			require.NoError(t, err)
 			require.NoError(t, store.Close())
 			streams, err := stream.Open(t.Context(), stream.Options{URLs: []string{server.URL()}, Shards: 64})

@@ -16,9 +16,9 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/reconciler/app"
-	"github.com/tarn-sync/tarn/shared/mirror"
-	"github.com/tarn-sync/tarn/shared/mirror/sqlite"
 	"github.com/tarn-sync/tarn/shared/process"
+	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/storage/sqlite"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
@@ -27,16 +27,16 @@ import (
 // stopped, must not tie the database to it, nor found a fleet.
 func TestCommandsNeverDecideWhatTheFleetIs(t *testing.T) {
 	t.Parallel()
-	known := mirror.Fleet{ID: "x", Prefix: "tarn", Shards: 64, Data: "1"}
+	known := storage.Fleet{ID: "x", Prefix: "tarn", Shards: 64, Data: "1"}
 	for name, tc := range map[string]struct {
 		command string
-		fleet   mirror.Fleet
+		fleet   storage.Fleet
 		status  int
 	}{
 		"verify of a stopped fleet":    {"verify", known, 0},
-		"verify before there is one":   {"verify", mirror.Fleet{}, 0},
+		"verify before there is one":   {"verify", storage.Fleet{}, 0},
 		"backfill of a stopped fleet":  {"backfill", known, 4},
-		"backfill before there is one": {"backfill", mirror.Fleet{}, 4},
+		"backfill before there is one": {"backfill", storage.Fleet{}, 4},
 	} {
 		t.Run(name, func(t *testing.T) {
 			shop := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -67,7 +67,7 @@ func TestCommandsNeverDecideWhatTheFleetIs(t *testing.T) {
 			require.Equal(t, tc.status, <-status, errs.String())
 
 			after, err := s.Fleet(t.Context())
-			require.True(t, errors.Is(err, mirror.ErrNotFound) == errors.Is(beforeErr, mirror.ErrNotFound), "%v", err)
+			require.True(t, errors.Is(err, storage.ErrNotFound) == errors.Is(beforeErr, storage.ErrNotFound), "%v", err)
 			require.Equal(t, before, after)
 			q, err := stream.Open(context.Background(), stream.Options{URLs: []string{server.URL()}, Shards: 64})
 			require.NoError(t, err)

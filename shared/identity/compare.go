@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -41,7 +41,7 @@ const (
 // compare says what is to be done about what both sides say. A store without
 // an ID knows no fleet, an id without a Fleet is of an empty Redis. For found
 // and change the fleet is what the database is to know.
-func compare(own Shape, store mirror.Fleet, redis stream.Identity, adopt bool) (step, mirror.Fleet, error) {
+func compare(own Shape, store storage.Fleet, redis stream.Identity, adopt bool) (step, storage.Fleet, error) {
 	next := store
 	next.ID, next.Prefix, next.Shards, next.Data = redis.Fleet, own.Prefix, own.Shards, redis.Data
 	switch {
@@ -110,7 +110,7 @@ type emptiness struct {
 // Stillness comes first: a Redis that was taken for the wrong one gets an id
 // once no process works with another. A rise that changed the data id is no sign
 // of work: it is a process that tries to give an empty Redis its id.
-func (e *emptiness) look(store mirror.Fleet, now time.Time) error {
+func (e *emptiness) look(store storage.Fleet, now time.Time) error {
 	switch moved := store.Turn != e.turn; {
 	case !e.looked || store.Data != e.data:
 		*e = emptiness{turn: store.Turn, data: store.Data, since: now, looked: true}

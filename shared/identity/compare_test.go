@@ -7,39 +7,39 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
 func TestCompare(t *testing.T) {
 	t.Parallel()
 	own := Shape{Prefix: "tarn", Shards: 64}
-	x := mirror.Fleet{ID: "x", Prefix: "tarn", Shards: 64, Data: "1", Turn: 7}
-	with := func(change func(*mirror.Fleet)) mirror.Fleet { f := x; change(&f); return f }
+	x := storage.Fleet{ID: "x", Prefix: "tarn", Shards: 64, Data: "1", Turn: 7}
+	with := func(change func(*storage.Fleet)) storage.Fleet { f := x; change(&f); return f }
 	for _, tc := range []struct {
 		name   string
-		store  mirror.Fleet
+		store  storage.Fleet
 		redis  stream.Identity
 		adopt  bool
 		todo   step
-		next   mirror.Fleet
+		next   storage.Fleet
 		reason string
 	}{
-		{name: "both empty", todo: found, next: mirror.Fleet{Prefix: "tarn", Shards: 64}},
+		{name: "both empty", todo: found, next: storage.Fleet{Prefix: "tarn", Shards: 64}},
 		{name: "agreed", store: x, redis: stream.Identity{Fleet: "x", Data: "1"}, todo: agreed, next: x},
 		{name: "redis emptied", store: x, todo: name, next: x},
 		{name: "redis emptied, adopting", store: x, adopt: true, todo: name, next: x},
 		{name: "database lost", redis: stream.Identity{Fleet: "x", Data: "1"}, reason: "the database knows no fleet"},
 		{name: "database lost, adopting", redis: stream.Identity{Fleet: "x", Data: "1"}, adopt: true,
-			todo: found, next: mirror.Fleet{ID: "x", Prefix: "tarn", Shards: 64, Data: "1"}},
+			todo: found, next: storage.Fleet{ID: "x", Prefix: "tarn", Shards: 64, Data: "1"}},
 		{name: "two fleets", store: x, redis: stream.Identity{Fleet: "y", Data: "1"}, reason: "redis (prefix \"tarn\") is of fleet y, the database of fleet x"},
 		{name: "two fleets, adopting", store: x, redis: stream.Identity{Fleet: "y", Data: "1"}, adopt: true, reason: "is of fleet y"},
 		{name: "two redis", store: x, redis: stream.Identity{Fleet: "x", Data: "2"}, reason: "works with another redis"},
 		{name: "two redis, adopting", store: x, redis: stream.Identity{Fleet: "x", Data: "2"}, adopt: true,
-			todo: change, next: with(func(f *mirror.Fleet) { f.Data = "2" })},
-		{name: "another prefix, empty there", store: with(func(f *mirror.Fleet) { f.Prefix = "old" }), reason: `works with redis.prefix "old" and 64 shards; set are "tarn" and 64`},
-		{name: "another prefix, adopting", store: with(func(f *mirror.Fleet) { f.Prefix = "old" }), adopt: true, todo: change, next: x},
-		{name: "other shards", store: with(func(f *mirror.Fleet) { f.Shards = 8 }), redis: stream.Identity{Fleet: "x", Data: "1"}, reason: "and 8 shards"},
+			todo: change, next: with(func(f *storage.Fleet) { f.Data = "2" })},
+		{name: "another prefix, empty there", store: with(func(f *storage.Fleet) { f.Prefix = "old" }), reason: `works with redis.prefix "old" and 64 shards; set are "tarn" and 64`},
+		{name: "another prefix, adopting", store: with(func(f *storage.Fleet) { f.Prefix = "old" }), adopt: true, todo: change, next: x},
+		{name: "other shards", store: with(func(f *storage.Fleet) { f.Shards = 8 }), redis: stream.Identity{Fleet: "x", Data: "1"}, reason: "and 8 shards"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			todo, next, err := compare(own, tc.store, tc.redis, tc.adopt)
@@ -84,7 +84,7 @@ func TestEmptiness(t *testing.T) {
 			var e emptiness
 			var err error
 			for _, l := range tc.looks {
-				err = e.look(mirror.Fleet{ID: "x", Turn: l.turn, Data: l.data}, time.Unix(1000, 0).Add(l.at))
+				err = e.look(storage.Fleet{ID: "x", Turn: l.turn, Data: l.data}, time.Unix(1000, 0).Add(l.at))
 			}
 			require.True(t, errors.Is(err, tc.ends), "%v", err)
 		})

@@ -10,7 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -18,23 +18,23 @@ var errAway = errors.New("does not answer")
 
 // database is one that several keepers share. It does not answer while away.
 type database struct {
-	fleet mirror.Fleet
+	fleet storage.Fleet
 	away  bool
 	// refuses is what a change fails with; nil: it does not.
 	refuses error
 }
 
-func (d *database) Fleet(context.Context) (mirror.Fleet, error) {
+func (d *database) Fleet(context.Context) (storage.Fleet, error) {
 	switch {
 	case d.away:
-		return mirror.Fleet{}, errAway
+		return storage.Fleet{}, errAway
 	case d.fleet.ID == "":
-		return mirror.Fleet{}, mirror.ErrNotFound
+		return storage.Fleet{}, storage.ErrNotFound
 	}
 	return d.fleet, nil
 }
 
-func (d *database) FoundFleet(_ context.Context, f mirror.Fleet) (mirror.Fleet, error) {
+func (d *database) FoundFleet(_ context.Context, f storage.Fleet) (storage.Fleet, error) {
 	if d.fleet.ID == "" {
 		d.fleet = f
 		d.fleet.Turn = 1
@@ -42,7 +42,7 @@ func (d *database) FoundFleet(_ context.Context, f mirror.Fleet) (mirror.Fleet, 
 	return d.fleet, nil
 }
 
-func (d *database) ChangeFleet(_ context.Context, f mirror.Fleet) (bool, error) {
+func (d *database) ChangeFleet(_ context.Context, f storage.Fleet) (bool, error) {
 	if d.away {
 		return false, errAway
 	}
@@ -98,7 +98,7 @@ func (s *split) once() {
 	}
 }
 
-func (s *split) Fleet(ctx context.Context) (mirror.Fleet, error) {
+func (s *split) Fleet(ctx context.Context) (storage.Fleet, error) {
 	defer s.once()
 	return s.database.Fleet(ctx)
 }
@@ -122,7 +122,7 @@ func (c *clockwork) pass(d time.Duration, each func(time.Duration)) {
 	}
 }
 
-func (c *clockwork) keeper(q Queue, s mirror.Identity) *Keeper {
+func (c *clockwork) keeper(q Queue, s storage.Identity) *Keeper {
 	return New(Options{Queue: q, Store: s, Now: c.Now, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
 }
 
@@ -260,7 +260,7 @@ func TestAChangeBetweenTheTwoQuestions(t *testing.T) {
 // A command that needs the fleet waits for another process to say what it is.
 func TestAwaitWaitsForAnotherToDecide(t *testing.T) {
 	t.Parallel()
-	for name, before := range map[string]mirror.Fleet{
+	for name, before := range map[string]storage.Fleet{
 		"not founded":   {},
 		"redis emptied": {ID: "x", Prefix: "tarn", Shards: 4, Data: "1", Turn: 7},
 	} {
@@ -291,6 +291,6 @@ func TestAwaitWaitsForAnotherToDecide(t *testing.T) {
 func TestAReplacedDatabaseThatAWriteNotices(t *testing.T) {
 	t.Parallel()
 	_, d, _, k := founded(t)
-	d.refuses = mirror.ErrReplaced
+	d.refuses = storage.ErrReplaced
 	require.ErrorIs(t, k.look(t.Context()), ErrMismatch)
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
@@ -38,7 +38,7 @@ type Queue interface {
 // Options are the settings of New.
 type Options struct {
 	Queue Queue
-	Store mirror.Identity
+	Store storage.Identity
 	// Adopt makes the database and the Redis of this process belong together
 	// where the package comment says so. It is for one start, by hand.
 	Adopt bool
@@ -68,7 +68,7 @@ type Keeper struct {
 	empty   emptiness
 	// agreed is what the database said when both sides agreed at the last look that
 	// Redis answered, without the turn. The zero value: they did not.
-	agreed mirror.Fleet
+	agreed storage.Fleet
 	// beaten is the turn when it was last looked at.
 	beaten int64
 
@@ -220,7 +220,7 @@ func (k *Keeper) look(ctx context.Context) error {
 	for {
 		again, err := k.compareOnce(ctx)
 		switch {
-		case errors.Is(err, mirror.ErrReplaced):
+		case errors.Is(err, storage.ErrReplaced):
 			err = mismatch("%w", err)
 		case err != nil && !errors.Is(err, ErrMismatch) && !errors.Is(err, errEmpty):
 			k.empty = emptiness{} // the turn may have been raised unseen
@@ -241,12 +241,12 @@ func (k *Keeper) compareOnce(ctx context.Context) (again bool, err error) {
 	defer cancel()
 	store, err := k.Store.Fleet(ctx)
 	switch {
-	case err != nil && !errors.Is(err, mirror.ErrNotFound):
+	case err != nil && !errors.Is(err, storage.ErrNotFound):
 		return false, err
 	case silent != nil:
 		return false, errors.Join(silent, k.beatAlone(ctx, store))
 	}
-	k.agreed = mirror.Fleet{}
+	k.agreed = storage.Fleet{}
 	if redis.Fleet != "" {
 		k.empty = emptiness{}
 	}
@@ -280,13 +280,13 @@ func (k *Keeper) askRedis(ctx context.Context) (stream.Identity, error) {
 }
 
 // standing is f without its turn.
-func standing(f mirror.Fleet) mirror.Fleet {
+func standing(f storage.Fleet) storage.Fleet {
 	f.Turn = 0
 	return f
 }
 
 // found has the database know the fleet: the one that Redis knows, or a new one.
-func (k *Keeper) found(ctx context.Context, f mirror.Fleet) error {
+func (k *Keeper) found(ctx context.Context, f storage.Fleet) error {
 	fresh := f.ID == ""
 	if fresh {
 		f.ID, f.Data = newID(), newID()
@@ -301,7 +301,7 @@ func (k *Keeper) found(ctx context.Context, f mirror.Fleet) error {
 }
 
 // name gives an empty Redis an id, if it is the one.
-func (k *Keeper) name(ctx context.Context, f mirror.Fleet) error {
+func (k *Keeper) name(ctx context.Context, f storage.Fleet) error {
 	if err := k.empty.look(f, k.Now()); err != nil {
 		return err
 	}
@@ -321,7 +321,7 @@ func (k *Keeper) name(ctx context.Context, f mirror.Fleet) error {
 }
 
 // beat raises the turn, unless another process has since the last look.
-func (k *Keeper) beat(ctx context.Context, f mirror.Fleet) error {
+func (k *Keeper) beat(ctx context.Context, f storage.Fleet) error {
 	if k.ReadOnly || f.Turn != k.beaten && k.beaten != 0 {
 		k.beaten = f.Turn
 		return nil
@@ -332,14 +332,14 @@ func (k *Keeper) beat(ctx context.Context, f mirror.Fleet) error {
 // beatAlone raises the turn while Redis does not answer, if both sides agreed
 // before and the database still says the same: without it an outage of Redis
 // would look as if the fleet had stopped.
-func (k *Keeper) beatAlone(ctx context.Context, f mirror.Fleet) error {
+func (k *Keeper) beatAlone(ctx context.Context, f storage.Fleet) error {
 	if k.ReadOnly || f.ID == "" || k.agreed != standing(f) {
 		return nil
 	}
 	return k.raise(ctx, f)
 }
 
-func (k *Keeper) raise(ctx context.Context, f mirror.Fleet) error {
+func (k *Keeper) raise(ctx context.Context, f storage.Fleet) error {
 	k.beaten = f.Turn + 1
 	_, err := k.Store.ChangeFleet(ctx, f)
 	return err

@@ -15,7 +15,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/identity"
-	"github.com/tarn-sync/tarn/shared/mirror/sqlite"
+	"github.com/tarn-sync/tarn/shared/storage/sqlite"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )

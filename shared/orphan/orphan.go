@@ -9,7 +9,7 @@ import (
 	"log/slog"
 	"time"
 
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -26,9 +26,9 @@ type Queue interface {
 	Orphans(ctx context.Context, configured []string) ([]stream.Orphan, error)
 }
 
-// Log is the event log; a mirror.Store.
+// Log is the event log; a storage.Store.
 type Log interface {
-	Unsettled(ctx context.Context, source string, before time.Time, limit int, cursor string) ([]*mirror.EventRow, string, error)
+	Unsettled(ctx context.Context, source string, before time.Time, limit int, cursor string) ([]*storage.EventRow, string, error)
 }
 
 // Work is what is left to do of one source that is not configured.

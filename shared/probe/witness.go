@@ -8,8 +8,8 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 const (
@@ -34,7 +34,7 @@ type Identifier interface {
 
 // Mirror is what is asked of the store for witnesses.
 type Mirror interface {
-	Living(ctx context.Context, source, kind string, limit int) ([]*mirror.Document, error)
+	Living(ctx context.Context, source, kind string, limit int) ([]*storage.Document, error)
 }
 
 // Accounts keeps who the provider said we are, and what operators have accepted;
@@ -170,7 +170,7 @@ func (w *Witnesses) Learn(ctx context.Context, known event.Ref, token func(conte
 	if err != nil || learned || account == "" {
 		return err
 	}
-	found, err := w.found(ctx, &mirror.Document{Key: known.Key, Parents: known.Parents}, token)
+	found, err := w.found(ctx, &storage.Document{Key: known.Key, Parents: known.Parents}, token)
 	if err != nil || !found {
 		return err
 	}
@@ -204,7 +204,7 @@ func (w *Witnesses) identity(ctx context.Context, token func(context.Context) er
 
 // found asks for an entity that the mirror knows. One that is refused or cannot
 // be asked for is as good as none; other failures may pass.
-func (w *Witnesses) found(ctx context.Context, doc *mirror.Document, token func(context.Context) error) (bool, error) {
+func (w *Witnesses) found(ctx context.Context, doc *storage.Document, token func(context.Context) error) (bool, error) {
 	if err := token(ctx); err != nil {
 		return false, err
 	}

@@ -7,20 +7,20 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // CheckKeys reports kinds whose documents have keys of another form than the
 // definition says: its ids: was changed. Such documents would never be found
 // again, and a second one would be made of each entity. One document is read of
 // each kind. definitions are the sources' by name.
-func (p *Process) CheckKeys(ctx context.Context, store mirror.Reader, definitions map[string]*provider.Definition) error {
+func (p *Process) CheckKeys(ctx context.Context, store storage.Reader, definitions map[string]*provider.Definition) error {
 	var wrong []error
 	for _, source := range slices.Sorted(maps.Keys(definitions)) {
 		for _, k := range definitions[source].Kinds() {
-			f := mirror.EntityFilter{Source: source, Kind: k.Name, Limit: 1}
-			page, err := await(ctx, p, "store", func() (mirror.Page[*mirror.Document], error) { return store.Entities(ctx, f) })
+			f := storage.EntityFilter{Source: source, Kind: k.Name, Limit: 1}
+			page, err := await(ctx, p, "store", func() (storage.Page[*storage.Document], error) { return store.Entities(ctx, f) })
 			if err != nil {
 				return fmt.Errorf("check the keys of %s/%s: %w", source, k.Name, err)
 			}

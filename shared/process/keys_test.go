@@ -11,10 +11,10 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
-	"github.com/tarn-sync/tarn/shared/mirror/sqlite"
 	"github.com/tarn-sync/tarn/shared/process"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/storage/sqlite"
 )
 
 // A definition that changes what ids of a kind are unique under is refused once
@@ -45,7 +45,7 @@ func TestAnotherFormOfKeysIsRefused(t *testing.T) {
 		doc, err := store.Claim(t.Context(), ref)
 		require.NoError(t, err)
 		require.NoError(t, p.CheckKeys(t.Context(), store, definitions[next]), "nothing has been fetched yet")
-		_, err = store.Write(t.Context(), &mirror.Write{Ref: ref, Claim: doc.Claim, SentAt: time.Now(), Raw: []byte(`{}`), StateHash: "h"})
+		_, err = store.Write(t.Context(), &storage.Write{Ref: ref, Claim: doc.Claim, SentAt: time.Now(), Raw: []byte(`{}`), StateHash: "h"})
 		require.NoError(t, err)
 
 		require.NoError(t, p.CheckKeys(t.Context(), store, definitions[now]))

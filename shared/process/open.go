@@ -16,9 +16,9 @@ import (
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/identity"
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/mirror"
-	"github.com/tarn-sync/tarn/shared/mirror/open"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/storage/open"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -40,12 +40,12 @@ func (p *Process) Streams(ctx context.Context) (*stream.Streams, error) {
 }
 
 // Store opens the database the settings name, waiting for it if it is away.
-func (p *Process) Store(ctx context.Context) (mirror.Store, error) {
+func (p *Process) Store(ctx context.Context) (storage.Store, error) {
 	keep := p.Config.Retention
-	return await(ctx, p, "store", func() (mirror.Store, error) {
+	return await(ctx, p, "store", func() (storage.Store, error) {
 		return open.Open(ctx, open.Options{
 			URL: string(p.Config.Store.URL), BulkSize: p.Config.Store.Bulk, Logger: p.Logger,
-			Retention: mirror.Retention{Events: keep.Events, Audit: keep.Audit, Discrepancies: keep.Discrepancies},
+			Retention: storage.Retention{Events: keep.Events, Audit: keep.Audit, Discrepancies: keep.Discrepancies},
 		})
 	})
 }
@@ -201,6 +201,6 @@ func away(err error) bool {
 var notYet = []string{"LOADING", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "connection pool timeout"}
 
 // Checks returns what must answer for the process to be ready.
-func Checks(streams *stream.Streams, store mirror.Store, k *identity.Keeper) map[string]func(context.Context) error {
+func Checks(streams *stream.Streams, store storage.Store, k *identity.Keeper) map[string]func(context.Context) error {
 	return map[string]func(context.Context) error{"redis": streams.Ping, "store": store.Ping, "identity": k.Check}
 }

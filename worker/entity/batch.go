@@ -4,8 +4,8 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // Batch accumulates what the verdict needs to know of the signals a sync covers,
@@ -14,7 +14,7 @@ type Batch struct {
 	// types are those of the events, each once.
 	types []typeSeen
 	// newest is the event created last.
-	newest mirror.LastEvent
+	newest storage.LastEvent
 	// derived: the refresh of a derived kind is among them; verify: a second look
 	// is, the earliest of those with a time before which they were not to be
 	// followed at second; foreseen: a discrepancy that a sweep found is.
@@ -51,7 +51,7 @@ func (b *Batch) add(s *event.Signal) {
 	case event.CauseEvent:
 		b.seen(s.EventType, s.CreatedAt)
 		if s.CreatedAt.After(b.newest.CreatedAt) || b.newest.ID == "" {
-			b.newest = mirror.LastEvent{ID: s.CauseID, Type: s.EventType, CreatedAt: s.CreatedAt}
+			b.newest = storage.LastEvent{ID: s.CauseID, Type: s.EventType, CreatedAt: s.CreatedAt}
 		}
 	case event.CauseDerived:
 		b.derived = true

@@ -3,7 +3,7 @@ package entity
 import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // bury gives the batch up. The lane goes on with what came since.
@@ -40,9 +40,9 @@ func (y burying) letters(entries []event.Entry) Bury {
 		if len(ref.Parents) == 0 {
 			ref = y.ref
 		}
-		l := mirror.Letter{
+		l := storage.Letter{
 			Source: y.ref.Key.Source, EventID: e.Signal.CauseID, Ref: ref,
-			Signal: mirror.SignalID{Shard: y.s.cfg.Shard, ID: e.ID}, Class: y.class.String(),
+			Signal: storage.SignalID{Shard: y.s.cfg.Shard, ID: e.ID}, Class: y.class.String(),
 			Attempts: y.state.since(y.parked.Attempt - e.Attempts), At: y.s.now.UTC(),
 		}
 		if y.doc != nil {

@@ -5,8 +5,8 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // Effect is something to be done.
@@ -84,7 +84,7 @@ type Fetch struct {
 type Report struct {
 	Sync     Number
 	Ref      event.Ref
-	Document *mirror.Document
+	Document *storage.Document
 	Snapshot *provider.Snapshot
 	Err      error
 	Class    event.Class
@@ -115,7 +115,7 @@ type Time struct{ Sync Number }
 // Record puts a discrepancy on record and alerts.
 type Record struct {
 	Sync        Number
-	Discrepancy mirror.Discrepancy
+	Discrepancy storage.Discrepancy
 	Reason      string
 }
 
@@ -124,7 +124,7 @@ type Record struct {
 // was taken meanwhile.
 type Write struct {
 	Sync  Number
-	Write *mirror.Write
+	Write *storage.Write
 }
 
 // LookAgain appends a signal that has the entity fetched once more after a
@@ -144,7 +144,7 @@ type Settle struct {
 	Batch []event.Entry
 	// Outcomes are those of the events in Batch, Repaired the ids of
 	// discrepancies, and Taken whether their repair succeeded.
-	Outcomes []mirror.Settlement
+	Outcomes []storage.Settlement
 	Repaired []string
 	Taken    bool
 	// Waited: the sync goes on only when it is answered. A refusal ends it, and
@@ -185,7 +185,7 @@ type Page struct {
 // Count counts a failed attempt on the rows of events.
 type Count struct {
 	Sync     Number
-	Failures []mirror.Failure
+	Failures []storage.Failure
 }
 
 // Park moves entries of the entity to its parked list, or changes when it is due
@@ -217,7 +217,7 @@ type Bury struct {
 	Batch []event.Entry
 	// Letters are those of the events in Batch, in order, but for their traces.
 	// Failed are discrepancies whose repair is given up.
-	Letters []mirror.Letter
+	Letters []storage.Letter
 	Failed  []string
 }
 

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // facts are what a sync has learned: what its signals say, what the mirror holds,
@@ -19,8 +19,8 @@ type facts struct {
 	// ref is the entity, with the parents it is asked for under.
 	ref     event.Ref
 	summary Batch
-	doc     *mirror.Document // nil before the claim
-	sent    time.Time        // when the provider was first asked
+	doc     *storage.Document // nil before the claim
+	sent    time.Time         // when the provider was first asked
 	snap    *provider.Snapshot
 }
 
@@ -161,7 +161,7 @@ func (f *facts) secondLookIsEarly(before time.Duration) bool {
 
 // newest returns the newest event of those covered if it is newer than the one the
 // document remembers.
-func (f *facts) newest() (last mirror.LastEvent) {
+func (f *facts) newest() (last storage.LastEvent) {
 	if at := f.lastEventAt(); at.IsZero() || f.summary.newest.CreatedAt.After(at) {
 		return f.summary.newest
 	}
@@ -188,7 +188,7 @@ func (f *facts) stateHash(kept bool) string {
 	case kept && f.doc.DeletedAt.IsZero():
 		return f.doc.StateHash
 	case kept, f.snap == nil, f.snap.Deleted: // no answer was taken: the provider has no such entity
-		return mirror.StateGone
+		return storage.StateGone
 	}
 	return f.snap.Hash
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // soon is how long a lane waits whose source is paused: until the worker has seen
@@ -136,7 +136,7 @@ func (y failing) goneBefore() bool {
 // tombstone writes that the entity is gone.
 func (y failing) tombstone() {
 	y.v = verdict{last: y.newest()}
-	y.do(Write{Sync: y.number, Write: &mirror.Write{
+	y.do(Write{Sync: y.number, Write: &storage.Write{
 		Ref: y.ref, Claim: y.doc.Claim, SentAt: y.sent, Deleted: true, LastEvent: y.v.last, ForgetLastEvent: y.lastEventIsAhead(),
 	}}, y.tombstoned)
 }

@@ -11,8 +11,8 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
@@ -77,7 +77,7 @@ func (f *fixture) fetched(err error) entity.Number {
 	next[entity.Lock](f)
 	f.done(n, entity.Result{})
 	claim := next[entity.Claim](f)
-	f.done(n, entity.Result{Document: &mirror.Document{Key: claim.Ref.Key, Claim: int64(n)}})
+	f.done(n, entity.Result{Document: &storage.Document{Key: claim.Ref.Key, Claim: int64(n)}})
 	next[entity.Fetch](f)
 	var snap *provider.Snapshot
 	if err == nil {

@@ -2,7 +2,7 @@ package entity
 
 import (
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // covered settles the batch. The lane goes on at once: the settlements of one
@@ -30,20 +30,20 @@ func (y settling) settle(entries []event.Entry) Settle {
 
 // outcomes says of each event among the entries how the fetch covered it. It is
 // called for all that is covered in turn.
-func (y settling) outcomes(entries []event.Entry) []mirror.Settlement {
+func (y settling) outcomes(entries []event.Entry) []storage.Settlement {
 	if y.settledTo.IsZero() {
 		y.settledTo = y.lastEventAt()
 	}
-	covered := mirror.Covered{Claim: y.doc.Claim, FetchedAt: y.fetchedAt(), Signal: entries[len(entries)-1].ID, StateHash: y.stateHash(y.v.kept)}
-	out := make([]mirror.Settlement, 0, len(entries))
+	covered := storage.Covered{Claim: y.doc.Claim, FetchedAt: y.fetchedAt(), Signal: entries[len(entries)-1].ID, StateHash: y.stateHash(y.v.kept)}
+	out := make([]storage.Settlement, 0, len(entries))
 	for i := range entries {
 		s := &entries[i].Signal
 		if s.Cause != event.CauseEvent {
 			continue
 		}
-		o := mirror.Settlement{
+		o := storage.Settlement{
 			Source: y.ref.Key.Source, EventID: s.CauseID, Entity: y.ref.Key,
-			Signal: mirror.SignalID{Shard: y.s.cfg.Shard, ID: entries[i].ID}, CoveredBy: covered, At: y.s.now.UTC(), Lagging: y.v.lagging,
+			Signal: storage.SignalID{Shard: y.s.cfg.Shard, ID: entries[i].ID}, CoveredBy: covered, At: y.s.now.UTC(), Lagging: y.v.lagging,
 			ParentsDiffer: y.parentsDiffer(s.Ref.Parents),
 		}
 		undated := s.CreatedAt.IsZero()

@@ -6,7 +6,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // plan is how a sync parks its entity.
@@ -76,16 +76,16 @@ func (y parking) notCounted(err error) {
 }
 
 // failures are the log's side of a charged attempt on some entries.
-func (y parking) failures(entries []event.Entry) []mirror.Failure {
+func (y parking) failures(entries []event.Entry) []storage.Failure {
 	class, _ := fate.Of(y.cause)
-	var out []mirror.Failure
+	var out []storage.Failure
 	for _, e := range entries {
 		if e.Signal.Cause != event.CauseEvent {
 			continue
 		}
-		out = append(out, mirror.Failure{
+		out = append(out, storage.Failure{
 			Source: y.ref.Key.Source, EventID: e.Signal.CauseID, Entity: y.ref.Key,
-			Signal: mirror.SignalID{Shard: y.s.cfg.Shard, ID: e.ID}, At: y.plan.at, Class: class.String(), Error: Text(y.cause),
+			Signal: storage.SignalID{Shard: y.s.cfg.Shard, ID: e.ID}, At: y.plan.at, Class: class.String(), Error: Text(y.cause),
 			Claim: y.doc.Claim,
 		})
 	}

@@ -11,8 +11,8 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // Config is what the machines of a shard go by.
@@ -121,7 +121,7 @@ type Result struct {
 	Parked   Parked
 	Entries  []event.Entry
 	Batch    Batch
-	Document *mirror.Document
+	Document *storage.Document
 	Snapshot *provider.Snapshot
 	Now      time.Time
 	Yes      bool

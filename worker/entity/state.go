@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // Parked is what is known of a parked entity besides its entries.
@@ -76,11 +76,11 @@ func (p State) Encode(most int) []byte {
 }
 
 // since returns the attempts an entry has been through that came at attempt base.
-func (p State) since(base int) []mirror.Attempt {
-	var out []mirror.Attempt
+func (p State) since(base int) []storage.Attempt {
+	var out []storage.Attempt
 	for _, t := range p.Attempts {
 		if t.N > base {
-			out = append(out, mirror.Attempt{At: t.At, Error: t.Error})
+			out = append(out, storage.Attempt{At: t.At, Error: t.Error})
 		}
 	}
 	return out

@@ -16,8 +16,8 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
@@ -86,7 +86,7 @@ type story struct {
 	now    time.Time
 	lines  []string
 	tasks  map[entity.Number]entity.Effect
-	docs   map[event.Key]*mirror.Document
+	docs   map[event.Key]*storage.Document
 	says   map[string][]string // the provider, by entity and shop
 	parked map[event.Key]*waiting
 }
@@ -101,7 +101,7 @@ func newStory(t *testing.T) *story {
 	def, err := provider.Parse("acme.yaml", []byte(shop))
 	require.NoError(t, err)
 	s := &story{
-		t: t, def: def, now: noon, tasks: map[entity.Number]entity.Effect{}, docs: map[event.Key]*mirror.Document{},
+		t: t, def: def, now: noon, tasks: map[entity.Number]entity.Effect{}, docs: map[event.Key]*storage.Document{},
 		says: map[string][]string{}, parked: map[event.Key]*waiting{},
 	}
 	s.shard = entity.NewShard(entity.Config{
@@ -278,7 +278,7 @@ func (s *story) answer(e entity.Effect) (r entity.Result) {
 	case entity.Claim:
 		doc := s.docs[e.Ref.Key]
 		if doc == nil {
-			doc = &mirror.Document{Key: e.Ref.Key, Parents: e.Ref.Parents}
+			doc = &storage.Document{Key: e.Ref.Key, Parents: e.Ref.Parents}
 			s.docs[e.Ref.Key] = doc
 		}
 		doc.Claim++

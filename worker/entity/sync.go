@@ -5,8 +5,8 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // PageSize is how many entries of a parked entity are handled at a time.
@@ -191,4 +191,4 @@ func (y *sync) finish(err error) {
 }
 
 // knownAlive reports whether the mirror holds the entity and believes it lives.
-func knownAlive(d *mirror.Document) bool { return d.Known() && d.DeletedAt.IsZero() }
+func knownAlive(d *storage.Document) bool { return d.Known() && d.DeletedAt.IsZero() }

@@ -4,7 +4,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 const (
@@ -31,7 +31,7 @@ type verdict struct {
 	// verify > 0: look once more after it.
 	verify time.Duration
 	// last is the newest event of the batch, if newer than the stored one.
-	last mirror.LastEvent
+	last storage.LastEvent
 }
 
 // judge compares the fetched state with the mirror's and with what the events say

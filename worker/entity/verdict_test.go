@@ -9,8 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // A look that was to be taken at once says nothing of when a second look was
@@ -38,7 +38,7 @@ func TestWhenASecondLookWasMeantFor(t *testing.T) {
 				kind: kind,
 				s:    &Shard{now: noon},
 				snap: &provider.Snapshot{SentAt: noon},
-				doc:  &mirror.Document{LastEvent: mirror.LastEvent{CreatedAt: noon.Add(-10 * time.Second)}},
+				doc:  &storage.Document{LastEvent: storage.LastEvent{CreatedAt: noon.Add(-10 * time.Second)}},
 			}
 			require.Equal(t, len(entries), a.summary.Add(kind, entries))
 			require.True(t, a.summary.verify)

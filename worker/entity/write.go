@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 func (y writing) believed(r Result) {
@@ -25,9 +25,9 @@ func (y writing) believed(r Result) {
 func (y writing) rewritten() Record {
 	return Record{
 		Sync: y.number,
-		Discrepancy: mirror.Discrepancy{
+		Discrepancy: storage.Discrepancy{
 			ID:     fmt.Sprintf("rewritten/%s/%d", y.ref.Key, y.doc.DoubtedAt.UnixMilli()),
-			Source: y.ref.Key.Source, Entity: y.ref.Key, Type: mirror.Rewritten, Status: mirror.Repaired,
+			Source: y.ref.Key.Source, Entity: y.ref.Key, Type: storage.Rewritten, Status: storage.Repaired,
 			FoundAt: y.s.now.UTC(), JudgedAt: y.s.now.UTC(), RepairedAt: y.s.now.UTC(),
 		},
 		Reason: "the provider has answered without history the mirror holds since " + y.doc.DoubtedAt.UTC().Format(time.RFC3339),
@@ -43,8 +43,8 @@ func (y writing) recorded(r Result) {
 }
 
 // write turns the verdict into what the store is to do.
-func (y writing) write() *mirror.Write {
-	w := &mirror.Write{
+func (y writing) write() *storage.Write {
+	w := &storage.Write{
 		Ref: y.ref, Claim: y.doc.Claim, SentAt: y.snap.SentAt,
 		Kept: y.v.kept, DoubtedAt: y.v.doubted, Deleted: y.snap.Deleted, LastEvent: y.v.last, ForgetLastEvent: y.lastEventIsAhead(),
 	}

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
+	"github.com/tarn-sync/tarn/deployments/simulator"
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
-	"github.com/tarn-sync/tarn/shared/simulator"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // shareWanted is the least share of the provider's rate a drain uses.
@@ -107,7 +107,7 @@ func outage(ctx context.Context, f *fleet.Fleet, away time.Duration, events floa
 	if err := f.Drain(ctx, 5*time.Minute); err != nil {
 		return d, err
 	}
-	d.dead, err = f.Letters(ctx, mirror.LetterOpen)
+	d.dead, err = f.Letters(ctx, storage.LetterOpen)
 	return d, err
 }
 
@@ -188,7 +188,7 @@ func claims(ctx context.Context, f *fleet.Fleet) (map[event.Key]int64, error) {
 		switch {
 		case err == nil:
 			all[k] = doc.Claim
-		case !errors.Is(err, mirror.ErrNotFound):
+		case !errors.Is(err, storage.ErrNotFound):
 			return nil, fmt.Errorf("read the mirror: %w", err)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
-	"github.com/tarn-sync/tarn/shared/simulator"
+	"github.com/tarn-sync/tarn/deployments/simulator"
 )
 
 // throughputWanted is the least share of the throughput that is left when a

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
-	"github.com/tarn-sync/tarn/shared/mirror"
-	"github.com/tarn-sync/tarn/shared/simulator"
+	"github.com/tarn-sync/tarn/deployments/simulator"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // Takeover kills workers with events in flight, one after the other, and
@@ -97,9 +97,9 @@ func killed(ctx context.Context, f *fleet.Fleet, m *fleet.Member, wait time.Dura
 }
 
 // received are the rows of events received between two times.
-func received(ctx context.Context, f *fleet.Fleet, from, to time.Time) ([]*mirror.EventRow, error) {
-	var all []*mirror.EventRow
-	for filter := (mirror.EventFilter{From: from, To: to, Limit: 200}); ; {
+func received(ctx context.Context, f *fleet.Fleet, from, to time.Time) ([]*storage.EventRow, error) {
+	var all []*storage.EventRow
+	for filter := (storage.EventFilter{From: from, To: to, Limit: 200}); ; {
 		page, err := f.Store.Events(ctx, filter)
 		if err != nil {
 			return nil, fmt.Errorf("read the event log: %w", err)

@@ -17,8 +17,8 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/tarn-sync/tarn/api"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -87,7 +87,7 @@ func serveTarn(ctx context.Context, l net.Listener, redisURL string) error {
 }
 
 // noStore panics if it is ever read: the receiver must not need it.
-type noStore struct{ mirror.Store }
+type noStore struct{ storage.Store }
 
 func (noStore) Ping(context.Context) error { return nil }
 

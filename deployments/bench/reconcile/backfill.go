@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
-	"github.com/tarn-sync/tarn/shared/mirror"
-	"github.com/tarn-sync/tarn/shared/simulator"
+	"github.com/tarn-sync/tarn/deployments/simulator"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 const (
@@ -142,7 +142,7 @@ func (f *fill) look(cmd *exec.Cmd, asked int64, entities int) {
 // documents counts what the mirror has.
 func (s *subject) documents(ctx context.Context) (n int, err error) {
 	for _, kind := range []string{"account", "order"} {
-		for filter := (mirror.EntityFilter{Source: fleet.Source, Kind: kind, Limit: 200}); ; {
+		for filter := (storage.EntityFilter{Source: fleet.Source, Kind: kind, Limit: 200}); ; {
 			page, err := s.Store.Entities(ctx, filter)
 			if err != nil {
 				return 0, fmt.Errorf("count the mirror: %w", err)

@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
-	"github.com/tarn-sync/tarn/shared/mirror"
-	"github.com/tarn-sync/tarn/shared/simulator"
+	"github.com/tarn-sync/tarn/deployments/simulator"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // limitGap is what an event lost may take beyond an interval.
@@ -70,7 +70,7 @@ func (s *subject) gaps(ctx context.Context, within time.Duration) ([]time.Durati
 		if err != nil {
 			return false, err
 		}
-		rows := map[string]*mirror.EventRow{}
+		rows := map[string]*storage.EventRow{}
 		for _, row := range list {
 			rows[row.ID] = row
 		}

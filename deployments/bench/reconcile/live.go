@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
-	"github.com/tarn-sync/tarn/shared/mirror"
-	"github.com/tarn-sync/tarn/shared/simulator"
+	"github.com/tarn-sync/tarn/deployments/simulator"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // limitRise is how much longer live events may take while sweeps run.
@@ -124,7 +124,7 @@ func (s *subject) turn(ctx context.Context, each time.Duration, sweeping bool) (
 // begun waits until a sweep asks for lists.
 func (s *subject) begun(ctx context.Context, id string) error {
 	return fleet.WaitFor(ctx, 30*time.Second, func() string { return id + " does not begin" }, func() (bool, error) {
-		page, err := s.Store.Tasks(ctx, mirror.TaskFilter{Parent: id, Statuses: []mirror.TaskStatus{mirror.TaskDone}, Limit: 1})
+		page, err := s.Store.Tasks(ctx, storage.TaskFilter{Parent: id, Statuses: []storage.TaskStatus{storage.TaskDone}, Limit: 1})
 		return len(page.Items) > 0, err
 	})
 }
@@ -146,8 +146,8 @@ func (s *subject) end(ctx context.Context, id string) error {
 		if err != nil || !t.Status.Final() {
 			return false, err
 		}
-		page, err := s.Store.Tasks(ctx, mirror.TaskFilter{
-			Parent: id, Statuses: []mirror.TaskStatus{mirror.TaskWaiting, mirror.TaskRunning}, Limit: 1,
+		page, err := s.Store.Tasks(ctx, storage.TaskFilter{
+			Parent: id, Statuses: []storage.TaskStatus{storage.TaskWaiting, storage.TaskRunning}, Limit: 1,
 		})
 		return len(page.Items) == 0, err
 	})
@@ -155,7 +155,7 @@ func (s *subject) end(ctx context.Context, id string) error {
 
 // took are the times of the events received in a turn, once all are processed.
 func (s *subject) took(ctx context.Context, from, to time.Time) (all []time.Duration, err error) {
-	var open *mirror.EventRow
+	var open *storage.EventRow
 	what := func() string {
 		if open == nil {
 			return "the log has no event of the turn"
@@ -164,7 +164,7 @@ func (s *subject) took(ctx context.Context, from, to time.Time) (all []time.Dura
 	}
 	err = fleet.WaitFor(ctx, 20*time.Second, what, func() (bool, error) {
 		all = nil
-		for filter := (mirror.EventFilter{From: from, To: to, Limit: 200}); ; {
+		for filter := (storage.EventFilter{From: from, To: to, Limit: 200}); ; {
 			page, err := s.Store.Events(ctx, filter)
 			if err != nil {
 				return false, fmt.Errorf("read the event log: %w", err)

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // Commands are the limits that can be measured, by name.
@@ -82,14 +82,14 @@ func (s *subject) startSweep(ctx context.Context) (id string, err error) {
 }
 
 // finished waits until a task is over and returns it.
-func (s *subject) finished(ctx context.Context, id string, within time.Duration) (t *mirror.Task, err error) {
+func (s *subject) finished(ctx context.Context, id string, within time.Duration) (t *storage.Task, err error) {
 	err = fleet.WaitFor(ctx, within, func() string { return fmt.Sprintf("%s is not over: %+v", id, t) }, func() (bool, error) {
 		if t, err = s.Store.Task(ctx, id); err != nil {
 			return false, err
 		}
 		return t.Status.Final(), s.Died()
 	})
-	if err == nil && t.Status != mirror.TaskDone {
+	if err == nil && t.Status != storage.TaskDone {
 		err = fmt.Errorf("%s is %s: %s", id, t.Status, t.Error)
 	}
 	return t, err
@@ -98,8 +98,8 @@ func (s *subject) finished(ctx context.Context, id string, within time.Duration)
 // idle waits until nothing is done any more: no sweep runs, nothing is queued.
 func (s *subject) idle(ctx context.Context, within time.Duration) error {
 	err := fleet.WaitFor(ctx, within, func() string { return "a sweep still runs" }, func() (bool, error) {
-		page, err := s.Store.Tasks(ctx, mirror.TaskFilter{
-			Kinds: []string{"sweep", "partition"}, Statuses: []mirror.TaskStatus{mirror.TaskWaiting, mirror.TaskRunning},
+		page, err := s.Store.Tasks(ctx, storage.TaskFilter{
+			Kinds: []string{"sweep", "partition"}, Statuses: []storage.TaskStatus{storage.TaskWaiting, storage.TaskRunning},
 		})
 		return len(page.Items) == 0, err
 	})

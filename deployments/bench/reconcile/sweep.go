@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
-	"github.com/tarn-sync/tarn/shared/mirror/sqlite/sqlitetest"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage/sqlite/sqlitetest"
 )
 
 // limitCalls is how many requests a sweep in sync may make for each page there

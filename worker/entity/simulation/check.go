@@ -7,7 +7,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // Violation is a broken invariant.
@@ -47,7 +47,7 @@ func (w *world) leaves(e stored) {
 }
 
 // covers checks order and coverage as an event is settled.
-func (w *world) covers(d *document, s *mirror.Settlement) {
+func (w *world) covers(d *document, s *storage.Settlement) {
 	claim := s.CoveredBy.Claim
 	w.say("store: event %s of %v (%s) is covered by claim %d", s.EventID, s.Entity, s.Signal.ID, claim)
 	if claim < 1 || claim > d.SyncedClaim {
@@ -65,7 +65,7 @@ func (w *world) covers(d *document, s *mirror.Settlement) {
 }
 
 // replaces checks that the mirror does not go backwards.
-func (w *world) replaces(d *document, x *mirror.Write, sent time.Duration) {
+func (w *world) replaces(d *document, x *storage.Write, sent time.Duration) {
 	if x.Kept {
 		return
 	}
@@ -82,7 +82,7 @@ func (w *world) replaces(d *document, x *mirror.Write, sent time.Duration) {
 
 // charges checks that a counted attempt is one that the provider has failed, for
 // an entry that was there when it began.
-func (w *world) charges(d *document, f *mirror.Failure) {
+func (w *world) charges(d *document, f *storage.Failure) {
 	if !slices.Contains(d.failed, f.Claim) {
 		w.fail("charged", "event %s of %v is charged for claim %d, which the provider has not failed", f.EventID, f.Entity, f.Claim)
 		return
@@ -94,7 +94,7 @@ func (w *world) charges(d *document, f *mirror.Failure) {
 
 // buries checks that a dead letter has been through all its attempts, each a
 // failure of the provider after it came, unless one was final.
-func (w *world) buries(d *document, l *mirror.Letter) {
+func (w *world) buries(d *document, l *storage.Letter) {
 	w.say("store: event %s of %v is dead: %s, %d attempts", l.EventID, l.Ref.Key, l.Class, len(l.Attempts))
 	if l.Class == fate.Permanent.String() || l.Class == fate.Refused.String() && len(l.Attempts) < w.plan.Attempts {
 		if len(d.failed) == 0 {

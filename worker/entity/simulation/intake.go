@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
@@ -287,13 +287,13 @@ func (s *shard) log(p *proc, batch []event.Entry) (open []event.Entry) {
 			continue
 		}
 		for _, ref := range b.Entities {
-			if ref.Key != e.Signal.Ref.Key && rows[i][ref.Key] == mirror.Pending {
+			if ref.Key != e.Signal.Ref.Key && rows[i][ref.Key] == storage.Pending {
 				sig := e.Signal
 				sig.Ref, sig.Body = ref, nil
 				further = append(further, sig)
 			}
 		}
-		if rows[i][e.Signal.Ref.Key] != mirror.Pending {
+		if rows[i][e.Signal.Ref.Key] != storage.Pending {
 			settled = append(settled, e)
 			continue
 		}

@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // Outcome is what came of a run.
@@ -176,7 +176,7 @@ func (w *world) putBack(before time.Time) {
 	for i, of := range open {
 		call(&w.outside, redisServer, func() (string, error) { return w.redis.recover(w.signal(of, event.Live), known[i]), nil }, func(id string, err error) {
 			if err == nil && id != "" {
-				if o := w.store.rows[of.event].outcomes[of.key]; o.status == mirror.Pending {
+				if o := w.store.rows[of.event].outcomes[of.key]; o.status == storage.Pending {
 					o.signal = id
 				}
 			}

@@ -9,8 +9,8 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/mirror"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
@@ -378,7 +378,7 @@ func (r *run) lock(until time.Duration) {
 func (r *run) takeClaim(e entity.Claim) {
 	s, w := r.s, r.s.w
 	claim := func() {
-		call(&s.life, storeServer, func() (*mirror.Document, error) { return w.store.claim(e.Ref) }, func(d *mirror.Document, err error) {
+		call(&s.life, storeServer, func() (*storage.Document, error) { return w.store.claim(e.Ref) }, func(d *storage.Document, err error) {
 			if err == nil {
 				r.claim = d.Claim
 				w.say("worker %d: claim %d of %v for %s", s.k.number, d.Claim, r.key, ids(e.Batch))
@@ -434,10 +434,10 @@ func (r *run) fetch(e entity.Fetch) {
 	})
 }
 
-func (r *run) write(x *mirror.Write) {
+func (r *run) write(x *storage.Write) {
 	s, w := r.s, r.s.w
 	sent := r.sent
-	call(&s.life, storeServer, func() (mirror.Written, error) { return w.store.write(x, sent) }, func(done mirror.Written, err error) {
+	call(&s.life, storeServer, func() (storage.Written, error) { return w.store.write(x, sent) }, func(done storage.Written, err error) {
 		switch {
 		case err != nil:
 			r.done(failed(err))

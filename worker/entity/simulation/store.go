@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/mirror"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // store is what package mirror keeps.
@@ -27,7 +27,7 @@ type work struct {
 }
 
 type document struct {
-	mirror.Document
+	storage.Document
 	// begun is when each claim was taken, from 1.
 	begun []time.Duration
 	// fetched is when the fetch of the state that stands was sent.
@@ -51,14 +51,14 @@ type row struct {
 }
 
 type outcome struct {
-	status mirror.EventStatus
+	status storage.EventStatus
 	signal string
 	failed []time.Time // when, of each failure counted
 }
 
 type letter struct {
-	mirror.Letter
-	status mirror.LetterStatus
+	storage.Letter
+	status storage.LetterStatus
 }
 
 func newStore(w *world) *store {
@@ -68,13 +68,13 @@ func newStore(w *world) *store {
 func (s *store) doc(k event.Key) *document {
 	d := s.docs[k]
 	if d == nil {
-		d = &document{Document: mirror.Document{Key: k}}
+		d = &document{Document: storage.Document{Key: k}}
 		s.docs[k] = d
 	}
 	return d
 }
 
-func (s *store) claim(ref event.Ref) (*mirror.Document, error) {
+func (s *store) claim(ref event.Ref) (*storage.Document, error) {
 	d := s.doc(ref.Key)
 	if d.Claim == 0 {
 		d.Parents = ref.Parents
@@ -88,12 +88,12 @@ func (s *store) claim(ref event.Ref) (*mirror.Document, error) {
 // claimedAt is when a claim was taken.
 func (d *document) claimedAt(claim int64) time.Duration { return d.begun[claim-1] }
 
-// write is mirror.Store.Write. sent is when the request was, by the one clock.
-func (s *store) write(x *mirror.Write, sent time.Duration) (mirror.Written, error) {
+// write is storage.Store.Write. sent is when the request was, by the one clock.
+func (s *store) write(x *storage.Write, sent time.Duration) (storage.Written, error) {
 	d := s.doc(x.Ref.Key)
 	current := d.Claim == x.Claim && (d.SyncedClaim < x.Claim || !d.SyncedAt.After(x.SentAt))
 	if !current && s.w.plan.Off != Claims {
-		return mirror.Written{}, nil
+		return storage.Written{}, nil
 	}
 	s.w.replaces(d, x, sent)
 	d.SyncedClaim, d.SyncedAt = d.Claim, x.SentAt
@@ -110,7 +110,7 @@ func (s *store) write(x *mirror.Write, sent time.Duration) (mirror.Written, erro
 		if d.DoubtedAt.IsZero() {
 			d.DoubtedAt = x.DoubtedAt
 		}
-		return mirror.Written{Applied: true}, nil
+		return storage.Written{Applied: true}, nil
 	}
 	d.DoubtedAt, d.fetched = time.Time{}, sent
 	switch {
@@ -121,23 +121,23 @@ func (s *store) write(x *mirror.Write, sent time.Duration) (mirror.Written, erro
 	case x.Raw != nil:
 		d.Raw, d.StateHash, d.Status, d.Terminal, d.DeletedAt = x.Raw, x.StateHash, x.Status, x.Terminal, time.Time{}
 	}
-	return mirror.Written{Applied: true, OpenLetters: d.OpenLetters > 0}, nil
+	return storage.Written{Applied: true, OpenLetters: d.OpenLetters > 0}, nil
 }
 
 func (s *store) supersede(k event.Key, claim int64) {
 	for of, l := range s.letters {
-		if of.key == k && l.status == mirror.LetterOpen && l.Claim < claim {
-			l.status = mirror.LetterSuperseded
+		if of.key == k && l.status == storage.LetterOpen && l.Claim < claim {
+			l.status = storage.LetterSuperseded
 			s.doc(k).OpenLetters--
-			if o := s.rows[of.event].outcomes[k]; o.status == mirror.Dead {
-				o.status = mirror.Superseded
+			if o := s.rows[of.event].outcomes[k]; o.status == storage.Dead {
+				o.status = storage.Superseded
 			}
 		}
 	}
 }
 
-// logged is mirror.Logged.
-type logged map[event.Key]mirror.EventStatus
+// logged is storage.Logged.
+type logged map[event.Key]storage.EventStatus
 
 func (s *store) log(entries []event.Entry) ([]logged, error) {
 	var out []logged
@@ -153,7 +153,7 @@ func (s *store) log(entries []event.Entry) ([]logged, error) {
 			s.rows[b.ID] = r
 			s.order = append(s.order, r)
 			for i, ref := range b.Entities {
-				o := &outcome{status: mirror.Pending}
+				o := &outcome{status: storage.Pending}
 				if i == 0 {
 					o.signal = e.ID
 				}
@@ -162,11 +162,11 @@ func (s *store) log(entries []event.Entry) ([]logged, error) {
 		} else if e.ID != r.first && !r.seen[e.ID] {
 			r.seen[e.ID] = true
 			for _, o := range r.outcomes {
-				if o.status == mirror.Dead {
-					o.status = mirror.Pending
+				if o.status == storage.Dead {
+					o.status = storage.Pending
 				}
 			}
-			if o := r.outcomes[b.Entities[0].Key]; o.status == mirror.Pending {
+			if o := r.outcomes[b.Entities[0].Key]; o.status == storage.Pending {
 				o.signal = e.ID
 			}
 		}
@@ -179,7 +179,7 @@ func (s *store) log(entries []event.Entry) ([]logged, error) {
 	return out, nil
 }
 
-func (s *store) settle(list []mirror.Settlement) {
+func (s *store) settle(list []storage.Settlement) {
 	for i := range list {
 		d := &list[i]
 		r := s.rows[d.EventID]
@@ -188,20 +188,20 @@ func (s *store) settle(list []mirror.Settlement) {
 			return
 		}
 		o := r.outcomes[d.Entity]
-		if o.status != mirror.Pending {
+		if o.status != storage.Pending {
 			continue
 		}
-		o.status, o.signal = mirror.Processed, d.Signal.ID
+		o.status, o.signal = storage.Processed, d.Signal.ID
 		s.settled++
 		s.w.covers(s.doc(d.Entity), d)
 	}
 }
 
-func (s *store) count(list []mirror.Failure) {
+func (s *store) count(list []storage.Failure) {
 	for i := range list {
 		f := &list[i]
 		if r := s.rows[f.EventID]; r != nil {
-			if o := r.outcomes[f.Entity]; o.status == mirror.Pending && !slices.ContainsFunc(o.failed, f.At.Equal) {
+			if o := r.outcomes[f.Entity]; o.status == storage.Pending && !slices.ContainsFunc(o.failed, f.At.Equal) {
 				o.failed, o.signal = append(o.failed, f.At), f.Signal.ID
 				s.w.charges(s.doc(f.Entity), f)
 			}
@@ -209,31 +209,31 @@ func (s *store) count(list []mirror.Failure) {
 	}
 }
 
-func (s *store) bury(letters []mirror.Letter) {
+func (s *store) bury(letters []storage.Letter) {
 	for i := range letters {
 		l := &letters[i]
 		of := work{l.EventID, l.Ref.Key}
 		o, d := s.rows[l.EventID].outcomes[l.Ref.Key], s.doc(l.Ref.Key)
 		was := s.letters[of]
-		if was != nil && o.status.Final() && o.status != mirror.Dead {
+		if was != nil && o.status.Final() && o.status != storage.Dead {
 			continue
 		}
 		s.w.buries(d, l)
 		merged := *l
 		if was != nil {
 			merged.Claim = max(merged.Claim, was.Claim)
-			if was.status == mirror.LetterOpen {
+			if was.status == storage.LetterOpen {
 				d.OpenLetters--
 			}
 		}
-		status, out := mirror.LetterOpen, mirror.Dead
+		status, out := storage.LetterOpen, storage.Dead
 		if d.SyncedClaim > merged.Claim {
-			status, out = mirror.LetterSuperseded, mirror.Superseded
+			status, out = storage.LetterSuperseded, storage.Superseded
 		} else {
 			d.OpenLetters++
 		}
 		s.letters[of] = &letter{merged, status}
-		if o.status == mirror.Pending || o.status == mirror.Dead {
+		if o.status == storage.Pending || o.status == storage.Dead {
 			o.status = out
 			s.settled++
 		}
@@ -248,7 +248,7 @@ func (s *store) unsettled(before time.Time) (open []work, known []string) {
 			continue
 		}
 		for _, ref := range r.event.Entities {
-			if o := r.outcomes[ref.Key]; o.status == mirror.Pending {
+			if o := r.outcomes[ref.Key]; o.status == storage.Pending {
 				open, known = append(open, work{r.event.ID, ref.Key}), append(known, o.signal)
 			}
 		}
@@ -259,7 +259,7 @@ func (s *store) unsettled(before time.Time) (open []work, known []string) {
 func (s *store) open() []work {
 	var dead []work
 	for of, l := range s.letters {
-		if l.status == mirror.LetterOpen {
+		if l.status == storage.LetterOpen {
 			dead = append(dead, of)
 		}
 	}
@@ -268,11 +268,11 @@ func (s *store) open() []work {
 }
 
 func (s *store) redriven(of work) {
-	if l := s.letters[of]; l.status == mirror.LetterOpen {
-		l.status = mirror.LetterRedriven
+	if l := s.letters[of]; l.status == storage.LetterOpen {
+		l.status = storage.LetterRedriven
 		s.doc(of.key).OpenLetters--
-		if o := s.rows[of.event].outcomes[of.key]; o.status == mirror.Dead {
-			o.status = mirror.Pending
+		if o := s.rows[of.event].outcomes[of.key]; o.status == storage.Dead {
+			o.status = storage.Pending
 		}
 	}
 }

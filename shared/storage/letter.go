@@ -1,0 +1,163 @@
+package storage
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"slices"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/event"
+)
+
+// Letter is a dead letter: one event's work on one entity that ran out of
+// attempts or failed for good. The payload is in the event's row.
+type Letter struct {
+	Source, EventID string
+	Ref             event.Ref
+	Signal          SignalID
+	// Class is the fate class of the last error; see package fate.
+	Class    string
+	Attempts []Attempt
+	// Claim is that of the last attempt: a later good sync supersedes it.
+	Claim   int64
+	TraceID string
+	At      time.Time
+}
+
+// LetterStatus is what has become of a dead letter.
+type LetterStatus string
+
+// The statuses of a dead letter.
+const (
+	LetterOpen       LetterStatus = "open"
+	LetterRedriven   LetterStatus = "redriven"
+	LetterSuperseded LetterStatus = "superseded"
+	LetterDiscarded  LetterStatus = "discarded"
+)
+
+// Attempt is one failed try.
+type Attempt struct {
+	At    time.Time `json:"at"`
+	Error string    `json:"error"`
+}
+
+// maxAttempts is how many attempts a letter keeps, the newest.
+const maxAttempts = 100
+
+// MergeAttempts returns the attempts a letter has after it was buried again:
+// the former ones and those that are new, once each, in the order of their
+// times, at most the newest 100.
+func MergeAttempts(former, latest []Attempt) []Attempt {
+	all := slices.Clone(former)
+	for _, a := range latest {
+		if !slices.ContainsFunc(all, func(b Attempt) bool { return a.At.UnixMilli() == b.At.UnixMilli() && a.Error == b.Error }) {
+			all = append(all, a)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b Attempt) int { return a.At.Compare(b.At) })
+	return all[max(0, len(all)-maxAttempts):]
+}
+
+// ID is the letter's id: the same for the same event and entity, so burying
+// twice makes one letter.
+func (l *Letter) ID() string { return LetterID(l.EventID, l.Ref.Key) }
+
+// LetterID returns the id of the letter of an event's work on an entity.
+func LetterID(eventID string, k event.Key) string {
+	sum := sha256.Sum256([]byte(eventID + "\x00" + k.String()))
+	return "dl_" + hex.EncodeToString(sum[:16])
+}
+
+// LetterRecord is a dead letter as the store has it.
+type LetterRecord struct {
+	Letter
+	Status LetterStatus
+	// EventType and Payload are the event's, from its row in the log.
+	EventType string
+	Payload   []byte
+	// ClosedAt is when it was redriven, superseded or discarded, By who
+	// redrove or discarded it, Reason why it was discarded. Empty while open.
+	ClosedAt   time.Time
+	By, Reason string
+}
+
+// LetterFilter selects dead letters; zero values select all.
+type LetterFilter struct {
+	Status LetterStatus `json:"status,omitempty"`
+	Source string       `json:"source,omitempty"`
+	// Type is the event's type.
+	Type string `json:"type,omitempty"`
+	// Kind and Entity select by the entity the letter is about.
+	Kind   string    `json:"kind,omitempty"`
+	Entity event.Key `json:"entity,omitzero"`
+	Class  string    `json:"class,omitempty"`
+	// From and To bound the time it was buried: from ≤ at < to.
+	From time.Time `json:"from,omitzero"`
+	To   time.Time `json:"to,omitzero"`
+	// Limit is the page size, 1 to 200. Defaults to 50.
+	Limit  int    `json:"limit,omitempty"`
+	Cursor string `json:"cursor,omitempty"`
+}
+
+// Letters is the part of Store that operators use on dead letters. Burying and
+// superseding are the worker's.
+type Letters interface {
+	// LetterByID returns one, or ErrNotFound.
+	LetterByID(ctx context.Context, id string) (*LetterRecord, error)
+	// Letters lists them, newest first.
+	Letters(ctx context.Context, f LetterFilter) (Page[*LetterRecord], error)
+	// CountLetters counts what a filter selects; Limit and Cursor are ignored.
+	// Without a Status or Entity it may read all letters there are.
+	CountLetters(ctx context.Context, f LetterFilter) (int64, error)
+	// OpenLetters counts open letters by source.
+	OpenLetters(ctx context.Context) (map[string]int64, error)
+
+	// Redriven closes open letters whose work has been appended anew: their
+	// dead outcomes are open again, their rows pending or retrying, open_letters
+	// is recounted and behind cleared unless something else causes it: doubts,
+	// or other work on the entity that has failed and is not given up. Ones that
+	// are not open (superseded by that very work, say) are left. It answers how
+	// many it closed. The entries that stand for the outcomes now are told to
+	// Requeued.
+	Redriven(ctx context.Context, ids []string, by string, at time.Time) (int, error)
+	// Discard gives open letters up: their dead outcomes become discarded. As
+	// for the rest, like Redriven.
+	Discard(ctx context.Context, ids []string, by, reason string, at time.Time) (int, error)
+}
+
+// Kinds of a note that somebody decides by.
+const (
+	// NoteDiffering: an event came again with another body, which is the reason.
+	NoteDiffering = "differing"
+	// NoteDuplicate: an event came again and was not appended.
+	NoteDuplicate = "duplicate"
+	// NoteRefused: the store refused an event; Reason is JSON that says why and
+	// holds the first MiB of the payload.
+	NoteRefused = "refused"
+	// NoteOperator: somebody acted through the api; Reason says who and what.
+	NoteOperator = "operator"
+)
+
+// MaxNotes is how many notes a caller gives Note at a time at most, so that all
+// of them can be told again and are counted once.
+const MaxNotes = 500
+
+// Note is an entry of the audit that needs no answer: a duplicate, a sum of
+// rejections, what an operator did.
+type Note struct {
+	// ID makes noting twice harmless.
+	ID     string
+	At     time.Time
+	Source string
+	// Kind is "duplicate", "differing", "rejected", "unreadable", "refused" or "operator".
+	Kind string
+	// EventID is set for duplicates, differing and refused ones.
+	EventID string
+	// Reason is why it was rejected, from a fixed list; of an operator's act,
+	// who did what: "ops: pause: the provider maintains"; of a differing event,
+	// its body.
+	Reason string
+	// Count is how many it stands for, at least 1.
+	Count int64
+}

@@ -1,0 +1,156 @@
+package storage
+
+import (
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+)
+
+// EventStatus is what has become of an event.
+type EventStatus string
+
+// The statuses of an event. An outcome has the same ones, without Retrying
+// and with Open for Pending.
+const (
+	Pending    EventStatus = "pending"
+	Retrying   EventStatus = "retrying"
+	Processed  EventStatus = "processed"
+	Dead       EventStatus = "dead"
+	Superseded EventStatus = "superseded"
+	Discarded  EventStatus = "discarded"
+)
+
+// Final reports whether an outcome of this status is settled.
+func (s EventStatus) Final() bool { return s != Pending && s != Retrying && s != "" }
+
+// SignalID names a stream entry.
+type SignalID struct {
+	Shard int    `json:"shard"`
+	ID    string `json:"id"`
+}
+
+// Arrival is an event as read from its stream, to be logged.
+type Arrival struct {
+	Event *event.Event
+	// Signal is the event's own entry.
+	Signal SignalID
+	// TraceID is the W3C trace id of the request that brought it. May be "".
+	TraceID string
+}
+
+// MaxPayload is the longest payload of an event that a store keeps, in bytes:
+// 15 MiB, since a document of MongoDB's holds 16 and the rest of the row wants
+// room.
+const MaxPayload = 15 << 20
+
+// CheckPayload refuses a longer payload for good, whatever store there is.
+func (a *Arrival) CheckPayload() error {
+	if n := len(a.Event.Payload); n > MaxPayload {
+		return fate.Errorf(fate.Permanent, "event %s/%s: a payload of %d bytes is more than the log keeps (15 MiB)", a.Event.Source, a.Event.ID, n)
+	}
+	return nil
+}
+
+// Logged is what Log found out about one arrival.
+type Logged struct {
+	// Inserted: the row is new.
+	Inserted bool
+	// Redelivered: the row was there and came with another stream entry: the
+	// provider has sent the event again and it was accepted again. Its dead
+	// outcomes were opened anew.
+	Redelivered bool
+	// PayloadDiffers: the same id came with another body; the first was kept.
+	PayloadDiffers bool
+	// Outcomes are the statuses by entity after the call (Pending = open).
+	Outcomes map[event.Key]EventStatus
+}
+
+// Covered names the fetch that covered an event's signal.
+type Covered struct {
+	Claim     int64     `json:"claim"`
+	FetchedAt time.Time `json:"fetched_at"`
+	// Signal is the newest entry that fetch covered: more than one event
+	// naming the same fetch shows what was coalesced.
+	Signal string `json:"signal"`
+	// StateHash is that of the state the mirror has had from this fetch on, or
+	// StateGone. "" if an older version settled it.
+	StateHash string `json:"state_hash,omitempty"`
+}
+
+// StateGone stands for the hash of a state where the provider has no such
+// entity.
+const StateGone = "gone"
+
+// Settlement is one event's work on one entity, done.
+type Settlement struct {
+	Source, EventID string
+	Entity          event.Key
+	// Signal is the entry on the entity's shard that is settled.
+	Signal    SignalID
+	CoveredBy Covered
+	// At becomes processed_at of the event if this was its last open outcome.
+	At time.Time
+	// OutOfOrder: the event is older than one already taken for the entity.
+	// Overtaken: the history is already past it. Lagging: the provider's reads
+	// did not show it in time. ParentsDiffer: the event names other parents for
+	// the entity than those it is known to stand under. All four are kept on the
+	// row once true.
+	OutOfOrder, Overtaken, Lagging, ParentsDiffer bool
+}
+
+// Failure is one failed attempt of one event's work on one entity.
+type Failure struct {
+	Source, EventID string
+	Entity          event.Key
+	Signal          SignalID
+	At              time.Time
+	Class, Error    string
+	// Claim is that of the attempt. Once a later one has begun, a failure told
+	// late says nothing about the entity's document any more.
+	Claim int64
+}
+
+// FirstFailures are, by entity, the first failures of its newest attempt.
+func FirstFailures(failed []Failure) map[event.Key]Failure {
+	first := map[event.Key]Failure{}
+	for _, f := range failed {
+		was, known := first[f.Entity]
+		if !known || f.Claim > was.Claim || f.Claim == was.Claim && f.At.Before(was.At) {
+			first[f.Entity] = f
+		}
+	}
+	return first
+}
+
+// EventRow is an event as the log has it.
+type EventRow struct {
+	ID, Source, Type                   string
+	CreatedAt, ReceivedAt, ProcessedAt time.Time
+	Status                             EventStatus
+	// Attempts counts failed attempts; Error is the last one's.
+	Attempts                       int
+	Error                          string
+	Duplicates                     int64
+	OutOfOrder, Overtaken, Lagging bool
+	PayloadDiffers                 bool
+	// ParentsDiffer: it named other parents for an entity than those the entity
+	// was known to stand under when it was settled.
+	ParentsDiffer bool
+	// Unnamed: it does not name the entity its type is about. Undated: its own
+	// time could not be read; CreatedAt is zero.
+	Unnamed, Undated bool
+	// Entities are the outcomes, primary first, in the order the event named
+	// them.
+	Entities []Outcome
+	Payload  []byte
+	TraceID  string
+}
+
+// Outcome is what became of an event for one entity.
+type Outcome struct {
+	Ref       event.Ref
+	Status    EventStatus
+	Signal    SignalID
+	CoveredBy *Covered
+}

@@ -1,0 +1,70 @@
+package mongo
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/tarn-sync/tarn/shared/storage"
+)
+
+// note is an entry of the audit as stored.
+type note struct {
+	ID      string    `bson:"_id"`
+	At      time.Time `bson:"at"`
+	Source  string    `bson:"source"`
+	Kind    string    `bson:"kind"`
+	EventID string    `bson:"event,omitempty"`
+	Reason  string    `bson:"reason,omitempty"`
+	Count   int64     `bson:"count"`
+}
+
+// countedNotes is how many notes a row remembers to have counted: a page of them
+// that are all of one event, told again within moments, and what came between.
+const countedNotes = 2 * storage.MaxNotes
+
+// Note adds to the audit; duplicates are counted on their event's row, which
+// remembers the notes it has counted: whatever fails between the two, a note that
+// is told again is counted once.
+func (s *Store) Note(ctx context.Context, notes []storage.Note) error {
+	notes = inOrder(notes, func(n storage.Note) string { return n.ID })
+	for chunk := range slices.Chunk(notes, s.bulkSize) {
+		if err := s.noteChunk(ctx, chunk); err != nil {
+			return fmt.Errorf("note: %w", err)
+		}
+	}
+	return nil
+}
+
+func (s *Store) noteChunk(ctx context.Context, notes []storage.Note) error {
+	docs := make([]note, len(notes))
+	for i, n := range notes {
+		docs[i] = note(n)
+		docs[i].Count = max(n.Count, 1)
+	}
+	_, err := s.audit.InsertMany(ctx, docs, options.InsertMany().SetOrdered(false))
+	if _, err = duplicates(err); err != nil {
+		return classify(ctx, err)
+	}
+	var models []mongo.WriteModel
+	for _, n := range inOrder(docs, func(n note) string { return rowID(n.Source, n.EventID) }) {
+		if n.Kind != storage.NoteDuplicate {
+			continue
+		}
+		models = append(models, mongo.NewUpdateOneModel().
+			SetFilter(bson.D{{Key: "_id", Value: rowID(n.Source, n.EventID)}, {Key: "counted", Value: bson.D{{Key: "$ne", Value: n.ID}}}}).
+			SetUpdate(bson.D{
+				{Key: "$inc", Value: bson.D{{Key: "duplicates", Value: n.Count}, {Key: "rev", Value: int64(1)}}},
+				{Key: "$push", Value: bson.D{{Key: "counted", Value: bson.D{
+					{Key: "$each", Value: bson.A{n.ID}}, {Key: "$slice", Value: -countedNotes},
+				}}}},
+			}))
+	}
+	_, err = s.bulk(ctx, s.events, models)
+	return err
+}

@@ -1,0 +1,196 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/fault"
+	"github.com/tarn-sync/tarn/shared/storage"
+)
+
+// documentColumns are the columns of a document, in the order scanDocument
+// reads them.
+const documentColumns = `source, kind, id, parents, raw, status, terminal, terminal_at, deleted_at,
+	claim, synced_claim, state_hash, synced_at, verified_at,
+	last_event_at, last_event_id, last_event_type,
+	behind_since, behind_reason, doubted_at, open_letters`
+
+const claimSQL = `
+INSERT INTO mirror (source, kind, id, parents, claim) VALUES (?1, ?2, ?3, ?4, 1)
+ON CONFLICT DO UPDATE SET claim = claim + 1
+RETURNING ` + documentColumns
+
+// Claim raises the entity's claim and returns its document.
+func (s *Store) Claim(ctx context.Context, ref event.Ref) (doc *storage.Document, err error) {
+	if err := checkKeys(ref.Key); err != nil {
+		return nil, err
+	}
+	parents, err := object(ref.Parents)
+	if err != nil {
+		return nil, fmt.Errorf("claim %s: parents: %w", ref.Key, err)
+	}
+	err = s.writer.change(ctx, func(t *tx) error {
+		doc, err = scanDocument(t.row(claimSQL, ref.Key.Source, ref.Key.Kind, ref.Key.Local(), parents))
+		if err != nil || len(doc.Damaged) == 0 {
+			return err
+		}
+		return removeDamaged(t, doc)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("claim %s: %w", ref.Key, err)
+	}
+	return doc, nil
+}
+
+// The statements of Write. All are fenced by the claim; ?1 to ?4 are the key
+// and the claim, ?5 the time the request was sent, ?6 to ?8 the last event, ?9
+// the parents that answered.
+const (
+	fence = ` WHERE source = ?1 AND kind = ?2 AND id = ?3 AND claim = ?4` + latest
+
+	// latest decides between two fetches with one claim. Claims never go back,
+	// unless the file is replaced by an older copy: then a fetch that is still
+	// under way from before may hold a number that is given out again.
+	latest = ` AND (synced_claim < ?4 OR synced_at <= ?5)`
+
+	// synced is what every good fetch moves. A later event replaces the last
+	// one; of the same time, the one with the greater id.
+	synced = `
+	synced_claim    = claim,
+	synced_at       = ?5,
+	last_event_at   = iif((?6, ?7) > (last_event_at, last_event_id), ?6, last_event_at),
+	last_event_id   = iif((?6, ?7) > (last_event_at, last_event_id), ?7, last_event_id),
+	last_event_type = iif((?6, ?7) > (last_event_at, last_event_id), ?8, last_event_type)`
+
+	// under is for an answer with the entity: where it was found it stands.
+	under = `,
+	parents = iif(?9 = '', parents, ?9)`
+
+	// believed is for an answer that was taken: doubts end, and so does being
+	// behind, unless dead letters say otherwise.
+	believed = `,
+	verified_at   = max(verified_at, ?5),
+	doubted_at    = 0,
+	behind_since  = iif(open_letters > 0, behind_since, 0),
+	behind_reason = iif(open_letters > 0, behind_reason, '')`
+
+	writeUnchangedSQL = `UPDATE mirror SET` + synced + believed + under + fence
+	writeStateSQL     = `UPDATE mirror SET` + synced + believed + under + `,
+	raw = ?10, state_hash = ?11, status = ?12, terminal = ?13, deleted_at = 0,
+	terminal_at = CASE WHEN NOT ?13 THEN 0 WHEN terminal THEN terminal_at ELSE ?5 END` + fence
+	writeDeletedSQL = `UPDATE mirror SET` + synced + believed + `,
+	deleted_at = iif(deleted_at = 0, ?5, deleted_at)` + fence
+	writeKeptSQL = `UPDATE mirror SET` + synced + under + `,
+	doubted_at    = iif(doubted_at = 0, ?10, doubted_at),
+	behind_since  = iif(behind_reason = '', iif(doubted_at = 0, ?10, doubted_at), behind_since),
+	behind_reason = '` + storage.ReasonLagging + `'` + fence
+)
+
+// Write applies the outcome of a fetch if its claim is still the newest.
+func (s *Store) Write(ctx context.Context, w *storage.Write) (done storage.Written, err error) {
+	k := w.Ref.Key
+	parents, err := object(w.Ref.Parents)
+	if err != nil {
+		return done, fmt.Errorf("write %s: parents: %w", k, err)
+	}
+	args := []any{
+		k.Source, k.Kind, k.Local(), w.Claim, millis(w.SentAt),
+		millis(w.LastEvent.CreatedAt), w.LastEvent.ID, w.LastEvent.Type, parents,
+	}
+	query := writeUnchangedSQL
+	switch {
+	case w.Kept:
+		query = writeKeptSQL
+		args = append(args, millis(w.DoubtedAt))
+	case w.Deleted:
+		query, args = writeDeletedSQL, args[:8]
+	case w.Raw != nil:
+		query = writeStateSQL
+		args = append(args, text(w.Raw), w.StateHash, w.Status, w.Terminal)
+	}
+	if fault.Off("claims") {
+		query = strings.Replace(query, " AND claim = ?4"+latest, "", 1)
+	}
+	if w.ForgetLastEvent && !w.LastEvent.CreatedAt.IsZero() {
+		query = strings.ReplaceAll(query, "(last_event_at, last_event_id),", "(-1, ''),")
+	}
+	err = s.writer.change(ctx, func(t *tx) error {
+		var letters int64
+		err := t.row(query+" RETURNING open_letters", args...).Scan(&letters)
+		if errors.Is(err, sql.ErrNoRows) {
+			done = storage.Written{}
+			return nil
+		}
+		done = storage.Written{Applied: err == nil, OpenLetters: letters > 0 && !w.Kept}
+		return err
+	})
+	if err != nil {
+		return storage.Written{}, fmt.Errorf("write %s: %w", k, err)
+	}
+	return done, nil
+}
+
+// removeDamaged gives the columns of a document that could not be read the values
+// they have in a new one, so that a write can set them.
+func removeDamaged(t *tx, doc *storage.Document) error {
+	columns := make([]string, 0, len(doc.Damaged))
+	for _, name := range doc.Damaged {
+		value := " = 0"
+		if name == "parents" {
+			value = " = ''"
+		}
+		columns = append(columns, name+value)
+		if name == "terminal_at" { // which is set as a document becomes terminal
+			columns = append(columns, "terminal = 0")
+			doc.Terminal = false
+		}
+	}
+	_, err := t.conn.ExecContext(t.ctx, "UPDATE mirror SET "+strings.Join(columns, ", ")+" WHERE source = ?1 AND kind = ?2 AND id = ?3",
+		doc.Key.Source, doc.Key.Kind, doc.Key.Local())
+	return err
+}
+
+func scanDocument(row scanner) (*storage.Document, error) {
+	var d storage.Document
+	var b storage.Behind
+	var parents string
+	var isTerminal, terminal, deleted, claim, syncedClaim, synced, verified, eventAt, since, doubted, letters number
+	err := row.Scan(&d.Key.Source, &d.Key.Kind, local{&d.Key}, &parents, &d.Raw, &d.Status, &isTerminal, &terminal, &deleted,
+		&claim, &syncedClaim, &d.StateHash, &synced, &verified,
+		&eventAt, &d.LastEvent.ID, &d.LastEvent.Type,
+		&since, &b.Reason, &doubted, &letters)
+	if err != nil {
+		return nil, err
+	}
+	if claim.bad { // it would never be written
+		return nil, fate.Errorf(fate.Permanent, "document %s: its claim cannot be read", d.Key)
+	}
+	if d.Parents, err = fromObject(parents); err != nil {
+		d.Damaged = append(d.Damaged, "parents")
+	}
+	for _, c := range [...]struct {
+		name string
+		*number
+	}{
+		{"terminal", &isTerminal}, {"terminal_at", &terminal}, {"deleted_at", &deleted}, {"synced_claim", &syncedClaim},
+		{"synced_at", &synced}, {"verified_at", &verified}, {"last_event_at", &eventAt}, {"behind_since", &since},
+		{"doubted_at", &doubted}, {"open_letters", &letters},
+	} {
+		if c.bad {
+			d.Damaged = append(d.Damaged, c.name)
+		}
+	}
+	d.Terminal, d.TerminalAt, d.DeletedAt = isTerminal.int64 != 0, terminal.time(), deleted.time()
+	d.Claim, d.SyncedClaim, d.SyncedAt, d.VerifiedAt = claim.int64, syncedClaim.int64, synced.time(), verified.time()
+	d.LastEvent.CreatedAt, d.DoubtedAt, d.OpenLetters = eventAt.time(), doubted.time(), int(letters.int64)
+	if b.Reason != "" {
+		b.Since = since.time()
+		d.Behind = &b
+	}
+	return &d, nil
+}
