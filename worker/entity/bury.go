@@ -87,7 +87,7 @@ func (y burying) exhaustedUnparked(r Result) {
 	case len(y.batch) > 0:
 		failing{y.sync}.parkCharged()
 	default:
-		y.do(Page{Sync: y.number, Key: y.ref.Key, Most: min(PageSize, y.parked.Len)}, y.exhaustedPage)
+		y.do(Page{Sync: y.number, Key: y.ref.Key, Most: min(y.s.cfg.Page, y.parked.Len)}, y.exhaustedPage)
 	}
 }
 

@@ -52,7 +52,7 @@ func (y parking) counted(r Result) {
 	case !y.lane.retry || seen >= y.parked.Len:
 		y.enterGate()
 	default:
-		y.do(Page{Sync: y.number, Key: y.ref.Key, From: seen, Most: min(PageSize, y.parked.Len-seen)}, y.nextToCount)
+		y.do(Page{Sync: y.number, Key: y.ref.Key, From: seen, Most: min(y.s.cfg.Page, y.parked.Len-seen)}, y.nextToCount)
 	}
 }
 

@@ -47,7 +47,7 @@ func (y draining) unparked(r Result) {
 	case r.Err != nil, r.Left == 0, y.handled >= y.parked.Len:
 		y.afterParked(r.Err)
 	default:
-		y.do(Page{Sync: y.number, Key: y.ref.Key, Most: min(PageSize, y.parked.Len-y.handled)}, y.nextPage)
+		y.do(Page{Sync: y.number, Key: y.ref.Key, Most: min(y.s.cfg.Page, y.parked.Len-y.handled)}, y.nextPage)
 	}
 }
 
