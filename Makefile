@@ -49,6 +49,7 @@ check: tools-test ## format, vet, lint, quick tests: before each commit, in two 
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) test -short -parallel $(PARALLEL) $$($(GO) list $(PACKAGES) | grep -v /deployments)
 	$(GO) test -short -count 1 ./deployments/...
+	$(GO) run ./deployments/explore -duration 30s
 
 test: tools-test vet lint unit ## everything CI does: vet, lint, all tests with the race detector
 

@@ -212,7 +212,7 @@ func (r *run) do(ctx context.Context, e entity.Effect) (result entity.Result) {
 	case entity.Record:
 		result.Err = r.record(ctx, e)
 	case entity.Write:
-		result.Err = r.write(ctx, e.Write)
+		result.Err = r.write(e.Write)
 	case entity.LookAgain:
 		result.Err = r.lookAgain(e)
 	case entity.Page:

@@ -125,7 +125,7 @@ func (r *run) record(ctx context.Context, e entity.Record) error {
 
 // write writes the answer, and makes dead letters that it makes pointless
 // superseded.
-func (r *run) write(ctx context.Context, w *storage.Write) (err error) {
+func (r *run) write(w *storage.Write) (err error) {
 	ctx, end := r.step("write")
 	defer func() { end(err) }()
 	store := r.s.w.Store

@@ -72,7 +72,7 @@ func (y parking) nextToCount(r Result) {
 func (y parking) notCounted(err error) {
 	y.cause = err
 	y.failure = fate.Failure{Err: err, Unfinished: true}
-	failing{y.sync}.decide(Result{})
+	failing(y).decide(Result{})
 }
 
 // failures are the log's side of a charged attempt on some entries.
