@@ -42,7 +42,7 @@ func (s *source) changed(was, state condition.State) {
 	} else {
 		s.w.Logger.Info("source resumed", "source", s.Name)
 		if was.Kind == condition.PausedMisconfigured {
-			s.forgetAnswers()
+			s.evidence.forgetAnswers()
 		}
 	}
 	s.w.Metrics.SourcePaused.WithLabelValues(s.Name).Set(gauge)
