@@ -20,7 +20,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
-// API is what is asked of a provider; *provider.Client is one.
+// API makes the calls to a provider; *provider.Client is one.
 type API interface {
 	// Fetch asks for the current state of an entity.
 	Fetch(ctx context.Context, ref event.Ref, why string) (*provider.Snapshot, error)
@@ -35,8 +35,8 @@ type API interface {
 }
 
 const (
-	// triesPerCall is how often a call may fail for the provider's fault while
-	// the source as a whole answers; then it is this one that is ill.
+	// triesPerCall is how often a call may fail by the provider's fault while the
+	// source as a whole answers. After that the call is given up.
 	triesPerCall = 5
 	// suspectAfter is after how many failures the probe path is asked whether
 	// the source is down.
@@ -45,18 +45,18 @@ const (
 	probeWithin = 15 * time.Second
 )
 
-// pace is how long waiting takes. Tests wait less.
+// pace has the pauses of the package. Tests use shorter ones.
 type pace struct {
-	// poll is how often Redis is asked again for what others decide.
+	// poll is how often Redis is asked again for a decision of the fleet.
 	poll time.Duration
 	// backoff is the pause after the first failure; each further one doubles.
 	backoff time.Duration
 	// patience is how long a missing event may still be on its way.
 	patience time.Duration
-	// keep is how often progress is noted.
+	// keep is how often progress is saved.
 	keep time.Duration
-	// stalled is how long a backfill waits for workers that get nothing done before
-	// it leaves them to it: its signals are safe in their streams.
+	// stalled is how long a backfill waits for workers that make no progress. Its
+	// signals are safe in their streams when it gives up.
 	stalled time.Duration
 }
 
@@ -64,7 +64,7 @@ func usualPace() pace {
 	return pace{poll: 250 * time.Millisecond, backoff: time.Second, patience: time.Second, keep: 2 * time.Second, stalled: 2 * time.Minute}
 }
 
-// finder is what looking for differences needs of one source.
+// finder has what a search for differences of one source needs.
 type finder struct {
 	name     string
 	def      *provider.Definition
@@ -81,25 +81,25 @@ type finder struct {
 	log     *slog.Logger
 	metrics *telemetry.Metrics
 	pace    pace
-	// prober and throttle are those of all who ask the source in this process.
+	// prober and throttle are shared by all callers of the source in this process.
 	prober   *probe.Prober
 	throttle *probe.Throttle
-	// alert tells people. May be nil.
+	// alert raises an alert. May be nil.
 	alert func(alert.Alert)
-	// loop learns that work goes on, and what it waits for. May be nil.
+	// loop is told that work goes on, and what it waits for. May be nil.
 	loop *telemetry.Loop
 
-	// onPause is told of each wait for a source that is paused. May be nil.
+	// onPause is called at each wait for a paused source. May be nil.
 	onPause func(stream.SourceState)
 
-	// bucket is a budget of its own, shared by all who work on the same sweep,
-	// with its rate. "": there is none.
+	// bucket is an extra budget, shared by all replicas that work on the same
+	// sweep, and bucketRate its rate. "": there is none.
 	bucket     string
 	bucketRate stream.Rate
 }
 
-// limited returns a finder that asks at most so often a second, together with
-// all others of that name. 0: as often as the budget of the source allows.
+// limited returns a finder that makes at most perSecond calls a second, together with
+// all finders of that name in the fleet. 0: only the budget of the source limits it.
 func (f *finder) limited(name string, perSecond float64) *finder {
 	if perSecond <= 0 {
 		return f
@@ -118,7 +118,7 @@ func (f *finder) verifyEvery(kind string) time.Duration {
 	return 24 * time.Hour
 }
 
-// kinds are the names of all kinds of the provider.
+// kinds returns the names of all kinds of the provider.
 func (f *finder) kinds() (names []string) {
 	for _, k := range f.def.Kinds() {
 		names = append(names, k.Name)
@@ -133,12 +133,12 @@ type request[T any] struct {
 	do    func(context.Context) (T, error)
 }
 
-// ask asks under the fleet's budget. As long as it is the source that is ill,
-// it waits and asks again, which may take days; an error is about this very
-// question, or of ctx. calls counts what was sent.
+// ask makes a call within the source's budget. While the source as a whole is down, it
+// waits and asks again, which may take days. It returns an error that concerns this call
+// alone, or one of ctx. It adds the calls sent to calls.
 func ask[T any](ctx context.Context, f *finder, calls *int64, q request[T]) (T, error) {
 	var none T
-	failed := new(int) // also names the question
+	failed := new(int) // also identifies the question
 	for {
 		if err := f.token(ctx, q.class); err != nil {
 			return none, err
@@ -166,7 +166,7 @@ func ask[T any](ctx context.Context, f *finder, calls *int64, q request[T]) (T, 
 	}
 }
 
-// token waits for one token of the budget, while the source is paused too.
+// token waits for one token of the budget, also while the source is paused.
 func (f *finder) token(ctx context.Context, class event.Class) error {
 	start := f.now()
 	for f.bucket != "" {
@@ -208,9 +208,9 @@ func (f *finder) token(ctx context.Context, class event.Class) error {
 	}
 }
 
-// probe ends a pause whose time has come, if this process is the one in the
-// fleet to try: Redis, which set the time, says whether it has come. Workers do
-// the same, but there may be none.
+// probe ends a pause whose time has come, if Redis gives this process the right to
+// probe. Redis, whose clock the pause goes by, decides whether the time has come.
+// Workers do the same, but none may be running.
 func (f *finder) probe(ctx context.Context, state stream.SourceState) {
 	if state.Until.IsZero() {
 		return
@@ -258,7 +258,7 @@ func (f *finder) mayAskAgain(ctx context.Context, err error, failed *int) (again
 		return true, 0
 	case decision.Do == fate.Park && decision.Until == fate.ItsTurn:
 		if asked > f.pauses().Longest {
-			return false, 0 // the next sweep may be luckier
+			return false, 0 // the next sweep tries again
 		}
 		if f.isDown(ctx, failed) {
 			return true, 0
@@ -270,7 +270,8 @@ func (f *finder) mayAskAgain(ctx context.Context, err error, failed *int) (again
 	return *failed < triesPerCall, max(asked, f.pace.backoff<<(*failed-1))
 }
 
-// consult asks the source what the fate of a failed call depends on.
+// consult answers the question on which the fate of a failed call depends, by asking
+// the source.
 func (f *finder) consult(ctx context.Context, q fate.Question, err error, failed *int) bool {
 	switch q {
 	case fate.Down:
@@ -281,8 +282,8 @@ func (f *finder) consult(ctx context.Context, q fate.Question, err error, failed
 	return f.isIll(ctx)
 }
 
-// isDown counts a failure of a call. From the third on it asks whether the source
-// is down; if so, the count starts over.
+// isDown counts a failure of a call. From the third on it asks whether the source is
+// down; if it is, the count starts again.
 func (f *finder) isDown(ctx context.Context, failed *int) bool {
 	*failed++
 	if *failed < suspectAfter || !f.isIll(ctx) {
@@ -292,8 +293,8 @@ func (f *finder) isDown(ctx context.Context, failed *int) bool {
 	return true
 }
 
-// isIll asks the probe path whether it is the source that gives bad answers. If
-// so, the source is paused.
+// isIll asks the probe path whether the source as a whole gives bad answers. If it
+// does, isIll pauses the source.
 func (f *finder) isIll(ctx context.Context) bool {
 	err := f.prober.Ask(ctx)
 	if err != nil {
@@ -302,9 +303,9 @@ func (f *finder) isIll(ctx context.Context) bool {
 	return err != nil
 }
 
-// overasked pauses the source if it is asked too often though the probe path,
-// which may have no limit, does not say so: another question was answered 429
-// too, and none otherwise since. which names the question.
+// overasked pauses the source if it gets too many calls, although the probe path, which
+// may have no limit, does not say so: another question was answered 429 too, and none
+// was answered otherwise since. which identifies the question.
 func (f *finder) overasked(ctx context.Context, err error, which *int) bool {
 	if !f.throttle.Another(which) {
 		return false
@@ -315,17 +316,17 @@ func (f *finder) overasked(ctx context.Context, err error, which *int) bool {
 	return true
 }
 
-// pauses is how long pauses last that nobody asked a length of.
+// pauses is how long pauses last for which the provider gave no time.
 func (f *finder) pauses() fate.Pauses { return fate.Pauses{First: f.pace.backoff}.WithDefaults() }
 
-// pause pauses the source for the fleet since a probe failed.
+// pause pauses the source for the fleet after a probe failed.
 func (f *finder) pause(ctx context.Context, probe error) {
 	if ctx.Err() != nil {
 		return
 	}
 	state, err := f.streams.Source(ctx, f.name)
 	if err != nil {
-		return // redis is away: nobody takes a token either
+		return // redis is away: no process gets a token either
 	}
 	f.pauseAs(ctx, f.pauses().After(probe, state.Strikes))
 }
@@ -339,7 +340,7 @@ func (f *finder) pauseAs(ctx context.Context, p fate.Pause) {
 	f.log.Warn("source paused", "source", f.name, "kind", string(p.Kind), "reason", p.Reason, "for", p.For.String())
 }
 
-// witnesses asks entities that the mirror knows.
+// witnesses returns the entities of the mirror that can show which account is asked.
 func (f *finder) witnesses() *probe.Witnesses {
 	return &probe.Witnesses{Source: f.name, Definition: f.def, API: f.api, Mirror: f.store, Accounts: f.streams}
 }

@@ -101,15 +101,15 @@ func TestAFillByEventsKnowsWhoseIDItIs(t *testing.T) {
 }
 
 // Where ids are said to be unique and a list shows one under another parent in
-// another state, the mirror keeps what it has as long as that is there. People
-// are alerted once, and verify does not call the mirror in sync.
+// another state, the mirror keeps what it has as long as that is there. One alert is
+// raised, and verify does not call the mirror in sync.
 func TestAnIDThatIsNotUniqueIsKeptAndToldOnce(t *testing.T) {
 	t.Parallel()
 	c := twoOrders(t, "provider")
 	c.fill()
 	c.shop.put("/customers/c1/orders/o", shopOrder("o", 2, "created"))
 	var told []alert.Alert
-	j := &judgement{finder: c.finder, tell: func(a alert.Alert) { told = append(told, a) }}
+	j := &judgement{finder: c.finder, raise: func(a alert.Alert) { told = append(told, a) }}
 	for range 3 {
 		c.survey(modeSweep)
 		require.Empty(t, c.work(), "nothing is to be repaired")

@@ -31,7 +31,7 @@ func (s *shop) refuse(status int, match func(*http.Request) bool) {
 	})
 }
 
-// outcome is what a task's sweep could not have.
+// outcome is what a task's sweep did not get.
 func outcome(t *testing.T, task *storage.Task) storage.SweepOutcome {
 	t.Helper()
 	out, err := decodeState[storage.SweepOutcome](task.State)
@@ -153,8 +153,8 @@ func (s *shop) expiring(path string, status int, more func(*http.Request)) (expi
 	}
 }
 
-// A backfill that is cut off and gone on with when its cursor has expired has
-// everything, counted once, and asks again only for what it must.
+// A backfill that is cut off and resumed after its cursor has expired gets everything,
+// counts it once, and repeats only the calls it must.
 func TestABackfillOutlivesItsCursors(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{http.StatusBadRequest, http.StatusGone, http.StatusUnprocessableEntity, http.StatusForbidden} {
@@ -186,7 +186,7 @@ func TestABackfillOutlivesItsCursors(t *testing.T) {
 			for path, n := range walked {
 				require.LessOrEqual(t, n, 32, "%s is begun again once", path)
 				if strings.HasSuffix(path, "/orders") {
-					require.Equal(t, 1, n, "%s stands under a customer that was listed twice, and is walked once", path)
+					require.Equal(t, 1, n, "%s is under a customer that was listed twice, and is walked once", path)
 				}
 			}
 			require.Len(t, c.documents(), 60+60+60)
