@@ -36,9 +36,9 @@ const typeBase = "urn:tarn:problem:"
 // problemTypes are the ends of all types that a client may get. A type never changes its
 // meaning; a new cause gets a new type.
 var problemTypes = []string{
-	// Of a status, where nothing tells more.
+	// By status alone.
 	"bad-request", "token", "forbidden", "not-found", "conflict", "media-type", "invalid", "internal", "unavailable",
-	// Of reading and acting.
+	// Of /v1.
 	problemNotYet, problemNotFresh, problemAmbiguous, problemNotOpen, problemOver, problemStanding, problemParents,
 	problemConfigured,
 	// Of a webhook; the reasons of tarn_rejected_total, with dashes.
@@ -127,12 +127,12 @@ func libraryProblem(status int, detail string, errs ...error) huma.StatusError {
 	for _, err := range errs {
 		var e huma.ErrorDetailer
 		if errors.As(err, &e) {
-			told := *e.ErrorDetail()
-			told.Message = forPeople(told.Message)
-			if told.Location == "body" {
-				told.Value = nil // the sender has it
+			shown := *e.ErrorDetail()
+			shown.Message = forPeople(shown.Message)
+			if shown.Location == "body" {
+				shown.Value = nil // the sender has it
 			}
-			p.Errors = append(p.Errors, &told)
+			p.Errors = append(p.Errors, &shown)
 		} else if err != nil {
 			p.Errors = append(p.Errors, &huma.ErrorDetail{Message: forPeople(err.Error())})
 		}

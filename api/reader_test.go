@@ -308,7 +308,7 @@ var anyBody = map[string]string{
 	"redrive": `{}`, "discard": `{"reason":"r"}`, "sweeps": `{"source":"lemon"}`,
 }
 
-func TestStoreAwayIsToldWithoutInternals(t *testing.T) {
+func TestAnswersWithoutTheStoreShowNoInternals(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name   string

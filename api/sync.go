@@ -108,7 +108,7 @@ func (o *operator) target(ctx context.Context, key event.Key, in *syncInput, wai
 		}
 	}
 	if ref, err = src.Provider.Ref(key, parents); err != nil {
-		return ref, 0, invalid("query.parent", "", "%v; say what it stands under with ?account= or ?parent=kind/id", err)
+		return ref, 0, invalid("query.parent", "", "%v; name its parent with ?account= or ?parent=kind/id", err)
 	}
 	if doc != nil && contradicts(kind, doc, ref) {
 		return ref, 0, problem(http.StatusConflict, problemParents,

@@ -69,7 +69,7 @@ func (s *survey) weigh(ctx context.Context, seen observation, before *storage.Do
 		s.compareWithList(seen, doc, listed)
 	case verdict == unsure:
 		s.compareWithList(seen, doc, listed)
-	case verdict == behind && s.mode != modeTell:
+	case verdict == behind && s.mode != modeReport:
 	case verdict == elsewhere, typ == storage.Stale && !sameParents(s.def, doc, seen.ref):
 		return s.lookWhereKnown(ctx, seen, typ, doc, r)
 	case s.doubtful(doc, seen, listed):
@@ -125,7 +125,7 @@ func (s *survey) lookWhereKnown(ctx context.Context, seen observation, typ stora
 // not agree with it. A worker, which waits for such an answer to catch up, is signalled
 // then, and nothing is recorded.
 func (s *survey) doubtful(doc *storage.Document, seen observation, listed *provider.Snapshot) bool {
-	if s.mode == modeTell {
+	if s.mode == modeReport {
 		return false // the command checks a difference twice anyway
 	}
 	if seen.state == nil {
@@ -187,7 +187,7 @@ func (s *survey) checkKind(ctx context.Context, k *provider.Kind, after *string)
 
 // checkDue checks one document, unless there is a reason not to.
 func (s *survey) checkDue(ctx context.Context, doc *storage.Document, inLists bool, due time.Time) error {
-	if awaited(doc) && s.mode != modeTell {
+	if awaited(doc) && s.mode != modeReport {
 		return nil // a worker will look at it
 	}
 	if inLists && !doc.VerifiedAt.Before(due) {
@@ -209,8 +209,8 @@ func (s *survey) checkDue(ctx context.Context, doc *storage.Document, inLists bo
 
 // foundAlready reports whether this survey has already found the entity different.
 func (s *survey) foundAlready(ctx context.Context, doc *storage.Document) (found bool, err error) {
-	if s.mode == modeTell {
-		return s.told[doc.Key], nil
+	if s.mode == modeReport {
+		return s.reported[doc.Key], nil
 	}
 	err = s.persist(ctx, "read discrepancies", func() error {
 		page, err := s.store.Discrepancies(ctx, storage.DiscrepancyFilter{Source: s.name, Entity: doc.Key, SweepID: s.id, Limit: 1})

@@ -47,10 +47,10 @@ func (s *survey) single(ctx context.Context, under *provider.Kind, kinds []*prov
 		}
 		switch {
 		case doc != nil && doc.Known():
-		case early && s.mode == modeTell:
+		case early && s.mode == modeReport:
 			s.counts["not_due"]++
-		case awaited(doc) && s.mode != modeTell:
-		case s.mode == modeVerify || s.mode == modeTell || s.mode == modeSweep && (doc == nil && !early || doc != nil && doc.Behind != nil):
+		case awaited(doc) && s.mode != modeReport:
+		case s.mode == modeVerify || s.mode == modeReport || s.mode == modeSweep && (doc == nil && !early || doc != nil && doc.Behind != nil):
 			// No worker tries an entity again that was given up, so it is checked here.
 			called := len(r.found) + len(r.fetch)
 			if err := s.check(ctx, ref, doc, nil, &r); err != nil {

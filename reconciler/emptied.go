@@ -61,8 +61,8 @@ func (s *survey) listRoot(ctx context.Context, k *provider.Kind, at *place, each
 func (s *survey) untilBelieved(ctx context.Context, k *provider.Kind, at *place, walk func() (n int, err error)) error {
 	for {
 		n, err := walk()
-		if err != nil || n > 0 || s.failed[listName(k.Name, nil)] || s.mode == modeTell {
-			return err // modeTell repairs nothing and reports what it sees
+		if err != nil || n > 0 || s.failed[listName(k.Name, nil)] || s.mode == modeReport {
+			return err // modeReport repairs nothing and reports what it sees
 		}
 		emptied, err := s.wasEmptied(ctx, k)
 		if err != nil || !emptied {

@@ -238,7 +238,7 @@ func TestAReplicaThatDies(t *testing.T) {
 
 // What a list lacks that could not be read whole is left alone, whichever replica
 // walked it.
-func TestFailedListsAreHandedOn(t *testing.T) {
+func TestFailedListsArePassedOn(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(3, 3)

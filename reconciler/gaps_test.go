@@ -461,7 +461,7 @@ func TestAListOfWhichNothingCanBeRead(t *testing.T) {
 
 // A list that cannot be read for long raises one alert, also if it never could be
 // read.
-func TestAListThatFailsForLongIsTold(t *testing.T) {
+func TestAListThatFailsForLongRaisesAnAlert(t *testing.T) {
 	t.Parallel()
 	for name, state := range map[string]func(*scene) gapState{
 		"ever since": func(*scene) gapState { return gapState{} },

@@ -104,12 +104,12 @@ func TestJudging(t *testing.T) {
 			require.NoError(t, j.round(c.ctx), "judged once")
 			require.Equal(t, tc.want, status())
 
-			told := 0.0
+			wanted := 0.0
 			if tc.want == storage.Confirmed || tc.want == storage.Repaired {
-				told = 1
+				wanted = 1
 			}
-			require.Len(t, m.alerts, int(told))
-			require.InDelta(t, told, m.metric("tarn_discrepancies_total"), 0)
+			require.Len(t, m.alerts, int(wanted))
+			require.InDelta(t, wanted, m.metric("tarn_discrepancies_total"), 0)
 		})
 	}
 }

@@ -106,11 +106,11 @@ func TestAListThatFailsAgainAlerts(t *testing.T) {
 	var alerts []alert.Alert
 	c.finder.alert = func(a alert.Alert) { alerts = append(alerts, a) }
 	broken := func(r *http.Request) bool { return r.URL.Path == "/customers/c1/orders" }
-	for n, told := range []int{0, 1, 1, 2} {
+	for n, wanted := range []int{0, 1, 1, 2} {
 		c.shop.refuse(422, broken)
 		task := c.sweepBy(modeSweep, storage.SweepSpec{}, c.replica("a"))
 		require.Equal(t, n+1, outcome(t, task).FailedLists[0].Times)
-		require.Len(t, alerts, told, "after %d sweeps", n+1)
+		require.Len(t, alerts, wanted, "after %d sweeps", n+1)
 		// A sweep of other kinds says nothing about it.
 		require.Equal(t, storage.TaskDone, c.sweepBy(modeSweep, storage.SweepSpec{Kinds: []string{"customer"}}, c.replica("a")).Status)
 	}

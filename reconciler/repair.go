@@ -31,11 +31,11 @@ func (s *survey) remedy(ctx context.Context, r remedies) error {
 		}
 	}
 	r.found = slices.DeleteFunc(r.found, filled)
-	if s.mode == modeTell {
+	if s.mode == modeReport {
 		s.counts["found"] += int64(len(r.found))
 		for _, d := range r.found {
-			s.told[d.ref.Key] = true
-			s.tell(d)
+			s.reported[d.ref.Key] = true
+			s.report(d)
 		}
 		return nil
 	}

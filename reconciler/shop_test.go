@@ -430,7 +430,7 @@ func (c *scene) survey(m mode, change ...func(*survey)) *survey {
 	c.t.Helper()
 	s := &survey{
 		finder: c.finder, mode: m, id: "sweep_" + strconv.FormatInt(time.Now().UnixNano(), 36), begun: c.clock.now(),
-		counts: map[string]int64{}, failed: map[string]bool{}, told: map[event.Key]bool{},
+		counts: map[string]int64{}, failed: map[string]bool{}, reported: map[event.Key]bool{},
 	}
 	for _, f := range change {
 		f(s)
@@ -463,8 +463,8 @@ func (c *scene) fill() {
 func (c *scene) differences() []string {
 	c.t.Helper()
 	var found []string
-	c.survey(modeTell, func(s *survey) {
-		s.tell = func(d difference) { found = append(found, string(d.typ)+" "+d.ref.Key.Kind+"/"+d.ref.Key.ID) }
+	c.survey(modeReport, func(s *survey) {
+		s.report = func(d difference) { found = append(found, string(d.typ)+" "+d.ref.Key.Kind+"/"+d.ref.Key.ID) }
 	})
 	slices.Sort(found)
 	return found

@@ -27,10 +27,10 @@ const (
 	modeBackfill mode = "backfill"
 	// modeVerify records differences and repairs none.
 	modeVerify mode = "verify"
-	// modeTell reports differences to its caller and writes nothing but
+	// modeReport reports differences to its caller and writes nothing but
 	// verified_at. It also reports entities of which the mirror knows that it is
 	// behind.
-	modeTell mode = "tell"
+	modeReport mode = "tell"
 )
 
 const (
@@ -72,9 +72,9 @@ type survey struct {
 	keep func(ctx context.Context) error
 	// onRestart is called when a list is read from its beginning again. May be nil.
 	onRestart func(ctx context.Context) error
-	// tell receives the differences in modeTell.
-	tell func(difference)
-	told map[event.Key]bool
+	// report receives the differences in modeReport.
+	report   func(difference)
+	reported map[event.Key]bool
 	// dispute receives entities of which a list shows another state than their own
 	// GET, while the mirror agrees with the GET. May be nil.
 	dispute func(disputed)
@@ -291,7 +291,7 @@ func (s *survey) page(ctx context.Context, k *provider.Kind, page *provider.List
 		case verdict == agrees:
 			s.counts[storage.CountWholeElements+k.Name]++
 			s.verified(doc, item.at)
-		case verdict == unsure, verdict == behind && s.mode != modeTell:
+		case verdict == unsure, verdict == behind && s.mode != modeReport:
 		case s.mode == modeBackfill:
 			r.fetch = append(r.fetch, item.ref)
 		case typ == storage.Missing && !item.partial:

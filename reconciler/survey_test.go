@@ -151,7 +151,7 @@ func TestTheOldAndTerminalIsLeftAlone(t *testing.T) {
 }
 
 // Some kinds are under entities that have no GET and appear in a list only.
-func TestWhatStandsUnderTheElementsOfAList(t *testing.T) {
+func TestKindsUnderTheElementsOfAList(t *testing.T) {
 	t.Parallel()
 	const kinds = `
   vaults: {shape: list, list: /vaults, element: vault}
@@ -288,7 +288,7 @@ func TestWhatWasGivenUpIsFound(t *testing.T) {
 	require.Equal(t, []string{"discrepancy balance/c1", "discrepancy order/new"}, signalled(c.work()))
 }
 
-func TestAHandInTheMirrorIsSeenAndRepaired(t *testing.T) {
+func TestAChangeByHandInTheMirrorIsFoundAndRepaired(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
@@ -587,7 +587,7 @@ func TestAPauseByHandIsObeyed(t *testing.T) {
 	require.NoError(t, c.streams.Pause(c.ctx, "shop", 0, "maintenance", "ops"))
 	done := make(chan error, 1)
 	go func() {
-		s := &survey{finder: c.finder, mode: modeTell, counts: map[string]int64{}, failed: map[string]bool{}, told: map[event.Key]bool{}, tell: func(difference) {}}
+		s := &survey{finder: c.finder, mode: modeReport, counts: map[string]int64{}, failed: map[string]bool{}, reported: map[event.Key]bool{}, report: func(difference) {}}
 		done <- s.list(c.ctx, c.def.Kind("customer"), nil, &place{}, func([]provider.Item) error { return nil })
 	}()
 	select {
@@ -639,7 +639,7 @@ func TestReportForPeople(t *testing.T) {
 	r, err := verifyOnce(c.ctx, c.finder, VerifyOptions{Settle: time.Millisecond})
 	require.NoError(t, err)
 	require.Len(t, r.Differences, 6)
-	require.EqualValues(t, 2, r.NotDue, "no event had a reason to tell of the balances")
+	require.EqualValues(t, 2, r.NotDue, "no event made the balances stale")
 	require.False(t, r.InSync())
 	c.fill()
 	c.shop.put("/customers/c0/orders/o0_0", shopOrder("o0_0", 9, "created", "made"))

@@ -179,16 +179,16 @@ func (v *verification) notCompared() []string {
 func (v *verification) survey(ctx context.Context, do func(context.Context, *survey) error) error {
 	v.mu.Lock()
 	s := &survey{
-		finder: v.finder, mode: modeTell, id: "verify", begun: v.begun, kinds: v.options.Kinds,
-		unswept: v.unswept, counts: map[string]int64{}, failed: maps.Clone(v.failed), told: map[event.Key]bool{},
+		finder: v.finder, mode: modeReport, id: "verify", begun: v.begun, kinds: v.options.Kinds,
+		unswept: v.unswept, counts: map[string]int64{}, failed: maps.Clone(v.failed), reported: map[event.Key]bool{},
 	}
 	for k := range v.found {
-		s.told[k] = true
+		s.reported[k] = true
 	}
 	v.mu.Unlock()
 	var found []difference
 	var contradicted []disputed
-	s.tell = func(d difference) { found = append(found, d) }
+	s.report = func(d difference) { found = append(found, d) }
 	s.dispute = func(d disputed) { contradicted = append(contradicted, d) }
 	err := do(ctx, s)
 	if err == nil {

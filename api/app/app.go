@@ -24,7 +24,7 @@ durable in Redis; serves the mirror, the event log and what operators do under
 // Run runs the api until ctx ends.
 func Run(ctx context.Context, p *process.Process) error {
 	tokens := tokens(p.Config)
-	// Before anything is connected: a setting that cannot be right is told at once.
+	// Before any connection, so that a wrong setting is reported at once.
 	addr, err := listenAddr(p, tokens)
 	if err != nil {
 		return err

@@ -70,18 +70,18 @@ func ask[T any](ctx context.Context, s *lateStore, question func(storage.Store) 
 	return question(store)
 }
 
-// tell writes to the store, if it is connected.
-func (s *lateStore) tell(ctx context.Context, do func(storage.Store) error) error {
+// do calls the store, if it is connected.
+func (s *lateStore) do(ctx context.Context, call func(storage.Store) error) error {
 	store, err := s.store(ctx)
 	if err != nil {
 		return err
 	}
-	return do(store)
+	return call(store)
 }
 
 // Ping reports whether the database answers.
 func (s *lateStore) Ping(ctx context.Context) error {
-	return s.tell(ctx, func(m storage.Store) error { return m.Ping(ctx) })
+	return s.do(ctx, func(m storage.Store) error { return m.Ping(ctx) })
 }
 
 // Entity returns one document.
@@ -141,7 +141,7 @@ func (s *lateStore) Discard(ctx context.Context, ids []string, by, reason string
 
 // Requeued notes the entries of open work.
 func (s *lateStore) Requeued(ctx context.Context, again []storage.Requeue) error {
-	return s.tell(ctx, func(m storage.Store) error { return m.Requeued(ctx, again) })
+	return s.do(ctx, func(m storage.Store) error { return m.Requeued(ctx, again) })
 }
 
 // Discrepancies lists the findings of sweeps.
@@ -151,7 +151,7 @@ func (s *lateStore) Discrepancies(ctx context.Context, f storage.DiscrepancyFilt
 
 // CreateTasks adds tasks.
 func (s *lateStore) CreateTasks(ctx context.Context, tasks []*storage.Task) error {
-	return s.tell(ctx, func(m storage.Store) error { return m.CreateTasks(ctx, tasks) })
+	return s.do(ctx, func(m storage.Store) error { return m.CreateTasks(ctx, tasks) })
 }
 
 // Task returns one task.
@@ -171,5 +171,5 @@ func (s *lateStore) CancelTask(ctx context.Context, id string) (bool, error) {
 
 // Note adds to the audit.
 func (s *lateStore) Note(ctx context.Context, notes []storage.Note) error {
-	return s.tell(ctx, func(m storage.Store) error { return m.Note(ctx, notes) })
+	return s.do(ctx, func(m storage.Store) error { return m.Note(ctx, notes) })
 }

@@ -15,13 +15,13 @@ import (
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
-func TestTellsOfWorkOfASourceThatIsNotConfigured(t *testing.T) {
+func TestWarnsAboutWorkOfAnUnconfiguredSource(t *testing.T) {
 	c := settings(t, freeAddr(t), redistest.Start(t).URL(), "sqlite://"+t.TempDir()+"/tarn.db")
 	orphantest.TellsAtStart(t, "api", c, app.Run)
 }
 
-// Events of a source that only the api has in its settings are accepted, and an alert is
-// raised that no worker works on it.
+// Events of a source that only the api has in its settings are accepted, and their work
+// is found to wait without a worker.
 func TestASourceThatOnlyTheAPIHasIsRemembered(t *testing.T) {
 	addr, redis := freeAddr(t), redistest.Start(t).URL()
 	c := settings(t, addr, redis, "sqlite://"+t.TempDir()+"/tarn.db")
