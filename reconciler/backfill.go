@@ -90,7 +90,7 @@ func (r *Reconciler) backfillTask(ctx context.Context, f *finder, o BackfillOpti
 	})
 	if err != nil || open != nil {
 		if open != nil {
-			r.Logger.Info("going on with a backfill that was not finished", "task", open.ID, "begun", open.CreatedAt)
+			r.Logger.Info("resuming a backfill that was not finished", "task", open.ID, "begun", open.CreatedAt)
 		}
 		return open, err
 	}

@@ -18,24 +18,25 @@
 //
 // # One difference, from finding to verdict
 //
-//	                  record      grace       worker
-//	list, GET ──▶ suspected ──▶ confirmed ──▶ repaired or failed
-//	                  │   └──▶ dropped
-//	                  └── signal ──▶ worker fetches and writes
+//	        record             grace             worker
+//	compare ──────▶ suspected ───────▶ confirmed ───────▶ repaired or failed
+//	                  │  └───────────▶ dropped, if an event explains it
+//	                  └ signal ▶ a worker fetches the entity and writes it
 //
-// A sweep starts when it is due. It makes partitions, and any replica takes one. A
-// partition walks a list, page by page, within the source's rate. It compares each
-// element with the document in the mirror. If they differ, it asks for the entity
-// by id, since a list may be older than a GET; an entity that the mirror lacks needs
+// A sweep starts when it is due (schedule.go). It makes partitions (sweep.go), and any
+// replica takes one (member.go, partition.go). A partition walks a list, page by page
+// (survey.go), within the source's rate (ask.go). It compares each element with the
+// document in the mirror (compare.go). If they differ, it asks for the entity by id,
+// since a list may be older than a GET (check.go); an entity that the mirror lacks needs
 // no second question. What no list showed is checked by id in the end.
 //
-// A difference is recorded as suspected, and then a signal is appended, so the
-// worker that owns the entity fetches it. Repair does not wait for the verdict: a
+// A difference is recorded as suspected, and then a signal is appended, so the worker
+// that owns the entity fetches it (repair.go). Repair does not wait for the verdict: a
 // needless fetch costs one call, a late one leaves the mirror wrong.
 //
-// The judge decides once grace has passed and the workers have read every event
-// that was accepted by then. If an event explains the difference, it is dropped.
-// Otherwise it is confirmed, counted, and an alert is raised. The worker that made
+// The judge decides once grace has passed and workers have read every event that was
+// accepted by then (judge.go). If an event explains the difference, it is dropped.
+// Otherwise it is confirmed and counted, and an alert is raised. The worker that made
 // the repair notes how it ended.
 //
 // # When an event explains a difference

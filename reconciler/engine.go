@@ -69,7 +69,7 @@ func (e *engine) gaps(ctx context.Context, t *storage.Task, save saver) error {
 		shown := problem
 		switch {
 		case errors.Is(problem, errCut):
-			f.log.Info("the list of events is longer than one reading may be; the next goes on", "source", f.name, "mark", g.state.Mark)
+			f.log.Info("the list of events is longer than one reading may be; the next reading continues", "source", f.name, "mark", g.state.Mark)
 			shown = nil
 		case problem != nil:
 			f.log.Warn("the search for missed events failed; it is tried again", "source", f.name, "error", problem)

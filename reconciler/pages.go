@@ -17,7 +17,7 @@ func (f *finder) follow(c *provider.Cursors, list, next string) error {
 		return err
 	}
 	if n := c.Pages() - 1; n%manyPages == 0 {
-		f.log.Warn("a list of the provider's is long: its end has not come yet", "source", f.name, "list", list, "pages", n)
+		f.log.Warn("a list of the provider is long; it has not ended yet", "source", f.name, "list", list, "pages", n)
 	}
 	return nil
 }

@@ -262,7 +262,7 @@ func (p *partition) events(ctx context.Context, at *place) error {
 			return err
 		}
 		if len(page.Unread) > 0 {
-			p.log.Warn("events in the provider's list could not be read; what they name is not fetched for their sake",
+			p.log.Warn("events in the provider's list could not be read; the entities they name are not fetched",
 				"source", p.name, "events", len(page.Unread), "first", page.Unread[0])
 			p.counts["unreadable"] += int64(len(page.Unread))
 		}

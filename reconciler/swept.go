@@ -173,7 +173,7 @@ func (s *sweep) decideFill(ctx context.Context) error {
 		s.state.Fill = append(s.state.Fill, notes[kind].except...)
 	}
 	if len(s.state.Fill) > 0 {
-		s.log.Info("no sweep of these kinds, lists and entities has been finished yet: what the mirror lacks of them is fetched, and no discrepancy",
+		s.log.Info("no sweep of these kinds, lists and entities has finished yet: what the mirror lacks of them is fetched and not recorded",
 			"source", s.name, "sweep", s.task.ID, "fill", s.state.Fill)
 	}
 	return nil

@@ -340,7 +340,7 @@ func (v *verification) report() (*Report, error) {
 	for k, d := range v.disputed {
 		r.Unknown++
 		r.Disputed = append(r.Disputed, strings.TrimPrefix(k.String(), k.Source+"/"))
-		v.log.Warn("a list shows an entity otherwise than its own GET, which the mirror agrees with", "source", v.name, "entity", k.String(), "list_asked_at", d.listed.SentAt)
+		v.log.Warn("a list shows another state of an entity than its own GET, which the mirror agrees with", "source", v.name, "entity", k.String(), "list_asked_at", d.listed.SentAt)
 	}
 	slices.Sort(r.Disputed)
 	for name, n := range v.counts {
