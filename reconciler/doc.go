@@ -126,7 +126,7 @@
 //	  survey.go         walks lists, compares pages
 //	  pages.go          the bounds of a list
 //	  lists.go          lists that begin again or cannot be read whole
-//	  emptied.go        root lists, and one that is empty all of a sudden
+//	  emptied.go        root lists, and one that is suddenly empty
 //	  check.go          asks by id for what no list shows
 //	  due.go            when an entity must be there, and when all of it is checked
 //	  compare.go        what an answer means for a document

@@ -143,7 +143,7 @@ func (r *Reconciler) eachLetter(ctx context.Context, w *work, do func(context.Co
 	}
 }
 
-// lettersOf reads what a job is to do, and where it goes on.
+// lettersOf reads the filter of a job, with the cursor where it resumes.
 func lettersOf(t *storage.Task) (spec storage.RedriveSpec, f storage.LetterFilter, err error) {
 	if spec, err = decodeState[storage.RedriveSpec](t.Spec); err != nil {
 		return spec, f, fmt.Errorf("spec of job %s: %w", t.ID, err)

@@ -62,7 +62,7 @@ func (s *sweep) sumUp(ctx context.Context) (problems []string, err error) {
 		problems = append(problems, s.state.Stalled)
 	}
 	if n := s.task.Counts["not_fetched"]; n > 0 {
-		problems = append(problems, fmt.Sprintf("%d entities were asked for and could not be had so far: %s", n,
+		problems = append(problems, fmt.Sprintf("%d entities were asked for and could not be fetched so far: %s", n,
 			some(s.state.NotFetched, func(e storage.NotFetched) string { return fmt.Sprintf("%s/%s (%s)", e.Kind, e.ID, e.Reason) })))
 	}
 	return problems, nil
