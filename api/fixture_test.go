@@ -19,6 +19,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/storage"
@@ -158,7 +159,7 @@ type fakeQueue struct {
 	noteErr error
 	hang    bool
 
-	paused   stream.SourceState
+	paused   condition.State
 	accepted time.Duration
 	parked   int
 	shards   []stream.ShardState
@@ -211,7 +212,7 @@ func (q *fakeQueue) Ping(context.Context) error {
 	return q.err
 }
 
-func (q *fakeQueue) Source(context.Context, string) (stream.SourceState, error) {
+func (q *fakeQueue) Source(context.Context, string) (condition.State, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.paused, q.err
@@ -221,7 +222,7 @@ func (q *fakeQueue) Pause(_ context.Context, _ string, d time.Duration, reason, 
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.err == nil {
-		q.paused = stream.SourceState{Paused: true, Since: noon, Reason: reason, By: by}
+		q.paused = condition.State{Paused: true, Since: noon, Reason: reason, By: by}
 		if d > 0 {
 			q.paused.Until = noon.Add(d)
 		}
@@ -233,7 +234,7 @@ func (q *fakeQueue) Resume(context.Context, string) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.err == nil {
-		q.paused, q.accepted = stream.SourceState{}, 0
+		q.paused, q.accepted = condition.State{}, 0
 	}
 	return q.err
 }
@@ -242,7 +243,7 @@ func (q *fakeQueue) ResumeAccepting(context.Context, string, string) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.err == nil {
-		q.paused, q.accepted = stream.SourceState{}, stream.AcceptFor
+		q.paused, q.accepted = condition.State{}, stream.AcceptFor
 	}
 	return q.err
 }

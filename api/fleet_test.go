@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
@@ -21,7 +22,7 @@ func TestFleet(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.queue.workers = []string{"w1", "w2"}
-	f.queue.paused = stream.SourceState{Paused: true, Reason: "429", By: "w1", Since: noon, Until: noon.Add(time.Minute)}
+	f.queue.paused = condition.State{Paused: true, Reason: "429", By: "w1", Since: noon, Until: noon.Add(time.Minute)}
 	f.queue.shards = []stream.ShardState{
 		{Shard: 0, Owner: "w1", Epoch: noon.UnixMilli(), Sources: map[string]stream.ShardSource{"lemon": {Live: 2, Background: 3, Parked: 1, Oldest: 1500 * time.Millisecond}}},
 		{Shard: 1, Owner: "w1", Epoch: noon.Add(-time.Hour).UnixMilli(), Sources: map[string]stream.ShardSource{"lemon": {Live: 1, Oldest: time.Second}}},

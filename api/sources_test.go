@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
@@ -46,7 +48,7 @@ func TestPauseAndResume(t *testing.T) {
 func TestResumeAcceptingDeletions(t *testing.T) {
 	t.Parallel()
 	f, streams := onRedis(t, redistest.Start(t))
-	require.NoError(t, streams.PauseAs(t.Context(), "lemon", fate.NewPause(fate.PausedMisconfigured, time.Hour, "nothing is found"), "w1"))
+	require.NoError(t, streams.PauseAs(t.Context(), "lemon", condition.NewPause(condition.PausedMisconfigured, time.Hour, "nothing is found"), "w1"))
 	w := f.post("/v1/sources/lemon/pause", `{"reason":"throttled, waiting for support"}`)
 	require.Contains(t, w.Body.String(), `"kind":"by_hand"`)
 	accepted := func() bool {
@@ -150,4 +152,13 @@ func TestPauseHoldsForTheFleet(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 1, grant.Tokens)
 	require.JSONEq(t, `{"source":"lemon","entities":0}`, f.post("/v1/sources/lemon/retry", "").Body.String())
+}
+
+// The reference of the API names each kind of pause.
+func TestKindsOfPausesAreDocumented(t *testing.T) {
+	field, ok := reflect.TypeFor[SourceState]().FieldByName("Kind")
+	require.True(t, ok)
+	for _, k := range condition.PauseKinds {
+		require.Regexp(t, `\b`+string(k)+`\b`, field.Tag.Get("doc"))
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/gin-gonic/gin"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fault"
 	"github.com/tarn-sync/tarn/shared/stream"
@@ -38,7 +39,7 @@ type Queue interface {
 	// The rest is for operators.
 
 	// Source, Pause and Resume are the state of a source in the whole fleet.
-	Source(ctx context.Context, source string) (stream.SourceState, error)
+	Source(ctx context.Context, source string) (condition.State, error)
 	Pause(ctx context.Context, source string, d time.Duration, reason, by string) error
 	Resume(ctx context.Context, source string) error
 	// ResumeAccepting also accepts deletions for a while; DeletionsAccepted is for

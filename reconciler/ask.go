@@ -4,20 +4,19 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/http"
-	"strconv"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/alert"
+	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/probe"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
+	"github.com/tarn-sync/tarn/shared/witness"
 )
 
 // API makes the calls to a provider; *provider.Client is one.
@@ -34,16 +33,9 @@ type API interface {
 	Probe(ctx context.Context) error
 }
 
-const (
-	// triesPerCall is how often a call may fail by the provider's fault while the
-	// source as a whole answers. After that the call is given up.
-	triesPerCall = 5
-	// suspectAfter is after how many failures the probe path is asked whether
-	// the source is down.
-	suspectAfter = 3
-	// probeWithin is how long one process may take to probe for the fleet.
-	probeWithin = 15 * time.Second
-)
+// triesPerCall is how often a call may fail by the provider's fault while the source
+// as a whole answers. After that the call is given up.
+const triesPerCall = 5
 
 // pace has the pauses of the package. Tests use shorter ones.
 type pace struct {
@@ -81,16 +73,16 @@ type finder struct {
 	log     *slog.Logger
 	metrics *telemetry.Metrics
 	pace    pace
-	// prober and throttle are shared by all callers of the source in this process.
-	prober   *probe.Prober
-	throttle *probe.Throttle
+	// condition is the condition of the source, shared by all its callers in this
+	// process.
+	condition *condition.Source
 	// alert raises an alert. May be nil.
 	alert func(alert.Alert)
 	// loop is told that work goes on, and what it waits for. May be nil.
 	loop *telemetry.Loop
 
 	// onPause is called at each wait for a paused source. May be nil.
-	onPause func(stream.SourceState)
+	onPause func(condition.State)
 
 	// bucket is an extra budget, shared by all replicas that work on the same
 	// sweep, and bucketRate its rate. "": there is none.
@@ -138,7 +130,7 @@ type request[T any] struct {
 // alone, or one of ctx. It adds the calls sent to calls.
 func ask[T any](ctx context.Context, f *finder, calls *int64, q request[T]) (T, error) {
 	var none T
-	failed := new(int) // also identifies the question
+	failed := new(condition.Streak) // also identifies the question
 	for {
 		if err := f.token(ctx, q.class); err != nil {
 			return none, err
@@ -149,9 +141,9 @@ func ask[T any](ctx context.Context, f *finder, calls *int64, q request[T]) (T, 
 		}
 		*calls++
 		f.loop.Turn()
-		f.metrics.Fetches.WithLabelValues(f.name, q.kind, q.class.String(), statusOf(err)).Inc()
+		f.metrics.Fetches.WithLabelValues(f.name, q.kind, q.class.String(), fate.StatusOf(err)).Inc()
 		if !fate.Is(err, fate.Throttled) {
-			f.throttle.Answered(failed)
+			f.condition.Throttle.Answered(failed)
 		}
 		if err == nil {
 			return v, nil
@@ -185,6 +177,9 @@ func (f *finder) token(ctx context.Context, class event.Class) error {
 	}
 	for {
 		g, err := f.streams.Take(ctx, f.name, class, 1, f.rate())
+		if err == nil {
+			f.condition.See(g.Source)
+		}
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()
@@ -195,7 +190,7 @@ func (f *finder) token(ctx context.Context, class event.Class) error {
 			if f.onPause != nil {
 				f.onPause(g.Source)
 			}
-			f.probe(ctx, g.Source)
+			f.condition.TryResume(ctx, g.Source) // workers do too, but there may be none
 		}
 		f.loop.Waiting("the budget of " + f.name)
 		wait := f.pace.poll
@@ -208,40 +203,9 @@ func (f *finder) token(ctx context.Context, class event.Class) error {
 	}
 }
 
-// probe ends a pause whose time has come, if Redis gives this process the right to
-// probe. Redis, whose clock the pause goes by, decides whether the time has come.
-// Workers do the same, but none may be running.
-func (f *finder) probe(ctx context.Context, state stream.SourceState) {
-	if state.Until.IsZero() {
-		return
-	}
-	right, err := f.streams.TakeProbe(ctx, f.name, probeWithin)
-	if err != nil || right == "" {
-		return
-	}
-	ctx, cancel := context.WithTimeout(ctx, probeWithin)
-	defer cancel()
-	if err := f.prober.Fresh(ctx); err != nil {
-		f.pause(ctx, err)
-		return
-	}
-	if len(state.Witnesses) > 0 {
-		changed, err := f.witnesses().Changed(ctx, state.Witnesses)
-		if err != nil {
-			f.log.Warn("could not find out whether the right account is asked", "source", f.name, "error", err)
-		}
-		if !changed {
-			f.pauseAs(ctx, fate.Pause{Kind: state.Kind, For: f.pauses().Length(state.Strikes), Reason: state.Reason, Witnesses: state.Witnesses})
-			return
-		}
-	}
-	_, _ = f.streams.EndProbe(ctx, f.name, right) // the next probe tries again
-	f.prober.Forget()
-}
-
 // mayAskAgain decides about a call that failed: whether to ask again, and
 // after how long.
-func (f *finder) mayAskAgain(ctx context.Context, err error, failed *int) (again bool, wait time.Duration) {
+func (f *finder) mayAskAgain(ctx context.Context, err error, failed *condition.Streak) (again bool, wait time.Duration) {
 	if errors.Is(err, provider.ErrSmaller) {
 		f.log.Info("a page of a list is too long; smaller ones are asked for", "source", f.name, "error", err)
 		return true, 0
@@ -257,7 +221,7 @@ func (f *finder) mayAskAgain(ctx context.Context, err error, failed *int) (again
 	case decision.Do == fate.Wait && decision.Until == fate.SourceWell:
 		return true, 0
 	case decision.Do == fate.Park && decision.Until == fate.ItsTurn:
-		if asked > f.pauses().Longest {
+		if asked > f.condition.Pauses.Longest {
 			return false, 0 // the next sweep tries again
 		}
 		if f.isDown(ctx, failed) {
@@ -267,92 +231,48 @@ func (f *finder) mayAskAgain(ctx context.Context, err error, failed *int) (again
 	default:
 		return false, 0
 	}
-	return *failed < triesPerCall, max(asked, f.pace.backoff<<(*failed-1))
+	return failed.Len() < triesPerCall, max(asked, f.pace.backoff<<(failed.Len()-1))
 }
 
 // consult answers the question on which the fate of a failed call depends, by asking
 // the source.
-func (f *finder) consult(ctx context.Context, q fate.Question, err error, failed *int) bool {
+func (f *finder) consult(ctx context.Context, q fate.Question, err error, failed *condition.Streak) bool {
 	switch q {
 	case fate.Down:
 		return f.isDown(ctx, failed)
 	case fate.Overasked:
-		return f.isIll(ctx) || f.overasked(ctx, err, failed)
+		return f.condition.Overasked(ctx, failed, err, f.condition.Prober.Ask)
 	}
-	return f.isIll(ctx)
+	return f.condition.IsIll(ctx, f.condition.Prober.Ask)
 }
 
 // isDown counts a failure of a call. From the third on it asks whether the source is
 // down; if it is, the count starts again.
-func (f *finder) isDown(ctx context.Context, failed *int) bool {
-	*failed++
-	if *failed < suspectAfter || !f.isIll(ctx) {
+func (f *finder) isDown(ctx context.Context, failed *condition.Streak) bool {
+	if !failed.Fail() || !f.condition.IsIll(ctx, f.condition.Prober.Ask) {
 		return false
 	}
-	*failed = 0
+	failed.End()
 	return true
 }
 
-// isIll asks the probe path whether the source as a whole gives bad answers. If it
-// does, isIll pauses the source.
-func (f *finder) isIll(ctx context.Context) bool {
-	err := f.prober.Ask(ctx)
-	if err != nil {
-		f.pause(ctx, err)
-	}
-	return err != nil
-}
-
-// overasked pauses the source if it gets too many calls, although the probe path, which
-// may have no limit, does not say so: another question was answered 429 too, and none
-// was answered otherwise since. which identifies the question.
-func (f *finder) overasked(ctx context.Context, err error, which *int) bool {
-	if !f.throttle.Another(which) {
-		return false
-	}
-	_, asked := fate.Of(err)
-	d := min(max(asked, f.pauses().Length(0)), f.pauses().Longest)
-	f.pauseAs(ctx, fate.NewPause(fate.PausedThrottled, d, err.Error()))
-	return true
-}
-
-// pauses is how long pauses last for which the provider gave no time.
-func (f *finder) pauses() fate.Pauses { return fate.Pauses{First: f.pace.backoff}.WithDefaults() }
-
-// pause pauses the source for the fleet after a probe failed.
-func (f *finder) pause(ctx context.Context, probe error) {
-	if ctx.Err() != nil {
-		return
-	}
-	state, err := f.streams.Source(ctx, f.name)
-	if err != nil {
-		return // redis is away: no process gets a token either
-	}
-	f.pauseAs(ctx, f.pauses().After(probe, state.Strikes))
-}
-
-// pauseAs pauses the source for the fleet.
-func (f *finder) pauseAs(ctx context.Context, p fate.Pause) {
-	if err := f.streams.PauseAs(ctx, f.name, p, f.owner); err != nil {
-		f.log.Warn("could not pause a source", "source", f.name, "reason", p.Reason, "error", err)
-		return
-	}
-	f.log.Warn("source paused", "source", f.name, "kind", string(p.Kind), "reason", p.Reason, "for", p.For.String())
+// newCondition returns the condition of the finder's source, as this process sees it.
+// All finders of the source share it.
+func (f *finder) newCondition() *condition.Source {
+	return condition.New(condition.Options{
+		Name: f.name, By: f.owner, Fleet: f.streams, Logger: f.log,
+		Probe:      func(ctx context.Context) error { return f.api.Probe(ctx) },
+		ProbeEvery: f.pace.poll, Pauses: condition.Pauses{First: f.pace.backoff},
+		Answering: func(ctx context.Context, kinds []string) (bool, error) { return f.witnesses().Changed(ctx, kinds) },
+		Changed: func(_, now condition.State) {
+			if now.Paused && now.By == f.owner {
+				f.log.Warn("source paused", "source", f.name, "kind", string(now.Kind), "reason", now.Reason, "until", now.Until)
+			}
+		},
+	})
 }
 
 // witnesses returns the entities of the mirror that can show which account is asked.
-func (f *finder) witnesses() *probe.Witnesses {
-	return &probe.Witnesses{Source: f.name, Definition: f.def, API: f.api, Mirror: f.store, Accounts: f.streams}
-}
-
-// statusOf names an answer for the metric.
-func statusOf(err error) string {
-	var classed *fate.Error
-	switch {
-	case err == nil:
-		return strconv.Itoa(http.StatusOK)
-	case errors.As(err, &classed) && classed.Status != 0:
-		return strconv.Itoa(classed.Status)
-	}
-	return "error"
+func (f *finder) witnesses() *witness.Witnesses {
+	return &witness.Witnesses{Source: f.name, Definition: f.def, API: f.api, Mirror: f.store, Accounts: f.streams}
 }

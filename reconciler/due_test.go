@@ -9,9 +9,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
@@ -177,14 +177,14 @@ func TestABusyAccountIsNoExcuse(t *testing.T) {
 func TestVerifyOfAPausedSource(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
-		pause fate.Pause
+		pause condition.Pause
 		cut   string // "": it waits until the pause has ended
 	}{
-		"throttled for a moment":      {fate.Pause{Kind: fate.PausedThrottled, For: 30 * time.Millisecond, Reason: "throttled: 429"}, ""},
-		"throttled for long":          {fate.Pause{Kind: fate.PausedThrottled, For: time.Hour, Reason: "throttled: 429"}, "source shop has been paused for more than 1s (throttled: 429)"},
-		"down":                        {fate.Pause{Kind: fate.PausedDown, For: time.Hour, Reason: "source is down"}, "source shop has been paused for more than 1s (source is down)"},
-		"by hand":                     {fate.Pause{Kind: fate.PausedByHand, Reason: "maintenance"}, "source shop is paused by hand, by ops (maintenance): resume it first"},
-		"by hand, until a given time": {fate.Pause{Kind: fate.PausedByHand, For: time.Hour, Reason: "maintenance"}, "source shop is paused by hand, by ops (maintenance): resume it first"},
+		"throttled for a moment":      {condition.Pause{Kind: condition.PausedThrottled, For: 30 * time.Millisecond, Reason: "throttled: 429"}, ""},
+		"throttled for long":          {condition.Pause{Kind: condition.PausedThrottled, For: time.Hour, Reason: "throttled: 429"}, "source shop has been paused for more than 1s (throttled: 429)"},
+		"down":                        {condition.Pause{Kind: condition.PausedDown, For: time.Hour, Reason: "source is down"}, "source shop has been paused for more than 1s (source is down)"},
+		"by hand":                     {condition.Pause{Kind: condition.PausedByHand, Reason: "maintenance"}, "source shop is paused by hand, by ops (maintenance): resume it first"},
+		"by hand, until a given time": {condition.Pause{Kind: condition.PausedByHand, For: time.Hour, Reason: "maintenance"}, "source shop is paused by hand, by ops (maintenance): resume it first"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -6,11 +6,11 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/probe"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/witness"
 )
 
 // listRoot handles a root kind, one that has no parent. It walks its list from a
@@ -88,11 +88,11 @@ func (s *survey) wasEmptied(ctx context.Context, k *provider.Kind) (bool, error)
 	if err != nil || accepted {
 		return false, err
 	}
-	question := probe.Question{Kinds: []string{k.Name}, Token: func(ctx context.Context) error {
+	question := witness.Question{Kinds: []string{k.Name}, Token: func(ctx context.Context) error {
 		s.calls++
 		return s.token(ctx, s.class())
 	}}
-	var outcome probe.Outcome
+	var outcome witness.Outcome
 	kinds := question.Kinds
 	if k.Shape == provider.ShapeEntity {
 		outcome, _, err = s.witnesses().Ask(ctx, question)
@@ -102,21 +102,15 @@ func (s *survey) wasEmptied(ctx context.Context, k *provider.Kind) (bool, error)
 	switch {
 	case ctx.Err() != nil:
 		return false, ctx.Err()
-	case outcome == probe.Proven:
+	case outcome == witness.Proven:
 		return false, nil
-	case outcome == probe.Unclear:
+	case outcome == witness.Unclear:
 		s.listFailed(k, nil, fmt.Errorf("the list is empty, and whether it should be could not be found out: %w", err))
 		return false, nil
 	}
-	state, err := s.streams.Source(ctx, s.name)
-	if err != nil {
-		return true, nil // the list is asked for again once redis answers
-	}
-	p := fate.NewPause(fate.PausedMisconfigured, s.pauses().Length(state.Strikes), fmt.Sprintf(
+	s.condition.PauseFor(ctx, condition.PausedMisconfigured, fmt.Sprintf(
 		"the provider's list of %s is empty, and finds none of those the mirror knows; check api_url and api_key. "+
-			"It resumes once one is found; if all were deleted, resume it with accept_deletions", k.Name))
-	p.Witnesses = kinds
-	s.pauseAs(ctx, p)
+			"It resumes once one is found; if all were deleted, resume it with accept_deletions", k.Name), kinds)
 	return true, nil
 }
 

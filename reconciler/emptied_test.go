@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/condition"
 )
 
 // another lets the shop answer as another, empty account of it does.
@@ -29,7 +29,7 @@ func (s *shop) another() {
 
 // pausedAs waits until the source is paused as a kind, and has been looked at
 // again.
-func (c *scene) pausedAs(kind fate.PauseKind) {
+func (c *scene) pausedAs(kind condition.PauseKind) {
 	c.t.Helper()
 	require.Eventually(c.t, func() bool {
 		state, err := c.streams.Source(c.ctx, "shop")
@@ -51,7 +51,7 @@ func TestARootListThatWasEmptiedPausesTheSource(t *testing.T) {
 				c.clock.move(25 * time.Hour) // everything is due
 				done := make(chan struct{})
 				go func() { defer close(done); c.survey(m) }()
-				c.pausedAs(fate.PausedMisconfigured)
+				c.pausedAs(condition.PausedMisconfigured)
 				require.Empty(t, c.recorded())
 				require.Empty(t, c.entries(), "no worker is asked to delete anything")
 				c.shop.interfere(nil) // the right key
@@ -71,7 +71,7 @@ func TestDeletionOfAllIsAccepted(t *testing.T) {
 	c.shop.drop("/customers/c0")
 	done := make(chan struct{})
 	go func() { defer close(done); c.survey(modeSweep) }()
-	c.pausedAs(fate.PausedMisconfigured)
+	c.pausedAs(condition.PausedMisconfigured)
 	require.Empty(t, c.recorded())
 	require.NoError(t, c.streams.ResumeAccepting(c.ctx, "shop", "ops"))
 	<-done
@@ -116,7 +116,7 @@ func TestAThrottledProbeIsNoAlarm(t *testing.T) {
 	})
 	done := make(chan struct{})
 	go func() { defer close(done); c.survey(modeBackfill) }()
-	c.pausedAs(fate.PausedThrottled)
+	c.pausedAs(condition.PausedThrottled)
 	state, err := c.streams.Source(c.ctx, "shop")
 	require.NoError(t, err)
 	require.False(t, state.Kind.WantsAHuman())
@@ -145,7 +145,7 @@ func TestAListThatIsBegunAgainEmptyIsNotBelieved(t *testing.T) {
 	go func() {
 		done <- s.listRoot(c.ctx, c.def.Kind("customer"), &place{Cursor: "2,", Pages: 1}, func(ids ...string) { shown += len(ids) })
 	}()
-	c.pausedAs(fate.PausedMisconfigured)
+	c.pausedAs(condition.PausedMisconfigured)
 	c.shop.interfere(nil)
 	require.NoError(t, <-done)
 	require.Equal(t, 5, shown)

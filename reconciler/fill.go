@@ -246,7 +246,7 @@ func (s *survey) whyUnfetched(ctx context.Context, doc *storage.Document) (strin
 	}
 	s.calls++
 	s.loop.Turn()
-	s.metrics.Fetches.WithLabelValues(s.name, doc.Key.Kind, s.class().String(), statusOf(err)).Inc()
+	s.metrics.Fetches.WithLabelValues(s.name, doc.Key.Kind, s.class().String(), fate.StatusOf(err)).Inc()
 	switch {
 	case err == nil:
 		return "the provider has it, and workers have not fetched it yet", nil

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/alert"
+	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/config"
-	"github.com/tarn-sync/tarn/shared/probe"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
@@ -112,9 +112,10 @@ type Reconciler struct {
 // source is a Source with its current rate, which a reload may change.
 type source struct {
 	Source
-	rate     atomic.Pointer[stream.Rate]
-	prober   *probe.Prober
-	throttle probe.Throttle
+	rate atomic.Pointer[stream.Rate]
+	// condition is made with the first finder.
+	condition *condition.Source
+	once      sync.Once
 }
 
 // New returns a reconciler; Run starts it.
@@ -128,7 +129,7 @@ func New(o Options) (*Reconciler, error) {
 		if r.source(s.Name) != nil {
 			return nil, fmt.Errorf("reconciler: source %q is configured twice", s.Name)
 		}
-		src := &source{Source: s, prober: probe.New(s.Client.Probe, r.pace.poll)}
+		src := &source{Source: s}
 		src.rate.Store(&s.Rate)
 		r.sources = append(r.sources, src)
 	}
@@ -160,11 +161,14 @@ func (r *Reconciler) source(name string) *source {
 // finder returns the finder of a source. loop may be nil; it is told what the
 // finder waits for.
 func (r *Reconciler) finder(s *source, loop *telemetry.Loop) *finder {
-	return &finder{
+	f := &finder{
 		name: s.Name, def: s.Definition, api: s.Client, store: r.Store, streams: r.Streams,
 		rate: func() stream.Rate { return *s.rate.Load() }, settings: s.Settings, retain: r.RetainEvents, owner: r.ID,
-		now: r.Now, log: r.Logger, metrics: r.Metrics, pace: r.pace, prober: s.prober, throttle: &s.throttle, loop: loop, alert: r.Alert,
+		now: r.Now, log: r.Logger, metrics: r.Metrics, pace: r.pace, loop: loop, alert: r.Alert,
 	}
+	s.once.Do(func() { s.condition = f.newCondition() })
+	f.condition = s.condition
+	return f
 }
 
 // waiting returns the base finder for a loop, which may be nil. The finder tells

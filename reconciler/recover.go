@@ -286,14 +286,23 @@ func (c *recovery) lookAgain(ctx context.Context, since time.Time, between func(
 	}
 }
 
+// repeatLook is the delay of the second look at an entity whose history may be from
+// before its event. The worker uses the same.
+const repeatLook = 5 * time.Second
+
 // secondLooks returns the signals for entities of an event whose state does not show
-// whether it includes the event, as the worker appends them after a fetch that may
-// have been too early.
+// whether it includes the event, or did not when it was fetched, as the worker appends
+// them after a fetch that may have been too early.
 func (c *recovery) secondLooks(row *storage.EventRow) []stream.Draft {
 	var out []stream.Draft
 	for _, o := range row.Entities {
-		if k := c.def.Kind(o.Ref.Key.Kind); k != nil && k.VerifyAfter > 0 {
+		k := c.def.Kind(o.Ref.Key.Kind)
+		switch {
+		case k == nil:
+		case k.VerifyAfter > 0:
 			out = append(out, c.later(o.Ref, event.CauseVerify, row.ID, k.VerifyAfter))
+		case row.Lagging, o.CoveredBy != nil && o.CoveredBy.FetchedAt.Sub(row.CreatedAt) < k.ReadLag:
+			out = append(out, c.later(o.Ref, event.CauseVerify, row.ID, repeatLook))
 		}
 	}
 	return out

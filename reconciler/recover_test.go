@@ -165,3 +165,31 @@ func TestRecoveryLeavesWhatIsUnderWay(t *testing.T) {
 	})
 	require.EqualValues(t, 1, c.task("recover/shop").Counts["appended"])
 }
+
+// A history that was fetched right after its event may be from before it, though it
+// has the event's status; the second look that this asks for is in Redis alone. So
+// it is taken again after a loss, unless the fetch came late enough.
+func TestSecondLooksAtHistoriesOutliveALoss(t *testing.T) {
+	t.Parallel()
+	c := newScene(t)
+	c.shop.stock(1, 2)
+	m := c.member("a")
+	lag := c.def.Kind("order").ReadLag
+	require.Positive(t, lag)
+	for i, after := range []time.Duration{lag / 2, 2 * lag} {
+		e, id := c.arrive(fmt.Sprintf("evt_%d", i), "order.created", "order", fmt.Sprintf("o0_%d", i))
+		var done []storage.Settlement
+		for _, ref := range e.Entities {
+			done = append(done, storage.Settlement{
+				Source: "shop", EventID: e.ID, Entity: ref.Key, Signal: storage.SignalID{Shard: ref.Key.Shard(c.streams.Shards()), ID: id},
+				CoveredBy: storage.Covered{Claim: 1, FetchedAt: e.CreatedAt.Add(after), Signal: id}, At: c.clock.now(),
+			})
+		}
+		require.NoError(t, c.store.Settle(c.ctx, done))
+	}
+	c.entries()
+	c.recovery(m, func(ctx context.Context, r *recovery) {
+		require.NoError(t, r.afterLoss(ctx, c.clock.now(), time.Minute, time.Minute))
+	})
+	require.Equal(t, []string{"verify order/o0_0"}, signalled(c.entries()))
+}

@@ -24,7 +24,6 @@ import (
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/probe"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/storage/sqlite"
@@ -319,9 +318,9 @@ func newSceneAt(t *testing.T, def *provider.Definition, source, address string, 
 			Grace: 2 * time.Minute, Window: 168 * time.Hour, Kinds: map[string]config.ReconcileKind{},
 		},
 		now: c.clock.now, log: quiet, metrics: telemetry.NewMetrics(prometheus.NewRegistry()),
-		pace:   pace{poll: 5 * time.Millisecond, backoff: 2 * time.Millisecond, patience: 30 * time.Millisecond, stalled: 2 * time.Minute},
-		prober: probe.New(c.client.Probe, 5*time.Millisecond), throttle: &probe.Throttle{},
+		pace: pace{poll: 5 * time.Millisecond, backoff: 2 * time.Millisecond, patience: 30 * time.Millisecond, stalled: 2 * time.Minute},
 	}
+	c.finder.condition = c.finder.newCondition()
 	return c
 }
 

@@ -6,9 +6,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/storage"
-	"github.com/tarn-sync/tarn/shared/stream"
 )
 
 // errPaused is the error of a command that stops waiting for a paused source.
@@ -23,7 +22,7 @@ func (f *finder) waitingAtMost(d time.Duration, giveUp func(error)) *finder {
 	own := *f
 	var mu sync.Mutex
 	var pause, noticed time.Time // when the pause began, by Redis' clock, and was noticed, by ours
-	own.onPause = func(state stream.SourceState) {
+	own.onPause = func(state condition.State) {
 		mu.Lock()
 		defer mu.Unlock()
 		if noticed.IsZero() {
@@ -33,7 +32,7 @@ func (f *finder) waitingAtMost(d time.Duration, giveUp func(error)) *finder {
 			pause, noticed = state.Since, f.now()
 		}
 		switch waited := f.now().Sub(noticed); {
-		case state.Kind == fate.PausedByHand || state.Until.IsZero():
+		case state.Kind == condition.PausedByHand || !state.EndsByItself():
 			giveUp(errPaused(fmt.Sprintf("source %s is paused by hand, by %s (%s): resume it first", f.name, state.By, state.Reason)))
 		case waited >= d:
 			giveUp(errPaused(fmt.Sprintf("source %s has been paused for more than %s (%s)", f.name, d, state.Reason)))
@@ -65,7 +64,7 @@ func (f *finder) waitsOn(ctx context.Context, t *storage.Task, p progress) strin
 	}
 	if state.Paused {
 		until := "until it is resumed"
-		if !state.Until.IsZero() {
+		if state.EndsByItself() {
 			until = "until " + state.Until.UTC().Format(time.RFC3339) + " at least"
 		}
 		return fmt.Sprintf("source %s, which is paused by %s %s: %s", f.name, state.By, until, state.Reason)

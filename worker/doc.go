@@ -26,10 +26,8 @@
 //	    ack.go        entries out of Redis, many at a time
 //	source.go     one source: turns, budget, slots
 //	  ready.go      lanes that wait for their turn
-//	  pace.go       how much of the configured rate is asked for
 //	  pause.go      a source that is down, refuses us, or is misconfigured
-//	  throttle.go   429: the source, or one entity?
-//	  window.go     404s: are known entities gone, or is the address wrong?
+//	  believe.go    404s: are known entities gone, or is the address wrong?
 //	  witness.go    is this the account that the mirror is of?
 //	  undefined.go  kinds that only a newer definition has
 //	keep.go       loops that panic are started again

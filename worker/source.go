@@ -6,8 +6,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/probe"
+	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -27,20 +28,14 @@ type source struct {
 	// live and background are how many entries of the tiers are in hand, delayed
 	// how many of these are held back.
 	live, background, delayed atomic.Int64
-	state                     atomic.Pointer[stream.SourceState]
 	rate                      atomic.Pointer[stream.Rate]
-	pace                      *pace
-	prober                    *probe.Prober
+	pace                      condition.Pace
+	condition                 *condition.Source
 	// alerted is the pause, and what of it, that people were told of last.
 	alerted string
 
-	mu     sync.Mutex
-	failed int // fetches failed in a row
-	// recent are answers for known entities, foreseen those of them that a
-	// sweep asked for.
-	recent, foreseen window
-
-	throttle probe.Throttle
+	failed   condition.Streak  // of fetches
+	answers  condition.Answers // for known entities
 	evidence *evidence
 }
 
@@ -49,17 +44,20 @@ func newSource(w *Worker, o Source) *source {
 		o.Concurrency = 100
 	}
 	s := &source{
-		Source: o, w: w, ready: newReadyQueue(), pace: newPace(), slots: make(chan struct{}, o.Concurrency),
+		Source: o, w: w, ready: newReadyQueue(), slots: make(chan struct{}, o.Concurrency),
 	}
-	s.prober = probe.New(func(ctx context.Context) error { return s.Client.Probe(ctx) }, probesEvery)
 	s.evidence = newEvidence(w, s)
-	s.state.Store(&stream.SourceState{})
+	s.condition = condition.New(condition.Options{
+		Name: s.Name, By: w.ID, Fleet: w.Streams, Logger: w.Logger, Changed: s.changed,
+		Probe:      func(ctx context.Context) error { return s.Client.Probe(ctx) },
+		ProbeEvery: probesEvery, Answering: s.evidence.witnesses.Changed,
+	})
 	s.rate.Store(&o.Rate)
 	return s
 }
 
 // paused reports whether the fleet has paused the source, as last seen.
-func (s *source) paused() bool { return s.state.Load().Paused }
+func (s *source) paused() bool { return s.condition.Paused() }
 
 // inHand is the count of a tier's entries that were read and not yet acked.
 func (s *source) inHand(t event.Tier) *atomic.Int64 {
@@ -118,12 +116,12 @@ func (s *source) dispatch(ctx context.Context, syncs *sync.WaitGroup) time.Durat
 			continue
 		}
 		granted := want
-		if rate := s.pace.of(*s.rate.Load(), s.Client, time.Now()); rate.Limit > 0 {
+		if rate := s.askRate(time.Now()); rate.Limit > 0 {
 			g, err := s.w.Streams.Take(ctx, s.Name, class, want, rate)
 			if err != nil {
 				return 200 * time.Millisecond // redis is away: nothing can be settled anyway
 			}
-			s.see(g.Source)
+			s.condition.See(g.Source)
 			if g.Source.Paused {
 				return stateEvery
 			}
@@ -156,6 +154,25 @@ func (s *source) dispatch(ctx context.Context, syncs *sync.WaitGroup) time.Durat
 		}
 	}
 	return max(wait, time.Millisecond)
+}
+
+// Rated is a Fetcher that knows what the provider says is left of its limit;
+// *provider.Client is one.
+type Rated interface {
+	// Allowance returns what is left. False: the provider does not say.
+	Allowance() (provider.Allowance, bool)
+}
+
+// askRate is how often the source is to be asked by the fleet: as configured, as
+// learned from refusals, and as the provider says. Nothing left pauses the source.
+func (s *source) askRate(now time.Time) stream.Rate {
+	var told stream.Rate
+	if rated, ok := s.Client.(Rated); ok {
+		if left, ok := rated.Allowance(); ok && left.Remaining > 0 {
+			told = stream.Rate{Limit: left.Remaining, Per: left.Until(now)}
+		}
+	}
+	return s.pace.Of(*s.rate.Load(), told, now)
 }
 
 // fewSlots is up to how many none are kept free for anybody.

@@ -18,6 +18,7 @@ import (
 
 	"github.com/tarn-sync/tarn/deployments/simulator"
 	"github.com/tarn-sync/tarn/shared/alert"
+	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/provider"
@@ -264,7 +265,7 @@ func TestAlertOfADeadLetterIsPosted(t *testing.T) {
 func TestAPauseIsToldOfOnceAndSurely(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	require.NoError(t, b.streams.PauseAs(b.ctx, "acme", fate.NewPause(fate.PausedRefused, time.Hour, "401"), "reconciler"))
+	require.NoError(t, b.streams.PauseAs(b.ctx, "acme", condition.NewPause(condition.PausedRefused, time.Hour, "401"), "reconciler"))
 	begun := time.Now()
 	require.True(t, eventually(func() bool { return time.Since(begun) > 2*b.options.LeaseTTL }))
 	stop := b.start("w1")
@@ -273,7 +274,7 @@ func TestAPauseIsToldOfOnceAndSurely(t *testing.T) {
 	b.start("w2")
 	require.True(t, eventually(func() bool { return b.metric("tarn_source_paused") == 1 && b.metric("tarn_leases_held") == 4 }))
 
-	require.NoError(t, b.streams.PauseAs(b.ctx, "acme", fate.NewPause(fate.PausedMisconfigured, 0, "not found"), "w2"))
+	require.NoError(t, b.streams.PauseAs(b.ctx, "acme", condition.NewPause(condition.PausedMisconfigured, 0, "not found"), "w2"))
 	require.True(t, eventually(func() bool { return len(b.told.of(alert.SourcePaused)) == 2 }), "now it wants hands")
 	require.Contains(t, b.told.of(alert.SourcePaused)[1]["reason"], "misconfigured")
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"time"
 
@@ -68,7 +67,7 @@ func (r *run) fetch(ctx context.Context, e entity.Fetch) (*provider.Snapshot, er
 	}
 	m := r.s.w.Metrics
 	m.FetchSeconds.WithLabelValues(r.src.Name).Observe(time.Since(start).Seconds())
-	m.Fetches.WithLabelValues(r.src.Name, e.Ref.Key.Kind, e.Class.String(), statusOf(err)).Inc()
+	m.Fetches.WithLabelValues(r.src.Name, e.Ref.Key.Kind, e.Class.String(), fate.StatusOf(err)).Inc()
 	return snap, err
 }
 
@@ -89,9 +88,9 @@ func (r *run) consult(ctx context.Context, e entity.Consult) (result entity.Resu
 	case fate.Down:
 		result.Yes = src.isDown(ctx)
 	case fate.Refusing:
-		result.Yes = src.isIll(ctx, src.prober.Ask)
+		result.Yes = src.condition.IsIll(ctx, src.condition.Prober.Ask)
 	case fate.Overasked:
-		result.Yes = src.overasked(ctx, e.Key, e.Err)
+		result.Yes = src.condition.Overasked(ctx, e.Key, e.Err, src.condition.Prober.Recent)
 	case fate.Believable:
 		if e.Emptied {
 			now, err := r.s.w.Streams.Now(ctx)
@@ -126,7 +125,7 @@ func (r *run) record(ctx context.Context, e entity.Record) error {
 
 // write writes the answer, and makes dead letters that it makes pointless
 // superseded.
-func (r *run) write(ctx context.Context, w *storage.Write) (err error) {
+func (r *run) write(w *storage.Write) (err error) {
 	ctx, end := r.step("write")
 	defer func() { end(err) }()
 	store := r.s.w.Store
@@ -140,7 +139,7 @@ func (r *run) write(ctx context.Context, w *storage.Write) (err error) {
 	}
 	fault.Point("after-write")
 	if w.Deleted {
-		r.src.evidence.found(w.Ref.Key) // no longer a known entity that is missing
+		r.src.answers.Deleted(w.Ref.Key) // no longer a known entity that is missing
 	}
 	if !done.OpenLetters {
 		return nil
@@ -299,18 +298,6 @@ func fromRedis(err error) error {
 		return err
 	}
 	return fate.New(fate.Unavailable, err)
-}
-
-// statusOf names an answer for the metric.
-func statusOf(err error) string {
-	var f *fate.Error
-	switch {
-	case err == nil:
-		return "200"
-	case errors.As(err, &f) && f.Status != 0:
-		return strconv.Itoa(f.Status)
-	}
-	return "error"
 }
 
 // firstLine is the line of a text that says what happened; a stack may follow.

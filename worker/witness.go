@@ -7,17 +7,15 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/probe"
-	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/witness"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
 const (
-	// mostMissing is how many entities are remembered that were not found.
-	mostMissing = 10_000
 	// learnEvery is the least time between two tries to learn who we are,
 	// learnedFor that after one that did not fail: another worker, or another
 	// account that was accepted, may have changed it.
@@ -30,15 +28,12 @@ const (
 // evidence is what a worker knows of whether the account is asked that the
 // mirror is of.
 type evidence struct {
-	witnesses probe.Witnesses
+	witnesses witness.Witnesses
 	// turn is in the channel unless somebody asks for a witness.
 	turn chan struct{}
 
 	mu    sync.Mutex
-	proof probe.Proof
-	// missing are known entities that were not found when last asked for, and
-	// where that is counted. They are no witnesses.
-	missing map[event.Key]counted
+	proof witness.Proof
 	// notBefore is when witnesses may be asked next.
 	notBefore time.Time
 	// emptied are root lists that the mirror knows with elements and the provider
@@ -48,41 +43,15 @@ type evidence struct {
 	learnAt time.Time
 }
 
-// counted is where a 404 is counted: as the nth answer in a window, nil for none.
-type counted struct {
-	in *window
-	n  int
-}
-
 func newEvidence(w *Worker, s *source) *evidence {
 	e := &evidence{
-		witnesses: probe.Witnesses{
+		witnesses: witness.Witnesses{
 			Source: s.Name, Definition: s.Definition, API: s.Client, Mirror: w.Store, Accounts: w.Streams,
 		},
-		turn: make(chan struct{}, 1), missing: map[event.Key]counted{},
-		emptied: map[event.Key]time.Time{},
+		turn: make(chan struct{}, 1), emptied: map[event.Key]time.Time{},
 	}
 	e.turn <- struct{}{}
 	return e
-}
-
-// found notes that a known entity is there, or known no longer, and returns where
-// it was counted as missing.
-func (e *evidence) found(k event.Key) counted {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	was := e.missing[k]
-	delete(e.missing, k)
-	return was
-}
-
-// lost notes that a known entity was not found, and where that is counted.
-func (e *evidence) lost(k event.Key, in counted) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if len(e.missing) < mostMissing {
-		e.missing[k] = in
-	}
 }
 
 // emptiedSince returns since when a root list is shown without elements; now, if
@@ -105,19 +74,12 @@ func (e *evidence) filled(k event.Key) {
 	delete(e.emptied, k)
 }
 
-// forget forgets which entities were not found.
+// forget forgets which lists were shown without elements.
 func (e *evidence) forget() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.missing, e.emptied = map[event.Key]counted{}, map[event.Key]time.Time{}
+	e.emptied = map[event.Key]time.Time{}
 	e.learnAt = time.Time{} // it may be another account by now
-}
-
-func (e *evidence) isMissing(k event.Key) bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	_, missing := e.missing[k]
-	return missing
 }
 
 // mayAsk reports whether witnesses may be asked again.
@@ -135,7 +97,7 @@ func (e *evidence) wait() time.Duration {
 	return 100 * time.Millisecond
 }
 
-func (e *evidence) lastProof() probe.Proof {
+func (e *evidence) lastProof() witness.Proof {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return e.proof
@@ -196,17 +158,17 @@ func (s *source) witnessed(ctx context.Context, q entity.Consult, asked time.Tim
 	if s.paused() || !e.mayAsk() || e.lastProof().By.After(asked) {
 		return false // another attempt has asked meanwhile
 	}
-	outcome, kinds, err := e.witnesses.Prove(ctx, q.Key.Kind, probe.Question{
-		About: q.Key, Missing: e.isMissing,
+	outcome, kinds, err := e.witnesses.Prove(ctx, q.Key.Kind, witness.Question{
+		About: q.Key, Missing: s.answers.Missing,
 		Token: func(ctx context.Context) error { return s.token(ctx, q.Class) },
 	})
 	switch {
 	case ctx.Err() != nil:
-	case outcome == probe.Proven:
+	case outcome == witness.Proven:
 		e.mu.Lock()
-		e.proof = probe.Proof{From: now, Begun: begun, By: time.Now()}
+		e.proof = witness.Proof{From: now, Begun: begun, By: time.Now()}
 		e.mu.Unlock()
-	case outcome == probe.Refuted:
+	case outcome == witness.Refuted:
 		s.pauseForWitnesses(ctx, q.Key.Kind, kinds)
 	case errors.Is(err, fate.ErrPaused):
 	default:
@@ -223,21 +185,9 @@ func (s *source) witnessed(ctx context.Context, q entity.Consult, asked time.Tim
 // pauseForWitnesses pauses the source since nothing that the mirror knows is
 // found.
 func (s *source) pauseForWitnesses(ctx context.Context, kind string, witnesses []string) {
-	p := fate.NewPause(fate.PausedMisconfigured, pauses.Length(s.state.Load().Strikes), fmt.Sprintf(
+	s.condition.PauseFor(ctx, condition.PausedMisconfigured, fmt.Sprintf(
 		"the provider finds neither what the mirror knows of a kind (%s) nor anything else it knows; check api_url and api_key. "+
-			"It resumes once one is found; if they were deleted, resume it with accept_deletions", kind))
-	p.Witnesses = witnesses
-	s.pauseAs(ctx, p)
-}
-
-// answersChanged reports whether the pause may end: a known entity is found
-// again, or need not be.
-func (s *source) answersChanged(ctx context.Context, state stream.SourceState) bool {
-	changed, err := s.evidence.witnesses.Changed(ctx, state.Witnesses)
-	if err != nil {
-		s.w.Logger.Warn("could not find out whether the right account is asked", "source", s.Name, "error", err)
-	}
-	return changed
+			"It resumes once one is found; if they were deleted, resume it with accept_deletions", kind), witnesses)
 }
 
 // token takes a token of the source's budget for a further request of a sync,
@@ -250,7 +200,7 @@ func (s *source) token(ctx context.Context, class event.Class) error {
 		if s.paused() {
 			return fate.ErrPaused
 		}
-		rate := s.pace.of(*s.rate.Load(), s.Client, time.Now())
+		rate := s.askRate(time.Now())
 		if rate.Limit <= 0 {
 			return nil
 		}
@@ -258,7 +208,7 @@ func (s *source) token(ctx context.Context, class event.Class) error {
 		if err != nil {
 			return fromRedis(err)
 		}
-		s.see(g.Source)
+		s.condition.See(g.Source)
 		switch {
 		case g.Source.Paused:
 			return fate.ErrPaused

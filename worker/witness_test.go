@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/alert"
+	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/storage"
@@ -57,7 +58,7 @@ func TestWrongAccountOfASmallMirrorMakesNoTombstones(t *testing.T) {
 			b.paused("misconfigured")
 			state, err := b.streams.Source(b.ctx, "acme")
 			require.NoError(t, err)
-			require.Equal(t, fate.PausedMisconfigured, state.Kind)
+			require.Equal(t, condition.PausedMisconfigured, state.Kind)
 			require.True(t, eventually(func() bool { return len(b.told.of(alert.SourcePaused)) == 1 }))
 			require.True(t, eventually(func() bool {
 				state, err := b.streams.Source(b.ctx, "acme")
@@ -258,7 +259,7 @@ func TestSeveralLockedEntitiesStopPausingTheSource(t *testing.T) {
 	for _, id := range ids {
 		require.Equal(t, 4, b.row(id, storage.Dead).Attempts, "the last one is its letter's")
 	}
-	// The exact bound is that of probe.Throttle; here, runs last as long as no good answer
+	// The exact bound is that of condition.Throttle; here, runs last as long as no good answer
 	// comes between, which a busy machine decides.
 	require.LessOrEqual(t, log.count("source paused"), 4*n)
 	b.empty()

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/identity"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
@@ -84,7 +85,7 @@ func (q tiedQueue) RetryParked(ctx context.Context, source string) (int, error) 
 func (q tiedQueue) Ping(ctx context.Context) error { return q.streams.Ping(ctx) }
 
 // Source returns the state of a source.
-func (q tiedQueue) Source(ctx context.Context, source string) (stream.SourceState, error) {
+func (q tiedQueue) Source(ctx context.Context, source string) (condition.State, error) {
 	return q.streams.Source(ctx, source)
 }
 

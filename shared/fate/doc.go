@@ -39,8 +39,8 @@
 //	  Refused or Permanent
 //	a fate could not be carried out      Failure.Unfinished                           redo; a panic: bury
 //
-// Only retry costs an attempt. When the answer to a question is that it is the
-// source, whoever answered has paused the source; package condition says how.
+// Only retry costs an attempt. If it is the source, package condition has paused it
+// by the time it answers.
 //
 // # Back-off
 //

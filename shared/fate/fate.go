@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 )
 
@@ -95,6 +96,19 @@ func OfStatus(status int, own bool) Class {
 		}
 	}
 	return Transient
+}
+
+// StatusOf names the answer behind err in metrics: "200" without an error, the HTTP
+// status if one came, else "error".
+func StatusOf(err error) string {
+	var e *Error
+	switch {
+	case err == nil:
+		return strconv.Itoa(http.StatusOK)
+	case errors.As(err, &e) && e.Status != 0:
+		return strconv.Itoa(e.Status)
+	}
+	return "error"
 }
 
 // Repeats reports whether the failure is the provider's word on this very request,

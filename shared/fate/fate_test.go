@@ -13,7 +13,7 @@ import (
 
 func TestOf(t *testing.T) {
 	class, after := fate.Of(errors.New("connection reset"))
-	require.Equal(t, fate.Transient, class, "what nobody classified is tried again")
+	require.Equal(t, fate.Transient, class, "an error without a class is tried again")
 	require.Zero(t, after)
 
 	throttled := &fate.Error{Class: fate.Throttled, Status: 429, RetryAfter: 7 * time.Second, Err: errors.New("too many requests")}
@@ -37,4 +37,15 @@ func TestBackoff(t *testing.T) {
 		spread[b.After(1, 0)] = true
 	}
 	require.Greater(t, len(spread), 10, "work that failed together does not come back together")
+}
+
+func TestStatusOf(t *testing.T) {
+	for want, err := range map[string]error{
+		"200":   nil,
+		"error": errors.New("connection reset"),
+		"429":   fmt.Errorf("fetch: %w", &fate.Error{Class: fate.Throttled, Status: 429, Err: errors.New("slow down")}),
+	} {
+		require.Equal(t, want, fate.StatusOf(err))
+	}
+	require.Equal(t, "error", fate.StatusOf(fate.New(fate.Transient, errors.New("no answer"))))
 }

@@ -6,7 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/condition"
 )
 
 // A pause has a kind beside its text. One that an older version made has a text
@@ -15,10 +15,10 @@ func TestThePauseOfAnOlderVersionIsRead(t *testing.T) {
 	t.Parallel()
 	s, _ := start(t)
 	ctx := t.Context()
-	refused := fate.NewPause(fate.PausedRefused, time.Hour, "401")
+	refused := condition.NewPause(condition.PausedRefused, time.Hour, "401")
 	refused.Witnesses = []string{"order"}
 	require.NoError(t, s.PauseAs(ctx, "lemon", refused, "w1"))
-	state := func() SourceState {
+	state := func() condition.State {
 		st, err := s.Source(ctx, "lemon")
 		require.NoError(t, err)
 		g, err := s.Take(ctx, "lemon", 0, 1, Rate{Limit: 1})
@@ -26,20 +26,20 @@ func TestThePauseOfAnOlderVersionIsRead(t *testing.T) {
 		require.Equal(t, st, g.Source)
 		return st
 	}
-	require.Equal(t, fate.PausedRefused, state().Kind)
+	require.Equal(t, condition.PausedRefused, state().Kind)
 	require.Equal(t, []string{"order"}, state().Witnesses)
 	key := s.keys.source("lemon")
-	for reason, want := range map[string]fate.PauseKind{
-		"throttled: 429": fate.PausedThrottled, "rate limit used up: soon": fate.PausedUsedUp, "probe failed: 500": fate.PausedDown,
-		"source is down: 500": fate.PausedDown, "misconfigured: known entities": fate.PausedMisconfigured,
+	for reason, want := range map[string]condition.PauseKind{
+		"throttled: 429": condition.PausedThrottled, "rate limit used up: soon": condition.PausedUsedUp, "probe failed: 500": condition.PausedDown,
+		"source is down: 500": condition.PausedDown, "misconfigured: known entities": condition.PausedMisconfigured,
 	} {
 		require.NoError(t, s.client.HSet(ctx, key, "reason", reason).Err())
 		require.Equal(t, want, state().Kind, reason)
 		require.Empty(t, state().Witnesses)
 	}
 	require.NoError(t, s.client.HSet(ctx, key, "until", "0").Err())
-	for reason, want := range map[string]fate.PauseKind{
-		"throttled, waiting for support": fate.PausedByHand, "misconfigured: too many": fate.PausedMisconfigured,
+	for reason, want := range map[string]condition.PauseKind{
+		"throttled, waiting for support": condition.PausedByHand, "misconfigured: too many": condition.PausedMisconfigured,
 	} {
 		require.NoError(t, s.client.HSet(ctx, key, "reason", reason).Err())
 		require.Equal(t, want, state().Kind, reason)
@@ -75,19 +75,19 @@ func TestAcceptedDeletionsEnd(t *testing.T) {
 func TestAPauseGoesOnWaitingForWitnesses(t *testing.T) {
 	t.Parallel()
 	s, _ := start(t)
-	wait := fate.NewPause(fate.PausedMisconfigured, 10*time.Millisecond, "nothing is found")
+	wait := condition.NewPause(condition.PausedMisconfigured, 10*time.Millisecond, "nothing is found")
 	wait.Witnesses = []string{"order"}
 	require.NoError(t, s.PauseAs(t.Context(), "lemon", wait, "w1"))
-	require.NoError(t, s.PauseAs(t.Context(), "lemon", fate.NewPause(fate.PausedDown, time.Hour, "503"), "w2"))
+	require.NoError(t, s.PauseAs(t.Context(), "lemon", condition.NewPause(condition.PausedDown, time.Hour, "503"), "w2"))
 	state, err := s.Source(t.Context(), "lemon")
 	require.NoError(t, err)
-	require.Equal(t, fate.PausedMisconfigured, state.Kind)
+	require.Equal(t, condition.PausedMisconfigured, state.Kind)
 	require.Equal(t, []string{"order"}, state.Witnesses)
 	require.Equal(t, wait.Reason, state.Reason)
 	require.Greater(t, time.Until(state.Until), 30*time.Minute, "it lasts as long as the later one wants")
 	require.NoError(t, s.Pause(t.Context(), "lemon", 0, "support", "ops"))
 	state, err = s.Source(t.Context(), "lemon")
 	require.NoError(t, err)
-	require.Equal(t, fate.PausedByHand, state.Kind)
+	require.Equal(t, condition.PausedByHand, state.Kind)
 	require.Empty(t, state.Witnesses)
 }

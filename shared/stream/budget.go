@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/event"
 )
 
@@ -17,25 +18,15 @@ import (
 const burstTime = time.Second / 5
 
 // Rate is what a source's provider allows the fleet.
-type Rate struct {
-	// Limit is how many requests each Per. Limit 0: unlimited.
-	Limit int
-	// Per is the time Limit is for. Defaults to 1 s.
-	Per time.Duration
-}
+type Rate = condition.Rate
 
-// perSecond and burst are what take.lua works with.
-func (r Rate) perSecond() float64 { return float64(max(r.Limit, 0)) / r.per().Seconds() }
-
-func (r Rate) burst() float64 {
-	return max(1, r.perSecond()*min(burstTime, r.per()/5).Seconds())
-}
-
-func (r Rate) per() time.Duration {
-	if r.Per <= 0 {
-		return time.Second
+// burst is how many requests a budget saves up.
+func burst(r Rate) float64 {
+	per := r.Per
+	if per <= 0 {
+		per = time.Second
 	}
-	return r.Per
+	return max(1, r.PerSecond()*min(burstTime, per/5).Seconds())
 }
 
 // Grant is the answer to Take.
@@ -46,7 +37,7 @@ type Grant struct {
 	Wait time.Duration
 	// Source is the state, so that every taker learns of a pause. No tokens are
 	// granted while paused.
-	Source SourceState
+	Source condition.State
 }
 
 // Take takes up to n tokens of a source's budget for a class. Higher classes go
@@ -55,7 +46,7 @@ func (s *Streams) Take(ctx context.Context, source string, class event.Class, n 
 	class = min(max(class, event.Live), event.Backfill)
 	v, err := run(ctx, s.client, takeScript, "take budget of source "+source,
 		[]string{s.keys.source(source), s.keys.budget(source)},
-		int(class), n, decimal(r.perSecond()), decimal(r.burst()))
+		int(class), n, decimal(r.PerSecond()), decimal(burst(r)))
 	if err != nil {
 		return Grant{}, err
 	}
@@ -70,7 +61,7 @@ func (s *Streams) Take(ctx context.Context, source string, class event.Class, n 
 // Budget returns how much of what a source's budget can save up is there, 0 to
 // 1, for people to look at: near 0 the fleet asks for more than the rate.
 func (s *Streams) Budget(ctx context.Context, source string, r Rate) (float64, error) {
-	if r.perSecond() == 0 {
+	if r.PerSecond() == 0 {
 		return 1, nil
 	}
 	pipe := s.client.Pipeline()
@@ -84,8 +75,8 @@ func (s *Streams) Budget(ctx context.Context, source string, r Rate) (float64, e
 	}
 	since, _ := strconv.ParseInt(at, 10, 64)  // written by take.lua
 	tokens, _ := strconv.ParseFloat(main, 64) // so is this
-	tokens += r.perSecond() * max(0, clock.Val().Sub(time.UnixMicro(since)).Seconds())
-	return min(1, max(0, tokens/r.burst())), nil
+	tokens += r.PerSecond() * max(0, clock.Val().Sub(time.UnixMicro(since)).Seconds())
+	return min(1, max(0, tokens/burst(r))), nil
 }
 
 func decimal(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }

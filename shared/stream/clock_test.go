@@ -233,7 +233,7 @@ func TestGoingShortOutlastsNoClockSetBack(t *testing.T) {
 	}
 	take(event.Live, 10000) // goes short
 	clock.Set(setBack)
-	floor := int(r.burst()/20) + 1
+	floor := int(burst(r)/20) + 1
 	require.Eventually(t, func() bool { return take(event.Backfill, 100) > floor }, soon, 50*time.Millisecond)
 }
 

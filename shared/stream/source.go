@@ -9,35 +9,15 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/condition"
 )
 
-// SourceState is what the fleet knows of a source.
-type SourceState struct {
-	Paused bool
-	// Until is when a probe may be tried. Zero with Paused: by hand only.
-	Until  time.Time
-	Since  time.Time
-	Reason string
-	By     string
-	// Kind is what follows from the pause; Reason is for people.
-	Kind fate.PauseKind
-	// Witnesses are the kinds of which a known entity must answer before the
-	// pause ends. None: the probe path alone decides.
-	Witnesses []string
-	// Strikes counts pauses in a row without a good answer in between.
-	Strikes int
-	// Told is what people were told of this pause, "" for nothing. Only Source
-	// says it.
-	Told string
-}
-
 // Source returns the state of a source.
-func (s *Streams) Source(ctx context.Context, source string) (SourceState, error) {
+func (s *Streams) Source(ctx context.Context, source string) (condition.State, error) {
 	reply, err := run(ctx, s.client, sourceScript, "read the state of source "+source,
 		[]string{s.keys.source(source)}, "until", "since", "strikes", "reason", "by", "typed", "told")
 	if err != nil {
-		return SourceState{}, err
+		return condition.State{}, err
 	}
 	v := asList(reply)
 	state := sourceState(v)
@@ -50,7 +30,7 @@ func (s *Streams) Source(ctx context.Context, source string) (SourceState, error
 // Pause pauses a source as operators do, for whatever reason they give: see
 // PauseAs.
 func (s *Streams) Pause(ctx context.Context, source string, d time.Duration, reason, by string) error {
-	return s.PauseAs(ctx, source, fate.Pause{Kind: fate.PausedByHand, For: d, Reason: reason}, by)
+	return s.PauseAs(ctx, source, condition.Pause{Kind: condition.PausedByHand, For: d, Reason: reason}, by)
 }
 
 // PauseAs pauses a source for the fleet until a probe after the pause's length
@@ -59,7 +39,7 @@ func (s *Streams) Pause(ctx context.Context, source string, d time.Duration, rea
 // reason, unless the new one names others or is made by hand.
 // A source stays paused when the time has come: a probe (TakeProbe) then
 // decides, and ends in EndProbe or a further PauseAs, which is the next strike.
-func (s *Streams) PauseAs(ctx context.Context, source string, p fate.Pause, by string) error {
+func (s *Streams) PauseAs(ctx context.Context, source string, p condition.Pause, by string) error {
 	typed, _ := json.Marshal(typedPause{Kind: p.Kind, Witnesses: p.Witnesses, Reason: p.Reason}) // texts always encode
 	_, err := run(ctx, s.client, pauseScript, "pause source "+source,
 		[]string{s.keys.source(source), s.keys.probe(source)}, milliseconds(p.For), p.Reason, by, typed)
@@ -69,19 +49,19 @@ func (s *Streams) PauseAs(ctx context.Context, source string, p fate.Pause, by s
 // typedPause is kept beside the reason. A version that knows only reasons
 // leaves that of an earlier pause standing, so it says which reason it is of.
 type typedPause struct {
-	Kind      fate.PauseKind `json:"kind"`
-	Witnesses []string       `json:"witnesses,omitempty"`
-	Reason    string         `json:"reason"`
+	Kind      condition.PauseKind `json:"kind"`
+	Witnesses []string            `json:"witnesses,omitempty"`
+	Reason    string              `json:"reason"`
 }
 
 // readTyped returns the kind of a pause and who must answer before it ends. Of
 // a pause made by an older version only its reason tells.
-func readTyped(typed, reason string, byHand bool) (fate.PauseKind, []string) {
+func readTyped(typed, reason string, byHand bool) (condition.PauseKind, []string) {
 	var t typedPause
 	if err := json.Unmarshal([]byte(typed), &t); err == nil && t.Kind != "" && t.Reason == reason {
 		return t.Kind, t.Witnesses
 	}
-	kinds := []fate.PauseKind{fate.PausedThrottled, fate.PausedUsedUp, fate.PausedRefused, fate.PausedMisconfigured}
+	kinds := []condition.PauseKind{condition.PausedThrottled, condition.PausedUsedUp, condition.PausedRefused, condition.PausedMisconfigured}
 	if byHand { // operators write what they like; only this one was made by workers too
 		kinds = kinds[len(kinds)-1:]
 	}
@@ -91,16 +71,31 @@ func readTyped(typed, reason string, byHand bool) (fate.PauseKind, []string) {
 		}
 	}
 	if byHand {
-		return fate.PausedByHand, nil
+		return condition.PausedByHand, nil
 	}
-	return fate.PausedDown, nil
+	return condition.PausedDown, nil
 }
 
-// Told notes that people were told of the pause that began at a time.
+// BeginAlert reports whether the caller is to raise an alert that says what, of the
+// pause that began at a time: it was not raised, and no other process is raising
+// it. For a few seconds no other process may. Told ends it.
+func (s *Streams) BeginAlert(ctx context.Context, source string, since time.Time, what string) (bool, error) {
+	return s.told(ctx, source, since, what, alertWithin)
+}
+
+// alertWithin is how long a process may take to raise an alert and note it.
+const alertWithin = 5 * time.Second
+
+// Told notes that an alert was raised of the pause that began at a time.
 func (s *Streams) Told(ctx context.Context, source string, since time.Time, what string) error {
-	_, err := run(ctx, s.client, toldScript, "note who was told of the pause of "+source,
-		[]string{s.keys.source(source)}, since.UnixMilli(), what)
+	_, err := s.told(ctx, source, since, what, 0)
 	return err
+}
+
+func (s *Streams) told(ctx context.Context, source string, since time.Time, what string, within time.Duration) (bool, error) {
+	noted, err := run(ctx, s.client, toldScript, "note the alert of the pause of "+source,
+		[]string{s.keys.source(source)}, since.UnixMilli(), what, milliseconds(within))
+	return noted == int64(1), err
 }
 
 // Resume ends a pause, whoever made it, and forgets its strikes. It also ends
@@ -135,12 +130,12 @@ func (s *Streams) EndProbe(ctx context.Context, source, probe string) (resumed b
 
 // sourceState reads until, since, strikes, reason, by, typed. No until: not
 // paused.
-func sourceState(v []any) SourceState {
+func sourceState(v []any) condition.State {
 	until := asText(v[0])
 	if until == "" {
-		return SourceState{}
+		return condition.State{}
 	}
-	st := SourceState{
+	st := condition.State{
 		Paused: true, Since: unixMilli(asText(v[1])),
 		Strikes: int(asInt(v[2])), Reason: asText(v[3]), By: asText(v[4]),
 	}

@@ -7,11 +7,12 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
-func sourceOf(t testing.TB, s *Streams) SourceState {
+func sourceOf(t testing.TB, s *Streams) condition.State {
 	t.Helper()
 	st, err := s.Source(t.Context(), "lemon")
 	require.NoError(t, err)
@@ -22,7 +23,7 @@ func TestPauseIsNeverShortened(t *testing.T) {
 	t.Parallel()
 	s, _ := start(t)
 	ctx := t.Context()
-	require.Equal(t, SourceState{}, sourceOf(t, s))
+	require.Equal(t, condition.State{}, sourceOf(t, s))
 
 	require.NoError(t, s.Pause(ctx, "lemon", time.Hour, "429", "w1"))
 	long := sourceOf(t, s)
@@ -51,7 +52,7 @@ func TestPauseIsNeverShortened(t *testing.T) {
 	require.Empty(t, probe)
 
 	require.NoError(t, s.Resume(ctx, "lemon"))
-	require.Equal(t, SourceState{}, sourceOf(t, s))
+	require.Equal(t, condition.State{}, sourceOf(t, s))
 }
 
 func TestOneProbeWhenTheTimeHasCome(t *testing.T) {
@@ -119,7 +120,33 @@ func TestToldIsOfOnePause(t *testing.T) {
 	require.Equal(t, "down", sourceOf(t, s).Told)
 	require.NoError(t, s.Resume(ctx, "lemon"))
 	require.NoError(t, s.Told(ctx, "lemon", since, "late"))
-	require.Equal(t, SourceState{}, sourceOf(t, s))
+	require.Equal(t, condition.State{}, sourceOf(t, s))
+}
+
+// An alert of a pause is raised by one process at a time, and by the next one if
+// that process never notes it.
+func TestOneProcessRaisesAnAlert(t *testing.T) {
+	t.Parallel()
+	s, r := start(t)
+	ctx := t.Context()
+	require.NoError(t, s.Pause(ctx, "lemon", time.Hour, "5xx", "w1"))
+	since := sourceOf(t, s).Since
+	begin := func(what string) bool {
+		mine, err := s.BeginAlert(ctx, "lemon", since, what)
+		require.NoError(t, err)
+		return mine
+	}
+	require.True(t, begin("down"))
+	require.False(t, begin("down"), "it is being raised")
+	require.NoError(t, s.Told(ctx, "lemon", since, "down"))
+	require.False(t, begin("down"), "it was raised")
+	require.True(t, begin("by hand"), "it says something else")
+	for _, ends := range []time.Duration{-time.Second, time.Hour} { // its time is over; Redis' clock was set back
+		require.NoError(t, r.Client().HSet(ctx, s.keys.source("lemon"), "telling", time.Now().Add(ends).UnixMilli()).Err())
+		require.True(t, begin("by hand"))
+	}
+	since = since.Add(-time.Second)
+	require.False(t, begin("another"), "it is another pause")
 }
 
 func TestTakeWhilePausedGrantsNothing(t *testing.T) {
@@ -212,15 +239,15 @@ func sharesOf(t *testing.T, s *Streams, classes []event.Class, r Rate, lasts tim
 		takers.Go(func() { got[i] = taker(t, s, class, r, begun.Add(lasts)) })
 	}
 	takers.Wait()
-	all := r.perSecond() * lasts.Seconds()
+	all := r.PerSecond() * lasts.Seconds()
 	total := 0
 	for i, class := range classes {
 		t.Logf("%s: %d of %.0f", class, got[i], all)
 		total += got[i]
 		shares = append(shares, float64(got[i])/all)
 	}
-	saved := r.burst() + 3*max(1, r.burst()/20) // what the buckets can hold
-	require.LessOrEqual(t, float64(total), r.perSecond()*time.Since(begun).Seconds()+saved)
+	saved := burst(r) + 3*max(1, burst(r)/20) // what the buckets can hold
+	require.LessOrEqual(t, float64(total), r.PerSecond()*time.Since(begun).Seconds()+saved)
 	return shares, float64(total) / all
 }
 
@@ -300,8 +327,8 @@ func TestRateBurst(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			require.InDelta(t, tt.perSecond, tt.rate.perSecond(), 1e-9)
-			require.InDelta(t, tt.burst, tt.rate.burst(), 1e-9)
+			require.InDelta(t, tt.perSecond, tt.rate.PerSecond(), 1e-9)
+			require.InDelta(t, tt.burst, burst(tt.rate), 1e-9)
 		})
 	}
 }

@@ -1,8 +1,10 @@
-package fate
+package condition
 
 import (
 	"strings"
 	"time"
+
+	"github.com/tarn-sync/tarn/shared/fate"
 )
 
 // PauseKind is why a source is paused. What follows from a pause follows from
@@ -27,6 +29,9 @@ const (
 	PausedMisconfigured PauseKind = "misconfigured"
 )
 
+// PauseKinds are all kinds that this version knows.
+var PauseKinds = []PauseKind{PausedByHand, PausedThrottled, PausedUsedUp, PausedDown, PausedRefused, PausedMisconfigured}
+
 var pauseWords = map[PauseKind]string{
 	PausedByHand:        "paused by hand",
 	PausedThrottled:     "throttled",
@@ -45,8 +50,8 @@ func (k PauseKind) Words() string {
 	return string(k) // of a newer version
 }
 
-// WantsAHuman reports whether people are told of the pause. They are not of one
-// that ends by itself and means only that we are quick, nor of one they made.
+// WantsAHuman reports whether the pause is alerted. A pause that ends by itself and
+// means only that we are quick is not, nor is one that people made.
 func (k PauseKind) WantsAHuman() bool {
 	switch k {
 	case PausedByHand, PausedThrottled, PausedUsedUp:
@@ -61,18 +66,18 @@ func (k PauseKind) SlowsThePace() bool { return k == PausedThrottled }
 // Pause is a pause of a source.
 type Pause struct {
 	Kind PauseKind
-	// For is how long until a probe may end it. 0: until somebody resumes it.
+	// For is how long until a probe may end it. 0: until an operator resumes the source.
 	For time.Duration
 	// Reason is the text for people.
 	Reason string
-	// Witnesses are the kinds of entities of which a known one must answer
-	// before the pause ends, besides the probe path. None: the probe path alone
+	// Witnesses are kinds of entities. A known entity of one of them must answer,
+	// besides the probe path, before the pause ends. None: the probe path alone
 	// decides.
 	Witnesses []string
 }
 
-// Pauses is how long pauses last that nobody asked a length of: First, then
-// twice as long with each strike, at most Longest.
+// Pauses is how long a pause lasts if the provider does not say: First, then twice
+// as long with each strike, at most Longest.
 type Pauses struct {
 	// First is the pause before the first strike. Defaults to 1 s.
 	First time.Duration
@@ -80,18 +85,19 @@ type Pauses struct {
 	Longest time.Duration
 }
 
-// After returns the pause that a failed probe calls for: the one place that
-// says what a probe's answer means for a whole source. strikes is how many
-// pauses in a row the source has had. What the provider asked for goes before.
+// After returns the pause that a failed probe calls for. It is the one place that
+// says what the answer of the probe path means for the whole source. strikes is how
+// many pauses in a row the source has had. If the provider asked us to wait, the
+// pause is as long as that.
 func (p Pauses) After(probe error, strikes int) Pause {
-	class, asked := Of(probe)
+	class, asked := fate.Of(probe)
 	kind := PausedDown
 	switch class {
-	case Throttled:
+	case fate.Throttled:
 		kind = PausedThrottled
-	case Refused:
+	case fate.Refused:
 		kind = PausedRefused
-	case Gone, Permanent:
+	case fate.Gone, fate.Permanent:
 		// It answers in its own words, and not where we ask.
 		kind = PausedMisconfigured
 	}

@@ -1,4 +1,12 @@
-package probe
+// Package witness proves that a source is asked with the key of the account that
+// the mirror is of. Another account answers 404, in the provider's own words, for
+// all that the mirror knows, and everything would look deleted.
+//
+// A witness is another entity that the mirror knows. If one is found, the account is
+// the right one, and an entity that is not found is gone. If none of several is, the
+// account is in doubt, and package condition pauses the source until one is.
+// Providers that say whose key it is need no witness once that is known.
+package witness
 
 import (
 	"context"
@@ -45,9 +53,7 @@ type Accounts interface {
 	SetAccount(ctx context.Context, source, account string) error
 }
 
-// Witnesses proves for one source that the account is asked which the mirror is
-// of. An account that is not answers 404 in the provider's own words for all
-// that the mirror knows, and everything would look deleted.
+// Witnesses asks the witnesses of one source.
 type Witnesses struct {
 	Source     string
 	Definition *provider.Definition

@@ -1,4 +1,4 @@
-package probe
+package condition
 
 import (
 	"context"
@@ -8,8 +8,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/loops"
 )
 
-// Prober asks the probe path of one source, for all in this process who want to
-// know. One probe is under way at a time.
+// Prober asks the probe path of one source for the whole process. One probe is under
+// way at a time, and its callers share the answer.
 type Prober struct {
 	ask   func(context.Context) error
 	every time.Duration
@@ -23,29 +23,29 @@ type answer struct {
 	begun time.Time
 	done  chan struct{} // closed when err is known
 	err   error
-	// void: it was cut off by whoever asked, and says nothing.
+	// void: its caller gave up, so it says nothing.
 	void bool
 }
 
-// New returns a prober. ask asks the probe path; every is the least time between
+// NewProber returns a prober. ask asks the probe path; every is the least time between
 // two probes that Ask begins, and how long a bad answer is given again.
-func New(ask func(context.Context) error, every time.Duration) *Prober {
+func NewProber(ask func(context.Context) error, every time.Duration) *Prober {
 	return &Prober{ask: ask, every: every}
 }
 
-// Ask returns what the probe path answers now, to somebody who has just had a bad
-// answer to something else. All who ask meanwhile are answered by the same
-// probe. A good answer clears the source only of what was seen before the probe
-// began, so it is of a probe that began after the call. A bad one is given to
-// everybody for a while: it is the source. An error of ctx comes back as such.
+// Ask returns what the probe path answers now. It is for callers that have just had
+// a bad answer to something else; all that ask meanwhile share one probe. A good
+// answer clears the source only of what was seen before the probe began, so it is
+// always of a probe that began after the call. A bad answer is the source's, so it
+// is given again for a while. An error of ctx comes back as such.
 func (p *Prober) Ask(ctx context.Context) error { return p.answer(ctx, p.every, false) }
 
 // Recent returns what the probe path has just answered, well or not, or answers
-// now: for somebody who decides nothing by it that cannot be taken back.
+// now. It is for decisions that can be taken back.
 func (p *Prober) Recent(ctx context.Context) error { return p.answer(ctx, p.every, true) }
 
-// Fresh returns what a probe answers that began after the call, at once: for
-// whoever has the fleet's right to end a pause.
+// Fresh returns the answer of a probe that begins after the call, at once. It is for
+// the process that has the fleet's right to end a pause.
 func (p *Prober) Fresh(ctx context.Context) error { return p.answer(ctx, 0, false) }
 
 func (p *Prober) answer(ctx context.Context, every time.Duration, recent bool) error {
@@ -88,8 +88,8 @@ func (p *Prober) answer(ctx context.Context, every time.Duration, recent bool) e
 	}
 }
 
-// Forget makes what was asked until now count for nothing, since the source has been
-// found well meanwhile. A bad answer that is under way is asked for again.
+// Forget drops what was asked until now, since the source has been found well
+// meanwhile. A bad answer that is under way is asked for again.
 func (p *Prober) Forget() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

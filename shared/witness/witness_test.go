@@ -1,4 +1,4 @@
-package probe_test
+package witness_test
 
 import (
 	"context"
@@ -8,8 +8,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/probe"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/witness"
 )
 
 const definition = `
@@ -70,10 +70,25 @@ func TestAnIdentityIsKeptOnlyIfItIsTheSameAfterTheEntity(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			api := &accounts{names: c.names}
-			w := probe.Witnesses{Source: "acme", Definition: def, API: api, Accounts: api}
+			w := witness.Witnesses{Source: "acme", Definition: def, API: api, Accounts: api}
 			token := func(context.Context) error { return nil }
 			require.NoError(t, w.Learn(t.Context(), event.Ref{Key: event.Key{Source: "acme", Kind: "widget", ID: "w1"}}, token))
 			require.Equal(t, c.kept, api.kept)
 		})
 	}
+}
+
+// A proof does not become valid since Redis' clock was set back.
+func TestAProofFromBeforeTheClockWasSetBack(t *testing.T) {
+	base := time.Now()
+	asked := base.Add(time.Hour)
+	// Found two minutes ago, when Redis' clock was two hours ahead.
+	p := witness.Proof{From: base.Add(2*time.Hour - 2*time.Minute), Begun: base.Add(-2 * time.Minute), By: base.Add(-2 * time.Minute)}
+	require.False(t, p.Between(base.Add(-time.Minute), asked, base), "the entity was lost a minute ago, after the proof")
+	require.True(t, p.Between(base.Add(-3*time.Minute), asked, base))
+	p.From = base.Add(-2 * time.Minute)
+	require.False(t, p.Between(base.Add(-time.Minute), asked, base))
+	require.True(t, p.Between(base.Add(-3*time.Minute), asked, base))
+	require.False(t, p.Between(base.Add(-3*time.Minute), p.By.Add(-time.Second), base))
+	require.False(t, witness.Proof{}.Between(time.Time{}, asked, base))
 }

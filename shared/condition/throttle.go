@@ -1,4 +1,4 @@
-package probe
+package condition
 
 import (
 	"slices"
@@ -13,9 +13,9 @@ const (
 	mostRefused = 10_000
 )
 
-// Throttle tells a source that is asked too often from things at it that are
-// answered 429 whoever asks, and however seldom. A run of 429s ends when something
-// is answered otherwise. The zero value is ready.
+// Throttle tells a source that is asked too often from single things at it that are
+// always answered 429, however seldom they are asked for. A run of 429s ends when
+// something is answered otherwise. The zero value is ready.
 type Throttle struct {
 	mu   sync.Mutex
 	last any

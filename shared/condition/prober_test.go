@@ -1,4 +1,4 @@
-package probe_test
+package condition_test
 
 import (
 	"context"
@@ -11,18 +11,18 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tarn-sync/tarn/shared/probe"
+	"github.com/tarn-sync/tarn/shared/condition"
 )
 
 var errDown = errors.New("down")
 
-// A good answer clears only of what was seen before its probe began: whoever
-// comes while one is under way is answered by the next, together with all others.
+// A good answer clears only of what was seen before its probe began: callers that
+// come while one is under way share the next.
 func TestAGoodAnswerIsOfAProbeThatBeganAfterTheCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var begun atomic.Int32
 		answers := make(chan error)
-		p := probe.New(func(context.Context) error { begun.Add(1); return <-answers }, 250*time.Millisecond)
+		p := condition.NewProber(func(context.Context) error { begun.Add(1); return <-answers }, 250*time.Millisecond)
 		var first, rest sync.WaitGroup
 		first.Go(func() { require.NoError(t, p.Ask(t.Context())) })
 		synctest.Wait()
@@ -51,11 +51,11 @@ func TestAGoodAnswerIsOfAProbeThatBeganAfterTheCall(t *testing.T) {
 }
 
 // The fleet's own probe of a paused source takes no old answer and waits for
-// nobody's turn.
+// no interval.
 func TestAFreshAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		err, n := errDown, 0
-		p := probe.New(func(context.Context) error { n++; return err }, time.Hour)
+		p := condition.NewProber(func(context.Context) error { n++; return err }, time.Hour)
 		require.ErrorIs(t, p.Ask(t.Context()), errDown)
 		err = nil
 		require.ErrorIs(t, p.Ask(t.Context()), errDown)
@@ -71,7 +71,7 @@ func TestAFreshAnswer(t *testing.T) {
 // Whoever gives up says nothing of the source.
 func TestAProbeThatIsCutOffSaysNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := probe.New(func(ctx context.Context) error { <-ctx.Done(); return errDown }, time.Minute)
+		p := condition.NewProber(func(ctx context.Context) error { <-ctx.Done(); return errDown }, time.Minute)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		require.ErrorIs(t, p.Ask(ctx), context.DeadlineExceeded)
@@ -89,7 +89,7 @@ func TestAProbeThatIsCutOffSaysNothing(t *testing.T) {
 func TestForgottenAnswers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		answers := make(chan error, 2)
-		p := probe.New(func(context.Context) error { return <-answers }, time.Hour)
+		p := condition.NewProber(func(context.Context) error { return <-answers }, time.Hour)
 		answers <- errDown
 		require.ErrorIs(t, p.Recent(t.Context()), errDown)
 		p.Forget()

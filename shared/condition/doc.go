@@ -1,0 +1,38 @@
+// Package condition knows in what condition a source is: whether it is paused and
+// why, whether its probe path answers, how fast it may be asked, and whether its
+// answers are those of the right account. The worker and the reconciler act by it,
+// the api shows it, and package stream keeps it in Redis for the whole fleet.
+//
+//	pause.go     what kinds of pauses there are, and how long they last
+//	state.go     what the fleet knows of a source
+//	source.go    one source, as one process sees it: pause, probe, resume
+//	prober.go    the probe path, asked one at a time for all who want to know
+//	streak.go    failures in a row, which make a source suspect
+//	throttle.go  a source that is asked too often, or one thing that always says so
+//	pace.go      how much of the configured rate is asked for
+//	window.go    the last answers for known entities: how many were not found
+//
+// # From a failure to a pause and back
+//
+// Package fate asks whether a failure is the source's. Source.IsIll and
+// Source.Overasked answer that by the probe path, which depends on no entity:
+//
+//	failure ──▶ IsIll ── probe path is well ──▶ the entity's own failure
+//	              │
+//	              └── probe path fails ──▶ paused ──── its time is over ───┐
+//	                                         ▲                             ▼
+//	                                         └── still ill, a strike ── TryResume ──▶ resumed
+//
+// Many failures at once share one probe: see Prober. One process of the fleet at a
+// time tries to resume; Redis says which, and when, by its own clock.
+//
+// While a source is paused no worker asks it for anything, and waiting costs no
+// attempt. A pause made by hand, or without a length, ends only by hand. Each pause
+// in a row lasts longer: see Pauses. A pause with Witnesses ends only once a known
+// entity is found as well: see package witness.
+//
+// What follows from a pause follows from its PauseKind. Its reason is for people.
+//
+// The types here hold no connection and start no goroutine. Source does its I/O
+// through the interface Fleet and the functions it is given.
+package condition

@@ -1,0 +1,73 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/condition"
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/worker/entity"
+)
+
+// noteAnswer notes what the provider answered: for the streak of failures, and for
+// the window of 404s if the mirror knows the entity.
+func (s *source) noteAnswer(e entity.Report) {
+	err, k, known := e.Err, e.Ref.Key, knownAlive(e.Document)
+	class, _ := fate.Of(err)
+	if err == nil && !e.Emptied {
+		s.evidence.filled(k)
+	}
+	if err == nil || class.Answered() {
+		s.failed.End()
+		s.condition.Throttle.Answered(k)
+	}
+	switch {
+	case !known:
+	case err == nil && e.Snapshot.Deleted:
+		s.answers.Stub(k)
+	case err == nil:
+		s.answers.Found(k)
+	case class == fate.Gone:
+		s.answers.NotFound(k, e.Foreseen)
+	}
+}
+
+// believable reports whether a 404 for a known entity, since a time by Redis'
+// clock, may be believed, so that it becomes a tombstone, or that a root list has
+// no elements any more: the one question that decides it. If not, the attempt
+// is to be held: the source is paused, or the entity is to be asked for again.
+//
+// When many known entities are gone at once, the address is more likely wrong
+// than all of them deleted. However few there are, another known one must be
+// found. What an operator has accepted needs neither.
+func (s *source) believable(ctx context.Context, q entity.Consult, asked time.Time) bool {
+	left, err := s.w.Streams.DeletionsAccepted(ctx, s.Name)
+	if err != nil {
+		return false
+	}
+	return left > 0 || s.fewEnough(ctx, q.Foreseen) && s.witnessed(ctx, q, asked)
+}
+
+// fewEnough reports whether few enough of the last answers were 404. If not, the
+// source is paused. Many entities that a sweep has found missing from a complete
+// list are no sign of a wrong address, unless nothing else is answered at all.
+func (s *source) fewEnough(ctx context.Context, foreseen bool) bool {
+	suspicious, certain := s.answers.Suspicious(foreseen)
+	switch {
+	case !suspicious:
+		return true
+	case s.condition.IsIll(ctx, s.condition.Prober.Recent):
+		return false
+	case !certain:
+		return true
+	}
+	s.condition.Pause(ctx, condition.NewPause(condition.PausedMisconfigured, 0,
+		"too many known entities are not found; check api_url and api_key, then resume the source by hand; if they were deleted, with accept_deletions"))
+	return false
+}
+
+// forgetAnswers begins to judge from nothing, once a pause as misconfigured is over.
+func (s *source) forgetAnswers() {
+	s.evidence.forget()
+	s.answers.Forget()
+}
