@@ -81,7 +81,7 @@ var rules = []rule{
 	{"shared/provider alone sends requests to providers", func(s source) string {
 		// The simulator is a provider and sends webhooks; the mains in
 		// deployments ask the api; --check asks the process next to it; alerts
-		// go to whoever is to be woken.
+		// go to an on-call service.
 		if s.test() || s.below("shared/provider", "shared/alert", "deployments") || s.dir+"/"+s.name == "shared/process/check.go" {
 			return ""
 		}

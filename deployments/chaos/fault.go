@@ -156,7 +156,7 @@ func cutRedis(c *chaos, r *rand.Rand) {
 func refuseRedis(c *chaos, r *rand.Rand) {
 	d := between(r, 0.5, 3)
 	c.alone("link", func() {
-		c.say("nobody reaches redis for %s", d)
+		c.say("redis is unreachable for %s", d)
 		c.fleet.Link.Refuse(true)
 		c.sleep(d)
 		c.fleet.Link.Refuse(false)
@@ -196,8 +196,8 @@ func refuseStore(c *chaos, r *rand.Rand) {
 	})
 }
 
-// provider makes something of the provider go wrong for a while; off is told
-// what is usual.
+// provider makes something of the provider go wrong for a while; off gets the
+// usual settings to restore.
 func provider(what string, on, off func(now, usual *sim.Chaos)) func(*chaos, *rand.Rand) {
 	return func(c *chaos, r *rand.Rand) {
 		d := between(r, 2, 6)

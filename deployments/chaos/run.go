@@ -253,7 +253,7 @@ func (c *chaos) struck(m *fleet.Member) {
 	}
 	s, err := c.fleet.StrikeOf(c.ctx, m)
 	if err != nil {
-		return // Redis is away: there is nobody to lose
+		return // Redis is away: no shard has a reader to lose
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -15,8 +15,8 @@ type verdict struct {
 	accepted, lost, wrong, regressed, inversions, unsettled int
 	dead, superseded, duplicates, handovers, staleRefused   int64
 	recovery                                                time.Duration
-	// failures are of the harness' own rules: processes end when they are told
-	// to, and only then.
+	// failures are violations of the harness' own rules: processes end when they
+	// are stopped, and only then.
 	failures []error
 }
 

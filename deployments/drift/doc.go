@@ -49,7 +49,7 @@
 //	            in the log, entities that differed before the sweeps and still do
 //	event_gaps  missed events among the found
 //	deletes     tombstones in the mirror
-//	api_calls   answers of the provider's API while sweeps ran, whoever asked
+//	api_calls   answers of the provider's API while sweeps ran, to any process
 //	wrong       entities whose mirror is not the truth in the end, tombstones and
 //	            entities that are missing included
 //

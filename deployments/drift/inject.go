@@ -146,7 +146,7 @@ func (r *run) calm(ctx context.Context) error {
 	})
 }
 
-// silent changes and deletes things nobody is told of, and notes all that the
+// silent changes and deletes entities without events, and notes all that the
 // mirror does not know by now.
 func (r *run) silent(ctx context.Context) error {
 	// What differs is asked of the API too.

@@ -36,8 +36,8 @@ const (
 	// oddly is how many times as long they may take with an odd provider: what
 	// goes through every list waits for those that do not end.
 	oddly = 3
-	// untold is the kind whose changes the provider tells nobody of: its
-	// balances move with everybody's money. Sweeps find them, late or not.
+	// untold is the kind whose changes have no events: its balances move with
+	// every account's money. Sweeps find them, late or not.
 	untold = "settlement_accounts"
 )
 

@@ -39,7 +39,7 @@ func (v *verdict) write(out io.Writer) {
 	fmt.Fprintln(out, v)
 }
 
-// most is how many of a kind of detail are told.
+// most is how many details of a kind are printed.
 const most = 20
 
 func (v *verdict) detail(n int, format string, args ...any) {

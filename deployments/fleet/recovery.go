@@ -33,7 +33,7 @@ func (f *Fleet) StrikeOf(ctx context.Context, m *Member) (Strike, error) {
 }
 
 // Recoveries are, for each shard of a strike, the time until the first event
-// settled that had come before. A shard in which nobody waited is left out.
+// settled that had come before. A shard without waiting events is left out.
 func (s Strike) Recoveries(rows []*storage.EventRow) []time.Duration {
 	first := map[int]time.Duration{}
 	for _, r := range rows {

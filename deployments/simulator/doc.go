@@ -17,7 +17,7 @@
 // makes an exact number of events over an exact number of entities, for
 // proofs. All randomness of the world comes from one seed.
 //
-// Chaos stands between the world and its readers and never touches the world:
+// Chaos is between the world and its readers and never touches the world:
 // webhooks are doubled, delayed, lost or wrongly signed, answers are late,
 // refused or stale, but /_sim/truth says what is so.
 //
@@ -43,8 +43,8 @@
 //	doubled_signature            the signature twice, in two headers or in one
 //
 // Draws per request come from dice that all requests share. The others are made
-// of the seed and of what is struck, so that they are the same whenever somebody
-// looks. Orders that move to another account are a part of Load, since then the
+// of the seed and of what is struck, so that each look gives the same
+// result. Orders that move to another account are a part of Load, since then the
 // truth moves: a load with "moves" has events that name the new account and, later
 // on, some that still name the old one.
 //

@@ -75,7 +75,7 @@ var kinds = []kind{
 	{name: "webhook", prefix: "wbh_", shape: hidden},
 }
 
-// rootID is the id of a list that stands under nothing.
+// rootID is the id of a list without parents.
 const rootID = "all"
 
 // word is how the context of an event names the kind.
@@ -86,7 +86,7 @@ func (k *kind) word() string {
 	return k.name
 }
 
-// under is a kind that stands under an account at /accounts/{account}/{name}s.
+// under is a kind under an account, at /accounts/{account}/{name}s.
 func under(name, prefix string, filters ...string) kind {
 	return kind{name: name, prefix: prefix, parent: "account", path: "/accounts/{parent}/" + name + "s", filters: filters}
 }

@@ -19,8 +19,8 @@ type Load struct {
 	Events int `json:"events"`
 	// Rate is how many events are made a second. 0: 1,000.
 	Rate float64 `json:"rate"`
-	// Silent makes no events: a world is there that nobody was told of, as a
-	// backfill finds it. Events is then how many changes there will be.
+	// Silent makes no events: the world is there without any, as a backfill finds
+	// it. Events is then how many changes there will be.
 	Silent bool `json:"silent,omitempty"`
 	// Moves is the share of changes of orders that move one to another account
 	// of the load as well, from 0 to 1. The event of such a change names the new

@@ -145,5 +145,5 @@ func TestAMoveByHandIsSilent(t *testing.T) {
 	require.Equal(t, string(o.State), string(body))
 	require.Len(t, r.Events(), events)
 	status, _, _ = r.ask(http.MethodPost, "/_sim/entities/account/"+other+"/move", `{"parent":"`+o.Account+`"}`)
-	require.Equal(t, 404, status, "an account stands under nothing")
+	require.Equal(t, 404, status, "an account has no parent")
 }

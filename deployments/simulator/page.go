@@ -98,8 +98,8 @@ func cut(q query, next func() (element json.RawMessage, place int64, ok bool)) p
 	}
 }
 
-// listEntities makes a page of the entities of a list, newest first: what is
-// created while somebody pages stands before where they are.
+// listEntities makes a page of the entities of a list, newest first: an
+// entity created between two pages comes before both.
 func listEntities(q query, list []*entity, show func(*entity) json.RawMessage) page {
 	i := len(list)
 	if q.after > 0 {

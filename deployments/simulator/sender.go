@@ -50,7 +50,7 @@ type sender struct {
 	retries  []time.Duration
 	parallel int
 	counters *counters
-	// settled is told, without any lock held, of events that have nothing
+	// settled is called, without any lock held, for events that have nothing
 	// left to send.
 	settled func(*notice)
 

@@ -204,7 +204,7 @@ func (s *Simulator) keepLiving(ctx context.Context) error {
 // keepLoading runs the loads asked for.
 func (s *Simulator) keepLoading(ctx context.Context) error { return s.eachMove(ctx, s.world.runLoad) }
 
-// eachMove runs f anew whenever rate or load changed.
+// eachMove runs f again whenever rate or load changes.
 func (s *Simulator) eachMove(ctx context.Context, f func(context.Context) error) error {
 	for ctx.Err() == nil {
 		s.mu.Lock()

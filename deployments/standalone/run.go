@@ -148,7 +148,7 @@ func startSimulator(ctx context.Context, o options, dir string, log *slog.Logger
 		}
 		return nil
 	})
-	context.AfterFunc(life, func() { _ = server.Close() }) // nobody asks it any more
+	context.AfterFunc(life, func() { _ = server.Close() }) // no request comes any more
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -162,7 +162,7 @@ func startSimulator(ctx context.Context, o options, dir string, log *slog.Logger
 // webhookSecret is the one in standalone.yaml.
 const webhookSecret = "standalone-webhook-secret"
 
-// lock makes sure that nobody else runs on dir.
+// lock makes sure that no other process runs on dir.
 func lock(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err

@@ -45,7 +45,7 @@ var said = map[Kind]string{
 	RedisUnsafe:  "redis is not as it must be for the queue",
 }
 
-// Alert is one of them. Empty fields are left out wherever it is told.
+// Alert is one of them. Empty fields are left out of the log and of the webhook.
 type Alert struct {
 	// At is when it happened. Defaults to now.
 	At     time.Time `json:"at"`

@@ -151,7 +151,8 @@ func TestAlertsAreBatchedAndTriedAgain(t *testing.T) {
 	require.Empty(t, first.Dropped)
 }
 
-// A webhook that hangs holds up nobody, and what does not fit is told of.
+// A webhook that hangs blocks no caller, and alerts that do not fit in the queue
+// are reported as dropped.
 func TestRaisingNeverBlocks(t *testing.T) {
 	h := newHook(t)
 	arrived, goOn := make(chan struct{}), make(chan struct{})

@@ -8,7 +8,8 @@ import (
 )
 
 // NeedsRestart returns the keys that differ between two configurations and
-// that SIGHUP does not change, sorted, so that nobody waits for them in vain.
+// that SIGHUP does not change, sorted. The log names them, since they take effect only after a
+// restart.
 func NeedsRestart(running, read *Config) []string {
 	var keys []string
 	differ(reflect.ValueOf(*running), reflect.ValueOf(*read), "", &keys)

@@ -16,7 +16,7 @@ const MaxID = 255
 // Key names one entity: its source, its kind and the provider's id for it,
 // with the qualifiers of the id if it is unique under these only. A singleton or
 // list kind (financials, positions) has no id of its own; its ID is the id of
-// the parent it stands under.
+// the parent it is under.
 type Key struct {
 	Source string `json:"source"`
 	Kind   string `json:"kind"`

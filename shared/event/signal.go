@@ -17,7 +17,7 @@ const (
 	CauseVerify      Cause = "verify"      // a read that may have been too early is repeated
 	CauseDiscrepancy Cause = "discrepancy" // a sweep found it different
 	CauseSweep       Cause = "sweep"       // a sweep or backfill wants it fetched
-	CauseOperator    Cause = "operator"    // somebody asked
+	CauseOperator    Cause = "operator"    // an operator asked for it
 )
 
 // Class is the priority of a signal in the fetch budget of its source.

@@ -68,7 +68,7 @@ func TestNoEventIsOrderedAfterItWasReceived(t *testing.T) {
 		"before it was received":     {created, received, created},
 		"in the future":              {received.Add(48 * time.Hour), received, received},
 		"undated":                    {time.Time{}, received, time.Time{}},
-		"received nobody knows when": {created, time.Time{}, created},
+		"received at an unknown time": {created, time.Time{}, created},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := event.Own(&event.Event{Source: "lemon", ID: "evt_1", CreatedAt: c.created, ReceivedAt: c.received}, "")

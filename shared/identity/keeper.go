@@ -89,7 +89,7 @@ func New(o Options) *Keeper {
 	return k
 }
 
-// Check returns the mismatch there is, for readiness. It asks nobody.
+// Check returns the mismatch last seen, for readiness. It sends no request.
 func (k *Keeper) Check(context.Context) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -262,8 +262,8 @@ func within(ctx context.Context, d time.Duration, do func() error) error {
 // stop a late one. What waits for it is not lost, it is done again.
 const closeWithin = time.Second
 
-// Closing closes something at the end of a run, when there is nobody left to
-// return an error to, and goes on without it after a second.
+// Closing closes something at the end of a run, when no caller is left to
+// return an error to. It waits a second at most.
 func (p *Process) Closing(what string, closing func() error) {
 	closed := make(chan error, 1)
 	go func() { closed <- closing() }()

@@ -19,9 +19,9 @@ type reloads struct {
 	last *config.Config
 }
 
-// OnReload adds somebody who takes secrets, keys and rates from settings that
-// were read again. Everything else in what it is handed is as it was when the
-// process started. An error is logged; what it took before stays in force.
+// OnReload registers a function that takes secrets, keys and rates from settings
+// that were read again. All other settings it gets are those the process started
+// with. An error is logged, and the former values stay in force.
 //
 // Settings that were read again before it came are handed to it at once: a
 // process that waits for Redis at its start may wait long, and the key that

@@ -104,9 +104,8 @@ func (d *Definition) LacksParents(ref event.Ref) bool {
 	return k != nil && len(k.ParentKeys) > 0 && (len(ref.Parents) == 0 || k.Qualified && ref.Key.Under == "")
 }
 
-// Complete gives the entities of an event whose parents it does not name those
-// that known returns, and leaves out those that nobody knows the parents of:
-// they could not be asked for. An entity of which known cannot be sure stays as it
+// Complete fills in the parents that an event does not name, from known. An entity
+// whose parents are unknown is left out, since it could not be fetched. An entity of which known cannot be sure stays as it
 // is, without parents. e.Unnamed says afterwards whether what its type is about is
 // still not among them.
 func (d *Definition) Complete(e *event.Event, known func(event.Key) (parents map[string]string, sure bool)) {
@@ -169,7 +168,7 @@ type collector struct {
 	refs   []event.Ref
 
 	// parents are those of parentKeys, the last asked for: a map is dear, and
-	// nearly all kinds stand under the same parent.
+	// nearly all kinds have the same parent.
 	parents    map[string]string
 	parentKeys []string
 }

@@ -63,7 +63,7 @@ func malformed(format string, args ...any) *EnvelopeError {
 
 // Event reads one webhook body (or one element of the provider's event list)
 // into an event with the entities it names. Errors are *EnvelopeError: the
-// body is malformed and the sender is told so.
+// body is malformed, and the sender gets that error.
 //
 // The event keeps body as its payload; it must not be changed afterwards.
 func (d *Definition) Event(source string, h http.Header, body []byte, received time.Time) (*event.Event, error) {

@@ -239,7 +239,7 @@ func TestContextsThatDrift(t *testing.T) {
 		"the other of two":        {"corporate_action.created", `{"corporate_action":"c"}`, "corporate_action", false, false},
 		"nothing":                 {"trade.created", `{}`, "", false, true},
 		"an unknown type":         {"moon.risen", `{"account":"a"}`, "account", false, false},
-		"an unknown type, nobody": {"moon.risen", `{"moon":"m"}`, "", false, true},
+		"an unknown type and id":  {"moon.risen", `{"moon":"m"}`, "", false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := lemon(t)
@@ -273,7 +273,7 @@ func TestKnownParentsAreUsed(t *testing.T) {
 	require.Equal(t, []event.Ref{
 		{Key: event.Key{Source: "lemon", Kind: "person", ID: "p_1"}},
 		{Key: event.Key{Source: "lemon", Kind: "trade", ID: "t_1"}, Parents: map[string]string{"account": "a_1"}},
-	}, e.Entities, "what nobody knows the parents of is left out")
+	}, e.Entities, "an entity with unknown parents is left out")
 	require.False(t, e.Unnamed)
 
 	e = read()
@@ -284,7 +284,7 @@ func TestKnownParentsAreUsed(t *testing.T) {
 	e = read()
 	all := kindsOf(e.Entities)
 	d.Complete(e, func(event.Key) (map[string]string, bool) { return nil, false })
-	require.Equal(t, all, kindsOf(e.Entities), "what nobody can be sure of stays")
+	require.Equal(t, all, kindsOf(e.Entities), "an entity whose parents are uncertain stays")
 	require.False(t, e.Unnamed)
 }
 

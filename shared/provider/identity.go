@@ -60,12 +60,12 @@ func (c *Client) Identity(ctx context.Context) (string, error) {
 // Witnesses returns the kinds whose entities can prove, for an entity of the
 // given kind, that the right account is asked, those that prove best first.
 //
-// They are those under the same root: an order, its account and its trades
-// stand and fall together. What stands under no account, such as the
-// instruments that can be traded, is the same in every account and proves
-// nothing for an order; nor does a list that stands under nothing, which every
-// account has. others are to be asked where the mirror holds nothing under that
-// root: those roots that other kinds stand under, or all, where none has any.
+// They are those under the same root: an order, its account and its trades exist
+// in one account. Kinds under no account, such as the instruments that can be
+// traded, are the same in every account and prove nothing for an order; nor does
+// a list without parents, which every account has. others are for a mirror that
+// holds nothing under that root: the roots that are parents of other kinds, or
+// all roots if none is.
 func (d *Definition) Witnesses(kind string) (same, others []string) {
 	k := d.Kind(kind)
 	if k == nil {
@@ -99,7 +99,7 @@ func (d *Definition) Witnesses(kind string) (same, others []string) {
 // is found under any account's key and proves nothing.
 func (k *Kind) Rootless() bool { return k.Shape != ShapeEntity && k.IDKey == "" }
 
-// root is the context key that all of its ids stand under.
+// root is the context key of the first parent, or of the kind itself if it has none.
 func (k *Kind) root() string {
 	switch {
 	case len(k.ParentKeys) > 0:
@@ -110,8 +110,8 @@ func (k *Kind) root() string {
 	return k.ElementKey
 }
 
-// IsEmptyRoot reports whether a state is that of a list which stands under
-// nothing and shows nothing: what every account has that has nothing.
+// IsEmptyRoot reports whether a state is that of an empty list without parents,
+// which every empty account has.
 func (d *Definition) IsEmptyRoot(kind string, raw []byte) bool {
 	k := d.Kind(kind)
 	if k == nil || k.Shape != ShapeList || !k.Rootless() {

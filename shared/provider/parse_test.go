@@ -114,8 +114,8 @@ func TestParseErrorsNameLineAndKey(t *testing.T) {
 		"list with other parents":  {"    status: status", "    status: status\n    list: /a/{b}/things", "small.yaml:9: kinds.thing.list: has the placeholders [\"b\"]"},
 		"list for a singleton":     {"every: 5s", "every: 5s, list: /x", "kinds.totals.list: is not for a singleton"},
 		"unordered singleton":      {"every: 5s", "every: 5s, unordered: true", "kinds.totals.unordered: is for lists only"},
-		"element of no list":       {"every: 5s", "every: 5s, element: thing", "kinds.totals.element: is for lists that stand under no parent only"},
-		"element of a list under":  {"  totals:", "  parts: {shape: list, list: \"/things/{thing}/parts\", element: part}\n  totals:", "kinds.parts.element: is for lists that stand under no parent only"},
+		"element of no list":       {"every: 5s", "every: 5s, element: thing", "kinds.totals.element: is for lists without parents only"},
+		"element of a list under":  {"  totals:", "  parts: {shape: list, list: \"/things/{thing}/parts\", element: part}\n  totals:", "kinds.parts.element: is for lists without parents only"},
 		"element of nothing":       {"  totals:", "  boxes: {shape: list, list: /boxes, element: box}\n  totals:", "kinds.boxes: has the element \"box\", under which no kind stands"},
 		"element without a list":   {"    status: status", "    status: status\n    element: partial", "small.yaml:9: kinds.thing.element: does nothing without list"},
 		"element of other words":   {"    status: status", "    status: status\n    list: /things\n    element: short", "small.yaml:10: kinds.thing.element: is \"short\": want one of whole, partial"},
@@ -200,5 +200,5 @@ events:
 	_, err = Parse("small.yaml", []byte(whole+"  part: {touches: [part]}\n"))
 	require.ErrorContains(t, err, `small.yaml:12: events.part.touches: holds "part", whose path needs {thing}: an event with one object names no parents`)
 	_, err = Parse("small.yaml", []byte(whole+"  other: {touches: [all], derived: [totals]}\n"))
-	require.ErrorContains(t, err, `events.other.derived: holds "totals", which stands under {thing}: events of this family carry no such id`)
+	require.ErrorContains(t, err, `events.other.derived: holds "totals", which is under {thing}: events of this family carry no such id`)
 }

@@ -104,7 +104,7 @@ func (s *section) get(name string) *yaml.Node {
 	return s.value[name]
 }
 
-// done reports the members nobody asked for.
+// done reports the members that were not read: unknown keys.
 func (s *section) done() {
 	for _, name := range s.names {
 		if !slices.Contains(s.asked, name) {

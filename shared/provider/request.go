@@ -24,7 +24,7 @@ import (
 const tracerName = "github.com/tarn-sync/tarn/shared/provider"
 
 // maxRetryAfter bounds what a provider may ask us to wait, so that one absurd
-// header does not silence a source until somebody notices.
+// header does not stop a source for days.
 const maxRetryAfter = time.Hour
 
 // maxErrorBody is how much of an error's body is read to know its shape.

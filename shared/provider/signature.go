@@ -76,7 +76,7 @@ func (c *claim) reset() {
 }
 
 // headerName is a header as the definition writes it, for people, and by its
-// key in an http.Header: to find that anew would take an allocation each time.
+// key in an http.Header: computing the key for each request would allocate.
 type headerName struct{ text, key string }
 
 func named(header string) headerName {

@@ -9,7 +9,7 @@ import (
 // Document is the mirror of one entity.
 type Document struct {
 	Key event.Key
-	// Parents are the ids of what the entity stands under. Once Raw is there they
+	// Parents are the ids of the entity's parents. Once Raw is there they
 	// are a fact: a fetch under them succeeded. Until then they are what the
 	// signal named that made the document.
 	Parents map[string]string
@@ -45,8 +45,8 @@ type Document struct {
 	// DoubtedAt is since when, by the queue's clock, the provider's answers have
 	// lacked history that this document holds. Zero when they do not.
 	DoubtedAt time.Time
-	// Damaged names the stored fields that could not be read, as after somebody has
-	// edited the database: they are as if never written. Claim removes them, and the
+	// Damaged names the stored fields that could not be read, as after an edit
+	// by hand. They are as if never written. Claim removes them, and the
 	// next write with Raw sets them.
 	Damaged []string
 }
@@ -78,8 +78,8 @@ type Behind struct {
 // newest.
 type Write struct {
 	// Ref is the entity, with the parents under which the provider answered. They
-	// become the document's, unless there are none or Deleted is set: nobody has
-	// an entity that is gone.
+	// become the document's, unless there are none or Deleted is set: an entity
+	// that is gone has none.
 	Ref   event.Ref
 	Claim int64
 	// SentAt is when the request was sent: it becomes synced_at and, unless

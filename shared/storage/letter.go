@@ -113,20 +113,19 @@ type Letters interface {
 	// OpenLetters counts open letters by source.
 	OpenLetters(ctx context.Context) (map[string]int64, error)
 
-	// Redriven closes open letters whose work has been appended anew: their
+	// Redriven closes open letters whose work was appended again: their
 	// dead outcomes are open again, their rows pending or retrying, open_letters
 	// is recounted and behind cleared unless something else causes it: doubts,
 	// or other work on the entity that has failed and is not given up. Ones that
 	// are not open (superseded by that very work, say) are left. It answers how
-	// many it closed. The entries that stand for the outcomes now are told to
-	// Requeued.
+	// many it closed. The caller passes the new entries to Requeued.
 	Redriven(ctx context.Context, ids []string, by string, at time.Time) (int, error)
 	// Discard gives open letters up: their dead outcomes become discarded. As
 	// for the rest, like Redriven.
 	Discard(ctx context.Context, ids []string, by, reason string, at time.Time) (int, error)
 }
 
-// Kinds of a note that somebody decides by.
+// Kinds of a note that code decides by.
 const (
 	// NoteDiffering: an event came again with another body, which is the reason.
 	NoteDiffering = "differing"
@@ -135,12 +134,12 @@ const (
 	// NoteRefused: the store refused an event; Reason is JSON that says why and
 	// holds the first MiB of the payload.
 	NoteRefused = "refused"
-	// NoteOperator: somebody acted through the api; Reason says who and what.
+	// NoteOperator: an operator acted through the api; Reason says who and what.
 	NoteOperator = "operator"
 )
 
 // MaxNotes is how many notes a caller gives Note at a time at most, so that all
-// of them can be told again and are counted once.
+// of them can be noted again and are counted once.
 const MaxNotes = 500
 
 // Note is an entry of the audit that needs no answer: a duplicate, a sum of

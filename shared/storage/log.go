@@ -58,7 +58,7 @@ type Logged struct {
 	Inserted bool
 	// Redelivered: the row was there and came with another stream entry: the
 	// provider has sent the event again and it was accepted again. Its dead
-	// outcomes were opened anew.
+	// outcomes were opened again.
 	Redelivered bool
 	// PayloadDiffers: the same id came with another body; the first was kept.
 	PayloadDiffers bool
@@ -94,7 +94,7 @@ type Settlement struct {
 	// OutOfOrder: the event is older than one already taken for the entity.
 	// Overtaken: the history is already past it. Lagging: the provider's reads
 	// did not show it in time. ParentsDiffer: the event names other parents for
-	// the entity than those it is known to stand under. All four are kept on the
+	// the entity than its known parents. All four are kept on the
 	// row once true.
 	OutOfOrder, Overtaken, Lagging, ParentsDiffer bool
 }

@@ -15,7 +15,7 @@ type Requeue struct {
 }
 
 // Recovery is the part of Store by which work that Redis has lost is found and
-// appended anew.
+// appended again.
 type Recovery interface {
 	// Unsettled pages through the rows of a source that have open outcomes and
 	// were received before a time, oldest first. It answers up to limit rows and

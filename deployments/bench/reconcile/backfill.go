@@ -59,7 +59,7 @@ func Backfill(ctx context.Context, args []string, out io.Writer) error {
 
 func mb(n int64) float64 { return float64(n) / (1 << 20) }
 
-// world makes entities that nobody is told of.
+// world makes entities without events.
 func (s *subject) world(ctx context.Context, entities, accounts int) error {
 	return s.Simulator.Load(ctx, simulator.Load{
 		Entities: entities, Accounts: accounts, Events: entities, Rate: 50_000, Silent: true,

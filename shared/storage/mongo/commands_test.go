@@ -211,8 +211,8 @@ func TestVerifyTouchesNothingElse(t *testing.T) {
 	}
 }
 
-// TestBatchesAreFewCommands: what is told of many at once costs commands by the
-// bulk, not one each, and no command is larger than that.
+// TestBatchesAreFewCommands: a call for many costs one command per bulk, not one
+// each, and no command is larger than a bulk.
 func TestBatchesAreFewCommands(t *testing.T) {
 	const n = 2*bulkSize + 1
 	database := newDatabase(t)

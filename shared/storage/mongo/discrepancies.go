@@ -90,8 +90,8 @@ func (s *Store) Record(ctx context.Context, found []storage.Discrepancy) error {
 	return nil
 }
 
-// foundAgain opens a discrepancy anew if it was dropped before it was found: the
-// event that explained it has not mended it.
+// foundAgain opens a dropped discrepancy again if it was found after that: the
+// event that explained it has not repaired it.
 func foundAgain(d *discrepancy) mongo.WriteModel {
 	return mongo.NewReplaceOneModel().SetReplacement(d).SetFilter(bson.D{
 		{Key: "_id", Value: d.ID}, {Key: "status", Value: storage.Dropped}, {Key: "found_at", Value: bson.D{{Key: "$lt", Value: d.FoundAt}}},

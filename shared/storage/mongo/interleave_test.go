@@ -44,7 +44,7 @@ func buryAgain(ctx context.Context, s storage.Store, l storage.Letter, claim int
 
 // TestStepsWithinSteps makes one step whole between two commands of another, at
 // every place there is. Whatever the order, dead work must have an open letter,
-// or nobody would look at it again; and every count must be true.
+// or it would never be looked at again; and every count must be true.
 func TestStepsWithinSteps(t *testing.T) {
 	for _, c := range []struct {
 		outer, inner string

@@ -259,7 +259,7 @@ func TestJudgedAreTheSettledOnes(t *testing.T) {
 	}
 }
 
-// A page of notes that are all of one event may be told again: its row must still
+// A page of notes that are all of one event may come again: its row must still
 // remember each of them. FerretDB keeps more of an array than $slice says, so
 // only the number can be looked at.
 func TestARowRemembersAPageOfNotes(t *testing.T) {

@@ -78,8 +78,8 @@ func (l *letter) attempts() []storage.Attempt {
 }
 
 // again is the update that opens a letter whose work has failed again, if
-// nobody has changed it since it was read. What it tells is of the latest
-// attempt; a burial told late adds what it knows.
+// it has not changed since it was read. Its class and error are those of the latest
+// attempt; a late burial only adds its attempts.
 func (l *letter) again(n *storage.Letter) mongo.WriteModel {
 	var attempts []attempt
 	for _, a := range storage.MergeAttempts(l.attempts(), n.Attempts) {
@@ -97,7 +97,7 @@ func (l *letter) again(n *storage.Letter) mongo.WriteModel {
 // unclosed are the fields an open letter does not have.
 var unclosed = bson.D{{Key: "closed_at", Value: ""}, {Key: "by", Value: ""}, {Key: "reason", Value: ""}}
 
-// change is an update of the letter if nobody has changed it since it was read.
+// change is an update of the letter if it has not changed since it was read.
 func (l *letter) change(set, unset bson.D) mongo.WriteModel {
 	update := bson.D{{Key: "$set", Value: set}, {Key: "$inc", Value: bson.D{{Key: "rev", Value: int64(1)}}}}
 	if unset != nil {
@@ -289,9 +289,9 @@ func (s *Store) lettersByID(ctx context.Context, ids []string) (out []*letter, e
 	return inOrder(out, (*letter).id), nil
 }
 
-// agree mends what two steps made at once may leave: a letter closed by one
-// while its outcome was made dead by the other, so that nobody would ever look
-// at it again. The letter of a redriven or discarded one is opened; the
+// agree repairs what two steps made at once may leave: a letter closed by one
+// while its outcome was made dead by the other, so that it would never be looked
+// at again. The letter of a redriven or discarded one is opened; the
 // outcome of a superseded one is superseded. Every step that closes letters or
 // buries ends with it, so whichever comes second sees what the first did. It
 // answers how many letters it opened.
@@ -373,8 +373,8 @@ func (s *Store) Supersede(ctx context.Context, k event.Key, claim int64) (int, e
 	return n, nil
 }
 
-// supersede changes the outcomes first: as long as a letter is open, whoever
-// repeats this finds it.
+// supersede changes the outcomes first: as long as a letter is open, a
+// repetition finds it.
 func (s *Store) supersede(ctx context.Context, k event.Key, claim int64) (int, error) {
 	open := bson.D{
 		{Key: "entity", Value: k.String()}, {Key: "status", Value: storage.LetterOpen},
@@ -406,7 +406,7 @@ func (s *Store) supersede(ctx context.Context, k event.Key, claim int64) (int, e
 
 // recount counts the entity's open letters into its document and returns that
 // as it was before. Since counting and writing are two steps, the write is
-// fenced as a fetch is by its claim: whoever began a later recount has counted
+// fenced as a fetch is by its claim: a recount that began later has counted
 // everything this one saw. With letters the entity is behind since the given
 // time; without, it no longer is, unless the provider's answers are in doubt or
 // other work on it is retrying.

@@ -111,7 +111,7 @@ func (l *letter) record() *storage.LetterRecord {
 	}
 }
 
-// Redriven closes open letters whose work has been appended anew.
+// Redriven closes open letters whose work was appended again.
 func (s *Store) Redriven(ctx context.Context, ids []string, by string, at time.Time) (int, error) {
 	n, err := s.closeLetters(ctx, ids, closing{letter: storage.LetterRedriven, outcome: storage.Pending, by: by, at: at})
 	if err != nil {
@@ -143,8 +143,8 @@ func (c closing) update() bson.D {
 	return bson.D{{Key: "$set", Value: set}, {Key: "$inc", Value: bson.D{{Key: "rev", Value: int64(1)}}}}
 }
 
-// closeLetters changes the outcomes first: as long as a letter is open, whoever
-// repeats this, or its own work, finds it. The counts come last and for every
+// closeLetters changes the outcomes first: as long as a letter is open, a
+// repetition of this call or of the work finds it. The counts come last and for every
 // letter named, so that a repetition makes them even if nothing else is left
 // to do.
 func (s *Store) closeLetters(ctx context.Context, ids []string, end closing) (n int, err error) {

@@ -102,7 +102,7 @@ func tallyField(s storage.EventStatus) (string, bool) {
 
 // move makes the moves and lets the rows' status follow, a bulk at a time, in
 // the order of the rows (see inOrder). If it is cut short between the two,
-// whoever repeats it finishes it.
+// a repetition finishes it.
 func (s *Store) move(ctx context.Context, moves []move) error {
 	moves = inOrder(moves, func(m move) string { return m.row })
 	for chunk := range slices.Chunk(moves, s.bulkSize) {
@@ -171,7 +171,7 @@ func (s *Store) Fail(ctx context.Context, failed []storage.Failure) error {
 	return nil
 }
 
-// failure counts a failure once, however often it is told.
+// failure counts a failure once, however often it is recorded.
 func failure(f *storage.Failure) mongo.WriteModel {
 	failedAt := outcomePath(f.Entity, "failed_at")
 	return mongo.NewUpdateOneModel().

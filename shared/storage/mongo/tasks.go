@@ -165,8 +165,8 @@ func saveUpdate(t *storage.Task) bson.D {
 	return update
 }
 
-// savedBefore reports whether a save that was refused is one that was made
-// before and whose answer was lost: whoever ended a task has ended it.
+// savedBefore reports whether a refused save repeats one that succeeded before and
+// whose answer was lost.
 func (s *Store) savedBefore(ctx context.Context, t *storage.Task) (bool, error) {
 	there, err := s.task(ctx, t.ID)
 	if errors.Is(err, storage.ErrNotFound) {

@@ -109,7 +109,7 @@ func (s *Store) OpenLetters(ctx context.Context) (map[string]int64, error) {
 	return out, nil
 }
 
-// Redriven closes open letters whose work has been appended anew.
+// Redriven closes open letters whose work was appended again.
 func (s *Store) Redriven(ctx context.Context, ids []string, by string, at time.Time) (int, error) {
 	return s.closeLetters(ctx, "mark letters redriven", ids, closing{storage.LetterRedriven, storage.Pending, by, "", at})
 }

@@ -111,7 +111,7 @@ func TestOfTwoFetchesOfOneClaimTheLaterStands(t *testing.T) {
 }
 
 // What was settled since the copy was made is open again, so that recovery
-// appends it anew; what came since is unknown, so that the search for missed
+// appends it again; what came since is unknown, so that the search for missed
 // events brings it back.
 func TestARestoredCopyShowsWhatIsToBeDoneAgain(t *testing.T) {
 	r := restore(t)

@@ -112,7 +112,7 @@ func makeFile(path string) error {
 	// The system's errors are not wrapped: they would be taken for a disk that is
 	// away for a moment, and waited for.
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		return fmt.Errorf("the database %s cannot be made: there is no directory %s: make it, or mend the path", path, dir)
+		return fmt.Errorf("the database %s cannot be made: there is no directory %s: make it, or correct the path", path, dir)
 	}
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if errors.Is(err, fs.ErrExist) {

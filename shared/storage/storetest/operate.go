@@ -275,7 +275,7 @@ var recoveryCases = []testCase{
 		}
 		require.Equal(t, []string{"evt_0", "evt_1", "evt_2", "evt_3", "evt_4", "evt_5", "evt_6", "evt_7", "evt_8"}, got)
 	}},
-	{"known events are told from unknown ones", func(t *testing.T, s *suite) {
+	{"known events are distinguished from unknown ones", func(t *testing.T, s *suite) {
 		s.log(arrival("evt_known", order("o1")), arrival("evt_alone"))
 		known, err := s.KnownEvents(s.ctx, "lemon", []string{"evt_known", "evt_unknown", "evt_alone"})
 		require.NoError(t, err)

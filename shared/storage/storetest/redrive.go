@@ -107,7 +107,7 @@ var redriveCases = []testCase{
 		require.Equal(t, at(20), got[0].At)
 		require.Equal(t, at(159), got[99].At)
 	}},
-	{"what was discarded stays so when its burial is told again", func(t *testing.T, s *suite) {
+	{"what was discarded stays so when it is buried again", func(t *testing.T, s *suite) {
 		a := arrival("evt_given_up", order("o1"))
 		s.log(a)
 		l := letter(a, order("o1"), 1)

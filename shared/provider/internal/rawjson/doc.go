@@ -9,5 +9,5 @@
 //
 // It is an RFC 8259 parser with the two limits that bytes from outside need:
 // depth, and in strict mode names that stand once and strings that are
-// Unicode, so that nobody can make two readers see two different documents.
+// Unicode, so that two readers cannot see two different documents.
 package rawjson
