@@ -16,7 +16,7 @@ STORE       ?= sqlite
 # Tests of one package run side by side, since they wait more than they compute;
 # the packages that take longest begin first.
 PARALLEL    ?= 8
-PACKAGES    := ./worker/... ./reconciler/... ./shared/mirror/mongo ./shared/stream ./...
+PACKAGES    := ./worker/... ./reconciler/... ./shared/storage/mongo ./shared/stream ./...
 # The race detector looks at all Go but SQLite's own code, translated from C,
 # which guards its memory itself and takes two thirds of the time.
 RACE        := CGO_ENABLED=1 $(GO) test -race -gcflags=modernc.org/sqlite/lib=-race=false

@@ -18,7 +18,7 @@ import (
 const (
 	taskRedrive = storage.KindRedrive
 	taskDiscard = storage.KindDiscard
-	taskAbandon = storage.KindAbandon
+	taskAbandon = storage.KindDiscardSource
 )
 
 var jobKinds = []string{taskRedrive, taskDiscard, taskAbandon}

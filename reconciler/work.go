@@ -23,7 +23,7 @@ const (
 	kindPartition    = "partition"
 	kindRedrive      = storage.KindRedrive
 	kindDiscard      = storage.KindDiscard
-	kindAbandon      = storage.KindAbandon
+	kindAbandon      = storage.KindDiscardSource
 	kindRecover      = storage.KindRecover
 	kindJudge        = "judge"
 	kindSubscription = "subscription"

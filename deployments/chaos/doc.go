@@ -30,7 +30,7 @@
 //	recovery_p99_ms  for every shard that lost its reader to a kill or a stop of
 //	               a worker, of Redis or of what Redis held: the time from then
 //	               until the first event settled that had come before. The 99th
-//	               percentile, other faults that struck at the same time
+//	               percentile, with other faults of the same time
 //	               included
 //
 // With -odd (make chaos ODD=1) the provider is odd as well, from the first event

@@ -68,7 +68,7 @@ func (c *chaos) judge() (v verdict, err error) {
 	}
 	v.unsettled = c.found("unsettled", open(rows)) + int(left.Live+left.Background+left.Parked)
 	var recoveries []time.Duration
-	for _, s := range c.strikes {
+	for _, s := range c.outages {
 		recoveries = append(recoveries, s.Recoveries(rows)...)
 	}
 	v.recovery = p99(recoveries)

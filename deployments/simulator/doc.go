@@ -42,8 +42,8 @@
 //	other_body                   the same event once more with another body
 //	doubled_signature            the signature twice, in two headers or in one
 //
-// Draws per request come from dice that all requests share. The others are made
-// of the seed and of what is struck, so that each look gives the same
+// Draws per request come from dice that all requests share. The others are derived
+// from the seed and the name of what is affected, so that each look gives the same
 // result. Orders that move to another account are a part of Load, since then the
 // truth moves: a load with "moves" has events that name the new account and, later
 // on, some that still name the old one.

@@ -35,7 +35,7 @@ func startRedis(ctx context.Context, dir string, log *slog.Logger) (r *redis, st
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, err
 	}
-	if err := endOrphan(ctx, dir); err != nil {
+	if err := endLeftover(ctx, dir); err != nil {
 		return nil, nil, err
 	}
 	addr, err := freeAddr(ctx)
@@ -99,9 +99,9 @@ func (r *redis) await(ctx context.Context) error {
 	}
 }
 
-// endOrphan ends the server of an earlier run that was killed before it could
+// endLeftover ends the server of an earlier run that was killed before it could
 // do so: two servers must not append to one file.
-func endOrphan(ctx context.Context, dir string) error {
+func endLeftover(ctx context.Context, dir string) error {
 	text, err := os.ReadFile(addrFile(dir))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil

@@ -14,7 +14,7 @@
 //
 // Where a provider's ids are unique under their parents only, the parents' ids
 // qualify the key: lemon/order@cusa_1/bord_1. The key decides shard, lane,
-// document and letter, so two such entities with one id never meet.
+// document and dead letter, so two such entities with one id never meet.
 //
 // The package imports no other package of Tarn and touches no network.
 package event

@@ -55,20 +55,20 @@ func (d *Definition) Expects(eventType, kind string) (status string, ok bool) {
 func (d *Definition) entities(source, eventType string, s *scratch) (named, derived []event.Ref, unnamed bool) {
 	f := d.familyOf(eventType)
 	c := collector{source: source, ids: s.ids, refs: s.refs}
-	orphaned := false // a touch has named nothing
+	missed := false // a touch has named nothing
 	for i, t := range f.touches {
 		if len(t) == 0 {
 			c.others(d.kinds)
-			orphaned = true
+			missed = true
 			continue
 		}
 		found := c.first(t)
 		unnamed = unnamed || i == 0 && !found
-		orphaned = orphaned || !found
+		missed = missed || !found
 	}
 	unnamed = unnamed || len(c.refs) == 0
-	if orphaned && len(s.ids) > 0 {
-		c.orphans(f, d.kinds)
+	if missed && len(s.ids) > 0 {
+		c.parentless(f, d.kinds)
 	}
 	n := len(c.refs)
 	for _, k := range f.derived {
@@ -179,9 +179,9 @@ func (c *collector) first(kinds []*Kind) bool {
 	return slices.ContainsFunc(kinds, c.add)
 }
 
-// orphans names, without parents, the entities of a family whose own id is there
-// and no kind has taken. all are the kinds of "*".
-func (c *collector) orphans(f *family, all []*Kind) {
+// parentless names, without parents, the entities of a family whose own id is
+// there and no kind has taken. all are the kinds of "*".
+func (c *collector) parentless(f *family, all []*Kind) {
 	for _, t := range f.touches {
 		kinds := []*Kind(t)
 		if len(t) == 0 {

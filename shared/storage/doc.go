@@ -37,7 +37,7 @@
 // applies: open outcomes → pending (retrying after a failure); then dead,
 // discarded, superseded, processed.
 //
-// A dead outcome has an open letter. Closing the letter, by redriving,
+// A dead outcome has an open dead letter. Closing the dead letter, by redriving,
 // discarding or superseding it, changes the outcome with it, whatever else
 // happens at the same time.
 //

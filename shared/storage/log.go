@@ -135,7 +135,7 @@ type EventRow struct {
 	OutOfOrder, Overtaken, Lagging bool
 	PayloadDiffers                 bool
 	// ParentsDiffer: it named other parents for an entity than those the entity
-	// was known to stand under when it was settled.
+	// was known to have when it was settled.
 	ParentsDiffer bool
 	// Unnamed: it does not name the entity its type is about. Undated: its own
 	// time could not be read; CreatedAt is zero.

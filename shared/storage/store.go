@@ -65,19 +65,19 @@ type Store interface {
 	Fail(ctx context.Context, failed []Failure) error
 
 	// Bury writes a dead letter for each, sets the outcome dead where it is
-	// open, counts the entity's open letters and marks it behind (reason
-	// "dead letter"). A letter whose entity has meanwhile been synced by a
+	// open, counts the entity's open dead letters and marks it behind (reason
+	// "dead letter"). A dead letter whose entity has meanwhile been synced by a
 	// higher claim is superseded at once: its element of the answer is true.
-	// A letter that is there already is open again, unless its outcome has ended
+	// A dead letter that is there already is open again, unless its outcome has ended
 	// otherwise since, and keeps its former attempts beside the new ones, the
 	// newest 100 in all, and the highest claim.
 	Bury(ctx context.Context, letters []Letter) (superseded []bool, err error)
 
-	// Supersede marks the entity's open letters of a claim below the given one
+	// Supersede marks the entity's open dead letters of a claim below the given one
 	// superseded, their outcomes too, lets the rows' status follow, recounts
 	// open_letters, and clears behind if none is left and the document is not
 	// doubted. It answers how many. It is needed after a good sync only if the
-	// write found open letters: one buried later compares itself with what was
+	// write found open dead letters: one buried later compares itself with what was
 	// synced.
 	Supersede(ctx context.Context, k event.Key, claim int64) (int, error)
 

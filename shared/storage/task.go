@@ -22,10 +22,10 @@ func (s TaskStatus) Final() bool { return s == TaskDone || s == TaskFailed || s 
 
 // The kinds of tasks that more than one service names.
 const (
-	KindRedrive = "redrive" // of dead letters, with a RedriveSpec
-	KindDiscard = "discard" // of dead letters, with a RedriveSpec
-	KindAbandon = "abandon" // of a source that is given up
-	KindRecover = "recover" // of what Redis lost of a source, standing
+	KindRedrive       = "redrive" // of dead letters, with a RedriveSpec
+	KindDiscard       = "discard" // of dead letters, with a RedriveSpec
+	KindDiscardSource = "abandon" // of a source that is given up
+	KindRecover       = "recover" // of what Redis lost of a source, standing
 )
 
 // Task is work of the reconciler that outlives its processes: a sweep, one
@@ -63,13 +63,13 @@ type Task struct {
 // one of kind "redrive" appends their work again, one of kind "discard" gives
 // them up. Its Counts are total, done and failed.
 type RedriveSpec struct {
-	// Filter selects the letters. Status, Limit and Cursor are not looked at:
-	// only open letters are touched. To is never zero: what is buried after the
+	// Filter selects the dead letters. Status, Limit and Cursor are not looked at:
+	// only open dead letters are touched. To is never zero: what is buried after the
 	// job began, perhaps by the job, is not its business.
 	Filter LetterFilter `json:"filter"`
-	// Rate is the most letters a second. 0: no limit of its own.
+	// Rate is the most dead letters a second. 0: no limit of its own.
 	Rate float64 `json:"rate,omitempty"`
-	// Reason is why letters are discarded. "" in a redrive.
+	// Reason is why dead letters are discarded. "" in a redrive.
 	Reason string `json:"reason,omitempty"`
 }
 

@@ -336,9 +336,9 @@ func TestAServerAwayIsUnavailable(t *testing.T) {
 	}
 }
 
-// TestATimeOutIsToldFromAServerAway: one that is there and takes too long may do
+// TestATimeOutIsNoServerAway: one that is there and takes too long may do
 // so for ever.
-func TestATimeOutIsToldFromAServerAway(t *testing.T) {
+func TestATimeOutIsNoServerAway(t *testing.T) {
 	database := newDatabase(t)
 	s := open(t, database, mongo.Options{})
 	t.Cleanup(server.Answer(mongotest.Answer{Database: database, Command: "find", Reply: bson.D{

@@ -3,7 +3,7 @@
 //
 //	mirror_<source>_<kind>  _id: the entity's id    what the provider says is true
 //	events                  _id: source/event id    the log, a row per event
-//	dead_letters            _id: the letter's id
+//	dead_letters            _id: the dead letter's id
 //	discrepancies, audit
 //	tasks                   _id: the task's id      the reconciler's work
 //
@@ -31,20 +31,20 @@
 // doing it again finishes what was left:
 //
 //   - settle: outcome, then the row's status;
-//   - bury: letter, outcome, then compare with the newest sync;
-//   - supersede, redrive, discard: outcome, then letter: while it is open it is
-//     found again; the count of open letters last, for whatever was named;
+//   - bury: dead letter, outcome, then compare with the newest sync;
+//   - supersede, redrive, discard: outcome, then dead letter: while it is open it is
+//     found again; the count of open dead letters last, for whatever was named;
 //   - judge and repair a discrepancy: what one says is noted, then the status
 //     follows from both.
 //
 // Two such steps may be made at once, each between two updates of the other. So
-// those that close or bury letters end by looking whether letter and outcome
+// those that close or bury dead letters end by looking whether dead letter and outcome
 // agree (see agree): whichever comes second sees what the first did.
 //
 // A row's outcomes are a map by entity rather than an array, since a filtered
 // update can then name one by its path; open and tally count them, so that the
 // row's status can follow without being read. The few steps that must read
-// first (an event that comes again, a letter that is buried again) write under
+// first (an event that comes again, a dead letter that is buried again) write under
 // the condition that the rev of what they read is still the same.
 //
 // # Round trips

@@ -153,7 +153,7 @@ func parameters(query string) int {
 // store gives it.
 var table = regexp.MustCompile(`^SCAN (mirror|events|outcomes|signals|dead_letters|discrepancies|tasks|audit|mirror_parents|[elmou])\b`)
 
-// sorted are the indexes whose rows are few, though not in order: the letters of
+// sorted are the indexes whose rows are few, though not in order: the dead letters of
 // an entity, and tasks of some statuses or kinds. The events of an entity and
 // those under way are found by their numbers.
 var sorted = []string{"dead_letters_entity", "tasks_status", "tasks_parent_status", "tasks_kind"}
@@ -202,7 +202,7 @@ var beside = map[string][]string{
 	// api asks so, and a request of its that takes too long is answered so, not
 	// repeated. Rows that are processed are nearly all.
 	"events": {"status", "type", "source", "kind", "received_at"},
-	// Letters, differences and tasks are few, or something is very wrong.
+	// Dead letters, discrepancies and tasks are few, or something is very wrong.
 	"dead_letters":  {"source", "type", "kind", "class", "at", "claim"},
 	"discrepancies": {"source", "type", "kind", "status", "sweep_id", "found_at"},
 	"tasks":         {"kind", "source", "status"},

@@ -95,7 +95,7 @@ func TestARestoredCopyRefusesClaimsOfItsFuture(t *testing.T) {
 
 // A claim that is given out again stands for two fetches, of which the one from
 // before the restoration was sent earlier.
-func TestOfTwoFetchesOfOneClaimTheLaterStands(t *testing.T) {
+func TestOfTwoFetchesOfOneClaimTheLaterWins(t *testing.T) {
 	r := restore(t)
 	require.EqualValues(t, 2, r.claim())
 	require.True(t, r.write(2, 9))

@@ -31,7 +31,7 @@ const defaultScanSize = 5000
 type Options struct {
 	// Retention is how long the past is kept. Defaults to for ever.
 	Retention storage.Retention
-	// Now is the clock of the retention, and of when letters were superseded.
+	// Now is the clock of the retention, and of when dead letters were superseded.
 	// Defaults to time.Now.
 	Now func() time.Time
 	// Logger hears of what fails in the background. Defaults to slog.Default.

@@ -154,7 +154,7 @@ var writeCases = []testCase{
 		s.fail(late)
 		require.Nil(t, s.entity(order("o1")).Behind)
 	}},
-	{"a write tells of letters buried since its claim", func(t *testing.T, s *suite) {
+	{"a write reports dead letters buried since its claim", func(t *testing.T, s *suite) {
 		a := arrival("evt_between", order("o1"))
 		s.log(a)
 		before := s.claim(order("o1")).Claim
