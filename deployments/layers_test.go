@@ -27,7 +27,7 @@ type source struct {
 
 func (s source) test() bool { return strings.HasSuffix(s.name, "_test.go") }
 
-// below reports whether the file stands in one of the directories or below.
+// below reports whether the file is in one of the directories or below.
 func (s source) below(dirs ...string) bool {
 	return slices.ContainsFunc(dirs, func(d string) bool { return within(s.dir, d) })
 }
@@ -111,7 +111,7 @@ var rules = []rule{
 			return strings.Contains(host, ".")
 		})
 	}},
-	{"the module of stand-ins alone knows FerretDB, and nothing of Tarn", func(s source) string {
+	{"only the module of stand-ins imports FerretDB, and it imports nothing of Tarn", func(s source) string {
 		if s.below(standins) {
 			return s.imported(func(p string) bool {
 				return strings.HasPrefix(p, module) && !within(strings.TrimPrefix(p, module), standins)

@@ -44,7 +44,7 @@ func (r *run) fill(ctx context.Context) error {
 }
 
 // whole makes one half of the world, all of whose events arrive: what changes
-// there in silence, no missed event tells of.
+// there in silence, no missed event names.
 func (r *run) whole(ctx context.Context) error {
 	n := r.entities / 2
 	r.say("whole: %d entities whose events all come", n)

@@ -36,7 +36,7 @@ type options struct {
 	delay    time.Duration
 	within   time.Duration
 	keep     bool
-	// odd is in which ways the provider is odd until the world stands still.
+	// odd is in which ways the provider is odd until the world stops changing.
 	odd fleet.Odd
 }
 

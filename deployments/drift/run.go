@@ -162,7 +162,7 @@ func plan(o options) fleet.Plan {
 	return p
 }
 
-// say tells what happens, and when.
+// say prints what happens, and when.
 func (r *run) say(format string, args ...any) {
 	fmt.Fprintf(r.out, "%6.1fs  %s\n", time.Since(r.begun).Seconds(), fmt.Sprintf(format, args...))
 }

@@ -4,7 +4,7 @@
 //
 //	life, load ──▶ world ──▶ journal          every state change is one change:
 //	                 │  └──▶ sender ──▶ URL    new versions, their events, written
-//	  GET /v1/… ◀────┤                         to the journal before anybody can
+//	  GET /v1/… ◀────┤                         to the journal before a reader can
 //	  /_sim/… ◀──────┘                         see or be sent any of it
 //
 // The world is a set of entities, each with its versions. A change is made

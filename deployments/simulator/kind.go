@@ -20,9 +20,9 @@ type kind struct {
 	shape  shape
 	parent string // kind its path goes through, "" for the root
 	path   string // of its list (single, listOnly) or of itself (singleton)
-	noList bool   // has a GET, but stands in no list
+	noList bool   // has a GET, but no list
 	// filters of its list: query parameter to top-level field of the state.
-	// "status" is the current status wherever it stands.
+	// "status" is the current status, at any level.
 	filters []string
 	// empty is what a singleton answers before anything happened.
 	empty string

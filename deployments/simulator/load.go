@@ -56,7 +56,7 @@ type LoadProgress struct {
 // loadState is a load as the journal keeps it.
 type loadState struct {
 	Load
-	// Number tells it from other loads. Its entities carry it as a link.
+	// Number distinguishes it from other loads. Its entities carry it as a link.
 	Number int       `json:"number"`
 	Made   int       `json:"made"`
 	MadeAt time.Time `json:"made_at"`
@@ -166,7 +166,7 @@ func (c *change) loadOne() {
 	l.MadeAt = c.w.last
 }
 
-// loadAccount creates an account of a business: it stands alone, without a
+// loadAccount creates an account of a business: it is alone, without a
 // person, so that the load has exactly as many entities as was asked for.
 func (c *change) loadAccount() string {
 	e := c.create("account", c.w.newID("account"), c.loadLinks(""), nil)

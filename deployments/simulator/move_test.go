@@ -31,7 +31,7 @@ func TestLoadsThatMove(t *testing.T) {
 	}
 	require.Greater(t, len(moved), 20)
 
-	// Each order stands in one list, that of its account.
+	// Each order is in one list, that of its account.
 	stands := map[string][]string{}
 	for _, acc := range r.Truth("account", 0) {
 		_, elements, _ := listed(r, "/v1/accounts/"+acc.ID+"/orders", 9)

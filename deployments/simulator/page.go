@@ -20,7 +20,7 @@ type query struct {
 	limit   int
 }
 
-// cursor is what stands in a cursor: the filters travel in it, so that a
+// cursor is the content of a cursor: the filters travel in it, so that a
 // reader sends nothing else on later pages.
 type cursor struct {
 	Filters url.Values `json:"f,omitempty"`

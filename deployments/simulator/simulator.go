@@ -154,7 +154,7 @@ func (s *Simulator) resume() {
 	}
 	s.sender.recall(w.events, w.load)
 	s.sender.start(unsettled, w.hooks)
-	w.forgetEvents() // the journal tells of events before it tells of their end
+	w.forgetEvents() // the journal has events before it has their end
 	w.publish = func(ns []*notice) {
 		s.counters.made.Add(int64(len(ns)))
 		s.sender.start(ns, w.hooks)
@@ -266,7 +266,7 @@ func (s *Simulator) flushSettled() error {
 	return s.world.settle(settled)
 }
 
-// move tells the loops that rate or load changed.
+// move signals the loops that rate or load changed.
 func (s *Simulator) move() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

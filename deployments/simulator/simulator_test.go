@@ -93,7 +93,7 @@ func ticking() func() time.Time {
 	}
 }
 
-// receiver takes webhooks and answers as told.
+// receiver takes webhooks and answers as configured.
 type receiver struct {
 	*httptest.Server
 	mu     sync.Mutex

@@ -52,7 +52,7 @@ type entity struct {
 	// stage says what is next for it, "" nothing. Not part of its state.
 	stage    string
 	openAt   int       // its place in world.open while it has a stage
-	listed   string    // the parent in whose list it stands
+	listed   string    // the parent whose list has it
 	versions []version // oldest kept first, never empty
 	born     time.Time // of its first version
 }

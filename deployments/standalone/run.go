@@ -46,7 +46,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	}
 	defer closeLog()
 
-	// What the api and the workers stand on outlives ctx, until they are done.
+	// Redis and the provider outlive ctx, until the api and the workers are done.
 	ground, sink := context.WithCancel(context.WithoutCancel(ctx))
 	defer sink()
 	redis, stopRedis, err := startRedis(ground, filepath.Join(dir, "redis"), log.With("process", "redis"))

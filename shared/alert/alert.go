@@ -147,7 +147,7 @@ func New(o Options) *Alerts {
 	return &Alerts{opts: o.withDefaults(), raised: make(chan struct{}, 1), dropped: map[dropped]int{}}
 }
 
-// Raise tells people. It never waits for anybody.
+// Raise logs, counts and posts an alert. It never blocks.
 func (a *Alerts) Raise(t Alert) {
 	if t.At.IsZero() {
 		t.At = a.opts.Now()

@@ -181,7 +181,7 @@ func TestRaisingNeverBlocks(t *testing.T) {
 	require.Equal(t, 3, next.Dropped[0].Count)
 	require.Equal(t, 15, next.Dropped[1].Count)
 	a.Raise(alert.Alert{Kind: alert.DeadLetter})
-	require.Empty(t, h.next(t).Dropped, "told once")
+	require.Empty(t, h.next(t).Dropped, "reported once")
 }
 
 func TestStopFlushes(t *testing.T) {

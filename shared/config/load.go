@@ -28,7 +28,7 @@ func Load(path string, environ []string) (*Config, error) {
 	return Parse(path, text, environ)
 }
 
-// Parse reads text, which name stands for in errors, and the environment over
+// Parse reads text, which errors call name, and the environment over
 // it, as Load does.
 func Parse(name string, text []byte, environ []string) (*Config, error) {
 	return parse(name, text, environ, readFile)

@@ -26,7 +26,7 @@ type Key struct {
 	Under string `json:"under,omitempty"`
 }
 
-// underMark stands between a kind and the qualifiers, in texts. Names of kinds
+// underMark separates a kind and the qualifiers in texts. Names of kinds
 // do not hold it.
 const underMark = "@"
 
@@ -73,7 +73,7 @@ func ParseKey(s string) (Key, error) {
 	return Key{Source: source, Kind: kind, ID: id, Under: under}, nil
 }
 
-// localMark stands between an id and its qualifiers in Local. It is a control
+// localMark separates an id and its qualifiers in Local. It is a control
 // character (unit separator), which CheckID lets no id hold.
 const localMark = "\x1f"
 
@@ -103,7 +103,7 @@ func Namesakes(id string) (from, to string) {
 	return id + localMark, id + string(rune(localMark[0]+1))
 }
 
-// Under writes qualifiers as they stand in a key: escaped as in a query, so that
+// Under writes qualifiers as in a key: escaped as in a query, so that
 // neither slash nor comma nor underMark is in them, with commas between.
 func Under(ids ...string) string {
 	escaped := make([]string, len(ids))

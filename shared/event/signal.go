@@ -37,7 +37,7 @@ var classNames = [...]string{"live", "redrive", "reconcile", "backfill"}
 // Classes are all classes in order of priority.
 func Classes() []Class { return []Class{Live, Redrive, Reconcile, Backfill} }
 
-// String returns the name of the class, as it stands in metrics.
+// String returns the name of the class, as in metrics.
 func (c Class) String() string {
 	if c < 0 || int(c) >= len(classNames) {
 		return "class" + strconv.Itoa(int(c))

@@ -48,7 +48,7 @@ type Options struct {
 	// Await, with ReadOnly, has Start wait until another process has founded the
 	// fleet or given an empty Redis its id. Without it Start returns then.
 	Await bool
-	// Alert tells people of a mismatch. Nil: the log alone does.
+	// Alert raises an alert about a mismatch. Nil: only the log reports it.
 	Alert func(alert.Alert)
 	// Mismatched is 1 while the two do not agree. May be nil.
 	Mismatched prometheus.Gauge

@@ -59,7 +59,7 @@ func OS() System {
 func Main(program Program, system System) int {
 	log := system.Stdout
 	if c := program.command(system.Args); c != nil {
-		// What a command answers stands alone on standard output.
+		// Only the answer of a command goes to standard output.
 		log, system.Args = system.Stderr, system.Args[1:]
 		program = c.program(program.Name)
 	}
@@ -92,7 +92,7 @@ func Main(program Program, system System) int {
 }
 
 // flags reads the command line; done means that it asked for a text only. The
-// flag set has told the user about an error.
+// flag set has printed the error for the user.
 func flags(program Program, system System) (file string, adopt, done bool, err error) {
 	set := flag.NewFlagSet(program.Name, flag.ContinueOnError)
 	set.SetOutput(system.Stderr)
@@ -124,7 +124,7 @@ func flags(program Program, system System) (file string, adopt, done bool, err e
 	return file, adopt, false, nil
 }
 
-// tell tells the user of an error and returns it.
+// tell prints an error for the user and returns it.
 func tell(system System, err error) error {
 	if err != nil {
 		_, _ = fmt.Fprintln(system.Stderr, err)

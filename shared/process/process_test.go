@@ -522,7 +522,7 @@ func TestCommands(t *testing.T) {
 	file := files(t, settings)
 	status, out, problems := run("verify", "--config", file, "--kind", "order")
 	require.Equal(t, 3, status)
-	require.Equal(t, "3 different\n", out, "the answer stands alone")
+	require.Equal(t, "3 different\n", out, "the answer is alone")
 	require.Contains(t, problems, "comparing")
 	require.Equal(t, "order", kinds)
 

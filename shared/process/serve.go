@@ -92,7 +92,7 @@ func starting(w http.ResponseWriter, _ *http.Request) {
 }
 
 const startingProblem = `{"type":"urn:tarn:problem:starting","title":"Service Unavailable","status":503,` +
-	`"detail":"the process is starting: it waits for what it stands on; try again"}` + "\n"
+	`"detail":"the process is starting: it waits for redis or the store; try again"}` + "\n"
 
 // StreamsSeen connects to Redis as Streams does, and serves health and metrics
 // while it waits: for a process whose own server starts only afterwards, on

@@ -63,7 +63,7 @@ var rateStyles = map[string]func(http.Header, time.Time) (remaining int, reset t
 	},
 }
 
-// unixFrom tells Unix times from seconds to go: no window is thirty years long.
+// unixFrom separates Unix times from seconds to go: no window is thirty years long.
 const unixFrom = 1_000_000_000
 
 func pairOf(h http.Header, remaining, reset string, now time.Time) (int, time.Duration, bool) {

@@ -32,7 +32,7 @@
 //	  errors: message                    # how its own 404 looks: message, error-type, problem
 //	  rate_headers: none                 # default; or x-ratelimit, ratelimit: how it says what is left
 //	  probe: /accounts?limit=1           # asked to learn whether our key is accepted
-//	  identity: {path: /me, value: id}   # optional: where it tells whose key it is
+//	  identity: {path: /me, value: id}   # optional: where it says whose key it is
 //	  events:                            # optional: where events can be listed again
 //	    path: /events
 //	    since: since                     # parameter of the lower bound
@@ -127,8 +127,8 @@
 //
 // The fields that are used are read strictly (a name occurs once, an id is a
 // string), because the signature of a body that two readers can read differently
-// proves nothing. Fields that are never read may hold anything, invalid JSON
-// values included: an event refused for them would be lost.
+// proves nothing. Fields that are never read may repeat names or hold half a
+// surrogate pair: an event refused for them would be lost.
 //
 // # Snapshots
 //

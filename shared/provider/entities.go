@@ -8,7 +8,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 )
 
-// everyOther stands in a family's touches for every kind the context names
+// everyOther, in a family's touches, means every kind the context names
 // that none of the others took.
 const everyOther = "*"
 

@@ -11,7 +11,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/provider/internal/rawjson"
 )
 
-// identitySpec says where the provider tells whose key it is asked with. No
+// identitySpec says where the provider names the account of the key. No
 // path: nowhere.
 type identitySpec struct {
 	path  string
@@ -25,21 +25,21 @@ func parseIdentity(s *section) identitySpec {
 	spec := identitySpec{path: s.required("path"), value: s.jsonPath("value")}
 	s.checkPath("path", spec.path)
 	if spec.value == nil {
-		s.fail("value", "is missing: want where the account's id stands in the answer")
+		s.fail("value", "is missing: want the path of the account's id in the answer")
 	}
 	s.done()
 	return spec
 }
 
-// HasIdentity reports whether the provider tells whose key it is asked with.
+// HasIdentity reports whether the provider names the account of the key.
 func (d *Definition) HasIdentity() bool { return d.api.identity.path != "" }
 
 // Identity asks whose key it is: the id of the account that all answers are of.
-// Errors are classed as Fetch's are; a provider that does not tell is a
+// Errors are classed as Fetch's are; a provider that does not is a
 // permanent one.
 func (c *Client) Identity(ctx context.Context) (string, error) {
 	if !c.def.HasIdentity() {
-		return "", fate.Errorf(fate.Permanent, "identity: provider %s does not tell whose key it is", c.def.Name)
+		return "", fate.Errorf(fate.Permanent, "identity: provider %s does not say whose key it is", c.def.Name)
 	}
 	path, rawQuery, _ := strings.Cut(c.def.api.identity.path, "?")
 	query, err := url.ParseQuery(rawQuery)

@@ -14,7 +14,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/provider"
 )
 
-// A provider that tells whose key it is asked with is asked where its definition
+// A provider that names the account of the key is asked where its definition
 // says; an answer without an id proves nothing.
 func TestIdentity(t *testing.T) {
 	answer, status := `{"id":"acct_1","object":"account"}`, http.StatusOK

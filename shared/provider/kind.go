@@ -66,7 +66,7 @@ type Kind struct {
 	get, list template
 	query     url.Values
 	id        rawjson.Path   // of an element of a list, and of an answer
-	status    rawjson.Path   // nil: the newest entry of the history tells
+	status    rawjson.Path   // nil: that of the newest entry of the history
 	history   rawjson.Path   // nil: the kind has none
 	deleted   rawjson.Path   // of the flag in the stub of a deleted entity
 	proof     []rawjson.Path // what every answer of the kind has, besides or instead of an id
@@ -81,7 +81,7 @@ type Kind struct {
 // their parents, so that they can be found without an event.
 func (k *Kind) Listable() bool { return k.Shape == ShapeEntity && len(k.list) > 0 }
 
-// UnderKey is the context key that holds the id of what other kinds stand
+// UnderKey is the context key that holds the id of what other kinds are
 // under: an entity of the kind, or an element of a list. Empty if none can.
 func (k *Kind) UnderKey() string {
 	if k.Listable() {

@@ -17,7 +17,7 @@ import (
 // allow: status × body × header × timing, a row each with its fate. What a
 // worker makes of the fates, and that it keeps its state, is in package worker.
 
-// taken stands for the answer being the entity.
+// taken means that the answer is the entity.
 const taken = fate.Class(-1)
 
 // behaviour is one way to answer.

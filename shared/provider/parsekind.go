@@ -28,7 +28,7 @@ func (d *Definition) parseKinds(s *section) {
 	for _, k := range d.kinds {
 		d.checkLent(s, k)
 		if k.ElementKey != "" && len(d.Under(k)) == 0 {
-			s.fail(k.Name, "has the element %q, under which no kind stands", k.ElementKey)
+			s.fail(k.Name, "has the element %q, which is the parent of no kind", k.ElementKey)
 		}
 	}
 	if len(s.names) == 0 {

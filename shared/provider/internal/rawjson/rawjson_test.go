@@ -106,7 +106,7 @@ func TestWhatHasTwoReadings(t *testing.T) {
 			require.NoError(t, err)
 			v, err := parse(t, c.text).Root().AtOnly(path)
 			if c.twice {
-				require.ErrorContains(t, err, "stands twice")
+				require.ErrorContains(t, err, "occurs twice")
 				return
 			}
 			require.NoError(t, err)
