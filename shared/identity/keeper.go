@@ -291,8 +291,8 @@ func (k *Keeper) found(ctx context.Context, f storage.Fleet) error {
 	if fresh {
 		f.ID, f.Data = newID(), newID()
 	}
-	stands, err := k.Store.FoundFleet(ctx, f)
-	if err != nil || !fresh || stands.ID != f.ID {
+	stored, err := k.Store.FoundFleet(ctx, f)
+	if err != nil || !fresh || stored.ID != f.ID {
 		return err
 	}
 	k.Logger.Info("founded the fleet", "fleet", f.ID, "prefix", f.Prefix, "shards", f.Shards)

@@ -86,25 +86,25 @@ type Write struct {
 	// that is later already, verified_at.
 	SentAt time.Time
 	// Raw, StateHash, Status and Terminal are the new state. Raw nil means
-	// "unchanged": the stored state stands and only times and claims move.
+	// "unchanged": the stored state stays and only times and claims change.
 	Raw       []byte
 	StateHash string
 	Status    string
 	Terminal  bool
 	// Deleted makes a tombstone: deleted_at is set to SentAt if it was not set,
-	// the last state stays (Raw is not looked at). A write with Raw and without
+	// the last state stays (Raw is ignored). A write with Raw and without
 	// Deleted clears it.
 	Deleted bool
 	// Kept says that the answer was not taken because it lacked history the
-	// mirror holds: the state stands (Raw and Deleted are not looked at),
-	// verified_at stands, doubted_at is set to DoubtedAt if it was not set, and
+	// mirror holds: the state stays (Raw and Deleted are ignored),
+	// verified_at stays, doubted_at is set to DoubtedAt if it was not set, and
 	// Behind becomes "lagging", since then or since it was behind already.
 	// Without it doubted_at and behind are cleared (behind stays while
 	// open_letters > 0).
 	Kept      bool
 	DoubtedAt time.Time
 	// LastEvent replaces the stored one if its CreatedAt is later; of the same
-	// time, the one with the greater id stands. May be zero.
+	// time, the one with the greater id wins. May be zero.
 	LastEvent LastEvent
 	// ForgetLastEvent: the stored one is dated in the future; LastEvent, unless it is
 	// zero, replaces it whatever its time.

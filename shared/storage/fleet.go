@@ -11,7 +11,7 @@ import (
 var ErrReplaced = errors.New("the database is not the one that was opened")
 
 // Fleet is what a database knows of the fleet it belongs to. The zero value
-// stands for none.
+// means none.
 type Fleet struct {
 	// ID is the fleet's id, made once.
 	ID string

@@ -117,7 +117,7 @@ type Letters interface {
 	// dead outcomes are open again, their rows pending or retrying, open_letters
 	// is recounted and behind cleared unless something else causes it: doubts,
 	// or other work on the entity that has failed and is not given up. Ones that
-	// are not open (superseded by that very work, say) are left. It answers how
+	// are not open (superseded by that very work, say) are left. It returns how
 	// many it closed. The caller passes the new entries to Requeued.
 	Redriven(ctx context.Context, ids []string, by string, at time.Time) (int, error)
 	// Discard gives open dead letters up: their dead outcomes become discarded. As
@@ -142,8 +142,8 @@ const (
 // of them can be noted again and are counted once.
 const MaxNotes = 500
 
-// Note is an entry of the audit that needs no answer: a duplicate, a sum of
-// rejections, what an operator did.
+// Note is an entry of the audit: a duplicate, a sum of rejections, an operator's
+// action.
 type Note struct {
 	// ID makes noting twice harmless.
 	ID     string
@@ -153,10 +153,10 @@ type Note struct {
 	Kind string
 	// EventID is set for duplicates, differing and refused ones.
 	EventID string
-	// Reason is why it was rejected, from a fixed list; of an operator's act,
+	// Reason is why it was rejected, from a fixed list; of an operator's action,
 	// who did what: "ops: pause: the provider maintains"; of a differing event,
 	// its body.
 	Reason string
-	// Count is how many it stands for, at least 1.
+	// Count is how many occurrences it records, at least 1.
 	Count int64
 }

@@ -78,8 +78,7 @@ type Covered struct {
 	StateHash string `json:"state_hash,omitempty"`
 }
 
-// StateGone stands for the hash of a state where the provider has no such
-// entity.
+// StateGone is used in place of a hash where the provider has no such entity.
 const StateGone = "gone"
 
 // Settlement is one event's work on one entity, done.
@@ -106,8 +105,8 @@ type Failure struct {
 	Signal          SignalID
 	At              time.Time
 	Class, Error    string
-	// Claim is that of the attempt. Once a later one has begun, a failure told
-	// late says nothing about the entity's document any more.
+	// Claim is that of the attempt. Once a later one has begun, a failure that
+	// is recorded late no longer changes the entity's document.
 	Claim int64
 }
 

@@ -7,7 +7,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 )
 
-// Requeue says which stream entry stands for an open outcome from now on.
+// Requeue says which stream entry is the current one of an open outcome.
 type Requeue struct {
 	Source, EventID string
 	Entity          event.Key
@@ -21,12 +21,12 @@ type Recovery interface {
 	// were received before a time, oldest first. It answers up to limit rows and
 	// the cursor of the next page, "" on the last. Rows that are settled or come
 	// meanwhile do not disturb the paging. The signal of an outcome is the
-	// newest entry known to stand for it: the event's own, or that of its latest
+	// current entry: the event's own, or that of its latest
 	// redelivery, for the primary entity; none (an empty id) for a further one
 	// that has neither failed nor been requeued.
 	Unsettled(ctx context.Context, source string, before time.Time, limit int, cursor string) (rows []*EventRow, next string, err error)
 
-	// Requeued remembers the entries that stand for open outcomes. Settled ones
+	// Requeued stores the current entries of open outcomes. Settled ones
 	// are left.
 	Requeued(ctx context.Context, again []Requeue) error
 
@@ -74,7 +74,7 @@ type Staleness struct {
 	Oldest time.Time
 }
 
-// Verification is the part of Store that sweeps ask and tell.
+// Verification is the part of Store that sweeps read and write.
 type Verification interface {
 	// Documents returns the documents of the keys that the mirror holds, those
 	// never fetched included, in no order.

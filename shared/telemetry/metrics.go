@@ -48,7 +48,7 @@ type Metrics struct {
 	StaleRefused *prometheus.CounterVec
 	// OutOfOrder counts events older than one already taken, by source.
 	OutOfOrder *prometheus.CounterVec
-	// Flagged counts events that did not tell all they should, by source and
+	// Flagged counts events that lack something, by source and
 	// what: "unnamed", "undated", "differing", "ambiguous", or "refused" by the
 	// store.
 	Flagged *prometheus.CounterVec

@@ -39,7 +39,7 @@ type discrepancy struct {
 	// Judgement is of the call that judged it, which reads by it what it did.
 	Judgement bson.ObjectID `bson:"judgement,omitempty"`
 	// Repair is how its repair ended: repaired or failed. "" until then. A
-	// suspected one has it before its status tells.
+	// suspected one has it before its status shows it.
 	Repair     storage.DiscrepancyStatus `bson:"repair,omitempty"`
 	RepairedAt time.Time                 `bson:"repaired_at,omitempty"`
 }
@@ -138,7 +138,7 @@ func (s *Store) judge(ctx context.Context, ids []string, to storage.DiscrepancyS
 	return out, nil
 }
 
-// Repair tells how the repair of discrepancies ended.
+// Repair records how the repair of discrepancies ended.
 func (s *Store) Repair(ctx context.Context, ids []string, ok bool, at time.Time) error {
 	end, unless := storage.Failed, bson.E{Key: "repair", Value: bson.D{{Key: "$exists", Value: false}}}
 	if ok {

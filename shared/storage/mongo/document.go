@@ -188,7 +188,7 @@ func (s *Store) Write(ctx context.Context, w *storage.Write) (storage.Written, e
 // The claim alone would do if counters never went back. They do when the
 // database is restored from an older copy: then a fetch that is still under way
 // from before may hold a number that is given out again. Of two fetches with
-// one number the later stands, by when they were sent.
+// one number the one sent later wins.
 func (s *Store) write(ctx context.Context, w *storage.Write, state bson.RawValue, projected bool) (storage.Written, error) {
 	entity := bson.E{Key: "_id", Value: w.Ref.Key.Local()}
 	claim := bson.E{Key: "claim", Value: w.Claim}

@@ -297,7 +297,7 @@ func (s *Store) unretained(c *mongo.Collection, x index, err error) error {
 	if !isConflict(err) && !isUnsupported(err) && !hasCode(err, codeIndexNotFound) {
 		return err
 	}
-	s.log.Warn("old documents are not removed: the server lacks such an index, or another index on the same field stands in its way",
+	s.log.Warn("old documents are not removed: the server lacks such an index, or another index on the same field prevents it",
 		"collection", c.Name(), "index", x.keys, "error", err)
 	return nil
 }

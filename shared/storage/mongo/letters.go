@@ -165,7 +165,7 @@ func (s *Store) bury(ctx context.Context, letters []storage.Letter) ([]bool, err
 // burial is what became of one dead letter that was to be written.
 type burial struct {
 	// settled: it is there and its outcome was settled: its burial was done
-	// before, and what has become of it since stands.
+	// before, and its later status is kept.
 	settled, superseded bool
 	// claim is the one it has now.
 	claim int64

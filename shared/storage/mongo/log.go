@@ -188,7 +188,7 @@ func (r *row) take(a *storage.Arrival, out *storage.Logged) (changed bool) {
 		out.Redelivered, changed = true, true
 		r.Duplicates++
 		opened = r.reopen()
-		r.stand(a.Signal)
+		r.setEntry(a.Signal)
 	}
 	if !bytes.Equal(bodyBytes(r.Payload), a.Event.Payload) {
 		out.PayloadDiffers = true

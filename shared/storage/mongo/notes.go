@@ -25,7 +25,7 @@ type note struct {
 }
 
 // countedNotes is how many notes a row remembers to have counted: a page of them
-// that are all of one event, told again within moments, and what came between.
+// that are all of one event, noted again within moments, and what came between.
 const countedNotes = 2 * storage.MaxNotes
 
 // Note adds to the audit; duplicates are counted on their event's row, which

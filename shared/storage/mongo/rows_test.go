@@ -44,7 +44,7 @@ func TestRowsAreNotOverwritten(t *testing.T) {
 }
 
 // TestANoteHalfDoneIsCounted: whatever failed between the audit and the row, a
-// note told again is counted, and once.
+// note that comes again is counted, and once.
 func TestANoteHalfDoneIsCounted(t *testing.T) {
 	database := newDatabase(t)
 	s := open(t, database, mongo.Options{})

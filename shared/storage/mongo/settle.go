@@ -61,7 +61,7 @@ func settled(d *storage.Settlement) move {
 // models are the update: filtered on the outcome's status, so that doing it
 // twice does it once, and the counts stay true. Opening an outcome takes two,
 // of which one matches: the status of a row that was closed is pending again,
-// that of one with other open outcomes stands.
+// that of one with other open outcomes stays.
 func (m move) models() []mongo.WriteModel {
 	count := bson.D{{Key: "rev", Value: int64(1)}}
 	if m.from == storage.Pending {

@@ -200,7 +200,7 @@ func (s *Store) CancelTask(ctx context.Context, id string) (bool, error) {
 }
 
 // ForgetTasks removes final tasks that finished before a time. Partitions go
-// first: while their task stands they are found again.
+// first: while their task is there they are found again.
 func (s *Store) ForgetTasks(ctx context.Context, before time.Time) (int, error) {
 	filter := append(oneOf("status", over...), bson.E{Key: "parent", Value: ""},
 		bson.E{Key: "finished_at", Value: bson.D{{Key: "$lt", Value: before}}})

@@ -1,4 +1,4 @@
-// Package open opens the store a URL names. It stands apart from package
+// Package open opens the store a URL names. It is apart from package
 // mirror because it imports every store, and they import mirror.
 package open
 

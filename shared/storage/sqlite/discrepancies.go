@@ -81,7 +81,7 @@ func (s *Store) Judge(ctx context.Context, confirmed, dropped []string, at time.
 	return judged, err
 }
 
-// Repair tells how the repair of discrepancies ended.
+// Repair records how the repair of discrepancies ended.
 func (s *Store) Repair(ctx context.Context, ids []string, ok bool, at time.Time) error {
 	end := storage.Failed
 	if ok {

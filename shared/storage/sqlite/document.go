@@ -67,7 +67,7 @@ const (
 	last_event_id   = iif((?6, ?7) > (last_event_at, last_event_id), ?7, last_event_id),
 	last_event_type = iif((?6, ?7) > (last_event_at, last_event_id), ?8, last_event_type)`
 
-	// under is for an answer with the entity: where it was found it stands.
+	// under is for an answer with the entity: its parents are those it was found under.
 	under = `,
 	parents = iif(?9 = '', parents, ?9)`
 

@@ -90,7 +90,7 @@ func (t *tx) bury(l *storage.Letter) (superseded bool, err error) {
 		return false, err
 	}
 	if there && logged {
-		// This burial was done before, and what has become of it since stands.
+		// This burial was done before, and its later status is kept.
 		if settled, err := t.settled(row, k); err != nil || settled {
 			return former.status == storage.LetterSuperseded, err
 		}
@@ -157,7 +157,7 @@ func (t *tx) formerLetter(id string) (f formerLetter, there bool, err error) {
 }
 
 // again returns a dead letter with what it held before. Its class and error are of the
-// latest attempt; a burial told late adds what it knows.
+// latest attempt; a late burial only adds its attempts.
 func (f formerLetter) again(l *storage.Letter) *storage.Letter {
 	out := *l
 	out.Attempts, out.Claim = storage.MergeAttempts(f.attempts, l.Attempts), max(f.claim, l.Claim)

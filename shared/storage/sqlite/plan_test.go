@@ -83,7 +83,7 @@ func (c *watchedConn) QueryContext(ctx context.Context, query string, args []dri
 	return c.sqliteConn.QueryContext(ctx, query, args)
 }
 
-// statement tells what is planned from what is not: pragmas, the schema,
+// statement separates what is planned from what is not: pragmas, the schema,
 // transactions.
 var statement = regexp.MustCompile(`(?i)^\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b`)
 

@@ -93,7 +93,7 @@ func TestARestoredCopyRefusesClaimsOfItsFuture(t *testing.T) {
 	require.Equal(t, "9", r.state())
 }
 
-// A claim that is given out again stands for two fetches, of which the one from
+// A claim that is given out again belongs to two fetches, of which the one from
 // before the restoration was sent earlier.
 func TestOfTwoFetchesOfOneClaimTheLaterWins(t *testing.T) {
 	r := restore(t)

@@ -200,7 +200,7 @@ const moving = `
 ALTER TABLE events ADD COLUMN parents_differ INTEGER NOT NULL DEFAULT 0;
 `
 
-// explaining adds what tells whether an event explains a difference: which state
+// explaining adds what decides whether an event explains a difference: which state
 // its fetch brought, which the provider showed, and after which claim.
 const explaining = `
 ALTER TABLE outcomes ADD COLUMN state_hash TEXT NOT NULL DEFAULT '';
@@ -252,7 +252,7 @@ CREATE INDEX tasks_parent_status ON tasks (parent, status);
 CREATE INDEX tasks_finished ON tasks (parent, finished_at);
 `
 
-// marking adds what an event did not tell.
+// marking adds flags for what an event lacks.
 const marking = `
 ALTER TABLE events ADD COLUMN unnamed INTEGER NOT NULL DEFAULT 0;  -- not the entity its type is about
 ALTER TABLE events ADD COLUMN undated INTEGER NOT NULL DEFAULT 0;  -- no time that can be read

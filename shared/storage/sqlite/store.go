@@ -63,7 +63,7 @@ var _ storage.Store = (*Store)(nil)
 
 // Open opens the file at path, making it, for its owner alone, if it is missing.
 // Its directory must exist: a mistyped path is refused, not made. Besides
-// SQLite's own, two files stand beside it that keep writers of several processes
+// SQLite's own, two files are beside it that keep writers of several processes
 // apart: path.lock and path.gate.
 func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 	if o.Now == nil {

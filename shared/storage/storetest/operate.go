@@ -200,7 +200,7 @@ var recoveryCases = []testCase{
 		_, _, err = s.Unsettled(s.ctx, "lemon", at(99), 10, "x")
 		require.ErrorIs(t, err, storage.ErrCursor)
 	}},
-	{"an outcome remembers the entry that stands for it", func(t *testing.T, s *suite) {
+	{"an outcome has its current entry", func(t *testing.T, s *suite) {
 		a := arrival("evt_requeued", order("o1"), account("cusa_1"))
 		s.log(a)
 		row := func() *storage.EventRow {
@@ -221,7 +221,7 @@ var recoveryCases = []testCase{
 		require.Equal(t, entry(4, "9-2"), row().Entities[1].Signal)
 		require.NoError(t, s.Requeued(s.ctx, nil))
 	}},
-	{"the newest entry of the primary entity stands for it", func(t *testing.T, s *suite) {
+	{"the newest entry of the primary entity is its current one", func(t *testing.T, s *suite) {
 		a := arrival("evt_newest", order("o1"), account("cusa_1"))
 		s.log(a)
 		signals := func() (out []storage.SignalID) {

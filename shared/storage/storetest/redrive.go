@@ -72,7 +72,7 @@ var redriveCases = []testCase{
 		require.NoError(t, err)
 		require.Len(t, rows, 1, "what Redis has no entry for is open, so that recovery sees it")
 	}},
-	{"a burial told late adds what it knows and takes nothing back", func(t *testing.T, s *suite) {
+	{"a late burial adds its attempts and takes nothing back", func(t *testing.T, s *suite) {
 		a := arrival("evt_told_late", order("o1"))
 		s.log(a)
 		l := failedAgain(letter(a, order("o1"), 0), 5, 80)

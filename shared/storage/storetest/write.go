@@ -144,7 +144,7 @@ var writeCases = []testCase{
 		require.Nil(t, doc.Behind)
 		require.Equal(t, at(70), doc.VerifiedAt)
 	}},
-	{"a failure told late does not make what was fetched since look behind", func(t *testing.T, s *suite) {
+	{"a failure recorded late does not make what was fetched since look behind", func(t *testing.T, s *suite) {
 		a := arrival("evt_stale_owner", order("o1"))
 		s.log(a)
 		late := failure(a, order("o1"), at(20))

@@ -18,7 +18,7 @@ import (
 // gives the rest in the order that is asked for, or if what follows is a range;
 // a partial one only if the query says what it says. What else the query asks,
 // each document is read for: passedOver names, by collection, the fields for
-// which that is so by intention; a name that ends in a dot stands for all that begin
+// which that is so by intention; a name that ends in a dot means all that begin
 // so, and the collection "mirror_" for all of the mirror. What no command has
 // written to is empty and may be asked anything.
 func Unbounded(commands []Command, passedOver map[string][]string) (found []string) {
