@@ -16,8 +16,8 @@ import (
 // instead: longer than Redis may take to confirm an event.
 const answerWithin = 7 * time.Second
 
-// balancer is one address before several: requests take turns. If one
-// fails it tries no other: to the sender that is a failed delivery, to be repeated.
+// balancer is one address before several: requests take turns. If one fails it
+// tries no other: to the sender that is a failed delivery, to be repeated.
 type balancer struct {
 	server *http.Server
 	served chan struct{}

@@ -199,8 +199,8 @@ func TestEveryTimestampIsItsOwn(t *testing.T) {
 	}
 }
 
-// An entity whose change no event names could never be found by
-// following events. Only what is derived, and settlement accounts, may do that.
+// An entity whose change no event names could never be found by following events.
+// Only what is derived, and settlement accounts, may do that.
 func TestEveryChangeHasAnEventThatNamesIt(t *testing.T) {
 	s, err := New(Options{Now: ticking(), MaxEntities: -1})
 	require.NoError(t, err)

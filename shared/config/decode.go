@@ -55,9 +55,8 @@ func (c *Config) Problem(path, format string, args ...any) error {
 	return c.from.problem(c.from.at[path], path, format, args...)
 }
 
-// Beside returns the path that is the value of a key: a relative one starts at
-// the folder of its file, or, from the environment, at the folder
-// the process runs in.
+// Beside returns the path that is the value of a key: a relative one starts at the
+// folder of its file, or, from the environment, at the folder the process runs in.
 func (c *Config) Beside(key, path string) string {
 	if c.from.at[key].env != "" {
 		return path

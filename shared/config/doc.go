@@ -16,11 +16,10 @@
 // paths in the file start at its folder, those in the environment at the folder
 // the process runs in.
 //
-// Every key can be set from the environment: TARN_ and the path in capitals,
-// its steps joined by two underscores. TARN_REDIS__LEASE_TTL=10s is
-// redis.lease_ttl; a dash in a source's name is an underscore. Such values are
-// literal: nothing in them is expanded. Lists are written
-// comma-separated or as YAML ([a, b]).
+// Every key can be set from the environment: TARN_ and the path in capitals, its
+// steps joined by two underscores. TARN_REDIS__LEASE_TTL=10s is redis.lease_ttl; a
+// dash in a source's name is an underscore. Such values are literal: nothing in
+// them is expanded. Lists are written comma-separated or as YAML ([a, b]).
 //
 // # One place
 //

@@ -7,9 +7,9 @@ import (
 	"slices"
 )
 
-// NeedsRestart returns the keys that differ between two configurations and
-// that SIGHUP does not change, sorted. The log names them, since they take effect only after a
-// restart.
+// NeedsRestart returns the keys that differ between two configurations and that
+// SIGHUP does not change, sorted. The log names them, since they take effect only
+// after a restart.
 func NeedsRestart(running, read *Config) []string {
 	var keys []string
 	differ(reflect.ValueOf(*running), reflect.ValueOf(*read), "", &keys)

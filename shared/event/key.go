@@ -26,8 +26,8 @@ type Key struct {
 	Under string `json:"under,omitempty"`
 }
 
-// underMark separates a kind and the qualifiers in texts. Names of kinds
-// do not hold it.
+// underMark separates a kind and the qualifiers in texts. Names of kinds do not
+// hold it.
 const underMark = "@"
 
 // String returns "source/kind/id", or "source/kind@under/id" of a qualified

@@ -105,9 +105,9 @@ func (d *Definition) LacksParents(ref event.Ref) bool {
 }
 
 // Complete fills in the parents that an event does not name, from known. An entity
-// whose parents are unknown is left out, since it could not be fetched. An entity of which known cannot be sure stays as it
-// is, without parents. e.Unnamed says afterwards whether what its type is about is
-// still not among them.
+// whose parents are unknown is left out, since it could not be fetched. An entity
+// of which known cannot be sure stays as it is, without parents. e.Unnamed says
+// afterwards whether what its type is about is still not among them.
 func (d *Definition) Complete(e *event.Event, known func(event.Key) (parents map[string]string, sure bool)) {
 	unnamed := e.Unnamed
 	complete := make([]event.Ref, 0, len(e.Entities))

@@ -90,9 +90,9 @@ func (k *Kind) UnderKey() string {
 	return k.ElementKey
 }
 
-// Parents returns what the paths of the kind need of some parents' ids, nil if
-// they need none. False: one is missing or is not
-// allowed in a path, so that no request could be made.
+// Parents returns what the paths of the kind need of some parents' ids, nil if they
+// need none. False: one is missing or is not allowed in a path, so that no request
+// could be made.
 func (k *Kind) Parents(ids map[string]string) (parents map[string]string, ok bool) {
 	if len(k.ParentKeys) == 0 {
 		return nil, true

@@ -94,16 +94,16 @@ type Discrepancies interface {
 	// recorded for the first time. Status is Suspected unless given.
 	Record(ctx context.Context, found []Discrepancy) error
 
-	// Judge confirms or drops suspected discrepancies, by id, and sets
-	// judged_at. A confirmed one whose repair has ended already (see Repair)
-	// becomes Repaired or Failed at once. Ones judged before are left. It returns those it
-	// judged, as they are now: what is to be counted and alerted on.
+	// Judge confirms or drops suspected discrepancies, by id, and sets judged_at. A
+	// confirmed one whose repair has ended already (see Repair) becomes Repaired or
+	// Failed at once. Ones judged before are left. It returns those it judged, as
+	// they are now: what is to be counted and alerted on.
 	Judge(ctx context.Context, confirmed, dropped []string, at time.Time) ([]Discrepancy, error)
 
 	// Repair records how the repair of discrepancies, by id, ended, and sets
-	// repaired_at. Confirmed ones become Repaired or Failed; suspected ones
-	// stay so until judged. A failed repair may succeed later; a
-	// success never becomes a failure. Unknown ids are ignored.
+	// repaired_at. Confirmed ones become Repaired or Failed; suspected ones stay so
+	// until judged. A failed repair may succeed later; a success never becomes a
+	// failure. Unknown ids are ignored.
 	Repair(ctx context.Context, ids []string, ok bool, at time.Time) error
 
 	// Discrepancies lists them, newest found_at first.

@@ -32,11 +32,12 @@
 //
 // # One event, one row
 //
-// The log has a row per event with an outcome per entity it names and `open`,
-// the number of outcomes not settled yet. An outcome is settled at most once (the
-// update's filter requires an open outcome), so settling may be repeated. The status of the row follows from its outcomes, the first that
-// applies: open outcomes → pending (retrying after a failure); then dead,
-// discarded, superseded, processed.
+// The log has a row per event with an outcome per entity it names and `open`, the
+// number of outcomes not settled yet. An outcome is settled at most once (the
+// update's filter requires an open outcome), so settling may be repeated. The
+// status of the row follows from its outcomes, the first that applies: open
+// outcomes → pending (retrying after a failure); then dead, discarded, superseded,
+// processed.
 //
 // A dead outcome has an open dead letter. Closing the dead letter (redriven,
 // discarded or superseded) changes the outcome with it, also when other calls for

@@ -91,10 +91,9 @@ type Settlement struct {
 	// At becomes processed_at of the event if this was its last open outcome.
 	At time.Time
 	// OutOfOrder: the event is older than one already taken for the entity.
-	// Overtaken: the history is already past it. Lagging: the provider's reads
-	// did not show it in time. ParentsDiffer: the event names other parents for
-	// the entity than its known parents. All four are kept on the
-	// row once true.
+	// Overtaken: the history is already past it. Lagging: the provider's reads did
+	// not show it in time. ParentsDiffer: the event names other parents for the
+	// entity than its known parents. All four are kept on the row once true.
 	OutOfOrder, Overtaken, Lagging, ParentsDiffer bool
 }
 

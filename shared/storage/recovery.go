@@ -17,13 +17,13 @@ type Requeue struct {
 // Recovery is the part of Store by which work that Redis has lost is found and
 // appended again.
 type Recovery interface {
-	// Unsettled pages through the rows of a source that have open outcomes and
-	// were received before a time, oldest first. It answers up to limit rows and
-	// the cursor of the next page, "" on the last. Rows that are settled or come
-	// meanwhile do not disturb the paging. The signal of an outcome is the
-	// current entry: the event's own, or that of its latest
-	// redelivery, for the primary entity; none (an empty id) for a further one
-	// that has neither failed nor been requeued.
+	// Unsettled pages through the rows of a source that have open outcomes and were
+	// received before a time, oldest first. It answers up to limit rows and the
+	// cursor of the next page, "" on the last. Rows that are settled or come
+	// meanwhile do not disturb the paging. The signal of an outcome is the current
+	// entry: the event's own, or that of its latest redelivery, for the primary
+	// entity; none (an empty id) for a further one that has neither failed nor been
+	// requeued.
 	Unsettled(ctx context.Context, source string, before time.Time, limit int, cursor string) (rows []*EventRow, next string, err error)
 
 	// Requeued stores the current entries of open outcomes. Settled ones

@@ -58,10 +58,10 @@ type Store interface {
 	Settle(ctx context.Context, done []Settlement) error
 
 	// Fail counts an attempt on every row with an open outcome for the entity:
-	// status retrying, attempts + 1, error; and marks the entity's document
-	// behind since the first of them (reason "retrying"), if it is not already
-	// and their claim is still the newest.
-	// The same failure (event, entity and At) is counted once.
+	// status retrying, attempts + 1, error; and marks the entity's document behind
+	// since the first of them (reason "retrying"), if it is not already and their
+	// claim is still the newest. The same failure (event, entity and At) is counted
+	// once.
 	Fail(ctx context.Context, failed []Failure) error
 
 	// Bury writes a dead letter for each, sets the outcome dead where it is
@@ -87,11 +87,10 @@ type Store interface {
 	// damaged of the document is named, and removed.
 	Claim(ctx context.Context, ref event.Ref) (*Document, error)
 
-	// Write applies the outcome of a fetch if its claim is still the newest. Without
-	// Applied in the answer a newer fetch has begun, and nothing changed. If two
-	// fetches got the same claim, because the database
-	// was restored from an older copy while one was in flight, the one sent
-	// later wins.
+	// Write applies the outcome of a fetch if its claim is still the newest.
+	// Without Applied in the answer a newer fetch has begun, and nothing changed.
+	// If two fetches got the same claim, because the database was restored from an
+	// older copy while one was in flight, the one sent later wins.
 	Write(ctx context.Context, w *Write) (Written, error)
 
 	// Note adds to the audit; duplicates are counted on their event's row.

@@ -48,9 +48,8 @@ type Metrics struct {
 	StaleRefused *prometheus.CounterVec
 	// OutOfOrder counts events older than one already taken, by source.
 	OutOfOrder *prometheus.CounterVec
-	// Flagged counts events that lack something, by source and
-	// what: "unnamed", "undated", "differing", "ambiguous", or "refused" by the
-	// store.
+	// Flagged counts events that lack something, by source and what: "unnamed",
+	// "undated", "differing", "ambiguous", or "refused" by the store.
 	Flagged *prometheus.CounterVec
 	// Overtaken counts events whose state the history was already past, by
 	// source.

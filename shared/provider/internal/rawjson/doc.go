@@ -8,5 +8,6 @@
 // (Canonical).
 //
 // It is an RFC 8259 parser with the two limits that bytes from outside need: a
-// maximal depth, and in strict mode unique names and strings that are Unicode, so that two readers cannot see two different documents.
+// maximal depth, and in strict mode unique names and strings that are Unicode, so
+// that two readers cannot see two different documents.
 package rawjson
