@@ -10,7 +10,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// verdict is what a run has shown; see the package comment.
+// verdict has the figures of a run; see the package comment.
 type verdict struct {
 	accepted, lost, wrong, regressed, inversions, unsettled int
 	dead, superseded, duplicates, handovers, staleRefused   int64

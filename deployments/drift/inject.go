@@ -13,7 +13,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// injected is what was made different.
+// injected has the differences that were made.
 type injected struct {
 	// lost are the events that never came.
 	lost map[string]bool

@@ -27,7 +27,7 @@ func main() {
 	os.Exit(1)
 }
 
-// options are what a run is asked to do.
+// options are the flags of a run.
 type options struct {
 	seed     uint64
 	entities int

@@ -15,8 +15,7 @@ import (
 // differs meanwhile is known to be looked at.
 const heldBack = 40 * time.Second
 
-// verdict is what became of what was injected. The package comment says what
-// each figure is.
+// verdict has the figures of a run. The package comment says what each figure is.
 type verdict struct {
 	injected, found, mistaken, repaired, remaining, eventGaps, deletes, wrong int
 	apiCalls                                                                  int64

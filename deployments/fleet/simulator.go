@@ -139,7 +139,7 @@ func (s *Simulator) Load(ctx context.Context, l sim.Load, within time.Duration) 
 	return s.WaitSent(ctx, within)
 }
 
-// Event is what became of one event on its way to us.
+// Event is one event of the simulator and its delivery.
 type Event struct {
 	ID       string
 	Type     string

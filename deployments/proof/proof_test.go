@@ -10,7 +10,7 @@ import (
 	"github.com/tarn-sync/tarn/deployments/simulator"
 )
 
-// disorder is what a sender may do that we promise to bear.
+// disorder is how webhooks may arrive: twice, late, out of order.
 var disorder = simulator.Chaos{Duplicate: 0.1, Reorder: 0.3, MaxDelay: simulator.Duration(time.Second)}
 
 // 20,000 events over 500 entities, a tenth sent twice, a third out of order,

@@ -12,7 +12,7 @@ import (
 // maxLimit is the largest page, and the default.
 const maxLimit = 100
 
-// query is what a list is asked for: its filters, where to go on, how much.
+// query is a request for a list: its filters, where to go on, how much.
 type query struct {
 	filters url.Values
 	after   int64 // place of the last element of the page before, 0 at the start

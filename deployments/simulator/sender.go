@@ -60,7 +60,7 @@ type sender struct {
 	wake  chan struct{} // holds one token once the head of the queue changed
 }
 
-// delivery is what became of one event. Guarded by sender.mu.
+// delivery is the state of one event's delivery. Guarded by sender.mu.
 type delivery struct {
 	Attempts  int  `json:"attempts"`
 	Accepted  int  `json:"accepted"`

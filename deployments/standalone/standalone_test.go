@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// screen is what a running standalone prints.
+// screen is the output of a running standalone.
 type screen struct {
 	mu sync.Mutex
 	b  bytes.Buffer

@@ -63,7 +63,7 @@ type Alert struct {
 	TraceID string `json:"trace_id,omitempty"`
 }
 
-// Options are what Alerts are made of.
+// Options configure Alerts.
 type Options struct {
 	// Webhook is the address alerts are posted to. "": they are only logged.
 	Webhook string
@@ -135,7 +135,7 @@ type Alerts struct {
 	dropped map[dropped]int
 }
 
-// dropped is what alerts that did not fit are summed by.
+// dropped is the key by which alerts that did not fit are counted.
 type dropped struct {
 	Source string
 	Kind   Kind

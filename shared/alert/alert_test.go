@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// posted is what a webhook gets.
+// posted is the body of a post.
 type posted struct {
 	Alerts  []map[string]string
 	Dropped []struct {

@@ -66,7 +66,7 @@ func less(a, b reflect.Value) bool {
 	return a.Int() < b.Int()
 }
 
-// check is what concerns more than the type and bounds of one value. Values
+// check has the rules beyond the type and bounds of one value. Values
 // already reported are passed over: one mistake, one line.
 func (d *decoder) check(c *Config) {
 	d.required(reflect.ValueOf(*c), "")

@@ -25,7 +25,7 @@ type Shape struct {
 	Shards int
 }
 
-// step is what is to be done before both sides are looked at again.
+// step is the action before both sides are read again.
 type step int
 
 const (

@@ -20,7 +20,7 @@ var errAway = errors.New("does not answer")
 type database struct {
 	fleet storage.Fleet
 	away  bool
-	// refuses is what a change fails with; nil: it does not.
+	// refuses is the error of a change. Nil: it succeeds.
 	refuses error
 }
 

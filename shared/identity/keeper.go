@@ -66,7 +66,7 @@ type Keeper struct {
 	// patient: another process was started to adopt.
 	patient bool
 	empty   emptiness
-	// agreed is what the database said when both sides agreed at the last look that
+	// agreed is the database's record when both sides agreed at the last look that
 	// Redis answered, without the turn. The zero value: they did not.
 	agreed storage.Fleet
 	// beaten is the turn when it was last looked at.

@@ -22,7 +22,7 @@ type Client struct {
 	budget  atomic.Pointer[Budget]
 }
 
-// Budget is what the fleet may ask; *stream.Streams is one.
+// Budget grants the fleet's requests; *stream.Streams is one.
 type Budget interface {
 	Take(ctx context.Context, source string, class event.Class, n int, r stream.Rate) (stream.Grant, error)
 }

@@ -35,13 +35,13 @@ type Program struct {
 	About string
 	// Run does it until ctx ends.
 	Run func(ctx context.Context, p *Process) error
-	// Commands are what it does besides, named by the first argument.
+	// Commands are its commands, named by the first argument.
 	Commands []Command
 
 	flags func(*flag.FlagSet) // set while a command runs
 }
 
-// System is what a program has from the operating system.
+// System is the program's access to the operating system.
 type System struct {
 	Args, Environ  []string
 	Stdout, Stderr io.Writer
@@ -155,7 +155,7 @@ the environment: redis.lease_ttl is TARN_REDIS__LEASE_TTL.
 	_ = config.WriteHelp(w) // a closed pipe is no reason to fail
 }
 
-// Process is what a program runs with.
+// Process has the parts that a program runs with.
 type Process struct {
 	// Name is the program's.
 	Name   string

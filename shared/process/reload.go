@@ -15,7 +15,7 @@ import (
 type reloads struct {
 	mu  sync.Mutex
 	all []func(*config.Config) error
-	// last is what was handed out last. Nil: nothing yet.
+	// last has the settings passed on last. Nil: none yet.
 	last *config.Config
 }
 

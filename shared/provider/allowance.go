@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// Allowance is what a provider says is left of its rate limit.
+// Allowance is the rest of a provider's rate limit, as its headers say.
 type Allowance struct {
 	// Remaining is how many requests are left until Reset. 0: none.
 	Remaining int

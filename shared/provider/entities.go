@@ -12,7 +12,7 @@ import (
 // that none of the others took.
 const everyOther = "*"
 
-// family is what the event types of one family have in common: order.created,
+// family has what the event types of one family share: order.created,
 // order.executed … The family is the type without its last step.
 type family struct {
 	touches []touch

@@ -45,7 +45,7 @@ func (p *scratchPool) free(s *scratch) {
 	p.pool.Put(s)
 }
 
-// idSet is what an event names: ids by context key. It is a handful, looked
+// idSet is the ids of an event, by context key. It is a handful, looked
 // through for every kind, so a slice serves better than a map.
 type idSet []namedID
 

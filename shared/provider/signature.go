@@ -60,7 +60,7 @@ var schemes = map[string]scheme{
 	standardWebhooks: {key: standardKey, claim: claimStandard},
 }
 
-// claim is what a request says about its signature. Its memory is used again.
+// claim is the signature part of a request's headers. Its memory is used again.
 type claim struct {
 	at         int64       // Unix seconds
 	prefix     []byte      // what was signed before the body

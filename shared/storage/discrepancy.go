@@ -23,7 +23,7 @@ const (
 	SubscriptionGap DiscrepancyType = "subscription_gap" // the provider does not send what the definition expects
 )
 
-// DiscrepancyStatus is what is known of a discrepancy. Repair does not wait for
+// DiscrepancyStatus is the status of a discrepancy. Repair does not wait for
 // the judgement: a suspected one may have been repaired already.
 type DiscrepancyStatus string
 
@@ -41,7 +41,7 @@ type Discrepancy struct {
 	// ID makes recording twice harmless.
 	ID     string
 	Source string
-	// Entity is what differs. Its ID is empty for a subscription_gap, and for
+	// Entity is the one that differs. Its ID is empty for a subscription_gap, and for
 	// an event_missed whose event names no entity.
 	Entity event.Key
 	Type   DiscrepancyType

@@ -10,8 +10,8 @@ import (
 type Document struct {
 	Key event.Key
 	// Parents are the ids of the entity's parents. Once Raw is there they
-	// are a fact: a fetch under them succeeded. Until then they are what the
-	// signal named that made the document.
+	// are confirmed: a fetch under them succeeded. Until then they are from the
+	// signal that made the document.
 	Parents map[string]string
 	// Raw is the provider's JSON, every token as it came (key order, 1.10
 	// stays 1.10), secret fields cut out. Nil until the first good fetch.
@@ -111,7 +111,7 @@ type Write struct {
 	ForgetLastEvent bool
 }
 
-// Written is what became of a Write.
+// Written is the result of a Write.
 type Written struct {
 	Applied bool
 	// OpenLetters: the entity has open dead letters, which an answer that was

@@ -25,7 +25,7 @@ type Letter struct {
 	At      time.Time
 }
 
-// LetterStatus is what has become of a dead letter.
+// LetterStatus is the status of a dead letter.
 type LetterStatus string
 
 // The statuses of a dead letter.

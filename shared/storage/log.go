@@ -7,7 +7,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/fate"
 )
 
-// EventStatus is what has become of an event.
+// EventStatus is the status of an event or of an outcome.
 type EventStatus string
 
 // The statuses of an event. An outcome has the same ones, without Retrying
@@ -52,7 +52,7 @@ func (a *Arrival) CheckPayload() error {
 	return nil
 }
 
-// Logged is what Log found out about one arrival.
+// Logged is the result of Log for one arrival.
 type Logged struct {
 	// Inserted: the row is new.
 	Inserted bool
@@ -145,7 +145,7 @@ type EventRow struct {
 	TraceID  string
 }
 
-// Outcome is what became of an event for one entity.
+// Outcome is the state of an event's work on one entity.
 type Outcome struct {
 	Ref       event.Ref
 	Status    EventStatus

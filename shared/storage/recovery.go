@@ -18,7 +18,7 @@ type Requeue struct {
 // appended again.
 type Recovery interface {
 	// Unsettled pages through the rows of a source that have open outcomes and were
-	// received before a time, oldest first. It answers up to limit rows and the
+	// received before a time, oldest first. It returns up to limit rows and the
 	// cursor of the next page, "" on the last. Rows that are settled or come
 	// meanwhile do not disturb the paging. The signal of an outcome is the current
 	// entry: the event's own, or that of its latest redelivery, for the primary
@@ -38,7 +38,7 @@ type Recovery interface {
 	Homes(ctx context.Context, source string, ids []string) (map[string]event.Key, error)
 }
 
-// Verified is an entity that a sweep found to be what the mirror says.
+// Verified is an entity that a sweep found equal to the mirror.
 type Verified struct {
 	Key event.Key
 	// StateHash is the one that was compared. If the document has another by
@@ -82,7 +82,7 @@ type Verification interface {
 
 	// Verify moves verified_at up to At, where it is earlier and the state
 	// hash is still the compared one. It is the only thing the reconciler
-	// writes to the mirror. Bulk writes; it answers how many were moved.
+	// writes to the mirror. Bulk writes; it returns how many were moved.
 	Verify(ctx context.Context, same []Verified) (int, error)
 
 	// DueForVerify lists fetched documents to be checked, by id. Nearly all of a

@@ -66,7 +66,7 @@ func (s *subject) world(ctx context.Context, entities, accounts int) error {
 	}, 3*time.Minute)
 }
 
-// fill is what a backfill was like.
+// fill has the measurements of a backfill.
 type fill struct {
 	took           time.Duration // from the first answer to the last
 	asked, tooMany int64

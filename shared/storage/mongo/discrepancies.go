@@ -156,9 +156,9 @@ func (s *Store) Repair(ctx context.Context, ids []string, ok bool, at time.Time)
 	return nil
 }
 
-// followRepair lets the status of judged discrepancies follow from how their
-// repair ended. Judging and telling the end both do it last, so whichever comes
-// second sees what the other did.
+// followRepair lets the status of judged discrepancies follow from how their repair
+// ended. Judge and Repair both do it last, so whichever comes second sees what the
+// other did.
 func followRepair(these bson.E) []mongo.WriteModel {
 	to := func(end storage.DiscrepancyStatus, from ...storage.DiscrepancyStatus) mongo.WriteModel {
 		filter := append(bson.D{these, {Key: "repair", Value: end}}, oneOf("status", from...)...)

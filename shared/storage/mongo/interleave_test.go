@@ -15,7 +15,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage/mongo"
 )
 
-// letterSteps are what may happen to the dead letter of one event's work.
+// letterSteps are the steps that change the dead letter of one event's work.
 var letterSteps = map[string]func(ctx context.Context, s storage.Store, l storage.Letter) error{
 	"redriven": func(ctx context.Context, s storage.Store, l storage.Letter) error {
 		_, err := s.Redriven(ctx, []string{l.ID()}, "ops", start)

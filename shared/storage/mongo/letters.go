@@ -162,7 +162,7 @@ func (s *Store) bury(ctx context.Context, letters []storage.Letter) ([]bool, err
 	return superseded, nil
 }
 
-// burial is what became of one dead letter that was to be written.
+// burial is the result of writing one dead letter.
 type burial struct {
 	// settled: it is there and its outcome was settled: its burial was done
 	// before, and its later status is kept.
@@ -294,7 +294,7 @@ func (s *Store) lettersByID(ctx context.Context, ids []string) (out []*letter, e
 // at again. The dead letter of a redriven or discarded one is opened; the
 // outcome of a superseded one is superseded. Every step that closes dead letters or
 // buries ends with it, so whichever comes second sees what the first did. It
-// answers how many letters it opened.
+// returns how many dead letters it opened.
 func (s *Store) agree(ctx context.Context, ids []string) (opened int, err error) {
 	letters, err := s.lettersByID(ctx, ids)
 	if err != nil {

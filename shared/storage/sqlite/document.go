@@ -58,7 +58,7 @@ const (
 	// under way from before may hold a number that is given out again.
 	latest = ` AND (synced_claim < ?4 OR synced_at <= ?5)`
 
-	// synced is what every good fetch moves. A later event replaces the last
+	// synced has the fields that every good fetch sets. A later event replaces the last
 	// one; of the same time, the one with the greater id.
 	synced = `
 	synced_claim    = claim,

@@ -45,7 +45,7 @@ func (w *watched) all() []string {
 	return out
 }
 
-// sqliteConn is what a connection of the driver can do.
+// sqliteConn is the driver's connection.
 type sqliteConn interface {
 	driver.Conn
 	driver.Pinger

@@ -79,7 +79,7 @@ func declared(commands []Command) map[string][]declaredIndex {
 	return out
 }
 
-// query is what a command looks for.
+// query is the filter of a command.
 type query struct {
 	collection   string
 	filter, sort bson.Raw
@@ -115,7 +115,7 @@ func queries(c Command) (out []query) {
 	return out
 }
 
-// term is what a query asks of one field.
+// term is the condition of a query on one field.
 type term struct {
 	field string
 	// equal: it is one value or one of some; bounded: it is in a range.
