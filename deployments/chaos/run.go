@@ -105,7 +105,7 @@ func (c *chaos) watch() {
 	}
 }
 
-// calm ends whatever is still wrong and gives what is left its time.
+// calm ends all faults, waits until every event is accepted, and settles.
 func (c *chaos) calm() error {
 	c.say("calm")
 	if err := c.fleet.Simulator.Chaos(c.ctx, sim.Chaos{}); err != nil {
@@ -124,8 +124,8 @@ func (c *chaos) calm() error {
 	return c.settle()
 }
 
-// settle waits until nothing is left to do, making due what is parked, for as
-// long as the options allow. What is left then is for the verdict.
+// settle makes parked entities due and waits until no work is left, for as long as
+// the options allow. The verdict counts what is left then.
 func (c *chaos) settle() error {
 	end, told := time.Now().Add(c.drain), time.Now()
 	pause := time.Second

@@ -19,7 +19,7 @@ const heldBack = 40 * time.Second
 type verdict struct {
 	injected, found, mistaken, repaired, remaining, eventGaps, deletes, wrong int
 	apiCalls                                                                  int64
-	// details are lines for people about whatever is not as it should be.
+	// details are lines for the reader about everything that is not as it should be.
 	details []string
 }
 

@@ -176,7 +176,7 @@ func (s *Simulator) History(ctx context.Context, kind, id string) (all []sim.Tru
 	return all, err
 }
 
-// Requests is how many answers its API has given, whatever they were.
+// Requests is how many answers of any status its API has given.
 func (s *Simulator) Requests(ctx context.Context) (n int64, err error) {
 	c, err := s.Counters(ctx)
 	for _, by := range c.Requests {

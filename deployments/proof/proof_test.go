@@ -42,8 +42,9 @@ func TestWithoutLeasesAndLanesOrderIsLost(t *testing.T) {
 	t.Logf("%d inversions without leases and lanes", len(found))
 }
 
-// The same on MongoDB's wire protocol, at a gentle rate: the server is
-// FerretDB, one command at a time, which scans whatever is not asked for by id.
+// The same on MongoDB's wire protocol, at a gentle rate: the server is FerretDB,
+// one command at a time, which scans the collection for every query that is not by
+// id.
 func TestThousandEventsOnMongoDB(t *testing.T) {
 	began := time.Now()
 	s := start(t, fleet.Plan{MongoDB: true, Workers: 2, Shards: 16})

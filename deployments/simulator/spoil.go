@@ -111,7 +111,7 @@ func trickle(w *recorder, r *http.Request, b *answered, d time.Duration) {
 	}
 }
 
-// goneFrom is the answer to who looks for an entity where it is no more.
+// goneFrom is the answer to a request for an entity where it no longer is.
 func (x *chaos) goneFrom(e *entity) error {
 	if x.falls("gone", e.id, x.now().Gone) {
 		return refuse(http.StatusGone, "Gone")

@@ -49,7 +49,7 @@ func (o origin) problem(at place, path, format string, args ...any) error {
 }
 
 // Problem is an error about a key, as reading the configuration makes them:
-// "tarn.yaml:7: sources.lemon.provider: …". It is for those who know more about
+// "tarn.yaml:7: sources.lemon.provider: …". It is for callers that know more about
 // a value than stands here.
 func (c *Config) Problem(path, format string, args ...any) error {
 	return c.from.problem(c.from.at[path], path, format, args...)

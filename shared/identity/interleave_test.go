@@ -167,7 +167,7 @@ func TestAnOutageOfRedisKeepsTheFleet(t *testing.T) {
 }
 
 // A process that never agreed, or no longer does, does not speak for the fleet.
-func TestOnlyWhoAgreedKeepsTheFleetInAnOutage(t *testing.T) {
+func TestOnlyAgreedProcessesKeepTheFleetInAnOutage(t *testing.T) {
 	t.Parallel()
 	c, d, r, right := founded(t)
 	never := c.keeper(&redis{away: true}, d)

@@ -11,7 +11,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/config"
 )
 
-// reloads are those who want to know of new settings.
+// reloads has the functions that take new settings.
 type reloads struct {
 	mu  sync.Mutex
 	all []func(*config.Config) error
@@ -60,7 +60,7 @@ func (p *Process) catchHangups(ctx context.Context, file string, environ []strin
 	}()
 }
 
-// Reload hands settings that were read again to all who take them, now or
+// Reload passes settings that were read again to all registered functions, now or
 // later: of what was read only what may change without a restart. Ones that
 // could not be read change nothing.
 func (p *Process) Reload(read *config.Config, err error) {

@@ -79,9 +79,9 @@ func (s *Probe) Serve(ctx context.Context) error {
 // wait: a Redis that is away is usually back within a failover.
 const retryAfterStart = 5
 
-// starting answers whatever the process will serve once it has started. A 404
-// would be for good: providers stop sending webhooks to an address that has
-// none, while 503 is what they repeat.
+// starting answers every route until the process has started. A 404 would be for
+// good: providers stop sending webhooks to an address that has none, while 503 is
+// what they repeat.
 func starting(w http.ResponseWriter, _ *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")

@@ -46,7 +46,7 @@ func TestRateHeaders(t *testing.T) {
 }
 
 // A refusal without Retry-After may still say when to come back.
-func TestRefusalTellsItsResetByRateHeaders(t *testing.T) {
+func TestRefusalHasItsResetFromRateHeaders(t *testing.T) {
 	client := rated(t, "x-ratelimit", answers(429, `{"message":"slow down"}`, "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "42"))
 	_, err := client.Fetch(t.Context(), orderRef, "x")
 	class, after := fate.Of(err)

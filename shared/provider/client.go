@@ -164,7 +164,7 @@ func newHTTP(o ClientOptions) *http.Client {
 			// before all of them have run into their deadline.
 			HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
 		},
-		// A redirect would carry the key to wherever it points.
+		// A redirect would carry the key to its target.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }

@@ -422,7 +422,7 @@ func TestBasicAuthAndErrorStyles(t *testing.T) {
 	})
 }
 
-func TestClientOptionsThatCannotBe(t *testing.T) {
+func TestImpossibleClientOptions(t *testing.T) {
 	good := ClientOptions{BaseURL: "https://example.com/v1", Key: "k"}
 	for name, c := range map[string]struct {
 		change func(*ClientOptions)

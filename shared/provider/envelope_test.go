@@ -377,7 +377,7 @@ func BenchmarkEvent(b *testing.B) {
 }
 
 // What one reading leaves in the memory the next one uses must not show.
-func TestEventsKeepNothingOfEachOther(t *testing.T) {
+func TestEventsShareNoMemory(t *testing.T) {
 	d := lemon(t)
 	read := func(text string) *event.Event {
 		body := []byte(text)

@@ -14,7 +14,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 )
 
-// FuzzEvent: whatever comes, the answer is an event that the rest of Tarn can
+// FuzzEvent: for any input, the answer is an event that the rest of Tarn can
 // carry, or an EnvelopeError.
 func FuzzEvent(f *testing.F) {
 	f.Add([]byte(published))

@@ -76,7 +76,7 @@ func (c *Client) page(ctx context.Context, id rawjson.Path, call call, cursor st
 	}
 	p := &page{sentAt: a.sentAt}
 	if p.items, p.next, err = spec.read(a.doc.Root(), id); err != nil {
-		return nil, fate.New(fate.Transient, err) // whatever this is, it is no page
+		return nil, fate.New(fate.Transient, err) // not a page
 	}
 	return p, nil
 }

@@ -21,7 +21,7 @@
 //	worker B              claim → 8 ── fetch ── write if claim == 8 ✓
 //
 // A state whose fetch began earlier never replaces one whose fetch began later,
-// whatever locks, leases or queues were lost in between, because the number is
+// even if locks, leases or queues were lost in between, because the number is
 // issued and checked in the same place.
 //
 // A database restored from an older copy issues some numbers a second time. A

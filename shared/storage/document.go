@@ -107,7 +107,7 @@ type Write struct {
 	// time, the one with the greater id wins. May be zero.
 	LastEvent LastEvent
 	// ForgetLastEvent: the stored one is dated in the future; LastEvent, unless it is
-	// zero, replaces it whatever its time.
+	// zero, replaces it at any time of its own.
 	ForgetLastEvent bool
 }
 

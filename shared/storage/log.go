@@ -44,7 +44,8 @@ type Arrival struct {
 // room.
 const MaxPayload = 15 << 20
 
-// CheckPayload refuses a longer payload for good, whatever store there is.
+// CheckPayload returns a permanent error for a longer payload, the same for every
+// store.
 func (a *Arrival) CheckPayload() error {
 	if n := len(a.Event.Payload); n > MaxPayload {
 		return fate.Errorf(fate.Permanent, "event %s/%s: a payload of %d bytes is more than the log keeps (15 MiB)", a.Event.Source, a.Event.ID, n)

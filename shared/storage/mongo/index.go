@@ -191,9 +191,9 @@ func (s *Store) makeIndexes(ctx context.Context, c *mongo.Collection, indexes ..
 	return nil
 }
 
-// makeIndex makes an index unless the owner has one on the same keys, under
-// whatever name and with whatever options: that one is left and used. If only
-// the name is taken, it gets another.
+// makeIndex makes an index unless the owner has one on the same keys, under any
+// name and with any options: that one is left and used. If only the name is taken,
+// it gets another.
 func (s *Store) makeIndex(ctx context.Context, c *mongo.Collection, x index) error {
 	err := s.create(ctx, c, x)
 	if isConflict(err) {

@@ -6,7 +6,7 @@
 //
 // SQLite has one writer at a time, and with synchronous=FULL each transaction
 // waits for the disk. So the calls of all goroutines go to one writer, which
-// makes one transaction of whatever waits when it is free:
+// makes one transaction of the calls that wait when it is free:
 //
 //	Claim ─┐
 //	Write ─┤ calls ──▶ turn ── BEGIN ── call, call, call … ── COMMIT (one fsync) ──▶ answers

@@ -88,7 +88,7 @@ func (c *watchedConn) QueryContext(ctx context.Context, query string, args []dri
 var statement = regexp.MustCompile(`(?i)^\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b`)
 
 // requireBounded asserts of every statement the suite has executed that it reads
-// what it answers and not whatever there is: it finds its rows by an index, in
+// its answer and not the whole table: it finds its rows by an index, in
 // their order.
 func requireBounded(t *testing.T, path string) {
 	db, err := sql.Open("sqlite", path)

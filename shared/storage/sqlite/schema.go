@@ -208,12 +208,12 @@ ALTER TABLE discrepancies ADD COLUMN state_hash TEXT NOT NULL DEFAULT '';
 ALTER TABLE discrepancies ADD COLUMN synced_claim INTEGER NOT NULL DEFAULT 0;
 `
 
-// bounding adds an index for each query that read whatever there was: however
+// bounding adds an index for each query that read a whole table: however
 // large the file grows, a query reads what it answers. Partial ones hold little,
 // and cost only what enters and leaves them.
 //
 // mirror_parents holds the parents of a document as rows. Triggers keep it, so
-// that whatever writes parents need not know of it.
+// that no write of parents has to set it.
 const bounding = `
 CREATE INDEX mirror_unfetched ON mirror (source, kind) WHERE synced_claim = 0;
 CREATE INDEX mirror_living ON mirror (source, kind, verified_at) WHERE synced_claim > 0 AND terminal_at = 0 AND deleted_at = 0;

@@ -40,7 +40,7 @@ func TestParseTakesWhatJSONIs(t *testing.T) {
 	}
 }
 
-func TestParseRefusesWhatJSONIsNot(t *testing.T) {
+func TestParseRefusesInvalidJSON(t *testing.T) {
 	for name, c := range map[string]struct{ text, err string }{
 		"nothing":                {"", "ends at byte 0"},
 		"white space":            {"  ", "ends at byte 2"},

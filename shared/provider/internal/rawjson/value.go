@@ -196,7 +196,7 @@ func ParsePath(s string) (Path, error) {
 func (p Path) String() string { return strings.Join(p, ".") }
 
 // each calls found for every value the path leads to from v. A name that
-// occurs twice leads to both values: who cuts a secret must not miss one.
+// occurs twice leads to both values: a cut of a secret must not miss one.
 func (p Path) each(v Value, found func(Value)) {
 	if len(p) == 0 {
 		found(v)
