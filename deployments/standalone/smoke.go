@@ -83,7 +83,7 @@ func smokeAt(ctx context.Context, at addresses, out io.Writer) error {
 	return err
 }
 
-// order is what smoke needs to know of one.
+// order has the fields of an order that smoke reads.
 type order struct {
 	Status  string            `json:"status"`
 	Parents map[string]string `json:"parents"`

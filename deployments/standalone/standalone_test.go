@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// screen is what a running standalone prints.
+// screen is the output of a running standalone.
 type screen struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -123,24 +123,24 @@ func TestRedisIsStartedAgain(t *testing.T) {
 
 // A run that was killed leaves its redis-server behind; the next one ends it,
 // since two must not write one file.
-func TestOrphanIsEnded(t *testing.T) {
+func TestALeftoverServerIsEnded(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	dir := t.TempDir()
 	addr, err := freeAddr(t.Context())
 	require.NoError(t, err)
 	path, err := exec.LookPath("redis-server")
 	require.NoError(t, err)
-	orphan := &redis{path: path, dir: dir, addr: addr, log: log}
-	process := orphan.command(t.Context())
+	leftover := &redis{path: path, dir: dir, addr: addr, log: log}
+	process := leftover.command(t.Context())
 	require.NoError(t, process.Start())
-	require.NoError(t, orphan.await(t.Context()))
+	require.NoError(t, leftover.await(t.Context()))
 	require.NoError(t, os.WriteFile(addrFile(dir), []byte(addr), 0o600))
 
 	second, stop, err := startRedis(t.Context(), dir, log)
 	require.NoError(t, err)
 	require.NoError(t, process.Wait(), "it was asked to shut down")
-	require.NotEqual(t, orphan.addr, second.addr)
-	_, err = ask(t.Context(), orphan.addr, "PING")
+	require.NotEqual(t, leftover.addr, second.addr)
+	_, err = ask(t.Context(), leftover.addr, "PING")
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 	stop()
 }

@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// posted is what a webhook gets.
+// posted is the body of a post.
 type posted struct {
 	Alerts  []map[string]string
 	Dropped []struct {
@@ -151,7 +151,8 @@ func TestAlertsAreBatchedAndTriedAgain(t *testing.T) {
 	require.Empty(t, first.Dropped)
 }
 
-// A webhook that hangs holds up nobody, and what does not fit is told of.
+// A webhook that hangs blocks no caller, and alerts that do not fit in the queue
+// are reported as dropped.
 func TestRaisingNeverBlocks(t *testing.T) {
 	h := newHook(t)
 	arrived, goOn := make(chan struct{}), make(chan struct{})
@@ -180,7 +181,7 @@ func TestRaisingNeverBlocks(t *testing.T) {
 	require.Equal(t, 3, next.Dropped[0].Count)
 	require.Equal(t, 15, next.Dropped[1].Count)
 	a.Raise(alert.Alert{Kind: alert.DeadLetter})
-	require.Empty(t, h.next(t).Dropped, "told once")
+	require.Empty(t, h.next(t).Dropped, "reported once")
 }
 
 func TestStopFlushes(t *testing.T) {

@@ -31,7 +31,7 @@ const defaultScanSize = 5000
 type Options struct {
 	// Retention is how long the past is kept. Defaults to for ever.
 	Retention storage.Retention
-	// Now is the clock of the retention, and of when letters were superseded.
+	// Now is the clock of the retention, and of when dead letters were superseded.
 	// Defaults to time.Now.
 	Now func() time.Time
 	// Logger hears of what fails in the background. Defaults to slog.Default.
@@ -63,7 +63,7 @@ var _ storage.Store = (*Store)(nil)
 
 // Open opens the file at path, making it, for its owner alone, if it is missing.
 // Its directory must exist: a mistyped path is refused, not made. Besides
-// SQLite's own, two files stand beside it that keep writers of several processes
+// SQLite's own, two files are beside it that keep writers of several processes
 // apart: path.lock and path.gate.
 func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 	if o.Now == nil {
@@ -112,7 +112,7 @@ func makeFile(path string) error {
 	// The system's errors are not wrapped: they would be taken for a disk that is
 	// away for a moment, and waited for.
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		return fmt.Errorf("the database %s cannot be made: there is no directory %s: make it, or mend the path", path, dir)
+		return fmt.Errorf("the database %s cannot be made: there is no directory %s: make it, or correct the path", path, dir)
 	}
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if errors.Is(err, fs.ErrExist) {
