@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/validation"
 
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/identity"
@@ -109,7 +110,15 @@ func newProblem(status int, kind, detail string) *Problem {
 
 // The library makes its own answers by this variable, so that it is the only
 // way to give them our shape.
-func init() { huma.NewError = libraryProblem }
+func init() {
+	huma.NewError = libraryProblem
+	huma.NewErrorWithContext = func(ctx huma.Context, status int, detail string, errs ...error) huma.StatusError {
+		if detail == bodyRequired {
+			return newProblem(status, "", wantBody(ctx))
+		}
+		return libraryProblem(status, detail, errs...)
+	}
+}
 
 // libraryProblem is an answer of the library: to a request that does not fit the
 // operation, before any of our code has seen it, and to one that the guard
@@ -130,7 +139,7 @@ func libraryProblem(status int, detail string, errs ...error) huma.StatusError {
 		if errors.As(err, &e) {
 			told := *e.ErrorDetail()
 			told.Message = forPeople(told.Message)
-			if told.Location == "body" {
+			if told.Location == "body" || told.Message == validation.MsgUnexpectedProperty {
 				told.Value = nil // who sent it has it
 			}
 			p.Errors = append(p.Errors, &told)
