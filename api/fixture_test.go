@@ -166,6 +166,7 @@ type fakeQueue struct {
 	workers      []string
 	looks        int
 	unconfigured []stream.Orphan
+	former       []string
 }
 
 func newFakeQueue() *fakeQueue { return &fakeQueue{seen: map[string]bool{}} }
@@ -271,6 +272,12 @@ func (q *fakeQueue) Orphans(context.Context, []string) ([]stream.Orphan, error) 
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.unconfigured, q.err
+}
+
+func (q *fakeQueue) Former(context.Context, []string) ([]string, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.former, q.err
 }
 
 func (q *fakeQueue) Budget(context.Context, string, stream.Rate) (float64, error) {

@@ -27,7 +27,13 @@ func smoke(ctx context.Context, o options, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	if at, err := recall(o.dir); err == nil && ready(ctx, at.API) {
+		if _, err := fmt.Fprintf(out, "smoke used the stack that runs in %s\n", o.dir); err != nil {
+			return err
+		}
 		return smokeAt(ctx, at, out)
+	}
+	if _, err := fmt.Fprintf(out, "no stack is running in %s: smoke used one of its own\n", o.dir); err != nil {
+		return err
 	}
 	return smokeOwn(ctx, o, out)
 }

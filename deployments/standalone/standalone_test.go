@@ -72,6 +72,13 @@ type list struct {
 	} `json:"items"`
 }
 
+func TestSmokeSaysWhichStackItUsed(t *testing.T) {
+	o := trial(t)
+	var report screen
+	require.NoError(t, command(t.Context(), []string{"smoke", "--dir", o.dir}, &report))
+	require.Contains(t, report.String(), "no stack is running in "+o.dir+": smoke used one of its own\n")
+}
+
 // The first look: the world fills the mirror, the examples work as printed, a
 // second start goes on with what was there.
 func TestFirstLookAndSecondStart(t *testing.T) {
@@ -89,7 +96,7 @@ func TestFirstLookAndSecondStart(t *testing.T) {
 
 	var report screen
 	require.NoError(t, command(t.Context(), []string{"smoke", "--dir", o.dir}, &report))
-	require.Regexp(t, `^accepted after \d+\.\d ms, document readable after \d+\.\d ms \(evt_smoke_\w+\)\n$`, report.String())
+	require.Regexp(t, `^smoke used the stack that runs in \S+\naccepted after \d+\.\d ms, document readable after \d+\.\d ms \(evt_smoke_\w+\)\n$`, report.String())
 	stop()
 
 	o.rate = 0 // what is there now was there before

@@ -61,6 +61,9 @@ type Alert struct {
 	// Class is the fate class of a failure, or the type of a discrepancy.
 	Class   string `json:"class,omitempty"`
 	TraceID string `json:"trace_id,omitempty"`
+	// Warning is the log line, at level WARN. "": the line of the kind, at level
+	// ERROR.
+	Warning string `json:"-"`
 }
 
 // Options configure Alerts.
@@ -171,6 +174,10 @@ func (a *Alerts) log(t Alert) {
 		if f.value != "" {
 			args = append(args, f.name, f.value)
 		}
+	}
+	if t.Warning != "" {
+		a.opts.Logger.Warn(t.Warning, args...)
+		return
 	}
 	text, ok := said[t.Kind]
 	if !ok {

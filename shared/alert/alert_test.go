@@ -136,6 +136,14 @@ func TestEveryKindHasItsLine(t *testing.T) {
 	}
 }
 
+func TestAWarningHasItsOwnLine(t *testing.T) {
+	var log bytes.Buffer
+	a := alert.New(alert.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	a.Raise(alert.Alert{Kind: alert.Discrepancy, Warning: "the provider sends no webhooks for 2 event types"})
+	require.Contains(t, log.String(), `level=WARN msg="the provider sends no webhooks for 2 event types" alert=discrepancy`)
+	require.NotContains(t, log.String(), "ERROR")
+}
+
 func TestAlertsAreBatchedAndTriedAgain(t *testing.T) {
 	h := newHook(t)
 	h.answers(func(n int) int { return []int{500, 404, 302, 200}[min(n-1, 3)] })

@@ -1,8 +1,6 @@
 package entity
 
 import (
-	"fmt"
-
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 )
@@ -101,6 +99,6 @@ func (y asking) answered(Result) {
 	case class == fate.Panic:
 		y.failed(y.cause)
 	default:
-		y.failed(fmt.Errorf("fetch %s: %w", y.ref.Key, y.cause))
+		y.failed(y.cause)
 	}
 }

@@ -114,6 +114,9 @@ func makeFile(path string) error {
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return fmt.Errorf("the database %s cannot be made: there is no directory %s: make it, or correct the path", path, dir)
 	}
+	if err := orphanedLog(path); err != nil {
+		return err
+	}
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if errors.Is(err, fs.ErrExist) {
 		return usable(path)
@@ -125,6 +128,21 @@ func makeFile(path string) error {
 		return fmt.Errorf("open the database: %w", err)
 	}
 	return nil
+}
+
+// orphanedLog fails if the file of the database is gone and its write-ahead log is
+// still there, with data that is nowhere else. The log is looked at first: that of
+// a process that starts at the same time comes after the file.
+func orphanedLog(path string) error {
+	wal, err := os.Stat(path + "-wal")
+	if err != nil || wal.Size() == 0 {
+		return nil
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return fate.Errorf(fate.Permanent, "the database %s is gone, and its write-ahead log %[1]s-wal is still there, with the last writes: "+
+		"put the file back where it was; or, if it is lost, move %[1]s-wal and %[1]s-shm away and restore a backup", path)
 }
 
 // usable fails if what lies at path cannot be a database that is written to.
