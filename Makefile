@@ -26,7 +26,7 @@ RACE        := CGO_ENABLED=1 $(GO) test -race -gcflags=modernc.org/sqlite/lib=-r
 export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -tags=$(TAGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help run build smoke check test vet lint unit bench chaos drift fuzz licences vulns images up down fmt tools-run tools-test $(BINARIES)
+.PHONY: help run build smoke check test vet lint unit bench chaos drift explore fuzz licences vulns images up down fmt tools-run tools-test $(BINARIES)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,7 @@ check: tools-test ## format, vet, lint, quick tests: before each commit, in two 
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) test -short -parallel $(PARALLEL) $$($(GO) list $(PACKAGES) | grep -v /deployments)
 	$(GO) test -short -count 1 ./deployments/...
+	$(GO) run ./deployments/explore -duration 30s
 
 test: tools-test vet lint unit ## everything CI does: vet, lint, all tests with the race detector
 
@@ -83,6 +84,9 @@ chaos: tools-run ## break everything for DURATION (120s) from SEED (drawn) on ST
 # small mirror. `go run ./deployments/drift --help` lists more.
 drift: tools-run ## lose events, change things in silence, from SEED (drawn), on a slow store (DELAY) or a small mirror (ENTITIES)
 	@$(GO) run ./deployments/drift $(if $(SEED),-seed $(SEED)) $(if $(DELAY),-store-delay $(DELAY)) $(if $(ENTITIES),-entities $(ENTITIES)) $(if $(ODD),-odd=$(ODD))
+
+explore: ## run random schedules of a simulated fleet for DURATION (120s) from SEED (drawn)
+	@$(GO) run ./deployments/explore -duration $(DURATION) $(if $(SEED),-seed $(SEED))
 
 fuzz: ## every fuzz target for FUZZTIME (10s)
 	@deployments/fuzz.sh $(FUZZTIME)

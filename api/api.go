@@ -22,24 +22,24 @@ import (
 type Options struct {
 	// Addr is where Run listens, "host:port". Defaults to "127.0.0.1:8080".
 	Addr string
-	// Sources are those webhooks are taken from; see SetSources.
+	// Sources are the sources whose webhooks are accepted; see SetSources.
 	Sources []Source
 	// Queue takes accepted events and holds the state of the fleet: a
 	// *stream.Streams. Required.
 	Queue Queue
 	// Store answers /v1 and keeps what operators do: a storage.Store. Required.
 	Store Store
-	// Ready is asked, beside Redis, whether the api is ready, by what it is about.
+	// Ready has checks of readiness beside that of Redis, by name.
 	// May be nil.
 	Ready map[string]telemetry.Check
-	// Tokens let their holders use /v1. Without any only requests from the same
-	// machine may; see ListenAddr.
+	// Tokens give their holders access to /v1. Without tokens only requests from the
+	// same machine have access; see ListenAddr.
 	Tokens []Token
-	// MaxBody is the largest webhook body taken, in bytes. Defaults to 256 KiB.
+	// MaxBody is the largest webhook body accepted, in bytes. Defaults to 256 KiB.
 	MaxBody int64
-	// AppendTimeout is how long an event, or what an operator does, may take to
-	// become durable before the client is told to try again. Defaults to 5 s:
-	// providers commonly wait 10 s for an answer.
+	// AppendTimeout is how long an event, or an operator's act, may take to become
+	// durable before the answer is to try again. Defaults to 5 s: providers commonly
+	// wait 10 s for an answer.
 	AppendTimeout time.Duration
 	// ReadTimeout is how long a whole request may take to arrive. Defaults to
 	// 10 s.
@@ -47,12 +47,12 @@ type Options struct {
 	// Grace is how long requests under way may take when the server stops.
 	// Defaults to 7 s, so that with the last flush a stop takes less than 10 s.
 	Grace time.Duration
-	// Metrics counts; nil makes them in a registry of their own.
+	// Metrics are the metrics. Nil makes them in a new registry.
 	Metrics *telemetry.Metrics
-	// Gatherer is what /metrics shows. Defaults to the registry of its own, or
-	// to prometheus.DefaultGatherer if Metrics is given.
+	// Gatherer is what /metrics shows. Defaults to the new registry, or to
+	// prometheus.DefaultGatherer if Metrics is given.
 	Gatherer prometheus.Gatherer
-	// Health knows the loops /healthz tells about. Nil makes one.
+	// Health has the loops that /healthz reports. Nil makes one.
 	Health *telemetry.Health
 	// Tracer makes the spans. Defaults to the global provider's.
 	Tracer trace.Tracer
@@ -60,11 +60,11 @@ type Options struct {
 	Logger *slog.Logger
 	// Now is the clock. Defaults to time.Now.
 	Now func() time.Time
-	// Version stands in the OpenAPI document. Defaults to "dev".
+	// Version is the version in the OpenAPI document. Defaults to "dev".
 	Version string
 }
 
-// setDefaults fills what was left out.
+// setDefaults sets the fields that were left out.
 func (o *Options) setDefaults() {
 	def(&o.Addr, "127.0.0.1:8080")
 	def(&o.MaxBody, 256<<10)
@@ -136,9 +136,8 @@ func New(o Options) (*API, error) {
 	return a, nil
 }
 
-// SetSources replaces the sources as a whole, as when secrets are read again.
-// Requests under way finish with the ones they began with. On an error nothing
-// changes.
+// SetSources replaces all sources, for instance when secrets are reloaded. Requests
+// under way finish with the sources they began with. On an error nothing changes.
 func (a *API) SetSources(sources []Source) error {
 	if err := a.sources.replace(sources); err != nil {
 		return fmt.Errorf("api: %w", err)
@@ -180,8 +179,8 @@ func (a *API) route(g *guard) error {
 	return serveDocument(a.engine, ops)
 }
 
-// readyz says whether webhooks can be taken, which needs Redis and not the store;
-// that is reported.
+// readyz reports whether webhooks can be accepted, which needs Redis. It also shows
+// whether the store answers.
 func (a *API) readyz() http.Handler {
 	needed := map[string]telemetry.Check{"redis": a.o.Queue.Ping}
 	maps.Copy(needed, a.o.Ready)
@@ -208,8 +207,8 @@ func plainProblem(status int, detail string) gin.HandlerFunc {
 	return func(c *gin.Context) { why.write(c.Writer) }
 }
 
-// recovered answers 500 for a handler that panicked and logs where; the server
-// lives.
+// recovered answers 500 for a handler that panicked and logs the stack. The server
+// continues.
 func (a *API) recovered(c *gin.Context) {
 	defer func() {
 		p := recover()
@@ -228,7 +227,7 @@ func (a *API) recovered(c *gin.Context) {
 	c.Next()
 }
 
-// runLoops runs what the api does beside answering until ctx ends.
+// runLoops runs the loops of the api until ctx ends.
 func (a *API) runLoops(ctx context.Context) {
 	a.tally.run(ctx, a.o.Health.Loop("rejections"))
 }

@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	// firstBody is the room a body is given on trust: a sender that declares
-	// 256 KiB and then dawdles must not get 256 KiB of ours for it.
+	// firstBody is the most memory reserved for a body before it arrives: a slow
+	// sender that declares 256 KiB must not hold 256 KiB.
 	firstBody = 16 << 10
-	// keptBody is the largest buffer put back: one big event should not pin
-	// its memory for good.
+	// keptBody is the largest buffer that is kept for reuse: one big event must not
+	// hold its memory for good.
 	keptBody = 64 << 10
 )
 
-// bodies reads request bodies into buffers that are used again.
+// bodies reads request bodies into reused buffers.
 type bodies struct {
 	max  int64
 	pool sync.Pool
@@ -27,8 +27,8 @@ func newBodies(max int64) *bodies {
 	return &bodies{max: max, pool: sync.Pool{New: func() any { return new(bytes.Buffer) }}}
 }
 
-// read takes the whole body. The caller gives the buffer back with free once
-// nothing refers to its bytes any more.
+// read reads the whole body. The caller returns the buffer with free once nothing
+// refers to its bytes any more.
 func (b *bodies) read(w http.ResponseWriter, req *http.Request) (*bytes.Buffer, *refusal) {
 	if req.ContentLength > b.max {
 		return nil, refuseTooLarge(b.max)

@@ -14,14 +14,13 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// The ids of some kinds are unique under their parents only. What an id alone
-// names is then looked up in the mirror: the one entity that has it, or a 409
-// with all that do.
+// The ids of some kinds are unique under their parents only. An id alone is then looked
+// up in the mirror. The answer is the one entity that has it, or a 409 with all that do.
 
-// Above names what an entity stands under.
+// Above names the parents of an entity.
 type Above struct {
-	Account string   `query:"account" doc:"Id of the account the entity stands under: short for parent=account/…. Needed where the mirror has several entities with the id, and to sync one it does not have."`
-	Parent  []string `query:"parent,explode" maxItems:"8" doc:"What the entity stands under, as kind/id; several times if need be." example:"person/cusp_1"`
+	Account string   `query:"account" doc:"Id of the entity's account: short for parent=account/…. Needed where the mirror has several entities with the id, and to sync one it does not have."`
+	Parent  []string `query:"parent,explode" maxItems:"8" doc:"A parent of the entity, as kind/id; may be repeated." example:"person/cusp_1"`
 }
 
 // parents returns those given, nil if none are.
@@ -45,8 +44,8 @@ func (in *Above) parents() (map[string]string, error) {
 
 // candidate is one of several entities that have the id.
 type candidate struct {
-	Parents map[string]string `json:"parents" doc:"Ids of what it stands under."`
-	Link    string            `json:"link" doc:"Where it alone is read."`
+	Parents map[string]string `json:"parents" doc:"Ids of its parents."`
+	Link    string            `json:"link" doc:"Address of this one."`
 }
 
 // mostCandidates is how many entities with one id an answer names.
@@ -125,7 +124,7 @@ func (r *reader) named(ctx context.Context, p EntityPath, in *Above) (event.Key,
 		return key, err
 	}
 	for _, name := range slices.Sorted(maps.Keys(given)) {
-		if err := standsUnder(kind, "query.parent", name+"/"+given[name], name); err != nil {
+		if err := hasParent(kind, "query.parent", name+"/"+given[name], name); err != nil {
 			return key, err
 		}
 	}

@@ -93,7 +93,7 @@ func (d *dead) log(t *testing.T, entries []stream.Entry) storage.Logged {
 }
 
 // status returns what has become of the event for bord_1. (It names an account
-// too, which nobody looks at here.)
+// too, which this test ignores.)
 func (d *dead) status(t *testing.T) storage.EventStatus {
 	t.Helper()
 	rows, err := d.store.EventByID(t.Context(), "lemon", "evt_1")
@@ -102,7 +102,7 @@ func (d *dead) status(t *testing.T) storage.EventStatus {
 	return rows[0].Entities[0].Status
 }
 
-// The provider that sends an event again whose work is dead has it taken up.
+// A provider that sends an event again whose work is a dead letter has it redriven.
 func TestRedeliveryOfADeadEventIsTakenUp(t *testing.T) {
 	t.Parallel()
 	d := newDead(t)
@@ -156,7 +156,7 @@ func TestDiscardOnAStore(t *testing.T) {
 	require.Equal(t, []string{d.letter}, d.walk(t, "/v1/dead-letters?status=discarded", 1))
 }
 
-// A job and a sweep go through a real store to whoever works on them, and back.
+// A job and a sweep go through a real store to the reconciler, and back.
 func TestTasksOnAStore(t *testing.T) {
 	t.Parallel()
 	d := newDead(t)

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// deadlines hands out contexts that end within a time of being taken, give or
-// take an eighth. All requests of one eighth share one, since a context and a
-// timer for each cost more than verifying the signature.
+// deadlines provides contexts that end within a time of being taken, give or take an
+// eighth. All requests of one eighth share a context, since a context and a timer for
+// each cost more than verifying the signature.
 //
 // They have a deadline and are not cancelled by a timer: a Redis that does not
 // answer keeps a command waiting until its context's deadline, whatever is

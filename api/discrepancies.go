@@ -18,7 +18,7 @@ type discrepancy struct {
 	Source     string            `json:"source"`
 	Kind       string            `json:"kind,omitempty"`
 	Entity     string            `json:"entity,omitempty" doc:"Id of the entity."`
-	Parents    map[string]string `json:"parents,omitempty" doc:"Ids of what the entity stands under, where its id is unique under these only."`
+	Parents    map[string]string `json:"parents,omitempty" doc:"Ids of the entity's parents, where its id is unique under these only."`
 	Event      string            `json:"event,omitempty" doc:"Id of an event that was missed."`
 	Type       string            `json:"type" enum:"missing,stale,deleted,unexpected,moved,shared_id,event_missed,rewritten,subscription_gap"`
 	Status     string            `json:"status" enum:"suspected,confirmed,repaired,failed,dropped"`
@@ -45,8 +45,8 @@ type discrepancyList struct {
 func (r *reader) registerDiscrepancies(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "list-discrepancies", Method: http.MethodGet, Path: "/v1/discrepancies",
-		Summary: "List what was found different between provider and mirror, newest first", Tags: []string{"discrepancies"},
-		Description: "Repair does not wait for the judgement: one that is `suspected` may be explained by an event under way.",
+		Summary: "List differences found between provider and mirror, newest first", Tags: []string{"discrepancies"},
+		Description: "Repair does not wait for the verdict: an event in flight may explain a difference that is `suspected`.",
 		Security:    needs(Viewer), Errors: listErrors,
 	}, r.listDiscrepancies)
 }

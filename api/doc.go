@@ -1,5 +1,5 @@
-// Package api is the HTTP side of Tarn: it takes webhooks in, answers questions
-// about the mirror, and does what operators ask for.
+// Package api is the HTTP side of Tarn: it receives webhooks, answers questions about
+// the mirror, and carries out the requests of operators.
 //
 // # The way of a webhook
 //
@@ -11,10 +11,10 @@
 //	  appended and confirmed?  503  webhook.go (package stream appends)
 //	  200 {"status":"accepted","id":"evt_1"}
 //
-// Nothing answers success before Redis has confirmed the append, and nothing
-// on this way calls the database: a sender's deadline must not depend on it.
-// What the checks refuse is counted in process (tally.go) and put on record as
-// sums, so that a stranger can fill neither Redis nor the log.
+// No webhook is answered with success before Redis has confirmed the append. Nothing
+// on this way calls the database: a sender's deadline must not depend on it. Refused
+// webhooks are counted in memory (tally.go) and recorded as sums, so that a stranger
+// can fill neither Redis nor the log.
 //
 // # Reading
 //
@@ -25,45 +25,44 @@
 //	entities.go       mirrored states; waiting for a fresh one
 //	events.go         the log
 //	letters.go        dead letters, one or by filter: read, redrive, discard
-//	jobs.go           what goes through many of them: progress, cancel
+//	jobs.go           work on many of them: progress, cancel
 //	sweeps.go         comparisons with the provider: start, progress, cancel
 //	discrepancies.go  what they found
-//	sources.go        pause, resume, retry what is parked
-//	fleet.go          what works and what waits, looked at once a second
+//	sources.go        pause, resume, retry parked work, discard
+//	fleet.go          workers, shards and waiting work, read once a second
 //	sync.go           fetch one entity now
 //
 // # Acting
 //
-// The api does little by itself. A sync and the redrive of one letter are an
-// append to the entity's stream, where they take effect in its order like
-// everything else; a pause is the source's state in Redis. What takes long,
-// many letters or a sweep, becomes a task in the store that the reconciler
-// works on: an api that is restarted stops none.
+// The api does little itself. A sync, and the redrive of one dead letter, is an append
+// to the entity's stream, so it takes effect in the entity's order. A pause is the
+// source's state in Redis. Long work, such as many dead letters or a sweep, becomes a
+// task in the store that the reconciler runs, so restarting the api stops none.
 //
-// A letter is redriven by appending its work first and closing it then. If the
-// api dies in between, the letter is open still and its own work supersedes it,
-// or buries it again; the other way round the work would hang until recovery
-// found it. By the time it is to be closed the work may be done: then nothing is
-// left to close. A job by filter takes letters buried before it began, so that
-// it does not chase those it sends to die again.
+// A redrive appends the work first and then closes the dead letter. If the api dies in
+// between, the dead letter stays open, and its own work supersedes it or buries it
+// again. In the reverse order the work would be lost until recovery finds it. The work
+// may be done before the dead letter is to be closed; then there is nothing to close.
+// A job by filter covers dead letters buried before it began, so that it does not repeat
+// those that its own work buries again.
 //
-// A sync that is waited for is told by claims, not by clocks: the claim is read
-// before the signal is appended, and a state synced by a higher one was asked
-// for after the request came.
+// A claim is the fencing token of a fetch: a counter on the document that a worker
+// raises before it asks the provider. A client that waits for a sync waits for a claim,
+// not for a time: the api reads the claim before it appends the signal, and a state with
+// a higher claim was fetched after the request came.
 //
-// Each act is on record (operator.go): a line at info, and a note in the audit
-// with the name of the token.
+// Each act is recorded (operator.go): a line at info, and a note in the audit with the
+// name of the token.
 //
-// # Who may
+// # Access
 //
-// /v1 wants a bearer token (token.go): a viewer reads, an operator acts. Without
-// any configured the server listens on loopback only (an address that names
-// another host is an error), and refuses what a browser sends on behalf of
-// another site's page. /webhooks is guarded by signatures;
-// /healthz, /readyz and /metrics are open, as orchestrators expect.
+// /v1 needs a bearer token (token.go): a viewer reads, an operator acts. Without
+// configured tokens the server listens on loopback only (an address that names another
+// host is an error), and refuses requests that a browser sends for another site's page.
+// Signatures guard /webhooks. /healthz, /readyz and /metrics are open, as orchestrators
+// expect.
 //
-// The halves need different things: the receiver, pausing and a sync need Redis
-// only, reading needs the store only. /readyz follows the receiver, because an
-// api taken out of rotation while the database is away would refuse webhooks
-// for nothing.
+// Receiving, pausing and a sync need Redis only; reading needs the store only. /readyz
+// follows the receiver: an api taken out of rotation while the database is away would
+// refuse webhooks for nothing.
 package api

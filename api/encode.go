@@ -12,8 +12,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// encoder writes answers as JSON. An answer is made whole before the first byte
-// of it is sent, so that one that cannot be made is a 500 and no half of a 200.
+// encoder writes answers as JSON. It encodes an answer whole before it sends the first
+// byte, so that one that cannot be encoded is a 500 and not half of a 200.
 type encoder struct {
 	log      *slog.Logger
 	failures prometheus.Counter
@@ -52,8 +52,8 @@ var (
 	lastTime  = time.Date(9999, 12, 31, 23, 59, 59, int(time.Second-time.Nanosecond), time.UTC)
 )
 
-// writable is a time that came from outside, as it can be written: events are
-// refused such a time today, but were not always.
+// writable returns a time in the range that RFC 3339 can write. Events with other times
+// are refused, but earlier versions accepted them.
 func writable(t time.Time) time.Time {
 	switch t = t.UTC(); {
 	case t.IsZero():

@@ -30,7 +30,7 @@ type entity struct {
 	Source     string            `json:"source"`
 	Kind       string            `json:"kind"`
 	ID         string            `json:"id"`
-	Parents    map[string]string `json:"parents,omitempty" doc:"Ids of what it stands under."`
+	Parents    map[string]string `json:"parents,omitempty" doc:"Ids of its parents."`
 	State      json.RawMessage   `json:"state,omitempty" doc:"The provider's JSON, every value as the provider wrote it (1.10 stays 1.10), without secret fields."`
 	Status     string            `json:"status,omitempty" doc:"Current status; absent for kinds without one."`
 	Terminal   bool              `json:"terminal" doc:"Whether the status is one the entity never leaves."`
@@ -38,7 +38,7 @@ type entity struct {
 	SyncedAt   time.Time         `json:"synced_at" doc:"When the fetch behind this state was sent."`
 	VerifiedAt time.Time         `json:"verified_at" doc:"Latest time this is known to have been the provider's state."`
 	LastEvent  *lastEvent        `json:"last_event,omitempty" doc:"Newest event a sync has covered."`
-	Behind     *behind           `json:"behind,omitempty" doc:"Present while the mirror knows itself to be behind the provider."`
+	Behind     *behind           `json:"behind,omitempty" doc:"Present while the mirror knows that it is behind the provider."`
 }
 
 type lastEvent struct {
@@ -104,8 +104,8 @@ type listEntitiesInput struct {
 	Page
 }
 
-// parent returns the one parent that is asked for, "" if none. One that no
-// entity of the kind has would look like an empty mirror, so it is refused.
+// parent returns the requested parent, "" if none. It refuses a parent that no entity of
+// the kind has, which would look like an empty mirror.
 func (in *listEntitiesInput) parent(k *provider.Kind) (kind, id string, err error) {
 	location, text := "query.parent", in.Parent
 	switch {
@@ -121,18 +121,18 @@ func (in *listEntitiesInput) parent(k *provider.Kind) (kind, id string, err erro
 			return "", "", err
 		}
 	}
-	if err := standsUnder(k, location, text, kind); err != nil {
+	if err := hasParent(k, location, text, kind); err != nil {
 		return "", "", err
 	}
 	return kind, id, nil
 }
 
-// standsUnder refuses a parent that no entity of the kind has.
-func standsUnder(k *provider.Kind, location, text, parent string) error {
+// hasParent returns an error unless entities of the kind have the parent.
+func hasParent(k *provider.Kind, location, text, parent string) error {
 	if slices.Contains(k.ParentKeys, parent) {
 		return nil
 	}
-	return invalid(location, text, "a %s stands under %s", k.Name, cmp.Or(strings.Join(k.ParentKeys, ", "), "nothing"))
+	return invalid(location, text, "a %s is under %s", k.Name, cmp.Or(strings.Join(k.ParentKeys, ", "), "nothing"))
 }
 
 // accountKind is the parent that has a parameter of its own.
@@ -216,10 +216,9 @@ func parseWait(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// await reads an entity, again and again until it is enough or the time is up;
-// it then returns what there is. The last look is taken when the time is up,
-// however long the pause would have been: what came in the meantime is what the
-// client has waited for.
+// await reads an entity repeatedly until enough accepts it or the time is up, and returns
+// the last one read. It reads once more when the time is up, so that the client gets a
+// state that came during the last pause.
 func (r *reader) await(ctx context.Context, k event.Key, wait time.Duration, enough func(*storage.Document) bool) (*storage.Document, error) {
 	until := time.Now().Add(wait)
 	for pause := firstLook; ; pause = min(2*pause, slowestLook) {
@@ -239,8 +238,8 @@ func (r *reader) await(ctx context.Context, k event.Key, wait time.Duration, eno
 	}
 }
 
-// known reads an entity that was fetched at least once: a document may exist
-// before that, as the place of its claim.
+// known reads an entity that was fetched at least once. A document may exist before
+// that, to hold its claim.
 func (r *reader) known(ctx context.Context, k event.Key) (*storage.Document, error) {
 	doc, err := r.store.Entity(ctx, k)
 	if err == nil && !doc.Known() {

@@ -26,14 +26,14 @@ type loggedEvent struct {
 	ProcessedAt    time.Time       `json:"processed_at,omitzero" doc:"When its last open entity was settled."`
 	Status         string          `json:"status" enum:"pending,retrying,processed,dead,superseded,discarded"`
 	Attempts       int             `json:"attempts" doc:"Failed attempts."`
-	Error          string          `json:"error,omitempty" doc:"What the last failed attempt met."`
+	Error          string          `json:"error,omitempty" doc:"Error of the last failed attempt."`
 	Duplicates     int64           `json:"duplicates" doc:"How often it was sent again."`
 	OutOfOrder     bool            `json:"out_of_order" doc:"It came after a newer event of the same entity."`
 	Overtaken      bool            `json:"overtaken" doc:"The entity was already past it."`
 	Lagging        bool            `json:"lagging" doc:"The provider's reads did not show it in time."`
 	PayloadDiffers bool            `json:"payload_differs,omitempty" doc:"It was sent again with another body; the first was kept."`
-	ParentsDiffer  bool            `json:"parents_differ,omitempty" doc:"It names other parents for an entity than those the entity stands under, which were asked."`
-	Unnamed        bool            `json:"unnamed,omitempty" doc:"It does not name the entity its type is about, or names one by an id that several have; sweeps alone find what it speaks of."`
+	ParentsDiffer  bool            `json:"parents_differ,omitempty" doc:"It names other parents for an entity than those the mirror has, which were used."`
+	Unnamed        bool            `json:"unnamed,omitempty" doc:"It does not name the entity its type is about, or names one by an id that several have; only sweeps find what it is about."`
 	Undated        bool            `json:"undated,omitempty" doc:"Its own time could not be read as one; created_at is absent."`
 	Entities       []outcome       `json:"entities" nullable:"false" doc:"What became of it for each entity it names, primary first."`
 	Payload        json.RawMessage `json:"payload,omitempty" doc:"The body as received."`
@@ -43,7 +43,7 @@ type loggedEvent struct {
 type outcome struct {
 	Kind      string            `json:"kind"`
 	ID        string            `json:"id"`
-	Parents   map[string]string `json:"parents,omitempty" doc:"Ids of what it stands under, where its id is unique under these only."`
+	Parents   map[string]string `json:"parents,omitempty" doc:"Ids of its parents, where its id is unique under these only."`
 	Status    string            `json:"status" enum:"pending,processed,dead,superseded,discarded"`
 	Signal    *signal           `json:"signal,omitempty" doc:"Its entry in the queue."`
 	CoveredBy *coveredBy        `json:"covered_by,omitempty" doc:"The fetch that settled it."`
@@ -89,8 +89,9 @@ func newOutcome(o storage.Outcome) outcome {
 	return out
 }
 
-// payloadJSON passes a payload on as it came. One that is no JSON, from an
-// entry that could not be read, is shown as text rather than breaking the page.
+// payloadJSON returns a payload as it came. A payload that is not JSON, from an entry
+// that could not be read, is returned as a JSON string, so that it does not break the
+// page.
 func payloadJSON(payload []byte) json.RawMessage {
 	payload = bytes.TrimPrefix(payload, []byte("\ufeff"))
 	if len(payload) == 0 || json.Valid(payload) && utf8.Valid(payload) {

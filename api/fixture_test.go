@@ -318,8 +318,8 @@ type fakeStore struct {
 	requeued      []storage.Requeue
 	notes         []storage.Note
 	noteErr       error
-	// closeErr is what closing letters answers; lost is what everything but
-	// notes does once letters have been closed.
+	// closeErr is the error of closing dead letters; lost is the error of
+	// everything but notes once dead letters have been closed.
 	closeErr, lost error
 }
 

@@ -10,12 +10,12 @@ import (
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
-// fleet is what works and what waits, as the API shows it.
+// fleet is the state of the fleet, as the API shows it.
 type fleet struct {
-	Workers      []worker      `json:"workers" nullable:"false"`
-	Shards       []shard       `json:"shards" nullable:"false"`
-	Sources      []fleetSource `json:"sources" nullable:"false"`
-	Unconfigured []orphan      `json:"unconfigured,omitempty" doc:"Sources that are not configured and whose work waits. No worker does it: configure the source again to finish it, or discard it."`
+	Workers      []worker             `json:"workers" nullable:"false"`
+	Shards       []shard              `json:"shards" nullable:"false"`
+	Sources      []fleetSource        `json:"sources" nullable:"false"`
+	Unconfigured []unconfiguredSource `json:"unconfigured,omitempty" doc:"Sources that are not configured and whose work waits. No worker does this work: configure the source again to finish it, or discard it."`
 }
 
 type worker struct {
@@ -27,7 +27,7 @@ type worker struct {
 type shard struct {
 	Shard      int      `json:"shard"`
 	Owner      string   `json:"owner,omitempty" doc:"The worker that holds it. Absent: it has none and waits."`
-	Epoch      int64    `json:"epoch,omitempty" doc:"Grows at each hand-over."`
+	Epoch      int64    `json:"epoch,omitempty" doc:"Grows at each handover."`
 	Backlog    int64    `json:"backlog" doc:"Entries not settled, of all sources."`
 	OldestAgeS float64  `json:"oldest_age_s" doc:"Age of its oldest live entry, in seconds."`
 	Parked     int64    `json:"parked" doc:"Entities that wait for their next attempt."`
@@ -36,14 +36,14 @@ type shard struct {
 
 type fleetSource struct {
 	SourceState
-	Budget     float64 `json:"budget" minimum:"0" maximum:"1" doc:"Share of the saved-up rate that is there; near 0 the fleet wants more than the rate."`
+	Budget     float64 `json:"budget" minimum:"0" maximum:"1" doc:"Share of the budget that is left; near 0 the fleet wants more than the rate."`
 	Live       int64   `json:"live" doc:"Live entries: webhooks, syncs, what was redriven."`
 	Background int64   `json:"background" doc:"Background entries: sweeps, backfills, what events make stale."`
 	Parked     int64   `json:"parked" doc:"Entities that wait for their next attempt."`
 	OldestAgeS float64 `json:"oldest_age_s" doc:"Age of its oldest live entry, in seconds."`
 }
 
-type orphan struct {
+type unconfiguredSource struct {
 	Source     string  `json:"source"`
 	Live       int64   `json:"live" doc:"Live entries."`
 	Background int64   `json:"background" doc:"Background entries."`
@@ -51,19 +51,19 @@ type orphan struct {
 	OldestAgeS float64 `json:"oldest_age_s" doc:"Age of its oldest entry, in seconds."`
 }
 
-// overviewAge is how old an answer may be: whoever keeps a page open asks again
-// and again, and each look is a script on every shard.
+// overviewAge is how old an answer may be: an open page asks again and again, and each
+// look runs a script on every shard.
 const overviewAge = time.Second
 
 // lookWithin bounds a look.
 const lookWithin = 5 * time.Second
 
-// overview looks at the fleet, at most once a second for all who ask.
+// overview reads the state of the fleet, at most once a second for all callers.
 type overview struct {
 	*reader
 	queue Queue
 	now   func() time.Time
-	// last is in the channel unless somebody looks.
+	// last is in the channel, except during a look.
 	last chan look
 }
 
@@ -129,12 +129,12 @@ func (o *overview) look(ctx context.Context) (*fleet, error) {
 			return nil, err
 		}
 	}
-	orphans, err := o.queue.Orphans(ctx, names)
+	unconfigured, err := o.queue.Orphans(ctx, names)
 	if err != nil {
 		return nil, err
 	}
-	for _, w := range orphans {
-		f.Unconfigured = append(f.Unconfigured, orphan{
+	for _, w := range unconfigured {
+		f.Unconfigured = append(f.Unconfigured, unconfiguredSource{
 			Source: w.Source, Live: w.Live, Background: w.Background, Parked: w.Parked, OldestAgeS: w.Waits().Seconds(),
 		})
 	}
@@ -173,7 +173,7 @@ func (o *overview) lookAt(ctx context.Context, name string, shards []stream.Shar
 		return fleetSource{}, err
 	}
 	s := fleetSource{SourceState: st}
-	if src := o.sources.get(name); src != nil { // else it was taken out just now
+	if src := o.sources.get(name); src != nil { // otherwise it was just removed
 		if s.Budget, err = o.queue.Budget(ctx, name, src.Rate); err != nil {
 			return fleetSource{}, err
 		}

@@ -41,7 +41,7 @@ func TestFleet(t *testing.T) {
 	require.Equal(t, http.StatusUnprocessableEntity, f.get("/v1/fleet?source=lemon").Code)
 }
 
-// However many keep the page open, Redis is looked at once a second.
+// However many clients keep the page open, Redis is read once a second.
 func TestFleetIsLookedAtOnceASecond(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -16,32 +16,31 @@ import (
 
 // Kinds of the tasks that are jobs.
 const (
-	taskRedrive = storage.KindRedrive
-	taskDiscard = storage.KindDiscard
-	taskAbandon = storage.KindDiscardSource
+	taskRedrive       = storage.KindRedrive
+	taskDiscard       = storage.KindDiscard
+	taskDiscardSource = storage.KindDiscardSource
 )
 
-var jobKinds = []string{taskRedrive, taskDiscard, taskAbandon}
+var jobKinds = []string{taskRedrive, taskDiscard, taskDiscardSource}
 
-// job is a task on dead letters, or on a source that is given up, as the API
-// shows it.
+// job is a task on dead letters, or on a discarded source, as the API shows it.
 type job struct {
 	ID         string     `json:"id"`
 	Kind       string     `json:"kind" enum:"redrive,discard,abandon"`
-	Source     string     `json:"source,omitempty" doc:"Absent if it is on letters of every source."`
+	Source     string     `json:"source,omitempty" doc:"Absent if it is on dead letters of every source."`
 	Status     string     `json:"status" enum:"waiting,running,done,failed,cancelled"`
 	Cancelling bool       `json:"cancelling,omitempty" doc:"It was asked to end and has not yet."`
 	By         string     `json:"by,omitempty" doc:"Who started it."`
 	Filter     *jobFilter `json:"filter,omitempty" doc:"What it selects."`
-	Rate       float64    `json:"rate,omitempty" doc:"Most letters a second."`
-	Reason     string     `json:"reason,omitempty" doc:"Why letters are discarded."`
-	Total      int64      `json:"total" doc:"Letters selected when it was started."`
+	Rate       float64    `json:"rate,omitempty" doc:"Most dead letters a second."`
+	Reason     string     `json:"reason,omitempty" doc:"Why dead letters are discarded."`
+	Total      int64      `json:"total" doc:"Dead letters selected when it was started."`
 	Done       int64      `json:"done"`
 	Failed     int64      `json:"failed"`
 	Error      string     `json:"error,omitempty" doc:"The last thing that went wrong."`
 	CreatedAt  time.Time  `json:"created_at"`
 	StartedAt  time.Time  `json:"started_at,omitzero"`
-	UpdatedAt  time.Time  `json:"updated_at,omitzero" doc:"When it last said how far it is."`
+	UpdatedAt  time.Time  `json:"updated_at,omitzero" doc:"When it last saved its progress."`
 	FinishedAt time.Time  `json:"finished_at,omitzero"`
 }
 
@@ -62,7 +61,7 @@ func newJob(t *storage.Task) job {
 		CreatedAt: t.CreatedAt.UTC(), StartedAt: t.StartedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(), FinishedAt: t.FinishedAt.UTC(),
 	}
 	var spec storage.RedriveSpec
-	if err := json.Unmarshal(t.Spec, &spec); err == nil { // another version's: shown without
+	if err := json.Unmarshal(t.Spec, &spec); err == nil { // of another version: shown without
 		f := spec.Filter
 		j.Rate, j.Reason = spec.Rate, spec.Reason
 		j.Filter = &jobFilter{Source: f.Source, Type: f.Type, Kind: f.Kind, Class: f.Class, From: f.From.UTC(), To: f.To.UTC()}
@@ -89,7 +88,7 @@ func (r *reader) registerJobs(api huma.API) {
 	}, r.listJobs)
 	huma.Register(api, huma.Operation{
 		OperationID: "get-job", Method: http.MethodGet, Path: "/v1/jobs/{id}",
-		Summary: "Read how far a job is", Tags: []string{"jobs"},
+		Summary: "Read a job's progress", Tags: []string{"jobs"},
 		Security: needs(Viewer), Errors: itemErrors,
 	}, r.getJob)
 }
@@ -165,7 +164,7 @@ func (o *operator) cancelJob(ctx context.Context, in *struct{ TaskPath }) (*jobO
 	return &jobOutput{Body: newJob(t)}, nil
 }
 
-// task reads a task of one of the kinds; noun is what those are called.
+// task reads a task of one of the kinds; noun names these in errors.
 func (r *reader) task(ctx context.Context, p TaskPath, noun string, kinds []string) (*storage.Task, error) {
 	id, err := pathID(p.ID)
 	if err != nil {
@@ -181,7 +180,7 @@ func (r *reader) task(ctx context.Context, p TaskPath, noun string, kinds []stri
 	return t, nil
 }
 
-// start creates a task; the reconciler takes it from there.
+// start creates a task, which the reconciler runs.
 func (o *operator) start(ctx context.Context, t *storage.Task, what, why string) error {
 	if err := o.store.CreateTasks(ctx, []*storage.Task{t}); err != nil {
 		return o.storeProblem(ctx, "start "+t.ID, err)
@@ -190,7 +189,7 @@ func (o *operator) start(ctx context.Context, t *storage.Task, what, why string)
 	return nil
 }
 
-// cancel asks a task to end and returns it as it is then.
+// cancel requests the end of a task and returns the task as it is then.
 func (o *operator) cancel(ctx context.Context, p TaskPath, noun string, kinds []string) (*storage.Task, error) {
 	ctx, cancel := o.acting(ctx)
 	defer cancel()
@@ -216,8 +215,8 @@ func (o *operator) cancel(ctx context.Context, p TaskPath, noun string, kinds []
 	return o.task(ctx, p, noun, kinds)
 }
 
-// standing reports whether a task is the fleet's own that goes on for ever:
-// named by what it is, gaps/lemon, not by an id of its own.
+// standing reports whether a task is a standing one, which never ends. Its id is its
+// kind and source, such as gaps/lemon.
 func standing(t *storage.Task) bool {
 	return t.Kind == modeGaps && strings.HasPrefix(t.ID, modeGaps+"/")
 }

@@ -23,11 +23,11 @@ type letter struct {
 	EventType string            `json:"event_type,omitempty"`
 	Kind      string            `json:"kind"`
 	Entity    string            `json:"entity" doc:"Id of the entity."`
-	Parents   map[string]string `json:"parents,omitempty" doc:"Ids of what the entity stands under."`
+	Parents   map[string]string `json:"parents,omitempty" doc:"Ids of the entity's parents."`
 	Status    string            `json:"status" enum:"open,redriven,superseded,discarded"`
 	Class     string            `json:"class" enum:"transient,throttled,unavailable,refused,gone,permanent,panic" doc:"Class of the last failure."`
 	Attempts  []failedAttempt   `json:"attempts" nullable:"false" doc:"Failed attempts, oldest first."`
-	Claim     int64             `json:"claim" doc:"Number of the last attempt's fetch: a later good one supersedes the letter."`
+	Claim     int64             `json:"claim" doc:"Number of the last attempt's fetch: a later good one supersedes the dead letter."`
 	Payload   json.RawMessage   `json:"payload,omitempty" doc:"The event's body as received."`
 	TraceID   string            `json:"trace_id,omitempty"`
 	BuriedAt  time.Time         `json:"buried_at" doc:"When the work was given up."`
@@ -77,42 +77,42 @@ func (r *reader) registerLetters(api huma.API) {
 func (o *operator) registerLetters(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "redrive-dead-letter", Method: http.MethodPost, Path: "/v1/dead-letters/{id}/redrive",
-		Summary: "Take one dead letter's work up again", Tags: []string{"dead letters"},
+		Summary: "Redrive one dead letter", Tags: []string{"dead letters"},
 		Description: "The work is durable in the queue when this is answered, and is done in the entity's order. Should it " +
-			"fail again, the letter is open again with the new attempts. One that is not open is a 409 of type `not-open`.",
+			"fail again, the dead letter is open again with the new attempts. One that is not open is a 409 of type `not-open`.",
 		DefaultStatus: http.StatusAccepted, Security: needs(Operator), Errors: actErrors,
 	}, o.redriveLetter)
 	huma.Register(api, huma.Operation{
 		OperationID: "discard-dead-letter", Method: http.MethodPost, Path: "/v1/dead-letters/{id}/discard",
-		Summary: "Give one dead letter up", Tags: []string{"dead letters"},
+		Summary: "Discard one dead letter", Tags: []string{"dead letters"},
 		Description: "It is kept, with who discarded it and why. One that is not open is a 409 of type `not-open`.",
 		Security:    needs(Operator), Errors: actErrors,
 	}, o.discardLetter)
 	huma.Register(api, huma.Operation{
 		OperationID: "redrive-dead-letters", Method: http.MethodPost, Path: "/v1/dead-letters/redrive",
-		Summary: "Take up again what a filter selects of the open dead letters", Tags: []string{"dead letters"},
+		Summary: "Redrive the open dead letters that a filter selects", Tags: []string{"dead letters"},
 		Description:   "With `dry_run` the answer is a 200 with the count. Else a job is started: " + ofTheJob,
 		DefaultStatus: http.StatusAccepted, Responses: alsoOK[selected](api, "How many it would be"),
 		Security: needs(Operator), Errors: startErrors,
 	}, o.redriveLetters)
 	huma.Register(api, huma.Operation{
 		OperationID: "discard-dead-letters", Method: http.MethodPost, Path: "/v1/dead-letters/discard",
-		Summary: "Give up what a filter selects of the open dead letters", Tags: []string{"dead letters"},
+		Summary: "Discard the open dead letters that a filter selects", Tags: []string{"dead letters"},
 		Description:   "With `dry_run` the answer is a 200 with the count. Else a job is started: " + ofTheJob,
 		DefaultStatus: http.StatusAccepted, Responses: alsoOK[selected](api, "How many it would be"),
 		Security: needs(Operator), Errors: startErrors,
 	}, o.discardLetters)
 }
 
-const ofTheJob = "a 202 that names it; see /v1/jobs/{id}. It touches the letters that were buried before it was asked for."
+const ofTheJob = "a 202 that names it; see /v1/jobs/{id}. It covers the dead letters that were buried before it was asked for."
 
 type listLettersInput struct {
-	Status string `query:"status" enum:"open,redriven,superseded,discarded" doc:"Only letters in this status."`
-	Type   string `query:"type" doc:"Only letters of events of this type." example:"order.executed"`
-	Source string `query:"source" doc:"Only letters of this source."`
-	Kind   string `query:"kind" doc:"Only letters about entities of this kind."`
-	Entity string `query:"entity" doc:"Only letters about this entity, as source/kind/id." example:"lemon/order/bord_1"`
-	Class  string `query:"class" enum:"transient,throttled,unavailable,refused,gone,permanent,panic" doc:"Only letters whose last failure was of this class."`
+	Status string `query:"status" enum:"open,redriven,superseded,discarded" doc:"Only dead letters in this status."`
+	Type   string `query:"type" doc:"Only dead letters of events of this type." example:"order.executed"`
+	Source string `query:"source" doc:"Only dead letters of this source."`
+	Kind   string `query:"kind" doc:"Only dead letters about entities of this kind."`
+	Entity string `query:"entity" doc:"Only dead letters about this entity, as source/kind/id." example:"lemon/order/bord_1"`
+	Class  string `query:"class" enum:"transient,throttled,unavailable,refused,gone,permanent,panic" doc:"Only dead letters whose last failure was of this class."`
 	Between
 	Page
 }
@@ -164,7 +164,7 @@ func (r *reader) letter(ctx context.Context, id string) (*storage.LetterRecord, 
 	return l, nil
 }
 
-// openLetter is letter for those who want to act on it.
+// openLetter returns a dead letter, or a 409 if it is closed.
 func (o *operator) openLetter(ctx context.Context, id string) (*storage.LetterRecord, error) {
 	l, err := o.letter(ctx, id)
 	if err == nil && l.Status != storage.LetterOpen {
@@ -177,9 +177,9 @@ func notOpen(l *storage.LetterRecord) error {
 	return problem(http.StatusConflict, problemNotOpen, "the dead letter %s is %s already", l.ID(), l.Status)
 }
 
-// redriveLetter appends the work first and closes the letter then. Dying in
-// between leaves an open letter that its own work supersedes, or buries again;
-// the other way round the work would be lost until recovery finds it.
+// redriveLetter appends the work first and then closes the dead letter. If the api dies
+// in between, the dead letter stays open, and its own work supersedes it or buries it
+// again. In the reverse order the work would be lost until recovery finds it.
 func (o *operator) redriveLetter(ctx context.Context, in *struct{ LetterPath }) (*letterOutput, error) {
 	ctx, cancel := o.acting(ctx)
 	defer cancel()
@@ -195,14 +195,14 @@ func (o *operator) redriveLetter(ctx context.Context, in *struct{ LetterPath }) 
 	if err != nil {
 		return nil, o.queueProblem(ctx, "redrive "+in.ID, err)
 	}
-	// On record before anything else can fail: from here on the work is under
-	// way, whatever the answer will be.
+	// Recorded before anything else can fail: from here on the work is under way,
+	// even if the answer is an error.
 	o.record(ctx, act{source: l.Source, did: "redrive", to: ofLetter(l)})
-	// Zero closed is fine: the work was quick and has superseded its letter.
-	if _, err := o.store.Redriven(ctx, []string{in.ID}, whoever(ctx), o.now().UTC()); err != nil {
+	// Zero closed is fine: the work is done already and has superseded the dead letter.
+	if _, err := o.store.Redriven(ctx, []string{in.ID}, actor(ctx), o.now().UTC()); err != nil {
 		return nil, o.storeProblem(ctx, "close a redriven dead letter", err)
 	}
-	// Not needed, but recovery need not look at the entity once more then.
+	// Not needed, but it saves recovery a look at the entity.
 	if err := o.store.Requeued(ctx, []storage.Requeue{{
 		Source: l.Source, EventID: l.EventID, Entity: l.Ref.Key, Signal: storage.SignalID{Shard: got.Shard, ID: got.ID},
 	}}); err != nil {
@@ -211,15 +211,15 @@ func (o *operator) redriveLetter(ctx context.Context, in *struct{ LetterPath }) 
 	return o.getLetter(ctx, in)
 }
 
-// again is the signal that takes a letter's work up again: like that of a
-// further entity of its event, whose row has the payload.
+// again is the signal for a dead letter's work. It has no payload, which the event's row
+// has.
 func (o *operator) again(ctx context.Context, l *storage.LetterRecord) (event.Signal, error) {
 	s := event.Signal{
 		Ref: l.Ref, Cause: event.CauseEvent, CauseID: l.EventID, EventType: l.EventType, Class: event.Redrive,
 	}
 	rows, err := o.store.EventByID(ctx, l.Source, l.EventID)
 	switch {
-	case errors.Is(err, storage.ErrNotFound): // the letter knows enough to fetch
+	case errors.Is(err, storage.ErrNotFound): // the dead letter has all that a fetch needs
 	case err != nil:
 		return s, o.storeProblem(ctx, "read the event of a dead letter", err)
 	case len(rows) > 0:
@@ -231,7 +231,7 @@ func (o *operator) again(ctx context.Context, l *storage.LetterRecord) (event.Si
 type discardInput struct {
 	LetterPath
 	Body struct {
-		Reason string `json:"reason" minLength:"1" maxLength:"1000" pattern:"\\S" patternDescription:"text that is not blank" doc:"Why. Kept with the letter."`
+		Reason string `json:"reason" minLength:"1" maxLength:"1000" pattern:"\\S" patternDescription:"text that is not blank" doc:"Why. Kept with the dead letter."`
 	}
 }
 
@@ -242,7 +242,7 @@ func (o *operator) discardLetter(ctx context.Context, in *discardInput) (*letter
 	if err != nil {
 		return nil, err
 	}
-	n, err := o.store.Discard(ctx, []string{in.ID}, whoever(ctx), in.Body.Reason, o.now().UTC())
+	n, err := o.store.Discard(ctx, []string{in.ID}, actor(ctx), in.Body.Reason, o.now().UTC())
 	if err != nil {
 		return nil, o.storeProblem(ctx, "discard a dead letter", err)
 	}
@@ -253,7 +253,7 @@ func (o *operator) discardLetter(ctx context.Context, in *discardInput) (*letter
 	switch {
 	case err != nil:
 		return nil, err
-	case n == 0: // somebody, or its own work, was quicker
+	case n == 0: // another operator, or its own work, was quicker
 		return nil, notOpen(now)
 	}
 	return &letterOutput{Body: newLetter(now)}, nil
@@ -263,15 +263,15 @@ func ofLetter(l *storage.LetterRecord) string { return fmt.Sprintf("%s of %s", l
 
 // LetterSelection selects open dead letters in a body.
 type LetterSelection struct {
-	Source string    `json:"source,omitempty" doc:"Only letters of this source."`
-	Type   string    `json:"type,omitempty" doc:"Only letters of events of this type."`
-	Kind   string    `json:"kind,omitempty" doc:"Only letters about entities of this kind."`
-	Entity string    `json:"entity,omitempty" doc:"Only letters about this entity, as source/kind/id."`
-	Class  string    `json:"class,omitempty" enum:"transient,throttled,unavailable,refused,gone,permanent,panic" doc:"Only letters whose last failure was of this class."`
+	Source string    `json:"source,omitempty" doc:"Only dead letters of this source."`
+	Type   string    `json:"type,omitempty" doc:"Only dead letters of events of this type."`
+	Kind   string    `json:"kind,omitempty" doc:"Only dead letters about entities of this kind."`
+	Entity string    `json:"entity,omitempty" doc:"Only dead letters about this entity, as source/kind/id."`
+	Class  string    `json:"class,omitempty" enum:"transient,throttled,unavailable,refused,gone,permanent,panic" doc:"Only dead letters whose last failure was of this class."`
 	From   time.Time `json:"from,omitzero" doc:"Buried not before, RFC 3339."`
 	To     time.Time `json:"to,omitzero" doc:"Buried before, RFC 3339."`
 	DryRun bool      `json:"dry_run,omitempty" doc:"Only count."`
-	Rate   float64   `json:"rate,omitempty" minimum:"0" maximum:"10000" doc:"Most letters a second. 0: no limit but the queue's."`
+	Rate   float64   `json:"rate,omitempty" minimum:"0" maximum:"10000" doc:"Most dead letters a second. 0: no limit but the queue's."`
 }
 
 type redriveManyInput struct{ Body LetterSelection }
@@ -279,7 +279,7 @@ type redriveManyInput struct{ Body LetterSelection }
 type discardManyInput struct {
 	Body struct {
 		LetterSelection
-		Reason string `json:"reason" minLength:"1" maxLength:"1000" pattern:"\\S" patternDescription:"text that is not blank" doc:"Why. Kept with each letter."`
+		Reason string `json:"reason" minLength:"1" maxLength:"1000" pattern:"\\S" patternDescription:"text that is not blank" doc:"Why. Kept with each dead letter."`
 	}
 }
 
@@ -302,8 +302,8 @@ func (o *operator) discardLetters(ctx context.Context, in *discardManyInput) (*s
 	return o.startOnLetters(ctx, taskDiscard, in.Body.LetterSelection, in.Body.Reason)
 }
 
-// startOnLetters counts what is selected and, unless that is all that is
-// wanted, starts a job on it.
+// startOnLetters counts the dead letters selected and, unless it is a dry run, starts a
+// job on them.
 func (o *operator) startOnLetters(ctx context.Context, kind string, sel LetterSelection, reason string) (*selectedOutput, error) {
 	now := o.now().UTC()
 	filter, err := sel.filter(ctx, o.reader, now)
@@ -320,7 +320,7 @@ func (o *operator) startOnLetters(ctx context.Context, kind string, sel LetterSe
 		return &selectedOutput{Status: http.StatusOK, Body: selected{Count: n}}, nil
 	}
 	task := &storage.Task{
-		ID: newID("job_"), Kind: kind, Source: sel.Source, Status: storage.TaskWaiting, By: whoever(ctx),
+		ID: newID("job_"), Kind: kind, Source: sel.Source, Status: storage.TaskWaiting, By: actor(ctx),
 		Spec:   toJSON(storage.RedriveSpec{Filter: filter, Rate: sel.Rate, Reason: reason}),
 		Counts: map[string]int64{"total": n}, CreatedAt: now, UpdatedAt: now,
 	}
@@ -330,7 +330,7 @@ func (o *operator) startOnLetters(ctx context.Context, kind string, sel LetterSe
 	return &selectedOutput{Status: http.StatusAccepted, Location: "/v1/jobs/" + task.ID, Body: selected{Count: n, Job: task.ID}}, nil
 }
 
-// filter selects open letters buried before now.
+// filter selects open dead letters buried before now.
 func (s LetterSelection) filter(ctx context.Context, r *reader, now time.Time) (storage.LetterFilter, error) {
 	key, err := r.entityKey(ctx, "body.entity", s.Entity)
 	if err != nil {

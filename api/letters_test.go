@@ -16,7 +16,7 @@ import (
 )
 
 // buried puts an open dead letter of evt_1's work on bord_1, and the event's
-// row, into the store and returns the letter's id.
+// row, into the store and returns the dead letter's id.
 func (f *fixture) buried() string {
 	ref := event.Ref{Key: event.Key{Source: "lemon", Kind: "order", ID: "bord_1"}, Parents: map[string]string{"account": "cusa_1"}}
 	l := &storage.LetterRecord{
@@ -73,8 +73,8 @@ func TestFiltersOfDeadLetters(t *testing.T) {
 		"from=2026-03-02T00:00:00Z&to=2026-03-01T00:00:00Z", "sort=asc")
 }
 
-// refusedQueries asks for a list with queries that cannot be used, and with a
-// cursor of nobody.
+// refusedQueries asks for a list with queries that cannot be used, and with an invalid
+// cursor.
 func refusedQueries(t *testing.T, path string, queries ...string) {
 	t.Helper()
 	f := newFixture(t)
@@ -190,8 +190,8 @@ func TestDiscardWantsAReason(t *testing.T) {
 	require.Empty(t, f.queue.appended())
 }
 
-// Whoever did something is on record for it, whatever failed afterwards.
-func TestActsOnLettersAreOnRecordThoughTheRestFails(t *testing.T) {
+// An act is recorded with its actor, whatever fails afterwards.
+func TestActsOnDeadLettersAreRecordedThoughTheRestFails(t *testing.T) {
 	t.Parallel()
 	away := errors.New("away")
 	for name, c := range map[string]struct {

@@ -19,13 +19,13 @@ var (
 	listErrors = []int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusServiceUnavailable}
 	itemErrors = []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusServiceUnavailable}
 	actErrors  = []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound, http.StatusConflict, http.StatusServiceUnavailable}
-	// startErrors are those of what is created rather than found.
+	// startErrors are the errors of operations that create something.
 	startErrors = []int{http.StatusUnauthorized, http.StatusForbidden, http.StatusServiceUnavailable}
 )
 
-// newOperations makes the part of the HTTP surface that is declared as typed
-// operations. The document is served by serveDocument instead of the library:
-// it makes its own on the first request, without a lock.
+// newOperations makes the part of the HTTP surface that is declared as typed operations.
+// serveDocument serves the document, since the library would make it on the first request
+// without a lock.
 func newOperations(engine *gin.Engine, version string, encode *encoder) huma.API {
 	config := huma.DefaultConfig("Tarn", version)
 	config.Info.Description = "A true local copy of a provider's data: webhooks in, mirrored state out.\n\n" +
@@ -66,8 +66,8 @@ func alsoOK[T any](api huma.API, description string) map[string]*huma.Response {
 	}}
 }
 
-// documentPlain puts the routes that are plain handlers into the document: the
-// receiver, which must be lean, and what orchestrators ask.
+// documentPlain adds the routes that are plain handlers to the document: the receiver,
+// which must be fast, and the routes for orchestrators.
 func documentPlain(api huma.API) {
 	doc := api.OpenAPI()
 	doc.AddOperation(webhookOperation(doc.Components.Schemas))
@@ -116,7 +116,7 @@ func webhookOperation(schemas huma.Registry) *huma.Operation {
 	}
 	return &huma.Operation{
 		OperationID: "receive-webhook", Method: http.MethodPost, Path: webhookRoute,
-		Summary: "Take in one webhook event of a source", Tags: []string{"webhooks"},
+		Summary: "Receive one webhook event of a source", Tags: []string{"webhooks"},
 		Description: "Authenticated by the provider's signature over the raw body. Checked in this order: 404, 413, 401, 400; " +
 			"success is answered only after the event is stored durably. The content type is ignored.",
 		Parameters: []*huma.Param{{Name: "source", In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}}},

@@ -11,9 +11,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
-// operator does what people ask for by the routes that need an operator's
-// token. What takes long it leaves to the reconciler, as a task: an api that is
-// restarted stops none.
+// operator serves the routes that need an operator's token. It leaves long work to the
+// reconciler, as a task, so restarting the api stops none.
 type operator struct {
 	*reader
 	queue Queue
@@ -22,8 +21,8 @@ type operator struct {
 	within time.Duration
 }
 
-// acting is the context of an act. It does not end with the request: somebody
-// who hangs up does not leave half an act behind.
+// acting returns the context of an act. It does not end with the request: a client that
+// hangs up must not leave half an act behind.
 func (o *operator) acting(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), o.within)
 }
@@ -39,12 +38,12 @@ type act struct {
 // recordWithin bounds the writing of an act: the client waits for it.
 const recordWithin = 2 * time.Second
 
-// record puts an act on record, in the log and in the audit. The audit is in
-// the store; while that is away the act goes there by way of Redis, as notes
-// do, since a source must be paused all the more then. An act that is done is
-// not told to have failed because no record could be made of it.
+// record writes an act to the log and the audit. The audit is in the store. While the
+// store is away, the act goes there through Redis, as notes do: pausing a source is
+// needed then most of all. If no record can be made, the answer to the act is still that
+// it is done.
 func (o *operator) record(ctx context.Context, a act) {
-	by := whoever(ctx)
+	by := actor(ctx)
 	o.log.InfoContext(ctx, "operator acted", "by", by, "did", a.did, "to", a.to, "source", a.source, "why", a.why)
 	n := storage.Note{
 		ID: newID("operator/"), At: o.now().UTC(), Source: a.source,
@@ -77,10 +76,10 @@ func (a act) text(by string) string {
 	return text
 }
 
-// newID makes an id nobody else makes, of 80 random bits.
+// newID makes a unique id, of 80 random bits.
 func newID(prefix string) string { return prefix + strings.ToLower(rand.Text()[:16]) }
 
-// toJSON encodes what always encodes: structs of texts, numbers and times.
+// toJSON encodes structs of strings, numbers and times, which always encode.
 func toJSON(v any) []byte {
 	b, _ := json.Marshal(v)
 	return b

@@ -16,8 +16,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
-// What the type of a problem ends in, for what a client may want to tell apart
-// from other answers of the same status. problemTypes has all types.
+// The ends of problem types that a client may want to tell from other answers of the
+// same status. problemTypes has all types.
 const (
 	problemNotYet     = "not-yet"
 	problemNotFresh   = "not-fresh"
@@ -29,16 +29,16 @@ const (
 	problemConfigured = "configured"
 )
 
-// typeBase is what every type begins with. Types are names, not addresses:
-// README.md beside this file says what they mean.
+// typeBase is the beginning of every type. Types are names, not addresses: README.md
+// beside this file says what they mean.
 const typeBase = "urn:tarn:problem:"
 
-// problemTypes are the ends of all types a client may meet. A type stays what it
-// is; a new cause gets a new one.
+// problemTypes are the ends of all types that a client may get. A type never changes its
+// meaning; a new cause gets a new type.
 var problemTypes = []string{
-	// Of a status, where nothing tells more.
+	// By status alone.
 	"bad-request", "token", "forbidden", "not-found", "conflict", "media-type", "invalid", "internal", "unavailable",
-	// Of reading and acting.
+	// Of /v1.
 	problemNotYet, problemNotFresh, problemAmbiguous, problemNotOpen, problemOver, problemStanding, problemParents,
 	problemConfigured,
 	// Of a webhook; the reasons of tarn_rejected_total, with dashes.
@@ -61,7 +61,7 @@ type Problem struct {
 	Type   string              `json:"type" doc:"What went wrong, for programs: stays the same." example:"urn:tarn:problem:not-found"`
 	Title  string              `json:"title" doc:"The HTTP status in words." example:"Not Found"`
 	Status int                 `json:"status" doc:"The HTTP status." example:"404"`
-	Detail string              `json:"detail" doc:"What went wrong with this request, for people."`
+	Detail string              `json:"detail" doc:"What went wrong with this request, in words."`
 	Errors []*huma.ErrorDetail `json:"errors,omitempty" doc:"What is wrong with which part of the request."`
 
 	Candidates []candidate `json:"candidates,omitempty" doc:"The entities that have the id, where several have."`
@@ -107,13 +107,12 @@ func newProblem(status int, kind, detail string) *Problem {
 	}
 }
 
-// The library makes its own answers by this variable, so that it is the only
-// way to give them our shape.
+// The library makes its own answers by this variable; setting it is the only way to give
+// them the shape of a Problem.
 func init() { huma.NewError = libraryProblem }
 
 // libraryProblem is an answer of the library: to a request that does not fit the
-// operation, before any of our code has seen it, and to one that the guard
-// refuses.
+// operation, which no handler sees, and to one that the guard refuses.
 func libraryProblem(status int, detail string, errs ...error) huma.StatusError {
 	p := newProblem(status, "", detail)
 	switch status {
@@ -121,19 +120,19 @@ func libraryProblem(status int, detail string, errs ...error) huma.StatusError {
 		p.Detail = "send the body as JSON, with Content-Type: application/json"
 		return p
 	case http.StatusInternalServerError:
-		return p // what went wrong inside is logged, not told
+		return p // the cause is logged, not sent
 	case http.StatusBadRequest, http.StatusUnprocessableEntity:
 		p.Detail = "the request is not valid; errors says where"
 	}
 	for _, err := range errs {
 		var e huma.ErrorDetailer
 		if errors.As(err, &e) {
-			told := *e.ErrorDetail()
-			told.Message = forPeople(told.Message)
-			if told.Location == "body" {
-				told.Value = nil // who sent it has it
+			shown := *e.ErrorDetail()
+			shown.Message = forPeople(shown.Message)
+			if shown.Location == "body" {
+				shown.Value = nil // the sender has it
 			}
-			p.Errors = append(p.Errors, &told)
+			p.Errors = append(p.Errors, &shown)
 		} else if err != nil {
 			p.Errors = append(p.Errors, &huma.ErrorDetail{Message: forPeople(err.Error())})
 		}
@@ -141,8 +140,7 @@ func libraryProblem(status int, detail string, errs ...error) huma.StatusError {
 	return p
 }
 
-// forPeople puts a message of a library into words that do not need its source:
-// no layouts of Go's times, no types of Go's.
+// forPeople rewords a message of a library without Go's time layouts and types.
 func forPeople(message string) string {
 	switch {
 	case strings.Contains(message, "2006-01-02"):
@@ -159,16 +157,16 @@ func forPeople(message string) string {
 	return message
 }
 
-// invalid answers a parameter that cannot be used, as the library's own checks
-// do.
+// invalid is the answer to a parameter that cannot be used, as the library's own checks
+// give it.
 func invalid(location, value, format string, args ...any) error {
 	return libraryProblem(http.StatusUnprocessableEntity, "", &huma.ErrorDetail{
 		Message: fmt.Sprintf(format, args...), Location: location, Value: value,
 	})
 }
 
-// storeProblem turns an error of the store into an answer. What went wrong
-// inside is logged, not told.
+// storeProblem turns an error of the store into an answer. The cause is logged, not
+// sent.
 func (r *reader) storeProblem(ctx context.Context, doing string, err error) error {
 	class, _ := fate.Of(err)
 	switch {
@@ -184,8 +182,7 @@ func (r *reader) storeProblem(ctx context.Context, doing string, err error) erro
 	return problem(http.StatusInternalServerError, "", "the query failed; the log of the api says why")
 }
 
-// queueProblem does the same for an error of the queue. Whatever it was, the
-// same may work in a moment.
+// queueProblem does the same for an error of the queue. A retry may work in any case.
 func (r *reader) queueProblem(ctx context.Context, doing string, err error) error {
 	if errors.Is(err, identity.ErrMismatch) { // the log has it, once
 		return away(retryWhenAway, "redis and the database are not of one fleet; the log of the api says why")
@@ -197,7 +194,7 @@ func (r *reader) queueProblem(ctx context.Context, doing string, err error) erro
 	return away(retryWhenAway, "redis does not answer; try again")
 }
 
-// away answers that something needed is away, and when to ask again.
+// away is the answer that a server is away, with the time to ask again.
 func away(retryAfter int, detail string) error {
 	return huma.ErrorWithHeaders(problem(http.StatusServiceUnavailable, "", "%s", detail),
 		http.Header{"Retry-After": {strconv.Itoa(retryAfter)}})

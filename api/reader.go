@@ -12,16 +12,16 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// Store is what the api asks a storage.Store.
+// Store is what the api needs of a storage.Store.
 type Store interface {
 	storage.Reader
 	storage.Letters
-	// Requeued tells recovery which entries stand for work that was redriven.
+	// Requeued notes, for recovery, the entries of redriven work.
 	Requeued(ctx context.Context, again []storage.Requeue) error
-	// Discrepancies lists what sweeps have found.
+	// Discrepancies lists the findings of sweeps.
 	Discrepancies(ctx context.Context, f storage.DiscrepancyFilter) (storage.Page[*storage.Discrepancy], error)
-	// CreateTasks, Task, Tasks and CancelTask are the reconciler's work as seen
-	// by those who start it.
+	// CreateTasks, Task, Tasks and CancelTask start, show and end the reconciler's
+	// work.
 	CreateTasks(ctx context.Context, tasks []*storage.Task) error
 	Task(ctx context.Context, id string) (*storage.Task, error)
 	Tasks(ctx context.Context, f storage.TaskFilter) (storage.Page[*storage.Task], error)
@@ -37,18 +37,18 @@ type reader struct {
 	sources *accounts
 	store   Store
 	log     *slog.Logger
-	// leaving is closed when the server shuts down: those who wait are answered.
+	// leaving is closed when the server shuts down: waiting requests are answered.
 	leaving <-chan struct{}
 }
 
 // The parameters that operations share are exported since huma finds embedded
 // structs by that; nothing outside uses them.
 
-// EntityPath names one entity in a path. Its parts arrive as they were
-// escaped: the router splits before it unescapes, so an id may hold a slash.
+// EntityPath names one entity in a path. Its parts arrive escaped: the router splits the
+// path and does not unescape it, so an id may hold a slash.
 type EntityPath struct {
 	KindPath
-	ID string `path:"id" maxLength:"765" doc:"The provider's id of the entity, percent-escaped where need be. Of a kind without ids of its own (positions, financials): the id of its parent."`
+	ID string `path:"id" maxLength:"765" doc:"The provider's id of the entity, percent-escaped if necessary. Of a kind without ids of its own (positions, financials): the id of its parent."`
 }
 
 // KindPath names a kind of a source in a path.
@@ -76,7 +76,7 @@ func (b Between) check() error {
 	return nil
 }
 
-// kind answers 404 for sources and kinds that are not configured, so that a
+// kind returns a kind, or a 404 for sources and kinds that are not configured, so that a
 // typing error does not look like an empty mirror.
 func (r *reader) kind(p KindPath) (*account, *provider.Kind, error) {
 	src, err := r.source(p.Source)
@@ -90,7 +90,7 @@ func (r *reader) kind(p KindPath) (*account, *provider.Kind, error) {
 	return src, kind, nil
 }
 
-// source answers 404 for one that is not configured.
+// source returns a source, or a 404 for one that is not configured.
 func (r *reader) source(name string) (*account, error) {
 	src := r.sources.get(name)
 	if src == nil {
@@ -108,7 +108,7 @@ func (r *reader) key(p EntityPath) (event.Key, error) {
 	return event.Key{Source: p.Source, Kind: p.Kind, ID: id}, err
 }
 
-// pathID unescapes an id and refuses what no provider could have named so.
+// pathID unescapes an id and refuses one that no provider could have.
 func pathID(escaped string) (string, error) {
 	id, err := url.PathUnescape(escaped)
 	if err == nil {

@@ -152,8 +152,8 @@ func TestWaitEndsWhenTheSyncIsThere(t *testing.T) {
 	}
 }
 
-// The pauses between looks grow; what arrives in the last of them is still what
-// the client has waited for.
+// The pauses between looks grow; a state that arrives in the last pause still answers the
+// client.
 func TestWaitLooksOnceMoreAtItsEnd(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -169,8 +169,7 @@ func TestWaitLooksOnceMoreAtItsEnd(t *testing.T) {
 	})
 }
 
-// Somebody may have broken a document by hand; the others of its page are still
-// there to be read.
+// A document that was broken by hand does not hide the others of its page.
 func TestBrokenStateDoesNotBreakItsPage(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -216,8 +215,8 @@ func TestLists(t *testing.T) {
 	})
 	for query, says := range map[string]string{
 		"order?parent=cusa_1": "kind/id", "order?parent=account/": "kind/id", "order?parent=/cusa_1": "kind/id",
-		"order?parent=person/cusp_1": "stands under account", "person_update?account=cusa_1": "stands under person",
-		"account?account=cusa_1": "stands under nothing", "order?parent=account/a&account=b": "one parent",
+		"order?parent=person/cusp_1": "is under account", "person_update?account=cusa_1": "is under person",
+		"account?account=cusa_1": "is under nothing", "order?parent=account/a&account=b": "one parent",
 	} {
 		t.Run("refused: "+query, func(t *testing.T) {
 			w := f.get("/v1/entities/lemon/" + query)
@@ -309,7 +308,7 @@ var anyBody = map[string]string{
 	"redrive": `{}`, "discard": `{"reason":"r"}`, "sweeps": `{"source":"lemon"}`,
 }
 
-func TestStoreAwayIsToldWithoutInternals(t *testing.T) {
+func TestAnswersWithoutTheStoreShowNoInternals(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name   string

@@ -19,7 +19,7 @@ import (
 type refusal struct {
 	status int
 	reason string
-	// detail is told to the sender.
+	// detail is sent to the sender.
 	detail string
 	// retryAfter asks the sender to wait that many seconds; 0 says nothing.
 	retryAfter int
@@ -27,7 +27,7 @@ type refusal struct {
 	cause error
 }
 
-// Error returns the reason and what lies behind it.
+// Error returns the reason and its cause.
 func (r *refusal) Error() string {
 	if r.cause == nil {
 		return r.reason + ": " + r.detail
@@ -73,9 +73,8 @@ const (
 	retryWhenAway = 5
 )
 
-// refuseUnconfirmed answers an append that Redis did not confirm. It may have
-// been made all the same: the sender repeats it and the mark of the event's id
-// tells.
+// refuseUnconfirmed is the answer to an append that Redis did not confirm. Redis may have
+// made it all the same: the sender repeats the event, and Redis knows its id.
 func refuseUnconfirmed(err error) *refusal {
 	r := &refusal{status: http.StatusServiceUnavailable, reason: "unconfirmed",
 		detail: "the event could not be stored durably; send it again", retryAfter: retryWhenAway, cause: err}
@@ -88,8 +87,8 @@ func refuseUnconfirmed(err error) *refusal {
 	return r
 }
 
-// write sends the refusal. A body that was not read to its end ends the
-// connection, or what is left of it would be taken for the next request.
+// write sends the refusal. If the body was not read to its end it closes the connection;
+// otherwise the rest of the body would be read as the next request.
 func (r *refusal) write(w http.ResponseWriter) {
 	h := w.Header()
 	h["Content-Type"] = problemJSON

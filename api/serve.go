@@ -17,14 +17,14 @@ const (
 	headerWithin = 5 * time.Second
 	// answerWithin leaves room for the longest wait a client may ask for.
 	answerWithin = longestWait + 15*time.Second
-	// operationWithin bounds what is asked of Redis and the store for one answer;
-	// what it leaves of answerWithin is for telling so.
+	// operationWithin bounds the calls to Redis and the store for one answer. The
+	// rest of answerWithin is for sending the error.
 	operationWithin = answerWithin - 5*time.Second
 	idleWithin      = 2 * time.Minute
 	headerBytes     = 32 << 10
 )
 
-// NewServer returns a server that a slow client cannot hold: the header must
+// NewServer returns a server that a slow client cannot occupy: the header must
 // arrive within 5 s, the whole request within readTimeout, an answer must be
 // taken within 45 s, and an idle connection is closed after 2 minutes.
 func NewServer(h http.Handler, readTimeout time.Duration) *http.Server {
@@ -38,8 +38,8 @@ func NewServer(h http.Handler, readTimeout time.Duration) *http.Server {
 	}
 }
 
-// bounded gives an operation a deadline. A client that goes away ends its context
-// too, but nothing waits for Redis any shorter for that.
+// bounded gives an operation a deadline. A client that goes away ends its context too,
+// but does not shorten a wait for Redis.
 func bounded(ctx huma.Context, next func(huma.Context)) {
 	within, cancel := context.WithTimeout(ctx.Context(), operationWithin)
 	defer cancel()
@@ -60,14 +60,13 @@ func (a *API) Run(ctx context.Context) error {
 	return a.Serve(ctx, l)
 }
 
-// GCPercent is what the collector is best set to in a process that does nothing
-// but receive: its live heap is a few megabytes, so at the usual 100 it is
-// collected dozens of times a second. It costs a few tens of megabytes.
+// GCPercent is the best setting of the garbage collector for a process that only
+// receives. Its live heap is a few megabytes, so at the usual 100 the collector runs
+// dozens of times a second. This setting costs a few tens of megabytes.
 const GCPercent = 400
 
 // Serve serves on l until ctx ends, then stops accepting, lets requests under
-// way finish for Options.Grace, puts what was counted on record and returns
-// nil. It is called once.
+// way finish for Options.Grace, records what was counted and returns nil. It is called once.
 func (a *API) Serve(ctx context.Context, l net.Listener) error {
 	loops, stopLoops := context.WithCancel(context.WithoutCancel(ctx))
 	var running sync.WaitGroup
@@ -92,8 +91,8 @@ func (a *API) Serve(ctx context.Context, l net.Listener) error {
 	return err
 }
 
-// stop ends the server gracefully, and the connections of those who take
-// longer than that.
+// stop stops the server gracefully, and closes the connections that take longer than
+// that.
 func (a *API) stop(ctx context.Context, server *http.Server) error {
 	ctx, cancel := context.WithTimeout(ctx, a.o.Grace)
 	defer cancel()

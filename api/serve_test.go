@@ -137,7 +137,7 @@ func TestStopFinishesRequestsAndPutsCountsOnRecord(t *testing.T) {
 	began := time.Now()
 	go func() { stopped <- stop() }()
 	<-f2.leaving
-	require.Equal(t, http.StatusNotFound, <-waiting, "whoever waits is answered")
+	require.Equal(t, http.StatusNotFound, <-waiting, "a waiting request is answered")
 	close(release)
 	require.NoError(t, <-stopped)
 	require.Less(t, time.Since(began), 5*time.Second)

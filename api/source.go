@@ -17,17 +17,17 @@ import (
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
-// unknownSource stands for all sources that are not configured, in metrics and
-// notes: what strangers put into the path must not become a label.
+// unknownSource is the name of every source that is not configured, in metrics and
+// notes: text that strangers put into the path must not become a label.
 const unknownSource = "unknown"
 
-// sourceName is what a source may be called: it stands in URL paths, Redis keys
-// and collection names.
+// sourceName matches valid names of sources, which are part of URL paths, Redis keys and
+// collection names.
 var sourceName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
 
 // Source is one configured account at a provider, as the api needs it.
 type Source struct {
-	// Name stands in the path: POST /webhooks/{name}. Lower-case letters,
+	// Name is in the path: POST /webhooks/{name}. Lower-case letters,
 	// digits, - and _, at most 63.
 	Name string
 	// Provider reads its events and knows its kinds.
@@ -41,23 +41,23 @@ type Source struct {
 	Rate stream.Rate
 }
 
-// Provider is what the api asks a *provider.Definition.
+// Provider is what the api needs of a *provider.Definition.
 type Provider interface {
 	Event(source string, h http.Header, body []byte, received time.Time) (*event.Event, error)
 	Kind(name string) *provider.Kind
-	// Ref makes a reference to an entity somebody names.
+	// Ref makes a reference to an entity that a caller names.
 	Ref(key event.Key, parents map[string]string) (event.Ref, error)
 	// EventList says whether the provider lists its events.
 	EventList() provider.EventList
 }
 
-// Verifier is what the api asks a *provider.Verifier.
+// Verifier is what the api needs of a *provider.Verifier.
 type Verifier interface {
 	Verify(h http.Header, body []byte) error
 }
 
-// Ack are the status codes of good webhooks. Senders differ in what they take
-// for success; some want to see a duplicate named as such.
+// Ack are the status codes of good webhooks. Senders differ in what counts as
+// success; some want a status of its own for a duplicate.
 type Ack struct {
 	// Accepted answers an event that was appended. Defaults to 200.
 	Accepted int

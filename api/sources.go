@@ -11,17 +11,17 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// SourceState is what the fleet knows of a source, as the API shows it.
+// SourceState is the state of a source in the fleet, as the API shows it.
 type SourceState struct {
 	Source  string    `json:"source"`
 	Paused  bool      `json:"paused" doc:"Whether nothing is fetched from its provider. Webhooks are taken all the same."`
 	Kind    string    `json:"kind,omitempty" doc:"What kind of pause it is: by_hand, throttled, used_up, down, refused, misconfigured."`
-	Reason  string    `json:"reason,omitempty" doc:"Why it is paused, for people."`
+	Reason  string    `json:"reason,omitempty" doc:"Why it is paused, in words."`
 	By      string    `json:"by,omitempty" doc:"Who paused it: a token, or a worker."`
 	Since   time.Time `json:"since,omitzero" doc:"Since when it is paused."`
 	RetryAt time.Time `json:"retry_at,omitzero" doc:"When the provider may be tried again. Absent while it is paused by hand."`
 	// DeletionsAcceptedForS is absent if they are not.
-	DeletionsAcceptedForS float64 `json:"deletions_accepted_for_s,omitempty" doc:"For how many seconds more known entities that are not found are taken for deleted without proof, as an operator has asked."`
+	DeletionsAcceptedForS float64 `json:"deletions_accepted_for_s,omitempty" doc:"For how many more seconds known entities that are not found count as deleted without proof, as an operator has asked."`
 }
 
 // sourceState reads the state of a source.
@@ -47,24 +47,24 @@ func (o *operator) registerSources(api huma.API) {
 	}, o.pause)
 	huma.Register(api, huma.Operation{
 		OperationID: "resume-source", Method: http.MethodPost, Path: "/v1/sources/{source}/resume",
-		Summary: "End a pause, whoever made it", Tags: []string{"sources"},
+		Summary: "End a pause, made by hand or by a worker", Tags: []string{"sources"},
 		Description: "A source that is paused as misconfigured is paused again at the next known entity that is not found, unless its " +
 			"deletions are accepted. A resume without accept_deletions ends what one with it began.",
 		Security: needs(Operator), Errors: itemErrors,
 	}, o.resume)
 	huma.Register(api, huma.Operation{
 		OperationID: "retry-source", Method: http.MethodPost, Path: "/v1/sources/{source}/retry",
-		Summary: "Try everything now that waits for its next attempt", Tags: []string{"sources"},
+		Summary: "Make all parked work of a source due now", Tags: []string{"sources"},
 		Description: "Attempts are counted as usual. A source that is paused stays so.",
 		Security:    needs(Operator), Errors: itemErrors,
 	}, o.retry)
 	huma.Register(api, huma.Operation{
 		OperationID: "discard-source", Method: http.MethodPost, Path: "/v1/sources/{source}/discard",
-		Summary: "Give up all open work of a source that is not configured any more", Tags: []string{"sources"},
+		Summary: "Discard all open work of a source that is not configured any more", Tags: []string{"sources"},
 		Description: "A job: what waits is removed, and every event that was not settled is discarded, which its row and the audit " +
-			"show. What is mirrored stays. Of a source that is configured nothing is given up: 409 of type `configured`.",
+			"show. The mirror stays as it is. For a source that is configured: 409 of type `configured`.",
 		DefaultStatus: http.StatusAccepted, Security: needs(Operator), Errors: actErrors,
-	}, o.abandon)
+	}, o.discardSource)
 }
 
 // SourcePath names a source in a path.
@@ -83,14 +83,14 @@ type sourceOutput struct{ Body SourceState }
 
 func (o *operator) pause(ctx context.Context, in *pauseInput) (*sourceOutput, error) {
 	return o.change(ctx, in.SourcePath, "pause", in.Body.Reason, func(ctx context.Context) error {
-		return o.queue.Pause(ctx, in.Source, 0, in.Body.Reason, whoever(ctx))
+		return o.queue.Pause(ctx, in.Source, 0, in.Body.Reason, actor(ctx))
 	})
 }
 
 type resumeInput struct {
 	SourcePath
 	Body *struct {
-		AcceptDeletions bool `json:"accept_deletions,omitempty" doc:"For the next hour, known entities that the provider does not find are taken for deleted, though none proves that the right account is asked. For whoever has made sure that they were deleted."`
+		AcceptDeletions bool `json:"accept_deletions,omitempty" doc:"For the next hour, known entities that the provider does not find count as deleted, without proof that the right account is asked. For operators who have made sure that they were deleted."`
 	}
 }
 
@@ -101,13 +101,13 @@ func (o *operator) resume(ctx context.Context, in *resumeInput) (*sourceOutput, 
 	}
 	return o.change(ctx, in.SourcePath, did, "", func(ctx context.Context) error {
 		if accept {
-			return o.queue.ResumeAccepting(ctx, in.Source, whoever(ctx))
+			return o.queue.ResumeAccepting(ctx, in.Source, actor(ctx))
 		}
 		return o.queue.Resume(ctx, in.Source)
 	})
 }
 
-// change does something to a source's state and answers the state after it.
+// change changes a source's state and returns the state after it.
 func (o *operator) change(ctx context.Context, p SourcePath, did, why string, do func(context.Context) error) (*sourceOutput, error) {
 	if _, err := o.source(p.Source); err != nil {
 		return nil, err
@@ -148,7 +148,7 @@ func (o *operator) retry(ctx context.Context, in *struct{ SourcePath }) (*retryO
 	return out, nil
 }
 
-func (o *operator) abandon(ctx context.Context, in *pauseInput) (*jobOutput, error) {
+func (o *operator) discardSource(ctx context.Context, in *pauseInput) (*jobOutput, error) {
 	if o.sources.get(in.Source) != nil {
 		return nil, problem(http.StatusConflict, problemConfigured,
 			"the source %s is configured: take it out of the settings of every process first", in.Source)
@@ -157,7 +157,7 @@ func (o *operator) abandon(ctx context.Context, in *pauseInput) (*jobOutput, err
 	defer cancel()
 	now := o.now().UTC()
 	task := &storage.Task{
-		ID: newID("job_"), Kind: taskAbandon, Source: in.Source, Status: storage.TaskWaiting, By: whoever(ctx),
+		ID: newID("job_"), Kind: taskDiscardSource, Source: in.Source, Status: storage.TaskWaiting, By: actor(ctx),
 		Spec: toJSON(storage.RedriveSpec{Filter: storage.LetterFilter{Source: in.Source}, Reason: in.Body.Reason}), CreatedAt: now, UpdatedAt: now,
 	}
 	if err := o.start(ctx, task, "all open work of "+in.Source, in.Body.Reason); err != nil {

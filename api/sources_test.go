@@ -44,7 +44,7 @@ func TestPauseAndResume(t *testing.T) {
 	require.Len(t, f.store.acts(), 3)
 }
 
-// Deletions are accepted by a person, for a time, and that is on record.
+// An operator accepts deletions for a time, and the act is recorded.
 func TestResumeAcceptingDeletions(t *testing.T) {
 	t.Parallel()
 	f, streams := onRedis(t, redistest.Start(t))
@@ -99,8 +99,8 @@ func TestPauseWithoutTheStore(t *testing.T) {
 	require.Contains(t, f.logs.String(), "in this log only")
 }
 
-// What operators do when Redis or the store does not answer: told, and nothing
-// of what is inside.
+// When Redis or the store does not answer, an act fails with a problem that shows no
+// internals.
 func TestActsWithoutRedis(t *testing.T) {
 	t.Parallel()
 	paths := map[string]string{
@@ -134,7 +134,7 @@ func TestActsWithoutRedis(t *testing.T) {
 	}
 }
 
-// On a real Redis a pause holds for everybody who takes from the budget.
+// On a real Redis a pause holds for all callers that take from the budget.
 func TestPauseHoldsForTheFleet(t *testing.T) {
 	t.Parallel()
 	f, streams := onRedis(t, redistest.Start(t))

@@ -51,7 +51,7 @@ func TestReadingARealStore(t *testing.T) {
 		require.Equal(t, http.StatusOK, f.get("/v1/events/evt_04").Code)
 		require.Equal(t, http.StatusNotFound, f.get("/v1/events/evt_99").Code)
 	})
-	t.Run("a cursor of nobody", func(t *testing.T) {
+	t.Run("an invalid cursor", func(t *testing.T) {
 		require.Equal(t, http.StatusBadRequest, f.get("/v1/events?cursor=nonsense").Code)
 		require.Equal(t, http.StatusBadRequest, f.get("/v1/entities/lemon/order?cursor=nonsense").Code)
 	})

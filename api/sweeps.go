@@ -29,7 +29,7 @@ type sweep struct {
 	Source     string   `json:"source"`
 	Kinds      []string `json:"kinds,omitempty" doc:"Kinds looked at; absent: all that can be found."`
 	Mode       string   `json:"mode" enum:"sweep,backfill,verify,gaps"`
-	Status     string   `json:"status" enum:"waiting,running,done,failed,cancelled" doc:"done: all that was asked for was compared or fetched; failed: some of it was not, and what was compared stands."`
+	Status     string   `json:"status" enum:"waiting,running,done,failed,cancelled" doc:"done: all that was asked for was compared or fetched; failed: some of it was not; its other findings are valid."`
 	Cancelling bool     `json:"cancelling,omitempty" doc:"It was asked to end and has not yet."`
 	By         string   `json:"by,omitempty" doc:"Who or what started it."`
 	Partitions int64    `json:"partitions" doc:"Parts it was divided into."`
@@ -39,11 +39,11 @@ type sweep struct {
 	Found      int64    `json:"found" doc:"Differences found."`
 	APICalls   int64    `json:"api_calls" doc:"Requests made to the provider."`
 	Error      string   `json:"error,omitempty" doc:"The last thing that went wrong."`
-	Warnings   []string `json:"warnings,omitempty" doc:"What it has found that a setting would mend. No failure."`
+	Warnings   []string `json:"warnings,omitempty" doc:"Findings that a setting would fix. No failure."`
 
 	FailedListCount int64        `json:"failed_list_count,omitempty" doc:"Lists of the provider's that were not read whole. Nothing is concluded from what they lack."`
 	FailedLists     []failedList `json:"failed_lists,omitempty" maxItems:"100" doc:"The first of them, once the sweep is over. Absent in a list of sweeps."`
-	NotFetchedCount int64        `json:"not_fetched_count,omitempty" doc:"Entities that workers were asked for and did not have in the end."`
+	NotFetchedCount int64        `json:"not_fetched_count,omitempty" doc:"Entities that workers were asked to fetch and did not get in the end."`
 	NotFetched      []notFetched `json:"not_fetched,omitempty" maxItems:"100" doc:"The first of them, once the sweep is over. Absent in a list of sweeps."`
 
 	CreatedAt  time.Time `json:"created_at"`
@@ -54,12 +54,12 @@ type sweep struct {
 // failedList is a list that a sweep could not read whole.
 type failedList struct {
 	Kind    string            `json:"kind"`
-	Parents map[string]string `json:"parents,omitempty" doc:"What the list stands under."`
+	Parents map[string]string `json:"parents,omitempty" doc:"Ids of the list's parents."`
 	Error   string            `json:"error"`
 	Times   int               `json:"times,omitempty" doc:"In how many sweeps of the same kinds in a row it failed. Alerts are raised at 2, 4, 8 …"`
 }
 
-// notFetched is an entity that workers did not have in the end.
+// notFetched is an entity that workers did not get in the end.
 type notFetched struct {
 	Kind    string            `json:"kind"`
 	ID      string            `json:"id"`
@@ -82,7 +82,7 @@ func newSweep(t *storage.Task) sweep {
 	return s
 }
 
-// whole adds to a sweep what it could not have.
+// whole adds to a sweep what it did not get.
 func (s sweep) whole(t *storage.Task) sweep {
 	var outcome storage.SweepOutcome
 	if json.Unmarshal(t.State, &outcome) != nil {
@@ -112,7 +112,7 @@ func (r *reader) registerSweeps(api huma.API) {
 	}, r.listSweeps)
 	huma.Register(api, huma.Operation{
 		OperationID: "get-sweep", Method: http.MethodGet, Path: "/v1/sweeps/{id}",
-		Summary: "Read how far a sweep is", Tags: []string{"sweeps"},
+		Summary: "Read a sweep's progress", Tags: []string{"sweeps"},
 		Security: needs(Viewer), Errors: itemErrors,
 	}, r.getSweep)
 }
@@ -194,7 +194,7 @@ func (o *operator) startSweep(ctx context.Context, in *startSweepInput) (*startS
 	defer cancel()
 	now := o.now().UTC()
 	task := &storage.Task{
-		ID: newID("sweep_"), Kind: in.Body.Mode, Source: in.Body.Source, Status: storage.TaskWaiting, By: whoever(ctx),
+		ID: newID("sweep_"), Kind: in.Body.Mode, Source: in.Body.Source, Status: storage.TaskWaiting, By: actor(ctx),
 		Spec:      toJSON(storage.SweepSpec{Kinds: in.Body.Kinds, Since: in.Body.Since.UTC(), Rate: in.Body.Rate}),
 		CreatedAt: now, UpdatedAt: now,
 	}
@@ -205,7 +205,8 @@ func (o *operator) startSweep(ctx context.Context, in *startSweepInput) (*startS
 	return &startSweepOutput{Location: "/v1/sweeps/" + task.ID, Body: newSweep(task)}, nil
 }
 
-// checkSweep refuses what could only fail later, where nobody is told.
+// checkSweep refuses a sweep that could only fail later, where the caller does not see
+// it.
 func (o *operator) checkSweep(in *startSweepInput) error {
 	b := in.Body
 	src := o.sources.get(b.Source)

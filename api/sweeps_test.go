@@ -43,8 +43,8 @@ func TestSweep(t *testing.T) {
 	refusedQueries(t, "/v1/sweeps", "limit=0", "limit=201", "status=open", "mode=redrive", "kind=order")
 }
 
-// What a sweep could not have is named where one sweep is read, and counted where
-// sweeps are listed.
+// What a sweep did not get is named where one sweep is read, and counted where sweeps are
+// listed.
 func TestSweepThatLostSomething(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

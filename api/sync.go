@@ -14,10 +14,10 @@ import (
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
-// synced is the answer to the wish for a sync.
+// synced is the answer to a request for a sync.
 type synced struct {
 	Status string  `json:"status" enum:"queued,synced"`
-	ID     string  `json:"id" doc:"Names the wish in the audit and in what the provider is told of the reason."`
+	ID     string  `json:"id" doc:"Names the request in the audit and in the reason sent to the provider."`
 	Signal signal  `json:"signal" doc:"Its entry in the queue."`
 	Entity *entity `json:"entity,omitempty" doc:"The entity as a fetch begun since has found it. Absent unless synced."`
 }
@@ -26,8 +26,8 @@ func (o *operator) registerSync(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "sync-entity", Method: http.MethodPost, Path: "/v1/entities/{source}/{kind}/{id}/sync",
 		Summary: "Fetch an entity from the provider now", Tags: []string{"entities"},
-		Description: "The wish is durable in the queue when this is answered with a 202, and is done in the entity's order, at " +
-			"the priority of webhooks: somebody waits for it. With `wait` the answer is a 200 with the entity if a fetch " +
+		Description: "The request is durable in the queue when the answer is a 202. It is done in the entity's order, at " +
+			"the priority of webhooks, since a caller waits for it. With `wait` the answer is a 200 with the entity if a fetch " +
 			"begun after the request is in the mirror by then. While the source is paused nothing is fetched.\n\n" +
 			"An entity the mirror does not know yet needs the ids of its parents. Of one it has, they are known: others are " +
 			"answered with a 409, since a fetch without them finds out whether the entity is still there. One that the " +
@@ -67,19 +67,19 @@ func (o *operator) sync(ctx context.Context, in *syncInput) (*syncOutput, error)
 	}
 	doc, err := o.await(ctx, ref.Key, wait, func(d *storage.Document) bool { return d.SyncedClaim > claim })
 	if err != nil || doc.SyncedClaim <= claim {
-		return out, nil // it is in the queue, whatever became of looking on
+		return out, nil // it is in the queue, even if the answer could not be read
 	}
 	e := newEntity(doc)
 	out.Status, out.Body.Status, out.Body.Entity = http.StatusOK, "synced", &e
 	return out, nil
 }
 
-// target returns the entity with the parents its path needs: those given, else
-// those the mirror knows; and the claim it has now. A sync of a higher claim
-// began after this was read, so after the request came: clocks are not asked.
+// target returns the entity with the parents its path needs: those given, or else those
+// the mirror has. It also returns the entity's claim now. A sync with a higher claim
+// began after this read, and so after the request came; no clocks are compared.
 //
-// A sync can be wished for while the store is away, if nothing that only the
-// store knows is needed: workers do not take parents that are given for a fact.
+// A sync can be requested while the store is away, if only the store's knowledge is not
+// needed: workers check parents that a caller gives.
 func (o *operator) target(ctx context.Context, key event.Key, in *syncInput, waits bool) (ref event.Ref, claim int64, err error) {
 	src, kind, err := o.kind(in.KindPath)
 	if err != nil {
@@ -102,13 +102,13 @@ func (o *operator) target(ctx context.Context, key event.Key, in *syncInput, wai
 			if parents == nil {
 				parents = doc.Parents
 			}
-		case errors.Is(err, storage.ErrNotFound): // nobody has looked for it yet
+		case errors.Is(err, storage.ErrNotFound): // it was never asked for
 		case needed:
 			return ref, 0, o.storeProblem(ctx, "read entity", err)
 		}
 	}
 	if ref, err = src.Provider.Ref(key, parents); err != nil {
-		return ref, 0, invalid("query.parent", "", "%v; say what it stands under with ?account= or ?parent=kind/id", err)
+		return ref, 0, invalid("query.parent", "", "%v; name its parent with ?account= or ?parent=kind/id", err)
 	}
 	if doc != nil && contradicts(kind, doc, ref) {
 		return ref, 0, problem(http.StatusConflict, problemParents,
@@ -117,7 +117,8 @@ func (o *operator) target(ctx context.Context, key event.Key, in *syncInput, wai
 	return ref, claim, nil
 }
 
-// lookUp reads the mirror's document; if it can be done without, not for long.
+// lookUp reads the mirror's document. It waits for a short time only if the document is
+// not needed.
 func (o *operator) lookUp(ctx context.Context, key event.Key, needed bool) (*storage.Document, error) {
 	if !needed {
 		var cancel context.CancelFunc
@@ -127,8 +128,8 @@ func (o *operator) lookUp(ctx context.Context, key event.Key, needed bool) (*sto
 	return o.store.Entity(ctx, key)
 }
 
-// contradicts reports whether a reference names other parents than those under
-// which the mirror has the entity alive: there it was fetched.
+// contradicts reports whether a reference names other parents than those under which the
+// mirror has the living entity.
 func contradicts(kind *provider.Kind, doc *storage.Document, ref event.Ref) bool {
 	if doc.Raw == nil || !doc.DeletedAt.IsZero() {
 		return false
@@ -137,9 +138,8 @@ func contradicts(kind *provider.Kind, doc *storage.Document, ref event.Ref) bool
 	return ok && !maps.Equal(known, ref.Parents)
 }
 
-// appendSync puts the wish for a sync into the queue. It is of the class of
-// webhooks: behind them somebody would wait, and there is one for each click.
-// What is wished for in bulk is a sweep.
+// appendSync appends the signal of a sync. It has the class of webhooks: a caller waits
+// for it, and there is one for each click. A sync in bulk is a sweep.
 func (o *operator) appendSync(ctx context.Context, ref event.Ref) (*syncOutput, error) {
 	ctx, cancel := o.acting(ctx)
 	defer cancel()

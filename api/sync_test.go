@@ -28,7 +28,7 @@ func TestSyncIsAppended(t *testing.T) {
 		{"by any parent", "/v1/entities/lemon/person_update/u_1/sync?parent=person/cusp_1", false, ref("person_update", "u_1", "person", "cusp_1")},
 		{"of what needs no parents", "/v1/entities/lemon/account/cusa_1/sync", false, ref("account", "cusa_1")},
 		{"of what stands in its parent's name", "/v1/entities/lemon/positions/cusa_1/sync", false, ref("positions", "cusa_1")},
-		{"parents nobody needs are left out", "/v1/entities/lemon/account/cusa_1/sync?parent=person/cusp_1", false, ref("account", "cusa_1")},
+		{"parents that are not needed are left out", "/v1/entities/lemon/account/cusa_1/sync?parent=person/cusp_1", false, ref("account", "cusa_1")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := newFixture(t, func(o *Options) { o.Tokens = []Token{operatorToken} })

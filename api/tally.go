@@ -17,14 +17,13 @@ const (
 	tallyWrite = 2 * time.Second
 )
 
-// tally sums refusals per source and reason until the minute is over, then
-// puts them on record as one note each. There are no more sums than configured
-// sources times reasons, so however much a stranger sends, neither memory nor
-// Redis grows.
+// tally sums refusals per source and reason for a minute, and then records each sum as
+// one note. There are at most as many sums as configured sources times reasons, so a
+// stranger can make neither memory nor Redis grow.
 //
-// A sum that could not be written is kept and grows on; one whose write was
-// not confirmed may be recorded twice. Refusals of the last minute before a
-// crash are lost to the record, never to a sender: they were refused.
+// A sum that could not be written is kept and added to. One whose write was not
+// confirmed may be recorded twice. A crash loses the record of the last minute's
+// refusals; the senders have had their answers.
 type tally struct {
 	queue Queue
 	log   *slog.Logger
@@ -88,7 +87,7 @@ func (t *tally) run(ctx context.Context, loop *telemetry.Loop) {
 	}
 }
 
-// flush puts all sums on record.
+// flush records all sums.
 func (t *tally) flush(ctx context.Context) {
 	t.mu.Lock()
 	sums := t.sums

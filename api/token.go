@@ -23,9 +23,9 @@ const (
 	Operator Role = "operator"
 )
 
-// Token lets somebody use /v1.
+// Token gives its holder access to /v1.
 type Token struct {
-	// Name stands in the audit for whoever holds the token.
+	// Name is the name of the holder in the audit.
 	Name string
 	// Secret is sent as "Authorization: Bearer <secret>"; at least 16 bytes.
 	Secret string
@@ -33,13 +33,13 @@ type Token struct {
 	Role Role
 }
 
-// minSecret makes guessing pointless; a random one of 16 bytes has 128 bits.
+// minSecret makes guessing infeasible: 16 random bytes have 128 bits.
 const minSecret = 16
 
-// ListenAddr is where to listen, given what is configured. A host left out
-// means every interface; without any token it means this machine alone, since
-// whoever reaches the address could read a customer's accounts. An address that
-// names another host is meant, and is refused then.
+// ListenAddr returns where to listen. An address without a host means every interface.
+// Without tokens it means this machine alone, since any client that reaches the address
+// could read a customer's accounts. Without tokens, an address that names another host
+// is an error.
 func ListenAddr(addr string, tokens []Token) (string, error) {
 	host, port, err := net.SplitHostPort(addr)
 	switch {
@@ -68,7 +68,7 @@ func isLoopback(host string) bool {
 // guard decides who may use an operation.
 type guard struct {
 	// holders are kept by the hash of their secrets: hashes are of one length,
-	// so comparing them takes the same time whatever was sent.
+	// so comparing them always takes the same time.
 	holders []holder
 }
 
@@ -123,8 +123,8 @@ func (g *guard) check(api huma.API) func(huma.Context, func(huma.Context)) {
 	}
 }
 
-// challenge says how to come in and, to those who tried, that what they sent is
-// not accepted; see RFC 6750.
+// challenge is the WWW-Authenticate header. It says whether a token is needed or the one
+// sent is not accepted; see RFC 6750.
 func challenge(ctx huma.Context) string {
 	if ctx.Header("Authorization") == "" {
 		return `Bearer realm="tarn"`
@@ -132,12 +132,11 @@ func challenge(ctx huma.Context) string {
 	return `Bearer realm="tarn", error="invalid_token"`
 }
 
-// admitted is the key under which a request's context has the name of whoever
-// makes it.
+// admitted is the context key of the name of a request's token.
 type admitted struct{}
 
-// whoever returns the name of the token a request came with.
-func whoever(ctx context.Context) string {
+// actor returns the name of the token of a request.
+func actor(ctx context.Context) string {
 	name, _ := ctx.Value(admitted{}).(string)
 	return name
 }
@@ -151,14 +150,14 @@ func neededRole(op *huma.Operation) (Role, bool) {
 	return "", false
 }
 
-// nobody stands in the audit for those who need no token.
-const nobody = "local"
+// localActor is the name in the audit of a caller who needs no token.
+const localActor = "local"
 
-// admits returns who may go on, or the status and detail of a refusal.
+// admits returns the name of the caller, or the status and detail of a refusal.
 func (g *guard) admits(ctx huma.Context, role Role) (by string, status int, why string) {
 	if len(g.holders) == 0 {
 		status, why = admitsLocal(ctx)
-		return nobody, status, why
+		return localActor, status, why
 	}
 	h := g.holder(ctx.Header("Authorization"))
 	switch {
@@ -172,12 +171,12 @@ func (g *guard) admits(ctx huma.Context, role Role) (by string, status int, why 
 	return h.name, 0, ""
 }
 
-// admitsLocal lets requests on a server without tokens pass only if they name
-// this machine. The server listens on loopback, but a web page in a browser on
-// the same machine reaches that too, by giving its own name our address (DNS
-// rebinding); its requests then carry that name. Or it sends a request to our
-// own name, whose answer the browser keeps from it, but which would act; the
-// browser says where such a one comes from.
+// admitsLocal admits requests to a server without tokens only if they name this machine.
+// The server listens on loopback, but a web page in a browser on the same machine can
+// reach that too. It may let its own name resolve to the loopback address (DNS
+// rebinding); its requests then carry that name. Or it may send a request to a local
+// name. The browser hides the answer from the page, but the request would act; the
+// browser says from which page it comes.
 func admitsLocal(ctx huma.Context) (int, string) {
 	host := ctx.Host()
 	name, _, err := net.SplitHostPort(host)
@@ -196,8 +195,8 @@ func admitsLocal(ctx huma.Context) (int, string) {
 // sameOrigin refuses what a browser sends on behalf of another site's page.
 var sameOrigin = http.NewCrossOriginProtection()
 
-// holder finds who sent the header. It looks at every token, found or not, so
-// that the time tells nothing.
+// holder returns the holder of the token in the header. It compares every token, so that
+// the time does not depend on which one matches.
 func (g *guard) holder(authorization string) *holder {
 	scheme, secret, _ := strings.Cut(authorization, " ")
 	if !strings.EqualFold(scheme, "bearer") {

@@ -32,9 +32,9 @@ var (
 	}
 )
 
-// startWebhook begins the trace of one webhook. It does not continue the
-// caller's: the endpoint is public, and whoever calls it must choose neither
-// our trace ids nor our sampling. The caller's span is linked instead.
+// startWebhook begins the trace of one webhook. It does not continue the caller's trace:
+// the endpoint is public, and a caller must choose neither trace ids nor sampling here.
+// The caller's span is linked instead.
 func (r *receiver) startWebhook(req *http.Request, source string) (context.Context, trace.Span) {
 	opts := webhookSpan
 	if caller := telemetry.SpanContext(req.Header.Get("Traceparent")); caller.IsValid() {
@@ -51,7 +51,7 @@ func (r *receiver) startWebhook(req *http.Request, source string) (context.Conte
 	return ctx, span
 }
 
-// endWebhook ends it with the status that was answered.
+// endWebhook ends the span with the status of the answer.
 func endWebhook(span trace.Span, status int) {
 	if span.IsRecording() {
 		span.SetAttributes(attribute.Int("http.response.status_code", status))
@@ -78,7 +78,7 @@ func (r *receiver) startSend(ctx context.Context, e *event.Event) (context.Conte
 	return ctx, span
 }
 
-// endSend ends it with where the entry went.
+// endSend ends the span with the id of the entry.
 func endSend(span trace.Span, got stream.Receipt, err error) {
 	if span.IsRecording() {
 		if err != nil {

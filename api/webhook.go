@@ -27,7 +27,7 @@ var (
 	problemJSON = []string{"application/problem+json"}
 )
 
-// Queue is what the api asks *stream.Streams.
+// Queue is what the api needs of *stream.Streams.
 type Queue interface {
 	// Append returns once the signal is durable.
 	Append(ctx context.Context, d stream.Draft) (stream.Receipt, error)
@@ -52,11 +52,11 @@ type Queue interface {
 	// budget is there.
 	Fleet(ctx context.Context, sources []string) ([]stream.ShardState, []string, error)
 	Budget(ctx context.Context, source string, r stream.Rate) (float64, error)
-	// Orphans returns sources other than the configured ones whose work waits.
+	// Orphans returns the unconfigured sources whose work waits.
 	Orphans(ctx context.Context, configured []string) ([]stream.Orphan, error)
 }
 
-// receiver takes webhooks in.
+// receiver receives webhooks.
 type receiver struct {
 	sources *accounts
 	queue   Queue
@@ -85,7 +85,7 @@ func (r *receiver) serve(c *gin.Context) {
 	src.seconds.Observe(r.now().Sub(began).Seconds())
 }
 
-// take brings one webhook of a known source into its stream and answers it.
+// take appends one webhook of a known source to its stream and answers it.
 func (r *receiver) take(ctx context.Context, w http.ResponseWriter, req *http.Request, src *account) {
 	body, no := r.bodies.read(w, req)
 	if no != nil {
@@ -100,8 +100,8 @@ func (r *receiver) take(ctx context.Context, w http.ResponseWriter, req *http.Re
 	}
 	got, err := r.send(ctx, e)
 	if err != nil {
-		// The buffer is not given back: an append that was given up may still
-		// be read by the pipeline it waits in.
+		// The buffer is not reused: the pipeline may still read it for an append
+		// that timed out.
 		r.refuse(ctx, w, src.Name, refuseUnconfirmed(err))
 		return
 	}
@@ -130,8 +130,8 @@ func (r *receiver) admit(src *account, h http.Header, body *bytes.Buffer) (*even
 	return e, nil
 }
 
-// send appends the event and returns when that is durable. A duplicate is put
-// on record before it is answered: after the answer nobody would send it again.
+// send appends the event and returns when it is durable. It notes a duplicate before the
+// answer: after the answer the sender would not send it again.
 func (r *receiver) send(ctx context.Context, e *event.Event) (stream.Receipt, error) {
 	ctx, span := r.startSend(ctx, e)
 	within := r.deadlines.take()
@@ -145,8 +145,8 @@ func (r *receiver) send(ctx context.Context, e *event.Event) (stream.Receipt, er
 	return got, err
 }
 
-// append appends a draft. With the guarantee switched off, for the tests that
-// must see an event lost, it only promises to: a killed process breaks that.
+// append appends a draft. With the guarantee switched off, for tests that must see an
+// event lost, it returns before it appends, so a killed process loses the event.
 func (r *receiver) append(ctx context.Context, d stream.Draft) (stream.Receipt, error) {
 	if !fault.Off("append") {
 		return r.queue.Append(ctx, d)
@@ -162,7 +162,7 @@ func (r *receiver) append(ctx context.Context, d stream.Draft) (stream.Receipt, 
 	return stream.Receipt{}, nil
 }
 
-// brokenPromise leaves a kill time to come between.
+// brokenPromise leaves time for a kill in between.
 const brokenPromise = 100 * time.Millisecond
 
 // refuse answers, counts and notes a webhook that was not accepted.

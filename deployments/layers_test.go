@@ -42,7 +42,7 @@ type rule struct {
 }
 
 // proving are programs that prove something: they ship no more than tests do.
-var proving = []string{"deployments/fleet", "deployments/chaos", "deployments/drift", "deployments/bench"}
+var proving = []string{"deployments/fleet", "deployments/chaos", "deployments/drift", "deployments/explore", "deployments/bench"}
 
 // standins is a module of its own, with what tests start as processes.
 const standins = "deployments/standins"
@@ -102,6 +102,13 @@ var rules = []rule{
 				strings.HasPrefix(p, module) && strings.HasSuffix(p, "test")
 		})
 	}},
+	{"what ships imports nothing of the simulated fleet", func(s source) string {
+		const simulated = "worker/entity/simulation"
+		if s.test() || s.below(simulated) || s.below(proving...) {
+			return ""
+		}
+		return s.imported(anyOf(module + simulated))
+	}},
 	{"shared/loops imports the standard library alone", func(s source) string {
 		if s.test() || !s.below("shared/loops") {
 			return ""
@@ -120,7 +127,7 @@ var rules = []rule{
 		return s.imported(anyOf("github.com/FerretDB/", module+standins))
 	}},
 	{"the machine of entities has no I/O, context or clock", func(s source) string {
-		if s.test() || !s.below("worker/entity") {
+		if s.test() || s.dir != "worker/entity" {
 			return ""
 		}
 		return s.imported(func(p string) bool {
@@ -219,6 +226,7 @@ func TestLayersCanBeBroken(t *testing.T) {
 		{dir: "worker", name: "a.go", imports: []string{"go.mongodb.org/mongo-driver/v2/bson"}},
 		{dir: "worker", name: "a.go", http: []string{"Client"}},
 		{dir: "worker", name: "a.go", imports: []string{module + "shared/stream/redistest"}},
+		{dir: "worker/app", name: "a.go", imports: []string{module + "worker/entity/simulation"}},
 		{dir: "shared/loops", name: "a.go", imports: []string{module + "shared/telemetry"}},
 		{dir: "shared/storage/mongo/mongotest", name: "a.go", imports: []string{"github.com/FerretDB/FerretDB/ferretdb"}},
 		{dir: "worker/entity", name: "a.go", imports: []string{module + "shared/stream"}},

@@ -19,7 +19,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/witness"
 )
 
-// API is what is asked of a provider; *provider.Client is one.
+// API makes the calls to a provider; *provider.Client is one.
 type API interface {
 	// Fetch asks for the current state of an entity.
 	Fetch(ctx context.Context, ref event.Ref, why string) (*provider.Snapshot, error)
@@ -33,22 +33,22 @@ type API interface {
 	Probe(ctx context.Context) error
 }
 
-// triesPerCall is how often a call may fail for the provider's fault while the
-// source as a whole answers; then it is this one that is ill.
+// triesPerCall is how often a call may fail by the provider's fault while the source
+// as a whole answers. After that the call is given up.
 const triesPerCall = 5
 
-// pace is how long waiting takes. Tests wait less.
+// pace has the pauses of the package. Tests use shorter ones.
 type pace struct {
-	// poll is how often Redis is asked again for what others decide.
+	// poll is how often Redis is asked again for a decision of the fleet.
 	poll time.Duration
 	// backoff is the pause after the first failure; each further one doubles.
 	backoff time.Duration
 	// patience is how long a missing event may still be on its way.
 	patience time.Duration
-	// keep is how often progress is noted.
+	// keep is how often progress is saved.
 	keep time.Duration
-	// stalled is how long a backfill waits for workers that get nothing done before
-	// it leaves them to it: its signals are safe in their streams.
+	// stalled is how long a backfill waits for workers that make no progress. Its
+	// signals are safe in their streams when it gives up.
 	stalled time.Duration
 }
 
@@ -56,7 +56,7 @@ func usualPace() pace {
 	return pace{poll: 250 * time.Millisecond, backoff: time.Second, patience: time.Second, keep: 2 * time.Second, stalled: 2 * time.Minute}
 }
 
-// finder is what looking for differences needs of one source.
+// finder has what a search for differences of one source needs.
 type finder struct {
 	name     string
 	def      *provider.Definition
@@ -73,24 +73,25 @@ type finder struct {
 	log     *slog.Logger
 	metrics *telemetry.Metrics
 	pace    pace
-	// condition is that of the source, for all who ask it in this process.
+	// condition is the condition of the source, shared by all its callers in this
+	// process.
 	condition *condition.Source
-	// alert tells people. May be nil.
+	// alert raises an alert. May be nil.
 	alert func(alert.Alert)
-	// loop learns that work goes on, and what it waits for. May be nil.
+	// loop is told that work goes on, and what it waits for. May be nil.
 	loop *telemetry.Loop
 
-	// onPause is told of each wait for a source that is paused. May be nil.
+	// onPause is called at each wait for a paused source. May be nil.
 	onPause func(condition.State)
 
-	// bucket is a budget of its own, shared by all who work on the same sweep,
-	// with its rate. "": there is none.
+	// bucket is an extra budget, shared by all replicas that work on the same
+	// sweep, and bucketRate its rate. "": there is none.
 	bucket     string
 	bucketRate stream.Rate
 }
 
-// limited returns a finder that asks at most so often a second, together with
-// all others of that name. 0: as often as the budget of the source allows.
+// limited returns a finder that makes at most perSecond calls a second, together with
+// all finders of that name in the fleet. 0: only the budget of the source limits it.
 func (f *finder) limited(name string, perSecond float64) *finder {
 	if perSecond <= 0 {
 		return f
@@ -109,7 +110,7 @@ func (f *finder) verifyEvery(kind string) time.Duration {
 	return 24 * time.Hour
 }
 
-// kinds are the names of all kinds of the provider.
+// kinds returns the names of all kinds of the provider.
 func (f *finder) kinds() (names []string) {
 	for _, k := range f.def.Kinds() {
 		names = append(names, k.Name)
@@ -124,12 +125,12 @@ type request[T any] struct {
 	do    func(context.Context) (T, error)
 }
 
-// ask asks under the fleet's budget. As long as it is the source that is ill,
-// it waits and asks again, which may take days; an error is about this very
-// question, or of ctx. calls counts what was sent.
+// ask makes a call within the source's budget. While the source as a whole is down, it
+// waits and asks again, which may take days. It returns an error that concerns this call
+// alone, or one of ctx. It adds the calls sent to calls.
 func ask[T any](ctx context.Context, f *finder, calls *int64, q request[T]) (T, error) {
 	var none T
-	failed := new(condition.Streak) // also names the question
+	failed := new(condition.Streak) // also identifies the question
 	for {
 		if err := f.token(ctx, q.class); err != nil {
 			return none, err
@@ -157,7 +158,7 @@ func ask[T any](ctx context.Context, f *finder, calls *int64, q request[T]) (T, 
 	}
 }
 
-// token waits for one token of the budget, while the source is paused too.
+// token waits for one token of the budget, also while the source is paused.
 func (f *finder) token(ctx context.Context, class event.Class) error {
 	start := f.now()
 	for f.bucket != "" {
@@ -221,7 +222,7 @@ func (f *finder) mayAskAgain(ctx context.Context, err error, failed *condition.S
 		return true, 0
 	case decision.Do == fate.Park && decision.Until == fate.ItsTurn:
 		if asked > f.condition.Pauses.Longest {
-			return false, 0 // the next sweep may be luckier
+			return false, 0 // the next sweep tries again
 		}
 		if f.isDown(ctx, failed) {
 			return true, 0
@@ -233,7 +234,8 @@ func (f *finder) mayAskAgain(ctx context.Context, err error, failed *condition.S
 	return failed.Len() < triesPerCall, max(asked, f.pace.backoff<<(failed.Len()-1))
 }
 
-// consult asks the source what the fate of a failed call depends on.
+// consult answers the question on which the fate of a failed call depends, by asking
+// the source.
 func (f *finder) consult(ctx context.Context, q fate.Question, err error, failed *condition.Streak) bool {
 	switch q {
 	case fate.Down:
@@ -244,8 +246,8 @@ func (f *finder) consult(ctx context.Context, q fate.Question, err error, failed
 	return f.condition.IsIll(ctx, f.condition.Prober.Ask)
 }
 
-// isDown counts a failure of a call. From the third on it asks whether the source
-// is down; if so, the count starts over.
+// isDown counts a failure of a call. From the third on it asks whether the source is
+// down; if it is, the count starts again.
 func (f *finder) isDown(ctx context.Context, failed *condition.Streak) bool {
 	if !failed.Fail() || !f.condition.IsIll(ctx, f.condition.Prober.Ask) {
 		return false
@@ -254,8 +256,8 @@ func (f *finder) isDown(ctx context.Context, failed *condition.Streak) bool {
 	return true
 }
 
-// newCondition returns the condition of the finder's source, as this process sees
-// it: one for all finders of the source.
+// newCondition returns the condition of the finder's source, as this process sees it.
+// All finders of the source share it.
 func (f *finder) newCondition() *condition.Source {
 	return condition.New(condition.Options{
 		Name: f.name, By: f.owner, Fleet: f.streams, Logger: f.log,
@@ -270,7 +272,7 @@ func (f *finder) newCondition() *condition.Source {
 	})
 }
 
-// witnesses asks entities that the mirror knows.
+// witnesses returns the entities of the mirror that can show which account is asked.
 func (f *finder) witnesses() *witness.Witnesses {
 	return &witness.Witnesses{Source: f.name, Definition: f.def, API: f.api, Mirror: f.store, Accounts: f.streams}
 }

@@ -33,11 +33,10 @@ type BackfillOptions struct {
 	Every time.Duration
 }
 
-// Backfill has the mirror of a source filled and returns when it is, or when
-// ctx ends. Workers must be running: they fetch what it finds. A backfill of
-// the same kinds that was cut off, by kill -9 or otherwise, is gone on with.
-// Other replicas help; none is needed. An error wraps ErrCutOff if it goes on
-// where it was when called again.
+// Backfill fills the mirror of a source. It returns when the mirror is filled, or when
+// ctx ends. Workers must be running: they fetch what it finds. It resumes a backfill
+// of the same kinds that was cut off, by kill -9 or otherwise. Other replicas help;
+// none is needed. The error wraps ErrCutOff if another call resumes the backfill.
 func (r *Reconciler) Backfill(ctx context.Context, o BackfillOptions) error {
 	s := r.source(o.Source)
 	if s == nil {
@@ -65,13 +64,12 @@ func (r *Reconciler) Backfill(ctx context.Context, o BackfillOptions) error {
 	return r.attend(ctx, f, task.ID, o)
 }
 
-// attention is how often one who attends a backfill looks for work and for its
-// end.
+// attention is how often the command looks for work and for the backfill's end.
 const attention = 100 * time.Millisecond
 
-// ErrCutOff is wrapped by the error of a backfill that ended before it was
-// done, and will go on.
-var ErrCutOff = errors.New("cut off; the same command goes on where it was")
+// ErrCutOff is wrapped by the error of a backfill that was cut off and can be
+// resumed.
+var ErrCutOff = errors.New("cut off; the same command resumes it")
 
 // backfillTask finds the backfill that was cut off, or makes one.
 func (r *Reconciler) backfillTask(ctx context.Context, f *finder, o BackfillOptions) (*storage.Task, error) {
@@ -85,14 +83,14 @@ func (r *Reconciler) backfillTask(ctx context.Context, f *finder, o BackfillOpti
 		if err != nil || !slices.Equal(slices.Sorted(slices.Values(spec.Kinds)), kinds) {
 			return
 		}
-		// One that reaches as far back does what is asked for.
+		// A backfill that reaches as far back includes this one.
 		if spec.Since.IsZero() == o.Since.IsZero() && !spec.Since.After(o.Since) {
 			open = t
 		}
 	})
 	if err != nil || open != nil {
 		if open != nil {
-			r.Logger.Info("going on with a backfill that was not finished", "task", open.ID, "begun", open.CreatedAt)
+			r.Logger.Info("resuming a backfill that was not finished", "task", open.ID, "begun", open.CreatedAt)
 		}
 		return open, err
 	}
@@ -104,17 +102,17 @@ func (r *Reconciler) backfillTask(ctx context.Context, f *finder, o BackfillOpti
 	return t, f.persist(ctx, "begin a backfill", func() error { return r.Store.CreateTasks(ctx, []*storage.Task{t}) })
 }
 
-// attend works on the backfill, beside whoever else does, and shows how far it
-// is until it is over.
+// attend works on the backfill, beside other replicas, and shows its progress until
+// it is over.
 func (r *Reconciler) attend(ctx context.Context, f *finder, id string, o BackfillOptions) error {
 	working, stop := context.WithCancel(ctx)
 	var all sync.WaitGroup
 	defer all.Wait()
 	defer stop()
-	hasty := *r // a person looks on
+	hasty := *r // an operator watches
 	hasty.Poll = min(r.Poll, attention)
-	all.Go(func() { r.keep(working, "backfills "+f.name, hasty.desk(f.name, 1, kindBackfill)) })
-	all.Go(func() { r.keep(working, "partitions "+f.name, hasty.desk(f.name, r.Parallel, kindPartition)) })
+	all.Go(func() { r.keep(working, "backfills "+f.name, hasty.taskQueue(f.name, 1, kindBackfill)) })
+	all.Go(func() { r.keep(working, "partitions "+f.name, hasty.taskQueue(f.name, r.Parallel, kindPartition)) })
 	show, pace := newDisplay(o.Out), pacer{}
 	defer show.end()
 	for {
@@ -164,12 +162,12 @@ func (r *Reconciler) untilShown(ctx context.Context, f *finder, id string, every
 	return nil
 }
 
-// cutOffAt says how far a backfill had come when ctx ended.
+// cutOffAt returns the error of a backfill whose ctx ended, with its progress.
 func cutOffAt(ctx context.Context, f *finder, id string, p progress) error {
 	return fmt.Errorf("backfill %s: %s; %s: %w", id, f.waitsFor(ctx), p.line(), ErrCutOff)
 }
 
-// progressOf looks how far a backfill is.
+// progressOf reads the progress of a backfill.
 func (r *Reconciler) progressOf(ctx context.Context, f *finder, id string) (*storage.Task, progress, error) {
 	p := progress{At: r.Now().UTC(), Source: f.name, Task: id, Kinds: map[string]int64{}}
 	var t *storage.Task
@@ -180,7 +178,7 @@ func (r *Reconciler) progressOf(ctx context.Context, f *finder, id string) (*sto
 	if err != nil {
 		return nil, p, err
 	}
-	listed := true // everything that others stand under
+	listed := true // everything that has kinds under it
 	var parents, walked int
 	var failedLists int64
 	err = eachTask(ctx, f, storage.TaskFilter{Parent: id}, func(part *storage.Task) {
@@ -195,7 +193,7 @@ func (r *Reconciler) progressOf(ctx context.Context, f *finder, id string) (*sto
 		failedLists += part.Counts["failed_lists"] + part.Counts["partial_lists"]
 		spec, err := decodeState[partitionSpec](part.Spec)
 		if err != nil {
-			return // it fails on its own
+			return // the partition itself fails by it
 		}
 		listed = listed && (spec.Under != "" || part.Status.Final())
 		parents += len(spec.IDs)
@@ -228,18 +226,17 @@ func (r *Reconciler) progressOf(ctx context.Context, f *finder, id string) (*sto
 	if t.Status.Final() {
 		p.Phase, p.SweepOutcome, p.Missed = string(t.Status), state.SweepOutcome, t.Counts["not_fetched"]
 		if t.Status != storage.TaskDone && p.Share == 1 {
-			p.Share = 0 // of what is not known whole no share is known
+			p.Share = 0 // without the whole no share is known
 		}
 	}
 	return t, p, nil
 }
 
-// VerifyOnce compares everything a source's provider has with the mirror, in
-// this process alone, and returns what differs. It repairs nothing and records
-// nothing: that documents were verified is all it writes. A difference is
-// looked at twice, so that one which an event under way explains is none. When
-// ctx ends first, or the source is paused for too long, there is a report all the
-// same, whose CutOff says so.
+// VerifyOnce compares everything a source's provider has with the mirror, in this
+// process alone, and returns what differs. It repairs and records nothing; it only
+// writes verified_at of documents. It checks a difference twice, so an event in flight
+// causes none. When ctx ends first, or the source is paused for too long, it returns a
+// report whose CutOff says so.
 func (r *Reconciler) VerifyOnce(ctx context.Context, name string, o VerifyOptions) (*Report, error) {
 	s := r.source(name)
 	if s == nil {

@@ -39,7 +39,7 @@ func (c *scene) reconciler(id string) *Reconciler {
 // workUntil plays the worker until stop.
 func (c *scene) workUntil() (stop func()) { return c.each(func() { c.work() }) }
 
-// workUntilBut plays a worker that never has an entity.
+// workUntilBut plays a worker that never gets one entity.
 func (c *scene) workUntilBut(id string) (stop func()) {
 	return c.each(func() {
 		c.working.Lock()
@@ -163,7 +163,7 @@ func TestABackfillThatIsCancelled(t *testing.T) {
 	require.NoError(t, c.streams.Resume(c.ctx, "shop"))
 }
 
-// While a source is paused nobody fetches, and a backfill waits, however long.
+// While a source is paused no worker fetches, and a backfill waits, however long.
 func TestABackfillWaitsForAPause(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
@@ -177,7 +177,7 @@ func TestABackfillWaitsForAPause(t *testing.T) {
 		_, age, err := c.finder.background(c.ctx)
 		return err == nil && age > 5*time.Millisecond
 	})
-	stands := func() bool {
+	stalls := func() bool {
 		s.state.BacklogSince = c.clock.now().Add(-s.pace.stalled)
 		done, err := s.filled(c.ctx)
 		require.NoError(t, err)
@@ -185,15 +185,15 @@ func TestABackfillWaitsForAPause(t *testing.T) {
 	}
 	require.NoError(t, c.streams.Pause(c.ctx, "shop", 0, "maintenance", "ops"))
 	for range 4 {
-		require.True(t, stands())
+		require.True(t, stalls())
 	}
 	require.NoError(t, c.streams.Resume(c.ctx, "shop"))
-	require.False(t, stands(), "nobody works")
+	require.False(t, stalls(), "no worker runs")
 	require.Contains(t, s.state.Stalled, "1 signals still wait")
 }
 
-// Whether what waits is as old as a backfill is told by the clock of Redis alone:
-// another replica, with another clock, may go on with it.
+// The clock of Redis alone decides whether queued signals are as old as a backfill, so
+// a replica with another clock can continue it.
 func TestABackfillIsFilledByOneClock(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)

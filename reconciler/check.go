@@ -13,15 +13,14 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// Entities that no list shows are checked by id, and so is what a list made
-// suspicious, before it is called different: a list and a GET may disagree for a
-// moment, and only the GET is what a worker would write. The reconciler asks itself
-// rather than have a worker do so: an entity that is as it should be then costs one
-// call and moves verified_at, and the workers, who alone write states, are signalled
-// only for those that are not.
+// Entities that no list shows are checked by id. So is an entity that differs in a
+// list, before it counts as different: a list and a GET may disagree for a moment, and
+// a worker would write what the GET shows. The reconciler makes these calls itself: an
+// entity that agrees costs one call and gets its verified_at, and workers, which alone
+// write states, are signalled only for those that differ.
 
-// check asks for one entity and compares it. before is its document as read
-// before, nil for none; listed is how a list showed it, nil if none did.
+// check asks for one entity and compares it. before is its document as read before the
+// call, nil for none; listed is how a list showed it, nil if none did.
 func (s *survey) check(ctx context.Context, ref event.Ref, before *storage.Document, listed *provider.Snapshot, r *remedies) error {
 	seen, err := s.lookAt(ctx, ref)
 	if ctx.Err() != nil {
@@ -35,7 +34,7 @@ func (s *survey) check(ctx context.Context, ref event.Ref, before *storage.Docum
 	return s.weigh(ctx, seen, before, listed, r)
 }
 
-// lookAt asks for one entity. That it is gone is no error.
+// lookAt asks for one entity. It returns no error for an entity that is gone.
 func (s *survey) lookAt(ctx context.Context, ref event.Ref) (observation, error) {
 	seen := observation{ref: ref}
 	state, err := ask(ctx, s.finder, &s.calls, request[*provider.Snapshot]{ref.Key.Kind, s.class(), func(ctx context.Context) (*provider.Snapshot, error) {
@@ -55,7 +54,7 @@ func (s *survey) failedCheck(ref event.Ref, err error) {
 	s.log.Warn("an entity could not be checked", "source", s.name, "entity", ref.Key.String(), "error", err)
 }
 
-// weigh compares what a GET has shown; before and listed are as in check.
+// weigh compares the answer to a GET; before and listed are as in check.
 func (s *survey) weigh(ctx context.Context, seen observation, before *storage.Document, listed *provider.Snapshot, r *remedies) error {
 	docs, err := s.documents(ctx, []event.Key{seen.ref.Key})
 	if err != nil {
@@ -64,13 +63,13 @@ func (s *survey) weigh(ctx context.Context, seen observation, before *storage.Do
 	doc := docs[seen.ref.Key]
 	switch verdict, typ := compare(s.def, doc, seen); {
 	case syncedSince(before, doc):
-		// The worker may have asked later than we did.
+		// The worker may have asked later than this survey did.
 	case verdict == agrees:
 		s.verified(doc, seen.at)
 		s.compareWithList(seen, doc, listed)
 	case verdict == unsure:
 		s.compareWithList(seen, doc, listed)
-	case verdict == behind && s.mode != modeTell:
+	case verdict == behind && s.mode != modeReport:
 	case verdict == elsewhere, typ == storage.Stale && !sameParents(s.def, doc, seen.ref):
 		return s.lookWhereKnown(ctx, seen, typ, doc, r)
 	case s.doubtful(doc, seen, listed):
@@ -97,12 +96,12 @@ func (s *survey) compareWithList(seen observation, doc *storage.Document, listed
 	}
 }
 
-// lookWhereKnown asks for an entity that was seen under other parents than the
-// mirror has, under those. If it is there too, the mirror keeps it: lists may
-// show one entity under several parents. If it has another state there, the two
-// are not one entity, which the definition says cannot be (see provider.Kind.Ref):
-// that is recorded, and nothing repairs it. If it is not there, it has moved. typ is
-// how what was seen differs.
+// lookWhereKnown asks for an entity that was seen under other parents than the mirror
+// has. It asks under the parents that the mirror has. If the entity is there too, the
+// mirror keeps it: lists may show one entity under several parents. If it has another
+// state there, these are two entities with one id, which the definition rules out (see
+// provider.Kind.Ref): a shared id is recorded. If it is not there, it has moved. typ is
+// the type of the difference seen.
 func (s *survey) lookWhereKnown(ctx context.Context, seen observation, typ storage.DiscrepancyType, doc *storage.Document, r *remedies) error {
 	known, err := s.lookAt(ctx, event.Ref{Key: doc.Key, Parents: doc.Parents})
 	switch {
@@ -121,13 +120,13 @@ func (s *survey) lookWhereKnown(ctx context.Context, seen observation, typ stora
 	return nil
 }
 
-// doubtful reports whether an answer is rather an old one than the truth: it
-// says that there is nothing where a list has just shown something, or lacks
-// history that the mirror holds, with nothing to back it. Workers know how to
-// wait in such a case, so one is asked to look, and nothing is on record yet.
+// doubtful reports whether an answer is probably stale: it finds nothing where a list
+// has just shown the entity, or it lacks history that the mirror has and the list does
+// not agree with it. A worker, which waits for such an answer to catch up, is signalled
+// then, and nothing is recorded.
 func (s *survey) doubtful(doc *storage.Document, seen observation, listed *provider.Snapshot) bool {
-	if s.mode == modeTell {
-		return false // it looks twice anyway
+	if s.mode == modeReport {
+		return false // the command checks a difference twice anyway
 	}
 	if seen.state == nil {
 		return listed != nil
@@ -139,12 +138,12 @@ func (s *survey) doubtful(doc *storage.Document, seen observation, listed *provi
 	return err == nil && seen.state.Lacks(prev)
 }
 
-// checkPage is how many documents are read at a time.
+// checkPage is how many documents are read at once.
 const checkPage = 100
 
-// checkKind checks by id what the survey has not seen of a kind, from an id on:
-// what complete lists lack, and what is in no list and due. after is kept up to
-// date.
+// checkKind checks by id the entities of a kind that the survey has not seen, from an
+// id on: those that complete lists lack, and those that are in no list and due. It keeps
+// after up to date.
 func (s *survey) checkKind(ctx context.Context, k *provider.Kind, after *string) error {
 	now := s.now()
 	due := now.Add(-s.verifyEvery(k.Name))
@@ -188,12 +187,12 @@ func (s *survey) checkKind(ctx context.Context, k *provider.Kind, after *string)
 
 // checkDue checks one document, unless there is a reason not to.
 func (s *survey) checkDue(ctx context.Context, doc *storage.Document, inLists bool, due time.Time) error {
-	if awaited(doc) && s.mode != modeTell {
-		return nil // it is being worked on
+	if awaited(doc) && s.mode != modeReport {
+		return nil // a worker will look at it
 	}
 	if inLists && !doc.VerifiedAt.Before(due) {
-		// Its list did not show it. That says nothing if the list did not come
-		// whole, and is as it should be if the entity is gone.
+		// Its list did not show it. That says nothing if the list was not read
+		// whole, and is right if the entity is gone.
 		if s.failed[doc.Key.Kind] || s.failed[listName(doc.Key.Kind, doc.Parents)] || !doc.DeletedAt.IsZero() {
 			return nil
 		}
@@ -208,10 +207,10 @@ func (s *survey) checkDue(ctx context.Context, doc *storage.Document, inLists bo
 	return s.remedy(ctx, r)
 }
 
-// foundAlready reports whether this survey has found the entity different.
+// foundAlready reports whether this survey has already found the entity different.
 func (s *survey) foundAlready(ctx context.Context, doc *storage.Document) (found bool, err error) {
-	if s.mode == modeTell {
-		return s.told[doc.Key], nil
+	if s.mode == modeReport {
+		return s.reported[doc.Key], nil
 	}
 	err = s.persist(ctx, "read discrepancies", func() error {
 		page, err := s.store.Discrepancies(ctx, storage.DiscrepancyFilter{Source: s.name, Entity: doc.Key, SweepID: s.id, Limit: 1})

@@ -12,7 +12,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// opinion is what comparing says about one entity.
+// opinion is the result of comparing one entity.
 type opinion int
 
 const (
@@ -20,8 +20,8 @@ const (
 	agrees opinion = iota
 	// unsure: nothing can be said.
 	unsure
-	// behind: they have different states, and the mirror knows itself to be behind
-	// and is working on it.
+	// behind: they have different states; the mirror knows that it is behind, and a
+	// worker will fetch the entity.
 	behind
 	// differs: they have different states.
 	differs
@@ -29,16 +29,16 @@ const (
 	elsewhere
 )
 
-// observation is what the provider showed of one entity, in a list or as the answer
-// to a GET.
+// observation is an entity as the provider showed it, in a list or as the answer to a
+// GET.
 type observation struct {
 	ref event.Ref
 	// state is nil if the provider says it has no such entity.
 	state *provider.Snapshot
 	// at is when the request was sent.
 	at time.Time
-	// listed: state is an element of a list. partial: such a one may show less than a
-	// GET, and only what it shows is compared.
+	// listed: state is an element of a list. partial: the element may show less than
+	// a GET, and only what it shows is compared.
 	listed, partial bool
 }
 
@@ -53,14 +53,14 @@ func (o observation) hash() string {
 	return o.state.Hash
 }
 
-// syncedSince reports whether a sync of the entity was written between two
-// readings of its document, nil for none. Claims tell that without a clock: the
-// worker that fetched and the reconciler that compares may each have another.
+// syncedSince reports whether a sync of the entity was written between two readings of
+// its document, nil for none. It compares claims, since the clocks of the worker and of
+// this process may differ.
 func syncedSince(before, after *storage.Document) bool {
 	return syncedClaim(before) != syncedClaim(after)
 }
 
-// syncedClaim is the claim of the fetch a document's state is from. 0: it has none.
+// syncedClaim is the claim of the fetch that wrote a document's state. 0: none did.
 func syncedClaim(doc *storage.Document) int64 {
 	if doc == nil {
 		return 0
@@ -68,15 +68,15 @@ func syncedClaim(doc *storage.Document) int64 {
 	return doc.SyncedClaim
 }
 
-// compare says what an observation means for the document the mirror has, nil if it
-// has none. The observation is the newer of the two unless a sync was written
-// meanwhile, which the caller has to rule out (syncedSince).
+// compare compares an observation with the mirror's document, nil if it has none. The
+// observation is the newer of the two unless a sync was written meanwhile, which the
+// caller must rule out (syncedSince).
 func compare(d *provider.Definition, doc *storage.Document, seen observation) (opinion, storage.DiscrepancyType) {
 	exists := seen.exists()
 	switch {
 	case doc == nil || !doc.Known():
 		if !exists {
-			return unsure, "" // there is nothing, and nothing is known
+			return unsure, "" // neither side has it
 		}
 		return different(doc), storage.Missing
 	case !exists && !doc.DeletedAt.IsZero():
@@ -93,8 +93,8 @@ func compare(d *provider.Definition, doc *storage.Document, seen observation) (o
 	return agrees, ""
 }
 
-// sameParents reports whether an entity was seen under the parents the mirror
-// has for it. Parents that no request could name are not compared.
+// sameParents reports whether an entity was seen under the parents that the mirror has
+// for it. It does not compare parents that no request could name.
 func sameParents(d *provider.Definition, doc *storage.Document, ref event.Ref) bool {
 	k := d.Kind(doc.Key.Kind)
 	have, known := k.Parents(doc.Parents)
@@ -102,7 +102,7 @@ func sameParents(d *provider.Definition, doc *storage.Document, ref event.Ref) b
 	return !known || !ok || maps.Equal(have, seen)
 }
 
-// different is the opinion of an entity that is not as the mirror has it.
+// different is the opinion for an entity whose state differs from the mirror's.
 func different(doc *storage.Document) opinion {
 	if awaited(doc) {
 		return behind
@@ -110,16 +110,16 @@ func different(doc *storage.Document) opinion {
 	return differs
 }
 
-// awaited reports whether a worker is about to look at the entity of a document,
-// nil if there is none: a retry, or a second look at a read that lagged, is on
-// its way. With a dead letter no worker will.
+// awaited reports whether a worker will fetch the entity of a document, nil if there is
+// none: a retry, or a second look after a lagging answer, is on its way. After a dead
+// letter no worker will.
 func awaited(doc *storage.Document) bool {
 	return doc != nil && doc.Behind != nil && doc.Behind.Reason != storage.ReasonDeadLetter
 }
 
-// sameState compares by content. The stored hash is not trusted: it says what
-// was written, and a hand in the database may have written since; besides,
-// another version of the definition may have had other volatile fields.
+// sameState compares the content. It does not trust the stored hash: another program
+// may have changed the document since, and another version of the definition may have
+// had other volatile fields.
 func sameState(d *provider.Definition, doc *storage.Document, seen observation) bool {
 	have, err := d.Read(doc.Key.Kind, doc.Raw)
 	switch {
@@ -131,21 +131,21 @@ func sameState(d *provider.Definition, doc *storage.Document, seen observation) 
 	return have.Hash == seen.state.Hash
 }
 
-// difference is an entity that provider and mirror do not agree about.
+// difference is an entity that differs between provider and mirror.
 type difference struct {
 	observation
 	typ storage.DiscrepancyType
 	// doc is what the mirror has, nil for nothing.
 	doc *storage.Document
 	// lost is the highest claim under which the log says that the entity was
-	// written, if the mirror has nothing of it: the database has lost it since. 0: it
-	// was never written, as far as is known.
+	// written, if the mirror lacks it: the database has lost it since. 0: it was
+	// never written, as far as the log says.
 	lost int64
 }
 
-// id names the difference: as long as no sync has changed the mirror's side, it
-// is the same one when it is found again. No sync ends that two entities have one
-// id: that is one difference for good.
+// id is the id of the difference. It stays the same until a sync changes the mirror's
+// side, so a difference that is found again has the same id. No sync ends a shared id,
+// so its id never changes.
 func (d difference) id() string {
 	if d.typ == storage.SharedID {
 		return discrepancyID(d.ref.Key.String(), string(d.typ), listName(d.ref.Key.Kind, d.ref.Parents))
@@ -153,8 +153,8 @@ func (d difference) id() string {
 	return discrepancyID(d.ref.Key.String(), string(d.typ), strconv.FormatInt(d.claim(), 10))
 }
 
-// claim is the claim of the newest fetch that was written before the comparison:
-// only a higher one can have mended the difference.
+// claim is the claim of the newest fetch that was written before the comparison: only a
+// higher one can have repaired the difference.
 func (d difference) claim() int64 { return max(syncedClaim(d.doc), d.lost) }
 
 // syncedAt is when the mirror's side was fetched. Zero: it has nothing.
@@ -165,7 +165,7 @@ func (d difference) syncedAt() time.Time {
 	return d.doc.SyncedAt
 }
 
-// discrepancyID makes an id of what makes a discrepancy this one.
+// discrepancyID makes an id of the parts that identify a discrepancy.
 func discrepancyID(parts ...string) string {
 	h := sha256.New()
 	for _, p := range parts {

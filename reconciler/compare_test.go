@@ -41,7 +41,7 @@ func TestCompare(t *testing.T) {
 	}{
 		"the same":                 {doc(nil), state(`[{"q":1.10, "isin":"A","latest_price":7}]`), agrees, ""},
 		"another number":           {doc(nil), state(`[{"isin":"A","q":1.1}]`), differs, storage.Stale},
-		"nobody has it":            {nil, nil, unsure, ""},
+		"neither has it":           {nil, nil, unsure, ""},
 		"never fetched, nor is":    {never, nil, unsure, ""},
 		"not in the mirror":        {nil, state(`[]`), differs, storage.Missing},
 		"never fetched":            {never, state(`[]`), differs, storage.Missing},
@@ -79,7 +79,7 @@ func TestADifferenceHasOneName(t *testing.T) {
 		return difference{observation: observation{ref: ref, at: found}, typ: storage.Stale, doc: &storage.Document{SyncedClaim: claim}}
 	}
 	a := stale(1, time.Unix(1, 0)).id()
-	require.Equal(t, a, stale(1, time.Unix(2, 0)).id(), "whoever finds it, whenever")
+	require.Equal(t, a, stale(1, time.Unix(2, 0)).id(), "the id depends on neither finder nor time")
 	require.NotEqual(t, a, stale(2, time.Unix(1, 0)).id(), "until the mirror was synced")
 	require.NotEqual(t, a, difference{observation: observation{ref: ref}, typ: storage.Deleted, doc: &storage.Document{SyncedClaim: 1}}.id())
 	require.NotEqual(t, discrepancyID("a", "bc"), discrepancyID("ab", "c"))

@@ -9,19 +9,19 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// A kind that is derived has no events of its own. An event that makes it stale asks
-// for a refresh, which is held back: at most one per Every. A difference that a
-// refresh will mend is none. If a refresh has not come in time, though, later events
-// do not excuse it, however many there are.
+// A derived kind has no events of its own. An event that makes it stale requests a
+// refresh, which is delayed: at most one runs per Every. A refresh on its way explains
+// a difference. A refresh that has not come in time is overdue, and then later events
+// explain nothing.
 //
 //	event        event   event                found
 //	──┼────────────┼───────┼────────────────────┼──▶
 //	  │◀─ overdue ────────▶│◀──── heldFor ─────▶│
 //	      unless synced since    may be on its way
 
-// heldBack are those of the differences that a refresh on its way explains. The log
-// cannot be asked for derived kinds, so all events of the time are read, once for all
-// differences.
+// heldBack returns the ids of the differences that a refresh on its way explains.
+// The log has no index by derived kind, so all events of the time are read, once for
+// all differences.
 func (f *finder) heldBack(ctx context.Context, found []*storage.Discrepancy) (map[string]bool, error) {
 	wanted := map[event.Key][]*storage.Discrepancy{}
 	filter := storage.EventFilter{Source: f.name, Limit: 200}
@@ -73,7 +73,7 @@ func (f *finder) heldBack(ctx context.Context, found []*storage.Discrepancy) (ma
 	return onItsWay, nil
 }
 
-// refreshedWithin is how long after an event a refresh of a kind has come at the
+// refreshedWithin is how long after an event the refresh of a kind comes at the
 // latest. 0: the kind is not derived.
 func (f *finder) refreshedWithin(kind string) time.Duration {
 	k := f.def.Kind(kind)
@@ -83,11 +83,11 @@ func (f *finder) refreshedWithin(kind string) time.Duration {
 	return heldFor(k.Every)
 }
 
-// heldFor is how long after an event a refresh or second look may be on its
-// way: the time it is held back, and some for the queue.
+// heldFor is how long after an event a refresh or second look may be on its way: its
+// delay, and some time for the queue.
 func heldFor(d time.Duration) time.Duration { return d + 30*time.Second }
 
-// events are those of the log that a filter selects, as many as its limit.
+// events returns the events of the log that a filter selects, up to its limit.
 func (f *finder) events(ctx context.Context, filter storage.EventFilter) ([]*storage.EventRow, error) {
 	page, err := f.eventsPage(ctx, filter)
 	return page.Items, err

@@ -1,109 +1,157 @@
-// Package reconciler makes the mirror true even when webhooks never came: it
-// looks for what events missed, and has it repaired. Any number of replicas
-// divide the work among them without a leader.
+// Package reconciler finds what webhooks did not bring into the mirror, and has
+// the workers repair it. Any number of replicas share the work without a leader.
 //
-// # The way of a difference
+// # What runs when
 //
-// Files in the order of the story:
+//	every            what          finds
+//	gaps.every       gaps          events that never came, in the provider's event list
+//	recover.every    recover       work that Redis has lost, in the event log
+//	sweep.every      sweep         entities that differ, in the provider's lists
+//	5 s              judge         which differences are reported
+//	24 h             subscription  event types that the provider does not send
+//	1 min            staleness     the age of the mirror, as a metric
+//	5 s              queue         the work that waits for workers, as metrics
+//	on request       backfill, verify, redrive, discard
 //
-//	reconciler.go    what a reconciler is made of, and what it starts
-//	loop.go          a loop that is started again when it dies
-//	schedule.go      sweeps are started when they are due
-//	member.go        tasks are taken: standing ones, and those of a desk
-//	work.go          one task under its lease: begun, saved, ended
-//	runners.go       which runner does what
-//	engine.go        the tasks that look for differences
-//	ask.go           asking the provider within the fleet's budget
-//	gaps.go          events that never came
-//	gapsrepair.go    what is missing is appended, and put on record
-//	gapsmark.go      how far that search is, and what keeps it
-//	gapsorder.go     what that rests on: times and an order that are checked
-//	pages.go         the bounds of a list
-//	sweep.go         a sweep from planning to its sums
-//	fill.go          waiting for workers, and what they could not have
-//	outcome.go       what a sweep could not have, and telling of it
-//	swept.go         which kinds, but for which lists, a sweep has been finished of
-//	partition.go     one part of a sweep
-//	survey.go        walking lists and comparing pages
-//	lists.go         lists that are begun again, or did not come whole
-//	emptied.go       root lists, and one that went from something to nothing
-//	check.go         checking by id what no list shows
-//	due.go           when an entity must be there, and when it is asked for whole
-//	compare.go       what an answer means for a document
-//	patch.go         a difference as an RFC 6902 patch
-//	repair.go        recording differences, signalling workers
-//	derived.go       differences that a refresh held back explains
-//	judge.go         which differences were none, and telling of the rest
-//	recover.go       what Redis has lost
-//	jobs.go          dead letters, redriven or discarded by filter
-//	subscription.go  what the provider sends webhooks of
-//	freshness.go     how old the mirror is
-//	queue.go         what waits for the workers, and whether there are any
-//	backfill.go, verify.go, progress.go   the two commands
+// The first sweep of a source is a backfill: what the mirror lacks then is
+// fetched, and is no discrepancy.
+//
+// # One difference, from finding to verdict
+//
+//	        record             grace             worker
+//	compare ──────▶ suspected ───────▶ confirmed ───────▶ repaired or failed
+//	                  │  └───────────▶ dropped, if an event explains it
+//	                  └ signal ▶ a worker fetches the entity and writes it
+//
+// A sweep starts when it is due (schedule.go). It makes partitions (sweep.go), and any
+// replica takes one (member.go, partition.go). A partition walks a list, page by page
+// (survey.go), within the source's rate (ask.go). It compares each element with the
+// document in the mirror (compare.go). If they differ, it asks for the entity by id,
+// since a list may be older than a GET (check.go); an entity that the mirror lacks needs
+// no second question. What no list showed is checked by id in the end.
+//
+// A difference is recorded as suspected, and then a signal is appended, so the worker
+// that owns the entity fetches it (repair.go). Repair does not wait for the verdict: a
+// needless fetch costs one call, a late one leaves the mirror wrong.
+//
+// The judge decides once grace has passed and workers have read every event that was
+// accepted by then (judge.go). If an event explains the difference, it is dropped.
+// Otherwise it is confirmed and counted, and an alert is raised. The worker that made
+// the repair notes how it ended.
+//
+// # When an event explains a difference
+//
+// A claim is the fencing token of a fetch: a counter on the document that a worker
+// raises before it asks the provider. Claims order fetches and comparisons without
+// comparing the clocks of two hosts. An event explains a difference if
+//
+//   - its work is not done yet, or
+//   - its fetch was written under a higher claim than the mirror had when it was
+//     compared, and brought the state that the provider showed then, or
+//   - it brought another state, the mirror still has that state, and the provider,
+//     asked once more, has it too.
+//
+// A kind without events of its own is refreshed after the events that make it stale.
+// A refresh that is on its way explains a difference; one that is overdue does not.
+//
+// No fetch repairs a shared id: the provider has two entities with one id under two
+// parents, though the definition says that ids are unique. The mirror keeps the one
+// it has. Every sweep records this difference under the same id, so one alert is
+// raised.
+//
+// # Missed events
+//
+// The search for missed events has a mark: every event created before it has a row
+// in the log. A reading begins an overlap before the mark. An event without a row is
+// looked up again a second later, then appended as its webhook would have been, and
+// recorded as missed. The mark moves as far as every listed event has a row. If it
+// stays where it is for too long, an alert is raised.
 //
 // # What it may write
 //
-// Signals, to Redis. To the store: discrepancies, tasks, verified_at of
-// documents found true, and what became of dead letters it redrove. Never a
-// document's state: an entity has one writer, the worker that holds its shard,
-// so it has one order and one audit trail, however many sweep it.
-//
-// # Repair does not wait for judgement
-//
-// What differs is signalled as soon as it is seen; a needless fetch costs a
-// call, a late one leaves the mirror wrong. Whether an event was missed is decided
-// when grace has passed, since one may have been on its way. A difference that an
-// event explains is dropped. The others are confirmed, and alerted on.
-//
-// An event explains a difference if its work is not done, or if its fetch was
-// written under a higher claim than the mirror had when it was compared, and brought
-// the state that the provider showed then. If it brought another state, the provider
-// is asked once more: the event explains the difference if the mirror still has that
-// state and the provider has it too. Clocks of two hosts are not compared.
-//
-//	             an event explains it
-//	suspected ─────────────────────────▶ dropped
-//	    │ grace has passed                          repaired
-//	    └────────────────────▶ confirmed ──worker──▶ or failed
-//
-// One difference no fetch repairs: the provider has two entities with one id
-// under two parents, though the definition says that ids are unique (shared_id).
-// The mirror keeps the one it has. The difference is recorded under one id however
-// many sweeps find it, so people are told once.
+// To Redis: signals. To the store: tasks, discrepancies, verified_at of documents
+// that are true, and what becomes of dead letters. Never a document's state: an
+// entity has one writer, the worker that holds its shard.
 //
 // # Tasks
 //
-// All work is tasks in the store, each with a lease in Redis under its name. A
-// standing task (gaps/lemon, recover/lemon, judge/lemon, subscription/lemon,
-// staleness/lemon) never ends: each replica tries for its lease, the one that has
-// it works, and when it dies another goes on. All others are taken from desks:
+// All work is tasks in the store. Each has a lease in Redis under its name, and only
+// the holder of the lease works on it. A standing task (gaps/lemon, recover/lemon,
+// judge/lemon, subscription/lemon, staleness/lemon) never ends: every replica tries
+// for its lease, and one of them has it. Replicas take all other tasks from queues,
+// one queue for each source and kind of work, so a paused source delays its own work
+// only.
 //
 //	          lease                       nil
 //	waiting ─────────▶ running ───────────────────▶ done
 //	    │                │ ▲ │   error
 //	    │                │ │ ├────────────────────▶ failed
-//	    │         errLater │ │   save: somebody asked for it to end
+//	    │         errLater │ │   save: cancel was requested
 //	    │   errLostLease │ │ └────────────────────▶ cancelled
-//	    │       SIGTERM, │ │ lease, by whoever          ▲
-//	    │        kill -9 ▼ │ is free                    │
-//	    │              nobody's                         │
+//	    │       SIGTERM, │ │ lease, by any              ▲
+//	    │        kill -9 ▼ │ replica                    │
+//	    │               unheld                          │
 //	    └───────────────────────────────────────────────┘
 //
-// How far a task has come is saved with the epoch of the lease. The epoch grows
-// at each hand-over and the store refuses a smaller one than it has, so a
-// replica that was stopped for a minute and does not know yet that it lost its
-// lease can not set back what its successor has noted. Progress is noted after
-// the work it stands for: killing a replica skips nothing and repeats at most
-// what was not noted, and all that is done may be done twice.
+// A task saves its progress under the epoch of its lease. Each holder has a higher
+// epoch, and the store refuses a lower one than it has. So a replica that was stopped
+// for a minute, and does not know that it lost the lease, cannot undo the progress of
+// its successor.
 //
-// A sweep is done when it has had all it asked for. One that could not read a list
-// whole, or whose workers did not have an entity, has failed: what it compared
-// stands, its outcome names what is missing, and the next sweep asks again. A
-// cursor of the provider's is kept to go on quickly, and nothing rests on it: one
-// that is refused begins its list again.
+// Progress is saved after the work it stands for. Killing a replica skips nothing and
+// repeats at most the work since the last save, so all work can be done twice.
 //
-// A sweep is a task that makes other tasks, its partitions, and looks now and
-// then whether they are over. It never waits for them, so even one replica with
-// one free hand finishes it. Desks are kept apart by source and by kind of
-// work: a source that is down holds up its own sweeps, and nobody's jobs.
+// A sweep makes its partitions and looks now and then whether they are over. It never
+// waits for them, so one replica with one free place finishes it.
+//
+// A sweep is done if it got all it asked for. If a list could not be read whole, or
+// workers did not get an entity, the sweep has failed: its outcome names what is
+// missing, its other findings are valid, and the next sweep asks again. A cursor of
+// the provider is kept to resume quickly. If the provider refuses it, the list begins
+// again.
+//
+// # Files in the order of the story
+//
+//	reconciler.go     options; starts every loop
+//	loop.go           a loop that is restarted when it fails
+//	schedule.go       starts sweeps that are due
+//	member.go         takes tasks: standing ones, and those of a queue
+//	work.go           one task under its lease: begin, save, end
+//	runners.go        the runner of each kind of task
+//	engine.go         the tasks that look for differences
+//	ask.go            asks the provider within the source's rate
+//
+//	sweep.go          a sweep: plan, phases, sums
+//	  partition.go      one part of a sweep
+//	  survey.go         walks lists, compares pages
+//	  pages.go          the bounds of a list
+//	  lists.go          lists that begin again or cannot be read whole
+//	  emptied.go        root lists, and one that is suddenly empty
+//	  check.go          asks by id for what no list shows
+//	  due.go            when an entity must be there, and when all of it is checked
+//	  compare.go        what an answer means for a document
+//	  patch.go          a difference as an RFC 6902 patch
+//	  repair.go         records differences, signals workers
+//	  fill.go           waits for workers; what they did not get
+//	  swept.go          the kinds and lists of which a sweep is finished
+//	  outcome.go        what a sweep did not get, and its alerts
+//
+//	gaps.go           events that never came
+//	  gapsrepair.go     appends and records them
+//	  gapslong.go       events too long for the log
+//	  gapsmark.go       the mark, and what keeps it
+//	  gapsorder.go      times and order of the provider's list, checked
+//
+//	judge.go          the verdict
+//	  derived.go        differences that a refresh on its way explains
+//
+//	recover.go        work that Redis has lost
+//	jobs.go           dead letters, redriven or discarded by filter
+//	discardsource.go  the work of an unconfigured source, discarded
+//	subscription.go   the event types that the provider sends
+//	freshness.go      the age of the mirror
+//	queue.go          the work that waits for workers, and whether there are any
+//
+//	backfill.go, verify.go   the two commands
+//	  progress.go, waits.go    what they show, and what they wait for
 package reconciler

@@ -12,9 +12,9 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// single looks after the singletons and lists that stand under one entity of a kind,
-// or under none. They always exist, so one the mirror does not have is missing once it
-// is due (notDue); until then sweeps have it fetched, and verify counts it. Those the
+// single handles the singletons and lists under one entity of a kind, or under
+// none. They always exist, so one that the mirror lacks is missing once it is due
+// (notDue); until then sweeps have it fetched, and verify counts it. Those the
 // mirror has are checked by id when they are due.
 func (s *survey) single(ctx context.Context, under *provider.Kind, kinds []*provider.Kind, id string, parents map[string]string) error {
 	var refs []event.Ref
@@ -25,7 +25,7 @@ func (s *survey) single(ctx context.Context, under *provider.Kind, kinds []*prov
 		}
 		ref, err := s.def.Ref(event.Key{Source: s.name, Kind: k.Name, ID: id}, parents)
 		if err != nil {
-			continue // the parent's id cannot be a path's, so no request can name it
+			continue // the parent's id is not valid in a path, so no request can name it
 		}
 		refs, keys = append(refs, ref), append(keys, ref.Key)
 	}
@@ -47,21 +47,21 @@ func (s *survey) single(ctx context.Context, under *provider.Kind, kinds []*prov
 		}
 		switch {
 		case doc != nil && doc.Known():
-		case early && s.mode == modeTell:
+		case early && s.mode == modeReport:
 			s.counts["not_due"]++
-		case awaited(doc) && s.mode != modeTell:
-		case s.mode == modeVerify || s.mode == modeTell || s.mode == modeSweep && (doc == nil && !early || doc != nil && doc.Behind != nil):
-			// No worker will find out that one that was given up can be had by now.
+		case awaited(doc) && s.mode != modeReport:
+		case s.mode == modeVerify || s.mode == modeReport || s.mode == modeSweep && (doc == nil && !early || doc != nil && doc.Behind != nil):
+			// No worker tries an entity again that was given up, so it is checked here.
 			called := len(r.found) + len(r.fetch)
 			if err := s.check(ctx, ref, doc, nil, &r); err != nil {
 				return err
 			}
 			if doc == nil && s.mode == modeSweep && len(r.found)+len(r.fetch) == called {
-				r.fetch = append(r.fetch, ref) // it cannot be had: a worker's attempt leaves a document, so few sweeps try again
+				r.fetch = append(r.fetch, ref) // the provider refuses it: a worker's attempt leaves a document, so few sweeps try again
 			}
 		case doc == nil || s.oneOf(ref.Key, 50):
-			// One that was tried and could not be had is tried again by few
-			// sweeps: it will mostly be refused again.
+			// Few sweeps try an entity again that could not be fetched: it will
+			// mostly be refused again.
 			r.fetch = append(r.fetch, ref)
 		}
 	}
@@ -69,10 +69,10 @@ func (s *survey) single(ctx context.Context, under *provider.Kind, kinds []*prov
 }
 
 // notDue reports whether the mirror is not expected to have a singleton or list yet:
-// no sweep of its kind has been finished, or what it stands under is so young that
-// the event that brings it, or else the sweep that does, may be on its way. Sweeps
-// fetch such a one and verify counts it; one that is due and not there is missing.
-// under is the kind it stands under, nil for none, id the id it has from there.
+// no sweep of its kind has finished, or its parent is so young that the event or the
+// sweep that brings it may be on its way. Sweeps fetch such an entity and verify
+// counts it. One that is due and not there is missing. under is the parent's kind,
+// nil for none; id is the id that the entity has from its parent.
 func (s *survey) notDue(ctx context.Context, ref event.Ref, under *provider.Kind, id string) (bool, error) {
 	k := s.def.Kind(ref.Key.Kind)
 	if s.fills(ref) || slices.Contains(s.unswept, k.Name) {
@@ -92,8 +92,8 @@ func (s *survey) notDue(ctx context.Context, ref event.Ref, under *provider.Kind
 	return !old, err
 }
 
-// isOlderThan reports whether the mirror has known an entity for longer than d: it was
-// synced before that, or an event about it came before that.
+// isOlderThan reports whether the mirror has known an entity for longer than d: it
+// was synced, or an event about it came, before that.
 func (s *survey) isOlderThan(ctx context.Context, key event.Key, d time.Duration) (bool, error) {
 	docs, err := s.documents(ctx, []event.Key{key})
 	doc, before := docs[key], s.now().Add(-d)
@@ -107,15 +107,15 @@ func (s *survey) isOlderThan(ctx context.Context, key event.Key, d time.Duration
 	return len(rows) > 0, err
 }
 
-// oneOf picks a sweep in n for an entity, another one for each entity.
+// oneOf picks one sweep in n for an entity, at different times for each entity.
 func (s *survey) oneOf(k event.Key, n uint64) bool {
 	return xxhash.Sum64String(s.id+"\x00"+k.String())%n == 0
 }
 
-// wholeIsDue reports whether an entity of which a list shows only a part is asked for
-// by its id this time: once per verify_every, so that what the list does not show is
-// compared too. Each entity has its own times for that, spread over verify_every; one
-// of them has come if it lies between the last time the entity was verified and now.
+// wholeIsDue reports whether this sweep asks by id for an entity of which a list
+// shows only a part. That is once per verify_every, so that the rest is compared too.
+// Each entity has its own turn within verify_every; it is due if its turn came between
+// the last time it was verified and now.
 func (s *survey) wholeIsDue(doc *storage.Document, now time.Time) bool {
 	every := s.verifyEvery(doc.Key.Kind)
 	shift := time.Duration(xxhash.Sum64String(doc.Key.String()) % uint64(every))

@@ -88,8 +88,8 @@ func TestWhenASingletonIsDue(t *testing.T) {
 	}
 }
 
-// One that is due and cannot be had is asked for by a worker, whose attempt is on
-// record in the mirror; later sweeps leave it alone.
+// A worker asks for an entity that is due and cannot be fetched. Its attempt leaves a
+// document, so later sweeps leave the entity alone.
 func TestASingletonThatCannotBeHad(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
@@ -118,7 +118,7 @@ func (c *scene) loseTasks() {
 }
 
 // An account is busy when events ask for a refresh all the time. Those of the last
-// moment excuse nothing if those before them have not been followed by one.
+// moment explain nothing if no refresh followed the earlier ones.
 func TestABusyAccountIsNoExcuse(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

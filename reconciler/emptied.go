@@ -13,13 +13,13 @@ import (
 	"github.com/tarn-sync/tarn/shared/witness"
 )
 
-// listRoot looks after a kind that stands under nothing, its list from a place
-// on. each is called with the ids of what others stand under, if these are wanted.
+// listRoot handles a root kind, one that has no parent. It walks its list from a
+// place on. It calls each with the ids that have wanted kinds under them.
 func (s *survey) listRoot(ctx context.Context, k *provider.Kind, at *place, each func(ids ...string)) error {
 	leads := slices.ContainsFunc(s.def.Under(k), s.leads)
 	if k.Shape == provider.ShapeEntity {
 		return s.untilBelieved(ctx, k, at, func() (n int, err error) {
-			n = len(at.Cursor) // what was before it has been seen
+			n = len(at.Cursor) // the pages before it have been seen
 			restarts := at.Restarts
 			sinceRestart := func() int {
 				if at.Restarts != restarts {
@@ -52,17 +52,17 @@ func (s *survey) listRoot(ctx context.Context, k *provider.Kind, at *place, each
 	return s.single(ctx, nil, []*provider.Kind{k}, provider.RootID, nil)
 }
 
-// untilBelieved walks a list that stands under nothing until what it shows can be
-// believed, from a place on. walk returns how many elements it showed. A list that went from
-// something to nothing is most likely another account's: unless one of what it
-// should show is found by its id, the source is paused until one is, or until an
-// operator accepts that all were deleted; then the list is asked for again. So
-// neither a difference is recorded nor a worker signalled meanwhile.
+// untilBelieved walks a root list, from a place on, until its answer can be
+// trusted. walk returns how many elements it showed. A list that was not empty before
+// and is empty now is most likely that of another account. So one of the entities it
+// should show must be found by id. Until one is, or until an operator accepts that
+// all were deleted, the source is paused, no difference is recorded and no worker is
+// signalled; then the list is walked again.
 func (s *survey) untilBelieved(ctx context.Context, k *provider.Kind, at *place, walk func() (n int, err error)) error {
 	for {
 		n, err := walk()
-		if err != nil || n > 0 || s.failed[listName(k.Name, nil)] || s.mode == modeTell {
-			return err // modeTell repairs nothing, and tells what it sees
+		if err != nil || n > 0 || s.failed[listName(k.Name, nil)] || s.mode == modeReport {
+			return err // modeReport repairs nothing and reports what it sees
 		}
 		emptied, err := s.wasEmptied(ctx, k)
 		if err != nil || !emptied {
@@ -72,8 +72,8 @@ func (s *survey) untilBelieved(ctx context.Context, k *provider.Kind, at *place,
 	}
 }
 
-// wasEmptied reports whether an empty list is not to be believed. The source is
-// paused then.
+// wasEmptied reports whether an empty list cannot be trusted. It pauses the source
+// then.
 func (s *survey) wasEmptied(ctx context.Context, k *provider.Kind) (bool, error) {
 	known, err := s.hadElements(ctx, k)
 	if err != nil || !known {
@@ -114,8 +114,8 @@ func (s *survey) wasEmptied(ctx context.Context, k *provider.Kind) (bool, error)
 	return true, nil
 }
 
-// hadElements reports whether the mirror knows of anything that the list of a
-// kind should show.
+// hadElements reports whether the mirror knows anything that the list of a kind
+// should show.
 func (s *survey) hadElements(ctx context.Context, k *provider.Kind) (had bool, err error) {
 	err = s.persist(ctx, "read what lives", func() error {
 		if k.Shape == provider.ShapeEntity {

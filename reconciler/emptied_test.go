@@ -37,8 +37,8 @@ func (c *scene) pausedAs(kind condition.PauseKind) {
 	}, 20*time.Second, 5*time.Millisecond)
 }
 
-// A sweep under another account's key finds every root list empty. It waits, and
-// has nobody delete anything; a mirror of one is no exception.
+// A sweep under another account's key finds every root list empty. It waits, and no
+// entity is deleted; a mirror with one entity is no exception.
 func TestARootListThatWasEmptiedPausesTheSource(t *testing.T) {
 	t.Parallel()
 	for name, customers := range map[string]int{"one": 1, "five": 5} {
@@ -79,8 +79,8 @@ func TestDeletionOfAllIsAccepted(t *testing.T) {
 }
 
 // One list that is answered 429 is given up for this sweep; the source is not
-// paused for it, however long it asks to be left alone.
-func TestOneListThatIsThrottledPausesNobody(t *testing.T) {
+// paused for it, whatever its Retry-After.
+func TestOneThrottledListPausesNoSource(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(2, 2)
@@ -104,8 +104,8 @@ func TestOneListThatIsThrottledPausesNobody(t *testing.T) {
 	}
 }
 
-// The reconciler and the worker call a bad probe the same, so that a source that
-// throttles us alarms nobody.
+// Reconciler and worker classify a failed probe in the same way, so a source that
+// throttles the fleet raises no alert.
 func TestAThrottledProbeIsNoAlarm(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
@@ -125,8 +125,7 @@ func TestAThrottledProbeIsNoAlarm(t *testing.T) {
 	<-done
 }
 
-// What was seen before a list was begun again is no reason to believe that it is
-// empty now.
+// Elements seen before a list began again do not prove that an empty list is right.
 func TestAListThatIsBegunAgainEmptyIsNotBelieved(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)

@@ -12,18 +12,17 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// engine runs the tasks that look for differences. It is given a task under a
-// lease, and save, which stores the task's State, Counts and Error under the
-// lease's epoch and fails once somebody else has it or it was cancelled; State
-// is always saved such that whoever goes on there repeats little and skips
-// nothing.
+// engine runs the tasks that look for differences. It gets a task under a lease,
+// and save, which stores the task's State, Counts and Error under the lease's
+// epoch. save fails once another replica has the lease or the task is cancelled.
+// State is always saved such that the next holder repeats little and skips nothing.
 type engine struct {
 	finders map[string]*finder
 	// marks is how long Redis remembers an event's id.
 	marks time.Duration
-	// alarm tells a human about a source.
+	// alarm raises an alert about a source.
 	alarm func(source, reason string)
-	// warned are the warnings of sweeps that are in the log already.
+	// warned holds the warnings of sweeps that were logged already.
 	warned sync.Map
 }
 
@@ -41,8 +40,8 @@ func (e *engine) finder(t *storage.Task) (*finder, error) {
 // gapsID is the id of the standing search for missed events of a source.
 func gapsID(source string) string { return "gaps/" + source }
 
-// gaps searches for missed events: for ever, if it is the standing task of its
-// source, else once, from where its spec says.
+// gaps searches for missed events: repeatedly for the standing task of a source,
+// once for a requested one, from the time in its spec.
 func (e *engine) gaps(ctx context.Context, t *storage.Task, save saver) error {
 	f, err := e.finder(t)
 	if err != nil {
@@ -67,18 +66,18 @@ func (e *engine) gaps(ctx context.Context, t *storage.Task, save saver) error {
 		if errors.Is(problem, errTask) {
 			return problem
 		}
-		told := problem
+		shown := problem
 		switch {
 		case errors.Is(problem, errCut):
-			f.log.Info("the list of events is longer than one reading may be; the next goes on", "source", f.name, "mark", g.state.Mark)
-			told = nil
+			f.log.Info("the list of events is longer than one reading may be; the next reading continues", "source", f.name, "mark", g.state.Mark)
+			shown = nil
 		case problem != nil:
 			f.log.Warn("the search for missed events failed; it is tried again", "source", f.name, "error", problem)
 			g.failing(problem)
 		default:
-			told = g.wrong()
+			shown = g.wrong()
 		}
-		if err := g.note(ctx, told); err != nil {
+		if err := g.note(ctx, shown); err != nil {
 			return err
 		}
 		f.loop.Waiting("the next search")
@@ -88,7 +87,7 @@ func (e *engine) gaps(ctx context.Context, t *storage.Task, save saver) error {
 	}
 }
 
-// errTask marks an error of saving a task: the work is not ours any more.
+// errTask marks an error of saving a task: this replica does not have it any more.
 var errTask = errors.New("the task could not be saved")
 
 func (e *engine) newGaps(f *finder, t *storage.Task, save saver) (*gaps, error) {
@@ -130,7 +129,7 @@ func (e *engine) newGaps(f *finder, t *storage.Task, save saver) (*gaps, error) 
 	return g, nil
 }
 
-// once reads the list one time, and notes what came of it.
+// once reads the list one time and saves the result.
 func (g *gaps) once(ctx context.Context) error {
 	for {
 		err := g.round(ctx)
@@ -149,10 +148,9 @@ func (g *gaps) once(ctx context.Context) error {
 	}
 }
 
-// sweep goes on with a sweep, backfill or verification as far as it can be
-// gone on with now, and reports whether it is over. It never waits for its
-// partitions, so that it keeps nobody from working on them: if it is not over,
-// it is to be called again in a moment.
+// sweep advances a sweep, backfill or verification as far as is possible now and
+// reports whether it is over. If not, the caller calls it again in a moment. It
+// never waits for its partitions, so it takes no place they could run in.
 func (e *engine) sweep(ctx context.Context, t *storage.Task, save saver) (done bool, err error) {
 	f, err := e.finder(t)
 	if err != nil {
@@ -178,7 +176,7 @@ func (e *engine) warn(f *finder, t *storage.Task) {
 	}
 }
 
-// partition does one partition of a sweep, or what is left of it.
+// partition runs one partition of a sweep, or what is left of it.
 func (e *engine) partition(ctx context.Context, t *storage.Task, save saver) error {
 	f, err := e.finder(t)
 	if err != nil {
@@ -193,7 +191,7 @@ func (e *engine) partition(ctx context.Context, t *storage.Task, save saver) err
 
 // sweepTask makes a task that compares with the provider.
 func sweepTask(id string, m mode, source, by string, spec storage.SweepSpec, now time.Time) *storage.Task {
-	text, _ := json.Marshal(spec) // plain fields, which always encode
+	text, _ := json.Marshal(spec) // plain fields always encode
 	return &storage.Task{
 		ID: id, Kind: string(m), Source: source, Status: storage.TaskWaiting, By: by, Spec: text, CreatedAt: now.UTC(),
 	}

@@ -32,7 +32,7 @@ type replica struct {
 	mu     sync.Mutex
 }
 
-var errLost = errors.New("somebody else has the task")
+var errLost = errors.New("another replica has the task")
 
 func (c *scene) replica(id string) *replica {
 	return &replica{
@@ -41,8 +41,7 @@ func (c *scene) replica(id string) *replica {
 	}
 }
 
-// run works on whatever is there until ctx ends, which is as sudden as kill -9:
-// nothing is saved any more.
+// run runs all tasks until ctx ends. Like kill -9, that saves nothing any more.
 func (r *replica) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		page, err := r.c.store.Tasks(r.c.ctx, storage.TaskFilter{
@@ -65,7 +64,7 @@ func (r *replica) run(ctx context.Context) {
 func (r *replica) try(ctx context.Context, t *storage.Task) {
 	lease, err := r.c.streams.Task(ctx, t.ID, r.id)
 	if err != nil {
-		return // somebody has it
+		return // another replica has it
 	}
 	defer func() { _ = lease.Release(context.WithoutCancel(ctx)) }()
 	if t, err = r.c.store.Task(ctx, t.ID); err != nil || t.Status.Final() {
@@ -170,7 +169,7 @@ func TestASweepIsDividedAmongReplicas(t *testing.T) {
 }
 
 // One of two replicas is killed in the middle, again and again: nothing is
-// skipped, and what is repeated is what was not noted.
+// skipped, and only work that was not saved is repeated.
 func TestAReplicaThatDies(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
@@ -187,7 +186,7 @@ func TestAReplicaThatDies(t *testing.T) {
 	slices.Sort(want)
 	c.shop.calls()
 
-	// Every tenth request is the death of whoever sent it.
+	// Every tenth request kills the replica that sent it.
 	var asked, deaths atomic.Int64
 	var mu sync.Mutex
 	var kill context.CancelFunc
@@ -237,8 +236,9 @@ func TestAReplicaThatDies(t *testing.T) {
 	require.Empty(t, c.differences())
 }
 
-// What lists lack that did not come whole is left alone, whoever walked them.
-func TestFailedListsAreHandedOn(t *testing.T) {
+// What a list lacks that could not be read whole is left alone, whichever replica
+// walked it.
+func TestFailedListsArePassedOn(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(3, 3)
@@ -298,8 +298,8 @@ func TestAPartitionIsSavedBeforeItIsMade(t *testing.T) {
 	c.entries()
 }
 
-// A partition may be cut off after anything it has saved: whoever goes on counts
-// nothing twice that was noted, and puts no id into two partitions.
+// A partition may be cut off after any save: the next holder counts nothing twice that
+// was saved, and puts no id into two partitions.
 func TestARootThatIsCutOffDividesOnce(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
@@ -351,7 +351,7 @@ func TestARootThatIsCutOffDividesOnce(t *testing.T) {
 	t.Fatal("more steps than were tried")
 }
 
-// What a replica that was taken for dead still saves is refused.
+// The store refuses what a replica saves after it was taken for dead.
 func TestAStaleReplicaSavesNothing(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
@@ -424,7 +424,7 @@ func TestASweepUnderWayShowsItsProgress(t *testing.T) {
 	require.EqualValues(t, 1, counts["done"])
 }
 
-// Events that cannot be read name nothing that could be fetched, which is said.
+// Events that cannot be read name no entity to fetch; a warning says so.
 func TestABackfillSinceCountsWhatItCannotRead(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
@@ -479,8 +479,8 @@ func TestTasksThatMakeNoSense(t *testing.T) {
 	require.Error(t, e.gaps(c.ctx, &storage.Task{ID: "x", Source: "shop", State: []byte(`{`)}, none))
 }
 
-// The standing search finds an event within one interval, goes on where a
-// predecessor was, and says what is wrong.
+// The standing search finds an event within one interval, resumes where its
+// predecessor was, and reports what is wrong.
 func TestTheStandingSearch(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
@@ -539,7 +539,7 @@ func TestTheStandingSearch(t *testing.T) {
 	<-done
 }
 
-// One an operator starts reads the list once, from where it was told.
+// A requested search reads the list once, from the requested time.
 func TestASearchByHand(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
@@ -552,7 +552,7 @@ func TestASearchByHand(t *testing.T) {
 	require.Len(t, c.work(), 1)
 }
 
-// A rate of its own holds for all who work on a sweep together.
+// The rate of a sweep holds for all replicas that work on it together.
 func TestASweepWithARateOfItsOwn(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
@@ -565,7 +565,7 @@ func TestASweepWithARateOfItsOwn(t *testing.T) {
 	c.entries()
 }
 
-// The fleet's budget is kept, whoever asks.
+// All replicas together keep the fleet's budget.
 func TestABudgetIsKept(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)

@@ -14,18 +14,18 @@ import (
 )
 
 const (
-	// settles is how many times the patience with what is under way a backfill
-	// waits for an entity that workers have asked for and not had.
+	// settles is for how many times pace.patience a backfill waits for an entity that
+	// workers have asked for and not fetched.
 	settles = 30
-	// headLooked is how many entries at the head of a stream are looked at for
+	// headLooked is how many entries at the head of a stream are read to find
 	// signals of a backfill.
 	headLooked = 1000
-	// mostLooked is how many unfetched entities the provider is asked for.
+	// mostLooked is for how many unfetched entities the provider is asked.
 	mostLooked = 1000
 )
 
-// filled reports whether the workers have fetched what a backfill asked for, or
-// are not waited for any longer.
+// filled reports whether workers have fetched what a backfill asked for, or the
+// backfill has stopped waiting for them.
 func (s *sweep) filled(ctx context.Context) (bool, error) {
 	now, err := s.streams.Now(ctx)
 	if err != nil {
@@ -35,8 +35,8 @@ func (s *sweep) filled(ctx context.Context) (bool, error) {
 	if !begun {
 		s.state.Filling, s.state.BacklogSince, s.state.Backlog = now, now, math.MaxInt64
 	}
-	// A time to come says that Redis' clock was set back. What was appended before
-	// ages from now on, and every wait begins again.
+	// A time in the future means that Redis' clock was set back. Every wait begins
+	// again.
 	for _, at := range []*time.Time{&s.state.Filling, &s.state.BacklogSince, &s.state.UnfetchedSince} {
 		if now.Before(*at) {
 			*at, begun = now, false
@@ -64,7 +64,7 @@ func (s *sweep) filled(ctx context.Context) (bool, error) {
 		s.state.Backlog, s.state.Oldest, s.state.BacklogSince = min(n, s.state.Backlog), oldest, now
 		return false, s.enter(ctx, phaseFill)
 	case s.paused(ctx):
-		// Workers do not fetch, and it is known why: that is no standstill.
+		// Workers do not fetch from a paused source: that is no standstill.
 		s.state.BacklogSince = now
 		return false, s.enter(ctx, phaseFill)
 	case now.Sub(s.state.BacklogSince) < s.pace.stalled:
@@ -74,9 +74,9 @@ func (s *sweep) filled(ctx context.Context) (bool, error) {
 	return true, s.enter(ctx, phaseFill)
 }
 
-// queued reports whether signals of the backfill still wait. Most that is as old
-// as they are may be a refresh that is held back for minutes, of which it asked
-// for none. Where too much waits to look through, they may.
+// queued reports whether signals of the backfill are still queued. Signals of the same
+// age may be delayed refreshes, which the backfill did not ask for. It also reports true
+// if a stream is too long to look through.
 func (s *sweep) queued(ctx context.Context) (bool, error) {
 	shards, err := s.streams.InStreams(ctx, s.name)
 	if err != nil {
@@ -102,16 +102,16 @@ func (s *sweep) queued(ctx context.Context) (bool, error) {
 	return false, nil
 }
 
-// paused reports whether the source is paused, as far as is known.
+// paused reports whether the source is paused, or Redis does not say.
 func (s *sweep) paused(ctx context.Context) bool {
 	state, err := s.streams.Source(ctx, s.name)
 	return err != nil || state.Paused
 }
 
-// fetched ends a backfill once the mirror has what it asked for, or workers have
-// had their time. Its signals name no event, so what workers could not have is in
-// no dead letter: it is looked for among what they have asked for and never had,
-// and named.
+// fetched ends a backfill once the mirror has what it asked for, or the time for workers
+// is over. Signals of a backfill have no event, so an entity that workers could not fetch
+// has no dead letter. fetched looks for it among the documents without a state, and
+// names it.
 func (s *sweep) fetched(ctx context.Context, now time.Time) (bool, error) {
 	switch {
 	case s.state.UnfetchedSince.IsZero():
@@ -137,7 +137,7 @@ func (s *sweep) fetched(ctx context.Context, now time.Time) (bool, error) {
 	return true, s.enter(ctx, phaseFill)
 }
 
-// unfetchedKinds are the kinds that the sweep fills.
+// unfetchedKinds returns the kinds that the sweep fills.
 func (s *sweep) unfetchedKinds() []string {
 	if s.mode == modeBackfill {
 		return s.wanted()
@@ -154,11 +154,11 @@ func (s *sweep) unfetchedKinds() []string {
 	return kinds
 }
 
-// lookForUnfetched asks the provider for what workers have asked for and never
-// had. What it has is waited for, or was not fetched in the end. What is gone was
-// perhaps named by a stray webhook alone; so was what it refuses, if an event's
-// outcome says so: that is retried, or a dead letter. What else it refuses was
-// asked for by a sweep.
+// lookForUnfetched asks the provider for the entities that workers have asked for and
+// never got. If the provider has one, the backfill waits for it, and in the end names
+// it. One that is gone does not count: perhaps only a stray webhook named it. One that
+// the provider refuses does not count if an event's work on it is retried or a dead
+// letter. Otherwise a sweep asked for it, and it is named.
 func (s *sweep) lookForUnfetched(ctx context.Context) error {
 	s.state.NotFetched, s.state.Unfetched, s.state.MoreUnfetched = nil, map[string][]string{}, false
 	until, looked, found := s.now().Add(settles*s.pace.patience), 0, int64(0)
@@ -191,7 +191,7 @@ func (s *sweep) lookForUnfetched(ctx context.Context) error {
 	return nil
 }
 
-// nameUnfetched puts an entity among those that were not fetched.
+// nameUnfetched adds an entity to those that were not fetched.
 func (s *sweep) nameUnfetched(doc *storage.Document, reason string) {
 	if len(s.state.NotFetched) < storage.MostNamed {
 		s.state.NotFetched = append(s.state.NotFetched, storage.NotFetched{
@@ -199,7 +199,7 @@ func (s *sweep) nameUnfetched(doc *storage.Document, reason string) {
 		})
 	}
 	if k := s.def.Kind(doc.Key.Kind); k == nil || k.Shape != provider.ShapeEntity {
-		return // one that always exists is no discrepancy while it was never had
+		return // an entity that always exists is no discrepancy until it was fetched once
 	}
 	if kept := s.state.Unfetched[doc.Key.Kind]; len(kept) < mostExceptions {
 		s.state.Unfetched[doc.Key.Kind] = append(kept, doc.Key.String())
@@ -208,8 +208,8 @@ func (s *sweep) nameUnfetched(doc *storage.Document, reason string) {
 	}
 }
 
-// stillUnfetched drops from the named entities those the mirror has by now, and
-// answers how many are left.
+// stillUnfetched drops from the named entities those that the mirror has by now, and
+// returns how many are left.
 func (s *sweep) stillUnfetched(ctx context.Context, now time.Time) (int, error) {
 	keys := make([]event.Key, len(s.state.NotFetched))
 	for i, e := range s.state.NotFetched {
@@ -234,8 +234,8 @@ func (s *sweep) stillUnfetched(ctx context.Context, now time.Time) (int, error) 
 	return len(left), s.enter(ctx, phaseFill)
 }
 
-// whyUnfetched asks the provider once for an entity that was never had and says
-// why that is. "": it is nothing that a sweep asked for, as far as is known.
+// whyUnfetched asks the provider once for an entity that was never fetched and returns
+// the reason. "": no sweep asked for it, as far as is known.
 func (s *survey) whyUnfetched(ctx context.Context, doc *storage.Document) (string, error) {
 	if err := s.token(ctx, s.class()); err != nil {
 		return "", err

@@ -138,7 +138,7 @@ func TestABackfillNamesWhatItDidNotGet(t *testing.T) {
 				return
 			}
 			require.Equal(t, storage.TaskFailed, task.Status)
-			require.Contains(t, task.Error, "1 entities were asked for and could not be had so far: note/n1 (")
+			require.Contains(t, task.Error, "1 entities were asked for and could not be fetched so far: note/n1 (")
 			require.EqualValues(t, 1, task.Counts["not_fetched"])
 			require.Len(t, missed, 1)
 			require.Contains(t, missed[0].Reason, tc.reason)

@@ -13,13 +13,13 @@ import (
 // stalenessEvery is how often the age of documents is measured.
 const stalenessEvery = time.Minute
 
-// staleness exports how long ago the living documents of each kind were last
-// known to be true. Only whoever has the lease does: the database is asked once
-// for it, and there is one figure.
+// staleness exports how long ago the living documents of each kind were last known
+// to be true. Only the holder of the lease does, so the database is asked once and
+// there is one figure.
 func (r *Reconciler) staleness(ctx context.Context, w *work) error {
 	s := r.source(w.task.Source)
 	f := r.finder(s, w.loop)
-	// What another measures from now on is not contradicted by what stays here.
+	// An old figure must not remain beside that of the next holder.
 	defer r.unmeasured(s.Name)
 	for ctx.Err() == nil {
 		w.loop.Turn()
@@ -46,7 +46,7 @@ func (r *Reconciler) measure(ctx context.Context, f *finder) error {
 	if err != nil {
 		return err
 	}
-	r.unmeasured(f.name) // of a kind nothing may live any more
+	r.unmeasured(f.name) // a kind may have no living document any more
 	for _, k := range kinds {
 		if !k.Oldest.IsZero() {
 			r.Metrics.Staleness.WithLabelValues(f.name, k.Kind).Set(now.Sub(k.Oldest).Seconds())

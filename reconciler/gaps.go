@@ -15,57 +15,57 @@ import (
 )
 
 const (
-	// gapsLag is how late an event may show up in the provider's list among
-	// older ones: the mark stays that far behind what was listed.
+	// gapsLag is how late an event may appear in the provider's list among older
+	// ones. The mark stays that far behind the newest event listed.
 	gapsLag = 30 * time.Second
-	// frozenAfter is how long the mark may stand still before somebody is told.
+	// frozenAfter is how long the mark may stay where it is before an alert is
+	// raised.
 	frozenAfter = 5 * time.Minute
 )
 
 // gapState is how far the search for missed events has come.
 type gapState struct {
-	// Mark: every event created before it has a row in the log. It is a time of the
-	// provider's, and never later than the reading it comes from was begun.
+	// Mark: every event created before it has a row in the log. It is a time by the
+	// provider's clock, and never later than the start of the reading it comes from.
 	Mark time.Time `json:"mark,omitzero"`
-	// Whole is the mark of the last reading that came to the end of the list. What
-	// has moved the mark since then rests on the order of the list.
+	// Whole is the mark of the last reading that came to the end of the list. Any
+	// later move of the mark relies on the order of the list.
 	Whole time.Time `json:"whole,omitzero"`
-	// Check: a reading that was begun at such a mark has come to the end. The next
-	// begins at Whole, to see whether it was right.
+	// Check: a reading that began at such a mark has come to the end. The next one
+	// begins at Whole, to check the order.
 	Check bool `json:"check,omitempty"`
-	// Unordered is when the list was last seen not to be in the order that its
-	// definition says. Zero: never.
+	// Unordered is when the list was last seen out of the order that its definition
+	// says. Zero: never.
 	Unordered time.Time `json:"unordered,omitzero"`
-	// Complete is when the last reading that came to the end of the list was
-	// begun: what was created before it has been listed.
+	// Complete is when the last reading that came to the end of the list began:
+	// every event created before it has been listed.
 	Complete time.Time `json:"complete,omitzero"`
-	// Moved is when the mark last moved, or nothing kept it from moving.
+	// Moved is when the mark last moved, or could have moved.
 	Moved time.Time `json:"moved,omitzero"`
-	// Sweep is the sweep that stands in for events the provider had given up
-	// before they could be read. "" if there was none.
+	// Sweep is the sweep that replaces events which the provider no longer kept
+	// when they were to be read. "" if there was none.
 	Sweep string `json:"sweep,omitempty"`
 }
 
 // gaps searches the provider's list of events for ones that never came.
 //
-// A missing event is appended as the webhook would have been, with its own
-// entry, marked by its id: to the live stream, where the order of an entity is
-// kept, but in the class redrive, so that what comes in right now is fetched
-// first. The mark in Redis also tells whether the event is really missing or
-// only waits in its stream; since marks run out, events of a shard with entries
-// older than that are left alone until the shard has caught up.
+// It appends a missing event as its webhook would have been: to the live stream, which
+// keeps the order of an entity, but in the class redrive, so that events that come in
+// now are fetched first. Redis remembers the ids of events for a while, so it tells
+// whether an event is missing or only queued. A shard with entries older than that has
+// to catch up first: its events are left to a later reading.
 //
-// An event may be on its way by webhook at the very moment it is listed, so a
-// missing one is looked up once more after a second.
+// An event may be on its way as a webhook just when it is listed, so a missing one is
+// looked up once more after a second.
 //
-// The provider's clock dates events, and it may be wrong. What is dated after the
-// reading began moves no mark: one event of the year 2999 would end the search
-// until then. The order of the list is the provider's too; gapsorder.go checks it.
+// Events are dated by the provider's clock, which may be wrong. An event dated after
+// the reading began does not move the mark: one event of the year 2999 would end the
+// search until then. The order of the list is checked too; see gapsorder.go.
 type gaps struct {
 	*finder
 	task  string
 	state gapState
-	// since is where a search started by hand begins. Zero: at the mark.
+	// since is where a requested search begins. Zero: at the mark.
 	since  time.Time
 	counts map[string]int64
 	calls  int64
@@ -73,37 +73,37 @@ type gaps struct {
 	marks time.Duration
 	// open are the events listed that have no row yet, oldest first.
 	open []*openEvent
-	// newest is the time of the newest event listed, as far as it is not after the
-	// reading began; confirmed is that of the pages before the last, which this has
-	// shown to be in order.
+	// newest is the time of the newest event listed, if not after the reading began.
+	// confirmed is the same without the last page, which has shown the pages before
+	// it to be in order.
 	newest, confirmed time.Time
-	// reading is when the reading under way was begun, and from the mark it began at,
-	// zero at none.
+	// reading is when the reading under way began, from the mark it began at. Zero:
+	// none.
 	reading time.Time
 	from    time.Time
-	// cursors are those of the reading.
+	// cursors are the cursors of the reading.
 	cursors provider.Cursors
-	// listed and unread are how many elements of the list this reading could read
-	// and could not; garbled says why not of the first.
+	// listed and unread are how many elements of the list this reading could and
+	// could not read; garbled is the error of the first unread one.
 	listed, unread int
 	garbled        error
-	// begun is when this process took up the search.
+	// begun is when this process began the search.
 	begun time.Time
-	// toldFailing and toldUnread: a human was told that readings fail, and that
-	// elements cannot be read.
-	toldFailing, toldUnread bool
-	// problem is what has kept the mark from moving for too long.
+	// alertedFailing and alertedUnread: an alert was raised that readings fail, and
+	// that elements cannot be read.
+	alertedFailing, alertedUnread bool
+	// problem is why the mark has not moved for too long.
 	problem error
 
 	// note saves the state, with what is wrong, nil if nothing is.
 	note func(ctx context.Context, problem error) error
 	// sweep starts a sweep of the source and returns its id.
 	sweep func(ctx context.Context, slot string) (string, error)
-	// alarm tells a human.
+	// alarm raises an alert.
 	alarm func(reason string)
 }
 
-// openEvent is an event without a row in the log.
+// openEvent is a listed event without a row in the log.
 type openEvent struct {
 	id      string
 	created time.Time
@@ -112,8 +112,8 @@ type openEvent struct {
 	event *event.Event
 }
 
-// round reads the list once, from the mark to its end. A page that proves too long
-// is asked for in smaller ones, if need be from the mark again.
+// round reads the list once, from the mark to its end. If a page is too long, it asks
+// for smaller pages, if necessary from the mark again.
 func (g *gaps) round(ctx context.Context) error {
 	for {
 		err := g.readOnce(ctx)
@@ -163,7 +163,7 @@ func (g *gaps) readOnce(ctx context.Context) error {
 		return err
 	}
 	if g.listed == 0 && g.unread > 0 {
-		return nil // of a list of which nothing can be read nothing is known
+		return nil // a list without one readable element says nothing
 	}
 	g.state.Complete = begun
 	g.advance(g.newest)
@@ -176,7 +176,7 @@ func (g *gaps) readOnce(ctx context.Context) error {
 	return nil
 }
 
-// begin is where this reading begins: not before the log does.
+// begin returns where this reading begins: not before the log does.
 func (g *gaps) begin(ctx context.Context, list provider.EventList) (time.Time, error) {
 	since, err := g.wanted(ctx, list)
 	if kept := g.kept(); since.Before(kept) {
@@ -185,9 +185,9 @@ func (g *gaps) begin(ctx context.Context, list provider.EventList) (time.Time, e
 	return since, err
 }
 
-// kept is from when on the log is sure to have what came. What it has forgotten
-// would look as if it had been missed. The margin is for clocks that disagree and
-// for as long as a reading takes.
+// kept is the time from which on the log has every event that came. An event that the
+// log has forgotten would look missed. The margin covers differing clocks and the time
+// that a reading takes.
 func (g *gaps) kept() time.Time {
 	if g.retain <= 0 {
 		return time.Time{}
@@ -195,12 +195,12 @@ func (g *gaps) kept() time.Time {
 	return g.now().Add(-config.RememberedFor(g.retain))
 }
 
-// wanted is where this reading should begin for nothing to be missed.
+// wanted returns where this reading must begin to miss nothing.
 func (g *gaps) wanted(ctx context.Context, list provider.EventList) (time.Time, error) {
 	now := g.now()
 	if !g.since.IsZero() {
 		if again := g.from.Add(-g.settings.Gaps.Overlap); again.After(g.since) {
-			return again, nil // it was cut off there
+			return again, nil // an earlier reading was cut off there
 		}
 		return g.since, nil
 	}
@@ -216,8 +216,8 @@ func (g *gaps) wanted(ctx context.Context, list provider.EventList) (time.Time, 
 		return since, nil
 	}
 	horizon := now.Add(-list.Horizon)
-	// A quiet source has an old mark and misses nothing: what counts is when
-	// the list was last read to its end, and what stood in the way since then.
+	// A quiet source has an old mark and misses nothing. What counts is when the
+	// list was last read to its end, and whether the mark could move then.
 	if reached := g.reached(); !reached.IsZero() && reached.Before(horizon) {
 		if err := g.passed(ctx, reached, horizon, list.Horizon); err != nil {
 			return since, err
@@ -229,8 +229,8 @@ func (g *gaps) wanted(ctx context.Context, list provider.EventList) (time.Time, 
 	return since, nil
 }
 
-// reached is the time up to which events are known to be in the log: the last
-// complete reading, unless an event kept the mark back.
+// reached is the time up to which all events are in the log: the last complete
+// reading, or the mark if an event kept it from moving.
 func (g *gaps) reached() time.Time {
 	if g.state.Moved.Before(g.state.Complete) {
 		return g.state.Mark
@@ -238,15 +238,15 @@ func (g *gaps) reached() time.Time {
 	return g.state.Complete
 }
 
-// passed falls back to a comparison of states for the time of which the
-// provider has no events any more.
+// passed starts a sweep in place of the events that the provider does not keep any
+// more.
 func (g *gaps) passed(ctx context.Context, reached, horizon time.Time, kept time.Duration) error {
 	id, err := g.sweep(ctx, strconv.FormatInt(g.state.Mark.UnixMilli(), 10))
 	if err != nil {
 		return err
 	}
-	// What was created before now is the sweep's business, should the reading that
-	// follows fail: it need not be started again until as much time has passed.
+	// The sweep covers all events created before now. If the reading that follows
+	// fails, no other sweep is needed until as much time has passed again.
 	now := g.now().UTC()
 	g.state.Sweep, g.state.Mark, g.state.Moved, g.state.Complete = id, horizon, now, now
 	reason := fmt.Sprintf("the provider keeps events for %s only: those from %s to %s cannot be listed any more; sweep %s compares all states instead",
@@ -277,7 +277,7 @@ func (g *gaps) read(ctx context.Context, since time.Time, cursor string) (*provi
 	return page, nil
 }
 
-// sift keeps the events of a page that have no row.
+// sift adds the events of a page that have no row to the open ones.
 func (g *gaps) sift(ctx context.Context, page *provider.EventsPage, inOrder bool) error {
 	ids := make([]string, len(page.Events))
 	for i, e := range page.Events {
@@ -310,9 +310,9 @@ func (g *gaps) known(ctx context.Context, ids []string) (known map[string]bool, 
 	return known, err
 }
 
-// catchUp appends what has been missing for long enough and waits while too
-// much of it has not been logged by the workers. Where the list is in the order
-// of time, the mark moves with it, so that a long search goes on where it was.
+// catchUp appends the events that have been missing for long enough, and waits while
+// workers have too many of them to log. If the list is in the order of time, the mark
+// moves with it, so that a long search can be resumed.
 func (g *gaps) catchUp(ctx context.Context, inOrder bool) error {
 	if err := g.appendMissing(ctx); err != nil {
 		return err
@@ -345,8 +345,8 @@ func (g *gaps) noteProgress(ctx context.Context, inOrder bool) error {
 	return g.note(ctx, g.slow())
 }
 
-// finish waits until the last events found missing have been so for long
-// enough, and appends them.
+// finish waits until the last missing events have been missing for long enough, and
+// appends them.
 func (g *gaps) finish(ctx context.Context) error {
 	for {
 		if err := g.appendMissing(ctx); err != nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
-// search returns a search for missed events, and what it has noted and told.
+// search returns a search for missed events, what it has saved, and its alerts.
 func (c *scene) search() *searching {
 	s := &searching{}
 	s.gaps = &gaps{
@@ -86,14 +86,14 @@ func TestAMissedEventIsRepairedAtOnceAndJudgedLater(t *testing.T) {
 		require.Equal(t, "order", d.Entity.Kind)
 		require.Equal(t, "gaps/shop", d.SweepID)
 		row := c.row(d.EventID)
-		require.WithinDuration(t, d.FoundAt, row.ReceivedAt, time.Millisecond, "whoever judges can tell that it came this way")
+		require.WithinDuration(t, d.FoundAt, row.ReceivedAt, time.Millisecond, "the judge can tell that it came this way")
 	}
 	require.NoError(t, g.round(c.ctx))
 	require.Empty(t, c.entries(), "nothing is left to find")
 	require.Len(t, c.recorded(), 2)
 }
 
-// recordings looks at discrepancies before they are put on record.
+// recordings sees discrepancies before they are recorded.
 type recordings struct {
 	storage.Store
 	look func([]storage.Discrepancy)
@@ -104,7 +104,7 @@ func (r recordings) Record(ctx context.Context, found []storage.Discrepancy) err
 	return r.Store.Record(ctx, found)
 }
 
-// Whoever is killed leaves few events repaired and unreported.
+// A replica that is killed leaves few events repaired and unreported.
 func TestFewMissedEventsAreUnrecorded(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
@@ -158,7 +158,7 @@ func TestTheMarkStopsBeforeAnEventWithoutARow(t *testing.T) {
 	require.NotEmpty(t, g.state.Complete)
 }
 
-// An event that never gets its row freezes the mark, and somebody is told.
+// An event that never gets its row stops the mark, and an alert is raised.
 func TestAFrozenMarkIsNoticed(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
@@ -248,8 +248,8 @@ func TestAnEventTheLogHasForgotten(t *testing.T) {
 	c.row("evt_1")
 }
 
-// After days without us there are many pages, and a search cut off in the
-// middle goes on there.
+// After an outage of days there are many pages, and a search that is cut off resumes
+// there.
 func TestAnOutageOfDays(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
@@ -363,7 +363,7 @@ func TestTheFirstSearchReachesBackAWindow(t *testing.T) {
 	require.Len(t, c.work(), 1, "as far as an operator says: one more")
 }
 
-// What the log has forgotten was not missed.
+// An event that the log has forgotten was not missed.
 func TestTheSearchReachesBackNoFurtherThanTheLog(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
@@ -385,8 +385,8 @@ func TestTheSearchReachesBackNoFurtherThanTheLog(t *testing.T) {
 	require.Equal(t, []string{"event_missed order/o0_0"}, c.recorded())
 }
 
-// An event longer than the log keeps is told of and not appended, and what it
-// names is fetched, once.
+// An event longer than the log keeps raises an alert and is not appended. The entities
+// it names are fetched, once.
 func TestAnEventTooLongForTheLogIsNotAppended(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
@@ -444,7 +444,7 @@ func TestEventsThatCannotBeRead(t *testing.T) {
 	require.ErrorContains(t, g.round(c.ctx), "goes round")
 }
 
-// Of a list of which nothing can be read nothing is known.
+// A list without one readable element says nothing.
 func TestAListOfWhichNothingCanBeRead(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
@@ -459,9 +459,9 @@ func TestAListOfWhichNothingCanBeRead(t *testing.T) {
 	require.ErrorContains(t, g.wrong(), "2 events")
 }
 
-// A list that cannot be read for long is told of, once, also where it never
-// could be.
-func TestAListThatFailsForLongIsTold(t *testing.T) {
+// A list that cannot be read for long raises one alert, also if it never could be
+// read.
+func TestAListThatFailsForLongRaisesAnAlert(t *testing.T) {
 	t.Parallel()
 	for name, state := range map[string]func(*scene) gapState{
 		"ever since": func(*scene) gapState { return gapState{} },

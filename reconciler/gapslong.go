@@ -11,13 +11,13 @@ import (
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
-// longOnce is how long a second look at the entities of an event too long for
-// the log is kept out: each reading of the list comes upon the event again.
+// longOnce is for how long the entities of an event too long for the log are not
+// fetched again: each reading of the list finds the event again.
 const longOnce = time.Hour
 
-// setTooLongApart takes events whose payload is longer than the log keeps out of
-// a page: they are told like events that cannot be read, and what they name is
-// fetched by background signals.
+// setTooLongApart removes events from a page whose payload is longer than the log
+// keeps. It reports them like events that cannot be read, and signals workers to fetch
+// the entities they name.
 func (g *gaps) setTooLongApart(ctx context.Context, page *provider.EventsPage) error {
 	var drafts []stream.Draft
 	kept := page.Events[:0]

@@ -8,15 +8,15 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 )
 
-// A search that is cut off goes on at the mark that the pages before have moved.
-// Nothing is skipped by that if the list is in the order of time, as its definition
-// says. So the order is checked: a page moves the mark only when the next has followed
-// it in order; and when such a search has come to the end, the list is read once more
-// from where the last whole reading put the mark, unless it has more pages than one
-// reading may. Where the order proves wrong, the mark goes back there, and only whole
-// readings move it from then on.
+// A search that is cut off resumes at the mark, which the pages it has read have moved.
+// That skips nothing if the list is in the order of time, as its definition says. So the
+// order is checked. A page moves the mark only once the next page has followed it in
+// order. When a resumed search has come to the end, the list is read once more from
+// the mark of the last whole reading, unless it has more pages than one reading may. If
+// the order is wrong, the mark goes back to that of the last whole reading, and from then
+// on only whole readings move it.
 
-// unorderedFor is how long the order of a list is not trusted after it was wrong.
+// unorderedFor is for how long the order of a list is not trusted after it was wrong.
 const unorderedFor = 7 * 24 * time.Hour
 
 var errUnordered = errors.New("the provider's list of events is not in the order that its definition says (api.events.order)")
@@ -26,13 +26,13 @@ func (g *gaps) isOrdered() bool {
 	return g.state.Unordered.IsZero() || g.now().Sub(g.state.Unordered) >= unorderedFor
 }
 
-// checkOrder takes in the times of a page. An error ends a reading that has begun
-// after events which may not have been listed.
+// checkOrder checks the times of a page. An error ends a reading that may have begun
+// after events that were never listed.
 func (g *gaps) checkOrder(events []*event.Event, inOrder bool) error {
 	for _, e := range events {
 		at := e.CreatedAt
 		if at.IsZero() || at.After(g.reading) {
-			continue // without a date
+			continue // without a usable date
 		}
 		if inOrder && at.Before(g.newest.Add(-gapsLag)) {
 			if err := g.outOfOrder(e); err != nil {
@@ -58,7 +58,7 @@ func (g *gaps) outOfOrder(e *event.Event) error {
 	began := g.from
 	g.state.Mark, g.state.Check = g.state.Whole, false
 	if began.Equal(g.state.Whole) {
-		return nil // this reading is whole, if it comes to its end
+		return nil // this reading is whole if it comes to its end
 	}
 	return problem
 }
@@ -66,9 +66,9 @@ func (g *gaps) outOfOrder(e *event.Event) error {
 // clocksApart is how far the clocks of a fleet may differ.
 const clocksApart = 5 * time.Minute
 
-// distrust takes back times that are later than now. A mark that is far ahead is of
-// an event that an earlier release believed, or of a host whose clock was wrong: what
-// is in the log is not known any more, and the whole window is searched again.
+// distrust corrects times that are later than now. A mark far ahead comes from a date
+// that an earlier release accepted, or from a host whose clock was wrong. It does not
+// say what the log has, so the whole window is searched again.
 func (g *gaps) distrust(now time.Time) {
 	s := &g.state
 	if s.Mark.After(now.Add(clocksApart)) {

@@ -75,8 +75,8 @@ func TestAnEventOfTheFutureEndsNoSearch(t *testing.T) {
 	}
 }
 
-// The mark of a search that is cut off rests on the order of the list, which is
-// checked: whatever the definition says, nothing is skipped.
+// The mark of a search that is cut off relies on the order of the list, which is
+// checked: nothing is skipped, even if the definition is wrong.
 func TestTheOrderOfTheListIsChecked(t *testing.T) {
 	t.Parallel()
 	const n = 20
@@ -149,7 +149,8 @@ func TestAPageMovesTheMarkWhenTheNextHasFollowed(t *testing.T) {
 	require.Empty(t, g.alarms)
 }
 
-// A reading is bounded. In order it goes on where it was ended, as often as it takes.
+// A reading is bounded. If the list is in order, the next reading continues, as often
+// as necessary.
 func TestALongListIsReadInSeveralRounds(t *testing.T) {
 	t.Parallel()
 	const n = 60
@@ -194,7 +195,7 @@ func TestALongListIsReadInSeveralRounds(t *testing.T) {
 	require.Greater(t, len(c.shop.calls()), 30)
 }
 
-// A list whose cursors never end is read as far as the bound, and people are told.
+// A list whose cursors never end is read as far as the bound, and an alert is raised.
 func TestAnEndlessListOfEvents(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)

@@ -38,8 +38,8 @@ func (g *gaps) appendMissing(ctx context.Context) error {
 	return g.repair(ctx, missing)
 }
 
-// oldShards are those whose oldest entry has outlived its mark: an event that
-// is not marked there may still be queued.
+// oldShards returns the shards whose oldest entry is older than Redis remembers ids: an
+// event whose id Redis does not know may still be queued there.
 func (g *gaps) oldShards(ctx context.Context) (map[int]bool, error) {
 	for {
 		shards, err := g.streams.InStreams(ctx, g.name)
@@ -57,11 +57,11 @@ func (g *gaps) oldShards(ctx context.Context) (map[int]bool, error) {
 	}
 }
 
-// unrecorded is how many missed events are appended before they are put on
-// record: so many at most are repaired and unreported if we die in between.
+// unrecorded is how many missed events are appended before they are recorded. If the
+// process dies in between, at most so many are repaired and not reported.
 const unrecorded = 50
 
-// repair appends events and records those that nobody had.
+// repair appends events and records those that Redis and the log did not have.
 func (g *gaps) repair(ctx context.Context, missing []*event.Event) error {
 	for few := range slices.Chunk(missing, unrecorded) {
 		if err := g.repairFew(ctx, few); err != nil {
@@ -104,15 +104,15 @@ func (g *gaps) repairFew(ctx context.Context, missing []*event.Event) error {
 	return g.record(ctx, append(found, forgotten...))
 }
 
-// draftOf is the event's own entry, as if its webhook had come.
+// draftOf is the event's own entry, as its webhook would have made it.
 func draftOf(e *event.Event) stream.Draft {
 	s := event.Own(e, "")
 	s.Class = event.Redrive
 	return stream.Draft{Signal: s}
 }
 
-// restore appends events that Redis takes for processed and the log has no row
-// of: the database was restored from an older copy.
+// restore appends events that Redis knows as processed and that have no row in the log:
+// the database was restored from an older copy.
 func (g *gaps) restore(ctx context.Context, events []*event.Event) (lost []*event.Event, err error) {
 	ids := make([]string, len(events))
 	for i, e := range events {
@@ -126,7 +126,7 @@ func (g *gaps) restore(ctx context.Context, events []*event.Event) (lost []*even
 	var drafts []stream.Draft
 	for _, e := range events {
 		if known[e.ID] {
-			continue // it was logged a moment ago
+			continue // a worker has just logged it
 		}
 		homes[e.ID] = e.Home()
 		lost, drafts = append(lost, e), append(drafts, draftOf(e))
@@ -140,9 +140,8 @@ func (g *gaps) restore(ctx context.Context, events []*event.Event) (lost []*even
 	return lost, g.append(ctx, drafts)
 }
 
-// record puts missed events on record. They were appended first: what is cut
-// off between the two is repaired and unreported, which beats reported and
-// not repaired.
+// record records missed events. They were appended first: if the process dies between
+// the two, they are repaired and not reported, which is better than the reverse.
 func (g *gaps) record(ctx context.Context, missed []*event.Event) error {
 	missed, err := g.sinceTheLogBegan(ctx, missed)
 	if err != nil || len(missed) == 0 {
@@ -163,8 +162,8 @@ func (g *gaps) record(ctx context.Context, missed []*event.Event) error {
 	return g.persist(ctx, "record missed events", func() error { return g.store.Record(ctx, list) })
 }
 
-// sinceTheLogBegan leaves out what happened before anybody was there to receive
-// it, which the first search reaches back to: it is fetched, and was not missed.
+// sinceTheLogBegan leaves out events from before the source's first row in the log. The
+// first search reaches back to them: they are fetched, and were not missed.
 func (g *gaps) sinceTheLogBegan(ctx context.Context, missed []*event.Event) ([]*event.Event, error) {
 	if g.task != gapsID(g.name) || !g.state.Complete.IsZero() {
 		return missed, nil

@@ -12,8 +12,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
-// jobPage is how many dead letters a job takes at a time. Progress is noted
-// after each page, and a cancelled job ends there.
+// jobPage is how many dead letters a job handles at once. Progress is saved after each
+// page, and a cancelled job ends there.
 const jobPage = 100
 
 // jobState is how far a job on dead letters has come.
@@ -22,10 +22,10 @@ type jobState struct {
 	After string `json:"after,omitempty"`
 }
 
-// redrive takes up the work of the dead letters a filter selects. The work is
-// appended first and the letter closed then: dying in between leaves an open
-// letter that its own work supersedes, or buries again; the other way round the
-// work would be lost until recover finds it.
+// redrive appends again the work of the dead letters that a filter selects. It appends
+// the work first and then closes the dead letter. If the process dies in between, the
+// dead letter stays open, and its own work supersedes it or buries it again. In the
+// reverse order the work would be lost until recovery finds it.
 func (r *Reconciler) redrive(ctx context.Context, w *work) error {
 	return r.eachLetter(ctx, w, func(ctx context.Context, _ storage.RedriveSpec, letters []*storage.LetterRecord) (int, error) {
 		drafts := make([]stream.Draft, len(letters))
@@ -44,7 +44,7 @@ func (r *Reconciler) redrive(ctx context.Context, w *work) error {
 		if err != nil {
 			return 0, err
 		}
-		// Not closed, since superseded by its own quick work, is as wanted.
+		// A dead letter may be superseded by its own work already. That is right.
 		if _, err := r.Store.Redriven(ctx, idsOf(letters), w.task.By, r.Now().UTC()); err != nil {
 			return 0, err
 		}
@@ -52,7 +52,7 @@ func (r *Reconciler) redrive(ctx context.Context, w *work) error {
 	})
 }
 
-// standFor tells recover which entries stand for the work from now on.
+// standFor returns the entries that carry the work from now on, for recovery.
 func standFor(letters []*storage.LetterRecord, receipts []stream.Receipt) []storage.Requeue {
 	out := make([]storage.Requeue, len(letters))
 	for i, l := range letters {
@@ -64,15 +64,15 @@ func standFor(letters []*storage.LetterRecord, receipts []stream.Receipt) []stor
 	return out
 }
 
-// again is the signal that takes a letter's work up: like that of a further
-// entity of its event, whose row has the payload.
+// again is the signal for a dead letter's work. It has no payload, which the event's row
+// has.
 func (r *Reconciler) again(ctx context.Context, l *storage.LetterRecord) (event.Signal, error) {
 	s := event.Signal{
 		Ref: l.Ref, Cause: event.CauseEvent, CauseID: l.EventID, EventType: l.EventType, Class: event.Redrive,
 	}
 	rows, err := r.Store.EventByID(ctx, l.Source, l.EventID)
 	switch {
-	case errors.Is(err, storage.ErrNotFound): // the letter knows enough to fetch
+	case errors.Is(err, storage.ErrNotFound): // the dead letter has all that a fetch needs
 		return s, nil
 	case err != nil:
 		return s, err
@@ -81,7 +81,7 @@ func (r *Reconciler) again(ctx context.Context, l *storage.LetterRecord) (event.
 	return s, nil
 }
 
-// discard gives up the dead letters a filter selects.
+// discard discards the dead letters that a filter selects.
 func (r *Reconciler) discard(ctx context.Context, w *work) error {
 	return r.eachLetter(ctx, w, func(ctx context.Context, spec storage.RedriveSpec, letters []*storage.LetterRecord) (int, error) {
 		return r.Store.Discard(ctx, idsOf(letters), w.task.By, spec.Reason, r.Now().UTC())
@@ -96,7 +96,7 @@ func idsOf(letters []*storage.LetterRecord) []string {
 	return ids
 }
 
-// eachLetter goes through the open letters that a job's filter selects, page by
+// eachLetter goes through the open dead letters that a job's filter selects, page by
 // page, at the job's rate. do says how many it did; the others have failed. The
 // list is newest first; do gets each page oldest first, as the work once came.
 func (r *Reconciler) eachLetter(ctx context.Context, w *work, do func(context.Context, storage.RedriveSpec, []*storage.LetterRecord) (int, error)) error {
@@ -143,7 +143,7 @@ func (r *Reconciler) eachLetter(ctx context.Context, w *work, do func(context.Co
 	}
 }
 
-// lettersOf reads what a job is to do, and where it goes on.
+// lettersOf reads the filter of a job, with the cursor where it resumes.
 func lettersOf(t *storage.Task) (spec storage.RedriveSpec, f storage.LetterFilter, err error) {
 	if spec, err = decodeState[storage.RedriveSpec](t.Spec); err != nil {
 		return spec, f, fmt.Errorf("spec of job %s: %w", t.ID, err)
@@ -163,7 +163,7 @@ func lettersOf(t *storage.Task) (spec storage.RedriveSpec, f storage.LetterFilte
 	return spec, f, nil
 }
 
-// count notes how many letters a job is about, unless that was noted when it
+// count notes how many dead letters a job selects, unless that was noted when it
 // was started.
 func (r *Reconciler) count(ctx context.Context, w *work, f storage.LetterFilter) error {
 	if w.task.Counts == nil {

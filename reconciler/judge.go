@@ -16,32 +16,31 @@ import (
 )
 
 const (
-	// judgeEvery is how often suspected differences are judged at most.
+	// judgeEvery is the longest pause between two rounds of the judge.
 	judgeEvery = 5 * time.Second
-	// lookBackEvery is how often missed events whose work was given up are looked
-	// at again: there may be many, and an operator's redrive is no matter of seconds.
+	// lookBackEvery is how often missed events whose work was given up are checked
+	// again: there may be many, and an operator's redrive is not urgent.
 	lookBackEvery = time.Minute
-	// explaining is how many events from before a finding, and how many since, are
-	// looked at.
+	// explaining is how many events before a finding, and how many since, are read.
 	explaining = 20
-	// movingFor is for how many times the grace the judge waits for an entity to stand
-	// still that changes all the time.
+	// movingFor is for how many graces the judge waits for an entity that keeps
+	// changing.
 	movingFor = 5
-	// askWithin is how long the judge waits for a provider's answer. Without one the
-	// finding is judged in a later round.
+	// askWithin is how long the judge waits for a provider's answer. Without an
+	// answer a later round judges the finding.
 	askWithin = 30 * time.Second
 )
 
-// judgement decides what becomes of the differences found of a source. Repair was
-// asked for when they were found. Once grace has passed, a difference that an event
-// explains is dropped: the event had not come or had not been worked on yet, and its
-// work would have made the mirror true without a sweep. The others are confirmed,
-// counted and alerted on.
+// judgement decides which differences of a source are reported. Their repair was
+// requested on discovery. After grace, a difference that an event explains is dropped:
+// the event had not come, or its work was not done, and that work would have made the
+// mirror true without a sweep. The others are confirmed and counted, and alerts are
+// raised.
 type judgement struct {
 	*finder
-	tell func(alert.Alert)
-	// logged is a time: every event accepted before it has been read by a worker, and
-	// is in the log unless it was lost.
+	raise func(alert.Alert)
+	// logged is a time: a worker has read every event accepted before it, so the log
+	// has the event unless it was lost.
 	logged time.Time
 	// lookedBack is when missed events whose work was given up were last looked at.
 	lookedBack time.Time
@@ -50,7 +49,7 @@ type judgement struct {
 // judge judges until ctx ends.
 func (r *Reconciler) judge(ctx context.Context, w *work) error {
 	s := r.source(w.task.Source)
-	j := &judgement{finder: r.finder(s, w.loop), tell: r.Alert}
+	j := &judgement{finder: r.finder(s, w.loop), raise: r.Alert}
 	for ctx.Err() == nil {
 		j.loop.Turn()
 		if err := j.round(ctx); err != nil {
@@ -69,13 +68,13 @@ func (j *judgement) round(ctx context.Context) error {
 	if err := j.each(ctx, suspected, j.decide); err != nil {
 		return err
 	}
-	// Workers report how the repairs ended that they were asked for. No repair is
-	// asked for a missed event: its row in the log shows how its work ended.
+	// Workers note how requested repairs ended. For a missed event no repair is
+	// requested: its row in the log shows how its work ended.
 	missed := storage.DiscrepancyFilter{Status: storage.Confirmed, Type: storage.EventMissed, Source: j.name}
 	if err := j.each(ctx, missed, j.repaired); err != nil {
 		return err
 	}
-	// The letters of a failed one may have been redriven since.
+	// The dead letters of a failed one may have been redriven since.
 	if j.now().Sub(j.lookedBack) < lookBackEvery {
 		return nil
 	}
@@ -104,8 +103,8 @@ func (j *judgement) readUpTo(ctx context.Context) error {
 	})
 }
 
-// mayBeUnread reports whether an event accepted within the grace of a finding
-// may still wait to be read.
+// mayBeUnread reports whether an event accepted within the grace of a finding may not
+// have been read yet.
 func (j *judgement) mayBeUnread(d *storage.Discrepancy) bool {
 	return !d.FoundAt.Add(j.settings.Grace).Before(j.logged)
 }
@@ -134,8 +133,7 @@ func (j *judgement) each(ctx context.Context, f storage.DiscrepancyFilter, do fu
 	}
 }
 
-// decide confirms or drops those of a page of suspected differences that can be
-// judged by now.
+// decide confirms or drops the differences of a page that can be judged by now.
 func (j *judgement) decide(ctx context.Context, found []*storage.Discrepancy) error {
 	found = slices.DeleteFunc(found, func(d *storage.Discrepancy) bool { return compared(d.Type) && j.mayBeUnread(d) })
 	held, err := j.heldBack(ctx, found)
@@ -171,8 +169,8 @@ func (j *judgement) decide(ctx context.Context, found []*storage.Discrepancy) er
 	return nil
 }
 
-// compared reports whether a difference of the type is one of states or parents,
-// which an event on its way may explain.
+// compared reports whether a type of difference is one of states or parents, which an
+// event on its way may explain.
 func compared(typ storage.DiscrepancyType) bool {
 	switch typ {
 	case storage.Missing, storage.Stale, storage.Deleted, storage.Unexpected, storage.Moved:
@@ -181,14 +179,14 @@ func compared(typ storage.DiscrepancyType) bool {
 	return false
 }
 
-// explained reports whether an event explains a difference; known is false if
-// that cannot be said yet. held are those that a refresh explains.
+// explained reports whether an event explains a difference; known is false if that is
+// not known yet. held has the differences that a refresh explains.
 func (j *judgement) explained(ctx context.Context, d *storage.Discrepancy, held map[string]bool) (explained, known bool, err error) {
 	switch {
 	case d.Type == storage.EventMissed:
 		row, err := j.row(ctx, d)
 		if err != nil || row == nil {
-			return false, false, err // it was appended, and waits to be logged
+			return false, false, err // it was appended, and is not logged yet
 		}
 		return cameByItself(row, d), true, nil
 	case !compared(d.Type):
@@ -199,15 +197,15 @@ func (j *judgement) explained(ctx context.Context, d *storage.Discrepancy, held 
 	return j.explainedByEvents(ctx, d)
 }
 
-// cameByItself reports whether a missed event came after all: appended by the
-// search it was received when the list was asked for, to the dot, and its own
-// webhook, coming later, is a duplicate.
+// cameByItself reports whether a missed event came after all. An event that the search
+// appended was received exactly when the list was asked for, and its webhook, coming
+// later, is a duplicate.
 func cameByItself(row *storage.EventRow, d *storage.Discrepancy) bool {
 	apart := row.ReceivedAt.Sub(d.FoundAt).Abs()
 	return row.Duplicates > 0 || apart > time.Millisecond // stores keep milliseconds
 }
 
-// row is the log's row of a missed event, or nil.
+// row returns the log's row of a missed event, or nil.
 func (j *judgement) row(ctx context.Context, d *storage.Discrepancy) (*storage.EventRow, error) {
 	var rows []*storage.EventRow
 	err := j.persist(ctx, "read an event", func() (err error) {
@@ -223,7 +221,7 @@ func (j *judgement) row(ctx context.Context, d *storage.Discrepancy) (*storage.E
 	return rows[0], nil
 }
 
-// evidence is what the log's row of an event says of a difference.
+// evidence is what an event's row in the log says about a difference.
 type evidence int
 
 const (
@@ -231,16 +229,16 @@ const (
 	// comparison.
 	explainsNothing evidence = iota
 	// mayExplain: its work changed the mirror after the comparison, to another state
-	// than the provider showed then: an older one, a newer one, or the same shown in
-	// another form.
+	// than the provider showed then. That may be an older state, a newer one, or the
+	// same in another form.
 	mayExplain
-	// explains: the mirror would have become true by its work.
+	// explains: its work makes the mirror true.
 	explains
 )
 
 // explainedByEvents reports whether an event that names the entity explains a
-// difference, of those received since it was found and the last ones before; known
-// is false if that cannot be said yet.
+// difference. It reads the events received since the finding and the last ones before.
+// known is false if that is not known yet.
 func (j *judgement) explainedByEvents(ctx context.Context, d *storage.Discrepancy) (explained, known bool, err error) {
 	var written []*storage.Covered
 	for _, f := range []storage.EventFilter{{From: d.FoundAt}, {To: d.FoundAt}} {
@@ -264,10 +262,10 @@ func (j *judgement) explainedByEvents(ctx context.Context, d *storage.Discrepanc
 	return j.madeTrue(ctx, d, written)
 }
 
-// evidence weighs one event. An event whose work is still open explains, one that was
-// given up or discarded does not. Of the rest claims tell whether it was written after
-// the comparison: the clocks of two hosts do not, since a fetch may be sent before a
-// sweep asks and written after it has read the mirror.
+// evidence weighs one event. An event whose work is open explains the difference. One
+// that was given up or discarded does not. For the others the claims tell whether the
+// fetch was written after the comparison. Times do not tell that: a fetch may be sent
+// before a sweep asks, and written after the sweep has read the mirror.
 func (j *judgement) evidence(row *storage.EventRow, d *storage.Discrepancy) (evidence, *storage.Covered) {
 	i := slices.IndexFunc(row.Entities, func(o storage.Outcome) bool { return o.Ref.Key == d.Entity })
 	if i < 0 {
@@ -289,17 +287,18 @@ func (j *judgement) evidence(row *storage.EventRow, d *storage.Discrepancy) (evi
 	}
 }
 
-// secondLook reports whether a second look at the entity was to follow the event.
+// secondLook reports whether a second look at the entity may still follow the event.
 func (j *judgement) secondLook(row *storage.EventRow, d *storage.Discrepancy) bool {
 	k := j.def.Kind(d.Entity.Kind)
 	return k != nil && k.VerifyAfter > 0 && row.ReceivedAt.After(d.FoundAt.Add(-heldFor(k.VerifyAfter)))
 }
 
-// madeTrue reports whether one of some fetches has made the mirror what the provider
-// has: the mirror still has the state it wrote, and the provider, asked once more,
-// has the same. That the mirror agrees is not enough, since a repair may have seen to
-// that. known is false if the provider cannot be asked now, and for a while if it shows
-// a third state: the entity has changed again, and that event may be on its way.
+// madeTrue reports whether one of some fetches has made the mirror agree with the
+// provider: the mirror still has the state that the fetch wrote, and the provider, asked
+// once more, has the same. It is not enough that the mirror agrees, since the repair may
+// have caused that. known is false if the provider cannot be asked now. It is also false
+// for a while if the provider shows a third state: the entity has changed again, and
+// that event may be on its way.
 func (j *judgement) madeTrue(ctx context.Context, d *storage.Discrepancy, written []*storage.Covered) (is, known bool, err error) {
 	look := survey{finder: j.finder, mode: modeSweep, id: d.SweepID}
 	document := func() (*storage.Document, error) {
@@ -310,7 +309,7 @@ func (j *judgement) madeTrue(ctx context.Context, d *storage.Discrepancy, writte
 	if err != nil {
 		return false, false, err
 	}
-	if doc == nil || !slices.ContainsFunc(written, func(by *storage.Covered) bool { return stands(by, doc) }) {
+	if doc == nil || !slices.ContainsFunc(written, func(by *storage.Covered) bool { return isStill(by, doc) }) {
 		return false, true, nil
 	}
 	if state, err := j.streams.Source(ctx, j.name); err != nil || state.Paused {
@@ -323,7 +322,7 @@ func (j *judgement) madeTrue(ctx context.Context, d *storage.Discrepancy, writte
 	case asking.Err() != nil:
 		return false, false, ctx.Err()
 	case err != nil:
-		return false, true, nil // it could not be shown to be true
+		return false, true, nil // not shown to be true
 	}
 	after, err := document()
 	if err != nil || syncedSince(doc, after) {
@@ -334,8 +333,8 @@ func (j *judgement) madeTrue(ctx context.Context, d *storage.Discrepancy, writte
 	return verdict == agrees, !movedOn, nil
 }
 
-// stands reports whether the mirror has the state that a fetch wrote.
-func stands(by *storage.Covered, doc *storage.Document) bool {
+// isStill reports whether the mirror still has the state that a fetch wrote.
+func isStill(by *storage.Covered, doc *storage.Document) bool {
 	hash := doc.StateHash
 	if !doc.DeletedAt.IsZero() {
 		hash = storage.StateGone
@@ -343,7 +342,7 @@ func stands(by *storage.Covered, doc *storage.Document) bool {
 	return by.Claim == doc.SyncedClaim || by.Claim < doc.SyncedClaim && by.StateHash == hash
 }
 
-// repaired notes of missed events how their work has ended since.
+// repaired notes how the work of missed events has ended.
 func (j *judgement) repaired(ctx context.Context, missed []*storage.Discrepancy) error {
 	var good, bad []string
 	for _, d := range missed {
@@ -371,7 +370,7 @@ func (j *judgement) repaired(ctx context.Context, missed []*storage.Discrepancy)
 	return nil
 }
 
-// report counts and alerts on what was confirmed: one alert for each type, since one
+// report counts the confirmed differences and raises one alert for each type, since one
 // cause makes many differences.
 func (j *judgement) report(judged []storage.Discrepancy) {
 	byType := map[storage.DiscrepancyType][]storage.Discrepancy{}
@@ -383,7 +382,7 @@ func (j *judgement) report(judged []storage.Discrepancy) {
 	}
 	for _, typ := range slices.Sorted(maps.Keys(byType)) {
 		all := byType[typ]
-		j.tell(alert.Alert{
+		j.raise(alert.Alert{
 			Kind: alert.Discrepancy, Source: j.name, ID: all[0].ID, Event: all[0].EventID, Entity: nameOf(all[0].Entity),
 			Class: string(typ), Reason: summary(all),
 		})

@@ -84,7 +84,7 @@ func TestJudging(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := newScene(t)
 			m := c.member("a")
-			j := &judgement{finder: m.finder(m.source("shop"), nil), tell: m.Alert}
+			j := &judgement{finder: m.finder(m.source("shop"), nil), raise: m.Alert}
 			found := c.clock.now().UTC().Truncate(time.Millisecond)
 			require.NoError(t, c.store.Record(c.ctx, []storage.Discrepancy{{
 				ID: "dis_1", Source: "shop", Entity: event.Key{Source: "shop", Kind: tc.kind, ID: tc.id}, Type: tc.typ, EventID: "evt_1", FoundAt: found,
@@ -104,12 +104,12 @@ func TestJudging(t *testing.T) {
 			require.NoError(t, j.round(c.ctx), "judged once")
 			require.Equal(t, tc.want, status())
 
-			told := 0.0
+			wanted := 0.0
 			if tc.want == storage.Confirmed || tc.want == storage.Repaired {
-				told = 1
+				wanted = 1
 			}
-			require.Len(t, m.alerts, int(told))
-			require.InDelta(t, told, m.metric("tarn_discrepancies_total"), 0)
+			require.Len(t, m.alerts, int(wanted))
+			require.InDelta(t, wanted, m.metric("tarn_discrepancies_total"), 0)
 		})
 	}
 }
@@ -152,7 +152,7 @@ func TestAFetchThatWasBeingWrittenExplains(t *testing.T) {
 			c.shop.stock(1, 1)
 			c.fill()
 			m := c.member("a")
-			j := &judgement{finder: m.finder(m.source("shop"), nil), tell: m.Alert}
+			j := &judgement{finder: m.finder(m.source("shop"), nil), raise: m.Alert}
 			ref := event.Ref{Key: c.key("order", "o0_0"), Parents: map[string]string{"customer": "c0"}}
 			c.received("evt_1", "order.sold", c.clock.now(), time.Time{}, "customer", "c0", "order", "o0_0")
 
@@ -233,8 +233,8 @@ func (c *scene) fetched(ref event.Ref) (write func(eventID string)) {
 	}
 }
 
-// givenUp buries an event's work on an entity, and discards the letter if that
-// is its fate.
+// givenUp buries an event's work on an entity, and discards the dead letter if asked
+// to.
 func (c *scene) givenUp(eventID string, ref event.Ref, fate storage.EventStatus) {
 	c.t.Helper()
 	_, err := c.store.Bury(c.ctx, []storage.Letter{{Source: "shop", EventID: eventID, Ref: ref, Class: "permanent", At: c.clock.now().UTC()}})
@@ -245,8 +245,8 @@ func (c *scene) givenUp(eventID string, ref event.Ref, fate storage.EventStatus)
 	}
 }
 
-// What was accepted and not read by a worker yet is in no log. As long as it may
-// explain a finding, nobody is told of that.
+// The log lacks an event that no worker has read yet. As long as such an event may
+// explain a finding, no alert is raised.
 func TestABacklogIsNoVerdict(t *testing.T) {
 	t.Parallel()
 	for _, typ := range []storage.DiscrepancyType{storage.Missing, storage.Stale, storage.Deleted, storage.Unexpected} {
@@ -255,7 +255,7 @@ func TestABacklogIsNoVerdict(t *testing.T) {
 			c.finder.settings.Grace = 20 * time.Millisecond
 			c.shop.stock(1, 1)
 			m := c.member("a")
-			j := &judgement{finder: m.finder(m.source("shop"), nil), tell: m.Alert}
+			j := &judgement{finder: m.finder(m.source("shop"), nil), raise: m.Alert}
 			c.receive(shopEvent("evt_1", "order.made", time.Now(), "customer", "c0", "order", "o0_0"))
 			found := c.clock.now().UTC()
 			require.NoError(t, c.store.Record(c.ctx, []storage.Discrepancy{{
@@ -279,12 +279,12 @@ func TestABacklogIsNoVerdict(t *testing.T) {
 	}
 }
 
-// A missed event whose work was given up, and redriven by a person.
+// The work of a missed event was given up, and an operator redrove it.
 func TestAMissedEventIsRedriven(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
 	m := c.member("a")
-	j := &judgement{finder: m.finder(m.source("shop"), nil), tell: m.Alert}
+	j := &judgement{finder: m.finder(m.source("shop"), nil), raise: m.Alert}
 	now := c.clock.now().UTC()
 	require.NoError(t, c.store.Record(c.ctx, []storage.Discrepancy{{
 		ID: "dis_1", Source: "shop", Entity: c.key("order", "o1"), Type: storage.EventMissed, EventID: "evt_1", FoundAt: now, Status: storage.Failed,
@@ -308,7 +308,7 @@ func TestAMissedEventIsRedriven(t *testing.T) {
 	require.Equal(t, storage.Repaired, status())
 }
 
-// One cause makes many differences: people are told once for each type.
+// One cause makes many differences: one alert is raised for each type.
 func TestManyDifferencesAreOneAlert(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
@@ -321,7 +321,7 @@ func TestManyDifferencesAreOneAlert(t *testing.T) {
 	}
 	require.NoError(t, c.store.Record(c.ctx, found))
 	c.clock.move(time.Hour)
-	require.NoError(t, (&judgement{finder: m.finder(m.source("shop"), nil), tell: m.Alert}).round(c.ctx))
+	require.NoError(t, (&judgement{finder: m.finder(m.source("shop"), nil), raise: m.Alert}).round(c.ctx))
 	require.Len(t, m.alerts, 2)
 	require.Equal(t, alert.Discrepancy, m.alerts[0].Kind)
 	require.Equal(t, []string{"3 deleted (3 of note)", "3 stale (3 of order)"}, []string{m.alerts[0].Reason, m.alerts[1].Reason})

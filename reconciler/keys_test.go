@@ -101,15 +101,15 @@ func TestAFillByEventsKnowsWhoseIDItIs(t *testing.T) {
 }
 
 // Where ids are said to be unique and a list shows one under another parent in
-// another state, the mirror keeps what it has as long as that is there. People
-// are alerted once, and verify does not call the mirror in sync.
-func TestAnIDThatIsNotUniqueIsKeptAndToldOnce(t *testing.T) {
+// another state, the mirror keeps what it has as long as that is there. One alert is
+// raised, and verify does not call the mirror in sync.
+func TestAnIDThatIsNotUniqueIsKeptAndReportedOnce(t *testing.T) {
 	t.Parallel()
 	c := twoOrders(t, "provider")
 	c.fill()
 	c.shop.put("/customers/c1/orders/o", shopOrder("o", 2, "created"))
-	var told []alert.Alert
-	j := &judgement{finder: c.finder, tell: func(a alert.Alert) { told = append(told, a) }}
+	var alerts []alert.Alert
+	j := &judgement{finder: c.finder, raise: func(a alert.Alert) { alerts = append(alerts, a) }}
 	for range 3 {
 		c.survey(modeSweep)
 		require.Empty(t, c.work(), "nothing is to be repaired")
@@ -119,11 +119,11 @@ func TestAnIDThatIsNotUniqueIsKeptAndToldOnce(t *testing.T) {
 		require.NoError(t, j.round(c.ctx))
 		c.sync(c.order("c0")) // as after an event
 	}
-	require.Len(t, told, 1)
-	require.Equal(t, alert.Discrepancy, told[0].Kind)
-	require.Equal(t, "shared_id", told[0].Class)
-	require.Equal(t, "shop/order/o", told[0].Entity)
-	require.Contains(t, told[0].Reason, "ids: parents")
+	require.Len(t, alerts, 1)
+	require.Equal(t, alert.Discrepancy, alerts[0].Kind)
+	require.Equal(t, "shared_id", alerts[0].Class)
+	require.Equal(t, "shop/order/o", alerts[0].Entity)
+	require.Contains(t, alerts[0].Reason, "ids: parents")
 	require.Equal(t, []string{"shared_id order/o"}, c.differences())
 	r, err := verifyOnce(c.ctx, c.finder, VerifyOptions{Settle: time.Millisecond})
 	require.NoError(t, err)

@@ -32,13 +32,13 @@ type place struct {
 	Restarts int `json:"restarts,omitempty"`
 }
 
-// mayRestart reports whether a list whose page was refused is read from its
-// beginning again. A cursor is the provider's and has a lifetime, which none
-// tells: one kept by a walk that was cut off has mostly expired when another goes
-// on, and a pause may be longer than it lives. An expired cursor and a page that
-// is refused for good are answered alike (400, 404, 410, 422 …), so a cursor
-// received in this walk is given a second try and no third. A page that is too long
-// is none of them: the list comes in smaller ones each time, until one fits.
+// mayRestart reports whether a list whose page was refused is read from its beginning
+// again. A cursor has a lifetime that no provider tells: the cursor of a walk that was
+// cut off has mostly expired when the walk resumes, and a pause may outlast it. An
+// expired cursor and a page that is refused for good get the same answers (400, 404,
+// 410, 422 …), so a cursor received in this walk gets a second try and no third. A page
+// that is too long is a different case: the list is read in smaller pages each time,
+// until one fits.
 func (at *place) mayRestart(err error, fresh bool) bool {
 	if errors.Is(err, provider.ErrBeginAgain) {
 		return true
@@ -76,7 +76,7 @@ func (s *survey) listPartial(k *provider.Kind, parents map[string]string) {
 	s.lose(k, parents, "it shows elements that cannot be read")
 }
 
-// lose names a list among those that did not come whole.
+// lose names a list among those that could not be read whole.
 func (s *survey) lose(k *provider.Kind, parents map[string]string, cause string) {
 	s.metrics.FailedLists.WithLabelValues(s.name, k.Name).Inc()
 	if len(s.lost) < storage.MostNamed {
@@ -85,8 +85,8 @@ func (s *survey) lose(k *provider.Kind, parents map[string]string, cause string)
 	s.doubt(k, parents)
 }
 
-// doubt notes that nothing may be concluded from what a list lacks; nor from
-// lists under its entities, since some may not have been walked.
+// doubt notes that nothing may be concluded from what a list lacks. The same holds
+// for the lists under its entities, since some may not have been walked.
 func (s *survey) doubt(k *provider.Kind, parents map[string]string) {
 	if name := listName(k.Name, parents); len(s.failed) < mostFailed {
 		s.failed[name] = true
@@ -105,7 +105,7 @@ func (s *survey) doubtAll(k *provider.Kind) {
 	}
 }
 
-// doubtUnder notes that nothing is known of the lists under some entities.
+// doubtUnder doubts all lists under some entities.
 func (s *survey) doubtUnder(k *provider.Kind, ids []string) {
 	for _, under := range s.def.Under(k) {
 		for _, id := range ids {
@@ -114,10 +114,10 @@ func (s *survey) doubtUnder(k *provider.Kind, ids []string) {
 	}
 }
 
-// doubted are the names of the lists that nothing may be concluded from.
+// doubted returns the names of the lists from which nothing may be concluded.
 func (s *survey) doubted() []string { return slices.Sorted(maps.Keys(s.failed)) }
 
-// describe names a list for people.
+// describe names a list in words.
 func describe(l storage.FailedList) string {
 	where := ""
 	for _, name := range slices.Sorted(maps.Keys(l.Parents)) {

@@ -8,14 +8,14 @@ import (
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
-// loop is something the process does over and over until ctx ends. It says at
-// each turn that it is alive, and returns early only if something is wrong.
+// loop runs until ctx ends. It reports at each turn that it is alive, and returns
+// early only if something is wrong.
 type loop func(ctx context.Context, l *telemetry.Loop) error
 
-// errReturned is why a loop died that returned without an error.
+// errReturned is the failure of a loop that returned without an error.
 var errReturned = errors.New("it returned")
 
-// keep runs a loop until ctx ends, again with back-off whenever it dies.
+// keep runs a loop until ctx ends and restarts it with back-off when it fails.
 func (r *Reconciler) keep(ctx context.Context, name string, run loop) {
 	l := r.Health.Loop(name)
 	defer l.Done()

@@ -16,7 +16,7 @@ import (
 func (c *scene) judged() storage.DiscrepancyStatus {
 	c.t.Helper()
 	m := c.member("a")
-	j := &judgement{finder: m.finder(m.source("shop"), nil), tell: m.Alert}
+	j := &judgement{finder: m.finder(m.source("shop"), nil), raise: m.Alert}
 	c.clock.move(m.source("shop").Settings.Grace + time.Second)
 	require.NoError(c.t, j.round(c.ctx))
 	page, err := c.store.Discrepancies(c.ctx, storage.DiscrepancyFilter{})
@@ -25,9 +25,9 @@ func (c *scene) judged() storage.DiscrepancyStatus {
 	return page.Items[0].Status
 }
 
-// A document that the database has lost is missing through no event: those that
-// brought it do not explain that it is gone, though it is repaired before it is judged
-// and its claims begin again.
+// No event explains a document that the database has lost, not even those that brought
+// it. That holds also if it is repaired before it is judged, and its claims begin
+// again.
 func TestADocumentThatWasLostIsReported(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
@@ -131,8 +131,8 @@ func TestAnEntityThatChangesWhileItIsJudged(t *testing.T) {
 	require.Equal(t, storage.Dropped, c.judged())
 }
 
-// A finding that takes a question to be judged waits for the answer while the source
-// is paused, and is confirmed if there is none of use.
+// A finding that needs the provider's answer waits while the source is paused. Without a
+// usable answer it is confirmed.
 func TestAJudgeThatCannotAsk(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)

@@ -14,14 +14,14 @@ import (
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
-// stand returns the loop of a task that never ends. Every replica has it, and
+// stand returns the loop of a task that never ends. Every replica runs the loop;
 // one at a time has the lease.
 func (r *Reconciler) stand(kind, source string, run runner) loop {
 	return func(ctx context.Context, l *telemetry.Loop) error {
 		id := kind + "/" + source
-		for told := false; ctx.Err() == nil; {
+		for logged := false; ctx.Err() == nil; {
 			l.Turn()
-			if err := r.found(ctx, l, id, kind, source); err != nil {
+			if err := r.ensureTask(ctx, l, id, kind, source); err != nil {
 				return err
 			}
 			err := r.visit(ctx, id, l, func(ctx context.Context, w *work) error {
@@ -32,9 +32,9 @@ func (r *Reconciler) stand(kind, source string, run runner) loop {
 			})
 			switch {
 			case errors.Is(err, stream.ErrHeld), errors.Is(err, errLostLease):
-				told = false
+				logged = false
 			case errors.Is(err, errNoLease):
-				told = r.waits(l, id, err, told)
+				logged = r.waits(l, id, err, logged)
 			default:
 				return err
 			}
@@ -44,100 +44,100 @@ func (r *Reconciler) stand(kind, source string, run runner) loop {
 	}
 }
 
-// waits says, once, that Redis is waited for.
-func (r *Reconciler) waits(l *telemetry.Loop, what string, err error, told bool) bool {
+// waits logs, once, that Redis is waited for. It returns the new value of logged.
+func (r *Reconciler) waits(l *telemetry.Loop, what string, err error, logged bool) bool {
 	l.Waiting("redis")
-	if !told {
+	if !logged {
 		r.Metrics.Unavailable.WithLabelValues("redis").Inc()
 		r.Logger.Warn("waiting for redis", "for", what, "error", err)
 	}
 	return true
 }
 
-// found makes sure that a standing task is there.
-func (r *Reconciler) found(ctx context.Context, l *telemetry.Loop, id, kind, source string) error {
+// ensureTask creates a standing task unless it exists.
+func (r *Reconciler) ensureTask(ctx context.Context, l *telemetry.Loop, id, kind, source string) error {
 	task := &storage.Task{ID: id, Kind: kind, Source: source, Status: storage.TaskRunning, By: "standing", CreatedAt: r.Now().UTC()}
 	return r.waiting(l).persist(ctx, "found task "+id, func() error { return r.Store.CreateTasks(ctx, []*storage.Task{task}) })
 }
 
-// desk is where tasks of some kinds are taken from and worked on.
-type desk struct {
+// taskQueue takes tasks of some kinds and runs them.
+type taskQueue struct {
 	r      *Reconciler
 	source string // "": any
 	kinds  []string
 	size   int
 
 	mu sync.Mutex
-	// busy are the tasks under way, later those that are not to be looked at
-	// before a time.
+	// busy holds the tasks under way, later those that are not tried again before
+	// a time.
 	busy  map[string]bool
 	later map[string]time.Time
 	ended chan struct{}
 	work  sync.WaitGroup
 }
 
-// desk returns a loop that works on up to size tasks of the kinds at once.
-// Each kind of work has a desk of its own, and each source, so that a source
-// that is paused holds up nobody else's.
-func (r *Reconciler) desk(source string, size int, kinds ...string) loop {
+// taskQueue returns a loop that runs up to size tasks of the kinds at once. Each
+// source and each kind of work has a queue of its own, so a paused source delays
+// only its own work.
+func (r *Reconciler) taskQueue(source string, size int, kinds ...string) loop {
 	return func(ctx context.Context, l *telemetry.Loop) error {
-		d := &desk{
+		q := &taskQueue{
 			r: r, source: source, kinds: kinds, size: size,
 			busy: map[string]bool{}, later: map[string]time.Time{}, ended: make(chan struct{}, 1),
 		}
-		return d.run(ctx, l)
+		return q.run(ctx, l)
 	}
 }
 
-func (d *desk) run(ctx context.Context, l *telemetry.Loop) error {
+func (q *taskQueue) run(ctx context.Context, l *telemetry.Loop) error {
 	ctx, stop := context.WithCancel(ctx)
-	defer d.work.Wait()
-	defer stop() // also if this loop dies: its next life begins with nothing under way
-	tick := time.NewTicker(d.r.Poll)
+	defer q.work.Wait()
+	defer stop() // also if this loop fails: when it is restarted, nothing is under way
+	tick := time.NewTicker(q.r.Poll)
 	defer tick.Stop()
-	for told := false; ctx.Err() == nil; {
+	for logged := false; ctx.Err() == nil; {
 		l.Turn()
-		switch err := d.fill(ctx, l); {
+		switch err := q.fill(ctx, l); {
 		case err == nil:
-			told = false
+			logged = false
 		case !errors.Is(err, errNoLease):
 			return err
 		default:
-			told = d.r.waits(l, "tasks", err, told)
+			logged = q.r.waits(l, "tasks", err, logged)
 		}
 		select {
 		case <-ctx.Done():
 		case <-tick.C:
-		case <-d.ended:
+		case <-q.ended:
 		}
 	}
 	return ctx.Err()
 }
 
-// fill takes tasks until the desk is full or there are no more.
-func (d *desk) fill(ctx context.Context, l *telemetry.Loop) error {
-	base := d.r.waiting(l)
-	// Those under way elsewhere are few. One of them whose replica has died is
-	// nobody's any more, and should not wait behind what is new.
+// fill takes tasks until the queue's places are full or no task is left.
+func (q *taskQueue) fill(ctx context.Context, l *telemetry.Loop) error {
+	base := q.r.waiting(l)
+	// Running tasks are few and come first: one whose replica died has no owner,
+	// and should not wait behind new ones.
 	for _, status := range []storage.TaskStatus{storage.TaskRunning, storage.TaskWaiting} {
-		f := storage.TaskFilter{Kinds: d.kinds, Source: d.source, Statuses: []storage.TaskStatus{status}, Limit: 20}
-		for d.room() {
+		f := storage.TaskFilter{Kinds: q.kinds, Source: q.source, Statuses: []storage.TaskStatus{status}, Limit: 20}
+		for q.room() {
 			var page storage.Page[*storage.Task]
 			err := base.persist(ctx, "look for tasks", func() (err error) {
-				page, err = d.r.Store.Tasks(ctx, f)
+				page, err = q.r.Store.Tasks(ctx, f)
 				return err
 			})
 			if err != nil {
 				return err
 			}
 			for _, t := range page.Items {
-				if !d.room() {
+				if !q.room() {
 					return nil
 				}
-				if !d.mayTake(t) {
+				if !q.mayTake(t) {
 					continue
 				}
-				if err := d.take(ctx, t); err != nil {
+				if err := q.take(ctx, t); err != nil {
 					return err
 				}
 			}
@@ -150,61 +150,60 @@ func (d *desk) fill(ctx context.Context, l *telemetry.Loop) error {
 }
 
 // room reports whether another task may be taken.
-func (d *desk) room() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return len(d.busy) < d.size
+func (q *taskQueue) room() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.busy) < q.size
 }
 
-func (d *desk) mayTake(t *storage.Task) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return !d.busy[t.ID] && !standing(t) && !d.r.Now().Before(d.later[t.ID])
+func (q *taskQueue) mayTake(t *storage.Task) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return !q.busy[t.ID] && !standing(t) && !q.r.Now().Before(q.later[t.ID])
 }
 
-// standing reports whether a task is one that never ends, which has a loop of
-// its own.
+// standing reports whether a task never ends; such a task has a loop of its own.
 func standing(t *storage.Task) bool { return t.ID == t.Kind+"/"+t.Source }
 
-// take works on a task, unless somebody else does.
-func (d *desk) take(ctx context.Context, t *storage.Task) error {
-	lease, err := d.r.Streams.Task(ctx, t.ID, d.r.ID)
+// take starts to run a task, unless another replica has its lease.
+func (q *taskQueue) take(ctx context.Context, t *storage.Task) error {
+	lease, err := q.r.Streams.Task(ctx, t.ID, q.r.ID)
 	if err != nil {
-		d.leave(t.ID, err)
+		q.leave(t.ID, err)
 		if errors.Is(err, stream.ErrHeld) {
 			return nil
 		}
 		return fmt.Errorf("%w: %w", errNoLease, err)
 	}
-	d.mu.Lock()
-	d.busy[t.ID] = true
-	d.mu.Unlock()
-	d.work.Go(func() {
-		err := d.r.workOn(ctx, lease, nil, once(d.r.runners[t.Kind]))
+	q.mu.Lock()
+	q.busy[t.ID] = true
+	q.mu.Unlock()
+	q.work.Go(func() {
+		err := q.r.workOn(ctx, lease, nil, once(q.r.runners[t.Kind]))
 		switch {
 		case err == nil, ctx.Err() != nil, errors.Is(err, errLater), errors.Is(err, errLostLease):
 		default:
-			d.r.Logger.Warn("a task could not be worked on; it is tried again", "task", t.ID, "error", err)
+			q.r.Logger.Warn("a task could not be worked on; it is tried again", "task", t.ID, "error", err)
 		}
-		d.leave(t.ID, err)
+		q.leave(t.ID, err)
 	})
 	return nil
 }
 
-// leave takes a task from the desk. Unless it is over, it is not looked at
-// again at once.
-func (d *desk) leave(id string, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.busy, id)
-	now := d.r.Now()
-	maps.DeleteFunc(d.later, func(_ string, until time.Time) bool { return !now.Before(until) })
+// leave frees the task's place. A task that is not over is not tried again at
+// once.
+func (q *taskQueue) leave(id string, err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.busy, id)
+	now := q.r.Now()
+	maps.DeleteFunc(q.later, func(_ string, until time.Time) bool { return !now.Before(until) })
 	if err != nil {
-		d.later[id] = now.Add(d.r.Poll)
+		q.later[id] = now.Add(q.r.Poll)
 		return
 	}
 	select { // there may be more
-	case d.ended <- struct{}{}:
+	case q.ended <- struct{}{}:
 	default:
 	}
 }

@@ -111,8 +111,8 @@ func (c *scene) create(t *storage.Task) {
 	require.NoError(c.t, c.store.CreateTasks(c.ctx, []*storage.Task{t}))
 }
 
-// Two replicas sweep, one is cut off from Redis in the middle, as if it had
-// been killed: the other goes on, nothing is skipped and little done twice.
+// Two replicas sweep, and one is cut off from Redis in the middle, as if it had been
+// killed: the other continues, nothing is skipped and little is done twice.
 func TestAReplicaDiesInTheMiddle(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
@@ -157,8 +157,8 @@ func TestAReplicaDiesInTheMiddle(t *testing.T) {
 	require.LessOrEqual(t, lists, 8+16+8+16)
 }
 
-// What a replica notes that has been stopped for longer than its lease changes
-// nothing, and it learns of it.
+// A save of a replica that was stopped for longer than its lease changes nothing, and
+// the replica gets errLostLease.
 func TestWhatAStaleHolderSavesIsRefused(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
@@ -170,7 +170,7 @@ func TestWhatAStaleHolderSavesIsRefused(t *testing.T) {
 	err := hold(a, func(ctx context.Context, w *work) error {
 		w.task.Counts = map[string]int64{"done": 1}
 		require.NoError(t, w.save(ctx))
-		// The lease goes over while a does not look.
+		// The lease changes hands while a does not look.
 		require.NoError(t, w.lease.Release(ctx))
 		second = hold(b, func(ctx context.Context, w *work) error {
 			require.EqualValues(t, 1, w.task.Counts["done"], "it goes on where a was")
@@ -197,7 +197,7 @@ func TestALeaseThatIsLostEndsTheWork(t *testing.T) {
 		return ctx.Err()
 	}))
 	require.ErrorIs(t, err, errLostLease)
-	require.Equal(t, storage.TaskRunning, c.task("job_1").Status, "whoever is free goes on")
+	require.Equal(t, storage.TaskRunning, c.task("job_1").Status, "any replica continues it")
 	require.NoError(t, c.member("b").visit(c.ctx, "job_1", nil, once(func(context.Context, *work) error { return nil })))
 }
 
@@ -271,7 +271,7 @@ func TestASweepThatIsCancelledEndsWithItsPartitions(t *testing.T) {
 	})
 }
 
-// More sweeps than hands: one that waits for its partitions keeps nobody from
+// More sweeps than places: a sweep that waits for its partitions takes no place from
 // them.
 func TestSweepsDoNotBlockTheirPartitions(t *testing.T) {
 	t.Parallel()
@@ -294,8 +294,8 @@ func TestSweepsDoNotBlockTheirPartitions(t *testing.T) {
 	})
 }
 
-// One replica has each standing task; when it stops, another goes on at once,
-// and when it dies, once its lease has run out.
+// One replica has each standing task. When it stops, another continues at once; when it
+// dies, another continues once its lease has run out.
 func TestStandingTasksGoOver(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)

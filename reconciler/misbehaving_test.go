@@ -143,7 +143,7 @@ func saysOf(t *testing.T, path string, rows map[string]misbehaved) {
 	}
 }
 
-// Of an answer that is no proof of anything, verify says that it does not know.
+// For an answer that proves nothing, verify says that it does not know.
 func TestWhatVerifySaysOfAnEntity(t *testing.T) {
 	t.Parallel()
 	const note, own = `{"id":"n1","text":"true"}`, `{"message":"PRIVATE"}`
@@ -205,7 +205,7 @@ func TestWhatVerifySaysOfAnEntity(t *testing.T) {
 		"404, cut":                  {behaviour{status: 404, body: own, timing: cutOff}, wordNotKnown},
 		"404, empty":                {behaviour{status: 404}, wordNotKnown},
 		"410 in its own words":      {behaviour{status: 410, body: own}, wordDifferent},
-		"410 of somebody else":      {behaviour{status: 410, body: "<html>", contentType: "text/html"}, wordNotKnown},
+		"410 of a proxy":            {behaviour{status: 410, body: "<html>", contentType: "text/html"}, wordNotKnown},
 		"422":                       {behaviour{status: 422, body: own}, wordNotKnown},
 		"429":                       {behaviour{status: 429, body: own}, wordNotKnown},
 		"451":                       {behaviour{status: 451, body: own}, wordNotKnown},

@@ -13,8 +13,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// An account that has just opened: its event alone brings all that stands under
-// it, of every kind, so that a look at everything needs no sweep to be content.
+// The event of a new account alone brings all kinds under it, so verify finds it in
+// sync without a sweep.
 func TestANewAccountVerifiesWithoutASweep(t *testing.T) {
 	t.Parallel()
 	def := lemon(t)
@@ -58,11 +58,11 @@ func TestANewAccountVerifiesWithoutASweep(t *testing.T) {
 		require.NoError(t, err, k.Name)
 		require.True(t, doc.Known(), k.Name)
 	}
-	require.EqualValues(t, 2, r.NotDue, "settlement_accounts and agreements stand under nothing: a sweep begins them")
+	require.EqualValues(t, 2, r.NotDue, "settlement_accounts and agreements are root kinds: a sweep begins them")
 	require.Equal(t, 2, len(c.sweepsFetch()), "and so does it")
 }
 
-// sweepsFetch are the entities that a sweep has fetched though it finds nothing.
+// sweepsFetch are the entities that a sweep has workers fetch without a finding.
 func (c *scene) sweepsFetch() []string {
 	c.t.Helper()
 	c.survey(modeSweep, func(s *survey) { s.fill = c.finder.kinds() }) // none has been finished
@@ -70,8 +70,8 @@ func (c *scene) sweepsFetch() []string {
 	return signalled(c.entries())
 }
 
-// A refresh that an event has asked for and that is held back is not due: nobody
-// is told that the mirror is wrong, as no sweep would tell.
+// A delayed refresh that an event has requested is not due: verify does not report the
+// mirror as wrong, and neither does a sweep.
 func TestARefreshHeldBackIsNotDue(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)

@@ -11,7 +11,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// finish ends a sweep. Its error says what it could not have; all the rest is
+// finish ends a sweep. Its error says what the sweep did not get; all the rest is
 // compared or filled.
 func (s *sweep) finish(ctx context.Context) error {
 	if err := s.noteKinds(ctx); err != nil {
@@ -25,14 +25,14 @@ func (s *sweep) finish(ctx context.Context) error {
 		return err
 	}
 	s.task.State = encodeState(s.state)
-	// Also when nothing is wrong: what a step before said may be past.
+	// Cleared also when nothing is wrong: an earlier step's error may be out of date.
 	if s.task.Error = ""; len(problems) == 0 {
 		return nil
 	}
 	return errors.New(strings.Join(problems, "; "))
 }
 
-// sumUp gathers what the sweep could not have, and says it in a line each.
+// sumUp collects what the sweep did not get, one line for each sort.
 func (s *sweep) sumUp(ctx context.Context) (problems []string, err error) {
 	s.state.FailedLists = nil
 	var broken []string
@@ -62,7 +62,7 @@ func (s *sweep) sumUp(ctx context.Context) (problems []string, err error) {
 		problems = append(problems, s.state.Stalled)
 	}
 	if n := s.task.Counts["not_fetched"]; n > 0 {
-		problems = append(problems, fmt.Sprintf("%d entities were asked for and could not be had so far: %s", n,
+		problems = append(problems, fmt.Sprintf("%d entities were asked for and could not be fetched so far: %s", n,
 			some(s.state.NotFetched, func(e storage.NotFetched) string { return fmt.Sprintf("%s/%s (%s)", e.Kind, e.ID, e.Reason) })))
 	}
 	return problems, nil
@@ -84,8 +84,8 @@ func some[T any](things []T, describe func(T) string) string {
 // nameOfList is the name of a list among those that failed.
 func nameOfList(l storage.FailedList) string { return listName(l.Kind, l.Parents) }
 
-// repeated counts in how many sweeps in a row each list has failed, and alerts
-// of those that did so twice, four times, eight times …
+// repeated counts in how many sweeps in a row each list has failed, and raises an alert
+// for those that failed 2, 4, 8 … times.
 func (s *sweep) repeated(ctx context.Context) error {
 	if len(s.state.FailedLists) == 0 {
 		return nil
@@ -109,8 +109,8 @@ func (s *sweep) repeated(ctx context.Context) error {
 	return nil
 }
 
-// failedBefore is how often in a row lists had failed when the last sweep of the
-// same kinds was over, by name.
+// failedBefore returns how often in a row each list had failed when the last sweep of
+// the same kinds was over, by name.
 func (s *sweep) failedBefore(ctx context.Context) (map[string]int, error) {
 	times := map[string]int{}
 	filter := storage.TaskFilter{

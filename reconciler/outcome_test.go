@@ -31,7 +31,7 @@ func (s *shop) refuse(status int, match func(*http.Request) bool) {
 	})
 }
 
-// outcome is what a task's sweep could not have.
+// outcome is what a task's sweep did not get.
 func outcome(t *testing.T, task *storage.Task) storage.SweepOutcome {
 	t.Helper()
 	out, err := decodeState[storage.SweepOutcome](task.State)
@@ -106,11 +106,11 @@ func TestAListThatFailsAgainAlerts(t *testing.T) {
 	var alerts []alert.Alert
 	c.finder.alert = func(a alert.Alert) { alerts = append(alerts, a) }
 	broken := func(r *http.Request) bool { return r.URL.Path == "/customers/c1/orders" }
-	for n, told := range []int{0, 1, 1, 2} {
+	for n, wanted := range []int{0, 1, 1, 2} {
 		c.shop.refuse(422, broken)
 		task := c.sweepBy(modeSweep, storage.SweepSpec{}, c.replica("a"))
 		require.Equal(t, n+1, outcome(t, task).FailedLists[0].Times)
-		require.Len(t, alerts, told, "after %d sweeps", n+1)
+		require.Len(t, alerts, wanted, "after %d sweeps", n+1)
 		// A sweep of other kinds says nothing about it.
 		require.Equal(t, storage.TaskDone, c.sweepBy(modeSweep, storage.SweepSpec{Kinds: []string{"customer"}}, c.replica("a")).Status)
 	}
@@ -153,8 +153,8 @@ func (s *shop) expiring(path string, status int, more func(*http.Request)) (expi
 	}
 }
 
-// A backfill that is cut off and gone on with when its cursor has expired has
-// everything, counted once, and asks again only for what it must.
+// A backfill that is cut off and resumed after its cursor has expired gets everything,
+// counts it once, and repeats only the calls it must.
 func TestABackfillOutlivesItsCursors(t *testing.T) {
 	t.Parallel()
 	for _, status := range []int{http.StatusBadRequest, http.StatusGone, http.StatusUnprocessableEntity, http.StatusForbidden} {
@@ -186,7 +186,7 @@ func TestABackfillOutlivesItsCursors(t *testing.T) {
 			for path, n := range walked {
 				require.LessOrEqual(t, n, 32, "%s is begun again once", path)
 				if strings.HasSuffix(path, "/orders") {
-					require.Equal(t, 1, n, "%s stands under a customer that was listed twice, and is walked once", path)
+					require.Equal(t, 1, n, "%s is under a customer that was listed twice, and is walked once", path)
 				}
 			}
 			require.Len(t, c.documents(), 60+60+60)

@@ -8,23 +8,22 @@ import (
 	"github.com/tarn-sync/tarn/shared/provider"
 )
 
-// manyPages is after how many pages each a list that goes on is logged.
+// manyPages is after how many pages a long list is logged, each time.
 const manyPages = 1000
 
-// follow goes on to the next page of a list, unless that does not end.
+// follow takes the cursor of a list's next page. It fails if the list does not end.
 func (f *finder) follow(c *provider.Cursors, list, next string) error {
 	if err := c.Follow(next); err != nil {
 		return err
 	}
 	if n := c.Pages() - 1; n%manyPages == 0 {
-		f.log.Warn("a list of the provider's is long: its end has not come yet", "source", f.name, "list", list, "pages", n)
+		f.log.Warn("a list of the provider is long; it has not ended yet", "source", f.name, "list", list, "pages", n)
 	}
 	return nil
 }
 
-// listBlocked alerts people of a list that passes one of its bounds: it does not
-// end, or a page of it cannot be read in any size. What else fails is no matter of
-// bounds.
+// listBlocked raises an alert about a list that passes one of its bounds: it does not
+// end, or a page of it cannot be read in any size. It ignores other errors.
 func (f *finder) listBlocked(list string, err error) {
 	if f.alert == nil || !errors.Is(err, provider.ErrEndless) && !errors.Is(err, provider.ErrPageTooLong) {
 		return

@@ -11,7 +11,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// under names the customer an entity stands under.
+// under names the customer an entity is under.
 func under(id string) map[string]string { return map[string]string{"customer": id} }
 
 // moved is a scene in which an order has moved from c0 to c1, without a sign.
@@ -26,8 +26,8 @@ func moved(t *testing.T) *scene {
 	return c
 }
 
-// A sweep finds an entity that has moved though its state is the same, and asks
-// for it where it stands now.
+// A sweep finds an entity that has moved though its state is the same, and asks for it
+// under its new parent.
 func TestAMoveIsFound(t *testing.T) {
 	t.Parallel()
 	c := moved(t)
@@ -40,7 +40,7 @@ func TestAMoveIsFound(t *testing.T) {
 	require.Empty(t, c.differences(), "repaired")
 }
 
-// One that the provider refuses to show where it stood has moved as well.
+// An entity that the provider refuses to show under its old parent has moved as well.
 func TestAMoveOutOfReachIsFound(t *testing.T) {
 	t.Parallel()
 	c := moved(t)
@@ -54,7 +54,7 @@ func TestAMoveOutOfReachIsFound(t *testing.T) {
 	require.Equal(t, []string{"moved order/o0_0"}, c.differences())
 }
 
-// A backfill has it fetched under the parents the list shows.
+// A backfill has a moved entity fetched under the parents the list shows.
 func TestABackfillFollowsAMove(t *testing.T) {
 	t.Parallel()
 	c := moved(t)

@@ -67,8 +67,8 @@ func TestTheCallsOfAListThatShowsLess(t *testing.T) {
 		partial      bool
 		sweep, check int // calls
 	}{
-		"not told": {false, 62, 62},
-		"told":     {true, 2, 62},
+		"not declared": {false, 62, 62},
+		"declared":     {true, 2, 62},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c := shortList(t, tc.partial)
@@ -127,14 +127,14 @@ func TestWhatASweepFindsInAListThatShowsLess(t *testing.T) {
 
 // A kind whose list always shows less says so: in the sweep's result, and once in the
 // log.
-func TestAListThatShowsLessIsTold(t *testing.T) {
+func TestAListThatShowsLessIsReported(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		partial, one bool
 		warnings     int
 	}{
-		"not told":          {warnings: 1},
-		"told":              {partial: true},
+		"not declared":      {warnings: 1},
+		"declared":          {partial: true},
 		"one of many alone": {one: true},
 	} {
 		t.Run(name, func(t *testing.T) {

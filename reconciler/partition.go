@@ -14,8 +14,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// partitionSpec says which part of a sweep a partition is; one of Root, Under,
-// Check and Events.
+// partitionSpec says which part of a sweep a partition is. One of Root, Under, Check
+// and Events is set.
 type partitionSpec struct {
 	Mode mode `json:"mode"`
 	// Kinds are the wanted ones. None: all.
@@ -28,13 +28,13 @@ type partitionSpec struct {
 	// Begun is when the sweep began.
 	Begun time.Time `json:"begun"`
 
-	// Root is a kind that is found without knowing anything else.
+	// Root is a kind whose list needs no ids.
 	Root string `json:"root,omitempty"`
-	// Under is a kind that others stand under: what stands under IDs is walked.
+	// Under is a kind with kinds under it: the lists under its IDs are walked.
 	Under string   `json:"under,omitempty"`
 	IDs   []string `json:"ids,omitempty"`
 	// Check is a kind whose entities are checked by id if no list showed them.
-	// Failed are its lists that did not come whole.
+	// Failed are its lists that could not be read whole.
 	Check  string   `json:"check,omitempty"`
 	Failed []string `json:"failed,omitempty"`
 	// Events is set for a fill by the events since Since.
@@ -49,23 +49,23 @@ type partitionState struct {
 	Child int `json:"child,omitempty"`
 	// List is the place in the list that is being walked.
 	List place `json:"list,omitzero"`
-	// Listed is set when the list of a root has been walked to its end: what is
-	// left is to divide what it showed.
+	// Listed is set when the list of a root has been walked to its end. What
+	// remains is to divide its ids.
 	Listed bool `json:"listed,omitempty"`
-	// Chunks counts the partitions a root has made for what stands under its
-	// entities; Pending are ids that are in none yet.
+	// Chunks counts the partitions that a root has made of its ids; Pending are the
+	// ids that are in none yet.
 	Chunks  int      `json:"chunks,omitempty"`
 	Pending []string `json:"pending,omitempty"`
 	// After is the id up to which entities were checked.
 	After string `json:"after,omitempty"`
-	// Failed are the lists that did not come whole, Lost the first of them with
-	// what kept each.
+	// Failed are the lists that could not be read whole, Lost the first of them
+	// with their errors.
 	Failed []string             `json:"failed,omitempty"`
 	Lost   []storage.FailedList `json:"lost,omitempty"`
 }
 
-// partition is one part of a sweep under way. What it has done is saved every
-// few seconds, so whoever takes it over repeats no more than that.
+// partition is one part of a sweep under way. It saves its progress every few
+// seconds, so the next holder repeats no more than that.
 type partition struct {
 	survey
 	task  *storage.Task
@@ -99,7 +99,7 @@ func newPartition(f *finder, t *storage.Task, save saver) (*partition, error) {
 	return p, nil
 }
 
-// run does the partition, or what is left of it.
+// run runs the partition, or what is left of it.
 func (p *partition) run(ctx context.Context) error {
 	if err := p.walk(ctx); err != nil {
 		return err
@@ -144,8 +144,8 @@ func (p *partition) kind(name string) (*provider.Kind, error) {
 	return k, nil
 }
 
-// root walks the list of a kind that stands under nothing, and makes
-// partitions of what stands under its entities.
+// root walks the list of a root kind, and makes partitions for what is under its
+// entities.
 func (p *partition) root(ctx context.Context, k *provider.Kind) error {
 	if !p.state.Listed {
 		var divided map[uint64]bool
@@ -173,8 +173,8 @@ func (p *partition) root(ctx context.Context, k *provider.Kind) error {
 	return p.divide(ctx, true)
 }
 
-// divided are the ids, hashed, that a root has in partitions or is about to put
-// there: read from its beginning again, its list shows them once more.
+// divided returns the hashes of the ids that a root has in partitions, or pending. A
+// list that is read from its beginning again shows them once more.
 func (p *partition) divided(ctx context.Context) (map[uint64]bool, error) {
 	all := map[uint64]bool{}
 	add := func(ids []string) {
@@ -196,9 +196,9 @@ func (p *partition) divided(ctx context.Context) (map[uint64]bool, error) {
 // ones grow, so that many parents make no flood of partitions.
 func chunkSize(n int) int { return min(500, 4<<min(n/8, 8)) }
 
-// divide makes partitions of the ids that are in none; of less than a partition
-// should have only at the end of the list. What it is about to make is saved
-// first: made again after a crash, a partition has the same ids.
+// divide makes partitions of the pending ids. Only at the end of the list it makes
+// one that is not full. It saves the pending ids first, so that a partition made again
+// after a crash has the same ids.
 func (p *partition) divide(ctx context.Context, end bool) error {
 	for {
 		size := chunkSize(p.state.Chunks)
@@ -221,7 +221,7 @@ func (p *partition) divide(ctx context.Context, end bool) error {
 	}
 }
 
-// parents walks what stands under each of the partition's ids.
+// parents walks the lists under each of the partition's ids.
 func (p *partition) parents(ctx context.Context, k *provider.Kind) error {
 	for p.state.At < len(p.spec.IDs) {
 		if err := p.below(ctx, k, p.spec.IDs[p.state.At], nil, &p.state.Child, &p.state.List); err != nil {
@@ -242,8 +242,8 @@ func partitionTask(sweep, name, source string, spec partitionSpec, now time.Time
 	}
 }
 
-// events has fetched whatever an event since then names and the mirror has not
-// looked at since the event. Our clock and the provider's may differ by minutes.
+// events has workers fetch the entities that an event since Since names and the
+// mirror has not verified after the event. The provider's clock may be off by minutes.
 func (p *partition) events(ctx context.Context, at *place) error {
 	const skew = 5 * time.Minute
 	cursors := provider.Cursors{Max: p.settings.MaxPages}
@@ -262,7 +262,7 @@ func (p *partition) events(ctx context.Context, at *place) error {
 			return err
 		}
 		if len(page.Unread) > 0 {
-			p.log.Warn("events in the provider's list could not be read; what they name is not fetched for their sake",
+			p.log.Warn("events in the provider's list could not be read; the entities they name are not fetched",
 				"source", p.name, "events", len(page.Unread), "first", page.Unread[0])
 			p.counts["unreadable"] += int64(len(page.Unread))
 		}
@@ -282,7 +282,7 @@ func (p *partition) events(ctx context.Context, at *place) error {
 				}
 				at := event.OrderTime(e.CreatedAt, page.SentAt)
 				if e.Undated {
-					at = page.SentAt // nobody knows: it may have been now
+					at = page.SentAt // it may have happened just now
 				}
 				if at.After(moved[ref.Key]) {
 					moved[ref.Key] = at
@@ -298,7 +298,7 @@ func (p *partition) events(ctx context.Context, at *place) error {
 			doc := docs[ref.Key]
 			if p.def.LacksParents(ref) {
 				if doc == nil || !doc.Known() {
-					continue // it could not be asked for
+					continue // no request can name it
 				}
 				ref.Parents = doc.Parents
 			}
@@ -344,7 +344,7 @@ func (p *partition) onlyOne(ctx context.Context, k *provider.Kind, ref event.Ref
 	return ref, err
 }
 
-// keepNow saves what has been done, every few seconds.
+// keepNow saves the progress, every few seconds.
 func (p *partition) keepNow(ctx context.Context) error {
 	if err := p.divide(ctx, false); err != nil {
 		return err

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// longestPatch is how much of a patch is kept, in bytes: a state that
-	// differs everywhere is told by its beginning.
+	// longestPatch is how much of a patch is kept, in bytes. The beginning is
+	// enough for a state that differs everywhere.
 	longestPatch = 64 << 10
 	// mostPairs bounds the pairs that are compared to find out which element of
 	// an unordered list has become which.
@@ -23,17 +23,17 @@ const (
 )
 
 // patchOf returns the RFC 6902 patch that leads from one state of a kind to
-// another. Secret fields are never in it, for they are cut out of both, nor are
+// another. It has neither secret fields, which are cut out of both states, nor
 // volatile ones, whose change is no difference. Nil if nothing else differs.
 //
-// It is for people to read. Applied to the mirror's state it gives the
-// provider's, but for what was cut, the order of an unordered list, and the end
-// of a patch that was longer than 64 KiB.
+// It is for reading. Applied to the mirror's state it gives the provider's, except
+// for the fields cut out, the order of an unordered list, and the end of a patch
+// longer than 64 KiB.
 func patchOf(d *provider.Definition, kind string, from, to []byte) ([]byte, error) {
 	a, err := decoded(d, kind, from)
 	if err != nil {
-		// Not JSON any more: somebody wrote into the mirror. There is nothing
-		// to lead from.
+		// Not JSON: another program wrote into the mirror. There is no state to
+		// lead from.
 		a = nil
 	}
 	b, err := decoded(d, kind, to)

@@ -29,18 +29,18 @@ type progress struct {
 	// APICalls is how often lists were asked for.
 	APICalls int64 `json:"api_calls"`
 	// Share is the part of the whole that is done, from 0 to 1; it is known only
-	// once all that others stand under is listed.
+	// once everything that has kinds under it is listed.
 	Share float64 `json:"share,omitempty"`
 	// Rate is how many entities were fetched a second lately.
 	Rate float64 `json:"rate"`
-	// ETA is how long it will take at that pace, in seconds. Absent if unknown.
+	// ETA is the time left at that pace, in seconds. Absent if unknown.
 	ETA float64 `json:"eta_s,omitempty"`
-	// WaitsFor says what it waits for while nothing moves: who has paused the
-	// source, which budget is spent, that no workers run, how much is queued.
+	// WaitsFor is what it waits for while nothing moves: a paused source and who
+	// paused it, a spent budget, workers that do not run, queued signals.
 	WaitsFor string `json:"waits_for,omitempty"`
 	// FailedListCount and Missed are how many lists could not be read whole, and
-	// how many entities could not be had in the end. The first of them are named
-	// when it is over.
+	// how many entities could not be fetched in the end. The first of them are
+	// named when it is over.
 	FailedListCount int64 `json:"failed_list_count,omitempty"`
 	Missed          int64 `json:"not_fetched_count,omitempty"`
 	storage.SweepOutcome
@@ -49,12 +49,12 @@ type progress struct {
 // fetched is how many entities workers have fetched, as far as is known.
 func (p progress) fetched() int64 { return max(0, p.Asked-p.Waiting) }
 
-// moved reports whether something has been done since the last look.
+// moved reports whether something has changed since the last look.
 func (c *pacer) moved(p progress) bool {
 	return p.Listed != c.last.Listed || p.Asked != c.last.Asked || p.Waiting != c.last.Waiting || p.APICalls != c.last.APICalls || p.Phase != c.last.Phase
 }
 
-// pacer makes rates and ETAs of successive looks.
+// pacer computes rates and ETAs from successive looks.
 type pacer struct {
 	first, last progress
 	rate        float64
@@ -78,8 +78,8 @@ func (c *pacer) mark(p *progress) {
 	}
 }
 
-// display shows progress to whoever is looking: a bar that is drawn anew on a
-// terminal, a line of JSON each time otherwise.
+// display shows progress: a bar that is redrawn on a terminal, a line of JSON each
+// time otherwise.
 type display struct {
 	w     io.Writer
 	bar   bool
@@ -102,7 +102,7 @@ func (d *display) show(p progress) {
 	if !d.bar {
 		out := json.NewEncoder(d.w)
 		out.SetEscapeHTML(false)
-		_ = out.Encode(p) // nobody is looking any more
+		_ = out.Encode(p) // the reader is gone
 		return
 	}
 	line := p.line()
@@ -125,7 +125,7 @@ func (d *display) end() {
 
 const barWidth = 20
 
-// line is the progress as one line for people.
+// line is the progress as one line of text.
 func (p progress) line() string {
 	var b strings.Builder
 	if p.Share > 0 {

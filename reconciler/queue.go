@@ -14,33 +14,33 @@ import (
 )
 
 const (
-	// leaseQueue is the lease of the replica that measures the queue. It is no
-	// task of the store's: the queue is measured while that is away, too.
+	// leaseQueue is the lease of the replica that measures the queue. It is not a
+	// task in the store: the queue is measured while the store is away, too.
 	leaseQueue = "queue"
 	// measureEvery is how often it is measured.
 	measureEvery = 5 * time.Second
-	// workerless is how many lease TTLs a fleet may have work and no live worker
-	// until an alert is raised. A restart of one worker takes less.
+	// workerless is for how many lease TTLs a fleet may have work and no live worker
+	// before an alert is raised. A restart of one worker takes less.
 	workerless = 3
 )
 
-// queue exports what waits for the workers, as the workers themselves do, and
-// alerts if there is no worker. Workers that are gone cannot say so.
+// queue exports the work that waits for workers, as workers themselves do, and raises
+// an alert if there is no worker. Workers that are gone cannot report it.
 func (r *Reconciler) queue(ctx context.Context, l *telemetry.Loop) error {
-	for told := false; ctx.Err() == nil; {
+	for logged := false; ctx.Err() == nil; {
 		l.Turn()
 		lease, err := r.Streams.Task(ctx, leaseQueue, r.ID)
 		switch {
 		case err == nil:
-			told = false
+			logged = false
 			held, release := r.hold(ctx, lease)
 			r.measureQueue(held, l)
 			release()
 		case errors.Is(err, stream.ErrHeld):
-			told = false
+			logged = false
 			l.Waiting("the lease of the queue")
 		default:
-			told = r.waits(l, "the figures of the queue", err, told)
+			logged = r.waits(l, "the figures of the queue", err, logged)
 		}
 		loops.Sleep(ctx, r.LeaseTTL/2)
 	}
@@ -52,7 +52,7 @@ func (r *Reconciler) measureQueue(ctx context.Context, l *telemetry.Loop) {
 	for i, s := range r.sources {
 		names[i] = s.Name
 	}
-	defer r.Metrics.ForgetQueue(names) // old figures do not stand beside the next leader's
+	defer r.Metrics.ForgetQueue(names) // old figures must not remain beside those of the next holder
 	var w watch
 	var evicting bool
 	for ctx.Err() == nil {
@@ -69,7 +69,7 @@ func (r *Reconciler) measureQueue(ctx context.Context, l *telemetry.Loop) {
 			for _, a := range w.see(totals, len(workers), time.Now(), workerless*r.LeaseTTL) {
 				r.Alert(a)
 			}
-		} // else the loops that need Redis say so
+		} // otherwise the loops that need Redis report it
 		err := r.Streams.Evicting()
 		if err != nil && !evicting {
 			r.Alert(alert.Alert{Kind: alert.RedisUnsafe, Reason: err.Error()}) // one for the fleet
@@ -80,12 +80,12 @@ func (r *Reconciler) measureQueue(ctx context.Context, l *telemetry.Loop) {
 	}
 }
 
-// watch remembers since when there has been no live worker, by the monotonic
-// clock, and of which sources that was told.
+// watch remembers since when there has been no live worker, by the monotonic clock,
+// and the sources for which an alert was raised.
 type watch struct {
-	since time.Time
-	told  map[string]bool
-	wrong map[string]bool // keys that were told
+	since   time.Time
+	alerted map[string]bool
+	wrong   map[string]bool // keys for which an alert was raised
 }
 
 // seeKeys returns an alert for each key that holds another type than the fleet
@@ -109,23 +109,23 @@ func (w *watch) seeKeys(shards []stream.ShardState) (alerts []alert.Alert) {
 // its work is gone.
 func (w *watch) see(totals map[string]stream.ShardSource, workers int, now time.Time, patience time.Duration) []alert.Alert {
 	if workers > 0 {
-		w.since, w.told = time.Time{}, nil
+		w.since, w.alerted = time.Time{}, nil
 		return nil
 	}
 	if w.since.IsZero() {
-		w.since, w.told = now, map[string]bool{}
+		w.since, w.alerted = now, map[string]bool{}
 	}
 	var alerts []alert.Alert
 	for name, t := range totals {
-		t.Background -= t.Scheduled // what is held back waits for no worker
+		t.Background -= t.Scheduled // delayed signals do not wait for a worker
 		waiting := t.Live + t.Background + t.Parked
 		switch {
 		case waiting == 0:
-			delete(w.told, name)
-		case w.told[name] || now.Sub(w.since) < patience:
+			delete(w.alerted, name)
+		case w.alerted[name] || now.Sub(w.since) < patience:
 		case max(t.Oldest, t.OldestBackground) < patience && t.Parked == 0:
 		default:
-			w.told[name] = true
+			w.alerted[name] = true
 			alerts = append(alerts, alert.Alert{
 				Kind: alert.NoWorker, Source: name,
 				Reason: fmt.Sprintf("no worker has been alive for %s; waiting: %d %s, %d %s, %d parked entities; the oldest for %s",

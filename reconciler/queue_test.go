@@ -35,8 +35,8 @@ func TestAFleetWithoutWorkers(t *testing.T) {
 	a, b := c.member("a"), c.member("b")
 	c.start(a.Run)
 	c.start(b.Run)
-	told := func() int { return len(a.alertsOf(alert.NoWorker)) + len(b.alertsOf(alert.NoWorker)) }
-	c.eventually("an alert", func() bool { return told() > 0 })
+	alerts := func() int { return len(a.alertsOf(alert.NoWorker)) + len(b.alertsOf(alert.NoWorker)) }
+	c.eventually("an alert", func() bool { return alerts() > 0 })
 	one := append(a.alertsOf(alert.NoWorker), b.alertsOf(alert.NoWorker)...)[0]
 	require.Equal(t, "shop", one.Source)
 	require.Contains(t, one.Reason, "1 live")
@@ -51,7 +51,7 @@ func TestAFleetWithoutWorkers(t *testing.T) {
 		_, err := c.streams.Member("w1").Beat(c.ctx)
 		return err == nil && sum("tarn_workers") == 1
 	})
-	require.Equal(t, 1, told(), "once")
+	require.Equal(t, 1, alerts(), "once")
 }
 
 func TestWatchForWorkers(t *testing.T) {
@@ -92,12 +92,12 @@ func TestEvictionIsAlerted(t *testing.T) {
 	a, b := c.member("a"), c.member("b")
 	c.start(a.Run)
 	c.start(b.Run)
-	told := func() int { return len(a.alertsOf(alert.RedisUnsafe)) + len(b.alertsOf(alert.RedisUnsafe)) }
+	alerts := func() int { return len(a.alertsOf(alert.RedisUnsafe)) + len(b.alertsOf(alert.RedisUnsafe)) }
 	require.NoError(t, c.redis.Ask(c.ctx, "CONFIG", "SET", "maxmemory-policy", "allkeys-lru"))
-	c.eventually("an alert", func() bool { return told() > 0 })
+	c.eventually("an alert", func() bool { return alerts() > 0 })
 	require.NoError(t, c.redis.Ask(c.ctx, "CONFIG", "SET", "maxmemory-policy", "noeviction"))
 	c.eventually("ready again", func() bool { return a.Streams.Evicting() == nil && b.Streams.Evicting() == nil })
-	require.Equal(t, 1, told())
+	require.Equal(t, 1, alerts())
 }
 
 // A key that another program wrote is alerted once, by its name, and what else

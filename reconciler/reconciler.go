@@ -26,21 +26,21 @@ type Source struct {
 	Client API
 	// Rate is what the provider allows the whole fleet.
 	Rate stream.Rate
-	// Settings say what is looked at how often.
+	// Settings say what is checked how often.
 	Settings config.Reconcile
-	// WebhookURL is the address the provider should send this source's webhooks
-	// to. "": any that is subscribed is taken for ours.
+	// WebhookURL is the address to which the provider should send this source's
+	// webhooks. "": any subscribed address counts.
 	WebhookURL string
 }
 
-// Options are what a reconciler is made of.
+// Options configure a reconciler.
 type Options struct {
 	// ID names this process, new at every start.
 	ID      string
 	Streams *stream.Streams
 	Store   storage.Store
 	Sources []Source
-	// LeaseTTL is that of Streams. Defaults to 5 s.
+	// LeaseTTL is the lifetime of a lease, as in Streams. Defaults to 5 s.
 	LeaseTTL time.Duration
 	// DedupeTTL is how long Redis remembers an event's id. Defaults to 1 h.
 	DedupeTTL time.Duration
@@ -49,16 +49,16 @@ type Options struct {
 	// Parallel is how many partitions of one source this process works on at
 	// once. Defaults to 4.
 	Parallel int
-	// Poll is how often the process looks for work and for what others have
-	// done. Defaults to 1 s.
+	// Poll is how often the process looks for work and for the results of other
+	// replicas. Defaults to 1 s.
 	Poll    time.Duration
 	Metrics *telemetry.Metrics
 	Health  *telemetry.Health
-	// Alert tells people. Nil: nobody is told.
+	// Alert raises an alert. Nil: none are raised.
 	Alert func(alert.Alert)
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
-	// Now is the clock for what is written down. Defaults to time.Now.
+	// Now is the clock for stored times. Defaults to time.Now.
 	Now func() time.Time
 }
 
@@ -101,15 +101,15 @@ func (o Options) withDefaults() (Options, error) {
 type Reconciler struct {
 	Options
 	sources []*source
-	// base is a finder of no source, for what is done for all of them.
+	// base is a finder without a source, for work that concerns all of them.
 	base *finder
-	// pace is that of all finders.
+	// pace is the pace of all finders.
 	pace pace
-	// runners work on tasks that have an end, by kind.
+	// runners run tasks that end, by kind.
 	runners map[string]runner
 }
 
-// source is one with its rate, which may change while it is worked on.
+// source is a Source with its current rate, which a reload may change.
 type source struct {
 	Source
 	rate atomic.Pointer[stream.Rate]
@@ -136,13 +136,13 @@ func New(o Options) (*Reconciler, error) {
 	r.base = r.finder(&source{}, nil)
 	r.runners = map[string]runner{
 		kindGaps: r.search, kindSweep: r.compare, kindBackfill: r.compare, kindVerify: r.compare,
-		kindPartition: r.comparePart, kindRedrive: r.redrive, kindDiscard: r.discard, kindAbandon: r.abandon,
+		kindPartition: r.comparePart, kindRedrive: r.redrive, kindDiscard: r.discard, kindDiscardSource: r.discardSource,
 	}
 	return r, nil
 }
 
-// SetRate changes what a source's provider allows the fleet, from now on. A
-// source it does not know is left alone.
+// SetRate changes the rate of a source for the whole fleet. It ignores a source
+// that is not configured here.
 func (r *Reconciler) SetRate(name string, rate stream.Rate) {
 	if s := r.source(name); s != nil {
 		s.rate.Store(&rate)
@@ -158,8 +158,8 @@ func (r *Reconciler) source(name string) *source {
 	return nil
 }
 
-// finder returns what looking for differences of a source needs. loop, which
-// may be nil, learns what it waits for.
+// finder returns the finder of a source. loop may be nil; it is told what the
+// finder waits for.
 func (r *Reconciler) finder(s *source, loop *telemetry.Loop) *finder {
 	f := &finder{
 		name: s.Name, def: s.Definition, api: s.Client, store: r.Store, streams: r.Streams,
@@ -171,16 +171,17 @@ func (r *Reconciler) finder(s *source, loop *telemetry.Loop) *finder {
 	return f
 }
 
-// waiting is the base for a loop, which may be nil: it learns that the store is
-// waited for, or it would be taken for stuck when that is away for long.
+// waiting returns the base finder for a loop, which may be nil. The finder tells
+// the loop when it waits for the store; otherwise the loop would look stuck while
+// the store is away.
 func (r *Reconciler) waiting(l *telemetry.Loop) *finder {
 	f := *r.base
 	f.loop = l
 	return &f
 }
 
-// engine returns what looks for differences. l, which may be nil, learns what
-// it waits for.
+// engine returns the engine of all sources. l may be nil; it is told what the
+// engine waits for.
 func (r *Reconciler) engine(l *telemetry.Loop) *engine {
 	e := &engine{finders: map[string]*finder{}, marks: r.DedupeTTL, alarm: func(source, reason string) {
 		r.Alert(alert.Alert{Kind: alert.Blocked, Source: source, Reason: reason})
@@ -191,8 +192,8 @@ func (r *Reconciler) engine(l *telemetry.Loop) *engine {
 	return e
 }
 
-// Run works until ctx ends, then gives up its leases and returns. What was
-// under way goes on elsewhere from where it was last noted.
+// Run works until ctx ends, then releases its leases and returns. Other replicas
+// continue its tasks from where these were last saved.
 func (r *Reconciler) Run(ctx context.Context) {
 	var all sync.WaitGroup
 	start := func(name string, run loop) { all.Go(func() { r.keep(ctx, name, run) }) }
@@ -200,16 +201,16 @@ func (r *Reconciler) Run(ctx context.Context) {
 		for kind, run := range r.standing(s) {
 			start(kind+" "+s.Name, r.stand(kind, s.Name, run))
 		}
-		start("sweeps "+s.Name, r.desk(s.Name, r.Parallel, kindSweep, kindBackfill, kindVerify, kindGaps))
-		start("partitions "+s.Name, r.desk(s.Name, r.Parallel, kindPartition))
+		start("sweeps "+s.Name, r.taskQueue(s.Name, r.Parallel, kindSweep, kindBackfill, kindVerify, kindGaps))
+		start("partitions "+s.Name, r.taskQueue(s.Name, r.Parallel, kindPartition))
 	}
-	start("jobs", r.desk("", r.Parallel, kindRedrive, kindDiscard, kindAbandon))
+	start("jobs", r.taskQueue("", r.Parallel, kindRedrive, kindDiscard, kindDiscardSource))
 	start("schedule", r.schedule)
 	start("queue", r.queue)
 	all.Wait()
 }
 
-// standing are the tasks of a source that never end, by kind.
+// standing returns the runners of a source's tasks that never end, by kind.
 func (r *Reconciler) standing(s *source) map[string]runner {
 	all := map[string]runner{kindRecover: r.recover, kindJudge: r.judge, kindSubscription: r.checkSubscriptions, kindStaleness: r.staleness}
 	if s.Definition.EventList().Kept {

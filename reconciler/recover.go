@@ -13,16 +13,16 @@ import (
 )
 
 const (
-	// recoverPage is how many rows of the log are looked at at once.
+	// recoverPage is how many rows of the log are read at once.
 	recoverPage = 500
 	// lossCheck is how often Redis is asked whether it has lost anything.
 	lossCheck = 2 * time.Second
-	// heldBack is how long before a loss a signal may have been appended that
-	// was still held back then: longer than any kind's refresh or second look.
+	// heldBack is how long before a loss a signal may have been appended that was
+	// still delayed at the loss: longer than any kind's refresh or second look.
 	heldBack = 15 * time.Minute
 )
 
-// recoverState is what recovery knows from before.
+// recoverState is the saved state of recovery.
 type recoverState struct {
 	// Generations are those of the shards when nothing was lost.
 	Generations []string `json:"generations,omitempty"`
@@ -30,22 +30,22 @@ type recoverState struct {
 
 // recovery puts back what Redis has lost of a source.
 //
-// The log knows which events are not settled, and Redis, asked with one script
-// for each, whether an entry stands for the work or its entity is parked. What
-// is neither is appended anew. Which entry stands for a further entity of an
-// event the log does not know until it has failed: it is looked for in its
-// stream, once, and noted. That is done every minute for what has been in
-// the log for a minute: Redis may lose the last second in a crash, a failover
-// or a restore without anybody's noticing.
+// The log has the events that are not settled. A script asks Redis, for each of
+// their entities, whether an entry carries the work or the entity is parked.
+// If neither, the work is appended again. For a further entity of an event the log
+// does not have the entry's id until it has failed once, so the entry is looked for
+// in its stream, once, and its id is noted. This runs every minute for events that
+// have been in the log for a minute: Redis may silently lose the last second in a
+// crash, a failover or a restore.
 //
-// When Redis has lost all of a shard (its generation is another), nothing waits
-// for the minute. Then signals that had no row in the log are lost too. Derived
-// kinds are refreshed and second looks taken for all events of the last while;
-// what sweeps had signalled the next sweep finds again, and events that were
-// accepted and not yet logged are found by the search for missed ones.
+// When Redis has lost a whole shard, the shard's generation differs, and recovery does
+// not wait for the minute. Signals without a row in the log are lost then too.
+// Recovery refreshes derived kinds and takes second looks for all events of the last
+// 15 minutes. The next sweep finds again what sweeps had signalled, and the search for
+// missed events finds those that were accepted and not yet logged.
 //
-// Oldest rows go first, and a shard's signals are appended in the order given,
-// so the work of an entity is taken up in the order it came.
+// The oldest rows go first, and a shard's signals are appended in the order given, so
+// the work of an entity resumes in the order it came.
 type recovery struct {
 	*finder
 	w     *work
@@ -94,7 +94,7 @@ func (c *recovery) lossOrTime(ctx context.Context, every, after time.Duration, l
 		return nil
 	}
 	*last = now
-	// Noted when all is put back: one who dies before leaves it to the next.
+	// Saved when all is put back: if this replica dies before, the next one does it.
 	c.state.Generations = generations
 	c.w.task.State = encodeState(c.state)
 	c.count("appended", c.lost)
@@ -112,11 +112,11 @@ func (c *recovery) loss(ctx context.Context) (lost bool, generations []string, e
 	return len(known) > 0 && !slices.Equal(known, generations), generations, err
 }
 
-// afterLoss puts back everything, without waiting. Looking again at what events
-// were about may take minutes when there were many; what workers had read just
-// before the loss and logged just after is put back meanwhile, as always.
+// afterLoss puts back everything, without waiting. Looking again at the entities of
+// events may take minutes when there are many. The regular rounds continue meanwhile,
+// and put back what workers read just before the loss and logged just after it.
 func (c *recovery) afterLoss(ctx context.Context, now time.Time, every, after time.Duration) error {
-	c.log.Error("redis has lost what was queued; it is appended anew from the log", "source", c.name)
+	c.log.Error("redis has lost queued work; it is appended again from the log", "source", c.name)
 	c.count("losses", 1)
 	if err := c.round(ctx, now, true); err != nil {
 		return err
@@ -132,7 +132,7 @@ func (c *recovery) afterLoss(ctx context.Context, now time.Time, every, after ti
 	if err != nil {
 		return err
 	}
-	c.log.Warn("what redis had lost is appended anew", "source", c.name, "signals", c.lost, "looks", n)
+	c.log.Warn("the work that redis lost is appended again", "source", c.name, "signals", c.lost, "looks", n)
 	return nil
 }
 
@@ -143,10 +143,9 @@ func (c *recovery) count(name string, n int64) {
 	c.w.task.Counts[name] += n
 }
 
-// round looks at every unsettled row received before a time. Unless it is
-// urgent, Redis gets four times as long a rest after every page as that took:
-// when a source has been down for hours there are many rows, and nothing is
-// lost.
+// round checks every unsettled row received before a time. Unless it is urgent, it
+// pauses after each page for four times as long as the page took, a second at most:
+// when a source has been down for hours there are many rows, and nothing is lost.
 func (c *recovery) round(ctx context.Context, before time.Time, urgent bool) error {
 	for cursor := ""; ; {
 		var rows []*storage.EventRow
@@ -172,8 +171,8 @@ func (c *recovery) round(ctx context.Context, before time.Time, urgent bool) err
 	}
 }
 
-// putBack appends what was lost of some rows' work, and notes which entries
-// stand for it from now on.
+// putBack appends the lost work of some rows, and notes the entries that carry it
+// from now on.
 func (c *recovery) putBack(ctx context.Context, rows []*storage.EventRow) error {
 	var lost []stream.Lost
 	var of []*storage.EventRow
@@ -222,19 +221,19 @@ func (c *recovery) putBack(ctx context.Context, rows []*storage.EventRow) error 
 	if err := c.append(ctx, drafts); err != nil {
 		return err
 	}
-	return c.persist(ctx, "note what stands for lost work", func() error { return c.store.Requeued(ctx, again) })
+	return c.persist(ctx, "note the entries of lost work", func() error { return c.store.Requeued(ctx, again) })
 }
 
-// lostWork is the work of an event on an entity, as a further entity of the
-// event would have it. The row has the payload.
+// lostWork is the work of an event on an entity, without the payload, which the row
+// has.
 func lostWork(row *storage.EventRow, o storage.Outcome) stream.Lost {
 	return stream.Lost{Known: o.Signal.ID, Since: row.ReceivedAt, Signal: event.Signal{
 		Ref: o.Ref, Cause: event.CauseEvent, CauseID: row.ID, EventType: row.Type, CreatedAt: event.OrderTime(row.CreatedAt, row.ReceivedAt), Class: event.Live,
 	}}
 }
 
-// refreshes are the signals for the derived kinds an event makes stale, as the
-// worker appends them with it: held back, so that many events make one.
+// refreshes returns the signals for the derived kinds that an event makes stale, as
+// the worker appends them: delayed, so that many events make one.
 func (c *recovery) refreshes(row *storage.EventRow) []stream.Draft {
 	e, err := c.def.Stored(c.name, row.ID, row.Payload, row.ReceivedAt)
 	if err != nil {
@@ -249,10 +248,9 @@ func (c *recovery) refreshes(row *storage.EventRow) []stream.Draft {
 	return out
 }
 
-// lookAgain has fetched what signals without a row may have been about: derived
-// kinds, and entities that were to be looked at twice. It goes through the
-// events received since a time, and says how many signals it appended. between
-// is called after each page.
+// lookAgain appends the signals that may be lost without a row in the log: refreshes
+// of derived kinds, and second looks. It goes through the events received since a
+// time, calls between after each page, and returns how many signals it appended.
 func (c *recovery) lookAgain(ctx context.Context, since time.Time, between func() error) (n int, err error) {
 	seen := map[event.Key]bool{}
 	f := storage.EventFilter{Source: c.name, From: since, Limit: 200}
@@ -288,13 +286,13 @@ func (c *recovery) lookAgain(ctx context.Context, since time.Time, between func(
 	}
 }
 
-// repeatLook is after how long an entity is looked at again whose history may be
-// from before its event, as the worker does.
+// repeatLook is the delay of the second look at an entity whose history may be from
+// before its event. The worker uses the same.
 const repeatLook = 5 * time.Second
 
-// secondLooks are the signals for entities of an event whose state proves nothing
-// about it, or did not when it was fetched, as the worker appends them after a
-// fetch that may have been too early.
+// secondLooks returns the signals for entities of an event whose state does not show
+// whether it includes the event, or did not when it was fetched, as the worker appends
+// them after a fetch that may have been too early.
 func (c *recovery) secondLooks(row *storage.EventRow) []stream.Draft {
 	var out []stream.Draft
 	for _, o := range row.Entities {
@@ -310,8 +308,7 @@ func (c *recovery) secondLooks(row *storage.EventRow) []stream.Draft {
 	return out
 }
 
-// later is a signal that is held back for a while, and keeps out others like
-// it.
+// later returns a delayed signal that suppresses others like it.
 func (c *recovery) later(ref event.Ref, cause event.Cause, id string, held time.Duration) stream.Draft {
 	return stream.Draft{
 		Signal: event.Signal{Ref: ref, Cause: cause, CauseID: id, Class: event.Reconcile, NotBefore: c.now().Add(held)},

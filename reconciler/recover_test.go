@@ -35,10 +35,10 @@ func (c *scene) arrive(id, typ string, ids ...string) (*event.Event, string) {
 	return e, r.ID
 }
 
-// recovery is one round of it, as whoever has the lease makes it.
+// recovery is one round of recovery, as the holder of the lease makes it.
 func (c *scene) recovery(m *member, rounds func(context.Context, *recovery)) {
 	c.t.Helper()
-	require.NoError(c.t, m.found(c.ctx, nil, "recover/shop", kindRecover, "shop"))
+	require.NoError(c.t, m.ensureTask(c.ctx, nil, "recover/shop", kindRecover, "shop"))
 	require.NoError(c.t, m.visit(c.ctx, "recover/shop", nil, func(ctx context.Context, w *work) error {
 		state, err := decodeState[recoverState](w.task.State)
 		require.NoError(c.t, err)
@@ -47,7 +47,7 @@ func (c *scene) recovery(m *member, rounds func(context.Context, *recovery)) {
 	}))
 }
 
-func TestWhatRedisLostIsAppendedAnew(t *testing.T) {
+func TestWorkThatRedisLostIsAppendedAgain(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 3)
@@ -90,8 +90,7 @@ func TestWhatRedisLostIsAppendedAnew(t *testing.T) {
 	}
 }
 
-// What is in its stream or parked is left where it is, however often it is
-// looked for.
+// Work that is in its stream or parked stays where it is, however often recovery looks.
 func TestNothingIsAppendedTwice(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)

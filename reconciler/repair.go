@@ -11,19 +11,18 @@ import (
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
-// remedies are what a page calls for.
+// remedies is the work that a page calls for.
 type remedies struct {
 	// found are the differences.
 	found []difference
-	// fetch are entities a worker should look at, though nothing is wrong with
-	// the mirror as far as is known.
+	// fetch are entities that a worker should fetch without a difference on record.
 	fetch []event.Ref
 }
 
-// remedy does about the findings what the mode says: record them, then have
-// them repaired. In this order, since a worker tells how the repair of a
-// discrepancy ended, and one that is not on record cannot be told of. What is
-// cut off between the two is found again by the next sweep, under the same id.
+// remedy records the differences and then signals the workers, as far as the mode
+// allows. The order matters: a worker notes how a repair ended on the discrepancy,
+// which must be on record by then. If the process dies between the two, the next
+// sweep finds the difference again, under the same id.
 func (s *survey) remedy(ctx context.Context, r remedies) error {
 	filled := func(d difference) bool { return d.typ != storage.SharedID && s.fills(d.ref) }
 	for _, d := range r.found {
@@ -32,11 +31,11 @@ func (s *survey) remedy(ctx context.Context, r remedies) error {
 		}
 	}
 	r.found = slices.DeleteFunc(r.found, filled)
-	if s.mode == modeTell {
+	if s.mode == modeReport {
 		s.counts["found"] += int64(len(r.found))
 		for _, d := range r.found {
-			s.told[d.ref.Key] = true
-			s.tell(d)
+			s.reported[d.ref.Key] = true
+			s.report(d)
 		}
 		return nil
 	}
@@ -53,7 +52,7 @@ func (s *survey) remedy(ctx context.Context, r remedies) error {
 	}
 	drafts := make([]stream.Draft, 0, len(r.found)+len(r.fetch))
 	for _, d := range r.found {
-		if d.typ != storage.SharedID { // no fetch mends that
+		if d.typ != storage.SharedID { // no fetch repairs that
 			drafts = append(drafts, s.signal(d.ref, event.CauseDiscrepancy, d.id()))
 		}
 	}
@@ -70,10 +69,10 @@ func (s *survey) remedy(ctx context.Context, r remedies) error {
 	return s.append(ctx, drafts)
 }
 
-// withLost notes of the entities that the mirror does not have under which claim the
-// log says they were written: these were lost from the database, and what was logged
-// before explains nothing. The document is read once more after the log, so those
-// that a worker has written meanwhile are known, and left out.
+// withLost notes, for entities that the mirror lacks, the highest claim under which
+// the log says that they were written. The database has lost these, and fetches up to
+// that claim explain nothing. The document is read once more after the log, so
+// entities that a worker wrote in between are left out.
 func (s *survey) withLost(ctx context.Context, found []difference) ([]difference, error) {
 	kept := found[:0]
 	for _, d := range found {
@@ -98,8 +97,8 @@ func (s *survey) withLost(ctx context.Context, found []difference) ([]difference
 	return kept, nil
 }
 
-// highestClaim is the highest claim under which the last events of an entity were
-// covered. 0: none was.
+// highestClaim is the highest claim that covered the last events of an entity. 0:
+// none was covered.
 func (s *survey) highestClaim(ctx context.Context, key event.Key) (highest int64, err error) {
 	rows, err := s.finder.events(ctx, storage.EventFilter{Source: s.name, Entity: key, Limit: explaining})
 	for _, row := range rows {
@@ -130,9 +129,9 @@ func (s *survey) record(ctx context.Context, found []difference) error {
 	return s.persist(ctx, "record discrepancies", func() error { return s.store.Record(ctx, list) })
 }
 
-// room waits until workers have few enough background signals before them. A
-// survey of an empty mirror finds work much faster than it can be done, and
-// what waits here costs nothing.
+// room waits until few enough background signals are queued for workers. A survey of
+// an empty mirror finds work much faster than workers can do it, and waiting here
+// costs nothing.
 func (f *finder) room(ctx context.Context) error {
 	for {
 		n, err := f.backlog(ctx)

@@ -13,8 +13,8 @@ func (r *Reconciler) search(ctx context.Context, w *work) error {
 	return r.engine(w.loop).gaps(ctx, w.task, w.save)
 }
 
-// compare goes on with a sweep, backfill or verification. It does not wait for
-// its partitions, so it keeps nobody from working on them.
+// compare advances a sweep, backfill or verification. It does not wait for its
+// partitions.
 func (r *Reconciler) compare(ctx context.Context, w *work) error {
 	done, err := r.engine(w.loop).sweep(ctx, w.task, w.save)
 	if err == nil && !done {
@@ -23,7 +23,7 @@ func (r *Reconciler) compare(ctx context.Context, w *work) error {
 	return err
 }
 
-// comparePart works on a partition, as long as what it is a part of goes on.
+// comparePart runs a partition, unless its sweep is over or cancelled.
 func (r *Reconciler) comparePart(ctx context.Context, w *work) error {
 	var whole *storage.Task
 	err := r.waiting(w.loop).persist(ctx, "read task "+w.task.Parent, func() (err error) {

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// remembered is how long tasks that are over are kept for people to look at.
+	// remembered is how long finished tasks are kept for operators to read.
 	remembered = 7 * 24 * time.Hour
 	// forgetEvery is how often older ones are removed.
 	forgetEvery = time.Hour
@@ -21,12 +21,12 @@ const (
 	longestLook = 10 * time.Second
 )
 
-// schedule starts sweeps when they are due. All replicas do, and there is no
-// lease: a sweep is named by its source and the time it was due, so the second
-// to start it changes nothing.
+// schedule starts sweeps when they are due. Every replica does so without a lease:
+// the id of a sweep is made of its source and the time it was due, so starting it
+// twice changes nothing.
 func (r *Reconciler) schedule(ctx context.Context, l *telemetry.Loop) error {
 	f := r.waiting(l)
-	started := map[string]time.Time{} // by source, what this process has seen to
+	started := map[string]time.Time{} // by source, the last due time this process has handled
 	var forgot time.Time
 	for ctx.Err() == nil {
 		l.Turn()
@@ -59,9 +59,9 @@ func (r *Reconciler) schedule(ctx context.Context, l *telemetry.Loop) error {
 	return ctx.Err()
 }
 
-// sweepDue is when the last sweep of a source was due. Up to a tenth of the
-// interval is added to each, another part for each source and time, so that
-// sources do not sweep all at once; the same for every replica.
+// sweepDue is when the last sweep of a source was due. It adds up to a tenth of the
+// interval, which differs by source and time, so that sources do not sweep all at
+// once. Every replica computes the same.
 func sweepDue(source string, every time.Duration, now time.Time) time.Time {
 	slot := now.Truncate(every)
 	if due := slot.Add(jitter(source, slot, every)); !due.After(now) {
@@ -80,7 +80,7 @@ func jitter(source string, slot time.Time, every time.Duration) time.Duration {
 }
 
 // startSweep starts the sweep that was due at a time, unless an earlier one is
-// still under way: two would ask the provider the same.
+// still under way: two would ask the provider for the same.
 func (r *Reconciler) startSweep(ctx context.Context, f *finder, s *source, due time.Time) error {
 	var open storage.Page[*storage.Task]
 	err := f.persist(ctx, "look for sweeps under way", func() (err error) {
@@ -101,8 +101,8 @@ func (r *Reconciler) startSweep(ctx context.Context, f *finder, s *source, due t
 	return f.persist(ctx, "start a sweep", func() error { return r.Store.CreateTasks(ctx, []*storage.Task{t}) })
 }
 
-// firstMode is sweep, but as long as no sweep or backfill of any kind has been
-// finished: then the source is filled, in the budget of a backfill.
+// firstMode is the mode of a scheduled sweep: backfill until a sweep or backfill of
+// some kind has finished, sweep from then on.
 func firstMode(ctx context.Context, f *finder) (mode, error) {
 	unswept, err := f.unswept(ctx, f.kinds())
 	if err != nil || len(unswept) < len(f.kinds()) {

@@ -110,7 +110,8 @@ func TestMissingTypes(t *testing.T) {
 	}
 }
 
-// A gap in the subscription is told of once, and closed when it is.
+// A gap in the subscription raises one alert, and is closed when the types are
+// subscribed.
 func TestSubscriptionGaps(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
@@ -163,7 +164,7 @@ history: {status`, 1)))
 	shop.put("/webhooks/1", `{"id":"1","url":"https://tarn.example/webhooks/shop","types":["customer.created","order.made"]}`)
 	shop.put("/webhooks/2", `{"id":"2","url":"https://elsewhere.example","types":["*"]}`)
 	check := func() *storage.Task {
-		require.NoError(t, m.found(c.ctx, nil, "subscription/shop", kindSubscription, "shop"))
+		require.NoError(t, m.ensureTask(c.ctx, nil, "subscription/shop", kindSubscription, "shop"))
 		require.NoError(t, m.visit(c.ctx, "subscription/shop", nil, func(ctx context.Context, w *work) error {
 			return m.checkSubscription(ctx, m.finder(m.source("shop"), nil), m.source("shop"), w)
 		}))
@@ -222,7 +223,7 @@ func TestStalenessIsExported(t *testing.T) {
 	require.InDelta(t, 3600, m.metric("tarn_staleness_seconds"), 30, "a kind that is gone is gone")
 }
 
-// One replica measures, and when it goes its figure goes with it.
+// One replica measures, and removes its figure when it stops.
 func TestStalenessIsMeasuredByOne(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)

@@ -34,7 +34,7 @@ import (
 
 const testShards = 4
 
-// shopDefinition is a provider small enough to see through: customers have
+// shopDefinition is a small provider: customers have
 // orders with a history, a balance, and notes that no list shows.
 const shopDefinition = `
 provider: shop
@@ -105,7 +105,7 @@ func (s *shop) put(path, state string) {
 	}
 }
 
-// drop takes an entity away, with all that stands under it.
+// drop removes an entity, with all that is under it.
 func (s *shop) drop(path string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -123,7 +123,7 @@ func (s *shop) drop(path string) {
 	s.lists[list] = slices.DeleteFunc(s.lists[list], func(p string) bool { return p == path })
 }
 
-// happen makes an event, not sent to anybody.
+// happen makes an event that is not sent as a webhook.
 func (s *shop) happen(id, typ string, at time.Time, ids ...string) string {
 	body := shopEvent(id, typ, at, ids...)
 	s.mu.Lock()
@@ -141,7 +141,7 @@ func shopEvent(id, typ string, at time.Time, ids ...string) string {
 		id, typ, at.UTC().Format(time.RFC3339Nano), strings.Join(keys, ","))
 }
 
-// interfere lets answer answer in place of the shop, nil nobody.
+// interfere lets answer answer in place of the shop. Nil: the shop answers.
 func (s *shop) interfere(answer func(w http.ResponseWriter, r *http.Request) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -226,7 +226,7 @@ func (s *shop) page(w io.Writer, q url.Values, all []string) {
 	_, _ = fmt.Fprintf(w, `{"data":[%s],"next":%s}`, strings.Join(all[min(from, to):to], ","), next)
 }
 
-// scene is a shop with a mirror, a queue, and somebody who plays the worker.
+// scene is a shop with a mirror, a queue, and a test that plays the worker.
 type scene struct {
 	t       *testing.T
 	ctx     context.Context
@@ -330,7 +330,7 @@ func (c *scene) lose(kind, id string) {
 	require.Positive(c.t, c.exec("DELETE FROM mirror WHERE kind = ?1 AND (id = ?2 OR ?2 = '')", kind, id))
 }
 
-// exec does something to the database behind the store's back and returns how many
+// exec changes the database without the store and returns how many
 // rows it changed.
 func (c *scene) exec(statement string, args ...any) int64 {
 	c.t.Helper()
@@ -381,8 +381,8 @@ func (c *scene) entries() []stream.Entry {
 	return all
 }
 
-// work does with what waits what a worker would do, without any finesse, and
-// returns it.
+// work does with queued entries what a worker would do, in a simple way, and returns
+// them.
 func (c *scene) work() []stream.Entry {
 	c.t.Helper()
 	c.working.Lock() // some do so while a request of theirs is answered
@@ -429,7 +429,7 @@ func (c *scene) survey(m mode, change ...func(*survey)) *survey {
 	c.t.Helper()
 	s := &survey{
 		finder: c.finder, mode: m, id: "sweep_" + strconv.FormatInt(time.Now().UnixNano(), 36), begun: c.clock.now(),
-		counts: map[string]int64{}, failed: map[string]bool{}, told: map[event.Key]bool{},
+		counts: map[string]int64{}, failed: map[string]bool{}, reported: map[event.Key]bool{},
 	}
 	for _, f := range change {
 		f(s)
@@ -462,8 +462,8 @@ func (c *scene) fill() {
 func (c *scene) differences() []string {
 	c.t.Helper()
 	var found []string
-	c.survey(modeTell, func(s *survey) {
-		s.tell = func(d difference) { found = append(found, string(d.typ)+" "+d.ref.Key.Kind+"/"+d.ref.Key.ID) }
+	c.survey(modeReport, func(s *survey) {
+		s.report = func(d difference) { found = append(found, string(d.typ)+" "+d.ref.Key.Kind+"/"+d.ref.Key.ID) }
 	})
 	slices.Sort(found)
 	return found

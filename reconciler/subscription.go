@@ -21,15 +21,14 @@ const subscriptionEvery = 24 * time.Hour
 // subscriptionAgain is how soon it is asked again if it could not answer.
 const subscriptionAgain = time.Hour
 
-// subscriptionState is when that was done last.
+// subscriptionState is the saved state of the check.
 type subscriptionState struct {
 	Checked time.Time `json:"checked,omitzero"`
 }
 
-// checkSubscriptions compares, when the process starts and daily, what the
-// provider is to send with what it knows to send. A type nobody subscribed to
-// is a gap that no search closes in time: without its webhooks the mirror is as
-// late as the search.
+// checkSubscriptions compares, at start and daily, the event types that the provider
+// is subscribed to send with those it has. A type without a subscription is a gap:
+// without its webhooks the mirror is as late as the search for missed events.
 func (r *Reconciler) checkSubscriptions(ctx context.Context, w *work) error {
 	s := r.source(w.task.Source)
 	f := r.finder(s, w.loop)
@@ -54,7 +53,7 @@ func nextCheck(t *storage.Task) time.Duration {
 func (r *Reconciler) checkSubscription(ctx context.Context, f *finder, s *source, w *work) error {
 	wanted := s.Definition.WebhookTypes()
 	if len(wanted) == 0 {
-		return nil // the provider does not tell, or nobody knows what there is
+		return nil // the provider does not tell, or the definition does not say which types there are
 	}
 	var calls int64
 	hooks, err := ask(ctx, f, &calls, request[[]provider.Webhook]{"webhooks", event.Reconcile, func(ctx context.Context) ([]provider.Webhook, error) {
@@ -94,7 +93,7 @@ func missingTypes(wanted []string, hooks []provider.Webhook, address string) []s
 	return slices.DeleteFunc(slices.Clone(wanted), func(t string) bool { return sent[t] })
 }
 
-// recordSubscription puts a gap on record, once, and ends those that are closed.
+// recordSubscription records a gap, once, and ends those that are closed.
 func (r *Reconciler) recordSubscription(ctx context.Context, f *finder, missing []string) error {
 	now := f.now().UTC()
 	// The same gap may be open again after it was closed.
@@ -120,7 +119,7 @@ func (r *Reconciler) recordSubscription(ctx context.Context, f *finder, missing 
 		return err
 	}
 	if len(closed) > 0 {
-		err := f.persist(ctx, "tell of a subscription repaired", func() error { return f.store.Repair(ctx, closed, true, now) })
+		err := f.persist(ctx, "note a repaired subscription", func() error { return f.store.Repair(ctx, closed, true, now) })
 		if err != nil {
 			return err
 		}

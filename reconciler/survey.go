@@ -22,24 +22,25 @@ type mode string
 const (
 	// modeSweep records differences and has them repaired.
 	modeSweep mode = "sweep"
-	// modeBackfill has whatever differs fetched. An empty mirror is no
+	// modeBackfill has everything that differs fetched. An empty mirror is no
 	// discrepancy, so nothing is recorded.
 	modeBackfill mode = "backfill"
-	// modeVerify records differences, for operators that want to look first.
+	// modeVerify records differences and repairs none.
 	modeVerify mode = "verify"
-	// modeTell tells its caller and writes nothing but verified_at. It tells also of
-	// what the mirror knows to be behind, which is not right.
-	modeTell mode = "tell"
+	// modeReport reports differences to its caller and writes nothing but
+	// verified_at. It also reports entities of which the mirror knows that it is
+	// behind.
+	modeReport mode = "tell"
 )
 
 const (
 	// verifyBatch is how many verified documents are written at once.
 	verifyBatch = 500
-	// ahead is how many signals may wait in the background streams before a
-	// survey adds to them: enough for workers never to run dry, little enough
-	// for Redis not to notice.
+	// ahead is how many signals may wait in the background streams before a survey
+	// stops adding to them: enough to keep workers busy, and few enough to be no
+	// load on Redis.
 	ahead = 5000
-	// mostFailed is how many failed lists of a kind are told apart.
+	// mostFailed is how many failed lists are kept by name.
 	mostFailed = 1000
 )
 
@@ -49,7 +50,7 @@ const (
 type survey struct {
 	*finder
 	mode mode
-	// id is that of the sweep, begun when it began: a document verified since
+	// id is the sweep's id, begun when it began: a document verified since then
 	// has been seen by it.
 	id    string
 	begun time.Time
@@ -58,36 +59,36 @@ type survey struct {
 	// fill are the kinds, lists and entities whose differences are fetched and not
 	// recorded, as all are in a backfill.
 	fill []string
-	// counts are sums to be shown; calls among them counts requests.
+	// counts are sums for the task; calls counts requests.
 	counts map[string]int64
 	calls  int64
-	// failed are the lists that did not come whole, as listName writes them,
-	// and the kinds whose lists are not known whole.
+	// failed are the lists that could not be read whole, as listName writes them,
+	// and the kinds of which some list is in doubt.
 	failed map[string]bool
-	// lost are the first of those lists, with what kept each.
+	// lost are the first of those lists, with their errors.
 	lost []storage.FailedList
 	same []storage.Verified
-	// keep notes the progress now and then. Nil: there is nothing to note.
+	// keep saves the progress now and then. Nil: it is not saved.
 	keep func(ctx context.Context) error
 	// onRestart is called when a list is read from its beginning again. May be nil.
 	onRestart func(ctx context.Context) error
-	// tell receives the differences in modeTell.
-	tell func(difference)
-	told map[event.Key]bool
-	// dispute receives entities that a list shows otherwise than their own GET, which
-	// the mirror agrees with. May be nil.
+	// report receives the differences in modeReport.
+	report   func(difference)
+	reported map[event.Key]bool
+	// dispute receives entities of which a list shows another state than their own
+	// GET, while the mirror agrees with the GET. May be nil.
 	dispute func(disputed)
-	// unswept are kinds of which no sweep has been finished, besides fill.
+	// unswept are kinds of which no sweep has finished, besides fill.
 	unswept []string
 }
 
-// disputed is an entity that a list shows otherwise than its own GET.
+// disputed is an entity of which a list shows another state than its own GET.
 type disputed struct {
 	ref    event.Ref
 	listed *provider.Snapshot
 }
 
-// class is the budget a survey asks in.
+// class is the class of a survey's calls in the source's budget.
 func (s *survey) class() event.Class {
 	if s.mode == modeBackfill {
 		return event.Backfill
@@ -103,13 +104,13 @@ func (s *survey) wants(k *provider.Kind) bool {
 	return len(s.kinds) == 0 || slices.Contains(s.kinds, k.Name)
 }
 
-// leads reports whether a kind is wanted or something under it is, so that its
-// list must be walked.
+// leads reports whether a kind, or a kind under it, is wanted, so that its list must
+// be walked.
 func (s *survey) leads(k *provider.Kind) bool {
 	return s.wants(k) || slices.ContainsFunc(s.def.Under(k), s.leads)
 }
 
-// parentsUnder are the ids that paths under an entity need.
+// parentsUnder returns the ids that paths under an entity need.
 func parentsUnder(k *provider.Kind, id string, parents map[string]string) map[string]string {
 	under := maps.Clone(parents)
 	if under == nil {
@@ -119,9 +120,9 @@ func parentsUnder(k *provider.Kind, id string, parents map[string]string) map[st
 	return under
 }
 
-// list walks one list from a place on. each is called with the entities of
-// every page, compared already. A list that fails is noted as such and is no
-// error: the survey goes on with the next.
+// list walks one list from a place on, compares every page, and then calls each with
+// its entities. A list that fails is noted and is no error: the survey continues with
+// the next.
 func (s *survey) list(ctx context.Context, k *provider.Kind, parents map[string]string, at *place, each func([]provider.Item) error) error {
 	key := provider.ListKey{Source: s.name, Kind: k.Name, Parents: parents}
 	cursors := provider.Cursors{Max: s.settings.MaxPages, Read: at.Pages}
@@ -174,8 +175,8 @@ func (s *survey) list(ctx context.Context, k *provider.Kind, parents map[string]
 	return nil
 }
 
-// unread notes elements of a list that could not be read and reports whether
-// there are any.
+// unread counts elements of a list that could not be read, and reports whether there
+// are any.
 func (s *survey) unread(k *provider.Kind, elements []error) bool {
 	if len(elements) == 0 {
 		return false
@@ -186,8 +187,8 @@ func (s *survey) unread(k *provider.Kind, elements []error) bool {
 	return true
 }
 
-// elements asks for a list that stands under nothing and returns the ids of its
-// elements. A list that fails is noted as such and is no error.
+// elements asks for a root list and returns the ids of its elements. A list that fails
+// is noted and is no error.
 func (s *survey) elements(ctx context.Context, k *provider.Kind) ([]string, error) {
 	ref := event.Ref{Key: event.Key{Source: s.name, Kind: k.Name, ID: provider.RootID}}
 	state, err := ask(ctx, s.finder, &s.calls, request[*provider.Snapshot]{k.Name, s.class(), func(ctx context.Context) (*provider.Snapshot, error) {
@@ -207,7 +208,7 @@ func (s *survey) elements(ctx context.Context, k *provider.Kind) ([]string, erro
 	return ids, nil
 }
 
-// under walks what stands under each of some entities.
+// under walks the lists under each of some entities.
 func (s *survey) under(ctx context.Context, k *provider.Kind, ids []string) error {
 	for _, id := range ids {
 		if err := s.below(ctx, k, id, nil, new(int), new(place)); err != nil {
@@ -217,8 +218,8 @@ func (s *survey) under(ctx context.Context, k *provider.Kind, ids []string) erro
 	return nil
 }
 
-// below walks what stands under one entity. child and at are the place among
-// the kinds under it and in the list of that kind; they are kept up to date.
+// below walks the lists under one entity. child and at are the place among the kinds
+// under it and in the list of that kind; it keeps them up to date.
 func (s *survey) below(ctx context.Context, k *provider.Kind, id string, above map[string]string, child *int, at *place) error {
 	kinds := s.def.Under(k)
 	parents := parentsUnder(k, id, above)
@@ -238,7 +239,7 @@ func (s *survey) below(ctx context.Context, k *provider.Kind, id string, above m
 				return nil
 			}
 			for _, item := range items {
-				// Deeper than one level no place is kept: such lists are short.
+				// Below the first level no place is kept: such lists are short.
 				if err := s.below(ctx, kind, item.Ref.Key.ID, parents, new(int), new(place)); err != nil {
 					return err
 				}
@@ -253,7 +254,7 @@ func (s *survey) below(ctx context.Context, k *provider.Kind, id string, above m
 	return nil
 }
 
-// note notes the progress, if it is kept.
+// note saves the progress, if it is saved at all.
 func (s *survey) note(ctx context.Context) error {
 	if s.keep == nil {
 		return nil
@@ -290,7 +291,7 @@ func (s *survey) page(ctx context.Context, k *provider.Kind, page *provider.List
 		case verdict == agrees:
 			s.counts[storage.CountWholeElements+k.Name]++
 			s.verified(doc, item.at)
-		case verdict == unsure, verdict == behind && s.mode != modeTell:
+		case verdict == unsure, verdict == behind && s.mode != modeReport:
 		case s.mode == modeBackfill:
 			r.fetch = append(r.fetch, item.ref)
 		case typ == storage.Missing && !item.partial:
@@ -321,7 +322,7 @@ func (s *survey) documents(ctx context.Context, keys []event.Key) (map[event.Key
 	return byKey, err
 }
 
-// verified notes that a document is known to have been true at a time.
+// verified notes that a document was true at a time.
 func (s *survey) verified(doc *storage.Document, at time.Time) {
 	s.counts["same"]++
 	s.same = append(s.same, storage.Verified{Key: doc.Key, StateHash: doc.StateHash, Deleted: !doc.DeletedAt.IsZero(), At: at.UTC()})
@@ -334,8 +335,8 @@ func (s *survey) flushIfMany(ctx context.Context) error {
 	return s.flush(ctx)
 }
 
-// flush writes what was verified. It must go before any progress is noted that
-// rests on it.
+// flush writes verified_at of the documents noted. It must come before the progress
+// that includes them is saved.
 func (s *survey) flush(ctx context.Context) error {
 	if len(s.same) == 0 {
 		return nil
@@ -350,8 +351,8 @@ func (s *survey) flush(ctx context.Context) error {
 	return err
 }
 
-// persist runs do until it succeeds or fails for another reason than that the
-// database is away.
+// persist runs do until it succeeds, or fails for another reason than an unavailable
+// database.
 func (f *finder) persist(ctx context.Context, what string, do func() error) error {
 	r := f.retry("store", storage.IsAway)
 	r.TimedOut = storage.IsTimeout
@@ -363,7 +364,7 @@ func (f *finder) persist(ctx context.Context, what string, do func() error) erro
 	return r.Do(ctx, loops.Call{What: what, Source: f.name, Health: f.loop}, do)
 }
 
-// retry returns what repeats calls of a server.
+// retry returns the policy for calls of a server that may be away.
 func (f *finder) retry(server string, away func(error) bool) loops.Retry {
 	return loops.Retry{
 		Server: server, Away: away, Pause: f.pace.backoff, Logger: f.log,
@@ -371,8 +372,8 @@ func (f *finder) retry(server string, away func(error) bool) loops.Retry {
 	}
 }
 
-// append appends signals until Redis has them all. Some may go in twice, which
-// the second look finds out.
+// append appends signals until Redis has them all. Some may be appended twice, which
+// costs a fetch at most.
 func (f *finder) append(ctx context.Context, drafts []stream.Draft) error {
 	if len(drafts) == 0 {
 		return nil
@@ -383,8 +384,8 @@ func (f *finder) append(ctx context.Context, drafts []stream.Draft) error {
 	})
 }
 
-// insist runs do, which speaks with Redis, until it succeeds. An error is of
-// ctx, or fate.Permanent: no repetition would end that.
+// insist runs do, which calls Redis, until it succeeds. It returns an error of ctx, or
+// one that is fate.Permanent, which no repetition would end.
 func (f *finder) insist(ctx context.Context, what string, do func() error) error {
 	redis := f.retry("redis", func(err error) bool { return !fate.Is(err, fate.Permanent) })
 	return redis.Do(ctx, loops.Call{What: what, Source: f.name, Health: f.loop}, do)

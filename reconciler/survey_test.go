@@ -118,7 +118,7 @@ func TestWhatNoListShowsIsCheckedByIDWhenDue(t *testing.T) {
 	c.shop.calls()
 	c.survey(modeSweep)
 	require.Empty(t, c.recorded(), "they are not due")
-	require.Len(t, c.shop.calls(), 3, "and nobody asks")
+	require.Len(t, c.shop.calls(), 3, "and no call is made")
 
 	c.clock.move(25 * time.Hour)
 	c.survey(modeSweep)
@@ -150,8 +150,8 @@ func TestTheOldAndTerminalIsLeftAlone(t *testing.T) {
 	require.NotContains(t, asked, "/customers/c0/orders/done")
 }
 
-// Some kinds stand under things that have no GET and show in a list only.
-func TestWhatStandsUnderTheElementsOfAList(t *testing.T) {
+// Some kinds are under entities that have no GET and appear in a list only.
+func TestKindsUnderTheElementsOfAList(t *testing.T) {
 	t.Parallel()
 	const kinds = `
   vaults: {shape: list, list: /vaults, element: vault}
@@ -205,7 +205,7 @@ events:`
 	require.Empty(t, c.differences())
 	s.calls()
 	c.sweepBy(modeSweep, storage.SweepSpec{Kinds: []string{"vaults"}}, c.replica("a"))
-	require.Empty(t, s.calls(), "what stands under them is not wanted")
+	require.Empty(t, s.calls(), "the kinds under them are not wanted")
 }
 
 func TestAnEventUnderWayIsNoDifference(t *testing.T) {
@@ -246,7 +246,7 @@ func TestWhatIsParkedIsNotReported(t *testing.T) {
 	c.survey(modeSweep)
 	require.Empty(t, c.recorded())
 
-	// Whoever asks whether the mirror is right is told that it is not, and why.
+	// Verify reports that the mirror is not right, and why.
 	r, err := verifyOnce(c.ctx, c.finder, VerifyOptions{Settle: time.Millisecond})
 	require.NoError(t, err)
 	require.False(t, r.InSync())
@@ -257,8 +257,8 @@ func TestWhatIsParkedIsNotReported(t *testing.T) {
 	require.Contains(t, table.String(), "stale (retrying)")
 }
 
-// What has a dead letter is looked after by nobody else, whether it was ever had
-// or not: a list's element, and a singleton, which no list shows.
+// A sweep checks an entity with a dead letter, since no worker will, whether it was ever
+// fetched or not: an element of a list, and a singleton, which no list shows.
 func TestWhatWasGivenUpIsFound(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
@@ -288,7 +288,7 @@ func TestWhatWasGivenUpIsFound(t *testing.T) {
 	require.Equal(t, []string{"discrepancy balance/c1", "discrepancy order/new"}, signalled(c.work()))
 }
 
-func TestAHandInTheMirrorIsSeenAndRepaired(t *testing.T) {
+func TestAChangeByHandInTheMirrorIsFoundAndRepaired(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
@@ -296,7 +296,7 @@ func TestAHandInTheMirrorIsSeenAndRepaired(t *testing.T) {
 	ref := event.Ref{Key: c.key("order", "o0_0"), Parents: map[string]string{"customer": "c0"}}
 	doc, err := c.store.Claim(c.ctx, ref)
 	require.NoError(t, err)
-	// A hand leaves the hash as it was.
+	// A change by hand leaves the hash as it was.
 	done, err := c.store.Write(c.ctx, &storage.Write{
 		Ref: ref, Claim: doc.Claim, SentAt: doc.SyncedAt, Raw: []byte(strings.Replace(string(doc.Raw), `"amount":1`, `"amount":1000000`, 1)),
 		StateHash: doc.StateHash, Status: doc.Status,
@@ -464,7 +464,7 @@ func TestAFailedCheckConcludesNothing(t *testing.T) {
 		"400":               func(w http.ResponseWriter) { w.WriteHeader(http.StatusBadRequest) },
 		"500":               func(w http.ResponseWriter) { w.WriteHeader(http.StatusInternalServerError) },
 		"403 for it alone":  func(w http.ResponseWriter) { w.WriteHeader(http.StatusForbidden) },
-		"somebody's 404":    func(w http.ResponseWriter) { http.Error(w, "404 page not found", http.StatusNotFound) },
+		"a proxy's 404":     func(w http.ResponseWriter) { http.Error(w, "404 page not found", http.StatusNotFound) },
 		"another's state":   func(w http.ResponseWriter) { _, _ = io.WriteString(w, `{"id":"n2"}`) },
 		"no JSON":           func(w http.ResponseWriter) { _, _ = io.WriteString(w, `{`) },
 		"a state of no use": func(w http.ResponseWriter) { _, _ = io.WriteString(w, `[]`) },
@@ -535,8 +535,8 @@ func TestClocksThatDisagree(t *testing.T) {
 	}
 }
 
-// A source that is down, throttles or refuses us is waited for; a list that is
-// ill alone is given up.
+// A survey waits for a source that is down, throttles or refuses; it gives up a list
+// that alone fails.
 func TestWaitingForASource(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
@@ -587,7 +587,7 @@ func TestAPauseByHandIsObeyed(t *testing.T) {
 	require.NoError(t, c.streams.Pause(c.ctx, "shop", 0, "maintenance", "ops"))
 	done := make(chan error, 1)
 	go func() {
-		s := &survey{finder: c.finder, mode: modeTell, counts: map[string]int64{}, failed: map[string]bool{}, told: map[event.Key]bool{}, tell: func(difference) {}}
+		s := &survey{finder: c.finder, mode: modeReport, counts: map[string]int64{}, failed: map[string]bool{}, reported: map[event.Key]bool{}, report: func(difference) {}}
 		done <- s.list(c.ctx, c.def.Kind("customer"), nil, &place{}, func([]provider.Item) error { return nil })
 	}()
 	select {
@@ -639,7 +639,7 @@ func TestReportForPeople(t *testing.T) {
 	r, err := verifyOnce(c.ctx, c.finder, VerifyOptions{Settle: time.Millisecond})
 	require.NoError(t, err)
 	require.Len(t, r.Differences, 6)
-	require.EqualValues(t, 2, r.NotDue, "no event had a reason to tell of the balances")
+	require.EqualValues(t, 2, r.NotDue, "no event made the balances stale")
 	require.False(t, r.InSync())
 	c.fill()
 	c.shop.put("/customers/c0/orders/o0_0", shopOrder("o0_0", 9, "created", "made"))
@@ -678,7 +678,7 @@ func TestReportForPeople(t *testing.T) {
 	require.ErrorContains(t, err, "moon")
 }
 
-// A difference that something under way removes is none.
+// A difference that work under way removes is none.
 func TestVerifyLooksTwice(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
@@ -709,7 +709,7 @@ func claimOf(t *testing.T, c *scene, k event.Key) int64 {
 	return doc.Claim
 }
 
-// Redis set when a pause ends, and says when it has.
+// Redis decides when a pause ends.
 func TestAPauseEndsByTheClockOfRedis(t *testing.T) {
 	t.Parallel()
 	for name, off := range map[string]time.Duration{"an hour behind it": -time.Hour, "an hour ahead of it": time.Hour} {
@@ -727,8 +727,8 @@ func TestAPauseEndsByTheClockOfRedis(t *testing.T) {
 	}
 }
 
-// Which of two answers is the newer one is told by claims: the worker that
-// fetched may have another clock than the reconciler that compares.
+// Claims decide which of two answers is newer: the clock of the worker that fetched may
+// differ from that of the reconciler that compares.
 func TestTwoClocksAreNotCompared(t *testing.T) {
 	t.Parallel()
 	for name, off := range map[string]time.Duration{"a worker an hour behind": -time.Hour, "a worker an hour ahead": time.Hour} {
@@ -771,7 +771,7 @@ func TestTwoClocksAreNotCompared(t *testing.T) {
 }
 
 // A list that disagrees with a GET is not in sync, though the mirror agrees with
-// the GET: nobody knows which of the two is right. A list that shows less is.
+// the GET: which of the two is right is not known. A list that shows less is in sync.
 func TestVerifyWhereListAndGETDisagree(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {

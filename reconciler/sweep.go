@@ -32,21 +32,21 @@ type sweepState struct {
 	Fill []string `json:"fill,omitempty"`
 	// Made: the partitions of the phase are there.
 	Made bool `json:"made,omitempty"`
-	// Summed is when what the partitions have counted was last added up. The
-	// task's own time says nothing of that: it moves at each visit.
+	// Summed is when the counts of the partitions were last added up. The task's
+	// own time does not say that: it moves at each visit.
 	Summed time.Time `json:"summed,omitzero"`
 	// Filling is since when workers fetch what a backfill has asked for: all its
-	// signals are older. It and the times below are of Redis' clock, as the ages of
-	// signals are, so that replicas whose clocks differ go on with each other's.
+	// signals are older. It and the times below are by Redis' clock, as the ages of
+	// signals are, so that replicas whose clocks differ can continue the sweep.
 	Filling time.Time `json:"filling,omitzero"`
 	// Backlog is the least background backlog seen since then, Oldest when the
 	// oldest of it was appended, BacklogSince since when neither has moved.
 	Backlog      int64     `json:"backlog,omitempty"`
 	Oldest       time.Time `json:"oldest,omitzero"`
 	BacklogSince time.Time `json:"backlog_since,omitzero"`
-	// Stalled says why workers were not waited for any longer. "": they were.
+	// Stalled says why the sweep stopped waiting for workers. "": it did not.
 	Stalled string `json:"stalled,omitempty"`
-	// UnfetchedSince is since when the entities of NotFetched are waited for.
+	// UnfetchedSince is since when the sweep waits for the entities of NotFetched.
 	UnfetchedSince time.Time `json:"unfetched_since,omitzero"`
 	// Unfetched are the keys of the entities that were not fetched in the end, by
 	// kind; MoreUnfetched is set if there are more than are kept.
@@ -56,28 +56,26 @@ type sweepState struct {
 	storage.SweepOutcome
 }
 
-// sumEvery is how often what the partitions have counted is added up while they
-// are at work.
+// sumEvery is how often the counts of running partitions are added up.
 const sumEvery = 5 * time.Second
 
 // sweep is one comparison of all lists with the mirror, from planning to its
-// sums. It does no comparing itself: it makes partitions, which whoever is free
-// takes over, and looks now and then how far they are.
+// sums. It compares nothing itself: it makes partitions, which any replica takes, and
+// looks now and then how far they are.
 //
 //	lists ──▶ checks ───────────▶ over    a sweep, or one that verifies
 //	lists ──▶ checks ──▶ fill ──▶ over    a sweep that fills something
 //	lists ─────────────▶ fill ──▶ over    a backfill
 //
-// It is done if it has had all it asked for, and has failed otherwise: its outcome
-// names what it has not had, and what it has compared stands.
+// It is done if it got all it asked for, and has failed otherwise: its outcome names
+// what is missing, and its other findings are valid.
 //
-// A partition per kind that stands under nothing (accounts, persons …) walks
-// the list of that kind and makes a partition of every few hundred of its
-// entities for what stands under them. So nobody ever holds all ids, no list is
-// read twice, and the others begin while accounts are still being listed. What
-// no list has shown is checked by id in the end, by a partition per kind:
-// whatever was seen has been verified since the sweep began, so the mirror
-// itself knows the rest.
+// Each root kind (accounts, persons …) has a partition that walks its list. That
+// partition makes another one for every few hundred ids, which walks what is under
+// them. So no process holds all ids, no list is read twice, and the others begin while
+// accounts are still being listed. In the end a partition per kind checks by id what no
+// list has shown: every entity that was seen has been verified since the sweep began,
+// so the mirror itself knows the rest.
 type sweep struct {
 	*finder
 	task  *storage.Task
@@ -107,15 +105,15 @@ func newSweep(f *finder, t *storage.Task, save saver) (*sweep, error) {
 	return &sweep{finder: f, task: t, mode: mode(t.Kind), spec: spec, state: state, save: save}, nil
 }
 
-// step does what can be done now and reports whether the sweep is over; if not,
-// it is to be called again in a moment, by whoever has the lease then.
+// step does what can be done now and reports whether the sweep is over. If not, the
+// holder of the lease calls it again in a moment.
 func (s *sweep) step(ctx context.Context) (done bool, err error) {
 	if s.state.Phase == "" {
 		s.state.Begun = s.now().UTC()
 		if err := s.decideFill(ctx); err != nil {
 			return false, err
 		}
-		// Saved before anything is made: made again, it must be the same.
+		// Saved before any partition is made: after a crash the same ones must be made.
 		if err := s.enter(ctx, phaseLists); err != nil {
 			return false, err
 		}
@@ -127,7 +125,7 @@ func (s *sweep) step(ctx context.Context) (done bool, err error) {
 		return true, s.finish(ctx)
 	}
 	if !s.state.Made {
-		// Made again after a crash they are left as they are, so none is left out.
+		// After a crash this makes the missing ones and leaves the others as they are.
 		if err := s.create(ctx); err != nil {
 			return false, err
 		}
@@ -201,8 +199,8 @@ func (s *sweep) wants(k *provider.Kind) bool {
 	return len(s.spec.Kinds) == 0 || slices.Contains(s.spec.Kinds, k.Name)
 }
 
-// open reports whether a partition is left that is not over. A partition is
-// made by one that is not over itself, so if none is left, none will be.
+// open reports whether a partition is not over. Only a partition that is not over
+// makes others, so if all are over, no further one comes.
 func (s *sweep) open(ctx context.Context) (open bool, err error) {
 	err = s.persist(ctx, "look at partitions", func() error {
 		page, err := s.store.Tasks(ctx, storage.TaskFilter{
@@ -240,13 +238,13 @@ func eachTask(ctx context.Context, f *finder, filter storage.TaskFilter, do func
 	}
 }
 
-// failed are the lists that did not come whole, by kind.
+// failed returns the lists that could not be read whole, by kind.
 func (s *sweep) failed(ctx context.Context) (map[string][]string, error) {
 	byKind := map[string][]string{}
 	err := s.partitions(ctx, func(t *storage.Task) {
 		state, err := decodeState[partitionState](t.State)
 		if err != nil {
-			return // nothing a sweep could do about it
+			return // the sweep cannot repair it
 		}
 		names := state.Failed
 		if t.Status == storage.TaskFailed {
@@ -262,8 +260,8 @@ func (s *sweep) failed(ctx context.Context) (map[string][]string, error) {
 	return byKind, err
 }
 
-// unknown are the lists that a partition was to walk which failed, so that it is
-// not known how far it came.
+// unknown returns all the lists of a partition that failed: how far it came is not
+// known.
 func (s *sweep) unknown(t *storage.Task) []string {
 	spec, err := decodeState[partitionSpec](t.Spec)
 	if err != nil {
@@ -279,7 +277,7 @@ func (s *sweep) unknown(t *storage.Task) []string {
 	return all.doubted()
 }
 
-// sum adds up what the partitions have counted.
+// sum adds up the counts of the partitions.
 func (s *sweep) sum(ctx context.Context) error {
 	counts := map[string]int64{}
 	var problems []string

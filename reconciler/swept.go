@@ -9,23 +9,22 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// kindSwept is of tasks that are no work: each notes that a sweep or backfill of
-// a kind of a source has once been finished. They never say when they finished,
-// so they are not forgotten. One with exceptions is running, and done without.
+// kindSwept is the kind of tasks that are notes, not work. Each notes that a sweep or
+// backfill of a kind of a source has finished once. They have no finishing time, so
+// they are not forgotten. A note with exceptions has the status running, one without
+// is done.
 const kindSwept = "swept"
 
-// What the mirror lacks before its first sweep was finished was there before the
-// mirror, and nobody has missed an event of it. So until then differences of a
-// kind are fetched and not recorded, also of one that a new version of the
-// definition has added. Events that workers have mirrored meanwhile change
-// nothing about that.
+// What the mirror lacks before its first sweep has finished was there before the
+// mirror, so no event of it was missed. Until then the differences of a kind are
+// fetched and not recorded. The same holds for a kind that a new version of the
+// definition adds. Events that workers mirror meanwhile do not change that.
 //
-// A sweep is finished of what it has read and workers have fetched. A list that
-// could not be read, and an entity that could not be fetched, are exceptions of
-// their kind's note: differences of those alone are fetched and not recorded, until
-// a sweep has had them. So one list that always fails hides nothing of the others.
-// Where it could not even be told which lists there are, since the list of what
-// they stand under failed, the kind gets no note.
+// A sweep finishes the lists it has read and the entities that workers have fetched. A
+// list that could not be read, and an entity that could not be fetched, are exceptions
+// in their kind's note: their differences are fetched and not recorded until a sweep
+// gets them. So one list that always fails hides nothing of the others. If the list of
+// the parents failed, the lists below are not known, and the kind gets no note.
 
 // mostExceptions is how many exceptions a note may have; a kind with more gets
 // none.
@@ -36,7 +35,7 @@ type sweptSpec struct {
 	Kind string `json:"kind"`
 }
 
-// sweptState is its state.
+// sweptState is the state of a task of kind swept.
 type sweptState struct {
 	// Except are lists, as listName writes them, and keys of entities.
 	Except []string `json:"except,omitempty"`
@@ -48,7 +47,7 @@ type swept struct {
 	except []string
 }
 
-// sweptKinds are the notes of the source, by kind.
+// sweptKinds returns the notes of the source, by kind.
 func (f *finder) sweptKinds(ctx context.Context) (map[string]swept, error) {
 	notes := map[string]swept{}
 	err := eachTask(ctx, f, storage.TaskFilter{Kinds: []string{kindSwept}, Source: f.name}, func(t *storage.Task) {
@@ -70,7 +69,7 @@ func (f *finder) sweptKinds(ctx context.Context) (map[string]swept, error) {
 	return notes, err
 }
 
-// unswept are those of the kinds of which no sweep or backfill has been finished.
+// unswept returns the kinds of which no sweep or backfill has finished.
 func (f *finder) unswept(ctx context.Context, kinds []string) ([]string, error) {
 	notes, err := f.sweptKinds(ctx)
 	if err != nil {
@@ -79,7 +78,7 @@ func (f *finder) unswept(ctx context.Context, kinds []string) ([]string, error) 
 	return withoutNote(kinds, notes), nil
 }
 
-// withoutNote are those of the kinds that have no note.
+// withoutNote returns the kinds that have no note.
 func withoutNote(kinds []string, notes map[string]swept) []string {
 	return slices.DeleteFunc(slices.Clone(kinds), func(kind string) bool {
 		_, ok := notes[kind]
@@ -87,8 +86,8 @@ func withoutNote(kinds []string, notes map[string]swept) []string {
 	})
 }
 
-// sweptBefore are the kinds of which a version that made no notes has finished a
-// sweep or backfill, as far as its tasks are not forgotten; it notes them.
+// sweptBefore returns the kinds of which an earlier version, which made no notes, has
+// finished a sweep or backfill, as far as its tasks are still stored. It notes them.
 func (f *finder) sweptBefore(ctx context.Context) (kinds []string, err error) {
 	var done []*storage.Task
 	err = eachTask(ctx, f, storage.TaskFilter{
@@ -104,8 +103,8 @@ func (f *finder) sweptBefore(ctx context.Context) (kinds []string, err error) {
 			continue // it was not of everything, or not whole
 		}
 		// A sweep has checked each kind the definition had then. A backfill checks
-		// none, and the kinds it was of may not be those of today: it tells by what
-		// it has seen.
+		// none, and the definition's kinds may have changed since: the kinds it has
+		// seen count.
 		err = eachTask(ctx, f, storage.TaskFilter{Parent: t.ID}, func(part *storage.Task) {
 			if spec, err := decodeState[partitionSpec](part.Spec); err == nil && spec.Check != "" {
 				before[spec.Check] = true
@@ -126,7 +125,7 @@ func (f *finder) sweptBefore(ctx context.Context) (kinds []string, err error) {
 	return kinds, f.noteSwept(ctx, kinds, "an earlier version")
 }
 
-// noteSwept notes that a sweep or backfill of the kinds has been finished.
+// noteSwept notes that a sweep or backfill of the kinds has finished.
 func (f *finder) noteSwept(ctx context.Context, kinds []string, by string) error {
 	for _, kind := range kinds {
 		if err := f.saveSwept(ctx, kind, swept{}, nil, by); err != nil {
@@ -136,8 +135,8 @@ func (f *finder) noteSwept(ctx context.Context, kinds []string, by string) error
 	return nil
 }
 
-// saveSwept writes the note of a kind. Two sweeps that end at once may each leave
-// what the other has had among the exceptions: the next one removes it.
+// saveSwept writes the note of a kind. Two sweeps that end at once may each keep an
+// exception that the other has cleared: the next sweep removes it.
 func (f *finder) saveSwept(ctx context.Context, kind string, have swept, except []string, by string) error {
 	t := have.task
 	if t == nil {
@@ -159,8 +158,8 @@ func (f *finder) saveSwept(ctx context.Context, kind string, have swept, except 
 	})
 }
 
-// decideFill decides when a sweep begins what of its kinds it fills, as a backfill
-// does: kinds without a note, and exceptions of those that have one.
+// decideFill decides, when a sweep begins, what it fills as a backfill does: kinds
+// without a note, and the exceptions of those with one.
 func (s *sweep) decideFill(ctx context.Context) error {
 	if s.mode != modeSweep {
 		return nil
@@ -174,7 +173,7 @@ func (s *sweep) decideFill(ctx context.Context) error {
 		s.state.Fill = append(s.state.Fill, notes[kind].except...)
 	}
 	if len(s.state.Fill) > 0 {
-		s.log.Info("no sweep of these kinds, lists and entities has been finished yet: what the mirror lacks of them is fetched, and no discrepancy",
+		s.log.Info("no sweep of these kinds, lists and entities has finished yet: what the mirror lacks of them is fetched and not recorded",
 			"source", s.name, "sweep", s.task.ID, "fill", s.state.Fill)
 	}
 	return nil
@@ -200,7 +199,7 @@ func (s *sweep) noteKinds(ctx context.Context) error {
 		}
 		except, ok := s.exceptions(kind, failed[kind])
 		if noted {
-			// What was read whole once stays so: a list that fails later is none.
+			// A list that was read whole once is no exception when it fails later.
 			except = slices.DeleteFunc(slices.Clone(note.except), func(name string) bool {
 				return ok && !slices.Contains(except, name)
 			})
@@ -214,8 +213,8 @@ func (s *sweep) noteKinds(ctx context.Context) error {
 	return nil
 }
 
-// exceptions are what a sweep has not had of a kind. False: that is not known, or
-// more than a note may have.
+// exceptions returns what a sweep did not get of a kind. ok is false if that is not
+// known, or more than a note may have.
 func (s *sweep) exceptions(kind string, failed []string) (except []string, ok bool) {
 	if slices.Contains(failed, kind) || s.state.MoreUnfetched {
 		return nil, false
@@ -246,7 +245,7 @@ func (s *survey) fills(ref event.Ref) bool {
 	return slices.ContainsFunc(names, func(name string) bool { return slices.Contains(s.fill, name) })
 }
 
-// fillUnder are those of what is filled that may be found under some ids.
+// fillUnder returns the part of fill that may be found under some ids.
 func fillUnder(fill, ids []string) []string {
 	return slices.DeleteFunc(slices.Clone(fill), func(name string) bool {
 		kind, parents, isList := strings.Cut(name, "|")

@@ -15,8 +15,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// Workers that start a second before the first sweep make no sweep of it: what
-// was there before the mirror is nobody's fault, whoever starts the sweep.
+// Workers that start a second before the first sweep change nothing about it: what was
+// there before the mirror was not missed, in a scheduled sweep and in a requested one.
 func TestTheFirstSweepRecordsNothing(t *testing.T) {
 	t.Parallel()
 	for _, m := range []mode{modeSweep, modeBackfill} {
@@ -125,7 +125,7 @@ func TestWhatWorkersDidNotFetchIsNotSwept(t *testing.T) {
 }
 
 // A list that fails in the first sweep hides nothing of the other lists of its
-// kind, however long it fails; what it shows at last was there before the mirror.
+// kind, however long it fails. What it shows in the end was there before the mirror.
 func TestAListThatFailsIsAnExceptionOfItsKind(t *testing.T) {
 	t.Parallel()
 	for _, m := range []mode{modeSweep, modeBackfill} {
@@ -164,7 +164,7 @@ func TestAListThatFailsIsAnExceptionOfItsKind(t *testing.T) {
 	}
 }
 
-// An entity that cannot be had is an exception too, until it is had.
+// An entity that cannot be fetched is an exception too, until it is fetched.
 func TestAnEntityThatWasNotHadIsAnExceptionOfItsKind(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)

@@ -22,17 +22,17 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// VerifyOptions say what VerifyOnce looks at.
+// VerifyOptions say what VerifyOnce compares.
 type VerifyOptions struct {
 	// Kinds are the kinds compared. None: all.
 	Kinds []string
-	// Settle is how long a difference may be explained by something under way
-	// before it is looked at again and reported. Defaults to 10 s.
+	// Settle is how long a difference may have to settle, by work under way,
+	// before it is checked again and reported. Defaults to 10 s.
 	Settle time.Duration
 	// Parallel is how many lists are walked at once. Defaults to 4.
 	Parallel int
-	// Patience is how long a pause of the source is waited for that ends by itself.
-	// One made by hand is not waited for. Defaults to 5 min.
+	// Patience is how long a comparison waits for a pause of the source that ends
+	// by itself. It does not wait for a pause by hand. Defaults to 5 min.
 	Patience time.Duration
 }
 
@@ -47,15 +47,14 @@ type Report struct {
 	// Unknown is how many lists or entities could not be compared, since the
 	// provider did not answer for them.
 	Unknown int64 `json:"unknown"`
-	// NotDue is how many entities are not as the provider has them and are not
-	// meant to be yet: those that only a sweep asks for the first time, and those
-	// whose refresh an event has just asked for and that is held back.
+	// NotDue is how many entities differ but need not agree yet: those that only a
+	// sweep fetches for the first time, and those whose refresh an event has just
+	// requested and that is delayed.
 	NotDue      int64              `json:"not_due"`
 	Differences []ReportDifference `json:"differences"`
-	// Disputed are the entities, as kind/id, that a list shows otherwise than
-	// their own GET does, or whose GET says that there is none, where the mirror
-	// agrees with the GET. Which of the two is right
-	// is not known, so they count as Unknown too.
+	// Disputed are the entities, as kind/id, of which a list shows another state
+	// than their own GET, or whose GET finds none, while the mirror agrees with the
+	// GET. Which of the two is right is not known, so they count as Unknown too.
 	Disputed []string `json:"disputed,omitempty"`
 	// CutOff is why the comparison ended before it was done. Absent if it was
 	// done.
@@ -63,8 +62,8 @@ type Report struct {
 	// NotCompared are the kinds that were not compared to their end. Absent if
 	// the comparison was done.
 	NotCompared []string `json:"not_compared,omitempty"`
-	// Unconfirmed is how many differences were seen once and could not be looked
-	// at again before the comparison was cut off.
+	// Unconfirmed is how many differences were seen once and not checked again
+	// before the comparison was cut off.
 	Unconfirmed int `json:"unconfirmed,omitempty"`
 }
 
@@ -79,8 +78,8 @@ type ReportDifference struct {
 	// Patch leads from the mirror's state to the provider's (RFC 6902), without
 	// secrets. Absent unless the type is stale.
 	Patch json.RawMessage `json:"patch,omitempty"`
-	// Behind is why the mirror knows itself to be behind: retrying, lagging or
-	// dead letter. Absent if it does not.
+	// Behind is the reason if the mirror knows that it is behind: retrying, lagging
+	// or dead letter. Absent otherwise.
 	Behind string `json:"behind,omitempty"`
 }
 
@@ -93,10 +92,7 @@ func (r *Report) InSync() bool {
 	return len(r.Differences) == 0 && r.Unknown == 0 && r.CutOff == ""
 }
 
-// verifyOnce compares everything the provider has with the mirror, in this
-// process alone. It repairs nothing and records nothing; that documents were
-// verified is all it writes. When ctx ends first, or the source is paused for too
-// long, the report says how far the comparison came.
+// verifyOnce does what VerifyOnce says, with a finder of the source.
 func verifyOnce(ctx context.Context, f *finder, o VerifyOptions) (*Report, error) {
 	for _, name := range o.Kinds {
 		if f.def.Kind(name) == nil {
@@ -132,7 +128,6 @@ func verifyOnce(ctx context.Context, f *finder, o VerifyOptions) (*Report, error
 	return report, nil
 }
 
-// run makes the comparison.
 func (v *verification) run(ctx context.Context) (err error) {
 	if v.unswept, err = v.finder.unswept(ctx, v.kinds()); err != nil {
 		return err
@@ -149,7 +144,7 @@ func (v *verification) run(ctx context.Context) (err error) {
 	return v.leaveOutRefreshes(ctx)
 }
 
-// verification gathers what several surveys find at once.
+// verification collects what concurrent surveys find.
 type verification struct {
 	*finder
 	options VerifyOptions
@@ -180,20 +175,20 @@ func (v *verification) notCompared() []string {
 	return slices.DeleteFunc(v.wanted(), func(name string) bool { return slices.Contains(v.compared, name) })
 }
 
-// survey runs one, and adds what it found to the rest.
+// survey runs a survey and adds what it found to the rest.
 func (v *verification) survey(ctx context.Context, do func(context.Context, *survey) error) error {
 	v.mu.Lock()
 	s := &survey{
-		finder: v.finder, mode: modeTell, id: "verify", begun: v.begun, kinds: v.options.Kinds,
-		unswept: v.unswept, counts: map[string]int64{}, failed: maps.Clone(v.failed), told: map[event.Key]bool{},
+		finder: v.finder, mode: modeReport, id: "verify", begun: v.begun, kinds: v.options.Kinds,
+		unswept: v.unswept, counts: map[string]int64{}, failed: maps.Clone(v.failed), reported: map[event.Key]bool{},
 	}
 	for k := range v.found {
-		s.told[k] = true
+		s.reported[k] = true
 	}
 	v.mu.Unlock()
 	var found []difference
 	var contradicted []disputed
-	s.tell = func(d difference) { found = append(found, d) }
+	s.report = func(d difference) { found = append(found, d) }
 	s.dispute = func(d disputed) { contradicted = append(contradicted, d) }
 	err := do(ctx, s)
 	if err == nil {
@@ -241,12 +236,12 @@ func (v *verification) lists(ctx context.Context) error {
 			})
 		}
 	}
-	_ = g.Wait() // what went wrong is the context's cause
+	_ = g.Wait() // the context's cause is the error
 	return context.Cause(ctx)
 }
 
-// root compares the list of a kind that stands under nothing and returns the
-// ids of what others stand under.
+// root compares the list of a root kind and returns the ids that have kinds under
+// them.
 func (v *verification) root(ctx context.Context, k *provider.Kind) (ids []string, err error) {
 	err = v.survey(ctx, func(ctx context.Context, s *survey) error {
 		return s.listRoot(ctx, k, &place{}, func(more ...string) { ids = append(ids, more...) })
@@ -269,7 +264,7 @@ func (v *verification) checks(ctx context.Context) error {
 	return nil
 }
 
-// lookAgain drops differences that something under way has removed meanwhile.
+// lookAgain checks the differences again and drops those that are gone.
 func (v *verification) lookAgain(ctx context.Context) error {
 	if len(v.found) == 0 && len(v.disputed) == 0 {
 		return nil
@@ -302,8 +297,8 @@ func (v *verification) lookAgain(ctx context.Context) error {
 	return err
 }
 
-// checkAgain asks once more for an entity that differed, or whose list, which
-// showed listed, did not agree with its GET.
+// checkAgain asks once more for an entity that differed, or whose list did not agree
+// with its GET. listed is how the list showed it.
 func (v *verification) checkAgain(ctx context.Context, s *survey, key event.Key, ref event.Ref, listed *provider.Snapshot) error {
 	docs, err := s.documents(ctx, []event.Key{key})
 	if err != nil {
@@ -316,8 +311,8 @@ func (v *verification) checkAgain(ctx context.Context, s *survey, key event.Key,
 	return s.remedy(ctx, r)
 }
 
-// leaveOutRefreshes drops differences that a refresh held back will mend, by the same
-// rule as the judge of a sweep's findings.
+// leaveOutRefreshes drops differences that a refresh on its way will repair, by the
+// rule that the judge uses.
 func (v *verification) leaveOutRefreshes(ctx context.Context) error {
 	records := make([]*storage.Discrepancy, 0, len(v.found))
 	for _, d := range v.found {
@@ -345,7 +340,7 @@ func (v *verification) report() (*Report, error) {
 	for k, d := range v.disputed {
 		r.Unknown++
 		r.Disputed = append(r.Disputed, strings.TrimPrefix(k.String(), k.Source+"/"))
-		v.log.Warn("a list shows an entity otherwise than its own GET, which the mirror agrees with", "source", v.name, "entity", k.String(), "list_asked_at", d.listed.SentAt)
+		v.log.Warn("a list shows another state of an entity than its own GET, which the mirror agrees with", "source", v.name, "entity", k.String(), "list_asked_at", d.listed.SentAt)
 	}
 	slices.Sort(r.Disputed)
 	for name, n := range v.counts {
@@ -386,11 +381,11 @@ func (r *Report) WriteJSON(w io.Writer) error {
 	return nil
 }
 
-// longestCell is how much of a patch stands in the table, in bytes.
+// longestCell is how much of a patch the table shows, in bytes.
 const longestCell = 120
 
-// WriteTable writes the report for people: the differences, then one line that
-// sums it up.
+// WriteTable writes the report as text: the differences as a table, then a summary
+// line.
 func (r *Report) WriteTable(w io.Writer) error {
 	if len(r.Differences) > 0 {
 		table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
@@ -432,8 +427,8 @@ func (r *Report) WriteTable(w io.Writer) error {
 	return nil
 }
 
-// missing is what a comparison that was cut off leaves open, "" for one that
-// was not.
+// missing says what a comparison that was cut off did not compare. "" for one that
+// was not cut off.
 func (r *Report) missing() string {
 	if r.CutOff == "" {
 		return ""

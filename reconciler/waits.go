@@ -10,18 +10,18 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// errPaused is why a command does not wait for a paused source any longer.
+// errPaused is the error of a command that stops waiting for a paused source.
 type errPaused string
 
 func (e errPaused) Error() string { return string(e) }
 
 // waitingAtMost returns a finder that calls giveUp when the source is paused by hand,
-// or has been paused for longer than d at a stretch: a command should end then, and an
-// operator who reads its answer knows why. It logs the first wait.
+// or has been paused for longer than d at a stretch. A command ends then, and its
+// answer tells the operator why. The finder logs the first wait.
 func (f *finder) waitingAtMost(d time.Duration, giveUp func(error)) *finder {
 	own := *f
 	var mu sync.Mutex
-	var pause, noticed time.Time // when the pause began, by Redis, and was seen, by us
+	var pause, noticed time.Time // when the pause began, by Redis' clock, and was noticed, by ours
 	own.onPause = func(state condition.State) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -41,8 +41,8 @@ func (f *finder) waitingAtMost(d time.Duration, giveUp func(error)) *finder {
 	return &own
 }
 
-// waitsFor says what a command of one source was kept by when it was stopped:
-// the source is paused, Redis does not answer, or nothing in particular.
+// waitsFor says why a command of one source was not done when it was stopped: the
+// source is paused, Redis does not answer, or only that it was stopped.
 func (f *finder) waitsFor(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 	defer cancel()
@@ -55,7 +55,8 @@ func (f *finder) waitsFor(ctx context.Context) string {
 	return "stopped by a signal"
 }
 
-// waitsOn says what a backfill waits for that has not moved since the last look.
+// waitsOn says what a backfill waits for that has made no progress since the last
+// look.
 func (f *finder) waitsOn(ctx context.Context, t *storage.Task, p progress) string {
 	state, err := f.streams.Source(ctx, f.name)
 	if err != nil {
@@ -91,5 +92,5 @@ func (f *finder) waitsOn(ctx context.Context, t *storage.Task, p progress) strin
 	return "an answer of the provider"
 }
 
-// spent is the share of what a budget can save up below which it is spent.
+// spent is the share of a full budget below which it counts as spent.
 const spent = 0.05

@@ -16,53 +16,51 @@ import (
 
 // The kinds of tasks.
 const (
-	kindGaps         = "gaps"
-	kindSweep        = string(modeSweep)
-	kindBackfill     = string(modeBackfill)
-	kindVerify       = string(modeVerify)
-	kindPartition    = "partition"
-	kindRedrive      = storage.KindRedrive
-	kindDiscard      = storage.KindDiscard
-	kindAbandon      = storage.KindDiscardSource
-	kindRecover      = storage.KindRecover
-	kindJudge        = "judge"
-	kindSubscription = "subscription"
-	kindStaleness    = "staleness"
+	kindGaps          = "gaps"
+	kindSweep         = string(modeSweep)
+	kindBackfill      = string(modeBackfill)
+	kindVerify        = string(modeVerify)
+	kindPartition     = "partition"
+	kindRedrive       = storage.KindRedrive
+	kindDiscard       = storage.KindDiscard
+	kindDiscardSource = storage.KindDiscardSource
+	kindRecover       = storage.KindRecover
+	kindJudge         = "judge"
+	kindSubscription  = "subscription"
+	kindStaleness     = "staleness"
 )
 
-// What becomes of a task is decided by what its runner returns; see the package
-// comment for the states.
+// The error of its runner decides what becomes of a task. The package comment has
+// the states.
 var (
-	// errCancelled: somebody asked for it to end.
+	// errCancelled: an operator, or the end of the parent task, cancels it.
 	errCancelled = errors.New("cancelled")
-	// errLostLease: somebody else works on it.
+	// errLostLease: another replica may have it.
 	errLostLease = errors.New("the lease was lost")
-	// errLater: there is nothing to do at the moment. Whoever is free looks
-	// again.
+	// errLater: there is nothing to do at the moment. Any replica may take it again.
 	errLater = errors.New("later")
 	// errNoLease: Redis did not say whether the task is free.
 	errNoLease = errors.New("no answer about a lease")
 )
 
-// runner works on a task. Nil means that it is done, errCancelled, errLostLease
-// and errLater what they say; any other error is that it has failed. ctx ends
-// when the lease is lost or the process stops: it then returns with whatever
-// error.
+// runner runs a task. It returns nil when the task is done, errCancelled,
+// errLostLease or errLater, or any other error when the task has failed. ctx ends
+// when the lease is lost or the process stops; the error is ignored then.
 type runner func(ctx context.Context, w *work) error
 
 // work is one task under way.
 type work struct {
 	r    *Reconciler
 	task *storage.Task
-	// lease is what progress is saved under.
+	// lease fences what is saved.
 	lease *stream.TaskLease
-	// loop is that of a standing task. Nil for others.
+	// loop is the loop of a standing task. Nil for others.
 	loop *telemetry.Loop
 }
 
-// visit takes a task's lease and works on it, unless somebody else does:
-// stream.ErrHeld. Another error is what kept it from being worked on, what its
-// runner returned, or errLostLease, or of ctx.
+// visit takes a task's lease and runs the task. It returns stream.ErrHeld if
+// another replica has the lease. Other errors: errNoLease, the runner's error,
+// errLostLease, a read of the task, or ctx's.
 func (r *Reconciler) visit(ctx context.Context, id string, l *telemetry.Loop, run runner) error {
 	lease, err := r.Streams.Task(ctx, id, r.ID)
 	switch {
@@ -74,13 +72,13 @@ func (r *Reconciler) visit(ctx context.Context, id string, l *telemetry.Loop, ru
 	return r.workOn(ctx, lease, l, run)
 }
 
-// workOn works on the task that lease is of, and gives the lease up.
+// workOn runs the task of a lease, and releases the lease.
 func (r *Reconciler) workOn(ctx context.Context, lease *stream.TaskLease, l *telemetry.Loop, run runner) error {
 	held, release := r.hold(ctx, lease)
 	defer release()
 	w, id := &work{r: r, lease: lease, loop: l}, lease.Name()
-	// Read under the lease: whoever had it before may have come further than a
-	// list showed.
+	// Read under the lease: the holder before may have come further than a list
+	// showed.
 	err := r.waiting(l).persist(held, "read task "+id, func() (err error) {
 		w.task, err = r.Store.Task(held, id)
 		return err
@@ -94,8 +92,8 @@ func (r *Reconciler) workOn(ctx context.Context, lease *stream.TaskLease, l *tel
 	return err
 }
 
-// hold keeps a lease until release is called. The context it returns ends with
-// errLostLease when it is no longer surely ours.
+// hold renews a lease until release is called. held ends with errLostLease when
+// the lease may have run out.
 func (r *Reconciler) hold(ctx context.Context, lease *stream.TaskLease) (held context.Context, release func()) {
 	held, lose := context.WithCancelCause(ctx)
 	done := make(chan struct{})
@@ -115,7 +113,7 @@ func (r *Reconciler) hold(ctx context.Context, lease *stream.TaskLease) (held co
 			}
 			if errors.Is(err, stream.ErrFenced) || !lease.Valid() {
 				r.Metrics.LeasesLost.Inc()
-				r.Logger.Info("lost the lease of a task; it goes on elsewhere", "task", lease.Name(), "error", err)
+				r.Logger.Info("lost the lease of a task; another replica continues it", "task", lease.Name(), "error", err)
 				lose(errLostLease)
 				return
 			}
@@ -124,17 +122,16 @@ func (r *Reconciler) hold(ctx context.Context, lease *stream.TaskLease) (held co
 	return held, func() {
 		lose(nil)
 		<-done
-		// Also when the process stops: another goes on at once.
+		// Also when the process stops: another replica continues at once.
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		if err := lease.Release(last); err != nil {
-			r.Logger.Warn("could not release the lease of a task; it runs out by itself", "task", lease.Name(), "error", err)
+			r.Logger.Warn("could not release the lease of a task; it expires by itself", "task", lease.Name(), "error", err)
 		}
 	}
 }
 
-// once returns a runner that works on a task that has an end, and puts on
-// record what became of it.
+// once returns a runner for a task that ends; it stores what became of the task.
 func once(run runner) runner {
 	return func(ctx context.Context, w *work) error {
 		err := w.begin(ctx)
@@ -148,7 +145,7 @@ func once(run runner) runner {
 	}
 }
 
-// begin puts on record that the task is being worked on.
+// begin stores that the task is running.
 func (w *work) begin(ctx context.Context) error {
 	if w.task.StartedAt.IsZero() {
 		w.task.StartedAt = w.r.Now().UTC()
@@ -156,9 +153,8 @@ func (w *work) begin(ctx context.Context) error {
 	return w.save(ctx)
 }
 
-// save stores State, Counts and Error under the lease's epoch. It answers
-// errLostLease if a later holder has saved, errCancelled if somebody wants the
-// task to end.
+// save stores State, Counts and Error under the lease's epoch. It returns
+// errLostLease if a later holder has saved, and errCancelled if the task is to end.
 func (w *work) save(ctx context.Context) error {
 	saved, err := w.store(ctx, storage.TaskRunning)
 	switch {
@@ -185,7 +181,7 @@ func (w *work) store(ctx context.Context, status storage.TaskStatus) (saved bool
 	return saved, err
 }
 
-// refused tells why nothing was saved.
+// refused returns why the store did not save the task.
 func (w *work) refused(ctx context.Context) error {
 	var now *storage.Task
 	err := w.r.waiting(w.loop).persist(ctx, "read task "+w.task.ID, func() (err error) {
@@ -196,12 +192,12 @@ func (w *work) refused(ctx context.Context) error {
 	case err != nil:
 		return err
 	case now.Status == storage.TaskCancelled && now.Epoch <= w.lease.Epoch():
-		return errCancelled // before anybody had begun
+		return errCancelled // before a replica had begun it
 	}
 	return errLostLease
 }
 
-// rest waits for d, and notices meanwhile if the task is to end.
+// rest waits for d. It returns early if the task is cancelled.
 func (w *work) rest(ctx context.Context, d time.Duration) error {
 	for until := time.Now().Add(d); ; {
 		left := time.Until(until)
@@ -217,7 +213,7 @@ func (w *work) rest(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// end puts on record what became of the task.
+// end stores what became of the task.
 func (w *work) end(ctx context.Context, err error) error {
 	status := storage.TaskDone
 	switch {
@@ -240,8 +236,8 @@ func (w *work) end(ctx context.Context, err error) error {
 	return err
 }
 
-// cancelParts ends the partitions of a task that ends before they do. One that
-// is made at this moment finds its parent over.
+// cancelParts cancels the partitions of a task that ends before they do. A
+// partition that is made at this moment finds that its parent is over.
 func (w *work) cancelParts(ctx context.Context) error {
 	var open []string
 	f := storage.TaskFilter{Parent: w.task.ID, Statuses: []storage.TaskStatus{storage.TaskWaiting, storage.TaskRunning}}
@@ -260,7 +256,7 @@ func (w *work) cancelParts(ctx context.Context) error {
 	return nil
 }
 
-// decodeState reads a task's state; none is the zero one.
+// decodeState decodes a task's state. No state is the zero value.
 func decodeState[T any](state []byte) (v T, err error) {
 	if len(state) == 0 {
 		return v, nil
@@ -272,6 +268,6 @@ func decodeState[T any](state []byte) (v T, err error) {
 }
 
 func encodeState(v any) []byte {
-	b, _ := json.Marshal(v) // plain fields, which always encode
+	b, _ := json.Marshal(v) // plain fields always encode
 	return b
 }

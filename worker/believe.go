@@ -40,34 +40,34 @@ func (s *source) noteAnswer(e entity.Report) {
 // When many known entities are gone at once, the address is more likely wrong
 // than all of them deleted. However few there are, another known one must be
 // found. What an operator has accepted needs neither.
-func (s *source) believable(ctx context.Context, q entity.Consult, asked time.Time) bool {
-	left, err := s.w.Streams.DeletionsAccepted(ctx, s.Name)
+func (e *evidence) believable(ctx context.Context, q entity.Consult, asked time.Time) bool {
+	left, err := e.src.w.Streams.DeletionsAccepted(ctx, e.src.Name)
 	if err != nil {
 		return false
 	}
-	return left > 0 || s.fewEnough(ctx, q.Foreseen) && s.witnessed(ctx, q, asked)
+	return left > 0 || e.fewEnough(ctx, q.Foreseen) && e.witnessed(ctx, q, asked)
 }
 
 // fewEnough reports whether few enough of the last answers were 404. If not, the
 // source is paused. Many entities that a sweep has found missing from a complete
 // list are no sign of a wrong address, unless nothing else is answered at all.
-func (s *source) fewEnough(ctx context.Context, foreseen bool) bool {
-	suspicious, certain := s.answers.Suspicious(foreseen)
+func (e *evidence) fewEnough(ctx context.Context, foreseen bool) bool {
+	suspicious, certain := e.src.answers.Suspicious(foreseen)
 	switch {
 	case !suspicious:
 		return true
-	case s.condition.IsIll(ctx, s.condition.Prober.Recent):
+	case e.src.condition.IsIll(ctx, e.src.condition.Prober.Recent):
 		return false
 	case !certain:
 		return true
 	}
-	s.condition.Pause(ctx, condition.NewPause(condition.PausedMisconfigured, 0,
+	e.src.condition.Pause(ctx, condition.NewPause(condition.PausedMisconfigured, 0,
 		"too many known entities are not found; check api_url and api_key, then resume the source by hand; if they were deleted, with accept_deletions"))
 	return false
 }
 
 // forgetAnswers begins to judge from nothing, once a pause as misconfigured is over.
-func (s *source) forgetAnswers() {
-	s.evidence.forget()
-	s.answers.Forget()
+func (e *evidence) forgetAnswers() {
+	e.forget()
+	e.src.answers.Forget()
 }

@@ -42,7 +42,7 @@ func (s *source) changed(was, state condition.State) {
 	} else {
 		s.w.Logger.Info("source resumed", "source", s.Name)
 		if was.Kind == condition.PausedMisconfigured {
-			s.forgetAnswers()
+			s.evidence.forgetAnswers()
 		}
 	}
 	s.w.Metrics.SourcePaused.WithLabelValues(s.Name).Set(gauge)
@@ -63,11 +63,9 @@ func (s *source) alertPause(ctx context.Context, state condition.State) {
 	if state.Told == what || s.alerted == this {
 		return
 	}
-	// The state was read before shard 0 was looked at, which may have come from
-	// another worker meanwhile.
-	now, err := s.w.Streams.Source(ctx, s.Name)
-	if err != nil || !now.Since.Equal(state.Since) || now.Told == what {
-		return // the next look sees it
+	// Shard 0 may be changing hands: its former holder may be raising the alert.
+	if mine, err := s.w.Streams.BeginAlert(ctx, s.Name, state.Since, what); err != nil || !mine {
+		return // the next look sees to it
 	}
 	s.w.Alerts.Raise(alert.Alert{Kind: alert.SourcePaused, Source: s.Name, Reason: state.Reason, Class: state.Kind.Words()})
 	s.alerted = this

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fault"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
@@ -42,7 +43,7 @@ func (m *machine) forgetEntities() {
 	m.entities = entity.NewShard(entity.Config{
 		Shard:      m.s.number,
 		Definition: func(source string) *provider.Definition { return m.s.w.sources[source].Definition },
-		Retry:      m.s.w.Retry, LagPauses: m.s.w.LagPauses, Rewritten: m.s.w.Rewritten, Logger: m.s.w.Logger,
+		Retry:      m.s.w.Retry, LagPauses: m.s.w.LagPauses, Rewritten: m.s.w.Rewritten, Split: fault.Off("lanes"), Logger: m.s.w.Logger,
 	})
 }
 
@@ -211,7 +212,7 @@ func (r *run) do(ctx context.Context, e entity.Effect) (result entity.Result) {
 	case entity.Record:
 		result.Err = r.record(ctx, e)
 	case entity.Write:
-		result.Err = r.write(ctx, e.Write)
+		result.Err = r.write(e.Write)
 	case entity.LookAgain:
 		result.Err = r.lookAgain(e)
 	case entity.Page:

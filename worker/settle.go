@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -154,6 +155,8 @@ func (t *settler) settle(ctx context.Context, loop *telemetry.Loop, batch []sett
 		for _, d := range batch {
 			d.after()
 		}
+	case errors.Is(err, errLost):
+		t.settle(ctx, loop, batch) // without what is not ours any more
 	case ctx.Err() != nil: // the worker ends; a store that is away is waited for
 	case len(batch) == 1:
 		d := batch[0]
@@ -215,6 +218,12 @@ func ours(batch []settled) []settled {
 	return slices.DeleteFunc(batch, func(d settled) bool { return d.shard.ctx.Err() != nil || !d.shard.ours() })
 }
 
+// errLost ends the wait for the store: a shard was lost meanwhile.
+var errLost = errors.New("a shard was lost while the store was away")
+
+// write writes settlements together, however long the store is away. It is errLost
+// if one of their shards is not surely ours any more: a settlement that came after
+// the next owner's would be out of order.
 func (t *settler) write(ctx context.Context, loop *telemetry.Loop, batch []settled) error {
 	var list []storage.Settlement
 	repairs := map[bool][]string{}
@@ -223,7 +232,13 @@ func (t *settler) write(ctx context.Context, loop *telemetry.Loop, batch []settl
 		repairs[d.repaired] = append(repairs[d.repaired], d.repairs...)
 	}
 	if len(list) > 0 {
-		if err := t.w.persist(ctx, loop, "settle events", func() error { return t.w.Store.Settle(ctx, list) }); err != nil {
+		err := t.w.persist(ctx, loop, "settle events", func() error {
+			if len(ours(slices.Clone(batch))) < len(batch) {
+				return errLost
+			}
+			return t.w.Store.Settle(ctx, list)
+		})
+		if err != nil {
 			return err
 		}
 	}

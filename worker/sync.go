@@ -76,7 +76,7 @@ func (r *run) report(ctx context.Context, e entity.Report) {
 	r.src.noteAnswer(e)
 	r.src.heed(ctx)
 	if e.Err == nil && knownAlive(e.Document) && !e.Snapshot.Deleted {
-		r.src.learn(ctx, e.Ref, e.Class)
+		r.src.evidence.learn(ctx, e.Ref, e.Class)
 	}
 	fault.Point("after-fetch")
 }
@@ -99,7 +99,7 @@ func (r *run) consult(ctx context.Context, e entity.Consult) (result entity.Resu
 			}
 			e.Since = src.evidence.emptiedSince(e.Key, now)
 		}
-		result.Yes = src.believable(ctx, e, r.asked)
+		result.Yes = src.evidence.believable(ctx, e, r.asked)
 		result.After = src.evidence.wait()
 		if e.Emptied && result.Yes {
 			src.evidence.filled(e.Key)
@@ -125,7 +125,7 @@ func (r *run) record(ctx context.Context, e entity.Record) error {
 
 // write writes the answer, and makes dead letters that it makes pointless
 // superseded.
-func (r *run) write(ctx context.Context, w *storage.Write) (err error) {
+func (r *run) write(w *storage.Write) (err error) {
 	ctx, end := r.step("write")
 	defer func() { end(err) }()
 	store := r.s.w.Store

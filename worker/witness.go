@@ -28,6 +28,7 @@ const (
 // evidence is what a worker knows of whether the account is asked that the
 // mirror is of.
 type evidence struct {
+	src       *source
 	witnesses witness.Witnesses
 	// turn is in the channel unless somebody asks for a witness.
 	turn chan struct{}
@@ -45,6 +46,7 @@ type evidence struct {
 
 func newEvidence(w *Worker, s *source) *evidence {
 	e := &evidence{
+		src: s,
 		witnesses: witness.Witnesses{
 			Source: s.Name, Definition: s.Definition, API: s.Client, Mirror: w.Store, Accounts: w.Streams,
 		},
@@ -106,11 +108,10 @@ func (e *evidence) lastProof() witness.Proof {
 // learn keeps who the provider says we are, once a known entity was found. It
 // is tried again in a minute if it could not be asked, else in an hour; asking
 // costs a few tokens of a class. What every account has is no known entity.
-func (s *source) learn(ctx context.Context, known event.Ref, class event.Class) {
-	if !s.Definition.HasIdentity() || s.Definition.Kind(known.Key.Kind).Rootless() {
+func (e *evidence) learn(ctx context.Context, known event.Ref, class event.Class) {
+	if !e.src.Definition.HasIdentity() || e.src.Definition.Kind(known.Key.Kind).Rootless() {
 		return
 	}
-	e := s.evidence
 	e.mu.Lock()
 	due := !time.Now().Before(e.learnAt)
 	if due {
@@ -120,14 +121,14 @@ func (s *source) learn(ctx context.Context, known event.Ref, class event.Class) 
 	if !due {
 		return
 	}
-	token := func(ctx context.Context) error { return s.token(ctx, class) }
+	token := func(ctx context.Context) error { return e.src.token(ctx, class) }
 	switch err := e.witnesses.Learn(ctx, known, token); {
 	case err == nil:
 		e.mu.Lock()
 		e.learnAt = time.Now().Add(learnedFor)
 		e.mu.Unlock()
 	case ctx.Err() == nil && !errors.Is(err, fate.ErrPaused):
-		s.w.Logger.Warn("could not learn whose key the source is asked with", "source", s.Name, "error", err)
+		e.src.w.Logger.Warn("could not learn whose key the source is asked with", "source", e.src.Name, "error", err)
 	}
 }
 
@@ -139,10 +140,9 @@ func (s *source) learn(ctx context.Context, known event.Ref, class event.Class) 
 // to come after it. One attempt asks at a time, and the others do not wait for it:
 // each would hold a slot meanwhile. If none of them is found either, the source is paused until
 // one is, or until an operator accepts that they were deleted.
-func (s *source) witnessed(ctx context.Context, q entity.Consult, asked time.Time) bool {
-	e := s.evidence
+func (e *evidence) witnessed(ctx context.Context, q entity.Consult, asked time.Time) bool {
 	begun := time.Now()
-	now, err := s.w.Streams.Now(ctx)
+	now, err := e.src.w.Streams.Now(ctx)
 	if err != nil {
 		return false
 	}
@@ -155,12 +155,12 @@ func (s *source) witnessed(ctx context.Context, q entity.Consult, asked time.Tim
 	default:
 		return false
 	}
-	if s.paused() || !e.mayAsk() || e.lastProof().By.After(asked) {
+	if e.src.paused() || !e.mayAsk() || e.lastProof().By.After(asked) {
 		return false // another attempt has asked meanwhile
 	}
 	outcome, kinds, err := e.witnesses.Prove(ctx, q.Key.Kind, witness.Question{
-		About: q.Key, Missing: s.answers.Missing,
-		Token: func(ctx context.Context) error { return s.token(ctx, q.Class) },
+		About: q.Key, Missing: e.src.answers.Missing,
+		Token: func(ctx context.Context) error { return e.src.token(ctx, q.Class) },
 	})
 	switch {
 	case ctx.Err() != nil:
@@ -169,23 +169,23 @@ func (s *source) witnessed(ctx context.Context, q entity.Consult, asked time.Tim
 		e.proof = witness.Proof{From: now, Begun: begun, By: time.Now()}
 		e.mu.Unlock()
 	case outcome == witness.Refuted:
-		s.pauseForWitnesses(ctx, q.Key.Kind, kinds)
+		e.pauseForWitnesses(ctx, q.Key.Kind, kinds)
 	case errors.Is(err, fate.ErrPaused):
 	default:
-		s.w.Logger.Warn("could not find out whether the right account is asked; a known entity that is not found is kept",
+		e.src.w.Logger.Warn("could not find out whether the right account is asked; a known entity that is not found is kept",
 			"entity", q.Key.String(), "error", err)
 		e.mu.Lock()
 		e.notBefore = time.Now().Add(askedFor)
 		e.mu.Unlock()
-		s.isDown(ctx)
+		e.src.isDown(ctx)
 	}
 	return false
 }
 
 // pauseForWitnesses pauses the source since nothing that the mirror knows is
 // found.
-func (s *source) pauseForWitnesses(ctx context.Context, kind string, witnesses []string) {
-	s.condition.PauseFor(ctx, condition.PausedMisconfigured, fmt.Sprintf(
+func (e *evidence) pauseForWitnesses(ctx context.Context, kind string, witnesses []string) {
+	e.src.condition.PauseFor(ctx, condition.PausedMisconfigured, fmt.Sprintf(
 		"the provider finds neither what the mirror knows of a kind (%s) nor anything else it knows; check api_url and api_key. "+
 			"It resumes once one is found; if they were deleted, resume it with accept_deletions", kind), witnesses)
 }

@@ -1,5 +1,4 @@
-// Package app puts the api together from its settings: it wires, package api
-// does.
+// Package app builds the api from its settings.
 package app
 
 import (
@@ -22,10 +21,10 @@ durable in Redis; serves the mirror, the event log and what operators do under
 /v1. Run as many as you like.
 `
 
-// Run is the api until ctx ends.
+// Run runs the api until ctx ends.
 func Run(ctx context.Context, p *process.Process) error {
 	tokens := tokens(p.Config)
-	// Before anything is connected: a setting that cannot be right is told at once.
+	// Before any connection, so that a wrong setting is reported at once.
 	addr, err := listenAddr(p, tokens)
 	if err != nil {
 		return err
@@ -58,8 +57,8 @@ func Run(ctx context.Context, p *process.Process) error {
 	return serve(ctx, p, a, streams, store, addr, configured)
 }
 
-// listenAddr is where the api listens. It says so when that is not what the
-// settings seem to say: webhooks from elsewhere would never arrive.
+// listenAddr returns where the api listens. It logs a warning if that is not the address
+// in the settings: webhooks from elsewhere would never arrive.
 func listenAddr(p *process.Process, tokens []api.Token) (string, error) {
 	addr, err := api.ListenAddr(p.Config.HTTP.Addr, tokens)
 	if err == nil && addr != p.Config.HTTP.Addr {
@@ -68,8 +67,8 @@ func listenAddr(p *process.Process, tokens []api.Token) (string, error) {
 	return addr, err
 }
 
-// serve runs the api, and the store beside it, until ctx ends. The store goes
-// last: requests under way still read from it.
+// serve runs the api and the store until ctx ends. It closes the store last: requests
+// under way still read from it.
 func serve(ctx context.Context, p *process.Process, a *api.API, streams *stream.Streams, store *lateStore, addr string, sources []process.Source) error {
 	group, ctx := errgroup.WithContext(ctx)
 	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
@@ -91,7 +90,7 @@ func serve(ctx context.Context, p *process.Process, a *api.API, streams *stream.
 	return group.Wait()
 }
 
-// reload takes the secrets and rates of settings that were read again.
+// reload applies the secrets and rates of reloaded settings.
 func reload(a *api.API, configured []process.Source, c *config.Config) error {
 	sources, err := sources(configured, c)
 	if err != nil {
@@ -100,7 +99,7 @@ func reload(a *api.API, configured []process.Source, c *config.Config) error {
 	return a.SetSources(sources)
 }
 
-// sources are the configured ones with the settings c has for them.
+// sources returns the configured sources with the settings that c has for them.
 func sources(configured []process.Source, c *config.Config) ([]api.Source, error) {
 	out := make([]api.Source, len(configured))
 	for i, s := range configured {

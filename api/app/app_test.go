@@ -29,7 +29,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.Cleanup(redistest.Reuse())) }
 
-// freeAddr returns a loopback address nobody listens on.
+// freeAddr returns a loopback address on which no process listens.
 func freeAddr(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -97,11 +97,11 @@ func send(t *testing.T, addr, secret, id string) int {
 }
 
 // Webhooks are taken with Redis alone: a database that is away when the api
-// starts costs readers their answers and senders nothing.
+// starts fails readers and no sender.
 func TestStartsWithoutTheStore(t *testing.T) {
 	addr := freeAddr(t)
-	nobody := "mongodb://" + freeAddr(t) + "/tarn?serverSelectionTimeoutMS=200&connectTimeoutMS=200"
-	p := process.New("api", settings(t, addr, redistest.Start(t).URL(), nobody), io.Discard)
+	unused := "mongodb://" + freeAddr(t) + "/tarn?serverSelectionTimeoutMS=200&connectTimeoutMS=200"
+	p := process.New("api", settings(t, addr, redistest.Start(t).URL(), unused), io.Discard)
 	stop := running(t, p)
 	require.Eventually(t, func() bool { return status(t, "http://"+addr+"/readyz") == http.StatusOK }, 20*time.Second, 20*time.Millisecond)
 	require.Equal(t, http.StatusOK, send(t, addr, "old-0123456789ab", "evt_1"))
@@ -126,8 +126,8 @@ func TestStartsWithoutTheStore(t *testing.T) {
 	require.NoError(t, stop())
 }
 
-// While it waits for Redis the api can be seen waiting, and webhooks are told to
-// come again: a 404 would say that the source is none.
+// While it waits for Redis, the api shows that it waits, and asks senders to try again: a
+// 404 would mean that there is no such source.
 func TestWaitsForRedis(t *testing.T) {
 	addr, redis := freeAddr(t), redistest.Start(t)
 	redis.Kill()
@@ -169,8 +169,8 @@ func TestReloadsSecrets(t *testing.T) {
 	require.NoError(t, stop())
 }
 
-// An api whose database is of another fleet ends and says so: it would take
-// webhooks for ever and never have anything to show.
+// An api whose database is of another fleet ends with an error: it would accept webhooks
+// and never have anything to show.
 func TestRefusesTheDatabaseOfAnotherFleet(t *testing.T) {
 	redis, dir := redistest.Start(t).URL(), t.TempDir()
 	founded(t, redis, dir+"/tarn.db")
@@ -180,7 +180,7 @@ func TestRefusesTheDatabaseOfAnotherFleet(t *testing.T) {
 	require.ErrorContains(t, err, "store.url names another database")
 }
 
-// What is taken while Redis is of another fleet would be worked on by that one.
+// Another fleet would work on events that are accepted into its Redis.
 func TestTakesNothingWhileRedisIsOfAnotherFleet(t *testing.T) {
 	addr, srv, dir := freeAddr(t), redistest.Start(t), t.TempDir()
 	id := founded(t, srv.URL(), dir+"/tarn.db")
@@ -229,8 +229,8 @@ func TestRefusesToBeOpen(t *testing.T) {
 	require.ErrorContains(t, app.Run(t.Context(), p), "operator_tokens")
 }
 
-// Without tokens and without a host the api is there for this machine, and says
-// that it is there for no other; from the first moment on, too.
+// Without tokens and without a host the api serves this machine only, and logs that,
+// from the start.
 func TestWithoutTokensListensOnLoopback(t *testing.T) {
 	_, port, err := net.SplitHostPort(freeAddr(t))
 	require.NoError(t, err)

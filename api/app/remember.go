@@ -17,9 +17,9 @@ const (
 	rememberSoon  = 2 * time.Second
 )
 
-// rememberSources keeps the names of the sources in Redis until ctx ends. The
-// api may accept events of a source before any worker has it in its settings, or
-// when none ever has: only a source that is remembered is found to wait.
+// rememberSources keeps the names of the sources in Redis until ctx ends. The api may
+// accept events of a source that no worker has in its settings. Only if the name is kept
+// is that work found to wait.
 func rememberSources(ctx context.Context, log *slog.Logger, streams *stream.Streams, t *tie, sources []process.Source) {
 	names := make([]string, len(sources))
 	for i, s := range sources {

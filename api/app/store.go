@@ -14,9 +14,9 @@ import (
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
-// lateStore is the store as the api sees it: there from the first moment, and
-// unavailable until it is connected. Webhooks are taken with Redis alone, so a
-// database that is away must not keep the api from starting.
+// lateStore is a store that exists from the start and is unavailable until it is
+// connected. Receiving webhooks needs Redis alone, so a database that is away must not
+// keep the api from starting.
 type lateStore struct {
 	mu     sync.RWMutex
 	opened storage.Store
@@ -25,8 +25,8 @@ type lateStore struct {
 
 var errNotConnected = fate.New(fate.Unavailable, errors.New("the store is not connected yet"))
 
-// connect opens the store, waiting for it if it is away, makes sure that it and
-// Redis are of one fleet, and closes it when ctx ends.
+// connect opens the store, waits for it if it is away, checks that it and Redis are of
+// one fleet, and closes it when ctx ends.
 func (s *lateStore) connect(ctx context.Context, p *process.Process, streams *stream.Streams) error {
 	store, err := p.Store(ctx)
 	if err != nil {
@@ -60,7 +60,7 @@ func (s *lateStore) store(ctx context.Context) (storage.Store, error) {
 	return s.opened, nil
 }
 
-// ask asks the store a question, if it is there.
+// ask reads from the store, if it is connected.
 func ask[T any](ctx context.Context, s *lateStore, question func(storage.Store) (T, error)) (T, error) {
 	store, err := s.store(ctx)
 	if err != nil {
@@ -70,18 +70,18 @@ func ask[T any](ctx context.Context, s *lateStore, question func(storage.Store) 
 	return question(store)
 }
 
-// tell has the store do something, if it is there.
-func (s *lateStore) tell(ctx context.Context, do func(storage.Store) error) error {
+// do calls the store, if it is connected.
+func (s *lateStore) do(ctx context.Context, call func(storage.Store) error) error {
 	store, err := s.store(ctx)
 	if err != nil {
 		return err
 	}
-	return do(store)
+	return call(store)
 }
 
 // Ping reports whether the database answers.
 func (s *lateStore) Ping(ctx context.Context) error {
-	return s.tell(ctx, func(m storage.Store) error { return m.Ping(ctx) })
+	return s.do(ctx, func(m storage.Store) error { return m.Ping(ctx) })
 }
 
 // Entity returns one document.
@@ -129,29 +129,29 @@ func (s *lateStore) OpenLetters(ctx context.Context) (map[string]int64, error) {
 	return ask(ctx, s, func(m storage.Store) (map[string]int64, error) { return m.OpenLetters(ctx) })
 }
 
-// Redriven closes letters whose work has been appended anew.
+// Redriven closes dead letters whose work was appended again.
 func (s *lateStore) Redriven(ctx context.Context, ids []string, by string, at time.Time) (int, error) {
 	return ask(ctx, s, func(m storage.Store) (int, error) { return m.Redriven(ctx, ids, by, at) })
 }
 
-// Discard gives letters up.
+// Discard discards dead letters.
 func (s *lateStore) Discard(ctx context.Context, ids []string, by, reason string, at time.Time) (int, error) {
 	return ask(ctx, s, func(m storage.Store) (int, error) { return m.Discard(ctx, ids, by, reason, at) })
 }
 
-// Requeued tells which entries stand for open work.
+// Requeued notes the entries of open work.
 func (s *lateStore) Requeued(ctx context.Context, again []storage.Requeue) error {
-	return s.tell(ctx, func(m storage.Store) error { return m.Requeued(ctx, again) })
+	return s.do(ctx, func(m storage.Store) error { return m.Requeued(ctx, again) })
 }
 
-// Discrepancies lists what sweeps have found.
+// Discrepancies lists the findings of sweeps.
 func (s *lateStore) Discrepancies(ctx context.Context, f storage.DiscrepancyFilter) (storage.Page[*storage.Discrepancy], error) {
 	return ask(ctx, s, func(m storage.Store) (storage.Page[*storage.Discrepancy], error) { return m.Discrepancies(ctx, f) })
 }
 
 // CreateTasks adds tasks.
 func (s *lateStore) CreateTasks(ctx context.Context, tasks []*storage.Task) error {
-	return s.tell(ctx, func(m storage.Store) error { return m.CreateTasks(ctx, tasks) })
+	return s.do(ctx, func(m storage.Store) error { return m.CreateTasks(ctx, tasks) })
 }
 
 // Task returns one task.
@@ -164,12 +164,12 @@ func (s *lateStore) Tasks(ctx context.Context, f storage.TaskFilter) (storage.Pa
 	return ask(ctx, s, func(m storage.Store) (storage.Page[*storage.Task], error) { return m.Tasks(ctx, f) })
 }
 
-// CancelTask asks a task to end.
+// CancelTask requests the end of a task.
 func (s *lateStore) CancelTask(ctx context.Context, id string) (bool, error) {
 	return ask(ctx, s, func(m storage.Store) (bool, error) { return m.CancelTask(ctx, id) })
 }
 
 // Note adds to the audit.
 func (s *lateStore) Note(ctx context.Context, notes []storage.Note) error {
-	return s.tell(ctx, func(m storage.Store) error { return m.Note(ctx, notes) })
+	return s.do(ctx, func(m storage.Store) error { return m.Note(ctx, notes) })
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
-// tie says whether Redis and the database are of one fleet. Before the database
-// answers nothing is known of it, and nothing is refused.
+// tie reports whether Redis and the database are of one fleet. It refuses nothing before
+// the database has answered.
 type tie struct {
 	keeper atomic.Pointer[identity.Keeper]
 }
@@ -23,9 +23,9 @@ func (t *tie) check(ctx context.Context) error {
 	return nil
 }
 
-// tiedQueue takes nothing into a Redis that is of another fleet than the
-// database. What it refuses comes again, from the provider or the operator.
-// Every method is written out, so that no new one writes without the check.
+// tiedQueue writes nothing to a Redis of another fleet than the database. The provider or
+// the operator repeats what it refuses. Every method is written out, so that no new one
+// writes without the check.
 type tiedQueue struct {
 	streams *stream.Streams
 	tie     *tie
@@ -39,7 +39,7 @@ func (q tiedQueue) Append(ctx context.Context, d stream.Draft) (stream.Receipt, 
 	return q.streams.Append(ctx, d)
 }
 
-// AddNotes puts notes on record.
+// AddNotes records notes.
 func (q tiedQueue) AddNotes(ctx context.Context, notes []stream.Note) error {
 	if err := q.tie.check(ctx); err != nil {
 		return err
@@ -99,12 +99,12 @@ func (q tiedQueue) Fleet(ctx context.Context, sources []string) ([]stream.ShardS
 	return q.streams.Fleet(ctx, sources)
 }
 
-// Budget returns how much of a source's budget is there.
+// Budget returns how much of a source's budget is left.
 func (q tiedQueue) Budget(ctx context.Context, source string, r stream.Rate) (float64, error) {
 	return q.streams.Budget(ctx, source, r)
 }
 
-// Orphans returns sources other than the configured ones whose work waits.
+// Orphans returns the unconfigured sources whose work waits.
 func (q tiedQueue) Orphans(ctx context.Context, configured []string) ([]stream.Orphan, error) {
 	return q.streams.Orphans(ctx, configured)
 }

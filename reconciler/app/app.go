@@ -1,5 +1,4 @@
-// Package app puts the reconciler together from its settings: it wires, package
-// reconciler does.
+// Package app builds the reconciler from its settings.
 package app
 
 import (
@@ -15,9 +14,9 @@ import (
 
 // About is what --help says.
 const About = `Finds what events missed and has it repaired: events that never came, entities
-that differ from what the provider lists, work that Redis lost. Takes up dead
-letters by filter for operators. Run as many as you like; they divide the work
-among themselves, and what one that dies was doing goes on at another.
+that differ from what the provider lists, work that Redis lost. Redrives or
+discards dead letters by filter. Run as many as you like; they share the work,
+and when one dies, another continues its tasks.
 
 What runs when, for each source (see sources.*.reconcile below):
 
@@ -35,9 +34,8 @@ func Program() process.Program {
 	}
 }
 
-// Run is a reconciler until ctx ends. Health and metrics are served from the
-// first moment, so that one that waits for Redis can be told from one that
-// hangs.
+// Run runs a reconciler until ctx ends. It serves health and metrics from the start, so
+// that a reconciler waiting for Redis does not look like one that hangs.
 func Run(ctx context.Context, p *process.Process) error {
 	return p.Probed(ctx, "http.reconciler_addr", p.Config.HTTP.ReconcilerAddr, func(ctx context.Context, probe *process.Probe) error {
 		return with(ctx, p, identity.Options{}, func(ctx context.Context, t *tools) error {
@@ -51,7 +49,7 @@ func Run(ctx context.Context, p *process.Process) error {
 	})
 }
 
-// tools are a reconciler with what it stands on.
+// tools are a reconciler and what it uses.
 type tools struct {
 	*reconciler.Reconciler
 	options reconciler.Options
@@ -60,8 +58,8 @@ type tools struct {
 	keeper  *identity.Keeper
 }
 
-// with calls do with a reconciler made from the settings, and takes it apart
-// afterwards. part is its part in the fleet's identity.
+// with calls do with a reconciler made from the settings, and closes it afterwards.
+// part is its part in the fleet's identity.
 func with(ctx context.Context, p *process.Process, part identity.Options, do func(context.Context, *tools) error) error {
 	sources, err := process.Sources(p.Config)
 	if err != nil {
@@ -113,7 +111,7 @@ func with(ctx context.Context, p *process.Process, part identity.Options, do fun
 	return do(ctx, t)
 }
 
-// setRates takes the rates of settings that were read again.
+// setRates applies the rates of reloaded settings.
 func (t *tools) setRates(c *config.Config) error {
 	for name, s := range c.Sources {
 		t.SetRate(name, stream.Rate{Limit: s.Rate.Limit, Per: s.Rate.Per})

@@ -68,7 +68,7 @@ func TestVerifyInSync(t *testing.T) {
 	require.Equal(t, "shop: in sync (0 entities compared, 0 could not be, 0 not due yet, 1 API calls)\n", out)
 }
 
-// What differs is looked at twice, which takes ten seconds.
+// A difference is checked twice, which takes ten seconds.
 func TestVerifyDifferent(t *testing.T) {
 	t.Parallel()
 	status, out, errs := verify(t, `{"data":[{"id":"c0"}],"next":null}`, `{"id":"c0"}`, "--json")

@@ -68,11 +68,11 @@ func verifyCommand() process.Command {
 	return process.Command{
 		Name: "verify", Short: "is the mirror right? compares, repairs nothing",
 		About: `Compares everything the provider has with the mirror and says what differs. It
-repairs nothing and needs no workers. Differences are looked at twice, so what is
-on its way at the moment is none.
+repairs nothing and needs no workers. It checks each difference twice, so an event
+in flight causes none.
 
-Cut off by a signal, it says what was compared and what was not. So it does when the
-source is paused by hand, or otherwise for more than five minutes.
+If it is cut off by a signal, it says what was compared and what was not; likewise if
+the source is paused by hand, or otherwise for more than five minutes.
 
 Exit status: 0 compared and in sync, 3 different, 4 not known (cut off, source paused,
 or not everything could be compared), 1 error.
@@ -104,7 +104,7 @@ or not everything could be compared), 1 error.
 	}
 }
 
-// answer writes the report and says by its error what the exit status is.
+// answer writes the report. Its error is the exit status.
 func answer(p *process.Process, report *reconciler.Report, asJSON bool) error {
 	write := report.WriteTable
 	if asJSON {
@@ -141,14 +141,14 @@ func backfillCommand() process.Command {
 	return process.Command{
 		Name: "backfill", Short: "fills a mirror, or what it lacks",
 		About: `Walks everything the provider lists and has the workers fetch what the mirror
-lacks or has otherwise, behind all other work. Workers must be running. Cut off
-at any moment, the same command goes on where it was. Shows a bar on a terminal,
-lines of JSON otherwise; while nothing moves, it says what it waits for.
+lacks or has in another state, behind all other work. Workers must be running. If it
+is cut off, the same command resumes it. Shows a bar on a terminal, lines of JSON
+otherwise; while nothing moves, it says what it waits for.
 
-Lists that could not be read whole, and entities that could not be had, are named
-in the end with the reason, the first 100 of each.
+Lists that could not be read whole, and entities that could not be fetched, are named
+at the end with the reason, the first 100 of each.
 
-Exit status: 0 filled, 4 cut off, 1 error, or not all could be had.
+Exit status: 0 filled, 4 cut off, 1 error, or not all could be fetched.
 `,
 		Flags: func(set *flag.FlagSet) {
 			set.StringVar(&source, "source", "", "`NAME` of a source; needed if there are several")
@@ -167,10 +167,9 @@ Exit status: 0 filled, 4 cut off, 1 error, or not all could be had.
 	}
 }
 
-// once is with for what ends by itself: it ends early, with an error, when Redis
-// and the database turn out not to be of one fleet. A command is started by hand,
-// perhaps with settings of its own, so it never decides what the fleet is: part
-// is ReadOnly.
+// once is with for a command that ends. It ends early, with an error, if Redis and the
+// database are not of one fleet. A command may have other settings than the fleet, so it
+// never decides what the fleet is: part is ReadOnly.
 func once(ctx context.Context, p *process.Process, part identity.Options, do func(context.Context, *tools) error) error {
 	return with(ctx, p, part, func(ctx context.Context, t *tools) error {
 		return t.keeper.Guard(ctx, func(ctx context.Context) error { return do(ctx, t) })

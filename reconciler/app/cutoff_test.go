@@ -130,7 +130,7 @@ func TestACutOffVerifyAsJSON(t *testing.T) {
 	require.False(t, report.InSync())
 }
 
-// A pause made by hand has no end that could be waited for: verify says what it has
+// A pause by hand has no known end, so verify does not wait: it says what it has
 // compared, and why no more.
 func TestVerifyOfASourceThatIsPausedByHand(t *testing.T) {
 	t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
@@ -68,6 +69,27 @@ func TestLostReadReplyKeepsOrder(t *testing.T) {
 			require.Equal(t, second, idsOf(readLive(t, l)))
 		})
 	}
+}
+
+// A take-over and a read that a client repeats may run for the second time when
+// the client has gone on. They deliver nothing then, for nobody sees their reply.
+func TestLateSecondRunsDeliverNothing(t *testing.T) {
+	s, _ := start(t)
+	l := ready(t, s, "w1")
+	live := s.keys.stream(0, "lemon", event.TierLive)
+	keys := []string{l.key, live, s.keys.due(0, "lemon")}
+	again := func(script *redis.Script, args ...any) error {
+		return script.Run(t.Context(), s.client, keys, append([]any{l.owner, l.epoch, group, sequence("lemon", event.TierLive)}, args...)...).Err()
+	}
+	taken := l.at(live).seq
+	appended(t, s, happened("evt_1", "a"))
+	require.Len(t, readLive(t, l), 1)
+	read := l.at(live).seq
+
+	second := appended(t, s, happened("evt_2", "a"))
+	require.NoError(t, again(takeOverScript, taken, "0-0", takeOverPage, event.FieldKey))
+	require.ErrorContains(t, again(readScript, taken, read, 100, 1<<20, event.FieldKey), "RESYNC")
+	require.Equal(t, second, idsOf(readLive(t, l)))
 }
 
 func TestAwaitWakesForWhatIsNew(t *testing.T) {

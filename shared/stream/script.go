@@ -38,7 +38,7 @@ var (
 	pauseScript      = open("pause.lua", "clock.lua")
 	probeScript      = open("probe.lua", "clock.lua")
 	endProbeScript   = open("endprobe.lua")
-	toldScript       = open("told.lua")
+	toldScript       = open("told.lua", "clock.lua")
 	takeScript       = open("take.lua", "clock.lua")
 	fleetScript      = open("fleet.lua", "clock.lua")
 	recoverScript    = open("recover.lua", "clock.lua")

@@ -76,11 +76,26 @@ func readTyped(typed, reason string, byHand bool) (condition.PauseKind, []string
 	return condition.PausedDown, nil
 }
 
-// Told notes that people were told of the pause that began at a time.
+// BeginAlert reports whether the caller is to raise an alert that says what, of the
+// pause that began at a time: it was not raised, and no other process is raising
+// it. For a few seconds no other process may. Told ends it.
+func (s *Streams) BeginAlert(ctx context.Context, source string, since time.Time, what string) (bool, error) {
+	return s.told(ctx, source, since, what, alertWithin)
+}
+
+// alertWithin is how long a process may take to raise an alert and note it.
+const alertWithin = 5 * time.Second
+
+// Told notes that an alert was raised of the pause that began at a time.
 func (s *Streams) Told(ctx context.Context, source string, since time.Time, what string) error {
-	_, err := run(ctx, s.client, toldScript, "note who was told of the pause of "+source,
-		[]string{s.keys.source(source)}, since.UnixMilli(), what)
+	_, err := s.told(ctx, source, since, what, 0)
 	return err
+}
+
+func (s *Streams) told(ctx context.Context, source string, since time.Time, what string, within time.Duration) (bool, error) {
+	noted, err := run(ctx, s.client, toldScript, "note the alert of the pause of "+source,
+		[]string{s.keys.source(source)}, since.UnixMilli(), what, milliseconds(within))
+	return noted == int64(1), err
 }
 
 // Resume ends a pause, whoever made it, and forgets its strikes. It also ends

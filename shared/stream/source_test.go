@@ -123,6 +123,32 @@ func TestToldIsOfOnePause(t *testing.T) {
 	require.Equal(t, condition.State{}, sourceOf(t, s))
 }
 
+// An alert of a pause is raised by one process at a time, and by the next one if
+// that process never notes it.
+func TestOneProcessRaisesAnAlert(t *testing.T) {
+	t.Parallel()
+	s, r := start(t)
+	ctx := t.Context()
+	require.NoError(t, s.Pause(ctx, "lemon", time.Hour, "5xx", "w1"))
+	since := sourceOf(t, s).Since
+	begin := func(what string) bool {
+		mine, err := s.BeginAlert(ctx, "lemon", since, what)
+		require.NoError(t, err)
+		return mine
+	}
+	require.True(t, begin("down"))
+	require.False(t, begin("down"), "it is being raised")
+	require.NoError(t, s.Told(ctx, "lemon", since, "down"))
+	require.False(t, begin("down"), "it was raised")
+	require.True(t, begin("by hand"), "it says something else")
+	for _, ends := range []time.Duration{-time.Second, time.Hour} { // its time is over; Redis' clock was set back
+		require.NoError(t, r.Client().HSet(ctx, s.keys.source("lemon"), "telling", time.Now().Add(ends).UnixMilli()).Err())
+		require.True(t, begin("by hand"))
+	}
+	since = since.Add(-time.Second)
+	require.False(t, begin("another"), "it is another pause")
+}
+
 func TestTakeWhilePausedGrantsNothing(t *testing.T) {
 	t.Parallel()
 	s, _ := start(t)

@@ -97,7 +97,7 @@ func (y asking) report(err error) {
 func (y asking) answered(Result) {
 	switch class, _ := fate.Of(y.cause); {
 	case y.cause == nil:
-		judging{y.sync}.judge()
+		judging(y).judge()
 	case class == fate.Panic:
 		y.failed(y.cause)
 	default:

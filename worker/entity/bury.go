@@ -12,7 +12,7 @@ func (y burying) bury() {
 	y.state.add(Attempt{N: y.parked.Attempt + 1, At: y.s.now.UTC(), Error: lastText(y.class, y.cause)})
 	if y.lane.retry {
 		y.buries = true
-		draining{y.sync}.eachPage()
+		draining(y).eachPage()
 		return
 	}
 	y.do(y.letters(y.batch), y.buried)
@@ -61,7 +61,7 @@ func (y burying) buryExhausted() {
 		spent++
 	}
 	if spent == 0 {
-		failing{y.sync}.parkCharged()
+		failing(y).parkCharged()
 		return
 	}
 	y.page = y.batch[:spent]
@@ -70,7 +70,7 @@ func (y burying) buryExhausted() {
 
 func (y burying) exhaustedBuried(r Result) {
 	if r.Err != nil {
-		draining{y.sync}.afterParked(r.Err)
+		draining(y).afterParked(r.Err)
 		return
 	}
 	y.do(Unpark{Sync: y.number, Key: y.ref.Key, Batch: y.page}, y.exhaustedUnparked)
@@ -83,18 +83,18 @@ func (y burying) exhaustedUnparked(r Result) {
 	y.batch = y.batch[len(y.page):]
 	switch {
 	case r.Err != nil, r.Left == 0, y.parked.Len <= 0:
-		draining{y.sync}.afterParked(r.Err)
+		draining(y).afterParked(r.Err)
 	case len(y.batch) > 0:
-		failing{y.sync}.parkCharged()
+		failing(y).parkCharged()
 	default:
-		y.do(Page{Sync: y.number, Key: y.ref.Key, Most: min(PageSize, y.parked.Len)}, y.exhaustedPage)
+		y.do(Page{Sync: y.number, Key: y.ref.Key, Most: min(y.s.cfg.Page, y.parked.Len)}, y.exhaustedPage)
 	}
 }
 
 func (y burying) exhaustedPage(r Result) {
 	y.parked.Len -= r.Gone
 	if r.Err != nil || len(r.Entries) == 0 {
-		draining{y.sync}.afterParked(r.Err)
+		draining(y).afterParked(r.Err)
 		return
 	}
 	y.batch = r.Entries

@@ -14,7 +14,8 @@
 //	shard.Step(now, entity.Done{…}) ◀── what Redis, the store and the provider said
 //
 // A Shard is for one goroutine at a time. Equal inputs lead to equal effects,
-// so a schedule of crashes and delays can be run from a seed.
+// so a schedule of crashes and delays can be run from a seed: see package
+// simulation. Files in testdata tell one story each.
 //
 // # The way of one signal
 //

@@ -47,13 +47,13 @@ func (y failing) decide(r Result) {
 		if f.Until == fate.ItsTurn {
 			delay = y.itsTurn()
 		}
-		parking{y.sync}.park(false, delay, delay)
+		parking(y).park(false, delay, delay)
 	case fate.Confirm:
 		y.do(Time{Sync: y.number}, y.goneAt)
 	case fate.Tombstone:
 		y.tombstone()
 	case fate.Bury:
-		burying{y.sync}.bury()
+		burying(y).bury()
 	case fate.Redo:
 		y.again(y.cause)
 	case fate.Retry:
@@ -121,7 +121,7 @@ func (y failing) goneAt(r Result) {
 	}
 	left := wait - r.Now.Sub(y.state.GoneSince)
 	if (y.doc.DeletedAt.IsZero() || len(y.sets) > 1) && left > 0 {
-		parking{y.sync}.park(false, left, min(earliest, left))
+		parking(y).park(false, left, min(earliest, left))
 		return
 	}
 	y.failure.Confirmed, y.failure.Alive = true, knownAlive(y.doc)
@@ -148,7 +148,7 @@ func (y failing) tombstoned(r Result) {
 		return
 	}
 	y.cause = nil
-	y.unlocked(settling{y.sync}.covered)
+	y.unlocked(settling(y).covered)
 }
 
 // charge counts the failure as an attempt of all that waited, and parks it. What
@@ -159,10 +159,10 @@ func (y failing) charge() {
 	y.s.emit(Charge{Key: y.ref.Key, Class: y.class})
 	switch {
 	case y.lane.retry:
-		burying{y.sync}.buryExhausted()
+		burying(y).buryExhausted()
 	case y.s.cfg.Retry.Attempts <= 1:
 		y.state.Attempts = nil // bury notes it
-		burying{y.sync}.bury()
+		burying(y).bury()
 	default:
 		y.parkCharged()
 	}
@@ -179,7 +179,7 @@ func (y failing) parkCharged() {
 	}
 	delay := y.s.spread(y.s.cfg.Retry, n-base, asked)
 	y.parked.Attempt = n
-	parking{y.sync}.park(true, delay, min(max(y.s.cfg.Retry.First, asked), delay))
+	parking(y).park(true, delay, min(max(y.s.cfg.Retry.First, asked), delay))
 }
 
 // spread returns a back-off's pause, with the shard's random numbers.

@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/fault"
 )
 
 // ID names a lane. Entry is empty, but for the negative control that gives every
@@ -53,7 +52,7 @@ const (
 func (s *Shard) route(entries []event.Entry) {
 	for _, e := range entries {
 		id := ID{Key: e.Signal.Ref.Key}
-		if fault.Off("lanes") {
+		if s.cfg.Split {
 			id.Entry = e.ID
 		}
 		l := s.lanes[id]

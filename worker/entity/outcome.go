@@ -9,7 +9,7 @@ import (
 // entity keep their order. What is parked is settled page by page.
 func (y settling) covered(Result) {
 	if y.lane.retry {
-		draining{y.sync}.eachPage()
+		draining(y).eachPage()
 		return
 	}
 	y.lane.unsettled++

@@ -52,7 +52,7 @@ func (y parking) counted(r Result) {
 	case !y.lane.retry || seen >= y.parked.Len:
 		y.enterGate()
 	default:
-		y.do(Page{Sync: y.number, Key: y.ref.Key, From: seen, Most: min(PageSize, y.parked.Len-seen)}, y.nextToCount)
+		y.do(Page{Sync: y.number, Key: y.ref.Key, From: seen, Most: min(y.s.cfg.Page, y.parked.Len-seen)}, y.nextToCount)
 	}
 }
 
@@ -72,7 +72,7 @@ func (y parking) nextToCount(r Result) {
 func (y parking) notCounted(err error) {
 	y.cause = err
 	y.failure = fate.Failure{Err: err, Unfinished: true}
-	failing{y.sync}.decide(Result{})
+	failing(y).decide(Result{})
 }
 
 // failures are the log's side of a charged attempt on some entries.

@@ -16,10 +16,10 @@ func (y draining) eachPage() {
 func (y draining) deal(page []event.Entry) {
 	y.page = page
 	if y.buries {
-		y.do(burying{y.sync}.letters(page), y.pageBuried)
+		y.do(burying(y).letters(page), y.pageBuried)
 		return
 	}
-	e := settling{y.sync}.settle(page)
+	e := settling(y).settle(page)
 	e.Waited, e.Alerted = true, y.state.Refused > 0
 	y.waits = true
 	y.s.emit(e)
@@ -47,7 +47,7 @@ func (y draining) unparked(r Result) {
 	case r.Err != nil, r.Left == 0, y.handled >= y.parked.Len:
 		y.afterParked(r.Err)
 	default:
-		y.do(Page{Sync: y.number, Key: y.ref.Key, Most: min(PageSize, y.parked.Len-y.handled)}, y.nextPage)
+		y.do(Page{Sync: y.number, Key: y.ref.Key, Most: min(y.s.cfg.Page, y.parked.Len-y.handled)}, y.nextPage)
 	}
 }
 
@@ -70,7 +70,7 @@ func (y draining) afterParked(err error) {
 		y.cause = err
 		y.state.Refused++
 		pause := y.s.spread(refusals, y.state.Refused, 0)
-		parking{y.sync}.park(false, pause, pause)
+		parking(y).park(false, pause, pause)
 	case err != nil:
 		y.again(err)
 	default:

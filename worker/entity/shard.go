@@ -29,6 +29,11 @@ type Config struct {
 	// Rewritten is how long a provider must go on answering without history that
 	// the mirror holds until its answer is taken for the truth.
 	Rewritten time.Duration
+	// Page is how many entries of a parked entity are handled at a time. Defaults
+	// to PageSize.
+	Page int
+	// Split gives every entry a lane of its own: a negative control.
+	Split bool
 	// Random returns a number from 0 to 1, without 1. Defaults to math/rand.
 	Random func() float64
 	// Logger defaults to slog.Default().
@@ -59,6 +64,9 @@ type Number uint64
 func NewShard(c Config) *Shard {
 	if c.Random == nil {
 		c.Random = rand.Float64
+	}
+	if c.Page <= 0 {
+		c.Page = PageSize
 	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()

@@ -93,8 +93,8 @@ func (y judging) doubt(r Result) {
 // judged: the verdict says that the answer is to be written, or kept out.
 func (y judging) judged() {
 	if !y.emptied() {
-		writing{y.sync}.believed(Result{Yes: true})
+		writing(y).believed(Result{Yes: true})
 		return
 	}
-	y.do(Consult{Sync: y.number, Key: y.ref.Key, Question: fate.Believable, Class: highest(y.batch), Emptied: true, Foreseen: y.summary.foreseen}, writing{y.sync}.believed)
+	y.do(Consult{Sync: y.number, Key: y.ref.Key, Question: fate.Believable, Class: highest(y.batch), Emptied: true, Foreseen: y.summary.foreseen}, writing(y).believed)
 }

@@ -67,7 +67,7 @@ func (y writing) written(r Result) {
 		y.do(LookAgain{Sync: y.number, Ref: y.ref, CauseID: y.batch[0].Signal.CauseID, After: y.v.verify}, y.lookedAgain)
 		return
 	}
-	y.unlocked(settling{y.sync}.covered)
+	y.unlocked(settling(y).covered)
 }
 
 func (y writing) lookedAgain(r Result) {
@@ -75,5 +75,5 @@ func (y writing) lookedAgain(r Result) {
 		y.failed(r.Err)
 		return
 	}
-	y.unlocked(settling{y.sync}.covered)
+	y.unlocked(settling(y).covered)
 }

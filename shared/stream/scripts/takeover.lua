@@ -47,6 +47,8 @@ if page[1] == '0-0' then
       redis.call('XGROUP', 'DELCONSUMER', KEYS[2], ARGV[3], c.name)
     end
   end
-  redis.call('HSET', KEYS[1], ARGV[4], ARGV[5])
+  if tonumber(redis.call('HGET', KEYS[1], ARGV[4]) or '0') < tonumber(ARGV[5]) then
+    redis.call('HSET', KEYS[1], ARGV[4], ARGV[5])
+  end
 end
 return {page[1], out, page[3]}

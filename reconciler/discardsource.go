@@ -15,17 +15,17 @@ import (
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
-// abandonPage is how many rows of the log are given up at a time.
-const abandonPage = 200
+// discardPage is how many rows of the log are discarded at once.
+const discardPage = 200
 
-// abandoned is the class of the letters that giving up a source leaves.
-const abandoned = "abandoned"
+// classAbandoned is the class of the dead letters that discarding a source leaves.
+const classAbandoned = "abandoned"
 
-// abandon gives up all open work of a source that is not configured any more.
-// What waits in Redis is removed once its events are in the log; every open
-// outcome becomes a discarded dead letter, so that each event shows what became
-// of it, by whom and why. Cut off, it begins again: what is done is not there.
-func (r *Reconciler) abandon(ctx context.Context, w *work) error {
+// discardSource discards all open work of a source that is not configured any more. It
+// removes the source's entries from Redis once their events are in the log. Every open
+// outcome becomes a discarded dead letter, so each event shows what became of it, by
+// whom and why. A job that is cut off begins again, and finds only the work that is left.
+func (r *Reconciler) discardSource(ctx context.Context, w *work) error {
 	name := w.task.Source
 	if r.source(name) != nil {
 		return fmt.Errorf("source %s is configured: its work is done, not discarded", name)
@@ -40,7 +40,7 @@ func (r *Reconciler) abandon(ctx context.Context, w *work) error {
 	base := r.waiting(w.loop)
 	err = base.insist(ctx, "remove what waits of "+name, func() error {
 		sum, err := r.Streams.Forget(ctx, name, func(shard int, entries []stream.Entry) error {
-			return r.logOrphans(ctx, base, shard, entries)
+			return r.logEntries(ctx, base, shard, entries)
 		})
 		w.task.Counts["entries"] += sum.Entries
 		w.task.Counts["parked"] += sum.Parked
@@ -52,9 +52,9 @@ func (r *Reconciler) abandon(ctx context.Context, w *work) error {
 	for {
 		var rows []*storage.EventRow
 		err := base.persist(ctx, "look for unsettled events of "+name, func() (err error) {
-			// Those given up are unsettled no more: the first page is the next. An
-			// hour ahead, since the clock of an api may be.
-			rows, _, err = r.Store.Unsettled(ctx, name, r.Now().Add(time.Hour), abandonPage, "")
+			// Discarded rows are settled, so the first page is always the next one.
+			// The hour covers an api whose clock is ahead.
+			rows, _, err = r.Store.Unsettled(ctx, name, r.Now().Add(time.Hour), discardPage, "")
 			return err
 		})
 		if err != nil || len(rows) == 0 {
@@ -79,10 +79,10 @@ func (r *Reconciler) abandon(ctx context.Context, w *work) error {
 	}
 }
 
-// logOrphans puts the events among some entries into the log, as a worker would
-// have. Ones it cannot read are told in the log of the process, ones the store
-// refuses for good are noted in the audit.
-func (r *Reconciler) logOrphans(ctx context.Context, base *finder, shard int, entries []stream.Entry) error {
+// logEntries writes the events among some entries to the event log, as a worker would.
+// It logs entries that it cannot read in the process log, and notes events that the
+// store refuses for good in the audit.
+func (r *Reconciler) logEntries(ctx context.Context, base *finder, shard int, entries []stream.Entry) error {
 	var arrivals []storage.Arrival
 	for _, e := range entries {
 		switch {
@@ -123,8 +123,8 @@ func (r *Reconciler) logOrphans(ctx context.Context, base *finder, shard int, en
 // as JSON it may grow sixfold, and a document of MongoDB's holds 16 MiB.
 const keptRefused = 1 << 20
 
-// noteRefused puts an event on record that is given up and that the store
-// refuses for good. Its note is all that is kept of it.
+// noteRefused notes in the audit an event that is discarded and that the store refuses
+// for good. The note is all that is kept of it.
 func (r *Reconciler) noteRefused(ctx context.Context, base *finder, a storage.Arrival, cause error) error {
 	e := a.Event
 	r.Logger.Error("the store refuses an event that is discarded with its source; it is noted in the audit", "source", e.Source, "event", e.ID, "error", cause)
@@ -143,7 +143,7 @@ func (r *Reconciler) noteRefused(ctx context.Context, base *finder, a storage.Ar
 	return base.persist(ctx, "note refused event", func() error { return r.Store.Note(ctx, []storage.Note{note}) })
 }
 
-// giveUp settles the open outcomes of some rows as discarded and says how many.
+// giveUp settles the open outcomes of some rows as discarded and returns how many.
 func (r *Reconciler) giveUp(ctx context.Context, rows []*storage.EventRow, by, reason string) (int, error) {
 	now := r.Now().UTC()
 	var letters []storage.Letter
@@ -154,7 +154,7 @@ func (r *Reconciler) giveUp(ctx context.Context, rows []*storage.EventRow, by, r
 				continue
 			}
 			l := storage.Letter{
-				Source: row.Source, EventID: row.ID, Ref: o.Ref, Signal: o.Signal, Class: abandoned, TraceID: row.TraceID, At: now,
+				Source: row.Source, EventID: row.ID, Ref: o.Ref, Signal: o.Signal, Class: classAbandoned, TraceID: row.TraceID, At: now,
 				Attempts: []storage.Attempt{{At: now, Error: "its source is not configured any more"}},
 			}
 			letters, ids = append(letters, l), append(ids, l.ID())

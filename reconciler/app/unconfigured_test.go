@@ -12,7 +12,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
-func TestTellsOfWorkOfASourceThatIsNotConfigured(t *testing.T) {
+func TestWarnsAboutWorkOfAnUnconfiguredSource(t *testing.T) {
 	shop := httptest.NewServer(nil)
 	defer shop.Close()
 	c, err := config.Load(shopSettings(t, redistest.Start(t).URL(), shop.URL), []string{"TARN_HTTP__ADDR=127.0.0.1:0"})

@@ -15,13 +15,13 @@ import (
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
-func TestTellsOfWorkOfASourceThatIsNotConfigured(t *testing.T) {
+func TestWarnsAboutWorkOfAnUnconfiguredSource(t *testing.T) {
 	c := settings(t, freeAddr(t), redistest.Start(t).URL(), "sqlite://"+t.TempDir()+"/tarn.db")
 	orphantest.TellsAtStart(t, "api", c, app.Run)
 }
 
-// A source that only the api has in its settings is accepted and told as one
-// that no worker works on.
+// Events of a source that only the api has in its settings are accepted, and their work
+// is found to wait without a worker.
 func TestASourceThatOnlyTheAPIHasIsRemembered(t *testing.T) {
 	addr, redis := freeAddr(t), redistest.Start(t).URL()
 	c := settings(t, addr, redis, "sqlite://"+t.TempDir()+"/tarn.db")
@@ -35,9 +35,9 @@ func TestASourceThatOnlyTheAPIHasIsRemembered(t *testing.T) {
 		return err == nil && len(former) == 1 && former[0] == "lemon"
 	}, 20*time.Second, 20*time.Millisecond)
 	require.Equal(t, http.StatusOK, send(t, addr, "old-0123456789ab", "evt_1"))
-	orphans, err := q.Orphans(t.Context(), workers)
+	unconfigured, err := q.Orphans(t.Context(), workers)
 	require.NoError(t, err)
-	require.Len(t, orphans, 1)
-	require.Equal(t, int64(1), orphans[0].Live)
+	require.Len(t, unconfigured, 1)
+	require.Equal(t, int64(1), unconfigured[0].Live)
 	require.NoError(t, stop())
 }

@@ -13,25 +13,25 @@ import (
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
-// Of a source that was renamed everything open is given up: what workers have
-// read, what they have not, and nothing of the sources there are.
-func TestAbandonGivesUpWhatWaits(t *testing.T) {
+// All open work of a renamed source is discarded, read by workers or not. The work of
+// configured sources stays.
+func TestDiscardSourceDiscardsAllOpenWork(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
-	orphan := func(id string) *event.Event {
+	former := func(id string) *event.Event {
 		return &event.Event{
 			Source: "former", ID: id, Type: "order.created", CreatedAt: c.clock.now(), ReceivedAt: c.clock.now(),
 			Entities: []event.Ref{{Key: event.Key{Source: "former", Kind: "order", ID: "o_" + id}}}, Payload: []byte(`{}`),
 		}
 	}
-	_, err := c.store.Log(c.ctx, []storage.Arrival{{Event: orphan("evt_read"), Signal: storage.SignalID{ID: "1-1"}}})
+	_, err := c.store.Log(c.ctx, []storage.Arrival{{Event: former("evt_read"), Signal: storage.SignalID{ID: "1-1"}}})
 	require.NoError(t, err)
-	_, err = c.streams.Append(c.ctx, stream.Draft{Signal: event.Own(orphan("evt_unread"), "")})
+	_, err = c.streams.Append(c.ctx, stream.Draft{Signal: event.Own(former("evt_unread"), "")})
 	require.NoError(t, err)
 	require.NoError(t, c.streams.Remember(c.ctx, []string{"former"}))
 	c.arrive("evt_kept", "order.created", "customer", "c0", "order", "o0_0")
 
-	c.job(kindAbandon, storage.RedriveSpec{Filter: storage.LetterFilter{Source: "former"}, Reason: "renamed"})
+	c.job(kindDiscardSource, storage.RedriveSpec{Filter: storage.LetterFilter{Source: "former"}, Reason: "renamed"})
 	c.start(c.member("a").Run)
 	c.eventually("it is done", func() bool { return c.task("job_1").Status == storage.TaskDone })
 	require.EqualValues(t, 2, c.task("job_1").Counts["done"])
@@ -43,9 +43,9 @@ func TestAbandonGivesUpWhatWaits(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, []string{"discarded", "ops", "renamed"}, []string{string(l.Status), l.By, l.Reason})
 	}
-	orphans, err := c.streams.Orphans(c.ctx, []string{"shop"})
+	unconfigured, err := c.streams.Orphans(c.ctx, []string{"shop"})
 	require.NoError(t, err)
-	require.Empty(t, orphans)
+	require.Empty(t, unconfigured)
 	require.NotEmpty(t, c.entries())
 	require.Equal(t, storage.Pending, c.row("evt_kept").Status)
 }
@@ -74,9 +74,9 @@ func (r *refusing) Log(ctx context.Context, arrivals []storage.Arrival) ([]stora
 	return r.Store.Log(ctx, arrivals)
 }
 
-// An event that the store refuses for good does not keep the rest of its source
-// from being given up; it is on record in the audit.
-func TestAbandonGoesOnBehindARefusedEvent(t *testing.T) {
+// An event that the store refuses for good does not keep the rest of its source from
+// being discarded; the audit has a note of it.
+func TestDiscardSourceContinuesAfterARefusedEvent(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
 	store := &refusing{Store: c.store.Store, id: "evt_long"}
@@ -88,7 +88,7 @@ func TestAbandonGoesOnBehindARefusedEvent(t *testing.T) {
 		}, "")})
 		require.NoError(t, err)
 	}
-	c.job(kindAbandon, storage.RedriveSpec{Filter: storage.LetterFilter{Source: "former"}, Reason: "renamed"})
+	c.job(kindDiscardSource, storage.RedriveSpec{Filter: storage.LetterFilter{Source: "former"}, Reason: "renamed"})
 	c.start(c.member("a").Run)
 	c.eventually("it is done", func() bool { return c.task("job_1").Status == storage.TaskDone })
 	require.Equal(t, map[string]int64{"entries": 3, "parked": 0, "total": 2, "done": 2}, c.task("job_1").Counts)
@@ -108,11 +108,11 @@ func TestInsistEndsOnWhatStaysRefused(t *testing.T) {
 	require.ErrorContains(t, err, "too long")
 }
 
-func TestAbandonRefusesASourceThatIsConfigured(t *testing.T) {
+func TestDiscardSourceRefusesAConfiguredSource(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
 	c.arrive("evt_1", "order.created", "customer", "c0", "order", "o0_0")
-	c.job(kindAbandon, storage.RedriveSpec{Filter: storage.LetterFilter{Source: "shop"}, Reason: "a slip"})
+	c.job(kindDiscardSource, storage.RedriveSpec{Filter: storage.LetterFilter{Source: "shop"}, Reason: "a slip"})
 	c.start(c.member("a").Run)
 	c.eventually("it has failed", func() bool { return c.task("job_1").Status == storage.TaskFailed })
 	require.Contains(t, c.task("job_1").Error, "source shop is configured")

@@ -12,7 +12,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
-// Work of a source that was renamed is shown with the fleet, and can be given up.
+// Work of a renamed source is shown with the fleet, and can be discarded.
 func TestWorkOfASourceThatIsNotConfigured(t *testing.T) {
 	t.Parallel()
 	f, streams := onRedis(t, redistest.Start(t))
@@ -23,9 +23,9 @@ func TestWorkOfASourceThatIsNotConfigured(t *testing.T) {
 		Entities: []event.Ref{{Key: event.Key{Source: "former", Kind: "order", ID: "bord_1"}}}, Payload: []byte(`{}`),
 	}, "")})
 	require.NoError(t, err)
-	orphans, err := streams.Orphans(t.Context(), []string{"lemon"})
+	unconfigured, err := streams.Orphans(t.Context(), []string{"lemon"})
 	require.NoError(t, err)
-	require.Len(t, orphans, 1)
+	require.Len(t, unconfigured, 1)
 
 	w := f.post("/v1/sources/lemon/discard", `{"reason":"renamed"}`)
 	require.Equal(t, http.StatusConflict, w.Code, w.Body)
