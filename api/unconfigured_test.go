@@ -37,7 +37,7 @@ func TestWorkOfASourceThatIsNotConfigured(t *testing.T) {
 func TestFleetShowsUnconfiguredSources(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.queue.orphans = []stream.Orphan{{Source: "former", ShardSource: stream.ShardSource{Live: 5, Background: 1, Parked: 4, Oldest: 90 * time.Second}}}
+	f.queue.unconfigured = []stream.Orphan{{Source: "former", ShardSource: stream.ShardSource{Live: 5, Background: 1, Parked: 4, Oldest: 90 * time.Second}}}
 	require.Contains(t, f.get("/v1/fleet").Body.String(),
 		`"unconfigured":[{"source":"former","live":5,"background":1,"parked":4,"oldest_age_s":90}]`)
 
