@@ -228,7 +228,7 @@ func (p *Process) run(program Program, file string, environ []string) error {
 	return err
 }
 
-// cutOff is what a command has come to that was stopped by a signal. One that
+// cutOff is the result of a command that was stopped by a signal. One that
 // had its answer already keeps it.
 func (p *Process) cutOff(err error) error {
 	var status Status

@@ -23,9 +23,9 @@ type reloads struct {
 // that were read again. All other settings it gets are those the process started
 // with. An error is logged, and the former values stay in force.
 //
-// Settings that were read again before it came are handed to it at once: a
-// process that waits for Redis at its start may wait long, and the key that
-// was changed meanwhile is the only one that is good by then.
+// If settings were read again before the registration, take gets them at once: a
+// process may wait for Redis at its start for long, and by then only the key that
+// was changed meanwhile may be valid.
 func (p *Process) OnReload(take func(*config.Config) error) {
 	p.reloads.mu.Lock()
 	defer p.reloads.mu.Unlock()
