@@ -26,7 +26,7 @@ func (r *intake) setAside(src *source) bool {
 	r.mu.Unlock()
 	for _, p := range lanes {
 		r.loop.Turn()
-		if err := r.parked.park(r.loop, stream.Park{Key: p.Lane.Key, Waiting: p.Waiting}); err != nil {
+		if err := r.parked.park(r.loop, stream.Park{Key: p.Lane.Key, Waiting: p.Waiting, Spilled: true}); err != nil {
 			return false // the shard is not ours any more; its entries are its next owner's
 		}
 		fault.Point("after-set-aside")

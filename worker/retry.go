@@ -105,13 +105,9 @@ func (r *intake) beginRetry(src *source, k event.Key) error {
 	if _, lower := r.retries(src); lower >= lowerRetries && classOf(waiting) > event.Live {
 		return r.lease.Defer(r.ctx, k, dueEvery)
 	}
-	r.step(entity.Due{Key: k, Failed: tried(p), First: waiting})
+	r.step(entity.Due{Key: k, Failed: !p.Spilled, First: waiting})
 	return nil
 }
-
-// tried reports whether an entity is parked for what it has been asked and
-// answered, not only set aside.
-func tried(p stream.Parked) bool { return p.Attempt > 0 || len(p.State) > 0 }
 
 // parkedList is what waits in Redis for the parked entities of a shard.
 type parkedList struct{ *shard }
@@ -132,7 +128,7 @@ func (s parkedList) load(ctx context.Context, e entity.Load) (r entity.Result) {
 	if err != nil {
 		return entity.Result{Err: fromRedis(fmt.Errorf("read what is parked for %s: %w", e.Key, err))}
 	}
-	r.Parked = entity.Parked{Len: min(p.Len, taken), Attempt: p.Attempt, HasState: len(p.State) > 0}
+	r.Parked = entity.Parked{Len: min(p.Len, taken), Attempt: p.Attempt, Failed: !p.Spilled}
 	if len(p.State) > 0 {
 		if err := json.Unmarshal(p.State, &r.Parked.State); err != nil {
 			// Attempts are lost from the record, nothing else.

@@ -100,7 +100,7 @@ func parkedSHA(t *testing.T) string {
 		return string(b)
 	}
 	flags, body, _ := strings.Cut(text("parked.lua"), "\n")
-	sum := sha1.Sum([]byte(flags + "\n" + text("fence.lua") + body))
+	sum := sha1.Sum([]byte(flags + "\n" + text("fence.lua") + text("spilled.lua") + body))
 	return hex.EncodeToString(sum[:])
 }
 

@@ -19,7 +19,7 @@
 //	{tarn:7}:due:lemon@seen      when the due times were last looked at
 //	{tarn:7}:earliest:lemon      zset: parked entity → when a live signal may make it due
 //	{tarn:7}:parked:lemon/order/bord_1   list: what waits for it
-//	{tarn:7}:record:lemon/order/bord_1   hash: attempt, state, last command
+//	{tarn:7}:record:lemon/order/bord_1   hash: attempt, state, kind (spilled or failed), last command
 //	{tarn:7}:lock:lemon/order/bord_1     entity lock
 //	{tarn:7}:generation          made anew when Redis lost the shard
 //	{tarn:7}:recovered:evt_1:lemon/…     entry that was appended anew a moment ago

@@ -185,7 +185,7 @@ func scriptCases(t *testing.T, s *Streams, l *Lease) []scriptCase {
 		{script: takeOverScript, keys: fencedKeys(live, due),
 			args: fencedArgs(group, seq, 901, "0-0", 10, "k")},
 		{script: parkScript, keys: append(slices.Clone(parking), list, record),
-			args: fencedArgs(group, e, 902, 1, 60000, 1000, "state", 2, ids[0], 0, "x")},
+			args: fencedArgs(group, e, 902, 1, 60000, 1000, "state", "failed", 2, ids[0], 0, "x")},
 		{script: parkBehindScript, keys: parking,
 			args: fencedArgs(group, k.parkedPrefix(0), k.recordPrefix(0), 2, ids[1], e, "y")},
 		{script: deferScript, keys: fencedKeys(due, earliest, record), args: fencedArgs(e, 903, 0)},

@@ -229,14 +229,14 @@ func TestFleetShowsShards(t *testing.T) {
 	require.Empty(t, shards[(shard+1)%4].Owner)
 }
 
-// What is set aside is backlog, with its age; what has failed is parked.
-func TestFleetCountsWhatIsSetAside(t *testing.T) {
+// What is spilled is backlog, with its age; what has failed is parked.
+func TestFleetCountsWhatIsSpilled(t *testing.T) {
 	t.Parallel()
 	s := openStreams(t, quiet(redistest.Start(t).URL()))
 	l := ready(t, s, "w1")
 	appended(t, s, happened("evt_1", "a"), happened("evt_2", "b"), happened("evt_3", "a"))
 	entries := readLive(t, l)
-	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Waiting: []Entry{entries[0], entries[2]}}))
+	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Waiting: []Entry{entries[0], entries[2]}, Spilled: true}))
 	state := func() ShardSource {
 		shards, _, err := s.Fleet(t.Context(), []string{"lemon"})
 		require.NoError(t, err)
@@ -256,4 +256,61 @@ func TestFleetCountsWhatIsSetAside(t *testing.T) {
 	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Attempt: 1, Delay: time.Hour, State: []byte("{}")}))
 	require.NoError(t, l.Park(t.Context(), Park{Key: order("b"), Charged: entries[1:2], Attempt: 1, Delay: time.Hour, State: []byte("{}")}))
 	require.Equal(t, ShardSource{Parked: 2}, state())
+}
+
+// The kind of a parked entity is stored. A record of an older version has none:
+// an entity with an attempt or a state has failed, and any other is spilled.
+func TestSpilledIsAStoredKind(t *testing.T) {
+	t.Parallel()
+	s := openStreams(t, quiet(redistest.Start(t).URL()))
+	record := func(entity string) string { return s.keys.recordPrefix(0) + order(entity).String() }
+	older := func(t *testing.T, entity string) {
+		require.NoError(t, s.client.HDel(t.Context(), record(entity), "kind").Err())
+	}
+	overwritten := func(t *testing.T, entity string) { // by a worker of an older version
+		require.NoError(t, s.client.HSet(t.Context(), record(entity), "attempt", 0, "state", "{}").Err())
+	}
+	asIs := func(*testing.T, string) {}
+	tests := []struct {
+		name    string
+		park    Park
+		then    func(t *testing.T, entity string)
+		spilled bool
+	}{
+		{"spilled", Park{Spilled: true}, asIs, true},
+		{"failed", Park{Attempt: 1, State: []byte("{}")}, asIs, false},
+		{"failed uncharged", Park{State: []byte("{}")}, asIs, false},
+		{"failed uncharged without a state", Park{}, asIs, false},
+		{"older: spilled", Park{Spilled: true}, older, true},
+		{"older: failed", Park{Attempt: 1}, older, false},
+		{"older: failed uncharged", Park{State: []byte("{}")}, older, false},
+		{"spilled, then failed in an older worker", Park{Spilled: true}, overwritten, false},
+	}
+	l := ready(t, s, "w1")
+	for i, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			entity := strconv.Itoa(i)
+			appended(t, s, happened("evt_"+entity, entity))
+			tt.park.Key, tt.park.Waiting = order(entity), readLive(t, l)
+			require.NoError(t, l.Park(t.Context(), tt.park))
+			tt.then(t, entity)
+
+			parked, _, err := l.Parked(t.Context(), order(entity), 0, 1)
+			require.NoError(t, err)
+			require.Equal(t, tt.spilled, parked.Spilled)
+			shards, _, err := s.Fleet(t.Context(), []string{"lemon"})
+			require.NoError(t, err)
+			got := shards[0].Sources["lemon"]
+			if tt.spilled {
+				require.EqualValues(t, 1, got.Live)
+				require.Zero(t, got.Parked)
+			} else {
+				require.Zero(t, got.Live)
+				require.EqualValues(t, 1, got.Parked)
+			}
+			left, err := l.Unpark(t.Context(), order(entity), idsOf(tt.park.Waiting), nil, 0)
+			require.NoError(t, err)
+			require.Zero(t, left)
+		})
+	}
 }

@@ -33,10 +33,12 @@ type Park struct {
 	// Earliest is how long until a new live signal may make it due; never more
 	// than Delay.
 	Earliest time.Duration
-	// State is the worker's own record, opaque here, at most MaxState bytes. An entity
-	// parked without one and without an Attempt is set aside: it waits for its
-	// turn, and Fleet counts its entries like those of the stream.
+	// State is the worker's own record, opaque here, at most MaxState bytes.
 	State []byte
+	// Spilled marks an entity that has not failed: too much is in flight, so it
+	// waits for its turn in Redis. Fleet counts its entries like those of the
+	// stream. It has no Charged entries, no Attempt and no State.
+	Spilled bool
 }
 
 // Parked is an entity that waits.
@@ -46,6 +48,8 @@ type Parked struct {
 	Len     int
 	Attempt int
 	State   []byte
+	// Spilled reports whether the entity waits for its turn and has not failed.
+	Spilled bool
 }
 
 // Park moves what waits for an entity from its streams into its parked list,
@@ -61,6 +65,9 @@ type Parked struct {
 func (l *Lease) Park(ctx context.Context, p Park) error {
 	if len(p.State) > MaxState {
 		return fmt.Errorf("park %s: state has %d bytes, more than %d", p.Key, len(p.State), MaxState)
+	}
+	if p.Spilled && (len(p.Charged) > 0 || p.Attempt > 0 || len(p.State) > 0) {
+		return fmt.Errorf("park %s: a spilled entity has not failed: it has neither an attempt nor a state", p.Key)
 	}
 	if err := l.rebase(ctx, p); err != nil {
 		return err
@@ -78,9 +85,13 @@ func (l *Lease) Park(ctx context.Context, p Park) error {
 // parkPage moves one page, of which the attempt was for the first charged.
 func (l *Lease) parkPage(ctx context.Context, p Park, page []Entry, charged int) error {
 	entity := p.Key.String()
-	args := make([]any, 0, 7+4*len(page))
+	kind := "failed"
+	if p.Spilled {
+		kind = "spilled"
+	}
+	args := make([]any, 0, 8+4*len(page))
 	args = append(args, group, entity, l.next(), p.Attempt,
-		milliseconds(p.Delay), milliseconds(min(p.Earliest, p.Delay)), p.State)
+		milliseconds(p.Delay), milliseconds(min(p.Earliest, p.Delay)), p.State, kind)
 	for i, e := range page {
 		packed, err := pack(e)
 		if err != nil {
@@ -226,7 +237,10 @@ func (l *Lease) look(ctx context.Context, entity string, from, n int) (Parked, [
 		return Parked{}, nil, err
 	}
 	answer := asList(v)
-	p := Parked{Len: int(asInt(answer[0])), Attempt: int(asInt(answer[1])), State: []byte(asText(answer[2]))}
+	p := Parked{
+		Len: int(asInt(answer[0])), Attempt: int(asInt(answer[1])), State: []byte(asText(answer[2])),
+		Spilled: asInt(answer[4]) == 1,
+	}
 	return p, texts(answer[3]), nil
 }
 

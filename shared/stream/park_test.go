@@ -195,6 +195,7 @@ func TestParkRefusesWhatItCannotKeep(t *testing.T) {
 	s, _ := start(t)
 	l := ready(t, s, "w1")
 	require.ErrorContains(t, l.Park(t.Context(), Park{Key: order("a"), State: make([]byte, MaxState+1)}), "65536")
+	require.ErrorContains(t, l.Park(t.Context(), Park{Key: order("a"), Spilled: true, Attempt: 1}), "has not failed")
 	broken := Entry{ID: "1-0", Err: errors.New("no signal")}
 	require.ErrorContains(t, l.Park(t.Context(), Park{Key: order("a"), Charged: []Entry{broken}}), "could not be decoded")
 	_, err := l.ParkBehind(t.Context(), []Entry{broken})

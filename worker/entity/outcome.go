@@ -24,7 +24,7 @@ func (y settling) covered(Result) {
 func (y settling) settle(entries []event.Entry) Settle {
 	return Settle{
 		Sync: y.number, Key: y.ref.Key, Batch: entries, Outcomes: y.outcomes(entries),
-		Repaired: discrepancies(entries), Taken: !y.v.kept, First: &entries[0] == &y.batch[0], Again: y.parked.failed(),
+		Repaired: discrepancies(entries), Taken: !y.v.kept, First: &entries[0] == &y.batch[0], Again: y.parked.Failed,
 	}
 }
 

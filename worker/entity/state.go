@@ -14,13 +14,9 @@ type Parked struct {
 	// failed since the entity was parked.
 	Len, Attempt int
 	State        State
-	// HasState: a State was kept, if only an empty one.
-	HasState bool
+	// Failed reports whether the entity is parked for a failure, not spilled.
+	Failed bool
 }
-
-// failed reports whether an entity is parked for what it has been asked and
-// answered, not only spilled.
-func (p Parked) failed() bool { return p.Attempt > 0 || p.HasState }
 
 // State is what is kept in Redis of a parked entity that failed.
 type State struct {

@@ -142,7 +142,7 @@ func (s *story) run(d *datadriven.TestData) {
 		w := s.parked[k]
 		if w == nil {
 			w = &waiting{entries: in}
-			w.HasState = d.HasArg("tried")
+			w.Failed = d.HasArg("tried")
 			s.parked[k] = w
 		}
 		w.Len = len(w.entries)
@@ -152,7 +152,7 @@ func (s *story) run(d *datadriven.TestData) {
 				w.State.Attempts = append(w.State.Attempts, entity.Attempt{N: n + 1, At: s.now, Error: "HTTP 500"})
 			}
 		}
-		s.step(entity.Due{Key: k, Failed: w.Attempt > 0 || w.HasState, First: w.entries[:min(2, len(w.entries))]})
+		s.step(entity.Due{Key: k, Failed: w.Failed, First: w.entries[:min(2, len(w.entries))]})
 	case "start":
 		s.step(entity.Start{Lane: entity.ID{Key: key(arg(0))}})
 	case "ok":
@@ -323,7 +323,7 @@ func (s *story) answer(e entity.Effect) (r entity.Result) {
 			}
 			w.entries = append(w.entries, entry)
 		}
-		w.Attempt, w.HasState = e.Attempt, true
+		w.Attempt, w.Failed = e.Attempt, true
 		text, err := json.Marshal(e.State)
 		require.NoError(s.t, err)
 		w.State = entity.State{}

@@ -140,7 +140,7 @@ func (y *sync) locked(Result) {
 	if set, ok := qualifiers(y.kind, y.ref.Key); ok {
 		y.ref.Parents = set
 	}
-	y.do(Claim{Sync: y.number, Ref: y.ref, Forget: y.summary.forget(), Batch: y.batch, Again: y.parked.failed()}, asking{y}.claimed)
+	y.do(Claim{Sync: y.number, Ref: y.ref, Forget: y.summary.forget(), Batch: y.batch, Again: y.parked.Failed}, asking{y}.claimed)
 }
 
 // nothing ends a sync that found nothing to do.

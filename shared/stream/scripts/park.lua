@@ -13,7 +13,8 @@
 -- ARGV[6]     attempts charged to the entity since it was parked
 -- ARGV[7,8]   how long until it is due, until a live signal may make it due, ms
 -- ARGV[9]     state, opaque
--- ARGV[10…]   for each entry, at most 1,000 of them: 2 or 3 (index of its stream
+-- ARGV[10]    kind: spilled, or failed
+-- ARGV[11…]   for each entry, at most 1,000 of them: 2 or 3 (index of its stream
 --             in KEYS), id, base, packed signal
 --
 -- The base of an entry is the entity's attempt count from which its own count
@@ -25,7 +26,7 @@
 -- the record remembers the step of the last command, so an old one that comes
 -- late moves nothing and changes no due time.
 local moved = 0
-for i = 10, #ARGV, 4 do
+for i = 11, #ARGV, 4 do
   local stream, id = KEYS[tonumber(ARGV[i])], ARGV[i + 1]
   if redis.call('XACK', stream, ARGV[3], id) == 1 then
     redis.call('XDEL', stream, id)
@@ -47,7 +48,8 @@ if moved == 0 and late then
 end
 
 local now = due_now(KEYS[4], KEYS[5])
-redis.call('HSET', KEYS[7], 'attempt', ARGV[6], 'state', ARGV[9], 'epoch', ARGV[2], 'step', ARGV[5])
+redis.call('HSET', KEYS[7], 'attempt', ARGV[6], 'state', ARGV[9], 'kind', ARGV[10],
+  'epoch', ARGV[2], 'step', ARGV[5])
 redis.call('ZADD', KEYS[4], now + tonumber(ARGV[7]), ARGV[4])
 redis.call('ZADD', KEYS[5], now + tonumber(ARGV[8]), ARGV[4])
 return waiting

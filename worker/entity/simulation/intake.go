@@ -145,7 +145,7 @@ func (s *shard) beginRetry(p *proc, k event.Key) error {
 	got, err := await(p, func(then func(answer, error)) {
 		call(&s.life, redisServer, func() (answer, error) {
 			at, entries, err := s.w.redis.look(s.hold, k, 0, s.w.plan.Page)
-			return answer{at.attempt > 0 || len(at.state) > 0, entries}, err
+			return answer{!at.spilled, entries}, err
 		}, then)
 	})
 	s.must(p, err)
@@ -166,7 +166,7 @@ func (s *shard) spill(p *proc) bool {
 	for _, l := range lanes {
 		s.w.say("worker %d spills %v: %s", s.k.number, l.Lane.Key, ids(l.Waiting))
 		_, _ = await(p, func(then func(nothing, error)) {
-			s.park(parking{key: l.Lane.Key, entries: l.Waiting}, 0, func() { s.after(0, func() { then(nothing{}, nil) }) })
+			s.park(parking{key: l.Lane.Key, entries: l.Waiting, spilled: true}, 0, func() { s.after(0, func() { then(nothing{}, nil) }) })
 		})
 		s.letGo(l.Waiting)
 	}

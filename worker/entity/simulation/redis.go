@@ -89,6 +89,7 @@ type parkedEntity struct {
 	list          []parkedEntry
 	attempt       int
 	state         []byte
+	spilled       bool
 	due, earliest time.Duration
 	epoch, step   int64
 }
@@ -326,6 +327,7 @@ type parking struct {
 	attempt         int
 	delay, earliest time.Duration
 	state           []byte
+	spilled         bool
 	entries         []event.Entry
 	charged         int // how many of them the attempt was for
 }
@@ -357,7 +359,7 @@ func (r *redis) park(h hold, p parking) (nothing, error) {
 		return nothing{}, nil
 	}
 	s.parked[p.key] = at
-	at.attempt, at.state, at.epoch, at.step = p.attempt, p.state, h.epoch, p.step
+	at.attempt, at.state, at.spilled, at.epoch, at.step = p.attempt, p.state, p.spilled, h.epoch, p.step
 	at.due, at.earliest = r.w.now+p.delay, r.w.now+min(p.earliest, p.delay)
 	r.w.appended(h.shard)
 	return nothing{}, nil

@@ -337,7 +337,7 @@ func (r *run) load(e entity.Load, seen int, out entity.Result) {
 			return
 		}
 		if seen == 0 {
-			out.Parked = entity.Parked{Len: len(x.p.list), Attempt: x.p.attempt, HasState: len(x.p.state) > 0}
+			out.Parked = entity.Parked{Len: len(x.p.list), Attempt: x.p.attempt, Failed: !x.p.spilled}
 			if len(x.p.state) > 0 {
 				if err := json.Unmarshal(x.p.state, &out.Parked.State); err != nil {
 					panic(err)
