@@ -93,12 +93,9 @@ func (y asking) report(err error) {
 
 // answered: the provider has answered in full, and the source knows.
 func (y asking) answered(Result) {
-	switch class, _ := fate.Of(y.cause); {
-	case y.cause == nil:
+	if y.cause == nil {
 		judging(y).judge()
-	case class == fate.Panic:
-		y.failed(y.cause)
-	default:
-		y.failed(y.cause)
+		return
 	}
+	y.failed(y.cause) // it says what was fetched
 }
