@@ -165,7 +165,7 @@ type fakeQueue struct {
 	shards       []stream.ShardState
 	workers      []string
 	looks        int
-	unconfigured []stream.Orphan
+	unconfigured []stream.UnconfiguredSource
 	former       []string
 }
 
@@ -268,7 +268,7 @@ func (q *fakeQueue) Fleet(context.Context, []string) ([]stream.ShardState, []str
 	return q.shards, q.workers, q.err
 }
 
-func (q *fakeQueue) Orphans(context.Context, []string) ([]stream.Orphan, error) {
+func (q *fakeQueue) Unconfigured(context.Context, []string) ([]stream.UnconfiguredSource, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.unconfigured, q.err

@@ -129,7 +129,7 @@ func (o *overview) look(ctx context.Context) (*fleet, error) {
 			return nil, err
 		}
 	}
-	unconfigured, err := o.queue.Orphans(ctx, names)
+	unconfigured, err := o.queue.Unconfigured(ctx, names)
 	if err != nil {
 		return nil, err
 	}

@@ -24,7 +24,7 @@ func TestWorkOfASourceThatIsNotConfigured(t *testing.T) {
 		Entities: []event.Ref{{Key: event.Key{Source: "former", Kind: "order", ID: "bord_1"}}}, Payload: []byte(`{}`),
 	}, "")})
 	require.NoError(t, err)
-	unconfigured, err := streams.Orphans(t.Context(), []string{"lemon"})
+	unconfigured, err := streams.Unconfigured(t.Context(), []string{"lemon"})
 	require.NoError(t, err)
 	require.Len(t, unconfigured, 1)
 
@@ -38,7 +38,7 @@ func TestWorkOfASourceThatIsNotConfigured(t *testing.T) {
 func TestFleetShowsUnconfiguredSources(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.queue.unconfigured = []stream.Orphan{{Source: "former", ShardSource: stream.ShardSource{Live: 5, Background: 1, Parked: 4, Oldest: 90 * time.Second}}}
+	f.queue.unconfigured = []stream.UnconfiguredSource{{Source: "former", ShardSource: stream.ShardSource{Live: 5, Background: 1, Parked: 4, Oldest: 90 * time.Second}}}
 	require.Contains(t, f.get("/v1/fleet").Body.String(),
 		`"unconfigured":[{"source":"former","live":5,"background":1,"parked":4,"oldest_age_s":90}]`)
 

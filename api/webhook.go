@@ -52,8 +52,8 @@ type Queue interface {
 	// budget is there.
 	Fleet(ctx context.Context, sources []string) ([]stream.ShardState, []string, error)
 	Budget(ctx context.Context, source string, r stream.Rate) (float64, error)
-	// Orphans returns the unconfigured sources whose work waits.
-	Orphans(ctx context.Context, configured []string) ([]stream.Orphan, error)
+	// Unconfigured returns the unconfigured sources whose work waits.
+	Unconfigured(ctx context.Context, configured []string) ([]stream.UnconfiguredSource, error)
 	// Former returns sources that were configured before, other than those now.
 	Former(ctx context.Context, configured []string) ([]string, error)
 }

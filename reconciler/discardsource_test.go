@@ -43,7 +43,7 @@ func TestDiscardSourceDiscardsAllOpenWork(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, []string{"discarded", "ops", "renamed"}, []string{string(l.Status), l.By, l.Reason})
 	}
-	unconfigured, err := c.streams.Orphans(c.ctx, []string{"shop"})
+	unconfigured, err := c.streams.Unconfigured(c.ctx, []string{"shop"})
 	require.NoError(t, err)
 	require.Empty(t, unconfigured)
 	require.NotEmpty(t, c.entries())

@@ -32,7 +32,7 @@
 //	  undefined.go  kinds that only a newer definition has
 //	keep.go       loops that panic are started again
 //	measure.go    what only Redis and the store know, as metrics
-//	notes.go, orphan.go, trace.go
+//	notes.go, unconfigured.go, trace.go
 //
 // # Why log before park-behind
 //

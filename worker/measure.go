@@ -24,15 +24,15 @@ func (s meter) run() {
 	defer loop.Done()
 	defer s.unmeasure()
 	s.rememberSources()
-	orphaned := orphaned{}
-	defer orphaned.clear(s.w.Metrics)
+	reported := reportedSources{}
+	defer reported.clear(s.w.Metrics)
 	undefined := waitingKinds{}
 	defer s.forgetUndefined()
 	var letters time.Time
 	for {
 		loop.Turn()
 		s.measureRedis()
-		s.measureOrphans(orphaned)
+		s.measureUnconfigured(reported)
 		if time.Since(letters) >= lettersEvery {
 			letters = time.Now()
 			s.measureLetters()

@@ -104,9 +104,9 @@ func (q tiedQueue) Budget(ctx context.Context, source string, r stream.Rate) (fl
 	return q.streams.Budget(ctx, source, r)
 }
 
-// Orphans returns the unconfigured sources whose work waits.
-func (q tiedQueue) Orphans(ctx context.Context, configured []string) ([]stream.Orphan, error) {
-	return q.streams.Orphans(ctx, configured)
+// Unconfigured returns the unconfigured sources whose work waits.
+func (q tiedQueue) Unconfigured(ctx context.Context, configured []string) ([]stream.UnconfiguredSource, error) {
+	return q.streams.Unconfigured(ctx, configured)
 }
 
 // Former returns sources that were configured before, other than those now.

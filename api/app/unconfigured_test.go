@@ -9,15 +9,15 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/api/app"
-	"github.com/tarn-sync/tarn/shared/orphan/orphantest"
 	"github.com/tarn-sync/tarn/shared/process"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
+	"github.com/tarn-sync/tarn/shared/unconfigured/unconfiguredtest"
 )
 
 func TestWarnsAboutWorkOfAnUnconfiguredSource(t *testing.T) {
 	c := settings(t, freeAddr(t), redistest.Start(t).URL(), "sqlite://"+t.TempDir()+"/tarn.db")
-	orphantest.TellsAtStart(t, "api", c, app.Run)
+	unconfiguredtest.TellsAtStart(t, "api", c, app.Run)
 }
 
 // Events of a source that only the api has in its settings are accepted, and their work
@@ -35,7 +35,7 @@ func TestASourceThatOnlyTheAPIHasIsRemembered(t *testing.T) {
 		return err == nil && len(former) == 1 && former[0] == "lemon"
 	}, 20*time.Second, 20*time.Millisecond)
 	require.Equal(t, http.StatusOK, send(t, addr, "old-0123456789ab", "evt_1"))
-	unconfigured, err := q.Orphans(t.Context(), workers)
+	unconfigured, err := q.Unconfigured(t.Context(), workers)
 	require.NoError(t, err)
 	require.Len(t, unconfigured, 1)
 	require.Equal(t, int64(1), unconfigured[0].Live)

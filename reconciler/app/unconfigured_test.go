@@ -8,8 +8,8 @@ import (
 
 	"github.com/tarn-sync/tarn/reconciler/app"
 	"github.com/tarn-sync/tarn/shared/config"
-	"github.com/tarn-sync/tarn/shared/orphan/orphantest"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
+	"github.com/tarn-sync/tarn/shared/unconfigured/unconfiguredtest"
 )
 
 func TestWarnsAboutWorkOfAnUnconfiguredSource(t *testing.T) {
@@ -17,5 +17,5 @@ func TestWarnsAboutWorkOfAnUnconfiguredSource(t *testing.T) {
 	defer shop.Close()
 	c, err := config.Load(shopSettings(t, redistest.Start(t).URL(), shop.URL), []string{"TARN_HTTP__ADDR=127.0.0.1:0"})
 	require.NoError(t, err)
-	orphantest.TellsAtStart(t, "reconciler", c, app.Run)
+	unconfiguredtest.TellsAtStart(t, "reconciler", c, app.Run)
 }

@@ -6,8 +6,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tarn-sync/tarn/shared/orphan"
 	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/unconfigured"
 )
 
 // unconfiguredWithin bounds the look for work of sources that are not configured.
@@ -15,10 +15,10 @@ const unconfiguredWithin = 5 * time.Second
 
 // WarnOfUnconfigured logs the waiting work of sources that are not configured. It
 // is for the start of a process; workers measure that work later on.
-func (p *Process) WarnOfUnconfigured(ctx context.Context, streams *stream.Streams, log orphan.Log) {
+func (p *Process) WarnOfUnconfigured(ctx context.Context, streams *stream.Streams, log unconfigured.Log) {
 	ctx, cancel := context.WithTimeout(ctx, unconfiguredWithin)
 	defer cancel()
-	found, err := orphan.Find(ctx, streams, log, slices.Sorted(maps.Keys(p.Config.Sources)))
+	found, err := unconfigured.Find(ctx, streams, log, slices.Sorted(maps.Keys(p.Config.Sources)))
 	if err != nil {
 		p.Logger.Warn("cannot look for work of unconfigured sources", "error", err)
 	}

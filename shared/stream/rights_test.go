@@ -83,7 +83,7 @@ func TestTheGuidesUserIsEnough(t *testing.T) {
 	unlock()
 	require.NoError(t, s.ResumeAccepting(ctx, "lemon", "ops"))
 	require.NoError(t, s.Remember(ctx, []string{"lemon"}))
-	_, err = s.Orphans(ctx, nil)
+	_, err = s.Unconfigured(ctx, nil)
 	require.NoError(t, err)
 	appended(t, s, happened("evt_4", "d"), happened("evt_5", "e"))
 	for _, e := range readLive(t, l) {

@@ -13,8 +13,8 @@ import (
 // of Forget removes.
 const forgetAtOnce = 500
 
-// Remember notes names of sources the fleet has or had, so that their keys can
-// be found when they are configured no more.
+// Remember stores names of sources the fleet has or had, so that their keys can
+// be found once they are no longer configured.
 func (s *Streams) Remember(ctx context.Context, sources []string) error {
 	if len(sources) == 0 {
 		return nil
@@ -25,8 +25,8 @@ func (s *Streams) Remember(ctx context.Context, sources []string) error {
 	return nil
 }
 
-// Orphan is a source that is not configured and whose work waits all the same.
-type Orphan struct {
+// UnconfiguredSource is a source whose work waits and that is not configured.
+type UnconfiguredSource struct {
 	Source string
 	ShardSource
 }
@@ -35,16 +35,16 @@ type Orphan struct {
 func (s *Streams) Former(ctx context.Context, configured []string) ([]string, error) {
 	known, err := s.client.SMembers(ctx, s.keys.sources()).Result()
 	if err != nil {
-		return nil, fmt.Errorf("read the sources there were: %w", err)
+		return nil, fmt.Errorf("read the former sources: %w", err)
 	}
 	known = slices.DeleteFunc(known, func(name string) bool { return slices.Contains(configured, name) })
 	slices.Sort(known)
 	return known, nil
 }
 
-// Orphans returns the sources other than those configured whose work waits in
+// Unconfigured returns the sources other than those configured whose work waits in
 // Redis, by name.
-func (s *Streams) Orphans(ctx context.Context, configured []string) ([]Orphan, error) {
+func (s *Streams) Unconfigured(ctx context.Context, configured []string) ([]UnconfiguredSource, error) {
 	known, err := s.Former(ctx, configured)
 	if err != nil || len(known) == 0 {
 		return nil, err
@@ -53,15 +53,15 @@ func (s *Streams) Orphans(ctx context.Context, configured []string) ([]Orphan, e
 	if err != nil {
 		return nil, err
 	}
-	var orphans []Orphan
+	var found []UnconfiguredSource
 	totals := Totals(shards, known)
 	for _, name := range known {
-		o := Orphan{Source: name, ShardSource: totals[name]}
-		if o.Live+o.Background+o.Parked > 0 {
-			orphans = append(orphans, o)
+		u := UnconfiguredSource{Source: name, ShardSource: totals[name]}
+		if u.Live+u.Background+u.Parked > 0 {
+			found = append(found, u)
 		}
 	}
-	return orphans, nil
+	return found, nil
 }
 
 // Forgotten is what Forget removed.
@@ -73,11 +73,11 @@ type Forgotten struct{ Entries, Parked int64 }
 //
 // No lease is held meanwhile, so a worker with older settings may still read the
 // source. No event is lost by that: each live entry is logged before it is
-// removed, and whatever is parked was logged before it was parked. What the worker has
-// in hand it still fetches and writes, guarded by its claim as ever; its ack of
-// an entry that is gone does nothing. Once the streams are gone the worker makes
+// removed, and whatever is parked was logged before it was parked. The worker still fetches
+// and writes what it has in flight, guarded by its claim; its ack of an entry that
+// is gone does nothing. Once the streams are gone the worker makes
 // its consumer group again, as after Redis was emptied. What arrives or is parked
-// behind the shard that is being cleared stays, shows up in Orphans again, and
+// behind the shard that is being cleared stays, shows up in Unconfigured again, and
 // the next call removes it. Only background entries have no row in the log;
 // the next sweep finds what they were for if the source is configured again.
 func (s *Streams) Forget(ctx context.Context, source string, log func(shard int, entries []Entry) error) (sum Forgotten, err error) {
@@ -120,5 +120,5 @@ func (s *Streams) forgetSome(ctx context.Context, shard int, source string, entr
 	return asInt(got[0]), asInt(got[1])+asInt(got[2]) > 0, nil
 }
 
-// Waits is how long the oldest of it has waited.
-func (o Orphan) Waits() time.Duration { return max(o.Oldest, o.OldestBackground) }
+// Waits returns how long the oldest entry has waited.
+func (u UnconfiguredSource) Waits() time.Duration { return max(u.Oldest, u.OldestBackground) }

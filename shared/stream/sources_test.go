@@ -10,24 +10,24 @@ import (
 )
 
 // Work of a source that was renamed is found by the names the fleet has had.
-func TestOrphans(t *testing.T) {
+func TestUnconfiguredSources(t *testing.T) {
 	t.Parallel()
 	s, _ := start(t)
 	require.NoError(t, s.Remember(t.Context(), []string{"lemon", "stripe"}))
-	orphans, err := s.Orphans(t.Context(), []string{"lemon"})
+	found, err := s.Unconfigured(t.Context(), []string{"lemon"})
 	require.NoError(t, err)
-	require.Empty(t, orphans, "nothing waits of the other")
+	require.Empty(t, found, "nothing waits of the other")
 
 	appended(t, s, happened("evt_1", "bord_1"), happened("evt_2", "bord_2"), look("bord_3", event.Reconcile))
-	orphans, err = s.Orphans(t.Context(), []string{"lemon"})
+	found, err = s.Unconfigured(t.Context(), []string{"lemon"})
 	require.NoError(t, err)
-	require.Empty(t, orphans, "it is configured")
-	orphans, err = s.Orphans(t.Context(), []string{"lime"})
+	require.Empty(t, found, "it is configured")
+	found, err = s.Unconfigured(t.Context(), []string{"lime"})
 	require.NoError(t, err)
-	require.Len(t, orphans, 1)
-	require.Equal(t, "lemon", orphans[0].Source)
-	require.EqualValues(t, 2, orphans[0].Live)
-	require.EqualValues(t, 1, orphans[0].Background)
+	require.Len(t, found, 1)
+	require.Equal(t, "lemon", found[0].Source)
+	require.EqualValues(t, 2, found[0].Live)
+	require.EqualValues(t, 1, found[0].Background)
 }
 
 func TestForgetRemovesAllOfOneSource(t *testing.T) {
@@ -51,9 +51,9 @@ func TestForgetRemovesAllOfOneSource(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, Forgotten{Entries: 1, Parked: 1}, got)
 	require.Equal(t, []string{"evt_2"}, logged)
-	orphans, err := s.Orphans(t.Context(), nil)
+	found, err := s.Unconfigured(t.Context(), nil)
 	require.NoError(t, err)
-	require.Empty(t, orphans)
+	require.Empty(t, found)
 	keys, err := srv.Client().Keys(t.Context(), "*lemon*").Result()
 	require.NoError(t, err)
 	require.NotContains(t, keys, "{tarn:0}:mark:lemon:evt_2", "the event may come again")

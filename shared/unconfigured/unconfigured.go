@@ -1,7 +1,7 @@
-// Package orphan finds work of sources that are not configured any more: a
+// Package unconfigured finds work of sources that are not configured any more: a
 // source was renamed or taken out while its work waited. No worker does such
 // work, and figures about the configured sources do not count it.
-package orphan
+package unconfigured
 
 import (
 	"context"
@@ -23,7 +23,7 @@ const ahead = time.Hour
 // Queue is the side of Redis; a *stream.Streams.
 type Queue interface {
 	Former(ctx context.Context, configured []string) ([]string, error)
-	Orphans(ctx context.Context, configured []string) ([]stream.Orphan, error)
+	Unconfigured(ctx context.Context, configured []string) ([]stream.UnconfiguredSource, error)
 }
 
 // Log is the event log; a storage.Store.
@@ -33,7 +33,7 @@ type Log interface {
 
 // Work is what is left to do of one source that is not configured.
 type Work struct {
-	stream.Orphan
+	stream.UnconfiguredSource
 	// Unsettled is how many events of the log are not settled, at most 100. It is
 	// counted only where nothing waits in Redis, since the events of what waits
 	// there are unsettled too.
@@ -51,18 +51,18 @@ func Find(ctx context.Context, q Queue, log Log, configured []string) ([]Work, e
 	if err != nil || len(former) == 0 {
 		return nil, err
 	}
-	orphans, err := q.Orphans(ctx, configured)
+	queued, err := q.Unconfigured(ctx, configured)
 	if err != nil {
 		return nil, err
 	}
-	waits := map[string]stream.Orphan{}
-	for _, o := range orphans {
+	waits := map[string]stream.UnconfiguredSource{}
+	for _, o := range queued {
 		waits[o.Source] = o
 	}
 	var found []Work
 	for _, name := range former {
 		if o, ok := waits[name]; ok {
-			found = append(found, Work{Orphan: o})
+			found = append(found, Work{UnconfiguredSource: o})
 			continue
 		}
 		rows, _, err := log.Unsettled(ctx, name, time.Now().Add(ahead), countUpTo, "")
@@ -70,7 +70,7 @@ func Find(ctx context.Context, q Queue, log Log, configured []string) ([]Work, e
 			return nil, fmt.Errorf("count unsettled events of %s: %w", name, err)
 		}
 		if len(rows) > 0 {
-			w := Work{Orphan: stream.Orphan{Source: name}, Unsettled: len(rows)}
+			w := Work{UnconfiguredSource: stream.UnconfiguredSource{Source: name}, Unsettled: len(rows)}
 			w.Oldest = max(0, time.Since(rows[0].ReceivedAt))
 			found = append(found, w)
 		}

@@ -1,6 +1,6 @@
-// Package orphantest proves that a process tells of work of sources that are
+// Package unconfiguredtest proves that a process tells of work of sources that are
 // not configured.
-package orphantest
+package unconfiguredtest
 
 import (
 	"context"

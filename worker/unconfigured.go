@@ -1,17 +1,17 @@
 package worker
 
 import (
-	"github.com/tarn-sync/tarn/shared/orphan"
 	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/telemetry"
+	"github.com/tarn-sync/tarn/shared/unconfigured"
 )
 
-// orphaned are the sources that are not configured and whose work waits, as they
-// were last told.
-type orphaned map[string]bool
+// reportedSources are the unconfigured sources whose waiting work has been logged.
+type reportedSources map[string]bool
 
-// rememberSources notes the sources there are, and those there were before
-// Redis kept a list of them or when it lost it: each has had a standing task.
+// rememberSources adds the sources to Redis' list of all sources the fleet has had.
+// It adds former ones too, in case Redis has lost the list: each has a standing
+// task in the store.
 func (s meter) rememberSources() {
 	names := append([]string(nil), s.w.names...)
 	for f := (storage.TaskFilter{Kinds: []string{storage.KindRecover}, Limit: 200}); ; {
@@ -32,10 +32,10 @@ func (s meter) rememberSources() {
 	}
 }
 
-// measureOrphans exports what waits of sources that are not configured, and tells
-// of each once: nobody works on it, and no other figure counts it.
-func (s meter) measureOrphans(told orphaned) {
-	found, err := orphan.Find(s.ctx, s.w.Streams, s.w.Store, s.w.names)
+// measureUnconfigured exports how much work of unconfigured sources waits, and logs
+// each source once. No worker does that work, and no other figure counts it.
+func (s meter) measureUnconfigured(reported reportedSources) {
+	found, err := unconfigured.Find(s.ctx, s.w.Streams, s.w.Store, s.w.names)
 	if err != nil {
 		return // the next round says more than a line in the log
 	}
@@ -43,21 +43,21 @@ func (s meter) measureOrphans(told orphaned) {
 	for _, work := range found {
 		waits[work.Source] = true
 		s.w.Metrics.Unconfigured.WithLabelValues(work.Source).Set(float64(work.Total()))
-		if !told[work.Source] {
-			told[work.Source] = true
+		if !reported[work.Source] {
+			reported[work.Source] = true
 			work.Warn(s.w.Logger)
 		}
 	}
-	for name := range told {
+	for name := range reported {
 		if !waits[name] {
-			delete(told, name)
+			delete(reported, name)
 			s.w.Metrics.Unconfigured.DeleteLabelValues(name)
 		}
 	}
 }
 
-func (o orphaned) clear(m *telemetry.Metrics) {
-	for name := range o {
+func (r reportedSources) clear(m *telemetry.Metrics) {
+	for name := range r {
 		m.Unconfigured.DeleteLabelValues(name)
 	}
 }
