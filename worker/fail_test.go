@@ -311,7 +311,7 @@ func TestThrottledPausesTheSource(t *testing.T) {
 	require.GreaterOrEqual(t, time.Since(start), time.Second, "Retry-After is obeyed")
 }
 
-func TestSourceDownChargesNobody(t *testing.T) {
+func TestSourceDownChargesNoAttempt(t *testing.T) {
 	t.Parallel()
 	b := setup(t, func(o *worker.Options) { o.Retry.Attempts = 2 })
 	down := fate.New(fate.Transient, errors.New("connection refused"))

@@ -50,8 +50,8 @@ func (w *Worker) balance(ctx, work context.Context, live []string, handing *sync
 		fair = stream.FairShare([]string{w.ID}, w.Streams.Shards(), w.ID) // everybody reads everything
 	}
 	for _, s := range w.held() {
-		if !slices.Contains(fair, s.number) && s.beginHandOver() {
-			handing.Go(func() { s.handOver(work) })
+		if !slices.Contains(fair, s.number) && s.beginHandover() {
+			handing.Go(func() { s.handover(work) })
 		}
 	}
 	for _, n := range fair {
@@ -137,12 +137,12 @@ func (w *Worker) held() []*shard {
 	return out
 }
 
-// handOverAll hands every shard over, all at once, and waits.
-func (w *Worker) handOverAll(work context.Context) {
+// handoverAll hands every shard over, all at once, and waits.
+func (w *Worker) handoverAll(work context.Context) {
 	var wg sync.WaitGroup
 	for _, s := range w.held() {
-		if s.beginHandOver() {
-			wg.Go(func() { s.handOver(work) })
+		if s.beginHandover() {
+			wg.Go(func() { s.handover(work) })
 		} else {
 			wg.Go(func() { <-s.ended })
 		}

@@ -15,7 +15,7 @@ import (
 
 // One settlement the store refuses holds up its own entity alone: the others go
 // through, nothing is fetched again, and it is tried less and less often.
-func TestARefusedSettlementHoldsUpNobodyElse(t *testing.T) {
+func TestARefusedSettlementHoldsUpNoOtherEntity(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	bad := "evt_1"
@@ -59,7 +59,7 @@ func TestARefusedSettlementHoldsUpNobodyElse(t *testing.T) {
 
 // A dead letter the store refuses makes its sync be made again, less and less
 // often: each time asks the provider.
-func TestARefusedLetterIsNotFetchedForEverySecond(t *testing.T) {
+func TestARefusedDeadLetterIsNotFetchedForEverySecond(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.provider.fails("widget", "w1", -1, fate.New(fate.Permanent, errBoom))
@@ -85,7 +85,7 @@ func TestARefusedLetterIsNotFetchedForEverySecond(t *testing.T) {
 // An event the log refuses holds up nobody, is noted and told of, and what it
 // names is fetched all the same: with a row in which a text stands for the
 // payload, or, if the store refuses that too, without.
-func TestARefusedEventHoldsUpNobodyElse(t *testing.T) {
+func TestARefusedEventHoldsUpNoOtherEvent(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		refuse func(storage.Arrival) bool

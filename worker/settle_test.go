@@ -102,7 +102,7 @@ func TestDiscrepanciesHearHowTheirRepairEnded(t *testing.T) {
 	})
 }
 
-func TestRepairsAreToldTogether(t *testing.T) {
+func TestRepairsAreWrittenTogether(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	const n = 150
@@ -138,7 +138,7 @@ func TestForeseenDeletesAreBelieved(t *testing.T) {
 	b.row(b.send("widget.sold", "widget", fmt.Sprint(n)), storage.Processed)
 }
 
-func TestOpenLettersAreMeasured(t *testing.T) {
+func TestOpenDeadLettersAreMeasured(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.provider.fails("widget", "w1", -1, fate.New(fate.Permanent, errBoom))

@@ -144,9 +144,9 @@ func (s *shard) ours() bool {
 	return false
 }
 
-// beginHandOver stops reading and starting syncs. It reports whether this call
+// beginHandover stops reading and starting syncs. It reports whether this call
 // was the first.
-func (s *shard) beginHandOver() bool {
+func (s *shard) beginHandover() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
@@ -157,9 +157,9 @@ func (s *shard) beginHandOver() bool {
 	return true
 }
 
-// handOver lets what is under way finish, for Grace at most, and releases the
+// handover lets what is under way finish, for Grace at most, and releases the
 // lease. What was not begun stays pending in Redis for the next owner.
-func (s *shard) handOver(work context.Context) {
+func (s *shard) handover(work context.Context) {
 	t := time.NewTimer(s.w.Grace)
 	defer t.Stop()
 	select {

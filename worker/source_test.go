@@ -129,7 +129,7 @@ func TestRateHeadersAreHeeded(t *testing.T) {
 
 // What waits for a paused source is nothing to another: neither its lanes nor
 // its streams hold it up.
-func TestPausedSourceSlowsNobody(t *testing.T) { // alone: it measures time
+func TestPausedSourceSlowsNoOther(t *testing.T) { // alone: it measures time
 	const events, rounds = 100, 3
 	quick := newAcme(nil)
 	b := setup(t, func(o *worker.Options) {
@@ -262,7 +262,7 @@ func TestAlertOfADeadLetterIsPosted(t *testing.T) {
 
 // People are told of a pause though nobody was there to tell them when it began,
 // and told once, whoever comes after.
-func TestAPauseIsToldOfOnceAndSurely(t *testing.T) {
+func TestAPauseIsAlertedOnce(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	require.NoError(t, b.streams.PauseAs(b.ctx, "acme", condition.NewPause(condition.PausedRefused, time.Hour, "401"), "reconciler"))

@@ -62,7 +62,7 @@ func (b *bundle) unconfigured() map[string]float64 {
 
 // Of a source that is not configured a worker tells once and exports what waits,
 // in Redis or, when Redis has nothing of it, in the log alone.
-func TestWorkOfASourceThatIsNotConfiguredIsTold(t *testing.T) {
+func TestWorkOfUnconfiguredSourcesIsReported(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	said := &spoken{}

@@ -278,7 +278,7 @@ func (*watching) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 
 // A worker that dies while it spares what came during a retry leaves nothing
 // charged for an attempt it was not in.
-func TestAWorkerThatDiesSparingChargesNobody(t *testing.T) {
+func TestAWorkerThatDiesSparingChargesNoEntry(t *testing.T) {
 	t.Parallel()
 	s, _ := start(t)
 	s.parkPage = 2
@@ -337,7 +337,7 @@ func TestParkingModel(t *testing.T) {
 				if repeated {
 					m.times = 2
 				}
-				m.handOver()
+				m.handover()
 				for n := 0; n < 400 || m.died < 3; n++ {
 					m.step()
 				}
@@ -377,7 +377,7 @@ func (m *model) step() {
 		m.retry()
 	case 11:
 		if m.rnd.IntN(4) == 0 {
-			m.handOver()
+			m.handover()
 		}
 	}
 }
@@ -390,9 +390,9 @@ func (m *model) append() {
 	m.waits[entity] = append(m.waits[entity], id)
 }
 
-// handOver gives the shard to the next worker. What was in hand is forgotten;
+// handover gives the shard to the next worker. What was in hand is forgotten;
 // what was parked stays.
-func (m *model) handOver() {
+func (m *model) handover() {
 	if m.l != nil {
 		require.NoError(m.t, m.l.Release(m.t.Context()))
 	} else {
@@ -496,7 +496,7 @@ func (m *model) park() {
 		require.ErrorIs(m.t, m.l.Park(m.t.Context(), p), errDied)
 		m.dying.dies = false
 		m.died++
-		defer m.handOver()
+		defer m.handover()
 	} else {
 		require.NoError(m.t, m.l.Park(m.t.Context(), p))
 	}
@@ -639,7 +639,7 @@ func TestUnreadableParkedEntriesAreDiscarded(t *testing.T) {
 }
 
 // One bad name among those that are due fails none of the others.
-func TestUnreadableNamesFailNobodyElse(t *testing.T) {
+func TestUnreadableNamesFailNoOtherEntity(t *testing.T) {
 	t.Parallel()
 	s, _ := start(t)
 	l := ready(t, s, "w1")

@@ -107,7 +107,7 @@ func TestAProbeEndsNoPauseThatCameMeanwhile(t *testing.T) {
 	require.False(t, sourceOf(t, s).Paused)
 }
 
-func TestToldIsOfOnePause(t *testing.T) {
+func TestAnAlertIsOfOnePause(t *testing.T) {
 	t.Parallel()
 	s, _ := start(t)
 	ctx := t.Context()

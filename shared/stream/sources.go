@@ -49,7 +49,7 @@ func (s *Streams) Unconfigured(ctx context.Context, configured []string) ([]Unco
 	if err != nil || len(known) == 0 {
 		return nil, err
 	}
-	shards, err := s.states(ctx, known, asideLooked)
+	shards, err := s.states(ctx, known, spilledLooked)
 	if err != nil {
 		return nil, err
 	}
