@@ -10,8 +10,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
-// acker removes settled entries of one shard from Redis: whatever has come
-// together while the last call was under way goes in the next one.
+// acker removes settled entries of one shard from Redis: entries that
+// arrive while a call is under way go in the next one.
 type acker struct {
 	s      *shard
 	mu     sync.Mutex

@@ -9,7 +9,7 @@ import (
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
-// noteAnswer notes what the provider answered: for the streak of failures, and for
+// noteAnswer records an answer of the provider: in the streak of failures, and in
 // the window of 404s if the mirror knows the entity.
 func (s *source) noteAnswer(e entity.Report) {
 	err, k, known := e.Err, e.Ref.Key, knownAlive(e.Document)
@@ -32,14 +32,14 @@ func (s *source) noteAnswer(e entity.Report) {
 	}
 }
 
-// believable reports whether a 404 for a known entity, since a time by Redis'
-// clock, may be believed, so that it becomes a tombstone, or that a root list has
-// no elements any more: the one question that decides it. If not, the attempt
-// is to be held: the source is paused, or the entity is to be asked for again.
+// believable reports whether an answer that says something is gone may be believed:
+// a 404 for a known entity, which then becomes a tombstone, or a root list without
+// elements. since is by Redis' clock. If not, the attempt is held: the source is
+// paused, or the entity is asked for again.
 //
 // When many known entities are gone at once, the address is more likely wrong
-// than all of them deleted. However few there are, another known one must be
-// found. What an operator has accepted needs neither.
+// than all of them deleted. However few there are, another known entity must be
+// found. Deletions that an operator has accepted need neither.
 func (e *evidence) believable(ctx context.Context, q entity.Consult, asked time.Time) bool {
 	left, err := e.src.w.Streams.DeletionsAccepted(ctx, e.src.Name)
 	if err != nil {
@@ -66,7 +66,7 @@ func (e *evidence) fewEnough(ctx context.Context, foreseen bool) bool {
 	return false
 }
 
-// forgetAnswers begins to judge from nothing, once a pause as misconfigured is over.
+// forgetAnswers empties the window of 404s once a pause as misconfigured is over.
 func (e *evidence) forgetAnswers() {
 	e.forget()
 	e.src.answers.Forget()

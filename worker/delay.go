@@ -56,8 +56,8 @@ func (r *intake) delay(src *source, e stream.Entry, wait time.Duration) {
 	src.delayed.Add(1)
 }
 
-// heldBack is how long an entry is still to be held back: never longer than
-// whoever sent it can have meant, whatever the clocks of the two say.
+// heldBack returns how long an entry is still to be held back. It is never longer
+// than the sender can have meant, even if the clocks of the two differ.
 func (r *intake) heldBack(src *source, e stream.Entry) time.Duration {
 	sig := e.Signal
 	if sig.NotBefore.IsZero() {
@@ -75,8 +75,8 @@ func (r *intake) heldBack(src *source, e stream.Entry) time.Duration {
 	return wait
 }
 
-// nextDelayed is how long until the first of them is to be looked at; an hour
-// if there is none.
+// nextDelayed returns how long until the first delayed entry is due, an hour if
+// there is none.
 func (r *intake) nextDelayed() time.Duration {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -86,9 +86,9 @@ func (r *intake) nextDelayed() time.Duration {
 	return max(time.Until(r.delayed[0].until), time.Millisecond)
 }
 
-// releaseDelayed lets go of those whose time has come. Their entities may have
-// been parked since they were read, so they go by way of park-behind, which
-// returns those that are free. It reports whether there were any.
+// releaseDelayed releases the delayed entries that are due. Their entities may have
+// been parked since they were read, so they go through parkBehind, which
+// returns those that are not. It reports whether there were any.
 func (r *intake) releaseDelayed() bool {
 	due := map[*source][]stream.Entry{}
 	now := time.Now()

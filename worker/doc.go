@@ -4,16 +4,16 @@
 // form a fleet without a leader.
 //
 // What becomes of a signal is decided by package entity, a state machine without
-// I/O. This package runs it: it reads, fetches, writes and waits, and tells the
-// machine what came of it.
+// I/O. This package runs it: it reads, fetches, writes and waits, and feeds the
+// results back to the machine.
 //
 // # The way of one signal
 //
 //	              worker.go    starts and stops everything
-//	              member.go    heartbeat, fair share, taking and handing over shards
+//	              member.go    heartbeat, fair share, taking and releasing shards
 //	shard.go      one held shard: its lease and what it has in flight
 //	  intake.go     reads a batch: log ─ fan out ─ route
-//	    flags.go      events that do not tell all they should
+//	    flags.go      events that are incomplete or odd
 //	    refused.go    events the store refuses
 //	    unreadable.go entries that cannot be decoded
 //	    delay.go      signals that are not to be looked at yet
@@ -73,26 +73,26 @@
 //
 // # Signals without an event
 //
-// A signal of a sweep or an operator has no row and no letter. That of a
-// discrepancy tells the discrepancy how its repair ended, together with the
-// settlements of events: repaired once a fetch after it was written or found
-// unchanged (a tombstone is a write too), failed when it was given up or when the
-// answer lacked history and was not taken.
+// A signal of a sweep or an operator has no row and no dead letter. A signal of a
+// discrepancy records on the discrepancy how its repair ended, together with the
+// settlements of events. It is repaired once a later fetch was written or found
+// unchanged (a tombstone is a write too). It has failed when the signal was given
+// up, or when the answer lacked history and was not written.
 //
 // # Panics
 //
 // A panic while an entity is synced ends that entity's work alone: a dead letter
 // with the stack. A panic in a loop, or in the machine, is logged and counted, the
 // shards whose work the loop may have had are given up, and after a pause that
-// grows they are taken again and their pending lists read again.
+// grows they are acquired again and their pending lists are read again.
 //
 // # Alerts
 //
-// A dead letter is alerted by the worker that buried it, once it is on record, and
-// a rewritten history by the worker that wrote it. A paused source that wants a
-// person is alerted by the worker that holds shard 0, which notes with the pause
-// that it has. If a worker dies between the deed and the alert, its successor does
-// both again: an alert may come twice, and is never missing.
+// The worker that buried a dead letter raises its alert, once it is stored. The
+// worker that wrote a rewritten history alerts of it. The worker that holds shard 0
+// alerts of a paused source that needs a person, and notes it with the pause. If a
+// worker dies between the deed and the alert, its successor does both again: an
+// alert may come twice, and is never missing.
 //
 // # Stopping
 //

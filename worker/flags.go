@@ -13,10 +13,10 @@ import (
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
-// Events that do not tell all they should are kept and followed as far as they
-// go, and said so: on their row, by a metric, and in the log once per type.
+// Events that are incomplete or odd are kept and followed as far as they go. A flag
+// on their row, a metric, and one log line per type say what is odd.
 
-// The flags, as they stand in the metric.
+// The flags, as the metric names them.
 const (
 	flagUnnamed   = "unnamed"
 	flagUndated   = "undated"
@@ -25,10 +25,10 @@ const (
 	flagAmbiguous = "ambiguous"
 )
 
-// mostTold is how many types are told apart in the log.
+// mostTold is how many types get a log line of their own.
 const mostTold = 1000
 
-// flags counts what is odd about events and tells it once per type.
+// flags counts what is odd about events and logs it once per type.
 type flags struct {
 	mu   sync.Mutex
 	told map[[3]string]bool // by source, flag and type
@@ -58,7 +58,7 @@ var said = map[string]string{
 	flagDiffering: "events of this type come again with another body; the first is kept, the other is in the audit and followed too",
 }
 
-// flag counts one event and tells the first of its type.
+// flag counts one event and logs the first of its type.
 func (w *Worker) flag(what string, e *event.Event) {
 	w.Metrics.Flagged.WithLabelValues(e.Source, what).Inc()
 	if w.flags.first(e.Source, what, e.Type) {
@@ -70,8 +70,8 @@ func (w *Worker) flag(what string, e *event.Event) {
 // comes with its state.
 const documentsAtOnce = 100
 
-// complete looks up the parents that events of the batch do not give for what
-// they name, before their rows are written.
+// complete looks up parents that events of the batch leave out, before their rows
+// are written.
 func (s eventLog) complete(src *source, batch []stream.Entry) error {
 	var keys, plain []event.Key // plain: of qualified kinds, without qualifiers
 	known := map[event.Key]map[string]string{}
@@ -127,12 +127,12 @@ func (s eventLog) complete(src *source, batch []stream.Entry) error {
 	return nil
 }
 
-// mostNamesakes is how many entities with one id are read to tell whether there
-// is one or several: some may never have been found where they are said to be.
+// mostNamesakes is how many entities with one id are read to decide whether there
+// is one or several. Some may never have been found under their parents.
 const mostNamesakes = 10
 
 // readNamesakes fills in the parents of the one entity that is known by an id
-// without qualifiers. If several are, none is meant for sure.
+// without qualifiers. If there are several, it fills in none.
 func (s eventLog) readNamesakes(k event.Key, known map[event.Key]map[string]string, ambiguous map[event.Key]bool) error {
 	var docs []*storage.Document
 	err := s.w.persist(s.ctx, s.loop, "look for an entity by its id alone", func() (err error) {
@@ -193,8 +193,8 @@ func (s eventLog) readParents(keys []event.Key, known map[event.Key]map[string]s
 	return nil
 }
 
-// noteFlags puts on record what is odd about an event that has been logged, and
-// returns what is to be fetched for its sake.
+// noteFlags records what is odd about a logged event, and returns signals for what
+// must be fetched because of it.
 func (s eventLog) noteFlags(ctx context.Context, e stream.Entry, l storage.Logged) ([]stream.Draft, error) {
 	b := e.Signal.Body
 	switch {
@@ -224,8 +224,8 @@ func (s eventLog) noteFlags(ctx context.Context, e stream.Entry, l storage.Logge
 	return forTheirOwnSake(e, l), nil
 }
 
-// forTheirOwnSake are signals for the entities of an event that its row does not
-// hold open.
+// forTheirOwnSake returns signals for the entities of an event that its row does
+// not hold open.
 func forTheirOwnSake(e stream.Entry, l storage.Logged) []stream.Draft {
 	b := e.Signal.Body
 	var out []stream.Draft

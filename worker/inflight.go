@@ -18,12 +18,12 @@ type inFlight struct {
 	entries map[handle]bool
 }
 
-// hold takes entries into hand; it returns those that were not there already.
+// hold adds entries and returns those that were not in flight already.
 func (f *inFlight) hold(source string, entries []event.Entry) []event.Entry {
 	f.s.mu.Lock()
 	defer f.s.mu.Unlock()
 	if f.s.ctx.Err() != nil {
-		return nil // the shard was lost while they were on their way, and what it had is dropped
+		return nil // the shard was lost while they were read, and what it had is dropped
 	}
 	fresh := entries[:0]
 	for _, e := range entries {
@@ -38,7 +38,7 @@ func (f *inFlight) hold(source string, entries []event.Entry) []event.Entry {
 	return fresh
 }
 
-// release lets go of entries that are no longer pending in Redis.
+// release removes entries that are no longer pending in Redis.
 func (f *inFlight) release(source string, tier event.Tier, ids []string) {
 	f.s.mu.Lock()
 	n := 0
@@ -54,7 +54,7 @@ func (f *inFlight) release(source string, tier event.Tier, ids []string) {
 	f.s.nudge()
 }
 
-// letGo takes entries out of hand, but for those that are kept.
+// letGo removes entries, except those that are kept.
 func (f *inFlight) letGo(src *source, entries, kept []event.Entry) {
 	keep := map[handle]bool{}
 	for _, e := range kept {
@@ -67,7 +67,7 @@ func (f *inFlight) letGo(src *source, entries, kept []event.Entry) {
 	}
 }
 
-// drop forgets all of them.
+// drop removes all entries.
 func (f *inFlight) drop() {
 	for h := range f.entries {
 		f.s.w.sources[h.source].inFlight(h.tier).Add(-1)

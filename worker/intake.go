@@ -17,9 +17,8 @@ import (
 
 var tiers = [...]event.Tier{event.TierLive, event.TierBackground}
 
-// idle is how long the intake loop waits for something new before it looks
-// round; busyIdle is how long when something it may not read yet could have
-// become readable meanwhile.
+// idle is how long the intake loop waits for something new before it looks at all
+// sources again. busyIdle is how long it waits while it may not read a stream.
 const (
 	idle     = time.Second
 	busyIdle = 20 * time.Millisecond
@@ -38,7 +37,7 @@ type intake struct {
 	dueAt map[string]time.Time
 }
 
-// newIntake returns the intake of a shard, which knows nothing of its streams yet.
+// newIntake returns the intake of a shard. All its streams are uncertain at first.
 func newIntake(s *shard) *intake {
 	loop := s.w.Health.Loop("intake " + strconv.Itoa(s.number))
 	r := &intake{
@@ -47,7 +46,7 @@ func newIntake(s *shard) *intake {
 	}
 	for _, name := range s.w.names {
 		for _, t := range tiers {
-			r.uncertain[streamName{name, t}] = true // whatever the last owner had in hand
+			r.uncertain[streamName{name, t}] = true // the last owner may have left entries in flight
 		}
 	}
 	return r
@@ -89,8 +88,8 @@ func (r *intake) pull(src *source) bool {
 	return src.roomForBackground() && r.read(src, event.TierBackground) > 0
 }
 
-// read takes one batch of a stream from Redis into lanes and says how many
-// entries it had; -1: it failed, and is tried again after a moment.
+// read reads one batch of a stream from Redis into lanes and returns how many
+// entries it had, -1 after a failure, which is tried again after a pause.
 func (r *intake) read(src *source, tier event.Tier) int {
 	name := streamName{src.Name, tier}
 	r.enter()
@@ -116,8 +115,8 @@ func (r *intake) read(src *source, tier event.Tier) int {
 	return -1
 }
 
-// enter waits for the gate: while an entity is being parked, which takes as long
-// as Redis is away, or until the shard is lost.
+// enter waits for the gate, which is closed while an entity is being parked. It
+// waits as long as Redis is away, or until the shard is lost.
 func (r *intake) enter() {
 	r.loop.Waiting("the shard's gate")
 	r.step(entity.Enter{})
@@ -137,7 +136,7 @@ func (r *intake) readLocked(src *source, name streamName) (n int, err error) {
 			return r.admit(src, page)
 		})
 		if lost > 0 {
-			r.log.Error("pending entries were gone from their stream: redis lost data; recover appends them anew", "source", src.Name, "entries", lost)
+			r.log.Error("pending entries were gone from their stream: redis lost data; recover appends them again", "source", src.Name, "entries", lost)
 		}
 		if err != nil {
 			return 0, err
@@ -151,8 +150,8 @@ func (r *intake) readLocked(src *source, name streamName) (n int, err error) {
 	return n + len(batch), r.admit(src, batch)
 }
 
-// admit sees one batch to its lanes: log, fan out, route. It returns only
-// errors that make going on with the shard pointless.
+// admit takes one batch to its lanes: log, fan out, route. It returns only errors
+// after which the shard cannot go on.
 func (r *intake) admit(src *source, batch []stream.Entry) error {
 	batch = r.hold(src.Name, batch)
 	if len(batch) == 0 {
@@ -176,15 +175,15 @@ func (r *intake) admit(src *source, batch []stream.Entry) error {
 	return r.route(src, batch)
 }
 
-// eventLog writes the events of a batch to the log, before they are worked on.
+// eventLog writes the events of a batch to the log before their entities are synced.
 type eventLog struct {
 	*shard
 	loop *telemetry.Loop
 }
 
 // logEvents writes the log rows of the batch's events and appends a signal for
-// every further entity they name, before anything of them may settle. It
-// returns the entries whose entity is still to be looked at.
+// every further entity they name, before any of them may settle. It returns the
+// entries whose entity is still to be synced.
 func (s eventLog) logEvents(src *source, batch []stream.Entry) ([]stream.Entry, error) {
 	if err := s.complete(src, batch); err != nil {
 		return nil, err
@@ -242,9 +241,9 @@ func (s eventLog) logEvents(src *source, batch []stream.Entry) ([]stream.Entry, 
 	return open, nil
 }
 
-// furtherSignals are those an event makes besides its own: one for each
-// further entity that is open, and one for each derived kind, held back so
-// that a burst of events refreshes it once.
+// furtherSignals returns the signals an event makes besides its own: one for each
+// further entity that is open, and one for each derived kind, held back so that a
+// burst of events refreshes it once.
 func (s eventLog) furtherSignals(src *source, e stream.Entry, l storage.Logged) []stream.Draft {
 	var out []stream.Draft
 	for _, ref := range e.Signal.Body.Entities {
@@ -271,12 +270,12 @@ func (s eventLog) furtherSignals(src *source, e stream.Entry, l storage.Logged) 
 	return out
 }
 
-// onceFor is how long a held-back signal keeps others out that are held back as
-// long, should the sync that ends it never come: much longer than it is held back.
+// onceFor returns how long a held-back signal keeps out others like it if the sync
+// that ends it never comes: much longer than it is held back.
 func onceFor(held time.Duration) time.Duration { return 10*held + time.Minute }
 
-// appendAll appends what entries in hand lead to until Redis has it all, however
-// full it is. Some may go in twice, which the second sync of them finds out.
+// appendAll appends signals that entries in flight lead to. It tries until Redis has
+// them all, however full it is. Some may go in twice, which costs a second sync.
 func (s *shard) appendAll(loop *telemetry.Loop, drafts []stream.Draft) error {
 	if len(drafts) == 0 {
 		return nil
@@ -287,8 +286,8 @@ func (s *shard) appendAll(loop *telemetry.Loop, drafts []stream.Draft) error {
 	})
 }
 
-// route puts entries where they wait: behind their parked entity, into the
-// heap of those held back, or into their lane.
+// route puts entries where they wait: behind their parked entity, into the heap of
+// delayed entries, or into their lane.
 func (r *intake) route(src *source, batch []stream.Entry) error {
 	var parked, free []stream.Entry
 	for _, e := range batch {
@@ -307,7 +306,7 @@ func (r *intake) route(src *source, batch []stream.Entry) error {
 }
 
 // parkBehind moves entries behind their parked entities; those whose entity
-// has been un-parked meanwhile go to their lanes.
+// was un-parked meanwhile go to their lanes.
 func (r *intake) parkBehind(src *source, entries []stream.Entry) error {
 	if len(entries) == 0 {
 		return nil

@@ -8,12 +8,12 @@ import (
 	"github.com/tarn-sync/tarn/shared/loops"
 )
 
-// errStartedOver ends a shard after a panic of ours: what was in hand is taken
-// over from Redis anew.
+// errStartedOver ends a shard after a panic: its entries in flight are taken over
+// from Redis again.
 var errStartedOver = errors.New("shard started over")
 
-// supervisor returns what starts the worker's loops again after a panic. drop gives
-// up what the loop may have left half done.
+// supervisor returns the supervisor of the worker's loops. drop gives up what a loop
+// that panicked may have left half done.
 func (w *Worker) supervisor(drop func()) loops.Supervisor {
 	return loops.Supervisor{Longest: longestSetback, Logger: w.Logger, Died: func(loop string, _ error) {
 		w.Metrics.Restarts.WithLabelValues(loop).Inc()
@@ -30,22 +30,22 @@ func (w *Worker) keep(ctx context.Context, name string, loop, drop func()) {
 	w.supervisor(drop).Keep(ctx, name, func(context.Context) error { loop(); return nil })
 }
 
-// keep runs one of the shard's loops. What it has in hand when it panics is
-// known to Redis alone, so the whole shard is started over.
+// keep runs one of the shard's loops. After a panic only Redis knows what the loop
+// had in flight, so the whole shard is started over.
 func (s *shard) keep(name string, loop func()) {
 	_ = s.w.supervisor(s.startOver).Once(s.ctx, name, func(context.Context) error { loop(); return nil })
 }
 
 // startOver gives the shard up after a panic. This worker, or another once the
-// lease has run out, takes it again after a while and reads the pending list
-// anew.
+// lease has run out, acquires it again after a pause and reads the pending list
+// again.
 func (s *shard) startOver() {
 	s.w.setBack(s.number)
 	s.cancel(errStartedOver)
 }
 
 // startAllOver starts every shard over: what a loop of the whole worker had in
-// hand may have been of any of them.
+// flight may have been of any of them.
 func (w *Worker) startAllOver() {
 	for _, s := range w.held() {
 		s.startOver()

@@ -14,9 +14,10 @@ const (
 	lettersEvery = 15 * time.Second
 )
 
-// meter exports what only Redis and the store know, for the whole fleet. One
-// worker does it, the one that holds shard 0, and one reconciler, for when there
-// is no worker; when the worker no longer does, it takes its figures back, so that old ones do not stand beside new ones.
+// meter exports, for the whole fleet, what only Redis and the store know. The worker
+// that holds shard 0 does it, and one reconciler, for when there is no worker. A
+// worker that loses shard 0 removes its figures, so that no old ones remain beside
+// new ones.
 type meter struct{ *shard }
 
 func (s meter) run() {
@@ -48,7 +49,7 @@ func (s meter) run() {
 func (s meter) measureRedis() {
 	shards, workers, err := s.w.Streams.Fleet(s.ctx, s.w.names)
 	if err != nil {
-		return // the next round says more than a line in the log
+		return // the next round tries again
 	}
 	s.w.Metrics.Workers.WithLabelValues().Set(float64(len(workers)))
 	for name, t := range stream.Totals(shards, s.w.names) {

@@ -11,9 +11,9 @@ import (
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
-// member keeps this worker in the fleet until ctx ends: it says that it is
-// alive, works out which shards are its fair share, takes those and hands over
-// the rest. work is the context of what it starts.
+// member keeps this worker in the fleet until ctx ends. It sends heartbeats, works
+// out which shards are its fair share, acquires those and hands over the rest. work
+// is the context of what it starts.
 func (w *Worker) member(ctx, work context.Context) {
 	loop := w.Health.Loop("member")
 	defer loop.Done()
@@ -47,7 +47,7 @@ func (w *Worker) member(ctx, work context.Context) {
 func (w *Worker) balance(ctx, work context.Context, live []string, handing *sync.WaitGroup) {
 	fair := stream.FairShare(live, w.Streams.Shards(), w.ID)
 	if fault.Off("leases") {
-		fair = stream.FairShare([]string{w.ID}, w.Streams.Shards(), w.ID) // everybody reads everything
+		fair = stream.FairShare([]string{w.ID}, w.Streams.Shards(), w.ID) // every worker reads every shard
 	}
 	for _, s := range w.held() {
 		if !slices.Contains(fair, s.number) && s.beginHandover() {
@@ -75,9 +75,9 @@ func (w *Worker) balance(ctx, work context.Context, live []string, handing *sync
 	}
 }
 
-// confirm reports whether a lease just taken may be worked under. Redis may have been
-// emptied after the heartbeat that said so; a second one tells. If not, the lease is
-// released.
+// confirm reports whether a lease just acquired may be used. Redis may have been
+// emptied after the heartbeat that allowed it, which a second heartbeat shows. If
+// not, the lease is released.
 func (w *Worker) confirm(ctx, work context.Context, lease *stream.Lease) bool {
 	_, err := w.place.Beat(ctx)
 	if err == nil && w.mayTake(lease.Shard()) {
@@ -107,7 +107,7 @@ func (w *Worker) start(work context.Context, lease *stream.Lease) {
 	s.start(work)
 }
 
-// forget takes a shard that is no longer held off the list.
+// forget removes a shard that is no longer held.
 func (w *Worker) forget(s *shard) {
 	w.mu.Lock()
 	if w.shards[s.number] == s {
@@ -137,7 +137,7 @@ func (w *Worker) held() []*shard {
 	return out
 }
 
-// handoverAll hands every shard over, all at once, and waits.
+// handoverAll hands over all shards at once, and waits.
 func (w *Worker) handoverAll(work context.Context) {
 	var wg sync.WaitGroup
 	for _, s := range w.held() {

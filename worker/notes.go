@@ -13,8 +13,8 @@ const (
 	notesEvery  = 500 * time.Millisecond
 )
 
-// courier carries the receivers' notes into the audit. One worker of the fleet
-// does it, the one that holds shard 0.
+// courier moves the receivers' notes from Redis to the audit. The worker that holds
+// shard 0 does it.
 type courier struct{ *shard }
 
 func (s courier) run() {
@@ -32,12 +32,12 @@ func (s courier) run() {
 	}
 }
 
-// carryNotes takes one page of notes: to the store, and then out of Redis. The
-// ids make a page that is carried twice count once. It returns where the next
-// page begins, "" at the end.
+// carryNotes writes one page of notes to the store, then removes it from Redis. A
+// page that is written twice counts once, by its ids. It returns where the next page
+// begins, "" at the end.
 //
 // A duplicate can be noted before its event, which waits in a paused source's
-// stream, has its row; such a note stays where it is until it can be counted.
+// stream, has its row. Such a note stays in Redis until it can be counted.
 func (s courier) carryNotes(after string) (next string, err error) {
 	found, err := s.w.Streams.Notes(s.ctx, after, notesAtOnce)
 	if err != nil {

@@ -17,7 +17,7 @@ func (s *source) look(ctx context.Context, loop *telemetry.Loop) {
 	state, err := s.w.Streams.Source(ctx, s.Name)
 	if err != nil {
 		loop.Waiting("redis")
-		return // what was last seen stands; reading fails too while redis is away
+		return // the last known state stays; reading fails too while redis is away
 	}
 	s.condition.See(state)
 	s.alertPause(ctx, state)
@@ -30,7 +30,7 @@ func (s *source) look(ctx context.Context, loop *telemetry.Loop) {
 	}
 }
 
-// changed does what follows from a pause, or its end.
+// changed acts on a pause, or on its end.
 func (s *source) changed(was, state condition.State) {
 	gauge := 0.0
 	if state.Paused {
@@ -48,9 +48,9 @@ func (s *source) changed(was, state condition.State) {
 	s.w.Metrics.SourcePaused.WithLabelValues(s.Name).Set(gauge)
 }
 
-// alertPause raises one alert for each pause that wants a human, and another if the
-// pause comes to wait for an operator. The worker that holds shard 0 does so for the
-// fleet. It notes with the pause that people were told, so that its successor knows.
+// alertPause raises one alert for each pause that needs a person, and another once the
+// pause waits for an operator. The worker that holds shard 0 does so for the fleet. It
+// stores the alert with the pause, so that its successor knows of it.
 func (s *source) alertPause(ctx context.Context, state condition.State) {
 	if !state.Paused || !state.Kind.WantsAHuman() || !s.w.holds(0) {
 		return
@@ -65,12 +65,12 @@ func (s *source) alertPause(ctx context.Context, state condition.State) {
 	}
 	// Shard 0 may be changing hands: its former holder may be raising the alert.
 	if mine, err := s.w.Streams.BeginAlert(ctx, s.Name, state.Since, what); err != nil || !mine {
-		return // the next look sees to it
+		return // the next look raises it
 	}
 	s.w.Alerts.Raise(alert.Alert{Kind: alert.SourcePaused, Source: s.Name, Reason: state.Reason, Class: state.Kind.Words()})
 	s.alerted = this
 	if err := s.w.Streams.Told(ctx, s.Name, state.Since, what); err != nil {
-		s.w.Logger.Warn("could not note that people were told of a pause; they may be told again", "source", s.Name, "error", err)
+		s.w.Logger.Warn("could not store that an alert of a pause was raised; it may be raised again", "source", s.Name, "error", err)
 	}
 }
 
@@ -83,15 +83,15 @@ func (s *source) heed(ctx context.Context) {
 	}
 	if left, ok := rated.Allowance(); ok && left.Remaining == 0 {
 		d := max(left.Until(time.Now()), time.Millisecond)
-		s.condition.Pause(ctx, condition.NewPause(condition.PausedUsedUp, d, "the provider counts anew in "+d.Round(time.Second).String()))
+		s.condition.Pause(ctx, condition.NewPause(condition.PausedUsedUp, d, "the provider resets its limit in "+d.Round(time.Second).String()))
 	}
 }
 
-// isDown decides, after a fetch that failed for the provider's fault, whether the
-// source as a whole is down. Then it is paused, and the failure costs no attempt.
+// isDown decides, after a fetch that failed by the provider's fault, whether the
+// source as a whole is down. If so it is paused, and the failure costs no attempt.
 func (s *source) isDown(ctx context.Context) bool {
 	suspect := s.failed.Fail()
-	// Many answers in a row failed. Is it the source, or are these entities ill?
+	// Many answers in a row failed. Is the source down, or do only these entities fail?
 	if s.paused() || suspect && s.condition.IsIll(ctx, s.condition.Prober.Recent) {
 		return true
 	}

@@ -126,7 +126,7 @@ func (q *readyQueue) pop(c event.Class, failed bool) *readyLane {
 	return l
 }
 
-// turn says when it is whose turn: by since when, ms; then by who came first.
+// turn orders lanes: by since when they wait, ms, then by the order they came in.
 type turn struct {
 	since int64
 	push  int

@@ -47,7 +47,7 @@ func (s eventLog) arrival(e stream.Entry) storage.Arrival {
 
 // logApart writes the rows of a batch one by one, after the store has refused
 // them together. It answers one element for each entry that carries an event, and
-// the ids of those entries whose event has no row and is on record as refused.
+// the ids of those entries whose event has no row and is in the audit as refused.
 func (s eventLog) logApart(src *source, batch []stream.Entry) (logged []storage.Logged, refused map[string]bool, err error) {
 	refused = map[string]bool{}
 	for i := range batch {
@@ -78,8 +78,9 @@ func (s eventLog) logApart(src *source, batch []stream.Entry) (logged []storage.
 	return logged, refused, nil
 }
 
-// standIn is what stands in a row for a payload that the store refuses: always
-// the same for the same payload, so that one that comes again does not differ.
+// standIn returns the text that replaces, in a row, a payload that the store refuses.
+// It is the same for the same payload, so that an event that comes again has the
+// same body.
 func standIn(payload []byte) []byte {
 	sum := sha256.Sum256(payload)
 	text, _ := json.Marshal(map[string]any{"tarn_refused": "the store refused the payload; its start is in the audit", "bytes": len(payload), "sha256": hex.EncodeToString(sum[:])})
@@ -97,7 +98,7 @@ type refusal struct {
 	Payload string `json:"payload"`
 }
 
-// noteRefused puts an event that the store refuses on record and tells people.
+// noteRefused stores an event that the store refuses in the audit and raises an alert.
 func (s eventLog) noteRefused(src *source, e stream.Entry, cause error) error {
 	b := e.Signal.Body
 	sum := sha256.Sum256(b.Payload)

@@ -28,7 +28,7 @@ const (
 )
 
 // due starts retries of parked entities whose time has come. It holds the gate:
-// else an entity that is parked anew meanwhile would be tried at once.
+// else an entity that is parked again meanwhile would be tried at once.
 func (r *intake) due(src *source) {
 	now := time.Now()
 	if now.Before(r.dueAt[src.Name]) {
@@ -55,7 +55,7 @@ func (r *intake) due(src *source) {
 	}
 	for _, k := range keys {
 		err := r.beginRetry(src, k)
-		if err == nil && r.isClosing() { // and what is not begun may have been given back already
+		if err == nil && r.isClosing() { // others may have been given back already
 			err = r.lease.Defer(r.ctx, k, 0)
 		}
 		if err == nil {
@@ -63,7 +63,7 @@ func (r *intake) due(src *source) {
 		}
 		r.warnDue("could not begin a retry; trying again", k.String(), err)
 		if class, _ := fate.Of(err); !stream.Replied(err) && class != fate.Permanent {
-			break // Redis is away; else it is this entity's affair
+			break // Redis is away; any other error concerns this entity alone
 		}
 	}
 	wait := dueEvery
@@ -86,10 +86,10 @@ func (r *intake) warnDue(what, of string, err error) {
 
 // beginRetry makes a lane for a due entity, unless it has one. For the time of
 // a lease the entity is not due again: should this worker die, its successor
-// begins the retry anew; while the lane lives, the time is put off again.
+// begins the retry again. While the lane lives, the due time is deferred again.
 //
-// An entity for which nothing waits, since Redis lost it or nobody can read it,
-// is not parked any more.
+// An entity for which nothing waits, since Redis lost it or it cannot be read, is
+// un-parked.
 func (r *intake) beginRetry(src *source, k event.Key) error {
 	wait, undefined := src.deferFor(k)
 	if err := r.lease.Defer(r.ctx, k, wait); err != nil || undefined || r.hasLane(k) {
@@ -113,8 +113,8 @@ func (r *intake) beginRetry(src *source, k event.Key) error {
 type parkedList struct{ *shard }
 
 // load reads what waits for a parked entity: the first page of it, the summary of
-// all, and how much there is. What names more parents than one sync asks is left
-// for the next.
+// all, and how much there is. Entries that name more parents than one sync asks are
+// left for the next.
 func (s parkedList) load(ctx context.Context, e entity.Load) (r entity.Result) {
 	p, page, _, err := s.page(ctx, nil, e.Key, 0, entity.PageSize)
 	taken, more := r.Batch.Add(e.Kind, page), page

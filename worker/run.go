@@ -10,8 +10,8 @@ import (
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
-// run is one sync of an entity under way: it does, one after the other, what the
-// entity's machine wants done for it.
+// run is one sync of an entity under way. It executes the effects of the entity's
+// machine one after the other.
 type run struct {
 	s      *shard
 	src    *source
@@ -27,8 +27,8 @@ type run struct {
 	trace  syncTrace
 }
 
-// machine holds the state machine of the shard's entities, and runs what it wants
-// done. The shard's mu guards it.
+// machine holds the state machine of the shard's entities, and executes its effects.
+// The shard's mu guards it.
 type machine struct {
 	s        *shard
 	entities *entity.Shard
@@ -36,7 +36,7 @@ type machine struct {
 	spilled  []entity.Park // to be parked by the reader that holds the gate
 }
 
-// forgetEntities begins with nothing in hand. The caller holds s.mu, if others
+// forgetEntities starts a machine without entities. The caller holds s.mu, if others
 // have s.
 func (m *machine) forgetEntities() {
 	m.runs, m.spilled = map[entity.Number]*run{}, nil
@@ -47,7 +47,7 @@ func (m *machine) forgetEntities() {
 	})
 }
 
-// step gives the entities' machine an input and sees to what it wants done.
+// step gives the machine an input and executes or distributes its effects.
 func (m *machine) step(in entity.Input) {
 	m.s.mu.Lock()
 	defer m.s.mu.Unlock()
@@ -63,8 +63,8 @@ func (m *machine) stepLocked(in entity.Input) {
 	}
 }
 
-// see begins what the machine does not wait for, and hands the rest to the run it is for. It
-// never waits, for its caller holds s.mu.
+// see begins effects that the machine does not wait for, and queues each other one for
+// its run. It never waits, for its caller holds s.mu.
 func (m *machine) see(e entity.Effect) {
 	switch e := e.(type) {
 	case entity.Ready:
@@ -137,9 +137,9 @@ func (m *machine) hasLane(k event.Key) bool {
 	return m.entities.Has(k)
 }
 
-// work does what the machine wants done for the sync, until it needs its slot no
-// longer or the shard is not ours any more. A panic while something is done is
-// that entity's affair alone. One of the machine is not: the shard starts over.
+// work executes the effects for the sync, until it no longer needs its slot or the
+// shard is not ours any more. A panic in an effect concerns that entity alone. After a
+// panic in the machine the shard starts over.
 func (r *run) work() {
 	s := r.s
 	defer func() {
@@ -174,8 +174,8 @@ func (r *run) drop(err error) {
 	r.trace.end(err)
 }
 
-// do does one thing and says what came of it. A panic is an error, but for one
-// that would be answered by doing the same again.
+// do executes one effect and returns its result. A panic is an error, except where the
+// machine would answer it by the same effect again.
 func (r *run) do(ctx context.Context, e entity.Effect) (result entity.Result) {
 	defer func() {
 		switch e.(type) {

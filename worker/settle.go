@@ -17,14 +17,14 @@ import (
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
-// settler writes settlements to the store, in the order the syncs ended: what
-// has come together while the last write was under way goes in the next one.
+// settler writes settlements to the store, in the order the syncs ended. Those that
+// come while a write is under way go in the next one.
 //
-// What the store refuses for its content is found and set apart, so that the rest
-// goes through. Its entries stay pending. A settlement whose sync has ended is
+// A settlement that the store refuses for its content is found and kept apart, so that
+// the rest goes through. Its entries stay pending. A settlement whose sync has ended is
 // tried again by itself, less and less often, without another fetch, and what its
-// entity settles later waits behind it. One whose sync waits for it is handed back
-// to that sync, which is made again.
+// entity settles later waits behind it. One whose sync waits for it goes back to that
+// sync, which is made again.
 type settler struct {
 	w     *Worker
 	mu    sync.Mutex
@@ -55,7 +55,7 @@ type settled struct {
 	// entity, and once more for each try that failed. It reports whether the
 	// settler keeps it, to try it again.
 	refused func() (keep bool)
-	// alerted: people were alerted that the store refuses it.
+	// alerted: an alert that the store refuses it was raised.
 	alerted bool
 }
 
@@ -103,8 +103,8 @@ func (t *settler) run(ctx context.Context) {
 	}
 }
 
-// flush writes one batch, but for what comes after a refused settlement of the
-// same entity.
+// flush writes one batch, except settlements that come after a refused one of the same
+// entity.
 func (t *settler) flush(ctx context.Context, loop *telemetry.Loop, batch []settled) {
 	t.settle(ctx, loop, batch)
 	if len(t.refused) > 0 && t.failed == 0 {
@@ -112,8 +112,8 @@ func (t *settler) flush(ctx context.Context, loop *telemetry.Loop, batch []settl
 	}
 }
 
-// retry tries what was refused once more: the first of each entity by itself,
-// then together what comes after those that are no longer refused.
+// retry tries refused settlements again: the first of each entity by itself, then
+// together those that come after one that is no longer refused.
 func (t *settler) retry(ctx context.Context, loop *telemetry.Loop) {
 	var first, behind []settled
 	for _, d := range t.refused {
@@ -135,7 +135,7 @@ func (t *settler) retry(ctx context.Context, loop *telemetry.Loop) {
 	t.putOff()
 }
 
-// putOff sets when what is refused is tried again.
+// putOff sets when refused settlements are tried again.
 func (t *settler) putOff() {
 	t.failed++
 	t.again = time.Now().Add(refusals.After(t.failed, 0))
@@ -185,14 +185,14 @@ func (t *settler) notBehind(batch []settled) []settled {
 	})
 }
 
-// setApart keeps a settlement to be tried again, or hands it back to its sync.
+// setApart keeps a settlement to be tried again, or gives it back to its sync.
 func (t *settler) setApart(d settled) {
 	if d.refused() {
 		t.refused = append(t.refused, d)
 	}
 }
 
-// tellOf alerts people of a settlement that the store refuses, once.
+// raiseAlert raises one alert of a settlement that the store refuses.
 func (t *settler) raiseAlert(d *settled, cause error) {
 	if d.alerted {
 		return
@@ -212,7 +212,7 @@ func (t *settler) raiseAlert(d *settled, cause error) {
 // sameEntity reports whether two settlements are of one entity.
 func (d settled) sameEntity(o settled) bool { return d.key == o.key && d.shard == o.shard }
 
-// ours are the settlements of shards that are surely ours still: those of others
+// ours returns the settlements of shards that are surely still ours. Those of others
 // are settled by their new owners.
 func ours(batch []settled) []settled {
 	return slices.DeleteFunc(batch, func(d settled) bool { return d.shard.ctx.Err() != nil || !d.shard.ours() })
@@ -251,7 +251,7 @@ func (t *settler) write(ctx context.Context, loop *telemetry.Loop, batch []settl
 	return nil
 }
 
-// repair tells how the repair of discrepancies ended.
+// repair stores how the repair of discrepancies ended.
 func (w *Worker) repair(ctx context.Context, loop *telemetry.Loop, ids []string, ok bool) error {
 	if len(ids) == 0 {
 		return nil

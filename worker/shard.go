@@ -24,8 +24,8 @@ type shard struct {
 	number int
 	log    *slog.Logger
 
-	// ctx ends when the shard is lost or handed over: whatever still runs for
-	// it then stops, and what it would have written is fenced.
+	// ctx ends when the shard is lost or handed over. Syncs that still run for it
+	// then stop, and their writes are fenced.
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	// ended is closed when nothing runs for the shard any more.
@@ -78,8 +78,8 @@ func (s *shard) start(work context.Context) {
 	}()
 }
 
-// renew keeps the lease, and lets go of the shard by our own clock when it can
-// no longer be sure of it.
+// renew renews the lease. It gives up the shard, by our own clock, when it can no
+// longer be sure of it.
 func (s *shard) renew() {
 	loop := s.w.Health.Loop("lease " + strconv.Itoa(s.number))
 	defer loop.Done()
@@ -99,8 +99,8 @@ func (s *shard) renew() {
 	}
 }
 
-// lost reports whether err says that the shard is no longer ours, and if so
-// lets go of it.
+// lost reports whether err says that the shard is no longer ours, and if so gives it
+// up.
 func (s *shard) lost(err error) bool {
 	if !errors.Is(err, stream.ErrFenced) {
 		return false
@@ -130,8 +130,8 @@ func (s *shard) insist(ctx context.Context, loop *telemetry.Loop, what string, d
 	return err
 }
 
-// ours reports whether the lease is surely still ours, and lets go of the shard
-// if not. What is written to the store without a claim is preceded by it.
+// ours reports whether the lease is surely still ours, and gives up the shard if not.
+// It is called before every write to the store that has no claim.
 func (s *shard) ours() bool {
 	if s.lease.Valid() {
 		return true
@@ -157,8 +157,8 @@ func (s *shard) beginHandover() bool {
 	return true
 }
 
-// handover lets what is under way finish, for Grace at most, and releases the
-// lease. What was not begun stays pending in Redis for the next owner.
+// handover lets syncs under way finish, for Grace at most, and releases the lease.
+// Entries of other lanes stay pending in Redis for the next owner.
 func (s *shard) handover(work context.Context) {
 	t := time.NewTimer(s.w.Grace)
 	defer t.Stop()
@@ -169,7 +169,7 @@ func (s *shard) handover(work context.Context) {
 	case <-s.ctx.Done():
 	}
 	s.giveBackRetries(work)
-	s.cancel(errHandedOver) // before somebody else may begin
+	s.cancel(errHandedOver) // before another worker may begin
 	release(work, s.log, s.lease)
 	<-s.ended
 }
@@ -187,8 +187,8 @@ func release(work context.Context, log *slog.Logger, lease *stream.Lease) {
 	}
 }
 
-// giveBackRetries makes parked entities whose retries were not begun due for
-// the successor. At worst they are once a lease's time is over.
+// giveBackRetries makes parked entities whose retries were not begun due for the
+// successor. If it fails they are due once the time of a lease is over.
 func (s *shard) giveBackRetries(work context.Context) {
 	s.mu.Lock()
 	keys := s.entities.Unbegun()
@@ -210,7 +210,7 @@ func (s *shard) isClosing() bool {
 	return s.closing
 }
 
-// drop forgets everything in hand, once the shard is not ours any more.
+// drop forgets everything in flight, once the shard is not ours any more.
 func (s *shard) drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -12,12 +12,12 @@ import (
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
-// stateEvery is how often a source's state is looked at when no budget is
-// being taken, which tells it too.
+// stateEvery is how often a source's state is read when no budget is being taken.
+// Taking budget returns the state too.
 const stateEvery = 250 * time.Millisecond
 
-// source is what a worker keeps of one source: lanes that are ready, how much
-// is in hand, and how the provider has been answering.
+// source is what a worker keeps of one source: lanes that are ready, how much is in
+// flight, and how the provider has been answering.
 type source struct {
 	Source
 	w       *Worker
@@ -25,13 +25,13 @@ type source struct {
 	slots   chan struct{}
 	running [len(classes)]atomic.Int64 // syncs under way
 	tried   atomic.Int64               // those of entities that failed before
-	// live and background are how many entries of the tiers are in hand, delayed
+	// live and background are how many entries of the tiers are in flight, delayed
 	// how many of these are held back.
 	live, background, delayed atomic.Int64
 	rate                      atomic.Pointer[stream.Rate]
 	pace                      condition.Pace
 	condition                 *condition.Source
-	// alerted is the pause, and what of it, that people were told of last.
+	// alerted is the pause of the last alert, and what that alert said.
 	alerted string
 
 	failed   condition.Streak  // of fetches
@@ -59,7 +59,7 @@ func newSource(w *Worker, o Source) *source {
 // paused reports whether the fleet has paused the source, as last seen.
 func (s *source) paused() bool { return s.condition.Paused() }
 
-// inFlight is the count of a tier's entries that were read and not yet acked.
+// inFlight returns the count of a tier's entries that are in flight.
 func (s *source) inFlight(t event.Tier) *atomic.Int64 {
 	if t == event.TierLive {
 		return &s.live
@@ -67,12 +67,12 @@ func (s *source) inFlight(t event.Tier) *atomic.Int64 {
 	return &s.background
 }
 
-// full reports whether as many live entries are in hand as may be. Those of the
-// background do not count: a sweep is not to keep events from being read.
+// full reports whether live entries in flight have reached their limit. Those of
+// the background do not count: a sweep must not keep events from being read.
 func (s *source) full() bool { return s.live.Load() >= int64(s.w.InFlight) }
 
 // roomForBackground: background is read only while the lanes are less than
-// half full, so that it never stands in the way of live signals.
+// half full, so that it never delays live signals.
 func (s *source) roomForBackground() bool {
 	delayed, most := s.delayed.Load(), int64(s.w.InFlight)
 	return s.live.Load()+s.background.Load()-delayed < max(1, most/2) && delayed < most
@@ -163,8 +163,9 @@ type Rated interface {
 	Allowance() (provider.Allowance, bool)
 }
 
-// askRate is how often the source is to be asked by the fleet: as configured, as
-// learned from refusals, and as the provider says. Nothing left pauses the source.
+// askRate returns the rate at which the fleet may ask the source: as configured, as
+// learned from refusals, and as the provider says. If nothing is left of it, the
+// source is paused.
 func (s *source) askRate(now time.Time) stream.Rate {
 	var told stream.Rate
 	if rated, ok := s.Client.(Rated); ok {
@@ -175,12 +176,12 @@ func (s *source) askRate(now time.Time) stream.Rate {
 	return s.pace.Of(*s.rate.Load(), told, now)
 }
 
-// fewSlots is up to how many none are kept free for anybody.
+// fewSlots is up to how many slots none is kept free for a lower class.
 const fewSlots = 2 * len(classes)
 
-// keptFor is how many slots a class leaves to lower ones: one to each that has
-// work and none under way. Where slots are what is short, not budget, lower
-// classes would else wait for as long as a higher one has work.
+// keptFor returns how many slots a class leaves to lower ones: one to each that has
+// work and none under way. Where slots are scarcer than budget, lower classes would
+// otherwise wait for as long as a higher one has work.
 func (s *source) keptFor(class event.Class) (n int) {
 	if cap(s.slots) <= fewSlots {
 		return 0

@@ -7,15 +7,15 @@ import (
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
-// spillAtOnce is how many lanes are set aside before the shard looks round.
+// spillAtOnce is how many lanes are spilled before the shard reads again.
 const spillAtOnce = 256
 
-// spill makes room when as much of a source is in hand as may be: lanes of
-// the shard that wait for budget are parked with all that is in them, due at
-// once and uncharged, and what comes later for their entities is moved behind
-// them. It reports whether there were any.
+// spill makes room when too much of a source is in flight. Lanes of the shard that
+// wait for budget are parked with all their entries, due at once and uncharged.
+// Entries that come later for their entities are moved behind them. It reports
+// whether there were any such lanes.
 //
-// Lanes of the background stay in hand, and so it stops being read.
+// Lanes of the background are not spilled; the background stops being read instead.
 func (r *intake) spill(src *source) bool {
 	r.enter()
 	defer r.leave()
@@ -36,9 +36,9 @@ func (r *intake) spill(src *source) bool {
 	return len(lanes) > 0
 }
 
-// park has an entity parked, however long Redis is away; an error says that
-// the shard is not ours any more. The caller holds the gate, so nothing of the
-// entity is read, tried or moved between two pages.
+// park parks an entity, however long Redis is away. An error means that the shard is
+// not ours any more. The caller holds the gate, so nothing of the entity is read,
+// tried or moved between two pages.
 func (s parkedList) park(loop *telemetry.Loop, p stream.Park) error {
 	return s.insist(s.ctx, loop, "park an entity", func() error { return s.lease.Park(s.ctx, p) })
 }

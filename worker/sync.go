@@ -106,12 +106,12 @@ func (r *run) consult(ctx context.Context, e entity.Consult) (result entity.Resu
 		}
 	}
 	if err := ctx.Err(); err != nil {
-		result.Err = err // what was answered says nothing
+		result.Err = err // the answer decides nothing
 	}
 	return result
 }
 
-// record puts it on record that the provider took back history, and alerts.
+// record stores that the provider took back history, and alerts.
 func (r *run) record(ctx context.Context, e entity.Record) error {
 	d := e.Discrepancy
 	if err := r.s.w.Store.Record(ctx, []storage.Discrepancy{d}); err != nil {
@@ -123,8 +123,7 @@ func (r *run) record(ctx context.Context, e entity.Record) error {
 	return nil
 }
 
-// write writes the answer, and makes dead letters that it makes pointless
-// superseded.
+// write writes the answer, and marks dead letters superseded that it makes needless.
 func (r *run) write(w *storage.Write) (err error) {
 	ctx, end := r.step("write")
 	defer func() { end(err) }()
@@ -194,8 +193,8 @@ func (r *run) parkFailed(e entity.Park) error {
 	return nil
 }
 
-// bury puts dead letters on record, tells people, and lets their events in again
-// should the provider send them once more.
+// bury stores dead letters, raises their alerts, and removes the marks of their
+// events, so that the provider may send those again.
 func (r *run) bury(ctx context.Context, e entity.Bury) error {
 	w := r.s.w
 	if err := w.repair(ctx, nil, e.Failed, false); err != nil {
@@ -223,8 +222,8 @@ func (r *run) bury(ctx context.Context, e entity.Bury) error {
 	return r.forgetEvents(ctx, e)
 }
 
-// completeLetters gives letters the traces of their events. A signal without an
-// event has no letter, and the log says that it was given up.
+// completeLetters adds the traces of their events to dead letters. A signal without
+// an event has no dead letter, and the log says that it was given up.
 func (r *run) completeLetters(e entity.Bury) {
 	next := 0
 	for i := range e.Batch {
@@ -238,8 +237,8 @@ func (r *run) completeLetters(e entity.Bury) {
 	}
 }
 
-// raiseAlert raises the alert of a dead letter. It comes after the letter is on
-// record: a worker that dies between the two buries again, and alerts then.
+// raiseAlert raises the alert of a dead letter, once that is stored: a worker that
+// dies between the two buries it again, and alerts then.
 func (r *run) raiseAlert(l *storage.Letter) {
 	t := alert.Alert{
 		At: l.At, Kind: alert.DeadLetter, Source: l.Source, ID: l.ID(), Event: l.EventID,

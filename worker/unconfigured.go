@@ -37,7 +37,7 @@ func (s meter) rememberSources() {
 func (s meter) measureUnconfigured(reported reportedSources) {
 	found, err := unconfigured.Find(s.ctx, s.w.Streams, s.w.Store, s.w.names)
 	if err != nil {
-		return // the next round says more than a line in the log
+		return // the next round tries again
 	}
 	waits := map[string]bool{}
 	for _, work := range found {

@@ -39,8 +39,8 @@ func (s *source) deferFor(k event.Key) (d time.Duration, undefined bool) {
 // wait until they are warned of: 30 minutes by default. A rollout takes less.
 const undefinedLate = 30
 
-// waitingKinds are the undefined kinds of which entities are parked: since when
-// they have been seen, and whether that was told.
+// waitingKinds are the undefined kinds of which entities are parked, since when, and
+// whether the log has warned of them.
 type waitingKinds map[event.Key]*waitingKind // the key without an id
 
 type waitingKind struct {
@@ -55,7 +55,7 @@ func (s meter) measureUndefined(waiting waitingKinds) {
 	for _, name := range s.w.names {
 		kinds, err := s.w.Streams.ParkedKinds(s.ctx, name)
 		if err != nil {
-			return // the next round says more than a line in the log
+			return // the next round tries again
 		}
 		for kind, n := range kinds {
 			k := event.Key{Source: name, Kind: kind}

@@ -13,12 +13,12 @@ import (
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
-// Only Tarn writes streams and parked lists, so what cannot be read in them is a
-// version skew, damage or a foreign hand. It is put into the audit, whole, and
-// taken out: it must not hold up what can be read. The work of a logged event is
-// not lost with it, since its row stays open and recover appends it again.
+// Only Tarn writes streams and parked lists. What cannot be read in them comes from
+// another version, from damage or from another program. It is stored in the audit,
+// whole, and removed, so that it does not hold up what can be read. The work of a
+// logged event is not lost: its row stays open and recover appends it again.
 
-// unreadable puts entries that cannot be decoded on record and takes them out.
+// unreadable stores entries that cannot be decoded in the audit and removes them.
 func (s eventLog) unreadable(src *source, batch []stream.Entry) ([]stream.Entry, error) {
 	good, bad := readable(batch)
 	if len(bad) == 0 {
@@ -55,8 +55,8 @@ func (s parkedList) page(ctx context.Context, loop *telemetry.Loop, k event.Key,
 	}
 }
 
-// discardEntities puts what is parked under names that cannot be read on record
-// and removes it.
+// discardEntities stores what is parked under unreadable names in the audit and
+// removes it.
 func (s parkedList) discardEntities(loop *telemetry.Loop, src *source, names []string) error {
 	for _, name := range names {
 		err := s.lease.DiscardEntity(s.ctx, src.Name, name, func(entries []stream.Entry) error {
@@ -72,7 +72,7 @@ func (s parkedList) discardEntities(loop *telemetry.Loop, src *source, names []s
 	return nil
 }
 
-// noteParked puts unreadable parked entries on record.
+// noteParked stores unreadable parked entries in the audit.
 func (s parkedList) noteParked(ctx context.Context, loop *telemetry.Loop, source, entity string, bad []stream.Entry) error {
 	notes := make([]storage.Note, len(bad))
 	for i, e := range bad {
@@ -99,7 +99,7 @@ func (s *shard) note(ctx context.Context, loop *telemetry.Loop, notes []storage.
 	return s.w.persist(ctx, loop, "note unreadable entries", func() error { return s.w.Store.Note(ctx, notes) })
 }
 
-// readable parts the entries that could be decoded from those that could not.
+// readable separates the entries that could be decoded from those that could not.
 func readable(entries []stream.Entry) (good, bad []stream.Entry) {
 	for _, e := range entries {
 		if e.Err != nil {

@@ -20,17 +20,17 @@ const (
 	// learnedFor that after one that did not fail: another worker, or another
 	// account that was accepted, may have changed it.
 	learnEvery, learnedFor = time.Minute, time.Hour
-	// askedFor is how long an answer that decides nothing is left standing: the
-	// same witness would most likely answer the same.
+	// askedFor is how long an answer that decides nothing is kept: the same witness
+	// would most likely answer the same.
 	askedFor = time.Second
 )
 
-// evidence is what a worker knows of whether the account is asked that the
-// mirror is of.
+// evidence is what a worker knows about whether it asks the account that the mirror
+// is of.
 type evidence struct {
 	src       *source
 	witnesses witness.Witnesses
-	// turn is in the channel unless somebody asks for a witness.
+	// turn is in the channel unless an attempt is asking for a witness.
 	turn chan struct{}
 
 	mu    sync.Mutex
@@ -76,7 +76,7 @@ func (e *evidence) filled(k event.Key) {
 	delete(e.emptied, k)
 }
 
-// forget forgets which lists were shown without elements.
+// forget clears the lists that were shown without elements.
 func (e *evidence) forget() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -91,7 +91,7 @@ func (e *evidence) mayAsk() bool {
 	return !time.Now().Before(e.notBefore)
 }
 
-// wait is how long to wait for a proof until an entity is asked for again.
+// wait returns how long to wait for a proof before an entity is asked for again.
 func (e *evidence) wait() time.Duration {
 	if len(e.turn) == 0 || !e.mayAsk() {
 		return askedFor // nothing is known sooner

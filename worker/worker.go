@@ -39,7 +39,7 @@ type Source struct {
 	Concurrency int
 }
 
-// Options are what a worker is made of.
+// Options configure a worker.
 type Options struct {
 	// ID names this process, new at every start.
 	ID      string
@@ -52,8 +52,8 @@ type Options struct {
 	// times as often. Defaults to 5 s.
 	LeaseTTL time.Duration
 	// InFlight is how many live entries of one source may be read and not yet acked
-	// before those that wait for budget are set aside; the background is read up
-	// to half of it. Each shard may exceed it by what it reads at once. Defaults
+	// before those that wait for budget are spilled. The background is read up to
+	// half of it. Each shard may exceed it by what it reads at once. Defaults
 	// to 20,000.
 	InFlight int
 	// Grace is how long syncs under way may take to finish when a shard is
@@ -68,8 +68,7 @@ type Options struct {
 	Rewritten time.Duration
 	Metrics   *telemetry.Metrics
 	Health    *telemetry.Health
-	// Alerts tell people that they are needed. Defaults to the log and the
-	// metric alone.
+	// Alerts raises alerts. Defaults to the log and the metric alone.
 	Alerts *alert.Alerts
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
@@ -136,7 +135,7 @@ type Worker struct {
 	setbacks map[int]setback
 
 	flags flags
-	// undefined are the kinds the log has said it knows nothing of: "source/kind".
+	// undefined are the undefined kinds that have been logged: "source/kind".
 	undefined sync.Map
 }
 
@@ -173,21 +172,21 @@ func storeRetry(o Options) loops.Retry {
 	}
 }
 
-// SetRate changes what a source's provider allows the fleet, from now on. A
-// source it does not know is left alone.
+// SetRate changes what a source's provider allows the fleet. It ignores an unknown
+// source.
 func (w *Worker) SetRate(source string, r stream.Rate) {
 	if s := w.sources[source]; s != nil {
 		s.rate.Store(&r)
 	}
 }
 
-// Run works until ctx ends, then hands everything over and returns nil. It
-// returns earlier only if it cannot work at all. If ctx ends by an
-// identity.ErrMismatch, what is in hand is dropped instead, neither finished nor
-// acknowledged. Run may be called again then.
+// Run works until ctx ends, then hands over all shards and returns nil. It returns
+// earlier only if it cannot work at all. If ctx ends by an identity.ErrMismatch,
+// entries in flight are dropped instead, neither finished nor acked. Run may be
+// called again then.
 func (w *Worker) Run(ctx context.Context) error {
 	// What is under way when ctx ends is finished, not cut off: it runs under a
-	// context of its own, ended at the end of the hand-over.
+	// context of its own, ended at the end of the handover.
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	defer context.AfterFunc(ctx, func() {
@@ -213,8 +212,8 @@ func (w *Worker) Run(ctx context.Context) error {
 	return nil
 }
 
-// persist runs do until it succeeds, fails for another reason than that the
-// database or Redis is away, or ctx ends. Nothing is parked or charged for it.
+// persist runs do until it succeeds, fails though database and Redis answer, or ctx
+// ends. Nothing is parked or charged for it.
 func (w *Worker) persist(ctx context.Context, loop *telemetry.Loop, what string, do func() error) error {
 	return w.storeRetry.Do(ctx, loops.Call{What: what, Health: loop}, do)
 }

@@ -1,5 +1,4 @@
-// Package app puts a worker together from its settings: it wires, package
-// worker does.
+// Package app wires a worker from its settings. Package worker does the work.
 package app
 
 import (
@@ -20,8 +19,8 @@ that was signalled, and writes it to the mirror, in order and once. Run up to as
 many as there are shards; they divide the work among themselves.
 `
 
-// Run is a worker until ctx ends. Health and metrics are served from the first
-// moment, so that one that waits for Redis can be told from one that hangs.
+// Run runs a worker until ctx ends. Health and metrics are served from the start,
+// so that a worker that waits for Redis can be distinguished from one that hangs.
 func Run(ctx context.Context, p *process.Process) error {
 	return p.Probed(ctx, "http.worker_addr", p.Config.HTTP.WorkerAddr, func(ctx context.Context, probe *process.Probe) error {
 		return work(ctx, p, probe)
@@ -77,7 +76,7 @@ func work(ctx context.Context, p *process.Process, probe *process.Probe) error {
 	return keeper.Keep(ctx, w.Run)
 }
 
-// setRates takes the rates of settings that were read again.
+// setRates applies the rates of reloaded settings.
 func setRates(w *worker.Worker, c *config.Config) {
 	for name, s := range c.Sources {
 		w.SetRate(name, stream.Rate{Limit: s.Rate.Limit, Per: s.Rate.Per})
