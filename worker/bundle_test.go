@@ -519,7 +519,7 @@ func (w *watched) panicIn(name string, times int) {
 }
 
 // loseAnswers makes the next times calls of a method fail though the store has
-// done as it was told.
+// done as the test asked.
 func (w *watched) loseAnswers(name string, times int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -27,7 +27,7 @@ func TestTransientFailureIsParkedAndRetried(t *testing.T) {
 	require.Contains(t, row.Error, "boom")
 	second := b.send("widget.sold", "widget", "w1")
 	other := b.send("widget.sold", "widget", "w2")
-	b.row(other, storage.Processed) // delays nobody else
+	b.row(other, storage.Processed) // it delays no other entity
 
 	one, two := b.row(first, storage.Processed), b.row(second, storage.Processed)
 	require.LessOrEqual(t, one.Entities[0].CoveredBy.Claim, two.Entities[0].CoveredBy.Claim)
@@ -210,7 +210,7 @@ func TestWrongAccountMakesNoTombstones(t *testing.T) {
 	b.empty()
 }
 
-// The second entity of an event dies: the letter, the event's status, and what
+// The second entity of an event dies: the dead letter, the event's status, and what
 // a redelivery and a later good sync make of them.
 func TestSecondEntityDies(t *testing.T) {
 	t.Parallel()

@@ -26,7 +26,7 @@ func (w *watched) Entity(ctx context.Context, k event.Key) (*storage.Document, e
 	return w.Store.Entity(ctx, k)
 }
 
-// Documents counts, and refuses to read one document with all others if it is told to.
+// Documents counts, and refuses to read one document with all others if asked to.
 func (w *watched) Documents(ctx context.Context, keys []event.Key) ([]*storage.Document, error) {
 	if err := w.call("documents"); err != nil {
 		return nil, err
@@ -120,7 +120,7 @@ func TestParentsOfAFailedFetchAreNotKnown(t *testing.T) {
 	require.Equal(t, asked, s.count("/customers/c_wrong/orders/o_1"))
 }
 
-// A document that somebody has broken costs its own entity alone: an event that
+// A damaged document costs its own entity alone: an event that
 // does not name the parents makes a dead letter, one that does heals it.
 func TestABrokenDocumentIsReplacedByTheNextAnswer(t *testing.T) {
 	t.Parallel()

@@ -23,7 +23,7 @@ import (
 	"github.com/tarn-sync/tarn/worker"
 )
 
-// shop is a provider on HTTP whose orders stand under customers.
+// shop is a provider on HTTP whose orders are under customers.
 const shop = `
 provider: acme
 signature: {scheme: timestamped-hmac, headers: [Acme-Signature]}
@@ -38,7 +38,7 @@ events:
   balance: {touches: [balance]}
 `
 
-// site answers as it is told, and otherwise with a good state.
+// site answers as the test asks, and otherwise with a good state.
 type site struct {
 	mu     sync.Mutex
 	answer http.HandlerFunc // nil: all is well
@@ -284,12 +284,12 @@ func TestWhatAnEventDoesNotTell(t *testing.T) {
 	require.InDelta(t, 5, b.metric("tarn_flagged_total", "unnamed"), 0)
 	require.Equal(t, 1, log.count("do not name the entity it is about"), "once per type")
 	_, err := b.store.Entity(b.ctx, key("order", "o_9"))
-	require.ErrorIs(t, err, storage.ErrNotFound, "what nobody could ask for leaves no trace")
+	require.ErrorIs(t, err, storage.ErrNotFound, "an entity that cannot be asked for leaves no trace")
 
 	b.raw(`{"id":"evt_undated","type":"order.made","created_at":"9999-12-31T23:59:59-01:00","context":{"customer":"c_1","order":"o_1"}}`)
 	row = b.row("evt_undated", storage.Processed)
 	require.True(t, row.Undated)
-	require.False(t, row.OutOfOrder, "nobody knows")
+	require.False(t, row.OutOfOrder, "the order is not known")
 	require.Equal(t, "evt_1", b.document("order", "o_1").LastEvent.ID)
 	require.InDelta(t, 1, b.metric("tarn_flagged_total", "undated"), 0)
 	b.empty()

@@ -27,7 +27,7 @@ var (
 	errRejected  = fate.New(fate.Permanent, errors.New("no such shop"))
 )
 
-// shops is a provider whose widgets stand under shops. A widget is gone in
+// shops is a provider whose widgets are under shops. A widget is gone in
 // every shop that nothing else is said of.
 type shops struct {
 	*acme
@@ -121,7 +121,7 @@ func (b *bundle) widget(id, shop string) string {
 
 func inShop(id string) map[string]string { return map[string]string{"shop": id} }
 
-// known makes the mirror hold a widget that stands in shop s1.
+// known makes the mirror hold a widget that is in shop s1.
 func known(b *bundle, p *shops, id string) {
 	b.t.Helper()
 	p.move(id, "s1")
@@ -132,7 +132,7 @@ func known(b *bundle, p *shops, id string) {
 }
 
 // An event, or an operator, that names another parent than the one a known
-// entity stands under moves nothing and deletes nothing.
+// entity is under moves nothing and deletes nothing.
 func TestAWrongParentIsAHint(t *testing.T) {
 	t.Parallel()
 	b, p := inShops(t)
@@ -184,7 +184,7 @@ func TestAMoveIsFollowed(t *testing.T) {
 	}
 }
 
-// What becomes of an entity that is not where it is known to stand depends on
+// What becomes of an entity that is not where it is known to be depends on
 // what all other parents its signals name have to say.
 func TestOnlyAllGoneIsATombstone(t *testing.T) {
 	t.Parallel()
@@ -257,7 +257,7 @@ func TestANewParentIsAskedTwice(t *testing.T) {
 }
 
 // An entity that was taken for gone comes back when a signal names the parent it
-// stands under, also if that is asked too early at first; a plain signal, which
+// is under, also if that is asked too early at first; a plain signal, which
 // names none, leaves it as it is.
 func TestATombstoneIsRevivedUnderAnotherParent(t *testing.T) {
 	t.Parallel()

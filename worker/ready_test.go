@@ -13,8 +13,8 @@ import (
 
 func named(id string) entity.ID { return entity.ID{Key: event.Key{ID: id}} }
 
-// Who has waited longest is first in its class, whoever became ready first; a
-// lane that was taken out leaves no gap that budget would be asked for.
+// The lane that has waited longest is first in its class, even if another was ready
+// first. A lane that was taken out leaves no gap that budget would be asked for.
 func TestWhoHasWaitedLongestIsFirst(t *testing.T) {
 	q := newReadyQueue()
 	noon := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)

@@ -49,7 +49,7 @@ func TestARefusedSettlementHoldsUpNoOtherEntity(t *testing.T) {
 	tries := b.store.refused
 	b.store.mu.Unlock()
 	told := b.told.of(alert.StoreRefuses)
-	require.Len(t, told, 1, "people are told once")
+	require.Len(t, told, 1, "one alert is raised")
 	require.Equal(t, bad, told[0]["event"])
 	require.Greater(t, tries[len(tries)-1].Sub(tries[len(tries)-2]), 1500*time.Millisecond, "less and less often")
 	first, then := b.row(bad, storage.Processed), b.row(second, storage.Processed)
@@ -82,8 +82,8 @@ func TestARefusedDeadLetterIsNotFetchedForEverySecond(t *testing.T) {
 	b.row(id, storage.Dead)
 }
 
-// An event the log refuses holds up nobody, is noted and told of, and what it
-// names is fetched all the same: with a row in which a text stands for the
+// An event the log refuses holds up no other, is stored in the audit and alerted, and what it
+// names is fetched all the same: with a row in which a text replaces the
 // payload, or, if the store refuses that too, without.
 func TestARefusedEventHoldsUpNoOtherEvent(t *testing.T) {
 	t.Parallel()

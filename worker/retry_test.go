@@ -105,7 +105,7 @@ func parkedSHA(t *testing.T) string {
 }
 
 // An answer of Redis that is lost between two pages of a parked entity leaves
-// nothing stuck: the retry is made anew.
+// nothing stuck: the retry is made again.
 func TestARetryThatIsCutOffIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)

@@ -19,7 +19,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
-// Entries that arrive after their shard was lost are in nobody's hand: else they
+// Entries that arrive after their shard was lost are not in flight: else they
 // would count against what this worker may read for as long as it lives.
 func TestALostShardTakesNothingIntoHand(t *testing.T) {
 	w := &Worker{sources: map[string]*source{"acme": {}}}

@@ -46,7 +46,7 @@ func TestASlowWitnessHoldsUpNoOtherEntity(t *testing.T) {
 	}
 }
 
-// A key that is revoked between two parents is nobody's attempt.
+// A key that is revoked between two parents charges no attempt.
 func TestAKeyRevokedBetweenTwoParentsPausesTheSource(t *testing.T) {
 	t.Parallel()
 	b, p := inShops(t)

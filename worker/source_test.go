@@ -27,8 +27,8 @@ import (
 	"github.com/tarn-sync/tarn/worker"
 )
 
-// A provider answers 429, for a while always, then now and then: the fleet asks for less, nobody is
-// charged and nobody is alarmed; when it no longer does, the pace comes back.
+// A provider answers 429, for a while always, then now and then: the fleet asks for less, no
+// attempt is charged and no alert is raised. When it no longer does, the pace comes back.
 func TestPaceIsLearnedFromRefusals(t *testing.T) {
 	t.Parallel()
 	const events = 100
@@ -70,9 +70,9 @@ func TestPaceIsLearnedFromRefusals(t *testing.T) {
 	require.True(t, eventually(func() bool { return b.metric("tarn_source_pace") == 1 }))
 }
 
-// What the provider says is left is heeded before it has to refuse anybody:
-// what remains is spread over the time until it counts anew, and when nothing
-// remains, because others ask too, everybody waits for that.
+// What the provider says is left is heeded before it has to refuse a request:
+// what remains is spread over the time until the limit is reset, and when nothing
+// remains, because others ask too, all workers wait for that.
 func TestRateHeadersAreHeeded(t *testing.T) {
 	t.Parallel()
 	const window, each = time.Second, 10
@@ -165,7 +165,7 @@ func TestPausedSourceSlowsNoOther(t *testing.T) { // alone: it measures time
 		require.NoError(t, b.streams.Resume(b.ctx, "acme"))
 		b.empty()
 	}
-	require.Empty(t, b.told.of(alert.SourcePaused), "whoever paused it by hand knows")
+	require.Empty(t, b.told.of(alert.SourcePaused), "the operator who paused it knows")
 	slices.Sort(paused)
 	slices.Sort(alone)
 	ratio := float64(alone[rounds/2]) / float64(paused[rounds/2])
@@ -173,7 +173,7 @@ func TestPausedSourceSlowsNoOther(t *testing.T) { // alone: it measures time
 	require.Greater(t, ratio, 0.67)
 }
 
-// People are told once that a source is down, and again only after it was well.
+// One alert is raised that a source is down, and another only after it was well.
 func TestOneAlertForEachOutage(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -260,8 +260,8 @@ func TestAlertOfADeadLetterIsPosted(t *testing.T) {
 	}, a)
 }
 
-// People are told of a pause though nobody was there to tell them when it began,
-// and told once, whoever comes after.
+// A pause that began while no worker could raise an alert is alerted later, and once,
+// however many workers follow.
 func TestAPauseIsAlertedOnce(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

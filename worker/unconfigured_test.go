@@ -60,7 +60,7 @@ func (b *bundle) unconfigured() map[string]float64 {
 	return got
 }
 
-// Of a source that is not configured a worker tells once and exports what waits,
+// A worker logs an unconfigured source once and exports how much of it waits,
 // in Redis or, when Redis has nothing of it, in the log alone.
 func TestWorkOfUnconfiguredSourcesIsReported(t *testing.T) {
 	t.Parallel()

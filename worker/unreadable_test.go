@@ -17,7 +17,7 @@ import (
 	"github.com/tarn-sync/tarn/worker"
 )
 
-// What nobody can read of what is parked, and names of entities that are none,
+// What cannot be read of a parked entity, and names that are no entities',
 // go to the audit, and what can be read goes on.
 func TestUnreadableParkedEntriesGoToTheAudit(t *testing.T) {
 	t.Parallel()
@@ -51,8 +51,8 @@ func TestUnreadableParkedEntriesGoToTheAudit(t *testing.T) {
 	require.Empty(t, keys)
 }
 
-// An entity whose record in Redis is of another type is told of and holds up
-// nobody.
+// An entity whose record in Redis is of another type is logged and holds up no
+// other.
 func TestAnEntityThatCannotBeTriedHoldsUpNoOther(t *testing.T) {
 	t.Parallel()
 	log := &lines{}
@@ -73,7 +73,7 @@ func TestAnEntityThatCannotBeTriedHoldsUpNoOther(t *testing.T) {
 		return log.has(func(l string) bool {
 			return strings.Contains(l, "could not begin a retry") && strings.Contains(l, "acme/widget/odd")
 		})
-	}), "it is told of")
+	}), "it is logged")
 }
 
 // lines is a log to be looked through.

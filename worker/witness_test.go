@@ -80,7 +80,7 @@ func TestWrongAccountOfASmallMirrorMakesNoTombstones(t *testing.T) {
 	}
 }
 
-// What stands under another root may be the same in every account: that it is
+// What is under another root may be the same in every account: that it is
 // found proves nothing for those that are not.
 func TestWhatStandsUnderAnotherRootProvesNothing(t *testing.T) {
 	t.Parallel()
@@ -98,7 +98,7 @@ func TestWhatStandsUnderAnotherRootProvesNothing(t *testing.T) {
 	}
 }
 
-// A few of many are really gone: others are found, and nobody is needed.
+// A few of many are really gone: others are found, and no operator is needed.
 func TestAFewDeletedAmongLivingOnes(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -141,7 +141,7 @@ func TestDeletionsThatAnOperatorAccepted(t *testing.T) {
 	b.empty()
 }
 
-// identified is a provider that tells whose key it is asked with.
+// identified is a provider that says whose key it is asked with.
 type identified struct {
 	*acme
 	account atomic.Value
@@ -153,8 +153,8 @@ func (p *identified) Identity(context.Context) (string, error) {
 	return p.account.Load().(string), nil
 }
 
-// Where the provider tells whose key it is, a sole entity that is gone needs
-// nobody; and one that only seems so does not become a tombstone.
+// Where the provider says whose key it is, a sole entity that is gone needs no
+// operator, and one that only seems gone does not become a tombstone.
 func TestIdentityProvesTheAccount(t *testing.T) {
 	t.Parallel()
 	def, err := provider.Parse("acme.yaml", []byte(strings.Replace(definition, "  probe:", "  identity: {path: /me, value: id}\n  probe:", 1)))
@@ -198,9 +198,9 @@ func TestAPauseIsOfItsKindWhateverItsText(t *testing.T) {
 		require.NoError(t, b.streams.Resume(b.ctx, "acme"))
 		require.True(t, eventually(func() bool { return b.metric("tarn_source_paused") == 0 }))
 		b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
-		require.InDelta(t, 1, b.metric("tarn_source_pace"), 0, "%q slows nobody", reason)
+		require.InDelta(t, 1, b.metric("tarn_source_pace"), 0, "%q slows no source", reason)
 	}
-	require.Empty(t, b.told.of(alert.SourcePaused), "whoever paused it knows")
+	require.Empty(t, b.told.of(alert.SourcePaused), "the operator who paused it knows")
 }
 
 // One entity that is answered 429 waits alone; the others keep their pace, and in
@@ -257,7 +257,7 @@ func TestSeveralLockedEntitiesStopPausingTheSource(t *testing.T) {
 		require.Less(t, i, 2000, "the locked ones are never charged")
 	}
 	for _, id := range ids {
-		require.Equal(t, 4, b.row(id, storage.Dead).Attempts, "the last one is its letter's")
+		require.Equal(t, 4, b.row(id, storage.Dead).Attempts, "the last one is its dead letter's")
 	}
 	// The exact bound is that of condition.Throttle; here, runs last as long as no good answer
 	// comes between, which a busy machine decides.
@@ -283,7 +283,7 @@ func TestRetryAfterOfOneEntityPausesNoSource(t *testing.T) {
 }
 
 // A provider whose probe path has no limit refuses everything else: it is the
-// source, and nobody is charged.
+// source, and no attempt is charged.
 func TestThrottledThoughTheProbePathIsNot(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

@@ -36,7 +36,7 @@ func (y burying) letters(entries []event.Entry) Bury {
 		if e.Signal.Cause != event.CauseEvent {
 			continue
 		}
-		ref := e.Signal.Ref // its own parents, which another letter's are not
+		ref := e.Signal.Ref // its own parents, which another dead letter's are not
 		if len(ref.Parents) == 0 {
 			ref = y.ref
 		}

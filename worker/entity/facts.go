@@ -34,7 +34,7 @@ func (f *facts) expects(eventType string) (status string, ok bool) {
 func (f *facts) factual() bool { return f.doc.Raw != nil }
 
 // parentSets are the parents to ask for the entity under, in order: those it is
-// known to stand under, then those its signals name, in the order of the stream.
+// known to be under, then those its signals name, in the order of the stream.
 // The document of an entity never fetched has what an earlier signal named, which
 // comes last.
 func (f *facts) parentSets() []map[string]string {

@@ -17,8 +17,8 @@ type plan struct {
 	counted         int       // entries on whose rows it is counted
 }
 
-// park puts the entity and all that waits for it to wait in Redis: head settled,
-// attempt counted, gate entered, in this order.
+// park parks the entity with all that waits for it: the head is settled, the attempt
+// counted, the gate entered, in this order.
 func (y parking) park(charged bool, delay, earliest time.Duration) {
 	y.plan = plan{charged: charged, delay: delay, earliest: earliest, at: y.s.now.UTC()}
 	y.lane.afterHead(y.sync)
@@ -96,7 +96,7 @@ func (y parking) enterGate() {
 	y.s.gate.enter(func() { y.do(y.parkNow(), y.parkedNow) })
 }
 
-// parkNow moves what is in hand. No entry of the entity is read meanwhile.
+// parkNow moves the entries in flight. No entry of the entity is read meanwhile.
 func (y parking) parkNow() Park {
 	p := Park{
 		Sync: y.number, Lane: y.lane.id, Waiting: y.lane.queue, Attempt: y.parked.Attempt,

@@ -37,7 +37,7 @@ type State struct {
 }
 
 // Attempt is a failed attempt with its number since the entity was parked, so that
-// each entry's own can be told.
+// each entry's own attempts can be found.
 type Attempt struct {
 	N     int       `json:"n"`
 	At    time.Time `json:"at"`

@@ -75,7 +75,7 @@ func (y judging) lags(Result) {
 }
 
 // doubt decides about an answer without history the mirror holds: it is not taken,
-// unless the provider has stood by it for long enough. The doubt may be another
+// unless the provider has repeated it for long enough. The doubt may be another
 // worker's, and either's clock may have been set since, so it goes by Redis'.
 func (y judging) doubt(r Result) {
 	if r.Err != nil {

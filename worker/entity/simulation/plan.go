@@ -28,7 +28,7 @@ func Controls() []Control {
 	return []Control{Leases, Lanes, Claims, Acks, SettleOrder, Recover, Append}
 }
 
-// Plan is one run, but for the random delays that Seed stands for.
+// Plan is one run, except the random delays that Seed determines.
 type Plan struct {
 	Seed                         uint64
 	Workers, Shards, Entities    int
@@ -59,7 +59,7 @@ type Fault struct {
 	Of int
 }
 
-// String returns the fault as it stands in transcripts.
+// String returns the fault as transcripts have it.
 func (f Fault) String() string {
 	what := f.What
 	switch {

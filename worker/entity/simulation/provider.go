@@ -12,7 +12,7 @@ import (
 )
 
 // definition is a provider small enough to see through: widgets have a history,
-// gadgets have none, parts stand under shops.
+// gadgets have none, parts are under shops.
 const definition = `
 provider: acme
 signature: {scheme: timestamped-hmac, headers: [Acme-Signature], tolerance: 5m}
@@ -83,7 +83,7 @@ type thing struct {
 	history  []string // JSON of the changes
 	shop     int
 	told     bool // an event about it was accepted
-	givenUp  bool // a signal without an event was given up, which leaves no letter
+	givenUp  bool // a signal without an event was given up, which leaves no dead letter
 }
 
 // version is a state of a thing from a time on.
@@ -145,7 +145,7 @@ func (u *upstream) act(d Deed) {
 			u.change(t, false)
 		}
 	case "touched":
-		if len(t.versions) == 0 { // nothing is told of what never was
+		if len(t.versions) == 0 { // there is no event of an entity that never was
 			u.change(t, false)
 		}
 	default: // a status

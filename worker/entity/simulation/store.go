@@ -30,7 +30,7 @@ type document struct {
 	storage.Document
 	// begun is when each claim was taken, from 1.
 	begun []time.Duration
-	// fetched is when the fetch of the state that stands was sent.
+	// fetched is when the fetch of the current state was sent.
 	fetched time.Duration
 	// covered are the live entries settled so far, by id, with their claims.
 	covered []covering
