@@ -1,5 +1,5 @@
-// Package loops is how a process waits and goes on: it sleeps, keeps its loops
-// running, and repeats calls of a server that is away.
+// Package loops sleeps, keeps loops running, and repeats calls of a server that is
+// away.
 //
 //	Sleep       waits for a time or for the end of a context
 //	Supervisor  starts a loop again that panicked or failed
@@ -12,13 +12,13 @@
 // store, so a process that gave up would only need a person to start it again. Both
 // end with their context.
 //
-// # What people learn
+// # What is reported
 //
 // A server that is away comes back, so the first failure of a call is one line in
 // the log and one count, and the calls that follow are silent. A call that takes
-// longer than its time-out may never end. After three time-outs in a row it is said
-// aloud: an error in the log, a count, an alert, and the state of the loop in
-// /healthz. It is said again every thirty time-outs. Each try costs the server a
+// longer than its time-out may never end. After three time-outs in a row it is
+// reported: as an error in the log, a count, an alert, and the state of the loop in
+// /healthz. It is reported again every thirty time-outs. Each try costs the server a
 // whole time-out, so the pause doubles with each, to a minute at most.
 //
 // The state of a loop for /healthz is that of package telemetry: a *telemetry.Loop
@@ -28,5 +28,5 @@
 // # Time
 //
 // The package waits by package time alone. A test runs it in a testing/synctest
-// bubble, whose clock stands still until all goroutines wait.
+// bubble, whose clock stops until all goroutines wait.
 package loops

@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// aloudAfter is how many time-outs in a row are said aloud; aloudEvery is how
-	// many more it takes to say so again.
+	// aloudAfter is how many time-outs in a row are reported, aloudEvery how many
+	// more are reported again.
 	aloudAfter, aloudEvery = 3, 30
 	// longestPause is the longest pause after a time-out.
 	longestPause = time.Minute
@@ -34,18 +34,18 @@ type Retry struct {
 	// Pause is how long a failed call waits. After a time-out it doubles with each
 	// further one, to a minute at most. Defaults to 1 s.
 	Pause time.Duration
-	// Logger gets the first failure of a call, and what is said aloud. Defaults to
+	// Logger gets the first failure of a call, and reports of time-outs. Defaults to
 	// slog.Default().
 	Logger *slog.Logger
 	// Count is called with the server's name at the first failure of a call, and
-	// with that and "_timeout" when one is said aloud. Defaults to nothing.
+	// with that and "_timeout" when time-outs are reported. Defaults to nothing.
 	Count func(what string)
-	// Alert tells people of a call that times out again and again. Defaults to
+	// Alert raises an alert of a call that times out again and again. Defaults to
 	// nothing.
 	Alert func(source, reason string)
 }
 
-// Call is one call of a server, for people: what it does, and for which source.
+// Call describes one call of a server for logs and alerts.
 type Call struct {
 	// What the call does: "settle events". "": it reaches the server at all, as at
 	// the start of a process.
@@ -104,7 +104,7 @@ func (r Retry) waiting(call Call) string {
 	return "waiting: " + call.What
 }
 
-// sayAloud tells people that a call may never end.
+// sayAloud reports that a call may never end.
 func (r Retry) sayAloud(call Call, timeouts int, err error) {
 	r.count(r.Server + "_timeout")
 	r.log().Error("the "+r.Server+" takes longer than its time-out, again and again",

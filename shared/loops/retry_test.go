@@ -40,7 +40,7 @@ func fails(errs ...error) func() error {
 	}
 }
 
-// A call that times out is said aloud at its third time-out, and goes on: log, alert,
+// A call that times out is reported at its third time-out, and goes on: log, alert,
 // count and health name the call.
 func TestThreeTimeoutsAreSaidAloud(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -115,7 +115,7 @@ func TestRetryEnds(t *testing.T) {
 	})
 }
 
-// A process that starts says once what it waits for.
+// A process that starts logs once what it waits for.
 func TestRetryWithoutANamedCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer

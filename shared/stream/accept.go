@@ -9,15 +9,14 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// AcceptFor is how long ResumeAccepting accepts deletions: long enough to find
-// and remove what stood under an account that is closed, short enough that it
-// does not stand open for the next mistake.
+// AcceptFor is how long ResumeAccepting accepts deletions: long enough to find and
+// remove the entities of an account that is closed, short enough that the next
+// mistake is not accepted too.
 const AcceptFor = time.Hour
 
-// ResumeAccepting ends a pause as Resume does, and lets known entities of the
-// source be taken for deleted though no known entity answers any more: an
-// operator has looked. That ends after AcceptFor, or with Resume. Repeated, it
-// begins again.
+// ResumeAccepting ends a pause as Resume does. It also lets known entities of the
+// source count as deleted although no known entity answers any more: an operator has
+// looked. This ends after AcceptFor, or with Resume. A further call begins it again.
 func (s *Streams) ResumeAccepting(ctx context.Context, source, by string) error {
 	keys := []string{s.keys.accepted(source), s.keys.source(source), s.keys.probe(source)}
 	_, err := run(ctx, s.client, acceptScript, "resume source "+source+" and accept its deletions", keys, by, AcceptFor.Milliseconds())
@@ -31,8 +30,8 @@ func (s *Streams) DeletionsAccepted(ctx context.Context, source string) (time.Du
 	if err != nil {
 		return 0, fmt.Errorf("read whether deletions of source %s are accepted: %w", source, err)
 	}
-	// Redis keeps the moment of expiry. More left than was ever given means that
-	// its clock was set back; the time may be over.
+	// Redis stores the moment of expiry. If more is left than was ever given, its
+	// clock was set back, and the time may be over.
 	if left < 0 || left > AcceptFor {
 		return 0, nil
 	}
@@ -49,7 +48,7 @@ func (s *Streams) Account(ctx context.Context, source string) (string, error) {
 	return account, nil
 }
 
-// SetAccount keeps it.
+// SetAccount stores who the provider said we are.
 func (s *Streams) SetAccount(ctx context.Context, source, account string) error {
 	if err := s.client.Set(ctx, s.keys.account(source), account, 0).Err(); err != nil {
 		return fmt.Errorf("keep the account of source %s: %w", source, err)

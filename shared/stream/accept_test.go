@@ -10,7 +10,7 @@ import (
 )
 
 // A pause has a kind beside its text. One that an older version made has a text
-// alone, and that a newer one's kind still stands beside it proves nothing.
+// alone, and that a newer one's kind is still beside it proves nothing.
 func TestThePauseOfAnOlderVersionIsRead(t *testing.T) {
 	t.Parallel()
 	s, _ := start(t)

@@ -54,9 +54,9 @@ func (s *Streams) AppendAll(ctx context.Context, ds []Draft) ([]Receipt, error) 
 	return s.appendPages(ctx, ds, false)
 }
 
-// AppendFurther is AppendAll for what entries already taken lead to: signals
-// for the further entities of an event, refreshes, second looks. They go in
-// however full Redis is. An entry cannot leave before its further signals are
+// AppendFurther is AppendAll for the signals that entries already read lead to:
+// further entities of an event, refreshes, second looks. They go in however full
+// Redis is. An entry cannot leave before its further signals are
 // in, so refusing those would keep Redis full for ever.
 func (s *Streams) AppendFurther(ctx context.Context, ds []Draft) ([]Receipt, error) {
 	return s.appendPages(ctx, ds, true)
@@ -150,7 +150,7 @@ func (e *entry) receipt() (Receipt, error) {
 }
 
 // ForgetEvents removes the marks of events, so that the provider's sending them
-// again is taken up. homes are the events' Home keys, by the event's id. Cut off,
+// again is accepted. homes are the events' Home keys, by the event's id. Cut off,
 // it may have removed some.
 func (s *Streams) ForgetEvents(ctx context.Context, homes map[string]event.Key) error {
 	marks := make([]string, 0, len(homes))

@@ -10,7 +10,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 )
 
-// burstTime is how much of its rate a budget saves up while nobody asks. Long
+// burstTime is how much of its rate a budget saves up while no worker asks. Long
 // enough that a stalled taker, or a slow fsync of Redis, costs no requests;
 // short enough that a provider that counts in windows of a second sees at most
 // a fifth more than the limit in one of them. A Per below a second saves up a
@@ -59,7 +59,7 @@ func (s *Streams) Take(ctx context.Context, source string, class event.Class, n 
 }
 
 // Budget returns how much of what a source's budget can save up is there, 0 to
-// 1, for people to look at: near 0 the fleet asks for more than the rate.
+// 1, for display. Near 0 the fleet asks for more than the rate.
 func (s *Streams) Budget(ctx context.Context, source string, r Rate) (float64, error) {
 	if r.PerSecond() == 0 {
 		return 1, nil
@@ -71,7 +71,7 @@ func (s *Streams) Budget(ctx context.Context, source string, r Rate) (float64, e
 	}
 	at, main := asText(kept.Val()[0]), asText(kept.Val()[1])
 	if at == "" {
-		return 1, nil // nobody took from it for long
+		return 1, nil // unused for long
 	}
 	since, _ := strconv.ParseInt(at, 10, 64)  // written by take.lua
 	tokens, _ := strconv.ParseFloat(main, 64) // so is this

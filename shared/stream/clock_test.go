@@ -103,7 +103,7 @@ func TestParkedEntitiesOutlastNoClockSetBack(t *testing.T) {
 	park(entries[1], time.Hour)
 	clock.Set(setBack)
 	require.NoError(t, l.Renew(ctx))
-	park(entries[2], time.Hour) // parked after the jump, before anybody noticed
+	park(entries[2], time.Hour) // parked after the jump, before any script noticed
 	due := func() (keys []event.Key) {
 		require.NoError(t, l.Renew(ctx))
 		keys, next, err := l.Due(ctx, "lemon", 10)
@@ -164,7 +164,7 @@ func TestTheDeadAreMissedThoughTheClockWasSetBack(t *testing.T) {
 	}
 }
 
-// A lock whose holder died keeps nobody waiting for longer than its expiry.
+// A lock whose holder died keeps no caller waiting for longer than its expiry.
 func TestALockOutlastsNoClockSetBack(t *testing.T) {
 	t.Parallel()
 	s, _, clock := startWithClock(t)
@@ -257,7 +257,7 @@ func TestAwaitOutlastsNoClockSetBack(t *testing.T) {
 	require.Less(t, time.Since(begun), 5*time.Second)
 }
 
-// The age of what waits neither ends nor begins anew with a jump.
+// The age of what waits neither ends nor begins again with a jump.
 func TestAgesGrowThoughTheClockIsSetBack(t *testing.T) {
 	t.Parallel()
 	s, _, clock := startWithClock(t)

@@ -21,8 +21,8 @@
 //	{tarn:7}:parked:lemon/order/bord_1   list: what waits for it
 //	{tarn:7}:record:lemon/order/bord_1   hash: attempt, state, kind (spilled or failed), last command
 //	{tarn:7}:lock:lemon/order/bord_1     entity lock
-//	{tarn:7}:generation          made anew when Redis lost the shard
-//	{tarn:7}:recovered:evt_1:lemon/…     entry that was appended anew a moment ago
+//	{tarn:7}:generation          changes when Redis lost the shard
+//	{tarn:7}:recovered:evt_1:lemon/…     entry that was appended again a moment ago
 //	{tarn:task:gaps/lemon}:lease, :epoch lease of a task of the fleet
 //	{tarn}:workers  {tarn}:shards  {tarn}:source:lemon  {tarn}:probe:lemon
 //	{tarn}:joined:w1             token of the heartbeat that found none of w1 before it
@@ -54,18 +54,18 @@
 //
 // Third, reads carry a sequence number kept in the lease. A reply that was lost
 // on the way has raised it, so the next Read fails with ErrResync instead of
-// delivering what comes after entries nobody saw; clients do repeat commands
-// silently. TakeOver then claims the pending entries again, in stream order,
+// delivering what comes after entries that were lost on the way. Clients do repeat
+// commands silently. TakeOver then claims the pending entries again, in stream order,
 // and sets a new number. A new lease begins out of step for the same reason:
 // what the former holder left comes first.
 //
-// Fourth, a failing entity takes its successors with it. Park moves all of
-// them from the stream to the entity's parked list, in pages, head first: what
-// a worker that died had not moved yet comes behind it by way of its successor,
-// like what comes later. Read does not move what
-// comes later for a parked entity, it flags it: a parked entry keeps ids and no
-// payload, so the caller must have written the event's log row before the
-// entry leaves the stream, and only then calls ParkBehind.
+// Fourth, a failing entity takes its later entries with it. Park moves all of them
+// from the stream to the entity's parked list, in pages, head first. If the worker
+// dies before the last page, its successor moves the rest behind the head, like
+// entries that come later. Read does not move entries that come later for a parked
+// entity; it flags them. A parked entry keeps ids and no payload, so the caller
+// writes the event's log row before the entry leaves the stream, and only then calls
+// ParkBehind.
 //
 // # Why scripts may run twice
 //
@@ -86,29 +86,31 @@
 //
 // Trying takes nothing out of Redis: Defer moves the due time past the try, so
 // that a worker that dies in it costs no more than that delay. Attempts are not
-// counted per entry, which would mean to rewrite the list at each failure: an
-// entry keeps the entity's count from when it came, and the difference is its
-// own.
+// counted per entry, which would rewrite the list at each failure. An entry keeps the
+// entity's count from when it came; the difference is its own count.
+//
+// The record says why an entity is parked: it failed, or it was spilled, which means
+// that its worker had too much in flight. Spilled entries are backlog.
 //
 // # Budgets
 //
 // One bucket per source for the whole fleet, filled by Redis' clock. Each class
 // below live has a floor of its own, so that live traffic that never ends does
-// not end reconciliation; a floor nobody uses flows over to the others. Which
-// class goes first is decided by who went short in the last 200 ms: takers poll,
-// so there is no queue to look at.
+// not end reconciliation. An unused floor flows over to the other classes. Which class
+// goes first depends on which went short in the last 200 ms: takers poll, so there is
+// no queue to look at.
 //
 // # When Redis' clock is set back
 //
-// Waits are kept as the time of their end, by Redis' clock, and so does Redis
-// keep its expiries. A clock that goes back by two hours would add two hours to
-// each. So a pause keeps when it was set and for how long, and begins again when
-// it was set later than now; due times go back as far as the clock did, which
-// tells since the time of the last look at them is kept beside them; a heartbeat
-// counts for one TTL from now at most; and whoever meets a lease, lock, probe or
-// mark that would last longer than it is ever given cuts it to that (clock.lua).
-// What an older version wrote counts as set when it is first seen. A clock that
-// goes forward ends waits early, which costs an attempt and breaks nothing.
+// Waits are stored as the time of their end, by Redis' clock, and Redis stores its
+// expiries in the same way. A clock that goes back by two hours would add two hours to
+// each. So a pause stores when it was set and for how long, and begins again if it was
+// set later than now. Due times go back as far as the clock did; the time of the last
+// look at them is stored beside them and shows how far. A heartbeat counts for one TTL
+// from now at most. A script that meets a lease, lock, probe or mark that would last
+// longer than the longest it is ever given cuts it to that (clock.lua). What an older
+// version wrote counts as set when it is first seen. A clock that goes forward ends
+// waits early, which costs an attempt and breaks nothing.
 //
 // Ids of entries have the same clock's time. Redis keeps them growing; their
 // ages are taken from when they were first seen where that is longer.
@@ -121,18 +123,18 @@
 // before the signals it leads to are in. Nothing here is ever trimmed but the
 // notes.
 //
-// After FLUSHALL, leases are fenced, Acquire makes the consumer groups anew
-// from id 0, and epochs go on growing since they follow the clock. What was in
-// Redis is appended again from the log by the reconciler. A group that was made
-// anew delivers again what is in the stream: the caller must skip by stream id
-// what it has in hand, in Read as in TakeOver.
+// After FLUSHALL, leases are fenced, Acquire makes the consumer groups again
+// from id 0, and epochs go on growing since they follow the clock. The reconciler
+// appends what was in Redis again from the log. A group that was made again delivers
+// all entries of the stream again: the caller must skip by stream id what it has in
+// flight, in Read as in TakeOver.
 //
 // A lease that Redis lost looks free and may not be. Its holder learns of the loss from
 // its next fenced script, a renewal at the latest; if Redis does not answer it, it
 // trusts the lease until 0.8 TTL after the last confirmed renewal. A successor that
 // began meanwhile could claim a later event before the holder claims an earlier one.
 // Epochs do not prevent that, since claims are taken in the store. So a worker that
-// knows of a loss waits (Member). Its own heartbeat tells:
+// knows of a loss waits (Member). Its own heartbeat shows it:
 //
 //	former heartbeat                       free leases it takes
 //	still counts in Redis                  any

@@ -13,7 +13,7 @@ var (
 	// ErrHeld: Acquire found the lease taken.
 	ErrHeld = errors.New("lease is held")
 	// ErrResync: what was read last is uncertain. Take the pending list over
-	// again (TakeOver), skipping what is in hand already, then go on reading.
+	// again (TakeOver), skipping what is in flight already, then go on reading.
 	ErrResync = errors.New("reads are out of step: take the pending list over again")
 	// ErrShards: the fleet was first started with another number of shards.
 	ErrShards = errors.New("number of shards differs from the fleet's")
@@ -28,8 +28,8 @@ var (
 	ErrClosed = errors.New("streams are closed")
 )
 
-// Replied reports whether an error is an answer of Redis, so that Redis is there
-// and what was asked about is at fault.
+// Replied reports whether an error is an answer of Redis. Redis is there then, and the
+// request is at fault.
 func Replied(err error) bool {
 	var reply redis.Error
 	return errors.As(err, &reply)

@@ -12,10 +12,10 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 )
 
-// ShardState is one shard as it stands.
+// ShardState is the current state of one shard.
 type ShardState struct {
 	Shard int
-	// Owner and Epoch are of the lease; Owner "" if nobody has it.
+	// Owner and Epoch are of the lease; Owner "" if no worker has it.
 	Owner string
 	Epoch int64
 	// Sources by name, without those that have a wrong key.
@@ -26,22 +26,23 @@ type ShardState struct {
 
 // ShardSource is one source's share of a shard.
 type ShardSource struct {
-	// Live and Background count entries, delivered or not, Live those too that
-	// were set aside; Parked counts entities parked for another reason. In a shard
-	// with more than 200 parked entities the two are told apart by these.
+	// Live and Background count entries, delivered or not. Live includes those of
+	// spilled entities; Parked counts the other parked entities. In a shard with
+	// more than 200 parked entities the first 200 give an estimate of the share of
+	// each.
 	Live, Background, Parked int64
 	// Scheduled are the background entries that are held back until a later time
-	// on purpose. Only a shard's first 200 are looked at: more of them are not told
-	// from a backlog.
+	// on purpose. Only a shard's first 200 are looked at: any more of them look like
+	// a backlog.
 	Scheduled int64
 	// Oldest and OldestBackground are the ages of the oldest live and
 	// background entry, 0 if none.
 	Oldest, OldestBackground time.Duration
 }
 
-// spilledLooked is how many parked entities of a shard are looked at for those that
-// were set aside, and how many background entries for those that are scheduled:
-// three commands each, and Redis does nothing else meanwhile.
+// spilledLooked is how many parked entities of a shard are looked at for spilled ones,
+// and how many background entries for scheduled ones. Each takes three commands, and
+// Redis does nothing else meanwhile.
 const spilledLooked = 200
 
 // Fleet returns all shards and live workers, in a few round trips.
@@ -71,7 +72,7 @@ func Totals(shards []ShardState, sources []string) map[string]ShardSource {
 }
 
 // InStreams returns a source's share of each shard, by shard, as its streams
-// alone have it: what was set aside has been read and logged, and does not count.
+// alone have it. Spilled entries have been read and logged, and do not count.
 func (s *Streams) InStreams(ctx context.Context, source string) ([]ShardSource, error) {
 	states, err := s.states(ctx, []string{source}, 0)
 	shares := make([]ShardSource, len(states))
@@ -183,8 +184,8 @@ type ages struct {
 
 // sighting is what of a shard's entries was looked at.
 type sighting struct {
-	stream string
-	aside  bool // and at what was set aside
+	stream  string
+	spilled bool // spilled entities were looked at too
 }
 
 type seen struct {
@@ -222,7 +223,7 @@ func (s *Streams) live(ctx context.Context) ([]string, error) {
 }
 
 // Peek shows up to n entries of a stream from its head, delivered or not, and
-// changes nothing. It is for people and tests who want to know what waits.
+// changes nothing. It is for operators and tests.
 func (s *Streams) Peek(ctx context.Context, shard int, source string, tier event.Tier, n int) ([]Entry, error) {
 	found, err := s.client.XRangeN(ctx, s.keys.stream(shard, source, tier), "-", "+", int64(n)).Result()
 	if err != nil {

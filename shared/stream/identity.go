@@ -5,9 +5,8 @@ import (
 	"fmt"
 )
 
-// Identity says whose the keys under the fleet's prefix are. The zero value:
-// nothing says it, as in a Redis that is new, was emptied, or was filled by an
-// older version.
+// Identity says to which fleet the keys under the prefix belong. It is zero in a Redis
+// that is new, was emptied, or was filled by an older version.
 type Identity struct {
 	// Fleet is the id of the fleet.
 	Fleet string
@@ -15,7 +14,7 @@ type Identity struct {
 	Data string
 }
 
-// Identity returns what is said, the zero value for nothing.
+// Identity returns the stored identity, zero if there is none.
 func (s *Streams) Identity(ctx context.Context) (Identity, error) {
 	v, err := s.client.HMGet(ctx, s.keys.identity(), "fleet", "data").Result()
 	if err != nil {
@@ -24,8 +23,8 @@ func (s *Streams) Identity(ctx context.Context) (Identity, error) {
 	return Identity{Fleet: asText(v[0]), Data: asText(v[1])}, nil
 }
 
-// Identify says it, unless something says it already, and returns what stands
-// after that. It works in a full Redis too.
+// Identify stores an identity unless one is stored, and returns the stored one. It
+// works in a full Redis too.
 func (s *Streams) Identify(ctx context.Context, id Identity) (Identity, error) {
 	v, err := run(ctx, s.client, identityScript, "say whose the keys in redis are",
 		[]string{s.keys.identity()}, id.Fleet, id.Data)

@@ -41,14 +41,14 @@ type Lease struct {
 // Acquire takes the lease of a shard, or fails with ErrHeld. The epoch is
 // larger than any before, also after Redis lost everything (it follows the
 // clock). The consumer groups of sources are made where missing, from id 0.
-// A worker that has the lease already gets it anew with a larger epoch.
+// A worker that has the lease already gets it again with a larger epoch.
 func (s *Streams) Acquire(ctx context.Context, shard int, worker string, sources []string) (*Lease, error) {
 	if shard < 0 || shard >= s.opts.Shards {
 		return nil, fmt.Errorf("acquire shard %d: there are %d, from 0", shard, s.opts.Shards)
 	}
 	key := s.keys.lease(shard)
 	if fault.Off("leases") {
-		key += ":" + worker // everybody has one
+		key += ":" + worker // every worker has one
 	}
 	keys := []string{s.keys.epoch(shard)}
 	for _, source := range sources {
@@ -63,8 +63,8 @@ func (s *Streams) Acquire(ctx context.Context, shard int, worker string, sources
 	return l, nil
 }
 
-// acquire takes the lease of what; keys are those of the script after it. The
-// epoch is remembered for a time, 0: for ever.
+// acquire takes the lease named what. keys follow it in KEYS of the script. The epoch
+// is remembered for a time, 0: for ever.
 func (s *Streams) acquire(ctx context.Context, what, key string, keys []string, owner string, remember time.Duration) (*Lease, error) {
 	doing := "acquire " + what
 	sent := s.opts.Now()

@@ -202,9 +202,9 @@ func TestFlushedRedisFencesAndStartsOver(t *testing.T) {
 			second := ready(t, s, "w1")
 			require.Greater(t, second.Epoch(), first.Epoch())
 			require.Equal(t, ids, idsOf(readLive(t, second)))
-			anew, err := s.Task(ctx, "gaps/lemon", "r2")
+			again, err := s.Task(ctx, "gaps/lemon", "r2")
 			require.NoError(t, err)
-			require.Greater(t, anew.Epoch(), task.Epoch())
+			require.Greater(t, again.Epoch(), task.Epoch())
 
 			_, err = s.Member("w1").Beat(ctx)
 			require.NoError(t, err)

@@ -17,9 +17,8 @@ const unlockWithin = time.Second
 
 // Lock takes the entity's lock (Redsync), waiting at most one expiry (the
 // lease TTL) for another to let go. The lock keeps two workers from fetching
-// the same thing at once; nothing rests on it, so an error or a lock that
-// stays taken is answered with ok false, and the caller goes on. unlock is
-// never nil.
+// the same entity at once. Correctness does not depend on it, so after an error, or if
+// the lock stays taken, ok is false and the caller goes on. unlock is never nil.
 func (s *Streams) Lock(ctx context.Context, k event.Key) (unlock func(), ok bool) {
 	name := s.keys.lock(k.Shard(s.opts.Shards), k.String())
 	// One try a call: the library's own retries do not tell "taken" from

@@ -37,9 +37,8 @@ func (s *Streams) Member(worker string) *Member {
 	return &Member{s: s, worker: worker, token: rand.Text()}
 }
 
-// Beat says that the worker is alive for one lease TTL, so that a dead one's
-// shards are shared out when its leases run out and no later; and returns all
-// live workers, sorted.
+// Beat keeps the worker alive for one lease TTL and returns all live workers, sorted.
+// The shards of a dead worker are shared out when its leases run out and no later.
 func (m *Member) Beat(ctx context.Context) ([]string, error) {
 	sent := m.s.opts.Now()
 	fresh, live, err := m.s.heartbeat(ctx, "heartbeat of "+m.worker, m.worker, m.token)
@@ -63,7 +62,7 @@ func (m *Member) MayTake(former *Lease) bool {
 	return !m.s.opts.Now().Before(m.waits) || former != nil && former.trusted()
 }
 
-// Leave takes the worker out of the live ones.
+// Leave removes the worker from the live ones.
 func (m *Member) Leave(ctx context.Context) error {
 	m.sent = time.Time{}
 	if err := m.s.client.ZRem(ctx, m.s.keys.workers(), m.worker).Err(); err != nil {
@@ -110,7 +109,7 @@ func FairShare(live []string, shards int, self string) []int {
 		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.worker, b.worker), cmp.Compare(a.shard, b.shard))
 	})
 
-	// The best pairs first, each shard once, nobody above the bound. All shards
+	// The best pairs first, each shard once, no worker above the bound. All shards
 	// find a worker, since the bounds add up to at least their number.
 	bound := (shards + len(live) - 1) / len(live)
 	has, taken := make([]int, len(live)), make([]bool, shards)

@@ -45,7 +45,7 @@ func TestFairShareMovesFewShards(t *testing.T) {
 			}
 		}
 		// Those of the worker that left must move; of the others, the bound
-		// makes some follow. To divide anew by modulo would move nearly all.
+		// makes some follow. A division by modulo would move nearly all.
 		require.LessOrEqual(t, moved, shards/4, "%d workers", workers)
 	}
 }
@@ -135,7 +135,7 @@ func TestAFleetThatRedisForgotIsWaitedFor(t *testing.T) {
 			require.ErrorIs(t, lease.Renew(t.Context()), ErrFenced)
 			require.Equal(t, []string{"w1", "w2"}, beat(holder))
 			require.False(t, holder.MayTake(nil))
-			require.True(t, holder.MayTake(lease), "nobody can have had it since")
+			require.True(t, holder.MayTake(lease), "no worker can have had it since")
 
 			now = now.Add(s.opts.LeaseTTL * 9 / 10)
 			beat(other)
@@ -169,7 +169,7 @@ func TestAHeartbeatThatRanOutIsNotWaitedFor(t *testing.T) {
 	require.True(t, m.MayTake(nil))
 }
 
-// The heartbeat that finds nothing is the one that tells, though its answer is lost
+// The heartbeat that finds nothing is the one that counts, though its answer is lost
 // and it is repeated, by the client or by the worker.
 func TestAHeartbeatIsKnownAgain(t *testing.T) {
 	for _, kind := range proxied {

@@ -10,11 +10,11 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// maxNotes is about how many notes are kept. They are tallies: should nobody
-// drain them, the oldest go before Redis is full.
+// maxNotes is about how many notes are kept. They are tallies: if no
+// worker drains them, the oldest are dropped before Redis is full.
 const maxNotes = 1_000_000
 
-// Note is something to be put on record that needs no answer.
+// Note is a record for the audit. It needs no answer.
 type Note struct {
 	// ID is set by Notes.
 	ID      string
@@ -52,7 +52,7 @@ func (s *Streams) AddNotes(ctx context.Context, notes []Note) error {
 }
 
 // Notes returns up to n notes after the one of the given id ("": from the
-// start), oldest first; DropNotes removes them once they are on record.
+// start), oldest first. DropNotes removes them once they are in the audit.
 func (s *Streams) Notes(ctx context.Context, after string, n int) ([]Note, error) {
 	from := "-"
 	if after != "" {

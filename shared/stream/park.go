@@ -14,10 +14,10 @@ import (
 // MaxState is the longest state kept with a parked entity, in bytes.
 const MaxState = 64 << 10
 
-// Park is an entity to be put to wait with all that waits for it.
+// Park is an entity to be parked with all its entries.
 type Park struct {
 	Key event.Key
-	// Charged and Waiting are the entries in hand, in stream order: those the
+	// Charged and Waiting are the entries in flight, in stream order: those the
 	// failed attempt was for, then those that came since. Both are moved. A
 	// wait that costs no attempt has no Charged, only Waiting.
 	// None when the entity is parked already and a retry has failed.
@@ -53,15 +53,15 @@ type Parked struct {
 }
 
 // Park moves what waits for an entity from its streams into its parked list,
-// with ack and delete, in pages of at most 1,000 entries: Redis serves nobody
-// else while it moves one.
+// with ack and delete, in pages of at most 1,000 entries: Redis does
+// nothing else while it moves one.
 //
 // The head goes first. Should the worker die between two pages, its successor
 // finds the rest pending and the entity parked, and ParkBehind moves the rest
-// behind its head, as the rest would have been. What of Charged was not moved
-// then has one more attempt left. While the worker lives the caller lets nothing
-// else of the entity be read, tried or moved; after an error it calls Park with
-// the same again, or has lost the lease.
+// behind its head. Entries of Charged that were not moved then have one more attempt
+// left. While the worker lives the caller lets nothing else of the entity be read,
+// tried or moved. After an error it calls Park with the same again, or has lost the
+// lease.
 func (l *Lease) Park(ctx context.Context, p Park) error {
 	if len(p.State) > MaxState {
 		return fmt.Errorf("park %s: state has %d bytes, more than %d", p.Key, len(p.State), MaxState)
@@ -108,9 +108,9 @@ func (l *Lease) parkPage(ctx context.Context, p Park, page []Entry, charged int)
 	return err
 }
 
-// rebase spares what came while a retry was under way its attempt. It comes
-// before the attempt is counted: a worker that dies between the two leaves
-// entries that count from an attempt to come, not ones charged for nothing.
+// rebase keeps entries that came during a retry from being charged for it. It runs
+// before the attempt is counted: a worker that dies between the two leaves entries
+// whose count starts at an attempt to come, not entries charged for nothing.
 func (l *Lease) rebase(ctx context.Context, p Park) error {
 	if p.Tried <= 0 {
 		return nil
@@ -194,9 +194,9 @@ func (l *Lease) Due(ctx context.Context, source string, n int) (due []event.Key,
 	return due, next, nil
 }
 
-// Defer moves the due time of a parked entity, nothing else: Due will name it
-// again only after delay, whatever comes for it. A retry begins with it, so that
-// one that dies with its worker comes back.
+// Defer moves the due time of a parked entity, nothing else: Due names it again only
+// after delay, even if signals come for it. A retry begins with Defer, so that the
+// entity is due again if the worker dies.
 func (l *Lease) Defer(ctx context.Context, k event.Key, delay time.Duration) error {
 	entity := k.String()
 	_, err := l.run(ctx, deferScript, "defer "+entity+" on",

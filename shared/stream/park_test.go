@@ -202,7 +202,7 @@ func TestParkRefusesWhatItCannotKeep(t *testing.T) {
 	require.ErrorContains(t, err, "could not be decoded")
 }
 
-// What waits for an entity is parked in pages: Redis serves nobody else while
+// What waits for an entity is parked in pages: Redis does nothing else while
 // it moves one.
 func TestALargeParkGoesInPages(t *testing.T) {
 	t.Parallel()
@@ -314,7 +314,7 @@ func attemptsOf(entries []Entry) (attempts []int) {
 	return attempts
 }
 
-// TestParkingModel drives a shard at random, with hand-overs, and compares it
+// TestParkingModel drives a shard at random, with handovers, and compares it
 // with a model that holds what must be true: of each entity, events are settled
 // in the order they were appended, each once, and charged as often as retries
 // that covered them failed. Repeated: every script runs twice and only the
@@ -354,7 +354,7 @@ type model struct {
 	l       *Lease
 	n       int                       // events appended
 	hand    map[string][]Entry        // by entity: read, not settled, not parked
-	seen    map[string]bool           // ids in hand
+	seen    map[string]bool           // ids in flight
 	waits   map[string][]string       // by entity: events not settled, as appended
 	dying   *watching                 // makes scripts fail from then on
 	charged map[string]map[string]int // by entity, of those parked: event → attempts
@@ -390,7 +390,7 @@ func (m *model) append() {
 	m.waits[entity] = append(m.waits[entity], id)
 }
 
-// handover gives the shard to the next worker. What was in hand is forgotten;
+// handover gives the shard to the next worker. What was in flight is forgotten;
 // what was parked stays.
 func (m *model) handover() {
 	if m.l != nil {
@@ -423,7 +423,7 @@ func (m *model) read() {
 	m.take(page)
 }
 
-// take puts entries into hand, or behind their entity if that is parked.
+// take puts entries in flight, or behind their entity if that is parked.
 func (m *model) take(page []Entry) {
 	var behind []Entry
 	for _, e := range page {

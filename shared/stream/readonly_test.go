@@ -81,7 +81,7 @@ func TestFailoverBehindAnAddress(t *testing.T) {
 	}
 }
 
-// One READONLY is enough to leave all connections, also where nothing else tells
+// One READONLY is enough to leave all connections, also where nothing else shows it
 // that the master is a replica now: it knows every script.
 func TestOneReadonlyRetiresAllConnections(t *testing.T) {
 	t.Parallel()

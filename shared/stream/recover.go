@@ -18,13 +18,13 @@ const recoverMark = 20 * time.Second
 
 const (
 	// standingPage is how many entries of a stream are looked at in one go when
-	// one whose id nobody knows is looked for: 25 ms of Redis' time, were each an
+	// one of unknown id is looked for: 25 ms of Redis' time, were each an
 	// event of 64 KiB, and next to nothing as they are.
 	standingPage = 100
 	// standingEarlier is how much older than its event an entry's id may be: the
 	// id is of Redis' clock, the event's time of the api's.
 	standingEarlier = 10 * time.Minute
-	// notThere is the id of no entry: that of one that was looked for in vain.
+	// notThere is the id of no entry. It says that an entry was looked for in vain.
 	notThere = "0-0"
 )
 
@@ -32,11 +32,11 @@ const (
 type Lost struct {
 	// Signal is to be appended; it carries no event, whose row is there.
 	Signal event.Signal
-	// Known is the id of the entry that stood for it. "" if unknown: then the
-	// stream is looked through for one, which whoever asks should remember.
+	// Known is the id of its entry. "" if unknown: then the stream is looked through
+	// for one, whose id the caller should store.
 	Known string
-	// Since is when the event was received: no entry that stands for its work is
-	// much older. Zero: the stream is looked through from its beginning.
+	// Since is when the event was received: no entry of its work is much
+	// older. Zero: the stream is looked through from its beginning.
 	Since time.Time
 }
 
@@ -59,9 +59,9 @@ type Recovered struct {
 	State RecoverState
 }
 
-// Recover appends work anew unless its entry is still in the live stream or
-// its entity is parked, in order per shard; of those whose entry nobody knows,
-// behind the others. The answer has one element each.
+// Recover appends work again unless its entry is still in the live stream or its
+// entity is parked. It does so in order per shard, work of unknown entries last. The
+// answer has one element for each.
 // After an error some may have been appended; calling it again with the same
 // ones soon is safe, since what was appended is remembered for 20 s. Near the
 // memory limit it answers ErrFull, like Append.
@@ -79,15 +79,14 @@ func (s *Streams) Recover(ctx context.Context, lost []Lost) ([]Recovered, error)
 	return out, nil
 }
 
-// recoverPage asks Redis about each. What it can say nothing of without looking
-// through a stream is looked for, and asked about once more: that is the signals
-// of further entities, until they have failed or been looked for once, and of
-// those only the ones that are not parked. So a fan-out need leave nothing behind
-// by which its entries could be found.
+// recoverPage asks Redis about each. Signals of further entities have no known entry
+// until they have failed or were looked for once. Those that are not parked are looked
+// for in their stream, and asked about once more. So a fan-out need not store the ids
+// of its entries.
 //
 // A worker that dies right after logging an event leaves further signals to
-// whoever takes its shard over. Should that one append them between the look
-// and the answer, they are there twice, which is one look too many at an entity.
+// the next owner of its shard. If that one appends them between the look and the
+// answer, they are there twice, which costs one sync too many.
 func (s *Streams) recoverPage(ctx context.Context, lost []Lost) ([]Recovered, error) {
 	out, unknown, err := s.recoverKnown(ctx, lost, false)
 	if err != nil || len(unknown) == 0 {
@@ -152,7 +151,7 @@ func (s *Streams) recoverKnown(ctx context.Context, lost []Lost, again bool) (ou
 // work is an event's work on an entity.
 type work struct{ entity, cause string }
 
-// findStanding fills in which entries stand for work of which none is known.
+// findStanding fills in the entries of work of which none is known.
 func (s *Streams) findStanding(ctx context.Context, lost []Lost) error {
 	type queue struct {
 		shard  int

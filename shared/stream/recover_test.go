@@ -68,8 +68,8 @@ func TestRecoverAppendsOnlyWhatIsLost(t *testing.T) {
 	}
 }
 
-// Which entry stands for a further entity of an event is not known until
-// somebody has looked for it. Nothing that is there is appended twice.
+// Which entry is of a further entity of an event is not known until it is looked
+// for. Nothing that is there is appended twice.
 func TestRecoverFindsEntriesOfUnknownID(t *testing.T) {
 	t.Parallel()
 	for _, kind := range kinds {

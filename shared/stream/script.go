@@ -50,7 +50,7 @@ var (
 	identityScript   = open("identity.lua")
 )
 
-// open returns a script anybody may run, with the files named in before ahead of
+// open returns a script that needs no lease, with the files named in before ahead of
 // its body. A first line of flags stays first: Redis reads them from it.
 func open(name string, before ...string) *redis.Script {
 	flags, body := "", text(name)

@@ -53,11 +53,11 @@ func (s *Streams) checkServers(ctx context.Context) error {
 	})
 }
 
-// checkHidden checks what CONFIG tells of a server that has no INFO for us.
+// checkHidden checks what CONFIG says of a server that has no INFO for us.
 func (s *Streams) checkHidden(ctx context.Context, c *redis.Client) error {
 	policy, err := c.ConfigGet(ctx, "maxmemory-policy").Result()
 	if hidden(err) {
-		return nil // both were told to be made sure of
+		return nil // both were logged as settings to check
 	}
 	if err != nil {
 		return fmt.Errorf("read maxmemory-policy of redis: %w", err)

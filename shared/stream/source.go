@@ -27,8 +27,7 @@ func (s *Streams) Source(ctx context.Context, source string) (condition.State, e
 	return state, nil
 }
 
-// Pause pauses a source as operators do, for whatever reason they give: see
-// PauseAs.
+// Pause pauses a source as operators do, for a reason in their words. See PauseAs.
 func (s *Streams) Pause(ctx context.Context, source string, d time.Duration, reason, by string) error {
 	return s.PauseAs(ctx, source, condition.Pause{Kind: condition.PausedByHand, For: d, Reason: reason}, by)
 }
@@ -37,8 +36,9 @@ func (s *Streams) Pause(ctx context.Context, source string, d time.Duration, rea
 // (0: until Resume). It never shortens a pause, nor softens one made by hand. A
 // pause that waits for witnesses goes on waiting for them, with its kind and its
 // reason, unless the new one names others or is made by hand.
-// A source stays paused when the time has come: a probe (TakeProbe) then
-// decides, and ends in EndProbe or a further PauseAs, which is the next strike.
+//
+// A source stays paused when the time has come. A probe (TakeProbe) then decides, and
+// ends in EndProbe or in a further PauseAs, which counts as one more strike.
 func (s *Streams) PauseAs(ctx context.Context, source string, p condition.Pause, by string) error {
 	typed, _ := json.Marshal(typedPause{Kind: p.Kind, Witnesses: p.Witnesses, Reason: p.Reason}) // texts always encode
 	_, err := run(ctx, s.client, pauseScript, "pause source "+source,
@@ -47,7 +47,7 @@ func (s *Streams) PauseAs(ctx context.Context, source string, p condition.Pause,
 }
 
 // typedPause is kept beside the reason. A version that knows only reasons
-// leaves that of an earlier pause standing, so it says which reason it is of.
+// leaves that of an earlier pause, so it holds the reason that it is of.
 type typedPause struct {
 	Kind      condition.PauseKind `json:"kind"`
 	Witnesses []string            `json:"witnesses,omitempty"`
@@ -86,7 +86,7 @@ func (s *Streams) BeginAlert(ctx context.Context, source string, since time.Time
 // alertWithin is how long a process may take to raise an alert and note it.
 const alertWithin = 5 * time.Second
 
-// Told notes that an alert was raised of the pause that began at a time.
+// Told stores that an alert was raised of the pause that began at a time.
 func (s *Streams) Told(ctx context.Context, source string, since time.Time, what string) error {
 	_, err := s.told(ctx, source, since, what, 0)
 	return err
@@ -98,8 +98,8 @@ func (s *Streams) told(ctx context.Context, source string, since time.Time, what
 	return noted == int64(1), err
 }
 
-// Resume ends a pause, whoever made it, and forgets its strikes. It also ends
-// what ResumeAccepting began.
+// Resume ends a pause, made by hand or not, and resets its strikes. It also ends what
+// ResumeAccepting began.
 func (s *Streams) Resume(ctx context.Context, source string) error {
 	if err := s.client.Del(ctx, s.keys.source(source), s.keys.probe(source), s.keys.accepted(source)).Err(); err != nil {
 		return fmt.Errorf("resume source %s: %w", source, err)

@@ -79,7 +79,7 @@ type Forgotten struct{ Entries, Parked int64 }
 // its consumer group again, as after Redis was emptied. What arrives or is parked
 // behind the shard that is being cleared stays, shows up in Unconfigured again, and
 // the next call removes it. Only background entries have no row in the log;
-// the next sweep finds what they were for if the source is configured again.
+// the next sweep finds their entities if the source is configured again.
 func (s *Streams) Forget(ctx context.Context, source string, log func(shard int, entries []Entry) error) (sum Forgotten, err error) {
 	for shard := range s.opts.Shards {
 		for left := true; left; {

@@ -65,7 +65,7 @@ func TestForgetRemovesAllOfOneSource(t *testing.T) {
 	require.Zero(t, got)
 }
 
-// Slots that no node serves take no writes either, which /readyz tells.
+// Slots that no node serves take no writes either, which /readyz says.
 func TestAClusterThatIsDownTakesNoWrites(t *testing.T) {
 	t.Parallel()
 	s, _ := start(t)

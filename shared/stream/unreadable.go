@@ -8,8 +8,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 )
 
-// fieldParked is the field of an unreadable parked Entry that holds it as it
-// stands in its list.
+// fieldParked is the field of an unreadable parked Entry that holds it as its list
+// has it.
 const fieldParked = "parked"
 
 // UnreadableError says which parked entities have a name that is no entity key of
@@ -23,14 +23,14 @@ func (e *UnreadableError) Error() string {
 
 // Discard removes entries of a parked entity that could not be read (Err), and
 // un-parks the entity if nothing else waits for it; without entries only the
-// latter. The caller has put them on record.
+// latter. The caller has stored them in the audit.
 func (l *Lease) Discard(ctx context.Context, k event.Key, entries []Entry) error {
 	return l.discard(ctx, k.Source, k.String(), entries)
 }
 
 // DiscardEntity removes a parked entity whose name cannot be read (see
-// UnreadableError) once record has put what waits for it on record, up to 1,000
-// entries at a time; it is called once, without entries, if nothing waits.
+// UnreadableError) once record has stored what waits for it, up to 1,000 entries
+// at a time; it is called once, without entries, if nothing waits.
 func (l *Lease) DiscardEntity(ctx context.Context, source, entity string, record func([]Entry) error) error {
 	for {
 		_, items, err := l.look(ctx, entity, 0, maxIDs)
@@ -64,7 +64,7 @@ func (l *Lease) discard(ctx context.Context, source, entity string, entries []En
 	return nil
 }
 
-// unreadable is a parked entry that could not be read, as it stands in its list.
+// unreadable returns a parked entry that could not be read, as its list has it.
 func unreadable(item string, err error) Entry {
 	id, _, _ := strings.Cut(item, " ")
 	return Entry{ID: id, Err: err, Fields: map[string]string{fieldParked: item}}

@@ -25,7 +25,7 @@ func (s *Streams) watchServers() {
 		}
 		if time.Since(checked) >= settingsEvery {
 			checked = time.Now()
-			_ = s.recheckDurability(s.life) // a server that does not answer is told by what needs it
+			_ = s.recheckDurability(s.life) // calls that need a server report that it does not answer
 		}
 		select {
 		case <-tick.C:
@@ -37,7 +37,7 @@ func (s *Streams) watchServers() {
 
 // lookAtMemory keeps s.full true while any master is past its high-water mark,
 // and s.evicting what is wrong while one evicts. It leaves both as they were when
-// Redis cannot be asked: the append itself will tell.
+// Redis cannot be asked: the append itself will fail.
 func (s *Streams) lookAtMemory(ctx context.Context) error {
 	var found atomic.Bool // masters are asked at once
 	var evicting atomic.Pointer[error]

@@ -129,7 +129,7 @@ func (c *conn) SyscallConn() (syscall.RawConn, error) {
 	return sealed{}, nil
 }
 
-// sealed stands for the socket below TLS, which the pool does not look at.
+// sealed replaces the socket below TLS, which the pool does not look at.
 type sealed struct{}
 
 func (sealed) Control(func(fd uintptr)) error    { return nil }

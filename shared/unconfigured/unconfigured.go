@@ -1,6 +1,6 @@
 // Package unconfigured finds work of sources that are not configured any more: a
-// source was renamed or taken out while its work waited. No worker does such
-// work, and figures about the configured sources do not count it.
+// source was renamed or removed while its work waited. No worker does such work, and
+// figures about the configured sources do not count it.
 package unconfigured
 
 import (
@@ -40,7 +40,7 @@ type Work struct {
 	Unsettled int
 }
 
-// Total is the sum of all of it.
+// Total returns the sum of the counts.
 func (w Work) Total() int64 { return w.Live + w.Background + w.Parked + int64(w.Unsettled) }
 
 // Find returns the work of sources other than those configured, by name of the

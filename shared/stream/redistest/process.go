@@ -20,7 +20,7 @@ import (
 const (
 	// patience is how long a server may take to start or a cluster to form.
 	patience = 20 * time.Second
-	// tries is how often another port is tried should somebody else be faster.
+	// tries is how often another port is tried if another process takes the first.
 	tries = 5
 )
 
@@ -125,7 +125,7 @@ func (p *Process) Freeze() { p.signal(syscall.SIGSTOP) }
 // Thaw lets a frozen server go on.
 func (p *Process) Thaw() { p.signal(syscall.SIGCONT) }
 
-// unbroken tells whether the server has run since Launch.
+// unbroken reports whether the server has run since Launch.
 func (p *Process) unbroken() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

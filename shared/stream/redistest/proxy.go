@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// Proxy stands between clients and a server and loses what it is told to.
+// Proxy passes data between clients and a server, and loses replies on request.
 type Proxy struct {
 	l    net.Listener
 	work sync.WaitGroup

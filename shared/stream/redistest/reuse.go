@@ -14,10 +14,10 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Reuse lets Start hand a server that a finished test leaves as it was to the
-// next test, emptied, since starting one takes longer than most tests. At any
-// time a server belongs to one test. The returned function ends the servers and
-// the process: it is for the end of TestMain.
+// Reuse lets Start give the next test a server that a finished test left unchanged,
+// emptied, since starting one takes longer than most tests. At any time a server
+// belongs to one test. The returned function ends the servers and the process: it is
+// for the end of TestMain.
 //
 //	func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.Cleanup(redistest.Reuse())) }
 func Reuse() (end func(code int)) {

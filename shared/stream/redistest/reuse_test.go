@@ -87,7 +87,7 @@ func TestAChangedServerIsNotUsedAgain(t *testing.T) {
 	}
 }
 
-// linked tells whether a replica has its master's data.
+// linked reports whether a replica has its master's data.
 func linked(t *testing.T, replica *Server) bool {
 	t.Helper()
 	info, err := replica.Client().Info(t.Context(), "replication").Result()

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Takes the lease of a shard if nobody has it, or if the same worker has it
+-- Takes the lease of a shard if no worker has it, or if the same worker has it
 -- from an earlier try, and makes the consumer groups.
 --
 -- KEYS[1]  lease
@@ -15,8 +15,8 @@
 -- Returns the epoch, or fails with HELD.
 --
 -- Twice: the second run finds its own token and answers the same epoch. A new
--- call of the same worker has another token and gets a new epoch, so whatever
--- it still has under way from its former lease is fenced.
+-- call of the same worker has another token and gets a new epoch, so the
+-- commands of its former lease that are still under way are fenced.
 local held = redis.call('HMGET', KEYS[1], 'owner', 'token', 'epoch', 'ttl')
 if held[1] and held[1] ~= ARGV[1] then
   -- Its holder renews it; one that died leaves it no longer than its own TTL,

@@ -1,7 +1,7 @@
--- Stands before the scripts that keep times, or look at kept ones. Redis' clock
--- can be set back, or a replica whose clock is behind can be promoted; a wait
--- that is kept as the time of its end would then last as much longer, and so
--- would every expiry, which Redis keeps in the same way.
+-- Precedes the scripts that store times or read stored ones. Redis' clock can be
+-- set back, or a replica whose clock is behind can be promoted. A wait stored as the
+-- time of its end would then last as much longer. So would every expiry, which Redis
+-- stores in the same way.
 
 -- Redis' time, ms.
 local function now_ms()
@@ -76,7 +76,7 @@ end
 
 -- Redis' time, ms, for the due times of a source's parked entities. A kept time
 -- after now is from before the clock went back: then all of them go back by as
--- much, so that everybody waits on as before.
+-- much, so that each entity waits on as before.
 local function due_now(due, earliest)
   local now, beside = now_ms(), seen_key(due)
   local seen = tonumber(redis.call('GET', beside) or '')

@@ -1,17 +1,17 @@
 #!lua flags=allow-oom
--- Removes entries that nobody can read from a parked list, wherever they stand;
--- un-parks the entity when none is left. Fenced.
+-- Removes unreadable entries from a parked list, at any position. Un-parks the
+-- entity when none is left. Fenced.
 --
 -- KEYS[1]    lease
 -- KEYS[2,3]  due times, earliest due times of the source's parked entities
 -- KEYS[4,5]  the entity's parked list, its record
 -- ARGV[1,2]  owner, epoch
--- ARGV[3]    entity key, as it stands among the due times
--- ARGV[4…]   the entries as they stand in the list, at most 1,000; none removes
+-- ARGV[3]    entity key, as the due times have it
+-- ARGV[4…]   the entries as the list has them, at most 1,000; none removes
 --            an entity for which nothing waits
 --
--- Returns how many entries are left. Twice: nothing is left to remove, but for a
--- twin of an entry, which nobody can read either.
+-- Returns how many entries are left. Twice: nothing is left to remove, except a
+-- copy of an entry, which is unreadable too.
 for i = 4, #ARGV do
   redis.call('LREM', KEYS[4], 1, ARGV[i])
 end

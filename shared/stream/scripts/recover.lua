@@ -5,15 +5,15 @@
 -- KEYS[2]  due times of the source's parked entities
 -- KEYS[3]  mark of this recovery
 -- ARGV[1]  entity key
--- ARGV[2]  id of the entry that stood for the work; '' if unknown, '0-0' if it
+-- ARGV[2]  id of the entry of the work; '' if unknown, '0-0' if it
 --          was looked for and is not there
 -- ARGV[3]  how long the mark stays, ms
 -- ARGV[4…] field, value, field, value …
 --
 -- Returns "~" if the entity is parked: its work waits there, or is looked for
--- again once it is not. Else "=<stream id>" if an entry stands for the work,
+-- again once it is not. Else "=<stream id>" if an entry of the work is there,
 -- "+<stream id>" when one was appended, "?" if the stream must be looked through
--- for one first, since nobody knows its id.
+-- for one first, since its id is unknown.
 --
 -- Twice: the second run finds the mark of the first. Like append, it adds to
 -- memory, so it is not run beyond the limit.

@@ -1,4 +1,4 @@
--- Precedes the scripts that tell spilled entities from failed ones.
+-- Precedes the scripts that distinguish spilled entities from failed ones.
 
 -- Whether a parked entity is spilled, given the fields kind, attempt and state of
 -- its record. Older versions wrote no kind: what they parked without an attempt

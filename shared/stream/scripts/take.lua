@@ -13,7 +13,7 @@
 --
 -- Each class below live has a bucket filled with 5 % of the rate; the rest
 -- fills the main bucket, and so does what a full bucket cannot hold: a floor
--- nobody uses is not lost. A class below live takes from the main bucket only
+-- no class uses is not lost. A class below live takes from the main bucket only
 -- if no higher class went short within the last 200 ms.
 --
 -- Twice: the tokens are taken twice. The provider is asked less often than it

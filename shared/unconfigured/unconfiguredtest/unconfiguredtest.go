@@ -1,4 +1,4 @@
-// Package unconfiguredtest proves that a process tells of work of sources that are
+// Package unconfiguredtest proves that a process warns of work of sources that are
 // not configured.
 package unconfiguredtest
 
