@@ -43,7 +43,7 @@ func TestOrderAcrossHandovers(t *testing.T) {
 	require.Empty(t, inversions(t, rows))
 }
 
-// A worker that stops hands its shards over at once: a successor need not wait
+// A worker that stops releases its shards at once: a successor need not wait
 // for a lease to run out.
 func TestStopReleasesLeases(t *testing.T) {
 	t.Parallel()

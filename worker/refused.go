@@ -17,7 +17,7 @@ import (
 
 // An event that the store refuses for good (its payload is longer than a row may
 // be, say) must not hold up those it was read with. It is noted in the audit with
-// the start of its payload, and people are alerted. Then its row is written with
+// the start of its payload, and an alert is raised. Then its row is written with
 // a short text in place of the payload, and it goes on like any other event. If
 // the store refuses that too, the event has no row: the note is its record, and
 // what it names is fetched by signals of their own.

@@ -29,7 +29,7 @@ func (r *intake) spill(src *source) bool {
 		if err := r.parked.park(r.loop, stream.Park{Key: p.Lane.Key, Waiting: p.Waiting, Spilled: true}); err != nil {
 			return false // the shard is not ours any more; its entries are its next owner's
 		}
-		fault.Point("after-set-aside")
+		fault.Point("after-spill")
 		r.letGo(src, p.Waiting, nil)
 		r.w.Metrics.Spilled.WithLabelValues(src.Name).Add(float64(len(p.Waiting)))
 	}

@@ -71,7 +71,7 @@ func (r *run) fetch(ctx context.Context, e entity.Fetch) (*provider.Snapshot, er
 	return snap, err
 }
 
-// report tells the source what the provider answered.
+// report passes the provider's answer to the source.
 func (r *run) report(ctx context.Context, e entity.Report) {
 	r.src.noteAnswer(e)
 	r.src.heed(ctx)

@@ -123,7 +123,7 @@ func points(t *testing.T) []point {
 			if slices.ContainsFunc(all, func(p point) bool { return p.name == name }) {
 				continue
 			}
-			p := point{name: name, n: 2, fails: failing.MatchString(name), buries: name == "after-letter", crowds: name == "after-set-aside"}
+			p := point{name: name, n: 2, fails: failing.MatchString(name), buries: name == "after-letter", crowds: name == "after-spill"}
 			if p.buries {
 				p.n = 1
 			}

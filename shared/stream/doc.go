@@ -69,8 +69,8 @@
 //
 // # Why scripts may run twice
 //
-// The cluster client repeats commands after network errors even when told not
-// to, and a timeout leaves it open whether a command ran, or is yet to run.
+// The cluster client repeats commands after network errors even when configured
+// not to, and a timeout leaves it open whether a command ran, or is yet to run.
 // So each script says in its header what a second run does. Removals name the
 // ids they remove. A parked entity's record remembers epoch and step of the
 // last command that changed it, so an old command that comes late does nothing.

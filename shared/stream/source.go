@@ -38,7 +38,7 @@ func (s *Streams) Pause(ctx context.Context, source string, d time.Duration, rea
 // reason, unless the new one names others or is made by hand.
 //
 // A source stays paused when the time has come. A probe (TakeProbe) then decides, and
-// ends in EndProbe or in a further PauseAs, which counts as one more strike.
+// ends in EndProbe or in a further PauseAs, which is one more consecutive pause (Strikes).
 func (s *Streams) PauseAs(ctx context.Context, source string, p condition.Pause, by string) error {
 	typed, _ := json.Marshal(typedPause{Kind: p.Kind, Witnesses: p.Witnesses, Reason: p.Reason}) // texts always encode
 	_, err := run(ctx, s.client, pauseScript, "pause source "+source,
@@ -55,7 +55,7 @@ type typedPause struct {
 }
 
 // readTyped returns the kind of a pause and who must answer before it ends. Of
-// a pause made by an older version only its reason tells.
+// a pause made by an older version, the reason is all there is.
 func readTyped(typed, reason string, byHand bool) (condition.PauseKind, []string) {
 	var t typedPause
 	if err := json.Unmarshal([]byte(typed), &t); err == nil && t.Kind != "" && t.Reason == reason {
@@ -98,7 +98,7 @@ func (s *Streams) told(ctx context.Context, source string, since time.Time, what
 	return noted == int64(1), err
 }
 
-// Resume ends a pause, made by hand or not, and resets its strikes. It also ends what
+// Resume ends a pause, made by hand or not, and resets its count of consecutive pauses. It also ends what
 // ResumeAccepting began.
 func (s *Streams) Resume(ctx context.Context, source string) error {
 	if err := s.client.Del(ctx, s.keys.source(source), s.keys.probe(source), s.keys.accepted(source)).Err(); err != nil {

@@ -30,9 +30,9 @@ func (y asking) why() string {
 	return string(first.Cause) + "-" + first.CauseID
 }
 
-// asked goes on to the next parent set only if this one does not have the entity:
-// it is gone there, or refused though the provider accepts us. If it is us that the
-// provider refuses, none of the answers counts.
+// asked goes on to the next parent set only if this one does not have the entity: it
+// is gone there, or refused although the provider accepts our credentials. If the
+// provider refuses those, none of the answers counts.
 func (y asking) asked(r Result) {
 	class, _ := fate.Of(r.Err)
 	switch {
@@ -62,8 +62,8 @@ func (y asking) refusedThere(r Result) {
 	y.askNext()
 }
 
-// askNext goes on with the next parent set, or says what all have said: Gone if
-// every set says so, Refused if every set does. Else it is undecided.
+// askNext goes on with the next parent set. After the last the result is Gone if all
+// sets say so, Refused if all refuse, and undecided otherwise.
 func (y asking) askNext() {
 	if y.at++; y.at < len(y.sets) {
 		y.ask()
@@ -82,7 +82,7 @@ func (y asking) askNext() {
 	}
 }
 
-// report tells the source what the provider answered in the end.
+// report passes the provider's final answer to the source.
 func (y asking) report(err error) {
 	y.cause = err
 	y.do(Report{

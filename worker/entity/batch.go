@@ -30,8 +30,8 @@ type typeSeen struct {
 	newest time.Time
 }
 
-// Add takes in signals, up to the first that names one parent set more than a
-// sync asks, and returns how many it took.
+// Add adds signals, up to the first that names one parent set more than a sync asks,
+// and returns how many it added.
 func (b *Batch) Add(kind *provider.Kind, entries []event.Entry) int {
 	for i := range entries {
 		s := &entries[i].Signal
@@ -65,7 +65,7 @@ func (b *Batch) add(s *event.Signal) {
 	}
 }
 
-// seen takes in an event's type.
+// seen adds an event's type.
 func (b *Batch) seen(name string, created time.Time) {
 	for i := range b.types {
 		if t := &b.types[i]; t.name == name {
@@ -78,8 +78,8 @@ func (b *Batch) seen(name string, created time.Time) {
 	b.types = append(b.types, typeSeen{name, created})
 }
 
-// forget are the causes of which further signals are to be let in again before
-// the claim: what they tell of from now on may come too late for this fetch.
+// forget returns the causes of which further signals are let in again before the
+// claim: changes they announce from now on may come too late for this fetch.
 func (b *Batch) forget() (causes []event.Cause) {
 	if b.derived {
 		causes = append(causes, event.CauseDerived)

@@ -6,7 +6,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// bury gives the batch up. The lane goes on with what came since.
+// bury gives up the batch. The lane goes on with entries that came since.
 func (y burying) bury() {
 	y.class, _ = fate.Of(y.cause)
 	y.state.add(Attempt{N: y.parked.Attempt + 1, At: y.s.now.UTC(), Error: lastText(y.class, y.cause)})
@@ -28,8 +28,8 @@ func (y burying) buried(r Result) {
 	y.lane.goOn(len(y.batch))
 }
 
-// letters are the dead letters of the events among the entries, the attempt that
-// has just failed included.
+// letters returns the dead letters of the events among the entries, including the
+// attempt that has just failed.
 func (y burying) letters(entries []event.Entry) Bury {
 	b := Bury{Sync: y.number, Key: y.ref.Key, Batch: entries, Class: y.class, Failed: discrepancies(entries)}
 	for _, e := range entries {
@@ -76,8 +76,8 @@ func (y burying) exhaustedBuried(r Result) {
 	y.do(Unpark{Sync: y.number, Key: y.ref.Key, Batch: y.page}, y.exhaustedUnparked)
 }
 
-// exhaustedUnparked: what is left besides came meanwhile, or names parents that
-// were not asked, so this attempt was not for it.
+// exhaustedUnparked: entries that are left came meanwhile, or name parents that were
+// not asked, so this attempt was not for them.
 func (y burying) exhaustedUnparked(r Result) {
 	y.parked.Len -= len(y.page)
 	y.batch = y.batch[len(y.page):]

@@ -15,7 +15,7 @@
 //
 // A Shard is for one goroutine at a time. Equal inputs lead to equal effects,
 // so a schedule of crashes and delays can be run from a seed: see package
-// simulation. Files in testdata tell one story each.
+// simulation. Each file in testdata is one readable transcript.
 //
 // # The way of one signal
 //
@@ -32,12 +32,12 @@
 //	verdict.go  does the answer show what is known?
 //	write.go    believe ─ record ─ write ─ look again
 //	outcome.go  what the log says of each event
-//	failure.go  what becomes of a sync that failed
+//	failure.go  the fate of a sync that failed
 //	park.go     head settled ─ counted ─ gate ─ parked
 //	  state.go    what is kept with a parked entity
 //	bury.go     dead letters
 //	retry.go    what was parked, page by page
-//	effect.go   everything that the machine may want done
+//	effect.go   everything that the machine may ask for
 //
 // # Lanes and batches
 //
@@ -87,6 +87,6 @@
 // One machine for each sync, with its lane, is small enough to be read from top
 // to bottom: each step names the effect it waits for and the step that comes
 // next. Budgets, concurrency and the condition of a source are shared by
-// entities of many shards. They stay with the worker, which tells the machine
-// about them by Start and by the answers to Consult.
+// entities of many shards. They stay with the worker. The machine learns
+// of them by Start and by the answers to Consult.
 package entity

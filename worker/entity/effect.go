@@ -41,8 +41,8 @@ type Begun struct {
 // the log.
 type Free struct{ Sync Number }
 
-// Load reads what is parked for an entity: the first page of it as Entries, all
-// of it into Batch, and Parked.
+// Load reads what is parked for an entity: the first page as Entries, the summary of
+// all pages as Batch, and Parked.
 type Load struct {
 	Sync Number
 	Key  event.Key
@@ -56,11 +56,11 @@ type Lock struct {
 	Key  event.Key
 }
 
-// Unlock gives the entity's lock back. Answered with nothing.
+// Unlock releases the entity's lock. The answer is empty.
 type Unlock struct{ Sync Number }
 
-// Claim lets further signals of the causes in Forget in, then raises the claim
-// on the entity's document. Answered with Document.
+// Claim lets in further signals of the causes in Forget, then raises the claim on the
+// entity's document. Answered with Document.
 type Claim struct {
 	Sync   Number
 	Ref    event.Ref
@@ -80,7 +80,7 @@ type Fetch struct {
 	Further bool
 }
 
-// Report tells the source what the provider answered in the end.
+// Report passes the provider's final answer to the source.
 type Report struct {
 	Sync     Number
 	Ref      event.Ref
@@ -112,7 +112,7 @@ type Consult struct {
 // Time asks Redis for its clock. Answered with Now.
 type Time struct{ Sync Number }
 
-// Record puts a discrepancy on record and alerts.
+// Record stores a discrepancy and alerts.
 type Record struct {
 	Sync        Number
 	Discrepancy storage.Discrepancy
@@ -127,8 +127,8 @@ type Write struct {
 	Write *storage.Write
 }
 
-// LookAgain appends a signal that has the entity fetched once more after a
-// while, unless one is on its way.
+// LookAgain appends a signal that causes one more fetch after a pause, unless one is
+// on its way.
 type LookAgain struct {
 	Sync    Number
 	Ref     event.Ref
@@ -150,7 +150,7 @@ type Settle struct {
 	// Waited: the sync goes on only when it is answered. A refusal ends it, and
 	// it is not tried again by itself.
 	Waited bool
-	// Alerted: people were alerted before that the store refuses it.
+	// Alerted: an alert that the store refuses it was raised before.
 	Alerted bool
 	// First: Batch[0] is the entry whose trace the sync is in. Again: the entity
 	// failed before, and the sync is in none of theirs.
@@ -174,7 +174,7 @@ type Unpark struct {
 }
 
 // Page reads what is parked, from an offset. Answered with Entries and with Gone:
-// how many of those that were there could not be read and are on record.
+// how many unreadable ones were removed.
 type Page struct {
 	Sync Number
 	Key  event.Key
@@ -215,7 +215,7 @@ type Bury struct {
 	Key   event.Key
 	Class fate.Class
 	Batch []event.Entry
-	// Letters are those of the events in Batch, in order, but for their traces.
+	// Letters are the dead letters of the events in Batch, in order, without traces.
 	// Failed are discrepancies whose repair is given up.
 	Letters []storage.Letter
 	Failed  []string

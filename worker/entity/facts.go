@@ -61,7 +61,7 @@ func (f *facts) parentSets() []map[string]string {
 }
 
 // parentsDiffer reports whether a signal names other parents than those under
-// which the entity stands, as far as that is known.
+// which the entity is, as far as that is known.
 func (f *facts) parentsDiffer(named map[string]string) bool {
 	found := f.snap != nil && !f.snap.Deleted
 	if !found && !f.factual() {
@@ -116,7 +116,7 @@ func (f *facts) missesAnEvent() bool {
 
 // maybeBefore reports whether the answer, fetched within the kind's lag of an
 // event, may be from before it though its history has the status that the event
-// tells: the entity has been in it several times, or has another one now. An entity
+// implies: the entity has been in it several times, or has another one now. An entity
 // that went through several statuses at once looks the same; it is fetched once
 // more in vain. One that enters for the second time the status it is in is not seen.
 func (f *facts) maybeBefore(prev *provider.Snapshot) bool {
@@ -137,7 +137,7 @@ func (f *facts) maybeBefore(prev *provider.Snapshot) bool {
 
 // maybeEarly reports whether the fetch began within the kind's lag of something
 // that has happened: a read so soon may not show it yet, and without a history
-// there is no telling. A second look is too early itself if an event came shortly
+// that cannot be seen. A second look is too early itself if an event came shortly
 // before it, which found it asked for already. The refresh of a derived kind always
 // may be.
 func (f *facts) maybeEarly() bool {

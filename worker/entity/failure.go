@@ -25,7 +25,7 @@ var (
 // refusals is the pause before what could not be finished is tried again.
 var refusals = fate.Backoff{First: time.Second, Cap: time.Minute}.WithDefaults()
 
-// failed sees to a sync that did not cover its batch.
+// failed handles a sync that did not cover its batch.
 func (y *sync) failed(err error) {
 	y.cause = err
 	y.failure = fate.Failure{Err: err, Disagree: y.mixed}
@@ -96,15 +96,15 @@ func (y failing) until(u fate.Until, r Result) time.Duration {
 	return soon
 }
 
-// itsTurn is how long an entity waits that alone is answered 429, as one that the
-// provider has locked: as long as the provider asks.
+// itsTurn is how long an entity waits that alone is answered 429, because the provider
+// has locked it: as long as the provider asks.
 func (y failing) itsTurn() time.Duration {
 	_, asked := fate.Of(y.cause)
 	return max(asked, condition.Pauses{}.Length(2*(y.state.Throttled-1)))
 }
 
-// goneAt asks again after a while, for a read may be too early, and then takes the
-// entity for gone. A tombstone stays one at once, unless a signal names parents it
+// goneAt asks again after a pause, since a read may be too early, and then counts the
+// entity as gone. A tombstone stays one at once, unless a signal names parents it
 // may have moved to.
 func (y failing) goneAt(r Result) {
 	if r.Err != nil {

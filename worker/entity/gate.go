@@ -1,6 +1,6 @@
 package entity
 
-// gate is what reading and parking take turns by. The package comment says why.
+// gate makes reading and parking take turns. The package comment says why.
 // The zero value is free.
 type gate struct {
 	held    bool

@@ -110,8 +110,8 @@ func (l *lane) rest(d time.Duration) {
 	l.s.emit(Rest{Lane: l.id, After: d})
 }
 
-// goOn takes the first n entries off the lane, which a sync has dealt with, and
-// makes it ready again if more wait.
+// goOn removes the first n entries, which a sync has dealt with, and makes the lane
+// ready again if more wait.
 func (l *lane) goOn(n int) {
 	l.queue, l.lag, l.redone = l.queue[n:], 0, 0
 	l.endRetry()
@@ -145,8 +145,8 @@ func (l *lane) maybeEnd() {
 	}
 }
 
-// afterHead has a sync go on once nothing that was covered of the entity is
-// unsettled, or the store has refused some of it.
+// afterHead lets a sync go on once all batches covered before are settled, or the
+// store has refused one of them.
 func (l *lane) afterHead(y *sync) {
 	if l.unsettled > 0 && !l.refused {
 		l.parking = y

@@ -37,7 +37,7 @@ func hinted(kind *provider.Kind, named map[string]string) (set map[string]string
 	return kind.Parents(named)
 }
 
-// qualifiers returns the parents that are part of a key: such an entity stands
+// qualifiers returns the parents that are part of a key: such an entity is
 // under no others.
 func qualifiers(kind *provider.Kind, k event.Key) (set map[string]string, ok bool) {
 	if kind == nil || k.Under == "" {

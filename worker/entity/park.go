@@ -24,8 +24,8 @@ func (y parking) park(charged bool, delay, earliest time.Duration) {
 	y.lane.afterHead(y.sync)
 }
 
-// headSettled: while the store refuses what was settled before for the entity,
-// nothing is counted or parked, and the sync is made again.
+// headSettled: while the store refuses an earlier settlement of the entity, nothing is
+// counted or parked, and the sync is made again.
 func (y parking) headSettled(ok bool) {
 	switch {
 	case !ok:
@@ -68,7 +68,7 @@ func (y parking) nextToCount(r Result) {
 	}
 }
 
-// notCounted: what was decided could not be done, so it is decided again.
+// notCounted: the attempt could not be counted, so the failure is decided again.
 func (y parking) notCounted(err error) {
 	y.cause = err
 	y.failure = fate.Failure{Err: err, Unfinished: true}

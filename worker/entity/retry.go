@@ -62,8 +62,8 @@ func (y draining) nextPage(r Result) {
 
 // afterParked lets the lane of a parked entity go on as an ordinary one, with what
 // has come for it since it was un-parked. If something failed on the way the retry
-// is made again, uncharged, with what is still parked: after a refusal of the store
-// by way of Redis, so that it takes no other retry's lane.
+// is made again, uncharged, with what is still parked. After a refusal of the store it
+// waits in Redis, so that it takes no other retry's lane.
 func (y draining) afterParked(err error) {
 	switch {
 	case errors.Is(err, errRefused):

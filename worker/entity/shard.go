@@ -15,7 +15,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// Config is what the machines of a shard go by.
+// Config configures the machines of a shard.
 type Config struct {
 	// Shard is the shard's number.
 	Shard int
@@ -81,7 +81,7 @@ type Input interface{ input() }
 // being parked.
 type Enter struct{}
 
-// Leave: the reader gives the gate back.
+// Leave: the reader releases the gate.
 type Leave struct{}
 
 // Route: entries were read whose entities are not parked, in the order of their
@@ -114,7 +114,7 @@ type Done struct {
 	Result Result
 }
 
-// Result is what came of an effect. The comment of each effect says which fields
+// Result is the result of an effect. The comment of each effect says which fields
 // it sets.
 type Result struct {
 	Err      error

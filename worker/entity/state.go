@@ -8,7 +8,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// Parked is what is known of a parked entity besides its entries.
+// Parked is a parked entity without its entries.
 type Parked struct {
 	// Len is how many entries a sync is for, Attempt how many charged attempts have
 	// failed since the entity was parked.

@@ -25,8 +25,8 @@ const PageSize = 1000
 //	burying   dead letters                                        bury.go
 //	draining  what was parked, page by page                       retry.go
 //
-// Their methods that take a Result are the steps: each is called with what came of
-// the task that the one before it asked for.
+// Their methods that take a Result are the steps. Each is called with the result of
+// the task that the one before it emitted.
 type sync struct {
 	facts
 	number Number
@@ -155,8 +155,8 @@ func (y *sync) hold(d time.Duration, cause error) {
 	y.lane.rest(d)
 }
 
-// again has the whole sync made again, uncharged, since what it decided could not
-// be done. The pause grows each time, for the provider is asked again.
+// again repeats the whole sync, uncharged, since its decision could not be carried
+// out. The pause grows each time, since the provider is asked again.
 func (y *sync) again(err error) {
 	y.lane.redone++
 	pause := y.s.spread(refusals, y.lane.redone, 0)
@@ -164,7 +164,7 @@ func (y *sync) again(err error) {
 	y.hold(pause, err)
 }
 
-// free gives the slot back, once.
+// free releases the slot, once.
 func (y *sync) free() {
 	if !y.freed {
 		y.freed = true

@@ -20,7 +20,7 @@ const (
 
 // verdict is what a fetched state says about the batch it covers.
 type verdict struct {
-	// kept: the answer lacks history the mirror holds and is not taken. doubted is
+	// kept: the answer lacks history the mirror holds and is not written. doubted is
 	// when that was seen, by Redis' clock.
 	kept    bool
 	doubted time.Time
@@ -66,7 +66,7 @@ func (y judging) judge() {
 	y.judged()
 }
 
-// lags has the entity fetched once more after a while, uncharged.
+// lags repeats the fetch after a pause, uncharged.
 func (y judging) lags(Result) {
 	pause := y.s.cfg.LagPauses[y.lane.lag]
 	y.lane.lag++

@@ -13,7 +13,7 @@ func (y writing) believed(r Result) {
 		y.failed(r.Err)
 	case !r.Yes:
 		y.hold(r.After, errEmptied)
-	case y.v.rewritten: // on record first: once it is written, nothing shows it
+	case y.v.rewritten: // stored first: once the answer is written, nothing shows it
 		y.do(y.rewritten(), y.recorded)
 	default:
 		y.recorded(Result{})
@@ -42,7 +42,7 @@ func (y writing) recorded(r Result) {
 	y.do(Write{Sync: y.number, Write: y.write()}, y.written)
 }
 
-// write turns the verdict into what the store is to do.
+// write turns the verdict into a write for the store.
 func (y writing) write() *storage.Write {
 	w := &storage.Write{
 		Ref: y.ref, Claim: y.doc.Claim, SentAt: y.snap.SentAt,

@@ -8,11 +8,11 @@
 -- ARGV[3]  by whom
 -- ARGV[4]  its kind and what must be so before it ends, as JSON with the reason
 --
--- Returns 1 if the pause is now as asked, 0 if a longer one stands.
+-- Returns 1 if the pause is now as asked, 0 if a longer one stays.
 --
 -- A pause is never shortened, and one made by hand never softened. A strike
 -- is counted only when a pause begins, or is renewed after its time has come:
--- many workers see the same outage, and that is one strike.
+-- many workers see the same outage, which counts once.
 --
 -- A pause that ends only once known entities are found keeps what it waits for,
 -- and with it its reason, when one that waits for nothing comes in between: a

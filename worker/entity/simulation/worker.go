@@ -105,7 +105,7 @@ func (k *worker) acquire(n int) {
 	})
 }
 
-// leave hands everything over and ends the process.
+// leave hands over all shards and ends the process.
 func (k *worker) leave() {
 	k.leaving = true
 	for _, s := range slices.Clone(k.shards) {
