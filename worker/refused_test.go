@@ -15,7 +15,7 @@ import (
 
 // One settlement the store refuses holds up its own entity alone: the others go
 // through, nothing is fetched again, and it is tried less and less often.
-func TestARefusedSettlementHoldsUpNoOtherEntity(t *testing.T) {
+func TestARefusedSettlementHoldsUpNoOthers(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	bad := "evt_1"
@@ -85,7 +85,7 @@ func TestARefusedDeadLetterIsNotFetchedForEverySecond(t *testing.T) {
 // An event the log refuses holds up no other, is stored in the audit and alerted, and what it
 // names is fetched all the same: with a row in which a text replaces the
 // payload, or, if the store refuses that too, without.
-func TestARefusedEventHoldsUpNoOtherEvent(t *testing.T) {
+func TestARefusedEventHoldsUpNoOthers(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		refuse func(storage.Arrival) bool

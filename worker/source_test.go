@@ -129,7 +129,7 @@ func TestRateHeadersAreHeeded(t *testing.T) {
 
 // What waits for a paused source is nothing to another: neither its lanes nor
 // its streams hold it up.
-func TestPausedSourceSlowsNoOther(t *testing.T) { // alone: it measures time
+func TestPausedSourceSlowsNoOthers(t *testing.T) { // alone: it measures time
 	const events, rounds = 100, 3
 	quick := newAcme(nil)
 	b := setup(t, func(o *worker.Options) {
@@ -262,7 +262,7 @@ func TestAlertOfADeadLetterIsPosted(t *testing.T) {
 
 // A pause that began while no worker could raise an alert is alerted later, and once,
 // however many workers follow.
-func TestAPauseIsAlertedOnce(t *testing.T) {
+func TestAPauseRaisesOneAlertSurely(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	require.NoError(t, b.streams.PauseAs(b.ctx, "acme", condition.NewPause(condition.PausedRefused, time.Hour, "401"), "reconciler"))

@@ -53,7 +53,7 @@ func (b *bundle) occupy() (goOn func(), waiting *atomic.Int32) {
 
 // A backlog twenty times the in-flight limit is read to its end, and each
 // entity is fetched once for all of it: what its events name further, too.
-func TestABacklogBeyondTheInFlightLimitIsFetchedOnce(t *testing.T) {
+func TestABacklogBeyondTheInFlightBoundIsFetchedOnce(t *testing.T) {
 	t.Parallel()
 	const events, widgets, gadgets = 400, 40, 4
 	b := setup(t, few)
@@ -107,7 +107,7 @@ func TestABacklogBeyondTheInFlightLimitIsFetchedOnce(t *testing.T) {
 
 // An entity that was spilled and then fails is charged for what waited, keeps
 // its order, and is buried as a whole once its attempts are spent.
-func TestASpilledEntityIsChargedLikeOthers(t *testing.T) {
+func TestSpilledWorkIsChargedLikeAllOther(t *testing.T) {
 	t.Parallel()
 	b := setup(t, few)
 	goOn, waiting := b.occupy()
@@ -162,7 +162,7 @@ func TestALongLaneIsSpilledAsAWhole(t *testing.T) {
 
 // A sweep's signals are not spilled: they would come before live ones, which come
 // next. They stop being read instead, until there is room.
-func TestSweepSignalsAreNotSpilled(t *testing.T) {
+func TestWhatASweepWantsStaysInFlight(t *testing.T) {
 	t.Parallel()
 	b := setup(t, few)
 	goOn, waiting := b.occupy()

@@ -53,7 +53,7 @@ func TestUnreadableParkedEntriesGoToTheAudit(t *testing.T) {
 
 // An entity whose record in Redis is of another type is logged and holds up no
 // other.
-func TestAnEntityThatCannotBeTriedHoldsUpNoOther(t *testing.T) {
+func TestAnEntityThatCannotBeTriedHoldsUpNoOthers(t *testing.T) {
 	t.Parallel()
 	log := &lines{}
 	b := setup(t, func(o *worker.Options) { o.Retry.First, o.Logger = time.Minute, log.logger() })

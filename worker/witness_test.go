@@ -205,7 +205,7 @@ func TestAPauseIsOfItsKindWhateverItsText(t *testing.T) {
 
 // One entity that is answered 429 waits alone; the others keep their pace, and in
 // the end it is given up like any other that cannot be had.
-func TestALockedEntitySlowsNoOther(t *testing.T) {
+func TestALockedEntitySlowsNoOthers(t *testing.T) {
 	t.Parallel()
 	b := setup(t, func(o *worker.Options) { o.Retry.Attempts = 2 })
 	locked := fate.New(fate.Throttled, errors.New("429"))
@@ -266,7 +266,7 @@ func TestSeveralLockedEntitiesStopPausingTheSource(t *testing.T) {
 }
 
 // How long one entity's answer asks us to wait is for that entity.
-func TestRetryAfterOfOneEntityPausesNoSource(t *testing.T) {
+func TestRetryAfterOfOneEntityPausesNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	locked := fate.New(fate.Throttled, errors.New("429"))

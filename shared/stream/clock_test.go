@@ -58,7 +58,7 @@ func TestAPauseOutlastsNoClockSetBack(t *testing.T) {
 
 // What is paused while the clock is back is not taken for shorter than the pause
 // that was made before.
-func TestAPauseIsMadeAgainAfterAClockSetBack(t *testing.T) {
+func TestAPauseStartsOverAfterAClockSetBack(t *testing.T) {
 	t.Parallel()
 	s, _, clock := startWithClock(t)
 	ctx := t.Context()

@@ -278,7 +278,7 @@ func (*watching) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 
 // A worker that dies while it spares what came during a retry leaves nothing
 // charged for an attempt it was not in.
-func TestAWorkerThatDiesSparingChargesNoEntry(t *testing.T) {
+func TestAWorkerThatDiesSparingChargesNothing(t *testing.T) {
 	t.Parallel()
 	s, _ := start(t)
 	s.parkPage = 2
@@ -639,7 +639,7 @@ func TestUnreadableParkedEntriesAreDiscarded(t *testing.T) {
 }
 
 // One bad name among those that are due fails none of the others.
-func TestUnreadableNamesFailNoOtherEntity(t *testing.T) {
+func TestUnreadableNamesFailNoOthers(t *testing.T) {
 	t.Parallel()
 	s, _ := start(t)
 	l := ready(t, s, "w1")
