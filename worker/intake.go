@@ -77,7 +77,7 @@ func (r *intake) pull(src *source) bool {
 	}
 	r.due(src)
 	if src.full() {
-		if !r.setAside(src) {
+		if !r.spill(src) {
 			return false
 		}
 		r.dueAt[src.Name] = time.Time{} // it is due at once
@@ -144,7 +144,7 @@ func (r *intake) readLocked(src *source, name streamName) (n int, err error) {
 		}
 		r.uncertain[name] = false
 	}
-	batch, err := r.lease.Read(r.ctx, name.source, name.tier, stream.Limits{Count: min(readAtOnce, r.w.InHand), Bytes: 1 << 20})
+	batch, err := r.lease.Read(r.ctx, name.source, name.tier, stream.Limits{Count: min(readAtOnce, r.w.InFlight), Bytes: 1 << 20})
 	if err != nil || len(batch) == 0 {
 		return n, err
 	}

@@ -63,7 +63,7 @@ func TestAFailureBehindARefusedSettlementKeepsNoSlot(t *testing.T) {
 }
 
 // What is refused is no work under way: a hand-over does not wait for it.
-func TestAHandOverDoesNotWaitForWhatIsRefused(t *testing.T) {
+func TestAHandoverDoesNotWaitForWhatIsRefused(t *testing.T) {
 	t.Parallel()
 	log := &logged{}
 	b := setup(t, func(o *worker.Options) { o.Logger = slog.New(slog.NewTextHandler(log, nil)) })

@@ -144,9 +144,9 @@ func (s *shard) ours() bool {
 	return false
 }
 
-// beginHandOver stops reading and starting syncs. It reports whether this call
+// beginHandover stops reading and starting syncs. It reports whether this call
 // was the first.
-func (s *shard) beginHandOver() bool {
+func (s *shard) beginHandover() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {

@@ -38,7 +38,7 @@ func (b *bundle) hold(kind string, ids ...string) (goOn func(), waiting *atomic.
 }
 
 // few is a worker that may hold twenty entries in hand, in four shards.
-func few(o *worker.Options) { o.InHand, o.Sources[0].Concurrency = 20, 4 }
+func few(o *worker.Options) { o.InFlight, o.Sources[0].Concurrency = 20, 4 }
 
 // occupy has four fetches begin, as many as few allows at once, and wait until
 // the function it returns is called.
@@ -53,7 +53,7 @@ func (b *bundle) occupy() (goOn func(), waiting *atomic.Int32) {
 
 // A backlog of which a twentieth fits in hand is read to its end, and each
 // entity is fetched once for all of it: what its events name further, too.
-func TestABacklogThatDoesNotFitInHandIsFetchedOnce(t *testing.T) {
+func TestABacklogBeyondTheInFlightBoundIsFetchedOnce(t *testing.T) {
 	t.Parallel()
 	const events, widgets, gadgets = 400, 40, 4
 	b := setup(t, few)
@@ -107,7 +107,7 @@ func TestABacklogThatDoesNotFitInHandIsFetchedOnce(t *testing.T) {
 
 // An entity that was set aside and then fails is charged for what waited, keeps
 // its order, and is buried as a whole once its attempts are spent.
-func TestWhatWasSetAsideIsChargedLikeAllOthers(t *testing.T) {
+func TestSpilledWorkIsChargedLikeAllOther(t *testing.T) {
 	t.Parallel()
 	b := setup(t, few)
 	goOn, waiting := b.occupy()
@@ -143,10 +143,10 @@ func TestWhatWasSetAsideIsChargedLikeAllOthers(t *testing.T) {
 
 // A lane longer than a page is set aside as a whole, in order, and covered by one
 // fetch.
-func TestALongLaneIsSetAsideAsAWhole(t *testing.T) {
+func TestALongLaneIsSpilledAsAWhole(t *testing.T) {
 	t.Parallel()
 	const events = 2500
-	b := setup(t, few, func(o *worker.Options) { o.InHand = 1500 })
+	b := setup(t, few, func(o *worker.Options) { o.InFlight = 1500 })
 	goOn, waiting := b.occupy()
 	for range events {
 		b.send("widget.sold", "widget", "w1")
@@ -162,7 +162,7 @@ func TestALongLaneIsSetAsideAsAWhole(t *testing.T) {
 
 // A sweep's signals are not set aside: they would stand before live ones, which
 // come next. They stop being read instead, until there is room.
-func TestWhatASweepWantsStaysInHand(t *testing.T) {
+func TestWhatASweepWantsStaysInFlight(t *testing.T) {
 	t.Parallel()
 	b := setup(t, few)
 	goOn, waiting := b.occupy()
@@ -205,7 +205,7 @@ func (b *bundle) parked() (entities []string) {
 // What comes after a head that is covered and not settled stays where it is:
 // should the worker die now, the head is synced again, and must not come later
 // than what was set aside.
-func TestATailIsNotSetAsideBeforeItsHeadIsSettled(t *testing.T) {
+func TestATailIsNotSpilledBeforeItsHeadIsSettled(t *testing.T) {
 	t.Parallel()
 	b := setup(t, few)
 	settle := make(chan struct{})
@@ -352,7 +352,7 @@ func TestAVerdictKnowsAllThatWaits(t *testing.T) {
 
 // The sync of what was set aside is the events' first attempt: it is in the
 // trace of the first, and the others have spans that link to it.
-func TestATraceGoesOnThroughWhatWasSetAside(t *testing.T) {
+func TestATraceGoesOnThroughASpill(t *testing.T) {
 	spans := tracetest.NewInMemoryExporter()
 	before := otel.GetTracerProvider()
 	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)))
