@@ -21,8 +21,8 @@ PACKAGES    := ./worker/... ./reconciler/... ./shared/storage/mongo ./shared/str
 # which guards its memory itself and takes two thirds of the time.
 RACE        := CGO_ENABLED=1 $(GO) test -race -gcflags=modernc.org/sqlite/lib=-race=false
 
-# Every go command here has the tags, so that tests and programs share what is
-# compiled. -tags on a command line replaces them.
+# Every go command here uses the tags, so that tests and programs share the build
+# cache. -tags on a command line replaces them.
 export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -tags=$(TAGS))
 
 .DEFAULT_GOAL := help
@@ -68,7 +68,7 @@ lint:
 unit:
 	$(RACE) -parallel $(PARALLEL) -timeout 40m $$($(GO) list $(PACKAGES) | grep -v /deployments)
 	@# Whole fleets: two at a time, since they mostly wait; and always again, for
-	@# go does not know that they depend on the binaries they build.
+	@# the test cache does not see that they depend on the binaries they build.
 	$(RACE) -count 1 -p 2 -timeout 40m ./deployments/...
 	$(RACE) -tags fault,$(TAGS) ./shared/fault
 	$(RACE) -tags fault,$(TAGS) -run '^TestFault' ./api ./shared/storage/sqlite ./shared/storage/mongo
@@ -79,7 +79,7 @@ bench: tools-run ## the benchmark table, with what it is compared to
 chaos: tools-run ## break everything for DURATION (120s) from SEED (drawn) on STORE (sqlite, or mongo)
 	@$(GO) run ./deployments/chaos -duration $(DURATION) -store $(STORE) $(if $(SEED),-seed $(SEED)) $(if $(ODD),-odd=$(ODD))
 
-# ODD=1 makes the provider odd in every way it knows, for both.
+# ODD=1 makes the provider odd in every way it has, in chaos and drift.
 # DELAY=50ms makes every write to the store wait that long; ENTITIES=20 is a
 # small mirror. `go run ./deployments/drift --help` lists more.
 drift: tools-run ## lose events, change things in silence, from SEED (drawn), on a slow store (DELAY) or a small mirror (ENTITIES)

@@ -160,7 +160,7 @@ func (a *API) route(g *guard) error {
 	a.engine.GET("/metrics", gin.WrapH(telemetry.MetricsHandler(a.o.Gatherer)))
 
 	ops := newOperations(a.engine, a.o.Version, &encoder{log: a.o.Logger, failures: a.o.Metrics.EncodeFailures})
-	ops.UseMiddleware(bounded, g.check(ops))
+	ops.UseMiddleware(bounded, g.check(ops), checkBody(ops))
 	read := &reader{sources: a.sources, store: a.o.Store, log: a.o.Logger, leaving: a.leaving}
 	act := &operator{reader: read, queue: a.o.Queue, now: a.o.Now, within: a.o.AppendTimeout}
 	read.registerEntities(ops)

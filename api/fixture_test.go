@@ -159,13 +159,14 @@ type fakeQueue struct {
 	noteErr error
 	hang    bool
 
-	paused   condition.State
-	accepted time.Duration
-	parked   int
-	shards   []stream.ShardState
-	workers  []string
-	looks    int
-	orphans  []stream.Orphan
+	paused       condition.State
+	accepted     time.Duration
+	parked       int
+	shards       []stream.ShardState
+	workers      []string
+	looks        int
+	unconfigured []stream.Orphan
+	former       []string
 }
 
 func newFakeQueue() *fakeQueue { return &fakeQueue{seen: map[string]bool{}} }
@@ -270,7 +271,13 @@ func (q *fakeQueue) Fleet(context.Context, []string) ([]stream.ShardState, []str
 func (q *fakeQueue) Orphans(context.Context, []string) ([]stream.Orphan, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.orphans, q.err
+	return q.unconfigured, q.err
+}
+
+func (q *fakeQueue) Former(context.Context, []string) ([]string, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.former, q.err
 }
 
 func (q *fakeQueue) Budget(context.Context, string, stream.Rate) (float64, error) {

@@ -18,7 +18,7 @@ import (
 const (
 	taskRedrive       = storage.KindRedrive
 	taskDiscard       = storage.KindDiscard
-	taskDiscardSource = storage.KindAbandon
+	taskDiscardSource = storage.KindDiscardSource
 )
 
 var jobKinds = []string{taskRedrive, taskDiscard, taskDiscardSource}

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/validation"
 
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/identity"
@@ -109,7 +110,15 @@ func newProblem(status int, kind, detail string) *Problem {
 
 // The library makes its own answers by this variable; setting it is the only way to give
 // them the shape of a Problem.
-func init() { huma.NewError = libraryProblem }
+func init() {
+	huma.NewError = libraryProblem
+	huma.NewErrorWithContext = func(ctx huma.Context, status int, detail string, errs ...error) huma.StatusError {
+		if detail == bodyRequired {
+			return newProblem(status, "", wantBody(ctx))
+		}
+		return libraryProblem(status, detail, errs...)
+	}
+}
 
 // libraryProblem is an answer of the library: to a request that does not fit the
 // operation, which no handler sees, and to one that the guard refuses.
@@ -129,7 +138,7 @@ func libraryProblem(status int, detail string, errs ...error) huma.StatusError {
 		if errors.As(err, &e) {
 			shown := *e.ErrorDetail()
 			shown.Message = forPeople(shown.Message)
-			if shown.Location == "body" {
+			if shown.Location == "body" || shown.Message == validation.MsgUnexpectedProperty {
 				shown.Value = nil // the sender has it
 			}
 			p.Errors = append(p.Errors, &shown)

@@ -50,12 +50,21 @@ func TestProblemsSayWhatToDo(t *testing.T) {
 		"half a body":      {"POST", "/v1/sources/lemon/pause", `{"reason":`, nil, 400, "bad-request", "is no JSON"},
 		"no JSON":          {"POST", "/v1/sources/lemon/pause", `{reason: x}`, nil, 400, "bad-request", "is no JSON: invalid character"},
 		"another form":     {"POST", "/v1/sources/lemon/pause", `reason=x`, []string{"Content-Type", "application/x-www-form-urlencoded"}, 415, "media-type", "send the body as JSON, with Content-Type: application/json"},
+		"no body":          {"POST", "/v1/sources/lemon/pause", "", nil, 400, "bad-request", "send a JSON object with reason, with Content-Type: application/json"},
+		"no body for many": {"POST", "/v1/dead-letters/discard", "", nil, 400, "bad-request", "send a JSON object with reason"},
+		"no empty body":    {"POST", "/v1/dead-letters/redrive", "", nil, 400, "bad-request", "send a JSON object, at least {}"},
+		"no sweep":         {"POST", "/v1/sweeps", "", nil, 400, "bad-request", "send a JSON object with source"},
+		"a wait in a body": {"POST", "/v1/entities/lemon/order/bord_1/sync", `{"wait":"5s"}`, nil, 422, "invalid", `"message":"the route takes no body: send wait in the query, ?wait=","location":"body.wait"`},
+		"a needless body":  {"POST", "/v1/sources/lemon/retry", `{"kind":"order"}`, nil, 422, "invalid", `"location":"body.kind"`},
+		"a needless list":  {"DELETE", "/v1/jobs/job_1", `[1]`, nil, 422, "invalid", "the route takes no body"},
+		"an unknown field": {"POST", "/v1/sources/lemon/pause", `{"reason":"x","until":"noon"}`, nil, 422, "invalid", `"location":"body.until"`},
+		"of a resume":      {"POST", "/v1/sources/lemon/resume", `{"accept":true}`, nil, 422, "invalid", `"location":"body.accept"`},
 		"no such filter":   {"GET", "/v1/events?sort=up", "", nil, 422, "invalid", "unknown query parameter"},
 		"no such source":   {"GET", "/v1/entities/none/order", "", nil, 404, "not-found", `no source \"none\"`},
 		"no such route":    {"GET", "/v2", "", nil, 404, "route", "/docs lists them"},
 		"no such method":   {"PUT", "/v1/events", "", nil, 405, "route", "does not take this method"},
 		"an unknown hook":  {"POST", "/webhooks/none", "{}", nil, 404, "unknown-source", "no source of this name"},
-		"an unsigned hook": {"POST", "/webhooks/lemon", "{}", nil, 401, "missing", "LMG-Signature"},
+		"an unsigned hook": {"POST", "/webhooks/lemon", "{}", nil, 401, "missing", `"detail":"no `},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := f.send(c.method, c.path, c.body, c.header...)

@@ -57,7 +57,7 @@ func refuseSignature(err error) *refusal {
 	r := &refusal{status: http.StatusUnauthorized, reason: "signature", detail: "the signature was not accepted"}
 	var bad *provider.SignatureError
 	if errors.As(err, &bad) {
-		r.reason, r.detail = bad.Reason, bad.Error()
+		r.reason, r.detail = bad.Reason, bad.Detail
 	}
 	return r
 }

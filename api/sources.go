@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -62,7 +63,7 @@ func (o *operator) registerSources(api huma.API) {
 		OperationID: "discard-source", Method: http.MethodPost, Path: "/v1/sources/{source}/discard",
 		Summary: "Discard all open work of a source that is not configured any more", Tags: []string{"sources"},
 		Description: "A job: what waits is removed, and every event that was not settled is discarded, which its row and the audit " +
-			"show. The mirror stays as it is. For a source that is configured: 409 of type `configured`.",
+			"show. The mirror stays as it is. For a source that is configured: 409 of type `configured`. A name that was never configured is a 404.",
 		DefaultStatus: http.StatusAccepted, Security: needs(Operator), Errors: actErrors,
 	}, o.discardSource)
 }
@@ -155,6 +156,9 @@ func (o *operator) discardSource(ctx context.Context, in *pauseInput) (*jobOutpu
 	}
 	ctx, cancel := o.acting(ctx)
 	defer cancel()
+	if err := o.hadSource(ctx, in.Source); err != nil {
+		return nil, err
+	}
 	now := o.now().UTC()
 	task := &storage.Task{
 		ID: newID("job_"), Kind: taskDiscardSource, Source: in.Source, Status: storage.TaskWaiting, By: actor(ctx),
@@ -164,4 +168,24 @@ func (o *operator) discardSource(ctx context.Context, in *pauseInput) (*jobOutpu
 		return nil, err
 	}
 	return &jobOutput{Body: newJob(task)}, nil
+}
+
+// hadSource answers 404 for a source that was never configured. The store is
+// asked as well: a Redis that was emptied remembers no source.
+func (o *operator) hadSource(ctx context.Context, name string) error {
+	former, err := o.queue.Former(ctx, o.sources.names())
+	if err != nil {
+		return o.queueProblem(ctx, "read the sources there were", err)
+	}
+	if slices.Contains(former, name) {
+		return nil
+	}
+	logged, err := o.store.Events(ctx, storage.EventFilter{Source: name, Limit: 1})
+	if err != nil {
+		return o.storeProblem(ctx, "look for events of "+name, err)
+	}
+	if len(logged.Items) == 0 {
+		return problem(http.StatusNotFound, "", "no source %q was ever configured, and no work of that name waits", name)
+	}
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
@@ -37,12 +38,31 @@ func TestWorkOfASourceThatIsNotConfigured(t *testing.T) {
 func TestFleetShowsUnconfiguredSources(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.queue.orphans = []stream.Orphan{{Source: "former", ShardSource: stream.ShardSource{Live: 5, Background: 1, Parked: 4, Oldest: 90 * time.Second}}}
+	f.queue.unconfigured = []stream.Orphan{{Source: "former", ShardSource: stream.ShardSource{Live: 5, Background: 1, Parked: 4, Oldest: 90 * time.Second}}}
 	require.Contains(t, f.get("/v1/fleet").Body.String(),
 		`"unconfigured":[{"source":"former","live":5,"background":1,"parked":4,"oldest_age_s":90}]`)
 
+	f.queue.former = []string{"former"}
 	w := f.post("/v1/sources/former/discard", `{"reason":"renamed"}`)
 	require.Equal(t, http.StatusAccepted, w.Code, w.Body)
 	require.Contains(t, w.Body.String(), `"kind":"abandon","source":"former"`)
 	require.Contains(t, f.store.acts()[0], "renamed")
+}
+
+// A name that was never configured starts no job. Redis that was emptied knows no
+// names: then the event log does.
+func TestNothingIsGivenUpOfASourceThatNeverWas(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.queue.former = []string{"former"}
+	w := f.post("/v1/sources/typo/discard", `{"reason":"renamed"}`)
+	require.Equal(t, http.StatusNotFound, w.Code, w.Body)
+	requireProblem(t, w, "not-found")
+	require.Contains(t, w.Body.String(), "typo")
+	require.Empty(t, f.store.tasks)
+
+	f.store.rows = []*storage.EventRow{{ID: "evt_1", Source: "logged"}}
+	w = f.post("/v1/sources/logged/discard", `{"reason":"renamed"}`)
+	require.Equal(t, http.StatusAccepted, w.Code, w.Body)
+	require.Equal(t, storage.EventFilter{Source: "logged", Limit: 1}, f.store.events)
 }

@@ -54,6 +54,8 @@ type Queue interface {
 	Budget(ctx context.Context, source string, r stream.Rate) (float64, error)
 	// Orphans returns the unconfigured sources whose work waits.
 	Orphans(ctx context.Context, configured []string) ([]stream.Orphan, error)
+	// Former returns sources that were configured before, other than those now.
+	Former(ctx context.Context, configured []string) ([]string, error)
 }
 
 // receiver receives webhooks.

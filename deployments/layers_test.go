@@ -27,7 +27,7 @@ type source struct {
 
 func (s source) test() bool { return strings.HasSuffix(s.name, "_test.go") }
 
-// below reports whether the file stands in one of the directories or below.
+// below reports whether the file is in one of the directories or below.
 func (s source) below(dirs ...string) bool {
 	return slices.ContainsFunc(dirs, func(d string) bool { return within(s.dir, d) })
 }
@@ -81,7 +81,7 @@ var rules = []rule{
 	{"shared/provider alone sends requests to providers", func(s source) string {
 		// The simulator is a provider and sends webhooks; the mains in
 		// deployments ask the api; --check asks the process next to it; alerts
-		// go to whoever is to be woken.
+		// go to an on-call service.
 		if s.test() || s.below("shared/provider", "shared/alert", "deployments") || s.dir+"/"+s.name == "shared/process/check.go" {
 			return ""
 		}
@@ -118,7 +118,7 @@ var rules = []rule{
 			return strings.Contains(host, ".")
 		})
 	}},
-	{"the module of stand-ins alone knows FerretDB, and nothing of Tarn", func(s source) string {
+	{"only the module of stand-ins imports FerretDB, and it imports nothing of Tarn", func(s source) string {
 		if s.below(standins) {
 			return s.imported(func(p string) bool {
 				return strings.HasPrefix(p, module) && !within(strings.TrimPrefix(p, module), standins)

@@ -1,6 +1,6 @@
 // Package deployments says how Tarn's programs are built. Its tests are those of
 // the whole tree: who may import what, what may ship, and what the README
-// promises. They read every file, whatever its build tags.
+// promises. They read every file, with any build tags.
 package deployments
 
 import (

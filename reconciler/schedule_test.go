@@ -145,6 +145,15 @@ func TestSubscriptionGaps(t *testing.T) {
 	record("order.created")
 	require.Equal(t, map[storage.DiscrepancyStatus]int{storage.Confirmed: 1, storage.Repaired: 2}, statuses(), "open again")
 	require.Len(t, m.alerts, 3)
+	require.Equal(t, "the provider sends no webhooks for 1 event types", m.alerts[0].Warning)
+
+	var many []string
+	for i := range 12 {
+		many = append(many, fmt.Sprintf("order.%02d", i))
+	}
+	record(many...)
+	require.Contains(t, m.alerts[3].Reason, "order.09 and 2 more")
+	require.NotContains(t, m.alerts[3].Reason, "order.10")
 }
 
 // The subscription is asked for over HTTP, and again after an hour if that failed.

@@ -140,7 +140,19 @@ func (r *Reconciler) recordSubscription(ctx context.Context, f *finder, missing 
 	f.metrics.Discrepancies.WithLabelValues(f.name, "", string(storage.SubscriptionGap)).Inc()
 	r.Alert(alert.Alert{
 		Kind: alert.Discrepancy, Source: f.name, ID: gap.ID, Class: string(storage.SubscriptionGap),
-		Reason: fmt.Sprintf("the provider sends no webhooks of %d event types that are mirrored: %s", len(missing), strings.Join(missing, ", ")),
+		Reason:  fmt.Sprintf("the provider sends no webhooks of %d event types that are mirrored: %s", len(missing), firstTypes(missing)),
+		Warning: fmt.Sprintf("the provider sends no webhooks for %d event types", len(missing)),
 	})
 	return nil
+}
+
+// namedTypes is how many event types an alert names.
+const namedTypes = 10
+
+// firstTypes names the first of many event types and counts the others.
+func firstTypes(types []string) string {
+	if len(types) <= namedTypes {
+		return strings.Join(types, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(types[:namedTypes], ", "), len(types)-namedTypes)
 }

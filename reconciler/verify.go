@@ -132,9 +132,11 @@ func (v *verification) run(ctx context.Context) (err error) {
 	if v.unswept, err = v.finder.unswept(ctx, v.kinds()); err != nil {
 		return err
 	}
+	v.log.Info("verify: comparing the provider's lists with the mirror", "source", v.name)
 	if err := v.lists(ctx); err != nil {
 		return err
 	}
+	v.log.Info("verify: comparing by id what no list showed", "source", v.name)
 	if err := v.checks(ctx); err != nil {
 		return err
 	}
@@ -269,6 +271,8 @@ func (v *verification) lookAgain(ctx context.Context) error {
 	if len(v.found) == 0 && len(v.disputed) == 0 {
 		return nil
 	}
+	v.log.Info("verify: differences are looked at twice, waiting before the second look", "source", v.name,
+		"differences", len(v.found), "disputed", len(v.disputed), "wait", v.options.Settle.String())
 	if !loops.Sleep(ctx, v.options.Settle) {
 		return ctx.Err()
 	}

@@ -23,7 +23,7 @@ const (
 	kindPartition     = "partition"
 	kindRedrive       = storage.KindRedrive
 	kindDiscard       = storage.KindDiscard
-	kindDiscardSource = storage.KindAbandon
+	kindDiscardSource = storage.KindDiscardSource
 	kindRecover       = storage.KindRecover
 	kindJudge         = "judge"
 	kindSubscription  = "subscription"

@@ -255,7 +255,7 @@ func TestAlertOfADeadLetterIsPosted(t *testing.T) {
 	delete(a, "at")
 	require.Equal(t, map[string]string{
 		"kind": "dead_letter", "source": "acme", "id": storage.LetterID("evt_1", key("widget", "w1")), "event": "evt_1",
-		"entity": "acme/widget/w1", "reason": "fetch acme/widget/w1: boom", "class": "permanent",
+		"entity": "acme/widget/w1", "reason": "boom", "class": "permanent",
 		"trace_id": "4bf92f3577b34da6a3ce929d0e0e4736",
 	}, a)
 }

@@ -31,7 +31,7 @@ func (r *intake) spill(src *source) bool {
 		}
 		fault.Point("after-set-aside")
 		r.letGo(src, p.Waiting, nil)
-		r.w.Metrics.SetAside.WithLabelValues(src.Name).Add(float64(len(p.Waiting)))
+		r.w.Metrics.Spilled.WithLabelValues(src.Name).Add(float64(len(p.Waiting)))
 	}
 	return len(lanes) > 0
 }

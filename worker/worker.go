@@ -151,13 +151,7 @@ func New(o Options) (*Worker, error) {
 		shards: map[int]*shard{}, fenced: map[int]*stream.Lease{}, setbacks: map[int]setback{},
 	}
 	w.settler = newSettler(w)
-	w.storeRetry = loops.Retry{
-		Server: "store", Away: storage.IsAway, TimedOut: storage.IsTimeout, Logger: o.Logger,
-		Count: func(what string) { o.Metrics.Unavailable.WithLabelValues(what).Inc() },
-		Alert: func(source, reason string) {
-			o.Alerts.Raise(alert.Alert{Kind: alert.StoreSlow, Source: source, Reason: reason})
-		},
-	}
+	w.storeRetry = storeRetry(o)
 	for _, s := range o.Sources {
 		if w.sources[s.Name] != nil {
 			return nil, fmt.Errorf("worker: source %q is configured twice", s.Name)
@@ -166,6 +160,17 @@ func New(o Options) (*Worker, error) {
 		w.names = append(w.names, s.Name)
 	}
 	return w, nil
+}
+
+// storeRetry repeats calls of the store while it is away.
+func storeRetry(o Options) loops.Retry {
+	return loops.Retry{
+		Server: "store", Away: storage.IsAway, TimedOut: storage.IsTimeout, Logger: o.Logger,
+		Count: func(what string) { o.Metrics.Unavailable.WithLabelValues(what).Inc() },
+		Alert: func(source, reason string) {
+			o.Alerts.Raise(alert.Alert{Kind: alert.StoreSlow, Source: source, Reason: reason})
+		},
+	}
 }
 
 // SetRate changes what a source's provider allows the fleet, from now on. A

@@ -43,7 +43,7 @@ func (s *lateStore) connect(ctx context.Context, p *process.Process, streams *st
 	s.mu.Lock()
 	s.opened = store
 	s.mu.Unlock()
-	p.WarnOfOrphans(ctx, streams, store)
+	p.WarnOfUnconfigured(ctx, streams, store)
 	keeper.Run(ctx)
 	return nil
 }

@@ -108,3 +108,8 @@ func (q tiedQueue) Budget(ctx context.Context, source string, r stream.Rate) (fl
 func (q tiedQueue) Orphans(ctx context.Context, configured []string) ([]stream.Orphan, error) {
 	return q.streams.Orphans(ctx, configured)
 }
+
+// Former returns sources that were configured before, other than those now.
+func (q tiedQueue) Former(ctx context.Context, configured []string) ([]string, error) {
+	return q.streams.Former(ctx, configured)
+}

@@ -11,7 +11,7 @@
 //	go run ./deployments/bench parked -check       # what entities that fail cost the others
 //
 // Absolute figures say more about the machine than about the code; the ratios
-// of interleaved rounds are what is held against the limits.
+// of interleaved rounds are compared with the limits.
 package main
 
 import (
@@ -27,7 +27,7 @@ import (
 	"github.com/tarn-sync/tarn/deployments/bench/reconcile"
 )
 
-// known is what can be measured.
+// known are the measurements, by name.
 const known = "receiver, backfill, sweep, gap, live, takeover, outage or parked"
 
 type command = func(ctx context.Context, args []string, out io.Writer) error

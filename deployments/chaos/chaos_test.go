@@ -110,8 +110,8 @@ func TestControls(t *testing.T) {
 	}
 }
 
-// The same as the control of the claims, but with the claims: whatever else is
-// broken, the mirror does not turn back.
+// The same as the control of the claims, but with the claims: whichever other
+// guarantee is broken, the mirror does not turn back.
 func TestClaimsAloneKeepTheMirrorFromTurningBack(t *testing.T) {
 	o := options{
 		duration: 8 * time.Second, seed: 1, only: []string{"provider-stale"}, every: time.Second,

@@ -62,7 +62,7 @@ func between(r *rand.Rand, from, to float64) time.Duration {
 func kill(program string) func(*chaos, *rand.Rand) {
 	return func(c *chaos, r *rand.Rand) {
 		away := between(r, 0, 4)
-		c.strike(r, program, func(m *fleet.Member) {
+		c.hit(r, program, func(m *fleet.Member) {
 			c.say("kill %s, back in %s", m.Name, away)
 			c.struck(m)
 			m.Kill()
@@ -76,7 +76,7 @@ func kill(program string) func(*chaos, *rand.Rand) {
 func freeze(program string) func(*chaos, *rand.Rand) {
 	return func(c *chaos, r *rand.Rand) {
 		d := time.Duration((1.2 + r.Float64()) * float64(c.fleet.LeaseTTL())).Round(time.Millisecond)
-		c.strike(r, program, func(m *fleet.Member) {
+		c.hit(r, program, func(m *fleet.Member) {
 			c.say("freeze %s for %s", m.Name, d)
 			c.struck(m)
 			m.Freeze()
@@ -89,7 +89,7 @@ func freeze(program string) func(*chaos, *rand.Rand) {
 func restart(program string) func(*chaos, *rand.Rand) {
 	return func(c *chaos, r *rand.Rand) {
 		away := between(r, 0, 3)
-		c.strike(r, program, func(m *fleet.Member) {
+		c.hit(r, program, func(m *fleet.Member) {
 			c.say("stop %s, back in %s", m.Name, away)
 			c.check(m.Stop())
 			c.sleep(away)
@@ -111,7 +111,7 @@ func addWorker(c *chaos, r *rand.Rand) {
 	}
 	c.sleep(stays)
 	c.check(m.Stop())
-	// It stays reserved: nothing strikes what is gone for good.
+	// It stays reserved: no fault hits a member that is gone for good.
 }
 
 func killRedis(c *chaos, r *rand.Rand) {
@@ -156,7 +156,7 @@ func cutRedis(c *chaos, r *rand.Rand) {
 func refuseRedis(c *chaos, r *rand.Rand) {
 	d := between(r, 0.5, 3)
 	c.alone("link", func() {
-		c.say("nobody reaches redis for %s", d)
+		c.say("redis is unreachable for %s", d)
 		c.fleet.Link.Refuse(true)
 		c.sleep(d)
 		c.fleet.Link.Refuse(false)
@@ -196,8 +196,8 @@ func refuseStore(c *chaos, r *rand.Rand) {
 	})
 }
 
-// provider makes something of the provider go wrong for a while; off is told
-// what is usual.
+// provider makes something of the provider go wrong for a while; off gets the
+// usual settings to restore.
 func provider(what string, on, off func(now, usual *sim.Chaos)) func(*chaos, *rand.Rand) {
 	return func(c *chaos, r *rand.Rand) {
 		d := between(r, 2, 6)

@@ -48,7 +48,7 @@ func command(ctx context.Context, args []string) (clean bool, err error) {
 	return v.clean(), nil
 }
 
-// options are what a run is made of.
+// options are the flags of a run.
 type options struct {
 	// duration is how long things go wrong.
 	duration time.Duration

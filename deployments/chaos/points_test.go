@@ -104,7 +104,7 @@ type point struct {
 	// n is at which time it gets there the worker is killed.
 	n int
 	// fails: the way leads there when syncs fail, buries: when they fail for
-	// good, crowds: when more waits than fits in hand.
+	// good, crowds: when more waits than may be in flight.
 	fails, buries, crowds bool
 }
 
@@ -134,8 +134,8 @@ func points(t *testing.T) []point {
 	return all
 }
 
-// All workers die while Redis is out of memory, with work in hand; new ones
-// drain the backlog by themselves, the sender was told to come again, and once
+// All workers die while Redis is out of memory, with work in flight; new
+// ones drain the backlog by themselves, the sender repeats what was refused, and once
 // there is room everything is accepted.
 func TestAllWorkersKilledWhileRedisIsFull(t *testing.T) {
 	f, ctx := quietFleet(t, fleet.Plan{APIs: 2, Workers: 2, Shards: 8, LeaseTTL: time.Second})
@@ -157,7 +157,7 @@ func TestAllWorkersKilledWhileRedisIsFull(t *testing.T) {
 	for _, w := range f.Members(fleet.Worker) {
 		w.Kill()
 	}
-	require.Positive(t, backlog(), "nothing was in hand")
+	require.Positive(t, backlog(), "nothing was in flight")
 	for range 2 {
 		_, err := f.Add(ctx, fleet.Worker)
 		require.NoError(t, err)

@@ -26,7 +26,7 @@ type chaos struct {
 	mu       sync.Mutex
 	at       sim.Chaos // the provider as it is now
 	reserved map[string]bool
-	strikes  []fleet.Strike
+	outages  []fleet.Outage
 	failures []error
 }
 
@@ -105,7 +105,7 @@ func (c *chaos) watch() {
 	}
 }
 
-// calm ends whatever is still wrong and gives what is left its time.
+// calm ends all faults, waits until every event is accepted, and settles.
 func (c *chaos) calm() error {
 	c.say("calm")
 	if err := c.fleet.Simulator.Chaos(c.ctx, sim.Chaos{}); err != nil {
@@ -124,8 +124,8 @@ func (c *chaos) calm() error {
 	return c.settle()
 }
 
-// settle waits until nothing is left to do, making due what is parked, for as
-// long as the options allow. What is left then is for the verdict.
+// settle makes parked entities due and waits until no work is left, for as long as
+// the options allow. The verdict counts what is left then.
 func (c *chaos) settle() error {
 	end, told := time.Now().Add(c.drain), time.Now()
 	pause := time.Second
@@ -190,9 +190,9 @@ func (c *chaos) ended(err error) {
 // sleep waits for d, or until the time for faults is over.
 func (c *chaos) sleep(d time.Duration) { _ = fleet.Pause(c.over, d) }
 
-// strike picks one of a program's members that runs and lets nothing else
-// strike it meanwhile.
-func (c *chaos) strike(r *rand.Rand, program string, do func(*fleet.Member)) {
+// hit picks one of a program's running members and keeps other faults from
+// picking it meanwhile.
+func (c *chaos) hit(r *rand.Rand, program string, do func(*fleet.Member)) {
 	members := c.fleet.Members(program)
 	for _, i := range r.Perm(len(members)) {
 		if m := members[i]; m.Running() && c.reserve(m.Name) {
@@ -201,7 +201,7 @@ func (c *chaos) strike(r *rand.Rand, program string, do func(*fleet.Member)) {
 			return
 		}
 	}
-	c.say("no %s is there to strike", program)
+	c.say("no %s runs that could be hit", program)
 }
 
 // alone does something unless the same thing is under way.
@@ -251,11 +251,11 @@ func (c *chaos) struck(m *fleet.Member) {
 	if m != nil && m.Program != fleet.Worker {
 		return
 	}
-	s, err := c.fleet.StrikeOf(c.ctx, m)
+	s, err := c.fleet.OutageOf(c.ctx, m)
 	if err != nil {
-		return // Redis is away: there is nobody to lose
+		return // Redis is away: no shard has a reader to lose
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.strikes = append(c.strikes, s)
+	c.outages = append(c.outages, s)
 }

@@ -12,7 +12,7 @@ import (
 type event struct {
 	at time.Duration
 	fault
-	// seed decides what is open within the fault: whom it strikes, for how long.
+	// seed decides what is open within the fault: which member it hits, for how long.
 	seed uint64
 }
 

@@ -10,13 +10,13 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// verdict is what a run has shown; see the package comment.
+// verdict has the figures of a run; see the package comment.
 type verdict struct {
 	accepted, lost, wrong, regressed, inversions, unsettled int
 	dead, superseded, duplicates, handovers, staleRefused   int64
 	recovery                                                time.Duration
-	// failures are of the harness' own rules: processes end when they are told
-	// to, and only then.
+	// failures are violations of the harness' own rules: processes end when they
+	// are stopped, and only then.
 	failures []error
 }
 
@@ -68,7 +68,7 @@ func (c *chaos) judge() (v verdict, err error) {
 	}
 	v.unsettled = c.found("unsettled", open(rows)) + int(left.Live+left.Background+left.Parked)
 	var recoveries []time.Duration
-	for _, s := range c.strikes {
+	for _, s := range c.outages {
 		recoveries = append(recoveries, s.Recoveries(rows)...)
 	}
 	v.recovery = p99(recoveries)

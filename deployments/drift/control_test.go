@@ -38,8 +38,8 @@ func TestControls(t *testing.T) {
 		var gone simulator.Drifted
 		require.NoError(t, c.Simulator.Tell(c.ctx, http.MethodPost, "/_sim/drift", simulator.Drift{Delete: 0.02}, &gone))
 		require.NotEmpty(t, gone.Deleted)
-		// The entities are gone for good, whoever asks for one is told so, and
-		// their list lacks them: but as it does not come whole, nobody asks.
+		// The entities are gone for good: a GET says so, and their list lacks them.
+		// As the list does not come whole, no GET is sent.
 		c.cut.Store(true)
 		done := c.sweep(t, storage.TaskFailed)
 		require.Positive(t, done.Counts["failed_lists"])

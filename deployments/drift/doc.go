@@ -1,4 +1,4 @@
-// Command drift proves that the mirror becomes true where events failed.
+// Command drift proves that the mirror becomes true where events are missing.
 //
 //	go run ./deployments/drift -seed 7
 //	make drift SEED=7
@@ -11,27 +11,27 @@
 //
 //	fill    a backfill reads what is there before any event
 //	whole   a load over accounts and orders of whose webhooks none is lost
-//	lossy   a second load, and a living world beside it. Of their webhooks 30 %
-//	        are lost, some come late or twice, and the api is killed and away for
-//	        longer than the sender tries.
-//	silent  when all that came is in the mirror, 5 % of accounts, persons and
+//	lossy   a second load, with the simulator's life beside it. 30 % of their
+//	        webhooks are lost, some come late or twice, and the api is killed and
+//	        away for longer than the sender tries.
+//	silent  once all that came is in the mirror, 5 % of accounts, persons and
 //	        orders are changed and 1 % of the orders the mirror has are deleted,
 //	        without any event.
-//	sweeps  two reconcilers start. The world goes on meanwhile, with late and
-//	        doubled webhooks of which none is lost. When a sweep is in the
-//	        middle, one of the two, drawn by lot, is killed for good.
+//	sweeps  two reconcilers start. Life goes on meanwhile, with late and doubled
+//	        webhooks of which none is lost. In the middle of a sweep one of the
+//	        two, drawn by the seed, is killed for good.
 //
-// With -odd the provider is odd as well, in every way of package simulator, but
-// for the moments in which something is compared with it: while events come, and
-// while the sweeps run until the world stands still. Orders move to other accounts
-// meanwhile, with events that say so, and 1 % of those the mirror has move in
-// silence. Nothing of it is for good, so the figures are the same. -odd=cut,gone
-// is those two ways, -odd=-future all but that one.
+// With -odd the provider is odd as well, in every way of package simulator: while
+// events come, and while the sweeps run until the world stops changing, but not
+// while it is compared. Orders move to other accounts meanwhile, with events that
+// say so, and 1 % of those the mirror has move without an event. None of the
+// oddities lasts, so the figures must be the same. -odd=cut,gone means those two
+// ways, -odd=-future all but that one.
 //
-// The end is when the sweep that was cut off and one begun after it are done,
-// all findings are judged, and nothing waits. Then the mirror is compared with
-// the simulator's truth, and what the store says was found with what was
-// injected. The last line is
+// The run ends when the sweep that was cut off and one begun after it are done,
+// all discrepancies are judged, and no work waits. Then the mirror is compared with
+// the simulator's truth, and the store's discrepancies with what was injected. The
+// last line is
 //
 //	drift: injected=… found=… false=… repaired=… remaining=… event_gaps=… deletes=… api_calls=… wrong=…
 //
@@ -40,26 +40,26 @@
 //	found       discrepancies confirmed, whether repaired or not. Mostly fewer
 //	            than injected: an entity that a missed event names is repaired by
 //	            that event, often before a sweep sees that it was changed too
-//	false       discrepancies confirmed about what never differed: an event that
-//	            came by itself, an entity whose mirror was true before the sweeps
-//	            began, or that was made since. The balances of settlement accounts
-//	            move without any event: a finding about those is never false
+//	false       discrepancies confirmed without a difference: an event that came
+//	            by itself, an entity whose mirror was true before the sweeps began,
+//	            or that was made since. The balances of settlement accounts move
+//	            without any event: a discrepancy of those is never false
 //	repaired    discrepancies confirmed whose entity a worker has made true
 //	remaining   injected differences that are still there: events without a row
 //	            in the log, entities that differed before the sweeps and still do
 //	event_gaps  missed events among the found
 //	deletes     tombstones in the mirror
-//	api_calls   answers of the provider's API while sweeps ran, whoever asked
+//	api_calls   answers of the provider's API while sweeps ran, to any process
 //	wrong       entities whose mirror is not the truth in the end, tombstones and
 //	            entities that are missing included
 //
 // The exit status is 1 unless false, remaining and wrong are 0.
 //
-// Files in the order of the story:
+// Files, top to bottom:
 //
-//	main.go     what is asked for
+//	main.go     flags
 //	run.go      the phases
-//	inject.go   making differences, and remembering which
+//	inject.go   makes differences and records them
 //	sweeps.go   two reconcilers, one killed
 //	compare.go  mirror and truth
 //	verdict.go  the figures

@@ -13,7 +13,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// injected is what was made different.
+// injected has the differences that were made.
 type injected struct {
 	// lost are the events that never came.
 	lost map[string]bool
@@ -44,7 +44,7 @@ func (r *run) fill(ctx context.Context) error {
 }
 
 // whole makes one half of the world, all of whose events arrive: what changes
-// there in silence, no missed event tells of.
+// there in silence, no missed event names.
 func (r *run) whole(ctx context.Context) error {
 	n := r.entities / 2
 	r.say("whole: %d entities whose events all come", n)
@@ -146,7 +146,7 @@ func (r *run) calm(ctx context.Context) error {
 	})
 }
 
-// silent changes and deletes things nobody is told of, and notes all that the
+// silent changes and deletes entities without events, and notes all that the
 // mirror does not know by now.
 func (r *run) silent(ctx context.Context) error {
 	// What differs is asked of the API too.

@@ -27,7 +27,7 @@ func main() {
 	os.Exit(1)
 }
 
-// options are what a run is asked to do.
+// options are the flags of a run.
 type options struct {
 	seed     uint64
 	entities int
@@ -36,7 +36,7 @@ type options struct {
 	delay    time.Duration
 	within   time.Duration
 	keep     bool
-	// odd is in which ways the provider is odd until the world stands still.
+	// odd is in which ways the provider is odd until the world stops changing.
 	odd fleet.Odd
 }
 

@@ -36,8 +36,8 @@ const (
 	// oddly is how many times as long they may take with an odd provider: what
 	// goes through every list waits for those that do not end.
 	oddly = 3
-	// untold is the kind whose changes the provider tells nobody of: its
-	// balances move with everybody's money. Sweeps find them, late or not.
+	// untold is the kind whose changes have no events: its balances move with
+	// every account's money. Sweeps find them, late or not.
 	untold = "settlement_accounts"
 )
 
@@ -162,7 +162,7 @@ func plan(o options) fleet.Plan {
 	return p
 }
 
-// say tells what happens, and when.
+// say prints what happens, and when.
 func (r *run) say(format string, args ...any) {
 	fmt.Fprintf(r.out, "%6.1fs  %s\n", time.Since(r.begun).Seconds(), fmt.Sprintf(format, args...))
 }

@@ -55,7 +55,7 @@ func (r *run) sweeps(ctx context.Context) (err error) {
 	if err := r.Simulator.Chaos(ctx, late); err != nil {
 		return err
 	}
-	r.say("sweeps: the sweep that was cut off is done, and the world stands still")
+	r.say("sweeps: the sweep that was cut off is done, and the world has stopped changing")
 	// By hand: the schedule goes by the clock of the wall, which machines that
 	// run tests have been seen to set back.
 	var last struct{ ID string }

@@ -15,12 +15,11 @@ import (
 // differs meanwhile is known to be looked at.
 const heldBack = 40 * time.Second
 
-// verdict is what became of what was injected. The package comment says what
-// each figure is.
+// verdict has the figures of a run. The package comment says what each figure is.
 type verdict struct {
 	injected, found, mistaken, repaired, remaining, eventGaps, deletes, wrong int
 	apiCalls                                                                  int64
-	// details are lines for people about whatever is not as it should be.
+	// details are lines for the reader about everything that is not as it should be.
 	details []string
 }
 
@@ -39,7 +38,7 @@ func (v *verdict) write(out io.Writer) {
 	fmt.Fprintln(out, v)
 }
 
-// most is how many of a kind of detail are told.
+// most is how many details of a kind are printed.
 const most = 20
 
 func (v *verdict) detail(n int, format string, args ...any) {

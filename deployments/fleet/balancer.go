@@ -12,12 +12,12 @@ import (
 	"time"
 )
 
-// answerWithin is how long an api may take before its caller is told that it
-// does not answer: longer than Redis may take to confirm an event.
+// answerWithin is how long an api may take before its caller gets an error
+// instead: longer than Redis may take to confirm an event.
 const answerWithin = 7 * time.Second
 
-// balancer is one address before several: requests take turns. It tries nobody
-// else if one fails; to the sender that is a failed delivery, to be repeated.
+// balancer is one address before several: requests take turns. If one fails it
+// tries no other: to the sender that is a failed delivery, to be repeated.
 type balancer struct {
 	server *http.Server
 	served chan struct{}
@@ -56,7 +56,7 @@ func (b *balancer) add(addr string) {
 	b.targets = append(b.targets, addr)
 }
 
-// turn returns whose turn it is; a host that does not exist if nobody is there.
+// turn returns the host whose turn it is; one that does not exist if none is there.
 func (b *balancer) turn() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -68,6 +68,6 @@ func (b *balancer) turn() string {
 }
 
 func (b *balancer) close() {
-	_ = b.server.Close() // whoever is still waiting is cut off
+	_ = b.server.Close() // requests that still wait are cut off
 	<-b.served
 }

@@ -1,7 +1,7 @@
-// Package fleet runs Tarn as its users do, as processes of their own on a real
-// Redis and a real store, against the simulator, and compares what it did with
-// the simulator's own truth. Programs and tests that prove something are built
-// on it; it knows nothing of testing.
+// Package fleet runs Tarn as its users do, in separate processes on a real Redis
+// and a real store, against the simulator, and compares the result with the
+// simulator's truth. The tests and commands under deployments are built on it; it
+// does not import package testing.
 //
 //	simulator ──webhooks──▶ balancer ──▶ api, api ──┐
 //	     ▲                                          ├─▶ link ─▶ redis-server
@@ -10,27 +10,27 @@
 //	     │                                          └─▶ store: one SQLite file, or
 //	     └─ truth, events, history ── compare ──▶        a MongoDB server (mongotest)
 //
-// The link is a TCP proxy that loses replies, cuts and refuses. Every process
-// can be killed, frozen, stopped and started again; what it prints is in a
+// The link is a TCP proxy that loses replies, cuts and refuses connections. Every
+// process can be killed, frozen, stopped and started again. Its output goes to a
 // file, and its metrics are read each second so that they outlive it.
 //
-// Files in the order of the story:
+// Files, top to bottom:
 //
 //	program.go    the binaries, built once
-//	plan.go       what a fleet is made of, and its settings file
+//	plan.go       the parts of a fleet, and its settings file
 //	fleet.go      starting it, ending it, adding members
 //	member.go     one process that can die and come back
 //	process.go    a running program
 //	balancer.go   one address before several apis
 //	database.go   the store they share
-//	simulator.go  telling the provider what to do
-//	odd.go        the ways in which it may be odd
+//	simulator.go  controlling the provider
+//	odd.go        the ways in which the provider may be odd
 //	operate.go    acting as an operator
 //	metrics.go    sums of the members' metrics
-//	log.go        reading the event log, and what is left to do
+//	log.go        the event log, and the work that is left
 //	truth.go      comparing the mirror with the truth
-//	order.go      what order the log shows
+//	order.go      the order that the log shows
 //	recovery.go   how long shards were without a reader
 //
-// A Fleet is for one goroutine, but for its Members, which have a lock each.
+// A Fleet may be used by one goroutine at a time; each Member has a lock.
 package fleet

@@ -24,7 +24,7 @@ const startWithin = 30 * time.Second
 
 // Fleet is Tarn and its surroundings, running.
 type Fleet struct {
-	// Redis is the server, and Link is what stands before it for the members.
+	// Redis is the server, and Link the proxy through which the members reach it.
 	Redis *redistest.Process
 	Link  *redistest.Proxy
 	// Database is the store from outside, Store a store of our own on it.
@@ -49,7 +49,7 @@ type Fleet struct {
 	cleanups []func()
 }
 
-// Start starts all of a plan and waits until everybody is ready. Close ends it.
+// Start starts all of a plan and waits until every member is ready. Close ends it.
 func Start(ctx context.Context, programs *Programs, plan Plan) (_ *Fleet, err error) {
 	f := &Fleet{plan: plan.withDefaults(), programs: programs, unwatch: func() {}}
 	defer func() {

@@ -24,7 +24,7 @@ func (f *Fleet) Rows(ctx context.Context) ([]*storage.EventRow, error) {
 	}
 }
 
-// Left is what is still to be done.
+// Left is the work that is not done yet.
 type Left struct {
 	// Live and Background are entries in Redis, Parked are parked entities.
 	Live, Background, Parked int64

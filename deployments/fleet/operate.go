@@ -64,7 +64,7 @@ func (f *Fleet) Command(ctx context.Context, program string, args ...string) (*e
 	return cmd, nil
 }
 
-// Resident is how much memory of a process is in RAM, in bytes, as Linux tells.
+// Resident returns the memory of a process that is in RAM, in bytes, from Linux.
 func Resident(pid int) (int64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

@@ -90,7 +90,7 @@ func tail(path string, n int64) string {
 	return string(b)
 }
 
-// freeAddr returns a loopback address nobody listens on.
+// freeAddr returns a loopback address without a listener.
 func freeAddr() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -9,21 +9,21 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// Strike is a moment at which shards lost their reader.
-type Strike struct {
+// Outage is a moment at which shards lost their reader, and those shards.
+type Outage struct {
 	At     time.Time
 	Shards []int
 }
 
-// StrikeOf is the strike if a worker were to die now; nil: all shards lose
-// their reader. It fails while Redis does not answer.
-func (f *Fleet) StrikeOf(ctx context.Context, m *Member) (Strike, error) {
+// OutageOf returns what an outage of the worker would be now: the shards it reads.
+// A nil worker means all shards. It fails while Redis does not answer.
+func (f *Fleet) OutageOf(ctx context.Context, m *Member) (Outage, error) {
 	name := ""
 	if m != nil {
 		name = m.Worker()
 	}
 	shards, _, err := f.Streams.Fleet(ctx, []string{Source})
-	s := Strike{At: time.Now()}
+	s := Outage{At: time.Now()}
 	for _, shard := range shards {
 		if m == nil || shard.Owner == name {
 			s.Shards = append(s.Shards, shard.Shard)
@@ -32,9 +32,9 @@ func (f *Fleet) StrikeOf(ctx context.Context, m *Member) (Strike, error) {
 	return s, err
 }
 
-// Recoveries are, for each shard of a strike, the time until the first event
-// settled that had come before. A shard in which nobody waited is left out.
-func (s Strike) Recoveries(rows []*storage.EventRow) []time.Duration {
+// Recoveries are, for each shard of an outage, the time until the first event
+// settled that had come before. A shard without waiting events is left out.
+func (s Outage) Recoveries(rows []*storage.EventRow) []time.Duration {
 	first := map[int]time.Duration{}
 	for _, r := range rows {
 		if len(r.Entities) == 0 || r.ReceivedAt.After(s.At) || !r.ProcessedAt.After(s.At) {

@@ -139,7 +139,7 @@ func (s *Simulator) Load(ctx context.Context, l sim.Load, within time.Duration) 
 	return s.WaitSent(ctx, within)
 }
 
-// Event is what became of one event on its way to us.
+// Event is one event of the simulator and its delivery.
 type Event struct {
 	ID       string
 	Type     string
@@ -176,7 +176,7 @@ func (s *Simulator) History(ctx context.Context, kind, id string) (all []sim.Tru
 	return all, err
 }
 
-// Requests is how many answers its API has given, whatever they were.
+// Requests is how many answers of any status its API has given.
 func (s *Simulator) Requests(ctx context.Context) (n int64, err error) {
 	c, err := s.Counters(ctx)
 	for _, by := range c.Requests {

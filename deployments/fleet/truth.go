@@ -17,7 +17,7 @@ type Difference struct {
 	Kind, ID string
 	// Mirror and Truth are the states; nil where there is none.
 	Mirror, Truth []byte
-	// Under and Parent are what it stands under in the mirror and in truth, where
+	// Under and Parent are its parents in the mirror and in truth, where
 	// that differs.
 	Under  map[string]string
 	Parent string
@@ -25,7 +25,7 @@ type Difference struct {
 
 func (d Difference) String() string {
 	if d.Parent != "" {
-		return fmt.Sprintf("%s/%s stands under %s, in the mirror under %v", d.Kind, d.ID, d.Parent, d.Under)
+		return fmt.Sprintf("%s/%s is under %s, in the mirror under %v", d.Kind, d.ID, d.Parent, d.Under)
 	}
 	return fmt.Sprintf("%s/%s\n  mirror %s\n  truth  %s", d.Kind, d.ID, orDefault(string(d.Mirror), "has none"), orDefault(string(d.Truth), "has none"))
 }

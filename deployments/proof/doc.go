@@ -1,6 +1,6 @@
 // Package proof runs Tarn as its users do, in separate processes on a real
-// Redis and a real store, against the simulator, and then compares everything
-// with the simulator's own truth. It holds tests only; package fleet starts and
+// Redis and a real store, against the simulator, and compares everything with the
+// simulator's truth. It has only tests; package fleet starts the processes and
 // compares.
 //
 //	simulator ──webhooks (twice, late, out of order)──▶ api ──▶ redis
@@ -9,7 +9,7 @@
 //	     │                        │
 //	     └─ truth ── compare ──▶ store
 //
-// What is proved:
+// The tests prove:
 //
 //   - every event is in the log once and processed;
 //   - every mirror document is the simulator's current state;

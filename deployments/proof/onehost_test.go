@@ -85,7 +85,7 @@ func guideSettings(t *testing.T, guide, redis string) (file string, addresses []
 	return file, addresses
 }
 
-// secrets are what the settings take from the environment.
+// secrets are the environment variables of the settings.
 var secrets = []string{"TARN_OPS_TOKEN=0123456789abcdef", "LEMON_API_KEY=key", "LEMON_WEBHOOK_SECRET=0123456789abcdef"}
 
 // runProgram runs a program until the test ends. It must end with status 0 then,
@@ -112,7 +112,7 @@ func runProgram(t *testing.T, program, file string, environ ...string) {
 	})
 }
 
-// words is what a process says, read while it runs.
+// words is the output of a process, read while it runs.
 type words struct {
 	mu sync.Mutex
 	b  bytes.Buffer

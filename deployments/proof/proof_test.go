@@ -10,7 +10,7 @@ import (
 	"github.com/tarn-sync/tarn/deployments/simulator"
 )
 
-// disorder is what a sender may do that we promise to bear.
+// disorder is how webhooks may arrive: twice, late, out of order.
 var disorder = simulator.Chaos{Duplicate: 0.1, Reorder: 0.3, MaxDelay: simulator.Duration(time.Second)}
 
 // 20,000 events over 500 entities, a tenth sent twice, a third out of order,
@@ -42,8 +42,9 @@ func TestWithoutLeasesAndLanesOrderIsLost(t *testing.T) {
 	t.Logf("%d inversions without leases and lanes", len(found))
 }
 
-// The same on MongoDB's wire protocol, at a gentle rate: the server is
-// FerretDB, one command at a time, which scans whatever is not asked for by id.
+// The same on MongoDB's wire protocol, at a gentle rate: the server is FerretDB,
+// one command at a time, which scans the collection for every query that is not by
+// id.
 func TestThousandEventsOnMongoDB(t *testing.T) {
 	began := time.Now()
 	s := start(t, fleet.Plan{MongoDB: true, Workers: 2, Shards: 16})

@@ -31,7 +31,7 @@ func answer(w http.ResponseWriter, status int, v any) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	// A client that went away has nothing to be told.
+	// A client that went away needs no error.
 	_, _ = w.Write(body)
 }
 

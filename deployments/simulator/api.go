@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// api serves /v1 as the provider does, through whatever chaos is in force.
+// api serves /v1 as the provider does, through the chaos in force.
 type api struct {
 	world    *world
 	chaos    *chaos

@@ -256,7 +256,7 @@ func (x *chaos) falls(what, name string, chance float64) bool {
 }
 
 // spell divides time into spells of a length and draws for each of them whether
-// it strikes something. It returns the dice of the spell that now is in and how
+// it affects something. It returns the dice of the spell that now is in and how
 // long that lasts still, or nil dice.
 func (x *chaos) spell(what, name string, chance float64, length Duration, now time.Time) (*rand.Rand, time.Duration) {
 	if chance <= 0 || length <= 0 {

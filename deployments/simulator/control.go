@@ -145,7 +145,7 @@ func (s *Simulator) serveRemove(r *http.Request) (any, error) {
 	return map[string]bool{"removed": true}, nil
 }
 
-// serveMove makes an entity stand under another parent, without any event:
+// serveMove moves an entity to another parent, without any event:
 // {"parent": "cusa_1"}.
 func (s *Simulator) serveMove(r *http.Request) (any, error) {
 	var in struct {

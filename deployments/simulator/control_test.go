@@ -84,7 +84,7 @@ func TestHistoryAndRemoval(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, status)
 }
 
-func TestEventsTellTheirDelivery(t *testing.T) {
+func TestEventsShowTheirDelivery(t *testing.T) {
 	to := newReceiver(t)
 	r := start(t, to.options())
 	grow(t, r.world, 50)

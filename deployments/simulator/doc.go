@@ -1,32 +1,32 @@
-// Package simulator is a stand-in for the lemon.markets Brokerage API: the
-// independent truth a copy can be measured against. It imports nothing of the
-// rest of the project, so a mistake there cannot hide here.
+// Package simulator stands in for the lemon.markets Brokerage API: it is the
+// independent truth that the mirror is compared with. It imports nothing of the
+// rest of the project, so that both cannot share a mistake.
 //
 //	life, load ──▶ world ──▶ journal          every state change is one change:
 //	                 │  └──▶ sender ──▶ URL    new versions, their events, written
-//	  GET /v1/… ◀────┤                         to the journal before anybody can
+//	  GET /v1/… ◀────┤                         to the journal before a reader can
 //	  /_sim/… ◀──────┘                         see or be sent any of it
 //
 // The world is a set of entities, each with its versions. A change is made
-// under one lock: entities move, events are made of it, the journal takes the
-// whole as one line, and only then do readers and the sender learn of it. What
-// was served or sent is therefore never taken back by a crash of the process.
+// under one lock: entities get new versions, events are made, the journal gets all
+// of it as one line, and only then can readers and the sender see it. A crash of
+// the process therefore never takes back what was served or sent.
 //
-// Two things move the world. Life makes a plausible one at a steady rate:
+// Two things change the world. Life makes plausible changes at a steady rate:
 // accounts open, orders run from created to executed, trades settle. Load
 // makes an exact number of events over an exact number of entities, for
 // proofs. All randomness of the world comes from one seed.
 //
-// Chaos stands between the world and its readers and never touches the world:
+// Chaos is between the world and its readers and never touches the world:
 // webhooks are doubled, delayed, lost or wrongly signed, answers are late,
-// refused or stale, but /_sim/truth says what is so.
+// refused or stale. /_sim/truth always shows the world as it is.
 //
 // # Odd ways
 //
-// Some settings of Chaos make an honest provider an odd one. Each is allowed by
-// HTTP and JSON, none changes what is true, and none is for good: what is drawn
-// per request may pass the next time, what is drawn per spell of time ends with
-// it, and what is drawn per event or entity costs no more than its oddity.
+// Some settings of Chaos make an honest provider an odd one. HTTP and JSON allow
+// each of them, none changes the truth, and none lasts: what is drawn per request
+// may be different the next time, what is drawn per spell ends with the spell, and
+// what is drawn per event or entity never hides its state for good.
 //
 //	error_body                   200 with an error object, {}, nothing or HTML
 //	cut                          an answer that ends in the middle
@@ -42,10 +42,10 @@
 //	other_body                   the same event once more with another body
 //	doubled_signature            the signature twice, in two headers or in one
 //
-// Draws per request come from dice that all requests share. The others are made
-// of the seed and of what is struck, so that they are the same whenever somebody
-// looks. Orders that move to another account are a part of Load, since then the
-// truth moves: a load with "moves" has events that name the new account and, later
+// Draws per request come from dice that all requests share. The others are derived
+// from the seed and the name of what is affected, so that each look gives the same
+// result. Orders that move to another account are a part of Load, since a move
+// changes the truth: a load with "moves" has events that name the new account and, later
 // on, some that still name the old one.
 //
 // # Controls
@@ -67,7 +67,7 @@
 //	POST   /_sim/entities/{kind}/{id}/move   {"parent": "cusa_…"} puts it under
 //	                                    another parent, without an event
 //
-// # What it leaves open
+// # Not documented
 //
 // Ids, amounts and which context some event types carry are not documented by
 // the provider; they are plausible here. Prices of positions move with trades

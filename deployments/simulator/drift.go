@@ -8,7 +8,7 @@ import (
 	"strconv"
 )
 
-// Drift asks for changes that nobody is told of: no event is made of them.
+// Drift asks for changes without events.
 type Drift struct {
 	// Change is the share of accounts, persons and orders whose state changes,
 	// from 0 to 1.

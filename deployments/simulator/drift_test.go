@@ -24,7 +24,7 @@ func TestDriftIsSilent(t *testing.T) {
 	require.NoError(t, json.Unmarshal(body, &d))
 	require.InDelta(t, 40, len(d.Changed), 20)
 	require.InDelta(t, 18, len(d.Deleted), 14)
-	require.Len(t, r.Events(), events, "nobody is told")
+	require.Len(t, r.Events(), events, "no event is sent")
 
 	touched := map[string]bool{}
 	for _, name := range append(d.Changed, d.Deleted...) {
@@ -54,7 +54,7 @@ func TestDriftIsSilent(t *testing.T) {
 	}
 }
 
-func TestASilentLoadTellsNobody(t *testing.T) {
+func TestASilentLoadHasNoEvents(t *testing.T) {
 	to := newReceiver(t)
 	r := start(t, to.options())
 	require.NoError(t, r.StartLoad(Load{Entities: 50, Events: 120, Rate: 1e6, Silent: true}))

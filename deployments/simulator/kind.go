@@ -20,9 +20,9 @@ type kind struct {
 	shape  shape
 	parent string // kind its path goes through, "" for the root
 	path   string // of its list (single, listOnly) or of itself (singleton)
-	noList bool   // has a GET, but stands in no list
+	noList bool   // has a GET, but no list
 	// filters of its list: query parameter to top-level field of the state.
-	// "status" is the current status wherever it stands.
+	// "status" is the current status, at any level.
 	filters []string
 	// empty is what a singleton answers before anything happened.
 	empty string
@@ -75,7 +75,7 @@ var kinds = []kind{
 	{name: "webhook", prefix: "wbh_", shape: hidden},
 }
 
-// rootID is the id of a list that stands under nothing.
+// rootID is the id of a list without parents.
 const rootID = "all"
 
 // word is how the context of an event names the kind.
@@ -86,7 +86,7 @@ func (k *kind) word() string {
 	return k.name
 }
 
-// under is a kind that stands under an account at /accounts/{account}/{name}s.
+// under is a kind under an account, at /accounts/{account}/{name}s.
 func under(name, prefix string, filters ...string) kind {
 	return kind{name: name, prefix: prefix, parent: "account", path: "/accounts/{parent}/" + name + "s", filters: filters}
 }

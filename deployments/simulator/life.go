@@ -38,7 +38,7 @@ var beginnings = []beginning{
 	{1, beginSettlement},
 }
 
-// goingOn is what each kind does next, while it has a stage.
+// goingOn has the next step of each kind that has stages.
 var goingOn = map[string]func(c *change, e *entity){
 	"account":             goOnAccount,
 	"identification":      goOnIdentification,

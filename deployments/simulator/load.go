@@ -19,8 +19,8 @@ type Load struct {
 	Events int `json:"events"`
 	// Rate is how many events are made a second. 0: 1,000.
 	Rate float64 `json:"rate"`
-	// Silent makes no events: a world is there that nobody was told of, as a
-	// backfill finds it. Events is then how many changes there will be.
+	// Silent makes no events: the world is there without any, as a backfill finds
+	// it. Events is then how many changes there will be.
 	Silent bool `json:"silent,omitempty"`
 	// Moves is the share of changes of orders that move one to another account
 	// of the load as well, from 0 to 1. The event of such a change names the new
@@ -56,7 +56,7 @@ type LoadProgress struct {
 // loadState is a load as the journal keeps it.
 type loadState struct {
 	Load
-	// Number tells it from other loads. Its entities carry it as a link.
+	// Number distinguishes it from other loads. Its entities carry it as a link.
 	Number int       `json:"number"`
 	Made   int       `json:"made"`
 	MadeAt time.Time `json:"made_at"`
@@ -166,7 +166,7 @@ func (c *change) loadOne() {
 	l.MadeAt = c.w.last
 }
 
-// loadAccount creates an account of a business: it stands alone, without a
+// loadAccount creates an account of a business: it is alone, without a
 // person, so that the load has exactly as many entities as was asked for.
 func (c *change) loadAccount() string {
 	e := c.create("account", c.w.newID("account"), c.loadLinks(""), nil)

@@ -89,5 +89,5 @@ func TestTheLivingWorldKeepsItsRate(t *testing.T) {
 		still := now == before
 		before = now
 		return still
-	}, soon, 50*time.Millisecond, "it stands still")
+	}, soon, 50*time.Millisecond, "it has stopped")
 }

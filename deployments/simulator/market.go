@@ -83,7 +83,7 @@ func (c *change) held(account, isin string) int64 {
 	return 0
 }
 
-// derived returns the entity of a kind that stands once under an account, and
+// derived returns the entity of a kind of which each account has one, and
 // begins it if it is not there.
 func (c *change) derived(kindName, account string, empty any) *entity {
 	if e := c.w.find(kindName, account); e != nil {

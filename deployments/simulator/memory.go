@@ -136,7 +136,7 @@ func (w *world) reseed(seed uint64) {
 }
 
 // settledOf reads the facts of a settled event without the sender's lock:
-// nobody writes to them any more, unless an operator sends the event again,
+// they are not written any more, unless an operator sends the event again,
 // and then an old count does no harm.
 func settledOf(n *notice) settledRecord {
 	return settledRecord{n.Seq, n.delivery.Accepted, n.delivery.Lost, n.delivery.GaveUp}

@@ -2,14 +2,14 @@ package simulator
 
 import "slices"
 
-// formerAccount is the link of a moved order to the account it stood under.
+// formerAccount is the link of a moved order to its former account.
 const formerAccount = "former_account"
 
-// elsewhere stands in a list in the place of what has moved to another one: the
-// places of all others stay, and with them the pages that somebody is reading.
+// elsewhere takes the place in a list of an entity that has moved to another one.
+// The places of all others stay, and so do pages that are being read.
 var elsewhere = &entity{openAt: -1, versions: []version{{Deleted: true}}}
 
-// move makes an entity stand under another parent. It keeps its id.
+// move puts an entity under another parent. It keeps its id.
 func (c *change) move(e *entity, parent string) { c.link(e, e.kind.parent, parent) }
 
 // list puts an entity at the end of the list of its parent.

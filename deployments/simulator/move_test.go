@@ -31,7 +31,7 @@ func TestLoadsThatMove(t *testing.T) {
 	}
 	require.Greater(t, len(moved), 20)
 
-	// Each order stands in one list, that of its account.
+	// Each order is in one list, that of its account.
 	stands := map[string][]string{}
 	for _, acc := range r.Truth("account", 0) {
 		_, elements, _ := listed(r, "/v1/accounts/"+acc.ID+"/orders", 9)
@@ -145,5 +145,5 @@ func TestAMoveByHandIsSilent(t *testing.T) {
 	require.Equal(t, string(o.State), string(body))
 	require.Len(t, r.Events(), events)
 	status, _, _ = r.ask(http.MethodPost, "/_sim/entities/account/"+other+"/move", `{"parent":"`+o.Account+`"}`)
-	require.Equal(t, 404, status, "an account stands under nothing")
+	require.Equal(t, 404, status, "an account has no parent")
 }

@@ -129,7 +129,7 @@ func TestLockedEntities(t *testing.T) {
 	require.Equal(t, 200, status, "a chance without a time does nothing")
 }
 
-// What strikes for a while begins and ends, and strikes a share of all.
+// A spell begins and ends, and affects a share of all.
 func TestSpells(t *testing.T) {
 	x, now := newChaos(Chaos{}, 7), time.Unix(1_800_000_000, 0)
 	struck, changes, last := 0, 0, false

@@ -12,7 +12,7 @@ import (
 // maxLimit is the largest page, and the default.
 const maxLimit = 100
 
-// query is what a list is asked for: its filters, where to go on, how much.
+// query is a request for a list: its filters, where to go on, how much.
 type query struct {
 	filters url.Values
 	after   int64 // place of the last element of the page before, 0 at the start
@@ -20,7 +20,7 @@ type query struct {
 	limit   int
 }
 
-// cursor is what stands in a cursor: the filters travel in it, so that a
+// cursor is the content of a cursor: the filters travel in it, so that a
 // reader sends nothing else on later pages.
 type cursor struct {
 	Filters url.Values `json:"f,omitempty"`
@@ -98,8 +98,8 @@ func cut(q query, next func() (element json.RawMessage, place int64, ok bool)) p
 	}
 }
 
-// listEntities makes a page of the entities of a list, newest first: what is
-// created while somebody pages stands before where they are.
+// listEntities makes a page of the entities of a list, newest first: an
+// entity created between two pages comes before both.
 func listEntities(q query, list []*entity, show func(*entity) json.RawMessage) page {
 	i := len(list)
 	if q.after > 0 {

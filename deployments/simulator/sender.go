@@ -50,7 +50,7 @@ type sender struct {
 	retries  []time.Duration
 	parallel int
 	counters *counters
-	// settled is told, without any lock held, of events that have nothing
+	// settled is called, without any lock held, for events that have nothing
 	// left to send.
 	settled func(*notice)
 
@@ -60,7 +60,7 @@ type sender struct {
 	wake  chan struct{} // holds one token once the head of the queue changed
 }
 
-// delivery is what became of one event. Guarded by sender.mu.
+// delivery is the state of one event's delivery. Guarded by sender.mu.
 type delivery struct {
 	Attempts  int  `json:"attempts"`
 	Accepted  int  `json:"accepted"`

@@ -92,7 +92,7 @@ func TestTheSenderGivesUp(t *testing.T) {
 func TestAnAbsentReceiverIsTriedAgain(t *testing.T) {
 	to := newReceiver(t)
 	o := to.options()
-	o.WebhookURL = "http://127.0.0.1:1/" // nobody listens on port 1
+	o.WebhookURL = "http://127.0.0.1:1/" // port 1 has no listener
 	r := start(t, o)
 	grow(t, r.world, 3)
 	settledSoon(t, r.Simulator)

@@ -323,7 +323,7 @@ type document struct {
 	ContentType string `json:"content_type"`
 }
 
-// check stands in a list and has no id there; Type tells it from the others.
+// check is an element of a list, without an id; Type distinguishes it from the others.
 type check struct {
 	Type     string   `json:"type"`
 	Category string   `json:"category"`

@@ -154,7 +154,7 @@ func (s *Simulator) resume() {
 	}
 	s.sender.recall(w.events, w.load)
 	s.sender.start(unsettled, w.hooks)
-	w.forgetEvents() // the journal tells of events before it tells of their end
+	w.forgetEvents() // the journal has events before it has their end
 	w.publish = func(ns []*notice) {
 		s.counters.made.Add(int64(len(ns)))
 		s.sender.start(ns, w.hooks)
@@ -204,7 +204,7 @@ func (s *Simulator) keepLiving(ctx context.Context) error {
 // keepLoading runs the loads asked for.
 func (s *Simulator) keepLoading(ctx context.Context) error { return s.eachMove(ctx, s.world.runLoad) }
 
-// eachMove runs f anew whenever rate or load changed.
+// eachMove runs f again whenever rate or load changes.
 func (s *Simulator) eachMove(ctx context.Context, f func(context.Context) error) error {
 	for ctx.Err() == nil {
 		s.mu.Lock()
@@ -266,7 +266,7 @@ func (s *Simulator) flushSettled() error {
 	return s.world.settle(settled)
 }
 
-// move tells the loops that rate or load changed.
+// move signals the loops that rate or load changed.
 func (s *Simulator) move() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -93,7 +93,7 @@ func ticking() func() time.Time {
 	}
 }
 
-// receiver takes webhooks and answers as told.
+// receiver takes webhooks and answers as configured.
 type receiver struct {
 	*httptest.Server
 	mu     sync.Mutex
@@ -199,8 +199,8 @@ func TestEveryTimestampIsItsOwn(t *testing.T) {
 	}
 }
 
-// An entity whose change no event names could never be found by whoever
-// follows events. Only what is derived, and settlement accounts, may do that.
+// An entity whose change no event names could never be found by following events.
+// Only what is derived, and settlement accounts, may do that.
 func TestEveryChangeHasAnEventThatNamesIt(t *testing.T) {
 	s, err := New(Options{Now: ticking(), MaxEntities: -1})
 	require.NoError(t, err)

@@ -26,7 +26,7 @@ func (a *api) serve(w *recorder, r *http.Request) {
 	a.routes.ServeHTTP(w, r)
 }
 
-// errorBodies are what stands under status 200 and is not what was asked for, by
+// errorBodies are bodies under status 200 that are not what was asked for, by
 // content type.
 var errorBodies = []struct{ contentType, body string }{
 	{"application/json", `{"ok":false,"error":{"code":"internal","message":"try again later"}}`},
@@ -40,7 +40,7 @@ func (a *api) sayError(w *recorder) {
 	e := errorBodies[a.chaos.upTo(Duration(len(errorBodies)-1))]
 	w.Header().Set("Content-Type", e.contentType)
 	w.WriteHeader(http.StatusOK)
-	_, _ = w.Write([]byte(e.body)) // a client that went away has nothing to be told
+	_, _ = w.Write([]byte(e.body)) // a client that went away needs no error
 }
 
 // answered is an answer that has not been sent yet.
@@ -111,7 +111,7 @@ func trickle(w *recorder, r *http.Request, b *answered, d time.Duration) {
 	}
 }
 
-// goneFrom is the answer to who looks for an entity where it is no more.
+// goneFrom is the answer to a request for an entity where it no longer is.
 func (x *chaos) goneFrom(e *entity) error {
 	if x.falls("gone", e.id, x.now().Gone) {
 		return refuse(http.StatusGone, "Gone")
@@ -119,7 +119,7 @@ func (x *chaos) goneFrom(e *entity) error {
 	return errNotFound
 }
 
-// locked refuses an entity while somebody else holds it.
+// locked refuses an entity for a spell, as if another client held it.
 func (x *chaos) locked(kind, id string, now time.Time) error {
 	c := x.now()
 	dice, left := x.spell("locked", kind+"/"+id, c.Locked, c.LockedFor, now)

@@ -136,7 +136,7 @@ func (c *change) settleTrade(e *entity) {
 	c.emit(e, "trade.cash_settled")
 }
 
-// taxTrade works out the taxes of a trade anew.
+// taxTrade computes the taxes of a trade again.
 func (c *change) taxTrade(e *entity) {
 	edit(c, e, func(t *trade) {
 		gains := units(t.Amount) / 100 * (1 + c.w.rng.Int64N(5))
@@ -148,7 +148,7 @@ func (c *change) taxTrade(e *entity) {
 	c.emit(e, "trade.taxes_processed")
 }
 
-// recalculate taxes some trade anew: a change that makes the world no bigger.
+// recalculate taxes some trade again: a change that does not grow the world.
 func (c *change) recalculate() {
 	acc := c.opened()
 	if acc == nil {
@@ -174,7 +174,7 @@ func beginBatchOrder(c *change, acc *entity) bool {
 	return true
 }
 
-// goOnBatchOrder runs a batch order. Its trades stand under an order in the
+// goOnBatchOrder runs a batch order. Its trades are under an order in the
 // newer part of the API and are left out.
 func goOnBatchOrder(c *change, e *entity) {
 	status := look[batchOrder](c, e).Status

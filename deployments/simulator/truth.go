@@ -9,7 +9,7 @@ import (
 // Truth is one entity as it is now: one line of /_sim/truth.
 type Truth struct {
 	Kind string `json:"kind"`
-	// ID of a kind that stands once under an account is the account's.
+	// ID is the account's for a kind of which each account has one.
 	ID string `json:"id"`
 	// Account is the account it belongs to, if any; its own id for accounts.
 	Account string `json:"account,omitempty"`

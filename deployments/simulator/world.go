@@ -52,7 +52,7 @@ type entity struct {
 	// stage says what is next for it, "" nothing. Not part of its state.
 	stage    string
 	openAt   int       // its place in world.open while it has a stage
-	listed   string    // the parent in whose list it stands
+	listed   string    // the parent whose list has it
 	versions []version // oldest kept first, never empty
 	born     time.Time // of its first version
 }
@@ -107,8 +107,8 @@ func (w *world) find(kind, id string) *entity { return w.entities[entityKey{kind
 func (w *world) under(kind, parent string) []*entity { return w.lists[listKey{kind, parent}] }
 
 // tick returns a time that no other tick has, in whole microseconds: that is
-// all a timestamp of the provider can hold, so equal ticks could not be told
-// apart by a reader.
+// all a timestamp of the provider can hold, so a reader could not distinguish
+// equal ticks.
 func (w *world) tick() time.Time {
 	now := w.clock().UTC().Truncate(time.Microsecond)
 	if !now.After(w.last) {

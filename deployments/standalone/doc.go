@@ -6,10 +6,10 @@
 //	    ▲                                 │
 //	    └────────── fetches ───── worker, worker ──▶ .tarn/tarn.db
 //
-// Everything it keeps is below one directory, .tarn: the queue, the mirror and
-// the simulator's world, so a second start goes on where the first one ended.
-// The parts are the same ones the separate binaries run.
+// All its data is in one directory, .tarn: the queue, the mirror and the
+// simulator's world, so that a second start continues where the first one ended.
+// The parts are those that the separate binaries run.
 //
-// What ends first matters: the api and the workers go while Redis and the
-// provider are still there, then the simulator, then Redis.
+// The api and the workers stop first, while Redis and the provider still answer;
+// then the simulator, then Redis.
 package main

@@ -35,7 +35,7 @@ func startRedis(ctx context.Context, dir string, log *slog.Logger) (r *redis, st
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, nil, err
 	}
-	if err := endOrphan(ctx, dir); err != nil {
+	if err := endLeftover(ctx, dir); err != nil {
 		return nil, nil, err
 	}
 	addr, err := freeAddr(ctx)
@@ -99,9 +99,9 @@ func (r *redis) await(ctx context.Context) error {
 	}
 }
 
-// endOrphan ends the server of an earlier run that was killed before it could
+// endLeftover ends the server of an earlier run that was killed before it could
 // do so: two servers must not append to one file.
-func endOrphan(ctx context.Context, dir string) error {
+func endLeftover(ctx context.Context, dir string) error {
 	text, err := os.ReadFile(addrFile(dir))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
@@ -111,7 +111,7 @@ func endOrphan(ctx context.Context, dir string) error {
 	}
 	addr := string(text)
 	if is, err := ask(ctx, addr, "CONFIG GET dir"); err != nil || !sameDir(is, dir) {
-		return nil // nobody is there, or somebody else by now
+		return nil // no server is there, or another one
 	}
 	_, _ = ask(ctx, addr, "SHUTDOWN") // it answers by closing the connection
 	for range 500 {
@@ -156,7 +156,7 @@ func ask(ctx context.Context, addr, command string) (string, error) {
 	return strings.TrimSuffix(string(answer[:n]), "\r\n"), err
 }
 
-// freeAddr returns a loopback address nobody listens on.
+// freeAddr returns a loopback address without a listener.
 func freeAddr(ctx context.Context) (string, error) {
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {

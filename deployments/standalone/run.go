@@ -46,7 +46,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	}
 	defer closeLog()
 
-	// What the api and the workers stand on outlives ctx, until they are done.
+	// Redis and the provider outlive ctx, until the api and the workers are done.
 	ground, sink := context.WithCancel(context.WithoutCancel(ctx))
 	defer sink()
 	redis, stopRedis, err := startRedis(ground, filepath.Join(dir, "redis"), log.With("process", "redis"))
@@ -148,7 +148,7 @@ func startSimulator(ctx context.Context, o options, dir string, log *slog.Logger
 		}
 		return nil
 	})
-	context.AfterFunc(life, func() { _ = server.Close() }) // nobody asks it any more
+	context.AfterFunc(life, func() { _ = server.Close() }) // no request comes any more
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -162,7 +162,7 @@ func startSimulator(ctx context.Context, o options, dir string, log *slog.Logger
 // webhookSecret is the one in standalone.yaml.
 const webhookSecret = "standalone-webhook-secret"
 
-// lock makes sure that nobody else runs on dir.
+// lock makes sure that no other process runs on dir.
 func lock(dir string) (unlock func(), err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err

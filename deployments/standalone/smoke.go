@@ -27,7 +27,13 @@ func smoke(ctx context.Context, o options, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	if at, err := recall(o.dir); err == nil && ready(ctx, at.API) {
+		if _, err := fmt.Fprintf(out, "smoke used the stack that runs in %s\n", o.dir); err != nil {
+			return err
+		}
 		return smokeAt(ctx, at, out)
+	}
+	if _, err := fmt.Fprintf(out, "no stack is running in %s: smoke used one of its own\n", o.dir); err != nil {
+		return err
 	}
 	return smokeOwn(ctx, o, out)
 }
@@ -83,7 +89,7 @@ func smokeAt(ctx context.Context, at addresses, out io.Writer) error {
 	return err
 }
 
-// order is what smoke needs to know of one.
+// order has the fields of an order that smoke reads.
 type order struct {
 	Status  string            `json:"status"`
 	Parents map[string]string `json:"parents"`

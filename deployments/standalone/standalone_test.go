@@ -20,7 +20,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// screen is what a running standalone prints.
+// screen is the output of a running standalone.
 type screen struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -72,6 +72,13 @@ type list struct {
 	} `json:"items"`
 }
 
+func TestSmokeSaysWhichStackItUsed(t *testing.T) {
+	o := trial(t)
+	var report screen
+	require.NoError(t, command(t.Context(), []string{"smoke", "--dir", o.dir}, &report))
+	require.Contains(t, report.String(), "no stack is running in "+o.dir+": smoke used one of its own\n")
+}
+
 // The first look: the world fills the mirror, the examples work as printed, a
 // second start goes on with what was there.
 func TestFirstLookAndSecondStart(t *testing.T) {
@@ -89,7 +96,7 @@ func TestFirstLookAndSecondStart(t *testing.T) {
 
 	var report screen
 	require.NoError(t, command(t.Context(), []string{"smoke", "--dir", o.dir}, &report))
-	require.Regexp(t, `^accepted after \d+\.\d ms, document readable after \d+\.\d ms \(evt_smoke_\w+\)\n$`, report.String())
+	require.Regexp(t, `^smoke used the stack that runs in \S+\naccepted after \d+\.\d ms, document readable after \d+\.\d ms \(evt_smoke_\w+\)\n$`, report.String())
 	stop()
 
 	o.rate = 0 // what is there now was there before
@@ -123,24 +130,24 @@ func TestRedisIsStartedAgain(t *testing.T) {
 
 // A run that was killed leaves its redis-server behind; the next one ends it,
 // since two must not write one file.
-func TestOrphanIsEnded(t *testing.T) {
+func TestALeftoverServerIsEnded(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	dir := t.TempDir()
 	addr, err := freeAddr(t.Context())
 	require.NoError(t, err)
 	path, err := exec.LookPath("redis-server")
 	require.NoError(t, err)
-	orphan := &redis{path: path, dir: dir, addr: addr, log: log}
-	process := orphan.command(t.Context())
+	leftover := &redis{path: path, dir: dir, addr: addr, log: log}
+	process := leftover.command(t.Context())
 	require.NoError(t, process.Start())
-	require.NoError(t, orphan.await(t.Context()))
+	require.NoError(t, leftover.await(t.Context()))
 	require.NoError(t, os.WriteFile(addrFile(dir), []byte(addr), 0o600))
 
 	second, stop, err := startRedis(t.Context(), dir, log)
 	require.NoError(t, err)
 	require.NoError(t, process.Wait(), "it was asked to shut down")
-	require.NotEqual(t, orphan.addr, second.addr)
-	_, err = ask(t.Context(), orphan.addr, "PING")
+	require.NotEqual(t, leftover.addr, second.addr)
+	_, err = ask(t.Context(), leftover.addr, "PING")
 	require.ErrorIs(t, err, syscall.ECONNREFUSED)
 	stop()
 }

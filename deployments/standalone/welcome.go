@@ -36,7 +36,7 @@ func recall(dir string) (a addresses, err error) {
 	return a, json.Unmarshal(text, &a)
 }
 
-// welcome tells where everything is and, once the first order is in the
+// welcome prints where everything is and, once the first order is in the
 // mirror, what to ask. It returns nil when ctx ends.
 func welcome(ctx context.Context, c *config.Config, out io.Writer, dir string) error {
 	base := "http://" + c.HTTP.Addr

@@ -43,7 +43,7 @@ func Run(ctx context.Context, p *process.Process) error {
 			p.OnReload(t.setRates)
 			probe.Ready(process.Checks(t.streams, t.options.Store, t.keeper))
 			p.Logger.Info("joining the fleet", "reconciler", t.options.ID)
-			p.WarnOfOrphans(ctx, t.streams, t.options.Store)
+			p.WarnOfUnconfigured(ctx, t.streams, t.options.Store)
 			return t.keeper.Keep(ctx, func(ctx context.Context) error { t.Run(ctx); return nil })
 		})
 	})

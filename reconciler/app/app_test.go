@@ -77,6 +77,8 @@ func TestVerifyDifferent(t *testing.T) {
 	require.NoError(t, json.Unmarshal([]byte(out), &report), out)
 	require.Equal(t, "shop", report.Source)
 	require.Equal(t, []reconciler.ReportDifference{{Kind: "customer", ID: "c0", Type: storage.Missing}}, report.Differences)
+	require.Contains(t, errs, "comparing the provider's lists with the mirror")
+	require.Contains(t, errs, "waiting before the second look")
 }
 
 func TestVerifyThatCouldNotCompare(t *testing.T) {

@@ -45,7 +45,7 @@ var said = map[Kind]string{
 	RedisUnsafe:  "redis is not as it must be for the queue",
 }
 
-// Alert is one of them. Empty fields are left out wherever it is told.
+// Alert is one of them. Empty fields are left out of the log and of the webhook.
 type Alert struct {
 	// At is when it happened. Defaults to now.
 	At     time.Time `json:"at"`
@@ -61,9 +61,12 @@ type Alert struct {
 	// Class is the fate class of a failure, or the type of a discrepancy.
 	Class   string `json:"class,omitempty"`
 	TraceID string `json:"trace_id,omitempty"`
+	// Warning is the log line, at level WARN. "": the line of the kind, at level
+	// ERROR.
+	Warning string `json:"-"`
 }
 
-// Options are what Alerts are made of.
+// Options configure Alerts.
 type Options struct {
 	// Webhook is the address alerts are posted to. "": they are only logged.
 	Webhook string
@@ -135,7 +138,7 @@ type Alerts struct {
 	dropped map[dropped]int
 }
 
-// dropped is what alerts that did not fit are summed by.
+// dropped is the key by which alerts that did not fit are counted.
 type dropped struct {
 	Source string
 	Kind   Kind
@@ -147,7 +150,7 @@ func New(o Options) *Alerts {
 	return &Alerts{opts: o.withDefaults(), raised: make(chan struct{}, 1), dropped: map[dropped]int{}}
 }
 
-// Raise tells people. It never waits for anybody.
+// Raise logs, counts and posts an alert. It never blocks.
 func (a *Alerts) Raise(t Alert) {
 	if t.At.IsZero() {
 		t.At = a.opts.Now()
@@ -171,6 +174,10 @@ func (a *Alerts) log(t Alert) {
 		if f.value != "" {
 			args = append(args, f.name, f.value)
 		}
+	}
+	if t.Warning != "" {
+		a.opts.Logger.Warn(t.Warning, args...)
+		return
 	}
 	text, ok := said[t.Kind]
 	if !ok {

@@ -25,7 +25,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// posted is what a webhook gets.
+// posted is the body of a post.
 type posted struct {
 	Alerts  []map[string]string
 	Dropped []struct {
@@ -136,6 +136,14 @@ func TestEveryKindHasItsLine(t *testing.T) {
 	}
 }
 
+func TestAWarningHasItsOwnLine(t *testing.T) {
+	var log bytes.Buffer
+	a := alert.New(alert.Options{Logger: slog.New(slog.NewTextHandler(&log, nil))})
+	a.Raise(alert.Alert{Kind: alert.Discrepancy, Warning: "the provider sends no webhooks for 2 event types"})
+	require.Contains(t, log.String(), `level=WARN msg="the provider sends no webhooks for 2 event types" alert=discrepancy`)
+	require.NotContains(t, log.String(), "ERROR")
+}
+
 func TestAlertsAreBatchedAndTriedAgain(t *testing.T) {
 	h := newHook(t)
 	h.answers(func(n int) int { return []int{500, 404, 302, 200}[min(n-1, 3)] })
@@ -151,7 +159,8 @@ func TestAlertsAreBatchedAndTriedAgain(t *testing.T) {
 	require.Empty(t, first.Dropped)
 }
 
-// A webhook that hangs holds up nobody, and what does not fit is told of.
+// A webhook that hangs blocks no caller, and alerts that do not fit in the queue
+// are reported as dropped.
 func TestRaisingNeverBlocks(t *testing.T) {
 	h := newHook(t)
 	arrived, goOn := make(chan struct{}), make(chan struct{})
@@ -180,7 +189,7 @@ func TestRaisingNeverBlocks(t *testing.T) {
 	require.Equal(t, 3, next.Dropped[0].Count)
 	require.Equal(t, 15, next.Dropped[1].Count)
 	a.Raise(alert.Alert{Kind: alert.DeadLetter})
-	require.Empty(t, h.next(t).Dropped, "told once")
+	require.Empty(t, h.next(t).Dropped, "reported once")
 }
 
 func TestStopFlushes(t *testing.T) {

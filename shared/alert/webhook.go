@@ -21,7 +21,7 @@ type batch struct {
 	Dropped []sum   `json:"dropped,omitempty"`
 }
 
-// sum stands for alerts that were raised while the queue was full.
+// sum counts alerts that were raised while the queue was full.
 type sum struct {
 	Source string `json:"source,omitempty"`
 	Kind   Kind   `json:"kind"`

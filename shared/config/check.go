@@ -18,7 +18,7 @@ import (
 
 var errNoList = errors.New("want a list: a,b or [a, b]")
 
-// Names stand in URLs, Redis keys and collection names.
+// Names are parts of URLs, Redis keys and collection names.
 var namePattern = regexp.MustCompile(`^[a-z][a-z0-9_-]{0,31}$`)
 
 // Braces in a prefix would move Redis Cluster's hash tag.
@@ -66,7 +66,7 @@ func less(a, b reflect.Value) bool {
 	return a.Int() < b.Int()
 }
 
-// check is what concerns more than the type and bounds of one value. Values
+// check has the rules beyond the type and bounds of one value. Values
 // already reported are passed over: one mistake, one line.
 func (d *decoder) check(c *Config) {
 	d.required(reflect.ValueOf(*c), "")
@@ -224,8 +224,8 @@ func (d *decoder) checkTokens(tokens []OperatorToken) {
 	for i, t := range tokens {
 		at := fmt.Sprintf("operator_tokens[%d]", i)
 		d.rule(at+".token", t.Token == "" || len(t.Token) >= minSecret, tooShort, minSecret)
-		d.rule(at+".name", t.Name == "" || !names[t.Name], "is taken: the audit must tell operators apart")
-		d.rule(at+".token", t.Token == "" || !secrets[t.Token], "is another one's: the audit must tell operators apart")
+		d.rule(at+".name", t.Name == "" || !names[t.Name], "is taken: the audit must distinguish operators")
+		d.rule(at+".token", t.Token == "" || !secrets[t.Token], "is another one's: the audit must distinguish operators")
 		names[t.Name], secrets[t.Token] = true, true
 	}
 }

@@ -145,7 +145,7 @@ func TestRefused(t *testing.T) {
 		"unknown key":                {text: minimal + "shard: 64\n", want: "tarn.yaml:8: shard: is not a key; known here: http, redis"},
 		"unknown key below":          {text: minimal + "redis:\n  lease_tl: 5s\n", want: "tarn.yaml:9: redis.lease_tl: is not a key; known here: url, prefix, lease_ttl, wait_replicas"},
 		"unknown key of a source":    {text: minimal + "    key: x\n", want: "tarn.yaml:8: sources.lemon.key: is not a key"},
-		"twice":                      {text: minimal + "shards: 1\nshards: 2\n", want: "tarn.yaml:9: shards: stands here twice"},
+		"twice":                      {text: minimal + "shards: 1\nshards: 2\n", want: "tarn.yaml:9: shards: is here twice"},
 		"no value":                   {text: minimal + "shards:\n", want: "tarn.yaml:8: shards: has no value"},
 		"text for a number":          {text: minimal + "shards: many\n", want: `tarn.yaml:8: shards: "many": want a whole number`},
 		"fraction for a number":      {text: minimal + "shards: 1.5\n", want: `tarn.yaml:8: shards: "1.5": want a whole number`},
@@ -411,7 +411,7 @@ func TestBytes(t *testing.T) {
 	}
 }
 
-// Whatever stands in a file, reading it ends in a configuration or an error.
+// Reading any file ends in a configuration or an error.
 func FuzzFile(f *testing.F) {
 	f.Add(minimal)
 	f.Add("a: &a [*a]\n")

@@ -27,13 +27,13 @@ type origin struct {
 	at map[string]place
 }
 
-// place is where a value stands: a line of the file or a variable.
+// place is where a value comes from: a line of the file or a variable.
 type place struct {
 	line int
 	env  string
 }
 
-// problem is an error that says where the key stands.
+// problem is an error with the place of the key.
 func (o origin) problem(at place, path, format string, args ...any) error {
 	where := o.file
 	switch {
@@ -49,15 +49,14 @@ func (o origin) problem(at place, path, format string, args ...any) error {
 }
 
 // Problem is an error about a key, as reading the configuration makes them:
-// "tarn.yaml:7: sources.lemon.provider: …". It is for those who know more about
+// "tarn.yaml:7: sources.lemon.provider: …". It is for callers that know more about
 // a value than stands here.
 func (c *Config) Problem(path, format string, args ...any) error {
 	return c.from.problem(c.from.at[path], path, format, args...)
 }
 
-// Beside returns the path that is the value of a key: a relative one starts at
-// the folder of the file it stands in, or, from the environment, at the folder
-// the process runs in.
+// Beside returns the path that is the value of a key: a relative one starts at the
+// folder of its file, or, from the environment, at the folder the process runs in.
 func (c *Config) Beside(key, path string) string {
 	if c.from.at[key].env != "" {
 		return path
@@ -105,7 +104,7 @@ func (d *decoder) pairs(n *yaml.Node, path string, do func(key, value *yaml.Node
 		case key.Kind != yaml.ScalarNode || key.Tag == "!!merge":
 			d.bad(d.place(key), path, "want a plain key, not %s", describe(key))
 		case seen[key.Value]:
-			d.bad(d.place(key), join(path, key.Value), "stands here twice: remove one")
+			d.bad(d.place(key), join(path, key.Value), "is here twice: remove one")
 		default:
 			seen[key.Value] = true
 			do(key, value)

@@ -1,8 +1,8 @@
 // Package config reads Tarn's settings: one YAML file, the environment over it.
 //
-// It is strict, because a setting that is silently ignored is found out in
-// production: unknown keys, wrong types and values out of range are errors that
-// name file, line and key, and all of them are reported at once.
+// It is strict, because a setting that is silently ignored is discovered in
+// production. Unknown keys, wrong types and values out of range are errors that
+// name file, line and key; all of them are reported at once.
 //
 //	tarn.yaml:7: redis.lease_tl is not a key; known here: url, prefix, lease_ttl, …
 //	tarn.yaml:9: sources.lemon.rate.per: "1" is no duration: write 500ms, 5s or 168h
@@ -12,21 +12,20 @@
 //
 // ${NAME} in a value stands for an environment variable and ${file:/path} for
 // the content of a file without its last newline, which is how orchestrators
-// hand out secrets; either one missing is an error. $${ is a plain ${. Relative
+// provide secrets. Either one missing is an error. $${ is a plain ${. Relative
 // paths in the file start at its folder, those in the environment at the folder
 // the process runs in.
 //
-// Every key can be set from the environment: TARN_ and the path in capitals,
-// its steps joined by two underscores. TARN_REDIS__LEASE_TTL=10s is
-// redis.lease_ttl; a dash in a source's name is an underscore. Such values are
-// taken as they are, nothing in them is expanded. Lists are written
-// comma-separated or as YAML ([a, b]).
+// Every key can be set from the environment: TARN_ and the path in capitals, its
+// steps joined by two underscores. TARN_REDIS__LEASE_TTL=10s is redis.lease_ttl; a
+// dash in a source's name is an underscore. Such values are literal: nothing in
+// them is expanded. Lists are written comma-separated or as YAML ([a, b]).
 //
 // # One place
 //
-// The struct tags of Config are the whole truth about a key: its name, default,
-// bounds and help. Reading, checking, --help, the guide's table and what SIGHUP
-// may change are all made from them, so they cannot disagree.
+// The struct tags of Config define a key: its name, default, bounds and help.
+// Reading, checking, --help, the guide's table and what SIGHUP may change are all
+// derived from them, so they cannot disagree.
 //
 // Values that are or may hold a secret are of type Secret, which prints as
 // [secret]; error messages never quote them.

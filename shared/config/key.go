@@ -151,5 +151,5 @@ func envName(path string) string {
 	return envPrefix + envStep(strings.ReplaceAll(path, ".", "__"))
 }
 
-// envStep is a step of a path as it stands in the name of a variable.
+// envStep is a step of a path in the name of a variable.
 func envStep(name string) string { return strings.ToUpper(strings.ReplaceAll(name, "-", "_")) }

@@ -11,8 +11,8 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// maxFile bounds the file and everything ${file:…} names: nobody writes a
-// megabyte of settings, and a device file would never end.
+// maxFile bounds the file and everything ${file:…} names: no real configuration has
+// a megabyte, and a device file would never end.
 const maxFile = 1 << 20
 
 // Load reads the file (none if path is "") and the environment, as given by
@@ -28,8 +28,8 @@ func Load(path string, environ []string) (*Config, error) {
 	return Parse(path, text, environ)
 }
 
-// Parse reads text, which name stands for in errors, and the environment over
-// it, as Load does.
+// Parse reads text, which errors call name, and the environment over it, as Load
+// does.
 func Parse(name string, text []byte, environ []string) (*Config, error) {
 	return parse(name, text, environ, readFile)
 }

@@ -7,8 +7,9 @@ import (
 	"slices"
 )
 
-// NeedsRestart returns the keys that differ between two configurations and
-// that SIGHUP does not change, sorted, so that nobody waits for them in vain.
+// NeedsRestart returns the keys that differ between two configurations and that
+// SIGHUP does not change, sorted. The log names them, since they take effect only
+// after a restart.
 func NeedsRestart(running, read *Config) []string {
 	var keys []string
 	differ(reflect.ValueOf(*running), reflect.ValueOf(*read), "", &keys)
@@ -49,7 +50,7 @@ func differNamed(a, b reflect.Value, path string, keys *[]string) {
 }
 
 // Reloaded returns the running configuration with what SIGHUP may change taken
-// from the one that was read, for whatever both have. Everything else, such as
+// from the one that was read, for all that both have. Everything else, such as
 // a source that came or went, stays as it is until a restart: NeedsRestart
 // names it. Neither argument is changed.
 func Reloaded(running, read *Config) *Config {

@@ -13,7 +13,7 @@ type Event struct {
 	Type string
 	// CreatedAt is the provider's time of the event, UTC. Zero if it gave none.
 	CreatedAt time.Time
-	// Undated: it should have told a time of its own, and what it told is none.
+	// Undated: it has no readable time of its own though its provider sends one.
 	Undated bool
 	// Unnamed: it does not name the entity its type is about, or none at all.
 	// What it is about is then found by sweeps only.
@@ -46,7 +46,7 @@ func (e *Event) Logged() *Event {
 
 // OrderTime is when an event happened, as far as order goes: when the provider
 // says that it was created, but not later than it was received. A provider's
-// clock may be ahead, and one date far in the future must not stand above every
+// clock may be ahead, and one date far in the future must not sort after every
 // event that follows. Zero if created is.
 func OrderTime(created, received time.Time) time.Time {
 	if !received.IsZero() && created.After(received) {

@@ -10,7 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// The head is written by hand and read by encoding/json: whatever stands in a
+// The head is written by hand and read by encoding/json: whatever is in a
 // signal, what is read must be what encoding/json would have written.
 func TestHeadIsWhatJSONWouldBe(t *testing.T) {
 	cases := map[string]Signal{
@@ -102,7 +102,7 @@ func packed(refs []Ref) []packedRef {
 	return out
 }
 
-// some returns nil for an empty map: the head does not tell them apart.
+// some returns nil for an empty map: the head does not distinguish them.
 func some(m map[string]string) map[string]string {
 	if len(m) == 0 {
 		return nil

@@ -16,7 +16,7 @@ const MaxID = 255
 // Key names one entity: its source, its kind and the provider's id for it,
 // with the qualifiers of the id if it is unique under these only. A singleton or
 // list kind (financials, positions) has no id of its own; its ID is the id of
-// the parent it stands under.
+// the parent it is under.
 type Key struct {
 	Source string `json:"source"`
 	Kind   string `json:"kind"`
@@ -26,8 +26,8 @@ type Key struct {
 	Under string `json:"under,omitempty"`
 }
 
-// underMark stands between a kind and the qualifiers, in texts. Names of kinds
-// do not hold it.
+// underMark separates a kind and the qualifiers in texts. Names of kinds do not
+// hold it.
 const underMark = "@"
 
 // String returns "source/kind/id", or "source/kind@under/id" of a qualified
@@ -73,7 +73,7 @@ func ParseKey(s string) (Key, error) {
 	return Key{Source: source, Kind: kind, ID: id, Under: under}, nil
 }
 
-// localMark stands between an id and its qualifiers in Local. It is a control
+// localMark separates an id and its qualifiers in Local. It is a control
 // character (unit separator), which CheckID lets no id hold.
 const localMark = "\x1f"
 
@@ -103,7 +103,7 @@ func Namesakes(id string) (from, to string) {
 	return id + localMark, id + string(rune(localMark[0]+1))
 }
 
-// Under writes qualifiers as they stand in a key: escaped as in a query, so that
+// Under writes qualifiers as in a key: escaped as in a query, so that
 // neither slash nor comma nor underMark is in them, with commas between.
 func Under(ids ...string) string {
 	escaped := make([]string, len(ids))

@@ -56,7 +56,7 @@ func TestQualifiedKeys(t *testing.T) {
 			n++
 		}
 	}
-	require.Len(t, texts, n-len(ids), "a,b stands twice among the qualifiers")
+	require.Len(t, texts, n-len(ids), "a,b occurs twice among the qualifiers")
 	require.Len(t, locals, n-len(ids))
 	require.Equal(t, "lemon/order@acc%2F1,p%40x/o", event.Key{Source: "lemon", Kind: "order", ID: "o", Under: event.Under("acc/1", "p@x")}.String())
 	_, err := event.ParseKey("lemon/order@/o")

@@ -17,7 +17,7 @@ const (
 	CauseVerify      Cause = "verify"      // a read that may have been too early is repeated
 	CauseDiscrepancy Cause = "discrepancy" // a sweep found it different
 	CauseSweep       Cause = "sweep"       // a sweep or backfill wants it fetched
-	CauseOperator    Cause = "operator"    // somebody asked
+	CauseOperator    Cause = "operator"    // an operator asked for it
 )
 
 // Class is the priority of a signal in the fetch budget of its source.
@@ -37,7 +37,7 @@ var classNames = [...]string{"live", "redrive", "reconcile", "backfill"}
 // Classes are all classes in order of priority.
 func Classes() []Class { return []Class{Live, Redrive, Reconcile, Backfill} }
 
-// String returns the name of the class, as it stands in metrics.
+// String returns the name of the class, as in metrics.
 func (c Class) String() string {
 	if c < 0 || int(c) >= len(classNames) {
 		return "class" + strconv.Itoa(int(c))

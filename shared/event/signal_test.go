@@ -65,10 +65,10 @@ func TestSignalRoundTrip(t *testing.T) {
 
 func TestNoEventIsOrderedAfterItWasReceived(t *testing.T) {
 	for name, c := range map[string]struct{ created, received, want time.Time }{
-		"before it was received":     {created, received, created},
-		"in the future":              {received.Add(48 * time.Hour), received, received},
-		"undated":                    {time.Time{}, received, time.Time{}},
-		"received nobody knows when": {created, time.Time{}, created},
+		"before it was received":      {created, received, created},
+		"in the future":               {received.Add(48 * time.Hour), received, received},
+		"undated":                     {time.Time{}, received, time.Time{}},
+		"received at an unknown time": {created, time.Time{}, created},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := event.Own(&event.Event{Source: "lemon", ID: "evt_1", CreatedAt: c.created, ReceivedAt: c.received}, "")

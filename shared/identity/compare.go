@@ -25,7 +25,7 @@ type Shape struct {
 	Shards int
 }
 
-// step is what is to be done before both sides are looked at again.
+// step is the action before both sides are read again.
 type step int
 
 const (
@@ -50,7 +50,7 @@ func compare(own Shape, store storage.Fleet, redis stream.Identity, adopt bool) 
 	case store.ID == "" && !adopt:
 		return agreed, next, mismatch("redis (prefix %q) has the work of fleet %s, and the database knows no fleet: "+
 			"store.url names another database, or the database was lost. Correct store.url or put the database back; if it is new "+
-			"on purpose, start one process with --adopt; to begin anew altogether, use another redis.prefix", own.Prefix, redis.Fleet)
+			"on purpose, start one process with --adopt; to begin again altogether, use another redis.prefix", own.Prefix, redis.Fleet)
 	case store.ID == "":
 		return found, next, nil
 	case redis.Fleet != "" && redis.Fleet != store.ID:

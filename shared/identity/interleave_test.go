@@ -20,7 +20,7 @@ var errAway = errors.New("does not answer")
 type database struct {
 	fleet storage.Fleet
 	away  bool
-	// refuses is what a change fails with; nil: it does not.
+	// refuses is the error of a change. Nil: it succeeds.
 	refuses error
 }
 
@@ -167,7 +167,7 @@ func TestAnOutageOfRedisKeepsTheFleet(t *testing.T) {
 }
 
 // A process that never agreed, or no longer does, does not speak for the fleet.
-func TestOnlyWhoAgreedKeepsTheFleetInAnOutage(t *testing.T) {
+func TestOnlyAgreedProcessesKeepTheFleetInAnOutage(t *testing.T) {
 	t.Parallel()
 	c, d, r, right := founded(t)
 	never := c.keeper(&redis{away: true}, d)

@@ -48,7 +48,7 @@ type Options struct {
 	// Await, with ReadOnly, has Start wait until another process has founded the
 	// fleet or given an empty Redis its id. Without it Start returns then.
 	Await bool
-	// Alert tells people of a mismatch. Nil: the log alone does.
+	// Alert raises an alert about a mismatch. Nil: only the log reports it.
 	Alert func(alert.Alert)
 	// Mismatched is 1 while the two do not agree. May be nil.
 	Mismatched prometheus.Gauge
@@ -66,7 +66,7 @@ type Keeper struct {
 	// patient: another process was started to adopt.
 	patient bool
 	empty   emptiness
-	// agreed is what the database said when both sides agreed at the last look that
+	// agreed is the database's record when both sides agreed at the last look that
 	// Redis answered, without the turn. The zero value: they did not.
 	agreed storage.Fleet
 	// beaten is the turn when it was last looked at.
@@ -89,7 +89,7 @@ func New(o Options) *Keeper {
 	return k
 }
 
-// Check returns the mismatch there is, for readiness. It asks nobody.
+// Check returns the mismatch last seen, for readiness. It sends no request.
 func (k *Keeper) Check(context.Context) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -291,8 +291,8 @@ func (k *Keeper) found(ctx context.Context, f storage.Fleet) error {
 	if fresh {
 		f.ID, f.Data = newID(), newID()
 	}
-	stands, err := k.Store.FoundFleet(ctx, f)
-	if err != nil || !fresh || stands.ID != f.ID {
+	stored, err := k.Store.FoundFleet(ctx, f)
+	if err != nil || !fresh || stored.ID != f.ID {
 		return err
 	}
 	k.Logger.Info("founded the fleet", "fleet", f.ID, "prefix", f.Prefix, "shards", f.Shards)

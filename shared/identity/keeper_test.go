@@ -165,7 +165,7 @@ func until(t *testing.T, c *clock, done <-chan error) {
 	}
 }
 
-// running keeps a process working and tells what became of it.
+// running keeps a process working and returns its result.
 type running struct {
 	keeper  *identity.Keeper
 	working chan bool // true: run was called; false: its context ended
@@ -272,7 +272,7 @@ func TestAMismatchStopsAndHeals(t *testing.T) {
 	require.Empty(t, r.alerts)
 }
 
-// counted tells of each question put to Redis.
+// counted signals each request to Redis.
 type counted struct {
 	*stream.Streams
 	asked chan error

@@ -6,9 +6,9 @@ import (
 	"github.com/tarn-sync/tarn/shared/alert"
 )
 
-// Alerts returns what tells people that they are needed, as the settings say.
-// flush ends it: what waits is posted then, or given up after a second. It is
-// called when nobody raises any more.
+// Alerts returns the raiser of alerts that the settings describe. flush ends it:
+// what waits is posted then, or given up after a second. It is called once no more
+// alerts are raised.
 func (p *Process) Alerts() (alerts *alert.Alerts, flush func()) {
 	alerts = alert.New(alert.Options{
 		Webhook: string(p.Config.Alert.Webhook), Metrics: p.Metrics, Health: p.Health, Logger: p.Logger,

@@ -22,7 +22,7 @@ type Client struct {
 	budget  atomic.Pointer[Budget]
 }
 
-// Budget is what the fleet may ask; *stream.Streams is one.
+// Budget grants the fleet's requests; *stream.Streams is one.
 type Budget interface {
 	Take(ctx context.Context, source string, class event.Class, n int, r stream.Rate) (stream.Grant, error)
 }
@@ -56,8 +56,8 @@ func (c *Client) Identity(ctx context.Context) (string, error) { return c.curren
 // Allowance returns what the provider says is left of its rate limit.
 func (c *Client) Allowance() (provider.Allowance, bool) { return c.current.Load().Allowance() }
 
-// page takes a token for a further page of a list kind: whoever fetches has
-// taken one for the whole. It goes with the highest class, since the entity's
+// page takes a token for a further page of a list kind: the caller of the fetch has
+// taken one for the first page. It goes with the highest class, since the entity's
 // lane and lock are held meanwhile. A budget that cannot be asked, or a source
 // that has been paused since, ends nothing: the fetch was begun in time.
 func (c *Client) page(ctx context.Context) error {

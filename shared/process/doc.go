@@ -1,13 +1,13 @@
-// Package process is what every binary of Tarn has in common: flags, settings,
-// logging, tracing, metrics, health, signals, and the way to Redis, the store
-// and the providers. A main names its program and what to run, nothing else.
+// Package process is what all binaries of Tarn have in common: flags, settings,
+// logging, tracing, metrics, health, signals, and the connections to Redis, the
+// store and the providers. A main names its program and what to run, nothing else.
 //
-//	SIGTERM, SIGINT  the context ends; the process has 10 s, then it is cut off;
-//	                 a second signal cuts it off at once. Exit status 0; that
-//	                 of a command that was not done yet is 4.
+//	SIGTERM, SIGINT  the context ends; the process has 10 s, then it is cut off.
+//	                 A second signal cuts it off at once. Exit status 0; 4 for
+//	                 a command that was not done yet.
 //	SIGHUP           the settings are read again. Secrets, keys and rates take
 //	                 effect; other differences are named in the log.
 //
-// A dependency that is away when the process starts is waited for, as it is
-// later: orchestrators start things in any order.
+// A process waits for a dependency that is away, at the start as later on:
+// orchestrators start containers in any order.
 package process

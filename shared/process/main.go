@@ -35,13 +35,13 @@ type Program struct {
 	About string
 	// Run does it until ctx ends.
 	Run func(ctx context.Context, p *Process) error
-	// Commands are what it does besides, named by the first argument.
+	// Commands are its commands, named by the first argument.
 	Commands []Command
 
 	flags func(*flag.FlagSet) // set while a command runs
 }
 
-// System is what a program has from the operating system.
+// System is the program's access to the operating system.
 type System struct {
 	Args, Environ  []string
 	Stdout, Stderr io.Writer
@@ -59,7 +59,7 @@ func OS() System {
 func Main(program Program, system System) int {
 	log := system.Stdout
 	if c := program.command(system.Args); c != nil {
-		// What a command answers stands alone on standard output.
+		// Only the answer of a command goes to standard output.
 		log, system.Args = system.Stderr, system.Args[1:]
 		program = c.program(program.Name)
 	}
@@ -92,7 +92,7 @@ func Main(program Program, system System) int {
 }
 
 // flags reads the command line; done means that it asked for a text only. The
-// flag set has told the user about an error.
+// flag set has printed the error for the user.
 func flags(program Program, system System) (file string, adopt, done bool, err error) {
 	set := flag.NewFlagSet(program.Name, flag.ContinueOnError)
 	set.SetOutput(system.Stderr)
@@ -124,7 +124,7 @@ func flags(program Program, system System) (file string, adopt, done bool, err e
 	return file, adopt, false, nil
 }
 
-// tell tells the user of an error and returns it.
+// tell prints an error for the user and returns it.
 func tell(system System, err error) error {
 	if err != nil {
 		_, _ = fmt.Fprintln(system.Stderr, err)
@@ -155,7 +155,7 @@ the environment: redis.lease_ttl is TARN_REDIS__LEASE_TTL.
 	_ = config.WriteHelp(w) // a closed pipe is no reason to fail
 }
 
-// Process is what a program runs with.
+// Process has the parts that a program runs with.
 type Process struct {
 	// Name is the program's.
 	Name   string
@@ -228,7 +228,7 @@ func (p *Process) run(program Program, file string, environ []string) error {
 	return err
 }
 
-// cutOff is what a command has come to that was stopped by a signal. One that
+// cutOff is the result of a command that was stopped by a signal. One that
 // had its answer already keeps it.
 func (p *Process) cutOff(err error) error {
 	var status Status
@@ -262,8 +262,8 @@ func within(ctx context.Context, d time.Duration, do func() error) error {
 // stop a late one. What waits for it is not lost, it is done again.
 const closeWithin = time.Second
 
-// Closing closes something at the end of a run, when there is nobody left to
-// return an error to, and goes on without it after a second.
+// Closing closes something at the end of a run, when no caller is left to
+// return an error to. It waits a second at most.
 func (p *Process) Closing(what string, closing func() error) {
 	closed := make(chan error, 1)
 	go func() { closed <- closing() }()

@@ -179,7 +179,7 @@ func await[T any](ctx context.Context, p *Process, what string, open func() (T, 
 	return opened, err
 }
 
-// away tells a server that is not there (yet) from settings that are wrong. A
+// away distinguishes a server that is not there (yet) from settings that are wrong. A
 // connection may break at any word of the greeting, so every network error is
 // one that may be over in a second.
 func away(err error) bool {

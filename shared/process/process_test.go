@@ -172,7 +172,7 @@ func TestReload(t *testing.T) {
 
 // A key that is changed while the process waits for something at its start is
 // the one it goes on with.
-func TestReloadBeforeAnybodyTakesIt(t *testing.T) {
+func TestReloadBeforeARegistration(t *testing.T) {
 	file := files(t, settings)
 	running, err := config.Load(file, nil)
 	require.NoError(t, err)
@@ -193,7 +193,7 @@ func TestReloadBeforeAnybodyTakesIt(t *testing.T) {
 	require.Contains(t, out.String(), "bad key")
 }
 
-// Only what may change without a restart reaches those who run.
+// Only settings that may change without a restart are passed on.
 func TestReloadTakesKeysAndNothingElse(t *testing.T) {
 	asked := make(chan string, 2)
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -522,7 +522,7 @@ func TestCommands(t *testing.T) {
 	file := files(t, settings)
 	status, out, problems := run("verify", "--config", file, "--kind", "order")
 	require.Equal(t, 3, status)
-	require.Equal(t, "3 different\n", out, "the answer stands alone")
+	require.Equal(t, "3 different\n", out, "the answer is alone")
 	require.Contains(t, problems, "comparing")
 	require.Equal(t, "order", kinds)
 

@@ -11,21 +11,21 @@ import (
 	"github.com/tarn-sync/tarn/shared/config"
 )
 
-// reloads are those who want to know of new settings.
+// reloads has the functions that take new settings.
 type reloads struct {
 	mu  sync.Mutex
 	all []func(*config.Config) error
-	// last is what was handed out last. Nil: nothing yet.
+	// last has the settings passed on last. Nil: none yet.
 	last *config.Config
 }
 
-// OnReload adds somebody who takes secrets, keys and rates from settings that
-// were read again. Everything else in what it is handed is as it was when the
-// process started. An error is logged; what it took before stays in force.
+// OnReload registers a function that takes secrets, keys and rates from settings
+// that were read again. All other settings it gets are those the process started
+// with. An error is logged, and the former values stay in force.
 //
-// Settings that were read again before it came are handed to it at once: a
-// process that waits for Redis at its start may wait long, and the key that
-// was changed meanwhile is the only one that is good by then.
+// If settings were read again before the registration, take gets them at once: a
+// process may wait for Redis at its start for long, and by then only the key that
+// was changed meanwhile may be valid.
 func (p *Process) OnReload(take func(*config.Config) error) {
 	p.reloads.mu.Lock()
 	defer p.reloads.mu.Unlock()
@@ -60,7 +60,7 @@ func (p *Process) catchHangups(ctx context.Context, file string, environ []strin
 	}()
 }
 
-// Reload hands settings that were read again to all who take them, now or
+// Reload passes settings that were read again to all registered functions, now or
 // later: of what was read only what may change without a restart. Ones that
 // could not be read change nothing.
 func (p *Process) Reload(read *config.Config, err error) {

@@ -79,9 +79,9 @@ func (s *Probe) Serve(ctx context.Context) error {
 // wait: a Redis that is away is usually back within a failover.
 const retryAfterStart = 5
 
-// starting answers whatever the process will serve once it has started. A 404
-// would be for good: providers stop sending webhooks to an address that has
-// none, while 503 is what they repeat.
+// starting answers every route until the process has started. A 404 would be for
+// good: providers stop sending webhooks to an address that has none, while 503 is
+// what they repeat.
 func starting(w http.ResponseWriter, _ *http.Request) {
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
@@ -92,7 +92,7 @@ func starting(w http.ResponseWriter, _ *http.Request) {
 }
 
 const startingProblem = `{"type":"urn:tarn:problem:starting","title":"Service Unavailable","status":503,` +
-	`"detail":"the process is starting: it waits for what it stands on; try again"}` + "\n"
+	`"detail":"the process is starting: it waits for redis or the store; try again"}` + "\n"
 
 // StreamsSeen connects to Redis as Streams does, and serves health and metrics
 // while it waits: for a process whose own server starts only afterwards, on

@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// Allowance is what a provider says is left of its rate limit.
+// Allowance is the rest of a provider's rate limit, as its headers say.
 type Allowance struct {
 	// Remaining is how many requests are left until Reset. 0: none.
 	Remaining int
-	// Reset is when the provider counts anew, by our clock.
+	// Reset is when the provider's window begins again, by our clock.
 	Reset time.Time
 }
 
-// Until is how long it is until the provider counts anew; 0 or less: it has.
+// Until is the time left until Reset. 0 or less: Reset has passed.
 func (a Allowance) Until(now time.Time) time.Duration { return a.Reset.Sub(now) }
 
-// Allowance returns what the last answer that told of it said is left of the
-// rate limit. False: none has, the definition names no headers that would, or
-// the provider has begun to count anew since.
+// Allowance returns what is left of the rate limit, by the last answer with rate
+// headers. False: no answer had any, the definition names none, or Reset has
+// passed since.
 func (c *Client) Allowance() (Allowance, bool) {
 	a := c.allowance.Load()
 	if a == nil || a.Until(c.opts.Now()) <= 0 {
@@ -63,7 +63,7 @@ var rateStyles = map[string]func(http.Header, time.Time) (remaining int, reset t
 	},
 }
 
-// unixFrom tells Unix times from seconds to go: no window is thirty years long.
+// unixFrom separates Unix times from seconds to go: no window is thirty years long.
 const unixFrom = 1_000_000_000
 
 func pairOf(h http.Header, remaining, reset string, now time.Time) (int, time.Duration, bool) {

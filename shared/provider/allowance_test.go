@@ -26,7 +26,7 @@ func TestRateHeaders(t *testing.T) {
 		"no number":           {"x-ratelimit", []string{"X-RateLimit-Remaining", "-1", "X-RateLimit-Reset", "30"}, nil},
 		"years":               {"x-ratelimit", []string{"X-RateLimit-Remaining", "1", "X-RateLimit-Reset", "999999999"}, &Allowance{1, now.Add(time.Hour)}},
 		"another's headers":   {"x-ratelimit", []string{"RateLimit-Remaining", "7", "RateLimit-Reset", "30"}, nil},
-		"nobody asked":        {"none", []string{"X-RateLimit-Remaining", "7", "X-RateLimit-Reset", "30"}, nil},
+		"not configured":      {"none", []string{"X-RateLimit-Remaining", "7", "X-RateLimit-Reset", "30"}, nil},
 		"old draft":           {"ratelimit", []string{"RateLimit-Remaining", "7", "RateLimit-Reset", "30"}, &Allowance{7, now.Add(30 * time.Second)}},
 		"new draft":           {"ratelimit", []string{"RateLimit", `"default";r=50;t=30`}, &Allowance{50, now.Add(30 * time.Second)}},
 		"the tightest policy": {"ratelimit", []string{"RateLimit", `"day";r=900;t=3000, "second"; r=3; t=1, "broken";r=1`}, &Allowance{3, now.Add(time.Second)}},
@@ -46,7 +46,7 @@ func TestRateHeaders(t *testing.T) {
 }
 
 // A refusal without Retry-After may still say when to come back.
-func TestRefusalTellsItsResetByRateHeaders(t *testing.T) {
+func TestRefusalHasItsResetFromRateHeaders(t *testing.T) {
 	client := rated(t, "x-ratelimit", answers(429, `{"message":"slow down"}`, "X-RateLimit-Remaining", "0", "X-RateLimit-Reset", "42"))
 	_, err := client.Fetch(t.Context(), orderRef, "x")
 	class, after := fate.Of(err)

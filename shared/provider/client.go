@@ -103,13 +103,13 @@ type Client struct {
 	opts ClientOptions
 	base *url.URL
 	http *http.Client
-	// allowance is what the last answer with rate headers told.
+	// allowance is from the last answer with rate headers.
 	allowance atomic.Pointer[Allowance]
 	sizes     pageSizes
 }
 
 // NewClient returns a client. An address that is not http(s), or a key or
-// principal that cannot stand in a header, is an error.
+// principal that is not allowed in a header, is an error.
 func NewClient(d *Definition, o ClientOptions) (*Client, error) {
 	o = o.withDefaults()
 	base, err := url.Parse(strings.TrimSuffix(o.BaseURL, "/"))
@@ -164,7 +164,7 @@ func newHTTP(o ClientOptions) *http.Client {
 			// before all of them have run into their deadline.
 			HTTP2: &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second},
 		},
-		// A redirect would carry the key to wherever it points.
+		// A redirect would carry the key to its target.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }

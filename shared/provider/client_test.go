@@ -305,7 +305,7 @@ func TestDeadlines(t *testing.T) {
 		var classed *fate.Error
 		require.NotErrorAs(t, err, &classed, "the end of the caller says nothing about the entity")
 	})
-	t.Run("nobody there", func(t *testing.T) {
+	t.Run("no server", func(t *testing.T) {
 		s := httptest.NewServer(nil)
 		s.Close()
 		c := clientOf(t, lemon(t), ClientOptions{}, s.URL)
@@ -422,7 +422,7 @@ func TestBasicAuthAndErrorStyles(t *testing.T) {
 	})
 }
 
-func TestClientOptionsThatCannotBe(t *testing.T) {
+func TestImpossibleClientOptions(t *testing.T) {
 	good := ClientOptions{BaseURL: "https://example.com/v1", Key: "k"}
 	for name, c := range map[string]struct {
 		change func(*ClientOptions)

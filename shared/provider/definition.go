@@ -117,9 +117,8 @@ func (d *Definition) EventList() EventList {
 	return EventList{Kept: e.path != "", NewestFirst: e.newestFirst, Horizon: e.horizon}
 }
 
-// Roots returns the kinds that are found without knowing anything else: lists
-// of entities, and lists and singletons that stand under no parent. In the
-// order of the file.
+// Roots returns the kinds that are found without knowing anything else: lists of
+// entities, and lists and singletons without parents. In the order of the file.
 func (d *Definition) Roots() []*Kind {
 	return d.kindsWhere(func(k *Kind) bool { return len(k.needs()) == 0 })
 }

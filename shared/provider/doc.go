@@ -1,15 +1,14 @@
-// Package provider speaks to providers: it reads their webhooks and asks
-// their APIs. It alone knows HTTP to providers.
+// Package provider reads providers' webhooks and fetches from their APIs. It is
+// the only package that makes HTTP requests to providers.
 //
 // # A provider is data
 //
-// What a provider is like stands in a YAML definition, so that supporting
-// another one, or following a change of one, needs a file and not a release.
-// Only what cannot be said in data is code, as small strategies with names:
-// two signature schemes, two pagination styles, three error styles, two styles
-// of rate headers, two formats of time. definitions/lemon.yaml is built in;
-// testdata/stripe.yaml and testdata/standard.yaml show that the language
-// carries other providers.
+// A YAML definition describes a provider, so that supporting another one, or
+// following a change of one, needs a file and not a release. What data cannot
+// express is code, as small named strategies: two signature schemes, two
+// pagination styles, three error styles, two styles of rate headers, two formats
+// of time. definitions/lemon.yaml is built in; testdata/stripe.yaml and
+// testdata/standard.yaml show that the format fits other providers.
 //
 //	provider: shop                       # its name: lower case, digits, _
 //
@@ -18,7 +17,7 @@
 //	  headers: [Shop-Signature]          # the first that is there counts, alone
 //	  tolerance: 5m                      # how far the clocks may differ, both ways; default 5m
 //
-//	envelope:                            # where things stand in an event
+//	envelope:                            # where to find things in an event
 //	  id: id                             # or id_header: webhook-id; of several families that whose signature counts
 //	  type: type
 //	  created_at: created_at             # optional
@@ -31,9 +30,9 @@
 //	  headers: {Shop-Reason: "{justification}"}   # {principal}, {justification} are filled in
 //	  pagination: {style: cursor, items: data, next: pagination.next_cursor, limit: 100}
 //	  errors: message                    # how its own 404 looks: message, error-type, problem
-//	  rate_headers: none                 # default; or x-ratelimit, ratelimit: how it tells what is left
+//	  rate_headers: none                 # default; or x-ratelimit, ratelimit: how it says what is left
 //	  probe: /accounts?limit=1           # asked to learn whether our key is accepted
-//	  identity: {path: /me, value: id}   # optional: where it tells whose key it is
+//	  identity: {path: /me, value: id}   # optional: where it says whose key it is
 //	  events:                            # optional: where events can be listed again
 //	    path: /events
 //	    since: since                     # parameter of the lower bound
@@ -42,7 +41,7 @@
 //	    horizon: 720h                    # how long events are kept; default: not known
 //	  webhooks:                          # optional: where it lists the webhooks it sends
 //	    path: /webhooks
-//	    url: url                         # where the address stands in one …
+//	    url: url                         # path of the address in one …
 //	    types: events                    # … and the list of event types
 //	    expected: {order: [created, done]}   # the types there are, by family
 //
@@ -52,7 +51,7 @@
 //	  account:
 //	    get: /accounts/{account}         # placeholders are context keys; the last is the id
 //	    list: /accounts                  # optional: where they are all found
-//	    status: status                   # where the status stands …
+//	    status: status                   # path of the status …
 //	    proof: [owner.name]              # fields of every answer: taken without an id if all are there
 //	  order:
 //	    get: /accounts/{account}/orders/{order}   # {account} is a parent
@@ -73,7 +72,7 @@
 //	  financials:
 //	    shape: singleton                 # one per parent, which lends its id
 //	    get: /accounts/{account}/financials
-//	    proof: [balance, currency]       # without it: whatever is neither empty nor looks like an error
+//	    proof: [balance, currency]       # without it: any answer that is neither empty nor like an error
 //	    every: 5s                        # derived: no events of its own, refreshed at most so often
 //	  positions:
 //	    shape: list                      # all pages are one entity, a JSON array
@@ -84,7 +83,7 @@
 //	  vaults:
 //	    shape: list
 //	    list: /vaults
-//	    element: vault                   # others stand under its elements, which have no GET
+//	    element: vault                   # its elements are parents of other kinds, and have no GET
 //	  coin: {get: "/vaults/{vault}/coins/{coin}", list: "/vaults/{vault}/coins"}
 //
 //	events:                              # by family: the event type without its last step
@@ -109,60 +108,59 @@
 // ids of the parents qualify the key of every entity of the kind, in the order of
 // its path: shop/order@acc_1/o1 and shop/order@acc_2/o1 are two entities, with
 // their own documents, lanes, events and dead letters. Kind.Ref makes the keys. An
-// event that names such an entity without its parents means the one the mirror
-// knows by that id; of several it means none, and is marked.
+// event that names such an entity without its parents means the one entity that
+// the mirror has under that id. If there are several it means none, and is flagged.
 //
-// Keys are for good: a definition that changes ids: of a kind which has documents
-// is refused at start.
+// Keys never change: a definition that changes ids: of a kind with documents is
+// refused at the start.
 //
 // # What an event names
 //
-// An event is read for identifiers only. Its family says which; a family that
-// is unknown touches its own kind, if one is called so, and whatever else the
-// context names. Whole numbers are ids by their text. An entity whose own id is
-// missing or unusable is left out; one whose parents are is named without them,
-// for the mirror may know them (see Complete). The event itself is kept in any
-// case, and marked if what its type is about is not among what it names. A time
-// that cannot be read costs the time. Only a malformed body is refused, with an
-// EnvelopeError.
+// An event is read for identifiers only. Its family says which ones. An unknown
+// family touches the kind of the same name, if there is one, and every other kind
+// whose ids are in the context. A whole number is an id by its text. An entity
+// whose own id is missing or unusable is left out. An entity whose parents are
+// missing is named without them, since the mirror may have them (see Complete).
+// The event itself is always kept, and flagged if it does not name the entity its
+// type is about. An unreadable time is dropped. Only a malformed body is refused,
+// with an EnvelopeError.
 //
-// What is used is read strictly (a name stands once, an id is a text), because a
-// body that two readers can read differently is one whose signature proves
-// nothing. What is never looked at may be as odd as JSON allows, and odder: an
-// event refused for it would be lost.
+// The fields that are used are read strictly (a name occurs once, an id is a
+// string), because the signature of a body that two readers can read differently
+// proves nothing. Fields that are never read may repeat names or hold half a
+// surrogate pair: an event refused for them would be lost.
 //
-// # What is true
+// # Snapshots
 //
-// Client asks for one entity and answers with a Snapshot: the provider's JSON
-// with every token as it came, what status it is at, which history it proves,
-// and a hash that is equal for equal states. Package internal/rawjson does
-// this without decoding a number. A Snapshot knows when its request was sent,
-// before the first byte, so that nobody takes it for newer than it is.
+// Client fetches one entity and returns a Snapshot: the provider's JSON with every
+// token as it came, its status, the history it proves, and a hash that is equal for
+// equal states. Package internal/rawjson does this without decoding a number. A
+// Snapshot has the time before the first byte of its request was sent, so that it
+// never counts as newer than it is.
 //
 // # Lists
 //
-// A list has as many pages as it says, up to ClientOptions.MaxPages; one with more,
-// or with a cursor that comes again, does not end (see Cursors). A page longer than
-// ClientOptions.MaxBody is asked for with half the limit, down to 1, and the list
-// keeps to that for an hour. Where the cursor determines the size, the list has to be
-// read from its beginning again. Its order is what the definition says, which nothing
-// here checks.
+// A list may have up to ClientOptions.MaxPages pages. One with more, or with a
+// cursor that comes again, is an error (see Cursors). A page longer than
+// ClientOptions.MaxBody is requested again with half the limit, down to 1, and the
+// list keeps that limit for an hour. Where the cursor determines the size, the list
+// is read from its beginning again. The definition says how a list is ordered;
+// nothing here checks that.
 //
-// Sweeps compare the elements of a list with what the mirror holds, which is what
-// the GET answered. Where the list shows less, each element differs, and each sweep
-// asks for every entity by its id. "element: partial" has a sweep compare only the
-// members that the element has, and ask for an entity where one of these differs,
-// where the mirror does not have it, and once per verify_every for the rest of it.
-// A sweep that asks in vain because the key is missing says so in the log.
+// Sweeps compare the elements of a list with the mirror, which holds answers of
+// the GET. Where the list shows less than the GET, every element differs, and each
+// sweep fetches every entity. With "element: partial" a sweep compares only the
+// members that the element has. It fetches an entity if one of these differs or
+// the mirror does not have it, and once per verify_every for the other members. A
+// sweep that fetches in vain because this key is missing says so in the log.
 //
 // # Errors
 //
-// Errors carry a class of package fate: whether it was the network, the
-// entity or our key is understood here and nowhere else. A 200 is the entity
-// only if it proves so (proof.go); what cannot be read may be readable next time.
-// A 404 or 410 means that the entity is gone only in the provider's own words;
-// anybody else's, as that of a proxy or of a mistyped address, is a failure like
-// any other. Redirects
-// are never followed: the key would go with them. Ids from outside are checked
-// and escaped before they become part of a path.
+// Errors have a class of package fate: only this package distinguishes failures of
+// the network, of the entity and of the key. A 200 is the entity only if it proves
+// so (proof.go); an answer that cannot be read is retried. A 404 or 410 means that
+// the entity is gone only if its body is the provider's own; a 404 of a proxy or of
+// a mistyped address is a failure like any other. Redirects are never followed,
+// since the key would go with them. Ids from outside are checked and escaped
+// before they become part of a path.
 package provider

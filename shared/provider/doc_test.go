@@ -9,7 +9,7 @@ import (
 )
 
 // The definition in the package's documentation is a definition.
-func TestTheDocumentedDefinitionIsOne(t *testing.T) {
+func TestTheDocumentedDefinitionIsValid(t *testing.T) {
 	text, err := os.ReadFile("doc.go")
 	require.NoError(t, err)
 	var example strings.Builder

@@ -8,11 +8,11 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 )
 
-// everyOther stands in a family's touches for every kind the context names
+// everyOther, in a family's touches, means every kind the context names
 // that none of the others took.
 const everyOther = "*"
 
-// family is what the event types of one family have in common: order.created,
+// family has what the event types of one family share: order.created,
 // order.executed … The family is the type without its last step.
 type family struct {
 	touches []touch
@@ -55,20 +55,20 @@ func (d *Definition) Expects(eventType, kind string) (status string, ok bool) {
 func (d *Definition) entities(source, eventType string, s *scratch) (named, derived []event.Ref, unnamed bool) {
 	f := d.familyOf(eventType)
 	c := collector{source: source, ids: s.ids, refs: s.refs}
-	orphaned := false // a touch has named nothing
+	missed := false // a touch has named nothing
 	for i, t := range f.touches {
 		if len(t) == 0 {
 			c.others(d.kinds)
-			orphaned = true
+			missed = true
 			continue
 		}
 		found := c.first(t)
 		unnamed = unnamed || i == 0 && !found
-		orphaned = orphaned || !found
+		missed = missed || !found
 	}
 	unnamed = unnamed || len(c.refs) == 0
-	if orphaned && len(s.ids) > 0 {
-		c.orphans(f, d.kinds)
+	if missed && len(s.ids) > 0 {
+		c.parentless(f, d.kinds)
 	}
 	n := len(c.refs)
 	for _, k := range f.derived {
@@ -104,11 +104,10 @@ func (d *Definition) LacksParents(ref event.Ref) bool {
 	return k != nil && len(k.ParentKeys) > 0 && (len(ref.Parents) == 0 || k.Qualified && ref.Key.Under == "")
 }
 
-// Complete gives the entities of an event whose parents it does not name those
-// that known returns, and leaves out those that nobody knows the parents of:
-// they could not be asked for. An entity of which known cannot be sure stays as it
-// is, without parents. e.Unnamed says afterwards whether what its type is about is
-// still not among them.
+// Complete fills in the parents that an event does not name, from known. An entity
+// whose parents are unknown is left out, since it could not be fetched. An entity
+// of which known cannot be sure stays as it is, without parents. e.Unnamed says
+// afterwards whether what its type is about is still not among them.
 func (d *Definition) Complete(e *event.Event, known func(event.Key) (parents map[string]string, sure bool)) {
 	unnamed := e.Unnamed
 	complete := make([]event.Ref, 0, len(e.Entities))
@@ -169,7 +168,7 @@ type collector struct {
 	refs   []event.Ref
 
 	// parents are those of parentKeys, the last asked for: a map is dear, and
-	// nearly all kinds stand under the same parent.
+	// nearly all kinds have the same parent.
 	parents    map[string]string
 	parentKeys []string
 }
@@ -180,9 +179,9 @@ func (c *collector) first(kinds []*Kind) bool {
 	return slices.ContainsFunc(kinds, c.add)
 }
 
-// orphans names, without parents, the entities of a family whose own id is there
-// and no kind has taken. all are the kinds of "*".
-func (c *collector) orphans(f *family, all []*Kind) {
+// parentless names, without parents, the entities of a family whose own id is
+// there and no kind has taken. all are the kinds of "*".
+func (c *collector) parentless(f *family, all []*Kind) {
 	for _, t := range f.touches {
 		kinds := []*Kind(t)
 		if len(t) == 0 {

@@ -18,7 +18,7 @@ const maxType = 255
 // looked at. Envelopes of known providers are 3 to 10 deep.
 const envelopeDepth = 512
 
-// envelopeSpec says where an event's own fields stand.
+// envelopeSpec says where to find an event's own fields.
 type envelopeSpec struct {
 	id        rawjson.Path
 	idHeader  string // instead of id
@@ -36,7 +36,7 @@ type envelopeSpec struct {
 
 // signedID is a header that holds the event's id, with the signature that covers
 // it. A sender may be known by several such families; the id is of the family
-// whose signature is checked, since the header of another is anybody's word, by
+// whose signature is checked, since the header of another proves nothing, by
 // which one event could be sent again under many ids.
 type signedID struct {
 	signature, id headerName
@@ -63,7 +63,7 @@ func malformed(format string, args ...any) *EnvelopeError {
 
 // Event reads one webhook body (or one element of the provider's event list)
 // into an event with the entities it names. Errors are *EnvelopeError: the
-// body is malformed and the sender is told so.
+// body is malformed, and the sender gets that error.
 //
 // The event keeps body as its payload; it must not be changed afterwards.
 func (d *Definition) Event(source string, h http.Header, body []byte, received time.Time) (*event.Event, error) {
@@ -171,7 +171,7 @@ func (s *envelopeSpec) idHeaderOf(h http.Header) string {
 	return s.idHeader
 }
 
-// idPlace says where the event's id stands.
+// idPlace says where to find the event's id.
 func (s *envelopeSpec) idPlace(h http.Header) string {
 	if s.idHeader != "" {
 		return "header " + s.idHeaderOf(h)
@@ -197,7 +197,7 @@ func (s *envelopeSpec) readType(root rawjson.Value, texts *texts) (string, *Enve
 }
 
 // readCreatedAt returns the time of the event. undated: there should be one, and
-// what stands there cannot be read as one, or is one that could not be written
+// what is there cannot be read as one, or is one that could not be written
 // again. That costs the time; the ids are as good as ever.
 func (s *envelopeSpec) readCreatedAt(root rawjson.Value) (at time.Time, undated bool) {
 	if s.createdAt == nil {
@@ -268,7 +268,7 @@ func readUnix(v rawjson.Value) (time.Time, bool) {
 // readIDs appends what the event names to ids. A context that is no object names
 // nothing. Members that are no usable id name nothing, for a provider may put
 // other things beside them one day; of those that paths are made of, none may
-// stand twice.
+// occur twice.
 func (s *envelopeSpec) readIDs(root rawjson.Value, texts *texts, ids idSet) (idSet, *EnvelopeError) {
 	if s.context == nil {
 		return s.readObject(root, texts, ids)
@@ -282,7 +282,7 @@ func (s *envelopeSpec) readIDs(root rawjson.Value, texts *texts, ids idSet) (idS
 			continue
 		}
 		if ids.has(name) {
-			return ids, malformed("%s: member %.40q stands twice", s.context, name)
+			return ids, malformed("%s: member %.40q occurs twice", s.context, name)
 		}
 		named := namedID{name: name}
 		if id, ok := texts.id(m); ok && event.CheckID(id) == nil {

@@ -111,8 +111,8 @@ func TestEventRefusesMalformedBodies(t *testing.T) {
 		"null":                 {"null", "body is a JSON null"},
 		"trailing garbage":     {published + "x", "not JSON"},
 		"two documents":        {published + published, "not JSON"},
-		"id twice":             {withField("extra", `1,"id":"evt_2"`), "stands twice"},
-		"order twice":          {withField("context", `{"order":"a","order":"b"}`), "stands twice"},
+		"id twice":             {withField("extra", `1,"id":"evt_2"`), "occurs twice"},
+		"order twice":          {withField("context", `{"order":"a","order":"b"}`), "occurs twice"},
 		"depth bomb":           {withField("extra", strings.Repeat("[", 100_000)), "nested deeper"},
 		"one level too deep":   {withField("extra", strings.Repeat("[", 512)+strings.Repeat("]", 512)), "nested deeper than 512"},
 		"no id":                {withField("id", ""), "id is nothing"},
@@ -121,9 +121,9 @@ func TestEventRefusesMalformedBodies(t *testing.T) {
 		"path step for id":     {withField("id", `".."`), "path step"},
 		"control char in id":   {withField("id", `"a\u0000"`), "control character"},
 		"fraction for id":      {withField("id", "1.5"), "id is number"},
-		"type twice":           {withField("extra", `1,"type":"order.sold"`), "stands twice"},
-		"context twice":        {withField("extra", `1,"context":{}`), "stands twice"},
-		"an id twice, no text": {withField("context", `{"order":null,"order":"b"}`), "stands twice"},
+		"type twice":           {withField("extra", `1,"type":"order.sold"`), "occurs twice"},
+		"context twice":        {withField("extra", `1,"context":{}`), "occurs twice"},
+		"an id twice, no text": {withField("context", `{"order":null,"order":"b"}`), "occurs twice"},
 		"bytes in id":          {withField("id", "\"\xff\""), "not UTF-8"},
 		"half a pair in type":  {withField("type", `"\ud800"`), "surrogate"},
 		"half a pair in id":    {withField("id", `"\ud800"`), "surrogate"},
@@ -170,7 +170,7 @@ func TestEventOfStripe(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, e.Unnamed)
 	_, err = d.Event("shop", nil, []byte(strings.Replace(text, `"id":"prod_1"`, `"id":"prod_1","id":"prod_2"`, 1)), now)
-	require.ErrorContains(t, err, "stands twice")
+	require.ErrorContains(t, err, "occurs twice")
 }
 
 // What cannot be read as a time costs the time. RFC 3339 is read whole.
@@ -198,7 +198,7 @@ func TestTimesOfEvents(t *testing.T) {
 		"year 9999, leap second":   {`"9999-12-31T23:59:60Z"`, ""},
 		"year 0":                   {`"0000-06-01T00:00:00Z"`, ""},
 		"before year 0 in UTC":     {`"0000-01-01T00:00:00+01:00"`, ""},
-		"what stands for no time":  {`"0001-01-01T00:00:00Z"`, ""},
+		"the zero time":            {`"0001-01-01T00:00:00Z"`, ""},
 		"two":                      {`"2026-07-01T12:00:00Z","created_at":"2026-07-01T12:00:00Z"`, ""},
 		"an object":                {`{"seconds":1}`, ""},
 		"an empty text":            {`""`, ""},
@@ -239,7 +239,7 @@ func TestContextsThatDrift(t *testing.T) {
 		"the other of two":        {"corporate_action.created", `{"corporate_action":"c"}`, "corporate_action", false, false},
 		"nothing":                 {"trade.created", `{}`, "", false, true},
 		"an unknown type":         {"moon.risen", `{"account":"a"}`, "account", false, false},
-		"an unknown type, nobody": {"moon.risen", `{"moon":"m"}`, "", false, true},
+		"an unknown type and id":  {"moon.risen", `{"moon":"m"}`, "", false, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := lemon(t)
@@ -273,7 +273,7 @@ func TestKnownParentsAreUsed(t *testing.T) {
 	require.Equal(t, []event.Ref{
 		{Key: event.Key{Source: "lemon", Kind: "person", ID: "p_1"}},
 		{Key: event.Key{Source: "lemon", Kind: "trade", ID: "t_1"}, Parents: map[string]string{"account": "a_1"}},
-	}, e.Entities, "what nobody knows the parents of is left out")
+	}, e.Entities, "an entity with unknown parents is left out")
 	require.False(t, e.Unnamed)
 
 	e = read()
@@ -284,7 +284,7 @@ func TestKnownParentsAreUsed(t *testing.T) {
 	e = read()
 	all := kindsOf(e.Entities)
 	d.Complete(e, func(event.Key) (map[string]string, bool) { return nil, false })
-	require.Equal(t, all, kindsOf(e.Entities), "what nobody can be sure of stays")
+	require.Equal(t, all, kindsOf(e.Entities), "an entity whose parents are uncertain stays")
 	require.False(t, e.Unnamed)
 }
 
@@ -301,7 +301,7 @@ func TestEventOfStandardWebhooks(t *testing.T) {
 }
 
 // The id is of the family whose signature is checked: the header of the other
-// is anybody's word.
+// proves nothing.
 func TestTheIDIsOfTheSignedFamily(t *testing.T) {
 	d := example(t, "standard.yaml")
 	body := `{"type":"user.created","timestamp":"2026-07-01T12:00:00Z","data":{"user_id":"u_1"}}`
@@ -377,7 +377,7 @@ func BenchmarkEvent(b *testing.B) {
 }
 
 // What one reading leaves in the memory the next one uses must not show.
-func TestEventsKeepNothingOfEachOther(t *testing.T) {
+func TestEventsShareNoMemory(t *testing.T) {
 	d := lemon(t)
 	read := func(text string) *event.Event {
 		body := []byte(text)

@@ -8,7 +8,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/provider/internal/rawjson"
 )
 
-// errorStyles tell a provider's own "no such thing" from the 404 of a proxy, a
+// errorStyles distinguish a provider's own "no such thing" from the 404 of a proxy, a
 // wrong address or a maintenance page: only the former may turn a mirrored
 // entity into a tombstone. By the name a definition gives.
 var errorStyles = map[string]func(contentType string, body rawjson.Value) bool{

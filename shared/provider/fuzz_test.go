@@ -14,7 +14,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 )
 
-// FuzzEvent: whatever comes, the answer is an event that the rest of Tarn can
+// FuzzEvent: for any input, the answer is an event that the rest of Tarn can
 // carry, or an EnvelopeError.
 func FuzzEvent(f *testing.F) {
 	f.Add([]byte(published))
@@ -49,7 +49,7 @@ func FuzzEvent(f *testing.F) {
 	})
 }
 
-// FuzzSignature: a header nobody signed is never accepted, one we sign always.
+// FuzzSignature: an unsigned header is never accepted, a signed one always is.
 func FuzzSignature(f *testing.F) {
 	for _, s := range []string{
 		"t=0,v1=3523dcc0013f08dfa1855772441107330218793f399d7452bd3ff2159c6e0285", "t=1,t=2,v1=", "v1=,,=", "v1,abc v1,def", "t=99999999999999999999",

@@ -11,7 +11,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/provider/internal/rawjson"
 )
 
-// identitySpec says where the provider tells whose key it is asked with. No
+// identitySpec says where the provider names the account of the key. No
 // path: nowhere.
 type identitySpec struct {
 	path  string
@@ -25,21 +25,21 @@ func parseIdentity(s *section) identitySpec {
 	spec := identitySpec{path: s.required("path"), value: s.jsonPath("value")}
 	s.checkPath("path", spec.path)
 	if spec.value == nil {
-		s.fail("value", "is missing: want where the account's id stands in the answer")
+		s.fail("value", "is missing: want the path of the account's id in the answer")
 	}
 	s.done()
 	return spec
 }
 
-// HasIdentity reports whether the provider tells whose key it is asked with.
+// HasIdentity reports whether the provider names the account of the key.
 func (d *Definition) HasIdentity() bool { return d.api.identity.path != "" }
 
 // Identity asks whose key it is: the id of the account that all answers are of.
-// Errors are classed as Fetch's are; a provider that does not tell is a
+// Errors are classed as Fetch's are; a provider that does not is a
 // permanent one.
 func (c *Client) Identity(ctx context.Context) (string, error) {
 	if !c.def.HasIdentity() {
-		return "", fate.Errorf(fate.Permanent, "identity: provider %s does not tell whose key it is", c.def.Name)
+		return "", fate.Errorf(fate.Permanent, "identity: provider %s does not say whose key it is", c.def.Name)
 	}
 	path, rawQuery, _ := strings.Cut(c.def.api.identity.path, "?")
 	query, err := url.ParseQuery(rawQuery)
@@ -60,12 +60,12 @@ func (c *Client) Identity(ctx context.Context) (string, error) {
 // Witnesses returns the kinds whose entities can prove, for an entity of the
 // given kind, that the right account is asked, those that prove best first.
 //
-// They are those under the same root: an order, its account and its trades
-// stand and fall together. What stands under no account, such as the
-// instruments that can be traded, is the same in every account and proves
-// nothing for an order; nor does a list that stands under nothing, which every
-// account has. others are to be asked where the mirror holds nothing under that
-// root: those roots that other kinds stand under, or all, where none has any.
+// They are those under the same root: an order, its account and its trades exist
+// in one account. Kinds under no account, such as the instruments that can be
+// traded, are the same in every account and prove nothing for an order; nor does
+// a list without parents, which every account has. others are for a mirror that
+// holds nothing under that root: the roots that are parents of other kinds, or
+// all roots if none is.
 func (d *Definition) Witnesses(kind string) (same, others []string) {
 	k := d.Kind(kind)
 	if k == nil {
@@ -99,7 +99,7 @@ func (d *Definition) Witnesses(kind string) (same, others []string) {
 // is found under any account's key and proves nothing.
 func (k *Kind) Rootless() bool { return k.Shape != ShapeEntity && k.IDKey == "" }
 
-// root is the context key that all of its ids stand under.
+// root is the context key of the first parent, or of the kind itself if it has none.
 func (k *Kind) root() string {
 	switch {
 	case len(k.ParentKeys) > 0:
@@ -110,8 +110,8 @@ func (k *Kind) root() string {
 	return k.ElementKey
 }
 
-// IsEmptyRoot reports whether a state is that of a list which stands under
-// nothing and shows nothing: what every account has that has nothing.
+// IsEmptyRoot reports whether a state is that of an empty list without parents,
+// which every empty account has.
 func (d *Definition) IsEmptyRoot(kind string, raw []byte) bool {
 	k := d.Kind(kind)
 	if k == nil || k.Shape != ShapeList || !k.Rootless() {

@@ -14,7 +14,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/provider"
 )
 
-// A provider that tells whose key it is asked with is asked where its definition
+// A provider that names the account of the key is asked where its definition
 // says; an answer without an id proves nothing.
 func TestIdentity(t *testing.T) {
 	answer, status := `{"id":"acct_1","object":"account"}`, http.StatusOK
@@ -51,7 +51,7 @@ func TestIdentity(t *testing.T) {
 	require.Equal(t, fate.Refused, class)
 }
 
-// What proves for an entity that the right account is asked stands under the same
+// What proves for an entity that the right account is asked is under the same
 // root; what is the same in every account proves nothing.
 func TestWitnesses(t *testing.T) {
 	lemon, err := provider.Builtin("lemon")
@@ -83,10 +83,10 @@ func TestWitnesses(t *testing.T) {
 	require.Empty(t, others)
 }
 
-// A singleton that stands under nothing is one for each account: it is asked for
+// A singleton without parents is one for each account: it is asked for
 // without any id, empty or not it is no emptied list, and it proves for nothing
 // that the right account is asked, nor is it among its own witnesses.
-func TestASingletonThatStandsUnderNothing(t *testing.T) {
+func TestASingletonWithoutParents(t *testing.T) {
 	const text = `
 provider: acme
 signature: {scheme: timestamped-hmac, headers: [Acme-Signature], tolerance: 5m}

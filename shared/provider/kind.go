@@ -25,7 +25,7 @@ const (
 	ShapeList Shape = "list"
 )
 
-// RootID is the id of a list or singleton that stands under no parent.
+// RootID is the id of a list or singleton without parents.
 const RootID = "all"
 
 // Kind is one kind of entity.
@@ -36,13 +36,13 @@ type Kind struct {
 	Shape Shape
 	// IDKey is the context key that holds the id of an entity of this kind:
 	// "update" for person_update; for a singleton or list its parent's,
-	// "account". Empty if the kind stands under no parent.
+	// "account". Empty if the kind has no parents.
 	IDKey string
 	// ParentKeys are the context keys, and keys of event.Ref.Parents, that the
 	// paths need besides: ["account"]. Nil if none.
 	ParentKeys []string
 	// ElementKey is the context key that holds the id of an element of a list,
-	// where other kinds stand under its elements and these have no GET of their
+	// where its elements are the parents of other kinds and these have no GET of their
 	// own: "settlement_account". Empty if none do.
 	ElementKey string
 	// PartialElements reports whether the elements of the kind's list show less
@@ -66,7 +66,7 @@ type Kind struct {
 	get, list template
 	query     url.Values
 	id        rawjson.Path   // of an element of a list, and of an answer
-	status    rawjson.Path   // nil: the newest entry of the history tells
+	status    rawjson.Path   // nil: that of the newest entry of the history
 	history   rawjson.Path   // nil: the kind has none
 	deleted   rawjson.Path   // of the flag in the stub of a deleted entity
 	proof     []rawjson.Path // what every answer of the kind has, besides or instead of an id
@@ -81,7 +81,7 @@ type Kind struct {
 // their parents, so that they can be found without an event.
 func (k *Kind) Listable() bool { return k.Shape == ShapeEntity && len(k.list) > 0 }
 
-// UnderKey is the context key that holds the id of what other kinds stand
+// UnderKey is the context key that holds the id of what other kinds are
 // under: an entity of the kind, or an element of a list. Empty if none can.
 func (k *Kind) UnderKey() string {
 	if k.Listable() {
@@ -90,9 +90,9 @@ func (k *Kind) UnderKey() string {
 	return k.ElementKey
 }
 
-// Parents returns what the paths of the kind need of some parents' ids, nil if
-// they need none. False: one is missing or cannot stand in a path, so that
-// nobody could ask under them.
+// Parents returns what the paths of the kind need of some parents' ids, nil if they
+// need none. False: one is missing or is not allowed in a path, so that no request
+// could be made.
 func (k *Kind) Parents(ids map[string]string) (parents map[string]string, ok bool) {
 	if len(k.ParentKeys) == 0 {
 		return nil, true

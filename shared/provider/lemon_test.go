@@ -252,7 +252,7 @@ func TestUnknownTypesAreReadByTheirContext(t *testing.T) {
 		"known family, new word":   {"order.split", "account order", "order account"},
 		"family that is a kind":    {"treasury_fee.created", "account treasury_fee", "treasury_fee account"},
 		"its own kind goes first":  {"person.created", "person identification", "person identification"},
-		"family nobody knows":      {"loan.created", "account loan trade", "trade account"},
+		"unknown family":           {"loan.created", "account loan trade", "trade account"},
 		"no dot":                   {"ping", "account", "account"},
 		"no usable context":        {"loan.created", "loan", ""},
 		"parent is missing":        {"order.created", "order", "order"}, // the mirror may know it

@@ -76,7 +76,7 @@ func (c *Client) page(ctx context.Context, id rawjson.Path, call call, cursor st
 	}
 	p := &page{sentAt: a.sentAt}
 	if p.items, p.next, err = spec.read(a.doc.Root(), id); err != nil {
-		return nil, fate.New(fate.Transient, err) // whatever this is, it is no page
+		return nil, fate.New(fate.Transient, err) // not a page
 	}
 	return p, nil
 }
@@ -128,7 +128,7 @@ func (c *Client) ListPage(ctx context.Context, key ListKey, cursor, why string) 
 	return out, nil
 }
 
-// ListKey names a list: the kind of its entities and what they stand under.
+// ListKey names a list: the kind of its entities and their parents.
 type ListKey struct {
 	// Source goes into the keys of the items.
 	Source string
@@ -161,7 +161,7 @@ func (c *Client) item(k *Kind, key ListKey, v rawjson.Value, sentAt time.Time) (
 func (d *Definition) Elements(kind string, raw []byte) (ids []string, unread []error) {
 	k := d.Kind(kind)
 	if k == nil || k.ElementKey == "" {
-		return nil, []error{fmt.Errorf("elements of %s: provider %s has no kind whose elements others stand under by that name", kind, d.Name)}
+		return nil, []error{fmt.Errorf("elements of %s: provider %s has no kind of that name whose elements are parents of others", kind, d.Name)}
 	}
 	doc, err := rawjson.Parse(raw, rawjson.Options{})
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 // allow: status × body × header × timing, a row each with its fate. What a
 // worker makes of the fates, and that it keeps its state, is in package worker.
 
-// taken stands for the answer being the entity.
+// taken means that the answer is the entity.
 const taken = fate.Class(-1)
 
 // behaviour is one way to answer.
@@ -173,7 +173,7 @@ func TestAMisbehavingProviderOfAnEntity(t *testing.T) {
 		"404, cut":                     {behaviour{status: 404, body: own, timing: cutOff}, fate.Transient},
 		"404, empty":                   {behaviour{status: 404, body: ""}, fate.Transient},
 		"410 in its own words":         {behaviour{status: 410, body: own}, fate.Gone},
-		"410 of somebody else":         {behaviour{status: 410, body: "<html>", contentType: "text/html"}, fate.Transient},
+		"410 of a proxy":               {behaviour{status: 410, body: "<html>", contentType: "text/html"}, fate.Transient},
 		"410, cut":                     {behaviour{status: 410, body: own, timing: cutOff}, fate.Transient},
 		"451":                          {behaviour{status: 451, body: own}, fate.Transient},
 		"500 with the entity":          {behaviour{status: 500, body: order}, fate.Transient},
@@ -243,7 +243,7 @@ func TestAnswersWithoutAnID(t *testing.T) {
 		"an id alone":        {`{"id":"7"}`, fate.Transient},
 		"a stub":             {`{"id":"7","deleted":true}`, taken},
 		"a stub of another":  {`{"id":"8","deleted":true}`, fate.Transient},
-		"a stub of nobody":   {`{"deleted":true}`, fate.Transient},
+		"a stub without id":  {`{"deleted":true}`, fate.Transient},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

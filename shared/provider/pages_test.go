@@ -158,7 +158,7 @@ func TestAPageThatCannotBeMadeSmaller(t *testing.T) {
 	require.Len(t, b.asked, 7, "100, 50, 25, 12, 6, 3, 1")
 }
 
-// One bound on the pages of a list, wherever it is read, also if no cursor comes
+// One bound on the pages of a list, for every reader of it, also if no cursor comes
 // twice.
 func TestAListThatNeverEnds(t *testing.T) {
 	asked := 0

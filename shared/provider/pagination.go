@@ -12,7 +12,7 @@ import (
 type paginationSpec struct {
 	style string
 	items rawjson.Path // defaults to the style's
-	next  rawjson.Path // where the cursor (or the flag) stands; defaults to the style's
+	next  rawjson.Path // path of the cursor (or the flag); defaults to the style's
 	limit int          // elements per page. Defaults to 100.
 }
 

@@ -121,7 +121,7 @@ func parseEnvelope(s *section, signature signatureSpec) envelopeSpec {
 	}
 	spec.id, spec.idHeader = s.jsonPath("id"), s.text("id_header")
 	if (spec.id == nil) == (spec.idHeader == "") {
-		s.fail("id", "is where the event's id stands: want either id or id_header")
+		s.fail("id", "is the path of the event's id: want either id or id_header")
 	}
 	if spec.idHeader != "" {
 		s.checkHeader("id_header", spec.idHeader)
@@ -132,7 +132,7 @@ func parseEnvelope(s *section, signature signatureSpec) envelopeSpec {
 	object.done()
 	hasObject := spec.objectID != nil && spec.objectTyp != nil
 	if hasObject == (spec.context != nil) {
-		s.fail("context", "is where the ids stand: want either context or object with id and type")
+		s.fail("context", "is the path of the ids: want either context or object with id and type")
 	}
 	s.done()
 	return spec
@@ -192,7 +192,7 @@ func (s *section) checkPath(name, path string) {
 	}
 }
 
-// checkFixed wants a path that is asked as it stands.
+// checkFixed wants a path without placeholders.
 func (s *section) checkFixed(name, path string) {
 	s.checkPath(name, path)
 	if strings.ContainsAny(path, "{}") {

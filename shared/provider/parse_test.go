@@ -52,8 +52,8 @@ func TestParseErrorsNameLineAndKey(t *testing.T) {
 		"webhooks elsewhere":       {"probe: /me", "probe: /me, webhooks: {path: \"//w\", url: url, types: e}", "small.yaml:4: api.webhooks.path: is \"//w\": want a path"},
 		"unknown key of a kind":    {"    status: status", "    state: status", "small.yaml:8: kinds.thing.state: is unknown here"},
 		"unknown key of a family":  {"derived: [totals]", "derives: [totals]", "small.yaml:12: events.thing.derives: is unknown here"},
-		"a key twice":              {"    status: status", "    status: status\n    status: state", "kinds.thing.status: stands twice"},
-		"a kind twice":             {"  totals:", "  thing:", "small.yaml:10: kinds.thing: stands twice"},
+		"a key twice":              {"    status: status", "    status: status\n    status: state", "kinds.thing.status: occurs twice"},
+		"a kind twice":             {"  totals:", "  thing:", "small.yaml:10: kinds.thing: occurs twice"},
 		"no provider":              {"provider: small", "", "small.yaml:2: provider: is missing"},
 		"provider with a slash":    {"provider: small", "provider: a/b", "small.yaml:1: provider: is \"a/b\""},
 		"provider is a list":       {"provider: small", "provider: [small]", "small.yaml:1: provider: is a list: want text"},
@@ -68,11 +68,11 @@ func TestParseErrorsNameLineAndKey(t *testing.T) {
 		"bad tolerance":            {"[X-Sig]}", "[X-Sig], tolerance: 5}", "small.yaml:2: signature.tolerance: is \"5\": want a time"},
 		"negative tolerance":       {"[X-Sig]}", "[X-Sig], tolerance: -5m}", "small.yaml:2: signature.tolerance: is \"-5m\""},
 		"envelope is text":         {"envelope: {id: id, type: type, context: context}", "envelope: id", "small.yaml:3: envelope: is \"id\": want a mapping"},
-		"no event id":              {"id: id, ", "", "small.yaml:3: envelope.id: is where the event's id stands"},
-		"two event ids":            {"id: id, ", "id: id, id_header: x-id, ", "envelope.id: is where the event's id stands"},
+		"no event id":              {"id: id, ", "", "small.yaml:3: envelope.id: is the path of the event's id"},
+		"two event ids":            {"id: id, ", "id: id, id_header: x-id, ", "envelope.id: is the path of the event's id"},
 		"no event type":            {"type: type, ", "", "small.yaml:3: envelope.type: is missing"},
-		"no context":               {", context: context", "", "small.yaml:3: envelope.context: is where the ids stand"},
-		"half an object":           {"context: context", "object: {id: data.id}", "envelope.context: is where the ids stand"},
+		"no context":               {", context: context", "", "small.yaml:3: envelope.context: is the path of the ids"},
+		"half an object":           {"context: context", "object: {id: data.id}", "envelope.context: is the path of the ids"},
 		"empty step in a path":     {"context: context", "context: a..b", "small.yaml:3: envelope.context: path \"a..b\" has an empty step"},
 		"star in a path":           {"context: context", "context: \"a.*\"", "envelope.context: is \"a.*\": a path to one value"},
 		"unknown time":             {"context: context", "context: context, time: moon", "envelope.time: is \"moon\": want one of rfc3339, unix"},
@@ -114,9 +114,9 @@ func TestParseErrorsNameLineAndKey(t *testing.T) {
 		"list with other parents":  {"    status: status", "    status: status\n    list: /a/{b}/things", "small.yaml:9: kinds.thing.list: has the placeholders [\"b\"]"},
 		"list for a singleton":     {"every: 5s", "every: 5s, list: /x", "kinds.totals.list: is not for a singleton"},
 		"unordered singleton":      {"every: 5s", "every: 5s, unordered: true", "kinds.totals.unordered: is for lists only"},
-		"element of no list":       {"every: 5s", "every: 5s, element: thing", "kinds.totals.element: is for lists that stand under no parent only"},
-		"element of a list under":  {"  totals:", "  parts: {shape: list, list: \"/things/{thing}/parts\", element: part}\n  totals:", "kinds.parts.element: is for lists that stand under no parent only"},
-		"element of nothing":       {"  totals:", "  boxes: {shape: list, list: /boxes, element: box}\n  totals:", "kinds.boxes: has the element \"box\", under which no kind stands"},
+		"element of no list":       {"every: 5s", "every: 5s, element: thing", "kinds.totals.element: is for lists without parents only"},
+		"element of a list under":  {"  totals:", "  parts: {shape: list, list: \"/things/{thing}/parts\", element: part}\n  totals:", "kinds.parts.element: is for lists without parents only"},
+		"element of nothing":       {"  totals:", "  boxes: {shape: list, list: /boxes, element: box}\n  totals:", "kinds.boxes: has the element \"box\", which is the parent of no kind"},
 		"element without a list":   {"    status: status", "    status: status\n    element: partial", "small.yaml:9: kinds.thing.element: does nothing without list"},
 		"element of other words":   {"    status: status", "    status: status\n    list: /things\n    element: short", "small.yaml:10: kinds.thing.element: is \"short\": want one of whole, partial"},
 		"flag in words":            {"every: 5s", "every: 5s, unordered: maybe", "kinds.totals.unordered: is \"maybe\": want true or false"},
@@ -200,5 +200,5 @@ events:
 	_, err = Parse("small.yaml", []byte(whole+"  part: {touches: [part]}\n"))
 	require.ErrorContains(t, err, `small.yaml:12: events.part.touches: holds "part", whose path needs {thing}: an event with one object names no parents`)
 	_, err = Parse("small.yaml", []byte(whole+"  other: {touches: [all], derived: [totals]}\n"))
-	require.ErrorContains(t, err, `events.other.derived: holds "totals", which stands under {thing}: events of this family carry no such id`)
+	require.ErrorContains(t, err, `events.other.derived: holds "totals", which is under {thing}: events of this family carry no such id`)
 }

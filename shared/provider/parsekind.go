@@ -28,7 +28,7 @@ func (d *Definition) parseKinds(s *section) {
 	for _, k := range d.kinds {
 		d.checkLent(s, k)
 		if k.ElementKey != "" && len(d.Under(k)) == 0 {
-			s.fail(k.Name, "has the element %q, under which no kind stands", k.ElementKey)
+			s.fail(k.Name, "has the element %q, which is the parent of no kind", k.ElementKey)
 		}
 	}
 	if len(s.names) == 0 {
@@ -137,7 +137,7 @@ func (k *Kind) checkPaths(s *section) {
 	}
 	names := path.names()
 	if k.ElementKey != "" && (k.Shape != ShapeList || len(names) > 0) {
-		s.fail("element", "is for lists that stand under no parent only")
+		s.fail("element", "is for lists without parents only")
 	}
 	if len(names) == 0 {
 		if k.Shape == ShapeEntity {
@@ -240,7 +240,7 @@ func (d *Definition) checkNames(s *section, f *family) {
 	}
 	for _, k := range f.derived {
 		if k.IDKey != "" && (!named[k.IDKey] || len(k.ParentKeys) > 0) && len(f.touches) > 0 {
-			s.fail("derived", "holds %q, which stands under {%s}: events of this family carry no such id; leave it to sweeps, or give envelope.context in place of envelope.object",
+			s.fail("derived", "holds %q, which is under {%s}: events of this family carry no such id; leave it to sweeps, or give envelope.context in place of envelope.object",
 				k.Name, strings.Join(append(slices.Clone(k.ParentKeys), k.IDKey), "}, {"))
 		}
 	}

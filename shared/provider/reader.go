@@ -78,7 +78,7 @@ func (r *reader) section(n *yaml.Node, key string) *section {
 		case name.Kind != yaml.ScalarNode || name.Tag != "!!str":
 			r.fail(name, key, "has a key that is no text")
 		case s.value[name.Value] != nil:
-			r.fail(name, s.path(name.Value), "stands twice")
+			r.fail(name, s.path(name.Value), "occurs twice")
 		default:
 			s.names = append(s.names, name.Value)
 			s.name[name.Value], s.value[name.Value] = name, n.Content[i+1]
@@ -104,7 +104,7 @@ func (s *section) get(name string) *yaml.Node {
 	return s.value[name]
 }
 
-// done reports the members nobody asked for.
+// done reports the members that were not read: unknown keys.
 func (s *section) done() {
 	for _, name := range s.names {
 		if !slices.Contains(s.asked, name) {

@@ -24,7 +24,7 @@ import (
 const tracerName = "github.com/tarn-sync/tarn/shared/provider"
 
 // maxRetryAfter bounds what a provider may ask us to wait, so that one absurd
-// header does not silence a source until somebody notices.
+// header does not stop a source for days.
 const maxRetryAfter = time.Hour
 
 // maxErrorBody is how much of an error's body is read to know its shape.
@@ -47,7 +47,7 @@ type answer struct {
 }
 
 // ask sends one request, inside a span, and reads its answer. Spans hold no
-// query, for a cursor or filter may tell of a person.
+// query, since a cursor or filter may name a person.
 func (c *Client) ask(ctx context.Context, call call) (*answer, error) {
 	ctx, span := otel.Tracer(tracerName).Start(ctx, "fetch "+call.kind,
 		trace.WithSpanKind(trace.SpanKindClient),
@@ -222,7 +222,7 @@ func (c *Client) failed(res *http.Response) error {
 	return c.errorf(res, class, "%s", says)
 }
 
-// inOwnWords tells the provider's own 404 or 410 from that of a proxy.
+// inOwnWords distinguishes the provider's own 404 or 410 from that of a proxy.
 func (c *Client) inOwnWords(res *http.Response) (bool, error) {
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxErrorBody))
 	if err != nil {

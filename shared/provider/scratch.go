@@ -45,13 +45,13 @@ func (p *scratchPool) free(s *scratch) {
 	p.pool.Put(s)
 }
 
-// idSet is what an event names: ids by context key. It is a handful, looked
+// idSet is the ids of an event, by context key. It is a handful, looked
 // through for every kind, so a slice serves better than a map.
 type idSet []namedID
 
 type namedID struct {
 	name  []byte // may be part of the body
-	id    string // "" if what stands there is no usable id
+	id    string // "" if what is there is no usable id
 	taken bool   // an entity of this id has been named
 }
 
@@ -65,7 +65,7 @@ func (s idSet) find(name string) *namedID {
 	return nil
 }
 
-// has reports whether the context has the key, whatever stands there.
+// has reports whether the context has the key, with any value.
 func (s idSet) has(name []byte) bool {
 	return slices.ContainsFunc(s, func(n namedID) bool { return bytes.Equal(n.name, name) })
 }

@@ -60,7 +60,7 @@ var schemes = map[string]scheme{
 	standardWebhooks: {key: standardKey, claim: claimStandard},
 }
 
-// claim is what a request says about its signature. Its memory is used again.
+// claim is the signature part of a request's headers. Its memory is used again.
 type claim struct {
 	at         int64       // Unix seconds
 	prefix     []byte      // what was signed before the body
@@ -76,7 +76,7 @@ func (c *claim) reset() {
 }
 
 // headerName is a header as the definition writes it, for people, and by its
-// key in an http.Header: to find that anew would take an allocation each time.
+// key in an http.Header: computing the key for each request would allocate.
 type headerName struct{ text, key string }
 
 func named(header string) headerName {
@@ -209,7 +209,7 @@ func (v *Verifier) signed(c *claim, body []byte) bool {
 		m.Write(body)
 		want := m.Sum(m.sum[:0])
 		for i := range c.signatures {
-			// No early return: how long this takes tells nothing of the secrets.
+			// No early return: the time this takes reveals nothing about the secrets.
 			good = hmac.Equal(c.signatures[i][:], want) || good
 		}
 		pool.Put(m)
@@ -321,9 +321,9 @@ func sistersOf(signature headerName) sisters {
 	return sisters{idHeader: named(family + idSuffix), timestampHeader: named(family + timestampSuffix)}
 }
 
-// id returns the id of the event. A comma may stand in an id, so that it is taken
+// id returns the id of the event. A comma is allowed in an id, so that it is taken
 // for one that a proxy has joined with itself only if the timestamp was joined
-// too, where none may stand.
+// too, where none is allowed.
 func (s sisters) id(h http.Header) (string, error) {
 	id, err := only(h, s.idHeader)
 	if err != nil {
@@ -339,7 +339,7 @@ func (s sisters) id(h http.Header) (string, error) {
 const mostCopies = 4
 
 // undouble returns a value once that a proxy has joined with itself, as proxies
-// do with headers that stand several times (RFC 9110, section 5.3).
+// do with headers that occur several times (RFC 9110, section 5.3).
 func undouble(value string) string {
 	for _, comma := range []string{", ", ","} {
 		for n := 2; n <= mostCopies; n++ {
@@ -363,7 +363,7 @@ func isCopies(value, once, comma string, n int) bool {
 	return value == once
 }
 
-// only returns the value of a header that must stand once. Copies that a proxy
+// only returns the value of a header that must occur once. Copies that a proxy
 // has made of it change nothing.
 func only(h http.Header, name headerName) (string, error) {
 	values := h[name.key]
@@ -374,7 +374,7 @@ func only(h http.Header, name headerName) (string, error) {
 	case len(values) == 0 || len(values) == 1 && values[0] == "":
 		return "", refuse("missing", "no header %s", name.text)
 	case len(values) > 1:
-		return "", refuse("doubled", "header %s stands %d times with different values: a sender or proxy adds one", name.text, len(values))
+		return "", refuse("doubled", "header %s occurs %d times with different values: a sender or proxy adds one", name.text, len(values))
 	default:
 		return values[0], nil
 	}

@@ -20,7 +20,7 @@ func sign(secret, text string) string {
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
-// at returns a clock that stands the given seconds after 1970.
+// at returns a clock that is always the given seconds after 1970.
 func at(unix int64) func() time.Time {
 	return func() time.Time { return time.Unix(unix, 0) }
 }

@@ -192,7 +192,7 @@ func compareTimes(a, b string) int {
 	return cmp.Compare(a, b)
 }
 
-// Had reports whether the status stands in the history or is the current one.
+// Had reports whether the status is in the history or is the current one.
 func (s *Snapshot) Had(status string) bool {
 	if s.Status == status {
 		return true

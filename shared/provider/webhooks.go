@@ -68,7 +68,7 @@ func parseWebhooks(s *section) webhooksSpec {
 	spec := webhooksSpec{path: s.required("path"), url: s.jsonPath("url"), types: s.jsonPath("types")}
 	s.checkFixed("path", spec.path)
 	if spec.url == nil || spec.types == nil {
-		s.fail("", "wants url and types: where they stand in an element of the list")
+		s.fail("", "wants url and types: their paths in an element of the list")
 	}
 	expected := s.sub("expected")
 	for _, family := range expected.names {

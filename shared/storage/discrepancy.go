@@ -16,14 +16,14 @@ const (
 	Stale           DiscrepancyType = "stale"            // the states differ
 	Deleted         DiscrepancyType = "deleted"          // the mirror has it alive, the provider does not
 	Unexpected      DiscrepancyType = "unexpected"       // the mirror has it as deleted, the provider does not
-	Moved           DiscrepancyType = "moved"            // the states agree, but it stands under other parents
+	Moved           DiscrepancyType = "moved"            // the states agree, the parents differ
 	SharedID        DiscrepancyType = "shared_id"        // the provider has another entity with the id under other parents; the mirror keeps one
 	EventMissed     DiscrepancyType = "event_missed"     // the provider sent an event that never came
 	Rewritten       DiscrepancyType = "rewritten"        // the provider took back history
 	SubscriptionGap DiscrepancyType = "subscription_gap" // the provider does not send what the definition expects
 )
 
-// DiscrepancyStatus is what is known of a discrepancy. Repair does not wait for
+// DiscrepancyStatus is the status of a discrepancy. Repair does not wait for
 // the judgement: a suspected one may have been repaired already.
 type DiscrepancyStatus string
 
@@ -41,7 +41,7 @@ type Discrepancy struct {
 	// ID makes recording twice harmless.
 	ID     string
 	Source string
-	// Entity is what differs. Its ID is empty for a subscription_gap, and for
+	// Entity is the one that differs. Its ID is empty for a subscription_gap, and for
 	// an event_missed whose event names no entity.
 	Entity event.Key
 	Type   DiscrepancyType
@@ -94,16 +94,16 @@ type Discrepancies interface {
 	// recorded for the first time. Status is Suspected unless given.
 	Record(ctx context.Context, found []Discrepancy) error
 
-	// Judge confirms or drops suspected discrepancies, by id, and sets
-	// judged_at. A confirmed one whose repair was told already becomes Repaired
-	// or Failed at once. Ones judged before are left. It returns those it
-	// judged, as they are now: what is to be counted and alerted on.
+	// Judge confirms or drops suspected discrepancies, by id, and sets judged_at. A
+	// confirmed one whose repair has ended already (see Repair) becomes Repaired or
+	// Failed at once. Ones judged before are left. It returns those it judged, as
+	// they are now: what is to be counted and alerted on.
 	Judge(ctx context.Context, confirmed, dropped []string, at time.Time) ([]Discrepancy, error)
 
-	// Repair tells how the repair of discrepancies, by id, ended, and sets
-	// repaired_at. Confirmed ones become Repaired or Failed; suspected ones
-	// stay so until judged. A repair that failed may be told to have succeeded
-	// later, not the other way round. Unknown ids are ignored.
+	// Repair records how the repair of discrepancies, by id, ended, and sets
+	// repaired_at. Confirmed ones become Repaired or Failed; suspected ones stay so
+	// until judged. A failed repair may succeed later; a success never becomes a
+	// failure. Unknown ids are ignored.
 	Repair(ctx context.Context, ids []string, ok bool, at time.Time) error
 
 	// Discrepancies lists them, newest found_at first.

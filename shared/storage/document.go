@@ -9,9 +9,9 @@ import (
 // Document is the mirror of one entity.
 type Document struct {
 	Key event.Key
-	// Parents are the ids of what the entity stands under. Once Raw is there they
-	// are a fact: a fetch under them succeeded. Until then they are what the
-	// signal named that made the document.
+	// Parents are the ids of the entity's parents. Once Raw is there they
+	// are confirmed: a fetch under them succeeded. Until then they are from the
+	// signal that made the document.
 	Parents map[string]string
 	// Raw is the provider's JSON, every token as it came (key order, 1.10
 	// stays 1.10), secret fields cut out. Nil until the first good fetch.
@@ -45,8 +45,8 @@ type Document struct {
 	// DoubtedAt is since when, by the queue's clock, the provider's answers have
 	// lacked history that this document holds. Zero when they do not.
 	DoubtedAt time.Time
-	// Damaged names the stored fields that could not be read, as after somebody has
-	// edited the database: they are as if never written. Claim removes them, and the
+	// Damaged names the stored fields that could not be read, as after an edit
+	// by hand. They are as if never written. Claim removes them, and the
 	// next write with Raw sets them.
 	Damaged []string
 }
@@ -78,40 +78,40 @@ type Behind struct {
 // newest.
 type Write struct {
 	// Ref is the entity, with the parents under which the provider answered. They
-	// become the document's, unless there are none or Deleted is set: nobody has
-	// an entity that is gone.
+	// become the document's, unless there are none or Deleted is set: an entity
+	// that is gone has none.
 	Ref   event.Ref
 	Claim int64
 	// SentAt is when the request was sent: it becomes synced_at and, unless
 	// that is later already, verified_at.
 	SentAt time.Time
 	// Raw, StateHash, Status and Terminal are the new state. Raw nil means
-	// "unchanged": the stored state stands and only times and claims move.
+	// "unchanged": the stored state stays and only times and claims change.
 	Raw       []byte
 	StateHash string
 	Status    string
 	Terminal  bool
 	// Deleted makes a tombstone: deleted_at is set to SentAt if it was not set,
-	// the last state stays (Raw is not looked at). A write with Raw and without
+	// the last state stays (Raw is ignored). A write with Raw and without
 	// Deleted clears it.
 	Deleted bool
 	// Kept says that the answer was not taken because it lacked history the
-	// mirror holds: the state stands (Raw and Deleted are not looked at),
-	// verified_at stands, doubted_at is set to DoubtedAt if it was not set, and
+	// mirror holds: the state stays (Raw and Deleted are ignored),
+	// verified_at stays, doubted_at is set to DoubtedAt if it was not set, and
 	// Behind becomes "lagging", since then or since it was behind already.
 	// Without it doubted_at and behind are cleared (behind stays while
 	// open_letters > 0).
 	Kept      bool
 	DoubtedAt time.Time
 	// LastEvent replaces the stored one if its CreatedAt is later; of the same
-	// time, the one with the greater id stands. May be zero.
+	// time, the one with the greater id wins. May be zero.
 	LastEvent LastEvent
 	// ForgetLastEvent: the stored one is dated in the future; LastEvent, unless it is
-	// zero, replaces it whatever its time.
+	// zero, replaces it at any time of its own.
 	ForgetLastEvent bool
 }
 
-// Written is what became of a Write.
+// Written is the result of a Write.
 type Written struct {
 	Applied bool
 	// OpenLetters: the entity has open dead letters, which an answer that was

@@ -10,8 +10,8 @@ import (
 // What is written then would be lost with the next start.
 var ErrReplaced = errors.New("the database is not the one that was opened")
 
-// Fleet is what a database knows of the fleet it belongs to. The zero value
-// stands for none.
+// Fleet is the database's record of the fleet it belongs to. The zero value
+// means none.
 type Fleet struct {
 	// ID is the fleet's id, made once.
 	ID string

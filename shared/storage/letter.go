@@ -25,7 +25,7 @@ type Letter struct {
 	At      time.Time
 }
 
-// LetterStatus is what has become of a dead letter.
+// LetterStatus is the status of a dead letter.
 type LetterStatus string
 
 // The statuses of a dead letter.
@@ -42,10 +42,10 @@ type Attempt struct {
 	Error string    `json:"error"`
 }
 
-// maxAttempts is how many attempts a letter keeps, the newest.
+// maxAttempts is how many attempts a dead letter keeps, the newest.
 const maxAttempts = 100
 
-// MergeAttempts returns the attempts a letter has after it was buried again:
+// MergeAttempts returns the attempts a dead letter has after it was buried again:
 // the former ones and those that are new, once each, in the order of their
 // times, at most the newest 100.
 func MergeAttempts(former, latest []Attempt) []Attempt {
@@ -59,11 +59,11 @@ func MergeAttempts(former, latest []Attempt) []Attempt {
 	return all[max(0, len(all)-maxAttempts):]
 }
 
-// ID is the letter's id: the same for the same event and entity, so burying
-// twice makes one letter.
+// ID is the dead letter's id: the same for the same event and entity, so burying
+// twice makes one dead letter.
 func (l *Letter) ID() string { return LetterID(l.EventID, l.Ref.Key) }
 
-// LetterID returns the id of the letter of an event's work on an entity.
+// LetterID returns the id of the dead letter of an event's work on an entity.
 func LetterID(eventID string, k event.Key) string {
 	sum := sha256.Sum256([]byte(eventID + "\x00" + k.String()))
 	return "dl_" + hex.EncodeToString(sum[:16])
@@ -88,7 +88,7 @@ type LetterFilter struct {
 	Source string       `json:"source,omitempty"`
 	// Type is the event's type.
 	Type string `json:"type,omitempty"`
-	// Kind and Entity select by the entity the letter is about.
+	// Kind and Entity select by the entity the dead letter is about.
 	Kind   string    `json:"kind,omitempty"`
 	Entity event.Key `json:"entity,omitzero"`
 	Class  string    `json:"class,omitempty"`
@@ -108,25 +108,24 @@ type Letters interface {
 	// Letters lists them, newest first.
 	Letters(ctx context.Context, f LetterFilter) (Page[*LetterRecord], error)
 	// CountLetters counts what a filter selects; Limit and Cursor are ignored.
-	// Without a Status or Entity it may read all letters there are.
+	// Without a Status or Entity it may read all dead letters there are.
 	CountLetters(ctx context.Context, f LetterFilter) (int64, error)
-	// OpenLetters counts open letters by source.
+	// OpenLetters counts open dead letters by source.
 	OpenLetters(ctx context.Context) (map[string]int64, error)
 
-	// Redriven closes open letters whose work has been appended anew: their
+	// Redriven closes open dead letters whose work was appended again: their
 	// dead outcomes are open again, their rows pending or retrying, open_letters
 	// is recounted and behind cleared unless something else causes it: doubts,
 	// or other work on the entity that has failed and is not given up. Ones that
-	// are not open (superseded by that very work, say) are left. It answers how
-	// many it closed. The entries that stand for the outcomes now are told to
-	// Requeued.
+	// are not open (superseded by that very work, say) are left. It returns how
+	// many it closed. The caller passes the new entries to Requeued.
 	Redriven(ctx context.Context, ids []string, by string, at time.Time) (int, error)
-	// Discard gives open letters up: their dead outcomes become discarded. As
+	// Discard gives open dead letters up: their dead outcomes become discarded. As
 	// for the rest, like Redriven.
 	Discard(ctx context.Context, ids []string, by, reason string, at time.Time) (int, error)
 }
 
-// Kinds of a note that somebody decides by.
+// Kinds of a note that code decides by.
 const (
 	// NoteDiffering: an event came again with another body, which is the reason.
 	NoteDiffering = "differing"
@@ -135,16 +134,16 @@ const (
 	// NoteRefused: the store refused an event; Reason is JSON that says why and
 	// holds the first MiB of the payload.
 	NoteRefused = "refused"
-	// NoteOperator: somebody acted through the api; Reason says who and what.
+	// NoteOperator: an operator acted through the api; Reason says who and what.
 	NoteOperator = "operator"
 )
 
 // MaxNotes is how many notes a caller gives Note at a time at most, so that all
-// of them can be told again and are counted once.
+// of them can be noted again and are counted once.
 const MaxNotes = 500
 
-// Note is an entry of the audit that needs no answer: a duplicate, a sum of
-// rejections, what an operator did.
+// Note is an entry of the audit: a duplicate, a sum of rejections, an operator's
+// action.
 type Note struct {
 	// ID makes noting twice harmless.
 	ID     string
@@ -154,10 +153,10 @@ type Note struct {
 	Kind string
 	// EventID is set for duplicates, differing and refused ones.
 	EventID string
-	// Reason is why it was rejected, from a fixed list; of an operator's act,
+	// Reason is why it was rejected, from a fixed list; of an operator's action,
 	// who did what: "ops: pause: the provider maintains"; of a differing event,
 	// its body.
 	Reason string
-	// Count is how many it stands for, at least 1.
+	// Count is how many occurrences it records, at least 1.
 	Count int64
 }

@@ -7,7 +7,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/fate"
 )
 
-// EventStatus is what has become of an event.
+// EventStatus is the status of an event or of an outcome.
 type EventStatus string
 
 // The statuses of an event. An outcome has the same ones, without Retrying
@@ -44,7 +44,8 @@ type Arrival struct {
 // room.
 const MaxPayload = 15 << 20
 
-// CheckPayload refuses a longer payload for good, whatever store there is.
+// CheckPayload returns a permanent error for a longer payload, the same for every
+// store.
 func (a *Arrival) CheckPayload() error {
 	if n := len(a.Event.Payload); n > MaxPayload {
 		return fate.Errorf(fate.Permanent, "event %s/%s: a payload of %d bytes is more than the log keeps (15 MiB)", a.Event.Source, a.Event.ID, n)
@@ -52,13 +53,13 @@ func (a *Arrival) CheckPayload() error {
 	return nil
 }
 
-// Logged is what Log found out about one arrival.
+// Logged is the result of Log for one arrival.
 type Logged struct {
 	// Inserted: the row is new.
 	Inserted bool
 	// Redelivered: the row was there and came with another stream entry: the
 	// provider has sent the event again and it was accepted again. Its dead
-	// outcomes were opened anew.
+	// outcomes were opened again.
 	Redelivered bool
 	// PayloadDiffers: the same id came with another body; the first was kept.
 	PayloadDiffers bool
@@ -78,8 +79,7 @@ type Covered struct {
 	StateHash string `json:"state_hash,omitempty"`
 }
 
-// StateGone stands for the hash of a state where the provider has no such
-// entity.
+// StateGone is used in place of a hash where the provider has no such entity.
 const StateGone = "gone"
 
 // Settlement is one event's work on one entity, done.
@@ -92,10 +92,9 @@ type Settlement struct {
 	// At becomes processed_at of the event if this was its last open outcome.
 	At time.Time
 	// OutOfOrder: the event is older than one already taken for the entity.
-	// Overtaken: the history is already past it. Lagging: the provider's reads
-	// did not show it in time. ParentsDiffer: the event names other parents for
-	// the entity than those it is known to stand under. All four are kept on the
-	// row once true.
+	// Overtaken: the history is already past it. Lagging: the provider's reads did
+	// not show it in time. ParentsDiffer: the event names other parents for the
+	// entity than its known parents. All four are kept on the row once true.
 	OutOfOrder, Overtaken, Lagging, ParentsDiffer bool
 }
 
@@ -106,8 +105,8 @@ type Failure struct {
 	Signal          SignalID
 	At              time.Time
 	Class, Error    string
-	// Claim is that of the attempt. Once a later one has begun, a failure told
-	// late says nothing about the entity's document any more.
+	// Claim is that of the attempt. Once a later one has begun, a failure that
+	// is recorded late no longer changes the entity's document.
 	Claim int64
 }
 
@@ -135,7 +134,7 @@ type EventRow struct {
 	OutOfOrder, Overtaken, Lagging bool
 	PayloadDiffers                 bool
 	// ParentsDiffer: it named other parents for an entity than those the entity
-	// was known to stand under when it was settled.
+	// was known to have when it was settled.
 	ParentsDiffer bool
 	// Unnamed: it does not name the entity its type is about. Undated: its own
 	// time could not be read; CreatedAt is zero.
@@ -147,7 +146,7 @@ type EventRow struct {
 	TraceID  string
 }
 
-// Outcome is what became of an event for one entity.
+// Outcome is the state of an event's work on one entity.
 type Outcome struct {
 	Ref       event.Ref
 	Status    EventStatus

@@ -7,7 +7,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 )
 
-// Requeue says which stream entry stands for an open outcome from now on.
+// Requeue says which stream entry is the current one of an open outcome.
 type Requeue struct {
 	Source, EventID string
 	Entity          event.Key
@@ -15,18 +15,18 @@ type Requeue struct {
 }
 
 // Recovery is the part of Store by which work that Redis has lost is found and
-// appended anew.
+// appended again.
 type Recovery interface {
-	// Unsettled pages through the rows of a source that have open outcomes and
-	// were received before a time, oldest first. It answers up to limit rows and
-	// the cursor of the next page, "" on the last. Rows that are settled or come
-	// meanwhile do not disturb the paging. The signal of an outcome is the
-	// newest entry known to stand for it: the event's own, or that of its latest
-	// redelivery, for the primary entity; none (an empty id) for a further one
-	// that has neither failed nor been requeued.
+	// Unsettled pages through the rows of a source that have open outcomes and were
+	// received before a time, oldest first. It returns up to limit rows and the
+	// cursor of the next page, "" on the last. Rows that are settled or come
+	// meanwhile do not disturb the paging. The signal of an outcome is the current
+	// entry: the event's own, or that of its latest redelivery, for the primary
+	// entity; none (an empty id) for a further one that has neither failed nor been
+	// requeued.
 	Unsettled(ctx context.Context, source string, before time.Time, limit int, cursor string) (rows []*EventRow, next string, err error)
 
-	// Requeued remembers the entries that stand for open outcomes. Settled ones
+	// Requeued stores the current entries of open outcomes. Settled ones
 	// are left.
 	Requeued(ctx context.Context, again []Requeue) error
 
@@ -38,7 +38,7 @@ type Recovery interface {
 	Homes(ctx context.Context, source string, ids []string) (map[string]event.Key, error)
 }
 
-// Verified is an entity that a sweep found to be what the mirror says.
+// Verified is an entity that a sweep found equal to the mirror.
 type Verified struct {
 	Key event.Key
 	// StateHash is the one that was compared. If the document has another by
@@ -74,7 +74,7 @@ type Staleness struct {
 	Oldest time.Time
 }
 
-// Verification is the part of Store that sweeps ask and tell.
+// Verification is the part of Store that sweeps read and write.
 type Verification interface {
 	// Documents returns the documents of the keys that the mirror holds, those
 	// never fetched included, in no order.
@@ -82,7 +82,7 @@ type Verification interface {
 
 	// Verify moves verified_at up to At, where it is earlier and the state
 	// hash is still the compared one. It is the only thing the reconciler
-	// writes to the mirror. Bulk writes; it answers how many were moved.
+	// writes to the mirror. Bulk writes; it returns how many were moved.
 	Verify(ctx context.Context, same []Verified) (int, error)
 
 	// DueForVerify lists fetched documents to be checked, by id. Nearly all of a

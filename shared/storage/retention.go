@@ -3,9 +3,9 @@ package storage
 import "time"
 
 // Retention is how long the store keeps what only the past needs. Zero, the
-// default of each, keeps it for ever. What still needs somebody is never
+// default of each, keeps it for ever. What still needs work is never
 // removed: events that are not settled or whose dead letters are open, and
-// discrepancies nobody has judged yet.
+// discrepancies not judged yet.
 type Retention struct {
 	// Events is the age at which settled events, by received_at, and closed dead
 	// letters, by when they were buried, go.

@@ -36,7 +36,7 @@ func IsTimeout(err error) bool { return errors.Is(err, ErrTimeout) }
 type Store interface {
 	// Ping reports whether the database answers and can be written.
 	Ping(ctx context.Context) error
-	// Close releases everything. Calls under way are finished first.
+	// Close releases everything. Calls in flight are finished first.
 	Close() error
 
 	// Log inserts a row for every arrival not in the log yet, with an open
@@ -44,8 +44,8 @@ type Store interface {
 	// a row that is there:
 	//   - same stream entry: nothing changes;
 	//   - another stream entry: the row remembers it, counts a duplicate, its
-	//     dead outcomes are opened again, and the entry stands for that of the
-	//     primary entity if it is open;
+	//     dead outcomes are opened again, and the entry becomes the current one of
+	//     the primary entity's outcome if that is open;
 	//   - another body: the first is kept, payload_differs is set, and entities
 	//     only the second names get open outcomes.
 	// The same event twice in one batch is handled as if in two calls. The
@@ -58,26 +58,26 @@ type Store interface {
 	Settle(ctx context.Context, done []Settlement) error
 
 	// Fail counts an attempt on every row with an open outcome for the entity:
-	// status retrying, attempts + 1, error; and marks the entity's document
-	// behind since the first of them (reason "retrying"), if it is not already
-	// and their claim is still the newest.
-	// The same failure (event, entity and At) told again is not counted again.
+	// status retrying, attempts + 1, error; and marks the entity's document behind
+	// since the first of them (reason "retrying"), if it is not already and their
+	// claim is still the newest. The same failure (event, entity and At) is counted
+	// once.
 	Fail(ctx context.Context, failed []Failure) error
 
 	// Bury writes a dead letter for each, sets the outcome dead where it is
-	// open, counts the entity's open letters and marks it behind (reason
-	// "dead letter"). A letter whose entity has meanwhile been synced by a
+	// open, counts the entity's open dead letters and marks it behind (reason
+	// "dead letter"). A dead letter whose entity has meanwhile been synced by a
 	// higher claim is superseded at once: its element of the answer is true.
-	// A letter that is there already is open again, unless its outcome has ended
+	// A dead letter that is there already is open again, unless its outcome has ended
 	// otherwise since, and keeps its former attempts beside the new ones, the
 	// newest 100 in all, and the highest claim.
 	Bury(ctx context.Context, letters []Letter) (superseded []bool, err error)
 
-	// Supersede marks the entity's open letters of a claim below the given one
+	// Supersede marks the entity's open dead letters of a claim below the given one
 	// superseded, their outcomes too, lets the rows' status follow, recounts
 	// open_letters, and clears behind if none is left and the document is not
-	// doubted. It answers how many. It is needed after a good sync only if the
-	// write found open letters: one buried later compares itself with what was
+	// doubted. It returns how many. It is needed after a good sync only if the
+	// write found open dead letters: one buried later compares itself with what was
 	// synced.
 	Supersede(ctx context.Context, k event.Key, claim int64) (int, error)
 
@@ -87,11 +87,10 @@ type Store interface {
 	// damaged of the document is named, and removed.
 	Claim(ctx context.Context, ref event.Ref) (*Document, error)
 
-	// Write applies the outcome of a fetch if its claim is still the newest and
-	// says whether it was. Not Applied means a newer fetch has begun; nothing
-	// changed. Should two fetches have got the same claim, because the database
-	// was restored from an older copy while one was under way, the one sent
-	// later stands.
+	// Write applies the outcome of a fetch if its claim is still the newest.
+	// Without Applied in the answer a newer fetch has begun, and nothing changed.
+	// If two fetches got the same claim, because the database was restored from an
+	// older copy while one was in flight, the one sent later wins.
 	Write(ctx context.Context, w *Write) (Written, error)
 
 	// Note adds to the audit; duplicates are counted on their event's row.
@@ -101,9 +100,9 @@ type Store interface {
 	Discrepancies
 	// Letters is what operators do with dead letters.
 	Letters
-	// Recovery is what puts back what Redis lost.
+	// Recovery is what finds work that Redis lost.
 	Recovery
-	// Verification is what sweeps ask and tell.
+	// Verification is what sweeps read and write.
 	Verification
 	// Tasks is the reconciler's work that outlives its processes.
 	Tasks

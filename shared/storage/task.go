@@ -22,16 +22,16 @@ func (s TaskStatus) Final() bool { return s == TaskDone || s == TaskFailed || s 
 
 // The kinds of tasks that more than one service names.
 const (
-	KindRedrive = "redrive" // of dead letters, with a RedriveSpec
-	KindDiscard = "discard" // of dead letters, with a RedriveSpec
-	KindAbandon = "abandon" // of a source that is given up
-	KindRecover = "recover" // of what Redis lost of a source, standing
+	KindRedrive       = "redrive" // of dead letters, with a RedriveSpec
+	KindDiscard       = "discard" // of dead letters, with a RedriveSpec
+	KindDiscardSource = "abandon" // of a source that is given up
+	KindRecover       = "recover" // of what Redis lost of a source, standing
 )
 
 // Task is work of the reconciler that outlives its processes: a sweep, one
 // partition of a sweep, a job an operator started, the standing search for
-// missed events of a source. Whoever holds the lease of that name works on it
-// and saves how far it came under the lease's epoch; a successor goes on there.
+// missed events of a source. The holder of the lease of that name works on it
+// and saves its progress under the lease's epoch; the next holder continues there.
 type Task struct {
 	// ID names it: sweep_…, job_…, a partition sweep_…/7, a standing task
 	// gaps/lemon.
@@ -52,7 +52,7 @@ type Task struct {
 	Counts map[string]int64
 	// Error is the last thing that went wrong. "" if nothing did.
 	Error string
-	// Cancel: somebody asked for it to end.
+	// Cancel: an operator asked for it to end.
 	Cancel bool
 	// Epoch is that of the lease under which it was last saved.
 	Epoch                                       int64
@@ -60,16 +60,16 @@ type Task struct {
 }
 
 // RedriveSpec is the Spec, in JSON, of a task that goes through dead letters:
-// one of kind "redrive" appends their work anew, one of kind "discard" gives
+// one of kind "redrive" appends their work again, one of kind "discard" gives
 // them up. Its Counts are total, done and failed.
 type RedriveSpec struct {
-	// Filter selects the letters. Status, Limit and Cursor are not looked at:
-	// only open letters are touched. To is never zero: what is buried after the
+	// Filter selects the dead letters. Status, Limit and Cursor are not looked at:
+	// only open dead letters are touched. To is never zero: what is buried after the
 	// job began, perhaps by the job, is not its business.
 	Filter LetterFilter `json:"filter"`
-	// Rate is the most letters a second. 0: no limit of its own.
+	// Rate is the most dead letters a second. 0: no limit of its own.
 	Rate float64 `json:"rate,omitempty"`
-	// Reason is why letters are discarded. "" in a redrive.
+	// Reason is why dead letters are discarded. "" in a redrive.
 	Reason string `json:"reason,omitempty"`
 }
 
@@ -105,7 +105,7 @@ const MostNamed = 100
 // FailedList is a list that was not read whole.
 type FailedList struct {
 	Kind string `json:"kind"`
-	// Parents are the ids of what the list stands under.
+	// Parents are the ids of the list's parents.
 	Parents map[string]string `json:"parents,omitempty"`
 	Error   string            `json:"error"`
 	// Times is in how many sweeps of the same kinds in a row it failed.
@@ -143,7 +143,7 @@ type Tasks interface {
 	// CreatedAt, unless the stored epoch is higher or the stored status final:
 	// then it changes nothing and answers false, or true if it is this final
 	// status of this epoch that is stored. Cancel is not written; it is read
-	// back into t, so that whoever saves learns of it. An unknown task is not
+	// back into t, so that the caller sees it. An unknown task is not
 	// saved: false.
 	SaveTask(ctx context.Context, t *Task) (bool, error)
 	// CancelTask sets Cancel, and makes a waiting task cancelled at once. A

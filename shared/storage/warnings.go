@@ -15,8 +15,8 @@ const (
 	CountPartialElements = "partial_elements."
 )
 
-// Warnings are what the counts of a task say that an operator can mend, a sentence
-// each, in order of the kinds. They are about no failure. Nil: nothing.
+// Warnings returns what the counts of a task say that an operator can change, a
+// sentence each, in order of the kinds. None of them is a failure. Nil: nothing.
 func (t *Task) Warnings() (all []string) {
 	for _, name := range slices.Sorted(maps.Keys(t.Counts)) {
 		kind, ok := strings.CutPrefix(name, CountPartialElements)

@@ -85,4 +85,9 @@ func TestDurabilityIsCheckedAgain(t *testing.T) {
 	set("appendonly", "yes")
 	set("appendfsync", "always")
 	require.Equal(t, []int{2, 1}, []int{said.count(everysec), said.count(none)})
+	// Its directory is removed with it, but not while a child of it writes there.
+	require.Eventually(t, func() bool {
+		info, err := srv.Client().Info(t.Context(), "persistence").Result()
+		return err == nil && strings.Contains(info, "aof_rewrite_in_progress:0") && strings.Contains(info, "aof_rewrite_scheduled:0")
+	}, 10*time.Second, 5*time.Millisecond)
 }

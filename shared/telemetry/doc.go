@@ -1,5 +1,4 @@
-// Package telemetry is how Tarn is seen from outside: traces, metrics, logs
-// and health.
+// Package telemetry makes Tarn observable: traces, metrics, logs and health.
 //
 // # One event, one tree
 //
@@ -10,18 +9,17 @@
 // root of its own that links to it (SpanContext), so that no trace stays open
 // for a day.
 //
-// # What never gets in
+// # No payloads, no secrets
 //
-// Spans, metrics and logs hold identifiers, types, counts and durations.
-// Payloads, secrets and personal data are not put into them anywhere; labels
-// are drawn from closed sets (sources, classes, reasons), never from what a
-// stranger sent.
+// Spans, metrics and logs hold identifiers, types, counts and durations, never
+// payloads, secrets or personal data. Labels come from closed sets (sources,
+// classes, reasons), never from request contents.
 //
-// # A loop that stands still
+// # Stalled loops
 //
-// A process that answers HTTP but no longer works is worse than a dead one,
-// since nobody restarts it. Every loop tells Health when it turns; one that has
-// not for 30 s, without saying what it waits for, makes /healthz fail and the
-// orchestrator start the process anew. Waiting is healthy: a database that is
-// away is not cured by a restart.
+// A process that answers HTTP but no longer works is worse than a dead one, since
+// the orchestrator does not restart it. Every loop reports each turn to Health. A
+// loop that has not turned for 30 s and has not said what it waits for makes
+// /healthz fail, and the orchestrator restarts the process. Waiting is healthy: a
+// restart does not bring a database back.
 package telemetry

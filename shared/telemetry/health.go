@@ -150,17 +150,17 @@ type loopState struct {
 	Stuck     bool      `json:"stuck,omitempty"`
 }
 
-// Check asks something a process stands on whether it is there.
+// Check asks a dependency of a process whether it is there.
 type Check = func(context.Context) error
 
 // Readyz answers 200 if every check of needed passes and 503 if one fails or
-// takes longer than 1 s, with the outcome of each as JSON. Those of told are
+// takes longer than 1 s, with the outcome of each as JSON. Those of shown are
 // reported and decide nothing. Checks run side by side.
 //
-// A check that fails is named, not its error: the page is open to anybody, and
+// A check that fails is named, not its error: the page is open to everyone, and
 // errors name addresses.
-func Readyz(needed, told map[string]Check) http.Handler {
-	all := maps.Clone(told)
+func Readyz(needed, shown map[string]Check) http.Handler {
+	all := maps.Clone(shown)
 	if all == nil {
 		all = map[string]Check{}
 	}

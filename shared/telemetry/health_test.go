@@ -17,7 +17,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
-// clock is a time that moves only when told.
+// clock is a time that moves only when a test sets it.
 type clock struct {
 	mu  sync.Mutex
 	now time.Time

@@ -13,7 +13,7 @@ import (
 // NewLogger returns a logger that writes one JSON object a line to w, times in
 // UTC, and adds trace_id and span_id of the span in the context of a call. A
 // time that is not set is left out, and a word that an error begins with twice
-// stands there once.
+// is there once.
 func NewLogger(w io.Writer, level slog.Leveler) *slog.Logger {
 	json := slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: plain})
 	return slog.New(traced{json})

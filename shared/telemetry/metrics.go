@@ -48,9 +48,8 @@ type Metrics struct {
 	StaleRefused *prometheus.CounterVec
 	// OutOfOrder counts events older than one already taken, by source.
 	OutOfOrder *prometheus.CounterVec
-	// Flagged counts events that did not tell all they should, by source and
-	// what: "unnamed", "undated", "differing", "ambiguous", or "refused" by the
-	// store.
+	// Flagged counts events that lack something, by source and what: "unnamed",
+	// "undated", "differing", "ambiguous", or "refused" by the store.
 	Flagged *prometheus.CounterVec
 	// Overtaken counts events whose state the history was already past, by
 	// source.
@@ -65,21 +64,21 @@ type Metrics struct {
 	Retries *prometheus.CounterVec
 	// Parked is the number of entities parked, by source.
 	Parked *prometheus.GaugeVec
-	// SetAside counts entries that were parked because as much was in hand as
-	// may be, by source.
-	SetAside *prometheus.CounterVec
+	// Spilled counts entries that were spilled because too much was in flight, by
+	// source.
+	Spilled *prometheus.CounterVec
 	// DeadLetters counts dead letters written, by source and class.
 	DeadLetters *prometheus.CounterVec
 	// DeadOpen is the number of dead letters open now, by source.
 	DeadOpen *prometheus.GaugeVec
-	// Alerts counts what people were told of, by source and kind.
+	// Alerts counts alerts raised, by source and kind.
 	Alerts *prometheus.CounterVec
 	// SourcePaused is 1 while a source is paused, by source.
 	SourcePaused *prometheus.GaugeVec
 	// Pace is the share of the configured rate that is asked for, by source: less
 	// than 1 after the provider has refused us for haste.
 	Pace *prometheus.GaugeVec
-	// Recovered counts signals appended anew because their entry was lost, by
+	// Recovered counts signals appended again because their entry was lost, by
 	// source.
 	Recovered *prometheus.CounterVec
 
@@ -108,8 +107,8 @@ type Metrics struct {
 	// Resyncs counts pending lists taken over again after an uncertain read.
 	Resyncs prometheus.Counter
 	// Unavailable counts how often work was held since something was away, by
-	// what: "redis" or "store"; and, as "store_timeout", how often people were
-	// told of a call of the store that times out again and again.
+	// what: "redis" or "store"; and, as "store_timeout", how often an alert was
+	// raised for a call of the store that times out again and again.
 	Unavailable *prometheus.CounterVec
 	// IdentityMismatch is 1 while this process does not work since its Redis and
 	// its database are not of one fleet.
@@ -162,13 +161,13 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 
 		Retries:      f.counter("retries_total", "Failed attempts that will be repeated, by class of failure.", "source", "class"),
 		Parked:       f.gauge("parked", "Entities waiting for their next attempt. Each reporting process gives the fleet's figure: use max, not sum.", "source"),
-		SetAside:     f.counter("set_aside_total", "Entries put to wait in Redis, sorted by entity, because as many were in hand as may be. The backlog still counts them.", "source"),
+		Spilled:      f.counter("set_aside_total", "Entries spilled: moved back to Redis, sorted by entity, because too many were in flight. The backlog still counts them.", "source"),
 		DeadLetters:  f.counter("dead_letters_total", "Dead letters written, by class of failure.", "source", "class"),
 		DeadOpen:     f.gauge("dead_letters_open", "Dead letters open now.", "source"),
-		Alerts:       f.counter("alerts_total", "What people were told of: dead letters, sources paused, rewritten histories, confirmed discrepancies.", "source", "kind"),
+		Alerts:       f.counter("alerts_total", "Alerts raised: dead letters, sources paused, rewritten histories, confirmed discrepancies.", "source", "kind"),
 		SourcePaused: f.gauge("source_paused", "1 while the source is paused.", "source"),
 		Pace:         f.gauge("source_pace", "Share of the configured rate that is asked for: less than 1 after the provider has answered 429.", "source"),
-		Recovered:    f.counter("recovered_total", "Signals appended anew because their stream entry was lost.", "source"),
+		Recovered:    f.counter("recovered_total", "Signals appended again because their stream entry was lost.", "source"),
 
 		Backlog:          f.gauge("backlog", "Stream entries not settled yet, without background ones that are held back until later on purpose. Each reporting process gives the fleet's figure: use max, not sum.", "source", "tier"),
 		Unconfigured:     f.gauge("unconfigured_waiting", "Entries and parked entities of a source that is configured no more or, if there are none, its unsettled events (at most 100). Use max, not sum.", "source"),

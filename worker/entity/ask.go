@@ -1,8 +1,6 @@
 package entity
 
 import (
-	"fmt"
-
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 )
@@ -95,12 +93,9 @@ func (y asking) report(err error) {
 
 // answered: the provider has answered in full, and the source knows.
 func (y asking) answered(Result) {
-	switch class, _ := fate.Of(y.cause); {
-	case y.cause == nil:
+	if y.cause == nil {
 		judging(y).judge()
-	case class == fate.Panic:
-		y.failed(y.cause)
-	default:
-		y.failed(fmt.Errorf("fetch %s: %w", y.ref.Key, y.cause))
+		return
 	}
+	y.failed(y.cause) // it says what was fetched
 }

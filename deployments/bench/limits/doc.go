@@ -5,7 +5,7 @@
 //	          how many requests
 //	parked    what entities that fail cost the others
 //
-// Each prints one line that says whether its limit was held. Times are those of
-// this machine, but what limits bound does not depend on its speed: leases, the
-// provider's rate, and ratios of interleaved rounds.
+// Each prints one line that says whether its limit was kept. Times depend on the
+// machine, but the limits do not: they are of leases, of the provider's rate, and
+// of ratios between interleaved rounds.
 package limits

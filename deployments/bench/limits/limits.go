@@ -41,7 +41,7 @@ func parse(flags *flag.FlagSet, args []string) (check *bool, err error) {
 	return check, flags.Parse(args)
 }
 
-// tell prints a line that ends in whether the limit was held.
+// tell prints a line that ends with whether the limit was kept.
 func tell(out io.Writer, held, check bool, format string, args ...any) error {
 	word := "held"
 	if !held {

@@ -22,7 +22,7 @@ const shareWanted = 0.9
 // backlog drains once it is back, and with how many requests.
 //
 // A pass is as long as it takes to ask for every waiting entity once at the
-// provider's rate. What was in hand when the provider came back may be asked for
+// provider's rate. What was in flight when the provider came back may be asked for
 // before the rest of the backlog is read, and then once more in the next pass; in
 // none of them is an entity asked for twice.
 func Outage(ctx context.Context, args []string, out io.Writer) error {

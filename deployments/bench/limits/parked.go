@@ -39,7 +39,7 @@ func Parked(ctx context.Context, args []string, out io.Writer) error {
 			var without, with time.Duration
 			for i := range 2 {
 				var err error
-				if i == round%2 { // whoever is second finds the larger database
+				if i == round%2 { // the second turn finds the larger database
 					without, err = turn(ctx, f, *events, *entities, 0)
 				} else {
 					with, err = turn(ctx, f, *events, *entities, *share)

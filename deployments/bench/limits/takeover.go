@@ -59,12 +59,12 @@ func Takeover(ctx context.Context, args []string, out io.Writer) error {
 	})
 }
 
-// killed kills a worker, waits, and returns how long each of its shards in
-// which somebody waited took, shortest first; none if it had nothing in flight.
-// The worker is back at the end.
+// killed kills a worker, waits, and returns the recovery time of each of its
+// shards with waiting events, shortest first. None: nothing was in flight. The
+// worker runs again at the end.
 func killed(ctx context.Context, f *fleet.Fleet, m *fleet.Member, wait time.Duration) ([]time.Duration, error) {
 	err := fleet.WaitFor(ctx, 20*time.Second, func() string { return m.Name + " has no share of the shards" }, func() (bool, error) {
-		s, err := f.StrikeOf(ctx, m)
+		s, err := f.OutageOf(ctx, m)
 		return len(s.Shards) > 10, err
 	})
 	if err != nil {
@@ -73,7 +73,7 @@ func killed(ctx context.Context, f *fleet.Fleet, m *fleet.Member, wait time.Dura
 	if err := fleet.Pause(ctx, time.Second); err != nil { // and has work in flight
 		return nil, err
 	}
-	s, err := f.StrikeOf(ctx, m)
+	s, err := f.OutageOf(ctx, m)
 	if err != nil {
 		return nil, err
 	}

@@ -31,7 +31,7 @@ var (
 	policies = []string{"everysec", "always"}
 )
 
-// options are what a run is asked to do.
+// options are the flags of a run.
 type options struct {
 	rounds, conns int
 	each          time.Duration

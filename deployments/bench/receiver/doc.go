@@ -13,7 +13,7 @@
 // slows all three; the medians are compared.
 //
 // The load generator is the one in load.go: 64 keep-alive connections, one
-// request under way on each, HTTP/1.1 written and read by hand since a general
+// request in flight on each, HTTP/1.1 written and read by hand since a general
 // client costs more than the servers measured. Bodies are made and signed
 // before the round, each with an event id of its own.
 package receiver

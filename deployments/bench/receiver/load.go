@@ -18,7 +18,7 @@ import (
 // LoadMode is the argument that makes the binary a load generator.
 const LoadMode = "receiver-load"
 
-// Load is what one round of load measured.
+// Load has the measurements of one round.
 type Load struct {
 	Requests int     `json:"requests"`
 	Seconds  float64 `json:"seconds"`

@@ -26,7 +26,7 @@ func TestLoadIsCountedAndVerified(t *testing.T) {
 	require.Equal(t, load.Requests, load.Other, "anything but 200 is seen")
 }
 
-func TestLoadTellsOfABrokenServer(t *testing.T) {
+func TestLoadReportsABrokenServer(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer l.Close()

@@ -91,7 +91,7 @@ type noStore struct{ storage.Store }
 
 func (noStore) Ping(context.Context) error { return nil }
 
-// serveGin is what one would write first.
+// serveGin is a straightforward handler.
 func serveGin(ctx context.Context, l net.Listener, redisURL string) error {
 	opts, err := redis.ParseURL(redisURL)
 	if err != nil {

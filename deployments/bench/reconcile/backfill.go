@@ -59,14 +59,14 @@ func Backfill(ctx context.Context, args []string, out io.Writer) error {
 
 func mb(n int64) float64 { return float64(n) / (1 << 20) }
 
-// world makes entities that nobody is told of.
+// world makes entities without events.
 func (s *subject) world(ctx context.Context, entities, accounts int) error {
 	return s.Simulator.Load(ctx, simulator.Load{
 		Entities: entities, Accounts: accounts, Events: entities, Rate: 50_000, Silent: true,
 	}, 3*time.Minute)
 }
 
-// fill is what a backfill was like.
+// fill has the measurements of a backfill.
 type fill struct {
 	took           time.Duration // from the first answer to the last
 	asked, tooMany int64

@@ -1,6 +1,6 @@
-// Package reconcile holds the reconciler to its limits, on a fleet of
-// processes with a real Redis, SQLite and the simulator as provider. Each
-// command prints one line, and with -check fails if a limit is missed.
+// Package reconcile measures the reconciler against its limits, on a fleet of
+// processes with a real Redis, SQLite and the simulator as provider. Each command
+// prints one line, and with -check fails if a limit is missed.
 //
 //	backfill  an empty mirror of 100,000 entities is filled by `reconciler
 //	          backfill` and two workers, from a provider whose token bucket has
@@ -19,6 +19,6 @@
 //	          use all of the rate that events leave: medians of interleaved
 //	          rounds with and without
 //
-// Figures in requests a second say as much about the machine as about the code;
-// the shares and ratios are what is held against the limits.
+// Requests a second depend on the machine as much as on the code, so the limits are
+// of shares and ratios.
 package reconcile

@@ -12,7 +12,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// limitGap is what an event lost may take beyond an interval.
+// limitGap is how long a lost event may take beyond an interval.
 const limitGap = 2 * time.Second
 
 // Gap measures how long events take whose webhooks are lost.

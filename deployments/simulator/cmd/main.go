@@ -89,7 +89,7 @@ func options(args []string) (o simulator.Options, addr string, err error) {
 	f.StringVar(&addr, "addr", "127.0.0.1:8090", "`address` to serve on")
 	f.StringVar(&o.Data, "data", "", "`directory` the world is kept in; none: in memory")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of the world")
-	f.Float64Var(&o.Rate, "rate", 5, "events a second of the living world; 0: it stands still")
+	f.Float64Var(&o.Rate, "rate", 5, "events a second of the living world; 0: none")
 	f.StringVar(&o.APIKey, "api-key", "", "bearer `key` the API wants (or SIMULATOR_API_KEY); none: any")
 	f.StringVar(&o.WebhookURL, "webhook-url", "", "`address` every event is posted to")
 	f.StringVar(&o.WebhookSecret, "webhook-secret", "", "`secret` webhooks are signed with (or SIMULATOR_WEBHOOK_SECRET)")

@@ -53,7 +53,7 @@ func TestBadFlags(t *testing.T) {
 	require.NoError(t, run(t.Context(), []string{"--version"}))
 }
 
-func TestItRunsUntilToldToStop(t *testing.T) {
+func TestItRunsUntilStopped(t *testing.T) {
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	addr := free.Addr().String()

@@ -29,10 +29,10 @@ type build struct {
 	slow chan struct{} // has one element once it is waited for no longer
 }
 
-// built makes what has a name unless that was done before, together with all who
-// want it at the same time, and waits for it, but not for longer than heldBy. What
-// fails before that is an error of all who wait, and is tried again when it is
-// wanted again; after that it is logged. again: then it is tried again by itself.
+// built runs make once for a name, shared by all callers of that name, and waits
+// for it up to heldBy. An error within that time is returned to all callers that
+// wait, and the next call tries again. A later error is logged; with again, make is
+// then retried in the background.
 func (s *Store) built(ctx context.Context, name string, again bool, make func(context.Context) error) error {
 	v, there := s.builds.Load(name)
 	if !there {

@@ -77,7 +77,7 @@ func TestIndexesAreBuiltInTheBackground(t *testing.T) {
 }
 
 // Indexes of earlier versions that others have replaced are removed; the owner's
-// are not, whatever they are called.
+// are not, under any name.
 func TestReplacedIndexesAreRemoved(t *testing.T) {
 	database := newDatabase(t)
 	db := owner(t, database)

@@ -9,7 +9,7 @@ import (
 )
 
 // combiner makes one call of many: what comes while a call is under way waits
-// and goes together with the next one. A lone caller waits for nobody, and
+// and goes together with the next one. A lone caller does not wait, and
 // under load the calls grow instead of becoming more.
 type combiner[In, Out any] struct {
 	// do handles a batch and answers in its order, or not at all.
@@ -74,7 +74,7 @@ func (c *combiner[In, Out]) close() {
 	c.running.Wait()
 }
 
-// run sends batches until nobody waits.
+// run sends batches until no caller waits.
 func (c *combiner[In, Out]) run() {
 	for batch := c.next(); batch != nil; batch = c.next() {
 		c.send(batch)

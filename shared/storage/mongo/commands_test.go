@@ -211,8 +211,8 @@ func TestVerifyTouchesNothingElse(t *testing.T) {
 	}
 }
 
-// TestBatchesAreFewCommands: what is told of many at once costs commands by the
-// bulk, not one each, and no command is larger than that.
+// TestBatchesAreFewCommands: a call for many costs one command per bulk, not one
+// each, and no command is larger than a bulk.
 func TestBatchesAreFewCommands(t *testing.T) {
 	const n = 2*bulkSize + 1
 	database := newDatabase(t)
@@ -336,9 +336,9 @@ func TestAServerAwayIsUnavailable(t *testing.T) {
 	}
 }
 
-// TestATimeOutIsToldFromAServerAway: one that is there and takes too long may do
+// TestATimeOutIsNoServerAway: one that is there and takes too long may do
 // so for ever.
-func TestATimeOutIsToldFromAServerAway(t *testing.T) {
+func TestATimeOutIsNoServerAway(t *testing.T) {
 	database := newDatabase(t)
 	s := open(t, database, mongo.Options{})
 	t.Cleanup(server.Answer(mongotest.Answer{Database: database, Command: "find", Reply: bson.D{

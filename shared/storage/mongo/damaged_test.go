@@ -13,8 +13,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage/storetest"
 )
 
-// What somebody has broken in the database is read around and written again; what
-// cannot be read around is no reason to wait.
+// A field damaged in the database is skipped and written again; what cannot be read
+// around is no reason to wait.
 func TestWhatCannotBeRead(t *testing.T) {
 	database := newDatabase(t)
 	s := open(t, database, mongo.Options{})

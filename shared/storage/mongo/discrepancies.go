@@ -39,7 +39,7 @@ type discrepancy struct {
 	// Judgement is of the call that judged it, which reads by it what it did.
 	Judgement bson.ObjectID `bson:"judgement,omitempty"`
 	// Repair is how its repair ended: repaired or failed. "" until then. A
-	// suspected one has it before its status tells.
+	// suspected one has it before its status shows it.
 	Repair     storage.DiscrepancyStatus `bson:"repair,omitempty"`
 	RepairedAt time.Time                 `bson:"repaired_at,omitempty"`
 }
@@ -90,8 +90,8 @@ func (s *Store) Record(ctx context.Context, found []storage.Discrepancy) error {
 	return nil
 }
 
-// foundAgain opens a discrepancy anew if it was dropped before it was found: the
-// event that explained it has not mended it.
+// foundAgain opens a dropped discrepancy again if it was found after that: the
+// event that explained it has not repaired it.
 func foundAgain(d *discrepancy) mongo.WriteModel {
 	return mongo.NewReplaceOneModel().SetReplacement(d).SetFilter(bson.D{
 		{Key: "_id", Value: d.ID}, {Key: "status", Value: storage.Dropped}, {Key: "found_at", Value: bson.D{{Key: "$lt", Value: d.FoundAt}}},
@@ -138,7 +138,7 @@ func (s *Store) judge(ctx context.Context, ids []string, to storage.DiscrepancyS
 	return out, nil
 }
 
-// Repair tells how the repair of discrepancies ended.
+// Repair records how the repair of discrepancies ended.
 func (s *Store) Repair(ctx context.Context, ids []string, ok bool, at time.Time) error {
 	end, unless := storage.Failed, bson.E{Key: "repair", Value: bson.D{{Key: "$exists", Value: false}}}
 	if ok {
@@ -156,9 +156,9 @@ func (s *Store) Repair(ctx context.Context, ids []string, ok bool, at time.Time)
 	return nil
 }
 
-// followRepair lets the status of judged discrepancies follow from how their
-// repair ended. Judging and telling the end both do it last, so whichever comes
-// second sees what the other did.
+// followRepair lets the status of judged discrepancies follow from how their repair
+// ended. Judge and Repair both do it last, so whichever comes second sees what the
+// other did.
 func followRepair(these bson.E) []mongo.WriteModel {
 	to := func(end storage.DiscrepancyStatus, from ...storage.DiscrepancyStatus) mongo.WriteModel {
 		filter := append(bson.D{these, {Key: "repair", Value: end}}, oneOf("status", from...)...)

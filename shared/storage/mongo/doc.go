@@ -3,7 +3,7 @@
 //
 //	mirror_<source>_<kind>  _id: the entity's id    what the provider says is true
 //	events                  _id: source/event id    the log, a row per event
-//	dead_letters            _id: the letter's id
+//	dead_letters            _id: the dead letter's id
 //	discrepancies, audit
 //	tasks                   _id: the task's id      the reconciler's work
 //
@@ -25,49 +25,50 @@
 // # Single documents
 //
 // Every step is one atomic update of one document with the condition in its
-// filter, so it holds on a standalone server, a replica set or a sharded
-// cluster, without transactions. No update needs a pipeline, an array filter
-// or a newer server. Where several documents change, the order is such that
-// doing it again finishes what was left:
+// filter, so it needs no transactions and works on a standalone server, a replica
+// set and a sharded cluster. No update needs a pipeline, an array filter or a
+// newer server. Where several documents change, they change in an order in which
+// a repetition completes a step that was cut off:
 //
 //   - settle: outcome, then the row's status;
-//   - bury: letter, outcome, then compare with the newest sync;
-//   - supersede, redrive, discard: outcome, then letter: while it is open it is
-//     found again; the count of open letters last, for whatever was named;
-//   - judge and repair a discrepancy: what one says is noted, then the status
+//   - bury: dead letter, outcome, then a comparison with the newest sync;
+//   - supersede, redrive, discard: outcome, then dead letter, since a repetition
+//     finds only open dead letters; last the count of open dead letters, of every
+//     entity named;
+//   - judge and repair a discrepancy: each notes its result, then the status
 //     follows from both.
 //
-// Two such steps may be made at once, each between two updates of the other. So
-// those that close or bury letters end by looking whether letter and outcome
-// agree (see agree): whichever comes second sees what the first did.
+// Two such steps may run at once and interleave. Steps that close or bury dead
+// letters therefore end with a check that dead letter and outcome agree (see
+// agree): the step that ends second sees what the first did.
 //
-// A row's outcomes are a map by entity rather than an array, since a filtered
-// update can then name one by its path; open and tally count them, so that the
-// row's status can follow without being read. The few steps that must read
-// first (an event that comes again, a letter that is buried again) write under
-// the condition that the rev of what they read is still the same.
+// A row's outcomes are a map by entity rather than an array, so that a filtered
+// update can address one by its path. open and tally count them, so that the
+// row's status can be set without reading the row. The few steps that must read
+// first (an event that comes again, a dead letter that is buried again) write on
+// condition that the rev they read has not changed.
 //
 // # Round trips
 //
 // Claim and Write are one each; Claim of a document that is not there yet is
 // two. Log is one insert for the whole batch, and a
 // read and an update only for events that are there already. Settle is an
-// update of the outcomes and one of the rows. Calls of Log and Settle that are
-// made while one is under way share the next, so many entities settled at
-// once cost what one does.
+// update of the outcomes and one of the rows. Calls of Log and Settle that come
+// while one is in flight share the next, so many entities settled at once cost as
+// much as one.
 //
-// All writes wait for a majority, and all reads are of the primary and of what
-// a majority has.
+// All writes wait for a majority. All reads are from the primary, with read
+// concern majority.
 //
 // # Indexes
 //
-// A start and the first claim of a kind have their indexes built, and wait 5
-// seconds at most for them; on a large collection building goes on in the
-// background, and the log says when it has ended. No index decides what may be
-// written: until it is there, queries are only slow.
+// The start and the first claim of a kind create their indexes and wait at most 5
+// seconds for them. On a large collection the build goes on in the background, and
+// the log says when it ends. No index enforces anything: while one is missing,
+// queries are slow but right.
 //
 // # Servers
 //
-// Nothing here needs more than MongoDB 4.4. (The driver itself refuses servers
+// The store needs MongoDB 4.4 or newer. (The driver itself refuses servers
 // before 4.2.)
 package mongo

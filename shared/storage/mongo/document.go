@@ -182,13 +182,13 @@ func (s *Store) Write(ctx context.Context, w *storage.Write) (storage.Written, e
 }
 
 // write sends the update and, in the same command, the end of being behind,
-// which must not happen while letters are open. Both are fenced by the claim;
+// which must not happen while dead letters are open. Both are fenced by the claim;
 // the second matches only if the first did.
 //
 // The claim alone would do if counters never went back. They do when the
 // database is restored from an older copy: then a fetch that is still under way
 // from before may hold a number that is given out again. Of two fetches with
-// one number the later stands, by when they were sent.
+// one number the one sent later wins.
 func (s *Store) write(ctx context.Context, w *storage.Write, state bson.RawValue, projected bool) (storage.Written, error) {
 	entity := bson.E{Key: "_id", Value: w.Ref.Key.Local()}
 	claim := bson.E{Key: "claim", Value: w.Claim}
@@ -208,7 +208,7 @@ func (s *Store) write(ctx context.Context, w *storage.Write, state bson.RawValue
 			SetUpdate(bson.D{{Key: "$unset", Value: bson.D{{Key: "behind", Value: ""}}}}))
 	}
 	matched, err := s.bulk(ctx, s.db.Collection(mirrorName(w.Ref.Key.Source, w.Ref.Key.Kind)), models)
-	// Without letters both match.
+	// Without dead letters both match.
 	return storage.Written{Applied: matched > 0, OpenLetters: matched == 1 && len(models) == 2}, err
 }
 

@@ -41,15 +41,15 @@ const (
 
 // index makes what the queries of this package and the customer's need: each
 // query has one that gives it its documents in order, or holds only such as it
-// may select; conformance asserts so for every command. A server that lacks a
-// kind of index is told so in the log: the store works without it, only slower,
+// may select; conformance asserts so for every command. If the server lacks a
+// kind of index, the log says so: the store works without it, only slower,
 // or keeps the past for ever.
 func (s *Store) index(ctx context.Context, keep storage.Retention) error {
 	if err := s.learnQuorum(ctx); err != nil {
 		return err
 	}
 	some := bson.D{{Key: "$gt", Value: 0}}
-	// Neither open nor dead: what somebody may still want to redrive stays.
+	// Neither open nor dead: what an operator may still redrive stays.
 	settled := bson.D{{Key: "open", Value: 0}, {Key: "tally.dead", Value: 0}}
 	// Filters with $in would need a server of 6.0 or later.
 	closed := bson.D{{Key: "closed_at", Value: bson.D{{Key: "$exists", Value: true}}}}
@@ -191,9 +191,9 @@ func (s *Store) makeIndexes(ctx context.Context, c *mongo.Collection, indexes ..
 	return nil
 }
 
-// makeIndex makes an index unless the owner has one on the same keys, under
-// whatever name and with whatever options: that one is left and used. If only
-// the name is taken, it gets another.
+// makeIndex makes an index unless the owner has one on the same keys, under any
+// name and with any options: that one is left and used. If only the name is taken,
+// it gets another.
 func (s *Store) makeIndex(ctx context.Context, c *mongo.Collection, x index) error {
 	err := s.create(ctx, c, x)
 	if isConflict(err) {
@@ -215,7 +215,7 @@ func (s *Store) makeIndex(ctx context.Context, c *mongo.Collection, x index) err
 
 // create makes indexes, and returns when they are built. Building takes a time
 // of its own: under that of other calls a large collection would never have its
-// indexes, since the server stops what nobody waits for. A majority of the
+// indexes, since the server stops a build whose caller has gone. A majority of the
 // members is enough to call them built: one that is down would else block them
 // until it is back.
 func (s *Store) create(ctx context.Context, c *mongo.Collection, indexes ...index) error {
@@ -297,7 +297,7 @@ func (s *Store) unretained(c *mongo.Collection, x index, err error) error {
 	if !isConflict(err) && !isUnsupported(err) && !hasCode(err, codeIndexNotFound) {
 		return err
 	}
-	s.log.Warn("old documents are not removed: the server lacks such an index, or another index on the same field stands in its way",
+	s.log.Warn("old documents are not removed: the server lacks such an index, or another index on the same field prevents it",
 		"collection", c.Name(), "index", x.keys, "error", err)
 	return nil
 }

@@ -112,8 +112,8 @@ func TestTheSchemaPageHasEveryIndex(t *testing.T) {
 	}
 }
 
-// TestAnElectionDuringTheStartIsWaitedFor: what an index meets at Open is told
-// as anything else a server says.
+// TestAnElectionDuringTheStartIsWaitedFor: an error of the server while indexes are
+// made is classified like any other.
 func TestAnElectionDuringTheStartIsWaitedFor(t *testing.T) {
 	for _, command := range []string{"hello", "createIndexes", "dropIndexes"} {
 		database := newDatabase(t)
@@ -160,7 +160,7 @@ func TestAMajorityOfTheMembersBuildsAnIndex(t *testing.T) {
 	}
 }
 
-// TestAChangedRetentionChangesTheIndex rather than building it anew, where the
+// TestAChangedRetentionChangesTheIndex rather than building it again, where the
 // server can.
 func TestAChangedRetentionChangesTheIndex(t *testing.T) {
 	reply := func(code int) bson.D {
@@ -261,7 +261,7 @@ func TestOnlyAnInsertMakesADocument(t *testing.T) {
 }
 
 // TestBulksChangeDocumentsInOneOrder: a server that runs a bulk as one
-// transaction locks what it changes in the order it is told, and two bulks in
+// transaction locks documents in the order of the bulk, and two bulks in
 // different orders would wait for each other.
 func TestBulksChangeDocumentsInOneOrder(t *testing.T) {
 	database := newDatabase(t)

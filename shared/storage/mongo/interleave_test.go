@@ -15,7 +15,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage/mongo"
 )
 
-// letterSteps are what may happen to the letter of one event's work.
+// letterSteps are the steps that change the dead letter of one event's work.
 var letterSteps = map[string]func(ctx context.Context, s storage.Store, l storage.Letter) error{
 	"redriven": func(ctx context.Context, s storage.Store, l storage.Letter) error {
 		_, err := s.Redriven(ctx, []string{l.ID()}, "ops", start)
@@ -43,12 +43,12 @@ func buryAgain(ctx context.Context, s storage.Store, l storage.Letter, claim int
 }
 
 // TestStepsWithinSteps makes one step whole between two commands of another, at
-// every place there is. Whatever the order, dead work must have an open letter,
-// or nobody would look at it again; and every count must be true.
+// every place there is. Whatever the order, dead work must have an open dead letter,
+// or it would never be looked at again; and every count must be true.
 func TestStepsWithinSteps(t *testing.T) {
 	for _, c := range []struct {
 		outer, inner string
-		// sentAgain: the provider has sent the event again before, so the letter
+		// sentAgain: the provider has sent the event again before, so the dead letter
 		// is open and the work too.
 		sentAgain bool
 	}{
@@ -77,7 +77,7 @@ func TestStepsWithinSteps(t *testing.T) {
 
 type letterStep = func(context.Context, storage.Store, storage.Letter) error
 
-// stepWithinStep tries every place; attempts is how many the letter must have
+// stepWithinStep tries every place; attempts is how many the dead letter must have
 // then, 0 for any number.
 func stepWithinStep(t *testing.T, outer, inner letterStep, sentAgain bool, attempts int) {
 	database := newDatabase(t)
@@ -139,7 +139,7 @@ func requireAgreement(t *testing.T, s storage.Store, id string, r event.Ref, l s
 	got, err := s.LetterByID(t.Context(), l.ID())
 	require.NoError(t, err)
 	outcome := rows[0].Entities[0].Status
-	what := fmt.Sprintf("at command %d: outcome %s, row %s, letter %s", place, outcome, rows[0].Status, got.Status)
+	what := fmt.Sprintf("at command %d: outcome %s, row %s, dead letter %s", place, outcome, rows[0].Status, got.Status)
 	if outcome == storage.Dead {
 		require.Equal(t, storage.LetterOpen, got.Status, what)
 	}

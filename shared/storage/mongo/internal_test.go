@@ -78,7 +78,7 @@ func deep(n int) any {
 	return v
 }
 
-// FuzzProject: whatever a provider sends, a projection is valid BSON with
+// FuzzProject: for any answer of a provider, a projection is valid BSON with
 // names every server takes.
 func FuzzProject(f *testing.F) {
 	for _, seed := range []string{`{"a":1.10,"a":[{}]}`, `{"$a":{"b.c":""}}`, `[1,-0,1e9]`, "\"\xff\"", `{"":{"":1}}`, `null`} {
@@ -207,7 +207,7 @@ func TestCombinerRefusedElementCostsNoOther(t *testing.T) {
 	g.close()
 }
 
-func TestCombinerOutageIsEverybodys(t *testing.T) {
+func TestCombinerOutageFailsAllCalls(t *testing.T) {
 	g := newGated()
 	a := g.begin(t, t.Context(), 0, 1)
 	b, c := g.begin(t, t.Context(), 1, 2), g.begin(t, t.Context(), 2, 3)
@@ -259,7 +259,7 @@ func TestJudgedAreTheSettledOnes(t *testing.T) {
 	}
 }
 
-// A page of notes that are all of one event may be told again: its row must still
+// A page of notes that are all of one event may come again: its row must still
 // remember each of them. FerretDB keeps more of an array than $slice says, so
 // only the number can be looked at.
 func TestARowRemembersAPageOfNotes(t *testing.T) {

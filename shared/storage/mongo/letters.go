@@ -36,7 +36,7 @@ type letter struct {
 	ClosedAt time.Time `bson:"closed_at,omitempty"`
 	By       string    `bson:"by,omitempty"`
 	Reason   string    `bson:"reason,omitempty"`
-	// Rev counts the changes, for the step that reads a letter and writes it.
+	// Rev counts the changes, for the step that reads a dead letter and writes it.
 	Rev int64 `bson:"rev"`
 }
 
@@ -45,7 +45,7 @@ type attempt struct {
 	Error string    `bson:"error"`
 }
 
-// newLetter is a letter as buried for the first time; r is its event's row, nil
+// newLetter is a dead letter as buried for the first time; r is its event's row, nil
 // if the log has none.
 func newLetter(l *storage.Letter, r *row) *letter {
 	k := l.Ref.Key
@@ -77,9 +77,9 @@ func (l *letter) attempts() []storage.Attempt {
 	return out
 }
 
-// again is the update that opens a letter whose work has failed again, if
-// nobody has changed it since it was read. What it tells is of the latest
-// attempt; a burial told late adds what it knows.
+// again is the update that opens a dead letter whose work has failed again, if
+// it has not changed since it was read. Its class and error are those of the latest
+// attempt; a late burial only adds its attempts.
 func (l *letter) again(n *storage.Letter) mongo.WriteModel {
 	var attempts []attempt
 	for _, a := range storage.MergeAttempts(l.attempts(), n.Attempts) {
@@ -94,10 +94,10 @@ func (l *letter) again(n *storage.Letter) mongo.WriteModel {
 	return l.change(set, unclosed)
 }
 
-// unclosed are the fields an open letter does not have.
+// unclosed are the fields an open dead letter does not have.
 var unclosed = bson.D{{Key: "closed_at", Value: ""}, {Key: "by", Value: ""}, {Key: "reason", Value: ""}}
 
-// change is an update of the letter if nobody has changed it since it was read.
+// change is an update of the dead letter if it has not changed since it was read.
 func (l *letter) change(set, unset bson.D) mongo.WriteModel {
 	update := bson.D{{Key: "$set", Value: set}, {Key: "$inc", Value: bson.D{{Key: "rev", Value: int64(1)}}}}
 	if unset != nil {
@@ -106,7 +106,7 @@ func (l *letter) change(set, unset bson.D) mongo.WriteModel {
 	return mongo.NewUpdateOneModel().SetFilter(bson.D{{Key: "_id", Value: l.LetterID}, {Key: "rev", Value: l.Rev}}).SetUpdate(update)
 }
 
-// Bury writes a dead letter for each. The order closes every gap: the letter
+// Bury writes a dead letter for each. The order closes every gap: the dead letter
 // first, so that a sync which ends from now on finds it; then the outcome;
 // then the comparison with what was synced before.
 func (s *Store) Bury(ctx context.Context, letters []storage.Letter) ([]bool, error) {
@@ -162,16 +162,16 @@ func (s *Store) bury(ctx context.Context, letters []storage.Letter) ([]bool, err
 	return superseded, nil
 }
 
-// burial is what became of one letter that was to be written.
+// burial is the result of writing one dead letter.
 type burial struct {
 	// settled: it is there and its outcome was settled: its burial was done
-	// before, and what has become of it since stands.
+	// before, and its later status is kept.
 	settled, superseded bool
 	// claim is the one it has now.
 	claim int64
 }
 
-// putLetters writes letters, or adds to those that are there. One that others
+// putLetters writes dead letters, or adds to those that are there. One that others
 // change meanwhile is read again.
 func (s *Store) putLetters(ctx context.Context, letters []storage.Letter) ([]burial, error) {
 	out := make([]burial, len(letters))
@@ -240,7 +240,7 @@ func (s *Store) tryLetters(
 	if matched < int64(len(updates)) {
 		again = append(again, updated...) // an attempt is added once
 	}
-	slices.Sort(again) // those of one letter in the order they came
+	slices.Sort(again) // those of one dead letter in the order they came
 	return inOrder(again, func(i int) string { return letters[i].ID() }), nil
 }
 
@@ -277,7 +277,7 @@ func (s *Store) lettersAndRows(ctx context.Context, letters []storage.Letter, wh
 // withoutPayload leaves the event's body out of a row.
 var withoutPayload = bson.D{{Key: "payload", Value: 0}}
 
-// lettersByID reads letters by their ids, in the order of these.
+// lettersByID reads dead letters by their ids, in the order of these.
 func (s *Store) lettersByID(ctx context.Context, ids []string) (out []*letter, err error) {
 	for chunk := range slices.Chunk(ids, maxIDs) {
 		found, err := find[letter](ctx, s.letters, bson.D{among(chunk)}, options.Find())
@@ -289,12 +289,12 @@ func (s *Store) lettersByID(ctx context.Context, ids []string) (out []*letter, e
 	return inOrder(out, (*letter).id), nil
 }
 
-// agree mends what two steps made at once may leave: a letter closed by one
-// while its outcome was made dead by the other, so that nobody would ever look
-// at it again. The letter of a redriven or discarded one is opened; the
-// outcome of a superseded one is superseded. Every step that closes letters or
+// agree repairs what two steps made at once may leave: a dead letter closed by one
+// while its outcome was made dead by the other, so that it would never be looked
+// at again. The dead letter of a redriven or discarded one is opened; the
+// outcome of a superseded one is superseded. Every step that closes dead letters or
 // buries ends with it, so whichever comes second sees what the first did. It
-// answers how many letters it opened.
+// returns how many dead letters it opened.
 func (s *Store) agree(ctx context.Context, ids []string) (opened int, err error) {
 	letters, err := s.lettersByID(ctx, ids)
 	if err != nil {
@@ -332,7 +332,7 @@ func (s *Store) agree(ctx context.Context, ids []string) (opened int, err error)
 }
 
 // compare supersedes what a sync of a higher claim has made needless, and
-// recounts the letters of the entities. It returns the entities' synced claims.
+// recounts the dead letters of the entities. It returns the entities' synced claims.
 func (s *Store) compare(ctx context.Context, letters []*storage.Letter) (map[event.Key]int64, error) {
 	first := map[event.Key]time.Time{}
 	for _, l := range letters {
@@ -361,20 +361,20 @@ func (s *Store) compare(ctx context.Context, letters []*storage.Letter) (map[eve
 	return synced, nil
 }
 
-// Supersede marks the entity's open letters of a lower claim superseded.
+// Supersede marks the entity's open dead letters of a lower claim superseded.
 func (s *Store) Supersede(ctx context.Context, k event.Key, claim int64) (int, error) {
 	n, err := s.supersede(ctx, k, claim)
 	if err == nil {
 		_, err = s.recount(ctx, k, time.Time{}, false)
 	}
 	if err != nil {
-		return 0, fmt.Errorf("supersede letters of %s: %w", k, err)
+		return 0, fmt.Errorf("supersede dead letters of %s: %w", k, err)
 	}
 	return n, nil
 }
 
-// supersede changes the outcomes first: as long as a letter is open, whoever
-// repeats this finds it.
+// supersede changes the outcomes first: as long as a dead letter is open, a
+// repetition finds it.
 func (s *Store) supersede(ctx context.Context, k event.Key, claim int64) (int, error) {
 	open := bson.D{
 		{Key: "entity", Value: k.String()}, {Key: "status", Value: storage.LetterOpen},
@@ -404,10 +404,10 @@ func (s *Store) supersede(ctx context.Context, k event.Key, claim int64) (int, e
 	return len(letters), err
 }
 
-// recount counts the entity's open letters into its document and returns that
+// recount counts the entity's open dead letters into its document and returns that
 // as it was before. Since counting and writing are two steps, the write is
-// fenced as a fetch is by its claim: whoever began a later recount has counted
-// everything this one saw. With letters the entity is behind since the given
+// fenced as a fetch is by its claim: a recount that began later has counted
+// everything this one saw. With dead letters the entity is behind since the given
 // time; without, it no longer is, unless the provider's answers are in doubt or
 // other work on it is retrying.
 func (s *Store) recount(ctx context.Context, k event.Key, since time.Time, retrying bool) (*document, error) {

@@ -114,11 +114,11 @@ func duplicates(err error) (map[int]bool, error) {
 	return there, nil
 }
 
-// againTries is how often rows are read anew when others change them meanwhile.
+// againTries is how often rows are read again when others change them meanwhile.
 const againTries = 20
 
 // logAgain takes arrivals whose rows are there. The new state of a row is made
-// from what was read and written if nobody has changed it since; otherwise it
+// from what was read and written if it has not changed since; otherwise it
 // is read again. What an earlier try found out about an arrival stays true.
 func (s *Store) logAgain(ctx context.Context, arrivals []storage.Arrival, which []int, out []storage.Logged) error {
 	for range againTries {
@@ -188,7 +188,7 @@ func (r *row) take(a *storage.Arrival, out *storage.Logged) (changed bool) {
 		out.Redelivered, changed = true, true
 		r.Duplicates++
 		opened = r.reopen()
-		r.stand(a.Signal)
+		r.setEntry(a.Signal)
 	}
 	if !bytes.Equal(bodyBytes(r.Payload), a.Event.Payload) {
 		out.PayloadDiffers = true

@@ -25,12 +25,12 @@ type note struct {
 }
 
 // countedNotes is how many notes a row remembers to have counted: a page of them
-// that are all of one event, told again within moments, and what came between.
+// that are all of one event, noted again within moments, and what came between.
 const countedNotes = 2 * storage.MaxNotes
 
 // Note adds to the audit; duplicates are counted on their event's row, which
 // remembers the notes it has counted: whatever fails between the two, a note that
-// is told again is counted once.
+// comes again is counted once.
 func (s *Store) Note(ctx context.Context, notes []storage.Note) error {
 	notes = inOrder(notes, func(n storage.Note) string { return n.ID })
 	for chunk := range slices.Chunk(notes, s.bulkSize) {

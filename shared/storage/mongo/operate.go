@@ -18,7 +18,7 @@ import (
 
 const lettersList = "dead letters"
 
-// LetterByID returns one letter, or storage.ErrNotFound.
+// LetterByID returns one dead letter, or storage.ErrNotFound.
 func (s *Store) LetterByID(ctx context.Context, id string) (*storage.LetterRecord, error) {
 	found, err := s.lettersByID(ctx, []string{id})
 	if err == nil && len(found) == 0 {
@@ -60,7 +60,7 @@ func (s *Store) CountLetters(ctx context.Context, f storage.LetterFilter) (int64
 	return n, nil
 }
 
-// OpenLetters counts open letters by source.
+// OpenLetters counts open dead letters by source.
 func (s *Store) OpenLetters(ctx context.Context) (map[string]int64, error) {
 	counts, err := stringCounts(ctx, s.letters, bson.D{{Key: "status", Value: storage.LetterOpen}}, "source")
 	if err != nil {
@@ -81,7 +81,7 @@ func letterFilter(f storage.LetterFilter) bson.D {
 	return appendRange(filter, "at", f.From, f.To)
 }
 
-// records adds to letters what their events' rows have.
+// records adds to dead letters what their events' rows have.
 func (s *Store) records(ctx context.Context, letters []*letter) ([]*storage.LetterRecord, error) {
 	ids := make([]string, len(letters))
 	for i, l := range letters {
@@ -111,16 +111,16 @@ func (l *letter) record() *storage.LetterRecord {
 	}
 }
 
-// Redriven closes open letters whose work has been appended anew.
+// Redriven closes open dead letters whose work was appended again.
 func (s *Store) Redriven(ctx context.Context, ids []string, by string, at time.Time) (int, error) {
 	n, err := s.closeLetters(ctx, ids, closing{letter: storage.LetterRedriven, outcome: storage.Pending, by: by, at: at})
 	if err != nil {
-		return n, fmt.Errorf("mark letters redriven: %w", err)
+		return n, fmt.Errorf("mark dead letters redriven: %w", err)
 	}
 	return n, nil
 }
 
-// Discard gives open letters up.
+// Discard gives open dead letters up.
 func (s *Store) Discard(ctx context.Context, ids []string, by, reason string, at time.Time) (int, error) {
 	n, err := s.closeLetters(ctx, ids, closing{letter: storage.LetterDiscarded, outcome: storage.Discarded, by: by, reason: reason, at: at})
 	if err != nil {
@@ -129,7 +129,7 @@ func (s *Store) Discard(ctx context.Context, ids []string, by, reason string, at
 	return n, nil
 }
 
-// closing is how letters end, and what becomes of their outcomes.
+// closing is how dead letters end, and what becomes of their outcomes.
 type closing struct {
 	letter     storage.LetterStatus
 	outcome    storage.EventStatus
@@ -143,9 +143,9 @@ func (c closing) update() bson.D {
 	return bson.D{{Key: "$set", Value: set}, {Key: "$inc", Value: bson.D{{Key: "rev", Value: int64(1)}}}}
 }
 
-// closeLetters changes the outcomes first: as long as a letter is open, whoever
-// repeats this, or its own work, finds it. The counts come last and for every
-// letter named, so that a repetition makes them even if nothing else is left
+// closeLetters changes the outcomes first: as long as a dead letter is open, a
+// repetition of this call or of the work finds it. The counts come last and for every
+// dead letter named, so that a repetition makes them even if nothing else is left
 // to do.
 func (s *Store) closeLetters(ctx context.Context, ids []string, end closing) (n int, err error) {
 	for chunk := range slices.Chunk(ids, maxIDs) {

@@ -14,7 +14,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage/internal/page"
 )
 
-// The names of the lists, as they stand in cursors.
+// The names of the lists, as in cursors.
 const (
 	entitiesList = "entities"
 	eventsList   = "events"

@@ -44,7 +44,7 @@ func (s *Store) Unsettled(ctx context.Context, source string, before time.Time, 
 	return p.Items, p.NextCursor, nil
 }
 
-// Requeued remembers the entries that stand for open outcomes.
+// Requeued stores the current entries of open outcomes.
 func (s *Store) Requeued(ctx context.Context, again []storage.Requeue) error {
 	models := make([]mongo.WriteModel, len(again))
 	for i, r := range inOrder(again, func(r storage.Requeue) string { return rowID(r.Source, r.EventID) }) {

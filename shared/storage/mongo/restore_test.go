@@ -14,10 +14,10 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage/mongo"
 )
 
-// TestOfTwoFetchesOfOneClaimTheLaterStands puts a document back to an older
+// TestOfTwoFetchesOfOneClaimTheLaterWins puts a document back to an older
 // copy of itself while a fetch is under way, whose claim is then given out
 // again.
-func TestOfTwoFetchesOfOneClaimTheLaterStands(t *testing.T) {
+func TestOfTwoFetchesOfOneClaimTheLaterWins(t *testing.T) {
 	database := newDatabase(t)
 	s := open(t, database, mongo.Options{})
 	client, err := driver.Connect(options.Client().ApplyURI(server.URI(database)))

@@ -155,8 +155,8 @@ func (r *row) saw(id storage.SignalID) bool {
 	return true
 }
 
-// stand lets an entry stand for the primary entity's outcome if it is open.
-func (r *row) stand(id storage.SignalID) {
+// setEntry makes an entry that of the primary entity's outcome, if it is open.
+func (r *row) setEntry(id storage.SignalID) {
 	for field, o := range r.Outcomes {
 		if o.N == 0 && !o.Status.Final() {
 			sig := signal(id)

@@ -43,8 +43,8 @@ func TestRowsAreNotOverwritten(t *testing.T) {
 	require.EqualValues(t, stores*each, rows[0].Duplicates)
 }
 
-// TestANoteHalfDoneIsCounted: whatever failed between the audit and the row, a
-// note told again is counted, and once.
+// TestANoteHalfDoneIsCounted: whichever step failed between the audit and the row, a
+// note that comes again is counted, and once.
 func TestANoteHalfDoneIsCounted(t *testing.T) {
 	database := newDatabase(t)
 	s := open(t, database, mongo.Options{})

@@ -61,7 +61,7 @@ func settled(d *storage.Settlement) move {
 // models are the update: filtered on the outcome's status, so that doing it
 // twice does it once, and the counts stay true. Opening an outcome takes two,
 // of which one matches: the status of a row that was closed is pending again,
-// that of one with other open outcomes stands.
+// that of one with other open outcomes stays.
 func (m move) models() []mongo.WriteModel {
 	count := bson.D{{Key: "rev", Value: int64(1)}}
 	if m.from == storage.Pending {
@@ -102,7 +102,7 @@ func tallyField(s storage.EventStatus) (string, bool) {
 
 // move makes the moves and lets the rows' status follow, a bulk at a time, in
 // the order of the rows (see inOrder). If it is cut short between the two,
-// whoever repeats it finishes it.
+// a repetition finishes it.
 func (s *Store) move(ctx context.Context, moves []move) error {
 	moves = inOrder(moves, func(m move) string { return m.row })
 	for chunk := range slices.Chunk(moves, s.bulkSize) {
@@ -171,7 +171,7 @@ func (s *Store) Fail(ctx context.Context, failed []storage.Failure) error {
 	return nil
 }
 
-// failure counts a failure once, however often it is told.
+// failure counts a failure once, however often it is recorded.
 func failure(f *storage.Failure) mongo.WriteModel {
 	failedAt := outcomePath(f.Entity, "failed_at")
 	return mongo.NewUpdateOneModel().

@@ -14,7 +14,7 @@ import (
 
 const (
 	// maxDepth is how deeply a state may nest to have a projection. MongoDB
-	// refuses documents nested over 100 deep; the state stands one deep itself.
+	// refuses documents nested over 100 deep; the state itself is one deep.
 	maxDepth = 90
 	// maxProjected is the longest raw state, in bytes, that is projected. At
 	// worst ("[1,1,1,…") two bytes of it become sixteen, so raw and projection
@@ -29,7 +29,7 @@ var errTooDeep = errors.New("nested too deeply")
 
 // project returns a provider's JSON as a value MongoDB can query, or false if
 // it cannot be had: not JSON, too deep or too big. It is a convenience, so it
-// is left out rather than stand in the way of the state itself.
+// is left out, so that the state itself can be stored.
 //
 //   - Integers that fit 64 bits are integers. All other numbers stay text,
 //     exactly as sent: 1.10 is "1.10", and money never becomes a float.

@@ -55,7 +55,7 @@ type Options struct {
 	// ScanSize is how many documents one step of a scan reads at most. Defaults
 	// to 5,000.
 	ScanSize int
-	// Now is the clock of what nobody else tells the time of: when letters were
+	// Now is the clock for times that no caller passes: when dead letters were
 	// superseded and waiting tasks cancelled. Defaults to time.Now.
 	Now func() time.Time
 	// Monitor hears of every command. Defaults to none.

@@ -89,7 +89,7 @@ var passedOver = map[string][]string{
 	// of an entity goes with its kind and id.) Of the few that retry on an entity's
 	// behalf each is looked into.
 	"events": {"source", "status", "type", "kinds", "outcomes."},
-	// Letters and differences are for people: few, or something is very wrong.
+	// Dead letters and discrepancies are for operators: few, or something is very wrong.
 	"dead_letters":  {"source", "type", "kind", "class", "claim"},
 	"discrepancies": {"source", "type", "kind", "status", "sweep"},
 	// The tasks of a status that is not over are few, and of others only people

@@ -165,8 +165,8 @@ func saveUpdate(t *storage.Task) bson.D {
 	return update
 }
 
-// savedBefore reports whether a save that was refused is one that was made
-// before and whose answer was lost: whoever ended a task has ended it.
+// savedBefore reports whether a refused save repeats one that succeeded before and
+// whose answer was lost.
 func (s *Store) savedBefore(ctx context.Context, t *storage.Task) (bool, error) {
 	there, err := s.task(ctx, t.ID)
 	if errors.Is(err, storage.ErrNotFound) {
@@ -200,7 +200,7 @@ func (s *Store) CancelTask(ctx context.Context, id string) (bool, error) {
 }
 
 // ForgetTasks removes final tasks that finished before a time. Partitions go
-// first: while their task stands they are found again.
+// first: while their task is there they are found again.
 func (s *Store) ForgetTasks(ctx context.Context, before time.Time) (int, error) {
 	filter := append(oneOf("status", over...), bson.E{Key: "parent", Value: ""},
 		bson.E{Key: "finished_at", Value: bson.D{{Key: "$lt", Value: before}}})

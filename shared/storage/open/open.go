@@ -1,5 +1,5 @@
-// Package open opens the store a URL names. It stands apart from package
-// mirror because it imports every store, and they import mirror.
+// Package open opens the store a URL names. It is apart from package storage because
+// it imports every store, and they import storage.
 package open
 
 import (

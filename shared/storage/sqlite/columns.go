@@ -74,8 +74,8 @@ func (l local) Scan(v any) error {
 	return nil
 }
 
-// number is a column of whole numbers that may hold anything else, after somebody
-// has edited the file: bad then.
+// number is a column of whole numbers that may hold anything else, after an
+// edit of the file by hand: bad then.
 type number struct {
 	int64
 	bad bool

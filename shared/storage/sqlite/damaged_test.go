@@ -13,8 +13,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage/storetest"
 )
 
-// What somebody has broken in the file is read around and written again; what
-// cannot be read around is no reason to wait.
+// A field damaged in the file is skipped and written again; a value that cannot be
+// skipped is a permanent error, not one to wait for.
 func TestWhatCannotBeRead(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tarn.db")
 	s := open(t, path)

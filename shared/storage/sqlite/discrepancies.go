@@ -18,7 +18,7 @@ const discrepancyColumns = `id, source, kind, entity_id, type, status, event_id,
 
 const (
 	// recordSQL leaves what is there, but for one that was dropped and has been
-	// found again since: the event that explained it has not mended it.
+	// found again since: the event that explained it has not repaired it.
 	recordSQL = `
 INSERT INTO discrepancies (` + discrepancyColumns + `, repair)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, iif(?6 IN ('repaired', 'failed'), ?6, ''))
@@ -81,7 +81,7 @@ func (s *Store) Judge(ctx context.Context, confirmed, dropped []string, at time.
 	return judged, err
 }
 
-// Repair tells how the repair of discrepancies ended.
+// Repair records how the repair of discrepancies ended.
 func (s *Store) Repair(ctx context.Context, ids []string, ok bool, at time.Time) error {
 	end := storage.Failed
 	if ok {

@@ -6,15 +6,15 @@
 //
 // SQLite has one writer at a time, and with synchronous=FULL each transaction
 // waits for the disk. So the calls of all goroutines go to one writer, which
-// makes one transaction of whatever waits when it is free:
+// makes one transaction of the calls that wait when it is free:
 //
 //	Claim ─┐
 //	Write ─┤ calls ──▶ turn ── BEGIN ── call, call, call … ── COMMIT (one fsync) ──▶ answers
 //	Log   ─┘
 //
 // While the disk works, the next calls gather: under load the batches grow by
-// themselves, and a lone caller waits for nobody. No answer is given before
-// the commit. If a call fails, the transaction is rolled back and each of its
+// themselves, and a lone caller does not wait. No answer is given before the
+// commit. If a call fails, the transaction is rolled back and each of its
 // calls is run again in one of its own, so one caller's bad document costs the
 // others time, not their work. That is cheaper than a savepoint per call,
 // since failures are rare. A caller whose context ends before its call was
@@ -27,7 +27,7 @@
 // can wait for seconds. So every transaction is made under a file lock beside
 // the database, for which the kernel keeps the waiters (package-private type
 // turn). Readers use connections of their own and, thanks to the write-ahead
-// log, wait for nobody.
+// log, never wait for the writer.
 //
 // # Whose file it is
 //
@@ -38,9 +38,8 @@
 // # What is in it
 //
 // Plain tables: mirror, events, outcomes (one row per event and entity),
-// signals, dead_letters, discrepancies, tasks, audit. The file knows the version
-// of its tables; one of an earlier version is brought up when it is opened.
-// Times are Unix milliseconds, 0
-// for none. mirror.raw is the provider's JSON as text, so SQLite's JSON
+// signals, dead_letters, discrepancies, tasks, audit. The file has the version
+// of its tables; opening a file of an earlier version upgrades it. Times are Unix
+// milliseconds, 0 for none. mirror.raw is the provider's JSON as text, so SQLite's JSON
 // functions query it: SELECT raw ->> '$.status' FROM mirror.
 package sqlite

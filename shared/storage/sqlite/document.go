@@ -58,7 +58,7 @@ const (
 	// under way from before may hold a number that is given out again.
 	latest = ` AND (synced_claim < ?4 OR synced_at <= ?5)`
 
-	// synced is what every good fetch moves. A later event replaces the last
+	// synced has the fields that every good fetch sets. A later event replaces the last
 	// one; of the same time, the one with the greater id.
 	synced = `
 	synced_claim    = claim,
@@ -67,7 +67,7 @@ const (
 	last_event_id   = iif((?6, ?7) > (last_event_at, last_event_id), ?7, last_event_id),
 	last_event_type = iif((?6, ?7) > (last_event_at, last_event_id), ?8, last_event_type)`
 
-	// under is for an answer with the entity: where it was found it stands.
+	// under is for an answer with the entity: its parents are those it was found under.
 	under = `,
 	parents = iif(?9 = '', parents, ?9)`
 

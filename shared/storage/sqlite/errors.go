@@ -14,8 +14,8 @@ import (
 
 // classify gives an error its fate. What the file refuses for its content is
 // permanent, and so is a value in it that cannot be read; everything else that
-// SQLite reports (busy, disk full, I/O, cannot open) passes when somebody has seen
-// to the disk, so the work waits.
+// SQLite reports (busy, disk full, I/O, cannot open) passes once the disk is well
+// again, so the work waits.
 func classify(err error) error {
 	var known *fate.Error
 	var theirs *sqlite.Error

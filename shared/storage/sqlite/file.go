@@ -18,15 +18,15 @@ import (
 )
 
 // raiseEvery is how often the generation is raised while there are writes: a
-// copy is told from a newer one if it is at least that much older.
+// copy is recognised as older if it is at least that much older.
 const raiseEvery = time.Minute
 
 // generationDigits is how the lock file holds a generation: padded, so that a
 // later one covers an earlier one whole.
 const generationDigits = 20
 
-// parts are the files SQLite itself keeps a database in while it is open. None
-// of them is replaced meanwhile but by somebody else.
+// parts are the files SQLite itself keeps a database in while it is open. SQLite
+// itself replaces none of them meanwhile.
 var parts = [...]string{"", "-wal", "-shm"}
 
 // file is the database as it was opened. It notices two things that SQLite does

@@ -129,7 +129,7 @@ func claimMany(ctx context.Context, s storage.Store, n int) error {
 const childEnv = "TARN_TEST_SQLITE_CHILD"
 
 // TestSeveralProcessesShareAFile starts this test twice more as processes that
-// write without a pause, and sees that everybody gets their turn soon.
+// write without a pause, and checks that each gets its turn soon.
 func TestSeveralProcessesShareAFile(t *testing.T) {
 	const each = 150
 	if path := os.Getenv(childEnv); path != "" {

@@ -45,18 +45,18 @@ func (s *Store) Fleet(ctx context.Context) (storage.Fleet, error) {
 }
 
 // FoundFleet keeps f unless the database belongs to a fleet already.
-func (s *Store) FoundFleet(ctx context.Context, f storage.Fleet) (stands storage.Fleet, err error) {
+func (s *Store) FoundFleet(ctx context.Context, f storage.Fleet) (stored storage.Fleet, err error) {
 	err = s.writer.change(ctx, func(t *tx) (err error) {
 		if _, err = t.exec(foundFleetSQL, f.ID, f.Prefix, f.Shards, f.Data); err != nil {
 			return err
 		}
-		stands, err = scanFleet(t.row(fleetSQL))
+		stored, err = scanFleet(t.row(fleetSQL))
 		return err
 	})
 	if err != nil {
 		return storage.Fleet{}, fmt.Errorf("found the fleet: %w", err)
 	}
-	return stands, nil
+	return stored, nil
 }
 
 // ChangeFleet replaces what is known of the fleet if the turn is still f.Turn.

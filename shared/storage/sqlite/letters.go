@@ -17,8 +17,8 @@ const (
 	formerLetterSQL  = `SELECT status, attempts, claim, at, signal_shard, signal_id, class FROM dead_letters WHERE id = ?1`
 	syncedClaimSQL   = `SELECT synced_claim FROM mirror WHERE source = ?1 AND kind = ?2 AND id = ?3`
 
-	// buryLetterSQL writes a letter; one that was redriven and failed again is
-	// the same letter, open once more.
+	// buryLetterSQL writes a dead letter; one that was redriven and failed again is
+	// the same dead letter, open once more.
 	buryLetterSQL = `
 INSERT INTO dead_letters (id, source, event_id, kind, entity_id, parents, signal_shard, signal_id, class, attempts, claim, trace_id, at, status, closed_at)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
@@ -33,7 +33,7 @@ UPDATE outcomes SET status = ?5 WHERE event = ?1 AND kind = ?2 AND id = ?3 AND s
 	knownSQL = `
 INSERT INTO mirror (source, kind, id) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING`
 
-	// recountSQL counts the open letters. With some the entity is behind since
+	// recountSQL counts the open dead letters. With some the entity is behind since
 	// ?4; with none it no longer is, unless the provider's answers are in doubt
 	// or, ?5, other work on it is retrying.
 	recountSQL = `
@@ -90,7 +90,7 @@ func (t *tx) bury(l *storage.Letter) (superseded bool, err error) {
 		return false, err
 	}
 	if there && logged {
-		// This burial was done before, and what has become of it since stands.
+		// This burial was done before, and its later status is kept.
 		if settled, err := t.settled(row, k); err != nil || settled {
 			return former.status == storage.LetterSuperseded, err
 		}
@@ -132,7 +132,7 @@ func (t *tx) settled(row int64, k event.Key) (bool, error) {
 	return outcome.Final() && outcome != storage.Dead, err
 }
 
-// formerLetter is what a letter that is buried again told before.
+// formerLetter is what a dead letter held before it was buried again.
 type formerLetter struct {
 	status   storage.LetterStatus
 	attempts []storage.Attempt
@@ -156,8 +156,8 @@ func (t *tx) formerLetter(id string) (f formerLetter, there bool, err error) {
 	return f, true, json.Unmarshal([]byte(attempts), &f.attempts)
 }
 
-// again returns a letter with what it told before. What it tells is of the
-// latest attempt; a burial told late adds what it knows.
+// again returns a dead letter with what it held before. Its class and error are of the
+// latest attempt; a late burial only adds its attempts.
 func (f formerLetter) again(l *storage.Letter) *storage.Letter {
 	out := *l
 	out.Attempts, out.Claim = storage.MergeAttempts(f.attempts, l.Attempts), max(f.claim, l.Claim)
@@ -167,7 +167,7 @@ func (f formerLetter) again(l *storage.Letter) *storage.Letter {
 	return &out
 }
 
-// putLetter writes a letter; one that is superseded is closed at a time.
+// putLetter writes a dead letter; one that is superseded is closed at a time.
 func (t *tx) putLetter(l *storage.Letter, status storage.LetterStatus, at time.Time) error {
 	parents, err := object(l.Ref.Parents)
 	if err != nil {
@@ -210,7 +210,7 @@ func (t *tx) recount(k event.Key, since int64, retrying bool) error {
 	return err
 }
 
-// Supersede marks the entity's open letters of a lower claim superseded.
+// Supersede marks the entity's open dead letters of a lower claim superseded.
 func (s *Store) Supersede(ctx context.Context, k event.Key, claim int64) (n int, err error) {
 	err = s.writer.change(ctx, func(t *tx) error {
 		letters, err := t.openLetters(k, claim)
@@ -226,7 +226,7 @@ func (s *Store) Supersede(ctx context.Context, k event.Key, claim int64) (n int,
 		return t.recount(k, 0, false)
 	})
 	if err != nil {
-		return 0, fmt.Errorf("supersede letters of %s: %w", k, err)
+		return 0, fmt.Errorf("supersede dead letters of %s: %w", k, err)
 	}
 	return n, nil
 }

@@ -23,7 +23,7 @@ const letterColumns = `l.id, l.source, l.event_id, l.kind, l.entity_id, l.parent
 	l.attempts, l.claim, l.trace_id, l.at, l.status, l.closed_at, l.closed_by, l.reason, coalesce(e.type, ''), e.payload`
 
 const (
-	// withEvents joins each letter with its event, which the log may lack.
+	// withEvents joins each dead letter with its event, which the log may lack.
 	withEvents = ` LEFT JOIN events AS e ON e.source = l.source AND e.id = l.event_id`
 
 	lettersFrom = " FROM dead_letters AS l"
@@ -40,7 +40,7 @@ UPDATE dead_letters SET status = ?2, closed_at = ?3, closed_by = ?4, reason = ?5
 RETURNING source, event_id, kind, entity_id`
 )
 
-// LetterByID returns one letter, or storage.ErrNotFound.
+// LetterByID returns one dead letter, or storage.ErrNotFound.
 func (s *Store) LetterByID(ctx context.Context, id string) (*storage.LetterRecord, error) {
 	l, err := scanLetter(s.reads.QueryRowContext(ctx, "SELECT "+letterColumns+lettersFrom+withEvents+" WHERE l.id = ?1", id))
 	if errors.Is(err, sql.ErrNoRows) {
@@ -88,7 +88,7 @@ func (s *Store) CountLetters(ctx context.Context, f storage.LetterFilter) (n int
 	return n, nil
 }
 
-// OpenLetters counts open letters by source.
+// OpenLetters counts open dead letters by source.
 func (s *Store) OpenLetters(ctx context.Context) (map[string]int64, error) {
 	rows, err := s.reads.QueryContext(ctx, openLettersBySourceSQL)
 	if err != nil {
@@ -109,17 +109,17 @@ func (s *Store) OpenLetters(ctx context.Context) (map[string]int64, error) {
 	return out, nil
 }
 
-// Redriven closes open letters whose work has been appended anew.
+// Redriven closes open dead letters whose work was appended again.
 func (s *Store) Redriven(ctx context.Context, ids []string, by string, at time.Time) (int, error) {
-	return s.closeLetters(ctx, "mark letters redriven", ids, closing{storage.LetterRedriven, storage.Pending, by, "", at})
+	return s.closeLetters(ctx, "mark dead letters redriven", ids, closing{storage.LetterRedriven, storage.Pending, by, "", at})
 }
 
-// Discard gives open letters up.
+// Discard gives open dead letters up.
 func (s *Store) Discard(ctx context.Context, ids []string, by, reason string, at time.Time) (int, error) {
 	return s.closeLetters(ctx, "discard letters", ids, closing{storage.LetterDiscarded, storage.Discarded, by, reason, at})
 }
 
-// closing is how letters end, and what becomes of their outcomes.
+// closing is how dead letters end, and what becomes of their outcomes.
 type closing struct {
 	letter     storage.LetterStatus
 	outcome    storage.EventStatus
@@ -147,7 +147,7 @@ func (t *tx) closeLetters(ids []string, end closing) (n int, err error) {
 	for _, id := range ids {
 		k, closed, err := t.closeLetter(id, end)
 		if err != nil {
-			return 0, fmt.Errorf("letter %s: %w", id, err)
+			return 0, fmt.Errorf("dead letter %s: %w", id, err)
 		}
 		if closed {
 			n++
@@ -183,7 +183,7 @@ func (t *tx) closeLetter(id string, end closing) (k event.Key, closed bool, err 
 	return k, true, t.moveOutcome(row, k, storage.Dead, end.outcome, millis(end.at))
 }
 
-// lettersIndex is the index that gives a list its letters in order; those of one
+// lettersIndex is the index that gives a list its dead letters in order; those of one
 // entity are sorted.
 func lettersIndex(f storage.LetterFilter) string {
 	switch {
@@ -222,10 +222,10 @@ func scanLetter(row scanner) (*storage.LetterRecord, error) {
 	k.Source = l.Source
 	l.At, l.ClosedAt = fromMillis(at), fromMillis(closed)
 	if l.Ref.Parents, err = fromObject(parents); err != nil {
-		return nil, fmt.Errorf("letter %s: %w", id, err)
+		return nil, fmt.Errorf("dead letter %s: %w", id, err)
 	}
 	if err := json.Unmarshal([]byte(attempts), &l.Attempts); err != nil {
-		return nil, fate.Errorf(fate.Permanent, "letter %s: attempts cannot be read: %w", id, err)
+		return nil, fate.Errorf(fate.Permanent, "dead letter %s: attempts cannot be read: %w", id, err)
 	}
 	return &l, nil
 }

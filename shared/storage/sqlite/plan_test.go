@@ -45,7 +45,7 @@ func (w *watched) all() []string {
 	return out
 }
 
-// sqliteConn is what a connection of the driver can do.
+// sqliteConn is the driver's connection.
 type sqliteConn interface {
 	driver.Conn
 	driver.Pinger
@@ -83,12 +83,12 @@ func (c *watchedConn) QueryContext(ctx context.Context, query string, args []dri
 	return c.sqliteConn.QueryContext(ctx, query, args)
 }
 
-// statement tells what is planned from what is not: pragmas, the schema,
+// statement separates what is planned from what is not: pragmas, the schema,
 // transactions.
 var statement = regexp.MustCompile(`(?i)^\s*(SELECT|INSERT|UPDATE|DELETE|WITH)\b`)
 
 // requireBounded asserts of every statement the suite has executed that it reads
-// what it answers and not whatever there is: it finds its rows by an index, in
+// its answer and not the whole table: it finds its rows by an index, in
 // their order.
 func requireBounded(t *testing.T, path string) {
 	db, err := sql.Open("sqlite", path)
@@ -153,7 +153,7 @@ func parameters(query string) int {
 // store gives it.
 var table = regexp.MustCompile(`^SCAN (mirror|events|outcomes|signals|dead_letters|discrepancies|tasks|audit|mirror_parents|[elmou])\b`)
 
-// sorted are the indexes whose rows are few, though not in order: the letters of
+// sorted are the indexes whose rows are few, though not in order: the dead letters of
 // an entity, and tasks of some statuses or kinds. The events of an entity and
 // those under way are found by their numbers.
 var sorted = []string{"dead_letters_entity", "tasks_status", "tasks_parent_status", "tasks_kind"}
@@ -202,7 +202,7 @@ var beside = map[string][]string{
 	// api asks so, and a request of its that takes too long is answered so, not
 	// repeated. Rows that are processed are nearly all.
 	"events": {"status", "type", "source", "kind", "received_at"},
-	// Letters, differences and tasks are few, or something is very wrong.
+	// Dead letters, discrepancies and tasks are few, or something is very wrong.
 	"dead_letters":  {"source", "type", "kind", "class", "at", "claim"},
 	"discrepancies": {"source", "type", "kind", "status", "sweep_id", "found_at"},
 	"tasks":         {"kind", "source", "status"},

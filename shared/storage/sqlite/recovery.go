@@ -51,7 +51,7 @@ func (s *Store) Unsettled(ctx context.Context, source string, before time.Time, 
 // oldestReceived is the order of unsettled rows of one source.
 const oldestReceived = "received_at, id"
 
-// unsettled selects open rows. The statuses stand in the text: only so is the
+// unsettled selects open rows. The statuses are literals: only so is the
 // index of open rows used.
 func unsettled(source string, before time.Time) (c conditions) {
 	c.by = "events_unsettled"
@@ -59,7 +59,7 @@ func unsettled(source string, before time.Time) (c conditions) {
 	return c
 }
 
-// Requeued remembers the entries that stand for open outcomes.
+// Requeued stores the current entries of open outcomes.
 func (s *Store) Requeued(ctx context.Context, again []storage.Requeue) error {
 	for part := range slices.Chunk(again, batchSize) {
 		if err := s.requeued(ctx, part); err != nil {

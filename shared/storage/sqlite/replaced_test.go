@@ -143,3 +143,28 @@ func TestTheFleetNeedsNoNewerSchema(t *testing.T) {
 	require.Equal(t, schemaVersion, version)
 	require.NotContains(t, steps[schemaVersion-1], "fleet")
 }
+
+// The write-ahead log has the last writes. A new file would take its name, and
+// the log would be laid over it or lost.
+func TestAFileThatIsGoneBesideItsLogIsRefused(t *testing.T) {
+	from, dir := filepath.Join(t.TempDir(), "tarn.db"), t.TempDir()
+	to := filepath.Join(dir, "tarn.db")
+	s := opened(t, from)
+	_, err := s.Claim(t.Context(), order)
+	require.NoError(t, err)
+	killed(t, from, dir)
+	require.NoError(t, os.Rename(to, to+".away"))
+
+	_, err = Open(t.Context(), to, Options{})
+	require.ErrorContains(t, err, to+" is gone")
+	require.ErrorContains(t, err, "put the file back")
+	require.NotContains(t, err.Error(), "older copy")
+	class, _ := fate.Of(err)
+	require.Equal(t, fate.Permanent, class, "waiting would not help")
+	require.NoFileExists(t, to)
+
+	require.NoError(t, os.Rename(to+".away", to))
+	doc, err := opened(t, to).Claim(t.Context(), order)
+	require.NoError(t, err)
+	require.EqualValues(t, 2, doc.Claim, "nothing is lost")
+}

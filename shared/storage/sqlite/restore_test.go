@@ -93,9 +93,9 @@ func TestARestoredCopyRefusesClaimsOfItsFuture(t *testing.T) {
 	require.Equal(t, "9", r.state())
 }
 
-// A claim that is given out again stands for two fetches, of which the one from
+// A claim that is given out again belongs to two fetches, of which the one from
 // before the restoration was sent earlier.
-func TestOfTwoFetchesOfOneClaimTheLaterStands(t *testing.T) {
+func TestOfTwoFetchesOfOneClaimTheLaterWins(t *testing.T) {
 	r := restore(t)
 	require.EqualValues(t, 2, r.claim())
 	require.True(t, r.write(2, 9))
@@ -111,7 +111,7 @@ func TestOfTwoFetchesOfOneClaimTheLaterStands(t *testing.T) {
 }
 
 // What was settled since the copy was made is open again, so that recovery
-// appends it anew; what came since is unknown, so that the search for missed
+// appends it again; what came since is unknown, so that the search for missed
 // events brings it back.
 func TestARestoredCopyShowsWhatIsToBeDoneAgain(t *testing.T) {
 	r := restore(t)

@@ -78,7 +78,7 @@ func (s *sweeper) loop(ctx context.Context) {
 // sweep removes everything that has had its time, a little at a time.
 func (s *sweeper) sweep(ctx context.Context) error {
 	return errors.Join(
-		// The event last: while it stands, what belongs to it can be found.
+		// The event last: while it is there, what belongs to it can be found.
 		s.drop(ctx, s.keep.Events, dropOutcomesSQL, dropSignalsSQL, dropEventsSQL),
 		s.drop(ctx, s.keep.Events, dropLettersSQL),
 		s.drop(ctx, s.keep.Audit, dropAuditSQL),

@@ -200,7 +200,7 @@ const moving = `
 ALTER TABLE events ADD COLUMN parents_differ INTEGER NOT NULL DEFAULT 0;
 `
 
-// explaining adds what tells whether an event explains a difference: which state
+// explaining adds what decides whether an event explains a difference: which state
 // its fetch brought, which the provider showed, and after which claim.
 const explaining = `
 ALTER TABLE outcomes ADD COLUMN state_hash TEXT NOT NULL DEFAULT '';
@@ -208,12 +208,12 @@ ALTER TABLE discrepancies ADD COLUMN state_hash TEXT NOT NULL DEFAULT '';
 ALTER TABLE discrepancies ADD COLUMN synced_claim INTEGER NOT NULL DEFAULT 0;
 `
 
-// bounding adds an index for each query that read whatever there was: however
+// bounding adds an index for each query that read a whole table: however
 // large the file grows, a query reads what it answers. Partial ones hold little,
 // and cost only what enters and leaves them.
 //
 // mirror_parents holds the parents of a document as rows. Triggers keep it, so
-// that whatever writes parents need not know of it.
+// that no write of parents has to set it.
 const bounding = `
 CREATE INDEX mirror_unfetched ON mirror (source, kind) WHERE synced_claim = 0;
 CREATE INDEX mirror_living ON mirror (source, kind, verified_at) WHERE synced_claim > 0 AND terminal_at = 0 AND deleted_at = 0;
@@ -252,7 +252,7 @@ CREATE INDEX tasks_parent_status ON tasks (parent, status);
 CREATE INDEX tasks_finished ON tasks (parent, finished_at);
 `
 
-// marking adds what an event did not tell.
+// marking adds flags for what an event lacks.
 const marking = `
 ALTER TABLE events ADD COLUMN unnamed INTEGER NOT NULL DEFAULT 0;  -- not the entity its type is about
 ALTER TABLE events ADD COLUMN undated INTEGER NOT NULL DEFAULT 0;  -- no time that can be read

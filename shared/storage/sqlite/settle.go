@@ -18,7 +18,7 @@ UPDATE events SET out_of_order = out_of_order OR ?2, overtaken = overtaken OR ?3
 	parents_differ = parents_differ OR ?5
 WHERE n = ?1`
 
-	// failSQL counts a failure once, however often it is told.
+	// failSQL counts a failure once, however often it is recorded.
 	failSQL = `
 UPDATE outcomes SET failed_at = ?4, signal_shard = ?5, signal_id = ?6
 WHERE event = ?1 AND kind = ?2 AND id = ?3 AND status = 'pending' AND failed_at <> ?4`

@@ -31,7 +31,7 @@ const defaultScanSize = 5000
 type Options struct {
 	// Retention is how long the past is kept. Defaults to for ever.
 	Retention storage.Retention
-	// Now is the clock of the retention, and of when letters were superseded.
+	// Now is the clock of the retention, and of when dead letters were superseded.
 	// Defaults to time.Now.
 	Now func() time.Time
 	// Logger hears of what fails in the background. Defaults to slog.Default.
@@ -63,7 +63,7 @@ var _ storage.Store = (*Store)(nil)
 
 // Open opens the file at path, making it, for its owner alone, if it is missing.
 // Its directory must exist: a mistyped path is refused, not made. Besides
-// SQLite's own, two files stand beside it that keep writers of several processes
+// SQLite's own, two files are beside it that keep writers of several processes
 // apart: path.lock and path.gate.
 func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 	if o.Now == nil {
@@ -112,7 +112,10 @@ func makeFile(path string) error {
 	// The system's errors are not wrapped: they would be taken for a disk that is
 	// away for a moment, and waited for.
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		return fmt.Errorf("the database %s cannot be made: there is no directory %s: make it, or mend the path", path, dir)
+		return fmt.Errorf("the database %s cannot be made: there is no directory %s: make it, or correct the path", path, dir)
+	}
+	if err := orphanedLog(path); err != nil {
+		return err
 	}
 	file, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
 	if errors.Is(err, fs.ErrExist) {
@@ -125,6 +128,21 @@ func makeFile(path string) error {
 		return fmt.Errorf("open the database: %w", err)
 	}
 	return nil
+}
+
+// orphanedLog fails if the file of the database is gone and its write-ahead log is
+// still there, with data that is nowhere else. The log is looked at first: that of
+// a process that starts at the same time comes after the file.
+func orphanedLog(path string) error {
+	wal, err := os.Stat(path + "-wal")
+	if err != nil || wal.Size() == 0 {
+		return nil
+	}
+	if _, err := os.Lstat(path); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return fate.Errorf(fate.Permanent, "the database %s is gone, and its write-ahead log %[1]s-wal is still there, with the last writes: "+
+		"put the file back where it was; or, if it is lost, move %[1]s-wal and %[1]s-shm away and restore a backup", path)
 }
 
 // usable fails if what lies at path cannot be a database that is written to.

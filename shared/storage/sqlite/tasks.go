@@ -126,8 +126,8 @@ func (s *Store) SaveTask(ctx context.Context, k *storage.Task) (saved bool, err 
 	return saved, nil
 }
 
-// savedBefore reports whether a save that was refused is one that was made
-// before and whose answer was lost: whoever ended a task has ended it.
+// savedBefore reports whether a refused save repeats one that succeeded before and
+// whose answer was lost.
 func (t *tx) savedBefore(k *storage.Task) (saved bool, err error) {
 	err = t.row(savedBeforeSQL, k.ID, string(k.Status), k.Epoch).Scan(&k.Cancel, &saved)
 	if errors.Is(err, sql.ErrNoRows) {

@@ -18,7 +18,7 @@ const groupSize = 1000
 // errClosed is the answer to calls after Close.
 var errClosed = fate.Errorf(fate.Unavailable, "the store is closed")
 
-// writer makes all changes, in transactions shared by whoever waits.
+// writer makes all changes, in transactions shared by the calls that wait.
 type writer struct {
 	conn  *sql.Conn
 	file  *file
@@ -36,7 +36,7 @@ type writer struct {
 // call is one caller's change.
 type call struct {
 	ctx context.Context
-	// do makes the change and may be run twice: it must set its results anew
+	// do makes the change and may be run twice: it must set all its results
 	// each time.
 	do    func(*tx) error
 	state atomic.Int32

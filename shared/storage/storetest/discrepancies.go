@@ -50,7 +50,7 @@ var discrepancyCases = []testCase{
 		_, err := s.Judge(s.ctx, nil, []string{"d1"}, at(5))
 		require.NoError(t, err)
 		s.record(d)
-		require.Equal(t, storage.Dropped, s.discrepancies(storage.DiscrepancyFilter{})[0].Status, "told twice of one finding")
+		require.Equal(t, storage.Dropped, s.discrepancies(storage.DiscrepancyFilter{})[0].Status, "found twice, once on record")
 		again := discrepancy("d1", storage.Stale, 9)
 		again.SweepID, again.Patch = "sweep_later", []byte(`[{"op":"remove","path":"/later"}]`)
 		again.StateHash, again.SyncedClaim, again.SyncedAt = "cd34", 4, at(8)
@@ -64,15 +64,15 @@ var discrepancyCases = []testCase{
 		require.NoError(t, err)
 		require.Len(t, judged, 1)
 		s.record(discrepancy("d1", storage.Stale, 20))
-		require.Equal(t, at(9), s.discrepancies(storage.DiscrepancyFilter{})[0].FoundAt, "a confirmed one stands")
+		require.Equal(t, at(9), s.discrepancies(storage.DiscrepancyFilter{})[0].FoundAt, "a confirmed one stays")
 	}},
-	{"a status and a source stand for themselves when not given", func(t *testing.T, s *suite) {
+	{"a status and a source default to any", func(t *testing.T, s *suite) {
 		s.record(storage.Discrepancy{ID: "d1", Entity: order("o1").Key, Type: storage.Missing, FoundAt: at(1)})
 		got := s.discrepancies(storage.DiscrepancyFilter{Source: "lemon", Status: storage.Suspected})
 		require.Len(t, got, 1)
 		require.Nil(t, got[0].Patch)
 	}},
-	{"judged once, and told when", func(t *testing.T, s *suite) {
+	{"judged once, with the time", func(t *testing.T, s *suite) {
 		s.record(discrepancy("d1", storage.Stale, 1), discrepancy("d2", storage.Stale, 2), discrepancy("d3", storage.Stale, 3))
 		judged, err := s.Judge(s.ctx, []string{"d1", "d_unknown"}, []string{"d2"}, at(60))
 		require.NoError(t, err)

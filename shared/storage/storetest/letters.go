@@ -54,7 +54,7 @@ var letterCases = []testCase{
 		s.sync(order("o1"), state(1))
 		require.Equal(t, 1, s.supersede(order("o1").Key, 1))
 	}},
-	{"a letter a later sync has overtaken is superseded at once", func(t *testing.T, s *suite) {
+	{"a dead letter a later sync has overtaken is superseded at once", func(t *testing.T, s *suite) {
 		a := arrival("evt_overtaken", order("o1"), account("cusa_1"))
 		s.log(a)
 		stale := s.claim(order("o1")).Claim
@@ -74,14 +74,14 @@ var letterCases = []testCase{
 		require.Zero(t, s.supersede(order("o1").Key, claim))
 		require.Equal(t, 1, s.entity(order("o1")).OpenLetters)
 	}},
-	{"a good sync supersedes the letters before it", func(t *testing.T, s *suite) {
+	{"a good sync supersedes the dead letters before it", func(t *testing.T, s *suite) {
 		a, b, c := arrival("evt_a", order("o1")), arrival("evt_b", order("o1")), arrival("evt_c", order("o2"))
 		s.log(a, b, c)
 		s.claim(order("o1"))
 		s.bury(letter(a, order("o1"), 1), letter(b, order("o1"), 3), letter(c, order("o2"), 1))
 		s.claim(order("o1"))
 		s.write(write(order("o1"), 2, state(2)))
-		require.NotNil(t, s.entity(order("o1")).Behind, "open letters keep it behind")
+		require.NotNil(t, s.entity(order("o1")).Behind, "open dead letters keep it behind")
 
 		require.Equal(t, 1, s.supersede(order("o1").Key, 2))
 		require.Equal(t, "superseded: superseded", s.statuses(a))
@@ -119,7 +119,7 @@ var letterCases = []testCase{
 		s.bury(again)
 		require.Equal(t, "dead: dead", s.statuses(a))
 		require.Equal(t, 1, s.entity(order("o1")).OpenLetters)
-		require.Zero(t, s.supersede(order("o1").Key, 2), "the letter has the claim of its last attempt")
+		require.Zero(t, s.supersede(order("o1").Key, 2), "the dead letter has the claim of its last attempt")
 		require.Equal(t, 1, s.supersede(order("o1").Key, 3))
 		require.Equal(t, "superseded: superseded", s.statuses(a))
 	}},

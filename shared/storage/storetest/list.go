@@ -29,7 +29,7 @@ var listCases = []testCase{
 	{"entities are filtered", testEntityFilters},
 	{"entities turn pages by id", testEntityPages},
 	{"the children of a parent turn pages by id", testChildrenPages},
-	{"a page has 50 items unless told, and 200 at most", testPageSize},
+	{"a page has 50 items by default, and 200 at most", testPageSize},
 	{"a foreign cursor is refused", func(t *testing.T, s *suite) {
 		s.log(arrival("evt_a", order("o1")), arrival("evt_b", order("o1")))
 		s.sync(order("o1"), state(1))

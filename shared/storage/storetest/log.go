@@ -26,7 +26,7 @@ var logCases = []testCase{
 			},
 		}), asJSON(t, s.row(a)))
 	}},
-	{"what an event did not tell is on its row", func(t *testing.T, s *suite) {
+	{"what an event lacks is on its row", func(t *testing.T, s *suite) {
 		a := arrival("evt_silent")
 		a.Event.Unnamed, a.Event.Undated, a.Event.CreatedAt = true, true, time.Time{}
 		s.log(a)

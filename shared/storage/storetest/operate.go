@@ -11,7 +11,7 @@ import (
 )
 
 var operateCases = []testCase{
-	{"a letter is read whole", func(t *testing.T, s *suite) {
+	{"a dead letter is read whole", func(t *testing.T, s *suite) {
 		a := arrival("evt_whole", order("o1"))
 		s.log(a)
 		l := letter(a, order("o1"), 1)
@@ -24,7 +24,7 @@ var operateCases = []testCase{
 		_, err = s.LetterByID(s.ctx, "dl_nothing")
 		require.ErrorIs(t, err, storage.ErrNotFound)
 	}},
-	{"letters are listed newest first, by any filter", func(t *testing.T, s *suite) {
+	{"dead letters are listed newest first, by any filter", func(t *testing.T, s *suite) {
 		var want []string
 		for i, id := range []string{"evt_a", "evt_b", "evt_c"} {
 			a := arrival(id, order("o"+id))
@@ -79,7 +79,7 @@ var operateCases = []testCase{
 		_, err = s.Letters(s.ctx, storage.LetterFilter{Cursor: "x"})
 		require.ErrorIs(t, err, storage.ErrCursor)
 	}},
-	{"a redriven letter opens its work again", func(t *testing.T, s *suite) {
+	{"a redriven dead letter opens its work again", func(t *testing.T, s *suite) {
 		a := arrival("evt_redriven", order("o1"))
 		s.log(a)
 		l := letter(a, order("o1"), s.claim(order("o1")).Claim)
@@ -105,7 +105,7 @@ var operateCases = []testCase{
 		s.settle(settlement(a, order("o1"), claim))
 		require.Equal(t, "processed: processed", s.statuses(a))
 	}},
-	{"redriven work that fails again is the same letter with all its attempts", func(t *testing.T, s *suite) {
+	{"redriven work that fails again is the same dead letter with all its attempts", func(t *testing.T, s *suite) {
 		a := arrival("evt_refails", order("o1"))
 		s.log(a)
 		l := letter(a, order("o1"), s.claim(order("o1")).Claim)
@@ -126,7 +126,7 @@ var operateCases = []testCase{
 		require.Equal(t, 1, s.entity(order("o1")).OpenLetters)
 		require.Equal(t, "dead: dead", s.statuses(a))
 	}},
-	{"work that was done before its letter was marked stays superseded", func(t *testing.T, s *suite) {
+	{"work that was done before its dead letter was marked stays superseded", func(t *testing.T, s *suite) {
 		a := arrival("evt_faster", order("o1"))
 		s.log(a)
 		l := letter(a, order("o1"), s.claim(order("o1")).Claim)
@@ -139,7 +139,7 @@ var operateCases = []testCase{
 		require.Zero(t, n)
 		require.Equal(t, "superseded: superseded", s.statuses(a))
 	}},
-	{"a discarded letter is given up with a reason", func(t *testing.T, s *suite) {
+	{"a discarded dead letter is given up with a reason", func(t *testing.T, s *suite) {
 		a := arrival("evt_discarded", order("o1"), account("cusa_1"))
 		s.log(a)
 		l := letter(a, order("o1"), s.claim(order("o1")).Claim)
@@ -200,7 +200,7 @@ var recoveryCases = []testCase{
 		_, _, err = s.Unsettled(s.ctx, "lemon", at(99), 10, "x")
 		require.ErrorIs(t, err, storage.ErrCursor)
 	}},
-	{"an outcome remembers the entry that stands for it", func(t *testing.T, s *suite) {
+	{"an outcome has its current entry", func(t *testing.T, s *suite) {
 		a := arrival("evt_requeued", order("o1"), account("cusa_1"))
 		s.log(a)
 		row := func() *storage.EventRow {
@@ -221,7 +221,7 @@ var recoveryCases = []testCase{
 		require.Equal(t, entry(4, "9-2"), row().Entities[1].Signal)
 		require.NoError(t, s.Requeued(s.ctx, nil))
 	}},
-	{"the newest entry of the primary entity stands for it", func(t *testing.T, s *suite) {
+	{"the newest entry of the primary entity is its current one", func(t *testing.T, s *suite) {
 		a := arrival("evt_newest", order("o1"), account("cusa_1"))
 		s.log(a)
 		signals := func() (out []storage.SignalID) {
@@ -275,7 +275,7 @@ var recoveryCases = []testCase{
 		}
 		require.Equal(t, []string{"evt_0", "evt_1", "evt_2", "evt_3", "evt_4", "evt_5", "evt_6", "evt_7", "evt_8"}, got)
 	}},
-	{"known events are told from unknown ones", func(t *testing.T, s *suite) {
+	{"known events are distinguished from unknown ones", func(t *testing.T, s *suite) {
 		s.log(arrival("evt_known", order("o1")), arrival("evt_alone"))
 		known, err := s.KnownEvents(s.ctx, "lemon", []string{"evt_known", "evt_unknown", "evt_alone"})
 		require.NoError(t, err)

@@ -40,7 +40,7 @@ func idsOf(letters []storage.Letter) (ids []string) {
 	return ids
 }
 
-// failedAgain is the burial of a letter's work that has failed once more.
+// failedAgain is the burial of a dead letter's work that has failed once more.
 func failedAgain(l storage.Letter, claim int64, seconds int) storage.Letter {
 	l.Claim, l.At, l.Class = claim, at(seconds), "transient"
 	l.Attempts = []storage.Attempt{{At: at(seconds - 1), Error: fmt.Sprintf("GET: 500 at %d", seconds)}}
@@ -50,7 +50,7 @@ func failedAgain(l storage.Letter, claim int64, seconds int) storage.Letter {
 
 // redriveCases are the interleavings of operators' acts with the work itself.
 var redriveCases = []testCase{
-	{"work that fails again before its letter was marked is on record, and found by recovery", func(t *testing.T, s *suite) {
+	{"work that fails again before its dead letter was marked is on record, and found by recovery", func(t *testing.T, s *suite) {
 		a := arrival("evt_quick", order("o1"))
 		s.log(a)
 		l := letter(a, order("o1"), 1)
@@ -72,7 +72,7 @@ var redriveCases = []testCase{
 		require.NoError(t, err)
 		require.Len(t, rows, 1, "what Redis has no entry for is open, so that recovery sees it")
 	}},
-	{"a burial told late adds what it knows and takes nothing back", func(t *testing.T, s *suite) {
+	{"a late burial adds its attempts and takes nothing back", func(t *testing.T, s *suite) {
 		a := arrival("evt_told_late", order("o1"))
 		s.log(a)
 		l := failedAgain(letter(a, order("o1"), 0), 5, 80)
@@ -107,7 +107,7 @@ var redriveCases = []testCase{
 		require.Equal(t, at(20), got[0].At)
 		require.Equal(t, at(159), got[99].At)
 	}},
-	{"what was discarded stays so when its burial is told again", func(t *testing.T, s *suite) {
+	{"what was discarded stays so when it is buried again", func(t *testing.T, s *suite) {
 		a := arrival("evt_given_up", order("o1"))
 		s.log(a)
 		l := letter(a, order("o1"), 1)
@@ -136,7 +136,7 @@ var redriveCases = []testCase{
 		require.Equal(t, "discarded: processed discarded processed processed", s.statuses(a))
 		require.False(t, s.row(a).ProcessedAt.IsZero())
 	}},
-	{"a letter whose work the provider has sent again leaves it open", func(t *testing.T, s *suite) {
+	{"a dead letter whose work the provider has sent again leaves it open", func(t *testing.T, s *suite) {
 		for i, end := range []func(...storage.Letter) int{s.redriven, s.discard} {
 			a := arrival(fmt.Sprintf("evt_sent_again_%d", i), order("o1"))
 			s.log(a)
@@ -194,7 +194,7 @@ var redriveCases = []testCase{
 		require.NoError(t, err)
 		require.Empty(t, open)
 	}},
-	{"a letter of an event the log does not have can be given up", func(t *testing.T, s *suite) {
+	{"a dead letter of an event the log does not have can be given up", func(t *testing.T, s *suite) {
 		l := letter(arrival("evt_lost"), order("o1"), 0)
 		s.bury(l)
 		require.Nil(t, s.letter(l).Payload)
@@ -206,8 +206,8 @@ var redriveCases = []testCase{
 	{"whatever happens at once, dead work has an open letter", testLettersAtOnce},
 }
 
-// testLettersAtOnce lets everything that touches a letter happen at once, many
-// times, and looks at what is left: a closed letter over dead work would never
+// testLettersAtOnce lets everything that touches a dead letter happen at once, many
+// times, and looks at what is left: a closed dead letter over dead work would never
 // be looked at again, and counts must be true.
 func testLettersAtOnce(t *testing.T, s *suite) {
 	const rounds = 12
@@ -244,7 +244,7 @@ func testLettersAtOnce(t *testing.T, s *suite) {
 func requireLettersAgree(t *testing.T, s *suite, a storage.Arrival, r event.Ref, l storage.Letter) {
 	t.Helper()
 	outcome, got := s.row(a).Entities[0].Status, s.letter(l)
-	what := fmt.Sprintf("%s: outcome %s, letter %s", a.Event.ID, outcome, got.Status)
+	what := fmt.Sprintf("%s: outcome %s, dead letter %s", a.Event.ID, outcome, got.Status)
 	if outcome == storage.Dead {
 		require.Equal(t, storage.LetterOpen, got.Status, what)
 	}

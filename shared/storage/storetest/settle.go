@@ -80,7 +80,7 @@ var settleCases = []testCase{
 		require.Equal(t, &storage.Behind{Since: at(20), Reason: storage.ReasonRetrying}, s.entity(order("o1")).Behind)
 
 		s.fail(failure(a, order("o1"), at(21)))
-		require.Equal(t, 1, s.row(a).Attempts, "the same failure told twice")
+		require.Equal(t, 1, s.row(a).Attempts, "the same failure recorded twice")
 		s.fail(failure(a, order("o1"), at(80)))
 		require.Equal(t, 2, s.row(a).Attempts)
 		require.Equal(t, at(20), s.entity(order("o1")).Behind.Since, "it is behind since the first")

@@ -145,7 +145,7 @@ func (s *suite) settle(done ...storage.Settlement) {
 	require.NoError(s.t, s.Settle(s.ctx, done))
 }
 
-// fail tells failures, of the newest attempt where they do not say of which.
+// fail records failures, of the newest attempt where they do not say of which.
 func (s *suite) fail(failed ...storage.Failure) {
 	s.t.Helper()
 	for i := range failed {

@@ -35,7 +35,7 @@ var taskCases = []testCase{
 		k := task("sweep_1", 1)
 		require.NoError(t, s.CreateTasks(s.ctx, []*storage.Task{k}))
 		again := task("sweep_1", 9)
-		again.By = "somebody else"
+		again.By = "another operator"
 		require.NoError(t, s.CreateTasks(s.ctx, []*storage.Task{again}))
 		require.Equal(t, asJSON(t, k), asJSON(t, s.task("sweep_1")))
 		_, err := s.Task(s.ctx, "sweep_2")
@@ -61,7 +61,7 @@ var taskCases = []testCase{
 		second.Status = storage.TaskRunning
 		require.False(t, s.save(second), "what is over stays so")
 	}},
-	{"the end of a task may be told twice, by whoever ended it", func(t *testing.T, s *suite) {
+	{"the end of a task may be saved twice by the one who saved it", func(t *testing.T, s *suite) {
 		require.NoError(t, s.CreateTasks(s.ctx, []*storage.Task{task("sweep_1", 1)}))
 		k := s.task("sweep_1")
 		require.False(t, s.save(task("sweep_unknown", 1)))

@@ -83,7 +83,7 @@ var togetherCases = []testCase{
 }
 
 // testMixedLoad has every event logged, synced and settled by several
-// goroutines that share entities, as workers would after a hand-over.
+// goroutines that share entities, as workers would after a handover.
 func testMixedLoad(t *testing.T, s *suite) {
 	const workers, each, entities = 3, 4, 2
 	var g errgroup.Group

@@ -144,7 +144,7 @@ var writeCases = []testCase{
 		require.Nil(t, doc.Behind)
 		require.Equal(t, at(70), doc.VerifiedAt)
 	}},
-	{"a failure told late does not make what was fetched since look behind", func(t *testing.T, s *suite) {
+	{"a failure recorded late does not make what was fetched since look behind", func(t *testing.T, s *suite) {
 		a := arrival("evt_stale_owner", order("o1"))
 		s.log(a)
 		late := failure(a, order("o1"), at(20))
@@ -154,7 +154,7 @@ var writeCases = []testCase{
 		s.fail(late)
 		require.Nil(t, s.entity(order("o1")).Behind)
 	}},
-	{"a write tells of letters buried since its claim", func(t *testing.T, s *suite) {
+	{"a write reports dead letters buried since its claim", func(t *testing.T, s *suite) {
 		a := arrival("evt_between", order("o1"))
 		s.log(a)
 		before := s.claim(order("o1")).Claim

@@ -18,8 +18,7 @@ if was[1] ~= ARGV[1] or was[2] == ARGV[2] then
 end
 local takes = tonumber(ARGV[3])
 if takes == 0 then
-  redis.call('HSET', KEYS[1], 'told', ARGV[2])
-  redis.call('HDEL', KEYS[1], 'telling')
+  redis.call('HSET', KEYS[1], 'told', ARGV[2], 'telling', 0)
   return 1
 end
 local now, ends = now_ms(), tonumber(was[3] or '0')

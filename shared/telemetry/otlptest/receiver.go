@@ -1,6 +1,6 @@
 // Package otlptest receives traces in the process of a test: an OTLP/HTTP
 // collector that keeps every span, so that a test can say what a trace looks
-// like and what must never stand in one.
+// like and what must never be in one.
 package otlptest
 
 import (
@@ -200,7 +200,7 @@ type Trace struct {
 
 // Tree draws the trace, one span a line, children indented by two spaces
 // under their parent, siblings by start time then name. A span whose parent
-// was not received stands at the margin, so a trace is one tree exactly if one
+// was not received is printed at the margin, so a trace is one tree exactly if one
 // line does.
 func (t Trace) Tree() string {
 	known := map[string]bool{}

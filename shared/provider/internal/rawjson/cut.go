@@ -42,7 +42,7 @@ func (d *Doc) find(paths []Path) map[int32]bool {
 type span struct{ from, to int32 }
 
 // spans are the stretches of text to leave out, by their start; they may
-// overlap where a cut member stands in another.
+// overlap where one cut member is inside another.
 func (d *Doc) spans(gone map[int32]bool) []span {
 	var spans []span
 	for i := range d.nodes {

@@ -29,8 +29,7 @@ func (k Kind) String() string { return kindNames[k] }
 
 // Options say how strictly a document is read.
 type Options struct {
-	// MaxDepth is how many objects and arrays may stand in one another.
-	// Defaults to 128.
+	// MaxDepth is how deep objects and arrays may be nested. Defaults to 128.
 	MaxDepth int
 	// AnyBytes takes a text that is not UTF-8: strings then hold whatever bytes
 	// stand in them.

@@ -40,7 +40,7 @@ func TestParseTakesWhatJSONIs(t *testing.T) {
 	}
 }
 
-func TestParseRefusesWhatJSONIsNot(t *testing.T) {
+func TestParseRefusesInvalidJSON(t *testing.T) {
 	for name, c := range map[string]struct{ text, err string }{
 		"nothing":                {"", "ends at byte 0"},
 		"white space":            {"  ", "ends at byte 2"},
@@ -106,7 +106,7 @@ func TestWhatHasTwoReadings(t *testing.T) {
 			require.NoError(t, err)
 			v, err := parse(t, c.text).Root().AtOnly(path)
 			if c.twice {
-				require.ErrorContains(t, err, "stands twice")
+				require.ErrorContains(t, err, "occurs twice")
 				return
 			}
 			require.NoError(t, err)

@@ -77,7 +77,7 @@ func (v Value) At(p Path) Value {
 }
 
 // AtOnly is At for what must have one reading: an error if a name on the path
-// stands twice.
+// occurs twice.
 func (v Value) AtOnly(p Path) (Value, error) {
 	for _, step := range p {
 		next, n := Value{}, 0
@@ -87,7 +87,7 @@ func (v Value) AtOnly(p Path) (Value, error) {
 			}
 		}
 		if n > 1 {
-			return Value{}, fmt.Errorf("member %.40q stands twice", step)
+			return Value{}, fmt.Errorf("member %.40q occurs twice", step)
 		}
 		v = next
 	}
@@ -196,7 +196,7 @@ func ParsePath(s string) (Path, error) {
 func (p Path) String() string { return strings.Join(p, ".") }
 
 // each calls found for every value the path leads to from v. A name that
-// stands twice leads to both values: who cuts a secret must not miss one.
+// occurs twice leads to both values: a cut of a secret must not miss one.
 func (p Path) each(v Value, found func(Value)) {
 	if len(p) == 0 {
 		found(v)

@@ -2,7 +2,7 @@
 // and the cursor that names the place where the next one begins.
 //
 // A cursor says after which item to go on, not how many to skip, so items that
-// arrive while somebody turns the pages are neither repeated nor lost.
+// arrive between two pages are neither repeated nor lost.
 package page
 
 import (

@@ -6,7 +6,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/wiremessage"
 )
 
-// Answer is what a command is answered instead of being run, so that a test can
+// Answer is a reply that a command gets instead of being run, so that a test can
 // show what a server says that is none like FerretDB: a replica set, one that
 // is electing, one that knows collMod.
 type Answer struct {

@@ -18,7 +18,7 @@ import (
 // gives the rest in the order that is asked for, or if what follows is a range;
 // a partial one only if the query says what it says. What else the query asks,
 // each document is read for: passedOver names, by collection, the fields for
-// which that is so by intention; a name that ends in a dot stands for all that begin
+// which that is so by intention; a name that ends in a dot means all that begin
 // so, and the collection "mirror_" for all of the mirror. What no command has
 // written to is empty and may be asked anything.
 func Unbounded(commands []Command, passedOver map[string][]string) (found []string) {
@@ -79,7 +79,7 @@ func declared(commands []Command) map[string][]declaredIndex {
 	return out
 }
 
-// query is what a command looks for.
+// query is the filter of a command.
 type query struct {
 	collection   string
 	filter, sort bson.Raw
@@ -115,7 +115,7 @@ func queries(c Command) (out []query) {
 	return out
 }
 
-// term is what a query asks of one field.
+// term is the condition of a query on one field.
 type term struct {
 	field string
 	// equal: it is one value or one of some; bounded: it is in a range.

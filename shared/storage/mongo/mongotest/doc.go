@@ -4,14 +4,14 @@
 //
 // FerretDB reads, then updates, outside a transaction: of concurrent updates
 // of one document some are lost, and a compare-and-set can have two winners.
-// So a proxy stands before it and lets one command through at a time:
+// So a proxy lets one command through at a time:
 //
 //	driver ──┐                                          ┌ a process of its own
 //	driver ──┤▶ proxy: lock ─ command ─▶ FerretDB ─ reply ─ unlock
 //	driver ──┘      └ recorder: the commands, for tests to assert on
 //
 // Any process may use the proxy's address; the lock holds for all. This is for
-// tests alone. It is slow: a filter on anything but the _id alone scans the
+// tests only. It is slow: a filter on anything but the _id alone scans the
 // collection, so tests keep theirs to some hundreds of documents. And it hangs
 // at about a hundred updates in one command: give the store a BulkSize of at
 // most BulkSize.

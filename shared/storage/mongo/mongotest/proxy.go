@@ -197,7 +197,7 @@ func (p *proxy) record(database string) (stop func() []Command) {
 }
 
 // note adds a command to the recordings of its database. What is no OP_MSG
-// (a driver's first greeting) is nobody's.
+// (a driver's first greeting) belongs to none.
 func (p *proxy) note(message []byte) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

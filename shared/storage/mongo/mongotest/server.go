@@ -44,7 +44,7 @@ func (s *Server) URI(database string) string {
 	return "mongodb://" + s.proxy.listener.Addr().String() + "/" + database + "?timeoutMS=60000"
 }
 
-// Database returns the name of a database nobody has used yet.
+// Database returns the name of an unused database.
 func (s *Server) Database() string { return fmt.Sprintf("tarn_%d", s.next.Add(1)) }
 
 // Record records the commands for one database from now on, until the

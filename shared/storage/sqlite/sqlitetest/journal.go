@@ -47,7 +47,7 @@ func Read(ctx context.Context, path string, f func(Shown)) error {
 		if err != nil {
 			return fmt.Errorf("read the journal of %s: %w", path, err)
 		}
-		defer func() { _ = rows.Close() }() // Err tells
+		defer func() { _ = rows.Close() }() // Err reports it
 		for rows.Next() {
 			var s Shown
 			if err := rows.Scan(&s.Kind, &s.ID, &s.Claim, &s.Raw); err != nil {
