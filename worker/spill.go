@@ -7,15 +7,15 @@ import (
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
-// spillAtOnce is how many lanes are set aside before the shard looks round.
+// spillAtOnce is how many lanes are spilled before the shard looks round.
 const spillAtOnce = 256
 
-// spill makes room when as much of a source is in hand as may be: lanes of
+// spill makes room when as much of a source is in flight as may be: lanes of
 // the shard that wait for budget are parked with all that is in them, due at
 // once and uncharged, and what comes later for their entities is moved behind
 // them. It reports whether there were any.
 //
-// Lanes of the background stay in hand, and so it stops being read.
+// Lanes of the background stay in flight, and so it stops being read.
 func (r *intake) spill(src *source) bool {
 	r.enter()
 	defer r.leave()

@@ -52,7 +52,7 @@ type Options struct {
 	// times as often. Defaults to 5 s.
 	LeaseTTL time.Duration
 	// InFlight is how many live entries of one source may be read and not yet acked
-	// before those that wait for budget are set aside; the background is read up
+	// before those that wait for budget are spilled; the background is read up
 	// to half of it. Each shard may exceed it by what it reads at once. Defaults
 	// to 20,000.
 	InFlight int
@@ -183,11 +183,11 @@ func (w *Worker) SetRate(source string, r stream.Rate) {
 
 // Run works until ctx ends, then hands everything over and returns nil. It
 // returns earlier only if it cannot work at all. If ctx ends by an
-// identity.ErrMismatch, what is in hand is dropped instead, neither finished nor
+// identity.ErrMismatch, what is in flight is dropped instead, neither finished nor
 // acknowledged. Run may be called again then.
 func (w *Worker) Run(ctx context.Context) error {
 	// What is under way when ctx ends is finished, not cut off: it runs under a
-	// context of its own, ended at the end of the hand-over.
+	// context of its own, ended at the end of the handover.
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	defer context.AfterFunc(ctx, func() {

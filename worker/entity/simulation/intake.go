@@ -156,7 +156,7 @@ func (s *shard) beginRetry(p *proc, k event.Key) error {
 	return nil
 }
 
-// spill parks lanes since too much is in hand.
+// spill parks lanes since too much is in flight.
 func (s *shard) spill(p *proc) bool {
 	s.enter(p)
 	defer s.leave()

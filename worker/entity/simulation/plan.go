@@ -86,7 +86,7 @@ var (
 // String returns the plan as the first lines of a transcript.
 func (p *Plan) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d: %d workers, %d shards, %d entities, %d slots, %d in hand, %d a page, %d a read, %d attempts", p.Seed, p.Workers, p.Shards, p.Entities, p.Slots, p.InFlight, p.Page, p.Batch, p.Attempts)
+	fmt.Fprintf(&b, "seed %d: %d workers, %d shards, %d entities, %d slots, %d in flight, %d a page, %d a read, %d attempts", p.Seed, p.Workers, p.Shards, p.Entities, p.Slots, p.InFlight, p.Page, p.Batch, p.Attempts)
 	if p.Stale > 0 {
 		fmt.Fprintf(&b, ", reads lag up to %v", p.Stale)
 	}
