@@ -36,7 +36,7 @@ func TestClockSetBackStopsNoSource(t *testing.T) {
 }
 
 // A worker that is killed while Redis' clock goes back is missed: its shards and
-// what it had in hand are taken over.
+// what it had in flight are taken over.
 func TestWorkerKilledWhileTheClockIsSetBackIsReplaced(t *testing.T) {
 	t.Parallel()
 	server, clock := redistest.StartWithClock(t)

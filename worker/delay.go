@@ -57,7 +57,7 @@ func (r *intake) delay(src *source, e stream.Entry, wait time.Duration) {
 }
 
 // heldBack is how long an entry is still to be held back: never longer than
-// whoever sent it can have meant, whatever the clocks of the two say.
+// its sender can have meant, whatever the clocks of the two say.
 func (r *intake) heldBack(src *source, e stream.Entry) time.Duration {
 	sig := e.Signal
 	if sig.NotBefore.IsZero() {

@@ -18,7 +18,7 @@
 //	    unreadable.go entries that cannot be decoded
 //	    delay.go      signals that are not to be looked at yet
 //	  retry.go      parked entities that are due
-//	  aside.go      lanes moved to Redis, since too much is in flight
+//	  spill.go      lanes moved to Redis, since too much is in flight
 //	  entity/       decides
 //	  run.go        does what it decides: one run for each sync
 //	    sync.go       lock ─ claim ─ fetch ─ write ─ park or bury

@@ -18,7 +18,7 @@ import (
 
 const someTerms = `[{"id":"t1","text":"be kind"}]`
 
-// withTerms is a fleet whose provider has a list that stands under nothing, which
+// withTerms is a fleet whose provider has a list without a parent, which
 // the mirror knows with an element; emptied makes the provider show none.
 func withTerms(t *testing.T) (b *bundle, emptied *atomic.Bool) {
 	t.Helper()
@@ -52,8 +52,8 @@ func (b *bundle) holds(raw string) {
 	}), "the mirror does not hold %s", raw)
 }
 
-// Under another account's key a list that stands under nothing is empty, whoever
-// asks. The mirror keeps what it has until the key is the right one.
+// Under another account's key a list without a parent is empty,
+// however it is asked. The mirror keeps what it has until the key is the right one.
 func TestARootListEmptiedUnderAnotherAccountIsKept(t *testing.T) {
 	t.Parallel()
 	for _, others := range []int{0, 1} {

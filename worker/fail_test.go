@@ -27,7 +27,7 @@ func TestTransientFailureIsParkedAndRetried(t *testing.T) {
 	require.Contains(t, row.Error, "boom")
 	second := b.send("widget.sold", "widget", "w1")
 	other := b.send("widget.sold", "widget", "w2")
-	b.row(other, storage.Processed) // delays nobody else
+	b.row(other, storage.Processed) // delays no other
 
 	one, two := b.row(first, storage.Processed), b.row(second, storage.Processed)
 	require.LessOrEqual(t, one.Entities[0].CoveredBy.Claim, two.Entities[0].CoveredBy.Claim)
@@ -311,7 +311,7 @@ func TestThrottledPausesTheSource(t *testing.T) {
 	require.GreaterOrEqual(t, time.Since(start), time.Second, "Retry-After is obeyed")
 }
 
-func TestSourceDownChargesNobody(t *testing.T) {
+func TestSourceDownChargesNoAttempt(t *testing.T) {
 	t.Parallel()
 	b := setup(t, func(o *worker.Options) { o.Retry.Attempts = 2 })
 	down := fate.New(fate.Transient, errors.New("connection refused"))

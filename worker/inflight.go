@@ -32,7 +32,7 @@ func (f *inFlight) hold(source string, entries []event.Entry) []event.Entry {
 			continue
 		}
 		f.entries[h] = true
-		f.s.w.sources[source].inHand(e.Tier).Add(1)
+		f.s.w.sources[source].inFlight(e.Tier).Add(1)
 		fresh = append(fresh, e)
 	}
 	return fresh
@@ -50,7 +50,7 @@ func (f *inFlight) release(source string, tier event.Tier, ids []string) {
 		}
 	}
 	f.s.mu.Unlock()
-	f.s.w.sources[source].inHand(tier).Add(int64(-n))
+	f.s.w.sources[source].inFlight(tier).Add(int64(-n))
 	f.s.nudge()
 }
 
@@ -70,7 +70,7 @@ func (f *inFlight) letGo(src *source, entries, kept []event.Entry) {
 // drop forgets all of them.
 func (f *inFlight) drop() {
 	for h := range f.entries {
-		f.s.w.sources[h.source].inHand(h.tier).Add(-1)
+		f.s.w.sources[h.source].inFlight(h.tier).Add(-1)
 	}
 	f.entries = map[handle]bool{}
 }

@@ -47,7 +47,7 @@ func newIntake(s *shard) *intake {
 	}
 	for _, name := range s.w.names {
 		for _, t := range tiers {
-			r.uncertain[streamName{name, t}] = true // whatever the last owner had in hand
+			r.uncertain[streamName{name, t}] = true // whatever the last owner had in flight
 		}
 	}
 	return r
@@ -77,7 +77,7 @@ func (r *intake) pull(src *source) bool {
 	}
 	r.due(src)
 	if src.full() {
-		if !r.setAside(src) {
+		if !r.spill(src) {
 			return false
 		}
 		r.dueAt[src.Name] = time.Time{} // it is due at once
@@ -137,14 +137,14 @@ func (r *intake) readLocked(src *source, name streamName) (n int, err error) {
 			return r.admit(src, page)
 		})
 		if lost > 0 {
-			r.log.Error("pending entries were gone from their stream: redis lost data; recover appends them anew", "source", src.Name, "entries", lost)
+			r.log.Error("pending entries were gone from their stream: redis lost data; recover appends them again", "source", src.Name, "entries", lost)
 		}
 		if err != nil {
 			return 0, err
 		}
 		r.uncertain[name] = false
 	}
-	batch, err := r.lease.Read(r.ctx, name.source, name.tier, stream.Limits{Count: min(readAtOnce, r.w.InHand), Bytes: 1 << 20})
+	batch, err := r.lease.Read(r.ctx, name.source, name.tier, stream.Limits{Count: min(readAtOnce, r.w.InFlight), Bytes: 1 << 20})
 	if err != nil || len(batch) == 0 {
 		return n, err
 	}
@@ -275,7 +275,7 @@ func (s eventLog) furtherSignals(src *source, e stream.Entry, l storage.Logged) 
 // long, should the sync that ends it never come: much longer than it is held back.
 func onceFor(held time.Duration) time.Duration { return 10*held + time.Minute }
 
-// appendAll appends what entries in hand lead to until Redis has it all, however
+// appendAll appends what entries in flight lead to until Redis has it all, however
 // full it is. Some may go in twice, which the second sync of them finds out.
 func (s *shard) appendAll(loop *telemetry.Loop, drafts []stream.Draft) error {
 	if len(drafts) == 0 {

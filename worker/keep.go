@@ -8,8 +8,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/loops"
 )
 
-// errStartedOver ends a shard after a panic of ours: what was in hand is taken
-// over from Redis anew.
+// errStartedOver ends a shard after a panic of ours: what was in flight is
+// taken over from Redis again.
 var errStartedOver = errors.New("shard started over")
 
 // supervisor returns what starts the worker's loops again after a panic. drop gives
@@ -30,7 +30,7 @@ func (w *Worker) keep(ctx context.Context, name string, loop, drop func()) {
 	w.supervisor(drop).Keep(ctx, name, func(context.Context) error { loop(); return nil })
 }
 
-// keep runs one of the shard's loops. What it has in hand when it panics is
+// keep runs one of the shard's loops. What it has in flight when it panics is
 // known to Redis alone, so the whole shard is started over.
 func (s *shard) keep(name string, loop func()) {
 	_ = s.w.supervisor(s.startOver).Once(s.ctx, name, func(context.Context) error { loop(); return nil })
@@ -38,7 +38,7 @@ func (s *shard) keep(name string, loop func()) {
 
 // startOver gives the shard up after a panic. This worker, or another once the
 // lease has run out, takes it again after a while and reads the pending list
-// anew.
+// again.
 func (s *shard) startOver() {
 	s.w.setBack(s.number)
 	s.cancel(errStartedOver)

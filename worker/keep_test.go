@@ -10,7 +10,7 @@ import (
 )
 
 // A mistake of ours in any loop ends neither the worker nor the loop, and what
-// the loop had in hand is done again.
+// the loop had in flight is done again.
 func TestLoopsThatPanicAreStartedAgain(t *testing.T) {
 	t.Parallel()
 	for method, loop := range map[string]string{"log": "intake", "settle": "settler"} {
@@ -25,7 +25,7 @@ func TestLoopsThatPanicAreStartedAgain(t *testing.T) {
 			b.row(two, storage.Processed)
 			b.empty()
 			require.InDelta(t, 2, b.metric("tarn_loop_restarts_total", loop), 0)
-			require.Empty(t, b.told.alerts, "nobody's work was given up for it")
+			require.Empty(t, b.told.alerts, "no work was given up for it")
 		})
 	}
 }

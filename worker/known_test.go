@@ -77,7 +77,7 @@ func TestKnownParentsAreReadTogether(t *testing.T) {
 
 // A document the store cannot answer holds up its own entity alone: the events of
 // all others are completed, and its own is synced by itself.
-func TestADamagedDocumentHoldsUpNobodyElse(t *testing.T) {
+func TestADamagedDocumentHoldsUpNoOthers(t *testing.T) {
 	t.Parallel()
 	b, _, _ := setupShop(t, 3)
 	const n = 20
@@ -99,7 +99,7 @@ func TestADamagedDocumentHoldsUpNobodyElse(t *testing.T) {
 
 // What is under a tombstone of an entity never fetched are the parents a signal
 // named: they are not taken for known.
-func TestParentsNobodyFoundItUnderAreNotKnown(t *testing.T) {
+func TestParentsOfATombstoneNeverFetchedAreNotKnown(t *testing.T) {
 	t.Parallel()
 	b, s, _ := setupShop(t, 3)
 	s.answers(func(w http.ResponseWriter, r *http.Request) {
@@ -120,7 +120,7 @@ func TestParentsNobodyFoundItUnderAreNotKnown(t *testing.T) {
 	require.Equal(t, asked, s.count("/customers/c_wrong/orders/o_1"))
 }
 
-// A document that somebody has broken costs its own entity alone: an event that
+// A broken document costs its own entity alone: an event that
 // does not name the parents makes a dead letter, one that does heals it.
 func TestABrokenDocumentIsReplacedByTheNextAnswer(t *testing.T) {
 	t.Parallel()

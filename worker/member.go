@@ -50,7 +50,7 @@ func (w *Worker) balance(ctx, work context.Context, live []string, handing *sync
 		fair = stream.FairShare([]string{w.ID}, w.Streams.Shards(), w.ID) // everybody reads everything
 	}
 	for _, s := range w.held() {
-		if !slices.Contains(fair, s.number) && s.beginHandOver() {
+		if !slices.Contains(fair, s.number) && s.beginHandover() {
 			handing.Go(func() { s.handOver(work) })
 		}
 	}
@@ -141,7 +141,7 @@ func (w *Worker) held() []*shard {
 func (w *Worker) handOverAll(work context.Context) {
 	var wg sync.WaitGroup
 	for _, s := range w.held() {
-		if s.beginHandOver() {
+		if s.beginHandover() {
 			wg.Go(func() { s.handOver(work) })
 		} else {
 			wg.Go(func() { <-s.ended })

@@ -21,7 +21,7 @@ import (
 
 // Workers come and go while events flow: every event is processed once, and
 // along the stream of each entity the covering claim never decreases.
-func TestOrderAcrossHandOvers(t *testing.T) {
+func TestOrderAcrossHandovers(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	var ids []string

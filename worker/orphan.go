@@ -33,7 +33,7 @@ func (s meter) rememberSources() {
 }
 
 // measureOrphans exports what waits of sources that are not configured, and tells
-// of each once: nobody works on it, and no other figure counts it.
+// of each once: no worker works on it, and no other figure counts it.
 func (s meter) measureOrphans(told orphaned) {
 	found, err := orphan.Find(s.ctx, s.w.Streams, s.w.Store, s.w.names)
 	if err != nil {

@@ -46,7 +46,7 @@ func TestStoreAwayForLong(t *testing.T) {
 	ids = append(ids, b.send("widget.sold", "widget", "ill"))
 	<-failing
 	b.store.breakWith(fate.New(fate.Unavailable, errors.New("no primary")))
-	close(fail) // a failure that nobody can put on record
+	close(fail) // a failure that cannot be put on record
 	send(60)
 	calls := func() (n int) {
 		for _, name := range []string{"log", "claim", "write", "settle"} {
@@ -64,7 +64,7 @@ func TestStoreAwayForLong(t *testing.T) {
 		require.Equal(t, "w1", s.Owner)
 		require.Zero(t, s.Sources["acme"].Parked)
 	}
-	b.ahead.Store(int64(time.Minute)) // whoever neither turns nor waits is stuck
+	b.ahead.Store(int64(time.Minute)) // a loop that neither turns nor waits is stuck
 	var answer *httptest.ResponseRecorder
 	require.True(t, eventually(func() bool {
 		answer = httptest.NewRecorder()
@@ -87,7 +87,7 @@ func TestStoreAwayForLong(t *testing.T) {
 }
 
 // The wall clock is set while the worker runs. Leases, parked entities, pauses
-// and what is held back go by clocks that nobody sets.
+// and what is held back go by clocks that are never set.
 func TestClockIsSet(t *testing.T) {
 	t.Parallel()
 	for name, step := range map[string]time.Duration{"forward": time.Hour, "back": -time.Hour} {
@@ -165,7 +165,7 @@ func TestAClockSetForwardMakesNoOldAnswerTrue(t *testing.T) {
 
 // The database is put back to an older copy: rows that were settled are open
 // again, documents are older, claims are lower. Their signals are appended
-// anew, as recover does, and all is as it was.
+// again, as recover does, and all is as it was.
 func TestDatabaseRestoredFromAnOlderCopy(t *testing.T) {
 	t.Parallel()
 	b := setup(t, func(o *worker.Options) { o.Grace = 100 * time.Millisecond })

@@ -132,7 +132,7 @@ func known(b *bundle, p *shops, id string) {
 }
 
 // An event, or an operator, that names another parent than the one a known
-// entity stands under moves nothing and deletes nothing.
+// entity is under moves nothing and deletes nothing.
 func TestAWrongParentIsAHint(t *testing.T) {
 	t.Parallel()
 	b, p := inShops(t)
@@ -257,7 +257,7 @@ func TestANewParentIsAskedTwice(t *testing.T) {
 }
 
 // An entity that was taken for gone comes back when a signal names the parent it
-// stands under, also if that is asked too early at first; a plain signal, which
+// is under, also if that is asked too early at first; a plain signal, which
 // names none, leaves it as it is.
 func TestATombstoneIsRevivedUnderAnotherParent(t *testing.T) {
 	t.Parallel()

@@ -13,7 +13,7 @@ import (
 
 func named(id string) entity.ID { return entity.ID{Key: event.Key{ID: id}} }
 
-// Who has waited longest is first in its class, whoever became ready first; a
+// The lane that has waited longest is first in its class, in any order of readiness; a
 // lane that was taken out leaves no gap that budget would be asked for.
 func TestWhoHasWaitedLongestIsFirst(t *testing.T) {
 	q := newReadyQueue()

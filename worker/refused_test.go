@@ -15,7 +15,7 @@ import (
 
 // One settlement the store refuses holds up its own entity alone: the others go
 // through, nothing is fetched again, and it is tried less and less often.
-func TestARefusedSettlementHoldsUpNobodyElse(t *testing.T) {
+func TestARefusedSettlementHoldsUpNoOthers(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	bad := "evt_1"
@@ -82,10 +82,10 @@ func TestARefusedLetterIsNotFetchedForEverySecond(t *testing.T) {
 	b.row(id, storage.Dead)
 }
 
-// An event the log refuses holds up nobody, is noted and told of, and what it
+// An event the log refuses holds up no others, is noted and alerted, and what it
 // names is fetched all the same: with a row in which a text stands for the
 // payload, or, if the store refuses that too, without.
-func TestARefusedEventHoldsUpNobodyElse(t *testing.T) {
+func TestARefusedEventHoldsUpNoOthers(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		refuse func(storage.Arrival) bool

@@ -35,7 +35,7 @@ func TestARefusedRetryKeepsNoSlot(t *testing.T) {
 	b.row(b.send("widget.sold", "widget", "w2"), storage.Processed)
 	require.True(t, eventually(func() bool { return b.provider.fetches("widget", "w1") >= 3 }), "the retry is made again")
 	require.Len(t, b.told.of(alert.StoreRefuses), 1)
-	require.Equal(t, 1, b.row(id, storage.Retrying).Attempts, "a refusal charges nobody")
+	require.Equal(t, 1, b.row(id, storage.Retrying).Attempts, "a refusal charges no attempt")
 	b.store.refuseSettlements(nil)
 	b.row(id, storage.Processed)
 	b.empty()
@@ -62,8 +62,8 @@ func TestAFailureBehindARefusedSettlementKeepsNoSlot(t *testing.T) {
 	stop()
 }
 
-// What is refused is no work under way: a hand-over does not wait for it.
-func TestAHandOverDoesNotWaitForWhatIsRefused(t *testing.T) {
+// What is refused is no work under way: a handover does not wait for it.
+func TestAHandoverDoesNotWaitForWhatIsRefused(t *testing.T) {
 	t.Parallel()
 	log := &logged{}
 	b := setup(t, func(o *worker.Options) { o.Logger = slog.New(slog.NewTextHandler(log, nil)) })

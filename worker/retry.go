@@ -28,7 +28,7 @@ const (
 )
 
 // due starts retries of parked entities whose time has come. It holds the gate:
-// else an entity that is parked anew meanwhile would be tried at once.
+// else an entity that is parked again meanwhile would be tried at once.
 func (r *intake) due(src *source) {
 	now := time.Now()
 	if now.Before(r.dueAt[src.Name]) {
@@ -86,9 +86,9 @@ func (r *intake) warnDue(what, of string, err error) {
 
 // beginRetry makes a lane for a due entity, unless it has one. For the time of
 // a lease the entity is not due again: should this worker die, its successor
-// begins the retry anew; while the lane lives, the time is put off again.
+// begins the retry again; while the lane lives, the time is put off again.
 //
-// An entity for which nothing waits, since Redis lost it or nobody can read it,
+// An entity for which nothing waits, since Redis lost it or it is unreadable,
 // is not parked any more.
 func (r *intake) beginRetry(src *source, k event.Key) error {
 	wait, undefined := src.deferFor(k)
@@ -110,7 +110,7 @@ func (r *intake) beginRetry(src *source, k event.Key) error {
 }
 
 // tried reports whether an entity is parked for what it has been asked and
-// answered, not only set aside.
+// answered, not only spilled.
 func tried(p stream.Parked) bool { return p.Attempt > 0 || len(p.State) > 0 }
 
 // parkedList is what waits in Redis for the parked entities of a shard.

@@ -105,8 +105,8 @@ func parkedSHA(t *testing.T) string {
 }
 
 // An answer of Redis that is lost between two pages of a parked entity leaves
-// nothing stuck: the retry is made anew.
-func TestARetryThatIsCutOffIsMadeAnew(t *testing.T) {
+// nothing stuck: the retry is made again.
+func TestARetryThatIsCutOffIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	proxy := redistest.NewProxy(t, server)

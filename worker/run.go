@@ -36,7 +36,7 @@ type machine struct {
 	spilled  []entity.Park // to be parked by the reader that holds the gate
 }
 
-// forgetEntities begins with nothing in hand. The caller holds s.mu, if others
+// forgetEntities begins with nothing in flight. The caller holds s.mu, if others
 // have s.
 func (m *machine) forgetEntities() {
 	m.runs, m.spilled = map[entity.Number]*run{}, nil

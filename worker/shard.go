@@ -144,9 +144,9 @@ func (s *shard) ours() bool {
 	return false
 }
 
-// beginHandOver stops reading and starting syncs. It reports whether this call
+// beginHandover stops reading and starting syncs. It reports whether this call
 // was the first.
-func (s *shard) beginHandOver() bool {
+func (s *shard) beginHandover() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closing {
@@ -169,7 +169,7 @@ func (s *shard) handOver(work context.Context) {
 	case <-s.ctx.Done():
 	}
 	s.giveBackRetries(work)
-	s.cancel(errHandedOver) // before somebody else may begin
+	s.cancel(errHandedOver) // before another worker may begin
 	release(work, s.log, s.lease)
 	<-s.ended
 }
@@ -210,7 +210,7 @@ func (s *shard) isClosing() bool {
 	return s.closing
 }
 
-// drop forgets everything in hand, once the shard is not ours any more.
+// drop forgets everything in flight, once the shard is not ours any more.
 func (s *shard) drop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()

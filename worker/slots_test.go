@@ -20,7 +20,7 @@ import (
 )
 
 // However many entities wait for a proof, one slot is held by who asks for it.
-func TestASlowWitnessHoldsUpNobodyElse(t *testing.T) {
+func TestASlowWitnessHoldsUpNoOthers(t *testing.T) {
 	t.Parallel()
 	b := setup(t, func(o *worker.Options) { o.Sources[0].Concurrency = 4 })
 	b.start("w1")
@@ -46,7 +46,7 @@ func TestASlowWitnessHoldsUpNobodyElse(t *testing.T) {
 	}
 }
 
-// A key that is revoked between two parents is nobody's attempt.
+// A key that is revoked between two parents counts as no attempt.
 func TestAKeyRevokedBetweenTwoParentsPausesTheSource(t *testing.T) {
 	t.Parallel()
 	b, p := inShops(t)
@@ -67,7 +67,7 @@ func TestAKeyRevokedBetweenTwoParentsPausesTheSource(t *testing.T) {
 
 // Answers that trickle hold all slots for no longer than the client lets them,
 // and when they are tried again no more than half.
-func TestAnswersThatTrickleHoldUpNobodyElse(t *testing.T) { // alone: it measures time
+func TestAnswersThatTrickleHoldUpNoOthers(t *testing.T) { // alone: it measures time
 	const n = 25
 	var trickling atomic.Int64
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -59,8 +59,8 @@ func newSource(w *Worker, o Source) *source {
 // paused reports whether the fleet has paused the source, as last seen.
 func (s *source) paused() bool { return s.condition.Paused() }
 
-// inHand is the count of a tier's entries that were read and not yet acked.
-func (s *source) inHand(t event.Tier) *atomic.Int64 {
+// inFlight is the count of a tier's entries that were read and not yet acked.
+func (s *source) inFlight(t event.Tier) *atomic.Int64 {
 	if t == event.TierLive {
 		return &s.live
 	}
@@ -69,12 +69,12 @@ func (s *source) inHand(t event.Tier) *atomic.Int64 {
 
 // full reports whether as many live entries are in hand as may be. Those of the
 // background do not count: a sweep is not to keep events from being read.
-func (s *source) full() bool { return s.live.Load() >= int64(s.w.InHand) }
+func (s *source) full() bool { return s.live.Load() >= int64(s.w.InFlight) }
 
 // roomForBackground: background is read only while the lanes are less than
 // half full, so that it never stands in the way of live signals.
 func (s *source) roomForBackground() bool {
-	delayed, most := s.delayed.Load(), int64(s.w.InHand)
+	delayed, most := s.delayed.Load(), int64(s.w.InFlight)
 	return s.live.Load()+s.background.Load()-delayed < max(1, most/2) && delayed < most
 }
 

@@ -27,8 +27,8 @@ import (
 	"github.com/tarn-sync/tarn/worker"
 )
 
-// A provider answers 429, for a while always, then now and then: the fleet asks for less, nobody is
-// charged and nobody is alarmed; when it no longer does, the pace comes back.
+// A provider answers 429, for a while always, then now and then: the fleet asks for less,
+// no attempt is charged and no alert is raised; when it no longer does, the pace comes back.
 func TestPaceIsLearnedFromRefusals(t *testing.T) {
 	t.Parallel()
 	const events = 100
@@ -71,7 +71,7 @@ func TestPaceIsLearnedFromRefusals(t *testing.T) {
 }
 
 // What the provider says is left is heeded before it has to refuse anybody:
-// what remains is spread over the time until it counts anew, and when nothing
+// what remains is spread over the time until it counts again, and when nothing
 // remains, because others ask too, everybody waits for that.
 func TestRateHeadersAreHeeded(t *testing.T) {
 	t.Parallel()
@@ -129,7 +129,7 @@ func TestRateHeadersAreHeeded(t *testing.T) {
 
 // What waits for a paused source is nothing to another: neither its lanes nor
 // its streams hold it up.
-func TestPausedSourceSlowsNobody(t *testing.T) { // alone: it measures time
+func TestPausedSourceSlowsNoOthers(t *testing.T) { // alone: it measures time
 	const events, rounds = 100, 3
 	quick := newAcme(nil)
 	b := setup(t, func(o *worker.Options) {
@@ -165,7 +165,7 @@ func TestPausedSourceSlowsNobody(t *testing.T) { // alone: it measures time
 		require.NoError(t, b.streams.Resume(b.ctx, "acme"))
 		b.empty()
 	}
-	require.Empty(t, b.told.of(alert.SourcePaused), "whoever paused it by hand knows")
+	require.Empty(t, b.told.of(alert.SourcePaused), "the operator who paused it by hand knows")
 	slices.Sort(paused)
 	slices.Sort(alone)
 	ratio := float64(alone[rounds/2]) / float64(paused[rounds/2])
@@ -260,9 +260,9 @@ func TestAlertOfADeadLetterIsPosted(t *testing.T) {
 	}, a)
 }
 
-// People are told of a pause though nobody was there to tell them when it began,
-// and told once, whoever comes after.
-func TestAPauseIsToldOfOnceAndSurely(t *testing.T) {
+// An alert is raised for a pause though no worker was there to raise it when it
+// began, and raised once, also when other workers follow.
+func TestAPauseRaisesOneAlertSurely(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	require.NoError(t, b.streams.PauseAs(b.ctx, "acme", condition.NewPause(condition.PausedRefused, time.Hour, "401"), "reconciler"))

@@ -42,7 +42,7 @@ func TestEventBecomesDocument(t *testing.T) {
 	b.empty()
 }
 
-// A state that somebody has broken in the database is replaced.
+// A state that was broken in the database is replaced.
 func TestBrokenStateIsReplaced(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -123,7 +123,7 @@ func TestStaleWriteIsRefused(t *testing.T) {
 	b := setup(t)
 	b.provider.on("widget", "w1", func(ctx context.Context, n int) (string, error) {
 		if n == 1 {
-			_, err := b.store.Store.Claim(ctx, event.Ref{Key: key("widget", "w1")}) // somebody else's fetch begins
+			_, err := b.store.Store.Claim(ctx, event.Ref{Key: key("widget", "w1")}) // another worker's fetch begins
 			return created, err
 		}
 		return ok, nil
@@ -135,7 +135,7 @@ func TestStaleWriteIsRefused(t *testing.T) {
 	require.Zero(t, row.Attempts, "to be overtaken costs no attempt")
 }
 
-// A fetch takes longer than its lock lasts, and somebody else fetches
+// A fetch takes longer than its lock lasts, and another worker fetches
 // meanwhile: the older answer, which comes last, is refused.
 func TestFetchOutlivesItsLock(t *testing.T) {
 	t.Parallel()

@@ -17,7 +17,7 @@ import (
 	"github.com/tarn-sync/tarn/worker"
 )
 
-// What nobody can read of what is parked, and names of entities that are none,
+// What is unreadable of what is parked, and names of entities that are none,
 // go to the audit, and what can be read goes on.
 func TestUnreadableParkedEntriesGoToTheAudit(t *testing.T) {
 	t.Parallel()
@@ -51,9 +51,9 @@ func TestUnreadableParkedEntriesGoToTheAudit(t *testing.T) {
 	require.Empty(t, keys)
 }
 
-// An entity whose record in Redis is of another type is told of and holds up
-// nobody.
-func TestAnEntityThatCannotBeTriedHoldsUpNobody(t *testing.T) {
+// An entity whose record in Redis is of another type is logged and holds up
+// no others.
+func TestAnEntityThatCannotBeTriedHoldsUpNoOthers(t *testing.T) {
 	t.Parallel()
 	log := &lines{}
 	b := setup(t, func(o *worker.Options) { o.Retry.First, o.Logger = time.Minute, log.logger() })
@@ -73,7 +73,7 @@ func TestAnEntityThatCannotBeTriedHoldsUpNobody(t *testing.T) {
 		return log.has(func(l string) bool {
 			return strings.Contains(l, "could not begin a retry") && strings.Contains(l, "acme/widget/odd")
 		})
-	}), "it is told of")
+	}), "it is logged")
 }
 
 // lines is a log to be looked through.

@@ -80,9 +80,9 @@ func TestWrongAccountOfASmallMirrorMakesNoTombstones(t *testing.T) {
 	}
 }
 
-// What stands under another root may be the same in every account: that it is
+// What is under another root may be the same in every account: that it is
 // found proves nothing for those that are not.
-func TestWhatStandsUnderAnotherRootProvesNothing(t *testing.T) {
+func TestWhatIsUnderAnotherRootProvesNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.start("w1")
@@ -98,7 +98,7 @@ func TestWhatStandsUnderAnotherRootProvesNothing(t *testing.T) {
 	}
 }
 
-// A few of many are really gone: others are found, and nobody is needed.
+// A few of many are really gone: others are found, and no human is needed.
 func TestAFewDeletedAmongLivingOnes(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -154,7 +154,7 @@ func (p *identified) Identity(context.Context) (string, error) {
 }
 
 // Where the provider tells whose key it is, a sole entity that is gone needs
-// nobody; and one that only seems so does not become a tombstone.
+// no human; and one that only seems so does not become a tombstone.
 func TestIdentityProvesTheAccount(t *testing.T) {
 	t.Parallel()
 	def, err := provider.Parse("acme.yaml", []byte(strings.Replace(definition, "  probe:", "  identity: {path: /me, value: id}\n  probe:", 1)))
@@ -198,14 +198,14 @@ func TestAPauseIsOfItsKindWhateverItsText(t *testing.T) {
 		require.NoError(t, b.streams.Resume(b.ctx, "acme"))
 		require.True(t, eventually(func() bool { return b.metric("tarn_source_paused") == 0 }))
 		b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
-		require.InDelta(t, 1, b.metric("tarn_source_pace"), 0, "%q slows nobody", reason)
+		require.InDelta(t, 1, b.metric("tarn_source_pace"), 0, "%q slows no others", reason)
 	}
-	require.Empty(t, b.told.of(alert.SourcePaused), "whoever paused it knows")
+	require.Empty(t, b.told.of(alert.SourcePaused), "the operator who paused it knows")
 }
 
 // One entity that is answered 429 waits alone; the others keep their pace, and in
 // the end it is given up like any other that cannot be had.
-func TestALockedEntitySlowsNobody(t *testing.T) {
+func TestALockedEntitySlowsNoOthers(t *testing.T) {
 	t.Parallel()
 	b := setup(t, func(o *worker.Options) { o.Retry.Attempts = 2 })
 	locked := fate.New(fate.Throttled, errors.New("429"))
@@ -266,7 +266,7 @@ func TestSeveralLockedEntitiesStopPausingTheSource(t *testing.T) {
 }
 
 // How long one entity's answer asks us to wait is for that entity.
-func TestRetryAfterOfOneEntityPausesNobody(t *testing.T) {
+func TestRetryAfterOfOneEntityPausesNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	locked := fate.New(fate.Throttled, errors.New("429"))
@@ -283,7 +283,7 @@ func TestRetryAfterOfOneEntityPausesNobody(t *testing.T) {
 }
 
 // A provider whose probe path has no limit refuses everything else: it is the
-// source, and nobody is charged.
+// source, and no attempt is charged.
 func TestThrottledThoughTheProbePathIsNot(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

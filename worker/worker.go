@@ -51,11 +51,11 @@ type Options struct {
 	// LeaseTTL is that of Streams; the worker looks for shards to take twenty
 	// times as often. Defaults to 5 s.
 	LeaseTTL time.Duration
-	// InHand is how many live entries of one source may be read and not yet acked
-	// before those that wait for budget are set aside; the background is read up
+	// InFlight is how many live entries of one source may be read and not yet acked
+	// before those that wait for budget are spilled; the background is read up
 	// to half of it. Each shard may exceed it by what it reads at once. Defaults
 	// to 20,000.
-	InHand int
+	InFlight int
 	// Grace is how long syncs under way may take to finish when a shard is
 	// handed over. Defaults to 5 s.
 	Grace time.Duration
@@ -93,8 +93,8 @@ func (o Options) withDefaults() (Options, error) {
 	if o.LeaseTTL <= 0 {
 		o.LeaseTTL = 5 * time.Second
 	}
-	if o.InHand <= 0 {
-		o.InHand = 20_000
+	if o.InFlight <= 0 {
+		o.InFlight = 20_000
 	}
 	if o.Grace <= 0 {
 		o.Grace = 5 * time.Second
@@ -183,11 +183,11 @@ func (w *Worker) SetRate(source string, r stream.Rate) {
 
 // Run works until ctx ends, then hands everything over and returns nil. It
 // returns earlier only if it cannot work at all. If ctx ends by an
-// identity.ErrMismatch, what is in hand is dropped instead, neither finished nor
+// identity.ErrMismatch, what is in flight is dropped instead, neither finished nor
 // acknowledged. Run may be called again then.
 func (w *Worker) Run(ctx context.Context) error {
 	// What is under way when ctx ends is finished, not cut off: it runs under a
-	// context of its own, ended at the end of the hand-over.
+	// context of its own, ended at the end of the handover.
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	defer context.AfterFunc(ctx, func() {

@@ -10,7 +10,7 @@ import (
 )
 
 // AcceptFor is how long ResumeAccepting accepts deletions: long enough to find
-// and remove what stood under an account that is closed, short enough that it
+// and remove what belonged to an account that is closed, short enough that it
 // does not stand open for the next mistake.
 const AcceptFor = time.Hour
 

@@ -29,9 +29,9 @@ func TestAppendAnswersDuplicates(t *testing.T) {
 	require.Equal(t, Receipt{ID: first.ID, Duplicate: true}, again)
 
 	require.NoError(t, s.ForgetEvents(t.Context(), map[string]event.Key{"evt_1": order("a")}))
-	anew, err := s.Append(t.Context(), Draft{Signal: happened("evt_1", "a")})
+	later, err := s.Append(t.Context(), Draft{Signal: happened("evt_1", "a")})
 	require.NoError(t, err)
-	require.False(t, anew.Duplicate)
+	require.False(t, later.Duplicate)
 }
 
 func TestAppendOnceSuppressesTheSameCause(t *testing.T) {

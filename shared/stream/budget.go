@@ -10,7 +10,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 )
 
-// burstTime is how much of its rate a budget saves up while nobody asks. Long
+// burstTime is how much of its rate a budget saves up while it is unused. Long
 // enough that a stalled taker, or a slow fsync of Redis, costs no requests;
 // short enough that a provider that counts in windows of a second sees at most
 // a fifth more than the limit in one of them. A Per below a second saves up a
@@ -71,7 +71,7 @@ func (s *Streams) Budget(ctx context.Context, source string, r Rate) (float64, e
 	}
 	at, main := asText(kept.Val()[0]), asText(kept.Val()[1])
 	if at == "" {
-		return 1, nil // nobody took from it for long
+		return 1, nil // it was unused for long
 	}
 	since, _ := strconv.ParseInt(at, 10, 64)  // written by take.lua
 	tokens, _ := strconv.ParseFloat(main, 64) // so is this

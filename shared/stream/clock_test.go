@@ -58,7 +58,7 @@ func TestAPauseOutlastsNoClockSetBack(t *testing.T) {
 
 // What is paused while the clock is back is not taken for shorter than the pause
 // that was made before.
-func TestAPauseIsMadeAnewAfterAClockSetBack(t *testing.T) {
+func TestAPauseStartsOverAfterAClockSetBack(t *testing.T) {
 	t.Parallel()
 	s, _, clock := startWithClock(t)
 	ctx := t.Context()
@@ -164,7 +164,7 @@ func TestTheDeadAreMissedThoughTheClockWasSetBack(t *testing.T) {
 	}
 }
 
-// A lock whose holder died keeps nobody waiting for longer than its expiry.
+// A lock whose holder died blocks others no longer than its expiry.
 func TestALockOutlastsNoClockSetBack(t *testing.T) {
 	t.Parallel()
 	s, _, clock := startWithClock(t)
@@ -257,7 +257,7 @@ func TestAwaitOutlastsNoClockSetBack(t *testing.T) {
 	require.Less(t, time.Since(begun), 5*time.Second)
 }
 
-// The age of what waits neither ends nor begins anew with a jump.
+// The age of what waits neither ends nor starts over with a jump.
 func TestAgesGrowThoughTheClockIsSetBack(t *testing.T) {
 	t.Parallel()
 	s, _, clock := startWithClock(t)

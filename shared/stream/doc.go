@@ -21,8 +21,8 @@
 //	{tarn:7}:parked:lemon/order/bord_1   list: what waits for it
 //	{tarn:7}:record:lemon/order/bord_1   hash: attempt, state, last command
 //	{tarn:7}:lock:lemon/order/bord_1     entity lock
-//	{tarn:7}:generation          made anew when Redis lost the shard
-//	{tarn:7}:recovered:evt_1:lemon/…     entry that was appended anew a moment ago
+//	{tarn:7}:generation          replaced when Redis lost the shard
+//	{tarn:7}:recovered:evt_1:lemon/…     entry that was appended again a moment ago
 //	{tarn:task:gaps/lemon}:lease, :epoch lease of a task of the fleet
 //	{tarn}:workers  {tarn}:shards  {tarn}:source:lemon  {tarn}:probe:lemon
 //	{tarn}:joined:w1             token of the heartbeat that found none of w1 before it
@@ -54,7 +54,7 @@
 //
 // Third, reads carry a sequence number kept in the lease. A reply that was lost
 // on the way has raised it, so the next Read fails with ErrResync instead of
-// delivering what comes after entries nobody saw; clients do repeat commands
+// delivering what comes after entries that were not seen; clients do repeat commands
 // silently. TakeOver then claims the pending entries again, in stream order,
 // and sets a new number. A new lease begins out of step for the same reason:
 // what the former holder left comes first.
@@ -94,7 +94,7 @@
 //
 // One bucket per source for the whole fleet, filled by Redis' clock. Each class
 // below live has a floor of its own, so that live traffic that never ends does
-// not end reconciliation; a floor nobody uses flows over to the others. Which
+// not end reconciliation; an unused floor flows over to the others. Which
 // class goes first is decided by who went short in the last 200 ms: takers poll,
 // so there is no queue to look at.
 //
@@ -105,7 +105,7 @@
 // each. So a pause keeps when it was set and for how long, and begins again when
 // it was set later than now; due times go back as far as the clock did, which
 // tells since the time of the last look at them is kept beside them; a heartbeat
-// counts for one TTL from now at most; and whoever meets a lease, lock, probe or
+// counts for one TTL from now at most; and a script that meets a lease, lock, probe or
 // mark that would last longer than it is ever given cuts it to that (clock.lua).
 // What an older version wrote counts as set when it is first seen. A clock that
 // goes forward ends waits early, which costs an attempt and breaks nothing.
@@ -121,11 +121,11 @@
 // before the signals it leads to are in. Nothing here is ever trimmed but the
 // notes.
 //
-// After FLUSHALL, leases are fenced, Acquire makes the consumer groups anew
+// After FLUSHALL, leases are fenced, Acquire makes the consumer groups again
 // from id 0, and epochs go on growing since they follow the clock. What was in
 // Redis is appended again from the log by the reconciler. A group that was made
-// anew delivers again what is in the stream: the caller must skip by stream id
-// what it has in hand, in Read as in TakeOver.
+// again delivers once more what is in the stream: the caller must skip by stream id
+// what it has in flight, in Read as in TakeOver.
 //
 // A lease that Redis lost looks free and may not be. Its holder learns of the loss from
 // its next fenced script, a renewal at the latest; if Redis does not answer it, it

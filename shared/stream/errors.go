@@ -13,7 +13,7 @@ var (
 	// ErrHeld: Acquire found the lease taken.
 	ErrHeld = errors.New("lease is held")
 	// ErrResync: what was read last is uncertain. Take the pending list over
-	// again (TakeOver), skipping what is in hand already, then go on reading.
+	// again (TakeOver), skipping what is in flight already, then go on reading.
 	ErrResync = errors.New("reads are out of step: take the pending list over again")
 	// ErrShards: the fleet was first started with another number of shards.
 	ErrShards = errors.New("number of shards differs from the fleet's")

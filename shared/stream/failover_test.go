@@ -73,7 +73,7 @@ func TestConfirmedAppendsSurviveFailover(t *testing.T) {
 		return nil
 	})
 	require.NoError(t, err)
-	require.Equal(t, first, got, "what was in hand")
+	require.Equal(t, first, got, "what was in flight")
 	for entries := readLive(t, l); len(entries) > 0; entries = readLive(t, l) {
 		got = append(got, idsOf(entries)...)
 	}

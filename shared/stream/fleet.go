@@ -15,7 +15,7 @@ import (
 // ShardState is one shard as it stands.
 type ShardState struct {
 	Shard int
-	// Owner and Epoch are of the lease; Owner "" if nobody has it.
+	// Owner and Epoch are of the lease; Owner "" if it is free.
 	Owner string
 	Epoch int64
 	// Sources by name, without those that have a wrong key.
@@ -27,7 +27,7 @@ type ShardState struct {
 // ShardSource is one source's share of a shard.
 type ShardSource struct {
 	// Live and Background count entries, delivered or not, Live those too that
-	// were set aside; Parked counts entities parked for another reason. In a shard
+	// were spilled; Parked counts entities parked for another reason. In a shard
 	// with more than 200 parked entities the two are told apart by these.
 	Live, Background, Parked int64
 	// Scheduled are the background entries that are held back until a later time
@@ -39,14 +39,14 @@ type ShardSource struct {
 	Oldest, OldestBackground time.Duration
 }
 
-// asideLooked is how many parked entities of a shard are looked at for those that
-// were set aside, and how many background entries for those that are scheduled:
+// spilledLooked is how many parked entities of a shard are looked at for those that
+// were spilled, and how many background entries for those that are scheduled:
 // three commands each, and Redis does nothing else meanwhile.
-const asideLooked = 200
+const spilledLooked = 200
 
 // Fleet returns all shards and live workers, in a few round trips.
 func (s *Streams) Fleet(ctx context.Context, sources []string) (shards []ShardState, workers []string, err error) {
-	if shards, err = s.states(ctx, sources, asideLooked); err != nil {
+	if shards, err = s.states(ctx, sources, spilledLooked); err != nil {
 		return nil, nil, err
 	}
 	workers, err = s.live(ctx)
@@ -71,7 +71,7 @@ func Totals(shards []ShardState, sources []string) map[string]ShardSource {
 }
 
 // InStreams returns a source's share of each shard, by shard, as its streams
-// alone have it: what was set aside has been read and logged, and does not count.
+// alone have it: what was spilled has been read and logged, and does not count.
 func (s *Streams) InStreams(ctx context.Context, source string) ([]ShardSource, error) {
 	states, err := s.states(ctx, []string{source}, 0)
 	shares := make([]ShardSource, len(states))
@@ -81,13 +81,13 @@ func (s *Streams) InStreams(ctx context.Context, source string) ([]ShardSource, 
 	return shares, err
 }
 
-func (s *Streams) states(ctx context.Context, sources []string, aside int) ([]ShardState, error) {
-	replies, err := s.look(ctx, sources, aside)
+func (s *Streams) states(ctx context.Context, sources []string, spilled int) ([]ShardState, error) {
+	replies, err := s.look(ctx, sources, spilled)
 	if len(unknownScript(replies)) > 0 { // looking changes nothing: load it and look again
 		if err := fleetScript.Load(ctx, s.client).Err(); err != nil {
 			return nil, fmt.Errorf("load the fleet script into redis: %w", err)
 		}
-		if replies, err = s.look(ctx, sources, aside); len(unknownScript(replies)) > 0 {
+		if replies, err = s.look(ctx, sources, spilled); len(unknownScript(replies)) > 0 {
 			s.writes.retire()
 		}
 	}
@@ -97,30 +97,30 @@ func (s *Streams) states(ctx context.Context, sources []string, aside int) ([]Sh
 	shards := make([]ShardState, len(replies))
 	for shard, reply := range replies {
 		if err := reply.Err(); wrongType(err) {
-			if shards[shard], err = s.lookApart(ctx, shard, sources, aside, err); err != nil {
+			if shards[shard], err = s.lookApart(ctx, shard, sources, spilled, err); err != nil {
 				return nil, err
 			}
 			continue
 		} else if err != nil {
 			return nil, fmt.Errorf("look at shard %d: %w", shard, err)
 		}
-		shards[shard] = s.shardState(shard, sources, aside, asList(reply.Val()))
+		shards[shard] = s.shardState(shard, sources, spilled, asList(reply.Val()))
 	}
 	return shards, nil
 }
 
-func (s *Streams) look(ctx context.Context, sources []string, aside int) ([]*redis.Cmd, error) {
+func (s *Streams) look(ctx context.Context, sources []string, spilled int) ([]*redis.Cmd, error) {
 	pipe := s.client.Pipeline()
 	replies := make([]*redis.Cmd, s.opts.Shards)
 	for shard := range replies {
-		replies[shard] = s.lookAt(ctx, pipe, shard, sources, aside)
+		replies[shard] = s.lookAt(ctx, pipe, shard, sources, spilled)
 	}
 	_, err := pipe.Exec(ctx)
 	return replies, err
 }
 
 // lookAt looks at one shard.
-func (s *Streams) lookAt(ctx context.Context, c redis.Scripter, shard int, sources []string, aside int) *redis.Cmd {
+func (s *Streams) lookAt(ctx context.Context, c redis.Scripter, shard int, sources []string, spilled int) *redis.Cmd {
 	keys := []string{s.keys.lease(shard)}
 	for _, source := range sources {
 		keys = append(keys,
@@ -128,16 +128,16 @@ func (s *Streams) lookAt(ctx context.Context, c redis.Scripter, shard int, sourc
 			s.keys.stream(shard, source, event.TierBackground),
 			s.keys.due(shard, source))
 	}
-	return c.EvalSha(ctx, fleetScript.Hash(), keys, s.keys.parkedPrefix(shard), s.keys.recordPrefix(shard), aside)
+	return c.EvalSha(ctx, fleetScript.Hash(), keys, s.keys.parkedPrefix(shard), s.keys.recordPrefix(shard), spilled)
 }
 
-func (s *Streams) shardState(shard int, sources []string, aside int, reply []any) ShardState {
+func (s *Streams) shardState(shard int, sources []string, spilled int, reply []any) ShardState {
 	st := ShardState{Shard: shard, Owner: asText(reply[0]), Epoch: asInt(reply[1]), Sources: map[string]ShardSource{}}
 	clock := asInt(reply[2])
 	for i, source := range sources {
 		part := reply[3+6*i:]
 		age := func(tier event.Tier, id any) time.Duration {
-			return s.ages.of(sighting{s.keys.stream(shard, source, tier), aside > 0}, asText(id), clock, s.opts.Now())
+			return s.ages.of(sighting{s.keys.stream(shard, source, tier), spilled > 0}, asText(id), clock, s.opts.Now())
 		}
 		st.Sources[source] = ShardSource{
 			Live: asInt(part[0]), Background: asInt(part[1]), Parked: asInt(part[2]), Scheduled: asInt(part[5]),
@@ -183,8 +183,8 @@ type ages struct {
 
 // sighting is what of a shard's entries was looked at.
 type sighting struct {
-	stream string
-	aside  bool // and at what was set aside
+	stream  string
+	spilled bool // and at what was spilled
 }
 
 type seen struct {

@@ -60,7 +60,7 @@ func TestFullRedisTakesABatchWholeOrNotAtAll(t *testing.T) {
 	}
 }
 
-// A full Redis whose workers are all gone must be emptied by new ones: nobody
+// A full Redis whose workers are all gone must be emptied by new ones: nothing
 // else makes room.
 func TestFullRedisIsDrainedByNewHolders(t *testing.T) {
 	t.Parallel()

@@ -53,7 +53,7 @@ func (k *keys) recordPrefix(shard int) string { return k.shards[shard] + "record
 
 func (k *keys) lock(shard int, entity string) string { return k.shards[shard] + "lock:" + entity }
 
-// recovery remembers for a moment that open work was appended anew.
+// recovery remembers for a moment that open work was appended again.
 func (k *keys) recovery(shard int, causeID, entity string) string {
 	return k.shards[shard] + "recovered:" + causeID + ":" + entity
 }
@@ -80,7 +80,7 @@ func (k *keys) joined(worker string) string { return k.fleet + "joined:" + worke
 func (k *keys) source(source string) string { return k.fleet + "source:" + source }
 func (k *keys) probe(source string) string  { return k.fleet + "probe:" + source }
 
-// accepted is there while known entities may be taken for deleted though nobody
+// accepted is there while known entities may be taken for deleted though nothing
 // proves that the right account is asked; account is who the provider said we
 // are when a known entity had answered.
 func (k *keys) accepted(source string) string { return k.fleet + "accepted:" + source }

@@ -41,7 +41,7 @@ type Lease struct {
 // Acquire takes the lease of a shard, or fails with ErrHeld. The epoch is
 // larger than any before, also after Redis lost everything (it follows the
 // clock). The consumer groups of sources are made where missing, from id 0.
-// A worker that has the lease already gets it anew with a larger epoch.
+// A worker that has the lease already gets it again with a larger epoch.
 func (s *Streams) Acquire(ctx context.Context, shard int, worker string, sources []string) (*Lease, error) {
 	if shard < 0 || shard >= s.opts.Shards {
 		return nil, fmt.Errorf("acquire shard %d: there are %d, from 0", shard, s.opts.Shards)

@@ -32,7 +32,7 @@ func TestLeaseHasOneHolder(t *testing.T) {
 	require.NoError(t, second.Renew(t.Context()), "a late release must not end the successor's lease")
 }
 
-func TestSameWorkerAcquiresAnew(t *testing.T) {
+func TestSameWorkerAcquiresAgain(t *testing.T) {
 	t.Parallel()
 	s, _ := start(t)
 	first := acquired(t, s, "w1")
@@ -172,7 +172,7 @@ func TestFailedTakeOverStaysOutOfStep(t *testing.T) {
 	require.ErrorIs(t, err, ErrResync)
 }
 
-func TestFlushedRedisFencesAndStartsAnew(t *testing.T) {
+func TestFlushedRedisFencesAndStartsOver(t *testing.T) {
 	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {
@@ -202,9 +202,9 @@ func TestFlushedRedisFencesAndStartsAnew(t *testing.T) {
 			second := ready(t, s, "w1")
 			require.Greater(t, second.Epoch(), first.Epoch())
 			require.Equal(t, ids, idsOf(readLive(t, second)))
-			anew, err := s.Task(ctx, "gaps/lemon", "r2")
+			later, err := s.Task(ctx, "gaps/lemon", "r2")
 			require.NoError(t, err)
-			require.Greater(t, anew.Epoch(), task.Epoch())
+			require.Greater(t, later.Epoch(), task.Epoch())
 
 			_, err = s.Member("w1").Beat(ctx)
 			require.NoError(t, err)

@@ -63,7 +63,7 @@ func TestLockIsGivenUp(t *testing.T) {
 			o := quiet(srv.URL())
 			o.LeaseTTL = tt.ttl
 			s := openStreams(t, o)
-			// Somebody else's lock, for good.
+			// Another holder's lock, for good.
 			require.NoError(t, srv.Client().Set(t.Context(), s.keys.lock(0, order("a").String()), "x", 0).Err())
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()

@@ -110,7 +110,7 @@ func FairShare(live []string, shards int, self string) []int {
 		return cmp.Or(cmp.Compare(b.score, a.score), cmp.Compare(a.worker, b.worker), cmp.Compare(a.shard, b.shard))
 	})
 
-	// The best pairs first, each shard once, nobody above the bound. All shards
+	// The best pairs first, each shard once, no worker above the bound. All shards
 	// find a worker, since the bounds add up to at least their number.
 	bound := (shards + len(live) - 1) / len(live)
 	has, taken := make([]int, len(live)), make([]bool, shards)

@@ -45,7 +45,7 @@ func TestFairShareMovesFewShards(t *testing.T) {
 			}
 		}
 		// Those of the worker that left must move; of the others, the bound
-		// makes some follow. To divide anew by modulo would move nearly all.
+		// makes some follow. To divide again by modulo would move nearly all.
 		require.LessOrEqual(t, moved, shards/4, "%d workers", workers)
 	}
 }
@@ -135,7 +135,7 @@ func TestAFleetThatRedisForgotIsWaitedFor(t *testing.T) {
 			require.ErrorIs(t, lease.Renew(t.Context()), ErrFenced)
 			require.Equal(t, []string{"w1", "w2"}, beat(holder))
 			require.False(t, holder.MayTake(nil))
-			require.True(t, holder.MayTake(lease), "nobody can have had it since")
+			require.True(t, holder.MayTake(lease), "no other can have had it since")
 
 			now = now.Add(s.opts.LeaseTTL * 9 / 10)
 			beat(other)
@@ -229,8 +229,8 @@ func TestFleetShowsShards(t *testing.T) {
 	require.Empty(t, shards[(shard+1)%4].Owner)
 }
 
-// What is set aside is backlog, with its age; what has failed is parked.
-func TestFleetCountsWhatIsSetAside(t *testing.T) {
+// What is spilled is backlog, with its age; what has failed is parked.
+func TestFleetCountsWhatIsSpilled(t *testing.T) {
 	t.Parallel()
 	s := openStreams(t, quiet(redistest.Start(t).URL()))
 	l := ready(t, s, "w1")

@@ -10,8 +10,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// maxNotes is about how many notes are kept. They are tallies: should nobody
-// drain them, the oldest go before Redis is full.
+// maxNotes is about how many notes are kept. They are tallies: if they
+// are not drained, the oldest go before Redis is full.
 const maxNotes = 1_000_000
 
 // Note is something to be put on record that needs no answer.

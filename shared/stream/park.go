@@ -17,7 +17,7 @@ const MaxState = 64 << 10
 // Park is an entity to be put to wait with all that waits for it.
 type Park struct {
 	Key event.Key
-	// Charged and Waiting are the entries in hand, in stream order: those the
+	// Charged and Waiting are the entries in flight, in stream order: those the
 	// failed attempt was for, then those that came since. Both are moved. A
 	// wait that costs no attempt has no Charged, only Waiting.
 	// None when the entity is parked already and a retry has failed.
@@ -34,7 +34,7 @@ type Park struct {
 	// than Delay.
 	Earliest time.Duration
 	// State is the worker's own record, opaque here, at most MaxState bytes. An entity
-	// parked without one and without an Attempt is set aside: it waits for its
+	// parked without one and without an Attempt is spilled: it waits for its
 	// turn, and Fleet counts its entries like those of the stream.
 	State []byte
 }
@@ -49,8 +49,8 @@ type Parked struct {
 }
 
 // Park moves what waits for an entity from its streams into its parked list,
-// with ack and delete, in pages of at most 1,000 entries: Redis serves nobody
-// else while it moves one.
+// with ack and delete, in pages of at most 1,000 entries: Redis serves no
+// other client while it moves one.
 //
 // The head goes first. Should the worker die between two pages, its successor
 // finds the rest pending and the entity parked, and ParkBehind moves the rest

@@ -201,7 +201,7 @@ func TestParkRefusesWhatItCannotKeep(t *testing.T) {
 	require.ErrorContains(t, err, "could not be decoded")
 }
 
-// What waits for an entity is parked in pages: Redis serves nobody else while
+// What waits for an entity is parked in pages: Redis serves no other client while
 // it moves one.
 func TestALargeParkGoesInPages(t *testing.T) {
 	t.Parallel()
@@ -277,7 +277,7 @@ func (*watching) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 
 // A worker that dies while it spares what came during a retry leaves nothing
 // charged for an attempt it was not in.
-func TestAWorkerThatDiesSparingChargesNobody(t *testing.T) {
+func TestAWorkerThatDiesSparingChargesNothing(t *testing.T) {
 	t.Parallel()
 	s, _ := start(t)
 	s.parkPage = 2
@@ -336,7 +336,7 @@ func TestParkingModel(t *testing.T) {
 				if repeated {
 					m.times = 2
 				}
-				m.handOver()
+				m.handover()
 				for n := 0; n < 400 || m.died < 3; n++ {
 					m.step()
 				}
@@ -353,7 +353,7 @@ type model struct {
 	l       *Lease
 	n       int                       // events appended
 	hand    map[string][]Entry        // by entity: read, not settled, not parked
-	seen    map[string]bool           // ids in hand
+	seen    map[string]bool           // ids in flight
 	waits   map[string][]string       // by entity: events not settled, as appended
 	dying   *watching                 // makes scripts fail from then on
 	charged map[string]map[string]int // by entity, of those parked: event → attempts
@@ -376,7 +376,7 @@ func (m *model) step() {
 		m.retry()
 	case 11:
 		if m.rnd.IntN(4) == 0 {
-			m.handOver()
+			m.handover()
 		}
 	}
 }
@@ -389,9 +389,9 @@ func (m *model) append() {
 	m.waits[entity] = append(m.waits[entity], id)
 }
 
-// handOver gives the shard to the next worker. What was in hand is forgotten;
+// handover gives the shard to the next worker. What was in flight is forgotten;
 // what was parked stays.
-func (m *model) handOver() {
+func (m *model) handover() {
 	if m.l != nil {
 		require.NoError(m.t, m.l.Release(m.t.Context()))
 	} else {
@@ -495,7 +495,7 @@ func (m *model) park() {
 		require.ErrorIs(m.t, m.l.Park(m.t.Context(), p), errDied)
 		m.dying.dies = false
 		m.died++
-		defer m.handOver()
+		defer m.handover()
 	} else {
 		require.NoError(m.t, m.l.Park(m.t.Context(), p))
 	}
@@ -638,7 +638,7 @@ func TestUnreadableParkedEntriesAreDiscarded(t *testing.T) {
 }
 
 // One bad name among those that are due fails none of the others.
-func TestUnreadableNamesFailNobodyElse(t *testing.T) {
+func TestUnreadableNamesFailNoOthers(t *testing.T) {
 	t.Parallel()
 	s, _ := start(t)
 	l := ready(t, s, "w1")

@@ -90,8 +90,8 @@ func (l *Lease) Read(ctx context.Context, source string, tier event.Tier, lim Li
 	return entries, nil
 }
 
-// TakeOver claims everything delivered and not acked of a stream, whoever held
-// it, in stream order, page by page, and puts reads in step again. yield is
+// TakeOver claims everything delivered and not acked of a stream, by any
+// holder, in stream order, page by page, and puts reads in step again. yield is
 // called for each page; entries whose data is gone are counted in lost.
 func (l *Lease) TakeOver(ctx context.Context, source string, tier event.Tier, yield func([]Entry) error) (lost int, err error) {
 	stream := l.s.keys.stream(l.shard, source, tier)

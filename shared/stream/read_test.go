@@ -72,7 +72,7 @@ func TestLostReadReplyKeepsOrder(t *testing.T) {
 }
 
 // A take-over and a read that a client repeats may run for the second time when
-// the client has gone on. They deliver nothing then, for nobody sees their reply.
+// the client has gone on. They deliver nothing then, since their reply is not seen.
 func TestLateSecondRunsDeliverNothing(t *testing.T) {
 	s, _ := start(t)
 	l := ready(t, s, "w1")

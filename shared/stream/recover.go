@@ -18,7 +18,7 @@ const recoverMark = 20 * time.Second
 
 const (
 	// standingPage is how many entries of a stream are looked at in one go when
-	// one whose id nobody knows is looked for: 25 ms of Redis' time, were each an
+	// one of unknown id is looked for: 25 ms of Redis' time, were each an
 	// event of 64 KiB, and next to nothing as they are.
 	standingPage = 100
 	// standingEarlier is how much older than its event an entry's id may be: the
@@ -33,7 +33,7 @@ type Lost struct {
 	// Signal is to be appended; it carries no event, whose row is there.
 	Signal event.Signal
 	// Known is the id of the entry that stood for it. "" if unknown: then the
-	// stream is looked through for one, which whoever asks should remember.
+	// stream is looked through for one, which the caller should remember.
 	Known string
 	// Since is when the event was received: no entry that stands for its work is
 	// much older. Zero: the stream is looked through from its beginning.
@@ -59,9 +59,9 @@ type Recovered struct {
 	State RecoverState
 }
 
-// Recover appends work anew unless its entry is still in the live stream or
-// its entity is parked, in order per shard; of those whose entry nobody knows,
-// behind the others. The answer has one element each.
+// Recover appends work again unless its entry is still in the live stream or
+// its entity is parked, in order per shard; those whose entry is unknown come
+// after the others. The answer has one element each.
 // After an error some may have been appended; calling it again with the same
 // ones soon is safe, since what was appended is remembered for 20 s. Near the
 // memory limit it answers ErrFull, like Append.
@@ -86,7 +86,7 @@ func (s *Streams) Recover(ctx context.Context, lost []Lost) ([]Recovered, error)
 // by which its entries could be found.
 //
 // A worker that dies right after logging an event leaves further signals to
-// whoever takes its shard over. Should that one append them between the look
+// the next owner of its shard. Should that one append them between the look
 // and the answer, they are there twice, which is one look too many at an entity.
 func (s *Streams) recoverPage(ctx context.Context, lost []Lost) ([]Recovered, error) {
 	out, unknown, err := s.recoverKnown(ctx, lost, false)

@@ -69,8 +69,8 @@ func TestRecoverAppendsOnlyWhatIsLost(t *testing.T) {
 }
 
 // Which entry stands for a further entity of an event is not known until
-// somebody has looked for it. Nothing that is there is appended twice.
-func TestRecoverFindsWhatNobodyKnowsTheIDOf(t *testing.T) {
+// it has been looked for. Nothing that is there is appended twice.
+func TestRecoverFindsEntriesOfUnknownID(t *testing.T) {
 	t.Parallel()
 	for _, kind := range kinds {
 		t.Run(kind.name, func(t *testing.T) {

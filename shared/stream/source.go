@@ -98,7 +98,7 @@ func (s *Streams) told(ctx context.Context, source string, since time.Time, what
 	return noted == int64(1), err
 }
 
-// Resume ends a pause, whoever made it, and forgets its strikes. It also ends
+// Resume ends a pause of any kind and forgets its strikes. It also ends
 // what ResumeAccepting began.
 func (s *Streams) Resume(ctx context.Context, source string) error {
 	if err := s.client.Del(ctx, s.keys.source(source), s.keys.probe(source), s.keys.accepted(source)).Err(); err != nil {

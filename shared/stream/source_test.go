@@ -282,13 +282,13 @@ func TestLowerClassesLeaveTheMainBucketToThoseWhoWentShort(t *testing.T) {
 	}
 	require.Zero(t, takes(event.Backfill), "redrive went short")
 	require.Zero(t, takes(event.Reconcile))
-	require.Equal(t, 1, takes(event.Live), "what goes first heeds nobody")
+	require.Equal(t, 1, takes(event.Live), "the first class waits for no other")
 
 	set("main", 1, "floor2", 1)
 	require.Equal(t, 1, take(event.Reconcile), "the floor is its own")
 	require.Zero(t, take(event.Reconcile))
 	set("short1", 0, "short2", 0)
-	require.Equal(t, 1, take(event.Backfill), "nobody goes short any more")
+	require.Equal(t, 1, take(event.Backfill), "no class goes short any more")
 }
 
 func TestBudgetIsShown(t *testing.T) {
@@ -300,7 +300,7 @@ func TestBudgetIsShown(t *testing.T) {
 		require.NoError(t, err)
 		return l
 	}
-	require.Equal(t, 1.0, level(slow), "nobody has taken")
+	require.Equal(t, 1.0, level(slow), "none was taken")
 	g, err := s.Take(t.Context(), "lemon", event.Live, 5, slow)
 	require.NoError(t, err)
 	require.Equal(t, 1, g.Tokens)

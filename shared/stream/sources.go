@@ -49,7 +49,7 @@ func (s *Streams) Orphans(ctx context.Context, configured []string) ([]Orphan, e
 	if err != nil || len(known) == 0 {
 		return nil, err
 	}
-	shards, err := s.states(ctx, known, asideLooked)
+	shards, err := s.states(ctx, known, spilledLooked)
 	if err != nil {
 		return nil, err
 	}
@@ -74,7 +74,7 @@ type Forgotten struct{ Entries, Parked int64 }
 // No lease is held meanwhile, so a worker with older settings may still read the
 // source. No event is lost by that: each live entry is logged before it is
 // removed, and whatever is parked was logged before it was parked. What the worker has
-// in hand it still fetches and writes, guarded by its claim as ever; its ack of
+// in flight it still fetches and writes, guarded by its claim as ever; its ack of
 // an entry that is gone does nothing. Once the streams are gone the worker makes
 // its consumer group again, as after Redis was emptied. What arrives or is parked
 // behind the shard that is being cleared stays, shows up in Orphans again, and

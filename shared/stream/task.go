@@ -6,11 +6,11 @@ import (
 )
 
 // taskEpoch is how long the epoch of a task is remembered after its last
-// hand-over. Most tasks end within minutes and their names never come again.
+// handover. Most tasks end within minutes and their names never come again.
 const taskEpoch = 24 * time.Hour
 
 // TaskLease is the right to work on a named task of the fleet: a lease like
-// that of a shard, with an epoch that grows at each hand-over, also after
+// that of a shard, with an epoch that grows at each handover, also after
 // Redis lost everything. Safe for concurrent use.
 type TaskLease struct {
 	name  string
@@ -18,7 +18,7 @@ type TaskLease struct {
 }
 
 // Task takes the lease of a task, or fails with ErrHeld. An owner that has it
-// already gets it anew with a larger epoch.
+// already gets it again with a larger epoch.
 func (s *Streams) Task(ctx context.Context, name, owner string) (*TaskLease, error) {
 	lease, err := s.acquire(ctx, "task "+name, s.keys.task(name), []string{s.keys.taskEpoch(name)}, owner, taskEpoch)
 	if err != nil {

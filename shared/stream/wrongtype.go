@@ -19,7 +19,7 @@ func wrongType(err error) bool {
 // lookApart looks at a shard of which some key holds another type. The sources
 // that have such a key are left out, and the keys named. cause is returned if it
 // cannot find out.
-func (s *Streams) lookApart(ctx context.Context, shard int, sources []string, aside int, cause error) (ShardState, error) {
+func (s *Streams) lookApart(ctx context.Context, shard int, sources []string, spilled int, cause error) (ShardState, error) {
 	bare := ShardState{Shard: shard, Sources: map[string]ShardSource{}}
 	wrong, err := s.wrongKeys(ctx, s.keys.lease(shard), "hash")
 	if err != nil {
@@ -42,16 +42,16 @@ func (s *Streams) lookApart(ctx context.Context, shard int, sources []string, as
 			good = append(good, source)
 		}
 	}
-	reply := s.lookAt(ctx, s.client, shard, good, aside)
-	if wrongType(reply.Err()) && aside > 0 { // a list or a record of a parked entity
+	reply := s.lookAt(ctx, s.client, shard, good, spilled)
+	if wrongType(reply.Err()) && spilled > 0 { // a list or a record of a parked entity
 		wrong = append(wrong, s.keys.parkedPrefix(shard)+"… or "+s.keys.recordPrefix(shard)+"…")
-		aside = 0
-		reply = s.lookAt(ctx, s.client, shard, good, aside)
+		spilled = 0
+		reply = s.lookAt(ctx, s.client, shard, good, spilled)
 	}
 	if reply.Err() != nil {
 		return bare, fmt.Errorf("look at shard %d: %w", shard, reply.Err())
 	}
-	st := s.shardState(shard, good, aside, asList(reply.Val()))
+	st := s.shardState(shard, good, spilled, asList(reply.Val()))
 	st.Wrong = wrong
 	return st, nil
 }

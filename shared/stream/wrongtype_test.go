@@ -6,7 +6,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// One key that another program wrote costs what stands under it, is named, and
+// One key that another program wrote costs what it held, is named, and
 // hides nothing else.
 func TestFleetWithAKeyOfAnotherType(t *testing.T) {
 	t.Parallel()

@@ -64,7 +64,7 @@ func work(ctx context.Context, p *process.Process, probe *process.Probe) error {
 	w, err := worker.New(worker.Options{
 		ID: id, Streams: streams, Store: store, Sources: sources,
 		Retry:    fate.Backoff{First: retry.First, Factor: retry.Factor, Cap: retry.Cap, Attempts: retry.Attempts},
-		LeaseTTL: p.Config.Redis.LeaseTTL, InHand: p.Config.Worker.InFlight,
+		LeaseTTL: p.Config.Redis.LeaseTTL, InFlight: p.Config.Worker.InFlight,
 		Metrics: p.Metrics, Health: p.Health, Alerts: alerts, Logger: p.Logger.With("worker", id),
 	})
 	if err != nil {

@@ -66,7 +66,7 @@ type Claim struct {
 	Ref    event.Ref
 	Forget []event.Cause
 	Batch  []event.Entry // for the trace, and never empty
-	Again  bool          // the entity failed before: the trace begins anew
+	Again  bool          // the entity failed before: a new trace begins
 }
 
 // Fetch asks the provider for the entity under the parents of Ref. Answered with
@@ -194,7 +194,7 @@ type Count struct {
 type Park struct {
 	Sync Number
 	Lane ID
-	// Charged and Waiting are the entries in hand: those the failed attempt was
+	// Charged and Waiting are the entries in flight: those the failed attempt was
 	// for, and those that came since.
 	Charged, Waiting []event.Entry
 	// Tried is how many of what is parked a failed retry was for. 0: all of it.

@@ -169,7 +169,7 @@ func (s *Shard) settled(in Settled) {
 	l := y.lane
 	if in.Refused {
 		l.refused = true
-		y.end(errRefused) // a hand-over does not wait for it
+		y.end(errRefused) // a handover does not wait for it
 	} else {
 		if l.unsettled--; l.unsettled == 0 {
 			l.refused = false

@@ -8,7 +8,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/provider"
 )
 
-// Many paths need more than an entity's id: the account an order stands under.
+// Many paths need more than an entity's id: the account an order is under.
 // A signal brings such parents as a hint, and a hint may be wrong or late. The
 // parents under which a fetch succeeded are a fact.
 //

@@ -96,7 +96,7 @@ func (y parking) enterGate() {
 	y.s.gate.enter(func() { y.do(y.parkNow(), y.parkedNow) })
 }
 
-// parkNow moves what is in hand. No entry of the entity is read meanwhile.
+// parkNow moves what is in flight. No entry of the entity is read meanwhile.
 func (y parking) parkNow() Park {
 	p := Park{
 		Sync: y.number, Lane: y.lane.id, Waiting: y.lane.queue, Attempt: y.parked.Attempt,

@@ -41,7 +41,7 @@ type Config struct {
 }
 
 // Shard holds the machines of all entities of one shard for which something is
-// in hand. The zero value is not usable; see NewShard.
+// in flight. The zero value is not usable; see NewShard.
 type Shard struct {
 	cfg   Config
 	gate  gate
@@ -97,7 +97,7 @@ type Due struct {
 	First  []event.Entry
 }
 
-// Spill: as much of a source is in hand as may be, so the lanes of it that wait
+// Spill: as much of a source is in flight as may be, so the lanes of it that wait
 // for budget are parked, those whose turn comes last, at most Most. The reader
 // holds the gate and keeps it until the Parks are done.
 type Spill struct {
@@ -209,7 +209,7 @@ func (s *Shard) Has(k event.Key) bool {
 // Closing reports whether the shard is being handed over.
 func (s *Shard) Closing() bool { return s.closing }
 
-// Idle reports whether nothing at all is in hand.
+// Idle reports whether nothing at all is in flight.
 func (s *Shard) Idle() bool { return len(s.lanes) == 0 && len(s.syncs) == 0 }
 
 // Retries counts the lanes of a source's parked entities: all, and those of

@@ -20,7 +20,7 @@ import (
 const (
 	// patience is how long a server may take to start or a cluster to form.
 	patience = 20 * time.Second
-	// tries is how often another port is tried should somebody else be faster.
+	// tries is how often another port is tried should another process be faster.
 	tries = 5
 )
 

@@ -9,7 +9,7 @@
 -- ARGV[4…]   ids, at most 1,000 (unpack ends below 8,000)
 --
 -- Returns how many were pending. Twice: nothing is left to remove; a mark that
--- is there says "processed" again. A mark that has run out is not made anew:
+-- is there says "processed" again. A mark that has run out is not made again:
 -- the log row decides then.
 local acked = 0
 if #ARGV > 3 then

@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Takes the lease of a shard if nobody has it, or if the same worker has it
+-- Takes the lease of a shard if it is free, or if the same worker has it
 -- from an earlier try, and makes the consumer groups.
 --
 -- KEYS[1]  lease

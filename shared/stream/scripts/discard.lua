@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Removes entries that nobody can read from a parked list, wherever they stand;
+-- Removes unreadable entries from a parked list, wherever they stand;
 -- un-parks the entity when none is left. Fenced.
 --
 -- KEYS[1]    lease
@@ -11,7 +11,7 @@
 --            an entity for which nothing waits
 --
 -- Returns how many entries are left. Twice: nothing is left to remove, but for a
--- twin of an entry, which nobody can read either.
+-- twin of an entry, which is as unreadable.
 for i = 4, #ARGV do
   redis.call('LREM', KEYS[4], 1, ARGV[i])
 end

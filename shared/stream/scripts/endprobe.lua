@@ -7,7 +7,7 @@
 --
 -- Returns 1 if the source is not paused now, else 0.
 --
--- Every pause takes the right to probe away, so whoever still has it knows that
+-- Every pause takes the right to probe away, so a holder that still has it knows that
 -- nothing has happened since. Twice: the second run finds nothing to end.
 if redis.call('GET', KEYS[2]) == ARGV[1] then
   redis.call('DEL', KEYS[1], KEYS[2])

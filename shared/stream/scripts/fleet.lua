@@ -5,13 +5,13 @@
 -- KEYS[2…] for each source: live stream, background stream, due times
 -- ARGV[1,2] what the names of parked lists and of records begin with
 -- ARGV[3]  most parked entities of a source to look at, first those due first;
---          where there are more, the share of them that is set aside, and what
---          waits for it, is an estimate. 0: none, and nothing counts as set aside
+--          where there are more, the share of them that is spilled, and what
+--          waits for it, is an estimate. 0: none, and nothing counts as spilled
 --
 -- Returns {owner, epoch, Redis' time in ms, for each source: live, background,
 -- parked, ids of the oldest live and background entry, '' for none, how many of
 -- the first ARGV[3] background entries are held back until a later time}. Twice:
--- the same. What is set aside, which is parked with a record without attempt and
+-- the same. What is spilled, which is parked with a record without attempt and
 -- state, counts as live.
 local held = redis.call('HMGET', KEYS[1], 'owner', 'epoch')
 local out = {held[1] or '', held[2] or '0', now_ms()}
@@ -27,9 +27,9 @@ local function first(stream)
   return oldest[1] and oldest[1][1] or ''
 end
 
--- How many entities are set aside, how many entries wait for them, and the id of
+-- How many entities are spilled, how many entries wait for them, and the id of
 -- the oldest.
-local function aside(due, parked)
+local function spilled(due, parked)
   local entities, entries, oldest = 0, 0, ''
   local looked = math.min(parked, ARGV[3])
   if looked == 0 then
@@ -68,7 +68,7 @@ end
 
 for i = 2, #KEYS, 3 do
   local parked = redis.call('ZCARD', KEYS[i + 2])
-  local entities, entries, oldest = aside(KEYS[i + 2], parked)
+  local entities, entries, oldest = spilled(KEYS[i + 2], parked)
   out[#out + 1] = redis.call('XLEN', KEYS[i]) + entries
   out[#out + 1] = redis.call('XLEN', KEYS[i + 1])
   out[#out + 1] = parked - entities

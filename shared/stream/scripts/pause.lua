@@ -17,7 +17,7 @@
 -- A pause that ends only once known entities are found keeps what it waits for,
 -- and with it its reason, when one that waits for nothing comes in between: a
 -- provider that fails for a moment has not shown that the right account is asked.
--- One made by hand replaces it, since whoever resumes it has looked.
+-- One made by hand replaces it, since the operator who resumes it has looked.
 --
 -- Twice: the second run extends the pause by the moment between the two.
 local function waits_for_some(typed, reason)

@@ -12,10 +12,10 @@
 -- ARGV[9]    name of the entry field that holds the entity key
 --
 -- Returns {{id, {field, value, …}, 1 if the entity is parked}, …}, or fails
--- with RESYNC: the number is another, or the group was gone (it is made anew).
+-- with RESYNC: the number is another, or the group was gone (it is made again).
 --
 -- Twice: a run that delivered something raised the number, so the second fails
--- with RESYNC instead of delivering what comes after a reply nobody saw. A run
+-- with RESYNC instead of delivering what comes after a reply that was lost. A run
 -- that delivered nothing changed nothing.
 local seq = redis.call('HGET', KEYS[1], ARGV[4])
 if seq ~= ARGV[5] then

@@ -13,7 +13,7 @@
 -- Returns "~" if the entity is parked: its work waits there, or is looked for
 -- again once it is not. Else "=<stream id>" if an entry stands for the work,
 -- "+<stream id>" when one was appended, "?" if the stream must be looked through
--- for one first, since nobody knows its id.
+-- for one first, since its id is unknown.
 --
 -- Twice: the second run finds the mark of the first. Like append, it adds to
 -- memory, so it is not run beyond the limit.

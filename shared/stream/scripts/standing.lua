@@ -1,7 +1,7 @@
 #!lua flags=allow-oom
 -- Shows which work of events the entries of one page of a stream stand for.
--- Reads only. A page is small: an event's own entry may be long, and nobody else
--- is served meanwhile.
+-- Reads only. A page is small: an event's own entry may be long, and no other
+-- client is served meanwhile.
 --
 -- KEYS[1]  live stream
 -- ARGV[1]  id to begin with

@@ -12,8 +12,8 @@
 -- ms, until, since, strikes, reason, by, typed}; until is "" when not paused.
 --
 -- Each class below live has a bucket filled with 5 % of the rate; the rest
--- fills the main bucket, and so does what a full bucket cannot hold: a floor
--- nobody uses is not lost. A class below live takes from the main bucket only
+-- fills the main bucket, and so does what a full bucket cannot hold: an
+-- unused floor is not lost. A class below live takes from the main bucket only
 -- if no higher class went short within the last 200 ms.
 --
 -- Twice: the tokens are taken twice. The provider is asked less often than it

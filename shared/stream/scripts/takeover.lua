@@ -1,5 +1,5 @@
 #!lua flags=allow-oom
--- Claims one page of what was delivered and not acked, whoever held it, in
+-- Claims one page of what was delivered and not acked, by any holder, in
 -- stream order. Fenced.
 --
 -- KEYS[1]    lease

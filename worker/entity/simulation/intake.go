@@ -60,7 +60,7 @@ func (s *shard) pull(p *proc) (busy bool) {
 	if w.now >= s.dueAt {
 		s.due(p)
 	}
-	if s.k.inHand >= w.plan.InHand {
+	if s.k.inFlight >= w.plan.InFlight {
 		if !s.spill(p) {
 			return false
 		}
@@ -70,7 +70,7 @@ func (s *shard) pull(p *proc) (busy bool) {
 	if s.read(p, event.TierLive) {
 		return true
 	}
-	return s.k.inHand-len(s.delayed) < max(1, w.plan.InHand/2) && s.read(p, event.TierBackground)
+	return s.k.inFlight-len(s.delayed) < max(1, w.plan.InFlight/2) && s.read(p, event.TierBackground)
 }
 
 func (s *shard) enter(p *proc) {
@@ -156,7 +156,7 @@ func (s *shard) beginRetry(p *proc, k event.Key) error {
 	return nil
 }
 
-// spill parks lanes since too much is in hand.
+// spill parks lanes since too much is in flight.
 func (s *shard) spill(p *proc) bool {
 	s.enter(p)
 	defer s.leave()
@@ -215,7 +215,7 @@ func (s *shard) read(p *proc, t event.Tier) bool {
 	seq, number := s.reads[i], s.next()
 	got, err := await(p, func(then func(answer, error)) {
 		call(&s.life, redisServer, func() (answer, error) {
-			entries, ok, err := w.redis.read(s.hold, t, seq, number, min(w.plan.Batch, w.plan.InHand))
+			entries, ok, err := w.redis.read(s.hold, t, seq, number, min(w.plan.Batch, w.plan.InFlight))
 			return answer{entries, ok}, err
 		}, then)
 	})
@@ -237,13 +237,13 @@ func (s *shard) read(p *proc, t event.Tier) bool {
 // admit sees a batch to its lanes: log, fan out, route.
 func (s *shard) admit(p *proc, t event.Tier, batch []event.Entry) {
 	w := s.w
-	batch = slices.DeleteFunc(batch, func(e event.Entry) bool { return s.inHand[e.ID] })
+	batch = slices.DeleteFunc(batch, func(e event.Entry) bool { return s.inFlight[e.ID] })
 	if len(batch) == 0 {
 		return
 	}
 	for _, e := range batch {
-		s.inHand[e.ID] = true
-		s.k.inHand++
+		s.inFlight[e.ID] = true
+		s.k.inFlight++
 	}
 	w.say("worker %d reads %s", s.k.number, ids(batch))
 	if w.plan.Off == Acks {

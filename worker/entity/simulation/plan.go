@@ -30,10 +30,10 @@ func Controls() []Control {
 
 // Plan is one run, but for the random delays that Seed stands for.
 type Plan struct {
-	Seed                       uint64
-	Workers, Shards, Entities  int
-	Slots, InHand, Page, Batch int
-	Attempts                   int
+	Seed                         uint64
+	Workers, Shards, Entities    int
+	Slots, InFlight, Page, Batch int
+	Attempts                     int
 	// Stale is how old an answer of the provider may be.
 	Stale  time.Duration
 	Deeds  []Deed
@@ -86,7 +86,7 @@ var (
 // String returns the plan as the first lines of a transcript.
 func (p *Plan) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "seed %d: %d workers, %d shards, %d entities, %d slots, %d in hand, %d a page, %d a read, %d attempts", p.Seed, p.Workers, p.Shards, p.Entities, p.Slots, p.InHand, p.Page, p.Batch, p.Attempts)
+	fmt.Fprintf(&b, "seed %d: %d workers, %d shards, %d entities, %d slots, %d in flight, %d a page, %d a read, %d attempts", p.Seed, p.Workers, p.Shards, p.Entities, p.Slots, p.InFlight, p.Page, p.Batch, p.Attempts)
 	if p.Stale > 0 {
 		fmt.Fprintf(&b, ", reads lag up to %v", p.Stale)
 	}
@@ -103,7 +103,7 @@ func Draw(seed uint64, off Control) *Plan {
 	upTo := func(n int) int { return 1 + r.IntN(n) }
 	p := &Plan{
 		Seed: seed, Workers: upTo(3), Shards: upTo(2), Entities: upTo(6), Slots: upTo(6), Attempts: 2 + r.IntN(3), Off: off,
-		InHand: []int{6, 20, 10_000}[r.IntN(3)], Page: []int{1, 3, 1000}[r.IntN(3)], Batch: []int{2, 10, 200}[r.IntN(3)],
+		InFlight: []int{6, 20, 10_000}[r.IntN(3)], Page: []int{1, 3, 1000}[r.IntN(3)], Batch: []int{2, 10, 200}[r.IntN(3)],
 	}
 	if off == Leases {
 		p.Workers = max(2, p.Workers)

@@ -145,7 +145,7 @@ func (u *upstream) act(d Deed) {
 			u.change(t, false)
 		}
 	case "touched":
-		if len(t.versions) == 0 { // nothing is told of what never was
+		if len(t.versions) == 0 { // what never existed is not announced
 			u.change(t, false)
 		}
 	default: // a status

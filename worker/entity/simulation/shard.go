@@ -25,11 +25,11 @@ type shard struct {
 	entity *entity.Shard
 	runs   map[entity.Number]*run
 
-	inHand  map[string]bool
-	spilled []entity.Park
-	delayed []delayed
-	closing bool
-	handed  bool
+	inFlight map[string]bool
+	spilled  []entity.Park
+	delayed  []delayed
+	closing  bool
+	handed   bool
 
 	uncertain [2]bool
 	dueAt     time.Duration
@@ -61,7 +61,7 @@ var quiet = slog.New(slog.DiscardHandler)
 func (k *worker) startShard(h hold, sent time.Duration) {
 	w := k.w
 	s := &shard{
-		life: life{w: w, of: &k.life}, k: k, hold: h, sent: sent, runs: map[entity.Number]*run{}, inHand: map[string]bool{},
+		life: life{w: w, of: &k.life}, k: k, hold: h, sent: sent, runs: map[entity.Number]*run{}, inFlight: map[string]bool{},
 		uncertain: [2]bool{true, true},
 	}
 	s.entity = entity.NewShard(entity.Config{
@@ -122,7 +122,7 @@ func (s *shard) drop(why string) {
 	k := s.k
 	k.shards = slices.DeleteFunc(k.shards, func(o *shard) bool { return o == s })
 	k.ready = slices.DeleteFunc(k.ready, func(l readyLane) bool { return l.s == s })
-	k.inHand -= len(s.inHand)
+	k.inFlight -= len(s.inFlight)
 	for _, r := range s.runs {
 		if !r.freed {
 			k.used--
@@ -134,7 +134,7 @@ func (s *shard) drop(why string) {
 	k.kick()
 }
 
-func (s *shard) beginHandOver() {
+func (s *shard) beginHandover() {
 	if s.closing {
 		return
 	}
@@ -537,9 +537,9 @@ func (s *shard) flushAcks() {
 // letGo takes entries out of hand.
 func (s *shard) letGo(entries []event.Entry) {
 	for _, e := range entries {
-		if s.inHand[e.ID] {
-			delete(s.inHand, e.ID)
-			s.k.inHand--
+		if s.inFlight[e.ID] {
+			delete(s.inFlight, e.ID)
+			s.k.inFlight--
 		}
 	}
 	s.nudge()

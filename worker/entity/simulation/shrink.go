@@ -58,7 +58,7 @@ func (s *shrinker) settings() (any bool) {
 		{func(p *Plan) *int { return &p.Workers }, 1},
 		{func(p *Plan) *int { return &p.Workers }, 2},
 		{func(p *Plan) *int { return &p.Slots }, 1},
-		{func(p *Plan) *int { return &p.InHand }, 10_000},
+		{func(p *Plan) *int { return &p.InFlight }, 10_000},
 		{func(p *Plan) *int { return &p.Page }, 1000},
 		{func(p *Plan) *int { return &p.Batch }, 200},
 	} {

@@ -23,10 +23,10 @@ type worker struct {
 	leaving bool
 	shards  []*shard
 
-	ready  []readyLane
-	used   int // slots
-	kicked bool
-	inHand int
+	ready    []readyLane
+	used     int // slots
+	kicked   bool
+	inFlight int
 
 	settler settler
 }
@@ -59,7 +59,7 @@ func (k *worker) tick() {
 		mine := !k.leaving && (k.w.plan.Off == Leases || k.w.ownerOf(n) == k)
 		switch {
 		case s != nil && !mine:
-			s.beginHandOver()
+			s.beginHandover()
 		case s == nil && mine:
 			k.acquire(n)
 		}
@@ -109,7 +109,7 @@ func (k *worker) acquire(n int) {
 func (k *worker) leave() {
 	k.leaving = true
 	for _, s := range slices.Clone(k.shards) {
-		s.beginHandOver()
+		s.beginHandover()
 	}
 	var wait func()
 	wait = func() {

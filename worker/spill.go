@@ -7,19 +7,19 @@ import (
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
-// asideAtOnce is how many lanes are set aside before the shard looks round.
-const asideAtOnce = 256
+// spillAtOnce is how many lanes are spilled before the shard looks round.
+const spillAtOnce = 256
 
-// setAside makes room when as much of a source is in hand as may be: lanes of
+// spill makes room when as much of a source is in flight as may be: lanes of
 // the shard that wait for budget are parked with all that is in them, due at
 // once and uncharged, and what comes later for their entities is moved behind
 // them. It reports whether there were any.
 //
-// Lanes of the background stay in hand, and so it stops being read.
-func (r *intake) setAside(src *source) bool {
+// Lanes of the background stay in flight, and so it stops being read.
+func (r *intake) spill(src *source) bool {
 	r.enter()
 	defer r.leave()
-	r.step(entity.Spill{Source: src.Name, Most: asideAtOnce})
+	r.step(entity.Spill{Source: src.Name, Most: spillAtOnce})
 	r.mu.Lock()
 	lanes := r.spilled
 	r.spilled = nil

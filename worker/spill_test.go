@@ -37,8 +37,8 @@ func (b *bundle) hold(kind string, ids ...string) (goOn func(), waiting *atomic.
 	return func() { close(gate) }, waiting
 }
 
-// few is a worker that may hold twenty entries in hand, in four shards.
-func few(o *worker.Options) { o.InHand, o.Sources[0].Concurrency = 20, 4 }
+// few is a worker that may have twenty entries in flight, in four shards.
+func few(o *worker.Options) { o.InFlight, o.Sources[0].Concurrency = 20, 4 }
 
 // occupy has four fetches begin, as many as few allows at once, and wait until
 // the function it returns is called.
@@ -51,9 +51,9 @@ func (b *bundle) occupy() (goOn func(), waiting *atomic.Int32) {
 	return goOn, waiting
 }
 
-// A backlog of which a twentieth fits in hand is read to its end, and each
+// A backlog of which a twentieth may be in flight is read to its end, and each
 // entity is fetched once for all of it: what its events name further, too.
-func TestABacklogThatDoesNotFitInHandIsFetchedOnce(t *testing.T) {
+func TestABacklogBeyondTheInFlightBoundIsFetchedOnce(t *testing.T) {
 	t.Parallel()
 	const events, widgets, gadgets = 400, 40, 4
 	b := setup(t, few)
@@ -69,7 +69,7 @@ func TestABacklogThatDoesNotFitInHandIsFetchedOnce(t *testing.T) {
 	}
 	b.start("w1")
 	require.True(t, eventually(func() bool { return waiting.Load() == 4 }), "all that may run do")
-	// What is in those four lanes, and as much as fits in hand, is left in the
+	// What is in those four lanes, and as much as may be in flight, is left in the
 	// streams; all else is logged and waits for its turn, in Redis, as the backlog
 	// it is.
 	require.True(t, eventually(func() bool { return b.unread() <= 4*events/widgets+20 }), "left: %d", b.unread())
@@ -105,9 +105,9 @@ func TestABacklogThatDoesNotFitInHandIsFetchedOnce(t *testing.T) {
 	require.InDelta(t, events, b.metric("tarn_event_to_mirror_seconds", "acme"), 0, "each is measured, wherever it waited")
 }
 
-// An entity that was set aside and then fails is charged for what waited, keeps
+// An entity that was spilled and then fails is charged for what waited, keeps
 // its order, and is buried as a whole once its attempts are spent.
-func TestWhatWasSetAsideIsChargedLikeAllOthers(t *testing.T) {
+func TestSpilledWorkIsChargedLikeAllOther(t *testing.T) {
 	t.Parallel()
 	b := setup(t, few)
 	goOn, waiting := b.occupy()
@@ -120,7 +120,7 @@ func TestWhatWasSetAsideIsChargedLikeAllOthers(t *testing.T) {
 		ill = append(ill, b.send("widget.sold", "widget", "ill"))
 		dead = append(dead, b.send("widget.sold", "widget", "dead"))
 	}
-	require.True(t, eventually(func() bool { return b.unread() == 4 }), "all of it is set aside")
+	require.True(t, eventually(func() bool { return b.unread() == 4 }), "all of it is spilled")
 	require.Zero(t, b.provider.fetches("widget", "ill"))
 	goOn()
 
@@ -141,12 +141,12 @@ func TestWhatWasSetAsideIsChargedLikeAllOthers(t *testing.T) {
 	b.empty()
 }
 
-// A lane longer than a page is set aside as a whole, in order, and covered by one
+// A lane longer than a page is spilled as a whole, in order, and covered by one
 // fetch.
-func TestALongLaneIsSetAsideAsAWhole(t *testing.T) {
+func TestALongLaneIsSpilledAsAWhole(t *testing.T) {
 	t.Parallel()
 	const events = 2500
-	b := setup(t, few, func(o *worker.Options) { o.InHand = 1500 })
+	b := setup(t, few, func(o *worker.Options) { o.InFlight = 1500 })
 	goOn, waiting := b.occupy()
 	for range events {
 		b.send("widget.sold", "widget", "w1")
@@ -160,9 +160,9 @@ func TestALongLaneIsSetAsideAsAWhole(t *testing.T) {
 	require.Equal(t, 1, b.provider.fetches("widget", "w1"))
 }
 
-// A sweep's signals are not set aside: they would stand before live ones, which
+// A sweep's signals are not spilled: they would stand before live ones, which
 // come next. They stop being read instead, until there is room.
-func TestWhatASweepWantsStaysInHand(t *testing.T) {
+func TestWhatASweepWantsStaysInFlight(t *testing.T) {
 	t.Parallel()
 	b := setup(t, few)
 	goOn, waiting := b.occupy()
@@ -193,7 +193,7 @@ func (b *bundle) unread() (n int64) {
 	return n
 }
 
-// parked are all parked entities, those that were set aside too.
+// parked are all parked entities, those that were spilled too.
 func (b *bundle) parked() (entities []string) {
 	b.t.Helper()
 	for shard := range b.streams.Shards() {
@@ -204,8 +204,8 @@ func (b *bundle) parked() (entities []string) {
 
 // What comes after a head that is covered and not settled stays where it is:
 // should the worker die now, the head is synced again, and must not come later
-// than what was set aside.
-func TestATailIsNotSetAsideBeforeItsHeadIsSettled(t *testing.T) {
+// than what was spilled.
+func TestATailIsNotSpilledBeforeItsHeadIsSettled(t *testing.T) {
 	t.Parallel()
 	b := setup(t, few)
 	settle := make(chan struct{})
@@ -294,7 +294,7 @@ func TestASuccessorNeedNotWaitForRetries(t *testing.T) {
 	for i := range 60 {
 		b.send("widget.sold", "widget", fmt.Sprint("w", i%6))
 	}
-	require.True(t, eventually(func() bool { return len(b.parked()) > 0 && b.due() == 0 }), "what is set aside is begun, and waits for a slot")
+	require.True(t, eventually(func() bool { return len(b.parked()) > 0 && b.due() == 0 }), "what is spilled is begun, and waits for a slot")
 	stop()
 	require.NotEmpty(t, b.parked())
 	require.Len(t, b.parked(), int(b.due()))
@@ -350,9 +350,9 @@ func TestAVerdictKnowsAllThatWaits(t *testing.T) {
 	}
 }
 
-// The sync of what was set aside is the events' first attempt: it is in the
+// The sync of what was spilled is the events' first attempt: it is in the
 // trace of the first, and the others have spans that link to it.
-func TestATraceGoesOnThroughWhatWasSetAside(t *testing.T) {
+func TestATraceGoesOnThroughASpill(t *testing.T) {
 	spans := tracetest.NewInMemoryExporter()
 	before := otel.GetTracerProvider()
 	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)))
