@@ -195,14 +195,17 @@ func TestABackfillSaysWhatItWaitsFor(t *testing.T) {
 			go func() {
 				done <- c.reconciler("a").Backfill(ctx, BackfillOptions{Source: "shop", Out: out, Every: 20 * time.Millisecond})
 			}()
-			for line := range out {
-				var p progress
-				require.NoError(t, json.NewDecoder(bytes.NewReader([]byte(line))).Decode(&p))
-				if strings.HasPrefix(p.WaitsFor, tc.says) {
-					require.Contains(t, p.line(), "waits for "+tc.says)
-					break
+			for found := false; !found; {
+				select {
+				case line := <-out:
+					var p progress
+					require.NoError(t, json.NewDecoder(bytes.NewReader([]byte(line))).Decode(&p))
+					if found = strings.HasPrefix(p.WaitsFor, tc.says); found {
+						require.Contains(t, p.line(), "waits for "+tc.says)
+					}
+				case err := <-done:
+					require.FailNow(t, "it has ended without saying what it waits for", "%v", err)
 				}
-				require.NoError(t, c.ctx.Err(), "it says %q", p.WaitsFor)
 			}
 			stop()
 			require.ErrorIs(t, <-done, ErrCutOff)

@@ -100,7 +100,7 @@ func TestAnIDWithoutParentsMeansTheOneThatIsKnown(t *testing.T) {
 	}{
 		{"only", []event.Key{of("s1", "only")}, []string{"s1/only"}, 0},
 		{"both", nil, nil, 1},
-		{"nobody", nil, nil, 1},
+		{"neither", nil, nil, 1},
 	} {
 		row := b.row(b.send("widget.sold", "widget", c.widget), storage.Processed)
 		var got []event.Key

@@ -21,7 +21,7 @@ import (
 
 // Entries that arrive after their shard was lost are not in flight: else they
 // would count against what this worker may read for as long as it lives.
-func TestALostShardTakesNothingIntoHand(t *testing.T) {
+func TestALostShardTakesNothingInFlight(t *testing.T) {
 	w := &Worker{sources: map[string]*source{"acme": {}}}
 	s := &shard{w: w, wake: make(chan struct{}, 1)}
 	s.machine.s, s.inFlight = s, inFlight{s, map[handle]bool{}}

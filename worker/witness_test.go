@@ -82,7 +82,7 @@ func TestWrongAccountOfASmallMirrorMakesNoTombstones(t *testing.T) {
 
 // What is under another root may be the same in every account: that it is
 // found proves nothing for those that are not.
-func TestWhatStandsUnderAnotherRootProvesNothing(t *testing.T) {
+func TestWhatIsUnderAnotherRootProvesNothing(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.start("w1")

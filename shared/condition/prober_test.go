@@ -68,7 +68,7 @@ func TestAFreshAnswer(t *testing.T) {
 	})
 }
 
-// Whoever gives up says nothing of the source.
+// A probe that is cut off says nothing about the source.
 func TestAProbeThatIsCutOffSaysNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := condition.NewProber(func(ctx context.Context) error { <-ctx.Done(); return errDown }, time.Minute)

@@ -18,7 +18,7 @@ type State struct {
 	Witnesses []string
 	// Strikes counts pauses in a row without a good answer in between.
 	Strikes int
-	// Told is what people were told of this pause, "" for nothing. Only
+	// Told is the alert that was raised for this pause, "" for none. Only
 	// stream.Streams.Source says it.
 	Told string
 }

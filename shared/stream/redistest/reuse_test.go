@@ -65,7 +65,7 @@ func TestAChangedServerIsNotUsedAgain(t *testing.T) {
 	}
 	for name, change := range map[string]func(*testing.T, *Server){
 		"a setting":  asks("CONFIG", "SET", "maxmemory", "1mb"),
-		"a user":     asks("ACL", "SETUSER", "somebody", "on", "nopass", "+ping"),
+		"a user":     asks("ACL", "SETUSER", "guest", "on", "nopass", "+ping"),
 		"a role":     asks("REPLICAOF", "127.0.0.1", "1"),
 		"it stalled": func(_ *testing.T, s *Server) { s.Freeze(); s.Thaw() },
 		"it died":    func(_ *testing.T, s *Server) { s.Kill() },
