@@ -18,8 +18,8 @@ import (
 
 const someTerms = `[{"id":"t1","text":"be kind"}]`
 
-// withTerms is a fleet whose provider has a root list, which
-// the mirror knows with an element; emptied makes the provider show none.
+// withTerms is a fleet whose provider has a root list. The mirror knows it with an
+// element; emptied makes the provider show none.
 func withTerms(t *testing.T) (b *bundle, emptied *atomic.Bool) {
 	t.Helper()
 	def, err := provider.Parse("acme.yaml", []byte(strings.Replace(definition, "  stock:", "  terms: {shape: list, list: /terms}\n  stock:", 1)))
@@ -52,7 +52,8 @@ func (b *bundle) holds(raw string) {
 	}), "the mirror does not hold %s", raw)
 }
 
-// Under another account's key a root list is empty. The mirror keeps what it has until the key is the right one.
+// Under another account's key a root list is empty. The mirror keeps what it has until
+// the key is the right one.
 func TestARootListEmptiedUnderAnotherAccountIsKept(t *testing.T) {
 	t.Parallel()
 	for _, others := range []int{0, 1} {

@@ -9,8 +9,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// A mistake of ours in any loop ends neither the worker nor the loop, and what
-// the loop had in flight is done again.
+// A panic in any loop ends neither the worker nor the loop, and what the loop had in
+// flight is done again.
 func TestLoopsThatPanicAreStartedAgain(t *testing.T) {
 	t.Parallel()
 	for method, loop := range map[string]string{"log": "intake", "settle": "settler"} {
@@ -30,7 +30,7 @@ func TestLoopsThatPanicAreStartedAgain(t *testing.T) {
 	}
 }
 
-// What panics while a sync is concluded is the affair of that entity alone.
+// A panic while a sync is concluded concerns that entity alone.
 func TestPanicInTheEndOfASync(t *testing.T) {
 	t.Parallel()
 	t.Run("before anything was passed on", func(t *testing.T) {

@@ -82,9 +82,9 @@ func TestARefusedDeadLetterIsNotFetchedForEverySecond(t *testing.T) {
 	b.row(id, storage.Dead)
 }
 
-// An event the log refuses holds up no other, is stored in the audit and alerted, and what it
-// names is fetched all the same: with a row in which a text replaces the
-// payload, or, if the store refuses that too, without.
+// An event the log refuses holds up no other. It is stored in the audit and alerted,
+// and its entities are fetched all the same: with a row in which a text replaces the
+// payload, or, if the store refuses that too, without a row.
 func TestARefusedEventHoldsUpNoOthers(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {

@@ -127,8 +127,7 @@ func TestRateHeadersAreHeeded(t *testing.T) {
 	require.Empty(t, b.told.of(alert.SourcePaused))
 }
 
-// What waits for a paused source is nothing to another: neither its lanes nor
-// its streams hold it up.
+// A paused source holds up no other, neither by its lanes nor by its streams.
 func TestPausedSourceSlowsNoOthers(t *testing.T) { // alone: it measures time
 	const events, rounds = 100, 3
 	quick := newAcme(nil)
