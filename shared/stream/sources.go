@@ -73,13 +73,13 @@ type Forgotten struct{ Entries, Parked int64 }
 //
 // No lease is held meanwhile, so a worker with older settings may still read the
 // source. No event is lost by that: each live entry is logged before it is
-// removed, and whatever is parked was logged before it was parked. The worker still fetches
-// and writes what it has in flight, guarded by its claim; its ack of an entry that
-// is gone does nothing. Once the streams are gone the worker makes
-// its consumer group again, as after Redis was emptied. What arrives or is parked
-// behind the shard that is being cleared stays, shows up in Unconfigured again, and
-// the next call removes it. Only background entries have no row in the log;
-// the next sweep finds their entities if the source is configured again.
+// removed, and parked entries were logged before they were parked. The worker still
+// fetches and writes what it has in flight, guarded by its claim; its ack of an entry
+// that is gone does nothing. Once the streams are gone the worker makes its consumer
+// group again, as after Redis was emptied. What arrives or is parked in a shard that
+// has been cleared stays, shows up in Unconfigured again, and the next call removes
+// it. Only background entries have no row in the log; the next sweep finds their
+// entities if the source is configured again.
 func (s *Streams) Forget(ctx context.Context, source string, log func(shard int, entries []Entry) error) (sum Forgotten, err error) {
 	for shard := range s.opts.Shards {
 		for left := true; left; {
