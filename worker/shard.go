@@ -182,7 +182,7 @@ func release(work context.Context, log *slog.Logger, lease *stream.Lease) {
 	}
 	ctx, cancel := context.WithTimeout(work, time.Second)
 	defer cancel()
-	if err := lease.Release(ctx); err != nil {
+	if err := lease.Release(ctx); err != nil && work.Err() == nil {
 		log.Warn("could not release the lease; it runs out by itself", "error", err)
 	}
 }
