@@ -32,7 +32,7 @@ func TestOnlyAnswersForKnownEntitiesCount(t *testing.T) {
 		if known {
 			doc.Raw, doc.SyncedClaim = []byte(`{}`), 1
 		}
-		require.Equal(t, known, knownAlive(doc))
+		require.Equal(t, known, doc.Alive())
 		s.noteAnswer(entity.Report{Ref: event.Ref{Key: doc.Key}, Document: doc, Snapshot: snap, Err: err})
 		return doc.Key
 	}

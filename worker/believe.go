@@ -12,7 +12,7 @@ import (
 // noteAnswer records an answer of the provider: in the streak of failures, and in
 // the window of 404s if the mirror knows the entity.
 func (s *source) noteAnswer(e entity.Report) {
-	err, k, known := e.Err, e.Ref.Key, knownAlive(e.Document)
+	err, k, known := e.Err, e.Ref.Key, e.Document.Alive()
 	class, _ := fate.Of(err)
 	if err == nil && !e.Emptied {
 		s.evidence.filled(k)

@@ -102,7 +102,7 @@ func (r *intake) beginRetry(src *source, k event.Key) error {
 	if p.Len == 0 {
 		return r.lease.Discard(r.ctx, k, nil)
 	}
-	if _, lower := r.retries(src); lower >= lowerRetries && classOf(waiting) > event.Live {
+	if _, lower := r.retries(src); lower >= lowerRetries && event.HighestClass(waiting) > event.Live {
 		return r.lease.Defer(r.ctx, k, dueEvery)
 	}
 	r.step(entity.Due{Key: k, Failed: !p.Spilled, First: waiting})

@@ -38,9 +38,6 @@ type settler struct {
 	again   time.Time
 }
 
-// refusals is the pause before settlements that were refused are tried again.
-var refusals = fate.Backoff{First: time.Second, Cap: time.Minute}.WithDefaults()
-
 // settled is what one sync has settled.
 type settled struct {
 	shard *shard
@@ -138,7 +135,7 @@ func (t *settler) retry(ctx context.Context, loop *telemetry.Loop) {
 // putOff sets when refused settlements are tried again.
 func (t *settler) putOff() {
 	t.failed++
-	t.again = time.Now().Add(refusals.After(t.failed, 0))
+	t.again = time.Now().Add(entity.Refusals.After(t.failed, 0))
 }
 
 // settle writes settlements as one. If the store refuses them, each half is

@@ -200,12 +200,3 @@ func (s *source) keptFor(class event.Class) (n int) {
 func (s *source) roomForTried() int {
 	return max(0, max(1, cap(s.slots)/2)-int(s.tried.Load()))
 }
-
-// classOf returns the highest class among entries.
-func classOf(entries []stream.Entry) event.Class {
-	class := event.Backfill
-	for _, e := range entries {
-		class = min(class, e.Signal.Class)
-	}
-	return class
-}

@@ -75,7 +75,7 @@ func (r *run) fetch(ctx context.Context, e entity.Fetch) (*provider.Snapshot, er
 func (r *run) report(ctx context.Context, e entity.Report) {
 	r.src.noteAnswer(e)
 	r.src.heed(ctx)
-	if e.Err == nil && knownAlive(e.Document) && !e.Snapshot.Deleted {
+	if e.Err == nil && e.Document.Alive() && !e.Snapshot.Deleted {
 		r.src.evidence.learn(ctx, e.Ref, e.Class)
 	}
 	fault.Point("after-fetch")
@@ -269,9 +269,6 @@ func (r *run) forgetEvents(ctx context.Context, e entity.Bury) error {
 	}
 	return nil
 }
-
-// knownAlive reports whether the mirror holds the entity and believes it lives.
-func knownAlive(d *storage.Document) bool { return d.Known() && d.DeletedAt.IsZero() }
 
 // panicError is a panic as an error, with the stack from where it happened.
 func panicError(p any) error {

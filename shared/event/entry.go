@@ -15,3 +15,13 @@ type Entry struct {
 	// were charged to it.
 	Attempts int
 }
+
+// HighestClass returns the class among entries that goes first; Backfill if there
+// are none.
+func HighestClass(entries []Entry) Class {
+	class := Backfill
+	for i := range entries {
+		class = min(class, entries[i].Signal.Class)
+	}
+	return class
+}

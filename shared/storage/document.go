@@ -54,6 +54,9 @@ type Document struct {
 // Known reports whether the entity was ever fetched.
 func (d *Document) Known() bool { return d.SyncedClaim > 0 }
 
+// Alive reports whether the mirror holds the entity and does not know it as deleted.
+func (d *Document) Alive() bool { return d.Known() && d.DeletedAt.IsZero() }
+
 // LastEvent names an event.
 type LastEvent struct {
 	ID        string

@@ -18,7 +18,7 @@ func (y asking) claimed(r Result) {
 // ask asks for the entity under the next parent set.
 func (y asking) ask() {
 	y.ref.Parents = y.sets[y.at]
-	y.do(Fetch{Sync: y.number, Ref: y.ref, Why: y.why(), Class: highest(y.batch), Further: y.at > 0}, y.asked)
+	y.do(Fetch{Sync: y.number, Ref: y.ref, Why: y.why(), Class: event.HighestClass(y.batch), Further: y.at > 0}, y.asked)
 }
 
 // why is the justification given to providers that want one.
@@ -86,7 +86,7 @@ func (y asking) askNext() {
 func (y asking) report(err error) {
 	y.cause = err
 	y.do(Report{
-		Sync: y.number, Ref: y.ref, Document: y.doc, Snapshot: y.snap, Err: err, Class: highest(y.batch),
+		Sync: y.number, Ref: y.ref, Document: y.doc, Snapshot: y.snap, Err: err, Class: event.HighestClass(y.batch),
 		Foreseen: y.summary.foreseen, Emptied: err == nil && y.emptied(),
 	}, y.answered)
 }

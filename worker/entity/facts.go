@@ -77,7 +77,7 @@ func (f *facts) emptied() bool {
 	empty := func(raw []byte) bool {
 		return f.s.cfg.Definition(f.ref.Key.Source).IsEmptyRoot(f.ref.Key.Kind, raw)
 	}
-	return knownAlive(f.doc) && empty(f.snap.Raw) && !empty(f.doc.Raw)
+	return f.doc.Alive() && empty(f.snap.Raw) && !empty(f.doc.Raw)
 }
 
 // unchanged reports whether the document holds the answer: every byte of it, and

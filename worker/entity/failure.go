@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/condition"
+	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/storage"
 )
@@ -22,8 +23,8 @@ var (
 	errRefused = errors.New("the store refused the settlement")
 )
 
-// refusals is the pause before what could not be finished is tried again.
-var refusals = fate.Backoff{First: time.Second, Cap: time.Minute}.WithDefaults()
+// Refusals is the pause before what could not be finished is tried again.
+var Refusals = fate.Backoff{First: time.Second, Cap: time.Minute}.WithDefaults()
 
 // failed handles a sync that did not cover its batch.
 func (y *sync) failed(err error) {
@@ -63,7 +64,7 @@ func (y failing) decide(r Result) {
 
 // consult asks the source what the fate depends on.
 func (y failing) consult(q fate.Question) {
-	c := Consult{Sync: y.number, Key: y.ref.Key, Question: q, Class: highest(y.batch), Err: y.cause}
+	c := Consult{Sync: y.number, Key: y.ref.Key, Question: q, Class: event.HighestClass(y.batch), Err: y.cause}
 	if q == fate.Believable {
 		c.Since, c.Foreseen = y.state.GoneSince, y.summary.foreseen
 	}
@@ -124,7 +125,7 @@ func (y failing) goneAt(r Result) {
 		parking(y).park(false, left, min(earliest, left))
 		return
 	}
-	y.failure.Confirmed, y.failure.Alive = true, knownAlive(y.doc)
+	y.failure.Confirmed, y.failure.Alive = true, y.doc.Alive()
 	y.decide(r)
 }
 

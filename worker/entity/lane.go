@@ -89,7 +89,7 @@ func (s *Shard) due(in Due) {
 		l = &lane{s: s, id: id}
 		s.lanes[id] = l
 	}
-	l.class, l.retry, l.failed, l.oldest = highest(in.First), true, in.Failed, in.First[0].ID
+	l.class, l.retry, l.failed, l.oldest = event.HighestClass(in.First), true, in.Failed, in.First[0].ID
 	s.retrying[l] = true
 	l.ready()
 }
@@ -116,7 +116,7 @@ func (l *lane) goOn(n int) {
 	l.queue, l.lag, l.redone = l.queue[n:], 0, 0
 	l.endRetry()
 	if len(l.queue) > 0 {
-		l.class = highest(l.queue)
+		l.class = event.HighestClass(l.queue)
 		l.ready()
 		return
 	}
@@ -189,13 +189,4 @@ func (s *Shard) acked(n Number) {
 		y.end(y.cause)
 		delete(s.syncs, n)
 	}
-}
-
-// highest returns the highest class among entries.
-func highest(entries []event.Entry) event.Class {
-	class := event.Backfill
-	for _, e := range entries {
-		class = min(class, e.Signal.Class)
-	}
-	return class
 }

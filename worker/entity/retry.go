@@ -69,7 +69,7 @@ func (y draining) afterParked(err error) {
 	case errors.Is(err, errRefused):
 		y.cause = err
 		y.state.Refused++
-		pause := y.s.spread(refusals, y.state.Refused, 0)
+		pause := y.s.spread(Refusals, y.state.Refused, 0)
 		parking(y).park(false, pause, pause)
 	case err != nil:
 		y.again(err)

@@ -6,7 +6,6 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/provider"
-	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // PageSize is how many entries of a parked entity are handled at a time.
@@ -159,7 +158,7 @@ func (y *sync) hold(d time.Duration, cause error) {
 // out. The pause grows each time, since the provider is asked again.
 func (y *sync) again(err error) {
 	y.lane.redone++
-	pause := y.s.spread(refusals, y.lane.redone, 0)
+	pause := y.s.spread(Refusals, y.lane.redone, 0)
 	y.s.cfg.Logger.Warn("could not finish a sync; making it again", "shard", y.s.cfg.Shard, "entity", y.ref.Key.String(), "error", err, "retry_in", pause.Round(time.Millisecond).String())
 	y.hold(pause, err)
 }
@@ -189,6 +188,3 @@ func (y *sync) finish(err error) {
 	y.end(err)
 	delete(y.s.syncs, y.number)
 }
-
-// knownAlive reports whether the mirror holds the entity and believes it lives.
-func knownAlive(d *storage.Document) bool { return d.Known() && d.DeletedAt.IsZero() }

@@ -3,6 +3,7 @@ package entity
 import (
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/storage"
 )
@@ -96,5 +97,5 @@ func (y judging) judged() {
 		writing(y).believed(Result{Yes: true})
 		return
 	}
-	y.do(Consult{Sync: y.number, Key: y.ref.Key, Question: fate.Believable, Class: highest(y.batch), Emptied: true, Foreseen: y.summary.foreseen}, writing(y).believed)
+	y.do(Consult{Sync: y.number, Key: y.ref.Key, Question: fate.Believable, Class: event.HighestClass(y.batch), Emptied: true, Foreseen: y.summary.foreseen}, writing(y).believed)
 }
