@@ -25,10 +25,11 @@ import (
 	"github.com/tarn-sync/tarn/deployments/bench/limits"
 	"github.com/tarn-sync/tarn/deployments/bench/receiver"
 	"github.com/tarn-sync/tarn/deployments/bench/reconcile"
+	"github.com/tarn-sync/tarn/deployments/bench/scale"
 )
 
 // known are the measurements, by name.
-const known = "receiver, backfill, sweep, gap, live, takeover, outage or parked"
+const known = "receiver, scale, backfill, sweep, gap, live, takeover, outage or parked"
 
 type command = func(ctx context.Context, args []string, out io.Writer) error
 
@@ -48,6 +49,8 @@ func run(ctx context.Context, args []string) error {
 	switch args[0] {
 	case "receiver":
 		return receiver.Main(ctx, args[1:], os.Stdout)
+	case "scale":
+		return scale.Main(ctx, args[1:], os.Stdout)
 	case receiver.ServerMode:
 		return receiver.ServerMain(ctx, args[1:])
 	case receiver.LoadMode:
