@@ -15,10 +15,12 @@
 //	  intake.go     reads a batch: log ─ fan out ─ route
 //	    flags.go      events that are incomplete or odd
 //	    refused.go    events the store refuses
-//	    unreadable.go entries that cannot be decoded
 //	    delay.go      signals that are not to be looked at yet
 //	  retry.go      parked entities that are due
-//	  spill.go      lanes moved to Redis, since too much is in flight
+//	    unreadable.go entries that cannot be decoded
+//	  spill.go      entries that go behind their parked entity, and lanes parked
+//	                since too much is in flight
+//	    gate.go       reading and parking take turns
 //	  entity/       decides
 //	  run.go        does what it decides: one run for each sync
 //	    sync.go       lock ─ claim ─ fetch ─ write ─ park or bury
@@ -33,6 +35,11 @@
 //	keep.go       loops that panic are started again
 //	measure.go    what only Redis and the store know, as metrics
 //	notes.go, unconfigured.go, trace.go
+//	inflight.go   what was read and has not left Redis
+//	ours.go       is the lease still ours? calls of Redis that are repeated
+//
+// A file calls the files below it. The few calls that go up are to the shard's machine,
+// which is fed with results, and to the worker's ways to wait for the store.
 //
 // # Why log before park-behind
 //

@@ -115,20 +115,6 @@ func (r *intake) read(src *source, tier event.Tier) int {
 	return -1
 }
 
-// enter waits for the gate, which is closed while an entity is being parked. It
-// waits as long as Redis is away, or until the shard is lost.
-func (r *intake) enter() {
-	r.loop.Waiting("the shard's gate")
-	r.step(entity.Enter{})
-	select {
-	case <-r.entered:
-	case <-r.ctx.Done():
-	}
-	r.loop.Turn()
-}
-
-func (r *intake) leave() { r.step(entity.Leave{}) }
-
 func (r *intake) readLocked(src *source, name streamName) (n int, err error) {
 	if r.uncertain[name] {
 		lost, err := r.lease.TakeOver(r.ctx, name.source, name.tier, func(page []stream.Entry) error {
@@ -303,25 +289,6 @@ func (r *intake) route(src *source, batch []stream.Entry) error {
 	}
 	r.step(entity.Route{Entries: free})
 	return r.parkBehind(src, parked)
-}
-
-// parkBehind moves entries behind their parked entities; those whose entity
-// was un-parked meanwhile go to their lanes.
-func (r *intake) parkBehind(src *source, entries []stream.Entry) error {
-	if len(entries) == 0 {
-		return nil
-	}
-	var free []stream.Entry
-	err := r.insist(r.ctx, r.loop, "move entries behind their parked entity", func() (err error) {
-		free, err = r.lease.ParkBehind(r.ctx, entries)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	r.letGo(src, entries, free)
-	r.step(entity.Route{Entries: free})
-	return nil
 }
 
 // await waits until there may be something to do: a new entry, a parked entity

@@ -8,7 +8,6 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -54,17 +53,6 @@ func newSource(w *Worker, o Source) *source {
 	})
 	s.rate.Store(&o.Rate)
 	return s
-}
-
-// paused reports whether the fleet has paused the source, as last seen.
-func (s *source) paused() bool { return s.condition.Paused() }
-
-// inFlight returns the count of a tier's entries that are in flight.
-func (s *source) inFlight(t event.Tier) *atomic.Int64 {
-	if t == event.TierLive {
-		return &s.live
-	}
-	return &s.background
 }
 
 // full reports whether live entries in flight have reached their limit. Those of
@@ -154,13 +142,6 @@ func (s *source) dispatch(ctx context.Context, syncs *sync.WaitGroup) time.Durat
 		}
 	}
 	return max(wait, time.Millisecond)
-}
-
-// Rated is a Fetcher that knows what the provider says is left of its limit;
-// *provider.Client is one.
-type Rated interface {
-	// Allowance returns what is left. False: the provider does not say.
-	Allowance() (provider.Allowance, bool)
 }
 
 // askRate returns the rate at which the fleet may ask the source: as configured, as

@@ -42,3 +42,22 @@ func (r *intake) spill(src *source) bool {
 func (s parkedList) park(loop *telemetry.Loop, p stream.Park) error {
 	return s.insist(s.ctx, loop, "park an entity", func() error { return s.lease.Park(s.ctx, p) })
 }
+
+// parkBehind moves entries behind their parked entities; those whose entity
+// was un-parked meanwhile go to their lanes.
+func (r *intake) parkBehind(src *source, entries []stream.Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	var free []stream.Entry
+	err := r.insist(r.ctx, r.loop, "move entries behind their parked entity", func() (err error) {
+		free, err = r.lease.ParkBehind(r.ctx, entries)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.letGo(src, entries, free)
+	r.step(entity.Route{Entries: free})
+	return nil
+}

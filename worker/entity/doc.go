@@ -19,14 +19,10 @@
 //
 // # The way of one signal
 //
-// Files, and the functions in them, are in the order of the story:
+// Files are in the order of the story, and call those below them:
 //
 //	shard.go    inputs, and the entities of a shard
-//	gate.go     reading and parking take turns
-//	lane.go     the queue of one entity
 //	sync.go     one sync: load ─ lock ─ take ─ claim
-//	  batch.go    what its signals say
-//	  facts.go    what is known by now
 //	ask.go      the provider is asked, under one parent set or several
 //	  parents.go  which these are
 //	verdict.go  does the answer show what is known?
@@ -34,9 +30,17 @@
 //	outcome.go  what the log says of each event
 //	failure.go  the fate of a sync that failed
 //	park.go     head settled ─ counted ─ gate ─ parked
-//	  state.go    what is kept with a parked entity
 //	bury.go     dead letters
 //	retry.go    what was parked, page by page
+//
+// What all of them use:
+//
+//	lane.go     the queue of one entity
+//	gate.go     reading and parking take turns
+//	batch.go    what the signals of a sync say
+//	facts.go    what is known by now
+//	state.go    what is kept with a parked entity
+//	step.go     from one effect to the next, and how a sync ends
 //	effect.go   everything that the machine may ask for
 //
 // # Lanes and batches

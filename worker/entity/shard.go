@@ -198,8 +198,6 @@ func (s *Shard) Step(now time.Time, in Input) []Effect {
 	return s.out
 }
 
-func (s *Shard) emit(e Effect) { s.out = append(s.out, e) }
-
 // Has reports whether the entity has a lane with something in it.
 func (s *Shard) Has(k event.Key) bool {
 	l := s.lanes[ID{Key: k}]
