@@ -62,6 +62,12 @@ func (s *shard) isClosing() bool {
 	return s.closing
 }
 
+// trouble makes the intake loop doubt what it knows of Redis.
+func (s *shard) trouble() {
+	s.troubled.Store(true)
+	s.nudge()
+}
+
 // nudge makes an idle intake loop look again.
 func (s *shard) nudge() {
 	select {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/alert"
@@ -128,12 +129,20 @@ type Worker struct {
 	storeRetry loops.Retry
 
 	place *stream.Member
+	// live are the live workers that fair, our share of the shards, was worked out for.
+	live []string
+	fair []int
+	// members is how many live workers there are.
+	members atomic.Int64
 
 	mu     sync.Mutex
 	shards map[int]*shard
 	// fenced are the leases that ended with stream.ErrFenced, the last of each shard.
 	fenced   map[int]*stream.Lease
 	setbacks map[int]setback
+
+	// woken counts the entries that woke a shard.
+	woken atomic.Int64
 
 	flags flags
 	// undefined are the undefined kinds that have been logged: "source/kind".
@@ -197,6 +206,8 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	var g sync.WaitGroup
 	g.Go(func() { w.keep(work, "settler", func() { w.settler.run(work) }, w.startAllOver) })
+	g.Go(func() { w.keep(work, "leases", func() { w.renewLeases(work) }, w.startAllOver) })
+	g.Go(func() { w.keep(work, "sources", func() { w.lookAtSources(work) }, func() {}) })
 	for _, s := range w.sources {
 		g.Go(func() { w.keep(work, "source "+s.Name, func() { s.run(work) }, w.startAllOver) })
 	}
