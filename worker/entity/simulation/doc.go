@@ -7,8 +7,8 @@
 //
 // Only package entity and the definition of the provider are real. What package
 // worker does around the machine is done here as well, with the same steps in the
-// same order: compare intake.go with worker's, shard.go with run.go and sync.go.
-// The methods of redis are the scripts of package stream, those of store are
+// same order: compare intake.go with worker's, shard.go with machine.go, run.go and
+// sync.go. The methods of redis are the scripts of package stream, those of store are
 // package mirror.
 //
 // # What goes wrong
