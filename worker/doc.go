@@ -62,11 +62,15 @@
 //
 // After an outage a backlog may be larger than a worker's memory should be. If
 // reading stopped when enough is in flight, each entity would be fetched once for
-// every portion it is in, and a drain lives on its budget. So reading goes on, and
-// lanes that wait for budget are parked, due at once and uncharged. The whole
-// backlog is then sorted by entity in Redis, and one fetch covers all that waits
-// for one. A shard begins few parked entities at a time, and those of lower classes
-// get half of these places at most.
+// every portion it is in, and a drain lives on its budget. So live entries go on
+// being read, and live lanes that wait for budget are parked, due at once and
+// uncharged. The live backlog is then sorted by entity in Redis, and one fetch covers
+// all that waits for one. A shard begins few parked entities at a time, and those of
+// lower classes get half of these places at most.
+//
+// Background lanes are not parked: the background is not read while live and
+// background entries, without delayed ones, reach half of InFlight. The streams of a
+// paused source are not read.
 //
 // The lane that has waited longest goes first, by the ids in the streams. Entities
 // that failed before take turns with the others, and hold half of the source's
@@ -83,26 +87,33 @@
 //
 // # Clocks
 //
-// The wall clock is for what is written down. It may be set at any time, so nothing
-// waits by it. A lease goes by the holder's monotonic clock. Due times, pauses, the
+// The wall clock is for what is written down. It may be set at any time, so no wait
+// ends by it. A lease goes by the holder's monotonic clock. Due times, pauses, the
 // turn to probe, since when an entity is said to be gone and since when an answer
-// is doubted go by Redis' clock. What is delayed goes by the monotonic clock from
-// when it was read, for no longer than its sender can have meant.
+// is doubted go by Redis' clock.
+//
+// Two lengths are taken from the wall clock. How long a signal is delayed is its
+// NotBefore less the wall clock when it is read, and at most the longest delay that
+// such a signal is given. From then on the monotonic clock counts. A date in
+// Retry-After is read in the same way, as an hour at most.
 //
 // # Signals without an event
 //
-// A signal of a sweep or an operator has no row and no dead letter. A signal of a
-// discrepancy records on the discrepancy how its repair ended, together with the
-// settlements of events. It is repaired once a later fetch was written or found
-// unchanged (a tombstone is a write too). It has failed when the signal was given
-// up, or when the answer lacked history and was not written.
+// Only a signal of an event has a row and can have a dead letter. When another is
+// given up, the process log says so. A signal of a discrepancy records on the
+// discrepancy how its repair ended, together with the settlements of events. It is
+// repaired once a later fetch was written or found unchanged (a tombstone is a write
+// too). It has failed when the signal was given up, or when the answer lacked history
+// and was not written.
 //
 // # Panics
 //
-// A panic while an entity is synced ends that entity's work alone: a dead letter
-// with the stack. A panic in a loop, or in the machine, is logged and counted, the
-// shards whose work the loop may have had are given up, and after a pause that
-// grows they are acquired again and their pending lists are read again.
+// A panic while an entity is fetched, judged or written ends that entity's work alone:
+// it becomes a dead letter with the stack. A panic while the entity is buried, parked
+// or un-parked gives the shard up, since the machine would answer it by the same step
+// again. A panic in a loop, or in the machine, is logged and counted, and the shards
+// whose work the loop may have had are given up. Shards given up are acquired again
+// after a pause that grows, and their pending lists are read again.
 //
 // # Alerts
 //

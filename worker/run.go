@@ -25,8 +25,8 @@ type run struct {
 }
 
 // work executes the effects for the sync, until it no longer needs its slot or the
-// shard is not ours any more. A panic in an effect concerns that entity alone. After a
-// panic in the machine the shard starts over.
+// shard is not ours any more. A panic in an effect is its result: see do. After a panic
+// in the machine, or one that do lets through, the shard starts over.
 func (r *run) work() {
 	s := r.s
 	defer func() {

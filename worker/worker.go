@@ -52,9 +52,10 @@ type Options struct {
 	// times as often. Defaults to 5 s.
 	LeaseTTL time.Duration
 	// InFlight is how many live entries of one source may be read and not yet acked
-	// before those that wait for budget are spilled. The background is read up to
-	// half of it. Each shard may exceed it by what it reads at once. Defaults
-	// to 20,000.
+	// before those that wait for budget are spilled. The background is read while
+	// live and background entries, without delayed ones, are below half of it, and
+	// delayed ones below all of it. Each shard may exceed it by what it reads at
+	// once. Defaults to 20,000.
 	InFlight int
 	// Grace is how long syncs under way may take to finish when a shard is
 	// handed over. Defaults to 5 s.
@@ -169,8 +170,7 @@ func (w *Worker) SetRate(source string, r stream.Rate) {
 	}
 }
 
-// Run works until ctx ends, then hands over all shards and returns nil. It returns
-// earlier only if it cannot work at all. If ctx ends by an identity.ErrMismatch,
+// Run works until ctx ends, then hands over all shards and returns nil. If ctx ends by an identity.ErrMismatch,
 // entries in flight are dropped instead, neither finished nor acked. Run may be
 // called again then.
 func (w *Worker) Run(ctx context.Context) error {

@@ -1,7 +1,7 @@
 // Package entity is the state machine behind a worker: what becomes of the
 // signals of each entity in one shard. It decides everything and does nothing.
-// It has no context, Redis, database, HTTP or clock; the time of day and random
-// numbers are given to it.
+// It has no context, Redis, database, HTTP or clock, and writes nothing but log
+// lines. The time of day is given to it.
 //
 // A Shard takes an Input and returns Effects. Its owner runs the effects and
 // feeds their results back as further inputs:
@@ -13,9 +13,9 @@
 //	                  │
 //	shard.Step(now, entity.Done{…}) ◀── what Redis, the store and the provider said
 //
-// A Shard is for one goroutine at a time. Equal inputs lead to equal effects,
-// so a schedule of crashes and delays can be run from a seed: see package
-// simulation. Each file in testdata is one readable transcript.
+// A Shard is for one goroutine at a time. If Config.Random is set, equal inputs lead
+// to equal effects, so a schedule of crashes and delays can be run from a seed: see
+// package simulation. Each file in testdata is one readable transcript.
 //
 // # The way of one signal
 //
@@ -48,8 +48,10 @@
 // # Lanes and batches
 //
 // A lane is the queue of one entity, in stream order. One sync at a time works
-// on it. A sync takes as its batch all that waits at the moment before its
-// claim. The one fetch after the claim covers the whole batch:
+// on it. A sync takes as its batch what waits at the moment before its claim, up
+// to the first signal that names more parents than one sync asks. The answer that
+// it gets after the claim covers the whole batch. It may take one request for each
+// set of parents:
 //
 //	      batch                     rest
 //	lane  [ e1 e2 e3 | e4 e5 ]            e4 and e5 came after the claim:
@@ -57,12 +59,20 @@
 //
 //	             Route                      Start
 //	(nothing) ───────────▶ ready ─────────────────────▶ syncing
-//	    ▲                    ▲                             │
-//	    │ lane empty         │ more came; claim lost;      │
-//	    ├────────────────────┼──── lagging read ───────────┤
-//	    │                    │                             │ transient, gone
-//	    │                    └────── Due ◀── parked ◀──────┘
-//	    └──────── settled or buried ──────────────┘
+//	    ▲                  │ ▲ ▲                           │
+//	    │                  │ │ │         more came         │
+//	    │                  │ │ ├───────────────────────────┤
+//	    │                  │ │ │ Woke                      │
+//	    │                  │ │ └─────────── resting ◀──────┤
+//	    │                  │ │ Due                         │
+//	    │                  │ └───────────── parked ◀───────┤
+//	    │                  │ Spill            ▲            │
+//	    │                  └──────────────────┘            │
+//	    └──────────────── lane empty ──────────────────────┘
+//
+// What costs no attempt and ends soon waits in its lane, which rests: a claim that
+// was lost, a read that lags, a source that is paused, a store or Redis that is
+// away. What takes longer is parked.
 //
 // # Covered, settled, acked
 //
