@@ -44,7 +44,7 @@
 //	trace.go      the spans of a sync
 //	further.go    signals that a signal leads to
 //	inflight.go   what was read and has not left Redis
-//	wait.go       calls of Redis and the store, repeated while these are away
+//	repeat.go     calls of Redis and the store, repeated while these are away
 //	ours.go       is the lease still ours?
 //	errors.go     the classes of errors, and what is kept of their texts
 //
