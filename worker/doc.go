@@ -17,29 +17,40 @@
 //	    refused.go    events the store refuses
 //	    delay.go      signals that are not to be looked at yet
 //	  retry.go      parked entities that are due
-//	    unreadable.go entries that cannot be decoded
 //	  spill.go      entries that go behind their parked entity, and lanes parked
 //	                since too much is in flight
 //	    gate.go       reading and parking take turns
-//	  entity/       decides
-//	  run.go        does what it decides: one run for each sync
+//	  machine.go    gives what has come to entity/, which decides, and passes on
+//	                what that decides
+//	  source.go     one source: whose turn it is, by budget and slots
+//	    ready.go      lanes that wait for their turn
+//	  run.go        does what was decided: one run for each sync
 //	    sync.go       lock ─ claim ─ fetch ─ write ─ park or bury
+//	    parked.go     what waits in Redis for parked entities
+//	    unreadable.go entries that cannot be decoded
 //	    settle.go     outcomes to the log, many at a time
 //	    ack.go        entries out of Redis, many at a time
-//	source.go     one source: turns, budget, slots
-//	  ready.go      lanes that wait for their turn
-//	  pause.go      a source that is down, refuses us, or is misconfigured
-//	  believe.go    404s: are known entities gone, or is the address wrong?
-//	  witness.go    is this the account that the mirror is of?
-//	  undefined.go  kinds that only a newer definition has
+//	believe.go    404s: are known entities gone, or is the address wrong?
+//	witness.go    is this the account that the mirror is of?
+//	budget.go     how fast the fleet may ask a source
+//	pause.go      a source that is down, refuses us, or is misconfigured
 //	keep.go       loops that panic are started again
 //	measure.go    what only Redis and the store know, as metrics
-//	notes.go, unconfigured.go, trace.go
+//	notes.go, unconfigured.go
+//	undefined.go  kinds that only a newer definition has
+//
+// What many of them use:
+//
+//	trace.go      the spans of a sync
+//	further.go    signals that a signal leads to
 //	inflight.go   what was read and has not left Redis
-//	ours.go       is the lease still ours? calls of Redis that are repeated
+//	repeat.go     calls of Redis and the store, repeated while these are away
+//	ours.go       is the lease still ours?
+//	errors.go     the classes of errors, and what is kept of their texts
 //
 // A file calls the files below it. The few calls that go up are to the shard's machine,
-// which is fed with results, and to the worker's ways to wait for the store.
+// which is given results and told whose turn has come, to the list of held shards in
+// member.go, and at the end of a pause to believe.go, which forgets the answers before it.
 //
 // # Why log before park-behind
 //

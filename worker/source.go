@@ -154,19 +154,6 @@ func (s *source) dispatch(ctx context.Context, syncs *sync.WaitGroup) time.Durat
 	return max(wait, time.Millisecond)
 }
 
-// askRate returns the rate at which the fleet may ask the source: as configured, as
-// learned from refusals, and as the provider says. If nothing is left of it, the
-// source is paused.
-func (s *source) askRate(now time.Time) stream.Rate {
-	var told stream.Rate
-	if rated, ok := s.Client.(Rated); ok {
-		if left, ok := rated.Allowance(); ok && left.Remaining > 0 {
-			told = stream.Rate{Limit: left.Remaining, Per: left.Until(now)}
-		}
-	}
-	return s.pace.Of(*s.rate.Load(), told, now)
-}
-
 // fewSlots is up to how many slots none is kept free for a lower class.
 const fewSlots = 2 * len(classes)
 

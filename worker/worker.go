@@ -171,17 +171,6 @@ func New(o Options) (*Worker, error) {
 	return w, nil
 }
 
-// storeRetry repeats calls of the store while it is away.
-func storeRetry(o Options) loops.Retry {
-	return loops.Retry{
-		Server: "store", Away: storage.IsAway, TimedOut: storage.IsTimeout, Logger: o.Logger,
-		Count: func(what string) { o.Metrics.Unavailable.WithLabelValues(what).Inc() },
-		Alert: func(source, reason string) {
-			o.Alerts.Raise(alert.Alert{Kind: alert.StoreSlow, Source: source, Reason: reason})
-		},
-	}
-}
-
 // SetRate changes what a source's provider allows the fleet. It ignores an unknown
 // source.
 func (w *Worker) SetRate(source string, r stream.Rate) {
@@ -221,10 +210,4 @@ func (w *Worker) Run(ctx context.Context) error {
 		w.Logger.Warn("could not leave the fleet; others notice within a lease's time", "error", lerr)
 	}
 	return nil
-}
-
-// persist runs do until it succeeds, fails though database and Redis answer, or ctx
-// ends. Nothing is parked or charged for it.
-func (w *Worker) persist(ctx context.Context, loop *telemetry.Loop, what string, do func() error) error {
-	return w.storeRetry.Do(ctx, loops.Call{What: what, Health: loop}, do)
 }

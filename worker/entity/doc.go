@@ -19,12 +19,13 @@
 //
 // # The way of one signal
 //
-// Files are in the order of the story, and call those below them:
+// Files are in the order of the story, and call those below them. The few calls that go
+// up return to a phase: a page or the rest is dealt with like the first, a failure is
+// decided again, a sync that waited for its lane goes on.
 //
 //	shard.go    inputs, and the entities of a shard
 //	sync.go     one sync: load ─ lock ─ take ─ claim
 //	ask.go      the provider is asked, under one parent set or several
-//	  parents.go  which these are
 //	verdict.go  does the answer show what is known?
 //	write.go    believe ─ record ─ write ─ look again
 //	outcome.go  what the log says of each event
@@ -39,6 +40,7 @@
 //	gate.go     reading and parking take turns
 //	batch.go    what the signals of a sync say
 //	facts.go    what is known by now
+//	parents.go  the parents an entity may be under
 //	state.go    what is kept with a parked entity
 //	step.go     from one effect to the next, and how a sync ends
 //	effect.go   everything that the machine may ask for

@@ -261,12 +261,6 @@ func (s *Shard) start(id ID) {
 	y.begin()
 }
 
-func (s *Shard) maybeQuiet() {
-	if s.closing && s.running == 0 {
-		s.emit(Quiet{})
-	}
-}
-
 // spill parks lanes, first things first within each. It leaves those whose reads
 // lag, since they would forget how often the entity was asked for, and those with
 // an unsettled head.

@@ -7,9 +7,9 @@
 //
 // Only package entity and the definition of the provider are real. What package
 // worker does around the machine is done here as well, with the same steps in the
-// same order: compare intake.go with worker's, shard.go with run.go and sync.go.
-// The methods of type redis do what the scripts of package stream do, those of type
-// store what a storage.Store does.
+// same order: compare intake.go with worker's, shard.go with machine.go, run.go and
+// sync.go. The methods of type redis do what the scripts of package stream do, those
+// of type store what a storage.Store does.
 //
 // # What goes wrong
 //
