@@ -33,8 +33,8 @@
 //	wrong      the mirror is the provider's truth, once all is calm
 //
 // The first five are checked at each step. "Once all is calm" means that nothing
-// goes wrong any more and operators have made due what is parked and redriven
-// what is dead, as in package chaos.
+// goes wrong any more, and operators have made due what is parked (as in command
+// chaos), redriven what is dead, and synced what a signal was given up for.
 //
 // # What is left out
 //
