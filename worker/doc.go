@@ -11,11 +11,14 @@
 //
 //	              worker.go    starts and stops everything
 //	              member.go    heartbeat, fair share, taking and releasing shards
+//	              renew.go     renews all leases
+//	              look.go      what others have changed about the sources
 //	shard.go      one held shard: its lease and what it has in flight
 //	  intake.go     reads a batch: log ─ fan out ─ route
 //	    flags.go      events that are incomplete or odd
 //	    refused.go    events the store refuses
 //	    delay.go      signals that are not to be looked at yet
+//	  wait.go       waits until there is something to do
 //	  retry.go      parked entities that are due
 //	  spill.go      entries that go behind their parked entity, and lanes parked
 //	                since too much is in flight

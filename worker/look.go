@@ -11,8 +11,11 @@ import (
 // that of its source too.
 const stateEvery = 250 * time.Millisecond
 
-// lookAtSources reads the states of all sources, in one call, until ctx ends.
-func (w *Worker) lookAtSources(ctx context.Context) {
+// lookout sees what others have changed about the sources.
+type lookout struct{ *Worker }
+
+// run reads the states of all sources, in one call, until ctx ends.
+func (w lookout) run(ctx context.Context) {
 	loop := w.Health.Loop("sources")
 	defer loop.Done()
 	retried := map[string]string{}
@@ -42,14 +45,14 @@ func (w *Worker) lookAtSources(ctx context.Context) {
 }
 
 // overdue has each shard look whether parked entities of a source are due.
-func (w *Worker) overdue(source string) {
+func (w lookout) overdue(source string) {
 	for _, s := range w.held() {
 		s.lease.Overdue(source)
 	}
 }
 
 // nudgeAll makes every idle intake loop look again.
-func (w *Worker) nudgeAll() {
+func (w lookout) nudgeAll() {
 	for _, s := range w.held() {
 		s.nudge()
 	}

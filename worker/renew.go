@@ -11,15 +11,18 @@ import (
 // was not confirmed.
 const renewSoon = 50
 
-// renewLeases renews the leases of all shards until ctx ends. A shard that can no
-// longer be sure of its lease, by our own clock, is given up.
-func (w *Worker) renewLeases(ctx context.Context) {
+// renewer keeps the leases of all shards that a worker holds.
+type renewer struct{ *Worker }
+
+// run renews them until ctx ends. A shard that can no longer be sure of its lease, by
+// our own clock, is given up.
+func (w renewer) run(ctx context.Context) {
 	loop := w.Health.Loop("leases")
 	defer loop.Done()
 	for {
 		loop.Turn()
 		wait := w.Streams.RenewEvery()
-		if !w.renewAll(ctx) {
+		if !w.all(ctx) {
 			wait = w.LeaseTTL / renewSoon
 		}
 		if !loops.Sleep(ctx, wait) {
@@ -28,9 +31,9 @@ func (w *Worker) renewLeases(ctx context.Context) {
 	}
 }
 
-// renewAll renews all leases, and reports whether each renewal was confirmed or its
+// all renews all leases, and reports whether each renewal was confirmed or its
 // shard is not ours any more.
-func (w *Worker) renewAll(ctx context.Context) bool {
+func (w renewer) all(ctx context.Context) bool {
 	var held []*shard
 	var leases []*stream.Lease
 	for _, s := range w.held() {
@@ -41,14 +44,14 @@ func (w *Worker) renewAll(ctx context.Context) bool {
 	if len(held) == 0 {
 		return true
 	}
-	all := true
+	confirmed := true
 	for i, err := range w.Streams.RenewAll(ctx, leases) {
 		s := held[i]
 		if err == nil || s.lost(err) || !s.ours() {
 			continue
 		}
-		all = false
+		confirmed = false
 		s.trouble()
 	}
-	return all
+	return confirmed
 }

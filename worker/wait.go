@@ -109,7 +109,7 @@ func (w *waiter) forSomething() {
 		w.read.Begin(r.ctx, places, w.longest)
 	}
 	r.loop.Waiting("something to do")
-	t := time.NewTimer(r.nextTime())
+	t := time.NewTimer(w.nextTime())
 	defer t.Stop()
 	select {
 	case <-r.ctx.Done():
@@ -123,7 +123,8 @@ func (w *waiter) forSomething() {
 
 // nextTime returns how long until there is something to do that needs no word from
 // Redis.
-func (r *intake) nextTime() time.Duration {
+func (w *waiter) nextTime() time.Duration {
+	r := w.r
 	wait := r.nextDelayed()
 	for _, name := range r.w.names {
 		src := r.w.sources[name]

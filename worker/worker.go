@@ -195,8 +195,8 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	var g sync.WaitGroup
 	g.Go(func() { w.keep(work, "settler", func() { w.settler.run(work) }, w.startAllOver) })
-	g.Go(func() { w.keep(work, "leases", func() { w.renewLeases(work) }, w.startAllOver) })
-	g.Go(func() { w.keep(work, "sources", func() { w.lookAtSources(work) }, func() {}) })
+	g.Go(func() { w.keep(work, "leases", func() { renewer{w}.run(work) }, w.startAllOver) })
+	g.Go(func() { w.keep(work, "sources", func() { lookout{w}.run(work) }, func() {}) })
 	for _, s := range w.sources {
 		g.Go(func() { w.keep(work, "source "+s.Name, func() { s.run(work) }, w.startAllOver) })
 	}
