@@ -9,6 +9,7 @@
 //	go run ./deployments/bench takeover -check     # 20 workers killed: until their work goes on
 //	go run ./deployments/bench outage -check       # how a backlog drains once the provider is back
 //	go run ./deployments/bench parked -check       # what entities that fail cost the others
+//	go run ./deployments/bench fleet -shape two    # a backlog settled by one worker, and what an event costs
 //
 // Absolute figures say more about the machine than about the code; the ratios
 // of interleaved rounds are compared with the limits.
@@ -25,14 +26,18 @@ import (
 	"github.com/tarn-sync/tarn/deployments/bench/limits"
 	"github.com/tarn-sync/tarn/deployments/bench/receiver"
 	"github.com/tarn-sync/tarn/deployments/bench/reconcile"
+	"github.com/tarn-sync/tarn/deployments/bench/speed"
 )
 
 // known are the measurements, by name.
-const known = "receiver, backfill, sweep, gap, live, takeover, outage or parked"
+const known = "receiver, backfill, sweep, gap, live, takeover, outage, parked or fleet"
 
 type command = func(ctx context.Context, args []string, out io.Writer) error
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == speed.WorkerMode {
+		os.Exit(speed.WorkerMain(os.Args[2:])) // signals are the worker's
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, os.Args[1:]); err != nil {
@@ -52,8 +57,10 @@ func run(ctx context.Context, args []string) error {
 		return receiver.ServerMain(ctx, args[1:])
 	case receiver.LoadMode:
 		return receiver.LoadMain(ctx, args[1:], os.Stdout)
+	case speed.ProviderMode:
+		return speed.ProviderMain(ctx, args[1:])
 	}
-	for _, commands := range []map[string]command{reconcile.Commands, limits.Commands} {
+	for _, commands := range []map[string]command{reconcile.Commands, limits.Commands, speed.Commands} {
 		if c := commands[args[0]]; c != nil {
 			return c(ctx, args[1:], os.Stdout)
 		}

@@ -1,0 +1,71 @@
+package speed
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"runtime"
+
+	"github.com/tarn-sync/tarn/deployments/fleet"
+)
+
+// Commands are the measurements, by name.
+var Commands = map[string]func(ctx context.Context, args []string, out io.Writer) error{
+	"fleet": Fleet,
+}
+
+// Fleet measures how fast one worker settles a backlog, and what an event costs.
+func Fleet(ctx context.Context, args []string, out io.Writer) error {
+	flags := flag.NewFlagSet("fleet", flag.ContinueOnError)
+	name := flags.String("shape", "two", "what events name: one, two or eight")
+	events := flags.Int("events", 30_000, "events in the backlog")
+	var s setup
+	s.flags(flags)
+	var p profiles
+	flags.StringVar(&p.cpu, "profile", "", "`file` for a CPU profile of the worker")
+	flags.StringVar(&p.allocs, "allocs", "", "`file` for a profile of the worker's allocations")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	sh, err := shapeNamed(*name)
+	if err != nil {
+		return err
+	}
+	return withPrograms(ctx, func(programs *fleet.Programs) error {
+		s.write(out)
+		d, err := drain(ctx, programs, s, sh, *events, p)
+		if err == nil {
+			d.write(out)
+		}
+		return err
+	})
+}
+
+// flags declares the flags of what a worker needs.
+func (s *setup) flags(flags *flag.FlagSet) {
+	flags.StringVar(&s.dir, "dir", "", "where Redis and SQLite write (default: the system's directory for temporary files)")
+	flags.StringVar(&s.fsync, "fsync", "everysec", "Redis' appendfsync")
+	flags.IntVar(&s.shards, "shards", 64, "shards")
+	flags.IntVar(&s.concurrency, "concurrency", 100, "requests to the provider under way at once")
+}
+
+// write says what was set.
+func (s *setup) write(out io.Writer) {
+	fmt.Fprintf(out, "%d CPUs, %s; Redis with AOF %s; SQLite, synchronous FULL; %d shards; no rate limit, %d requests under way at once\n",
+		runtime.NumCPU(), runtime.Version(), s.fsync, s.shards, s.concurrency)
+}
+
+// withPrograms builds the worker, so that no measurement waits for the compiler.
+func withPrograms(ctx context.Context, f func(*fleet.Programs) error) (err error) {
+	programs, err := fleet.NewPrograms()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, programs.Close()) }()
+	if _, err := programs.Path(ctx, fleet.Worker, false); err != nil {
+		return err
+	}
+	return f(programs)
+}
