@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -174,25 +175,27 @@ func (l *lab) startWorker(ctx context.Context, p profiles) (*child, error) {
 	return w, nil
 }
 
-// backlog returns how many live entries are not acked.
+// backlog returns how many live entries are not acked, and parked entities. What a
+// worker that holds too much moves back to Redis is parked too.
 func (l *lab) backlog(ctx context.Context) (n int64, err error) {
 	pipe := l.client.Pipeline()
-	var lengths []*redis.IntCmd
+	var counts []*redis.IntCmd
 	for shard := range l.shards {
-		for _, name := range l.names() {
-			lengths = append(lengths, pipe.XLen(ctx, fmt.Sprintf("{tarn:%d}:live:%s", shard, name))) // package stream, Keys
+		for _, name := range l.names() { // the keys are those of package stream
+			counts = append(counts, pipe.XLen(ctx, fmt.Sprintf("{tarn:%d}:live:%s", shard, name)),
+				pipe.ZCard(ctx, fmt.Sprintf("{tarn:%d}:due:%s", shard, name)))
 		}
 	}
 	if _, err := pipe.Exec(ctx); err != nil {
 		return 0, fmt.Errorf("count what waits: %w", err)
 	}
-	for _, length := range lengths {
-		n += length.Val()
+	for _, c := range counts {
+		n += c.Val()
 	}
 	return n, nil
 }
 
-// drained waits until no live entry is left.
+// drained waits until no live entry and no parked entity is left.
 func (l *lab) drained(ctx context.Context, w *child, within time.Duration) error {
 	var left int64
 	empty := 0
