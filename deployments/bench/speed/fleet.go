@@ -16,11 +16,14 @@ var Commands = map[string]func(ctx context.Context, args []string, out io.Writer
 	"fleet": Fleet,
 }
 
-// Fleet measures how fast one worker settles a backlog, and what an event costs.
+// Fleet measures how fast one worker settles a backlog, and what an event costs. With
+// -check or -rounds it does so for every shape, in turn with peers.
 func Fleet(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("fleet", flag.ContinueOnError)
 	name := flags.String("shape", "two", "what events name: one, two or eight")
 	events := flags.Int("events", 30_000, "events in the backlog")
+	rounds := flags.Int("rounds", 0, "rounds of every shape and peer in turn; medians are compared (with -check: 5)")
+	check := flags.Bool("check", false, "fail if a target is missed")
 	var s setup
 	s.flags(flags)
 	var p profiles
@@ -35,9 +38,15 @@ func Fleet(ctx context.Context, args []string, out io.Writer) error {
 	}
 	return withPrograms(ctx, func(programs *fleet.Programs) error {
 		s.write(out)
-		d, err := drain(ctx, programs, s, sh, *events, p)
+		if *check && *rounds == 0 {
+			*rounds = 5
+		}
+		if *rounds > 0 {
+			return compare(ctx, out, programs, s, *rounds, *events, *check)
+		}
+		c, err := drain(ctx, programs, s, sh, *events, p)
 		if err == nil {
-			d.write(out)
+			c.write(out, sh)
 		}
 		return err
 	})
