@@ -68,15 +68,21 @@ func (m meter) read(ctx context.Context, p *child) (c cost, err error) {
 	return c, err
 }
 
-// drain fills the streams, starts a worker and returns once everything is settled and
-// acked. The time runs from the worker's being ready.
+// drain has a fresh lab drain a backlog.
 func drain(ctx context.Context, programs *fleet.Programs, s setup, sh shape, events int, p profiles) (c cost, err error) {
 	l, err := newLab(ctx, programs, s)
 	if err != nil {
 		return c, err
 	}
 	defer func() { err = errors.Join(err, l.close()) }()
-	if err := sh.fill(ctx, l.streams, events); err != nil {
+	return l.drain(ctx, sh, 0, events, p)
+}
+
+// drain fills the streams, starts a worker and returns once everything is settled and
+// acked. The time runs from the worker's being ready. first is the number of the first
+// event.
+func (l *lab) drain(ctx context.Context, sh shape, first, events int, p profiles) (c cost, err error) {
+	if err := sh.fill(ctx, l.streams, first, events); err != nil {
 		return c, err
 	}
 	m, err := l.meter(ctx)

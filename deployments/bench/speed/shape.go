@@ -59,15 +59,16 @@ func created(i int) string {
 	return time.Date(2026, 1, 10, 0, 0, 0, i*1000, time.UTC).Format("2006-01-02T15:04:05.000000+00:00")
 }
 
-// fill appends n events in their order, read as the api reads webhooks.
-func (s shape) fill(ctx context.Context, streams *stream.Streams, n int) error {
+// fill appends n events in their order, the first of them number first, read as the api
+// reads webhooks.
+func (s shape) fill(ctx context.Context, streams *stream.Streams, first, n int) error {
 	lemon, err := provider.Builtin("lemon")
 	if err != nil {
 		return err
 	}
 	const page = 500
-	for from := 0; from < n; from += page {
-		drafts := make([]stream.Draft, min(page, n-from))
+	for from := first; from < first+n; from += page {
+		drafts := make([]stream.Draft, min(page, first+n-from))
 		for i := range drafts {
 			e, err := lemon.Event(sourceName, nil, []byte(s.body(from+i)), time.Now().UTC())
 			if err != nil {
