@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/tarn-sync/tarn/deployments/bench/receiver"
 	"github.com/tarn-sync/tarn/deployments/fleet"
 	"github.com/tarn-sync/tarn/shared/identity"
 	"github.com/tarn-sync/tarn/shared/storage"
@@ -134,7 +135,7 @@ func (l *lab) writeSettings() error {
 		l.redis.URL(), l.setup.store, l.shards, l.settings)
 	for _, name := range l.names() {
 		text += fmt.Sprintf("  %s:\n    provider: lemon\n    api_url: http://%s/v1\n    api_key: bench-api-key-0123\n"+
-			"    webhook_secrets: [bench-webhook-secret-0123]\n    rate: {limit: 0, concurrency: %d}\n", name, l.api, l.concurrency)
+			"    webhook_secrets: [%s]\n    rate: {limit: 0, concurrency: %d}\n", name, l.api, receiver.Secret, l.concurrency)
 	}
 	l.file = filepath.Join(l.dir, "tarn.yaml")
 	if err := os.WriteFile(l.file, []byte(text), 0o600); err != nil {
@@ -148,31 +149,38 @@ type profiles struct{ cpu, allocs string }
 
 // startWorker starts a worker and waits until it says that it is ready.
 func (l *lab) startWorker(ctx context.Context, p profiles) (*child, error) {
-	addr, err := freeAddr(ctx)
-	if err != nil {
-		return nil, err
-	}
-	path, err := l.programs.Path(ctx, fleet.Worker, false)
-	if err != nil {
-		return nil, err
-	}
-	env := []string{"TARN_HTTP__ADDR=" + addr}
-	args := []string{"--config", l.file}
+	path, args, env := "", []string{"--config", l.file}, []string(nil)
 	if p != (profiles{}) {
+		var err error
 		if path, err = os.Executable(); err != nil {
 			return nil, fmt.Errorf("find this binary: %w", err)
 		}
-		env = append(env, envCPU+"="+p.cpu, envAllocs+"="+p.allocs)
+		env = []string{envCPU + "=" + p.cpu, envAllocs + "=" + p.allocs}
 		args = slices.Insert(args, 0, WorkerMode)
 	}
-	w, err := start("worker", filepath.Join(l.dir, "worker.log"), path, env, args...)
+	w, _, err := l.startProgram(ctx, "worker", fleet.Worker, path, env, args)
+	return w, err
+}
+
+// startProgram starts a program of Tarn, from path if it is not "", and waits until it
+// is ready. addr is where it listens.
+func (l *lab) startProgram(ctx context.Context, name, program, path string, env, args []string) (p *child, addr string, err error) {
+	if path == "" {
+		if path, err = l.programs.Path(ctx, program, false); err != nil {
+			return nil, "", err
+		}
+	}
+	if addr, err = freeAddr(ctx); err != nil {
+		return nil, "", err
+	}
+	p, err = start(name, filepath.Join(l.dir, name+".log"), path, append(env, "TARN_HTTP__ADDR="+addr), args...)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	if err := w.answers(ctx, "http://"+addr+"/readyz"); err != nil {
-		return nil, errors.Join(err, w.stop())
+	if err := p.answers(ctx, "http://"+addr+"/readyz"); err != nil {
+		return nil, "", errors.Join(err, p.stop())
 	}
-	return w, nil
+	return p, addr, nil
 }
 
 // backlog returns how many live entries are not acked, and parked entities. What a

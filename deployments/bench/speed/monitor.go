@@ -99,16 +99,28 @@ func (w *watcher) done() traffic {
 	return w.traffic
 }
 
-// number is part of a key that says which shard.
-var number = regexp.MustCompile(`\{tarn:\d+\}`)
+// number is what of a key says which shard or source it is of.
+var number = regexp.MustCompile(`\{tarn:\d+\}|\b` + sourceName + `\d*`)
 
-// label names a command and the first key, of any shard.
+// mostKeys is how many keys a label names.
+const mostKeys = 3
+
+// label names a command or script and its first keys, of any shard and source.
 func label(words []string) string {
 	name := strings.ToLower(strings.Trim(words[0], `"`))
+	keys := 0
 	for _, w := range words[1:] {
-		if strings.HasPrefix(w, `"{tarn`) {
-			return name + " " + number.ReplaceAllString(strings.Trim(w, `"`), "{tarn:*}")
+		if key := strings.Trim(w, `"`); strings.HasPrefix(key, "{tarn") && keys < mostKeys {
+			name += " " + number.ReplaceAllStringFunc(key, anyOf)
+			keys++
 		}
 	}
 	return name
+}
+
+func anyOf(part string) string {
+	if part[0] == '{' {
+		return "{tarn:*}"
+	}
+	return sourceName + "*"
 }

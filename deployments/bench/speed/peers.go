@@ -141,7 +141,7 @@ func (s shape) write(name string, n int) (err error) {
 	defer func() { err = errors.Join(err, f.Close()) }()
 	out := bufio.NewWriter(f)
 	for i := range n {
-		_, _ = fmt.Fprintln(out, s.body(i)) // Flush returns the first error
+		_, _ = fmt.Fprintln(out, s.body(i, created(i))) // Flush returns the first error
 	}
 	return out.Flush()
 }
