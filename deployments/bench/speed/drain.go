@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
+	"github.com/tarn-sync/tarn/shared/storage/mongo/mongotest"
 )
 
 // cost is what it took a process to settle a backlog.
@@ -18,6 +19,8 @@ type cost struct {
 	// worker and provider are CPU times, user and system, with the process' start.
 	worker, provider time.Duration
 	redis            redisUse
+	// mongo are the commands by name, of a MongoDB.
+	mongo map[string]int64
 	// peak is the most memory the process has had in RAM, in bytes.
 	peak int64
 }
@@ -38,11 +41,17 @@ func (c cost) peakMB() float64    { return mb(c.peak) }
 type meter struct {
 	lab      *lab
 	redis    redisUse
+	mongo    map[string]int64
 	provider time.Duration
 }
 
 func (l *lab) meter(ctx context.Context) (m meter, err error) {
 	m.lab = l
+	if l.mongo != "" {
+		if m.mongo, err = mongotest.Commands(ctx, l.mongo); err != nil {
+			return m, err
+		}
+	}
 	if m.redis, err = redisUsed(ctx, l.client); err != nil {
 		return m, err
 	}
@@ -57,6 +66,12 @@ func (m meter) read(ctx context.Context, p *child) (c cost, err error) {
 		return c, err
 	}
 	c.redis = used.since(m.redis)
+	if m.lab.mongo != "" {
+		if c.mongo, err = mongotest.Commands(ctx, m.lab.mongo); err != nil {
+			return c, err
+		}
+		c.mongo = more(c.mongo, m.mongo, notAsked)
+	}
 	if c.worker, err = cpuOf(p.pid()); err != nil {
 		return c, err
 	}
@@ -113,13 +128,22 @@ func (c cost) write(out io.Writer, sh shape) {
 	fmt.Fprintf(out, "  %.0f events/s   CPU per event: worker %.3f ms, redis %.3f ms (provider, apart: %.3f ms)   worker's peak memory %.1f MB\n",
 		c.rate(), c.workerCPU(), c.redisCPU(), c.each(c.provider), c.peakMB())
 	fmt.Fprintf(out, "  redis per event: %.2f commands (those inside scripts count), %.3f reads of a socket, %.0f bytes in, %.0f bytes out\n",
-		float64(c.redis.total())/n, float64(c.redis.reads)/n, float64(c.redis.bytesIn)/n, float64(c.redis.bytesOut)/n)
+		float64(total(c.redis.calls))/n, float64(c.redis.reads)/n, float64(c.redis.bytesIn)/n, float64(c.redis.bytesOut)/n)
+	writeCalls(out, c.redis.calls, n)
+	if c.mongo != nil {
+		fmt.Fprintf(out, "  mongodb per event: %.2f commands\n", float64(total(c.mongo))/n)
+		writeCalls(out, c.mongo, n)
+	}
+}
+
+// writeCalls writes a table of commands per event, most called first.
+func writeCalls(out io.Writer, calls map[string]int64, n float64) {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	for i, name := range c.redis.top() {
+	for i, name := range top(calls) {
 		if i == mostCommands {
 			break
 		}
-		fmt.Fprintf(table, "  \t%.3f\t%s\t\n", float64(c.redis.calls[name])/n, name)
+		fmt.Fprintf(table, "  \t%.3f\t%s\t\n", float64(calls[name])/n, name)
 	}
 	_ = table.Flush() // out is a terminal or a file; nothing better to say it on
 }

@@ -26,11 +26,17 @@ func Fleet(ctx context.Context, args []string, out io.Writer) error {
 	check := flags.Bool("check", false, "fail if a target is missed")
 	var s setup
 	s.flags(flags)
+	store := flags.String("store", "sqlite", "store: sqlite, or mongo with -uri")
+	flags.StringVar(&s.mongo, "uri", "", "a MongoDB, with -store mongo: each drain makes a database there and drops it")
+	flags.IntVar(&s.bulk, "bulk", 1000, "operations in a command of MongoDB, at most")
 	var p profiles
 	flags.StringVar(&p.cpu, "profile", "", "`file` for a CPU profile of the worker")
 	flags.StringVar(&p.allocs, "allocs", "", "`file` for a profile of the worker's allocations")
 	if err := flags.Parse(args); err != nil {
 		return err
+	}
+	if (*store == "mongo") != (s.mongo != "") || *store != "mongo" && *store != "sqlite" {
+		return fmt.Errorf("-store %s: want sqlite, or mongo with -uri", *store)
 	}
 	sh, err := shapeNamed(*name)
 	if err != nil {
@@ -62,8 +68,12 @@ func (s *setup) flags(flags *flag.FlagSet) {
 
 // write says what was set.
 func (s *setup) write(out io.Writer) {
-	fmt.Fprintf(out, "%d CPUs, %s; Redis with AOF %s; SQLite, synchronous FULL; %d shards; no rate limit, %d requests under way at once\n",
-		runtime.NumCPU(), runtime.Version(), s.fsync, s.shards, s.concurrency)
+	store := "SQLite, synchronous FULL"
+	if s.mongo != "" {
+		store = "MongoDB, write concern majority"
+	}
+	fmt.Fprintf(out, "%d CPUs, %s; Redis with AOF %s; %s; %d shards; no rate limit, %d requests under way at once\n",
+		runtime.NumCPU(), runtime.Version(), s.fsync, store, s.shards, s.concurrency)
 }
 
 // withPrograms builds the worker, so that no measurement waits for the compiler.

@@ -6,9 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"maps"
-	"slices"
-	"text/tabwriter"
 	"time"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
@@ -134,22 +131,17 @@ func (l *lab) holdsAll(ctx context.Context, w *child) error {
 func (u idleUse) write(out io.Writer, r resting) (missed bool) {
 	seconds := u.took.Seconds()
 	share := u.cpu.Seconds() / seconds
-	renewals, rest := float64(u.renewals)/seconds, float64(u.rest())/seconds
+	renewals, rest := float64(u.renewals)/seconds, float64(total(u.others))/seconds
 	most := idleRenewals * float64(r.shards)
 	held := renewals <= most && rest <= idleCommands && (r.cpu == 0 || share <= r.cpu)
 	limit := "no limit"
 	if r.cpu > 0 {
 		limit = fmt.Sprintf("≤ %.1f %%", 100*r.cpu)
 	}
-	fmt.Fprintf(out, "idle, %d shards, %d sources: %.2f %% of a core (%s), %.1f lease renewals/s (≤ %.0f), %.1f other commands/s (≤ %d): %s\n",
+	fmt.Fprintf(out, "idle, %d shards, %d sources: %.2f %% of a core (%s), %.1f lease renewals/s (≤ %.0f), %.1f other commands/s (≤ %d; below): %s\n",
 		r.shards, r.sources, 100*share, limit, renewals, most, rest, idleCommands, verdict(held))
 	fmt.Fprintf(out, "  redis: %.2f %% of a core, %.0f commands/s with those inside scripts, %.1f reads of a socket/s\n",
-		100*u.redis.cpu.Seconds()/seconds, float64(u.redis.total())/seconds, float64(u.redis.reads)/seconds)
-	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	names := slices.SortedFunc(maps.Keys(u.others), func(a, b string) int { return int(u.others[b] - u.others[a]) })
-	for _, name := range names[:min(len(names), mostCommands)] {
-		fmt.Fprintf(table, "  \t%.2f/s\t%s\t\n", float64(u.others[name])/seconds, name)
-	}
-	_ = table.Flush() // out is a terminal or a file; nothing better to say it on
+		100*u.redis.cpu.Seconds()/seconds, float64(total(u.redis.calls))/seconds, float64(u.redis.reads)/seconds)
+	writeCalls(out, u.others, seconds)
 	return !held
 }

@@ -1,6 +1,7 @@
 package speed
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -25,8 +26,11 @@ import (
 type setup struct {
 	// dir is where everything is kept; "": a temporary directory.
 	dir string
-	// store is the URL of the store; "": a SQLite file.
-	store string
+	// store is the URL of the store; "": a fresh SQLite file, or a fresh database of
+	// the MongoDB that mongo is the URI of.
+	store, mongo string
+	// bulk is how many operations a command of MongoDB has, at most.
+	bulk int
 	// fsync is Redis' appendfsync.
 	fsync string
 	// shards is how many there are, sources how many sources of the same provider.
@@ -95,10 +99,18 @@ func (l *lab) startRedis(ctx context.Context) (err error) {
 // openStore opens the store and has it and Redis agree on their fleet, as the first
 // process of a fleet does, so that events may come before the worker.
 func (l *lab) openStore(ctx context.Context) (err error) {
-	if l.setup.store == "" {
+	switch {
+	case l.setup.store != "":
+	case l.mongo != "":
+		var drop func() error
+		if l.setup.store, drop, err = freshDatabase(l.mongo); err != nil {
+			return err
+		}
+		l.later(drop)
+	default:
 		l.setup.store = "sqlite://" + filepath.Join(l.dir, "tarn.db")
 	}
-	if l.store, err = open.Open(ctx, open.Options{URL: l.setup.store, Logger: quiet}); err != nil {
+	if l.store, err = open.Open(ctx, open.Options{URL: l.setup.store, BulkSize: l.bulk, Logger: quiet}); err != nil {
 		return err
 	}
 	l.later(l.store.Close)
@@ -131,8 +143,8 @@ func (l *lab) names() []string {
 }
 
 func (l *lab) writeSettings() error {
-	text := fmt.Sprintf("redis: {url: %q}\nstore: {url: %q}\nshards: %d\nlog: {level: warn}\n%s\nsources:\n",
-		l.redis.URL(), l.setup.store, l.shards, l.settings)
+	text := fmt.Sprintf("redis: {url: %q}\nstore: {url: %q, bulk: %d}\nshards: %d\nlog: {level: warn}\n%s\nsources:\n",
+		l.redis.URL(), l.setup.store, cmp.Or(l.bulk, 1000), l.shards, l.settings)
 	for _, name := range l.names() {
 		text += fmt.Sprintf("  %s:\n    provider: lemon\n    api_url: http://%s/v1\n    api_key: bench-api-key-0123\n"+
 			"    webhook_secrets: [%s]\n    rate: {limit: 0, concurrency: %d}\n", name, l.api, receiver.Secret, l.concurrency)

@@ -31,6 +31,7 @@ func Memory(ctx context.Context, args []string, out io.Writer) error {
 	name := flags.String("shape", "two", "what events name: one, two or eight")
 	after := flags.Duration("after", 2*time.Minute, "how long to look on once the provider is back, if the backlog lasts so long")
 	steady := flags.Duration("steady", steadyFor, "how long the memory must not have grown with the provider down")
+	retry := flags.Duration("retry", time.Minute, "pause after the first failed attempt (retry.first)")
 	check := flags.Bool("check", false, "fail if the limit is missed")
 	var s setup
 	s.flags(flags)
@@ -41,6 +42,7 @@ func Memory(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	s.settings = fmt.Sprintf("retry: {first: %s}", *retry)
 	return withPrograms(ctx, func(programs *fleet.Programs) error {
 		s.write(out)
 		missed := false

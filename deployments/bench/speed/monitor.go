@@ -20,13 +20,6 @@ type traffic struct {
 	others map[string]int64
 }
 
-func (t traffic) rest() (n int64) {
-	for _, calls := range t.others {
-		n += calls
-	}
-	return n
-}
-
 // monitor watches what a Redis is asked for so long. Looking is not free for Redis; it
 // costs its clients nothing.
 func monitor(ctx context.Context, addr string, within time.Duration) (t traffic, err error) {

@@ -1,8 +1,10 @@
 package speed
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -118,40 +120,37 @@ func redisUsed(ctx context.Context, c *redis.Client) (u redisUse, err error) {
 
 // since returns what was done after an earlier look, without what looking costs.
 func (u redisUse) since(before redisUse) redisUse {
-	d := redisUse{
-		cpu: u.cpu - before.cpu, calls: map[string]int64{},
+	return redisUse{
+		cpu: u.cpu - before.cpu, calls: more(u.calls, before.calls, ours),
 		reads: u.reads - before.reads, bytesIn: u.bytesIn - before.bytesIn, bytesOut: u.bytesOut - before.bytesOut,
 	}
-	for name, n := range u.calls {
-		if n -= before.calls[name]; n > 0 && !slices.Contains(ours, name) {
-			d.calls[name] = n
-		}
-	}
-	return d
 }
 
 // ours are the commands this program looks with.
 var ours = []string{"info", "xlen", "zcard"}
 
-// total is the number of commands.
-func (u redisUse) total() (n int64) {
-	for _, calls := range u.calls {
-		n += calls
+// more returns what came to counts since an earlier look, without some names.
+func more(now, before map[string]int64, without []string) map[string]int64 {
+	d := map[string]int64{}
+	for name, n := range now {
+		if n -= before[name]; n > 0 && !slices.Contains(without, name) {
+			d[name] = n
+		}
+	}
+	return d
+}
+
+// total is the sum of counts.
+func total(counts map[string]int64) (n int64) {
+	for _, c := range counts {
+		n += c
 	}
 	return n
 }
 
-// top returns the names of the commands, most called first.
-func (u redisUse) top() []string {
-	names := make([]string, 0, len(u.calls))
-	for name := range u.calls {
-		names = append(names, name)
-	}
-	slices.SortFunc(names, func(a, b string) int {
-		if u.calls[a] != u.calls[b] {
-			return int(u.calls[b] - u.calls[a])
-		}
-		return strings.Compare(a, b)
+// top returns the names of counts, greatest first.
+func top(counts map[string]int64) []string {
+	return slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		return cmp.Or(cmp.Compare(counts[b], counts[a]), strings.Compare(a, b))
 	})
-	return names
 }
