@@ -13,7 +13,7 @@ import (
 
 // Commands are the measurements, by name.
 var Commands = map[string]func(ctx context.Context, args []string, out io.Writer) error{
-	"fleet": Fleet, "idle": Idle, "memory": Memory, "latency": Latency, "size": Size,
+	"fleet": Fleet, "idle": Idle, "memory": Memory, "latency": Latency, "size": Size, "steps": Steps,
 }
 
 // Fleet measures how fast one worker settles a backlog, and what an event costs. With

@@ -38,6 +38,8 @@ type setup struct {
 	// concurrency is how many requests a worker has under way at once. There is no
 	// rate limit.
 	concurrency int
+	// leaseTTL is that of leases this process takes; workers have the default.
+	leaseTTL time.Duration
 	// settings are further lines of the settings file.
 	settings string
 }
@@ -89,7 +91,7 @@ func (l *lab) startRedis(ctx context.Context) (err error) {
 	l.later(func() error { l.redis.Kill(); return nil })
 	l.client = redis.NewClient(&redis.Options{Addr: l.redis.Addr(), Protocol: 2, DisableIdentity: true})
 	l.later(l.client.Close)
-	l.streams, err = stream.Open(ctx, stream.Options{URLs: []string{l.redis.URL()}, Shards: l.shards, Logger: quiet})
+	l.streams, err = stream.Open(ctx, stream.Options{URLs: []string{l.redis.URL()}, Shards: l.shards, LeaseTTL: l.leaseTTL, Logger: quiet})
 	if err == nil {
 		l.later(l.streams.Close)
 	}

@@ -50,6 +50,7 @@ func TestCommands(t *testing.T) {
 		"idle":    {[]string{"-for", "1s", "-settle", "1ms", "-shards", "4", "-sources", "2"}, []string{"idle, 4 shards, 2 sources", "renewals/s"}},
 		"memory":  {[]string{"-sizes", "40", "-steady", "100ms", "-retry", "100ms", "-after", "30s"}, []string{"behind=40", "held"}},
 		"size":    {[]string{"-rows", "500", "-rounds", "1", "-events", "30", "-looks", "2"}, []string{"one event by id", "drain with the short log"}},
+		"steps":   {[]string{"-events", "50", "-looks", "2"}, []string{"append", "settle", "commit of a SQLite store"}},
 		"latency": {[]string{"-rates", "40", "-for", "500ms"}, []string{"events=40/s sent=20 read=20"}},
 	} {
 		t.Run(name, func(t *testing.T) {

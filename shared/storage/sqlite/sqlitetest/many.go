@@ -44,7 +44,7 @@ func ManyID(i int) string { return fmt.Sprintf("evt_%08x%08x", uint32(i*26544357
 // The rows are written without a journal: after an error the file is of no use.
 func Many(ctx context.Context, path string, events int) error {
 	return with(ctx, path, func(c *sql.Conn) (err error) {
-		fast := []string{"locking_mode = exclusive", "journal_mode = off", "synchronous = off", "cache_size = -1000000", "temp_store = memory"}
+		fast := []string{"locking_mode = exclusive", "journal_mode = off", "synchronous = off", "cache_size = -1000000"}
 		for _, pragma := range fast {
 			if _, err := c.ExecContext(ctx, "PRAGMA "+pragma); err != nil {
 				return fmt.Errorf("%s, %s: %w", path, pragma, err)
