@@ -44,7 +44,7 @@ type rule struct {
 // proving are programs that prove something: they ship no more than tests do.
 var proving = []string{"deployments/fleet", "deployments/chaos", "deployments/drift", "deployments/explore", "deployments/bench"}
 
-// standins is a module of its own, with what tests start as processes.
+// standins is a module of its own, with what tests and benchmarks start as processes.
 const standins = "deployments/standins"
 
 var rules = []rule{

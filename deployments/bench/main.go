@@ -10,6 +10,12 @@
 //	go run ./deployments/bench outage -check       # how a backlog drains once the provider is back
 //	go run ./deployments/bench parked -check       # what entities that fail cost the others
 //	go run ./deployments/bench fleet -shape two    # a backlog settled by one worker, and what an event costs
+//	go run ./deployments/bench fleet -check        # the same for every shape, in turn with peers
+//	go run ./deployments/bench steps               # what an event costs in each step of its way
+//	go run ./deployments/bench idle -check         # what a worker uses that has nothing to do
+//	go run ./deployments/bench memory -check       # the memory of a worker that is far behind
+//	go run ./deployments/bench latency -check      # until an event's document can be read
+//	go run ./deployments/bench size -check         # whether the length of the log shows
 //
 // Absolute figures say more about the machine than about the code; the ratios
 // of interleaved rounds are compared with the limits.
@@ -30,7 +36,7 @@ import (
 )
 
 // known are the measurements, by name.
-const known = "receiver, backfill, sweep, gap, live, takeover, outage, parked or fleet"
+const known = "receiver, backfill, sweep, gap, live, takeover, outage, parked, fleet, steps, idle, memory, latency or size"
 
 type command = func(ctx context.Context, args []string, out io.Writer) error
 

@@ -1,4 +1,4 @@
-// What tests start as a process and what Tarn itself must not depend on.
+// What tests and benchmarks start as a process and what Tarn itself must not depend on.
 //
 // Requirements that Tarn has too are of the same version where they can be: then
 // they are compiled once for both.
