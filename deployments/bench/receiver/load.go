@@ -121,7 +121,7 @@ func request(addr, run string, i int) []byte {
 		`"context":{"account":"cusa_33531f7f801d4ce997747470ab72%04d","order":"bord_a8b11a37eccc49ecacb372e3a92a%04d"}}`,
 		run, i, time.Now().UTC().Format("2006-01-02T15:04:05.000000+00:00"), i%500, i%500)
 	return fmt.Appendf(nil, "POST /webhooks/lemon HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n"+
-		"LMG-Signature: %s\r\nContent-Length: %d\r\n\r\n%s", addr, sign([]byte(body), time.Now()), len(body), body)
+		"LMG-Signature: %s\r\nContent-Length: %d\r\n\r\n%s", addr, Sign([]byte(body), time.Now()), len(body), body)
 }
 
 func (c *client) run(until time.Time) {

@@ -72,7 +72,7 @@ func serveTarn(ctx context.Context, l net.Listener, redisURL string) error {
 	if err != nil {
 		return err
 	}
-	verifier, err := provider.NewVerifier(lemon, provider.VerifierOptions{Secrets: []string{secret}})
+	verifier, err := provider.NewVerifier(lemon, provider.VerifierOptions{Secrets: []string{Secret}})
 	if err != nil {
 		return err
 	}
