@@ -150,7 +150,7 @@ func removeDamaged(t *tx, doc *storage.Document) error {
 			doc.Terminal = false
 		}
 	}
-	_, err := t.conn.ExecContext(t.ctx, "UPDATE mirror SET "+strings.Join(columns, ", ")+" WHERE source = ?1 AND kind = ?2 AND id = ?3",
+	_, err := t.exec("UPDATE mirror SET "+strings.Join(columns, ", ")+" WHERE source = ?1 AND kind = ?2 AND id = ?3",
 		doc.Key.Source, doc.Key.Kind, doc.Key.Local())
 	return err
 }

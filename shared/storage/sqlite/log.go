@@ -89,20 +89,15 @@ func (t *tx) log(a *storage.Arrival) (storage.Logged, error) {
 	if len(e.Entities) == 0 {
 		status, processed = storage.Processed, e.ReceivedAt
 	}
-	res, err := t.result(insertEventSQL, e.Source, e.ID, e.Type, millis(e.CreatedAt), millis(e.ReceivedAt),
+	n, err := t.exec(insertEventSQL, e.Source, e.ID, e.Type, millis(e.CreatedAt), millis(e.ReceivedAt),
 		millis(processed), string(status), a.Signal.Shard, a.Signal.ID, text(e.Payload), a.TraceID, e.Unnamed, e.Undated)
 	if err != nil {
 		return storage.Logged{}, err
 	}
-	if n, err := res.RowsAffected(); err != nil {
-		return storage.Logged{}, err
-	} else if n == 0 {
+	if n == 0 {
 		return t.logAgain(a)
 	}
-	row, err := res.LastInsertId()
-	if err != nil {
-		return storage.Logged{}, err
-	}
+	row := t.inserted()
 	out := storage.Logged{Inserted: true, Outcomes: make(map[event.Key]storage.EventStatus, len(e.Entities))}
 	for _, r := range e.Entities {
 		out.Outcomes[r.Key] = storage.Pending

@@ -1,8 +1,6 @@
 package sqlite
 
 import (
-	"context"
-	"database/sql"
 	"fmt"
 	"strings"
 )
@@ -274,9 +272,9 @@ CREATE INDEX outcomes_entity ON outcomes (kind, id, received_at);
 
 // migrate brings the file to schemaVersion. It is called in the writer's turn,
 // so two processes starting at once do not both make the tables.
-func migrate(ctx context.Context, conn *sql.Conn, path string) error {
+func migrate(c *conn, path string) error {
 	var version int
-	if err := conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+	if err := c.row("PRAGMA user_version").Scan(&version); err != nil {
 		return fmt.Errorf("read schema version of %s: %w", path, err)
 	}
 	switch {
@@ -288,7 +286,7 @@ func migrate(ctx context.Context, conn *sql.Conn, path string) error {
 	}
 	script := fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT",
 		strings.Join(steps[version:], ""), schemaVersion)
-	if _, err := conn.ExecContext(ctx, script); err != nil {
+	if err := c.script(script); err != nil {
 		return fmt.Errorf("make tables in %s: %w", path, err)
 	}
 	return nil
