@@ -38,8 +38,8 @@ func (s meter) run() {
 		if now := s.w.woken.Load(); !quiet || now != woken || time.Since(measured) >= quietEvery {
 			measured, woken = time.Now(), now
 			quiet = s.measureRedis(quiet)
-			s.measureUnconfigured(reported)
 		}
+		s.measureUnconfigured(reported)
 		if time.Since(letters) >= lettersEvery {
 			letters = time.Now()
 			s.measureLetters()
