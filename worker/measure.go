@@ -43,7 +43,9 @@ func (s meter) run() {
 		if time.Since(letters) >= lettersEvery {
 			letters = time.Now()
 			s.measureLetters()
-			s.measureUndefined(undefined)
+			if !quiet || len(undefined) > 0 {
+				s.measureUndefined(undefined)
+			}
 		}
 		if !loops.Sleep(s.ctx, measureEvery) {
 			return
