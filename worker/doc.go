@@ -11,14 +11,18 @@
 //
 //	              worker.go    starts and stops everything
 //	              member.go    heartbeat, fair share, taking and releasing shards
+//	              renew.go     leases of all shards, kept
+//	              look.go      states of all sources, as the fleet has them
 //	shard.go      one held shard: its lease and what it has in flight
 //	  intake.go     reads a batch: log ─ fan out ─ route
+//	    wait.go       waits until there is something to do
 //	    flags.go      events that are incomplete or odd
 //	    refused.go    events the store refuses
 //	    unreadable.go entries that cannot be decoded
 //	    delay.go      signals that are not to be looked at yet
 //	  retry.go      parked entities that are due
 //	  spill.go      lanes moved to Redis, since too much is in flight
+//	    turnover.go   or waited for, since there is room soon
 //	  entity/       decides
 //	  run.go        does what it decides: one run for each sync
 //	    sync.go       lock ─ claim ─ fetch ─ write ─ park or bury
@@ -47,7 +51,8 @@
 // every portion it is in, and a drain lives on its budget. So reading goes on, and
 // lanes that wait for budget are parked, due at once and uncharged. The whole
 // backlog is then sorted by entity in Redis, and one fetch covers all that waits
-// for one. A shard begins few parked entities at a time, and those of lower classes
+// for one. A source without a limit of its requests needs no such sorting: it waits
+// for room, unless that is long in coming. A shard begins few parked entities at a time, and those of lower classes
 // get half of these places at most.
 //
 // The lane that has waited longest goes first, by the ids in the streams. Entities
