@@ -117,20 +117,6 @@ func (r *intake) read(src *source, tier event.Tier) int {
 	return -1
 }
 
-// enter waits for the gate, which is closed while an entity is being parked. It
-// waits as long as Redis is away, or until the shard is lost.
-func (r *intake) enter() {
-	r.loop.Waiting("the shard's gate")
-	r.step(entity.Enter{})
-	select {
-	case <-r.entered:
-	case <-r.ctx.Done():
-	}
-	r.loop.Turn()
-}
-
-func (r *intake) leave() { r.step(entity.Leave{}) }
-
 func (r *intake) readLocked(src *source, name streamName) (n int, err error) {
 	if r.uncertain[name] {
 		lost, err := r.lease.TakeOver(r.ctx, name.source, name.tier, func(page []stream.Entry) error {
@@ -247,51 +233,6 @@ func (s eventLog) logEvents(src *source, batch []stream.Entry) ([]stream.Entry, 
 	return open, nil
 }
 
-// furtherSignals returns the signals an event makes besides its own: one for each
-// further entity that is open, and one for each derived kind, held back so that a
-// burst of events refreshes it once.
-func (s eventLog) furtherSignals(src *source, e stream.Entry, l storage.Logged) []stream.Draft {
-	var out []stream.Draft
-	for _, ref := range e.Signal.Body.Entities {
-		if ref.Key == e.Signal.Ref.Key || l.Outcomes[ref.Key] != storage.Pending {
-			continue
-		}
-		sig := e.Signal
-		sig.Ref, sig.Body = ref, nil
-		out = append(out, stream.Draft{Signal: sig})
-	}
-	for _, ref := range e.Signal.Body.Derived {
-		every := time.Minute // of a kind that only a newer definition has
-		if kind := src.Definition.Kind(ref.Key.Kind); kind != nil {
-			every = kind.Every
-		}
-		out = append(out, stream.Draft{
-			Signal: event.Signal{
-				Ref: ref, Cause: event.CauseDerived, CauseID: e.Signal.CauseID, Class: event.Reconcile,
-				NotBefore: s.w.Now().Add(every), Trace: e.Signal.Trace,
-			},
-			Once: onceFor(every),
-		})
-	}
-	return out
-}
-
-// onceFor returns how long a held-back signal keeps out others like it if the sync
-// that ends it never comes: much longer than it is held back.
-func onceFor(held time.Duration) time.Duration { return 10*held + time.Minute }
-
-// appendAll appends signals that entries in flight lead to. It tries until Redis has
-// them all, however full it is. Some may go in twice, which costs a second sync.
-func (s *shard) appendAll(loop *telemetry.Loop, drafts []stream.Draft) error {
-	if len(drafts) == 0 {
-		return nil
-	}
-	return s.insist(s.ctx, loop, "append signals", func() error {
-		_, err := s.w.Streams.AppendFurther(s.ctx, drafts)
-		return err
-	})
-}
-
 // route puts entries where they wait: behind their parked entity, into the heap of
 // delayed entries, or into their lane.
 func (r *intake) route(src *source, batch []stream.Entry) error {
@@ -309,23 +250,4 @@ func (r *intake) route(src *source, batch []stream.Entry) error {
 	}
 	r.step(entity.Route{Entries: free})
 	return r.parkBehind(src, parked)
-}
-
-// parkBehind moves entries behind their parked entities; those whose entity
-// was un-parked meanwhile go to their lanes.
-func (r *intake) parkBehind(src *source, entries []stream.Entry) error {
-	if len(entries) == 0 {
-		return nil
-	}
-	var free []stream.Entry
-	err := r.insist(r.ctx, r.loop, "move entries behind their parked entity", func() (err error) {
-		free, err = r.lease.ParkBehind(r.ctx, entries)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	r.letGo(src, entries, free)
-	r.step(entity.Route{Entries: free})
-	return nil
 }

@@ -47,10 +47,3 @@ func (w *Worker) overdue(source string) {
 		s.lease.Overdue(source)
 	}
 }
-
-// nudgeAll makes every idle intake loop look again.
-func (w *Worker) nudgeAll() {
-	for _, s := range w.held() {
-		s.nudge()
-	}
-}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/condition"
+	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
@@ -94,4 +95,14 @@ func (s *source) isDown(ctx context.Context) bool {
 		s.failed.End()
 	}
 	return false
+}
+
+// paused reports whether the fleet has paused the source, as last seen.
+func (s *source) paused() bool { return s.condition.Paused() }
+
+// Rated is a Fetcher that knows what the provider says is left of its limit;
+// *provider.Client is one.
+type Rated interface {
+	// Allowance returns what is left. False: the provider does not say.
+	Allowance() (provider.Allowance, bool)
 }

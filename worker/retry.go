@@ -1,14 +1,10 @@
 package worker
 
 import (
-	"context"
-	"encoding/json"
-	"fmt"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/fault"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
@@ -138,50 +134,4 @@ func (r *intake) beginRetry(src *source, k event.Key) error {
 	}
 	r.step(entity.Due{Key: k, Failed: !p.Spilled, First: waiting})
 	return nil
-}
-
-// parkedList is what waits in Redis for the parked entities of a shard.
-type parkedList struct{ *shard }
-
-// load reads what waits for a parked entity: the first page of it, the summary of
-// all, and how much there is. Entries that name more parents than one sync asks are
-// left for the next.
-func (s parkedList) load(ctx context.Context, e entity.Load) (r entity.Result) {
-	p, page, _, err := s.page(ctx, nil, e.Key, 0, entity.PageSize)
-	taken, more := r.Batch.Add(e.Kind, page), page
-	r.Entries = page[:taken]
-	for seen := len(more); err == nil && taken == seen && seen < p.Len && len(more) > 0; seen += len(more) {
-		var gone int
-		_, more, gone, err = s.page(ctx, nil, e.Key, seen, min(entity.PageSize, p.Len-seen))
-		p.Len -= gone
-		taken += r.Batch.Add(e.Kind, more)
-	}
-	if err != nil {
-		return entity.Result{Err: fromRedis(fmt.Errorf("read what is parked for %s: %w", e.Key, err))}
-	}
-	r.Parked = entity.Parked{Len: min(p.Len, taken), Attempt: p.Attempt, Failed: !p.Spilled}
-	if len(p.State) > 0 {
-		if err := json.Unmarshal(p.State, &r.Parked.State); err != nil {
-			// Attempts are lost from the record, nothing else.
-			s.log.Warn("the state of a parked entity cannot be read; starting over", "entity", e.Key.String(), "error", err)
-		}
-	}
-	return r
-}
-
-// unpark removes entries from the head of the parked list, however long Redis is
-// away. What has come since is due at once.
-func (s parkedList) unpark(ctx context.Context, e entity.Unpark) (left int, err error) {
-	var events []string
-	for _, entry := range e.Batch {
-		if entry.Signal.Cause == event.CauseEvent {
-			events = append(events, entry.Signal.CauseID)
-		}
-	}
-	err = s.insist(ctx, nil, "remove what is settled of a parked entity", func() (err error) {
-		fault.Point("before-unpark")
-		left, err = s.lease.Unpark(ctx, e.Key, idsOf(e.Batch), events, 0)
-		return err
-	})
-	return left, err
 }

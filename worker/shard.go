@@ -8,9 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/stream"
-	"github.com/tarn-sync/tarn/shared/telemetry"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
@@ -80,51 +78,6 @@ func (s *shard) start() {
 	}()
 }
 
-// lost reports whether err says that the shard is no longer ours, and if so gives it
-// up.
-func (s *shard) lost(err error) bool {
-	if !errors.Is(err, stream.ErrFenced) {
-		return false
-	}
-	if s.ctx.Err() == nil {
-		s.w.Metrics.LeasesLost.Inc()
-		s.log.Info("lost the lease to another worker")
-	}
-	s.cancel(stream.ErrFenced)
-	return true
-}
-
-// redisPause is the pause after a call of Redis that failed.
-const redisPause = 200 * time.Millisecond
-
-// insist repeats a call of Redis, however long that is away. An error says why the
-// shard is not ours any more, or is the cause of the end of ctx.
-func (s *shard) insist(ctx context.Context, loop *telemetry.Loop, what string, do func() error) error {
-	redis := loops.Retry{
-		Server: "redis", Away: func(err error) bool { return !s.lost(err) }, Pause: redisPause, Logger: s.log,
-		Count: func(what string) { s.w.Metrics.Unavailable.WithLabelValues(what).Inc() },
-	}
-	err := redis.Do(ctx, loops.Call{What: what, Health: loop}, do)
-	if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
-}
-
-// ours reports whether the lease is surely still ours, and gives up the shard if not.
-// It is called before every write to the store that has no claim.
-func (s *shard) ours() bool {
-	if s.lease.Valid() {
-		return true
-	}
-	if s.ctx.Err() == nil {
-		s.w.Metrics.LeasesLost.Inc()
-		s.log.Warn("lost the lease: its time has run out")
-	}
-	s.cancel(stream.ErrFenced)
-	return false
-}
-
 // beginHandover stops reading and starting syncs. It reports whether this call
 // was the first.
 func (s *shard) beginHandover() bool {
@@ -185,13 +138,6 @@ func (s *shard) giveBackRetries(work context.Context) {
 	}
 }
 
-// isClosing reports whether the shard is being handed over.
-func (s *shard) isClosing() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closing
-}
-
 // drop forgets everything in flight, once the shard is not ours any more.
 func (s *shard) drop() {
 	s.mu.Lock()
@@ -202,18 +148,4 @@ func (s *shard) drop() {
 	}
 	s.forgetEntities()
 	s.delayed.clear(s.w)
-}
-
-// trouble makes the intake loop doubt what it knows of Redis.
-func (s *shard) trouble() {
-	s.troubled.Store(true)
-	s.nudge()
-}
-
-// nudge makes an idle intake loop look again.
-func (s *shard) nudge() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -58,17 +57,6 @@ func newSource(w *Worker, o Source) *source {
 	})
 	s.rate.Store(&o.Rate)
 	return s
-}
-
-// paused reports whether the fleet has paused the source, as last seen.
-func (s *source) paused() bool { return s.condition.Paused() }
-
-// inFlight returns the count of a tier's entries that are in flight.
-func (s *source) inFlight(t event.Tier) *atomic.Int64 {
-	if t == event.TierLive {
-		return &s.live
-	}
-	return &s.background
 }
 
 // full reports whether live entries in flight have reached their limit. Those of
@@ -165,26 +153,6 @@ func (s *source) dispatch(ctx context.Context, syncs *sync.WaitGroup) time.Durat
 		}
 	}
 	return max(wait, time.Millisecond)
-}
-
-// Rated is a Fetcher that knows what the provider says is left of its limit;
-// *provider.Client is one.
-type Rated interface {
-	// Allowance returns what is left. False: the provider does not say.
-	Allowance() (provider.Allowance, bool)
-}
-
-// askRate returns the rate at which the fleet may ask the source: as configured, as
-// learned from refusals, and as the provider says. If nothing is left of it, the
-// source is paused.
-func (s *source) askRate(now time.Time) stream.Rate {
-	var told stream.Rate
-	if rated, ok := s.Client.(Rated); ok {
-		if left, ok := rated.Allowance(); ok && left.Remaining > 0 {
-			told = stream.Rate{Limit: left.Remaining, Per: left.Until(now)}
-		}
-	}
-	return s.pace.Of(*s.rate.Load(), told, now)
 }
 
 // fewSlots is up to how many slots none is kept free for a lower class.

@@ -53,9 +53,10 @@ type Options struct {
 	// times as often. Defaults to 5 s.
 	LeaseTTL time.Duration
 	// InFlight is how many live entries of one source may be read and not yet acked
-	// before those that wait for budget are spilled. The background is read up to
-	// half of it. Each shard may exceed it by what it reads at once. Defaults
-	// to 20,000.
+	// before those that wait for budget are spilled. The background is read while
+	// live and background entries, without delayed ones, are below half of it, and
+	// delayed ones below all of it. Each shard may exceed it by what it reads at
+	// once. Defaults to 20,000.
 	InFlight int
 	// Grace is how long syncs under way may take to finish when a shard is
 	// handed over. Defaults to 5 s.
@@ -170,17 +171,6 @@ func New(o Options) (*Worker, error) {
 	return w, nil
 }
 
-// storeRetry repeats calls of the store while it is away.
-func storeRetry(o Options) loops.Retry {
-	return loops.Retry{
-		Server: "store", Away: storage.IsAway, TimedOut: storage.IsTimeout, Logger: o.Logger,
-		Count: func(what string) { o.Metrics.Unavailable.WithLabelValues(what).Inc() },
-		Alert: func(source, reason string) {
-			o.Alerts.Raise(alert.Alert{Kind: alert.StoreSlow, Source: source, Reason: reason})
-		},
-	}
-}
-
 // SetRate changes what a source's provider allows the fleet. It ignores an unknown
 // source.
 func (w *Worker) SetRate(source string, r stream.Rate) {
@@ -189,8 +179,7 @@ func (w *Worker) SetRate(source string, r stream.Rate) {
 	}
 }
 
-// Run works until ctx ends, then hands over all shards and returns nil. It returns
-// earlier only if it cannot work at all. If ctx ends by an identity.ErrMismatch,
+// Run works until ctx ends, then hands over all shards and returns nil. If ctx ends by an identity.ErrMismatch,
 // entries in flight are dropped instead, neither finished nor acked. Run may be
 // called again then.
 func (w *Worker) Run(ctx context.Context) error {
@@ -221,10 +210,4 @@ func (w *Worker) Run(ctx context.Context) error {
 		w.Logger.Warn("could not leave the fleet; others notice within a lease's time", "error", lerr)
 	}
 	return nil
-}
-
-// persist runs do until it succeeds, fails though database and Redis answer, or ctx
-// ends. Nothing is parked or charged for it.
-func (w *Worker) persist(ctx context.Context, loop *telemetry.Loop, what string, do func() error) error {
-	return w.storeRetry.Do(ctx, loops.Call{What: what, Health: loop}, do)
 }

@@ -1,7 +1,9 @@
-// Command bench measures Tarn against plain peers on this machine.
+// Command bench measures Tarn on this machine: the receiver beside plain peers, and
+// all else against limits.
 //
 //	go run ./deployments/bench receiver            # webhooks per second, with ratios
 //	go run ./deployments/bench receiver -rounds 9 -each 5s -check
+//	go run ./deployments/bench scale               # what a larger fleet carries, on paper
 //	go run ./deployments/bench backfill -check     # the share of the rate it uses, its memory
 //	go run ./deployments/bench sweep -check        # what a sweep costs that finds nothing
 //	go run ./deployments/bench gap -check          # until a lost event is in the mirror
@@ -10,8 +12,8 @@
 //	go run ./deployments/bench outage -check       # how a backlog drains once the provider is back
 //	go run ./deployments/bench parked -check       # what entities that fail cost the others
 //
-// Absolute figures say more about the machine than about the code; the ratios
-// of interleaved rounds are compared with the limits.
+// Absolute figures say more about the machine than about the code, so the limits are
+// of ratios between interleaved rounds, of shares, and of times that settings decide.
 package main
 
 import (

@@ -169,8 +169,9 @@ func (l *Lease) parkPageBehind(ctx context.Context, source string, page []Entry)
 	return left, nil
 }
 
-// Defer moves the due time of a parked entity, nothing else: Due names it again only
-// after delay, even if signals come for it. A retry begins with Defer, so that the
+// Defer moves the due time of a parked entity, and the time from which a live signal
+// may make it due: Due names it again only after delay, even if signals come for it. It
+// moves no entry and counts no attempt. A retry begins with Defer, so that the
 // entity is due again if the worker dies.
 func (l *Lease) Defer(ctx context.Context, k event.Key, delay time.Duration) error {
 	entity := k.String()

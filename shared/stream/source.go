@@ -65,15 +65,16 @@ func toldState(v []any) condition.State {
 	return state
 }
 
-// Pause pauses a source as operators do, for a reason in their words. See PauseAs.
+// Pause pauses a source as an operator does, for a reason in their words. Operators
+// give no length (d = 0). See PauseAs.
 func (s *Streams) Pause(ctx context.Context, source string, d time.Duration, reason, by string) error {
 	return s.PauseAs(ctx, source, condition.Pause{Kind: condition.PausedByHand, For: d, Reason: reason}, by)
 }
 
 // PauseAs pauses a source for the fleet until a probe after the pause's length
-// (0: until Resume). It never shortens a pause, nor softens one made by hand. A
-// pause that waits for witnesses goes on waiting for them, with its kind and its
-// reason, unless the new one names others or is made by hand.
+// (0: until Resume). It never shortens a pause, and never gives an end to one that has
+// none. A pause that waits for witnesses goes on waiting for them, with its kind and
+// its reason, unless the new one names others or has no length.
 //
 // A source stays paused when the time has come. A probe (TakeProbe) then decides, and
 // ends in EndProbe or in a further PauseAs, which is one more consecutive pause (Strikes).
