@@ -15,13 +15,14 @@
 //	              look.go      what others have changed about the sources
 //	shard.go      one held shard: its lease and what it has in flight
 //	  intake.go     reads a batch: log ─ fan out ─ route
+//	    wait.go       waits until there is something to do
 //	    flags.go      events that are incomplete or odd
 //	    refused.go    events the store refuses
 //	    delay.go      signals that are not to be looked at yet
-//	  wait.go       waits until there is something to do
 //	  retry.go      parked entities that are due
 //	  spill.go      entries that go behind their parked entity, and lanes parked
 //	                since too much is in flight
+//	    turnover.go   or waited for, since there is room soon
 //	    gate.go       reading and parking take turns
 //	  machine.go    gives what has come to entity/, which decides, and passes on
 //	                what that decides
@@ -68,8 +69,9 @@
 // every portion it is in, and a drain lives on its budget. So live entries go on
 // being read, and live lanes that wait for budget are parked, due at once and
 // uncharged. The live backlog is then sorted by entity in Redis, and one fetch covers
-// all that waits for one. A shard begins few parked entities at a time, and those of
-// lower classes get half of these places at most.
+// all that waits for one. A source whose requests are not limited needs no such
+// sorting: it waits for room, unless that is long in coming. A shard begins few parked
+// entities at a time, and those of lower classes get half of these places at most.
 //
 // Background lanes are not parked: the background is not read while live and
 // background entries, without delayed ones, reach half of InFlight. The streams of a

@@ -38,12 +38,14 @@ func (s meter) run() {
 		if now := s.w.woken.Load(); !quiet || now != woken || time.Since(measured) >= quietEvery {
 			measured, woken = time.Now(), now
 			quiet = s.measureRedis(quiet)
-			s.measureUnconfigured(reported)
 		}
+		s.measureUnconfigured(reported)
 		if time.Since(letters) >= lettersEvery {
 			letters = time.Now()
 			s.measureLetters()
-			s.measureUndefined(undefined)
+			if !quiet || len(undefined) > 0 {
+				s.measureUndefined(undefined)
+			}
 		}
 		if !loops.Sleep(s.ctx, measureEvery) {
 			return

@@ -27,6 +27,7 @@ type source struct {
 	// live and background are how many entries of the tiers are in flight, delayed
 	// how many of these are held back.
 	live, background, delayed atomic.Int64
+	turnover                  turnover
 	rate                      atomic.Pointer[stream.Rate]
 	pace                      condition.Pace
 	condition                 *condition.Source

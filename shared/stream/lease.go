@@ -173,13 +173,24 @@ func (l *Lease) Release(ctx context.Context) error {
 // the arguments owner and epoch. A lease that was fenced once is not asked for
 // again: its epoch never comes back.
 func (l *Lease) run(ctx context.Context, s *redis.Script, doing string, keys []string, args ...any) (any, error) {
+	return l.runBy(func(doing string, keys []string, args ...any) (any, error) {
+		return run(ctx, l.s.client, s, doing, keys, args...)
+	}, doing, keys, args)
+}
+
+// runShared is run for a short script of which many run at once.
+func (l *Lease) runShared(ctx context.Context, s *redis.Script, doing string, keys []string, args ...any) (any, error) {
+	return l.runBy(func(doing string, keys []string, args ...any) (any, error) {
+		return l.s.runShared(ctx, s, doing, keys, args...)
+	}, doing, keys, args)
+}
+
+func (l *Lease) runBy(run func(doing string, keys []string, args ...any) (any, error), doing string, keys []string, args []any) (any, error) {
 	doing += " " + l.what
 	if l.fenced() {
 		return nil, fmt.Errorf("%s: %w", doing, ErrFenced)
 	}
-	keys = append([]string{l.key}, keys...)
-	args = append([]any{l.owner, l.epoch}, args...)
-	v, err := run(ctx, l.s.client, s, doing, keys, args...)
+	v, err := run(doing, append([]string{l.key}, keys...), append([]any{l.owner, l.epoch}, args...)...)
 	return v, l.noteFence(err)
 }
 

@@ -103,7 +103,7 @@ func (l *Lease) parkPage(ctx context.Context, p Park, page []Entry, charged int)
 		}
 		args = append(args, streamIndex(e.Tier), e.ID, max(base, 0), packed)
 	}
-	_, err := l.run(ctx, parkScript, "park "+entity+" on",
+	_, err := l.runShared(ctx, parkScript, "park "+entity+" on",
 		append(l.parkingKeys(p.Key.Source), l.entityKeys(entity)...), args...)
 	l.due.within(p.Key.Source, p.Delay)
 	return err
@@ -157,7 +157,7 @@ func (l *Lease) parkPageBehind(ctx context.Context, source string, page []Entry)
 		}
 		args = append(args, streamIndex(e.Tier), e.ID, e.Signal.Ref.Key.String(), packed)
 	}
-	v, err := l.run(ctx, parkBehindScript, "park behind on", l.parkingKeys(source), args...)
+	v, err := l.runShared(ctx, parkBehindScript, "park behind on", l.parkingKeys(source), args...)
 	l.due.within(source, 0) // a live signal may have made its entity due
 	if err != nil {
 		return nil, err
@@ -175,7 +175,7 @@ func (l *Lease) parkPageBehind(ctx context.Context, source string, page []Entry)
 // entity is due again if the worker dies.
 func (l *Lease) Defer(ctx context.Context, k event.Key, delay time.Duration) error {
 	entity := k.String()
-	_, err := l.run(ctx, deferScript, "defer "+entity+" on",
+	_, err := l.runShared(ctx, deferScript, "defer "+entity+" on",
 		append(l.dueKeys(k.Source), l.s.keys.recordPrefix(l.shard)+entity),
 		entity, l.next(), milliseconds(delay))
 	l.due.within(k.Source, delay)
@@ -209,7 +209,7 @@ func (l *Lease) Parked(ctx context.Context, k event.Key, from, n int) (Parked, [
 // look returns a parked entity without its key, and entries as they stand in its
 // list.
 func (l *Lease) look(ctx context.Context, entity string, from, n int) (Parked, []string, error) {
-	v, err := l.run(ctx, parkedScript, "look at parked "+entity+" on", l.entityKeys(entity), from, n)
+	v, err := l.runShared(ctx, parkedScript, "look at parked "+entity+" on", l.entityKeys(entity), from, n)
 	if err != nil {
 		return Parked{}, nil, err
 	}
@@ -234,7 +234,7 @@ func (l *Lease) Unpark(ctx context.Context, k event.Key, ids []string, events []
 			keys = l.addMarks(keys, k.Source, events)
 		}
 		args := append([]any{entity, l.next(), milliseconds(delay)}, anys(page)...)
-		v, err := l.run(ctx, unparkScript, "unpark "+entity+" on", keys, args...)
+		v, err := l.runShared(ctx, unparkScript, "unpark "+entity+" on", keys, args...)
 		left = int(asInt(v))
 		if err != nil || left > 0 {
 			l.due.within(k.Source, delay)

@@ -141,7 +141,7 @@ func (l *Lease) Ack(ctx context.Context, source string, tier event.Tier, ids []s
 			events = events[len(marks):]
 			keys = l.addMarks(keys, source, marks)
 		}
-		_, err := l.run(ctx, ackScript, "ack on", keys, append([]any{group}, anys(page)...)...)
+		_, err := l.runShared(ctx, ackScript, "ack on", keys, append([]any{group}, anys(page)...)...)
 		if err != nil {
 			return err
 		}

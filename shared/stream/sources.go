@@ -49,6 +49,9 @@ func (s *Streams) Unconfigured(ctx context.Context, configured []string) ([]Unco
 	if err != nil || len(known) == 0 {
 		return nil, err
 	}
+	if quiet, err := s.Quiet(ctx, known); err == nil && quiet {
+		return nil, nil
+	}
 	shards, err := s.states(ctx, known, spilledLooked)
 	if err != nil {
 		return nil, err

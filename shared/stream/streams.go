@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/go-redsync/redsync/v4"
-	"github.com/go-redsync/redsync/v4/redis/goredis/v9"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -73,6 +72,7 @@ type Streams struct {
 	keys   keys
 	client redis.UniversalClient
 	locks  *redsync.Redsync
+	shared sharing
 
 	// parkPage is how many entries one script parks. Tests make it smaller.
 	parkPage int
@@ -113,7 +113,8 @@ func Open(ctx context.Context, o Options) (*Streams, error) {
 	if s.client, err = connect(o, &s.writes); err != nil {
 		return nil, err
 	}
-	s.locks = redsync.New(goredis.NewPool(s.client))
+	s.locks = redsync.New(lockPool{s})
+	s.shared.s = s
 	s.life, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := s.prepare(ctx); err != nil {
 		s.end()
