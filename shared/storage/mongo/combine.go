@@ -16,6 +16,10 @@ type combiner[In, Out any] struct {
 	do func(ctx context.Context, in []In) ([]Out, error)
 	// most is how many elements a batch may have before no more are added.
 	most int
+	// size is that of an element, in bytes, and mostBytes is how many a batch may
+	// have before no more are added. Without size, bytes are not counted.
+	size      func(In) int
+	mostBytes int
 
 	mu      sync.Mutex
 	waiting []*request[In, Out]
@@ -89,13 +93,19 @@ func (c *combiner[In, Out]) run() {
 func (c *combiner[In, Out]) next() (batch []*request[In, Out]) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	n := 0
-	for len(c.waiting) > 0 && n < c.most {
+	n, bytes := 0, 0
+	for len(c.waiting) > 0 && n < c.most && (c.size == nil || bytes < c.mostBytes) {
 		r := c.waiting[0]
 		c.waiting = c.waiting[1:]
-		if r.ctx.Err() == nil {
-			batch = append(batch, r)
-			n += len(r.in)
+		if r.ctx.Err() != nil {
+			continue
+		}
+		batch = append(batch, r)
+		n += len(r.in)
+		if c.size != nil {
+			for _, in := range r.in {
+				bytes += c.size(in)
+			}
 		}
 	}
 	if batch == nil {

@@ -107,6 +107,9 @@ func mirrorIndexes() []index {
 // already, as after an upgrade that brings an index, they are built while it is
 // written to.
 func (s *Store) mirrorOf(ctx context.Context, ref event.Ref) (*mongo.Collection, error) {
+	if err := checkText(ref.Key.Source, ref.Key.Kind, ref.Key.Local()); err != nil {
+		return nil, err
+	}
 	c := s.db.Collection(mirrorName(ref.Key.Source, ref.Key.Kind))
 	if err := s.seeTo(ctx, c, "", mirrorIndexes); err != nil {
 		return nil, classify(ctx, err)

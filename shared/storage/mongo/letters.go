@@ -411,7 +411,11 @@ func (s *Store) supersede(ctx context.Context, k event.Key, claim int64) (int, e
 // time; without, it no longer is, unless the provider's answers are in doubt or
 // other work on it is retrying.
 func (s *Store) recount(ctx context.Context, k event.Key, since time.Time, retrying bool) (*document, error) {
-	doc, err := s.upsert(ctx, event.Ref{Key: k}, bson.D{{Key: "$inc", Value: bson.D{{Key: "letters_rev", Value: int64(1)}, {Key: "claim", Value: int64(0)}}}})
+	c, err := s.mirrorOf(ctx, event.Ref{Key: k})
+	if err != nil {
+		return nil, err
+	}
+	doc, err := upsert(ctx, c, event.Ref{Key: k}, bson.D{{Key: "$inc", Value: bson.D{{Key: "letters_rev", Value: int64(1)}, {Key: "claim", Value: int64(0)}}}})
 	if err != nil {
 		return nil, err
 	}
@@ -445,6 +449,6 @@ func (s *Store) recount(ctx context.Context, k event.Key, since time.Time, retry
 			update(reason(storage.ReasonLagging), exists("doubted_at", true), forLetters),
 			update(ended, exists("doubted_at", false), exists("behind", true)))
 	}
-	_, err = s.bulk(ctx, s.db.Collection(mirrorName(k.Source, k.Kind)), models)
+	_, err = s.bulk(ctx, c, models)
 	return doc, err
 }

@@ -86,6 +86,7 @@ type Store struct {
 
 	logs    combiner[storage.Arrival, storage.Logged]
 	settles combiner[storage.Settlement, struct{}]
+	mirrors sync.Map // by the collection's name, *mirror
 
 	builds   sync.Map       // of indexes, by name: see built
 	building sync.WaitGroup // those under way
@@ -182,6 +183,10 @@ func (s *Store) Close() error {
 	s.building.Wait()
 	s.logs.close()
 	s.settles.close()
+	s.mirrors.Range(func(_, m any) bool {
+		m.(*mirror).close()
+		return true
+	})
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
 	err := s.client.Disconnect(ctx)

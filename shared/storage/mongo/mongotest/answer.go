@@ -1,6 +1,8 @@
 package mongotest
 
 import (
+	"fmt"
+
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/x/bsonx/bsoncore"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/wiremessage"
@@ -80,6 +82,69 @@ func adapted(message []byte) [][]byte {
 		return parts
 	}
 	return [][]byte{message}
+}
+
+// separated are the updates of an unordered command as a command each. FerretDB
+// fails a command as a whole when it refuses one of its updates, where MongoDB
+// fails the one; and the journal has to know which of them have matched.
+func separated(message []byte) (parts [][]byte, ok bool) {
+	command, err := parseCommand(message)
+	if err != nil || !isCommand(command, "update") {
+		return nil, false
+	}
+	if ordered, given := command.Lookup("ordered").BooleanOK(); ordered || !given {
+		return nil, false
+	}
+	updates, _ := command.Lookup("updates").ArrayOK()
+	values, err := updates.Values()
+	if err != nil || len(values) < 2 {
+		return nil, false
+	}
+	for _, v := range values {
+		one := bsoncore.BuildArray(nil, bsoncore.Value{Type: bsoncore.Type(v.Type), Data: v.Value})
+		parts = append(parts, with(message, command, "updates", bsoncore.AppendArrayElement(nil, "updates", one)))
+	}
+	return parts, true
+}
+
+// combined is the reply to an unordered command from those to its parts.
+type combined struct {
+	matched, modified int64
+	refused           bson.A
+}
+
+// add adds the reply to the update at a place.
+func (c *combined) add(place int, reply []byte) error {
+	answer, err := parseCommand(reply)
+	if err != nil {
+		return fmt.Errorf("read the reply to an update: %w", err)
+	}
+	n, _ := answer.Lookup("n").AsInt64OK()
+	modified, _ := answer.Lookup("nModified").AsInt64OK()
+	c.matched, c.modified = c.matched+n, c.modified+modified
+	refusal := answer
+	if errors := documents(answer.Lookup("writeErrors")); len(errors) > 0 {
+		refusal = errors[0]
+	}
+	if code, is := refusal.Lookup("code").AsInt64OK(); is {
+		text, _ := refusal.Lookup("errmsg").StringValueOK()
+		c.refused = append(c.refused, bson.D{{Key: "index", Value: int32(place)}, {Key: "code", Value: int32(code)}, {Key: "errmsg", Value: text}})
+	}
+	return nil
+}
+
+// reply is the answer to the whole message.
+func (c *combined) reply(message []byte) ([]byte, error) {
+	answer := bson.D{{Key: "n", Value: int32(c.matched)}, {Key: "nModified", Value: int32(c.modified)}}
+	if len(c.refused) > 0 {
+		answer = append(answer, bson.E{Key: "writeErrors", Value: c.refused})
+	}
+	doc, err := bson.Marshal(append(answer, bson.E{Key: "ok", Value: float64(1)}))
+	if err != nil {
+		return nil, fmt.Errorf("combine the replies to updates: %w", err)
+	}
+	_, id, _, _, _, _ := wiremessage.ReadHeader(message)
+	return opMsg(0, id, doc), nil
 }
 
 // with is a message whose command has another element of a name, or none.

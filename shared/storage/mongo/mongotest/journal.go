@@ -31,9 +31,9 @@ func openJournal(path string) (*journal, error) {
 	return &journal{f}, nil
 }
 
-// keep adds the states an update set. The store sends one write's updates per
-// command, all fenced alike, so that one matched means that all but the last
-// ones, which set no state, did.
+// keep adds the states an update set. The updates of an unordered command come
+// one by one. An ordered one is of one write, its updates all fenced alike, so that
+// one matched means that all but the last ones, which set no state, did.
 func (j *journal) keep(command, reply bson.Raw) error {
 	collection, ok := command.Lookup("update").StringValueOK()
 	if !ok || !strings.HasPrefix(collection, "mirror_") {

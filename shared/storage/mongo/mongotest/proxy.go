@@ -107,11 +107,11 @@ func (p *proxy) pass(server net.Conn, message []byte) (reply []byte, err error) 
 	if reply, answered := p.answer(message); answered {
 		return reply, nil
 	}
+	if parts, ok := separated(message); ok {
+		return p.passEach(server, message, parts)
+	}
 	for _, part := range adapted(message) {
-		if _, err = server.Write(part); err != nil {
-			return nil, err
-		}
-		if reply, err = readMessage(server); err != nil {
+		if reply, err = exchange(server, part); err != nil {
 			return nil, err
 		}
 		if !isGood(reply) {
@@ -119,6 +119,32 @@ func (p *proxy) pass(server net.Conn, message []byte) (reply []byte, err error) 
 		}
 	}
 	return reply, p.keep(message, reply)
+}
+
+// passEach passes the updates of an unordered command one by one, and answers
+// for all.
+func (p *proxy) passEach(server net.Conn, message []byte, parts [][]byte) ([]byte, error) {
+	var all combined
+	for i, part := range parts {
+		reply, err := exchange(server, part)
+		if err != nil {
+			return nil, err
+		}
+		if err := all.add(i, reply); err != nil {
+			return nil, err
+		}
+		if err := p.keep(part, reply); err != nil {
+			return nil, err
+		}
+	}
+	return all.reply(message)
+}
+
+func exchange(server net.Conn, message []byte) (reply []byte, err error) {
+	if _, err = server.Write(message); err != nil {
+		return nil, err
+	}
+	return readMessage(server)
 }
 
 // isGreeting reports whether a message is one by which drivers find out whether
