@@ -75,11 +75,15 @@ func (s *Streams) submit(ctx context.Context, a *appending) error {
 		return ErrFull
 	}
 	select {
-	case s.queue <- a:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.closed:
-		return ErrClosed
+	case s.queue <- a: // first alone: one channel costs less than three
+	default:
+		select {
+		case s.queue <- a:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.closed:
+			return ErrClosed
+		}
 	}
 	select {
 	case <-a.done:
