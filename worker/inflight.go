@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"sync/atomic"
+
 	"github.com/tarn-sync/tarn/shared/event"
 )
 
@@ -73,4 +75,12 @@ func (f *inFlight) drop() {
 		f.s.w.sources[h.source].inFlight(h.tier).Add(-1)
 	}
 	f.entries = map[handle]bool{}
+}
+
+// inFlight returns the count of a tier's entries that are in flight.
+func (s *source) inFlight(t event.Tier) *atomic.Int64 {
+	if t == event.TierLive {
+		return &s.live
+	}
+	return &s.background
 }

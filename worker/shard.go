@@ -4,13 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/stream"
-	"github.com/tarn-sync/tarn/shared/telemetry"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
@@ -35,6 +33,8 @@ type shard struct {
 	parked parkedList
 	// wake makes an idle intake loop look again; entered lets it have the gate.
 	wake, entered chan struct{}
+	// troubled is set when Redis did not answer as it should.
+	troubled atomic.Bool
 	// quiet is closed when the shard is closing and no sync is under way.
 	quiet chan struct{}
 
@@ -46,12 +46,14 @@ type shard struct {
 	closing bool
 }
 
-func newShard(w *Worker, lease *stream.Lease) *shard {
+// newShard returns a shard whose context ends with that of work.
+func newShard(work context.Context, w *Worker, lease *stream.Lease) *shard {
 	s := &shard{
 		w: w, lease: lease, number: lease.Shard(),
 		log:   w.Logger.With("shard", lease.Shard(), "epoch", lease.Epoch()),
 		ended: make(chan struct{}), wake: make(chan struct{}, 1), entered: make(chan struct{}, 1), quiet: make(chan struct{}),
 	}
+	s.ctx, s.cancel = context.WithCancelCause(work)
 	s.machine.s, s.inFlight = s, inFlight{s, map[handle]bool{}}
 	s.forgetEntities()
 	s.acks, s.parked = newAcker(s), parkedList{s}
@@ -59,10 +61,8 @@ func newShard(w *Worker, lease *stream.Lease) *shard {
 }
 
 // start begins to work the shard until it is lost or handed over.
-func (s *shard) start(work context.Context) {
-	s.ctx, s.cancel = context.WithCancelCause(work)
+func (s *shard) start() {
 	var wg sync.WaitGroup
-	wg.Go(func() { s.keep("lease", s.renew) })
 	wg.Go(func() { s.keep("intake", func() { newIntake(s).run() }) })
 	wg.Go(func() { s.keep("acks", s.acks.run) })
 	if s.number == 0 {
@@ -78,72 +78,6 @@ func (s *shard) start(work context.Context) {
 	}()
 }
 
-// renew renews the lease. It gives up the shard, by our own clock, when it can no
-// longer be sure of it.
-func (s *shard) renew() {
-	loop := s.w.Health.Loop("lease " + strconv.Itoa(s.number))
-	defer loop.Done()
-	tick := time.NewTicker(s.w.LeaseTTL / 5)
-	defer tick.Stop()
-	for {
-		loop.Turn()
-		select {
-		case <-s.ctx.Done():
-			return
-		case <-tick.C:
-		}
-		err := s.lease.Renew(s.ctx)
-		if s.lost(err) || err != nil && !s.ours() {
-			return
-		}
-	}
-}
-
-// lost reports whether err says that the shard is no longer ours, and if so gives it
-// up.
-func (s *shard) lost(err error) bool {
-	if !errors.Is(err, stream.ErrFenced) {
-		return false
-	}
-	if s.ctx.Err() == nil {
-		s.w.Metrics.LeasesLost.Inc()
-		s.log.Info("lost the lease to another worker")
-	}
-	s.cancel(stream.ErrFenced)
-	return true
-}
-
-// redisPause is the pause after a call of Redis that failed.
-const redisPause = 200 * time.Millisecond
-
-// insist repeats a call of Redis, however long that is away. An error says why the
-// shard is not ours any more, or is the cause of the end of ctx.
-func (s *shard) insist(ctx context.Context, loop *telemetry.Loop, what string, do func() error) error {
-	redis := loops.Retry{
-		Server: "redis", Away: func(err error) bool { return !s.lost(err) }, Pause: redisPause, Logger: s.log,
-		Count: func(what string) { s.w.Metrics.Unavailable.WithLabelValues(what).Inc() },
-	}
-	err := redis.Do(ctx, loops.Call{What: what, Health: loop}, do)
-	if err != nil && ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return err
-}
-
-// ours reports whether the lease is surely still ours, and gives up the shard if not.
-// It is called before every write to the store that has no claim.
-func (s *shard) ours() bool {
-	if s.lease.Valid() {
-		return true
-	}
-	if s.ctx.Err() == nil {
-		s.w.Metrics.LeasesLost.Inc()
-		s.log.Warn("lost the lease: its time has run out")
-	}
-	s.cancel(stream.ErrFenced)
-	return false
-}
-
 // beginHandover stops reading and starting syncs. It reports whether this call
 // was the first.
 func (s *shard) beginHandover() bool {
@@ -154,6 +88,7 @@ func (s *shard) beginHandover() bool {
 	}
 	s.closing = true
 	s.stepLocked(entity.Close{})
+	s.nudge()
 	return true
 }
 
@@ -203,13 +138,6 @@ func (s *shard) giveBackRetries(work context.Context) {
 	}
 }
 
-// isClosing reports whether the shard is being handed over.
-func (s *shard) isClosing() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closing
-}
-
 // drop forgets everything in flight, once the shard is not ours any more.
 func (s *shard) drop() {
 	s.mu.Lock()
@@ -220,12 +148,4 @@ func (s *shard) drop() {
 	}
 	s.forgetEntities()
 	s.delayed.clear(s.w)
-}
-
-// nudge makes an idle intake loop look again.
-func (s *shard) nudge() {
-	select {
-	case s.wake <- struct{}{}:
-	default:
-	}
 }

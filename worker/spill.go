@@ -3,7 +3,6 @@ package worker
 import (
 	"github.com/tarn-sync/tarn/shared/fault"
 	"github.com/tarn-sync/tarn/shared/stream"
-	"github.com/tarn-sync/tarn/shared/telemetry"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
@@ -36,9 +35,21 @@ func (r *intake) spill(src *source) bool {
 	return len(lanes) > 0
 }
 
-// park parks an entity, however long Redis is away. An error means that the shard is
-// not ours any more. The caller holds the gate, so nothing of the entity is read,
-// tried or moved between two pages.
-func (s parkedList) park(loop *telemetry.Loop, p stream.Park) error {
-	return s.insist(s.ctx, loop, "park an entity", func() error { return s.lease.Park(s.ctx, p) })
+// parkBehind moves entries behind their parked entities; those whose entity
+// was un-parked meanwhile go to their lanes.
+func (r *intake) parkBehind(src *source, entries []stream.Entry) error {
+	if len(entries) == 0 {
+		return nil
+	}
+	var free []stream.Entry
+	err := r.insist(r.ctx, r.loop, "move entries behind their parked entity", func() (err error) {
+		free, err = r.lease.ParkBehind(r.ctx, entries)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	r.letGo(src, entries, free)
+	r.step(entity.Route{Entries: free})
+	return nil
 }

@@ -54,7 +54,8 @@ func Run(ctx context.Context, p *process.Process) error {
 		return err
 	}
 	p.OnReload(func(c *config.Config) error { return reload(a, configured, c) })
-	return serve(ctx, p, a, streams, store, addr, configured)
+	p.Logger.Info("listening", "addr", addr)
+	return serve(ctx, p, a, streams, store, configured)
 }
 
 // listenAddr returns where the api listens. It logs a warning if that is not the address
@@ -69,7 +70,7 @@ func listenAddr(p *process.Process, tokens []api.Token) (string, error) {
 
 // serve runs the api and the store until ctx ends. It closes the store last: requests
 // under way still read from it.
-func serve(ctx context.Context, p *process.Process, a *api.API, streams *stream.Streams, store *lateStore, addr string, sources []process.Source) error {
+func serve(ctx context.Context, p *process.Process, a *api.API, streams *stream.Streams, store *lateStore, sources []process.Source) error {
 	group, ctx := errgroup.WithContext(ctx)
 	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error {
@@ -84,7 +85,6 @@ func serve(ctx context.Context, p *process.Process, a *api.API, streams *stream.
 	})
 	group.Go(func() error {
 		defer disconnect()
-		p.Logger.Info("listening", "addr", addr)
 		return a.Run(ctx)
 	})
 	return group.Wait()

@@ -1,7 +1,9 @@
-// Command bench measures Tarn against plain peers on this machine.
+// Command bench measures Tarn on this machine: the receiver beside plain peers, and
+// all else against limits.
 //
 //	go run ./deployments/bench receiver            # webhooks per second, with ratios
 //	go run ./deployments/bench receiver -rounds 9 -each 5s -check
+//	go run ./deployments/bench scale               # what a larger fleet carries, on paper
 //	go run ./deployments/bench backfill -check     # the share of the rate it uses, its memory
 //	go run ./deployments/bench sweep -check        # what a sweep costs that finds nothing
 //	go run ./deployments/bench gap -check          # until a lost event is in the mirror
@@ -10,8 +12,8 @@
 //	go run ./deployments/bench outage -check       # how a backlog drains once the provider is back
 //	go run ./deployments/bench parked -check       # what entities that fail cost the others
 //
-// Absolute figures say more about the machine than about the code; the ratios
-// of interleaved rounds are compared with the limits.
+// Absolute figures say more about the machine than about the code, so the limits are
+// of ratios between interleaved rounds, of shares, and of times that settings decide.
 package main
 
 import (
@@ -25,10 +27,11 @@ import (
 	"github.com/tarn-sync/tarn/deployments/bench/limits"
 	"github.com/tarn-sync/tarn/deployments/bench/receiver"
 	"github.com/tarn-sync/tarn/deployments/bench/reconcile"
+	"github.com/tarn-sync/tarn/deployments/bench/scale"
 )
 
 // known are the measurements, by name.
-const known = "receiver, backfill, sweep, gap, live, takeover, outage or parked"
+const known = "receiver, scale, backfill, sweep, gap, live, takeover, outage or parked"
 
 type command = func(ctx context.Context, args []string, out io.Writer) error
 
@@ -48,6 +51,8 @@ func run(ctx context.Context, args []string) error {
 	switch args[0] {
 	case "receiver":
 		return receiver.Main(ctx, args[1:], os.Stdout)
+	case "scale":
+		return scale.Main(ctx, args[1:], os.Stdout)
 	case receiver.ServerMode:
 		return receiver.ServerMain(ctx, args[1:])
 	case receiver.LoadMode:

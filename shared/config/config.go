@@ -62,7 +62,7 @@ type Webhook struct {
 
 // Worker is what one worker holds in memory.
 type Worker struct {
-	InFlight int `yaml:"in_hand" default:"20000" min:"1" max:"1000000" help:"Live entries of one source that a worker holds in memory, about 1 KB each, before it moves what waits for budget back to Redis. Of background entries it holds half as many."`
+	InFlight int `yaml:"in_hand" default:"20000" min:"1" max:"1000000" help:"Live entries of one source that a worker holds in memory, about 1 KB each, before it moves what waits for budget back to Redis. It reads background entries while live and background ones together, without delayed ones, are below half of it."`
 }
 
 // OperatorToken is a bearer token.

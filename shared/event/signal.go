@@ -50,8 +50,12 @@ type Tier string
 
 // The tiers.
 const (
-	TierLive       Tier = "live"       // webhooks, sync, redrive
-	TierBackground Tier = "background" // reconcile, backfill, derived
+	// TierLive has the classes Live, such as webhooks and an operator's sync, and
+	// Redrive.
+	TierLive Tier = "live"
+	// TierBackground has the classes Reconcile, such as sweeps, refreshes of derived
+	// kinds and second looks, and Backfill.
+	TierBackground Tier = "background"
 )
 
 // Tier returns the stream a class travels on.

@@ -1,5 +1,6 @@
 // Package stream is the durable queue: Redis Streams, one pair per shard and
-// source, read by one leaseholder at a time. It alone knows Redis.
+// source, read by one leaseholder at a time. No other package of the product speaks
+// to Redis.
 //
 // # Keys
 //
@@ -7,8 +8,8 @@
 // {tarn}:. The braces are Redis Cluster's hash tag: all keys of one shard lie
 // on one node, so one script may touch them. Keys are built in keys.go alone.
 //
-//	{tarn:7}:live:lemon          stream: webhooks, sync, redrive
-//	{tarn:7}:background:lemon    stream: reconcile, backfill, derived
+//	{tarn:7}:live:lemon          stream: classes live and redrive
+//	{tarn:7}:background:lemon    stream: classes reconcile and backfill
 //	{tarn:7}:lease               hash: owner, token, epoch, read sequence of each stream
 //	{tarn:7}:epoch               last epoch, outlives the lease
 //	{tarn:7}:mark:lemon:evt_1    "queued:<stream id>" or "processed"; of an event with

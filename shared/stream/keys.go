@@ -106,6 +106,9 @@ func (k *keys) probe(source string) string  { return k.fleet + "probe:" + source
 func (k *keys) accepted(source string) string { return k.fleet + "accepted:" + source }
 func (k *keys) account(source string) string  { return k.fleet + "account:" + source }
 
+// retried holds, by source, a text that RetryParked changes.
+func (k *keys) retried() string { return k.fleet + "retried" }
+
 func (k *keys) budget(source string) string { return k.fleet + "budget:" + source }
 func (k *keys) notes() string               { return k.fleet + "notes" }
 

@@ -64,7 +64,8 @@ func (s *Streams) Unconfigured(ctx context.Context, configured []string) ([]Unco
 	return found, nil
 }
 
-// Forgotten is what Forget removed.
+// Forgotten is what Forget removed: live entries, and parked entities. Background
+// entries are removed too, and not counted.
 type Forgotten struct{ Entries, Parked int64 }
 
 // Forget removes everything that waits of a source from Redis. Before live

@@ -69,11 +69,10 @@ func (o Options) withDefaults() Options {
 
 // Streams is a connection to the queue. Safe for concurrent use.
 type Streams struct {
-	opts     Options
-	keys     keys
-	client   redis.UniversalClient
-	blocking redis.UniversalClient // its own pool: blocked reads keep their connections
-	locks    *redsync.Redsync
+	opts   Options
+	keys   keys
+	client redis.UniversalClient
+	locks  *redsync.Redsync
 
 	// parkPage is how many entries one script parks. Tests make it smaller.
 	parkPage int
@@ -111,7 +110,7 @@ func Open(ctx context.Context, o Options) (*Streams, error) {
 		closed:   make(chan struct{}),
 	}
 	var err error
-	if s.client, s.blocking, err = connect(o, &s.writes); err != nil {
+	if s.client, err = connect(o, &s.writes); err != nil {
 		return nil, err
 	}
 	s.locks = redsync.New(goredis.NewPool(s.client))
@@ -157,11 +156,7 @@ func (s *Streams) Close() error {
 }
 
 func (s *Streams) disconnect() error {
-	err := s.blocking.Close()
-	if e := s.client.Close(); e != nil {
-		err = e
-	}
-	if err != nil {
+	if err := s.client.Close(); err != nil {
 		return fmt.Errorf("close connections to redis: %w", err)
 	}
 	return nil

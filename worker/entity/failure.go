@@ -183,11 +183,6 @@ func (y failing) parkCharged() {
 	parking(y).park(true, delay, min(max(y.s.cfg.Retry.First, asked), delay))
 }
 
-// spread returns a back-off's pause, with the shard's random numbers.
-func (s *Shard) spread(b fate.Backoff, failed int, asked time.Duration) time.Duration {
-	return b.Spread(failed, asked, s.cfg.Random())
-}
-
 // newlyAsked reports whether a parent set of this sync had not been asked when
 // the entity was first said to be gone: its answer may be too early, as the
 // others' were allowed to be.

@@ -15,9 +15,9 @@ const PageSize = 1000
 // phases, each of which is a type over the same sync:
 //
 //	sync      load ─ lock ─ take ─ claim
-//	asking    under which parents does the provider have it?      parents.go
+//	asking    under which parents does the provider have it?      ask.go
 //	judging   does the answer show what is known?                 verdict.go
-//	writing   believe ─ record ─ write ─ look again
+//	writing   believe ─ record ─ write ─ look again               write.go
 //	settling  the outcome of each event                           outcome.go
 //	failing   what becomes of it if one of these failed           failure.go
 //	parking   head settled ─ counted ─ gate ─ parked              park.go
@@ -77,23 +77,6 @@ type (
 	draining struct{ *sync }
 )
 
-// do emits an effect and sets what its result is for.
-func (y *sync) do(e Effect, next func(Result)) {
-	y.next = next
-	y.s.emit(e)
-}
-
-// unlocked goes on once the entity's lock is given back: before its lane goes on,
-// or its next sync would find it taken.
-func (y *sync) unlocked(next func(Result)) {
-	if !y.hasLock {
-		next(Result{})
-		return
-	}
-	y.hasLock = false
-	y.do(Unlock{Sync: y.number}, next)
-}
-
 // begin: a sync of a parked entity first reads what waits for it.
 func (y *sync) begin() {
 	if y.lane.retry {
@@ -146,45 +129,4 @@ func (y *sync) locked(Result) {
 func (y *sync) nothing() {
 	y.finish(nil)
 	y.lane.goOn(0)
-}
-
-// hold makes the lane wait for d with all that is in it. No attempt is charged.
-func (y *sync) hold(d time.Duration, cause error) {
-	y.finish(cause)
-	y.lane.rest(d)
-}
-
-// again repeats the whole sync, uncharged, since its decision could not be carried
-// out. The pause grows each time, since the provider is asked again.
-func (y *sync) again(err error) {
-	y.lane.redone++
-	pause := y.s.spread(Refusals, y.lane.redone, 0)
-	y.s.cfg.Logger.Warn("could not finish a sync; making it again", "shard", y.s.cfg.Shard, "entity", y.ref.Key.String(), "error", err, "retry_in", pause.Round(time.Millisecond).String())
-	y.hold(pause, err)
-}
-
-// free releases the slot, once.
-func (y *sync) free() {
-	if !y.freed {
-		y.freed = true
-		y.s.emit(Free{Sync: y.number})
-	}
-}
-
-// end says that nothing of the sync is under way any more, once.
-func (y *sync) end(err error) {
-	if y.over {
-		return
-	}
-	y.over = true
-	y.s.running--
-	y.s.emit(End{Sync: y.number, Err: err})
-	y.s.maybeQuiet()
-}
-
-// finish ends a sync of which nothing is to be settled.
-func (y *sync) finish(err error) {
-	y.free()
-	y.end(err)
-	delete(y.s.syncs, y.number)
 }
