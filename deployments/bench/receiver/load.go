@@ -26,7 +26,14 @@ type Load struct {
 	P99Ms    float64 `json:"p99_ms"`
 	// Other counts answers that were not 200.
 	Other int `json:"other"`
+	// CPU time of the processes, user and system.
+	OwnSeconds    float64 `json:"own_seconds"`
+	ServerSeconds float64 `json:"-"`
+	RedisSeconds  float64 `json:"-"`
 }
+
+// each is a CPU time per request, in microseconds.
+func (l Load) each(seconds float64) float64 { return seconds / float64(l.Requests) * 1e6 }
 
 // Rate is the requests answered a second.
 func (l Load) Rate() float64 { return float64(l.Requests) / l.Seconds }
@@ -63,13 +70,16 @@ func send(ctx context.Context, addr, run string, conns int, each time.Duration) 
 		defer c.conn.Close()
 		clients[i] = c
 	}
+	ownBefore := ownCPU()
 	began := time.Now()
 	var all sync.WaitGroup
 	for _, c := range clients {
 		all.Go(func() { c.run(began.Add(each)) })
 	}
 	all.Wait()
-	return sum(clients, time.Since(began))
+	load, err := sum(clients, time.Since(began))
+	load.OwnSeconds = ownCPU() - ownBefore
+	return load, err
 }
 
 func sum(clients []*client, took time.Duration) (Load, error) {
