@@ -63,7 +63,8 @@
 // configured tokens the server listens on loopback only (an address that names another
 // host is an error), and refuses requests that a browser sends for another site's page.
 // Signatures guard /webhooks. /healthz, /readyz and /metrics are open, as orchestrators
-// expect.
+// expect. Profiles below /debug/pprof/ are off unless configured, and for operators'
+// tokens alone.
 //
 // Receiving and pausing need Redis only. A sync needs the store too, unless the caller
 // gives the parents and does not wait. Reading documents, events, dead letters and tasks

@@ -48,7 +48,7 @@ func Run(ctx context.Context, p *process.Process) error {
 		Addr: addr, Sources: sources, Queue: tiedQueue{streams, &store.tie}, Store: store, Tokens: tokens,
 		Ready:   map[string]telemetry.Check{"identity": store.tie.check},
 		MaxBody: int64(p.Config.Webhook.MaxBody), AppendTimeout: p.Config.Webhook.Timeout, ReadTimeout: p.Config.HTTP.ReadTimeout,
-		Metrics: p.Metrics, Gatherer: p.Gatherer, Health: p.Health, Logger: p.Logger, Version: process.Version,
+		Metrics: p.Metrics, Gatherer: p.Gatherer, Profiles: p.Profiles(), Health: p.Health, Logger: p.Logger, Version: process.Version,
 	})
 	if err != nil {
 		return err
