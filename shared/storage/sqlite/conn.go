@@ -22,7 +22,7 @@ type conn struct {
 	stmts map[string]*stmt
 	// prepared is told of every statement before it is prepared. May be nil.
 	prepared func(query string)
-	// ran counts the executed statements, for benchmarks.
+	// ran counts the executed statements.
 	ran int64
 }
 

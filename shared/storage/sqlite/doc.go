@@ -21,10 +21,6 @@
 // started leaves the queue; after that it waits for the outcome, which is
 // milliseconds away.
 //
-// The writer's connection calls SQLite's own API (type conn), and has a buffer
-// before the write-ahead log (walVFS): with the driver of database/sql and a system
-// call for each page, these cost as much as SQLite itself. Readers use the driver.
-//
 // # Several processes, one file
 //
 // SQLite's own busy handler polls, and with several busy processes one of them
