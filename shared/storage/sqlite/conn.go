@@ -30,17 +30,12 @@ type conn struct {
 func openConn(path string, prepared func(string)) (*conn, error) {
 	c := &conn{tls: libc.NewTLS(), stmts: map[string]*stmt{}, prepared: prepared}
 	var rc int32
-	err := registerWALFile()
-	if err == nil {
-		err = c.withText(path, func(name uintptr) error {
-			return c.withText(walVFS, func(vfs uintptr) error {
-				return c.withPointer(func(out uintptr) {
-					rc = sqlitelib.Xsqlite3_open_v2(c.tls, name, out, sqlitelib.SQLITE_OPEN_READWRITE|sqlitelib.SQLITE_OPEN_NOMUTEX, vfs)
-					c.db = pointerAt(out)
-				})
-			})
+	err := c.withText(path, func(name uintptr) error {
+		return c.withPointer(func(out uintptr) {
+			rc = sqlitelib.Xsqlite3_open_v2(c.tls, name, out, sqlitelib.SQLITE_OPEN_READWRITE|sqlitelib.SQLITE_OPEN_NOMUTEX, 0)
+			c.db = pointerAt(out)
 		})
-	}
+	})
 	if err == nil && rc != sqlitelib.SQLITE_OK {
 		err = c.error(rc)
 	}
@@ -201,17 +196,16 @@ func (c *conn) withPointer(do func(uintptr)) error {
 	return nil
 }
 
-// size is C's size_t.
-type size = types.Size_t
-
-const pointerSize = size(unsafe.Sizeof(uintptr(0)))
+const pointerSize = types.Size_t(unsafe.Sizeof(uintptr(0)))
 
 var errNoMemory = &sqliteError{code: sqlitelib.SQLITE_NOMEM, text: "out of memory"}
 
 // memory is what SQLite has at an address.
-func memory(address uintptr, n int) []byte { return unsafe.Slice(at[byte](address), n) }
+func memory(at uintptr, n int) []byte {
+	return unsafe.Slice((*byte)(*(*unsafe.Pointer)(unsafe.Pointer(&at))), n)
+}
 
-func pointerAt(address uintptr) uintptr { return *at[uintptr](address) }
+func pointerAt(at uintptr) uintptr { return *(*uintptr)(*(*unsafe.Pointer)(unsafe.Pointer(&at))) }
 
 // stmt is a prepared statement.
 type stmt struct {
@@ -301,7 +295,7 @@ func (s *stmt) room(n int) error {
 	if n <= bufferKept {
 		s.size = min(max(256, 2*n), bufferKept)
 	}
-	if s.buffer = libc.Xmalloc(s.conn.tls, size(s.size)); s.buffer == 0 {
+	if s.buffer = libc.Xmalloc(s.conn.tls, types.Size_t(s.size)); s.buffer == 0 {
 		s.size = 0
 		return errNoMemory
 	}

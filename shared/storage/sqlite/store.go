@@ -181,7 +181,7 @@ func openWriter(ctx context.Context, f *file, prepared func(string)) (c *conn, e
 
 // prepare sets the connection up, brings the file up to date and notes which it is.
 func prepare(c *conn, f *file) error {
-	for _, pragma := range append([]string{busyTimeout}, append(walPragmas(), "synchronous(FULL)", "cache_size(-16384)", "temp_store(MEMORY)")...) {
+	for _, pragma := range append([]string{busyTimeout}, append(walPragmas(), "synchronous(FULL)", "cache_size(-65536)", "temp_store(MEMORY)")...) {
 		if err := c.script("PRAGMA " + pragma); err != nil {
 			return fmt.Errorf("open %s: %w", f.path, err)
 		}
