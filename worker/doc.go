@@ -10,9 +10,9 @@
 // # The way of one signal
 //
 //	              worker.go    starts and stops everything
-//	              member.go    heartbeat, fair share, taking and releasing shards
 //	              renew.go     renews all leases
 //	              look.go      what others have changed about the sources
+//	              member.go    heartbeat, fair share, taking and releasing shards
 //	shard.go      one held shard: its lease and what it has in flight
 //	  intake.go     reads a batch: log ─ fan out ─ route
 //	    wait.go       waits until there is something to do

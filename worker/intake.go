@@ -77,7 +77,7 @@ func (r *intake) pull(src *source) bool {
 		return false
 	}
 	if src.full() {
-		return src.setsAside(time.Now()) && r.spill(src)
+		return src.turnover.spillPays(src.rate.Load().Limit > 0, r.w.InFlight, time.Now()) && r.spill(src)
 	}
 	live, background := streamName{src.Name, event.TierLive}, streamName{src.Name, event.TierBackground}
 	reads := r.open[background] && src.roomForBackground()

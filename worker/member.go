@@ -141,13 +141,6 @@ func (w *Worker) held() []*shard {
 	return out
 }
 
-// nudgeAll makes every idle intake loop look again.
-func (w *Worker) nudgeAll() {
-	for _, s := range w.held() {
-		s.nudge()
-	}
-}
-
 // handoverAll hands over all shards at once, and waits.
 func (w *Worker) handoverAll(work context.Context) {
 	var wg sync.WaitGroup

@@ -13,13 +13,13 @@ const (
 	soonSettled = time.Minute
 )
 
-// setsAside reports whether lanes of a full source are to be set aside, rather than
+// spillPays reports whether lanes of a full source are to be spilled, rather than
 // waited for. To park an entity and to take it up again costs Redis several times what
 // it costs to settle it. Where requests are limited it pays: all that waits for an
-// entity is read, and one request serves it. Without a limit it pays once room would be
-// long in coming.
-func (s *source) setsAside(now time.Time) bool {
-	return s.rate.Load().Limit > 0 || s.turnover.isSlow(s.w.InFlight, now)
+// entity is read, and one request serves it. Without a limit it pays once room for so
+// many entries would be long in coming.
+func (t *turnover) spillPays(limited bool, entries int, now time.Time) bool {
+	return limited || t.isSlow(entries, now)
 }
 
 // turnover measures how fast a source's entries are settled while too much of it is in
