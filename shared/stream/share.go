@@ -15,7 +15,7 @@ const (
 	// of these may be under way.
 	sharedAtOnce, sharedUnderWay = 500, 2
 	// sharedWithin bounds a shared pipeline. Callers may give up before.
-	sharedWithin = time.Second
+	sharedWithin = 3 * time.Second
 )
 
 // sharing sends commands of several callers in one pipeline: those that come while
