@@ -1,6 +1,7 @@
 package scale
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -54,4 +55,13 @@ func TestReport(t *testing.T) {
 	require.NoError(t, Main(t.Context(), []string{"-requests", "100"}, &out))
 	require.Contains(t, out.String(), "provider")
 	require.Contains(t, out.String(), "100000")
+}
+
+// The page shows what the command prints.
+func TestThePageIsTrue(t *testing.T) {
+	page, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
+	var out strings.Builder
+	require.NoError(t, Main(t.Context(), nil, &out))
+	require.Contains(t, string(page), strings.TrimSpace(out.String()))
 }
