@@ -52,6 +52,9 @@ type Options struct {
 	// Gatherer is what /metrics shows. Defaults to the new registry, or to
 	// prometheus.DefaultGatherer if Metrics is given.
 	Gatherer prometheus.Gatherer
+	// Profiles answers below /debug/pprof/ and sees to it who may ask. Nil: there is no
+	// such route.
+	Profiles http.Handler
 	// Health has the loops that /healthz reports. Nil makes one.
 	Health *telemetry.Health
 	// Tracer makes the spans. Defaults to the global provider's.
@@ -158,6 +161,10 @@ func (a *API) route(g *guard) error {
 	a.engine.GET("/healthz", gin.WrapH(a.o.Health.Healthz()))
 	a.engine.GET("/readyz", gin.WrapH(a.readyz()))
 	a.engine.GET("/metrics", gin.WrapH(telemetry.MetricsHandler(a.o.Gatherer)))
+
+	if a.o.Profiles != nil {
+		a.engine.GET("/debug/pprof/*profile", gin.WrapH(a.o.Profiles))
+	}
 
 	ops := newOperations(a.engine, a.o.Version, &encoder{log: a.o.Logger, failures: a.o.Metrics.EncodeFailures})
 	ops.UseMiddleware(bounded, g.check(ops), checkBody(ops))

@@ -38,7 +38,11 @@ func (b *bodies) read(w http.ResponseWriter, req *http.Request) (*bytes.Buffer, 
 	// ReadFrom grows a buffer that has less than MinRead left, also just to
 	// learn that nothing follows.
 	buf.Grow(int(max(0, min(req.ContentLength, firstBody))) + bytes.MinRead)
-	if _, err := buf.ReadFrom(http.MaxBytesReader(w, req.Body, b.max)); err != nil {
+	body := req.Body
+	if req.ContentLength < 0 { // the server lets a body of declared length be no longer
+		body = http.MaxBytesReader(w, body, b.max)
+	}
+	if _, err := buf.ReadFrom(body); err != nil {
 		b.free(buf)
 		return nil, b.refuse(err)
 	}

@@ -9,7 +9,10 @@
 //	  signature and time good? 401  webhook.go (package provider verifies)
 //	  a readable event?        400  webhook.go (package provider reads)
 //	  appended and confirmed?  503  webhook.go (package stream appends)
-//	  200 {"status":"accepted","id":"evt_1"}
+//	  a duplicate?                  noted in Redis, or 503
+//	  200 {"status":"accepted","id":"evt_1"}, or "duplicate"
+//
+// The codes of both answers are settings: see Ack.
 //
 // No webhook is answered with success before Redis has confirmed the append. Nothing
 // on this way calls the database: a sender's deadline must not depend on it. Refused
@@ -60,9 +63,12 @@
 // configured tokens the server listens on loopback only (an address that names another
 // host is an error), and refuses requests that a browser sends for another site's page.
 // Signatures guard /webhooks. /healthz, /readyz and /metrics are open, as orchestrators
-// expect.
+// expect. Profiles below /debug/pprof/ are off unless configured, and for operators'
+// tokens alone.
 //
-// Receiving, pausing and a sync need Redis only; reading needs the store only. /readyz
+// Receiving and pausing need Redis only. A sync needs the store too, unless the caller
+// gives the parents and does not wait. Reading documents, events, dead letters and tasks
+// needs the store only. The fleet and the state of a source are read from Redis. /readyz
 // follows the receiver: an api taken out of rotation while the database is away would
 // refuse webhooks for nothing.
 package api

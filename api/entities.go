@@ -17,13 +17,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-const (
-	// longestWait is the most a client may wait for a newer sync.
-	longestWait = 30 * time.Second
-	// Waiting looks at the store with growing pauses: most syncs take
-	// milliseconds, the others may take long.
-	firstLook, slowestLook = 20 * time.Millisecond, time.Second
-)
+// longestWait is the most a client may wait for a newer sync.
+const longestWait = 30 * time.Second
 
 // entity is a mirrored entity as the API shows it.
 type entity struct {
@@ -214,36 +209,4 @@ func parseWait(s string) (time.Duration, error) {
 		return 0, invalid("query.wait", s, "want a duration from 0s to %s, like 5s", longestWait)
 	}
 	return d, nil
-}
-
-// await reads an entity repeatedly until enough accepts it or the time is up, and returns
-// the last one read. It reads once more when the time is up, so that the client gets a
-// state that came during the last pause.
-func (r *reader) await(ctx context.Context, k event.Key, wait time.Duration, enough func(*storage.Document) bool) (*storage.Document, error) {
-	until := time.Now().Add(wait)
-	for pause := firstLook; ; pause = min(2*pause, slowestLook) {
-		left := time.Until(until) // before the look: one begun in time may end late
-		doc, err := r.known(ctx, k)
-		missing := errors.Is(err, storage.ErrNotFound)
-		if err != nil && !missing || err == nil && enough(doc) || left <= 0 {
-			return doc, err
-		}
-		select {
-		case <-time.After(min(pause, max(0, time.Until(until)))):
-		case <-r.leaving:
-			return doc, err
-		case <-ctx.Done():
-			return nil, ctx.Err()
-		}
-	}
-}
-
-// known reads an entity that was fetched at least once. A document may exist before
-// that, to hold its claim.
-func (r *reader) known(ctx context.Context, k event.Key) (*storage.Document, error) {
-	doc, err := r.store.Entity(ctx, k)
-	if err == nil && !doc.Known() {
-		return nil, storage.ErrNotFound
-	}
-	return doc, err
 }

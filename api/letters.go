@@ -25,7 +25,7 @@ type letter struct {
 	Entity    string            `json:"entity" doc:"Id of the entity."`
 	Parents   map[string]string `json:"parents,omitempty" doc:"Ids of the entity's parents."`
 	Status    string            `json:"status" enum:"open,redriven,superseded,discarded"`
-	Class     string            `json:"class" enum:"transient,throttled,unavailable,refused,gone,permanent,panic" doc:"Class of the last failure."`
+	Class     string            `json:"class" enum:"transient,throttled,unavailable,refused,gone,permanent,panic,abandoned" doc:"Class of the last failure, or abandoned: its source was discarded."`
 	Attempts  []failedAttempt   `json:"attempts" nullable:"false" doc:"Failed attempts, oldest first."`
 	Claim     int64             `json:"claim" doc:"Number of the last attempt's fetch: a later good one supersedes the dead letter."`
 	Payload   json.RawMessage   `json:"payload,omitempty" doc:"The event's body as received."`

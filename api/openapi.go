@@ -34,7 +34,7 @@ func newOperations(engine *gin.Engine, version string, encode *encoder) huma.API
 	config.OpenAPIPath, config.DocsPath, config.SchemasPath = "", "", ""
 	config.CreateHooks = nil // no $schema field in answers
 	config.RejectUnknownQueryParameters = true
-	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{bearer: {
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{bearerScheme: {
 		Type: "http", Scheme: "bearer",
 		Description: "A token of operator_tokens. Its scope here is the role it must have. Without any configured, requests from the same machine need none.",
 	}}

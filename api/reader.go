@@ -39,6 +39,8 @@ type reader struct {
 	log     *slog.Logger
 	// leaving is closed when the server shuts down: waiting requests are answered.
 	leaving <-chan struct{}
+	// looks are shared by all requests that wait.
+	looks looks
 }
 
 // The parameters that operations share are exported since huma finds embedded

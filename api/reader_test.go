@@ -1,16 +1,19 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
@@ -159,13 +162,73 @@ func TestWaitLooksOnceMoreAtItsEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := &reader{store: &fakeStore{}, leaving: make(chan struct{})}
 		key := event.Key{Source: "lemon", Kind: "order", ID: "bord_1"}
-		// Looks begin 620 ms after the start and, unhurried, 1,260 ms after it.
+		// Looks begin 1,059 ms after the start and, unhurried, 1,323 ms after it.
 		time.AfterFunc(1100*time.Millisecond, func() { r.store.(*fakeStore).put(order("bord_1", noon)) })
 		began := time.Now()
 		doc, err := r.await(t.Context(), key, 1200*time.Millisecond, func(*storage.Document) bool { return true })
 		require.NoError(t, err)
 		require.Equal(t, key, doc.Key)
 		require.Equal(t, 1200*time.Millisecond, time.Since(began))
+	})
+}
+
+// A reader that waits alone learns of a state soon: after a quarter more than the time
+// that it took, or a millisecond.
+func TestWaitEndsSoonAfterTheSync(t *testing.T) {
+	t.Parallel()
+	for _, took := range []time.Duration{500 * time.Microsecond, 4 * time.Millisecond, 30 * time.Millisecond, 500 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			r := &reader{store: &fakeStore{}, leaving: make(chan struct{})}
+			time.AfterFunc(took, func() { r.store.(*fakeStore).put(order("bord_1", noon)) })
+			began := time.Now()
+			_, err := r.await(t.Context(), order("bord_1", noon).Key, time.Minute, func(*storage.Document) bool { return true })
+			require.NoError(t, err)
+			require.LessOrEqual(t, time.Since(began), took+max(took/4, time.Millisecond))
+		})
+	}
+}
+
+// However many wait, the store is asked no more often than a few waiters may ask it.
+func TestManyWaitersAreNoLoad(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &fakeStore{}
+		r := &reader{store: store, leaving: make(chan struct{})}
+		const waiters, seconds = 1000, 10
+		var all sync.WaitGroup
+		for range waiters {
+			all.Go(func() {
+				_, err := r.await(t.Context(), order("bord_1", noon).Key, seconds*time.Second, func(*storage.Document) bool { return true })
+				assert.ErrorIs(t, err, storage.ErrNotFound)
+			})
+		}
+		all.Wait()
+		looks := store.counted() - 2*waiters // the first and the last look of each
+		require.LessOrEqual(t, looks, seconds*int(time.Second/looksApart))
+		require.GreaterOrEqual(t, looks, (seconds-2)*waiters, "each looks about once a second all the same")
+	})
+}
+
+// One that has just begun to wait learns of a state soon though many others wait for long.
+func TestOldWaitersHoldUpNoNewOne(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := &fakeStore{}
+		r := &reader{store: store, leaving: make(chan struct{})}
+		ctx, cancel := context.WithCancel(t.Context())
+		for range 1000 {
+			go func() {
+				_, _ = r.await(ctx, order("bord_2", noon).Key, time.Minute, func(*storage.Document) bool { return true })
+			}()
+		}
+		time.Sleep(20 * time.Second)
+		time.AfterFunc(5*time.Millisecond, func() { store.put(order("bord_1", noon)) })
+		began := time.Now()
+		_, err := r.await(ctx, order("bord_1", noon).Key, time.Minute, func(*storage.Document) bool { return true })
+		require.NoError(t, err)
+		require.Less(t, time.Since(began), 100*time.Millisecond)
+		cancel()
+		synctest.Wait()
 	})
 }
 

@@ -15,12 +15,12 @@ import (
 // SourceState is the state of a source in the fleet, as the API shows it.
 type SourceState struct {
 	Source  string    `json:"source"`
-	Paused  bool      `json:"paused" doc:"Whether nothing is fetched from its provider. Webhooks are taken all the same."`
+	Paused  bool      `json:"paused" doc:"Whether it is paused: no sync and no sweep asks its provider for anything. Webhooks are taken all the same."`
 	Kind    string    `json:"kind,omitempty" doc:"What kind of pause it is: by_hand, throttled, used_up, down, refused, misconfigured."`
 	Reason  string    `json:"reason,omitempty" doc:"Why it is paused, in words."`
-	By      string    `json:"by,omitempty" doc:"Who paused it: a token, or a worker."`
+	By      string    `json:"by,omitempty" doc:"Who paused it: a token, a worker or a reconciler."`
 	Since   time.Time `json:"since,omitzero" doc:"Since when it is paused."`
-	RetryAt time.Time `json:"retry_at,omitzero" doc:"When the provider may be tried again. Absent while it is paused by hand."`
+	RetryAt time.Time `json:"retry_at,omitzero" doc:"When the provider may be tried again. Absent if only an operator can end the pause."`
 	// DeletionsAcceptedForS is absent if they are not.
 	DeletionsAcceptedForS float64 `json:"deletions_accepted_for_s,omitempty" doc:"For how many more seconds known entities that are not found count as deleted without proof, as an operator has asked."`
 }
@@ -42,8 +42,8 @@ func (o *operator) registerSources(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "pause-source", Method: http.MethodPost, Path: "/v1/sources/{source}/pause",
 		Summary: "Ask a provider for nothing until resumed", Tags: []string{"sources"},
-		Description: "For the whole fleet, within a second. Webhooks are taken and wait; waiting costs no attempts. A source that " +
-			"is paused by hand keeps its first reason.",
+		Description: "For the whole fleet, within a second. Webhooks are taken and wait; waiting costs no attempts. A pause that " +
+			"only an operator can end keeps its first reason.",
 		Security: needs(Operator), Errors: itemErrors,
 	}, o.pause)
 	huma.Register(api, huma.Operation{

@@ -2,8 +2,6 @@ package api
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"fmt"
 	"net"
 	"net/http"
@@ -12,6 +10,8 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humagin"
+
+	"github.com/tarn-sync/tarn/shared/bearer"
 )
 
 // Role is what a token's holder may do.
@@ -66,17 +66,7 @@ func isLoopback(host string) bool {
 }
 
 // guard decides who may use an operation.
-type guard struct {
-	// holders are kept by the hash of their secrets: hashes are of one length,
-	// so comparing them always takes the same time.
-	holders []holder
-}
-
-type holder struct {
-	name string
-	role Role
-	hash [sha256.Size]byte
-}
+type guard struct{ holders bearer.Holders }
 
 func newGuard(tokens []Token) (*guard, error) {
 	g := &guard{}
@@ -89,18 +79,18 @@ func newGuard(tokens []Token) (*guard, error) {
 		case t.Role != Viewer && t.Role != Operator:
 			return nil, fmt.Errorf("operator_tokens[%d] (%s): role %q: want viewer or operator", i, t.Name, t.Role)
 		}
-		g.holders = append(g.holders, holder{name: t.Name, role: t.Role, hash: sha256.Sum256([]byte(t.Secret))})
+		g.holders.Add(t.Name, t.Secret, string(t.Role))
 	}
 	return g, nil
 }
 
-// bearer is the name of the security scheme in the OpenAPI document.
-const bearer = "bearer"
+// bearerScheme is the name of the security scheme in the OpenAPI document.
+const bearerScheme = "bearer"
 
 // needs marks an operation as open to holders of a role. What the document
 // says is what check enforces.
 func needs(role Role) []map[string][]string {
-	return []map[string][]string{{bearer: {string(role)}}}
+	return []map[string][]string{{bearerScheme: {string(role)}}}
 }
 
 // check lets a request through to its operation, or answers it.
@@ -143,7 +133,7 @@ func actor(ctx context.Context) string {
 
 func neededRole(op *huma.Operation) (Role, bool) {
 	for _, scheme := range op.Security {
-		if roles := scheme[bearer]; len(roles) > 0 {
+		if roles := scheme[bearerScheme]; len(roles) > 0 {
 			return Role(roles[0]), true
 		}
 	}
@@ -155,20 +145,20 @@ const localActor = "local"
 
 // admits returns the name of the caller, or the status and detail of a refusal.
 func (g *guard) admits(ctx huma.Context, role Role) (by string, status int, why string) {
-	if len(g.holders) == 0 {
+	if g.holders.None() {
 		status, why = admitsLocal(ctx)
 		return localActor, status, why
 	}
-	h := g.holder(ctx.Header("Authorization"))
+	name, has, ok := g.holders.Find(ctx.Header("Authorization"))
 	switch {
-	case h == nil && ctx.Header("Authorization") == "":
+	case !ok && ctx.Header("Authorization") == "":
 		return "", http.StatusUnauthorized, "a token is needed: send Authorization: Bearer <token>"
-	case h == nil:
+	case !ok:
 		return "", http.StatusUnauthorized, "the token is not accepted: send one of operator_tokens as Authorization: Bearer <token>"
-	case role == Operator && h.role != Operator:
-		return "", http.StatusForbidden, fmt.Sprintf("the token %q is a viewer's; this needs an operator's", h.name)
+	case role == Operator && Role(has) != Operator:
+		return "", http.StatusForbidden, fmt.Sprintf("the token %q is a viewer's; this needs an operator's", name)
 	}
-	return h.name, 0, ""
+	return name, 0, ""
 }
 
 // admitsLocal admits requests to a server without tokens only if they name this machine.
@@ -194,20 +184,3 @@ func admitsLocal(ctx huma.Context) (int, string) {
 
 // sameOrigin refuses what a browser sends on behalf of another site's page.
 var sameOrigin = http.NewCrossOriginProtection()
-
-// holder returns the holder of the token in the header. It compares every token, so that
-// the time does not depend on which one matches.
-func (g *guard) holder(authorization string) *holder {
-	scheme, secret, _ := strings.Cut(authorization, " ")
-	if !strings.EqualFold(scheme, "bearer") {
-		return nil
-	}
-	hash := sha256.Sum256([]byte(strings.TrimSpace(secret)))
-	var found *holder
-	for i := range g.holders {
-		if subtle.ConstantTimeCompare(hash[:], g.holders[i].hash[:]) == 1 {
-			found = &g.holders[i]
-		}
-	}
-	return found
-}

@@ -44,7 +44,7 @@ type rule struct {
 // proving are programs that prove something: they ship no more than tests do.
 var proving = []string{"deployments/fleet", "deployments/chaos", "deployments/drift", "deployments/explore", "deployments/bench"}
 
-// standins is a module of its own, with what tests start as processes.
+// standins is a module of its own, with what tests and benchmarks start as processes.
 const standins = "deployments/standins"
 
 var rules = []rule{
@@ -66,14 +66,14 @@ var rules = []rule{
 		return s.imported(func(p string) bool { return strings.HasPrefix(p, module) && !strings.HasPrefix(p, module+"shared/") })
 	}},
 	{"shared/stream alone knows redis", func(s source) string {
-		// The benchmark's peer is a plain XADD, by definition not ours.
-		if s.test() || s.below("shared/stream", "deployments/bench") {
+		// The benchmarks' peers are by definition not ours.
+		if s.test() || s.below("shared/stream", "deployments/bench", standins) {
 			return ""
 		}
 		return s.imported(anyOf("github.com/redis/", "github.com/go-redsync/"))
 	}},
 	{"shared/storage alone knows databases", func(s source) string {
-		if s.test() || s.below("shared/storage") {
+		if s.test() || s.below("shared/storage", standins) {
 			return ""
 		}
 		return s.imported(anyOf("go.mongodb.org/", "modernc.org/sqlite", "database/sql"))
@@ -118,13 +118,13 @@ var rules = []rule{
 			return strings.Contains(host, ".")
 		})
 	}},
-	{"only the module of stand-ins imports FerretDB, and it imports nothing of Tarn", func(s source) string {
+	{"only the module of stand-ins imports FerretDB and the benchmarks' peers, and it imports nothing of Tarn", func(s source) string {
 		if s.below(standins) {
 			return s.imported(func(p string) bool {
 				return strings.HasPrefix(p, module) && !within(strings.TrimPrefix(p, module), standins)
 			})
 		}
-		return s.imported(anyOf("github.com/FerretDB/", module+standins))
+		return s.imported(anyOf("github.com/FerretDB/", "github.com/hibiken/", "github.com/ThreeDotsLabs/", module+standins))
 	}},
 	{"the machine of entities has no I/O, context or clock", func(s source) string {
 		if s.test() || s.dir != "worker/entity" {

@@ -7,11 +7,13 @@
 //	gaps.every       gaps          events that never came, in the provider's event list
 //	recover.every    recover       work that Redis has lost, in the event log
 //	sweep.every      sweep         entities that differ, in the provider's lists
-//	5 s              judge         which differences are reported
+//	at most 5 s      judge         which differences are reported
 //	24 h             subscription  event types that the provider does not send
 //	1 min            staleness     the age of the mirror, as a metric
-//	5 s              queue         the work that waits for workers, as metrics
-//	on request       backfill, verify, redrive, discard
+//	at most 5 s      queue         the work that waits for workers, as metrics
+//	on request       sweep, backfill, verify, gaps, redrive, discard, discard of a source
+//
+// A source whose provider does not list its events has no gaps.
 //
 // The first sweep of a source is a backfill: what the mirror lacks then is
 // fetched, and is no discrepancy.
@@ -36,8 +38,9 @@
 //
 // The judge decides once grace has passed and workers have read every event that was
 // accepted by then (judge.go). If an event explains the difference, it is dropped.
-// Otherwise it is confirmed and counted, and an alert is raised. The worker that made
-// the repair notes how it ended.
+// Otherwise it is confirmed and counted. One alert is raised for each type of
+// difference among those confirmed together. The worker that made the repair notes how
+// it ended.
 //
 // # When an event explains a difference
 //
@@ -69,29 +72,36 @@
 //
 // # What it may write
 //
-// To Redis: signals. To the store: tasks, discrepancies, verified_at of documents
-// that are true, and what becomes of dead letters. Never a document's state: an
-// entity has one writer, the worker that holds its shard.
+// In Redis it appends signals, takes leases and budget, and pauses and resumes
+// sources. In the store it writes tasks, discrepancies, verified_at of documents that
+// are true, what becomes of dead letters, and which entries carry work that was
+// appended again. Closing dead letters changes open_letters and behind of documents.
+// A discard of a source also removes its streams, logs its events, buries its work, and
+// notes events that the store refuses. It never writes a document's state: an entity
+// has one writer, the worker that holds its shard.
 //
 // # Tasks
 //
-// All work is tasks in the store. Each has a lease in Redis under its name, and only
-// the holder of the lease works on it. A standing task (gaps/lemon, recover/lemon,
-// judge/lemon, subscription/lemon, staleness/lemon) never ends: every replica tries
-// for its lease, and one of them has it. Replicas take all other tasks from queues,
-// one queue for each source and kind of work, so a paused source delays its own work
-// only.
+// All work but the schedule and the figures of the queue is tasks in the store. Each
+// has a lease in Redis under its name, and only the holder of the lease works on it. A
+// standing task (gaps/lemon, recover/lemon, judge/lemon, subscription/lemon,
+// staleness/lemon) never ends: every replica tries for its lease, and one of them has
+// it. Replicas take all other tasks from queues. Sweeps and partitions have a queue for
+// each source, so a paused source delays its own only. Jobs on dead letters share one
+// queue. They do not ask the provider.
 //
-//	          lease                       nil
+//	          lease                    no error
 //	waiting ─────────▶ running ───────────────────▶ done
 //	    │                │ ▲ │   error
 //	    │                │ │ ├────────────────────▶ failed
-//	    │         errLater │ │   save: cancel was requested
-//	    │   errLostLease │ │ └────────────────────▶ cancelled
+//	    │  not over yet, │ │ │   a cancel was requested
+//	    │    lease lost, │ │ └────────────────────▶ cancelled
 //	    │       SIGTERM, │ │ lease, by any              ▲
 //	    │        kill -9 ▼ │ replica                    │
 //	    │               unheld                          │
 //	    └───────────────────────────────────────────────┘
+//
+// A task that is unheld is stored as running.
 //
 // A task saves its progress under the epoch of its lease. Each holder has a higher
 // epoch, and the store refuses a lower one than it has. So a replica that was stopped

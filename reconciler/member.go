@@ -76,9 +76,8 @@ type taskQueue struct {
 	work  sync.WaitGroup
 }
 
-// taskQueue returns a loop that runs up to size tasks of the kinds at once. Each
-// source and each kind of work has a queue of its own, so a paused source delays
-// only its own work.
+// taskQueue returns a loop that runs up to size tasks of the kinds at once. What asks
+// a provider has a queue for each source, so a paused source delays only its own work.
 func (r *Reconciler) taskQueue(source string, size int, kinds ...string) loop {
 	return func(ctx context.Context, l *telemetry.Loop) error {
 		q := &taskQueue{

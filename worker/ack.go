@@ -100,6 +100,7 @@ func (a *acker) flush(loop *telemetry.Loop, n streamName, g *ackGroup) {
 	}
 	fault.Point("after-ack")
 	a.s.release(n.source, n.tier, g.ids)
+	a.s.w.sources[n.source].turnover.settle(len(g.ids))
 	for _, f := range g.after {
 		f()
 	}

@@ -10,36 +10,51 @@
 // # The way of one signal
 //
 //	              worker.go    starts and stops everything
+//	              renew.go     renews all leases
+//	              look.go      what others have changed about the sources
 //	              member.go    heartbeat, fair share, taking and releasing shards
 //	shard.go      one held shard: its lease and what it has in flight
 //	  intake.go     reads a batch: log ─ fan out ─ route
+//	    wait.go       waits until there is something to do
 //	    flags.go      events that are incomplete or odd
 //	    refused.go    events the store refuses
 //	    delay.go      signals that are not to be looked at yet
 //	  retry.go      parked entities that are due
-//	    unreadable.go entries that cannot be decoded
 //	  spill.go      entries that go behind their parked entity, and lanes parked
 //	                since too much is in flight
+//	    turnover.go   or waited for, since there is room soon
 //	    gate.go       reading and parking take turns
-//	  entity/       decides
-//	  run.go        does what it decides: one run for each sync
+//	  machine.go    gives what has come to entity/, which decides, and passes on
+//	                what that decides
+//	  source.go     one source: whose turn it is, by budget and slots
+//	    ready.go      lanes that wait for their turn
+//	  run.go        does what was decided: one run for each sync
 //	    sync.go       lock ─ claim ─ fetch ─ write ─ park or bury
+//	    parked.go     what waits in Redis for parked entities
+//	    unreadable.go entries that cannot be decoded
 //	    settle.go     outcomes to the log, many at a time
 //	    ack.go        entries out of Redis, many at a time
-//	source.go     one source: turns, budget, slots
-//	  ready.go      lanes that wait for their turn
-//	  pause.go      a source that is down, refuses us, or is misconfigured
-//	  believe.go    404s: are known entities gone, or is the address wrong?
-//	  witness.go    is this the account that the mirror is of?
-//	  undefined.go  kinds that only a newer definition has
+//	believe.go    404s: are known entities gone, or is the address wrong?
+//	witness.go    is this the account that the mirror is of?
+//	budget.go     how fast the fleet may ask a source
+//	pause.go      a source that is down, refuses us, or is misconfigured
 //	keep.go       loops that panic are started again
 //	measure.go    what only Redis and the store know, as metrics
-//	notes.go, unconfigured.go, trace.go
+//	notes.go, unconfigured.go
+//	undefined.go  kinds that only a newer definition has
+//
+// What many of them use:
+//
+//	trace.go      the spans of a sync
+//	further.go    signals that a signal leads to
 //	inflight.go   what was read and has not left Redis
-//	ours.go       is the lease still ours? calls of Redis that are repeated
+//	repeat.go     calls of Redis and the store, repeated while these are away
+//	ours.go       is the lease still ours?
+//	errors.go     the classes of errors, and what is kept of their texts
 //
 // A file calls the files below it. The few calls that go up are to the shard's machine,
-// which is fed with results, and to the worker's ways to wait for the store.
+// which is given results and told whose turn has come, to the list of held shards in
+// member.go, and at the end of a pause to believe.go, which forgets the answers before it.
 //
 // # Why log before park-behind
 //
@@ -51,11 +66,16 @@
 //
 // After an outage a backlog may be larger than a worker's memory should be. If
 // reading stopped when enough is in flight, each entity would be fetched once for
-// every portion it is in, and a drain lives on its budget. So reading goes on, and
-// lanes that wait for budget are parked, due at once and uncharged. The whole
-// backlog is then sorted by entity in Redis, and one fetch covers all that waits
-// for one. A shard begins few parked entities at a time, and those of lower classes
-// get half of these places at most.
+// every portion it is in, and a drain lives on its budget. So live entries go on
+// being read, and live lanes that wait for budget are parked, due at once and
+// uncharged. The live backlog is then sorted by entity in Redis, and one fetch covers
+// all that waits for one. A source whose requests are not limited needs no such
+// sorting: it waits for room, unless that is long in coming. A shard begins few parked
+// entities at a time, and those of lower classes get half of these places at most.
+//
+// Background lanes are not parked: the background is not read while live and
+// background entries, without delayed ones, reach half of InFlight. The streams of a
+// paused source are not read.
 //
 // The lane that has waited longest goes first, by the ids in the streams. Entities
 // that failed before take turns with the others, and hold half of the source's
@@ -72,26 +92,33 @@
 //
 // # Clocks
 //
-// The wall clock is for what is written down. It may be set at any time, so nothing
-// waits by it. A lease goes by the holder's monotonic clock. Due times, pauses, the
+// The wall clock is for what is written down. It may be set at any time, so no wait
+// ends by it. A lease goes by the holder's monotonic clock. Due times, pauses, the
 // turn to probe, since when an entity is said to be gone and since when an answer
-// is doubted go by Redis' clock. What is delayed goes by the monotonic clock from
-// when it was read, for no longer than its sender can have meant.
+// is doubted go by Redis' clock.
+//
+// Two lengths are taken from the wall clock. How long a signal is delayed is its
+// NotBefore less the wall clock when it is read, and at most the longest delay that
+// such a signal is given. From then on the monotonic clock counts. A date in
+// Retry-After is read in the same way, as an hour at most.
 //
 // # Signals without an event
 //
-// A signal of a sweep or an operator has no row and no dead letter. A signal of a
-// discrepancy records on the discrepancy how its repair ended, together with the
-// settlements of events. It is repaired once a later fetch was written or found
-// unchanged (a tombstone is a write too). It has failed when the signal was given
-// up, or when the answer lacked history and was not written.
+// Only a signal of an event has a row and can have a dead letter. When another is
+// given up, the process log says so. A signal of a discrepancy records on the
+// discrepancy how its repair ended, together with the settlements of events. It is
+// repaired once a later fetch was written or found unchanged (a tombstone is a write
+// too). It has failed when the signal was given up, or when the answer lacked history
+// and was not written.
 //
 // # Panics
 //
-// A panic while an entity is synced ends that entity's work alone: a dead letter
-// with the stack. A panic in a loop, or in the machine, is logged and counted, the
-// shards whose work the loop may have had are given up, and after a pause that
-// grows they are acquired again and their pending lists are read again.
+// A panic while an entity is fetched, judged or written ends that entity's work alone:
+// it becomes a dead letter with the stack. A panic while the entity is buried, parked
+// or un-parked gives the shard up, since the machine would answer it by the same step
+// again. A panic in a loop, or in the machine, is logged and counted, and the shards
+// whose work the loop may have had are given up. Shards given up are acquired again
+// after a pause that grows, and their pending lists are read again.
 //
 // # Alerts
 //

@@ -17,14 +17,8 @@ import (
 
 var tiers = [...]event.Tier{event.TierLive, event.TierBackground}
 
-// idle is how long the intake loop waits for something new before it looks at all
-// sources again. busyIdle is how long it waits while it may not read a stream.
-const (
-	idle     = time.Second
-	busyIdle = 20 * time.Millisecond
-	// readAtOnce is the most entries of a batch.
-	readAtOnce = 1000
-)
+// readAtOnce is the most entries of a batch.
+const readAtOnce = 1000
 
 // intake reads the streams of a shard into lanes.
 type intake struct {
@@ -33,8 +27,11 @@ type intake struct {
 	events eventLog
 	// uncertain streams are taken over before they are read.
 	uncertain map[streamName]bool
-	// dueAt is when to ask for due entities again, by source.
-	dueAt map[string]time.Time
+	// open streams may hold something that was not read; the others are waited for.
+	open map[streamName]bool
+	wait *waiter
+	// dueHeld is until when a source's due entities are not asked for.
+	dueHeld map[string]time.Time
 }
 
 // newIntake returns the intake of a shard. All its streams are uncertain at first.
@@ -42,11 +39,13 @@ func newIntake(s *shard) *intake {
 	loop := s.w.Health.Loop("intake " + strconv.Itoa(s.number))
 	r := &intake{
 		shard: s, loop: loop, events: eventLog{s, loop},
-		uncertain: map[streamName]bool{}, dueAt: map[string]time.Time{},
+		uncertain: map[streamName]bool{}, open: map[streamName]bool{}, dueHeld: map[string]time.Time{},
 	}
+	r.wait = newWaiter(r)
 	for _, name := range s.w.names {
 		for _, t := range tiers {
 			r.uncertain[streamName{name, t}] = true // the last owner may have left entries in flight
+			r.open[streamName{name, t}] = true
 		}
 	}
 	return r
@@ -55,37 +54,40 @@ func newIntake(s *shard) *intake {
 // run reads one batch after the other until the shard is lost or handed over.
 func (r *intake) run() {
 	defer r.loop.Done()
+	defer r.wait.close()
 	for r.ctx.Err() == nil && !r.isClosing() {
 		r.loop.Turn()
+		r.wait.look()
+		r.due()
 		busy := false
 		for _, name := range r.w.names {
 			busy = r.pull(r.w.sources[name]) || busy
 		}
 		busy = r.releaseDelayed() || busy
 		if !busy {
-			r.await()
+			r.wait.forSomething()
 		}
 	}
 }
 
-// pull reads one batch of a source, as far as it may be read, and starts
-// retries that are due. It reports whether it found anything.
+// pull reads one batch of a source, as far as it may be read. It reports whether it
+// found anything.
 func (r *intake) pull(src *source) bool {
 	if src.paused() {
 		return false
 	}
-	r.due(src)
 	if src.full() {
-		if !r.spill(src) {
-			return false
+		return src.turnover.spillPays(src.rate.Load().Limit > 0, r.w.InFlight, time.Now()) && r.spill(src)
+	}
+	live, background := streamName{src.Name, event.TierLive}, streamName{src.Name, event.TierBackground}
+	reads := r.open[background] && src.roomForBackground()
+	// Before the background, live is read empty: also while nothing waits for it.
+	if r.open[live] || reads && !r.wait.covers(live) {
+		if n := r.read(src, event.TierLive); n != 0 {
+			return n > 0
 		}
-		r.dueAt[src.Name] = time.Time{} // it is due at once
-		return true
 	}
-	if n := r.read(src, event.TierLive); n != 0 {
-		return n > 0
-	}
-	return src.roomForBackground() && r.read(src, event.TierBackground) > 0
+	return reads && r.read(src, event.TierBackground) > 0
 }
 
 // read reads one batch of a stream from Redis into lanes and returns how many
@@ -105,10 +107,10 @@ func (r *intake) read(src *source, tier event.Tier) int {
 		return -1
 	case errors.Is(err, stream.ErrResync):
 		r.w.Metrics.Resyncs.Inc()
-		r.uncertain[name] = true
+		r.uncertain[name], r.open[name] = true, true
 		return 1 // at once
 	}
-	r.uncertain[name] = true
+	r.uncertain[name], r.open[name] = true, true
 	r.loop.Waiting("redis")
 	r.log.Warn("reading failed; trying again", "source", src.Name, "tier", tier, "error", err)
 	loops.Sleep(r.ctx, redisPause)
@@ -130,8 +132,12 @@ func (r *intake) readLocked(src *source, name streamName) (n int, err error) {
 		r.uncertain[name] = false
 	}
 	batch, err := r.lease.Read(r.ctx, name.source, name.tier, stream.Limits{Count: min(readAtOnce, r.w.InFlight), Bytes: 1 << 20})
-	if err != nil || len(batch) == 0 {
+	if err != nil {
 		return n, err
+	}
+	r.open[name] = r.lease.More(name.source, name.tier)
+	if len(batch) == 0 {
+		return n, nil
 	}
 	return n + len(batch), r.admit(src, batch)
 }
@@ -227,51 +233,6 @@ func (s eventLog) logEvents(src *source, batch []stream.Entry) ([]stream.Entry, 
 	return open, nil
 }
 
-// furtherSignals returns the signals an event makes besides its own: one for each
-// further entity that is open, and one for each derived kind, held back so that a
-// burst of events refreshes it once.
-func (s eventLog) furtherSignals(src *source, e stream.Entry, l storage.Logged) []stream.Draft {
-	var out []stream.Draft
-	for _, ref := range e.Signal.Body.Entities {
-		if ref.Key == e.Signal.Ref.Key || l.Outcomes[ref.Key] != storage.Pending {
-			continue
-		}
-		sig := e.Signal
-		sig.Ref, sig.Body = ref, nil
-		out = append(out, stream.Draft{Signal: sig})
-	}
-	for _, ref := range e.Signal.Body.Derived {
-		every := time.Minute // of a kind that only a newer definition has
-		if kind := src.Definition.Kind(ref.Key.Kind); kind != nil {
-			every = kind.Every
-		}
-		out = append(out, stream.Draft{
-			Signal: event.Signal{
-				Ref: ref, Cause: event.CauseDerived, CauseID: e.Signal.CauseID, Class: event.Reconcile,
-				NotBefore: s.w.Now().Add(every), Trace: e.Signal.Trace,
-			},
-			Once: onceFor(every),
-		})
-	}
-	return out
-}
-
-// onceFor returns how long a held-back signal keeps out others like it if the sync
-// that ends it never comes: much longer than it is held back.
-func onceFor(held time.Duration) time.Duration { return 10*held + time.Minute }
-
-// appendAll appends signals that entries in flight lead to. It tries until Redis has
-// them all, however full it is. Some may go in twice, which costs a second sync.
-func (s *shard) appendAll(loop *telemetry.Loop, drafts []stream.Draft) error {
-	if len(drafts) == 0 {
-		return nil
-	}
-	return s.insist(s.ctx, loop, "append signals", func() error {
-		_, err := s.w.Streams.AppendFurther(s.ctx, drafts)
-		return err
-	})
-}
-
 // route puts entries where they wait: behind their parked entity, into the heap of
 // delayed entries, or into their lane.
 func (r *intake) route(src *source, batch []stream.Entry) error {
@@ -289,49 +250,4 @@ func (r *intake) route(src *source, batch []stream.Entry) error {
 	}
 	r.step(entity.Route{Entries: free})
 	return r.parkBehind(src, parked)
-}
-
-// await waits until there may be something to do: a new entry, a parked entity
-// that is due, a delayed signal whose time has come, or room again.
-func (r *intake) await() {
-	atMost := min(idle, r.nextDelayed())
-	var sources []string
-	wanted := append(make([]event.Tier, 0, 2), event.TierLive)
-	background := true
-	for _, name := range r.w.names {
-		src := r.w.sources[name]
-		if src.paused() {
-			continue
-		}
-		if until := time.Until(r.dueAt[name]); until < atMost {
-			atMost = max(until, time.Millisecond)
-		}
-		if src.full() {
-			atMost = min(atMost, busyIdle)
-			continue
-		}
-		if !src.roomForBackground() {
-			background = false
-			atMost = min(atMost, busyIdle)
-		}
-		sources = append(sources, name)
-	}
-	if background {
-		wanted = append(wanted, event.TierBackground)
-	}
-	if len(sources) == 0 {
-		r.loop.Waiting("paused sources or full lanes")
-		t := time.NewTimer(atMost)
-		defer t.Stop()
-		select {
-		case <-r.ctx.Done():
-		case <-r.wake:
-		case <-t.C:
-		}
-		return
-	}
-	if err := r.lease.Await(r.ctx, sources, wanted, atMost); err != nil && r.ctx.Err() == nil && !r.lost(err) {
-		r.loop.Waiting("redis")
-		loops.Sleep(r.ctx, redisPause)
-	}
 }

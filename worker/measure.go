@@ -8,9 +8,11 @@ import (
 )
 
 const (
-	// measureEvery is how often Redis is measured, lettersEvery how often the
-	// store is asked for the dead letters that are open.
+	// measureEvery is how often Redis is measured, quietEvery how often while nothing
+	// waits in it and nothing comes to the worker. lettersEvery is how often the store
+	// is asked for the dead letters that are open.
 	measureEvery = 5 * time.Second
+	quietEvery   = 30 * time.Second
 	lettersEvery = 15 * time.Second
 )
 
@@ -29,15 +31,21 @@ func (s meter) run() {
 	defer reported.clear(s.w.Metrics)
 	undefined := waitingKinds{}
 	defer s.forgetUndefined()
-	var letters time.Time
+	var letters, measured time.Time
+	quiet, woken := false, int64(0)
 	for {
 		loop.Turn()
-		s.measureRedis()
+		if now := s.w.woken.Load(); !quiet || now != woken || time.Since(measured) >= quietEvery {
+			measured, woken = time.Now(), now
+			quiet = s.measureRedis(quiet)
+		}
 		s.measureUnconfigured(reported)
 		if time.Since(letters) >= lettersEvery {
 			letters = time.Now()
 			s.measureLetters()
-			s.measureUndefined(undefined)
+			if !quiet || len(undefined) > 0 {
+				s.measureUndefined(undefined)
+			}
 		}
 		if !loops.Sleep(s.ctx, measureEvery) {
 			return
@@ -45,16 +53,26 @@ func (s meter) run() {
 	}
 }
 
-// measureRedis exports backlog, age and parked entities.
-func (s meter) measureRedis() {
-	shards, workers, err := s.w.Streams.Fleet(s.ctx, s.w.names)
-	if err != nil {
-		return // the next round tries again
+// measureRedis exports backlog, age and parked entities, and reports whether there is
+// nothing of them. was: it was so the last time, so Redis is asked first whether it
+// still is.
+func (s meter) measureRedis(was bool) (quiet bool) {
+	s.w.Metrics.Workers.WithLabelValues().Set(float64(s.w.members.Load()))
+	if was {
+		if still, err := s.w.Streams.Quiet(s.ctx, s.w.names); err == nil && still {
+			return true
+		}
 	}
-	s.w.Metrics.Workers.WithLabelValues().Set(float64(len(workers)))
+	shards, _, err := s.w.Streams.Fleet(s.ctx, s.w.names)
+	if err != nil {
+		return false // the next round tries again
+	}
+	quiet = true
 	for name, t := range stream.Totals(shards, s.w.names) {
 		s.w.Metrics.SetQueue(name, t.Live, t.Background-t.Scheduled, t.Parked, t.Oldest)
+		quiet = quiet && t.Live+t.Background+t.Parked == 0
 	}
+	return quiet
 }
 
 // measureLetters exports how many dead letters are open.

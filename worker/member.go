@@ -45,7 +45,11 @@ func (w *Worker) member(ctx, work context.Context) {
 
 // balance brings the held shards to the fair share among the live workers.
 func (w *Worker) balance(ctx, work context.Context, live []string, handing *sync.WaitGroup) {
-	fair := stream.FairShare(live, w.Streams.Shards(), w.ID)
+	if !slices.Equal(live, w.live) {
+		w.live, w.fair = live, stream.FairShare(live, w.Streams.Shards(), w.ID)
+		w.members.Store(int64(len(live)))
+	}
+	fair := w.fair
 	if fault.Off("leases") {
 		fair = stream.FairShare([]string{w.ID}, w.Streams.Shards(), w.ID) // every worker reads every shard
 	}
@@ -96,7 +100,7 @@ func (w *Worker) mayTake(n int) bool {
 }
 
 func (w *Worker) start(work context.Context, lease *stream.Lease) {
-	s := newShard(w, lease)
+	s := newShard(work, w, lease)
 	w.mu.Lock()
 	w.shards[s.number] = s
 	delete(w.fenced, s.number)
@@ -104,7 +108,7 @@ func (w *Worker) start(work context.Context, lease *stream.Lease) {
 	w.mu.Unlock()
 	w.Metrics.Handovers.Inc()
 	w.Metrics.LeasesHeld.Set(float64(held))
-	s.start(work)
+	s.start()
 }
 
 // forget removes a shard that is no longer held.

@@ -10,7 +10,7 @@ import (
 
 const (
 	notesAtOnce = storage.MaxNotes
-	notesEvery  = 500 * time.Millisecond
+	notesEvery  = time.Second
 )
 
 // courier moves the receivers' notes from Redis to the audit. The worker that holds

@@ -13,16 +13,9 @@ import (
 // probesEvery is the least time between two probes on account of bad answers.
 const probesEvery = 250 * time.Millisecond
 
-// look reads the source's state and, if it is paused, tries to resume it.
-func (s *source) look(ctx context.Context, loop *telemetry.Loop) {
-	state, err := s.w.Streams.Source(ctx, s.Name)
-	if err != nil {
-		loop.Waiting("redis")
-		return // the last known state stays; reading fails too while redis is away
-	}
-	s.condition.See(state)
+// look acts on the state of a paused source: it tries to resume it.
+func (s *source) look(ctx context.Context, loop *telemetry.Loop, state condition.State) {
 	s.alertPause(ctx, state)
-	s.w.Metrics.Pace.WithLabelValues(s.Name).Set(s.pace.Share(time.Now()))
 	if state.EndsByItself() {
 		loop.Waiting("the provider")
 		if s.condition.TryResume(ctx, state) {
@@ -45,6 +38,8 @@ func (s *source) changed(was, state condition.State) {
 		if was.Kind == condition.PausedMisconfigured {
 			s.evidence.forgetAnswers()
 		}
+		s.ready.kick()
+		lookout{s.w}.nudgeAll()
 	}
 	s.w.Metrics.SourcePaused.WithLabelValues(s.Name).Set(gauge)
 }

@@ -1,15 +1,10 @@
 package worker
 
 import (
-	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/fault"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
@@ -21,39 +16,78 @@ const (
 	// lowerRetries is how many of these may be for classes below live: they may
 	// have to wait long for budget, and live ones behind them would too.
 	lowerRetries = retriesAtOnce / 2
-	// dueEvery is how often a shard asks for due entities at the least, dueSoon
-	// how long until it does while there are more than may be in lanes.
-	dueEvery = time.Second
-	dueSoon  = 100 * time.Millisecond
+	// lowerAgain is how long one beyond these waits.
+	lowerAgain = time.Second
+	// dueSoon is how long until a shard asks for due entities again while there are
+	// more than may be in lanes, dueFailed until it does after a failure.
+	dueSoon   = 100 * time.Millisecond
+	dueFailed = time.Second
 )
 
 // due starts retries of parked entities whose time has come. It holds the gate:
 // else an entity that is parked again meanwhile would be tried at once.
-func (r *intake) due(src *source) {
+func (r *intake) due() {
 	now := time.Now()
-	if now.Before(r.dueAt[src.Name]) {
-		return
+	var asked []stream.DueOf
+	for _, name := range r.w.names {
+		src := r.w.sources[name]
+		if src.paused() || now.Before(r.askDueAt(name)) {
+			continue
+		}
+		all, _ := r.retries(src)
+		room := retriesAtOnce - all
+		if room <= 0 {
+			r.dueHeld[name] = now.Add(dueSoon)
+			continue
+		}
+		asked = append(asked, stream.DueOf{Source: name, Most: room})
 	}
-	all, _ := r.retries(src)
-	room := retriesAtOnce - all
-	if room <= 0 {
-		r.dueAt[src.Name] = now.Add(dueSoon)
+	if len(asked) == 0 {
 		return
 	}
 	r.enter()
 	defer r.leave()
-	keys, next, err := r.lease.Due(r.ctx, src.Name, room)
-	named := len(keys)
-	var strange *stream.UnreadableError
-	if errors.As(err, &strange) {
-		named += len(strange.Entities)
-		if err = r.parked.discardEntities(r.loop, src, strange.Entities); err != nil {
+	found, err := r.lease.Due(r.ctx, asked...)
+	if err != nil {
+		for _, a := range asked {
+			r.holdDue(a.Source, dueFailed)
+		}
+		r.warnDue("could not look for parked entities that are due; trying again", asked[0].Source, err)
+		return
+	}
+	for i, d := range found {
+		if len(d.Keys)+len(d.Unreadable) == asked[i].Most {
+			r.holdDue(d.Source, dueSoon) // there may be more
+		}
+		r.beginRetries(r.w.sources[d.Source], d)
+	}
+}
+
+// askDueAt returns when to ask for the due entities of a source again.
+func (r *intake) askDueAt(source string) time.Time {
+	at := r.lease.NextDue(source)
+	if held := r.dueHeld[source]; at.Before(held) {
+		return held
+	}
+	return at
+}
+
+// holdDue has due entities of a source asked for again after a time.
+func (r *intake) holdDue(source string, d time.Duration) {
+	r.dueHeld[source] = time.Now().Add(d)
+	r.lease.Overdue(source)
+}
+
+// beginRetries begins the retries of entities of a source that are due. What fails is
+// tried again after a while.
+func (r *intake) beginRetries(src *source, d stream.Due) {
+	if len(d.Unreadable) > 0 {
+		if err := r.parked.discardEntities(r.loop, src, d.Unreadable); err != nil {
+			r.holdDue(src.Name, dueFailed)
 			r.warnDue("could not remove parked entities whose names cannot be read; trying again", src.Name, err)
 		}
-	} else if err != nil {
-		r.warnDue("could not look for parked entities that are due; trying again", src.Name, err)
 	}
-	for _, k := range keys {
+	for _, k := range d.Keys {
 		err := r.beginRetry(src, k)
 		if err == nil && r.isClosing() { // others may have been given back already
 			err = r.lease.Defer(r.ctx, k, 0)
@@ -61,19 +95,12 @@ func (r *intake) due(src *source) {
 		if err == nil {
 			continue
 		}
+		r.holdDue(src.Name, dueFailed)
 		r.warnDue("could not begin a retry; trying again", k.String(), err)
 		if class, _ := fate.Of(err); !stream.Replied(err) && class != fate.Permanent {
 			break // Redis is away; any other error concerns this entity alone
 		}
 	}
-	wait := dueEvery
-	if next > 0 {
-		wait = min(wait, next)
-	}
-	if named == room {
-		wait = dueSoon // there may be more
-	}
-	r.dueAt[src.Name] = now.Add(max(wait, time.Millisecond))
 }
 
 // warnDue logs what kept due entities from being tried, unless it is that the
@@ -103,54 +130,8 @@ func (r *intake) beginRetry(src *source, k event.Key) error {
 		return r.lease.Discard(r.ctx, k, nil)
 	}
 	if _, lower := r.retries(src); lower >= lowerRetries && event.HighestClass(waiting) > event.Live {
-		return r.lease.Defer(r.ctx, k, dueEvery)
+		return r.lease.Defer(r.ctx, k, lowerAgain)
 	}
 	r.step(entity.Due{Key: k, Failed: !p.Spilled, First: waiting})
 	return nil
-}
-
-// parkedList is what waits in Redis for the parked entities of a shard.
-type parkedList struct{ *shard }
-
-// load reads what waits for a parked entity: the first page of it, the summary of
-// all, and how much there is. Entries that name more parents than one sync asks are
-// left for the next.
-func (s parkedList) load(ctx context.Context, e entity.Load) (r entity.Result) {
-	p, page, _, err := s.page(ctx, nil, e.Key, 0, entity.PageSize)
-	taken, more := r.Batch.Add(e.Kind, page), page
-	r.Entries = page[:taken]
-	for seen := len(more); err == nil && taken == seen && seen < p.Len && len(more) > 0; seen += len(more) {
-		var gone int
-		_, more, gone, err = s.page(ctx, nil, e.Key, seen, min(entity.PageSize, p.Len-seen))
-		p.Len -= gone
-		taken += r.Batch.Add(e.Kind, more)
-	}
-	if err != nil {
-		return entity.Result{Err: fromRedis(fmt.Errorf("read what is parked for %s: %w", e.Key, err))}
-	}
-	r.Parked = entity.Parked{Len: min(p.Len, taken), Attempt: p.Attempt, Failed: !p.Spilled}
-	if len(p.State) > 0 {
-		if err := json.Unmarshal(p.State, &r.Parked.State); err != nil {
-			// Attempts are lost from the record, nothing else.
-			s.log.Warn("the state of a parked entity cannot be read; starting over", "entity", e.Key.String(), "error", err)
-		}
-	}
-	return r
-}
-
-// unpark removes entries from the head of the parked list, however long Redis is
-// away. What has come since is due at once.
-func (s parkedList) unpark(ctx context.Context, e entity.Unpark) (left int, err error) {
-	var events []string
-	for _, entry := range e.Batch {
-		if entry.Signal.Cause == event.CauseEvent {
-			events = append(events, entry.Signal.CauseID)
-		}
-	}
-	err = s.insist(ctx, nil, "remove what is settled of a parked entity", func() (err error) {
-		fault.Point("before-unpark")
-		left, err = s.lease.Unpark(ctx, e.Key, idsOf(e.Batch), events, 0)
-		return err
-	})
-	return left, err
 }

@@ -228,7 +228,7 @@ func TestWhatCameDuringTheLastAttemptIsNotChargedForIt(t *testing.T) {
 // of those behind the first page.
 func TestAnAttemptIsCountedOnEveryRow(t *testing.T) {
 	t.Parallel()
-	b := setup(t, func(o *worker.Options) { o.Retry.Attempts = 1000 })
+	b := setup(t, func(o *worker.Options) { o.Retry.Attempts, o.Retry.Cap = 1000, 100*time.Millisecond })
 	b.provider.fails("widget", "w1", -1, fate.New(fate.Transient, errBoom))
 	b.start("w1")
 	b.row(b.send("widget.sold", "widget", "w1"), storage.Retrying)

@@ -48,8 +48,7 @@ func TestSettlementsOfALostShardAreNotTriedAgain(t *testing.T) {
 	for n := range 2 {
 		lease, err := streams.Acquire(t.Context(), n, "w1", []string{"acme"})
 		require.NoError(t, err)
-		s := newShard(w, lease)
-		s.ctx, s.cancel = context.WithCancelCause(t.Context())
+		s := newShard(t.Context(), w, lease)
 		shards = append(shards, s)
 	}
 	batch := make([]settled, 2)

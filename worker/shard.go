@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/stream"
@@ -33,6 +33,8 @@ type shard struct {
 	parked parkedList
 	// wake makes an idle intake loop look again; entered lets it have the gate.
 	wake, entered chan struct{}
+	// troubled is set when Redis did not answer as it should.
+	troubled atomic.Bool
 	// quiet is closed when the shard is closing and no sync is under way.
 	quiet chan struct{}
 
@@ -44,12 +46,14 @@ type shard struct {
 	closing bool
 }
 
-func newShard(w *Worker, lease *stream.Lease) *shard {
+// newShard returns a shard whose context ends with that of work.
+func newShard(work context.Context, w *Worker, lease *stream.Lease) *shard {
 	s := &shard{
 		w: w, lease: lease, number: lease.Shard(),
 		log:   w.Logger.With("shard", lease.Shard(), "epoch", lease.Epoch()),
 		ended: make(chan struct{}), wake: make(chan struct{}, 1), entered: make(chan struct{}, 1), quiet: make(chan struct{}),
 	}
+	s.ctx, s.cancel = context.WithCancelCause(work)
 	s.machine.s, s.inFlight = s, inFlight{s, map[handle]bool{}}
 	s.forgetEntities()
 	s.acks, s.parked = newAcker(s), parkedList{s}
@@ -57,10 +61,8 @@ func newShard(w *Worker, lease *stream.Lease) *shard {
 }
 
 // start begins to work the shard until it is lost or handed over.
-func (s *shard) start(work context.Context) {
-	s.ctx, s.cancel = context.WithCancelCause(work)
+func (s *shard) start() {
 	var wg sync.WaitGroup
-	wg.Go(func() { s.keep("lease", s.renew) })
 	wg.Go(func() { s.keep("intake", func() { newIntake(s).run() }) })
 	wg.Go(func() { s.keep("acks", s.acks.run) })
 	if s.number == 0 {
@@ -76,27 +78,6 @@ func (s *shard) start(work context.Context) {
 	}()
 }
 
-// renew renews the lease. It gives up the shard, by our own clock, when it can no
-// longer be sure of it.
-func (s *shard) renew() {
-	loop := s.w.Health.Loop("lease " + strconv.Itoa(s.number))
-	defer loop.Done()
-	tick := time.NewTicker(s.w.LeaseTTL / 5)
-	defer tick.Stop()
-	for {
-		loop.Turn()
-		select {
-		case <-s.ctx.Done():
-			return
-		case <-tick.C:
-		}
-		err := s.lease.Renew(s.ctx)
-		if s.lost(err) || err != nil && !s.ours() {
-			return
-		}
-	}
-}
-
 // beginHandover stops reading and starting syncs. It reports whether this call
 // was the first.
 func (s *shard) beginHandover() bool {
@@ -107,6 +88,7 @@ func (s *shard) beginHandover() bool {
 	}
 	s.closing = true
 	s.stepLocked(entity.Close{})
+	s.nudge()
 	return true
 }
 

@@ -111,5 +111,5 @@ func TestAnswersThatTrickleHoldUpNoOthers(t *testing.T) { // alone: it measures 
 	require.True(t, eventually(func() bool { return trickling.Load() == n }), "all slots are taken")
 	wait("first", 8*time.Second) // the client's 10 s, if it let them trickle
 	require.True(t, eventually(func() bool { return trickling.Load() > n }), "they are tried again")
-	wait("later", 1500*time.Millisecond)
+	wait("later", 3*time.Second) // some five, if those tried again held all slots
 }

@@ -11,9 +11,9 @@ import (
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
-// stateEvery is how often a source's state is read when no budget is being taken.
-// Taking budget returns the state too.
-const stateEvery = 250 * time.Millisecond
+// untilKicked is how long a dispatcher waits that has nothing to wait for but lanes
+// and slots, which kick it.
+const untilKicked = time.Hour
 
 // source is what a worker keeps of one source: lanes that are ready, how much is in
 // flight, and how the provider has been answering.
@@ -27,9 +27,12 @@ type source struct {
 	// live and background are how many entries of the tiers are in flight, delayed
 	// how many of these are held back.
 	live, background, delayed atomic.Int64
+	turnover                  turnover
 	rate                      atomic.Pointer[stream.Rate]
 	pace                      condition.Pace
 	condition                 *condition.Source
+	// pauses has the state of a paused source, as last read.
+	pauses chan condition.State
 	// alerted is the pause of the last alert, and what that alert said.
 	alerted string
 
@@ -44,6 +47,7 @@ func newSource(w *Worker, o Source) *source {
 	}
 	s := &source{
 		Source: o, w: w, ready: newReadyQueue(), slots: make(chan struct{}, o.Concurrency),
+		pauses: make(chan condition.State, 1),
 	}
 	s.evidence = newEvidence(w, s)
 	s.condition = condition.New(condition.Options{
@@ -73,31 +77,38 @@ func (s *source) run(ctx context.Context) {
 	defer loop.Done()
 	var syncs sync.WaitGroup
 	defer syncs.Wait()
-	var looked time.Time
 	for ctx.Err() == nil {
 		loop.Turn()
-		if time.Since(looked) >= stateEvery {
-			looked = time.Now()
-			s.look(ctx, loop)
-		}
-		wait := stateEvery
+		wait := untilKicked
 		if !s.paused() {
-			wait = min(wait, s.dispatch(ctx, &syncs))
+			wait = s.dispatch(ctx, &syncs)
 		}
+		loop.Waiting("lanes that are ready")
 		t := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 		case <-s.ready.pushed:
 		case <-t.C:
+		case state := <-s.pauses:
+			s.look(ctx, loop, state)
 		}
 		t.Stop()
+	}
+}
+
+// attend has the source's loop look at a pause. The loop's last look may still be
+// under way; the next state comes soon.
+func (s *source) attend(state condition.State) {
+	select {
+	case s.pauses <- state:
+	default:
 	}
 }
 
 // dispatch takes budget for the lanes that are ready, highest class first, and
 // starts their syncs. It returns when to look again.
 func (s *source) dispatch(ctx context.Context, syncs *sync.WaitGroup) time.Duration {
-	wait := stateEvery
+	wait := untilKicked
 	for _, class := range classes {
 		want := min(s.ready.len(class, s.roomForTried()), cap(s.slots)-len(s.slots)-s.keptFor(class))
 		if want <= 0 {
@@ -111,7 +122,7 @@ func (s *source) dispatch(ctx context.Context, syncs *sync.WaitGroup) time.Durat
 			}
 			s.condition.See(g.Source)
 			if g.Source.Paused {
-				return stateEvery
+				return untilKicked // its end kicks
 			}
 			if granted = g.Tokens; granted < want {
 				wait = min(wait, g.Wait)
@@ -142,19 +153,6 @@ func (s *source) dispatch(ctx context.Context, syncs *sync.WaitGroup) time.Durat
 		}
 	}
 	return max(wait, time.Millisecond)
-}
-
-// askRate returns the rate at which the fleet may ask the source: as configured, as
-// learned from refusals, and as the provider says. If nothing is left of it, the
-// source is paused.
-func (s *source) askRate(now time.Time) stream.Rate {
-	var told stream.Rate
-	if rated, ok := s.Client.(Rated); ok {
-		if left, ok := rated.Allowance(); ok && left.Remaining > 0 {
-			told = stream.Rate{Limit: left.Remaining, Per: left.Until(now)}
-		}
-	}
-	return s.pace.Of(*s.rate.Load(), told, now)
 }
 
 // fewSlots is up to how many slots none is kept free for a lower class.

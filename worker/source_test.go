@@ -157,6 +157,7 @@ func TestPausedSourceSlowsNoOthers(t *testing.T) { // alone: it measures time
 	for range rounds {
 		alone = append(alone, round())
 		require.NoError(t, b.streams.Pause(b.ctx, "acme", 0, "by hand", "test"))
+		require.True(t, eventually(func() bool { return b.metric("tarn_source_paused", "acme") == 1 }))
 		for i := range events {
 			b.send("widget.sold", "widget", fmt.Sprint("w", i%50))
 		}

@@ -3,7 +3,6 @@ package worker
 import (
 	"github.com/tarn-sync/tarn/shared/fault"
 	"github.com/tarn-sync/tarn/shared/stream"
-	"github.com/tarn-sync/tarn/shared/telemetry"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
@@ -34,13 +33,6 @@ func (r *intake) spill(src *source) bool {
 		r.w.Metrics.Spilled.WithLabelValues(src.Name).Add(float64(len(p.Waiting)))
 	}
 	return len(lanes) > 0
-}
-
-// park parks an entity, however long Redis is away. An error means that the shard is
-// not ours any more. The caller holds the gate, so nothing of the entity is read,
-// tried or moved between two pages.
-func (s parkedList) park(loop *telemetry.Loop, p stream.Park) error {
-	return s.insist(s.ctx, loop, "park an entity", func() error { return s.lease.Park(s.ctx, p) })
 }
 
 // parkBehind moves entries behind their parked entities; those whose entity

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/worker"
 )
 
@@ -51,12 +52,13 @@ func (b *bundle) occupy() (goOn func(), waiting *atomic.Int32) {
 	return goOn, waiting
 }
 
-// A backlog twenty times the in-flight limit is read to its end, and each
-// entity is fetched once for all of it: what its events name further, too.
+// Where requests are limited, a backlog twenty times the in-flight limit is read to
+// its end, and each entity is fetched once for all of it: what its events name
+// further, too.
 func TestABacklogBeyondTheInFlightBoundIsFetchedOnce(t *testing.T) {
 	t.Parallel()
 	const events, widgets, gadgets = 400, 40, 4
-	b := setup(t, few)
+	b := setup(t, few, func(o *worker.Options) { o.Sources[0].Rate = stream.Rate{Limit: 10_000, Per: time.Second} })
 	var names []string
 	for i := range widgets {
 		names = append(names, fmt.Sprint("w", i))

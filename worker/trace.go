@@ -107,3 +107,5 @@ func endSpan(span trace.Span, err error) {
 	}
 	span.End()
 }
+
+func traceID(e event.Entry) string { return telemetry.TraceID(e.Signal.Trace) }

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"strconv"
 
-	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
@@ -34,25 +33,6 @@ func (s eventLog) unreadable(src *source, batch []stream.Entry) ([]stream.Entry,
 	}
 	s.acks.add(src.Name, bad, nil)
 	return good, nil
-}
-
-// parked returns what Lease.Parked does, after what could not be read of it has
-// been put on record and removed: gone entries of those that were there.
-func (s parkedList) page(ctx context.Context, loop *telemetry.Loop, k event.Key, from, n int) (p stream.Parked, entries []stream.Entry, gone int, err error) {
-	for {
-		p, entries, err = s.lease.Parked(ctx, k, from, n)
-		_, bad := readable(entries)
-		if err != nil || len(bad) == 0 {
-			return p, entries, gone, err
-		}
-		if err = s.noteParked(ctx, loop, k.Source, k.String(), bad); err != nil {
-			return p, nil, gone, err
-		}
-		if err = s.lease.Discard(ctx, k, bad); err != nil {
-			return p, nil, gone, err
-		}
-		gone += len(bad)
-	}
 }
 
 // discardEntities stores what is parked under unreadable names in the audit and

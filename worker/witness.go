@@ -10,7 +10,6 @@ import (
 	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/witness"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
@@ -188,34 +187,4 @@ func (e *evidence) pauseForWitnesses(ctx context.Context, kind string, witnesses
 	e.src.condition.PauseFor(ctx, condition.PausedMisconfigured, fmt.Sprintf(
 		"the provider finds neither what the mirror knows of a kind (%s) nor anything else it knows; check api_url and api_key. "+
 			"It resumes once one is found; if they were deleted, resume it with accept_deletions", kind), witnesses)
-}
-
-// token takes a token of the source's budget for a further request of a sync,
-// which begins with one. It waits with others of its class, each of which has a
-// floor of the rate, so that background work takes nothing from live events. The
-// error may be fate.ErrPaused.
-func (s *source) token(ctx context.Context, class event.Class) error {
-	s.heed(ctx) // of the request before this one
-	for {
-		if s.paused() {
-			return fate.ErrPaused
-		}
-		rate := s.askRate(time.Now())
-		if rate.Limit <= 0 {
-			return nil
-		}
-		g, err := s.w.Streams.Take(ctx, s.Name, class, 1, rate)
-		if err != nil {
-			return fromRedis(err)
-		}
-		s.condition.See(g.Source)
-		switch {
-		case g.Source.Paused:
-			return fate.ErrPaused
-		case g.Tokens > 0:
-			return nil
-		case !loops.Sleep(ctx, max(g.Wait, time.Millisecond)):
-			return ctx.Err()
-		}
-	}
 }

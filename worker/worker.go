@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/alert"
@@ -52,9 +53,10 @@ type Options struct {
 	// times as often. Defaults to 5 s.
 	LeaseTTL time.Duration
 	// InFlight is how many live entries of one source may be read and not yet acked
-	// before those that wait for budget are spilled. The background is read up to
-	// half of it. Each shard may exceed it by what it reads at once. Defaults
-	// to 20,000.
+	// before those that wait for budget are spilled. The background is read while
+	// live and background entries, without delayed ones, are below half of it, and
+	// delayed ones below all of it. Each shard may exceed it by what it reads at
+	// once. Defaults to 20,000.
 	InFlight int
 	// Grace is how long syncs under way may take to finish when a shard is
 	// handed over. Defaults to 5 s.
@@ -127,12 +129,20 @@ type Worker struct {
 	storeRetry loops.Retry
 
 	place *stream.Member
+	// live are the live workers that fair, our share of the shards, was worked out for.
+	live []string
+	fair []int
+	// members is how many live workers there are.
+	members atomic.Int64
 
 	mu     sync.Mutex
 	shards map[int]*shard
 	// fenced are the leases that ended with stream.ErrFenced, the last of each shard.
 	fenced   map[int]*stream.Lease
 	setbacks map[int]setback
+
+	// woken counts the entries that woke a shard.
+	woken atomic.Int64
 
 	flags flags
 	// undefined are the undefined kinds that have been logged: "source/kind".
@@ -161,17 +171,6 @@ func New(o Options) (*Worker, error) {
 	return w, nil
 }
 
-// storeRetry repeats calls of the store while it is away.
-func storeRetry(o Options) loops.Retry {
-	return loops.Retry{
-		Server: "store", Away: storage.IsAway, TimedOut: storage.IsTimeout, Logger: o.Logger,
-		Count: func(what string) { o.Metrics.Unavailable.WithLabelValues(what).Inc() },
-		Alert: func(source, reason string) {
-			o.Alerts.Raise(alert.Alert{Kind: alert.StoreSlow, Source: source, Reason: reason})
-		},
-	}
-}
-
 // SetRate changes what a source's provider allows the fleet. It ignores an unknown
 // source.
 func (w *Worker) SetRate(source string, r stream.Rate) {
@@ -180,8 +179,7 @@ func (w *Worker) SetRate(source string, r stream.Rate) {
 	}
 }
 
-// Run works until ctx ends, then hands over all shards and returns nil. It returns
-// earlier only if it cannot work at all. If ctx ends by an identity.ErrMismatch,
+// Run works until ctx ends, then hands over all shards and returns nil. If ctx ends by an identity.ErrMismatch,
 // entries in flight are dropped instead, neither finished nor acked. Run may be
 // called again then.
 func (w *Worker) Run(ctx context.Context) error {
@@ -197,6 +195,8 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	var g sync.WaitGroup
 	g.Go(func() { w.keep(work, "settler", func() { w.settler.run(work) }, w.startAllOver) })
+	g.Go(func() { w.keep(work, "leases", func() { renewer{w}.run(work) }, w.startAllOver) })
+	g.Go(func() { w.keep(work, "sources", func() { lookout{w}.run(work) }, func() {}) })
 	for _, s := range w.sources {
 		g.Go(func() { w.keep(work, "source "+s.Name, func() { s.run(work) }, w.startAllOver) })
 	}
@@ -210,10 +210,4 @@ func (w *Worker) Run(ctx context.Context) error {
 		w.Logger.Warn("could not leave the fleet; others notice within a lease's time", "error", lerr)
 	}
 	return nil
-}
-
-// persist runs do until it succeeds, fails though database and Redis answer, or ctx
-// ends. Nothing is parked or charged for it.
-func (w *Worker) persist(ctx context.Context, loop *telemetry.Loop, what string, do func() error) error {
-	return w.storeRetry.Do(ctx, loops.Call{What: what, Health: loop}, do)
 }

@@ -48,13 +48,14 @@ func Run(ctx context.Context, p *process.Process) error {
 		Addr: addr, Sources: sources, Queue: tiedQueue{streams, &store.tie}, Store: store, Tokens: tokens,
 		Ready:   map[string]telemetry.Check{"identity": store.tie.check},
 		MaxBody: int64(p.Config.Webhook.MaxBody), AppendTimeout: p.Config.Webhook.Timeout, ReadTimeout: p.Config.HTTP.ReadTimeout,
-		Metrics: p.Metrics, Gatherer: p.Gatherer, Health: p.Health, Logger: p.Logger, Version: process.Version,
+		Metrics: p.Metrics, Gatherer: p.Gatherer, Profiles: p.Profiles(), Health: p.Health, Logger: p.Logger, Version: process.Version,
 	})
 	if err != nil {
 		return err
 	}
 	p.OnReload(func(c *config.Config) error { return reload(a, configured, c) })
-	return serve(ctx, p, a, streams, store, addr, configured)
+	p.Logger.Info("listening", "addr", addr)
+	return serve(ctx, p, a, streams, store, configured)
 }
 
 // listenAddr returns where the api listens. It logs a warning if that is not the address
@@ -69,7 +70,7 @@ func listenAddr(p *process.Process, tokens []api.Token) (string, error) {
 
 // serve runs the api and the store until ctx ends. It closes the store last: requests
 // under way still read from it.
-func serve(ctx context.Context, p *process.Process, a *api.API, streams *stream.Streams, store *lateStore, addr string, sources []process.Source) error {
+func serve(ctx context.Context, p *process.Process, a *api.API, streams *stream.Streams, store *lateStore, sources []process.Source) error {
 	group, ctx := errgroup.WithContext(ctx)
 	connected, disconnect := context.WithCancel(context.WithoutCancel(ctx))
 	group.Go(func() error {
@@ -84,7 +85,6 @@ func serve(ctx context.Context, p *process.Process, a *api.API, streams *stream.
 	})
 	group.Go(func() error {
 		defer disconnect()
-		p.Logger.Info("listening", "addr", addr)
 		return a.Run(ctx)
 	})
 	return group.Wait()

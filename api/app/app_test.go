@@ -275,3 +275,37 @@ func (s *safeBuffer) String() string {
 	defer s.mu.Unlock()
 	return s.b.String()
 }
+
+// Profiles are served beside the routes of the api, to operators alone, and only if the
+// settings ask for them.
+func TestProfiles(t *testing.T) {
+	server := redistest.Start(t)
+	const tokens = "TARN_OPERATOR_TOKENS=[{name: ops, token: operator-0123456789, role: operator}, {name: grafana, token: viewer-0123456789}]"
+	for _, c := range []struct {
+		name    string
+		environ []string
+		token   string
+		status  int
+	}{
+		{"off", []string{tokens}, "operator-0123456789", 404},
+		{"no token", []string{tokens, "TARN_TELEMETRY__PROFILES=operators"}, "", 401},
+		{"a viewer's token", []string{tokens, "TARN_TELEMETRY__PROFILES=operators"}, "viewer-0123456789", 403},
+		{"an operator's token", []string{tokens, "TARN_TELEMETRY__PROFILES=operators"}, "operator-0123456789", 200},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			addr := freeAddr(t)
+			stop := running(t, process.New("api", settings(t, addr, server.URL(), "sqlite://"+t.TempDir()+"/tarn.db", c.environ...), io.Discard))
+			require.Eventually(t, func() bool { return status(t, "http://"+addr+"/readyz") == http.StatusOK }, 10*time.Second, 10*time.Millisecond)
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+process.ProfilesPath+"heap?debug=1", nil)
+			require.NoError(t, err)
+			if c.token != "" {
+				req.Header.Set("Authorization", "Bearer "+c.token)
+			}
+			res, err := client.Do(req)
+			require.NoError(t, err)
+			require.NoError(t, res.Body.Close())
+			require.Equal(t, c.status, res.StatusCode)
+			require.NoError(t, stop())
+		})
+	}
+}

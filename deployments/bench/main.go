@@ -1,7 +1,9 @@
-// Command bench measures Tarn against plain peers on this machine.
+// Command bench measures Tarn on this machine: the receiver beside plain peers, and
+// all else against limits.
 //
 //	go run ./deployments/bench receiver            # webhooks per second, with ratios
 //	go run ./deployments/bench receiver -rounds 9 -each 5s -check
+//	go run ./deployments/bench scale               # what a larger fleet carries, on paper
 //	go run ./deployments/bench backfill -check     # the share of the rate it uses, its memory
 //	go run ./deployments/bench sweep -check        # what a sweep costs that finds nothing
 //	go run ./deployments/bench gap -check          # until a lost event is in the mirror
@@ -9,9 +11,16 @@
 //	go run ./deployments/bench takeover -check     # 20 workers killed: until their work goes on
 //	go run ./deployments/bench outage -check       # how a backlog drains once the provider is back
 //	go run ./deployments/bench parked -check       # what entities that fail cost the others
+//	go run ./deployments/bench fleet -shape two    # a backlog settled by one worker, and what an event costs
+//	go run ./deployments/bench fleet -check        # the same for every shape, in turn with peers
+//	go run ./deployments/bench steps               # what an event costs in each step of its way
+//	go run ./deployments/bench idle -check         # what a worker uses that has nothing to do
+//	go run ./deployments/bench memory -check       # the memory of a worker that is far behind
+//	go run ./deployments/bench latency -check      # until an event's document can be read
+//	go run ./deployments/bench size -check         # whether the length of the log shows
 //
-// Absolute figures say more about the machine than about the code; the ratios
-// of interleaved rounds are compared with the limits.
+// Absolute figures say more about the machine than about the code, so the limits are
+// of ratios between interleaved rounds, of shares, and of times that settings decide.
 package main
 
 import (
@@ -26,14 +35,18 @@ import (
 	"github.com/tarn-sync/tarn/deployments/bench/receiver"
 	"github.com/tarn-sync/tarn/deployments/bench/reconcile"
 	"github.com/tarn-sync/tarn/deployments/bench/scale"
+	"github.com/tarn-sync/tarn/deployments/bench/speed"
 )
 
 // known are the measurements, by name.
-const known = "receiver, scale, backfill, sweep, gap, live, takeover, outage or parked"
+const known = "receiver, scale, backfill, sweep, gap, live, takeover, outage, parked, fleet, steps, idle, memory, latency or size"
 
 type command = func(ctx context.Context, args []string, out io.Writer) error
 
 func main() {
+	if len(os.Args) > 1 && os.Args[1] == speed.WorkerMode {
+		os.Exit(speed.WorkerMain(os.Args[2:])) // signals are the worker's
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, os.Args[1:]); err != nil {
@@ -55,8 +68,10 @@ func run(ctx context.Context, args []string) error {
 		return receiver.ServerMain(ctx, args[1:])
 	case receiver.LoadMode:
 		return receiver.LoadMain(ctx, args[1:], os.Stdout)
+	case speed.ProviderMode:
+		return speed.ProviderMain(ctx, args[1:])
 	}
-	for _, commands := range []map[string]command{reconcile.Commands, limits.Commands} {
+	for _, commands := range []map[string]command{reconcile.Commands, limits.Commands, speed.Commands} {
 		if c := commands[args[0]]; c != nil {
 			return c(ctx, args[1:], os.Stdout)
 		}

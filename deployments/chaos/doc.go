@@ -6,18 +6,19 @@
 // It runs two apis, three workers, a reconciler and the simulator as processes
 // on a real redis-server (append-only file, synced always) and one store; see
 // package fleet. From one seed it draws which fault happens when, and prints each
-// as it happens. At the end it prints one line, and exits with 1 unless the first
-// five figures after accepted are 0:
+// as it happens. At the end it prints one line. It exits with 1 unless events were
+// accepted, the next five figures are 0, and no process ended by itself:
 //
 //	chaos: accepted=… lost=0 wrong=0 regressed=0 inversions=0 unsettled=0 dead=… …
 //
 //	accepted       events that were answered 2xx at least once
 //	lost           those that are not in the event log
-//	wrong          entities whose mirror is not the provider's truth, both ways,
-//	               those with open dead letters too
-//	regressed      times the mirror showed a state with less history after one
-//	               with more, or one that never was; seen in the database's own
-//	               order, for the kinds that carry their history
+//	wrong          entities whose mirror is not the provider's truth, those with
+//	               open dead letters too, and accounts and orders that the mirror
+//	               has not
+//	regressed      times the mirror showed an older version of an account or order
+//	               after a newer one, or one that never was; seen in the
+//	               database's own order
 //	inversions     times a covering claim decreases along an entity's stream
 //	unsettled      events that are open, and entries and parked entities that
 //	               are left in Redis, when the time to drain is over
@@ -48,7 +49,7 @@
 // When the time is over all stopped processes run again, the provider answers
 // normally, and parked entities are made due, as operators do after an outage. No
 // webhook is lost for good here: the simulator repeats each until it is accepted.
-// Package drift loses webhooks.
+// Command drift loses webhooks.
 //
 // # Controls
 //

@@ -51,7 +51,8 @@
 //	deletes     tombstones in the mirror
 //	api_calls   answers of the provider's API while sweeps ran, to any process
 //	wrong       entities whose mirror is not the truth in the end, tombstones and
-//	            entities that are missing included
+//	            entities that are missing included, except those that differ in
+//	            volatile fields alone
 //
 // The exit status is 1 unless false, remaining and wrong are 0.
 //

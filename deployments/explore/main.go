@@ -3,9 +3,10 @@
 //
 //	make explore DURATION=60s [SEED=7]
 //
-// It prints one line and exits with 0, or prints the seed and a small transcript
-// of the first schedule that breaks an invariant and exits with 1. With -off one
-// guarantee is switched off, and a broken invariant must be found.
+// It prints one line and exits with 0. If a schedule breaks an invariant, it prints
+// the seed and a small transcript before that line and exits with 1. With -off one
+// guarantee is switched off: a broken invariant must be found, so 1 is the exit status
+// to expect.
 package main
 
 import (

@@ -1,7 +1,7 @@
 // Package fleet runs Tarn as its users do, in separate processes on a real Redis
 // and a real store, against the simulator, and compares the result with the
-// simulator's truth. The tests and commands under deployments are built on it; it
-// does not import package testing.
+// simulator's truth. The end-to-end tests and the commands chaos, drift and most of
+// bench are built on it; it does not import package testing.
 //
 //	simulator ──webhooks──▶ balancer ──▶ api, api ──┐
 //	     ▲                                          ├─▶ link ─▶ redis-server
@@ -32,5 +32,6 @@
 //	order.go      the order that the log shows
 //	recovery.go   how long shards were without a reader
 //
-// A Fleet may be used by one goroutine at a time; each Member has a lock.
+// Members may be listed and used by several goroutines at a time. Start, Add,
+// SetFaults and Close are for one.
 package fleet

@@ -21,7 +21,7 @@ const (
 	Token         = "fleet-operator-token-0123"
 )
 
-// Plan describes a fleet. The zero value is one simulator and a store.
+// Plan describes a fleet. The zero value is a simulator, a redis-server and a store.
 type Plan struct {
 	// Dir is where everything is kept. "": a fresh directory that goes with the
 	// fleet.

@@ -10,12 +10,13 @@
 // The world is a set of entities, each with its versions. A change is made
 // under one lock: entities get new versions, events are made, the journal gets all
 // of it as one line, and only then can readers and the sender see it. A crash of
-// the process therefore never takes back what was served or sent.
+// the process therefore never takes back what was served or sent. (Without
+// Options.Data there is no journal.)
 //
-// Two things change the world. Life makes plausible changes at a steady rate:
-// accounts open, orders run from created to executed, trades settle. Load
-// makes an exact number of events over an exact number of entities, for
-// proofs. All randomness of the world comes from one seed.
+// Life, Load and some of the controls below change the world. Life makes plausible
+// changes at a steady rate: accounts open, orders run from created to executed,
+// trades settle. Load makes an exact number of events over an exact number of
+// entities, for proofs. All randomness of the world comes from one seed.
 //
 // Chaos is between the world and its readers and never touches the world:
 // webhooks are doubled, delayed, lost or wrongly signed, answers are late,

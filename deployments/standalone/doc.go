@@ -10,6 +10,6 @@
 // simulator's world, so that a second start continues where the first one ended.
 // The parts are those that the separate binaries run.
 //
-// The api and the workers stop first, while Redis and the provider still answer;
-// then the simulator, then Redis.
+// The api, the workers and the reconciler stop first, while Redis and the provider
+// still answer; then the simulator, then Redis.
 package main

@@ -1,8 +1,9 @@
 // Package alert raises alerts for humans: a dead letter, a source that is down or
-// refuses the key, a rewritten history, a discrepancy that no event explains.
+// refuses the key, a rewritten history, a discrepancy that no event explains, and the
+// other kinds that Kind lists.
 //
-// Every alert is at once logged at level error and counted in a metric, by the
-// process that raises it. With a webhook it is posted too: JSON in batches,
+// Every alert is at once logged, at level error or as its Warning, and counted in a
+// metric, by the process that raises it. With a webhook it is posted too: JSON in batches,
 //
 //	{"alerts": [{"at", "kind", "source", "id", "event", "entity", "reason", "class", "trace_id"}],
 //	 "dropped": [{"source", "kind", "count"}]}

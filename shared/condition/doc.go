@@ -15,7 +15,10 @@
 // # From a failure to a pause and back
 //
 // Package fate asks whether a failure is the source's. Source.IsIll and
-// Source.Overasked answer that by the probe path, which depends on no entity:
+// Source.Overasked answer that by the probe path, which depends on no entity. A
+// Transient failure is counted in a Streak first, and the probe path is asked from
+// the third failure in a row on. Each failure before that counts as the entity's own,
+// and costs an attempt.
 //
 //	failure ──▶ IsIll ── probe path is well ──▶ the entity's own failure
 //	              │
@@ -26,10 +29,14 @@
 // Many failures at once share one probe: see Prober. One process of the fleet at a
 // time tries to resume; Redis says which, and when, by its own clock.
 //
-// While a source is paused no worker asks it for anything, and waiting costs no
-// attempt. A pause made by hand, or without a length, ends only by hand. Each pause
-// in a row lasts longer: see Pauses. A pause with Witnesses ends only once a known
-// entity is found as well: see package witness.
+// While a source is paused no sync and no sweep asks it for anything, and waiting
+// costs no attempt. Requests under way are not cut off. One process at a time asks
+// the probe path and the witnesses. A pause without a length ends only when an
+// operator resumes the source. The pauses that operators make have none.
+//
+// A strike is a pause in a row, without a good answer in between. Each lasts longer:
+// see Pauses. A pause with Witnesses ends only once a known entity is found as well:
+// see package witness.
 //
 // What follows from a pause follows from its PauseKind. Its reason is for people.
 //

@@ -77,9 +77,9 @@ type Pause struct {
 }
 
 // Pauses is how long a pause lasts if the provider does not say: First, then twice
-// as long with each strike, at most Longest.
+// as long with each further one in a row, at most Longest.
 type Pauses struct {
-	// First is the pause before the first strike. Defaults to 1 s.
+	// First is the length of the first pause in a row. Defaults to 1 s.
 	First time.Duration
 	// Longest is the longest pause. Defaults to 1 minute.
 	Longest time.Duration
@@ -107,7 +107,7 @@ func (p Pauses) After(probe error, strikes int) Pause {
 	return NewPause(kind, asked, probe.Error())
 }
 
-// Length is how long a pause lasts after so many strikes.
+// Length is how long a pause lasts that comes after so many in a row.
 func (p Pauses) Length(strikes int) time.Duration {
 	p = p.WithDefaults()
 	return min(p.First<<min(max(strikes, 0), 10), p.Longest)

@@ -6,7 +6,7 @@ import "time"
 // paused.
 type State struct {
 	Paused bool
-	// Until is when a probe may be tried. Zero with Paused: by hand only.
+	// Until is when a probe may be tried. Zero with Paused: only an operator ends it.
 	Until  time.Time
 	Since  time.Time
 	Reason string
@@ -16,7 +16,8 @@ type State struct {
 	// Witnesses are the kinds of which a known entity must answer before the
 	// pause ends. None: the probe path alone decides.
 	Witnesses []string
-	// Strikes counts pauses in a row without a good answer in between.
+	// Strikes counts the pauses in a row without a good answer in between, this one
+	// included. A pause that is renewed before its time has come counts once.
 	Strikes int
 	// Told is the alert that was raised for this pause, "" for none. Only
 	// stream.Streams.Source says it.

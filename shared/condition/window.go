@@ -14,7 +14,7 @@ const (
 )
 
 // Window is the last 50 answers for entities that the mirror knows: whether each
-// was a 404. When more than a fifth are, the provider has not lost that many
+// was a 404. When more than a fifth of many are, the provider has not lost that many
 // entities at once; it is asked at the wrong address or with the wrong key. The
 // zero value is empty.
 type Window struct {
@@ -48,7 +48,8 @@ func (w *Window) Revise(number int) bool {
 	return true
 }
 
-// Suspicious reports whether more than a fifth of the answers are 404s.
+// Suspicious reports whether more than a fifth of the answers so far are 404s. One
+// answer is enough: see Full.
 func (w *Window) Suspicious() bool { return w.sum*5 > min(w.n, windowSize) }
 
 // Full reports whether there are enough answers to judge by alone.

@@ -82,6 +82,8 @@ func (d *decoder) check(c *Config) {
 	d.checkURL("telemetry.otlp_endpoint", c.Telemetry.OTLPEndpoint, "http", "https")
 	d.rule("retry.cap", c.Retry.Cap >= c.Retry.First, "is shorter than retry.first")
 	d.checkTokens(c.OperatorTokens)
+	d.rule("telemetry.profiles", c.Telemetry.Profiles != "operators" || slices.ContainsFunc(c.OperatorTokens, func(t OperatorToken) bool { return t.Role == "operator" }),
+		"needs one of operator_tokens with the role operator")
 	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
 		d.checkSource("sources."+name, name, c.Sources[name])
 		d.checkReach("sources."+name+".reconcile", c.Sources[name].Reconcile, c.Retention.Events)

@@ -62,7 +62,7 @@ type Webhook struct {
 
 // Worker is what one worker holds in memory.
 type Worker struct {
-	InFlight int `yaml:"in_hand" default:"20000" min:"1" max:"1000000" help:"Live entries of one source that a worker holds in memory, about 1 KB each, before it moves what waits for budget back to Redis. Of background entries it holds half as many."`
+	InFlight int `yaml:"in_hand" default:"20000" min:"1" max:"1000000" help:"Live entries of one source that a worker holds in memory, about 1 KB each, before it moves what waits for budget back to Redis. It reads background entries while live and background ones together, without delayed ones, are below half of it."`
 }
 
 // OperatorToken is a bearer token.
@@ -153,10 +153,11 @@ type Alert struct {
 	Webhook Secret `yaml:"webhook" help:"Address that alerts are posted to, as JSON in batches. Empty: alerts are only logged."`
 }
 
-// Telemetry is tracing.
+// Telemetry is tracing and profiles.
 type Telemetry struct {
 	OTLPEndpoint string  `yaml:"otlp_endpoint" help:"OTLP/HTTP address that traces are sent to, such as http://127.0.0.1:4318. Empty: no traces."`
 	SampleRatio  float64 `yaml:"sample_ratio" default:"1" min:"0.000001" max:"1" help:"Share of events that are traced."`
+	Profiles     string  `yaml:"profiles" default:"off" oneof:"off operators" help:"operators: every process serves profiles of its CPU and memory below /debug/pprof/ to the tokens of operators, of which operator_tokens must have one."`
 }
 
 // Log is logging.

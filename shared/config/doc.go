@@ -2,11 +2,12 @@
 //
 // It is strict, because a setting that is silently ignored is discovered in
 // production. Unknown keys, wrong types and values out of range are errors that
-// name file, line and key; all of them are reported at once.
+// name file, line and key; all of them are reported at once. A file that is no YAML
+// is reported alone.
 //
-//	tarn.yaml:7: redis.lease_tl is not a key; known here: url, prefix, lease_ttl, …
-//	tarn.yaml:9: sources.lemon.rate.per: "1" is no duration: write 500ms, 5s or 168h
-//	TARN_SHARDS: shards: 0 is too small: at least 1
+//	tarn.yaml:7: redis.lease_tl: is not a key; known here: url, prefix, lease_ttl, …
+//	tarn.yaml:9: sources.lemon.rate.per: "1": want a duration: 500ms, 5s, 168h
+//	TARN_SHARDS: shards: is too small: at least 1
 //
 // # Values
 //
@@ -19,13 +20,15 @@
 // Every key can be set from the environment: TARN_ and the path in capitals, its
 // steps joined by two underscores. TARN_REDIS__LEASE_TTL=10s is redis.lease_ttl; a
 // dash in a source's name is an underscore. Such values are literal: nothing in
-// them is expanded. Lists are written comma-separated or as YAML ([a, b]).
+// them is expanded. A list is set as a whole, comma-separated or as YAML ([a, b]). A
+// TARN_ name that is no key is an error if it has two underscores in a row; others
+// are left alone, since orchestrators make such names.
 //
 // # One place
 //
 // The struct tags of Config define a key: its name, default, bounds and help.
-// Reading, checking, --help, the guide's table and what SIGHUP may change are all
-// derived from them, so they cannot disagree.
+// Reading, --help, the guide's table and what SIGHUP may change are all derived from
+// them, so they cannot disagree. Rules between keys are in check.go.
 //
 // Values that are or may hold a secret are of type Secret, which prints as
 // [secret]; error messages never quote them.

@@ -9,7 +9,7 @@ import (
 )
 
 // head is a signal without its key, cause id and payload, as ParseSignal reads
-// it; appendHead writes it. Times are counted in microseconds since 1970;
+// it; AppendHead writes it. Times are counted in microseconds since 1970;
 // absent ones are left out.
 type head struct {
 	Cause     Cause  `json:"c"`
@@ -60,9 +60,10 @@ const (
 	refRoom = 112
 )
 
-// appendHead appends the head as JSON. By hand, because encoding/json took
-// longer for it than verifying and reading a webhook, and every webhook pays.
-func (s *Signal) appendHead(b []byte) []byte {
+// AppendHead appends the head, the value of one of the fields, as JSON. By hand, because
+// encoding/json took longer for it than verifying and reading a webhook, and every
+// webhook pays.
+func (s *Signal) AppendHead(b []byte) []byte {
 	b = appendText(append(b, `{"c":`...), string(s.Cause))
 	b = strconv.AppendInt(append(b, `,"q":`...), int64(s.Class), 10)
 	if s.EventType != "" {

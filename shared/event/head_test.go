@@ -61,7 +61,7 @@ func FuzzHead(f *testing.F) {
 // same head written by encoding/json.
 func requireHead(t *testing.T, s Signal) {
 	t.Helper()
-	text := s.appendHead(nil)
+	text := s.AppendHead(nil)
 	require.True(t, json.Valid(text), "%q", text)
 	written, err := json.Marshal(headOf(s))
 	require.NoError(t, err)

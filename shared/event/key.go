@@ -49,13 +49,17 @@ func (k Key) IsZero() bool { return k == Key{} }
 func (k Key) Shard(n int) int {
 	// Room on the stack for what String returns: this runs for every entry.
 	var room [128]byte
-	b := append(append(room[:0], k.Source...), '/')
+	return int(xxhash.Sum64(k.AppendTo(room[:0])) % uint64(n))
+}
+
+// AppendTo appends what String returns.
+func (k Key) AppendTo(b []byte) []byte {
+	b = append(append(b, k.Source...), '/')
 	b = append(b, k.Kind...)
 	if k.Under != "" {
 		b = append(append(b, underMark...), k.Under...)
 	}
-	b = append(b, '/')
-	return int(xxhash.Sum64(append(b, k.ID...)) % uint64(n))
+	return append(append(b, '/'), k.ID...)
 }
 
 // ParseKey reads "source/kind/id" or "source/kind@under/id", as written by

@@ -50,8 +50,12 @@ type Tier string
 
 // The tiers.
 const (
-	TierLive       Tier = "live"       // webhooks, sync, redrive
-	TierBackground Tier = "background" // reconcile, backfill, derived
+	// TierLive has the classes Live, such as webhooks and an operator's sync, and
+	// Redrive.
+	TierLive Tier = "live"
+	// TierBackground has the classes Reconcile, such as sweeps, refreshes of derived
+	// kinds and second looks, and Backfill.
+	TierBackground Tier = "background"
 )
 
 // Tier returns the stream a class travels on.
@@ -109,13 +113,18 @@ const (
 // for it to tell whether the entity is parked.
 const FieldKey = fieldKey
 
+// FieldNames are the names of the fields, in the order in which Fields returns them.
+// Their values are the entity's key, CauseID, what AppendHead writes and, on an event's
+// own entry only, its payload.
+func FieldNames() [4]string { return [4]string{fieldKey, fieldCauseID, fieldHead, fieldBody} }
+
 // Fields returns the signal as flat field, value pairs of a stream entry.
 func (s Signal) Fields() ([]any, error) { return s.AppendFields(make([]any, 0, 8)) }
 
 // AppendFields appends what Fields returns to f. There is no signal it fails
 // for.
 func (s Signal) AppendFields(f []any) ([]any, error) {
-	text := s.appendHead(make([]byte, 0, s.headSize()))
+	text := s.AppendHead(make([]byte, 0, s.headSize()))
 	f = append(f, fieldKey, s.Ref.Key.String(), fieldCauseID, s.CauseID, fieldHead, text)
 	if s.Body != nil {
 		f = append(f, fieldBody, s.Body.Payload)

@@ -1,5 +1,6 @@
 // Package fate decides what becomes of work that failed. Decide is the only
-// place where that is decided; the worker and the reconciler carry it out.
+// place where that is decided. The worker carries it out. The reconciler has no work
+// to park or bury: it asks again, or gives the call up, and the next sweep asks again.
 //
 // It takes two steps. First an error gets a Class from the code that understands
 // it: the provider client knows a 404 in the provider's own shape, the store knows
@@ -26,9 +27,10 @@
 //	429                                  Throttled    Overasked   wait                park; retry the third time
 //	401, 403                             Refused      Refusing    wait                bury
 //	404, 410 in the provider's shape     Gone                                         confirm
-//	  and again after gone_after:
-//	    of an entity that lives          Gone         Believable  tombstone           wait
-//	    of another                       Gone                                         tombstone
+//	  and still after gone_after:
+//	    the mirror has the entity,       Gone         Believable  tombstone           wait
+//	      not as deleted
+//	    it has not                       Gone                                         tombstone
 //	400, 422, refused by the store       Permanent                                    bury
 //	no such kind in this definition      Undefined                                    park
 //	panic                                Panic                                        bury
@@ -37,10 +39,14 @@
 //	a newer fetch has begun              ErrOvertaken                                 wait
 //	parents disagree about Gone,                                                      retry
 //	  Refused or Permanent
-//	a fate could not be carried out      Failure.Unfinished                           redo; a panic: bury
+//	an attempt could not be counted      Failure.Unfinished                           redo; a panic: bury
 //
 // Only retry costs an attempt. If it is the source, package condition has paused it
-// by the time it answers.
+// by the time it answers. It asks the probe path from the third Transient failure in a
+// row on; the answer about those before is no.
+//
+// Other steps that fail while a fate is carried out are not decided here. The worker
+// makes the whole sync again.
 //
 // # Back-off
 //

@@ -6,7 +6,8 @@
 // other's events, or one half of a fleet waits for what the other half writes
 // elsewhere, while every process looks healthy. So both sides hold an id, as the
 // nodes of an etcd cluster or the log directories of a Kafka broker do. Every
-// process compares them before it begins, and every 2 s from then on.
+// process but the api compares them before it begins, and every process every 2 s
+// from then on.
 //
 //	database: fleet  id, shape (prefix, shards), data, turn
 //	Redis:    {prefix}:identity  fleet, data

@@ -10,12 +10,13 @@
 //
 // Neither a Supervisor nor a Retry has a last try. Work is safe in Redis or in the
 // store, so a process that gave up would only need a person to start it again. Both
-// end with their context.
+// end with their context. A Retry also ends with an error that is not of a server
+// that is away.
 //
 // # What is reported
 //
 // A server that is away comes back, so the first failure of a call is one line in
-// the log and one count, and the calls that follow are silent. A call that takes
+// the log and one count, and its further failures are silent. A call that takes
 // longer than its time-out may never end. After three time-outs in a row it is
 // reported: as an error in the log, a count, an alert, and the state of the loop in
 // /healthz. It is reported again every thirty time-outs. Each try costs the server a

@@ -1,10 +1,10 @@
-// Package process is what all binaries of Tarn have in common: flags, settings,
-// logging, tracing, metrics, health, signals, and the connections to Redis, the
-// store and the providers. A main names its program and what to run, nothing else.
+// Package process is what the api, the worker and the reconciler have in common:
+// flags, settings, logging, tracing, metrics, health, signals, and the connections to
+// Redis, the store and the providers. A main names its program and what to run, nothing else.
 //
 //	SIGTERM, SIGINT  the context ends; the process has 10 s, then it is cut off.
-//	                 A second signal cuts it off at once. Exit status 0; 4 for
-//	                 a command that was not done yet.
+//	                 A second signal ends it at once. Exit status 0; 1 if it was
+//	                 cut off; 4 for a command that was not done yet.
 //	SIGHUP           the settings are read again. Secrets, keys and rates take
 //	                 effect; other differences are named in the log.
 //

@@ -19,7 +19,7 @@ import (
 )
 
 // Probe is the small HTTP server of a process that serves nothing else:
-// /healthz, /readyz and /metrics.
+// /healthz, /readyz, /metrics and, if asked for, profiles.
 type Probe struct {
 	process *Process
 	checks  atomic.Pointer[map[string]telemetry.Check]
@@ -61,6 +61,9 @@ func (s *Probe) Serve(ctx context.Context) error {
 		telemetry.Readyz(*s.checks.Load(), nil).ServeHTTP(w, r)
 	})
 	mux.Handle("GET /metrics", telemetry.MetricsHandler(s.process.Gatherer))
+	if profiles := s.process.Profiles(); profiles != nil {
+		mux.Handle(ProfilesPath, profiles)
+	}
 	if s.rest != nil {
 		mux.Handle("/", s.rest)
 	}

@@ -53,6 +53,8 @@
 //	    list: /accounts                  # optional: where they are all found
 //	    status: status                   # path of the status …
 //	    proof: [owner.name]              # fields of every answer: taken without an id if all are there
+//	    id: id                           # path of the id in an answer and an element; this is the default
+//	    deleted: deleted                 # if true there, the answer says that the entity is gone
 //	  order:
 //	    get: /accounts/{account}/orders/{order}   # {account} is a parent
 //	    list: /accounts/{account}/orders
@@ -117,15 +119,15 @@
 // # What an event names
 //
 // An event is read for identifiers only. Its family says which ones. An unknown
-// family touches the kind of the same name, if there is one, and every other kind
-// whose ids are in the context. A whole number is an id by its text. An entity
+// family touches the kind whose ids the context has under the family's name, if
+// there is one, and every other kind whose ids are in the context. A whole number is an id by its text. An entity
 // whose own id is missing or unusable is left out. An entity whose parents are
 // missing is named without them, since the mirror may have them (see Complete).
 // The event itself is always kept, and flagged if it does not name the entity its
 // type is about. An unreadable time is dropped. Only a malformed body is refused,
 // with an EnvelopeError.
 //
-// The fields that are used are read strictly (a name occurs once, an id is a
+// The fields that are used are read strictly (a name occurs once, a type is a
 // string), because the signature of a body that two readers can read differently
 // proves nothing. Fields that are never read may repeat names or hold half a
 // surrogate pair: an event refused for them would be lost.

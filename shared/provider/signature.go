@@ -355,8 +355,9 @@ func undouble(value string) string {
 // isCopies reports whether a value is n copies of a text, joined.
 func isCopies(value, once, comma string, n int) bool {
 	for range n - 1 {
-		var ok bool
-		if value, ok = strings.CutPrefix(value, once+comma); !ok {
+		rest, starts := strings.CutPrefix(value, once)
+		var joined bool
+		if value, joined = strings.CutPrefix(rest, comma); !starts || !joined {
 			return false
 		}
 	}

@@ -1,6 +1,6 @@
-// Package storage is the customer's database: the mirror documents, the event
-// log, dead letters, discrepancies, the reconciler's tasks and the audit. It
-// is the only package that knows databases.
+// Package storage is the interface to the customer's database: the mirror documents,
+// the event log, dead letters, discrepancies, the reconciler's tasks and the audit.
+// Only its subpackages know a database.
 //
 // SCHEMA.md beside this file describes every collection and table, for
 // applications that query the database themselves.

@@ -16,7 +16,8 @@ type Letter struct {
 	Source, EventID string
 	Ref             event.Ref
 	Signal          SignalID
-	// Class is the fate class of the last error; see package fate.
+	// Class is the fate class of the last error (see package fate), or "abandoned"
+	// for work of a source that was discarded.
 	Class    string
 	Attempts []Attempt
 	// Claim is that of the last attempt: a later good sync supersedes it.
@@ -100,8 +101,8 @@ type LetterFilter struct {
 	Cursor string `json:"cursor,omitempty"`
 }
 
-// Letters is the part of Store that operators use on dead letters. Burying and
-// superseding are the worker's.
+// Letters is the part of Store that operators use on dead letters. Superseding is the
+// worker's. So is burying, except when a source is discarded.
 type Letters interface {
 	// LetterByID returns one, or ErrNotFound.
 	LetterByID(ctx context.Context, id string) (*LetterRecord, error)
@@ -138,8 +139,8 @@ const (
 	NoteOperator = "operator"
 )
 
-// MaxNotes is how many notes a caller gives Note at a time at most, so that all
-// of them can be noted again and are counted once.
+// MaxNotes is the most notes in one call of Note. All of them can be noted again and
+// are counted once. Of a longer call that is repeated, a duplicate may count twice.
 const MaxNotes = 500
 
 // Note is an entry of the audit: a duplicate, a sum of rejections, an operator's

@@ -10,8 +10,8 @@ import (
 // EventStatus is the status of an event or of an outcome.
 type EventStatus string
 
-// The statuses of an event. An outcome has the same ones, without Retrying
-// and with Open for Pending.
+// The statuses of an event. An outcome has the same ones, except Retrying. It is
+// called open while it is Pending, and settled otherwise.
 const (
 	Pending    EventStatus = "pending"
 	Retrying   EventStatus = "retrying"

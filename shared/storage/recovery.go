@@ -81,8 +81,9 @@ type Verification interface {
 	Documents(ctx context.Context, keys []event.Key) ([]*Document, error)
 
 	// Verify moves verified_at up to At, where it is earlier and the state
-	// hash is still the compared one. It is the only thing the reconciler
-	// writes to the mirror. Bulk writes; it returns how many were moved.
+	// hash is still the compared one. It is the only method by which the reconciler
+	// says anything about a document's state. Bulk writes; it returns how many were
+	// moved.
 	Verify(ctx context.Context, same []Verified) (int, error)
 
 	// DueForVerify lists fetched documents to be checked, by id. Nearly all of a

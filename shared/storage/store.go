@@ -32,7 +32,8 @@ func IsTimeout(err error) bool { return errors.Is(err, ErrTimeout) }
 
 // Store is the database. All methods are safe for concurrent use and honour
 // their context; errors are classified as the package comment says. Batches
-// may be of any length, order is kept, and every write may be repeated.
+// may be of any length, order is kept, and every write may be repeated. A long
+// batch of Note is an exception: see MaxNotes.
 type Store interface {
 	// Ping reports whether the database answers and can be written.
 	Ping(ctx context.Context) error

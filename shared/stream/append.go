@@ -40,11 +40,14 @@ type Receipt struct {
 // signal may or may not have been appended. Above 80 % of maxmemory it answers
 // ErrFull.
 func (s *Streams) Append(ctx context.Context, d Draft) (Receipt, error) {
-	got, err := s.appendPage(ctx, []Draft{d}, false)
-	if err != nil {
-		return Receipt{}, err
+	a := takeAppending(1, false)
+	s.draft(&d, &a.entries[0], a)
+	if err := s.submit(ctx, a); err != nil {
+		return Receipt{}, fmt.Errorf("append a signal of %s: %w", d.Signal.Ref.Key, err)
 	}
-	return got[0], nil
+	r, err := a.entries[0].receipt()
+	a.free()
+	return r, err
 }
 
 // AppendAll appends many signals, in order per shard. On an error the receipts
@@ -76,16 +79,14 @@ func (s *Streams) appendPages(ctx context.Context, ds []Draft, further bool) ([]
 }
 
 func (s *Streams) appendPage(ctx context.Context, ds []Draft, further bool) ([]Receipt, error) {
-	a := &appending{entries: make([]entry, len(ds)), further: further, done: make(chan struct{})}
-	for i, d := range ds {
-		a.entries[i].further = further
-		if err := s.draft(d, &a.entries[i]); err != nil {
-			return nil, err
-		}
+	a := takeAppending(len(ds), further)
+	for i := range ds {
+		s.draft(&ds[i], &a.entries[i], a)
 	}
 	if err := s.submit(ctx, a); err != nil {
 		return nil, fmt.Errorf("append %d signals, first of %s: %w", len(ds), ds[0].Signal.Ref.Key, err)
 	}
+	defer a.free()
 	receipts := make([]Receipt, 0, len(ds))
 	for i := range a.entries {
 		r, err := a.entries[i].receipt()
@@ -97,39 +98,61 @@ func (s *Streams) appendPage(ctx context.Context, ds []Draft, further bool) ([]R
 	return receipts, nil
 }
 
-// entry is a stream entry on its way.
+// entry is a stream entry on its way, as append.lua takes it.
 type entry struct {
 	shard        int
-	stream, mark string // mark is the stream's name if there is none
-	ttl          int64  // of the mark, ms
-	body         string // hash of the event's body, kept with the mark; "" without one
-	fields       []any
-	size         int  // bytes, about
-	further      bool // goes in however full Redis is
+	stream, mark value // mark is the stream's name if there is none
+	remembers    value // what the mark remembers
+	// key, causeID, head and, if own, payload are the values of the fields.
+	key, causeID, head, payload value
+	own                         bool // it is an event's own entry
+	further                     bool // goes in however full Redis is
 
 	answer string
 	err    error
 }
 
+// size is about how many bytes an entry has. Only payloads are large.
+func (e *entry) size() int { return len(e.payload) }
+
+// value is an argument of a script. A pointer to it goes into a command without the
+// allocation that a string or a slice of bytes needs there.
+type value []byte
+
+// MarshalBinary returns the bytes, for the client.
+func (v *value) MarshalBinary() ([]byte, error) { return *v, nil }
+
+// onceMark begins what the mark of a signal without an event remembers.
+const onceMark = '@'
+
 // draft fills in what appends a signal. One without a mark that the client
 // repeats means one look too many at an entity, which changes nothing.
-func (s *Streams) draft(d Draft, e *entry) (err error) {
-	key := d.Signal.Ref.Key
-	e.shard = key.Shard(s.opts.Shards)
-	e.stream = s.keys.stream(e.shard, key.Source, d.Signal.Class.Tier())
+func (s *Streams) draft(d *Draft, e *entry, a *appending) {
+	signal := &d.Signal
+	key := signal.Ref.Key
+	e.shard, e.further = key.Shard(s.opts.Shards), a.further
+	a.text = s.keys.appendStream(a.text, e.shard, key.Source, signal.Class.Tier())
+	e.stream = a.cut()
 	switch {
-	case d.Signal.Body != nil:
-		e.mark, e.ttl = s.keys.mark(e.shard, key.Source, d.Signal.Body.ID), milliseconds(s.opts.DedupeTTL)
-		e.size = len(d.Signal.Body.Payload)
-		e.body = strconv.FormatUint(xxhash.Sum64(d.Signal.Body.Payload), 16)
+	case signal.Body != nil:
+		a.text = s.keys.appendMark(a.text, e.shard, key.Source, signal.Body.ID)
+		e.mark = a.cut()
+		a.text = strconv.AppendUint(a.text, xxhash.Sum64(signal.Body.Payload), 16)
+		e.own, e.payload = true, signal.Body.Payload
 	case d.Once > 0:
-		e.mark, e.ttl = s.keys.once(e.shard, d.Signal.Cause, key.String()), milliseconds(d.Once)
-		e.body = strconv.FormatInt(e.ttl, 16)
+		a.text = s.keys.appendOnce(a.text, e.shard, signal.Cause, key)
+		e.mark = a.cut()
+		a.text = strconv.AppendInt(append(a.text, onceMark), milliseconds(d.Once), 16)
 	default:
 		e.mark = e.stream
 	}
-	e.fields, err = d.Signal.AppendFields(make([]any, 0, 8))
-	return err
+	e.remembers = a.cut()
+	a.text = key.AppendTo(a.text)
+	e.key = a.cut()
+	a.text = append(a.text, signal.CauseID...)
+	e.causeID = a.cut()
+	a.text = signal.AppendHead(a.text)
+	e.head = a.cut()
 }
 
 // receipt reads the answer of append.lua for one entry.
@@ -140,7 +163,7 @@ func (e *entry) receipt() (Receipt, error) {
 	answer, _, _ := strings.Cut(e.answer, " ") // without the hash of a body
 	value, duplicate := strings.CutPrefix(answer, "=")
 	if !duplicate {
-		return Receipt{Shard: e.shard, ID: strings.TrimPrefix(answer, "+")}, nil
+		return Receipt{Shard: e.shard, ID: answer}, nil
 	}
 	id, queued := strings.CutPrefix(value, "queued:")
 	if !queued {
@@ -175,7 +198,7 @@ func (s *Streams) ForgetEvents(ctx context.Context, homes map[string]event.Key) 
 
 // ForgetOnce removes the mark of Drafts with Once, whatever their Once.
 func (s *Streams) ForgetOnce(ctx context.Context, cause event.Cause, k event.Key) error {
-	mark := s.keys.once(k.Shard(s.opts.Shards), cause, k.String())
+	mark := s.keys.once(k.Shard(s.opts.Shards), cause, k)
 	if err := s.client.Del(ctx, mark).Err(); err != nil {
 		return fmt.Errorf("remove mark %s: %w", mark, err)
 	}

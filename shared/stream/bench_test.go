@@ -3,6 +3,7 @@ package stream
 import (
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -37,7 +38,9 @@ var benchmarked atomic.Int64
 func benchmarkAppend(b *testing.B, srv *redistest.Server, s *Streams) {
 	srv.FlushAll()
 	b.ReportAllocs()
+	used := redisCPU(b, s.client)
 	b.ResetTimer()
+	defer func() { b.ReportMetric((redisCPU(b, s.client)-used)*1e6/float64(b.N), "redis-µs/op") }()
 	each(b, func(i int64) error {
 		n := strconv.FormatInt(i, 10)
 		_, err := s.Append(b.Context(), Draft{Signal: happened("evt_"+n, "bord_"+n)})
@@ -50,7 +53,9 @@ func benchmarkPlain(b *testing.B, srv *redistest.Server) {
 	c := redis.NewClient(&redis.Options{Addr: srv.Addr(), MaxRetries: -1, Protocol: 2, PoolSize: callers})
 	defer func() { require.NoError(b, c.Close()) }()
 	b.ReportAllocs()
+	used := redisCPU(b, c)
 	b.ResetTimer()
+	defer func() { b.ReportMetric((redisCPU(b, c)-used)*1e6/float64(b.N), "redis-µs/op") }()
 	each(b, func(i int64) error {
 		n := strconv.FormatInt(i, 10)
 		fields, err := happened("evt_"+n, "bord_"+n).Fields()
@@ -78,4 +83,20 @@ func each(b *testing.B, f func(int64) error) {
 	}
 	work.Wait()
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "appends/s")
+}
+
+// redisCPU returns the CPU time that a server has used, in seconds.
+func redisCPU(b *testing.B, c redis.UniversalClient) float64 {
+	b.Helper()
+	info, err := c.Info(b.Context(), "cpu").Result()
+	require.NoError(b, err)
+	used := 0.0
+	for _, name := range []string{"used_cpu_sys", "used_cpu_user"} {
+		_, rest, _ := strings.Cut(info, name+":")
+		text, _, _ := strings.Cut(rest, "\r\n")
+		seconds, err := strconv.ParseFloat(text, 64)
+		require.NoError(b, err)
+		used += seconds
+	}
+	return used
 }

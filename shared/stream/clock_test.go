@@ -106,7 +106,7 @@ func TestParkedEntitiesOutlastNoClockSetBack(t *testing.T) {
 	park(entries[2], time.Hour) // parked after the jump, before any script noticed
 	due := func() (keys []event.Key) {
 		require.NoError(t, l.Renew(ctx))
-		keys, next, err := l.Due(ctx, "lemon", 10)
+		keys, next, err := dueOf(ctx, l, 10)
 		require.NoError(t, err)
 		require.LessOrEqual(t, next, time.Hour, "the next one waits no longer than it was to")
 		return keys
@@ -245,7 +245,7 @@ func TestAwaitOutlastsNoClockSetBack(t *testing.T) {
 	l := ready(t, s, "w1")
 	done := make(chan error, 1)
 	go func() {
-		done <- l.Await(t.Context(), []string{"lemon"}, []event.Tier{event.TierLive}, time.Second)
+		done <- await(t.Context(), l, time.Second, event.TierLive)
 	}()
 	require.Eventually(t, func() bool {
 		clients, err := srv.Client().Info(t.Context(), "clients").Result()

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/tarn-sync/tarn/shared/event"
 )
 
 const (
@@ -22,11 +24,47 @@ const (
 )
 
 // appending is a run of entries that one caller wants in one batch, in order.
-// A caller that stopped waiting must not touch it again.
+// A caller that stopped waiting must neither touch nor free it.
 type appending struct {
 	entries []entry
-	further bool          // all of them go in however full Redis is
-	done    chan struct{} // closed when every entry has its answer
+	further bool // all of them go in however full Redis is
+	text    []byte
+	cuts    int           // how much of text the entries have
+	done    chan struct{} // receives when every entry has its answer
+}
+
+// appendings are reused: an append makes nothing else that is as large.
+var appendings = sync.Pool{New: func() any { return &appending{done: make(chan struct{}, 1)} }}
+
+// keptText is the largest text that is kept for reuse.
+const keptText = 4 << 10
+
+func takeAppending(entries int, further bool) *appending {
+	a := appendings.Get().(*appending)
+	a.further = further
+	if cap(a.entries) < entries {
+		a.entries = make([]entry, entries)
+	}
+	a.entries = a.entries[:entries]
+	return a
+}
+
+// free gives back an appending that was answered.
+func (a *appending) free() {
+	if cap(a.text) > keptText {
+		return // so are its entries many
+	}
+	clear(a.entries)
+	a.entries, a.text, a.cuts = a.entries[:0], a.text[:0], 0
+	appendings.Put(a)
+}
+
+// cut returns what was appended to text since the last cut. It stays as it is when
+// text grows into new memory.
+func (a *appending) cut() value {
+	v := a.text[a.cuts:len(a.text):len(a.text)]
+	a.cuts = len(a.text)
+	return v
 }
 
 // submit hands entries to the committers and waits until they are answered;
@@ -37,11 +75,15 @@ func (s *Streams) submit(ctx context.Context, a *appending) error {
 		return ErrFull
 	}
 	select {
-	case s.queue <- a:
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-s.closed:
-		return ErrClosed
+	case s.queue <- a: // first alone: one channel costs less than three
+	default:
+		select {
+		case s.queue <- a:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.closed:
+			return ErrClosed
+		}
 	}
 	select {
 	case <-a.done:
@@ -111,7 +153,7 @@ func (b *batch) add(a *appending) {
 	b.all = append(b.all, a)
 	b.entries += len(a.entries)
 	for i := range a.entries {
-		b.bytes += a.entries[i].size
+		b.bytes += a.entries[i].size()
 	}
 }
 
@@ -132,20 +174,27 @@ func (s *Streams) gather(b *batch) {
 // send sends a batch and wakes its callers.
 func (s *Streams) send(ctx context.Context, batch []*appending) {
 	calls := s.calls(batch)
-	cmds := make([]*redis.Cmd, len(calls))
-	for i, entries := range calls {
-		cmds[i] = s.call(entries)
+	cmds := make([]redis.Cmder, len(calls))
+	for i := range calls {
+		calls[i].cmd = s.command(calls[i].entries)
+		cmds[i] = calls[i].cmd
 	}
 	s.exec(ctx, cmds)
 	if again := unknownScript(cmds); len(again) > 0 {
 		s.loadAndRepeat(ctx, again)
 	}
-	for i, entries := range calls {
-		s.answer(cmds[i], entries)
+	for i := range calls {
+		s.answer(&calls[i])
 	}
 	for _, a := range batch {
-		close(a.done)
+		a.done <- struct{}{} // never waits: there is room, and one answer
 	}
+}
+
+// call is one call of the append script.
+type call struct {
+	entries []*entry
+	cmd     *redis.StringSliceCmd
 }
 
 // calls divides the entries of a batch among calls of the append script: all
@@ -153,59 +202,74 @@ func (s *Streams) send(ctx context.Context, batch []*appending) {
 // transaction in the AOF. On a cluster the keys of a call must lie on one node,
 // so there is one for each shard. What goes in beyond the memory limit is called
 // by another script.
-func (s *Streams) calls(batch []*appending) [][]*entry {
+func (s *Streams) calls(batch []*appending) []call {
 	_, cluster := s.client.(*redis.ClusterClient)
-	var calls [][]*entry
-	type call struct {
+	var calls []call
+	type kind struct {
 		shard   int
 		further bool
 	}
-	of := map[call]int{}
+	of := map[kind]int{}
 	for _, a := range batch {
 		for i := range a.entries {
 			e := &a.entries[i]
-			shard := 0
+			k := kind{further: e.further}
 			if cluster {
-				shard = e.shard
+				k.shard = e.shard
 			}
-			c := call{shard, e.further}
-			n, ok := of[c]
+			n, ok := of[k]
 			if !ok {
 				n = len(calls)
-				of[c], calls = n, append(calls, make([]*entry, 0, len(batch)))
+				of[k], calls = n, append(calls, call{entries: make([]*entry, 0, len(batch))})
 			}
-			calls[n] = append(calls[n], e)
+			calls[n].entries = append(calls[n].entries, e)
 		}
 	}
 	return calls
 }
 
-// call makes one call of the append script.
-func (s *Streams) call(entries []*entry) *redis.Cmd {
-	args := make([]any, 0, 3+12*len(entries))
+// command makes the command of a call.
+func (s *Streams) command(entries []*entry) *redis.StringSliceCmd {
 	script := appendScript
 	if entries[0].further {
 		script = furtherScript
 	}
+	args := make([]any, 0, 8+7*len(entries))
 	args = append(args, "evalsha", script.Hash(), 2*len(entries))
 	for _, e := range entries {
-		args = append(args, e.stream, e.mark)
+		args = append(args, &e.stream, &e.mark)
 	}
+	args = append(append(args, milliseconds(s.opts.DedupeTTL)), appendFields...)
 	for _, e := range entries {
-		args = append(append(args, e.ttl, e.body, len(e.fields)), e.fields...)
+		args = append(args, &e.remembers, &e.key, &e.causeID, &e.head)
+		if e.own {
+			args = append(args, &e.payload)
+		}
 	}
-	cmd := redis.NewCmd(s.life, args...)
-	cmd.SetFirstKeyPos(3)
+	cmd := redis.NewStringSliceCmd(s.life, args...)
+	args[firstKey] = string(entries[0].stream) // the client reads it to find the node
+	cmd.SetFirstKeyPos(firstKey)
 	return cmd
 }
 
-// answer gives each entry its part of a call's reply.
-func (s *Streams) answer(c *redis.Cmd, entries []*entry) {
-	answers, err := c.StringSlice()
-	if err == nil && len(answers) != len(entries) {
-		err = fmt.Errorf("redis answered %d of %d entries", len(answers), len(entries))
+// firstKey is where the keys of a call begin.
+const firstKey = 3
+
+// appendFields are the names of the fields, as a call has them.
+var appendFields = func() (names []any) {
+	for _, name := range event.FieldNames() {
+		names = append(names, name)
 	}
-	for i, e := range entries {
+	return names
+}()
+
+// answer gives each entry its part of a call's reply.
+func (s *Streams) answer(c *call) {
+	answers, err := c.cmd.Result()
+	if err == nil && len(answers) != len(c.entries) {
+		err = fmt.Errorf("redis answered %d of %d entries", len(answers), len(c.entries))
+	}
+	for i, e := range c.entries {
 		if e.err = err; err != nil {
 			continue
 		}
@@ -228,7 +292,7 @@ func (refusal) RedisError() {}
 // loadAndRepeat repeats the calls that met a server without the script (it was
 // restarted, or a replica was promoted). They did not run, so this is no
 // repetition. All of a node meet the same, so their order stays.
-func (s *Streams) loadAndRepeat(ctx context.Context, cmds []*redis.Cmd) {
+func (s *Streams) loadAndRepeat(ctx context.Context, cmds []redis.Cmder) {
 	err := errors.Join(appendScript.Load(ctx, s.client).Err(), furtherScript.Load(ctx, s.client).Err())
 	if err != nil {
 		for _, c := range cmds {
@@ -245,8 +309,8 @@ func (s *Streams) loadAndRepeat(ctx context.Context, cmds []*redis.Cmd) {
 	}
 }
 
-func unknownScript(cmds []*redis.Cmd) []*redis.Cmd {
-	var found []*redis.Cmd
+func unknownScript[C redis.Cmder](cmds []C) []C {
+	var found []C
 	for _, c := range cmds {
 		if noScript(c.Err()) {
 			found = append(found, c)
@@ -257,7 +321,7 @@ func unknownScript(cmds []*redis.Cmd) []*redis.Cmd {
 
 // exec runs commands in one pipeline for each node. Results and errors are in
 // the commands.
-func (s *Streams) exec(ctx context.Context, cmds []*redis.Cmd) {
+func (s *Streams) exec(ctx context.Context, cmds []redis.Cmder) {
 	if s.opts.WaitReplicas == 0 {
 		pipe := s.client.Pipeline()
 		for _, c := range cmds {
@@ -276,12 +340,12 @@ func (s *Streams) exec(ctx context.Context, cmds []*redis.Cmd) {
 // byNode divides commands among the masters that hold their keys. WAIT counts
 // for the connection it comes on and has no key to be routed by, so on a
 // cluster the division cannot be left to the client.
-func (s *Streams) byNode(ctx context.Context, cmds []*redis.Cmd) map[*redis.Client][]*redis.Cmd {
+func (s *Streams) byNode(ctx context.Context, cmds []redis.Cmder) map[*redis.Client][]redis.Cmder {
 	cluster, ok := s.client.(*redis.ClusterClient)
 	if !ok {
-		return map[*redis.Client][]*redis.Cmd{s.client.(*redis.Client): cmds}
+		return map[*redis.Client][]redis.Cmder{s.client.(*redis.Client): cmds}
 	}
-	nodes := map[*redis.Client][]*redis.Cmd{}
+	nodes := map[*redis.Client][]redis.Cmder{}
 	for _, c := range cmds {
 		node, err := cluster.MasterForKey(ctx, keyOf(c))
 		if err != nil {
@@ -294,12 +358,12 @@ func (s *Streams) byNode(ctx context.Context, cmds []*redis.Cmd) map[*redis.Clie
 }
 
 // keyOf returns the stream a call appends to first.
-func keyOf(c *redis.Cmd) string { return c.Args()[3].(string) }
+func keyOf(c redis.Cmder) string { return c.Args()[firstKey].(string) }
 
 // execAndWait ends the pipeline in WAIT. Redis lets it wait for everything the
 // server had written when the connection's last command ran, so it also covers
 // a duplicate, whose entry another connection wrote.
-func (s *Streams) execAndWait(ctx context.Context, node *redis.Client, cmds []*redis.Cmd) {
+func (s *Streams) execAndWait(ctx context.Context, node *redis.Client, cmds []redis.Cmder) {
 	pipe := node.Pipeline()
 	for _, c := range cmds {
 		_ = pipe.Process(ctx, c) // only queues

@@ -11,23 +11,21 @@ import (
 	"github.com/redis/go-redis/v9/maintnotifications"
 )
 
-// poolSize is the most connections for commands that do not block, to each
-// node. Commands take microseconds: this many only wait when Redis does.
+// poolSize is the most connections for commands that do not block (see Waiter for
+// those that do), to each node. Commands take microseconds: this many only wait when Redis does.
 const poolSize = 64
 
 // dialTimeout bounds the making of a connection, as the client does by itself.
 const dialTimeout = 5 * time.Second
 
-// connect returns two clients of the same Redis: one for everything, one for
-// reads that block. w sees what happens to writes.
+// connect returns a client of Redis. w sees what happens to writes.
 //
-// Neither repeats a command by itself (MaxRetries -1): a repeated XADD would
-// be a second entry. The cluster client repeats all the same, so scripts must
-// bear it.
-func connect(o Options, w *writes) (client, blocking redis.UniversalClient, err error) {
+// It repeats no command by itself (MaxRetries -1): a repeated XADD would be a second
+// entry. The cluster client repeats all the same, so scripts must bear it.
+func connect(o Options, w *writes) (redis.UniversalClient, error) {
 	u, err := parseURLs(o.URLs)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	u.MaxRetries = -1
 	u.Protocol = 2 // scripts answer in it, and replies need no search for pushes
@@ -38,12 +36,9 @@ func connect(o Options, w *writes) (client, blocking redis.UniversalClient, err 
 
 	u.PoolSize = poolSize
 	u.ContextTimeoutEnabled = true
-	b := *u
-	b.PoolSize = o.Shards + 4 // a worker may await every shard at once
-	client, blocking = redis.NewUniversalClient(u), redis.NewUniversalClient(&b)
+	client := redis.NewUniversalClient(u)
 	w.watch(client)
-	w.watch(blocking)
-	return client, blocking, nil
+	return client, nil
 }
 
 func parseURLs(urls []string) (*redis.UniversalOptions, error) {

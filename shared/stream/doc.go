@@ -1,5 +1,6 @@
 // Package stream is the durable queue: Redis Streams, one pair per shard and
-// source, read by one leaseholder at a time. It alone knows Redis.
+// source, read by one leaseholder at a time. No other package of the product speaks
+// to Redis.
 //
 // # Keys
 //
@@ -7,8 +8,8 @@
 // {tarn}:. The braces are Redis Cluster's hash tag: all keys of one shard lie
 // on one node, so one script may touch them. Keys are built in keys.go alone.
 //
-//	{tarn:7}:live:lemon          stream: webhooks, sync, redrive
-//	{tarn:7}:background:lemon    stream: reconcile, backfill, derived
+//	{tarn:7}:live:lemon          stream: classes live and redrive
+//	{tarn:7}:background:lemon    stream: classes reconcile and backfill
 //	{tarn:7}:lease               hash: owner, token, epoch, read sequence of each stream
 //	{tarn:7}:epoch               last epoch, outlives the lease
 //	{tarn:7}:mark:lemon:evt_1    "queued:<stream id>" or "processed"; of an event with
@@ -27,6 +28,7 @@
 //	{tarn}:workers  {tarn}:shards  {tarn}:source:lemon  {tarn}:probe:lemon
 //	{tarn}:joined:w1             token of the heartbeat that found none of w1 before it
 //	{tarn}:budget:lemon  {tarn}:notes
+//	{tarn}:retried               hash: source → a text that RetryParked changes
 //	{tarn}:sources               set: every source there has been
 //	{tarn}:identity              hash: whose the keys are; see package identity
 //
@@ -42,14 +44,14 @@
 // the old one has under way fails with ErrFenced.
 //
 //	          Acquire: epoch = max(last+1, clock)
-//	free ───────────────────────────────────────▶ held ─┐ Renew, each TTL/5
+//	free ───────────────────────────────────────▶ held ─┐ RenewAll, each 2/5 TTL
 //	  ▲                                             │ ▲─┘
 //	  │ Release, or TTL without Renew,              │
 //	  └──────── or Redis lost it ───────────────────┘
 //	             (old epoch: ErrFenced)
 //
 // Second, reads are inside the fenced script (XREADGROUP without BLOCK), so
-// nothing is delivered to a worker that lost its lease while it waited. Await
+// nothing is delivered to a worker that lost its lease while it waited. A Waiter
 // blocks in a plain XREAD, which delivers nothing and only wakes up.
 //
 // Third, reads carry a sequence number kept in the lease. A reply that was lost
@@ -66,6 +68,40 @@
 // entity; it flags them. A parked entry keeps ids and no payload, so the caller
 // writes the event's log row before the entry leaves the stream, and only then calls
 // ParkBehind.
+//
+// # How an idle shard waits
+//
+// One blocking read waits for minutes on all streams of a shard that were read empty,
+// each from the last entry delivered. Only its leaseholder reads them, so nothing else
+// can have changed that. It has a connection of its own, and closing that ends it: at
+// a handover, at the end of the lease, when further streams are to be waited for, and
+// when a renewal was not confirmed. The last is how a wait at a server that is
+// cut off ends: the leases are there too, and are renewed on other connections. A
+// master that is demoted ends the waits of its clients itself.
+//
+// After such trouble what was delivered last may be later than what comes next: a
+// promoted replica may lack the last entries, and its clock may be behind. So all
+// streams are read again after waits of 1, 2, 4 … s, up to the full length.
+//
+// Due times are not polled either. A Lease knows when the next parked entity of a
+// source is due, since its own commands alone make one due sooner; each says so, also
+// when its answer was lost. RetryParked is the exception. It is done with all shards
+// before it changes a text that every worker reads with the states of the sources, four
+// times a second. Should it end in between, or be of an older version, the due times
+// are looked at within 15 s all the same.
+//
+// Renewals are each 2/5 of the TTL, in one pipeline for all shards of a worker. One
+// that is not confirmed within 1/5 is sent again, so there are two tries until the
+// lease counts as lost at 4/5. Lost and late renewals are as harmless as others: the
+// TTL counts from when a confirmed one was sent, and a fenced one changes nothing.
+//
+// # Pipelines of several callers
+//
+// Locks and short scripts of concurrent callers share pipelines. Each command has its
+// own answer, and Redis runs others between them, so all is as if it came by itself. A
+// caller that gives up while its command waits to be sent leaves a command that is yet
+// to run, like one that timed out. A lock that is set so is released by the
+// command behind it, or expires.
 //
 // # Why scripts may run twice
 //

@@ -54,6 +54,35 @@ func (s *Streams) Fleet(ctx context.Context, sources []string) (shards []ShardSt
 	return shards, workers, err
 }
 
+// quietAtOnce is how many keys one call of Quiet looks at: Redis does nothing else
+// meanwhile.
+const quietAtOnce = 600
+
+// Quiet reports whether no entries wait and no entities are parked, in any shard. It
+// costs much less than Fleet where that is so: on a single Redis one call looks at
+// many shards.
+func (s *Streams) Quiet(ctx context.Context, sources []string) (bool, error) {
+	_, apart := s.client.(*redis.ClusterClient) // shards lie on different nodes
+	var keys []string
+	for shard := range s.opts.Shards {
+		for _, source := range sources {
+			keys = append(keys,
+				s.keys.stream(shard, source, event.TierLive),
+				s.keys.stream(shard, source, event.TierBackground),
+				s.keys.due(shard, source))
+		}
+		if len(keys) == 0 || !apart && len(keys) < quietAtOnce && shard < s.opts.Shards-1 {
+			continue
+		}
+		v, err := run(ctx, s.client, quietScript, "look whether anything waits", keys)
+		if err != nil || asInt(v) == 0 {
+			return false, err
+		}
+		keys = keys[:0]
+	}
+	return true, nil
+}
+
 // Totals returns each source's share of all shards; the ages are those of the
 // oldest entries.
 func Totals(shards []ShardState, sources []string) map[string]ShardSource {

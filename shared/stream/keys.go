@@ -26,18 +26,38 @@ func newKeys(prefix string, shards int) keys {
 }
 
 func (k *keys) stream(shard int, source string, tier event.Tier) string {
-	return k.shards[shard] + string(tier) + ":" + source
+	return string(k.appendStream(make([]byte, 0, keyRoom), shard, source, tier))
+}
+
+// keyRoom holds nearly every key.
+const keyRoom = 128
+
+// appendStream appends the key of a stream, as appendMark and appendOnce do with theirs:
+// every append needs them.
+func (k *keys) appendStream(b []byte, shard int, source string, tier event.Tier) []byte {
+	b = append(append(b, k.shards[shard]...), tier...)
+	return append(append(b, ':'), source...)
 }
 
 func (k *keys) lease(shard int) string { return k.shards[shard] + "lease" }
 func (k *keys) epoch(shard int) string { return k.shards[shard] + "epoch" }
 
 func (k *keys) mark(shard int, source, eventID string) string {
-	return k.shards[shard] + "mark:" + source + ":" + eventID
+	return string(k.appendMark(make([]byte, 0, keyRoom), shard, source, eventID))
 }
 
-func (k *keys) once(shard int, cause event.Cause, entity string) string {
-	return k.shards[shard] + "once:" + string(cause) + ":" + entity
+func (k *keys) appendMark(b []byte, shard int, source, eventID string) []byte {
+	b = append(append(append(b, k.shards[shard]...), "mark:"...), source...)
+	return append(append(b, ':'), eventID...)
+}
+
+func (k *keys) once(shard int, cause event.Cause, entity event.Key) string {
+	return string(k.appendOnce(make([]byte, 0, keyRoom), shard, cause, entity))
+}
+
+func (k *keys) appendOnce(b []byte, shard int, cause event.Cause, entity event.Key) []byte {
+	b = append(append(append(b, k.shards[shard]...), "once:"...), cause...)
+	return entity.AppendTo(append(b, ':'))
 }
 
 func (k *keys) due(shard int, source string) string { return k.shards[shard] + "due:" + source }
@@ -85,6 +105,9 @@ func (k *keys) probe(source string) string  { return k.fleet + "probe:" + source
 // entity had answered.
 func (k *keys) accepted(source string) string { return k.fleet + "accepted:" + source }
 func (k *keys) account(source string) string  { return k.fleet + "account:" + source }
+
+// retried holds, by source, a text that RetryParked changes.
+func (k *keys) retried() string { return k.fleet + "retried" }
 
 func (k *keys) budget(source string) string { return k.fleet + "budget:" + source }
 func (k *keys) notes() string               { return k.fleet + "notes" }

@@ -36,6 +36,8 @@ type Lease struct {
 	lost    bool                // a script answered FENCED
 	step    int64               // number of the last command that carried one
 	reading map[string]*reading // by stream key
+
+	due *dueTimes
 }
 
 // Acquire takes the lease of a shard, or fails with ErrHeld. The epoch is
@@ -79,6 +81,7 @@ func (s *Streams) acquire(ctx context.Context, what, key string, keys []string, 
 	}
 	return &Lease{
 		s: s, what: what, key: key, owner: owner, epoch: epoch, sent: sent, reading: map[string]*reading{},
+		due: newDueTimes(),
 	}, nil
 }
 
@@ -97,13 +100,49 @@ func (l *Lease) Renew(ctx context.Context) error {
 	if _, err := l.run(ctx, renewScript, "renew", nil, milliseconds(l.s.opts.LeaseTTL)); err != nil {
 		return err
 	}
+	l.renewed(sent)
+	return nil
+}
+
+// renewed notes that a renewal was confirmed.
+func (l *Lease) renewed(sent time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if sent.After(l.sent) {
 		l.sent = sent
 	}
-	return nil
 }
+
+// RenewAll renews leases, in one round trip to each server, and returns the error of
+// each. It gives up after a fifth of the TTL: with RenewEvery between two renewals
+// there is time for another try before a lease counts as lost.
+func (s *Streams) RenewAll(ctx context.Context, leases []*Lease) []error {
+	errs := make([]error, len(leases))
+	ctx, cancel := context.WithTimeout(ctx, s.opts.LeaseTTL/5)
+	defer cancel()
+	sent := s.opts.Now()
+	ttl := milliseconds(s.opts.LeaseTTL)
+	pipe := s.client.Pipeline()
+	replies := make([]*redis.Cmd, len(leases))
+	for i, l := range leases {
+		replies[i] = pipe.EvalSha(ctx, renewScript.Hash(), []string{l.key}, l.owner, l.epoch, ttl)
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	for i, l := range leases {
+		err := replies[i].Err()
+		if err == nil {
+			l.renewed(sent)
+			continue
+		}
+		if errs[i] = l.noteFence(explain(err, "renew "+l.what)); noScript(err) {
+			errs[i] = l.Renew(ctx) // which loads it
+		}
+	}
+	return errs
+}
+
+// RenewEvery is how often to call RenewAll.
+func (s *Streams) RenewEvery() time.Duration { return s.opts.LeaseTTL * 2 / 5 }
 
 // Valid reports whether the lease is surely ours by our own monotonic clock:
 // less than 0.8 TTL since the last confirmed renewal was sent, and no call has
@@ -134,19 +173,35 @@ func (l *Lease) Release(ctx context.Context) error {
 // the arguments owner and epoch. A lease that was fenced once is not asked for
 // again: its epoch never comes back.
 func (l *Lease) run(ctx context.Context, s *redis.Script, doing string, keys []string, args ...any) (any, error) {
+	return l.runBy(func(doing string, keys []string, args ...any) (any, error) {
+		return run(ctx, l.s.client, s, doing, keys, args...)
+	}, doing, keys, args)
+}
+
+// runShared is run for a short script of which many run at once.
+func (l *Lease) runShared(ctx context.Context, s *redis.Script, doing string, keys []string, args ...any) (any, error) {
+	return l.runBy(func(doing string, keys []string, args ...any) (any, error) {
+		return l.s.runShared(ctx, s, doing, keys, args...)
+	}, doing, keys, args)
+}
+
+func (l *Lease) runBy(run func(doing string, keys []string, args ...any) (any, error), doing string, keys []string, args []any) (any, error) {
 	doing += " " + l.what
 	if l.fenced() {
 		return nil, fmt.Errorf("%s: %w", doing, ErrFenced)
 	}
-	keys = append([]string{l.key}, keys...)
-	args = append([]any{l.owner, l.epoch}, args...)
-	v, err := run(ctx, l.s.client, s, doing, keys, args...)
+	v, err := run(doing, append([]string{l.key}, keys...), append([]any{l.owner, l.epoch}, args...)...)
+	return v, l.noteFence(err)
+}
+
+// noteFence remembers if err says that the lease is lost, and returns it.
+func (l *Lease) noteFence(err error) error {
 	if errors.Is(err, ErrFenced) {
 		l.mu.Lock()
 		l.lost = true
 		l.mu.Unlock()
 	}
-	return v, err
+	return err
 }
 
 func (l *Lease) fenced() bool {

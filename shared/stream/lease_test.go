@@ -94,7 +94,7 @@ func TestStaleHolderIsFencedEverywhere(t *testing.T) {
 		"ack":    func() error { return old.Ack(ctx, "lemon", event.TierLive, idsOf(got[:1]), []string{"evt_1"}) },
 		"park":   func() error { return old.Park(ctx, Park{Key: order("a"), Charged: got[:1], Attempt: 1}) },
 		"behind": func() error { _, err := old.ParkBehind(ctx, got[:1]); return err },
-		"due":    func() error { _, _, err := old.Due(ctx, "lemon", 1); return err },
+		"due":    func() error { _, _, err := dueOf(ctx, old, 1); return err },
 		"defer":  func() error { return old.Defer(ctx, order("b"), 0) },
 		"parked": func() error { _, _, err := old.Parked(ctx, order("b"), 0, 1); return err },
 		"unpark": func() error { _, err := old.Unpark(ctx, order("b"), idsOf(got[1:]), nil, 0); return err },

@@ -9,6 +9,7 @@ import (
 	"github.com/go-redsync/redsync/v4"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/loops"
 )
 
 // unlockWithin bounds the unlocking, which must happen though the work was
@@ -51,4 +52,12 @@ func release(ctx context.Context, m *redsync.Mutex) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), unlockWithin)
 	defer cancel()
 	_, _ = m.UnlockContext(ctx)
+}
+
+// pause waits for d, or until ctx ends.
+func pause(ctx context.Context, d time.Duration) error {
+	if !loops.Sleep(ctx, d) {
+		return ctx.Err()
+	}
+	return nil
 }

@@ -38,7 +38,8 @@ func (s *Streams) Member(worker string) *Member {
 }
 
 // Beat keeps the worker alive for one lease TTL and returns all live workers, sorted.
-// The shards of a dead worker are shared out when its leases run out and no later.
+// A heartbeat lasts as long as a lease, so a dead worker is off the list by the time
+// its leases have run out.
 func (m *Member) Beat(ctx context.Context) ([]string, error) {
 	sent := m.s.opts.Now()
 	fresh, live, err := m.s.heartbeat(ctx, "heartbeat of "+m.worker, m.worker, m.token)

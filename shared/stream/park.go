@@ -103,8 +103,9 @@ func (l *Lease) parkPage(ctx context.Context, p Park, page []Entry, charged int)
 		}
 		args = append(args, streamIndex(e.Tier), e.ID, max(base, 0), packed)
 	}
-	_, err := l.run(ctx, parkScript, "park "+entity+" on",
+	_, err := l.runShared(ctx, parkScript, "park "+entity+" on",
 		append(l.parkingKeys(p.Key.Source), l.entityKeys(entity)...), args...)
+	l.due.within(p.Key.Source, p.Delay)
 	return err
 }
 
@@ -156,7 +157,8 @@ func (l *Lease) parkPageBehind(ctx context.Context, source string, page []Entry)
 		}
 		args = append(args, streamIndex(e.Tier), e.ID, e.Signal.Ref.Key.String(), packed)
 	}
-	v, err := l.run(ctx, parkBehindScript, "park behind on", l.parkingKeys(source), args...)
+	v, err := l.runShared(ctx, parkBehindScript, "park behind on", l.parkingKeys(source), args...)
+	l.due.within(source, 0) // a live signal may have made its entity due
 	if err != nil {
 		return nil, err
 	}
@@ -167,41 +169,16 @@ func (l *Lease) parkPageBehind(ctx context.Context, source string, page []Entry)
 	return left, nil
 }
 
-// Due returns up to n parked entities of a source that are due, longest first,
-// and how long until the next one will be (0: none waits). Names among them that
-// cannot be read do not fail the rest: the answer then comes with an
-// UnreadableError.
-func (l *Lease) Due(ctx context.Context, source string, n int) (due []event.Key, next time.Duration, err error) {
-	v, err := l.run(ctx, dueScript, "look for due entities on",
-		l.dueKeys(source), n)
-	if err != nil {
-		return nil, 0, err
-	}
-	answer := asList(v)
-	next = time.Duration(asInt(answer[1])) * time.Millisecond
-	var strange UnreadableError
-	for _, entity := range texts(answer[0]) {
-		k, err := event.ParseKey(entity)
-		if err != nil || k.Source != source {
-			strange.Entities = append(strange.Entities, entity)
-			continue
-		}
-		due = append(due, k)
-	}
-	if len(strange.Entities) > 0 {
-		return due, next, fmt.Errorf("due entities of shard %d: %w", l.shard, &strange)
-	}
-	return due, next, nil
-}
-
-// Defer moves the due time of a parked entity, nothing else: Due names it again only
-// after delay, even if signals come for it. A retry begins with Defer, so that the
+// Defer moves the due time of a parked entity, and the time from which a live signal
+// may make it due: Due names it again only after delay, even if signals come for it. It
+// moves no entry and counts no attempt. A retry begins with Defer, so that the
 // entity is due again if the worker dies.
 func (l *Lease) Defer(ctx context.Context, k event.Key, delay time.Duration) error {
 	entity := k.String()
-	_, err := l.run(ctx, deferScript, "defer "+entity+" on",
+	_, err := l.runShared(ctx, deferScript, "defer "+entity+" on",
 		append(l.dueKeys(k.Source), l.s.keys.recordPrefix(l.shard)+entity),
 		entity, l.next(), milliseconds(delay))
+	l.due.within(k.Source, delay)
 	return err
 }
 
@@ -232,7 +209,7 @@ func (l *Lease) Parked(ctx context.Context, k event.Key, from, n int) (Parked, [
 // look returns a parked entity without its key, and entries as they stand in its
 // list.
 func (l *Lease) look(ctx context.Context, entity string, from, n int) (Parked, []string, error) {
-	v, err := l.run(ctx, parkedScript, "look at parked "+entity+" on", l.entityKeys(entity), from, n)
+	v, err := l.runShared(ctx, parkedScript, "look at parked "+entity+" on", l.entityKeys(entity), from, n)
 	if err != nil {
 		return Parked{}, nil, err
 	}
@@ -257,30 +234,18 @@ func (l *Lease) Unpark(ctx context.Context, k event.Key, ids []string, events []
 			keys = l.addMarks(keys, k.Source, events)
 		}
 		args := append([]any{entity, l.next(), milliseconds(delay)}, anys(page)...)
-		v, err := l.run(ctx, unparkScript, "unpark "+entity+" on", keys, args...)
+		v, err := l.runShared(ctx, unparkScript, "unpark "+entity+" on", keys, args...)
+		left = int(asInt(v))
+		if err != nil || left > 0 {
+			l.due.within(k.Source, delay)
+		}
 		if err != nil {
 			return 0, err
 		}
-		if left = int(asInt(v)); len(ids) == 0 {
+		if len(ids) == 0 {
 			return left, nil
 		}
 	}
-}
-
-// RetryParked makes everything parked of a source due now, in all shards, and
-// returns how many entities were not due yet. It needs no lease: due times say
-// when to try, not in which order.
-func (s *Streams) RetryParked(ctx context.Context, source string) (int, error) {
-	n := 0
-	for shard := range s.opts.Shards {
-		v, err := run(ctx, s.client, retryScript, "retry what is parked of "+source,
-			[]string{s.keys.due(shard, source), s.keys.earliest(shard, source)})
-		if err != nil {
-			return n, err
-		}
-		n += int(asInt(v))
-	}
-	return n, nil
 }
 
 // dueKeys, parkingKeys and entityKeys are the keys of the parking scripts, in

@@ -39,7 +39,7 @@ func TestParkedEntityKeepsItsPlace(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, more[1:], left)
 
-	due, next, err := l.Due(t.Context(), "lemon", 10)
+	due, next, err := dueOf(t.Context(), l, 10)
 	require.NoError(t, err)
 	require.Empty(t, due)
 	require.InDelta(t, time.Hour, next, float64(time.Minute))
@@ -63,14 +63,14 @@ func TestParkedEntityKeepsItsPlace(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, []int{3, 2, 1}, attemptsOf(entries))
 	require.Equal(t, want, entries[0].Signal)
-	due, _, err = l.Due(t.Context(), "lemon", 10)
+	due, _, err = dueOf(t.Context(), l, 10)
 	require.NoError(t, err)
 	require.Equal(t, []event.Key{order("a")}, due)
 
 	n, err := l.Unpark(t.Context(), order("a"), idsOf(entries[:2]), []string{"evt_1", "evt_2"}, time.Hour)
 	require.NoError(t, err)
 	require.Equal(t, 1, n)
-	due, _, err = l.Due(t.Context(), "lemon", 10)
+	due, _, err = dueOf(t.Context(), l, 10)
 	require.NoError(t, err)
 	require.Empty(t, due)
 	n, err = l.Unpark(t.Context(), order("a"), idsOf(entries[2:]), []string{"evt_4"}, 0)
@@ -93,7 +93,7 @@ func TestWhatComesDuringARetryMakesNothingDue(t *testing.T) {
 	appended(t, s, happened("evt_1", "a"))
 	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Waiting: readLive(t, l)}))
 	due := func() int {
-		keys, _, err := l.Due(t.Context(), "lemon", 10)
+		keys, _, err := dueOf(t.Context(), l, 10)
 		require.NoError(t, err)
 		return len(keys)
 	}
@@ -134,7 +134,7 @@ func TestLiveSignalBringsDueTimeForward(t *testing.T) {
 			_, err = l.ParkBehind(t.Context(), entries)
 			require.NoError(t, err)
 
-			due, _, err := l.Due(t.Context(), "lemon", 10)
+			due, _, err := dueOf(t.Context(), l, 10)
 			require.NoError(t, err)
 			require.Equal(t, tt.due, len(due) == 1)
 			_, behind, err := l.Parked(t.Context(), order("a"), 0, 10)
@@ -513,7 +513,7 @@ func (m *model) park() {
 // retry takes a due entity: a failure charges all of it, a success settles
 // some of its head.
 func (m *model) retry() {
-	due, _, err := m.l.Due(m.t.Context(), "lemon", 10)
+	due, _, err := dueOf(m.t.Context(), m.l, 10)
 	require.NoError(m.t, err)
 	require.Len(m.t, due, len(m.attempt), "all are parked without delay")
 	if len(due) == 0 {
@@ -626,13 +626,13 @@ func TestUnreadableParkedEntriesAreDiscarded(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, idsOf(got[:2]), idsOf(entries))
 	require.NoError(t, l.Discard(t.Context(), order("a"), nil), "something waits: it stays")
-	due, _, err := l.Due(t.Context(), "lemon", 10)
+	due, _, err := dueOf(t.Context(), l, 10)
 	require.NoError(t, err)
 	require.Len(t, due, 2)
 
 	require.NoError(t, s.client.LTrim(t.Context(), list, 1, 0).Err())
 	require.NoError(t, l.Discard(t.Context(), order("a"), nil), "nothing waits: it is not parked")
-	due, _, err = l.Due(t.Context(), "lemon", 10)
+	due, _, err = dueOf(t.Context(), l, 10)
 	require.NoError(t, err)
 	require.Equal(t, []event.Key{order("b")}, due)
 	require.NotContains(t, snapshot(t, s), order("a").String())
@@ -651,12 +651,11 @@ func TestUnreadableNamesFailNoOthers(t *testing.T) {
 	for i := range 2*maxIDs + 1 {
 		require.NoError(t, s.client.RPush(t.Context(), s.keys.parkedPrefix(0)+"garbage", i).Err())
 	}
-	due, _, err := l.Due(t.Context(), "lemon", 10)
-	var strange *UnreadableError
-	require.ErrorAs(t, err, &strange)
-	require.ElementsMatch(t, []string{"garbage", "other/order/a", ""}, strange.Entities)
-	require.Equal(t, []event.Key{order("a")}, due)
-	for _, name := range strange.Entities {
+	found, err := l.Due(t.Context(), DueOf{"lemon", 10})
+	require.NoError(t, err)
+	require.ElementsMatch(t, []string{"garbage", "other/order/a", ""}, found[0].Unreadable)
+	require.Equal(t, []event.Key{order("a")}, found[0].Keys)
+	for _, name := range found[0].Unreadable {
 		var kept []Entry
 		require.NoError(t, l.DiscardEntity(t.Context(), "lemon", name, func(entries []Entry) error {
 			require.LessOrEqual(t, len(entries), maxIDs)
@@ -668,7 +667,7 @@ func TestUnreadableNamesFailNoOthers(t *testing.T) {
 			require.Equal(t, "0", kept[0].Fields["parked"])
 		}
 	}
-	due, _, err = l.Due(t.Context(), "lemon", 10)
+	due, _, err := dueOf(t.Context(), l, 10)
 	require.NoError(t, err)
 	require.Equal(t, []event.Key{order("a")}, due)
 	require.NotContains(t, snapshot(t, s), "garbage")

@@ -45,6 +45,7 @@ type reading struct {
 	inStep bool
 	seq    int64  // what the lease in Redis must hold
 	last   string // id of the last entry delivered
+	more   bool   // the last read left entries behind
 }
 
 // at returns a copy of a stream's state, out of step if there is none.
@@ -82,12 +83,18 @@ func (l *Lease) Read(ctx context.Context, source string, tier event.Tier, lim Li
 		l.set(stream, at)
 		return nil, err
 	}
-	entries := entriesOf(v, tier)
-	if len(entries) > 0 { // a read that delivered nothing has left the number
+	answer := asList(v)
+	entries := entriesOf(answer[1], tier)
+	if at.more = asInt(answer[0]) == 1; len(entries) > 0 { // a read that delivered nothing has left the number
 		at.seq, at.last = seq, entries[len(entries)-1].ID
-		l.set(stream, at)
 	}
+	l.set(stream, at)
 	return entries, nil
+}
+
+// More reports whether the last Read of a stream may have left new entries behind.
+func (l *Lease) More(source string, tier event.Tier) bool {
+	return l.at(l.s.keys.stream(l.shard, source, tier)).more
 }
 
 // TakeOver claims all entries of a stream that were delivered to any worker and not
@@ -134,7 +141,7 @@ func (l *Lease) Ack(ctx context.Context, source string, tier event.Tier, ids []s
 			events = events[len(marks):]
 			keys = l.addMarks(keys, source, marks)
 		}
-		_, err := l.run(ctx, ackScript, "ack on", keys, append([]any{group}, anys(page)...)...)
+		_, err := l.runShared(ctx, ackScript, "ack on", keys, append([]any{group}, anys(page)...)...)
 		if err != nil {
 			return err
 		}

@@ -101,11 +101,11 @@ func TestAwaitWakesForWhatIsNew(t *testing.T) {
 
 	both := []event.Tier{event.TierLive, event.TierBackground}
 	begun := time.Now()
-	require.NoError(t, l.Await(t.Context(), []string{"lemon"}, both, 50*time.Millisecond))
+	require.NoError(t, await(t.Context(), l, 50*time.Millisecond, both...))
 	require.GreaterOrEqual(t, time.Since(begun), 40*time.Millisecond, "what was delivered must not wake")
 
 	woken := make(chan error, 1)
-	go func() { woken <- l.Await(t.Context(), []string{"lemon"}, both, time.Second) }()
+	go func() { woken <- await(t.Context(), l, time.Second, both...) }()
 	begun = time.Now()
 	appended(t, s, happened("evt_2", "a"))
 	require.NoError(t, <-woken)

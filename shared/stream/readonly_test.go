@@ -35,7 +35,7 @@ func TestFailoverBehindAnAddress(t *testing.T) {
 			s := openStreams(t, quiet(proxy.URL()))
 			l := ready(t, s, "w1")
 			opened(t, s, connections)
-			require.NoError(t, l.Await(ctx, []string{"lemon"}, []event.Tier{event.TierLive}, time.Millisecond))
+			require.NoError(t, await(ctx, l, time.Millisecond, event.TierLive))
 			require.Eventually(t, func() bool {
 				return strings.Contains(replica.Client().Info(ctx, "replication").Val(), "master_link_status:up") &&
 					replica.Client().Exists(ctx, s.keys.epoch(0)).Val() == 1
@@ -72,7 +72,7 @@ func TestFailoverBehindAnAddress(t *testing.T) {
 			all.Wait()
 			require.Zero(t, failed.Load())
 			done := make(chan error, 1)
-			go func() { done <- l.Await(ctx, []string{"lemon"}, []event.Tier{event.TierBackground}, time.Second) }()
+			go func() { done <- await(ctx, l, time.Second, event.TierBackground) }()
 			require.Eventually(t, func() bool {
 				return infoText(replica.Client().Info(ctx, "clients").Val(), "blocked_clients") == "1"
 			}, 900*time.Millisecond, time.Millisecond, "what waits for new entries waits at the new master")

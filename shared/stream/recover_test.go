@@ -175,14 +175,14 @@ func TestRetryParkedMakesAllDue(t *testing.T) {
 	for _, e := range entries {
 		require.NoError(t, l.Park(t.Context(), Park{Key: e.Signal.Ref.Key, Waiting: []Entry{e}, Delay: time.Hour, Earliest: time.Hour}))
 	}
-	due, _, err := l.Due(t.Context(), "lemon", 10)
+	due, _, err := dueOf(t.Context(), l, 10)
 	require.NoError(t, err)
 	require.Empty(t, due)
 
 	n, err := s.RetryParked(t.Context(), "lemon")
 	require.NoError(t, err)
 	require.Equal(t, 2, n)
-	due, next, err := l.Due(t.Context(), "lemon", 10)
+	due, next, err := dueOf(t.Context(), l, 10)
 	require.NoError(t, err)
 	require.Len(t, due, 2)
 	require.Zero(t, next)

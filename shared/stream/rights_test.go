@@ -62,7 +62,7 @@ func TestTheGuidesUserIsEnough(t *testing.T) {
 	ids := appended(t, s, happened("evt_1", "a"), happened("evt_2", "b"))
 	entries := readLive(t, l)
 	require.NoError(t, l.Park(ctx, Park{Key: order("a"), Waiting: entries[:1]}))
-	due, _, err := l.Due(ctx, "lemon", 10)
+	due, _, err := dueOf(ctx, l, 10)
 	require.NoError(t, err)
 	require.Len(t, due, 1)
 	_, err = l.Unpark(ctx, order("a"), ids[:1], []string{"evt_1"}, 0)

@@ -12,30 +12,69 @@ import (
 	"github.com/tarn-sync/tarn/shared/condition"
 )
 
+// stateFields are the fields of a source's state.
+var stateFields = []any{"until", "since", "strikes", "reason", "by", "typed", "told"}
+
 // Source returns the state of a source.
 func (s *Streams) Source(ctx context.Context, source string) (condition.State, error) {
 	reply, err := run(ctx, s.client, sourceScript, "read the state of source "+source,
-		[]string{s.keys.source(source)}, "until", "since", "strikes", "reason", "by", "typed", "told")
+		[]string{s.keys.source(source)}, stateFields...)
 	if err != nil {
 		return condition.State{}, err
 	}
-	v := asList(reply)
+	return toldState(asList(reply)), nil
+}
+
+// SourceNews is what the fleet says of a source.
+type SourceNews struct {
+	State condition.State
+	// Retried is another text after each RetryParked: whoever holds a shard then looks
+	// at its due times (Lease.Overdue).
+	Retried string
+}
+
+// Sources returns the news of sources, in their order, in one call.
+func (s *Streams) Sources(ctx context.Context, sources []string) ([]SourceNews, error) {
+	keys := []string{s.keys.retried()}
+	args := append([]any{len(stateFields)}, stateFields...)
+	for _, source := range sources {
+		keys, args = append(keys, s.keys.source(source)), append(args, source)
+	}
+	v, err := run(ctx, s.client, sourcesScript, "read the states of the sources", keys, args...)
+	if err != nil {
+		return nil, err
+	}
+	answer := asList(v)
+	retried := asList(answer[0])
+	news := make([]SourceNews, len(sources))
+	for i := range sources {
+		news[i].Retried = asText(retried[i])
+		if state := asList(answer[1+i]); len(state) > 0 {
+			news[i].State = toldState(state)
+		}
+	}
+	return news, nil
+}
+
+// toldState reads the fields of a source's state.
+func toldState(v []any) condition.State {
 	state := sourceState(v)
 	if state.Paused {
 		state.Told = asText(v[6])
 	}
-	return state, nil
+	return state
 }
 
-// Pause pauses a source as operators do, for a reason in their words. See PauseAs.
+// Pause pauses a source as an operator does, for a reason in their words. Operators
+// give no length (d = 0). See PauseAs.
 func (s *Streams) Pause(ctx context.Context, source string, d time.Duration, reason, by string) error {
 	return s.PauseAs(ctx, source, condition.Pause{Kind: condition.PausedByHand, For: d, Reason: reason}, by)
 }
 
 // PauseAs pauses a source for the fleet until a probe after the pause's length
-// (0: until Resume). It never shortens a pause, nor softens one made by hand. A
-// pause that waits for witnesses goes on waiting for them, with its kind and its
-// reason, unless the new one names others or is made by hand.
+// (0: until Resume). It never shortens a pause, and never gives an end to one that has
+// none. A pause that waits for witnesses goes on waiting for them, with its kind and
+// its reason, unless the new one names others or has no length.
 //
 // A source stays paused when the time has come. A probe (TakeProbe) then decides, and
 // ends in EndProbe or in a further PauseAs, which is one more consecutive pause (Strikes).

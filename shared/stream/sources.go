@@ -49,6 +49,9 @@ func (s *Streams) Unconfigured(ctx context.Context, configured []string) ([]Unco
 	if err != nil || len(known) == 0 {
 		return nil, err
 	}
+	if quiet, err := s.Quiet(ctx, known); err == nil && quiet {
+		return nil, nil
+	}
 	shards, err := s.states(ctx, known, spilledLooked)
 	if err != nil {
 		return nil, err
@@ -64,7 +67,8 @@ func (s *Streams) Unconfigured(ctx context.Context, configured []string) ([]Unco
 	return found, nil
 }
 
-// Forgotten is what Forget removed.
+// Forgotten is what Forget removed: live entries, and parked entities. Background
+// entries are removed too, and not counted.
 type Forgotten struct{ Entries, Parked int64 }
 
 // Forget removes everything that waits of a source from Redis. Before live

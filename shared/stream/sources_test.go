@@ -85,7 +85,7 @@ func TestNothingIsKeptOfDueTimesWhereNoneAre(t *testing.T) {
 	ctx := t.Context()
 	l := ready(t, s, "w")
 	seen := func() int64 { return srv.Client().Exists(ctx, s.keys.due(0, "lemon")+"@seen").Val() }
-	due, next, err := l.Due(ctx, "lemon", 10)
+	due, next, err := dueOf(ctx, l, 10)
 	require.NoError(t, err)
 	require.Empty(t, due)
 	require.Zero(t, next)

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -96,4 +97,27 @@ func idsOf(entries []Entry) (ids []string) {
 		ids = append(ids, e.ID)
 	}
 	return ids
+}
+
+// dueOf returns up to n parked entities that are due, and how long until the next one
+// is, 0 if none waits.
+func dueOf(ctx context.Context, l *Lease, n int) (keys []event.Key, next time.Duration, err error) {
+	found, err := l.Due(ctx, DueOf{"lemon", n})
+	if err != nil {
+		return nil, 0, err
+	}
+	return found[0].Keys, found[0].Next, nil
+}
+
+// await waits for new live entries as a worker does.
+func await(ctx context.Context, l *Lease, atMost time.Duration, tiers ...event.Tier) error {
+	w := l.Waiter()
+	defer w.Close()
+	var places []Place
+	for _, tier := range tiers {
+		places = append(places, Place{"lemon", tier})
+	}
+	w.Begin(ctx, places, atMost)
+	_, err := w.End()
+	return err
 }

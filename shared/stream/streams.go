@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/go-redsync/redsync/v4"
-	"github.com/go-redsync/redsync/v4/redis/goredis/v9"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -69,11 +68,11 @@ func (o Options) withDefaults() Options {
 
 // Streams is a connection to the queue. Safe for concurrent use.
 type Streams struct {
-	opts     Options
-	keys     keys
-	client   redis.UniversalClient
-	blocking redis.UniversalClient // its own pool: blocked reads keep their connections
-	locks    *redsync.Redsync
+	opts   Options
+	keys   keys
+	client redis.UniversalClient
+	locks  *redsync.Redsync
+	shared sharing
 
 	// parkPage is how many entries one script parks. Tests make it smaller.
 	parkPage int
@@ -111,10 +110,11 @@ func Open(ctx context.Context, o Options) (*Streams, error) {
 		closed:   make(chan struct{}),
 	}
 	var err error
-	if s.client, s.blocking, err = connect(o, &s.writes); err != nil {
+	if s.client, err = connect(o, &s.writes); err != nil {
 		return nil, err
 	}
-	s.locks = redsync.New(goredis.NewPool(s.client))
+	s.locks = redsync.New(lockPool{s})
+	s.shared.s = s
 	s.life, s.end = context.WithCancel(context.WithoutCancel(ctx))
 	if err := s.prepare(ctx); err != nil {
 		s.end()
@@ -157,11 +157,7 @@ func (s *Streams) Close() error {
 }
 
 func (s *Streams) disconnect() error {
-	err := s.blocking.Close()
-	if e := s.client.Close(); e != nil {
-		err = e
-	}
-	if err != nil {
+	if err := s.client.Close(); err != nil {
 		return fmt.Errorf("close connections to redis: %w", err)
 	}
 	return nil

@@ -12,15 +12,6 @@ import (
 // has it.
 const fieldParked = "parked"
 
-// UnreadableError says which parked entities have a name that is no entity key of
-// their source. The rest of the answer it comes with is whole.
-type UnreadableError struct{ Entities []string }
-
-// Error names them.
-func (e *UnreadableError) Error() string {
-	return fmt.Sprintf("no entity keys of this source: %.200q", strings.Join(e.Entities, ", "))
-}
-
 // Discard removes entries of a parked entity that could not be read (Err), and
 // un-parks the entity if nothing else waits for it; without entries only the
 // latter. The caller has stored them in the audit.
@@ -28,8 +19,7 @@ func (l *Lease) Discard(ctx context.Context, k event.Key, entries []Entry) error
 	return l.discard(ctx, k.Source, k.String(), entries)
 }
 
-// DiscardEntity removes a parked entity whose name cannot be read (see
-// UnreadableError) once record has stored what waits for it, up to 1,000 entries
+// DiscardEntity removes a parked entity whose name cannot be read (see Due) once record has stored what waits for it, up to 1,000 entries
 // at a time; it is called once, without entries, if nothing waits.
 func (l *Lease) DiscardEntity(ctx context.Context, source, entity string, record func([]Entry) error) error {
 	for {

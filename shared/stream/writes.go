@@ -219,10 +219,10 @@ func (s *Streams) tryWrite(ctx context.Context, script string) error {
 	if _, cluster := s.client.(*redis.ClusterClient); cluster {
 		shards = s.opts.Shards // some on each node
 	}
-	cmds := make([]*redis.Cmd, shards)
+	cmds := make([]redis.Cmder, shards)
 	for shard := range cmds {
 		cmds[shard] = redis.NewCmd(ctx, "eval", script, 1, s.keys.nothing(shard))
-		cmds[shard].SetFirstKeyPos(3)
+		cmds[shard].SetFirstKeyPos(firstKey)
 	}
 	s.exec(ctx, cmds)
 	for _, c := range cmds {

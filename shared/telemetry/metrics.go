@@ -100,7 +100,8 @@ type Metrics struct {
 	LeasesHeld prometheus.Gauge
 	// Handovers counts leases taken by this process.
 	Handovers prometheus.Counter
-	// LeasesLost counts leases that were lost, not released.
+	// LeasesLost counts leases that were lost, not released: of shards by a worker,
+	// of tasks by a reconciler.
 	LeasesLost prometheus.Counter
 	// Restarts counts loops that panicked and were started again, by loop.
 	Restarts *prometheus.CounterVec
@@ -117,9 +118,10 @@ type Metrics struct {
 	// Drift.
 
 	// GapsBlocked is for how many seconds the search for missed events has been
-	// held up by one without a row in the log, by source. 0: it is not.
+	// held up, by one without a row in the log or by a list that cannot be read, by
+	// source. 0: it is not.
 	GapsBlocked *prometheus.GaugeVec
-	// Discrepancies counts what was found different, by source, kind and type.
+	// Discrepancies counts differences that were confirmed, by source, kind and type.
 	Discrepancies *prometheus.CounterVec
 	// FailedLists counts lists of the provider's that a sweep could not read to
 	// their end, by source and kind.
@@ -176,14 +178,14 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		Workers:          f.gauge("workers", "Live workers of the fleet, as a worker and a reconciler see them: use max, not sum."),
 		LeasesHeld:       f.gauge("leases_held", "Shards read by this process.").WithLabelValues(),
 		Handovers:        f.counter("handovers_total", "Shard leases taken.").WithLabelValues(),
-		LeasesLost:       f.counter("leases_lost_total", "Shard leases lost rather than released.").WithLabelValues(),
+		LeasesLost:       f.counter("leases_lost_total", "Leases lost rather than released: of shards by a worker, of tasks by a reconciler.").WithLabelValues(),
 		Restarts:         f.counter("loop_restarts_total", "Loops that panicked and were started again.", "loop"),
 		Resyncs:          f.counter("resyncs_total", "Pending lists taken over again after an uncertain read.").WithLabelValues(),
 		Unavailable:      f.counter("unavailable_total", "Times work was held because redis or the store was away.", "what"),
 		IdentityMismatch: f.gauge("identity_mismatch", "1 while this process does not work, since its redis and its database are not of one fleet.").WithLabelValues(),
 
 		GapsBlocked:   f.gauge("gaps_blocked_seconds", "How long the search for missed events has been held up, by one that the log does not have or by a list that cannot be read; 0 when it is not.", "source"),
-		Discrepancies: f.counter("discrepancies_total", "What was found different from the provider, by type.", "source", "kind", "type"),
+		Discrepancies: f.counter("discrepancies_total", "Differences from the provider that were confirmed, by type.", "source", "kind", "type"),
 		FailedLists:   f.counter("failed_lists_total", "Lists of the provider's that a sweep could not read whole.", "source", "kind"),
 		Staleness:     f.gauge("staleness_seconds", "Age of the longest unverified document that is neither terminal nor deleted.", "source", "kind"),
 	}

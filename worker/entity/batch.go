@@ -89,3 +89,14 @@ func (b *Batch) forget() (causes []event.Cause) {
 	}
 	return causes
 }
+
+// discrepancies are the ids of those that sent the entries.
+func discrepancies(entries []event.Entry) []string {
+	var ids []string
+	for _, e := range entries {
+		if e.Signal.Cause == event.CauseDiscrepancy {
+			ids = append(ids, e.Signal.CauseID)
+		}
+	}
+	return ids
+}

@@ -1,7 +1,7 @@
 // Package entity is the state machine behind a worker: what becomes of the
 // signals of each entity in one shard. It decides everything and does nothing.
-// It has no context, Redis, database, HTTP or clock; the time of day and random
-// numbers are given to it.
+// It has no context, Redis, database, HTTP or clock, and writes nothing but log
+// lines. The time of day is given to it.
 //
 // A Shard takes an Input and returns Effects. Its owner runs the effects and
 // feeds their results back as further inputs:
@@ -13,18 +13,19 @@
 //	                  │
 //	shard.Step(now, entity.Done{…}) ◀── what Redis, the store and the provider said
 //
-// A Shard is for one goroutine at a time. Equal inputs lead to equal effects,
-// so a schedule of crashes and delays can be run from a seed: see package
-// simulation. Each file in testdata is one readable transcript.
+// A Shard is for one goroutine at a time. If Config.Random is set, equal inputs lead
+// to equal effects, so a schedule of crashes and delays can be run from a seed: see
+// package simulation. Each file in testdata is one readable transcript.
 //
 // # The way of one signal
 //
-// Files are in the order of the story, and call those below them:
+// Files are in the order of the story, and call those below them. The few calls that go
+// up return to a phase: a page or the rest is dealt with like the first, a failure is
+// decided again, a sync that waited for its lane goes on.
 //
 //	shard.go    inputs, and the entities of a shard
 //	sync.go     one sync: load ─ lock ─ take ─ claim
 //	ask.go      the provider is asked, under one parent set or several
-//	  parents.go  which these are
 //	verdict.go  does the answer show what is known?
 //	write.go    believe ─ record ─ write ─ look again
 //	outcome.go  what the log says of each event
@@ -39,6 +40,7 @@
 //	gate.go     reading and parking take turns
 //	batch.go    what the signals of a sync say
 //	facts.go    what is known by now
+//	parents.go  the parents an entity may be under
 //	state.go    what is kept with a parked entity
 //	step.go     from one effect to the next, and how a sync ends
 //	effect.go   everything that the machine may ask for
@@ -46,8 +48,10 @@
 // # Lanes and batches
 //
 // A lane is the queue of one entity, in stream order. One sync at a time works
-// on it. A sync takes as its batch all that waits at the moment before its
-// claim. The one fetch after the claim covers the whole batch:
+// on it. A sync takes as its batch what waits at the moment before its claim, up
+// to the first signal that names more parents than one sync asks. The answer that
+// it gets after the claim covers the whole batch. It may take one request for each
+// set of parents:
 //
 //	      batch                     rest
 //	lane  [ e1 e2 e3 | e4 e5 ]            e4 and e5 came after the claim:
@@ -55,12 +59,20 @@
 //
 //	             Route                      Start
 //	(nothing) ───────────▶ ready ─────────────────────▶ syncing
-//	    ▲                    ▲                             │
-//	    │ lane empty         │ more came; claim lost;      │
-//	    ├────────────────────┼──── lagging read ───────────┤
-//	    │                    │                             │ transient, gone
-//	    │                    └────── Due ◀── parked ◀──────┘
-//	    └──────── settled or buried ──────────────┘
+//	    ▲                  │ ▲ ▲                           │
+//	    │                  │ │ │         more came         │
+//	    │                  │ │ ├───────────────────────────┤
+//	    │                  │ │ │ Woke                      │
+//	    │                  │ │ └─────────── resting ◀──────┤
+//	    │                  │ │ Due                         │
+//	    │                  │ └───────────── parked ◀───────┤
+//	    │                  │ Spill            ▲            │
+//	    │                  └──────────────────┘            │
+//	    └──────────────── lane empty ──────────────────────┘
+//
+// What costs no attempt and ends soon waits in its lane, which rests: a claim that
+// was lost, a read that lags, a source that is paused, a store or Redis that is
+// away. What takes longer is parked.
 //
 // # Covered, settled, acked
 //

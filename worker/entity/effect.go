@@ -13,8 +13,9 @@ import (
 type Effect interface{ effect() }
 
 // Task is an Effect that a sync waits for. It is answered by a Done with the same
-// number; the comment of each says with which fields of Result. Any may be answered
-// with Err instead. A sync waits for one task at a time.
+// number; the comment of each says with which fields of Result. It may be answered
+// with Err instead, except Lock, Unlock, Report and Park: one that cannot be done is
+// not answered. A sync waits for one task at a time.
 type Task interface {
 	Effect
 	// For is the sync that waits for it.
@@ -59,8 +60,9 @@ type Lock struct {
 // Unlock releases the entity's lock. The answer is empty.
 type Unlock struct{ Sync Number }
 
-// Claim lets in further signals of the causes in Forget, then raises the claim on the
-// entity's document. Answered with Document.
+// Claim removes the marks of the causes in Forget, so that a further signal of them is
+// appended again. Then it raises the claim on the entity's document. Answered with
+// Document.
 type Claim struct {
 	Sync   Number
 	Ref    event.Ref
@@ -103,9 +105,11 @@ type Consult struct {
 	Key      event.Key
 	Question fate.Question
 	Class    event.Class
-	Err      error     // the failure
-	Since    time.Time // by Redis' clock
-	Emptied  bool      // it is about a list's elements; Since is the source's to know
+	Err      error // the failure
+	// Since is when the provider first had no such entity, by Redis' clock. It is zero
+	// if Emptied: the worker keeps that time itself.
+	Since    time.Time
+	Emptied  bool // it is about a list's elements
 	Foreseen bool
 }
 

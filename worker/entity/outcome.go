@@ -60,14 +60,3 @@ func (y settling) outcomes(entries []event.Entry) []storage.Settlement {
 	}
 	return out
 }
-
-// discrepancies are the ids of those that sent the entries.
-func discrepancies(entries []event.Entry) []string {
-	var ids []string
-	for _, e := range entries {
-		if e.Signal.Cause == event.CauseDiscrepancy {
-			ids = append(ids, e.Signal.CauseID)
-		}
-	}
-	return ids
-}

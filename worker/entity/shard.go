@@ -34,7 +34,8 @@ type Config struct {
 	Page int
 	// Split gives every entry a lane of its own: a negative control.
 	Split bool
-	// Random returns a number from 0 to 1, without 1. Defaults to math/rand.
+	// Random returns a number from 0 to 1, without 1. Defaults to math/rand, by
+	// which equal inputs lead to pauses of other lengths.
 	Random func() float64
 	// Logger defaults to slog.Default().
 	Logger *slog.Logger
@@ -90,7 +91,7 @@ type Route struct{ Entries []event.Entry }
 
 // Due: the time of a parked entity has come. First are the first entries that
 // wait for it, at least one. The reader holds the gate. Nothing happens if the
-// entity has a lane.
+// shard is closing, or if something waits or is being synced in the entity's lane.
 type Due struct {
 	Key    event.Key
 	Failed bool // it was parked for a failure, not spilled
@@ -258,12 +259,6 @@ func (s *Shard) start(id ID) {
 	s.syncs[y.number] = y
 	s.emit(Begun{Sync: y.number, Lane: id})
 	y.begin()
-}
-
-func (s *Shard) maybeQuiet() {
-	if s.closing && s.running == 0 {
-		s.emit(Quiet{})
-	}
 }
 
 // spill parks lanes, first things first within each. It leaves those whose reads

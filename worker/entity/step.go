@@ -64,6 +64,12 @@ func (y *sync) end(err error) {
 	y.s.maybeQuiet()
 }
 
+func (s *Shard) maybeQuiet() {
+	if s.closing && s.running == 0 {
+		s.emit(Quiet{})
+	}
+}
+
 // finish ends a sync of which nothing is to be settled.
 func (y *sync) finish(err error) {
 	y.free()

@@ -15,9 +15,9 @@ const PageSize = 1000
 // phases, each of which is a type over the same sync:
 //
 //	sync      load ─ lock ─ take ─ claim
-//	asking    under which parents does the provider have it?      parents.go
+//	asking    under which parents does the provider have it?      ask.go
 //	judging   does the answer show what is known?                 verdict.go
-//	writing   believe ─ record ─ write ─ look again
+//	writing   believe ─ record ─ write ─ look again               write.go
 //	settling  the outcome of each event                           outcome.go
 //	failing   what becomes of it if one of these failed           failure.go
 //	parking   head settled ─ counted ─ gate ─ parked              park.go

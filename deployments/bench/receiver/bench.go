@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -37,6 +38,7 @@ type options struct {
 	each          time.Duration
 	check         bool
 	dir           string
+	policies      string
 }
 
 // Main runs the benchmark and writes its table to out.
@@ -47,6 +49,7 @@ func Main(ctx context.Context, args []string, out io.Writer) error {
 	flags.DurationVar(&o.each, "each", 3*time.Second, "length of one server's turn in a round")
 	flags.IntVar(&o.conns, "conns", 64, "keep-alive connections")
 	flags.BoolVar(&o.check, "check", false, "fail if a limit is missed")
+	flags.StringVar(&o.policies, "fsync", strings.Join(policies, ","), "AOF policies to measure with")
 	flags.StringVar(&o.dir, "dir", "", "where Redis writes its files (default: a temporary directory)")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -55,7 +58,7 @@ func Main(ctx context.Context, args []string, out io.Writer) error {
 		"load generator: deployments/bench/receiver/load.go (hand-written HTTP/1.1), its own process on the same machine\n\n",
 		o.conns, o.rounds, o.each, runtime.NumCPU(), runtime.Version())
 	missed := false
-	for _, policy := range policies {
+	for _, policy := range strings.Split(o.policies, ",") {
 		got, err := measure(ctx, o, policy)
 		if err != nil {
 			return fmt.Errorf("AOF %s: %w", policy, err)
@@ -120,12 +123,19 @@ func turn(ctx context.Context, o options, redis *redisServer, s *server, round i
 	if err != nil {
 		return load, err
 	}
+	used, err := beginUsage(s.cmd.Process.Pid, redis.cmd.Process.Pid)
+	if err != nil {
+		return load, err
+	}
 	out, err := cmd.Output()
 	if err != nil {
 		return load, fmt.Errorf("load generator: %w", err)
 	}
 	if err := json.Unmarshal(out, &load); err != nil {
 		return load, fmt.Errorf("answer of the load generator: %w", err)
+	}
+	if err := used.end(&load); err != nil {
+		return load, err
 	}
 	if load.Other > 0 {
 		return load, fmt.Errorf("%d of %d answers were not 200", load.Other, load.Requests)
@@ -198,11 +208,13 @@ func self(ctx context.Context, args ...string) (*exec.Cmd, error) {
 // report writes one policy's table and reports whether a limit was missed.
 func report(out io.Writer, policy string, got map[string][]Load) bool {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "AOF %s\trequests/s (median)\tall rounds\tp50 ms\tp99 ms\n", policy)
+	fmt.Fprintf(table, "AOF %s\trequests/s (median)\tall rounds\tp50 ms\tp99 ms\tCPU µs a request: server\tRedis\tload\n", policy)
 	for _, kind := range kinds {
-		fmt.Fprintf(table, "%s\t%.0f\t%.0f\t%.2f\t%.2f\n", kind, median(got[kind], Load.Rate), rates(got[kind]),
-			median(got[kind], func(l Load) float64 { return l.P50Ms }),
-			median(got[kind], func(l Load) float64 { return l.P99Ms }))
+		of := func(value func(Load) float64) float64 { return median(got[kind], value) }
+		fmt.Fprintf(table, "%s\t%.0f\t%.0f\t%.2f\t%.2f\t%.1f\t%.1f\t%.1f\n", kind, of(Load.Rate), rates(got[kind]),
+			of(func(l Load) float64 { return l.P50Ms }), of(func(l Load) float64 { return l.P99Ms }),
+			of(func(l Load) float64 { return l.each(l.ServerSeconds) }), of(func(l Load) float64 { return l.each(l.RedisSeconds) }),
+			of(func(l Load) float64 { return l.each(l.OwnSeconds) }))
 	}
 	_ = table.Flush() // out is a terminal or a file; nothing better to say it on
 	gin, bare := ratio(got, "gin"), ratio(got, "bare")

@@ -26,7 +26,14 @@ type Load struct {
 	P99Ms    float64 `json:"p99_ms"`
 	// Other counts answers that were not 200.
 	Other int `json:"other"`
+	// CPU time of the processes, user and system.
+	OwnSeconds    float64 `json:"own_seconds"`
+	ServerSeconds float64 `json:"-"`
+	RedisSeconds  float64 `json:"-"`
 }
+
+// each is a CPU time per request, in microseconds.
+func (l Load) each(seconds float64) float64 { return seconds / float64(l.Requests) * 1e6 }
 
 // Rate is the requests answered a second.
 func (l Load) Rate() float64 { return float64(l.Requests) / l.Seconds }
@@ -63,13 +70,16 @@ func send(ctx context.Context, addr, run string, conns int, each time.Duration) 
 		defer c.conn.Close()
 		clients[i] = c
 	}
+	ownBefore := ownCPU()
 	began := time.Now()
 	var all sync.WaitGroup
 	for _, c := range clients {
 		all.Go(func() { c.run(began.Add(each)) })
 	}
 	all.Wait()
-	return sum(clients, time.Since(began))
+	load, err := sum(clients, time.Since(began))
+	load.OwnSeconds = ownCPU() - ownBefore
+	return load, err
 }
 
 func sum(clients []*client, took time.Duration) (Load, error) {
@@ -121,7 +131,7 @@ func request(addr, run string, i int) []byte {
 		`"context":{"account":"cusa_33531f7f801d4ce997747470ab72%04d","order":"bord_a8b11a37eccc49ecacb372e3a92a%04d"}}`,
 		run, i, time.Now().UTC().Format("2006-01-02T15:04:05.000000+00:00"), i%500, i%500)
 	return fmt.Appendf(nil, "POST /webhooks/lemon HTTP/1.1\r\nHost: %s\r\nContent-Type: application/json\r\n"+
-		"LMG-Signature: %s\r\nContent-Length: %d\r\n\r\n%s", addr, sign([]byte(body), time.Now()), len(body), body)
+		"LMG-Signature: %s\r\nContent-Length: %d\r\n\r\n%s", addr, Sign([]byte(body), time.Now()), len(body), body)
 }
 
 func (c *client) run(until time.Time) {

@@ -41,9 +41,9 @@ func TestLoadReportsABrokenServer(t *testing.T) {
 
 func TestVerify(t *testing.T) {
 	now := time.Unix(1700000000, 0)
-	require.True(t, verify(sign([]byte("{}"), now), []byte("{}"), now))
-	require.False(t, verify(sign([]byte("{}"), now), []byte("{ }"), now))
-	require.False(t, verify(sign([]byte("{}"), now), []byte("{}"), now.Add(time.Hour)))
+	require.True(t, verify(Sign([]byte("{}"), now), []byte("{}"), now))
+	require.False(t, verify(Sign([]byte("{}"), now), []byte("{ }"), now))
+	require.False(t, verify(Sign([]byte("{}"), now), []byte("{}"), now.Add(time.Hour)))
 	require.False(t, verify("", []byte("{}"), now))
 }
 

@@ -20,6 +20,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
 // ServerMode is the argument that makes the binary one of the servers.
@@ -63,6 +64,9 @@ func ServerMain(ctx context.Context, args []string) error {
 // serveTarn is the api as it ships, its marks and metrics included.
 func serveTarn(ctx context.Context, l net.Listener, redisURL string) error {
 	debug.SetGCPercent(api.GCPercent)
+	if _, err := telemetry.Start(ctx, telemetry.Options{}); err != nil { // without a collector, as by default
+		return err
+	}
 	streams, err := stream.Open(ctx, stream.Options{URLs: []string{redisURL}})
 	if err != nil {
 		return err
@@ -72,7 +76,7 @@ func serveTarn(ctx context.Context, l net.Listener, redisURL string) error {
 	if err != nil {
 		return err
 	}
-	verifier, err := provider.NewVerifier(lemon, provider.VerifierOptions{Secrets: []string{secret}})
+	verifier, err := provider.NewVerifier(lemon, provider.VerifierOptions{Secrets: []string{Secret}})
 	if err != nil {
 		return err
 	}

@@ -9,17 +9,17 @@ import (
 	"time"
 )
 
-// secret is shared by the load generator and all servers.
-const secret = "78147840b851c1532382bc311147e52c4756ba67be1edc48a5daf504c886ac64"
+// Secret is shared by the load generator and all servers.
+const Secret = "78147840b851c1532382bc311147e52c4756ba67be1edc48a5daf504c886ac64"
 
-// sign returns a signature header of the lemon.markets scheme.
-func sign(body []byte, at time.Time) string {
+// Sign returns a signature header of the lemon.markets scheme.
+func Sign(body []byte, at time.Time) string {
 	t := strconv.FormatInt(at.Unix(), 10)
 	return "t=" + t + ",v1=" + hex.EncodeToString(mac(t, body))
 }
 
 func mac(t string, body []byte) []byte {
-	m := hmac.New(sha256.New, []byte(secret))
+	m := hmac.New(sha256.New, []byte(Secret))
 	m.Write([]byte(t))
 	m.Write([]byte{'.'})
 	m.Write(body)

@@ -109,11 +109,10 @@ func (s *Store) Discrepancies(ctx context.Context, f storage.DiscrepancyFilter) 
 		c.add("source = ? AND kind = ? AND entity_id = ?", f.Entity.Source, f.Entity.Kind, f.Entity.Local())
 	}
 	c.between("found_at", f.From, f.To)
-	return list(ctx, s, newestFirst{
-		list: discrepanciesList, columns: discrepancyColumns, table: "discrepancies", time: "found_at",
-	}, c, f.Limit, f.Cursor, scanDiscrepancy, func(d *storage.Discrepancy) page.Place {
-		return page.Place{At: millis(d.FoundAt), ID: d.ID}
-	})
+	return list(ctx, s, newestFirst[*storage.Discrepancy]{
+		list: discrepanciesList, columns: discrepancyColumns, table: "discrepancies", time: "found_at", scan: scanDiscrepancy,
+		place: func(d *storage.Discrepancy) page.Place { return page.Place{At: millis(d.FoundAt), ID: d.ID} },
+	}, c, f.Limit, f.Cursor)
 }
 
 // discrepanciesIndex is the index that gives a list its rows in order.

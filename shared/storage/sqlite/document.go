@@ -15,15 +15,24 @@ import (
 
 // documentColumns are the columns of a document, in the order scanDocument
 // reads them.
-const documentColumns = `source, kind, id, parents, raw, status, terminal, terminal_at, deleted_at,
-	claim, synced_claim, state_hash, synced_at, verified_at,
+const (
+	documentColumns = beforeClaim + "claim" + afterClaim
+
+	beforeClaim = `source, kind, id, parents, raw, status, terminal, terminal_at, deleted_at,
+	`
+	afterClaim = `, synced_claim, state_hash, synced_at, verified_at,
 	last_event_at, last_event_id, last_event_type,
 	behind_since, behind_reason, doubted_at, open_letters`
+)
 
-const claimSQL = `
-INSERT INTO mirror (source, kind, id, parents, claim) VALUES (?1, ?2, ?3, ?4, 1)
-ON CONFLICT DO UPDATE SET claim = claim + 1
-RETURNING ` + documentColumns
+// The statements of Claim. RETURNING would copy each row once more, and a trigger
+// that reads the parents as JSON costs more than the document they are of.
+const (
+	claimedSQL = `SELECT ` + beforeClaim + `claim + 1` + afterClaim + `, rowid FROM mirror WHERE source = ?1 AND kind = ?2 AND id = ?3`
+	raiseSQL   = `UPDATE mirror SET claim = claim + 1 WHERE rowid = ?1`
+	newSQL     = `INSERT INTO mirror (source, kind, id, parents, claim) VALUES (?1, ?2, ?3, ?4, 1)`
+	parentSQL  = `INSERT OR IGNORE INTO mirror_parents (of_source, of_kind, parent, parent_id, of_id) VALUES (?1, ?2, ?3, ?4, ?5)`
+)
 
 // Claim raises the entity's claim and returns its document.
 func (s *Store) Claim(ctx context.Context, ref event.Ref) (doc *storage.Document, err error) {
@@ -35,17 +44,59 @@ func (s *Store) Claim(ctx context.Context, ref event.Ref) (doc *storage.Document
 		return nil, fmt.Errorf("claim %s: parents: %w", ref.Key, err)
 	}
 	err = s.writer.change(ctx, func(t *tx) error {
-		doc, err = scanDocument(t.row(claimSQL, ref.Key.Source, ref.Key.Kind, ref.Key.Local(), parents))
-		if err != nil || len(doc.Damaged) == 0 {
-			return err
-		}
-		return removeDamaged(t, doc)
+		doc, err = t.claim(ref.Key, parents)
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("claim %s: %w", ref.Key, err)
 	}
 	return doc, nil
 }
+
+func (t *tx) claim(k event.Key, parents string) (*storage.Document, error) {
+	row := numberedRow{scanner: t.row(claimedSQL, k.Source, k.Kind, k.Local())}
+	doc, err := scanDocument(&row)
+	if errors.Is(err, sql.ErrNoRows) {
+		return t.newDocument(k, parents)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if _, err := t.exec(raiseSQL, row.n); err != nil {
+		return nil, err
+	}
+	if len(doc.Damaged) > 0 {
+		err = removeDamaged(t, doc)
+	}
+	return doc, err
+}
+
+// newDocument makes a document, and the rows of its parents.
+func (t *tx) newDocument(k event.Key, parents string) (*storage.Document, error) {
+	if _, err := t.exec(newSQL, k.Source, k.Kind, k.Local(), parents); err != nil {
+		return nil, err
+	}
+	doc := &storage.Document{Key: k, Claim: 1}
+	var err error
+	if doc.Parents, err = fromObject(parents); err != nil {
+		return nil, err
+	}
+	for kind, id := range doc.Parents {
+		if _, err := t.exec(parentSQL, k.Source, k.Kind, kind, id, k.Local()); err != nil {
+			return nil, err
+		}
+	}
+	return doc, nil
+}
+
+// numberedRow is a row whose last column is its number.
+type numberedRow struct {
+	scanner
+	n int64
+}
+
+// Scan reads the columns and the number.
+func (r *numberedRow) Scan(dest ...any) error { return r.scanner.Scan(append(dest, &r.n)...) }
 
 // The statements of Write. All are fenced by the claim; ?1 to ?4 are the key
 // and the claim, ?5 the time the request was sent, ?6 to ?8 the last event, ?9
@@ -102,37 +153,66 @@ func (s *Store) Write(ctx context.Context, w *storage.Write) (done storage.Writt
 		k.Source, k.Kind, k.Local(), w.Claim, millis(w.SentAt),
 		millis(w.LastEvent.CreatedAt), w.LastEvent.ID, w.LastEvent.Type, parents,
 	}
-	query := writeUnchangedSQL
+	query := &writeUnchanged
 	switch {
 	case w.Kept:
-		query = writeKeptSQL
+		query = &writeKept
 		args = append(args, millis(w.DoubtedAt))
 	case w.Deleted:
-		query, args = writeDeletedSQL, args[:8]
+		query, args = &writeDeleted, args[:8]
 	case w.Raw != nil:
-		query = writeStateSQL
+		query = &writeState
 		args = append(args, text(w.Raw), w.StateHash, w.Status, w.Terminal)
 	}
 	if fault.Off("claims") {
-		query = strings.Replace(query, " AND claim = ?4"+latest, "", 1)
+		query = query.replace(" AND claim = ?4"+latest, "")
 	}
 	if w.ForgetLastEvent && !w.LastEvent.CreatedAt.IsZero() {
-		query = strings.ReplaceAll(query, "(last_event_at, last_event_id),", "(-1, ''),")
+		query = query.replace("(last_event_at, last_event_id),", "(-1, ''),")
 	}
-	err = s.writer.change(ctx, func(t *tx) error {
-		var letters int64
-		err := t.row(query+" RETURNING open_letters", args...).Scan(&letters)
-		if errors.Is(err, sql.ErrNoRows) {
-			done = storage.Written{}
-			return nil
-		}
-		done = storage.Written{Applied: err == nil, OpenLetters: letters > 0 && !w.Kept}
+	err = s.writer.change(ctx, func(t *tx) (err error) {
+		done, err = t.write(query, args)
+		done.OpenLetters = done.OpenLetters && !w.Kept
 		return err
 	})
 	if err != nil {
 		return storage.Written{}, fmt.Errorf("write %s: %w", k, err)
 	}
 	return done, nil
+}
+
+// writeQuery is a statement of Write, for a document without open dead letters and
+// for any.
+type writeQuery struct{ withoutLetters, any string }
+
+var (
+	writeUnchanged = newWriteQuery(writeUnchangedSQL)
+	writeState     = newWriteQuery(writeStateSQL)
+	writeDeleted   = newWriteQuery(writeDeletedSQL)
+	writeKept      = newWriteQuery(writeKeptSQL)
+)
+
+func newWriteQuery(query string) writeQuery {
+	return writeQuery{withoutLetters: query + " AND open_letters = 0", any: query + " RETURNING open_letters"}
+}
+
+func (q *writeQuery) replace(old, with string) *writeQuery {
+	return &writeQuery{strings.ReplaceAll(q.withoutLetters, old, with), strings.ReplaceAll(q.any, old, with)}
+}
+
+// write tries the statement for a document without dead letters first, as nearly
+// all are: RETURNING copies the row.
+func (t *tx) write(q *writeQuery, args []any) (done storage.Written, err error) {
+	n, err := t.exec(q.withoutLetters, args...)
+	if err != nil || n > 0 {
+		return storage.Written{Applied: n > 0}, err
+	}
+	var letters int64
+	err = t.row(q.any, args...).Scan(&letters)
+	if errors.Is(err, sql.ErrNoRows) {
+		return storage.Written{}, nil
+	}
+	return storage.Written{Applied: err == nil, OpenLetters: letters > 0}, err
 }
 
 // removeDamaged gives the columns of a document that could not be read the values
@@ -150,7 +230,7 @@ func removeDamaged(t *tx, doc *storage.Document) error {
 			doc.Terminal = false
 		}
 	}
-	_, err := t.conn.ExecContext(t.ctx, "UPDATE mirror SET "+strings.Join(columns, ", ")+" WHERE source = ?1 AND kind = ?2 AND id = ?3",
+	_, err := t.exec("UPDATE mirror SET "+strings.Join(columns, ", ")+" WHERE source = ?1 AND kind = ?2 AND id = ?3",
 		doc.Key.Source, doc.Key.Kind, doc.Key.Local())
 	return err
 }

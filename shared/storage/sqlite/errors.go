@@ -5,12 +5,17 @@ import (
 	"errors"
 	"strings"
 
-	sqlite "modernc.org/sqlite"
 	sqlitelib "modernc.org/sqlite/lib"
 
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/storage"
 )
+
+// coded is an error of SQLite's, from the driver or from conn.
+type coded interface {
+	error
+	Code() int
+}
 
 // classify gives an error its fate. What the file refuses for its content is
 // permanent, and so is a value in it that cannot be read; everything else that
@@ -18,7 +23,7 @@ import (
 // again, so the work waits.
 func classify(err error) error {
 	var known *fate.Error
-	var theirs *sqlite.Error
+	var theirs coded
 	switch {
 	case err == nil, errors.As(err, &known),
 		errors.Is(err, storage.ErrNotFound), errors.Is(err, storage.ErrCursor),
@@ -38,7 +43,7 @@ func classify(err error) error {
 // refusesWrites reports whether an error says that the file can be read and not
 // written: a full disk, one that fails, or a file that is read-only.
 func refusesWrites(err error) bool {
-	var theirs *sqlite.Error
+	var theirs coded
 	if !errors.As(err, &theirs) {
 		return false
 	}
@@ -51,9 +56,6 @@ func refusesWrites(err error) bool {
 
 // isUnreadable reports whether a value of a row is not of the type it should be.
 // The package sql has no type for the error.
-func isUnreadable(err error) bool { return strings.Contains(err.Error(), "sql: Scan error on column") }
-
-// isNoTransaction reports whether a ROLLBACK found nothing to roll back.
-func isNoTransaction(err error) bool {
-	return strings.Contains(err.Error(), "no transaction is active")
+func isUnreadable(err error) bool {
+	return errors.Is(err, errUnreadable) || strings.Contains(err.Error(), "sql: Scan error on column")
 }

@@ -5,7 +5,8 @@ import (
 	"log/slog"
 )
 
-// OpenWatched opens a store whose statements a driver of that name executes.
-func OpenWatched(ctx context.Context, path, driver string, scanSize int) (*Store, error) {
-	return Open(ctx, path, Options{Logger: slog.New(slog.DiscardHandler), ScanSize: scanSize, driver: driver})
+// OpenWatched opens a store whose queries a driver of that name executes, and whose
+// other statements are noted.
+func OpenWatched(ctx context.Context, path, driver string, note func(query string), scanSize int) (*Store, error) {
+	return Open(ctx, path, Options{Logger: slog.New(slog.DiscardHandler), ScanSize: scanSize, driver: driver, prepared: note})
 }

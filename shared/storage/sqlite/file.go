@@ -85,7 +85,7 @@ func (f *file) checkCopy(ctx context.Context) error {
 }
 
 // open notes which files were opened, and raises the generation.
-func (f *file) open(ctx context.Context, conn *sql.Conn) error {
+func (f *file) open(c *conn) error {
 	real, err := filepath.EvalSymlinks(f.path)
 	if err != nil {
 		return fmt.Errorf("look at the file of the database: %w", err)
@@ -98,7 +98,7 @@ func (f *file) open(ctx context.Context, conn *sql.Conn) error {
 	}
 	f.names[0] = f.path // a link that leads elsewhere is another file, too
 	f.raised = time.Now()
-	return f.raise(ctx, conn)
+	return f.raise(c)
 }
 
 // check fails with storage.ErrReplaced once one of the files is not the one that
@@ -120,7 +120,7 @@ func (f *file) check() error {
 
 // keep raises the generation if it is time again. It fails if an older copy was
 // put over the file meanwhile.
-func (f *file) keep(ctx context.Context, conn *sql.Conn) error {
+func (f *file) keep(ctx context.Context, c *conn) error {
 	if time.Since(f.raised) < raiseEvery {
 		return nil
 	}
@@ -136,7 +136,7 @@ func (f *file) keep(ctx context.Context, conn *sql.Conn) error {
 		return fate.New(fate.Unavailable, fmt.Errorf("%w: an older copy (generation %d, not %d) was put over %s; stop the processes that use it and see how to restore", storage.ErrReplaced, found, known, f.path))
 	}
 	f.raised = time.Now()
-	if err := f.raise(ctx, conn); err != nil { // what it was is as good for another while
+	if err := f.raise(c); err != nil { // what it was is as good for another while
 		f.log.Warn("the generation of the database was not raised; trying again", "error", err, "in", raiseEvery)
 	}
 	return nil
@@ -145,20 +145,20 @@ func (f *file) keep(ctx context.Context, conn *sql.Conn) error {
 // raise raises the generation, first in the database and, once that is in the
 // main file, in the lock file. A checkpoint that readers keep from finishing
 // leaves the lock file behind, which is the safe side.
-func (f *file) raise(ctx context.Context, conn *sql.Conn) error {
+func (f *file) raise(c *conn) error {
 	known, err := f.known()
 	if err != nil {
 		return err
 	}
 	var now, busy, logged, moved int64
-	if err := conn.QueryRowContext(ctx, "PRAGMA application_id").Scan(&now); err != nil {
+	if err := c.row("PRAGMA application_id").Scan(&now); err != nil {
 		return fmt.Errorf("read the generation: %w", err)
 	}
 	next := max(known, now) + 1
-	if _, err := conn.ExecContext(ctx, fmt.Sprintf("PRAGMA application_id = %d", next)); err != nil {
+	if err := c.script(fmt.Sprintf("PRAGMA application_id = %d", next)); err != nil {
 		return fmt.Errorf("raise the generation: %w", err)
 	}
-	if err := conn.QueryRowContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &logged, &moved); err != nil {
+	if err := c.row("PRAGMA wal_checkpoint(PASSIVE)").Scan(&busy, &logged, &moved); err != nil {
 		return fmt.Errorf("checkpoint: %w", err)
 	}
 	if busy != 0 || moved < logged {

@@ -16,7 +16,7 @@ func TestPingKnowsOfAFullDisk(t *testing.T) {
 	pages := func(n int) { // SQLite takes a file of this many pages for a full disk
 		require.NoError(t, s.writer.change(t.Context(), func(t *tx) error {
 			var now int
-			return t.conn.QueryRowContext(t.ctx, "PRAGMA max_page_count = "+strconv.Itoa(n)).Scan(&now)
+			return t.row("PRAGMA max_page_count = " + strconv.Itoa(n)).Scan(&now)
 		}))
 	}
 	write := func() error {

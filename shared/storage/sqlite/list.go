@@ -59,17 +59,16 @@ func oneOf[T ~string](c *conditions, column string, values []T) {
 func marks(n int) string { return strings.TrimSuffix(strings.Repeat("?,", n), ",") }
 
 // newestFirst is a list ordered by a time, then by id, both descending.
-type newestFirst struct {
+type newestFirst[T any] struct {
 	list           string // its name in cursors
 	columns, table string
 	time           string // column
+	scan           func(scanner) (T, error)
+	place          func(T) page.Place
 }
 
 // list reads one page.
-func list[T any](
-	ctx context.Context, s *Store, l newestFirst, c conditions, limit int, cursor string,
-	scan func(scanner) (T, error), place func(T) page.Place,
-) (storage.Page[T], error) {
+func list[T any](ctx context.Context, s *Store, l newestFirst[T], c conditions, limit int, cursor string) (storage.Page[T], error) {
 	var none storage.Page[T]
 	after, ok, err := page.Parse(l.list, cursor)
 	if err != nil {
@@ -84,12 +83,12 @@ func list[T any](
 	if err != nil {
 		return none, fmt.Errorf("list %s: %w", l.list, readError(ctx, err))
 	}
-	items, err := collect(rows, scan)
+	items, err := collect(rows, l.scan)
 	if err != nil {
 		return none, fmt.Errorf("list %s: %w", l.list, readError(ctx, err))
 	}
 	return page.Cut(items, size, func(v T) page.Place {
-		p := place(v)
+		p := l.place(v)
 		p.List = l.list
 		return p
 	}), nil

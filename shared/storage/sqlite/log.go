@@ -21,9 +21,9 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT DO N
 
 	insertOutcomeSQL = `
 INSERT INTO outcomes (event, kind, id, position, parents, status, signal_shard, signal_id, received_at)
-VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?6, ?7, (SELECT received_at FROM events WHERE n = ?1)) ON CONFLICT DO NOTHING`
+VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?6, ?7, ?8) ON CONFLICT DO NOTHING`
 
-	loggedEventSQL   = `SELECT n, payload, signal_shard, signal_id FROM events WHERE source = ?1 AND id = ?2`
+	loggedEventSQL   = `SELECT n, received_at, payload, signal_shard, signal_id FROM events WHERE source = ?1 AND id = ?2`
 	insertSignalSQL  = `INSERT INTO signals (event, shard, id) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING`
 	countOutcomesSQL = `SELECT count(*) FROM outcomes WHERE event = ?1`
 	statusesSQL      = `SELECT kind, id, status FROM outcomes WHERE event = ?1`
@@ -37,13 +37,17 @@ VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?6, ?7, (SELECT received_at FROM events W
 	// closes is processed at ?2; one that opens again is not processed yet.
 	followSQL = `
 UPDATE events SET
-	status       = CASE f.rank WHEN 0 THEN iif(status = 'retrying', status, 'pending')
-	               WHEN 1 THEN 'dead' WHEN 2 THEN 'discarded' WHEN 3 THEN 'superseded' ELSE 'processed' END,
+	status       = CASE f.rank WHEN 0 THEN iif(status = 'retrying', status, 'pending')` + closedStatus + `,
 	processed_at = CASE WHEN f.rank = 0 THEN 0 WHEN processed_at = 0 THEN ?2 ELSE processed_at END
-FROM (SELECT min(CASE status WHEN 'pending' THEN 0 WHEN 'dead' THEN 1 WHEN 'discarded' THEN 2
-                 WHEN 'superseded' THEN 3 ELSE 4 END) AS rank
-      FROM outcomes WHERE event = ?1) AS f
+FROM (SELECT ` + lowestRank + ` AS rank FROM outcomes WHERE event = ?1) AS f
 WHERE n = ?1`
+
+	// lowestRank is that of the outcome which decides the status of its row, 0 if one
+	// is open; closedStatus has the others.
+	lowestRank = `min(CASE status WHEN 'pending' THEN 0 WHEN 'dead' THEN 1 WHEN 'discarded' THEN 2
+                 WHEN 'superseded' THEN 3 ELSE 4 END)`
+	closedStatus = `
+	               WHEN 1 THEN 'dead' WHEN 2 THEN 'discarded' WHEN 3 THEN 'superseded' ELSE 'processed' END`
 )
 
 // Log inserts a row for every arrival not in the log yet.
@@ -89,34 +93,29 @@ func (t *tx) log(a *storage.Arrival) (storage.Logged, error) {
 	if len(e.Entities) == 0 {
 		status, processed = storage.Processed, e.ReceivedAt
 	}
-	res, err := t.result(insertEventSQL, e.Source, e.ID, e.Type, millis(e.CreatedAt), millis(e.ReceivedAt),
+	n, err := t.exec(insertEventSQL, e.Source, e.ID, e.Type, millis(e.CreatedAt), millis(e.ReceivedAt),
 		millis(processed), string(status), a.Signal.Shard, a.Signal.ID, text(e.Payload), a.TraceID, e.Unnamed, e.Undated)
 	if err != nil {
 		return storage.Logged{}, err
 	}
-	if n, err := res.RowsAffected(); err != nil {
-		return storage.Logged{}, err
-	} else if n == 0 {
+	if n == 0 {
 		return t.logAgain(a)
 	}
-	row, err := res.LastInsertId()
-	if err != nil {
-		return storage.Logged{}, err
-	}
+	row := t.inserted()
 	out := storage.Logged{Inserted: true, Outcomes: make(map[event.Key]storage.EventStatus, len(e.Entities))}
 	for _, r := range e.Entities {
 		out.Outcomes[r.Key] = storage.Pending
 	}
-	_, err = t.open(row, 0, a)
+	_, err = t.open(row, millis(e.ReceivedAt), 0, a)
 	return out, err
 }
 
 // logAgain handles an event that is in the log already.
 func (t *tx) logAgain(a *storage.Arrival) (out storage.Logged, err error) {
-	var row int64
+	var row, received int64
 	var payload []byte
 	var first storage.SignalID
-	err = t.row(loggedEventSQL, a.Event.Source, a.Event.ID).Scan(&row, &payload, &first.Shard, &first.ID)
+	err = t.row(loggedEventSQL, a.Event.Source, a.Event.ID).Scan(&row, &received, &payload, &first.Shard, &first.ID)
 	if err != nil {
 		return out, err
 	}
@@ -130,7 +129,7 @@ func (t *tx) logAgain(a *storage.Arrival) (out storage.Logged, err error) {
 	var opened int64
 	if !bytes.Equal(payload, a.Event.Payload) {
 		out.PayloadDiffers = true
-		if opened, err = t.takeUpDiffering(row, a); err != nil {
+		if opened, err = t.takeUpDiffering(row, received, a); err != nil {
 			return out, err
 		}
 	}
@@ -152,7 +151,7 @@ func (t *tx) logAgain(a *storage.Arrival) (out storage.Logged, err error) {
 
 // takeUpDiffering marks a row whose event came with another body, and opens
 // outcomes for the entities only that body names.
-func (t *tx) takeUpDiffering(row int64, a *storage.Arrival) (opened int64, err error) {
+func (t *tx) takeUpDiffering(row, received int64, a *storage.Arrival) (opened int64, err error) {
 	if _, err := t.exec(differsSQL, row); err != nil {
 		return 0, err
 	}
@@ -160,7 +159,7 @@ func (t *tx) takeUpDiffering(row int64, a *storage.Arrival) (opened int64, err e
 	if err := t.row(countOutcomesSQL, row).Scan(&position); err != nil {
 		return 0, err
 	}
-	return t.open(row, position, a)
+	return t.open(row, received, position, a)
 }
 
 // redeliver counts a duplicate and opens what was dead. The entry stands for
@@ -179,7 +178,7 @@ func (t *tx) redeliver(row int64, id storage.SignalID) (reopened int64, err erro
 // open adds an open outcome for every entity of the event that has none, from
 // the given position on. Only the primary's own entry is known here; the
 // others get theirs when they are settled.
-func (t *tx) open(row int64, position int, a *storage.Arrival) (opened int64, err error) {
+func (t *tx) open(row, received int64, position int, a *storage.Arrival) (opened int64, err error) {
 	home := a.Event.Home()
 	for _, r := range a.Event.Entities {
 		parents, err := object(r.Parents)
@@ -190,7 +189,7 @@ func (t *tx) open(row int64, position int, a *storage.Arrival) (opened int64, er
 		if r.Key == home {
 			sig = a.Signal
 		}
-		n, err := t.exec(insertOutcomeSQL, row, r.Key.Kind, r.Key.Local(), position, parents, sig.Shard, sig.ID)
+		n, err := t.exec(insertOutcomeSQL, row, r.Key.Kind, r.Key.Local(), position, parents, sig.Shard, sig.ID, received)
 		if err != nil {
 			return opened, err
 		}

@@ -34,6 +34,12 @@ func (w *watched) Open(name string) (driver.Conn, error) {
 	return &watchedConn{c.(sqliteConn), w}, nil
 }
 
+func (w *watched) note(query string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.statements[query] = true
+}
+
 func (w *watched) all() []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -62,11 +68,7 @@ type watchedConn struct {
 	w *watched
 }
 
-func (c *watchedConn) note(query string) {
-	c.w.mu.Lock()
-	defer c.w.mu.Unlock()
-	c.w.statements[query] = true
-}
+func (c *watchedConn) note(query string) { c.w.note(query) }
 
 func (c *watchedConn) PrepareContext(ctx context.Context, query string) (driver.Stmt, error) {
 	c.note(query)

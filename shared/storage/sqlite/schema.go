@@ -1,18 +1,16 @@
 package sqlite
 
 import (
-	"context"
-	"database/sql"
 	"fmt"
 	"strings"
 )
 
 // schemaVersion is kept in the file's user_version. A file of a later one is
 // refused: an older program would not keep what the newer relies on.
-const schemaVersion = 9
+const schemaVersion = 10
 
 // steps bring a file from the version that is their index to the next.
-var steps = [schemaVersion]string{tables, reconciling, finding, moving, explaining, bounding, marking, dating, ordering}
+var steps = [schemaVersion]string{tables, reconciling, finding, moving, explaining, bounding, marking, dating, ordering, claiming}
 
 // tables makes the tables of version 1. Source and kind are columns rather
 // than parts of table names, so that every statement is prepared once.
@@ -213,7 +211,8 @@ ALTER TABLE discrepancies ADD COLUMN synced_claim INTEGER NOT NULL DEFAULT 0;
 // and cost only what enters and leaves them.
 //
 // mirror_parents holds the parents of a document as rows. Triggers keep it, so
-// that no write of parents has to set it.
+// that no write of parents has to set it. The one for new documents is gone again:
+// see claiming.
 const bounding = `
 CREATE INDEX mirror_unfetched ON mirror (source, kind) WHERE synced_claim = 0;
 CREATE INDEX mirror_living ON mirror (source, kind, verified_at) WHERE synced_claim > 0 AND terminal_at = 0 AND deleted_at = 0;
@@ -272,11 +271,17 @@ DROP INDEX outcomes_entity;
 CREATE INDEX outcomes_entity ON outcomes (kind, id, received_at);
 `
 
+// claiming drops the trigger that read the parents of each new document as JSON: the
+// claim that makes a document knows them. Changed ones are few and keep theirs.
+const claiming = `
+DROP TRIGGER mirror_parents_insert;
+`
+
 // migrate brings the file to schemaVersion. It is called in the writer's turn,
 // so two processes starting at once do not both make the tables.
-func migrate(ctx context.Context, conn *sql.Conn, path string) error {
+func migrate(c *conn, path string) error {
 	var version int
-	if err := conn.QueryRowContext(ctx, "PRAGMA user_version").Scan(&version); err != nil {
+	if err := c.row("PRAGMA user_version").Scan(&version); err != nil {
 		return fmt.Errorf("read schema version of %s: %w", path, err)
 	}
 	switch {
@@ -288,7 +293,7 @@ func migrate(ctx context.Context, conn *sql.Conn, path string) error {
 	}
 	script := fmt.Sprintf("BEGIN IMMEDIATE; %s PRAGMA user_version = %d; COMMIT",
 		strings.Join(steps[version:], ""), schemaVersion)
-	if _, err := conn.ExecContext(ctx, script); err != nil {
+	if err := c.script(script); err != nil {
 		return fmt.Errorf("make tables in %s: %w", path, err)
 	}
 	return nil

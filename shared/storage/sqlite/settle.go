@@ -3,6 +3,7 @@ package sqlite
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/tarn-sync/tarn/shared/storage"
 )
@@ -12,6 +13,14 @@ const (
 UPDATE outcomes SET status = 'processed', signal_shard = ?4, signal_id = ?5,
 	claim = ?6, fetched_at = ?7, covered_signal = ?8, state_hash = ?9
 WHERE event = ?1 AND kind = ?2 AND id = ?3 AND status = 'pending'`
+
+	// closeSQL lets the status of a row follow from its outcomes if none is open any
+	// more.
+	closeSQL = `
+UPDATE events SET
+	status       = CASE (SELECT ` + lowestRank + ` FROM outcomes WHERE event = ?1)` + closedStatus + `,
+	processed_at = iif(processed_at = 0, ?2, processed_at)
+WHERE n = ?1 AND NOT EXISTS (SELECT 1 FROM outcomes WHERE event = ?1 AND status = 'pending')`
 
 	flagsSQL = `
 UPDATE events SET out_of_order = out_of_order OR ?2, overtaken = overtaken OR ?3, lagging = lagging OR ?4,
@@ -35,36 +44,65 @@ func (s *Store) Settle(ctx context.Context, done []storage.Settlement) error {
 	if len(done) == 0 {
 		return nil
 	}
-	err := s.writer.change(ctx, func(t *tx) error {
-		for i := range done {
-			if err := t.settle(&done[i]); err != nil {
-				return fmt.Errorf("event %s/%s: %w", done[i].Source, done[i].EventID, err)
-			}
-		}
-		return nil
-	})
+	err := s.writer.change(ctx, func(t *tx) error { return t.settle(done) })
 	if err != nil {
 		return fmt.Errorf("settle: %w", err)
 	}
 	return nil
 }
 
-func (t *tx) settle(d *storage.Settlement) error {
-	row, ok, err := t.event(d.Source, d.EventID)
-	if err != nil || !ok {
-		return err
+// settledRow is a row of the log with outcomes that were settled.
+type settledRow struct {
+	n       int64
+	changed bool
+	at      time.Time // when the last of them was settled
+}
+
+// settle settles outcomes, and then closes each row that has no open one left.
+func (t *tx) settle(done []storage.Settlement) error {
+	type name struct{ source, id string }
+	known := make(map[name]int, len(done)) // places in rows
+	rows := make([]settledRow, 0, len(done))
+	for i := range done {
+		d := &done[i]
+		place, ok := known[name{d.Source, d.EventID}]
+		if !ok {
+			n, logged, err := t.event(d.Source, d.EventID)
+			if err != nil {
+				return fmt.Errorf("event %s/%s: %w", d.Source, d.EventID, err)
+			}
+			if !logged {
+				continue
+			}
+			place = len(rows)
+			rows = append(rows, settledRow{n: n})
+			known[name{d.Source, d.EventID}] = place
+		}
+		if err := t.settleOutcome(&rows[place], d); err != nil {
+			return fmt.Errorf("event %s/%s: %w", d.Source, d.EventID, err)
+		}
 	}
-	n, err := t.exec(settleSQL, row, d.Entity.Kind, d.Entity.Local(), d.Signal.Shard, d.Signal.ID,
+	for _, row := range rows {
+		if !row.changed {
+			continue
+		}
+		if _, err := t.exec(closeSQL, row.n, millis(row.at)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tx) settleOutcome(row *settledRow, d *storage.Settlement) error {
+	n, err := t.exec(settleSQL, row.n, d.Entity.Kind, d.Entity.Local(), d.Signal.Shard, d.Signal.ID,
 		d.CoveredBy.Claim, millis(d.CoveredBy.FetchedAt), d.CoveredBy.Signal, d.CoveredBy.StateHash)
 	if err != nil || n == 0 {
 		return err
 	}
+	row.changed, row.at = true, d.At
 	if d.OutOfOrder || d.Overtaken || d.Lagging || d.ParentsDiffer {
-		if _, err := t.exec(flagsSQL, row, d.OutOfOrder, d.Overtaken, d.Lagging, d.ParentsDiffer); err != nil {
-			return err
-		}
+		_, err = t.exec(flagsSQL, row.n, d.OutOfOrder, d.Overtaken, d.Lagging, d.ParentsDiffer)
 	}
-	_, err = t.exec(followSQL, row, millis(d.At))
 	return err
 }
 

@@ -40,21 +40,21 @@ type Options struct {
 	// to 5,000.
 	ScanSize int
 
-	// driver is the name of the SQLite driver: tests see by another one what is
-	// executed. Defaults to "sqlite".
-	driver string
+	// driver is the name of the SQLite driver of the readers, and prepared is told of
+	// the writer's statements: tests see by them what is executed. Default to
+	// "sqlite" and none.
+	driver   string
+	prepared func(query string)
 }
 
 // Store is a storage.Store in one file.
 type Store struct {
 	path   string
-	db     *sql.DB // the writer's
 	reads  *sql.DB
 	writer *writer
 	sweep  *sweeper
 	now    func() time.Time
 
-	driver   string
 	scanSize int
 	steps    page.Steps // of scans, by source and kind
 }
@@ -81,24 +81,24 @@ func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 	if err := makeFile(path); err != nil {
 		return nil, err
 	}
-	s := &Store{path: path, now: o.Now, driver: o.driver, scanSize: o.ScanSize}
+	s := &Store{path: path, now: o.Now, scanSize: o.ScanSize}
 	t, err := openTurn(path)
 	if err != nil {
 		return nil, err
 	}
 	f := &file{path: path, turn: t, log: o.Logger}
-	conn, err := s.openWriter(ctx, f)
+	c, err := openWriter(ctx, f, o.prepared)
 	if err != nil {
 		return nil, errors.Join(err, t.close())
 	}
 	// rw: a reader that comes when the file is gone must not make an empty one.
-	s.reads, err = sql.Open(s.driver, dsn(path, "query_only(1)")+"&mode=rw")
+	s.reads, err = sql.Open(o.driver, dsn(path, "query_only(1)")+"&mode=rw")
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), conn.Close(), s.db.Close(), t.close())
+		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), c.close(), t.close())
 	}
 	s.reads.SetMaxOpenConns(readers)
 	s.reads.SetMaxIdleConns(readers)
-	s.writer = newWriter(conn, f)
+	s.writer = newWriter(c, f)
 	s.sweep = startSweeper(ctx, s.writer, o, &walWatch{path: path + "-wal", bound: walWarned, log: o.Logger})
 	return s, nil
 }
@@ -162,43 +162,46 @@ func usable(path string) error {
 
 // openWriter opens the one connection that writes and brings the schema up to
 // date, in a turn: another process may be starting, too.
-func (s *Store) openWriter(ctx context.Context, f *file) (conn *sql.Conn, err error) {
-	t := f.turn
-	s.db, err = sql.Open(s.driver, dsn(s.path, append(walPragmas(), "synchronous(FULL)", "cache_size(-65536)", "temp_store(MEMORY)")...))
-	if err != nil {
-		return nil, fmt.Errorf("open %s: %w", s.path, err)
+func openWriter(ctx context.Context, f *file, prepared func(string)) (c *conn, err error) {
+	if err := f.turn.take(); err != nil {
+		return nil, err
 	}
-	if err := t.take(); err != nil {
-		return nil, errors.Join(err, s.db.Close())
-	}
-	defer func() { err = errors.Join(err, t.pass()) }()
+	defer func() { err = errors.Join(err, f.turn.pass()) }()
 	if err := f.checkCopy(ctx); err != nil {
-		return nil, errors.Join(classify(err), s.db.Close())
+		return nil, classify(err)
 	}
-	if conn, err = s.db.Conn(ctx); err != nil {
-		return nil, errors.Join(classify(fmt.Errorf("open %s: %w", s.path, err)), s.db.Close())
+	if c, err = openConn(f.path, prepared); err != nil {
+		return nil, classify(fmt.Errorf("open %s: %w", f.path, err))
 	}
-	if err := prepare(ctx, conn, f); err != nil {
-		return nil, errors.Join(classify(err), conn.Close(), s.db.Close())
+	if err := prepare(c, f); err != nil {
+		return nil, errors.Join(classify(err), c.close())
 	}
-	return conn, nil
+	return c, nil
 }
 
-// prepare brings the file up to date and notes which it is.
-func prepare(ctx context.Context, conn *sql.Conn, f *file) error {
-	if err := migrate(ctx, conn, f.path); err != nil {
+// prepare sets the connection up, brings the file up to date and notes which it is.
+func prepare(c *conn, f *file) error {
+	for _, pragma := range append([]string{busyTimeout}, append(walPragmas(), "synchronous(FULL)", "cache_size(-65536)", "temp_store(MEMORY)")...) {
+		if err := c.script("PRAGMA " + pragma); err != nil {
+			return fmt.Errorf("open %s: %w", f.path, err)
+		}
+	}
+	if err := migrate(c, f.path); err != nil {
 		return err
 	}
-	if _, err := conn.ExecContext(ctx, fleetTable); err != nil {
+	if err := c.script(fleetTable); err != nil {
 		return fmt.Errorf("make tables in %s: %w", f.path, err)
 	}
-	return f.open(ctx, conn)
+	return f.open(c)
 }
 
-// dsn names the file with the pragmas of one connection. The busy timeout only
-// matters against programs that write without taking a turn.
+// busyTimeout, in milliseconds, only matters against programs that write without
+// taking a turn.
+const busyTimeout = "busy_timeout(2000)"
+
+// dsn names the file with the pragmas of one connection.
 func dsn(path string, pragmas ...string) string {
-	q := url.Values{"_pragma": append([]string{"busy_timeout(2000)"}, pragmas...)}
+	q := url.Values{"_pragma": append([]string{busyTimeout}, pragmas...)}
 	return (&url.URL{Scheme: "file", Opaque: (&url.URL{Path: path}).EscapedPath(), RawQuery: q.Encode()}).String()
 }
 
@@ -223,7 +226,7 @@ func tryWrite(t *tx) error {
 	for _, query := range []string{
 		"CREATE TABLE tried (x)", "INSERT INTO tried VALUES (randomblob(65536))", "DROP TABLE tried",
 	} {
-		if _, err := t.conn.ExecContext(t.ctx, query); err != nil {
+		if err := t.script(query); err != nil {
 			return err
 		}
 	}
@@ -240,6 +243,6 @@ func (s *Store) Close() error {
 	}
 	t := s.writer.file.turn
 	err := t.take()
-	err = errors.Join(err, s.writer.close(), s.db.Close(), s.reads.Close())
+	err = errors.Join(err, s.writer.close(), s.reads.Close())
 	return errors.Join(err, t.close()) // which passes the turn on
 }

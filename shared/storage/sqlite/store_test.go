@@ -22,7 +22,7 @@ func TestConformance(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tarn.db")
 	open(t, path)
 	storetest.Run(t, func(t *testing.T) storage.Store {
-		s, err := sqlite.OpenWatched(t.Context(), filepath.Join(t.TempDir(), "tarn.db"), "watched", 2)
+		s, err := sqlite.OpenWatched(t.Context(), filepath.Join(t.TempDir(), "tarn.db"), "watched", statements.note, 2)
 		require.NoError(t, err)
 		t.Cleanup(func() { require.NoError(t, s.Close()) })
 		return s

@@ -82,10 +82,10 @@ func (s *Store) Tasks(ctx context.Context, f storage.TaskFilter) (storage.Page[*
 	oneOf(&c, "status", f.Statuses)
 	c.equal("parent", f.Parent)
 	c.equal("source", f.Source)
-	return list(ctx, s, newestFirst{list: tasksList, columns: taskColumns, table: "tasks", time: "created_at"},
-		c, f.Limit, f.Cursor, scanTask, func(k *storage.Task) page.Place {
-			return page.Place{At: millis(k.CreatedAt), ID: k.ID}
-		})
+	return list(ctx, s, newestFirst[*storage.Task]{
+		list: tasksList, columns: taskColumns, table: "tasks", time: "created_at", scan: scanTask,
+		place: func(k *storage.Task) page.Place { return page.Place{At: millis(k.CreatedAt), ID: k.ID} },
+	}, c, f.Limit, f.Cursor)
 }
 
 // tasksIndex is the index that tasks are found by.

@@ -2,7 +2,6 @@ package sqlite
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"sync"
@@ -20,9 +19,8 @@ var errClosed = fate.Errorf(fate.Unavailable, "the store is closed")
 
 // writer makes all changes, in transactions shared by the calls that wait.
 type writer struct {
-	conn  *sql.Conn
+	conn  *conn
 	file  *file
-	tx    *tx
 	calls chan *call
 
 	// refused is why a change could not be written, nil once Ping could write.
@@ -51,11 +49,10 @@ const (
 	left
 )
 
-func newWriter(conn *sql.Conn, f *file) *writer {
+func newWriter(c *conn, f *file) *writer {
 	w := &writer{
-		conn:  conn,
+		conn:  c,
 		file:  f,
-		tx:    &tx{conn: conn, prepared: map[string]*sql.Stmt{}},
 		calls: make(chan *call, groupSize),
 		idle:  make(chan struct{}),
 	}
@@ -113,9 +110,7 @@ func (w *writer) end() (first bool) {
 }
 
 // close closes the connection, after end.
-func (w *writer) close() error {
-	return errors.Join(w.tx.close(), w.conn.Close())
-}
+func (w *writer) close() error { return w.conn.close() }
 
 func (w *writer) loop() {
 	defer close(w.idle)
@@ -198,97 +193,32 @@ func (w *writer) commit(group []*call) error {
 // try runs a group in one transaction: all of it, or nothing. failed is the
 // call that was to blame for the error, if it was one of them.
 func (w *writer) try(group []*call) (failed *call, err error) {
-	// A transaction that many share is not ended by one caller's context.
-	w.tx.ctx = context.WithoutCancel(group[0].ctx)
-	if _, err := w.tx.exec("BEGIN IMMEDIATE"); err != nil {
+	// No caller's context ends a transaction: many share it.
+	if _, err := w.conn.exec("BEGIN IMMEDIATE"); err != nil {
 		return nil, fmt.Errorf("begin: %w", err)
 	}
 	for _, c := range group {
-		if err := c.do(w.tx); err != nil {
+		if err := c.do(&tx{w.conn}); err != nil {
 			return c, errors.Join(err, w.rollback())
 		}
 	}
-	if _, err := w.tx.exec("COMMIT"); err != nil {
+	if _, err := w.conn.exec("COMMIT"); err != nil {
 		return nil, errors.Join(fmt.Errorf("commit: %w", err), w.rollback())
 	}
 	return nil, nil
 }
 
-// rollback ends the transaction. SQLite has ended it itself after some errors
-// (disk full, for one), which is no error here.
+// rollback ends the transaction, unless SQLite has ended it itself, as after some
+// errors (disk full, for one).
 func (w *writer) rollback() error {
-	if _, err := w.tx.exec("ROLLBACK"); err != nil && !isNoTransaction(err) {
+	if !w.conn.inTransaction() {
+		return nil
+	}
+	if _, err := w.conn.exec("ROLLBACK"); err != nil {
 		return fmt.Errorf("roll back: %w", err)
 	}
 	return nil
 }
 
 // tx is the writer's connection inside a transaction.
-type tx struct {
-	ctx      context.Context
-	conn     *sql.Conn
-	prepared map[string]*sql.Stmt
-}
-
-// exec runs a statement and returns how many rows it changed.
-func (t *tx) exec(query string, args ...any) (int64, error) {
-	res, err := t.result(query, args...)
-	if err != nil {
-		return 0, err
-	}
-	return res.RowsAffected()
-}
-
-func (t *tx) result(query string, args ...any) (sql.Result, error) {
-	stmt, err := t.stmt(query)
-	if err != nil {
-		return nil, err
-	}
-	return stmt.ExecContext(t.ctx, args...)
-}
-
-// row runs a query for one row and returns it; Scan says sql.ErrNoRows when
-// there is none.
-func (t *tx) row(query string, args ...any) scanner {
-	stmt, err := t.stmt(query)
-	if err != nil {
-		return failedRow{err}
-	}
-	return stmt.QueryRowContext(t.ctx, args...)
-}
-
-func (t *tx) rows(query string, args ...any) (*sql.Rows, error) {
-	stmt, err := t.stmt(query)
-	if err != nil {
-		return nil, err
-	}
-	return stmt.QueryContext(t.ctx, args...)
-}
-
-// stmt prepares each statement once: there are a few dozen.
-func (t *tx) stmt(query string) (*sql.Stmt, error) {
-	if s, ok := t.prepared[query]; ok {
-		return s, nil
-	}
-	s, err := t.conn.PrepareContext(t.ctx, query)
-	if err != nil {
-		return nil, fmt.Errorf("prepare %q: %w", query, err)
-	}
-	t.prepared[query] = s
-	return s, nil
-}
-
-func (t *tx) close() error {
-	var errs []error
-	for _, s := range t.prepared {
-		errs = append(errs, s.Close())
-	}
-	return errors.Join(errs...)
-}
-
-// scanner is a row of any kind.
-type scanner interface{ Scan(dest ...any) error }
-
-type failedRow struct{ err error }
-
-func (r failedRow) Scan(...any) error { return r.err }
+type tx struct{ *conn }

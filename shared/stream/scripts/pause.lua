@@ -10,14 +10,14 @@
 --
 -- Returns 1 if the pause is now as asked, 0 if a longer one stays.
 --
--- A pause is never shortened, and one made by hand never softened. A strike
+-- A pause is never shortened, and one without an end never gets one. A strike
 -- is counted only when a pause begins, or is renewed after its time has come:
 -- many workers see the same outage, which counts once.
 --
 -- A pause that ends only once known entities are found keeps what it waits for,
 -- and with it its reason, when one that waits for nothing comes in between: a
 -- provider that fails for a moment has not shown that the right account is asked.
--- One made by hand replaces it, since the operator who resumes it has looked.
+-- One without an end replaces it, since the operator who resumes it has looked.
 --
 -- Twice: the second run extends the pause by the moment between the two.
 local function waits_for_some(typed, reason)

@@ -11,8 +11,9 @@
 -- ARGV[7,8]  most entries; bytes after which to stop
 -- ARGV[9]    name of the entry field that holds the entity key
 --
--- Returns {{id, {field, value, …}, 1 if the entity is parked}, …}, or fails
--- with RESYNC: the number is another, or the group was gone (it is made again).
+-- Returns {1 if it stopped at a limit, so that there may be more, {{id, {field,
+-- value, …}, 1 if the entity is parked}, …}}, or fails with RESYNC: the number
+-- is another, or the group was gone (it is made again).
 --
 -- Twice: a run that delivered something raised the number, so the second fails
 -- with RESYNC instead of delivering what comes after a reply that was lost. A run
@@ -25,7 +26,7 @@ end
 local chunk_size = 10 -- how far past the limit in bytes a read may go
 local most, bytes_left = tonumber(ARGV[7]), tonumber(ARGV[8])
 local any_parked = redis.call('EXISTS', KEYS[3]) == 1
-local out = {}
+local out, more = {}, 1
 
 -- True if the entity named in an entry's fields is parked; counts the bytes.
 local function look_at(fields)
@@ -40,7 +41,7 @@ end
 while #out < most and bytes_left > 0 do
   local count = math.min(chunk_size, most - #out)
   local reply = redis.pcall('XREADGROUP', 'GROUP', ARGV[3], ARGV[1], 'COUNT', count, 'STREAMS', KEYS[2], '>')
-  if not reply then break end
+  if not reply then more = 0; break end
   if reply.err then
     if string.find(reply.err, 'NOGROUP', 1, true) then
       redis.call('XGROUP', 'CREATE', KEYS[2], ARGV[3], '0', 'MKSTREAM')
@@ -52,10 +53,10 @@ while #out < most and bytes_left > 0 do
   for _, entry in ipairs(entries) do
     out[#out + 1] = {entry[1], entry[2], look_at(entry[2]) and 1 or 0}
   end
-  if #entries < count then break end
+  if #entries < count then more = 0; break end
 end
 
 if #out > 0 then
   redis.call('HSET', KEYS[1], ARGV[4], ARGV[6])
 end
-return out
+return {more, out}

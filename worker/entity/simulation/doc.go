@@ -7,9 +7,9 @@
 //
 // Only package entity and the definition of the provider are real. What package
 // worker does around the machine is done here as well, with the same steps in the
-// same order: compare intake.go with worker's, shard.go with run.go and sync.go.
-// The methods of redis are the scripts of package stream, those of store are
-// package mirror.
+// same order: compare intake.go with worker's, shard.go with machine.go, run.go and
+// sync.go. The methods of type redis do what the scripts of package stream do, those
+// of type store what a storage.Store does.
 //
 // # What goes wrong
 //
@@ -33,8 +33,8 @@
 //	wrong      the mirror is the provider's truth, once all is calm
 //
 // The first five are checked at each step. "Once all is calm" means that nothing
-// goes wrong any more and operators have made due what is parked and redriven
-// what is dead, as in package chaos.
+// goes wrong any more, and operators have made due what is parked (as in command
+// chaos), redriven what is dead, and synced what a signal was given up for.
 //
 // # What is left out
 //

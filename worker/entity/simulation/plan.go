@@ -45,7 +45,8 @@ type Plan struct {
 type Deed struct {
 	At     time.Duration
 	Entity int
-	// What is a status, or "moved", "deleted", "rewritten", "touched".
+	// What is a status of a widget, "changed" for what has none, or "touched",
+	// "moved", "deleted" or "rewritten".
 	What string
 	// Also is a further entity that the event names, -1 for none.
 	Also int
@@ -54,7 +55,12 @@ type Deed struct {
 // Fault is something that goes wrong.
 type Fault struct {
 	At, For time.Duration
-	What    string
+	// What is of a worker "kill", "stop", "end" or "clock"; of an entity "failing",
+	// "throttled", "forbidden", "rejected" or "unsettleable"; of all "redis down",
+	// "redis lossy", "flush", "store down", "store lossy", "settling down", "provider
+	// down", "provider slow", "key refused", "asked too often", "paused" or "api
+	// killed".
+	What string
 	// Of is the worker or entity it happens to.
 	Of int
 }

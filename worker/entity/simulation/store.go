@@ -9,7 +9,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
-// store is what package mirror keeps.
+// store does what a storage.Store does.
 type store struct {
 	w       *world
 	docs    map[event.Key]*document

@@ -1,0 +1,93 @@
+package stream
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/event"
+)
+
+// The lease knows without asking when something is due that it made due.
+func TestLeaseKnowsWhatIsDue(t *testing.T) {
+	t.Parallel()
+	s, _ := start(t)
+	l := ready(t, s, "w1")
+	ask := func() {
+		t.Helper()
+		_, err := l.Due(t.Context(), DueOf{"lemon", 10}, DueOf{"other", 10})
+		require.NoError(t, err)
+	}
+	// within requires that the next is due after d, and that its knowledge woke.
+	within := func(d time.Duration, wakes bool) {
+		t.Helper()
+		require.WithinDuration(t, time.Now().Add(d), l.NextDue("lemon"), 2*time.Second)
+		select {
+		case <-l.SoonerDue():
+			require.True(t, wakes)
+		default:
+			require.False(t, wakes)
+		}
+	}
+	require.Zero(t, l.NextDue("lemon"), "it is not known at first")
+	ask()
+	require.Equal(t, never, l.NextDue("lemon"))
+	require.Equal(t, never, l.NextDue("other"))
+
+	appended(t, s, happened("evt_1", "a"))
+	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Charged: readLive(t, l), Attempt: 1, Delay: 10 * time.Second, Earliest: time.Second}))
+	within(10*time.Second, true)
+	require.NoError(t, l.Defer(t.Context(), order("a"), time.Hour))
+	within(10*time.Second, false)
+	ask()
+	within(lookAgain, true)
+	require.NoError(t, l.Defer(t.Context(), order("a"), 5*time.Second))
+	within(5*time.Second, true)
+
+	appended(t, s, happened("evt_2", "a"))
+	_, err := l.ParkBehind(t.Context(), readLive(t, l))
+	require.NoError(t, err)
+	within(0, true)
+	ask()
+	within(5*time.Second, true)
+	_, entries, err := l.Parked(t.Context(), order("a"), 0, 10)
+	require.NoError(t, err)
+	left, err := l.Unpark(t.Context(), order("a"), idsOf(entries[:1]), nil, 0)
+	require.NoError(t, err)
+	require.Equal(t, 1, left)
+	within(0, true)
+	found, err := l.Due(t.Context(), DueOf{"other", 10}, DueOf{"lemon", 1})
+	require.NoError(t, err)
+	require.Empty(t, found[0].Keys)
+	require.Equal(t, []event.Key{order("a")}, found[1].Keys)
+	within(0, true)
+	require.Equal(t, never, l.NextDue("other"))
+}
+
+// Whoever reads the news of a source learns that what is parked of it is to be retried.
+func TestRetryParkedIsNews(t *testing.T) {
+	t.Parallel()
+	s, _ := start(t)
+	ask := func() []SourceNews {
+		t.Helper()
+		news, err := s.Sources(t.Context(), []string{"other", "lemon"})
+		require.NoError(t, err)
+		return news
+	}
+	require.Equal(t, []SourceNews{{}, {}}, ask())
+	var before string
+	for range 2 {
+		_, err := s.RetryParked(t.Context(), "lemon")
+		require.NoError(t, err)
+		now := ask()
+		require.Empty(t, now[0].Retried)
+		require.NotEqual(t, before, now[1].Retried)
+		before = now[1].Retried
+	}
+	require.NoError(t, s.Pause(t.Context(), "lemon", 0, "by hand", "ops"))
+	one, err := s.Source(t.Context(), "lemon")
+	require.NoError(t, err)
+	require.Equal(t, one, ask()[1].State)
+	require.False(t, ask()[0].State.Paused)
+}

@@ -1,0 +1,57 @@
+package worker_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/stream/redistest"
+	"github.com/tarn-sync/tarn/worker"
+)
+
+// What operators have retried is retried at once, though no shard asks what is due.
+func TestRetryParkedIsHeardOf(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(o *worker.Options) { o.Retry.First = time.Hour })
+	b.provider.fails("widget", "w1", 1, fate.New(fate.Transient, errBoom))
+	b.start("w1")
+	id := b.send("widget.sold", "widget", "w1")
+	b.row(id, storage.Retrying)
+	begun := time.Now()
+	require.True(t, eventually(func() bool { // once it is parked
+		n, err := b.streams.RetryParked(b.ctx, "acme")
+		return err == nil && n == 1
+	}))
+	b.row(id, storage.Processed)
+	require.Less(t, time.Since(begun), 5*time.Second)
+}
+
+// An idle worker whose connections to Redis were cut off, without a word, waits on new
+// ones soon.
+func TestIdleWorkerOutlastsASilentCut(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	proxy := redistest.NewProxy(t, b.redis)
+	streams, err := stream.Open(b.ctx, stream.Options{URLs: []string{proxy.URL()}, Shards: 4, LeaseTTL: 2 * time.Second, Logger: quiet()})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = streams.Close() })
+	b.options.Streams = streams
+	b.start("w1")
+	info := b.redis.Client()
+	require.True(t, eventually(func() bool {
+		return strings.Contains(info.Info(b.ctx, "clients").Val(), "blocked_clients:4\r")
+	}))
+	proxy.Stall("evalsha") // what a connection answers next never comes, nor anything after it
+	require.True(t, eventually(func() bool {
+		return strings.Contains(info.Info(b.ctx, "clients").Val(), "blocked_clients:0\r")
+	}), "the waits end with the leases")
+	proxy.Stall("nothing any more")
+	begun := time.Now()
+	b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
+	require.Less(t, time.Since(begun), 10*time.Second)
+}
