@@ -53,9 +53,16 @@
 // Claim and Write are one each; Claim of a document that is not there yet is
 // two. Log is one insert for the whole batch, and a
 // read and an update only for events that are there already. Settle is an
-// update of the outcomes and one of the rows. Calls of Log and Settle that come
-// while one is in flight share the next, so many entities settled at once cost as
-// much as one.
+// update of the outcomes and one of the rows. Calls of Log and Settle, and claims and
+// writes of one kind, that come while one is in flight share the next, so many
+// entities synced at once cost as much as one. A call that meets none goes at once.
+//
+// A group of claims is a read and an update, which raises each claim from the number
+// that was read (see claimRound), and an insert if some documents are not there yet.
+// A group of writes is one update. Each call of a group has its own answer: what the
+// group cannot decide (another worker came between, dead letters are open, the server
+// refuses one document) is called again alone, which has the answer it would have
+// had without the group.
 //
 // All writes wait for a majority. All reads are from the primary, with read
 // concern majority.

@@ -356,6 +356,7 @@ func TestOneOfAGroupCostsNoOther(t *testing.T) {
 	// 1 has an old claim, 3 dead letters, 4 a field that no update can go into, 5 is
 	// in doubt, 7 is written twice.
 	set(3, "open_letters", 1)
+	set(3, "behind", bson.D{{Key: "since", Value: start}, {Key: "reason", Value: "dead letter"}})
 	set(4, "behind", "long")
 	done := make([]storage.Written, 9)
 	errs = together(t, s, "write", 9, func(i int) (err error) {
@@ -381,6 +382,9 @@ func TestOneOfAGroupCostsNoOther(t *testing.T) {
 	doc, err := s.Entity(t.Context(), named(5).Key)
 	require.NoError(t, err)
 	require.Equal(t, &storage.Behind{Since: start, Reason: storage.ReasonLagging}, doc.Behind)
+	doc, err = s.Entity(t.Context(), named(3).Key)
+	require.NoError(t, err)
+	require.NotNil(t, doc.Behind, "dead letters are open")
 }
 
 // TestAGroupThatIsTooSlowIsNone: documents that cannot be read in time together

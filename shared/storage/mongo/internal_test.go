@@ -192,6 +192,21 @@ func TestCombinerSharesTheNextCall(t *testing.T) {
 	requireClass(t, fate.Unavailable, err)
 }
 
+func TestCombinerBoundsTheBytesOfACall(t *testing.T) {
+	g := newGated()
+	g.size, g.mostBytes = func(n int) int { return n }, 10
+	a := g.begin(t, t.Context(), 0, 100) // too many, but it is alone
+	b, c, d := g.begin(t, t.Context(), 1, 9), g.begin(t, t.Context(), 2, 8), g.begin(t, t.Context(), 3, 7)
+	for range 3 {
+		g.gate <- nil
+	}
+	for _, result := range []chan any{a, b, c, d} {
+		require.IsType(t, []int{}, <-result)
+	}
+	g.close()
+	require.Equal(t, [][]int{{100}, {9, 8}, {7}}, g.got)
+}
+
 func TestCombinerRefusedElementCostsNoOther(t *testing.T) {
 	g := newGated()
 	a := g.begin(t, t.Context(), 0, 1)
