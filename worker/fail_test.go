@@ -38,13 +38,20 @@ func TestTransientFailureIsParkedAndRetried(t *testing.T) {
 
 func TestParkedSuccessorsAreSettledByOneFetch(t *testing.T) {
 	t.Parallel()
-	b := setup(t, func(o *worker.Options) { o.Retry.First = time.Second })
-	b.provider.fails("widget", "w1", 1, fate.New(fate.Transient, errBoom))
+	b := setup(t, func(o *worker.Options) { o.Retry.Attempts = 100 })
+	var sent atomic.Bool
+	b.provider.on("widget", "w1", func(context.Context, int) (string, error) {
+		if !sent.Load() {
+			return "", fate.New(fate.Transient, errBoom)
+		}
+		return ok, nil
+	})
 	b.start("w1")
 	b.row(b.send("widget.made", "widget", "w1"), storage.Retrying)
 	for range 1500 { // more than a page
 		b.send("widget.sold", "widget", "w1")
 	}
+	sent.Store(true)
 	b.empty()
 	require.Len(t, b.rows(), 1501)
 	require.Less(t, b.provider.fetches("widget", "w1"), 30, "a fetch covers whatever is parked")
