@@ -24,6 +24,7 @@ import (
 func TestKilledBetweenEveryTwoSteps(t *testing.T) {
 	f, ctx := quietFleet(t, fleet.Plan{
 		APIs: 1, Shards: 8, LeaseTTL: time.Second, Concurrency: 8, Settings: "worker: {in_hand: 10}",
+		Rate: 2000, // without one nothing is spilled
 	})
 	total := 0
 	for _, p := range points(t) {
