@@ -65,7 +65,7 @@ func TestLeaseKnowsWhatIsDue(t *testing.T) {
 	require.Equal(t, never, l.NextDue("other"))
 }
 
-// Whoever reads the news of a source learns that what is parked of it is to be retried.
+// Sources shows that what is parked of a source is to be retried.
 func TestRetryParkedIsNews(t *testing.T) {
 	t.Parallel()
 	s, _ := start(t)

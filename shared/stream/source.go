@@ -28,7 +28,7 @@ func (s *Streams) Source(ctx context.Context, source string) (condition.State, e
 // SourceNews is what the fleet says of a source.
 type SourceNews struct {
 	State condition.State
-	// Retried is another text after each RetryParked: whoever holds a shard then looks
+	// Retried is another text after each RetryParked. The holder of a shard then looks
 	// at its due times (Lease.Overdue).
 	Retried string
 }

@@ -20,7 +20,7 @@ type conn struct {
 	tls   *libc.TLS
 	db    uintptr
 	stmts map[string]*stmt
-	// prepared is told of every statement before it is prepared. May be nil.
+	// prepared is called with every statement before it is prepared. May be nil.
 	prepared func(query string)
 	// ran counts the executed statements.
 	ran int64

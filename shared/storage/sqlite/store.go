@@ -40,8 +40,8 @@ type Options struct {
 	// to 5,000.
 	ScanSize int
 
-	// driver is the name of the SQLite driver of the readers, and prepared is told of
-	// the writer's statements: tests see by them what is executed. Default to
+	// driver is the name of the SQLite driver of the readers, and prepared is called
+	// with the writer's statements: tests see by them what is executed. Default to
 	// "sqlite" and none.
 	driver   string
 	prepared func(query string)
