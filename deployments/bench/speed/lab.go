@@ -105,7 +105,7 @@ func (l *lab) openStore(ctx context.Context) (err error) {
 	case l.setup.store != "":
 	case l.mongo != "":
 		var drop func() error
-		if l.setup.store, drop, err = freshDatabase(l.mongo); err != nil {
+		if l.setup.store, drop, err = freshDatabase(ctx, l.mongo); err != nil {
 			return err
 		}
 		l.later(drop)

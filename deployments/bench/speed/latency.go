@@ -56,7 +56,7 @@ func Latency(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	return withPrograms(ctx, func(programs *fleet.Programs) error {
+	return withPrograms(ctx, func(programs *fleet.Programs) (err error) {
 		s.write(out)
 		l, err := newLive(ctx, programs, s, sh)
 		if err != nil {

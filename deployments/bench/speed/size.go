@@ -54,6 +54,11 @@ func Size(ctx context.Context, args []string, out io.Writer) error {
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 		var logs []*lab
+		defer func() {
+			for _, l := range logs {
+				err = errors.Join(err, l.close())
+			}
+		}()
 		for i, n := range []int{shortLog, *rows} {
 			began := time.Now()
 			file := filepath.Join(dir, fmt.Sprintf("log%d.db", i))
@@ -71,7 +76,6 @@ func Size(ctx context.Context, args []string, out io.Writer) error {
 			if err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, l.close()) }()
 			logs = append(logs, l)
 		}
 		missed, err := reads(ctx, out, logs[1].store, *rows, *looks)
