@@ -89,7 +89,9 @@ func (v *Verifier) Explain(r WebhookRequest) ([]signature.Step, error) {
 // key in an http.Header: computing the key for each request would allocate.
 type headerName struct{ text, key string }
 
-func nameOf(n signature.Name) headerName { return headerName{text: n.Text, key: n.Key} }
+func named(header string) headerName {
+	return headerName{text: header, key: http.CanonicalHeaderKey(header)}
+}
 
 // sisters are the header of the event's id and the one of the time, beside a
 // signature that covers both.
@@ -122,7 +124,7 @@ func (spec signatureSpec) signedIDs(id string) []signedID {
 	}
 	all := make([]signedID, len(headers))
 	for i, h := range headers {
-		all[i] = signedID{signature: nameOf(h.Name), id: nameOf(h.Covered[at]), family: sisters{idHeader: h.Covered[at], timestampHeader: h.Time}}
+		all[i] = signedID{signature: named(h.Name.Text), id: named(h.Covered[at].Text), family: sisters{idHeader: h.Covered[at], timestampHeader: h.Time}}
 	}
 	return all
 }
