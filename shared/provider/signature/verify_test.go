@@ -237,9 +237,20 @@ func TestPublicKeys(t *testing.T) {
 		})
 	}
 	t.Run("of another algorithm", func(t *testing.T) {
-		_, public, _ := keyPair(t, ecdsaName)
-		_, err := schemeOf(t, wise).Verifier([]string{public}, "")
-		require.EqualError(t, err, "webhook secret 1: is a public key, but not of rsa-sha256, as the definition says")
+		for name, spec := range map[string]Spec{rsaName: wise, ecdsaName: sendgrid, ed25519Name: discord} {
+			for _, other := range algorithmNames {
+				private, public, _ := keyPair(t, other)
+				_, err := schemeOf(t, spec).Verifier([]string{public}, "")
+				_, failed := schemeOf(t, spec).Sign(private, Message{At: noon})
+				if other == name {
+					require.NoError(t, err)
+					require.NoError(t, failed)
+					continue
+				}
+				require.EqualError(t, err, "webhook secret 1: is a public key, but not of "+name+", as the definition says")
+				require.EqualError(t, failed, "the private key is not of "+name+", as the definition says")
+			}
+		}
 	})
 	t.Run("a short RSA key", func(t *testing.T) {
 		k, err := rsa.GenerateKey(rand.Reader, 1024)
