@@ -37,6 +37,7 @@ func (w lookout) run(ctx context.Context) {
 				}
 				retried[name] = news[i].Retried
 			}
+			w.statesRead()
 		}
 		if !loops.Sleep(ctx, stateEvery) {
 			return
