@@ -10,10 +10,9 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 )
 
-// lookAgain is how long the knowledge of a shard's due times is trusted at most while
-// any entity is parked. Were Redis' clock set back, an entity would be due up to as
-// much later than it would have been. A RetryParked that did not get as far as to say
-// so is noticed after that time.
+// lookAgain is the longest time between two looks at the due times of a source that has
+// parked entities. An entity is tried up to that much late if Redis' clock was set back,
+// or if RetryParked ended before it changed the text in SourceNews.
 const lookAgain = 15 * time.Second
 
 // dueTimes knows, by source, when the next of a shard's parked entities is due, so that
