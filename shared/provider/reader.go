@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -263,16 +262,6 @@ func (s *section) jsonPaths(name string) []rawjson.Path {
 		paths = append(paths, p)
 	}
 	return paths
-}
-
-// params returns a member that is a mapping of query parameters.
-func (s *section) params(name string) url.Values {
-	out := url.Values{}
-	sub := s.sub(name)
-	for _, k := range sub.names {
-		out.Set(k, sub.text(k))
-	}
-	return out
 }
 
 // scalar returns the text of a scalar: of a number or a flag as it is written.
