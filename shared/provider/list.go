@@ -79,6 +79,9 @@ func (c *Client) page(ctx context.Context, id rawjson.Path, call call, cursor st
 	if err != nil {
 		return nil, err
 	}
+	if id == nil {
+		id = rawjson.Path{"id"}
+	}
 	p := &page{sentAt: a.sentAt}
 	if p.items, err = spec.elements(a.doc.Root()); err == nil {
 		p.next, err = at.next(&pageAnswer{c.base, here, a, p.items, id})

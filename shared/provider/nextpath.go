@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// maxAddress is how long the address of a page may be, in bytes.
+// maxAddress is how long the address of a page may be, escaped, in bytes.
 const maxAddress = 8 << 10
 
 // nextPath returns the path and query, under the base address, of an address that an
@@ -17,9 +17,6 @@ const maxAddress = 8 << 10
 // a path that is not under that of the base. A relative address is relative to the
 // call it is the answer to. Errors hold no part of the address, which may have secrets.
 func nextPath(base *url.URL, asked call, address string) (string, error) {
-	if len(address) > maxAddress {
-		return "", fmt.Errorf("address of the next page is longer than %d bytes", maxAddress)
-	}
 	u, err := url.Parse(address)
 	if err != nil {
 		return "", errors.New("address of the next page is none")
@@ -46,6 +43,9 @@ func nextPath(base *url.URL, asked call, address string) (string, error) {
 	}
 	if u.RawQuery != "" {
 		rest += "?" + escapedQuery(u.RawQuery)
+	}
+	if len(base.String())+len(rest) > maxAddress {
+		return "", fmt.Errorf("address of the next page is longer than %d bytes", maxAddress)
 	}
 	return rest, nil
 }

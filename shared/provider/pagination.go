@@ -476,7 +476,7 @@ func (s *paginationSpec) parseParams(from *section, style pager) {
 		s.first = map[string]int{"0": 0, "1": 1}[from.choice("first", "1", "0")]
 	}
 	only("first", s.style == "page", "is for style page")
-	from.asked = append(from.asked, "keep", "first")
+	from.ask("keep", "first")
 	if s.limit > 0 && s.limitParam == s.param {
 		from.fail("param", "is %q, as limit_param is: want two names", s.param)
 	}

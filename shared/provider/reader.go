@@ -97,9 +97,18 @@ func (s *section) fail(name, format string, args ...any) {
 	s.r.fail(n, s.path(name), format, args...)
 }
 
+// ask notes that a member of that name may be there.
+func (s *section) ask(names ...string) {
+	for _, name := range names {
+		if !slices.Contains(s.asked, name) {
+			s.asked = append(s.asked, name)
+		}
+	}
+}
+
 // get returns the value of a member, nil if it is absent.
 func (s *section) get(name string) *yaml.Node {
-	s.asked = append(s.asked, name)
+	s.ask(name)
 	return s.value[name]
 }
 
