@@ -25,9 +25,9 @@ type apiSpec struct {
 	headers http.Header // with {principal} and {justification}
 	// pages is how lists are divided into pages that do not say so themselves. paged:
 	// the definition says so.
-	pages    *paginationSpec
-	paged    bool
-	notFound string // name of an errorStyle
+	pages  *paginationSpec
+	paged  bool
+	errors errorSpec
 	// rateHeaders is the name of a rateStyle.
 	rateHeaders string
 	probe       string
