@@ -216,10 +216,30 @@ func (c *Client) fetch(ctx context.Context, k *Kind, call call) (*Snapshot, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := c.def.checkAnswer(k, a.doc.Root(), call.id); err != nil {
+	doc, err := k.inAnswer(a.doc)
+	if err != nil {
 		return nil, err
 	}
-	return c.interpret(k, a.doc, a.sentAt)
+	if err := c.def.checkAnswer(k, doc.Root(), call.id); err != nil {
+		return nil, err
+	}
+	return c.interpret(k, doc, a.sentAt)
+}
+
+// inAnswer returns the entity in the answer to its GET, byte for byte as it is there.
+func (k *Kind) inAnswer(answer *rawjson.Doc) (*rawjson.Doc, error) {
+	if k.answer == nil {
+		return answer, nil
+	}
+	v := answer.Root().At(k.answer)
+	if v.Kind() == rawjson.None {
+		return nil, fate.Errorf(fate.Transient, "the answer has nothing at %s, where the %s should be", k.answer, k.Name)
+	}
+	doc, err := rawjson.Parse(v.Raw(), rawjson.Options{})
+	if err != nil {
+		return nil, fate.New(fate.Transient, err)
+	}
+	return doc, nil
 }
 
 // interpret makes a snapshot of an answer.
