@@ -205,13 +205,13 @@ func (c *Client) EventsPage(ctx context.Context, source string, since time.Time,
 	for name, values := range spec.query {
 		query[name] = values
 	}
-	p, err := c.page(ctx, c.def.envelope.id, call{kind: "events", path: spec.path, query: query, depth: pageDepth, why: why}, cursor)
+	p, err := c.page(ctx, c.def.envelope.id.only(), call{kind: "events", path: spec.path, query: query, depth: pageDepth, why: why}, cursor)
 	if err != nil {
 		return nil, fmt.Errorf("list events: %w", err)
 	}
 	out := &EventsPage{Next: p.next, SentAt: p.sentAt}
 	for _, v := range p.items {
-		e, err := c.def.read(source, nil, v.Raw(), p.sentAt)
+		e, err := c.def.listed(source, v.Raw(), p.sentAt)
 		if err != nil {
 			out.Unread = append(out.Unread, err)
 			continue
