@@ -55,7 +55,7 @@ func (d *Definition) checkReached(s *section) {
 	for _, k := range d.kinds {
 		if k.Listable() && !reached[k] {
 			s.fail(k.Name, "has a list that needs {%s}, and no list leads to such ids, so it would never be read: give the kind they are of a list, or leave this one out",
-				strings.Join(k.list.names(), "}, {"))
+				joinNames(k.list.names()))
 		}
 	}
 }
@@ -112,6 +112,7 @@ func (d *Definition) parseKind(name string, s *section) *Kind {
 	}
 	k.parseLists(s, d.api)
 	k.checkPaths(s)
+	k.parseComplete(s, d.api)
 	k.checkStatuses(s)
 	s.done()
 	return k
@@ -229,6 +230,9 @@ func (k *Kind) checkList(s *section) {
 		s.fail("list", "needs {%s}, the id of one entity: give list_query, which goes with the list in place of query", k.IDKey)
 	}
 }
+
+// joinNames puts placeholders into a sentence, but for the outer braces.
+func joinNames(names []string) string { return strings.Join(names, "}, {") }
 
 // article puts a name of a kind into a sentence.
 func article(name string) string {
