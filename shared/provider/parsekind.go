@@ -17,6 +17,10 @@ var (
 )
 
 func (d *Definition) parseKinds(s *section) {
+	if len(s.names) > maxKinds {
+		s.fail("", "has %d kinds: a definition has at most %d", len(s.names), maxKinds)
+		return
+	}
 	for _, name := range s.names {
 		if !plainName.MatchString(name) {
 			s.fail(name, "is no name of a kind: want lower-case letters, digits and _")
