@@ -30,14 +30,7 @@ type Definition struct {
 	kinds     []*Kind // in the order of the file, which "*" follows
 	byName    map[string]*Kind
 	families  map[string]*family
-	scratch   scratchPool
-}
-
-// signatureSpec says how webhooks are signed.
-type signatureSpec struct {
-	scheme    string
-	headers   []string
-	tolerance time.Duration
+	scratch   *scratchPool
 }
 
 // historySpec names the fields of an entry of an entity's history.
