@@ -38,7 +38,9 @@ type call struct {
 	path  string // under the base address, escaped
 	query url.Values
 	pages *paginationSpec // of a list
-	why   string          // the justification
+	// ids are those that placeholders stand for. Nil if there are none.
+	ids func(name string) string
+	why string // the justification
 }
 
 // answer is a good answer.
@@ -77,12 +79,7 @@ func (c *Client) send(parent context.Context, call call) (*answer, int, error) {
 	defer cancel()
 	ctx, transfer := watchTransfer(ctx, c.opts.Timeout)
 	defer transfer.stop()
-	req, err := c.request(ctx, call)
-	if err != nil {
-		return nil, 0, err
-	}
-	sentAt := c.opts.Now()
-	res, err := c.http.Do(req)
+	res, sentAt, err := c.exchange(ctx, call, transfer)
 	if err != nil {
 		return nil, 0, c.noAnswer(parent, ctx, err)
 	}
@@ -91,13 +88,31 @@ func (c *Client) send(parent context.Context, call call) (*answer, int, error) {
 	c.heed(res)
 	doc, err := c.read(res, call.depth)
 	if err != nil {
-		var classed *fate.Error
-		if !errors.As(err, &classed) {
-			err = c.noAnswer(parent, ctx, err)
-		}
-		return nil, res.StatusCode, err
+		return nil, res.StatusCode, c.noAnswer(parent, ctx, err)
 	}
 	return &answer{doc: doc, sentAt: sentAt, links: res.Header.Values("Link")}, res.StatusCode, nil
+}
+
+// exchange sends a request and returns the answer without its body. If the access
+// token is refused, it is sent once more with a new one.
+func (c *Client) exchange(ctx context.Context, call call, transfer *transfer) (res *http.Response, sentAt time.Time, err error) {
+	token := ""
+	for again := false; ; again = true {
+		req, err := c.request(ctx, call)
+		if err != nil {
+			return nil, sentAt, err
+		}
+		if token, err = c.authorize(ctx, req, token); err != nil {
+			return nil, sentAt, err
+		}
+		sentAt = c.opts.Now()
+		res, err = c.http.Do(req)
+		if err != nil || token == "" || again || res.StatusCode != http.StatusUnauthorized {
+			return res, sentAt, err
+		}
+		drain(res.Body)
+		transfer.pause() // the next answer is measured by itself
+	}
 }
 
 // drain reads what is left of an error's body, so that a connection of
@@ -123,11 +138,6 @@ func (c *Client) request(ctx context.Context, call call) (*http.Request, error) 
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "tarn")
-	if c.def.api.auth == "basic" {
-		req.SetBasicAuth(c.opts.Key, "")
-	} else {
-		req.Header.Set("Authorization", "Bearer "+c.opts.Key)
-	}
 	return req, nil
 }
 
@@ -146,9 +156,14 @@ func headerText(s string) string {
 	}, s)
 }
 
-// noAnswer classifies what kept an answer from coming. The caller's own end is
-// passed on as it is; our bounds and the network are the provider's affair.
+// noAnswer classifies what kept an answer from coming, unless it has a class. The
+// caller's own end is passed on as it is; our bounds and the network are the
+// provider's affair.
 func (c *Client) noAnswer(parent, ctx context.Context, err error) error {
+	var classed *fate.Error
+	if errors.As(err, &classed) {
+		return err
+	}
 	if parent.Err() != nil {
 		return parent.Err()
 	}
