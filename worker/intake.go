@@ -200,6 +200,7 @@ func (s eventLog) logEvents(src *source, batch []stream.Entry) ([]stream.Entry, 
 	fault.Point("before-fan-out")
 	var drafts []stream.Draft
 	var settled []stream.Entry
+	var fresh []*event.Event
 	open := batch[:0]
 	next := 0
 	for _, e := range batch {
@@ -214,6 +215,9 @@ func (s eventLog) logEvents(src *source, batch []stream.Entry) ([]stream.Entry, 
 			return nil, err
 		}
 		drafts = append(drafts, again...)
+		if l.Inserted && (e.Signal.Body.Note != 0 || src.Definition.Requires()) {
+			fresh = append(fresh, e.Signal.Body)
+		}
 		if refused[e.ID] {
 			drafts = append(drafts, forTheirOwnSake(e, l)...)
 		}
@@ -228,6 +232,7 @@ func (s eventLog) logEvents(src *source, batch []stream.Entry) ([]stream.Entry, 
 	if err := s.appendAll(s.loop, drafts); err != nil {
 		return nil, err
 	}
+	s.tally(src, fresh)
 	fault.Point("after-fan-out")
 	s.acks.add(src.Name, settled, nil)
 	return open, nil

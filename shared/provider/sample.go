@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/provider/internal/rawjson"
@@ -22,45 +23,101 @@ type Sample struct {
 
 // Sample makes up the body of a webhook that reads as the event, and the headers it
 // needs besides those of its signature. It has nothing but what is read of an event,
-// so it is for tests and tools. An event that names one object has one id at most.
+// so it is for tests and tools. Bodies that hold several events or are forms are not
+// made up.
 func (d *Definition) Sample(s Sample) (http.Header, []byte, error) {
-	e, h, body := &d.envelope, http.Header{}, map[string]any{}
-	var values []placed
-	if e.idHeader != "" {
-		h.Set(e.idHeader, s.ID)
-	} else {
-		values = append(values, placed{e.id, s.ID})
+	e := &d.envelope
+	if e.form || e.each != nil {
+		return nil, nil, fmt.Errorf("webhooks of provider %s are forms or hold several events: give the body of one", d.Name)
 	}
-	values = append(values, placed{e.eventType, s.Type})
-	if e.createdAt != nil {
-		values = append(values, placed{e.createdAt, json.RawMessage(e.sampleTime(s.At))})
+	m := madeUp{header: http.Header{}, body: map[string]any{}}
+	for i := range e.require {
+		m.put(&place{parts: []part{e.require[i].place}}, e.require[i].want)
 	}
-	switch {
-	case e.context != nil:
-		values = append(values, placed{e.context, s.IDs})
-	case len(s.IDs) > 1:
-		return nil, nil, fmt.Errorf("an event of provider %s names one object: give one id, not %d", d.Name, len(s.IDs))
-	default:
-		for _, name := range slices.Sorted(maps.Keys(s.IDs)) {
-			values = append(values, placed{e.objectTyp, name}, placed{e.objectID, s.IDs[name]})
+	m.put(&e.eventType, s.Type)
+	if e.made == "" {
+		m.put(&e.id, s.ID)
+	}
+	if e.createdAt.is() {
+		at := e.time.write(s.At)
+		if e.createdAt.parts[0].kind == inBody && json.Valid([]byte(at)) {
+			m.putJSON(&e.createdAt, json.RawMessage(at))
+		} else {
+			m.put(&e.createdAt, at)
 		}
 	}
-	for _, v := range values {
-		if err := v.put(body); err != nil {
-			return nil, nil, err
-		}
+	left := m.ids(e, s.IDs)
+	if m.err == nil && len(left) > 0 {
+		m.err = fmt.Errorf("an event of provider %s cannot name %s", d.Name, strings.Join(left, ", "))
 	}
-	text, err := json.Marshal(body)
-	return h, text, err
+	if m.err != nil {
+		return nil, nil, m.err
+	}
+	text, err := json.Marshal(m.body)
+	return m.header, text, err
 }
 
-// sampleTime writes a time as a JSON value.
-func (s *envelopeSpec) sampleTime(t time.Time) string {
-	text := s.writeTime(t)
-	if s.unix {
-		return text
+// madeUp is a webhook that is made up, and the first error in doing so.
+type madeUp struct {
+	header http.Header
+	body   map[string]any
+	err    error
+}
+
+// ids puts the ids where the envelope has them, and returns the names for which it has
+// no place: an envelope with one object has room for one.
+func (m *madeUp) ids(e *envelopeSpec, ids map[string]string) (left []string) {
+	if e.context.is() {
+		m.putJSON(&e.context, ids)
+		return nil
 	}
-	return `"` + text + `"`
+	object := e.objectID.is()
+	for _, name := range slices.Sorted(maps.Keys(ids)) {
+		i := slices.IndexFunc(e.ids, func(p idPlace) bool { return string(p.name) == name })
+		switch {
+		case i >= 0:
+			m.put(&e.ids[i].at, ids[name])
+		case object:
+			object = false
+			m.put(&e.objectID, ids[name])
+			if e.objectTyp.is() {
+				m.put(&e.objectTyp, name)
+			}
+		default:
+			left = append(left, name)
+		}
+	}
+	return left
+}
+
+// put puts a text at a place. What a place joins of several parts is cut at its dots,
+// and the last part has what is left.
+func (m *madeUp) put(p *place, text string) {
+	for i := range p.parts {
+		one, rest := text, ""
+		if i < len(p.parts)-1 {
+			one, rest, _ = strings.Cut(text, ".")
+		}
+		if one != "" {
+			m.putPart(&p.parts[i], one)
+		}
+		text = rest
+	}
+}
+
+// putJSON puts a value at a place that is one path.
+func (m *madeUp) putJSON(p *place, value any) { m.putPart(&p.parts[0], value) }
+
+func (m *madeUp) putPart(p *part, value any) {
+	switch p.kind {
+	case inHeader:
+		m.header.Set(p.header.text, fmt.Sprint(value))
+	case isFixed:
+	default:
+		if err := (placed{p.path, value}).put(m.body); err != nil && m.err == nil {
+			m.err = err
+		}
+	}
 }
 
 // placed is a value at its path in a body.

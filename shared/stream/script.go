@@ -51,6 +51,7 @@ var (
 	withinScript     = open("within.lua", "clock.lua")
 	forgetScript     = open("forget.lua", "clock.lua")
 	identityScript   = open("identity.lua")
+	tallyScript      = open("tally.lua")
 )
 
 // open returns a script that needs no lease, with the files named in before ahead of
