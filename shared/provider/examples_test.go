@@ -197,3 +197,11 @@ func (c exampleCase) ask(t *testing.T, d *Definition, ref event.Ref) {
 	_, err = client.Fetch(t.Context(), other, "x")
 	requireClass(t, err, fate.Gone, http.StatusNotFound)
 }
+
+// examplesOf returns a definition among the examples.
+func examplesOf(t *testing.T, name string) *Definition {
+	t.Helper()
+	d, err := LoadFile(filepath.Join("examples", name+".yaml"))
+	require.NoError(t, err)
+	return d
+}

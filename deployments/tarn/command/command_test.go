@@ -103,10 +103,10 @@ func TestProviderShow(t *testing.T) {
 signature: HMAC-SHA256 of {time}:{body}, in hex, in header Shop-Signature as h1=…, parts separated by ";"; secrets are text; the time is the part ts, in seconds since 1970
            the time may be 5m0s from now, both ways
 
-KIND     SHAPE      GET                                 LIST
-account  entity     /accounts/{account}                 /accounts
-order    entity     /accounts/{account}/orders/{order}  /accounts/{account}/orders
-total    singleton  /accounts/{account}/total           -
+KIND     SHAPE      GET                                            LIST
+account  entity     /accounts/{account}                            /accounts
+order    entity     /accounts/{account}/orders/{order}?expand=all  /accounts/{account}/orders?expand=all
+total    singleton  /accounts/{account}/total                      -
 
 EVENTS   TOUCH     REFRESH
 order.…  order; *  total
@@ -225,7 +225,7 @@ func TestProviderCheckAsksTheAPI(t *testing.T) {
 		"  GET /accounts/a1\n    HTTP 200, proves itself as account\n",
 		"  GET /accounts/a1/total\n    fetch check/total/a1: the answer is empty or an error, so it is not the total (class transient)\n",
 		"  GET /accounts\n    HTTP 200, 2 of account, more pages follow\n",
-		"  GET /accounts/{account}/orders\n    HTTP 200, 1 of order, the only page\n    list order: element 1: ",
+		"  GET /accounts/{account}/orders?expand=all\n    HTTP 200, 1 of order, the only page\n    list order: element 1: ",
 	} {
 		require.Contains(t, got.out, want)
 	}
