@@ -124,6 +124,7 @@ type Worker struct {
 	sources map[string]*source
 	names   []string
 	settler *settler
+	lookout *lookout
 	started time.Time
 	// storeRetry repeats calls of the store while it is away.
 	storeRetry loops.Retry
@@ -159,7 +160,7 @@ func New(o Options) (*Worker, error) {
 		Options: o, sources: map[string]*source{}, started: time.Now(), place: o.Streams.Member(o.ID),
 		shards: map[int]*shard{}, fenced: map[int]*stream.Lease{}, setbacks: map[int]setback{},
 	}
-	w.settler = newSettler(w)
+	w.settler, w.lookout = newSettler(w), newLookout(w)
 	w.storeRetry = storeRetry(o)
 	for _, s := range o.Sources {
 		if w.sources[s.Name] != nil {
@@ -196,7 +197,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	var g sync.WaitGroup
 	g.Go(func() { w.keep(work, "settler", func() { w.settler.run(work) }, w.startAllOver) })
 	g.Go(func() { w.keep(work, "leases", func() { renewer{w}.run(work) }, w.startAllOver) })
-	g.Go(func() { w.keep(work, "sources", func() { lookout{w}.run(work) }, func() {}) })
+	g.Go(func() { w.keep(work, "sources", func() { w.lookout.run(work) }, func() {}) })
 	for _, s := range w.sources {
 		g.Go(func() { w.keep(work, "source "+s.Name, func() { s.run(work) }, w.startAllOver) })
 	}
