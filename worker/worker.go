@@ -124,6 +124,7 @@ type Worker struct {
 	sources map[string]*source
 	names   []string
 	settler *settler
+	lookout *lookout
 	started time.Time
 	// storeRetry repeats calls of the store while it is away.
 	storeRetry loops.Retry
@@ -164,7 +165,7 @@ func New(o Options) (*Worker, error) {
 		knowsStates: make(chan struct{}),
 	}
 	w.statesRead = sync.OnceFunc(func() { close(w.knowsStates) })
-	w.settler = newSettler(w)
+	w.settler, w.lookout = newSettler(w), newLookout(w)
 	w.storeRetry = storeRetry(o)
 	for _, s := range o.Sources {
 		if w.sources[s.Name] != nil {
@@ -201,7 +202,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	var g sync.WaitGroup
 	g.Go(func() { w.keep(work, "settler", func() { w.settler.run(work) }, w.startAllOver) })
 	g.Go(func() { w.keep(work, "leases", func() { renewer{w}.run(work) }, w.startAllOver) })
-	g.Go(func() { w.keep(work, "sources", func() { lookout{w}.run(work) }, func() {}) })
+	g.Go(func() { w.keep(work, "sources", func() { w.lookout.run(work) }, func() {}) })
 	for _, s := range w.sources {
 		g.Go(func() { w.keep(work, "source "+s.Name, func() { s.run(work) }, w.startAllOver) })
 	}
