@@ -33,6 +33,8 @@ func Memory(ctx context.Context, args []string, out io.Writer) error {
 	steady := flags.Duration("steady", steadyFor, "how long the memory must not have grown with the provider down")
 	retry := flags.Duration("retry", time.Minute, "pause after the first failed attempt (retry.first)")
 	check := flags.Bool("check", false, "fail if the limit is missed")
+	var p profiles
+	flags.StringVar(&p.heap, "heap", "", "`file` for a profile of the worker's heap at its most")
 	var s setup
 	s.flags(flags)
 	if err := flags.Parse(args); err != nil {
@@ -51,7 +53,7 @@ func Memory(ctx context.Context, args []string, out io.Writer) error {
 			if err != nil {
 				return fmt.Errorf("-sizes: %w", err)
 			}
-			b, err := behind(ctx, programs, s, sh, n, *steady, *after)
+			b, err := behind(ctx, programs, s, sh, n, looks{*steady, *after, p})
 			if err != nil {
 				return fmt.Errorf("%d events behind: %w", n, err)
 			}
@@ -80,7 +82,15 @@ type memories struct {
 	took          time.Duration
 }
 
-func behind(ctx context.Context, programs *fleet.Programs, s setup, sh shape, events int, steady, after time.Duration) (m memories, err error) {
+// looks says how long a worker is looked at, and which profiles it writes.
+type looks struct {
+	// steady is how long its memory must not have grown with the provider down, after
+	// how long it is looked at, at most, once the provider is back.
+	steady, after time.Duration
+	profiles      profiles
+}
+
+func behind(ctx context.Context, programs *fleet.Programs, s setup, sh shape, events int, how looks) (m memories, err error) {
 	l, err := newLab(ctx, programs, s)
 	if err != nil {
 		return m, err
@@ -92,12 +102,12 @@ func behind(ctx context.Context, programs *fleet.Programs, s setup, sh shape, ev
 	if err := l.tell(ctx, goDown); err != nil {
 		return m, err
 	}
-	w, err := l.startWorker(ctx, profiles{})
+	w, err := l.startWorker(ctx, how.profiles)
 	if err != nil {
 		return m, err
 	}
 	defer func() { err = errors.Join(err, w.stop()) }()
-	if m.down, m.downPeak, err = w.steady(ctx, steady); err != nil {
+	if m.down, m.downPeak, err = w.steady(ctx, how.steady); err != nil {
 		return m, err
 	}
 	if m.waiting, err = l.backlog(ctx); err != nil {
@@ -107,7 +117,7 @@ func behind(ctx context.Context, programs *fleet.Programs, s setup, sh shape, ev
 		return m, err
 	}
 	from := time.Now()
-	for m.left = m.waiting; m.left > 0 && time.Since(from) < after; {
+	for m.left = m.waiting; m.left > 0 && time.Since(from) < how.after; {
 		if err := fleet.Pause(ctx, 50*time.Millisecond); err != nil {
 			return m, err
 		}
