@@ -124,6 +124,7 @@ type Worker struct {
 	sources map[string]*source
 	names   []string
 	settler *settler
+	reading readRoom
 	started time.Time
 	// storeRetry repeats calls of the store while it is away.
 	storeRetry loops.Retry
@@ -159,7 +160,7 @@ func New(o Options) (*Worker, error) {
 		Options: o, sources: map[string]*source{}, started: time.Now(), place: o.Streams.Member(o.ID),
 		shards: map[int]*shard{}, fenced: map[int]*stream.Lease{}, setbacks: map[int]setback{},
 	}
-	w.settler = newSettler(w)
+	w.settler, w.reading = newSettler(w), newReadRoom(o.InFlight)
 	w.storeRetry = storeRetry(o)
 	for _, s := range o.Sources {
 		if w.sources[s.Name] != nil {
