@@ -35,10 +35,11 @@ func newReadRoom(inFlight int) readRoom {
 	return readRoom{most, semaphore.NewWeighted(int64(most))}
 }
 
-// take waits until n more entries, or as many as there can be, may be read. It returns
-// how many those are.
+// take waits until n more entries may be read, or a fourth of the bound if that is
+// less: one batch that is long in being logged leaves room to other shards. It returns
+// how many may be read.
 func (m readRoom) take(ctx context.Context, n int) (int, error) {
-	n = min(n, m.most)
+	n = min(n, m.most/4)
 	return n, m.room.Acquire(ctx, int64(n))
 }
 
