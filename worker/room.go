@@ -35,11 +35,11 @@ func newReadRoom(inFlight int) readRoom {
 	return readRoom{most, semaphore.NewWeighted(int64(most))}
 }
 
-// take waits until n more entries may be read, or a fourth of the bound if that is
+// take waits until n more entries may be read, or half of the bound if that is
 // less: one batch that is long in being logged leaves room to other shards. It returns
 // how many may be read.
 func (m readRoom) take(ctx context.Context, n int) (int, error) {
-	n = min(n, m.most/4)
+	n = min(n, m.most/2)
 	return n, m.room.Acquire(ctx, int64(n))
 }
 
