@@ -194,6 +194,7 @@ func (r *intake) admit(src *source, batch []stream.Entry) error {
 		return err
 	}
 	fault.Point("after-log")
+	r.w.shared.lean(src.Name, batch)
 	return r.route(src, batch)
 }
 

@@ -125,6 +125,7 @@ type Worker struct {
 	names   []string
 	settler *settler
 	reading readRoom
+	shared  shared
 	started time.Time
 	// storeRetry repeats calls of the store while it is away.
 	storeRetry loops.Retry
