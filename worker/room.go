@@ -13,7 +13,7 @@ const (
 	// readTogether is how many entries all shards may have read and not yet logged. An
 	// entry that is being logged takes several times the memory of one that waits in
 	// its lane: the reply of Redis, the decoded signal with the payload, and the row.
-	readTogether = 4000
+	readTogether = 2000
 	// takenOver is how many entries a page of a take-over has, at most.
 	takenOver = 100
 	// entryBytes is how many bytes of a batch stand for an entry: a batch of so many
@@ -29,9 +29,9 @@ type readRoom struct {
 }
 
 // newReadRoom returns the bound of a worker that may have so many entries in flight:
-// readTogether, or a fifth of those if that is less, and never below readFirst.
+// readTogether, or a tenth of those if that is less, and never below readFirst.
 func newReadRoom(inFlight int) readRoom {
-	most := max(readFirst, min(readTogether, inFlight/5))
+	most := max(readFirst, min(readTogether, inFlight/10))
 	return readRoom{most, semaphore.NewWeighted(int64(most))}
 }
 
@@ -45,3 +45,8 @@ func (m readRoom) take(ctx context.Context, n int) (int, error) {
 
 // giveBack returns room.
 func (m readRoom) giveBack(n int) { m.room.Release(int64(n)) }
+
+// GCPercent is the setting of the garbage collector for a process that is a worker
+// alone. What a worker far behind holds is some tens of megabytes that live for
+// seconds, and at the usual 100 as much again would be garbage.
+const GCPercent = 60

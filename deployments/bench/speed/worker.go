@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"runtime/metrics"
 	"runtime/pprof"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/process"
+	"github.com/tarn-sync/tarn/worker"
 	"github.com/tarn-sync/tarn/worker/app"
 )
 
@@ -27,6 +29,9 @@ const (
 
 // WorkerMain runs a worker with the flags of its binary and returns its exit status.
 func WorkerMain(args []string) int {
+	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" { // as the worker's own main
+		debug.SetGCPercent(worker.GCPercent)
+	}
 	stop, err := startProfiles()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "profile:", err)
