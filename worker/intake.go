@@ -17,9 +17,6 @@ import (
 
 var tiers = [...]event.Tier{event.TierLive, event.TierBackground}
 
-// readAtOnce is the most entries of a batch.
-const readAtOnce = 1000
-
 // intake reads the streams of a shard into lanes.
 type intake struct {
 	*shard
@@ -29,7 +26,9 @@ type intake struct {
 	uncertain map[streamName]bool
 	// open streams may hold something that was not read; the others are waited for.
 	open map[streamName]bool
-	wait *waiter
+	// sizes are how many entries the next batch of a stream may have.
+	sizes map[streamName]int
+	wait  *waiter
 	// dueHeld is until when a source's due entities are not asked for.
 	dueHeld map[string]time.Time
 }
@@ -39,7 +38,7 @@ func newIntake(s *shard) *intake {
 	loop := s.w.Health.Loop("intake " + strconv.Itoa(s.number))
 	r := &intake{
 		shard: s, loop: loop, events: eventLog{s, loop},
-		uncertain: map[streamName]bool{}, open: map[streamName]bool{}, dueHeld: map[string]time.Time{},
+		uncertain: map[streamName]bool{}, open: map[streamName]bool{}, sizes: map[streamName]int{}, dueHeld: map[string]time.Time{},
 	}
 	r.wait = newWaiter(r)
 	for _, name := range s.w.names {
@@ -91,15 +90,23 @@ func (r *intake) pull(src *source) bool {
 }
 
 // read reads one batch of a stream from Redis into lanes and returns how many
-// entries it had, -1 after a failure, which is tried again after a pause.
+// entries it had, -1 if it could not be read, which is tried again after a pause.
 func (r *intake) read(src *source, tier event.Tier) int {
 	name := streamName{src.Name, tier}
+	room, ok := r.takeRoom(name)
+	if !ok {
+		return -1
+	}
+	defer func() { r.w.reading.giveBack(room) }()
+	if tier == event.TierLive && src.full() { // others have read meanwhile
+		return -1
+	}
 	r.enter()
 	defer r.leave()
 	if r.isClosing() {
 		return 0
 	}
-	n, err := r.readLocked(src, name)
+	n, err := r.readLocked(src, name, &room)
 	switch {
 	case err == nil:
 		return n
@@ -117,7 +124,22 @@ func (r *intake) read(src *source, tier event.Tier) int {
 	return -1
 }
 
-func (r *intake) readLocked(src *source, name streamName) (n int, err error) {
+// takeRoom waits for room for the next batch of a stream. It does so without the gate,
+// so that entities are parked meanwhile. It reports false if the shard is lost.
+func (r *intake) takeRoom(name streamName) (room int, ok bool) {
+	want := max(readFirst, r.sizes[name])
+	if r.uncertain[name] {
+		want = max(want, takenOver)
+	}
+	r.loop.Waiting("room to read")
+	room, err := r.w.reading.take(r.ctx, want)
+	r.loop.Turn()
+	return room, err == nil
+}
+
+// readLocked reads one batch of at most room entries. It gives back what the batch
+// does not need and leaves the rest in room.
+func (r *intake) readLocked(src *source, name streamName, room *int) (n int, err error) {
 	if r.uncertain[name] {
 		lost, err := r.lease.TakeOver(r.ctx, name.source, name.tier, func(page []stream.Entry) error {
 			n += len(page)
@@ -131,11 +153,19 @@ func (r *intake) readLocked(src *source, name streamName) (n int, err error) {
 		}
 		r.uncertain[name] = false
 	}
-	batch, err := r.lease.Read(r.ctx, name.source, name.tier, stream.Limits{Count: min(readAtOnce, r.w.InFlight), Bytes: 1 << 20})
+	batch, err := r.lease.Read(r.ctx, name.source, name.tier, stream.Limits{Count: min(*room, r.w.InFlight), Bytes: *room * entryBytes})
 	if err != nil {
 		return n, err
 	}
 	r.open[name] = r.lease.More(name.source, name.tier)
+	r.sizes[name] = readFirst
+	if r.open[name] {
+		r.sizes[name] = min(2*max(readFirst, *room), readAtOnce)
+	}
+	if spare := *room - len(batch); spare > 0 {
+		r.w.reading.giveBack(spare)
+		*room -= spare
+	}
 	if len(batch) == 0 {
 		return n, nil
 	}
@@ -164,6 +194,7 @@ func (r *intake) admit(src *source, batch []stream.Entry) error {
 		return err
 	}
 	fault.Point("after-log")
+	r.w.shared.lean(src.Name, batch)
 	return r.route(src, batch)
 }
 

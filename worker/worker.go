@@ -55,8 +55,8 @@ type Options struct {
 	// InFlight is how many live entries of one source may be read and not yet acked
 	// before those that wait for budget are spilled. The background is read while
 	// live and background entries, without delayed ones, are below half of it, and
-	// delayed ones below all of it. Each shard may exceed it by what it reads at
-	// once. Defaults to 20,000.
+	// delayed ones below all of it. It may be exceeded by what all shards together
+	// read at once, a tenth of it or 2,000 entries at most. Defaults to 20,000.
 	InFlight int
 	// Grace is how long syncs under way may take to finish when a shard is
 	// handed over. Defaults to 5 s.
@@ -125,6 +125,8 @@ type Worker struct {
 	names   []string
 	settler *settler
 	lookout *lookout
+	reading readRoom
+	shared  shared
 	started time.Time
 	// storeRetry repeats calls of the store while it is away.
 	storeRetry loops.Retry
@@ -166,6 +168,7 @@ func New(o Options) (*Worker, error) {
 	}
 	w.statesRead = sync.OnceFunc(func() { close(w.knowsStates) })
 	w.settler, w.lookout = newSettler(w), newLookout(w)
+	w.reading = newReadRoom(o.InFlight)
 	w.storeRetry = storeRetry(o)
 	for _, s := range o.Sources {
 		if w.sources[s.Name] != nil {

@@ -28,6 +28,8 @@ func Memory(ctx context.Context, args []string, out io.Writer) error {
 	after := flags.Duration("after", 2*time.Minute, "how long to look on once the provider is back, if the backlog lasts so long")
 	steady := flags.Duration("steady", steadyFor, "how long the memory must not have grown with the provider down")
 	retry := flags.Duration("retry", time.Minute, "pause after the first failed attempt (retry.first)")
+	var p profiles
+	flags.StringVar(&p.heap, "heap", "", "`file` for a profile of the worker's heap at its most")
 	s, err := parseSeries(flags, args, "sizes", "10000,100000,1000000", "events behind")
 	if err != nil {
 		return err
@@ -36,7 +38,7 @@ func Memory(ctx context.Context, args []string, out io.Writer) error {
 	return withPrograms(ctx, func(programs *fleet.Programs) error {
 		s.write(out)
 		return s.each(func(n int) (missed bool, err error) {
-			b, err := behind(ctx, programs, s.setup, s.shape, n, *steady, *after)
+			b, err := behind(ctx, programs, s.setup, s.shape, n, looks{*steady, *after, p})
 			if err != nil {
 				return false, fmt.Errorf("%d events behind: %w", n, err)
 			}
@@ -61,7 +63,15 @@ type memories struct {
 	took          time.Duration
 }
 
-func behind(ctx context.Context, programs *fleet.Programs, s setup, sh shape, events int, steady, after time.Duration) (m memories, err error) {
+// looks says how long a worker is looked at, and which profiles it writes.
+type looks struct {
+	// steady is how long its memory must not have grown with the provider down, after
+	// how long it is looked at, at most, once the provider is back.
+	steady, after time.Duration
+	profiles      profiles
+}
+
+func behind(ctx context.Context, programs *fleet.Programs, s setup, sh shape, events int, how looks) (m memories, err error) {
 	l, err := newLab(ctx, programs, s)
 	if err != nil {
 		return m, err
@@ -73,12 +83,12 @@ func behind(ctx context.Context, programs *fleet.Programs, s setup, sh shape, ev
 	if err := l.tell(ctx, goDown); err != nil {
 		return m, err
 	}
-	w, err := l.startWorker(ctx, profiles{})
+	w, err := l.startWorker(ctx, how.profiles)
 	if err != nil {
 		return m, err
 	}
 	defer func() { err = errors.Join(err, w.stop()) }()
-	if m.down, m.downPeak, err = w.steady(ctx, steady); err != nil {
+	if m.down, m.downPeak, err = w.steady(ctx, how.steady); err != nil {
 		return m, err
 	}
 	if m.waiting, err = l.backlog(ctx); err != nil {
@@ -88,7 +98,7 @@ func behind(ctx context.Context, programs *fleet.Programs, s setup, sh shape, ev
 		return m, err
 	}
 	from := time.Now()
-	for m.left = m.waiting; m.left > 0 && time.Since(from) < after; {
+	for m.left = m.waiting; m.left > 0 && time.Since(from) < how.after; {
 		if err := fleet.Pause(ctx, 50*time.Millisecond); err != nil {
 			return m, err
 		}
