@@ -101,8 +101,10 @@ const connectTimeout = 10 * time.Second
 type Client struct {
 	def  *Definition
 	opts ClientOptions
-	base *url.URL
 	http *http.Client
+	// address is the base URL and host its name; headers are those of all requests.
+	address, host string
+	headers       requestHeaders
 	// allowance is from the last answer with rate headers.
 	allowance atomic.Pointer[Allowance]
 	sizes     pageSizes
@@ -125,7 +127,10 @@ func NewClient(d *Definition, o ClientOptions) (*Client, error) {
 	if !httpguts.ValidHeaderFieldValue(o.Principal) {
 		return nil, errors.New("principal holds a control character")
 	}
-	return &Client{def: d, opts: o, base: base, http: newHTTP(o)}, nil
+	return &Client{
+		def: d, opts: o, http: newHTTP(o),
+		address: base.String(), host: base.Hostname(), headers: newRequestHeaders(&d.api, &o),
+	}, nil
 }
 
 func checkAPIKey(key string) error {
@@ -144,7 +149,10 @@ func (c *Client) WithKey(key string) (*Client, error) {
 	}
 	o := c.opts
 	o.Key = key
-	return &Client{def: c.def, opts: o, base: c.base, http: c.http}, nil
+	return &Client{
+		def: c.def, opts: o, http: c.http,
+		address: c.address, host: c.host, headers: newRequestHeaders(&c.def.api, &o),
+	}, nil
 }
 
 func newHTTP(o ClientOptions) *http.Client {
