@@ -56,19 +56,21 @@ type answer struct {
 // ask sends one request, inside a span, and reads its answer. Spans hold no
 // query, since a cursor or filter may name a person.
 func (c *Client) ask(ctx context.Context, call call) (*answer, error) {
-	ctx, span := otel.Tracer(tracerName).Start(ctx, "fetch "+call.kind,
-		trace.WithSpanKind(trace.SpanKindClient),
-		trace.WithAttributes(
+	ctx, span := otel.Tracer(tracerName).Start(ctx, "fetch "+call.kind, trace.WithSpanKind(trace.SpanKindClient))
+	defer span.End()
+	recorded := span.IsRecording()
+	if recorded {
+		span.SetAttributes(
 			attribute.String("http.request.method", http.MethodGet),
 			attribute.String("server.address", c.base.Hostname()),
 			attribute.String("tarn.kind", call.kind),
-		))
-	defer span.End()
+		)
+	}
 	a, status, err := c.send(ctx, call)
-	if status != 0 {
+	if recorded && status != 0 {
 		span.SetAttributes(attribute.Int("http.response.status_code", status))
 	}
-	if err != nil {
+	if recorded && err != nil {
 		class, _ := fate.Of(err)
 		span.SetAttributes(attribute.String("error.type", class.String()))
 		span.SetStatus(codes.Error, err.Error())
