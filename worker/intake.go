@@ -252,7 +252,7 @@ func (s eventLog) logEvents(src *source, batch []stream.Entry) ([]stream.Entry, 
 		if refused[e.ID] {
 			drafts = append(drafts, forTheirOwnSake(e, l)...)
 		}
-		drafts = append(drafts, s.furtherSignals(src, e, l)...)
+		drafts = s.appendFurther(drafts, src, &e, l)
 		if l.Outcomes[e.Signal.Ref.Key] == storage.Pending {
 			e.Signal.Body = e.Signal.Body.Logged()
 			open = append(open, e)
@@ -272,7 +272,8 @@ func (s eventLog) logEvents(src *source, batch []stream.Entry) ([]stream.Entry, 
 // route puts entries where they wait: behind their parked entity, into the heap of
 // delayed entries, or into their lane.
 func (r *intake) route(src *source, batch []stream.Entry) error {
-	var parked, free []stream.Entry
+	var parked []stream.Entry
+	free := batch[:0]
 	for _, e := range batch {
 		wait := r.heldBack(src, e)
 		switch {
