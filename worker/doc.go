@@ -78,12 +78,11 @@
 // An entry that is being read and logged takes several times the memory of one that
 // waits in its lane: there are the reply of Redis, the decoded signal, the payload and
 // the row of the log. So what all shards of a worker have read and not yet logged has
-// one bound, a tenth of InFlight or 2,000 entries. A shard takes room before it reads,
+// one bound, a fifth of InFlight or 3,000 entries. A shard takes room before it reads,
 // gives back what it does not need once it knows how much there was, and the rest when
-// the batch is in its lanes. It waits for room without its gate. Batches are small at
-// first and grow while they leave entries behind. Once an entry is logged it keeps
-// neither payload nor the list of what its event names, and shares names, types and
-// parents with others. Of a parked entity, one page is in memory at a time.
+// the batch is in its lanes. It waits for room without its gate. Once an entry is logged
+// it keeps neither payload nor the list of what its event names, and shares names, types
+// and parents with others. Of a parked entity, one page is in memory at a time.
 //
 // Background lanes are not parked: the background is not read while live and
 // background entries, without delayed ones, reach half of InFlight. The streams of a

@@ -26,9 +26,7 @@ type intake struct {
 	uncertain map[streamName]bool
 	// open streams may hold something that was not read; the others are waited for.
 	open map[streamName]bool
-	// sizes are how many entries the next batch of a stream may have.
-	sizes map[streamName]int
-	wait  *waiter
+	wait *waiter
 	// dueHeld is until when a source's due entities are not asked for.
 	dueHeld map[string]time.Time
 }
@@ -38,7 +36,7 @@ func newIntake(s *shard) *intake {
 	loop := s.w.Health.Loop("intake " + strconv.Itoa(s.number))
 	r := &intake{
 		shard: s, loop: loop, events: eventLog{s, loop},
-		uncertain: map[streamName]bool{}, open: map[streamName]bool{}, sizes: map[streamName]int{}, dueHeld: map[string]time.Time{},
+		uncertain: map[streamName]bool{}, open: map[streamName]bool{}, dueHeld: map[string]time.Time{},
 	}
 	r.wait = newWaiter(r)
 	for _, name := range s.w.names {
@@ -93,7 +91,7 @@ func (r *intake) pull(src *source) bool {
 // entries it had, -1 if it could not be read, which is tried again after a pause.
 func (r *intake) read(src *source, tier event.Tier) int {
 	name := streamName{src.Name, tier}
-	room, ok := r.takeRoom(name)
+	room, ok := r.takeRoom()
 	if !ok {
 		return -1
 	}
@@ -124,15 +122,11 @@ func (r *intake) read(src *source, tier event.Tier) int {
 	return -1
 }
 
-// takeRoom waits for room for the next batch of a stream. It does so without the gate,
-// so that entities are parked meanwhile. It reports false if the shard is lost.
-func (r *intake) takeRoom(name streamName) (room int, ok bool) {
-	want := max(readFirst, r.sizes[name])
-	if r.uncertain[name] {
-		want = max(want, takenOver)
-	}
+// takeRoom waits for room for a batch. It does so without the gate, so that entities are
+// parked meanwhile. It reports false if the shard is lost.
+func (r *intake) takeRoom() (room int, ok bool) {
 	r.loop.Waiting("room to read")
-	room, err := r.w.reading.take(r.ctx, want)
+	room, err := r.w.reading.take(r.ctx, readAtOnce)
 	r.loop.Turn()
 	return room, err == nil
 }
@@ -158,10 +152,6 @@ func (r *intake) readLocked(src *source, name streamName, room *int) (n int, err
 		return n, err
 	}
 	r.open[name] = r.lease.More(name.source, name.tier)
-	r.sizes[name] = readFirst
-	if r.open[name] {
-		r.sizes[name] = min(2*max(readFirst, *room), readAtOnce)
-	}
 	if spare := *room - len(batch); spare > 0 {
 		r.w.reading.giveBack(spare)
 		*room -= spare

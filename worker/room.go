@@ -7,15 +7,15 @@ import (
 )
 
 const (
-	// readAtOnce is the most entries of a batch, readFirst how many the first batch of
-	// a stream has. A batch that leaves entries behind doubles the size of the next.
-	readAtOnce, readFirst = 1000, 64
+	// readAtOnce is the most entries of a batch. All that is read at once for an entity
+	// is covered by one fetch.
+	readAtOnce = 1000
 	// readTogether is how many entries all shards may have read and not yet logged. An
 	// entry that is being logged takes several times the memory of one that waits in
 	// its lane: the reply of Redis, the decoded signal with the payload, and the row.
-	readTogether = 2000
-	// takenOver is how many entries a page of a take-over has, at most.
-	takenOver = 100
+	readTogether = 3000
+	// leastTogether is the least that readTogether is made for a small InFlight.
+	leastTogether = 64
 	// entryBytes is how many bytes of a batch stand for an entry: a batch of so many
 	// entries ends after as many times this. A usual entry has half of it.
 	entryBytes = 1 << 10
@@ -29,9 +29,9 @@ type readRoom struct {
 }
 
 // newReadRoom returns the bound of a worker that may have so many entries in flight:
-// readTogether, or a tenth of those if that is less, and never below readFirst.
+// readTogether, or a fifth of those if that is less, and never below leastTogether.
 func newReadRoom(inFlight int) readRoom {
-	most := max(readFirst, min(readTogether, inFlight/10))
+	most := max(leastTogether, min(readTogether, inFlight/5))
 	return readRoom{most, semaphore.NewWeighted(int64(most))}
 }
 
@@ -47,6 +47,6 @@ func (m readRoom) take(ctx context.Context, n int) (int, error) {
 func (m readRoom) giveBack(n int) { m.room.Release(int64(n)) }
 
 // GCPercent is the setting of the garbage collector for a process that is a worker
-// alone. What a worker far behind holds is some tens of megabytes that live for
-// seconds, and at the usual 100 as much again would be garbage.
-const GCPercent = 60
+// alone. What a worker far behind holds is some tens of megabytes, and at the usual 100
+// as much again would be garbage. GOGC and GOMEMLIMIT in the environment go before it.
+const GCPercent = 50

@@ -14,7 +14,7 @@ import (
 func TestWhatAllShardsReadAtOnceIsBounded(t *testing.T) {
 	t.Parallel()
 	const events, bound = 800, 64
-	b := setup(t, func(o *worker.Options) { o.InFlight = 10 * bound })
+	b := setup(t, func(o *worker.Options) { o.InFlight = 5 * bound })
 	log := make(chan struct{})
 	b.store.held = map[string]chan struct{}{"log": log}
 	for i := range events {
@@ -36,7 +36,7 @@ func TestWhatAllShardsReadAtOnceIsBounded(t *testing.T) {
 // others: a write of the log that takes long holds up no other shard.
 func TestRoomThatIsNotNeededIsLeftToOthers(t *testing.T) {
 	t.Parallel()
-	b := setup(t, func(o *worker.Options) { o.InFlight = 640 })
+	b := setup(t, func(o *worker.Options) { o.InFlight = 320 })
 	log := make(chan struct{})
 	b.store.held = map[string]chan struct{}{"log": log}
 	shards := map[int]string{}

@@ -56,7 +56,7 @@ type Options struct {
 	// before those that wait for budget are spilled. The background is read while
 	// live and background entries, without delayed ones, are below half of it, and
 	// delayed ones below all of it. It may be exceeded by what all shards together
-	// read at once, a tenth of it or 2,000 entries at most. Defaults to 20,000.
+	// read at once, a fifth of it or 3,000 entries at most. Defaults to 20,000.
 	InFlight int
 	// Grace is how long syncs under way may take to finish when a shard is
 	// handed over. Defaults to 5 s.
@@ -167,8 +167,12 @@ func New(o Options) (*Worker, error) {
 		knowsStates: make(chan struct{}),
 	}
 	w.statesRead = sync.OnceFunc(func() { close(w.knowsStates) })
+<<<<<<< HEAD
 	w.settler, w.lookout = newSettler(w), newLookout(w)
 	w.reading = newReadRoom(o.InFlight)
+=======
+	w.settler, w.reading = newSettler(w), newReadRoom(o.InFlight)
+>>>>>>> memory
 	w.storeRetry = storeRetry(o)
 	for _, s := range o.Sources {
 		if w.sources[s.Name] != nil {
