@@ -29,7 +29,7 @@ type Definition struct {
 	kinds     []*Kind // in the order of the file, which "*" follows
 	byName    map[string]*Kind
 	families  map[string]*family
-	scratch   scratchPool
+	scratch   *scratchPool
 }
 
 // historySpec names the fields of an entry of an entity's history.

@@ -64,7 +64,7 @@ type page struct {
 // that says how to ask again.
 func (c *Client) page(ctx context.Context, id rawjson.Path, call call, cursor string) (*page, error) {
 	spec := call.pages
-	at, err := spec.place(cursor, c.sizes.of(call.kind, spec.limit, c.opts.Now))
+	at, err := spec.request(cursor, c.sizes.of(call.kind, spec.limit, c.opts.Now))
 	if err != nil {
 		return nil, fate.New(fate.Permanent, err)
 	}
@@ -219,13 +219,13 @@ func (c *Client) EventsPage(ctx context.Context, source string, since time.Time,
 	if spec.since != "" && !since.IsZero() {
 		query.Set(spec.since, c.def.envelope.writeTime(since))
 	}
-	p, err := c.page(ctx, c.def.envelope.id, call{kind: "events", path: spec.path, query: query, pages: spec.pages, depth: pageDepth, why: why}, cursor)
+	p, err := c.page(ctx, c.def.envelope.id.only(), call{kind: "events", path: spec.path, query: query, pages: spec.pages, depth: pageDepth, why: why}, cursor)
 	if err != nil {
 		return nil, fmt.Errorf("list events: %w", err)
 	}
 	out := &EventsPage{Next: p.next, SentAt: p.sentAt}
 	for _, v := range p.items {
-		e, err := c.def.read(source, nil, v.Raw(), p.sentAt)
+		e, err := c.def.listed(source, v.Raw(), p.sentAt)
 		if err != nil {
 			out.Unread = append(out.Unread, err)
 			continue
