@@ -133,6 +133,27 @@ func (c *conn) row(query string, args ...any) scanner {
 	return oneRow{s}
 }
 
+// find runs a query for one row, whose Scan must be called. It is nil if there is none.
+func (c *conn) find(query string, args ...any) (scanner, error) {
+	s, err := c.stmt(query)
+	if err == nil {
+		err = s.bind(args)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.ran++
+	there, err := s.step()
+	if err != nil {
+		return nil, err
+	}
+	if !there {
+		s.reset()
+		return nil, nil
+	}
+	return foundRow{s}, nil
+}
+
 // rows runs a query. The statement is not used again before the rows are closed.
 func (c *conn) rows(query string, args ...any) (*rows, error) {
 	s, err := c.stmt(query)
@@ -222,7 +243,7 @@ type stmt struct {
 // is freed when the statement is bound the next time.
 const bufferKept = 64 << 10
 
-// bind sets all values of a statement: texts, blobs, whole numbers, booleans, nil.
+// bind sets all values of a statement: texts, also as textBytes, blobs, whole numbers, booleans, nil.
 func (s *stmt) bind(args []any) error {
 	if len(args) != s.values { // the others would point to what was there before
 		return fmt.Errorf("a statement of %d values was given %d", s.values, len(args))
@@ -233,6 +254,8 @@ func (s *stmt) bind(args []any) error {
 		case string:
 			need += len(a) + 1
 		case []byte:
+			need += len(a) + 1
+		case textBytes:
 			need += len(a) + 1
 		}
 	}
@@ -263,6 +286,10 @@ func (s *stmt) bindOne(i int32, a any) int32 {
 		}
 		return sqlitelib.Xsqlite3_bind_int64(tls, s.handle, i, n)
 	case string:
+		at := s.next(len(a))
+		copy(memory(at, len(a)), a)
+		return sqlitelib.Xsqlite3_bind_text(tls, s.handle, i, at, int32(len(a)), static)
+	case textBytes:
 		at := s.next(len(a))
 		copy(memory(at, len(a)), a)
 		return sqlitelib.Xsqlite3_bind_text(tls, s.handle, i, at, int32(len(a)), static)
@@ -451,6 +478,15 @@ func (r oneRow) Scan(dest ...any) error {
 	if !there {
 		return sql.ErrNoRows
 	}
+	return r.scan(dest)
+}
+
+// foundRow is the row that find has found.
+type foundRow struct{ *stmt }
+
+// Scan reads the row and ends the query.
+func (r foundRow) Scan(dest ...any) error {
+	defer r.reset()
 	return r.scan(dest)
 }
 
