@@ -24,9 +24,8 @@ type lookout struct {
 	late *time.Timer
 
 	mu   sync.Mutex
-	read time.Time // when news were last read
-	// retried are the texts of the last news, by source; nil before the first.
-	retried map[string]string
+	read time.Time           // when news were last read
+	last []stream.SourceNews // nil before the first
 }
 
 func newLookout(w *Worker) *lookout { return &lookout{w: w, late: time.NewTimer(newsLate)} }
@@ -71,21 +70,31 @@ func (l *lookout) see(news []stream.SourceNews) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.read = time.Now()
-	first := l.retried == nil
-	if first {
-		l.retried = make(map[string]string, len(news))
-	}
 	for i, name := range l.w.names {
-		src := l.w.sources[name]
-		src.condition.See(news[i].State)
-		l.w.Metrics.Pace.WithLabelValues(name).Set(src.pace.Share(time.Now()))
-		if news[i].State.Paused {
-			src.attend(news[i].State)
+		var last stream.SourceNews
+		if l.last != nil {
+			last = l.last[i]
 		}
-		if !first && news[i].Retried != l.retried[name] {
+		l.seeOne(l.w.sources[name], last, news[i])
+		if l.last != nil && news[i].Retried != last.Retried {
 			l.overdue(name)
 		}
-		l.retried[name] = news[i].Retried
+	}
+	l.last = news
+	l.w.statesRead()
+}
+
+// seeOne takes the state of a source.
+func (l *lookout) seeOne(src *source, last, now stream.SourceNews) {
+	switch {
+	case now.Err == nil:
+		src.condition.See(now.State)
+	case last.Err == nil:
+		l.w.Logger.Error("the state of a source cannot be read; it counts as it was last known", "source", src.Name, "error", now.Err)
+	}
+	l.w.Metrics.Pace.WithLabelValues(src.Name).Set(src.pace.Share(time.Now()))
+	if now.State.Paused {
+		src.attend(now.State)
 	}
 }
 

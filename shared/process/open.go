@@ -89,6 +89,13 @@ func definition(c *config.Config, source string) (*provider.Definition, error) {
 	if err != nil {
 		return nil, c.Problem(key, "%w", err)
 	}
+	settings := map[string]string{}
+	for name, value := range c.Sources[source].Settings {
+		settings[name] = string(value)
+	}
+	if d, err = d.With(settings); err != nil {
+		return nil, c.Problem("sources."+source+".settings", "%w", err)
+	}
 	return d, nil
 }
 
@@ -152,7 +159,7 @@ func (s Source) Verifier(tolerance time.Duration) (*provider.Verifier, error) {
 	for i, secret := range s.WebhookSecrets {
 		secrets[i] = string(secret)
 	}
-	verifier, err := provider.NewVerifier(s.Definition, provider.VerifierOptions{Secrets: secrets, Tolerance: tolerance})
+	verifier, err := provider.NewVerifier(s.Definition, provider.VerifierOptions{Secrets: secrets, URL: s.WebhookURL, Tolerance: tolerance})
 	if err != nil {
 		return nil, fmt.Errorf("source %s: %w", s.Name, err)
 	}

@@ -5,10 +5,8 @@ import (
 	"maps"
 	"net/http"
 	"net/textproto"
-	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/net/http/httpguts"
 )
@@ -21,23 +19,27 @@ func Parse(file string, text []byte) (*Definition, error) {
 		return nil, err
 	}
 	s := r.section(root, "")
-	signature := parseSignature(s.must("signature"))
-	envelope := parseEnvelope(s.must("envelope"), signature)
+	signed := parseSignature(s.must("signature"))
+	envelope, ids := parseEnvelope(s.must("envelope"), signed)
 	d := &Definition{
 		Name:      s.required("provider"),
-		signature: signature,
+		signature: signed,
 		envelope:  envelope,
 		api:       parseAPI(s.must("api"), envelope),
 		history:   parseHistory(s.sub("history")),
 		byName:    map[string]*Kind{},
 		families:  map[string]*family{},
+		scratch:   &scratchPool{},
 	}
 	if d.Name != "" && !plainName.MatchString(d.Name) {
 		s.fail("provider", "is %q: want lower-case letters, digits and _", d.Name)
 	}
-	d.parseKinds(s.must("kinds"))
+	kinds := s.must("kinds")
+	d.parseKinds(kinds)
 	d.envelope.keys = d.contextKeys()
+	d.checkIDs(ids)
 	d.parseFamilies(s.must("events"))
+	d.checkFilled(kinds)
 	s.done()
 	if len(r.errs) > 0 {
 		return nil, errors.Join(r.errs...)
@@ -59,97 +61,22 @@ func (d *Definition) contextKeys() map[string]bool {
 	return keys
 }
 
-func parseSignature(s *section) signatureSpec {
-	spec := signatureSpec{
-		scheme:    s.choice("scheme", slices.Sorted(maps.Keys(schemes))...),
-		headers:   s.texts("headers"),
-		tolerance: s.duration("tolerance", 5*time.Minute),
-	}
-	if s.value["scheme"] == nil {
-		s.fail("scheme", "is missing")
-	}
-	if len(spec.headers) == 0 {
-		s.fail("headers", "is missing: name at least one header")
-	}
-	for _, h := range spec.headers {
-		s.checkHeader("headers", h)
-		if spec.scheme == standardWebhooks && !hasFamily(h) {
-			s.fail("headers", "holds %q: names of this scheme end in %s", h, signatureSuffix)
-		}
-	}
-	s.done()
-	return spec
-}
-
-// signedIDs are the headers of the event's id by the signature that covers each,
-// in the order of preference, if id is one of those. Empty for schemes that sign
-// no header.
-func (spec signatureSpec) signedIDs(id string) []signedID {
-	var all []signedID
-	among := false
-	for _, h := range spec.headers {
-		family, ok := familyOf(h)
-		if spec.scheme != standardWebhooks || !ok {
-			continue
-		}
-		all = append(all, signedID{signature: named(h), id: named(family + idSuffix), family: sistersOf(named(h))})
-		among = among || strings.EqualFold(family+idSuffix, id)
-	}
-	if !among {
-		return nil
-	}
-	return all
-}
-
 func (s *section) checkHeader(key, name string) {
 	if !httpguts.ValidHeaderFieldName(name) {
 		s.fail(key, "%q is no name of a header", name)
 	}
 }
 
-func parseEnvelope(s *section, signature signatureSpec) envelopeSpec {
-	format := s.choice("time", slices.Sorted(maps.Keys(timeFormats))...)
-	spec := envelopeSpec{
-		eventType: s.jsonPath("type"),
-		createdAt: s.jsonPath("created_at"),
-		time:      timeFormats[format],
-		unix:      format == "unix",
-		context:   s.jsonPath("context"),
-	}
-	if spec.eventType == nil {
-		s.fail("type", "is missing")
-	}
-	spec.id, spec.idHeader = s.jsonPath("id"), s.text("id_header")
-	if (spec.id == nil) == (spec.idHeader == "") {
-		s.fail("id", "is the path of the event's id: want either id or id_header")
-	}
-	if spec.idHeader != "" {
-		s.checkHeader("id_header", spec.idHeader)
-		spec.signedIDs = signature.signedIDs(spec.idHeader)
-	}
-	object := s.sub("object")
-	spec.objectID, spec.objectTyp = object.jsonPath("id"), object.jsonPath("type")
-	object.done()
-	hasObject := spec.objectID != nil && spec.objectTyp != nil
-	if hasObject == (spec.context != nil) {
-		s.fail("context", "is the path of the ids: want either context or object with id and type")
-	}
-	s.done()
-	return spec
-}
-
 func parseAPI(s *section, envelope envelopeSpec) apiSpec {
 	spec := apiSpec{
-		auth:       s.choice("auth", "bearer", "basic"),
-		headers:    http.Header{},
-		pagination: parsePagination(s.sub("pagination")),
-		notFound:   s.choice("errors", slices.Sorted(maps.Keys(errorStyles))...),
+		auth:    s.choice("auth", "bearer", "basic"),
+		headers: http.Header{},
+		pages:   parsePagination(s.sub("pagination"), cursorPages()),
+		paged:   s.value["pagination"] != nil,
+		errors:  parseErrors(s),
 
 		rateHeaders: s.choice("rate_headers", slices.Sorted(maps.Keys(rateStyles))...), // none comes first
 		probe:       s.required("probe"),
-	}
-	if s.value["errors"] == nil {
-		s.fail("errors", "is missing")
 	}
 	headers := s.sub("headers")
 	for _, name := range headers.names {
@@ -167,19 +94,22 @@ func parseAPI(s *section, envelope envelopeSpec) apiSpec {
 	spec.identity = parseIdentity(s.sub("identity"))
 	events := s.sub("events")
 	spec.events = eventsSpec{
-		path: events.text("path"), since: events.text("since"), query: events.params("query"),
+		path: events.text("path"), since: events.text("since"), query: events.fixedParams("query"),
 		newestFirst: events.choice("order", "oldest_first", "newest_first") == "newest_first",
 		horizon:     events.duration("horizon", 0),
 	}
 	if events.value != nil {
 		events.checkFixed("path", spec.events.path)
 	}
-	if spec.events.path != "" && envelope.idHeader != "" {
-		events.fail("path", "is of no use with envelope.id_header: events in a list come without headers, so none would have an id")
+	if spec.events.path != "" {
+		envelope.checkListed(events)
 	}
-	events.checkQuery("query", spec.events.query, spec.events.since)
+	if spec.events.path != "" {
+		spec.events.pages = events.pagination(spec, "path")
+		events.checkQuery("query", spec.events.query, spec.events.pages, spec.events.since)
+	}
 	events.done()
-	spec.webhooks = parseWebhooks(s.sub("webhooks"))
+	spec.webhooks = parseWebhooks(s.sub("webhooks"), spec)
 	s.done()
 	return spec
 }
@@ -204,26 +134,15 @@ func (s *section) checkFixed(name, path string) {
 // the query would stand above it, so that the list comes at another size than is
 // asked for, or its first page for ever. since is the name of the lower bound, "" if
 // the list has none.
-func (s *section) checkQuery(name string, query url.Values, since string) {
-	if since != "" && query.Has(since) {
+func (s *section) checkQuery(name string, query params, pages *paginationSpec, since string) {
+	if since != "" && query.has(since) {
 		s.fail(name, "holds %q, which the key since sets for each request: leave one of the two out", since)
 	}
-	for _, param := range pageParams {
-		if query.Has(param) {
+	for _, param := range pages.params() {
+		if query.has(param) {
 			s.fail(name, "holds %q, which api.pagination sets for each request: leave it out", param)
 		}
 	}
-}
-
-func parsePagination(s *section) paginationSpec {
-	spec := paginationSpec{
-		style: s.choice("style", slices.Sorted(maps.Keys(pagers))...),
-		items: s.jsonPath("items"),
-		next:  s.jsonPath("next"),
-		limit: s.number("limit", 100, 10_000),
-	}
-	s.done()
-	return spec
 }
 
 func parseHistory(s *section) historySpec {

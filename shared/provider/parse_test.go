@@ -30,8 +30,8 @@ func TestParseDefaults(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 5*time.Minute, d.signature.tolerance)
 	require.Equal(t, "bearer", d.api.auth)
-	require.Equal(t, 100, d.api.pagination.limit)
-	require.Equal(t, "cursor", d.api.pagination.style)
+	require.Equal(t, 100, d.api.pages.limit)
+	require.Equal(t, "cursor", d.api.pages.style)
 	k := d.Kind("thing")
 	require.Equal(t, ShapeEntity, k.Shape)
 	require.Equal(t, "thing", k.IDKey)
@@ -68,14 +68,15 @@ func TestParseErrorsNameLineAndKey(t *testing.T) {
 		"bad tolerance":            {"[X-Sig]}", "[X-Sig], tolerance: 5}", "small.yaml:2: signature.tolerance: is \"5\": want a time"},
 		"negative tolerance":       {"[X-Sig]}", "[X-Sig], tolerance: -5m}", "small.yaml:2: signature.tolerance: is \"-5m\""},
 		"envelope is text":         {"envelope: {id: id, type: type, context: context}", "envelope: id", "small.yaml:3: envelope: is \"id\": want a mapping"},
-		"no event id":              {"id: id, ", "", "small.yaml:3: envelope.id: is the path of the event's id"},
-		"two event ids":            {"id: id, ", "id: id, id_header: x-id, ", "envelope.id: is the path of the event's id"},
+		"no event id":              {"id: id, ", "", "small.yaml:3: envelope.id: is missing: want the place of the event's id"},
+		"the old id_header":        {"id: id, ", "id_header: x-id, ", "small.yaml:3: envelope.id_header: is written in another way: id: header:x-id"},
 		"no event type":            {"type: type, ", "", "small.yaml:3: envelope.type: is missing"},
-		"no context":               {", context: context", "", "small.yaml:3: envelope.context: is the path of the ids"},
-		"half an object":           {"context: context", "object: {id: data.id}", "envelope.context: is the path of the ids"},
+		"no context":               {", context: context", "", "small.yaml:3: envelope.context: is missing: want the path of an object of ids; or object, or ids"},
+		"half an object":           {"context: context", "object: {type: data.type}", "small.yaml:3: envelope.object.id: is missing"},
+		"context and object":       {"context: context", "context: context, object: {id: data.id}", "envelope.context: is the path of the ids: want either context or object"},
 		"empty step in a path":     {"context: context", "context: a..b", "small.yaml:3: envelope.context: path \"a..b\" has an empty step"},
 		"star in a path":           {"context: context", "context: \"a.*\"", "envelope.context: is \"a.*\": a path to one value"},
-		"unknown time":             {"context: context", "context: context, time: moon", "envelope.time: is \"moon\": want one of rfc3339, unix"},
+		"unknown time":             {"context: context", "context: context, time: moon", "envelope.time: is \"moon\": want one of rfc3339, unix, unix_ms"},
 		"no error style":           {"errors: message, ", "", "small.yaml:4: api.errors: is missing"},
 		"unknown error style":      {"errors: message", "errors: loud", "small.yaml:4: api.errors: is \"loud\": want one of error-type, message, problem"},
 		"identity elsewhere":       {"probe: /me", "probe: /me, identity: {path: \"//w\", value: id}", "small.yaml:4: api.identity.path: is \"//w\": want a path"},
@@ -86,7 +87,7 @@ func TestParseErrorsNameLineAndKey(t *testing.T) {
 		"unknown auth":             {"probe: /me", "probe: /me, auth: none", "api.auth: is \"none\": want one of bearer, basic"},
 		"bad header name":          {"probe: /me", "probe: /me, headers: {\"a b\": c}", "api.headers: \"a b\" is no name of a header"},
 		"bad header value":         {"probe: /me", "probe: /me, headers: {a: \"b\\nc\"}", "small.yaml:4: api.headers.a: is \"b\\nc\": no value"},
-		"unknown pagination":       {"probe: /me", "probe: /me, pagination: {style: none}", "api.pagination.style: is \"none\": want one of cursor, last-id"},
+		"unknown pagination":       {"probe: /me", "probe: /me, pagination: {style: none}", "api.pagination.style: is \"none\": want one of cursor, last-id, link, next-url, offset, page, whole"},
 		"limit of zero":            {"probe: /me", "probe: /me, pagination: {limit: 0}", "api.pagination.limit: is \"0\": want a whole number"},
 		"limit in words":           {"probe: /me", "probe: /me, pagination: {limit: many}", "api.pagination.limit: is \"many\""},
 		"events without path":      {"probe: /me", "probe: /me, events: {since: x}", "api.events.path: is \"\": want a path"},
@@ -186,7 +187,7 @@ func TestKindsThatAnObjectCannotName(t *testing.T) {
 	const whole = `provider: small
 signature: {scheme: timestamped-hmac, headers: [X-Sig]}
 envelope: {id: id, type: type, object: {id: data.id, type: data.object}}
-api: {errors: message, probe: /me}
+api: {errors: message, probe: /me, pagination: {style: cursor}}
 kinds:
   thing: {get: "/things/{thing}", list: /things}
   part: {get: "/things/{thing}/parts/{part}", list: "/things/{thing}/parts"}

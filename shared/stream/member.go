@@ -59,7 +59,7 @@ func (m *Member) BeatAndRead(ctx context.Context, sources []string) (live []stri
 	}
 	fresh, live := heartbeatReply(replies[0])
 	if len(sources) > 0 && errs[1] == nil {
-		news = sourcesReply(replies[1], len(sources))
+		news = sourcesReply(replies[1], sources)
 	}
 	now := m.s.opts.Now()
 	if fresh && !m.sent.IsZero() && now.Sub(m.sent) < m.s.opts.LeaseTTL {

@@ -31,6 +31,8 @@ type SourceNews struct {
 	// Retried is another text after each RetryParked. The holder of a shard then looks
 	// at its due times (Lease.Overdue).
 	Retried string
+	// Err says why State cannot be read: another program has written its key.
+	Err error
 }
 
 // Sources returns the news of sources, in their order, in one call.
@@ -40,7 +42,7 @@ func (s *Streams) Sources(ctx context.Context, sources []string) ([]SourceNews, 
 	if err != nil {
 		return nil, err
 	}
-	return sourcesReply(v, len(sources)), nil
+	return sourcesReply(v, sources), nil
 }
 
 func (s *Streams) sourcesCall(sources []string) scriptCall {
@@ -52,14 +54,18 @@ func (s *Streams) sourcesCall(sources []string) scriptCall {
 	return scriptCall{sourcesScript, "read the states of the sources", keys, args}
 }
 
-// sourcesReply reads the answer to sourcesCall, of n sources.
-func sourcesReply(v any, n int) []SourceNews {
+// sourcesReply reads the answer to sourcesCall.
+func sourcesReply(v any, sources []string) []SourceNews {
 	answer := asList(v)
-	retried := asList(answer[0])
-	news := make([]SourceNews, n)
-	for i := range news {
-		news[i].Retried = asText(retried[i])
-		if state := asList(answer[1+i]); len(state) > 0 {
+	retried := asList(answer[0]) // none if another program has written their key
+	news := make([]SourceNews, len(sources))
+	for i, source := range sources {
+		if len(retried) > i {
+			news[i].Retried = asText(retried[i])
+		}
+		if err, failed := answer[1+i].(error); failed {
+			news[i].Err = explain(err, "read the state of source "+source)
+		} else if state := asList(answer[1+i]); len(state) > 0 {
 			news[i].State = toldState(state)
 		}
 	}
