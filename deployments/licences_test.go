@@ -124,6 +124,9 @@ func licences(text string) (names []string) {
 	if strings.Contains(text, "Permission is hereby granted, free of charge") {
 		names = append(names, "MIT")
 	}
+	if strings.Contains(text, "Permission to use, copy, modify, and distribute this software") && strings.Contains(text, "appear in all copies") {
+		names = append(names, "ISC")
+	}
 	if strings.Contains(text, "Redistribution and use in source and binary forms") {
 		if strings.Contains(text, "Neither the name") || strings.Contains(text, "The names of") {
 			return append(names, "BSD-3-Clause")
