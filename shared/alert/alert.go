@@ -25,6 +25,7 @@ const (
 	ListTooLong  Kind = "list_too_long" // a list of the provider's does not end, or a page of it is too long in any size
 	ListFails    Kind = "list_fails"    // a list of the provider's cannot be read, sweep after sweep
 	Identity     Kind = "identity"      // redis and the database are not of one fleet
+	KindRefused  Kind = "kind_refused"  // the provider accepts our key and refuses one kind
 	NoWorker     Kind = "no_worker"     // a source has work and no worker is alive
 	RedisUnsafe  Kind = "redis_unsafe"  // redis is set, or holds something, so that work may be lost or held up
 )
@@ -41,6 +42,7 @@ var said = map[Kind]string{
 	ListTooLong:  "a list of the provider's does not end, or a page of it is too long to be read",
 	ListFails:    "lists of the provider's could not be read by several sweeps in a row",
 	Identity:     "redis and the database are not of one fleet: nothing is read or written until they are",
+	KindRefused:  "the provider refuses one kind, whose entities wait",
 	NoWorker:     "no worker is alive, and work waits",
 	RedisUnsafe:  "redis is not as it must be for the queue",
 }
