@@ -85,6 +85,8 @@ func (s *source) run(ctx context.Context) {
 	}
 	var syncs sync.WaitGroup
 	defer syncs.Wait()
+	t := time.NewTimer(untilKicked)
+	defer t.Stop()
 	for ctx.Err() == nil {
 		loop.Turn()
 		wait := untilKicked
@@ -92,7 +94,7 @@ func (s *source) run(ctx context.Context) {
 			wait = s.dispatch(ctx, &syncs)
 		}
 		loop.Waiting("lanes that are ready")
-		t := time.NewTimer(wait)
+		t.Reset(wait)
 		select {
 		case <-ctx.Done():
 		case <-s.ready.pushed:
@@ -100,7 +102,6 @@ func (s *source) run(ctx context.Context) {
 		case state := <-s.pauses:
 			s.look(ctx, loop, state)
 		}
-		t.Stop()
 	}
 }
 
