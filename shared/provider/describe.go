@@ -58,20 +58,22 @@ func (d *Definition) Tolerance() time.Duration {
 	return d.signature.tolerance
 }
 
-// Paths returns the paths of the kind's GET and of its list with their placeholders,
-// below the API's address. "": it has none.
+// Paths returns what is asked for an entity of the kind and for its list, with their
+// placeholders, below the API's address. "": it has none.
 func (k *Kind) Paths() (get, list string) { return k.get.String(), k.list.String() }
 
-// String returns the path as the definition has it.
-func (t template) String() string {
-	var b strings.Builder
-	for i, part := range t {
-		if i%2 == 1 {
-			part = "{" + part + "}"
-		}
-		b.WriteString(part)
+// String returns the path and the parameters as the definition has them.
+func (e endpoint) String() string {
+	text := e.path.String()
+	for i, p := range e.query {
+		text += map[bool]string{true: "?", false: "&"}[i == 0] + p.name + "=" + p.value.String()
 	}
-	return b.String()
+	return text
+}
+
+// String returns the text as the definition has it.
+func (t template) String() string {
+	return t.fill(func(name string) string { return "{" + name + "}" })
 }
 
 // Request returns the path and the parameters of the request for an entity, below the
@@ -81,9 +83,9 @@ func (d *Definition) Request(ref event.Ref) (string, error) {
 	if k == nil {
 		return "", fmt.Errorf("provider %s has no kind %q", d.Name, ref.Key.Kind)
 	}
-	path, err := k.path(ref)
-	if err != nil || len(k.query) == 0 {
-		return path, err
+	call, err := k.call(ref)
+	if err != nil || len(call.query) == 0 {
+		return call.path, err
 	}
-	return path + "?" + k.query.Encode(), nil
+	return call.path + "?" + call.query.Encode(), nil
 }
