@@ -167,12 +167,8 @@ func New(o Options) (*Worker, error) {
 		knowsStates: make(chan struct{}),
 	}
 	w.statesRead = sync.OnceFunc(func() { close(w.knowsStates) })
-<<<<<<< HEAD
 	w.settler, w.lookout = newSettler(w), newLookout(w)
 	w.reading = newReadRoom(o.InFlight)
-=======
-	w.settler, w.reading = newSettler(w), newReadRoom(o.InFlight)
->>>>>>> memory
 	w.storeRetry = storeRetry(o)
 	for _, s := range o.Sources {
 		if w.sources[s.Name] != nil {
