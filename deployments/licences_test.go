@@ -77,7 +77,7 @@ type linked struct {
 func shipped(t *testing.T) (out []linked) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-json=Dir,Module", "-tags", Tags(),
-		"../api/cmd", "../worker/cmd", "../reconciler/cmd", "./standalone", "./simulator")
+		"../api/cmd", "../worker/cmd", "../reconciler/cmd", "./standalone", "./simulator", "./tarn")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
 	stdout, err := cmd.Output()
 	require.NoError(t, err)
