@@ -38,7 +38,7 @@ id: header:X-GitHub-Delivery
 type: [header:X-GitHub-Event, action]
 ids: {owner: repository.owner.login, repo: repository.name, issue: issue.number, pull: pull_request.number}`,
 			kinds: `
-repository: {get: "/repos/{owner}/{repo}", list: "/users/{owner}/repos"}
+repository: {get: "/repos/{owner}/{repo}"}
 issue: {get: "/repos/{owner}/{repo}/issues/{issue}", ids: parents}
 pull: {get: "/repos/{owner}/{repo}/pulls/{pull}", ids: parents}`,
 			events: `
@@ -54,7 +54,7 @@ push: {touches: [repository]}`,
 id: header:X-GitHub-Delivery
 type: [header:X-GitHub-Event, action]
 ids: {owner: repository.owner.login, repo: repository.name}`,
-			kinds:  `repository: {get: "/repos/{owner}/{repo}", list: "/users/{owner}/repos"}`,
+			kinds:  `repository: {get: "/repos/{owner}/{repo}"}`,
 			events: `push: {touches: [repository]}`,
 			header: http.Header{"X-Github-Delivery": {"72d3162e"}, "X-Github-Event": {"push"}},
 			body:   `{"ref":"refs/heads/main","before":"6113728f","repository":{"name":"hello","owner":{"login":"octo"}}}`,

@@ -5,10 +5,8 @@ import (
 	"maps"
 	"net/http"
 	"net/textproto"
-	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/net/http/httpguts"
 )
@@ -21,11 +19,11 @@ func Parse(file string, text []byte) (*Definition, error) {
 		return nil, err
 	}
 	s := r.section(root, "")
-	signature := parseSignature(s.must("signature"))
-	envelope, ids := parseEnvelope(s.must("envelope"), signature)
+	signed := parseSignature(s.must("signature"))
+	envelope, ids := parseEnvelope(s.must("envelope"), signed)
 	d := &Definition{
 		Name:      s.required("provider"),
-		signature: signature,
+		signature: signed,
 		envelope:  envelope,
 		api:       parseAPI(s.must("api"), envelope),
 		history:   parseHistory(s.sub("history")),
@@ -63,48 +61,6 @@ func (d *Definition) contextKeys() map[string]bool {
 	return keys
 }
 
-func parseSignature(s *section) signatureSpec {
-	spec := signatureSpec{
-		scheme:    s.choice("scheme", slices.Sorted(maps.Keys(schemes))...),
-		headers:   s.texts("headers"),
-		tolerance: s.duration("tolerance", 5*time.Minute),
-	}
-	if s.value["scheme"] == nil {
-		s.fail("scheme", "is missing")
-	}
-	if len(spec.headers) == 0 {
-		s.fail("headers", "is missing: name at least one header")
-	}
-	for _, h := range spec.headers {
-		s.checkHeader("headers", h)
-		if spec.scheme == standardWebhooks && !hasFamily(h) {
-			s.fail("headers", "holds %q: names of this scheme end in %s", h, signatureSuffix)
-		}
-	}
-	s.done()
-	return spec
-}
-
-// signedIDs are the headers of the event's id by the signature that covers each,
-// in the order of preference, if id is one of those. Empty for schemes that sign
-// no header.
-func (spec signatureSpec) signedIDs(id string) []signedID {
-	var all []signedID
-	among := false
-	for _, h := range spec.headers {
-		family, ok := familyOf(h)
-		if spec.scheme != standardWebhooks || !ok {
-			continue
-		}
-		all = append(all, signedID{signature: named(h), id: named(family + idSuffix), family: sistersOf(named(h))})
-		among = among || strings.EqualFold(family+idSuffix, id)
-	}
-	if !among {
-		return nil
-	}
-	return all
-}
-
 func (s *section) checkHeader(key, name string) {
 	if !httpguts.ValidHeaderFieldName(name) {
 		s.fail(key, "%q is no name of a header", name)
@@ -113,16 +69,14 @@ func (s *section) checkHeader(key, name string) {
 
 func parseAPI(s *section, envelope envelopeSpec) apiSpec {
 	spec := apiSpec{
-		auth:       s.choice("auth", "bearer", "basic"),
-		headers:    http.Header{},
-		pagination: parsePagination(s.sub("pagination")),
-		notFound:   s.choice("errors", slices.Sorted(maps.Keys(errorStyles))...),
+		auth:    s.choice("auth", "bearer", "basic"),
+		headers: http.Header{},
+		pages:   parsePagination(s.sub("pagination"), cursorPages()),
+		paged:   s.value["pagination"] != nil,
+		errors:  parseErrors(s),
 
 		rateHeaders: s.choice("rate_headers", slices.Sorted(maps.Keys(rateStyles))...), // none comes first
 		probe:       s.required("probe"),
-	}
-	if s.value["errors"] == nil {
-		s.fail("errors", "is missing")
 	}
 	headers := s.sub("headers")
 	for _, name := range headers.names {
@@ -140,7 +94,7 @@ func parseAPI(s *section, envelope envelopeSpec) apiSpec {
 	spec.identity = parseIdentity(s.sub("identity"))
 	events := s.sub("events")
 	spec.events = eventsSpec{
-		path: events.text("path"), since: events.text("since"), query: events.params("query"),
+		path: events.text("path"), since: events.text("since"), query: events.fixedParams("query"),
 		newestFirst: events.choice("order", "oldest_first", "newest_first") == "newest_first",
 		horizon:     events.duration("horizon", 0),
 	}
@@ -150,9 +104,12 @@ func parseAPI(s *section, envelope envelopeSpec) apiSpec {
 	if spec.events.path != "" {
 		envelope.checkListed(events)
 	}
-	events.checkQuery("query", spec.events.query, spec.events.since)
+	if spec.events.path != "" {
+		spec.events.pages = events.pagination(spec, "path")
+		events.checkQuery("query", spec.events.query, spec.events.pages, spec.events.since)
+	}
 	events.done()
-	spec.webhooks = parseWebhooks(s.sub("webhooks"))
+	spec.webhooks = parseWebhooks(s.sub("webhooks"), spec)
 	s.done()
 	return spec
 }
@@ -177,26 +134,15 @@ func (s *section) checkFixed(name, path string) {
 // the query would stand above it, so that the list comes at another size than is
 // asked for, or its first page for ever. since is the name of the lower bound, "" if
 // the list has none.
-func (s *section) checkQuery(name string, query url.Values, since string) {
-	if since != "" && query.Has(since) {
+func (s *section) checkQuery(name string, query params, pages *paginationSpec, since string) {
+	if since != "" && query.has(since) {
 		s.fail(name, "holds %q, which the key since sets for each request: leave one of the two out", since)
 	}
-	for _, param := range pageParams {
-		if query.Has(param) {
+	for _, param := range pages.params() {
+		if query.has(param) {
 			s.fail(name, "holds %q, which api.pagination sets for each request: leave it out", param)
 		}
 	}
-}
-
-func parsePagination(s *section) paginationSpec {
-	spec := paginationSpec{
-		style: s.choice("style", slices.Sorted(maps.Keys(pagers))...),
-		items: s.jsonPath("items"),
-		next:  s.jsonPath("next"),
-		limit: s.number("limit", 100, 10_000),
-	}
-	s.done()
-	return spec
 }
 
 func parseHistory(s *section) historySpec {

@@ -24,7 +24,7 @@ func envelopedText(envelope, kinds, events string) string {
 		return "  " + strings.ReplaceAll(strings.TrimSpace(text), "\n", "\n  ")
 	}
 	return "provider: odd\nsignature: {scheme: timestamped-hmac, headers: [X-Sig]}\nenvelope:\n" + indent(envelope) +
-		"\napi: {errors: message, probe: /me}\nkinds:\n" + indent(kinds) + "\nevents:\n" + indent(events) + "\n"
+		"\napi: {errors: message, probe: /me, pagination: {style: cursor}}\nkinds:\n" + indent(kinds) + "\nevents:\n" + indent(events) + "\n"
 }
 
 const (

@@ -37,13 +37,15 @@ type call struct {
 	depth int    // of nesting that is read; 0: the usual
 	path  string // under the base address, escaped
 	query url.Values
-	why   string // the justification
+	pages *paginationSpec // of a list
+	why   string          // the justification
 }
 
 // answer is a good answer.
 type answer struct {
 	doc    *rawjson.Doc
 	sentAt time.Time // before the request was written
+	links  []string  // values of the header Link
 }
 
 // ask sends one request, inside a span, and reads its answer. Spans hold no
@@ -95,7 +97,7 @@ func (c *Client) send(parent context.Context, call call) (*answer, int, error) {
 		}
 		return nil, res.StatusCode, err
 	}
-	return &answer{doc: doc, sentAt: sentAt}, res.StatusCode, nil
+	return &answer{doc: doc, sentAt: sentAt, links: res.Header.Values("Link")}, res.StatusCode, nil
 }
 
 // drain reads what is left of an error's body, so that a connection of
@@ -195,17 +197,21 @@ func (c *Client) read(res *http.Response, depth int) (*rawjson.Doc, error) {
 
 // failed classifies an answer that is not 200, by the table in package fate.
 func (c *Client) failed(res *http.Response) error {
-	s, own := res.StatusCode, false
+	s, own, alone := res.StatusCode, false, false
 	missing := s == http.StatusNotFound || s == http.StatusGone
-	if missing {
-		var err error
-		if own, err = c.inOwnWords(res); err != nil {
+	if missing || c.def.api.errors.entity[s] != nil {
+		body, err := errorBody(res)
+		if err != nil {
 			return err
 		}
+		own = missing && c.def.api.errors.gone(res.Header.Get("Content-Type"), body)
+		alone = c.def.api.errors.alone(s, body)
 	}
 	says := "provider failed"
 	class := fate.OfStatus(s, own)
 	switch {
+	case alone:
+		says = "provider says that this entity alone cannot be had now"
 	case class == fate.Throttled:
 		says = "provider asks us to slow down"
 	case class == fate.Refused:
@@ -219,22 +225,27 @@ func (c *Client) failed(res *http.Response) error {
 	case 300 <= s && s < 400:
 		says = "provider redirects us: check api_url"
 	}
-	return c.errorf(res, class, "%s", says)
+	e := c.errorf(res, class, "%s", says)
+	e.Alone = alone
+	return e
 }
 
-// inOwnWords distinguishes the provider's own 404 or 410 from that of a proxy.
-func (c *Client) inOwnWords(res *http.Response) (bool, error) {
+// errorBody returns the body of an error, no value if it is not JSON.
+func errorBody(res *http.Response) (rawjson.Value, error) {
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxErrorBody))
 	if err != nil {
-		return false, err
+		return rawjson.Value{}, err
 	}
 	doc, err := rawjson.Parse(withoutMark(body), rawjson.Options{})
-	return err == nil && errorStyles[c.def.api.notFound](res.Header.Get("Content-Type"), doc.Root()), nil
+	if err != nil {
+		return rawjson.Value{}, nil
+	}
+	return doc.Root(), nil
 }
 
 // errorf makes an error that begins with the status. It never holds the body,
 // which may hold personal data.
-func (c *Client) errorf(res *http.Response, class fate.Class, format string, args ...any) error {
+func (c *Client) errorf(res *http.Response, class fate.Class, format string, args ...any) *fate.Error {
 	e := fate.New(class, fmt.Errorf("HTTP %d: "+format, append([]any{res.StatusCode}, args...)...))
 	e.Status = res.StatusCode
 	if retriable(res.StatusCode) {
