@@ -26,9 +26,9 @@ func (d *Definition) Families() []Family {
 	var all []Family
 	for _, name := range slices.Sorted(maps.Keys(d.families)) {
 		f := d.families[name]
-		out := Family{Name: name, Derived: namesOf(f.derived)}
+		out := Family{Name: name, Derived: listNames(f.derived)}
 		for _, t := range f.touches {
-			switch names := namesOf(t); len(names) {
+			switch names := listNames(t); len(names) {
 			case 0:
 				out.Touches = append(out.Touches, everyOther)
 			case 1:
@@ -42,7 +42,8 @@ func (d *Definition) Families() []Family {
 	return all
 }
 
-func namesOf(kinds []*Kind) (names []string) {
+// listNames returns the names of kinds.
+func listNames(kinds []*Kind) (names []string) {
 	for _, k := range kinds {
 		names = append(names, k.Name)
 	}
