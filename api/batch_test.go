@@ -24,7 +24,7 @@ func batching(t *testing.T, envelope string) func(*Options) {
 signature: {scheme: timestamped-hmac, headers: [LMG-Signature]}
 envelope:
   `+strings.ReplaceAll(envelope, "\n", "\n  ")+`
-api: {errors: message, probe: /me, pagination: {style: cursor, items: data, next: next}}
+api: {errors: message, probe: /me, pagination: {style: cursor}}
 kinds: {thing: {get: "/things/{thing}", list: /things}}
 events: {thing: {touches: [thing]}}
 `))

@@ -71,8 +71,8 @@ func alsoOK[T any](api huma.API, description string) map[string]*huma.Response {
 func documentPlain(api huma.API) {
 	doc := api.OpenAPI()
 	doc.AddOperation(webhookOperation(doc.Components.Schemas))
-	doc.AddOperation(challengeOperation(doc.Components.Schemas))
 	doc.AddOperation(secretWebhookOperation(doc.Components.Schemas))
+	doc.AddOperation(challengeOperation(doc.Components.Schemas))
 	for path, summary := range map[string]string{
 		"/healthz": "Whether every loop of the process turns",
 		"/readyz":  "Whether webhooks can be taken; follows Redis, reports the store",

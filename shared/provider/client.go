@@ -21,7 +21,7 @@ import (
 
 // apiSpec says how the provider's API is spoken to.
 type apiSpec struct {
-	auth    string
+	auth    authSpec
 	headers http.Header // with {principal} and {justification}
 	// pages is how lists are divided into pages that do not say so themselves. paged:
 	// the definition says so.
@@ -50,7 +50,7 @@ type eventsSpec struct {
 type ClientOptions struct {
 	// BaseURL is the API's address with its version: "https://…/v1".
 	BaseURL string
-	// Key is the API key.
+	// Key is the API key. With OAuth 2 client credentials it is id:secret.
 	Key string
 	// Timeout bounds one request, from sending to the last byte of the answer. Once
 	// a fifth of it (1 s at least) has passed since the first byte, the answer must
@@ -70,7 +70,8 @@ type ClientOptions struct {
 	// the system's certificates.
 	TLS *tls.Config
 	// Page is called before each further request of a call that makes several, as
-	// for the pages of a list kind, so that it costs what it asks for. An error ends the fetch. Defaults to nothing.
+	// for the pages of a list kind or of a list inside an entity, so that it costs
+	// what it asks for. An error ends the fetch. Defaults to nothing.
 	Page func(ctx context.Context) error
 	// Now is the clock. Defaults to time.Now.
 	Now func() time.Time
@@ -107,6 +108,11 @@ type Client struct {
 	opts ClientOptions
 	base *url.URL
 	http *http.Client
+	// tokens are those of OAuth 2. Nil: the key is sent itself.
+	tokens *tokens
+	// address is base as it is written; headers are those of all requests.
+	address string
+	headers requestHeaders
 	// allowance is from the last answer with rate headers.
 	allowance atomic.Pointer[Allowance]
 	sizes     pageSizes
@@ -123,32 +129,35 @@ func NewClient(d *Definition, o ClientOptions) (*Client, error) {
 	if base.User != nil || base.RawQuery != "" || base.Fragment != "" {
 		return nil, errors.New("api_url holds a user, query or fragment: give the bare address, and the key as api_key")
 	}
-	if err := checkAPIKey(o.Key); err != nil {
+	if err := d.api.auth.checkAPIKey(o.Key); err != nil {
 		return nil, err
 	}
 	if !httpguts.ValidHeaderFieldValue(o.Principal) {
 		return nil, errors.New("principal holds a control character")
 	}
-	return &Client{def: d, opts: o, base: base, http: newHTTP(o)}, nil
-}
-
-func checkAPIKey(key string) error {
-	if key == "" || !httpguts.ValidHeaderFieldValue(key) {
-		return errors.New("api_key is empty or holds a control character")
-	}
-	return nil
+	client := newHTTP(o)
+	return &Client{
+		def: d, opts: o, base: base, http: client, tokens: newTokens(d.api.auth, o, base, client),
+		address: base.String(), headers: newRequestHeaders(&d.api, &o),
+	}, nil
 }
 
 // WithKey returns a client like c that asks with another key, over the connections
 // of c. It does not know the allowance or page sizes that c learned: they may
-// belong to the old key. Closing either client closes the idle connections of both.
+// belong to the old key; nor the access token, unless the key is the same. Closing either client closes the idle connections of both.
 func (c *Client) WithKey(key string) (*Client, error) {
-	if err := checkAPIKey(key); err != nil {
+	if err := c.def.api.auth.checkAPIKey(key); err != nil {
 		return nil, err
 	}
-	o := c.opts
-	o.Key = key
-	return &Client{def: c.def, opts: o, base: c.base, http: c.http}, nil
+	o, tokens := c.opts, c.tokens
+	if key != o.Key {
+		o.Key = key
+		tokens = newTokens(c.def.api.auth, o, c.base, c.http)
+	}
+	return &Client{
+		def: c.def, opts: o, base: c.base, http: c.http, tokens: tokens,
+		address: c.address, headers: newRequestHeaders(&c.def.api, &o),
+	}, nil
 }
 
 func newHTTP(o ClientOptions) *http.Client {
@@ -223,6 +232,9 @@ func (c *Client) fetch(ctx context.Context, k *Kind, call call) (*Snapshot, erro
 	if err := c.def.checkAnswer(k, doc.Root(), call.id); err != nil {
 		return nil, err
 	}
+	if doc, err = c.whole(ctx, k, doc, call); err != nil {
+		return nil, err
+	}
 	return c.interpret(k, doc, a.sentAt)
 }
 
@@ -291,5 +303,5 @@ func (k *Kind) fill(e endpoint, value func(string) string) (call, error) {
 			return call{}, fmt.Errorf("%s of %s: %w", name, k.Name, err)
 		}
 	}
-	return call{kind: k.Name, path: e.path.path(value), query: e.query.fill(value), pages: k.pages}, nil
+	return call{kind: k.Name, path: e.path.path(value), query: e.query.fill(value), pages: k.pages, ids: value}, nil
 }

@@ -69,7 +69,7 @@ func (s *section) checkHeader(key, name string) {
 
 func parseAPI(s *section, envelope envelopeSpec) apiSpec {
 	spec := apiSpec{
-		auth:    s.choice("auth", "bearer", "basic"),
+		auth:    parseAuth(s),
 		headers: http.Header{},
 		pages:   parsePagination(s.sub("pagination"), cursorPages()),
 		paged:   s.value["pagination"] != nil,
@@ -89,6 +89,9 @@ func parseAPI(s *section, envelope envelopeSpec) apiSpec {
 			headers.fail(name, "is %q: only {principal} and {justification} are filled in", value)
 		}
 		spec.headers[textproto.CanonicalMIMEHeaderKey(name)] = []string{value}
+	}
+	if spec.auth.style == authHeader && spec.headers[textproto.CanonicalMIMEHeaderKey(spec.auth.header)] != nil {
+		s.fail("headers", "holds %q, which auth sets to the key: leave it out", spec.auth.header)
 	}
 	s.checkFixed("probe", spec.probe)
 	spec.identity = parseIdentity(s.sub("identity"))

@@ -17,6 +17,10 @@ var (
 )
 
 func (d *Definition) parseKinds(s *section) {
+	if len(s.names) > maxKinds {
+		s.fail("", "has %d kinds: a definition has at most %d", len(s.names), maxKinds)
+		return
+	}
 	for _, name := range s.names {
 		if !plainName.MatchString(name) {
 			s.fail(name, "is no name of a kind: want lower-case letters, digits and _")
@@ -55,7 +59,7 @@ func (d *Definition) checkReached(s *section) {
 	for _, k := range d.kinds {
 		if k.Listable() && !reached[k] {
 			s.fail(k.Name, "has a list that needs {%s}, and no list leads to such ids, so it would never be read: give the kind they are of a list, or leave this one out",
-				strings.Join(k.list.names(), "}, {"))
+				joinNames(k.list.names()))
 		}
 	}
 }
@@ -112,6 +116,7 @@ func (d *Definition) parseKind(name string, s *section) *Kind {
 	}
 	k.parseLists(s, d.api)
 	k.checkPaths(s)
+	k.parseComplete(s, d.api)
 	k.checkStatuses(s)
 	s.done()
 	return k
@@ -229,6 +234,9 @@ func (k *Kind) checkList(s *section) {
 		s.fail("list", "needs {%s}, the id of one entity: give list_query, which goes with the list in place of query", k.IDKey)
 	}
 }
+
+// joinNames puts placeholders into a sentence, but for the outer braces.
+func joinNames(names []string) string { return strings.Join(names, "}, {") }
 
 // article puts a name of a kind into a sentence.
 func article(name string) string {
