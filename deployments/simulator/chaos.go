@@ -154,7 +154,7 @@ func (c *Chaos) Check() error {
 		return fmt.Errorf("outage: %q is none of the known ones", c.Outage)
 	}
 	for key, status := range c.Entities {
-		if kind, _, ok := strings.Cut(key, "/"); !ok || kindsByName[kind] == nil {
+		if kind, _, ok := strings.Cut(key, "/"); !ok || !isKind(kind) {
 			return fmt.Errorf("entities: %q is not kind/id", key)
 		}
 		if status < 400 || status > 599 {
@@ -181,6 +181,7 @@ func ReadChaos(r io.Reader, base Chaos) (Chaos, error) {
 
 // chaos holds the settings in force and the dice they are played with.
 type chaos struct {
+	dialect  *dialect
 	settings atomic.Pointer[Chaos]
 	seed     uint64
 	mu       sync.Mutex
@@ -189,9 +190,9 @@ type chaos struct {
 	filled   time.Time
 }
 
-func newChaos(c Chaos, seed uint64) *chaos {
+func newChaos(c Chaos, seed uint64, d *dialect) *chaos {
 	// A stream of its own: what goes wrong must not change what is true.
-	x := &chaos{seed: seed, rng: rand.New(rand.NewPCG(seed, 1))}
+	x := &chaos{dialect: d, seed: seed, rng: rand.New(rand.NewPCG(seed, 1))}
 	x.settings.Store(&c)
 	return x
 }
@@ -278,9 +279,6 @@ func (x *chaos) seen(e *entity, now time.Time) *version {
 	}
 	return e.asOf(now.Add(-x.upTo(c.StaleFor)))
 }
-
-// retryAfter is the Retry-After of a 429.
-func (c *Chaos) retryAfter() string { return wholeSeconds(time.Duration(c.RetryAfter)) }
 
 // wholeSeconds writes a duration as Retry-After does: rounded up, at least 1.
 func wholeSeconds(d time.Duration) string {

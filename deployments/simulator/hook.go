@@ -1,6 +1,8 @@
 package simulator
 
 import (
+	"errors"
+	"net/url"
 	"slices"
 	"sync/atomic"
 )
@@ -52,4 +54,11 @@ func (w *world) applyHook(r hookRecord) {
 	if !r.Removed {
 		w.hooks = append(slices.Clone(w.hooks), &hook{hookRecord: r})
 	}
+}
+
+func checkAddress(address string) error {
+	if u, err := url.Parse(address); err != nil || u.Host == "" || len(address) > 2083 {
+		return errors.New("url: must be an absolute URL of up to 2083 characters")
+	}
+	return nil
 }

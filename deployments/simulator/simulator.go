@@ -14,6 +14,8 @@ import (
 // Options are the settings of a Simulator. The zero value is a silent world in
 // memory.
 type Options struct {
+	// Provider is which provider is simulated, Lemon or Stripe. Default Lemon.
+	Provider string
 	// Data is the directory the world is kept in. "": in memory only.
 	Data string
 	// Seed decides everything random. Worlds of one seed, clock and rate are
@@ -85,7 +87,7 @@ func (o Options) check() error {
 		return errors.New("webhook secret: missing; webhooks are always signed")
 	}
 	if o.WebhookURL != "" {
-		if err := checkSubscription(o.WebhookURL, eventTypes); err != nil {
+		if err := checkAddress(o.WebhookURL); err != nil {
 			return fmt.Errorf("webhook: %w", err)
 		}
 	}
@@ -110,11 +112,14 @@ type Simulator struct {
 // New returns a simulator with the world of o.Data, or a new one.
 func New(o Options) (*Simulator, error) {
 	o = o.withDefaults()
-	if err := o.check(); err != nil {
+	d, err := dialectOf(o.Provider)
+	if err == nil {
+		err = o.check()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("simulator options: %w", err)
 	}
-	w := newWorld(o.Now, o.Seed, bounds{o.KeepVersions, o.KeepEvents, o.MaxEntities, rewriteAt})
-	var err error
+	w := newWorld(d, o.Now, o.Seed, bounds{o.KeepVersions, o.KeepEvents, o.MaxEntities, rewriteAt})
 	if w.journal, err = openJournal(o.Data, w.apply); err != nil {
 		return nil, fmt.Errorf("simulator world: %w", err)
 	}
@@ -123,7 +128,7 @@ func New(o Options) (*Simulator, error) {
 	}
 	w.recallLoad()
 	counts := &counters{}
-	x := newChaos(o.Chaos, o.Seed)
+	x := newChaos(o.Chaos, o.Seed, d)
 	s := &Simulator{
 		options: o, world: w, chaos: x, counters: counts, rate: o.Rate, moved: make(chan struct{}),
 		sender: newSender(o, x, counts),
@@ -132,7 +137,7 @@ func New(o Options) (*Simulator, error) {
 	s.sender.settled = s.noteSettled
 	if o.WebhookURL != "" {
 		// One fixed id: a restart with another address or secret moves it.
-		h := hookRecord{ID: kindsByName["webhook"].prefix + "options", URL: o.WebhookURL, Events: eventTypes, Secret: o.WebhookSecret}
+		h := hookRecord{ID: d.kind("webhook").prefix + "options", URL: o.WebhookURL, Events: d.eventTypes, Secret: o.WebhookSecret}
 		if err := w.subscribe(h); err != nil {
 			return nil, errors.Join(err, w.journal.close())
 		}
