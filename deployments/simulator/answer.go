@@ -11,6 +11,8 @@ type refusal struct {
 	status     int
 	retryAfter string // "": it says nothing of that
 	Message    string `json:"message"`
+
+	code, param, reason string // Stripe's, "": none
 }
 
 func (r *refusal) Error() string { return r.Message }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"hash/fnv"
 	"net/http"
+	"sync/atomic"
 	"time"
 )
 
@@ -16,6 +17,7 @@ type api struct {
 	key      string // the API wants; "": any will do
 	clock    func() time.Time
 	routes   *http.ServeMux
+	requests atomic.Int64
 }
 
 func newAPI(w *world, x *chaos, c *counters, o Options) *api {
@@ -42,6 +44,9 @@ func (a *api) refuse(w http.ResponseWriter, err error) { a.dialect.writeError(w,
 // ServeHTTP answers, or lets chaos answer.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rec := &recorder{ResponseWriter: w}
+	if a.dialect.headers != nil {
+		a.dialect.headers(a, w.Header())
+	}
 	_, pattern := a.routes.Handler(r)
 	defer func() { a.counters.request(pattern, rec.status) }()
 	if !a.disturb(rec, r) {
@@ -80,10 +85,13 @@ func (a *api) item(k *kind, r *http.Request) (any, error) {
 	return a.dialect.show(a, e, v.State, r), nil
 }
 
-// refused is the status that chaos has set for one entity, or nil.
+// refused is the status that chaos has set for one entity or, as "kind/*", for all of
+// its kind, or nil.
 func (a *api) refused(k *kind, id string) error {
-	if status := a.chaos.now().Entities[k.name+"/"+id]; status != 0 {
-		return refuse(status, http.StatusText(status))
+	for _, name := range []string{id, "*"} {
+		if status := a.chaos.now().Entities[k.name+"/"+name]; status != 0 {
+			return refuse(status, http.StatusText(status))
+		}
 	}
 	return nil
 }
@@ -91,6 +99,9 @@ func (a *api) refused(k *kind, id string) error {
 // singleton answers the one entity of a kind under a parent.
 func (a *api) singleton(k *kind, r *http.Request) (any, error) {
 	id := r.PathValue("parent")
+	if k.parent == "" {
+		id = rootID
+	}
 	if err := a.refused(k, id); err != nil {
 		return nil, err
 	}

@@ -59,7 +59,8 @@ type Chaos struct {
 	// "500", "502", "503" in the provider's shape, "not-provider" (404 in
 	// another's), "redirect", or "down" (connections are cut).
 	Outage string `json:"outage,omitempty"`
-	// Entities answers single ones with a status: {"order/bord_1": 403}.
+	// Entities answers single ones with a status: {"order/bord_1": 403}. In a world of
+	// Stripe "dispute/*" is the list and every entity of a kind.
 	Entities map[string]int `json:"entities,omitempty"`
 
 	// ErrorBody is the chance that an answer to a GET has status 200 and another
@@ -111,6 +112,9 @@ type Chaos struct {
 	// OtherBody is the chance that an event is sent once more with another body,
 	// after up to MaxDelay.
 	OtherBody float64 `json:"other_body"`
+	// TestMode is the chance that an event of Stripe is followed by one of test mode
+	// about an object of test mode, after up to MaxDelay. No list has either.
+	TestMode float64 `json:"test_mode"`
 	// DoubledSignature is the chance that an attempt carries its signature twice:
 	// in two headers, or in one that a proxy has joined.
 	DoubledSignature float64 `json:"doubled_signature"`

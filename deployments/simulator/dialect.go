@@ -41,6 +41,12 @@ type eventForm struct {
 	futureTime func(dice *rand.Rand, at time.Time, ahead time.Duration) string
 	oddTimes   []func(time.Time) string
 
+	// thinEvent is the body of an event for an endpoint that wants no data, nil where
+	// a provider has none. testEvent makes an event of test mode of a body, nil
+	// where a provider has no test mode.
+	thinEvent func(about *kind, n *notice) json.RawMessage
+	testEvent func(n *notice, body json.RawMessage) json.RawMessage
+
 	// signatureHeader carries what sign returns.
 	signatureHeader string
 	sign            func(secret string, at time.Time, body []byte) string
@@ -53,6 +59,8 @@ type apiForm struct {
 	routes func(*api)
 	// admit refuses requests that lack what every one must have.
 	admit func(*api, *http.Request) error
+	// headers adds those of every answer. Nil: none.
+	headers func(*api, http.Header)
 	// writeError writes a refusal in the provider's shape.
 	writeError func(http.ResponseWriter, *refusal)
 	// unknown refuses an id that names nothing, gone answers for an entity that
@@ -97,7 +105,7 @@ const (
 	Stripe = "stripe"
 )
 
-var dialects = map[string]*dialect{Lemon: lemon}
+var dialects = map[string]*dialect{Lemon: lemon, Stripe: stripe}
 
 // dialectOf returns the dialect of a name; "" is lemon.
 func dialectOf(name string) (*dialect, error) {

@@ -9,10 +9,11 @@ import (
 
 // Drift asks for changes without events.
 type Drift struct {
-	// Change is the share of accounts, persons and orders whose state changes,
-	// from 0 to 1.
+	// Change is the share of accounts, persons and orders whose state changes, from 0
+	// to 1; of Stripe, that of all kinds but coupons and the balance.
 	Change float64 `json:"change"`
-	// Delete is the share of orders that go, of those nothing is next for.
+	// Delete is the share of orders, of Stripe of products, that go, of those
+	// nothing is next for.
 	Delete float64 `json:"delete"`
 }
 

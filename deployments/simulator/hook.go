@@ -13,9 +13,12 @@ type hook struct {
 	gone atomic.Bool // deleted: nothing more is sent to it
 }
 
+// everyType subscribes to all event types.
+const everyType = "*"
+
 // wants reports whether it subscribes to an event type.
 func (h *hook) wants(eventType string) bool {
-	return !h.gone.Load() && slices.Contains(h.Events, eventType)
+	return !h.gone.Load() && (slices.Contains(h.Events, eventType) || slices.Contains(h.Events, everyType))
 }
 
 // subscribe adds a webhook, or replaces the one of the same id.

@@ -10,9 +10,11 @@ import (
 
 // Load asks for an exact number of events over an exact number of entities.
 type Load struct {
-	// Entities is how many accounts and orders are made, together.
+	// Entities is how many accounts and orders are made, together; of Stripe,
+	// customers and subscriptions, invoices, charges, refunds, products and prices.
 	Entities int `json:"entities"`
-	// Accounts is how many of them are accounts. 0: a tenth, at least one.
+	// Accounts is how many of them are accounts, or customers. 0: a tenth, at least
+	// one.
 	Accounts int `json:"accounts"`
 	// Events is how many events there will be, the ones that create the
 	// entities included: at least Entities.
@@ -27,6 +29,7 @@ type Load struct {
 	// account; of those after it some name the one before, as those of a
 	// provider do whose parts do not know everything at once. That is a change of
 	// what is true, so it is drawn from the dice of the world and no part of Chaos.
+	// Nothing moves in a world of Stripe.
 	Moves float64 `json:"moves,omitempty"`
 }
 
@@ -60,7 +63,8 @@ type loadState struct {
 	Number int       `json:"number"`
 	Made   int       `json:"made"`
 	MadeAt time.Time `json:"made_at"`
-	// AccountIDs and OrderIDs are its entities, in the order they were made.
+	// AccountIDs and OrderIDs are its entities, in the order they were made. Of Stripe
+	// the first are those of customers, the second of all else.
 	AccountIDs []string `json:"-"`
 	OrderIDs   []string `json:"-"`
 }

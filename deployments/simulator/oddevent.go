@@ -18,10 +18,12 @@ const (
 )
 
 // told is the body of an event as its webhook has it.
-func (x *chaos) told(n *notice) json.RawMessage {
+func (x *chaos) told(n *notice, thin bool) json.RawMessage {
 	c := x.now()
 	body := n.Body
 	switch {
+	case thin:
+		body = x.dialect.thinEvent(x.dialect.kind(n.Context[aboutKind]), n)
 	case c.FutureFor > 0 && x.falls("future", n.ID, c.Future):
 		body = x.dated(body, n, x.dialect.futureTime(x.lot("future time", n.ID), n.CreatedAt, time.Duration(c.FutureFor)))
 	case x.falls("odd time", n.ID, c.OddTimes):
@@ -36,7 +38,7 @@ func (x *chaos) told(n *notice) json.RawMessage {
 
 // listed is the body of an event as the list of events has it.
 func (x *chaos) listed(n *notice) json.RawMessage {
-	body := x.told(n)
+	body := x.told(n, false)
 	if x.falls("oversized", strconv.FormatInt(n.Seq/longRow, 10), x.now().Oversized) {
 		body = withMember(body, longMember)
 	}

@@ -87,6 +87,7 @@ type send struct {
 	attempt int  // made so far
 	extra   bool // a duplicate: sent once, not retried
 	other   bool // with another body
+	test    bool // its twin of test mode: no delivery of the event itself
 	due     time.Time
 }
 
@@ -164,6 +165,10 @@ func (s *sender) schedule(n *notice, hooks []*hook, now time.Time) {
 			n.delivery.Duplicate++
 			s.counters.duplicated.Add(1)
 			s.push(send{event: n, hook: h, extra: true, other: true, due: now.Add(s.chaos.upTo(c.MaxDelay))})
+		}
+		if s.dialect.testEvent != nil && s.chaos.hit(c.TestMode) {
+			s.counters.testMode.Add(1)
+			s.push(send{event: n, hook: h, extra: true, test: true, due: now.Add(s.chaos.upTo(c.MaxDelay))})
 		}
 	}
 }
@@ -264,7 +269,9 @@ func (s *sender) conclude(d *send, status int, err error) bool {
 		s.load.waiting--
 	}
 	accepted := status/100 == 2
-	s.count(n, status, err)
+	if !d.test {
+		s.count(n, status, err)
+	}
 	d.attempt++
 	switch {
 	case accepted, d.extra:
@@ -318,7 +325,10 @@ func (s *sender) giveUp(n *notice) {
 }
 
 func (s *sender) attempt(ctx context.Context, d send) (int, error) {
-	body := s.chaos.told(d.event)
+	body := s.chaos.told(d.event, d.hook.Thin)
+	if d.test {
+		body = s.dialect.testEvent(d.event, body)
+	}
 	if d.other {
 		body = withMember(body, `"sent":"again"`)
 	}

@@ -29,6 +29,9 @@ type Options struct {
 	// "": none but those that POST /v1/webhooks makes.
 	WebhookURL    string
 	WebhookSecret string
+	// Thin sends thin events to WebhookURL in place of snapshots, which only Stripe
+	// has.
+	Thin bool
 	// Retries is how long the sender waits after each refused attempt; after
 	// the last it gives up. Nil: DefaultRetries.
 	Retries []time.Duration
@@ -77,12 +80,14 @@ func orDefault(n, def int) int {
 }
 
 // check reports the first setting that makes no sense.
-func (o Options) check() error {
+func (o Options) check(d *dialect) error {
 	switch {
 	case o.Rate < 0:
 		return fmt.Errorf("rate: %v is negative", o.Rate)
 	case o.Parallel < 0:
 		return fmt.Errorf("parallel: %d is negative", o.Parallel)
+	case o.Thin && d.thinEvent == nil:
+		return fmt.Errorf("thin: %s has no thin events", d.name)
 	case o.WebhookURL != "" && o.WebhookSecret == "":
 		return errors.New("webhook secret: missing; webhooks are always signed")
 	}
@@ -114,7 +119,7 @@ func New(o Options) (*Simulator, error) {
 	o = o.withDefaults()
 	d, err := dialectOf(o.Provider)
 	if err == nil {
-		err = o.check()
+		err = o.check(d)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("simulator options: %w", err)
@@ -137,7 +142,7 @@ func New(o Options) (*Simulator, error) {
 	s.sender.settled = s.noteSettled
 	if o.WebhookURL != "" {
 		// One fixed id: a restart with another address or secret moves it.
-		h := hookRecord{ID: d.kind("webhook").prefix + "options", URL: o.WebhookURL, Events: d.eventTypes, Secret: o.WebhookSecret}
+		h := hookRecord{ID: d.kind("webhook").prefix + "options", URL: o.WebhookURL, Events: d.eventTypes, Secret: o.WebhookSecret, Thin: o.Thin}
 		if err := w.subscribe(h); err != nil {
 			return nil, errors.Join(err, w.journal.close())
 		}
