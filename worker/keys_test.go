@@ -18,7 +18,7 @@ import (
 func ownIDs(t *testing.T, change ...func(*worker.Options)) (*bundle, *shops) {
 	t.Helper()
 	text := strings.NewReplacer("/widgets/{widget}", "/shops/{shop}/widgets/{widget}\n    ids: parents",
-		"list: /widgets", "list: /shops/{shop}/widgets", "derived: [stock]", "derived: []").Replace(definition)
+		"    list: /widgets\n", "", "derived: [stock]", "derived: []").Replace(definition)
 	def, err := provider.Parse("acme.yaml", []byte(text))
 	require.NoError(t, err)
 	p := &shops{acme: newAcme(def), answers: map[string]func(int) (string, error){}, asked: map[string]int{}}

@@ -28,7 +28,7 @@ const shop = `
 provider: acme
 signature: {scheme: timestamped-hmac, headers: [Acme-Signature]}
 envelope: {id: id, type: type, created_at: created_at, context: context}
-api: {errors: message, probe: /ping}
+api: {errors: message, probe: /ping, pagination: {style: cursor}}
 kinds:
   order: {get: "/customers/{customer}/orders/{order}", list: "/customers/{customer}/orders", gone_after: {known: 100ms, unknown: 100ms}}
   customer: {get: "/customers/{customer}", list: /customers}

@@ -101,7 +101,7 @@ func (p *shops) Fetch(ctx context.Context, ref event.Ref, why string) (*provider
 // inShops is a fleet whose provider is shops.
 func inShops(t *testing.T, change ...func(*worker.Options)) (*bundle, *shops) {
 	t.Helper()
-	text := strings.NewReplacer("/widgets", "/shops/{shop}/widgets", "derived: [stock]", "derived: []",
+	text := strings.NewReplacer("    list: /widgets\n", "", "/widgets", "/shops/{shop}/widgets", "derived: [stock]", "derived: []",
 		"    terminal: [sold]", "    terminal: [sold]\n    deleted: deleted").Replace(definition)
 	def, err := provider.Parse("acme.yaml", []byte(text))
 	require.NoError(t, err)

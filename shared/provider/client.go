@@ -21,10 +21,13 @@ import (
 
 // apiSpec says how the provider's API is spoken to.
 type apiSpec struct {
-	auth       string
-	headers    http.Header // with {principal} and {justification}
-	pagination paginationSpec
-	notFound   string // name of an errorStyle
+	auth    string
+	headers http.Header // with {principal} and {justification}
+	// pages is how lists are divided into pages that do not say so themselves. paged:
+	// the definition says so.
+	pages    *paginationSpec
+	paged    bool
+	notFound string // name of an errorStyle
 	// rateHeaders is the name of a rateStyle.
 	rateHeaders string
 	probe       string
@@ -37,7 +40,8 @@ type apiSpec struct {
 type eventsSpec struct {
 	path        string
 	since       string // name of the parameter with the lower bound
-	query       url.Values
+	query       params
+	pages       *paginationSpec
 	newestFirst bool
 	horizon     time.Duration
 }
@@ -192,11 +196,11 @@ func (c *Client) Fetch(ctx context.Context, ref event.Ref, why string) (*Snapsho
 	if k == nil {
 		return nil, fate.Errorf(fate.Undefined, "fetch %s: provider %s has no such kind", ref.Key, c.def.Name)
 	}
-	path, err := k.path(ref)
+	call, err := k.call(ref)
 	if err != nil {
 		return nil, fate.Errorf(fate.Permanent, "fetch %s: %w", ref.Key, err)
 	}
-	call := call{kind: k.Name, id: ref.Key.ID, path: path, query: k.query, why: why}
+	call.id, call.why = ref.Key.ID, why
 	s, err := c.fetch(ctx, k, call)
 	if err != nil {
 		return nil, fmt.Errorf("fetch %s: %w", ref.Key, err)
@@ -230,31 +234,42 @@ func (c *Client) interpret(k *Kind, doc *rawjson.Doc, sentAt time.Time) (*Snapsh
 
 // path returns the path to ask for an entity.
 func (k *Kind) path(ref event.Ref) (string, error) {
-	t := k.get
+	call, err := k.call(ref)
+	return call.path, err
+}
+
+// call returns the request for an entity: its GET, or the first page of a list.
+func (k *Kind) call(ref event.Ref) (call, error) {
+	e := k.get
 	if k.Shape == ShapeList {
-		t = k.list
+		e = k.list
 	}
 	if err := event.CheckID(ref.Key.ID); err != nil {
-		return "", err
+		return call{}, err
 	}
-	path, err := k.fill(t, func(name string) string {
+	out, err := k.fill(e, k.idsOf(ref))
+	if err != nil {
+		return call{}, err // says which parent is missing
+	}
+	return out, k.checkKey(ref.Key)
+}
+
+// idsOf returns the ids that placeholders of the kind stand for.
+func (k *Kind) idsOf(ref event.Ref) func(name string) string {
+	return func(name string) string {
 		if name == k.IDKey {
 			return ref.Key.ID
 		}
 		return ref.Parents[name]
-	})
-	if err != nil {
-		return "", err // says which parent is missing
 	}
-	return path, k.checkKey(ref.Key)
 }
 
-// fill puts ids into a path, each checked.
-func (k *Kind) fill(t template, value func(string) string) (string, error) {
-	for _, name := range t.names() {
+// fill puts ids into path and parameters, each checked.
+func (k *Kind) fill(e endpoint, value func(string) string) (call, error) {
+	for _, name := range e.names() {
 		if err := event.CheckID(value(name)); err != nil {
-			return "", fmt.Errorf("%s of %s: %w", name, k.Name, err)
+			return call{}, fmt.Errorf("%s of %s: %w", name, k.Name, err)
 		}
 	}
-	return t.fill(value), nil
+	return call{kind: k.Name, path: e.path.path(value), query: e.query.fill(value), pages: k.pages}, nil
 }

@@ -126,13 +126,22 @@ func (d *Definition) Roots() []*Kind {
 // Under returns the kinds that are found under each entity of a kind, or under
 // each element of a list: lists of entities, and lists and singletons. In the
 // order of the file.
+//
+// They need the id of that entity and the parents that its own request needs. A
+// parent that only the list of the entities needs is known there too, and may be
+// needed or not.
 func (d *Definition) Under(parent *Kind) []*Kind {
 	key := parent.UnderKey()
 	if key == "" {
 		return nil
 	}
-	want := append(slices.Clone(parent.needs()), key)
-	return d.kindsWhere(func(k *Kind) bool { return slices.Equal(k.needs(), want) })
+	must, may := append(slices.Clone(parent.ParentKeys), key), append(parent.needs(), key)
+	return d.kindsWhere(func(k *Kind) bool { return holdsAll(k.needs(), must) && holdsAll(may, k.needs()) })
+}
+
+// holdsAll reports whether all has every one of some names.
+func holdsAll(all, some []string) bool {
+	return !slices.ContainsFunc(some, func(name string) bool { return !slices.Contains(all, name) })
 }
 
 func (d *Definition) kindsWhere(fits func(*Kind) bool) []*Kind {

@@ -45,7 +45,7 @@ func TestWhatAnElementShows(t *testing.T) {
 }
 
 func TestPartialElements(t *testing.T) {
-	d, err := Parse("small.yaml", []byte(strings.Replace(minimal, "    status: status", "    status: status\n    list: /things\n    element: partial", 1)))
+	d, err := Parse("small.yaml", []byte(strings.Replace(minimal, "    status: status", "    status: status\n    list: /things\n    pagination: {style: cursor}\n    element: partial", 1)))
 	require.NoError(t, err)
 	require.True(t, d.Kind("thing").PartialElements)
 	require.Empty(t, d.Kind("thing").ElementKey)

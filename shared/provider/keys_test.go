@@ -17,7 +17,7 @@ import (
 const own = `provider: own
 signature: {scheme: timestamped-hmac, headers: [X-Sig]}
 envelope: {id: id, type: type, context: context}
-api: {errors: message, probe: /me}
+api: {errors: message, probe: /me, pagination: {style: cursor}}
 kinds:
   account: {get: "/accounts/{account}", list: /accounts}
   order:
@@ -30,6 +30,7 @@ kinds:
     ids: parents
     every: 1s
   fill: {get: "/accounts/{account}/shops/{shop}/orders/{order}/fills/{fill}"}
+  shop: {get: "/accounts/{account}/shops/{shop}", list: "/accounts/{account}/shops"}
 events:
   order: {touches: [order, "*"], derived: [total]}
 `

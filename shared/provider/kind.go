@@ -2,7 +2,6 @@ package provider
 
 import (
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -38,8 +37,9 @@ type Kind struct {
 	// "update" for person_update; for a singleton or list its parent's,
 	// "account". Empty if the kind has no parents.
 	IDKey string
-	// ParentKeys are the context keys, and keys of event.Ref.Parents, that the
-	// paths need besides: ["account"]. Nil if none.
+	// ParentKeys are the context keys, and keys of event.Ref.Parents, that a request
+	// for one entity needs besides, in its path or its parameters: ["account"]. Nil if
+	// none. A list of entities may need more: see Definition.Under.
 	ParentKeys []string
 	// ElementKey is the context key that holds the id of an element of a list,
 	// where its elements are the parents of other kinds and these have no GET of their
@@ -63,14 +63,16 @@ type Kind struct {
 	// and if it was never seen. Default 5 s and 10 min.
 	GoneKnown, GoneUnknown time.Duration
 
-	get, list template
-	query     url.Values
-	id        rawjson.Path   // of an element of a list, and of an answer
-	status    rawjson.Path   // nil: that of the newest entry of the history
-	history   rawjson.Path   // nil: the kind has none
-	deleted   rawjson.Path   // of the flag in the stub of a deleted entity
-	proof     []rawjson.Path // what every answer of the kind has, besides or instead of an id
-	statuses  []string       // in the order an entity goes through them
+	// get is what is asked for one entity, list for a list: of entities, or of a list
+	// kind.
+	get, list endpoint
+	pages     *paginationSpec // of the list; nil without one
+	id        rawjson.Path    // of an element of a list, and of an answer
+	status    rawjson.Path    // nil: that of the newest entry of the history
+	history   rawjson.Path    // nil: the kind has none
+	deleted   rawjson.Path    // of the flag in the stub of a deleted entity
+	proof     []rawjson.Path  // what every answer of the kind has, besides or instead of an id
+	statuses  []string        // in the order an entity goes through them
 	terminal  []string
 	volatile  []rawjson.Path
 	secret    []rawjson.Path
@@ -79,7 +81,7 @@ type Kind struct {
 
 // Listable reports whether the provider lists entities of the kind under
 // their parents, so that they can be found without an event.
-func (k *Kind) Listable() bool { return k.Shape == ShapeEntity && len(k.list) > 0 }
+func (k *Kind) Listable() bool { return k.Shape == ShapeEntity && k.list.given() }
 
 // UnderKey is the context key that holds the id of what other kinds are
 // under: an entity of the kind, or an element of a list. Empty if none can.
@@ -170,29 +172,4 @@ func (k *Kind) rank(status string) int {
 		return i
 	}
 	return len(k.statuses)
-}
-
-// template is a path with placeholders, "/accounts/{account}/orders/{order}",
-// cut at them: text, name, text, name …
-type template []string
-
-// names returns the placeholders in the order of the path.
-func (t template) names() []string {
-	var names []string
-	for i := 1; i < len(t); i += 2 {
-		names = append(names, t[i])
-	}
-	return names
-}
-
-// fill returns the path with the values of its placeholders percent-escaped.
-func (t template) fill(value func(name string) string) string {
-	var b strings.Builder
-	for i, part := range t {
-		if i%2 == 1 {
-			part = url.PathEscape(value(part))
-		}
-		b.WriteString(part)
-	}
-	return b.String()
 }

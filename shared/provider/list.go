@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
@@ -64,19 +63,35 @@ type page struct {
 // page asks for one page of a list. One that is longer than is read is an error
 // that says how to ask again.
 func (c *Client) page(ctx context.Context, id rawjson.Path, call call, cursor string) (*page, error) {
-	spec := &c.def.api.pagination
-	limit := c.sizes.of(call.kind, spec.limit, c.opts.Now)
-	call.query = pagers[spec.style].query(limit, call.query, cursor)
-	a, err := c.ask(ctx, call)
+	spec := call.pages
+	at, err := spec.place(cursor, c.sizes.of(call.kind, spec.limit, c.opts.Now))
+	if err != nil {
+		return nil, fate.New(fate.Permanent, err)
+	}
+	here, err := at.call(c.base, call)
+	if err != nil {
+		return nil, fate.New(fate.Permanent, err)
+	}
+	a, err := c.ask(ctx, here)
 	if errors.Is(err, errTooLong) {
-		return nil, c.tooLong(call.kind, limit, cursor, err)
+		return nil, c.tooLong(call, at, err)
 	}
 	if err != nil {
 		return nil, err
 	}
+	if id == nil {
+		id = rawjson.Path{"id"}
+	}
 	p := &page{sentAt: a.sentAt}
-	if p.items, p.next, err = spec.read(a.doc.Root(), id); err != nil {
-		return nil, fate.New(fate.Transient, err) // not a page
+	if p.items, err = spec.elements(a.doc.Root()); err == nil {
+		p.next, err = at.next(&pageAnswer{c.base, here, a, p.items, id})
+	}
+	var classed *fate.Error
+	if err != nil && !errors.As(err, &classed) {
+		err = fate.New(fate.Transient, err) // not a page
+	}
+	if err != nil {
+		return nil, err
 	}
 	return p, nil
 }
@@ -108,11 +123,12 @@ func (c *Client) ListPage(ctx context.Context, key ListKey, cursor, why string) 
 	if k == nil || !k.Listable() {
 		return nil, fate.Errorf(fate.Permanent, "list %s: provider %s does not list such a kind", key.Kind, c.def.Name)
 	}
-	path, err := k.fill(k.list, func(name string) string { return key.Parents[name] })
+	call, err := k.fill(k.list, func(name string) string { return key.Parents[name] })
 	if err != nil {
 		return nil, fate.Errorf(fate.Permanent, "list %s: %w", key.Kind, err)
 	}
-	p, err := c.page(ctx, k.id, call{kind: k.Name, path: path, query: k.query, why: why}, cursor)
+	call.why = why
+	p, err := c.page(ctx, k.id, call, cursor)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", key.Kind, err)
 	}
@@ -134,7 +150,7 @@ type ListKey struct {
 	Source string
 	// Kind is the kind of the entities.
 	Kind string
-	// Parents are the ids the list's path needs. Nil if none.
+	// Parents are the ids that the list's path and parameters need. Nil if none.
 	Parents map[string]string
 }
 
@@ -153,7 +169,8 @@ func (c *Client) item(k *Kind, key ListKey, v rawjson.Value, sentAt time.Time) (
 	if err != nil {
 		return nil, err
 	}
-	return &Item{Ref: k.Ref(key.Source, id, key.Parents), Snapshot: s}, nil
+	parents, _ := k.Parents(key.Parents) // a list may need more of them than the GET
+	return &Item{Ref: k.Ref(key.Source, id, parents), Snapshot: s}, nil
 }
 
 // Elements returns the ids of the elements of a list, as fetched or as the
@@ -198,14 +215,11 @@ func (c *Client) EventsPage(ctx context.Context, source string, since time.Time,
 	if spec.path == "" {
 		return nil, fate.Errorf(fate.Permanent, "list events: provider %s keeps none", c.def.Name)
 	}
-	query := url.Values{}
+	query := spec.query.fixed()
 	if spec.since != "" && !since.IsZero() {
 		query.Set(spec.since, c.def.envelope.writeTime(since))
 	}
-	for name, values := range spec.query {
-		query[name] = values
-	}
-	p, err := c.page(ctx, c.def.envelope.id, call{kind: "events", path: spec.path, query: query, depth: pageDepth, why: why}, cursor)
+	p, err := c.page(ctx, c.def.envelope.id, call{kind: "events", path: spec.path, query: query, pages: spec.pages, depth: pageDepth, why: why}, cursor)
 	if err != nil {
 		return nil, fmt.Errorf("list events: %w", err)
 	}

@@ -110,31 +110,42 @@ func (p *pageSizes) lower(list string, limit int, now time.Time) bool {
 	return true
 }
 
-// tooLong decides about a page that was asked for with a limit and was too long.
-func (c *Client) tooLong(list string, limit int, cursor string, err error) error {
-	if !c.sizes.lower(list, limit, c.opts.Now()) {
+// tooLong decides about a page that was too long.
+func (c *Client) tooLong(list call, at *place, err error) error {
+	if at.limit == 0 {
+		return fate.Errorf(fate.Permanent, "%w: more than %d bytes, and the definition gives no limit that could be lowered (pagination.limit): %w",
+			ErrPageTooLong, c.opts.MaxBody, err)
+	}
+	if !c.sizes.lower(list.kind, at.limit, c.opts.Now()) {
 		return fate.Errorf(fate.Permanent,
 			"%w: asked for one element, the provider answers with more than %d bytes; if these are several, it pays no heed to the limit (api.pagination.limit of the definition): %w",
 			ErrPageTooLong, c.opts.MaxBody, err)
 	}
-	if cursor != "" && !pagers[c.def.api.pagination.style].resizes {
+	if at.cursor != "" && !pagers[at.spec.style].resizes {
 		return fate.Errorf(fate.Permanent, "%w: %w", ErrBeginAgain, err)
 	}
 	return fate.Errorf(fate.Transient, "%w: %w", ErrSmaller, err)
 }
 
 // walk asks for all pages of a list. take is given each; begin is called before
-// the first, again if the list has to be read in smaller pages.
+// the first, again if the list has to be read from its beginning again: in smaller
+// pages, or, once, since a page after the first was refused or the list became shorter.
+// A provider refuses a page whose cursor names an element that is deleted since.
 func (c *Client) walk(ctx context.Context, id rawjson.Path, call call, begin func(), take func(*page) error) error {
 	cursors, cursor := Cursors{Max: c.opts.MaxPages}, ""
+	restarted := false
 	begin()
 	for {
 		p, err := c.page(ctx, id, call, cursor)
+		lost := err != nil && cursor != "" && !restarted && isLost(err)
 		switch {
-		case errors.Is(err, ErrBeginAgain):
+		case errors.Is(err, ErrBeginAgain), lost:
+			restarted = restarted || lost
 			cursors, cursor = Cursors{Max: c.opts.MaxPages}, ""
 			begin()
 		case errors.Is(err, ErrSmaller):
+		case errors.Is(err, ErrChanged):
+			return fate.New(fate.Transient, err)
 		case err != nil:
 			return err
 		default:
@@ -152,4 +163,10 @@ func (c *Client) walk(ctx context.Context, id rawjson.Path, call call, begin fun
 			return err
 		}
 	}
+}
+
+// isLost reports whether a page may be refused on account of its cursor alone.
+func isLost(err error) bool {
+	class, _ := fate.Of(err)
+	return class.Repeats() && !errors.Is(err, ErrPageTooLong)
 }

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net/http"
 	"net/textproto"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -140,10 +139,11 @@ func parseEnvelope(s *section, signature signatureSpec) envelopeSpec {
 
 func parseAPI(s *section, envelope envelopeSpec) apiSpec {
 	spec := apiSpec{
-		auth:       s.choice("auth", "bearer", "basic"),
-		headers:    http.Header{},
-		pagination: parsePagination(s.sub("pagination")),
-		notFound:   s.choice("errors", slices.Sorted(maps.Keys(errorStyles))...),
+		auth:     s.choice("auth", "bearer", "basic"),
+		headers:  http.Header{},
+		pages:    parsePagination(s.sub("pagination"), cursorPages()),
+		paged:    s.value["pagination"] != nil,
+		notFound: s.choice("errors", slices.Sorted(maps.Keys(errorStyles))...),
 
 		rateHeaders: s.choice("rate_headers", slices.Sorted(maps.Keys(rateStyles))...), // none comes first
 		probe:       s.required("probe"),
@@ -167,7 +167,7 @@ func parseAPI(s *section, envelope envelopeSpec) apiSpec {
 	spec.identity = parseIdentity(s.sub("identity"))
 	events := s.sub("events")
 	spec.events = eventsSpec{
-		path: events.text("path"), since: events.text("since"), query: events.params("query"),
+		path: events.text("path"), since: events.text("since"), query: events.fixedParams("query"),
 		newestFirst: events.choice("order", "oldest_first", "newest_first") == "newest_first",
 		horizon:     events.duration("horizon", 0),
 	}
@@ -177,9 +177,12 @@ func parseAPI(s *section, envelope envelopeSpec) apiSpec {
 	if spec.events.path != "" && envelope.idHeader != "" {
 		events.fail("path", "is of no use with envelope.id_header: events in a list come without headers, so none would have an id")
 	}
-	events.checkQuery("query", spec.events.query, spec.events.since)
+	if spec.events.path != "" {
+		spec.events.pages = events.pagination(spec, "path")
+		events.checkQuery("query", spec.events.query, spec.events.pages, spec.events.since)
+	}
 	events.done()
-	spec.webhooks = parseWebhooks(s.sub("webhooks"))
+	spec.webhooks = parseWebhooks(s.sub("webhooks"), spec)
 	s.done()
 	return spec
 }
@@ -204,26 +207,15 @@ func (s *section) checkFixed(name, path string) {
 // the query would stand above it, so that the list comes at another size than is
 // asked for, or its first page for ever. since is the name of the lower bound, "" if
 // the list has none.
-func (s *section) checkQuery(name string, query url.Values, since string) {
-	if since != "" && query.Has(since) {
+func (s *section) checkQuery(name string, query params, pages *paginationSpec, since string) {
+	if since != "" && query.has(since) {
 		s.fail(name, "holds %q, which the key since sets for each request: leave one of the two out", since)
 	}
-	for _, param := range pageParams {
-		if query.Has(param) {
+	for _, param := range pages.params() {
+		if query.has(param) {
 			s.fail(name, "holds %q, which api.pagination sets for each request: leave it out", param)
 		}
 	}
-}
-
-func parsePagination(s *section) paginationSpec {
-	spec := paginationSpec{
-		style: s.choice("style", slices.Sorted(maps.Keys(pagers))...),
-		items: s.jsonPath("items"),
-		next:  s.jsonPath("next"),
-		limit: s.number("limit", 100, 10_000),
-	}
-	s.done()
-	return spec
 }
 
 func parseHistory(s *section) historySpec {

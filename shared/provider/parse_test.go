@@ -30,8 +30,8 @@ func TestParseDefaults(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, 5*time.Minute, d.signature.tolerance)
 	require.Equal(t, "bearer", d.api.auth)
-	require.Equal(t, 100, d.api.pagination.limit)
-	require.Equal(t, "cursor", d.api.pagination.style)
+	require.Equal(t, 100, d.api.pages.limit)
+	require.Equal(t, "cursor", d.api.pages.style)
 	k := d.Kind("thing")
 	require.Equal(t, ShapeEntity, k.Shape)
 	require.Equal(t, "thing", k.IDKey)
@@ -86,7 +86,7 @@ func TestParseErrorsNameLineAndKey(t *testing.T) {
 		"unknown auth":             {"probe: /me", "probe: /me, auth: none", "api.auth: is \"none\": want one of bearer, basic"},
 		"bad header name":          {"probe: /me", "probe: /me, headers: {\"a b\": c}", "api.headers: \"a b\" is no name of a header"},
 		"bad header value":         {"probe: /me", "probe: /me, headers: {a: \"b\\nc\"}", "small.yaml:4: api.headers.a: is \"b\\nc\": no value"},
-		"unknown pagination":       {"probe: /me", "probe: /me, pagination: {style: none}", "api.pagination.style: is \"none\": want one of cursor, last-id"},
+		"unknown pagination":       {"probe: /me", "probe: /me, pagination: {style: none}", "api.pagination.style: is \"none\": want one of cursor, last-id, link, next-url, offset, page, whole"},
 		"limit of zero":            {"probe: /me", "probe: /me, pagination: {limit: 0}", "api.pagination.limit: is \"0\": want a whole number"},
 		"limit in words":           {"probe: /me", "probe: /me, pagination: {limit: many}", "api.pagination.limit: is \"many\""},
 		"events without path":      {"probe: /me", "probe: /me, events: {since: x}", "api.events.path: is \"\": want a path"},
@@ -186,7 +186,7 @@ func TestKindsThatAnObjectCannotName(t *testing.T) {
 	const whole = `provider: small
 signature: {scheme: timestamped-hmac, headers: [X-Sig]}
 envelope: {id: id, type: type, object: {id: data.id, type: data.object}}
-api: {errors: message, probe: /me}
+api: {errors: message, probe: /me, pagination: {style: cursor}}
 kinds:
   thing: {get: "/things/{thing}", list: /things}
   part: {get: "/things/{thing}/parts/{part}", list: "/things/{thing}/parts"}

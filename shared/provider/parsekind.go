@@ -21,7 +21,7 @@ func (d *Definition) parseKinds(s *section) {
 		if !plainName.MatchString(name) {
 			s.fail(name, "is no name of a kind: want lower-case letters, digits and _")
 		}
-		k := parseKind(name, s.sub(name))
+		k := d.parseKind(name, s.sub(name))
 		d.kinds = append(d.kinds, k)
 		d.byName[name] = k
 	}
@@ -33,6 +33,30 @@ func (d *Definition) parseKinds(s *section) {
 	}
 	if len(s.names) == 0 {
 		s.fail("", "is empty: name at least one kind")
+	}
+	if len(s.r.errs) == 0 {
+		d.checkReached(s)
+	}
+}
+
+// checkReached refuses lists of entities that no sweep comes to.
+func (d *Definition) checkReached(s *section) {
+	reached := map[*Kind]bool{}
+	var reach func([]*Kind)
+	reach = func(kinds []*Kind) {
+		for _, k := range kinds {
+			if !reached[k] {
+				reached[k] = true
+				reach(d.Under(k))
+			}
+		}
+	}
+	reach(d.Roots())
+	for _, k := range d.kinds {
+		if k.Listable() && !reached[k] {
+			s.fail(k.Name, "has a list that needs {%s}, and no list leads to such ids, so it would never be read: give the kind they are of a list, or leave this one out",
+				strings.Join(k.list.names(), "}, {"))
+		}
 	}
 }
 
@@ -56,14 +80,13 @@ func (d *Definition) checkLent(s *section, k *Kind) {
 	}
 }
 
-func parseKind(name string, s *section) *Kind {
+func (d *Definition) parseKind(name string, s *section) *Kind {
 	k := &Kind{
 		Name:        name,
 		Shape:       Shape(s.choice("shape", string(ShapeEntity), string(ShapeSingleton), string(ShapeList))),
 		Every:       s.duration("every", 0),
 		VerifyAfter: s.duration("verify_after", 0),
 		ReadLag:     s.duration("read_lag", 2*time.Second),
-		query:       s.params("query"),
 		status:      s.jsonPath("status"),
 		history:     s.jsonPath("history"),
 		deleted:     s.jsonPath("deleted"),
@@ -74,8 +97,8 @@ func parseKind(name string, s *section) *Kind {
 		secret:      s.jsonPaths("secret"),
 		unordered:   s.flag("unordered"),
 		Qualified:   s.choice("ids", idsOfProvider, idsOfParents) == idsOfParents,
-		get:         s.template("get"),
-		list:        s.template("list"),
+		get:         endpoint{path: s.pathTemplate("get")},
+		list:        endpoint{path: s.pathTemplate("list")},
 		id:          s.jsonPath("id"),
 	}
 	gone := s.sub("gone_after")
@@ -86,13 +109,41 @@ func parseKind(name string, s *section) *Kind {
 	if k.id == nil && (k.Shape == ShapeEntity || k.ElementKey != "") {
 		k.id = []string{"id"}
 	}
+	k.parseLists(s, d.api)
 	k.checkPaths(s)
 	k.checkStatuses(s)
-	if k.list != nil {
-		s.checkQuery("query", k.query, "")
-	}
 	s.done()
 	return k
+}
+
+// parseLists reads the parameters of the kind's requests and the pages of its list.
+// Without list_query, the parameters of query go with the list too.
+func (k *Kind) parseLists(s *section, api apiSpec) {
+	query, name := s.params("query"), "query"
+	if k.get.given() {
+		k.get.query = query
+	}
+	if k.list.given() {
+		k.list.query = query
+	}
+	list := s.params("list_query")
+	if s.value["list_query"] != nil {
+		switch {
+		case k.Shape != ShapeEntity:
+			s.fail("list_query", "is for a kind that has both get and list: a %s has one request, and query goes with it", k.Shape)
+		case !k.list.given():
+			s.fail("list_query", "does nothing without list")
+		}
+		k.list.query, name = list, "list_query"
+	}
+	if !k.list.given() {
+		if s.sub("pagination").value != nil {
+			s.fail("pagination", "does nothing without list")
+		}
+		return
+	}
+	k.pages = s.pagination(api, "list")
+	s.checkQuery(name, k.list.query, k.pages, "")
 }
 
 // parseElement reads what the definition says of the elements of the kind's list:
@@ -104,20 +155,21 @@ func (k *Kind) parseElement(s *section) {
 		return
 	}
 	k.PartialElements = s.choice("element", "whole", "partial") == "partial"
-	if s.value["element"] != nil && k.list == nil {
+	if s.value["element"] != nil && !k.list.given() {
 		s.fail("element", "does nothing without list")
 	}
 }
 
-// checkPaths takes the names of ids from the paths. The last placeholder is
-// the entity's own id, or the parent's for a singleton or list.
+// checkPaths takes the names of ids from the paths and parameters. The last
+// placeholder of the path is the entity's own id, or the parent's for a singleton or
+// list; if the path has none, the last one of the parameters is.
 func (k *Kind) checkPaths(s *section) {
 	main, other := "get", "list"
-	path := k.get
+	e := k.get
 	if k.Shape == ShapeList {
-		main, other, path = "list", "get", k.list
+		main, other, e = "list", "get", k.list
 	}
-	if path == nil {
+	if !e.given() {
 		s.fail(main, "is missing")
 		return
 	}
@@ -135,7 +187,7 @@ func (k *Kind) checkPaths(s *section) {
 			s.fail("proof", `holds %q: a path to one value has no "*"`, p)
 		}
 	}
-	names := path.names()
+	names := e.names()
 	if k.ElementKey != "" && (k.Shape != ShapeList || len(names) > 0) {
 		s.fail("element", "is for lists without parents only")
 	}
@@ -145,19 +197,32 @@ func (k *Kind) checkPaths(s *section) {
 		}
 		return
 	}
-	last := len(names) - 1
-	k.IDKey = names[last]
+	k.IDKey = e.own()
 	if k.IDKey == "id" {
 		s.fail(main, "has the placeholder {id}: write the name under which events carry the id of %s, as {%s}", article(k.Name), k.Name)
 	}
-	if last > 0 {
-		k.ParentKeys = names[:last]
+	if len(names) > 1 {
+		k.ParentKeys = slices.DeleteFunc(names, func(name string) bool { return name == k.IDKey })
 	}
-	if k.Qualified && last == 0 {
+	if k.Qualified && len(k.ParentKeys) == 0 {
 		s.fail("ids", "is %q: the path of %s has no parents, as in /accounts/{account}/orders/{order}", idsOfParents, k.Name)
 	}
-	if k.Shape == ShapeEntity && k.list != nil && !slices.Equal(k.list.names(), names[:last]) {
-		s.fail("list", "has the placeholders %q: want those of get without the id, %q", k.list.names(), names[:last])
+	k.checkList(s)
+}
+
+// checkList wants a list of entities to be under the parents that the GET of one
+// needs, since its elements are asked for under these. A list may need more, in its
+// own parameters.
+func (k *Kind) checkList(s *section) {
+	if !k.Listable() {
+		return
+	}
+	if inPath := k.list.path.names(); !holdsAll(k.ParentKeys, inPath) || !holdsAll(k.list.names(), k.ParentKeys) {
+		s.fail("list", "has the placeholders %q: want those of get without the id, %q", k.list.names(), k.ParentKeys)
+		return
+	}
+	if slices.Contains(k.list.names(), k.IDKey) {
+		s.fail("list", "needs {%s}, the id of one entity: give list_query, which goes with the list in place of query", k.IDKey)
 	}
 }
 
@@ -184,36 +249,6 @@ func (k *Kind) checkStatuses(s *section) {
 	if s.value["read_lag"] != nil && k.VerifyAfter == 0 {
 		s.fail("read_lag", "does nothing without verify_after")
 	}
-}
-
-// template returns a member that is a path with placeholders. Nil if absent.
-func (s *section) template(name string) template {
-	v := s.text(name)
-	if v == "" {
-		return nil
-	}
-	s.checkPath(name, v)
-	if strings.Contains(v, "?") {
-		s.fail(name, "is %q: parameters go into query", v)
-	}
-	var t template
-	for rest := v; ; {
-		before, after, found := strings.Cut(rest, "{")
-		t = append(t, before)
-		if !found {
-			break
-		}
-		placeholder, behind, closed := strings.Cut(after, "}")
-		if !closed || !placeholderName.MatchString(placeholder) || slices.Contains(t.names(), placeholder) {
-			s.fail(name, "is %q: want each placeholder once and as {name}", v)
-			return t
-		}
-		t, rest = append(t, placeholder), behind
-	}
-	if strings.ContainsRune(strings.Join(t, ""), '}') {
-		s.fail(name, "is %q: a } has no {", v)
-	}
-	return t
 }
 
 func (d *Definition) parseFamilies(s *section) {

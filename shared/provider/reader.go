@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -98,9 +97,18 @@ func (s *section) fail(name, format string, args ...any) {
 	s.r.fail(n, s.path(name), format, args...)
 }
 
+// ask notes that a member of that name may be there.
+func (s *section) ask(names ...string) {
+	for _, name := range names {
+		if !slices.Contains(s.asked, name) {
+			s.asked = append(s.asked, name)
+		}
+	}
+}
+
 // get returns the value of a member, nil if it is absent.
 func (s *section) get(name string) *yaml.Node {
-	s.asked = append(s.asked, name)
+	s.ask(name)
 	return s.value[name]
 }
 
@@ -263,16 +271,6 @@ func (s *section) jsonPaths(name string) []rawjson.Path {
 		paths = append(paths, p)
 	}
 	return paths
-}
-
-// params returns a member that is a mapping of query parameters.
-func (s *section) params(name string) url.Values {
-	out := url.Values{}
-	sub := s.sub(name)
-	for _, k := range sub.names {
-		out.Set(k, sub.text(k))
-	}
-	return out
 }
 
 // scalar returns the text of a scalar: of a number or a flag as it is written.

@@ -37,13 +37,15 @@ type call struct {
 	depth int    // of nesting that is read; 0: the usual
 	path  string // under the base address, escaped
 	query url.Values
-	why   string // the justification
+	pages *paginationSpec // of a list
+	why   string          // the justification
 }
 
 // answer is a good answer.
 type answer struct {
 	doc    *rawjson.Doc
 	sentAt time.Time // before the request was written
+	links  []string  // values of the header Link
 }
 
 // ask sends one request, inside a span, and reads its answer. Spans hold no
@@ -95,7 +97,7 @@ func (c *Client) send(parent context.Context, call call) (*answer, int, error) {
 		}
 		return nil, res.StatusCode, err
 	}
-	return &answer{doc: doc, sentAt: sentAt}, res.StatusCode, nil
+	return &answer{doc: doc, sentAt: sentAt, links: res.Header.Values("Link")}, res.StatusCode, nil
 }
 
 // drain reads what is left of an error's body, so that a connection of

@@ -16,6 +16,7 @@ type webhooksSpec struct {
 	url, types rawjson.Path
 	// wanted are the event types there are.
 	wanted []string
+	pages  *paginationSpec
 }
 
 // Webhook is one webhook the provider sends.
@@ -37,7 +38,7 @@ func (c *Client) Webhooks(ctx context.Context, why string) ([]Webhook, error) {
 		return nil, fate.Errorf(fate.Permanent, "list webhooks: provider %s does not list them", c.def.Name)
 	}
 	var hooks []Webhook
-	call := call{kind: "webhooks", path: spec.path, why: why}
+	call := call{kind: "webhooks", path: spec.path, pages: spec.pages, why: why}
 	err := c.walk(ctx, rawjson.Path{"id"}, call, func() { hooks = nil }, func(p *page) error {
 		for _, v := range p.items {
 			hooks = append(hooks, spec.read(v))
@@ -61,12 +62,13 @@ func (s *webhooksSpec) read(v rawjson.Value) Webhook {
 	return h
 }
 
-func parseWebhooks(s *section) webhooksSpec {
+func parseWebhooks(s *section, api apiSpec) webhooksSpec {
 	if s.value == nil {
 		return webhooksSpec{}
 	}
 	spec := webhooksSpec{path: s.required("path"), url: s.jsonPath("url"), types: s.jsonPath("types")}
 	s.checkFixed("path", spec.path)
+	spec.pages = s.pagination(api, "path")
 	if spec.url == nil || spec.types == nil {
 		s.fail("", "wants url and types: their paths in an element of the list")
 	}

@@ -71,7 +71,6 @@ kinds:
     gone_after: {known: 2s, unknown: 4s}
   part:
     get: /shops/{shop}/parts/{part}
-    list: /shops/{shop}/parts
     gone_after: {known: 2s, unknown: 4s}
 events:
   widget: {touches: [widget], implies: suffix}

@@ -39,7 +39,6 @@ kinds:
     gone_after: {known: 2s, unknown: 4s}
   part:
     get: /shops/{shop}/parts/{part}
-    list: /shops/{shop}/parts
     read_lag: 2s
     verify_after: 3s
     gone_after: {known: 2s, unknown: 4s}
