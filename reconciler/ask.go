@@ -237,10 +237,13 @@ func (f *finder) mayAskAgain(ctx context.Context, err error, failed *condition.S
 // consult answers the question on which the fate of a failed call depends, by asking
 // the source.
 func (f *finder) consult(ctx context.Context, q fate.Question, err error, failed *condition.Streak) bool {
-	switch q {
-	case fate.Down:
+	switch {
+	case q != fate.Believable && fate.IsAlone(err):
+		failed.Fail()
+		return false
+	case q == fate.Down:
 		return f.isDown(ctx, failed)
-	case fate.Overasked:
+	case q == fate.Overasked:
 		return f.condition.Overasked(ctx, failed, err, f.condition.Prober.Ask)
 	}
 	return f.condition.IsIll(ctx, f.condition.Prober.Ask)

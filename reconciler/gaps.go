@@ -10,6 +10,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/provider"
 )
@@ -113,14 +114,21 @@ type openEvent struct {
 }
 
 // round reads the list once, from the mark to its end. If a page is too long, it asks
-// for smaller pages, if necessary from the mark again.
+// for smaller pages, if necessary from the mark again. So it does, once, if a page after
+// the first is refused: its cursor may have expired.
 func (g *gaps) round(ctx context.Context) error {
-	for {
+	for restarted := false; ; {
 		err := g.readOnce(ctx)
-		if !errors.Is(err, provider.ErrBeginAgain) {
+		class, _ := fate.Of(err)
+		switch {
+		case errors.Is(err, provider.ErrBeginAgain):
+			g.log.Info("pages of the provider's list of events are too long; it is read in smaller ones", "source", g.name, "error", err)
+		case err != nil && !restarted && g.cursors.Pages() > 1 && class.Repeats() && !errors.Is(err, provider.ErrPageTooLong):
+			restarted = true
+			g.log.Info("a page of the provider's list of events was refused; it is read from its beginning again", "source", g.name, "error", err)
+		default:
 			return err
 		}
-		g.log.Info("pages of the provider's list of events are too long; it is read in smaller ones", "source", g.name, "error", err)
 	}
 }
 

@@ -298,6 +298,44 @@ func TestAPageOfEventsTooLong(t *testing.T) {
 	require.Empty(t, g.alarms)
 }
 
+// A list of events begins again, once, when a page after the first is refused.
+func TestALostCursorOfTheListOfEvents(t *testing.T) {
+	t.Parallel()
+	c := newScene(t)
+	c.shop.stock(1, 1)
+	at := c.clock.now().Add(-time.Hour)
+	for i := range 5 {
+		c.ordered(fmt.Sprintf("evt_%d", i), at.Add(time.Duration(i)*time.Minute))
+	}
+	refused, firsts := 0, 0
+	c.shop.interfere(func(w http.ResponseWriter, r *http.Request) bool {
+		if r.URL.Path != "/events" {
+			return false
+		}
+		if r.URL.Query().Get("cursor") == "" {
+			firsts++
+			return false
+		}
+		if refused == 0 {
+			return false
+		}
+		refused--
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = w.Write([]byte(`{"message":"no such cursor"}`))
+		return true
+	})
+	g := c.search()
+	refused = 1
+	require.NoError(t, g.round(c.ctx))
+	require.Equal(t, 5, c.missed())
+	require.Equal(t, 2, firsts)
+
+	refused, firsts = 2, 0
+	require.ErrorContains(t, g.round(c.ctx), "HTTP 400")
+	require.Equal(t, 2, firsts, "once")
+}
+
 // A fill by events is not repeated for one that is dated in the future.
 func TestAFillByEventsOfTheFuture(t *testing.T) {
 	t.Parallel()

@@ -82,6 +82,9 @@ func (r *run) report(ctx context.Context, e entity.Report) {
 // consult answers what the sync asks about its source.
 func (r *run) consult(ctx context.Context, e entity.Consult) (result entity.Result) {
 	src := r.src
+	if e.Question != fate.Believable && fate.IsAlone(e.Err) {
+		return entity.Result{}
+	}
 	switch e.Question {
 	case fate.Down:
 		result.Yes = src.isDown(ctx)

@@ -230,6 +230,31 @@ func TestALockedEntitySlowsNoOthers(t *testing.T) {
 	b.empty()
 }
 
+// Entities of which the provider says that they alone are locked pause no source,
+// however many they are, and ask for no probe.
+func TestLockedEntitiesByTheProvidersWord(t *testing.T) {
+	t.Parallel()
+	b := setup(t, func(o *worker.Options) { o.Retry.Attempts = 1 })
+	locked := fate.New(fate.Throttled, errors.New("429"))
+	locked.RetryAfter, locked.Alone = 10*time.Millisecond, true
+	var ids []string
+	for i := range 6 {
+		b.provider.fails("widget", fmt.Sprint("locked", i), -1, locked)
+	}
+	b.provider.setProbe(errors.New("none is asked")) // a probe would pause the source
+	b.start("w1")
+	for i := range 6 {
+		ids = append(ids, b.send("widget.sold", "widget", fmt.Sprint("locked", i)))
+	}
+	for _, id := range ids {
+		b.row(id, storage.Dead)
+	}
+	require.Empty(t, b.told.of(alert.SourcePaused))
+	require.InDelta(t, 1, b.metric("tarn_source_pace"), 0)
+	require.Equal(t, 3, b.provider.fetches("widget", "locked0"), "two are free")
+	b.empty()
+}
+
 // Several entities that are always answered 429 pause the source a few times, until
 // it is known that others are not; then each is charged by itself.
 func TestSeveralLockedEntitiesStopPausingTheSource(t *testing.T) {

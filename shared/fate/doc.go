@@ -16,6 +16,10 @@
 //	fate := Decide(Failure{Err: err})                  // Ask, Overasked
 //	fate = Decide(Failure{Err: err, Answer: No, …})     // Park, until ItsTurn
 //
+// The provider may say itself that a failure is of one entity alone, as Stripe does
+// with the code lock_timeout of a 429: see Error.Alone. Then the answer is No, and the
+// source is not asked.
+//
 // # The table
 //
 //	what happened                        class        question    yes, it is          no

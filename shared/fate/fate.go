@@ -44,6 +44,9 @@ type Error struct {
 	Status int
 	// RetryAfter is how long the other side asked us to wait, 0 if it did not.
 	RetryAfter time.Duration
+	// Alone: the other side says that the failure is of what was asked for alone, and
+	// not of the source.
+	Alone bool
 	// Err says what failed, without payloads or secrets.
 	Err error
 }
@@ -70,6 +73,13 @@ func Of(err error) (Class, time.Duration) {
 		return e.Class, e.RetryAfter
 	}
 	return Transient, 0
+}
+
+// IsAlone reports whether the other side says that err is of what was asked for
+// alone. The answer to a question about the source is No then, without asking.
+func IsAlone(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.Alone
 }
 
 // Is reports whether err is of a class. No error is of none.

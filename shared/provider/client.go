@@ -21,13 +21,13 @@ import (
 
 // apiSpec says how the provider's API is spoken to.
 type apiSpec struct {
-	auth    string
+	auth    authSpec
 	headers http.Header // with {principal} and {justification}
 	// pages is how lists are divided into pages that do not say so themselves. paged:
 	// the definition says so.
-	pages    *paginationSpec
-	paged    bool
-	notFound string // name of an errorStyle
+	pages  *paginationSpec
+	paged  bool
+	errors errorSpec
 	// rateHeaders is the name of a rateStyle.
 	rateHeaders string
 	probe       string
@@ -50,7 +50,7 @@ type eventsSpec struct {
 type ClientOptions struct {
 	// BaseURL is the API's address with its version: "https://…/v1".
 	BaseURL string
-	// Key is the API key.
+	// Key is the API key. With OAuth 2 client credentials it is id:secret.
 	Key string
 	// Timeout bounds one request, from sending to the last byte of the answer. Once
 	// a fifth of it (1 s at least) has passed since the first byte, the answer must
@@ -107,6 +107,8 @@ type Client struct {
 	opts ClientOptions
 	base *url.URL
 	http *http.Client
+	// tokens are those of OAuth 2. Nil: the key is sent itself.
+	tokens *tokens
 	// allowance is from the last answer with rate headers.
 	allowance atomic.Pointer[Allowance]
 	sizes     pageSizes
@@ -123,32 +125,29 @@ func NewClient(d *Definition, o ClientOptions) (*Client, error) {
 	if base.User != nil || base.RawQuery != "" || base.Fragment != "" {
 		return nil, errors.New("api_url holds a user, query or fragment: give the bare address, and the key as api_key")
 	}
-	if err := checkAPIKey(o.Key); err != nil {
+	if err := d.api.auth.checkAPIKey(o.Key); err != nil {
 		return nil, err
 	}
 	if !httpguts.ValidHeaderFieldValue(o.Principal) {
 		return nil, errors.New("principal holds a control character")
 	}
-	return &Client{def: d, opts: o, base: base, http: newHTTP(o)}, nil
-}
-
-func checkAPIKey(key string) error {
-	if key == "" || !httpguts.ValidHeaderFieldValue(key) {
-		return errors.New("api_key is empty or holds a control character")
-	}
-	return nil
+	client := newHTTP(o)
+	return &Client{def: d, opts: o, base: base, http: client, tokens: newTokens(d.api.auth, o, base, client)}, nil
 }
 
 // WithKey returns a client like c that asks with another key, over the connections
 // of c. It does not know the allowance or page sizes that c learned: they may
-// belong to the old key. Closing either client closes the idle connections of both.
+// belong to the old key; nor the access token, unless the key is the same. Closing either client closes the idle connections of both.
 func (c *Client) WithKey(key string) (*Client, error) {
-	if err := checkAPIKey(key); err != nil {
+	if err := c.def.api.auth.checkAPIKey(key); err != nil {
 		return nil, err
 	}
-	o := c.opts
-	o.Key = key
-	return &Client{def: c.def, opts: o, base: c.base, http: c.http}, nil
+	o, tokens := c.opts, c.tokens
+	if key != o.Key {
+		o.Key = key
+		tokens = newTokens(c.def.api.auth, o, c.base, c.http)
+	}
+	return &Client{def: c.def, opts: o, base: c.base, http: c.http, tokens: tokens}, nil
 }
 
 func newHTTP(o ClientOptions) *http.Client {
@@ -216,10 +215,30 @@ func (c *Client) fetch(ctx context.Context, k *Kind, call call) (*Snapshot, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := c.def.checkAnswer(k, a.doc.Root(), call.id); err != nil {
+	doc, err := k.inAnswer(a.doc)
+	if err != nil {
 		return nil, err
 	}
-	return c.interpret(k, a.doc, a.sentAt)
+	if err := c.def.checkAnswer(k, doc.Root(), call.id); err != nil {
+		return nil, err
+	}
+	return c.interpret(k, doc, a.sentAt)
+}
+
+// inAnswer returns the entity in the answer to its GET, byte for byte as it is there.
+func (k *Kind) inAnswer(answer *rawjson.Doc) (*rawjson.Doc, error) {
+	if k.answer == nil {
+		return answer, nil
+	}
+	v := answer.Root().At(k.answer)
+	if v.Kind() == rawjson.None {
+		return nil, fate.Errorf(fate.Transient, "the answer has nothing at %s, where the %s should be", k.answer, k.Name)
+	}
+	doc, err := rawjson.Parse(v.Raw(), rawjson.Options{})
+	if err != nil {
+		return nil, fate.New(fate.Transient, err)
+	}
+	return doc, nil
 }
 
 // interpret makes a snapshot of an answer.

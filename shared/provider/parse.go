@@ -139,17 +139,14 @@ func parseEnvelope(s *section, signature signatureSpec) envelopeSpec {
 
 func parseAPI(s *section, envelope envelopeSpec) apiSpec {
 	spec := apiSpec{
-		auth:     s.choice("auth", "bearer", "basic"),
-		headers:  http.Header{},
-		pages:    parsePagination(s.sub("pagination"), cursorPages()),
-		paged:    s.value["pagination"] != nil,
-		notFound: s.choice("errors", slices.Sorted(maps.Keys(errorStyles))...),
+		auth:    parseAuth(s),
+		headers: http.Header{},
+		pages:   parsePagination(s.sub("pagination"), cursorPages()),
+		paged:   s.value["pagination"] != nil,
+		errors:  parseErrors(s),
 
 		rateHeaders: s.choice("rate_headers", slices.Sorted(maps.Keys(rateStyles))...), // none comes first
 		probe:       s.required("probe"),
-	}
-	if s.value["errors"] == nil {
-		s.fail("errors", "is missing")
 	}
 	headers := s.sub("headers")
 	for _, name := range headers.names {
@@ -162,6 +159,9 @@ func parseAPI(s *section, envelope envelopeSpec) apiSpec {
 			headers.fail(name, "is %q: only {principal} and {justification} are filled in", value)
 		}
 		spec.headers[textproto.CanonicalMIMEHeaderKey(name)] = []string{value}
+	}
+	if spec.auth.style == authHeader && spec.headers[textproto.CanonicalMIMEHeaderKey(spec.auth.header)] != nil {
+		s.fail("headers", "holds %q, which auth sets to the key: leave it out", spec.auth.header)
 	}
 	s.checkFixed("probe", spec.probe)
 	spec.identity = parseIdentity(s.sub("identity"))

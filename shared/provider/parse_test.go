@@ -29,7 +29,7 @@ func TestParseDefaults(t *testing.T) {
 	d, err := Parse("small.yaml", []byte(minimal))
 	require.NoError(t, err)
 	require.Equal(t, 5*time.Minute, d.signature.tolerance)
-	require.Equal(t, "bearer", d.api.auth)
+	require.Equal(t, "bearer", d.api.auth.style)
 	require.Equal(t, 100, d.api.pages.limit)
 	require.Equal(t, "cursor", d.api.pages.style)
 	k := d.Kind("thing")

@@ -100,6 +100,7 @@ func (d *Definition) parseKind(name string, s *section) *Kind {
 		get:         endpoint{path: s.pathTemplate("get")},
 		list:        endpoint{path: s.pathTemplate("list")},
 		id:          s.jsonPath("id"),
+		answer:      s.jsonPath("answer"),
 	}
 	gone := s.sub("gone_after")
 	k.GoneKnown = gone.duration("known", 5*time.Second)
@@ -181,6 +182,9 @@ func (k *Kind) checkPaths(s *section) {
 	}
 	if k.Shape == ShapeList && len(k.proof) > 0 {
 		s.fail("proof", "is not for a list: its array proves it")
+	}
+	if k.Shape == ShapeList && k.answer != nil {
+		s.fail("answer", "is not for a list: where its elements are is said by items in pagination")
 	}
 	for _, p := range k.proof {
 		if slices.Contains(p, "*") {

@@ -77,12 +77,7 @@ func (c *Client) send(parent context.Context, call call) (*answer, int, error) {
 	defer cancel()
 	ctx, transfer := watchTransfer(ctx, c.opts.Timeout)
 	defer transfer.stop()
-	req, err := c.request(ctx, call)
-	if err != nil {
-		return nil, 0, err
-	}
-	sentAt := c.opts.Now()
-	res, err := c.http.Do(req)
+	res, sentAt, err := c.exchange(ctx, call, transfer)
 	if err != nil {
 		return nil, 0, c.noAnswer(parent, ctx, err)
 	}
@@ -91,13 +86,31 @@ func (c *Client) send(parent context.Context, call call) (*answer, int, error) {
 	c.heed(res)
 	doc, err := c.read(res, call.depth)
 	if err != nil {
-		var classed *fate.Error
-		if !errors.As(err, &classed) {
-			err = c.noAnswer(parent, ctx, err)
-		}
-		return nil, res.StatusCode, err
+		return nil, res.StatusCode, c.noAnswer(parent, ctx, err)
 	}
 	return &answer{doc: doc, sentAt: sentAt, links: res.Header.Values("Link")}, res.StatusCode, nil
+}
+
+// exchange sends a request and returns the answer without its body. If the access
+// token is refused, it is sent once more with a new one.
+func (c *Client) exchange(ctx context.Context, call call, transfer *transfer) (res *http.Response, sentAt time.Time, err error) {
+	token := ""
+	for again := false; ; again = true {
+		req, err := c.request(ctx, call)
+		if err != nil {
+			return nil, sentAt, err
+		}
+		if token, err = c.authorize(ctx, req, token); err != nil {
+			return nil, sentAt, err
+		}
+		sentAt = c.opts.Now()
+		res, err = c.http.Do(req)
+		if err != nil || token == "" || again || res.StatusCode != http.StatusUnauthorized {
+			return res, sentAt, err
+		}
+		drain(res.Body)
+		transfer.pause() // the next answer is measured by itself
+	}
 }
 
 // drain reads what is left of an error's body, so that a connection of
@@ -123,11 +136,6 @@ func (c *Client) request(ctx context.Context, call call) (*http.Request, error) 
 	}
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("User-Agent", "tarn")
-	if c.def.api.auth == "basic" {
-		req.SetBasicAuth(c.opts.Key, "")
-	} else {
-		req.Header.Set("Authorization", "Bearer "+c.opts.Key)
-	}
 	return req, nil
 }
 
@@ -146,9 +154,14 @@ func headerText(s string) string {
 	}, s)
 }
 
-// noAnswer classifies what kept an answer from coming. The caller's own end is
-// passed on as it is; our bounds and the network are the provider's affair.
+// noAnswer classifies what kept an answer from coming, unless it has a class. The
+// caller's own end is passed on as it is; our bounds and the network are the
+// provider's affair.
 func (c *Client) noAnswer(parent, ctx context.Context, err error) error {
+	var classed *fate.Error
+	if errors.As(err, &classed) {
+		return err
+	}
 	if parent.Err() != nil {
 		return parent.Err()
 	}
@@ -197,17 +210,21 @@ func (c *Client) read(res *http.Response, depth int) (*rawjson.Doc, error) {
 
 // failed classifies an answer that is not 200, by the table in package fate.
 func (c *Client) failed(res *http.Response) error {
-	s, own := res.StatusCode, false
+	s, own, alone := res.StatusCode, false, false
 	missing := s == http.StatusNotFound || s == http.StatusGone
-	if missing {
-		var err error
-		if own, err = c.inOwnWords(res); err != nil {
+	if missing || c.def.api.errors.entity[s] != nil {
+		body, err := errorBody(res)
+		if err != nil {
 			return err
 		}
+		own = missing && c.def.api.errors.gone(res.Header.Get("Content-Type"), body)
+		alone = c.def.api.errors.alone(s, body)
 	}
 	says := "provider failed"
 	class := fate.OfStatus(s, own)
 	switch {
+	case alone:
+		says = "provider says that this entity alone cannot be had now"
 	case class == fate.Throttled:
 		says = "provider asks us to slow down"
 	case class == fate.Refused:
@@ -221,22 +238,27 @@ func (c *Client) failed(res *http.Response) error {
 	case 300 <= s && s < 400:
 		says = "provider redirects us: check api_url"
 	}
-	return c.errorf(res, class, "%s", says)
+	e := c.errorf(res, class, "%s", says)
+	e.Alone = alone
+	return e
 }
 
-// inOwnWords distinguishes the provider's own 404 or 410 from that of a proxy.
-func (c *Client) inOwnWords(res *http.Response) (bool, error) {
+// errorBody returns the body of an error, no value if it is not JSON.
+func errorBody(res *http.Response) (rawjson.Value, error) {
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxErrorBody))
 	if err != nil {
-		return false, err
+		return rawjson.Value{}, err
 	}
 	doc, err := rawjson.Parse(withoutMark(body), rawjson.Options{})
-	return err == nil && errorStyles[c.def.api.notFound](res.Header.Get("Content-Type"), doc.Root()), nil
+	if err != nil {
+		return rawjson.Value{}, nil
+	}
+	return doc.Root(), nil
 }
 
 // errorf makes an error that begins with the status. It never holds the body,
 // which may hold personal data.
-func (c *Client) errorf(res *http.Response, class fate.Class, format string, args ...any) error {
+func (c *Client) errorf(res *http.Response, class fate.Class, format string, args ...any) *fate.Error {
 	e := fate.New(class, fmt.Errorf("HTTP %d: "+format, append([]any{res.StatusCode}, args...)...))
 	e.Status = res.StatusCode
 	if retriable(res.StatusCode) {
