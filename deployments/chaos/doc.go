@@ -17,8 +17,8 @@
 //	               open dead letters too, and entities that the mirror has not
 //	regressed      times the mirror showed an older version of an entity after a
 //	               newer one, or one that never was; seen in the database's own
-//	               order. Of a list inside an entity of Stripe the first ten
-//	               elements count, which come with the first of the requests
+//	               order. Lists inside an entity of Stripe that its GET does not
+//	               show whole are left out, since they come with later requests
 //	inversions     times a covering claim decreases along an entity's stream
 //	unsettled      events that are open, and entries and parked entities that
 //	               are left in Redis, when the time to drain is over

@@ -135,9 +135,9 @@ func (c *comparison) unseen() {
 // states it has looked at, of entities with a GET of their own: every version of
 // these is known.
 //
-// A list inside an entity may be longer than its GET shows. A worker asks for the rest
-// afterwards, and the entity may have changed meanwhile. So the version of a state is
-// that of its first request.
+// A list inside an entity may be longer than its GET shows. A worker asks for the whole
+// list afterwards, and the entity may have changed meanwhile. So the version of a state
+// is that of its first request.
 func (f *Fleet) Regressed(ctx context.Context) (bad []string, shown int, err error) {
 	definition, err := f.Definition()
 	if err != nil {
@@ -193,8 +193,8 @@ func (f *Fleet) versions(ctx context.Context, definition *provider.Definition, k
 	return all, nil
 }
 
-// firstShown is what of a state a GET shows: of the lists inside an object of Stripe
-// the first ten elements.
+// firstShown is what of a state its first request answers: all but the lists inside an
+// object of Stripe that have more than ten elements.
 func firstShown(raw []byte) string {
 	var members map[string]json.RawMessage
 	if json.Unmarshal(raw, &members) != nil {
@@ -206,9 +206,8 @@ func firstShown(raw []byte) string {
 			Object string            `json:"object"`
 			Data   []json.RawMessage `json:"data"`
 		}
-		if json.Unmarshal(v, &list) == nil && list.Object == "list" {
-			cut = true
-			members[name], _ = json.Marshal(list.Data[:min(10, len(list.Data))]) // JSON already
+		if json.Unmarshal(v, &list) == nil && list.Object == "list" && len(list.Data) > 10 {
+			members[name], cut = nil, true
 		}
 	}
 	if !cut {
