@@ -158,6 +158,7 @@ func (a *API) route(g *guard) error {
 		metrics: a.o.Metrics, tracer: a.o.Tracer, log: a.o.Logger, now: a.o.Now, deadlines: &deadlines{within: a.o.AppendTimeout},
 	}
 	a.engine.POST("/webhooks/:source", receive.serve)
+	a.engine.POST("/webhooks/:source/:secret", receive.serve)
 	a.engine.GET("/healthz", gin.WrapH(a.o.Health.Healthz()))
 	a.engine.GET("/readyz", gin.WrapH(a.readyz()))
 	a.engine.GET("/metrics", gin.WrapH(telemetry.MetricsHandler(a.o.Gatherer)))

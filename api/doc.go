@@ -62,9 +62,9 @@
 // /v1 needs a bearer token (token.go): a viewer reads, an operator acts. Without
 // configured tokens the server listens on loopback only (an address that names another
 // host is an error), and refuses requests that a browser sends for another site's page.
-// Signatures guard /webhooks. /healthz, /readyz and /metrics are open, as orchestrators
-// expect. Profiles below /debug/pprof/ are off unless configured, and for operators'
-// tokens alone.
+// Signatures guard /webhooks, or, where a provider does not sign, a secret in the path.
+// /healthz, /readyz and /metrics are open, as orchestrators expect. Profiles below
+// /debug/pprof/ are off unless configured, and for operators' tokens alone.
 //
 // Receiving and pausing need Redis only. A sync needs the store too, unless the caller
 // gives the parents and does not wait. Reading documents, events, dead letters and tasks

@@ -71,6 +71,7 @@ func alsoOK[T any](api huma.API, description string) map[string]*huma.Response {
 func documentPlain(api huma.API) {
 	doc := api.OpenAPI()
 	doc.AddOperation(webhookOperation(doc.Components.Schemas))
+	doc.AddOperation(secretWebhookOperation(doc.Components.Schemas))
 	for path, summary := range map[string]string{
 		"/healthz": "Whether every loop of the process turns",
 		"/readyz":  "Whether webhooks can be taken; follows Redis, reports the store",
@@ -125,4 +126,17 @@ func webhookOperation(schemas huma.Registry) *huma.Operation {
 		}},
 		Responses: responses,
 	}
+}
+
+// secretWebhookOperation is the operation of sources whose webhooks are not signed.
+func secretWebhookOperation(schemas huma.Registry) *huma.Operation {
+	op := webhookOperation(schemas)
+	op.OperationID, op.Path = "receive-unsigned-webhook", secretWebhookRoute
+	op.Summary = "Receive one webhook event of a source that does not sign"
+	op.Description = "For sources whose definition says `scheme: none`: the secret of the path takes the place of the signature. " +
+		"For all others the answer is 404. Otherwise as `/webhooks/{source}`."
+	op.Parameters = append(op.Parameters, &huma.Param{
+		Name: "secret", In: "path", Required: true, Description: "One of the source's webhook_secrets.", Schema: &huma.Schema{Type: huma.TypeString},
+	})
+	return op
 }

@@ -34,6 +34,9 @@ type Source struct {
 	Provider Provider
 	// Verifier checks its signatures.
 	Verifier Verifier
+	// SecretInPath says that its webhooks are not signed but come to
+	// /webhooks/{name}/{secret}.
+	SecretInPath bool
 	// Ack are the answers to good webhooks.
 	Ack Ack
 	// Rate is what the provider allows the fleet, to show how much of it is
@@ -53,7 +56,7 @@ type Provider interface {
 
 // Verifier is what the api needs of a *provider.Verifier.
 type Verifier interface {
-	Verify(h http.Header, body []byte) error
+	VerifyRequest(r provider.WebhookRequest) error
 }
 
 // Ack are the status codes of good webhooks. Senders differ in what counts as

@@ -14,11 +14,16 @@ import (
 	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fault"
+	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
-const webhookRoute = "/webhooks/{source}"
+// The routes of webhooks: the second is for sources whose webhooks are not signed.
+const (
+	webhookRoute       = "/webhooks/{source}"
+	secretWebhookRoute = "/webhooks/{source}/{secret}"
+)
 
 // Header values shared by all answers: assigning a slice costs nothing, Set
 // allocates one.
@@ -72,29 +77,39 @@ type receiver struct {
 	deadlines *deadlines
 }
 
-// serve answers POST /webhooks/{source}. The order of its checks is part of
-// the contract: a sender that sees 400 knows that its signature was good.
+// serve answers POST /webhooks/{source} and POST /webhooks/{source}/{secret}. The order
+// of its checks is part of the contract: a sender that sees 400 knows that its signature
+// was good.
 func (r *receiver) serve(c *gin.Context) {
 	began := r.now()
-	src := r.sources.get(c.Param("source"))
-	if src == nil {
+	src, secret := r.sources.get(c.Param("source")), c.Param("secret")
+	if src == nil || secret != "" && !src.SecretInPath {
 		r.refuse(c.Request.Context(), c.Writer, unknownSource, refuseUnknownSource)
 		return
 	}
 	ctx, span := r.startWebhook(c.Request, src.Name)
-	r.take(ctx, c.Writer, c.Request, src)
+	r.take(ctx, c.Writer, incoming{Request: c.Request, src: src, secret: secret})
 	endWebhook(span, c.Writer.Status())
 	src.seconds.Observe(r.now().Sub(began).Seconds())
 }
 
-// take appends one webhook of a known source to its stream and answers it.
-func (r *receiver) take(ctx context.Context, w http.ResponseWriter, req *http.Request, src *account) {
-	body, no := r.bodies.read(w, req)
+// incoming is a webhook of a known source.
+type incoming struct {
+	*http.Request
+	src *account
+	// secret is the last step of the path, "" for sources that sign.
+	secret string
+}
+
+// take appends one webhook to the stream of its source and answers it.
+func (r *receiver) take(ctx context.Context, w http.ResponseWriter, in incoming) {
+	src := in.src
+	body, no := r.bodies.read(w, in.Request)
 	if no != nil {
 		r.refuse(ctx, w, src.Name, no)
 		return
 	}
-	e, no := r.admit(src, req.Header, body)
+	e, no := r.admit(in, body)
 	if no != nil {
 		r.bodies.free(body)
 		r.refuse(ctx, w, src.Name, no)
@@ -117,8 +132,10 @@ func (r *receiver) take(ctx context.Context, w http.ResponseWriter, req *http.Re
 }
 
 // admit verifies the raw body and reads it as an event.
-func (r *receiver) admit(src *account, h http.Header, body *bytes.Buffer) (*event.Event, *refusal) {
-	if err := src.Verifier.Verify(h, body.Bytes()); err != nil {
+func (r *receiver) admit(in incoming, body *bytes.Buffer) (*event.Event, *refusal) {
+	src, h := in.src, in.Header
+	signed := provider.WebhookRequest{Method: in.Method, Header: h, Secret: in.secret, Body: body.Bytes()}
+	if err := src.Verifier.VerifyRequest(signed); err != nil {
 		return nil, refuseSignature(err)
 	}
 	src.received.Inc()

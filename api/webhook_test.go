@@ -15,6 +15,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/provider"
+	providersignature "github.com/tarn-sync/tarn/shared/provider/signature"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -257,6 +258,84 @@ func (panicking) Event(string, http.Header, []byte, time.Time) (*event.Event, er
 }
 
 func (panicking) Kind(string) *provider.Kind { return nil }
+
+// unsigned is a source whose webhooks are not signed.
+func unsigned(t *testing.T, secret string) Source {
+	t.Helper()
+	def, err := provider.Parse("unsigned.yaml", []byte(`provider: unsigned
+signature: {scheme: none}
+envelope: {id: id, type: type, context: context}
+api: {errors: message, probe: /me}
+kinds:
+  order: {get: "/orders/{order}"}
+events:
+  order: {touches: [order]}
+`))
+	require.NoError(t, err)
+	v, err := provider.NewVerifier(def, provider.VerifierOptions{Secrets: []string{secret}})
+	require.NoError(t, err)
+	return Source{Name: "shop", Provider: def, Verifier: v, SecretInPath: true}
+}
+
+// Where nothing is signed the secret is in the path. It is in no answer and no log.
+func TestSecretInThePath(t *testing.T) {
+	t.Parallel()
+	const secret = "a-secret-in-the-path"
+	body := `{"id":"evt_1","type":"order.executed","context":{"order":"o1"}}`
+	for _, c := range []struct {
+		name, path string
+		status     int
+		reason     string
+	}{
+		{"the secret", "/webhooks/shop/" + secret, 200, ""},
+		{"another", "/webhooks/shop/another-secret-0123", 401, "mismatch"},
+		{"none", "/webhooks/shop", 401, "missing"},
+		{"an empty one", "/webhooks/shop/", 404, "route"},
+		{"one step more", "/webhooks/shop/" + secret + "/more", 404, ""},
+		{"an escaped one", "/webhooks/shop/a%2Dsecret-in-the-path", 401, "mismatch"},
+		{"in the query", "/webhooks/shop?secret=" + secret, 401, "missing"},
+		{"of a source that signs", "/webhooks/lemon/" + testSecret, 404, "unknown-source"},
+		{"of no source", "/webhooks/nothing/" + secret, 404, "unknown-source"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := newFixture(t, func(o *Options) { o.Sources = append(o.Sources, unsigned(t, secret)) })
+			req := httptest.NewRequest(http.MethodPost, c.path, strings.NewReader(body))
+			w := f.do(req)
+			require.Equal(t, c.status, w.Code, w.Body)
+			if c.reason != "" {
+				requireProblem(t, w, c.reason)
+			}
+			require.Len(t, f.queue.appended(), map[bool]int{true: 1}[c.status == 200])
+			require.NotContains(t, w.Body.String()+f.logs.String(), secret)
+			require.NotContains(t, w.Body.String()+f.logs.String(), testSecret)
+		})
+	}
+}
+
+// A source may sign anything of a request: here its method and its own address.
+func TestSignedAddress(t *testing.T) {
+	t.Parallel()
+	def, err := provider.Parse("shop.yaml", []byte(`provider: shop
+signature: {scheme: hmac, headers: [X-Sig], signed: "{method} {url} {body}"}
+envelope: {id: id, type: type, context: context}
+api: {errors: message, probe: /me}
+kinds:
+  order: {get: "/orders/{order}"}
+events:
+  order: {touches: [order]}
+`))
+	require.NoError(t, err)
+	const url = "https://hooks.example.com/webhooks/shop"
+	v, err := provider.NewVerifier(def, provider.VerifierOptions{Secrets: []string{testSecret}, URL: url})
+	require.NoError(t, err)
+	f := newFixture(t, func(o *Options) { o.Sources = []Source{{Name: "shop", Provider: def, Verifier: v}} })
+	body := `{"id":"evt_1","type":"order.executed","context":{"order":"o1"}}`
+	for to, status := range map[string]int{url: 200, "http://localhost/webhooks/shop": 401} {
+		made, err := def.Signature().Sign(testSecret, providersignature.Message{Method: http.MethodPost, URL: to, Body: []byte(body)})
+		require.NoError(t, err)
+		require.Equal(t, status, f.post("/webhooks/shop", body, "X-Sig", made.Header.Get("X-Sig")).Code, to)
+	}
+}
 
 func TestConfigurationOfSources(t *testing.T) {
 	t.Parallel()

@@ -118,13 +118,14 @@ var rules = []rule{
 			return strings.Contains(host, ".")
 		})
 	}},
-	{"only the module of stand-ins imports FerretDB and the benchmarks' peers, and it imports nothing of Tarn", func(s source) string {
+	{"only the module of stand-ins imports FerretDB, the benchmarks' peers and providers' libraries, and it imports nothing of Tarn", func(s source) string {
 		if s.below(standins) {
 			return s.imported(func(p string) bool {
 				return strings.HasPrefix(p, module) && !within(strings.TrimPrefix(p, module), standins)
 			})
 		}
-		return s.imported(anyOf("github.com/FerretDB/", "github.com/hibiken/", "github.com/ThreeDotsLabs/", module+standins))
+		return s.imported(anyOf("github.com/FerretDB/", "github.com/hibiken/", "github.com/ThreeDotsLabs/",
+			"github.com/stripe/", "github.com/standard-webhooks/", "github.com/svix/", "github.com/PaddleHQ/", module+standins))
 	}},
 	{"the machine of entities has no I/O, context or clock", func(s source) string {
 		if s.test() || s.dir != "worker/entity" {

@@ -218,17 +218,23 @@ func TestAnEventOnItsWayIsGivenAMoment(t *testing.T) {
 	t.Parallel()
 	c := newScene(t)
 	c.shop.stock(1, 1)
-	c.finder.pace.patience = 300 * time.Millisecond
+	c.finder.pace.patience = 2 * time.Second
 	body := c.shop.happen("evt_1", "order.made", c.clock.now(), "customer", "c0", "order", "o0_0")
+	worked := make(chan struct{})
 	c.shop.interfere(func(_ http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path == "/events" {
 			c.shop.interfere(nil)
-			time.AfterFunc(20*time.Millisecond, func() { c.receive(body); c.work() })
+			time.AfterFunc(20*time.Millisecond, func() {
+				defer close(worked)
+				c.receive(body)
+				c.work()
+			})
 		}
 		return false
 	})
 	g := c.search()
 	require.NoError(t, g.round(c.ctx))
+	<-worked
 	require.Empty(t, c.recorded())
 	require.Zero(t, c.row("evt_1").Duplicates)
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/loops"
+	"github.com/tarn-sync/tarn/shared/stream"
 )
 
 // stateEvery is how often the states of the sources are read. Taking budget returns
@@ -18,7 +19,7 @@ type lookout struct{ *Worker }
 func (w lookout) run(ctx context.Context) {
 	loop := w.Health.Loop("sources")
 	defer loop.Done()
-	retried := map[string]string{}
+	last := make([]stream.SourceNews, len(w.names))
 	for first := true; ; first = false {
 		loop.Turn()
 		news, err := w.Streams.Sources(ctx, w.names)
@@ -26,21 +27,31 @@ func (w lookout) run(ctx context.Context) {
 			loop.Waiting("redis") // the last known states stay; reading fails too while redis is away
 		} else {
 			for i, name := range w.names {
-				src := w.sources[name]
-				src.condition.See(news[i].State)
-				w.Metrics.Pace.WithLabelValues(name).Set(src.pace.Share(time.Now()))
-				if news[i].State.Paused {
-					src.attend(news[i].State)
-				}
-				if !first && news[i].Retried != retried[name] {
+				w.see(w.sources[name], last[i], news[i])
+				if !first && news[i].Retried != last[i].Retried {
 					w.overdue(name)
 				}
-				retried[name] = news[i].Retried
 			}
+			last = news
+			w.statesRead()
 		}
 		if !loops.Sleep(ctx, stateEvery) {
 			return
 		}
+	}
+}
+
+// see takes the state of a source.
+func (w lookout) see(src *source, last, now stream.SourceNews) {
+	switch {
+	case now.Err == nil:
+		src.condition.See(now.State)
+	case last.Err == nil:
+		w.Logger.Error("the state of a source cannot be read; it counts as it was last known", "source", src.Name, "error", now.Err)
+	}
+	w.Metrics.Pace.WithLabelValues(src.Name).Set(src.pace.Share(time.Now()))
+	if now.State.Paused {
+		src.attend(now.State)
 	}
 }
 

@@ -37,7 +37,7 @@ func (m *machine) step(in entity.Input) {
 }
 
 func (m *machine) stepLocked(in entity.Input) {
-	if m.s.ctx != nil && m.s.ctx.Err() != nil {
+	if m.s.ctx.Err() != nil {
 		return // dropped, or about to be
 	}
 	for _, e := range m.entities.Step(m.s.w.Now(), in) {

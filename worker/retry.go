@@ -56,6 +56,11 @@ func (r *intake) due() {
 		return
 	}
 	for i, d := range found {
+		if d.Err != nil {
+			r.holdDue(d.Source, dueFailed)
+			r.warnDue("could not look for parked entities that are due; trying again", d.Source, d.Err)
+			continue
+		}
 		if len(d.Keys)+len(d.Unreadable) == asked[i].Most {
 			r.holdDue(d.Source, dueSoon) // there may be more
 		}

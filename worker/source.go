@@ -71,10 +71,17 @@ func (s *source) roomForBackground() bool {
 }
 
 // run starts the syncs of lanes that are ready, as budget and concurrency
-// allow, until ctx ends; then it waits for those under way.
+// allow, until ctx ends; then it waits for those under way. It starts none before it
+// is known whether the source is paused.
 func (s *source) run(ctx context.Context) {
 	loop := s.w.Health.Loop("source " + s.Name)
 	defer loop.Done()
+	loop.Waiting("the states of the sources")
+	select {
+	case <-s.w.knowsStates:
+	case <-ctx.Done():
+		return
+	}
 	var syncs sync.WaitGroup
 	defer syncs.Wait()
 	for ctx.Err() == nil {

@@ -141,6 +141,9 @@ type Worker struct {
 	fenced   map[int]*stream.Lease
 	setbacks map[int]setback
 
+	// knowsStates is closed, by statesRead, once the states of all sources were read.
+	knowsStates chan struct{}
+	statesRead  func()
 	// woken counts the entries that woke a shard.
 	woken atomic.Int64
 
@@ -158,7 +161,9 @@ func New(o Options) (*Worker, error) {
 	w := &Worker{
 		Options: o, sources: map[string]*source{}, started: time.Now(), place: o.Streams.Member(o.ID),
 		shards: map[int]*shard{}, fenced: map[int]*stream.Lease{}, setbacks: map[int]setback{},
+		knowsStates: make(chan struct{}),
 	}
+	w.statesRead = sync.OnceFunc(func() { close(w.knowsStates) })
 	w.settler = newSettler(w)
 	w.storeRetry = storeRetry(o)
 	for _, s := range o.Sources {

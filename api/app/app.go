@@ -4,7 +4,7 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
+	"log/slog"
 
 	"golang.org/x/sync/errgroup"
 
@@ -37,6 +37,7 @@ func Run(ctx context.Context, p *process.Process) error {
 	if err != nil {
 		return err
 	}
+	warnOfUnsigned(p.Logger, configured)
 	streams, err := p.StreamsSeen(ctx, addr)
 	if err != nil {
 		return err
@@ -66,6 +67,17 @@ func listenAddr(p *process.Process, tokens []api.Token) (string, error) {
 		p.Logger.Warn("no operator_tokens are set: only this machine can reach the api; set at least one to open it", "addr", addr)
 	}
 	return addr, err
+}
+
+// warnOfUnsigned logs the sources whose webhooks nothing but a secret in the address
+// protects.
+func warnOfUnsigned(log *slog.Logger, sources []process.Source) {
+	for _, s := range sources {
+		if s.Definition.Signature().InPath() {
+			log.Warn("webhooks of this source are not signed: its address is the secret, and every log and proxy on the way may show it",
+				"source", s.Name, "path", "/webhooks/"+s.Name+"/SECRET")
+		}
+	}
 }
 
 // serve runs the api and the store until ctx ends. It closes the store last: requests
@@ -106,10 +118,10 @@ func sources(configured []process.Source, c *config.Config) ([]api.Source, error
 		s = s.Reloaded(c)
 		verifier, err := s.Verifier(c.Webhook.Tolerance)
 		if err != nil {
-			return nil, fmt.Errorf("webhook_secrets: %w", err)
+			return nil, err
 		}
 		out[i] = api.Source{
-			Name: s.Name, Provider: s.Definition, Verifier: verifier,
+			Name: s.Name, Provider: s.Definition, Verifier: verifier, SecretInPath: s.Definition.Signature().InPath(),
 			Ack:  api.Ack{Accepted: s.Ack.Accepted, Duplicate: s.Ack.Duplicate},
 			Rate: stream.Rate{Limit: s.Rate.Limit, Per: s.Rate.Per},
 		}

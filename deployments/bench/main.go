@@ -19,8 +19,9 @@
 //	go run ./deployments/bench latency -check      # until an event's document can be read
 //	go run ./deployments/bench size -check         # whether the length of the log shows
 //
-// Absolute figures say more about the machine than about the code, so the limits are
-// of ratios between interleaved rounds, of shares, and of times that settings decide.
+// Absolute figures say more about the machine than about the code. So most limits are of
+// ratios between interleaved rounds, of shares, and of times that settings decide. Those
+// of an event's CPU time, of memory and of latency are absolute.
 package main
 
 import (

@@ -19,8 +19,8 @@ type State struct {
 	// Strikes counts the pauses in a row without a good answer in between, this one
 	// included. A pause that is renewed before its time has come counts once.
 	Strikes int
-	// Told is the alert that was raised for this pause, "" for none. Only
-	// stream.Streams.Source says it.
+	// Told is the alert that was raised for this pause, "" for none. Of the methods of
+	// stream.Streams only Source and Sources set it.
 	Told string
 }
 

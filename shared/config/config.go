@@ -77,8 +77,8 @@ type Source struct {
 	Provider       string        `yaml:"provider" required:"true" help:"Name of a built-in definition (lemon), or path of a definition file. A relative path starts at the folder of this file."`
 	APIURL         string        `yaml:"api_url" required:"true" help:"Address of the provider's API, with its version."`
 	APIKey         Secret        `yaml:"api_key" required:"true" reload:"true" help:"Key of the provider's API."`
-	WebhookURL     string        `yaml:"webhook_url" help:"Address the provider sends this source's webhooks to. The reconciler compares the subscription of that address with the definition. Empty: it takes any subscription for this source's."`
-	WebhookSecrets []Secret      `yaml:"webhook_secrets" required:"true" reload:"true" help:"Secrets that sign webhooks, at least 16 characters each; several while one is being rotated."`
+	WebhookURL     string        `yaml:"webhook_url" help:"Address the provider sends this source's webhooks to, as the provider has it. Required where the signature covers it. The reconciler compares the subscription of that address with the definition. Empty: it takes any subscription for this source's."`
+	WebhookSecrets []Secret      `yaml:"webhook_secrets" required:"true" reload:"true" help:"Secrets that sign webhooks, at least 16 characters each; several while one is being rotated. Where the provider signs with a private key: its public keys, as PEM or base64. Where it does not sign: the last step of the path, /webhooks/SOURCE/SECRET."`
 	Rate           Rate          `yaml:"rate"`
 	Timeout        time.Duration `yaml:"timeout" default:"10s" min:"100ms" max:"5m" help:"Bounds one request to the API, from sending to the last byte. Once a fifth of it (1s at least) has passed since the first byte, the answer must arrive at 1 KiB a second on average."`
 	Principal      string        `yaml:"principal" default:"tarn-none" help:"Name given to providers that log who reads personal data."`

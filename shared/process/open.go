@@ -152,7 +152,7 @@ func (s Source) Verifier(tolerance time.Duration) (*provider.Verifier, error) {
 	for i, secret := range s.WebhookSecrets {
 		secrets[i] = string(secret)
 	}
-	verifier, err := provider.NewVerifier(s.Definition, provider.VerifierOptions{Secrets: secrets, Tolerance: tolerance})
+	verifier, err := provider.NewVerifier(s.Definition, provider.VerifierOptions{Secrets: secrets, URL: s.WebhookURL, Tolerance: tolerance})
 	if err != nil {
 		return nil, fmt.Errorf("source %s: %w", s.Name, err)
 	}

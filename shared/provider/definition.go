@@ -32,13 +32,6 @@ type Definition struct {
 	scratch   scratchPool
 }
 
-// signatureSpec says how webhooks are signed.
-type signatureSpec struct {
-	scheme    string
-	headers   []string
-	tolerance time.Duration
-}
-
 // historySpec names the fields of an entry of an entity's history.
 type historySpec struct{ status, at string }
 

@@ -5,15 +5,15 @@
 //
 // A YAML definition describes a provider, so that supporting another one, or
 // following a change of one, needs a file and not a release. What data cannot
-// express is code, as small named strategies: two signature schemes, two
+// express is code, as small named strategies: the signatures of Adyen, two
 // pagination styles, three error styles, two styles of rate headers, two formats
 // of time. definitions/lemon.yaml is built in; testdata/stripe.yaml and
 // testdata/standard.yaml show that the format fits other providers.
 //
 //	provider: shop                       # its name: lower case, digits, _
 //
-//	signature:
-//	  scheme: timestamped-hmac           # or standard-webhooks
+//	signature:                           # see Signatures below
+//	  scheme: timestamped-hmac           # or standard-webhooks, hmac, public-key, adyen-items, none
 //	  headers: [Shop-Signature]          # the first that is there counts, alone
 //	  tolerance: 5m                      # how far the clocks may differ, both ways; default 5m
 //
@@ -102,6 +102,45 @@
 // Unknown keys, wrong types, references to nothing and missing things are
 // errors that name file, line and key; all of a file are reported at once.
 // Anchors, aliases and merge keys do not exist.
+//
+// # Signatures
+//
+// The scheme hmac is a template, of which timestamped-hmac (Stripe's) and
+// standard-webhooks (Standard Webhooks 1.0.0) are two settings:
+//
+//	signature:
+//	  scheme: hmac
+//	  headers: [Shop-Signature]
+//	  hash: sha256                       # default; or sha1, sha512
+//	  encoding: hex                      # default; or base64
+//	  prefix: "sha256="                  # begins the header; not with parts
+//	  secret: text                       # default; or hex, base64: how a secret becomes a key
+//	  secret_prefix: sk_                 # no part of the key; secrets may come without it
+//	  parts:                             # a header of parts with names: ts=1700000000;h1=0a1b;h1=2c3d
+//	    separator: ";"                   # " " is any white space
+//	    equals: "="                      # default
+//	    time: ts                         # or time.header
+//	    signature: h1                    # of several any may be right
+//	  time:
+//	    header: Shop-Time                # or parts.time
+//	    unit: s                          # default; or ms, rfc3339
+//	  signed: "{time}:{body}"            # default {body}; also {url}, {method}, {header:Name}
+//
+// The {url} is the source's webhook_url, never an address that the request names. A
+// header that begins with "-" is a sister of the signature header: beside
+// Shop-Signature, {header:-id} is Shop-id. What is signed can be read once only:
+// {body} must be in signed, and so must {time} if a time is said to stand somewhere.
+// Where no time is signed there is no tolerance: a request that somebody recorded is
+// accepted for ever, and costs one fetch each time after the event's id is forgotten.
+//
+// The scheme public-key has the keys of hmac but hash, secret and secret_prefix, and
+// needs algorithm: ed25519, rsa-sha256 or ecdsa-p256. Its public keys are the
+// source's webhook_secrets, as PEM or base64; none is fetched from an address. A key
+// whpk_… checks the signatures v1a of standard-webhooks.
+//
+// With adyen-items each item of the body holds its own signature; one bad item
+// refuses the request. With none nothing is signed: the provider sends to
+// /webhooks/SOURCE/SECRET, and the api warns at its start.
 //
 // # Which ids are unique
 //

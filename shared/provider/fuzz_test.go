@@ -87,6 +87,8 @@ func FuzzParse(f *testing.F) {
 		require.NoError(f, err)
 		f.Add(string(text))
 	}
+	f.Add(strings.Replace(minimal, "timestamped-hmac, headers: [X-Sig]", `hmac, headers: [a-signature], hash: sha1, encoding: base64, prefix: "v0=", secret: hex, secret_prefix: s_, time: {header: "-at", unit: ms}, signed: "{method}{url}{header:X}{time}{body}"`, 1))
+	f.Add(strings.Replace(minimal, "timestamped-hmac, headers: [X-Sig]", `public-key, algorithm: ed25519, headers: [X-Sig], parts: {separator: ";", equals: ":", time: t, signature: v1}, signed: "{time}{body}"`, 1))
 	f.Add("a: &a [*a, *a]\nb: {<<: *a}\n? [x]\n: y\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		start := time.Now()
@@ -106,8 +108,10 @@ func FuzzParse(f *testing.F) {
 			var malformed *EnvelopeError
 			require.ErrorAs(t, err, &malformed)
 		}
-		_, err = NewVerifier(d, VerifierOptions{Secrets: []string{"whsec_c2VjcmV0"}})
-		require.NoError(t, err)
+		_, err = NewVerifier(d, VerifierOptions{Secrets: []string{"whsec_c2VjcmV0"}, URL: "https://example.com"})
+		if err != nil {
+			require.ErrorContains(t, err, "webhook secret 1: ", "keys and secrets are written in several ways")
+		}
 		_, err = NewClient(d, ClientOptions{BaseURL: "http://127.0.0.1:1", Key: "k"})
 		require.NoError(t, err)
 	})

@@ -7,7 +7,6 @@ import (
 	"net/textproto"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/net/http/httpguts"
 )
@@ -20,11 +19,11 @@ func Parse(file string, text []byte) (*Definition, error) {
 		return nil, err
 	}
 	s := r.section(root, "")
-	signature := parseSignature(s.must("signature"))
-	envelope := parseEnvelope(s.must("envelope"), signature)
+	signed := parseSignature(s.must("signature"))
+	envelope := parseEnvelope(s.must("envelope"), signed)
 	d := &Definition{
 		Name:      s.required("provider"),
-		signature: signature,
+		signature: signed,
 		envelope:  envelope,
 		api:       parseAPI(s.must("api"), envelope),
 		history:   parseHistory(s.sub("history")),
@@ -56,48 +55,6 @@ func (d *Definition) contextKeys() map[string]bool {
 		}
 	}
 	return keys
-}
-
-func parseSignature(s *section) signatureSpec {
-	spec := signatureSpec{
-		scheme:    s.choice("scheme", slices.Sorted(maps.Keys(schemes))...),
-		headers:   s.texts("headers"),
-		tolerance: s.duration("tolerance", 5*time.Minute),
-	}
-	if s.value["scheme"] == nil {
-		s.fail("scheme", "is missing")
-	}
-	if len(spec.headers) == 0 {
-		s.fail("headers", "is missing: name at least one header")
-	}
-	for _, h := range spec.headers {
-		s.checkHeader("headers", h)
-		if spec.scheme == standardWebhooks && !hasFamily(h) {
-			s.fail("headers", "holds %q: names of this scheme end in %s", h, signatureSuffix)
-		}
-	}
-	s.done()
-	return spec
-}
-
-// signedIDs are the headers of the event's id by the signature that covers each,
-// in the order of preference, if id is one of those. Empty for schemes that sign
-// no header.
-func (spec signatureSpec) signedIDs(id string) []signedID {
-	var all []signedID
-	among := false
-	for _, h := range spec.headers {
-		family, ok := familyOf(h)
-		if spec.scheme != standardWebhooks || !ok {
-			continue
-		}
-		all = append(all, signedID{signature: named(h), id: named(family + idSuffix), family: sistersOf(named(h))})
-		among = among || strings.EqualFold(family+idSuffix, id)
-	}
-	if !among {
-		return nil
-	}
-	return all
 }
 
 func (s *section) checkHeader(key, name string) {

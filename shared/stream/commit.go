@@ -52,7 +52,7 @@ func takeAppending(entries int, further bool) *appending {
 // free gives back an appending that was answered.
 func (a *appending) free() {
 	if cap(a.text) > keptText {
-		return // so are its entries many
+		return // its entries are many too, and are not kept either
 	}
 	clear(a.entries)
 	a.entries, a.text, a.cuts = a.entries[:0], a.text[:0], 0

@@ -10,10 +10,9 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 )
 
-// lookAgain is how long the knowledge of a shard's due times is trusted at most while
-// any entity is parked. Were Redis' clock set back, an entity would be due up to as
-// much later than it would have been. A RetryParked that did not get as far as to say
-// so is noticed after that time.
+// lookAgain is the longest time between two looks at the due times of a source that has
+// parked entities. An entity is tried up to that much late if Redis' clock was set back,
+// or if RetryParked ended before it changed the text in SourceNews.
 const lookAgain = 15 * time.Second
 
 // dueTimes knows, by source, when the next of a shard's parked entities is due, so that
@@ -94,6 +93,9 @@ type Due struct {
 	Unreadable []string
 	// Next is how long until a further one is due, 0 if none waits.
 	Next time.Duration
+	// Err says why those of this source cannot be read: another program has written
+	// their key.
+	Err error
 }
 
 // Due returns the parked entities of sources that are due, in one call. NextDue knows
@@ -116,25 +118,35 @@ func (l *Lease) Due(ctx context.Context, asked ...DueOf) ([]Due, error) {
 	answers := asList(v)
 	found := make([]Due, len(asked))
 	for i, a := range asked {
-		answer := asList(answers[i])
-		d := Due{Source: a.Source, Next: time.Duration(asInt(answer[1])) * time.Millisecond}
-		names := texts(answer[0])
-		for _, entity := range names {
-			if k, err := event.ParseKey(entity); err == nil && k.Source == a.Source {
-				d.Keys = append(d.Keys, k)
-			} else {
-				d.Unreadable = append(d.Unreadable, entity)
-			}
-		}
+		d := readDue(a.Source, answers[i])
 		found[i] = d
 		switch {
-		case len(names) >= a.Most: // there may be more
+		case d.Err != nil, len(d.Keys)+len(d.Unreadable) >= a.Most: // there may be more
 			l.due.within(a.Source, 0)
 		case d.Next > 0:
 			l.due.within(a.Source, d.Next)
 		}
 	}
 	return found, nil
+}
+
+// readDue reads the part of a source of what due.lua answers.
+func readDue(source string, part any) Due {
+	d := Due{Source: source}
+	if err, failed := part.(error); failed {
+		d.Err = explain(err, "look for due entities of "+source)
+		return d
+	}
+	answer := asList(part)
+	d.Next = time.Duration(asInt(answer[1])) * time.Millisecond
+	for _, entity := range texts(answer[0]) {
+		if k, err := event.ParseKey(entity); err == nil && k.Source == source {
+			d.Keys = append(d.Keys, k)
+		} else {
+			d.Unreadable = append(d.Unreadable, entity)
+		}
+	}
+	return d
 }
 
 // RetryParked makes everything parked of a source due now, in all shards, and

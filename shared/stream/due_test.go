@@ -91,3 +91,40 @@ func TestRetryParkedIsNews(t *testing.T) {
 	require.Equal(t, one, ask()[1].State)
 	require.False(t, ask()[0].State.Paused)
 }
+
+// A key that another program wrote costs its own source: what is due of others is named,
+// and their states are shown.
+func TestAKeyOfAnotherTypeCostsNoOtherSource(t *testing.T) {
+	t.Parallel()
+	s, srv := start(t)
+	l := ready(t, s, "w1")
+	ctx := t.Context()
+	appended(t, s, happened("evt_1", "a"))
+	require.NoError(t, l.Park(ctx, Park{Key: order("a"), Charged: readLive(t, l), Attempt: 1}))
+	require.NoError(t, s.Pause(ctx, "lemon", 0, "by hand", "ops"))
+	c := srv.Client()
+	for _, key := range []string{s.keys.due(l.shard, "other"), s.keys.source("other")} {
+		require.NoError(t, c.Set(ctx, key, "oops", 0).Err())
+	}
+
+	found, err := l.Due(ctx, DueOf{"other", 10}, DueOf{"lemon", 10})
+	require.NoError(t, err)
+	require.ErrorContains(t, found[0].Err, "WRONGTYPE")
+	require.ErrorContains(t, found[0].Err, "other")
+	require.NoError(t, found[1].Err)
+	require.Equal(t, []event.Key{order("a")}, found[1].Keys)
+	require.WithinDuration(t, time.Now(), l.NextDue("other"), 2*time.Second, "it is asked again")
+
+	news, err := s.Sources(ctx, []string{"other", "lemon"})
+	require.NoError(t, err)
+	require.ErrorContains(t, news[0].Err, "WRONGTYPE")
+	require.NoError(t, news[1].Err)
+	require.True(t, news[1].State.Paused)
+
+	_, err = s.RetryParked(ctx, "lemon")
+	require.NoError(t, err)
+	require.NoError(t, c.Set(ctx, s.keys.retried(), "oops", 0).Err())
+	news, err = s.Sources(ctx, []string{"other", "lemon"})
+	require.NoError(t, err)
+	require.True(t, news[1].State.Paused)
+}

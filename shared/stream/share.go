@@ -38,6 +38,9 @@ type sharer struct {
 	done chan struct{}
 }
 
+// needless reports whether the command takes a lock and its caller has gone.
+func (c *sharer) needless() bool { return c.ctx.Err() != nil && c.cmd.Name() == "set" }
+
 // do runs a command. After an error of ctx it may be yet to run, and its result is not
 // to be looked at.
 func (g *sharing) do(ctx context.Context, cmd goredis.Cmder) error {
@@ -85,15 +88,15 @@ func (g *sharing) send() {
 func (g *sharing) exec(batch []*sharer) {
 	ctx, cancel := context.WithTimeout(g.s.life, sharedWithin)
 	defer cancel()
-	if len(batch) == 1 {
+	if len(batch) == 1 && !batch[0].needless() {
 		_ = g.s.client.Process(ctx, batch[0].cmd) // the command has its error
 		close(batch[0].done)
 		return
 	}
 	pipe := g.s.client.Pipeline()
 	for _, c := range batch {
-		if err := c.ctx.Err(); err != nil && c.cmd.Name() == "set" {
-			c.cmd.SetErr(err) // its caller has gone, and needs the lock no more
+		if c.needless() {
+			c.cmd.SetErr(c.ctx.Err())
 			continue
 		}
 		_ = pipe.Process(ctx, c.cmd) // only queues

@@ -1,11 +1,13 @@
 package stream
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -70,5 +72,46 @@ func TestRenewAll(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A lock whose caller has gone while its command waited is not taken, whether other
+// commands wait or not: it would keep the next caller out until it expires.
+func TestNoLockIsTakenForACallerThatHasGone(t *testing.T) {
+	t.Parallel()
+	s, srv := start(t)
+	c := srv.Client()
+	g := &s.shared
+	for others := range 2 {
+		g.mu.Lock()
+		g.underWay = sharedUnderWay // so that commands wait
+		g.mu.Unlock()
+		queued := func(n int) bool {
+			g.mu.Lock()
+			defer g.mu.Unlock()
+			return len(g.waiting) == n
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		gone := make(chan error, 1)
+		go func() {
+			_, err := lockConn{ctx, s}.SetNX("gone", "x", time.Minute)
+			gone <- err
+		}()
+		require.Eventually(t, func() bool { return queued(1) }, soon, time.Millisecond)
+		cancel()
+		require.ErrorIs(t, <-gone, context.Canceled)
+		var all sync.WaitGroup
+		for range others {
+			all.Go(func() {
+				ok, err := lockConn{t.Context(), s}.SetNX("other", "x", time.Minute)
+				assert.NoError(t, err)
+				assert.True(t, ok)
+			})
+		}
+		require.Eventually(t, func() bool { return queued(1 + others) }, soon, time.Millisecond)
+		g.send()
+		all.Wait()
+		require.Zero(t, c.Exists(t.Context(), "gone").Val())
+		require.EqualValues(t, others, c.Exists(t.Context(), "other").Val())
 	}
 }

@@ -31,6 +31,8 @@ type SourceNews struct {
 	// Retried is another text after each RetryParked. The holder of a shard then looks
 	// at its due times (Lease.Overdue).
 	Retried string
+	// Err says why State cannot be read: another program has written its key.
+	Err error
 }
 
 // Sources returns the news of sources, in their order, in one call.
@@ -45,11 +47,15 @@ func (s *Streams) Sources(ctx context.Context, sources []string) ([]SourceNews, 
 		return nil, err
 	}
 	answer := asList(v)
-	retried := asList(answer[0])
+	retried := asList(answer[0]) // none if another program has written their key
 	news := make([]SourceNews, len(sources))
-	for i := range sources {
-		news[i].Retried = asText(retried[i])
-		if state := asList(answer[1+i]); len(state) > 0 {
+	for i, source := range sources {
+		if len(retried) > i {
+			news[i].Retried = asText(retried[i])
+		}
+		if err, failed := answer[1+i].(error); failed {
+			news[i].Err = explain(err, "read the state of source "+source)
+		} else if state := asList(answer[1+i]); len(state) > 0 {
 			news[i].State = toldState(state)
 		}
 	}

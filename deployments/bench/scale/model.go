@@ -106,7 +106,7 @@ func busiest(holder []int, n int) float64 {
 
 // Needed returns the smallest fleet with so many cores a process that carries a rate
 // with every part at no more than 70 %. Redis is grown from one master to 3, 6, 12 and
-// so on; shards are doubled until no worker is without work.
+// so on. Shards are doubled from 64 until there are four for each worker and master.
 func Needed(c Costs, rate float64, cores int) Fleet {
 	rate /= fullest
 	f := Fleet{APIs: 1, Workers: 1, Masters: 1, Cores: cores, Shards: 64}

@@ -49,7 +49,7 @@ func compare(ctx context.Context, out io.Writer, programs *fleet.Programs, s set
 	}
 	got := rounds{}
 	for range n {
-		// Who is compared with whom follows one another.
+		// Programs that are compared with each other run one after the other.
 		for i := range max(len(shapes), len(peers)) {
 			if i < len(shapes) {
 				c, err := drain(ctx, programs, s, shapes[i], events, profiles{})

@@ -105,9 +105,9 @@ func has(m map[string]int, key string) bool {
 //
 // The number of a claim is given to one caller only: the update from n to n+1
 // matches for one. If all updates match, each has succeeded. If some do not, the
-// count does not say which, and none is taken: those that succeeded have raised a
-// claim for no one, as a claim whose reply is lost does, and the next round raises
-// it again. A driver that repeats the updates on a server that does not know
+// count does not say which, and none is taken. Those that succeeded have raised a
+// claim that no caller gets, like a claim whose reply is lost, and the next round
+// raises it again. A driver that repeats the updates on a server that does not know
 // repetitions does no harm for the same reason.
 //
 // The documents are as they were read, with the claim raised, since the update

@@ -218,7 +218,8 @@ type stmt struct {
 	size, used int
 }
 
-// bufferKept bounds what a statement keeps for its texts.
+// bufferKept is the largest buffer, in bytes, that a statement uses again. A larger one
+// is freed when the statement is bound the next time.
 const bufferKept = 64 << 10
 
 // bind sets all values of a statement: texts, blobs, whole numbers, booleans, nil.

@@ -21,6 +21,7 @@ type Proxy struct {
 	losing  []byte // lose the reply to the next request that contains it
 	lost    chan struct{}
 	stalls  []byte // a request that contains it goes no further
+	stalled chan struct{}
 }
 
 // NewProxy starts a proxy before a server. The test ends it.
@@ -79,11 +80,12 @@ func (p *Proxy) PrefixErrors() {
 }
 
 // Stall lets requests that contain text go no further from now on: no answer
-// comes, and their connections stay open.
-func (p *Proxy) Stall(text string) {
+// comes, and their connections stay open. The channel is closed at the first.
+func (p *Proxy) Stall(text string) <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.stalls = []byte(text)
+	p.stalls, p.stalled = []byte(text), make(chan struct{})
+	return p.stalled
 }
 
 // Cut closes all connections there are.
@@ -191,6 +193,10 @@ func (l *link) requests() {
 			p.losing, p.lost = nil, nil
 		}
 		stalls := l.proxy.stalls != nil && bytes.Contains(buf[:n], l.proxy.stalls)
+		if stalls && l.proxy.stalled != nil {
+			close(l.proxy.stalled)
+			l.proxy.stalled = nil
+		}
 		l.proxy.mu.Unlock()
 		if stalls {
 			continue

@@ -9,15 +9,19 @@
 -- ARGV     their names; then the names of the sources
 --
 -- Returns {the text of each source, for each source the values of the fields: none
--- if it is not paused}. Twice: the same.
+-- if it is not paused}. In place of what is of another type there is an error.
+-- Twice: the same.
 local fields = {unpack(ARGV, 2, 1 + ARGV[1])}
-local out = {redis.call('HMGET', KEYS[1], unpack(ARGV, 2 + ARGV[1]))}
+local function look_at(state)
+  if not pause_ends(state, now_ms()) then
+    return {}
+  end
+  return redis.call('HMGET', state, unpack(fields))
+end
+
+local out = {redis.pcall('HMGET', KEYS[1], unpack(ARGV, 2 + ARGV[1]))}
 local paused = redis.call('EXISTS', unpack(KEYS, 2)) > 0
 for i = 2, #KEYS do
-  if paused and pause_ends(KEYS[i], now_ms()) then
-    out[i] = redis.call('HMGET', KEYS[i], unpack(fields))
-  else
-    out[i] = {}
-  end
+  out[i] = paused and part(look_at, KEYS[i]) or {}
 end
 return out
