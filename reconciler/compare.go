@@ -38,8 +38,9 @@ type observation struct {
 	// at is when the request was sent.
 	at time.Time
 	// listed: state is an element of a list. partial: the element may show less than
-	// a GET, and only what it shows is compared.
-	listed, partial bool
+	// a GET, and only what it shows is compared. cut: a list inside the element is not
+	// whole, so that nothing can be said.
+	listed, partial, cut bool
 }
 
 // exists reports whether the provider has the entity.

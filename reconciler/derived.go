@@ -49,7 +49,7 @@ func (f *finder) heldBack(ctx context.Context, found []*storage.Discrepancy) (ma
 		}
 		f.loop.Turn()
 		for _, row := range page.Items {
-			e, err := f.def.Stored(f.name, row.ID, row.Payload, row.ReceivedAt)
+			e, err := f.def.Stored(row.Kept())
 			if err != nil {
 				continue
 			}

@@ -300,6 +300,9 @@ func (g *gaps) sift(ctx context.Context, page *provider.EventsPage, inOrder bool
 		return err
 	}
 	for _, e := range page.Events {
+		if e.Note == event.RequireUnmet {
+			continue // it is not this source's to follow, so that nothing is missed without it
+		}
 		if !known[e.ID] && !slices.ContainsFunc(g.open, func(o *openEvent) bool { return o.id == e.ID }) {
 			g.open = append(g.open, &openEvent{id: e.ID, created: e.CreatedAt, seen: page.SentAt, event: e})
 		}

@@ -235,7 +235,7 @@ func lostWork(row *storage.EventRow, o storage.Outcome) stream.Lost {
 // refreshes returns the signals for the derived kinds that an event makes stale, as
 // the worker appends them: delayed, so that many events make one.
 func (c *recovery) refreshes(row *storage.EventRow) []stream.Draft {
-	e, err := c.def.Stored(c.name, row.ID, row.Payload, row.ReceivedAt)
+	e, err := c.def.Stored(row.Kept())
 	if err != nil {
 		return nil // it names what its row says, and nothing derived
 	}

@@ -127,7 +127,7 @@ func TestSubscriptionGaps(t *testing.T) {
 		return out
 	}
 	record := func(missing ...string) {
-		require.NoError(t, m.recordSubscription(c.ctx, f, missing))
+		require.NoError(t, m.recordSubscription(c.ctx, f, missing, 0))
 		c.clock.move(time.Minute)
 	}
 	record()
@@ -163,6 +163,7 @@ func TestASubscriptionIsAskedFor(t *testing.T) {
     path: /webhooks
     url: url
     types: types
+    live: {at: status, is: enabled}
     expected: {customer: [created], order: [made, sold]}
 history: {status`, 1)))
 	require.NoError(t, err)
@@ -170,8 +171,9 @@ history: {status`, 1)))
 	c := newSceneAt(t, def, "shop", shop.URL, shop)
 	m := c.member("a")
 	m.sources[0].WebhookURL = "https://tarn.example/webhooks/shop"
-	shop.put("/webhooks/1", `{"id":"1","url":"https://tarn.example/webhooks/shop","types":["customer.created","order.made"]}`)
-	shop.put("/webhooks/2", `{"id":"2","url":"https://elsewhere.example","types":["*"]}`)
+	shop.put("/webhooks/1", `{"id":"1","url":"https://tarn.example/webhooks/shop","types":["customer.created","order.made"],"status":"enabled"}`)
+	shop.put("/webhooks/2", `{"id":"2","url":"https://elsewhere.example","types":["*"],"status":"enabled"}`)
+	shop.put("/webhooks/3", `{"id":"3","url":"https://elsewhere.example","types":["*"],"status":"disabled"}`)
 	check := func() *storage.Task {
 		require.NoError(t, m.ensureTask(c.ctx, nil, "subscription/shop", kindSubscription, "shop"))
 		require.NoError(t, m.visit(c.ctx, "subscription/shop", nil, func(ctx context.Context, w *work) error {
@@ -207,12 +209,18 @@ history: {status`, 1)))
 	require.Equal(t, alert.ListTooLong, m.alerts[1].Kind)
 
 	shop.interfere(nil)
-	shop.put("/webhooks/1", `{"id":"1","url":"https://tarn.example/webhooks/shop","types":["*"]}`)
+	shop.put("/webhooks/1", `{"id":"1","url":"https://tarn.example/webhooks/shop","types":["*"],"status":"disabled"}`)
+	require.Empty(t, check().Error)
+	require.Len(t, m.alerts, 3)
+	require.Contains(t, m.alerts[2].Reason, "3 event types that are mirrored: customer.created, order.made, order.sold; 1 webhooks are disabled there: enable them")
+
+	shop.put("/webhooks/1", `{"id":"1","url":"https://tarn.example/webhooks/shop","types":["*"],"status":"enabled"}`)
 	require.Empty(t, check().Error)
 	page, err := c.store.Discrepancies(c.ctx, storage.DiscrepancyFilter{Type: storage.SubscriptionGap})
 	require.NoError(t, err)
-	require.Len(t, page.Items, 1)
+	require.Len(t, page.Items, 2)
 	require.Equal(t, storage.Repaired, page.Items[0].Status)
+	require.Equal(t, storage.Repaired, page.Items[1].Status)
 }
 
 func TestStalenessIsExported(t *testing.T) {

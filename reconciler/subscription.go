@@ -70,18 +70,34 @@ func (r *Reconciler) checkSubscription(ctx context.Context, f *finder, s *source
 		return w.save(ctx)
 	}
 	w.task.Error = ""
-	if err := r.recordSubscription(ctx, f, missingTypes(wanted, hooks, s.WebhookURL)); err != nil {
+	if err := r.recordSubscription(ctx, f, missingTypes(wanted, hooks, s.WebhookURL), disabledTo(hooks, s.WebhookURL)); err != nil {
 		return err
 	}
 	return w.save(ctx)
 }
 
-// missingTypes are the types that no webhook to the address is subscribed to;
-// address "": no webhook at all. "*" subscribes to everything.
+// isTo reports whether a webhook is to the address; address "": any is.
+func isTo(h provider.Webhook, address string) bool {
+	return address == "" || strings.TrimSuffix(h.URL, "/") == strings.TrimSuffix(address, "/")
+}
+
+// disabledTo is how many webhooks to the address are disabled.
+func disabledTo(hooks []provider.Webhook, address string) (n int) {
+	for _, h := range hooks {
+		if h.Disabled && isTo(h, address) {
+			n++
+		}
+	}
+	return n
+}
+
+// missingTypes are the types that no webhook to the address is sent for;
+// address "": no webhook at all. "*" subscribes to everything, and a disabled webhook
+// to nothing.
 func missingTypes(wanted []string, hooks []provider.Webhook, address string) []string {
 	sent := map[string]bool{}
 	for _, h := range hooks {
-		if address == "" || strings.TrimSuffix(h.URL, "/") == strings.TrimSuffix(address, "/") {
+		if !h.Disabled && isTo(h, address) {
 			for _, t := range h.Types {
 				sent[t] = true
 			}
@@ -93,8 +109,9 @@ func missingTypes(wanted []string, hooks []provider.Webhook, address string) []s
 	return slices.DeleteFunc(slices.Clone(wanted), func(t string) bool { return sent[t] })
 }
 
-// recordSubscription records a gap, once, and ends those that are closed.
-func (r *Reconciler) recordSubscription(ctx context.Context, f *finder, missing []string) error {
+// recordSubscription records a gap, once, and ends those that are closed. disabled is
+// how many webhooks are disabled.
+func (r *Reconciler) recordSubscription(ctx context.Context, f *finder, missing []string, disabled int) error {
 	now := f.now().UTC()
 	// The same gap may be open again after it was closed.
 	name := discrepancyID(append([]string{f.name, string(storage.SubscriptionGap)}, missing...)...)
@@ -138,9 +155,13 @@ func (r *Reconciler) recordSubscription(ctx context.Context, f *finder, missing 
 		return err
 	}
 	f.metrics.Discrepancies.WithLabelValues(f.name, "", string(storage.SubscriptionGap)).Inc()
+	because := ""
+	if disabled > 0 {
+		because = fmt.Sprintf("; %d webhooks are disabled there: enable them", disabled)
+	}
 	r.Alert(alert.Alert{
 		Kind: alert.Discrepancy, Source: f.name, ID: gap.ID, Class: string(storage.SubscriptionGap),
-		Reason:  fmt.Sprintf("the provider sends no webhooks of %d event types that are mirrored: %s", len(missing), firstTypes(missing)),
+		Reason:  fmt.Sprintf("the provider sends no webhooks of %d event types that are mirrored: %s%s", len(missing), firstTypes(missing), because),
 		Warning: fmt.Sprintf("the provider sends no webhooks for %d event types", len(missing)),
 	})
 	return nil

@@ -270,7 +270,7 @@ func (s *survey) page(ctx context.Context, k *provider.Kind, page *provider.List
 	for _, item := range page.Items {
 		if !seen[item.Ref.Key] { // some lists show one twice
 			seen[item.Ref.Key] = true
-			items = append(items, observation{ref: item.Ref, state: item.Snapshot, at: page.SentAt, listed: true, partial: partial})
+			items = append(items, observation{ref: item.Ref, state: item.Snapshot, at: page.SentAt, listed: true, partial: partial, cut: item.Cut})
 		}
 	}
 	s.counts["entities"] += int64(len(items))
@@ -283,6 +283,9 @@ func (s *survey) page(ctx context.Context, k *provider.Kind, page *provider.List
 	for _, item := range items {
 		doc := docs[item.ref.Key]
 		verdict, typ := compare(s.def, doc, item)
+		if item.cut && verdict == agrees {
+			verdict, typ = differs, storage.Stale // as far as a list can show
+		}
 		switch {
 		case verdict == agrees && item.partial && s.mode == modeSweep && s.wholeIsDue(doc, item.at):
 			if err := s.check(ctx, item.ref, doc, nil, &r); err != nil {
@@ -294,7 +297,7 @@ func (s *survey) page(ctx context.Context, k *provider.Kind, page *provider.List
 		case verdict == unsure, verdict == behind && s.mode != modeReport:
 		case s.mode == modeBackfill:
 			r.fetch = append(r.fetch, item.ref)
-		case typ == storage.Missing && !item.partial:
+		case typ == storage.Missing && !item.partial && !item.cut:
 			r.found = append(r.found, difference{observation: item, typ: typ, doc: doc})
 		default:
 			if err := s.check(ctx, item.ref, doc, item.state, &r); err != nil {

@@ -149,7 +149,7 @@ func (d *decoder) required(v reflect.Value, path string) {
 			}
 		case isGroup(f.Type):
 			d.required(fv, at)
-		case f.Type.Kind() == reflect.Map:
+		case hasGroups(f.Type):
 			keys := fv.MapKeys()
 			slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
 			for _, k := range keys {

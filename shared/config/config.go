@@ -74,16 +74,17 @@ type OperatorToken struct {
 
 // Source is one account at a provider.
 type Source struct {
-	Provider       string        `yaml:"provider" required:"true" help:"Name of a built-in definition (lemon), or path of a definition file. A relative path starts at the folder of this file."`
-	APIURL         string        `yaml:"api_url" required:"true" help:"Address of the provider's API, with its version."`
-	APIKey         Secret        `yaml:"api_key" required:"true" reload:"true" help:"Key of the provider's API."`
-	WebhookURL     string        `yaml:"webhook_url" help:"Address the provider sends this source's webhooks to, as the provider has it. Required where the signature covers it. The reconciler compares the subscription of that address with the definition. Empty: it takes any subscription for this source's."`
-	WebhookSecrets []Secret      `yaml:"webhook_secrets" required:"true" reload:"true" help:"Secrets that sign webhooks, at least 16 characters each; several while one is being rotated. Where the provider signs with a private key: its public keys, as PEM or base64. Where it does not sign: the last step of the path, /webhooks/SOURCE/SECRET."`
-	Rate           Rate          `yaml:"rate"`
-	Timeout        time.Duration `yaml:"timeout" default:"10s" min:"100ms" max:"5m" help:"Bounds one request to the API, from sending to the last byte. Once a fifth of it (1s at least) has passed since the first byte, the answer must arrive at 1 KiB a second on average."`
-	Principal      string        `yaml:"principal" default:"tarn-none" help:"Name given to providers that log who reads personal data."`
-	Ack            Ack           `yaml:"ack"`
-	Reconcile      Reconcile     `yaml:"reconcile"`
+	Provider       string            `yaml:"provider" required:"true" help:"Name of a built-in definition (lemon), or path of a definition file. A relative path starts at the folder of this file."`
+	APIURL         string            `yaml:"api_url" required:"true" help:"Address of the provider's API, with its version."`
+	APIKey         Secret            `yaml:"api_key" required:"true" reload:"true" help:"Key of the provider's API."`
+	WebhookURL     string            `yaml:"webhook_url" help:"Address the provider sends this source's webhooks to, as the provider has it. Required where the signature covers it. The reconciler compares the subscription of that address with the definition. Empty: it takes any subscription for this source's."`
+	WebhookSecrets []Secret          `yaml:"webhook_secrets" required:"true" reload:"true" help:"Secrets that sign webhooks, at least 16 characters each; several while one is being rotated. Where the provider signs with a private key: its public keys, as PEM or base64. Where it does not sign: the last step of the path, /webhooks/SOURCE/SECRET."`
+	Settings       map[string]Secret `yaml:"settings" help:"Values that the provider's definition leaves to its sources, by name, such as the mode that events must be of. A definition that needs one which is missing says so at the start."`
+	Rate           Rate              `yaml:"rate"`
+	Timeout        time.Duration     `yaml:"timeout" default:"10s" min:"100ms" max:"5m" help:"Bounds one request to the API, from sending to the last byte. Once a fifth of it (1s at least) has passed since the first byte, the answer must arrive at 1 KiB a second on average."`
+	Principal      string            `yaml:"principal" default:"tarn-none" help:"Name given to providers that log who reads personal data."`
+	Ack            Ack               `yaml:"ack"`
+	Reconcile      Reconcile         `yaml:"reconcile"`
 }
 
 // Rate is the limit of the provider's API.

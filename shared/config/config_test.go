@@ -136,6 +136,15 @@ func TestEnvironmentFindsDashes(t *testing.T) {
 	require.Equal(t, 3*time.Second, c.Sources["lemon-two"].Timeout)
 }
 
+func TestSettingsOfASource(t *testing.T) {
+	c := parsed(t, minimal+"    settings: {mode: \"true\", token: \"${TOKEN}\"}\n", "TOKEN=hunter2", "TARN_SOURCES__LEMON__SETTINGS__MODE=false")
+	require.Equal(t, map[string]Secret{"mode": "false", "token": "hunter2"}, c.Sources["lemon"].Settings)
+	require.NotContains(t, fmt.Sprintf("%+v", c.Sources["lemon"]), "hunter2")
+	other := parsed(t, minimal+"    settings: {mode: \"true\"}\n")
+	require.Equal(t, []string{"sources.lemon.settings"}, NeedsRestart(c, other))
+	require.Equal(t, c.Sources["lemon"].Settings, Reloaded(c, other).Sources["lemon"].Settings)
+}
+
 func TestRefused(t *testing.T) {
 	cases := map[string]struct {
 		text string
@@ -172,6 +181,9 @@ func TestRefused(t *testing.T) {
 		"variable with a bad name":   {text: minimal, env: []string{"TARN_SOURCES__9__API_KEY=x"}, want: "sources.9: want a name"},
 		"source name in capitals":    {text: strings.ReplaceAll(minimal, "lemon:\n", "Lemon:\n"), want: "tarn.yaml:3: sources.Lemon: want a name of a-z"},
 		"source name too long":       {text: strings.ReplaceAll(minimal, "lemon:\n", strings.Repeat("a", 33)+":\n"), want: "want a name"},
+		"a setting without quotes":   {text: minimal + "    settings: {mode: true}\n", want: "tarn.yaml:8: sources.lemon.settings.mode: want text, not a yes or no: put it in quotes"},
+		"a setting of a bad name":    {text: minimal + "    settings: {Mode: a}\n", want: "tarn.yaml:8: sources.lemon.settings.Mode: want a name"},
+		"settings that are a list":   {text: minimal + "    settings: [a]\n", want: "tarn.yaml:8: sources.lemon.settings: want keys and values, not a list"},
 		"no sources":                 {text: "store: {url: \"sqlite:///x\"}\n", want: "tarn.yaml: sources: is missing"},
 		"no store":                   {text: "", want: "tarn.yaml: store.url: is missing"},
 		"no api key":                 {text: strings.ReplaceAll(minimal, "    api_key: key-1\n", ""), want: "tarn.yaml:3: sources.lemon.api_key: is missing"},
@@ -301,7 +313,7 @@ func leaves(t reflect.Type, path string) map[string]field {
 		at := join(path, f.name)
 		below := f.Type
 		switch {
-		case f.Type.Kind() == reflect.Map:
+		case hasGroups(f.Type):
 			below, at = f.Type.Elem(), join(at, map[string]string{"sources": "lemon", "kinds": "order"}[f.name])
 		case !isGroup(f.Type):
 			out[at] = f

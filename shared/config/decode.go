@@ -120,7 +120,7 @@ func (d *decoder) field(n *yaml.Node, v reflect.Value, f field, path string) {
 	case isGroup(f.Type):
 		d.group(n, v, path)
 	case f.Type.Kind() == reflect.Map:
-		d.named(n, v, path)
+		d.named(n, v, f, path)
 	case f.Type.Kind() == reflect.Slice:
 		d.list(n, v, f, path)
 	default:
@@ -129,7 +129,7 @@ func (d *decoder) field(n *yaml.Node, v reflect.Value, f field, path string) {
 }
 
 // named reads a mapping whose keys are names of the user's choice.
-func (d *decoder) named(n *yaml.Node, v reflect.Value, path string) {
+func (d *decoder) named(n *yaml.Node, v reflect.Value, f field, path string) {
 	v.Set(reflect.MakeMap(v.Type()))
 	d.pairs(n, path, func(key, value *yaml.Node) {
 		at := join(path, key.Value)
@@ -139,10 +139,21 @@ func (d *decoder) named(n *yaml.Node, v reflect.Value, path string) {
 			return
 		}
 		element := reflect.New(v.Type().Elem()).Elem()
-		setDefaults(element)
-		d.group(value, element, at)
+		if hasGroups(v.Type()) {
+			setDefaults(element)
+			d.group(value, element, at)
+		} else {
+			d.at[at] = d.place(value)
+			d.scalar(value, element, f.element(), at)
+		}
 		v.SetMapIndex(reflect.ValueOf(key.Value), element)
 	})
+}
+
+// element is the field of one value of a map of values.
+func (f field) element() field {
+	f.Type = f.Type.Elem()
+	return f
 }
 
 // list reads a sequence, or a single value as a sequence of one.

@@ -56,7 +56,7 @@ func keysOf(t reflect.Type, path string) []Key {
 		switch {
 		case isGroup(f.Type):
 			keys = append(keys, keysOf(f.Type, k.Path)...)
-		case f.Type.Kind() == reflect.Map:
+		case hasGroups(f.Type):
 			keys = append(keys, k)
 			keys = append(keys, keysOf(f.Type.Elem(), k.Path+".<name>")...)
 		case f.Type.Kind() == reflect.Slice && isGroup(f.Type.Elem()):
@@ -137,6 +137,9 @@ func (f field) kind() string {
 
 // isGroup reports whether a type holds settings rather than being one.
 func isGroup(t reflect.Type) bool { return t.Kind() == reflect.Struct }
+
+// hasGroups reports whether a type holds groups by names of the user's choice.
+func hasGroups(t reflect.Type) bool { return t.Kind() == reflect.Map && isGroup(t.Elem()) }
 
 func join(path, name string) string {
 	if path == "" {

@@ -24,7 +24,7 @@ func differ(a, b reflect.Value, path string, keys *[]string) {
 		case f.reloaded:
 		case isGroup(f.Type):
 			differ(av, bv, at, keys)
-		case f.Type.Kind() == reflect.Map:
+		case hasGroups(f.Type):
 			differNamed(av, bv, at, keys)
 		case !reflect.DeepEqual(av.Interface(), bv.Interface()):
 			*keys = append(*keys, at)
@@ -67,7 +67,7 @@ func take(to, from reflect.Value) {
 			tv.Set(fv)
 		case isGroup(f.Type):
 			take(tv, fv)
-		case f.Type.Kind() == reflect.Map:
+		case hasGroups(f.Type):
 			takeNamed(tv, fv)
 		}
 	}

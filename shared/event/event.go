@@ -21,6 +21,8 @@ type Event struct {
 	// Ambiguous: it names an entity without its parents, by an id that the mirror
 	// knows under several. Such an event is Unnamed too. Workers find it out.
 	Ambiguous bool
+	// Note says why the event leads to less than others do. Zero for nearly all.
+	Note Note
 	// ReceivedAt is when the api read it, UTC.
 	ReceivedAt time.Time
 	// Entities are what the event names, primary first. Empty when it names no
@@ -29,8 +31,13 @@ type Event struct {
 	// Derived are kinds without events of their own (positions, financials)
 	// that this event makes stale. They are no part of its status.
 	Derived []Ref
-	// Payload is the raw body, byte for byte.
+	// Payload is the raw body, byte for byte; of a request that held several events,
+	// the event's own part of it.
 	Payload []byte
+	// Given are the values that were read outside the payload, in headers or in the
+	// rest of the request, by the place that the definition names. With them the
+	// event can be read again from the log. Nil for nearly all.
+	Given map[string]string
 }
 
 // Logged returns what a signal still needs of the event once its log row is
@@ -40,7 +47,7 @@ func (e *Event) Logged() *Event {
 		return nil
 	}
 	lean := *e
-	lean.Payload, lean.Entities, lean.Derived = nil, nil, nil
+	lean.Payload, lean.Given, lean.Entities, lean.Derived = nil, nil, nil, nil
 	return &lean
 }
 

@@ -27,6 +27,9 @@ type head struct {
 	Derived  []packedRef `json:"d"`
 	// Flags are of the event: flagUndated, flagUnnamed. Left out if none is set.
 	Flags int `json:"f"`
+	// Note and Given are the event's. Left out if empty.
+	Note  string            `json:"m"`
+	Given map[string]string `json:"g"`
 }
 
 const (
@@ -87,6 +90,10 @@ func (s *Signal) AppendHead(b []byte) []byte {
 		if n := e.flags(); n != 0 {
 			b = strconv.AppendInt(append(b, `,"f":`...), int64(n), 10)
 		}
+		if e.Note != 0 {
+			b = appendText(append(b, `,"m":`...), e.Note.String())
+		}
+		b = appendTexts(b, `,"g":{`, e.Given)
 	}
 	return append(b, '}')
 }
@@ -127,22 +134,28 @@ func appendRefs(b []byte, name string, refs []Ref) []byte {
 	return append(b, ']')
 }
 
-// appendParents appends a member, or nothing for no parents. They are sorted,
-// so that one signal is always written in one way.
+// appendParents appends a member, or nothing for no parents, so that one signal is
+// always written in one way.
 func appendParents(b []byte, parents map[string]string) []byte {
-	if len(parents) == 0 {
+	return appendTexts(b, `,"p":{`, parents)
+}
+
+// appendTexts appends a member that is a map, or nothing for an empty one. Its members
+// are sorted.
+func appendTexts(b []byte, name string, m map[string]string) []byte {
+	if len(m) == 0 {
 		return b
 	}
 	var few [8]string
-	names := slices.AppendSeq(few[:0], maps.Keys(parents))
-	slices.Sort(names)
-	b = append(b, `,"p":{`...)
-	for i, name := range names {
+	keys := slices.AppendSeq(few[:0], maps.Keys(m))
+	slices.Sort(keys)
+	b = append(b, name...)
+	for i, key := range keys {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(appendText(b, name), ':')
-		b = appendText(b, parents[name])
+		b = append(appendText(b, key), ':')
+		b = appendText(b, m[key])
 	}
 	return append(b, '}')
 }

@@ -160,6 +160,7 @@ func ParseSignal(fields map[string]string) (Signal, error) {
 			ReceivedAt: fromMicros(h.ReceivedAt), Payload: []byte(body),
 			Undated: h.Flags&flagUndated != 0, Unnamed: h.Flags&flagUnnamed != 0,
 			Entities: unpackRefs(key.Source, h.Entities), Derived: unpackRefs(key.Source, h.Derived),
+			Note: ParseNote(h.Note), Given: h.Given,
 		}
 		if es := s.Body.Entities; len(es) > 0 && es[0].Key == key {
 			s.Ref = es[0]

@@ -89,6 +89,13 @@ func definition(c *config.Config, source string) (*provider.Definition, error) {
 	if err != nil {
 		return nil, c.Problem(key, "%w", err)
 	}
+	settings := map[string]string{}
+	for name, value := range c.Sources[source].Settings {
+		settings[name] = string(value)
+	}
+	if d, err = d.With(settings); err != nil {
+		return nil, c.Problem("sources."+source+".settings", "%w", err)
+	}
 	return d, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
@@ -16,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/config"
+	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
@@ -59,4 +61,37 @@ func TestOpeningMayTakeLong(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.Equal(t, "the store", opened)
+}
+
+// What a definition leaves to its sources is filled in, or is an error with its line.
+func TestSettingsOfDefinitions(t *testing.T) {
+	folder := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(folder, "shop.yaml"), []byte(`provider: shop
+signature: {scheme: timestamped-hmac, headers: [X-Sig]}
+envelope: {id: id, type: type, object: {id: id}, require: {livemode: "{mode}"}}
+api: {errors: message, probe: /me}
+kinds: {thing: {get: "/things/{thing}", list: /things}}
+events: {thing: {touches: [thing]}}
+`), 0o600))
+	sources := func(settings string) ([]Source, error) {
+		file := filepath.Join(folder, "tarn.yaml")
+		require.NoError(t, os.WriteFile(file, []byte(`store: {url: "sqlite:///tmp/tarn.db"}
+sources:
+  shop: {provider: shop.yaml, api_url: "https://api.example.com", api_key: key, webhook_secrets: [secret-1-long-enough]`+settings+`}
+`), 0o600))
+		c, err := config.Load(file, nil)
+		require.NoError(t, err)
+		return Sources(c)
+	}
+	_, err := sources("")
+	require.ErrorContains(t, err, `sources.shop.settings: provider shop needs the setting "mode": give it under settings, as in settings: {mode: …}`)
+	_, err = sources(`, settings: {mode: "true", moed: "x"}`)
+	require.ErrorContains(t, err, `tarn.yaml:3: sources.shop.settings: provider shop has no setting "moed": it has mode`)
+	got, err := sources(`, settings: {mode: "true"}`)
+	require.NoError(t, err)
+	for body, note := range map[string]event.Note{`true`: 0, `false`: event.RequireUnmet} {
+		e, err := got[0].Definition.Event("shop", nil, []byte(`{"id":"e_1","type":"thing.made","livemode":`+body+`}`), time.Now())
+		require.NoError(t, err)
+		require.Equal(t, note, e.Note)
+	}
 }

@@ -70,7 +70,8 @@ type ClientOptions struct {
 	// the system's certificates.
 	TLS *tls.Config
 	// Page is called before each further request of a call that makes several, as
-	// for the pages of a list kind, so that it costs what it asks for. An error ends the fetch. Defaults to nothing.
+	// for the pages of a list kind or of a list inside an entity, so that it costs
+	// what it asks for. An error ends the fetch. Defaults to nothing.
 	Page func(ctx context.Context) error
 	// Now is the clock. Defaults to time.Now.
 	Now func() time.Time
@@ -222,6 +223,9 @@ func (c *Client) fetch(ctx context.Context, k *Kind, call call) (*Snapshot, erro
 	if err := c.def.checkAnswer(k, doc.Root(), call.id); err != nil {
 		return nil, err
 	}
+	if doc, err = c.whole(ctx, k, doc, call); err != nil {
+		return nil, err
+	}
 	return c.interpret(k, doc, a.sentAt)
 }
 
@@ -290,5 +294,5 @@ func (k *Kind) fill(e endpoint, value func(string) string) (call, error) {
 			return call{}, fmt.Errorf("%s of %s: %w", name, k.Name, err)
 		}
 	}
-	return call{kind: k.Name, path: e.path.path(value), query: e.query.fill(value), pages: k.pages}, nil
+	return call{kind: k.Name, path: e.path.path(value), query: e.query.fill(value), pages: k.pages, ids: value}, nil
 }

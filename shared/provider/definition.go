@@ -4,6 +4,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -29,7 +30,7 @@ type Definition struct {
 	kinds     []*Kind // in the order of the file, which "*" follows
 	byName    map[string]*Kind
 	families  map[string]*family
-	scratch   scratchPool
+	scratch   *scratchPool
 }
 
 // historySpec names the fields of an entry of an entity's history.
@@ -77,7 +78,12 @@ func Load(nameOrPath string) (*Definition, error) {
 
 // LoadFile returns the definition in a file.
 func LoadFile(file string) (*Definition, error) {
-	text, err := os.ReadFile(file)
+	f, err := os.Open(file)
+	if err != nil {
+		return nil, fmt.Errorf("read provider definition: %w", err)
+	}
+	defer func() { _ = f.Close() }()
+	text, err := io.ReadAll(io.LimitReader(f, maxDefinition+1)) // Parse says that it is too long
 	if err != nil {
 		return nil, fmt.Errorf("read provider definition: %w", err)
 	}

@@ -18,7 +18,7 @@
 //	  tolerance: 5m                      # how far the clocks may differ, both ways; default 5m
 //
 //	envelope:                            # where to find things in an event
-//	  id: id                             # or id_header: webhook-id; of several families that whose signature counts
+//	  id: id                             # or header:webhook-id; of several families that whose signature counts
 //	  type: type
 //	  created_at: created_at             # optional
 //	  time: rfc3339                      # default; or unix

@@ -13,7 +13,8 @@ import (
 const everyOther = "*"
 
 // family has what the event types of one family share: order.created,
-// order.executed … The family is the type without its last step.
+// order.executed … The family is the type without its last step, which
+// envelope.family_at separates.
 type family struct {
 	touches []touch
 	derived []*Kind
@@ -28,18 +29,19 @@ type family struct {
 type touch []*Kind
 
 // splitType cuts an event type into its family and what happened.
-func splitType(eventType string) (family, what string) {
-	i := strings.LastIndexByte(eventType, '.')
+func (d *Definition) splitType(eventType string) (family, what string) {
+	at := d.envelope.familyAt
+	i := strings.LastIndex(eventType, at)
 	if i < 0 {
 		return eventType, ""
 	}
-	return eventType[:i], eventType[i+1:]
+	return eventType[:i], eventType[i+len(at):]
 }
 
 // Expects returns the status an event of that type says an entity of the kind
 // has had, and whether it says any.
 func (d *Definition) Expects(eventType, kind string) (status string, ok bool) {
-	name, what := splitType(eventType)
+	name, what := d.splitType(eventType)
 	f := d.families[name]
 	if f == nil || f.of == nil || f.of.Name != kind {
 		return "", false
@@ -83,7 +85,7 @@ func (d *Definition) entities(source, eventType string, s *scratch) (named, deri
 
 // familyOf returns the family of an event type.
 func (d *Definition) familyOf(eventType string) *family {
-	name, _ := splitType(eventType)
+	name, _ := d.splitType(eventType)
 	if f := d.families[name]; f != nil {
 		return f
 	}
@@ -126,6 +128,9 @@ func (d *Definition) Complete(e *event.Event, known func(event.Key) (parents map
 		complete = append(complete, ref)
 	}
 	e.Entities, e.Unnamed = complete, unnamed || len(complete) == 0
+	if len(complete) == 0 && e.Note == 0 {
+		e.Note = event.NamesNothing
+	}
 }
 
 // isAbout reports whether an event of that type may be about an entity of the
@@ -151,14 +156,35 @@ func split(refs []event.Ref, n int) (named, derived []event.Ref) {
 // if there is one of that name, goes first; then everything the context names.
 func (d *Definition) unknown(name string) *family {
 	f := &family{}
-	for _, k := range d.kinds {
-		if k.Shape == ShapeEntity && k.IDKey == name {
-			f.touches = append(f.touches, touch{k})
-			break
-		}
+	if k := d.ownKind(name); k != nil {
+		f.touches = append(f.touches, touch{k})
 	}
 	f.touches = append(f.touches, touch{})
 	return f
+}
+
+// ownKind is the kind whose ids events carry under a name, nil if there is none.
+func (d *Definition) ownKind(name string) *Kind {
+	for _, k := range d.kinds {
+		if k.Shape == ShapeEntity && k.IDKey == name {
+			return k
+		}
+	}
+	return nil
+}
+
+// about is the kind that events of a type are about: the first that their family
+// touches or, of an unknown family, the kind of its name. Nil: it cannot be told.
+func (d *Definition) about(eventType string) *Kind {
+	name, _ := d.splitType(eventType)
+	f := d.families[name]
+	if f == nil {
+		return d.ownKind(name)
+	}
+	if len(f.touches) == 0 || len(f.touches[0]) == 0 {
+		return nil
+	}
+	return f.touches[0][0]
 }
 
 // collector gathers the entities of one event, each once.

@@ -2,9 +2,13 @@ package provider
 
 import (
 	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
@@ -20,18 +24,37 @@ const envelopeDepth = 512
 
 // envelopeSpec says where to find an event's own fields.
 type envelopeSpec struct {
-	id        rawjson.Path
-	idHeader  string // instead of id
+	id        place
+	made      string // idBodyHash or idNone, instead of id
 	signedIDs []signedID
-	eventType rawjson.Path
-	createdAt rawjson.Path // nil: the provider gives none
+	eventType place
+	// familyAt separates the family of a type from what happened.
+	familyAt  string
+	createdAt place // none: the provider gives none
 	time      timeFormat
-	unix      bool         // times are seconds since 1970
-	context   rawjson.Path // an object of ids by name, or:
-	objectID  rawjson.Path // one object …
-	objectTyp rawjson.Path // … whose own type names it
-	// keys are the names in the context that paths are made of.
+	context   place // an object of ids by name, or:
+	objectID  place // one object …
+	objectTyp place // … whose own type names it; none: the first kind of its family
+	ids       []idPlace
+	require   []requirement
+	each      *eachSpec
+	form      bool
+	challenge challengeSpec
+	ack       string
+	// keys are the names of ids that paths are made of.
 	keys map[string]bool
+}
+
+// What envelope.id may be instead of a place.
+const (
+	idBodyHash = "body-hash" // equal bodies of one type are one event
+	idNone     = "none"      // each request is one event
+)
+
+// idPlace is where a further id stands, by its name.
+type idPlace struct {
+	name []byte
+	at   place
 }
 
 // signedID is a header that holds the event's id, with the signature that covers
@@ -43,12 +66,17 @@ type signedID struct {
 	family        sisters
 }
 
-// timeFormat reads created_at.
-type timeFormat func(rawjson.Value) (at time.Time, ok bool)
+// timeFormat reads created_at, in JSON and elsewhere, and writes times in the same way.
+type timeFormat struct {
+	value func(rawjson.Value) (at time.Time, ok bool)
+	text  func(string) (at time.Time, ok bool)
+	write func(time.Time) string
+}
 
 var timeFormats = map[string]timeFormat{
-	"rfc3339": readRFC3339,
-	"unix":    readUnix,
+	"rfc3339": {readRFC3339, parseRFC3339, func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }},
+	"unix":    {readUnix, parseUnix, func(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) }},
+	"unix_ms": {readUnixMS, parseUnixMS, func(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }},
 }
 
 // EnvelopeError says what is wrong with a webhook body.
@@ -61,153 +89,282 @@ func malformed(format string, args ...any) *EnvelopeError {
 	return &EnvelopeError{Reason: fmt.Sprintf(format, args...)}
 }
 
-// Event reads one webhook body (or one element of the provider's event list)
-// into an event with the entities it names. Errors are *EnvelopeError: the
-// body is malformed, and the sender gets that error.
+// Event reads one webhook body into an event with the entities it names. Errors
+// are *EnvelopeError: the body is malformed, and the sender gets that error. With
+// envelope.each a body that does not hold exactly one event is an error too; see
+// Events.
 //
 // The event keeps body as its payload; it must not be changed afterwards.
 func (d *Definition) Event(source string, h http.Header, body []byte, received time.Time) (*event.Event, error) {
-	e, malformed := d.read(source, h, body, received)
-	if malformed != nil {
-		return nil, malformed
+	if d.Batches() {
+		events, err := d.Events(source, h, body, received)
+		if err == nil && len(events) != 1 {
+			err = malformed("body holds %d events: want one", len(events))
+		}
+		if err != nil {
+			return nil, err
+		}
+		return events[0], nil
+	}
+	s := d.scratch.take()
+	defer d.scratch.free(s)
+	var o origin
+	if wrong := d.open(s, &o, h, body); wrong != nil {
+		return nil, wrong
+	}
+	e := &event.Event{Source: source, ReceivedAt: received.UTC(), Payload: body}
+	if wrong := d.read(s, &o, e); wrong != nil {
+		return nil, wrong
 	}
 	return e, nil
 }
 
-// Stored reads an event again whose id is known, from the payload in the log.
-// Errors are Event's.
-func (d *Definition) Stored(source, id string, body []byte, received time.Time) (*event.Event, error) {
-	h := http.Header{}
-	if d.envelope.idHeader != "" {
-		h.Set(d.envelope.idHeader, id)
+// Stored reads an event again from what the log keeps of it: its Source, ID,
+// ReceivedAt, Payload and Given. What it names is what it named at first, unless the
+// definition or its settings have changed. Errors are Event's.
+func (d *Definition) Stored(kept *event.Event) (*event.Event, error) {
+	e, wrong := d.reread(&event.Event{
+		Source: kept.Source, ID: kept.ID, ReceivedAt: kept.ReceivedAt.UTC(), Payload: kept.Payload, Given: kept.Given,
+	})
+	if wrong != nil {
+		return nil, wrong
 	}
-	return d.Event(source, h, body, received)
+	return e, nil
 }
 
-func (d *Definition) read(source string, h http.Header, body []byte, received time.Time) (*event.Event, *EnvelopeError) {
+// listed reads an element of the provider's list of events. It has no headers.
+func (d *Definition) listed(source string, text []byte, received time.Time) (*event.Event, *EnvelopeError) {
+	return d.reread(&event.Event{Source: source, ReceivedAt: received.UTC(), Payload: text})
+}
+
+// reread reads an event from its payload, and from what is given of the rest.
+func (d *Definition) reread(e *event.Event) (*event.Event, *EnvelopeError) {
 	s := d.scratch.take()
 	defer d.scratch.free(s)
+	o := origin{given: e.Given, apart: true}
+	if wrong := d.parse(s, &o, e.Payload, false); wrong != nil {
+		return nil, wrong
+	}
+	if wrong := d.read(s, &o, e); wrong != nil {
+		return nil, wrong
+	}
+	return e, nil
+}
+
+// open parses the body of a request.
+func (d *Definition) open(s *scratch, o *origin, h http.Header, body []byte) *EnvelopeError {
+	o.header = h
+	return d.parse(s, o, body, d.Batches())
+}
+
+// parse parses a body. many: it holds events somewhere, else it is one.
+func (d *Definition) parse(s *scratch, o *origin, body []byte, many bool) *EnvelopeError {
+	if d.envelope.form {
+		o.form = body
+		return nil
+	}
 	// What is never looked at may be as odd as it likes: an event refused for it
 	// would be lost. What is looked at is read strictly, because a body that two
 	// readers can read differently is one whose signature proves nothing.
 	if err := s.doc.Parse(withoutMark(body), rawjson.Options{MaxDepth: envelopeDepth, AnyBytes: true}); err != nil {
-		return nil, malformed("body is not JSON: %v", err)
+		if isUTF16(body) {
+			return malformed("body is UTF-16 or UTF-32: send it in UTF-8")
+		}
+		return malformed("body is not JSON: %v", err)
 	}
-	root := s.doc.Root()
-	if root.Kind() != rawjson.Object {
-		return nil, malformed("body is a JSON %s: want an object", root.Kind())
+	o.root = s.doc.Root()
+	o.element = o.root
+	if o.root.Kind() != rawjson.Object && !many {
+		return malformed("body is a JSON %s: want an object", o.root.Kind())
 	}
-	e := &event.Event{Source: source, ReceivedAt: received.UTC(), Payload: body}
-	var texts texts
-	var wrong *EnvelopeError
-	if e.ID, wrong = d.envelope.readID(h, root, &texts); wrong != nil {
-		return nil, wrong
+	return nil
+}
+
+// read fills in what the definition says of an event. The id is read unless it is
+// known.
+func (d *Definition) read(s *scratch, o *origin, e *event.Event) (wrong *EnvelopeError) {
+	if e.Type, wrong = d.envelope.readType(o); wrong != nil {
+		return wrong
 	}
-	if e.Type, wrong = d.envelope.readType(root, &texts); wrong != nil {
-		return nil, wrong
+	if e.ID == "" {
+		if e.ID, wrong = d.envelope.readID(o, e); wrong != nil {
+			return wrong
+		}
 	}
-	e.CreatedAt, e.Undated = d.envelope.readCreatedAt(root)
-	if s.ids, wrong = d.envelope.readIDs(root, &texts, s.ids); wrong != nil {
-		return nil, wrong
+	e.CreatedAt, e.Undated = d.envelope.readCreatedAt(o)
+	unmet, wrong := d.envelope.unmet(o)
+	if wrong != nil {
+		return wrong
 	}
-	e.Entities, e.Derived, e.Unnamed = d.entities(source, e.Type, s)
-	return e, nil
+	// Also of one that is not followed, so that what it names can be read again once
+	// the requirement is another.
+	if s.ids, wrong = d.readIDs(e.Type, o, s.ids); wrong != nil {
+		return wrong
+	}
+	e.Given = o.given
+	if unmet {
+		e.Note = event.RequireUnmet
+		return nil
+	}
+	e.Entities, e.Derived, e.Unnamed = d.entities(e.Source, e.Type, s)
+	e.Note = d.note(e)
+	return nil
+}
+
+// note says what is odd about what an event names.
+func (d *Definition) note(e *event.Event) event.Note {
+	switch {
+	case d.unknownType(e):
+		return event.UnknownType
+	case len(e.Entities) == 0:
+		return event.NamesNothing
+	}
+	return 0
+}
+
+// unknownType reports whether the definition knows neither the family of an event nor
+// a kind of that name nor, if the event has one object of a type of its own, the kind
+// of that.
+func (d *Definition) unknownType(e *event.Event) bool {
+	name, _ := d.splitType(e.Type)
+	if d.families[name] != nil || d.ownKind(name) != nil {
+		return false
+	}
+	return !d.envelope.objectTyp.is() || len(e.Entities) == 0
 }
 
 // withoutMark returns a text without the byte order mark that some servers begin
 // theirs with.
 func withoutMark(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\ufeff")) }
 
-func (s *envelopeSpec) readID(h http.Header, root rawjson.Value, texts *texts) (string, *EnvelopeError) {
-	id := ""
-	if s.idHeader != "" {
-		id = s.headerID(h)
-	} else {
-		v, err := root.AtOnly(s.id)
-		if err != nil {
-			return "", malformed("%s: %v", s.id, err)
-		}
-		var ok bool
-		if id, ok = texts.id(v); !ok {
-			return "", notText(s.id, v)
-		}
+// isUTF16 reports whether a text that is no JSON begins like one in UTF-16 or UTF-32:
+// with a mark, or with a zero beside its first character.
+func isUTF16(text []byte) bool {
+	return bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) ||
+		len(text) >= 2 && (text[0] == 0) != (text[1] == 0)
+}
+
+// hashID is the id of an event whose provider gives it none: the same for equal
+// payloads of one type.
+func hashID(eventType string, payload []byte) string {
+	h := sha256.New()
+	_, _ = h.Write(append([]byte(eventType), '\n')) // a type holds no line break
+	_, _ = h.Write(payload)
+	return "hash_" + hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// drawnID is the id of an event that is one by itself.
+func drawnID() string { return "drawn_" + strings.ToLower(rand.Text()) }
+
+func (s *envelopeSpec) readID(o *origin, e *event.Event) (string, *EnvelopeError) {
+	switch s.made {
+	case idBodyHash:
+		return hashID(e.Type, e.Payload), nil
+	case idNone:
+		return drawnID(), nil
+	}
+	if signed := s.signed(o.header); signed != nil {
+		return signed.read(o.header)
+	}
+	id, bad, ok, wrong := o.idAt(&s.id)
+	if wrong != nil {
+		return "", wrong
+	}
+	if !ok && !bad.isHeader(&s.id) {
+		return "", notText(&s.id, bad, "a string or a whole number")
 	}
 	if err := event.CheckID(id); err != nil {
-		return "", malformed("%s: %v", s.idPlace(h), err)
+		return "", malformed("%s: %v", &s.id, err)
 	}
 	return id, nil
 }
 
+// isHeader reports whether what was found is a header, or none, rather than JSON.
+func (f *found) isHeader(p *place) bool {
+	return len(p.parts) == 1 && p.parts[0].kind == inHeader
+}
+
 // notText says that a value that must be a text is none.
-func notText(at rawjson.Path, v rawjson.Value) *EnvelopeError {
-	if v.HalfPair() {
+func notText(at *place, v found, want string) *EnvelopeError {
+	switch {
+	case v.value.HalfPair():
 		return malformed("%s holds half a surrogate pair, which is no text", at)
+	case v.value.Kind() == rawjson.Number:
+		return malformed("%s is number %.40s: want %s", at, v.value.Raw(), want)
 	}
-	return malformed("%s is %s: want a string", at, v.Kind())
+	return malformed("%s is %s: want %s", at, v.value.Kind(), want)
 }
 
-// headerID is the event's id as the headers give it.
-func (s *envelopeSpec) headerID(h http.Header) string {
-	for _, signed := range s.signedIDs {
-		if len(h[signed.signature.key]) > 0 {
-			if id, err := signed.family.id(h); err == nil {
-				return id
-			}
-			break
+// signed returns the family of headers whose signature is there, by the same rule as
+// Verifier.header; nil if the id is in no such header.
+func (s *envelopeSpec) signed(h http.Header) *signedID {
+	for i := range s.signedIDs {
+		if len(h[s.signedIDs[i].signature.key]) > 0 {
+			return &s.signedIDs[i]
 		}
 	}
-	return h.Get(s.idHeaderOf(h))
+	return nil
 }
 
-// idHeaderOf is the header with the id among those of a request: by the same
-// rule as Verifier.header. An event from the log has no signature any more, and
-// its id in the header of the definition; see Stored.
-func (s *envelopeSpec) idHeaderOf(h http.Header) string {
-	for _, signed := range s.signedIDs {
-		if len(h[signed.signature.key]) > 0 {
-			return signed.id.text
-		}
-	}
-	return s.idHeader
-}
-
-// idPlace says where to find the event's id.
-func (s *envelopeSpec) idPlace(h http.Header) string {
-	if s.idHeader != "" {
-		return "header " + s.idHeaderOf(h)
-	}
-	return s.id.String()
-}
-
-func (s *envelopeSpec) readType(root rawjson.Value, texts *texts) (string, *EnvelopeError) {
-	v, err := root.AtOnly(s.eventType)
+// read returns the event's id.
+func (s *signedID) read(h http.Header) (string, *EnvelopeError) {
+	id, err := s.family.id(h)
 	if err != nil {
-		return "", malformed("%s: %v", s.eventType, err)
+		id = h.Get(s.id.text)
 	}
-	t, ok := texts.of(v)
+	if err := event.CheckID(id); err != nil {
+		return "", malformed("header %s: %v", s.id.text, err)
+	}
+	return id, nil
+}
+
+func (s *envelopeSpec) readType(o *origin) (string, *EnvelopeError) {
+	t, bad, ok, wrong := s.typeAt(o)
+	if wrong != nil {
+		return "", wrong
+	}
 	if !ok {
-		return "", notText(s.eventType, v)
+		return "", notText(&s.eventType, bad, "a string")
 	}
 	// The type becomes a field of logs and queries: what an id may not hold,
 	// it may not hold either.
 	if err := event.CheckID(t); err != nil || len(t) > maxType {
-		return "", malformed("%s is not usable: want 1 to %d bytes of text", s.eventType, maxType)
+		return "", malformed("%s is not usable: want 1 to %d bytes of text", &s.eventType, maxType)
 	}
 	return t, nil
+}
+
+// typeAt returns the type of an event. Parts behind the first may be missing: some of
+// a provider's types have an action and others have none.
+func (s *envelopeSpec) typeAt(o *origin) (t string, bad found, ok bool, wrong *EnvelopeError) {
+	if len(s.eventType.parts) > 1 {
+		return o.joined(&s.eventType, true)
+	}
+	f, wrong := o.at(&s.eventType.parts[0])
+	if wrong != nil || f.isText {
+		return f.text, f, f.isText, wrong
+	}
+	t, ok = o.texts.of(f.value)
+	return t, f, ok, nil
 }
 
 // readCreatedAt returns the time of the event. undated: there should be one, and
 // what is there cannot be read as one, or is one that could not be written
 // again. That costs the time; the ids are as good as ever.
-func (s *envelopeSpec) readCreatedAt(root rawjson.Value) (at time.Time, undated bool) {
-	if s.createdAt == nil {
+func (s *envelopeSpec) readCreatedAt(o *origin) (at time.Time, undated bool) {
+	if !s.createdAt.is() {
 		return time.Time{}, false
 	}
-	v, err := root.AtOnly(s.createdAt)
-	if err != nil {
+	f, wrong := o.at(&s.createdAt.parts[0])
+	if wrong != nil {
 		return time.Time{}, true
 	}
-	at, ok := s.time(v)
+	var ok bool
+	if f.isText {
+		at, ok = s.time.text(f.text)
+	} else {
+		at, ok = s.time.value(f.value)
+	}
 	if at = at.UTC(); !ok || at.Year() < 1 || at.Year() > 9999 || at.IsZero() {
 		return time.Time{}, true
 	}
@@ -215,12 +372,7 @@ func (s *envelopeSpec) readCreatedAt(root rawjson.Value) (at time.Time, undated 
 }
 
 // writeTime writes a time as the provider writes those of its events.
-func (s *envelopeSpec) writeTime(t time.Time) string {
-	if s.unix {
-		return strconv.FormatInt(t.Unix(), 10)
-	}
-	return t.UTC().Format(time.RFC3339Nano)
-}
+func (s *envelopeSpec) writeTime(t time.Time) string { return s.time.write(t) }
 
 func readRFC3339(v rawjson.Value) (time.Time, bool) {
 	text, ok := v.TextBytes()
@@ -258,34 +410,80 @@ func parseRFC3339(text string) (time.Time, bool) {
 const lastSecond = 253402300799
 
 func readUnix(v rawjson.Value) (time.Time, bool) {
-	n, err := strconv.ParseInt(string(v.Raw()), 10, 64)
-	if v.Kind() != rawjson.Number || err != nil || n < 0 || n > lastSecond {
+	if v.Kind() != rawjson.Number {
+		return time.Time{}, false
+	}
+	return parseUnix(string(v.Raw()))
+}
+
+func parseUnix(text string) (time.Time, bool) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 || n > lastSecond || text[0] == '+' {
 		return time.Time{}, false
 	}
 	return time.Unix(n, 0), true
 }
 
-// readIDs appends what the event names to ids. A context that is no object names
-// nothing. Members that are no usable id name nothing, for a provider may put
-// other things beside them one day; of those that paths are made of, none may
-// occur twice.
-func (s *envelopeSpec) readIDs(root rawjson.Value, texts *texts, ids idSet) (idSet, *EnvelopeError) {
-	if s.context == nil {
-		return s.readObject(root, texts, ids)
+func readUnixMS(v rawjson.Value) (time.Time, bool) {
+	if v.Kind() != rawjson.Number {
+		return time.Time{}, false
 	}
-	v, err := root.AtOnly(s.context)
-	if err != nil {
-		return ids, malformed("%s: %v", s.context, err)
+	return parseUnixMS(string(v.Raw()))
+}
+
+func parseUnixMS(text string) (time.Time, bool) {
+	n, err := strconv.ParseInt(text, 10, 64)
+	if err != nil || n < 0 || n > lastSecond*1000+999 || text[0] == '+' {
+		return time.Time{}, false
 	}
-	for name, m := range v.Members() {
+	return time.UnixMilli(n), true
+}
+
+// readIDs appends what the event names to ids: what its context or its object is, and
+// then the further ids. A context that is no object names nothing. Members that are no
+// usable id name nothing, for a provider may put other things beside them one day; of
+// those that paths are made of, none may occur twice.
+func (d *Definition) readIDs(eventType string, o *origin, ids idSet) (_ idSet, wrong *EnvelopeError) {
+	s := &d.envelope
+	switch {
+	case s.context.is():
+		ids, wrong = s.readContext(o, ids)
+	case s.objectID.is():
+		ids, wrong = d.readObject(eventType, o, ids)
+	}
+	for i := range s.ids {
+		if wrong != nil {
+			return ids, wrong
+		}
+		ids, wrong = s.ids[i].read(o, ids)
+	}
+	return ids, wrong
+}
+
+// read appends a further id, unless it is missing, cannot be used, or is named
+// already.
+func (p *idPlace) read(o *origin, ids idSet) (idSet, *EnvelopeError) {
+	id, _, ok, wrong := o.idAt(&p.at)
+	if wrong != nil || !ok || event.CheckID(id) != nil || ids.has(p.name) {
+		return ids, wrong
+	}
+	return append(ids, namedID{name: p.name, id: id}), nil
+}
+
+func (s *envelopeSpec) readContext(o *origin, ids idSet) (idSet, *EnvelopeError) {
+	f, wrong := o.at(&s.context.parts[0])
+	if wrong != nil {
+		return ids, wrong
+	}
+	for name, m := range f.value.Members() {
 		if !s.keys[string(name)] {
 			continue
 		}
 		if ids.has(name) {
-			return ids, malformed("%s: member %.40q occurs twice", s.context, name)
+			return ids, malformed("%s: member %.40q occurs twice", &s.context, name)
 		}
 		named := namedID{name: name}
-		if id, ok := texts.id(m); ok && event.CheckID(id) == nil {
+		if id, ok := o.texts.id(m); ok && event.CheckID(id) == nil {
 			named.id = id
 		}
 		ids = append(ids, named)
@@ -293,20 +491,38 @@ func (s *envelopeSpec) readIDs(root rawjson.Value, texts *texts, ids idSet) (idS
 	return ids, nil
 }
 
-// readObject names the one object an event carries by its own type.
-func (s *envelopeSpec) readObject(root rawjson.Value, texts *texts, ids idSet) (idSet, *EnvelopeError) {
-	object, err := root.AtOnly(s.objectID)
-	if err != nil {
-		return ids, malformed("%s: %v", s.objectID, err)
+// readObject names the one object an event carries: by its own type or, where it has
+// none, as the kind that its family is about.
+func (d *Definition) readObject(eventType string, o *origin, ids idSet) (idSet, *EnvelopeError) {
+	s := &d.envelope
+	id, _, ok, wrong := o.idAt(&s.objectID)
+	if wrong != nil {
+		return ids, wrong
 	}
-	typ, err := root.AtOnly(s.objectTyp)
-	if err != nil {
-		return ids, malformed("%s: %v", s.objectTyp, err)
-	}
-	id, ok := texts.id(object)
-	name, named := typ.TextBytes()
-	if !ok || !named || event.CheckID(id) != nil {
-		return ids, nil
+	name, wrong := d.objectName(eventType, o)
+	if wrong != nil || !ok || len(name) == 0 || event.CheckID(id) != nil {
+		return ids, wrong
 	}
 	return append(ids, namedID{name: name, id: id}), nil
+}
+
+// objectName returns the name of the id of an event's object. None: it cannot be told.
+func (d *Definition) objectName(eventType string, o *origin) ([]byte, *EnvelopeError) {
+	s := &d.envelope
+	if !s.objectTyp.is() {
+		if k := d.about(eventType); k != nil {
+			return []byte(k.IDKey), nil
+		}
+		return nil, nil
+	}
+	if len(s.objectTyp.parts) > 1 {
+		name, _, _, wrong := o.joined(&s.objectTyp, false)
+		return []byte(name), wrong
+	}
+	f, wrong := o.at(&s.objectTyp.parts[0])
+	if wrong != nil || f.isText {
+		return []byte(f.text), wrong
+	}
+	name, _ := f.value.TextBytes()
+	return name, nil
 }

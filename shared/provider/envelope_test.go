@@ -347,7 +347,7 @@ func TestTheIDIsOfTheSignedFamily(t *testing.T) {
 	require.Equal(t, "msg_1", e1.ID, "the id that was signed, not what a proxy made of it")
 	_, err = d.Event("app", http.Header{"Svix-Signature": {"v1,"}}, []byte(body), now)
 	require.EqualError(t, err, "header svix-id: id is empty")
-	e, err := d.Stored("app", "msg_2", []byte(body), now)
+	e, err := d.Stored(&event.Event{Source: "app", ID: "msg_2", Payload: []byte(body), ReceivedAt: now})
 	require.NoError(t, err)
 	require.Equal(t, "msg_2", e.ID)
 }
@@ -356,7 +356,7 @@ func TestAListOfEventsHasNoHeaders(t *testing.T) {
 	text, err := os.ReadFile("testdata/standard.yaml")
 	require.NoError(t, err)
 	_, err = Parse("standard.yaml", []byte(strings.Replace(string(text), "probe: /me", "probe: /me\n  events: {path: /events}", 1)))
-	require.ErrorContains(t, err, "api.events.path: is of no use with envelope.id_header")
+	require.ErrorContains(t, err, "api.events.path: is of no use with envelope.id: events in a list come without headers")
 }
 
 func BenchmarkEvent(b *testing.B) {

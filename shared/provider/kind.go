@@ -67,6 +67,7 @@ type Kind struct {
 	// kind.
 	get, list endpoint
 	pages     *paginationSpec // of the list; nil without one
+	complete  []completion    // lists inside an entity that are read to their end
 	answer    rawjson.Path    // of the entity in the answer to get; nil: it is the answer
 	id        rawjson.Path    // of an element of a list, and of an answer
 	status    rawjson.Path    // nil: that of the newest entry of the history

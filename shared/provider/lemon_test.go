@@ -121,7 +121,7 @@ func TestLemonKnowsEveryEventType(t *testing.T) {
 	require.Len(t, types, 83)
 	used := map[string]bool{}
 	for _, eventType := range types {
-		family, _ := splitType(eventType)
+		family, _ := d.splitType(eventType)
 		require.Contains(t, lemonFamilies, family)
 		require.Contains(t, d.families, family)
 		used[family] = true

@@ -19,13 +19,23 @@ const pageDepth = envelopeDepth + 16
 // fetchList asks for all pages of a list kind and joins their elements, each
 // with its text as it came, to one array. It is as old as its first page.
 func (c *Client) fetchList(ctx context.Context, k *Kind, call call) (*Snapshot, error) {
-	var (
-		elements [][]byte
-		size     int64
-		sentAt   time.Time
-	)
+	elements, sentAt, err := c.elements(ctx, k.id, call)
+	if err != nil {
+		return nil, err
+	}
+	doc, err := rawjson.Parse(join(elements), rawjson.Options{})
+	if err != nil {
+		return nil, fate.Errorf(fate.Transient, "join pages: %w", err)
+	}
+	return c.interpret(k, doc, sentAt)
+}
+
+// elements asks for all pages of a list and returns the texts of its elements, and when
+// the first page was asked for.
+func (c *Client) elements(ctx context.Context, id rawjson.Path, call call) (elements [][]byte, sentAt time.Time, err error) {
+	var size int64
 	begin := func() { elements, size, sentAt = nil, 0, time.Time{} }
-	err := c.walk(ctx, k.id, call, begin, func(p *page) error {
+	err = c.walk(ctx, id, call, begin, func(p *page) error {
 		if sentAt.IsZero() {
 			sentAt = p.sentAt
 		}
@@ -38,14 +48,7 @@ func (c *Client) fetchList(ctx context.Context, k *Kind, call call) (*Snapshot, 
 		}
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	doc, err := rawjson.Parse(join(elements), rawjson.Options{})
-	if err != nil {
-		return nil, fate.Errorf(fate.Transient, "join pages: %w", err)
-	}
-	return c.interpret(k, doc, sentAt)
+	return elements, sentAt, err
 }
 
 func join(elements [][]byte) []byte {
@@ -64,7 +67,7 @@ type page struct {
 // that says how to ask again.
 func (c *Client) page(ctx context.Context, id rawjson.Path, call call, cursor string) (*page, error) {
 	spec := call.pages
-	at, err := spec.place(cursor, c.sizes.of(call.kind, spec.limit, c.opts.Now))
+	at, err := spec.request(cursor, c.sizes.of(call.kind, spec.limit, c.opts.Now))
 	if err != nil {
 		return nil, fate.New(fate.Permanent, err)
 	}
@@ -100,6 +103,9 @@ func (c *Client) page(ctx context.Context, id rawjson.Path, call call, cursor st
 type Item struct {
 	Ref      event.Ref
 	Snapshot *Snapshot
+	// Cut: a list inside the entity is not whole, as the definition's complete says.
+	// Only a Fetch reads it to the end, so that the element is not comparable.
+	Cut bool
 }
 
 // ListPage is one page of the entities of a kind.
@@ -170,7 +176,7 @@ func (c *Client) item(k *Kind, key ListKey, v rawjson.Value, sentAt time.Time) (
 		return nil, err
 	}
 	parents, _ := k.Parents(key.Parents) // a list may need more of them than the GET
-	return &Item{Ref: k.Ref(key.Source, id, parents), Snapshot: s}, nil
+	return &Item{Ref: k.Ref(key.Source, id, parents), Snapshot: s, Cut: k.cut(doc.Root())}, nil
 }
 
 // Elements returns the ids of the elements of a list, as fetched or as the
@@ -219,13 +225,13 @@ func (c *Client) EventsPage(ctx context.Context, source string, since time.Time,
 	if spec.since != "" && !since.IsZero() {
 		query.Set(spec.since, c.def.envelope.writeTime(since))
 	}
-	p, err := c.page(ctx, c.def.envelope.id, call{kind: "events", path: spec.path, query: query, pages: spec.pages, depth: pageDepth, why: why}, cursor)
+	p, err := c.page(ctx, c.def.envelope.id.only(), call{kind: "events", path: spec.path, query: query, pages: spec.pages, depth: pageDepth, why: why}, cursor)
 	if err != nil {
 		return nil, fmt.Errorf("list events: %w", err)
 	}
 	out := &EventsPage{Next: p.next, SentAt: p.sentAt}
 	for _, v := range p.items {
-		e, err := c.def.read(source, nil, v.Raw(), p.sentAt)
+		e, err := c.def.listed(source, v.Raw(), p.sentAt)
 		if err != nil {
 			out.Unread = append(out.Unread, err)
 			continue

@@ -111,7 +111,7 @@ func (p *pageSizes) lower(list string, limit int, now time.Time) bool {
 }
 
 // tooLong decides about a page that was too long.
-func (c *Client) tooLong(list call, at *place, err error) error {
+func (c *Client) tooLong(list call, at *pageRequest, err error) error {
 	if at.limit == 0 {
 		return fate.Errorf(fate.Permanent, "%w: more than %d bytes, and the definition gives no limit that could be lowered (pagination.limit): %w",
 			ErrPageTooLong, c.opts.MaxBody, err)

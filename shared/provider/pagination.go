@@ -47,9 +47,9 @@ type pager struct {
 	// unlimited: no limit is sent.
 	unlimited bool
 	// ask adds to a call what asks for the page at a place.
-	ask func(at *place, base *url.URL, call *call) error
+	ask func(at *pageRequest, base *url.URL, call *call) error
 	// follow returns the cursor of the next page, "" after the last.
-	follow func(at *place, a *pageAnswer) (string, error)
+	follow func(at *pageRequest, a *pageAnswer) (string, error)
 }
 
 // pageAnswer is the answer to the request for one page.
@@ -67,7 +67,7 @@ var pagers = map[string]pager{
 	// sent alone, unless the definition says otherwise.
 	"cursor": {
 		items: "data", next: "pagination.next_cursor", param: "cursor",
-		ask: func(at *place, _ *url.URL, call *call) error {
+		ask: func(at *pageRequest, _ *url.URL, call *call) error {
 			if at.cursor != "" && !at.spec.keep {
 				call.query = url.Values{}
 			} else {
@@ -78,19 +78,19 @@ var pagers = map[string]pager{
 			}
 			return nil
 		},
-		follow: func(at *place, a *pageAnswer) (string, error) { return textOf(a.at(at.spec.next), "cursor") },
+		follow: func(at *pageRequest, a *pageAnswer) (string, error) { return textOf(a.at(at.spec.next), "cursor") },
 	},
 	// Stripe's: has_more, and the next page starts after the last id.
 	"last-id": {
 		items: "data", next: "has_more", param: "starting_after", resizes: true,
-		ask: func(at *place, _ *url.URL, call *call) error {
+		ask: func(at *pageRequest, _ *url.URL, call *call) error {
 			at.limited(call)
 			if at.cursor != "" {
 				call.query.Set(at.spec.param, at.cursor)
 			}
 			return nil
 		},
-		follow: func(at *place, a *pageAnswer) (string, error) {
+		follow: func(at *pageRequest, a *pageAnswer) (string, error) {
 			if a.at(at.spec.next).Kind() != rawjson.True {
 				return "", nil
 			}
@@ -107,27 +107,27 @@ var pagers = map[string]pager{
 	// Pages are numbered.
 	"page": {
 		items: "data", param: "page", numbered: true,
-		ask: func(at *place, _ *url.URL, call *call) error {
+		ask: func(at *pageRequest, _ *url.URL, call *call) error {
 			at.limited(call)
 			call.query.Set(at.spec.param, strconv.Itoa(at.page))
 			return nil
 		},
-		follow: (*place).count,
+		follow: (*pageRequest).count,
 	},
 	// A page begins after a number of elements.
 	"offset": {
 		items: "data", param: "offset", numbered: true, resizes: true,
-		ask: func(at *place, _ *url.URL, call *call) error {
+		ask: func(at *pageRequest, _ *url.URL, call *call) error {
 			at.limited(call)
 			call.query.Set(at.spec.param, strconv.Itoa(at.seen))
 			return nil
 		},
-		follow: (*place).count,
+		follow: (*pageRequest).count,
 	},
 	// The answer has the address of the next page.
 	"next-url": {
-		items: "data", next: "next", ask: (*place).address,
-		follow: func(at *place, a *pageAnswer) (string, error) {
+		items: "data", next: "next", ask: (*pageRequest).address,
+		follow: func(at *pageRequest, a *pageAnswer) (string, error) {
 			address, err := textOf(a.at(at.spec.next), "address")
 			if err != nil || address == "" {
 				return "", err
@@ -137,8 +137,8 @@ var pagers = map[string]pager{
 	},
 	// So has the header Link (RFC 8288).
 	"link": {
-		items: ".", ask: (*place).address,
-		follow: func(at *place, a *pageAnswer) (string, error) {
+		items: ".", ask: (*pageRequest).address,
+		follow: func(at *pageRequest, a *pageAnswer) (string, error) {
 			address, err := nextLink(a.from.links)
 			if err != nil || address == "" {
 				return "", err
@@ -149,8 +149,8 @@ var pagers = map[string]pager{
 	// The answer is all of the list.
 	"whole": {
 		items: "data", unlimited: true,
-		ask:    func(*place, *url.URL, *call) error { return nil },
-		follow: func(*place, *pageAnswer) (string, error) { return "", nil },
+		ask:    func(*pageRequest, *url.URL, *call) error { return nil },
+		follow: func(*pageRequest, *pageAnswer) (string, error) { return "", nil },
 	},
 }
 
@@ -201,8 +201,8 @@ func pathName(p rawjson.Path) string {
 	return p.String()
 }
 
-// place is where the walk through a list stands: the page to ask for.
-type place struct {
+// pageRequest is where the walk through a list stands: the page to ask for.
+type pageRequest struct {
 	spec   *paginationSpec
 	cursor string // "": the first page
 	limit  int    // 0: none is sent
@@ -218,9 +218,9 @@ type position struct {
 	last  uint64 // of the elements of the page before: see sum
 }
 
-// place returns the place of a cursor. limit is the present page size of the list.
-func (s *paginationSpec) place(cursor string, limit int) (*place, error) {
-	at := &place{spec: s, cursor: cursor, limit: limit, position: position{page: s.first, limit: limit, total: -1}}
+// request returns what to ask for at a cursor. limit is the present page size of the list.
+func (s *paginationSpec) request(cursor string, limit int) (*pageRequest, error) {
+	at := &pageRequest{spec: s, cursor: cursor, limit: limit, position: position{page: s.first, limit: limit, total: -1}}
 	style := pagers[s.style]
 	if !style.numbered || cursor == "" {
 		return at, nil
@@ -260,7 +260,7 @@ func (p *position) parse(cursor string) error {
 }
 
 // call returns the call for the page.
-func (at *place) call(base *url.URL, list call) (call, error) {
+func (at *pageRequest) call(base *url.URL, list call) (call, error) {
 	if list.query = maps.Clone(list.query); list.query == nil {
 		list.query = url.Values{}
 	}
@@ -269,7 +269,7 @@ func (at *place) call(base *url.URL, list call) (call, error) {
 }
 
 // limited adds the limit to a call.
-func (at *place) limited(call *call) {
+func (at *pageRequest) limited(call *call) {
 	if at.limit > 0 {
 		call.query.Set(at.spec.limitParam, strconv.Itoa(at.limit))
 	}
@@ -277,7 +277,7 @@ func (at *place) limited(call *call) {
 
 // address asks for the first page by the list's own path, and for any other by its
 // address.
-func (at *place) address(base *url.URL, call *call) error {
+func (at *pageRequest) address(base *url.URL, call *call) error {
 	if at.cursor == "" {
 		at.limited(call)
 		return nil
@@ -291,11 +291,13 @@ func (at *place) address(base *url.URL, call *call) error {
 }
 
 // next returns the cursor of the page after an answer, "" after the last.
-func (at *place) next(a *pageAnswer) (string, error) { return pagers[at.spec.style].follow(at, a) }
+func (at *pageRequest) next(a *pageAnswer) (string, error) {
+	return pagers[at.spec.style].follow(at, a)
+}
 
 // count is how a walk by numbers goes on. The list ends where its total or its flag
 // says so; without these, with an empty page.
-func (at *place) count(a *pageAnswer) (string, error) {
+func (at *pageRequest) count(a *pageAnswer) (string, error) {
 	s, n := at.spec, len(a.items)
 	next := position{page: at.page + 1, seen: at.seen + n, limit: at.position.limit, total: -1, last: sum(a.items)}
 	if n > 0 && at.seen > 0 && next.last == at.last {

@@ -20,7 +20,7 @@ func Parse(file string, text []byte) (*Definition, error) {
 	}
 	s := r.section(root, "")
 	signed := parseSignature(s.must("signature"))
-	envelope := parseEnvelope(s.must("envelope"), signed)
+	envelope, ids := parseEnvelope(s.must("envelope"), signed)
 	d := &Definition{
 		Name:      s.required("provider"),
 		signature: signed,
@@ -29,13 +29,17 @@ func Parse(file string, text []byte) (*Definition, error) {
 		history:   parseHistory(s.sub("history")),
 		byName:    map[string]*Kind{},
 		families:  map[string]*family{},
+		scratch:   &scratchPool{},
 	}
 	if d.Name != "" && !plainName.MatchString(d.Name) {
 		s.fail("provider", "is %q: want lower-case letters, digits and _", d.Name)
 	}
-	d.parseKinds(s.must("kinds"))
+	kinds := s.must("kinds")
+	d.parseKinds(kinds)
 	d.envelope.keys = d.contextKeys()
+	d.checkIDs(ids)
 	d.parseFamilies(s.must("events"))
+	d.checkFilled(kinds)
 	s.done()
 	if len(r.errs) > 0 {
 		return nil, errors.Join(r.errs...)
@@ -61,37 +65,6 @@ func (s *section) checkHeader(key, name string) {
 	if !httpguts.ValidHeaderFieldName(name) {
 		s.fail(key, "%q is no name of a header", name)
 	}
-}
-
-func parseEnvelope(s *section, signature signatureSpec) envelopeSpec {
-	format := s.choice("time", slices.Sorted(maps.Keys(timeFormats))...)
-	spec := envelopeSpec{
-		eventType: s.jsonPath("type"),
-		createdAt: s.jsonPath("created_at"),
-		time:      timeFormats[format],
-		unix:      format == "unix",
-		context:   s.jsonPath("context"),
-	}
-	if spec.eventType == nil {
-		s.fail("type", "is missing")
-	}
-	spec.id, spec.idHeader = s.jsonPath("id"), s.text("id_header")
-	if (spec.id == nil) == (spec.idHeader == "") {
-		s.fail("id", "is the path of the event's id: want either id or id_header")
-	}
-	if spec.idHeader != "" {
-		s.checkHeader("id_header", spec.idHeader)
-		spec.signedIDs = signature.signedIDs(spec.idHeader)
-	}
-	object := s.sub("object")
-	spec.objectID, spec.objectTyp = object.jsonPath("id"), object.jsonPath("type")
-	object.done()
-	hasObject := spec.objectID != nil && spec.objectTyp != nil
-	if hasObject == (spec.context != nil) {
-		s.fail("context", "is the path of the ids: want either context or object with id and type")
-	}
-	s.done()
-	return spec
 }
 
 func parseAPI(s *section, envelope envelopeSpec) apiSpec {
@@ -131,8 +104,8 @@ func parseAPI(s *section, envelope envelopeSpec) apiSpec {
 	if events.value != nil {
 		events.checkFixed("path", spec.events.path)
 	}
-	if spec.events.path != "" && envelope.idHeader != "" {
-		events.fail("path", "is of no use with envelope.id_header: events in a list come without headers, so none would have an id")
+	if spec.events.path != "" {
+		envelope.checkListed(events)
 	}
 	if spec.events.path != "" {
 		spec.events.pages = events.pagination(spec, "path")

@@ -17,6 +17,10 @@ var (
 )
 
 func (d *Definition) parseKinds(s *section) {
+	if len(s.names) > maxKinds {
+		s.fail("", "has %d kinds: a definition has at most %d", len(s.names), maxKinds)
+		return
+	}
 	for _, name := range s.names {
 		if !plainName.MatchString(name) {
 			s.fail(name, "is no name of a kind: want lower-case letters, digits and _")
@@ -55,7 +59,7 @@ func (d *Definition) checkReached(s *section) {
 	for _, k := range d.kinds {
 		if k.Listable() && !reached[k] {
 			s.fail(k.Name, "has a list that needs {%s}, and no list leads to such ids, so it would never be read: give the kind they are of a list, or leave this one out",
-				strings.Join(k.list.names(), "}, {"))
+				joinNames(k.list.names()))
 		}
 	}
 }
@@ -112,6 +116,7 @@ func (d *Definition) parseKind(name string, s *section) *Kind {
 	}
 	k.parseLists(s, d.api)
 	k.checkPaths(s)
+	k.parseComplete(s, d.api)
 	k.checkStatuses(s)
 	s.done()
 	return k
@@ -230,6 +235,9 @@ func (k *Kind) checkList(s *section) {
 	}
 }
 
+// joinNames puts placeholders into a sentence, but for the outer braces.
+func joinNames(names []string) string { return strings.Join(names, "}, {") }
+
 // article puts a name of a kind into a sentence.
 func article(name string) string {
 	if strings.ContainsRune("aeiou", rune(name[0])) {
@@ -261,28 +269,107 @@ func (d *Definition) parseFamilies(s *section) {
 	}
 }
 
-// checkNames refuses kinds that no event of the envelope can name. One with an
-// object names that alone: neither its parents nor anything beside it.
+// checkNames refuses kinds that no event of the envelope can name. A context may hold
+// any id. Otherwise there are the ids of envelope.ids, and that of the one object.
 func (d *Definition) checkNames(s *section, f *family) {
-	if d.envelope.objectID == nil {
+	if d.envelope.context.is() || len(f.touches) == 0 {
 		return
 	}
+	if !d.envelope.objectTyp.is() && d.envelope.objectID.is() && len(f.touches[0]) == 0 {
+		s.fail("touches", `begins with "*": an object without envelope.object.type is of the first kind, so name that`)
+	}
 	named := map[string]bool{}
-	for _, t := range f.touches {
-		for _, k := range t {
+	for i, t := range f.touches {
+		for j, k := range t {
 			named[k.IDKey] = true
-			if len(k.ParentKeys) > 0 {
-				s.fail("touches", "holds %q, whose path needs {%s}: an event with one object names no parents; leave the kind to sweeps, or give envelope.context in place of envelope.object",
-					k.Name, strings.Join(k.ParentKeys, "}, {"))
+			if k.IDKey != "" && !d.givesID(k, i == 0 && j == 0) {
+				s.fail("touches", "holds %q, whose id no event of this family gives: say under envelope.ids where {%s} stands, or leave the kind to sweeps", k.Name, k.IDKey)
+			}
+			if lacking := d.lacking(k.ParentKeys, f); len(lacking) > 0 {
+				s.fail("touches", "holds %q, whose path needs {%s}: an event with one object names no parents; say under envelope.ids where these stand, or leave the kind to sweeps",
+					k.Name, strings.Join(lacking, "}, {"))
 			}
 		}
 	}
 	for _, k := range f.derived {
-		if k.IDKey != "" && (!named[k.IDKey] || len(k.ParentKeys) > 0) && len(f.touches) > 0 {
-			s.fail("derived", "holds %q, which is under {%s}: events of this family carry no such id; leave it to sweeps, or give envelope.context in place of envelope.object",
-				k.Name, strings.Join(append(slices.Clone(k.ParentKeys), k.IDKey), "}, {"))
+		lacking := d.lacking(append(slices.Clone(k.ParentKeys), k.IDKey), f)
+		lacking = slices.DeleteFunc(lacking, func(key string) bool { return key == "" || key == k.IDKey && named[key] })
+		if len(lacking) > 0 {
+			s.fail("derived", "holds %q, which is under {%s}: events of this family carry no such id; say under envelope.ids where it stands, or leave the kind to sweeps",
+				k.Name, strings.Join(lacking, "}, {"))
 		}
 	}
+}
+
+// givesID reports whether events of an envelope without a context can give the id of a
+// kind. first: it is the first kind that their family touches.
+func (d *Definition) givesID(k *Kind, first bool) bool {
+	e := &d.envelope
+	return e.gives(k.IDKey) || e.objectID.is() && (first || e.objectTyp.is())
+}
+
+// lacking are those of some names of ids that events of a family cannot give beside
+// the kinds they touch. An object without a type of its own is of the first kind.
+func (d *Definition) lacking(keys []string, f *family) (lacking []string) {
+	e := &d.envelope
+	object := ""
+	if e.objectID.is() && !e.objectTyp.is() && len(f.touches[0]) > 0 {
+		object = f.touches[0][0].IDKey
+	}
+	for _, key := range keys {
+		if !e.gives(key) && key != object {
+			lacking = append(lacking, key)
+		}
+	}
+	return lacking
+}
+
+// gives reports whether there is a further id of that name.
+func (s *envelopeSpec) gives(name string) bool {
+	return slices.ContainsFunc(s.ids, func(p idPlace) bool { return string(p.name) == name })
+}
+
+// checkFilled refuses kinds whose placeholders nothing can ever fill: no event gives
+// them, and no list finds them.
+func (d *Definition) checkFilled(s *section) {
+	e := &d.envelope
+	if e.context.is() {
+		return
+	}
+	for _, k := range d.kinds {
+		if d.reachable(k, nil) {
+			continue
+		}
+		touched := false
+		for _, f := range d.families {
+			touched = touched || slices.ContainsFunc(f.touches, func(t touch) bool { return slices.Contains(t, k) }) || slices.Contains(f.derived, k)
+		}
+		var lacking []string
+		for _, key := range append(slices.Clone(k.ParentKeys), k.IDKey) {
+			if !e.gives(key) && !(key == k.IDKey && e.objectTyp.is() && k.Shape == ShapeEntity) {
+				lacking = append(lacking, key)
+			}
+		}
+		if !touched && len(lacking) > 0 {
+			s.fail(k.Name, "can never be fetched: nothing fills {%s}; say under envelope.ids where it stands in events, or give the kind a list under parents that have one", strings.Join(lacking, "}, {"))
+		}
+	}
+}
+
+// reachable reports whether lists lead to entities of the kind. way are the kinds that
+// led there.
+func (d *Definition) reachable(k *Kind, way []*Kind) bool {
+	if !k.findable() || slices.Contains(way, k) {
+		return false
+	}
+	needs := k.needs()
+	if len(needs) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(d.kinds, func(p *Kind) bool {
+		key := p.UnderKey()
+		return key != "" && p.findable() && slices.Equal(append(slices.Clone(p.needs()), key), needs) && d.reachable(p, append(way, k))
+	})
 }
 
 func (d *Definition) parseFamily(s *section) *family {

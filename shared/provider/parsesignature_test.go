@@ -90,7 +90,7 @@ func TestVerifiersTakeWhatTheirSchemeSigns(t *testing.T) {
 func TestTheIDIsOfTheSignatureThatCounts(t *testing.T) {
 	text := strings.NewReplacer("signature: {scheme: timestamped-hmac, headers: [X-Sig]}",
 		`signature: {scheme: hmac, headers: [a-signature, b-signature], time: {header: "-at"}, signed: "{time}{header:-event}{body}"}`,
-		"id: id,", "id_header: a-event,").Replace(minimal)
+		"id: id,", "id: header:a-event,").Replace(minimal)
 	d, err := Parse("small.yaml", []byte(text))
 	require.NoError(t, err)
 	h := http.Header{"B-Signature": {"x"}, "A-Event": {"not signed"}, "B-Event": {"signed"}}

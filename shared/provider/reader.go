@@ -24,8 +24,18 @@ type reader struct {
 	errs []error
 }
 
+// maxDefinition is how long a definition may be, in bytes, and maxKinds how many kinds
+// it may have. One that is longer is most likely no definition.
+const (
+	maxDefinition = 512 << 10
+	maxKinds      = 1000
+)
+
 // open returns the one document of a file.
 func (r *reader) open(text []byte) (*yaml.Node, error) {
+	if len(text) > maxDefinition {
+		return nil, fmt.Errorf("%s: is longer than %d bytes, which is the most that a definition may have", r.file, maxDefinition)
+	}
 	var doc, more yaml.Node
 	dec := yaml.NewDecoder(bytes.NewReader(text))
 	if err := dec.Decode(&doc); err != nil {
@@ -57,10 +67,11 @@ func (r *reader) fail(n *yaml.Node, key, format string, args ...any) {
 // not asked for by the time of done is unknown.
 type section struct {
 	r     *reader
-	node  *yaml.Node // where it begins: its own name, if it has one
-	key   string     // its path from the root: "kinds.order"
-	names []string   // of its members, in the order of the file
-	asked []string
+	node  *yaml.Node      // where it begins: its own name, if it has one
+	key   string          // its path from the root: "kinds.order"
+	names []string        // of its members, in the order of the file
+	asked []string        // those that may be there
+	known map[string]bool // asked as a set
 	name  map[string]*yaml.Node
 	value map[string]*yaml.Node
 }
@@ -99,8 +110,12 @@ func (s *section) fail(name, format string, args ...any) {
 
 // ask notes that a member of that name may be there.
 func (s *section) ask(names ...string) {
+	if s.known == nil {
+		s.known = map[string]bool{}
+	}
 	for _, name := range names {
-		if !slices.Contains(s.asked, name) {
+		if !s.known[name] {
+			s.known[name] = true
 			s.asked = append(s.asked, name)
 		}
 	}
@@ -115,7 +130,7 @@ func (s *section) get(name string) *yaml.Node {
 // done reports the members that were not read: unknown keys.
 func (s *section) done() {
 	for _, name := range s.names {
-		if !slices.Contains(s.asked, name) {
+		if !s.known[name] {
 			s.fail(name, "is unknown here: want one of %s", strings.Join(s.asked, ", "))
 		}
 	}

@@ -38,7 +38,9 @@ type call struct {
 	path  string // under the base address, escaped
 	query url.Values
 	pages *paginationSpec // of a list
-	why   string          // the justification
+	// ids are those that placeholders stand for. Nil if there are none.
+	ids func(name string) string
+	why string // the justification
 }
 
 // answer is a good answer.

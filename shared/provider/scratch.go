@@ -39,10 +39,15 @@ func (p *scratchPool) free(s *scratch) {
 		return
 	}
 	s.doc.Forget()
+	s.reset()
+	p.pool.Put(s)
+}
+
+// reset forgets what one event of the document has named.
+func (s *scratch) reset() {
 	clear(s.ids)
 	clear(s.refs)
 	s.ids, s.refs = s.ids[:0], s.refs[:0]
-	p.pool.Put(s)
 }
 
 // idSet is the ids of an event, by context key. It is a handful, looked
@@ -71,7 +76,7 @@ func (s idSet) has(name []byte) bool {
 }
 
 // textRoom holds the id, the type and the named ids of nearly every event.
-const textRoom = 192
+const textRoom = 176
 
 // texts makes the strings of one event, nearly always in one allocation, since
 // they live and die together.

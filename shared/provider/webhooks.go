@@ -17,6 +17,10 @@ type webhooksSpec struct {
 	// wanted are the event types there are.
 	wanted []string
 	pages  *paginationSpec
+	// live is the path of what says whether a webhook is sent, and isLive the text it
+	// has then. Nil: all are.
+	live   rawjson.Path
+	isLive string
 }
 
 // Webhook is one webhook the provider sends.
@@ -24,6 +28,8 @@ type Webhook struct {
 	URL string
 	// Types are the event types it is sent for. "*" among them: all.
 	Types []string
+	// Disabled: the provider says that it does not send it.
+	Disabled bool
 }
 
 // WebhookTypes returns the event types a webhook should be sent for, sorted.
@@ -59,6 +65,7 @@ func (s *webhooksSpec) read(v rawjson.Value) Webhook {
 			h.Types = append(h.Types, name)
 		}
 	}
+	h.Disabled = s.live != nil && plainText(v.At(s.live)) != s.isLive
 	return h
 }
 
@@ -72,6 +79,12 @@ func parseWebhooks(s *section, api apiSpec) webhooksSpec {
 	if spec.url == nil || spec.types == nil {
 		s.fail("", "wants url and types: their paths in an element of the list")
 	}
+	live := s.sub("live")
+	spec.live, spec.isLive = live.jsonPath("at"), live.text("is")
+	if live.value != nil && (spec.live == nil || spec.isLive == "") {
+		live.fail("", "wants at and is, as in {at: status, is: enabled}: a path in an element of the list, and its value while the webhook is sent")
+	}
+	live.done()
 	expected := s.sub("expected")
 	for _, family := range expected.names {
 		for _, what := range expected.texts(family) {

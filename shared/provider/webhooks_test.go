@@ -1,6 +1,7 @@
 package provider
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -37,4 +38,20 @@ func TestWebhookTypes(t *testing.T) {
 	_, err := silent.Webhooks(t.Context(), "x")
 	class, _ := fate.Of(err)
 	require.Equal(t, fate.Permanent, class, "a provider that does not list them is not asked")
+}
+
+// A webhook that the provider has disabled is known by a value.
+func TestDisabledWebhooks(t *testing.T) {
+	text := strings.Replace(minimal, "probe: /me", "probe: /me, pagination: {style: whole}, webhooks: {path: /w, url: url, types: types, live: {at: state.on, is: \"true\"}}", 1)
+	d, err := Parse("small.yaml", []byte(text))
+	require.NoError(t, err)
+	c, _ := asked(t, d, `{"data":[{"url":"a","state":{"on":true}},{"url":"b","state":{"on":"true"}},{"url":"c","state":{"on":false}},{"url":"d"},{"url":"e","state":{"on":null}}]}`)
+	hooks, err := c.Webhooks(t.Context(), "x")
+	require.NoError(t, err)
+	require.Equal(t, []Webhook{{URL: "a"}, {URL: "b"}, {URL: "c", Disabled: true}, {URL: "d", Disabled: true}, {URL: "e", Disabled: true}}, hooks)
+
+	for _, live := range []string{"{at: status}", "{is: enabled}", "{}"} {
+		_, err = Parse("small.yaml", []byte(strings.Replace(text, `{at: state.on, is: "true"}`, live, 1)))
+		require.ErrorContains(t, err, "api.webhooks.live: wants at and is")
+	}
 }

@@ -139,11 +139,21 @@ type EventRow struct {
 	// Unnamed: it does not name the entity its type is about. Undated: its own
 	// time could not be read; CreatedAt is zero.
 	Unnamed, Undated bool
+	// Note is the event's.
+	Note event.Note
 	// Entities are the outcomes, primary first, in the order the event named
 	// them.
 	Entities []Outcome
 	Payload  []byte
-	TraceID  string
+	// Given are the values that were read outside the payload.
+	Given   map[string]string
+	TraceID string
+}
+
+// Kept is the event as far as the log keeps what it was read from: with this
+// provider.Definition.Stored reads it again.
+func (r *EventRow) Kept() *event.Event {
+	return &event.Event{Source: r.Source, ID: r.ID, ReceivedAt: r.ReceivedAt, Payload: r.Payload, Given: r.Given}
 }
 
 // Outcome is the state of an event's work on one entity.

@@ -48,7 +48,11 @@ type Store interface {
 	//     dead outcomes are opened again, and the entry becomes the current one of
 	//     the primary entity's outcome if that is open;
 	//   - another body: the first is kept, payload_differs is set, and entities
-	//     only the second names get open outcomes.
+	//     only the second names get open outcomes;
+	//   - another note than the row's, which has one: the event was read again by a
+	//     definition that has changed. Its note and Unnamed replace the row's, and
+	//     entities that only the new reading names get open outcomes. Such an entry
+	//     is no duplicate.
 	// The same event twice in one batch is handled as if in two calls. The
 	// answer has one element per arrival.
 	Log(ctx context.Context, arrivals []Arrival) ([]Logged, error)
@@ -162,6 +166,8 @@ type EventFilter struct {
 	Kind string
 	// Entity selects events that name this entity.
 	Entity event.Key
+	// Note selects events with this note.
+	Note event.Note
 	// From and To bound received_at: from ≤ received_at < to.
 	From, To time.Time
 	// Limit is the page size, 1 to 200. Defaults to 50.

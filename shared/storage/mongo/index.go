@@ -65,6 +65,7 @@ func (s *Store) index(ctx context.Context, keep storage.Retention) error {
 			on("type", "received_at:-1", "_id:-1"),
 			on("kinds", "received_at:-1", "_id:-1"),
 			on("id"),
+			on("note", "received_at:-1", "_id:-1").as("noted").only(bson.D{{Key: "noted", Value: true}}),
 			on("source", "received_at", "_id").as("open_by_source").only(bson.D{{Key: "open", Value: some}}),
 			on("keys").as("retrying_by_entity").only(bson.D{{Key: "status", Value: storage.Retrying}})),
 		s.makeIndexes(ctx, s.letters,

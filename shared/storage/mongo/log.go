@@ -184,10 +184,16 @@ func (s *Store) rowsByID(ctx context.Context, ids []string, projection bson.D) (
 // whether the row is to be written.
 func (r *row) take(a *storage.Arrival, out *storage.Logged) (changed bool) {
 	opened := false
-	if r.saw(a.Signal) {
-		out.Redelivered, changed = true, true
+	isNew := r.saw(a.Signal)
+	changed = isNew
+	if r.Note != "" && r.Note != a.Event.Note.String() {
+		r.Note, r.Unnamed, changed, isNew = a.Event.Note.String(), a.Event.Unnamed, true, false
+		opened = r.open(a)
+	}
+	if isNew {
+		out.Redelivered = true
 		r.Duplicates++
-		opened = r.reopen()
+		opened = r.reopen() || opened
 		r.setEntry(a.Signal)
 	}
 	if !bytes.Equal(bodyBytes(r.Payload), a.Event.Payload) {
@@ -219,7 +225,7 @@ func (s *Store) putRows(ctx context.Context, rows map[string]*row, changed map[s
 					{Key: "status", Value: r.Status}, {Key: "open", Value: r.Open}, {Key: "tally", Value: r.Tally},
 					{Key: "duplicates", Value: r.Duplicates}, {Key: "payload_differs", Value: r.PayloadDiffers},
 					{Key: "signals", Value: r.Signals}, {Key: "keys", Value: r.Keys}, {Key: "kinds", Value: r.Kinds},
-					{Key: "outcomes", Value: r.Outcomes},
+					{Key: "outcomes", Value: r.Outcomes}, {Key: "note", Value: r.Note}, {Key: "noted", Value: r.Note != ""}, {Key: "unnamed", Value: r.Unnamed},
 				}},
 				{Key: "$inc", Value: bson.D{{Key: "rev", Value: int64(1)}}},
 			}))

@@ -131,6 +131,9 @@ func eventFilter(f storage.EventFilter) bson.D {
 	if f.Kind != "" {
 		filter = append(filter, bson.E{Key: "kinds", Value: f.Kind})
 	}
+	if f.Note != 0 {
+		filter = append(filter, bson.E{Key: "note", Value: f.Note.String()}, bson.E{Key: "noted", Value: true})
+	}
 	if !f.Entity.IsZero() {
 		filter = append(filter, bson.E{Key: "keys", Value: entityName(f.Entity)})
 	}

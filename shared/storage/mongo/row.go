@@ -38,6 +38,9 @@ type row struct {
 	ParentsDiffer  bool   `bson:"parents_differ,omitempty"`
 	Unnamed        bool   `bson:"unnamed,omitempty"`
 	Undated        bool   `bson:"undated,omitempty"`
+	Note           string `bson:"note,omitempty"`
+	// Noted: there is a Note. The index of such rows is on it.
+	Noted bool `bson:"noted,omitempty"`
 
 	// Signals are the newest stream entries it came with.
 	Signals []signal `bson:"signals"`
@@ -47,7 +50,9 @@ type row struct {
 	// Outcomes are by entity, "kind/id" escaped.
 	Outcomes map[string]outcome `bson:"outcomes"`
 	Payload  bson.RawValue      `bson:"payload,omitempty"`
-	TraceID  string             `bson:"trace_id,omitempty"`
+	// Given are the values read outside the payload, by the escaped text of their place.
+	Given   map[string]string `bson:"given,omitempty"`
+	TraceID string            `bson:"trace_id,omitempty"`
 	// Rev counts the changes that a step which read the row must not overlook.
 	Rev int64 `bson:"rev"`
 }
@@ -95,6 +100,7 @@ func newRow(a *storage.Arrival) *row {
 		CreatedAt: e.CreatedAt, ReceivedAt: e.ReceivedAt, Status: storage.Pending,
 		Signals: []signal{signal(a.Signal)}, Keys: []string{}, Kinds: []string{}, Outcomes: map[string]outcome{},
 		Payload: body(e.Payload), TraceID: a.TraceID, Unnamed: e.Unnamed, Undated: e.Undated,
+		Note: e.Note.String(), Noted: e.Note != 0, Given: escapeKeys(e.Given),
 	}
 	r.open(a)
 	if r.Open == 0 {
@@ -181,6 +187,7 @@ func (r *row) mirror() *storage.EventRow {
 		Status: r.Status, Attempts: r.Attempts, Error: r.Error, Duplicates: r.Duplicates,
 		OutOfOrder: r.OutOfOrder, Overtaken: r.Overtaken, Lagging: r.Lagging, PayloadDiffers: r.PayloadDiffers, ParentsDiffer: r.ParentsDiffer,
 		Unnamed: r.Unnamed, Undated: r.Undated, Payload: bodyBytes(r.Payload), TraceID: r.TraceID,
+		Note: event.ParseNote(r.Note), Given: unescapeKeys(r.Given),
 	}
 	if r.Status.Final() {
 		out.ProcessedAt = r.ProcessedAt

@@ -53,7 +53,7 @@ func fromObject(s string) (m map[string]string, err error) {
 		return nil, nil
 	}
 	if err := json.Unmarshal([]byte(s), &m); err != nil {
-		return nil, fate.Errorf(fate.Permanent, "parents cannot be read: %w", err)
+		return nil, fate.Errorf(fate.Permanent, "a map of texts cannot be read: %w", err)
 	}
 	return m, nil
 }

@@ -16,19 +16,20 @@ import (
 
 const (
 	insertEventSQL = `
-INSERT INTO events (source, id, type, created_at, received_at, processed_at, status, signal_shard, signal_id, payload, trace_id, unnamed, undated)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT DO NOTHING`
+INSERT INTO events (source, id, type, created_at, received_at, processed_at, status, signal_shard, signal_id, payload, trace_id, unnamed, undated, given, note)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15) ON CONFLICT DO NOTHING`
 
 	insertOutcomeSQL = `
 INSERT INTO outcomes (event, kind, id, position, parents, status, signal_shard, signal_id, received_at)
 VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?6, ?7, ?8) ON CONFLICT DO NOTHING`
 
-	loggedEventSQL   = `SELECT n, received_at, payload, signal_shard, signal_id FROM events WHERE source = ?1 AND id = ?2`
+	loggedEventSQL   = `SELECT n, received_at, payload, signal_shard, signal_id, note FROM events WHERE source = ?1 AND id = ?2`
 	insertSignalSQL  = `INSERT INTO signals (event, shard, id) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING`
 	countOutcomesSQL = `SELECT count(*) FROM outcomes WHERE event = ?1`
 	statusesSQL      = `SELECT kind, id, status FROM outcomes WHERE event = ?1`
 
 	redeliveredSQL = `UPDATE events SET duplicates = duplicates + 1 WHERE n = ?1`
+	rereadSQL      = `UPDATE events SET note = ?2, unnamed = ?3 WHERE n = ?1`
 	differsSQL     = `UPDATE events SET payload_differs = 1 WHERE n = ?1`
 	reopenSQL      = `UPDATE outcomes SET status = 'pending' WHERE event = ?1 AND status = 'dead'`
 	standSQL       = `UPDATE outcomes SET signal_shard = ?2, signal_id = ?3 WHERE event = ?1 AND position = 0 AND status = 'pending'`
@@ -93,8 +94,12 @@ func (t *tx) log(a *storage.Arrival) (storage.Logged, error) {
 	if len(e.Entities) == 0 {
 		status, processed = storage.Processed, e.ReceivedAt
 	}
+	given, err := object(e.Given)
+	if err != nil {
+		return storage.Logged{}, err
+	}
 	n, err := t.exec(insertEventSQL, e.Source, e.ID, e.Type, millis(e.CreatedAt), millis(e.ReceivedAt),
-		millis(processed), string(status), a.Signal.Shard, a.Signal.ID, text(e.Payload), a.TraceID, e.Unnamed, e.Undated)
+		millis(processed), string(status), a.Signal.Shard, a.Signal.ID, text(e.Payload), a.TraceID, e.Unnamed, e.Undated, given, e.Note.String())
 	if err != nil {
 		return storage.Logged{}, err
 	}
@@ -115,7 +120,8 @@ func (t *tx) logAgain(a *storage.Arrival) (out storage.Logged, err error) {
 	var row, received int64
 	var payload []byte
 	var first storage.SignalID
-	err = t.row(loggedEventSQL, a.Event.Source, a.Event.ID).Scan(&row, &received, &payload, &first.Shard, &first.ID)
+	var note string
+	err = t.row(loggedEventSQL, a.Event.Source, a.Event.ID).Scan(&row, &received, &payload, &first.Shard, &first.ID, &note)
 	if err != nil {
 		return out, err
 	}
@@ -133,6 +139,14 @@ func (t *tx) logAgain(a *storage.Arrival) (out storage.Logged, err error) {
 			return out, err
 		}
 	}
+	if note != "" && note != a.Event.Note.String() {
+		out.Redelivered = false
+		taken, err := t.reread(row, received, a)
+		if err != nil {
+			return out, err
+		}
+		opened += taken
+	}
 	if out.Redelivered {
 		reopened, err := t.redeliver(row, a.Signal)
 		if err != nil {
@@ -147,6 +161,19 @@ func (t *tx) logAgain(a *storage.Arrival) (out storage.Logged, err error) {
 	}
 	out.Outcomes, err = t.statuses(row, a.Event.Source)
 	return out, err
+}
+
+// reread changes what a row says of an event that was read again by a definition that
+// has changed, and opens outcomes for the entities it names now.
+func (t *tx) reread(row, received int64, a *storage.Arrival) (opened int64, err error) {
+	if _, err := t.exec(rereadSQL, row, a.Event.Note.String(), a.Event.Unnamed); err != nil {
+		return 0, err
+	}
+	var position int
+	if err := t.row(countOutcomesSQL, row).Scan(&position); err != nil {
+		return 0, err
+	}
+	return t.open(row, received, position, a)
 }
 
 // takeUpDiffering marks a row whose event came with another body, and opens

@@ -14,7 +14,7 @@ import (
 )
 
 const eventColumns = `n, source, id, type, created_at, received_at, processed_at, status, attempts, error,
-	duplicates, out_of_order, overtaken, lagging, payload_differs, parents_differ, unnamed, undated, payload, trace_id`
+	duplicates, out_of_order, overtaken, lagging, payload_differs, parents_differ, unnamed, undated, payload, given, note, trace_id`
 
 // outcomesSQL reads the outcomes of many rows: their numbers are a JSON array.
 const outcomesSQL = `
@@ -110,6 +110,9 @@ CROSS JOIN events ON n = event`
 	if f.Source != "" {
 		c.add("source = ?", f.Source)
 	}
+	if f.Note != 0 {
+		c.add("note = ? AND note <> ''", f.Note.String())
+	}
 	if f.Kind != "" {
 		c.add("EXISTS (SELECT 1 FROM outcomes AS o WHERE o.event = n AND o.kind = ?)", f.Kind)
 	}
@@ -126,6 +129,8 @@ func eventsIndex(f storage.EventFilter) string {
 		return ""
 	case underWay:
 		return "events_unsettled"
+	case f.Note != 0:
+		return "events_noted"
 	case f.Status != "" && f.Status != storage.Processed:
 		return "events_unlucky"
 	case f.Type != "":
@@ -216,9 +221,15 @@ func withOutcomes(ctx context.Context, snapshot *sql.Tx, found []loggedRow) ([]*
 func scanEvent(row scanner) (loggedRow, error) {
 	r := loggedRow{EventRow: &storage.EventRow{}}
 	var created, received, processed int64
+	var given, note string
 	err := row.Scan(&r.n, &r.Source, &r.ID, &r.Type, &created, &received, &processed, &r.Status, &r.Attempts, &r.Error,
-		&r.Duplicates, &r.OutOfOrder, &r.Overtaken, &r.Lagging, &r.PayloadDiffers, &r.ParentsDiffer, &r.Unnamed, &r.Undated, &r.Payload, &r.TraceID)
+		&r.Duplicates, &r.OutOfOrder, &r.Overtaken, &r.Lagging, &r.PayloadDiffers, &r.ParentsDiffer, &r.Unnamed, &r.Undated, &r.Payload, &given, &note, &r.TraceID)
+	if err != nil {
+		return r, err
+	}
 	r.CreatedAt, r.ReceivedAt, r.ProcessedAt = fromMillis(created), fromMillis(received), fromMillis(processed)
+	r.Note = event.ParseNote(note)
+	r.Given, err = fromObject(given)
 	return r, err
 }
 

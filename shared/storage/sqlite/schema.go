@@ -7,10 +7,10 @@ import (
 
 // schemaVersion is kept in the file's user_version. A file of a later one is
 // refused: an older program would not keep what the newer relies on.
-const schemaVersion = 10
+const schemaVersion = 11
 
 // steps bring a file from the version that is their index to the next.
-var steps = [schemaVersion]string{tables, reconciling, finding, moving, explaining, bounding, marking, dating, ordering, claiming}
+var steps = [schemaVersion]string{tables, reconciling, finding, moving, explaining, bounding, marking, dating, ordering, claiming, noting}
 
 // tables makes the tables of version 1. Source and kind are columns rather
 // than parts of table names, so that every statement is prepared once.
@@ -275,6 +275,14 @@ CREATE INDEX outcomes_entity ON outcomes (kind, id, received_at);
 // claim that makes a document knows them. Changed ones are few and keep theirs.
 const claiming = `
 DROP TRIGGER mirror_parents_insert;
+`
+
+// noting adds what was read outside a payload, and why an event leads to nothing. Few
+// events have a note, so the index holds little.
+const noting = `
+ALTER TABLE events ADD COLUMN given TEXT NOT NULL DEFAULT '';  -- JSON object, '' for nothing
+ALTER TABLE events ADD COLUMN note TEXT NOT NULL DEFAULT '';
+CREATE INDEX events_noted ON events (note, received_at, source, id) WHERE note <> '';
 `
 
 // migrate brings the file to schemaVersion. It is called in the writer's turn,

@@ -37,6 +37,69 @@ var logCases = []testCase{
 		s.log(b)
 		require.False(t, s.row(b).Unnamed || s.row(b).Undated)
 	}},
+	{"what was read outside the payload, and its note, are on its row", func(t *testing.T, s *suite) {
+		a := arrival("evt_given", order("o1"))
+		a.Event.Given = map[string]string{"header:X-Git.Hub": "issues", "$x": "€%2E", "": "\n"}
+		s.log(a)
+		require.Equal(t, a.Event.Given, s.row(a).Given)
+		require.Zero(t, s.row(a).Note)
+		kept := s.row(a).Kept()
+		require.Equal(t, a.Event.Payload, kept.Payload)
+		require.Equal(t, a.Event.Given, kept.Given)
+		require.Equal(t, []any{"lemon", "evt_given", a.Event.ReceivedAt}, []any{kept.Source, kept.ID, kept.ReceivedAt})
+		for _, note := range event.Notes() {
+			b := arrival("evt_" + note.String())
+			b.Event.Note = note
+			s.log(b)
+			require.Equal(t, note, s.row(b).Note)
+			require.Nil(t, s.row(b).Given)
+			require.Equal(t, storage.Processed, s.row(b).Status)
+			page, err := s.Events(s.ctx, storage.EventFilter{Source: "lemon", Note: note})
+			require.NoError(t, err)
+			require.Len(t, page.Items, 1)
+			require.Equal(t, b.Event.ID, page.Items[0].ID)
+		}
+	}},
+	{"an event that is read again and names more is taken up", func(t *testing.T, s *suite) {
+		a := arrival("evt_reread")
+		a.Event.Note = event.RequireUnmet
+		s.log(a)
+		b := arrival("evt_reread", order("o1"), account("cusa_1"))
+		b.Signal = entry(1, "2-0")
+		got := s.log(b)[0]
+		require.Equal(t, storage.Logged{Outcomes: map[event.Key]storage.EventStatus{
+			order("o1").Key: storage.Pending, account("cusa_1").Key: storage.Pending,
+		}}, got)
+		require.Equal(t, "pending: pending pending", s.statuses(a))
+		row := s.row(a)
+		require.Zero(t, row.Note)
+		require.Zero(t, row.Duplicates, "the provider did not send it again")
+		require.True(t, row.ProcessedAt.IsZero())
+		require.Equal(t, b.Signal, row.Entities[0].Signal)
+		require.Equal(t, got, s.log(b)[0], "saying it twice is harmless")
+		require.Zero(t, s.row(a).Duplicates)
+		s.settle(settlement(b, order("o1"), 1), settlement(b, account("cusa_1"), 1))
+		require.Equal(t, "processed: processed processed", s.statuses(a))
+
+		c := arrival("evt_reread")
+		c.Event.Note, c.Signal = event.RequireUnmet, entry(1, "3-0")
+		s.log(c)
+		require.Zero(t, s.row(a).Note, "a row that was taken up stays so")
+	}},
+	{"an event that is read again with another note has that one", func(t *testing.T, s *suite) {
+		a := arrival("evt_renoted")
+		a.Event.Note = event.UnknownType
+		s.log(a)
+		b := a
+		e := *a.Event
+		e.Note, e.Unnamed = event.NamesNothing, true
+		b.Event, b.Signal = &e, entry(1, "2-0")
+		s.log(b)
+		require.Equal(t, event.NamesNothing, s.row(a).Note)
+		require.True(t, s.row(a).Unnamed)
+		require.Equal(t, storage.Processed, s.row(a).Status)
+		require.False(t, s.row(a).ProcessedAt.IsZero())
+	}},
 	{"an event without entities is processed at once", func(t *testing.T, s *suite) {
 		a := arrival("evt_none")
 		got := s.log(a)[0]
