@@ -113,12 +113,7 @@ func (r stripeReader) kind(ctx context.Context, k *provider.Kind) error {
 	if !k.Listable() {
 		return nil
 	}
-	for _, other := range r.definition.Kinds() { // a list may need more, of any of them
-		if other.IDKey != "" {
-			parents[other.IDKey] = "parent_1"
-		}
-	}
-	page, err := r.ListPage(ctx, provider.ListKey{Source: "stripe", Kind: k.Name, Parents: parents}, "", "contract")
+	page, err := r.ListPage(ctx, provider.ListKey{Source: "stripe", Kind: k.Name, Parents: anyIDs(r.definition)}, "", "contract") // a list may need more of them
 	switch {
 	case err != nil:
 		return err

@@ -108,6 +108,14 @@ func (p Plan) bulk() int {
 	return 1000
 }
 
+// sourceSettings are the values that the definition leaves to its sources.
+func (p Plan) sourceSettings() string {
+	if p.Provider == sim.Stripe {
+		return `{livemode: "true"}`
+	}
+	return "{}"
+}
+
 // writeSettings writes the settings file all processes share.
 func (p Plan) writeSettings(redis, store, simulator string) (string, error) {
 	path := filepath.Join(p.Dir, "tarn.yaml")
@@ -121,12 +129,13 @@ sources:
     api_url: http://%s/v1
     api_key: %s
     webhook_secrets: [%s]
+    settings: %s
     rate: {limit: %d, per: 1s, concurrency: %d}
     reconcile: %s
 retry: {first: %s, cap: %s, attempts: %d}
 log: {level: %s}
 %s
-`, redis, p.LeaseTTL, store, p.bulk(), p.Shards, Token, Source, p.Provider, simulator, APIKey, WebhookSecret,
+`, redis, p.LeaseTTL, store, p.bulk(), p.Shards, Token, Source, p.Provider, simulator, APIKey, WebhookSecret, p.sourceSettings(),
 		p.Rate, p.Concurrency, p.Reconcile, p.First, p.Cap, p.Attempts, p.Level, p.Settings)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return "", fmt.Errorf("write settings: %w", err)
