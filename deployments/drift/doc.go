@@ -18,7 +18,8 @@
 //	silent  once all that came is in the mirror, 5 % of accounts, persons and
 //	        orders (of Stripe, of nearly everything) are changed and 1 % of the
 //	        orders (of Stripe, products) the mirror has are deleted, without any
-//	        event.
+//	        event. Of Stripe this waits until no second look at an entity, which
+//	        explains a difference, is to come.
 //	sweeps  two reconcilers start. Life goes on meanwhile, with late and doubled
 //	        webhooks of which none is lost. In the middle of a sweep one of the
 //	        two, drawn by the seed, is killed for good.

@@ -155,6 +155,12 @@ func (r *run) silent(ctx context.Context) error {
 	if err := r.Simulator.Chaos(ctx, simulator.Chaos{}); err != nil {
 		return err
 	}
+	if still := r.part().still; still > 0 {
+		r.say("silent: nothing happens for %s, in which second looks come", still)
+		if err := r.rest(ctx, still); err != nil {
+			return err
+		}
+	}
 	begun := time.Now()
 	deleted, err := r.remove(ctx, 0.01)
 	if err != nil {

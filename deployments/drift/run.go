@@ -48,11 +48,14 @@ type part struct {
 	// removed is the kind of which some are deleted in silence, and moved that of
 	// which some move to another account, "" if nothing moves.
 	removed, moved string
+	// still is for how long after an event its second look explains what a sweep
+	// finds, where all kinds have one.
+	still time.Duration
 }
 
 var parts = map[string]part{
 	simulator.Lemon:  {untold: "settlement_accounts", removed: "order", moved: "order"},
-	simulator.Stripe: {untold: "balance", removed: "product"},
+	simulator.Stripe: {untold: "balance", removed: "product", still: 36 * time.Second},
 }
 
 // part is that of the run's provider.
@@ -76,7 +79,7 @@ type run struct {
 
 // drift makes one run and writes its story and its line to out.
 func drift(ctx context.Context, programs *fleet.Programs, o options, out io.Writer) (v *verdict, err error) {
-	o.within *= o.slower()
+	o.within = o.within*o.slower() + o.part().still
 	ctx, cancel := context.WithTimeoutCause(ctx, o.within, fmt.Errorf("not over after %s", o.within))
 	defer cancel()
 	r, err := start(ctx, programs, o, out)

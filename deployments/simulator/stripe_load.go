@@ -17,8 +17,12 @@ var loadKinds = []string{
 func (c *change) loadCustomer() string { return c.customer(c.loadLinks("")).id }
 
 func (c *change) loadOfCustomer(customer string) string {
-	links := c.loadLinks("")
-	switch pick(c, loadKinds) {
+	links, kind := c.loadLinks(""), pick(c, loadKinds)
+	paid := c.some("charge", "", func(*entity) bool { return true })
+	if kind == "refund" && paid == nil {
+		kind = "charge"
+	}
+	switch kind {
 	case "subscription":
 		return c.subscription(customer, "active", links).id
 	case "invoice":
@@ -28,7 +32,7 @@ func (c *change) loadOfCustomer(customer string) string {
 		c.emitLoad(e, "charge.pending", e.link)
 		return e.id
 	case "refund":
-		return c.refund(c.w.newID("charge"), c.amount(1, 50), links).id
+		return c.refund(paid.id, c.amount(1, 50), links).id
 	case "product":
 		return c.product(links).id
 	default:
