@@ -98,6 +98,7 @@
 //	  update:
 //	    touches: [order]
 //	    implies: {succeeded: done}       # where the words differ
+//	  login: {touches: []}               # known, and names nothing
 //
 // Unknown keys, wrong types, references to nothing and missing things are
 // errors that name file, line and key; all of a file are reported at once.

@@ -145,8 +145,8 @@ func TestEventRefusesMalformedBodies(t *testing.T) {
 }
 
 func TestEventOfStripe(t *testing.T) {
-	d := example(t, "stripe.yaml")
-	text := `{"id":"evt_1","object":"event","created":1700000000,"type":"product.updated","data":{"object":{"id":"prod_1","object":"product","metadata":{"id":"x"}},"previous_attributes":{}}}`
+	d := stripe(t)
+	text := `{"id":"evt_1","object":"event","created":1700000000,"type":"product.updated","livemode":true,"data":{"object":{"id":"prod_1","object":"product","metadata":{"id":"x"}},"previous_attributes":{}}}`
 	e, err := d.Event("shop", nil, []byte(text), now)
 	require.NoError(t, err)
 	require.Equal(t, time.Unix(1700000000, 0).UTC(), e.CreatedAt)
