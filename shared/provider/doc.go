@@ -7,8 +7,8 @@
 // following a change of one, needs a file and not a release. What data cannot
 // express is code, as small named strategies: the signatures of Adyen, two
 // pagination styles, three error styles, two styles of rate headers, two formats
-// of time. definitions/lemon.yaml is built in; testdata/stripe.yaml and
-// testdata/standard.yaml show that the format fits other providers.
+// of time. definitions/lemon.yaml and definitions/stripe.yaml are built in;
+// testdata/standard.yaml shows that the format fits other providers.
 //
 //	provider: shop                       # its name: lower case, digits, _
 //
