@@ -5,7 +5,7 @@
 //
 // A YAML definition describes a provider, so that supporting another one, or
 // following a change of one, needs a file and not a release. What data cannot
-// express is code, as small named strategies: the signatures of Adyen, two
+// express is code, as small named strategies: the signatures of Adyen, seven
 // pagination styles, three error styles, two styles of rate headers, two formats
 // of time. definitions/lemon.yaml and definitions/stripe.yaml are built in;
 // testdata/standard.yaml shows that the format fits other providers.
@@ -26,10 +26,10 @@
 //	  # object: {id: data.object.id, type: data.object.object}
 //
 //	api:
-//	  auth: bearer                       # default; or basic, with the key as the user
+//	  auth: bearer                       # default; or basic, with the key as the user; see Keys below
 //	  headers: {Shop-Reason: "{justification}"}   # {principal}, {justification} are filled in
-//	  pagination: {style: cursor, items: data, next: pagination.next_cursor, limit: 100}
-//	  errors: message                    # how its own 404 looks: message, error-type, problem
+//	  pagination: {style: cursor, items: data, next: pagination.next_cursor, limit: 100}   # see Pages below
+//	  errors: message                    # how its own 404 looks: message, error-type, problem; see Errors below
 //	  rate_headers: none                 # default; or x-ratelimit, ratelimit: how it says what is left
 //	  probe: /accounts?limit=1           # asked to learn whether our key is accepted
 //	  identity: {path: /me, value: id}   # optional: where it says whose key it is
@@ -39,11 +39,13 @@
 //	    query: {sort: asc}               # what neither since nor pagination sets
 //	    order: oldest_first              # default; or newest_first
 //	    horizon: 720h                    # how long events are kept; default: not known
+//	    pagination: {items: events}      # optional: where this list differs from api.pagination
 //	  webhooks:                          # optional: where it lists the webhooks it sends
 //	    path: /webhooks
 //	    url: url                         # path of the address in one …
 //	    types: events                    # … and the list of event types
 //	    expected: {order: [created, done]}   # the types there are, by family
+//	    live: {at: status, is: enabled}  # optional: its value while a webhook is sent
 //
 //	history: {status: status, at: timestamp}      # fields of a history's entries; these are the defaults
 //
@@ -63,7 +65,15 @@
 //	    history: history                 # … or the history whose newest entry is the status
 //	    statuses: [created, done]        # on the way of an entity: decides between equal times
 //	    terminal: [done]                 # never left again
-//	    query: {expand: "all"}           # sent with every request
+//	    query: {expand: "all"}           # sent with every request; values may have placeholders too …
+//	    list_query: {state: all}         # … or, where this is given, with the GET alone, and this with the list
+//	    pagination: {items: orders}      # optional: where this list differs from api.pagination
+//	    answer: order                    # where the entity stands in the GET's answer; default: it is the answer
+//	    complete:                        # lists inside the entity that are read to their end
+//	      - at: fills                    # the object with the first elements, and true at has_more if there are more
+//	        path: /accounts/{account}/orders/{order}/fills   # of the list; also query and pagination
+//	        more: has_more               # default
+//	        items: data                  # default: items of the pagination
 //	    volatile: [last_seen]            # kept, but a change of it is no drift
 //	    secret: [sca.challenge]          # cut out before anything is kept
 //	    gone_after: {known: 5s, unknown: 10m}     # until a 404 is believed; these are the defaults
@@ -196,13 +206,71 @@
 // the mirror does not have it, and once per verify_every for the other members. A
 // sweep that fetches in vain because this key is missing says so in the log.
 //
+// A list inside an entity, as Stripe shows the first ten lines of an invoice, is read
+// to its end where complete names it: Fetch puts all elements in the place of those
+// shown, and the flag says false. Each request beyond the first costs a token
+// (ClientOptions.Page). An element of a list whose flag is set shows less than a
+// Fetch (Item.Cut), so sweeps fetch it each time.
+//
+// A parent that a list needs and the GET does not, as in list_query: {subscription:
+// "{subscription}"}, is no parent of the entities, since no answer to their GET could
+// prove it. A list of entities whose parents no other list leads to is refused: no
+// sweep would ever read it.
+//
+// # Pages
+//
+// A definition with a list says how it comes in pages: in api.pagination, or in a
+// pagination of the list's own. What that leaves out is as in api.pagination, unless
+// it names another style. The styles and their defaults:
+//
+//	style     items  next                     param           goes on
+//	cursor    data   pagination.next_cursor   cursor          at the cursor in the answer; alone, or keep: true with all parameters
+//	last-id   data   has_more                 starting_after  after the last element, while next is true
+//	page      data   optional                 page            with the next number; first: 0 if that of the first page is not 1
+//	offset    data   optional                 offset          after the elements so far
+//	next-url  data   next                                     at the address in the answer
+//	link      .      header Link, rel="next" (RFC 8288)       at the address in the header
+//	whole     data                                            not at all: the answer is the list
+//
+// The path "." is the answer itself. limit (default 100, none for no limit) goes as
+// limit_param (default limit), and param is the name of the other parameter. Lists by
+// page and offset end with an empty page; or where next is false, null or empty; or
+// where total, the path of the number of all elements, is reached. A total that
+// becomes smaller while the list is read, or a page with the elements of the one
+// before it, is an error (ErrChanged, ErrEndless).
+//
+// An address of a next page is followed only under the base address: same scheme,
+// host and port, no user, no step "..". Anything else is an error, since the key goes
+// with every request.
+//
+// A list is read from its beginning again, once, if a page after the first is refused
+// (its cursor may name what is deleted since) or if the list became shorter.
+//
+// # Keys
+//
+// Besides bearer and basic, auth may be {header: X-API-Key}, or OAuth 2 client
+// credentials (RFC 6749 section 4.4), with id:secret as the source's api_key:
+//
+//	auth: {oauth2: {token_url: /oauth2/token, scopes: [read]}}
+//
+// token_url is a path under api_url or an https address. A token is replaced up to a
+// minute before it expires, and once when a request with it is answered 401. A token
+// endpoint that fails is a transient failure of the request, one that refuses the id or
+// the secret is a refusal of the key.
+//
 // # Errors
 //
 // Errors have a class of package fate: only this package distinguishes failures of
 // the network, of the entity and of the key. A 200 is the entity only if it proves
 // so (proof.go); an answer that cannot be read is retried. A 404 or 410 means that
 // the entity is gone only if its body is the provider's own; a 404 of a proxy or of
-// a mistyped address is a failure like any other. Redirects are never followed,
+// a mistyped address is a failure like any other. Where the provider's 404 of an
+// unknown path looks the same, a code tells them apart:
+//
+//	errors: {at: error.code, gone: [resource_missing], entity: {429: [lock_timeout]}}
+//
+// Under entity are the codes, by HTTP status, of failures that are of the one entity
+// alone (fate.Error.Alone). Redirects are never followed,
 // since the key would go with them. Ids from outside are checked and escaped
 // before they become part of a path.
 package provider

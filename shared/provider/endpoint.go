@@ -4,8 +4,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-
-	"go.yaml.in/yaml/v3"
 )
 
 // endpoint is a path under the API's address with its parameters. Both may have
@@ -158,10 +156,4 @@ func (s *section) fixedParams(name string) params {
 		out = append(out, param{k, template{v}})
 	}
 	return out
-}
-
-// lists reports whether a member is a YAML list.
-func (s *section) isList(name string) bool {
-	n := s.value[name]
-	return n != nil && n.Kind == yaml.SequenceNode
 }

@@ -14,7 +14,7 @@ func TestReplace(t *testing.T) {
 		text: nil,
 		"{ \"a\" : [] ,\"b\":{\"c\":false,\"d\":\"\u00e4\"}}\n": {{at("b", "c"), []byte("false")}, {at("a"), []byte("[]")}},
 		"{ \"a\" : [1, 2] ,\"b\":7}\n":                          {{at("b", "c"), []byte("false")}, {at("b"), []byte("7")}},
-		"null\n":                                               {{at(), []byte("null")}, {at("a"), []byte("[]")}},
+		"null\n":                                                {{at(), []byte("null")}, {at("a"), []byte("[]")}},
 	} {
 		require.Equal(t, want, string(d.Replace(edits)))
 	}
