@@ -153,7 +153,7 @@ func TestEventOfStripe(t *testing.T) {
 	require.Equal(t, []event.Ref{{Key: event.Key{Source: "shop", Kind: "product", ID: "prod_1"}}}, e.Entities)
 
 	for name, created := range map[string]string{
-		"text": `"1700000000"`, "fraction": "1.5", "negative": "-1", "beyond year 9999": "253402300800", "a thin event's": `"2026-07-01T12:00:00Z"`,
+		"text": `"1700000000"`, "fraction": "1.5", "negative": "-1", "beyond year 9999": "253402300800",
 	} {
 		t.Run(name, func(t *testing.T) {
 			e, err := d.Event("shop", nil, []byte(strings.Replace(text, "1700000000", created, 1)), now)

@@ -228,3 +228,60 @@ func TestStripeImpliesOnlyWhatStays(t *testing.T) {
 		require.Empty(t, k.terminal, "%s: the metadata of an object can change in any status", k.Name)
 	}
 }
+
+// A thin event is the same event as its snapshot twin, but for what only the snapshot
+// shows: the parents.
+func TestThinEventsOfStripe(t *testing.T) {
+	d := stripe(t)
+	snapshot, err := d.Event("shop", nil, stripeEventBody("charge.succeeded", `"id":"ch_1","object":"charge"`), now)
+	require.NoError(t, err)
+	thin := `{"id":"evt_thin","object":"v2.core.event","type":"v1.charge.succeeded","created":"2023-11-14T22:13:20.000Z","livemode":true,"context":null,
+		"related_object":{"id":"ch_1","type":"charge","url":"/v1/charges/ch_1"},"reason":null,"snapshot_event":"evt_1"}`
+	e, err := d.Event("shop", nil, []byte(thin), now)
+	require.NoError(t, err)
+	require.Equal(t, snapshot.ID, e.ID)
+	require.Equal(t, snapshot.Type, e.Type)
+	require.Equal(t, snapshot.CreatedAt, e.CreatedAt)
+	require.Equal(t, snapshot.Entities, e.Entities)
+	require.Equal(t, snapshot.Derived, e.Derived)
+	require.Zero(t, e.Note)
+	again, err := d.Stored(e)
+	require.NoError(t, err)
+	require.Equal(t, e, again)
+
+	alone := strings.Replace(thin, `"snapshot_event":"evt_1"`, `"snapshot_event":null`, 1)
+	e, err = d.Event("shop", nil, []byte(alone), now)
+	require.NoError(t, err)
+	require.Equal(t, "evt_thin", e.ID, "one without a twin")
+	e, err = d.Event("shop", nil, []byte(strings.Replace(thin, `"livemode":true`, `"livemode":false`, 1)), now)
+	require.NoError(t, err)
+	require.Equal(t, event.RequireUnmet, e.Note)
+	for name, created := range map[string]string{"a word": `"soon"`, "nothing": "null", "a list": "[1]"} {
+		t.Run(name, func(t *testing.T) {
+			e, err := d.Event("shop", nil, []byte(strings.Replace(thin, `"2023-11-14T22:13:20.000Z"`, created, 1)), now)
+			require.NoError(t, err)
+			require.True(t, e.Undated)
+		})
+	}
+	_, err = d.Event("shop", nil, []byte(strings.Replace(thin, `"snapshot_event":"evt_1"`, `"snapshot_event":"a","snapshot_event":"b"`, 1)), now)
+	require.ErrorContains(t, err, "occurs twice")
+	_, err = d.Event("shop", nil, []byte(strings.Replace(thin, `"evt_1"`, "1.5", 1)), now)
+	require.ErrorContains(t, err, "snapshot_event or id")
+}
+
+func TestAlternativesThatMakeNoSense(t *testing.T) {
+	for _, c := range []struct{ old, to, says string }{
+		{"{first_of: [snapshot_event, id]}", "{first_of: [id]}", "two paths at least"},
+		{"[snapshot_event, id]", `[snapshot_event, "header:X-Id"]`, "want paths in the event itself"},
+		{"{first_of: [snapshot_event, id]}", "{first_of: [snapshot_event, id], last_of: [id]}", "last_of"},
+		{"time: [unix, rfc3339]", "time: [unix, julian]", `holds "julian": want one of rfc3339, unix, unix_ms`},
+	} {
+		t.Run(c.to, func(t *testing.T) {
+			text, err := builtin.ReadFile("definitions/stripe.yaml")
+			require.NoError(t, err)
+			require.Contains(t, string(text), c.old)
+			_, err = Parse("wrong.yaml", []byte(strings.Replace(string(text), c.old, c.to, 1)))
+			require.ErrorContains(t, err, c.says)
+		})
+	}
+}
