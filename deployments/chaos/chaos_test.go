@@ -152,6 +152,11 @@ func TestScheduleIsTheSeeds(t *testing.T) {
 	for _, name := range faultNames() {
 		require.True(t, dealt[name], "two minutes without %s", name)
 	}
+	plan, err = schedule(options{provider: simulator.Stripe, duration: 2 * time.Minute, seed: 1, every: time.Second})
+	require.NoError(t, err)
+	for _, e := range plan {
+		require.NotEqual(t, "provider-stale", e.name, "Stripe does not")
+	}
 	_, err = schedule(options{duration: time.Minute, only: []string{"no-such"}})
 	require.Error(t, err)
 }

@@ -41,6 +41,10 @@
 // means those two, -odd=-future all but that one. None of them lasts, so the figures
 // must be the same, and a dead letter fails the run: oddities may not cost any.
 //
+// With PROVIDER=stripe the provider never shows an entity as it was some time ago, which
+// Stripe does not: a GET reads what has been written. Its objects have no history that
+// would prove them to be old, so the mirror would show that too, until its second look.
+//
 // fault.go has a function for each fault, schedule.go decides when. A seed repeats
 // the schedule; processes and the network are not deterministic.
 //
