@@ -159,6 +159,7 @@ func (a *API) route(g *guard) error {
 	}
 	a.engine.POST("/webhooks/:source", receive.serve)
 	a.engine.POST("/webhooks/:source/:secret", receive.serve)
+	a.engine.GET("/webhooks/:source", receive.challenged)
 	a.engine.GET("/healthz", gin.WrapH(a.o.Health.Healthz()))
 	a.engine.GET("/readyz", gin.WrapH(a.readyz()))
 	a.engine.GET("/metrics", gin.WrapH(telemetry.MetricsHandler(a.o.Gatherer)))

@@ -12,7 +12,10 @@
 //	  a duplicate?                  noted in Redis, or 503
 //	  200 {"status":"accepted","id":"evt_1"}, or "duplicate"
 //
-// The codes of both answers are settings: see Ack.
+// The codes of both answers are settings: see Ack. A request may hold several events
+// (batch.go): these are appended in one pipeline, and the answer is a success only when all
+// are confirmed. The repeat of a request that was confirmed in part finds the marks of
+// the events that are in, and appends the others.
 //
 // No webhook is answered with success before Redis has confirmed the append. Nothing
 // on this way calls the database: a sender's deadline must not depend on it. Refused

@@ -13,31 +13,34 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // loggedEvent is an event of the log as the API shows it.
 type loggedEvent struct {
-	ID             string          `json:"id"`
-	Source         string          `json:"source"`
-	Type           string          `json:"type"`
-	CreatedAt      time.Time       `json:"created_at,omitzero" doc:"The provider's time of the event."`
-	ReceivedAt     time.Time       `json:"received_at"`
-	ProcessedAt    time.Time       `json:"processed_at,omitzero" doc:"When its last open entity was settled."`
-	Status         string          `json:"status" enum:"pending,retrying,processed,dead,superseded,discarded"`
-	Attempts       int             `json:"attempts" doc:"Failed attempts."`
-	Error          string          `json:"error,omitempty" doc:"Error of the last failed attempt."`
-	Duplicates     int64           `json:"duplicates" doc:"How often it was sent again."`
-	OutOfOrder     bool            `json:"out_of_order" doc:"It came after a newer event of the same entity."`
-	Overtaken      bool            `json:"overtaken" doc:"The entity was already past it."`
-	Lagging        bool            `json:"lagging" doc:"The provider's reads did not show it in time."`
-	PayloadDiffers bool            `json:"payload_differs,omitempty" doc:"It was sent again with another body; the first was kept."`
-	ParentsDiffer  bool            `json:"parents_differ,omitempty" doc:"It names other parents for an entity than those the mirror has, which were used."`
-	Unnamed        bool            `json:"unnamed,omitempty" doc:"It does not name the entity its type is about, or names one by an id that several have; only sweeps find what it is about."`
-	Undated        bool            `json:"undated,omitempty" doc:"Its own time could not be read as one; created_at is absent."`
-	Entities       []outcome       `json:"entities" nullable:"false" doc:"What became of it for each entity it names, primary first."`
-	Payload        json.RawMessage `json:"payload,omitempty" doc:"The body as received."`
-	TraceID        string          `json:"trace_id,omitempty"`
+	ID             string            `json:"id"`
+	Source         string            `json:"source"`
+	Type           string            `json:"type"`
+	CreatedAt      time.Time         `json:"created_at,omitzero" doc:"The provider's time of the event."`
+	ReceivedAt     time.Time         `json:"received_at"`
+	ProcessedAt    time.Time         `json:"processed_at,omitzero" doc:"When its last open entity was settled."`
+	Status         string            `json:"status" enum:"pending,retrying,processed,dead,superseded,discarded"`
+	Attempts       int               `json:"attempts" doc:"Failed attempts."`
+	Error          string            `json:"error,omitempty" doc:"Error of the last failed attempt."`
+	Duplicates     int64             `json:"duplicates" doc:"How often it was sent again."`
+	OutOfOrder     bool              `json:"out_of_order" doc:"It came after a newer event of the same entity."`
+	Overtaken      bool              `json:"overtaken" doc:"The entity was already past it."`
+	Lagging        bool              `json:"lagging" doc:"The provider's reads did not show it in time."`
+	PayloadDiffers bool              `json:"payload_differs,omitempty" doc:"It was sent again with another body; the first was kept."`
+	ParentsDiffer  bool              `json:"parents_differ,omitempty" doc:"It names other parents for an entity than those the mirror has, which were used."`
+	Unnamed        bool              `json:"unnamed,omitempty" doc:"It does not name the entity its type is about, or names one by an id that several have; only sweeps find what it is about."`
+	Undated        bool              `json:"undated,omitempty" doc:"Its own time could not be read as one; created_at is absent."`
+	Note           string            `json:"note,omitempty" enum:"names_nothing,unknown_type,require_unmet,unreadable" doc:"Why it leads to less than others do: it names no entity; the definition does not know its type; it lacks a value that the definition requires; or it came among others in one request and cannot be read."`
+	Entities       []outcome         `json:"entities" nullable:"false" doc:"What became of it for each entity it names, primary first."`
+	Payload        json.RawMessage   `json:"payload,omitempty" doc:"The body as received; of a request with several events, this event's part."`
+	Given          map[string]string `json:"given,omitempty" doc:"Values read outside the payload, in headers or in the rest of the request, by the place that the definition names."`
+	TraceID        string            `json:"trace_id,omitempty"`
 }
 
 type outcome struct {
@@ -67,6 +70,7 @@ func newLoggedEvent(row *storage.EventRow) loggedEvent {
 		Status: string(row.Status), Attempts: row.Attempts, Error: row.Error, Duplicates: row.Duplicates,
 		OutOfOrder: row.OutOfOrder, Overtaken: row.Overtaken, Lagging: row.Lagging, PayloadDiffers: row.PayloadDiffers,
 		ParentsDiffer: row.ParentsDiffer, Unnamed: row.Unnamed, Undated: row.Undated,
+		Note: row.Note.String(), Given: row.Given,
 		Entities: make([]outcome, len(row.Entities)), Payload: payloadJSON(row.Payload), TraceID: row.TraceID,
 	}
 	for i, o := range row.Entities {
@@ -147,6 +151,7 @@ type listEventsInput struct {
 	Source string `query:"source" doc:"Only events of this source."`
 	Kind   string `query:"kind" doc:"Only events that name an entity of this kind."`
 	Entity string `query:"entity" doc:"Only events that name this entity, as source/kind/id." example:"lemon/order/bord_1"`
+	Note   string `query:"note" enum:"names_nothing,unknown_type,require_unmet,unreadable" doc:"Only events with this note."`
 }
 
 type listEventsOutput struct{ Body eventList }
@@ -157,7 +162,7 @@ func (r *reader) listEvents(ctx context.Context, in *listEventsInput) (*listEven
 		return nil, err
 	}
 	f := in.filter()
-	f.Source, f.Kind, f.Entity = in.Source, in.Kind, key
+	f.Source, f.Kind, f.Entity, f.Note = in.Source, in.Kind, key, event.ParseNote(in.Note)
 	return r.events(ctx, f)
 }
 

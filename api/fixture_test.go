@@ -6,6 +6,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -167,6 +168,8 @@ type fakeQueue struct {
 	looks        int
 	unconfigured []stream.UnconfiguredSource
 	former       []string
+	tally        stream.Tally
+	failAt       int // AppendAll fails there
 }
 
 func newFakeQueue() *fakeQueue { return &fakeQueue{seen: map[string]bool{}} }
@@ -195,6 +198,27 @@ func (q *fakeQueue) Append(ctx context.Context, d stream.Draft) (stream.Receipt,
 	d.Signal.Body = &body
 	q.drafts = append(q.drafts, d)
 	return stream.Receipt{Shard: 3, ID: "1-1"}, nil
+}
+
+func (q *fakeQueue) AppendAll(ctx context.Context, ds []stream.Draft) ([]stream.Receipt, error) {
+	var receipts []stream.Receipt
+	for i, d := range ds {
+		if q.failAt > 0 && i == q.failAt {
+			return receipts, errors.New("connection reset")
+		}
+		r, err := q.Append(ctx, d)
+		if err != nil {
+			return receipts, err
+		}
+		receipts = append(receipts, r)
+	}
+	return receipts, nil
+}
+
+func (q *fakeQueue) Counted(context.Context, string, time.Time, int) (stream.Tally, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.tally, q.err
 }
 
 func (q *fakeQueue) AddNotes(_ context.Context, notes []stream.Note) error {

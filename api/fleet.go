@@ -41,6 +41,8 @@ type fleetSource struct {
 	Background int64   `json:"background" doc:"Background entries: sweeps, backfills, what events make stale."`
 	Parked     int64   `json:"parked" doc:"Entities that wait for their next attempt."`
 	OldestAgeS float64 `json:"oldest_age_s" doc:"Age of its oldest live entry, in seconds."`
+	// Noted is absent if there are none.
+	Noted map[string]int64 `json:"noted,omitempty" doc:"Events of the last hour that lead to less than others do, by note: names_nothing, unknown_type, require_unmet, unreadable. See /v1/events?note="`
 }
 
 type unconfiguredSource struct {
@@ -184,6 +186,16 @@ func (o *overview) lookAt(ctx context.Context, name string, shards []stream.Shar
 		s.Background += q.Background
 		s.Parked += q.Parked
 		s.OldestAgeS = max(s.OldestAgeS, q.Oldest.Seconds())
+	}
+	t, err := o.queue.Counted(ctx, name, o.now(), int(time.Hour/stream.TallyPeriod))
+	if err != nil {
+		return fleetSource{}, err
+	}
+	for note, n := range t.Noted {
+		if s.Noted == nil {
+			s.Noted = map[string]int64{}
+		}
+		s.Noted[note.String()] = n
 	}
 	return s, nil
 }

@@ -78,7 +78,7 @@ func TestTheGuideShowsEveryRoute(t *testing.T) {
 				require.NotEmpty(t, ref, "%s takes no body", route)
 				fits(ref, m[1])
 			}
-			if path == "/metrics" {
+			if path == "/metrics" || route == "GET /webhooks/{source}" {
 				continue // not JSON
 			}
 			answers := blocks(text, "json")

@@ -25,7 +25,7 @@ type letter struct {
 	Entity    string            `json:"entity" doc:"Id of the entity."`
 	Parents   map[string]string `json:"parents,omitempty" doc:"Ids of the entity's parents."`
 	Status    string            `json:"status" enum:"open,redriven,superseded,discarded"`
-	Class     string            `json:"class" enum:"transient,throttled,unavailable,refused,gone,permanent,panic,abandoned" doc:"Class of the last failure, or abandoned: its source was discarded."`
+	Class     string            `json:"class" enum:"transient,throttled,refused,gone,permanent,panic,abandoned" doc:"Class of the last failure, or abandoned: its source was discarded."`
 	Attempts  []failedAttempt   `json:"attempts" nullable:"false" doc:"Failed attempts, oldest first."`
 	Claim     int64             `json:"claim" doc:"Number of the last attempt's fetch: a later good one supersedes the dead letter."`
 	Payload   json.RawMessage   `json:"payload,omitempty" doc:"The event's body as received."`
@@ -112,7 +112,7 @@ type listLettersInput struct {
 	Source string `query:"source" doc:"Only dead letters of this source."`
 	Kind   string `query:"kind" doc:"Only dead letters about entities of this kind."`
 	Entity string `query:"entity" doc:"Only dead letters about this entity, as source/kind/id." example:"lemon/order/bord_1"`
-	Class  string `query:"class" enum:"transient,throttled,unavailable,refused,gone,permanent,panic" doc:"Only dead letters whose last failure was of this class."`
+	Class  string `query:"class" enum:"transient,throttled,refused,gone,permanent,panic,abandoned" doc:"Only dead letters whose last failure was of this class, or abandoned: whose source was discarded."`
 	Between
 	Page
 }
@@ -267,7 +267,7 @@ type LetterSelection struct {
 	Type   string    `json:"type,omitempty" doc:"Only dead letters of events of this type."`
 	Kind   string    `json:"kind,omitempty" doc:"Only dead letters about entities of this kind."`
 	Entity string    `json:"entity,omitempty" doc:"Only dead letters about this entity, as source/kind/id."`
-	Class  string    `json:"class,omitempty" enum:"transient,throttled,unavailable,refused,gone,permanent,panic" doc:"Only dead letters whose last failure was of this class."`
+	Class  string    `json:"class,omitempty" enum:"transient,throttled,refused,gone,permanent,panic,abandoned" doc:"Only dead letters whose last failure was of this class, or abandoned: whose source was discarded."`
 	From   time.Time `json:"from,omitzero" doc:"Buried not before, RFC 3339."`
 	To     time.Time `json:"to,omitzero" doc:"Buried before, RFC 3339."`
 	DryRun bool      `json:"dry_run,omitempty" doc:"Only count."`

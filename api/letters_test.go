@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
@@ -69,8 +71,50 @@ func TestFiltersOfDeadLetters(t *testing.T) {
 		From: noon.Add(-12 * time.Hour), To: noon.Add(12 * time.Hour), Limit: 7, Cursor: "xyz",
 	}, f.store.lettersAsked)
 	require.JSONEq(t, `{"items":[]}`, f.get("/v1/dead-letters").Body.String())
-	refusedQueries(t, "/v1/dead-letters", "limit=0", "limit=201", "from=yesterday", "status=dead", "class=bad", "entity=order",
+	refusedQueries(t, "/v1/dead-letters", "limit=0", "limit=201", "from=yesterday", "status=dead", "class=bad", "class=unavailable", "entity=order",
 		"from=2026-03-02T00:00:00Z&to=2026-03-01T00:00:00Z", "sort=asc")
+}
+
+// The classes of dead letters are those with which package fate gives work up, at once or
+// after its attempts, and the one of a discarded source. No filter accepts another.
+func TestClassesOfDeadLetters(t *testing.T) {
+	t.Parallel()
+	var classes []string
+	for class := fate.Transient; !strings.HasPrefix(class.String(), "class"); class++ {
+		if givenUp(class) {
+			classes = append(classes, class.String())
+		}
+	}
+	classes = append(classes, "abandoned")
+	for _, of := range []reflect.Type{reflect.TypeFor[letter](), reflect.TypeFor[listLettersInput](), reflect.TypeFor[LetterSelection]()} {
+		field, _ := of.FieldByName("Class")
+		require.Equal(t, classes, strings.Split(field.Tag.Get("enum"), ","), of.Name())
+	}
+	f := newFixture(t)
+	for _, class := range classes {
+		w := f.get("/v1/dead-letters?class=" + class)
+		require.Equal(t, http.StatusOK, w.Code, w.Body)
+		require.Equal(t, class, f.store.lettersAsked.Class)
+		w = f.post("/v1/dead-letters/discard", `{"reason":"r","dry_run":true,"class":"`+class+`"}`)
+		require.Equal(t, http.StatusOK, w.Code, w.Body)
+	}
+}
+
+// givenUp reports whether a failure of a class may end in a dead letter.
+func givenUp(class fate.Class) bool {
+	for _, answer := range []fate.Answer{fate.NotAsked, fate.No, fate.Yes} {
+		for _, yes := range []bool{false, true} {
+			for throttled := range 10 {
+				decided := fate.Decide(fate.Failure{
+					Err: fate.New(class, errors.New("failed")), Answer: answer, Throttled: throttled, Disagree: yes, Confirmed: true, Alive: true,
+				})
+				if decided.Do == fate.Bury || decided.Do == fate.Retry {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // refusedQueries asks for a list with queries that cannot be used, and with an invalid

@@ -72,6 +72,7 @@ func documentPlain(api huma.API) {
 	doc := api.OpenAPI()
 	doc.AddOperation(webhookOperation(doc.Components.Schemas))
 	doc.AddOperation(secretWebhookOperation(doc.Components.Schemas))
+	doc.AddOperation(challengeOperation(doc.Components.Schemas))
 	for path, summary := range map[string]string{
 		"/healthz": "Whether every loop of the process turns",
 		"/readyz":  "Whether webhooks can be taken; follows Redis, reports the store",
@@ -94,7 +95,25 @@ func documentPlain(api huma.API) {
 // receipt is the answer to a good webhook.
 type receipt struct {
 	Status string `json:"status" enum:"accepted,duplicate"`
-	ID     string `json:"id" doc:"The event's id."`
+	ID     string `json:"id,omitempty" doc:"The event's id. Absent where the provider sends several events in a request."`
+	// Of a source whose provider sends several events in a request:
+	Events     *int `json:"events,omitempty" doc:"Where the provider sends several events in a request: how many this one held."`
+	Duplicates *int `json:"duplicates,omitempty" doc:"How many of them had come before. If all had, the status is duplicate."`
+}
+
+func challengeOperation(schemas huma.Registry) *huma.Operation {
+	refused := map[string]*huma.MediaType{"application/problem+json": {Schema: schemas.Schema(reflect.TypeFor[Problem](), true, "Problem")}}
+	return &huma.Operation{
+		OperationID: "answer-challenge", Method: http.MethodGet, Path: webhookRoute,
+		Summary: "Echo the challenge of a provider that asks whether the address is ours", Tags: []string{"webhooks"},
+		Description: "Only for providers whose definition has `envelope.challenge.get`.",
+		Parameters:  []*huma.Param{{Name: "source", In: "path", Required: true, Schema: &huma.Schema{Type: huma.TypeString}}},
+		Responses: map[string]*huma.Response{
+			"200": {Description: "The challenge", Content: map[string]*huma.MediaType{"text/plain": {}}},
+			"403": {Description: "The challenge or its token is missing or wrong", Content: refused},
+			"405": {Description: "The source's provider does not ask by GET", Content: refused},
+		},
+	}
 }
 
 func webhookOperation(schemas huma.Registry) *huma.Operation {

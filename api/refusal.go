@@ -44,6 +44,8 @@ var (
 		detail: "the body ended before its declared length"}
 	refuseEncoded = &refusal{status: http.StatusBadRequest, reason: "encoded",
 		detail: "Content-Encoding is not supported: send the body as it was signed"}
+	refuseChallenge = &refusal{status: http.StatusForbidden, reason: "challenge",
+		detail: "the challenge or its token is missing or wrong"}
 	refusePanic = &refusal{status: http.StatusInternalServerError, reason: "panic",
 		detail: "the webhook could not be handled; send it again"}
 )

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
 	"sync/atomic"
@@ -47,6 +48,18 @@ type Source struct {
 // Provider is what the api needs of a *provider.Definition.
 type Provider interface {
 	Event(source string, h http.Header, body []byte, received time.Time) (*event.Event, error)
+	// Batches reports whether a request may hold several events or none. Events then
+	// reads all of them.
+	Batches() bool
+	Events(source string, h http.Header, body []byte, received time.Time) ([]*event.Event, error)
+	// Challenge returns what a webhook wants to have echoed, if it is no event.
+	Challenge(h http.Header, body []byte) (echo string, ok bool)
+	// AnswersGET reports whether the provider asks by GET whether the address is ours,
+	// ChallengeGET returns what such a GET wants to have echoed.
+	AnswersGET() bool
+	ChallengeGET(query url.Values) (echo string, ok bool)
+	// AckBody is the text of an answer that the provider wants. "": it wants none.
+	AckBody() string
 	Kind(name string) *provider.Kind
 	// Ref makes a reference to an entity that a caller names.
 	Ref(key event.Key, parents map[string]string) (event.Ref, error)

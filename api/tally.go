@@ -17,8 +17,8 @@ const (
 	tallyWrite = 2 * time.Second
 )
 
-// tally sums refusals per source and reason for a minute, and then records each sum as
-// one note. There are at most as many sums as configured sources times reasons, so a
+// tally sums refusals per source and reason, and requests without events per source,
+// for a minute, and then records each sum as one note. There are at most as many sums as configured sources times reasons, so a
 // stranger can make neither memory nor Redis grow.
 //
 // A sum that could not be written is kept and added to. One whose write was not
@@ -33,7 +33,13 @@ type tally struct {
 	sums map[tallyKey]sum
 }
 
-type tallyKey struct{ source, reason string }
+type tallyKey struct{ source, kind, reason string }
+
+// Kinds of notes that are sums.
+const (
+	noteRejected = "rejected"
+	noteEmpty    = "empty"
+)
 
 type sum struct {
 	since time.Time
@@ -47,9 +53,16 @@ func newTally(q Queue, log *slog.Logger, now func() time.Time) *tally {
 // add counts one refusal. The first of its kind is logged at once, the others
 // only in the sum.
 func (t *tally) add(ctx context.Context, source string, why *refusal) {
-	if t.merge(tallyKey{source, why.reason}, sum{since: t.now(), count: 1}) {
+	if t.merge(tallyKey{source, noteRejected, why.reason}, sum{since: t.now(), count: 1}) {
 		t.log.WarnContext(ctx, "webhook refused; more of the kind are summed for a minute",
 			"source", source, "reason", why.reason, "status", why.status, "error", why.Error())
+	}
+}
+
+// empty counts a request that is good and holds no event.
+func (t *tally) empty(ctx context.Context, source string) {
+	if t.merge(tallyKey{source, noteEmpty, ""}, sum{since: t.now(), count: 1}) {
+		t.log.InfoContext(ctx, "a webhook holds no event; more of the kind are summed for a minute", "source", source)
 	}
 }
 
@@ -99,7 +112,7 @@ func (t *tally) flush(ctx context.Context) {
 	notes := make([]stream.Note, 0, len(sums))
 	for k, s := range sums {
 		notes = append(notes, stream.Note{
-			At: s.since.UTC(), Source: k.source, Kind: "rejected", Reason: k.reason, Count: s.count,
+			At: s.since.UTC(), Source: k.source, Kind: k.kind, Reason: k.reason, Count: s.count,
 		})
 	}
 	ctx, cancel := context.WithTimeout(ctx, tallyWrite)

@@ -36,6 +36,9 @@ var (
 type Queue interface {
 	// Append returns once the signal is durable.
 	Append(ctx context.Context, d stream.Draft) (stream.Receipt, error)
+	// AppendAll returns once all signals are durable. After an error the receipts are
+	// of those before the first in doubt.
+	AppendAll(ctx context.Context, ds []stream.Draft) ([]stream.Receipt, error)
 	// AddNotes returns once the notes are on record.
 	AddNotes(ctx context.Context, notes []stream.Note) error
 	// Ping reports whether Redis answers.
@@ -57,6 +60,8 @@ type Queue interface {
 	// budget is there.
 	Fleet(ctx context.Context, sources []string) ([]stream.ShardState, []string, error)
 	Budget(ctx context.Context, source string, r stream.Rate) (float64, error)
+	// Counted returns how many events were logged in some ten minutes, by note.
+	Counted(ctx context.Context, source string, at time.Time, periods int) (stream.Tally, error)
 	// Unconfigured returns the unconfigured sources whose work waits.
 	Unconfigured(ctx context.Context, configured []string) ([]stream.UnconfiguredSource, error)
 	// Former returns sources that were configured before, other than those now.
@@ -109,10 +114,26 @@ func (r *receiver) take(ctx context.Context, w http.ResponseWriter, in incoming)
 		r.refuse(ctx, w, src.Name, no)
 		return
 	}
-	e, no := r.admit(in, body)
-	if no != nil {
+	if no := r.admit(in, body); no != nil {
 		r.bodies.free(body)
 		r.refuse(ctx, w, src.Name, no)
+		return
+	}
+	if echo, ok := src.Provider.Challenge(in.Header, body.Bytes()); ok {
+		answerText(w, http.StatusOK, echo)
+		r.bodies.free(body)
+		return
+	}
+	if src.Provider.Batches() {
+		if r.takeMany(ctx, w, in.Header, src, body) {
+			r.bodies.free(body)
+		}
+		return
+	}
+	e, err := src.Provider.Event(src.Name, in.Header, body.Bytes(), r.now().UTC())
+	if err != nil {
+		r.bodies.free(body)
+		r.refuse(ctx, w, src.Name, refuseMalformed(err))
 		return
 	}
 	got, err := r.send(ctx, e)
@@ -122,31 +143,29 @@ func (r *receiver) take(ctx context.Context, w http.ResponseWriter, in incoming)
 		r.refuse(ctx, w, src.Name, refuseUnconfirmed(err))
 		return
 	}
+	code, head := src.Ack.Accepted, `{"status":"accepted","id":`
 	if got.Duplicate {
 		src.duplicates.Inc()
-		answer(w, src.Ack.Duplicate, `{"status":"duplicate","id":`, e.ID)
-	} else {
-		answer(w, src.Ack.Accepted, `{"status":"accepted","id":`, e.ID)
+		code, head = src.Ack.Duplicate, `{"status":"duplicate","id":`
+	}
+	if !answerText(w, code, src.Provider.AckBody()) {
+		answer(w, code, head, e.ID)
 	}
 	r.bodies.free(body)
 }
 
-// admit verifies the raw body and reads it as an event.
-func (r *receiver) admit(in incoming, body *bytes.Buffer) (*event.Event, *refusal) {
+// admit verifies the raw body.
+func (r *receiver) admit(in incoming, body *bytes.Buffer) *refusal {
 	src, h := in.src, in.Header
 	signed := provider.WebhookRequest{Method: in.Method, Header: h, Secret: in.secret, Body: body.Bytes()}
 	if err := src.Verifier.VerifyRequest(signed); err != nil {
-		return nil, refuseSignature(err)
+		return refuseSignature(err)
 	}
 	src.received.Inc()
 	if encoding := h.Get("Content-Encoding"); encoding != "" && encoding != "identity" {
-		return nil, refuseEncoded
+		return refuseEncoded
 	}
-	e, err := src.Provider.Event(src.Name, h, body.Bytes(), r.now().UTC())
-	if err != nil {
-		return nil, refuseMalformed(err)
-	}
-	return e, nil
+	return nil
 }
 
 // send appends the event and returns when it is durable. It notes a duplicate before the

@@ -21,11 +21,13 @@ func (r *Reconciler) staleness(ctx context.Context, w *work) error {
 	f := r.finder(s, w.loop)
 	// An old figure must not remain beside that of the next holder.
 	defer r.unmeasured(s.Name)
+	unmet := unmetWatch{finder: f}
 	for ctx.Err() == nil {
 		w.loop.Turn()
 		if err := r.measure(ctx, f); err != nil {
 			return err
 		}
+		unmet.look(ctx)
 		w.loop.Waiting("the next measurement")
 		loops.Sleep(ctx, stalenessEvery)
 	}

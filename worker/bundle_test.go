@@ -481,6 +481,9 @@ type watched struct {
 	lost   map[string]int
 	// held keeps calls of a method waiting until it is closed.
 	held map[string]chan struct{}
+	// logging are the events in calls of Log under way, mostLogging how many were at
+	// most.
+	logging, mostLogging int
 	// refuse picks settlements the store refuses, with all they come with; refused
 	// are when it did.
 	refuse  func(storage.Settlement) bool
@@ -556,6 +559,19 @@ func (w *watched) Log(ctx context.Context, a []storage.Arrival) ([]storage.Logge
 	}
 	if w.refuseEvents != nil && slices.ContainsFunc(a, w.refuseEvents) {
 		return nil, fate.New(fate.Permanent, errors.New("event refused"))
+	}
+	w.mu.Lock()
+	w.logging += len(a)
+	w.mostLogging = max(w.mostLogging, w.logging)
+	held := w.held["log"]
+	w.mu.Unlock()
+	defer func() {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.logging -= len(a)
+	}()
+	if held != nil {
+		<-held
 	}
 	return w.Store.Log(ctx, a)
 }

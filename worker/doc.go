@@ -15,6 +15,7 @@
 //	              member.go    heartbeat, fair share, taking and releasing shards
 //	shard.go      one held shard: its lease and what it has in flight
 //	  intake.go     reads a batch: log ─ fan out ─ route
+//	    room.go       bounds what all shards read at a time
 //	    wait.go       waits until there is something to do
 //	    flags.go      events that are incomplete or odd
 //	    refused.go    events the store refuses
@@ -48,6 +49,7 @@
 //	trace.go      the spans of a sync
 //	further.go    signals that a signal leads to
 //	inflight.go   what was read and has not left Redis
+//	lean.go       what entries in flight have in common, once for all
 //	repeat.go     calls of Redis and the store, repeated while these are away
 //	ours.go       is the lease still ours?
 //	errors.go     the classes of errors, and what is kept of their texts
@@ -72,6 +74,15 @@
 // all that waits for one. A source whose requests are not limited needs no such
 // sorting: it waits for room, unless that is long in coming. A shard begins few parked
 // entities at a time, and those of lower classes get half of these places at most.
+//
+// An entry that is being read and logged takes several times the memory of one that
+// waits in its lane: there are the reply of Redis, the decoded signal, the payload and
+// the row of the log. So what all shards of a worker have read and not yet logged has
+// one bound, a fifth of InFlight or 3,000 entries. A shard takes room before it reads,
+// gives back what it does not need once it knows how much there was, and the rest when
+// the batch is in its lanes. It waits for room without its gate. Once an entry is logged
+// it keeps neither payload nor the list of what its event names, and shares names, types
+// and parents with others. Of a parked entity, one page is in memory at a time.
 //
 // Background lanes are not parked: the background is not read while live and
 // background entries, without delayed ones, reach half of InFlight. The streams of a

@@ -66,6 +66,42 @@ func (w *Worker) flag(what string, e *event.Event) {
 	}
 }
 
+// saidOf are the log lines of notes. Events that name nothing are flagged as unnamed,
+// which has a line.
+var saidOf = map[event.Note]string{
+	event.UnknownType:  "events of this type are unknown to the definition; what they name by known ids is followed, the rest is found by sweeps only",
+	event.RequireUnmet: "events of this type lack a value that the definition requires (envelope.require); they are kept and not followed",
+	event.Unreadable:   "events came among others in one request and cannot be read; they are kept with the reason and not followed",
+}
+
+// note counts an event with a note and logs the first of its type.
+func (w *Worker) note(e *event.Event) {
+	w.Metrics.Noted.WithLabelValues(e.Source, e.Note.String()).Inc()
+	if text := saidOf[e.Note]; text != "" && w.flags.first(e.Source, e.Note.String(), e.Type) {
+		w.Logger.Warn(text, "source", e.Source, "type", e.Type, "event", e.ID)
+	}
+}
+
+// tally counts, for the whole fleet, the events of a batch that were new, by note. A
+// count that fails is lost.
+func (s eventLog) tally(src *source, fresh []*event.Event) {
+	t := stream.Tally{Noted: map[event.Note]int64{}}
+	for _, e := range fresh {
+		if e.Note != 0 {
+			t.Noted[e.Note]++
+		}
+	}
+	if src.Definition.Requires() {
+		t.All = int64(len(fresh))
+	}
+	if len(t.Noted) == 0 && t.All == 0 {
+		return
+	}
+	if err := s.w.Streams.Count(s.ctx, src.Name, s.w.Now(), t); err != nil && s.ctx.Err() == nil {
+		s.log.Warn("events could not be counted by note", "source", src.Name, "error", err)
+	}
+}
+
 // documentsAtOnce is how many documents are read at a time for their parents: each
 // comes with its state.
 const documentsAtOnce = 100
@@ -202,6 +238,9 @@ func (s eventLog) noteFlags(ctx context.Context, e stream.Entry, l storage.Logge
 		s.w.flag(flagAmbiguous, b)
 	case l.Inserted && b.Unnamed:
 		s.w.flag(flagUnnamed, b)
+	}
+	if l.Inserted && b.Note != 0 {
+		s.w.note(b)
 	}
 	if l.Inserted && b.Undated {
 		s.w.flag(flagUndated, b)

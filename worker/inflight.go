@@ -6,18 +6,15 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 )
 
-// handle names an entry among all of a shard's streams.
-type handle struct {
-	source string
-	tier   event.Tier
-	id     string
-}
-
-// inFlight are the entries of a shard that were read and not yet acked or parked.
-// The shard's mu guards it.
+// inFlight are the entries of a shard that were read and not yet acked or parked, by
+// their ids in each stream. The shard's mu guards it.
 type inFlight struct {
 	s       *shard
-	entries map[handle]bool
+	entries map[streamName]map[string]struct{}
+}
+
+func newInFlight(s *shard) inFlight {
+	return inFlight{s, map[streamName]map[string]struct{}{}}
 }
 
 // hold adds entries and returns those that were not in flight already.
@@ -29,11 +26,16 @@ func (f *inFlight) hold(source string, entries []event.Entry) []event.Entry {
 	}
 	fresh := entries[:0]
 	for _, e := range entries {
-		h := handle{source, e.Tier, e.ID}
-		if f.entries[h] {
+		name := streamName{source, e.Tier}
+		ids := f.entries[name]
+		if ids == nil {
+			ids = map[string]struct{}{}
+			f.entries[name] = ids
+		}
+		if _, there := ids[e.ID]; there {
 			continue
 		}
-		f.entries[h] = true
+		ids[e.ID] = struct{}{}
 		f.s.w.sources[source].inFlight(e.Tier).Add(1)
 		fresh = append(fresh, e)
 	}
@@ -41,15 +43,18 @@ func (f *inFlight) hold(source string, entries []event.Entry) []event.Entry {
 }
 
 // release removes entries that are no longer pending in Redis.
-func (f *inFlight) release(source string, tier event.Tier, ids []string) {
+func (f *inFlight) release(source string, tier event.Tier, released []string) {
+	name, n := streamName{source, tier}, 0
 	f.s.mu.Lock()
-	n := 0
-	for _, id := range ids {
-		h := handle{source, tier, id}
-		if f.entries[h] {
-			delete(f.entries, h)
+	ids := f.entries[name]
+	for _, id := range released {
+		if _, there := ids[id]; there {
+			delete(ids, id)
 			n++
 		}
+	}
+	if len(ids) == 0 {
+		delete(f.entries, name) // a map keeps the room of the most it held
 	}
 	f.s.mu.Unlock()
 	f.s.w.sources[source].inFlight(tier).Add(int64(-n))
@@ -58,12 +63,16 @@ func (f *inFlight) release(source string, tier event.Tier, ids []string) {
 
 // letGo removes entries, except those that are kept.
 func (f *inFlight) letGo(src *source, entries, kept []event.Entry) {
+	type handle struct {
+		tier event.Tier
+		id   string
+	}
 	keep := map[handle]bool{}
 	for _, e := range kept {
-		keep[handle{src.Name, e.Tier, e.ID}] = true
+		keep[handle{e.Tier, e.ID}] = true
 	}
 	for _, e := range entries {
-		if !keep[handle{src.Name, e.Tier, e.ID}] {
+		if !keep[handle{e.Tier, e.ID}] {
 			f.release(src.Name, e.Tier, []string{e.ID})
 		}
 	}
@@ -71,10 +80,10 @@ func (f *inFlight) letGo(src *source, entries, kept []event.Entry) {
 
 // drop removes all entries.
 func (f *inFlight) drop() {
-	for h := range f.entries {
-		f.s.w.sources[h.source].inFlight(h.tier).Add(-1)
+	for name, ids := range f.entries {
+		f.s.w.sources[name.source].inFlight(name.tier).Add(int64(-len(ids)))
 	}
-	f.entries = map[handle]bool{}
+	clear(f.entries)
 }
 
 // inFlight returns the count of a tier's entries that are in flight.

@@ -17,9 +17,6 @@ import (
 
 var tiers = [...]event.Tier{event.TierLive, event.TierBackground}
 
-// readAtOnce is the most entries of a batch.
-const readAtOnce = 1000
-
 // intake reads the streams of a shard into lanes.
 type intake struct {
 	*shard
@@ -91,15 +88,23 @@ func (r *intake) pull(src *source) bool {
 }
 
 // read reads one batch of a stream from Redis into lanes and returns how many
-// entries it had, -1 after a failure, which is tried again after a pause.
+// entries it had, -1 if it could not be read, which is tried again after a pause.
 func (r *intake) read(src *source, tier event.Tier) int {
 	name := streamName{src.Name, tier}
+	room, ok := r.takeRoom()
+	if !ok {
+		return -1
+	}
+	defer func() { r.w.reading.giveBack(room) }()
+	if tier == event.TierLive && src.full() { // others have read meanwhile
+		return -1
+	}
 	r.enter()
 	defer r.leave()
 	if r.isClosing() {
 		return 0
 	}
-	n, err := r.readLocked(src, name)
+	n, err := r.readLocked(src, name, &room)
 	switch {
 	case err == nil:
 		return n
@@ -117,7 +122,18 @@ func (r *intake) read(src *source, tier event.Tier) int {
 	return -1
 }
 
-func (r *intake) readLocked(src *source, name streamName) (n int, err error) {
+// takeRoom waits for room for a batch. It does so without the gate, so that entities are
+// parked meanwhile. It reports false if the shard is lost.
+func (r *intake) takeRoom() (room int, ok bool) {
+	r.loop.Waiting("room to read")
+	room, err := r.w.reading.take(r.ctx, readAtOnce)
+	r.loop.Turn()
+	return room, err == nil
+}
+
+// readLocked reads one batch of at most room entries. It gives back what the batch
+// does not need and leaves the rest in room.
+func (r *intake) readLocked(src *source, name streamName, room *int) (n int, err error) {
 	if r.uncertain[name] {
 		lost, err := r.lease.TakeOver(r.ctx, name.source, name.tier, func(page []stream.Entry) error {
 			n += len(page)
@@ -131,11 +147,15 @@ func (r *intake) readLocked(src *source, name streamName) (n int, err error) {
 		}
 		r.uncertain[name] = false
 	}
-	batch, err := r.lease.Read(r.ctx, name.source, name.tier, stream.Limits{Count: min(readAtOnce, r.w.InFlight), Bytes: 1 << 20})
+	batch, err := r.lease.Read(r.ctx, name.source, name.tier, stream.Limits{Count: min(*room, r.w.InFlight), Bytes: *room * entryBytes})
 	if err != nil {
 		return n, err
 	}
 	r.open[name] = r.lease.More(name.source, name.tier)
+	if spare := *room - len(batch); spare > 0 {
+		r.w.reading.giveBack(spare)
+		*room -= spare
+	}
 	if len(batch) == 0 {
 		return n, nil
 	}
@@ -164,6 +184,7 @@ func (r *intake) admit(src *source, batch []stream.Entry) error {
 		return err
 	}
 	fault.Point("after-log")
+	r.w.shared.lean(src.Name, batch)
 	return r.route(src, batch)
 }
 
@@ -200,6 +221,7 @@ func (s eventLog) logEvents(src *source, batch []stream.Entry) ([]stream.Entry, 
 	fault.Point("before-fan-out")
 	var drafts []stream.Draft
 	var settled []stream.Entry
+	var fresh []*event.Event
 	open := batch[:0]
 	next := 0
 	for _, e := range batch {
@@ -214,10 +236,13 @@ func (s eventLog) logEvents(src *source, batch []stream.Entry) ([]stream.Entry, 
 			return nil, err
 		}
 		drafts = append(drafts, again...)
+		if l.Inserted && (e.Signal.Body.Note != 0 || src.Definition.Requires()) {
+			fresh = append(fresh, e.Signal.Body)
+		}
 		if refused[e.ID] {
 			drafts = append(drafts, forTheirOwnSake(e, l)...)
 		}
-		drafts = append(drafts, s.furtherSignals(src, e, l)...)
+		drafts = s.appendFurther(drafts, src, &e, l)
 		if l.Outcomes[e.Signal.Ref.Key] == storage.Pending {
 			e.Signal.Body = e.Signal.Body.Logged()
 			open = append(open, e)
@@ -228,6 +253,7 @@ func (s eventLog) logEvents(src *source, batch []stream.Entry) ([]stream.Entry, 
 	if err := s.appendAll(s.loop, drafts); err != nil {
 		return nil, err
 	}
+	s.tally(src, fresh)
 	fault.Point("after-fan-out")
 	s.acks.add(src.Name, settled, nil)
 	return open, nil
@@ -236,7 +262,8 @@ func (s eventLog) logEvents(src *source, batch []stream.Entry) ([]stream.Entry, 
 // route puts entries where they wait: behind their parked entity, into the heap of
 // delayed entries, or into their lane.
 func (r *intake) route(src *source, batch []stream.Entry) error {
-	var parked, free []stream.Entry
+	var parked []stream.Entry
+	free := batch[:0]
 	for _, e := range batch {
 		wait := r.heldBack(src, e)
 		switch {

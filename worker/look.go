@@ -2,68 +2,112 @@ package worker
 
 import (
 	"context"
+	"sync"
 	"time"
 
-	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
-// stateEvery is how often the states of the sources are read. Taking budget returns
-// that of its source too.
-const stateEvery = 250 * time.Millisecond
+// stateEvery is how often the states of the sources are read, newsLate how old they may
+// become. Taking budget returns that of its source too.
+const (
+	stateEvery = 250 * time.Millisecond
+	newsLate   = stateEvery * 3 / 2
+)
 
-// lookout sees what others have changed about the sources.
-type lookout struct{ *Worker }
+// lookout sees what others have changed about the sources. Heartbeats read it in their
+// own round trip. Its loop reads it when none has: while the worker takes shards, while
+// it stops, or where heartbeats are further apart.
+type lookout struct {
+	w *Worker
+	// late fires when no news have come for newsLate.
+	late *time.Timer
 
-// run reads the states of all sources, in one call, until ctx ends.
-func (w lookout) run(ctx context.Context) {
-	loop := w.Health.Loop("sources")
+	mu   sync.Mutex
+	read time.Time // when news were last read
+	// last are the last news; nil before the first.
+	last []stream.SourceNews
+}
+
+func newLookout(w *Worker) *lookout { return &lookout{w: w, late: time.NewTimer(newsLate)} }
+
+// run reads the news of all sources, in one call, when they are late, until ctx ends.
+func (l *lookout) run(ctx context.Context) {
+	loop := l.w.Health.Loop("sources")
 	defer loop.Done()
-	last := make([]stream.SourceNews, len(w.names))
-	for first := true; ; first = false {
-		loop.Turn()
-		news, err := w.Streams.Sources(ctx, w.names)
-		if err != nil {
-			loop.Waiting("redis") // the last known states stay; reading fails too while redis is away
-		} else {
-			for i, name := range w.names {
-				w.see(w.sources[name], last[i], news[i])
-				if !first && news[i].Retried != last[i].Retried {
-					w.overdue(name)
-				}
-			}
-			last = news
-			w.statesRead()
-		}
-		if !loops.Sleep(ctx, stateEvery) {
+	l.late.Reset(0) // also after a panic
+	for {
+		select {
+		case <-ctx.Done():
 			return
+		case <-l.late.C:
 		}
+		loop.Turn()
+		l.late.Reset(newsLate)
+		if news, err := l.w.Streams.Sources(ctx, l.w.names); err == nil {
+			l.see(news)
+		} // else the last known states stay; reading fails too while redis is away
+		loop.Waiting("news of the sources")
 	}
 }
 
-// see takes the state of a source.
-func (w lookout) see(src *source, last, now stream.SourceNews) {
+// due returns the sources whose news a heartbeat is to read: none if the last are recent.
+// tick is the time between heartbeats.
+func (l *lookout) due(tick time.Duration) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if time.Since(l.read) < stateEvery-tick/2 {
+		return nil
+	}
+	return l.w.names
+}
+
+// see acts on news of all sources. Without any it does nothing.
+func (l *lookout) see(news []stream.SourceNews) {
+	if len(news) == 0 {
+		return
+	}
+	l.late.Reset(newsLate)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.read = time.Now()
+	first := l.last == nil
+	if first {
+		l.last = make([]stream.SourceNews, len(news))
+	}
+	for i, name := range l.w.names {
+		l.seeState(l.w.sources[name], l.last[i], news[i])
+		if !first && news[i].Retried != l.last[i].Retried {
+			l.overdue(name)
+		}
+	}
+	l.last = news
+	l.w.statesRead()
+}
+
+// seeState takes the state of a source.
+func (l *lookout) seeState(src *source, last, now stream.SourceNews) {
 	switch {
 	case now.Err == nil:
 		src.condition.See(now.State)
 	case last.Err == nil:
-		w.Logger.Error("the state of a source cannot be read; it counts as it was last known", "source", src.Name, "error", now.Err)
+		l.w.Logger.Error("the state of a source cannot be read; it counts as it was last known", "source", src.Name, "error", now.Err)
 	}
-	w.Metrics.Pace.WithLabelValues(src.Name).Set(src.pace.Share(time.Now()))
+	l.w.Metrics.Pace.WithLabelValues(src.Name).Set(src.pace.Share(time.Now()))
 	if now.State.Paused {
 		src.attend(now.State)
 	}
 }
 
 // overdue has each shard look whether parked entities of a source are due.
-func (w lookout) overdue(source string) {
-	for _, s := range w.held() {
+func (l *lookout) overdue(source string) {
+	for _, s := range l.w.held() {
 		s.lease.Overdue(source)
 	}
 }
 
 // nudgeAll makes every idle intake loop look again.
-func (w lookout) nudgeAll() {
+func (w *Worker) nudgeAll() {
 	for _, s := range w.held() {
 		s.nudge()
 	}

@@ -47,7 +47,7 @@ func (s meter) run() {
 				s.measureUndefined(undefined)
 			}
 		}
-		if !loops.Sleep(s.ctx, measureEvery) {
+		if !loops.Tick(s.ctx, measureEvery) {
 			return
 		}
 	}

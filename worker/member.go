@@ -5,9 +5,9 @@ import (
 	"errors"
 	"slices"
 	"sync"
-	"time"
 
 	"github.com/tarn-sync/tarn/shared/fault"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
@@ -17,13 +17,13 @@ import (
 func (w *Worker) member(ctx, work context.Context) {
 	loop := w.Health.Loop("member")
 	defer loop.Done()
-	tick := time.NewTicker(w.LeaseTTL / 20)
-	defer tick.Stop()
+	tick := w.LeaseTTL / 20
 	var handing sync.WaitGroup
 	defer handing.Wait()
 	for beat := 0; ; beat++ {
 		loop.Turn()
-		live, err := w.place.Beat(ctx)
+		live, news, err := w.place.BeatAndRead(ctx, w.lookout.due(tick))
+		w.lookout.see(news)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -35,10 +35,8 @@ func (w *Worker) member(ctx, work context.Context) {
 		default:
 			w.balance(ctx, work, live, &handing)
 		}
-		select {
-		case <-ctx.Done():
+		if !loops.Tick(ctx, tick) {
 			return
-		case <-tick.C:
 		}
 	}
 }

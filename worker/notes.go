@@ -26,7 +26,7 @@ func (s courier) run() {
 		if err != nil && s.ctx.Err() == nil {
 			s.log.Warn("could not carry notes to the audit; trying again", "error", err)
 		}
-		if after = next; after == "" && !loops.Sleep(s.ctx, notesEvery) || s.ctx.Err() != nil {
+		if after = next; after == "" && !loops.Tick(s.ctx, notesEvery) || s.ctx.Err() != nil {
 			return
 		}
 	}

@@ -39,7 +39,7 @@ func (s *source) changed(was, state condition.State) {
 			s.evidence.forgetAnswers()
 		}
 		s.ready.kick()
-		lookout{s.w}.nudgeAll()
+		s.w.nudgeAll()
 	}
 	s.w.Metrics.SourcePaused.WithLabelValues(s.Name).Set(gauge)
 }

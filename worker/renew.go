@@ -21,11 +21,11 @@ func (w renewer) run(ctx context.Context) {
 	defer loop.Done()
 	for {
 		loop.Turn()
-		wait := w.Streams.RenewEvery()
+		wait, d := loops.Tick, w.Streams.RenewEvery()
 		if !w.all(ctx) {
-			wait = w.LeaseTTL / renewSoon
+			wait, d = loops.Sleep, w.LeaseTTL/renewSoon
 		}
-		if !loops.Sleep(ctx, wait) {
+		if !wait(ctx, d) {
 			return
 		}
 	}

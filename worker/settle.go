@@ -222,7 +222,11 @@ var errLost = errors.New("a shard was lost while the store was away")
 // if one of their shards is not surely ours any more: a settlement that came after
 // the next owner's would be out of order.
 func (t *settler) write(ctx context.Context, loop *telemetry.Loop, batch []settled) error {
-	var list []storage.Settlement
+	n := 0
+	for i := range batch {
+		n += len(batch[i].list)
+	}
+	list := make([]storage.Settlement, 0, n)
 	repairs := map[bool][]string{}
 	for _, d := range batch {
 		list = append(list, d.list...)

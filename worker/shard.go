@@ -54,7 +54,7 @@ func newShard(work context.Context, w *Worker, lease *stream.Lease) *shard {
 		ended: make(chan struct{}), wake: make(chan struct{}, 1), entered: make(chan struct{}, 1), quiet: make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(work)
-	s.machine.s, s.inFlight = s, inFlight{s, map[handle]bool{}}
+	s.machine.s, s.inFlight = s, newInFlight(s)
 	s.forgetEntities()
 	s.acks, s.parked = newAcker(s), parkedList{s}
 	return s

@@ -24,7 +24,7 @@ import (
 func TestALostShardTakesNothingInFlight(t *testing.T) {
 	w := &Worker{sources: map[string]*source{"acme": {}}}
 	s := &shard{w: w, wake: make(chan struct{}, 1)}
-	s.machine.s, s.inFlight = s, inFlight{s, map[handle]bool{}}
+	s.machine.s, s.inFlight = s, inFlight{s, map[streamName]map[string]struct{}{}}
 	s.forgetEntities()
 	in := intake{shard: s}
 	s.ctx, s.cancel = context.WithCancelCause(t.Context())

@@ -84,6 +84,8 @@ func (s *source) run(ctx context.Context) {
 	}
 	var syncs sync.WaitGroup
 	defer syncs.Wait()
+	t := time.NewTimer(untilKicked)
+	defer t.Stop()
 	for ctx.Err() == nil {
 		loop.Turn()
 		wait := untilKicked
@@ -91,7 +93,7 @@ func (s *source) run(ctx context.Context) {
 			wait = s.dispatch(ctx, &syncs)
 		}
 		loop.Waiting("lanes that are ready")
-		t := time.NewTimer(wait)
+		t.Reset(wait)
 		select {
 		case <-ctx.Done():
 		case <-s.ready.pushed:
@@ -99,7 +101,6 @@ func (s *source) run(ctx context.Context) {
 		case state := <-s.pauses:
 			s.look(ctx, loop, state)
 		}
-		t.Stop()
 	}
 }
 

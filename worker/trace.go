@@ -33,7 +33,7 @@ type syncTrace struct {
 
 // startSpan begins the sync's span and returns its context.
 func (r *run) startSpan(ctx context.Context, e entity.Claim) context.Context {
-	opts := processOptions(e.Batch[0], r.s, r.lane.Key)
+	opts := []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindConsumer), trace.WithTimestamp(r.trace.lockFrom)}
 	if e.Again {
 		opts = append(opts, trace.WithNewRoot())
 		for _, entry := range e.Batch[:min(len(e.Batch), most)] {
@@ -44,28 +44,28 @@ func (r *run) startSpan(ctx context.Context, e entity.Claim) context.Context {
 	} else {
 		ctx = telemetry.Remote(ctx, e.Batch[0].Signal.Trace)
 	}
-	opts = append(opts, trace.WithTimestamp(r.trace.lockFrom))
 	ctx, r.trace.span = tracer().Start(ctx, "process", opts...)
-	_, lock := tracer().Start(ctx, "lock", trace.WithTimestamp(r.trace.lockFrom))
-	lock.End(trace.WithTimestamp(r.trace.lockTo))
+	if r.trace.span.IsRecording() {
+		describeProcess(r.trace.span, &e.Batch[0], r.s, r.lane.Key)
+		_, lock := tracer().Start(ctx, "lock", trace.WithTimestamp(r.trace.lockFrom))
+		lock.End(trace.WithTimestamp(r.trace.lockTo))
+	}
 	return ctx
 }
 
-func processOptions(e event.Entry, s *shard, k event.Key) []trace.SpanStartOption {
-	return []trace.SpanStartOption{
-		trace.WithSpanKind(trace.SpanKindConsumer),
-		trace.WithAttributes(
-			attribute.String("messaging.system", "redis"),
-			attribute.String("messaging.operation.name", "process"),
-			attribute.String("messaging.operation.type", "process"),
-			attribute.String("messaging.destination.partition.id", strconv.Itoa(s.number)),
-			attribute.String("messaging.client.id", s.w.ID),
-			attribute.String("messaging.message.id", e.ID),
-			attribute.String("messaging.message.conversation_id", e.Signal.CauseID),
-			attribute.String("tarn.cause", string(e.Signal.Cause)),
-			attribute.String("tarn.entity", k.String()),
-		),
-	}
+// describeProcess sets the attributes of a "process" span that is recorded.
+func describeProcess(span trace.Span, e *event.Entry, s *shard, k event.Key) {
+	span.SetAttributes(
+		attribute.String("messaging.system", "redis"),
+		attribute.String("messaging.operation.name", "process"),
+		attribute.String("messaging.operation.type", "process"),
+		attribute.String("messaging.destination.partition.id", strconv.Itoa(s.number)),
+		attribute.String("messaging.client.id", s.w.ID),
+		attribute.String("messaging.message.id", e.ID),
+		attribute.String("messaging.message.conversation_id", e.Signal.CauseID),
+		attribute.String("tarn.cause", string(e.Signal.Cause)),
+		attribute.String("tarn.entity", k.String()),
+	)
 }
 
 // step begins a child span; the function ends it.
@@ -85,8 +85,11 @@ func (t *syncTrace) covered(s *shard, e entity.Settle) {
 		if e.First && i == 0 || !telemetry.SpanContext(entry.Signal.Trace).IsSampled() {
 			continue
 		}
-		opts := append(processOptions(entry, s, e.Key), trace.WithLinks(trace.Link{SpanContext: t.span.SpanContext()}))
-		_, span := tracer().Start(telemetry.Remote(s.ctx, entry.Signal.Trace), "process", opts...)
+		_, span := tracer().Start(telemetry.Remote(s.ctx, entry.Signal.Trace), "process",
+			trace.WithSpanKind(trace.SpanKindConsumer), trace.WithLinks(trace.Link{SpanContext: t.span.SpanContext()}))
+		if span.IsRecording() {
+			describeProcess(span, &entry, s, e.Key)
+		}
 		span.End()
 	}
 }

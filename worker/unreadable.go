@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"slices"
 	"strconv"
 
 	"github.com/tarn-sync/tarn/shared/storage"
@@ -81,6 +82,9 @@ func (s *shard) note(ctx context.Context, loop *telemetry.Loop, notes []storage.
 
 // readable separates the entries that could be decoded from those that could not.
 func readable(entries []stream.Entry) (good, bad []stream.Entry) {
+	if !slices.ContainsFunc(entries, func(e stream.Entry) bool { return e.Err != nil }) {
+		return entries, nil
+	}
 	for _, e := range entries {
 		if e.Err != nil {
 			bad = append(bad, e)

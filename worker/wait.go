@@ -11,9 +11,11 @@ const (
 	// busyIdle is how long the intake loop waits until it looks whether it may read a
 	// stream again that it may not read now.
 	busyIdle = 20 * time.Millisecond
-	// calmWait is how long a shard waits for new entries in one call of Redis. After
-	// trouble with Redis it begins with troubledWait, which doubles with each call.
-	calmWait, troubledWait = 2 * time.Minute, time.Second
+	// calmWait is how long a shard waits for new entries in one call of Redis.
+	calmWait = 2 * time.Minute
+	// troubledWait is how long after trouble with Redis all streams are read again. The
+	// time doubles with each further such reading, and the last comes before calmWait.
+	troubledWait = time.Second
 )
 
 // waiter lets an intake loop wait until there may be something to do. Its own entries
@@ -23,17 +25,18 @@ const (
 // A read that says nothing for minutes is trusted, since nothing of the shard is read
 // but by its leaseholder. It is not after trouble with Redis: a replica that was
 // promoted may lack the last entries, and number those to come below what was read
-// before. So all streams are read again then, after each wait, until they have been
-// quiet for a while.
+// before. So all streams are read again then, less and less often, whether they are
+// quiet or not.
 type waiter struct {
-	r       *intake
-	read    *stream.Waiter
-	longest time.Duration
+	r    *intake
+	read *stream.Waiter
+	// again is when all streams are read again, zero for never; pause is how long that
+	// is after the last time.
+	again time.Time
+	pause time.Duration
 }
 
-func newWaiter(r *intake) *waiter {
-	return &waiter{r: r, read: r.lease.Waiter(), longest: calmWait}
-}
+func newWaiter(r *intake) *waiter { return &waiter{r: r, read: r.lease.Waiter()} }
 
 func (w *waiter) close() { w.read.Close() }
 
@@ -54,6 +57,11 @@ func (w *waiter) look() {
 		w.end()
 	default:
 	}
+	if !w.again.IsZero() && !time.Now().Before(w.again) {
+		w.read.Close() // the next wait is from where this reading ends
+		w.openAll()
+		w.readAgainIn(2 * w.pause)
+	}
 }
 
 // end takes what a wait that is over has found.
@@ -72,17 +80,21 @@ func (w *waiter) end() {
 		r.open[streamName{p.Source, p.Tier}] = true
 		r.w.woken.Add(1)
 	}
-	if len(found) == 0 && w.longest < calmWait {
-		w.longest = min(2*w.longest, calmWait)
-		w.openAll()
-	}
 }
 
 // trouble has all streams read again, and all due times asked for.
 func (w *waiter) trouble() {
-	w.longest = troubledWait
 	w.openAll()
+	w.readAgainIn(troubledWait)
 	w.r.lease.Overdue("")
+}
+
+// readAgainIn has all streams read again after a pause, unless that is a long one.
+func (w *waiter) readAgainIn(pause time.Duration) {
+	w.again, w.pause = time.Time{}, pause
+	if pause < calmWait {
+		w.again = time.Now().Add(pause)
+	}
 }
 
 func (w *waiter) openAll() {
@@ -106,7 +118,7 @@ func (w *waiter) forSomething() {
 		}
 	}
 	if len(places) > 0 && !w.read.Covers(places) {
-		w.read.Begin(r.ctx, places, w.longest)
+		w.read.Begin(r.ctx, places, calmWait)
 	}
 	r.loop.Waiting("something to do")
 	t := time.NewTimer(w.nextTime())
@@ -126,6 +138,9 @@ func (w *waiter) forSomething() {
 func (w *waiter) nextTime() time.Duration {
 	r := w.r
 	wait := r.nextDelayed()
+	if !w.again.IsZero() {
+		wait = min(wait, time.Until(w.again))
+	}
 	for _, name := range r.w.names {
 		src := r.w.sources[name]
 		if src.paused() {

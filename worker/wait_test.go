@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -54,4 +55,48 @@ func TestIdleWorkerOutlastsASilentCut(t *testing.T) {
 	begun := time.Now()
 	b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
 	require.Less(t, time.Since(begun), 10*time.Second)
+}
+
+// A replica is promoted between two renewals: it has the leases, lacks the last entries
+// and numbers those to come below them, so the waits that go on would not end by these.
+// A renewal that was not confirmed has the streams read again.
+func TestPromotedReplicaWithinALeasesTime(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	proxy := redistest.NewProxy(t, b.redis)
+	streams, err := stream.Open(b.ctx, stream.Options{URLs: []string{proxy.URL()}, Shards: 4, LeaseTTL: 2 * time.Second, Logger: quiet()})
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = streams.Close() })
+	b.options.Streams = streams
+	b.start("w1")
+	c := b.redis.Client()
+	waits := func() bool {
+		return strings.Contains(c.Info(b.ctx, "clients").Val(), "blocked_clients:4\r")
+	}
+	require.True(t, eventually(waits))
+
+	// The replica has no more than this. What comes then is numbered as by a clock that
+	// is ahead.
+	replica := map[string]string{}
+	for shard := range 4 {
+		key := fmt.Sprintf("{tarn:%d}:live:acme", shard)
+		replica[key] = c.Dump(b.ctx, key).Val()
+		require.NoError(t, c.Do(b.ctx, "XSETID", key, fmt.Sprint(time.Now().Add(time.Hour).UnixMilli(), "-1")).Err())
+	}
+	send := func() {
+		for i := range 4 {
+			b.row(b.send("widget.sold", "widget", fmt.Sprint("w", i)), storage.Processed)
+		}
+	}
+	send()
+	b.empty()
+	require.True(t, eventually(waits))
+	for key, had := range replica {
+		require.NoError(t, c.RestoreReplace(b.ctx, key, 0, had).Err())
+	}
+	require.True(t, waits(), "the promotion itself ends no wait")
+
+	<-proxy.LoseReply(":lease")
+	send() // to the same shards
+	require.Zero(t, b.metric("tarn_leases_lost_total"))
 }

@@ -55,8 +55,8 @@ type Options struct {
 	// InFlight is how many live entries of one source may be read and not yet acked
 	// before those that wait for budget are spilled. The background is read while
 	// live and background entries, without delayed ones, are below half of it, and
-	// delayed ones below all of it. Each shard may exceed it by what it reads at
-	// once. Defaults to 20,000.
+	// delayed ones below all of it. It may be exceeded by what all shards together
+	// read at once, a fifth of it or 3,000 entries at most. Defaults to 20,000.
 	InFlight int
 	// Grace is how long syncs under way may take to finish when a shard is
 	// handed over. Defaults to 5 s.
@@ -124,6 +124,9 @@ type Worker struct {
 	sources map[string]*source
 	names   []string
 	settler *settler
+	lookout *lookout
+	reading readRoom
+	shared  shared
 	started time.Time
 	// storeRetry repeats calls of the store while it is away.
 	storeRetry loops.Retry
@@ -164,7 +167,8 @@ func New(o Options) (*Worker, error) {
 		knowsStates: make(chan struct{}),
 	}
 	w.statesRead = sync.OnceFunc(func() { close(w.knowsStates) })
-	w.settler = newSettler(w)
+	w.settler, w.lookout = newSettler(w), newLookout(w)
+	w.reading = newReadRoom(o.InFlight)
 	w.storeRetry = storeRetry(o)
 	for _, s := range o.Sources {
 		if w.sources[s.Name] != nil {
@@ -201,7 +205,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	var g sync.WaitGroup
 	g.Go(func() { w.keep(work, "settler", func() { w.settler.run(work) }, w.startAllOver) })
 	g.Go(func() { w.keep(work, "leases", func() { renewer{w}.run(work) }, w.startAllOver) })
-	g.Go(func() { w.keep(work, "sources", func() { lookout{w}.run(work) }, func() {}) })
+	g.Go(func() { w.keep(work, "sources", func() { w.lookout.run(work) }, func() {}) })
 	for _, s := range w.sources {
 		g.Go(func() { w.keep(work, "source "+s.Name, func() { s.run(work) }, w.startAllOver) })
 	}

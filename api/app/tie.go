@@ -39,6 +39,14 @@ func (q tiedQueue) Append(ctx context.Context, d stream.Draft) (stream.Receipt, 
 	return q.streams.Append(ctx, d)
 }
 
+// AppendAll appends signals.
+func (q tiedQueue) AppendAll(ctx context.Context, ds []stream.Draft) ([]stream.Receipt, error) {
+	if err := q.tie.check(ctx); err != nil {
+		return nil, err
+	}
+	return q.streams.AppendAll(ctx, ds)
+}
+
 // AddNotes records notes.
 func (q tiedQueue) AddNotes(ctx context.Context, notes []stream.Note) error {
 	if err := q.tie.check(ctx); err != nil {
@@ -102,6 +110,11 @@ func (q tiedQueue) Fleet(ctx context.Context, sources []string) ([]stream.ShardS
 // Budget returns how much of a source's budget is left.
 func (q tiedQueue) Budget(ctx context.Context, source string, r stream.Rate) (float64, error) {
 	return q.streams.Budget(ctx, source, r)
+}
+
+// Counted returns how many events were logged, by note.
+func (q tiedQueue) Counted(ctx context.Context, source string, at time.Time, periods int) (stream.Tally, error) {
+	return q.streams.Counted(ctx, source, at, periods)
 }
 
 // Unconfigured returns the unconfigured sources whose work waits.

@@ -32,6 +32,6 @@
 //	order.go      the order that the log shows
 //	recovery.go   how long shards were without a reader
 //
-// Members may be listed and used by several goroutines at a time. Start, Add,
-// SetFaults and Close are for one.
+// Members may be added, listed and used by several goroutines at a time. Start and Close
+// are for one.
 package fleet

@@ -41,8 +41,9 @@ type Fleet struct {
 	balancer *balancer
 	ours     bool // the directory goes with the fleet
 
-	mu      sync.Mutex
+	mu      sync.Mutex // of what follows, and of the plan's faults
 	members []*Member
+	named   map[string]int // how many members of a program were named
 
 	watch    sync.WaitGroup
 	unwatch  context.CancelFunc
@@ -156,8 +157,7 @@ func (f *Fleet) startMembers(ctx context.Context) error {
 
 // Add starts one more member of a program. It does not wait for it.
 func (f *Fleet) Add(ctx context.Context, program string) (*Member, error) {
-	name := fmt.Sprintf("%s %d", strings.TrimSuffix(program, "/cmd"), len(f.Members(program))+1)
-	m, err := f.newMember(ctx, program, name)
+	m, err := f.newMember(ctx, program, f.nextName(program))
 	if err != nil {
 		return nil, err
 	}
@@ -173,9 +173,23 @@ func (f *Fleet) Add(ctx context.Context, program string) (*Member, error) {
 	return m, nil
 }
 
+// nextName returns the name of a program's next member. It is not used again, also if
+// that member cannot be started.
+func (f *Fleet) nextName(program string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.named == nil {
+		f.named = map[string]int{}
+	}
+	f.named[program]++
+	return fmt.Sprintf("%s %d", strings.TrimSuffix(program, "/cmd"), f.named[program])
+}
+
 // SetFaults changes TARN_FAULT of a program for members that are added from now
 // on. "" is the ordinary build.
 func (f *Fleet) SetFaults(program, faults string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	all := map[string]string{}
 	for p, v := range f.plan.Faults {
 		all[p] = v

@@ -24,6 +24,7 @@ const (
 	Blocked      Kind = "blocked"       // the search for missed events cannot go on as it should
 	ListTooLong  Kind = "list_too_long" // a list of the provider's does not end, or a page of it is too long in any size
 	ListFails    Kind = "list_fails"    // a list of the provider's cannot be read, sweep after sweep
+	RequireUnmet Kind = "require_unmet" // all events of ten minutes lack a value that the definition requires
 	Identity     Kind = "identity"      // redis and the database are not of one fleet
 	NoWorker     Kind = "no_worker"     // a source has work and no worker is alive
 	RedisUnsafe  Kind = "redis_unsafe"  // redis is set, or holds something, so that work may be lost or held up
@@ -40,6 +41,7 @@ var said = map[Kind]string{
 	Blocked:      "the search for missed events is held up",
 	ListTooLong:  "a list of the provider's does not end, or a page of it is too long to be read",
 	ListFails:    "lists of the provider's could not be read by several sweeps in a row",
+	RequireUnmet: "no event has the values that the definition requires; none is followed",
 	Identity:     "redis and the database are not of one fleet: nothing is read or written until they are",
 	NoWorker:     "no worker is alive, and work waits",
 	RedisUnsafe:  "redis is not as it must be for the queue",

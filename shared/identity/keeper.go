@@ -132,7 +132,7 @@ func (k *Keeper) Guard(ctx context.Context, run func(context.Context) error) err
 	watching.Go(func() {
 		loop := k.Health.Loop("identity")
 		defer loop.Done()
-		for loops.Sleep(ctx, every) {
+		for loops.Tick(ctx, every) {
 			loop.Turn()
 			k.see(k.look(ctx))
 			if err := k.Check(ctx); err != nil {
@@ -169,7 +169,7 @@ func (k *Keeper) await(ctx context.Context) {
 	defer loop.Done()
 	for k.Check(ctx) != nil {
 		loop.Waiting("the fleet's identity")
-		if !loops.Sleep(ctx, every) {
+		if !loops.Tick(ctx, every) {
 			return
 		}
 		k.see(k.look(ctx))

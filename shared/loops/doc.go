@@ -2,6 +2,7 @@
 // away.
 //
 //	Sleep       waits for a time or for the end of a context
+//	Tick        does so until a time that loops have in common
 //	Supervisor  starts a loop again that panicked or failed
 //	Retry       repeats a call until the server it needs is back
 //	Safely      turns a panic into an error

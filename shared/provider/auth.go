@@ -83,24 +83,29 @@ func (spec authSpec) checkAPIKey(key string) error {
 	return nil
 }
 
-// authorize adds the key to a request. refused is the token that an earlier try was
-// refused with, "" if there was none. It returns the token of this try, "" if the key
-// goes without one.
-func (c *Client) authorize(ctx context.Context, req *http.Request, refused string) (token string, err error) {
-	switch spec := c.def.api.auth; spec.style {
+// set adds the key to the headers of all requests, where it goes itself.
+func (spec authSpec) set(h http.Header, key string) {
+	switch spec.style {
 	case authBasic:
-		req.SetBasicAuth(c.opts.Key, "")
+		(&http.Request{Header: h}).SetBasicAuth(key, "")
 	case authHeader:
-		req.Header.Set(spec.header, c.opts.Key)
-	case authOAuth2:
-		if token, err = c.tokens.get(ctx, refused); err != nil {
-			return "", err
-		}
-		req.Header.Set("Authorization", "Bearer "+token)
-	default:
-		req.Header.Set("Authorization", "Bearer "+c.opts.Key)
+		h.Set(spec.header, key)
+	case authBearer:
+		h.Set("Authorization", "Bearer "+key)
 	}
-	return token, nil
+}
+
+// authorize adds the access token to a request, where one goes in place of the key.
+// refused is the token that an earlier try was refused with, "" if there was none. It
+// returns the token of this try, "" if there is none.
+func (c *Client) authorize(ctx context.Context, req *http.Request, refused string) (token string, err error) {
+	if c.tokens == nil {
+		return "", nil
+	}
+	if token, err = c.tokens.get(ctx, refused); err == nil {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	return token, err
 }
 
 // mostMargin is how long before its end at most a token is no longer used.

@@ -110,6 +110,9 @@ type Client struct {
 	http *http.Client
 	// tokens are those of OAuth 2. Nil: the key is sent itself.
 	tokens *tokens
+	// address is base as it is written; headers are those of all requests.
+	address string
+	headers requestHeaders
 	// allowance is from the last answer with rate headers.
 	allowance atomic.Pointer[Allowance]
 	sizes     pageSizes
@@ -133,7 +136,10 @@ func NewClient(d *Definition, o ClientOptions) (*Client, error) {
 		return nil, errors.New("principal holds a control character")
 	}
 	client := newHTTP(o)
-	return &Client{def: d, opts: o, base: base, http: client, tokens: newTokens(d.api.auth, o, base, client)}, nil
+	return &Client{
+		def: d, opts: o, base: base, http: client, tokens: newTokens(d.api.auth, o, base, client),
+		address: base.String(), headers: newRequestHeaders(&d.api, &o),
+	}, nil
 }
 
 // WithKey returns a client like c that asks with another key, over the connections
@@ -148,7 +154,10 @@ func (c *Client) WithKey(key string) (*Client, error) {
 		o.Key = key
 		tokens = newTokens(c.def.api.auth, o, c.base, c.http)
 	}
-	return &Client{def: c.def, opts: o, base: c.base, http: c.http, tokens: tokens}, nil
+	return &Client{
+		def: c.def, opts: o, base: c.base, http: c.http, tokens: tokens,
+		address: c.address, headers: newRequestHeaders(&c.def.api, &o),
+	}, nil
 }
 
 func newHTTP(o ClientOptions) *http.Client {

@@ -6,7 +6,7 @@
 // A YAML definition describes a provider, so that supporting another one, or
 // following a change of one, needs a file and not a release. What data cannot
 // express is code, as small named strategies: the signatures of Adyen, seven
-// pagination styles, three error styles, two styles of rate headers, two formats
+// pagination styles, three error styles, two styles of rate headers, three formats
 // of time. definitions/lemon.yaml and definitions/stripe.yaml are built in;
 // testdata/standard.yaml shows that the format fits other providers.
 //
@@ -17,13 +17,25 @@
 //	  headers: [Shop-Signature]          # the first that is there counts, alone
 //	  tolerance: 5m                      # how far the clocks may differ, both ways; default 5m
 //
-//	envelope:                            # where to find things in an event
-//	  id: id                             # or header:webhook-id; of several families that whose signature counts
-//	  type: type
+//	envelope:                            # where to find things in an event; see Places
+//	  id: id                             # or header:webhook-id; body-hash; none (see Ids of events)
+//	  type: type                         # or [header:X-Topic, action]: joined by dots
+//	  type_prefix: v1.                   # no part of the types that begin with it
+//	  family_at: "."                     # default: what separates the family of a type from what happened
 //	  created_at: created_at             # optional
-//	  time: rfc3339                      # default; or unix
+//	  time: rfc3339                      # default; or unix; unix_ms; or [unix, rfc3339]: whichever can be read
 //	  context: context                   # an object of ids by name; or, for one object per event:
-//	  # object: {id: data.object.id, type: data.object.object}
+//	  # object: {id: data.id, type: data.object}   # without type: the first kind of the family
+//	  ids: {account: account_id}         # optional: further ids by name; missing ones are left out
+//	  require: {livemode: "{mode}"}      # optional: values an event must have to be followed
+//	  # each: events                     # a request holds several events; see Several events
+//	  body: json                         # default; or form
+//	  ack: {body: "[accepted]"}          # optional: the text that answers a webhook
+//	  challenge:                         # optional: how it asks whether an address is ours
+//	    when: {type: url_verification}   # by a signed webhook with these values …
+//	    echo: challenge                  # … whose value there is echoed; or by a GET:
+//	    get: hub.challenge               # the parameter that is echoed …
+//	    token: {hub.verify_token: "{verify_token}"}   # … if this one has the value of a setting
 //
 //	api:
 //	  auth: bearer                       # default; or basic, with the key as the user; see Keys below
@@ -153,6 +165,54 @@
 // refuses the request. With none nothing is signed: the provider sends to
 // /webhooks/SOURCE/SECRET, and the api warns at its start.
 //
+// # Places
+//
+// A place is where a value of an event stands:
+//
+//   - data.object.id: a path in the JSON of the body, or the field of a form
+//   - "@.id": a path in the element of each, in quotes since YAML reserves @
+//   - header:X-GitHub-Event: a header, which must have one value
+//   - text:payment: the text itself
+//   - [header:X-Topic, event]: several of these, joined by dots
+//   - {first_of: [data.id, item.id]}: the first of several paths at which there is a
+//     value, for events of two forms
+//
+// All parts of an id must be there. Parts of a type behind the first may be missing,
+// since some types of a provider have an action and others have none.
+//
+// Values that stand outside the payload of an event, in a header or in the rest of a
+// request, are kept with the event (event.Event.Given). With them Stored reads an event
+// of the log exactly as it was read at first.
+//
+// # Ids of events
+//
+// An id is a text, or a whole number as it is written. 1.0, 1e3 and -0 are none, since
+// two readers can write them in two ways. With "id: body-hash" equal bodies of one type
+// are one event. With "id: none" each request is one event, which is right where a body
+// says no more than that something has changed: a hash would take news for a repeat.
+//
+// # Several events in one request
+//
+// With each, a request holds several events or none. The way there is made of names,
+// and "*" for every element of an array; "." is a body that is an array. It ends at
+// arrays of events, or, behind a "*", at single events. Null and an empty array hold
+// none. The payload of an event is its element.
+//
+// An element that cannot be read must not cost the others, nor be lost. If the whole
+// request were refused for it, the sender would repeat the request until it gives up,
+// and all of its events would be lost. So the element becomes an event with the note
+// "unreadable", kept with the reason, whose id is a hash of its text. If no element can
+// be read, the request is refused: the definition or the sender is wrong, and the sender
+// keeps the request. The same is true of a body without the way to its events, of one with
+// another kind of value there, and of more than 10,000 events.
+//
+// # What an event must have
+//
+// An event that lacks a value of require is kept in the log with the note
+// "require_unmet", and names nothing. A value in braces is a setting of the source, which
+// With fills in. The values are compared as texts: true is the text true. Once a setting is
+// corrected, the events with this note can be redriven: Stored reads them again.
+//
 // # Which ids are unique
 //
 // A kind says whether its ids are unique by themselves (ids: provider, the
@@ -176,6 +236,14 @@
 // The event itself is always kept, and flagged if it does not name the entity its
 // type is about. An unreadable time is dropped. Only a malformed body is refused,
 // with an EnvelopeError.
+//
+// A kind that stands under nothing, such as a balance, can be named by an event without
+// any id. An event that names nothing, whose type is unknown, or that lacks what is
+// required has a note (event.Note).
+//
+// A definition is refused if its envelope cannot name a kind that a family touches, or
+// if neither events nor lists can ever fill the placeholders of a kind. A context may
+// hold any id, so that this can be told only of envelopes without one.
 //
 // The fields that are used are read strictly (a name occurs once, a type is a
 // string), because the signature of a body that two readers can read differently

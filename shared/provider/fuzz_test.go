@@ -49,6 +49,50 @@ func FuzzEvent(f *testing.F) {
 	})
 }
 
+// FuzzEvents: for any request, the answer is events that the rest of Tarn can carry
+// and that are read again from the log as they were read, or an EnvelopeError. Nothing
+// of a request is lost, and no event is of another.
+func FuzzEvents(f *testing.F) {
+	const fields = "\nid: [header:X-Id, \"@.id\"]\ntype: [kind, \"@.type\", header:X-Type]\ncreated_at: at\ntime: unix_ms\nobject: {id: \"@.thing\", type: \"@.of\"}\nids: {thing: rest.thing}\nrequire: {mode: live}"
+	f.Add([]byte(`{"kind":"thing","at":1,"mode":"live","events":[{"id":1,"type":"made","thing":"t_1","of":"thing"},{"id":1.5},null,[7]],"rest":{"thing":7}}`), "h", "x")
+	f.Add([]byte(`{"kind":"thing","mode":true,"events":[{"in":[{"id":"a"}]},{"in":null}]}`), "", "\xff")
+	f.Add([]byte(`[{"id":"a","type":"thing.made"}]`), "a", "")
+	f.Add([]byte("id=a&type=thing&id=b&%zz&thing=%e4"), "a", "")
+	definitions := []*Definition{
+		enveloped(f, "each: events"+fields, thingKinds, thingEvents),
+		enveloped(f, "each: \"events.*.in\""+fields, thingKinds, thingEvents),
+		enveloped(f, "each: \".\"\nid: body-hash\ntype: \"@.type\"\nids: {thing: \"@.thing\"}", thingKinds, thingEvents),
+		enveloped(f, "body: form\nid: [id, header:X-Id]\ntype: type\nobject: {id: thing}", thingKinds, thingEvents),
+		enveloped(f, "id: none\ntype: [kind, at]\nobject: {id: rest.thing}\nrequire: {header:X-Type: x}", thingKinds, thingEvents),
+	}
+	f.Fuzz(func(t *testing.T, body []byte, id, typ string) {
+		h := http.Header{"X-Id": {id}, "X-Type": {typ}}
+		for _, d := range definitions {
+			events, err := d.Events("s", h, body, now)
+			if err != nil {
+				var malformed *EnvelopeError
+				require.ErrorAs(t, err, &malformed)
+				require.True(t, utf8.ValidString(malformed.Reason), "the reason goes into a JSON answer")
+				continue
+			}
+			for _, e := range events {
+				require.NoError(t, event.CheckID(e.ID))
+				require.NoError(t, event.CheckID(e.Type))
+				require.True(t, strings.Contains(string(body), string(e.Payload)))
+				for place, value := range e.Given {
+					require.True(t, utf8.ValidString(place) && utf8.ValidString(value))
+				}
+				if e.Note == event.Unreadable {
+					continue
+				}
+				requireStored(t, d, e)
+			}
+			echo, ok := d.Challenge(h, body)
+			require.False(t, ok, echo)
+		}
+	})
+}
+
 // FuzzSignature: an unsigned header is never accepted, a signed one always is.
 func FuzzSignature(f *testing.F) {
 	for _, s := range []string{
@@ -89,6 +133,13 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add(strings.Replace(minimal, "timestamped-hmac, headers: [X-Sig]", `hmac, headers: [a-signature], hash: sha1, encoding: base64, prefix: "v0=", secret: hex, secret_prefix: s_, time: {header: "-at", unit: ms}, signed: "{method}{url}{header:X}{time}{body}"`, 1))
 	f.Add(strings.Replace(minimal, "timestamped-hmac, headers: [X-Sig]", `public-key, algorithm: ed25519, headers: [X-Sig], parts: {separator: ";", equals: ":", time: t, signature: v1}, signed: "{time}{body}"`, 1))
+	for _, envelope := range []string{
+		"each: a.*.b\nid: [header:X-Id, \"@.id\"]\ntype: [text:thing, \"@.a\"]\nobject: {id: \"@.b\"}\nrequire: {live: \"{mode}\"}",
+		"body: form\nid: body-hash\ntype: type\nfamily_at: \"/\"\nids: {thing: thing}\nack: {body: ok}",
+		"id: none\ntype: type\nobject: {id: id, type: t}\ntime: unix_ms\nchallenge: {when: {type: a}, echo: b, get: c, token: {d: \"{e}\"}}",
+	} {
+		f.Add(envelopedText(envelope, thingKinds, thingEvents))
+	}
 	f.Add("a: &a [*a, *a]\nb: {<<: *a}\n? [x]\n: y\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		start := time.Now()
@@ -103,7 +154,7 @@ func FuzzParse(f *testing.F) {
 			_, err := d.Read(k.Name, []byte(`{"id":"x"}`))
 			require.Equal(t, k.Shape == ShapeList, err != nil)
 		}
-		_, err = d.Event("s", nil, []byte(published), now)
+		_, err = d.Events("s", nil, []byte(published), now)
 		if err != nil {
 			var malformed *EnvelopeError
 			require.ErrorAs(t, err, &malformed)

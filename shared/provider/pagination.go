@@ -24,6 +24,7 @@ type paginationSpec struct {
 	style string
 	items rawjson.Path // of the elements; empty: the answer itself
 	next  rawjson.Path // of the cursor, address or flag; nil: the answer has none
+	more  rawjson.Path // of the flag beside a cursor or address; nil: there is none
 	total rawjson.Path // of the number of all elements; nil: the answer does not say
 	limit int          // elements per page. 0: the provider decides
 	// limitParam is the parameter with the limit, param that with the cursor or
@@ -292,6 +293,15 @@ func (at *pageRequest) address(base *url.URL, call *call) error {
 
 // next returns the cursor of the page after an answer, "" after the last.
 func (at *pageRequest) next(a *pageAnswer) (string, error) {
+	if p := at.spec.more; p != nil {
+		switch more := a.at(p).Kind(); more {
+		case rawjson.False:
+			return "", nil
+		case rawjson.True:
+		default:
+			return "", fmt.Errorf("page has %s at %s: want true or false", more, pathName(p))
+		}
+	}
 	return pagers[at.spec.style].follow(at, a)
 }
 
@@ -438,8 +448,10 @@ func (s *paginationSpec) parseEnd(from *section, style pager) {
 	if p := from.jsonPath("next"); p != nil {
 		s.next = p
 	}
-	s.total = from.jsonPath("total")
+	s.more, s.total = from.jsonPath("more"), from.jsonPath("total")
 	switch {
+	case s.more != nil && s.style != "cursor" && s.style != "next-url":
+		from.fail("more", "is for the styles cursor and next-url: what ends the list in style %s is next", s.style)
 	case from.value["next"] != nil && style.next == "" && !style.numbered:
 		from.fail("next", "is not for style %s", s.style)
 	case s.total != nil && !style.numbered:

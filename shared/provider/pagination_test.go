@@ -121,6 +121,9 @@ func TestPaginationStyles(t *testing.T) {
 			}
 			fmt.Fprintf(w, `{"data":%s,"meta":{"next":%s}}`, elements(ids), next)
 		}, []string{"?limit=3&state=all+of+it", "?limit=3&page=2&state=all+of+it"}},
+		"next-url with a flag beside it": {"{style: next-url, next: next, more: more, limit: 3}", 6, func(w http.ResponseWriter, r *http.Request, ids []int, more bool) {
+			fmt.Fprintf(w, `{"data":%s,"next":%q,"more":%t}`, elements(ids), nextOf(r, false), more)
+		}, []string{"?limit=3&state=all+of+it", "?limit=3&page=2&state=all+of+it"}},
 		"next-url, relative": {"{style: next-url, limit: 3}", 5, func(w http.ResponseWriter, r *http.Request, ids []int, more bool) {
 			next := `null`
 			if more {
@@ -242,6 +245,7 @@ func TestPaginationThatNeverWorks(t *testing.T) {
 		"{style: next-url, param: page}":          "api.pagination.param: is not for style next-url",
 		"{style: cursor, total: a}":               "api.pagination.total: is for the styles page and offset",
 		"{style: page, total: a, next: b}":        "api.pagination.total: is given beside next",
+		"{style: page, more: a}":                  "api.pagination.more: is for the styles cursor and next-url",
 		"{style: page, keep: true}":               "api.pagination.keep: is for style cursor",
 		"{style: offset, first: 0}":               "api.pagination.first: is for style page",
 		"{style: page, first: 2}":                 `api.pagination.first: is "2": want one of 1, 0`,
@@ -386,6 +390,7 @@ func TestPagesThatLie(t *testing.T) {
 		"a total in words":     {"{style: page, total: n}", by(map[string]string{"*": `{"data":[],"n":"3"}`}), "page has string at n: want the number", false},
 		"a negative total":     {"{style: page, total: n}", by(map[string]string{"*": `{"data":[],"n":-3}`}), "page has number at n: want the number", false},
 		"a flag of no kind":    {"{style: page, next: n}", by(map[string]string{"*": `{"data":[],"n":{}}`}), "page has object at n: want true or false", false},
+		"a flag beside it":     {"{style: next-url, more: m}", by(map[string]string{"*": `{"data":[],"next":"?n=2"}`}), "page has nothing at m: want true or false", false},
 		"an offset in place":   {"{style: offset, next: n}", by(map[string]string{"*": `{"data":[],"n":true}`}), "an empty page says that more follow", false},
 	} {
 		t.Run(name, func(t *testing.T) {

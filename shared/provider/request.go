@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -30,6 +31,10 @@ const maxRetryAfter = time.Hour
 // maxErrorBody is how much of an error's body is read to know its shape.
 const maxErrorBody = 64 << 10
 
+// trustedLength is up to which Content-Length the memory for a body is made before it
+// has come: a header costs a provider nothing.
+const trustedLength = 64 << 10
+
 // call is one request to make.
 type call struct {
 	kind  string // for the span
@@ -53,19 +58,21 @@ type answer struct {
 // ask sends one request, inside a span, and reads its answer. Spans hold no
 // query, since a cursor or filter may name a person.
 func (c *Client) ask(ctx context.Context, call call) (*answer, error) {
-	ctx, span := otel.Tracer(tracerName).Start(ctx, "fetch "+call.kind,
-		trace.WithSpanKind(trace.SpanKindClient),
-		trace.WithAttributes(
+	ctx, span := otel.Tracer(tracerName).Start(ctx, "fetch "+call.kind, trace.WithSpanKind(trace.SpanKindClient))
+	defer span.End()
+	recorded := span.IsRecording()
+	if recorded {
+		span.SetAttributes(
 			attribute.String("http.request.method", http.MethodGet),
 			attribute.String("server.address", c.base.Hostname()),
 			attribute.String("tarn.kind", call.kind),
-		))
-	defer span.End()
+		)
+	}
 	a, status, err := c.send(ctx, call)
-	if status != 0 {
+	if recorded && status != 0 {
 		span.SetAttributes(attribute.Int("http.response.status_code", status))
 	}
-	if err != nil {
+	if recorded && err != nil {
 		class, _ := fate.Of(err)
 		span.SetAttributes(attribute.String("error.type", class.String()))
 		span.SetStatus(codes.Error, err.Error())
@@ -124,7 +131,7 @@ func drain(body io.ReadCloser) {
 }
 
 func (c *Client) request(ctx context.Context, call call) (*http.Request, error) {
-	address := c.base.String() + call.path
+	address := c.address + call.path
 	if len(call.query) > 0 {
 		address += "?" + call.query.Encode()
 	}
@@ -132,13 +139,44 @@ func (c *Client) request(ctx context.Context, call call) (*http.Request, error) 
 	if err != nil {
 		return nil, fate.New(fate.Permanent, err)
 	}
-	fill := strings.NewReplacer("{principal}", c.opts.Principal, "{justification}", headerText(call.why))
-	for name, values := range c.def.api.headers {
-		req.Header[name] = []string{fill.Replace(values[0])}
-	}
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("User-Agent", "tarn")
+	c.headers.fill(req.Header, call.why)
 	return req, nil
+}
+
+// requestHeaders are the headers of all requests of a client.
+type requestHeaders struct {
+	// justified hold the justification of the call, between the parts of their values.
+	justified map[string][]string
+	// fixed are the same in all requests. A name in both has the fixed value.
+	fixed http.Header
+}
+
+// newRequestHeaders fills in what does not depend on the call.
+func newRequestHeaders(api *apiSpec, o *ClientOptions) requestHeaders {
+	h := requestHeaders{justified: map[string][]string{}, fixed: http.Header{}}
+	for name, values := range api.headers {
+		parts := strings.Split(values[0], "{justification}")
+		for i := range parts {
+			parts[i] = strings.ReplaceAll(parts[i], "{principal}", o.Principal)
+		}
+		if len(parts) > 1 {
+			h.justified[name] = parts
+		} else {
+			h.fixed[name] = parts
+		}
+	}
+	h.fixed.Set("Accept", "application/json")
+	h.fixed.Set("User-Agent", "tarn")
+	api.auth.set(h.fixed, o.Key)
+	return h
+}
+
+// fill sets the headers of a request.
+func (h *requestHeaders) fill(header http.Header, why string) {
+	for name, parts := range h.justified {
+		header[name] = []string{strings.Join(parts, headerText(why))}
+	}
+	maps.Copy(header, h.fixed)
 }
 
 // headerText makes text fit for a header: event ids come from outside and may
@@ -191,12 +229,13 @@ func (c *Client) read(res *http.Response, depth int) (*rawjson.Doc, error) {
 		return nil, c.failed(res)
 	}
 	switch ct := res.Header.Get("Content-Type"); {
+	case ct == "application/json": // nearly always
 	case !isJSON(ct):
 		return nil, c.errorf(res, fate.Transient, "answered with content type %.60q: want application/json", ct)
 	case mediaType(ct) == problemJSON:
 		return nil, c.errorf(res, fate.Transient, "answered with an error: its content type is %s", problemJSON)
 	}
-	body, err := io.ReadAll(io.LimitReader(res.Body, c.opts.MaxBody+1))
+	body, err := readBody(res, c.opts.MaxBody+1)
 	if err != nil {
 		return nil, err
 	}
@@ -208,6 +247,16 @@ func (c *Client) read(res *http.Response, depth int) (*rawjson.Doc, error) {
 		return nil, c.errorf(res, fate.Transient, "answer is not JSON: %w", err)
 	}
 	return doc, nil
+}
+
+// readBody reads a body, at most so many bytes of it.
+func readBody(res *http.Response, most int64) ([]byte, error) {
+	if n := res.ContentLength; 0 < n && n <= min(most, trustedLength) {
+		body := make([]byte, n)
+		_, err := io.ReadFull(res.Body, body)
+		return body, err
+	}
+	return io.ReadAll(io.LimitReader(res.Body, most))
 }
 
 // failed classifies an answer that is not 200, by the table in package fate.

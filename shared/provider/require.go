@@ -50,6 +50,9 @@ func (d *Definition) With(settings map[string]string) (*Definition, error) {
 	return &filled, nil
 }
 
+// Requires reports whether events must have some value to be followed.
+func (d *Definition) Requires() bool { return len(d.envelope.require) > 0 }
+
 // settings are the names of the settings that the definition leaves to sources, once
 // each.
 func (d *Definition) settings() []string {

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/provider/internal/rawjson"
@@ -92,9 +93,19 @@ func (d *Definition) snapshot(k *Kind, doc *rawjson.Doc) (*Snapshot, error) {
 // stateHash leaves out what is cut out too, so that a state read back from
 // the mirror has the hash it had when it was fetched.
 func stateHash(k *Kind, doc *rawjson.Doc) string {
-	sum := sha256.Sum256(doc.Canonical(k.unstable(), k.unordered))
+	text := hashed.Get().(*[]byte)
+	*text = doc.AppendCanonical((*text)[:0], k.unstable(), k.unordered)
+	sum := sha256.Sum256(*text)
+	if cap(*text) <= keptHashed {
+		hashed.Put(text)
+	}
 	return hex.EncodeToString(sum[:])
 }
+
+// hashed keeps the memory of texts that were hashed, of up to keptHashed bytes each.
+var hashed = sync.Pool{New: func() any { return new([]byte) }}
+
+const keptHashed = 64 << 10
 
 // Contradicts reports whether an element of a list says something else than the
 // answer for the same entity. An element may be shorter than the answer, and what

@@ -150,7 +150,7 @@ type Note struct {
 	ID     string
 	At     time.Time
 	Source string
-	// Kind is "duplicate", "differing", "rejected", "unreadable", "refused" or "operator".
+	// Kind is "duplicate", "differing", "rejected", "empty", "unreadable", "refused" or "operator".
 	Kind string
 	// EventID is set for duplicates, differing and refused ones.
 	EventID string

@@ -70,7 +70,7 @@ func (a *appending) cut() value {
 // submit hands entries to the committers and waits until they are answered;
 // each entry then has its own result.
 func (s *Streams) submit(ctx context.Context, a *appending) error {
-	if s.full.Load() && !a.further {
+	if s.isFull() && !a.further {
 		s.writes.refuse(ErrFull)
 		return ErrFull
 	}

@@ -15,6 +15,10 @@ import (
 // those that do), to each node. Commands take microseconds: this many only wait when Redis does.
 const poolSize = 64
 
+// connBuffer is the size of each of the two buffers of such a connection, in bytes: half
+// of the client's default, since there may be poolSize of them.
+const connBuffer = 16 << 10
+
 // dialTimeout bounds the making of a connection, as the client does by itself.
 const dialTimeout = 5 * time.Second
 
@@ -34,7 +38,7 @@ func connect(o Options, w *writes) (redis.UniversalClient, error) {
 
 	u.Dialer = w.dialer(redis.NewDialer(&redis.Options{DialTimeout: dialTimeout, TLSConfig: u.TLSConfig}))
 
-	u.PoolSize = poolSize
+	u.PoolSize, u.ReadBufferSize, u.WriteBufferSize = poolSize, connBuffer, connBuffer
 	u.ContextTimeoutEnabled = true
 	client := redis.NewUniversalClient(u)
 	w.watch(client)

@@ -81,7 +81,7 @@
 //
 // After such trouble what was delivered last may be later than what comes next: a
 // promoted replica may lack the last entries, and its clock may be behind. So all
-// streams are read again after waits of 1, 2, 4 … s, up to the full length.
+// streams are read again after 1, 2, 4 … s, for two minutes.
 //
 // Due times are not polled either. A Lease knows when the next parked entity of a
 // source is due, since its own commands alone make one due sooner; each says so, also

@@ -247,8 +247,13 @@ func (a *ages) of(what sighting, id string, clock int64, now time.Time) time.Dur
 
 // live returns the workers whose heartbeat still counts, by Redis' clock.
 func (s *Streams) live(ctx context.Context) ([]string, error) {
-	_, live, err := s.heartbeat(ctx, "read the live workers", "", "")
-	return live, err
+	c := s.heartbeatCall("read the live workers", "", "")
+	v, err := run(ctx, s.client, c.script, c.doing, c.keys, c.args...)
+	if err != nil {
+		return nil, err
+	}
+	_, live := heartbeatReply(v)
+	return live, nil
 }
 
 // Peek shows up to n entries of a stream from its head, delivered or not, and

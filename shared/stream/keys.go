@@ -112,5 +112,10 @@ func (k *keys) retried() string { return k.fleet + "retried" }
 func (k *keys) budget(source string) string { return k.fleet + "budget:" + source }
 func (k *keys) notes() string               { return k.fleet + "notes" }
 
+// tally counts the events of a source in one period.
+func (k *keys) tally(source string, period int64) string {
+	return k.fleet + "tally:" + source + ":" + strconv.FormatInt(period, 10)
+}
+
 // sequence is the field of the lease that holds the read sequence of a stream.
 func sequence(source string, tier event.Tier) string { return "seq:" + string(tier) + ":" + source }

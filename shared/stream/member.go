@@ -41,10 +41,25 @@ func (s *Streams) Member(worker string) *Member {
 // A heartbeat lasts as long as a lease, so a dead worker is off the list by the time
 // its leases have run out.
 func (m *Member) Beat(ctx context.Context) ([]string, error) {
+	live, _, err := m.BeatAndRead(ctx, nil)
+	return live, err
+}
+
+// BeatAndRead is Beat, and reads the news of sources in the same round trip (see
+// Streams.Sources). They are nil without sources, and if the heartbeat alone was answered.
+func (m *Member) BeatAndRead(ctx context.Context, sources []string) (live []string, news []SourceNews, err error) {
 	sent := m.s.opts.Now()
-	fresh, live, err := m.s.heartbeat(ctx, "heartbeat of "+m.worker, m.worker, m.token)
-	if err != nil {
-		return nil, err
+	calls := []scriptCall{m.s.heartbeatCall("heartbeat of "+m.worker, m.worker, m.token)}
+	if len(sources) > 0 {
+		calls = append(calls, m.s.sourcesCall(sources))
+	}
+	replies, errs := runCalls(ctx, m.s.client, calls...)
+	if errs[0] != nil {
+		return nil, nil, errs[0]
+	}
+	fresh, live := heartbeatReply(replies[0])
+	if len(sources) > 0 && errs[1] == nil {
+		news = sourcesReply(replies[1], sources)
 	}
 	now := m.s.opts.Now()
 	if fresh && !m.sent.IsZero() && now.Sub(m.sent) < m.s.opts.LeaseTTL {
@@ -53,7 +68,7 @@ func (m *Member) Beat(ctx context.Context) ([]string, error) {
 			"worker", m.worker, "wait", m.s.opts.LeaseTTL.String())
 	}
 	m.sent, m.token = sent, rand.Text()
-	return live, nil
+	return live, news, nil
 }
 
 // MayTake reports whether the member may take a lease that is free in Redis, by
@@ -72,19 +87,20 @@ func (m *Member) Leave(ctx context.Context) error {
 	return nil
 }
 
-// heartbeat returns the live workers, and lets one be one of them unless it is
-// "". fresh: it was none before.
-func (s *Streams) heartbeat(ctx context.Context, doing, worker, token string) (fresh bool, live []string, err error) {
-	v, err := run(ctx, s.client, heartbeatScript, doing,
-		[]string{s.keys.workers(), s.keys.shardCount(), s.keys.joined(worker)},
-		worker, milliseconds(s.opts.LeaseTTL), s.opts.Shards, token)
-	if err != nil {
-		return false, nil, err
+// heartbeatCall returns the live workers, and lets one be one of them unless it is "".
+func (s *Streams) heartbeatCall(doing, worker, token string) scriptCall {
+	return scriptCall{
+		heartbeatScript, doing, []string{s.keys.workers(), s.keys.shardCount(), s.keys.joined(worker)},
+		[]any{worker, milliseconds(s.opts.LeaseTTL), s.opts.Shards, token},
 	}
+}
+
+// heartbeatReply reads the answer to heartbeatCall. fresh: the worker was not live before.
+func heartbeatReply(v any) (fresh bool, live []string) {
 	answer := asList(v)
 	live = texts(answer[1])
 	slices.Sort(live)
-	return asInt(answer[0]) == 1, live, nil
+	return asInt(answer[0]) == 1, live
 }
 
 // FairShare returns the shards that fall to self among live workers:

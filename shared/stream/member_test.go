@@ -180,11 +180,11 @@ func TestAHeartbeatIsKnownAgain(t *testing.T) {
 			_, err := m.Beat(t.Context())
 			require.NoError(t, err)
 			flushAll(t, s)
-			_, _, err = s.heartbeat(t.Context(), "load the script", "", "")
+			_, err = s.live(t.Context()) // loads the script
 			require.NoError(t, err)
 			lost := proxy.LoseReply("joined:w1")
 			for range 2 {
-				_, err = m.Beat(t.Context())
+				_, _, err = m.BeatAndRead(t.Context(), []string{"lemon"})
 				if kind.repeats {
 					require.NoError(t, err)
 				}
@@ -194,6 +194,35 @@ func TestAHeartbeatIsKnownAgain(t *testing.T) {
 			require.False(t, m.MayTake(nil))
 		})
 	}
+}
+
+// A heartbeat brings the news of sources, also from a Redis that has forgotten the scripts.
+func TestAHeartbeatBringsNews(t *testing.T) {
+	t.Parallel()
+	s, _ := start(t)
+	m := s.Member("w1")
+	sources := []string{"other", "lemon"}
+	require.NoError(t, s.Pause(t.Context(), "lemon", 0, "by hand", "ops"))
+	_, err := s.RetryParked(t.Context(), "other")
+	require.NoError(t, err)
+	want, err := s.Sources(t.Context(), sources)
+	require.NoError(t, err)
+	require.True(t, want[1].State.Paused)
+	for _, forgotten := range []bool{false, true} {
+		if forgotten {
+			require.NoError(t, s.client.ScriptFlush(t.Context()).Err())
+		}
+		live, news, err := m.BeatAndRead(t.Context(), sources)
+		require.NoError(t, err)
+		require.Equal(t, []string{"w1"}, live)
+		require.Equal(t, want, news)
+	}
+	// A state that cannot be read costs no heartbeat.
+	require.NoError(t, s.client.Set(t.Context(), s.keys.retried(), "no hash", 0).Err())
+	live, news, err := m.BeatAndRead(t.Context(), sources)
+	require.NoError(t, err)
+	require.Equal(t, []string{"w1"}, live)
+	require.Nil(t, news)
 }
 
 func TestFleetShowsShards(t *testing.T) {

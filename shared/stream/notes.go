@@ -31,7 +31,7 @@ type Note struct {
 // twice or not at all. Near the memory limit it answers ErrFull, like Append.
 func (s *Streams) AddNotes(ctx context.Context, notes []Note) error {
 	for page := range slices.Chunk(notes, maxBatch) {
-		if s.full.Load() {
+		if s.isFull() {
 			return fmt.Errorf("add %d notes: %w", len(page), ErrFull)
 		}
 		pipe := s.client.Pipeline()

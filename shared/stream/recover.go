@@ -112,7 +112,7 @@ func (s *Streams) recoverPage(ctx context.Context, lost []Lost) ([]Recovered, er
 // recoverKnown recovers what it can without looking through a stream; unknown
 // are the positions of the others. again: the script has just been loaded.
 func (s *Streams) recoverKnown(ctx context.Context, lost []Lost, again bool) (out []Recovered, unknown []int, err error) {
-	if s.full.Load() {
+	if s.isFull() {
 		return nil, nil, fmt.Errorf("recover %d signals: %w", len(lost), ErrFull)
 	}
 	shards, cmds := make([]int, len(lost)), make([]*redis.Cmd, len(lost))

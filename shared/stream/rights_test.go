@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -72,6 +73,9 @@ func TestTheGuidesUserIsEnough(t *testing.T) {
 	notes, err := s.Notes(ctx, "", 10)
 	require.NoError(t, err)
 	require.NoError(t, s.DropNotes(ctx, []string{notes[0].ID}))
+	require.NoError(t, s.Count(ctx, "lemon", time.Unix(0, 0), Tally{All: 1}))
+	_, err = s.Counted(ctx, "lemon", time.Unix(0, 0), 2)
+	require.NoError(t, err)
 	_, err = s.Generations(ctx)
 	require.NoError(t, err)
 	_, _, err = s.Fleet(ctx, []string{"lemon"})

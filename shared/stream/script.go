@@ -51,6 +51,7 @@ var (
 	withinScript     = open("within.lua", "clock.lua")
 	forgetScript     = open("forget.lua", "clock.lua")
 	identityScript   = open("identity.lua")
+	tallyScript      = open("tally.lua")
 )
 
 // open returns a script that needs no lease, with the files named in before ahead of
@@ -91,6 +92,42 @@ func run(ctx context.Context, c redis.Scripter, s *redis.Script, doing string, k
 		return nil, explain(err, doing)
 	}
 	return v, nil
+}
+
+// scriptCall is a script with what it is called with. doing names the work in errors.
+type scriptCall struct {
+	script *redis.Script
+	doing  string
+	keys   []string
+	args   []any
+}
+
+// runCalls runs scripts in one round trip, on a cluster one to each node, and returns the
+// reply and the error of each.
+func runCalls(ctx context.Context, c redis.UniversalClient, calls ...scriptCall) (replies []any, errs []error) {
+	replies, errs = make([]any, len(calls)), make([]error, len(calls))
+	if len(calls) == 1 {
+		replies[0], errs[0] = run(ctx, c, calls[0].script, calls[0].doing, calls[0].keys, calls[0].args...)
+		return replies, errs
+	}
+	pipe := c.Pipeline()
+	cmds := make([]*redis.Cmd, len(calls))
+	for i, one := range calls {
+		cmds[i] = pipe.EvalSha(ctx, one.script.Hash(), one.keys, one.args...)
+	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+	for i, one := range calls {
+		v, err := cmds[i].Result()
+		switch {
+		case noScript(err):
+			replies[i], errs[i] = run(ctx, c, one.script, one.doing, one.keys, one.args...) // which loads it
+		case err != nil && !errors.Is(err, redis.Nil):
+			errs[i] = explain(err, one.doing)
+		default:
+			replies[i] = v
+		}
+	}
+	return replies, errs
 }
 
 // explain wraps an error of Redis, with the error callers decide by if the

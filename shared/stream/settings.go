@@ -15,9 +15,11 @@ const (
 	// highWater is the share of maxmemory from which appends are refused: the
 	// rest is for what still has to happen to what was accepted.
 	highWater = 0.8
-	// memoryEvery is how often used memory and the eviction policy are looked at,
-	// settingsEvery how often the append-only file's settings are.
+	// memoryEvery is how often used memory and the eviction policy are looked at while
+	// they decide something, memoryIdle how often otherwise. settingsEvery is how often
+	// the append-only file's settings are.
 	memoryEvery   = time.Second
+	memoryIdle    = 5 * time.Second
 	settingsEvery = time.Minute
 )
 

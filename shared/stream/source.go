@@ -37,15 +37,25 @@ type SourceNews struct {
 
 // Sources returns the news of sources, in their order, in one call.
 func (s *Streams) Sources(ctx context.Context, sources []string) ([]SourceNews, error) {
+	c := s.sourcesCall(sources)
+	v, err := run(ctx, s.client, c.script, c.doing, c.keys, c.args...)
+	if err != nil {
+		return nil, err
+	}
+	return sourcesReply(v, sources), nil
+}
+
+func (s *Streams) sourcesCall(sources []string) scriptCall {
 	keys := []string{s.keys.retried()}
 	args := append([]any{len(stateFields)}, stateFields...)
 	for _, source := range sources {
 		keys, args = append(keys, s.keys.source(source)), append(args, source)
 	}
-	v, err := run(ctx, s.client, sourcesScript, "read the states of the sources", keys, args...)
-	if err != nil {
-		return nil, err
-	}
+	return scriptCall{sourcesScript, "read the states of the sources", keys, args}
+}
+
+// sourcesReply reads the answer to sourcesCall.
+func sourcesReply(v any, sources []string) []SourceNews {
 	answer := asList(v)
 	retried := asList(answer[0]) // none if another program has written their key
 	news := make([]SourceNews, len(sources))
@@ -59,7 +69,7 @@ func (s *Streams) Sources(ctx context.Context, sources []string) ([]SourceNews, 
 			news[i].State = toldState(state)
 		}
 	}
-	return news, nil
+	return news
 }
 
 // toldState reads the fields of a source's state.

@@ -79,6 +79,8 @@ type Streams struct {
 
 	queue chan *appending // to the committers
 	full  atomic.Bool     // used memory is past the high-water mark
+	// asked is set when full or evicting has been asked for since the last look.
+	asked atomic.Bool
 	// evicting is set while a server may evict accepted events.
 	evicting atomic.Pointer[error]
 	warned   sync.Map // by address of a server: what was last warned of its settings

@@ -8,30 +8,46 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/tarn-sync/tarn/shared/loops"
 )
 
 // watchServers looks at what may be set while the servers run: in the
 // background, so that an append costs one atomic load.
 func (s *Streams) watchServers() {
-	tick := time.NewTicker(memoryEvery)
-	defer tick.Stop()
-	checked := time.Now() // at the start
-	var unseen time.Time  // when INFO was last denied
+	checked := time.Now()        // at the start
+	var unseen, looked time.Time // when INFO was last denied, and asked
 	for {
-		if time.Since(unseen) >= settingsEvery {
-			if hidden(s.lookAtMemory(s.life)) {
-				unseen = time.Now()
+		if asked := s.asked.Swap(false) || time.Since(looked) >= memoryIdle; asked && time.Since(unseen) >= settingsEvery {
+			if looked = time.Now(); hidden(s.lookAtMemory(s.life)) {
+				unseen = looked
 			}
 		}
 		if time.Since(checked) >= settingsEvery {
 			checked = time.Now()
 			_ = s.recheckDurability(s.life) // calls that need a server report that it does not answer
 		}
+		t := time.NewTimer(loops.UntilTick(memoryEvery))
 		select {
-		case <-tick.C:
+		case <-t.C:
 		case <-s.closed:
+			t.Stop()
 			return
 		}
+	}
+}
+
+// isFull reports whether appends are to be refused, as last seen.
+func (s *Streams) isFull() bool {
+	s.ask()
+	return s.full.Load()
+}
+
+// ask says that the state of memory decides something, so that it is looked at each
+// memoryEvery.
+func (s *Streams) ask() {
+	if !s.asked.Load() { // a plain load keeps the hot path free of stores
+		s.asked.Store(true)
 	}
 }
 
@@ -80,6 +96,7 @@ var errEvicts = errors.New("redis may evict what it holds")
 // Evicting returns an error while a server has a maxmemory-policy under which it
 // may remove accepted events, as last seen. Open refuses one that has it then.
 func (s *Streams) Evicting() error {
+	s.ask()
 	if why := s.evicting.Load(); why != nil {
 		return fmt.Errorf("%w: %w", errEvicts, *why)
 	}

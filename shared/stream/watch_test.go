@@ -64,6 +64,18 @@ func TestAMemoryLimitSetLaterIsGuarded(t *testing.T) {
 	}, soon, 50*time.Millisecond)
 }
 
+// A client that appends nothing and is not asked looks all the same.
+func TestAMemoryLimitIsSeenUnasked(t *testing.T) {
+	t.Parallel()
+	srv := redistest.Start(t)
+	s := openStreams(t, quiet(srv.URL()))
+	roomFor(t, s, 64<<10)
+	require.Eventually(t, s.full.Load, soon, 50*time.Millisecond)
+	// What decides by it has it looked at again.
+	require.True(t, s.isFull())
+	require.Eventually(t, func() bool { return !s.asked.Load() }, soon, 10*time.Millisecond)
+}
+
 func TestDurabilityIsCheckedAgain(t *testing.T) {
 	t.Parallel()
 	srv := redistest.Start(t, redistest.Appendfsync("always"))

@@ -17,6 +17,7 @@ type ID struct {
 // queue belongs to the sync.
 type lane struct {
 	s     *Shard
+	next  *lane // of the same hash
 	id    ID
 	state laneState
 	// class is the highest among what waits.
@@ -55,10 +56,10 @@ func (s *Shard) route(entries []event.Entry) {
 		if s.cfg.Split {
 			id.Entry = e.ID
 		}
-		l := s.lanes[id]
+		l := s.lanes.get(id)
 		if l == nil {
 			l = &lane{s: s, id: id}
-			s.lanes[id] = l
+			s.lanes.add(l)
 		}
 		l.add(e)
 	}
@@ -81,13 +82,13 @@ func (l *lane) add(e event.Entry) {
 // due makes a lane for a parked entity whose time has come.
 func (s *Shard) due(in Due) {
 	id := ID{Key: in.Key}
-	l := s.lanes[id]
+	l := s.lanes.get(id)
 	if s.closing || l != nil && l.state != idle {
 		return
 	}
 	if l == nil {
 		l = &lane{s: s, id: id}
-		s.lanes[id] = l
+		s.lanes.add(l)
 	}
 	l.class, l.retry, l.failed, l.oldest = event.HighestClass(in.First), true, in.Failed, in.First[0].ID
 	s.retrying[l] = true
@@ -140,8 +141,8 @@ func (l *lane) endRetry() {
 }
 
 func (l *lane) maybeEnd() {
-	if l.state == idle && l.unsettled == 0 && l.s.lanes[l.id] == l {
-		delete(l.s.lanes, l.id)
+	if l.state == idle && l.unsettled == 0 && l.s.lanes.get(l.id) == l {
+		l.s.lanes.remove(l)
 	}
 }
 

@@ -46,7 +46,7 @@ type Config struct {
 type Shard struct {
 	cfg   Config
 	gate  gate
-	lanes map[ID]*lane
+	lanes lanes
 	syncs map[Number]*sync
 	// retrying are the lanes of parked entities.
 	retrying map[*lane]bool
@@ -72,7 +72,7 @@ func NewShard(c Config) *Shard {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	return &Shard{cfg: c, lanes: map[ID]*lane{}, syncs: map[Number]*sync{}, retrying: map[*lane]bool{}}
+	return &Shard{cfg: c, lanes: newLanes(), syncs: map[Number]*sync{}, retrying: map[*lane]bool{}}
 }
 
 // Input is something that has happened.
@@ -189,7 +189,7 @@ func (s *Shard) Step(now time.Time, in Input) []Effect {
 	case Acked:
 		s.acked(in.Sync)
 	case Woke:
-		if l := s.lanes[in.Lane]; l != nil && l.state == resting {
+		if l := s.lanes.get(in.Lane); l != nil && l.state == resting {
 			l.ready()
 		}
 	case Close:
@@ -201,7 +201,7 @@ func (s *Shard) Step(now time.Time, in Input) []Effect {
 
 // Has reports whether the entity has a lane with something in it.
 func (s *Shard) Has(k event.Key) bool {
-	l := s.lanes[ID{Key: k}]
+	l := s.lanes.get(ID{Key: k})
 	return l != nil && l.state != idle
 }
 
@@ -209,7 +209,7 @@ func (s *Shard) Has(k event.Key) bool {
 func (s *Shard) Closing() bool { return s.closing }
 
 // Idle reports whether nothing at all is in flight.
-func (s *Shard) Idle() bool { return len(s.lanes) == 0 && len(s.syncs) == 0 }
+func (s *Shard) Idle() bool { return s.lanes.n == 0 && len(s.syncs) == 0 }
 
 // Retries counts the lanes of a source's parked entities: all, and those of
 // classes below live.
@@ -238,16 +238,16 @@ func (s *Shard) Unbegun() []event.Key {
 
 // Lanes returns the names of all lanes.
 func (s *Shard) Lanes() []ID {
-	ids := make([]ID, 0, len(s.lanes))
-	for id := range s.lanes {
-		ids = append(ids, id)
+	ids := make([]ID, 0, s.lanes.n)
+	for l := range s.lanes.all() {
+		ids = append(ids, l.id)
 	}
 	return ids
 }
 
 // start begins a sync of a lane, unless the shard is closing.
 func (s *Shard) start(id ID) {
-	l := s.lanes[id]
+	l := s.lanes.get(id)
 	if l == nil || l.state != ready || s.closing {
 		return
 	}
@@ -266,14 +266,14 @@ func (s *Shard) start(id ID) {
 // an unsettled head.
 func (s *Shard) spill(in Spill) {
 	var may []*lane
-	for _, l := range s.lanes {
+	for l := range s.lanes.all() {
 		if l.id.Key.Source == in.Source && l.class.Tier() == event.TierLive && l.state == ready && !l.retry && l.lag == 0 && l.unsettled == 0 {
 			may = append(may, l)
 		}
 	}
 	slices.SortFunc(may, func(a, b *lane) int { return compareIDs(a.queue[0].ID, b.queue[0].ID) })
 	for _, l := range may[max(0, len(may)-in.Most):] {
-		delete(s.lanes, l.id)
+		s.lanes.remove(l)
 		s.emit(Park{Lane: l.id, Waiting: l.queue})
 	}
 }

@@ -9,7 +9,7 @@ import (
 )
 
 // PageSize is how many entries of a parked entity are handled at a time.
-const PageSize = 1000
+const PageSize = 200
 
 // sync is one sync of one lane, from its start to its outcome. It goes through
 // phases, each of which is a type over the same sync:

@@ -32,6 +32,7 @@ func Fleet(ctx context.Context, args []string, out io.Writer) error {
 	var p profiles
 	flags.StringVar(&p.cpu, "profile", "", "`file` for a CPU profile of the worker")
 	flags.StringVar(&p.allocs, "allocs", "", "`file` for a profile of the worker's allocations")
+	flags.StringVar(&p.heap, "heap", "", "`file` for a profile of the worker's heap at its most")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

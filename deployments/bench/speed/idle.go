@@ -70,6 +70,7 @@ func Idle(ctx context.Context, args []string, out io.Writer) error {
 type idleUse struct {
 	took  time.Duration
 	cpu   time.Duration
+	wakes int64
 	redis redisUse
 	traffic
 }
@@ -99,11 +100,19 @@ func idle(ctx context.Context, programs *fleet.Programs, s setup, settle, each t
 	if err != nil {
 		return u, err
 	}
+	slept, err := wakesOf(w.pid())
+	if err != nil {
+		return u, err
+	}
 	from := time.Now()
 	if u.traffic, err = monitor(ctx, l.redis.Addr(), each); err != nil {
 		return u, err
 	}
 	u.took = time.Since(from)
+	if u.wakes, err = wakesOf(w.pid()); err != nil {
+		return u, err
+	}
+	u.wakes -= slept
 	c, err := m.read(ctx, w)
 	u.cpu, u.redis = c.worker-before, c.redis
 	return u, errors.Join(err, w.died())
@@ -140,6 +149,7 @@ func (u idleUse) write(out io.Writer, r resting) (missed bool) {
 	}
 	fmt.Fprintf(out, "idle, %d shards, %d sources: %.2f %% of a core (%s), %.1f lease renewals/s (≤ %.0f), %.1f other commands/s (≤ %d; below): %s\n",
 		r.shards, r.sources, 100*share, limit, renewals, most, rest, idleCommands, verdict(held))
+	fmt.Fprintf(out, "  its threads woke %.0f times/s\n", float64(u.wakes)/seconds)
 	fmt.Fprintf(out, "  redis: %.2f %% of a core, %.0f commands/s with those inside scripts, %.1f reads of a socket/s\n",
 		100*u.redis.cpu.Seconds()/seconds, float64(total(u.redis.calls))/seconds, float64(u.redis.reads)/seconds)
 	writeCalls(out, u.others, seconds)

@@ -159,7 +159,7 @@ func (l *lab) writeSettings() error {
 }
 
 // profiles are files a worker writes when it ends; "": none.
-type profiles struct{ cpu, allocs string }
+type profiles struct{ cpu, allocs, heap string }
 
 // startWorker starts a worker and waits until it says that it is ready.
 func (l *lab) startWorker(ctx context.Context, p profiles) (*child, error) {
@@ -169,7 +169,7 @@ func (l *lab) startWorker(ctx context.Context, p profiles) (*child, error) {
 		if path, err = os.Executable(); err != nil {
 			return nil, fmt.Errorf("find this binary: %w", err)
 		}
-		env = []string{envCPU + "=" + p.cpu, envAllocs + "=" + p.allocs}
+		env = []string{envCPU + "=" + p.cpu, envAllocs + "=" + p.allocs, envHeap + "=" + p.heap}
 		args = slices.Insert(args, 0, WorkerMode)
 	}
 	w, _, err := l.startProgram(ctx, "worker", fleet.Worker, path, env, args)

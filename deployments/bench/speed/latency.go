@@ -11,7 +11,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -42,43 +41,26 @@ var promptnesses = []promptness{
 // be read, as a reader that waits for it finds out.
 func Latency(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("latency", flag.ContinueOnError)
-	rates := flags.String("rates", "50,500,1000", "events a second")
 	each := flags.Duration("for", 20*time.Second, "how long at each rate")
-	name := flags.String("shape", "two", "what events name: one, two or eight")
 	readers := flags.Int("readers", 100, "documents waited for a second, at most")
-	check := flags.Bool("check", false, "fail if a limit is missed")
-	var s setup
-	s.flags(flags)
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	sh, err := shapeNamed(*name)
+	s, err := parseSeries(flags, args, "rates", "50,500,1000", "events a second")
 	if err != nil {
 		return err
 	}
 	return withPrograms(ctx, func(programs *fleet.Programs) (err error) {
 		s.write(out)
-		l, err := newLive(ctx, programs, s, sh)
+		l, err := newLive(ctx, programs, s.setup, s.shape)
 		if err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, l.close()) }()
-		missed := false
-		for text := range strings.SplitSeq(*rates, ",") {
-			rate, err := strconv.Atoi(text)
-			if err != nil || rate < 1 {
-				return fmt.Errorf("-rates: %q is no rate", text)
-			}
+		return s.each(func(rate int) (missed bool, err error) {
 			t, err := l.turn(ctx, rate, *readers, *each)
 			if err != nil {
-				return fmt.Errorf("%d events a second: %w", rate, err)
+				return false, fmt.Errorf("%d events a second: %w", rate, err)
 			}
-			missed = t.write(out, rate) || missed
-		}
-		if missed && *check {
-			return errMissed
-		}
-		return nil
+			return t.write(out, rate), nil
+		})
 	})
 }
 

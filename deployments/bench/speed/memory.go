@@ -6,8 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
@@ -27,43 +25,28 @@ const (
 // down, and while the backlog drains once it is back.
 func Memory(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("memory", flag.ContinueOnError)
-	sizes := flags.String("sizes", "10000,100000,1000000", "events behind")
-	name := flags.String("shape", "two", "what events name: one, two or eight")
 	after := flags.Duration("after", 2*time.Minute, "how long to look on once the provider is back, if the backlog lasts so long")
 	steady := flags.Duration("steady", steadyFor, "how long the memory must not have grown with the provider down")
 	retry := flags.Duration("retry", time.Minute, "pause after the first failed attempt (retry.first)")
-	check := flags.Bool("check", false, "fail if the limit is missed")
-	var s setup
-	s.flags(flags)
-	if err := flags.Parse(args); err != nil {
-		return err
-	}
-	sh, err := shapeNamed(*name)
+	var p profiles
+	flags.StringVar(&p.heap, "heap", "", "`file` for a profile of the worker's heap at its most")
+	s, err := parseSeries(flags, args, "sizes", "10000,100000,1000000", "events behind")
 	if err != nil {
 		return err
 	}
 	s.settings = fmt.Sprintf("retry: {first: %s}", *retry)
 	return withPrograms(ctx, func(programs *fleet.Programs) error {
 		s.write(out)
-		missed := false
-		for text := range strings.SplitSeq(*sizes, ",") {
-			n, err := strconv.Atoi(text)
+		return s.each(func(n int) (missed bool, err error) {
+			b, err := behind(ctx, programs, s.setup, s.shape, n, looks{*steady, *after, p})
 			if err != nil {
-				return fmt.Errorf("-sizes: %w", err)
-			}
-			b, err := behind(ctx, programs, s, sh, n, *steady, *after)
-			if err != nil {
-				return fmt.Errorf("%d events behind: %w", n, err)
+				return false, fmt.Errorf("%d events behind: %w", n, err)
 			}
 			held := mb(b.peak) <= memoryMost
 			_, _ = fmt.Fprintf(out, "memory: behind=%d shape=%s down_mb=%.1f (most %.1f) back_most_mb=%.1f end_mb=%.1f waiting=%d, after %.0fs %d limit=%d: %s\n",
-				n, sh.name, mb(b.down), mb(b.downPeak), mb(b.peak), mb(b.end), b.waiting, b.took.Seconds(), b.left, memoryMost, verdict(held))
-			missed = missed || !held
-		}
-		if missed && *check {
-			return errMissed
-		}
-		return nil
+				n, s.shape.name, mb(b.down), mb(b.downPeak), mb(b.peak), mb(b.end), b.waiting, b.took.Seconds(), b.left, memoryMost, verdict(held))
+			return !held, nil
+		})
 	})
 }
 
@@ -80,7 +63,15 @@ type memories struct {
 	took          time.Duration
 }
 
-func behind(ctx context.Context, programs *fleet.Programs, s setup, sh shape, events int, steady, after time.Duration) (m memories, err error) {
+// looks says how long a worker is looked at, and which profiles it writes.
+type looks struct {
+	// steady is how long its memory must not have grown with the provider down, after
+	// how long it is looked at, at most, once the provider is back.
+	steady, after time.Duration
+	profiles      profiles
+}
+
+func behind(ctx context.Context, programs *fleet.Programs, s setup, sh shape, events int, how looks) (m memories, err error) {
 	l, err := newLab(ctx, programs, s)
 	if err != nil {
 		return m, err
@@ -92,12 +83,12 @@ func behind(ctx context.Context, programs *fleet.Programs, s setup, sh shape, ev
 	if err := l.tell(ctx, goDown); err != nil {
 		return m, err
 	}
-	w, err := l.startWorker(ctx, profiles{})
+	w, err := l.startWorker(ctx, how.profiles)
 	if err != nil {
 		return m, err
 	}
 	defer func() { err = errors.Join(err, w.stop()) }()
-	if m.down, m.downPeak, err = w.steady(ctx, steady); err != nil {
+	if m.down, m.downPeak, err = w.steady(ctx, how.steady); err != nil {
 		return m, err
 	}
 	if m.waiting, err = l.backlog(ctx); err != nil {
@@ -107,7 +98,7 @@ func behind(ctx context.Context, programs *fleet.Programs, s setup, sh shape, ev
 		return m, err
 	}
 	from := time.Now()
-	for m.left = m.waiting; m.left > 0 && time.Since(from) < after; {
+	for m.left = m.waiting; m.left > 0 && time.Since(from) < how.after; {
 		if err := fleet.Pause(ctx, 50*time.Millisecond); err != nil {
 			return m, err
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"net"
@@ -189,4 +190,34 @@ func TestJudge(t *testing.T) {
 	r["watermill"][0], r["watermill"][1] = at(9100, 0), at(9100, 0)
 	require.True(t, r.judge(&out))
 	require.Contains(t, out.String(), "MISSED")
+}
+
+func TestFlagsOfASeries(t *testing.T) {
+	parse := func(args ...string) (series, error) {
+		flags := flag.NewFlagSet("latency", flag.ContinueOnError)
+		flags.SetOutput(io.Discard)
+		return parseSeries(flags, args, "rates", "50,500", "events a second")
+	}
+	s, err := parse()
+	require.NoError(t, err)
+	require.Equal(t, []int{50, 500}, s.at)
+	require.Equal(t, "two", s.shape.name)
+	require.Equal(t, 64, s.shards)
+	for _, bad := range []string{"0", "-5", "", "50,,500", "many"} {
+		_, err := parse("-rates", bad)
+		require.ErrorContains(t, err, "-rates", bad)
+		require.ErrorContains(t, err, "as in 50,500", bad)
+	}
+	_, err = parse("-shape", "nine")
+	require.Error(t, err)
+
+	s, err = parse("-rates", "1,2,3", "-check")
+	require.NoError(t, err)
+	var measured []int
+	second := func(n int) (bool, error) { measured = append(measured, n); return n == 2, nil }
+	require.ErrorIs(t, s.each(second), errMissed)
+	require.Equal(t, []int{1, 2, 3}, measured, "what comes after a miss is measured too")
+	s.check = false
+	require.NoError(t, s.each(second))
+	require.ErrorIs(t, s.each(func(int) (bool, error) { return false, io.EOF }), io.EOF)
 }

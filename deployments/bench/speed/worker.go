@@ -4,9 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime/debug"
+	"runtime/metrics"
 	"runtime/pprof"
+	"strings"
+	"sync"
+	"time"
 
 	"github.com/tarn-sync/tarn/shared/process"
+	"github.com/tarn-sync/tarn/worker"
 	"github.com/tarn-sync/tarn/worker/app"
 )
 
@@ -18,10 +24,14 @@ const WorkerMode = "speed-worker"
 const (
 	envCPU    = "BENCH_CPU_PROFILE"
 	envAllocs = "BENCH_ALLOC_PROFILE"
+	envHeap   = "BENCH_HEAP_PROFILE"
 )
 
 // WorkerMain runs a worker with the flags of its binary and returns its exit status.
 func WorkerMain(args []string) int {
+	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" { // as the worker's own main
+		debug.SetGCPercent(worker.GCPercent)
+	}
 	stop, err := startProfiles()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "profile:", err)
@@ -59,6 +69,9 @@ func startProfiles() (stop func() error, err error) {
 			return errors.Join(pprof.Lookup("allocs").WriteTo(f, 0), f.Close())
 		})
 	}
+	if name := os.Getenv(envHeap); name != "" {
+		ends = append(ends, watchHeap(name))
+	}
 	return func() error {
 		var all []error
 		for _, end := range ends {
@@ -66,4 +79,63 @@ func startProfiles() (stop func() error, err error) {
 		}
 		return errors.Join(all...)
 	}, nil
+}
+
+// heapEvery is how often the live heap is looked at for a profile of its most.
+const heapEvery = 50 * time.Millisecond
+
+// watchHeap writes a profile of what the heap holds each time a collection has found
+// more of it than before, so that the file has the most in the end. Beside it, a text
+// says how much that was.
+func watchHeap(name string) (stop func() error) {
+	done := make(chan struct{})
+	var failed error
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		tick := time.NewTicker(heapEvery)
+		defer tick.Stop()
+		var most uint64
+		for failed == nil {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+			}
+			live := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+			metrics.Read(live)
+			if now := live[0].Value.Uint64(); now > most+most/50 {
+				most = now
+				failed = writeHeap(name, most)
+			}
+		}
+	})
+	return func() error {
+		close(done)
+		watching.Wait()
+		return failed
+	}
+}
+
+func writeHeap(name string, live uint64) error {
+	f, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(pprof.Lookup("heap").WriteTo(f, 0), f.Close()); err != nil {
+		return err
+	}
+	text := fmt.Appendf(nil, "live_mb=%.1f\n", mb(int64(live)))
+	for _, class := range metrics.All() {
+		if !strings.HasPrefix(class.Name, "/memory/classes/") {
+			continue
+		}
+		use := []metrics.Sample{{Name: class.Name}}
+		metrics.Read(use)
+		text = fmt.Appendf(text, "%s_mb=%.1f\n", class.Name, mb(int64(use[0].Value.Uint64())))
+	}
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(name+".txt", append(text, status...), 0o600)
 }

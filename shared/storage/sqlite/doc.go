@@ -13,7 +13,8 @@
 //	Log   ─┘
 //
 // While the disk works, the next calls gather: under load the batches grow by
-// themselves, and a lone caller does not wait. No answer is given before the
+// themselves, and a lone caller does not wait. Before it gathers them, the writer lets
+// other goroutines run that can. No answer is given before the
 // commit. If a call fails, the transaction is rolled back and each of its
 // calls is run again in one of its own, so one caller's bad document costs the
 // others time, not their work. That is cheaper than a savepoint per call,

@@ -181,7 +181,7 @@ func openWriter(ctx context.Context, f *file, prepared func(string)) (c *conn, e
 
 // prepare sets the connection up, brings the file up to date and notes which it is.
 func prepare(c *conn, f *file) error {
-	for _, pragma := range append([]string{busyTimeout}, append(walPragmas(), "synchronous(FULL)", "cache_size(-65536)", "temp_store(MEMORY)")...) {
+	for _, pragma := range append([]string{busyTimeout}, append(walPragmas(), "synchronous(FULL)", cacheSize, "temp_store(MEMORY)")...) {
 		if err := c.script("PRAGMA " + pragma); err != nil {
 			return fmt.Errorf("open %s: %w", f.path, err)
 		}
@@ -194,6 +194,12 @@ func prepare(c *conn, f *file) error {
 	}
 	return f.open(c)
 }
+
+// cacheSize bounds the page cache of the connection that writes, to 8 MiB. The cache is
+// memory beside Go's heap. What it does not hold, the system's own cache of the file
+// does, at the price of a read. SQLite goes through all of it in nearly every commit, to
+// drop pages beyond the end of the file, so a larger one costs each commit more.
+const cacheSize = "cache_size(-8192)"
 
 // busyTimeout, in milliseconds, only matters against programs that write without
 // taking a turn.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -115,6 +116,8 @@ func (w *writer) close() error { return w.conn.close() }
 func (w *writer) loop() {
 	defer close(w.idle)
 	for first := range w.calls {
+		// Callers that could run by now join first: a commit costs as much as many calls.
+		runtime.Gosched()
 		// The turn first, then the others: who comes while we wait for another
 		// process still joins.
 		err := w.file.turn.take()

@@ -15,19 +15,33 @@ import (
 // another scale has changed what it says. Values the paths lead to are left
 // out. With unordered the elements of a top-level array are sorted.
 func (d *Doc) Canonical(without []Path, unordered bool) []byte {
-	c := canon{doc: d, gone: d.find(without)}
+	return d.AppendCanonical(make([]byte, 0, len(d.text)), without, unordered)
+}
+
+// AppendCanonical appends what Canonical returns.
+func (d *Doc) AppendCanonical(out []byte, without []Path, unordered bool) []byte {
+	c := canon{doc: d, gone: d.find(without), order: make([]member, 0, 24)}
 	if unordered && d.Root().Kind() == Array {
-		return c.sorted()
+		return c.sorted(out)
 	}
-	return c.value(make([]byte, 0, len(d.text)), 0)
+	return c.value(out, 0)
 }
 
 type canon struct {
 	doc  *Doc
 	gone map[int32]bool
+	// order has the members of the objects being written, those of each in their
+	// order, the innermost object's last.
+	order []member
 }
 
-func (c *canon) sorted() []byte {
+// member is a member of an object with its decoded name.
+type member struct {
+	key  []byte
+	node int32
+}
+
+func (c *canon) sorted(out []byte) []byte {
 	var elements [][]byte
 	for _, v := range c.doc.Root().Elements() {
 		if !c.gone[v.i] {
@@ -35,7 +49,7 @@ func (c *canon) sorted() []byte {
 		}
 	}
 	slices.SortFunc(elements, bytes.Compare)
-	out := append([]byte{'['}, bytes.Join(elements, []byte{','})...)
+	out = append(append(out, '['), bytes.Join(elements, []byte{','})...)
 	return append(out, ']')
 }
 
@@ -54,16 +68,13 @@ func (c *canon) value(out []byte, i int32) []byte {
 }
 
 func (c *canon) object(out []byte, i int32) []byte {
-	type member struct {
-		key  []byte
-		node int32
-	}
-	var members []member
+	from := len(c.order)
 	for m := c.doc.nodes[i].child; m != 0; m = c.doc.nodes[m].next {
 		if !c.gone[m] {
-			members = append(members, member{c.doc.key(m), m})
+			c.order = append(c.order, member{c.doc.key(m), m})
 		}
 	}
+	members := c.order[from:]
 	slices.SortStableFunc(members, func(a, b member) int { return compareNames(a.key, b.key) })
 	out = append(out, '{')
 	for k, m := range members {
@@ -74,6 +85,7 @@ func (c *canon) object(out []byte, i int32) []byte {
 		out = append(out, ':')
 		out = c.value(out, m.node)
 	}
+	c.order = c.order[:from]
 	return append(out, '}')
 }
 

@@ -14,7 +14,7 @@ func (d *Doc) Cut(paths []Path) []byte {
 	if len(gone) == 0 {
 		return d.text
 	}
-	var out []byte
+	out := make([]byte, 0, len(d.text))
 	at := int32(0)
 	for _, s := range d.spans(gone) {
 		if s.from > at {

@@ -55,10 +55,17 @@ type Doc struct {
 	nodes []node
 }
 
+// bytesOfValue is how many bytes of text there are for each value of most documents,
+// mostRoom for how many values room is made before any was read.
+const (
+	bytesOfValue = 20
+	mostRoom     = 1024
+)
+
 // Parse reads text, which must be one JSON value and nothing else but white
 // space. Errors name the byte where reading stopped.
 func Parse(text []byte, o Options) (*Doc, error) {
-	d := &Doc{nodes: make([]node, 0, 16)}
+	d := &Doc{nodes: make([]node, 0, min(8+len(text)/bytesOfValue, mostRoom))}
 	if err := d.Parse(text, o); err != nil {
 		return nil, err
 	}

@@ -217,7 +217,9 @@ func TestCanonical(t *testing.T) {
 		"unordered is no array": {`{"a":[2,1]}`, nil, true, `{"a":[2,1]}`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			require.Equal(t, c.want, string(parse(t, c.text).Canonical(paths(t, c.without...), c.unordered)))
+			d, without := parse(t, c.text), paths(t, c.without...)
+			require.Equal(t, c.want, string(d.Canonical(without, c.unordered)))
+			require.Equal(t, "before"+c.want, string(d.AppendCanonical([]byte("before"), without, c.unordered)))
 		})
 	}
 }
