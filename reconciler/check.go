@@ -41,6 +41,11 @@ func (s *survey) lookAt(ctx context.Context, ref event.Ref) (observation, error)
 		seen.at = s.now()
 		return s.api.Fetch(ctx, ref, s.why())
 	}})
+	if fate.Is(err, fate.Refused) {
+		s.refusals++
+	} else {
+		s.refusals = 0
+	}
 	if err == nil {
 		seen.state, seen.at = state, state.SentAt
 	} else if fate.Is(err, fate.Gone) {
@@ -138,6 +143,31 @@ func (s *survey) doubtful(doc *storage.Document, seen observation, listed *provi
 	return err == nil && seen.state.Lacks(prev)
 }
 
+// mostRefusals is after how many refused entities in a row a kind's list is asked.
+const mostRefusals = 3
+
+// leftOut reports whether the rest of a kind is left out of the survey: the provider
+// accepts our key and refuses the kind's list too, so that the key may not read the
+// kind. What is under parents may be refused for one parent alone, so nothing of such
+// a kind is left out.
+func (s *survey) leftOut(ctx context.Context, k *provider.Kind) (bool, error) {
+	if !k.Listable() || !slices.Contains(s.def.Roots(), k) {
+		return false, nil
+	}
+	_, err := ask(ctx, s.finder, &s.calls, request[*provider.ListPage]{k.Name, s.class(), func(ctx context.Context) (*provider.ListPage, error) {
+		return s.api.ListPage(ctx, provider.ListKey{Source: s.name, Kind: k.Name}, "", s.why())
+	}})
+	if ctx.Err() != nil {
+		return false, ctx.Err()
+	}
+	if !fate.Is(err, fate.Refused) {
+		return false, nil
+	}
+	s.counts["failed_checks"]++
+	s.log.Warn("the provider accepts our key and refuses a kind; the rest of it is not checked", "source", s.name, "kind", k.Name, "error", err)
+	return true, s.flush(ctx)
+}
+
 // checkPage is how many documents are read at once.
 const checkPage = 100
 
@@ -167,6 +197,13 @@ func (s *survey) checkKind(ctx context.Context, k *provider.Kind, after *string)
 		}
 		s.loop.Turn()
 		for _, doc := range docs {
+			if s.refusals >= mostRefusals {
+				left, err := s.leftOut(ctx, k)
+				if err != nil || left {
+					return err
+				}
+				s.refusals = 0
+			}
 			if err := s.checkDue(ctx, doc, inLists, due); err != nil {
 				return err
 			}

@@ -68,6 +68,8 @@ type survey struct {
 	// lost are the first of those lists, with their errors.
 	lost []storage.FailedList
 	same []storage.Verified
+	// refusals is how many entities in a row were refused when they were checked.
+	refusals int
 	// keep saves the progress now and then. Nil: it is not saved.
 	keep func(ctx context.Context) error
 	// onRestart is called when a list is read from its beginning again. May be nil.

@@ -20,6 +20,7 @@ func (s *source) noteAnswer(e entity.Report) {
 	if err == nil || class.Answered() {
 		s.failed.End()
 		s.condition.Throttle.Answered(k)
+		s.kinds.answered(k.Kind)
 	}
 	switch {
 	case !known:

@@ -39,6 +39,7 @@ type source struct {
 	failed   condition.Streak  // of fetches
 	answers  condition.Answers // for known entities
 	evidence *evidence
+	kinds    refusedKinds
 }
 
 func newSource(w *Worker, o Source) *source {

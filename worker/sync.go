@@ -59,6 +59,9 @@ func (r *run) fetch(ctx context.Context, e entity.Fetch) (*provider.Snapshot, er
 		r.asked = time.Now()
 	}
 	start := time.Now()
+	if err := r.src.refusal(e.Ref, start); err != nil {
+		return nil, err
+	}
 	snap, err := r.src.Client.Fetch(r.trace.ctx, e.Ref, e.Why)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -89,7 +92,9 @@ func (r *run) consult(ctx context.Context, e entity.Consult) (result entity.Resu
 	case fate.Down:
 		result.Yes = src.isDown(ctx)
 	case fate.Refusing:
-		result.Yes = src.condition.IsIll(ctx, src.condition.Prober.Ask)
+		if result.Yes = src.condition.IsIll(ctx, src.condition.Prober.Ask); !result.Yes {
+			result.OfKind, result.Err = src.refusesKind(ctx, e)
+		}
 	case fate.Overasked:
 		result.Yes = src.condition.Overasked(ctx, e.Key, e.Err, src.condition.Prober.Recent)
 	case fate.Believable:

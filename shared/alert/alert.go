@@ -26,6 +26,7 @@ const (
 	ListFails    Kind = "list_fails"    // a list of the provider's cannot be read, sweep after sweep
 	RequireUnmet Kind = "require_unmet" // all events of ten minutes lack a value that the definition requires
 	Identity     Kind = "identity"      // redis and the database are not of one fleet
+	KindRefused  Kind = "kind_refused"  // the provider accepts our key and refuses one kind
 	NoWorker     Kind = "no_worker"     // a source has work and no worker is alive
 	RedisUnsafe  Kind = "redis_unsafe"  // redis is set, or holds something, so that work may be lost or held up
 )
@@ -43,6 +44,7 @@ var said = map[Kind]string{
 	ListFails:    "lists of the provider's could not be read by several sweeps in a row",
 	RequireUnmet: "no event has the values that the definition requires; none is followed",
 	Identity:     "redis and the database are not of one fleet: nothing is read or written until they are",
+	KindRefused:  "the provider refuses one kind, whose entities wait",
 	NoWorker:     "no worker is alive, and work waits",
 	RedisUnsafe:  "redis is not as it must be for the queue",
 }

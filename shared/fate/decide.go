@@ -60,6 +60,8 @@ const (
 	NotAsked Answer = iota
 	No
 	Yes
+	// OfKind answers Refusing: neither the source nor this alone, but all of its kind.
+	OfKind
 )
 
 // AnswerOf returns Yes or No.
@@ -111,6 +113,8 @@ const (
 	ItsTurn
 	// Definition: a worker whose definition has the kind takes the work up.
 	Definition
+	// Permission: our key may read the kind.
+	Permission
 )
 
 // Fate is what becomes of a failure.
@@ -145,6 +149,9 @@ func Decide(f Failure) Fate {
 	case Gone:
 		return f.gone()
 	case Refused:
+		if f.Answer == OfKind {
+			return Fate{Do: Park, Until: Permission}
+		}
 		return f.unlessSource(Refusing, Fate{Do: Bury})
 	case Throttled:
 		if f.Throttled > freeThrottles {

@@ -56,6 +56,7 @@ func TestDecide(t *testing.T) {
 		{"401", fate.Failure{Err: status(http.StatusUnauthorized, own)}, ask(fate.Refusing)},
 		{"403", fate.Failure{Err: status(http.StatusForbidden, own)}, ask(fate.Refusing)},
 		{"401, 403, the probe path is refused too", fate.Failure{Err: of(fate.Refused), Answer: fate.Yes}, wait(fate.SourceWell)},
+		{"401, 403, all of its kind", fate.Failure{Err: of(fate.Refused), Answer: fate.OfKind}, park(fate.Permission)},
 		{"401, 403, the probe path answers", fate.Failure{Err: of(fate.Refused), Answer: fate.No}, bury},
 
 		{"404 in the provider's shape", fate.Failure{Err: status(http.StatusNotFound, own), Alive: true}, confirm},

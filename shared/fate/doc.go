@@ -29,7 +29,8 @@
 //	  answer cut, empty, not JSON, or of
 //	  another entity
 //	429                                  Throttled    Overasked   wait                park; retry the third time
-//	401, 403                             Refused      Refusing    wait                bury
+//	401, 403                             Refused      Refusing    wait                bury; park if it
+//	                                                                                  is all of the kind
 //	404, 410 in the provider's shape     Gone                                         confirm
 //	  and still after gone_after:
 //	    the mirror has the entity,       Gone         Believable  tombstone           wait

@@ -98,11 +98,13 @@ type Report struct {
 	Emptied bool
 }
 
-// Consult asks the source a question about a failure. Answered with Yes and, for
-// fate.Believable, with After: how long to wait until it is asked again.
+// Consult asks the source a question about a failure. Answered with Yes; for
+// fate.Refusing with OfKind; and for fate.Believable with After: how long to wait
+// until it is asked again.
 type Consult struct {
 	Sync     Number
 	Key      event.Key
+	Parents  map[string]string // under which it was asked for
 	Question fate.Question
 	Class    event.Class
 	Err      error // the failure

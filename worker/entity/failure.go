@@ -11,6 +11,10 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
+// permissionAgain is how many first retry pauses an entity waits whose kind the
+// provider refuses: 30 minutes by default.
+const permissionAgain = 30
+
 // soon is how long a lane waits whose source is paused: until the worker has seen
 // that it is. away is how long one waits for Redis or the store.
 const soon, away = 100 * time.Millisecond, time.Second
@@ -45,8 +49,11 @@ func (y failing) decide(r Result) {
 		y.hold(y.until(f.Until, r), y.cause)
 	case fate.Park:
 		delay := y.s.cfg.Retry.First
-		if f.Until == fate.ItsTurn {
+		switch f.Until {
+		case fate.ItsTurn:
 			delay = y.itsTurn()
+		case fate.Permission:
+			delay = min(permissionAgain*y.s.cfg.Retry.First, y.s.cfg.Retry.Cap)
 		}
 		parking(y).park(false, delay, delay)
 	case fate.Confirm:
@@ -64,7 +71,7 @@ func (y failing) decide(r Result) {
 
 // consult asks the source what the fate depends on.
 func (y failing) consult(q fate.Question) {
-	c := Consult{Sync: y.number, Key: y.ref.Key, Question: q, Class: event.HighestClass(y.batch), Err: y.cause}
+	c := Consult{Sync: y.number, Key: y.ref.Key, Parents: y.ref.Parents, Question: q, Class: event.HighestClass(y.batch), Err: y.cause}
 	if q == fate.Believable {
 		c.Since, c.Foreseen = y.state.GoneSince, y.summary.foreseen
 	}
@@ -77,6 +84,9 @@ func (y failing) consulted(r Result) {
 		return
 	}
 	y.failure.Answer = fate.AnswerOf(r.Yes)
+	if r.OfKind {
+		y.failure.Answer = fate.OfKind
+	}
 	if y.failure.Answer == fate.No && fate.Is(y.cause, fate.Throttled) {
 		y.state.Throttled++
 		y.failure.Throttled = y.state.Throttled

@@ -126,6 +126,7 @@ type Result struct {
 	Snapshot *provider.Snapshot
 	Now      time.Time
 	Yes      bool
+	OfKind   bool
 	After    time.Duration
 	Left     int
 	Gone     int

@@ -1,0 +1,130 @@
+package worker_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/alert"
+	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/worker"
+)
+
+// listing is a provider that answers for lists too.
+type listing struct {
+	*acme
+	asked atomic.Int64
+	says  func() error
+}
+
+// ListPage answers for the provider.
+func (p *listing) ListPage(_ context.Context, key provider.ListKey, _, _ string) (*provider.ListPage, error) {
+	p.asked.Add(1)
+	return &provider.ListPage{}, p.says()
+}
+
+// restricted is a fleet whose key may not read widgets until allowed is set.
+func restricted(t *testing.T, list error, change ...func(*worker.Options)) (b *bundle, p *listing, allowed *atomic.Bool) {
+	t.Helper()
+	allowed = new(atomic.Bool)
+	p = &listing{says: func() error {
+		if allowed.Load() {
+			return nil
+		}
+		return list
+	}}
+	b = setup(t, append([]func(*worker.Options){func(o *worker.Options) { o.Sources[0].Client = p }}, change...)...)
+	p.acme = b.provider
+	for i := range 20 {
+		b.provider.on("widget", fmt.Sprint(i), func(context.Context, int) (string, error) {
+			if allowed.Load() {
+				return ok, nil
+			}
+			return "", fate.New(fate.Refused, errors.New("HTTP 403"))
+		})
+	}
+	return b, p, allowed
+}
+
+// A kind that the key may not read waits as a whole, with one alert and no dead letter,
+// and goes on once it may.
+func TestAKindThatIsRefusedWaits(t *testing.T) {
+	t.Parallel()
+	refused := fate.New(fate.Refused, errors.New("HTTP 403"))
+	b, p, allowed := restricted(t, refused)
+	b.start("w1")
+	var ids []string
+	for i := range 20 {
+		ids = append(ids, b.send("widget.sold", "widget", fmt.Sprint(i)))
+	}
+	b.row(b.send("gadget.made", "gadget", "g1"), storage.Processed) // others go on
+	require.True(t, eventually(func() bool { return len(b.parked()) == 20 }))
+	for _, id := range ids {
+		require.Zero(t, b.row(id, storage.Pending).Attempts)
+	}
+	told := b.told.of(alert.KindRefused)
+	require.Len(t, told, 1)
+	require.Equal(t, "acme", told[0]["source"])
+	require.Contains(t, told[0]["reason"], "kind widget: HTTP 403; give the key the permission")
+	require.Empty(t, b.told.of(alert.DeadLetter))
+	require.Empty(t, b.told.of(alert.SourcePaused))
+	require.Less(t, p.asked.Load(), int64(20), "the list is asked for many")
+
+	allowed.Store(true)
+	require.True(t, eventually(func() bool { // an answer of a moment ago may still hold
+		_, err := b.streams.RetryParked(b.ctx, "acme")
+		require.NoError(t, err)
+		return len(b.parked()) == 0
+	}))
+	for _, id := range ids {
+		require.Zero(t, b.row(id, storage.Processed).Attempts)
+	}
+	b.empty()
+}
+
+// One entity that is refused, though its kind's list is answered, is given up as ever;
+// so is one whose list fails otherwise.
+func TestAnEntityThatIsRefusedAlone(t *testing.T) {
+	t.Parallel()
+	for name, list := range map[string]error{
+		"the list answers":          nil,
+		"the list fails":            fate.New(fate.Transient, errors.New("HTTP 500")),
+		"the list is refused alone": &fate.Error{Class: fate.Refused, Alone: true, Err: errors.New("HTTP 403")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b, p, _ := restricted(t, list)
+			b.start("w1")
+			id := b.send("widget.sold", "widget", "1")
+			b.row(id, storage.Dead)
+			require.Equal(t, "refused", b.letter(id, "widget", "1").Class)
+			require.Empty(t, b.told.of(alert.KindRefused))
+			require.Equal(t, int64(1), p.asked.Load())
+		})
+	}
+}
+
+// While a kind is known to be refused, its entities are not asked for.
+func TestARefusedKindIsNotAskedForEachEntity(t *testing.T) {
+	t.Parallel()
+	b, p, _ := restricted(t, fate.New(fate.Refused, errors.New("HTTP 403")), func(o *worker.Options) { o.Retry.First = time.Hour })
+	b.start("w1")
+	b.send("widget.sold", "widget", "0")
+	require.True(t, eventually(func() bool { return len(b.parked()) == 1 }))
+	for i := 1; i < 20; i++ {
+		b.send("widget.sold", "widget", fmt.Sprint(i))
+	}
+	require.True(t, eventually(func() bool { return len(b.parked()) == 20 }))
+	for i := 1; i < 20; i++ {
+		require.Zero(t, b.provider.fetches("widget", fmt.Sprint(i)))
+	}
+	require.Equal(t, int64(1), p.asked.Load())
+	require.Len(t, b.told.of(alert.KindRefused), 1)
+}
