@@ -6,7 +6,7 @@ TAGS        := $(shell cat deployments/tags)
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 LDFLAGS     := -s -w -X github.com/tarn-sync/tarn/shared/process.Version=$(VERSION) -X main.version=$(VERSION)
-BINARIES    := api worker reconciler standalone simulator
+BINARIES    := api worker reconciler standalone simulator tarn
 STANDINS    := deployments/standins
 COMPOSE     ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 COMPOSE_FILE := deployments/docker/compose.yaml
@@ -37,7 +37,7 @@ run: tools-run standalone ## run everything on this machine until Ctrl-C, data i
 build: $(BINARIES) ## build all binaries into bin/
 
 api worker reconciler: ; CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/$@ ./$@/cmd
-standalone: ; CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/$@ ./deployments/$@
+standalone tarn: ; CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/$@ ./deployments/$@
 simulator: ; CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/$@ ./deployments/$@/cmd
 
 smoke: tools-run standalone ## one event in, wait for its document, print the milliseconds

@@ -175,6 +175,7 @@ func (a *API) route(g *guard) error {
 	read.registerEntities(ops)
 	act.registerSync(ops)
 	read.registerEvents(ops)
+	act.registerEvents(ops)
 	read.registerLetters(ops)
 	act.registerLetters(ops)
 	read.registerJobs(ops)

@@ -30,6 +30,7 @@
 //
 //	entities.go       mirrored states; waiting for a fresh one
 //	events.go         the log
+//	redrive.go        events with a note, read again
 //	letters.go        dead letters, one or by filter: read, redrive, discard
 //	jobs.go           work on many of them: progress, cancel
 //	sweeps.go         comparisons with the provider: start, progress, cancel

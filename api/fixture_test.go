@@ -447,6 +447,16 @@ func (s *fakeStore) Events(_ context.Context, f storage.EventFilter) (storage.Pa
 	return storage.Page[*storage.EventRow]{Items: s.rows, NextCursor: s.next}, nil
 }
 
+func (s *fakeStore) CountEvents(_ context.Context, f storage.EventFilter) (int64, error) {
+	if err := s.enter(); err != nil {
+		return 0, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.events = f
+	return int64(len(s.rows)), nil
+}
+
 func (s *fakeStore) counted() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -19,22 +19,24 @@ const (
 	taskRedrive       = storage.KindRedrive
 	taskDiscard       = storage.KindDiscard
 	taskDiscardSource = storage.KindDiscardSource
+	taskReread        = storage.KindReread
 )
 
-var jobKinds = []string{taskRedrive, taskDiscard, taskDiscardSource}
+var jobKinds = []string{taskRedrive, taskDiscard, taskDiscardSource, taskReread}
 
-// job is a task on dead letters, or on a discarded source, as the API shows it.
+// job is a task on dead letters, on events with a note, or on a discarded source, as the
+// API shows it.
 type job struct {
 	ID         string     `json:"id"`
-	Kind       string     `json:"kind" enum:"redrive,discard,abandon"`
+	Kind       string     `json:"kind" enum:"redrive,discard,abandon,reread"`
 	Source     string     `json:"source,omitempty" doc:"Absent if it is on dead letters of every source."`
 	Status     string     `json:"status" enum:"waiting,running,done,failed,cancelled"`
 	Cancelling bool       `json:"cancelling,omitempty" doc:"It was asked to end and has not yet."`
 	By         string     `json:"by,omitempty" doc:"Who started it."`
 	Filter     *jobFilter `json:"filter,omitempty" doc:"What it selects."`
-	Rate       float64    `json:"rate,omitempty" doc:"Most dead letters a second."`
+	Rate       float64    `json:"rate,omitempty" doc:"Most dead letters, or events, a second."`
 	Reason     string     `json:"reason,omitempty" doc:"Why dead letters are discarded."`
-	Total      int64      `json:"total" doc:"Dead letters selected when it was started."`
+	Total      int64      `json:"total" doc:"Dead letters, or events, selected when it was started."`
 	Done       int64      `json:"done"`
 	Failed     int64      `json:"failed"`
 	Error      string     `json:"error,omitempty" doc:"The last thing that went wrong."`
@@ -50,6 +52,7 @@ type jobFilter struct {
 	Kind   string    `json:"kind,omitempty"`
 	Entity string    `json:"entity,omitempty"`
 	Class  string    `json:"class,omitempty"`
+	Note   string    `json:"note,omitempty"`
 	From   time.Time `json:"from,omitzero"`
 	To     time.Time `json:"to,omitzero"`
 }
@@ -64,7 +67,7 @@ func newJob(t *storage.Task) job {
 	if err := json.Unmarshal(t.Spec, &spec); err == nil { // of another version: shown without
 		f := spec.Filter
 		j.Rate, j.Reason = spec.Rate, spec.Reason
-		j.Filter = &jobFilter{Source: f.Source, Type: f.Type, Kind: f.Kind, Class: f.Class, From: f.From.UTC(), To: f.To.UTC()}
+		j.Filter = &jobFilter{Source: f.Source, Type: f.Type, Kind: f.Kind, Class: f.Class, Note: spec.Note, From: f.From.UTC(), To: f.To.UTC()}
 		if !f.Entity.IsZero() {
 			j.Filter.Entity = f.Entity.String()
 		}
@@ -123,7 +126,7 @@ func (p TaskPage) filter(kinds []string, only string) storage.TaskFilter {
 }
 
 type listJobsInput struct {
-	Kind string `query:"kind" enum:"redrive,discard,abandon" doc:"Only jobs of this kind."`
+	Kind string `query:"kind" enum:"redrive,discard,abandon,reread" doc:"Only jobs of this kind."`
 	TaskPage
 }
 

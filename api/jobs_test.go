@@ -62,7 +62,7 @@ func TestListOfJobs(t *testing.T) {
 	}, f.store.tasksAsked)
 	require.Contains(t, w.Body.String(), `"next_cursor":"abc"`)
 	f.get("/v1/jobs")
-	require.Equal(t, storage.TaskFilter{Kinds: []string{"redrive", "discard", "abandon"}, Limit: 50}, f.store.tasksAsked)
+	require.Equal(t, storage.TaskFilter{Kinds: []string{"redrive", "discard", "abandon", "reread"}, Limit: 50}, f.store.tasksAsked)
 	refusedQueries(t, "/v1/jobs", "limit=0", "limit=201", "status=open", "kind=sweep", "type=x")
 }
 

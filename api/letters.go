@@ -284,7 +284,7 @@ type discardManyInput struct {
 }
 
 type selected struct {
-	Count int64  `json:"count" doc:"Open dead letters the filter selects."`
+	Count int64  `json:"count" doc:"Open dead letters, or events, that the filter selects."`
 	Job   string `json:"job,omitempty" doc:"Id of the job that goes through them. Absent in a dry run."`
 }
 

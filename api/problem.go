@@ -44,7 +44,7 @@ var problemTypes = []string{
 	problemConfigured,
 	// Of a webhook; the reasons of tarn_rejected_total, with dashes.
 	"unknown-source", "too-large", "slow", "incomplete", "signature", "missing", "malformed", "doubled", "mismatch",
-	"too-old", "in-future", "encoded", "bad-event", "unconfirmed", "full", "timeout",
+	"too-old", "in-future", "encoded", "bad-event", "challenge", "unconfirmed", "full", "timeout",
 	// Of any route.
 	"route", "panic", "encoding", "starting",
 }

@@ -11,8 +11,8 @@ import (
 )
 
 // A wait looks at the store again and again. Most syncs take milliseconds, the others may
-// take long, so the pauses grow with the time waited: a look finds out late by a quarter
-// of that time at most.
+// take long, so the pauses grow with the time waited: a look is late by an eighth of that
+// time at most, or by quickestLook.
 //
 // The alternative is that workers announce what they write. It costs a command for each
 // event, or for each event a question whether anyone waits, and an announcement may be
@@ -77,7 +77,7 @@ func (r *reader) await(ctx context.Context, k event.Key, wait time.Duration, eno
 			r.looks.join()
 			defer r.looks.leave()
 		}
-		pause := min(max(waited/4, quickestLook), slowestLook)
+		pause := min(max(waited/8, quickestLook), slowestLook)
 		if !r.sleep(ctx, min(pause, time.Until(until))) || !r.sleep(ctx, min(r.looks.turn(), time.Until(until))) {
 			if ctx.Err() != nil {
 				return nil, ctx.Err()

@@ -76,7 +76,7 @@ var rules = []rule{
 		if s.test() || s.below("shared/storage", standins) {
 			return ""
 		}
-		return s.imported(anyOf("go.mongodb.org/", "modernc.org/sqlite", "database/sql"))
+		return s.imported(anyOf("go.mongodb.org/", "modernc.org/sqlite", "zombiezen.com/go/sqlite", "database/sql"))
 	}},
 	{"shared/provider alone sends requests to providers", func(s source) string {
 		// The simulator is a provider and sends webhooks; the mains in

@@ -77,7 +77,7 @@ type linked struct {
 func shipped(t *testing.T) (out []linked) {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-json=Dir,Module", "-tags", Tags(),
-		"../api/cmd", "../worker/cmd", "../reconciler/cmd", "./standalone", "./simulator")
+		"../api/cmd", "../worker/cmd", "../reconciler/cmd", "./standalone", "./simulator", "./tarn")
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux", "GOARCH=amd64")
 	stdout, err := cmd.Output()
 	require.NoError(t, err)
@@ -123,6 +123,9 @@ func licences(text string) (names []string) {
 	}
 	if strings.Contains(text, "Permission is hereby granted, free of charge") {
 		names = append(names, "MIT")
+	}
+	if strings.Contains(text, "Permission to use, copy, modify, and distribute this software") && strings.Contains(text, "appear in all copies") {
+		names = append(names, "ISC")
 	}
 	if strings.Contains(text, "Redistribution and use in source and binary forms") {
 		if strings.Contains(text, "Neither the name") || strings.Contains(text, "The names of") {

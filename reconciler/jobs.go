@@ -145,10 +145,7 @@ func (r *Reconciler) eachLetter(ctx context.Context, w *work, do func(context.Co
 
 // lettersOf reads the filter of a job, with the cursor where it resumes.
 func lettersOf(t *storage.Task) (spec storage.RedriveSpec, f storage.LetterFilter, err error) {
-	if spec, err = decodeState[storage.RedriveSpec](t.Spec); err != nil {
-		return spec, f, fmt.Errorf("spec of job %s: %w", t.ID, err)
-	}
-	state, err := decodeState[jobState](t.State)
+	spec, state, err := specOf(t)
 	if err != nil {
 		return spec, f, err
 	}
@@ -161,6 +158,15 @@ func lettersOf(t *storage.Task) (spec storage.RedriveSpec, f storage.LetterFilte
 		f.To = t.CreatedAt
 	}
 	return spec, f, nil
+}
+
+// specOf reads what a job is to do and how far it has come.
+func specOf(t *storage.Task) (spec storage.RedriveSpec, state jobState, err error) {
+	if spec, err = decodeState[storage.RedriveSpec](t.Spec); err != nil {
+		return spec, state, fmt.Errorf("spec of job %s: %w", t.ID, err)
+	}
+	state, err = decodeState[jobState](t.State)
+	return spec, state, err
 }
 
 // count notes how many dead letters a job selects, unless that was noted when it

@@ -137,6 +137,7 @@ func New(o Options) (*Reconciler, error) {
 	r.runners = map[string]runner{
 		kindGaps: r.search, kindSweep: r.compare, kindBackfill: r.compare, kindVerify: r.compare,
 		kindPartition: r.comparePart, kindRedrive: r.redrive, kindDiscard: r.discard, kindDiscardSource: r.discardSource,
+		kindReread: r.reread,
 	}
 	return r, nil
 }
@@ -204,7 +205,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 		start("sweeps "+s.Name, r.taskQueue(s.Name, r.Parallel, kindSweep, kindBackfill, kindVerify, kindGaps))
 		start("partitions "+s.Name, r.taskQueue(s.Name, r.Parallel, kindPartition))
 	}
-	start("jobs", r.taskQueue("", r.Parallel, kindRedrive, kindDiscard, kindDiscardSource))
+	start("jobs", r.taskQueue("", r.Parallel, kindRedrive, kindDiscard, kindDiscardSource, kindReread))
 	start("schedule", r.schedule)
 	start("queue", r.queue)
 	all.Wait()

@@ -24,6 +24,7 @@ const (
 	kindRedrive       = storage.KindRedrive
 	kindDiscard       = storage.KindDiscard
 	kindDiscardSource = storage.KindDiscardSource
+	kindReread        = storage.KindReread
 	kindRecover       = storage.KindRecover
 	kindJudge         = "judge"
 	kindSubscription  = "subscription"

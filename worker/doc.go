@@ -96,6 +96,23 @@
 // signal from each event of its orders when that event is read, so it comes after
 // the orders, and is fetched once for all of them.
 //
+// # Commits of one event
+//
+// From its stream to the mirror an event waits for three commits of the store, one
+// after the other: log row, claim, write. The fourth settles it, once its document can be
+// read. Calls of different entities share commits. Those of one entity cannot:
+//
+// The answer to the log row says whether there is anything to sync, and a claim that
+// was raised before its signal waits in the lane would void the fetch that is under way
+// for earlier signals.
+//
+// The fetch is between claim and write. It begins when the claim is durable: a claim
+// that is lost with its worker would be given again, and until then nothing else tells
+// the two fetches apart.
+//
+// Write and settlement could be one transaction of SQLite, and not of MongoDB, where
+// each document is written by itself. No document would be readable sooner.
+//
 // # Delayed signals
 //
 // The refresh of a kind without events, and a second look at a read that may have

@@ -24,9 +24,8 @@ type lookout struct {
 	late *time.Timer
 
 	mu   sync.Mutex
-	read time.Time // when news were last read
-	// last are the last news; nil before the first.
-	last []stream.SourceNews
+	read time.Time           // when news were last read
+	last []stream.SourceNews // nil before the first
 }
 
 func newLookout(w *Worker) *lookout { return &lookout{w: w, late: time.NewTimer(newsLate)} }
@@ -71,13 +70,13 @@ func (l *lookout) see(news []stream.SourceNews) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.read = time.Now()
-	first := l.last == nil
-	if first {
-		l.last = make([]stream.SourceNews, len(news))
-	}
 	for i, name := range l.w.names {
-		l.seeState(l.w.sources[name], l.last[i], news[i])
-		if !first && news[i].Retried != l.last[i].Retried {
+		var last stream.SourceNews
+		if l.last != nil {
+			last = l.last[i]
+		}
+		l.seeOne(l.w.sources[name], last, news[i])
+		if l.last != nil && news[i].Retried != last.Retried {
 			l.overdue(name)
 		}
 	}
@@ -85,8 +84,8 @@ func (l *lookout) see(news []stream.SourceNews) {
 	l.w.statesRead()
 }
 
-// seeState takes the state of a source.
-func (l *lookout) seeState(src *source, last, now stream.SourceNews) {
+// seeOne takes the state of a source.
+func (l *lookout) seeOne(src *source, last, now stream.SourceNews) {
 	switch {
 	case now.Err == nil:
 		src.condition.See(now.State)

@@ -119,6 +119,11 @@ func (s *lateStore) Letters(ctx context.Context, f storage.LetterFilter) (storag
 	return ask(ctx, s, func(m storage.Store) (storage.Page[*storage.LetterRecord], error) { return m.Letters(ctx, f) })
 }
 
+// CountEvents counts rows of the event log.
+func (s *lateStore) CountEvents(ctx context.Context, f storage.EventFilter) (int64, error) {
+	return ask(ctx, s, func(m storage.Store) (int64, error) { return m.CountEvents(ctx, f) })
+}
+
 // CountLetters counts dead letters.
 func (s *lateStore) CountLetters(ctx context.Context, f storage.LetterFilter) (int64, error) {
 	return ask(ctx, s, func(m storage.Store) (int64, error) { return m.CountLetters(ctx, f) })

@@ -69,7 +69,7 @@ func TestSettingsOfDefinitions(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(folder, "shop.yaml"), []byte(`provider: shop
 signature: {scheme: timestamped-hmac, headers: [X-Sig]}
 envelope: {id: id, type: type, object: {id: id}, require: {livemode: "{mode}"}}
-api: {errors: message, probe: /me, pagination: {style: cursor}}
+api: {errors: message, probe: /me, pagination: {style: cursor, items: data, next: next}}
 kinds: {thing: {get: "/things/{thing}", list: /things}}
 events: {thing: {touches: [thing]}}
 `), 0o600))

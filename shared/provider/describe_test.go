@@ -75,5 +75,5 @@ func TestSamplesAreReadAsTheyWereAskedFor(t *testing.T) {
 		})
 	}
 	_, _, err := example(t, "stripe.yaml").Sample(Sample{ID: "e", Type: "product.updated", At: at, IDs: map[string]string{"a": "1", "b": "2"}})
-	require.EqualError(t, err, "an event of provider stripe cannot name b")
+	require.EqualError(t, err, "an event of provider stripe has no place for the ids a, b")
 }

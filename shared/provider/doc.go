@@ -18,7 +18,7 @@
 //	  tolerance: 5m                      # how far the clocks may differ, both ways; default 5m
 //
 //	envelope:                            # where to find things in an event; see Places
-//	  id: id                             # or header:webhook-id; body-hash; none (see Ids of events)
+//	  id: id                             # or header:webhook-id, of several families that whose signature counts; see Ids of events
 //	  type: type                         # or [header:X-Topic, action]: joined by dots
 //	  family_at: "."                     # default: what separates the family of a type from what happened
 //	  created_at: created_at             # optional
@@ -151,7 +151,7 @@
 // header that begins with "-" is a sister of the signature header: beside
 // Shop-Signature, {header:-id} is Shop-id. What is signed can be read once only:
 // {body} must be in signed, and so must {time} if a time is said to stand somewhere.
-// Where no time is signed there is no tolerance: a request that somebody recorded is
+// Where no time is signed there is no tolerance: a request that was recorded is
 // accepted for ever, and costs one fetch each time after the event's id is forgotten.
 //
 // The scheme public-key has the keys of hmac but hash, secret and secret_prefix, and

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -14,132 +15,180 @@ import (
 
 // Sample is an event to be made up.
 type Sample struct {
-	// ID, Type and At are the event's own fields. All are required.
+	// ID, Type and At are the event's own fields. All are required; the ID is not used
+	// where the provider gives none.
 	ID, Type string
 	At       time.Time
-	// IDs are the ids it names, by the names of its context.
+	// IDs are the ids it names, by the names that paths have in braces.
 	IDs map[string]string
 }
 
 // Sample makes up the body of a webhook that reads as the event, and the headers it
 // needs besides those of its signature. It has nothing but what is read of an event,
-// so it is for tests and tools. Bodies that hold several events or are forms are not
-// made up.
+// so it is for tests and tools. It is an error if the definition has no place for an
+// id, or requires a value that With has not filled in.
 func (d *Definition) Sample(s Sample) (http.Header, []byte, error) {
+	m := &made{header: http.Header{}, body: map[string]any{}, element: map[string]any{}}
 	e := &d.envelope
-	if e.form || e.each != nil {
-		return nil, nil, fmt.Errorf("webhooks of provider %s are forms or hold several events: give the body of one", d.Name)
-	}
-	m := madeUp{header: http.Header{}, body: map[string]any{}}
-	for i := range e.require {
-		m.put(&place{parts: []part{e.require[i].place}}, e.require[i].want)
-	}
+	m.put(&e.id, s.ID)
 	m.put(&e.eventType, s.Type)
-	if e.made == "" {
-		m.put(&e.id, s.ID)
-	}
-	if e.createdAt.is() {
-		at := e.time.write(s.At)
-		if e.createdAt.parts[0].kind == inBody && json.Valid([]byte(at)) {
-			m.putJSON(&e.createdAt, json.RawMessage(at))
-		} else {
-			m.put(&e.createdAt, at)
+	m.put(&e.createdAt, e.writeTime(s.At))
+	for i := range e.require {
+		r := &e.require[i]
+		if r.setting != "" {
+			return nil, nil, fmt.Errorf("provider %s requires the setting %q of an event: give its value", d.Name, r.setting)
 		}
+		m.put(&place{parts: []part{r.place}}, r.want)
 	}
-	left := m.ids(e, s.IDs)
-	if m.err == nil && len(left) > 0 {
-		m.err = fmt.Errorf("an event of provider %s cannot name %s", d.Name, strings.Join(left, ", "))
+	if err := d.sampleIDs(m, s.IDs); err != nil {
+		return nil, nil, err
 	}
 	if m.err != nil {
 		return nil, nil, m.err
 	}
-	text, err := json.Marshal(m.body)
-	return m.header, text, err
+	body, err := m.text(e)
+	return m.header, body, err
 }
 
-// madeUp is a webhook that is made up, and the first error in doing so.
-type madeUp struct {
-	header http.Header
-	body   map[string]any
-	err    error
-}
-
-// ids puts the ids where the envelope has them, and returns the names for which it has
-// no place: an envelope with one object has room for one.
-func (m *madeUp) ids(e *envelopeSpec, ids map[string]string) (left []string) {
-	if e.context.is() {
-		m.putJSON(&e.context, ids)
-		return nil
-	}
-	object := e.objectID.is()
-	for _, name := range slices.Sorted(maps.Keys(ids)) {
-		i := slices.IndexFunc(e.ids, func(p idPlace) bool { return string(p.name) == name })
-		switch {
-		case i >= 0:
-			m.put(&e.ids[i].at, ids[name])
-		case object:
-			object = false
-			m.put(&e.objectID, ids[name])
-			if e.objectTyp.is() {
-				m.put(&e.objectTyp, name)
-			}
-		default:
-			left = append(left, name)
+// sampleIDs puts the ids of an event where each is read.
+func (d *Definition) sampleIDs(m *made, ids map[string]string) error {
+	e, rest := &d.envelope, maps.Clone(ids)
+	for i := range e.ids {
+		name := string(e.ids[i].name)
+		if id, ok := rest[name]; ok {
+			m.put(&e.ids[i].at, id)
+			delete(rest, name)
 		}
 	}
-	return left
+	names := slices.Sorted(maps.Keys(rest))
+	switch {
+	case e.context.is():
+		for _, name := range names {
+			m.putPart(&e.context.parts[0], append(slices.Clone(e.context.parts[0].path), name), rest[name])
+		}
+	case len(names) == 0:
+	case !e.objectID.is() || len(names) > 1:
+		return fmt.Errorf("an event of provider %s has no place for the ids %s", d.Name, strings.Join(names, ", "))
+	default:
+		m.put(&e.objectTyp, names[0])
+		m.put(&e.objectID, rest[names[0]])
+	}
+	return nil
 }
 
-// put puts a text at a place. What a place joins of several parts is cut at its dots,
-// and the last part has what is left.
-func (m *madeUp) put(p *place, text string) {
+// made is a request that is being made up.
+type made struct {
+	header        http.Header
+	form          url.Values
+	body, element map[string]any
+	err           error
+}
+
+// put puts a text at a place. Of a place of several parts each but the last gets one
+// step of the text.
+func (m *made) put(p *place, text string) {
 	for i := range p.parts {
-		one, rest := text, ""
+		step := text
 		if i < len(p.parts)-1 {
-			one, rest, _ = strings.Cut(text, ".")
+			step, text, _ = strings.Cut(text, ".")
 		}
-		if one != "" {
-			m.putPart(&p.parts[i], one)
+		if step != "" || len(p.parts) == 1 {
+			m.putPart(&p.parts[i], p.parts[i].path, step)
 		}
-		text = rest
 	}
 }
 
-// putJSON puts a value at a place that is one path.
-func (m *madeUp) putJSON(p *place, value any) { m.putPart(&p.parts[0], value) }
-
-func (m *madeUp) putPart(p *part, value any) {
+// putPart puts a text at a part, whose path may have been made longer.
+func (m *made) putPart(p *part, path rawjson.Path, text string) {
 	switch p.kind {
 	case inHeader:
-		m.header.Set(p.header.text, fmt.Sprint(value))
+		m.header.Set(p.header.text, text)
+	case inForm:
+		if m.form == nil {
+			m.form = url.Values{}
+		}
+		m.form.Set(p.text, text)
+	case inElement:
+		m.putJSON(m.element, path, text)
+	case inBody:
+		m.putJSON(m.body, path, text)
 	case isFixed:
-	default:
-		if err := (placed{p.path, value}).put(m.body); err != nil && m.err == nil {
-			m.err = err
+		if text != p.fixed && m.err == nil {
+			m.err = fmt.Errorf("%q cannot be made up: the definition says %s there", text, p.text)
 		}
 	}
 }
 
-// placed is a value at its path in a body.
-type placed struct {
-	path  rawjson.Path
-	value any
-}
-
-// put puts the value into a body, with the objects on the way to it.
-func (p placed) put(body map[string]any) error {
-	in := body
-	for _, step := range p.path[:len(p.path)-1] {
+// putJSON puts a value into an object, with the objects on the way to it.
+func (m *made) putJSON(in map[string]any, path rawjson.Path, text string) {
+	for _, step := range path[:len(path)-1] {
 		inner, ok := in[step].(map[string]any)
 		if !ok {
-			if in[step] != nil {
-				return fmt.Errorf("%s cannot be made up: another field of the event stands on the way to it", p.path)
+			if in[step] != nil && m.err == nil {
+				m.err = fmt.Errorf("%s cannot be made up: another field of the event stands on the way to it", path)
 			}
 			inner = map[string]any{}
 			in[step] = inner
 		}
 		in = inner
 	}
-	in[p.path[len(p.path)-1]] = p.value
-	return nil
+	in[path[len(path)-1]] = text
+}
+
+// text returns the body.
+func (m *made) text(e *envelopeSpec) ([]byte, error) {
+	if e.form {
+		m.header.Set("Content-Type", "application/x-www-form-urlencoded")
+		return []byte(m.form.Encode()), nil
+	}
+	m.number(e)
+	if e.each == nil {
+		return json.Marshal(m.body)
+	}
+	if len(e.each.steps) == 0 {
+		return json.Marshal([]any{m.element})
+	}
+	m.body = around(m.body, e.each.steps, m.element, slices.Contains(e.each.steps, "*")).(map[string]any)
+	return json.Marshal(m.body)
+}
+
+// number makes a time that stands in JSON a number, where it is one.
+func (m *made) number(e *envelopeSpec) {
+	path := e.createdAt.only()
+	if path == nil && e.createdAt.is() && e.createdAt.parts[0].kind == inBody {
+		path = e.createdAt.parts[0].path
+	}
+	in := m.body
+	if e.createdAt.is() && e.createdAt.parts[0].kind == inElement {
+		in = m.element
+	}
+	for i, step := range path {
+		if i < len(path)-1 {
+			in, _ = in[step].(map[string]any)
+			continue
+		}
+		if text, ok := in[step].(string); ok && json.Valid([]byte(text)) {
+			in[step] = json.RawMessage(text)
+		}
+	}
+}
+
+// around puts an event where the way of each leads, in one array of it. starred: the
+// way says itself where arrays are.
+func around(in any, steps rawjson.Path, event any, starred bool) any {
+	if len(steps) == 0 {
+		if starred {
+			return event
+		}
+		return []any{event}
+	}
+	if steps[0] == "*" {
+		return []any{around(nil, steps[1:], event, starred)}
+	}
+	object, ok := in.(map[string]any)
+	if !ok {
+		object = map[string]any{}
+	}
+	object[steps[0]] = around(object[steps[0]], steps[1:], event, starred)
+	return object
 }

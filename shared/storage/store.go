@@ -134,6 +134,9 @@ type Reader interface {
 	EventByID(ctx context.Context, source, id string) ([]*EventRow, error)
 	// Events lists rows, newest received_at first.
 	Events(ctx context.Context, f EventFilter) (Page[*EventRow], error)
+	// CountEvents counts what a filter selects; Limit and Cursor are ignored. With a
+	// Note only rows with that note are read.
+	CountEvents(ctx context.Context, f EventFilter) (int64, error)
 }
 
 // Page is one page of a list.

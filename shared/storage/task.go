@@ -25,6 +25,7 @@ const (
 	KindRedrive       = "redrive" // of dead letters, with a RedriveSpec
 	KindDiscard       = "discard" // of dead letters, with a RedriveSpec
 	KindDiscardSource = "abandon" // of a source that is given up
+	KindReread        = "reread"  // of events with a note, with a RedriveSpec
 	KindRecover       = "recover" // of what Redis lost of a source, standing
 )
 
@@ -61,7 +62,9 @@ type Task struct {
 
 // RedriveSpec is the Spec, in JSON, of a task that goes through dead letters:
 // one of kind "redrive" appends their work again, one of kind "discard" gives
-// them up. Its Counts are total, done and failed.
+// them up. Its Counts are total, done and failed. One of kind "reread" goes through the
+// events of a source that have a note; of its Filter only Source, which is needed,
+// Type, From and To count, and From and To bound received_at.
 type RedriveSpec struct {
 	// Filter selects the dead letters. Status, Limit and Cursor are not looked at:
 	// only open dead letters are touched. To is never zero: what is buried after the
@@ -71,6 +74,8 @@ type RedriveSpec struct {
 	Rate float64 `json:"rate,omitempty"`
 	// Reason is why dead letters are discarded. "" in a redrive.
 	Reason string `json:"reason,omitempty"`
+	// Note selects the events of a task of kind "reread". "" in others.
+	Note string `json:"note,omitempty"`
 }
 
 // SweepSpec is the Spec, in JSON, of a task that compares with the provider:

@@ -217,12 +217,6 @@ func TestAHeartbeatBringsNews(t *testing.T) {
 		require.Equal(t, []string{"w1"}, live)
 		require.Equal(t, want, news)
 	}
-	// A state that cannot be read costs no heartbeat.
-	require.NoError(t, s.client.Set(t.Context(), s.keys.retried(), "no hash", 0).Err())
-	live, news, err := m.BeatAndRead(t.Context(), sources)
-	require.NoError(t, err)
-	require.Equal(t, []string{"w1"}, live)
-	require.Nil(t, news)
 }
 
 func TestFleetShowsShards(t *testing.T) {

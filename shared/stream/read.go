@@ -3,6 +3,7 @@ package stream
 import (
 	"context"
 	"fmt"
+	"maps"
 
 	"github.com/tarn-sync/tarn/shared/event"
 )
@@ -162,22 +163,22 @@ func (l *Lease) addMarks(keys []string, source string, events []string) []string
 func entriesOf(v any, tier event.Tier) []Entry {
 	list := asList(v)
 	entries := make([]Entry, len(list))
+	fields := map[string]string{} // of one entry after the other
 	for i, item := range list {
 		parts := asList(item)
-		fields := fieldsOf(asList(parts[1]))
+		clear(fields)
+		addFields(fields, asList(parts[1]))
 		e := Entry{ID: asText(parts[0]), Tier: tier, Parked: asInt(parts[2]) == 1}
 		if e.Signal, e.Err = event.ParseSignal(fields); e.Err != nil {
-			e.Fields = fields
+			e.Fields = maps.Clone(fields)
 		}
 		entries[i] = e
 	}
 	return entries
 }
 
-func fieldsOf(flat []any) map[string]string {
-	fields := make(map[string]string, len(flat)/2)
+func addFields(fields map[string]string, flat []any) {
 	for i := 0; i+1 < len(flat); i += 2 {
 		fields[asText(flat[i])] = asText(flat[i+1])
 	}
-	return fields
 }

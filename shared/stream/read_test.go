@@ -111,3 +111,27 @@ func TestAwaitWakesForWhatIsNew(t *testing.T) {
 	require.NoError(t, <-woken)
 	require.Less(t, time.Since(begun), 500*time.Millisecond)
 }
+
+// Entries that cannot be read keep their own fields, whatever others there are.
+func TestUnreadableEntriesKeepTheirFields(t *testing.T) {
+	good, err := happened("evt_1", "a").Fields()
+	require.NoError(t, err)
+	for i := range good {
+		if text, ok := good[i].([]byte); ok {
+			good[i] = string(text)
+		}
+	}
+	reply := []any{
+		[]any{"1-1", []any{"x", "1"}, int64(0)},
+		[]any{"1-2", good, int64(0)},
+		[]any{"1-3", []any{"y", "2", "z", "3"}, int64(1)},
+	}
+	entries := entriesOf(reply, event.TierLive)
+	require.Equal(t, []string{"1-1", "1-2", "1-3"}, idsOf(entries))
+	require.Equal(t, map[string]string{"x": "1"}, entries[0].Fields)
+	require.NoError(t, entries[1].Err)
+	require.Nil(t, entries[1].Fields)
+	require.Equal(t, happened("evt_1", "a").CauseID, entries[1].Signal.CauseID)
+	require.Equal(t, map[string]string{"y": "2", "z": "3"}, entries[2].Fields)
+	require.True(t, entries[2].Parked)
+}

@@ -31,6 +31,7 @@ list that can be asked for. It writes nothing anywhere.`,
 		set.Var(&o.secrets, "secret", "`SECRET`, or @FILE that holds it, to check the signature with; may be repeated")
 		set.StringVar(&o.webhookURL, "webhook-url", "", "`URL` the provider sends to, where the signature covers it")
 		set.StringVar(&o.pathSecret, "path-secret", "", "`SECRET` that stood in the path, where the definition says scheme: none")
+		set.Var(&o.settings, "setting", "`NAME=VALUE` of a source's settings, which the definition may require of events; may be repeated")
 		set.StringVar(&o.apiURL, "api-url", "", "`URL` of the API, with its version; with --api-key the requests are made")
 		set.StringVar(&o.apiKey, "api-key", "", "`KEY` of the API, or @FILE that holds it")
 		set.DurationVar(&o.timeout, "timeout", 10*time.Second, "`TIME` for one request")
@@ -42,7 +43,7 @@ list that can be asked for. It writes nothing anywhere.`,
 
 type checkOptions struct {
 	event, webhookURL, pathSecret, apiURL, apiKey string
-	header, secrets                               texts
+	header, secrets, settings                     texts
 	timeout                                       time.Duration
 }
 
@@ -68,6 +69,11 @@ func (o *checkOptions) check(ctx context.Context, c *checker, name string) error
 	if err != nil {
 		c.bad("%v\n", err)
 		return errWrong
+	}
+	if o.event != "" {
+		if d, err = o.settings.filledIn(d); err != nil {
+			return err
+		}
 	}
 	c.printf("%s: provider %s, %d kinds, %d families of events\n", name, d.Name, len(d.Kinds()), len(d.Families()))
 	var client *provider.Client
@@ -112,7 +118,7 @@ func (o *checkOptions) checkEvent(c *checker, d *provider.Definition) ([]event.R
 	if err := o.checkSignature(c, d, h, body); err != nil {
 		return nil, err
 	}
-	return c.event(d, h, body), nil
+	return c.events(d, h, body), nil
 }
 
 func (o *checkOptions) checkSignature(c *checker, d *provider.Definition, h http.Header, body []byte) error {
@@ -142,14 +148,30 @@ func (o *checkOptions) checkSignature(c *checker, d *provider.Definition, h http
 	return nil
 }
 
-// event prints what an event says and returns the entities it names.
-func (c *checker) event(d *provider.Definition, h http.Header, body []byte) []event.Ref {
-	const source = "check"
-	e, err := d.Event(source, h, body, c.env.Now())
+// events prints what the events of a body say and returns the entities they name.
+func (c *checker) events(d *provider.Definition, h http.Header, body []byte) (named []event.Ref) {
+	events, err := d.Events("check", h, body, c.env.Now())
 	if err != nil {
 		c.bad("\nevent: refused as malformed: %v\n", err)
 		return nil
 	}
+	if len(events) == 0 {
+		c.printf("\nthe body holds no event\n")
+	}
+	for _, e := range events {
+		c.event(e)
+		for _, ref := range append(e.Entities[:len(e.Entities):len(e.Entities)], e.Derived...) {
+			known := func(r event.Ref) bool { return r.Key == ref.Key }
+			if !slices.ContainsFunc(named, known) {
+				named = append(named, ref)
+			}
+		}
+	}
+	return named
+}
+
+// event prints what one event says.
+func (c *checker) event(e *event.Event) {
 	c.printf("\nevent %s of type %s\n", e.ID, e.Type)
 	switch {
 	case e.Undated:
@@ -157,16 +179,29 @@ func (c *checker) event(d *provider.Definition, h http.Header, body []byte) []ev
 	case !e.CreatedAt.IsZero():
 		c.printf("  created at %s\n", e.CreatedAt.Format(time.RFC3339Nano))
 	}
+	for _, place := range slices.Sorted(maps.Keys(e.Given)) {
+		c.printf("  keeps %s = %s\n", place, e.Given[place])
+	}
 	for i, ref := range e.Entities {
 		c.printf("  %s %s\n", map[bool]string{true: "is about", false: "touches"}[i == 0], inWords(ref))
 	}
 	for _, ref := range e.Derived {
 		c.printf("  refreshes %s\n", inWords(ref))
 	}
-	if e.Unnamed || len(e.Entities) == 0 {
+	switch {
+	case e.Note != 0:
+		c.bad("  %s: %s\n", e.Note, noteWords[e.Note])
+	case e.Unnamed:
 		c.bad("  does not name the entity that its type is about: is the place of its id right?\n")
 	}
-	return append(e.Entities[:len(e.Entities):len(e.Entities)], e.Derived...)
+}
+
+// noteWords say what a note means for an event.
+var noteWords = map[event.Note]string{
+	event.NamesNothing: "it names no entity, so it is logged and nothing is fetched; is the place of its ids right?",
+	event.UnknownType:  "the definition knows neither the family of its type nor a kind of that name",
+	event.RequireUnmet: "it lacks a value that the definition requires, so it is logged and nothing is fetched",
+	event.Unreadable:   "it cannot be read, while others of the request can",
 }
 
 func inWords(ref event.Ref) string {
@@ -239,7 +274,7 @@ func (c *checker) fetch(ctx context.Context, client *provider.Client, ref event.
 	case s.Deleted:
 		c.printf("    HTTP 200, proves itself as %s, deleted\n", ref.Key.Kind)
 	case s.Status != "":
-		c.printf("    HTTP 200, proves itself as %s, status %s, %d entries of history\n", ref.Key.Kind, s.Status, len(s.History))
+		c.printf("    HTTP 200, proves itself as %s, status %s\n", ref.Key.Kind, s.Status)
 	default:
 		c.printf("    HTTP 200, proves itself as %s\n", ref.Key.Kind)
 	}

@@ -186,8 +186,8 @@ func TestProviderCheckOfEventsThatNameNothing(t *testing.T) {
 	for body, want := range map[string]string{
 		"{":                              "event: refused as malformed: body is not JSON",
 		`{"id":"e"}`:                     "event: refused as malformed: type",
-		`{"id":"e","type":"order.made"}`: "does not name the entity that its type is about",
-		`{"id":"e","type":"moon.rose"}`:  "does not name the entity that its type is about",
+		`{"id":"e","type":"order.made"}`: "names_nothing: it names no entity",
+		`{"id":"e","type":"moon.rose"}`:  "unknown_type: the definition knows neither the family of its type",
 		strings.Replace(orderEvent, "2026-07-01T", "noon", 1):              "created_at cannot be read as a time",
 		strings.Replace(orderEvent, `"account":"a1",`, "", 1):              "none yet, for the mirror has to know its parents",
 		strings.Replace(orderEvent, `"order":"o1"`, `"order":{"id":1}`, 1): "does not name the entity that its type is about",
@@ -195,6 +195,35 @@ func TestProviderCheckOfEventsThatNameNothing(t *testing.T) {
 		got := run(t, body, "provider", "check", definition, "--event", "-")
 		require.Contains(t, got.out, want, body)
 	}
+}
+
+// A request may hold several events, and the definition may require values of them.
+func TestProviderCheckOfSeveralEvents(t *testing.T) {
+	definition := file(t, "shop.yaml", strings.Replace(shop, "envelope: {id: id, type: type, created_at: created_at, context: ids}",
+		`envelope: {each: events, id: "@.id", type: "@.type", context: "@.ids", require: {mode: "{mode}"}}`, 1))
+	two := `{"mode":"live","events":[` + orderEvent + `,` + strings.NewReplacer("evt_1", "evt_2", "o1", "o2").Replace(orderEvent) + `]}`
+	check := func(body string, more ...string) ran {
+		return run(t, body, append([]string{"provider", "check", definition, "--event", "-"}, more...)...)
+	}
+	got := check(two, "--setting", "mode=live")
+	require.Equal(t, OK, got.status, got.out+got.err)
+	for _, want := range []string{"event evt_1 of type order.made\n  keeps mode = live\n", "is about order o2 of account a1\n", "GET /accounts/a1/orders/o1?expand=all\n", "GET /accounts/a1/orders/o2?expand=all\n"} {
+		require.Contains(t, got.out, want)
+	}
+	require.Equal(t, 1, strings.Count(got.out, "GET /accounts/a1\n"), "once, though both name it")
+	got = check(two, "--setting", "mode=test")
+	require.Equal(t, Wrong, got.status)
+	require.Contains(t, got.out, "require_unmet: it lacks a value that the definition requires")
+	require.Contains(t, check(`{"events":[]}`, "--setting", "mode=live").out, "the body holds no event")
+	got = check(two)
+	require.Equal(t, Misused, got.status)
+	require.Contains(t, got.err, `--setting: provider shop needs the setting "mode"`)
+	require.Contains(t, check(two, "--setting", "mode=live", "--setting", "moon=1").err, `provider shop has no setting "moon"`)
+
+	signed := run(t, "", "webhook", "sign", "--provider", definition, "--secret", "@"+file(t, "secret", secretText), "--type", "order.made", "--id", "order=o1", "--id", "account=a1", "--setting", "mode=live")
+	require.Equal(t, OK, signed.status, signed.err)
+	_, body, _ := strings.Cut(signed.out, "\n\n")
+	require.Equal(t, OK, check(body, "--setting", "mode=live").status)
 }
 
 // With an address and a key the requests are made.
@@ -221,7 +250,7 @@ func TestProviderCheckAsksTheAPI(t *testing.T) {
 	require.Equal(t, Wrong, got.status, got.err)
 	for _, want := range []string{
 		"probe: the API takes the key\n",
-		"  GET /accounts/a1/orders/o1?expand=all\n    HTTP 200, proves itself as order, status made",
+		"  GET /accounts/a1/orders/o1?expand=all\n    HTTP 200, proves itself as order, status made\n",
 		"  GET /accounts/a1\n    HTTP 200, proves itself as account\n",
 		"  GET /accounts/a1/total\n    fetch check/total/a1: the answer is empty or an error, so it is not the total (class transient)\n",
 		"  GET /accounts\n    HTTP 200, 2 of account, more pages follow\n",

@@ -6,6 +6,8 @@ import (
 	"net/http"
 	"os"
 	"strings"
+
+	"github.com/tarn-sync/tarn/shared/provider"
 )
 
 // texts is a flag that may be given several times.
@@ -34,6 +36,19 @@ func (t texts) pairs(flag string) (map[string]string, error) {
 		all[name] = value
 	}
 	return all, nil
+}
+
+// filledIn returns a definition with the settings of a source.
+func (t texts) filledIn(d *provider.Definition) (*provider.Definition, error) {
+	settings, err := t.pairs("setting")
+	if err != nil {
+		return nil, err
+	}
+	filled, err := d.With(settings)
+	if err != nil {
+		return nil, misused("--setting: %w", err)
+	}
+	return filled, nil
 }
 
 // headers reads values such as "Name: value".

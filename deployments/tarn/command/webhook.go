@@ -79,7 +79,7 @@ scheme: none, the secret is added to it.`,
 // webhookOptions are the flags of both commands.
 type webhookOptions struct {
 	provider, secret, event, eventType, eventID, url string
-	ids, header                                      texts
+	ids, header, settings                            texts
 	at                                               string
 }
 
@@ -91,6 +91,7 @@ func (o *webhookOptions) flags(set *flag.FlagSet) {
 	set.StringVar(&o.eventID, "event-id", "", "`ID` of the event; default: one that is drawn")
 	set.Var(&o.ids, "id", "`NAME=ID` that a made-up event names; may be repeated")
 	set.Var(&o.header, "header", "`'Name: value'` that is sent besides; may be repeated")
+	set.Var(&o.settings, "setting", "`NAME=VALUE` of a source's settings, which the definition may require of events; may be repeated")
 	set.StringVar(&o.at, "at", "", "`TIME` of the signature, as 2026-07-01T12:00:00Z; default: now")
 }
 
@@ -177,6 +178,9 @@ func (o *webhookOptions) message(env *Env, d *provider.Definition, at time.Time)
 func (o *webhookOptions) made(d *provider.Definition, id string, at time.Time) (http.Header, []byte, error) {
 	ids, err := o.ids.pairs("id")
 	if err != nil {
+		return nil, nil, err
+	}
+	if d, err = o.settings.filledIn(d); err != nil {
 		return nil, nil, err
 	}
 	return d.Sample(provider.Sample{ID: id, Type: o.eventType, At: at, IDs: ids})

@@ -27,6 +27,6 @@
 // # Time
 //
 // Where a scheme signs a time, a request is accepted for a while around it. Where it
-// signs none, a request that somebody recorded is accepted for ever: only the
+// signs none, a recorded request is accepted for ever: only the
 // event's id keeps it from being processed again.
 package signature

@@ -373,3 +373,19 @@ func TestExplain(t *testing.T) {
 	requireReason(t, err, Malformed)
 	require.Equal(t, []Step{{"header", "X-Hub-Signature-256: x"}}, steps)
 }
+
+// BenchmarkVerify is the cost of one good signature of an event of usual size.
+func BenchmarkVerify(b *testing.B) {
+	body := `{"id":"evt_1","type":"order.executed","context":{"account":"cusa_1","order":"bord_1"}}` + strings.Repeat(" ", 200)
+	for name, spec := range templates {
+		b.Run(name, func(b *testing.B) {
+			v, r := verifierOf(b, spec, address, secretOf(spec)), signedRequest(b, spec, secretOf(spec), body)
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := v.Verify(r, noon, time.Minute); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -116,6 +116,21 @@ func (s *Store) Events(ctx context.Context, f storage.EventFilter) (storage.Page
 	}), nil
 }
 
+// CountEvents counts what a filter selects.
+func (s *Store) CountEvents(ctx context.Context, f storage.EventFilter) (int64, error) {
+	if !f.Entity.IsZero() {
+		if f.Source != "" && f.Source != f.Entity.Source {
+			return 0, nil
+		}
+		f.Source = f.Entity.Source
+	}
+	n, err := s.events.CountDocuments(ctx, eventFilter(f))
+	if err != nil {
+		return 0, fmt.Errorf("count events: %w", classify(ctx, err))
+	}
+	return n, nil
+}
+
 // eventFilter selects rows. The source of an entity is that of the filter.
 func eventFilter(f storage.EventFilter) bson.D {
 	filter := bson.D{}

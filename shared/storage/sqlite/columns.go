@@ -34,10 +34,13 @@ func text(b []byte) any {
 	case b == nil:
 		return nil
 	case utf8.Valid(b):
-		return string(b)
+		return textBytes(b)
 	}
 	return b
 }
+
+// textBytes is a value that is bound as a text.
+type textBytes []byte
 
 // object is a map of ids as a JSON object, "" for none.
 func object(m map[string]string) (string, error) {

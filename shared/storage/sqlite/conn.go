@@ -5,20 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
-	"unsafe"
+	"strings"
 
-	"modernc.org/libc"
-	"modernc.org/libc/sys/types"
-	sqlitelib "modernc.org/sqlite/lib"
+	zombiezen "zombiezen.com/go/sqlite"
 )
 
-// conn is the writer's connection. It calls the C API of the SQLite that the
-// driver has, and not the driver: database/sql and the driver allocate and copy
-// for each statement about as much as the statement itself costs. Only one
+// conn is the writer's connection. It does without database/sql, which allocates and
+// copies for each statement about as much as the statement itself costs. Only one
 // goroutine uses it at a time.
 type conn struct {
-	tls   *libc.TLS
-	db    uintptr
+	db    *zombiezen.Conn
 	stmts map[string]*stmt
 	// prepared is called with every statement before it is prepared. May be nil.
 	prepared func(query string)
@@ -28,37 +24,18 @@ type conn struct {
 
 // openConn opens a file that exists.
 func openConn(path string, prepared func(string)) (*conn, error) {
-	c := &conn{tls: libc.NewTLS(), stmts: map[string]*stmt{}, prepared: prepared}
-	var rc int32
-	err := c.withText(path, func(name uintptr) error {
-		return c.withPointer(func(out uintptr) {
-			rc = sqlitelib.Xsqlite3_open_v2(c.tls, name, out, sqlitelib.SQLITE_OPEN_READWRITE|sqlitelib.SQLITE_OPEN_NOMUTEX, 0)
-			c.db = pointerAt(out)
-		})
-	})
-	if err == nil && rc != sqlitelib.SQLITE_OK {
-		err = c.error(rc)
-	}
+	db, err := zombiezen.OpenConn(path, zombiezen.OpenReadWrite)
 	if err != nil {
-		return nil, errors.Join(err, c.close())
+		return nil, coding(err)
 	}
-	sqlitelib.Xsqlite3_extended_result_codes(c.tls, c.db, 1)
-	return c, nil
+	db.SetBusyTimeout(0) // prepare sets it; the package's own handler would wait for ever
+	return &conn{db: db, stmts: map[string]*stmt{}, prepared: prepared}, nil
 }
 
 // close finalizes the statements and closes the connection.
 func (c *conn) close() error {
-	for _, s := range c.stmts {
-		s.finalize()
-	}
 	clear(c.stmts)
-	rc := sqlitelib.Xsqlite3_close_v2(c.tls, c.db)
-	c.db = 0
-	defer c.tls.Close()
-	if rc != sqlitelib.SQLITE_OK {
-		return c.error(rc)
-	}
-	return nil
+	return coding(c.db.Close())
 }
 
 // script executes statements that take no values and whose rows are of no interest.
@@ -66,16 +43,22 @@ func (c *conn) script(queries string) error {
 	if c.prepared != nil {
 		c.prepared(queries)
 	}
-	var rc int32
-	err := c.withText(queries, func(text uintptr) error {
-		c.ran++
-		rc = sqlitelib.Xsqlite3_exec(c.tls, c.db, text, 0, 0, 0)
-		return nil
-	})
-	if err == nil && rc != sqlitelib.SQLITE_OK {
-		err = c.error(rc)
+	c.ran++
+	for strings.TrimSpace(queries) != "" {
+		s, trailing, err := c.db.PrepareTransient(queries)
+		if err != nil {
+			return coding(err)
+		}
+		queries = queries[len(queries)-trailing:]
+		for more := true; more && err == nil; {
+			more, err = s.Step()
+		}
+		_ = s.Finalize() // its error is the one that Step has returned
+		if err != nil {
+			return coding(err)
+		}
 	}
-	return err
+	return nil
 }
 
 // stmt returns a statement, which is prepared once: there are a few dozen.
@@ -83,31 +66,16 @@ func (c *conn) stmt(query string) (*stmt, error) {
 	if s, ok := c.stmts[query]; ok {
 		return s, nil
 	}
-	s, err := c.prepare(query)
-	if err != nil {
-		return nil, fmt.Errorf("prepare %q: %w", query, err)
-	}
-	c.stmts[query] = s
-	return s, nil
-}
-
-func (c *conn) prepare(query string) (*stmt, error) {
 	if c.prepared != nil {
 		c.prepared(query)
 	}
-	s := &stmt{conn: c}
-	var rc int32
-	err := c.withText(query, func(text uintptr) error {
-		return c.withPointer(func(out uintptr) {
-			rc = sqlitelib.Xsqlite3_prepare_v3(c.tls, c.db, text, -1, sqlitelib.SQLITE_PREPARE_PERSISTENT, out, 0)
-			s.handle = pointerAt(out)
-			s.values = int(sqlitelib.Xsqlite3_bind_parameter_count(c.tls, s.handle))
-		})
-	})
-	if err == nil && rc != sqlitelib.SQLITE_OK {
-		err = c.error(rc)
+	handle, err := c.db.Prepare(query)
+	if err != nil {
+		return nil, fmt.Errorf("prepare %q: %w", query, coding(err))
 	}
-	return s, err
+	s := &stmt{conn: c, handle: handle, values: handle.BindParamCount()}
+	c.stmts[query] = s
+	return s, nil
 }
 
 // exec runs a statement and returns how many rows it changed.
@@ -133,6 +101,27 @@ func (c *conn) row(query string, args ...any) scanner {
 	return oneRow{s}
 }
 
+// find runs a query for one row, whose Scan must be called. It is nil if there is none.
+func (c *conn) find(query string, args ...any) (scanner, error) {
+	s, err := c.stmt(query)
+	if err == nil {
+		err = s.bind(args)
+	}
+	if err != nil {
+		return nil, err
+	}
+	c.ran++
+	there, err := s.step()
+	if err != nil {
+		return nil, err
+	}
+	if !there {
+		s.reset()
+		return nil, nil
+	}
+	return foundRow{s}, nil
+}
+
 // rows runs a query. The statement is not used again before the rows are closed.
 func (c *conn) rows(query string, args ...any) (*rows, error) {
 	s, err := c.stmt(query)
@@ -147,158 +136,66 @@ func (c *conn) rows(query string, args ...any) (*rows, error) {
 }
 
 // inserted is the number of the row that was inserted last.
-func (c *conn) inserted() int64 { return sqlitelib.Xsqlite3_last_insert_rowid(c.tls, c.db) }
+func (c *conn) inserted() int64 { return c.db.LastInsertRowID() }
 
 // inTransaction reports whether a transaction is open. SQLite ends one itself
 // after some errors.
-func (c *conn) inTransaction() bool { return sqlitelib.Xsqlite3_get_autocommit(c.tls, c.db) == 0 }
+func (c *conn) inTransaction() bool { return !c.db.AutocommitEnabled() }
 
 // sqliteError is an error of SQLite's own. The driver's errors have the same
 // method.
 type sqliteError struct {
 	code int
-	text string
+	error
 }
-
-func (e *sqliteError) Error() string { return e.text }
 
 // Code is the extended result code.
 func (e *sqliteError) Code() int { return e.code }
 
-func (c *conn) error(rc int32) error {
-	text := libc.GoString(sqlitelib.Xsqlite3_errstr(c.tls, rc))
-	if c.db != 0 {
-		if more := libc.GoString(sqlitelib.Xsqlite3_errmsg(c.tls, c.db)); more != text {
-			text += ": " + more
-		}
+// Unwrap returns the error of the connection.
+func (e *sqliteError) Unwrap() error { return e.error }
+
+// coding returns an error of the connection as one with a code; nil for nil.
+func coding(err error) error {
+	if err == nil {
+		return nil
 	}
-	return &sqliteError{code: int(rc), text: fmt.Sprintf("%s (%d)", text, rc)}
+	code := int(zombiezen.ErrCode(err))
+	return &sqliteError{code, fmt.Errorf("%w (%d)", err, code)}
 }
-
-// withText calls do with a C string.
-func (c *conn) withText(s string, do func(uintptr) error) error {
-	text, err := libc.CString(s)
-	if err != nil {
-		return err
-	}
-	defer libc.Xfree(c.tls, text)
-	return do(text)
-}
-
-// withPointer calls do with the address of a pointer.
-func (c *conn) withPointer(do func(uintptr)) error {
-	out := libc.Xcalloc(c.tls, 1, pointerSize)
-	if out == 0 {
-		return errNoMemory
-	}
-	defer libc.Xfree(c.tls, out)
-	do(out)
-	return nil
-}
-
-const pointerSize = types.Size_t(unsafe.Sizeof(uintptr(0)))
-
-var errNoMemory = &sqliteError{code: sqlitelib.SQLITE_NOMEM, text: "out of memory"}
-
-// memory is what SQLite has at an address.
-func memory(at uintptr, n int) []byte {
-	return unsafe.Slice((*byte)(*(*unsafe.Pointer)(unsafe.Pointer(&at))), n)
-}
-
-func pointerAt(at uintptr) uintptr { return *(*uintptr)(*(*unsafe.Pointer)(unsafe.Pointer(&at))) }
 
 // stmt is a prepared statement.
 type stmt struct {
 	conn   *conn
-	handle uintptr
+	handle *zombiezen.Stmt
 	values int // how many it takes
-	// buffer holds the texts of the values until the statement is bound again, so
-	// that SQLite need not copy them. It is C's memory.
-	buffer     uintptr
-	size, used int
 }
 
-// bufferKept is the largest buffer, in bytes, that a statement uses again. A larger one
-// is freed when the statement is bound the next time.
-const bufferKept = 64 << 10
-
-// bind sets all values of a statement: texts, blobs, whole numbers, booleans, nil.
+// bind sets all values of a statement: texts, also as textBytes, blobs, whole numbers, booleans, nil.
+// The next step has the error of one that could not be set.
 func (s *stmt) bind(args []any) error {
-	if len(args) != s.values { // the others would point to what was there before
+	if len(args) != s.values { // the others would be what was there before
 		return fmt.Errorf("a statement of %d values was given %d", s.values, len(args))
 	}
-	need := 0
-	for _, a := range args {
-		switch a := a.(type) {
-		case string:
-			need += len(a) + 1
-		case []byte:
-			need += len(a) + 1
-		}
-	}
-	if err := s.room(need); err != nil {
-		return err
-	}
 	for i, a := range args {
-		if rc := s.bindOne(int32(i+1), a); rc != sqlitelib.SQLITE_OK {
-			return s.conn.error(rc)
+		switch a := a.(type) {
+		case nil:
+			s.handle.BindNull(i + 1)
+		case int64:
+			s.handle.BindInt64(i+1, a)
+		case int:
+			s.handle.BindInt64(i+1, int64(a))
+		case bool:
+			s.handle.BindBool(i+1, a)
+		case string:
+			s.handle.BindText(i+1, a)
+		case textBytes:
+			s.handle.BindText(i+1, string(a))
+		case []byte:
+			s.handle.BindBytes(i+1, a)
+		default:
+			return coding(zombiezen.ResultMismatch.ToError())
 		}
-	}
-	return nil
-}
-
-func (s *stmt) bindOne(i int32, a any) int32 {
-	tls := s.conn.tls
-	switch a := a.(type) {
-	case nil:
-		return sqlitelib.Xsqlite3_bind_null(tls, s.handle, i)
-	case int64:
-		return sqlitelib.Xsqlite3_bind_int64(tls, s.handle, i, a)
-	case int:
-		return sqlitelib.Xsqlite3_bind_int64(tls, s.handle, i, int64(a))
-	case bool:
-		var n int64
-		if a {
-			n = 1
-		}
-		return sqlitelib.Xsqlite3_bind_int64(tls, s.handle, i, n)
-	case string:
-		at := s.next(len(a))
-		copy(memory(at, len(a)), a)
-		return sqlitelib.Xsqlite3_bind_text(tls, s.handle, i, at, int32(len(a)), static)
-	case []byte:
-		at := s.next(len(a))
-		copy(memory(at, len(a)), a)
-		return sqlitelib.Xsqlite3_bind_blob(tls, s.handle, i, at, int32(len(a)), static)
-	}
-	return sqlitelib.SQLITE_MISMATCH
-}
-
-// next is where the buffer has its next n bytes, and one more: an empty value has
-// an address, too.
-func (s *stmt) next(n int) uintptr {
-	at := s.buffer + uintptr(s.used)
-	s.used += n + 1
-	return at
-}
-
-// static is SQLITE_STATIC: the memory stays until the statement is bound again.
-const static = 0
-
-// room empties the buffer and makes it hold n bytes.
-func (s *stmt) room(n int) error {
-	s.used = 0
-	if n <= s.size && s.size <= bufferKept || n == 0 {
-		return nil
-	}
-	libc.Xfree(s.conn.tls, s.buffer)
-	s.size = max(256, n)
-	if n <= bufferKept {
-		s.size = min(max(256, 2*n), bufferKept)
-	}
-	if s.buffer = libc.Xmalloc(s.conn.tls, types.Size_t(s.size)); s.buffer == 0 {
-		s.size = 0
-		return errNoMemory
 	}
 	return nil
 }
@@ -315,58 +212,40 @@ func (s *stmt) exec(args []any) (int64, error) {
 		}
 		if !more {
 			s.reset()
-			return int64(sqlitelib.Xsqlite3_changes(s.conn.tls, s.conn.db)), nil
+			return int64(s.conn.db.Changes()), nil
 		}
 	}
 }
 
 // step reports whether there is a row. After an error the statement is reset.
 func (s *stmt) step() (bool, error) {
-	switch rc := sqlitelib.Xsqlite3_step(s.conn.tls, s.handle); rc & 0xff {
-	case sqlitelib.SQLITE_ROW:
-		return true, nil
-	case sqlitelib.SQLITE_DONE:
-		return false, nil
-	default:
-		err := s.conn.error(rc)
-		s.reset()
-		return false, err
-	}
+	more, err := s.handle.Step()
+	return more, coding(err)
 }
 
 // reset ends an execution. Its error is the one that step has returned.
-func (s *stmt) reset() { sqlitelib.Xsqlite3_reset(s.conn.tls, s.handle) }
-
-func (s *stmt) finalize() {
-	sqlitelib.Xsqlite3_finalize(s.conn.tls, s.handle)
-	libc.Xfree(s.conn.tls, s.buffer)
-}
+func (s *stmt) reset() { _ = s.handle.Reset() }
 
 // column returns a value: int64, float64, string, []byte or nil.
 func (s *stmt) column(i int) any {
-	tls, n := s.conn.tls, int32(i)
-	switch sqlitelib.Xsqlite3_column_type(tls, s.handle, n) {
-	case sqlitelib.SQLITE_INTEGER:
-		return sqlitelib.Xsqlite3_column_int64(tls, s.handle, n)
-	case sqlitelib.SQLITE_FLOAT:
-		return sqlitelib.Xsqlite3_column_double(tls, s.handle, n)
-	case sqlitelib.SQLITE_TEXT:
-		return s.text(n)
-	case sqlitelib.SQLITE_BLOB:
-		return s.blob(n)
+	switch s.handle.ColumnType(i) {
+	case zombiezen.TypeInteger:
+		return s.handle.ColumnInt64(i)
+	case zombiezen.TypeFloat:
+		return s.handle.ColumnFloat(i)
+	case zombiezen.TypeText:
+		return s.handle.ColumnText(i)
+	case zombiezen.TypeBlob:
+		return s.blob(i)
 	}
 	return nil
 }
 
-func (s *stmt) text(i int32) string {
-	at := sqlitelib.Xsqlite3_column_text(s.conn.tls, s.handle, i)
-	return string(memory(at, int(sqlitelib.Xsqlite3_column_bytes(s.conn.tls, s.handle, i))))
-}
-
 // blob is never nil.
-func (s *stmt) blob(i int32) []byte {
-	at := sqlitelib.Xsqlite3_column_blob(s.conn.tls, s.handle, i)
-	return append([]byte{}, memory(at, int(sqlitelib.Xsqlite3_column_bytes(s.conn.tls, s.handle, i)))...)
+func (s *stmt) blob(i int) []byte {
+	b := make([]byte, s.handle.ColumnLen(i))
+	s.handle.ColumnBytes(i, b)
+	return b
 }
 
 // scan reads the columns of a row, as sql.Rows does.
@@ -383,33 +262,32 @@ func (s *stmt) scan(dest []any) error {
 var errUnreadable = errors.New("cannot read column")
 
 func (s *stmt) scanOne(i int, dest any) error {
-	tls, n := s.conn.tls, int32(i)
-	kind := sqlitelib.Xsqlite3_column_type(tls, s.handle, n)
-	isBytes := kind == sqlitelib.SQLITE_TEXT || kind == sqlitelib.SQLITE_BLOB
+	kind := s.handle.ColumnType(i)
+	isBytes := kind == zombiezen.TypeText || kind == zombiezen.TypeBlob
 	switch d := dest.(type) {
 	case *string:
 		if isBytes {
-			*d = s.text(n)
+			*d = s.handle.ColumnText(i)
 			return nil
 		}
 	case *[]byte:
 		switch {
-		case kind == sqlitelib.SQLITE_NULL:
+		case kind == zombiezen.TypeNull:
 			*d = nil
 			return nil
 		case isBytes:
-			*d = s.blob(n)
+			*d = s.blob(i)
 			return nil
 		}
 	case *int64:
-		if kind == sqlitelib.SQLITE_INTEGER {
-			*d = sqlitelib.Xsqlite3_column_int64(tls, s.handle, n)
+		if kind == zombiezen.TypeInteger {
+			*d = s.handle.ColumnInt64(i)
 			return nil
 		}
 	case *number:
-		d.int64, d.bad = 0, kind != sqlitelib.SQLITE_INTEGER
+		d.int64, d.bad = 0, kind != zombiezen.TypeInteger
 		if !d.bad {
-			d.int64 = sqlitelib.Xsqlite3_column_int64(tls, s.handle, n)
+			d.int64 = s.handle.ColumnInt64(i)
 		}
 		return nil
 	case sql.Scanner:
@@ -418,13 +296,13 @@ func (s *stmt) scanOne(i int, dest any) error {
 		v := reflect.ValueOf(dest).Elem()
 		switch {
 		case v.Kind() == reflect.String && isBytes:
-			v.SetString(s.text(n))
+			v.SetString(s.handle.ColumnText(i))
 			return nil
-		case v.CanInt() && kind == sqlitelib.SQLITE_INTEGER:
-			v.SetInt(sqlitelib.Xsqlite3_column_int64(tls, s.handle, n))
+		case v.CanInt() && kind == zombiezen.TypeInteger:
+			v.SetInt(s.handle.ColumnInt64(i))
 			return nil
-		case v.Kind() == reflect.Bool && kind == sqlitelib.SQLITE_INTEGER:
-			v.SetBool(sqlitelib.Xsqlite3_column_int64(tls, s.handle, n) != 0)
+		case v.Kind() == reflect.Bool && kind == zombiezen.TypeInteger:
+			v.SetBool(s.handle.ColumnInt64(i) != 0)
 			return nil
 		}
 	}
@@ -451,6 +329,15 @@ func (r oneRow) Scan(dest ...any) error {
 	if !there {
 		return sql.ErrNoRows
 	}
+	return r.scan(dest)
+}
+
+// foundRow is the row that find has found.
+type foundRow struct{ *stmt }
+
+// Scan reads the row and ends the query.
+func (r foundRow) Scan(dest ...any) error {
+	defer r.reset()
 	return r.scan(dest)
 }
 

@@ -54,11 +54,15 @@ func (s *Store) Claim(ctx context.Context, ref event.Ref) (doc *storage.Document
 }
 
 func (t *tx) claim(k event.Key, parents string) (*storage.Document, error) {
-	row := numberedRow{scanner: t.row(claimedSQL, k.Source, k.Kind, k.Local())}
-	doc, err := scanDocument(&row)
-	if errors.Is(err, sql.ErrNoRows) {
+	found, err := t.find(claimedSQL, k.Source, k.Kind, k.Local())
+	if err != nil {
+		return nil, err
+	}
+	if found == nil {
 		return t.newDocument(k, parents)
 	}
+	row := numberedRow{scanner: found}
+	doc, err := scanDocument(&row)
 	if err != nil {
 		return nil, err
 	}

@@ -92,6 +92,20 @@ func (s *Store) Events(ctx context.Context, f storage.EventFilter) (storage.Page
 	}), nil
 }
 
+// CountEvents counts what a filter selects.
+func (s *Store) CountEvents(ctx context.Context, f storage.EventFilter) (n int64, err error) {
+	c := eventConditions(f)
+	query := "SELECT count(*) FROM events" + c.through() + c.where()
+	if c.within != "" {
+		query = "SELECT count(*) FROM " + c.within + c.where()
+	}
+	err = s.reads.QueryRowContext(ctx, query, slices.Concat(c.withinArgs, c.args)...).Scan(&n)
+	if err != nil {
+		return 0, fmt.Errorf("count events: %w", readError(ctx, err))
+	}
+	return n, nil
+}
+
 func eventConditions(f storage.EventFilter) conditions {
 	c := conditions{by: eventsIndex(f)}
 	c.addStatus(f)

@@ -58,6 +58,12 @@ var logCases = []testCase{
 			require.NoError(t, err)
 			require.Len(t, page.Items, 1)
 			require.Equal(t, b.Event.ID, page.Items[0].ID)
+			n, err := s.CountEvents(s.ctx, storage.EventFilter{Source: "lemon", Note: note, Type: b.Event.Type, From: b.Event.ReceivedAt})
+			require.NoError(t, err)
+			require.EqualValues(t, 1, n)
+			n, err = s.CountEvents(s.ctx, storage.EventFilter{Source: "lemon", Note: note, To: b.Event.ReceivedAt})
+			require.NoError(t, err)
+			require.Zero(t, n)
 		}
 	}},
 	{"an event that is read again and names more is taken up", func(t *testing.T, s *suite) {
