@@ -26,9 +26,9 @@ func (d *Definition) Families() []Family {
 	var all []Family
 	for _, name := range slices.Sorted(maps.Keys(d.families)) {
 		f := d.families[name]
-		out := Family{Name: name, Derived: listNames(f.derived)}
+		out := Family{Name: name, Derived: nameEach(f.derived)}
 		for _, t := range f.touches {
-			switch names := listNames(t); len(names) {
+			switch names := nameEach(t); len(names) {
 			case 0:
 				out.Touches = append(out.Touches, everyOther)
 			case 1:
@@ -42,8 +42,8 @@ func (d *Definition) Families() []Family {
 	return all
 }
 
-// listNames returns the names of kinds.
-func listNames(kinds []*Kind) (names []string) {
+// nameEach returns the names of kinds.
+func nameEach(kinds []*Kind) (names []string) {
 	for _, k := range kinds {
 		names = append(names, k.Name)
 	}
@@ -59,11 +59,11 @@ func (d *Definition) Tolerance() time.Duration {
 	return d.signature.tolerance
 }
 
-// Paths returns what is asked for an entity of the kind and for its list, with their
-// placeholders, below the API's address. "": it has none.
+// Paths returns the paths of the kind's GET and of its list with their placeholders and
+// parameters, below the API's address. "": it has none.
 func (k *Kind) Paths() (get, list string) { return k.get.String(), k.list.String() }
 
-// String returns the path and the parameters as the definition has them.
+// String returns the endpoint as the definition has it.
 func (e endpoint) String() string {
 	text := e.path.String()
 	for i, p := range e.query {

@@ -5,122 +5,10 @@
 //
 // A YAML definition describes a provider, so that supporting another one, or
 // following a change of one, needs a file and not a release. What data cannot
-// express is code, as small named strategies: the signatures of Adyen, seven
-// pagination styles, three error styles, two styles of rate headers, three formats
-// of time. definitions/lemon.yaml and definitions/stripe.yaml are built in;
-// testdata/standard.yaml shows that the format fits other providers.
-//
-//	provider: shop                       # its name: lower case, digits, _
-//
-//	signature:                           # see Signatures below
-//	  scheme: timestamped-hmac           # or standard-webhooks, hmac, public-key, adyen-items, none
-//	  headers: [Shop-Signature]          # the first that is there counts, alone
-//	  tolerance: 5m                      # how far the clocks may differ, both ways; default 5m
-//
-//	envelope:                            # where to find things in an event; see Places
-//	  id: id                             # or header:webhook-id, of several families that whose signature counts; see Ids of events
-//	  type: type                         # or [header:X-Topic, action]: joined by dots
-//	  type_prefix: v1.                   # no part of the types that begin with it
-//	  family_at: "."                     # default: what separates the family of a type from what happened
-//	  created_at: created_at             # optional
-//	  time: rfc3339                      # default; or unix; unix_ms; or [unix, rfc3339]: whichever can be read
-//	  context: context                   # an object of ids by name; or, for one object per event:
-//	  # object: {id: data.id, type: data.object}   # without type: the first kind of the family
-//	  ids: {account: account_id}         # optional: further ids by name; missing ones are left out
-//	  require: {livemode: "{mode}"}      # optional: values an event must have to be followed
-//	  # each: events                     # a request holds several events; see Several events
-//	  body: json                         # default; or form
-//	  ack: {body: "[accepted]"}          # optional: the text that answers a webhook
-//	  challenge:                         # optional: how it asks whether an address is ours
-//	    when: {type: url_verification}   # by a signed webhook with these values …
-//	    echo: challenge                  # … whose value there is echoed; or by a GET:
-//	    get: hub.challenge               # the parameter that is echoed …
-//	    token: {hub.verify_token: "{verify_token}"}   # … if this one has the value of a setting
-//
-//	api:
-//	  auth: bearer                       # default; or basic, with the key as the user; see Keys below
-//	  headers: {Shop-Reason: "{justification}"}   # {principal}, {justification} are filled in
-//	  pagination: {style: cursor, items: data, next: pagination.next_cursor, limit: 100}   # see Pages below
-//	  errors: message                    # how its own 404 looks: message, error-type, problem; see Errors below
-//	  rate_headers: none                 # default; or x-ratelimit, ratelimit: how it says what is left
-//	  probe: /accounts?limit=1           # asked to learn whether our key is accepted
-//	  identity: {path: /me, value: id}   # optional: where it says whose key it is
-//	  events:                            # optional: where events can be listed again
-//	    path: /events
-//	    since: since                     # parameter of the lower bound
-//	    query: {sort: asc}               # what neither since nor pagination sets
-//	    order: oldest_first              # default; or newest_first
-//	    horizon: 720h                    # how long events are kept; default: not known
-//	    pagination: {items: events}      # optional: where this list differs from api.pagination
-//	  webhooks:                          # optional: where it lists the webhooks it sends
-//	    path: /webhooks
-//	    url: url                         # path of the address in one …
-//	    types: events                    # … and the list of event types
-//	    expected: {order: [created, done]}   # the types there are, by family
-//	    live: {at: status, is: enabled}  # optional: its value while a webhook is sent
-//
-//	history: {status: status, at: timestamp}      # fields of a history's entries; these are the defaults
-//
-//	kinds:
-//	  account:
-//	    get: /accounts/{account}         # placeholders are context keys; the last is the id
-//	    list: /accounts                  # optional: where they are all found
-//	    status: status                   # path of the status …
-//	    proof: [owner.name]              # fields of every answer: taken without an id if all are there
-//	    id: id                           # path of the id in an answer and an element; this is the default
-//	    deleted: deleted                 # if true there, the answer says that the entity is gone
-//	  order:
-//	    get: /accounts/{account}/orders/{order}   # {account} is a parent
-//	    list: /accounts/{account}/orders
-//	    element: whole                   # default; or partial: the list shows less than the GET (see below)
-//	    ids: provider                    # default: unique by themselves; parents: under the same parents only
-//	    history: history                 # … or the history whose newest entry is the status
-//	    statuses: [created, done]        # on the way of an entity: decides between equal times
-//	    terminal: [done]                 # never left again
-//	    query: {expand: "all"}           # sent with every request; values may have placeholders too …
-//	    list_query: {state: all}         # … or, where this is given, with the GET alone, and this with the list
-//	    pagination: {items: orders}      # optional: where this list differs from api.pagination
-//	    answer: order                    # where the entity stands in the GET's answer; default: it is the answer
-//	    complete:                        # lists inside the entity that are read to their end
-//	      - at: fills                    # the object with the first elements, and true at has_more if there are more
-//	        path: /accounts/{account}/orders/{order}/fills   # of the list; also query and pagination
-//	        more: has_more               # default
-//	        items: data                  # default: items of the pagination
-//	    volatile: [last_seen]            # kept, but a change of it is no drift
-//	    secret: [sca.challenge]          # cut out before anything is kept
-//	    gone_after: {known: 5s, unknown: 10m}     # until a 404 is believed; these are the defaults
-//	  trade:
-//	    get: /accounts/{account}/trades/{trade}
-//	    verify_after: 5s                 # read once more then, if read within …
-//	    read_lag: 2s                     # … of the event (default 2s); for states that prove nothing
-//	  financials:
-//	    shape: singleton                 # one per parent, which lends its id
-//	    get: /accounts/{account}/financials
-//	    proof: [balance, currency]       # without it: any answer that is neither empty nor like an error
-//	    every: 5s                        # derived: no events of its own, refreshed at most so often
-//	  positions:
-//	    shape: list                      # all pages are one entity, a JSON array
-//	    list: /accounts/{account}/positions
-//	    unordered: true                  # the order of its elements is no change
-//	    volatile: ["*.latest_bid"]       # "*" is every element or member
-//	    every: 5s
-//	  vaults:
-//	    shape: list
-//	    list: /vaults
-//	    element: vault                   # its elements are parents of other kinds, and have no GET
-//	  coin: {get: "/vaults/{vault}/coins/{coin}", list: "/vaults/{vault}/coins"}
-//
-//	events:                              # by family: the event type without its last step
-//	  order:
-//	    touches: [order, "*"]            # the primary first; "*": every other kind of the context
-//	    implies: suffix                  # order.done says that the order has been done
-//	    derived: [financials]
-//	  deposit:
-//	    touches: [{first_of: [trade, account]}]   # the first whose ids the context has
-//	  update:
-//	    touches: [order]
-//	    implies: {succeeded: done}       # where the words differ
-//	  login: {touches: []}               # known, and names nothing
+// express is code, as small named strategies: signatures, pagination styles, shapes
+// of errors, styles of rate headers, formats of time. definitions/ holds those that
+// are built in, examples/ others. README.md goes from an empty file to a mirror, and
+// examples/template.yaml explains every key.
 //
 // Unknown keys, wrong types, references to nothing and missing things are
 // errors that name file, line and key; all of a file are reported at once.
@@ -129,25 +17,7 @@
 // # Signatures
 //
 // The scheme hmac is a template, of which timestamped-hmac (Stripe's) and
-// standard-webhooks (Standard Webhooks 1.0.0) are two settings:
-//
-//	signature:
-//	  scheme: hmac
-//	  headers: [Shop-Signature]
-//	  hash: sha256                       # default; or sha1, sha512
-//	  encoding: hex                      # default; or base64
-//	  prefix: "sha256="                  # begins the header; not with parts
-//	  secret: text                       # default; or hex, base64: how a secret becomes a key
-//	  secret_prefix: sk_                 # no part of the key; secrets may come without it
-//	  parts:                             # a header of parts with names: ts=1700000000;h1=0a1b;h1=2c3d
-//	    separator: ";"                   # " " is any white space
-//	    equals: "="                      # default
-//	    time: ts                         # or time.header
-//	    signature: h1                    # of several any may be right
-//	  time:
-//	    header: Shop-Time                # or parts.time
-//	    unit: s                          # default; or ms, rfc3339
-//	  signed: "{time}:{body}"            # default {body}; also {url}, {method}, {header:Name}
+// standard-webhooks (Standard Webhooks 1.0.0) are two settings.
 //
 // The {url} is the source's webhook_url, never an address that the request names. A
 // header that begins with "-" is a sister of the signature header: beside
@@ -230,7 +100,7 @@
 //
 // An event is read for identifiers only. Its family says which ones. An unknown
 // family touches the kind whose ids the context has under the family's name, if
-// there is one, and every other kind whose ids are in the context. A whole number is an id by its text. An entity
+// there is one, and every other kind whose ids are in the context. An entity
 // whose own id is missing or unusable is left out. An entity whose parents are
 // missing is named without them, since the mirror may have them (see Complete).
 // The event itself is always kept, and flagged if it does not name the entity its
@@ -305,7 +175,8 @@
 // page and offset end with an empty page; or where next is false, null or empty; or
 // where total, the path of the number of all elements, is reached. A total that
 // becomes smaller while the list is read, or a page with the elements of the one
-// before it, is an error (ErrChanged, ErrEndless).
+// before it, is an error (ErrChanged, ErrEndless). A list whose answers have a cursor or
+// an address to the very end says with more which flag is true while pages follow.
 //
 // An address of a next page is followed only under the base address: same scheme,
 // host and port, no user, no step "..". Anything else is an error, since the key goes

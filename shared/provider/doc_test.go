@@ -2,7 +2,6 @@ package provider
 
 import (
 	"os"
-	"regexp"
 	"strings"
 	"testing"
 
@@ -28,35 +27,8 @@ func documented(t *testing.T) (blocks []string) {
 	return blocks
 }
 
-// The definition in the package's documentation is a definition.
-func TestTheDocumentedDefinitionIsValid(t *testing.T) {
-	d, err := Parse("doc.go", []byte(documented(t)[0]))
-	require.NoError(t, err)
-	require.Len(t, d.Kinds(), 7)
-	status, ok := d.Expects("order.done", "order")
-	require.True(t, ok)
-	require.Equal(t, "done", status)
-}
-
-// So is the signature, once it says one thing of what excludes each other.
-func TestTheDocumentedSignatureIsValid(t *testing.T) {
-	for _, block := range documented(t)[1:] {
-		text, ok := strings.CutPrefix(block, "signature:")
-		if !ok {
-			continue
-		}
-		for _, without := range []string{`(?m)^  prefix:.*\n`, `(?m)^    header:.*\n`} {
-			text = regexp.MustCompile(without).ReplaceAllString(text, "")
-		}
-		d, err := signing(t, text)
-		require.NoError(t, err)
-		require.Equal(t, "hmac", d.Signature().Name())
-		return
-	}
-	t.Fatal("the documentation has no signature")
-}
-
-// So are the shorter ones about the API, and the table of pagination styles.
+// What the documentation shows of the API's keys can be used, and so can the table of
+// pagination styles.
 func TestTheDocumentedAPIKeysAreValid(t *testing.T) {
 	found := map[string]bool{}
 	for _, block := range documented(t) {
