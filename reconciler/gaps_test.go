@@ -272,7 +272,7 @@ func TestAnOutageOfDays(t *testing.T) {
 			return false
 		}
 		if pages++; pages == 50 {
-			w.WriteHeader(http.StatusBadRequest)
+			w.WriteHeader(http.StatusInternalServerError)
 			return true
 		}
 		if pages%10 == 0 { // workers are at it meanwhile

@@ -103,7 +103,7 @@ func TestTheOrderOfTheListIsChecked(t *testing.T) {
 						pages++
 					}
 					if pages == cut+1 {
-						w.WriteHeader(http.StatusBadRequest)
+						w.WriteHeader(http.StatusInternalServerError)
 						return true
 					}
 					return false
