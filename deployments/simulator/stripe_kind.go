@@ -86,17 +86,5 @@ func ofCustomer(name, prefix, list string, filters ...string) kind {
 	return kind{name: name, prefix: prefix, parent: "customer", path: "/customers/{parent}/" + list, filters: filters}
 }
 
-// stripeObjects are the families of event types by the kind of their object, where
-// the two differ.
-var stripeFamilies = map[string]string{"subscription": "customer.subscription"}
-
-// stripeFamily is the family of the event types of a kind.
-func stripeFamily(k *kind) string {
-	if f := stripeFamilies[k.name]; f != "" {
-		return f
-	}
-	return k.name
-}
-
 // stripeWords is how messages name a kind.
 func stripeWords(k *kind) string { return strings.ReplaceAll(k.name, "_", " ") }
