@@ -125,6 +125,24 @@ func (r stripeReader) kind(ctx context.Context, k *provider.Kind) error {
 	return nil
 }
 
+// subscribe asks for a webhook endpoint of some event types, and returns the status.
+func subscribe(t *testing.T, address string, types ...string) int {
+	t.Helper()
+	form := url.Values{"url": {"https://example.com/webhooks/stripe"}}
+	for i, eventType := range types {
+		form.Set(fmt.Sprintf("enabled_events[%d]", i), eventType)
+	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, address+"/webhook_endpoints", strings.NewReader(form.Encode()))
+	require.NoError(t, err)
+	req.SetBasicAuth("sk_test_123", "")
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Stripe-Version", "2026-08-26.dahlia")
+	res, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	require.NoError(t, res.Body.Close())
+	return res.StatusCode
+}
+
 // Every request that the built-in definition makes is one that Stripe's own OpenAPI
 // document knows, of the version that the definition asks for.
 func TestStripeMockAnswersTheDefinition(t *testing.T) {
@@ -152,6 +170,11 @@ func TestStripeMockAnswersTheDefinition(t *testing.T) {
 		account, err := r.Identity(t.Context())
 		require.NoError(t, err)
 		require.NotEmpty(t, account)
+	})
+
+	t.Run("the event types it expects", func(t *testing.T) {
+		require.Equal(t, http.StatusOK, subscribe(t, address, definition.WebhookTypes()...))
+		require.Equal(t, http.StatusBadRequest, subscribe(t, address, "customer.created", "customer.exploded"))
 	})
 
 	// A check that cannot fail proves nothing.

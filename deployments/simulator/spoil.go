@@ -114,7 +114,9 @@ func trickle(w *recorder, r *http.Request, b *answered, d time.Duration) {
 // goneFrom answers a request for an entity where it no longer is.
 func (a *api) goneFrom(e *entity) (any, error) {
 	if a.chaos.falls("gone", e.id, a.chaos.now().Gone) {
-		return nil, refuse(http.StatusGone, "Gone")
+		gone := refuse(http.StatusGone, "Gone")
+		gone.code, gone.param = "resource_missing", "id"
+		return nil, gone
 	}
 	return a.dialect.gone(e)
 }
