@@ -36,7 +36,7 @@ func TestHeartbeatsBringTheNews(t *testing.T) {
 	l.late.Stop()
 	_, news, err := w.place.BeatAndRead(ctx, l.due(tick))
 	require.NoError(t, err)
-	l.see(news)
+	l.see(news, time.Now())
 	require.True(t, w.sources["acme"].paused())
 	require.True(t, l.late.Stop(), "how late news are counts from the last")
 	require.Empty(t, l.due(tick))
@@ -48,7 +48,7 @@ func TestHeartbeatsBringTheNews(t *testing.T) {
 	_, news, err = w.place.BeatAndRead(ctx, nil)
 	require.NoError(t, err)
 	was := l.read
-	l.see(news)
+	l.see(news, time.Now())
 	require.Equal(t, was, l.read, "a heartbeat that brought none")
 	require.False(t, l.late.Stop())
 }
