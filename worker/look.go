@@ -63,6 +63,7 @@ func (l *lookout) due(tick time.Duration) []string {
 }
 
 // see acts on news of all sources that were asked for at a time. Without any it does nothing.
+// A RetryParked that the first news tell of may be later than what shards know of due times.
 func (l *lookout) see(news []stream.SourceNews, asked time.Time) {
 	if len(news) == 0 {
 		return
@@ -77,7 +78,7 @@ func (l *lookout) see(news []stream.SourceNews, asked time.Time) {
 			last = l.last[i]
 		}
 		l.seeOne(l.w.sources[name], last, news[i], asked)
-		if l.last != nil && news[i].Retried != last.Retried {
+		if news[i].Retried != last.Retried {
 			l.overdue(name)
 		}
 	}
