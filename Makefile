@@ -13,6 +13,7 @@ COMPOSE_FILE := deployments/docker/compose.yaml
 FUZZTIME    ?= 10s
 DURATION    ?= 120s
 STORE       ?= sqlite
+PROVIDER    ?= lemon
 # Tests of one package run side by side, since they wait more than they compute;
 # the packages that take longest begin first.
 PARALLEL    ?= 8
@@ -31,8 +32,8 @@ export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -tags=$(TAGS))
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: tools-run standalone ## run everything on this machine until Ctrl-C, data in .tarn/
-	@exec bin/standalone
+run: tools-run standalone ## run everything on this machine until Ctrl-C, data in .tarn/; of PROVIDER (lemon, or stripe)
+	@exec bin/standalone --provider $(PROVIDER)
 
 build: $(BINARIES) ## build all binaries into bin/
 
@@ -41,7 +42,7 @@ standalone tarn: ; CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o 
 simulator: ; CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/$@ ./deployments/$@/cmd
 
 smoke: tools-run standalone ## one event in, wait for its document, print the milliseconds
-	@bin/standalone smoke
+	@bin/standalone smoke --provider $(PROVIDER)
 
 check: tools-test ## format, vet, lint, quick tests: before each commit, in two minutes
 	@test -z "$$(gofmt -l .)" || { echo "not formatted, run make fmt:"; gofmt -l .; exit 1; }
@@ -76,14 +77,14 @@ unit:
 bench: tools-run ## the benchmark table, with what it is compared to
 	$(GO) run ./deployments/bench receiver
 
-chaos: tools-run ## break everything for DURATION (120s) from SEED (drawn) on STORE (sqlite, or mongo)
-	@$(GO) run ./deployments/chaos -duration $(DURATION) -store $(STORE) $(if $(SEED),-seed $(SEED)) $(if $(ODD),-odd=$(ODD))
+chaos: tools-run ## break everything for DURATION (120s) from SEED (drawn) on STORE (sqlite, or mongo) with PROVIDER
+	@$(GO) run ./deployments/chaos -provider $(PROVIDER) -duration $(DURATION) -store $(STORE) $(if $(SEED),-seed $(SEED)) $(if $(ODD),-odd=$(ODD))
 
 # ODD=1 makes the provider odd in every way it has, in chaos and drift.
 # DELAY=50ms makes every write to the store wait that long; ENTITIES=20 is a
 # small mirror. `go run ./deployments/drift --help` lists more.
 drift: tools-run ## lose events, change things in silence, from SEED (drawn), on a slow store (DELAY) or a small mirror (ENTITIES)
-	@$(GO) run ./deployments/drift $(if $(SEED),-seed $(SEED)) $(if $(DELAY),-store-delay $(DELAY)) $(if $(ENTITIES),-entities $(ENTITIES)) $(if $(ODD),-odd=$(ODD))
+	@$(GO) run ./deployments/drift -provider $(PROVIDER) $(if $(SEED),-seed $(SEED)) $(if $(DELAY),-store-delay $(DELAY)) $(if $(ENTITIES),-entities $(ENTITIES)) $(if $(ODD),-odd=$(ODD))
 
 explore: ## run random schedules of a simulated fleet for DURATION (120s) from SEED (drawn)
 	@$(GO) run ./deployments/explore -duration $(DURATION) $(if $(SEED),-seed $(SEED))

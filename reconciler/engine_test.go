@@ -258,6 +258,39 @@ func TestFailedListsArePassedOn(t *testing.T) {
 	}
 }
 
+// A customer that is deleted after the list of customers showed it has no list of
+// orders: the sweep is done, and concludes nothing from that. A list that is not found
+// of a customer who is there has failed.
+func TestAListOfWhatIsGoneHasNotFailed(t *testing.T) {
+	t.Parallel()
+	for name, gone := range map[string]bool{"deleted": true, "there": false} {
+		t.Run(name, func(t *testing.T) {
+			c := newScene(t)
+			c.shop.stock(3, 3)
+			c.fill()
+			c.shop.interfere(func(w http.ResponseWriter, r *http.Request) bool {
+				if r.URL.Path != "/customers/c1/orders" {
+					return false
+				}
+				if gone {
+					c.shop.drop("/customers/c1")
+					return false
+				}
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(http.StatusNotFound)
+				_, _ = w.Write([]byte(`{"message":"not found"}`))
+				return true
+			})
+			task := c.sweepBy(modeSweep, storage.SweepSpec{}, c.replica("a"))
+			require.Equal(t, gone, task.Counts["failed_lists"] == 0, task.Error)
+			require.Equal(t, gone, task.Status == storage.TaskDone)
+			for _, d := range c.recorded() {
+				require.NotContains(t, fmt.Sprint(d), "order", "nothing is concluded about the orders")
+			}
+		})
+	}
+}
+
 // checkedTasks looks at partitions as they are made.
 type checkedTasks struct {
 	storage.Store

@@ -122,6 +122,29 @@ func parentsUnder(k *provider.Kind, id string, parents map[string]string) map[st
 	return under
 }
 
+// parentGone reports whether the entity is gone that a list is under: it may have been
+// deleted since its own list showed it, and then there is no list to read.
+func (s *survey) parentGone(ctx context.Context, k *provider.Kind, parents map[string]string) (bool, error) {
+	for _, parent := range s.def.Kinds() {
+		id := parents[parent.UnderKey()]
+		if id == "" || parent.Shape != provider.ShapeEntity || !slices.Contains(s.def.Under(parent), k) {
+			continue
+		}
+		above, ok := parent.Parents(parents)
+		if !ok {
+			continue
+		}
+		seen, err := s.lookAt(ctx, parent.Ref(s.name, id, above))
+		if ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+		if err == nil && (seen.state == nil || seen.state.Deleted) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
 // list walks one list from a place on, compares every page, and then calls each with
 // its entities. A list that fails is noted and is no error: the survey continues with
 // the next.
@@ -142,6 +165,16 @@ func (s *survey) list(ctx context.Context, k *provider.Kind, parents map[string]
 			}
 			cursors, fresh = provider.Cursors{Max: s.settings.MaxPages}, false
 			continue
+		}
+		if fate.Is(err, fate.Gone) && len(parents) > 0 {
+			gone, askErr := s.parentGone(ctx, k, parents)
+			if askErr != nil {
+				return askErr
+			}
+			if gone {
+				s.doubt(k, parents) // what was under it is not for this list to say
+				return nil
+			}
 		}
 		if err != nil {
 			s.listFailed(k, parents, fmt.Errorf("page %d: %w", at.Pages+1, err))

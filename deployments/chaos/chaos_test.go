@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
+	"github.com/tarn-sync/tarn/deployments/simulator"
 )
 
 var programs *fleet.Programs // made by TestMain
@@ -57,6 +58,13 @@ func TestHalfAMinuteOfChaos(t *testing.T) {
 func TestAnOddProvider(t *testing.T) {
 	o := options{duration: 10 * time.Second, seed: 3, entities: 300, only: []string{"kill-worker", "kill-api", "cut-redis", "webhooks-late"}, odd: fleet.OddWays()}
 	v := try(t, o)
+	require.True(t, v.clean(), v.String())
+	require.Zero(t, v.dead)
+}
+
+// The same of Stripe, for less time.
+func TestStripe(t *testing.T) {
+	v := try(t, options{provider: simulator.Stripe, duration: 15 * time.Second, seed: 7, entities: 300})
 	require.True(t, v.clean(), v.String())
 	require.Zero(t, v.dead)
 }
@@ -143,6 +151,11 @@ func TestScheduleIsTheSeeds(t *testing.T) {
 	}
 	for _, name := range faultNames() {
 		require.True(t, dealt[name], "two minutes without %s", name)
+	}
+	plan, err = schedule(options{provider: simulator.Stripe, duration: 2 * time.Minute, seed: 1, every: time.Second})
+	require.NoError(t, err)
+	for _, e := range plan {
+		require.NotEqual(t, "provider-stale", e.name, "Stripe does not")
 	}
 	_, err = schedule(options{duration: time.Minute, only: []string{"no-such"}})
 	require.Error(t, err)

@@ -13,6 +13,8 @@ type fault struct {
 	name string
 	// once: it happens once in a run.
 	once bool
+	// shows: the provider shows what is no longer so.
+	shows bool
 	// do makes it happen and returns when all is as before.
 	do func(c *chaos, r *rand.Rand)
 }
@@ -39,7 +41,7 @@ var faults = []fault{
 	{name: "provider-throttles", do: provider("answers 429 to a third", func(c, _ *sim.Chaos) { c.TooMany = 0.3 }, func(c, _ *sim.Chaos) { c.TooMany = 0 })},
 	{name: "provider-fails", do: provider("answers 5xx to a third", func(c, _ *sim.Chaos) { c.ServerError = 0.3 }, func(c, _ *sim.Chaos) { c.ServerError = 0 })},
 	{name: "provider-hangs", do: provider("does not answer a tenth", func(c, _ *sim.Chaos) { c.Hang, c.HangFor = 0.1, seconds(3) }, func(c, _ *sim.Chaos) { c.Hang = 0 })},
-	{name: "provider-stale", do: provider("shows half as it was", func(c, _ *sim.Chaos) { c.Stale, c.StaleFor = 0.5, seconds(1.5) }, func(c, _ *sim.Chaos) { c.Stale = 0 })},
+	{name: "provider-stale", shows: true, do: provider("shows half as it was", func(c, _ *sim.Chaos) { c.Stale, c.StaleFor = 0.5, seconds(1.5) }, func(c, _ *sim.Chaos) { c.Stale = 0 })},
 	{name: "provider-hides", do: provider("does not find half of what is young", func(c, _ *sim.Chaos) { c.NotFound, c.NotFoundFor = 0.5, seconds(2) }, func(c, _ *sim.Chaos) { c.NotFound = 0 })},
 	{name: "provider-down", do: outage("down")},
 	{name: "provider-unavailable", do: outage("503")},

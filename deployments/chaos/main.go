@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
+	"github.com/tarn-sync/tarn/deployments/simulator"
 )
 
 func main() {
@@ -50,6 +51,8 @@ func command(ctx context.Context, args []string) (clean bool, err error) {
 
 // options are the flags of a run.
 type options struct {
+	// provider is that of the fleet. "": lemon.
+	provider string
 	// duration is how long things go wrong.
 	duration time.Duration
 	seed     uint64
@@ -81,6 +84,7 @@ func readOptions(args []string) (o options, err error) {
 	o = options{off: map[string]string{}}
 	var store, only string
 	f := flag.NewFlagSet("chaos", flag.ContinueOnError)
+	f.StringVar(&o.provider, "provider", simulator.Lemon, "the simulated provider: lemon or stripe")
 	f.DurationVar(&o.duration, "duration", 2*time.Minute, "how long things go wrong")
 	f.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()%100_000), "what goes wrong when")
 	f.StringVar(&store, "store", "sqlite", "sqlite or mongo: FerretDB, which is slow")
@@ -170,7 +174,7 @@ func (o options) plan() fleet.Plan {
 		reconcilers = 0
 	}
 	return fleet.Plan{
-		Dir: o.keep, MongoDB: o.mongoDB, Journal: true, APIs: 2, Workers: 3, Reconcilers: reconcilers,
+		Provider: o.provider, Dir: o.keep, MongoDB: o.mongoDB, Journal: true, APIs: 2, Workers: 3, Reconcilers: reconcilers,
 		Shards: shards, Rate: 2000, LeaseTTL: o.leaseTTL, Faults: o.off,
 		Reconcile: o.reconcile(),
 		Settings:  "worker: {in_hand: 300}", // so that backlogs do not fit

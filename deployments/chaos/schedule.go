@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/tarn-sync/tarn/deployments/simulator"
 )
 
 // event is one fault of the schedule.
@@ -47,7 +49,7 @@ func schedule(o options) ([]event, error) {
 func dealt(o options) ([]fault, error) {
 	var deck []fault
 	for _, f := range faults {
-		if !f.once && (len(o.only) == 0 || slices.Contains(o.only, f.name)) {
+		if !f.once && o.possible(f) && (len(o.only) == 0 || slices.Contains(o.only, f.name)) {
 			deck = append(deck, f)
 		}
 	}
@@ -61,6 +63,9 @@ func dealt(o options) ([]fault, error) {
 	}
 	return deck, nil
 }
+
+// possible reports whether a fault can happen with the provider.
+func (o options) possible(f fault) bool { return o.provider != simulator.Stripe || !f.shows }
 
 // once are the faults that come once, somewhere in the middle.
 func once(o options, r *rand.Rand) []event {

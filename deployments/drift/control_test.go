@@ -123,7 +123,7 @@ func startControlled(t *testing.T) *controlled {
 	c.Fleet, err = fleet.Start(ctx, programs, fleet.Plan{
 		APIs: 1, Workers: 1, Fsync: "everysec",
 		Reconcile: "{gaps: {every: 1h}, sweep: {every: 168h}, grace: 1s}",
-		Env:       []string{"TARN_SOURCES__LEMON__API_URL=" + proxy.URL + "/v1"},
+		Env:       []string{"TARN_SOURCES__ACME__API_URL=" + proxy.URL + "/v1"},
 	})
 	require.NoError(t, err)
 	t.Cleanup(func() {

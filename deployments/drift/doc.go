@@ -5,6 +5,7 @@
 //	make drift DELAY=50ms     # a slow store: writes overlap with what sweeps read
 //	make drift ENTITIES=20    # a small mirror
 //	make drift ODD=1          # an odd provider
+//	make drift PROVIDER=stripe
 //
 // It runs a fleet of processes (package fleet): the simulator, an api, two
 // workers, a real redis-server, SQLite. Five phases:
@@ -15,8 +16,10 @@
 //	        webhooks are lost, some come late or twice, and the api is killed and
 //	        away for longer than the sender tries.
 //	silent  once all that came is in the mirror, 5 % of accounts, persons and
-//	        orders are changed and 1 % of the orders the mirror has are deleted,
-//	        without any event.
+//	        orders (of Stripe, of nearly everything) are changed and 1 % of the
+//	        orders (of Stripe, products) the mirror has are deleted, without any
+//	        event. Of Stripe this waits until no second look at an entity, which
+//	        explains a difference, is to come.
 //	sweeps  two reconcilers start. Life goes on meanwhile, with late and doubled
 //	        webhooks of which none is lost. In the middle of a sweep one of the
 //	        two, drawn by the seed, is killed for good.
@@ -42,8 +45,9 @@
 //	            that event, often before a sweep sees that it was changed too
 //	false       discrepancies confirmed without a difference: an event that came
 //	            by itself, an entity whose mirror was true before the sweeps began,
-//	            or that was made since. The balances of settlement accounts move
-//	            without any event: a discrepancy of those is never false
+//	            or that was made since. The balances of settlement accounts, and
+//	            Stripe's balance, move without any event: a discrepancy of
+//	            those is never false
 //	repaired    discrepancies confirmed whose entity a worker has made true
 //	remaining   injected differences that are still there: events without a row
 //	            in the log, entities that differed before the sweeps and still do

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
+	"github.com/tarn-sync/tarn/deployments/simulator"
 )
 
 var programs *fleet.Programs // made by TestMain
@@ -76,6 +77,19 @@ func TestAnOddProvider(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, v.clean(), v.String())
 	require.Positive(t, v.found)
+}
+
+// The same of Stripe. Sweeps find what changed in silence, the elements of a list that
+// its GET does not show included.
+func TestStripe(t *testing.T) {
+	if testing.Short() {
+		t.Skip("runs processes")
+	}
+	require.NoError(t, programs.Build(t.Context()))
+	v, err := drift(t.Context(), programs, options{provider: simulator.Stripe, seed: 3, entities: 200, life: 5, within: 2 * time.Minute}, t.Output())
+	require.NoError(t, err)
+	require.True(t, v.clean(), v.String())
+	require.Greater(t, v.found, v.eventGaps, "no sweep has found anything")
 }
 
 // The line is what others read: its form is fixed.

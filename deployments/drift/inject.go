@@ -155,12 +155,18 @@ func (r *run) silent(ctx context.Context) error {
 	if err := r.Simulator.Chaos(ctx, simulator.Chaos{}); err != nil {
 		return err
 	}
+	if still := r.part().still; still > 0 {
+		r.say("silent: nothing happens for %s, in which second looks come", still)
+		if err := r.rest(ctx, still); err != nil {
+			return err
+		}
+	}
 	begun := time.Now()
 	deleted, err := r.remove(ctx, 0.01)
 	if err != nil {
 		return err
 	}
-	if r.odd.Has("moved") {
+	if r.odd.Has("moved") && r.part().moved != "" {
 		if r.injected.moved, err = r.moveSome(ctx, 0.01); err != nil {
 			return err
 		}
@@ -223,12 +229,13 @@ func (r *run) syncedSince(ctx context.Context, name string, since time.Time) (bo
 	return docs[0].SyncedAt.After(since), nil
 }
 
-// remove takes a share of the orders away that the mirror has, at least one. One
+// remove takes a share of the orders (of Stripe, products) away that the mirror has, at
+// least one. One
 // that it has not is left: there a worker gives the provider ten minutes to make up its
 // mind, and nothing would have to be repaired in the end.
 func (r *run) remove(ctx context.Context, share float64) ([]string, error) {
-	return r.someOrders(ctx, share, func(doc *storage.Document) (bool, error) {
-		return true, r.Simulator.Tell(ctx, http.MethodDelete, "/_sim/entities/order/"+doc.Key.ID, nil, nil)
+	return r.some(ctx, r.part().removed, share, func(doc *storage.Document) (bool, error) {
+		return true, r.Simulator.Tell(ctx, http.MethodDelete, "/_sim/entities/"+doc.Key.Kind+"/"+doc.Key.ID, nil, nil)
 	})
 }
 
@@ -246,7 +253,7 @@ func (r *run) moveSome(ctx context.Context, share float64) ([]string, error) {
 		}
 	}
 	slices.Sort(accounts)
-	return r.someOrders(ctx, share, func(doc *storage.Document) (bool, error) {
+	return r.some(ctx, r.part().moved, share, func(doc *storage.Document) (bool, error) {
 		t, to := truth["order/"+doc.Key.ID], accounts[r.rng.IntN(len(accounts))]
 		if t.Deleted || t.Account == to {
 			return false, nil
@@ -255,10 +262,10 @@ func (r *run) moveSome(ctx context.Context, share float64) ([]string, error) {
 	})
 }
 
-// someOrders does something to a share of the orders that the mirror shows, and
+// some does something to a share of the entities of a kind that the mirror shows, and
 // at least to one, and returns the names of those it was done to.
-func (r *run) someOrders(ctx context.Context, share float64, do func(*storage.Document) (bool, error)) (names []string, err error) {
-	for filter := (storage.EntityFilter{Source: fleet.Source, Kind: "order", Limit: 200}); ; {
+func (r *run) some(ctx context.Context, kind string, share float64, do func(*storage.Document) (bool, error)) (names []string, err error) {
+	for filter := (storage.EntityFilter{Source: fleet.Source, Kind: kind, Limit: 200}); ; {
 		page, err := r.Store.Entities(ctx, filter)
 		if err != nil {
 			return nil, fmt.Errorf("read the mirror: %w", err)
@@ -274,7 +281,7 @@ func (r *run) someOrders(ctx context.Context, share float64, do func(*storage.Do
 				return nil, err
 			}
 			if done {
-				names = append(names, "order/"+doc.Key.ID)
+				names = append(names, kind+"/"+doc.Key.ID)
 			}
 		}
 		if filter.Cursor = page.NextCursor; filter.Cursor == "" {

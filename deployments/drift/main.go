@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
+	"github.com/tarn-sync/tarn/deployments/simulator"
 )
 
 func main() {
@@ -29,6 +30,8 @@ func main() {
 
 // options are the flags of a run.
 type options struct {
+	// provider is that of the fleet. "": lemon.
+	provider string
 	seed     uint64
 	entities int
 	events   int
@@ -43,6 +46,7 @@ type options struct {
 func command(ctx context.Context, args []string, out io.Writer) (err error) {
 	var o options
 	flags := flag.NewFlagSet("drift", flag.ContinueOnError)
+	flags.StringVar(&o.provider, "provider", simulator.Lemon, "the simulated provider: lemon or stripe")
 	flags.Uint64Var(&o.seed, "seed", 0, "seed of the world and of what goes wrong (default: drawn)")
 	flags.IntVar(&o.entities, "entities", 1000, "accounts and orders of the two loads, together; a tenth are accounts; 20 make a small mirror")
 	flags.IntVar(&o.events, "events", 0, "events of the lossy load (default: three times the entities)")

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
+	"github.com/tarn-sync/tarn/deployments/simulator"
 	"github.com/tarn-sync/tarn/shared/provider"
 )
 
@@ -36,10 +38,28 @@ const (
 	// oddly is how many times as long they may take with an odd provider: what
 	// goes through every list waits for those that do not end.
 	oddly = 3
-	// untold is the kind whose changes have no events: its balances move with
-	// every account's money. Sweeps find them, late or not.
-	untold = "settlement_accounts"
 )
+
+// part is what differs in the worlds of providers.
+type part struct {
+	// untold is the kind whose changes have no events: balances that move with
+	// every payment. Sweeps find them, late or not.
+	untold string
+	// removed is the kind of which some are deleted in silence, and moved that of
+	// which some move to another account, "" if nothing moves.
+	removed, moved string
+	// still is for how long after an event its second look explains what a sweep
+	// finds, where all kinds have one.
+	still time.Duration
+}
+
+var parts = map[string]part{
+	simulator.Lemon:  {untold: "settlement_accounts", removed: "order", moved: "order"},
+	simulator.Stripe: {untold: "balance", removed: "product", still: 36 * time.Second},
+}
+
+// part is that of the run's provider.
+func (o options) part() part { return parts[cmp.Or(o.provider, simulator.Lemon)] }
 
 // run is one drift run under way.
 type run struct {
@@ -59,7 +79,7 @@ type run struct {
 
 // drift makes one run and writes its story and its line to out.
 func drift(ctx context.Context, programs *fleet.Programs, o options, out io.Writer) (v *verdict, err error) {
-	o.within *= o.slower()
+	o.within = o.within*o.slower() + o.part().still
 	ctx, cancel := context.WithTimeoutCause(ctx, o.within, fmt.Errorf("not over after %s", o.within))
 	defer cancel()
 	r, err := start(ctx, programs, o, out)
@@ -94,11 +114,11 @@ func start(ctx context.Context, programs *fleet.Programs, o options, out io.Writ
 	}
 	r = &run{options: o, out: out, begun: time.Now(), rng: rand.New(rand.NewPCG(o.seed, 2))}
 	r.say("seed %d: %d entities, %d events", o.seed, o.entities, o.events)
-	if r.definition, err = provider.Builtin("lemon"); err != nil {
-		return nil, err
-	}
 	if r.Fleet, err = fleet.Start(ctx, programs, plan(o)); err != nil {
 		return nil, err
+	}
+	if r.definition, err = r.Definition(); err != nil {
+		return nil, errors.Join(err, r.Close())
 	}
 	r.slowStore(ctx)
 	return r, nil
@@ -151,8 +171,8 @@ func plan(o options) fleet.Plan {
 		perSecond = smallRate
 	}
 	p := fleet.Plan{
-		APIs: 1, Workers: 2, Rate: perSecond, Retries: retries,
-		Reconcile: fmt.Sprintf("{gaps: {every: 2s}, sweep: {every: 5s}, grace: %s, window: 1h, kinds: {%s: {verify_every: 1s}}}", grace, untold),
+		Provider: o.provider, APIs: 1, Workers: 2, Rate: perSecond, Retries: retries,
+		Reconcile: fmt.Sprintf("{gaps: {every: 2s}, sweep: {every: 5s}, grace: %s, window: 1h, kinds: {%s: {verify_every: 1s}}}", grace, o.part().untold),
 		Simulator: []string{"--seed", strconv.FormatUint(o.seed, 10)},
 	}
 	if o.keep {

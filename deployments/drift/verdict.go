@@ -113,7 +113,7 @@ func (r *run) judgeFindings(ctx context.Context, v *verdict) error {
 		}
 		v.found++
 		name := d.Entity.Kind + "/" + d.Entity.ID
-		right := r.injected.differed[name] || d.Entity.Kind == untold
+		right := r.injected.differed[name] || d.Entity.Kind == r.part().untold
 		if d.Type == storage.EventMissed {
 			v.eventGaps++
 			right = r.injected.lost[d.EventID]

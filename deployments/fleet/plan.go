@@ -7,11 +7,12 @@ import (
 	"strings"
 	"time"
 
+	sim "github.com/tarn-sync/tarn/deployments/simulator"
 	"github.com/tarn-sync/tarn/shared/storage/mongo/mongotest"
 )
 
-// Source is the name of the one source a fleet has; its provider is lemon.
-const Source = "lemon"
+// Source is the name of the one source a fleet has.
+const Source = "acme"
 
 const (
 	// APIKey, WebhookSecret and Token are the secrets of a fleet: what
@@ -23,6 +24,9 @@ const (
 
 // Plan describes a fleet. The zero value is a simulator, a redis-server and a store.
 type Plan struct {
+	// Provider is simulator.Lemon or simulator.Stripe, of which the definition is the
+	// built-in one. Defaults to lemon.
+	Provider string
 	// Dir is where everything is kept. "": a fresh directory that goes with the
 	// fleet.
 	Dir string
@@ -72,6 +76,7 @@ type Plan struct {
 }
 
 func (p Plan) withDefaults() Plan {
+	p.Provider = orDefault(p.Provider, sim.Lemon)
 	p.Shards = orDefault(p.Shards, 64)
 	p.LeaseTTL = orDefault(p.LeaseTTL, 2*time.Second)
 	if p.MongoDB {
@@ -103,6 +108,14 @@ func (p Plan) bulk() int {
 	return 1000
 }
 
+// sourceSettings are the values that the definition leaves to its sources.
+func (p Plan) sourceSettings() string {
+	if p.Provider == sim.Stripe {
+		return `{livemode: "true"}`
+	}
+	return "{}"
+}
+
 // writeSettings writes the settings file all processes share.
 func (p Plan) writeSettings(redis, store, simulator string) (string, error) {
 	path := filepath.Join(p.Dir, "tarn.yaml")
@@ -112,16 +125,17 @@ shards: %d
 operator_tokens: [{name: fleet, token: %q, role: operator}]
 sources:
   %s:
-    provider: lemon
+    provider: %s
     api_url: http://%s/v1
     api_key: %s
     webhook_secrets: [%s]
+    settings: %s
     rate: {limit: %d, per: 1s, concurrency: %d}
     reconcile: %s
 retry: {first: %s, cap: %s, attempts: %d}
 log: {level: %s}
 %s
-`, redis, p.LeaseTTL, store, p.bulk(), p.Shards, Token, Source, simulator, APIKey, WebhookSecret,
+`, redis, p.LeaseTTL, store, p.bulk(), p.Shards, Token, Source, p.Provider, simulator, APIKey, WebhookSecret, p.sourceSettings(),
 		p.Rate, p.Concurrency, p.Reconcile, p.First, p.Cap, p.Attempts, p.Level, p.Settings)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return "", fmt.Errorf("write settings: %w", err)

@@ -38,7 +38,7 @@ func startSimulator(ctx context.Context, programs *Programs, plan Plan, hooks st
 		return nil, err
 	}
 	args := append([]string{
-		"--addr", s.Addr, "--rate", "0", "--parallel", "256",
+		"--provider", plan.Provider, "--addr", s.Addr, "--rate", "0", "--parallel", "256",
 		"--api-key", APIKey, "--webhook-secret", WebhookSecret, "--webhook-url", hooks,
 		"--keep-versions", "-1", "--keep-events", "-1", "--retries", plan.Retries,
 	}, plan.Simulator...)

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -30,9 +31,9 @@ func (d Difference) String() string {
 	return fmt.Sprintf("%s/%s\n  mirror %s\n  truth  %s", d.Kind, d.ID, orDefault(string(d.Mirror), "has none"), orDefault(string(d.Truth), "has none"))
 }
 
-// Untrue compares every document of the mirror with the truth, and the other
-// way round the kinds a load makes, and returns what differs and how many were
-// compared.
+// Untrue compares every document of the mirror with the truth, and the other way
+// round every entity with a GET of its own, and returns what differs and how many
+// were compared.
 func (f *Fleet) Untrue(ctx context.Context) (bad []Difference, compared int, err error) {
 	c, err := f.comparison(ctx)
 	if err != nil {
@@ -69,7 +70,7 @@ type comparison struct {
 }
 
 func (f *Fleet) comparison(ctx context.Context) (*comparison, error) {
-	lemon, err := provider.Builtin("lemon")
+	definition, err := f.Definition()
 	if err != nil {
 		return nil, err
 	}
@@ -77,12 +78,15 @@ func (f *Fleet) comparison(ctx context.Context) (*comparison, error) {
 	if err != nil {
 		return nil, err
 	}
-	client, err := provider.NewClient(lemon, provider.ClientOptions{BaseURL: "http://" + f.Simulator.Addr + "/v1", Key: APIKey})
+	client, err := provider.NewClient(definition, provider.ClientOptions{BaseURL: "http://" + f.Simulator.Addr + "/v1", Key: APIKey})
 	if err != nil {
 		return nil, err
 	}
-	return &comparison{definition: lemon, client: client, truth: truth, seen: map[string]bool{}}, nil
+	return &comparison{definition: definition, client: client, truth: truth, seen: map[string]bool{}}, nil
 }
+
+// Definition is the one of the fleet's provider.
+func (f *Fleet) Definition() (*provider.Definition, error) { return provider.Builtin(f.plan.Provider) }
 
 func (c *comparison) compare(ctx context.Context, doc *storage.Document) error {
 	kind, id := doc.Key.Kind, doc.Key.ID
@@ -116,44 +120,52 @@ func (c *comparison) want(ctx context.Context, doc *storage.Document, line sim.T
 	return c.client.Fetch(ctx, event.Ref{Key: doc.Key, Parents: doc.Parents}, "comparison")
 }
 
-// unseen adds what the mirror should have and has not: the load's kinds.
+// unseen adds what the mirror should have and has not: every entity with a GET of its
+// own.
 func (c *comparison) unseen() {
 	for name, t := range c.truth {
-		if (t.Kind == "account" || t.Kind == "order") && !c.seen[name] && !t.Deleted {
+		k := c.definition.Kind(t.Kind)
+		if k != nil && k.Shape == provider.ShapeEntity && !c.seen[name] && !t.Deleted {
 			c.bad = append(c.bad, Difference{Kind: t.Kind, ID: t.ID, Truth: t.State})
 		}
 	}
 }
 
-// Regressed returns where the mirror showed a version after a newer one, for
-// the kinds a load makes, whose every version is known, and how many states it
-// has looked at.
+// Regressed returns where the mirror showed a version after a newer one, and how many
+// states it has looked at, of entities with a GET of their own: every version of
+// these is known.
+//
+// A list inside an entity may be longer than its GET shows. A worker asks for the whole
+// list afterwards, and the entity may have changed meanwhile. So the version of a state
+// is that of its first request.
 func (f *Fleet) Regressed(ctx context.Context) (bad []string, shown int, err error) {
-	lemon, err := provider.Builtin("lemon")
+	definition, err := f.Definition()
 	if err != nil {
 		return nil, 0, err
 	}
-	versions := map[string]map[string]int{} // entity, raw → version
+	versions := map[string]map[string][]int{} // entity, what the first request shows → versions
 	last := map[string]int{}
 	var failed error
 	err = f.Database.Shown(ctx, func(s Shown) {
 		name := s.Kind + "/" + s.ID
-		if (s.Kind != "account" && s.Kind != "order") || failed != nil {
+		if k := definition.Kind(s.Kind); k == nil || k.Shape != provider.ShapeEntity || failed != nil {
 			return
 		}
 		if versions[name] == nil {
-			if versions[name], failed = f.versions(ctx, lemon, s.Kind, s.ID); failed != nil {
+			if versions[name], failed = f.versions(ctx, definition, s.Kind, s.ID); failed != nil {
 				return
 			}
 		}
 		shown++
-		switch v, known := versions[name][string(s.Raw)]; {
+		all, known := versions[name][firstShown(s.Raw)]
+		i := slices.IndexFunc(all, func(v int) bool { return v >= last[name] })
+		switch {
 		case !known:
 			bad = append(bad, fmt.Sprintf("%s: claim %d showed what it never was: %s", name, s.Claim, s.Raw))
-		case v < last[name]:
-			bad = append(bad, fmt.Sprintf("%s: claim %d showed version %d after %d", name, s.Claim, v, last[name]))
+		case i < 0:
+			bad = append(bad, fmt.Sprintf("%s: claim %d showed version %d after %d", name, s.Claim, all[len(all)-1], last[name]))
 		default:
-			last[name] = v
+			last[name] = all[i]
 		}
 	})
 	if failed != nil {
@@ -164,18 +176,43 @@ func (f *Fleet) Regressed(ctx context.Context) (bad []string, shown int, err err
 
 // versions are the states of an entity as a worker reads them, with their
 // numbers.
-func (f *Fleet) versions(ctx context.Context, lemon *provider.Definition, kind, id string) (map[string]int, error) {
+func (f *Fleet) versions(ctx context.Context, definition *provider.Definition, kind, id string) (map[string][]int, error) {
 	history, err := f.Simulator.History(ctx, kind, id)
 	if err != nil {
 		return nil, err
 	}
-	all := map[string]int{}
+	all := map[string][]int{}
 	for _, h := range history {
-		snap, err := lemon.Read(kind, h.State)
+		snap, err := definition.Read(kind, h.State)
 		if err != nil {
 			return nil, fmt.Errorf("read version %d of %s/%s: %w", h.Version, kind, id, err)
 		}
-		all[string(snap.Raw)] = h.Version
+		first := firstShown(snap.Raw)
+		all[first] = append(all[first], h.Version)
 	}
 	return all, nil
+}
+
+// firstShown is what of a state its first request answers: all but the lists inside an
+// object of Stripe that have more than ten elements.
+func firstShown(raw []byte) string {
+	var members map[string]json.RawMessage
+	if json.Unmarshal(raw, &members) != nil {
+		return string(raw)
+	}
+	cut := false
+	for name, v := range members {
+		var list struct {
+			Object string            `json:"object"`
+			Data   []json.RawMessage `json:"data"`
+		}
+		if json.Unmarshal(v, &list) == nil && list.Object == "list" && len(list.Data) > 10 {
+			members[name], cut = nil, true
+		}
+	}
+	if !cut {
+		return string(raw)
+	}
+	text, _ := json.Marshal(members) // JSON already
+	return string(text)
 }

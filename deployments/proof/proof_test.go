@@ -1,6 +1,7 @@
 package proof
 
 import (
+	"encoding/json"
 	"testing"
 	"time"
 
@@ -8,6 +9,8 @@ import (
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
 	"github.com/tarn-sync/tarn/deployments/simulator"
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // disorder is how webhooks may arrive: twice, late, out of order.
@@ -25,6 +28,65 @@ func TestTwentyThousandEvents(t *testing.T) {
 	s.prove(20_000, 500)
 	for _, w := range s.Members(fleet.Worker) {
 		require.NoError(t, w.Stop())
+	}
+}
+
+// The same of Stripe: subscriptions and invoices with more elements than their GET
+// shows, deleted products, and events of test mode, which are kept and followed by
+// nothing.
+func TestEventsOfStripe(t *testing.T) {
+	const events, entities = 3_000, 200
+	s := start(t, fleet.Plan{Provider: simulator.Stripe, Workers: 2})
+	wild := disorder
+	wild.TestMode = 0.05
+	require.NoError(t, s.Simulator.Chaos(s.ctx, wild))
+	s.load(simulator.Load{Entities: entities, Events: events, Rate: 1_000}, 2*time.Minute)
+	live, unmet := 0, 0
+	for _, row := range s.rows() {
+		if row.Note == event.RequireUnmet {
+			unmet++
+			require.Empty(t, row.Entities)
+			continue
+		}
+		live++
+		require.Zero(t, row.Note, row.Type)
+	}
+	require.Equal(t, events, live)
+	require.Positive(t, unmet)
+	s.prove(events+unmet, entities)
+	dead, err := s.Letters(s.ctx, storage.LetterOpen)
+	require.NoError(t, err)
+	require.Zero(t, dead)
+	s.provesLists()
+}
+
+// Thin events have no data. The log has them under the ids of their snapshot twins.
+func TestThinEventsOfStripe(t *testing.T) {
+	s := start(t, fleet.Plan{Provider: simulator.Stripe, Workers: 1, Simulator: []string{"--thin"}})
+	require.NoError(t, s.Simulator.Chaos(s.ctx, disorder))
+	s.load(simulator.Load{Entities: 60, Events: 500, Rate: 500}, time.Minute)
+	s.prove(500, 60)
+	for _, row := range s.rows() {
+		require.False(t, row.CreatedAt.IsZero())
+		require.Contains(t, string(row.Payload), `"object":"v2.core.event"`)
+	}
+}
+
+// provesLists wants lists in the mirror that have more elements than a GET shows.
+func (s *subject) provesLists() {
+	s.t.Helper()
+	for kind, inside := range map[string]string{"subscription": "items", "invoice": "lines"} {
+		page, err := s.Store.Entities(s.ctx, storage.EntityFilter{Source: fleet.Source, Kind: kind, Limit: 200})
+		require.NoError(s.t, err)
+		longest := 0
+		for _, doc := range page.Items {
+			var members map[string]json.RawMessage
+			require.NoError(s.t, json.Unmarshal(doc.Raw, &members))
+			var list struct{ Data []json.RawMessage }
+			require.NoError(s.t, json.Unmarshal(members[inside], &list))
+			longest = max(longest, len(list.Data))
+		}
+		require.Greater(s.t, longest, 10, kind)
 	}
 }
 

@@ -5,12 +5,14 @@ import (
 	"net/http"
 )
 
-// refusal is an answer that is not the one asked for. Its JSON is the
-// provider's error shape: a message and nothing else.
+// refusal is an answer that is not the one asked for. Its JSON is lemon's error
+// shape, and that of the controls: a message and nothing else.
 type refusal struct {
 	status     int
 	retryAfter string // "": it says nothing of that
 	Message    string `json:"message"`
+
+	code, param, reason string // Stripe's, "": none
 }
 
 func (r *refusal) Error() string { return r.Message }
@@ -35,12 +37,18 @@ func answer(w http.ResponseWriter, status int, v any) {
 	_, _ = w.Write(body)
 }
 
-// answerError writes an error: a refusal as it is, anything else as a 500.
-func answerError(w http.ResponseWriter, err error) {
-	r, ok := err.(*refusal)
-	if !ok {
-		r = refuse(http.StatusInternalServerError, err.Error())
+// asRefusal makes a 500 of an error that is no refusal.
+func asRefusal(err error) *refusal {
+	if r, ok := err.(*refusal); ok {
+		return r
 	}
+	return refuse(http.StatusInternalServerError, err.Error())
+}
+
+// answerError writes an error as lemon and the controls do.
+func answerError(w http.ResponseWriter, err error) { writeMessage(w, asRefusal(err)) }
+
+func writeMessage(w http.ResponseWriter, r *refusal) {
 	if r.retryAfter != "" {
 		w.Header().Set("Retry-After", r.retryAfter)
 	}

@@ -4,7 +4,7 @@ import (
 	"encoding/json"
 	"hash/fnv"
 	"net/http"
-	"strings"
+	"sync/atomic"
 	"time"
 )
 
@@ -13,136 +13,104 @@ type api struct {
 	world    *world
 	chaos    *chaos
 	counters *counters
-	key      string // of the bearer; "": any will do
+	dialect  *dialect
+	key      string // the API wants; "": any will do
 	clock    func() time.Time
 	routes   *http.ServeMux
+	requests atomic.Int64
 }
 
 func newAPI(w *world, x *chaos, c *counters, o Options) *api {
-	a := &api{world: w, chaos: x, counters: c, key: o.APIKey, clock: o.Now, routes: http.NewServeMux()}
-	for i := range kinds {
-		a.route(&kinds[i])
-	}
-	a.get("/events", a.events)
-	a.get("/instruments", a.instruments)
-	a.get("/instruments/{isin}", a.instrument)
-	a.get("/webhooks", a.webhooks)
-	a.routes.HandleFunc("POST /v1/webhooks", a.subscribe)
-	a.routes.HandleFunc("DELETE /v1/webhooks/{id}", a.unsubscribe)
-	a.routes.HandleFunc("/v1/", func(w http.ResponseWriter, _ *http.Request) { answerError(w, errNotFound) })
+	a := &api{world: w, chaos: x, counters: c, dialect: w.dialect, key: o.APIKey, clock: o.Now, routes: http.NewServeMux()}
+	a.dialect.routes(a)
 	return a
 }
 
 func (a *api) get(path string, f func(*http.Request) (any, error)) {
-	a.routes.HandleFunc("GET /v1"+path, handle(f))
+	a.routes.HandleFunc("GET /v1"+path, func(w http.ResponseWriter, r *http.Request) {
+		v, err := f(r)
+		if err != nil {
+			a.refuse(w, err)
+			return
+		}
+		answer(w, http.StatusOK, v)
+	})
 }
 
-// route makes the paths of a kind.
-func (a *api) route(k *kind) {
-	switch k.shape {
-	case single:
-		if !k.noList {
-			a.get(k.path, func(r *http.Request) (any, error) { return a.list(k, r) })
-		}
-		a.get(k.path+"/{id}", func(r *http.Request) (any, error) { return a.item(k, r) })
-	case singleton:
-		a.get(k.path, func(r *http.Request) (any, error) { return a.singleton(k, r) })
-	case listOnly:
-		a.get(k.path, func(r *http.Request) (any, error) { return a.elements(k, r) })
-	}
-}
+// refuse writes an error in the provider's shape: a refusal as it is, anything else
+// as a 500.
+func (a *api) refuse(w http.ResponseWriter, err error) { a.dialect.writeError(w, asRefusal(err)) }
 
 // ServeHTTP answers, or lets chaos answer.
 func (a *api) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	rec := &recorder{ResponseWriter: w}
+	if a.dialect.headers != nil {
+		a.dialect.headers(a, w.Header())
+	}
 	_, pattern := a.routes.Handler(r)
 	defer func() { a.counters.request(pattern, rec.status) }()
 	if !a.disturb(rec, r) {
 		return
 	}
-	if err := a.admit(r); err != nil {
-		answerError(rec, err)
+	if err := a.dialect.admit(a, r); err != nil {
+		a.refuse(rec, err)
 		return
 	}
 	a.serve(rec, r)
 }
 
-// admit checks the headers every operation asks for, in the provider's order:
-// who is it, then who looks at whose data and why.
-func (a *api) admit(r *http.Request) error {
-	key, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok || key == "" || (a.key != "" && key != a.key) {
-		return refuse(http.StatusUnauthorized, "Unauthorized")
+// item answers one entity.
+func (a *api) item(k *kind, r *http.Request) (any, error) {
+	id := r.PathValue("id")
+	if err := a.refused(k, id); err != nil {
+		return nil, err
 	}
-	if strings.HasPrefix(r.URL.Path, "/v1/settlement_accounts") {
-		return nil
+	a.world.mu.RLock()
+	defer a.world.mu.RUnlock()
+	e := a.world.find(k.name, id)
+	now := a.clock()
+	if e == nil || a.chaos.hides(e, now) {
+		return nil, a.dialect.unknown(k, id)
 	}
-	for _, h := range []string{"LMG-Data-Privacy-Access-Principal", "LMG-Data-Privacy-Access-Justification"} {
-		if r.Header.Get(h) == "" {
-			return refuse(http.StatusUnprocessableEntity, "header "+h+": field required")
+	if k.parent != "" && e.parent() != r.PathValue("parent") {
+		return a.goneFrom(e)
+	}
+	if err := a.locked(k, e.id, now); err != nil {
+		return nil, err
+	}
+	v := a.chaos.seen(e, now)
+	if v.Deleted {
+		return a.goneFrom(e)
+	}
+	return a.dialect.show(a, e, v.State, r), nil
+}
+
+// refused is the status that chaos has set for one entity or, as "kind/*", for all of
+// its kind, or nil.
+func (a *api) refused(k *kind, id string) error {
+	for _, name := range []string{id, "*"} {
+		if status := a.chaos.now().Entities[k.name+"/"+name]; status != 0 {
+			return refuse(status, http.StatusText(status))
 		}
 	}
 	return nil
 }
 
-// item answers one entity.
-func (a *api) item(k *kind, r *http.Request) (any, error) {
-	if status := a.chaos.now().Entities[k.name+"/"+r.PathValue("id")]; status != 0 {
-		return nil, refuse(status, http.StatusText(status))
-	}
-	a.world.mu.RLock()
-	defer a.world.mu.RUnlock()
-	e := a.world.find(k.name, r.PathValue("id"))
-	now := a.clock()
-	if e == nil || a.chaos.hides(e, now) {
-		return nil, errNotFound
-	}
-	if k.parent != "" && e.parent() != r.PathValue("parent") {
-		return nil, a.chaos.goneFrom(e)
-	}
-	if err := a.chaos.locked(k.name, e.id, now); err != nil {
-		return nil, err
-	}
-	v := a.chaos.seen(e, now)
-	if v.Deleted {
-		return nil, a.chaos.goneFrom(e)
-	}
-	return a.show(e, v.State, r), nil
-}
-
-// list answers a page of the entities of a kind under a parent.
-func (a *api) list(k *kind, r *http.Request) (any, error) {
-	q, err := a.query(r, append([]string{personCustomer}, k.filters...)...)
-	if err != nil {
-		return nil, err
-	}
-	inFull := k.name == "account" && q.filters.Get(personCustomer) != "true"
-	a.world.mu.RLock()
-	defer a.world.mu.RUnlock()
-	if err := a.parentKnown(k, r); err != nil {
-		return nil, err
-	}
-	p := listEntities(q, a.world.under(k.name, r.PathValue("parent")), func(e *entity) json.RawMessage {
-		if inFull {
-			return a.inFull(e.current().State)
-		}
-		return e.current().State
-	})
-	return a.goOn(r, q, p), nil
-}
-
 // singleton answers the one entity of a kind under a parent.
 func (a *api) singleton(k *kind, r *http.Request) (any, error) {
 	id := r.PathValue("parent")
-	if status := a.chaos.now().Entities[k.name+"/"+id]; status != 0 {
-		return nil, refuse(status, http.StatusText(status))
+	if k.parent == "" {
+		id = rootID
+	}
+	if err := a.refused(k, id); err != nil {
+		return nil, err
 	}
 	a.world.mu.RLock()
 	defer a.world.mu.RUnlock()
 	if err := a.parentKnown(k, r); err != nil {
 		return nil, err
 	}
-	if err := a.chaos.locked(k.name, id, a.clock()); err != nil {
+	if err := a.locked(k, id, a.clock()); err != nil {
 		return nil, err
 	}
 	if e := a.world.find(k.name, id); e != nil {
@@ -151,67 +119,16 @@ func (a *api) singleton(k *kind, r *http.Request) (any, error) {
 	return json.RawMessage(k.empty), nil
 }
 
-// elements answers a page of the list that a kind is.
-func (a *api) elements(k *kind, r *http.Request) (any, error) {
-	q, err := a.query(r)
-	if err != nil {
-		return nil, err
-	}
-	a.world.mu.RLock()
-	defer a.world.mu.RUnlock()
-	if err := a.parentKnown(k, r); err != nil {
-		return nil, err
-	}
-	id := r.PathValue("parent")
-	if k.parent == "" {
-		id = rootID
-	}
-	var state json.RawMessage
-	if e := a.world.find(k.name, id); e != nil {
-		state = e.current().State
-	}
-	p, err := listElements(q, state)
-	if q.again > 0 {
-		p.Data = []json.RawMessage{} // an element that came twice would be two
-	}
-	return a.goOn(r, q, p), err
-}
-
 // parentKnown refuses paths under something that is not there.
 func (a *api) parentKnown(k *kind, r *http.Request) error {
 	if k.parent == "" {
 		return nil
 	}
-	if p := a.world.find(k.parent, r.PathValue("parent")); p == nil || p.current().Deleted {
-		return errNotFound
+	id := r.PathValue("parent")
+	if p := a.world.find(k.parent, id); p == nil || p.current().Deleted {
+		return a.dialect.unknown(a.dialect.kind(k.parent), id)
 	}
 	return nil
-}
-
-// personCustomer is the query parameter that asks for the short form of an
-// account's customer.
-const personCustomer = "person_customer"
-
-// show is a state as this request wants it.
-func (a *api) show(e *entity, state json.RawMessage, r *http.Request) json.RawMessage {
-	if e.kind.name != "account" || r.URL.Query().Get(personCustomer) == "true" {
-		return state
-	}
-	return a.inFull(state)
-}
-
-// inFull is an account with its person in full.
-func (a *api) inFull(state json.RawMessage) json.RawMessage {
-	full, err := asFullCustomer(state, func(id string) json.RawMessage {
-		if e := a.world.find("person", id); e != nil {
-			return e.current().State
-		}
-		return nil
-	})
-	if err != nil {
-		return state // a state this package encoded itself: cannot happen
-	}
-	return full
 }
 
 // hashOf spreads ids evenly.

@@ -53,8 +53,8 @@ func TestAnswersAreWhatTheProviderDocuments(t *testing.T) {
 	grow(t, r.world, 2500)
 	s := loadSchemas(t)
 
-	for i := range kinds {
-		k := &kinds[i]
+	for i := range lemonKinds {
+		k := &lemonKinds[i]
 		if k.shape == hidden {
 			continue
 		}
@@ -120,13 +120,13 @@ func TestEventsHaveTheDocumentedContexts(t *testing.T) {
 	never := []string{"account.closed", "securities_account.rejected", "securities_account.closed", "check.pending",
 		"treasury_transfer.canceling", "batch_order.rejected"}
 	var missing []string
-	for _, typ := range eventTypes {
+	for _, typ := range lemonEventTypes {
 		if _, ok := seen[typ]; !ok {
 			missing = append(missing, typ)
 		}
 	}
 	require.ElementsMatch(t, never, missing, "types this world never makes")
-	require.Len(t, eventTypes, 83)
+	require.Len(t, lemonEventTypes, 83)
 }
 
 func TestErrorsHaveTheProvidersShape(t *testing.T) {

@@ -44,14 +44,6 @@ type notice struct {
 	delivery delivery    // guarded by the sender's lock
 }
 
-// envelope is the body of an event.
-type envelope struct {
-	ID        string            `json:"id"`
-	Type      string            `json:"type"`
-	CreatedAt string            `json:"created_at"`
-	Context   map[string]string `json:"context"`
-}
-
 // change makes one step: f moves things, then all of it is journalled and
 // published. It returns how many events came of it.
 func (w *world) change(f func(c *change)) (int, error) {
@@ -67,7 +59,7 @@ func (w *world) change(f func(c *change)) (int, error) {
 
 // create begins a new entity. links are the ids it belongs to.
 func (c *change) create(kindName, id string, links map[string]string, state any) *entity {
-	k := kindsByName[kindName]
+	k := c.w.dialect.kind(kindName)
 	if k.parent != "" && links[k.parent] == "" {
 		c.fail(fmt.Errorf("create %s %s: no %s among its links", kindName, id, k.parent))
 	}
@@ -129,26 +121,19 @@ func (c *change) link(e *entity, kind, id string) {
 	e.links = links
 }
 
-// emit makes an event about an entity, with the context its type has.
+// emit makes an event about an entity.
 func (c *change) emit(e *entity, eventType string) { c.emitNaming(e, eventType, e.link) }
 
-// emitNaming makes an event about an entity, with what link says of each key of
-// the context its type has.
-func (c *change) emitNaming(e *entity, eventType string, link func(key string) string) {
-	ctx := map[string]string{}
-	for _, key := range contextKeys(eventType) {
-		if id := link(key); id != "" {
-			ctx[key] = id
-		}
-	}
+// emitNaming makes an event about an entity, with what link says of each id that
+// its type carries.
+func (c *change) emitNaming(e *entity, eventType string, link func(word string) string) {
 	n := &notice{
-		Seq: c.w.eventSeq + int64(len(c.events)) + 1, ID: c.w.newID("event"),
-		Type: eventType, CreatedAt: c.w.tick(), Context: ctx,
+		Seq: c.w.eventSeq + int64(len(c.events)) + 1, ID: c.w.newID("event"), Type: eventType, CreatedAt: c.w.tick(),
 	}
 	if c.load != nil {
 		n.Load = c.load.Number
 	}
-	n.Body = c.encode(envelope{n.ID, n.Type, stamp(n.CreatedAt), ctx})
+	c.w.dialect.writeEvent(c, n, e, link)
 	c.events = append(c.events, n)
 }
 

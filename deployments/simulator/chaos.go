@@ -59,7 +59,8 @@ type Chaos struct {
 	// "500", "502", "503" in the provider's shape, "not-provider" (404 in
 	// another's), "redirect", or "down" (connections are cut).
 	Outage string `json:"outage,omitempty"`
-	// Entities answers single ones with a status: {"order/bord_1": 403}.
+	// Entities answers single ones with a status: {"order/bord_1": 403}. In a world of
+	// Stripe "dispute/*" is the list and every entity of a kind.
 	Entities map[string]int `json:"entities,omitempty"`
 
 	// ErrorBody is the chance that an answer to a GET has status 200 and another
@@ -111,6 +112,9 @@ type Chaos struct {
 	// OtherBody is the chance that an event is sent once more with another body,
 	// after up to MaxDelay.
 	OtherBody float64 `json:"other_body"`
+	// TestMode is the chance that an event of Stripe is followed by one of test mode
+	// about an object of test mode, after up to MaxDelay. No list has either.
+	TestMode float64 `json:"test_mode"`
 	// DoubledSignature is the chance that an attempt carries its signature twice:
 	// in two headers, or in one that a proxy has joined.
 	DoubledSignature float64 `json:"doubled_signature"`
@@ -154,7 +158,7 @@ func (c *Chaos) Check() error {
 		return fmt.Errorf("outage: %q is none of the known ones", c.Outage)
 	}
 	for key, status := range c.Entities {
-		if kind, _, ok := strings.Cut(key, "/"); !ok || kindsByName[kind] == nil {
+		if kind, _, ok := strings.Cut(key, "/"); !ok || !isKind(kind) {
 			return fmt.Errorf("entities: %q is not kind/id", key)
 		}
 		if status < 400 || status > 599 {
@@ -181,6 +185,7 @@ func ReadChaos(r io.Reader, base Chaos) (Chaos, error) {
 
 // chaos holds the settings in force and the dice they are played with.
 type chaos struct {
+	dialect  *dialect
 	settings atomic.Pointer[Chaos]
 	seed     uint64
 	mu       sync.Mutex
@@ -189,9 +194,9 @@ type chaos struct {
 	filled   time.Time
 }
 
-func newChaos(c Chaos, seed uint64) *chaos {
+func newChaos(c Chaos, seed uint64, d *dialect) *chaos {
 	// A stream of its own: what goes wrong must not change what is true.
-	x := &chaos{seed: seed, rng: rand.New(rand.NewPCG(seed, 1))}
+	x := &chaos{dialect: d, seed: seed, rng: rand.New(rand.NewPCG(seed, 1))}
 	x.settings.Store(&c)
 	return x
 }
@@ -278,9 +283,6 @@ func (x *chaos) seen(e *entity, now time.Time) *version {
 	}
 	return e.asOf(now.Add(-x.upTo(c.StaleFor)))
 }
-
-// retryAfter is the Retry-After of a 429.
-func (c *Chaos) retryAfter() string { return wholeSeconds(time.Duration(c.RetryAfter)) }
 
 // wholeSeconds writes a duration as Retry-After does: rounded up, at least 1.
 func wholeSeconds(d time.Duration) string {

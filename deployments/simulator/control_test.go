@@ -34,7 +34,7 @@ func TestTruthIsWhatTheAPIServes(t *testing.T) {
 	seen := map[string]int{}
 	for i, tr := range all {
 		require.True(t, i == 0 || tr.Seq > all[i-1].Seq, "in the order of change")
-		if k := kindsByName[tr.Kind]; k.shape == single && seen[tr.Kind] < 5 {
+		if k := lemon.kind(tr.Kind); k.shape == single && seen[tr.Kind] < 5 {
 			path := "/v1" + path(k, tr.Parent) + "/" + tr.ID + "?person_customer=true"
 			status, state := r.get(path)
 			require.Equal(t, http.StatusOK, status, path)

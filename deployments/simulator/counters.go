@@ -18,6 +18,7 @@ type counters struct {
 	lost          atomic.Int64
 	gaveUp        atomic.Int64
 	wronglySigned atomic.Int64
+	testMode      atomic.Int64
 
 	mu       sync.Mutex
 	requests map[string]map[string]int64 // path pattern, status
@@ -47,6 +48,7 @@ type WebhookCounters struct {
 	WronglySigned int64 `json:"wrongly_signed"`
 	Lost          int64 `json:"lost"`
 	GaveUp        int64 `json:"gave_up"`
+	TestMode      int64 `json:"test_mode"` // of test mode; in no other figure
 }
 
 func (c *counters) request(pattern string, status int) {
@@ -71,6 +73,7 @@ func (c *counters) read() Counters {
 		Webhooks: WebhookCounters{
 			Sent: c.sent.Load(), Accepted: c.accepted.Load(), Rejected: c.rejected.Load(), Failed: c.failed.Load(),
 			Duplicated: c.duplicated.Load(), WronglySigned: c.wronglySigned.Load(), Lost: c.lost.Load(), GaveUp: c.gaveUp.Load(),
+			TestMode: c.testMode.Load(),
 		},
 		Requests: map[string]map[string]int64{},
 	}

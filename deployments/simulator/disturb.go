@@ -17,11 +17,10 @@ func (a *api) disturb(w *recorder, r *http.Request) bool {
 	case c.Outage != "":
 		a.fail(w, r, c)
 	case !a.chaos.take(c.RateLimit, time.Now()) || a.chaos.hit(c.TooMany):
-		w.Header().Set("Retry-After", c.retryAfter())
-		answerError(w, refuse(http.StatusTooManyRequests, "Too many requests"))
+		a.refuse(w, a.dialect.tooMany(a))
 	case a.chaos.hit(c.ServerError):
 		status := []int{500, 502, 503}[a.chaos.upTo(2)]
-		answerError(w, refuse(status, http.StatusText(status)))
+		a.refuse(w, refuse(status, http.StatusText(status)))
 	case a.chaos.hit(c.Hang):
 		wait := time.Duration(c.HangFor)
 		if wait == 0 {
@@ -47,10 +46,12 @@ func (a *api) fail(w *recorder, r *http.Request, c *Chaos) {
 		http.Redirect(w, r, "https://elsewhere.example.com"+r.URL.Path, http.StatusFound)
 	default:
 		status, _ := strconv.Atoi(c.Outage) // Check let only numbers and the words above in
+		refused := refuse(status, http.StatusText(status))
 		if status == http.StatusTooManyRequests {
-			w.Header().Set("Retry-After", c.retryAfter())
+			refused = a.dialect.tooMany(a)
+			refused.Message = http.StatusText(status)
 		}
-		answerError(w, refuse(status, http.StatusText(status)))
+		a.refuse(w, refused)
 	}
 }
 

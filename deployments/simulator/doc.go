@@ -1,6 +1,6 @@
-// Package simulator stands in for the lemon.markets Brokerage API: it is the
-// independent truth that the mirror is compared with. It imports nothing of the
-// rest of the project, so that both cannot share a mistake.
+// Package simulator stands in for a provider, the lemon.markets Brokerage API or
+// Stripe: it is the independent truth that the mirror is compared with. It imports
+// nothing of the rest of the project, so that both cannot share a mistake.
 //
 //	life, load ──▶ world ──▶ journal          every state change is one change:
 //	                 │  └──▶ sender ──▶ URL    new versions, their events, written
@@ -13,9 +13,13 @@
 // the process therefore never takes back what was served or sent. (Without
 // Options.Data there is no journal.)
 //
+// A dialect (dialect.go) is what one provider has of its own: its kinds, its
+// stories, how its API answers, how its events are written and signed. What belongs
+// to one alone is in files of its name, lemon_… and stripe_…. All else is shared.
+//
 // Life, Load and some of the controls below change the world. Life makes plausible
 // changes at a steady rate: accounts open, orders run from created to executed,
-// trades settle. Load makes an exact number of events over an exact number of
+// trades settle; customers subscribe, are invoiced, pay and are refunded. Load makes an exact number of events over an exact number of
 // entities, for proofs. All randomness of the world comes from one seed.
 //
 // Chaos is between the world and its readers and never touches the world:
@@ -42,12 +46,27 @@
 //	half_pairs                   half a surrogate pair in a field that is not read
 //	other_body                   the same event once more with another body
 //	doubled_signature            the signature twice, in two headers or in one
+//	test_mode                    events of Stripe's test mode between those of live mode
 //
 // Draws per request come from dice that all requests share. The others are derived
 // from the seed and the name of what is affected, so that each look gives the same
 // result. Orders that move to another account are a part of Load, since a move
 // changes the truth: a load with "moves" has events that name the new account and, later
 // on, some that still name the old one.
+//
+// # Stripe
+//
+// Objects have the members that the specification of version 2026-08-26.dahlia
+// requires, and some more. Subscriptions have up to 14 items and invoices up to 25
+// lines, of which an object shows ten and the list inside it has the rest; the truth
+// has all. A deleted customer leaves a stub, and any other deleted object is
+// resource_missing. Unknown parameters are refused, and so is a cursor that is no
+// longer in its list. A path that does not exist is a 404 without a code. A 429
+// says which rate was exceeded, or that the object is locked, and never when to ask
+// again. Events are listed for 30 days. A webhook has three signatures: by a secret
+// that ends, by the one in use, and v0. Options.Thin sends thin events, which have ids
+// of their own and name their twin. Nothing can be expanded, and of the filters of
+// lists those that this package needs exist. Most kinds are lists that stay empty.
 //
 // # Controls
 //
@@ -70,7 +89,7 @@
 //
 // # Not documented
 //
-// Ids, amounts and which context some event types carry are not documented by
+// Of lemon, ids, amounts and which context some event types carry are not documented by
 // the provider; they are plausible here. Prices of positions move with trades
 // only. Instruments are fixed and no part of the truth.
 package simulator

@@ -3,17 +3,17 @@ package simulator
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"strconv"
 )
 
 // Drift asks for changes without events.
 type Drift struct {
-	// Change is the share of accounts, persons and orders whose state changes,
-	// from 0 to 1.
+	// Change is the share of accounts, persons and orders whose state changes, from 0
+	// to 1; of Stripe, that of all kinds but coupons and the balance.
 	Change float64 `json:"change"`
-	// Delete is the share of orders that go, of those nothing is next for.
+	// Delete is the share of orders, of Stripe of products, that go, of those
+	// nothing is next for.
 	Delete float64 `json:"delete"`
 }
 
@@ -30,15 +30,16 @@ func (s *Simulator) Drift(d Drift) (Drifted, error) {
 	}
 	out := Drifted{Changed: []string{}, Deleted: []string{}}
 	_, err := s.world.change(func(c *change) {
-		for _, kind := range []string{"account", "person", "order"} {
+		for _, kind := range c.w.dialect.drifting {
 			for _, e := range c.w.all(kind) {
 				name := kind + "/" + e.id
 				switch draw := c.w.rng.Float64(); {
-				case kind == "order" && e.stage == "" && draw < d.Delete:
+				case kind == c.w.dialect.removable && e.stage == "" && draw < d.Delete:
 					c.remove(e)
 					out.Deleted = append(out.Deleted, name)
 				case draw >= 1-d.Change:
-					c.drift(e)
+					// The time of the change is its own, so the state is one it never had.
+					c.w.dialect.drift(c, e, strconv.FormatInt(c.at(e).UnixMicro(), 10))
 					out.Changed = append(out.Changed, name)
 				}
 			}
@@ -60,7 +61,7 @@ func (w *world) all(kind string) []*entity {
 			}
 		}
 	}
-	if parent := kindsByName[kind].parent; parent != "" {
+	if parent := w.dialect.kind(kind).parent; parent != "" {
 		for _, p := range w.under(parent, "") {
 			add(w.under(kind, p.id))
 		}
@@ -68,20 +69,6 @@ func (w *world) all(kind string) []*entity {
 	}
 	add(w.under(kind, ""))
 	return all
-}
-
-// drift changes something of an entity that its story never looks at.
-func (c *change) drift(e *entity) {
-	// The time of the change is its own, so the state is one it never had.
-	mark := strconv.FormatInt(c.at(e).UnixMicro(), 10)
-	switch e.kind.name {
-	case "account":
-		edit(c, e, func(a *account) { a.Metadata = map[string]string{"drift": mark} })
-	case "person":
-		edit(c, e, func(p *person) { p.Email = "drift." + mark + "@example.com" })
-	case "order":
-		edit(c, e, func(o *order) { o.Fee = fmt.Sprintf("%s.%s", mark[len(mark)-4:], mark[len(mark)-6:len(mark)-4]) })
-	}
 }
 
 // serveDrift changes things without any event: {"change": 0.05, "delete": 0.01}.

@@ -39,7 +39,7 @@ func TestDriftIsSilent(t *testing.T) {
 			continue
 		}
 		require.NotEqual(t, string(before[name].State), string(tr.State))
-		checkAnswer(t, r, s, operation(kindsByName[tr.Kind].path)+"/{}", map[string]string{
+		checkAnswer(t, r, s, operation(lemon.kind(tr.Kind).path)+"/{}", map[string]string{
 			"account": "/accounts/" + tr.ID, "order": "/accounts/" + tr.Account + "/orders/" + tr.ID,
 		}[tr.Kind])
 	}

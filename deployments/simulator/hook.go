@@ -1,6 +1,8 @@
 package simulator
 
 import (
+	"errors"
+	"net/url"
 	"slices"
 	"sync/atomic"
 )
@@ -11,9 +13,12 @@ type hook struct {
 	gone atomic.Bool // deleted: nothing more is sent to it
 }
 
+// everyType subscribes to all event types.
+const everyType = "*"
+
 // wants reports whether it subscribes to an event type.
 func (h *hook) wants(eventType string) bool {
-	return !h.gone.Load() && slices.Contains(h.Events, eventType)
+	return !h.gone.Load() && (slices.Contains(h.Events, eventType) || slices.Contains(h.Events, everyType))
 }
 
 // subscribe adds a webhook, or replaces the one of the same id.
@@ -52,4 +57,11 @@ func (w *world) applyHook(r hookRecord) {
 	if !r.Removed {
 		w.hooks = append(slices.Clone(w.hooks), &hook{hookRecord: r})
 	}
+}
+
+func checkAddress(address string) error {
+	if u, err := url.Parse(address); err != nil || u.Host == "" || len(address) > 2083 {
+		return errors.New("url: must be an absolute URL of up to 2083 characters")
+	}
+	return nil
 }

@@ -76,6 +76,7 @@ type hookRecord struct {
 	URL     string   `json:"url"`
 	Events  []string `json:"events"`
 	Secret  string   `json:"signature_secret"`
+	Thin    bool     `json:"thin,omitempty"`
 	Removed bool     `json:"removed,omitempty"`
 }
 

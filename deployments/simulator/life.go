@@ -15,50 +15,6 @@ type beginning struct {
 	begin  func(c *change) bool
 }
 
-// beginnings are weighed so that orders are most of what happens.
-var beginnings = []beginning{
-	{60, onAccount(beginOrder)},
-	{8, onAccount(beginDeposit)},
-	{7, onAccount(beginWithdrawal)},
-	{2, beginAccount},
-	{5, onAccount(beginDocument)},
-	{4, onAccount(beginBatchOrder)},
-	{4, onAccount(beginTaxExemption)},
-	{4, onAccount(beginCheck)},
-	{4, onAccount(beginUpdate)},
-	{4, onAccount(beginWorkflow)},
-	{4, onAccount(beginSweep)},
-	{3, onAccount(beginTransfer)},
-	{3, onAccount(beginTax)},
-	{3, onAccount(beginIncome)},
-	{3, onAccount(beginDividend)},
-	{4, onAccount(beginMandate)},
-	{6, onAccount(beginTreasuryTransfer)},
-	{1, beginCorporateAction},
-	{1, beginSettlement},
-}
-
-// goingOn has the next step of each kind that has stages.
-var goingOn = map[string]func(c *change, e *entity){
-	"account":             goOnAccount,
-	"identification":      goOnIdentification,
-	"deposit":             goOnDeposit,
-	"order":               goOnOrder,
-	"batch_order":         goOnBatchOrder,
-	"trade":               goOnTrade,
-	"withdrawal":          goOnWithdrawal,
-	"tax_exemption_order": goOnTaxExemption,
-	"check":               goOnCheck,
-	"person_update":       goOnUpdate,
-	"workflow":            goOnWorkflow,
-	"sweep":               goOnSweep,
-	"securities_transfer": goOnTransfer,
-	"tax":                 goOnTax,
-	"treasury_mandate":    goOnMandate,
-	"treasury_transfer":   goOnTreasuryTransfer,
-	"corporate_action":    goOnCorporateAction,
-}
-
 // live moves the world at a steady rate of events per second.
 func (w *world) live(ctx context.Context, rate float64) error {
 	if rate <= 0 {
@@ -104,26 +60,26 @@ func (w *world) step() (made int, err error) {
 	return made, err
 }
 
-// live begins something or goes on with something. A world that is full only
-// recalculates taxes, a change that makes nothing bigger.
+// live begins something or goes on with something. A world that is full only makes
+// changes by which nothing gets bigger.
 func (c *change) live() {
 	open := len(c.w.open)
 	switch {
 	case open > 0 && (c.full() || c.roll(open, open+openWanted)):
 		c.goOn()
 	case c.full():
-		c.recalculate()
+		c.w.dialect.idle(c)
 	case c.drawBeginning()(c):
 	case open > 0:
 		c.goOn()
 	default:
-		beginAccount(c)
+		c.w.dialect.first(c)
 	}
 }
 
 func (c *change) goOn() {
 	e := pick(c, c.w.open)
-	goingOn[e.kind.name](c, e)
+	c.w.dialect.goOn[e.kind.name](c, e)
 }
 
 func (c *change) full() bool {
@@ -131,7 +87,7 @@ func (c *change) full() bool {
 }
 
 func (c *change) drawBeginning() func(*change) bool {
-	total := 0
+	total, beginnings := 0, c.w.dialect.beginnings
 	for _, b := range beginnings {
 		total += b.weight
 	}
@@ -142,7 +98,7 @@ func (c *change) drawBeginning() func(*change) bool {
 		}
 		n -= b.weight
 	}
-	return beginAccount
+	return c.w.dialect.first
 }
 
 // roll is true n times of m.
@@ -164,20 +120,6 @@ func (c *change) some(kindName, parent string, passes func(*entity) bool) *entit
 		}
 	}
 	return nil
-}
-
-// opened draws an account that trades, or nil. One that does has a securities
-// account among its links; those of a load do not.
-func (c *change) opened() *entity {
-	return c.some("account", "", func(e *entity) bool { return e.links["opened"] != "" })
-}
-
-// onAccount begins something on an account that trades, if there is one.
-func onAccount(begin func(c *change, acc *entity) bool) func(*change) bool {
-	return func(c *change) bool {
-		acc := c.opened()
-		return acc != nil && begin(c, acc)
-	}
 }
 
 // amount draws cents from lo to hi euros.

@@ -10,9 +10,11 @@ import (
 
 // Load asks for an exact number of events over an exact number of entities.
 type Load struct {
-	// Entities is how many accounts and orders are made, together.
+	// Entities is how many accounts and orders are made, together; of Stripe,
+	// customers and subscriptions, invoices, charges, refunds, products and prices.
 	Entities int `json:"entities"`
-	// Accounts is how many of them are accounts. 0: a tenth, at least one.
+	// Accounts is how many of them are accounts, or customers. 0: a tenth, at least
+	// one.
 	Accounts int `json:"accounts"`
 	// Events is how many events there will be, the ones that create the
 	// entities included: at least Entities.
@@ -27,6 +29,7 @@ type Load struct {
 	// account; of those after it some name the one before, as those of a
 	// provider do whose parts do not know everything at once. That is a change of
 	// what is true, so it is drawn from the dice of the world and no part of Chaos.
+	// Nothing moves in a world of Stripe.
 	Moves float64 `json:"moves,omitempty"`
 }
 
@@ -60,7 +63,8 @@ type loadState struct {
 	Number int       `json:"number"`
 	Made   int       `json:"made"`
 	MadeAt time.Time `json:"made_at"`
-	// AccountIDs and OrderIDs are its entities, in the order they were made.
+	// AccountIDs and OrderIDs are its entities, in the order they were made. Of Stripe
+	// the first are those of customers, the second of all else.
 	AccountIDs []string `json:"-"`
 	OrderIDs   []string `json:"-"`
 }
@@ -108,19 +112,7 @@ func (w *world) startLoad(l Load) (number int, err error) {
 
 // recallLoad finds the entities of the load again after a restart.
 func (w *world) recallLoad() {
-	number := strconv.Itoa(w.load.Number)
-	w.load.AccountIDs, w.load.OrderIDs = nil, nil
-	for _, acc := range w.under("account", "") {
-		if acc.links["load"] != number {
-			continue
-		}
-		w.load.AccountIDs = append(w.load.AccountIDs, acc.id)
-		for _, o := range w.under("order", acc.id) {
-			if o != elsewhere {
-				w.load.OrderIDs = append(w.load.OrderIDs, o.id)
-			}
-		}
-	}
+	w.load.AccountIDs, w.load.OrderIDs = w.dialect.recallLoad(w, strconv.Itoa(w.load.Number))
 }
 
 // loading returns the load that runs, or the last one.
@@ -146,39 +138,24 @@ func (w *world) runLoad(ctx context.Context) error {
 }
 
 // loadOne makes the next event of the load: first accounts are created, then
-// orders, then they take turns at random.
+// orders, or what a provider has in their place, then they take turns at random.
 func (c *change) loadOne() {
-	l := c.w.load
+	d, l := c.w.dialect, c.w.load
 	c.load = &l
 	switch {
 	case len(l.AccountIDs) < l.Accounts:
-		l.AccountIDs = append(l.AccountIDs, c.loadAccount())
+		l.AccountIDs = append(l.AccountIDs, d.loadParent(c))
 	case len(l.AccountIDs)+len(l.OrderIDs) < l.Entities:
-		l.OrderIDs = append(l.OrderIDs, c.loadOrder(pick(c, l.AccountIDs)))
+		l.OrderIDs = append(l.OrderIDs, d.loadChild(c, pick(c, l.AccountIDs)))
 	default:
 		if i := c.w.rng.IntN(l.Entities); i < l.Accounts {
-			c.stirAccount(c.w.find("account", l.AccountIDs[i]))
+			d.stirParent(c, l.AccountIDs[i])
 		} else {
-			c.stirOrMove(c.w.find("order", l.OrderIDs[i-l.Accounts]))
+			d.stirChild(c, l.OrderIDs[i-l.Accounts])
 		}
 	}
 	l.Made++
 	l.MadeAt = c.w.last
-}
-
-// loadAccount creates an account of a business: it is alone, without a
-// person, so that the load has exactly as many entities as was asked for.
-func (c *change) loadAccount() string {
-	e := c.create("account", c.w.newID("account"), c.loadLinks(""), nil)
-	business := c.w.newID("business")
-	a := account{
-		ID: e.id, OwnAccount: true, Metadata: map[string]string{"revision": "1"},
-		Customer: c.encode(customerRef{Type: "business", ID: business, Business: business}), Agreements: []accountAgreement{},
-	}
-	a.move("created", c.at(e))
-	c.set(e, a)
-	c.emitLoad(e, "account.created", e.link)
-	return e.id
 }
 
 // emitLoad makes an event, unless the load is a silent one.
@@ -194,36 +171,4 @@ func (c *change) loadLinks(accountID string) map[string]string {
 		links["account"] = accountID
 	}
 	return links
-}
-
-func (c *change) loadOrder(accountID string) string {
-	e := c.create("order", c.w.newID("order"), c.loadLinks(accountID), nil)
-	inst, at := c.quote()
-	o := c.newOrder(e.id, "", inst.ISIN, at, 0)
-	o.History.add("created", c.at(e))
-	c.set(e, o)
-	c.emitLoad(e, "order.created", e.link)
-	return e.id
-}
-
-// stirAccount opens an account once more, which only a load does: it is a
-// state change that can go on for ever without leaving the schema.
-func (c *change) stirAccount(e *entity) {
-	edit(c, e, func(a *account) {
-		a.move("opened", c.at(e))
-		a.Metadata = map[string]string{"revision": strconv.Itoa(len(a.History))}
-	})
-	c.emitLoad(e, "account.opened", e.link)
-}
-
-// stirOrder moves an order round the statuses it can leave again. Its event names
-// what link says.
-func (c *change) stirOrder(e *entity, link func(key string) string) {
-	following := map[string]string{"created": "confirmed", "confirmed": "accepted", "accepted": "canceling", "canceling": "confirmed"}
-	var to string
-	edit(c, e, func(o *order) {
-		to = following[o.History.now()]
-		o.History.add(to, c.at(e))
-	})
-	c.emitLoad(e, "order."+to, link)
 }

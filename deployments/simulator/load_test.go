@@ -48,7 +48,7 @@ func TestLoadsTheSchemaAllows(t *testing.T) {
 	require.Eventually(t, func() bool { return r.LoadProgress().Done }, soon, often)
 	s := loadSchemas(t)
 	for _, tr := range r.Truth("", 0) {
-		checkAnswer(t, r, s, operation(kindsByName[tr.Kind].path)+"/{}", map[string]string{
+		checkAnswer(t, r, s, operation(lemon.kind(tr.Kind).path)+"/{}", map[string]string{
 			"account": "/accounts/" + tr.ID, "order": "/accounts/" + tr.Account + "/orders/" + tr.ID,
 		}[tr.Kind])
 		if tr.Kind == "account" {

@@ -1,12 +1,10 @@
 package simulator
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"slices"
-	"time"
 )
 
 // rewriteAt is the usual journal length from which it may be rewritten to hold
@@ -61,10 +59,11 @@ func (w *world) applyChange(rec *changeRecord) error {
 	}
 	events := make([]*notice, len(rec.Events))
 	for i, r := range rec.Events {
-		n, err := noticeOf(r)
+		n, err := w.dialect.readEvent(r.Body)
 		if err != nil {
-			return err
+			return fmt.Errorf("event %d: %w", r.Seq, err)
 		}
+		n.Seq, n.Load, n.Body = r.Seq, r.Load, r.Body
 		events[i] = n
 	}
 	w.addEvents(events)
@@ -77,9 +76,9 @@ func (w *world) applyChange(rec *changeRecord) error {
 func (w *world) applyVersion(v versionRecord) error {
 	e := w.find(v.Kind, v.ID)
 	if e == nil {
-		k := kindsByName[v.Kind]
+		k := w.dialect.kind(v.Kind)
 		if k == nil {
-			return fmt.Errorf("unknown kind %q", v.Kind)
+			return fmt.Errorf("unknown kind %q: is this the world of another provider than %s?", v.Kind, w.dialect.name)
 		}
 		e = &entity{kind: k, id: v.ID, links: v.Links}
 	}
@@ -93,22 +92,6 @@ func (w *world) applyVersion(v versionRecord) error {
 	w.relist(e)
 	w.setStage(e, v.Stage)
 	return nil
-}
-
-func noticeOf(r eventRecord) (*notice, error) {
-	var body envelope
-	if err := json.Unmarshal(r.Body, &body); err != nil {
-		return nil, fmt.Errorf("event %d: %w", r.Seq, err)
-	}
-	at, err := time.Parse(timeLayout, body.CreatedAt)
-	if err != nil {
-		return nil, fmt.Errorf("event %d: %w", r.Seq, err)
-	}
-	n := &notice{
-		Seq: r.Seq, ID: body.ID, Type: body.Type, CreatedAt: at.UTC(),
-		Context: body.Context, Body: r.Body, Load: r.Load,
-	}
-	return n, nil
 }
 
 func (w *world) applySettled(settled []settledRecord) {
@@ -208,9 +191,9 @@ func (w *world) write(emit func(*record) error) error {
 }
 
 func (w *world) writeVersions(emit func(*record) error) error {
-	for i := range kinds {
+	for _, k := range w.dialect.kinds {
 		for l, list := range w.lists {
-			if l.kind != kinds[i].name {
+			if l.kind != k.name {
 				continue
 			}
 			for _, e := range list {

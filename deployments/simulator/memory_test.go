@@ -27,9 +27,9 @@ func whole(t *testing.T, s *Simulator) string {
 		events = append(events, n.Body)
 	}
 	var lists [][]string
-	for i := range kinds {
-		for _, e := range s.world.under(kinds[i].name, "") {
-			lists = append(lists, []string{kinds[i].name, e.id})
+	for _, k := range s.world.dialect.kinds {
+		for _, e := range s.world.under(k.name, "") {
+			lists = append(lists, []string{k.name, e.id})
 		}
 	}
 	text, err := json.Marshal([]any{all, events, lists, len(s.world.open), s.world.seq, s.world.eventSeq})

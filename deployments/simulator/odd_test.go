@@ -131,7 +131,7 @@ func TestLockedEntities(t *testing.T) {
 
 // A spell begins and ends, and affects a share of all.
 func TestSpells(t *testing.T) {
-	x, now := newChaos(Chaos{}, 7), time.Unix(1_800_000_000, 0)
+	x, now := newChaos(Chaos{}, 7, lemon), time.Unix(1_800_000_000, 0)
 	struck, changes, last := 0, 0, false
 	for i := range 4000 {
 		at := now.Add(time.Duration(i) * 500 * time.Millisecond)
@@ -155,8 +155,8 @@ func TestSpells(t *testing.T) {
 		}
 	}
 	require.InDelta(t, 200, named, 50)
-	require.Equal(t, x.lot("a", "b").Uint64(), newChaos(Chaos{}, 7).lot("a", "b").Uint64(), "by the seed")
-	require.NotEqual(t, x.lot("a", "b").Uint64(), newChaos(Chaos{}, 8).lot("a", "b").Uint64())
+	require.Equal(t, x.lot("a", "b").Uint64(), newChaos(Chaos{}, 7, lemon).lot("a", "b").Uint64(), "by the seed")
+	require.NotEqual(t, x.lot("a", "b").Uint64(), newChaos(Chaos{}, 8, lemon).lot("a", "b").Uint64())
 }
 
 // listed reads pages of a list until it ends or n are read.

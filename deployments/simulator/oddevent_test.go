@@ -82,7 +82,7 @@ func TestOddEvents(t *testing.T) {
 func TestOddTimes(t *testing.T) {
 	at := time.Date(2026, 11, 28, 23, 59, 12, 345678000, time.UTC)
 	var got []string
-	for _, odd := range oddTimes {
+	for _, odd := range lemonOddTimes {
 		require.True(t, json.Valid([]byte(odd(at))))
 		got = append(got, odd(at))
 	}

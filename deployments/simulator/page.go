@@ -1,162 +1,108 @@
 package simulator
 
 import (
-	"encoding/base64"
 	"encoding/json"
 	"net/http"
-	"net/url"
-	"slices"
-	"strconv"
+	"sort"
+	"time"
 )
 
-// maxLimit is the largest page, and the default.
+// maxLimit is the largest page.
 const maxLimit = 100
 
-// query is a request for a list: its filters, where to go on, how much.
-type query struct {
-	filters url.Values
-	after   int64 // place of the last element of the page before, 0 at the start
-	again   int64 // how many times the page has come before: of endless lists
-	limit   int
-}
+// elements gives one element of a list after the other with its place, from which
+// later pages go on; ok is false at the end. Places never change, so pages are
+// stable while the world goes on.
+type elements func() (element json.RawMessage, place int64, ok bool)
 
-// cursor is the content of a cursor: the filters travel in it, so that a
-// reader sends nothing else on later pages.
-type cursor struct {
-	Filters url.Values `json:"f,omitempty"`
-	After   int64      `json:"a"`
-	Again   int64      `json:"e,omitempty"`
-}
-
-func (c cursor) encode() *string {
-	raw, _ := json.Marshal(c) // strings and numbers
-	s := base64.RawURLEncoding.EncodeToString(raw)
-	return &s
-}
-
-// readQuery reads cursor, limit and the given filters. A cursor overrules
-// filters beside it.
-func readQuery(r *http.Request, filters ...string) (query, error) {
-	in := r.URL.Query()
-	q := query{filters: url.Values{}, limit: maxLimit}
-	if s := in.Get("limit"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil || n < 1 || n > maxLimit {
-			return q, refuse(http.StatusUnprocessableEntity, "limit: must be a number from 1 to 100")
-		}
-		q.limit = n
-	}
-	if s := in.Get("cursor"); s != "" {
-		c, err := decodeCursor(s)
-		if err != nil {
-			return q, refuse(http.StatusBadRequest, "cursor: invalid")
-		}
-		q.filters, q.after, q.again = c.Filters, c.After, c.Again
-		return q, nil
-	}
-	for _, name := range filters {
-		if v, ok := in[name]; ok {
-			q.filters[name] = v
-		}
-	}
-	return q, nil
-}
-
-func decodeCursor(s string) (c cursor, err error) {
-	raw, err := base64.RawURLEncoding.DecodeString(s)
-	if err != nil {
-		return c, err
-	}
-	return c, json.Unmarshal(raw, &c)
-}
-
-// page is one page of a list.
-type page struct {
-	Data       []json.RawMessage `json:"data"`
-	Pagination struct {
-		NextCursor *string `json:"next_cursor"`
-	} `json:"pagination"`
-}
-
-// cut makes a page of up to limit elements. next gives one element after the
-// other with its place, which later pages go on from; ok is false at the end.
-// Places never change, so pages are stable while the world goes on.
-func cut(q query, next func() (element json.RawMessage, place int64, ok bool)) page {
-	p := page{Data: []json.RawMessage{}}
-	var last int64
+// take takes up to limit elements. last is the place of the last one, and more
+// says whether others follow it.
+func (next elements) take(limit int) (all []json.RawMessage, last int64, more bool) {
+	all = []json.RawMessage{}
 	for {
 		element, place, ok := next()
-		if !ok {
-			return p
+		if !ok || len(all) == limit {
+			return all, last, ok
 		}
-		if len(p.Data) == q.limit {
-			p.Pagination.NextCursor = cursor{Filters: q.filters, After: last}.encode()
-			return p
-		}
-		p.Data = append(p.Data, element)
-		last = place
+		all, last = append(all, element), place
 	}
 }
 
-// listEntities makes a page of the entities of a list, newest first: an
-// entity created between two pages comes before both.
-func listEntities(q query, list []*entity, show func(*entity) json.RawMessage) page {
+// newestFirst gives the entities of a list that are there and pass, after a place;
+// 0 is the start. An entity created between two pages comes before both.
+func newestFirst(list []*entity, after int64, passes func(*entity) bool, show func(*entity) json.RawMessage) elements {
 	i := len(list)
-	if q.after > 0 {
-		i = min(i, int(q.after)-1)
+	if after > 0 {
+		i = min(i, int(after)-1)
 	}
-	return cut(q, func() (json.RawMessage, int64, bool) {
+	return func() (json.RawMessage, int64, bool) {
 		for i--; i >= 0; i-- {
-			if e := list[i]; !e.current().Deleted && matches(e.current().State, q.filters) {
+			if e := list[i]; !e.current().Deleted && passes(e) {
 				return show(e), int64(i) + 1, true
 			}
 		}
 		return nil, 0, false
-	})
+	}
 }
 
-// listElements makes a page of the elements of a state that is an array.
-func listElements(q query, state json.RawMessage) (page, error) {
-	var all []json.RawMessage
-	if len(state) > 0 {
-		if err := json.Unmarshal(state, &all); err != nil {
-			return page{}, err
-		}
-	}
-	i := int(q.after)
-	return cut(q, func() (json.RawMessage, int64, bool) {
+// inOrder gives the elements of an array after a place; 0 is the start.
+func inOrder(all []json.RawMessage, after int64) elements {
+	i := int(after)
+	return func() (json.RawMessage, int64, bool) {
 		if i < 0 || i >= len(all) {
 			return nil, 0, false
 		}
 		i++
 		return all[i-1], int64(i), true
-	}), nil
+	}
 }
 
-// matches reports whether a state passes all filters, each by the top-level
-// field of its name; "status" is the newest of the history where no field is.
-func matches(state json.RawMessage, filters url.Values) bool {
-	if len(filters) == 0 {
-		return true
+// eventQuery is which events are asked for, and in which order. Their places are
+// their numbers, which stay although the oldest are let go.
+type eventQuery struct {
+	since       time.Time
+	oldestFirst bool
+	after       int64 // 0: from the start
+	passes      func(*notice) bool
+}
+
+func (q eventQuery) of(events []*notice, show func(*notice) json.RawMessage) elements {
+	first := sort.Search(len(events), func(i int) bool { return !events[i].CreatedAt.Before(q.since) })
+	step, i := -1, len(events)
+	if q.oldestFirst {
+		step, i = 1, first-1
 	}
-	var fields map[string]json.RawMessage
-	if json.Unmarshal(state, &fields) != nil {
-		return false
+	if q.after > 0 {
+		at := sort.Search(len(events), func(i int) bool { return events[i].Seq >= q.after })
+		if step > 0 && (at == len(events) || events[at].Seq > q.after) {
+			at-- // the last one seen was let go: the next is the oldest kept
+		}
+		i = at
 	}
-	for name, wanted := range filters {
-		if name == personCustomer {
-			continue
+	return func() (json.RawMessage, int64, bool) {
+		for i += step; i >= first && i < len(events); i += step {
+			if n := events[i]; q.passes(n) {
+				return show(n), n.Seq, true
+			}
 		}
-		var value string
-		_ = json.Unmarshal(fields[name], &value) // not text: matches nothing
-		if name == "status" && fields[name] == nil {
-			var h history
-			_ = json.Unmarshal(fields["history"], &h)
-			value = h.now()
-		}
-		if !slices.Contains(wanted, value) {
-			return false
-		}
+		return nil, 0, false
 	}
-	return true
+}
+
+// badPage refuses a page after the first while chaos does so for its list.
+func (a *api) badPage(r *http.Request) error {
+	c := a.chaos.now()
+	dice, _ := a.chaos.spell("bad pages", r.URL.Path, c.BadPages, c.BadPagesFor, a.clock())
+	if dice == nil {
+		return nil
+	}
+	return a.dialect.badPages[dice.IntN(len(a.dialect.badPages))]
+}
+
+// endless reports whether chaos lets the last page of a list be followed by
+// another.
+func (a *api) endless(r *http.Request) bool {
+	c := a.chaos.now()
+	dice, _ := a.chaos.spell("endless", r.URL.Path, c.Endless, c.EndlessFor, a.clock())
+	return dice != nil
 }

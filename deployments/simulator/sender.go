@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// SignatureHeader carries the signature of a webhook.
+// SignatureHeader carries the signature of a webhook of lemon.
 const SignatureHeader = "LMG-Signature"
 
 // answerWithin is how long the provider waits for an answer to a webhook.
@@ -31,7 +31,7 @@ func DefaultRetries() []time.Duration {
 	}
 }
 
-// Sign returns the signature of a body at a time: HMAC-SHA256 with the bytes
+// Sign returns the signature of a body at a time as lemon makes it: HMAC-SHA256 with the bytes
 // of the secret as they are, over the Unix seconds, a point and the body.
 func Sign(secret string, at time.Time, body []byte) string {
 	t := strconv.FormatInt(at.Unix(), 10)
@@ -44,6 +44,7 @@ func Sign(secret string, at time.Time, body []byte) string {
 // sender posts events to webhooks, again and again until they are accepted or
 // it gives up. Schedules run on real time; only signatures use the clock.
 type sender struct {
+	dialect  *dialect
 	clock    func() time.Time
 	chaos    *chaos
 	client   *http.Client
@@ -86,6 +87,7 @@ type send struct {
 	attempt int  // made so far
 	extra   bool // a duplicate: sent once, not retried
 	other   bool // with another body
+	test    bool // its twin of test mode: no delivery of the event itself
 	due     time.Time
 }
 
@@ -94,7 +96,7 @@ func newSender(o Options, x *chaos, c *counters) *sender {
 		MaxIdleConns: o.Parallel, MaxIdleConnsPerHost: o.Parallel, IdleConnTimeout: time.Minute,
 	}
 	return &sender{
-		clock: o.Now, chaos: x, retries: o.Retries, parallel: o.Parallel, counters: c,
+		dialect: x.dialect, clock: o.Now, chaos: x, retries: o.Retries, parallel: o.Parallel, counters: c,
 		wake: make(chan struct{}, 1),
 		client: &http.Client{
 			Transport: transport, Timeout: answerWithin,
@@ -163,6 +165,10 @@ func (s *sender) schedule(n *notice, hooks []*hook, now time.Time) {
 			n.delivery.Duplicate++
 			s.counters.duplicated.Add(1)
 			s.push(send{event: n, hook: h, extra: true, other: true, due: now.Add(s.chaos.upTo(c.MaxDelay))})
+		}
+		if s.dialect.testEvent != nil && s.chaos.hit(c.TestMode) {
+			s.counters.testMode.Add(1)
+			s.push(send{event: n, hook: h, extra: true, test: true, due: now.Add(s.chaos.upTo(c.MaxDelay))})
 		}
 	}
 }
@@ -263,7 +269,9 @@ func (s *sender) conclude(d *send, status int, err error) bool {
 		s.load.waiting--
 	}
 	accepted := status/100 == 2
-	s.count(n, status, err)
+	if !d.test {
+		s.count(n, status, err)
+	}
 	d.attempt++
 	switch {
 	case accepted, d.extra:
@@ -317,7 +325,10 @@ func (s *sender) giveUp(n *notice) {
 }
 
 func (s *sender) attempt(ctx context.Context, d send) (int, error) {
-	body := s.chaos.told(d.event)
+	body := s.chaos.told(d.event, d.hook.Thin)
+	if d.test {
+		body = s.dialect.testEvent(d.event, body)
+	}
 	if d.other {
 		body = withMember(body, `"sent":"again"`)
 	}
@@ -331,14 +342,14 @@ func (s *sender) attempt(ctx context.Context, d send) (int, error) {
 		s.counters.wronglySigned.Add(1)
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("User-Agent", "lemon.markets-simulator")
-	signature := Sign(secret, s.clock(), body)
-	req.Header.Set(SignatureHeader, signature)
+	req.Header.Set("User-Agent", s.dialect.userAgent)
+	signature := s.dialect.sign(secret, s.clock(), body)
+	req.Header.Set(s.dialect.signatureHeader, signature)
 	if s.chaos.hit(s.chaos.now().DoubledSignature) {
 		if s.chaos.hit(0.5) {
-			req.Header.Add(SignatureHeader, signature)
+			req.Header.Add(s.dialect.signatureHeader, signature)
 		} else {
-			req.Header.Set(SignatureHeader, signature+", "+signature)
+			req.Header.Set(s.dialect.signatureHeader, signature+", "+signature)
 		}
 	}
 	resp, err := s.client.Do(req)

@@ -14,6 +14,8 @@ import (
 // Options are the settings of a Simulator. The zero value is a silent world in
 // memory.
 type Options struct {
+	// Provider is which provider is simulated, Lemon or Stripe. Default Lemon.
+	Provider string
 	// Data is the directory the world is kept in. "": in memory only.
 	Data string
 	// Seed decides everything random. Worlds of one seed, clock and rate are
@@ -27,6 +29,9 @@ type Options struct {
 	// "": none but those that POST /v1/webhooks makes.
 	WebhookURL    string
 	WebhookSecret string
+	// Thin sends thin events to WebhookURL in place of snapshots, which only Stripe
+	// has.
+	Thin bool
 	// Retries is how long the sender waits after each refused attempt; after
 	// the last it gives up. Nil: DefaultRetries.
 	Retries []time.Duration
@@ -75,17 +80,19 @@ func orDefault(n, def int) int {
 }
 
 // check reports the first setting that makes no sense.
-func (o Options) check() error {
+func (o Options) check(d *dialect) error {
 	switch {
 	case o.Rate < 0:
 		return fmt.Errorf("rate: %v is negative", o.Rate)
 	case o.Parallel < 0:
 		return fmt.Errorf("parallel: %d is negative", o.Parallel)
+	case o.Thin && d.thinEvent == nil:
+		return fmt.Errorf("thin: %s has no thin events", d.name)
 	case o.WebhookURL != "" && o.WebhookSecret == "":
 		return errors.New("webhook secret: missing; webhooks are always signed")
 	}
 	if o.WebhookURL != "" {
-		if err := checkSubscription(o.WebhookURL, eventTypes); err != nil {
+		if err := checkAddress(o.WebhookURL); err != nil {
 			return fmt.Errorf("webhook: %w", err)
 		}
 	}
@@ -110,11 +117,14 @@ type Simulator struct {
 // New returns a simulator with the world of o.Data, or a new one.
 func New(o Options) (*Simulator, error) {
 	o = o.withDefaults()
-	if err := o.check(); err != nil {
+	d, err := dialectOf(o.Provider)
+	if err == nil {
+		err = o.check(d)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("simulator options: %w", err)
 	}
-	w := newWorld(o.Now, o.Seed, bounds{o.KeepVersions, o.KeepEvents, o.MaxEntities, rewriteAt})
-	var err error
+	w := newWorld(d, o.Now, o.Seed, bounds{o.KeepVersions, o.KeepEvents, o.MaxEntities, rewriteAt})
 	if w.journal, err = openJournal(o.Data, w.apply); err != nil {
 		return nil, fmt.Errorf("simulator world: %w", err)
 	}
@@ -123,7 +133,7 @@ func New(o Options) (*Simulator, error) {
 	}
 	w.recallLoad()
 	counts := &counters{}
-	x := newChaos(o.Chaos, o.Seed)
+	x := newChaos(o.Chaos, o.Seed, d)
 	s := &Simulator{
 		options: o, world: w, chaos: x, counters: counts, rate: o.Rate, moved: make(chan struct{}),
 		sender: newSender(o, x, counts),
@@ -132,7 +142,7 @@ func New(o Options) (*Simulator, error) {
 	s.sender.settled = s.noteSettled
 	if o.WebhookURL != "" {
 		// One fixed id: a restart with another address or secret moves it.
-		h := hookRecord{ID: kindsByName["webhook"].prefix + "options", URL: o.WebhookURL, Events: eventTypes, Secret: o.WebhookSecret}
+		h := hookRecord{ID: d.kind("webhook").prefix + "options", URL: o.WebhookURL, Events: d.eventTypes, Secret: o.WebhookSecret, Thin: o.Thin}
 		if err := w.subscribe(h); err != nil {
 			return nil, errors.Join(err, w.journal.close())
 		}

@@ -96,6 +96,7 @@ func ticking() func() time.Time {
 // receiver takes webhooks and answers as configured.
 type receiver struct {
 	*httptest.Server
+	header string // of the signature
 	mu     sync.Mutex
 	answer func(r *http.Request, body []byte) int
 	got    []received
@@ -108,7 +109,7 @@ type received struct {
 }
 
 func newReceiver(t *testing.T) *receiver {
-	r := &receiver{answer: func(*http.Request, []byte) int { return http.StatusOK }}
+	r := &receiver{header: SignatureHeader, answer: func(*http.Request, []byte) int { return http.StatusOK }}
 	r.Server = httptest.NewServer(r)
 	t.Cleanup(r.Close)
 	return r
@@ -121,7 +122,7 @@ func (r *receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	_ = json.Unmarshal(body, &e)
 	r.mu.Lock()
 	status := r.answer(req, body)
-	r.got = append(r.got, received{e.ID, req.Header.Get(SignatureHeader), body, status})
+	r.got = append(r.got, received{e.ID, req.Header.Get(r.header), body, status})
 	r.mu.Unlock()
 	w.WriteHeader(status)
 }

@@ -111,25 +111,22 @@ func trickle(w *recorder, r *http.Request, b *answered, d time.Duration) {
 	}
 }
 
-// goneFrom is the answer to a request for an entity where it no longer is.
-func (x *chaos) goneFrom(e *entity) error {
-	if x.falls("gone", e.id, x.now().Gone) {
-		return refuse(http.StatusGone, "Gone")
+// goneFrom answers a request for an entity where it no longer is.
+func (a *api) goneFrom(e *entity) (any, error) {
+	if a.chaos.falls("gone", e.id, a.chaos.now().Gone) {
+		gone := refuse(http.StatusGone, "Gone")
+		gone.code, gone.param = "resource_missing", "id"
+		return nil, gone
 	}
-	return errNotFound
+	return a.dialect.gone(e)
 }
 
 // locked refuses an entity for a spell, as if another client held it.
-func (x *chaos) locked(kind, id string, now time.Time) error {
-	c := x.now()
-	dice, left := x.spell("locked", kind+"/"+id, c.Locked, c.LockedFor, now)
+func (a *api) locked(k *kind, id string, now time.Time) error {
+	c := a.chaos.now()
+	dice, left := a.chaos.spell("locked", k.name+"/"+id, c.Locked, c.LockedFor, now)
 	if dice == nil {
 		return nil
 	}
-	status := []int{http.StatusTooManyRequests, http.StatusTooManyRequests, http.StatusLocked, http.StatusConflict}[dice.IntN(4)]
-	held := refuse(status, "This object cannot be accessed right now because another request is accessing it")
-	if status == http.StatusTooManyRequests {
-		held.retryAfter = wholeSeconds(left)
-	}
-	return held
+	return a.dialect.locked(dice, left)
 }

@@ -12,6 +12,7 @@ import (
 // the events made of their changes. Readers take mu shared; a change holds it
 // alone from its first look to its line in the journal.
 type world struct {
+	dialect  *dialect
 	mu       sync.RWMutex
 	clock    func() time.Time
 	rng      *rand.Rand
@@ -66,9 +67,9 @@ type version struct {
 	State   json.RawMessage
 }
 
-func newWorld(clock func() time.Time, seed uint64, b bounds) *world {
+func newWorld(d *dialect, clock func() time.Time, seed uint64, b bounds) *world {
 	return &world{
-		clock: clock, bounds: b,
+		dialect: d, clock: clock, bounds: b,
 		rng:      rand.New(rand.NewPCG(seed, 0)),
 		entities: map[entityKey]*entity{},
 		lists:    map[listKey][]*entity{},
@@ -119,7 +120,7 @@ func (w *world) tick() time.Time {
 }
 
 func (w *world) newID(kind string) string {
-	return fmt.Sprintf("%s%016x%016x", kindsByName[kind].prefix, w.rng.Uint64(), w.rng.Uint64())
+	return fmt.Sprintf("%s%016x%016x", w.dialect.kind(kind).prefix, w.rng.Uint64(), w.rng.Uint64())
 }
 
 // put makes a version current, and the entity known if it is new.

@@ -6,7 +6,9 @@
 //	    ▲                                 │
 //	    └────────── fetches ───── worker, worker ──▶ .tarn/tarn.db
 //
-// All its data is in one directory, .tarn: the queue, the mirror and the
+// The provider is lemon or, with --provider stripe, Stripe.
+//
+// All its data is in one directory, .tarn or .tarn/stripe: the queue, the mirror and the
 // simulator's world, so that a second start continues where the first one ended.
 // The parts are those that the separate binaries run.
 //

@@ -9,11 +9,13 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/tarn-sync/tarn/deployments/simulator"
 	"github.com/tarn-sync/tarn/shared/process"
 )
 
 // options are the flags.
 type options struct {
+	provider             string
 	dir, addr, simulator string
 	rate                 float64
 	adopt                bool
@@ -44,7 +46,8 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	set := flag.NewFlagSet("standalone", flag.ContinueOnError)
 	set.SetOutput(out)
 	set.Usage = func() { _, _ = io.WriteString(out, about); set.PrintDefaults() }
-	set.StringVar(&o.dir, "dir", ".tarn", "`directory` everything is kept in")
+	set.StringVar(&o.provider, "provider", simulator.Lemon, "the simulated provider: lemon or stripe")
+	set.StringVar(&o.dir, "dir", "", "`directory` everything is kept in (default .tarn, of stripe .tarn/stripe)")
 	set.StringVar(&o.addr, "addr", "127.0.0.1:8080", "`address` of the api")
 	set.StringVar(&o.simulator, "simulator-addr", "127.0.0.1:8090", "`address` of the simulated provider")
 	set.Float64Var(&o.rate, "rate", 10, "events a second the simulated world makes")
@@ -60,9 +63,14 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 		return err
 	case set.NArg() > 0:
 		return fmt.Errorf("%q is no flag: see --help", set.Arg(0))
-	case smoking:
-		return smoke(ctx, o, out)
-	default:
-		return run(ctx, o, out)
+	case looks[o.provider] == nil:
+		return fmt.Errorf("--provider is lemon or stripe, not %q", o.provider)
 	}
+	if o.dir == "" {
+		o.dir = looks[o.provider].dir
+	}
+	if smoking {
+		return smoke(ctx, o, out)
+	}
+	return run(ctx, o, out)
 }

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -25,9 +24,6 @@ import (
 	"github.com/tarn-sync/tarn/shared/telemetry"
 	workerapp "github.com/tarn-sync/tarn/worker/app"
 )
-
-//go:embed standalone.yaml
-var settings []byte
 
 // run is everything until ctx ends.
 func run(ctx context.Context, o options, out io.Writer) error {
@@ -63,7 +59,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	}
 	defer stopSimulator()
 
-	c, err := config.Parse("standalone.yaml", settings, append(os.Environ(),
+	c, err := config.Parse("standalone.yaml", looks[o.provider].settings, append(os.Environ(),
 		"STANDALONE_ADDR="+o.addr, "STANDALONE_REDIS="+redis.addr,
 		"STANDALONE_DATABASE="+filepath.Join(dir, "tarn.db"), "STANDALONE_SIMULATOR="+o.simulator))
 	if err != nil {
@@ -118,7 +114,7 @@ func parts(ctx context.Context, o options, c *config.Config, log *slog.Logger, o
 	start("worker-1", workerapp.Run, behind)
 	start("worker-2", workerapp.Run, behind)
 	start("reconciler", reconcilerapp.Run, behind)
-	group.Go(func() error { return welcome(ctx, c, out, dir) })
+	group.Go(func() error { return welcome(ctx, o, c, out, dir) })
 	err := group.Wait()
 	_, _ = fmt.Fprintln(out, "stopped")
 	return err
@@ -128,8 +124,8 @@ func parts(ctx context.Context, o options, c *config.Config, log *slog.Logger, o
 // fail. When stop returns it is gone.
 func startSimulator(ctx context.Context, o options, dir string, log *slog.Logger, fail context.CancelCauseFunc) (stop func(), err error) {
 	s, err := simulator.New(simulator.Options{
-		Data: filepath.Join(dir, "simulator"), Rate: o.rate, Seed: 1, APIKey: "standalone-api-key", Log: log,
-		WebhookURL: "http://" + o.addr + "/webhooks/lemon", WebhookSecret: webhookSecret,
+		Provider: o.provider, Data: filepath.Join(dir, "simulator"), Rate: o.rate, Seed: 1, APIKey: "standalone-api-key", Log: log,
+		WebhookURL: "http://" + o.addr + "/webhooks/" + o.provider, WebhookSecret: webhookSecret,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("simulator: %w", err)

@@ -30,7 +30,7 @@ func smoke(ctx context.Context, o options, out io.Writer) error {
 		if _, err := fmt.Fprintf(out, "smoke used the stack that runs in %s\n", o.dir); err != nil {
 			return err
 		}
-		return smokeAt(ctx, at, out)
+		return smokeAt(ctx, o.provider, at, out)
 	}
 	if _, err := fmt.Fprintf(out, "no stack is running in %s: smoke used one of its own\n", o.dir); err != nil {
 		return err
@@ -53,7 +53,7 @@ func smokeOwn(ctx context.Context, o options, out io.Writer) (err error) {
 	life, end := context.WithCancel(ctx)
 	ran := make(chan error, 1)
 	go func() { ran <- run(life, o, io.Discard); end() }()
-	err = smokeAt(life, addresses{API: o.addr, Simulator: o.simulator}, out)
+	err = smokeAt(life, o.provider, addresses{API: o.addr, Simulator: o.simulator}, out)
 	end()
 	if rerr := <-ran; rerr != nil {
 		return rerr // why nothing came of it
@@ -61,61 +61,55 @@ func smokeOwn(ctx context.Context, o options, out io.Writer) (err error) {
 	return err
 }
 
-func smokeAt(ctx context.Context, at addresses, out io.Writer) error {
+func smokeAt(ctx context.Context, provider string, at addresses, out io.Writer) error {
 	base := "http://" + at.API
-	id, err := firstOrder(ctx, base)
+	id, err := first(ctx, base, provider)
 	if err != nil {
-		return fmt.Errorf("wait for an order: %w", err)
+		return fmt.Errorf("wait for %s: %w", looks[provider].kind, err)
 	}
-	var document order
-	entity := base + "/v1/entities/lemon/order/" + id
-	if code, err := get(ctx, entity, &document); err != nil || code != http.StatusOK {
-		return fmt.Errorf("read order %s: status %d: %w", id, code, err)
+	var document entity
+	address := mirrored(base, provider) + "/" + id
+	if code, err := get(ctx, address, &document); err != nil || code != http.StatusOK {
+		return fmt.Errorf("read %s: status %d: %w", id, code, err)
 	}
 	event := "evt_smoke_" + rand.Text()
 	began := time.Now()
-	if err := post(ctx, base, event, id, document); err != nil {
+	if err := post(ctx, base, provider, looks[provider].event(event, id, document, began.UTC())); err != nil {
 		return err
 	}
 	accepted := time.Since(began)
 	if err := processed(ctx, base, event); err != nil {
 		return err
 	}
-	if code, err := get(ctx, entity, &document); err != nil || code != http.StatusOK {
-		return fmt.Errorf("read order %s: status %d: %w", id, code, err)
+	if code, err := get(ctx, address, &document); err != nil || code != http.StatusOK {
+		return fmt.Errorf("read %s: status %d: %w", id, code, err)
 	}
 	_, err = fmt.Fprintf(out, "accepted after %.1f ms, document readable after %.1f ms (%s)\n",
 		milliseconds(accepted), milliseconds(time.Since(began)), event)
 	return err
 }
 
-// order has the fields of an order that smoke reads.
-type order struct {
+// entity has the fields of an entity that smoke reads.
+type entity struct {
 	Status  string            `json:"status"`
 	Parents map[string]string `json:"parents"`
 }
 
-// post sends an event about an order, signed as the provider would. It speaks
-// of the status the order has: of another one the worker would not believe
-// the provider's answer at once.
-func post(ctx context.Context, base, event, id string, o order) error {
-	now := time.Now().UTC()
-	body, err := json.Marshal(map[string]any{
-		"id": event, "type": "order." + o.Status, "created_at": now.Format(time.RFC3339Nano),
-		"context": map[string]string{"order": id, "account": o.Parents["account"]},
-	})
+// post sends an event, signed as the provider would.
+func post(ctx context.Context, base, provider string, event map[string]any) error {
+	body, err := json.Marshal(event)
 	if err != nil {
 		return err
 	}
-	stamp := strconv.FormatInt(now.Unix(), 10)
+	stamp := strconv.FormatInt(time.Now().Unix(), 10)
 	mac := hmac.New(sha256.New, []byte(webhookSecret))
 	_, _ = mac.Write([]byte(stamp + "." + string(body))) // a hash does not fail
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/webhooks/lemon", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, base+"/webhooks/"+provider, bytes.NewReader(body))
 	if err != nil {
 		return err
 	}
 	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("LMG-Signature", "t="+stamp+",v1="+hex.EncodeToString(mac.Sum(nil)))
+	req.Header.Set(looks[provider].header, "t="+stamp+",v1="+hex.EncodeToString(mac.Sum(nil)))
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {
 		return fmt.Errorf("send the event: %w", err)

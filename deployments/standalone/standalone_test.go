@@ -16,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
+
+	"github.com/tarn-sync/tarn/deployments/simulator"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -40,7 +42,7 @@ func (s *screen) String() string {
 
 func trial(t *testing.T) options {
 	t.Helper()
-	o := options{dir: t.TempDir(), rate: 20}
+	o := options{provider: simulator.Lemon, dir: t.TempDir(), rate: 20}
 	var err error
 	o.addr, err = freeAddr(t.Context())
 	require.NoError(t, err)
@@ -82,7 +84,14 @@ func TestSmokeSaysWhichStackItUsed(t *testing.T) {
 // The first look: the world fills the mirror, the examples work as printed, a
 // second start goes on with what was there.
 func TestFirstLookAndSecondStart(t *testing.T) {
+	for _, provider := range []string{simulator.Lemon, simulator.Stripe} {
+		t.Run(provider, func(t *testing.T) { lookTwice(t, provider) })
+	}
+}
+
+func lookTwice(t *testing.T, provider string) {
 	o := trial(t)
+	o.provider = provider
 	out, stop := start(t, o)
 	require.Eventually(t, func() bool { return strings.Contains(out.String(), "/events\n") }, time.Minute, 50*time.Millisecond, out)
 	for line := range strings.Lines(out.String()) {
@@ -95,7 +104,7 @@ func TestFirstLookAndSecondStart(t *testing.T) {
 	require.ErrorContains(t, run(t.Context(), o, out), "another standalone runs on")
 
 	var report screen
-	require.NoError(t, command(t.Context(), []string{"smoke", "--dir", o.dir}, &report))
+	require.NoError(t, command(t.Context(), []string{"smoke", "--provider", provider, "--dir", o.dir}, &report))
 	require.Regexp(t, `^smoke used the stack that runs in \S+\naccepted after \d+\.\d ms, document readable after \d+\.\d ms \(evt_smoke_\w+\)\n$`, report.String())
 	stop()
 
@@ -103,7 +112,7 @@ func TestFirstLookAndSecondStart(t *testing.T) {
 	_, stop = start(t, o)
 	var orders list
 	require.Eventually(t, func() bool {
-		code, err := get(t.Context(), "http://"+o.addr+"/v1/entities/lemon/order", &orders)
+		code, err := get(t.Context(), mirrored("http://"+o.addr, provider), &orders)
 		return err == nil && code == http.StatusOK && len(orders.Items) > 0
 	}, 30*time.Second, 20*time.Millisecond)
 	var events list
@@ -162,6 +171,7 @@ func TestCommand(t *testing.T) {
 		"version":      {[]string{"--version"}, "tarn standalone dev", ""},
 		"unknown flag": {[]string{"--nope"}, "", "flag provided but not defined"},
 		"an argument":  {[]string{"nope"}, "", `"nope" is no flag`},
+		"provider":     {[]string{"--provider", "paypal"}, "", `--provider is lemon or stripe, not "paypal"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out screen

@@ -36,9 +36,9 @@ func recall(dir string) (a addresses, err error) {
 	return a, json.Unmarshal(text, &a)
 }
 
-// welcome prints where everything is and, once the first order is in the
-// mirror, what to ask. It returns nil when ctx ends.
-func welcome(ctx context.Context, c *config.Config, out io.Writer, dir string) error {
+// welcome prints where everything is and, once the mirror has an entity of the kind
+// that is looked at, what to ask. It returns nil when ctx ends.
+func welcome(ctx context.Context, o options, c *config.Config, out io.Writer, dir string) error {
 	base := "http://" + c.HTTP.Addr
 	_, _ = fmt.Fprintf(out, `Tarn is starting. Ctrl-C stops it.
 
@@ -47,30 +47,36 @@ func welcome(ctx context.Context, c *config.Config, out io.Writer, dir string) e
   data       %s
   log        %s
 
-`, base, c.Sources["lemon"].APIURL, dir, filepath.Join(dir, "tarn.log"))
-	id, err := firstOrder(ctx, base)
+`, base, c.Sources[o.provider].APIURL, dir, filepath.Join(dir, "tarn.log"))
+	id, err := first(ctx, base, o.provider)
 	if err != nil {
 		return nil // asked to stop before there was one
 	}
 	_, _ = fmt.Fprintf(out, `Try:
 
-  curl -s '%[1]s/v1/entities/lemon/order?limit=3'
-  curl -s %[1]s/v1/entities/lemon/order/%[2]s
-  curl -s %[1]s/v1/entities/lemon/order/%[2]s/events
+  curl -s '%[1]s?limit=3'
+  curl -s %[1]s/%[2]s
+  curl -s %[1]s/%[2]s/events
 
-`, base, id)
+`, mirrored(base, o.provider), id)
 	return nil
 }
 
-// firstOrder waits until the mirror has an order and returns its id.
-func firstOrder(ctx context.Context, base string) (string, error) {
+// mirrored is the address of the entities that are looked at.
+func mirrored(base, provider string) string {
+	return base + "/v1/entities/" + provider + "/" + looks[provider].kind
+}
+
+// first waits until the mirror has an entity of the kind that is looked at, and
+// returns its id.
+func first(ctx context.Context, base, provider string) (string, error) {
 	for {
 		var list struct {
 			Items []struct {
 				ID string `json:"id"`
 			} `json:"items"`
 		}
-		code, err := get(ctx, base+"/v1/entities/lemon/order?limit=1", &list)
+		code, err := get(ctx, mirrored(base, provider)+"?limit=1", &list)
 		if err == nil && code == http.StatusOK && len(list.Items) > 0 {
 			return list.Items[0].ID, nil
 		}

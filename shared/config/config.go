@@ -74,7 +74,7 @@ type OperatorToken struct {
 
 // Source is one account at a provider.
 type Source struct {
-	Provider       string            `yaml:"provider" required:"true" help:"Name of a built-in definition (lemon), or path of a definition file. A relative path starts at the folder of this file."`
+	Provider       string            `yaml:"provider" required:"true" help:"Name of a built-in definition (lemon, stripe), or path of a definition file. A relative path starts at the folder of this file."`
 	APIURL         string            `yaml:"api_url" required:"true" help:"Address of the provider's API, with its version."`
 	APIKey         Secret            `yaml:"api_key" required:"true" reload:"true" help:"Key of the provider's API."`
 	WebhookURL     string            `yaml:"webhook_url" help:"Address the provider sends this source's webhooks to, as the provider has it. Required where the signature covers it. The reconciler compares the subscription of that address with the definition. Empty: it takes any subscription for this source's."`

@@ -437,9 +437,9 @@ func TestKindsThatThereAreNot(t *testing.T) {
 // Two bounds that contradict each other are found at the start: a list of events
 // that forgets them sooner than it is read.
 func TestAHorizonBelowThePauseOfTheSearch(t *testing.T) {
-	definition, err := os.ReadFile("../provider/testdata/stripe.yaml")
+	definition, err := os.ReadFile("../provider/definitions/stripe.yaml")
 	require.NoError(t, err)
-	file := files(t, strings.ReplaceAll(settings, "provider: lemon", "provider: DIR/shop.yaml"))
+	file := files(t, strings.ReplaceAll(settings, "provider: lemon", "provider: DIR/shop.yaml, settings: {livemode: \"true\"}"))
 	require.NoError(t, os.WriteFile(filepath.Join(filepath.Dir(file), "shop.yaml"),
 		[]byte(strings.ReplaceAll(string(definition), "720h", "12h")), 0o600))
 	for every, want := range map[string]string{

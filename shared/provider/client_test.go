@@ -394,20 +394,21 @@ func TestBasicAuthAndErrorStyles(t *testing.T) {
 		class  fate.Class
 	}{
 		"its own 404":     {answers(404, `{"error":{"type":"invalid_request_error","code":"resource_missing"}}`), fate.Gone},
+		"no such path":    {answers(404, `{"error":{"type":"invalid_request_error","message":"Unrecognized request URL"}}`), fate.Transient},
 		"another's 404":   {answers(404, `{"message":"x"}`), fate.Transient},
 		"not of its type": {answers(404, `{"error":"x"}`), fate.Transient},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				user, password, _ := r.BasicAuth()
-				if user != "key_1" || password != "" || r.Header.Get("Stripe-Version") != "2026-07-29.dahlia" {
+				if user != "key_1" || password != "" || r.Header.Get("Stripe-Version") != "2026-08-26.dahlia" {
 					w.WriteHeader(http.StatusUnauthorized)
 					return
 				}
 				c.answer(w, r)
 			}))
 			t.Cleanup(s.Close)
-			_, err := clientOf(t, example(t, "stripe.yaml"), ClientOptions{}, s.URL).Fetch(t.Context(), product, "x")
+			_, err := clientOf(t, stripe(t), ClientOptions{}, s.URL).Fetch(t.Context(), product, "x")
 			requireClass(t, err, c.class, 404)
 		})
 	}

@@ -48,7 +48,7 @@ func TestSamplesAreReadAsTheyWereAskedFor(t *testing.T) {
 		key event.Key
 	}{
 		"a context":         {lemon(t), Sample{ID: "evt_1", Type: "order.executed", At: at, IDs: map[string]string{"account": "a", "order": "o"}}, event.Key{Source: "s", Kind: "order", ID: "o"}},
-		"one object":        {example(t, "stripe.yaml"), Sample{ID: "evt_1", Type: "product.updated", At: at, IDs: map[string]string{"product": "p"}}, event.Key{Source: "s", Kind: "product", ID: "p"}},
+		"one object":        {stripe(t), Sample{ID: "evt_1", Type: "product.updated", At: at, IDs: map[string]string{"product": "p"}}, event.Key{Source: "s", Kind: "product", ID: "p"}},
 		"of several places": {examplesOf(t, "github"), Sample{ID: "d1", Type: "issues.opened", At: at, IDs: map[string]string{"owner": "o", "repository": "r", "issue": "7"}}, event.Key{Source: "s", Kind: "issue", ID: "7", Under: event.Under("o", "r")}},
 		"an id outside":     {example(t, "standard.yaml"), Sample{ID: "msg_1", Type: "user.created", At: at, IDs: map[string]string{"user_id": "u"}}, event.Key{Source: "s", Kind: "user", ID: "u"}},
 		"nothing it has":    {lemon(t), Sample{ID: "evt_1", Type: "order.executed", At: at}, event.Key{}},
@@ -74,6 +74,6 @@ func TestSamplesAreReadAsTheyWereAskedFor(t *testing.T) {
 			require.Equal(t, c.key, e.Entities[0].Key)
 		})
 	}
-	_, _, err := example(t, "stripe.yaml").Sample(Sample{ID: "e", Type: "product.updated", At: at, IDs: map[string]string{"a": "1", "b": "2"}})
+	_, _, err := stripe(t).Sample(Sample{ID: "e", Type: "product.updated", At: at, IDs: map[string]string{"a": "1", "b": "2"}})
 	require.EqualError(t, err, "an event of provider stripe has no place for the ids a, b")
 }

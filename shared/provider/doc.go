@@ -44,6 +44,8 @@
 //   - header:X-GitHub-Event: a header, which must have one value
 //   - text:payment: the text itself
 //   - [header:X-Topic, event]: several of these, joined by dots
+//   - {first_of: [data.id, item.id]}: the first of several paths at which there is a
+//     value, for events of two forms
 //
 // All parts of an id must be there. Parts of a type behind the first may be missing,
 // since some types of a provider have an action and others have none.

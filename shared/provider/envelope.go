@@ -28,6 +28,8 @@ type envelopeSpec struct {
 	made      string // idBodyHash or idNone, instead of id
 	signedIDs []signedID
 	eventType place
+	// typePrefix is no part of a type that begins with it.
+	typePrefix string
 	// familyAt separates the family of a type from what happened.
 	familyAt  string
 	createdAt place // none: the provider gives none
@@ -77,6 +79,29 @@ var timeFormats = map[string]timeFormat{
 	"rfc3339": {readRFC3339, parseRFC3339, func(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }},
 	"unix":    {readUnix, parseUnix, func(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) }},
 	"unix_ms": {readUnixMS, parseUnixMS, func(t time.Time) string { return strconv.FormatInt(t.UnixMilli(), 10) }},
+}
+
+// firstTimeFormat reads what one of several formats does, and writes as the first.
+func firstTimeFormat(formats []timeFormat) timeFormat {
+	if len(formats) < 2 {
+		return append(formats, timeFormat{})[0]
+	}
+	rest := firstTimeFormat(formats[1:])
+	return timeFormat{
+		value: func(v rawjson.Value) (time.Time, bool) {
+			if at, ok := formats[0].value(v); ok {
+				return at, true
+			}
+			return rest.value(v)
+		},
+		text: func(text string) (time.Time, bool) {
+			if at, ok := formats[0].text(text); ok {
+				return at, true
+			}
+			return rest.text(text)
+		},
+		write: formats[0].write,
+	}
 }
 
 // EnvelopeError says what is wrong with a webhook body.
@@ -326,6 +351,7 @@ func (s *envelopeSpec) readType(o *origin) (string, *EnvelopeError) {
 	if !ok {
 		return "", notText(&s.eventType, bad, "a string")
 	}
+	t = strings.TrimPrefix(t, s.typePrefix)
 	// The type becomes a field of logs and queries: what an id may not hold,
 	// it may not hold either.
 	if err := event.CheckID(t); err != nil || len(t) > maxType {
@@ -460,11 +486,11 @@ func (d *Definition) readIDs(eventType string, o *origin, ids idSet) (_ idSet, w
 	return ids, wrong
 }
 
-// read appends a further id, unless it is missing, cannot be used, or is named
-// already.
+// read appends a further id, unless it is missing or cannot be used. One of the same
+// name that was read before goes first.
 func (p *idPlace) read(o *origin, ids idSet) (idSet, *EnvelopeError) {
 	id, _, ok, wrong := o.idAt(&p.at)
-	if wrong != nil || !ok || event.CheckID(id) != nil || ids.has(p.name) {
+	if wrong != nil || !ok || event.CheckID(id) != nil {
 		return ids, wrong
 	}
 	return append(ids, namedID{name: p.name, id: id}), nil

@@ -20,7 +20,7 @@ func FuzzEvent(f *testing.F) {
 	f.Add([]byte(published))
 	f.Add([]byte(withField("context", `{"account":"a/b","order":"..","trade":1}`)))
 	f.Add([]byte(`{"id":"evt_1","created":1700000000,"type":"product.updated","data":{"object":{"id":"prod_1","object":"product"}}}`))
-	definitions := []*Definition{lemon(f), example(f, "stripe.yaml"), example(f, "standard.yaml")}
+	definitions := []*Definition{lemon(f), stripe(f), example(f, "standard.yaml")}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for _, d := range definitions {
 			e, err := d.Event("s", http.Header{"Webhook-Id": {"msg_1"}}, body, now)
@@ -126,7 +126,7 @@ func requireRefused(t *testing.T, err error) {
 // name of its file; and never takes long.
 func FuzzParse(f *testing.F) {
 	f.Add(minimal)
-	for _, file := range []string{"definitions/lemon.yaml", "testdata/stripe.yaml", "testdata/standard.yaml"} {
+	for _, file := range []string{"definitions/lemon.yaml", "definitions/stripe.yaml", "testdata/standard.yaml"} {
 		text, err := os.ReadFile(file)
 		require.NoError(f, err)
 		f.Add(string(text))
@@ -140,6 +140,10 @@ func FuzzParse(f *testing.F) {
 	} {
 		f.Add(envelopedText(envelope, thingKinds, thingEvents))
 	}
+	for _, text := range []string{billing, invoices, wrapped} {
+		f.Add(text)
+	}
+	f.Add(strings.Replace(minimal, "errors: message", "auth: {oauth2: {token_url: /t, scopes: [a]}}, errors: {at: code, gone: [x], entity: {429: [y]}}", 1))
 	f.Add("a: &a [*a, *a]\nb: {<<: *a}\n? [x]\n: y\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		start := time.Now()
@@ -163,7 +167,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			require.ErrorContains(t, err, "webhook secret 1: ", "keys and secrets are written in several ways")
 		}
-		_, err = NewClient(d, ClientOptions{BaseURL: "http://127.0.0.1:1", Key: "k"})
+		_, err = NewClient(d, ClientOptions{BaseURL: "http://127.0.0.1:1", Key: "id:secret"})
 		require.NoError(t, err)
 	})
 }

@@ -27,7 +27,7 @@ func TestIdentity(t *testing.T) {
 		_, _ = io.WriteString(w, answer)
 	}))
 	defer server.Close()
-	text, err := os.ReadFile("testdata/stripe.yaml")
+	text, err := os.ReadFile("definitions/stripe.yaml")
 	require.NoError(t, err)
 	def, err := provider.Parse("stripe.yaml", text)
 	require.NoError(t, err)

@@ -135,7 +135,7 @@ func TestListPageByLastID(t *testing.T) {
 		"limit=100&starting_after=odd":    `{"object":"list","has_more":true,"data":[]}`,
 	}))
 	t.Cleanup(s.Close)
-	c := clientOf(t, example(t, "stripe.yaml"), ClientOptions{}, s.URL)
+	c := clientOf(t, stripe(t), ClientOptions{}, s.URL)
 	key := ListKey{Source: "shop", Kind: "product"}
 	p, err := c.ListPage(t.Context(), key, "", "x")
 	require.NoError(t, err)
@@ -175,11 +175,11 @@ func TestEventsPage(t *testing.T) {
 }
 
 func TestEventsPageInTheProvidersWords(t *testing.T) {
-	d := example(t, "stripe.yaml")
+	d := stripe(t)
 	require.Equal(t, EventList{Kept: true, NewestFirst: true, Horizon: 720 * time.Hour}, d.EventList())
 	require.Equal(t, EventList{Kept: true}, lemon(t).EventList())
 	s := httptest.NewServer(pages(map[string]string{
-		"created%5Bgte%5D=1782900000&limit=100": `{"has_more":false,"data":[{"id":"evt_1","type":"price.updated","created":1782900001,
+		"created%5Bgte%5D=1782900000&limit=100": `{"has_more":false,"data":[{"id":"evt_1","type":"price.updated","created":1782900001,"livemode":true,
 			"data":{"object":{"id":"price_1","object":"price"}}}]}`,
 	}))
 	t.Cleanup(s.Close)

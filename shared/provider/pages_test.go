@@ -125,7 +125,7 @@ func TestTheGoodSizeOfAPageIsRemembered(t *testing.T) {
 	s := httptest.NewServer(b)
 	t.Cleanup(s.Close)
 	clock := now
-	c := clientOf(t, example(t, "stripe.yaml"), ClientOptions{MaxBody: 5 << 10, Now: func() time.Time { return clock }}, s.URL)
+	c := clientOf(t, stripe(t), ClientOptions{MaxBody: 5 << 10, Now: func() time.Time { return clock }}, s.URL)
 	read := func() []string {
 		b.asked = nil
 		n, err := walked(func(cursor string) (int, string, error) {

@@ -167,10 +167,10 @@ func TestLoad(t *testing.T) {
 	d, err := Load("lemon")
 	require.NoError(t, err)
 	require.Equal(t, "lemon", d.Name)
-	require.Equal(t, []string{"lemon"}, Builtins())
+	require.Equal(t, []string{"lemon", "stripe"}, Builtins())
 
 	_, err = Load("citrus")
-	require.ErrorContains(t, err, `no built-in provider "citrus": there are lemon`)
+	require.ErrorContains(t, err, `no built-in provider "citrus": there are lemon, stripe`)
 	_, err = Load("../etc/passwd")
 	require.ErrorIs(t, err, os.ErrNotExist)
 

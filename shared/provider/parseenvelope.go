@@ -19,7 +19,7 @@ func parseEnvelope(s *section, signature signatureSpec) (envelopeSpec, *section)
 	spec := envelopeSpec{
 		form:     s.choice("body", "json", "form") == "form",
 		each:     s.each("each"),
-		time:     timeFormats[s.choice("time", slices.Sorted(maps.Keys(timeFormats))...)],
+		time:     s.timeFormat("time"),
 		familyAt: s.text("family_at"),
 	}
 	if spec.familyAt == "" {
@@ -30,7 +30,7 @@ func parseEnvelope(s *section, signature signatureSpec) (envelopeSpec, *section)
 		s.fail("each", "is not for a form, which holds one event")
 	}
 	spec.parseID(s, l, signature)
-	spec.eventType = s.place("type", l)
+	spec.eventType, spec.typePrefix = s.place("type", l), s.text("type_prefix")
 	if !spec.eventType.is() {
 		s.fail("type", "is missing")
 	}
@@ -40,6 +40,24 @@ func parseEnvelope(s *section, signature signatureSpec) (envelopeSpec, *section)
 	spec.parseAnswers(s, l)
 	s.done()
 	return spec, ids
+}
+
+// timeFormat returns how times are written, or in which ways in turn: times are written
+// in the first.
+func (s *section) timeFormat(name string) timeFormat {
+	known := slices.Sorted(maps.Keys(timeFormats))
+	if n := s.value[name]; n == nil || n.Kind != yaml.SequenceNode {
+		return timeFormats[s.choice(name, known...)]
+	}
+	var all []timeFormat
+	for _, format := range s.texts(name) {
+		if !slices.Contains(known, format) {
+			s.fail(name, "holds %q: want one of %s", format, strings.Join(known, ", "))
+			continue
+		}
+		all = append(all, timeFormats[format])
+	}
+	return firstTimeFormat(all)
 }
 
 func (spec *envelopeSpec) parseID(s *section, l layout, signature signatureSpec) {
@@ -166,12 +184,35 @@ func (s *section) place(name string, l layout) (p place) {
 		}
 	}
 	for _, n := range nodes {
+		if n.Kind == yaml.MappingNode && len(n.Content) > 0 && n.Content[0].Value == "first_of" {
+			p.parts = append(p.parts, s.firstOf(n, name, l))
+			continue
+		}
 		text, ok := scalar(n)
 		if !ok || text == "" {
 			s.r.fail(n, s.path(name), "is %s: want a place such as data.id, header:Name or text:word", describe(n))
 			text = "-"
 		}
 		p.parts = append(p.parts, s.part(n, name, text, l))
+	}
+	return p
+}
+
+// firstOf reads a part that is the first of several paths.
+func (s *section) firstOf(n *yaml.Node, name string, l layout) part {
+	sub := s.r.section(n, s.path(name))
+	texts := sub.texts("first_of")
+	sub.done()
+	p := part{kind: isFirst, text: strings.Join(texts, " or ")}
+	if len(texts) < 2 {
+		sub.fail("first_of", "wants two paths at least")
+	}
+	for _, text := range texts {
+		alternative := s.part(n, name, text, l)
+		if alternative.kind != inBody && alternative.kind != inElement || alternative.outside {
+			sub.fail("first_of", "holds %q: want paths in the event itself", text)
+		}
+		p.first = append(p.first, alternative)
 	}
 	return p
 }

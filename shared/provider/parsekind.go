@@ -388,8 +388,8 @@ func (d *Definition) parseFamily(s *section) *family {
 
 func (d *Definition) parseTouches(s *section) []touch {
 	n := s.get("touches")
-	if n == nil || n.Kind != yaml.SequenceNode || len(n.Content) == 0 {
-		s.fail("touches", "is missing: want a list of kinds, the primary first")
+	if n == nil || n.Kind != yaml.SequenceNode {
+		s.fail("touches", "is missing: want a list of kinds, the primary first, or [] for a family whose events name nothing")
 		return nil
 	}
 	var touches []touch

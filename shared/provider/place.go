@@ -13,14 +13,16 @@ import (
 // The zero place is that of nothing.
 type place struct{ parts []part }
 
-// part is one part of a place: a path in the JSON of the body, a field of a form, a
-// header, or a fixed text.
+// part is one part of a place: a path in the JSON of the body, or the first of several;
+// a field of a form, a header, or a fixed text.
 type part struct {
 	text   string // as the definition writes it
 	kind   partKind
 	path   rawjson.Path
 	header headerName
 	fixed  string
+	// first are alternatives in the payload: the first that has a value counts.
+	first []part
 	// outside: it stands outside the event's payload, so that its value is kept
 	// with the event.
 	outside bool
@@ -34,6 +36,7 @@ const (
 	inForm                    // a field of a form
 	inHeader
 	isFixed
+	isFirst // the first of several
 )
 
 // Prefixes of parts that are no path from the root.
@@ -69,16 +72,6 @@ func (p *place) only() rawjson.Path {
 		return nil
 	}
 	return p.parts[0].path
-}
-
-// anyOutside reports whether part of the value stands outside the payload.
-func (p *place) anyOutside() bool {
-	for i := range p.parts {
-		if p.parts[i].outside {
-			return true
-		}
-	}
-	return false
 }
 
 // origin is what one event is read from: a request, or a row of the log.
@@ -125,6 +118,8 @@ func (o *origin) look(p *part) (f found, wrong *EnvelopeError) {
 		return o.lookHeader(p)
 	case inForm:
 		return o.lookForm(p)
+	case isFirst:
+		return o.lookFirst(p)
 	case inElement:
 		f.value, err = o.element.AtOnly(p.path)
 	default:
@@ -132,6 +127,16 @@ func (o *origin) look(p *part) (f found, wrong *EnvelopeError) {
 	}
 	if err != nil {
 		return found{}, malformed("%s: %v", p.text, err)
+	}
+	return f, nil
+}
+
+// lookFirst looks at alternatives in turn.
+func (o *origin) lookFirst(p *part) (f found, wrong *EnvelopeError) {
+	for i := range p.first {
+		if f, wrong = o.look(&p.first[i]); wrong != nil || f.is() {
+			return f, wrong
+		}
 	}
 	return f, nil
 }

@@ -112,6 +112,8 @@ func (m *made) putPart(p *part, path rawjson.Path, text string) {
 		m.putJSON(m.element, path, text)
 	case inBody:
 		m.putJSON(m.body, path, text)
+	case isFirst:
+		m.putPart(&p.first[0], p.first[0].path, text)
 	case isFixed:
 		if text != p.fixed && m.err == nil {
 			m.err = fmt.Errorf("%q cannot be made up: the definition says %s there", text, p.text)

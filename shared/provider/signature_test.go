@@ -94,13 +94,13 @@ func TestTimestampedSignatures(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := VerifierOptions{Secrets: []string{secret}, Now: at(1700000000)}
-			err := verify(t, example(t, "stripe.yaml"), o, http.Header{"Stripe-Signature": {c.header}}, body)
+			err := verify(t, stripe(t), o, http.Header{"Stripe-Signature": {c.header}}, body)
 			requireReason(t, err, c.reason)
 		})
 	}
 	t.Run("body tampered", func(t *testing.T) {
 		o := VerifierOptions{Secrets: []string{secret}, Now: at(1700000000)}
-		err := verify(t, example(t, "stripe.yaml"), o, http.Header{"Stripe-Signature": {"t=1700000000,v1=" + good}}, body+" ")
+		err := verify(t, stripe(t), o, http.Header{"Stripe-Signature": {"t=1700000000,v1=" + good}}, body+" ")
 		requireReason(t, err, "mismatch")
 	})
 }

@@ -158,14 +158,14 @@ func TestReadRefuses(t *testing.T) {
 }
 
 func TestReadKnowsStubsOfDeleted(t *testing.T) {
-	d := example(t, "stripe.yaml")
+	d := stripe(t)
 	for raw, deleted := range map[string]bool{
-		`{"id":"prod_1","object":"product","deleted":true}`: true,
-		`{"id":"prod_1","deleted":false}`:                   false,
-		`{"id":"prod_1","deleted":"true"}`:                  false,
-		`{"id":"prod_1"}`:                                   false,
+		`{"id":"cus_1","object":"customer","deleted":true}`: true,
+		`{"id":"cus_1","deleted":false}`:                    false,
+		`{"id":"cus_1","deleted":"true"}`:                   false,
+		`{"id":"cus_1"}`:                                    false,
 	} {
-		s, err := d.Read("product", []byte(raw))
+		s, err := d.Read("customer", []byte(raw))
 		require.NoError(t, err)
 		require.Equal(t, deleted, s.Deleted, raw)
 	}

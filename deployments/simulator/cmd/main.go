@@ -87,6 +87,8 @@ func protocols() *http.Protocols {
 func options(args []string) (o simulator.Options, addr string, err error) {
 	f := flag.NewFlagSet("simulator", flag.ContinueOnError)
 	f.StringVar(&addr, "addr", "127.0.0.1:8090", "`address` to serve on")
+	f.StringVar(&o.Provider, "provider", simulator.Lemon, "`name` of the provider: lemon or stripe")
+	f.BoolVar(&o.Thin, "thin", false, "of Stripe: send thin events in place of snapshots")
 	f.StringVar(&o.Data, "data", "", "`directory` the world is kept in; none: in memory")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of the world")
 	f.Float64Var(&o.Rate, "rate", 5, "events a second of the living world; 0: none")

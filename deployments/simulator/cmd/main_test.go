@@ -26,7 +26,7 @@ func TestFlags(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "127.0.0.1:0", addr)
 	require.Equal(t, simulator.Options{
-		Data: "d", Seed: 7, Rate: 2.5, WebhookURL: "http://127.0.0.1/x", WebhookSecret: "from the environment",
+		Provider: simulator.Lemon, Data: "d", Seed: 7, Rate: 2.5, WebhookURL: "http://127.0.0.1/x", WebhookSecret: "from the environment",
 		Retries: []time.Duration{time.Second, 250 * time.Millisecond}, Parallel: 64,
 		KeepVersions: 20, KeepEvents: 50000, MaxEntities: 30000,
 		Chaos: simulator.Chaos{Duplicate: 0.5, MaxDelay: simulator.Duration(2 * time.Second)},

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/url"
 	"slices"
 )
 
@@ -64,14 +63,14 @@ func (a *api) subscribe(w http.ResponseWriter, r *http.Request) {
 }
 
 func checkSubscription(address string, events []string) error {
-	if u, err := url.Parse(address); err != nil || u.Host == "" || len(address) > 2083 {
-		return fmt.Errorf("url: must be an absolute URL of up to 2083 characters")
+	if err := checkAddress(address); err != nil {
+		return err
 	}
 	if len(events) == 0 {
 		return fmt.Errorf("events: must name at least one event type")
 	}
 	for i, t := range events {
-		if !slices.Contains(eventTypes, t) {
+		if !slices.Contains(lemonEventTypes, t) {
 			return fmt.Errorf("events: unknown type %q", t)
 		}
 		if slices.Contains(events[:i], t) {

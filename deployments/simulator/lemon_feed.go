@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"sort"
 	"strings"
 	"time"
 )
@@ -19,9 +18,9 @@ var eventFilters = []string{
 	"context.update", "context.workflow",
 }
 
-// events answers GET /events: newest first unless sort=asc. since is a lower
+// lemonEvents answers GET /events: newest first unless sort=asc. since is a lower
 // bound and included.
-func (a *api) events(r *http.Request) (any, error) {
+func (a *api) lemonEvents(r *http.Request) (any, error) {
 	q, err := a.query(r, eventFilters...)
 	if err != nil {
 		return nil, err
@@ -52,29 +51,13 @@ func parseSince(s string) (time.Time, error) {
 	return t, nil
 }
 
-// listEvents makes a page of events. Their places are their numbers, which
-// stay although the oldest are let go.
+// listEvents makes a page of events.
 func listEvents(q query, events []*notice, since time.Time, show func(*notice) json.RawMessage) page {
-	first := sort.Search(len(events), func(i int) bool { return !events[i].CreatedAt.Before(since) })
-	step, i := -1, len(events)
-	if q.filters.Get("sort") == "asc" {
-		step, i = 1, first-1
+	asked := eventQuery{
+		since: since, oldestFirst: q.filters.Get("sort") == "asc", after: q.after,
+		passes: func(n *notice) bool { return n.matches(q.filters) },
 	}
-	if q.after > 0 {
-		at := sort.Search(len(events), func(i int) bool { return events[i].Seq >= q.after })
-		if step > 0 && (at == len(events) || events[at].Seq > q.after) {
-			at-- // the last one seen was let go: the next is the oldest kept
-		}
-		i = at
-	}
-	return cut(q, func() (json.RawMessage, int64, bool) {
-		for i += step; i >= first && i < len(events); i += step {
-			if n := events[i]; n.matches(q.filters) {
-				return show(n), n.Seq, true
-			}
-		}
-		return nil, 0, false
-	})
+	return cut(q, asked.of(events, show))
 }
 
 // matches reports whether an event passes the filters of the list.
