@@ -29,7 +29,7 @@ func TestRetryParkedIsHeardOf(t *testing.T) {
 		return err == nil && n == 1
 	}))
 	b.row(id, storage.Processed)
-	require.Less(t, time.Since(begun), 5*time.Second)
+	require.Less(t, time.Since(begun), 12*time.Second, "without the news the due times are looked at after 15 s")
 }
 
 // An idle worker whose connections to Redis were cut off, without a word, waits on new
@@ -52,9 +52,7 @@ func TestIdleWorkerOutlastsASilentCut(t *testing.T) {
 		return strings.Contains(info.Info(b.ctx, "clients").Val(), "blocked_clients:0\r")
 	}), "the waits end with the leases")
 	proxy.Stall("nothing any more")
-	begun := time.Now()
-	b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
-	require.Less(t, time.Since(begun), 10*time.Second)
+	b.row(b.send("widget.sold", "widget", "w1"), storage.Processed) // a wait that went on would last minutes
 }
 
 // A replica is promoted between two renewals: it has the leases, lacks the last entries
