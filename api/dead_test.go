@@ -33,7 +33,7 @@ func newDead(t *testing.T) *dead {
 	d.fixture, d.streams = onRedis(t, redistest.Start(t), func(o *Options) { o.Store = store })
 	require.JSONEq(t, `{"status":"accepted","id":"evt_1"}`, d.deliver(t))
 
-	entries := d.work(t, "w1", func(e []stream.Entry) {
+	entries := d.work(t, "w1", func(e []event.Entry) {
 		d.log(t, e)
 		key := e[0].Signal.Ref.Key
 		l := storage.Letter{
@@ -59,12 +59,12 @@ func (d *dead) deliver(t *testing.T) string {
 
 // work reads what is in bord_1's live stream, does something with it, and acks
 // it as a worker does.
-func (d *dead) work(t *testing.T, worker string, do func([]stream.Entry)) []stream.Entry {
+func (d *dead) work(t *testing.T, worker string, do func([]event.Entry)) []event.Entry {
 	t.Helper()
 	ctx, key := t.Context(), ref("order", "bord_1").Key
 	lease, err := d.streams.Acquire(ctx, key.Shard(4), worker, []string{"lemon"})
 	require.NoError(t, err)
-	_, err = lease.TakeOver(ctx, "lemon", event.TierLive, func([]stream.Entry) error { return nil })
+	_, err = lease.TakeOver(ctx, "lemon", event.TierLive, func([]event.Entry) error { return nil })
 	require.NoError(t, err)
 	entries, err := lease.Read(ctx, "lemon", event.TierLive, stream.Limits{Count: 100, Bytes: 1 << 20})
 	require.NoError(t, err)
@@ -83,7 +83,7 @@ func (d *dead) work(t *testing.T, worker string, do func([]stream.Entry)) []stre
 	return entries
 }
 
-func (d *dead) log(t *testing.T, entries []stream.Entry) storage.Logged {
+func (d *dead) log(t *testing.T, entries []event.Entry) storage.Logged {
 	t.Helper()
 	logged, err := d.store.Log(t.Context(), []storage.Arrival{{
 		Event: entries[0].Signal.Body, Signal: storage.SignalID{Shard: entries[0].Signal.Ref.Key.Shard(4), ID: entries[0].ID},
@@ -108,7 +108,7 @@ func TestRedeliveryOfADeadEventIsTakenUp(t *testing.T) {
 	d := newDead(t)
 	require.Equal(t, storage.Dead, d.status(t))
 	require.JSONEq(t, `{"status":"accepted","id":"evt_1"}`, d.deliver(t), "acking what was buried has not marked it again")
-	d.work(t, "w2", func(e []stream.Entry) {
+	d.work(t, "w2", func(e []event.Entry) {
 		require.Len(t, e, 1)
 		logged := d.log(t, e)
 		require.True(t, logged.Redelivered)
@@ -128,7 +128,7 @@ func TestRedriveOnRedisAndAStore(t *testing.T) {
 	require.Equal(t, http.StatusAccepted, w.Code, w.Body)
 	require.Contains(t, w.Body.String(), `"status":"redriven"`)
 	require.Equal(t, storage.Pending, d.status(t), "its outcome is open again")
-	d.work(t, "w2", func(e []stream.Entry) {
+	d.work(t, "w2", func(e []event.Entry) {
 		require.Len(t, e, 1)
 		s := e[0].Signal
 		unsettled, _, err := d.store.Unsettled(t.Context(), "lemon", noon.Add(time.Hour), 10, "")

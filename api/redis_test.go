@@ -227,13 +227,13 @@ func TestStopPutsRefusalsOnRecord(t *testing.T) {
 }
 
 // read is what a worker that takes the shard of a key finds in its live stream.
-func (f *fixture) read(t *testing.T, s *stream.Streams, worker string, k event.Key) []stream.Entry {
+func (f *fixture) read(t *testing.T, s *stream.Streams, worker string, k event.Key) []event.Entry {
 	t.Helper()
 	lease, err := s.Acquire(t.Context(), k.Shard(s.Shards()), worker, []string{k.Source})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = lease.Release(context.WithoutCancel(t.Context())) })
-	var found []stream.Entry
-	_, err = lease.TakeOver(t.Context(), k.Source, event.TierLive, func(page []stream.Entry) error {
+	var found []event.Entry
+	_, err = lease.TakeOver(t.Context(), k.Source, event.TierLive, func(page []event.Entry) error {
 		found = append(found, page...)
 		return nil
 	})

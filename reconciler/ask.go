@@ -176,9 +176,10 @@ func (f *finder) token(ctx context.Context, class event.Class) error {
 		}
 	}
 	for {
+		asked := time.Now()
 		g, err := f.streams.Take(ctx, f.name, class, 1, f.rate())
 		if err == nil {
-			f.condition.See(g.Source)
+			f.condition.See(g.Source, asked)
 		}
 		switch {
 		case ctx.Err() != nil:

@@ -9,9 +9,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/storage"
-	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
@@ -39,7 +39,7 @@ func (r *Reconciler) discardSource(ctx context.Context, w *work) error {
 	}
 	base := r.waiting(w.loop)
 	err = base.insist(ctx, "remove what waits of "+name, func() error {
-		sum, err := r.Streams.Forget(ctx, name, func(shard int, entries []stream.Entry) error {
+		sum, err := r.Streams.Forget(ctx, name, func(shard int, entries []event.Entry) error {
 			return r.logEntries(ctx, base, shard, entries)
 		})
 		w.task.Counts["entries"] += sum.Entries
@@ -82,7 +82,7 @@ func (r *Reconciler) discardSource(ctx context.Context, w *work) error {
 // logEntries writes the events among some entries to the event log, as a worker would.
 // It logs entries that it cannot read in the process log, and notes events that the
 // store refuses for good in the audit.
-func (r *Reconciler) logEntries(ctx context.Context, base *finder, shard int, entries []stream.Entry) error {
+func (r *Reconciler) logEntries(ctx context.Context, base *finder, shard int, entries []event.Entry) error {
 	var arrivals []storage.Arrival
 	for _, e := range entries {
 		switch {

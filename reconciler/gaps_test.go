@@ -267,11 +267,14 @@ func TestAnOutageOfDays(t *testing.T) {
 		c.shop.happen(fmt.Sprintf("evt_%d", i), "order.made", at.Add(time.Duration(i)*time.Minute*30), "customer", "c0", "order", fmt.Sprintf("o0_%d", i%3))
 	}
 	pages := 0
+	ctx, stop := context.WithCancel(c.ctx)
+	defer stop()
 	c.shop.interfere(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path != "/events" {
 			return false
 		}
 		if pages++; pages == 50 {
+			stop()
 			w.WriteHeader(http.StatusBadRequest)
 			return true
 		}
@@ -281,7 +284,7 @@ func TestAnOutageOfDays(t *testing.T) {
 		}
 		return false
 	})
-	require.Error(t, g.round(c.ctx))
+	require.Error(t, g.round(ctx))
 	require.True(t, g.state.Mark.After(at.Add(20*time.Hour)), "%s", g.state.Mark.Sub(at))
 	require.True(t, g.state.Mark.Before(at.Add(50*time.Hour)))
 	pages = 1000

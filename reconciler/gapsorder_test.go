@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -96,6 +97,8 @@ func TestTheOrderOfTheListIsChecked(t *testing.T) {
 					c.ordered(fmt.Sprintf("evt_%d", i), first.Add(times(i)))
 				}
 				pages := 0
+				ctx, stop := context.WithCancel(c.ctx)
+				defer stop()
 				c.shop.interfere(func(w http.ResponseWriter, r *http.Request) bool {
 					if r.URL.Path == "/events" {
 						c.clock.move(time.Second) // events are patient
@@ -103,13 +106,14 @@ func TestTheOrderOfTheListIsChecked(t *testing.T) {
 						pages++
 					}
 					if pages == cut+1 {
+						stop()
 						w.WriteHeader(http.StatusBadRequest)
 						return true
 					}
 					return false
 				})
 				g := c.search()
-				require.Error(t, g.round(c.ctx))
+				require.Error(t, g.round(ctx))
 				for begun := true; begun || g.state.Check; begun = false {
 					if g.round(c.ctx) != nil {
 						require.NoError(t, g.round(c.ctx), "from the beginning")

@@ -99,13 +99,13 @@ func TestNothingIsAppendedTwice(t *testing.T) {
 	home := parked.Home()
 	lease, err := c.streams.Acquire(c.ctx, home.Shard(testShards), "player", []string{"shop"})
 	require.NoError(t, err)
-	_, err = lease.TakeOver(c.ctx, "shop", event.TierLive, func([]stream.Entry) error { return nil })
+	_, err = lease.TakeOver(c.ctx, "shop", event.TierLive, func([]event.Entry) error { return nil })
 	require.NoError(t, err)
 	read, err := lease.Read(c.ctx, "shop", event.TierLive, stream.Limits{})
 	require.NoError(t, err)
 	for _, e := range read {
 		if e.Signal.Ref.Key == home {
-			require.NoError(t, lease.Park(c.ctx, stream.Park{Key: home, Charged: []stream.Entry{e}, Attempt: 1, Delay: time.Hour, Earliest: time.Hour}))
+			require.NoError(t, lease.Park(c.ctx, stream.Park{Key: home, Charged: []event.Entry{e}, Attempt: 1, Delay: time.Hour, Earliest: time.Hour}))
 		}
 	}
 	require.NoError(t, lease.Release(c.ctx))

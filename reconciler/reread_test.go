@@ -62,6 +62,15 @@ func TestRedriveByNote(t *testing.T) {
 	require.Equal(t, map[string]int64{"done": 0, "failed": 0}, run("job_2", storage.RedriveSpec{
 		Note: "require_unmet", Filter: storage.LetterFilter{Source: "shop", Type: "order.made"},
 	}), "none is left")
+	c.clock.move(time.Millisecond)
+	nothing, err := c.def.Event("shop", nil, []byte(shopEvent("evt_nothing", "order.made", c.clock.now())), c.clock.now())
+	require.NoError(t, err)
+	_, err = c.store.Log(c.ctx, []storage.Arrival{{Event: nothing, Signal: storage.SignalID{ID: "1-1"}}})
+	require.NoError(t, err)
+	require.Equal(t, map[string]int64{"done": 0, "failed": 1}, run("job_5", storage.RedriveSpec{
+		Note: "names_nothing", Filter: storage.LetterFilter{Source: "shop"},
+	}), "its note is the same")
+	require.Empty(t, c.entries())
 	run("job_3", storage.RedriveSpec{Note: "moon", Filter: storage.LetterFilter{Source: "shop"}})
 	require.Equal(t, storage.TaskFailed, c.task("job_3").Status)
 	run("job_4", storage.RedriveSpec{Note: "require_unmet", Filter: storage.LetterFilter{Source: "moon"}})

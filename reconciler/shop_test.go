@@ -350,14 +350,14 @@ func (c *scene) key(kind, id string) event.Key {
 
 // entries reads what waits in the streams, oldest first per shard, and takes
 // it out.
-func (c *scene) entries() []stream.Entry {
+func (c *scene) entries() []event.Entry {
 	c.t.Helper()
-	var all []stream.Entry
+	var all []event.Entry
 	for shard := range testShards {
 		lease, err := c.streams.Acquire(c.ctx, shard, "player", []string{c.finder.name})
 		require.NoError(c.t, err)
 		for _, tier := range []event.Tier{event.TierLive, event.TierBackground} {
-			_, err := lease.TakeOver(c.ctx, c.finder.name, tier, func(page []stream.Entry) error { return nil })
+			_, err := lease.TakeOver(c.ctx, c.finder.name, tier, func(page []event.Entry) error { return nil })
 			require.NoError(c.t, err)
 			for {
 				batch, err := lease.Read(c.ctx, c.finder.name, tier, stream.Limits{})
@@ -383,7 +383,7 @@ func (c *scene) entries() []stream.Entry {
 
 // work does with queued entries what a worker would do, in a simple way, and returns
 // them.
-func (c *scene) work() []stream.Entry {
+func (c *scene) work() []event.Entry {
 	c.t.Helper()
 	c.working.Lock() // some do so while a request of theirs is answered
 	defer c.working.Unlock()
@@ -483,7 +483,7 @@ func (c *scene) recorded() []string {
 }
 
 // signalled are the signals among entries, as "cause kind/id".
-func signalled(entries []stream.Entry) []string {
+func signalled(entries []event.Entry) []string {
 	out := []string{}
 	for _, e := range entries {
 		out = append(out, string(e.Signal.Cause)+" "+e.Signal.Ref.Key.Kind+"/"+e.Signal.Ref.Key.ID)

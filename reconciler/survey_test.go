@@ -52,7 +52,7 @@ func TestASweepFindsWhatDiffers(t *testing.T) {
 	require.JSONEq(t, `[{"op":"replace","path":"/amount","value":7},{"op":"add","path":"/history/0","value":{"at":"2026-03-01T09:01:00Z","status":"made"}}]`, string(d.Patch))
 	require.Equal(t, storage.Suspected, d.Status, "judged later")
 	require.Equal(t, s.id, d.SweepID)
-	require.Equal(t, entries[slices.IndexFunc(entries, func(e stream.Entry) bool { return e.Signal.Ref.Key.ID == "o0_1" })].Signal.CauseID, d.ID)
+	require.Equal(t, entries[slices.IndexFunc(entries, func(e event.Entry) bool { return e.Signal.Ref.Key.ID == "o0_1" })].Signal.CauseID, d.ID)
 
 	c.survey(modeSweep)
 	require.Equal(t, want, c.recorded(), "nothing new")
@@ -619,7 +619,7 @@ func TestABackfillStaysAhead(t *testing.T) {
 		t.Fatal("it did not wait")
 	case <-time.After(200 * time.Millisecond):
 	}
-	var all []stream.Entry
+	var all []event.Entry
 	for running := true; running; {
 		select {
 		case <-done:
@@ -628,7 +628,7 @@ func TestABackfillStaysAhead(t *testing.T) {
 		}
 		all = append(all, c.entries()...)
 	}
-	all = slices.DeleteFunc(all, func(e stream.Entry) bool { return e.Signal.CauseID == "" })
+	all = slices.DeleteFunc(all, func(e event.Entry) bool { return e.Signal.CauseID == "" })
 	require.Equal(t, []string{"sweep balance/c0", "sweep customer/c0"}, signalled(all))
 }
 

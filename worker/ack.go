@@ -6,7 +6,6 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fault"
-	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
@@ -36,7 +35,7 @@ func newAcker(s *shard) *acker {
 
 // add queues entries whose outcome the store holds. after, if not nil, is
 // called once they are acked, or will never be by us.
-func (a *acker) add(source string, entries []stream.Entry, after func()) {
+func (a *acker) add(source string, entries []event.Entry, after func()) {
 	if len(entries) == 0 {
 		if after != nil {
 			after()
@@ -107,7 +106,7 @@ func (a *acker) flush(loop *telemetry.Loop, n streamName, g *ackGroup) {
 }
 
 // idsOf returns the stream ids of entries.
-func idsOf(entries []stream.Entry) []string {
+func idsOf(entries []event.Entry) []string {
 	ids := make([]string, len(entries))
 	for i, e := range entries {
 		ids[i] = e.ID

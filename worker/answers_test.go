@@ -66,11 +66,11 @@ func TestAnAnswerInItsOwnWordsEndsAStreak(t *testing.T) {
 // is for too many requests slows the pace.
 func TestAPauseThatBecomesThrottledSlowsThePace(t *testing.T) {
 	s := bareSource()
-	s.condition.See(condition.State{Paused: true, Kind: condition.PausedDown})
+	s.condition.See(condition.State{Paused: true, Kind: condition.PausedDown}, time.Now())
 	require.InDelta(t, 1, s.pace.Share(time.Now()), 0)
-	s.condition.See(condition.State{Paused: true, Kind: condition.PausedThrottled})
+	s.condition.See(condition.State{Paused: true, Kind: condition.PausedThrottled}, time.Now())
 	slowed := s.pace.Share(time.Now())
 	require.Less(t, slowed, 0.9)
-	s.condition.See(condition.State{Paused: true, Kind: condition.PausedThrottled})
+	s.condition.See(condition.State{Paused: true, Kind: condition.PausedThrottled}, time.Now())
 	require.InDelta(t, slowed, s.pace.Share(time.Now()), 0.01, "once for one pause")
 }

@@ -37,11 +37,12 @@ func (s *source) token(ctx context.Context, class event.Class) error {
 		if rate.Limit <= 0 {
 			return nil
 		}
+		asked := time.Now()
 		g, err := s.w.Streams.Take(ctx, s.Name, class, 1, rate)
 		if err != nil {
 			return fromRedis(err)
 		}
-		s.condition.See(g.Source)
+		s.condition.See(g.Source, asked)
 		switch {
 		case g.Source.Paused:
 			return fate.ErrPaused

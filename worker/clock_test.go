@@ -66,7 +66,7 @@ func TestWorkerKilledWhileTheClockIsSetBackIsReplaced(t *testing.T) {
 	for _, id := range []string{"a", "b", "c", "d", "e", "f", "g", "h"} {
 		ids = append(ids, b.send("widget.sold", "widget", id))
 	}
-	_, err := taken.TakeOver(b.ctx, "acme", event.TierLive, func([]stream.Entry) error { return nil })
+	_, err := taken.TakeOver(b.ctx, "acme", event.TierLive, func([]event.Entry) error { return nil })
 	require.NoError(t, err)
 	_, err = taken.Read(b.ctx, "acme", event.TierLive, stream.Limits{})
 	require.NoError(t, err)

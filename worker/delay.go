@@ -5,7 +5,6 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
-	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
@@ -17,7 +16,7 @@ type delays []delayedEntry
 // wall clock may be set.
 type delayedEntry struct {
 	src   *source
-	entry stream.Entry
+	entry event.Entry
 	until time.Time
 }
 
@@ -46,7 +45,7 @@ func (d *delays) clear(w *Worker) {
 }
 
 // delay holds an entry back for a time.
-func (r *intake) delay(src *source, e stream.Entry, wait time.Duration) {
+func (r *intake) delay(src *source, e event.Entry, wait time.Duration) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.ctx.Err() != nil {
@@ -58,7 +57,7 @@ func (r *intake) delay(src *source, e stream.Entry, wait time.Duration) {
 
 // heldBack returns how long an entry is still to be held back. It is never longer
 // than the sender can have meant, even if the clocks of the two differ.
-func (r *intake) heldBack(src *source, e stream.Entry) time.Duration {
+func (r *intake) heldBack(src *source, e event.Entry) time.Duration {
 	sig := e.Signal
 	if sig.NotBefore.IsZero() {
 		return 0
@@ -90,7 +89,7 @@ func (r *intake) nextDelayed() time.Duration {
 // been parked since they were read, so they go through parkBehind, which
 // returns those that are not. It reports whether there were any.
 func (r *intake) releaseDelayed() bool {
-	due := map[*source][]stream.Entry{}
+	due := map[*source][]event.Entry{}
 	now := time.Now()
 	r.mu.Lock()
 	for len(r.delayed) > 0 && !r.delayed[0].until.After(now) {

@@ -43,6 +43,8 @@
 //	measure.go    what only Redis and the store know, as metrics
 //	notes.go, unconfigured.go
 //	undefined.go  kinds that only a newer definition has
+//	refusedkind.go
+//	              kinds that our key may not read
 //
 // What many of them use:
 //

@@ -108,7 +108,7 @@ const documentsAtOnce = 100
 
 // complete looks up parents that events of the batch leave out, before their rows
 // are written.
-func (s eventLog) complete(src *source, batch []stream.Entry) error {
+func (s eventLog) complete(src *source, batch []event.Entry) error {
 	var keys, plain []event.Key // plain: of qualified kinds, without qualifiers
 	known := map[event.Key]map[string]string{}
 	for _, e := range batch {
@@ -231,7 +231,7 @@ func (s eventLog) readParents(keys []event.Key, known map[event.Key]map[string]s
 
 // noteFlags records what is odd about a logged event, and returns signals for what
 // must be fetched because of it.
-func (s eventLog) noteFlags(ctx context.Context, e stream.Entry, l storage.Logged) ([]stream.Draft, error) {
+func (s eventLog) noteFlags(ctx context.Context, e event.Entry, l storage.Logged) ([]stream.Draft, error) {
 	b := e.Signal.Body
 	switch {
 	case l.Inserted && b.Ambiguous:
@@ -265,7 +265,7 @@ func (s eventLog) noteFlags(ctx context.Context, e stream.Entry, l storage.Logge
 
 // forTheirOwnSake returns signals for the entities of an event that its row does
 // not hold open.
-func forTheirOwnSake(e stream.Entry, l storage.Logged) []stream.Draft {
+func forTheirOwnSake(e event.Entry, l storage.Logged) []stream.Draft {
 	b := e.Signal.Body
 	var out []stream.Draft
 	for _, ref := range b.Entities {

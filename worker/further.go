@@ -12,7 +12,7 @@ import (
 // appendFurther appends the signals an event makes besides its own: one for each
 // further entity that is open, and one for each derived kind, held back so that a
 // burst of events refreshes it once.
-func (s eventLog) appendFurther(out []stream.Draft, src *source, e *stream.Entry, l storage.Logged) []stream.Draft {
+func (s eventLog) appendFurther(out []stream.Draft, src *source, e *event.Entry, l storage.Logged) []stream.Draft {
 	for _, ref := range e.Signal.Body.Entities {
 		if ref.Key == e.Signal.Ref.Key || l.Outcomes[ref.Key] != storage.Pending {
 			continue

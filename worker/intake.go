@@ -135,7 +135,7 @@ func (r *intake) takeRoom() (room int, ok bool) {
 // does not need and leaves the rest in room.
 func (r *intake) readLocked(src *source, name streamName, room *int) (n int, err error) {
 	if r.uncertain[name] {
-		lost, err := r.lease.TakeOver(r.ctx, name.source, name.tier, func(page []stream.Entry) error {
+		lost, err := r.lease.TakeOver(r.ctx, name.source, name.tier, func(page []event.Entry) error {
 			n += len(page)
 			return r.admit(src, page)
 		})
@@ -164,7 +164,7 @@ func (r *intake) readLocked(src *source, name streamName, room *int) (n int, err
 
 // admit takes one batch to its lanes: log, fan out, route. It returns only errors
 // after which the shard cannot go on.
-func (r *intake) admit(src *source, batch []stream.Entry) error {
+func (r *intake) admit(src *source, batch []event.Entry) error {
 	batch = r.hold(src.Name, batch)
 	if len(batch) == 0 {
 		return nil
@@ -197,7 +197,7 @@ type eventLog struct {
 // logEvents writes the log rows of the batch's events and appends a signal for
 // every further entity they name, before any of them may settle. It returns the
 // entries whose entity is still to be synced.
-func (s eventLog) logEvents(src *source, batch []stream.Entry) ([]stream.Entry, error) {
+func (s eventLog) logEvents(src *source, batch []event.Entry) ([]event.Entry, error) {
 	if err := s.complete(src, batch); err != nil {
 		return nil, err
 	}
@@ -220,7 +220,7 @@ func (s eventLog) logEvents(src *source, batch []stream.Entry) ([]stream.Entry, 
 	}
 	fault.Point("before-fan-out")
 	var drafts []stream.Draft
-	var settled []stream.Entry
+	var settled []event.Entry
 	var fresh []*event.Event
 	open := batch[:0]
 	next := 0
@@ -261,8 +261,8 @@ func (s eventLog) logEvents(src *source, batch []stream.Entry) ([]stream.Entry, 
 
 // route puts entries where they wait: behind their parked entity, into the heap of
 // delayed entries, or into their lane.
-func (r *intake) route(src *source, batch []stream.Entry) error {
-	var parked []stream.Entry
+func (r *intake) route(src *source, batch []event.Entry) error {
+	var parked []event.Entry
 	free := batch[:0]
 	for _, e := range batch {
 		wait := r.heldBack(src, e)

@@ -43,8 +43,9 @@ func (l *lookout) run(ctx context.Context) {
 		}
 		loop.Turn()
 		l.late.Reset(newsLate)
+		asked := time.Now()
 		if news, err := l.w.Streams.Sources(ctx, l.w.names); err == nil {
-			l.see(news)
+			l.see(news, asked)
 		} // else the last known states stay; reading fails too while redis is away
 		loop.Waiting("news of the sources")
 	}
@@ -61,8 +62,9 @@ func (l *lookout) due(tick time.Duration) []string {
 	return l.w.names
 }
 
-// see acts on news of all sources. Without any it does nothing.
-func (l *lookout) see(news []stream.SourceNews) {
+// see acts on news of all sources that were asked for at a time. Without any it does nothing.
+// A RetryParked that the first news tell of may be later than what shards know of due times.
+func (l *lookout) see(news []stream.SourceNews, asked time.Time) {
 	if len(news) == 0 {
 		return
 	}
@@ -75,8 +77,8 @@ func (l *lookout) see(news []stream.SourceNews) {
 		if l.last != nil {
 			last = l.last[i]
 		}
-		l.seeOne(l.w.sources[name], last, news[i])
-		if l.last != nil && news[i].Retried != last.Retried {
+		l.seeOne(l.w.sources[name], last, news[i], asked)
+		if news[i].Retried != last.Retried {
 			l.overdue(name)
 		}
 	}
@@ -85,10 +87,10 @@ func (l *lookout) see(news []stream.SourceNews) {
 }
 
 // seeOne takes the state of a source.
-func (l *lookout) seeOne(src *source, last, now stream.SourceNews) {
+func (l *lookout) seeOne(src *source, last, now stream.SourceNews, asked time.Time) {
 	switch {
 	case now.Err == nil:
-		src.condition.See(now.State)
+		src.condition.See(now.State, asked)
 	case last.Err == nil:
 		l.w.Logger.Error("the state of a source cannot be read; it counts as it was last known", "source", src.Name, "error", now.Err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/tarn-sync/tarn/shared/fault"
 	"github.com/tarn-sync/tarn/shared/loops"
@@ -22,8 +23,9 @@ func (w *Worker) member(ctx, work context.Context) {
 	defer handing.Wait()
 	for beat := 0; ; beat++ {
 		loop.Turn()
+		asked := time.Now()
 		live, news, err := w.place.BeatAndRead(ctx, w.lookout.due(tick))
-		w.lookout.see(news)
+		w.lookout.see(news, asked)
 		switch {
 		case ctx.Err() != nil:
 			return

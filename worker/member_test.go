@@ -75,7 +75,7 @@ func TestPendingIsTakenOver(t *testing.T) {
 	for shard := range 4 {
 		lease, err := b.streams.Acquire(b.ctx, shard, "dead", []string{"acme"})
 		require.NoError(t, err)
-		_, err = lease.TakeOver(b.ctx, "acme", event.TierLive, func([]stream.Entry) error { return nil })
+		_, err = lease.TakeOver(b.ctx, "acme", event.TierLive, func([]event.Entry) error { return nil })
 		require.NoError(t, err)
 		_, err = lease.Read(b.ctx, "acme", event.TierLive, stream.Limits{})
 		require.NoError(t, err)

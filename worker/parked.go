@@ -43,7 +43,7 @@ func (s parkedList) load(ctx context.Context, e entity.Load) (r entity.Result) {
 
 // page returns what Lease.Parked does, after what could not be read of it has
 // been put on record and removed: gone entries of those that were there.
-func (s parkedList) page(ctx context.Context, loop *telemetry.Loop, k event.Key, from, n int) (p stream.Parked, entries []stream.Entry, gone int, err error) {
+func (s parkedList) page(ctx context.Context, loop *telemetry.Loop, k event.Key, from, n int) (p stream.Parked, entries []event.Entry, gone int, err error) {
 	for {
 		p, entries, err = s.lease.Parked(ctx, k, from, n)
 		_, bad := readable(entries)

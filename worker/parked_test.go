@@ -110,7 +110,7 @@ func (b *bundle) parkMany(n int) {
 		require.NoError(b.t, err)
 		lease, err := b.streams.Acquire(b.ctx, shard, "parker", []string{"acme"})
 		require.NoError(b.t, err)
-		_, err = lease.TakeOver(b.ctx, "acme", event.TierBackground, func([]stream.Entry) error { return nil })
+		_, err = lease.TakeOver(b.ctx, "acme", event.TierBackground, func([]event.Entry) error { return nil })
 		require.NoError(b.t, err)
 		batch, err := lease.Read(b.ctx, "acme", event.TierBackground, stream.Limits{Count: 10})
 		require.NoError(b.t, err)

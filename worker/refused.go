@@ -11,7 +11,6 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/storage"
-	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
@@ -39,7 +38,7 @@ func (s eventLog) logRows(arrivals []storage.Arrival) (logged []storage.Logged, 
 }
 
 // arrival is an entry's event, to be logged.
-func (s eventLog) arrival(e stream.Entry) storage.Arrival {
+func (s eventLog) arrival(e event.Entry) storage.Arrival {
 	return storage.Arrival{
 		Event: e.Signal.Body, Signal: storage.SignalID{Shard: s.number, ID: e.ID}, TraceID: telemetry.TraceID(e.Signal.Trace),
 	}
@@ -48,7 +47,7 @@ func (s eventLog) arrival(e stream.Entry) storage.Arrival {
 // logApart writes the rows of a batch one by one, after the store has refused
 // them together. It answers one element for each entry that carries an event, and
 // the ids of those entries whose event has no row and is in the audit as refused.
-func (s eventLog) logApart(src *source, batch []stream.Entry) (logged []storage.Logged, refused map[string]bool, err error) {
+func (s eventLog) logApart(src *source, batch []event.Entry) (logged []storage.Logged, refused map[string]bool, err error) {
 	refused = map[string]bool{}
 	for i := range batch {
 		e := &batch[i]
@@ -99,7 +98,7 @@ type refusal struct {
 }
 
 // noteRefused stores an event that the store refuses in the audit and raises an alert.
-func (s eventLog) noteRefused(src *source, e stream.Entry, cause error) error {
+func (s eventLog) noteRefused(src *source, e event.Entry, cause error) error {
 	b := e.Signal.Body
 	sum := sha256.Sum256(b.Payload)
 	reason, err := json.Marshal(refusal{ // which makes everything UTF-8

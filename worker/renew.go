@@ -2,13 +2,14 @@ package worker
 
 import (
 	"context"
+	"time"
 
 	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
-// renewSoon is the part of a lease's time after which a renewal is tried again that
-// was not confirmed.
+// renewSoon is the part of a lease's time after which a renewal is sent again that was
+// not confirmed; at once, if it took longer to fail.
 const renewSoon = 50
 
 // renewer keeps the leases of all shards that a worker holds.
@@ -19,13 +20,23 @@ type renewer struct{ *Worker }
 func (w renewer) run(ctx context.Context) {
 	loop := w.Health.Loop("leases")
 	defer loop.Done()
-	for {
+	repeatRenewal(ctx, w.Streams.RenewEvery(), w.LeaseTTL/renewSoon, func() bool {
 		loop.Turn()
-		wait, d := loops.Tick, w.Streams.RenewEvery()
-		if !w.all(ctx) {
-			wait, d = loops.Sleep, w.LeaseTTL/renewSoon
+		return w.all(ctx)
+	})
+}
+
+// repeatRenewal calls renew until ctx ends: at each tick of every, and soon after a
+// call that was not confirmed. Both times count from when a call began, as the time of a
+// lease does. If they counted from its answer, a slow one could make the next late, and
+// leave one try before a lease counts as lost.
+func repeatRenewal(ctx context.Context, every, soon time.Duration, renew func() (confirmed bool)) {
+	for {
+		begun, next := time.Now(), loops.UntilTick(every)
+		if !renew() {
+			next = soon
 		}
-		if !wait(ctx, d) {
+		if !loops.Sleep(ctx, next-time.Since(begun)) {
 			return
 		}
 	}

@@ -28,8 +28,8 @@ func TestALostShardTakesNothingInFlight(t *testing.T) {
 	s.forgetEntities()
 	in := intake{shard: s}
 	s.ctx, s.cancel = context.WithCancelCause(t.Context())
-	entries := func() []stream.Entry {
-		return []stream.Entry{{ID: "1-0", Tier: event.TierLive}, {ID: "2-0", Tier: event.TierLive}}
+	entries := func() []event.Entry {
+		return []event.Entry{{ID: "1-0", Tier: event.TierLive}, {ID: "2-0", Tier: event.TierLive}}
 	}
 	require.Len(t, s.hold("acme", entries()), 2)
 	require.EqualValues(t, 2, w.sources["acme"].live.Load())

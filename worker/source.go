@@ -125,13 +125,17 @@ func (s *source) dispatch(ctx context.Context, syncs *sync.WaitGroup) time.Durat
 		}
 		granted := want
 		if rate := s.askRate(time.Now()); rate.Limit > 0 {
+			asked := time.Now()
 			g, err := s.w.Streams.Take(ctx, s.Name, class, want, rate)
 			if err != nil {
 				return 200 * time.Millisecond // redis is away: nothing can be settled anyway
 			}
-			s.condition.See(g.Source)
-			if g.Source.Paused {
+			s.condition.See(g.Source, asked)
+			switch {
+			case g.Source.Paused && s.paused():
 				return untilKicked // its end kicks
+			case g.Source.Paused: // See has ignored it; the next answer says more
+				return stateEvery
 			}
 			if granted = g.Tokens; granted < want {
 				wait = min(wait, g.Wait)

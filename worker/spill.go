@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fault"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/worker/entity"
@@ -37,11 +38,11 @@ func (r *intake) spill(src *source) bool {
 
 // parkBehind moves entries behind their parked entities; those whose entity
 // was un-parked meanwhile go to their lanes.
-func (r *intake) parkBehind(src *source, entries []stream.Entry) error {
+func (r *intake) parkBehind(src *source, entries []event.Entry) error {
 	if len(entries) == 0 {
 		return nil
 	}
-	var free []stream.Entry
+	var free []event.Entry
 	err := r.insist(r.ctx, r.loop, "move entries behind their parked entity", func() (err error) {
 		free, err = r.lease.ParkBehind(r.ctx, entries)
 		return err

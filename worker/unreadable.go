@@ -8,8 +8,8 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/storage"
-	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
@@ -19,7 +19,7 @@ import (
 // logged event is not lost: its row stays open and recover appends it again.
 
 // unreadable stores entries that cannot be decoded in the audit and removes them.
-func (s eventLog) unreadable(src *source, batch []stream.Entry) ([]stream.Entry, error) {
+func (s eventLog) unreadable(src *source, batch []event.Entry) ([]event.Entry, error) {
 	good, bad := readable(batch)
 	if len(bad) == 0 {
 		return batch, nil
@@ -40,7 +40,7 @@ func (s eventLog) unreadable(src *source, batch []stream.Entry) ([]stream.Entry,
 // removes it.
 func (s parkedList) discardEntities(loop *telemetry.Loop, src *source, names []string) error {
 	for _, name := range names {
-		err := s.lease.DiscardEntity(s.ctx, src.Name, name, func(entries []stream.Entry) error {
+		err := s.lease.DiscardEntity(s.ctx, src.Name, name, func(entries []event.Entry) error {
 			if len(entries) == 0 {
 				s.log.Error("a parked entity has a name that could not be read; nothing waited for it", "source", src.Name, "entity", name)
 			}
@@ -54,7 +54,7 @@ func (s parkedList) discardEntities(loop *telemetry.Loop, src *source, names []s
 }
 
 // noteParked stores unreadable parked entries in the audit.
-func (s parkedList) noteParked(ctx context.Context, loop *telemetry.Loop, source, entity string, bad []stream.Entry) error {
+func (s parkedList) noteParked(ctx context.Context, loop *telemetry.Loop, source, entity string, bad []event.Entry) error {
 	notes := make([]storage.Note, len(bad))
 	for i, e := range bad {
 		s.log.Error("a parked entry could not be read; it is kept in the audit", "source", source, "entity", entity, "entry", e.ID, "error", e.Err)
@@ -81,8 +81,8 @@ func (s *shard) note(ctx context.Context, loop *telemetry.Loop, notes []storage.
 }
 
 // readable separates the entries that could be decoded from those that could not.
-func readable(entries []stream.Entry) (good, bad []stream.Entry) {
-	if !slices.ContainsFunc(entries, func(e stream.Entry) bool { return e.Err != nil }) {
+func readable(entries []event.Entry) (good, bad []event.Entry) {
+	if !slices.ContainsFunc(entries, func(e event.Entry) bool { return e.Err != nil }) {
 		return entries, nil
 	}
 	for _, e := range entries {

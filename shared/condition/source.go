@@ -3,6 +3,7 @@ package condition
 import (
 	"context"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -53,6 +54,11 @@ type Source struct {
 	// Throttle knows what was answered 429.
 	Throttle Throttle
 	state    atomic.Pointer[State]
+
+	mu sync.Mutex
+	// news is when the state was last seen, or a pause was known to be made. What was
+	// asked for before then may be older.
+	news time.Time
 }
 
 // New returns the condition of a source that is not paused, as far as is known.
@@ -69,10 +75,13 @@ func (s *Source) State() State { return *s.state.Load() }
 // Paused reports whether the fleet has paused the source, as last seen.
 func (s *Source) Paused() bool { return s.state.Load().Paused }
 
-// See takes a state, as the fleet has it, for what is so now.
-func (s *Source) See(now State) {
-	was := s.state.Swap(&now)
-	if was.Paused == now.Paused && was.Kind == now.Kind {
+// See takes a state, as the fleet has it, for what is so now. asked is the time.Now from
+// before the state was asked for. Several goroutines may read states at once, and an
+// answer may be seen late: one that was asked for before the last state was seen may be
+// older than that one and is ignored. The next one that is asked for counts.
+func (s *Source) See(now State, asked time.Time) {
+	was, fresh := s.replace(now, asked)
+	if !fresh || was.Paused == now.Paused && was.Kind == now.Kind {
 		return
 	}
 	if !now.Paused {
@@ -83,6 +92,26 @@ func (s *Source) See(now State) {
 	}
 }
 
+// replace stores a state and returns the one before. Not fresh: it may be older, and
+// nothing is stored.
+func (s *Source) replace(now State, asked time.Time) (was *State, fresh bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if asked.Before(s.news) {
+		return nil, false
+	}
+	s.news = time.Now()
+	return s.state.Swap(&now), true
+}
+
+// outdate has See ignore what was asked for until now. It returns the time.
+func (s *Source) outdate() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.news = time.Now()
+	return s.news
+}
+
 // Pause pauses the source for the fleet. A failure to do so is logged: whatever
 // wanted the pause will want it again.
 func (s *Source) Pause(ctx context.Context, p Pause) {
@@ -90,8 +119,10 @@ func (s *Source) Pause(ctx context.Context, p Pause) {
 		s.Logger.Warn("could not pause a source", "source", s.Name, "reason", p.Reason, "error", err)
 		return
 	}
+	// If See ignores this state, another was seen that was asked for after the pause too.
+	asked := s.outdate()
 	if state, err := s.Fleet.Source(ctx, s.Name); err == nil {
-		s.See(state)
+		s.See(state, asked)
 	}
 }
 
@@ -162,8 +193,9 @@ func (s *Source) TryResume(ctx context.Context, state State) (well bool) {
 		}
 		return false
 	}
+	asked := time.Now()
 	if resumed, err := s.Fleet.EndProbe(ctx, s.Name, probe); err == nil && resumed {
-		s.See(State{})
+		s.See(State{}, asked)
 	}
 	return true
 }

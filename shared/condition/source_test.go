@@ -18,9 +18,15 @@ type fleet struct {
 	state  condition.State
 	pauses []condition.Pause
 	taken  bool // by another process
+	asked  func()
 }
 
-func (f *fleet) Source(context.Context, string) (condition.State, error) { return f.state, nil }
+func (f *fleet) Source(context.Context, string) (condition.State, error) {
+	if f.asked != nil {
+		f.asked()
+	}
+	return f.state, nil
+}
 
 func (f *fleet) PauseAs(_ context.Context, _ string, p condition.Pause, by string) error {
 	f.pauses = append(f.pauses, p)
@@ -105,7 +111,7 @@ func TestAPauseWithWitnessesWaitsForThem(t *testing.T) {
 
 func TestAPauseByHandIsNotProbed(t *testing.T) {
 	ctx, c := t.Context(), newScene()
-	c.See(condition.State{Paused: true, Kind: condition.PausedByHand})
+	c.See(condition.State{Paused: true, Kind: condition.PausedByHand}, time.Now())
 	require.False(t, c.TryResume(ctx, c.State()))
 	require.Zero(t, c.probes)
 }
@@ -118,8 +124,37 @@ func TestAResumedSourceIsAskedAgain(t *testing.T) {
 	c.probe = errors.New("connection refused")
 	require.True(t, c.IsIll(ctx, c.Prober.Ask))
 	c.probe = nil
-	c.See(condition.State{}) // another process has resumed it
+	c.See(condition.State{}, time.Now()) // another process has resumed it
 	require.False(t, c.IsIll(ctx, c.Prober.Recent))
+}
+
+// A state that was asked for before a pause was seen, and is seen after it, does not
+// resume the source for a moment. Nor does one from before a resumption pause it.
+func TestAStateThatWasAskedForEarlierIsIgnored(t *testing.T) {
+	c := newScene()
+	paused := condition.State{Paused: true, Kind: condition.PausedByHand}
+	slow := time.Now() // one reader asks, and its answer takes long
+	time.Sleep(time.Microsecond)
+	c.See(paused, time.Now()) // another asks after the pause was made
+	c.See(condition.State{}, slow)
+	require.True(t, c.Paused())
+	require.Equal(t, []condition.State{paused}, c.changes)
+
+	slow = time.Now()
+	time.Sleep(time.Microsecond)
+	c.See(condition.State{}, time.Now())
+	c.See(paused, slow)
+	require.False(t, c.Paused())
+	require.Equal(t, []condition.State{paused, {}}, c.changes)
+
+	slow = time.Now()
+	time.Sleep(time.Microsecond)
+	c.fleet.asked = func() { c.See(condition.State{}, slow) } // it comes while Pause reads what it made
+	c.PauseFor(t.Context(), condition.PausedDown, "503", nil)
+	c.See(condition.State{}, slow)
+	require.True(t, c.Paused(), "what this process paused itself")
+	c.See(condition.State{}, time.Now())
+	require.False(t, c.Paused(), "what is asked for next counts")
 }
 
 func TestOveraskedThoughTheProbePathIsNot(t *testing.T) {

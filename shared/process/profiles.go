@@ -25,14 +25,14 @@ func (p *Process) Profiles() http.Handler {
 	mux.HandleFunc("GET "+ProfilesPath+"profile", pprof.Profile)
 	mux.HandleFunc("GET "+ProfilesPath+"trace", pprof.Trace)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch _, role, ok := holders.Find(r.Header.Get("Authorization")); {
+		switch name, role, ok := holders.Find(r.Header.Get("Authorization")); {
 		case !ok:
 			w.Header().Set("WWW-Authenticate", `Bearer realm="tarn"`)
 			http.Error(w, "a token of operator_tokens is needed: send Authorization: Bearer <token>", http.StatusUnauthorized)
 		case role != "operator":
 			http.Error(w, "the token is a viewer's; this needs an operator's", http.StatusForbidden)
 		default:
-			p.Logger.Info("a profile is taken", "path", r.URL.Path)
+			p.Logger.Info("a profile is taken", "path", r.URL.Path, "by", name)
 			mux.ServeHTTP(w, r)
 		}
 	})

@@ -1,6 +1,7 @@
 package process_test
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net/http"
@@ -40,13 +41,14 @@ func TestProfilesAreForOperators(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			parsed, err := config.Load(files(t, settings+c.settings), nil)
 			require.NoError(t, err)
-			p := process.New("test", parsed, io.Discard)
+			var logged bytes.Buffer
+			p := process.New("test", parsed, &logged)
 			ctx, cancel := context.WithCancel(t.Context())
 			probe, err := p.Listen(ctx, "http.addr", parsed.HTTP.Addr)
 			require.NoError(t, err)
 			served := make(chan error, 1)
 			go func() { served <- probe.Serve(ctx) }()
-			defer func() { cancel(); require.NoError(t, <-served) }()
+			defer cancel()
 
 			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+probe.Addr()+process.ProfilesPath+c.path, nil)
 			require.NoError(t, err)
@@ -61,6 +63,15 @@ func TestProfilesAreForOperators(t *testing.T) {
 			require.NoError(t, res.Body.Close())
 			require.Equal(t, c.status, res.StatusCode, "%s", body)
 			require.Contains(t, string(body), c.holds)
+			cancel()
+			require.NoError(t, <-served) // the log is written no more
+			if c.token == "operator-0123456789" && c.settings != tokens {
+				require.Contains(t, logged.String(), "a profile is taken")
+				require.Contains(t, logged.String(), `"by":"ops"`)
+			} else {
+				require.NotContains(t, logged.String(), "a profile is taken")
+			}
+			require.NotContains(t, logged.String(), "0123456789", "no token is logged")
 			require.Equal(t, c.status == http.StatusUnauthorized, res.Header.Get("WWW-Authenticate") != "")
 		})
 	}

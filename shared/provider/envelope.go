@@ -486,11 +486,11 @@ func (d *Definition) readIDs(eventType string, o *origin, ids idSet) (_ idSet, w
 	return ids, wrong
 }
 
-// read appends a further id, unless it is missing, cannot be used, or is named
-// already.
+// read appends a further id, unless it is missing or cannot be used. One of the same
+// name that was read before goes first.
 func (p *idPlace) read(o *origin, ids idSet) (idSet, *EnvelopeError) {
 	id, _, ok, wrong := o.idAt(&p.at)
-	if wrong != nil || !ok || event.CheckID(id) != nil || ids.has(p.name) {
+	if wrong != nil || !ok || event.CheckID(id) != nil {
 		return ids, wrong
 	}
 	return append(ids, namedID{name: p.name, id: id}), nil

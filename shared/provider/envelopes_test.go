@@ -258,6 +258,13 @@ object: {id: id}`,
 			body:   "id=tr_d0b0E3EA3v",
 			want:   []said{{"drawn", "payment", "payment/tr_d0b0E3EA3v", ""}},
 		},
+		"Mollie, next-gen": {
+			envelope: "id: id\ntype: type\ncreated_at: createdAt\nobject: {id: entityId}",
+			kinds:    "payment_link: {get: \"/payment-links/{payment_link}\", list: /payment-links}",
+			events:   "payment-link: {touches: [payment_link]}",
+			body:     `{"resource":"event","id":"event_GvJ8","type":"payment-link.paid","entityId":"pl_qng5","createdAt":"2026-04-12T10:18:49.0Z","_links":{}}`,
+			want:     []said{{"event_GvJ8", "payment-link.paid", "payment_link/pl_qng5", "2026-04-12T10:18:49Z"}},
+		},
 		"Paddle": {
 			envelope: "id: event_id\ntype: event_type\ncreated_at: occurred_at\nobject: {id: data.id}",
 			kinds:    "subscription: {get: \"/subscriptions/{subscription}\", list: /subscriptions}",

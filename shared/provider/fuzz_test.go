@@ -140,6 +140,10 @@ func FuzzParse(f *testing.F) {
 	} {
 		f.Add(envelopedText(envelope, thingKinds, thingEvents))
 	}
+	for _, text := range []string{billing, invoices, wrapped} {
+		f.Add(text)
+	}
+	f.Add(strings.Replace(minimal, "errors: message", "auth: {oauth2: {token_url: /t, scopes: [a]}}, errors: {at: code, gone: [x], entity: {429: [y]}}", 1))
 	f.Add("a: &a [*a, *a]\nb: {<<: *a}\n? [x]\n: y\n")
 	f.Fuzz(func(t *testing.T, text string) {
 		start := time.Now()
@@ -163,7 +167,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil {
 			require.ErrorContains(t, err, "webhook secret 1: ", "keys and secrets are written in several ways")
 		}
-		_, err = NewClient(d, ClientOptions{BaseURL: "http://127.0.0.1:1", Key: "k"})
+		_, err = NewClient(d, ClientOptions{BaseURL: "http://127.0.0.1:1", Key: "id:secret"})
 		require.NoError(t, err)
 	})
 }

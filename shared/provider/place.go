@@ -74,16 +74,6 @@ func (p *place) only() rawjson.Path {
 	return p.parts[0].path
 }
 
-// anyOutside reports whether part of the value stands outside the payload.
-func (p *place) anyOutside() bool {
-	for i := range p.parts {
-		if p.parts[i].outside {
-			return true
-		}
-	}
-	return false
-}
-
 // origin is what one event is read from: a request, or a row of the log.
 type origin struct {
 	header http.Header

@@ -151,7 +151,7 @@ func TestAppendAllKeepsOrder(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, receipts, n)
 	l := ready(t, s, "w1")
-	var got []Entry
+	var got []event.Entry
 	for len(got) < n {
 		got = append(got, readLive(t, l)...)
 	}

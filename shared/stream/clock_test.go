@@ -94,9 +94,9 @@ func TestParkedEntitiesOutlastNoClockSetBack(t *testing.T) {
 	l := ready(t, s, "w1")
 	appended(t, s, happened("evt_1", "first"), happened("evt_2", "second"), happened("evt_3", "third"))
 	entries := readLive(t, l)
-	park := func(e Entry, after time.Duration) {
+	park := func(e event.Entry, after time.Duration) {
 		require.NoError(t, l.Park(ctx, Park{
-			Key: e.Signal.Ref.Key, Charged: []Entry{e}, Attempt: 1, Delay: after, Earliest: time.Second, State: []byte("{}"),
+			Key: e.Signal.Ref.Key, Charged: []event.Entry{e}, Attempt: 1, Delay: after, Earliest: time.Second, State: []byte("{}"),
 		}))
 	}
 	park(entries[0], time.Second)

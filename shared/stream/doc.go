@@ -91,8 +91,8 @@
 // are looked at within 15 s all the same.
 //
 // Renewals are each 2/5 of the TTL, in one pipeline for all shards of a worker. One
-// that is not confirmed within 1/5 is sent again, so there are two tries until the
-// lease counts as lost at 4/5. Lost and late renewals are as harmless as others: the
+// that is not confirmed within 1/5 is sent again. Both times count from the sending, so
+// there are two tries until the lease counts as lost at 4/5. Lost and late renewals are as harmless as others: the
 // TTL counts from when a confirmed one was sent, and a fenced one changes nothing.
 //
 // # Pipelines of several callers

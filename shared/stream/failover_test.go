@@ -68,7 +68,7 @@ func TestConfirmedAppendsSurviveFailover(t *testing.T) {
 	l := acquired(t, s, "w1")
 	require.Greater(t, l.Epoch(), former.Epoch())
 	var got []string
-	_, err = l.TakeOver(ctx, "lemon", event.TierLive, func(page []Entry) error {
+	_, err = l.TakeOver(ctx, "lemon", event.TierLive, func(page []event.Entry) error {
 		got = append(got, idsOf(page)...)
 		return nil
 	})

@@ -258,18 +258,18 @@ func (s *Streams) live(ctx context.Context) ([]string, error) {
 
 // Peek shows up to n entries of a stream from its head, delivered or not, and
 // changes nothing. It is for operators and tests.
-func (s *Streams) Peek(ctx context.Context, shard int, source string, tier event.Tier, n int) ([]Entry, error) {
+func (s *Streams) Peek(ctx context.Context, shard int, source string, tier event.Tier, n int) ([]event.Entry, error) {
 	found, err := s.client.XRangeN(ctx, s.keys.stream(shard, source, tier), "-", "+", int64(n)).Result()
 	if err != nil {
 		return nil, fmt.Errorf("look at what waits in shard %d: %w", shard, err)
 	}
-	entries := make([]Entry, len(found))
+	entries := make([]event.Entry, len(found))
 	for i, m := range found {
 		fields := make(map[string]string, len(m.Values))
 		for name, value := range m.Values {
 			fields[name], _ = value.(string)
 		}
-		e := Entry{ID: m.ID, Tier: tier}
+		e := event.Entry{ID: m.ID, Tier: tier}
 		if e.Signal, e.Err = event.ParseSignal(fields); e.Err != nil {
 			e.Fields = fields
 		}

@@ -102,7 +102,7 @@ func TestFullRedisIsDrainedByNewHolders(t *testing.T) {
 			require.Equal(t, 1, n)
 
 			var done []string
-			ack := func(entries []Entry) error {
+			ack := func(entries []event.Entry) error {
 				var events []string
 				for _, e := range entries {
 					events = append(events, e.Signal.CauseID)

@@ -114,8 +114,8 @@ func (l *Lease) renewed(sent time.Time) {
 }
 
 // RenewAll renews leases, in one round trip to each server, and returns the error of
-// each. It gives up after a fifth of the TTL: with RenewEvery between two renewals
-// there is time for another try before a lease counts as lost.
+// each. It gives up after a fifth of the TTL: with RenewEvery between the sending of two
+// renewals there is time for another try before a lease counts as lost.
 func (s *Streams) RenewAll(ctx context.Context, leases []*Lease) []error {
 	errs := make([]error, len(leases))
 	ctx, cancel := context.WithTimeout(ctx, s.opts.LeaseTTL/5)
@@ -141,7 +141,7 @@ func (s *Streams) RenewAll(ctx context.Context, leases []*Lease) []error {
 	return errs
 }
 
-// RenewEvery is how often to call RenewAll.
+// RenewEvery is how long after a call of RenewAll began the next is to begin.
 func (s *Streams) RenewEvery() time.Duration { return s.opts.LeaseTTL * 2 / 5 }
 
 // Valid reports whether the lease is surely ours by our own monotonic clock:

@@ -99,7 +99,7 @@ func TestStaleHolderIsFencedEverywhere(t *testing.T) {
 		"parked": func() error { _, _, err := old.Parked(ctx, order("b"), 0, 1); return err },
 		"unpark": func() error { _, err := old.Unpark(ctx, order("b"), idsOf(got[1:]), nil, 0); return err },
 		"takeover": func() error {
-			_, err := old.TakeOver(ctx, "lemon", event.TierLive, func([]Entry) error { return nil })
+			_, err := old.TakeOver(ctx, "lemon", event.TierLive, func([]event.Entry) error { return nil })
 			return err
 		},
 	}
@@ -135,7 +135,7 @@ func TestTakeOverGivesWhatWasLeftInOrder(t *testing.T) {
 	require.NoError(t, srv.Client().XDel(t.Context(), stream, ids[3], ids[120]).Err())
 	var got []string
 	pages := 0
-	lost, err := second.TakeOver(t.Context(), "lemon", event.TierLive, func(page []Entry) error {
+	lost, err := second.TakeOver(t.Context(), "lemon", event.TierLive, func(page []event.Entry) error {
 		got = append(got, idsOf(page)...)
 		pages++
 		return nil
@@ -166,7 +166,7 @@ func TestFailedTakeOverStaysOutOfStep(t *testing.T) {
 	readLive(t, first)
 	second := acquired(t, s, "w1")
 	refuse := errors.New("store is away")
-	_, err := second.TakeOver(t.Context(), "lemon", event.TierLive, func([]Entry) error { return refuse })
+	_, err := second.TakeOver(t.Context(), "lemon", event.TierLive, func([]event.Entry) error { return refuse })
 	require.ErrorIs(t, err, refuse)
 	_, err = second.Read(t.Context(), "lemon", event.TierLive, Limits{})
 	require.ErrorIs(t, err, ErrResync)
@@ -242,7 +242,7 @@ func TestLostGroupRepairsItself(t *testing.T) {
 
 	_, err := l.Read(t.Context(), "lemon", event.TierLive, Limits{})
 	require.ErrorIs(t, err, ErrResync)
-	_, err = l.TakeOver(t.Context(), "lemon", event.TierLive, func([]Entry) error { return nil })
+	_, err = l.TakeOver(t.Context(), "lemon", event.TierLive, func([]event.Entry) error { return nil })
 	require.NoError(t, err)
 	require.Equal(t, ids, idsOf(readLive(t, l)))
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
@@ -259,7 +260,7 @@ func TestFleetCountsWhatIsSpilled(t *testing.T) {
 	l := ready(t, s, "w1")
 	appended(t, s, happened("evt_1", "a"), happened("evt_2", "b"), happened("evt_3", "a"))
 	entries := readLive(t, l)
-	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Waiting: []Entry{entries[0], entries[2]}, Spilled: true}))
+	require.NoError(t, l.Park(t.Context(), Park{Key: order("a"), Waiting: []event.Entry{entries[0], entries[2]}, Spilled: true}))
 	state := func() ShardSource {
 		shards, _, err := s.Fleet(t.Context(), []string{"lemon"})
 		require.NoError(t, err)

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"github.com/tarn-sync/tarn/shared/event"
 )
 
 // pack writes the signal of an entry, without what the event's log row has, as
 // a parked list keeps it: each field and value as length, colon, bytes. Lengths
 // rather than quotes, so that every byte comes back as it was.
-func pack(e Entry) (string, error) {
+func pack(e event.Entry) (string, error) {
 	if e.Err != nil {
 		return "", fmt.Errorf("entry %s could not be decoded, so it belongs to no entity", e.ID)
 	}

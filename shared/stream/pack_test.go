@@ -11,12 +11,12 @@ import (
 func TestPackKeepsEveryByte(t *testing.T) {
 	t.Parallel()
 	signal := happened("evt \xff\x00:1", "a b:c")
-	packed, err := pack(Entry{ID: "1-0", Signal: signal})
+	packed, err := pack(event.Entry{ID: "1-0", Signal: signal})
 	require.NoError(t, err)
 	e, err := parkedEntry("1-0 2 "+packed, 5)
 	require.NoError(t, err)
 	signal.Body = logged(signal.Body)
-	require.Equal(t, Entry{ID: "1-0", Tier: event.TierLive, Signal: signal, Attempts: 3}, e)
+	require.Equal(t, event.Entry{ID: "1-0", Tier: event.TierLive, Signal: signal, Attempts: 3}, e)
 }
 
 // logged is what a parked list keeps of an event.
@@ -27,7 +27,7 @@ func logged(e *event.Event) *event.Event {
 }
 
 func FuzzParkedEntry(f *testing.F) {
-	packed, err := pack(Entry{Signal: happened("evt_1", "a")})
+	packed, err := pack(event.Entry{Signal: happened("evt_1", "a")})
 	require.NoError(f, err)
 	f.Add("1-0 0 " + packed)
 	f.Add("1-0 0 3:k")

@@ -21,7 +21,7 @@ type Park struct {
 	// failed attempt was for, then those that came since. Both are moved. A
 	// wait that costs no attempt has no Charged, only Waiting.
 	// None when the entity is parked already and a retry has failed.
-	Charged, Waiting []Entry
+	Charged, Waiting []event.Entry
 	// Tried is how many of what is parked a failed retry was for: what came
 	// meanwhile is not charged. 0: all of it.
 	Tried int
@@ -83,7 +83,7 @@ func (l *Lease) Park(ctx context.Context, p Park) error {
 }
 
 // parkPage moves one page, of which the attempt was for the first charged.
-func (l *Lease) parkPage(ctx context.Context, p Park, page []Entry, charged int) error {
+func (l *Lease) parkPage(ctx context.Context, p Park, page []event.Entry, charged int) error {
 	entity := p.Key.String()
 	kind := "failed"
 	if p.Spilled {
@@ -133,9 +133,9 @@ func (l *Lease) rebase(ctx context.Context, p Park) error {
 // Those whose entity is not parked (any more) are left where they are and
 // returned. On an error some may have been moved; to call it again with the
 // same entries is safe.
-func (l *Lease) ParkBehind(ctx context.Context, entries []Entry) (notParked []Entry, err error) {
+func (l *Lease) ParkBehind(ctx context.Context, entries []event.Entry) (notParked []event.Entry, err error) {
 	for _, source := range sourcesOf(entries) {
-		own := slices.DeleteFunc(slices.Clone(entries), func(e Entry) bool { return e.Signal.Ref.Key.Source != source })
+		own := slices.DeleteFunc(slices.Clone(entries), func(e event.Entry) bool { return e.Signal.Ref.Key.Source != source })
 		for page := range slices.Chunk(own, maxIDs) {
 			left, err := l.parkPageBehind(ctx, source, page)
 			if err != nil {
@@ -147,7 +147,7 @@ func (l *Lease) ParkBehind(ctx context.Context, entries []Entry) (notParked []En
 	return notParked, nil
 }
 
-func (l *Lease) parkPageBehind(ctx context.Context, source string, page []Entry) ([]Entry, error) {
+func (l *Lease) parkPageBehind(ctx context.Context, source string, page []event.Entry) ([]event.Entry, error) {
 	args := make([]any, 0, 3+4*len(page))
 	args = append(args, group, l.s.keys.parkedPrefix(l.shard), l.s.keys.recordPrefix(l.shard))
 	for _, e := range page {
@@ -162,7 +162,7 @@ func (l *Lease) parkPageBehind(ctx context.Context, source string, page []Entry)
 	if err != nil {
 		return nil, err
 	}
-	var left []Entry
+	var left []event.Entry
 	for _, position := range asList(v) {
 		left = append(left, page[asInt(position)-1])
 	}
@@ -186,13 +186,13 @@ func (l *Lease) Defer(ctx context.Context, k event.Key, delay time.Duration) err
 // counted from 0. Not parked: Len 0. What the log row of an event has, its
 // payload and entities, is not in the signals. An entry that cannot be read has
 // Err and is for Discard.
-func (l *Lease) Parked(ctx context.Context, k event.Key, from, n int) (Parked, []Entry, error) {
+func (l *Lease) Parked(ctx context.Context, k event.Key, from, n int) (Parked, []event.Entry, error) {
 	p, items, err := l.look(ctx, k.String(), from, n)
 	if err != nil {
 		return Parked{}, nil, err
 	}
 	p.Key = k
-	var entries []Entry
+	var entries []event.Entry
 	for _, item := range items {
 		e, err := parkedEntry(item, p.Attempt)
 		if err == nil && e.Signal.Ref.Key != k {
@@ -273,7 +273,7 @@ func streamIndex(t event.Tier) int {
 	return 3
 }
 
-func sourcesOf(entries []Entry) []string {
+func sourcesOf(entries []event.Entry) []string {
 	var sources []string
 	for _, e := range entries {
 		if s := e.Signal.Ref.Key.Source; !slices.Contains(sources, s) {
@@ -284,20 +284,20 @@ func sourcesOf(entries []Entry) []string {
 }
 
 // parkedEntry reads "id base packed", as the scripts write it.
-func parkedEntry(item string, attempt int) (Entry, error) {
+func parkedEntry(item string, attempt int) (event.Entry, error) {
 	id, rest, _ := strings.Cut(item, " ")
 	number, packed, ok := strings.Cut(rest, " ")
 	base, err := strconv.Atoi(number)
 	if !ok || err != nil {
-		return Entry{}, fmt.Errorf("%.40q: want id, base and signal", item)
+		return event.Entry{}, fmt.Errorf("%.40q: want id, base and signal", item)
 	}
 	fields, err := unpack(packed)
 	if err != nil {
-		return Entry{}, err
+		return event.Entry{}, err
 	}
 	signal, err := event.ParseSignal(fields)
 	if err != nil {
-		return Entry{}, err
+		return event.Entry{}, err
 	}
-	return Entry{ID: id, Tier: signal.Class.Tier(), Signal: signal, Attempts: max(attempt-base, 0)}, nil
+	return event.Entry{ID: id, Tier: signal.Class.Tier(), Signal: signal, Attempts: max(attempt-base, 0)}, nil
 }

@@ -196,9 +196,9 @@ func TestParkRefusesWhatItCannotKeep(t *testing.T) {
 	l := ready(t, s, "w1")
 	require.ErrorContains(t, l.Park(t.Context(), Park{Key: order("a"), State: make([]byte, MaxState+1)}), "65536")
 	require.ErrorContains(t, l.Park(t.Context(), Park{Key: order("a"), Spilled: true, Attempt: 1}), "has not failed")
-	broken := Entry{ID: "1-0", Err: errors.New("no signal")}
-	require.ErrorContains(t, l.Park(t.Context(), Park{Key: order("a"), Charged: []Entry{broken}}), "could not be decoded")
-	_, err := l.ParkBehind(t.Context(), []Entry{broken})
+	broken := event.Entry{ID: "1-0", Err: errors.New("no signal")}
+	require.ErrorContains(t, l.Park(t.Context(), Park{Key: order("a"), Charged: []event.Entry{broken}}), "could not be decoded")
+	_, err := l.ParkBehind(t.Context(), []event.Entry{broken})
 	require.ErrorContains(t, err, "could not be decoded")
 }
 
@@ -215,7 +215,7 @@ func TestALargeParkGoesInPages(t *testing.T) {
 	}
 	_, err := s.AppendAll(t.Context(), drafts)
 	require.NoError(t, err)
-	var got []Entry
+	var got []event.Entry
 	for len(got) < n {
 		page, err := l.Read(t.Context(), "lemon", event.TierLive, Limits{Count: 1000, Bytes: 8 << 20})
 		require.NoError(t, err)
@@ -307,7 +307,7 @@ func TestAWorkerThatDiesSparingChargesNothing(t *testing.T) {
 	require.Equal(t, []int{2, 0, 0, 0, 0, 1, 1}, attempts(), "some have an attempt more")
 }
 
-func attemptsOf(entries []Entry) (attempts []int) {
+func attemptsOf(entries []event.Entry) (attempts []int) {
 	for _, e := range entries {
 		attempts = append(attempts, e.Attempts)
 	}
@@ -353,7 +353,7 @@ type model struct {
 	rnd     *rand.Rand
 	l       *Lease
 	n       int                       // events appended
-	hand    map[string][]Entry        // by entity: read, not settled, not parked
+	hand    map[string][]event.Entry  // by entity: read, not settled, not parked
 	seen    map[string]bool           // ids in flight
 	waits   map[string][]string       // by entity: events not settled, as appended
 	dying   *watching                 // makes scripts fail from then on
@@ -398,7 +398,7 @@ func (m *model) handover() {
 	} else {
 		m.charged, m.attempt = map[string]map[string]int{}, map[string]int{}
 	}
-	m.hand, m.seen = map[string][]Entry{}, map[string]bool{}
+	m.hand, m.seen = map[string][]event.Entry{}, map[string]bool{}
 	var err error
 	m.l, err = m.s.Acquire(m.t.Context(), 0, fmt.Sprint("w", m.n), []string{"lemon"})
 	require.NoError(m.t, err)
@@ -406,7 +406,7 @@ func (m *model) handover() {
 }
 
 func (m *model) takeOver() {
-	_, err := m.l.TakeOver(m.t.Context(), "lemon", event.TierLive, func(page []Entry) error {
+	_, err := m.l.TakeOver(m.t.Context(), "lemon", event.TierLive, func(page []event.Entry) error {
 		m.take(page)
 		return nil
 	})
@@ -424,8 +424,8 @@ func (m *model) read() {
 }
 
 // take puts entries in flight, or behind their entity if that is parked.
-func (m *model) take(page []Entry) {
-	var behind []Entry
+func (m *model) take(page []event.Entry) {
+	var behind []event.Entry
 	for _, e := range page {
 		require.NoError(m.t, e.Err)
 		entity := e.Signal.Ref.Key.ID
@@ -473,7 +473,7 @@ func (m *model) settle() {
 }
 
 // done checks that entries are the next of their entity.
-func (m *model) done(entity string, entries []Entry) {
+func (m *model) done(entity string, entries []event.Entry) {
 	require.Equal(m.t, m.waits[entity][:len(entries)], causes(entries))
 	m.waits[entity] = m.waits[entity][len(entries):]
 }
@@ -577,7 +577,7 @@ func (m *model) drain() {
 	require.NotContains(m.t, snapshot(m.t, m.s), "parked:")
 }
 
-func causes(entries []Entry) (ids []string) {
+func causes(entries []event.Entry) (ids []string) {
 	for _, e := range entries {
 		ids = append(ids, e.Signal.CauseID)
 	}
@@ -610,7 +610,7 @@ func TestUnreadableParkedEntriesAreDiscarded(t *testing.T) {
 	parked, entries, err := l.Parked(t.Context(), order("a"), 0, 100)
 	require.NoError(t, err)
 	require.Equal(t, 2+len(strange), parked.Len)
-	var good, bad []Entry
+	var good, bad []event.Entry
 	for _, e := range entries {
 		if e.Err == nil {
 			good = append(good, e)
@@ -656,8 +656,8 @@ func TestUnreadableNamesFailNoOthers(t *testing.T) {
 	require.ElementsMatch(t, []string{"garbage", "other/order/a", ""}, found[0].Unreadable)
 	require.Equal(t, []event.Key{order("a")}, found[0].Keys)
 	for _, name := range found[0].Unreadable {
-		var kept []Entry
-		require.NoError(t, l.DiscardEntity(t.Context(), "lemon", name, func(entries []Entry) error {
+		var kept []event.Entry
+		require.NoError(t, l.DiscardEntity(t.Context(), "lemon", name, func(entries []event.Entry) error {
 			require.LessOrEqual(t, len(entries), maxIDs)
 			kept = append(kept, entries...)
 			return nil

@@ -20,9 +20,6 @@ const (
 	defaultBytes = 1 << 20
 )
 
-// Entry is one entry of a shard's stream.
-type Entry = event.Entry
-
 // Limits bound one read.
 type Limits struct {
 	// Count is the most entries, at most 1,000. Bytes is where reading stops
@@ -68,7 +65,7 @@ func (l *Lease) set(stream string, r reading) {
 // Read returns the next new entries of a stream, none if there are none.
 // After any error other than ErrFenced, and after ErrResync, the caller must
 // TakeOver before it reads again; so it must before the first read.
-func (l *Lease) Read(ctx context.Context, source string, tier event.Tier, lim Limits) ([]Entry, error) {
+func (l *Lease) Read(ctx context.Context, source string, tier event.Tier, lim Limits) ([]event.Entry, error) {
 	stream := l.s.keys.stream(l.shard, source, tier)
 	at := l.at(stream)
 	if !at.inStep && !l.fenced() {
@@ -101,7 +98,7 @@ func (l *Lease) More(source string, tier event.Tier) bool {
 // TakeOver claims all entries of a stream that were delivered to any worker and not
 // acked, in stream order, page by page, and puts reads in step again. yield is
 // called for each page; entries whose data is gone are counted in lost.
-func (l *Lease) TakeOver(ctx context.Context, source string, tier event.Tier, yield func([]Entry) error) (lost int, err error) {
+func (l *Lease) TakeOver(ctx context.Context, source string, tier event.Tier, yield func([]event.Entry) error) (lost int, err error) {
 	stream := l.s.keys.stream(l.shard, source, tier)
 	at := reading{seq: l.next(), last: "0-0"}
 	l.set(stream, at)
@@ -160,15 +157,15 @@ func (l *Lease) addMarks(keys []string, source string, events []string) []string
 }
 
 // entriesOf reads the entries of read.lua and takeover.lua.
-func entriesOf(v any, tier event.Tier) []Entry {
+func entriesOf(v any, tier event.Tier) []event.Entry {
 	list := asList(v)
-	entries := make([]Entry, len(list))
+	entries := make([]event.Entry, len(list))
 	fields := map[string]string{} // of one entry after the other
 	for i, item := range list {
 		parts := asList(item)
 		clear(fields)
 		addFields(fields, asList(parts[1]))
-		e := Entry{ID: asText(parts[0]), Tier: tier, Parked: asInt(parts[2]) == 1}
+		e := event.Entry{ID: asText(parts[0]), Tier: tier, Parked: asInt(parts[2]) == 1}
 		if e.Signal, e.Err = event.ParseSignal(fields); e.Err != nil {
 			e.Fields = maps.Clone(fields)
 		}

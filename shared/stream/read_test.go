@@ -59,7 +59,7 @@ func TestLostReadReplyKeepsOrder(t *testing.T) {
 			require.ErrorIs(t, err, ErrResync)
 
 			var got []string
-			gone, err := l.TakeOver(t.Context(), "lemon", event.TierLive, func(page []Entry) error {
+			gone, err := l.TakeOver(t.Context(), "lemon", event.TierLive, func(page []event.Entry) error {
 				got = append(got, idsOf(page)...)
 				return nil
 			})

@@ -173,7 +173,7 @@ func TestRetryParkedMakesAllDue(t *testing.T) {
 	entries, err := l.Read(t.Context(), "lemon", event.TierLive, Limits{})
 	require.NoError(t, err)
 	for _, e := range entries {
-		require.NoError(t, l.Park(t.Context(), Park{Key: e.Signal.Ref.Key, Waiting: []Entry{e}, Delay: time.Hour, Earliest: time.Hour}))
+		require.NoError(t, l.Park(t.Context(), Park{Key: e.Signal.Ref.Key, Waiting: []event.Entry{e}, Delay: time.Hour, Earliest: time.Hour}))
 	}
 	due, _, err := dueOf(t.Context(), l, 10)
 	require.NoError(t, err)

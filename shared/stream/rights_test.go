@@ -91,11 +91,11 @@ func TestTheGuidesUserIsEnough(t *testing.T) {
 	require.NoError(t, err)
 	appended(t, s, happened("evt_4", "d"), happened("evt_5", "e"))
 	for _, e := range readLive(t, l) {
-		require.NoError(t, l.Park(ctx, Park{Key: e.Signal.Ref.Key, Waiting: []Entry{e}}))
+		require.NoError(t, l.Park(ctx, Park{Key: e.Signal.Ref.Key, Waiting: []event.Entry{e}}))
 	}
-	require.NoError(t, l.DiscardEntity(ctx, "lemon", order("d").String(), func([]Entry) error { return nil }))
+	require.NoError(t, l.DiscardEntity(ctx, "lemon", order("d").String(), func([]event.Entry) error { return nil }))
 	require.NoError(t, l.Release(ctx))
-	_, err = s.Forget(ctx, "lemon", func(int, []Entry) error { return nil })
+	_, err = s.Forget(ctx, "lemon", func(int, []event.Entry) error { return nil })
 	require.NoError(t, err)
 	require.NoError(t, s.Member("w1").Leave(ctx))
 }

@@ -84,7 +84,7 @@ type Forgotten struct{ Entries, Parked int64 }
 // has been cleared stays, shows up in Unconfigured again, and the next call removes
 // it. Only background entries have no row in the log; the next sweep finds their
 // entities if the source is configured again.
-func (s *Streams) Forget(ctx context.Context, source string, log func(shard int, entries []Entry) error) (sum Forgotten, err error) {
+func (s *Streams) Forget(ctx context.Context, source string, log func(shard int, entries []event.Entry) error) (sum Forgotten, err error) {
 	for shard := range s.opts.Shards {
 		for left := true; left; {
 			entries, err := s.Peek(ctx, shard, source, event.TierLive, forgetAtOnce)
@@ -104,7 +104,7 @@ func (s *Streams) Forget(ctx context.Context, source string, log func(shard int,
 	return sum, nil
 }
 
-func (s *Streams) forgetSome(ctx context.Context, shard int, source string, entries []Entry) (parked int64, left bool, err error) {
+func (s *Streams) forgetSome(ctx context.Context, shard int, source string, entries []event.Entry) (parked int64, left bool, err error) {
 	keys := []string{
 		s.keys.stream(shard, source, event.TierLive), s.keys.stream(shard, source, event.TierBackground),
 		s.keys.due(shard, source), s.keys.earliest(shard, source),

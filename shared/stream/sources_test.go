@@ -41,7 +41,7 @@ func TestForgetRemovesAllOfOneSource(t *testing.T) {
 		Key: order("bord_1"), Charged: got1[:1], Attempt: 1, Delay: time.Hour, Earliest: time.Hour, State: []byte("state"),
 	}))
 	var logged []string
-	log := func(_ int, entries []Entry) error {
+	log := func(_ int, entries []event.Entry) error {
 		for _, e := range entries {
 			logged = append(logged, e.Signal.Body.ID)
 		}
@@ -97,10 +97,10 @@ func TestNothingIsKeptOfDueTimesWhereNoneAre(t *testing.T) {
 		require.EqualValues(t, 1, seen())
 	}
 	park("evt_1", "a")
-	require.NoError(t, l.DiscardEntity(ctx, "lemon", order("a").String(), func([]Entry) error { return nil }))
+	require.NoError(t, l.DiscardEntity(ctx, "lemon", order("a").String(), func([]event.Entry) error { return nil }))
 	require.Zero(t, seen(), "the last one was discarded")
 	park("evt_2", "b")
-	_, err = s.Forget(ctx, "lemon", func(int, []Entry) error { return nil })
+	_, err = s.Forget(ctx, "lemon", func(int, []event.Entry) error { return nil })
 	require.NoError(t, err)
 	require.Zero(t, seen(), "the source was forgotten")
 }

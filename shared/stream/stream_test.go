@@ -79,20 +79,20 @@ func ready(t testing.TB, s *Streams, worker string) *Lease {
 	t.Helper()
 	l := acquired(t, s, worker)
 	for _, tier := range []event.Tier{event.TierLive, event.TierBackground} {
-		_, err := l.TakeOver(t.Context(), "lemon", tier, func([]Entry) error { return nil })
+		_, err := l.TakeOver(t.Context(), "lemon", tier, func([]event.Entry) error { return nil })
 		require.NoError(t, err)
 	}
 	return l
 }
 
-func readLive(t testing.TB, l *Lease) []Entry {
+func readLive(t testing.TB, l *Lease) []event.Entry {
 	t.Helper()
 	entries, err := l.Read(t.Context(), "lemon", event.TierLive, Limits{})
 	require.NoError(t, err)
 	return entries
 }
 
-func idsOf(entries []Entry) (ids []string) {
+func idsOf(entries []event.Entry) (ids []string) {
 	for _, e := range entries {
 		ids = append(ids, e.ID)
 	}

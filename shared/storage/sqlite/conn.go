@@ -172,7 +172,8 @@ type stmt struct {
 }
 
 // bind sets all values of a statement: texts, also as textBytes, blobs, whole numbers, booleans, nil.
-// The next step has the error of one that could not be set.
+// A value of another Go type is an error that names the type. The next step has the error
+// of one that SQLite could not set.
 func (s *stmt) bind(args []any) error {
 	if len(args) != s.values { // the others would be what was there before
 		return fmt.Errorf("a statement of %d values was given %d", s.values, len(args))
@@ -194,7 +195,7 @@ func (s *stmt) bind(args []any) error {
 		case []byte:
 			s.handle.BindBytes(i+1, a)
 		default:
-			return coding(zombiezen.ResultMismatch.ToError())
+			return fmt.Errorf("value %d of a statement is a %T, which cannot be bound; convert it to string, textBytes, []byte, int, int64 or bool", i+1, a)
 		}
 	}
 	return nil
