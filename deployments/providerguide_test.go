@@ -55,11 +55,12 @@ func TestTheGuideOfProviders(t *testing.T) {
 	g.run(`bin/tarn webhook send --url http://127.0.0.1:8080/webhooks/larder --provider larder.yaml --secret "$LARDER_SECRET" --type customer.named --event-id 7f0c2b --id customer=12`)
 	g.reads("http://127.0.0.1:8080/v1/entities/larder/customer/12", `"last_event":{"id":"7f0c2b"`)
 
-	// The next sweep finds what no webhook said. It need not take 15 minutes here.
+	// The next sweep finds what no webhook said, of an order that no event ever named. It
+	// need not take 15 minutes here.
 	g.stop("bin/reconciler --config tarn.yaml")
-	g.larder.pack(12, 4711, "eaten")
+	g.larder.pack(53, 4712, "eaten")
 	g.start("bin/reconciler --config tarn.yaml", "TARN_SOURCES__LARDER__RECONCILE__SWEEP__EVERY=1s")
-	g.reads("http://127.0.0.1:8080/v1/entities/larder/order/4711", `"state":{"id":4711,"status":"eaten"`)
+	g.reads("http://127.0.0.1:8080/v1/entities/larder/order/4712", `"state":{"id":4712,"status":"eaten"`)
 }
 
 // Each row of the table of sources that names a test has a case there.
