@@ -133,7 +133,8 @@ func (c *comparison) unseen() {
 
 // Regressed returns where the mirror showed a version after a newer one, and how many
 // states it has looked at, of entities with a GET of their own: every version of
-// these is known.
+// these is known. A kind of which the truth has nothing never changes, as the
+// instruments of a market.
 //
 // A list inside an entity may be longer than its GET shows. A worker asks for the whole
 // list afterwards, and the entity may have changed meanwhile. So the version of a state
@@ -143,12 +144,20 @@ func (f *Fleet) Regressed(ctx context.Context) (bad []string, shown int, err err
 	if err != nil {
 		return nil, 0, err
 	}
+	truth, err := f.Simulator.Truth(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	changes := map[string]bool{} // by kind
+	for _, t := range truth {
+		changes[t.Kind] = true
+	}
 	versions := map[string]map[string][]int{} // entity, what the first request shows → versions
 	last := map[string]int{}
 	var failed error
 	err = f.Database.Shown(ctx, func(s Shown) {
 		name := s.Kind + "/" + s.ID
-		if k := definition.Kind(s.Kind); k == nil || k.Shape != provider.ShapeEntity || failed != nil {
+		if k := definition.Kind(s.Kind); k == nil || k.Shape != provider.ShapeEntity || !changes[s.Kind] || failed != nil {
 			return
 		}
 		if versions[name] == nil {
