@@ -107,7 +107,7 @@
 // type is about. An unreadable time is dropped. Only a malformed body is refused,
 // with an EnvelopeError.
 //
-// A kind that stands under nothing, such as a balance, can be named by an event without
+// A kind without parents, such as a balance, can be named by an event without
 // any id. An event that names nothing, whose type is unknown, or that lacks what is
 // required has a note (event.Note).
 //
