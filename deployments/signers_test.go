@@ -3,8 +3,6 @@ package deployments
 import (
 	"encoding/json"
 	"net/http"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -23,22 +21,7 @@ type signers struct {
 // startSigners builds the program and runs it for the time of a test.
 func startSigners(t *testing.T) *signers {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("building the libraries takes a minute the first time")
-	}
-	path := filepath.Join(t.TempDir(), "signers")
-	said, err := exec.CommandContext(t.Context(), "go", "build", "-C", "standins", "-buildvcs=false", "-o", path, "./signers").CombinedOutput()
-	require.NoError(t, err, "%s", said)
-	cmd := exec.Command(path)
-	in, err := cmd.StdinPipe()
-	require.NoError(t, err)
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		require.NoError(t, in.Close())
-		require.NoError(t, cmd.Wait())
-	})
+	in, out := startStandin(t, "signers")
 	return &signers{t, json.NewEncoder(in), json.NewDecoder(out)}
 }
 

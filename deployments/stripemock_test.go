@@ -12,8 +12,6 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -27,23 +25,7 @@ import (
 // stripeMock is the address of stripe-mock's API, which runs for the time of a test.
 func stripeMock(t *testing.T) *url.URL {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("building stripe-mock takes a minute the first time")
-	}
-	path := filepath.Join(t.TempDir(), "stripemock")
-	said, err := exec.CommandContext(t.Context(), "go", "build", "-C", "standins", "-buildvcs=false", "-o", path, "./stripemock").CombinedOutput()
-	require.NoError(t, err, "%s", said)
-	cmd := exec.Command(path)
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	require.NoError(t, err)
-	out, err := cmd.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		require.NoError(t, in.Close())
-		require.NoError(t, cmd.Wait())
-	})
+	_, out := startStandin(t, "stripemock")
 	line, err := bufio.NewReader(out).ReadString('\n')
 	require.NoError(t, err)
 	return &url.URL{Scheme: "http", Host: strings.TrimSpace(line)}

@@ -153,7 +153,7 @@ func (t *tokens) get(ctx context.Context, refused string) (string, error) {
 		if token, ok := t.kept(refused); ok {
 			return token, nil
 		}
-		own, cancel := context.WithTimeout(context.Background(), t.timeout)
+		own, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.timeout)
 		defer cancel()
 		return t.fetch(own)
 	})
