@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -94,6 +95,34 @@ var examples = map[string]exampleCase{
 		fetched: `{"id":"user_1","name":"A"}`, pages: 2,
 		gone: "problem",
 	},
+}
+
+// Signatures that were not made here, so that a definition that is wrong in what it signs
+// and in what it verifies is found out.
+var exampleSignatures = map[string]struct {
+	secret, body string
+	header       http.Header
+}{
+	"github": {"It's a Secret to Everybody", "Hello, World!", http.Header{
+		"X-Hub-Signature-256": {"sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17"}}},
+	"shopify": {"hush", `{"a":1}`, http.Header{"X-Shopify-Hmac-Sha256": {"3+Yq/TpwjqJ7IXuMq8EfED7b+y0XbokqOKLUdagDxMI="}}},
+	"paddle": {"pdl_ntfset_x", `{"a":1}`, http.Header{
+		"Paddle-Signature": {"ts=1790000000;h1=bd7cb0446de0d91d3b87ab0eab76e9d226f9c9cb6f8a1a0823008574e10d1cda"}}},
+	"standard": {"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", `{"type":"user.created","timestamp":"2026-09-21T14:13:20Z","data":{"id":"user_1"}}`, http.Header{
+		"Webhook-Id": {"msg_tarn1"}, "Webhook-Timestamp": {"1790000000"},
+		"Webhook-Signature": {"v1,vZyxb+EvmZOIh1SE/7rl4LcTvipr1Q3bqs/70if7VVA="}}},
+}
+
+func TestExamplesVerifyTheirProvidersSignatures(t *testing.T) {
+	for name := range examples {
+		c, known := exampleSignatures[name]
+		require.True(t, known, name)
+		v, err := NewVerifier(examplesOf(t, name), VerifierOptions{
+			Secrets: []string{c.secret}, Now: func() time.Time { return time.Unix(1790000000, 0) },
+		})
+		require.NoError(t, err, name)
+		require.NoError(t, v.Verify(c.header, []byte(c.body)), name)
+	}
 }
 
 // Each definition among the examples takes a webhook of its provider and reads its API,
