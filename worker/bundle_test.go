@@ -308,6 +308,14 @@ func (b *bundle) metric(name string, labels ...string) float64 {
 	return sum
 }
 
+// counted waits until a metric is the given number: rows are to be seen before what
+// is odd about them is counted.
+func (b *bundle) counted(want int, name string, labels ...string) {
+	b.t.Helper()
+	require.True(b.t, eventually(func() bool { return b.metric(name, labels...) == float64(want) }),
+		"%s %v is %v, not %d", name, labels, b.metric(name, labels...), want)
+}
+
 // told is a log that remembers the alerts in it.
 type told struct {
 	mu     sync.Mutex

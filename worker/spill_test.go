@@ -104,7 +104,7 @@ func TestABacklogBeyondTheInFlightBoundIsFetchedOnce(t *testing.T) {
 	for i := range gadgets {
 		require.LessOrEqual(t, b.provider.fetches("gadget", fmt.Sprint("g", i)), 2, "a second look is one of them")
 	}
-	require.InDelta(t, events, b.metric("tarn_event_to_mirror_seconds", "acme"), 0, "each is measured, wherever it waited")
+	b.counted(events, "tarn_event_to_mirror_seconds", "acme") // each is measured, wherever it waited
 }
 
 // An entity that was spilled and then fails is charged for what waited, keeps
