@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 )
@@ -29,20 +30,25 @@ type Env struct {
 	Out, Err io.Writer
 	// Version is what tarn --version prints.
 	Version string
-	// HTTP sends webhooks. Defaults to a client that waits 30 s and follows no
-	// redirects, since a redirect is no answer to a webhook.
+	// HTTP sends webhooks and asks the api. Defaults to a client that waits 60 s and
+	// follows no redirects: one is no answer to a webhook, and a token stays with its host.
 	HTTP *http.Client
 	// Now is the clock. Defaults to time.Now.
 	Now func() time.Time
+	// Getenv reads the environment. Defaults to os.Getenv.
+	Getenv func(string) string
 }
 
 func (e *Env) setDefaults() {
 	if e.Now == nil {
 		e.Now = time.Now
 	}
+	if e.Getenv == nil {
+		e.Getenv = os.Getenv
+	}
 	if e.HTTP == nil {
 		e.HTTP = &http.Client{
-			Timeout:       30 * time.Second,
+			Timeout:       60 * time.Second,
 			Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true},
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
@@ -56,7 +62,8 @@ func (e *Env) printf(format string, args ...any) { _, _ = fmt.Fprintf(e.Out, for
 type Command struct {
 	// Name is the words that call it: "provider show".
 	Name string
-	// Args are its arguments, as usage shows them. Default: none.
+	// Args are its arguments, as usage shows them; one in brackets may be left out.
+	// Default: none.
 	Args string
 	// Short is what it does, in one line.
 	Short string
@@ -72,7 +79,18 @@ type Command struct {
 }
 
 // commands are all commands, in the order in which usage lists them.
-var commands = []Command{providerShow, providerCheck, webhookSign, webhookSend}
+var commands []Command
+
+// A command that lists all commands would refer to itself without this.
+func init() {
+	commands = []Command{
+		statusCommand, events, entityCommand,
+		lettersList, lettersShow, lettersRedrive, lettersDiscard, jobsCommand,
+		sweepCommand, backfillCommand, verifyCommand, gapsCommand, sweepsCommand, driftCommand,
+		pauseCommand, resumeCommand, retryCommand,
+		providerShow, providerCheck, webhookSign, webhookSend, completion,
+	}
+}
 
 // errWrong ends a command whose output has said what is wrong.
 var errWrong = errors.New("wrong")
@@ -125,9 +143,7 @@ func (c *Command) run(ctx context.Context, env *Env, args []string) int {
 		return OK
 	}
 	if err == nil {
-		if want := len(strings.Fields(c.Args)); len(operands) != want {
-			err = misused("want %d argument(s), not %d", want, len(operands))
-		}
+		err = c.checkArgs(len(operands))
 	}
 	if err == nil {
 		err = do(ctx, env, operands)
@@ -145,6 +161,18 @@ func (c *Command) run(ctx context.Context, env *Env, args []string) int {
 		_, _ = fmt.Fprintf(env.Err, "tarn %s: %v\n", c.Name, err)
 		return Failed
 	}
+}
+
+// checkArgs returns an error unless the command takes so many arguments.
+func (c *Command) checkArgs(got int) error {
+	most := len(strings.Fields(c.Args))
+	switch least := most - strings.Count(c.Args, "["); {
+	case got >= least && got <= most:
+		return nil
+	case most == 0:
+		return misused("want no arguments, not %d", got)
+	}
+	return misused("want %s, not %d arguments", c.Args, got)
 }
 
 // parse reads flags before, between and after the arguments.

@@ -298,7 +298,7 @@ func TestWebhookSign(t *testing.T) {
 		"an id to file": {[]string{"--event", "-", "--id", "a=1"}, Misused, "--id is of no use with --event"},
 		"a bad time":    {[]string{"--type", "a", "--at", "noon"}, Misused, "--at noon: want a time"},
 		"a bad header":  {[]string{"--type", "a", "--header", "x"}, Misused, `--header "x": want 'Name: value'`},
-		"an argument":   {[]string{"more"}, Misused, "want 0 argument(s), not 1"},
+		"an argument":   {[]string{"more"}, Misused, "want no arguments, not 1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := sign(c.args...)

@@ -1,0 +1,183 @@
+package command
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// letterAnswer is what the commands read of a dead letter.
+type letterAnswer struct {
+	ID, Source, Event, Kind, Entity, Status, Class, By, Reason string
+	EventType                                                  string `json:"event_type"`
+	Attempts                                                   []struct {
+		At    time.Time
+		Error string
+	}
+	BuriedAt time.Time `json:"buried_at"`
+	ClosedAt time.Time `json:"closed_at"`
+	TraceID  string    `json:"trace_id"`
+}
+
+// lastError is the error of the last attempt.
+func (l letterAnswer) lastError() string {
+	if len(l.Attempts) == 0 {
+		return ""
+	}
+	return l.Attempts[len(l.Attempts)-1].Error
+}
+
+var lettersList = Command{
+	Name:    "letters list",
+	Short:   "List dead letters, newest first",
+	Example: "tarn letters list --status open --source lemon",
+	New: func(set *flag.FlagSet) func(context.Context, *Env, []string) error {
+		f := filters(set, "source", "kind", "entity", "type", "status", "class").between().limited()
+		return connected(set, func(ctx context.Context, c *connection, _ []string) error {
+			q, err := f.query(c.env.Now())
+			if err != nil {
+				return err
+			}
+			return listing[letterAnswer]{
+				path: []string{"dead-letters"}, query: q, most: f.limit,
+				heads: []string{"GIVEN UP", "ID", "STATUS", "ENTITY", "EVENT", "CLASS", "TRIED", "LAST ERROR"},
+				row: func(l letterAnswer) []string {
+					return []string{at(l.BuriedAt), l.ID, l.Status, l.Source + "/" + l.Kind + "/" + l.Entity, l.Event, l.Class, fmt.Sprint(len(l.Attempts)), l.lastError()}
+				},
+				none: "no dead letter",
+			}.print(ctx, c)
+		})
+	},
+}
+
+var lettersShow = Command{
+	Name: "letters show", Args: "ID",
+	Short:   "Show one dead letter with its attempts",
+	Example: "tarn letters show dl_9348cf",
+	New: func(set *flag.FlagSet) func(context.Context, *Env, []string) error {
+		return connected(set, func(ctx context.Context, c *connection, args []string) error {
+			var l letterAnswer
+			raw, err := c.get(ctx, &l, nil, "dead-letters", args[0])
+			if err != nil {
+				return err
+			}
+			c.letter(l, raw)
+			return nil
+		})
+	},
+}
+
+// letter prints a dead letter.
+func (c *connection) letter(l letterAnswer, raw json.RawMessage) {
+	if c.json {
+		c.line(raw)
+		return
+	}
+	say := func(format string, args ...any) { c.env.printf("%s\n", printable(fmt.Sprintf(format, args...))) }
+	say("%s: %s", l.ID, l.Status)
+	say("  %s %s of %s, for event %s %s", l.Kind, l.Entity, l.Source, l.EventType, l.Event)
+	for _, a := range l.Attempts {
+		say("  %s  %s", at(a.At), a.Error)
+	}
+	say("  %s  given up (%s)", at(l.BuriedAt), l.Class)
+	if !l.ClosedAt.IsZero() {
+		say("  %s  %s", at(l.ClosedAt), strings.TrimSpace(l.Status+map[bool]string{true: " by " + l.By}[l.By != ""]+map[bool]string{true: ": " + l.Reason}[l.Reason != ""]))
+	}
+	if l.TraceID != "" {
+		say("  trace %s", l.TraceID)
+	}
+}
+
+var lettersRedrive = lettersAct("redrive", "Do the work of dead letters again",
+	"tarn letters redrive --source lemon --kind order --rate 20 --yes", false)
+
+var lettersDiscard = lettersAct("discard", "Give the work of dead letters up for good",
+	"tarn letters discard dl_9348cf --reason 'closed accounts'", true)
+
+// lettersAct is a command that closes dead letters: one by its id, or those that flags
+// select.
+func lettersAct(act, short, example string, reasoned bool) Command {
+	return Command{
+		Name: "letters " + act, Args: "[ID]",
+		Short: short,
+		About: `With an id: this one. Without: all open ones that the flags select, by a job whose progress
+is shown; without --yes only their number is printed, and nothing is done.`,
+		Example: example,
+		Wrong:   "the job failed for some of them",
+		New: func(set *flag.FlagSet) func(context.Context, *Env, []string) error {
+			f := filters(set, "source", "kind", "entity", "type", "class").between()
+			all := set.Bool("all", false, "select all open ones; needed if no other flag selects")
+			yes := set.Bool("yes", false, "do it")
+			rate := set.Float64("rate", 0, "at most `N` a second; 0: as fast as it goes")
+			noWait := set.Bool("no-wait", false, "do not wait for the job")
+			reason := new(string)
+			if reasoned {
+				reason = set.String("reason", "", "`WHY`, for the next reader. Required")
+			}
+			return connected(set, func(ctx context.Context, c *connection, args []string) error {
+				selected, err := f.given(c.env.Now())
+				switch {
+				case err != nil:
+					return err
+				case reasoned && strings.TrimSpace(*reason) == "":
+					return misused("--reason is missing: say why, for the next reader")
+				case len(args) == 1 && (len(selected) > 0 || *all):
+					return misused("give an id, or flags that select, not both")
+				case len(args) == 1:
+					return c.closeOne(ctx, act, args[0], *reason)
+				case len(selected) == 0 && !*all:
+					return misused("give an id, flags that select, or --all")
+				}
+				body := map[string]any{"dry_run": !*yes}
+				for name, value := range selected {
+					body[name] = value
+				}
+				if *rate != 0 {
+					body["rate"] = *rate
+				}
+				if *reason != "" {
+					body["reason"] = *reason
+				}
+				return c.closeMany(ctx, act, body, *yes, *noWait)
+			})
+		},
+	}
+}
+
+func (c *connection) closeOne(ctx context.Context, act, id, reason string) error {
+	var body any
+	if reason != "" {
+		body = map[string]string{"reason": reason}
+	}
+	var l letterAnswer
+	raw, err := c.post(ctx, &l, body, "dead-letters", id, act)
+	if err != nil {
+		return err
+	}
+	c.letter(l, raw)
+	return nil
+}
+
+func (c *connection) closeMany(ctx context.Context, act string, body map[string]any, yes, noWait bool) error {
+	var got struct {
+		Count int64
+		Job   string
+	}
+	raw, err := c.post(ctx, &got, body, "dead-letters", act)
+	switch {
+	case err != nil:
+		return err
+	case !yes && c.json:
+		c.line(raw)
+		return nil
+	case !yes:
+		c.env.printf("%d dead letters would be %s; --yes does it\n", got.Count, map[string]string{"redrive": "redriven", "discard": "discarded"}[act])
+		return nil
+	case noWait:
+		return c.oneTask(ctx, jobs, got.Job, false)
+	}
+	return c.oneTask(ctx, jobs, got.Job, true)
+}

@@ -1,0 +1,167 @@
+package command
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"time"
+)
+
+var statusCommand = Command{
+	Name:  "status",
+	Short: "Say whether the mirror is up to date, and what stands in the way",
+	About: `Looks at workers, sources, what waits, and open dead letters. For a comparison with the
+provider itself, which costs requests, see tarn verify.`,
+	Example: "tarn status --api https://tarn.internal --token @token.txt --max-age 2m",
+	Wrong:   "something stands in the way, which the output names",
+	New: func(set *flag.FlagSet) func(context.Context, *Env, []string) error {
+		oldest := set.Duration("max-age", time.Minute, "how long live work may wait before that is wrong, as a `TIME`")
+		return connected(set, func(ctx context.Context, c *connection, _ []string) error {
+			return c.status(ctx, *oldest)
+		})
+	},
+}
+
+// fleetAnswer is what the command reads of /v1/fleet.
+type fleetAnswer struct {
+	Workers []struct{ ID string }
+	Shards  []struct {
+		Shard     int
+		Owner     string
+		WrongKeys []string `json:"wrong_keys"`
+	}
+	Sources      []sourceAnswer
+	Unconfigured []struct {
+		Source                   string
+		Live, Background, Parked int64
+	}
+}
+
+// sourceAnswer is a source of it.
+type sourceAnswer struct {
+	Source, Kind, Reason, By string
+	Paused                   bool
+	RetryAt                  time.Time `json:"retry_at"`
+	Budget                   float64
+	Live, Background, Parked int64
+	OldestAgeS               float64 `json:"oldest_age_s"`
+	Noted                    map[string]int64
+}
+
+// health is what status looks at.
+type health struct {
+	fleet   fleetAnswer
+	letters map[string]int // open dead letters by source, at most mostLetters in all
+	more    bool           // there are more
+}
+
+// mostLetters is how many open dead letters status counts.
+const mostLetters = 1000
+
+func (c *connection) status(ctx context.Context, oldest time.Duration) error {
+	h := health{letters: map[string]int{}}
+	raw, err := c.get(ctx, &h.fleet, nil, "fleet")
+	if err != nil {
+		return err
+	}
+	left := mostLetters
+	if err := each(ctx, c, mostLetters, url.Values{"status": {"open"}}, func(l letterAnswer, _ json.RawMessage) bool {
+		h.letters[l.Source]++
+		left--
+		return true
+	}, "dead-letters"); err != nil {
+		return err
+	}
+	h.more = left == 0
+	wrong := h.wrong(oldest)
+	if c.json {
+		text, err := json.Marshal(map[string]any{"ok": len(wrong) == 0, "wrong": wrong, "fleet": raw, "dead_letters": h.letters})
+		if err != nil {
+			return err
+		}
+		c.line(text)
+	} else {
+		c.printStatus(h, wrong)
+	}
+	if len(wrong) > 0 {
+		return errWrong
+	}
+	return nil
+}
+
+// wrong says what stands in the way of a mirror that is up to date.
+func (h health) wrong(oldest time.Duration) []string {
+	wrong := []string{} // not null as JSON
+	add := func(format string, args ...any) { wrong = append(wrong, printable(fmt.Sprintf(format, args...))) }
+	if len(h.fleet.Workers) == 0 {
+		add("no worker is alive")
+	}
+	idle, foreign := 0, 0
+	for _, s := range h.fleet.Shards {
+		if s.Owner == "" {
+			idle++
+		}
+		if len(s.WrongKeys) > 0 {
+			foreign++
+		}
+	}
+	if idle > 0 && len(h.fleet.Workers) > 0 {
+		add("%d of %d shards have no worker", idle, len(h.fleet.Shards))
+	}
+	if foreign > 0 {
+		add("%d shards have keys in Redis that another program has written: see tarn status --json", foreign)
+	}
+	for _, s := range h.fleet.Sources {
+		if s.Paused {
+			add("%s is paused (%s) by %s: %s", s.Source, s.Kind, s.By, s.Reason)
+		}
+		if s.OldestAgeS > oldest.Seconds() {
+			add("%s: work has waited for %s", s.Source, span(s.OldestAgeS))
+		}
+	}
+	for _, u := range h.fleet.Unconfigured {
+		add("%s is not configured and %d entries of it wait", u.Source, u.Live+u.Background+u.Parked)
+	}
+	for _, source := range slices.Sorted(maps.Keys(h.letters)) {
+		add("%s: %d%s open dead letters: see tarn letters list --source %[1]s", source, h.letters[source], map[bool]string{true: " or more"}[h.more])
+	}
+	return wrong
+}
+
+func (c *connection) printStatus(h health, wrong []string) {
+	held := 0
+	for _, s := range h.fleet.Shards {
+		if s.Owner != "" {
+			held++
+		}
+	}
+	c.env.printf("workers %d, shards %d of %d held\n\n", len(h.fleet.Workers), held, len(h.fleet.Shards))
+	t := newTable(c.env.Out, "SOURCE", "STATE", "WAITING", "OLDEST", "LATER", "PARKED", "RATE LEFT", "DEAD LETTERS")
+	for _, s := range h.fleet.Sources {
+		state := "running"
+		if s.Paused {
+			state = "paused: " + cmp.Or(s.Kind, "by hand")
+		}
+		t.row(s.Source, state, fmt.Sprint(s.Live), span(s.OldestAgeS), fmt.Sprint(s.Background), fmt.Sprint(s.Parked),
+			fmt.Sprintf("%.0f %%", 100*s.Budget), fmt.Sprint(h.letters[s.Source]))
+	}
+	t.flush()
+	for _, s := range h.fleet.Sources {
+		for _, note := range slices.Sorted(maps.Keys(s.Noted)) {
+			c.env.printf("%s: %d events of the last hour are %s: see tarn events --source %[1]s --note %[3]s\n", s.Source, s.Noted[note], note)
+		}
+	}
+	if len(wrong) == 0 {
+		c.env.printf("\nok\n")
+		return
+	}
+	c.env.printf("\n")
+	for _, text := range wrong {
+		c.env.printf("wrong: %s\n", text)
+	}
+}
