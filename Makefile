@@ -18,6 +18,7 @@ PROVIDER    ?= lemon
 # the packages that take longest begin first.
 PARALLEL    ?= 8
 PACKAGES    := ./worker/... ./reconciler/... ./shared/storage/mongo ./shared/stream ./...
+FLEETS      := ./deployments/chaos ./deployments/proof ./deployments/drift ./deployments/bench/... ./deployments/...
 # The race detector looks at all Go but SQLite's own code, translated from C,
 # which guards its memory itself and takes two thirds of the time.
 RACE        := CGO_ENABLED=1 $(GO) test -race -gcflags=modernc.org/sqlite/lib=-race=false
@@ -68,9 +69,9 @@ lint:
 
 unit:
 	$(RACE) -parallel $(PARALLEL) -timeout 40m $$($(GO) list $(PACKAGES) | grep -v /deployments)
-	@# Whole fleets: two at a time, since they mostly wait; and always again, for
-	@# the test cache does not see that they depend on the binaries they build.
-	$(RACE) -count 1 -p 2 -timeout 40m ./deployments/...
+	@# Whole fleets: two packages at a time, since they mostly wait; and always again,
+	@# for the test cache does not see that they depend on the binaries they build.
+	$(RACE) -count 1 -p 2 -timeout 40m $(FLEETS)
 	$(RACE) -tags fault,$(TAGS) ./shared/fault
 	$(RACE) -tags fault,$(TAGS) -run '^TestFault' ./api ./shared/storage/sqlite ./shared/storage/mongo
 

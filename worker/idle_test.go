@@ -36,11 +36,10 @@ func idleFleet(t *testing.T) *bundle {
 	b := setup(t)
 	large(b)
 	b.start("w1")
-	info := b.redis.Client()
+	waits := b.waiting(b.streams.Shards())
 	require.Eventually(t, func() bool {
 		shards, _, err := b.streams.Fleet(b.ctx, nil)
-		return err == nil && ownedBy(shards, "w1") == b.streams.Shards() &&
-			strings.Contains(info.Info(b.ctx, "clients").Val(), fmt.Sprintf("blocked_clients:%d\r", b.streams.Shards()))
+		return err == nil && ownedBy(shards, "w1") == b.streams.Shards() && waits()
 	}, 60*time.Second, 50*time.Millisecond, "the worker comes to rest on all shards")
 	return b
 }

@@ -12,8 +12,6 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/storage"
-	"github.com/tarn-sync/tarn/shared/stream"
-	"github.com/tarn-sync/tarn/shared/stream/redistest"
 	"github.com/tarn-sync/tarn/worker"
 )
 
@@ -22,11 +20,7 @@ import (
 func TestNothingIsAskedBeforeThePauseIsKnown(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	proxy := redistest.NewProxy(t, b.redis)
-	streams, err := stream.Open(b.ctx, stream.Options{URLs: []string{proxy.URL()}, Shards: 4, LeaseTTL: 2 * time.Second, Logger: quiet()})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = streams.Close() })
-	b.options.Streams = streams
+	proxy := b.behindProxy()
 	require.NoError(t, b.streams.Pause(b.ctx, "acme", 0, "by hand", "test"))
 	b.send("widget.sold", "widget", "w1")
 

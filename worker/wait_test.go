@@ -32,25 +32,36 @@ func TestRetryParkedIsHeardOf(t *testing.T) {
 	require.Less(t, time.Since(begun), 12*time.Second, "without the news the due times are looked at after 15 s")
 }
 
+// behindProxy has workers reach Redis through a proxy from now on. The test itself does
+// not.
+func (b *bundle) behindProxy() *redistest.Proxy {
+	b.t.Helper()
+	proxy := redistest.NewProxy(b.t, b.redis)
+	streams, err := stream.Open(b.ctx, stream.Options{URLs: []string{proxy.URL()}, Shards: 4, LeaseTTL: 2 * time.Second, Logger: quiet()})
+	require.NoError(b.t, err)
+	b.t.Cleanup(func() { _ = streams.Close() })
+	b.options.Streams = streams
+	return proxy
+}
+
+// waiting returns whether n shards wait for new entries in Redis.
+func (b *bundle) waiting(n int) func() bool {
+	c := b.redis.Client()
+	return func() bool {
+		return strings.Contains(c.Info(b.ctx, "clients").Val(), fmt.Sprintf("blocked_clients:%d\r", n))
+	}
+}
+
 // An idle worker whose connections to Redis were cut off, without a word, waits on new
 // ones soon.
 func TestIdleWorkerOutlastsASilentCut(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	proxy := redistest.NewProxy(t, b.redis)
-	streams, err := stream.Open(b.ctx, stream.Options{URLs: []string{proxy.URL()}, Shards: 4, LeaseTTL: 2 * time.Second, Logger: quiet()})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = streams.Close() })
-	b.options.Streams = streams
+	proxy := b.behindProxy()
 	b.start("w1")
-	info := b.redis.Client()
-	require.True(t, eventually(func() bool {
-		return strings.Contains(info.Info(b.ctx, "clients").Val(), "blocked_clients:4\r")
-	}))
+	require.True(t, eventually(b.waiting(4)))
 	proxy.Stall("evalsha") // what a connection answers next never comes, nor anything after it
-	require.True(t, eventually(func() bool {
-		return strings.Contains(info.Info(b.ctx, "clients").Val(), "blocked_clients:0\r")
-	}), "the waits end with the leases")
+	require.True(t, eventually(b.waiting(0)), "the waits end with the leases")
 	proxy.Stall("nothing any more")
 	b.row(b.send("widget.sold", "widget", "w1"), storage.Processed) // a wait that went on would last minutes
 }
@@ -61,16 +72,10 @@ func TestIdleWorkerOutlastsASilentCut(t *testing.T) {
 func TestPromotedReplicaWithinALeasesTime(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	proxy := redistest.NewProxy(t, b.redis)
-	streams, err := stream.Open(b.ctx, stream.Options{URLs: []string{proxy.URL()}, Shards: 4, LeaseTTL: 2 * time.Second, Logger: quiet()})
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = streams.Close() })
-	b.options.Streams = streams
+	proxy := b.behindProxy()
 	b.start("w1")
 	c := b.redis.Client()
-	waits := func() bool {
-		return strings.Contains(c.Info(b.ctx, "clients").Val(), "blocked_clients:4\r")
-	}
+	waits := b.waiting(4)
 	require.True(t, eventually(waits))
 
 	// The replica has no more than this. What comes then is numbered as by a clock that

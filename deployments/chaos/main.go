@@ -72,6 +72,9 @@ type options struct {
 	off map[string]string
 	// drain is how long what is left may take.
 	drain time.Duration
+	// enough ends the drain of a control, whose verdict will not change any more.
+	// nil: only drain does.
+	enough func(context.Context, *fleet.Fleet) (bool, error)
 	// every is the mean time between two faults.
 	every time.Duration
 	// leaseTTL is that of the shards.

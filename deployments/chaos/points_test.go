@@ -22,9 +22,11 @@ import (
 // A worker is killed between every two steps of the way, in the middle of its
 // work; a healthy one finishes: all processed, the mirror true, order kept.
 func TestKilledBetweenEveryTwoSteps(t *testing.T) {
+	t.Parallel()
 	f, ctx := quietFleet(t, fleet.Plan{
 		APIs: 1, Shards: 8, LeaseTTL: time.Second, Concurrency: 8, Settings: "worker: {in_hand: 10}",
-		Rate: 2000, // without one nothing is spilled
+		Rate:       2000, // without one nothing is spilled
+		Definition: hurried(t),
 	})
 	total := 0
 	for _, p := range points(t) {
@@ -70,6 +72,20 @@ func TestKilledBetweenEveryTwoSteps(t *testing.T) {
 		require.NoError(t, healthy.Stop())
 	}
 	proven(t, ctx, f, total)
+}
+
+// hurried is the built-in definition of lemon, but with second looks and refreshes
+// of derived kinds that are held back for a tenth of the time. A provider that never
+// lags needs no more, and after every point all of them have to come.
+func hurried(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../../shared/provider/definitions/lemon.yaml")
+	require.NoError(t, err)
+	held := regexp.MustCompile(`(every|verify_after): 5s`)
+	require.True(t, held.Match(text))
+	file := filepath.Join(t.TempDir(), "lemon.yaml")
+	require.NoError(t, os.WriteFile(file, held.ReplaceAll(text, []byte("$1: 500ms")), 0o600))
+	return file
 }
 
 // newestOrder is the order that was made last.
@@ -139,6 +155,7 @@ func points(t *testing.T) []point {
 // ones drain the backlog by themselves, the sender repeats what was refused, and once
 // there is room everything is accepted.
 func TestAllWorkersKilledWhileRedisIsFull(t *testing.T) {
+	t.Parallel()
 	f, ctx := quietFleet(t, fleet.Plan{APIs: 2, Workers: 2, Shards: 8, LeaseTTL: time.Second})
 	require.NoError(t, f.Simulator.Chaos(ctx, sim.Chaos{Latency: sim.Duration(300 * time.Millisecond)}))
 	const events = 1500

@@ -115,7 +115,7 @@ func (c *chaos) calm() error {
 		if c.isReserved(m.Name) {
 			continue // it left for good
 		}
-		c.check(m.WaitReady(c.ctx, c.drain/3))
+		c.check(m.WaitReady(c.ctx, max(c.drain/3, readyWithin)))
 	}
 	if err := c.fleet.Simulator.WaitSent(c.ctx, 2*time.Minute); err != nil {
 		return err
@@ -124,8 +124,14 @@ func (c *chaos) calm() error {
 	return c.settle()
 }
 
+// readyWithin is how long a member may take, at least, until it is ready once all is
+// calm.
+const readyWithin = 4 * time.Second
+
 // settle makes parked entities due and waits until no work is left, for as long as
-// the options allow. The verdict counts what is left then.
+// the options allow, or until these say that it is enough. The verdict counts what is
+// left then. Without a reconciler the wait is over as well once workers have nothing
+// left to do and events are open or not in the log: no process would bring them back.
 func (c *chaos) settle() error {
 	end, told := time.Now().Add(c.drain), time.Now()
 	pause := time.Second
@@ -136,10 +142,25 @@ func (c *chaos) settle() error {
 		if _, err := c.fleet.Streams.RetryParked(c.ctx, fleet.Source); err != nil {
 			c.say("could not make parked entities due: %v", err)
 		}
-		if left, err := c.fleet.Left(c.ctx); err == nil && !left.Any() && c.complete() {
-			c.say("nothing is left")
-			return nil
-		} else if time.Since(told) > 10*time.Second {
+		if c.enough != nil {
+			if enough, err := c.enough(c.ctx, c.fleet); err == nil && enough {
+				c.say("the verdict is known")
+				return nil
+			}
+		}
+		left, err := c.fleet.Left(c.ctx)
+		if err == nil && left.Live+left.Parked == 0 && (c.options.alone || !left.Any()) {
+			lost, err := c.lost()
+			switch {
+			case err == nil && !lost && !left.Any():
+				c.say("nothing is left")
+				return nil
+			case err == nil && c.options.alone && (lost || left.Open):
+				c.say("nothing is left to do, and not all is done")
+				return nil
+			}
+		}
+		if time.Since(told) > 10*time.Second {
 			told = time.Now()
 			c.say("left: %v (%v)", left, err)
 		}
@@ -150,16 +171,15 @@ func (c *chaos) settle() error {
 	return c.ctx.Err()
 }
 
-// complete reports whether the log has every event that was accepted: what was
-// lost with Redis before a worker read it is found and brought back a little
-// later.
-func (c *chaos) complete() bool {
+// lost reports whether the log lacks an event that was accepted: what was lost with
+// Redis before a worker read it is found and brought back a little later.
+func (c *chaos) lost() (bool, error) {
 	events, err := c.fleet.Simulator.Events(c.ctx)
 	if err != nil {
-		return false
+		return false, err
 	}
 	rows, err := c.fleet.Rows(c.ctx)
-	return err == nil && len(fleet.Lost(events, rows)) == 0
+	return len(fleet.Lost(events, rows)) > 0, err
 }
 
 // say prints a line with the time since the load began.

@@ -16,6 +16,7 @@ import (
 
 // A backfill is killed twice and given again each time: it goes on where it was.
 func TestAKilledBackfillGoesOn(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("runs processes")
 	}

@@ -23,6 +23,7 @@ import (
 // What must not be concluded, and what must be seen, through all processes. A
 // search for missed events that does not get on is package reconciler's test.
 func TestControls(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("runs processes")
 	}

@@ -82,6 +82,7 @@ func TestAnOddProvider(t *testing.T) {
 // The same of Stripe. Sweeps find what changed in silence, the elements of a list that
 // its GET does not show included.
 func TestStripe(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("runs processes")
 	}

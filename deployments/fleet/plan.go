@@ -27,6 +27,8 @@ type Plan struct {
 	// Provider is simulator.Lemon or simulator.Stripe, of which the definition is the
 	// built-in one. Defaults to lemon.
 	Provider string
+	// Definition is the file of the provider's definition. "": the built-in one.
+	Definition string
 	// Dir is where everything is kept. "": a fresh directory that goes with the
 	// fleet.
 	Dir string
@@ -135,7 +137,7 @@ sources:
 retry: {first: %s, cap: %s, attempts: %d}
 log: {level: %s}
 %s
-`, redis, p.LeaseTTL, store, p.bulk(), p.Shards, Token, Source, p.Provider, simulator, APIKey, WebhookSecret, p.sourceSettings(),
+`, redis, p.LeaseTTL, store, p.bulk(), p.Shards, Token, Source, orDefault(p.Definition, p.Provider), simulator, APIKey, WebhookSecret, p.sourceSettings(),
 		p.Rate, p.Concurrency, p.Reconcile, p.First, p.Cap, p.Attempts, p.Level, p.Settings)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return "", fmt.Errorf("write settings: %w", err)

@@ -29,6 +29,7 @@ import (
 // one host, all from the same file, and each line they log is JSON, also while
 // Redis is away.
 func TestOneFileForOneHost(t *testing.T) {
+	t.Parallel()
 	if testing.Short() {
 		t.Skip("runs processes")
 	}

@@ -35,6 +35,7 @@ func TestTwentyThousandEvents(t *testing.T) {
 // shows, deleted products, and events of test mode, which are kept and followed by
 // nothing.
 func TestEventsOfStripe(t *testing.T) {
+	t.Parallel()
 	const events, entities = 3_000, 200
 	s := start(t, fleet.Plan{Provider: simulator.Stripe, Workers: 2})
 	wild := disorder
@@ -62,6 +63,7 @@ func TestEventsOfStripe(t *testing.T) {
 
 // Thin events have no data. The log has them under the ids of their snapshot twins.
 func TestThinEventsOfStripe(t *testing.T) {
+	t.Parallel()
 	s := start(t, fleet.Plan{Provider: simulator.Stripe, Workers: 1, Simulator: []string{"--thin"}})
 	require.NoError(t, s.Simulator.Chaos(s.ctx, disorder))
 	s.load(simulator.Load{Entities: 60, Events: 500, Rate: 500}, time.Minute)
@@ -93,6 +95,7 @@ func (s *subject) provesLists() {
 // The negative control: without leases and lanes, which is a plain consumer
 // group with a lock per entity, the same check must find inversions.
 func TestWithoutLeasesAndLanesOrderIsLost(t *testing.T) {
+	t.Parallel()
 	s := start(t, fleet.Plan{Workers: 2, Shards: 8, Faults: map[string]string{fleet.Worker: "leases-off,lanes-off"}})
 	require.NoError(t, s.Simulator.Chaos(s.ctx, simulator.Chaos{Latency: simulator.Duration(5 * time.Millisecond)}))
 	require.NoError(t, s.Simulator.Load(s.ctx, simulator.Load{Entities: 20, Accounts: 4, Events: 2_000, Rate: 1_000}, time.Minute))
@@ -108,6 +111,7 @@ func TestWithoutLeasesAndLanesOrderIsLost(t *testing.T) {
 // one command at a time, which scans the collection for every query that is not by
 // id.
 func TestThousandEventsOnMongoDB(t *testing.T) {
+	t.Parallel()
 	began := time.Now()
 	s := start(t, fleet.Plan{MongoDB: true, Workers: 2, Shards: 16})
 	require.NoError(t, s.Simulator.Chaos(s.ctx, disorder))

@@ -16,6 +16,7 @@ import (
 // processes, and nothing of what the event says or the provider answers is in
 // it.
 func TestOneTreePerEvent(t *testing.T) {
+	t.Parallel()
 	receiver := otlptest.Start()
 	t.Cleanup(receiver.Close)
 	s := start(t, fleet.Plan{Workers: 1, Shards: 4, Env: []string{"TARN_TELEMETRY__OTLP_ENDPOINT=" + receiver.URL()}})
