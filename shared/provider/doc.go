@@ -181,7 +181,7 @@
 //
 // An address of a next page is followed only under the base address: same scheme,
 // host and port, no user, no step "..". Anything else is an error, since the key goes
-// with every request.
+// with every request. An address of http under a base of https is asked for by https.
 //
 // A list is read from its beginning again, once, if a page after the first is refused
 // (its cursor may name what is deleted since) or if the list became shorter.
