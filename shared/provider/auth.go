@@ -83,6 +83,14 @@ func (spec authSpec) checkAPIKey(key string) error {
 	return nil
 }
 
+// keyHeader is the header that carries the key or the token.
+func (spec authSpec) keyHeader() string {
+	if spec.style == authHeader {
+		return spec.header
+	}
+	return "Authorization"
+}
+
 // set adds the key to the headers of all requests, where it goes itself.
 func (spec authSpec) set(h http.Header, key string) {
 	switch spec.style {

@@ -245,12 +245,14 @@ func TestAuthThatNeverWorks(t *testing.T) {
 		"{}":                                     "api.auth: wants one of header and oauth2",
 		"{header: X-A, oauth2: {token_url: /t}}": "api.auth: wants one of header and oauth2",
 		"{oauth2: {}}":                           "api.auth.oauth2.token_url: is missing",
-		"{oauth2: {token_url: \"http://id.example/token\"}}":    "want a path under api_url, or an https address",
-		"{oauth2: {token_url: \"https://u@id.example/token\"}}": "want a path under api_url, or an https address",
-		"{oauth2: {token_url: \"//id.example/token\"}}":         "want a path such as /accounts",
-		"{oauth2: {token_url: /t, scope: a}}":                   "api.auth.oauth2.scope: is unknown here",
-		"{header: X-A}, headers: {x-a: b}":                      `api.headers: holds "X-A", which auth sets to the key`,
-		"[bearer]":                                              "api.auth: is a list: want text",
+		"{oauth2: {token_url: \"http://id.example/token\"}}":     "want a path under api_url, or an https address",
+		"{oauth2: {token_url: \"https://u@id.example/token\"}}":  "want a path under api_url, or an https address",
+		"{oauth2: {token_url: \"//id.example/token\"}}":          "want a path such as /accounts",
+		"{oauth2: {token_url: /t, scope: a}}":                    "api.auth.oauth2.scope: is unknown here",
+		"{header: X-A}, headers: {x-a: b}":                       `api.headers: holds "X-A", which auth sets to the key`,
+		"bearer, headers: {authorization: b}":                    `api.headers: holds "Authorization", which auth sets to the key`,
+		"{oauth2: {token_url: /t}}, headers: {Authorization: b}": `api.headers: holds "Authorization", which auth sets to the key`,
+		"[bearer]": "api.auth: is a list: want text",
 	} {
 		t.Run(auth, func(t *testing.T) {
 			_, err := Parse("small.yaml", []byte(strings.Replace(minimal, "probe: /me", "probe: /me, auth: "+auth, 1)))

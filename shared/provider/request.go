@@ -164,8 +164,11 @@ func newRequestHeaders(api *apiSpec, o *ClientOptions) requestHeaders {
 			h.fixed[name] = parts
 		}
 	}
-	h.fixed.Set("Accept", "application/json")
-	h.fixed.Set("User-Agent", "tarn")
+	for name, value := range map[string]string{"Accept": "application/json", "User-Agent": "tarn"} {
+		if api.headers[name] == nil {
+			h.fixed.Set(name, value)
+		}
+	}
 	api.auth.set(h.fixed, o.Key)
 	return h
 }
