@@ -143,9 +143,11 @@ func newTokens(spec authSpec, o ClientOptions, base *url.URL, client *http.Clien
 		address = base.String() + address
 	}
 	id, secret, _ := strings.Cut(o.Key, ":")
+	asking := *client
+	asking.Transport = tokenAnswers{client.Transport}
 	return &tokens{
 		config: clientcredentials.Config{ClientID: id, ClientSecret: secret, TokenURL: address, Scopes: spec.scopes},
-		http:   client, timeout: o.Timeout, now: o.Now,
+		http:   &asking, timeout: o.Timeout, now: o.Now,
 	}
 }
 

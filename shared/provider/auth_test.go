@@ -262,3 +262,24 @@ func TestAuthThatNeverWorks(t *testing.T) {
 	_, err := NewClient(authorized(t, "{oauth2: {token_url: \"https://id.example/token\"}}"), ClientOptions{BaseURL: "https://a.example", Key: "k"})
 	require.ErrorContains(t, err, "api_key is not of the form id:secret")
 }
+
+// Some endpoints answer with JSON under another content type.
+func TestTokensUnderAnotherContentType(t *testing.T) {
+	for name, c := range map[string]struct{ body, contentType string }{
+		"JSON as text": {`{"access_token":"token_1","token_type":"Bearer","expires_in":3600}`, "text/plain; charset=utf-8"},
+		"after spaces": {"\n {\"access_token\":\"token_1\"}", "text/plain"},
+		"JSON as form": {`{"access_token":"token_1"}`, "application/x-www-form-urlencoded"},
+		"a form":       {"access_token=token_1&token_type=bearer", "text/plain"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newIssuer(t)
+			s.issue = func(w http.ResponseWriter, r *http.Request, _ int) {
+				answers(200, c.body, "Content-Type", c.contentType)(w, r)
+			}
+			_, err := s.client(t, ClientOptions{}).Fetch(t.Context(), thingRef, "x")
+			require.NoError(t, err)
+			require.Equal(t, []string{"Bearer token_1"}, s.used)
+			require.Len(t, s.forms, 1)
+		})
+	}
+}
