@@ -28,8 +28,9 @@
 //	  shape, redirect, wrong content type,
 //	  answer cut, empty, not JSON, or of
 //	  another entity
-//	429                                  Throttled    Overasked   wait                park; retry the third time
-//	401, 403                             Refused      Refusing    wait                bury; park if it
+//	429, or 403 that says when to come   Throttled    Overasked   wait                park; retry the third time
+//	  back or that a limit is used up
+//	401, any other 403                   Refused      Refusing    wait                bury; park if it
 //	                                                                                  is all of the kind
 //	404, 410 in the provider's shape     Gone                                         confirm
 //	  and still after gone_after:

@@ -31,13 +31,20 @@ func (c *Client) Allowance() (Allowance, bool) {
 
 // heed keeps what an answer says of the rate limit.
 func (c *Client) heed(res *http.Response) {
+	if a, ok := c.left(res); ok {
+		c.allowance.Store(&a)
+	}
+}
+
+// left returns what one answer says of the rate limit.
+func (c *Client) left(res *http.Response) (Allowance, bool) {
 	read := rateStyles[c.def.api.rateHeaders]
 	if read == nil {
-		return
+		return Allowance{}, false
 	}
-	if remaining, reset, ok := read(res.Header, c.opts.Now()); ok {
-		c.allowance.Store(&Allowance{Remaining: remaining, Reset: c.opts.Now().Add(min(reset, maxRetryAfter))})
-	}
+	now := c.opts.Now()
+	remaining, reset, ok := read(res.Header, now)
+	return Allowance{Remaining: remaining, Reset: now.Add(min(reset, maxRetryAfter))}, ok
 }
 
 // noRateHeaders is the style of a provider that says nothing before it refuses.
@@ -53,11 +60,16 @@ var rateStyles = map[string]func(http.Header, time.Time) (remaining int, reset t
 		return pairOf(h, "X-RateLimit-Remaining", "X-RateLimit-Reset", now)
 	},
 	// draft-ietf-httpapi-ratelimit-headers: RateLimit-Remaining and
-	// RateLimit-Reset in seconds to go (up to draft 07), or both in one field,
+	// RateLimit-Reset in seconds to go (up to draft 06), or both in one field:
+	// RateLimit: limit=100, remaining=50, reset=30 (draft 07), or
 	// RateLimit: "default";r=50;t=30 (from draft 08 on).
 	"ratelimit": func(h http.Header, now time.Time) (int, time.Duration, bool) {
-		if one := h.Get("RateLimit"); one != "" {
-			return tightest(one)
+		one := h.Get("RateLimit")
+		if remaining, reset, ok := tightest(one); ok {
+			return remaining, reset, true
+		}
+		if remaining, reset, ok := draft7(one); ok {
+			return remaining, reset, true
 		}
 		return pairOf(h, "RateLimit-Remaining", "RateLimit-Reset", now)
 	},
@@ -100,10 +112,41 @@ func tightest(field string) (remaining int, reset time.Duration, ok bool) {
 	return remaining, reset, ok
 }
 
-// count reads a number that is not negative; large enough for a Unix time.
+// draft7 reads a RateLimit field of one policy: limit=100, remaining=50, reset=30.
+func draft7(field string) (remaining int, reset time.Duration, ok bool) {
+	left, until := -1, -1
+	for _, member := range strings.Split(field, ",") {
+		value, _, _ := strings.Cut(member, ";")
+		name, value, _ := strings.Cut(strings.TrimSpace(value), "=")
+		switch n, isCount := count(value); {
+		case isCount && name == "remaining":
+			left = n
+		case isCount && name == "reset":
+			until = n
+		}
+	}
+	return left, seconds(until), left >= 0 && until >= 0
+}
+
+// count reads a number that is not negative; large enough for a Unix time. Decimals are
+// left out.
 func count(s string) (int, bool) {
-	n, err := strconv.ParseUint(strings.TrimSpace(s), 10, 40)
-	return int(n), err == nil
+	n, ok := decimal(strings.TrimSpace(s))
+	return int(n), ok && n < 1<<40
+}
+
+// decimal reads digits, and perhaps a point and more digits.
+func decimal(s string) (float64, bool) {
+	whole, decimals, _ := strings.Cut(s, ".")
+	if !isDigits(whole) || strings.Contains(s, ".") && !isDigits(decimals) {
+		return 0, false
+	}
+	n, err := strconv.ParseFloat(s, 64)
+	return n, err == nil
+}
+
+func isDigits(s string) bool {
+	return s != "" && strings.IndexFunc(s, func(r rune) bool { return r < '0' || r > '9' }) < 0
 }
 
 // seconds is a number of them as a time to wait, however absurd the number.

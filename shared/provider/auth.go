@@ -83,6 +83,14 @@ func (spec authSpec) checkAPIKey(key string) error {
 	return nil
 }
 
+// keyHeader is the header that carries the key or the token.
+func (spec authSpec) keyHeader() string {
+	if spec.style == authHeader {
+		return spec.header
+	}
+	return "Authorization"
+}
+
 // set adds the key to the headers of all requests, where it goes itself.
 func (spec authSpec) set(h http.Header, key string) {
 	switch spec.style {
@@ -135,9 +143,11 @@ func newTokens(spec authSpec, o ClientOptions, base *url.URL, client *http.Clien
 		address = base.String() + address
 	}
 	id, secret, _ := strings.Cut(o.Key, ":")
+	asking := *client
+	asking.Transport = tokenAnswers{client.Transport}
 	return &tokens{
 		config: clientcredentials.Config{ClientID: id, ClientSecret: secret, TokenURL: address, Scopes: spec.scopes},
-		http:   client, timeout: o.Timeout, now: o.Now,
+		http:   &asking, timeout: o.Timeout, now: o.Now,
 	}
 }
 

@@ -245,12 +245,14 @@ func TestAuthThatNeverWorks(t *testing.T) {
 		"{}":                                     "api.auth: wants one of header and oauth2",
 		"{header: X-A, oauth2: {token_url: /t}}": "api.auth: wants one of header and oauth2",
 		"{oauth2: {}}":                           "api.auth.oauth2.token_url: is missing",
-		"{oauth2: {token_url: \"http://id.example/token\"}}":    "want a path under api_url, or an https address",
-		"{oauth2: {token_url: \"https://u@id.example/token\"}}": "want a path under api_url, or an https address",
-		"{oauth2: {token_url: \"//id.example/token\"}}":         "want a path such as /accounts",
-		"{oauth2: {token_url: /t, scope: a}}":                   "api.auth.oauth2.scope: is unknown here",
-		"{header: X-A}, headers: {x-a: b}":                      `api.headers: holds "X-A", which auth sets to the key`,
-		"[bearer]":                                              "api.auth: is a list: want text",
+		"{oauth2: {token_url: \"http://id.example/token\"}}":     "want a path under api_url, or an https address",
+		"{oauth2: {token_url: \"https://u@id.example/token\"}}":  "want a path under api_url, or an https address",
+		"{oauth2: {token_url: \"//id.example/token\"}}":          "want a path such as /accounts",
+		"{oauth2: {token_url: /t, scope: a}}":                    "api.auth.oauth2.scope: is unknown here",
+		"{header: X-A}, headers: {x-a: b}":                       `api.headers: holds "X-A", which auth sets to the key`,
+		"bearer, headers: {authorization: b}":                    `api.headers: holds "Authorization", which auth sets to the key`,
+		"{oauth2: {token_url: /t}}, headers: {Authorization: b}": `api.headers: holds "Authorization", which auth sets to the key`,
+		"[bearer]": "api.auth: is a list: want text",
 	} {
 		t.Run(auth, func(t *testing.T) {
 			_, err := Parse("small.yaml", []byte(strings.Replace(minimal, "probe: /me", "probe: /me, auth: "+auth, 1)))
@@ -259,4 +261,25 @@ func TestAuthThatNeverWorks(t *testing.T) {
 	}
 	_, err := NewClient(authorized(t, "{oauth2: {token_url: \"https://id.example/token\"}}"), ClientOptions{BaseURL: "https://a.example", Key: "k"})
 	require.ErrorContains(t, err, "api_key is not of the form id:secret")
+}
+
+// Some endpoints answer with JSON under another content type.
+func TestTokensUnderAnotherContentType(t *testing.T) {
+	for name, c := range map[string]struct{ body, contentType string }{
+		"JSON as text": {`{"access_token":"token_1","token_type":"Bearer","expires_in":3600}`, "text/plain; charset=utf-8"},
+		"after spaces": {"\n {\"access_token\":\"token_1\"}", "text/plain"},
+		"JSON as form": {`{"access_token":"token_1"}`, "application/x-www-form-urlencoded"},
+		"a form":       {"access_token=token_1&token_type=bearer", "text/plain"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newIssuer(t)
+			s.issue = func(w http.ResponseWriter, r *http.Request, _ int) {
+				answers(200, c.body, "Content-Type", c.contentType)(w, r)
+			}
+			_, err := s.client(t, ClientOptions{}).Fetch(t.Context(), thingRef, "x")
+			require.NoError(t, err)
+			require.Equal(t, []string{"Bearer token_1"}, s.used)
+			require.Len(t, s.forms, 1)
+		})
+	}
 }

@@ -23,7 +23,7 @@ type completion struct {
 
 // cut reports whether the completion's list is not whole in a state.
 func (p *completion) cut(state rawjson.Value) bool {
-	return state.At(p.at).At(p.more).Kind() == rawjson.True
+	return isTrue(state.At(p.at).At(p.more))
 }
 
 // cut reports whether a list in a state is not whole, so that the state says less
@@ -50,7 +50,7 @@ func (c *Client) whole(ctx context.Context, k *Kind, entity *rawjson.Doc, from c
 		if err != nil {
 			return nil, fmt.Errorf("read %s to the end: %w", part.at, err)
 		}
-		edits = append(edits, rawjson.Edit{Value: shown, Text: join(elements)}, rawjson.Edit{Value: inner.At(part.more), Text: []byte("false")})
+		edits = append(edits, rawjson.Edit{Value: shown, Text: join(elements)}, rawjson.Edit{Value: inner.At(part.more), Text: cleared(inner.At(part.more))})
 	}
 	if len(edits) == 0 {
 		return entity, nil
@@ -64,6 +64,14 @@ func (c *Client) whole(ctx context.Context, k *Kind, entity *rawjson.Doc, from c
 		return nil, fate.Errorf(fate.Transient, "join lists: %w", err)
 	}
 	return doc, nil
+}
+
+// cleared returns a flag as the provider writes one that is not set.
+func cleared(flag rawjson.Value) []byte {
+	if flag.Kind() == rawjson.Number {
+		return []byte("0")
+	}
+	return []byte("false")
 }
 
 // rest returns all elements of a list inside an entity. That the list is not found is

@@ -101,6 +101,17 @@ func TestListsInsideAnEntityAreCompleted(t *testing.T) {
 
 // A list that fails fails the fetch: no state with a part of it is taken. That it is not
 // found says nothing about the entity.
+// A flag of 1 says that more elements follow, and is 0 afterwards.
+func TestListsInsideAnEntityWithNumbersAsFlags(t *testing.T) {
+	api := &invoicing{answers: map[string]string{
+		"/invoices/in%2F1":               `{"id":"in/1","lines":{"data":[{"id":"1"}],"has_more":1}}`,
+		"/invoices/in%2F1/lines?limit=2": `{"data":[{"id":"1"},{"id":"2"}],"has_more":0}`,
+	}}
+	state, err := api.client(t, ClientOptions{}).Fetch(t.Context(), invoiceRef, "x")
+	require.NoError(t, err)
+	require.Equal(t, `{"id":"in/1","lines":{"data":[{"id":"1"},{"id":"2"}],"has_more":0}}`, string(state.Raw))
+}
+
 func TestListsInsideAnEntityThatFail(t *testing.T) {
 	for name, c := range map[string]struct {
 		change map[string]string

@@ -172,15 +172,16 @@
 //
 // The path "." is the answer itself. limit (default 100, none for no limit) goes as
 // limit_param (default limit), and param is the name of the other parameter. Lists by
-// page and offset end with an empty page; or where next is false, null or empty; or
+// page and offset end with an empty page; or where next is false, 0, null or empty; or
 // where total, the path of the number of all elements, is reached. A total that
 // becomes smaller while the list is read, or a page with the elements of the one
 // before it, is an error (ErrChanged, ErrEndless). A list whose answers have a cursor or
-// an address to the very end says with more which flag is true while pages follow.
+// an address to the very end says with more which flag is true while pages follow. A
+// cursor is a text or a whole number. Every flag may be 1 or 0 in place of true or false.
 //
 // An address of a next page is followed only under the base address: same scheme,
 // host and port, no user, no step "..". Anything else is an error, since the key goes
-// with every request.
+// with every request. An address of http under a base of https is asked for by https.
 //
 // A list is read from its beginning again, once, if a page after the first is refused
 // (its cursor may name what is deleted since) or if the list became shorter.

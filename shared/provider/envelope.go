@@ -1,7 +1,6 @@
 package provider
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -158,6 +157,9 @@ func (d *Definition) parse(s *scratch, o *origin, body []byte, many bool) *Envel
 		if isUTF16(body) {
 			return malformed("body is UTF-16 or UTF-32: send it in UTF-8")
 		}
+		if isForm(body) {
+			return malformed("body is a form, not JSON: have the provider send application/json, or set envelope.body to form")
+		}
 		return malformed("body is not JSON: %v", err)
 	}
 	o.root = s.doc.Root()
@@ -219,17 +221,6 @@ func (d *Definition) unknownType(e *event.Event) bool {
 		return false
 	}
 	return !d.envelope.objectTyp.is() || len(e.Entities) == 0
-}
-
-// withoutMark returns a text without the byte order mark that some servers begin
-// theirs with.
-func withoutMark(text []byte) []byte { return bytes.TrimPrefix(text, []byte("\ufeff")) }
-
-// isUTF16 reports whether a text that is no JSON begins like one in UTF-16 or UTF-32:
-// with a mark, or with a zero beside its first character.
-func isUTF16(text []byte) bool {
-	return bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) ||
-		len(text) >= 2 && (text[0] == 0) != (text[1] == 0)
 }
 
 // hashID is the id of an event whose provider gives it none: the same for equal

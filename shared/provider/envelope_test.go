@@ -105,6 +105,9 @@ func TestEventRefusesMalformedBodies(t *testing.T) {
 	for name, c := range map[string]struct{ body, reason string }{
 		"empty":                {"", "not JSON"},
 		"no JSON":              {"hello", "not JSON"},
+		"a form":               {"payload=%7B%22id%22%3A%22evt_1%22%7D", "body is a form, not JSON: have the provider send application/json, or set envelope.body to form"},
+		"a long form":          {"id=a&type=b&c=" + strings.Repeat("x", 5000), "body is a form"},
+		"no form":              {"id=a type=b", "body is not JSON"},
 		"cut off":              {published[:40], "not JSON"},
 		"array":                {"[" + published + "]", "body is a JSON array"},
 		"string":               {`"x"`, "body is a JSON string"},

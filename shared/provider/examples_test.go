@@ -234,3 +234,24 @@ func examplesOf(t *testing.T, name string) *Definition {
 	require.NoError(t, err)
 	return d
 }
+
+// GitHub lists each pull request among the issues too, under the same number. Its events
+// are about both, or the issue would be as old as the last sweep.
+func TestPullRequestsOfGitHubAreIssuesToo(t *testing.T) {
+	d := examplesOf(t, "github")
+	for eventType, names := range map[string]string{
+		"pull_request":                "pull_request@o,r/7 issue@o,r/7 repository@o/r",
+		"pull_request_review":         "pull_request@o,r/7 issue@o,r/7",
+		"pull_request_review_comment": "pull_request@o,r/7 issue@o,r/7",
+	} {
+		header := http.Header{"X-Github-Event": {eventType}, "X-Github-Delivery": {"d"}}
+		body := `{"action":"edited","pull_request":{"number":7},"repository":{"name":"r","owner":{"login":"o"}}}`
+		e, err := d.Event("s", header, []byte(body), now)
+		require.NoError(t, err)
+		var got []string
+		for _, ref := range e.Entities {
+			got = append(got, strings.TrimPrefix(ref.Key.String(), "s/"))
+		}
+		require.Equal(t, names, strings.Join(got, " "), eventType)
+	}
+}

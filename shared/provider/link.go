@@ -75,7 +75,8 @@ func parseLink(s string) (l link, rest string, ok bool) {
 		case "rel":
 			if !hasRel { // RFC 8288: those after the first are ignored
 				hasRel = true
-				for rel := range strings.FieldsSeq(value) {
+				// Single quotes are none in RFC 8288, and some providers set them.
+				for rel := range strings.FieldsSeq(strings.Trim(value, "'")) {
 					l.next = l.next || strings.EqualFold(rel, "next")
 				}
 			}

@@ -53,7 +53,7 @@ func TestListsThatDoNotEndWell(t *testing.T) {
 		"a page that fails":     {pages(map[string]string{"limit=100": next(`"b"`)}), fate.Permanent, 400},
 		"the same cursor again": {pages(map[string]string{"limit=100": next(`"b"`), "cursor=b": next(`"b"`)}), fate.Transient, 0},
 		"a round":               {pages(map[string]string{"limit=100": next(`"b"`), "cursor=b": next(`"c"`), "cursor=c": next(`"b"`)}), fate.Transient, 0},
-		"a cursor of no text":   {pages(map[string]string{"limit=100": next(`7`)}), fate.Transient, 0},
+		"a cursor of no text":   {pages(map[string]string{"limit=100": next(`true`)}), fate.Transient, 0},
 		"no data":               {answers(200, `{"pagination":{}}`), fate.Transient, 0},
 		"data is no list":       {answers(200, `{"data":{}}`), fate.Transient, 0},
 		"a bare list":           {answers(200, `[]`), fate.Transient, 0},

@@ -15,7 +15,8 @@ const maxAddress = 8 << 10
 // answer gave for the next page. The key goes with every request, so an address that
 // leads anywhere else is an error: to another host, port or scheme, with a user, or to
 // a path that is not under that of the base. A relative address is relative to the
-// call it is the answer to. Errors hold no part of the address, which may have secrets.
+// call it is the answer to. One of http on the host of an https base is taken for https,
+// since a server behind a proxy that ends TLS knows no better. Errors hold no part of the address, which may have secrets.
 func nextPath(base *url.URL, asked call, address string) (string, error) {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -28,7 +29,9 @@ func nextPath(base *url.URL, asked call, address string) (string, error) {
 	if climbs(u.Path) {
 		return "", errors.New(`address of the next page has a step "..", ".", or a backslash`)
 	}
-	u = from.ResolveReference(u)
+	if u = from.ResolveReference(u); isBehindTLS(u, base) {
+		u.Scheme, u.Host = base.Scheme, base.Host
+	}
 	switch {
 	case u.Opaque != "" || u.Scheme != base.Scheme:
 		return "", fmt.Errorf("address of the next page is not of the scheme of api_url, %s", base.Scheme)
@@ -48,6 +51,13 @@ func nextPath(base *url.URL, asked call, address string) (string, error) {
 		return "", fmt.Errorf("address of the next page is longer than %d bytes", maxAddress)
 	}
 	return rest, nil
+}
+
+// isBehindTLS reports whether an address is what a server makes of the base when it does
+// not know that its proxy ends TLS: with http, on the same port or the usual one.
+func isBehindTLS(u, base *url.URL) bool {
+	return u.Scheme == "http" && base.Scheme == "https" && strings.EqualFold(u.Hostname(), base.Hostname()) &&
+		(u.Port() == base.Port() || port(u) == "80" && port(base) == "443")
 }
 
 // climbs reports whether a path has steps that a server may resolve to another path.

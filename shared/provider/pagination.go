@@ -9,9 +9,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/cespare/xxhash/v2"
-
-	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/provider/internal/rawjson"
 )
 
@@ -79,7 +76,7 @@ var pagers = map[string]pager{
 			}
 			return nil
 		},
-		follow: func(at *pageRequest, a *pageAnswer) (string, error) { return textOf(a.at(at.spec.next), "cursor") },
+		follow: func(at *pageRequest, a *pageAnswer) (string, error) { return cursorOf(a.at(at.spec.next)) },
 	},
 	// Stripe's: has_more, and the next page starts after the last id.
 	"last-id": {
@@ -92,8 +89,8 @@ var pagers = map[string]pager{
 			return nil
 		},
 		follow: func(at *pageRequest, a *pageAnswer) (string, error) {
-			if a.at(at.spec.next).Kind() != rawjson.True {
-				return "", nil
+			if more, err := flag(a.at(at.spec.next), at.spec.next); err != nil || !more {
+				return "", err
 			}
 			if len(a.items) == 0 {
 				return "", errors.New("an empty page says that more follow")
@@ -129,7 +126,7 @@ var pagers = map[string]pager{
 	"next-url": {
 		items: "data", next: "next", ask: (*pageRequest).address,
 		follow: func(at *pageRequest, a *pageAnswer) (string, error) {
-			address, err := textOf(a.at(at.spec.next), "address")
+			address, err := addressOf(a.at(at.spec.next))
 			if err != nil || address == "" {
 				return "", err
 			}
@@ -157,18 +154,6 @@ var pagers = map[string]pager{
 
 // at returns the value at a path of the answer.
 func (a *pageAnswer) at(p rawjson.Path) rawjson.Value { return a.from.doc.Root().At(p) }
-
-// textOf returns a text, "" for none or null.
-func textOf(v rawjson.Value, what string) (string, error) {
-	switch v.Kind() {
-	case rawjson.None, rawjson.Null:
-		return "", nil
-	case rawjson.String:
-		text, _ := v.Text()
-		return text, nil
-	}
-	return "", fmt.Errorf("next %s is %s: want a string", what, v.Kind())
-}
 
 // params are the parameters that the pages of the list set.
 func (s *paginationSpec) params() []string {
@@ -289,94 +274,6 @@ func (at *pageRequest) address(base *url.URL, call *call) error {
 	path, err := nextPath(base, *call, base.String()+at.cursor)
 	call.path, call.query = path, nil
 	return err
-}
-
-// next returns the cursor of the page after an answer, "" after the last.
-func (at *pageRequest) next(a *pageAnswer) (string, error) {
-	if p := at.spec.more; p != nil {
-		switch more := a.at(p).Kind(); more {
-		case rawjson.False:
-			return "", nil
-		case rawjson.True:
-		default:
-			return "", fmt.Errorf("page has %s at %s: want true or false", more, pathName(p))
-		}
-	}
-	return pagers[at.spec.style].follow(at, a)
-}
-
-// count is how a walk by numbers goes on. The list ends where its total or its flag
-// says so; without these, with an empty page.
-func (at *pageRequest) count(a *pageAnswer) (string, error) {
-	s, n := at.spec, len(a.items)
-	next := position{page: at.page + 1, seen: at.seen + n, limit: at.position.limit, total: -1, last: sum(a.items)}
-	if n > 0 && at.seen > 0 && next.last == at.last {
-		return "", fate.Errorf(fate.Transient, "%w: page %d has the elements of the page before it again; if the list ended there, say where the answer says so: next or total in pagination",
-			ErrEndless, at.page-s.first+1)
-	}
-	more := n > 0
-	switch {
-	case s.total != nil:
-		total, err := number(a.at(s.total), s.total)
-		if err != nil {
-			return "", err
-		}
-		if total < at.total {
-			return "", fate.Errorf(fate.Permanent, "%w: of %d elements %d are left", ErrChanged, at.total, total)
-		}
-		if more = next.seen < total; more && n == 0 {
-			return "", fmt.Errorf("an empty page after %d of %d elements", at.seen, total)
-		}
-		next.total = total
-	case s.next != nil:
-		var err error
-		if more, err = flag(a.at(s.next), s.next); err != nil {
-			return "", err
-		}
-		if more && n == 0 && s.style == "offset" {
-			return "", errors.New("an empty page says that more follow")
-		}
-	}
-	if !more {
-		return "", nil
-	}
-	return next.String(), nil
-}
-
-// sum tells pages with different elements apart.
-func sum(items []rawjson.Value) uint64 {
-	var h xxhash.Digest
-	h.Reset()
-	for _, v := range items {
-		_, _ = h.Write(v.Raw()) // cannot fail
-		_, _ = h.Write([]byte{','})
-	}
-	return h.Sum64()
-}
-
-// number returns a whole number of a page.
-func number(v rawjson.Value, at rawjson.Path) (int, error) {
-	text, _ := v.Whole()
-	n, err := strconv.ParseUint(string(text), 10, 31)
-	if err != nil {
-		return 0, fmt.Errorf("page has %s at %s: want the number of all elements", v.Kind(), pathName(at))
-	}
-	return int(n), nil
-}
-
-// flag returns whether a page says that more follow: by true, or by the number or the
-// address of the next page.
-func flag(v rawjson.Value, at rawjson.Path) (bool, error) {
-	switch v.Kind() {
-	case rawjson.None, rawjson.Null, rawjson.False:
-		return false, nil
-	case rawjson.True, rawjson.Number:
-		return true, nil
-	case rawjson.String:
-		text, _ := v.Text()
-		return text != "", nil
-	}
-	return false, fmt.Errorf("page has %s at %s: want true or false, or the next page", v.Kind(), pathName(at))
 }
 
 // pagesOf returns a style with its defaults.

@@ -276,6 +276,9 @@ func TestNextPath(t *testing.T) {
 		"//api.shop.example/v1/things":                  "/things",
 		"?page=2":                                       "/things/a%2Fb?page=2",
 		"other?page=2":                                  "/things/other?page=2",
+		// A server behind a proxy that ends TLS may know of no https. The key goes by https all the same.
+		"http://api.shop.example/v1/things":    "/things",
+		"http://API.shop.example:80/v1/things": "/things",
 	} {
 		got, err := nextPath(base, asked, address)
 		require.NoError(t, err, address)
@@ -292,7 +295,11 @@ func TestNextPath(t *testing.T) {
 		"https://evil.example\\@api.shop.example/v1/things": "is none",
 		"https://key@api.shop.example/v1/things":            "names a user",
 		"https://api.shop.example@evil.example/v1/things":   "names a user",
-		"http://api.shop.example/v1/things":                 "scheme of api_url",
+		"http://api.shop.example:8443/v1/things":            "scheme of api_url",
+		"http://api.shop.example:443/v1/things":             "scheme of api_url",
+		"http://evil.example/v1/things":                     "scheme of api_url",
+		"http://key@api.shop.example/v1/things":             "names a user",
+		"http://api.shop.example/v1/../admin":               `has a step ".."`,
 		"file:///v1/things":                                 "scheme of api_url",
 		"https:v1/things":                                   "scheme of api_url",
 		"javascript:alert(1)":                               "scheme of api_url",
@@ -314,6 +321,27 @@ func TestNextPath(t *testing.T) {
 		_, err := nextPath(base, asked, address)
 		require.ErrorContains(t, err, want, address)
 		require.NotContains(t, err.Error(), "evil", "the address may hold secrets")
+	}
+}
+
+// The scheme of an address never becomes that of the request, in either direction.
+func TestTheSchemeOfANextPath(t *testing.T) {
+	for _, c := range []struct{ base, address, says string }{
+		{"https://api.shop.example:8443/v1", "http://api.shop.example:8443/v1/things", ""},
+		{"https://api.shop.example:8443/v1", "http://api.shop.example/v1/things", "scheme of api_url"},
+		{"https://[::1]/v1", "http://[::1]:80/v1/things", ""},
+		{"http://api.shop.example/v1", "http://api.shop.example/v1/things", ""},
+		{"http://api.shop.example/v1", "https://api.shop.example/v1/things", "scheme of api_url"},
+	} {
+		base, err := url.Parse(c.base)
+		require.NoError(t, err)
+		path, err := nextPath(base, call{path: "/things"}, c.address)
+		if c.says != "" {
+			require.ErrorContains(t, err, c.says, c)
+			continue
+		}
+		require.NoError(t, err, c)
+		require.Equal(t, "/things", path)
 	}
 }
 

@@ -90,8 +90,8 @@ func parseAPI(s *section, envelope envelopeSpec) apiSpec {
 		}
 		spec.headers[textproto.CanonicalMIMEHeaderKey(name)] = []string{value}
 	}
-	if spec.auth.style == authHeader && spec.headers[textproto.CanonicalMIMEHeaderKey(spec.auth.header)] != nil {
-		s.fail("headers", "holds %q, which auth sets to the key: leave it out", spec.auth.header)
+	if name := spec.auth.keyHeader(); spec.headers[textproto.CanonicalMIMEHeaderKey(name)] != nil {
+		s.fail("headers", "holds %q, which auth sets to the key: leave it out", name)
 	}
 	s.checkFixed("probe", spec.probe)
 	spec.identity = parseIdentity(s.sub("identity"))

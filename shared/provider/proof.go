@@ -33,7 +33,7 @@ func (d *Definition) checkAnswer(k *Kind, root rawjson.Value, id string) error {
 	switch {
 	case got != "" && got != id:
 		return fate.Errorf(fate.Transient, "the answer is of another entity, %.80q", got)
-	case k.deleted != nil && root.At(k.deleted).Kind() == rawjson.True && (got == id || k.Shape != ShapeEntity):
+	case k.deleted != nil && isTrue(root.At(k.deleted)) && (got == id || k.Shape != ShapeEntity):
 		return nil
 	case len(k.proof) > 0:
 		return k.checkProof(root)

@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -165,8 +164,11 @@ func newRequestHeaders(api *apiSpec, o *ClientOptions) requestHeaders {
 			h.fixed[name] = parts
 		}
 	}
-	h.fixed.Set("Accept", "application/json")
-	h.fixed.Set("User-Agent", "tarn")
+	for name, value := range map[string]string{"Accept": "application/json", "User-Agent": "tarn"} {
+		if api.headers[name] == nil {
+			h.fixed.Set(name, value)
+		}
+	}
 	api.auth.set(h.fixed, o.Key)
 	return h
 }
@@ -273,6 +275,9 @@ func (c *Client) failed(res *http.Response) error {
 	}
 	says := "provider failed"
 	class := fate.OfStatus(s, own)
+	if s == http.StatusForbidden && c.limited(res) {
+		class = fate.Throttled
+	}
 	switch {
 	case alone:
 		says = "provider says that this entity alone cannot be had now"
@@ -294,6 +299,13 @@ func (c *Client) failed(res *http.Response) error {
 	return e
 }
 
+// limited reports whether a 403 is of a rate limit, as GitHub's are, and not of the key:
+// it says when to come back, or that nothing is left of the limit.
+func (c *Client) limited(res *http.Response) bool {
+	left, ok := c.left(res)
+	return ok && left.Remaining == 0 || retryAfter(res.Header.Get("Retry-After"), c.opts.Now()) > 0
+}
+
 // errorBody returns the body of an error, no value if it is not JSON.
 func errorBody(res *http.Response) (rawjson.Value, error) {
 	body, err := io.ReadAll(io.LimitReader(res.Body, maxErrorBody))
@@ -312,10 +324,10 @@ func errorBody(res *http.Response) (rawjson.Value, error) {
 func (c *Client) errorf(res *http.Response, class fate.Class, format string, args ...any) *fate.Error {
 	e := fate.New(class, fmt.Errorf("HTTP %d: "+format, append([]any{res.StatusCode}, args...)...))
 	e.Status = res.StatusCode
-	if retriable(res.StatusCode) {
+	if retriable(res.StatusCode) || class == fate.Throttled {
 		e.RetryAfter = retryAfter(res.Header.Get("Retry-After"), c.opts.Now())
 	}
-	if a, ok := c.Allowance(); ok && a.Remaining == 0 && res.StatusCode == http.StatusTooManyRequests && e.RetryAfter == 0 {
+	if a, ok := c.Allowance(); ok && a.Remaining == 0 && class == fate.Throttled && e.RetryAfter == 0 {
 		e.RetryAfter = a.Until(c.opts.Now())
 	}
 	return e
@@ -333,11 +345,11 @@ func retriable(status int) bool {
 	return status >= http.StatusInternalServerError
 }
 
-// retryAfter reads RFC 9110 section 10.2.3: seconds, or a date. 0 if it says
-// neither.
+// retryAfter reads RFC 9110 section 10.2.3: seconds, or a date. Seconds may have
+// decimals, as Shopify's do ("2.0"). 0 if it says neither.
 func retryAfter(s string, now time.Time) time.Duration {
-	if n, err := strconv.ParseUint(s, 10, 31); err == nil {
-		return min(time.Duration(n)*time.Second, maxRetryAfter)
+	if n, ok := decimal(s); ok {
+		return time.Duration(min(n, maxRetryAfter.Seconds()) * float64(time.Second))
 	}
 	at, err := http.ParseTime(s)
 	if err != nil {

@@ -38,11 +38,13 @@ func TestHeadersOfARequest(t *testing.T) {
 	for name, c := range map[string]struct {
 		template, name, want string
 	}{
-		"fixed":                       {"tarn", "X-Name", "tarn"},
-		"the principal":               {"by {principal}.", "X-By", "by ops{justification}."},
-		"the justification":           {"{justification}", "X-Why", "webhook-1"},
-		"both, twice":                 {"{justification}{principal}/{justification}", "X-Both", "webhook-1ops{justification}/webhook-1"},
-		"one that every request sets": {"text/{justification}", "Accept", "application/json"},
+		"fixed":                   {"tarn", "X-Name", "tarn"},
+		"the principal":           {"by {principal}.", "X-By", "by ops{justification}."},
+		"the justification":       {"{justification}", "X-Why", "webhook-1"},
+		"both, twice":             {"{justification}{principal}/{justification}", "X-Both", "webhook-1ops{justification}/webhook-1"},
+		"what is accepted":        {"text/{justification}", "Accept", "text/webhook-1"},
+		"what is accepted, fixed": {"application/vnd.api+json", "Accept", "application/vnd.api+json"},
+		"who asks":                {"shop-mirror (ops@shop.example)", "User-Agent", "shop-mirror (ops@shop.example)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			d := *lemon(t)

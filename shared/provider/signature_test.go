@@ -183,6 +183,7 @@ func TestSecretsThatCannotBe(t *testing.T) {
 	}{
 		"none":       {lemon(t), nil, "no webhook secret"},
 		"empty":      {lemon(t), []string{"a", ""}, "webhook secret 2 is empty"},
+		"line break": {lemon(t), []string{"a\n"}, "webhook secret 1: begins or ends with white space"},
 		"not base64": {example(t, "standard.yaml"), []string{"whsec_?"}, "webhook secret 1: is not whsec_ and base64"},
 		"bare":       {example(t, "standard.yaml"), []string{"whsec_"}, "webhook secret 1: is not whsec_ and base64"},
 	} {

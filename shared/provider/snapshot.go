@@ -80,7 +80,7 @@ func (d *Definition) snapshot(k *Kind, doc *rawjson.Doc) (*Snapshot, error) {
 	s := &Snapshot{
 		Raw:     doc.Cut(k.secret),
 		Hash:    stateHash(k, doc),
-		Deleted: k.deleted != nil && root.At(k.deleted).Kind() == rawjson.True,
+		Deleted: k.deleted != nil && isTrue(root.At(k.deleted)),
 	}
 	if k.history != nil {
 		s.History = d.changes(root.At(k.history))

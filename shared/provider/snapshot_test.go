@@ -163,6 +163,9 @@ func TestReadKnowsStubsOfDeleted(t *testing.T) {
 		`{"id":"cus_1","object":"customer","deleted":true}`: true,
 		`{"id":"cus_1","deleted":false}`:                    false,
 		`{"id":"cus_1","deleted":"true"}`:                   false,
+		`{"id":"cus_1","deleted":1}`:                        true,
+		`{"id":"cus_1","deleted":0}`:                        false,
+		`{"id":"cus_1","deleted":2}`:                        false,
 		`{"id":"cus_1"}`:                                    false,
 	} {
 		s, err := d.Read("customer", []byte(raw))

@@ -132,10 +132,20 @@ func members(object string) string {
 	return strings.Join(out, ",")
 }
 
+// The receiver of a request for an authorization decides about a payment by its answer,
+// within two seconds. No mirror should be subscribed to it.
+func TestStripeDecidesAboutNoPayment(t *testing.T) {
+	d := stripe(t)
+	require.NotContains(t, d.WebhookTypes(), "issuing_authorization.request")
+	e, err := d.Event("shop", nil, stripeEventBody("issuing_authorization.request", members("issuing.authorization")), now)
+	require.NoError(t, err)
+	require.Equal(t, "issuing_authorization", kindsOf(e.Entities), "one that is sent all the same is about its authorization")
+}
+
 func TestStripeKnowsEveryEventType(t *testing.T) {
 	d := stripe(t)
 	types := d.WebhookTypes()
-	require.Len(t, types, 265)
+	require.Len(t, types, 264)
 	seen := map[string]bool{}
 	for _, eventType := range types {
 		family, _ := d.splitType(eventType)

@@ -99,6 +99,12 @@ func (s *Scheme) secretKey(secret string) ([]byte, error) {
 	text := strings.TrimPrefix(secret, prefix)
 	key, err := []byte(text), error(nil)
 	switch form {
+	case "text":
+		// An environment variable made by echo ends in a line break. Nothing but
+		// signatures that never match would tell of it.
+		if strings.TrimSpace(secret) != secret {
+			return nil, errors.New("begins or ends with white space, with which it is another key: take it off")
+		}
 	case "hex":
 		key, err = hex.DecodeString(text)
 	case "base64":

@@ -302,6 +302,9 @@ func TestSecretsThatCannotBeRead(t *testing.T) {
 	}{
 		"none":                {github, nil, "", "no webhook secret: give the one the provider signs with"},
 		"empty":               {github, []string{"a", ""}, "", "webhook secret 2 is empty"},
+		"a line break":        {github, []string{"a", "b\n"}, "", "webhook secret 2: begins or ends with white space, with which it is another key: take it off"},
+		"a space before":      {github, []string{" b"}, "", "webhook secret 1: begins or ends with white space"},
+		"a space and prefix":  {Spec{Scheme: HMAC, Headers: []string{"X-Sig"}, SecretPrefix: "sk_"}, []string{"sk_a\t"}, "", "webhook secret 1: begins or ends with white space"},
 		"not hex":             {platform, []string{"xyz"}, "", "webhook secret 1: is not hex"},
 		"not base64":          {Spec{Scheme: HMAC, Headers: []string{"X-Sig"}, Secret: "base64"}, []string{"??"}, "", "webhook secret 1: is not base64"},
 		"nothing but prefix":  {Spec{Scheme: HMAC, Headers: []string{"X-Sig"}, SecretPrefix: "sk_"}, []string{"sk_"}, "", "webhook secret 1: is not sk_ and text"},
