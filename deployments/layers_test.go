@@ -125,7 +125,8 @@ var rules = []rule{
 			})
 		}
 		return s.imported(anyOf("github.com/FerretDB/", "github.com/hibiken/", "github.com/ThreeDotsLabs/",
-			"github.com/stripe/", "github.com/standard-webhooks/", "github.com/svix/", "github.com/PaddleHQ/", module+standins))
+			"github.com/stripe/", "github.com/standard-webhooks/", "github.com/svix/", "github.com/PaddleHQ/",
+			"github.com/go-playground/webhooks/", module+standins))
 	}},
 	{"the machine of entities has no I/O, context or clock", func(s source) string {
 		if s.test() || s.dir != "worker/entity" {

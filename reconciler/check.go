@@ -143,27 +143,36 @@ func (s *survey) doubtful(doc *storage.Document, seen observation, listed *provi
 	return err == nil && seen.state.Lacks(prev)
 }
 
-// mostRefusals is after how many refused entities in a row a kind's list is asked.
-const mostRefusals = 3
+// After mostRefusals refused entities in a row a kind's list is asked. A kind without a
+// list counts as refused after mostUnlistedRefusals.
+const mostRefusals, mostUnlistedRefusals = 3, 10
 
-// leftOut reports whether the rest of a kind is left out of the survey: the provider
-// accepts our key and refuses the kind's list too, so that the key may not read the
-// kind. What is under parents may be refused for one parent alone, so nothing of such
-// a kind is left out.
+// leftOut reports whether the rest of a kind is left out of the survey, after some
+// entities in a row were refused: the provider accepts our key and refuses the kind's
+// list too, or there is no list to be asked, so that the key may not read the kind. What
+// is under parents may be refused for one parent alone, so nothing of such a kind is
+// left out.
 func (s *survey) leftOut(ctx context.Context, k *provider.Kind) (bool, error) {
-	if !k.Listable() || !slices.Contains(s.def.Roots(), k) {
+	var err error
+	switch {
+	case k.ListableUnder(nil):
+		_, err = ask(ctx, s.finder, &s.calls, request[*provider.ListPage]{k.Name, s.class(), func(ctx context.Context) (*provider.ListPage, error) {
+			return s.api.ListPage(ctx, provider.ListKey{Source: s.name, Kind: k.Name}, "", s.why())
+		}})
+		if ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+		if !fate.Is(err, fate.Refused) {
+			s.refusals = 0
+			return false, nil
+		}
+		s.counts["failed_checks"]++
+	case len(k.ParentKeys) > 0:
+		s.refusals = 0
+		return false, nil
+	case s.refusals < mostUnlistedRefusals:
 		return false, nil
 	}
-	_, err := ask(ctx, s.finder, &s.calls, request[*provider.ListPage]{k.Name, s.class(), func(ctx context.Context) (*provider.ListPage, error) {
-		return s.api.ListPage(ctx, provider.ListKey{Source: s.name, Kind: k.Name}, "", s.why())
-	}})
-	if ctx.Err() != nil {
-		return false, ctx.Err()
-	}
-	if !fate.Is(err, fate.Refused) {
-		return false, nil
-	}
-	s.counts["failed_checks"]++
 	s.log.Warn("the provider accepts our key and refuses a kind; the rest of it is not checked", "source", s.name, "kind", k.Name, "error", err)
 	return true, s.flush(ctx)
 }
@@ -180,6 +189,7 @@ func (s *survey) checkKind(ctx context.Context, k *provider.Kind, after *string)
 	f := storage.DueFilter{
 		Source: s.name, Kind: k.Name, VerifiedBefore: due, TerminalBefore: now.Add(-s.settings.Window), Limit: checkPage,
 	}
+	s.refusals = 0 // those before were of another kind
 	inLists := s.inLists(k)
 	if inLists || s.mode != modeSweep {
 		f.VerifiedBefore = s.begun
@@ -202,7 +212,6 @@ func (s *survey) checkKind(ctx context.Context, k *provider.Kind, after *string)
 				if err != nil || left {
 					return err
 				}
-				s.refusals = 0
 			}
 			if err := s.checkDue(ctx, doc, inLists, due); err != nil {
 				return err

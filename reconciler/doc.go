@@ -8,7 +8,8 @@
 //	recover.every    recover       work that Redis has lost, in the event log
 //	sweep.every      sweep         entities that differ, in the provider's lists
 //	at most 5 s      judge         which differences are reported
-//	24 h             subscription  event types that the provider does not send
+//	24 h             subscription  event types that the provider does not send; every
+//	                               hour while there are some
 //	1 min            staleness     the age of the mirror, as a metric
 //	at most 5 s      queue         the work that waits for workers, as metrics
 //	on request       sweep, backfill, verify, gaps, redrive, discard, discard of a source

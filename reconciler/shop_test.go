@@ -307,7 +307,7 @@ func newSceneAt(t *testing.T, def *provider.Definition, source, address string, 
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = db.Close() })
 	c.store = &noting{Store: db}
-	c.client, err = provider.NewClient(def, provider.ClientOptions{BaseURL: address, Key: "key", Timeout: 10 * time.Second, Now: c.clock.now})
+	c.client, err = provider.NewClient(def, provider.ClientOptions{BaseURL: address, Key: "id:secret", Timeout: 10 * time.Second, Now: c.clock.now})
 	require.NoError(t, err)
 	t.Cleanup(c.client.Close)
 	c.finder = &finder{

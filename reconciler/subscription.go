@@ -18,17 +18,21 @@ import (
 // subscriptionEvery is how often the provider is asked what it sends.
 const subscriptionEvery = 24 * time.Hour
 
-// subscriptionAgain is how soon it is asked again if it could not answer.
+// subscriptionAgain is how soon it is asked again if it could not answer, or does not send
+// everything.
 const subscriptionAgain = time.Hour
 
 // subscriptionState is the saved state of the check.
 type subscriptionState struct {
 	Checked time.Time `json:"checked,omitzero"`
+	// Missing is how many event types are not sent.
+	Missing int `json:"missing,omitempty"`
 }
 
-// checkSubscriptions compares, at start and daily, the event types that the provider
-// is subscribed to send with those it has. A type without a subscription is a gap:
-// without its webhooks the mirror is as late as the search for missed events.
+// checkSubscriptions compares, at start and daily, or hourly while there is a gap, the
+// event types that the provider is subscribed to send with those it has. A type without a
+// subscription is a gap: without its webhooks the mirror is as late as the search for
+// missed events.
 func (r *Reconciler) checkSubscriptions(ctx context.Context, w *work) error {
 	s := r.source(w.task.Source)
 	f := r.finder(s, w.loop)
@@ -44,7 +48,7 @@ func (r *Reconciler) checkSubscriptions(ctx context.Context, w *work) error {
 
 // nextCheck is how long after a check the next one follows.
 func nextCheck(t *storage.Task) time.Duration {
-	if t.Error != "" {
+	if state, err := decodeState[subscriptionState](t.State); t.Error != "" || err != nil || state.Missing > 0 {
 		return subscriptionAgain
 	}
 	return subscriptionEvery
@@ -70,7 +74,9 @@ func (r *Reconciler) checkSubscription(ctx context.Context, f *finder, s *source
 		return w.save(ctx)
 	}
 	w.task.Error = ""
-	if err := r.recordSubscription(ctx, f, missingTypes(wanted, hooks, s.WebhookURL), disabledTo(hooks, s.WebhookURL)); err != nil {
+	missing := missingTypes(wanted, hooks, s.WebhookURL)
+	w.task.State = encodeState(subscriptionState{Checked: f.now().UTC(), Missing: len(missing)})
+	if err := r.recordSubscription(ctx, f, missing, disabledTo(hooks, s.WebhookURL)); err != nil {
 		return err
 	}
 	return w.save(ctx)

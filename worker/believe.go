@@ -20,7 +20,7 @@ func (s *source) noteAnswer(e entity.Report) {
 	if err == nil || class.Answered() {
 		s.failed.End()
 		s.condition.Throttle.Answered(k)
-		s.kinds.answered(k.Kind)
+		s.kinds.answered(e.Ref, err == nil)
 	}
 	switch {
 	case !known:

@@ -36,7 +36,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.Cleanup(redistest.
 const patience = 20 * time.Second
 
 // definition is a provider small enough to see through: widgets have a history,
-// gadgets have none, stock is derived from widgets.
+// gadgets have none, receipts have no list, stock is derived from widgets.
 const definition = `
 provider: acme
 signature: {scheme: timestamped-hmac, headers: [Acme-Signature], tolerance: 5m}
@@ -60,6 +60,8 @@ kinds:
     list: /gadgets
     read_lag: 1h
     verify_after: 200ms
+  receipt:
+    get: /receipts/{receipt}
   stock:
     shape: singleton
     get: /shops/{shop}/stock
@@ -67,6 +69,7 @@ kinds:
 events:
   widget: {touches: [widget, "*"], implies: suffix, derived: [stock]}
   gadget: {touches: [gadget]}
+  receipt: {touches: [receipt]}
 `
 
 // bundle is a fleet on a real Redis and a real store, with a provider made of

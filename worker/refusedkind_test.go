@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -127,4 +128,75 @@ func TestARefusedKindIsNotAskedForEachEntity(t *testing.T) {
 	}
 	require.Equal(t, int64(1), p.asked.Load())
 	require.Len(t, b.told.of(alert.KindRefused), 1)
+}
+
+// unlisted sends events of receipts, which have no list and may not be read until
+// allowed is set. before are the ids that may be read all the same.
+func unlisted(t *testing.T, before ...string) (b *bundle, allowed *atomic.Bool) {
+	t.Helper()
+	allowed = new(atomic.Bool)
+	b = setup(t)
+	for i := range 20 {
+		id := fmt.Sprint(i)
+		b.provider.on("receipt", id, func(context.Context, int) (string, error) {
+			if allowed.Load() || slices.Contains(before, id) {
+				return ok, nil
+			}
+			return "", fate.New(fate.Refused, errors.New("HTTP 403"))
+		})
+	}
+	return b, allowed
+}
+
+// A kind without a list of which nothing is answered waits as a whole, as one whose list
+// is refused does. Once the key may read it, it goes on; refused again, it is said again.
+func TestAKindWithoutAListThatIsRefusedWaits(t *testing.T) {
+	t.Parallel()
+	b, allowed := unlisted(t)
+	b.start("w1")
+	for round := 1; round <= 2; round++ {
+		allowed.Store(false)
+		var ids []string
+		for i := range 20 {
+			ids = append(ids, b.send("receipt.printed", "receipt", fmt.Sprint(i)))
+		}
+		b.row(b.send("gadget.made", "gadget", "g1"), storage.Processed) // others go on
+		require.True(t, eventually(func() bool { return len(b.parked()) == 20 }))
+		for _, id := range ids {
+			require.Zero(t, b.row(id, storage.Pending).Attempts)
+		}
+		told := b.told.of(alert.KindRefused)
+		require.Len(t, told, round)
+		require.Contains(t, told[round-1]["reason"], "kind receipt: HTTP 403; give the key the permission")
+		require.Empty(t, b.told.of(alert.DeadLetter))
+		require.Empty(t, b.told.of(alert.SourcePaused))
+
+		allowed.Store(true)
+		require.True(t, eventually(func() bool { // what was known a moment ago may still hold
+			_, err := b.streams.RetryParked(b.ctx, "acme")
+			require.NoError(t, err)
+			return len(b.parked()) == 0
+		}))
+		for _, id := range ids {
+			require.Zero(t, b.row(id, storage.Processed).Attempts)
+		}
+		b.empty()
+	}
+}
+
+// One entity that is refused while another of its kind is answered is given up as ever.
+func TestAnEntityWithoutAListThatIsRefusedAlone(t *testing.T) {
+	t.Parallel()
+	b, _ := unlisted(t, "0")
+	b.start("w1")
+	b.row(b.send("receipt.printed", "receipt", "0"), storage.Processed)
+	b.row(b.send("receipt.printed", "receipt", "21"), storage.Processed)
+	b.provider.fails("receipt", "21", -1, fate.New(fate.Refused, errors.New("HTTP 403")))
+	for _, other := range []string{"21", "1", "2"} {
+		id := b.send("receipt.printed", "receipt", other)
+		b.row(id, storage.Dead)
+		require.Equal(t, "refused", b.letter(id, "receipt", other).Class)
+	}
+	require.Empty(t, b.told.of(alert.KindRefused))
+	require.LessOrEqual(t, b.provider.fetches("receipt", "0"), 4, "once for each refusal")
 }

@@ -16,8 +16,8 @@ import (
 func smaller(t *testing.T) *provider.Definition {
 	t.Helper()
 	text, _, _ := strings.Cut(definition, "  gadget:\n")
-	_, rest, _ := strings.Cut(definition, "  stock:\n")
-	text += "  stock:\n" + strings.Replace(rest, "  gadget: {touches: [gadget]}\n", "", 1)
+	_, rest, _ := strings.Cut(definition, "  receipt:\n")
+	text += "  receipt:\n" + strings.Replace(rest, "  gadget: {touches: [gadget]}\n", "", 1)
 	def, err := provider.Parse("acme.yaml", []byte(text))
 	require.NoError(t, err)
 	require.Nil(t, def.Kind("gadget"))

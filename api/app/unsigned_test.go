@@ -3,6 +3,7 @@ package app_test
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -61,15 +62,28 @@ sources:
 	return c
 }
 
-// A source that nothing but its address protects is named at the start.
+// A source that nothing but its address protects is named at the start. The address is in
+// no log, on no route and in no metric, though webhook_url holds it.
 func TestUnsignedSourcesAreWarnedOf(t *testing.T) {
 	addr, said := freeAddr(t), &logs{}
-	stop := running(t, process.New("api", shop(t, addr, "{scheme: none}", ""), said))
+	const address = `, webhook_url: "https://hooks.example.com/webhooks/shop/a-secret-of-the-shop"`
+	stop := running(t, process.New("api", shop(t, addr, "{scheme: none}", address), said))
 	require.Eventually(t, func() bool { return status(t, "http://"+addr+"/readyz") == http.StatusOK }, 20*time.Second, 20*time.Millisecond)
 	body := `{"id":"evt_1","type":"order.made","context":{"order":"o1"}}`
 	require.Equal(t, http.StatusOK, post(t, "http://"+addr+"/webhooks/shop/a-secret-of-the-shop", body))
 	require.Equal(t, http.StatusUnauthorized, post(t, "http://"+addr+"/webhooks/shop", body))
+	for _, path := range []string{"/metrics", "/readyz", "/healthz", "/openapi.json", "/v1/fleet", "/v1/events", "/v1/events/evt_1", "/v1/audit", "/v1/discrepancies"} {
+		res, err := http.Get("http://" + addr + path)
+		require.NoError(t, err)
+		text, err := io.ReadAll(res.Body)
+		require.NoError(t, err)
+		require.NoError(t, res.Body.Close())
+		require.NotEmpty(t, text, path)
+		require.NotContains(t, string(text), "a-secret-of-the-shop", path)
+		require.NotContains(t, string(text), "hooks.example.com", path)
+	}
 	require.NoError(t, stop())
+	require.NotContains(t, said.String(), "hooks.example.com")
 	require.Equal(t, 1, strings.Count(said.String(), "webhooks of this source are not signed"))
 	require.NotContains(t, said.String(), "a-secret-of-the-shop")
 }

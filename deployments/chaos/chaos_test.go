@@ -170,7 +170,10 @@ func TestScheduleIsTheSeeds(t *testing.T) {
 	for _, name := range faultNames() {
 		require.True(t, dealt[name], "two minutes without %s", name)
 	}
-	plan, err = schedule(options{provider: simulator.Stripe, duration: 2 * time.Minute, seed: 1, every: time.Second})
+	require.Len(t, options{provider: simulator.Lemon}.announcement(), 1)
+	stripe := options{provider: simulator.Stripe, duration: 2 * time.Minute, seed: 1, every: time.Second}
+	require.Equal(t, []string{"provider-stale is left out: no object of stripe proves that an answer is old, so the mirror would show it until the second look"}, stripe.announcement()[1:])
+	plan, err = schedule(stripe)
 	require.NoError(t, err)
 	for _, e := range plan {
 		require.NotEqual(t, "provider-stale", e.name, "Stripe does not")

@@ -41,9 +41,8 @@ func run(ctx context.Context, programs *fleet.Programs, o options, out io.Writer
 	ctx, cancel := context.WithTimeout(ctx, o.duration+o.drain+10*time.Minute)
 	defer cancel()
 	c := &chaos{options: o, ctx: ctx, out: out, began: time.Now(), at: o.usual(), reserved: map[string]bool{}}
-	c.say("seed=%d duration=%s rate=%v entities=%d; starting", o.seed, o.duration, o.rate, o.entities)
-	if len(o.odd) > 0 {
-		c.say("the provider is odd: %v", &o.odd)
+	for _, line := range o.announcement() {
+		c.say("%s", line)
 	}
 	if c.fleet, err = fleet.Start(ctx, programs, o.plan()); err != nil {
 		return v, err
@@ -60,6 +59,20 @@ func run(ctx context.Context, programs *fleet.Programs, o options, out io.Writer
 		}
 	}
 	return c.judge()
+}
+
+// announcement is what a run says of itself before it starts.
+func (o options) announcement() []string {
+	lines := []string{fmt.Sprintf("seed=%d duration=%s rate=%v entities=%d; starting", o.seed, o.duration, o.rate, o.entities)}
+	if len(o.odd) > 0 {
+		lines = append(lines, fmt.Sprintf("the provider is odd: %v", &o.odd))
+	}
+	for _, f := range faults {
+		if !o.possible(f) {
+			lines = append(lines, fmt.Sprintf("%s is left out: no object of %s proves that an answer is old, so the mirror would show it until the second look", f.name, o.provider))
+		}
+	}
+	return lines
 }
 
 // usual is the provider when nothing in particular is wrong.

@@ -85,6 +85,12 @@ type Kind struct {
 // their parents, so that they can be found without an event.
 func (k *Kind) Listable() bool { return k.Shape == ShapeEntity && k.list.given() }
 
+// ListableUnder reports whether the kind's list can be asked for with some ids: it may
+// need more than the GET of one entity.
+func (k *Kind) ListableUnder(ids map[string]string) bool {
+	return k.Listable() && !slices.ContainsFunc(k.needs(), func(name string) bool { return event.CheckID(ids[name]) != nil })
+}
+
 // UnderKey is the context key that holds the id of what other kinds are
 // under: an entity of the kind, or an element of a list. Empty if none can.
 func (k *Kind) UnderKey() string {

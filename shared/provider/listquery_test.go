@@ -158,3 +158,23 @@ func TestQueriesThatNeverWork(t *testing.T) {
 		})
 	}
 }
+
+// A list can be asked for with what its own path and parameters need, which may be more
+// than the GET of one entity needs.
+func TestListableUnder(t *testing.T) {
+	d, err := Parse("billing.yaml", []byte(billing))
+	require.NoError(t, err)
+	for _, c := range []struct {
+		kind string
+		ids  map[string]string
+		want bool
+	}{
+		{"subscription", nil, true},
+		{"item", nil, false},
+		{"item", map[string]string{"subscription": ".."}, false},
+		{"item", map[string]string{"subscription": "s1", "shop": "x"}, true},
+		{"usage", map[string]string{"item": "i1"}, false}, // a list that is one entity
+	} {
+		require.Equal(t, c.want, d.Kind(c.kind).ListableUnder(c.ids), "%s %v", c.kind, c.ids)
+	}
+}

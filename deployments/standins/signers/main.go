@@ -14,6 +14,7 @@
 //	standard  github.com/standard-webhooks/standard-webhooks
 //	svix      github.com/svix/svix-webhooks
 //	paddle    github.com/PaddleHQ/paddle-go-sdk, which verifies only
+//	github    github.com/go-playground/webhooks, which verifies only, and reads the event
 package main
 
 import (
@@ -28,6 +29,7 @@ import (
 	"time"
 
 	paddle "github.com/PaddleHQ/paddle-go-sdk/v4"
+	"github.com/go-playground/webhooks/v6/github"
 	standard "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"github.com/stripe/stripe-go/v85/webhook"
 	svix "github.com/svix/svix-webhooks/go"
@@ -151,6 +153,14 @@ func (r request) verify() error {
 		if err == nil && !good {
 			err = errors.New("the signature does not match")
 		}
+		return err
+	case "github":
+		hook, err := github.New(github.Options.Secret(r.Secret))
+		if err != nil {
+			return err
+		}
+		req := &http.Request{Method: http.MethodPost, Header: h, Body: io.NopCloser(strings.NewReader(r.Body))}
+		_, err = hook.Parse(req, github.Event(h.Get("X-GitHub-Event")))
 		return err
 	}
 	return fmt.Errorf("there is no library %q", r.Library)
