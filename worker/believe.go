@@ -21,7 +21,9 @@ func (s *source) noteAnswer(e entity.Report) {
 		s.failed.End()
 		s.condition.Throttle.Answered(k)
 		s.kinds.answered(k.Kind)
-		s.scopes.Answered(s.Definition.ScopeOf(e.Ref))
+		if s.scopes != nil {
+			s.scopes.Answered(s.Definition.ScopeOf(e.Ref))
+		}
 	}
 	switch {
 	case !known:

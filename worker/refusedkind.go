@@ -69,8 +69,10 @@ func listOf(k *provider.Kind, source string, parents map[string]string) (key pro
 // refusal returns the error of an entity whose scope or kind was refused a moment ago,
 // nil if neither was.
 func (s *source) refusal(ref event.Ref, now time.Time) error {
-	if err := s.scopes.Recent(s.Definition.ScopeOf(ref)); err != nil {
-		return err
+	if s.scopes != nil {
+		if err := s.scopes.Recent(s.Definition.ScopeOf(ref)); err != nil {
+			return err
+		}
 	}
 	_, name, ok := listOf(s.Definition.Kind(ref.Key.Kind), s.Name, ref.Parents)
 	if !ok {

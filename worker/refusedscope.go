@@ -22,7 +22,7 @@ type ScopeProber interface {
 
 // newScopes returns what is known of the scopes of a source, nil if it has none.
 func newScopes(w *Worker, o Source) *condition.Scopes {
-	if o.Definition.ScopeKind() == nil {
+	if o.Definition == nil || o.Definition.ScopeKind() == nil {
 		return nil
 	}
 	kind := o.Definition.ScopeKind().Name

@@ -86,7 +86,13 @@ func (f *Fleet) comparison(ctx context.Context) (*comparison, error) {
 }
 
 // Definition is the one of the fleet's provider.
-func (f *Fleet) Definition() (*provider.Definition, error) { return provider.Builtin(f.plan.Provider) }
+func (f *Fleet) Definition() (*provider.Definition, error) {
+	d, err := provider.Builtin(f.plan.Provider)
+	if err != nil || !f.plan.Scoped {
+		return d, err
+	}
+	return d.Scoped()
+}
 
 func (c *comparison) compare(ctx context.Context, doc *storage.Document) error {
 	kind, id := doc.Key.Kind, doc.Key.ID
