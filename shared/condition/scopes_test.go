@@ -44,6 +44,14 @@ func TestScopes(t *testing.T) {
 	_, err = s.Ask(t.Context(), "d", func(context.Context) error { return context.Canceled })
 	require.ErrorIs(t, err, context.Canceled)
 
+	told, answer, s.Holds = nil, fate.New(fate.Refused, errors.New("HTTP 403")), 0
+	for range 3 {
+		refusal, err = s.Ask(t.Context(), "e", free)
+		require.NoError(t, err)
+		require.Equal(t, answer, refusal)
+	}
+	require.Equal(t, []string{"e"}, told, "once, though it is asked again")
+
 	var none *condition.Scopes
 	none.Answered("a")
 	require.NoError(t, none.Recent("a"))
