@@ -80,6 +80,26 @@ func (f *finder) knownScopes(ctx context.Context) (scopes []string, err error) {
 	return slices.Compact(scopes), nil
 }
 
+// belowElements walks what is under the elements of the lists of a scope.
+func (s *survey) belowElements(ctx context.Context, kinds []*provider.Kind, parents map[string]string) error {
+	for _, k := range kinds {
+		if k.ElementKey == "" || !slices.ContainsFunc(s.def.Under(k), s.leads) {
+			continue
+		}
+		within, _ := k.Parents(parents)
+		ids, err := s.elements(ctx, k, within)
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if err := s.below(ctx, k, id, within, new(int), new(place)); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // kindGapsScope is the kind of tasks that are notes, not work: how far the search for
 // missed events has come in the list of a scope. They have no finishing time, so they are
 // not forgotten.

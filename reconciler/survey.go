@@ -301,26 +301,6 @@ func (s *survey) below(ctx context.Context, k *provider.Kind, id string, above m
 	return nil
 }
 
-// belowElements walks what is under the elements of the lists of a scope.
-func (s *survey) belowElements(ctx context.Context, kinds []*provider.Kind, parents map[string]string) error {
-	for _, k := range kinds {
-		if k.ElementKey == "" || !slices.ContainsFunc(s.def.Under(k), s.leads) {
-			continue
-		}
-		within, _ := k.Parents(parents)
-		ids, err := s.elements(ctx, k, within)
-		if err != nil {
-			return err
-		}
-		for _, id := range ids {
-			if err := s.below(ctx, k, id, within, new(int), new(place)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
 // note saves the progress, if it is saved at all.
 func (s *survey) note(ctx context.Context) error {
 	if s.keep == nil {

@@ -31,6 +31,7 @@
 //	429                                  Throttled    Overasked   wait                park; retry the third time
 //	401, 403                             Refused      Refusing    wait                bury; park if it
 //	                                                                                  is all of the kind
+//	                                                                                  or of the scope
 //	404, 410 in the provider's shape     Gone                                         confirm
 //	  and still after gone_after:
 //	    the mirror has the entity,       Gone         Believable  tombstone           wait
