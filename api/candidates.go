@@ -16,6 +16,9 @@ import (
 
 // The ids of some kinds are unique under their parents only. An id alone is then looked
 // up in the mirror. The answer is the one entity that has it, or a 409 with all that do.
+//
+// Of a kind within scopes, an id alone names the source's own entity if the mirror has one,
+// and otherwise the one within some scope.
 
 // Above names the parents of an entity.
 type Above struct {
@@ -55,11 +58,19 @@ const mostCandidates = 50
 // name. It is the plain key where ids are unique without parents, and where the
 // mirror has no such entity.
 func (r *reader) only(ctx context.Context, kind *provider.Kind, key event.Key, given map[string]string) (event.Key, error) {
-	if !kind.Qualified || key.Under != "" {
+	if !kind.Qualified && !kind.InScopes() || key.Under != "" {
 		return key, nil
 	}
 	if ref := kind.Ref(key.Source, key.ID, given); ref.Key.Under != "" {
 		return ref.Key, nil
+	}
+	if kind.InScopes() {
+		switch _, err := r.known(ctx, key); {
+		case err == nil:
+			return key, nil
+		case !errors.Is(err, storage.ErrNotFound):
+			return key, r.storeProblem(ctx, "read entity", err)
+		}
 	}
 	docs, err := r.store.Namesakes(ctx, key.Source, key.Kind, key.ID, mostCandidates+1)
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
-	"slices"
 	"strings"
 	"time"
 
@@ -124,7 +123,7 @@ func (in *listEntitiesInput) parent(k *provider.Kind) (kind, id string, err erro
 
 // hasParent returns an error unless entities of the kind have the parent.
 func hasParent(k *provider.Kind, location, text, parent string) error {
-	if slices.Contains(k.ParentKeys, parent) {
+	if k.HasParent(parent) {
 		return nil
 	}
 	return invalid(location, text, "a %s is under %s", k.Name, cmp.Or(strings.Join(k.ParentKeys, ", "), "nothing"))

@@ -36,7 +36,7 @@ type loggedEvent struct {
 	ParentsDiffer  bool              `json:"parents_differ,omitempty" doc:"It names other parents for an entity than those the mirror has, which were used."`
 	Unnamed        bool              `json:"unnamed,omitempty" doc:"It does not name the entity its type is about, or names one by an id that several have; only sweeps find what it is about."`
 	Undated        bool              `json:"undated,omitempty" doc:"Its own time could not be read as one; created_at is absent."`
-	Note           string            `json:"note,omitempty" enum:"names_nothing,unknown_type,require_unmet,unreadable" doc:"Why it leads to less than others do: it names no entity; the definition does not know its type; it lacks a value that the definition requires; or it came among others in one request and cannot be read."`
+	Note           string            `json:"note,omitempty" enum:"names_nothing,unknown_type,require_unmet,unreadable,scope_unusable" doc:"Why it leads to less than others do: it names no entity; the definition does not know its type; it lacks a value that the definition requires; it came among others in one request and cannot be read; or what it has as the id of an account (api.scope) can be none."`
 	Entities       []outcome         `json:"entities" nullable:"false" doc:"What became of it for each entity it names, primary first."`
 	Payload        json.RawMessage   `json:"payload,omitempty" doc:"The body as received; of a request with several events, this event's part."`
 	Given          map[string]string `json:"given,omitempty" doc:"Values read outside the payload, in headers or in the rest of the request, by the place that the definition names."`
@@ -151,7 +151,7 @@ type listEventsInput struct {
 	Source string `query:"source" doc:"Only events of this source."`
 	Kind   string `query:"kind" doc:"Only events that name an entity of this kind."`
 	Entity string `query:"entity" doc:"Only events that name this entity, as source/kind/id." example:"lemon/order/bord_1"`
-	Note   string `query:"note" enum:"names_nothing,unknown_type,require_unmet,unreadable" doc:"Only events with this note."`
+	Note   string `query:"note" enum:"names_nothing,unknown_type,require_unmet,unreadable,scope_unusable" doc:"Only events with this note."`
 }
 
 type listEventsOutput struct{ Body eventList }

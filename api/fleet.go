@@ -42,7 +42,7 @@ type fleetSource struct {
 	Parked     int64   `json:"parked" doc:"Entities that wait for their next attempt."`
 	OldestAgeS float64 `json:"oldest_age_s" doc:"Age of its oldest live entry, in seconds."`
 	// Noted is absent if there are none.
-	Noted map[string]int64 `json:"noted,omitempty" doc:"Events of the last hour that lead to less than others do, by note: names_nothing, unknown_type, require_unmet, unreadable. See /v1/events?note="`
+	Noted map[string]int64 `json:"noted,omitempty" doc:"Events of the last hour that lead to less than others do, by note: names_nothing, unknown_type, require_unmet, unreadable, scope_unusable. See /v1/events?note="`
 }
 
 type unconfiguredSource struct {

@@ -28,7 +28,7 @@ func (o *operator) registerEvents(api huma.API) {
 type redriveEventsInput struct {
 	Body struct {
 		Source string    `json:"source" doc:"The source, as configured."`
-		Note   string    `json:"note" enum:"names_nothing,unknown_type,require_unmet,unreadable" doc:"Events with this note."`
+		Note   string    `json:"note" enum:"names_nothing,unknown_type,require_unmet,unreadable,scope_unusable" doc:"Events with this note."`
 		Type   string    `json:"type,omitempty" doc:"Only events of this type."`
 		From   time.Time `json:"from,omitzero" doc:"Received not before, RFC 3339."`
 		To     time.Time `json:"to,omitzero" doc:"Received before, RFC 3339."`

@@ -27,7 +27,7 @@ func TestTheSimulatorAnswersTheDefinition(t *testing.T) {
 			require.NoError(t, err)
 			t.Cleanup(c.Close)
 			require.NoError(t, c.Probe(t.Context()))
-			_, err = c.EventsPage(t.Context(), "s", time.Now().Add(-time.Hour), "", "test")
+			_, err = c.EventsPage(t.Context(), provider.EventsKey{Source: "s"}, time.Now().Add(-time.Hour), "", "test")
 			require.NoError(t, err)
 			_, err = c.Webhooks(t.Context(), "test")
 			require.NoError(t, err)

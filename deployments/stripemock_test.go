@@ -141,7 +141,7 @@ func TestStripeMockAnswersTheDefinition(t *testing.T) {
 	}
 	t.Run("what is no entity", func(t *testing.T) {
 		require.NoError(t, r.Probe(t.Context()))
-		events, err := r.EventsPage(t.Context(), "stripe", time.Now().Add(-time.Hour), "", "contract")
+		events, err := r.EventsPage(t.Context(), provider.EventsKey{Source: "stripe"}, time.Now().Add(-time.Hour), "", "contract")
 		require.NoError(t, err)
 		require.Len(t, events.Events, 1)
 		hooks, err := r.Webhooks(t.Context(), "contract")

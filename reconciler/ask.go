@@ -26,7 +26,7 @@ type API interface {
 	// ListPage asks for one page of the entities of a kind.
 	ListPage(ctx context.Context, key provider.ListKey, cursor, why string) (*provider.ListPage, error)
 	// EventsPage asks for one page of the events the provider has kept.
-	EventsPage(ctx context.Context, source string, since time.Time, cursor, why string) (*provider.EventsPage, error)
+	EventsPage(ctx context.Context, key provider.EventsKey, since time.Time, cursor, why string) (*provider.EventsPage, error)
 	// Webhooks asks for the webhooks the provider sends.
 	Webhooks(ctx context.Context, why string) ([]provider.Webhook, error)
 	// Probe asks something that any accepted caller may ask.
@@ -76,6 +76,9 @@ type finder struct {
 	// condition is the condition of the source, shared by all its callers in this
 	// process.
 	condition *condition.Source
+	// scopes knows which scopes of the source refuse us, shared likewise. Nil: it has
+	// none.
+	scopes *condition.Scopes
 	// alert raises an alert. May be nil.
 	alert func(alert.Alert)
 	// loop is told that work goes on, and what it waits for. May be nil.

@@ -37,13 +37,21 @@ func (s *survey) check(ctx context.Context, ref event.Ref, before *storage.Docum
 // lookAt asks for one entity. It returns no error for an entity that is gone.
 func (s *survey) lookAt(ctx context.Context, ref event.Ref) (observation, error) {
 	seen := observation{ref: ref}
+	scope := s.def.ScopeOf(ref)
+	if err := s.scopes.Recent(scope); err != nil {
+		return seen, err
+	}
 	state, err := ask(ctx, s.finder, &s.calls, request[*provider.Snapshot]{ref.Key.Kind, s.class(), func(ctx context.Context) (*provider.Snapshot, error) {
 		seen.at = s.now()
 		return s.api.Fetch(ctx, ref, s.why())
 	}})
-	if fate.Is(err, fate.Refused) {
+	refused, asking := s.refusedScope(ctx, scope, err)
+	switch {
+	case asking != nil:
+		return seen, asking
+	case fate.Is(err, fate.Refused) && !refused:
 		s.refusals++
-	} else {
+	default:
 		s.refusals = 0
 	}
 	if err == nil {
@@ -55,6 +63,10 @@ func (s *survey) lookAt(ctx context.Context, ref event.Ref) (observation, error)
 }
 
 func (s *survey) failedCheck(ref event.Ref, err error) {
+	if s.scopes.Recent(s.def.ScopeOf(ref)) != nil {
+		s.counts["refused_scope_checks"]++ // an alert has been raised
+		return
+	}
 	s.counts["failed_checks"]++
 	s.log.Warn("an entity could not be checked", "source", s.name, "entity", ref.Key.String(), "error", err)
 }

@@ -152,6 +152,7 @@
 //	  gapslong.go       events too long for the log
 //	  gapsmark.go       the mark, and what keeps it
 //	  gapsorder.go      times and order of the provider's list, checked
+//	scopes.go         the accounts that a platform sees: their lists of events, and those that refuse us
 //
 //	judge.go          the verdict
 //	  derived.go        differences that a refresh on its way explains

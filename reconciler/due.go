@@ -23,7 +23,11 @@ func (s *survey) single(ctx context.Context, under *provider.Kind, kinds []*prov
 		if k.Shape == provider.ShapeEntity || !s.wants(k) {
 			continue
 		}
-		ref, err := s.def.Ref(event.Key{Source: s.name, Kind: k.Name, ID: id}, parents)
+		own := id
+		if k.IDKey == "" { // one of the scope
+			own = provider.RootID
+		}
+		ref, err := s.def.Ref(event.Key{Source: s.name, Kind: k.Name, ID: own}, parents)
 		if err != nil {
 			continue // the parent's id is not valid in a path, so no request can name it
 		}

@@ -41,7 +41,7 @@ func (s *survey) listRoot(ctx context.Context, k *provider.Kind, at *place, each
 	}
 	if leads {
 		err := s.untilBelieved(ctx, k, at, func() (int, error) {
-			ids, err := s.elements(ctx, k)
+			ids, err := s.elements(ctx, k, nil)
 			each(ids...)
 			return len(ids), err
 		})
@@ -114,13 +114,17 @@ func (s *survey) wasEmptied(ctx context.Context, k *provider.Kind) (bool, error)
 	return true, nil
 }
 
+// mostLiving is among how many entities one is looked for that a root list should show:
+// those within scopes are in other lists.
+const mostLiving = 100
+
 // hadElements reports whether the mirror knows anything that the list of a kind
 // should show.
 func (s *survey) hadElements(ctx context.Context, k *provider.Kind) (had bool, err error) {
 	err = s.persist(ctx, "read what lives", func() error {
 		if k.Shape == provider.ShapeEntity {
-			docs, err := s.store.Living(ctx, s.name, k.Name, 1)
-			had = len(docs) > 0
+			docs, err := s.store.Living(ctx, s.name, k.Name, mostLiving)
+			had = slices.ContainsFunc(docs, func(d *storage.Document) bool { return !k.InScopes() || d.Key.Under == "" })
 			return err
 		}
 		doc, err := s.store.Entity(ctx, event.Key{Source: s.name, Kind: k.Name, ID: provider.RootID})

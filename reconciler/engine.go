@@ -54,30 +54,30 @@ func (e *engine) gaps(ctx context.Context, t *storage.Task, save saver) error {
 	if err != nil {
 		return err
 	}
+	within := &scopeSearch{engine: e, task: t, own: g}
 	if t.ID != gapsID(t.Source) {
-		return g.once(ctx)
+		if err := g.once(ctx); err != nil {
+			return err
+		}
+		return within.each(ctx, func(g *gaps) error { return g.once(ctx) })
 	}
+	var inScopes error // what was wrong in some scope
 	for {
 		begun := f.now()
-		problem := g.round(ctx)
+		shown, problem := g.attempt(ctx)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		if errors.Is(problem, errTask) {
 			return problem
 		}
-		shown := problem
-		switch {
-		case errors.Is(problem, errCut):
-			f.log.Info("the list of events is longer than one reading may be; the next reading continues", "source", f.name, "mark", g.state.Mark)
-			shown = nil
-		case problem != nil:
-			f.log.Warn("the search for missed events failed; it is tried again", "source", f.name, "error", problem)
-			g.failing(problem)
-		default:
-			shown = g.wrong()
+		if shown == nil {
+			shown = inScopes
 		}
 		if err := g.note(ctx, shown); err != nil {
+			return err
+		}
+		if inScopes, err = within.attempt(ctx); err != nil {
 			return err
 		}
 		f.loop.Waiting("the next search")
@@ -85,6 +85,29 @@ func (e *engine) gaps(ctx context.Context, t *storage.Task, save saver) error {
 			return ctx.Err()
 		}
 	}
+}
+
+// attempt reads the list once, and says what is wrong: problem is why it could not be
+// read, shown what an operator is to see of that or of what was found. A scope that refuses
+// us is no problem.
+func (g *gaps) attempt(ctx context.Context) (shown, problem error) {
+	problem = g.round(ctx)
+	if ctx.Err() != nil || errors.Is(problem, errTask) {
+		return nil, problem
+	}
+	if refused, err := g.refusedScope(ctx, g.scope, problem); refused || err != nil {
+		return nil, err
+	}
+	switch {
+	case errors.Is(problem, errCut):
+		g.log.Info("the list of events is longer than one reading may be; the next reading continues", "source", g.name, "scope", g.scope, "mark", g.state.Mark)
+		return nil, problem
+	case problem != nil:
+		g.log.Warn("the search for missed events failed; it is tried again", "source", g.name, "scope", g.scope, "error", problem)
+		g.failing(problem)
+		return problem, problem
+	}
+	return g.wrong(), nil
 }
 
 // errTask marks an error of saving a task: this replica does not have it any more.
@@ -138,6 +161,9 @@ func (g *gaps) once(ctx context.Context) error {
 				return err
 			}
 			continue
+		}
+		if refused, asking := g.refusedScope(ctx, g.scope, err); refused || asking != nil {
+			return asking
 		}
 		if err != nil {
 			return err

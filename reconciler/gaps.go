@@ -64,7 +64,9 @@ type gapState struct {
 // search until then. The order of the list is checked too; see gapsorder.go.
 type gaps struct {
 	*finder
-	task  string
+	task string
+	// scope is the scope whose list is read. "": that of the source itself.
+	scope string
 	state gapState
 	// since is where a requested search begins. Zero: at the mark.
 	since  time.Time
@@ -266,7 +268,7 @@ func (g *gaps) passed(ctx context.Context, reached, horizon time.Time, kept time
 
 func (g *gaps) read(ctx context.Context, since time.Time, cursor string) (*provider.EventsPage, error) {
 	page, err := ask(ctx, g.finder, &g.calls, request[*provider.EventsPage]{"events", event.Reconcile, func(ctx context.Context) (*provider.EventsPage, error) {
-		return g.api.EventsPage(ctx, g.name, since, cursor, "gaps-"+g.name)
+		return g.api.EventsPage(ctx, provider.EventsKey{Source: g.name, Scope: g.scope}, since, cursor, "gaps-"+g.name)
 	}})
 	if err != nil {
 		return nil, err

@@ -120,7 +120,9 @@ var errCut = errors.New("the next reading continues from the mark")
 // wrong returns what is wrong after a reading that came to its end.
 func (g *gaps) wrong() error {
 	g.alertedFailing = false
-	g.metrics.GapsBlocked.WithLabelValues(g.name).Set(0)
+	if g.scope == "" { // which is read before the scopes
+		g.metrics.GapsBlocked.WithLabelValues(g.name).Set(0)
+	}
 	if err := g.stuck(); err != nil {
 		return err
 	}

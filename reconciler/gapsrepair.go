@@ -163,10 +163,15 @@ func (g *gaps) record(ctx context.Context, missed []*event.Event) error {
 }
 
 // sinceTheLogBegan leaves out events from before the source's first row in the log. The
-// first search reaches back to them: they are fetched, and were not missed.
+// first search reaches back to them: they are fetched, and were not missed. So are all that
+// the first search in a scope finds, which may be from before the platform knew it.
 func (g *gaps) sinceTheLogBegan(ctx context.Context, missed []*event.Event) ([]*event.Event, error) {
 	if g.task != gapsID(g.name) || !g.state.Complete.IsZero() {
 		return missed, nil
+	}
+	if g.scope != "" {
+		g.counts["first"] += int64(len(missed))
+		return nil, nil
 	}
 	byTime := slices.SortedFunc(slices.Values(missed), func(a, b *event.Event) int { return a.CreatedAt.Compare(b.CreatedAt) })
 	var failed error

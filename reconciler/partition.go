@@ -2,6 +2,7 @@ package reconciler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/storage"
 )
@@ -56,6 +58,8 @@ type partitionState struct {
 	// ids that are in none yet.
 	Chunks  int      `json:"chunks,omitempty"`
 	Pending []string `json:"pending,omitempty"`
+	// Scope is the scope whose events are being read. "": those of none.
+	Scope string `json:"scope,omitempty"`
 	// After is the id up to which entities were checked.
 	After string `json:"after,omitempty"`
 	// Failed are the lists that could not be read whole, Lost the first of them
@@ -245,11 +249,32 @@ func partitionTask(sweep, name, source string, spec partitionSpec, now time.Time
 // events has workers fetch the entities that an event since Since names and the
 // mirror has not verified after the event. The provider's clock may be off by minutes.
 func (p *partition) events(ctx context.Context, at *place) error {
+	scopes, err := p.knownScopes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, scope := range append([]string{""}, scopes...) {
+		if scope < p.state.Scope {
+			continue // read before
+		}
+		if scope != p.state.Scope {
+			p.state.Scope, *at = scope, place{}
+		}
+		err := p.eventsOf(ctx, scope, at)
+		if refused, asking := p.refusedScope(ctx, scope, err); asking != nil || err != nil && !refused {
+			return errors.Join(asking, err)
+		}
+	}
+	return nil
+}
+
+// eventsOf is events for the list of one scope, or for that of none.
+func (p *partition) eventsOf(ctx context.Context, scope string, at *place) error {
 	const skew = 5 * time.Minute
 	cursors := provider.Cursors{Max: p.settings.MaxPages}
 	for {
 		page, err := ask(ctx, p.finder, &p.calls, request[*provider.EventsPage]{"events", p.class(), func(ctx context.Context) (*provider.EventsPage, error) {
-			return p.api.EventsPage(ctx, p.name, p.spec.Since, at.Cursor, p.why())
+			return p.api.EventsPage(ctx, provider.EventsKey{Source: p.name, Scope: scope}, p.spec.Since, at.Cursor, p.why())
 		}})
 		if ctx.Err() == nil && err != nil && at.mayRestart(err, cursors.Pages() > 1) {
 			p.log.Info("a page of the list of events was refused or is too long; it is read from its beginning again", "source", p.name, "error", err)
@@ -258,7 +283,9 @@ func (p *partition) events(ctx context.Context, at *place) error {
 			continue
 		}
 		if err != nil {
-			p.listBlocked("events", err)
+			if scope == "" || !fate.Is(err, fate.Refused) {
+				p.listBlocked("events", err)
+			}
 			return err
 		}
 		if len(page.Unread) > 0 {

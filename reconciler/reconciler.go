@@ -113,8 +113,9 @@ type Reconciler struct {
 type source struct {
 	Source
 	rate atomic.Pointer[stream.Rate]
-	// condition is made with the first finder.
+	// condition and scopes are made with the first finder.
 	condition *condition.Source
+	scopes    *condition.Scopes
 	once      sync.Once
 }
 
@@ -167,8 +168,8 @@ func (r *Reconciler) finder(s *source, loop *telemetry.Loop) *finder {
 		rate: func() stream.Rate { return *s.rate.Load() }, settings: s.Settings, retain: r.RetainEvents, owner: r.ID,
 		now: r.Now, log: r.Logger, metrics: r.Metrics, pace: r.pace, loop: loop, alert: r.Alert,
 	}
-	s.once.Do(func() { s.condition = f.newCondition() })
-	f.condition = s.condition
+	s.once.Do(func() { s.condition, s.scopes = f.newCondition(), f.newScopes() })
+	f.condition, f.scopes = s.condition, s.scopes
 	return f
 }
 

@@ -177,7 +177,16 @@ func (s *survey) list(ctx context.Context, k *provider.Kind, parents map[string]
 			}
 		}
 		if err != nil {
-			s.listFailed(k, parents, fmt.Errorf("page %d: %w", at.Pages+1, err))
+			refused, askErr := s.refusedScope(ctx, s.def.ScopeOfList(key), err)
+			switch {
+			case askErr != nil:
+				return askErr
+			case refused:
+				s.counts["refused_scope_lists"]++
+				s.doubt(k, parents) // the scope shows nothing of what it has
+			default:
+				s.listFailed(k, parents, fmt.Errorf("page %d: %w", at.Pages+1, err))
+			}
 			return nil
 		}
 		at.Pages, fresh = at.Pages+1, true
@@ -222,10 +231,10 @@ func (s *survey) unread(k *provider.Kind, elements []error) bool {
 	return true
 }
 
-// elements asks for a root list and returns the ids of its elements. A list that fails
-// is noted and is no error.
-func (s *survey) elements(ctx context.Context, k *provider.Kind) ([]string, error) {
-	ref := event.Ref{Key: event.Key{Source: s.name, Kind: k.Name, ID: provider.RootID}}
+// elements asks for a root list, or that of a scope, and returns the ids of its elements. A
+// list that fails is noted and is no error.
+func (s *survey) elements(ctx context.Context, k *provider.Kind, parents map[string]string) ([]string, error) {
+	ref := k.Ref(s.name, provider.RootID, parents)
 	state, err := ask(ctx, s.finder, &s.calls, request[*provider.Snapshot]{k.Name, s.class(), func(ctx context.Context) (*provider.Snapshot, error) {
 		return s.api.Fetch(ctx, ref, s.why())
 	}})
@@ -233,12 +242,12 @@ func (s *survey) elements(ctx context.Context, k *provider.Kind) ([]string, erro
 		return nil, ctx.Err()
 	}
 	if err != nil {
-		s.listFailed(k, nil, err)
+		s.listFailed(k, parents, err)
 		return nil, nil
 	}
 	ids, unread := s.def.Elements(k.Name, state.Raw)
 	if s.unread(k, unread) {
-		s.listPartial(k, nil)
+		s.listPartial(k, parents)
 	}
 	return ids, nil
 }
@@ -260,6 +269,9 @@ func (s *survey) below(ctx context.Context, k *provider.Kind, id string, above m
 	parents := parentsUnder(k, id, above)
 	if *child == 0 && at.Cursor == "" {
 		if err := s.single(ctx, k, kinds, id, parents); err != nil {
+			return err
+		}
+		if err := s.belowElements(ctx, kinds, parents); err != nil {
 			return err
 		}
 	}

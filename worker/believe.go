@@ -21,6 +21,9 @@ func (s *source) noteAnswer(e entity.Report) {
 		s.failed.End()
 		s.condition.Throttle.Answered(k)
 		s.kinds.answered(e.Ref, err == nil)
+		if s.scopes != nil {
+			s.scopes.Answered(s.Definition.ScopeOf(e.Ref))
+		}
 	}
 	switch {
 	case !known:

@@ -45,6 +45,8 @@
 //	undefined.go  kinds that only a newer definition has
 //	refusedkind.go
 //	              kinds that our key may not read
+//	refusedscope.go
+//	              connected accounts that took back their permission
 //
 // What many of them use:
 //

@@ -69,9 +69,10 @@ func (w *Worker) flag(what string, e *event.Event) {
 // saidOf are the log lines of notes. Events that name nothing are flagged as unnamed,
 // which has a line.
 var saidOf = map[event.Note]string{
-	event.UnknownType:  "events of this type are unknown to the definition; what they name by known ids is followed, the rest is found by sweeps only",
-	event.RequireUnmet: "events of this type lack a value that the definition requires (envelope.require); they are kept and not followed",
-	event.Unreadable:   "events came among others in one request and cannot be read; they are kept with the reason and not followed",
+	event.UnknownType:   "events of this type are unknown to the definition; what they name by known ids is followed, the rest is found by sweeps only",
+	event.RequireUnmet:  "events of this type lack a value that the definition requires (envelope.require); they are kept and not followed",
+	event.ScopeUnusable: "events of this type have something in the place of their account's id (api.scope) that can be none; they are kept and not followed",
+	event.Unreadable:    "events came among others in one request and cannot be read; they are kept with the reason and not followed",
 }
 
 // note counts an event with a note and logs the first of its type.

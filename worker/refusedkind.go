@@ -73,9 +73,14 @@ func listOf(k *provider.Kind, source string, parents map[string]string) (key pro
 	return provider.ListKey{Source: source, Kind: k.Name, Parents: parents}, name, k.ListableUnder(parents)
 }
 
-// refusal returns the error of an entity whose kind was refused a moment ago, nil if it
-// was not.
+// refusal returns the error of an entity whose scope or kind was refused a moment ago,
+// nil if neither was.
 func (s *source) refusal(ref event.Ref, now time.Time) error {
+	if s.scopes != nil {
+		if err := s.scopes.Recent(s.Definition.ScopeOf(ref)); err != nil {
+			return err
+		}
+	}
 	_, name, _ := listOf(s.Definition.Kind(ref.Key.Kind), s.Name, ref.Parents)
 	r, _ := s.kinds.recent(name, now)
 	return r.err

@@ -40,6 +40,7 @@ type source struct {
 	answers  condition.Answers // for known entities
 	evidence *evidence
 	kinds    refusedKinds
+	scopes   *condition.Scopes // nil: the source has none
 }
 
 func newSource(w *Worker, o Source) *source {
@@ -56,6 +57,7 @@ func newSource(w *Worker, o Source) *source {
 		Probe:      func(ctx context.Context) error { return s.Client.Probe(ctx) },
 		ProbeEvery: probesEvery, Answering: s.evidence.witnesses.Changed,
 	})
+	s.scopes = newScopes(w, o)
 	s.rate.Store(&o.Rate)
 	return s
 }

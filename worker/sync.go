@@ -93,7 +93,7 @@ func (r *run) consult(ctx context.Context, e entity.Consult) (result entity.Resu
 		result.Yes = src.isDown(ctx)
 	case fate.Refusing:
 		if result.Yes = src.condition.IsIll(ctx, src.condition.Prober.Ask); !result.Yes {
-			result.OfKind, result.Err = src.refusesKind(ctx, e)
+			result.OfKind, result.Err = src.refusesMore(ctx, e)
 		}
 	case fate.Overasked:
 		result.Yes = src.condition.Overasked(ctx, e.Key, e.Err, src.condition.Prober.Recent)

@@ -29,6 +29,8 @@ type Plan struct {
 	Provider string
 	// Definition is the file of the provider's definition. "": the built-in one.
 	Definition string
+	// Scoped: the source reads the accounts connected to it too.
+	Scoped bool
 	// Dir is where everything is kept. "": a fresh directory that goes with the
 	// fleet.
 	Dir string
@@ -131,13 +133,14 @@ sources:
     api_url: http://%s/v1
     api_key: %s
     webhook_secrets: [%s]
+    scoped: %t
     settings: %s
     rate: {limit: %d, per: 1s, concurrency: %d}
     reconcile: %s
 retry: {first: %s, cap: %s, attempts: %d}
 log: {level: %s}
 %s
-`, redis, p.LeaseTTL, store, p.bulk(), p.Shards, Token, Source, orDefault(p.Definition, p.Provider), simulator, APIKey, WebhookSecret, p.sourceSettings(),
+`, redis, p.LeaseTTL, store, p.bulk(), p.Shards, Token, Source, orDefault(p.Definition, p.Provider), simulator, APIKey, WebhookSecret, p.Scoped, p.sourceSettings(),
 		p.Rate, p.Concurrency, p.Reconcile, p.First, p.Cap, p.Attempts, p.Level, p.Settings)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return "", fmt.Errorf("write settings: %w", err)

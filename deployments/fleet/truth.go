@@ -87,7 +87,11 @@ func (f *Fleet) comparison(ctx context.Context) (*comparison, error) {
 
 // Definition is the one of the fleet's provider.
 func (f *Fleet) Definition() (*provider.Definition, error) {
-	return provider.Load(orDefault(f.plan.Definition, f.plan.Provider))
+	d, err := provider.Load(orDefault(f.plan.Definition, f.plan.Provider))
+	if err != nil || !f.plan.Scoped {
+		return d, err
+	}
+	return d.Scoped()
 }
 
 func (c *comparison) compare(ctx context.Context, doc *storage.Document) error {

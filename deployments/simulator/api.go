@@ -69,7 +69,7 @@ func (a *api) item(k *kind, r *http.Request) (any, error) {
 	defer a.world.mu.RUnlock()
 	e := a.world.find(k.name, id)
 	now := a.clock()
-	if e == nil || a.chaos.hides(e, now) {
+	if e == nil || a.chaos.hides(e, now) || e.links[connected] != r.Header.Get(accountHeader) {
 		return nil, a.dialect.unknown(k, id)
 	}
 	if k.parent != "" && e.parent() != r.PathValue("parent") {
@@ -113,7 +113,7 @@ func (a *api) singleton(k *kind, r *http.Request) (any, error) {
 	if err := a.locked(k, id, a.clock()); err != nil {
 		return nil, err
 	}
-	if e := a.world.find(k.name, id); e != nil {
+	if e := a.world.find(k.name, id); e != nil && r.Header.Get(accountHeader) == "" {
 		return a.chaos.seen(e, a.clock()).State, nil
 	}
 	return json.RawMessage(k.empty), nil

@@ -25,6 +25,9 @@ func (s *Simulator) control() http.Handler {
 	m.HandleFunc("POST /_sim/drift", handle(s.serveDrift))
 	m.HandleFunc("DELETE /_sim/entities/{kind}/{id}", handle(s.serveRemove))
 	m.HandleFunc("POST /_sim/entities/{kind}/{id}/move", handle(s.serveMove))
+	m.HandleFunc("POST /_sim/accounts", handle(s.serveConnect))
+	m.HandleFunc("POST /_sim/accounts/{id}/stir", handle(s.serveStir))
+	m.HandleFunc("POST /_sim/accounts/{id}/deauthorize", handle(s.serveDeauthorize))
 	return m
 }
 

@@ -68,6 +68,11 @@
 // of their own and name their twin. Nothing can be expanded, and of the filters of
 // lists those that this package needs exist. Most kinds are lists that stay empty.
 //
+// POST /_sim/accounts connects an account that has customers and invoices of its own
+// (stripe_connect.go). They are found with the header Stripe-Account alone, as are their
+// lists and events, and their events have account. After POST
+// /_sim/accounts/{id}/deauthorize each request for the account is a 403.
+//
 // # Controls
 //
 //	GET    /_sim/truth?kind=&after=     JSON lines: every entity as it is now

@@ -11,14 +11,14 @@ func (c *change) move(e *entity, parent string) { c.link(e, e.kind.parent, paren
 
 // list puts an entity at the end of the list of its parent.
 func (w *world) list(e *entity) {
-	e.listed = e.parent()
+	e.listed = e.listUnder()
 	l := listKey{e.kind.name, e.listed}
 	w.lists[l] = append(w.lists[l], e)
 }
 
 // relist puts an entity that has moved into the list of its parent.
 func (w *world) relist(e *entity) {
-	if e.listed == e.parent() || w.find(e.kind.name, e.id) == nil {
+	if e.listed == e.listUnder() || w.find(e.kind.name, e.id) == nil {
 		return
 	}
 	from := w.lists[listKey{e.kind.name, e.listed}]

@@ -62,7 +62,7 @@ func admitStripe(a *api, r *http.Request) error {
 	case a.key != "" && key != a.key:
 		return refuse(http.StatusUnauthorized, "Invalid API Key provided")
 	}
-	return nil
+	return a.admitAccount(r)
 }
 
 // stripeError is Stripe's error.
@@ -215,7 +215,7 @@ func (a *api) inside(r *http.Request, q stripeQuery, k *kind, id string, element
 	a.world.mu.RLock()
 	defer a.world.mu.RUnlock()
 	e := a.world.find(k.name, id)
-	if e == nil || e.current().Deleted {
+	if e == nil || e.current().Deleted || e.links[connected] != r.Header.Get(accountHeader) {
 		return nil, unknownStripe(k, id)
 	}
 	if err := a.locked(k, id, a.clock()); err != nil {
@@ -308,7 +308,10 @@ func (a *api) stripeEvents(r *http.Request) (any, error) {
 	}
 	a.world.mu.RLock()
 	defer a.world.mu.RUnlock()
-	asked := eventQuery{since: a.clock().Add(-stripeKeeps), passes: func(n *notice) bool { return q.created.has(n.CreatedAt.Unix()) && q.wantsType(n.Type) }}
+	account := r.Header.Get(accountHeader)
+	asked := eventQuery{since: a.clock().Add(-stripeKeeps), passes: func(n *notice) bool {
+		return n.Context[connected] == account && q.created.has(n.CreatedAt.Unix()) && q.wantsType(n.Type)
+	}}
 	if q.created.atLeast > asked.since.Unix() {
 		asked.since = time.Unix(q.created.atLeast, 0)
 	}

@@ -20,6 +20,7 @@ import (
 type stripeEvent struct {
 	ID         string          `json:"id"`
 	Object     string          `json:"object"`
+	Account    string          `json:"account,omitempty"`
 	APIVersion string          `json:"api_version"`
 	Created    int64           `json:"created"`
 	Data       stripeEventData `json:"data"`
@@ -54,8 +55,15 @@ func writeStripeEvent(c *change, n *notice, about *entity, _ func(string) string
 		previous = changed(about.current().State, d.state)
 	}
 	n.Context = map[string]string{aboutKind: about.kind.name, aboutID: about.id}
+	account := about.links[connected]
+	if about.kind.name == "account" {
+		account = about.id
+	}
+	if account != "" {
+		n.Context[connected] = account
+	}
 	n.Body = c.encode(stripeEvent{
-		ID: n.ID, Object: "event", APIVersion: stripeVersion, Created: n.CreatedAt.Unix(),
+		ID: n.ID, Object: "event", Account: account, APIVersion: stripeVersion, Created: n.CreatedAt.Unix(),
 		Data:     stripeEventData{Object: stripeShown(about.kind, d.state), Previous: previous},
 		Livemode: true, Pending: 1, Type: n.Type,
 	})
@@ -86,10 +94,11 @@ func readStripeEvent(text json.RawMessage) (*notice, error) {
 	if object.ID == "" {
 		object.ID = rootID
 	}
-	return &notice{
-		ID: body.ID, Type: body.Type, CreatedAt: time.Unix(body.Created, 0).UTC(),
-		Context: map[string]string{aboutKind: object.Object, aboutID: object.ID},
-	}, nil
+	context := map[string]string{aboutKind: object.Object, aboutID: object.ID}
+	if body.Account != "" {
+		context[connected] = body.Account
+	}
+	return &notice{ID: body.ID, Type: body.Type, CreatedAt: time.Unix(body.Created, 0).UTC(), Context: context}, nil
 }
 
 // thinEvent is an event that names its object and has no data.
@@ -121,8 +130,13 @@ func thinStripeEvent(k *kind, n *notice) json.RawMessage {
 	if k.shape == single {
 		url += "/" + n.Context[aboutID]
 	}
+	var context *string
+	if account := n.Context[connected]; account != "" {
+		context = &account
+	}
 	body, _ := json.Marshal(thinEvent{ // texts alone
-		ID: fmt.Sprintf("evt_thin_%016x", hashOf(n.ID)), Object: "v2.core.event",
+		Context: context,
+		ID:      fmt.Sprintf("evt_thin_%016x", hashOf(n.ID)), Object: "v2.core.event",
 		Created: n.CreatedAt.Format("2006-01-02T15:04:05.000Z"), Livemode: true,
 		Related:  thinObject{ID: n.Context[aboutID], Type: k.name, URL: url},
 		Snapshot: n.ID, Type: "v1." + n.Type,

@@ -101,8 +101,12 @@ func (a *api) stripeList(k *kind, r *http.Request) (any, error) {
 	if err := a.parentKnown(k, r); err != nil {
 		return nil, err
 	}
-	list, after := a.world.under(k.name, r.PathValue("parent")), int64(0)
-	passes := func(e *entity) bool { return q.matches(k, e.current().State) }
+	under := r.PathValue("parent")
+	if k.parent == "" {
+		under = r.Header.Get(accountHeader)
+	}
+	list, after := a.world.under(k.name, under), int64(0)
+	passes := func(e *entity) bool { return e.links[deauthorized] == "" && q.matches(k, e.current().State) }
 	if q.after != "" {
 		e := a.world.find(k.name, q.after)
 		i := slices.Index(list, e)

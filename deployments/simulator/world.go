@@ -93,6 +93,15 @@ func (e *entity) asOf(t time.Time) *version {
 // parent is the id its path goes through.
 func (e *entity) parent() string { return e.links[e.kind.parent] }
 
+// listUnder names the list that has it: that of its parent or, of what is in no path, that
+// of the connected account it belongs to.
+func (e *entity) listUnder() string {
+	if e.kind.parent != "" {
+		return e.parent()
+	}
+	return e.links[connected]
+}
+
 // link is the id it has or belongs to under a word of contexts.
 func (e *entity) link(word string) string {
 	if word == e.kind.word() {

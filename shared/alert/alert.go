@@ -3,6 +3,7 @@ package alert
 import (
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -27,6 +28,7 @@ const (
 	RequireUnmet Kind = "require_unmet" // all events of ten minutes lack a value that the definition requires
 	Identity     Kind = "identity"      // redis and the database are not of one fleet
 	KindRefused  Kind = "kind_refused"  // the provider accepts our key and refuses one kind
+	ScopeRefused Kind = "scope_refused" // the provider accepts our key and refuses one scope
 	NoWorker     Kind = "no_worker"     // a source has work and no worker is alive
 	RedisUnsafe  Kind = "redis_unsafe"  // redis is set, or holds something, so that work may be lost or held up
 )
@@ -45,6 +47,7 @@ var said = map[Kind]string{
 	RequireUnmet: "no event has the values that the definition requires; none is followed",
 	Identity:     "redis and the database are not of one fleet: nothing is read or written until they are",
 	KindRefused:  "the provider refuses one kind, whose entities wait",
+	ScopeRefused: "an account refuses us; what belongs to it waits",
 	NoWorker:     "no worker is alive, and work waits",
 	RedisUnsafe:  "redis is not as it must be for the queue",
 }
@@ -68,6 +71,15 @@ type Alert struct {
 	// Warning is the log line, at level WARN. "": the line of the kind, at level
 	// ERROR.
 	Warning string `json:"-"`
+}
+
+// ScopeIsRefused is the alert about a scope that refuses us, which is an entity of a kind.
+func ScopeIsRefused(source, kind, scope string, err error) Alert {
+	cause, _, _ := strings.Cut(err.Error(), "\n")
+	return Alert{
+		Kind: ScopeRefused, Source: source, Entity: source + "/" + kind + "/" + scope, Class: fate.Refused.String(),
+		Reason: cause + "; its documents stay as they are and its work waits until it lets us in again; then retry what is parked",
+	}
 }
 
 // Options configure Alerts.

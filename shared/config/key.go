@@ -116,6 +116,8 @@ func (f field) kind() string {
 		kind = "size"
 	case f.Type.Kind() == reflect.Int, f.Type.Kind() == reflect.Float64:
 		kind = "number"
+	case f.Type.Kind() == reflect.Bool:
+		kind = "true | false"
 	case f.Type.Kind() == reflect.Slice:
 		kind = "list"
 	case f.Type.Kind() == reflect.Map:

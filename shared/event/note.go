@@ -15,9 +15,12 @@ const (
 	RequireUnmet
 	// Unreadable: it came among others in one request and cannot be read.
 	Unreadable
+	// ScopeUnusable: what it has in the place of its scope's id is none, so that
+	// nothing may be asked for.
+	ScopeUnusable
 )
 
-var noteNames = [...]string{"", "names_nothing", "unknown_type", "require_unmet", "unreadable"}
+var noteNames = [...]string{"", "names_nothing", "unknown_type", "require_unmet", "unreadable", "scope_unusable"}
 
 // String returns the note's name, as in rows and metrics. "" of the zero Note.
 func (n Note) String() string {
@@ -38,4 +41,6 @@ func ParseNote(name string) Note {
 }
 
 // Notes returns all notes.
-func Notes() []Note { return []Note{NamesNothing, UnknownType, RequireUnmet, Unreadable} }
+func Notes() []Note {
+	return []Note{NamesNothing, UnknownType, RequireUnmet, Unreadable, ScopeUnusable}
+}

@@ -60,7 +60,8 @@ const (
 	NotAsked Answer = iota
 	No
 	Yes
-	// OfKind answers Refusing: neither the source nor this alone, but all of its kind.
+	// OfKind answers Refusing: neither the source nor this alone, but all of its kind
+	// or of its scope.
 	OfKind
 )
 
@@ -113,7 +114,7 @@ const (
 	ItsTurn
 	// Definition: a worker whose definition has the kind takes the work up.
 	Definition
-	// Permission: our key may read the kind.
+	// Permission: our key may read the kind, and enter the scope.
 	Permission
 )
 

@@ -32,6 +32,7 @@
 //	  back or that a limit is used up
 //	401, any other 403                   Refused      Refusing    wait                bury; park if it
 //	                                                                                  is all of the kind
+//	                                                                                  or of the scope
 //	404, 410 in the provider's shape     Gone                                         confirm
 //	  and still after gone_after:
 //	    the mirror has the entity,       Gone         Believable  tombstone           wait

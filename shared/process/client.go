@@ -38,8 +38,8 @@ func (c *Client) ListPage(ctx context.Context, key provider.ListKey, cursor, why
 }
 
 // EventsPage asks for one page of the events the provider has kept.
-func (c *Client) EventsPage(ctx context.Context, source string, since time.Time, cursor, why string) (*provider.EventsPage, error) {
-	return c.current.Load().EventsPage(ctx, source, since, cursor, why)
+func (c *Client) EventsPage(ctx context.Context, key provider.EventsKey, since time.Time, cursor, why string) (*provider.EventsPage, error) {
+	return c.current.Load().EventsPage(ctx, key, since, cursor, why)
 }
 
 // Webhooks asks for the webhooks the provider sends.
@@ -49,6 +49,11 @@ func (c *Client) Webhooks(ctx context.Context, why string) ([]provider.Webhook, 
 
 // Probe asks whether the provider accepts us.
 func (c *Client) Probe(ctx context.Context) error { return c.current.Load().Probe(ctx) }
+
+// ProbeScope asks whether the provider lets us into a scope.
+func (c *Client) ProbeScope(ctx context.Context, scope string) error {
+	return c.current.Load().ProbeScope(ctx, scope)
+}
 
 // Identity asks whose key it is.
 func (c *Client) Identity(ctx context.Context) (string, error) { return c.current.Load().Identity(ctx) }

@@ -54,3 +54,67 @@ func TestAnotherFormOfKeysIsRefused(t *testing.T) {
 		require.ErrorContains(t, err, "says ids: "+next+": write ids: "+now+" again, or configure the source under a new name and fill the mirror of that with: reconciler backfill")
 	}
 }
+
+// A source that was scoped is not started without: its documents would be asked for
+// at the platform, which does not have them. The other way round is no change of keys.
+func TestASourceThatIsNotScopedAnyMoreIsRefused(t *testing.T) {
+	c, err := config.Load(files(t, settings), nil)
+	require.NoError(t, err)
+	var out output
+	p := process.New("test", c, &out)
+	plain, err := provider.Builtin("stripe")
+	require.NoError(t, err)
+	scoped, err := plain.Scoped()
+	require.NoError(t, err)
+	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "tarn.db"), sqlite.Options{})
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, store.Close()) })
+	check := func(d *provider.Definition) error {
+		return p.CheckKeys(t.Context(), store, map[string]*provider.Definition{"stripe": d})
+	}
+	put := func(parents map[string]string) {
+		ref := scoped.Kind("customer").Ref("stripe", "cus_1", parents)
+		doc, err := store.Claim(t.Context(), ref)
+		require.NoError(t, err)
+		_, err = store.Write(t.Context(), &storage.Write{Ref: ref, Claim: doc.Claim, SentAt: time.Now(), Raw: []byte(`{}`), StateHash: "h"})
+		require.NoError(t, err)
+	}
+	put(nil)
+	require.NoError(t, check(plain))
+	require.NoError(t, check(scoped))
+	put(map[string]string{"account": "acct_1"})
+	require.NoError(t, check(scoped))
+	require.ErrorContains(t, check(plain), "source stripe: the mirror has documents within accounts (stripe/customer@acct_1/cus_1), and the source is not scoped: write scoped: true again")
+}
+
+func TestSourcesAreScoped(t *testing.T) {
+	source := func(provider, more string) string {
+		return `redis: {url: "redis://127.0.0.1:6379"}
+store: {url: "sqlite:///tmp/tarn.db"}
+sources:
+  one:
+    provider: ` + provider + `
+    api_url: https://api.example.com/v1
+    api_key: key
+    webhook_secrets: [a-secret-that-is-long-enough]
+` + more
+	}
+	for text, wrong := range map[string]string{
+		source("stripe", "    settings: {livemode: \"true\"}\n    scoped: true\n"):  "",
+		source("stripe", "    settings: {livemode: \"true\"}\n    scoped: false\n"): "",
+		source("stripe", "    settings: {livemode: \"true\"}\n    scoped: yes\n"):   `sources.one.scoped: "yes": want true or false`,
+		source("lemon", "    scoped: true\n"):                                       "sources.one.scoped: provider lemon has no scopes: leave scoped out",
+	} {
+		c, err := config.Load(files(t, text), nil)
+		var sources []process.Source
+		if err == nil {
+			sources, err = process.Sources(c)
+		}
+		if wrong != "" {
+			require.ErrorContains(t, err, wrong)
+			continue
+		}
+		require.NoError(t, err)
+		require.Equal(t, c.Sources["one"].Scoped, sources[0].Definition.ScopeKind() != nil)
+	}
+}

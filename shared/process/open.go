@@ -96,6 +96,12 @@ func definition(c *config.Config, source string) (*provider.Definition, error) {
 	if d, err = d.With(settings); err != nil {
 		return nil, c.Problem("sources."+source+".settings", "%w", err)
 	}
+	if !c.Sources[source].Scoped {
+		return d, nil
+	}
+	if d, err = d.Scoped(); err != nil {
+		return nil, c.Problem("sources."+source+".scoped", "%w", err)
+	}
 	return d, nil
 }
 

@@ -34,6 +34,7 @@ type apiSpec struct {
 	identity    identitySpec
 	events      eventsSpec
 	webhooks    webhooksSpec
+	scope       scopeSpec
 }
 
 // eventsSpec says where the provider lists its events. No path: nowhere.
@@ -186,13 +187,16 @@ func newHTTP(o ClientOptions) *http.Client {
 func (c *Client) Close() { c.http.CloseIdleConnections() }
 
 // Probe asks the definition's probe path: nil if the provider accepts us.
-func (c *Client) Probe(ctx context.Context) error {
+func (c *Client) Probe(ctx context.Context) error { return c.ProbeScope(ctx, "") }
+
+// ProbeScope asks the probe path within a scope: nil if the provider lets us into it.
+func (c *Client) ProbeScope(ctx context.Context, scope string) error {
 	path, rawQuery, _ := strings.Cut(c.def.api.probe, "?")
 	query, err := url.ParseQuery(rawQuery)
 	if err != nil {
 		return fate.Errorf(fate.Permanent, "probe: %w", err)
 	}
-	_, err = c.ask(ctx, call{kind: "probe", path: path, query: query, why: "probe"})
+	_, err = c.ask(ctx, call{kind: "probe", path: path, query: query, scope: scope, why: "probe"})
 	return err
 }
 
@@ -283,6 +287,8 @@ func (k *Kind) call(ref event.Ref) (call, error) {
 	if err != nil {
 		return call{}, err // says which parent is missing
 	}
+	// The key says which entity is meant, whatever parents a hint names.
+	out.scope = k.scopeIn(ref.Key)
 	return out, k.checkKey(ref.Key)
 }
 

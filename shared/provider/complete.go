@@ -81,7 +81,7 @@ func (c *Client) rest(ctx context.Context, k *Kind, part completion, from call) 
 	if err != nil {
 		return nil, fate.New(fate.Permanent, err)
 	}
-	call.kind, call.pages, call.why = k.Name+"."+part.at.String(), part.pages, from.why
+	call.kind, call.pages, call.scope, call.why = k.Name+"."+part.at.String(), part.pages, from.scope, from.why
 	if err := c.opts.Page(ctx); err != nil {
 		return nil, err
 	}

@@ -31,6 +31,7 @@ type Definition struct {
 	byName    map[string]*Kind
 	families  map[string]*family
 	scratch   *scratchPool
+	scoped    bool // see Scoped
 }
 
 // historySpec names the fields of an entry of an entity's history.
@@ -128,14 +129,16 @@ func (d *Definition) Roots() []*Kind {
 //
 // They need the id of that entity and the parents that its own request needs. A
 // parent that only the list of the entities needs is known there too, and may be
-// needed or not.
+// needed or not. Under each scope are the roots once more, those of the scope.
 func (d *Definition) Under(parent *Kind) []*Kind {
 	key := parent.UnderKey()
 	if key == "" {
 		return nil
 	}
 	must, may := append(slices.Clone(parent.ParentKeys), key), append(parent.needs(), key)
-	return d.kindsWhere(func(k *Kind) bool { return holdsAll(k.needs(), must) && holdsAll(may, k.needs()) })
+	return d.kindsWhere(func(k *Kind) bool {
+		return holdsAll(k.needs(), must) && holdsAll(may, k.needs()) || k.scope != "" && k.scope == key && len(k.needs()) == 0
+	})
 }
 
 // holdsAll reports whether all has every one of some names.

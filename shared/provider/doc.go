@@ -96,6 +96,36 @@
 // Keys never change: a definition that changes ids: of a kind with documents is
 // refused at the start.
 //
+// # Scopes
+//
+// A platform reads the accounts that are connected to it with its own key. Each event
+// says which account it is about, and a header of each request does. Such accounts are
+// scopes:
+//
+//	scope: {id: account, header: Stripe-Account, of: account}
+//
+// Scopes are off unless the source says scoped: true (see Scoped): the same file serves an
+// account without others. With them the scope is a parent before those of the path. It
+// qualifies every key, so that two scopes' equal ids are two entities, and it goes
+// with every request, taken from the key: a GET without the header would find nothing,
+// and a missing entity becomes a tombstone. The lists of a scope are under its entity of
+// the kind of (see Under), and each scope has a list of events (EventsKey).
+//
+// The platform's own are: what an event without a scope names; the scopes themselves;
+// and every kind whose path or parameters have the scope's id, as
+// /accounts/{account}/persons has, since such a request says which one it means. Their
+// keys are as ever, and they are asked for without the header. So a source that
+// becomes scoped keeps what it has.
+//
+// The id of a scope must be a token (RFC 9110): it goes into a header. An event with
+// something else there has the note "scope_unusable" and names nothing, since a request
+// for the platform instead would be for another entity. An event that the list of a
+// scope shows is of that scope. If its payload does not say so, the scope is kept
+// in Given.
+//
+// Kinds with ids: parents cannot be within scopes: their keys would have to tell
+// scope and parents apart.
+//
 // # What an event names
 //
 // An event is read for identifiers only. Its family says which ones. An unknown

@@ -50,13 +50,13 @@ func (d *Definition) Expects(eventType, kind string) (status string, ok bool) {
 	return status, ok
 }
 
-// entities returns what an event of that type with the scratch's ids names, the
+// entities returns what an event of that type and scope with the scratch's ids names, the
 // primary first, and the derived entities it makes stale. unnamed: the entity
 // the type is about is not among them, or nothing is. Those whose parents the
 // event does not give come last and without parents: see Complete.
-func (d *Definition) entities(source, eventType string, s *scratch) (named, derived []event.Ref, unnamed bool) {
+func (d *Definition) entities(source, eventType, scope string, s *scratch) (named, derived []event.Ref, unnamed bool) {
 	f := d.familyOf(eventType)
-	c := collector{source: source, ids: s.ids, refs: s.refs}
+	c := collector{source: source, ids: s.ids, refs: s.refs, scope: scope}
 	missed := false // a touch has named nothing
 	for i, t := range f.touches {
 		if len(t) == 0 {
@@ -103,7 +103,10 @@ func (d *Definition) NeedsParents(e *event.Event) bool {
 // may be to any entity that has the id.
 func (d *Definition) LacksParents(ref event.Ref) bool {
 	k := d.Kind(ref.Key.Kind)
-	return k != nil && len(k.ParentKeys) > 0 && (len(ref.Parents) == 0 || k.Qualified && ref.Key.Under == "")
+	if k == nil || len(k.ParentKeys) == 0 {
+		return false
+	}
+	return len(ref.Parents) == 0 || k.Qualified && ref.Key.Under == "" || len(ref.Parents) == 1 && k.scopeAmong(ref.Parents) != ""
 }
 
 // Complete fills in the parents that an event does not name, from known. An entity
@@ -192,11 +195,13 @@ type collector struct {
 	source string
 	ids    idSet
 	refs   []event.Ref
+	scope  string // "": the event is of none
 
 	// parents are those of parentKeys, the last asked for: a map is dear, and
 	// nearly all kinds have the same parent.
 	parents    map[string]string
 	parentKeys []string
+	scoped     bool // they have the scope
 }
 
 // first names the first of the kinds that the context has the ids for, and
@@ -224,7 +229,11 @@ func (c *collector) parentless(f *family, all []*Kind) {
 				continue // its family does not want it
 			}
 			id.taken = true
-			c.refs = append(c.refs, k.Ref(c.source, id.id, nil))
+			var scope map[string]string
+			if k.scope != "" && c.scope != "" {
+				scope = map[string]string{k.scope: c.scope}
+			}
+			c.refs = append(c.refs, k.Ref(c.source, id.id, scope))
 		}
 	}
 }
@@ -280,16 +289,18 @@ func (c *collector) ref(k *Kind) (event.Ref, bool) {
 	return k.Ref(c.source, id, parents), true
 }
 
-// parentsOf returns the ids of the parents the kind's path needs, nil if it
-// needs none, and whether they are all there.
+// parentsOf returns the ids of the parents the kind's path needs, and the scope of
+// the event if the kind is within scopes; nil if there are none. It also returns whether
+// they are all there.
 func (c *collector) parentsOf(k *Kind) (map[string]string, bool) {
-	if len(k.ParentKeys) == 0 {
+	scoped := k.scope != "" && c.scope != ""
+	if len(k.ParentKeys) == 0 && !scoped {
 		return nil, true
 	}
-	if slices.Equal(k.ParentKeys, c.parentKeys) {
+	if c.parents != nil && scoped == c.scoped && slices.Equal(k.ParentKeys, c.parentKeys) {
 		return c.parents, true
 	}
-	parents := make(map[string]string, len(k.ParentKeys))
+	parents := make(map[string]string, len(k.ParentKeys)+1)
 	for _, name := range k.ParentKeys {
 		parent := c.ids.find(name)
 		if parent == nil {
@@ -297,7 +308,10 @@ func (c *collector) parentsOf(k *Kind) (map[string]string, bool) {
 		}
 		parents[name] = parent.id
 	}
-	c.parents, c.parentKeys = parents, k.ParentKeys
+	if scoped {
+		parents[k.scope] = c.scope
+	}
+	c.parents, c.parentKeys, c.scoped = parents, k.ParentKeys, scoped
 	return parents, true
 }
 
@@ -313,11 +327,18 @@ func (d *Definition) Ref(key event.Key, parents map[string]string) (event.Ref, e
 	if named, ok := k.ParentsIn(key); ok && len(parents) == 0 {
 		parents = named
 	}
+	scope := k.scopeAmong(parents)
+	if scope == "" {
+		scope = k.scopeIn(key)
+	}
 	var needed map[string]string
-	if len(k.ParentKeys) > 0 {
-		needed = make(map[string]string, len(k.ParentKeys))
+	if len(k.ParentKeys) > 0 || scope != "" {
+		needed = make(map[string]string, len(k.ParentKeys)+1)
 		for _, p := range k.ParentKeys {
 			needed[p] = parents[p]
+		}
+		if scope != "" {
+			needed[k.scope] = scope
 		}
 	}
 	ref := k.Ref(key.Source, key.ID, needed)

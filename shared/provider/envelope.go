@@ -119,9 +119,10 @@ func (d *Definition) Stored(kept *event.Event) (*event.Event, error) {
 	return e, nil
 }
 
-// listed reads an element of the provider's list of events. It has no headers.
-func (d *Definition) listed(source string, text []byte, received time.Time) (*event.Event, *EnvelopeError) {
-	return d.reread(&event.Event{Source: source, ReceivedAt: received.UTC(), Payload: text})
+// listed reads an element of the provider's list of events, or of that of a scope. It
+// has no headers.
+func (d *Definition) listed(key EventsKey, text []byte, received time.Time) (*event.Event, *EnvelopeError) {
+	return d.reread(&event.Event{Source: key.Source, ReceivedAt: received.UTC(), Payload: text, Given: scopeListed(key.Scope)})
 }
 
 // reread reads an event from its payload, and from what is given of the rest.
@@ -191,12 +192,20 @@ func (d *Definition) read(s *scratch, o *origin, e *event.Event) (wrong *Envelop
 	if s.ids, wrong = d.readIDs(e.Type, o, s.ids); wrong != nil {
 		return wrong
 	}
-	e.Given = o.given
+	scope, badScope, wrong := d.readScope(o, s)
+	if wrong != nil {
+		return wrong
+	}
+	e.Given = d.keepGiven(o)
+	if badScope {
+		e.Note = event.ScopeUnusable
+		return nil
+	}
 	if unmet {
 		e.Note = event.RequireUnmet
 		return nil
 	}
-	e.Entities, e.Derived, e.Unnamed = d.entities(e.Source, e.Type, s)
+	e.Entities, e.Derived, e.Unnamed = d.entities(e.Source, e.Type, scope, s)
 	e.Note = d.note(e)
 	return nil
 }

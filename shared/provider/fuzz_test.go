@@ -20,7 +20,7 @@ func FuzzEvent(f *testing.F) {
 	f.Add([]byte(published))
 	f.Add([]byte(withField("context", `{"account":"a/b","order":"..","trade":1}`)))
 	f.Add([]byte(`{"id":"evt_1","created":1700000000,"type":"product.updated","data":{"object":{"id":"prod_1","object":"product"}}}`))
-	definitions := []*Definition{lemon(f), stripe(f), example(f, "standard.yaml")}
+	definitions := []*Definition{lemon(f), stripe(f), stripeScoped(f), example(f, "standard.yaml")}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for _, d := range definitions {
 			e, err := d.Event("s", http.Header{"Webhook-Id": {"msg_1"}}, body, now)

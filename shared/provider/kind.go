@@ -79,6 +79,9 @@ type Kind struct {
 	volatile  []rawjson.Path
 	secret    []rawjson.Path
 	unordered bool
+	// scope is the context key of the scope that entities may be within, of a
+	// definition that is Scoped. "": they are within none.
+	scope string
 }
 
 // Listable reports whether the provider lists entities of the kind under
@@ -100,34 +103,63 @@ func (k *Kind) UnderKey() string {
 	return k.ElementKey
 }
 
-// Parents returns what the paths of the kind need of some parents' ids, nil if they
-// need none. False: one is missing or is not allowed in a path, so that no request
-// could be made.
+// Parents returns what the paths of the kind need of some parents' ids, and the scope if
+// there is one; nil if that is nothing. False: one is missing or is not allowed in a
+// path, or the scope in a header, so that no request could be made.
 func (k *Kind) Parents(ids map[string]string) (parents map[string]string, ok bool) {
-	if len(k.ParentKeys) == 0 {
+	scope := k.scopeAmong(ids)
+	if len(k.ParentKeys) == 0 && scope == "" {
 		return nil, true
+	}
+	if scope != "" && CheckScope(scope) != nil {
+		return nil, false
 	}
 	for _, name := range k.ParentKeys {
 		if event.CheckID(ids[name]) != nil {
 			return nil, false
 		}
 	}
-	if len(ids) == len(k.ParentKeys) {
-		return ids, true
+	return k.pick(ids), true
+}
+
+// scopeAmong returns the scope that some parents name, "" if they name none.
+func (k *Kind) scopeAmong(parents map[string]string) string {
+	if k.scope == "" {
+		return ""
 	}
-	parents = make(map[string]string, len(k.ParentKeys))
+	return parents[k.scope]
+}
+
+// pick returns those of some ids that the kind has parents of.
+func (k *Kind) pick(ids map[string]string) map[string]string {
+	scope, n := k.scopeAmong(ids), len(k.ParentKeys)
+	if scope != "" {
+		n++
+	}
+	if len(ids) == n {
+		return ids
+	}
+	parents := make(map[string]string, n)
 	for _, name := range k.ParentKeys {
 		parents[name] = ids[name]
 	}
-	return parents, true
+	if scope != "" {
+		parents[k.scope] = scope
+	}
+	return parents
 }
 
 // Ref names an entity of the kind by its id and the parents its paths need. All
 // references are made here, so that one entity has one key: that of a qualified
 // kind has the ids of its parents, in the order of the path. Without them such a
-// reference names no entity: see Definition.LacksParents.
+// reference names no entity: see Definition.LacksParents. That of an entity within a
+// scope has the scope.
 func (k *Kind) Ref(source, id string, parents map[string]string) event.Ref {
 	ref := event.Ref{Key: event.Key{Source: source, Kind: k.Name, ID: id}, Parents: parents}
+	if scope := k.scopeAmong(parents); scope != "" {
+		ref.Key.Under = event.Under(scope)
+		return ref
+	}
 	if !k.Qualified {
 		return ref
 	}
@@ -141,9 +173,13 @@ func (k *Kind) Ref(source, id string, parents map[string]string) event.Ref {
 	return ref
 }
 
-// ParentsIn returns the parents that a qualified key names, and whether it names
-// those that paths of the kind need.
+// ParentsIn returns the parents that a qualified key names, its scope among them, and
+// whether it names those that paths of the kind need.
 func (k *Kind) ParentsIn(key event.Key) (map[string]string, bool) {
+	if scope := k.scopeIn(key); scope != "" {
+		parents := map[string]string{k.scope: scope}
+		return parents, len(k.ParentKeys) == 0 && CheckScope(scope) == nil
+	}
 	ids, err := key.Qualifiers()
 	if err != nil || !k.Qualified || len(ids) != len(k.ParentKeys) {
 		return nil, false
@@ -157,6 +193,9 @@ func (k *Kind) ParentsIn(key event.Key) (map[string]string, bool) {
 
 // checkKey reports why no entity of the kind has a key of that form.
 func (k *Kind) checkKey(key event.Key) error {
+	if scope := k.scopeIn(key); scope != "" {
+		return CheckScope(scope)
+	}
 	if !k.Qualified && key.Under != "" {
 		return fmt.Errorf("key %s is qualified: ids of %s are unique without", key, k.Name)
 	}

@@ -133,7 +133,7 @@ func (c *Client) ListPage(ctx context.Context, key ListKey, cursor, why string) 
 	if err != nil {
 		return nil, fate.Errorf(fate.Permanent, "list %s: %w", key.Kind, err)
 	}
-	call.why = why
+	call.why, call.scope = why, k.scopeAmong(key.Parents)
 	p, err := c.page(ctx, k.id, call, cursor)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", key.Kind, err)
@@ -156,7 +156,8 @@ type ListKey struct {
 	Source string
 	// Kind is the kind of the entities.
 	Kind string
-	// Parents are the ids that the list's path and parameters need. Nil if none.
+	// Parents are the ids that the list's path and parameters need, and the scope if
+	// it is that of one. Nil if none.
 	Parents map[string]string
 }
 
@@ -213,10 +214,18 @@ type EventsPage struct {
 	SentAt time.Time
 }
 
+// EventsKey names a list of events.
+type EventsKey struct {
+	// Source goes into the events.
+	Source string
+	// Scope is the scope whose events are listed. "": the platform's own.
+	Scope string
+}
+
 // EventsPage asks for one page of the events the provider has kept, in the
 // order Definition.EventList says, none older than since. cursor is "" for the
 // first page. Errors are classed as Fetch's are.
-func (c *Client) EventsPage(ctx context.Context, source string, since time.Time, cursor, why string) (*EventsPage, error) {
+func (c *Client) EventsPage(ctx context.Context, key EventsKey, since time.Time, cursor, why string) (*EventsPage, error) {
 	spec := c.def.api.events
 	if spec.path == "" {
 		return nil, fate.Errorf(fate.Permanent, "list events: provider %s keeps none", c.def.Name)
@@ -225,13 +234,13 @@ func (c *Client) EventsPage(ctx context.Context, source string, since time.Time,
 	if spec.since != "" && !since.IsZero() {
 		query.Set(spec.since, c.def.envelope.writeTime(since))
 	}
-	p, err := c.page(ctx, c.def.envelope.id.only(), call{kind: "events", path: spec.path, query: query, pages: spec.pages, depth: pageDepth, why: why}, cursor)
+	p, err := c.page(ctx, c.def.envelope.id.only(), call{kind: "events", path: spec.path, query: query, pages: spec.pages, depth: pageDepth, scope: key.Scope, why: why}, cursor)
 	if err != nil {
 		return nil, fmt.Errorf("list events: %w", err)
 	}
 	out := &EventsPage{Next: p.next, SentAt: p.sentAt}
 	for _, v := range p.items {
-		e, err := c.def.listed(source, v.Raw(), p.sentAt)
+		e, err := c.def.listed(key, v.Raw(), p.sentAt)
 		if err != nil {
 			out.Unread = append(out.Unread, err)
 			continue

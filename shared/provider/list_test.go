@@ -155,7 +155,7 @@ func TestEventsPage(t *testing.T) {
 		"limit=100&since=2026-07-01T10%3A00%3A00Z&sort=asc": `{"data":[` + published + `],"pagination":{"next_cursor":"b"}}`,
 		"cursor=b": `{"data":[{"id":"evt_2"},` + published + `]}`,
 	}))
-	page, err := c.EventsPage(t.Context(), "lemon", since, "", "gaps-1")
+	page, err := c.EventsPage(t.Context(), EventsKey{Source: "lemon"}, since, "", "gaps-1")
 	require.NoError(t, err)
 	require.Equal(t, "b", page.Next)
 	require.Len(t, page.Events, 1)
@@ -163,14 +163,14 @@ func TestEventsPage(t *testing.T) {
 	require.Equal(t, "account", kindsOf(page.Events[0].Entities))
 	require.Empty(t, page.Unread)
 
-	page, err = c.EventsPage(t.Context(), "lemon", since, "b", "gaps-1")
+	page, err = c.EventsPage(t.Context(), EventsKey{Source: "lemon"}, since, "b", "gaps-1")
 	require.NoError(t, err)
 	require.Len(t, page.Events, 1, "a bad one hides no other")
 	require.Len(t, page.Unread, 1)
 
-	_, err = c.EventsPage(t.Context(), "lemon", since, "c", "gaps-1")
+	_, err = c.EventsPage(t.Context(), EventsKey{Source: "lemon"}, since, "c", "gaps-1")
 	requireClass(t, err, fate.Permanent, 400)
-	_, err = clientOf(t, example(t, "standard.yaml"), ClientOptions{}, "http://127.0.0.1:1").EventsPage(t.Context(), "shop", since, "", "x")
+	_, err = clientOf(t, example(t, "standard.yaml"), ClientOptions{}, "http://127.0.0.1:1").EventsPage(t.Context(), EventsKey{Source: "shop"}, since, "", "x")
 	require.ErrorContains(t, err, "keeps none")
 }
 
@@ -183,7 +183,7 @@ func TestEventsPageInTheProvidersWords(t *testing.T) {
 			"data":{"object":{"id":"price_1","object":"price"}}}]}`,
 	}))
 	t.Cleanup(s.Close)
-	page, err := clientOf(t, d, ClientOptions{}, s.URL).EventsPage(t.Context(), "shop", time.Unix(1782900000, 5), "", "x")
+	page, err := clientOf(t, d, ClientOptions{}, s.URL).EventsPage(t.Context(), EventsKey{Source: "shop"}, time.Unix(1782900000, 5), "", "x")
 	require.NoError(t, err)
 	require.Len(t, page.Events, 1)
 	require.Equal(t, int64(1782900001), page.Events[0].CreatedAt.Unix())

@@ -81,7 +81,7 @@ func TestAPageTooLongIsAskedForInSmallerOnes(t *testing.T) {
 		},
 		"events": func(c *Client) (n int, err error) {
 			return walked(func(cursor string) (int, string, error) {
-				p, err := c.EventsPage(t.Context(), "lemon", time.Time{}, cursor, "x")
+				p, err := c.EventsPage(t.Context(), EventsKey{Source: "lemon"}, time.Time{}, cursor, "x")
 				if err != nil {
 					return 0, "", err
 				}
@@ -129,7 +129,7 @@ func TestTheGoodSizeOfAPageIsRemembered(t *testing.T) {
 	read := func() []string {
 		b.asked = nil
 		n, err := walked(func(cursor string) (int, string, error) {
-			p, err := c.EventsPage(t.Context(), "shop", time.Time{}, cursor, "x")
+			p, err := c.EventsPage(t.Context(), EventsKey{Source: "shop"}, time.Time{}, cursor, "x")
 			if err != nil {
 				return 0, "", err
 			}

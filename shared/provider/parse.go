@@ -21,11 +21,12 @@ func Parse(file string, text []byte) (*Definition, error) {
 	s := r.section(root, "")
 	signed := parseSignature(s.must("signature"))
 	envelope, ids := parseEnvelope(s.must("envelope"), signed)
+	api, scope := parseAPI(s.must("api"), envelope)
 	d := &Definition{
 		Name:      s.required("provider"),
 		signature: signed,
 		envelope:  envelope,
-		api:       parseAPI(s.must("api"), envelope),
+		api:       api,
 		history:   parseHistory(s.sub("history")),
 		byName:    map[string]*Kind{},
 		families:  map[string]*family{},
@@ -38,6 +39,7 @@ func Parse(file string, text []byte) (*Definition, error) {
 	d.parseKinds(kinds)
 	d.envelope.keys = d.contextKeys()
 	d.checkIDs(ids)
+	d.checkScope(scope)
 	d.parseFamilies(s.must("events"))
 	d.checkFilled(kinds)
 	s.done()
@@ -67,7 +69,9 @@ func (s *section) checkHeader(key, name string) {
 	}
 }
 
-func parseAPI(s *section, envelope envelopeSpec) apiSpec {
+// parseAPI also returns the section of scopes, whose kind is checked once the kinds are
+// known.
+func parseAPI(s *section, envelope envelopeSpec) (apiSpec, *section) {
 	spec := apiSpec{
 		auth:    parseAuth(s),
 		headers: http.Header{},
@@ -113,8 +117,10 @@ func parseAPI(s *section, envelope envelopeSpec) apiSpec {
 	}
 	events.done()
 	spec.webhooks = parseWebhooks(s.sub("webhooks"), spec)
+	scope := s.sub("scope")
+	spec.parseScope(scope, layout{form: envelope.form, each: envelope.each != nil})
 	s.done()
-	return spec
+	return spec, scope
 }
 
 // checkPath wants a path that is under the API's address: it can then never

@@ -297,7 +297,7 @@ func TestListsOfEventsThatCouldNotBeRead(t *testing.T) {
 			continue
 		}
 		require.NoError(t, err)
-		e, malformed := d.listed("odd", []byte(`{"id":"e_1","type":"thing.made","a":"t_2"}`), now)
+		e, malformed := d.listed(EventsKey{Source: "odd"}, []byte(`{"id":"e_1","type":"thing.made","a":"t_2"}`), now)
 		require.Nil(t, malformed)
 		require.Equal(t, "e_1", e.Entities[0].Key.ID, "a path in the rest of a request leads nowhere in the element")
 	}

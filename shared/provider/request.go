@@ -43,8 +43,9 @@ type call struct {
 	query url.Values
 	pages *paginationSpec // of a list
 	// ids are those that placeholders stand for. Nil if there are none.
-	ids func(name string) string
-	why string // the justification
+	ids   func(name string) string
+	scope string // "": none
+	why   string // the justification
 }
 
 // answer is a good answer.
@@ -93,6 +94,9 @@ func (c *Client) send(parent context.Context, call call) (*answer, int, error) {
 	defer drain(res.Body)
 	c.heed(res)
 	doc, err := c.read(res, call.depth)
+	if fate.Is(err, fate.Refused) && call.scope != "" {
+		err = fmt.Errorf("%s %s: %w", c.def.api.scope.of, call.scope, err)
+	}
 	if err != nil {
 		return nil, res.StatusCode, c.noAnswer(parent, ctx, err)
 	}
@@ -139,6 +143,13 @@ func (c *Client) request(ctx context.Context, call call) (*http.Request, error) 
 		return nil, fate.New(fate.Permanent, err)
 	}
 	c.headers.fill(req.Header, call.why)
+	if call.scope == "" {
+		return req, nil
+	}
+	if err := CheckScope(call.scope); err != nil {
+		return nil, fate.New(fate.Permanent, err)
+	}
+	c.def.api.scope.setScope(req.Header, call.scope)
 	return req, nil
 }
 

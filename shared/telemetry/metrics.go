@@ -161,7 +161,7 @@ func NewMetrics(r prometheus.Registerer) *Metrics {
 		StaleRefused:  f.counter("stale_writes_refused_total", "Writes refused because a newer fetch had begun.", "source"),
 		OutOfOrder:    f.counter("out_of_order_total", "Events older than the newest already taken for their entity.", "source"),
 		Flagged:       f.counter("flagged_total", "Events that do not name what their type is about (unnamed), whose time cannot be read (undated) or is in the future (ahead), that came again with another body (differing), that name an entity without its parents by an id that several have (ambiguous), or that the store refused (refused).", "source", "what"),
-		Noted:         f.counter("noted_total", "Events that name nothing (names_nothing), whose type the definition does not know (unknown_type), that lack a value it requires (require_unmet), or that came among others and cannot be read (unreadable).", "source", "note"),
+		Noted:         f.counter("noted_total", "Events that name nothing (names_nothing), whose type the definition does not know (unknown_type), that lack a value it requires (require_unmet), that came among others and cannot be read (unreadable), or whose scope is no id (scope_unusable).", "source", "note"),
 		Overtaken:     f.counter("overtaken_total", "Events whose state the entity's history was already past.", "source"),
 		Lagging:       f.counter("lagging_total", "Fetches that were behind what was already known.", "source"),
 

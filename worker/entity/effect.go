@@ -99,7 +99,7 @@ type Report struct {
 }
 
 // Consult asks the source a question about a failure. Answered with Yes; for
-// fate.Refusing with OfKind; and for fate.Believable with After: how long to wait
+// fate.Refusing with OfKind, which is also of a scope; and for fate.Believable with After: how long to wait
 // until it is asked again.
 type Consult struct {
 	Sync     Number

@@ -32,6 +32,7 @@ list that can be asked for. It writes nothing anywhere.`,
 		set.StringVar(&o.webhookURL, "webhook-url", "", "`URL` the provider sends to, where the signature covers it")
 		set.StringVar(&o.pathSecret, "path-secret", "", "`SECRET` that stood in the path, where the definition says scheme: none")
 		set.Var(&o.settings, "setting", "`NAME=VALUE` of a source's settings, which the definition may require of events; may be repeated")
+		set.BoolVar(&o.scoped, "scoped", false, "read accounts that are connected to this one too, as a source with scoped: true does")
 		set.StringVar(&o.apiURL, "api-url", "", "`URL` of the API, with its version; with --api-key the requests are made")
 		set.StringVar(&o.apiKey, "api-key", "", "`KEY` of the API, or @FILE that holds it")
 		set.DurationVar(&o.timeout, "timeout", 10*time.Second, "`TIME` for one request")
@@ -44,6 +45,7 @@ list that can be asked for. It writes nothing anywhere.`,
 type checkOptions struct {
 	event, webhookURL, pathSecret, apiURL, apiKey string
 	header, secrets, settings                     texts
+	scoped                                        bool
 	timeout                                       time.Duration
 }
 
@@ -73,6 +75,11 @@ func (o *checkOptions) check(ctx context.Context, c *checker, name string) error
 	if o.event != "" {
 		if d, err = o.settings.filledIn(d); err != nil {
 			return err
+		}
+	}
+	if o.scoped {
+		if d, err = d.Scoped(); err != nil {
+			return misused("--scoped: %w", err)
 		}
 	}
 	c.printf("%s: provider %s, %d kinds, %d families of events\n", name, d.Name, len(d.Kinds()), len(d.Families()))
@@ -198,10 +205,11 @@ func (c *checker) event(e *event.Event) {
 
 // noteWords say what a note means for an event.
 var noteWords = map[event.Note]string{
-	event.NamesNothing: "it names no entity, so it is logged and nothing is fetched; is the place of its ids right?",
-	event.UnknownType:  "the definition knows neither the family of its type nor a kind of that name",
-	event.RequireUnmet: "it lacks a value that the definition requires, so it is logged and nothing is fetched",
-	event.Unreadable:   "it cannot be read, while others of the request can",
+	event.NamesNothing:  "it names no entity, so it is logged and nothing is fetched; is the place of its ids right?",
+	event.UnknownType:   "the definition knows neither the family of its type nor a kind of that name",
+	event.RequireUnmet:  "it lacks a value that the definition requires, so it is logged and nothing is fetched",
+	event.ScopeUnusable: "what it has in the place of the scope's id can be none, so it is logged and nothing is fetched; is api.scope.id right?",
+	event.Unreadable:    "it cannot be read, while others of the request can",
 }
 
 func inWords(ref event.Ref) string {
@@ -225,7 +233,7 @@ func (c *checker) requests(ctx context.Context, d *provider.Definition, client *
 			c.printf("  %s: none yet, for the mirror has to know its parents: %v\n", inWords(ref), err)
 			continue
 		}
-		c.printf("  GET %s\n", path)
+		c.printf("  GET %s%s\n", path, scopeWords(d, ref))
 		if client != nil {
 			c.fetch(ctx, client, ref)
 		}
@@ -236,15 +244,31 @@ func (c *checker) requests(ctx context.Context, d *provider.Definition, client *
 			continue
 		}
 		for _, key := range listsOf(d, k, named) {
-			c.printf("  GET %s\n", list)
+			c.printf("  GET %s%s\n", list, scopeWords(d, k.Ref(key.Source, "", key.Parents)))
 			c.list(ctx, client, key)
 		}
 	}
 }
 
+// scopeWords puts the header that names a request's scope behind it.
+func scopeWords(d *provider.Definition, ref event.Ref) string {
+	name, value := d.ScopeHeader(ref)
+	if name == "" {
+		return ""
+	}
+	return fmt.Sprintf("   (%s: %s)", name, value)
+}
+
 // listsOf returns the lists of a kind that can be asked for: the one under no parents,
 // or those under the parents of what an event names.
 func listsOf(d *provider.Definition, k *provider.Kind, named []event.Ref) []provider.ListKey {
+	for _, ref := range named {
+		if k.InScopes() && ref.Key.Under != "" && d.ScopeOf(ref) != "" {
+			if parents, ok := k.Parents(map[string]string{d.ScopeKind().IDKey: d.ScopeOf(ref)}); ok {
+				return []provider.ListKey{{Source: "check", Kind: k.Name, Parents: parents}}
+			}
+		}
+	}
 	for _, root := range d.Roots() {
 		if root == k {
 			return []provider.ListKey{{Source: "check", Kind: k.Name}}
