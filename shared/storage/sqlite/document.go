@@ -123,8 +123,12 @@ const (
 	last_event_type = iif((?6, ?7) > (last_event_at, last_event_id), ?8, last_event_type)`
 
 	// under is for an answer with the entity: its parents are those it was found under.
-	under = `,
-	parents = iif(?9 = '', parents, ?9)`
+	under = `
+	parents = iif(?9 = '', parents, ?9),`
+
+	// stays is for a document whose parents are those already. A statement that sets
+	// them starts their trigger.
+	stays = ` AND (?9 = '' OR parents = ?9)`
 
 	// believed is for an answer that was taken: doubts end, and so does being
 	// behind, unless dead letters say otherwise.
@@ -134,13 +138,13 @@ const (
 	behind_since  = iif(open_letters > 0, behind_since, 0),
 	behind_reason = iif(open_letters > 0, behind_reason, '')`
 
-	writeUnchangedSQL = `UPDATE mirror SET` + synced + believed + under + fence
-	writeStateSQL     = `UPDATE mirror SET` + synced + believed + under + `,
+	writeUnchangedSQL = `UPDATE mirror SET` + under + synced + believed + fence
+	writeStateSQL     = `UPDATE mirror SET` + under + synced + believed + `,
 	raw = ?10, state_hash = ?11, status = ?12, terminal = ?13, deleted_at = 0,
 	terminal_at = CASE WHEN NOT ?13 THEN 0 WHEN terminal THEN terminal_at ELSE ?5 END` + fence
 	writeDeletedSQL = `UPDATE mirror SET` + synced + believed + `,
 	deleted_at = iif(deleted_at = 0, ?5, deleted_at)` + fence
-	writeKeptSQL = `UPDATE mirror SET` + synced + under + `,
+	writeKeptSQL = `UPDATE mirror SET` + under + synced + `,
 	doubted_at    = iif(doubted_at = 0, ?10, doubted_at),
 	behind_since  = iif(behind_reason = '', iif(doubted_at = 0, ?10, doubted_at), behind_since),
 	behind_reason = '` + storage.ReasonLagging + `'` + fence
@@ -185,9 +189,9 @@ func (s *Store) Write(ctx context.Context, w *storage.Write) (done storage.Writt
 	return done, nil
 }
 
-// writeQuery is a statement of Write, for a document without open dead letters and
-// for any.
-type writeQuery struct{ withoutLetters, any string }
+// writeQuery is a statement of Write, for a document that stays where it is and has no
+// open dead letters, and for any.
+type writeQuery struct{ usual, any string }
 
 var (
 	writeUnchanged = newWriteQuery(writeUnchangedSQL)
@@ -197,17 +201,21 @@ var (
 )
 
 func newWriteQuery(query string) writeQuery {
-	return writeQuery{withoutLetters: query + " AND open_letters = 0", any: query + " RETURNING open_letters"}
+	usual, moves := strings.Replace(query, under, "", 1), strings.Contains(query, under)
+	if moves {
+		usual += stays
+	}
+	return writeQuery{usual: usual + " AND open_letters = 0", any: query + " RETURNING open_letters"}
 }
 
 func (q *writeQuery) replace(old, with string) *writeQuery {
-	return &writeQuery{strings.ReplaceAll(q.withoutLetters, old, with), strings.ReplaceAll(q.any, old, with)}
+	return &writeQuery{strings.ReplaceAll(q.usual, old, with), strings.ReplaceAll(q.any, old, with)}
 }
 
-// write tries the statement for a document without dead letters first, as nearly
-// all are: RETURNING copies the row.
+// write tries the statement for the usual document first, as nearly all are: RETURNING
+// copies the row.
 func (t *tx) write(q *writeQuery, args []any) (done storage.Written, err error) {
-	n, err := t.exec(q.withoutLetters, args...)
+	n, err := t.exec(q.usual, args...)
 	if err != nil || n > 0 {
 		return storage.Written{Applied: n > 0}, err
 	}

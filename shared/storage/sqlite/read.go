@@ -105,7 +105,7 @@ func (s *Store) Entities(ctx context.Context, f storage.EntityFilter) (storage.P
 	}
 	c.add("synced_claim > 0")
 	if f.Status != "" {
-		c.add("status = ?", f.Status)
+		c.add("status = ? AND status <> ''", f.Status) // as mirror_status has it
 	}
 	if !f.From.IsZero() {
 		c.add("synced_at >= ?", millis(f.From))

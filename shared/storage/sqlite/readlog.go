@@ -170,7 +170,7 @@ func (c *conditions) addStatus(f storage.EventFilter) {
 			c.add("n IN (SELECT u.n FROM events AS u INDEXED BY events_unsettled WHERE u.status IN ('pending', 'retrying'))")
 		}
 	default:
-		c.add("status = ? AND status IN ('dead', 'superseded', 'discarded')", string(f.Status))
+		c.add("status = ? AND "+unluckyStatus, string(f.Status))
 	}
 }
 
