@@ -4,12 +4,13 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/waiting"
 )
 
 // bury gives up the batch. The lane goes on with entries that came since.
 func (y burying) bury() {
 	y.class, _ = fate.Of(y.cause)
-	y.state.add(Attempt{N: y.parked.Attempt + 1, At: y.s.now.UTC(), Error: lastText(y.class, y.cause)})
+	y.state.Add(waiting.Attempt{N: y.parked.Attempt + 1, At: y.s.now.UTC(), Error: lastText(y.class, y.cause)})
 	if y.lane.retry {
 		y.buries = true
 		draining(y).eachPage()
@@ -43,7 +44,7 @@ func (y burying) letters(entries []event.Entry) Bury {
 		l := storage.Letter{
 			Source: y.ref.Key.Source, EventID: e.Signal.CauseID, Ref: ref,
 			Signal: storage.SignalID{Shard: y.s.cfg.Shard, ID: e.ID}, Class: y.class.String(),
-			Attempts: y.state.since(y.parked.Attempt - e.Attempts), At: y.s.now.UTC(),
+			Attempts: since(y.parked.Attempt-e.Attempts, y.state.Attempts), At: y.s.now.UTC(),
 		}
 		if y.doc != nil {
 			l.Claim = y.doc.Claim

@@ -7,6 +7,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/waiting"
 )
 
 // Effect is something to be done.
@@ -209,7 +210,7 @@ type Park struct {
 	Delay    time.Duration
 	Earliest time.Duration
 	// State is nil for a lane that was spilled.
-	State *State
+	State *waiting.Record
 	// Counted: the attempt was charged. Cause is what failed. Both are for the log.
 	Counted bool
 	Cause   error

@@ -7,11 +7,13 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/waiting"
 )
 
 // plan is how a sync parks its entity.
 type plan struct {
 	charged         bool // it counts as an attempt
+	reason          waiting.Reason
 	delay, earliest time.Duration
 	at              time.Time // when the attempt failed, for all rows the same
 	counted         int       // entries on whose rows it is counted
@@ -19,8 +21,11 @@ type plan struct {
 
 // park parks the entity with all that waits for it: the head is settled, the attempt
 // counted, the gate entered, in this order.
-func (y parking) park(charged bool, delay, earliest time.Duration) {
-	y.plan = plan{charged: charged, delay: delay, earliest: earliest, at: y.s.now.UTC()}
+func (y parking) park(p plan) {
+	p.at = y.s.now.UTC()
+	y.plan = p
+	class, _ := fate.Of(y.cause)
+	y.state.Why = &waiting.Why{Reason: p.reason, Class: class.String(), At: p.at, Error: Text(y.cause)}
 	y.lane.afterHead(y.sync)
 }
 
