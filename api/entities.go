@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -45,6 +46,7 @@ type lastEvent struct {
 type behind struct {
 	Since  time.Time `json:"since"`
 	Reason string    `json:"reason" example:"retrying"`
+	Parked *Waits    `json:"parked,omitempty" doc:"Why it waits, and until when. Absent in lists, and where nothing waits."`
 }
 
 func newEntity(d *storage.Document) entity {
@@ -189,15 +191,28 @@ func (r *reader) getEntity(ctx context.Context, in *getEntityInput) (*getEntityO
 	doc, err := r.await(ctx, key, wait, fresh)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
-		return nil, problem(http.StatusNotFound, problemNotYet,
-			"%s has not been fetched yet, or does not exist at the provider", key)
+		return nil, r.notYet(ctx, key)
 	case err != nil:
 		return nil, r.storeProblem(ctx, "read entity", err)
 	case !fresh(doc):
 		return nil, problem(http.StatusGatewayTimeout, problemNotFresh,
 			"%s was last verified at %s, before fresh_after", key, doc.VerifiedAt.UTC().Format(time.RFC3339Nano))
 	}
-	return &getEntityOutput{Body: newEntity(doc)}, nil
+	e := newEntity(doc)
+	if e.Behind != nil {
+		e.Behind.Parked = r.waits(ctx, key)
+	}
+	return &getEntityOutput{Body: e}, nil
+}
+
+// notYet is the answer for an entity that was never fetched. It says what it waits for.
+func (r *reader) notYet(ctx context.Context, key event.Key) error {
+	p := newProblem(http.StatusNotFound, problemNotYet, fmt.Sprintf("%s has not been fetched yet, or does not exist at the provider", key))
+	if w := r.waits(ctx, key); w != nil {
+		p.Parked = w
+		p.Detail = fmt.Sprintf("%s has not been fetched yet: it waits (%s) until %s", key, w.Reason, w.NextAttemptAt.Format(time.RFC3339))
+	}
+	return p
 }
 
 func parseWait(s string) (time.Duration, error) {

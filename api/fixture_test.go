@@ -163,6 +163,8 @@ type fakeQueue struct {
 	paused       condition.State
 	accepted     time.Duration
 	parked       int
+	waiting      []stream.Waiting
+	retried      []event.Key
 	shards       []stream.ShardState
 	workers      []string
 	looks        int
@@ -283,6 +285,39 @@ func (q *fakeQueue) RetryParked(context.Context, string) (int, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.parked, q.err
+}
+
+func (q *fakeQueue) Waiting(_ context.Context, f stream.WaitingFilter) (stream.WaitingPage, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if f.Cursor == "bad" {
+		return stream.WaitingPage{}, stream.ErrCursor
+	}
+	var page stream.WaitingPage
+	for _, w := range q.waiting {
+		if slices.Contains(f.Sources, w.Key.Source) && (f.Kind == "" || f.Kind == w.Key.Kind) && (f.Want == nil || f.Want(&w)) {
+			page.Items = append(page.Items, w)
+		}
+	}
+	return page, q.err
+}
+
+func (q *fakeQueue) WaitingOf(_ context.Context, k event.Key) (*stream.Waiting, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, w := range q.waiting {
+		if w.Key == k {
+			return &w, q.err
+		}
+	}
+	return nil, q.err
+}
+
+func (q *fakeQueue) RetryEntities(_ context.Context, keys []event.Key) (int, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.retried = append(q.retried, keys...)
+	return len(keys), q.err
 }
 
 func (q *fakeQueue) Fleet(context.Context, []string) ([]stream.ShardState, []string, error) {

@@ -15,8 +15,7 @@ import (
 // reconciler, as a task, so restarting the api stops none.
 type operator struct {
 	*reader
-	queue Queue
-	now   func() time.Time
+	now func() time.Time
 	// within bounds one act, as it bounds the append of a webhook.
 	within time.Duration
 }
