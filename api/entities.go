@@ -16,6 +16,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/waiting"
 )
 
 // longestWait is the most a client may wait for a newer sync.
@@ -199,10 +200,21 @@ func (r *reader) getEntity(ctx context.Context, in *getEntityInput) (*getEntityO
 			"%s was last verified at %s, before fresh_after", key, doc.VerifiedAt.UTC().Format(time.RFC3339Nano))
 	}
 	e := newEntity(doc)
-	if e.Behind != nil {
-		e.Behind.Parked = r.waits(ctx, key)
+	if e.Behind != nil || doc.Claim > doc.SyncedClaim { // a fetch has begun that has brought nothing yet
+		e.waits(r.waits(ctx, key))
 	}
 	return &getEntityOutput{Body: e}, nil
+}
+
+// waits adds what the entity waits for. One that waits after a failure is behind, also if
+// the failure was of a sync by hand, which no event records.
+func (e *entity) waits(w *Waits) {
+	if w != nil && e.Behind == nil && w.Reason != waiting.Backlog {
+		e.Behind = &behind{Since: w.FailedAt, Reason: storage.ReasonRetrying}
+	}
+	if e.Behind != nil {
+		e.Behind.Parked = w
+	}
 }
 
 // notYet is the answer for an entity that was never fetched. It says what it waits for.

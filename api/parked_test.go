@@ -107,6 +107,35 @@ func TestParkedEntitiesAreRetriedOneOrByFilter(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, f.post("/v1/parked/retry", `{"source":"lime"}`).Code)
 }
 
+// TestAnOutcomeSaysWhyItIsRetried from the first failure on, charged or not.
+func TestAnOutcomeSaysWhyItIsRetried(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	outcomeOf := func(id string, failed time.Time, status storage.EventStatus) storage.Outcome {
+		return storage.Outcome{
+			Ref: event.Ref{Key: event.Key{Source: "lemon", Kind: "order", ID: id}}, Status: status,
+			FailedAt: failed, NextAt: noon.Add(time.Minute), Error: "HTTP 404",
+		}
+	}
+	row := &storage.EventRow{ID: "evt_1", Source: "lemon", Type: "order.created", CreatedAt: noon, ReceivedAt: noon, Status: storage.Retrying,
+		Entities: []storage.Outcome{
+			outcomeOf("bord_1", noon, storage.Pending), outcomeOf("bord_2", time.Time{}, storage.Pending), outcomeOf("bord_3", noon, storage.Processed),
+		}}
+	f.store.rows = []*storage.EventRow{row}
+	entities := func() string {
+		t.Helper()
+		var got struct{ Entities json.RawMessage }
+		require.NoError(t, json.Unmarshal(f.get("/v1/events/evt_1").Body.Bytes(), &got))
+		return string(got.Entities)
+	}
+	require.JSONEq(t, `[
+		{"kind":"order","id":"bord_1","status":"retrying","last_error":"HTTP 404","next_attempt_at":"2026-03-01T12:01:00Z"},
+		{"kind":"order","id":"bord_2","status":"pending"},
+		{"kind":"order","id":"bord_3","status":"processed"}]`, entities())
+	row.Status = storage.Pending // it was dead, and is redriven
+	require.NotContains(t, entities(), "retrying")
+}
+
 // TestEntitySaysWhatItWaitsFor, also one that was never fetched.
 func TestEntitySaysWhatItWaitsFor(t *testing.T) {
 	t.Parallel()
@@ -122,6 +151,11 @@ func TestEntitySaysWhatItWaitsFor(t *testing.T) {
 	require.Equal(t, waiting.Failed, got.Behind.Parked.Reason)
 	require.Equal(t, noon.Add(time.Minute), got.Behind.Parked.NextAttemptAt)
 
+	doc.Behind, doc.Claim = nil, doc.SyncedClaim+1 // a sync by hand has failed
+	require.NoError(t, json.Unmarshal(f.get("/v1/entities/lemon/order/bord_1").Body.Bytes(), &got))
+	require.Equal(t, storage.ReasonRetrying, got.Behind.Reason)
+	require.Equal(t, noon, got.Behind.Since)
+
 	p := requireShape(t, f.get("/v1/entities/lemon/order/bord_2"))
 	require.Equal(t, typeBase+problemNotYet, p.Type)
 	require.Equal(t, waiting.NeverSeen, p.Parked.Reason)
@@ -132,4 +166,10 @@ func TestEntitySaysWhatItWaitsFor(t *testing.T) {
 	w := f.get("/v1/entities/lemon/order/bord_1")
 	require.Equal(t, http.StatusOK, w.Code)
 	require.NotContains(t, w.Body.String(), "parked")
+	f.queue.set(func(q *fakeQueue) { q.err = nil })
+
+	spilled := order("cusa_1", noon)
+	spilled.Key.Kind, spilled.Claim = "account", spilled.SyncedClaim+1
+	f.store.put(spilled)
+	require.NotContains(t, f.get("/v1/entities/lemon/account/cusa_1").Body.String(), "behind", "it has not failed")
 }

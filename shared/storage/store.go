@@ -62,8 +62,9 @@ type Store interface {
 	// Calls made at once may share round trips.
 	Settle(ctx context.Context, done []Settlement) error
 
-	// Fail counts an attempt on every row with an open outcome for the entity:
-	// status retrying, attempts + 1, error; and marks the entity's document behind
+	// Fail notes a failure on every row with an open outcome for the entity: status
+	// retrying, error, when it is tried again, and attempts + 1 unless it is uncharged;
+	// and marks the entity's document behind
 	// since the first of them (reason "retrying"), if it is not already and their
 	// claim is still the newest. The same failure (event, entity and At) is counted
 	// once.

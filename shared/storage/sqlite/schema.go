@@ -7,10 +7,10 @@ import (
 
 // schemaVersion is kept in the file's user_version. A file of a later one is
 // refused: an older program would not keep what the newer relies on.
-const schemaVersion = 11
+const schemaVersion = 12
 
 // steps bring a file from the version that is their index to the next.
-var steps = [schemaVersion]string{tables, reconciling, finding, moving, explaining, bounding, marking, dating, ordering, claiming, noting}
+var steps = [schemaVersion]string{tables, reconciling, finding, moving, explaining, bounding, marking, dating, ordering, claiming, noting, failing}
 
 // tables makes the tables of version 1. Source and kind are columns rather
 // than parts of table names, so that every statement is prepared once.
@@ -283,6 +283,12 @@ const noting = `
 ALTER TABLE events ADD COLUMN given TEXT NOT NULL DEFAULT '';  -- JSON object, '' for nothing
 ALTER TABLE events ADD COLUMN note TEXT NOT NULL DEFAULT '';
 CREATE INDEX events_noted ON events (note, received_at, source, id) WHERE note <> '';
+`
+
+// failing adds why the work on an entity failed, and when it is tried again.
+const failing = `
+ALTER TABLE outcomes ADD COLUMN error TEXT NOT NULL DEFAULT '';
+ALTER TABLE outcomes ADD COLUMN next_at INTEGER NOT NULL DEFAULT 0;
 `
 
 // migrate brings the file to schemaVersion. It is called in the writer's turn,
