@@ -184,6 +184,7 @@ func (a *API) route(g *guard) error {
 	read.registerSweeps(ops)
 	act.registerSweeps(ops)
 	act.registerSources(ops)
+	read.registerAudit(ops)
 	read.registerParked(ops)
 	act.registerParked(ops)
 	newOverview(read, a.o.Now).register(ops)

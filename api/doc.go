@@ -36,6 +36,7 @@
 //	sweeps.go         comparisons with the provider: start, progress, cancel
 //	discrepancies.go  what they found
 //	sources.go        pause, resume, retry parked work, discard
+//	audit.go          what operators did
 //	parked.go         what waits, and why; retry it now
 //	fleet.go          workers, shards and waiting work, read once a second
 //	sync.go           fetch one entity now

@@ -646,6 +646,19 @@ func (s *fakeStore) Note(_ context.Context, notes []storage.Note) error {
 	return nil
 }
 
+// Acts lists operators' actions, newest first.
+func (s *fakeStore) Acts(_ context.Context, f storage.NoteFilter) (storage.Page[*storage.Note], error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var page storage.Page[*storage.Note]
+	for _, n := range slices.Backward(s.notes) {
+		if n.Kind == storage.NoteOperator && (f.Source == "" || f.Source == n.Source) && (f.By == "" || f.By == n.By) {
+			page.Items = append(page.Items, &n)
+		}
+	}
+	return page, nil
+}
+
 // acts returns what operators did, as the audit has it.
 func (s *fakeStore) acts() []string {
 	s.mu.Lock()

@@ -32,6 +32,8 @@ type act struct {
 	source string
 	// did is the verb, to what it was done to, why the reason given.
 	did, to, why string
+	// before and after are what it changed. Nil: not known.
+	before, after any
 }
 
 // recordWithin bounds the writing of an act: the client waits for it.
@@ -47,6 +49,7 @@ func (o *operator) record(ctx context.Context, a act) {
 	n := storage.Note{
 		ID: newID("operator/"), At: o.now().UTC(), Source: a.source,
 		Kind: storage.NoteOperator, Reason: a.text(by), Count: 1,
+		By: by, Did: a.did, To: a.to, Why: a.why, Before: jsonText(a.before), After: jsonText(a.after),
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*recordWithin)
 	defer cancel()
@@ -73,6 +76,14 @@ func (a act) text(by string) string {
 		text += ": " + a.why
 	}
 	return text
+}
+
+// jsonText is a value as JSON, "" for nil.
+func jsonText(v any) string {
+	if v == nil {
+		return ""
+	}
+	return string(toJSON(v))
 }
 
 // newID makes a unique id, of 80 random bits.

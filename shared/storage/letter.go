@@ -160,4 +160,20 @@ type Note struct {
 	Reason string
 	// Count is how many occurrences it records, at least 1.
 	Count int64
+	// By, Did, To and Why are who did what to what, and why, of an operator's action;
+	// Before and After what it changed, as JSON. Empty where they are not known: Reason
+	// has the text then.
+	By, Did, To, Why string
+	Before, After    string
+}
+
+// NoteFilter selects operators' actions; zero values select all.
+type NoteFilter struct {
+	Source string
+	By     string
+	// From and To bound the time: from ≤ at < to.
+	From, To time.Time
+	// Limit is the page size, 1 to 200. Defaults to 50.
+	Limit  int
+	Cursor string
 }

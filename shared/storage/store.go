@@ -135,6 +135,8 @@ type Reader interface {
 	EventByID(ctx context.Context, source, id string) ([]*EventRow, error)
 	// Events lists rows, newest received_at first.
 	Events(ctx context.Context, f EventFilter) (Page[*EventRow], error)
+	// Acts lists the notes of kind NoteOperator, newest first.
+	Acts(ctx context.Context, f NoteFilter) (Page[*Note], error)
 	// CountEvents counts what a filter selects; Limit and Cursor are ignored. With a
 	// Note only rows with that note are read.
 	CountEvents(ctx context.Context, f EventFilter) (int64, error)

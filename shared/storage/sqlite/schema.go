@@ -7,10 +7,10 @@ import (
 
 // schemaVersion is kept in the file's user_version. A file of a later one is
 // refused: an older program would not keep what the newer relies on.
-const schemaVersion = 12
+const schemaVersion = 13
 
 // steps bring a file from the version that is their index to the next.
-var steps = [schemaVersion]string{tables, reconciling, finding, moving, explaining, bounding, marking, dating, ordering, claiming, noting, failing}
+var steps = [schemaVersion]string{tables, reconciling, finding, moving, explaining, bounding, marking, dating, ordering, claiming, noting, failing, auditing}
 
 // tables makes the tables of version 1. Source and kind are columns rather
 // than parts of table names, so that every statement is prepared once.
@@ -289,6 +289,17 @@ CREATE INDEX events_noted ON events (note, received_at, source, id) WHERE note <
 const failing = `
 ALTER TABLE outcomes ADD COLUMN error TEXT NOT NULL DEFAULT '';
 ALTER TABLE outcomes ADD COLUMN next_at INTEGER NOT NULL DEFAULT 0;
+`
+
+// auditing adds what an operator changed, and finds operators' actions among the notes.
+const auditing = `
+ALTER TABLE audit ADD COLUMN actor TEXT NOT NULL DEFAULT '';
+ALTER TABLE audit ADD COLUMN did TEXT NOT NULL DEFAULT '';
+ALTER TABLE audit ADD COLUMN target TEXT NOT NULL DEFAULT '';
+ALTER TABLE audit ADD COLUMN why TEXT NOT NULL DEFAULT '';
+ALTER TABLE audit ADD COLUMN state_before TEXT NOT NULL DEFAULT '';  -- JSON
+ALTER TABLE audit ADD COLUMN state_after TEXT NOT NULL DEFAULT '';
+CREATE INDEX audit_acts ON audit (at, id) WHERE kind = 'operator';
 `
 
 // migrate brings the file to schemaVersion. It is called in the writer's turn,
