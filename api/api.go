@@ -174,6 +174,7 @@ func (a *API) route(g *guard) error {
 	act := &operator{reader: read, now: a.o.Now, within: a.o.AppendTimeout}
 	read.registerEntities(ops)
 	act.registerSync(ops)
+	read.registerSyncs(ops)
 	read.registerEvents(ops)
 	act.registerEvents(ops)
 	read.registerLetters(ops)

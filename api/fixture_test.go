@@ -659,6 +659,18 @@ func (s *fakeStore) Acts(_ context.Context, f storage.NoteFilter) (storage.Page[
 	return page, nil
 }
 
+// NoteByID returns a note.
+func (s *fakeStore) NoteByID(_ context.Context, id string) (*storage.Note, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range s.notes {
+		if n.ID == id {
+			return &n, nil
+		}
+	}
+	return nil, storage.ErrNotFound
+}
+
 // acts returns what operators did, as the audit has it.
 func (s *fakeStore) acts() []string {
 	s.mu.Lock()

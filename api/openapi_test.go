@@ -132,6 +132,7 @@ func TestAnswersMatchTheDocument(t *testing.T) {
 		"Synced":          f.post("/v1/entities/lemon/order/bord_1/sync", "").Body.Bytes(),
 		"SourceState":     f.post("/v1/sources/lemon/pause", `{"reason":"r"}`).Body.Bytes(),
 		"RetryOutputBody": f.post("/v1/sources/lemon/retry", "").Body.Bytes(),
+		"Followed":        f.get(f.post("/v1/entities/lemon/order/bord_1/sync", "").Header().Get("Location")).Body.Bytes(),
 		"ActedList":       f.get("/v1/audit").Body.Bytes(),
 		"ParkedList":      f.get("/v1/parked").Body.Bytes(),
 		"Fleet":           f.get("/v1/fleet").Body.Bytes(),

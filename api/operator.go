@@ -28,6 +28,8 @@ func (o *operator) acting(ctx context.Context) (context.Context, context.CancelF
 
 // act is what an operator did.
 type act struct {
+	// id names it in the audit. "": a new one.
+	id string
 	// source it was done to; "" if to several.
 	source string
 	// did is the verb, to what it was done to, why the reason given.
@@ -46,8 +48,11 @@ const recordWithin = 2 * time.Second
 func (o *operator) record(ctx context.Context, a act) {
 	by := actor(ctx)
 	o.log.InfoContext(ctx, "operator acted", "by", by, "did", a.did, "to", a.to, "source", a.source, "why", a.why)
+	if a.id == "" {
+		a.id = newID("")
+	}
 	n := storage.Note{
-		ID: newID("operator/"), At: o.now().UTC(), Source: a.source,
+		ID: storage.ActID(a.id), At: o.now().UTC(), Source: a.source,
 		Kind: storage.NoteOperator, Reason: a.text(by), Count: 1,
 		By: by, Did: a.did, To: a.to, Why: a.why, Before: jsonText(a.before), After: jsonText(a.after),
 	}

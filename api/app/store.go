@@ -129,6 +129,11 @@ func (s *lateStore) Acts(ctx context.Context, f storage.NoteFilter) (storage.Pag
 	return ask(ctx, s, func(m storage.Store) (storage.Page[*storage.Note], error) { return m.Acts(ctx, f) })
 }
 
+// NoteByID returns a note.
+func (s *lateStore) NoteByID(ctx context.Context, id string) (*storage.Note, error) {
+	return ask(ctx, s, func(m storage.Store) (*storage.Note, error) { return m.NoteByID(ctx, id) })
+}
+
 // CountLetters counts dead letters.
 func (s *lateStore) CountLetters(ctx context.Context, f storage.LetterFilter) (int64, error) {
 	return ask(ctx, s, func(m storage.Store) (int64, error) { return m.CountLetters(ctx, f) })

@@ -137,7 +137,15 @@ const (
 	NoteRefused = "refused"
 	// NoteOperator: an operator acted through the api; Reason says who and what.
 	NoteOperator = "operator"
+	// NoteGivenUp: workers gave a sync by hand up, whose id EventID is; Reason is the
+	// last error.
+	NoteGivenUp = "given_up"
 )
+
+// ActID is the id of the note of an operator's act with an id, GivenUpID that of the note
+// that it was given up.
+func ActID(id string) string     { return "operator/" + id }
+func GivenUpID(id string) string { return "given_up/" + id }
 
 // MaxNotes is the most notes in one call of Note. All of them can be noted again and
 // are counted once. Of a longer call that is repeated, a duplicate may count twice.
@@ -150,9 +158,10 @@ type Note struct {
 	ID     string
 	At     time.Time
 	Source string
-	// Kind is "duplicate", "differing", "rejected", "empty", "unreadable", "refused" or "operator".
+	// Kind is "duplicate", "differing", "rejected", "empty", "unreadable", "refused", "operator" or
+	// "given_up".
 	Kind string
-	// EventID is set for duplicates, differing and refused ones.
+	// EventID is set for duplicates, differing and refused ones, and for what is given up.
 	EventID string
 	// Reason is why it was rejected, from a fixed list; of an operator's action,
 	// who did what: "ops: pause: the provider maintains"; of a differing event,

@@ -137,6 +137,8 @@ type Reader interface {
 	Events(ctx context.Context, f EventFilter) (Page[*EventRow], error)
 	// Acts lists the notes of kind NoteOperator, newest first.
 	Acts(ctx context.Context, f NoteFilter) (Page[*Note], error)
+	// NoteByID returns a note, or ErrNotFound.
+	NoteByID(ctx context.Context, id string) (*Note, error)
 	// CountEvents counts what a filter selects; Limit and Cursor are ignored. With a
 	// Note only rows with that note are read.
 	CountEvents(ctx context.Context, f EventFilter) (int64, error)

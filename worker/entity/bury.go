@@ -33,6 +33,9 @@ func (y burying) buried(r Result) {
 // attempt that has just failed.
 func (y burying) letters(entries []event.Entry) Bury {
 	b := Bury{Sync: y.number, Key: y.ref.Key, Batch: entries, Class: y.class, Failed: discrepancies(entries)}
+	if n := len(y.state.Attempts); n > 0 {
+		b.Error = y.state.Attempts[n-1].Error
+	}
 	for _, e := range entries {
 		if e.Signal.Cause != event.CauseEvent {
 			continue

@@ -226,6 +226,8 @@ type Bury struct {
 	// Failed are discrepancies whose repair is given up.
 	Letters []storage.Letter
 	Failed  []string
+	// Error is the failure that ended the work.
+	Error string
 }
 
 // Rest is answered by Woke after a while.

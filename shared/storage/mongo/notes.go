@@ -94,3 +94,16 @@ func (s *Store) Acts(ctx context.Context, f storage.NoteFilter) (storage.Page[*s
 		return &out
 	}), nil
 }
+
+// NoteByID returns a note.
+func (s *Store) NoteByID(ctx context.Context, id string) (*storage.Note, error) {
+	found, err := find[note](ctx, s.audit, bson.D{{Key: "_id", Value: id}}, options.Find().SetLimit(1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read note %s: %w", id, err)
+	case len(found) == 0:
+		return nil, fmt.Errorf("read note %s: %w", id, storage.ErrNotFound)
+	}
+	n := storage.Note(*found[0])
+	return &n, nil
+}

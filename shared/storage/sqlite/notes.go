@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 
 	"github.com/tarn-sync/tarn/shared/storage"
@@ -67,4 +69,16 @@ func scanNote(row scanner) (*storage.Note, error) {
 	err := row.Scan(&n.ID, &at, &n.Source, &n.Kind, &n.EventID, &n.Reason, &n.Count, &n.By, &n.Did, &n.To, &n.Why, &n.Before, &n.After)
 	n.At = fromMillis(at)
 	return &n, err
+}
+
+// NoteByID returns a note.
+func (s *Store) NoteByID(ctx context.Context, id string) (*storage.Note, error) {
+	n, err := scanNote(s.reads.QueryRowContext(ctx, "SELECT "+noteColumns+" FROM audit WHERE id = ?", id))
+	switch {
+	case errors.Is(err, sql.ErrNoRows):
+		return nil, fmt.Errorf("read note %s: %w", id, storage.ErrNotFound)
+	case err != nil:
+		return nil, fmt.Errorf("read note %s: %w", id, readError(ctx, err))
+	}
+	return n, nil
 }

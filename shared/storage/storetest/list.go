@@ -265,6 +265,11 @@ func testActs(t *testing.T, s *suite) {
 	page, err := s.Acts(s.ctx, storage.NoteFilter{Limit: 1})
 	require.NoError(t, err)
 	require.Equal(t, &notes[8], page.Items[0])
+	one, err := s.NoteByID(s.ctx, "rejected/3")
+	require.NoError(t, err)
+	require.Equal(t, &notes[7], one)
+	_, err = s.NoteByID(s.ctx, "operator/9")
+	require.ErrorIs(t, err, storage.ErrNotFound)
 	_, err = s.Acts(s.ctx, storage.NoteFilter{Cursor: "x"})
 	require.ErrorIs(t, err, storage.ErrCursor)
 }
