@@ -170,10 +170,11 @@ func (a *API) route(g *guard) error {
 
 	ops := newOperations(a.engine, a.o.Version, &encoder{log: a.o.Logger, failures: a.o.Metrics.EncodeFailures})
 	ops.UseMiddleware(bounded, g.check(ops), checkBody(ops))
-	read := &reader{sources: a.sources, store: a.o.Store, log: a.o.Logger, leaving: a.leaving}
-	act := &operator{reader: read, queue: a.o.Queue, now: a.o.Now, within: a.o.AppendTimeout}
+	read := &reader{sources: a.sources, store: a.o.Store, queue: a.o.Queue, log: a.o.Logger, leaving: a.leaving}
+	act := &operator{reader: read, now: a.o.Now, within: a.o.AppendTimeout}
 	read.registerEntities(ops)
 	act.registerSync(ops)
+	read.registerSyncs(ops)
 	read.registerEvents(ops)
 	act.registerEvents(ops)
 	read.registerLetters(ops)
@@ -184,7 +185,10 @@ func (a *API) route(g *guard) error {
 	read.registerSweeps(ops)
 	act.registerSweeps(ops)
 	act.registerSources(ops)
-	newOverview(read, a.o.Queue, a.o.Now).register(ops)
+	read.registerAudit(ops)
+	read.registerParked(ops)
+	act.registerParked(ops)
+	newOverview(read, a.o.Now).register(ops)
 	documentPlain(ops)
 	return serveDocument(a.engine, ops)
 }

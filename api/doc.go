@@ -36,6 +36,8 @@
 //	sweeps.go         comparisons with the provider: start, progress, cancel
 //	discrepancies.go  what they found
 //	sources.go        pause, resume, retry parked work, discard
+//	audit.go          what operators did
+//	parked.go         what waits, and why; retry it now
 //	fleet.go          workers, shards and waiting work, read once a second
 //	sync.go           fetch one entity now
 //
@@ -72,7 +74,8 @@
 //
 // Receiving and pausing need Redis only. A sync needs the store too, unless the caller
 // gives the parents and does not wait. Reading documents, events, dead letters and tasks
-// needs the store only. The fleet and the state of a source are read from Redis. /readyz
+// needs the store only. The fleet, the state of a source and what is parked are read from
+// Redis; a document is shown without what it waits for while Redis is away. /readyz
 // follows the receiver: an api taken out of rotation while the database is away would
 // refuse webhooks for nothing.
 package api

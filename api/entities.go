@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/waiting"
 )
 
 // longestWait is the most a client may wait for a newer sync.
@@ -44,6 +46,7 @@ type lastEvent struct {
 type behind struct {
 	Since  time.Time `json:"since"`
 	Reason string    `json:"reason" example:"retrying"`
+	Parked *Waits    `json:"parked,omitempty" doc:"Why it waits, and until when. Absent in lists, and where nothing waits."`
 }
 
 func newEntity(d *storage.Document) entity {
@@ -188,15 +191,39 @@ func (r *reader) getEntity(ctx context.Context, in *getEntityInput) (*getEntityO
 	doc, err := r.await(ctx, key, wait, fresh)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
-		return nil, problem(http.StatusNotFound, problemNotYet,
-			"%s has not been fetched yet, or does not exist at the provider", key)
+		return nil, r.notYet(ctx, key)
 	case err != nil:
 		return nil, r.storeProblem(ctx, "read entity", err)
 	case !fresh(doc):
 		return nil, problem(http.StatusGatewayTimeout, problemNotFresh,
 			"%s was last verified at %s, before fresh_after", key, doc.VerifiedAt.UTC().Format(time.RFC3339Nano))
 	}
-	return &getEntityOutput{Body: newEntity(doc)}, nil
+	e := newEntity(doc)
+	if e.Behind != nil || doc.Claim > doc.SyncedClaim { // a fetch has begun that has brought nothing yet
+		e.waits(r.waits(ctx, key))
+	}
+	return &getEntityOutput{Body: e}, nil
+}
+
+// waits adds what the entity waits for. One that waits after a failure is behind, also if
+// the failure was of a sync by hand, which no event records.
+func (e *entity) waits(w *Waits) {
+	if w != nil && e.Behind == nil && w.Reason != waiting.Backlog {
+		e.Behind = &behind{Since: w.FailedAt, Reason: storage.ReasonRetrying}
+	}
+	if e.Behind != nil {
+		e.Behind.Parked = w
+	}
+}
+
+// notYet is the answer for an entity that was never fetched. It says what it waits for.
+func (r *reader) notYet(ctx context.Context, key event.Key) error {
+	p := newProblem(http.StatusNotFound, problemNotYet, fmt.Sprintf("%s has not been fetched yet, or does not exist at the provider", key))
+	if w := r.waits(ctx, key); w != nil {
+		p.Parked = w
+		p.Detail = fmt.Sprintf("%s has not been fetched yet: it waits (%s) until %s", key, w.Reason, w.NextAttemptAt.Format(time.RFC3339))
+	}
+	return p
 }
 
 func parseWait(s string) (time.Duration, error) {

@@ -27,7 +27,7 @@ type loggedEvent struct {
 	ProcessedAt    time.Time         `json:"processed_at,omitzero" doc:"When its last open entity was settled."`
 	Status         string            `json:"status" enum:"pending,retrying,processed,dead,superseded,discarded"`
 	Attempts       int               `json:"attempts" doc:"Failed attempts."`
-	Error          string            `json:"error,omitempty" doc:"Error of the last failed attempt."`
+	Error          string            `json:"error,omitempty" doc:"The latest failure, counted as an attempt or not."`
 	Duplicates     int64             `json:"duplicates" doc:"How often it was sent again."`
 	OutOfOrder     bool              `json:"out_of_order" doc:"It came after a newer event of the same entity."`
 	Overtaken      bool              `json:"overtaken" doc:"The entity was already past it."`
@@ -47,9 +47,12 @@ type outcome struct {
 	Kind      string            `json:"kind"`
 	ID        string            `json:"id"`
 	Parents   map[string]string `json:"parents,omitempty" doc:"Ids of its parents, where its id is unique under these only."`
-	Status    string            `json:"status" enum:"pending,processed,dead,superseded,discarded"`
-	Signal    *signal           `json:"signal,omitempty" doc:"Its entry in the queue."`
-	CoveredBy *coveredBy        `json:"covered_by,omitempty" doc:"The fetch that settled it."`
+	Status    string            `json:"status" enum:"pending,retrying,processed,dead,superseded,discarded"`
+	LastError string            `json:"last_error,omitempty" doc:"While it is retried: the latest failure, counted as an attempt or not."`
+	// NextAttemptAt is absent unless it is retried.
+	NextAttemptAt time.Time  `json:"next_attempt_at,omitzero" doc:"While it is retried: when the next attempt was due at that failure. A later event or a retry may bring it forward: see /v1/parked."`
+	Signal        *signal    `json:"signal,omitempty" doc:"Its entry in the queue."`
+	CoveredBy     *coveredBy `json:"covered_by,omitempty" doc:"The fetch that settled it."`
 }
 
 type signal struct {
@@ -75,6 +78,9 @@ func newLoggedEvent(row *storage.EventRow) loggedEvent {
 	}
 	for i, o := range row.Entities {
 		e.Entities[i] = newOutcome(o)
+		if row.Status == storage.Retrying && o.Status == storage.Pending && !o.FailedAt.IsZero() {
+			e.Entities[i].retried(o)
+		}
 	}
 	return e
 }
@@ -91,6 +97,11 @@ func newOutcome(o storage.Outcome) outcome {
 		out.CoveredBy = &coveredBy{Claim: c.Claim, FetchedAt: c.FetchedAt.UTC(), Signal: c.Signal}
 	}
 	return out
+}
+
+// retried shows that the work on an entity has failed and is tried again.
+func (out *outcome) retried(o storage.Outcome) {
+	out.Status, out.LastError, out.NextAttemptAt = string(storage.Retrying), o.Error, o.NextAt.UTC()
 }
 
 // payloadJSON returns a payload as it came. A payload that is not JSON, from an entry

@@ -163,6 +163,8 @@ type fakeQueue struct {
 	paused       condition.State
 	accepted     time.Duration
 	parked       int
+	waiting      []stream.Waiting
+	retried      []event.Key
 	shards       []stream.ShardState
 	workers      []string
 	looks        int
@@ -283,6 +285,39 @@ func (q *fakeQueue) RetryParked(context.Context, string) (int, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.parked, q.err
+}
+
+func (q *fakeQueue) Waiting(_ context.Context, f stream.WaitingFilter) (stream.WaitingPage, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if f.Cursor == "bad" {
+		return stream.WaitingPage{}, stream.ErrCursor
+	}
+	var page stream.WaitingPage
+	for _, w := range q.waiting {
+		if slices.Contains(f.Sources, w.Key.Source) && (f.Kind == "" || f.Kind == w.Key.Kind) && (f.Want == nil || f.Want(&w)) {
+			page.Items = append(page.Items, w)
+		}
+	}
+	return page, q.err
+}
+
+func (q *fakeQueue) WaitingOf(_ context.Context, k event.Key) (*stream.Waiting, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for _, w := range q.waiting {
+		if w.Key == k {
+			return &w, q.err
+		}
+	}
+	return nil, q.err
+}
+
+func (q *fakeQueue) RetryEntities(_ context.Context, keys []event.Key) (int, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.retried = append(q.retried, keys...)
+	return len(keys), q.err
 }
 
 func (q *fakeQueue) Fleet(context.Context, []string) ([]stream.ShardState, []string, error) {
@@ -609,6 +644,31 @@ func (s *fakeStore) Note(_ context.Context, notes []storage.Note) error {
 	}
 	s.notes = append(s.notes, notes...)
 	return nil
+}
+
+// Acts lists operators' actions, newest first.
+func (s *fakeStore) Acts(_ context.Context, f storage.NoteFilter) (storage.Page[*storage.Note], error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var page storage.Page[*storage.Note]
+	for _, n := range slices.Backward(s.notes) {
+		if n.Kind == storage.NoteOperator && (f.Source == "" || f.Source == n.Source) && (f.By == "" || f.By == n.By) {
+			page.Items = append(page.Items, &n)
+		}
+	}
+	return page, nil
+}
+
+// NoteByID returns a note.
+func (s *fakeStore) NoteByID(_ context.Context, id string) (*storage.Note, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, n := range s.notes {
+		if n.ID == id {
+			return &n, nil
+		}
+	}
+	return nil, storage.ErrNotFound
 }
 
 // acts returns what operators did, as the audit has it.

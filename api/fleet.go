@@ -63,8 +63,7 @@ const lookWithin = 5 * time.Second
 // overview reads the state of the fleet, at most once a second for all callers.
 type overview struct {
 	*reader
-	queue Queue
-	now   func() time.Time
+	now func() time.Time
 	// last is in the channel, except during a look.
 	last chan look
 }
@@ -74,8 +73,8 @@ type look struct {
 	got *fleet
 }
 
-func newOverview(r *reader, q Queue, now func() time.Time) *overview {
-	o := &overview{reader: r, queue: q, now: now, last: make(chan look, 1)}
+func newOverview(r *reader, now func() time.Time) *overview {
+	o := &overview{reader: r, now: now, last: make(chan look, 1)}
 	o.last <- look{}
 	return o
 }

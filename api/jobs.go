@@ -214,7 +214,7 @@ func (o *operator) cancel(ctx context.Context, p TaskPath, noun string, kinds []
 		}
 		return nil, problem(http.StatusConflict, problemOver, "the %s %s is over: %s", noun, t.ID, t.Status)
 	}
-	o.record(ctx, act{source: t.Source, did: "cancel", to: t.ID})
+	o.record(ctx, act{source: t.Source, did: "cancel", to: t.ID, before: map[string]string{"status": string(t.Status)}})
 	return o.task(ctx, p, noun, kinds)
 }
 

@@ -197,7 +197,7 @@ func (o *operator) redriveLetter(ctx context.Context, in *struct{ LetterPath }) 
 	}
 	// Recorded before anything else can fail: from here on the work is under way,
 	// even if the answer is an error.
-	o.record(ctx, act{source: l.Source, did: "redrive", to: ofLetter(l)})
+	o.record(ctx, act{source: l.Source, did: "redrive", to: ofLetter(l), before: statusOf(l.Status), after: statusOf(storage.LetterRedriven)})
 	// Zero closed is fine: the work is done already and has superseded the dead letter.
 	if _, err := o.store.Redriven(ctx, []string{in.ID}, actor(ctx), o.now().UTC()); err != nil {
 		return nil, o.storeProblem(ctx, "close a redriven dead letter", err)
@@ -247,7 +247,7 @@ func (o *operator) discardLetter(ctx context.Context, in *discardInput) (*letter
 		return nil, o.storeProblem(ctx, "discard a dead letter", err)
 	}
 	if n > 0 {
-		o.record(ctx, act{source: l.Source, did: "discard", to: ofLetter(l), why: in.Body.Reason})
+		o.record(ctx, act{source: l.Source, did: "discard", to: ofLetter(l), why: in.Body.Reason, before: statusOf(l.Status), after: statusOf(storage.LetterDiscarded)})
 	}
 	now, err := o.letter(ctx, in.ID)
 	switch {
@@ -257,6 +257,11 @@ func (o *operator) discardLetter(ctx context.Context, in *discardInput) (*letter
 		return nil, notOpen(now)
 	}
 	return &letterOutput{Body: newLetter(now)}, nil
+}
+
+// statusOf is what the audit has of a dead letter before and after an act.
+func statusOf(s storage.LetterStatus) map[string]string {
+	return map[string]string{"status": string(s)}
 }
 
 func ofLetter(l *storage.LetterRecord) string { return fmt.Sprintf("%s of %s", l.ID(), l.Ref.Key) }

@@ -112,6 +112,7 @@ func TestAnswersMatchTheDocument(t *testing.T) {
 	jobs := f.get("/v1/jobs/job_1").Body.Bytes()
 	sweeps := f.get("/v1/sweeps/sweep_1").Body.Bytes()
 	f.store.discrepancies = []*storage.Discrepancy{{ID: "d1", Source: "lemon", Type: storage.Stale, Status: storage.Suspected, Patch: []byte(`[]`), FoundAt: noon}}
+	f.waits()
 	f.queue.workers, f.queue.shards = []string{"w1"}, []stream.ShardState{{Owner: "w1", Epoch: 1}}
 	for schema, answer := range map[string][]byte{
 		"Entity":     f.get("/v1/entities/lemon/order/bord_1").Body.Bytes(),
@@ -131,6 +132,9 @@ func TestAnswersMatchTheDocument(t *testing.T) {
 		"Synced":          f.post("/v1/entities/lemon/order/bord_1/sync", "").Body.Bytes(),
 		"SourceState":     f.post("/v1/sources/lemon/pause", `{"reason":"r"}`).Body.Bytes(),
 		"RetryOutputBody": f.post("/v1/sources/lemon/retry", "").Body.Bytes(),
+		"Followed":        f.get(f.post("/v1/entities/lemon/order/bord_1/sync", "").Header().Get("Location")).Body.Bytes(),
+		"ActedList":       f.get("/v1/audit").Body.Bytes(),
+		"ParkedList":      f.get("/v1/parked").Body.Bytes(),
 		"Fleet":           f.get("/v1/fleet").Body.Bytes(),
 	} {
 		compiled, err := compiler.Compile("openapi.json#/components/schemas/" + schema)

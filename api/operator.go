@@ -15,8 +15,7 @@ import (
 // reconciler, as a task, so restarting the api stops none.
 type operator struct {
 	*reader
-	queue Queue
-	now   func() time.Time
+	now func() time.Time
 	// within bounds one act, as it bounds the append of a webhook.
 	within time.Duration
 }
@@ -29,10 +28,14 @@ func (o *operator) acting(ctx context.Context) (context.Context, context.CancelF
 
 // act is what an operator did.
 type act struct {
+	// id names it in the audit. "": a new one.
+	id string
 	// source it was done to; "" if to several.
 	source string
 	// did is the verb, to what it was done to, why the reason given.
 	did, to, why string
+	// before and after are what it changed. Nil: not known.
+	before, after any
 }
 
 // recordWithin bounds the writing of an act: the client waits for it.
@@ -45,9 +48,13 @@ const recordWithin = 2 * time.Second
 func (o *operator) record(ctx context.Context, a act) {
 	by := actor(ctx)
 	o.log.InfoContext(ctx, "operator acted", "by", by, "did", a.did, "to", a.to, "source", a.source, "why", a.why)
+	if a.id == "" {
+		a.id = newID("")
+	}
 	n := storage.Note{
-		ID: newID("operator/"), At: o.now().UTC(), Source: a.source,
+		ID: storage.ActID(a.id), At: o.now().UTC(), Source: a.source,
 		Kind: storage.NoteOperator, Reason: a.text(by), Count: 1,
+		By: by, Did: a.did, To: a.to, Why: a.why, Before: jsonText(a.before), After: jsonText(a.after),
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 2*recordWithin)
 	defer cancel()
@@ -74,6 +81,14 @@ func (a act) text(by string) string {
 		text += ": " + a.why
 	}
 	return text
+}
+
+// jsonText is a value as JSON, "" for nil.
+func jsonText(v any) string {
+	if v == nil {
+		return ""
+	}
+	return string(toJSON(v))
 }
 
 // newID makes a unique id, of 80 random bits.

@@ -65,6 +65,7 @@ type Problem struct {
 	Detail string              `json:"detail" doc:"What went wrong with this request, in words."`
 	Errors []*huma.ErrorDetail `json:"errors,omitempty" doc:"What is wrong with which part of the request."`
 
+	Parked     *Waits      `json:"parked,omitempty" doc:"Of an entity not fetched yet: why it waits, and until when."`
 	Candidates []candidate `json:"candidates,omitempty" doc:"The entities that have the id, where several have."`
 }
 

@@ -36,6 +36,7 @@ type Store interface {
 type reader struct {
 	sources *accounts
 	store   Store
+	queue   Queue
 	log     *slog.Logger
 	// leaving is closed when the server shuts down: waiting requests are answered.
 	leaving <-chan struct{}

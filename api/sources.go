@@ -115,11 +115,19 @@ func (o *operator) change(ctx context.Context, p SourcePath, did, why string, do
 	}
 	ctx, cancel := o.acting(ctx)
 	defer cancel()
+	var before any // nil if it cannot be read: the act needs no more than that it is done
+	if was, err := sourceState(ctx, o.queue, p.Source); err == nil {
+		before = was
+	}
 	if err := do(ctx); err != nil {
 		return nil, o.queueProblem(ctx, did+" "+p.Source, err)
 	}
-	o.record(ctx, act{source: p.Source, did: did, to: p.Source, why: why})
 	st, err := sourceState(ctx, o.queue, p.Source)
+	a := act{source: p.Source, did: did, to: p.Source, why: why, before: before}
+	if err == nil {
+		a.after = st
+	}
+	o.record(ctx, a)
 	if err != nil {
 		return nil, o.queueProblem(ctx, "read the state of "+p.Source, err)
 	}

@@ -2,9 +2,11 @@ package api
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"maps"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -12,14 +14,37 @@ import (
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/waiting"
 )
 
 // synced is the answer to a request for a sync.
 type synced struct {
-	Status string  `json:"status" enum:"queued,synced"`
+	Status string  `json:"status" enum:"queued,retrying,synced" doc:"retrying: a fetch has failed, and is tried again."`
 	ID     string  `json:"id" doc:"Names the request in the audit and in the reason sent to the provider."`
 	Signal signal  `json:"signal" doc:"Its entry in the queue."`
 	Entity *entity `json:"entity,omitempty" doc:"The entity as a fetch begun since has found it. Absent unless synced."`
+	Parked *Waits  `json:"parked,omitempty" doc:"Why it is retried, and when."`
+}
+
+// asked is what the audit keeps of a sync, to say later what became of it.
+type asked struct {
+	// Claim is the entity's when it was asked for. Nil: not known.
+	Claim  *int64 `json:"claim,omitempty"`
+	Signal signal `json:"signal"`
+}
+
+// followed is what became of a sync.
+type followed struct {
+	ID     string    `json:"id"`
+	Status string    `json:"status" enum:"queued,retrying,synced,failed" doc:"synced: a fetch that began later is in the mirror. failed: it was given up."`
+	Source string    `json:"source"`
+	Kind   string    `json:"kind"`
+	Entity string    `json:"entity" doc:"Id of the entity."`
+	By     string    `json:"by" doc:"Who asked for it."`
+	At     time.Time `json:"at" doc:"When it was asked for."`
+	Signal signal    `json:"signal" doc:"Its entry in the queue."`
+	Error  string    `json:"error,omitempty" doc:"Why it failed."`
+	Parked *Waits    `json:"parked,omitempty" doc:"Why it is retried, and when."`
 }
 
 func (o *operator) registerSync(api huma.API) {
@@ -44,8 +69,9 @@ type syncInput struct {
 }
 
 type syncOutput struct {
-	Status int
-	Body   synced
+	Status   int
+	Location string `header:"Location" doc:"Where its outcome is."`
+	Body     synced
 }
 
 func (o *operator) sync(ctx context.Context, in *syncInput) (*syncOutput, error) {
@@ -61,12 +87,15 @@ func (o *operator) sync(ctx context.Context, in *syncInput) (*syncOutput, error)
 	if err != nil {
 		return nil, err
 	}
-	out, err := o.appendSync(ctx, ref)
+	out, err := o.appendSync(ctx, ref, claim)
 	if err != nil || wait == 0 {
 		return out, err
 	}
-	doc, err := o.await(ctx, ref.Key, wait, func(d *storage.Document) bool { return d.SyncedClaim > claim })
-	if err != nil || doc.SyncedClaim <= claim {
+	doc, err := o.await(ctx, ref.Key, wait, func(d *storage.Document) bool { return d.SyncedClaim > *claim })
+	if err != nil || doc.SyncedClaim <= *claim {
+		if w := o.waits(ctx, ref.Key); w != nil && w.Reason != waiting.Backlog {
+			out.Body.Status, out.Body.Parked = "retrying", w
+		}
 		return out, nil // it is in the queue, even if the answer could not be read
 	}
 	e := newEntity(doc)
@@ -75,43 +104,42 @@ func (o *operator) sync(ctx context.Context, in *syncInput) (*syncOutput, error)
 }
 
 // target returns the entity with the parents its path needs: those given, or else those
-// the mirror has. It also returns the entity's claim now. A sync with a higher claim
+// the mirror has. It also returns the entity's claim now, nil if it is not known. A sync with a higher claim
 // began after this read, and so after the request came; no clocks are compared.
 //
 // A sync can be requested while the store is away, if only the store's knowledge is not
 // needed: workers check parents that a caller gives.
-func (o *operator) target(ctx context.Context, key event.Key, in *syncInput, waits bool) (ref event.Ref, claim int64, err error) {
+func (o *operator) target(ctx context.Context, key event.Key, in *syncInput, waits bool) (ref event.Ref, claim *int64, err error) {
 	src, kind, err := o.kind(in.KindPath)
 	if err != nil {
-		return ref, 0, err
+		return ref, nil, err
 	}
 	parents, err := in.parents()
 	if err != nil {
-		return ref, 0, err
+		return ref, nil, err
 	}
 	if key, err = o.only(ctx, kind, key, parents); err != nil {
-		return ref, 0, err
+		return ref, nil, err
 	}
 	var doc *storage.Document
-	if waits || len(kind.ParentKeys) > 0 {
-		needed := waits || parents == nil
-		doc, err = o.lookUp(ctx, key, needed)
-		switch {
-		case err == nil:
-			claim = doc.Claim
-			if parents == nil {
-				parents = doc.Parents
-			}
-		case errors.Is(err, storage.ErrNotFound): // it was never asked for
-		case needed:
-			return ref, 0, o.storeProblem(ctx, "read entity", err)
+	needed := waits || parents == nil && len(kind.ParentKeys) > 0
+	doc, err = o.lookUp(ctx, key, needed)
+	switch {
+	case err == nil:
+		claim = &doc.Claim
+		if parents == nil {
+			parents = doc.Parents
 		}
+	case errors.Is(err, storage.ErrNotFound): // it was never asked for
+		claim = new(int64)
+	case needed:
+		return ref, nil, o.storeProblem(ctx, "read entity", err)
 	}
 	if ref, err = src.Provider.Ref(key, parents); err != nil {
-		return ref, 0, invalid("query.parent", "", "%v; name its parent with ?account= or ?parent=kind/id", err)
+		return ref, nil, invalid("query.parent", "", "%v; name its parent with ?account= or ?parent=kind/id", err)
 	}
 	if doc != nil && contradicts(kind, doc, ref) {
-		return ref, 0, problem(http.StatusConflict, problemParents,
+		return ref, nil, problem(http.StatusConflict, problemParents,
 			"the mirror has %s under other parents, and a hint moves nothing: leave them out to have it fetched where it is known to stand", key)
 	}
 	return ref, claim, nil
@@ -140,7 +168,7 @@ func contradicts(kind *provider.Kind, doc *storage.Document, ref event.Ref) bool
 
 // appendSync appends the signal of a sync. It has the class of webhooks: a caller waits
 // for it, and there is one for each click. A sync in bulk is a sweep.
-func (o *operator) appendSync(ctx context.Context, ref event.Ref) (*syncOutput, error) {
+func (o *operator) appendSync(ctx context.Context, ref event.Ref, claim *int64) (*syncOutput, error) {
 	ctx, cancel := o.acting(ctx)
 	defer cancel()
 	id := newID("sync_")
@@ -150,8 +178,71 @@ func (o *operator) appendSync(ctx context.Context, ref event.Ref) (*syncOutput, 
 	if err != nil {
 		return nil, o.queueProblem(ctx, "sync "+ref.Key.String(), err)
 	}
-	o.record(ctx, act{source: ref.Key.Source, did: "sync", to: ref.Key.String(), why: id})
-	return &syncOutput{Status: http.StatusAccepted, Body: synced{
-		Status: "queued", ID: id, Signal: signal{Shard: got.Shard, ID: got.ID},
-	}}, nil
+	entry := signal{Shard: got.Shard, ID: got.ID}
+	o.record(ctx, act{id: id, source: ref.Key.Source, did: didSync, to: ref.Key.String(), why: id, after: asked{Claim: claim, Signal: entry}})
+	return &syncOutput{Status: http.StatusAccepted, Location: "/v1/syncs/" + id, Body: synced{Status: "queued", ID: id, Signal: entry}}, nil
 }
+
+func (r *reader) registerSyncs(api huma.API) {
+	huma.Register(api, huma.Operation{
+		OperationID: "get-sync", Method: http.MethodGet, Path: "/v1/syncs/{id}",
+		Summary: "Read what became of a sync", Tags: []string{"entities"},
+		Description: "By the id that its request was answered with, as long as the audit keeps it.",
+		Security:    needs(Viewer), Errors: itemErrors,
+	}, r.getSync)
+}
+
+type followedOutput struct{ Body followed }
+
+func (r *reader) getSync(ctx context.Context, in *struct {
+	ID string `path:"id" maxLength:"255" doc:"Id of the sync." example:"sync_3csxs6xbaegakcsr"`
+},
+) (*followedOutput, error) {
+	note, err := r.store.NoteByID(ctx, storage.ActID(in.ID))
+	if err != nil && !errors.Is(err, storage.ErrNotFound) {
+		return nil, r.storeProblem(ctx, "read sync", err)
+	}
+	var was asked
+	var key event.Key
+	if err == nil {
+		if err = json.Unmarshal([]byte(note.After), &was); err == nil {
+			key, err = event.ParseKey(note.To)
+		}
+	}
+	if err != nil || note.Did != didSync {
+		return nil, problem(http.StatusNotFound, "", "no sync %q is in the audit; one of a time when the database was away is not", in.ID)
+	}
+	out := &followedOutput{Body: followed{
+		ID: in.ID, Status: "queued", Source: key.Source, Kind: key.Kind, Entity: key.ID, By: note.By, At: note.At.UTC(), Signal: was.Signal,
+	}}
+	return out, r.follow(ctx, key, was, &out.Body)
+}
+
+// follow finds out what became of a sync: what it asked for is in the mirror, was given
+// up, is parked, or still queued.
+func (r *reader) follow(ctx context.Context, key event.Key, was asked, f *followed) error {
+	doc, err := r.store.Entity(ctx, key)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+	case err != nil:
+		return r.storeProblem(ctx, "read entity", err)
+	case was.Claim != nil && doc.SyncedClaim > *was.Claim, was.Claim == nil && doc.SyncedAt.After(f.At):
+		f.Status = "synced"
+		return nil
+	}
+	given, err := r.store.NoteByID(ctx, storage.GivenUpID(f.ID))
+	switch {
+	case err == nil:
+		f.Status, f.Error = "failed", given.Reason
+		return nil
+	case !errors.Is(err, storage.ErrNotFound):
+		return r.storeProblem(ctx, "read sync", err)
+	}
+	if w := r.waits(ctx, key); w != nil && w.Reason != waiting.Backlog {
+		f.Status, f.Parked = "retrying", w
+	}
+	return nil
+}
+
+// didSync is what the audit calls a sync.
+const didSync = "sync"

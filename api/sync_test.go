@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,7 +13,9 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
+	"github.com/tarn-sync/tarn/shared/waiting"
 )
 
 func TestSyncIsAppended(t *testing.T) {
@@ -206,4 +209,44 @@ func TestSyncOnRedis(t *testing.T) {
 	require.Equal(t, "evt_1", got[0].Signal.CauseID)
 	require.Equal(t, event.CauseOperator, got[1].Signal.Cause)
 	require.Equal(t, ref("order", "bord_1", "account", "cusa_1"), got[1].Signal.Ref)
+}
+
+// TestASyncCanBeFollowed by its id, until it is done or given up.
+func TestASyncCanBeFollowed(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	doc := order("bord_1", noon)
+	f.store.put(doc)
+	w := f.post("/v1/entities/lemon/order/bord_1/sync", "")
+	at := w.Header().Get("Location")
+	require.Regexp(t, `^/v1/syncs/sync_[a-z0-9]{16}$`, at)
+	is := func() (got followed) {
+		t.Helper()
+		w := f.get(at)
+		require.Equal(t, http.StatusOK, w.Code, w.Body)
+		require.NoError(t, json.Unmarshal(w.Body.Bytes(), &got))
+		return got
+	}
+	first := is()
+	require.Equal(t, followed{
+		ID: strings.TrimPrefix(at, "/v1/syncs/"), Status: "queued", Source: "lemon", Kind: "order", Entity: "bord_1", By: "local", At: noon,
+		Signal: signal{Shard: 3, ID: "1-2"},
+	}, first)
+
+	f.queue.set(func(q *fakeQueue) { q.waiting = []stream.Waiting{parkedOrder("bord_1", waiting.Failed, "transient")} })
+	require.Equal(t, "retrying", is().Status)
+	require.Equal(t, waiting.Failed, is().Parked.Reason)
+	waited := f.post("/v1/entities/lemon/order/bord_1/sync?wait=1ms", "")
+	require.Equal(t, http.StatusAccepted, waited.Code)
+	require.Contains(t, waited.Body.String(), `"status":"retrying"`)
+
+	require.NoError(t, f.store.Note(t.Context(), []storage.Note{{ID: storage.GivenUpID(first.ID), Kind: storage.NoteGivenUp, Reason: "HTTP 422"}}))
+	require.Equal(t, "failed", is().Status)
+	require.Equal(t, "HTTP 422", is().Error)
+
+	later := *doc
+	later.Claim, later.SyncedClaim = doc.Claim+1, doc.Claim+1
+	f.store.put(&later)
+	require.Equal(t, "synced", is().Status)
+	require.Equal(t, http.StatusNotFound, f.get("/v1/syncs/sync_0").Code)
 }

@@ -62,7 +62,7 @@ func TestViewerIsNoOperator(t *testing.T) {
 		w = f.send(route.Method, path, "{}", "Authorization", "Bearer "+operatorToken.Secret)
 		require.Contains(t, []int{http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusAccepted}, w.Code, "%s %s: %s", route.Method, path, w.Body)
 	}
-	require.Equal(t, 13, acts)
+	require.Equal(t, 14, acts)
 }
 
 // A page of another site, open in a browser on this machine, reaches the

@@ -56,6 +56,11 @@ type Queue interface {
 	DeletionsAccepted(ctx context.Context, source string) (time.Duration, error)
 	// RetryParked makes everything parked of a source due now.
 	RetryParked(ctx context.Context, source string) (int, error)
+	// Waiting lists parked entities, WaitingOf returns one, nil if it is not parked, and
+	// RetryEntities makes some due now.
+	Waiting(ctx context.Context, f stream.WaitingFilter) (stream.WaitingPage, error)
+	WaitingOf(ctx context.Context, k event.Key) (*stream.Waiting, error)
+	RetryEntities(ctx context.Context, keys []event.Key) (int, error)
 	// Fleet returns all shards and live workers, Budget how much of a source's
 	// budget is there.
 	Fleet(ctx context.Context, sources []string) ([]stream.ShardState, []string, error)

@@ -134,7 +134,7 @@ var rules = []rule{
 		}
 		return s.imported(func(p string) bool {
 			switch strings.TrimPrefix(p, module) {
-			case "shared/condition", "shared/event", "shared/fate", "shared/fault", "shared/storage", "shared/provider":
+			case "shared/condition", "shared/event", "shared/fate", "shared/fault", "shared/storage", "shared/provider", "shared/waiting":
 				return false
 			}
 			return strings.HasPrefix(p, module) || strings.Contains(p, ".") || p == "context" || strings.HasPrefix(p, "net") || p == "os"

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/alert"
+	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/worker"
@@ -364,4 +365,22 @@ func (b *bundle) letter(id, kind, entity string) *storage.LetterRecord {
 func (b *bundle) openLetters(kind, id string) int {
 	b.t.Helper()
 	return b.document(kind, id).OpenLetters
+}
+
+// A sync by hand has neither a row nor a dead letter. What gave it up is noted under its id.
+func TestASyncByHandThatIsGivenUpIsNoted(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.provider.fails("widget", "w1", 1, fate.New(fate.Permanent, errBoom))
+	b.start("w1")
+	b.signal(event.CauseOperator, "sync_1", event.Ref{Key: key("widget", "w1")})
+	var note *storage.Note
+	require.True(t, eventually(func() bool {
+		var err error
+		note, err = b.store.NoteByID(b.ctx, storage.GivenUpID("sync_1"))
+		return err == nil
+	}))
+	require.Equal(t, storage.NoteGivenUp, note.Kind)
+	require.Equal(t, "sync_1", note.EventID)
+	require.Contains(t, note.Reason, errBoom.Error())
 }

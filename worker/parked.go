@@ -2,13 +2,13 @@ package worker
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fault"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
+	"github.com/tarn-sync/tarn/shared/waiting"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
@@ -32,11 +32,9 @@ func (s parkedList) load(ctx context.Context, e entity.Load) (r entity.Result) {
 		return entity.Result{Err: fromRedis(fmt.Errorf("read what is parked for %s: %w", e.Key, err))}
 	}
 	r.Parked = entity.Parked{Len: min(p.Len, taken), Attempt: p.Attempt, Failed: !p.Spilled}
-	if len(p.State) > 0 {
-		if err := json.Unmarshal(p.State, &r.Parked.State); err != nil {
-			// Attempts are lost from the record, nothing else.
-			s.log.Warn("the state of a parked entity cannot be read; starting over", "entity", e.Key.String(), "error", err)
-		}
+	if r.Parked.State, err = waiting.Decode(p.State); err != nil {
+		// Attempts are lost from the record, nothing else.
+		s.log.Warn("the state of a parked entity cannot be read; starting over", "entity", e.Key.String(), "error", err)
 	}
 	return r
 }

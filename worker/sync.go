@@ -207,6 +207,9 @@ func (r *run) bury(ctx context.Context, e entity.Bury) error {
 		return err
 	}
 	r.completeLetters(e)
+	if err := r.noteGivenUp(ctx, e); err != nil {
+		return err
+	}
 	if len(e.Letters) == 0 {
 		return nil
 	}
@@ -241,6 +244,24 @@ func (r *run) completeLetters(e entity.Bury) {
 		e.Letters[next].TraceID = telemetry.TraceID(sig.Trace)
 		next++
 	}
+}
+
+// noteGivenUp notes the syncs by hand that are given up, which have neither a row nor a
+// dead letter, so that their ids can be asked for.
+func (r *run) noteGivenUp(ctx context.Context, e entity.Bury) error {
+	var notes []storage.Note
+	for i := range e.Batch {
+		if sig := &e.Batch[i].Signal; sig.Cause == event.CauseOperator {
+			notes = append(notes, storage.Note{
+				ID: storage.GivenUpID(sig.CauseID), At: r.s.w.Now().UTC(), Source: e.Key.Source, Kind: storage.NoteGivenUp,
+				EventID: sig.CauseID, Reason: e.Error, Count: 1,
+			})
+		}
+	}
+	if len(notes) == 0 {
+		return nil
+	}
+	return r.s.w.persist(ctx, nil, "note the syncs that are given up", func() error { return r.s.w.Store.Note(ctx, notes) })
 }
 
 // raiseAlert raises the alert of a dead letter, once that is stored: a worker that

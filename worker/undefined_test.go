@@ -57,8 +57,10 @@ func TestKindOfANewerDefinitionWaitsForANewerWorker(t *testing.T) {
 	}
 	require.True(t, eventually(func() bool { return b.metric("tarn_backlog", "live") == 0 && b.metric("tarn_parked") == 2 }))
 	for _, id := range []string{one, two} {
-		row := b.row(id, storage.Pending)
+		row := b.row(id, storage.Retrying)
 		require.Zero(t, row.Attempts)
+		require.Contains(t, row.Entities[0].Error, "no such kind")
+		require.True(t, row.Entities[0].NextAt.After(row.Entities[0].FailedAt), "it says when it is tried again")
 	}
 	require.Zero(t, b.metric("tarn_dead_letters_total"))
 	require.Zero(t, b.provider.fetches("gadget", "g1"))

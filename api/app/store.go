@@ -124,6 +124,16 @@ func (s *lateStore) CountEvents(ctx context.Context, f storage.EventFilter) (int
 	return ask(ctx, s, func(m storage.Store) (int64, error) { return m.CountEvents(ctx, f) })
 }
 
+// Acts lists what operators did.
+func (s *lateStore) Acts(ctx context.Context, f storage.NoteFilter) (storage.Page[*storage.Note], error) {
+	return ask(ctx, s, func(m storage.Store) (storage.Page[*storage.Note], error) { return m.Acts(ctx, f) })
+}
+
+// NoteByID returns a note.
+func (s *lateStore) NoteByID(ctx context.Context, id string) (*storage.Note, error) {
+	return ask(ctx, s, func(m storage.Store) (*storage.Note, error) { return m.NoteByID(ctx, id) })
+}
+
 // CountLetters counts dead letters.
 func (s *lateStore) CountLetters(ctx context.Context, f storage.LetterFilter) (int64, error) {
 	return ask(ctx, s, func(m storage.Store) (int64, error) { return m.CountLetters(ctx, f) })

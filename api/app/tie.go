@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/condition"
+	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/identity"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
@@ -87,7 +88,25 @@ func (q tiedQueue) RetryParked(ctx context.Context, source string) (int, error) 
 	return q.streams.RetryParked(ctx, source)
 }
 
+// RetryEntities makes parked entities due now.
+func (q tiedQueue) RetryEntities(ctx context.Context, keys []event.Key) (int, error) {
+	if err := q.tie.check(ctx); err != nil {
+		return 0, err
+	}
+	return q.streams.RetryEntities(ctx, keys)
+}
+
 // What only reads needs no check.
+
+// Waiting lists parked entities.
+func (q tiedQueue) Waiting(ctx context.Context, f stream.WaitingFilter) (stream.WaitingPage, error) {
+	return q.streams.Waiting(ctx, f)
+}
+
+// WaitingOf returns a parked entity.
+func (q tiedQueue) WaitingOf(ctx context.Context, k event.Key) (*stream.Waiting, error) {
+	return q.streams.WaitingOf(ctx, k)
+}
 
 // Ping reports whether Redis answers.
 func (q tiedQueue) Ping(ctx context.Context) error { return q.streams.Ping(ctx) }

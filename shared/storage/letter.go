@@ -137,7 +137,15 @@ const (
 	NoteRefused = "refused"
 	// NoteOperator: an operator acted through the api; Reason says who and what.
 	NoteOperator = "operator"
+	// NoteGivenUp: workers gave a sync by hand up, whose id EventID is; Reason is the
+	// last error.
+	NoteGivenUp = "given_up"
 )
+
+// ActID is the id of the note of an operator's act with an id, GivenUpID that of the note
+// that it was given up.
+func ActID(id string) string     { return "operator/" + id }
+func GivenUpID(id string) string { return "given_up/" + id }
 
 // MaxNotes is the most notes in one call of Note. All of them can be noted again and
 // are counted once. Of a longer call that is repeated, a duplicate may count twice.
@@ -150,9 +158,10 @@ type Note struct {
 	ID     string
 	At     time.Time
 	Source string
-	// Kind is "duplicate", "differing", "rejected", "empty", "unreadable", "refused" or "operator".
+	// Kind is "duplicate", "differing", "rejected", "empty", "unreadable", "refused", "operator" or
+	// "given_up".
 	Kind string
-	// EventID is set for duplicates, differing and refused ones.
+	// EventID is set for duplicates, differing and refused ones, and for what is given up.
 	EventID string
 	// Reason is why it was rejected, from a fixed list; of an operator's action,
 	// who did what: "ops: pause: the provider maintains"; of a differing event,
@@ -160,4 +169,20 @@ type Note struct {
 	Reason string
 	// Count is how many occurrences it records, at least 1.
 	Count int64
+	// By, Did, To and Why are who did what to what, and why, of an operator's action;
+	// Before and After what it changed, as JSON. Empty where they are not known: Reason
+	// has the text then.
+	By, Did, To, Why string
+	Before, After    string
+}
+
+// NoteFilter selects operators' actions; zero values select all.
+type NoteFilter struct {
+	Source string
+	By     string
+	// From and To bound the time: from ≤ at < to.
+	From, To time.Time
+	// Limit is the page size, 1 to 200. Defaults to 50.
+	Limit  int
+	Cursor string
 }

@@ -98,13 +98,17 @@ type Settlement struct {
 	OutOfOrder, Overtaken, Lagging, ParentsDiffer bool
 }
 
-// Failure is one failed attempt of one event's work on one entity.
+// Failure is one failed try of one event's work on one entity.
 type Failure struct {
 	Source, EventID string
 	Entity          event.Key
 	Signal          SignalID
 	At              time.Time
 	Class, Error    string
+	// Uncharged: it costs no attempt, as a 404 that is to be confirmed.
+	Uncharged bool
+	// Next is when it is tried again. Zero: not known.
+	Next time.Time
 	// Claim is that of the attempt. Once a later one has begun, a failure that
 	// is recorded late no longer changes the entity's document.
 	Claim int64
@@ -127,7 +131,7 @@ type EventRow struct {
 	ID, Source, Type                   string
 	CreatedAt, ReceivedAt, ProcessedAt time.Time
 	Status                             EventStatus
-	// Attempts counts failed attempts; Error is the last one's.
+	// Attempts counts failed attempts; Error is that of the last failure.
 	Attempts                       int
 	Error                          string
 	Duplicates                     int64
@@ -162,4 +166,9 @@ type Outcome struct {
 	Status    EventStatus
 	Signal    SignalID
 	CoveredBy *Covered
+	// FailedAt is when its work failed last, charged or not, Error why, and NextAt when
+	// it was to be tried again then. They stay once it is settled. Zero if it never
+	// failed; an older version kept neither Error nor NextAt.
+	FailedAt, NextAt time.Time
+	Error            string
 }

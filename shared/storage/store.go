@@ -62,8 +62,9 @@ type Store interface {
 	// Calls made at once may share round trips.
 	Settle(ctx context.Context, done []Settlement) error
 
-	// Fail counts an attempt on every row with an open outcome for the entity:
-	// status retrying, attempts + 1, error; and marks the entity's document behind
+	// Fail notes a failure on every row with an open outcome for the entity: status
+	// retrying, error, when it is tried again, and attempts + 1 unless it is uncharged;
+	// and marks the entity's document behind
 	// since the first of them (reason "retrying"), if it is not already and their
 	// claim is still the newest. The same failure (event, entity and At) is counted
 	// once.
@@ -134,6 +135,10 @@ type Reader interface {
 	EventByID(ctx context.Context, source, id string) ([]*EventRow, error)
 	// Events lists rows, newest received_at first.
 	Events(ctx context.Context, f EventFilter) (Page[*EventRow], error)
+	// Acts lists the notes of kind NoteOperator, newest first.
+	Acts(ctx context.Context, f NoteFilter) (Page[*Note], error)
+	// NoteByID returns a note, or ErrNotFound.
+	NoteByID(ctx context.Context, id string) (*Note, error)
 	// CountEvents counts what a filter selects; Limit and Cursor are ignored. With a
 	// Note only rows with that note are read.
 	CountEvents(ctx context.Context, f EventFilter) (int64, error)

@@ -2,7 +2,6 @@ package stream
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"sync"
 	"time"
@@ -162,7 +161,5 @@ func (s *Streams) RetryParked(ctx context.Context, source string) (n int, err er
 		n += int(asInt(v))
 	}
 	// After the due times: who learns of it looks at them.
-	_, said := run(ctx, s.client, retriedScript, "say that what is parked of "+source+" is due",
-		[]string{s.keys.retried()}, source, rand.Text())
-	return n, errors.Join(err, said)
+	return n, errors.Join(err, s.sayRetried(ctx, source))
 }

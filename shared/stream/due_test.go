@@ -115,6 +115,8 @@ func TestAKeyOfAnotherTypeCostsNoOtherSource(t *testing.T) {
 	require.Equal(t, []event.Key{order("a")}, found[1].Keys)
 	require.WithinDuration(t, time.Now(), l.NextDue("other"), 2*time.Second, "it is asked again")
 
+	require.Equal(t, []string{"a"}, pages(t, s, WaitingFilter{Sources: []string{"other", "lemon"}, Limit: 1}))
+
 	news, err := s.Sources(ctx, []string{"other", "lemon"})
 	require.NoError(t, err)
 	require.ErrorContains(t, news[0].Err, "WRONGTYPE")

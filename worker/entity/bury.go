@@ -4,12 +4,13 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/waiting"
 )
 
 // bury gives up the batch. The lane goes on with entries that came since.
 func (y burying) bury() {
 	y.class, _ = fate.Of(y.cause)
-	y.state.add(Attempt{N: y.parked.Attempt + 1, At: y.s.now.UTC(), Error: lastText(y.class, y.cause)})
+	y.state.Add(waiting.Attempt{N: y.parked.Attempt + 1, At: y.s.now.UTC(), Error: lastText(y.class, y.cause)})
 	if y.lane.retry {
 		y.buries = true
 		draining(y).eachPage()
@@ -32,6 +33,9 @@ func (y burying) buried(r Result) {
 // attempt that has just failed.
 func (y burying) letters(entries []event.Entry) Bury {
 	b := Bury{Sync: y.number, Key: y.ref.Key, Batch: entries, Class: y.class, Failed: discrepancies(entries)}
+	if n := len(y.state.Attempts); n > 0 {
+		b.Error = y.state.Attempts[n-1].Error
+	}
 	for _, e := range entries {
 		if e.Signal.Cause != event.CauseEvent {
 			continue
@@ -43,7 +47,7 @@ func (y burying) letters(entries []event.Entry) Bury {
 		l := storage.Letter{
 			Source: y.ref.Key.Source, EventID: e.Signal.CauseID, Ref: ref,
 			Signal: storage.SignalID{Shard: y.s.cfg.Shard, ID: e.ID}, Class: y.class.String(),
-			Attempts: y.state.since(y.parked.Attempt - e.Attempts), At: y.s.now.UTC(),
+			Attempts: since(y.parked.Attempt-e.Attempts, y.state.Attempts), At: y.s.now.UTC(),
 		}
 		if y.doc != nil {
 			l.Claim = y.doc.Claim

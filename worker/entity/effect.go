@@ -7,6 +7,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/waiting"
 )
 
 // Effect is something to be done.
@@ -209,7 +210,7 @@ type Park struct {
 	Delay    time.Duration
 	Earliest time.Duration
 	// State is nil for a lane that was spilled.
-	State *State
+	State *waiting.Record
 	// Counted: the attempt was charged. Cause is what failed. Both are for the log.
 	Counted bool
 	Cause   error
@@ -225,6 +226,8 @@ type Bury struct {
 	// Failed are discrepancies whose repair is given up.
 	Letters []storage.Letter
 	Failed  []string
+	// Error is the failure that ended the work.
+	Error string
 }
 
 // Rest is answered by Woke after a while.

@@ -9,6 +9,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/waiting"
 )
 
 // permissionAgain is how many first retry pauses an entity waits whose kind the
@@ -48,14 +49,14 @@ func (y failing) decide(r Result) {
 	case fate.Wait:
 		y.hold(y.until(f.Until, r), y.cause)
 	case fate.Park:
-		delay := y.s.cfg.Retry.First
+		delay, reason := y.s.cfg.Retry.First, waiting.Undefined
 		switch f.Until {
 		case fate.ItsTurn:
-			delay = y.itsTurn()
+			delay, reason = y.itsTurn(), waiting.Throttled
 		case fate.Permission:
-			delay = min(permissionAgain*y.s.cfg.Retry.First, y.s.cfg.Retry.Cap)
+			delay, reason = min(permissionAgain*y.s.cfg.Retry.First, y.s.cfg.Retry.Cap), waiting.Refused
 		}
-		parking(y).park(false, delay, delay)
+		parking(y).park(plan{reason: reason, delay: delay, earliest: delay})
 	case fate.Confirm:
 		y.do(Time{Sync: y.number}, y.goneAt)
 	case fate.Tombstone:
@@ -123,16 +124,16 @@ func (y failing) goneAt(r Result) {
 		return
 	}
 	wait := y.kind.GoneUnknown
-	earliest := min(wait, y.s.cfg.Retry.First)
+	earliest, reason := min(wait, y.s.cfg.Retry.First), waiting.NeverSeen
 	if y.factual() {
-		wait, earliest = y.kind.GoneKnown, y.kind.GoneKnown
+		wait, earliest, reason = y.kind.GoneKnown, y.kind.GoneKnown, waiting.NotFound
 	}
 	if !y.goneBefore() || y.newlyAsked() || r.Now.Before(y.state.GoneSince) { // or Redis' clock was set back
 		y.state.GoneSince, y.state.GoneClaim, y.state.GoneUnder = r.Now, y.doc.SyncedClaim, y.sets
 	}
 	left := wait - r.Now.Sub(y.state.GoneSince)
 	if (y.doc.DeletedAt.IsZero() || len(y.sets) > 1) && left > 0 {
-		parking(y).park(false, left, min(earliest, left))
+		parking(y).park(plan{reason: reason, delay: left, earliest: min(earliest, left)})
 		return
 	}
 	y.failure.Confirmed, y.failure.Alive = true, y.doc.Alive()
@@ -166,7 +167,7 @@ func (y failing) tombstoned(r Result) {
 // has no attempts left is buried instead: it is the head of what is parked.
 func (y failing) charge() {
 	y.class, _ = fate.Of(y.cause)
-	y.state.add(Attempt{N: y.parked.Attempt + 1, At: y.s.now.UTC(), Error: Text(y.cause)})
+	y.state.Add(waiting.Attempt{N: y.parked.Attempt + 1, At: y.s.now.UTC(), Error: Text(y.cause)})
 	y.s.emit(Charge{Key: y.ref.Key, Class: y.class})
 	switch {
 	case y.lane.retry:
@@ -190,7 +191,7 @@ func (y failing) parkCharged() {
 	}
 	delay := y.s.spread(y.s.cfg.Retry, n-base, asked)
 	y.parked.Attempt = n
-	parking(y).park(true, delay, min(max(y.s.cfg.Retry.First, asked), delay))
+	parking(y).park(plan{charged: true, reason: waiting.Failed, delay: delay, earliest: min(max(y.s.cfg.Retry.First, asked), delay)})
 }
 
 // newlyAsked reports whether a parent set of this sync had not been asked when

@@ -7,37 +7,46 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/waiting"
 )
 
 // plan is how a sync parks its entity.
 type plan struct {
 	charged         bool // it counts as an attempt
+	reason          waiting.Reason
 	delay, earliest time.Duration
 	at              time.Time // when the attempt failed, for all rows the same
 	counted         int       // entries on whose rows it is counted
 }
 
-// park parks the entity with all that waits for it: the head is settled, the attempt
-// counted, the gate entered, in this order.
-func (y parking) park(charged bool, delay, earliest time.Duration) {
-	y.plan = plan{charged: charged, delay: delay, earliest: earliest, at: y.s.now.UTC()}
+// park parks the entity with all that waits for it: the head is settled, the failure
+// noted, the gate entered, in this order.
+func (y parking) park(p plan) {
+	p.at = y.s.now.UTC()
+	y.plan = p
+	class, _ := fate.Of(y.cause)
+	y.state.Why = &waiting.Why{Reason: p.reason, Class: class.String(), At: p.at, Error: Text(y.cause)}
 	y.lane.afterHead(y.sync)
 }
 
 // headSettled: while the store refuses an earlier settlement of the entity, nothing is
-// counted or parked, and the sync is made again.
+// noted or parked, and the sync is made again.
 func (y parking) headSettled(ok bool) {
 	switch {
 	case !ok:
 		y.again(fmt.Errorf("%w that comes before; the failure: %w", errRefused, y.cause))
-	case y.plan.charged:
-		y.count(y.batch)
+	case y.plan.reason != waiting.Unsettled: // the store that refuses a settlement may refuse this
+		page := y.batch
+		if len(page) == 0 { // it failed before it took its batch
+			page = y.lane.queue
+		}
+		y.count(page)
 	default:
 		y.enterGate()
 	}
 }
 
-// count counts the attempt on the rows of one page of what waited. All rows get
+// count notes the failure, and the attempt if it is charged, on the rows of one page of what waited. All rows get
 // one time, by which the store knows a failure it has counted.
 func (y parking) count(page []event.Entry) {
 	y.plan.counted += len(page)
@@ -68,16 +77,20 @@ func (y parking) nextToCount(r Result) {
 	}
 }
 
-// notCounted: the attempt could not be counted, so the failure is decided again.
+// notCounted: the failure could not be noted, so the failure is decided again.
 func (y parking) notCounted(err error) {
 	y.cause = err
 	y.failure = fate.Failure{Err: err, Unfinished: true}
 	failing(y).decide(Result{})
 }
 
-// failures are the log's side of a charged attempt on some entries.
+// failures are the log's side of a failure on some entries.
 func (y parking) failures(entries []event.Entry) []storage.Failure {
 	class, _ := fate.Of(y.cause)
+	var claim int64 // 0: it failed before its claim
+	if y.doc != nil {
+		claim = y.doc.Claim
+	}
 	var out []storage.Failure
 	for _, e := range entries {
 		if e.Signal.Cause != event.CauseEvent {
@@ -86,7 +99,7 @@ func (y parking) failures(entries []event.Entry) []storage.Failure {
 		out = append(out, storage.Failure{
 			Source: y.ref.Key.Source, EventID: e.Signal.CauseID, Entity: y.ref.Key,
 			Signal: storage.SignalID{Shard: y.s.cfg.Shard, ID: e.ID}, At: y.plan.at, Class: class.String(), Error: Text(y.cause),
-			Claim: y.doc.Claim,
+			Uncharged: !y.plan.charged, Next: y.plan.at.Add(y.plan.delay), Claim: claim,
 		})
 	}
 	return out

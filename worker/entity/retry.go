@@ -4,6 +4,7 @@ import (
 	"errors"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/waiting"
 )
 
 // eachPage settles or buries everything that was parked when the claim was taken.
@@ -70,7 +71,7 @@ func (y draining) afterParked(err error) {
 		y.cause = err
 		y.state.Refused++
 		pause := y.s.spread(Refusals, y.state.Refused, 0)
-		parking(y).park(false, pause, pause)
+		parking(y).park(plan{reason: waiting.Unsettled, delay: pause, earliest: pause})
 	case err != nil:
 		y.again(err)
 	default:

@@ -18,6 +18,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/waiting"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
@@ -87,11 +88,11 @@ type story struct {
 	tasks  map[entity.Number]entity.Effect
 	docs   map[event.Key]*storage.Document
 	says   map[string][]string // the provider, by entity and shop
-	parked map[event.Key]*waiting
+	parked map[event.Key]*parkedEntity
 }
 
-// waiting is what is parked for an entity.
-type waiting struct {
+// parkedEntity is what is parked for an entity.
+type parkedEntity struct {
 	entity.Parked
 	entries []event.Entry
 }
@@ -101,7 +102,7 @@ func newStory(t *testing.T) *story {
 	require.NoError(t, err)
 	s := &story{
 		t: t, def: def, now: noon, tasks: map[entity.Number]entity.Effect{}, docs: map[event.Key]*storage.Document{},
-		says: map[string][]string{}, parked: map[event.Key]*waiting{},
+		says: map[string][]string{}, parked: map[event.Key]*parkedEntity{},
 	}
 	s.shard = entity.NewShard(entity.Config{
 		Definition: func(string) *provider.Definition { return def },
@@ -140,7 +141,7 @@ func (s *story) run(d *datadriven.TestData) {
 		k, in := key(arg(0)), s.entries(d)
 		w := s.parked[k]
 		if w == nil {
-			w = &waiting{entries: in}
+			w = &parkedEntity{entries: in}
 			w.Failed = d.HasArg("tried")
 			s.parked[k] = w
 		}
@@ -148,7 +149,7 @@ func (s *story) run(d *datadriven.TestData) {
 		if d.HasArg("tried") {
 			d.ScanArgs(s.t, "tried", &w.Attempt)
 			for n := range w.Attempt {
-				w.State.Attempts = append(w.State.Attempts, entity.Attempt{N: n + 1, At: s.now, Error: "HTTP 500"})
+				w.State.Attempts = append(w.State.Attempts, waiting.Attempt{N: n + 1, At: s.now, Error: "HTTP 500"})
 			}
 		}
 		s.step(entity.Due{Key: k, Failed: w.Failed, First: w.entries[:min(2, len(w.entries))]})
@@ -309,7 +310,7 @@ func (s *story) answer(e entity.Effect) (r entity.Result) {
 	case entity.Park:
 		w := s.parked[e.Lane.Key]
 		if w == nil {
-			w = &waiting{}
+			w = &parkedEntity{}
 			s.parked[e.Lane.Key] = w
 		}
 		tried := e.Tried
@@ -325,7 +326,7 @@ func (s *story) answer(e entity.Effect) (r entity.Result) {
 		w.Attempt, w.Failed = e.Attempt, true
 		text, err := json.Marshal(e.State)
 		require.NoError(s.t, err)
-		w.State = entity.State{}
+		w.State = waiting.Record{}
 		require.NoError(s.t, json.Unmarshal(text, &w.State))
 	}
 	return r
@@ -438,7 +439,11 @@ func describe(e entity.Effect) string {
 		if e.Tried > 0 {
 			text += fmt.Sprintf(", tried %d", e.Tried)
 		}
-		return text + fmt.Sprintf(", attempt %d", e.Attempt)
+		text += fmt.Sprintf(", attempt %d", e.Attempt)
+		if e.State != nil {
+			text += fmt.Sprintf(": %s, %s", e.State.Why.Reason, e.State.Why.Class)
+		}
+		return text
 	case entity.Bury:
 		text := fmt.Sprintf("%d Bury %s: %s", e.Sync, batch(e.Batch), e.Class)
 		for _, l := range e.Letters {

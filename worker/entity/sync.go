@@ -6,6 +6,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/provider"
+	"github.com/tarn-sync/tarn/shared/waiting"
 )
 
 // PageSize is how many entries of a parked entity are handled at a time.
@@ -38,7 +39,7 @@ type sync struct {
 	batch []event.Entry
 	// parked and state are those of a parked entity, zero for others.
 	parked Parked
-	state  State
+	state  waiting.Record
 
 	// sets are the parents to ask for the entity under, in order, and at is the one
 	// being asked. gone, refused and stub are what those before it said. mixed: they

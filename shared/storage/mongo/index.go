@@ -76,6 +76,8 @@ func (s *Store) index(ctx context.Context, keep storage.Retention) error {
 		s.makeIndexes(ctx, s.tasks,
 			on("created_at:-1", "_id:-1"), on("status", "created_at:-1", "_id:-1"), on("kind", "created_at:-1", "_id:-1"),
 			on("parent", "created_at:-1", "_id:-1"), on("parent", "status", "created_at:-1", "_id:-1"), on("parent", "finished_at")),
+		s.makeIndexes(ctx, s.audit,
+			on("at:-1", "_id:-1").as("acts").only(bson.D{{Key: "kind", Value: storage.NoteOperator}})),
 		s.retain(ctx, s.events, "received_at", keep.Events, settled),
 		s.retain(ctx, s.letters, "at", keep.Events, closed),
 		s.retain(ctx, s.audit, "at", keep.Audit, nil),

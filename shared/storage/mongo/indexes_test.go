@@ -190,6 +190,9 @@ func TestAChangedRetentionChangesTheIndex(t *testing.T) {
 				if collection, _ := sent.Body.Index(0).Value().StringValueOK(); collection != "audit" {
 					continue
 				}
+				if name, _ := sent.Body.Lookup("indexes", "0", "name").StringValueOK(); strings.HasSuffix(name, "acts") {
+					continue // of another index
+				}
 				names = append(names, sent.Name)
 				if sent.Name == "collMod" {
 					require.Equal(t, "retention", sent.Body.Lookup("index", "name").StringValue())

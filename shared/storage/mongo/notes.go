@@ -22,6 +22,12 @@ type note struct {
 	EventID string    `bson:"event,omitempty"`
 	Reason  string    `bson:"reason,omitempty"`
 	Count   int64     `bson:"count"`
+	By      string    `bson:"by,omitempty"`
+	Did     string    `bson:"did,omitempty"`
+	To      string    `bson:"to,omitempty"`
+	Why     string    `bson:"why,omitempty"`
+	Before  string    `bson:"before,omitempty"`
+	After   string    `bson:"after,omitempty"`
 }
 
 // countedNotes is how many notes a row remembers to have counted: a page of them
@@ -67,4 +73,37 @@ func (s *Store) noteChunk(ctx context.Context, notes []storage.Note) error {
 	}
 	_, err = s.bulk(ctx, s.events, models)
 	return err
+}
+
+// actsList is the name of the list in cursors.
+const actsList = "acts"
+
+// Acts lists operators' actions, newest first.
+func (s *Store) Acts(ctx context.Context, f storage.NoteFilter) (storage.Page[*storage.Note], error) {
+	filter := appendEqual(bson.D{{Key: "kind", Value: storage.NoteOperator}}, "source", f.Source)
+	filter = appendEqual(filter, "by", f.By)
+	found, err := newestFirst[note]{
+		name: actsList, collection: s.audit, time: "at",
+		place: func(n note) (time.Time, string) { return n.At, n.ID },
+	}.read(ctx, appendRange(filter, "at", f.From, f.To), f.Limit, f.Cursor)
+	if err != nil {
+		return storage.Page[*storage.Note]{}, fmt.Errorf("list acts: %w", err)
+	}
+	return convert(found, func(n *note) *storage.Note {
+		out := storage.Note(*n)
+		return &out
+	}), nil
+}
+
+// NoteByID returns a note.
+func (s *Store) NoteByID(ctx context.Context, id string) (*storage.Note, error) {
+	found, err := find[note](ctx, s.audit, bson.D{{Key: "_id", Value: id}}, options.Find().SetLimit(1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("read note %s: %w", id, err)
+	case len(found) == 0:
+		return nil, fmt.Errorf("read note %s: %w", id, storage.ErrNotFound)
+	}
+	n := storage.Note(*found[0])
+	return &n, nil
 }

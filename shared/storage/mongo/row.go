@@ -77,8 +77,10 @@ type outcome struct {
 	Status    storage.EventStatus `bson:"status"`
 	Signal    *signal             `bson:"signal,omitempty"`
 	CoveredBy *covered            `bson:"covered_by,omitempty"`
-	// FailedAt is of its newest counted failure.
+	// FailedAt and Error are of its newest failure, NextAt when it is tried again.
 	FailedAt time.Time `bson:"failed_at,omitempty"`
+	NextAt   time.Time `bson:"next_at,omitempty"`
+	Error    string    `bson:"error,omitempty"`
 }
 
 type covered struct {
@@ -206,7 +208,7 @@ func (r *row) mirror() *storage.EventRow {
 func (o *outcome) mirror(source string) storage.Outcome {
 	out := storage.Outcome{
 		Ref:    event.Ref{Key: event.LocalKey(source, o.Kind, o.ID), Parents: unescapeKeys(o.Parents)},
-		Status: o.Status,
+		Status: o.Status, FailedAt: o.FailedAt, NextAt: o.NextAt, Error: o.Error,
 	}
 	if o.Signal != nil {
 		out.Signal = storage.SignalID(*o.Signal)

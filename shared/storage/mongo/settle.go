@@ -151,7 +151,7 @@ func follow(rows []string) []mongo.WriteModel {
 	return models
 }
 
-// Fail counts an attempt on every row with an open outcome for the entity.
+// Fail notes a failure on every row with an open outcome for the entity.
 func (s *Store) Fail(ctx context.Context, failed []storage.Failure) error {
 	if len(failed) == 0 {
 		return nil
@@ -173,7 +173,10 @@ func (s *Store) Fail(ctx context.Context, failed []storage.Failure) error {
 
 // failure counts a failure once, however often it is recorded.
 func failure(f *storage.Failure) mongo.WriteModel {
-	failedAt := outcomePath(f.Entity, "failed_at")
+	failedAt, attempts := outcomePath(f.Entity, "failed_at"), 1
+	if f.Uncharged {
+		attempts = 0
+	}
 	return mongo.NewUpdateOneModel().
 		SetFilter(bson.D{
 			{Key: "_id", Value: rowID(f.Source, f.EventID)},
@@ -184,8 +187,9 @@ func failure(f *storage.Failure) mongo.WriteModel {
 			{Key: "$set", Value: bson.D{
 				{Key: "status", Value: storage.Retrying}, {Key: "error", Value: f.Error}, {Key: failedAt, Value: f.At},
 				{Key: outcomePath(f.Entity, "signal"), Value: signal(f.Signal)},
+				{Key: outcomePath(f.Entity, "error"), Value: f.Error}, {Key: outcomePath(f.Entity, "next_at"), Value: f.Next},
 			}},
-			{Key: "$inc", Value: bson.D{{Key: "attempts", Value: 1}, {Key: "rev", Value: int64(1)}}},
+			{Key: "$inc", Value: bson.D{{Key: "attempts", Value: attempts}, {Key: "rev", Value: int64(1)}}},
 		})
 }
 

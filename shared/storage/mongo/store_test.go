@@ -90,6 +90,7 @@ var passedOver = map[string][]string{
 	// behalf each is looked into.
 	"events": {"source", "status", "type", "kinds", "outcomes."},
 	// Dead letters and discrepancies are for operators: few, or something is very wrong.
+	"audit":         {"source", "by"}, // operators act rarely
 	"dead_letters":  {"source", "type", "kind", "class", "claim"},
 	"discrepancies": {"source", "type", "kind", "status", "sweep"},
 	// The tasks of a status that is not over are few, and of others only people

@@ -18,7 +18,7 @@ const eventColumns = `n, source, id, type, created_at, received_at, processed_at
 
 // outcomesSQL reads the outcomes of many rows: their numbers are a JSON array.
 const outcomesSQL = `
-SELECT event, kind, id, parents, status, signal_shard, signal_id, claim, fetched_at, covered_signal, state_hash
+SELECT event, kind, id, parents, status, signal_shard, signal_id, claim, fetched_at, covered_signal, state_hash, failed_at, next_at, error
 FROM outcomes WHERE event IN (SELECT value FROM json_each(?1)) ORDER BY event, position`
 
 // newestReceived is the order of the lists of events.
@@ -251,9 +251,9 @@ func scanEvent(row scanner) (loggedRow, error) {
 func scanOutcome(row scanner) (n int64, o storage.Outcome, err error) {
 	var covered storage.Covered
 	var parents string
-	var fetched int64
+	var fetched, failed, next int64
 	err = row.Scan(&n, &o.Ref.Key.Kind, local{&o.Ref.Key}, &parents, &o.Status, &o.Signal.Shard, &o.Signal.ID,
-		&covered.Claim, &fetched, &covered.Signal, &covered.StateHash)
+		&covered.Claim, &fetched, &covered.Signal, &covered.StateHash, &failed, &next, &o.Error)
 	if err != nil {
 		return n, o, err
 	}
@@ -261,6 +261,7 @@ func scanOutcome(row scanner) (n int64, o storage.Outcome, err error) {
 		covered.FetchedAt = fromMillis(fetched)
 		o.CoveredBy = &covered
 	}
+	o.FailedAt, o.NextAt = fromMillis(failed), fromMillis(next)
 	o.Ref.Parents, err = fromObject(parents)
 	return n, o, err
 }

@@ -7,10 +7,10 @@ import (
 
 // schemaVersion is kept in the file's user_version. A file of a later one is
 // refused: an older program would not keep what the newer relies on.
-const schemaVersion = 12
+const schemaVersion = 14
 
 // steps bring a file from the version that is their index to the next.
-var steps = [schemaVersion]string{tables, reconciling, finding, moving, explaining, bounding, marking, dating, ordering, claiming, noting, sparing}
+var steps = [schemaVersion]string{tables, reconciling, finding, moving, explaining, bounding, marking, dating, ordering, claiming, noting, sparing, failing, auditing}
 
 // tables makes the tables of version 1. Source and kind are columns rather
 // than parts of table names, so that every statement is prepared once.
@@ -298,6 +298,23 @@ CREATE INDEX mirror_status ON mirror (source, kind, status, id) WHERE status <> 
 
 // unluckyStatus is the condition of events_unlucky, which its queries repeat word for word.
 const unluckyStatus = `(status = 'dead' OR status = 'superseded' OR status = 'discarded')`
+
+// failing adds why the work on an entity failed, and when it is tried again.
+const failing = `
+ALTER TABLE outcomes ADD COLUMN error TEXT NOT NULL DEFAULT '';
+ALTER TABLE outcomes ADD COLUMN next_at INTEGER NOT NULL DEFAULT 0;
+`
+
+// auditing adds what an operator changed, and finds operators' actions among the notes.
+const auditing = `
+ALTER TABLE audit ADD COLUMN actor TEXT NOT NULL DEFAULT '';
+ALTER TABLE audit ADD COLUMN did TEXT NOT NULL DEFAULT '';
+ALTER TABLE audit ADD COLUMN target TEXT NOT NULL DEFAULT '';
+ALTER TABLE audit ADD COLUMN why TEXT NOT NULL DEFAULT '';
+ALTER TABLE audit ADD COLUMN state_before TEXT NOT NULL DEFAULT '';  -- JSON
+ALTER TABLE audit ADD COLUMN state_after TEXT NOT NULL DEFAULT '';
+CREATE INDEX audit_acts ON audit (at, id) WHERE kind = 'operator';
+`
 
 // migrate brings the file to schemaVersion. It is called in the writer's turn,
 // so two processes starting at once do not both make the tables.

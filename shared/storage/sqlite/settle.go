@@ -29,10 +29,10 @@ WHERE n = ?1`
 
 	// failSQL counts a failure once, however often it is recorded.
 	failSQL = `
-UPDATE outcomes SET failed_at = ?4, signal_shard = ?5, signal_id = ?6
+UPDATE outcomes SET failed_at = ?4, signal_shard = ?5, signal_id = ?6, error = ?7, next_at = ?8
 WHERE event = ?1 AND kind = ?2 AND id = ?3 AND status = 'pending' AND failed_at <> ?4`
 
-	retryingSQL = `UPDATE events SET status = 'retrying', attempts = attempts + 1, error = ?2 WHERE n = ?1`
+	retryingSQL = `UPDATE events SET status = 'retrying', attempts = attempts + ?3, error = ?2 WHERE n = ?1`
 
 	behindSQL = `
 UPDATE mirror SET behind_since = ?4, behind_reason = '` + storage.ReasonRetrying + `'
@@ -106,7 +106,7 @@ func (t *tx) settleOutcome(row *settledRow, d *storage.Settlement) error {
 	return err
 }
 
-// Fail counts an attempt on every row with an open outcome for the entity.
+// Fail notes a failure on every row with an open outcome for the entity.
 func (s *Store) Fail(ctx context.Context, failed []storage.Failure) error {
 	if len(failed) == 0 {
 		return nil
@@ -130,11 +130,15 @@ func (t *tx) fail(f *storage.Failure) error {
 	if err != nil || !ok {
 		return err
 	}
-	n, err := t.exec(failSQL, row, f.Entity.Kind, f.Entity.Local(), millis(f.At), f.Signal.Shard, f.Signal.ID)
+	n, err := t.exec(failSQL, row, f.Entity.Kind, f.Entity.Local(), millis(f.At), f.Signal.Shard, f.Signal.ID, f.Error, millis(f.Next))
 	if err != nil || n == 0 {
 		return err
 	}
-	_, err = t.exec(retryingSQL, row, f.Error)
+	attempts := 1
+	if f.Uncharged {
+		attempts = 0
+	}
+	_, err = t.exec(retryingSQL, row, f.Error, attempts)
 	return err
 }
 

@@ -30,6 +30,7 @@ var listCases = []testCase{
 	{"entities turn pages by id", testEntityPages},
 	{"the children of a parent turn pages by id", testChildrenPages},
 	{"a page has 50 items by default, and 200 at most", testPageSize},
+	{"what operators did turns pages, among other notes", testActs},
 	{"a foreign cursor is refused", func(t *testing.T, s *suite) {
 		s.log(arrival("evt_a", order("o1")), arrival("evt_b", order("o1")))
 		s.sync(order("o1"), state(1))
@@ -225,4 +226,50 @@ func testPageSize(t *testing.T, s *suite) {
 		require.Equal(t, "evt_200", page.Items[0].ID)
 		require.NotEmpty(t, page.NextCursor)
 	}
+}
+
+func testActs(t *testing.T, s *suite) {
+	var notes []storage.Note
+	for i := range 5 {
+		notes = append(notes,
+			storage.Note{
+				ID: fmt.Sprintf("operator/%d", i), At: at(i / 2), Source: "lemon", Kind: storage.NoteOperator, Reason: "ops: pause lemon", Count: 1,
+				By: []string{"ops", "night"}[i%2], Did: "pause", To: "lemon", Why: "maintenance", Before: `{"paused":false}`, After: `{"paused":true}`,
+			},
+			storage.Note{ID: fmt.Sprintf("rejected/%d", i), At: at(i), Source: "lemon", Kind: "rejected", Reason: "signature", Count: 3})
+	}
+	require.NoError(t, s.Note(s.ctx, notes))
+	acts := func(f storage.NoteFilter) (ids []string) {
+		t.Helper()
+		for range 10 {
+			page, err := s.Acts(s.ctx, f)
+			require.NoError(t, err)
+			for _, n := range page.Items {
+				ids = append(ids, n.ID)
+			}
+			if page.NextCursor == "" {
+				return ids
+			}
+			f.Cursor = page.NextCursor
+		}
+		t.Fatal("the list does not end")
+		return nil
+	}
+	all := []string{"operator/4", "operator/3", "operator/2", "operator/1", "operator/0"}
+	require.Equal(t, all, acts(storage.NoteFilter{}))
+	require.Equal(t, all, acts(storage.NoteFilter{Source: "lemon", Limit: 1}))
+	require.Equal(t, []string{"operator/3", "operator/1"}, acts(storage.NoteFilter{By: "night", Limit: 1}))
+	require.Equal(t, []string{"operator/3", "operator/2"}, acts(storage.NoteFilter{From: at(1), To: at(2)}))
+	require.Empty(t, acts(storage.NoteFilter{Source: "other"}))
+
+	page, err := s.Acts(s.ctx, storage.NoteFilter{Limit: 1})
+	require.NoError(t, err)
+	require.Equal(t, &notes[8], page.Items[0])
+	one, err := s.NoteByID(s.ctx, "rejected/3")
+	require.NoError(t, err)
+	require.Equal(t, &notes[7], one)
+	_, err = s.NoteByID(s.ctx, "operator/9")
+	require.ErrorIs(t, err, storage.ErrNotFound)
+	_, err = s.Acts(s.ctx, storage.NoteFilter{Cursor: "x"})
+	require.ErrorIs(t, err, storage.ErrCursor)
 }

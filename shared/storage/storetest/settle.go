@@ -2,6 +2,7 @@ package storetest
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -76,7 +77,13 @@ var settleCases = []testCase{
 			require.Equal(t, storage.Retrying, row.Status)
 			require.Equal(t, 1, row.Attempts)
 			require.Equal(t, "GET: 503 Service Unavailable", row.Error)
+			require.Equal(t, "GET: 503 Service Unavailable", row.Entities[0].Error)
+			require.Equal(t, row.Entities[0].FailedAt.Add(time.Minute), row.Entities[0].NextAt)
+			require.Equal(t, storage.Pending, row.Entities[0].Status, "an outcome is open until it is settled")
 		}
+		require.Equal(t, at(21), s.row(a).Entities[0].FailedAt)
+		require.Zero(t, s.row(a).Entities[1].FailedAt, "the account has not failed")
+		require.Empty(t, s.row(a).Entities[1].Error)
 		require.Equal(t, &storage.Behind{Since: at(20), Reason: storage.ReasonRetrying}, s.entity(order("o1")).Behind)
 
 		s.fail(failure(a, order("o1"), at(21)))
@@ -90,6 +97,22 @@ var settleCases = []testCase{
 		s.settle(settlement(a, account("cusa_1"), 1))
 		require.Equal(t, storage.Processed, s.row(a).Status)
 		require.Equal(t, 2, s.row(a).Attempts)
+	}},
+	{"a failure that costs no attempt is noted", func(t *testing.T, s *suite) {
+		a := arrival("evt_uncharged", order("o1"))
+		s.log(a)
+		s.claim(order("o1"))
+		f := failure(a, order("o1"), at(20))
+		f.Uncharged, f.Error = true, "GET: 404 Not Found"
+		s.fail(f)
+		row := s.row(a)
+		require.Equal(t, storage.Retrying, row.Status)
+		require.Zero(t, row.Attempts)
+		require.Equal(t, "GET: 404 Not Found", row.Error)
+		require.Equal(t, at(20).Add(time.Minute), row.Entities[0].NextAt)
+		require.Equal(t, &storage.Behind{Since: at(20), Reason: storage.ReasonRetrying}, s.entity(order("o1")).Behind)
+		s.fail(failure(a, order("o1"), at(80)))
+		require.Equal(t, 1, s.row(a).Attempts)
 	}},
 	{"a failure of settled work is not counted", func(t *testing.T, s *suite) {
 		a := arrival("evt_settled", order("o1"))

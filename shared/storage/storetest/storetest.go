@@ -114,7 +114,7 @@ func settlement(a storage.Arrival, r event.Ref, claim int64) storage.Settlement 
 func failure(a storage.Arrival, r event.Ref, when time.Time) storage.Failure {
 	return storage.Failure{
 		Source: a.Event.Source, EventID: a.Event.ID, Entity: r.Key, Signal: a.Signal,
-		At: when, Class: "transient", Error: "GET: 503 Service Unavailable",
+		At: when, Next: when.Add(time.Minute), Class: "transient", Error: "GET: 503 Service Unavailable",
 	}
 }
 

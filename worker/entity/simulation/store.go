@@ -203,7 +203,9 @@ func (s *store) count(list []storage.Failure) {
 		if r := s.rows[f.EventID]; r != nil {
 			if o := r.outcomes[f.Entity]; o.status == storage.Pending && !slices.ContainsFunc(o.failed, f.At.Equal) {
 				o.failed, o.signal = append(o.failed, f.At), f.Signal.ID
-				s.w.charges(s.doc(f.Entity), f)
+				if !f.Uncharged {
+					s.w.charges(s.doc(f.Entity), f)
+				}
 			}
 		}
 	}
