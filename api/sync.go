@@ -104,8 +104,9 @@ func (o *operator) sync(ctx context.Context, in *syncInput) (*syncOutput, error)
 }
 
 // target returns the entity with the parents its path needs: those given, or else those
-// the mirror has. It also returns the entity's claim now, nil if it is not known. A sync with a higher claim
-// began after this read, and so after the request came; no clocks are compared.
+// the mirror has. It also returns the entity's claim now, nil if it is not known. A sync
+// with a higher claim began after this read, and so after the request came; no clocks are
+// compared.
 //
 // A sync can be requested while the store is away, if only the store's knowledge is not
 // needed: workers check parents that a caller gives.

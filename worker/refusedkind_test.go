@@ -163,7 +163,7 @@ func TestAKindWithoutAListThatIsRefusedWaits(t *testing.T) {
 		b.row(b.send("gadget.made", "gadget", "g1"), storage.Processed) // others go on
 		require.True(t, eventually(func() bool { return len(b.parked()) == 20 }))
 		for _, id := range ids {
-			require.Zero(t, b.row(id, storage.Pending).Attempts)
+			require.Zero(t, b.row(id, storage.Retrying).Attempts)
 		}
 		told := b.told.of(alert.KindRefused)
 		require.Len(t, told, round)

@@ -134,7 +134,7 @@ func TestAScopeThatRefusesUsWaits(t *testing.T) {
 	b.row(b.send("tenant.made", "tenant", "t_2"), storage.Processed)
 	require.True(t, eventually(func() bool { return len(b.parked()) == len(ids) }))
 	for _, id := range ids {
-		require.Zero(t, b.row(id, storage.Pending).Attempts)
+		require.Zero(t, b.row(id, storage.Retrying).Attempts)
 	}
 	for i := range 10 {
 		doc, err := b.store.Entity(b.ctx, gadgetOf("t_1", fmt.Sprint(i)))

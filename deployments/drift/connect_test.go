@@ -16,7 +16,7 @@ import (
 
 // A platform of Stripe Connect is mirrored with the accounts connected to it: by their
 // events, by their lists of events where webhooks were lost, and by sweeps where there was no
-// event. An account that takes back its permission loses nothing and holds up nobody else.
+// event. An account that takes back its permission loses nothing and holds up no other.
 func TestConnectedAccounts(t *testing.T) {
 	f, ctx := platform(t, true)
 	accounts := []string{connect(t, ctx, f), connect(t, ctx, f)}

@@ -16,7 +16,8 @@ const maxAddress = 8 << 10
 // leads anywhere else is an error: to another host, port or scheme, with a user, or to
 // a path that is not under that of the base. A relative address is relative to the
 // call it is the answer to. One of http on the host of an https base is taken for https,
-// since a server behind a proxy that ends TLS knows no better. Errors hold no part of the address, which may have secrets.
+// since a server behind a proxy that ends TLS knows no better. Errors hold no part of the
+// address, which may have secrets.
 func nextPath(base *url.URL, asked call, address string) (string, error) {
 	u, err := url.Parse(address)
 	if err != nil {

@@ -100,8 +100,8 @@ type Report struct {
 }
 
 // Consult asks the source a question about a failure. Answered with Yes; for
-// fate.Refusing with OfKind, which is also of a scope; and for fate.Believable with After: how long to wait
-// until it is asked again.
+// fate.Refusing with OfKind, which is also of a scope; and for fate.Believable with
+// After: how long to wait until it is asked again.
 type Consult struct {
 	Sync     Number
 	Key      event.Key

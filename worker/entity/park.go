@@ -46,8 +46,8 @@ func (y parking) headSettled(ok bool) {
 	}
 }
 
-// count notes the failure, and the attempt if it is charged, on the rows of one page of what waited. All rows get
-// one time, by which the store knows a failure it has counted.
+// count notes the failure, and the attempt if it is charged, on the rows of one page of
+// what waited. All rows get one time, by which the store knows a failure it has counted.
 func (y parking) count(page []event.Entry) {
 	y.plan.counted += len(page)
 	y.do(Count{Sync: y.number, Failures: y.failures(page)}, y.counted)
