@@ -67,9 +67,9 @@ func TestSlowClientsAreCutOff(t *testing.T) {
 
 func TestWaitingOutlivesTheReadTimeout(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, func(o *Options) { o.ReadTimeout = 50 * time.Millisecond })
+	f := newFixture(t, func(o *Options) { o.ReadTimeout = 500 * time.Millisecond })
 	addr, _ := f.serve(t)
-	resp, err := http.Get("http://" + addr + "/v1/entities/lemon/order/bord_1?wait=300ms")
+	resp, err := http.Get("http://" + addr + "/v1/entities/lemon/order/bord_1?wait=1500ms")
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)

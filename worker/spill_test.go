@@ -150,11 +150,12 @@ func TestALongLaneIsSpilledAsAWhole(t *testing.T) {
 	const events = 2500
 	b := setup(t, few, func(o *worker.Options) { o.InFlight = 1500 })
 	goOn, waiting := b.occupy()
+	b.start("w1")
+	require.True(t, eventually(func() bool { return waiting.Load() == 4 }))
 	for range events {
 		b.send("widget.sold", "widget", "w1")
 	}
-	b.start("w1")
-	require.True(t, eventually(func() bool { return waiting.Load() == 4 && b.unread() == 4 }))
+	require.True(t, eventually(func() bool { return b.unread() == 4 }))
 	goOn()
 	b.empty()
 	rows := b.rows()
