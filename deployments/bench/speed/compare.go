@@ -27,13 +27,15 @@ type target struct {
 var targets = []target{
 	{shape: "one", peer: "asynq", limit: 0.8},
 	{shape: "two", peer: "asynq", limit: 0.55},
+	{shape: "one", peer: "asynq, one at a time", limit: 0.8},
+	{shape: "two", peer: "asynq, one at a time", limit: 0.55},
 	{shape: "eight", peer: "watermill", limit: 1},
 	{shape: "two", of: cost.workerCPU, limit: 0.30, unit: "ms of the worker's CPU per event"},
 	{shape: "two", of: cost.redisCPU, limit: 0.12, unit: "ms of Redis' CPU per event"},
 	{shape: "two", of: cost.peakMB, limit: 120, unit: "MB of the worker's memory at most"},
 }
 
-// rounds are the costs of all rounds, by shape for Tarn and by kind for peers.
+// rounds are the costs of all rounds, by shape for Tarn and by name for peers.
 type rounds map[string][]cost
 
 // compare runs Tarn and its peers in turn, and writes their table.
@@ -61,9 +63,9 @@ func compare(ctx context.Context, out io.Writer, programs *fleet.Programs, s set
 			if i < len(peers) {
 				c, err := peers[i].run(ctx, programs, path, s, events)
 				if err != nil {
-					return fmt.Errorf("%s: %w", peers[i].kind, err)
+					return fmt.Errorf("%s: %w", peers[i].name, err)
 				}
-				got[peers[i].kind] = append(got[peers[i].kind], c)
+				got[peers[i].name] = append(got[peers[i].name], c)
 			}
 		}
 	}
@@ -93,7 +95,7 @@ func (r rounds) write(out io.Writer) {
 		line("tarn, "+s.name, r[s.name], tarnDoes, tarnPromises)
 	}
 	for _, p := range peers {
-		line(p.kind+", "+p.shape, r[p.kind], p.does, p.promises)
+		line(p.name+", "+p.shape, r[p.name], p.does, p.promises)
 	}
 	_ = table.Flush() // out is a terminal or a file; nothing better to say it on
 }
@@ -112,7 +114,7 @@ func (r rounds) judge(out io.Writer) (missed bool) {
 		m := median(got)
 		held, what, sign := m <= t.limit, t.unit, "≤"
 		if t.peer != "" {
-			held, what, sign = m >= t.limit, "of "+t.peer+"'s events a second", "≥"
+			held, what, sign = m >= t.limit, "of the events a second of "+t.peer, "≥"
 		}
 		fmt.Fprintf(out, "tarn, %s: %.2f %s (%.2f to %.2f in %d rounds; %s %.2f): %s\n", t.shape, m, what, slices.Min(got), slices.Max(got), len(got), sign, t.limit, verdict(held))
 		missed = missed || !held

@@ -2,6 +2,7 @@ package speed
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,8 +19,11 @@ import (
 // peer is a program Tarn's worker is compared with. All are commands of the module of
 // stand-ins, so that Tarn does not depend on them.
 type peer struct {
-	// kind is its name there.
-	kind string
+	// kind is its name there, name its name in tables.
+	kind, name string
+	// atOnce is how many events it handles at once. 0: as many as Tarn has requests under
+	// way.
+	atOnce int
 	// shape is what its events name.
 	shape string
 	// does and promises are what it does with an event, and what that guarantees.
@@ -32,15 +36,19 @@ type peer struct {
 
 var peers = []peer{
 	{
-		kind: "asynq", shape: "one", does: "nothing",
+		kind: "asynq", name: "asynq", shape: "one", does: "nothing",
 		promises: "at least once, retries; no order, no duplicates found, no log",
 	},
 	{
-		kind: "watermill", shape: "one", does: "nothing",
+		kind: "asynq", name: "asynq, one at a time", shape: "one", atOnce: 1, does: "nothing",
+		promises: "at least once, in the order of the queue, retries; no duplicates found, no log",
+	},
+	{
+		kind: "watermill", name: "watermill", shape: "one", does: "nothing",
 		promises: "at least once; no order with several consumers, no retries counted, no log; entries stay in the stream",
 	},
 	{
-		kind: "plain", shape: "two", does: "lock, fetch, upsert (SQLite, synchronous FULL), ack", store: true, fewer: 4,
+		kind: "plain", name: "plain", shape: "two", does: "lock, fetch, upsert (SQLite, synchronous FULL), ack", store: true, fewer: 4,
 		promises: "at least once, one fetch of an entity at a time; an older state can replace a newer one, no order, no retries, no log",
 	},
 }
@@ -90,7 +98,7 @@ func (p peer) run(ctx context.Context, programs *fleet.Programs, path string, s 
 	if err != nil {
 		return c, err
 	}
-	args := []string{"run", p.kind, "-redis", l.redis.URL(), "-n", strconv.Itoa(events), "-concurrency", strconv.Itoa(s.concurrency), "-api", "http://" + l.api + "/v1"}
+	args := []string{"run", p.kind, "-redis", l.redis.URL(), "-n", strconv.Itoa(events), "-concurrency", strconv.Itoa(cmp.Or(p.atOnce, s.concurrency)), "-api", "http://" + l.api + "/v1"}
 	if p.store {
 		args = append(args, "-store", filepath.Join(l.dir, "plain.db"))
 	}

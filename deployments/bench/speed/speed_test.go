@@ -74,7 +74,7 @@ func TestFleetWithPeers(t *testing.T) {
 	var out bytes.Buffer
 	require.NoError(t, Fleet(t.Context(), []string{"-rounds", "1", "-events", "40"}, &out), out.String())
 	for _, p := range peers {
-		require.Contains(t, out.String(), p.kind+", "+p.shape)
+		require.Contains(t, out.String(), p.name+", "+p.shape)
 		require.Contains(t, out.String(), p.promises)
 	}
 }
