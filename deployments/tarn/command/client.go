@@ -174,6 +174,7 @@ func newRefusal(res *http.Response, body []byte) error {
 		Type, Detail string
 		Errors       []struct{ Message, Location string }
 		Candidates   []struct{ Link string }
+		Parked       *parkedAnswer
 	}
 	if json.Unmarshal(body, &p) != nil || p.Detail == "" {
 		return &refused{status: res.StatusCode, text: fmt.Sprintf("HTTP %s: is this the address of a Tarn api?", res.Status)}
@@ -184,6 +185,9 @@ func newRefusal(res *http.Response, body []byte) error {
 	}
 	for _, a := range p.Candidates {
 		text += "\n  " + printable(a.Link)
+	}
+	if p.Parked != nil {
+		text += "\n  " + printable(p.Parked.why())
 	}
 	if res.StatusCode == http.StatusUnauthorized {
 		text += " (give --token, or set TARN_TOKEN)"

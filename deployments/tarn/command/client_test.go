@@ -289,6 +289,49 @@ func TestSweepsAndVerdicts(t *testing.T) {
 	require.Contains(t, f.requests(), `POST /v1/sweeps {"mode":"backfill","since":"2026-06-28T12:00:00Z","source":"lemon"}`)
 }
 
+func TestWhatWaits(t *testing.T) {
+	const waits = `"reason":"failed","class":"transient","error":"HTTP 500","attempts":[{"at":"2026-07-01T12:00:00Z","error":"HTTP 500"}],"next_attempt_at":"2026-07-01T12:02:00Z","waiting":3`
+	f := newFakeAPI(t, map[string][]string{
+		"GET /v1/parked":                          {`{"items":[{"source":"lemon","kind":"order","entity":"o_1",` + waits + `}]}`},
+		"POST /v1/parked/retry":                   {`{"entities":1}`},
+		"GET /v1/entities/lemon/order/o_1":        {`{"source":"lemon","kind":"order","id":"o_1","state":{"a":1.10},"behind":{"since":"2026-07-01T12:00:00Z","reason":"retrying","parked":{` + waits + `}}}`},
+		"GET /v1/entities/lemon/order/o_1/events": {`{"items":[]}`},
+		"GET /v1/entities/lemon/order/o%2F2":      {`{}`},
+		"GET /v1/entities/lemon/order/o_3":        {`{"type":"urn:tarn:problem:invalid","detail":"not fetched yet","parked":{` + waits + `}}`},
+		"POST /v1/entities/lemon/order/o_1/sync":  {`{"status":"retrying","id":"sync_1"}`},
+		"GET /v1/audit":                           {`{"items":[{"at":"2026-07-01T12:00:00Z","by":"anna","did":"pause","to":"lemon","why":"rest"},{"at":"2026-07-01T12:00:00Z","text":"all in words"}]}`},
+		"POST /v1/sources/lemon/pause":            {`{"source":"lemon","paused":true,"kind":"by_hand","by":"anna","reason":"rest"}`},
+		"POST /v1/sources/lemon/resume":           {`{"source":"lemon","paused":false}`},
+		"POST /v1/sources/lemon/retry":            {`{"source":"lemon","entities":2}`},
+	})
+	require.Equal(t, ran{OK, `NEXT TRY              ENTITY           REASON  TRIED  WAITING  ERROR
+2026-07-01 12:02:00Z  lemon/order/o_1  failed  1      3        HTTP 500
+`, ""}, f.asks(t, "parked", "--reason", "failed"))
+	require.Equal(t, ran{OK, "1 entities are tried again now\n", ""}, f.asks(t, "parked", "--retry", "--kind", "order"))
+	require.Contains(t, f.requests(), `POST /v1/parked/retry {"kind":"order"}`)
+	require.Equal(t, Misused, f.asks(t, "parked", "--retry").status)
+
+	const why = "it waits (failed), tried 1 times, next try 2026-07-01 12:02:00Z: HTTP 500\n"
+	got := f.asks(t, "entity", "lemon", "order", "o_1")
+	require.Equal(t, Wrong, got.status)
+	require.Contains(t, got.out, "behind     since 2026-07-01 12:00:00Z: retrying\n           "+why)
+	require.Contains(t, got.out, `"a": 1.10`)
+	require.Contains(t, got.out, "no event names it")
+	require.Contains(t, f.asks(t, "entity", "lemon", "order", "o_3").err, "not fetched yet\n  "+why)
+	require.Contains(t, f.asks(t, "entity", "lemon", "order", "o_1", "--sync").err, "not fetched within 10s: it is retrying as sync_1")
+	f.asks(t, "entity", "lemon", "order", "o/2")
+	require.Contains(t, f.requests(), "GET /v1/entities/lemon/order/o%2F2", "ids are escaped")
+
+	require.Equal(t, `AT                    BY    DID           TO     WHY
+2026-07-01 12:00:00Z  anna  pause         lemon  rest
+2026-07-01 12:00:00Z  -     all in words  -      -
+`, f.asks(t, "audit").out)
+	require.Equal(t, ran{OK, "lemon is paused (by_hand) by anna: rest\n", ""}, f.asks(t, "pause", "lemon", "--reason", "rest"))
+	require.Equal(t, Misused, f.asks(t, "pause", "lemon").status)
+	require.Equal(t, ran{OK, "lemon runs\n", ""}, f.asks(t, "resume", "lemon"))
+	require.Equal(t, ran{OK, "lemon: 2 entities are tried again now\n", ""}, f.asks(t, "retry", "lemon"))
+}
+
 // The commands read only fields that the api has: its document says so.
 func TestAnswersHaveTheFieldsThatCommandsRead(t *testing.T) {
 	var doc struct {
@@ -303,7 +346,7 @@ func TestAnswersHaveTheFieldsThatCommandsRead(t *testing.T) {
 	require.NoError(t, res.Body.Close())
 	for schemas, answer := range map[string]any{
 		"LoggedEvent": eventAnswer{}, "Entity": entityAnswer{}, "Letter": letterAnswer{}, "Job Sweep": taskAnswer{},
-		"Discrepancy": discrepancyAnswer{}, "Fleet": fleetAnswer{}, "FleetSource": sourceAnswer{},
+		"ParkedEntity": parkedAnswer{}, "Acted": actAnswer{}, "Discrepancy": discrepancyAnswer{}, "Fleet": fleetAnswer{}, "FleetSource": sourceAnswer{},
 	} {
 		known := map[string]bool{}
 		for _, schema := range strings.Fields(schemas) {

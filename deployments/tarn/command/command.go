@@ -84,10 +84,10 @@ var commands []Command
 // A command that lists all commands would refer to itself without this.
 func init() {
 	commands = []Command{
-		statusCommand, events, entityCommand,
+		statusCommand, events, entityCommand, parkedCommand,
 		lettersList, lettersShow, lettersRedrive, lettersDiscard, jobsCommand,
 		sweepCommand, backfillCommand, verifyCommand, gapsCommand, sweepsCommand, driftCommand,
-		pauseCommand, resumeCommand, retryCommand,
+		pauseCommand, resumeCommand, retryCommand, auditCommand,
 		providerShow, providerCheck, webhookSign, webhookSend, completion,
 	}
 }

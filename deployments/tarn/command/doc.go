@@ -3,11 +3,13 @@
 //	tarn status                      whether the mirror is up to date
 //	tarn events [ID]                 the event log, or one event's story
 //	tarn entity SOURCE KIND ID       an entity, fetched now with --sync
+//	tarn parked                      what waits, why, and until when
 //	tarn letters list|show|redrive|discard
 //	tarn jobs, tarn sweeps [ID]      long work and its progress
 //	tarn sweep|backfill|verify|gaps SOURCE
 //	tarn drift                       differences that were found
 //	tarn pause|resume|retry SOURCE
+//	tarn audit                       what operators did
 //	tarn provider show NAME|FILE     what a definition says
 //	tarn provider check NAME|FILE    what is wrong with it, and what it makes of an event
 //	tarn webhook sign                the headers of a signed webhook

@@ -48,6 +48,7 @@ type entityAnswer struct {
 	Behind                   *struct {
 		Since  time.Time
 		Reason string
+		Parked *parkedAnswer
 	}
 }
 
@@ -110,6 +111,9 @@ func (c *connection) describe(e entityAnswer) {
 	field("true at", at(e.VerifiedAt))
 	if e.Behind != nil {
 		field("behind", "since "+at(e.Behind.Since)+": "+e.Behind.Reason)
+		if e.Behind.Parked != nil {
+			field("", e.Behind.Parked.why())
+		}
 	}
 	var state bytes.Buffer
 	if json.Indent(&state, e.State, "", "  ") == nil && len(e.State) > 0 {

@@ -57,6 +57,8 @@ type eventAnswer struct {
 	ParentsDiffer                         bool `json:"parents_differ"`
 	Entities                              []struct {
 		Kind, ID, Status string
+		LastError        string    `json:"last_error"`
+		NextAttemptAt    time.Time `json:"next_attempt_at"`
 		CoveredBy        *struct {
 			Claim     int64
 			FetchedAt time.Time `json:"fetched_at"`
@@ -175,7 +177,11 @@ func (c *connection) tell(e eventAnswer) {
 	step(e.ProcessedAt, "settled")
 	for _, o := range e.Entities {
 		if o.CoveredBy == nil {
-			c.env.printf("  %s\n", printable(fmt.Sprintf("%s %s: %s", o.Kind, o.ID, o.Status)))
+			text := fmt.Sprintf("%s %s: %s", o.Kind, o.ID, o.Status)
+			if !o.NextAttemptAt.IsZero() {
+				text += fmt.Sprintf(", next try %s, after %s", at(o.NextAttemptAt), o.LastError)
+			}
+			c.env.printf("  %s\n", printable(text))
 		}
 	}
 	if e.Attempts > 0 {

@@ -24,6 +24,8 @@ var filterUsage = map[string]string{
 	"type":   "only of events of this `TYPE`",
 	"status": "only in this `STATUS`",
 	"class":  "only whose last failure was of this `CLASS`",
+	"reason": "only that wait for this `REASON`: failed, not_found, never_seen, throttled, undefined, refused, unsettled, backlog",
+	"by":     "only by the holder of this token, by its `NAME`",
 	"note":   "only with this `NOTE`: names_nothing, unknown_type, require_unmet, unreadable",
 	"sweep":  "only found by this sweep, by its `ID`",
 	"parent": "only under this parent, as `KIND/ID`",
