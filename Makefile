@@ -28,10 +28,10 @@ RACE        := CGO_ENABLED=1 $(GO) test -race -gcflags=modernc.org/sqlite/lib=-r
 export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -tags=$(TAGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help run build smoke check test vet lint unit bench chaos drift explore fuzz licences vulns images up down fmt tools-run tools-test $(BINARIES)
+.PHONY: help run build smoke check test vet lint unit bench chaos drift explore fuzz e2e-mongo licences vulns images up down fmt tools-run tools-test $(BINARIES)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: tools-run standalone ## run everything on this machine until Ctrl-C, data in .tarn/; of PROVIDER (lemon, or stripe)
 	@exec bin/standalone --provider $(PROVIDER)
@@ -57,7 +57,7 @@ test: tools-test vet lint unit ## everything CI does: vet, lint, all tests with 
 
 vet:
 	$(GO) vet ./...
-	$(GO) vet -tags fault,$(TAGS) ./...
+	$(GO) vet -tags fault,e2e,$(TAGS) ./...
 	$(GO) vet -C $(STANDINS) ./...
 
 lint:
@@ -65,7 +65,7 @@ lint:
 	$(GO) mod tidy -diff
 	$(GO) mod tidy -C $(STANDINS) -diff
 	$(GO) run $(STATICCHECK) ./...
-	$(GO) run $(STATICCHECK) -tags fault,$(TAGS) ./...
+	$(GO) run $(STATICCHECK) -tags fault,e2e,$(TAGS) ./...
 
 unit:
 	$(RACE) -parallel $(PARALLEL) -timeout 40m $$($(GO) list $(PACKAGES) | grep -v /deployments)
@@ -86,6 +86,9 @@ chaos: tools-run ## break everything for DURATION (120s) from SEED (drawn) on ST
 # small mirror. `go run ./deployments/drift --help` lists more.
 drift: tools-run ## lose events, change things in silence, from SEED (drawn), on a slow store (DELAY) or a small mirror (ENTITIES)
 	@$(GO) run ./deployments/drift -provider $(PROVIDER) $(if $(SEED),-seed $(SEED)) $(if $(DELAY),-store-delay $(DELAY)) $(if $(ENTITIES),-entities $(ENTITIES)) $(if $(ODD),-odd=$(ODD))
+
+e2e-mongo: tools-test ## a thousand events through separate processes on MongoDB's wire protocol
+	$(RACE) -tags e2e,$(TAGS) -count 1 -timeout 40m -run '^TestThousandEventsOnMongoDB$$' ./deployments/proof
 
 explore: ## run random schedules of a simulated fleet for DURATION (120s) from SEED (drawn)
 	@$(GO) run ./deployments/explore -duration $(DURATION) $(if $(SEED),-seed $(SEED))

@@ -107,15 +107,20 @@ func TestWithoutLeasesAndLanesOrderIsLost(t *testing.T) {
 	t.Logf("%d inversions without leases and lanes", len(found))
 }
 
-// The same on MongoDB's wire protocol, at a gentle rate: the server is FerretDB,
-// one command at a time, which scans the collection for every query that is not by
-// id.
-func TestThousandEventsOnMongoDB(t *testing.T) {
+// The same on MongoDB's wire protocol. make e2e-mongo does it with more events.
+func TestEventsOnMongoDB(t *testing.T) {
 	t.Parallel()
+	eventsOnMongoDB(t, 300, 50)
+}
+
+// eventsOnMongoDB settles events at a gentle rate: the server is FerretDB, one command at
+// a time, which scans the collection for every query that is not by id.
+func eventsOnMongoDB(t *testing.T, events, entities int) {
+	t.Helper()
 	began := time.Now()
 	s := start(t, fleet.Plan{MongoDB: true, Workers: 2, Shards: 16})
 	require.NoError(t, s.Simulator.Chaos(s.ctx, disorder))
-	s.load(simulator.Load{Entities: 100, Accounts: 20, Events: 1_000, Rate: 20}, 15*time.Minute)
-	t.Logf("1,000 events over 100 entities settled in %s", time.Since(began).Round(time.Second))
-	s.prove(1_000, 100)
+	s.load(simulator.Load{Entities: entities, Accounts: entities / 5, Events: events, Rate: 20}, 15*time.Minute)
+	t.Logf("%d events over %d entities settled in %s", events, entities, time.Since(began).Round(time.Second))
+	s.prove(events, entities)
 }
