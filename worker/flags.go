@@ -58,8 +58,8 @@ var said = map[string]string{
 	flagDiffering: "events of this type come again with another body; the first is kept, the other is in the audit and followed too",
 }
 
-// flag counts one event and logs the first of its type.
-func (w *Worker) flag(what string, e *event.Event) {
+// countFlag counts one event and logs the first of its type.
+func countFlag(w *Worker, what string, e *event.Event) {
 	w.Metrics.Flagged.WithLabelValues(e.Source, what).Inc()
 	if w.flags.first(e.Source, what, e.Type) {
 		w.Logger.Warn(said[what], "source", e.Source, "type", e.Type, "event", e.ID)
@@ -75,8 +75,8 @@ var saidOf = map[event.Note]string{
 	event.Unreadable:    "events came among others in one request and cannot be read; they are kept with the reason and not followed",
 }
 
-// note counts an event with a note and logs the first of its type.
-func (w *Worker) note(e *event.Event) {
+// countNote counts an event with a note and logs the first of its type.
+func countNote(w *Worker, e *event.Event) {
 	w.Metrics.Noted.WithLabelValues(e.Source, e.Note.String()).Inc()
 	if text := saidOf[e.Note]; text != "" && w.flags.first(e.Source, e.Note.String(), e.Type) {
 		w.Logger.Warn(text, "source", e.Source, "type", e.Type, "event", e.ID)
@@ -236,23 +236,23 @@ func (s eventLog) noteFlags(ctx context.Context, e event.Entry, l storage.Logged
 	b := e.Signal.Body
 	switch {
 	case l.Inserted && b.Ambiguous:
-		s.w.flag(flagAmbiguous, b)
+		countFlag(s.w, flagAmbiguous, b)
 	case l.Inserted && b.Unnamed:
-		s.w.flag(flagUnnamed, b)
+		countFlag(s.w, flagUnnamed, b)
 	}
 	if l.Inserted && b.Note != 0 {
-		s.w.note(b)
+		countNote(s.w, b)
 	}
 	if l.Inserted && b.Undated {
-		s.w.flag(flagUndated, b)
+		countFlag(s.w, flagUndated, b)
 	}
 	if l.Inserted && b.CreatedAt.After(b.ReceivedAt.Add(entity.ClocksApart)) {
-		s.w.flag(flagAhead, b)
+		countFlag(s.w, flagAhead, b)
 	}
 	if !l.PayloadDiffers {
 		return nil, nil
 	}
-	s.w.flag(flagDiffering, b)
+	countFlag(s.w, flagDiffering, b)
 	note := storage.Note{
 		ID: "differing/" + strconv.Itoa(s.number) + "/" + e.ID, At: b.ReceivedAt, Source: b.Source,
 		Kind: storage.NoteDiffering, EventID: b.ID, Reason: string(b.Payload), Count: 1,

@@ -121,7 +121,7 @@ func (s *source) attend(state condition.State) {
 func (s *source) dispatch(ctx context.Context, syncs *sync.WaitGroup) time.Duration {
 	wait := untilKicked
 	for _, class := range classes {
-		want := min(s.ready.len(class, s.roomForTried()), cap(s.slots)-len(s.slots)-s.keptFor(class))
+		want := min(s.ready.len(class, s.roomForTried()), cap(s.slots)-len(s.slots)-keptFor(s, class))
 		if want <= 0 {
 			continue
 		}
@@ -176,7 +176,7 @@ const fewSlots = 2 * len(classes)
 // keptFor returns how many slots a class leaves to lower ones: one to each that has
 // work and none under way. Where slots are scarcer than budget, lower classes would
 // otherwise wait for as long as a higher one has work.
-func (s *source) keptFor(class event.Class) (n int) {
+func keptFor(s *source, class event.Class) (n int) {
 	if cap(s.slots) <= fewSlots {
 		return 0
 	}

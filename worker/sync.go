@@ -192,7 +192,7 @@ func (r *run) parkFailed(e entity.Park) error {
 	r.s.letGo(src, e.Waiting, nil)
 	level := slog.LevelWarn
 	if class, _ := fate.Of(e.Cause); class == fate.Undefined {
-		src.warnUndefined(e.Lane.Key.Kind)
+		warnUndefined(src, e.Lane.Key.Kind)
 		level = slog.LevelDebug
 	}
 	r.s.log.Log(r.s.ctx, level, "sync failed; parked", "entity", e.Lane.Key.String(), "error", short(e.Cause), "attempt", e.Attempt, "charged", e.Counted, "retry_in", e.Delay.Round(time.Millisecond).String())

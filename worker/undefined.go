@@ -19,7 +19,7 @@ const undefinedAgain = 5
 func (s *source) undefined(kind string) bool { return s.Definition.Kind(kind) == nil }
 
 // warnUndefined says once for each kind that its entities wait.
-func (s *source) warnUndefined(kind string) {
+func warnUndefined(s *source, kind string) {
 	if _, told := s.w.undefined.LoadOrStore(s.Name+"/"+kind, true); !told {
 		s.w.Logger.Warn("the definition of this worker has no such kind; its entities are parked until a worker whose definition has it takes them",
 			"source", s.Name, "kind", kind, "provider", s.Definition.Name)
@@ -28,7 +28,7 @@ func (s *source) warnUndefined(kind string) {
 
 // deferFor is how long a due entity is put off when its retry begins: for the
 // time of a lease or, if it cannot be tried here, until it is looked at again.
-func (s *source) deferFor(k event.Key) (d time.Duration, undefined bool) {
+func deferFor(s *source, k event.Key) (d time.Duration, undefined bool) {
 	if s.undefined(k.Kind) {
 		return min(undefinedAgain*s.w.Retry.First, s.w.Retry.Cap), true
 	}

@@ -49,7 +49,11 @@ func Fleet(ctx context.Context, args []string, out io.Writer) error {
 			*rounds = 5
 		}
 		if *rounds > 0 {
-			return compare(ctx, out, programs, s, *rounds, *events, *check)
+			missed, err := compare(ctx, out, programs, s, *rounds, *events)
+			if missed && *check {
+				err = errors.Join(err, errMissed)
+			}
+			return err
 		}
 		c, err := drain(ctx, programs, s, sh, *events, p)
 		if err == nil {
