@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
 // parkedFor parks an order for a time, with what has happened to it.
@@ -85,6 +86,35 @@ func TestWaitingListsWhatIsParked(t *testing.T) {
 
 	_, err = s.Waiting(t.Context(), WaitingFilter{Sources: lemon, Limit: 2, Cursor: "bad"})
 	require.ErrorIs(t, err, ErrCursor)
+}
+
+// The order goes through all shards, on every page.
+func TestWaitingIsInOrderThroughAllShards(t *testing.T) {
+	t.Parallel()
+	const shards, entities = 4, 20
+	o := quiet(redistest.Start(t).URL())
+	o.Shards = shards
+	s := openStreams(t, o)
+	leases := make([]*Lease, shards)
+	for shard := range leases {
+		l, err := s.Acquire(t.Context(), shard, "w1", []string{"lemon"})
+		require.NoError(t, err)
+		_, err = l.TakeOver(t.Context(), "lemon", event.TierLive, func([]event.Entry) error { return nil })
+		require.NoError(t, err)
+		leases[shard] = l
+	}
+	ids, used := make([]string, entities), map[int]bool{}
+	for i := range entities {
+		turn := i * 7 % entities
+		ids[turn] = fmt.Sprint("bord_", i)
+		shard := order(ids[turn]).Shard(shards)
+		used[shard] = true
+		parkedFor(t, s, leases[shard], ids[turn], time.Duration(turn+1)*time.Minute, nil)
+	}
+	require.Len(t, used, shards)
+	for _, limit := range []int{1, 3, entities} {
+		require.Equal(t, ids, pages(t, s, WaitingFilter{Sources: []string{"lemon"}, Limit: limit}), "pages of %d", limit)
+	}
 }
 
 // After a retry of all, every entity is due at one time. Pages then go on by name, however
