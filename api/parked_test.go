@@ -107,7 +107,7 @@ func TestParkedEntitiesAreRetriedOneOrByFilter(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, f.post("/v1/parked/retry", `{"source":"lime"}`).Code)
 }
 
-// TestAnOutcomeSaysWhyItIsRetried from the first failure on, charged or not.
+// An outcome says why it is retried from the first failure on, charged or not.
 func TestAnOutcomeSaysWhyItIsRetried(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

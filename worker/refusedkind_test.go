@@ -79,13 +79,20 @@ func TestAKindThatIsRefusedWaits(t *testing.T) {
 	require.Less(t, p.asked.Load(), int64(20), "the list is asked for many")
 
 	allowed.Store(true)
-	require.True(t, eventually(func() bool { // an answer of a moment ago may still hold
+	b.retried(ids)
+}
+
+// retried retries what is parked until nothing is, and wants the events processed without
+// a charged attempt.
+func (b *bundle) retried(ids []string) {
+	b.t.Helper()
+	require.True(b.t, eventually(func() bool { // what was known a moment ago may still hold
 		_, err := b.streams.RetryParked(b.ctx, "acme")
-		require.NoError(t, err)
+		require.NoError(b.t, err)
 		return len(b.parked()) == 0
 	}))
 	for _, id := range ids {
-		require.Zero(t, b.row(id, storage.Processed).Attempts)
+		require.Zero(b.t, b.row(id, storage.Processed).Attempts)
 	}
 	b.empty()
 }
@@ -172,15 +179,7 @@ func TestAKindWithoutAListThatIsRefusedWaits(t *testing.T) {
 		require.Empty(t, b.told.of(alert.SourcePaused))
 
 		allowed.Store(true)
-		require.True(t, eventually(func() bool { // what was known a moment ago may still hold
-			_, err := b.streams.RetryParked(b.ctx, "acme")
-			require.NoError(t, err)
-			return len(b.parked()) == 0
-		}))
-		for _, id := range ids {
-			require.Zero(t, b.row(id, storage.Processed).Attempts)
-		}
-		b.empty()
+		b.retried(ids)
 	}
 }
 

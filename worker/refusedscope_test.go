@@ -151,13 +151,5 @@ func TestAScopeThatRefusesUsWaits(t *testing.T) {
 	require.Empty(t, b.told.of(alert.KindRefused))
 
 	p.refuse("t_1", false)
-	require.True(t, eventually(func() bool { // an answer of a moment ago may still hold
-		_, err := b.streams.RetryParked(b.ctx, "acme")
-		require.NoError(t, err)
-		return len(b.parked()) == 0
-	}))
-	for _, id := range ids {
-		b.row(id, storage.Processed)
-	}
-	b.empty()
+	b.retried(ids)
 }

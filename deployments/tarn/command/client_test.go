@@ -310,6 +310,8 @@ func TestWhatWaits(t *testing.T) {
 	require.Equal(t, ran{OK, "1 entities are tried again now\n", ""}, f.asks(t, "parked", "--retry", "--kind", "order"))
 	require.Contains(t, f.requests(), `POST /v1/parked/retry {"kind":"order"}`)
 	require.Equal(t, Misused, f.asks(t, "parked", "--retry").status)
+	require.Equal(t, OK, f.asks(t, "parked", "--retry", "--all").status)
+	require.Contains(t, f.requests(), `POST /v1/parked/retry {"all":true}`)
 
 	const why = "it waits (failed), tried 1 times, next try 2026-07-01 12:02:00Z: HTTP 500\n"
 	got := f.asks(t, "entity", "lemon", "order", "o_1")

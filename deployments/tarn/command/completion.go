@@ -80,7 +80,6 @@ func function() string {
 _tarn_follow() {
   local words="" word next
   for word in "$@"; do
-    case "$word" in -*) continue ;; esac
     next="$words${words:+ }$word"
     [ -n "$(_tarn_words "$next")" ] && words="$next"
   done
