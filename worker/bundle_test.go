@@ -357,8 +357,11 @@ func (t *told) of(k alert.Kind) []map[string]string {
 	return out
 }
 
-func eventually(ok func() bool) bool {
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+func eventually(ok func() bool) bool { return within(patience, ok) }
+
+// within is eventually for what may take another time.
+func within(d time.Duration, ok func() bool) bool {
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if ok() {
 			return true
 		}
