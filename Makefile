@@ -2,6 +2,8 @@
 
 GO          ?= go
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+REVISION    ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
+IMAGE       ?= tarn:dev
 TAGS        := $(shell cat deployments/tags)
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -28,10 +30,10 @@ RACE        := CGO_ENABLED=1 $(GO) test -race -gcflags=modernc.org/sqlite/lib=-r
 export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -tags=$(TAGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help run build smoke check test vet lint unit bench chaos drift explore fuzz e2e-mongo licences vulns images up down fmt tools-run tools-test $(BINARIES)
+.PHONY: help run build smoke check test vet lint unit bench chaos drift explore fuzz e2e-mongo test-console screenshots licences openapi vulns images image e2e-image up down fmt tools-run tools-test tools-console $(BINARIES)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: tools-run standalone ## run everything on this machine until Ctrl-C, data in .tarn/; of PROVIDER (lemon, or stripe)
 	@exec bin/standalone --provider $(PROVIDER)
@@ -53,7 +55,7 @@ check: tools-test ## format, vet, lint, quick tests: before each commit, in two 
 	$(GO) test -short -count 1 ./deployments/...
 	$(GO) run ./deployments/explore -duration 30s
 
-test: tools-test vet lint unit ## everything CI does: vet, lint, all tests with the race detector
+test: tools-test tools-console vet lint unit ## everything CI does: vet, lint, all tests with the race detector
 
 vet:
 	$(GO) vet ./...
@@ -79,7 +81,7 @@ bench: tools-run ## the benchmark table, with what it is compared to
 	$(GO) run ./deployments/bench receiver
 
 chaos: tools-run ## break everything for DURATION (120s) from SEED (drawn) on STORE (sqlite, or mongo) with PROVIDER
-	@$(GO) run ./deployments/chaos -provider $(PROVIDER) -duration $(DURATION) -store $(STORE) $(if $(SEED),-seed $(SEED)) $(if $(ODD),-odd=$(ODD))
+	@$(GO) run ./deployments/chaos -provider $(PROVIDER) -duration $(DURATION) -store $(STORE) $(if $(filter sqlite,$(STORE)),-commands) $(if $(SEED),-seed $(SEED)) $(if $(ODD),-odd=$(ODD))
 
 # ODD=1 makes the provider odd in every way it has, in chaos and drift.
 # DELAY=50ms makes every write to the store wait that long; ENTITIES=20 is a
@@ -90,6 +92,12 @@ drift: tools-run ## lose events, change things in silence, from SEED (drawn), on
 e2e-mongo: tools-test ## a thousand events through separate processes on MongoDB's wire protocol
 	$(RACE) -tags e2e,$(TAGS) -count 1 -timeout 40m -run '^TestThousandEventsOnMongoDB$$' ./deployments/proof
 
+test-console: tools-test tools-console ## the operator's console in a real Chromium, and its files
+	$(RACE) -count 1 -timeout 20m ./api/console ./deployments/console
+
+screenshots: tools-test tools-console ## write the pictures of the console's guide
+	$(GO) test -count 1 -run '^TestPictures$$' ./deployments/console -pictures
+
 explore: ## run random schedules of a simulated fleet for DURATION (120s) from SEED (drawn)
 	@$(GO) run ./deployments/explore -duration $(DURATION) $(if $(SEED),-seed $(SEED))
 
@@ -99,14 +107,27 @@ fuzz: ## every fuzz target for FUZZTIME (10s)
 licences: ## write the list of licences of what ships
 	$(GO) test -run '^TestLicencesAreListed$$' ./deployments -licences
 
+openapi: ## write api/openapi.json, what /openapi.json answers
+	$(GO) test -run '^TestDocumentIsCheckedIn$$' ./api -write-openapi
+
 vulns: ## look for known vulnerabilities in what ships; asks vuln.go.dev
 	$(GO) run $(GOVULNCHECK) ./...
 
-images: ## build the container image
-	VERSION=$(VERSION) $(COMPOSE) -f $(COMPOSE_FILE) build api
+images: ## build the container image, in a container of Go
+	VERSION=$(VERSION) REVISION=$(REVISION) $(COMPOSE) -f $(COMPOSE_FILE) build api
 
-up: ## start the containers: redis, mongodb, jaeger, api, worker, reconciler, simulator
-	VERSION=$(VERSION) $(COMPOSE) -f $(COMPOSE_FILE) up --build --detach
+# The last stage of the Dockerfile, from what this machine's Go makes.
+image: ## build the container image with this machine's Go: nothing is pulled
+	@rm -rf .tarn/image && mkdir -p .tarn/image/data
+	$(GO) run ./deployments/image -out .tarn/image/image -version $(VERSION)
+	sed -n '/^FROM scratch/,$$p' deployments/docker/Dockerfile | sed 's/--from=build //' | \
+		docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(IMAGE) -f - .tarn/image
+
+e2e-image: image ## run the container image read-only, without rights, and measure it
+	TARN_IMAGE=$(IMAGE) $(GO) test -tags e2e,$(TAGS) -count 1 -v -run '^TestTheImage$$' ./deployments/image
+
+up: ## start the containers: redis, mongodb, jaeger, prometheus, grafana, api, worker, reconciler, simulator
+	VERSION=$(VERSION) REVISION=$(REVISION) $(COMPOSE) -f $(COMPOSE_FILE) up --build --detach
 
 down: ## stop the containers and remove them; volumes stay
 	$(COMPOSE) -f $(COMPOSE_FILE) down
@@ -116,3 +137,4 @@ fmt: ## format the code
 
 tools-run: ; @deployments/need.sh redis-server
 tools-test: ; @deployments/need.sh redis-server cc openssl curl
+tools-console: ; @deployments/need.sh chromium

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -24,6 +25,8 @@ type Options struct {
 	Addr string
 	// Sources are the sources whose webhooks are accepted; see SetSources.
 	Sources []Source
+	// Webhooks are the receivers of changes, to which the reconciler sends.
+	Webhooks []OutgoingWebhook
 	// Queue takes accepted events and holds the state of the fleet: a
 	// *stream.Streams. Required.
 	Queue Queue
@@ -59,6 +62,9 @@ type Options struct {
 	Health *telemetry.Health
 	// Tracer makes the spans. Defaults to the global provider's.
 	Tracer trace.Tracer
+	// TraceURL is the address of a trace in the program that shows them, with
+	// {trace_id} in the place of its id. "": answers have no such address.
+	TraceURL string
 	// Logger takes warnings and errors. Defaults to slog.Default().
 	Logger *slog.Logger
 	// Now is the clock. Defaults to time.Now.
@@ -109,7 +115,9 @@ type API struct {
 	o       Options
 	sources *accounts
 	tally   *tally
+	live    *live
 	engine  *gin.Engine
+	follow  *changes
 	// leaving is closed when the server begins to stop.
 	leaving chan struct{}
 }
@@ -170,10 +178,11 @@ func (a *API) route(g *guard) error {
 
 	ops := newOperations(a.engine, a.o.Version, &encoder{log: a.o.Logger, failures: a.o.Metrics.EncodeFailures})
 	ops.UseMiddleware(bounded, g.check(ops), checkBody(ops))
-	read := &reader{sources: a.sources, store: a.o.Store, queue: a.o.Queue, log: a.o.Logger, leaving: a.leaving}
-	act := &operator{reader: read, now: a.o.Now, within: a.o.AppendTimeout}
+	read := &reader{sources: a.sources, store: a.o.Store, queue: a.o.Queue, log: a.o.Logger, traces: telemetry.TraceURL(a.o.TraceURL), leaving: a.leaving, actors: actorsOf(a.o.Tokens)}
+	act := &operator{reader: read, now: a.o.Now, tracer: a.o.Tracer, within: a.o.AppendTimeout}
 	read.registerEntities(ops)
 	act.registerSync(ops)
+	act.registerErasures(ops)
 	read.registerSyncs(ops)
 	read.registerEvents(ops)
 	act.registerEvents(ops)
@@ -188,8 +197,21 @@ func (a *API) route(g *guard) error {
 	read.registerAudit(ops)
 	read.registerParked(ops)
 	act.registerParked(ops)
-	newOverview(read, a.o.Now).register(ops)
+	read.registerCommands(ops)
+	act.registerCommands(ops)
+	act.registerHolds(ops)
+	read.registerRefs(ops)
+	act.registerRefs(ops)
+	fleet := newOverview(read, a.o.Now)
+	fleet.register(ops)
+	a.live = newLive(fleet, a.o.Version)
+	a.live.register(ops)
+	a.follow = newChanges(read, a.o)
+	a.follow.register(ops)
+	a.follow.registerSubscriptions(ops)
+	(&steered{act, a.follow}).register(ops)
 	documentPlain(ops)
+	serveConsole(a.engine)
 	return serveDocument(a.engine, ops)
 }
 
@@ -243,5 +265,9 @@ func (a *API) recovered(c *gin.Context) {
 
 // runLoops runs the loops of the api until ctx ends.
 func (a *API) runLoops(ctx context.Context) {
+	var running sync.WaitGroup
+	running.Go(func() { a.live.run(ctx, a.o.Health.Loop("live")) })
+	running.Go(func() { a.follow.consumers.run(ctx, a.o.Health.Loop("consumers")) })
 	a.tally.run(ctx, a.o.Health.Loop("rejections"))
+	running.Wait()
 }

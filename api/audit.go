@@ -4,17 +4,18 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/feed"
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // acted is an operator's action, as the API shows it.
 type acted struct {
 	ID     string          `json:"id"`
-	At     time.Time       `json:"at" doc:"When it was done."`
+	At     moment          `json:"at" doc:"When it was done."`
 	By     string          `json:"by,omitempty" doc:"Who did it: the name of the token. Absent if the database was away then; text says it."`
 	Did    string          `json:"did,omitempty" doc:"What was done." example:"pause"`
 	To     string          `json:"to,omitempty" doc:"What it was done to."`
@@ -32,8 +33,8 @@ type actedList struct {
 
 func newActed(n *storage.Note) acted {
 	return acted{
-		ID: n.ID, At: n.At.UTC(), By: n.By, Did: n.Did, To: n.To, Source: n.Source, Why: n.Why,
-		Before: payloadJSON([]byte(n.Before)), After: payloadJSON([]byte(n.After)), Text: n.Reason,
+		ID: shownActID(n.ID), At: momentOf(n.At), By: n.By, Did: n.Did, To: n.To, Source: n.Source, Why: n.Why,
+		Before: feed.JSONOf([]byte(n.Before)), After: feed.JSONOf([]byte(n.After)), Text: n.Reason,
 	}
 }
 
@@ -57,6 +58,12 @@ type listAuditOutput struct{ Body actedList }
 
 func (r *reader) listAudit(ctx context.Context, in *listAuditInput) (*listAuditOutput, error) {
 	if err := in.check(); err != nil {
+		return nil, err
+	}
+	if err := r.mustKnow(ctx, r.inAudit, mentions("query", in.Source, "", "", event.Key{})); err != nil {
+		return nil, err
+	}
+	if err := r.knownActor(ctx, in.By); err != nil {
 		return nil, err
 	}
 	found, err := r.store.Acts(ctx, storage.NoteFilter{

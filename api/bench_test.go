@@ -10,13 +10,33 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/telemetry"
+	"github.com/tarn-sync/tarn/shared/telemetry/otlptest"
 )
 
-// BenchmarkReceive is the cost of one webhook without HTTP and Redis.
+// BenchmarkReceive is the cost of one webhook without HTTP and Redis, without traces and
+// while one in a hundred is traced.
 func BenchmarkReceive(b *testing.B) {
+	collector := otlptest.Start()
+	defer collector.Close()
+	for name, o := range map[string]telemetry.Options{
+		"untraced": {}, "traced": {Service: "tarn-api", Endpoint: collector.URL(), SampleRatio: 0.01},
+	} {
+		b.Run(name, func(b *testing.B) { benchmarkReceive(b, o) })
+	}
+}
+
+func benchmarkReceive(b *testing.B, traces telemetry.Options) {
+	flush, err := telemetry.Start(b.Context(), traces)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = flush(context.Background()) }() // what is left does not count
 	t := &testing.T{}
 	now := time.Now()
-	a, err := New(Options{Sources: []Source{lemon(t, nil, testSecret)}, Queue: agreeable{}, Store: &fakeStore{}})
+	a, err := New(Options{
+		Sources: []Source{lemon(t, nil, testSecret)}, Queue: agreeable{}, Store: &fakeStore{},
+	})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/problems"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/storage"
 )
@@ -97,7 +98,7 @@ func holds(parents, given map[string]string) bool {
 }
 
 func ambiguous(key event.Key, docs []*storage.Document) error {
-	p := newProblem(http.StatusConflict, problemAmbiguous,
+	p := newProblem(http.StatusConflict, problems.Ambiguous,
 		fmt.Sprintf("%d entities have the id %q: say which with ?account= or ?parent=kind/id", len(docs), key.ID))
 	if len(docs) > mostCandidates {
 		docs = docs[:mostCandidates]
@@ -144,7 +145,7 @@ func (r *reader) named(ctx context.Context, p EntityPath, in *Above) (event.Key,
 		return key, err
 	}
 	if kind.Qualified && key == plain {
-		return key, problem(http.StatusNotFound, problemNotYet,
+		return key, problem(http.StatusNotFound, problems.NotYet,
 			"no entity %s has been fetched yet, or there is none at the provider", unfound(key, given))
 	}
 	return key, r.underGiven(ctx, key, given)
@@ -159,7 +160,7 @@ func (r *reader) underGiven(ctx context.Context, key event.Key, given map[string
 	doc, err := r.known(ctx, key)
 	switch {
 	case err == nil && !holds(doc.Parents, given):
-		return problem(http.StatusNotFound, problemNotYet, "no entity %s has been fetched yet, or there is none at the provider", unfound(key, given))
+		return problem(http.StatusNotFound, problems.NotYet, "no entity %s has been fetched yet, or there is none at the provider", unfound(key, given))
 	case err != nil && !errors.Is(err, storage.ErrNotFound):
 		return r.storeProblem(ctx, "read entity", err)
 	}

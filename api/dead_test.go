@@ -161,7 +161,7 @@ func TestTasksOnAStore(t *testing.T) {
 	t.Parallel()
 	d := newDead(t)
 	d.clock.advance(time.Millisecond)
-	w := d.post("/v1/dead-letters/redrive", `{}`)
+	w := d.post("/v1/dead-letters/redrive", `{"all":true}`)
 	require.Equal(t, http.StatusAccepted, w.Code, w.Body)
 	job := w.Header().Get("Location")
 	w = d.get(job)

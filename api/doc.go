@@ -36,9 +36,17 @@
 //	sweeps.go         comparisons with the provider: start, progress, cancel
 //	discrepancies.go  what they found
 //	sources.go        pause, resume, retry parked work, discard
+//	changes.go        what changes, for consumers that follow it; how far they are
+//	commands.go       changes asked for at the provider: read
+//	commandholds.go   held after a restore, and released
+//	commandacts.go    asked for, taken back, and what operators do with them
+//	refs.go           applications' names for entities
 //	audit.go          what operators did
 //	parked.go         what waits, and why; retry it now
 //	fleet.go          workers, shards and waiting work, read once a second
+//	live.go           a stream of summaries, one computation for all who listen
+//	summary.go        what a summary has
+//	verdict.go        whether the mirror is right
 //	sync.go           fetch one entity now
 //
 // # Acting
@@ -63,9 +71,18 @@
 // Each act is recorded (operator.go): a line at info, and a note in the audit with the
 // name of the token.
 //
+// # Changing
+//
+// A change at the provider is a command (package outbound). It is in the database when it
+// is answered, whether or not Redis could be told: a worker finds it. A client names each
+// wish, so that it can repeat a request without an answer. What the definition does not
+// have is refused before anything is stored, with the path of what is wrong. The api never
+// looks up what a ref names: a command that is asked for by ref joins the lane of the ref.
+//
 // # Access
 //
-// /v1 needs a bearer token (token.go): a viewer reads, an operator acts. Without
+// /v1 needs a bearer token (token.go): a viewer reads, a writer asks for changes at the
+// provider, an operator acts. Without
 // configured tokens the server listens on loopback only (an address that names another
 // host is an error), and refuses requests that a browser sends for another site's page.
 // Signatures guard /webhooks, or, where a provider does not sign, a secret in the path.

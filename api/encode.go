@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/prometheus/client_golang/prometheus"
@@ -45,23 +44,3 @@ func (e *encoder) marshal(w io.Writer, v any) error {
 
 var refuseEncoding = &refusal{status: http.StatusInternalServerError, reason: "encoding",
 	detail: "the answer could not be written as JSON; the log of the api says why"}
-
-// The first and last time that RFC 3339 can write.
-var (
-	firstTime = time.Date(1, 1, 1, 0, 0, 0, 1, time.UTC)
-	lastTime  = time.Date(9999, 12, 31, 23, 59, 59, int(time.Second-time.Nanosecond), time.UTC)
-)
-
-// writable returns a time in the range that RFC 3339 can write. Events with other times
-// are refused, but earlier versions accepted them.
-func writable(t time.Time) time.Time {
-	switch t = t.UTC(); {
-	case t.IsZero():
-		return t
-	case t.Before(firstTime):
-		return firstTime
-	case t.After(lastTime):
-		return lastTime
-	}
-	return t
-}

@@ -3,7 +3,6 @@ package api
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -13,6 +12,8 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/feed"
+	"github.com/tarn-sync/tarn/shared/problems"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/waiting"
@@ -23,43 +24,20 @@ const longestWait = 30 * time.Second
 
 // entity is a mirrored entity as the API shows it.
 type entity struct {
-	Source     string            `json:"source"`
-	Kind       string            `json:"kind"`
-	ID         string            `json:"id"`
-	Parents    map[string]string `json:"parents,omitempty" doc:"Ids of its parents."`
-	State      json.RawMessage   `json:"state,omitempty" doc:"The provider's JSON, every value as the provider wrote it (1.10 stays 1.10), without secret fields."`
-	Status     string            `json:"status,omitempty" doc:"Current status; absent for kinds without one."`
-	Terminal   bool              `json:"terminal" doc:"Whether the status is one the entity never leaves."`
-	DeletedAt  time.Time         `json:"deleted_at,omitzero" doc:"When the provider was found to have it no longer; state is then the last one known."`
-	SyncedAt   time.Time         `json:"synced_at" doc:"When the fetch behind this state was sent."`
-	VerifiedAt time.Time         `json:"verified_at" doc:"Latest time this is known to have been the provider's state."`
-	LastEvent  *lastEvent        `json:"last_event,omitempty" doc:"Newest event a sync has covered."`
-	Behind     *behind           `json:"behind,omitempty" doc:"Present while the mirror knows that it is behind the provider."`
-}
-
-type lastEvent struct {
-	ID        string    `json:"id"`
-	Type      string    `json:"type"`
-	CreatedAt time.Time `json:"created_at,omitzero" doc:"The provider's time of the event; when it was received, if that was earlier."`
+	feed.Entity
+	Ref    string  `json:"ref,omitempty" doc:"The name that an application has for it: see /v1/commands. Absent in lists."`
+	Behind *behind `json:"behind,omitempty" doc:"Present while the mirror knows that it is behind the provider."`
 }
 
 type behind struct {
-	Since  time.Time `json:"since"`
-	Reason string    `json:"reason" example:"retrying"`
-	Parked *Waits    `json:"parked,omitempty" doc:"Why it waits, and until when. Absent in lists, and where nothing waits."`
+	feed.Behind
+	Parked *Waits `json:"parked,omitempty" doc:"Why it waits, and until when. Absent in lists, and where nothing waits."`
 }
 
 func newEntity(d *storage.Document) entity {
-	e := entity{
-		Source: d.Key.Source, Kind: d.Key.Kind, ID: d.Key.ID, Parents: d.Parents,
-		State: payloadJSON(d.Raw), Status: d.Status, Terminal: d.Terminal,
-		DeletedAt: d.DeletedAt.UTC(), SyncedAt: d.SyncedAt.UTC(), VerifiedAt: d.VerifiedAt.UTC(),
-	}
-	if l := d.LastEvent; l.ID != "" {
-		e.LastEvent = &lastEvent{ID: l.ID, Type: l.Type, CreatedAt: writable(l.CreatedAt)}
-	}
-	if b := d.Behind; b != nil {
-		e.Behind = &behind{Since: b.Since.UTC(), Reason: b.Reason}
+	e := entity{Entity: feed.EntityOf(d)}
+	if b := e.Entity.Behind; b != nil {
+		e.Behind = &behind{Behind: *b}
 	}
 	return e
 }
@@ -79,12 +57,13 @@ func (r *reader) registerEntities(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "get-entity", Method: http.MethodGet, Path: "/v1/entities/{source}/{kind}/{id}",
 		Summary: "Read one mirrored entity", Tags: []string{"entities"},
-		Description: "An entity never fetched is a 404 of type `not-yet`. A deleted one is a 200 with `deleted_at`.\n\n" +
+		Description: "An entity never fetched is a 404 of type `not-yet`. A deleted one is a 200 with `deleted_at`. " +
+			"An erased one is a 410 of type `erased` that says since when and by whom.\n\n" +
 			"`fresh_after` is a condition: the answer is a 200 only if `verified_at` is not before it. " +
 			"With `wait` the request waits up to that long for the condition; if it is still not met, the answer " +
 			"is a 504 of type `not-fresh` (or 404 `not-yet`), never an older state passed off as a fresh one. " +
 			"To take whatever there is, leave `fresh_after` out.\n\n" + severalEntities,
-		Security: needs(Viewer), Errors: append([]int{http.StatusConflict, http.StatusGatewayTimeout}, itemErrors...),
+		Security: needs(Viewer), Errors: append([]int{http.StatusConflict, http.StatusGone, http.StatusGatewayTimeout}, itemErrors...),
 	}, r.getEntity)
 }
 
@@ -158,6 +137,9 @@ func (r *reader) listEntities(ctx context.Context, in *listEntitiesInput) (*list
 	if f.Parent.Kind, f.Parent.ID, err = in.parent(kind); err != nil {
 		return nil, err
 	}
+	if err := r.knownStatus(ctx, in.Source, kind, in.Status); err != nil {
+		return nil, err
+	}
 	found, err := r.store.Entities(ctx, f)
 	if err != nil {
 		return nil, r.storeProblem(ctx, "list entities", err)
@@ -179,7 +161,7 @@ type getEntityInput struct {
 type getEntityOutput struct{ Body entity }
 
 func (r *reader) getEntity(ctx context.Context, in *getEntityInput) (*getEntityOutput, error) {
-	wait, err := parseWait(in.Wait)
+	wait, err := parseWait(in.Wait, longestWait)
 	if err != nil {
 		return nil, err
 	}
@@ -187,18 +169,23 @@ func (r *reader) getEntity(ctx context.Context, in *getEntityInput) (*getEntityO
 	if err != nil {
 		return nil, err
 	}
-	fresh := func(d *storage.Document) bool { return !d.VerifiedAt.Before(in.FreshAfter) }
+	fresh := func(d *storage.Document) bool { return d.Erased != nil || !d.VerifiedAt.Before(in.FreshAfter) }
 	doc, err := r.await(ctx, key, wait, fresh)
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
 		return nil, r.notYet(ctx, key)
 	case err != nil:
 		return nil, r.storeProblem(ctx, "read entity", err)
+	case doc.Erased != nil:
+		return nil, gone(doc)
 	case !fresh(doc):
-		return nil, problem(http.StatusGatewayTimeout, problemNotFresh,
-			"%s was last verified at %s, before fresh_after", key, doc.VerifiedAt.UTC().Format(time.RFC3339Nano))
+		return nil, problem(http.StatusGatewayTimeout, problems.NotFresh,
+			"%s was last verified at %s, before fresh_after", key, momentOf(doc.VerifiedAt).Text())
 	}
 	e := newEntity(doc)
+	if e.Ref, err = r.refOf(ctx, key); err != nil {
+		return nil, err
+	}
 	if e.Behind != nil || doc.Claim > doc.SyncedClaim { // a fetch has begun that has brought nothing yet
 		e.waits(r.waits(ctx, key))
 	}
@@ -209,7 +196,7 @@ func (r *reader) getEntity(ctx context.Context, in *getEntityInput) (*getEntityO
 // the failure was of a sync by hand, which no event records.
 func (e *entity) waits(w *Waits) {
 	if w != nil && e.Behind == nil && w.Reason != waiting.Backlog {
-		e.Behind = &behind{Since: w.FailedAt, Reason: storage.ReasonRetrying}
+		e.Behind = &behind{Behind: feed.Behind{Since: w.FailedAt, Reason: storage.ReasonRetrying}}
 	}
 	if e.Behind != nil {
 		e.Behind.Parked = w
@@ -218,21 +205,22 @@ func (e *entity) waits(w *Waits) {
 
 // notYet is the answer for an entity that was never fetched. It says what it waits for.
 func (r *reader) notYet(ctx context.Context, key event.Key) error {
-	p := newProblem(http.StatusNotFound, problemNotYet, fmt.Sprintf("%s has not been fetched yet, or does not exist at the provider", key))
+	p := newProblem(http.StatusNotFound, problems.NotYet, fmt.Sprintf("%s has not been fetched yet, or does not exist at the provider", key))
 	if w := r.waits(ctx, key); w != nil {
 		p.Parked = w
-		p.Detail = fmt.Sprintf("%s has not been fetched yet: it waits (%s) until %s", key, w.Reason, w.NextAttemptAt.Format(time.RFC3339))
+		p.Detail = fmt.Sprintf("%s has not been fetched yet: it waits (%s) until %s", key, w.Reason, w.NextAttemptAt.Text())
 	}
 	return p
 }
 
-func parseWait(s string) (time.Duration, error) {
+// parseWait reads how long a client waits, at most so long.
+func parseWait(s string, most time.Duration) (time.Duration, error) {
 	if s == "" {
 		return 0, nil
 	}
 	d, err := time.ParseDuration(s)
-	if err != nil || d < 0 || d > longestWait {
-		return 0, invalid("query.wait", s, "want a duration from 0s to %s, like 5s", longestWait)
+	if err != nil || d < 0 || d > most {
+		return 0, invalid("query.wait", s, "want a duration from 0s to %s, like 5s", most)
 	}
 	return d, nil
 }

@@ -1,20 +1,20 @@
 package api
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"strings"
-	"time"
-	"unicode/utf8"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/feed"
+	"github.com/tarn-sync/tarn/shared/problems"
 	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
 // loggedEvent is an event of the log as the API shows it.
@@ -22,10 +22,10 @@ type loggedEvent struct {
 	ID             string            `json:"id"`
 	Source         string            `json:"source"`
 	Type           string            `json:"type"`
-	CreatedAt      time.Time         `json:"created_at,omitzero" doc:"The provider's time of the event."`
-	ReceivedAt     time.Time         `json:"received_at"`
-	ProcessedAt    time.Time         `json:"processed_at,omitzero" doc:"When its last open entity was settled."`
-	Status         string            `json:"status" enum:"pending,retrying,processed,dead,superseded,discarded"`
+	CreatedAt      moment            `json:"created_at,omitzero" doc:"The provider's time of the event."`
+	ReceivedAt     moment            `json:"received_at"`
+	ProcessedAt    moment            `json:"processed_at,omitzero" doc:"When its last open entity was settled."`
+	Status         string            `json:"status" enum:"pending,retrying,processed,dead,superseded,discarded,erased"`
 	Attempts       int               `json:"attempts" doc:"Failed attempts."`
 	Error          string            `json:"error,omitempty" doc:"The latest failure, counted as an attempt or not."`
 	Duplicates     int64             `json:"duplicates" doc:"How often it was sent again."`
@@ -41,16 +41,17 @@ type loggedEvent struct {
 	Payload        json.RawMessage   `json:"payload,omitempty" doc:"The body as received; of a request with several events, this event's part."`
 	Given          map[string]string `json:"given,omitempty" doc:"Values read outside the payload, in headers or in the rest of the request, by the place that the definition names."`
 	TraceID        string            `json:"trace_id,omitempty"`
+	TraceURL       string            `json:"trace_url,omitempty" doc:"Where its trace is shown, by the setting telemetry.trace_url. Absent without one, and the trace need not have been kept."`
 }
 
 type outcome struct {
 	Kind      string            `json:"kind"`
 	ID        string            `json:"id"`
 	Parents   map[string]string `json:"parents,omitempty" doc:"Ids of its parents, where its id is unique under these only."`
-	Status    string            `json:"status" enum:"pending,retrying,processed,dead,superseded,discarded"`
+	Status    string            `json:"status" enum:"pending,retrying,processed,dead,superseded,discarded,erased"`
 	LastError string            `json:"last_error,omitempty" doc:"While it is retried: the latest failure, counted as an attempt or not."`
 	// NextAttemptAt is absent unless it is retried.
-	NextAttemptAt time.Time  `json:"next_attempt_at,omitzero" doc:"While it is retried: when the next attempt was due at that failure. A later event or a retry may bring it forward: see /v1/parked."`
+	NextAttemptAt moment     `json:"next_attempt_at,omitzero" doc:"While it is retried: when the next attempt was due at that failure. A later event or a retry may bring it forward: see /v1/parked."`
 	Signal        *signal    `json:"signal,omitempty" doc:"Its entry in the queue."`
 	CoveredBy     *coveredBy `json:"covered_by,omitempty" doc:"The fetch that settled it."`
 }
@@ -60,21 +61,17 @@ type signal struct {
 	ID    string `json:"id"`
 }
 
-type coveredBy struct {
-	Claim     int64     `json:"claim" doc:"Number of the fetch, growing per entity."`
-	FetchedAt time.Time `json:"fetched_at"`
-	Signal    string    `json:"signal" doc:"Newest entry the same fetch settled: events that name one fetch were coalesced."`
-}
+type coveredBy = feed.CoveredBy
 
-func newLoggedEvent(row *storage.EventRow) loggedEvent {
+func newLoggedEvent(row *storage.EventRow, traces telemetry.TraceURL) loggedEvent {
 	e := loggedEvent{
 		ID: row.ID, Source: row.Source, Type: row.Type,
-		CreatedAt: writable(row.CreatedAt), ReceivedAt: row.ReceivedAt.UTC(), ProcessedAt: row.ProcessedAt.UTC(),
+		CreatedAt: momentOf(feed.Writable(row.CreatedAt)), ReceivedAt: momentOf(row.ReceivedAt), ProcessedAt: momentOf(row.ProcessedAt),
 		Status: string(row.Status), Attempts: row.Attempts, Error: row.Error, Duplicates: row.Duplicates,
 		OutOfOrder: row.OutOfOrder, Overtaken: row.Overtaken, Lagging: row.Lagging, PayloadDiffers: row.PayloadDiffers,
 		ParentsDiffer: row.ParentsDiffer, Unnamed: row.Unnamed, Undated: row.Undated,
 		Note: row.Note.String(), Given: row.Given,
-		Entities: make([]outcome, len(row.Entities)), Payload: payloadJSON(row.Payload), TraceID: row.TraceID,
+		Entities: make([]outcome, len(row.Entities)), Payload: feed.JSONOf(row.Payload), TraceID: row.TraceID, TraceURL: traces.Of(row.TraceID),
 	}
 	for i, o := range row.Entities {
 		e.Entities[i] = newOutcome(o)
@@ -94,26 +91,14 @@ func newOutcome(o storage.Outcome) outcome {
 		out.Signal = &signal{Shard: o.Signal.Shard, ID: o.Signal.ID}
 	}
 	if c := o.CoveredBy; c != nil {
-		out.CoveredBy = &coveredBy{Claim: c.Claim, FetchedAt: c.FetchedAt.UTC(), Signal: c.Signal}
+		out.CoveredBy = &coveredBy{Claim: c.Claim, FetchedAt: momentOf(c.FetchedAt), Signal: c.Signal}
 	}
 	return out
 }
 
 // retried shows that the work on an entity has failed and is tried again.
 func (out *outcome) retried(o storage.Outcome) {
-	out.Status, out.LastError, out.NextAttemptAt = string(storage.Retrying), o.Error, o.NextAt.UTC()
-}
-
-// payloadJSON returns a payload as it came. A payload that is not JSON, from an entry
-// that could not be read, is returned as a JSON string, so that it does not break the
-// page.
-func payloadJSON(payload []byte) json.RawMessage {
-	payload = bytes.TrimPrefix(payload, []byte("\ufeff"))
-	if len(payload) == 0 || json.Valid(payload) && utf8.Valid(payload) {
-		return payload
-	}
-	text, _ := json.Marshal(string(payload)) // a string always encodes
-	return text
+	out.Status, out.LastError, out.NextAttemptAt = string(storage.Retrying), o.Error, momentOf(o.NextAt)
 }
 
 type eventList struct {
@@ -144,7 +129,7 @@ func (r *reader) registerEvents(api huma.API) {
 
 // EventFilter are the filters all lists of events share.
 type EventFilter struct {
-	Status string `query:"status" enum:"pending,retrying,processed,dead,superseded,discarded" doc:"Only events in this status."`
+	Status string `query:"status" enum:"pending,retrying,processed,dead,superseded,discarded,erased" doc:"Only events in this status."`
 	Type   string `query:"type" doc:"Only events of this type." example:"order.executed"`
 	Between
 	Page
@@ -172,6 +157,9 @@ func (r *reader) listEvents(ctx context.Context, in *listEventsInput) (*listEven
 	if err := errors.Join(err, in.check()); err != nil {
 		return nil, err
 	}
+	if err := r.mustKnow(ctx, r.inEvents, mentions("query", in.Source, in.Kind, in.Type, key)); err != nil {
+		return nil, err
+	}
 	f := in.filter()
 	f.Source, f.Kind, f.Entity, f.Note = in.Source, in.Kind, key, event.ParseNote(in.Note)
 	return r.events(ctx, f)
@@ -191,6 +179,9 @@ func (r *reader) listEntityEvents(ctx context.Context, in *listEntityEventsInput
 	if err := in.check(); err != nil {
 		return nil, err
 	}
+	if err := r.mustKnow(ctx, r.inEvents, mentions("query", key.Source, "", in.Type, event.Key{})); err != nil {
+		return nil, err
+	}
 	f := in.filter()
 	f.Source, f.Entity = key.Source, key
 	return r.events(ctx, f)
@@ -203,7 +194,7 @@ func (r *reader) events(ctx context.Context, f storage.EventFilter) (*listEvents
 	}
 	out := &listEventsOutput{Body: eventList{Items: make([]loggedEvent, len(found.Items)), NextCursor: found.NextCursor}}
 	for i, row := range found.Items {
-		out.Body.Items[i] = newLoggedEvent(row)
+		out.Body.Items[i] = newLoggedEvent(row, r.traces)
 	}
 	return out, nil
 }
@@ -220,6 +211,9 @@ func (r *reader) getEvent(ctx context.Context, in *getEventInput) (*getEventOutp
 	if err != nil {
 		return nil, err
 	}
+	if err := r.mustKnow(ctx, r.inEvents, mentions("query", in.Source, "", "", event.Key{})); err != nil {
+		return nil, err
+	}
 	rows, err := r.store.EventByID(ctx, in.Source, id)
 	switch {
 	case errors.Is(err, storage.ErrNotFound) || err == nil && len(rows) == 0:
@@ -227,10 +221,10 @@ func (r *reader) getEvent(ctx context.Context, in *getEventInput) (*getEventOutp
 	case err != nil:
 		return nil, r.storeProblem(ctx, "read event", err)
 	case len(rows) > 1:
-		return nil, problem(http.StatusConflict, problemAmbiguous,
+		return nil, problem(http.StatusConflict, problems.Ambiguous,
 			"%d sources have an event %q: say which with ?source= (%s)", len(rows), id, sourcesOf(rows))
 	}
-	return &getEventOutput{Body: newLoggedEvent(rows[0])}, nil
+	return &getEventOutput{Body: newLoggedEvent(rows[0], r.traces)}, nil
 }
 
 func sourcesOf(rows []*storage.EventRow) string {

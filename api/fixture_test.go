@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -25,6 +26,8 @@ import (
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/telemetry"
+	"github.com/tarn-sync/tarn/shared/telemetry/telemetrytest"
 )
 
 const testSecret = "78147840b851c1532382bc311147e52c4756ba67be1edc48a5daf504c886ac64"
@@ -57,6 +60,7 @@ func newFixture(t *testing.T, change ...func(*Options)) *fixture {
 	a, err := New(o)
 	require.NoError(t, err)
 	f.API = a
+	t.Cleanup(func() { telemetrytest.Check(t, a.o.Gatherer, telemetry.API) })
 	return f
 }
 
@@ -66,7 +70,7 @@ func lemon(t *testing.T, now func() time.Time, secrets ...string) Source {
 	require.NoError(t, err)
 	v, err := provider.NewVerifier(def, provider.VerifierOptions{Secrets: secrets, Now: now})
 	require.NoError(t, err)
-	return Source{Name: "lemon", Provider: def, Verifier: v}
+	return Source{Name: "lemon", Provider: def, Verifier: v, Writes: true}
 }
 
 // do answers one request in process. An answer that is an error must be a
@@ -75,8 +79,8 @@ func (f *fixture) do(req *http.Request) *httptest.ResponseRecorder {
 	f.t.Helper()
 	w := httptest.NewRecorder()
 	f.Handler().ServeHTTP(w, req)
-	duplicate := strings.HasPrefix(w.Body.String(), `{"status":"duplicate"`)  // a 409 where ack says so
-	if w.Code >= 400 && !duplicate && !strings.HasSuffix(req.URL.Path, "z") { // healthz and readyz say what they look at
+	duplicate := strings.HasPrefix(w.Body.String(), `{"status":"duplicate"`) // a 409 where ack says so
+	if w.Code >= 400 && !duplicate {
 		requireShape(f.t, w)
 	}
 	return w
@@ -91,7 +95,13 @@ func (f *fixture) post(path, body string, header ...string) *httptest.ResponseRe
 }
 
 func (f *fixture) send(method, path, body string, header ...string) *httptest.ResponseRecorder {
-	req := httptest.NewRequest(method, "http://localhost"+path, strings.NewReader(body))
+	ctx := f.t.Context()
+	if path == "/v1/live" { // it ends when its client leaves
+		var leave context.CancelFunc
+		ctx, leave = context.WithTimeout(ctx, 50*time.Millisecond)
+		defer leave()
+	}
+	req := httptest.NewRequestWithContext(ctx, method, "http://localhost"+path, strings.NewReader(body))
 	if body != "" {
 		req.Header.Set("Content-Type", "application/json")
 	}
@@ -363,17 +373,46 @@ func (q *fakeQueue) appended() []stream.Draft {
 	return append([]stream.Draft(nil), q.drafts...)
 }
 
+// noCommands is the part of a store that keeps none.
+type noCommands struct {
+	storage.Commands
+	enter func() error
+}
+
+func (n noCommands) Command(context.Context, string) (*storage.Command, error) {
+	return nil, errors.Join(n.enter(), storage.ErrNotFound)
+}
+
+func (n noCommands) List(context.Context, storage.CommandFilter) (storage.Page[*storage.Command], error) {
+	return storage.Page[*storage.Command]{}, n.enter()
+}
+
+func (n noCommands) Counts(context.Context) (*storage.CommandCounts, error) {
+	return &storage.CommandCounts{}, n.enter()
+}
+
+func (noCommands) Ref(context.Context, event.Key) (*storage.Ref, error) {
+	return nil, storage.ErrNotFound
+}
+
+func (noCommands) RefTo(context.Context, event.Key) (*storage.Ref, error) {
+	return nil, storage.ErrNotFound
+}
+
 // fakeStore answers what the test puts in, and counts calls.
 type fakeStore struct {
-	mu       sync.Mutex
-	calls    int
-	docs     map[event.Key]*storage.Document
-	rows     []*storage.EventRow
-	err      error
-	entities storage.EntityFilter
-	events   storage.EventFilter
-	next     string
-	looked   chan struct{}
+	mu            sync.Mutex
+	calls         int
+	docs          map[event.Key]*storage.Document
+	rows          []*storage.EventRow
+	passages      []storage.Passage
+	open          map[string]int64
+	err           error
+	entities      storage.EntityFilter
+	events        storage.EventFilter
+	next          string
+	subscriptions []storage.Subscription
+	looked        chan struct{}
 
 	letters       map[string]*storage.LetterRecord
 	lettersAsked  storage.LetterFilter
@@ -383,7 +422,10 @@ type fakeStore struct {
 	tasksAsked    storage.TaskFilter
 	requeued      []storage.Requeue
 	notes         []storage.Note
+	erasing       fakeErasing
 	noteErr       error
+	// changes are the commands. Nil: there are none.
+	changes storage.Commands
 	// closeErr is the error of closing dead letters; lost is the error of
 	// everything but notes once dead letters have been closed.
 	closeErr, lost error
@@ -409,6 +451,14 @@ func (s *fakeStore) put(d *storage.Document) {
 		s.docs = map[event.Key]*storage.Document{}
 	}
 	s.docs[d.Key] = d
+}
+
+// Commands returns the commands.
+func (s *fakeStore) Commands() storage.Commands {
+	if s.changes == nil {
+		return noCommands{enter: s.enter}
+	}
+	return s.changes
 }
 
 func (s *fakeStore) Ping(context.Context) error { return s.enter() }
@@ -492,6 +542,15 @@ func (s *fakeStore) CountEvents(_ context.Context, f storage.EventFilter) (int64
 	return int64(len(s.rows)), nil
 }
 
+func (s *fakeStore) Passages(context.Context, int) ([]storage.Passage, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.passages), nil
+}
+
 func (s *fakeStore) counted() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -535,7 +594,14 @@ func (s *fakeStore) CountLetters(_ context.Context, f storage.LetterFilter) (int
 	return int64(len(s.letters)), nil
 }
 
-func (s *fakeStore) OpenLetters(context.Context) (map[string]int64, error) { return nil, s.enter() }
+func (s *fakeStore) OpenLetters(context.Context) (map[string]int64, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.open), nil
+}
 
 func (s *fakeStore) Redriven(_ context.Context, ids []string, by string, at time.Time) (int, error) {
 	return s.closeLetters(ids, storage.LetterRedriven, by, "", at)
@@ -615,7 +681,13 @@ func (s *fakeStore) Tasks(_ context.Context, f storage.TaskFilter) (storage.Page
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.tasksAsked = f
-	return storage.Page[*storage.Task]{Items: s.tasks, NextCursor: s.next}, nil
+	page := storage.Page[*storage.Task]{NextCursor: s.next}
+	for _, t := range s.tasks {
+		if (len(f.Kinds) == 0 || slices.Contains(f.Kinds, t.Kind)) && (len(f.Statuses) == 0 || slices.Contains(f.Statuses, t.Status)) {
+			page.Items = append(page.Items, t)
+		}
+	}
+	return page, nil
 }
 
 func (s *fakeStore) CancelTask(_ context.Context, id string) (bool, error) {

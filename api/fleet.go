@@ -19,9 +19,9 @@ type fleet struct {
 }
 
 type worker struct {
-	ID     string    `json:"id"`
-	Shards int       `json:"shards" doc:"How many it holds."`
-	Since  time.Time `json:"since,omitzero" doc:"Since when it has held the one it has held longest."`
+	ID     string `json:"id"`
+	Shards int    `json:"shards" doc:"How many it holds."`
+	Since  moment `json:"since,omitzero" doc:"Since when it has held the one it has held longest."`
 }
 
 type shard struct {
@@ -71,6 +71,8 @@ type overview struct {
 type look struct {
 	at  time.Time
 	got *fleet
+	// ages are the live entries by the age of the oldest one of their shard and source.
+	ages ageClasses
 }
 
 func newOverview(r *reader, now func() time.Time) *overview {
@@ -91,32 +93,42 @@ func (o *overview) register(api huma.API) {
 type fleetOutput struct{ Body *fleet }
 
 func (o *overview) get(ctx context.Context, _ *struct{}) (*fleetOutput, error) {
+	last, err := o.latest(ctx)
+	if err != nil {
+		return nil, o.queueProblem(ctx, "look at the fleet", err)
+	}
+	return &fleetOutput{Body: last.got}, nil
+}
+
+// latest returns the last look, or a new one if that is too old. What it returns is
+// shared and must not be changed.
+func (o *overview) latest(ctx context.Context) (look, error) {
 	var last look
 	select {
 	case last = <-o.last:
 	case <-ctx.Done():
-		return nil, o.queueProblem(ctx, "look at the fleet", ctx.Err())
+		return look{}, ctx.Err()
 	}
 	defer func() { o.last <- last }()
 	now := o.now()
 	if age := now.Sub(last.at); last.got != nil && age >= 0 && age < overviewAge {
-		return &fleetOutput{Body: last.got}, nil
+		return last, nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, lookWithin) // others wait for this look
 	defer cancel()
-	got, err := o.look(ctx)
+	got, ages, err := o.look(ctx)
 	if err != nil {
-		return nil, o.queueProblem(ctx, "look at the fleet", err)
+		return look{}, err
 	}
-	last = look{at: now, got: got}
-	return &fleetOutput{Body: got}, nil
+	last = look{at: now, got: got, ages: ages}
+	return last, nil
 }
 
-func (o *overview) look(ctx context.Context) (*fleet, error) {
+func (o *overview) look(ctx context.Context) (*fleet, ageClasses, error) {
 	names := o.sources.names()
 	shards, workers, err := o.queue.Fleet(ctx, names)
 	if err != nil {
-		return nil, err
+		return nil, ageClasses{}, err
 	}
 	f := &fleet{Workers: make([]worker, len(workers)), Shards: make([]shard, len(shards)), Sources: make([]fleetSource, len(names))}
 	for i, st := range shards {
@@ -127,19 +139,19 @@ func (o *overview) look(ctx context.Context) (*fleet, error) {
 	}
 	for i, name := range names {
 		if f.Sources[i], err = o.lookAt(ctx, name, shards); err != nil {
-			return nil, err
+			return nil, ageClasses{}, err
 		}
 	}
 	unconfigured, err := o.queue.Unconfigured(ctx, names)
 	if err != nil {
-		return nil, err
+		return nil, ageClasses{}, err
 	}
 	for _, w := range unconfigured {
 		f.Unconfigured = append(f.Unconfigured, unconfiguredSource{
 			Source: w.Source, Live: w.Live, Background: w.Background, Parked: w.Parked, OldestAgeS: w.Waits().Seconds(),
 		})
 	}
-	return f, nil
+	return f, agesOf(shards), nil
 }
 
 func newShard(st stream.ShardState) shard {
@@ -161,7 +173,7 @@ func newWorker(id string, shards []stream.ShardState) worker {
 			continue
 		}
 		w.Shards++
-		if took := time.UnixMilli(st.Epoch).UTC(); w.Since.IsZero() || took.Before(w.Since) {
+		if took := momentOf(time.UnixMilli(st.Epoch)); w.Since.IsZero() || took.Before(w.Since.Time) {
 			w.Since = took
 		}
 	}

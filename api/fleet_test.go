@@ -31,12 +31,12 @@ func TestFleet(t *testing.T) {
 	w := f.get("/v1/fleet")
 	require.Equal(t, http.StatusOK, w.Code, w.Body)
 	require.JSONEq(t, `{
-		"workers":[{"id":"w1","shards":2,"since":"2026-03-01T11:00:00Z"},{"id":"w2","shards":0}],
+		"workers":[{"id":"w1","shards":2,"since":"2026-03-01T11:00:00.000Z"},{"id":"w2","shards":0}],
 		"shards":[
 			{"shard":0,"owner":"w1","epoch":1772366400000,"backlog":5,"oldest_age_s":1.5,"parked":1},
 			{"shard":1,"owner":"w1","epoch":1772362800000,"backlog":1,"oldest_age_s":1,"parked":0},
 			{"shard":2,"backlog":0,"oldest_age_s":0,"parked":0}],
-		"sources":[{"source":"lemon","paused":true,"reason":"429","by":"w1","since":"2026-03-01T12:00:00Z","retry_at":"2026-03-01T12:01:00Z",
+		"sources":[{"source":"lemon","paused":true,"reason":"429","by":"w1","since":"2026-03-01T12:00:00.000Z","retry_at":"2026-03-01T12:01:00.000Z",
 			"budget":0.5,"live":3,"background":3,"parked":1,"oldest_age_s":1.5}]}`, w.Body.String())
 	require.Equal(t, http.StatusUnprocessableEntity, f.get("/v1/fleet?source=lemon").Code)
 }
@@ -91,7 +91,7 @@ func TestFleetOnRedis(t *testing.T) {
 	require.EqualValues(t, 1, got.Shards[shard].Backlog)
 	require.Len(t, got.Workers, 1)
 	require.Equal(t, 1, got.Workers[0].Shards)
-	require.WithinDuration(t, time.Now(), got.Workers[0].Since, time.Minute)
+	require.WithinDuration(t, time.Now(), got.Workers[0].Since.Time, time.Minute)
 	require.Len(t, got.Sources, 1)
 	require.EqualValues(t, 1, got.Sources[0].Live)
 	require.Equal(t, 1.0, got.Sources[0].Budget)

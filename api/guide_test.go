@@ -14,6 +14,7 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/require"
 
+	"github.com/tarn-sync/tarn/shared/problems"
 	"github.com/tarn-sync/tarn/shared/provider"
 )
 
@@ -126,7 +127,7 @@ func TestTheSigningRecipes(t *testing.T) {
 		here := address.ReplaceAllString(recipe, "URL="+server.URL+"$1")
 		require.JSONEq(t, `{"status": "accepted", "id": "evt_mine_1"}`, run(here), path[2])
 		other := secret.ReplaceAllString(here, "SECRET=whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA")
-		require.Contains(t, run(other), typeBase+"mismatch", path[2])
+		require.Contains(t, run(other), problems.Base+"mismatch", path[2])
 	}
 }
 

@@ -6,11 +6,11 @@ import (
 	"errors"
 	"net/http"
 	"slices"
-	"strings"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/problems"
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
@@ -20,15 +20,17 @@ const (
 	taskDiscard       = storage.KindDiscard
 	taskDiscardSource = storage.KindDiscardSource
 	taskReread        = storage.KindReread
+	taskErase         = storage.KindErase
+	taskRestore       = storage.KindRestore
 )
 
-var jobKinds = []string{taskRedrive, taskDiscard, taskDiscardSource, taskReread}
+var jobKinds = []string{taskRedrive, taskDiscard, taskDiscardSource, taskReread, taskErase, taskRestore}
 
-// job is a task on dead letters, on events with a note, or on a discarded source, as the
-// API shows it.
+// job is a task on dead letters, on events with a note, on a discarded source or on what is
+// erased, as the API shows it.
 type job struct {
 	ID         string     `json:"id"`
-	Kind       string     `json:"kind" enum:"redrive,discard,abandon,reread"`
+	Kind       string     `json:"kind" enum:"redrive,discard,abandon,reread,erase,restore"`
 	Source     string     `json:"source,omitempty" doc:"Absent if it is on dead letters of every source."`
 	Status     string     `json:"status" enum:"waiting,running,done,failed,cancelled"`
 	Cancelling bool       `json:"cancelling,omitempty" doc:"It was asked to end and has not yet."`
@@ -36,38 +38,46 @@ type job struct {
 	Filter     *jobFilter `json:"filter,omitempty" doc:"What it selects."`
 	Rate       float64    `json:"rate,omitempty" doc:"Most dead letters, or events, a second."`
 	Reason     string     `json:"reason,omitempty" doc:"Why dead letters are discarded."`
-	Total      int64      `json:"total" doc:"Dead letters, or events, selected when it was started."`
+	Total      int64      `json:"total" doc:"Dead letters, or events, selected when it was started; entities found so far, of a job that erases or restores."`
 	Done       int64      `json:"done"`
 	Failed     int64      `json:"failed"`
 	Error      string     `json:"error,omitempty" doc:"The last thing that went wrong."`
-	CreatedAt  time.Time  `json:"created_at"`
-	StartedAt  time.Time  `json:"started_at,omitzero"`
-	UpdatedAt  time.Time  `json:"updated_at,omitzero" doc:"When it last saved its progress."`
-	FinishedAt time.Time  `json:"finished_at,omitzero"`
+	CreatedAt  moment     `json:"created_at"`
+	StartedAt  moment     `json:"started_at,omitzero"`
+	UpdatedAt  moment     `json:"updated_at,omitzero" doc:"When it last saved its progress."`
+	FinishedAt moment     `json:"finished_at,omitzero"`
 }
 
 type jobFilter struct {
-	Source string    `json:"source,omitempty"`
-	Type   string    `json:"type,omitempty"`
-	Kind   string    `json:"kind,omitempty"`
-	Entity string    `json:"entity,omitempty"`
-	Class  string    `json:"class,omitempty"`
-	Note   string    `json:"note,omitempty"`
-	From   time.Time `json:"from,omitzero"`
-	To     time.Time `json:"to,omitzero"`
+	Source   string `json:"source,omitempty"`
+	Type     string `json:"type,omitempty"`
+	Kind     string `json:"kind,omitempty"`
+	Entity   string `json:"entity,omitempty"`
+	Class    string `json:"class,omitempty"`
+	Note     string `json:"note,omitempty"`
+	Children bool   `json:"children,omitempty" doc:"Of a job that erases or restores: with all that is under the entity."`
+	From     moment `json:"from,omitzero"`
+	To       moment `json:"to,omitzero"`
 }
 
 func newJob(t *storage.Task) job {
 	j := job{
 		ID: t.ID, Kind: t.Kind, Source: t.Source, Status: string(t.Status), Cancelling: cancelling(t), By: t.By,
 		Total: t.Counts["total"], Done: t.Counts["done"], Failed: t.Counts["failed"], Error: t.Error,
-		CreatedAt: t.CreatedAt.UTC(), StartedAt: t.StartedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(), FinishedAt: t.FinishedAt.UTC(),
+		CreatedAt: momentOf(t.CreatedAt), StartedAt: momentOf(t.StartedAt), UpdatedAt: momentOf(t.UpdatedAt), FinishedAt: momentOf(t.FinishedAt),
+	}
+	if t.Kind == taskErase || t.Kind == taskRestore {
+		var spec storage.ErasureSpec
+		if err := json.Unmarshal(t.Spec, &spec); err == nil {
+			j.Filter = &jobFilter{Entity: spec.Entity.Key.String(), Children: spec.Below}
+		}
+		return j
 	}
 	var spec storage.RedriveSpec
 	if err := json.Unmarshal(t.Spec, &spec); err == nil { // of another version: shown without
 		f := spec.Filter
 		j.Rate, j.Reason = spec.Rate, spec.Reason
-		j.Filter = &jobFilter{Source: f.Source, Type: f.Type, Kind: f.Kind, Class: f.Class, Note: spec.Note, From: f.From.UTC(), To: f.To.UTC()}
+		j.Filter = &jobFilter{Source: f.Source, Type: f.Type, Kind: f.Kind, Class: f.Class, Note: spec.Note, From: momentOf(f.From), To: momentOf(f.To)}
 		if !f.Entity.IsZero() {
 			j.Filter.Entity = f.Entity.String()
 		}
@@ -85,7 +95,7 @@ type jobList struct {
 func (r *reader) registerJobs(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "list-jobs", Method: http.MethodGet, Path: "/v1/jobs",
-		Summary: "List jobs on dead letters, newest first", Tags: []string{"jobs"},
+		Summary: "List jobs on dead letters, events and what is erased, newest first", Tags: []string{"jobs"},
 		Description: "Jobs that are over are forgotten after a while.",
 		Security:    needs(Viewer), Errors: listErrors,
 	}, r.listJobs)
@@ -101,7 +111,7 @@ func (o *operator) registerJobs(api huma.API) {
 		OperationID: "cancel-job", Method: http.MethodDelete, Path: "/v1/jobs/{id}",
 		Summary: "End a job", Tags: []string{"jobs"},
 		Description: "What it has done stays done. One that runs ends within seconds: until then it is `cancelling`. " +
-			"One that is over is a 409 of type `over`.",
+			"One that is over is a 409 of type `over`. One that erases or restores is a 409 of type `erasing`: half of it must not stay.",
 		DefaultStatus: http.StatusAccepted, Security: needs(Operator), Errors: actErrors,
 	}, o.cancelJob)
 }
@@ -126,13 +136,16 @@ func (p TaskPage) filter(kinds []string, only string) storage.TaskFilter {
 }
 
 type listJobsInput struct {
-	Kind string `query:"kind" enum:"redrive,discard,abandon,reread" doc:"Only jobs of this kind."`
+	Kind string `query:"kind" enum:"redrive,discard,abandon,reread,erase,restore" doc:"Only jobs of this kind."`
 	TaskPage
 }
 
 type listJobsOutput struct{ Body jobList }
 
 func (r *reader) listJobs(ctx context.Context, in *listJobsInput) (*listJobsOutput, error) {
+	if err := r.mustKnow(ctx, r.inTasks(jobKinds), mentions("query", in.Source, "", "", event.Key{})); err != nil {
+		return nil, err
+	}
 	found, err := r.store.Tasks(ctx, in.filter(jobKinds, in.Kind))
 	if err != nil {
 		return nil, r.storeProblem(ctx, "list jobs", err)
@@ -146,7 +159,7 @@ func (r *reader) listJobs(ctx context.Context, in *listJobsInput) (*listJobsOutp
 
 // TaskPath names a job or a sweep in a path.
 type TaskPath struct {
-	ID string `path:"id" maxLength:"765" doc:"Its id, percent-escaped where need be."`
+	ID string `path:"id" maxLength:"765" doc:"Its id."`
 }
 
 type jobOutput struct{ Body job }
@@ -173,10 +186,10 @@ func (r *reader) task(ctx context.Context, p TaskPath, noun string, kinds []stri
 	if err != nil {
 		return nil, err
 	}
-	t, err := r.store.Task(ctx, id)
+	t, err := r.store.Task(ctx, storedID(id))
 	switch {
 	case errors.Is(err, storage.ErrNotFound) || err == nil && !slices.Contains(kinds, t.Kind):
-		return nil, problem(http.StatusNotFound, "", "there is no %s %q; those that are over are forgotten after a while", noun, id)
+		return nil, noTask(noun, id)
 	case err != nil:
 		return nil, r.storeProblem(ctx, "read "+noun, err)
 	}
@@ -201,8 +214,11 @@ func (o *operator) cancel(ctx context.Context, p TaskPath, noun string, kinds []
 		return nil, err
 	}
 	if standing(t) {
-		return nil, problem(http.StatusConflict, problemStanding,
-			"%s is standing work that never ends; pause its source to stop calls of the provider", t.ID)
+		return nil, problem(http.StatusConflict, problems.Standing,
+			"%s is standing work that never ends; pause its source to stop calls of the provider", shownID(t.ID))
+	}
+	if (t.Kind == taskErase || t.Kind == taskRestore) && !t.Status.Final() {
+		return nil, problem(http.StatusConflict, problems.Erasing, "%s is carried through: half of it must not stay", t.ID)
 	}
 	ends, err := o.store.CancelTask(ctx, t.ID)
 	if err != nil {
@@ -212,7 +228,7 @@ func (o *operator) cancel(ctx context.Context, p TaskPath, noun string, kinds []
 		if t, err = o.task(ctx, p, noun, kinds); err != nil {
 			return nil, err
 		}
-		return nil, problem(http.StatusConflict, problemOver, "the %s %s is over: %s", noun, t.ID, t.Status)
+		return nil, problem(http.StatusConflict, problems.Over, "the %s %s is over: %s", noun, t.ID, t.Status)
 	}
 	o.record(ctx, act{source: t.Source, did: "cancel", to: t.ID, before: map[string]string{"status": string(t.Status)}})
 	return o.task(ctx, p, noun, kinds)
@@ -220,6 +236,4 @@ func (o *operator) cancel(ctx context.Context, p TaskPath, noun string, kinds []
 
 // standing reports whether a task is a standing one, which never ends. Its id is its
 // kind and source, such as gaps/lemon.
-func standing(t *storage.Task) bool {
-	return t.Kind == modeGaps && strings.HasPrefix(t.ID, modeGaps+"/")
-}
+func standing(t *storage.Task) bool { return t.ID == t.Kind+"/"+t.Source }

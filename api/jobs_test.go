@@ -37,9 +37,9 @@ func TestJob(t *testing.T) {
 	f := newFixture(t)
 	f.store.tasks = []*storage.Task{redriveTask("job_1", storage.TaskRunning), sweepTask("sweep_1", "sweep", storage.TaskRunning)}
 	want := `{"id":"job_1","kind":"redrive","source":"lemon","status":"running","by":"ops",
-		"filter":{"source":"lemon","entity":"lemon/order/bord_1","to":"2026-03-01T12:00:00Z"},"rate":5,
+		"filter":{"source":"lemon","entity":"lemon/order/bord_1","to":"2026-03-01T12:00:00.000Z"},"rate":5,
 		"total":10,"done":4,"failed":1,"error":"away",
-		"created_at":"2026-03-01T12:00:00Z","started_at":"2026-03-01T12:00:01Z","updated_at":"2026-03-01T12:00:02Z"}`
+		"created_at":"2026-03-01T12:00:00.000Z","started_at":"2026-03-01T12:00:01.000Z","updated_at":"2026-03-01T12:00:02.000Z"}`
 	w := f.get("/v1/jobs/job_1")
 	require.Equal(t, http.StatusOK, w.Code, w.Body)
 	require.JSONEq(t, want, w.Body.String())
@@ -62,7 +62,7 @@ func TestListOfJobs(t *testing.T) {
 	}, f.store.tasksAsked)
 	require.Contains(t, w.Body.String(), `"next_cursor":"abc"`)
 	f.get("/v1/jobs")
-	require.Equal(t, storage.TaskFilter{Kinds: []string{"redrive", "discard", "abandon", "reread"}, Limit: 50}, f.store.tasksAsked)
+	require.Equal(t, storage.TaskFilter{Kinds: []string{"redrive", "discard", "abandon", "reread", "erase", "restore"}, Limit: 50}, f.store.tasksAsked)
 	refusedQueries(t, "/v1/jobs", "limit=0", "limit=201", "status=open", "kind=sweep", "type=x")
 }
 

@@ -11,8 +11,11 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/feed"
+	"github.com/tarn-sync/tarn/shared/problems"
 	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
 // letter is a dead letter as the API shows it.
@@ -24,33 +27,34 @@ type letter struct {
 	Kind      string            `json:"kind"`
 	Entity    string            `json:"entity" doc:"Id of the entity."`
 	Parents   map[string]string `json:"parents,omitempty" doc:"Ids of the entity's parents."`
-	Status    string            `json:"status" enum:"open,redriven,superseded,discarded"`
+	Status    string            `json:"status" enum:"open,redriven,superseded,discarded,erased"`
 	Class     string            `json:"class" enum:"transient,throttled,refused,gone,permanent,panic,abandoned" doc:"Class of the last failure, or abandoned: its source was discarded."`
 	Attempts  []failedAttempt   `json:"attempts" nullable:"false" doc:"Failed attempts, oldest first."`
 	Claim     int64             `json:"claim" doc:"Number of the last attempt's fetch: a later good one supersedes the dead letter."`
 	Payload   json.RawMessage   `json:"payload,omitempty" doc:"The event's body as received."`
-	TraceID   string            `json:"trace_id,omitempty"`
-	BuriedAt  time.Time         `json:"buried_at" doc:"When the work was given up."`
-	ClosedAt  time.Time         `json:"closed_at,omitzero" doc:"When it was redriven, superseded or discarded."`
+	TraceID   string            `json:"trace_id,omitempty" doc:"Of its event."`
+	TraceURL  string            `json:"trace_url,omitempty" doc:"Where that trace is shown, by the setting telemetry.trace_url. Absent without one, and the trace need not have been kept."`
+	BuriedAt  moment            `json:"buried_at" doc:"When the work was given up."`
+	ClosedAt  moment            `json:"closed_at,omitzero" doc:"When it was redriven, superseded, discarded or erased."`
 	By        string            `json:"by,omitempty" doc:"Who redrove or discarded it."`
 	Reason    string            `json:"reason,omitempty" doc:"Why it was discarded."`
 }
 
 type failedAttempt struct {
-	At    time.Time `json:"at"`
-	Error string    `json:"error"`
+	At    moment `json:"at"`
+	Error string `json:"error"`
 }
 
-func newLetter(l *storage.LetterRecord) letter {
+func newLetter(l *storage.LetterRecord, traces telemetry.TraceURL) letter {
 	out := letter{
 		ID: l.ID(), Source: l.Source, Event: l.EventID, EventType: l.EventType,
 		Kind: l.Ref.Key.Kind, Entity: l.Ref.Key.ID, Parents: l.Ref.Parents,
 		Status: string(l.Status), Class: l.Class, Attempts: make([]failedAttempt, len(l.Attempts)), Claim: l.Claim,
-		Payload: payloadJSON(l.Payload), TraceID: l.TraceID,
-		BuriedAt: l.At.UTC(), ClosedAt: l.ClosedAt.UTC(), By: l.By, Reason: l.Reason,
+		Payload: feed.JSONOf(l.Payload), TraceID: l.TraceID, TraceURL: traces.Of(l.TraceID),
+		BuriedAt: momentOf(l.At), ClosedAt: momentOf(l.ClosedAt), By: l.By, Reason: l.Reason,
 	}
 	for i, a := range l.Attempts {
-		out.Attempts[i] = failedAttempt{At: a.At.UTC(), Error: a.Error}
+		out.Attempts[i] = failedAttempt{At: momentOf(a.At), Error: a.Error}
 	}
 	return out
 }
@@ -91,23 +95,27 @@ func (o *operator) registerLetters(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "redrive-dead-letters", Method: http.MethodPost, Path: "/v1/dead-letters/redrive",
 		Summary: "Redrive the open dead letters that a filter selects", Tags: []string{"dead letters"},
-		Description:   "With `dry_run` the answer is a 200 with the count. Else a job is started: " + ofTheJob,
+		Description:   ofTheFilter + ofTheJob,
 		DefaultStatus: http.StatusAccepted, Responses: alsoOK[selected](api, "How many it would be"),
-		Security: needs(Operator), Errors: startErrors,
+		Security: needs(Operator), Errors: append([]int{http.StatusBadRequest}, startErrors...),
 	}, o.redriveLetters)
 	huma.Register(api, huma.Operation{
 		OperationID: "discard-dead-letters", Method: http.MethodPost, Path: "/v1/dead-letters/discard",
 		Summary: "Discard the open dead letters that a filter selects", Tags: []string{"dead letters"},
-		Description:   "With `dry_run` the answer is a 200 with the count. Else a job is started: " + ofTheJob,
+		Description:   ofTheFilter + ofTheJob,
 		DefaultStatus: http.StatusAccepted, Responses: alsoOK[selected](api, "How many it would be"),
-		Security: needs(Operator), Errors: startErrors,
+		Security: needs(Operator), Errors: append([]int{http.StatusBadRequest}, startErrors...),
 	}, o.discardLetters)
 }
 
-const ofTheJob = "a 202 that names it; see /v1/jobs/{id}. It covers the dead letters that were buried before it was asked for."
+const (
+	ofTheFilter = "Without a filter and without `all` it is a 400 of type `no-filter`. With `dry_run` the answer is a 200 with the count. " +
+		"Else a job is started: "
+	ofTheJob = "a 202 that names it; see /v1/jobs/{id}. It covers the dead letters that were buried before it was asked for."
+)
 
 type listLettersInput struct {
-	Status string `query:"status" enum:"open,redriven,superseded,discarded" doc:"Only dead letters in this status."`
+	Status string `query:"status" enum:"open,redriven,superseded,discarded,erased" doc:"Only dead letters in this status."`
 	Type   string `query:"type" doc:"Only dead letters of events of this type." example:"order.executed"`
 	Source string `query:"source" doc:"Only dead letters of this source."`
 	Kind   string `query:"kind" doc:"Only dead letters about entities of this kind."`
@@ -124,6 +132,9 @@ func (r *reader) listLetters(ctx context.Context, in *listLettersInput) (*listLe
 	if err := errors.Join(err, in.check()); err != nil {
 		return nil, err
 	}
+	if err := r.mustKnow(ctx, r.inLetters, mentions("query", in.Source, in.Kind, in.Type, key)); err != nil {
+		return nil, err
+	}
 	found, err := r.store.Letters(ctx, storage.LetterFilter{
 		Status: storage.LetterStatus(in.Status), Source: in.Source, Type: in.Type, Kind: in.Kind, Entity: key, Class: in.Class,
 		From: in.From, To: in.To, Limit: in.Limit, Cursor: in.Cursor,
@@ -133,7 +144,7 @@ func (r *reader) listLetters(ctx context.Context, in *listLettersInput) (*listLe
 	}
 	out := &listLettersOutput{Body: letterList{Items: make([]letter, len(found.Items)), NextCursor: found.NextCursor}}
 	for i, l := range found.Items {
-		out.Body.Items[i] = newLetter(l)
+		out.Body.Items[i] = newLetter(l, r.traces)
 	}
 	return out, nil
 }
@@ -150,7 +161,7 @@ func (r *reader) getLetter(ctx context.Context, in *struct{ LetterPath }) (*lett
 	if err != nil {
 		return nil, err
 	}
-	return &letterOutput{Body: newLetter(l)}, nil
+	return &letterOutput{Body: newLetter(l, r.traces)}, nil
 }
 
 func (r *reader) letter(ctx context.Context, id string) (*storage.LetterRecord, error) {
@@ -174,7 +185,7 @@ func (o *operator) openLetter(ctx context.Context, id string) (*storage.LetterRe
 }
 
 func notOpen(l *storage.LetterRecord) error {
-	return problem(http.StatusConflict, problemNotOpen, "the dead letter %s is %s already", l.ID(), l.Status)
+	return problem(http.StatusConflict, problems.NotOpen, "the dead letter %s is %s already", l.ID(), l.Status)
 }
 
 // redriveLetter appends the work first and then closes the dead letter. If the api dies
@@ -256,7 +267,7 @@ func (o *operator) discardLetter(ctx context.Context, in *discardInput) (*letter
 	case n == 0: // another operator, or its own work, was quicker
 		return nil, notOpen(now)
 	}
-	return &letterOutput{Body: newLetter(now)}, nil
+	return &letterOutput{Body: newLetter(now, o.traces)}, nil
 }
 
 // statusOf is what the audit has of a dead letter before and after an act.
@@ -275,8 +286,23 @@ type LetterSelection struct {
 	Class  string    `json:"class,omitempty" enum:"transient,throttled,refused,gone,permanent,panic,abandoned" doc:"Only dead letters whose last failure was of this class, or abandoned: whose source was discarded."`
 	From   time.Time `json:"from,omitzero" doc:"Buried not before, RFC 3339."`
 	To     time.Time `json:"to,omitzero" doc:"Buried before, RFC 3339."`
+	All    bool      `json:"all,omitempty" doc:"Needed where no filter is given: all open dead letters are meant."`
 	DryRun bool      `json:"dry_run,omitempty" doc:"Only count."`
 	Rate   float64   `json:"rate,omitempty" minimum:"0" maximum:"10000" doc:"Most dead letters a second. 0: no limit but the queue's."`
+}
+
+// selects returns the selection without what selects nothing.
+func (s LetterSelection) selects() LetterSelection {
+	s.All, s.DryRun, s.Rate = false, false, 0
+	return s
+}
+
+// noFilter is the answer to an act on many things that has no filter: an empty body must
+// not mean everything.
+func noFilter(act string) error {
+	p := newProblem(http.StatusBadRequest, problems.NoFilter, "no filter is given: send one, or set all to true to "+act)
+	p.Errors = []*huma.ErrorDetail{{Message: "is not true, and there is no filter", Location: "body.all"}}
+	return p
 }
 
 type redriveManyInput struct{ Body LetterSelection }
@@ -337,6 +363,9 @@ func (o *operator) startOnLetters(ctx context.Context, kind string, sel LetterSe
 
 // filter selects open dead letters buried before now.
 func (s LetterSelection) filter(ctx context.Context, r *reader, now time.Time) (storage.LetterFilter, error) {
+	if s.selects() == (LetterSelection{}) && !s.All {
+		return storage.LetterFilter{}, noFilter("act on all open dead letters")
+	}
 	key, err := r.entityKey(ctx, "body.entity", s.Entity)
 	if err != nil {
 		return storage.LetterFilter{}, err
@@ -346,6 +375,9 @@ func (s LetterSelection) filter(ctx context.Context, r *reader, now time.Time) (
 	}
 	if s.To.IsZero() || s.To.After(now) {
 		s.To = now
+	}
+	if err := r.mustKnow(ctx, r.inLetters, mentions("body", s.Source, s.Kind, s.Type, key)); err != nil {
+		return storage.LetterFilter{}, err
 	}
 	return storage.LetterFilter{
 		Status: storage.LetterOpen, Source: s.Source, Type: s.Type, Kind: s.Kind, Entity: key, Class: s.Class,

@@ -281,5 +281,5 @@ func TestAnAnswerThatCannotBeEncoded(t *testing.T) {
 	require.Equal(t, "application/problem+json", w.Header().Get("Content-Type"))
 	require.JSONEq(t, `{"type":"urn:tarn:problem:encoding","title":"Internal Server Error","status":500,"detail":"the answer could not be written as JSON; the log of the api says why"}`, w.Body.String())
 	require.Contains(t, f.logs.String(), "an answer could not be written as JSON")
-	require.Contains(t, f.get("/metrics").Body.String(), "tarn_encode_failures_total 1")
+	require.Contains(t, f.get("/metrics").Body.String(), "tarn_answer_encode_failures_total 1")
 }

@@ -2,18 +2,50 @@ package api
 
 import (
 	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"flag"
 	"net/http"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/telemetry"
 )
+
+// writeDocument has TestDocumentIsCheckedIn write the file instead of comparing it.
+var writeDocument = flag.Bool("write-openapi", false, "write api/openapi.json")
+
+// The file openapi.json is what the server says, laid out for readers and for differences
+// between versions.
+func TestDocumentIsCheckedIn(t *testing.T) {
+	const file = "openapi.json"
+	var now bytes.Buffer
+	require.NoError(t, json.Indent(&now, newFixture(t).get("/openapi.json").Body.Bytes(), "", "  "))
+	now.WriteByte('\n')
+	if *writeDocument {
+		require.NoError(t, os.WriteFile(file, now.Bytes(), 0o644)) //nolint:gosec // for all to read
+	}
+	kept, err := os.ReadFile(file)
+	require.NoError(t, err)
+	if !bytes.Equal(kept, now.Bytes()) {
+		at := 0
+		for at < min(len(kept), now.Len()) && kept[at] == now.Bytes()[at] {
+			at++
+		}
+		line := 1 + bytes.Count(kept[:at], []byte("\n"))
+		require.FailNow(t, "api/openapi.json is not what the server says; `make openapi` rewrites it", "they differ from line %d on", line)
+	}
+}
 
 // document is what /openapi.json says, as far as the tests look.
 type document struct {
@@ -51,6 +83,9 @@ func TestDocumentCoversEveryRoute(t *testing.T) {
 	for _, route := range newFixture(t).engine.Routes() {
 		if route.Path == "/openapi.json" || route.Path == "/docs" {
 			continue // the document does not describe itself
+		}
+		if route.Path == "/" || strings.HasPrefix(route.Path, "/console") {
+			continue // pages for people
 		}
 		path := ginParam.ReplaceAllString(route.Path, "{$1}")
 		op, ok := d.Paths[path][strings.ToLower(route.Method)]
@@ -95,6 +130,22 @@ func TestDocumentIsValid(t *testing.T) {
 	}
 }
 
+// notReady is what an api answers whose Redis is away.
+func (f *fixture) notReady() []byte {
+	f.queue.set(func(q *fakeQueue) { q.err = errors.New("away") })
+	defer f.queue.set(func(q *fakeQueue) { q.err = nil })
+	return f.get("/readyz").Body.Bytes()
+}
+
+// stuckHealth is what an api answers one of whose loops is stuck.
+func stuckHealth(t *testing.T) []byte {
+	at := noon
+	health := telemetry.NewHealth(func() time.Time { return at })
+	health.Loop("reads")
+	at = at.Add(time.Hour)
+	return newFixture(t, func(o *Options) { o.Health = health }).get("/healthz?verbose").Body.Bytes()
+}
+
 // TestAnswersMatchTheDocument holds real answers against the schemas.
 func TestAnswersMatchTheDocument(t *testing.T) {
 	t.Parallel()
@@ -120,9 +171,13 @@ func TestAnswersMatchTheDocument(t *testing.T) {
 		"EventList":  f.get("/v1/events").Body.Bytes(),
 		"Receipt":    f.do(webhook("lemon", orderEvent("evt_1"), noon)).Body.Bytes(),
 		"Problem":    f.do(webhook("lime", "{}", noon)).Body.Bytes(),
+		"Healthy":    f.get("/healthz?verbose").Body.Bytes(),
+		"Ready":      f.get("/readyz").Body.Bytes(),
+		"Stuck":      stuckHealth(t),
+		"NotReady":   f.notReady(),
 
 		"LetterList":      f.get("/v1/dead-letters").Body.Bytes(),
-		"Selected":        f.post("/v1/dead-letters/redrive", `{"dry_run":true}`).Body.Bytes(),
+		"Selected":        f.post("/v1/dead-letters/redrive", `{"dry_run":true,"all":true}`).Body.Bytes(),
 		"Letter":          f.post("/v1/dead-letters/"+letter+"/redrive", "").Body.Bytes(),
 		"Job":             jobs,
 		"Sweep":           sweeps,
@@ -145,10 +200,42 @@ func TestAnswersMatchTheDocument(t *testing.T) {
 	}
 }
 
+// requireFits holds a JSON text against a schema of the document.
+func requireFits(t *testing.T, schema, text string) {
+	t.Helper()
+	_, raw := readDocument(t)
+	doc, err := jsonschema.UnmarshalJSON(bytes.NewReader(raw))
+	require.NoError(t, err)
+	compiler := jsonschema.NewCompiler()
+	require.NoError(t, compiler.AddResource("openapi.json", doc))
+	compiled, err := compiler.Compile("openapi.json#/components/schemas/" + schema)
+	require.NoError(t, err, schema)
+	value, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+	require.NoError(t, err, text)
+	require.NoError(t, compiled.Validate(value), "%s: %s", schema, text)
+}
+
+// The page runs its own script and style alone, by their hashes, and asks its own server
+// alone.
 func TestDocsPageNeedsNothingFromElsewhere(t *testing.T) {
 	t.Parallel()
 	w := newFixture(t).get("/docs")
 	require.Equal(t, http.StatusOK, w.Code)
-	require.NotRegexp(t, `https?://|//cdn`, w.Body.String())
-	require.Contains(t, w.Header().Get("Content-Security-Policy"), "default-src 'none'")
+	page := w.Body.String()
+	require.NotRegexp(t, `https?://|//cdn`, page)
+	require.NotRegexp(t, `\s(on[a-z]+|style)="`, page, "the policy lets no such attribute work")
+	policy := w.Header().Get("Content-Security-Policy")
+	require.Contains(t, policy, "default-src 'none'")
+	require.Contains(t, policy, "connect-src 'self'")
+	require.Contains(t, policy, "form-action 'none'")
+	require.NotContains(t, policy, "unsafe")
+	for _, element := range []string{"style", "script"} {
+		texts := regexp.MustCompile(`(?s)<`+element+`>(.*?)</`+element+`>`).FindAllStringSubmatch(page, -1)
+		require.Len(t, texts, 1, "one %s, since the policy has one hash", element)
+		sum := sha256.Sum256([]byte(texts[0][1]))
+		require.Contains(t, policy, element+"-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'")
+	}
+	require.Equal(t, "no-referrer", w.Header().Get("Referrer-Policy"))
+	require.NotContains(t, page, "localStorage", "the token stays in its tab")
+	require.NotContains(t, page, "innerHTML", "what a server answers is text")
 }

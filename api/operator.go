@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
@@ -15,7 +17,8 @@ import (
 // reconciler, as a task, so restarting the api stops none.
 type operator struct {
 	*reader
-	now func() time.Time
+	now    func() time.Time
+	tracer trace.Tracer
 	// within bounds one act, as it bounds the append of a webhook.
 	within time.Duration
 }
@@ -49,7 +52,7 @@ func (o *operator) record(ctx context.Context, a act) {
 	by := actor(ctx)
 	o.log.InfoContext(ctx, "operator acted", "by", by, "did", a.did, "to", a.to, "source", a.source, "why", a.why)
 	if a.id == "" {
-		a.id = newID("")
+		a.id = newID("act_")
 	}
 	n := storage.Note{
 		ID: storage.ActID(a.id), At: o.now().UTC(), Source: a.source,

@@ -19,9 +19,9 @@ type Waits struct {
 	Reason        waiting.Reason  `json:"reason" enum:"failed,not_found,never_seen,throttled,undefined,refused,unsettled,backlog" doc:"Why it waits: failed: an attempt failed; not_found: the provider says it has no such entity, which the mirror has; never_seen: the provider says so, and no answer has ever shown the entity; throttled: this entity alone is answered 429; undefined: the definition has no such kind; refused: our key may not read the kind; unsettled: the store refuses to settle its events; backlog: it has not failed and waits for its turn."`
 	Class         string          `json:"class,omitempty" enum:"transient,throttled,unavailable,refused,gone,permanent,panic,undefined" doc:"Class of the latest failure. Absent if none is known."`
 	Error         string          `json:"error,omitempty" doc:"The latest failure, counted as an attempt or not."`
-	FailedAt      time.Time       `json:"failed_at,omitzero" doc:"When that was."`
+	FailedAt      moment          `json:"failed_at,omitzero" doc:"When that was."`
 	Attempts      []failedAttempt `json:"attempts,omitempty" doc:"Failed attempts that were counted, oldest first, at most the last 50."`
-	NextAttemptAt time.Time       `json:"next_attempt_at" doc:"When it is tried again; in the past if it is due and waits for its turn. A new event, or a retry, may bring this forward."`
+	NextAttemptAt moment          `json:"next_attempt_at" doc:"When it is tried again; in the past if it is due and waits for its turn. A new event, or a retry, may bring this forward."`
 	Waiting       int             `json:"waiting" minimum:"1" doc:"How many events, syncs and other signals wait for it."`
 }
 
@@ -42,15 +42,15 @@ type parkedList struct {
 // newWaits shows what is known of a parked entity. A record that cannot be read shows
 // that it waits.
 func newWaits(w *stream.Waiting) Waits {
-	out := Waits{Reason: waiting.Backlog, NextAttemptAt: w.Due.UTC(), Waiting: w.Len}
+	out := Waits{Reason: waiting.Backlog, NextAttemptAt: momentOf(w.Due), Waiting: w.Len}
 	if w.Spilled {
 		return out
 	}
 	record, _ := waiting.Decode(w.State)
 	why := record.Latest()
-	out.Reason, out.Class, out.Error, out.FailedAt = why.Reason, why.Class, why.Error, why.At.UTC()
+	out.Reason, out.Class, out.Error, out.FailedAt = why.Reason, why.Class, why.Error, momentOf(why.At)
 	for _, a := range record.Attempts {
-		out.Attempts = append(out.Attempts, failedAttempt{At: a.At.UTC(), Error: a.Error})
+		out.Attempts = append(out.Attempts, failedAttempt{At: momentOf(a.At), Error: a.Error})
 	}
 	return out
 }
@@ -74,7 +74,7 @@ func (o *operator) registerParked(api huma.API) {
 	huma.Register(api, huma.Operation{
 		OperationID: "retry-parked", Method: http.MethodPost, Path: "/v1/parked/retry",
 		Summary: "Make entities that wait due now, one or by filter", Tags: []string{"parked"},
-		Description: "Attempts are counted as usual. A source that is paused stays so. Without a filter it is refused unless `all` is true.",
+		Description: "Attempts are counted as usual. A source that is paused stays so. Without a filter and without `all` it is a 400 of type `no-filter`.",
 		Security:    needs(Operator), Errors: listErrors,
 	}, o.retryParked)
 }
@@ -102,7 +102,7 @@ func (s ParkedSelection) wants(w *stream.Waiting) bool {
 
 // filter returns the selection as one of the queue. of is where its fields stand in the
 // request.
-func (s ParkedSelection) filter(r *reader, of string) (stream.WaitingFilter, error) {
+func (s ParkedSelection) filter(ctx context.Context, r *reader, of string) (stream.WaitingFilter, error) {
 	f := stream.WaitingFilter{Sources: r.sources.names(), Kind: s.Kind}
 	if s.Source != "" {
 		if _, err := r.source(s.Source); err != nil {
@@ -110,27 +110,14 @@ func (s ParkedSelection) filter(r *reader, of string) (stream.WaitingFilter, err
 		}
 		f.Sources = []string{s.Source}
 	}
-	if err := r.knownKind(of+".kind", s.Source, s.Kind); err != nil {
+	named, _ := event.ParseKey(s.Entity) // what is no key is refused where it is read
+	if err := r.mustKnow(ctx, r.inParked, mentions(of, s.Source, s.Kind, "", named)); err != nil {
 		return f, err
 	}
 	if s.Reason != "" || s.Class != "" {
 		f.Want = s.wants
 	}
 	return f, nil
-}
-
-// knownKind refuses a kind that no definition has: of the source, if one is named.
-func (r *reader) knownKind(location, source, kind string) error {
-	if kind == "" {
-		return nil
-	}
-	for _, name := range r.sources.names() {
-		src := r.sources.get(name)
-		if (source == "" || source == name) && src != nil && src.Provider.Kind(kind) != nil {
-			return nil
-		}
-	}
-	return invalid(location, kind, "no source has this kind")
 }
 
 type listParkedInput struct {
@@ -141,7 +128,7 @@ type listParkedInput struct {
 type listParkedOutput struct{ Body parkedList }
 
 func (r *reader) listParked(ctx context.Context, in *listParkedInput) (*listParkedOutput, error) {
-	f, err := in.filter(r, "query")
+	f, err := in.filter(ctx, r, "query")
 	if err != nil {
 		return nil, err
 	}
@@ -203,9 +190,9 @@ type retryParkedOutput struct {
 func (o *operator) retryParked(ctx context.Context, in *retryParkedInput) (*retryParkedOutput, error) {
 	selection := in.Body.ParkedSelection
 	if selection == (ParkedSelection{}) && !in.Body.All {
-		return nil, invalid("body.all", "", "no filter is given: set all to true if everything is meant")
+		return nil, noFilter("retry all that waits")
 	}
-	f, err := selection.filter(o.reader, "body")
+	f, err := selection.filter(ctx, o.reader, "body")
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/problems"
 	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/waiting"
@@ -61,13 +62,13 @@ func TestParkedSaysWhatWaitsAndWhy(t *testing.T) {
 
 	require.JSONEq(t, `{"items":[{
 		"source":"lemon","kind":"order","entity":"bord_2","reason":"never_seen","class":"gone","error":"HTTP 404: no such order",
-		"failed_at":"2026-03-01T12:00:00Z","attempts":[{"at":"2026-03-01T11:59:00Z","error":"HTTP 500"}],
-		"next_attempt_at":"2026-03-01T12:01:00Z","waiting":2}]}`, f.get("/v1/parked?entity=lemon/order/bord_2").Body.String())
-	require.JSONEq(t, `{"items":[{"source":"lemon","kind":"account","entity":"cusa_1","reason":"backlog","next_attempt_at":"2026-03-01T12:00:00Z","waiting":1}]}`,
+		"failed_at":"2026-03-01T12:00:00.000Z","attempts":[{"at":"2026-03-01T11:59:00.000Z","error":"HTTP 500"}],
+		"next_attempt_at":"2026-03-01T12:01:00.000Z","waiting":2}]}`, f.get("/v1/parked?entity=lemon/order/bord_2").Body.String())
+	require.JSONEq(t, `{"items":[{"source":"lemon","kind":"account","entity":"cusa_1","reason":"backlog","next_attempt_at":"2026-03-01T12:00:00.000Z","waiting":1}]}`,
 		f.get("/v1/parked?kind=account").Body.String())
 
 	for query, status := range map[string]int{
-		"?source=lime": 404, "?kind=nothing": 422, "?source=lemon&kind=nothing": 422, "?reason=nothing": 422, "?class=nothing": 422,
+		"?source=lime": 404, "?kind=nothing": 400, "?source=lemon&kind=nothing": 400, "?reason=nothing": 400, "?class=nothing": 400,
 		"?cursor=bad": 400, "?limit=0": 422, "?entity=nothing": 422,
 	} {
 		w := f.get("/v1/parked" + query)
@@ -103,7 +104,7 @@ func TestParkedEntitiesAreRetriedOneOrByFilter(t *testing.T) {
 	require.Equal(t, "local: retry 1 parked entities: class=gone", f.store.notes[1].Reason)
 	require.Equal(t, storage.NoteOperator, f.store.notes[1].Kind)
 
-	require.Equal(t, http.StatusUnprocessableEntity, f.post("/v1/parked/retry", `{}`).Code, "everything has to be meant")
+	require.Equal(t, http.StatusBadRequest, f.post("/v1/parked/retry", `{}`).Code, "everything has to be meant")
 	require.Equal(t, http.StatusNotFound, f.post("/v1/parked/retry", `{"source":"lime"}`).Code)
 }
 
@@ -129,7 +130,7 @@ func TestAnOutcomeSaysWhyItIsRetried(t *testing.T) {
 		return string(got.Entities)
 	}
 	require.JSONEq(t, `[
-		{"kind":"order","id":"bord_1","status":"retrying","last_error":"HTTP 404","next_attempt_at":"2026-03-01T12:01:00Z"},
+		{"kind":"order","id":"bord_1","status":"retrying","last_error":"HTTP 404","next_attempt_at":"2026-03-01T12:01:00.000Z"},
 		{"kind":"order","id":"bord_2","status":"pending"},
 		{"kind":"order","id":"bord_3","status":"processed"}]`, entities())
 	row.Status = storage.Pending // it was dead, and is redriven
@@ -149,15 +150,15 @@ func TestEntitySaysWhatItWaitsFor(t *testing.T) {
 	require.NoError(t, json.Unmarshal(f.get("/v1/entities/lemon/order/bord_1").Body.Bytes(), &got))
 	require.Equal(t, "retrying", got.Behind.Reason)
 	require.Equal(t, waiting.Failed, got.Behind.Parked.Reason)
-	require.Equal(t, noon.Add(time.Minute), got.Behind.Parked.NextAttemptAt)
+	require.Equal(t, noon.Add(time.Minute), got.Behind.Parked.NextAttemptAt.Time)
 
 	doc.Behind, doc.Claim = nil, doc.SyncedClaim+1 // a sync by hand has failed
 	require.NoError(t, json.Unmarshal(f.get("/v1/entities/lemon/order/bord_1").Body.Bytes(), &got))
 	require.Equal(t, storage.ReasonRetrying, got.Behind.Reason)
-	require.Equal(t, noon, got.Behind.Since)
+	require.Equal(t, noon, got.Behind.Since.Time)
 
 	p := requireShape(t, f.get("/v1/entities/lemon/order/bord_2"))
-	require.Equal(t, typeBase+problemNotYet, p.Type)
+	require.Equal(t, problems.Base+problems.NotYet, p.Type)
 	require.Equal(t, waiting.NeverSeen, p.Parked.Reason)
 	require.Nil(t, requireShape(t, f.get("/v1/entities/lemon/order/bord_9")).Parked)
 

@@ -13,49 +13,10 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/identity"
+	"github.com/tarn-sync/tarn/shared/problems"
 	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
-
-// The ends of problem types that a client may want to tell from other answers of the
-// same status. problemTypes has all types.
-const (
-	problemNotYet     = "not-yet"
-	problemNotFresh   = "not-fresh"
-	problemAmbiguous  = "ambiguous"
-	problemNotOpen    = "not-open"
-	problemOver       = "over"
-	problemStanding   = "standing"
-	problemParents    = "parents-differ"
-	problemConfigured = "configured"
-)
-
-// typeBase is the beginning of every type. Types are names, not addresses: README.md
-// beside this file says what they mean.
-const typeBase = "urn:tarn:problem:"
-
-// problemTypes are the ends of all types that a client may get. A type never changes its
-// meaning; a new cause gets a new type.
-var problemTypes = []string{
-	// By status alone.
-	"bad-request", "token", "forbidden", "not-found", "conflict", "media-type", "invalid", "internal", "unavailable",
-	// Of /v1.
-	problemNotYet, problemNotFresh, problemAmbiguous, problemNotOpen, problemOver, problemStanding, problemParents,
-	problemConfigured,
-	// Of a webhook; the reasons of tarn_rejected_total, with dashes.
-	"unknown-source", "too-large", "slow", "incomplete", "signature", "missing", "malformed", "doubled", "mismatch",
-	"too-old", "in-future", "encoded", "bad-event", "challenge", "unconfirmed", "full", "timeout",
-	// Of any route.
-	"route", "panic", "encoding", "starting",
-}
-
-// ofStatus is the type of an answer that has none of its own.
-var ofStatus = map[int]string{
-	http.StatusBadRequest: "bad-request", http.StatusUnauthorized: "token", http.StatusForbidden: "forbidden",
-	http.StatusNotFound: "not-found", http.StatusConflict: "conflict", http.StatusRequestEntityTooLarge: "too-large",
-	http.StatusUnsupportedMediaType: "media-type", http.StatusUnprocessableEntity: "invalid", http.StatusRequestTimeout: "slow",
-	http.StatusInternalServerError: "internal", http.StatusServiceUnavailable: "unavailable",
-}
 
 // Problem is the body of every answer that is an error, as RFC 9457 has it.
 type Problem struct {
@@ -65,8 +26,14 @@ type Problem struct {
 	Detail string              `json:"detail" doc:"What went wrong with this request, in words."`
 	Errors []*huma.ErrorDetail `json:"errors,omitempty" doc:"What is wrong with which part of the request."`
 
-	Parked     *Waits      `json:"parked,omitempty" doc:"Of an entity not fetched yet: why it waits, and until when."`
-	Candidates []candidate `json:"candidates,omitempty" doc:"The entities that have the id, where several have."`
+	Known      []string     `json:"known,omitempty" maxItems:"200" doc:"Of a value that is not known: those that are."`
+	Parked     *Waits       `json:"parked,omitempty" doc:"Of an entity not fetched yet: why it waits, and until when."`
+	Erased     *ErasedFacts `json:"erased,omitempty" doc:"Of an erased entity: since when and by whom."`
+	Candidates []candidate  `json:"candidates,omitempty" doc:"The entities that have the id, where several have."`
+
+	Reason string `json:"reason,omitempty" enum:"retention,restored,unknown" doc:"Of a cursor that is gone: why."`
+	Oldest int64  `json:"oldest,omitempty" doc:"Of a cursor that is gone: the position before the oldest item there is."`
+	Resync string `json:"resync,omitempty" doc:"Of a cursor that is gone: what to go on with, in place of after."`
 }
 
 // Error returns the detail.
@@ -76,37 +43,26 @@ func (p *Problem) Error() string { return p.Detail }
 func (p *Problem) GetStatus() int { return p.Status }
 
 // ContentType is that of problems.
-func (p *Problem) ContentType(string) string { return problemJSON[0] }
+func (p *Problem) ContentType(string) string { return problems.ContentType }
 
 // TransformSchema lists the types in the document.
 func (p *Problem) TransformSchema(_ huma.Registry, s *huma.Schema) *huma.Schema {
 	of := s.Properties["type"]
 	of.Enum = nil
-	for _, end := range problemTypes {
-		of.Enum = append(of.Enum, typeBase+end)
+	for _, k := range problems.Kinds {
+		of.Enum = append(of.Enum, problems.Base+k.Name)
 	}
 	return s
 }
 
-// problem makes an answer. kind is what its type ends in; "" is that of the
-// status.
-func problem(status int, kind, format string, args ...any) error {
-	return newProblem(status, kind, fmt.Sprintf(format, args...))
+// problem makes an answer. name is that of its type; "" is that of the status.
+func problem(status int, name, format string, args ...any) error {
+	return newProblem(status, name, fmt.Sprintf(format, args...))
 }
 
-func newProblem(status int, kind, detail string) *Problem {
-	switch {
-	case kind != "":
-	case ofStatus[status] != "":
-		kind = ofStatus[status]
-	case status < http.StatusInternalServerError:
-		kind = ofStatus[http.StatusBadRequest]
-	default:
-		kind = ofStatus[http.StatusInternalServerError]
-	}
-	return &Problem{
-		Type: typeBase + strings.ReplaceAll(kind, "_", "-"), Title: http.StatusText(status), Status: status, Detail: detail,
-	}
+func newProblem(status int, name, detail string) *Problem {
+	p := problems.New(status, name, detail)
+	return &Problem{Type: p.Type, Title: p.Title, Status: p.Status, Detail: p.Detail}
 }
 
 // The library makes its own answers by this variable; setting it is the only way to give
@@ -124,10 +80,18 @@ func init() {
 // libraryProblem is an answer of the library: to a request that does not fit the
 // operation, which no handler sees, and to one that the guard refuses.
 func libraryProblem(status int, detail string, errs ...error) huma.StatusError {
+	if p := unknownEnums(errs); p != nil {
+		return p
+	}
 	p := newProblem(status, "", detail)
 	switch status {
 	case http.StatusUnsupportedMediaType:
 		p.Detail = "send the body as JSON, with Content-Type: application/json"
+		return p
+	case http.StatusRequestEntityTooLarge:
+		if _, limit, ok := strings.Cut(detail, "limit="); ok {
+			p.Detail = "the body has more than " + limit + ": send less"
+		}
 		return p
 	case http.StatusInternalServerError:
 		return p // the cause is logged, not sent

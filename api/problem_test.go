@@ -1,15 +1,22 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/tarn-sync/tarn/shared/problems"
+	"github.com/tarn-sync/tarn/shared/stream"
 )
 
 // requireShape requires that an answer is a problem: of the one shape, of a type
@@ -17,18 +24,23 @@ import (
 func requireShape(t *testing.T, w *httptest.ResponseRecorder) Problem {
 	t.Helper()
 	require.Equal(t, "application/problem+json", w.Header().Get("Content-Type"), w.Body)
-	var p Problem
+	var p struct {
+		Problem
+		Loops, Checks any // of /healthz and /readyz
+	}
 	strict := json.NewDecoder(strings.NewReader(w.Body.String()))
 	strict.DisallowUnknownFields()
 	require.NoError(t, strict.Decode(&p), w.Body)
 	require.Equal(t, w.Code, p.Status)
 	require.Equal(t, http.StatusText(w.Code), p.Title)
 	require.NotEmpty(t, p.Detail)
-	require.Contains(t, problemTypes, strings.TrimPrefix(p.Type, typeBase), w.Body)
+	require.True(t, slices.ContainsFunc(problems.Kinds, func(k problems.Kind) bool {
+		return problems.Base+k.Name == p.Type && slices.Contains(k.Statuses, p.Status)
+	}), "%s", w.Body)
 	for _, ours := range []string{"2006-01-02", "Go struct", "cannot unmarshal", "parsing time", "*json.", "strconv"} {
 		require.NotContains(t, w.Body.String(), ours)
 	}
-	return p
+	return p.Problem
 }
 
 // Requests that do not fit, and how the answer says what to send.
@@ -102,19 +114,54 @@ func TestAWrongTokenIsNotAccepted(t *testing.T) {
 	}
 }
 
-// The document and the guide list every type, and the guide no other.
+// The guide's table, the document's list and the schema of a problem have the types of the
+// code, each with its statuses and what it means, in the same order.
 func TestProblemTypesAreListed(t *testing.T) {
 	t.Parallel()
-	document := newFixture(t).get("/openapi.json").Body.String()
 	guide, err := os.ReadFile("README.md")
 	require.NoError(t, err)
-	for _, end := range problemTypes {
-		require.Contains(t, document, `"`+typeBase+end+`"`)
+	table := "| Type | Status | Means |\n|---|---|---|\n"
+	var listed []problemType
+	var enum []any
+	for _, k := range problems.Kinds {
+		var statuses []string
+		for _, status := range k.Statuses {
+			statuses = append(statuses, strconv.Itoa(status))
+		}
+		table += fmt.Sprintf("| `%s` | %s | %s |\n", k.Name, strings.Join(statuses, ", "), k.Means)
+		listed = append(listed, problemType{problems.Base + k.Name, k.Statuses, k.Means})
+		enum = append(enum, problems.Base+k.Name)
 	}
-	var explained []string
-	for _, row := range regexp.MustCompile("(?m)^\\| ([`a-z, -]+) \\| [1-5][0-9][0-9]").FindAllStringSubmatch(string(guide), -1) {
-		explained = append(explained, strings.Split(strings.ReplaceAll(row[1], "`", ""), ", ")...)
+	require.Contains(t, string(guide), "\n\n"+table+"\n", "the guide's table of problems is to be:\n%s", table)
+	require.Equal(t, 1, strings.Count(string(guide), "| Type | Status | Means |"), "one table has all")
+
+	var d struct {
+		Problems   []problemType `json:"x-problems"`
+		Components struct {
+			Schemas map[string]struct {
+				Properties map[string]struct{ Enum []any }
+			}
+		}
 	}
-	require.ElementsMatch(t, problemTypes, explained)
-	require.NotContains(t, document, "about:blank")
+	document := newFixture(t).get("/openapi.json").Body.Bytes()
+	require.NoError(t, json.Unmarshal(document, &d))
+	require.Equal(t, listed, d.Problems)
+	require.NotContains(t, string(document), "about:blank")
+	for _, schema := range []string{"Problem", "Stuck", "NotReady"} {
+		require.Equal(t, enum, d.Components.Schemas[schema].Properties["type"].Enum, schema)
+	}
+}
+
+// Every type that the code of the api names is on the list.
+func TestReasonsOfRefusalsAreListed(t *testing.T) {
+	t.Parallel()
+	for _, why := range []*refusal{
+		refuseUnknownSource, refuseSlow, refuseIncomplete, refuseEncoded, refuseChallenge, refusePanic, refuseEncoding,
+		refuseTooLarge(1), refuseSignature(errors.New("bad")), refuseMalformed(errors.New("bad")),
+		refuseUnconfirmed(errors.New("bad")), refuseUnconfirmed(stream.ErrFull), refuseUnconfirmed(context.DeadlineExceeded),
+	} {
+		w := httptest.NewRecorder()
+		why.write(w)
+		requireShape(t, w)
+	}
 }

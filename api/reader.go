@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -10,12 +11,15 @@ import (
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
 // Store is what the api needs of a storage.Store.
 type Store interface {
 	storage.Reader
 	storage.Letters
+	storage.FeedReader
+	storage.Subscriptions
 	// Requeued notes, for recovery, the entries of redriven work.
 	Requeued(ctx context.Context, again []storage.Requeue) error
 	// Discrepancies lists the findings of sweeps.
@@ -26,8 +30,17 @@ type Store interface {
 	Task(ctx context.Context, id string) (*storage.Task, error)
 	Tasks(ctx context.Context, f storage.TaskFilter) (storage.Page[*storage.Task], error)
 	CancelTask(ctx context.Context, id string) (bool, error)
+	// Erase, Clear and Enlist erase, Unerase and Unlist restore, Erasures lists.
+	Erase(ctx context.Context, ref event.Ref, m storage.Marker) (*storage.Document, error)
+	Clear(ctx context.Context, k event.Key, after string, at time.Time) (storage.Cleared, error)
+	Enlist(ctx context.Context, e storage.Erasure) error
+	Unerase(ctx context.Context, k, with event.Key) (bool, error)
+	Unlist(ctx context.Context, k event.Key) error
+	Erasures(ctx context.Context, seen int64) (list []storage.Erasure, version int64, err error)
 	// Note adds to the audit.
 	Note(ctx context.Context, notes []storage.Note) error
+	// Commands returns the part that keeps commands.
+	Commands() storage.Commands
 	// Ping reports whether the database answers.
 	Ping(ctx context.Context) error
 }
@@ -38,10 +51,13 @@ type reader struct {
 	store   Store
 	queue   Queue
 	log     *slog.Logger
+	traces  telemetry.TraceURL
 	// leaving is closed when the server shuts down: waiting requests are answered.
 	leaving <-chan struct{}
 	// looks are shared by all requests that wait.
 	looks looks
+	// actors are the names of those who may act, as the audit has them.
+	actors []string
 }
 
 // The parameters that operations share are exported since huma finds embedded
@@ -88,7 +104,10 @@ func (r *reader) kind(p KindPath) (*account, *provider.Kind, error) {
 	}
 	kind := src.Provider.Kind(p.Kind)
 	if kind == nil {
-		return nil, nil, problem(http.StatusNotFound, "", "source %q has no kind %q", p.Source, p.Kind)
+		known, _ := r.sources.knownBeside(mention{source: p.Source, kind: p.Kind})
+		no := newProblem(http.StatusNotFound, "", fmt.Sprintf("source %q has no kind %q; %s", p.Source, p.Kind, listKnown(known)))
+		no.Known = known
+		return nil, nil, no
 	}
 	return src, kind, nil
 }
@@ -97,7 +116,9 @@ func (r *reader) kind(p KindPath) (*account, *provider.Kind, error) {
 func (r *reader) source(name string) (*account, error) {
 	src := r.sources.get(name)
 	if src == nil {
-		return nil, problem(http.StatusNotFound, "", "no source %q is configured here", name)
+		no := newProblem(http.StatusNotFound, "", fmt.Sprintf("no source %q is configured here; %s", name, listKnown(r.sources.names())))
+		no.Known = r.sources.names()
+		return nil, no
 	}
 	return src, nil
 }
@@ -112,13 +133,16 @@ func (r *reader) key(p EntityPath) (event.Key, error) {
 }
 
 // pathID unescapes an id and refuses one that no provider could have.
-func pathID(escaped string) (string, error) {
+func pathID(escaped string) (string, error) { return pathPart("path.id", escaped) }
+
+// pathPart is pathID of a part of the path that has another name.
+func pathPart(location, escaped string) (string, error) {
 	id, err := url.PathUnescape(escaped)
 	if err == nil {
 		err = event.CheckID(id)
 	}
 	if err != nil {
-		return "", invalid("path.id", escaped, "%v", err)
+		return "", invalid(location, escaped, "%v", err)
 	}
 	return id, nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/problems"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
@@ -174,7 +175,7 @@ func TestRedisFull(t *testing.T) {
 	}
 	require.Eventually(t, func() bool {
 		w := f.do(webhook("lemon", orderEvent(fmt.Sprint("evt_", time.Now().UnixNano())), noon))
-		return w.Code == http.StatusServiceUnavailable && strings.Contains(w.Body.String(), typeBase+"full") &&
+		return w.Code == http.StatusServiceUnavailable && strings.Contains(w.Body.String(), problems.Base+"full") &&
 			w.Header().Get("Retry-After") == "30"
 	}, 10*time.Second, 10*time.Millisecond)
 }
@@ -277,9 +278,10 @@ func TestRedisFullAndDrained(t *testing.T) {
 	redis := redistest.Start(t, redistest.Maxmemory(8<<20))
 	f, streams := onRedis(t, redis)
 	ctx := t.Context()
-	filler := strings.Repeat("x", 16<<10)
 	n := 0
-	for ; redis.Client().Set(ctx, fmt.Sprint("filler", n), filler, 0).Err() == nil; n++ {
+	for _, size := range []int{16 << 10, 256, 8} { // a refused command leaves some room: its own buffers
+		for ; redis.Client().Set(ctx, fmt.Sprint("filler", n), strings.Repeat("x", size), 0).Err() == nil; n++ {
+		}
 	}
 	refused := func() bool {
 		return f.do(webhook("lemon", orderEvent("evt_1"), noon)).Code == http.StatusServiceUnavailable

@@ -48,6 +48,9 @@ func (o *operator) redriveEvents(ctx context.Context, in *redriveEventsInput) (*
 	if b.To.IsZero() || b.To.After(now) {
 		b.To = now
 	}
+	if err := o.mustKnow(ctx, o.inEvents, mentions("body", b.Source, "", b.Type, event.Key{})); err != nil {
+		return nil, err
+	}
 	ctx, cancel := o.acting(ctx)
 	defer cancel()
 	n, err := o.store.CountEvents(ctx, storage.EventFilter{Source: b.Source, Type: b.Type, Note: event.ParseNote(b.Note), From: b.From, To: b.To})

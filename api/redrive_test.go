@@ -18,7 +18,7 @@ func TestRedriveEventsByNote(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	f.store.rows = []*storage.EventRow{{ID: "evt_1", Source: "lemon", Note: event.RequireUnmet}, {ID: "evt_2", Source: "lemon", Note: event.RequireUnmet}}
-	w := f.post("/v1/events/redrive", `{"source":"lemon","note":"require_unmet","type":"order.made","from":"2026-02-01T00:00:00Z","dry_run":true}`)
+	w := f.post("/v1/events/redrive", `{"source":"lemon","note":"require_unmet","type":"order.made","from":"2026-02-01T00:00:00.000Z","dry_run":true}`)
 	require.Equal(t, http.StatusOK, w.Code, w.Body)
 	require.JSONEq(t, `{"count":2}`, w.Body.String())
 	from := time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)
@@ -39,10 +39,10 @@ func TestRedriveEventsByNote(t *testing.T) {
 	for body, status := range map[string]int{
 		`{"source":"lemon"}`:                                  422,
 		`{"note":"require_unmet"}`:                            422,
-		`{"source":"lemon","note":"moon"}`:                    422,
+		`{"source":"lemon","note":"moon"}`:                    400,
 		`{"source":"lime","note":"require_unmet"}`:            404,
 		`{"source":"lemon","note":"require_unmet","rate":-1}`: 422,
-		`{"source":"lemon","note":"require_unmet","from":"2026-02-02T00:00:00Z","to":"2026-02-01T00:00:00Z"}`: 422,
+		`{"source":"lemon","note":"require_unmet","from":"2026-02-02T00:00:00.000Z","to":"2026-02-01T00:00:00.000Z"}`: 422,
 	} {
 		require.Equal(t, status, f.post("/v1/events/redrive", body).Code, body)
 	}
@@ -62,7 +62,7 @@ func TestNotesAreShown(t *testing.T) {
 	require.Equal(t, "unknown_type", got.Items[0].Note)
 	require.Equal(t, map[string]string{"header:X-A": "b"}, got.Items[0].Given)
 	require.NotContains(t, w.Body.String()[len(w.Body.String())/2:], `"note"`, "absent where there is none")
-	require.Equal(t, http.StatusUnprocessableEntity, f.get("/v1/events?note=moon").Code)
+	require.Equal(t, http.StatusBadRequest, f.get("/v1/events?note=moon").Code)
 
 	f.queue.set(func(q *fakeQueue) { q.tally = stream.Tally{Noted: map[event.Note]int64{event.RequireUnmet: 7}, All: 9} })
 	w = f.get("/v1/fleet")

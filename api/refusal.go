@@ -2,13 +2,13 @@ package api
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
 	"os"
 	"strconv"
 
+	"github.com/tarn-sync/tarn/shared/problems"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
@@ -49,6 +49,10 @@ var (
 	refusePanic = &refusal{status: http.StatusInternalServerError, reason: "panic",
 		detail: "the webhook could not be handled; send it again"}
 )
+
+// refusedByUs are the reasons that are not the sender's fault. Each is a 5xx, so the
+// sender tries again.
+var refusedByUs = []string{"full", "panic", "timeout", "unconfirmed"}
 
 func refuseTooLarge(limit int64) *refusal {
 	return &refusal{status: http.StatusRequestEntityTooLarge, reason: "too_large",
@@ -93,16 +97,11 @@ func refuseUnconfirmed(err error) *refusal {
 // otherwise the rest of the body would be read as the next request.
 func (r *refusal) write(w http.ResponseWriter) {
 	h := w.Header()
-	h["Content-Type"] = problemJSON
 	if r.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(r.retryAfter))
 	}
 	if r.status == http.StatusRequestEntityTooLarge || r.status == http.StatusRequestTimeout {
 		h.Set("Connection", "close")
 	}
-	w.WriteHeader(r.status)
-	body, err := json.Marshal(newProblem(r.status, r.reason, r.detail))
-	if err == nil { // strings and numbers always encode
-		_, _ = w.Write(body) // the sender is gone if this fails
-	}
+	problems.Send(w, r.status, problems.New(r.status, r.reason, r.detail))
 }

@@ -10,6 +10,9 @@ import (
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humagin"
+
+	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
 // Limits of a connection. The body's time is Options.ReadTimeout.
@@ -26,7 +29,7 @@ const (
 
 // NewServer returns a server that a slow client cannot occupy: the header must
 // arrive within 5 s, the whole request within readTimeout, an answer must be
-// taken within 45 s, and an idle connection is closed after 2 minutes.
+// taken within 45 s or what its operation takes longer to wait, and an idle connection is closed after 2 minutes.
 func NewServer(h http.Handler, readTimeout time.Duration) *http.Server {
 	return &http.Server{
 		Handler:           h,
@@ -38,10 +41,31 @@ func NewServer(h http.Handler, readTimeout time.Duration) *http.Server {
 	}
 }
 
+// streams marks, in its metadata, an operation that goes on sending until the client
+// leaves.
+const streams = "streams"
+
+// longWait marks, in its metadata, an operation whose clients may wait longer than
+// longestWait: it has the time.
+const longWait = "long wait"
+
+// waits is the metadata of an operation whose clients may wait so long.
+func waits(most time.Duration) map[string]any { return map[string]any{longWait: most} }
+
 // bounded gives an operation a deadline. A client that goes away ends its context too,
-// but does not shorten a wait for Redis.
+// but does not shorten a wait for Redis. An operation that streams bounds its own calls.
 func bounded(ctx huma.Context, next func(huma.Context)) {
-	within, cancel := context.WithTimeout(ctx.Context(), operationWithin)
+	if ctx.Operation().Metadata[streams] == true {
+		next(ctx)
+		return
+	}
+	most := operationWithin
+	if wait, ok := ctx.Operation().Metadata[longWait].(time.Duration); ok {
+		most += wait - longestWait
+		control := http.NewResponseController(humagin.Unwrap(ctx).Writer)
+		_ = control.SetWriteDeadline(time.Now().Add(answerWithin + wait - longestWait)) // a recorder of tests has none
+	}
+	within, cancel := context.WithTimeout(ctx.Context(), most)
 	defer cancel()
 	next(huma.WithContext(ctx, within))
 }
@@ -60,11 +84,6 @@ func (a *API) Run(ctx context.Context) error {
 	return a.Serve(ctx, l)
 }
 
-// GCPercent is the best setting of the garbage collector for a process that only
-// receives. Its live heap is a few megabytes, so at the usual 100 the collector runs
-// dozens of times a second. This setting costs a few tens of megabytes.
-const GCPercent = 400
-
 // Serve serves on l until ctx ends, then stops accepting, lets requests under
 // way finish for Options.Grace, records what was counted and returns nil. It is called once.
 func (a *API) Serve(ctx context.Context, l net.Listener) error {
@@ -76,6 +95,7 @@ func (a *API) Serve(ctx context.Context, l net.Listener) error {
 	defer stopLoops()
 
 	server := NewServer(a.engine, a.o.ReadTimeout)
+	server.ErrorLog = telemetry.ServerLog(a.o.Logger)
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(l) }()
 	select {

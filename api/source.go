@@ -38,6 +38,8 @@ type Source struct {
 	// SecretInPath says that its webhooks are not signed but come to
 	// /webhooks/{name}/{secret}.
 	SecretInPath bool
+	// Writes says that the source has a key for changes. Without one it takes no commands.
+	Writes bool
 	// Ack are the answers to good webhooks.
 	Ack Ack
 	// Rate is what the provider allows the fleet, to show how much of it is
@@ -60,7 +62,11 @@ type Provider interface {
 	ChallengeGET(query url.Values) (echo string, ok bool)
 	// AckBody is the text of an answer that the provider wants. "": it wants none.
 	AckBody() string
+	// Kind returns the kind of that name, nil if there is none; Kinds all of them.
 	Kind(name string) *provider.Kind
+	Kinds() []*provider.Kind
+	// WebhookTypes are the event types there are. None: the definition does not say.
+	WebhookTypes() []string
 	// Ref makes a reference to an entity that a caller names.
 	Ref(key event.Key, parents map[string]string) (event.Ref, error)
 	// EventList says whether the provider lists its events.
@@ -132,6 +138,9 @@ func (a *accounts) replace(sources []Source) error {
 			duplicates: a.metrics.Duplicates.WithLabelValues(s.Name),
 			seconds:    a.metrics.AcceptSeconds.WithLabelValues(s.Name),
 		}
+		for _, ours := range refusedByUs { // 0 from the start: a series that begins at 1 has not grown
+			a.metrics.Rejected.WithLabelValues(s.Name, ours)
+		}
 	}
 	a.set.Store(&set)
 	return nil
@@ -139,6 +148,16 @@ func (a *accounts) replace(sources []Source) error {
 
 // get returns the source of that name, or nil.
 func (a *accounts) get(name string) *account { return (*a.set.Load())[name] }
+
+// definition returns the definition of a source, nil if it is not configured.
+func (a *accounts) definition(name string) *provider.Definition {
+	src := a.get(name)
+	if src == nil {
+		return nil
+	}
+	def, _ := src.Provider.(*provider.Definition) // a test may have another
+	return def
+}
 
 // names returns the names of all, sorted.
 func (a *accounts) names() []string { return slices.Sorted(maps.Keys(*a.set.Load())) }

@@ -4,23 +4,22 @@ import (
 	"context"
 	"fmt"
 	"net/http"
-	"slices"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/tarn-sync/tarn/shared/problems"
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // SourceState is the state of a source in the fleet, as the API shows it.
 type SourceState struct {
-	Source  string    `json:"source"`
-	Paused  bool      `json:"paused" doc:"Whether it is paused: no sync and no sweep asks its provider for anything. Webhooks are taken all the same."`
-	Kind    string    `json:"kind,omitempty" doc:"What kind of pause it is: by_hand, throttled, used_up, down, refused, misconfigured."`
-	Reason  string    `json:"reason,omitempty" doc:"Why it is paused, in words."`
-	By      string    `json:"by,omitempty" doc:"Who paused it: a token, a worker or a reconciler."`
-	Since   time.Time `json:"since,omitzero" doc:"Since when it is paused."`
-	RetryAt time.Time `json:"retry_at,omitzero" doc:"When the provider may be tried again. Absent if only an operator can end the pause."`
+	Source  string `json:"source"`
+	Paused  bool   `json:"paused" doc:"Whether it is paused: no sync and no sweep asks its provider for anything. Webhooks are taken all the same."`
+	Kind    string `json:"kind,omitempty" doc:"What kind of pause it is: by_hand, throttled, used_up, down, refused, misconfigured."`
+	Reason  string `json:"reason,omitempty" doc:"Why it is paused, in words."`
+	By      string `json:"by,omitempty" doc:"Who paused it: a token, a worker or a reconciler."`
+	Since   moment `json:"since,omitzero" doc:"Since when it is paused."`
+	RetryAt moment `json:"retry_at,omitzero" doc:"When the provider may be tried again. Absent if only an operator can end the pause."`
 	// DeletionsAcceptedForS is absent if they are not.
 	DeletionsAcceptedForS float64 `json:"deletions_accepted_for_s,omitempty" doc:"For how many more seconds known entities that are not found count as deleted without proof, as an operator has asked."`
 }
@@ -34,7 +33,7 @@ func sourceState(ctx context.Context, q Queue, name string) (SourceState, error)
 	accepted, err := q.DeletionsAccepted(ctx, name)
 	return SourceState{
 		Source: name, Paused: st.Paused, Kind: string(st.Kind), Reason: st.Reason, By: st.By,
-		Since: st.Since.UTC(), RetryAt: st.Until.UTC(), DeletionsAcceptedForS: accepted.Seconds(),
+		Since: momentOf(st.Since), RetryAt: momentOf(st.Until), DeletionsAcceptedForS: accepted.Seconds(),
 	}, err
 }
 
@@ -159,13 +158,16 @@ func (o *operator) retry(ctx context.Context, in *struct{ SourcePath }) (*retryO
 
 func (o *operator) discardSource(ctx context.Context, in *pauseInput) (*jobOutput, error) {
 	if o.sources.get(in.Source) != nil {
-		return nil, problem(http.StatusConflict, problemConfigured,
+		return nil, problem(http.StatusConflict, problems.Configured,
 			"the source %s is configured: take it out of the settings of every process first", in.Source)
 	}
 	ctx, cancel := o.acting(ctx)
 	defer cancel()
-	if err := o.hadSource(ctx, in.Source); err != nil {
+	switch was, err := o.wasConfigured(ctx, in.Source); {
+	case err != nil:
 		return nil, err
+	case !was:
+		return nil, problem(http.StatusNotFound, "", "no source %q was ever configured, and no work of that name waits", in.Source)
 	}
 	now := o.now().UTC()
 	task := &storage.Task{
@@ -176,24 +178,4 @@ func (o *operator) discardSource(ctx context.Context, in *pauseInput) (*jobOutpu
 		return nil, err
 	}
 	return &jobOutput{Body: newJob(task)}, nil
-}
-
-// hadSource answers 404 for a source that was never configured. The store is
-// asked as well: a Redis that was emptied remembers no source.
-func (o *operator) hadSource(ctx context.Context, name string) error {
-	former, err := o.queue.Former(ctx, o.sources.names())
-	if err != nil {
-		return o.queueProblem(ctx, "read the sources there were", err)
-	}
-	if slices.Contains(former, name) {
-		return nil
-	}
-	logged, err := o.store.Events(ctx, storage.EventFilter{Source: name, Limit: 1})
-	if err != nil {
-		return o.storeProblem(ctx, "look for events of "+name, err)
-	}
-	if len(logged.Items) == 0 {
-		return problem(http.StatusNotFound, "", "no source %q was ever configured, and no work of that name waits", name)
-	}
-	return nil
 }

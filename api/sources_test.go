@@ -24,7 +24,7 @@ func TestPauseAndResume(t *testing.T) {
 	bearer := []string{"Authorization", "Bearer " + operatorToken.Secret}
 	w := f.post("/v1/sources/lemon/pause", `{"reason":"maintenance"}`, bearer...)
 	require.Equal(t, http.StatusOK, w.Code, w.Body)
-	require.JSONEq(t, `{"source":"lemon","paused":true,"reason":"maintenance","by":"ops","since":"2026-03-01T12:00:00Z"}`, w.Body.String())
+	require.JSONEq(t, `{"source":"lemon","paused":true,"reason":"maintenance","by":"ops","since":"2026-03-01T12:00:00.000Z"}`, w.Body.String())
 	w = f.post("/v1/sources/lemon/resume", "", bearer...)
 	require.Equal(t, http.StatusOK, w.Code, w.Body)
 	require.JSONEq(t, `{"source":"lemon","paused":false}`, w.Body.String())

@@ -10,6 +10,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
@@ -39,16 +40,17 @@ type sweep struct {
 	Found      int64    `json:"found" doc:"Differences found."`
 	APICalls   int64    `json:"api_calls" doc:"Requests made to the provider."`
 	Error      string   `json:"error,omitempty" doc:"The last thing that went wrong."`
+	WaitsFor   string   `json:"waits_for,omitempty" doc:"What it waits for: a reconciler, a paused source, workers, or entities they have not fetched. Absent while it is at work, and in a list of sweeps."`
 	Warnings   []string `json:"warnings,omitempty" doc:"Findings that a setting would fix. No failure."`
 
 	FailedListCount int64        `json:"failed_list_count,omitempty" doc:"Lists of the provider's that were not read whole. Nothing is concluded from what they lack."`
-	FailedLists     []failedList `json:"failed_lists,omitempty" maxItems:"100" doc:"The first of them, once the sweep is over. Absent in a list of sweeps."`
-	NotFetchedCount int64        `json:"not_fetched_count,omitempty" doc:"Entities that workers were asked to fetch and did not get in the end."`
-	NotFetched      []notFetched `json:"not_fetched,omitempty" maxItems:"100" doc:"The first of them, once the sweep is over. Absent in a list of sweeps."`
+	FailedLists     []failedList `json:"failed_lists,omitempty" maxItems:"100" doc:"The first of them. Absent in a list of sweeps."`
+	NotFetchedCount int64        `json:"not_fetched_count,omitempty" doc:"Entities that this sweep has asked workers to fetch and that they have not got; while it runs, so far."`
+	NotFetched      []notFetched `json:"not_fetched,omitempty" maxItems:"100" doc:"The first of them, with the reasons. Absent in a list of sweeps."`
 
-	CreatedAt  time.Time `json:"created_at"`
-	StartedAt  time.Time `json:"started_at,omitzero"`
-	FinishedAt time.Time `json:"finished_at,omitzero"`
+	CreatedAt  moment `json:"created_at"`
+	StartedAt  moment `json:"started_at,omitzero"`
+	FinishedAt moment `json:"finished_at,omitzero"`
 }
 
 // failedList is a list that a sweep could not read whole.
@@ -69,11 +71,11 @@ type notFetched struct {
 
 func newSweep(t *storage.Task) sweep {
 	s := sweep{
-		ID: t.ID, Source: t.Source, Mode: t.Kind, Status: string(t.Status), Cancelling: cancelling(t), By: t.By,
+		ID: shownID(t.ID), Source: t.Source, Mode: t.Kind, Status: string(t.Status), Cancelling: cancelling(t), By: shownID(t.By),
 		Partitions: t.Counts["partitions"], Done: t.Counts["done"],
 		Entities: t.Counts["entities"], Events: t.Counts["events"], Found: t.Counts["found"], APICalls: t.Counts["api_calls"],
 		FailedListCount: t.Counts["failed_lists"] + t.Counts["partial_lists"], NotFetchedCount: t.Counts["not_fetched"],
-		Error: t.Error, Warnings: t.Warnings(), CreatedAt: t.CreatedAt.UTC(), StartedAt: t.StartedAt.UTC(), FinishedAt: t.FinishedAt.UTC(),
+		Error: t.Error, Warnings: t.Warnings(), CreatedAt: momentOf(t.CreatedAt), StartedAt: momentOf(t.StartedAt), FinishedAt: momentOf(t.FinishedAt),
 	}
 	var spec storage.SweepSpec
 	if err := json.Unmarshal(t.Spec, &spec); err == nil { // a standing task has none
@@ -122,8 +124,11 @@ func (o *operator) registerSweeps(api huma.API) {
 		OperationID: "start-sweep", Method: http.MethodPost, Path: "/v1/sweeps",
 		Summary: "Start a sweep", Tags: []string{"sweeps"},
 		Description: "`sweep` compares the provider's lists with the mirror and repairs; `backfill` does so at the lowest " +
-			"priority, for a mirror that is mostly empty; `verify` compares and repairs nothing; `gaps` looks for events that never came.",
-		DefaultStatus: http.StatusAccepted, Security: needs(Operator), Errors: startErrors,
+			"priority, for a mirror that is mostly empty; `verify` compares and repairs nothing; `gaps` looks for events that never came.\n\n" +
+			"While one of the same mode, source and kinds waits or runs that reaches as far back, no second is made: the answer is a 200 with that one. " +
+			"One that is being cancelled is not joined.",
+		DefaultStatus: http.StatusAccepted, Responses: alsoOK[sweep](api, "Such a sweep is under way already"),
+		Security: needs(Operator), Errors: append([]int{http.StatusBadRequest}, startErrors...),
 	}, o.startSweep)
 	huma.Register(api, huma.Operation{
 		OperationID: "cancel-sweep", Method: http.MethodDelete, Path: "/v1/sweeps/{id}",
@@ -142,6 +147,9 @@ type listSweepsInput struct {
 type listSweepsOutput struct{ Body sweepList }
 
 func (r *reader) listSweeps(ctx context.Context, in *listSweepsInput) (*listSweepsOutput, error) {
+	if err := r.mustKnow(ctx, r.inTasks(sweepKinds), mentions("query", in.Source, "", "", event.Key{})); err != nil {
+		return nil, err
+	}
 	found, err := r.store.Tasks(ctx, in.filter(sweepKinds, in.Mode))
 	if err != nil {
 		return nil, r.storeProblem(ctx, "list sweeps", err)
@@ -160,7 +168,9 @@ func (r *reader) getSweep(ctx context.Context, in *struct{ TaskPath }) (*sweepOu
 	if err != nil {
 		return nil, err
 	}
-	return &sweepOutput{Body: newSweep(t).whole(t)}, nil
+	out := &sweepOutput{Body: newSweep(t).whole(t)}
+	out.Body.WaitsFor = r.sweepWaits(ctx, t)
+	return out, nil
 }
 
 func (o *operator) cancelSweep(ctx context.Context, in *struct{ TaskPath }) (*sweepOutput, error) {
@@ -182,6 +192,7 @@ type startSweepInput struct {
 }
 
 type startSweepOutput struct {
+	Status   int
 	Location string `header:"Location" doc:"Where the sweep is."`
 	Body     sweep
 }
@@ -192,17 +203,15 @@ func (o *operator) startSweep(ctx context.Context, in *startSweepInput) (*startS
 	}
 	ctx, cancel := o.acting(ctx)
 	defer cancel()
-	now := o.now().UTC()
-	task := &storage.Task{
-		ID: newID("sweep_"), Kind: in.Body.Mode, Source: in.Body.Source, Status: storage.TaskWaiting, By: actor(ctx),
-		Spec:      toJSON(storage.SweepSpec{Kinds: in.Body.Kinds, Since: in.Body.Since.UTC(), Rate: in.Body.Rate}),
-		CreatedAt: now, UpdatedAt: now,
-	}
-	what := fmt.Sprintf("%s %s", task.ID, strings.Join(in.Body.Kinds, ","))
-	if err := o.start(ctx, task, strings.TrimSpace(what), ""); err != nil {
+	t, started, err := o.startOrJoin(ctx, in)
+	if err != nil {
 		return nil, err
 	}
-	return &startSweepOutput{Location: "/v1/sweeps/" + task.ID, Body: newSweep(task)}, nil
+	out := &startSweepOutput{Status: http.StatusOK, Location: "/v1/sweeps/" + t.ID, Body: newSweep(t)}
+	if started {
+		out.Status = http.StatusAccepted
+	}
+	return out, nil
 }
 
 // checkSweep refuses a sweep that could only fail later, where the caller does not see
@@ -211,11 +220,12 @@ func (o *operator) checkSweep(in *startSweepInput) error {
 	b := in.Body
 	src := o.sources.get(b.Source)
 	if src == nil {
-		return invalid("body.source", b.Source, "no source of this name is configured here")
+		return unknownValue("body.source", "source", b.Source, o.sources.names())
 	}
 	for i, kind := range b.Kinds {
 		if src.Provider.Kind(kind) == nil {
-			return invalid(fmt.Sprintf("body.kinds[%d]", i), kind, "source %q has no such kind", b.Source)
+			known, _ := o.sources.knownBeside(mention{source: b.Source, kind: kind})
+			return unknownValue(fmt.Sprintf("body.kinds[%d]", i), "kind", kind, known)
 		}
 	}
 	switch {

@@ -25,7 +25,7 @@ func TestSweep(t *testing.T) {
 	want := `{"id":"sweep_1","source":"lemon","kinds":["order"],"mode":"backfill","status":"done","by":"schedule",
 		"partitions":8,"done":100,"entities":1000,"found":2,"api_calls":5,
 		"warnings":["the list of order shows less than its GET answers, so each sweep asks for every entity by its id: set \"element: partial\" under kinds.order in the provider's definition"],
-		"created_at":"2026-03-01T12:00:00Z","started_at":"2026-03-01T12:00:01Z","finished_at":"2026-03-01T12:01:00Z"}`
+		"created_at":"2026-03-01T12:00:00.000Z","started_at":"2026-03-01T12:00:01.000Z","finished_at":"2026-03-01T12:01:00.000Z"}`
 	w := f.get("/v1/sweeps/sweep_1")
 	require.Equal(t, http.StatusOK, w.Code, w.Body)
 	require.JSONEq(t, want, w.Body.String())
@@ -77,7 +77,7 @@ func TestStartSweep(t *testing.T) {
 		{"a sweep of two kinds", `{"source":"lemon","mode":"sweep","kinds":["order","account"],"rate":3}`, "sweep", storage.SweepSpec{Kinds: []string{"order", "account"}, Rate: 3}},
 		{"a backfill", `{"source":"lemon","mode":"backfill","since":"2026-02-01T00:00:00+01:00"}`, "backfill", storage.SweepSpec{Since: time.Date(2026, 1, 31, 23, 0, 0, 0, time.UTC)}},
 		{"a verification", `{"source":"lemon","mode":"verify"}`, "verify", storage.SweepSpec{}},
-		{"a search for gaps", `{"source":"lemon","mode":"gaps","since":"2026-02-01T00:00:00Z"}`, "gaps", storage.SweepSpec{Since: time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)}},
+		{"a search for gaps", `{"source":"lemon","mode":"gaps","since":"2026-02-01T00:00:00.000Z"}`, "gaps", storage.SweepSpec{Since: time.Date(2026, 2, 1, 0, 0, 0, 0, time.UTC)}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f := newFixture(t, func(o *Options) { o.Tokens = []Token{operatorToken} })
@@ -90,6 +90,8 @@ func TestStartSweep(t *testing.T) {
 			require.Contains(t, w.Body.String(), `"mode":"`+c.mode+`","status":"waiting","by":"ops"`)
 			var spec storage.SweepSpec
 			require.NoError(t, json.Unmarshal(task.Spec, &spec))
+			require.NotEmpty(t, spec.Request)
+			spec.Request = ""
 			require.Equal(t, c.spec, spec)
 			require.Equal(t, &storage.Task{
 				ID: task.ID, Kind: c.mode, Source: "lemon", Status: storage.TaskWaiting, By: "ops", Spec: task.Spec, CreatedAt: noon, UpdatedAt: noon,
@@ -103,8 +105,8 @@ func TestStartSweep(t *testing.T) {
 		"unknown kind": `{"source":"lemon","kinds":["order","moon"]}`, "kind twice": `{"source":"lemon","kinds":["order","order"]}`,
 		"kinds of gaps": `{"source":"lemon","mode":"gaps","kinds":["order"]}`,
 		"mode":          `{"source":"lemon","mode":"redrive"}`, "rate": `{"source":"lemon","rate":-1}`,
-		"since no time": `{"source":"lemon","mode":"gaps","since":"yesterday"}`, "since tomorrow": `{"source":"lemon","mode":"gaps","since":"2026-03-02T00:00:00Z"}`,
-		"since of a sweep": `{"source":"lemon","since":"2026-02-01T00:00:00Z"}`, "unknown field": `{"source":"lemon","kind":"order"}`,
+		"since no time": `{"source":"lemon","mode":"gaps","since":"yesterday"}`, "since tomorrow": `{"source":"lemon","mode":"gaps","since":"2026-03-02T00:00:00.000Z"}`,
+		"since of a sweep": `{"source":"lemon","since":"2026-02-01T00:00:00.000Z"}`, "unknown field": `{"source":"lemon","kind":"order"}`,
 	})
 }
 
@@ -126,8 +128,8 @@ func TestDiscrepancies(t *testing.T) {
 	require.JSONEq(t, `{"items":[
 		{"id":"d1","source":"lemon","kind":"order","entity":"bord_1","type":"stale","status":"repaired","sweep":"sweep_1",
 			"patch":[{"op":"replace","path":"/quantity","value":1.10}],
-			"found_at":"2026-03-01T12:00:00Z","judged_at":"2026-03-01T12:01:00Z","repaired_at":"2026-03-01T12:00:01Z"},
-		{"id":"d2","source":"lemon","event":"evt_1","type":"event_missed","status":"suspected","found_at":"2026-03-01T12:00:00Z"}
+			"found_at":"2026-03-01T12:00:00.000Z","judged_at":"2026-03-01T12:01:00.000Z","repaired_at":"2026-03-01T12:00:01.000Z"},
+		{"id":"d2","source":"lemon","event":"evt_1","type":"event_missed","status":"suspected","found_at":"2026-03-01T12:00:00.000Z"}
 		],"next_cursor":"abc"}`, w.Body.String())
 	require.Contains(t, w.Body.String(), "1.10", "every token as it is")
 	require.Equal(t, storage.DiscrepancyFilter{

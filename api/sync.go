@@ -6,11 +6,11 @@ import (
 	"errors"
 	"maps"
 	"net/http"
-	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/problems"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
@@ -35,16 +35,16 @@ type asked struct {
 
 // followed is what became of a sync.
 type followed struct {
-	ID     string    `json:"id"`
-	Status string    `json:"status" enum:"queued,retrying,synced,failed" doc:"synced: a fetch that began later is in the mirror. failed: it was given up."`
-	Source string    `json:"source"`
-	Kind   string    `json:"kind"`
-	Entity string    `json:"entity" doc:"Id of the entity."`
-	By     string    `json:"by" doc:"Who asked for it."`
-	At     time.Time `json:"at" doc:"When it was asked for."`
-	Signal signal    `json:"signal" doc:"Its entry in the queue."`
-	Error  string    `json:"error,omitempty" doc:"Why it failed."`
-	Parked *Waits    `json:"parked,omitempty" doc:"Why it is retried, and when."`
+	ID     string `json:"id"`
+	Status string `json:"status" enum:"queued,retrying,synced,failed,erased" doc:"synced: a fetch that began later is in the mirror. failed: it was given up. erased: the entity is erased, and nothing is fetched."`
+	Source string `json:"source"`
+	Kind   string `json:"kind"`
+	Entity string `json:"entity" doc:"Id of the entity."`
+	By     string `json:"by" doc:"Who asked for it."`
+	At     moment `json:"at" doc:"When it was asked for."`
+	Signal signal `json:"signal" doc:"Its entry in the queue."`
+	Error  string `json:"error,omitempty" doc:"Why it failed."`
+	Parked *Waits `json:"parked,omitempty" doc:"Why it is retried, and when."`
 }
 
 func (o *operator) registerSync(api huma.API) {
@@ -58,7 +58,7 @@ func (o *operator) registerSync(api huma.API) {
 			"answered with a 409, since a fetch without them finds out whether the entity is still there. One that the " +
 			"mirror holds as deleted is asked for under those given as well.\n\n" + severalEntities,
 		DefaultStatus: http.StatusAccepted, Responses: alsoOK[synced](api, "The entity has been fetched"),
-		Security: needs(Operator), Errors: actErrors,
+		Security: needs(Operator), Errors: append([]int{http.StatusGone}, actErrors...),
 	}, o.sync)
 }
 
@@ -79,7 +79,7 @@ func (o *operator) sync(ctx context.Context, in *syncInput) (*syncOutput, error)
 	if err != nil {
 		return nil, err
 	}
-	wait, err := parseWait(in.Wait)
+	wait, err := parseWait(in.Wait, longestWait)
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,10 @@ func (o *operator) sync(ctx context.Context, in *syncInput) (*syncOutput, error)
 	if err != nil || wait == 0 {
 		return out, err
 	}
-	doc, err := o.await(ctx, ref.Key, wait, func(d *storage.Document) bool { return d.SyncedClaim > *claim })
+	doc, err := o.await(ctx, ref.Key, wait, func(d *storage.Document) bool { return d.Erased != nil || d.SyncedClaim > *claim })
+	if err == nil && doc.Erased != nil {
+		return nil, gone(doc)
+	}
 	if err != nil || doc.SyncedClaim <= *claim {
 		if w := o.waits(ctx, ref.Key); w != nil && w.Reason != waiting.Backlog {
 			out.Body.Status, out.Body.Parked = "retrying", w
@@ -126,6 +129,8 @@ func (o *operator) target(ctx context.Context, key event.Key, in *syncInput, wai
 	needed := waits || parents == nil && len(kind.ParentKeys) > 0
 	doc, err = o.lookUp(ctx, key, needed)
 	switch {
+	case err == nil && doc.Erased != nil:
+		return ref, nil, gone(doc)
 	case err == nil:
 		claim = &doc.Claim
 		if parents == nil {
@@ -140,7 +145,7 @@ func (o *operator) target(ctx context.Context, key event.Key, in *syncInput, wai
 		return ref, nil, invalid("query.parent", "", "%v; name its parent with ?account= or ?parent=kind/id", err)
 	}
 	if doc != nil && contradicts(kind, doc, ref) {
-		return ref, nil, problem(http.StatusConflict, problemParents,
+		return ref, nil, problem(http.StatusConflict, problems.Parents,
 			"the mirror has %s under other parents, and a hint moves nothing: leave them out to have it fetched where it is known to stand", key)
 	}
 	return ref, claim, nil
@@ -214,7 +219,7 @@ func (r *reader) getSync(ctx context.Context, in *struct {
 		return nil, problem(http.StatusNotFound, "", "no sync %q is in the audit; one of a time when the database was away is not", in.ID)
 	}
 	out := &followedOutput{Body: followed{
-		ID: in.ID, Status: "queued", Source: key.Source, Kind: key.Kind, Entity: key.ID, By: note.By, At: note.At.UTC(), Signal: was.Signal,
+		ID: in.ID, Status: "queued", Source: key.Source, Kind: key.Kind, Entity: key.ID, By: note.By, At: momentOf(note.At), Signal: was.Signal,
 	}}
 	return out, r.follow(ctx, key, was, &out.Body)
 }
@@ -227,7 +232,10 @@ func (r *reader) follow(ctx context.Context, key event.Key, was asked, f *follow
 	case errors.Is(err, storage.ErrNotFound):
 	case err != nil:
 		return r.storeProblem(ctx, "read entity", err)
-	case was.Claim != nil && doc.SyncedClaim > *was.Claim, was.Claim == nil && doc.SyncedAt.After(f.At):
+	case doc.Erased != nil:
+		f.Status = "erased"
+		return nil
+	case was.Claim != nil && doc.SyncedClaim > *was.Claim, was.Claim == nil && doc.SyncedAt.After(f.At.Time):
 		f.Status = "synced"
 		return nil
 	}

@@ -175,7 +175,7 @@ func TestSyncWaitsForAFetchBegunSince(t *testing.T) {
 			var got synced
 			require.NoError(t, json.Unmarshal(w.Body.Bytes(), &got))
 			require.Equal(t, "synced", got.Status)
-			require.Equal(t, noon.Add(-time.Hour), got.Entity.SyncedAt)
+			require.Equal(t, noon.Add(-time.Hour), got.Entity.SyncedAt.Time)
 			require.Len(t, f.queue.appended(), 1)
 			return
 		case <-f.store.looked:
@@ -229,7 +229,7 @@ func TestASyncCanBeFollowed(t *testing.T) {
 	}
 	first := is()
 	require.Equal(t, followed{
-		ID: strings.TrimPrefix(at, "/v1/syncs/"), Status: "queued", Source: "lemon", Kind: "order", Entity: "bord_1", By: "local", At: noon,
+		ID: strings.TrimPrefix(at, "/v1/syncs/"), Status: "queued", Source: "lemon", Kind: "order", Entity: "bord_1", By: "local", At: momentOf(noon),
 		Signal: signal{Shard: 3, ID: "1-2"},
 	}, first)
 

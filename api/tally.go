@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -55,7 +56,7 @@ func newTally(q Queue, log *slog.Logger, now func() time.Time) *tally {
 func (t *tally) add(ctx context.Context, source string, why *refusal) {
 	if t.merge(tallyKey{source, noteRejected, why.reason}, sum{since: t.now(), count: 1}) {
 		t.log.WarnContext(ctx, "webhook refused; more of the kind are summed for a minute",
-			"source", source, "reason", why.reason, "status", why.status, "error", why.Error())
+			"source", source, "reason", why.reason, "status", why.status, "error", strings.TrimPrefix(why.Error(), why.reason+": "))
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -17,11 +18,21 @@ import (
 // Role is what a token's holder may do.
 type Role string
 
-// The roles. An operator may do what a viewer may.
+// The roles. Each may do what the one before it may.
 const (
-	Viewer   Role = "viewer"
+	// Viewer reads.
+	Viewer Role = "viewer"
+	// Writer asks for changes at the provider: an application's.
+	Writer Role = "writer"
+	// Operator acts on Tarn itself.
 	Operator Role = "operator"
 )
+
+// roles are all roles, from the least.
+var roles = []Role{Viewer, Writer, Operator}
+
+// may reports whether the holder of a role may do what another one is needed for.
+func (r Role) may(needed Role) bool { return slices.Index(roles, r) >= slices.Index(roles, needed) }
 
 // Token gives its holder access to /v1.
 type Token struct {
@@ -29,7 +40,7 @@ type Token struct {
 	Name string
 	// Secret is sent as "Authorization: Bearer <secret>"; at least 16 bytes.
 	Secret string
-	// Role is Viewer or Operator.
+	// Role is Viewer, Writer or Operator.
 	Role Role
 }
 
@@ -76,8 +87,8 @@ func newGuard(tokens []Token) (*guard, error) {
 			return nil, fmt.Errorf("operator_tokens[%d]: name is empty", i)
 		case len(t.Secret) < minSecret:
 			return nil, fmt.Errorf("operator_tokens[%d] (%s): the token is shorter than %d bytes", i, t.Name, minSecret)
-		case t.Role != Viewer && t.Role != Operator:
-			return nil, fmt.Errorf("operator_tokens[%d] (%s): role %q: want viewer or operator", i, t.Name, t.Role)
+		case !slices.Contains(roles, t.Role):
+			return nil, fmt.Errorf("operator_tokens[%d] (%s): role %q: want viewer, writer or operator", i, t.Name, t.Role)
 		}
 		g.holders.Add(t.Name, t.Secret, string(t.Role))
 	}
@@ -101,7 +112,7 @@ func (g *guard) check(api huma.API) func(huma.Context, func(huma.Context)) {
 			next(ctx)
 			return
 		}
-		by, status, why := g.admits(ctx, role)
+		by, has, status, why := g.admits(ctx, role)
 		if status != 0 {
 			if status == http.StatusUnauthorized {
 				ctx.SetHeader("WWW-Authenticate", challenge(ctx))
@@ -109,7 +120,7 @@ func (g *guard) check(api huma.API) func(huma.Context, func(huma.Context)) {
 			_ = huma.WriteErr(api, ctx, status, why) // the client is gone if this fails
 			return
 		}
-		next(huma.WithValue(ctx, admitted{}, by))
+		next(huma.WithValue(ctx, admitted{}, caller{name: by, role: has}))
 	}
 }
 
@@ -122,14 +133,23 @@ func challenge(ctx huma.Context) string {
 	return `Bearer realm="tarn", error="invalid_token"`
 }
 
-// admitted is the context key of the name of a request's token.
+// admitted is the context key of a request's caller.
 type admitted struct{}
 
-// actor returns the name of the token of a request.
-func actor(ctx context.Context) string {
-	name, _ := ctx.Value(admitted{}).(string)
-	return name
+// caller is the holder of a request's token.
+type caller struct {
+	name string
+	role Role
 }
+
+// callerOf returns who sent a request.
+func callerOf(ctx context.Context) caller {
+	who, _ := ctx.Value(admitted{}).(caller)
+	return who
+}
+
+// actor returns the name of the token of a request.
+func actor(ctx context.Context) string { return callerOf(ctx).name }
 
 func neededRole(op *huma.Operation) (Role, bool) {
 	for _, scheme := range op.Security {
@@ -140,25 +160,38 @@ func neededRole(op *huma.Operation) (Role, bool) {
 	return "", false
 }
 
+// actorsOf returns the names that acts have in the audit.
+func actorsOf(tokens []Token) []string {
+	if len(tokens) == 0 {
+		return []string{localActor}
+	}
+	names := make([]string, len(tokens))
+	for i, t := range tokens {
+		names[i] = t.Name
+	}
+	slices.Sort(names)
+	return names
+}
+
 // localActor is the name in the audit of a caller who needs no token.
 const localActor = "local"
 
-// admits returns the name of the caller, or the status and detail of a refusal.
-func (g *guard) admits(ctx huma.Context, role Role) (by string, status int, why string) {
+// admits returns the name and role of the caller, or the status and detail of a refusal.
+func (g *guard) admits(ctx huma.Context, role Role) (by string, as Role, status int, why string) {
 	if g.holders.None() {
 		status, why = admitsLocal(ctx)
-		return localActor, status, why
+		return localActor, Operator, status, why
 	}
 	name, has, ok := g.holders.Find(ctx.Header("Authorization"))
 	switch {
 	case !ok && ctx.Header("Authorization") == "":
-		return "", http.StatusUnauthorized, "a token is needed: send Authorization: Bearer <token>"
+		return "", "", http.StatusUnauthorized, "a token is needed: send Authorization: Bearer <token>"
 	case !ok:
-		return "", http.StatusUnauthorized, "the token is not accepted: send one of operator_tokens as Authorization: Bearer <token>"
-	case role == Operator && Role(has) != Operator:
-		return "", http.StatusForbidden, fmt.Sprintf("the token %q is a viewer's; this needs an operator's", name)
+		return "", "", http.StatusUnauthorized, "the token is not accepted: send one of operator_tokens as Authorization: Bearer <token>"
+	case !Role(has).may(role):
+		return "", "", http.StatusForbidden, fmt.Sprintf("the token %q is a %s's; this needs %s's", name, has, map[Role]string{Writer: "a writer", Operator: "an operator"}[role])
 	}
-	return name, 0, ""
+	return name, Role(has), 0, ""
 }
 
 // admitsLocal admits requests to a server without tokens only if they name this machine.

@@ -10,6 +10,7 @@ import (
 
 var (
 	viewerToken   = Token{Name: "grafana", Secret: "viewer-0123456789", Role: Viewer}
+	writerToken   = Token{Name: "shop", Secret: "writer-01234567890", Role: Writer}
 	operatorToken = Token{Name: "ops", Secret: "operator-0123456789", Role: Operator}
 )
 
@@ -40,7 +41,7 @@ func TestTokens(t *testing.T) {
 			}
 		})
 	}
-	for _, open := range []string{"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs"} {
+	for _, open := range []string{"/healthz", "/readyz", "/metrics", "/openapi.json", "/docs", "/", "/console", "/console/app.js"} {
 		require.Equal(t, http.StatusOK, f.get(open).Code, open)
 	}
 	require.Equal(t, http.StatusOK, f.do(webhook("lemon", orderEvent("evt_1"), noon)).Code)
@@ -60,9 +61,9 @@ func TestViewerIsNoOperator(t *testing.T) {
 		require.Equal(t, http.StatusForbidden, w.Code, "%s %s", route.Method, path)
 		requireProblem(t, w, "")
 		w = f.send(route.Method, path, "{}", "Authorization", "Bearer "+operatorToken.Secret)
-		require.Contains(t, []int{http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusAccepted}, w.Code, "%s %s: %s", route.Method, path, w.Body)
+		require.Contains(t, []int{http.StatusNotFound, http.StatusUnprocessableEntity, http.StatusBadRequest, http.StatusAccepted}, w.Code, "%s %s: %s", route.Method, path, w.Body)
 	}
-	require.Equal(t, 14, acts)
+	require.Equal(t, 26, acts)
 }
 
 // A page of another site, open in a browser on this machine, reaches the
@@ -154,7 +155,7 @@ func TestConfigurationOfTokens(t *testing.T) {
 	}{
 		{"no name", Token{Secret: viewerToken.Secret, Role: Viewer}, "name is empty"},
 		{"short", Token{Name: "a", Secret: "short", Role: Viewer}, "16 bytes"},
-		{"role", Token{Name: "a", Secret: viewerToken.Secret, Role: "admin"}, "viewer or operator"},
+		{"role", Token{Name: "a", Secret: viewerToken.Secret, Role: "admin"}, "viewer, writer or operator"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := New(Options{Queue: newFakeQueue(), Store: &fakeStore{}, Tokens: []Token{c.token}})

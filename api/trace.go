@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
@@ -23,7 +24,7 @@ var (
 	}
 	sendSpan = []trace.SpanStartOption{
 		trace.WithSpanKind(trace.SpanKindProducer),
-		// Names of the OpenTelemetry messaging conventions, 1.44.
+		// Names of the OpenTelemetry semantic conventions for messaging, 1.43.
 		trace.WithAttributes(
 			attribute.String("messaging.system", "redis"),
 			attribute.String("messaging.operation.name", "send"),
@@ -34,17 +35,23 @@ var (
 
 // startWebhook begins the trace of one webhook. It does not continue the caller's trace:
 // the endpoint is public, and a caller must choose neither trace ids nor sampling here.
-// The caller's span is linked instead.
-func (r *receiver) startWebhook(req *http.Request, source string) (context.Context, trace.Span) {
+// The caller's span is linked instead. The secret of a path is not in the span.
+func (r *receiver) startWebhook(req *http.Request, source string, secret bool) (context.Context, trace.Span) {
 	opts := webhookSpan
 	if caller := telemetry.SpanContext(req.Header.Get("Traceparent")); caller.IsValid() {
 		opts = append(slices.Clip(opts), trace.WithLinks(trace.Link{SpanContext: caller}))
 	}
 	ctx, span := r.tracer.Start(req.Context(), "webhook", opts...)
 	if span.IsRecording() {
+		route, path := webhookRoute, "/webhooks/"+source
+		if secret {
+			route, path = secretWebhookRoute, path+"/REDACTED"
+		}
 		span.SetAttributes(
 			attribute.String("http.request.method", http.MethodPost),
-			attribute.String("http.route", webhookRoute),
+			attribute.String("http.route", route),
+			attribute.String("url.path", path),
+			attribute.String("url.scheme", "http"),
 			attribute.String("tarn.source", source),
 		)
 	}
@@ -56,21 +63,24 @@ func endWebhook(span trace.Span, status int) {
 	if span.IsRecording() {
 		span.SetAttributes(attribute.Int("http.response.status_code", status))
 		if status >= http.StatusInternalServerError {
-			span.SetStatus(codes.Error, http.StatusText(status))
+			span.SetAttributes(attribute.String("error.type", strconv.Itoa(status)))
+			span.SetStatus(codes.Error, "")
 		}
 	}
 	span.End()
 }
 
-// startSend begins the span whose context travels in the stream entry. With
-// tracing off there is none to make, and none is made.
+// startSend begins the span whose context travels in the stream entry. Of a webhook that
+// is not traced it makes none: most are not, and then the context of the webhook travels,
+// so that workers do not trace the event either.
 func (r *receiver) startSend(ctx context.Context, e *event.Event) (context.Context, trace.Span) {
-	if webhook := trace.SpanFromContext(ctx); !webhook.SpanContext().IsValid() {
+	if webhook := trace.SpanFromContext(ctx); !webhook.IsRecording() {
 		return ctx, webhook
 	}
 	ctx, span := r.tracer.Start(ctx, "send", sendSpan...)
 	if span.IsRecording() {
 		span.SetAttributes(
+			attribute.String("messaging.destination.name", e.Source+"/"+string(event.TierLive)),
 			attribute.String("messaging.message.conversation_id", e.ID),
 			attribute.String("tarn.event.type", e.Type),
 		)
@@ -82,6 +92,8 @@ func (r *receiver) startSend(ctx context.Context, e *event.Event) (context.Conte
 func endSend(span trace.Span, got stream.Receipt, err error) {
 	if span.IsRecording() {
 		if err != nil {
+			class, _ := fate.Of(err)
+			span.SetAttributes(attribute.String("error.type", class.String()))
 			span.SetStatus(codes.Error, "not confirmed")
 		} else {
 			span.SetAttributes(

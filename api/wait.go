@@ -59,18 +59,27 @@ func (l *looks) turn() time.Duration {
 }
 
 // await reads an entity repeatedly until enough accepts it or the time is up, and returns
-// the last one read. It reads once more when the time is up, so that the client gets a
-// state that came during the last pause.
+// the last one read.
 func (r *reader) await(ctx context.Context, k event.Key, wait time.Duration, enough func(*storage.Document) bool) (*storage.Document, error) {
+	return await(ctx, r, wait,
+		func(ctx context.Context) (*storage.Document, error) { return r.known(ctx, k) },
+		func(doc *storage.Document, err error) bool {
+			return err != nil && !errors.Is(err, storage.ErrNotFound) || err == nil && enough(doc)
+		})
+}
+
+// await reads something repeatedly until enough accepts what was read or the time is up,
+// and returns the last one read. It reads once more when the time is up, so that the client
+// gets a state that came during the last pause.
+func await[T any](ctx context.Context, r *reader, wait time.Duration, read func(context.Context) (T, error), enough func(T, error) bool) (T, error) {
 	began := time.Now()
 	until := began.Add(wait)
 	joined := false
 	for {
 		waited := time.Since(began) // before the look: one begun in time may end late
-		doc, err := r.known(ctx, k)
-		missing := errors.Is(err, storage.ErrNotFound)
-		if err != nil && !missing || err == nil && enough(doc) || waited >= wait {
-			return doc, err
+		got, err := read(ctx)
+		if enough(got, err) || waited >= wait {
+			return got, err
 		}
 		if !joined {
 			joined = true
@@ -80,9 +89,10 @@ func (r *reader) await(ctx context.Context, k event.Key, wait time.Duration, eno
 		pause := min(max(waited/8, quickestLook), slowestLook)
 		if !r.sleep(ctx, min(pause, time.Until(until))) || !r.sleep(ctx, min(r.looks.turn(), time.Until(until))) {
 			if ctx.Err() != nil {
-				return nil, ctx.Err()
+				var none T
+				return none, ctx.Err()
 			}
-			return doc, err // the server leaves
+			return got, err // the server leaves
 		}
 	}
 }
@@ -104,11 +114,11 @@ func (r *reader) sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// known reads an entity that was fetched at least once. A document may exist before
+// known reads an entity that was fetched at least once, or is erased. A document may exist before
 // that, to hold its claim.
 func (r *reader) known(ctx context.Context, k event.Key) (*storage.Document, error) {
 	doc, err := r.store.Entity(ctx, k)
-	if err == nil && !doc.Known() {
+	if err == nil && !doc.Known() && doc.Erased == nil {
 		return nil, storage.ErrNotFound
 	}
 	return doc, err

@@ -27,10 +27,7 @@ const (
 
 // Header values shared by all answers: assigning a slice costs nothing, Set
 // allocates one.
-var (
-	plainJSON   = []string{"application/json"}
-	problemJSON = []string{"application/problem+json"}
-)
+var plainJSON = []string{"application/json"}
 
 // Queue is what the api needs of *stream.Streams.
 type Queue interface {
@@ -97,10 +94,10 @@ func (r *receiver) serve(c *gin.Context) {
 		r.refuse(c.Request.Context(), c.Writer, unknownSource, refuseUnknownSource)
 		return
 	}
-	ctx, span := r.startWebhook(c.Request, src.Name)
+	ctx, span := r.startWebhook(c.Request, src.Name, secret != "")
 	r.take(ctx, c.Writer, incoming{Request: c.Request, src: src, secret: secret})
 	endWebhook(span, c.Writer.Status())
-	src.seconds.Observe(r.now().Sub(began).Seconds())
+	telemetry.Observe(ctx, src.seconds, r.now().Sub(began))
 }
 
 // incoming is a webhook of a known source.

@@ -258,6 +258,7 @@ func (panicking) Event(string, http.Header, []byte, time.Time) (*event.Event, er
 }
 
 func (panicking) Kind(string) *provider.Kind { return nil }
+func (panicking) Kinds() []*provider.Kind    { return nil }
 
 // unsigned is a source whose webhooks are not signed.
 func unsigned(t *testing.T, secret string) Source {
@@ -372,7 +373,7 @@ func TestPlainRoutes(t *testing.T) {
 	require.Equal(t, http.StatusNotFound, w.Code)
 	require.Equal(t, "application/problem+json", w.Header().Get("Content-Type"))
 	require.Equal(t, http.StatusOK, f.get("/healthz").Code)
-	require.Contains(t, f.get("/metrics").Body.String(), "tarn_received_total")
+	require.Contains(t, f.get("/metrics").Body.String(), "tarn_webhooks_received_total")
 
 	require.Equal(t, http.StatusOK, f.get("/readyz").Code)
 	f.store.err = errors.New("mongodb://secret@host: no primary")

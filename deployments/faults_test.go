@@ -40,7 +40,7 @@ func TestWhatShipsIsSmall(t *testing.T) {
 	if testing.Short() {
 		t.Skip("links binaries")
 	}
-	const megabytes = 28
+	const megabytes = 30
 	for _, program := range []string{"api", "worker", "reconciler"} {
 		t.Run(program, func(t *testing.T) {
 			binary := filepath.Join(t.TempDir(), program)

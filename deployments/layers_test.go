@@ -73,7 +73,8 @@ var rules = []rule{
 		return s.imported(anyOf("github.com/redis/", "github.com/go-redsync/"))
 	}},
 	{"shared/storage alone knows databases", func(s source) string {
-		if s.test() || s.below("shared/storage", standins) {
+		// An example has a database of its own, or the application's part of Tarn's.
+		if s.test() || s.below("shared/storage", "deployments/examples", standins) {
 			return ""
 		}
 		return s.imported(anyOf("go.mongodb.org/", "modernc.org/sqlite", "zombiezen.com/go/sqlite", "database/sql"))
@@ -81,8 +82,8 @@ var rules = []rule{
 	{"shared/provider alone sends requests to providers", func(s source) string {
 		// The simulator is a provider and sends webhooks; the mains in
 		// deployments ask the api; --check asks the process next to it; alerts
-		// go to an on-call service.
-		if s.test() || s.below("shared/provider", "shared/alert", "deployments") || s.dir+"/"+s.name == "shared/process/check.go" {
+		// go to an on-call service, outgoing webhooks to their receivers.
+		if s.test() || s.below("shared/provider", "shared/alert", "reconciler/outgoing", "deployments") || s.dir+"/"+s.name == "shared/process/check.go" {
 			return ""
 		}
 		for _, name := range s.http {
@@ -118,7 +119,7 @@ var rules = []rule{
 			return strings.Contains(host, ".")
 		})
 	}},
-	{"only the module of stand-ins imports FerretDB, the benchmarks' peers and providers' libraries, and it imports nothing of Tarn", func(s source) string {
+	{"only the module of stand-ins imports FerretDB, the benchmarks' peers, providers' libraries and a browser's driver, and it imports nothing of Tarn", func(s source) string {
 		if s.below(standins) {
 			return s.imported(func(p string) bool {
 				return strings.HasPrefix(p, module) && !within(strings.TrimPrefix(p, module), standins)
@@ -126,7 +127,15 @@ var rules = []rule{
 		}
 		return s.imported(anyOf("github.com/FerretDB/", "github.com/hibiken/", "github.com/ThreeDotsLabs/",
 			"github.com/stripe/", "github.com/standard-webhooks/", "github.com/svix/", "github.com/PaddleHQ/",
-			"github.com/go-playground/webhooks/", module+standins))
+			"github.com/go-playground/webhooks/", "github.com/chromedp/", module+standins))
+	}},
+	{"an example imports nothing of Tarn, so that it can be copied", func(s source) string {
+		if !s.below("deployments/examples") || s.dir == "deployments/examples" && s.test() {
+			return ""
+		}
+		return s.imported(func(p string) bool {
+			return strings.HasPrefix(p, module) || strings.Contains(p, ".") && p != "modernc.org/sqlite"
+		})
 	}},
 	{"the machine of entities has no I/O, context or clock", func(s source) string {
 		if s.test() || s.dir != "worker/entity" {
@@ -135,6 +144,18 @@ var rules = []rule{
 		return s.imported(func(p string) bool {
 			switch strings.TrimPrefix(p, module) {
 			case "shared/condition", "shared/event", "shared/fate", "shared/fault", "shared/storage", "shared/provider", "shared/waiting":
+				return false
+			}
+			return strings.HasPrefix(p, module) || strings.Contains(p, ".") || p == "context" || strings.HasPrefix(p, "net") || p == "os"
+		})
+	}},
+	{"the machine of deliveries has no I/O, context or clock", func(s source) string {
+		if s.test() || s.dir != "reconciler/delivery" {
+			return ""
+		}
+		return s.imported(func(p string) bool {
+			switch strings.TrimPrefix(p, module) {
+			case "shared/event", "shared/fate", "shared/storage":
 				return false
 			}
 			return strings.HasPrefix(p, module) || strings.Contains(p, ".") || p == "context" || strings.HasPrefix(p, "net") || p == "os"
@@ -231,7 +252,9 @@ func TestLayersCanBeBroken(t *testing.T) {
 		{dir: "worker/app", name: "a.go", imports: []string{module + "worker/entity/simulation"}},
 		{dir: "shared/loops", name: "a.go", imports: []string{module + "shared/telemetry"}},
 		{dir: "shared/storage/mongo/mongotest", name: "a.go", imports: []string{"github.com/FerretDB/FerretDB/ferretdb"}},
+		{dir: "deployments/examples/shop", name: "a.go", imports: []string{module + "shared/storage"}},
 		{dir: "worker/entity", name: "a.go", imports: []string{module + "shared/stream"}},
+		{dir: "reconciler/delivery", name: "a.go", imports: []string{module + "shared/feed"}},
 		{dir: "deployments/simulator", name: "a.go", imports: []string{module + "shared/provider"}},
 	}
 	for i, r := range rules {

@@ -3,9 +3,12 @@ package deployments
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -74,6 +77,46 @@ func TestWorkersScale(t *testing.T) {
 	require.Nil(t, at(worker, "ports"))
 	require.Nil(t, at(worker, "container_name"))
 	require.Nil(t, at(worker, "hostname"))
+}
+
+// Prometheus scrapes every process of Tarn on the port it listens on, has the rules and
+// keeps exemplars; Grafana is given the dashboard and the data sources it names.
+func TestComposeWatches(t *testing.T) {
+	services := at(documents(t, "docker/compose.yaml")[0], "services").(map[string]any)
+	var tarn []any
+	for name, s := range services {
+		if command, ok := at(s, "command").([]any); ok && slices.Contains([]any{"api", "worker", "reconciler"}, command[0]) {
+			tarn = append(tarn, name)
+		}
+	}
+	scrape := at(documents(t, "prometheus/prometheus.yaml")[0], "scrape_configs").([]any)[0]
+	require.Equal(t, "tarn", at(scrape, "job_name"), "the rules name it")
+	found := at(scrape, "dns_sd_configs").([]any)[0]
+	require.ElementsMatch(t, tarn, at(found, "names"))
+	settings, err := os.ReadFile("docker/tarn.yaml")
+	require.NoError(t, err)
+	require.Contains(t, string(settings), fmt.Sprintf(`addr: ":%v"`, at(found, "port")))
+	require.Contains(t, at(services["prometheus"], "command"), "--enable-feature=exemplar-storage")
+
+	mounted := map[string]bool{}
+	for _, service := range []string{"prometheus", "grafana"} {
+		for _, v := range at(services[service], "volumes").([]any) {
+			if from, to, _ := strings.Cut(v.(string), ":"); strings.HasPrefix(from, "..") {
+				require.True(t, exists(filepath.Join("docker", from)), from)
+				mounted[strings.TrimSuffix(to, ":ro")] = true
+			}
+		}
+	}
+	require.True(t, mounted["/etc/prometheus/rules.yaml"])
+	provider := at(documents(t, "grafana/provisioning/dashboards/tarn.yaml")[0], "providers").([]any)[0]
+	require.True(t, mounted[at(provider, "options", "path").(string)])
+	uids := map[any]any{}
+	for _, d := range at(documents(t, "grafana/provisioning/datasources/tarn.yaml")[0], "datasources").([]any) {
+		uids[at(d, "uid")] = at(d, "type")
+		host, _, _ := strings.Cut(strings.TrimPrefix(at(d, "url").(string), "http://"), ":")
+		require.Contains(t, services, host)
+	}
+	require.Equal(t, map[any]any{"prometheus": "prometheus", "jaeger": "jaeger"}, uids)
 }
 
 func TestKubernetes(t *testing.T) {

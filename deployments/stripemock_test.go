@@ -163,8 +163,8 @@ func TestStripeMockAnswersTheDefinition(t *testing.T) {
 	text, err := os.ReadFile("../shared/provider/definitions/stripe.yaml")
 	require.NoError(t, err)
 	for _, c := range []struct{ kind, from, to, says string }{
-		{"coupon", `get: "/coupons/{coupon}"`, `get: "/coupon/{coupon}"`, "404"},
-		{"coupon", `list: /coupons,`, `list: /coupon,`, "404"},
+		{"coupon", `get: /coupons/{coupon}`, `get: /coupon/{coupon}`, "404"},
+		{"promotion_code", `list: /promotion_codes,`, `list: /promotion_code,`, "404"},
 		{"subscription", `list_query: {status: all}`, `query: {status: all}`, "400"},
 		{"customer", `Stripe-Version: 2026-08-26.dahlia`, `Stripe-Version: 2020-08-27`, "400"},
 	} {

@@ -9,6 +9,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/config"
+	"github.com/tarn-sync/tarn/shared/erased"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/loops"
@@ -50,10 +51,18 @@ type pace struct {
 	// stalled is how long a backfill waits for workers that make no progress. Its
 	// signals are safe in their streams when it gives up.
 	stalled time.Duration
+	// secondLook is how long after its first look a job that erases looks again.
+	secondLook time.Duration
+	// round is the pause between two rounds of the sequencer, look how often it looks
+	// through the store.
+	round, look time.Duration
+	// outbox is how often an outbox is read. The bell of the database only makes it sooner.
+	outbox time.Duration
 }
 
 func usualPace() pace {
-	return pace{poll: 250 * time.Millisecond, backoff: time.Second, patience: time.Second, keep: 2 * time.Second, stalled: 2 * time.Minute}
+	return pace{poll: 250 * time.Millisecond, backoff: time.Second, patience: time.Second, keep: 2 * time.Second, stalled: 2 * time.Minute, secondLook: usualSecondLook,
+		round: 50 * time.Millisecond, look: 30 * time.Second, outbox: 500 * time.Millisecond}
 }
 
 // finder has what a search for differences of one source needs.
@@ -65,14 +74,19 @@ type finder struct {
 	streams  *stream.Streams
 	rate     func() stream.Rate
 	settings config.Reconcile
+	// writes says that the source has a key for changes.
+	writes bool
 	// retain is how long the log keeps events. Zero: for ever.
 	retain time.Duration
 	// owner names this process in pauses.
 	owner   string
 	now     func() time.Time
 	log     *slog.Logger
+	sparing *slog.Logger
 	metrics *telemetry.Metrics
 	pace    pace
+	// erased knows what operators have erased. Nil: nothing.
+	erased *erased.Watch
 	// condition is the condition of the source, shared by all its callers in this
 	// process.
 	condition *condition.Source
@@ -273,7 +287,7 @@ func (f *finder) newCondition() *condition.Source {
 		Answering: func(ctx context.Context, kinds []string) (bool, error) { return f.witnesses().Changed(ctx, kinds) },
 		Changed: func(_, now condition.State) {
 			if now.Paused && now.By == f.owner {
-				f.log.Warn("source paused", "source", f.name, "kind", string(now.Kind), "reason", now.Reason, "until", now.Until)
+				f.log.Info("source paused", "source", f.name, "kind", string(now.Kind), "reason", now.Reason, "until", now.Until)
 			}
 		},
 	})

@@ -22,6 +22,9 @@ import (
 // check asks for one entity and compares it. before is its document as read before the
 // call, nil for none; listed is how a list showed it, nil if none did.
 func (s *survey) check(ctx context.Context, ref event.Ref, before *storage.Document, listed *provider.Snapshot, r *remedies) error {
+	if set, err := s.erasures(ctx); err != nil || set.Marker(s.def, ref) != nil {
+		return err
+	}
 	seen, err := s.lookAt(ctx, ref)
 	if ctx.Err() != nil {
 		return ctx.Err()
@@ -68,7 +71,7 @@ func (s *survey) failedCheck(ref event.Ref, err error) {
 		return
 	}
 	s.counts["failed_checks"]++
-	s.log.Warn("an entity could not be checked", "source", s.name, "entity", ref.Key.String(), "error", err)
+	s.log.Info("an entity could not be checked; the next sweep asks again", "source", s.name, "entity", ref.Key.String(), "error", err)
 }
 
 // weigh compares the answer to a GET; before and listed are as in check.

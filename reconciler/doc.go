@@ -11,6 +11,7 @@
 //	24 h             subscription  event types that the provider does not send; every
 //	                               hour while there are some
 //	1 min            staleness     the age of the mirror, as a metric
+//	on a ring        feed          changes that the change feed lacks, see package feed
 //	at most 5 s      queue         the work that waits for workers, as metrics
 //	on request       sweep, backfill, verify, gaps, redrive, discard, discard of a source
 //
@@ -73,9 +74,9 @@
 //
 // # What it may write
 //
-// In Redis it appends signals, takes leases and budget, and pauses and resumes
-// sources. In the store it writes tasks, discrepancies, verified_at of documents that
-// are true, what becomes of dead letters, and which entries carry work that was
+// In Redis it appends signals, removes hints of the change feed, takes leases and budget, and pauses and resumes
+// sources. In the store it writes tasks, discrepancies, the log of the change feed and
+// fed of documents that are in it, verified_at of documents that are true, what becomes of dead letters, and which entries carry work that was
 // appended again. Closing dead letters changes open_letters and behind of documents.
 // A discard of a source also removes its streams, logs its events, buries its work, and
 // notes events that the store refuses. It never writes a document's state: an entity
@@ -86,7 +87,7 @@
 // All work but the schedule and the figures of the queue is tasks in the store. Each
 // has a lease in Redis under its name, and only the holder of the lease works on it. A
 // standing task (gaps/lemon, recover/lemon, judge/lemon, subscription/lemon,
-// staleness/lemon) never ends: every replica tries for its lease, and one of them has
+// staleness/lemon, feed/lemon) never ends: every replica tries for its lease, and one of them has
 // it. Replicas take all other tasks from queues. Sweeps and partitions have a queue for
 // each source, so a paused source delays its own only. Jobs on dead letters share one
 // queue. They do not ask the provider.
@@ -162,7 +163,16 @@
 //	discardsource.go  the work of an unconfigured source, discarded
 //	subscription.go   the event types that the provider sends
 //	freshness.go      the age of the mirror
+//	outbox.go         commands of what applications insert
+//	feed.go           the sequencer of the change feed
+//	  fuse.go           commands are held once the database was restored
 //	queue.go          the work that waits for workers, and whether there are any
+//
+//	deliver.go        sends changes to the receiver of an outgoing webhook; package
+//	                  delivery says what is next, package outgoing sends
+//	  deliverread.go    reads the feed, and snapshots
+//	  deliversend.go    makes messages of what is true
+//	  steer.go          does what operators ask of it
 //
 //	backfill.go, verify.go   the two commands
 //	  progress.go, waits.go    what they show, and what they wait for

@@ -43,6 +43,7 @@ func (s *survey) single(ctx context.Context, under *provider.Kind, kinds []*prov
 	var r remedies
 	for _, ref := range refs {
 		doc := docs[ref.Key]
+		s.met(doc)
 		early := false
 		if doc == nil && s.mode != modeBackfill && s.mode != modeVerify {
 			if early, err = s.notDue(ctx, ref, under, id); err != nil {

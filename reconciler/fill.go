@@ -130,10 +130,10 @@ func (s *sweep) fetched(ctx context.Context, now time.Time) (bool, error) {
 	switch {
 	case err != nil || left > 0:
 		return false, err
-	case s.task.Counts["not_fetched"] > storage.MostNamed:
+	case s.task.Counts["not_fetched"] > 0:
 		return true, s.lookForUnfetched(ctx) // not all were named
 	}
-	s.task.Counts["not_fetched"], s.state.Unfetched, s.state.MoreUnfetched = 0, nil, false
+	s.state.Unfetched, s.state.MoreUnfetched = nil, false
 	return true, s.enter(ctx, phaseFill)
 }
 
@@ -157,10 +157,15 @@ func (s *sweep) unfetchedKinds() []string {
 // lookForUnfetched asks the provider for the entities that workers have asked for and
 // never got. If the provider has one, the backfill waits for it, and in the end names
 // it. One that is gone does not count: perhaps only a stray webhook named it. One that
-// the provider refuses does not count if an event's work on it is retried or a dead
-// letter. Otherwise a sweep asked for it, and it is named.
+// the provider does not answer with counts, and is named, if this sweep asked for it. Others
+// are for those who asked: the dead letter of their event, or the answer to their sync, says
+// what is wrong.
 func (s *sweep) lookForUnfetched(ctx context.Context) error {
 	s.state.NotFetched, s.state.Unfetched, s.state.MoreUnfetched = nil, map[string][]string{}, false
+	others, err := s.ofOthers(ctx)
+	if err != nil {
+		return err
+	}
 	until, looked, found := s.now().Add(settles*s.pace.patience), 0, int64(0)
 	asking := &survey{finder: s.finder, mode: s.mode, id: s.task.ID, counts: map[string]int64{}}
 	for _, kind := range s.unfetchedKinds() {
@@ -176,7 +181,7 @@ func (s *sweep) lookForUnfetched(ctx context.Context) error {
 			reason := "the provider was not asked about it: too many were not fetched"
 			if looked < mostLooked && s.now().Before(until) {
 				looked++
-				if reason, err = asking.whyUnfetched(ctx, doc); err != nil {
+				if reason, err = asking.whyUnfetched(ctx, doc, others[doc.Key.String()]); err != nil {
 					return err
 				}
 			}
@@ -223,20 +228,67 @@ func (s *sweep) stillUnfetched(ctx context.Context, now time.Time) (int, error) 
 	}
 	var left []storage.NotFetched
 	for i, e := range s.state.NotFetched {
-		if doc := docs[keys[i]]; doc == nil || !doc.Known() {
+		if doc := docs[keys[i]]; doc == nil || !doc.Known() && doc.Erased == nil {
 			left = append(left, e)
 		}
 	}
 	if len(left) == len(s.state.NotFetched) {
 		return len(left), nil
 	}
+	s.task.Counts["not_fetched"] -= int64(len(s.state.NotFetched) - len(left))
 	s.state.NotFetched, s.state.UnfetchedSince = left, now
 	return len(left), s.enter(ctx, phaseFill)
 }
 
+// noteBefore notes what was not fetched before the sweep began.
+func (s *sweep) noteBefore(ctx context.Context) error {
+	s.state.Before = nil
+	for _, kind := range s.unfetchedKinds() {
+		left := mostLooked - len(s.state.Before)
+		if left <= 0 {
+			break // the provider is asked about no more of them
+		}
+		var docs []*storage.Document
+		err := s.persist(ctx, "list what is not fetched", func() (err error) {
+			docs, err = s.store.FirstUnfetched(ctx, s.name, kind, left)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		for _, doc := range docs {
+			s.state.Before = append(s.state.Before, doc.Key.String())
+		}
+	}
+	return nil
+}
+
+// ofOthers returns the entities that were not fetched before the sweep began and that it
+// has not come across in any list: others have asked for them, and this sweep has not.
+func (s *sweep) ofOthers(ctx context.Context) (map[string]bool, error) {
+	others := make(map[string]bool, len(s.state.Before))
+	for _, key := range s.state.Before {
+		others[key] = true
+	}
+	if len(others) == 0 {
+		return nil, nil
+	}
+	err := s.partitions(ctx, func(t *storage.Task) {
+		state, err := decodeState[partitionState](t.State)
+		if err != nil || len(state.Met) >= mostMet || t.Status == storage.TaskFailed {
+			clear(others) // it may have come across all of them
+			return
+		}
+		for _, key := range state.Met {
+			delete(others, key)
+		}
+	})
+	return others, err
+}
+
 // whyUnfetched asks the provider once for an entity that was never fetched and returns
-// the reason. "": no sweep asked for it, as far as is known.
-func (s *survey) whyUnfetched(ctx context.Context, doc *storage.Document) (string, error) {
+// the reason. "": this sweep did not ask for it, as far as is known. others: that is certain.
+func (s *survey) whyUnfetched(ctx context.Context, doc *storage.Document, others bool) (string, error) {
 	if err := s.token(ctx, s.class()); err != nil {
 		return "", err
 	}
@@ -250,7 +302,7 @@ func (s *survey) whyUnfetched(ctx context.Context, doc *storage.Document) (strin
 	switch {
 	case err == nil:
 		return "the provider has it, and workers have not fetched it yet", nil
-	case fate.Is(err, fate.Gone), doc.Behind != nil, doc.OpenLetters > 0:
+	case fate.Is(err, fate.Gone), others, doc.Behind != nil, doc.OpenLetters > 0:
 		return "", nil
 	}
 	return err.Error(), nil

@@ -36,6 +36,7 @@ func (r *Reconciler) staleness(ctx context.Context, w *work) error {
 
 func (r *Reconciler) unmeasured(source string) {
 	r.Metrics.Staleness.DeletePartialMatch(prometheus.Labels{"source": source})
+	r.Metrics.VerifyEvery.DeletePartialMatch(prometheus.Labels{"source": source})
 }
 
 func (r *Reconciler) measure(ctx context.Context, f *finder) error {
@@ -52,6 +53,7 @@ func (r *Reconciler) measure(ctx context.Context, f *finder) error {
 	for _, k := range kinds {
 		if !k.Oldest.IsZero() {
 			r.Metrics.Staleness.WithLabelValues(f.name, k.Kind).Set(now.Sub(k.Oldest).Seconds())
+			r.Metrics.VerifyEvery.WithLabelValues(f.name, k.Kind).Set(f.verifyEvery(k.Kind).Seconds())
 		}
 	}
 	return nil

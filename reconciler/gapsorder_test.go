@@ -40,6 +40,7 @@ func (c *scene) blockedFor() float64 {
 	families, err := r.Gather()
 	require.NoError(c.t, err)
 	require.Len(c.t, families, 1)
+	require.Equal(c.t, "tarn_gaps_blocked_seconds", families[0].GetName())
 	return families[0].GetMetric()[0].GetGauge().GetValue()
 }
 

@@ -50,6 +50,7 @@ type judgement struct {
 func (r *Reconciler) judge(ctx context.Context, w *work) error {
 	s := r.source(w.task.Source)
 	j := &judgement{finder: r.finder(s, w.loop), raise: r.Alert}
+	j.countFromZero()
 	for ctx.Err() == nil {
 		j.loop.Turn()
 		if err := j.round(ctx); err != nil {
@@ -309,7 +310,7 @@ func (j *judgement) madeTrue(ctx context.Context, d *storage.Discrepancy, writte
 	if err != nil {
 		return false, false, err
 	}
-	if doc == nil || !slices.ContainsFunc(written, func(by *storage.Covered) bool { return isStill(by, doc) }) {
+	if doc == nil || doc.Erased != nil || !slices.ContainsFunc(written, func(by *storage.Covered) bool { return isStill(by, doc) }) {
 		return false, true, nil
 	}
 	if state, err := j.streams.Source(ctx, j.name); err != nil || state.Paused {
@@ -352,7 +353,7 @@ func (j *judgement) repaired(ctx context.Context, missed []*storage.Discrepancy)
 		}
 		switch {
 		case row == nil:
-		case row.Status == storage.Processed, row.Status == storage.Superseded:
+		case row.Status == storage.Processed, row.Status == storage.Superseded, row.Status == storage.Erased:
 			good = append(good, d.ID)
 		case row.Status.Final() && d.RepairedAt.IsZero():
 			bad = append(bad, d.ID)
@@ -368,6 +369,18 @@ func (j *judgement) repaired(ctx context.Context, missed []*storage.Discrepancy)
 		}
 	}
 	return nil
+}
+
+// countFromZero begins the counters of confirmed differences at 0: a series that
+// begins at 1 has not grown, and would raise no alert.
+func (j *judgement) countFromZero() {
+	for _, kind := range append(j.kinds(), "") { // an event that was missed may name no entity
+		for _, typ := range storage.DiscrepancyTypes() {
+			if kind != "" || typ == storage.EventMissed || typ == storage.SubscriptionGap {
+				j.metrics.Discrepancies.WithLabelValues(j.name, kind, string(typ))
+			}
+		}
+	}
 }
 
 // report counts the confirmed differences and raises one alert for each type, since one

@@ -19,6 +19,7 @@ var errReturned = errors.New("it returned")
 func (r *Reconciler) keep(ctx context.Context, name string, run loop) {
 	l := r.Health.Loop(name)
 	defer l.Done()
+	r.Metrics.Restarts.WithLabelValues(name) // 0 from the start: a series that begins at 1 has not grown
 	supervisor := loops.Supervisor{Logger: r.Logger, Died: func(loop string, _ error) {
 		r.Metrics.Restarts.WithLabelValues(loop).Inc()
 		l.Waiting("its restart")

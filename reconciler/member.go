@@ -17,8 +17,12 @@ import (
 // stand returns the loop of a task that never ends. Every replica runs the loop;
 // one at a time has the lease.
 func (r *Reconciler) stand(kind, source string, run runner) loop {
+	return r.standAs(kind+"/"+source, kind, source, run)
+}
+
+// standAs is stand for a task with an id of its own.
+func (r *Reconciler) standAs(id, kind, source string, run runner) loop {
 	return func(ctx context.Context, l *telemetry.Loop) error {
-		id := kind + "/" + source
 		for logged := false; ctx.Err() == nil; {
 			l.Turn()
 			if err := r.ensureTask(ctx, l, id, kind, source); err != nil {
@@ -48,8 +52,8 @@ func (r *Reconciler) stand(kind, source string, run runner) loop {
 func (r *Reconciler) waits(l *telemetry.Loop, what string, err error, logged bool) bool {
 	l.Waiting("redis")
 	if !logged {
-		r.Metrics.Unavailable.WithLabelValues("redis").Inc()
-		r.Logger.Warn("waiting for redis", "for", what, "error", err)
+		r.Metrics.CountHeld("redis")
+		r.sparing.Warn("waiting for redis", "for", what, "error", err)
 	}
 	return true
 }

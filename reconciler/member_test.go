@@ -25,6 +25,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 	"github.com/tarn-sync/tarn/shared/telemetry"
+	"github.com/tarn-sync/tarn/shared/telemetry/telemetrytest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.Cleanup(redistest.Reuse())) }
@@ -60,6 +61,7 @@ func (m *member) metric(name string) (sum float64) {
 func (c *scene) member(id string) *member {
 	c.t.Helper()
 	m := &member{registry: prometheus.NewRegistry()}
+	c.t.Cleanup(func() { telemetrytest.Check(c.t, m.registry, telemetry.Reconciler) })
 	var err error
 	m.streams, err = stream.Open(c.ctx, stream.Options{
 		URLs: []string{c.redis.URL()}, Shards: testShards, LeaseTTL: quickTTL, Logger: slog.New(slog.DiscardHandler),
@@ -416,7 +418,7 @@ func TestStoreAwayForLong(t *testing.T) {
 	report := "" // of the last one asked
 	healthy := func(m *member) bool {
 		answer := httptest.NewRecorder()
-		m.Health.Healthz().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/healthz", nil))
+		m.Health.Healthz().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/healthz?verbose", nil))
 		report = answer.Body.String()
 		return answer.Code == http.StatusOK
 	}

@@ -77,7 +77,7 @@ func TestASweepNamesTheListsItCouldNotRead(t *testing.T) {
 				lists[0].Error = tc.lists[0].Error
 				require.Equal(t, tc.lists, lists)
 				require.EqualValues(t, 1, task.Counts["failed_lists"])
-				require.InDelta(t, 1, counted.metric("tarn_failed_lists_total"), 0)
+				require.InDelta(t, 1, counted.metric("tarn_lists_failed_total"), 0)
 				require.LessOrEqual(t, len(c.shop.calls()), 100, "what is refused for good is not asked for without end")
 				require.Empty(t, c.recorded())
 			})

@@ -66,6 +66,9 @@ type partitionState struct {
 	// with their errors.
 	Failed []string             `json:"failed,omitempty"`
 	Lost   []storage.FailedList `json:"lost,omitempty"`
+	// Met are the keys of entities that the walk came across and of which the mirror had a
+	// document, but no state; at most mostMet.
+	Met []string `json:"met,omitempty"`
 }
 
 // partition is one part of a sweep under way. It saves its progress every few
@@ -92,12 +95,16 @@ func newPartition(f *finder, t *storage.Task, save saver) (*partition, error) {
 	p.survey = survey{
 		finder: f.limited(t.Parent, spec.Rate), mode: spec.Mode, id: t.Parent, begun: spec.Begun, kinds: spec.Kinds, fill: spec.Fill,
 		counts: maps.Clone(t.Counts), failed: map[string]bool{}, lost: state.Lost,
+		unfetched: map[string]bool{},
 	}
 	if p.counts == nil {
 		p.counts = map[string]int64{}
 	}
 	for _, name := range slices.Concat(state.Failed, spec.Failed) {
 		p.failed[name] = true
+	}
+	for _, key := range state.Met {
+		p.unfetched[key] = true
 	}
 	p.keep = p.keepNow
 	return p, nil
@@ -323,6 +330,7 @@ func (p *partition) eventsOf(ctx context.Context, scope string, at *place) error
 		var r remedies
 		for _, ref := range refs {
 			doc := docs[ref.Key]
+			p.met(doc)
 			if p.def.LacksParents(ref) {
 				if doc == nil || !doc.Known() {
 					continue // no request can name it
@@ -395,7 +403,7 @@ func (p *partition) saveNow(ctx context.Context) error {
 func (p *partition) noteDown() {
 	p.counts["api_calls"] += p.calls
 	p.calls = 0
-	p.state.Failed, p.state.Lost = p.doubted(), p.lost
+	p.state.Failed, p.state.Lost, p.state.Met = p.doubted(), p.lost, slices.Sorted(maps.Keys(p.unfetched))
 	p.task.State = encodeState(p.state)
 	p.task.Counts = maps.Clone(p.counts)
 }

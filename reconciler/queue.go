@@ -9,6 +9,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/loops"
+	"github.com/tarn-sync/tarn/shared/measure"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
@@ -52,17 +53,15 @@ func (r *Reconciler) measureQueue(ctx context.Context, l *telemetry.Loop) {
 	for i, s := range r.sources {
 		names[i] = s.Name
 	}
-	defer r.Metrics.ForgetQueue(names) // old figures must not remain beside those of the next holder
+	defer r.Metrics.ForgetFleet(names) // old figures must not remain beside those of the next holder
 	var w watch
 	var evicting bool
 	for ctx.Err() == nil {
 		l.Turn()
+		measure.Full(r.Metrics, r.Streams, r.Store)
 		if shards, workers, err := r.Streams.Fleet(ctx, names); err == nil {
-			totals := stream.Totals(shards, names)
+			totals := measure.Queue(r.Metrics, shards, names)
 			r.Metrics.Workers.WithLabelValues().Set(float64(len(workers)))
-			for name, t := range totals {
-				r.Metrics.SetQueue(name, t.Live, t.Background-t.Scheduled, t.Parked, t.Oldest)
-			}
 			for _, a := range w.seeKeys(shards) {
 				r.Alert(a)
 			}

@@ -41,8 +41,8 @@ func TestAFleetWithoutWorkers(t *testing.T) {
 	require.Equal(t, "shop", one.Source)
 	require.Contains(t, one.Reason, "1 live")
 	sum := func(name string) float64 { return a.metric(name) + b.metric(name) }
-	require.Equal(t, 1.0, sum("tarn_backlog"), "one replica measures")
-	require.Positive(t, sum("tarn_oldest_age_seconds"))
+	require.Equal(t, 1.0, sum("tarn_backlog_entries"), "one replica measures")
+	require.Positive(t, sum("tarn_backlog_oldest_age_seconds"))
 	require.Zero(t, sum("tarn_workers"))
 
 	_, err = c.streams.Member("w1").Beat(c.ctx)

@@ -11,6 +11,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/alert"
 	"github.com/tarn-sync/tarn/shared/condition"
 	"github.com/tarn-sync/tarn/shared/config"
+	"github.com/tarn-sync/tarn/shared/erased"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
@@ -28,6 +29,10 @@ type Source struct {
 	Rate stream.Rate
 	// Settings say what is checked how often.
 	Settings config.Reconcile
+	// Writes says that the source has a key for changes, so that it takes commands.
+	Writes bool
+	// Outbox says that applications may ask for changes by rows of their own.
+	Outbox bool
 	// WebhookURL is the address to which the provider should send this source's
 	// webhooks. "": any subscribed address counts.
 	WebhookURL string
@@ -40,12 +45,20 @@ type Options struct {
 	Streams *stream.Streams
 	Store   storage.Store
 	Sources []Source
+	// Webhooks are the receivers of changes.
+	Webhooks []Webhook
 	// LeaseTTL is the lifetime of a lease, as in Streams. Defaults to 5 s.
 	LeaseTTL time.Duration
 	// DedupeTTL is how long Redis remembers an event's id. Defaults to 1 h.
 	DedupeTTL time.Duration
 	// RetainEvents is how long the log keeps events. Zero: for ever.
 	RetainEvents time.Duration
+	// WithoutFeed: nothing is added to the change feed.
+	WithoutFeed bool
+	// FeedKeep is how long the change feed is kept. Defaults to 72 h.
+	FeedKeep time.Duration
+	// TraceURL is where the traces of commands are shown. "": nowhere.
+	TraceURL telemetry.TraceURL
 	// Parallel is how many partitions of one source this process works on at
 	// once. Defaults to 4.
 	Parallel int
@@ -79,6 +92,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.DedupeTTL <= 0 {
 		o.DedupeTTL = time.Hour
 	}
+	if o.FeedKeep <= 0 {
+		o.FeedKeep = 72 * time.Hour
+	}
 	if o.Parallel <= 0 {
 		o.Parallel = 4
 	}
@@ -97,16 +113,23 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
+// sayEvery is how often what many tasks say at once is logged.
+const sayEvery = 10 * time.Second
+
 // Reconciler is one replica.
 type Reconciler struct {
 	Options
 	sources []*source
 	// base is a finder without a source, for work that concerns all of them.
 	base *finder
+	// erased knows what operators have erased.
+	erased *erased.Watch
 	// pace is the pace of all finders.
 	pace pace
 	// runners run tasks that end, by kind.
 	runners map[string]runner
+	// sparing logs what one failure makes many tasks say.
+	sparing *slog.Logger
 }
 
 // source is a Source with its current rate, which a reload may change.
@@ -125,7 +148,7 @@ func New(o Options) (*Reconciler, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Reconciler{Options: o, pace: usualPace()}
+	r := &Reconciler{Options: o, pace: usualPace(), sparing: telemetry.Sparing(o.Logger, sayEvery, time.Now), erased: erased.NewWatch(o.Store)}
 	for _, s := range o.Sources {
 		if r.source(s.Name) != nil {
 			return nil, fmt.Errorf("reconciler: source %q is configured twice", s.Name)
@@ -134,11 +157,16 @@ func New(o Options) (*Reconciler, error) {
 		src.rate.Store(&s.Rate)
 		r.sources = append(r.sources, src)
 	}
+	for _, to := range o.Webhooks {
+		if r.source(to.Source) == nil || to.Client == nil {
+			return nil, fmt.Errorf("reconciler: the webhook %q needs a configured source and a client", to.Name)
+		}
+	}
 	r.base = r.finder(&source{}, nil)
 	r.runners = map[string]runner{
 		kindGaps: r.search, kindSweep: r.compare, kindBackfill: r.compare, kindVerify: r.compare,
 		kindPartition: r.comparePart, kindRedrive: r.redrive, kindDiscard: r.discard, kindDiscardSource: r.discardSource,
-		kindReread: r.reread,
+		kindReread: r.reread, kindErase: r.erase, kindRestore: r.restore,
 	}
 	return r, nil
 }
@@ -165,8 +193,8 @@ func (r *Reconciler) source(name string) *source {
 func (r *Reconciler) finder(s *source, loop *telemetry.Loop) *finder {
 	f := &finder{
 		name: s.Name, def: s.Definition, api: s.Client, store: r.Store, streams: r.Streams,
-		rate: func() stream.Rate { return *s.rate.Load() }, settings: s.Settings, retain: r.RetainEvents, owner: r.ID,
-		now: r.Now, log: r.Logger, metrics: r.Metrics, pace: r.pace, loop: loop, alert: r.Alert,
+		rate: func() stream.Rate { return *s.rate.Load() }, settings: s.Settings, writes: s.Writes, retain: r.RetainEvents, owner: r.ID,
+		now: r.Now, log: r.Logger, sparing: r.sparing, metrics: r.Metrics, pace: r.pace, loop: loop, alert: r.Alert, erased: r.erased,
 	}
 	s.once.Do(func() { s.condition, s.scopes = f.newCondition(), f.newScopes() })
 	f.condition, f.scopes = s.condition, s.scopes
@@ -206,7 +234,10 @@ func (r *Reconciler) Run(ctx context.Context) {
 		start("sweeps "+s.Name, r.taskQueue(s.Name, r.Parallel, kindSweep, kindBackfill, kindVerify, kindGaps))
 		start("partitions "+s.Name, r.taskQueue(s.Name, r.Parallel, kindPartition))
 	}
-	start("jobs", r.taskQueue("", r.Parallel, kindRedrive, kindDiscard, kindDiscardSource, kindReread))
+	for _, to := range r.Webhooks {
+		start("deliver "+to.Name, r.startDelivery(to))
+	}
+	start("jobs", r.taskQueue("", r.Parallel, kindRedrive, kindDiscard, kindDiscardSource, kindReread, kindErase, kindRestore))
 	start("schedule", r.schedule)
 	start("queue", r.queue)
 	all.Wait()
@@ -217,6 +248,12 @@ func (r *Reconciler) standing(s *source) map[string]runner {
 	all := map[string]runner{kindRecover: r.recover, kindJudge: r.judge, kindSubscription: r.checkSubscriptions, kindStaleness: r.staleness}
 	if s.Definition.EventList().Kept {
 		all[kindGaps] = r.search
+	}
+	if s.Outbox {
+		all[kindOutbox] = r.outbox
+	}
+	if !r.WithoutFeed {
+		all[kindFeed] = r.sequence
 	}
 	return all
 }

@@ -141,7 +141,7 @@ func TestNothingIsAppendedTwice(t *testing.T) {
 			require.NoError(t, r.round(ctx, c.clock.now().Add(time.Second), false))
 		}
 		require.EqualValues(t, 5, r.lost, "once, and then its new entry stands for it")
-		require.EqualValues(t, 5, m.metric("tarn_recovered_total"))
+		require.EqualValues(t, 5, m.metric("tarn_signals_recovered_total"))
 	})
 	require.EqualValues(t, 6, waiting())
 }

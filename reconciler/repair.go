@@ -24,6 +24,10 @@ type remedies struct {
 // which must be on record by then. If the process dies between the two, the next
 // sweep finds the difference again, under the same id.
 func (s *survey) remedy(ctx context.Context, r remedies) error {
+	r, err := s.withoutErased(ctx, r)
+	if err != nil {
+		return err
+	}
 	filled := func(d difference) bool { return d.typ != storage.SharedID && s.fills(d.ref) }
 	for _, d := range r.found {
 		if filled(d) {
@@ -39,7 +43,6 @@ func (s *survey) remedy(ctx context.Context, r remedies) error {
 		}
 		return nil
 	}
-	var err error
 	if r.found, err = s.withLost(ctx, r.found); err != nil {
 		return err
 	}

@@ -186,6 +186,7 @@ history: {status`, 1)))
 	require.Equal(t, subscriptionAgain, nextCheck(task), "a gap is soon seen to be closed")
 	require.Len(t, m.alerts, 1)
 	require.Contains(t, m.alerts[0].Reason, "1 event types that are mirrored: order.sold")
+	require.InDelta(t, 1, m.metric("tarn_subscription_missing_types"), 0)
 
 	shop.interfere(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.URL.Path == "/webhooks" {
@@ -218,6 +219,7 @@ history: {status`, 1)))
 	task = check()
 	require.Empty(t, task.Error)
 	require.Equal(t, subscriptionEvery, nextCheck(task))
+	require.Zero(t, m.metric("tarn_subscription_missing_types"))
 	page, err := c.store.Discrepancies(c.ctx, storage.DiscrepancyFilter{Type: storage.SubscriptionGap})
 	require.NoError(t, err)
 	require.Len(t, page.Items, 2)
@@ -241,6 +243,7 @@ func TestStalenessIsExported(t *testing.T) {
 	measure := func() { require.NoError(t, m.measure(c.ctx, m.finder(m.source("shop"), nil))) }
 	measure()
 	require.InDelta(t, 3600, m.metric("tarn_staleness_seconds"), 30)
+	require.InDelta(t, 24*3600, m.metric("tarn_verify_every_seconds"), 0)
 	m.Metrics.Staleness.WithLabelValues("shop", "moon").Set(1e9)
 	measure()
 	require.InDelta(t, 3600, m.metric("tarn_staleness_seconds"), 30, "a kind that is gone is gone")

@@ -249,6 +249,31 @@ type noting struct {
 	verified []storage.Verified
 	batches  int
 	looked   int // how often the log was asked
+	// erased and unerased, if set, are called after each marker that was written or removed.
+	erased, unerased func(n int)
+	markers          []event.Key // written, in order
+	removed          int
+}
+
+func (n *noting) Erase(ctx context.Context, ref event.Ref, m storage.Marker) (*storage.Document, error) {
+	doc, err := n.Store.Erase(ctx, ref, m)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.markers = append(n.markers, ref.Key)
+	if n.erased != nil {
+		n.erased(len(n.markers))
+	}
+	return doc, err
+}
+
+func (n *noting) Unerase(ctx context.Context, k, with event.Key) (bool, error) {
+	done, err := n.Store.Unerase(ctx, k, with)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.removed++; n.unerased != nil {
+		n.unerased(n.removed)
+	}
+	return done, err
 }
 
 func (n *noting) Events(ctx context.Context, f storage.EventFilter) (storage.Page[*storage.EventRow], error) {
@@ -294,7 +319,7 @@ func newScene(t *testing.T) *scene {
 
 func newSceneAt(t *testing.T, def *provider.Definition, source, address string, s *shop) *scene {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute) // a slow machine runs eight of them
 	t.Cleanup(cancel)
 	c := &scene{t: t, ctx: ctx, shop: s, redis: redistest.Start(t), def: def, clock: &clock{}}
 	quiet := slog.New(slog.DiscardHandler)
@@ -317,8 +342,9 @@ func newSceneAt(t *testing.T, def *provider.Definition, source, address string, 
 			Gaps:  config.Gaps{Every: time.Minute, Overlap: 10 * time.Minute},
 			Grace: 2 * time.Minute, Window: 168 * time.Hour, Kinds: map[string]config.ReconcileKind{},
 		},
-		now: c.clock.now, log: quiet, metrics: telemetry.NewMetrics(prometheus.NewRegistry()),
-		pace: pace{poll: 5 * time.Millisecond, backoff: 2 * time.Millisecond, patience: 30 * time.Millisecond, stalled: 2 * time.Minute},
+		now: c.clock.now, log: quiet, sparing: quiet, metrics: telemetry.NewMetrics(prometheus.NewRegistry()),
+		pace: pace{poll: 5 * time.Millisecond, backoff: 2 * time.Millisecond, patience: 30 * time.Millisecond, stalled: 2 * time.Minute,
+			round: 5 * time.Millisecond, look: time.Minute},
 	}
 	c.finder.condition = c.finder.newCondition()
 	return c
@@ -334,7 +360,7 @@ func (c *scene) lose(kind, id string) {
 // rows it changed.
 func (c *scene) exec(statement string, args ...any) int64 {
 	c.t.Helper()
-	db, err := sql.Open("sqlite", c.file)
+	db, err := sql.Open("sqlite", c.file+"?_pragma=busy_timeout(20000)")
 	require.NoError(c.t, err)
 	done, err := db.ExecContext(c.ctx, statement, args...)
 	require.NoError(c.t, err)
@@ -350,7 +376,11 @@ func (c *scene) key(kind, id string) event.Key {
 
 // entries reads what waits in the streams, oldest first per shard, and takes
 // it out.
-func (c *scene) entries() []event.Entry {
+func (c *scene) entries() []event.Entry { return c.entriesAfter(func(event.Entry) {}) }
+
+// entriesAfter is entries, and does something with each entry before it leaves its stream, as
+// workers do.
+func (c *scene) entriesAfter(do func(event.Entry)) []event.Entry {
 	c.t.Helper()
 	var all []event.Entry
 	for shard := range testShards {
@@ -368,6 +398,7 @@ func (c *scene) entries() []event.Entry {
 				all = append(all, batch...)
 				var ids, events []string
 				for _, e := range batch {
+					do(e)
 					ids = append(ids, e.ID)
 					if e.Signal.Body != nil {
 						events = append(events, e.Signal.CauseID)

@@ -36,6 +36,7 @@ type subscriptionState struct {
 func (r *Reconciler) checkSubscriptions(ctx context.Context, w *work) error {
 	s := r.source(w.task.Source)
 	f := r.finder(s, w.loop)
+	defer r.Metrics.SubscriptionMissing.DeleteLabelValues(s.Name) // an old figure must not remain beside that of the next holder
 	for ctx.Err() == nil {
 		if err := r.checkSubscription(ctx, f, s, w); err != nil {
 			return err
@@ -75,6 +76,7 @@ func (r *Reconciler) checkSubscription(ctx context.Context, f *finder, s *source
 	}
 	w.task.Error = ""
 	missing := missingTypes(wanted, hooks, s.WebhookURL)
+	f.metrics.SubscriptionMissing.WithLabelValues(s.Name).Set(float64(len(missing)))
 	w.task.State = encodeState(subscriptionState{Checked: f.now().UTC(), Missing: len(missing)})
 	if err := r.recordSubscription(ctx, f, missing, disabledTo(hooks, s.WebhookURL)); err != nil {
 		return err

@@ -80,6 +80,9 @@ type survey struct {
 	// dispute receives entities of which a list shows another state than their own
 	// GET, while the mirror agrees with the GET. May be nil.
 	dispute func(disputed)
+	// unfetched are the keys of entities that the walk came across and of which the mirror
+	// has a document, but no state. Nil: they are not noted.
+	unfetched map[string]bool
 	// unswept are kinds of which no sweep has finished, besides fill.
 	unswept []string
 }
@@ -267,6 +270,9 @@ func (s *survey) under(ctx context.Context, k *provider.Kind, ids []string) erro
 func (s *survey) below(ctx context.Context, k *provider.Kind, id string, above map[string]string, child *int, at *place) error {
 	kinds := s.def.Under(k)
 	parents := parentsUnder(k, id, above)
+	if below, err := s.isBelowErased(ctx, k, id, parents); err != nil || below {
+		return err
+	}
 	if *child == 0 && at.Cursor == "" {
 		if err := s.single(ctx, k, kinds, id, parents); err != nil {
 			return err
@@ -314,8 +320,14 @@ func (s *survey) page(ctx context.Context, k *provider.Kind, page *provider.List
 	seen := make(map[event.Key]bool, len(page.Items))
 	var items []observation
 	partial := k.PartialElements && (s.mode == modeSweep || s.mode == modeBackfill)
+	set, err := s.erasures(ctx)
+	if err != nil {
+		return err
+	}
 	for _, item := range page.Items {
-		if !seen[item.Ref.Key] { // some lists show one twice
+		if set.Marker(s.def, item.Ref) != nil {
+			s.counts["erased"]++
+		} else if !seen[item.Ref.Key] { // some lists show one twice
 			seen[item.Ref.Key] = true
 			items = append(items, observation{ref: item.Ref, state: item.Snapshot, at: page.SentAt, listed: true, partial: partial, cut: item.Cut})
 		}
@@ -329,6 +341,7 @@ func (s *survey) page(ctx context.Context, k *provider.Kind, page *provider.List
 	var r remedies
 	for _, item := range items {
 		doc := docs[item.ref.Key]
+		s.met(doc)
 		verdict, typ := compare(s.def, doc, item)
 		if item.cut && verdict == agrees {
 			verdict, typ = differs, storage.Stale // as far as a list can show
@@ -356,6 +369,18 @@ func (s *survey) page(ctx context.Context, k *provider.Kind, page *provider.List
 		return err
 	}
 	return s.flushIfMany(ctx)
+}
+
+// mostMet is how many of the entities that a partition came across and that were not
+// fetched before it notes.
+const mostMet = 1000
+
+// met notes that the walk came across an entity of which the mirror has a document, but no
+// state.
+func (s *survey) met(doc *storage.Document) {
+	if doc != nil && !doc.Known() && s.unfetched != nil && len(s.unfetched) < mostMet {
+		s.unfetched[doc.Key.String()] = true
+	}
 }
 
 // documents reads the mirror's documents, by key.
@@ -417,8 +442,8 @@ func (f *finder) persist(ctx context.Context, what string, do func() error) erro
 // retry returns the policy for calls of a server that may be away.
 func (f *finder) retry(server string, away func(error) bool) loops.Retry {
 	return loops.Retry{
-		Server: server, Away: away, Pause: f.pace.backoff, Logger: f.log,
-		Count: func(what string) { f.metrics.Unavailable.WithLabelValues(what).Inc() },
+		Server: server, Away: away, Pause: f.pace.backoff, Logger: f.sparing,
+		Count: f.metrics.CountHeld, Hold: f.metrics.Hold,
 	}
 }
 

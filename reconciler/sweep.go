@@ -20,7 +20,7 @@ const (
 	// phaseChecks: partitions check by id what no list showed.
 	phaseChecks phase = "checks"
 	// phaseFill: workers fetch what a backfill has asked for.
-	phaseFill phase = "fill"
+	phaseFill phase = storage.PhaseFill
 )
 
 // sweepState is how far a sweep has come.
@@ -46,6 +46,9 @@ type sweepState struct {
 	BacklogSince time.Time `json:"backlog_since,omitzero"`
 	// Stalled says why the sweep stopped waiting for workers. "": it did not.
 	Stalled string `json:"stalled,omitempty"`
+	// Before are the keys of entities that workers had been asked for before the sweep
+	// began and had not fetched, by an event or a sync by hand perhaps; at most mostLooked.
+	Before []string `json:"before,omitempty"`
 	// UnfetchedSince is since when the sweep waits for the entities of NotFetched.
 	UnfetchedSince time.Time `json:"unfetched_since,omitzero"`
 	// Unfetched are the keys of the entities that were not fetched in the end, by
@@ -111,6 +114,9 @@ func (s *sweep) step(ctx context.Context) (done bool, err error) {
 	if s.state.Phase == "" {
 		s.state.Begun = s.now().UTC()
 		if err := s.decideFill(ctx); err != nil {
+			return false, err
+		}
+		if err := s.noteBefore(ctx); err != nil {
 			return false, err
 		}
 		// Saved before any partition is made: after a crash the same ones must be made.

@@ -25,10 +25,14 @@ const (
 	kindDiscard       = storage.KindDiscard
 	kindDiscardSource = storage.KindDiscardSource
 	kindReread        = storage.KindReread
+	kindErase         = storage.KindErase
+	kindRestore       = storage.KindRestore
 	kindRecover       = storage.KindRecover
 	kindJudge         = "judge"
 	kindSubscription  = "subscription"
 	kindStaleness     = "staleness"
+	kindOutbox        = "outbox"
+	kindFeed          = stream.FeedTask
 )
 
 // The error of its runner decides what becomes of a task. The package comment has
@@ -114,7 +118,7 @@ func (r *Reconciler) hold(ctx context.Context, lease *stream.TaskLease) (held co
 			}
 			if errors.Is(err, stream.ErrFenced) || !lease.Valid() {
 				r.Metrics.LeasesLost.Inc()
-				r.Logger.Info("lost the lease of a task; another replica continues it", "task", lease.Name(), "error", err)
+				r.sparing.Info("lost the lease of a task; another replica continues it", "task", lease.Name(), "error", err)
 				lose(errLostLease)
 				return
 			}
@@ -127,7 +131,7 @@ func (r *Reconciler) hold(ctx context.Context, lease *stream.TaskLease) (held co
 		last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		if err := lease.Release(last); err != nil {
-			r.Logger.Warn("could not release the lease of a task; it expires by itself", "task", lease.Name(), "error", err)
+			r.sparing.Info("could not release the lease of a task; it expires by itself", "task", lease.Name(), "error", err)
 		}
 	}
 }

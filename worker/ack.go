@@ -6,6 +6,7 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fault"
+	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
@@ -26,6 +27,7 @@ type streamName struct {
 type ackGroup struct {
 	ids    []string
 	events []string
+	hints  []stream.Hint
 	after  []func()
 }
 
@@ -33,9 +35,10 @@ func newAcker(s *shard) *acker {
 	return &acker{s: s, groups: map[streamName]*ackGroup{}, added: make(chan struct{}, 1)}
 }
 
-// add queues entries whose outcome the store holds. after, if not nil, is
-// called once they are acked, or will never be by us.
-func (a *acker) add(source string, entries []event.Entry, after func()) {
+// add queues entries whose outcome the store holds. hints are what the change feed may
+// lack of their entities. after, if not nil, is called once they are acked, or will
+// never be by us.
+func (a *acker) add(source string, entries []event.Entry, hints []stream.Hint, after func()) {
 	if len(entries) == 0 {
 		if after != nil {
 			after()
@@ -55,9 +58,10 @@ func (a *acker) add(source string, entries []event.Entry, after func()) {
 			g.events = append(g.events, e.Signal.CauseID)
 		}
 	}
+	last := a.groups[streamName{source, entries[len(entries)-1].Tier}]
+	last.hints = append(last.hints, hints...)
 	if after != nil {
-		g := a.groups[streamName{source, entries[len(entries)-1].Tier}]
-		g.after = append(g.after, after)
+		last.after = append(last.after, after)
 	}
 	a.mu.Unlock()
 	select {
@@ -92,12 +96,15 @@ func (a *acker) run() {
 func (a *acker) flush(loop *telemetry.Loop, n streamName, g *ackGroup) {
 	fault.Point("before-ack")
 	err := a.s.insist(a.s.ctx, loop, "ack entries", func() error {
-		return a.s.lease.Ack(a.s.ctx, n.source, n.tier, g.ids, g.events)
+		return a.s.lease.Ack(a.s.ctx, n.source, n.tier, g.ids, g.events, g.hints...)
 	})
 	if err != nil {
 		return
 	}
 	fault.Point("after-ack")
+	if len(g.hints) > 0 {
+		a.s.w.bells.ring(n.source, a.s.number)
+	}
 	a.s.release(n.source, n.tier, g.ids)
 	a.s.w.sources[n.source].turnover.settle(len(g.ids))
 	for _, f := range g.after {

@@ -28,6 +28,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 	"github.com/tarn-sync/tarn/shared/telemetry"
+	"github.com/tarn-sync/tarn/shared/telemetry/telemetrytest"
 	"github.com/tarn-sync/tarn/worker"
 )
 
@@ -150,8 +151,9 @@ func (b *bundle) start(id string) (stop func()) {
 	b.t.Helper()
 	o := b.options
 	o.ID = id
-	b.registry = prometheus.NewRegistry()
-	o.Metrics = telemetry.NewMetrics(b.registry)
+	registry := prometheus.NewRegistry()
+	b.registry, o.Metrics = registry, telemetry.NewMetrics(registry)
+	b.t.Cleanup(func() { telemetrytest.Check(b.t, registry, telemetry.Worker) })
 	o.Health = telemetry.NewHealth(func() time.Time { return time.Now().Add(time.Duration(b.ahead.Load())) })
 	b.health = o.Health
 	w, err := worker.New(o)

@@ -31,10 +31,15 @@
 //	    ready.go      lanes that wait for their turn
 //	  run.go        does what was decided: one run for each sync
 //	    sync.go       lock ─ claim ─ fetch ─ write ─ park or bury
+//	    perform.go    commands: what is to be changed at the provider, before the claim
+//	      send.go       begin ─ send ─ record, or find out what became of it
+//	      fuse.go       whether commands wait for an operator, after a restore
+//	    remind.go     commands that are due are hinted
 //	    parked.go     what waits in Redis for parked entities
 //	    unreadable.go entries that cannot be decoded
 //	    settle.go     outcomes to the log, many at a time
 //	    ack.go        entries out of Redis, many at a time
+//	    feed.go       what the change feed may lack of them
 //	believe.go    404s: are known entities gone, or is the address wrong?
 //	witness.go    is this the account that the mirror is of?
 //	budget.go     how fast the fleet may ask a source
@@ -47,6 +52,7 @@
 //	              kinds that our key may not read
 //	refusedscope.go
 //	              connected accounts that took back their permission
+//	erased.go     entities whose data an operator has erased
 //
 // What many of them use:
 //
@@ -142,6 +148,32 @@
 // repaired once a later fetch was written or found unchanged (a tombstone is a write
 // too). It has failed when the signal was given up, or when the answer lacked history
 // and was not written.
+//
+// # Commands
+//
+// A command is a change at the provider, a row of the store; see package outbound. A
+// signal of cause "command" is only a hint that a lane has some. A sync whose batch has
+// one performs them after the lock and before the claim; any other sync asks for none, so
+// that it costs no call more than it did without commands. Those that were answered before
+// the claim are done once the state is written.
+//
+// What becomes of a command does not touch its entity. It waits by its own due time, and
+// the lane goes on with what its events ask for. A hint for a parked entity makes that due
+// at once, uncharged, and leaves Redis.
+//
+// The right to send is asked for twice. The move of the row to sending, a compare-and-set,
+// lets one worker through. Then a script that is fenced by the shard's lease answers
+// whether it is still this one. The request goes out within two seconds of that, by the
+// monotonic clock, or is given back. An attempt that this worker surely has not sent is
+// remembered in unsent, so that a call of the store whose answer was lost leaves no doubt.
+//
+// The answer is recorded also if the shard was lost meanwhile. If another has found out
+// what became of the command by then, the row has changed and the record is dropped.
+//
+// A create is performed in the lane of its ref. When the id is known, it and all that
+// waits behind it are forwarded to the entity's lane, one after the other, in their order.
+// A fetched state with a ref that the mirror's state did not have binds it too, whatever
+// has become of the answer to the create.
 //
 // # Panics
 //

@@ -183,7 +183,7 @@ func (s eventLog) readNamesakes(k event.Key, known map[event.Key]map[string]stri
 		ambiguous[k] = true
 		return nil
 	}
-	docs = slices.DeleteFunc(docs, func(d *storage.Document) bool { return d.Raw == nil })
+	docs = slices.DeleteFunc(docs, func(d *storage.Document) bool { return d.Raw == nil && d.Erased == nil })
 	switch len(docs) {
 	case 0:
 	case 1:
@@ -223,7 +223,7 @@ func (s eventLog) readParents(keys []event.Key, known map[event.Key]map[string]s
 		switch {
 		case slices.Contains(doc.Damaged, "parents"):
 			delete(known, doc.Key)
-		case doc.Raw != nil: // else it was never found under its parents
+		case doc.Raw != nil, doc.Erased != nil: // else it was never found under its parents
 			known[doc.Key] = doc.Parents
 		}
 	}

@@ -52,6 +52,9 @@ func newIntake(s *shard) *intake {
 func (r *intake) run() {
 	defer r.loop.Done()
 	defer r.wait.close()
+	for _, name := range r.w.names {
+		r.w.bells.ring(name, r.number) // the last owner may have died before it did
+	}
 	for r.ctx.Err() == nil && !r.isClosing() {
 		r.loop.Turn()
 		r.wait.look()
@@ -117,7 +120,7 @@ func (r *intake) read(src *source, tier event.Tier) int {
 	}
 	r.uncertain[name], r.open[name] = true, true
 	r.loop.Waiting("redis")
-	r.log.Warn("reading failed; trying again", "source", src.Name, "tier", tier, "error", err)
+	r.common.Warn("reading failed; trying again", "source", src.Name, "tier", tier, "error", err)
 	loops.Sleep(r.ctx, redisPause)
 	return -1
 }
@@ -140,7 +143,7 @@ func (r *intake) readLocked(src *source, name streamName, room *int) (n int, err
 			return r.admit(src, page)
 		})
 		if lost > 0 {
-			r.log.Error("pending entries were gone from their stream: redis lost data; recover appends them again", "source", src.Name, "entries", lost)
+			r.common.Error("pending entries were gone from their stream: redis lost data; recover appends them again", "source", src.Name, "entries", lost)
 		}
 		if err != nil {
 			return 0, err
@@ -201,6 +204,7 @@ func (s eventLog) logEvents(src *source, batch []event.Entry) ([]event.Entry, er
 	if err := s.complete(src, batch); err != nil {
 		return nil, err
 	}
+	s.emptyErased(src, batch)
 	arrivals := make([]storage.Arrival, 0, len(batch))
 	for _, e := range batch {
 		if e.Signal.Body != nil {
@@ -255,7 +259,11 @@ func (s eventLog) logEvents(src *source, batch []event.Entry) ([]event.Entry, er
 	}
 	s.tally(src, fresh)
 	fault.Point("after-fan-out")
-	s.acks.add(src.Name, settled, nil)
+	hints, err := debtsOf(s.shard, s.loop, settled)
+	if err != nil {
+		return nil, err
+	}
+	s.acks.add(src.Name, settled, hints, nil)
 	return open, nil
 }
 
@@ -276,5 +284,9 @@ func (r *intake) route(src *source, batch []event.Entry) error {
 		}
 	}
 	r.step(entity.Route{Entries: free})
+	parked, err := r.call(src, parked)
+	if err != nil {
+		return err
+	}
 	return r.parkBehind(src, parked)
 }

@@ -27,12 +27,14 @@ const longestSetback = 10 * time.Second
 
 // keep runs a loop until it returns by itself, again after each panic.
 func (w *Worker) keep(ctx context.Context, name string, loop, drop func()) {
+	w.Metrics.Restarts.WithLabelValues(name) // 0 from the start: a series that begins at 1 has not grown
 	w.supervisor(drop).Keep(ctx, name, func(context.Context) error { loop(); return nil })
 }
 
 // keep runs one of the shard's loops. After a panic only Redis knows what the loop
 // had in flight, so the whole shard is started over.
 func (s *shard) keep(name string, loop func()) {
+	s.w.Metrics.Restarts.WithLabelValues(name)
 	_ = s.w.supervisor(s.startOver).Once(s.ctx, name, func(context.Context) error { loop(); return nil })
 }
 

@@ -111,7 +111,7 @@ func TestAnIDWithoutParentsMeansTheOneThatIsKnown(t *testing.T) {
 		require.Equal(t, c.entities, got, c.widget)
 		require.Equal(t, c.entities == nil, row.Unnamed, c.widget)
 		require.Equal(t, c.requests, p.requests(), c.widget)
-		require.True(t, eventually(func() bool { return c.ambiguous == b.metric("tarn_flagged_total", "acme", "ambiguous") }), c.widget)
+		require.True(t, eventually(func() bool { return c.ambiguous == b.metric("tarn_events_flagged_total", "acme", "ambiguous") }), c.widget)
 	}
 	b.empty()
 }

@@ -64,7 +64,7 @@ func (m *machine) see(e entity.Effect) {
 	case entity.Settle:
 		m.settle(m.runs[e.Sync], e)
 	case entity.Ack:
-		m.s.acks.add(e.Source, e.Batch, func() { m.step(entity.Acked{Sync: e.Sync}) })
+		m.s.acks.add(e.Source, e.Batch, hintsOf(m.s.w, e.Batch[0].Signal.Ref.Key, e.Owed), func() { m.step(entity.Acked{Sync: e.Sync}) })
 	case entity.Rest:
 		time.AfterFunc(e.After, func() { m.step(entity.Woke{Lane: e.Lane}) })
 	case entity.Lag:

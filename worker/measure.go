@@ -4,7 +4,8 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/loops"
-	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/measure"
+	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
 const (
@@ -31,18 +32,23 @@ func (s meter) run() {
 	defer reported.clear(s.w.Metrics)
 	undefined := waitingKinds{}
 	defer s.forgetUndefined()
+	commands := openCommands{}
+	defer commands.clear(s.w.Metrics)
 	var letters, measured time.Time
 	quiet, woken := false, int64(0)
 	for {
 		loop.Turn()
+		measure.Full(s.w.Metrics, s.w.Streams, s.w.Store)
 		if now := s.w.woken.Load(); !quiet || now != woken || time.Since(measured) >= quietEvery {
 			measured, woken = time.Now(), now
 			quiet = s.measureRedis(quiet)
+			s.measureFeed()
 		}
 		s.measureUnconfigured(reported)
 		if time.Since(letters) >= lettersEvery {
 			letters = time.Now()
 			s.measureLetters()
+			s.measureCommands(commands)
 			if !quiet || len(undefined) > 0 {
 				s.measureUndefined(undefined)
 			}
@@ -68,8 +74,7 @@ func (s meter) measureRedis(was bool) (quiet bool) {
 		return false // the next round tries again
 	}
 	quiet = true
-	for name, t := range stream.Totals(shards, s.w.names) {
-		s.w.Metrics.SetQueue(name, t.Live, t.Background-t.Scheduled, t.Parked, t.Oldest)
+	for _, t := range measure.Queue(s.w.Metrics, shards, s.w.names) {
 		quiet = quiet && t.Live+t.Background+t.Parked == 0
 	}
 	return quiet
@@ -87,8 +92,66 @@ func (s meter) measureLetters() {
 }
 
 func (s meter) unmeasure() {
-	s.w.Metrics.ForgetQueue(s.w.names)
+	s.w.Metrics.ForgetFleet(s.w.names)
 	for _, name := range s.w.names {
 		s.w.Metrics.DeadOpen.DeleteLabelValues(name)
+		s.w.Metrics.FeedDebt.DeleteLabelValues(name)
+	}
+}
+
+// measureFeed exports how long changes have waited for the change feed, also while no
+// reconciler is there to take them.
+func (s meter) measureFeed() {
+	if s.w.WithoutFeed {
+		return
+	}
+	for _, name := range s.w.names {
+		if oldest, err := s.w.Streams.OldestHint(s.ctx, name); err == nil {
+			s.w.Metrics.FeedDebt.WithLabelValues(name).Set(oldest.Seconds())
+		}
+	}
+}
+
+// openCommands are the labels of the counts of commands that were exported.
+type openCommands map[[4]string]bool
+
+// measureCommands exports how many commands are not over, and for how long the oldest
+// waits for an operator.
+func (s meter) measureCommands(exported openCommands) {
+	if !s.w.writes() {
+		return
+	}
+	counts, err := s.w.Store.Commands().Counts(s.ctx)
+	if err != nil {
+		return
+	}
+	m, now := s.w.Metrics, openCommands{}
+	for _, c := range counts.Counts {
+		if s.w.sources[c.Source] == nil {
+			continue
+		}
+		labels := [4]string{c.Source, c.Kind, c.Op, string(c.State)}
+		now[labels], exported[labels] = true, true
+		m.CommandsOpen.WithLabelValues(labels[:]...).Set(float64(c.Count))
+	}
+	for labels := range exported {
+		if !now[labels] {
+			m.CommandsOpen.DeleteLabelValues(labels[:]...)
+			delete(exported, labels)
+		}
+	}
+	for _, name := range s.w.names {
+		age := 0.0
+		if since, asked := counts.AskedSince[name]; asked {
+			age = s.w.Now().Sub(since).Seconds()
+		}
+		m.CommandAskedSeconds.WithLabelValues(name).Set(max(0, age))
+	}
+}
+
+func (exported openCommands) clear(m *telemetry.Metrics) {
+	for labels := range exported {
+		m.CommandsOpen.DeleteLabelValues(labels[:]...)
+		m.CommandAskedSeconds.DeleteLabelValues(labels[0])
 	}
 }

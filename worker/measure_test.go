@@ -24,6 +24,6 @@ func TestBacklogLeavesOutWhatIsScheduled(t *testing.T) {
 		require.NoError(t, err)
 	}
 	b.start("w1")
-	require.True(t, eventually(func() bool { return b.metric("tarn_backlog", "acme", "background") > 0 }))
-	require.InDelta(t, 1, b.metric("tarn_backlog", "acme", "background"), 0)
+	require.True(t, eventually(func() bool { return b.metric("tarn_backlog_entries", "acme", "background") > 0 }))
+	require.InDelta(t, 1, b.metric("tarn_backlog_entries", "acme", "background"), 0)
 }

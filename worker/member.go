@@ -32,7 +32,7 @@ func (w *Worker) member(ctx, work context.Context) {
 		case err != nil:
 			loop.Waiting("redis")
 			if beat%20 == 0 {
-				w.Logger.Warn("no heartbeat: redis does not answer", "error", err)
+				w.sparing.Warn("no heartbeat: redis does not answer", "error", err)
 			}
 		default:
 			w.balance(ctx, work, live, &handing)
@@ -68,7 +68,7 @@ func (w *Worker) balance(ctx, work context.Context, live []string, handing *sync
 			continue // its holder is handing it over, or died and its lease runs out
 		case err != nil:
 			if ctx.Err() == nil {
-				w.Logger.Warn("could not take a shard", "shard", n, "error", err)
+				w.sparing.Warn("could not take a shard", "shard", n, "error", err)
 			}
 			return
 		}
@@ -87,7 +87,7 @@ func (w *Worker) confirm(ctx, work context.Context, lease *stream.Lease) bool {
 	if err == nil && w.mayTake(lease.Shard()) {
 		return true
 	}
-	release(work, w.Logger.With("shard", lease.Shard()), lease)
+	release(work, w.sparing.With("shard", lease.Shard()), lease)
 	return false
 }
 

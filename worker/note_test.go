@@ -41,7 +41,7 @@ func TestEventsWithNotes(t *testing.T) {
 	}
 	require.Equal(t, 1, s.count("/customers/c_1/orders/o_1"), "what is not followed asks for nothing")
 	for note, n := range map[event.Note]int{event.RequireUnmet: 2, event.UnknownType: 1, event.NamesNothing: 1} {
-		b.counted(n, "tarn_noted_total", "acme", note.String())
+		b.counted(n, "tarn_events_noted_total", "acme", note.String())
 	}
 	require.True(t, eventually(func() bool { return log.count("lack a value that the definition requires") == 1 }), "once per type")
 	require.True(t, eventually(func() bool { return log.count("unknown to the definition") == 1 }))

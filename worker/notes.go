@@ -24,7 +24,7 @@ func (s courier) run() {
 		loop.Turn()
 		next, err := s.carryNotes(after)
 		if err != nil && s.ctx.Err() == nil {
-			s.log.Warn("could not carry notes to the audit; trying again", "error", err)
+			s.common.Warn("could not carry notes to the audit; trying again", "error", err)
 		}
 		if after = next; after == "" && !loops.Tick(s.ctx, notesEvery) || s.ctx.Err() != nil {
 			return

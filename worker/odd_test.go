@@ -281,7 +281,7 @@ func TestWhatAnEventDoesNotTell(t *testing.T) {
 		b.raw(fmt.Sprintf(`{"id":%q,"type":"order.made","created_at":"2026-03-01T12:00:00Z","context":%s}`, id, context))
 		require.True(t, b.row(id, storage.Processed).Unnamed, context)
 	}
-	b.counted(5, "tarn_flagged_total", "unnamed")
+	b.counted(5, "tarn_events_flagged_total", "unnamed")
 	require.True(t, eventually(func() bool { return log.count("do not name the entity it is about") == 1 }), "once per type")
 	_, err := b.store.Entity(b.ctx, key("order", "o_9"))
 	require.ErrorIs(t, err, storage.ErrNotFound, "an entity that cannot be asked for leaves no trace")
@@ -291,7 +291,7 @@ func TestWhatAnEventDoesNotTell(t *testing.T) {
 	require.True(t, row.Undated)
 	require.False(t, row.OutOfOrder, "the order is not known")
 	require.Equal(t, "evt_1", b.document("order", "o_1").LastEvent.ID)
-	b.counted(1, "tarn_flagged_total", "undated")
+	b.counted(1, "tarn_events_flagged_total", "undated")
 	b.empty()
 }
 
@@ -324,7 +324,7 @@ func TestAnotherBodyIsFollowed(t *testing.T) {
 			notes := s.noted(storage.NoteDiffering)
 			require.Len(t, notes, 1)
 			require.Equal(t, second, notes[0].Reason, "and the other, in the audit")
-			b.counted(1, "tarn_flagged_total", "differing")
+			b.counted(1, "tarn_events_flagged_total", "differing")
 		})
 	}
 }

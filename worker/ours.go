@@ -14,7 +14,7 @@ func (s *shard) ours() bool {
 	}
 	if s.ctx.Err() == nil {
 		s.w.Metrics.LeasesLost.Inc()
-		s.log.Warn("lost the lease: its time has run out")
+		s.common.Info("lost the lease, whose time has run out")
 	}
 	s.cancel(stream.ErrFenced)
 	return false
@@ -28,7 +28,7 @@ func (s *shard) lost(err error) bool {
 	}
 	if s.ctx.Err() == nil {
 		s.w.Metrics.LeasesLost.Inc()
-		s.log.Info("lost the lease to another worker")
+		s.common.Info("lost the lease to another worker")
 	}
 	s.cancel(stream.ErrFenced)
 	return true

@@ -68,12 +68,15 @@ func TestStoreAwayForLong(t *testing.T) {
 	var answer *httptest.ResponseRecorder
 	require.True(t, eventually(func() bool {
 		answer = httptest.NewRecorder()
-		b.health.Healthz().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/healthz", nil))
+		b.health.Healthz().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/healthz?verbose", nil))
 		return answer.Code == http.StatusOK
 	}), "%s", answer.Body)
+	require.Positive(t, b.metric("tarn_work_held_total", "store"))
+	require.Positive(t, b.metric("tarn_held_calls", "store"))
 	b.store.breakWith(nil)
 
 	b.empty()
+	b.counted(0, "tarn_held_calls")
 	rows := b.rows()
 	require.Len(t, rows, len(ids))
 	for _, row := range rows {

@@ -67,11 +67,15 @@ func (s parkedList) unpark(ctx context.Context, e entity.Unpark) (left int, err 
 			events = append(events, entry.Signal.CauseID)
 		}
 	}
+	hints := hintsOf(s.w, e.Key, e.Owed)
 	err = s.insist(ctx, nil, "remove what is settled of a parked entity", func() (err error) {
 		fault.Point("before-unpark")
-		left, err = s.lease.Unpark(ctx, e.Key, idsOf(e.Batch), events, 0)
+		left, err = s.lease.Unpark(ctx, e.Key, idsOf(e.Batch), events, 0, hints...)
 		return err
 	})
+	if err == nil && len(hints) > 0 {
+		s.w.bells.ring(e.Key.Source, s.number)
+	}
 	return left, err
 }
 

@@ -26,7 +26,7 @@ func TestParkedEntitiesCostNoMemory(t *testing.T) {
 	b.parkMany(entities)
 	before := heap()
 	b.start("w1")
-	require.True(t, eventually(func() bool { return b.metric("tarn_parked", "acme") == entities }))
+	require.True(t, eventually(func() bool { return b.metric("tarn_parked_entities", "acme") == entities }))
 	waiting := heap()
 	require.Less(t, waiting, before+bound)
 

@@ -29,7 +29,7 @@ func (s *source) changed(was, state condition.State) {
 	gauge := 0.0
 	if state.Paused {
 		gauge = 1
-		s.w.Logger.Warn("source paused", "source", s.Name, "kind", string(state.Kind), "reason", state.Reason, "until", state.Until, "by", state.By)
+		s.w.Logger.Info("source paused", "source", s.Name, "kind", string(state.Kind), "reason", state.Reason, "until", state.Until, "by", state.By)
 		if state.Kind.SlowsThePace() {
 			s.pace.Refused(time.Now())
 		}

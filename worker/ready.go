@@ -48,7 +48,10 @@ type laneName struct {
 	id    entity.ID
 }
 
-var classes = [...]event.Class{event.Live, event.Redrive, event.Reconcile, event.Backfill}
+var classes = [...]event.Class{event.Command, event.Live, event.Redrive, event.Reconcile, event.Backfill}
+
+// rank is the place of a class among all.
+func rank(c event.Class) int { return int(c - event.Command) }
 
 func newReadyQueue() *readyQueue {
 	return &readyQueue{byLane: map[laneName]*readyLane{}, pushed: make(chan struct{}, 1)}
@@ -57,7 +60,7 @@ func newReadyQueue() *readyQueue {
 // push adds a lane to its class, by since when the oldest of what waits in it has
 // been in Redis. A lane that is there already gets a new place.
 func (q *readyQueue) push(l readyLane, since time.Time) {
-	if l.class < 0 || int(l.class) >= len(q.lanes) {
+	if l.class < event.Command || l.class > event.Backfill {
 		l.class = event.Backfill // from a newer version that knows more classes
 	}
 	l.since = time.Now()
@@ -87,9 +90,9 @@ func (q *readyQueue) removeLocked(name laneName) {
 
 func (q *readyQueue) heapOf(l *readyLane) *laneHeap {
 	if l.failed {
-		return &q.failed[l.class]
+		return &q.failed[rank(l.class)]
 	}
-	return &q.lanes[l.class]
+	return &q.lanes[rank(l.class)]
 }
 
 // kick wakes the source's dispatcher.
@@ -105,7 +108,7 @@ func (q *readyQueue) kick() {
 func (q *readyQueue) len(c event.Class, failed int) int {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.lanes[c]) + min(len(q.failed[c]), failed)
+	return len(q.lanes[rank(c)]) + min(len(q.failed[rank(c)]), failed)
 }
 
 // pop takes the lane of a class whose turn it is, or nil. failed: it may be one
@@ -113,14 +116,15 @@ func (q *readyQueue) len(c event.Class, failed int) int {
 func (q *readyQueue) pop(c event.Class, failed bool) *readyLane {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	from := &q.lanes[c]
-	if failed = failed && len(q.failed[c]) > 0; failed && (len(*from) == 0 || !q.last[c]) {
-		from = &q.failed[c]
+	n := rank(c)
+	from := &q.lanes[n]
+	if failed = failed && len(q.failed[n]) > 0; failed && (len(*from) == 0 || !q.last[n]) {
+		from = &q.failed[n]
 	}
 	if len(*from) == 0 {
 		return nil
 	}
-	q.last[c] = from == &q.failed[c]
+	q.last[n] = from == &q.failed[n]
 	l := heap.Pop(from).(*readyLane)
 	delete(q.byLane, laneName{l.shard, l.id})
 	return l

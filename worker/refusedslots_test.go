@@ -91,7 +91,7 @@ func TestARefusedSettlementIsFoundByHalving(t *testing.T) {
 	for i := range n {
 		b.send("widget.sold", "widget", fmt.Sprint("w", i))
 	}
-	require.True(t, eventually(func() bool { return b.metric("tarn_settled_total") == n }), "all but the first few wait for the first write")
+	require.True(t, eventually(func() bool { return b.metric("tarn_outcomes_settled_total") == n }), "all but the first few wait for the first write")
 	close(held)
 	require.True(t, eventually(func() bool { return len(b.told.of(alert.StoreRefuses)) == 1 }))
 	for i := range n {

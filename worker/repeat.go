@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/alert"
@@ -11,10 +12,10 @@ import (
 )
 
 // storeRetry repeats calls of the store while it is away.
-func storeRetry(o Options) loops.Retry {
+func storeRetry(o Options, log *slog.Logger) loops.Retry {
 	return loops.Retry{
-		Server: "store", Away: storage.IsAway, TimedOut: storage.IsTimeout, Logger: o.Logger,
-		Count: func(what string) { o.Metrics.Unavailable.WithLabelValues(what).Inc() },
+		Server: "store", Away: storage.IsAway, TimedOut: storage.IsTimeout, Logger: log,
+		Count: o.Metrics.CountHeld, Hold: o.Metrics.Hold,
 		Alert: func(source, reason string) {
 			o.Alerts.Raise(alert.Alert{Kind: alert.StoreSlow, Source: source, Reason: reason})
 		},
@@ -34,8 +35,8 @@ const redisPause = 200 * time.Millisecond
 // shard is not ours any more, or is the cause of the end of ctx.
 func (s *shard) insist(ctx context.Context, loop *telemetry.Loop, what string, do func() error) error {
 	redis := loops.Retry{
-		Server: "redis", Away: func(err error) bool { return !s.lost(err) }, Pause: redisPause, Logger: s.log,
-		Count: func(what string) { s.w.Metrics.Unavailable.WithLabelValues(what).Inc() },
+		Server: "redis", Away: func(err error) bool { return !s.lost(err) }, Pause: redisPause, Logger: s.common,
+		Count: s.w.Metrics.CountHeld, Hold: s.w.Metrics.Hold,
 	}
 	err := redis.Do(ctx, loops.Call{What: what, Health: loop}, do)
 	if err != nil && ctx.Err() != nil {

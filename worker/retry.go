@@ -52,13 +52,13 @@ func (r *intake) due() {
 		for _, a := range asked {
 			r.holdDue(a.Source, dueFailed)
 		}
-		warnDue(r, "could not look for parked entities that are due; trying again", asked[0].Source, err)
+		sayDue(r, "could not look for parked entities that are due; trying again", asked[0].Source, err)
 		return
 	}
 	for i, d := range found {
 		if d.Err != nil {
 			r.holdDue(d.Source, dueFailed)
-			warnDue(r, "could not look for parked entities that are due; trying again", d.Source, d.Err)
+			sayDue(r, "could not look for parked entities that are due; trying again", d.Source, d.Err)
 			continue
 		}
 		if len(d.Keys)+len(d.Unreadable) == asked[i].Most {
@@ -89,7 +89,7 @@ func (r *intake) beginRetries(src *source, d stream.Due) {
 	if len(d.Unreadable) > 0 {
 		if err := r.parked.discardEntities(r.loop, src, d.Unreadable); err != nil {
 			r.holdDue(src.Name, dueFailed)
-			warnDue(r, "could not remove parked entities whose names cannot be read; trying again", src.Name, err)
+			sayDue(r, "could not remove parked entities whose names cannot be read; trying again", src.Name, err)
 		}
 	}
 	for _, k := range d.Keys {
@@ -101,18 +101,18 @@ func (r *intake) beginRetries(src *source, d stream.Due) {
 			continue
 		}
 		r.holdDue(src.Name, dueFailed)
-		warnDue(r, "could not begin a retry; trying again", k.String(), err)
+		sayDue(r, "could not begin a retry; trying again", k.String(), err)
 		if class, _ := fate.Of(err); !stream.Replied(err) && class != fate.Permanent {
 			break // Redis is away; any other error concerns this entity alone
 		}
 	}
 }
 
-// warnDue logs what kept due entities from being tried, unless it is that the
+// sayDue logs what kept due entities from being tried, unless it is that the
 // shard is no longer ours.
-func warnDue(r *intake, what, of string, err error) {
+func sayDue(r *intake, what, of string, err error) {
 	if !r.lost(err) && r.ctx.Err() == nil {
-		r.log.Warn(what, "of", of, "error", err)
+		r.common.Info(what, "of", of, "error", err)
 	}
 }
 

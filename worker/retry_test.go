@@ -149,6 +149,7 @@ func TestALostAnswerIsOneAttempt(t *testing.T) {
 	row := b.row(b.send("widget.made", "widget", "w1"), storage.Processed)
 	require.Equal(t, 2, b.store.count("fail"))
 	require.Equal(t, 1, row.Attempts)
+	b.counted(1, "tarn_retries_total", "acme", "transient")
 }
 
 // An entity that was there in between is asked for again before it is taken

@@ -45,9 +45,3 @@ func (m readRoom) take(ctx context.Context, n int) (int, error) {
 
 // giveBack returns room.
 func (m readRoom) giveBack(n int) { m.room.Release(int64(n)) }
-
-// GCPercent is the setting of the garbage collector for a process that is a worker
-// alone. What a worker far behind holds is some tens of megabytes: the usual 100 costs 7 MB
-// more and saves no CPU, 50 saves 6 MB and costs a quarter more CPU. GOGC and GOMEMLIMIT in
-// the environment go before it.
-const GCPercent = 75

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/worker/entity"
 )
 
@@ -21,7 +22,11 @@ type run struct {
 
 	unlock func()
 	asked  time.Time // when the provider was first asked, by a clock that is never set
-	trace  syncTrace
+	// spent: a command has had the token that the sync began with. answered are the
+	// commands that wait for the fetch.
+	spent    bool
+	answered []*storage.Command
+	trace    syncTrace
 }
 
 // work executes the effects for the sync, until it no longer needs its slot or the
@@ -82,6 +87,12 @@ func (r *run) do(ctx context.Context, e entity.Effect) (result entity.Result) {
 	case entity.Unlock:
 		r.unlock()
 		r.unlock = func() {}
+	case entity.Perform:
+		return r.perform(ctx, e)
+	case entity.Cover:
+		result.Err = r.cover(ctx, e)
+	case entity.Echo:
+		result.Err = r.echo(ctx, e)
 	case entity.Claim:
 		result.Document, result.Err = r.claim(ctx, e)
 	case entity.Fetch:

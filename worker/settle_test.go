@@ -148,5 +148,5 @@ func TestOpenDeadLettersAreMeasured(t *testing.T) {
 	b.counted(1, "tarn_dead_letters_total", "acme", "permanent")
 	stop()
 	b.start("w2") // measures at once
-	require.True(t, eventually(func() bool { return b.metric("tarn_dead_letters_open", "acme") == 1 }))
+	require.True(t, eventually(func() bool { return b.metric("tarn_open_dead_letters", "acme") == 1 }))
 }

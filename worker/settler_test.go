@@ -41,7 +41,8 @@ func TestSettlementsOfALostShardAreNotTriedAgain(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, streams.Close()) })
 	store := &awayOnce{}
 	w := &Worker{Options: Options{Streams: streams, Store: store, Metrics: telemetry.NewMetrics(prometheus.NewRegistry()), Logger: slog.New(slog.DiscardHandler), Health: telemetry.NewHealth(time.Now)}}
-	w.storeRetry = storeRetry(w.Options)
+	w.sparing = w.Logger
+	w.storeRetry = storeRetry(w.Options, w.Logger)
 	var shards []*shard
 	var after []int
 	settler := newSettler(w)

@@ -21,6 +21,8 @@ type shard struct {
 	lease  *stream.Lease
 	number int
 	log    *slog.Logger
+	// common logs what other shards most likely say at the same time.
+	common *slog.Logger
 
 	// ctx ends when the shard is lost or handed over. Syncs that still run for it
 	// then stop, and their writes are fenced.
@@ -50,7 +52,7 @@ type shard struct {
 func newShard(work context.Context, w *Worker, lease *stream.Lease) *shard {
 	s := &shard{
 		w: w, lease: lease, number: lease.Shard(),
-		log:   w.Logger.With("shard", lease.Shard(), "epoch", lease.Epoch()),
+		log: w.Logger.With("shard", lease.Shard(), "epoch", lease.Epoch()), common: w.sparing.With("shard", lease.Shard()),
 		ended: make(chan struct{}), wake: make(chan struct{}, 1), entered: make(chan struct{}, 1), quiet: make(chan struct{}),
 	}
 	s.ctx, s.cancel = context.WithCancelCause(work)
@@ -68,6 +70,9 @@ func (s *shard) start() {
 	if s.number == 0 {
 		wg.Go(func() { s.keep("notes", courier{s}.run) })
 		wg.Go(func() { s.keep("measure", meter{s}.run) })
+		if s.w.writes() {
+			wg.Go(func() { s.keep("commands", reminder{s}.run) })
+		}
 	}
 	go func() {
 		<-s.ctx.Done()
@@ -100,12 +105,12 @@ func (s *shard) handover(work context.Context) {
 	select {
 	case <-s.quiet:
 	case <-t.C:
-		s.log.Warn("handing over with work under way; the next owner does it again")
+		s.common.Info("handing over with work under way; the next owner does it again")
 	case <-s.ctx.Done():
 	}
 	s.giveBackRetries(work)
 	s.cancel(errHandedOver) // before another worker may begin
-	release(work, s.log, s.lease)
+	release(work, s.common, s.lease)
 	<-s.ended
 }
 
@@ -118,7 +123,7 @@ func release(work context.Context, log *slog.Logger, lease *stream.Lease) {
 	ctx, cancel := context.WithTimeout(work, time.Second)
 	defer cancel()
 	if err := lease.Release(ctx); err != nil && work.Err() == nil {
-		log.Warn("could not release the lease; it runs out by itself", "error", err)
+		log.Info("could not release the lease; it runs out by itself", "error", err)
 	}
 }
 
@@ -132,7 +137,7 @@ func (s *shard) giveBackRetries(work context.Context) {
 	defer cancel()
 	for _, k := range keys {
 		if err := s.lease.Defer(ctx, k, 0); err != nil {
-			s.log.Warn("could not give retries back; they are due when a lease's time is over", "entities", len(keys), "error", err)
+			s.common.Info("could not give retries back; they are due when a lease's time is over", "entities", len(keys), "error", err)
 			return
 		}
 	}

@@ -49,7 +49,8 @@ func TestCallsOfRedisAreRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
 		w := &Worker{Options: Options{Metrics: telemetry.NewMetrics(prometheus.NewRegistry())}}
-		s := &shard{w: w, log: slog.New(slog.NewTextHandler(&log, nil))}
+		text := slog.New(slog.NewTextHandler(&log, nil))
+		s := &shard{w: w, log: text, common: text}
 		s.ctx, s.cancel = context.WithCancelCause(t.Context())
 		calls := 0
 		call := func(then error) func() error {

@@ -41,6 +41,7 @@ type source struct {
 	evidence *evidence
 	kinds    refusedKinds
 	scopes   *condition.Scopes // nil: the source has none
+	fuse     *fuse             // of its commands
 }
 
 func newSource(w *Worker, o Source) *source {
@@ -51,7 +52,7 @@ func newSource(w *Worker, o Source) *source {
 		Source: o, w: w, ready: newReadyQueue(), slots: make(chan struct{}, o.Concurrency),
 		pauses: make(chan condition.State, 1),
 	}
-	s.evidence = newEvidence(w, s)
+	s.evidence, s.fuse = newEvidence(w, s), newFuse(w, s.Name)
 	s.condition = condition.New(condition.Options{
 		Name: s.Name, By: w.ID, Fleet: w.Streams, Logger: w.Logger, Changed: s.changed,
 		Probe:      func(ctx context.Context) error { return s.Client.Probe(ctx) },
@@ -155,14 +156,14 @@ func (s *source) dispatch(ctx context.Context, syncs *sync.WaitGroup) time.Durat
 			granted--
 			s.w.Metrics.BudgetWait.WithLabelValues(s.Name, class.String()).Observe(time.Since(l.since).Seconds())
 			s.slots <- struct{}{} // has room: only this loop fills it
-			s.running[class].Add(1)
+			s.running[rank(class)].Add(1)
 			var tried int64
 			if l.failed {
 				tried = 1
 			}
 			s.tried.Add(tried)
 			syncs.Go(func() {
-				defer func() { s.running[class].Add(-1); s.tried.Add(-tried); <-s.slots; s.ready.kick() }()
+				defer func() { s.running[rank(class)].Add(-1); s.tried.Add(-tried); <-s.slots; s.ready.kick() }()
 				r.work()
 			})
 		}
@@ -180,8 +181,8 @@ func keptFor(s *source, class event.Class) (n int) {
 	if cap(s.slots) <= fewSlots {
 		return 0
 	}
-	for _, lower := range classes[class+1:] {
-		if s.ready.len(lower, s.roomForTried()) > 0 && s.running[lower].Load() == 0 {
+	for _, lower := range classes[rank(class)+1:] {
+		if s.ready.len(lower, s.roomForTried()) > 0 && s.running[rank(lower)].Load() == 0 {
 			n++
 		}
 	}

@@ -59,7 +59,7 @@ func TestPaceIsLearnedFromRefusals(t *testing.T) {
 		b.send("order.created", "order", order.ID, "account", order.Account)
 	}
 	b.start("w1")
-	require.True(t, eventually(func() bool { return b.metric("tarn_source_pace") > 0 && b.metric("tarn_source_pace") < 0.8 }))
+	require.True(t, eventually(func() bool { return b.metric("tarn_source_pace_ratio") > 0 && b.metric("tarn_source_pace_ratio") < 0.8 }))
 	require.Positive(t, b.metric("tarn_fetches_total", "429"))
 	sim.SetChaos(simulator.Chaos{TooMany: 0.02})
 	for _, row := range b.rows() {
@@ -68,7 +68,7 @@ func TestPaceIsLearnedFromRefusals(t *testing.T) {
 	}
 	require.Empty(t, b.told.of(alert.SourcePaused))
 	sim.SetChaos(simulator.Chaos{})
-	require.True(t, eventually(func() bool { return b.metric("tarn_source_pace") == 1 }))
+	require.True(t, eventually(func() bool { return b.metric("tarn_source_pace_ratio") == 1 }))
 }
 
 // What the provider says is left is heeded before it has to refuse a request:

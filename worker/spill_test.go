@@ -75,7 +75,7 @@ func TestABacklogBeyondTheInFlightBoundIsFetchedOnce(t *testing.T) {
 	// streams; all else is logged and waits for its turn, in Redis, as the backlog
 	// it is.
 	require.True(t, eventually(func() bool { return b.unread() <= 4*events/widgets+20 }), "left: %d", b.unread())
-	require.Positive(t, b.metric("tarn_set_aside_total", "acme"))
+	require.Positive(t, b.metric("tarn_spilled_entries_total", "acme"))
 	require.GreaterOrEqual(t, b.backlog(), int64(events))
 	shards, _, err := b.streams.Fleet(b.ctx, []string{"acme"})
 	require.NoError(t, err)

@@ -45,21 +45,28 @@ func (r *run) claim(ctx context.Context, e entity.Claim) (doc *storage.Document,
 		s.log.Error("fields of an entity's document could not be read and are removed; what the provider answers replaces them",
 			"entity", e.Ref.Key.String(), "fields", strings.Join(doc.Damaged, " "))
 	}
+	if fault.Off("feed-fed") {
+		doc.Fed = doc.Version
+	}
 	fault.Point("after-claim")
-	return doc, nil
+	return markErased(ctx, r, e, doc)
 }
 
 // fetch sends one request for the entity.
 func (r *run) fetch(ctx context.Context, e entity.Fetch) (*provider.Snapshot, error) {
-	if e.Further {
-		if err := r.src.token(ctx, e.Class); err != nil {
+	if e.Further || r.spent {
+		if err := r.src.token(ctx, max(e.Class, event.Live)); err != nil {
 			return nil, err
 		}
-	} else {
+	}
+	if !e.Further {
 		r.asked = time.Now()
 	}
 	start := time.Now()
 	if err := r.src.refusal(e.Ref, start); err != nil {
+		return nil, err
+	}
+	if err := underErased(r.s.w, r.src, e.Ref); err != nil {
 		return nil, err
 	}
 	snap, err := r.src.Client.Fetch(r.trace.ctx, e.Ref, e.Why)
@@ -67,7 +74,7 @@ func (r *run) fetch(ctx context.Context, e entity.Fetch) (*provider.Snapshot, er
 		return nil, ctx.Err()
 	}
 	m := r.s.w.Metrics
-	m.FetchSeconds.WithLabelValues(r.src.Name).Observe(time.Since(start).Seconds())
+	telemetry.Observe(r.trace.ctx, m.FetchSeconds.WithLabelValues(r.src.Name), time.Since(start))
 	m.Fetches.WithLabelValues(r.src.Name, e.Ref.Key.Kind, e.Class.String(), fate.StatusOf(err)).Inc()
 	return snap, err
 }
@@ -190,7 +197,7 @@ func (r *run) parkFailed(e entity.Park) error {
 	src := r.s.w.sources[e.Lane.Key.Source]
 	r.s.letGo(src, e.Charged, nil)
 	r.s.letGo(src, e.Waiting, nil)
-	level := slog.LevelWarn
+	level := slog.LevelInfo // the work goes on by itself; if it does not, the dead letter is an error
 	if class, _ := fate.Of(e.Cause); class == fate.Undefined {
 		warnUndefined(src, e.Lane.Key.Kind)
 		level = slog.LevelDebug
@@ -223,7 +230,7 @@ func (r *run) bury(ctx context.Context, e entity.Bury) error {
 	}
 	fault.Point("after-letter")
 	for i := range e.Letters {
-		w.Metrics.DeadLetters.WithLabelValues(e.Key.Source, e.Class.String()).Inc()
+		telemetry.CountTraced(r.trace.ctx, w.Metrics.DeadLetters.WithLabelValues(e.Key.Source, e.Class.String()))
 		if !superseded[i] { // a later sync has covered it: it needs no person
 			r.raiseAlert(&e.Letters[i])
 		}
@@ -237,6 +244,9 @@ func (r *run) completeLetters(e entity.Bury) {
 	next := 0
 	for i := range e.Batch {
 		sig := &e.Batch[i].Signal
+		if sig.Cause == event.CauseCommand {
+			continue // the command is in the store, and waits by itself
+		}
 		if sig.Cause != event.CauseEvent {
 			r.s.log.Error("gave up on a signal", "entity", e.Key.String(), "cause", sig.Cause, "cause_id", sig.CauseID, "class", e.Class.String())
 			continue

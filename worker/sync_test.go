@@ -92,6 +92,7 @@ func TestBurstIsOneOfEach(t *testing.T) {
 		claims[row.Entities[0].CoveredBy.Claim] = true
 	}
 	require.Len(t, claims, 1, "the log says that one fetch covered them all")
+	b.counted(n-1, "tarn_outcomes_coalesced_total", "acme")
 }
 
 // What comes after the claim was taken is not covered by it.
@@ -162,8 +163,11 @@ func TestFetchOutlivesItsLock(t *testing.T) {
 	id := b.send("widget.made", "widget", "w1")
 	<-fetching
 
-	unlock, free := b.streams.Lock(b.ctx, key("widget", "w1"))
-	require.True(t, free, "the lock has run out")
+	var unlock func()
+	require.True(t, eventually(func() (free bool) { // a call waits as long as the lock lasts, and may end a moment before it
+		unlock, free = b.streams.Lock(b.ctx, key("widget", "w1"))
+		return free
+	}), "the lock has run out")
 	defer unlock()
 	doc, err := b.store.Claim(b.ctx, event.Ref{Key: key("widget", "w1")})
 	require.NoError(t, err)
@@ -237,6 +241,7 @@ func TestLaggingReadIsRepeated(t *testing.T) {
 	b.start("w1")
 	row := b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
 	require.False(t, row.Lagging, "it caught up")
+	b.counted(2, "tarn_fetches_lagging_total", "acme")
 	require.Equal(t, 3, b.provider.fetches("widget", "w1"))
 	require.Equal(t, "sold", b.document("widget", "w1").Status)
 }
@@ -311,10 +316,17 @@ func TestASecondLookCanBeTooEarlyItself(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	b.start("w1")
-	b.row(b.send("gadget.made", "gadget", "g1"), storage.Processed)
-	b.row(b.send("gadget.made", "gadget", "g1"), storage.Processed)
-	b.empty()
-	require.GreaterOrEqual(t, b.provider.fetches("gadget", "g1"), 4, "each event is followed by a second look")
+	most := 0
+	for i := range 5 { // on a slow machine the second event may come as late as the first one's look, which covers it
+		id := fmt.Sprintf("g%d", i)
+		b.row(b.send("gadget.made", "gadget", id), storage.Processed)
+		b.row(b.send("gadget.made", "gadget", id), storage.Processed)
+		b.empty()
+		if most = max(most, b.provider.fetches("gadget", id)); most >= 4 {
+			break
+		}
+	}
+	require.GreaterOrEqual(t, most, 4, "each event is followed by a second look")
 }
 
 // A second look that is asked for while another waits for a later time comes at its
@@ -388,6 +400,8 @@ func TestOutOfOrderAndOvertaken(t *testing.T) {
 	made := b.row(b.send("widget.made", "widget", "w1"), storage.Processed)
 	require.False(t, made.OutOfOrder)
 	require.True(t, made.Overtaken)
+	b.counted(1, "tarn_events_out_of_order_total", "acme")
+	b.counted(1, "tarn_events_overtaken_total", "acme")
 }
 
 // An event dated in the future does not outrank those received later.
@@ -401,7 +415,7 @@ func TestAnEventOfTheFutureBoundsNothing(t *testing.T) {
 	row := b.row("evt_ahead", storage.Processed)
 	require.WithinDuration(t, before.Add(48*time.Hour), row.CreatedAt, time.Millisecond, "the log keeps what the provider said")
 	require.WithinDuration(t, before, b.document("widget", "w1").LastEvent.CreatedAt, 5*time.Second)
-	b.counted(1, "tarn_flagged_total", "ahead")
+	b.counted(1, "tarn_events_flagged_total", "ahead")
 	later := b.send("widget.sold", "widget", "w1")
 	require.False(t, b.row(later, storage.Processed).OutOfOrder)
 	require.Equal(t, later, b.document("widget", "w1").LastEvent.ID)

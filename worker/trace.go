@@ -59,6 +59,7 @@ func describeProcess(span trace.Span, e *event.Entry, s *shard, k event.Key) {
 		attribute.String("messaging.system", "redis"),
 		attribute.String("messaging.operation.name", "process"),
 		attribute.String("messaging.operation.type", "process"),
+		attribute.String("messaging.destination.name", k.Source+"/"+string(e.Signal.Class.Tier())),
 		attribute.String("messaging.destination.partition.id", strconv.Itoa(s.number)),
 		attribute.String("messaging.client.id", s.w.ID),
 		attribute.String("messaging.message.id", e.ID),
@@ -68,9 +69,19 @@ func describeProcess(span trace.Span, e *event.Entry, s *shard, k event.Key) {
 	)
 }
 
-// step begins a child span; the function ends it.
-func (r *run) step(name string) (context.Context, func(error)) {
-	ctx, span := tracer().Start(r.trace.ctx, name)
+// calling are the options of a span of a call of the store.
+var calling = []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient)}
+
+// step begins a child span for a call of the store; the function ends it.
+func (r *run) step(call string) (context.Context, func(error)) {
+	ctx, span := tracer().Start(r.trace.ctx, call, calling...)
+	if span.IsRecording() {
+		// Names of the OpenTelemetry semantic conventions for databases, 1.43.
+		span.SetAttributes(
+			attribute.String("db.system.name", r.s.w.StoreSystem),
+			attribute.String("db.operation.name", call),
+		)
+	}
 	return ctx, func(err error) { endSpan(span, err) }
 }
 

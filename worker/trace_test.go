@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -10,6 +11,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/tarn-sync/tarn/deployments/simulator"
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
@@ -48,6 +50,10 @@ func TestSpansOfASync(t *testing.T) {
 		require.Equal(t, process.SpanContext.SpanID(), names[step].Parent.SpanID(), step)
 	}
 	require.Equal(t, process.StartTime, names["lock"].StartTime, "taking the lock comes first")
+	for _, call := range []string{"claim", "write"} {
+		require.Equal(t, trace.SpanKindClient, names[call].SpanKind)
+		require.Equal(t, []attribute.KeyValue{attribute.String("db.system.name", "other_sql"), attribute.String("db.operation.name", call)}, names[call].Attributes)
+	}
 	describes(t, process, own)
 	second := byTrace["1af7651916cd43dd8448eb211c80319c"]
 	require.Len(t, second, 1)
@@ -72,7 +78,53 @@ func describes(t *testing.T, s tracetest.SpanStub, event string) {
 	delete(got, "messaging.destination.partition.id")
 	require.Equal(t, map[attribute.Key]string{
 		"messaging.system": "redis", "messaging.operation.name": "process", "messaging.operation.type": "process",
-		"messaging.client.id": "w1", "messaging.message.conversation_id": event,
+		"messaging.destination.name": "acme/live", "messaging.client.id": "w1", "messaging.message.conversation_id": event,
 		"tarn.cause": "event", "tarn.entity": "acme/widget/w1",
 	}, got)
+}
+
+// A command is one trace below the span in which it was asked for: it is sent, and the sync
+// that covers it fetches and writes.
+func TestSpansOfACommand(t *testing.T) {
+	spans := tracetest.NewInMemoryExporter()
+	before := otel.GetTracerProvider()
+	otel.SetTracerProvider(sdktrace.NewTracerProvider(sdktrace.WithSyncer(spans)))
+	defer otel.SetTracerProvider(before)
+	const command = "b7ad6b7169203331"
+	s := openMarket(t, simulator.Stripe)
+	wish := s.wish("product", "create", "~p", `{"name":"p"}`)
+	wish.Trace = "00-3af7651916cd43dd8448eb211c80319c-" + command + "-01"
+	c := s.admit(wish)
+	stop := s.start("w1")
+	s.done(c)
+	stop()
+
+	children := map[string][]tracetest.SpanStub{} // by the parent's id
+	for _, span := range spans.GetSpans() {
+		if span.SpanContext.TraceID().String() == "3af7651916cd43dd8448eb211c80319c" {
+			of := span.Parent.SpanID().String()
+			children[of] = append(children[of], span)
+		}
+	}
+	names := func(of string) (all []string) {
+		for _, span := range children[of] {
+			all = append(all, span.Name)
+		}
+		slices.Sort(all)
+		return all
+	}
+	require.Contains(t, names(command), "send product")
+	synced := 0
+	for _, span := range children[command] {
+		switch span.Name {
+		case "send product":
+			require.Equal(t, trace.SpanKindClient, span.SpanKind)
+		case "process": // another hint may have been on its way, for a sync of its own
+			require.Equal(t, []string{"claim", "fetch product", "lock", "write"}, names(span.SpanContext.SpanID().String()))
+			synced++
+		default:
+			require.Fail(t, "a span of another name", span.Name)
+		}
+	}
+	require.Positive(t, synced)
 }

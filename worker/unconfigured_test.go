@@ -50,7 +50,7 @@ func (b *bundle) unconfigured() map[string]float64 {
 	require.NoError(b.t, err)
 	got := map[string]float64{}
 	for _, f := range families {
-		if !strings.HasSuffix(f.GetName(), "unconfigured_waiting") {
+		if f.GetName() != "tarn_unconfigured_waiting_entries" {
 			continue
 		}
 		for _, m := range f.GetMetric() {

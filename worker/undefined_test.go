@@ -55,7 +55,9 @@ func TestKindOfANewerDefinitionWaitsForANewerWorker(t *testing.T) {
 	for range b.options.Retry.Attempts + 1 {
 		b.send("gadget.made", "gadget", "g1")
 	}
-	require.True(t, eventually(func() bool { return b.metric("tarn_backlog", "live") == 0 && b.metric("tarn_parked") == 2 }))
+	require.True(t, eventually(func() bool {
+		return b.metric("tarn_backlog_entries", "live") == 0 && b.metric("tarn_parked_entities") == 2
+	}))
 	for _, id := range []string{one, two} {
 		row := b.row(id, storage.Retrying)
 		require.Zero(t, row.Attempts)
@@ -67,7 +69,7 @@ func TestKindOfANewerDefinitionWaitsForANewerWorker(t *testing.T) {
 	_, err := b.store.Entity(b.ctx, key("gadget", "g1"))
 	require.ErrorIs(t, err, storage.ErrNotFound, "what was never asked for has no document")
 	require.Equal(t, 1, said.with("has no such kind", "kind=gadget"))
-	require.True(t, eventually(func() bool { return b.metric("tarn_undefined_waiting", "gadget") == 2 }))
+	require.True(t, eventually(func() bool { return b.metric("tarn_undefined_waiting_entities", "gadget") == 2 }))
 	// The warning comes after 30 first retry pauses and a measuring.
 	require.True(t, within(3*patience, func() bool { return said.with("no worker has taken them", "kind=gadget") == 1 }))
 	stop()

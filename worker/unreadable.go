@@ -32,7 +32,7 @@ func (s eventLog) unreadable(src *source, batch []event.Entry) ([]event.Entry, e
 	if err := s.note(s.ctx, s.loop, notes); err != nil {
 		return nil, err
 	}
-	s.acks.add(src.Name, bad, nil)
+	s.acks.add(src.Name, bad, nil, nil)
 	return good, nil
 }
 

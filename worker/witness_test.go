@@ -198,7 +198,7 @@ func TestAPauseIsOfItsKindWhateverItsText(t *testing.T) {
 		require.NoError(t, b.streams.Resume(b.ctx, "acme"))
 		require.True(t, eventually(func() bool { return b.metric("tarn_source_paused") == 0 }))
 		b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
-		require.InDelta(t, 1, b.metric("tarn_source_pace"), 0, "%q slows no source", reason)
+		require.InDelta(t, 1, b.metric("tarn_source_pace_ratio"), 0, "%q slows no source", reason)
 	}
 	require.Empty(t, b.told.of(alert.SourcePaused), "the operator who paused it knows")
 }
@@ -223,7 +223,7 @@ func TestALockedEntitySlowsNoOthers(t *testing.T) {
 	require.Zero(t, paused.Load(), "the source is not paused for it")
 	b.row(id, storage.Dead)
 	require.Equal(t, 4, b.provider.fetches("widget", "locked"), "two are free")
-	require.InDelta(t, 1, b.metric("tarn_source_pace"), 0)
+	require.InDelta(t, 1, b.metric("tarn_source_pace_ratio"), 0)
 	l := b.letter(id, "widget", "locked")
 	require.Equal(t, "throttled", l.Class)
 	require.Len(t, l.Attempts, 2)
@@ -250,7 +250,7 @@ func TestLockedEntitiesByTheProvidersWord(t *testing.T) {
 		b.row(id, storage.Dead)
 	}
 	require.Empty(t, b.told.of(alert.SourcePaused))
-	require.InDelta(t, 1, b.metric("tarn_source_pace"), 0)
+	require.InDelta(t, 1, b.metric("tarn_source_pace_ratio"), 0)
 	require.Equal(t, 3, b.provider.fetches("widget", "locked0"), "two are free")
 	b.empty()
 }

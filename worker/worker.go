@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/alert"
+	"github.com/tarn-sync/tarn/shared/erased"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/identity"
@@ -28,12 +29,17 @@ type Fetcher interface {
 	Probe(ctx context.Context) error
 }
 
+// sayEvery is how often what many shards say at once is logged.
+const sayEvery = 10 * time.Second
+
 // Source is one configured account at a provider.
 type Source struct {
 	// Name is the source's name: "lemon".
 	Name       string
 	Definition *provider.Definition
 	Client     Fetcher
+	// Writer sends changes. Nil: the source changes nothing, and its commands wait.
+	Writer Writer
 	// Rate is what the provider allows the whole fleet.
 	Rate stream.Rate
 	// Concurrency is how many syncs this worker runs at once. Defaults to 100.
@@ -46,7 +52,10 @@ type Options struct {
 	ID      string
 	Streams *stream.Streams
 	Store   storage.Store
-	Sources []Source
+	// StoreSystem is what spans call the database: "mongodb", "sqlite". Defaults to
+	// "other_sql".
+	StoreSystem string
+	Sources     []Source
 	// Retry is the back-off of parked entities. Defaults: see fate.Backoff.
 	Retry fate.Backoff
 	// LeaseTTL is that of Streams; the worker looks for shards to take twenty
@@ -68,8 +77,11 @@ type Options struct {
 	// the mirror holds until its answer is taken for the truth. Defaults to
 	// 10 minutes.
 	Rewritten time.Duration
-	Metrics   *telemetry.Metrics
-	Health    *telemetry.Health
+	// WithoutFeed: no hints are left for the change feed. The documents show what it
+	// lacks all the same.
+	WithoutFeed bool
+	Metrics     *telemetry.Metrics
+	Health      *telemetry.Health
 	// Alerts raises alerts. Defaults to the log and the metric alone.
 	Alerts *alert.Alerts
 	// Logger defaults to slog.Default().
@@ -106,6 +118,9 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Rewritten <= 0 {
 		o.Rewritten = 10 * time.Minute
 	}
+	if o.StoreSystem == "" {
+		o.StoreSystem = "other_sql"
+	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
@@ -125,11 +140,15 @@ type Worker struct {
 	names   []string
 	settler *settler
 	lookout *lookout
+	erased  *erased.Watch
+	bells   *bells
 	reading readRoom
 	shared  shared
 	started time.Time
 	// storeRetry repeats calls of the store while it is away.
 	storeRetry loops.Retry
+	// sparing logs what one failure makes many shards say.
+	sparing *slog.Logger
 
 	place *stream.Member
 	// live are the live workers that fair, our share of the shards, was worked out for.
@@ -150,6 +169,9 @@ type Worker struct {
 	// woken counts the entries that woke a shard.
 	woken atomic.Int64
 
+	// unsent are the attempts at commands that were begun and surely not sent yet, by name.
+	unsent sync.Map
+
 	flags flags
 	// undefined are the undefined kinds that have been logged: "source/kind".
 	undefined sync.Map
@@ -167,17 +189,29 @@ func New(o Options) (*Worker, error) {
 		knowsStates: make(chan struct{}),
 	}
 	w.statesRead = sync.OnceFunc(func() { close(w.knowsStates) })
-	w.settler, w.lookout = newSettler(w), newLookout(w)
+	w.settler, w.lookout, w.erased, w.bells = newSettler(w), newLookout(w), erased.NewWatch(o.Store), newBells(w)
 	w.reading = newReadRoom(o.InFlight)
-	w.storeRetry = storeRetry(o)
+	w.sparing = telemetry.Sparing(o.Logger, sayEvery, time.Now)
+	w.storeRetry = storeRetry(o, w.sparing)
 	for _, s := range o.Sources {
 		if w.sources[s.Name] != nil {
 			return nil, fmt.Errorf("worker: source %q is configured twice", s.Name)
 		}
 		w.sources[s.Name] = newSource(w, s)
 		w.names = append(w.names, s.Name)
+		o.Metrics.SourcePaused.WithLabelValues(s.Name).Set(0) // until its state is read
 	}
 	return w, nil
+}
+
+// writes reports whether any source changes anything at its provider.
+func (w *Worker) writes() bool {
+	for _, s := range w.sources {
+		if s.Writer != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // SetRate changes what a source's provider allows the fleet. It ignores an unknown
@@ -205,12 +239,15 @@ func (w *Worker) Run(ctx context.Context) error {
 	var g sync.WaitGroup
 	g.Go(func() { w.keep(work, "settler", func() { w.settler.run(work) }, w.startAllOver) })
 	g.Go(func() { w.keep(work, "leases", func() { renewer{w}.run(work) }, w.startAllOver) })
+	g.Go(func() { w.keep(work, "erased", func() { w.watchErased(work) }, func() {}) })
 	g.Go(func() { w.keep(work, "sources", func() { w.lookout.run(work) }, func() {}) })
+	g.Go(func() { w.keep(work, "bells", func() { w.bells.run(work) }, func() {}) })
 	for _, s := range w.sources {
 		g.Go(func() { w.keep(work, "source "+s.Name, func() { s.run(work) }, w.startAllOver) })
 	}
 	w.keep(ctx, "member", func() { w.member(ctx, work) }, func() {})
 	w.handoverAll(work)
+	w.bells.last(work)
 	stop()
 	g.Wait()
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)

@@ -21,6 +21,17 @@ durable in Redis; serves the mirror, the event log and what operators do under
 /v1. Run as many as you like.
 `
 
+// GC is how the api's garbage collector is set. An api that only receives uses a few
+// megabytes, and collected dozens of times a second at the usual 100: 16 MB of garbage
+// spare it that. One with a thousand streams of changes uses fifty, and keeps less garbage
+// than that.
+var GC = process.GC{Percent: 50, Room: 16 << 20}
+
+// Program is the api as a program.
+func Program() process.Program {
+	return process.Program{Name: "api", About: About, Run: Run, GC: GC}
+}
+
 // Run runs the api until ctx ends.
 func Run(ctx context.Context, p *process.Process) error {
 	tokens := tokens(p.Config)
@@ -49,7 +60,8 @@ func Run(ctx context.Context, p *process.Process) error {
 		Addr: addr, Sources: sources, Queue: tiedQueue{streams, &store.tie}, Store: store, Tokens: tokens,
 		Ready:   map[string]telemetry.Check{"identity": store.tie.check},
 		MaxBody: int64(p.Config.Webhook.MaxBody), AppendTimeout: p.Config.Webhook.Timeout, ReadTimeout: p.Config.HTTP.ReadTimeout,
-		Metrics: p.Metrics, Gatherer: p.Gatherer, Profiles: p.Profiles(), Health: p.Health, Logger: p.Logger, Version: process.Version,
+		Metrics: p.Metrics, Gatherer: p.Gatherer, Profiles: p.Profiles(), Health: p.Health, Logger: p.Logger, TraceURL: p.Config.Telemetry.TraceURL,
+		Version: process.Version, Webhooks: webhooks(p.Config),
 	})
 	if err != nil {
 		return err
@@ -121,12 +133,20 @@ func sources(configured []process.Source, c *config.Config) ([]api.Source, error
 			return nil, err
 		}
 		out[i] = api.Source{
-			Name: s.Name, Provider: s.Definition, Verifier: verifier, SecretInPath: s.Definition.Signature().InPath(),
+			Name: s.Name, Provider: s.Definition, Verifier: verifier, SecretInPath: s.Definition.Signature().InPath(), Writes: s.WriteKey != "",
 			Ack:  api.Ack{Accepted: s.Ack.Accepted, Duplicate: s.Ack.Duplicate},
-			Rate: stream.Rate{Limit: s.Rate.Limit, Per: s.Rate.Per},
+			Rate: process.RateOf(s.Rate),
 		}
 	}
 	return out, nil
+}
+
+func webhooks(c *config.Config) []api.OutgoingWebhook {
+	out := make([]api.OutgoingWebhook, len(c.Webhooks))
+	for i, w := range c.Webhooks {
+		out[i] = api.OutgoingWebhook{Name: w.Name, Source: w.Source, Kinds: w.Kinds}
+	}
+	return out
 }
 
 func tokens(c *config.Config) []api.Token {

@@ -113,7 +113,7 @@ func TestStartsWithoutTheStore(t *testing.T) {
 		path, body string
 		status     int
 	}{
-		{"dead-letters/redrive", `{}`, http.StatusServiceUnavailable},
+		{"dead-letters/redrive", `{"all":true}`, http.StatusServiceUnavailable},
 		{"dead-letters/dl_1/discard", `{"reason":"r"}`, http.StatusServiceUnavailable},
 		{"sweeps", `{"source":"lemon"}`, http.StatusServiceUnavailable},
 		{"sources/lemon/pause", `{"reason":"the database is away"}`, http.StatusOK},

@@ -109,6 +109,11 @@ func (s *lateStore) Events(ctx context.Context, f storage.EventFilter) (storage.
 	return ask(ctx, s, func(m storage.Store) (storage.Page[*storage.EventRow], error) { return m.Events(ctx, f) })
 }
 
+// Passages returns how the newest events have fared.
+func (s *lateStore) Passages(ctx context.Context, n int) ([]storage.Passage, error) {
+	return ask(ctx, s, func(m storage.Store) ([]storage.Passage, error) { return m.Passages(ctx, n) })
+}
+
 // LetterByID returns one dead letter.
 func (s *lateStore) LetterByID(ctx context.Context, id string) (*storage.LetterRecord, error) {
 	return ask(ctx, s, func(m storage.Store) (*storage.LetterRecord, error) { return m.LetterByID(ctx, id) })
@@ -187,4 +192,38 @@ func (s *lateStore) CancelTask(ctx context.Context, id string) (bool, error) {
 // Note adds to the audit.
 func (s *lateStore) Note(ctx context.Context, notes []storage.Note) error {
 	return s.do(ctx, func(m storage.Store) error { return m.Note(ctx, notes) })
+}
+
+// Erase writes an entity's marker.
+func (s *lateStore) Erase(ctx context.Context, ref event.Ref, marker storage.Marker) (*storage.Document, error) {
+	return ask(ctx, s, func(m storage.Store) (*storage.Document, error) { return m.Erase(ctx, ref, marker) })
+}
+
+// Clear clears the records of an entity.
+func (s *lateStore) Clear(ctx context.Context, k event.Key, after string, at time.Time) (storage.Cleared, error) {
+	return ask(ctx, s, func(m storage.Store) (storage.Cleared, error) { return m.Clear(ctx, k, after, at) })
+}
+
+// Unerase removes a marker.
+func (s *lateStore) Unerase(ctx context.Context, k, with event.Key) (bool, error) {
+	return ask(ctx, s, func(m storage.Store) (bool, error) { return m.Unerase(ctx, k, with) })
+}
+
+// Enlist puts an act of erasing into the list.
+func (s *lateStore) Enlist(ctx context.Context, e storage.Erasure) error {
+	return s.do(ctx, func(m storage.Store) error { return m.Enlist(ctx, e) })
+}
+
+// Unlist removes an act of erasing from the list.
+func (s *lateStore) Unlist(ctx context.Context, k event.Key) error {
+	return s.do(ctx, func(m storage.Store) error { return m.Unlist(ctx, k) })
+}
+
+// Erasures returns the list of the acts of erasing.
+func (s *lateStore) Erasures(ctx context.Context, seen int64) (list []storage.Erasure, version int64, err error) {
+	err = s.do(ctx, func(m storage.Store) (err error) {
+		list, version, err = m.Erasures(ctx, seen)
+		return err
+	})
+	return list, version, err
 }

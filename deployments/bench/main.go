@@ -18,6 +18,9 @@
 //	go run ./deployments/bench memory -check       # the memory of a worker that is far behind
 //	go run ./deployments/bench latency -check      # until an event's document can be read
 //	go run ./deployments/bench size -check         # whether the length of the log shows
+//	go run ./deployments/bench lists -check        # what a page of each list takes, by each filter
+//	go run ./deployments/bench feed -check         # what those who follow changes get, and how soon
+//	go run ./deployments/bench commands -check     # until a change that was asked for is made, and how many a worker makes
 //
 // Absolute figures say more about the machine than about the code. So most limits are of
 // ratios between interleaved rounds, of shares, and of times that settings decide. Those
@@ -32,7 +35,10 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/tarn-sync/tarn/deployments/bench/commands"
+	"github.com/tarn-sync/tarn/deployments/bench/feed"
 	"github.com/tarn-sync/tarn/deployments/bench/limits"
+	"github.com/tarn-sync/tarn/deployments/bench/lists"
 	"github.com/tarn-sync/tarn/deployments/bench/receiver"
 	"github.com/tarn-sync/tarn/deployments/bench/reconcile"
 	"github.com/tarn-sync/tarn/deployments/bench/scale"
@@ -40,7 +46,7 @@ import (
 )
 
 // known are the measurements, by name.
-const known = "receiver, scale, backfill, sweep, gap, live, takeover, outage, parked, fleet, steps, idle, memory, latency or size"
+const known = "receiver, scale, backfill, sweep, gap, live, takeover, outage, parked, fleet, steps, idle, memory, latency, size, lists, feed or commands"
 
 type command = func(ctx context.Context, args []string, out io.Writer) error
 
@@ -72,8 +78,8 @@ func run(ctx context.Context, args []string) error {
 	case speed.ProviderMode:
 		return speed.ProviderMain(ctx, args[1:])
 	}
-	for _, commands := range []map[string]command{reconcile.Commands, limits.Commands, speed.Commands} {
-		if c := commands[args[0]]; c != nil {
+	for _, all := range []map[string]command{reconcile.Commands, limits.Commands, speed.Commands, lists.Commands, feed.Commands, commands.Commands} {
+		if c := all[args[0]]; c != nil {
 			return c(ctx, args[1:], os.Stdout)
 		}
 	}

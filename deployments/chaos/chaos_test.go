@@ -162,7 +162,7 @@ func TestScheduleIsTheSeeds(t *testing.T) {
 	require.Equal(t, at(1), at(1))
 	require.NotEqual(t, at(1), at(2))
 	dealt := map[string]bool{}
-	plan, err := schedule(options{duration: 2 * time.Minute, seed: 1, every: time.Second})
+	plan, err := schedule(options{duration: 2 * time.Minute, seed: 1, every: time.Second, commands: true})
 	require.NoError(t, err)
 	for _, e := range plan {
 		dealt[e.name] = true

@@ -6,7 +6,7 @@
 // It runs two apis, three workers, a reconciler and the simulator as processes
 // on a real redis-server (append-only file, synced always) and one store; see
 // package fleet. From one seed it draws which fault happens when, and prints each
-// as it happens. At the end it prints one line. It exits with 1 unless events were
+// as it happens. At the end it prints two lines. It exits with 1 unless events were
 // accepted, the next five figures are 0, and no process ended by itself:
 //
 //	chaos: accepted=… lost=0 wrong=0 regressed=0 inversions=0 unsettled=0 dead=… …
@@ -33,6 +33,53 @@
 //	               until the first event settled that had come before. The 99th
 //	               percentile, with other faults of the same time
 //	               included
+//
+// Consumers follow the change feed meanwhile: one all kinds in a stream, one some kinds in
+// pages, and one is sent all kinds by an outgoing webhook. They are killed, lose what they
+// had not stored, and keep the greater version of each entity. The first two go on from their
+// stored cursor at either api. The third refuses connections until it is back; it answers late,
+// not at all, by 500 or by 429 too, and accepts a message only once it has stored it. Now and
+// then each begins again with a snapshot. A line says what became of them, of which the
+// middle four figures must be 0 too:
+//
+//	feed: consumers=3 missing=0 backwards=0 holes=0 stuck=0 resyncs=…
+//
+//	missing        entities of which the copy of a consumer is not what the mirror
+//	               holds, once all is calm, and commands that are over or asked of
+//	               which a consumer has not the last state, unless they came to that
+//	               before it last read a snapshot
+//	backwards      times a consumer that asks was sent an older version of an entity after
+//	               a newer one, in the same connection or in a later one
+//	holes          places where the log of the feed is not a chain
+//	stuck          consumers that are not at the end of the feed, or to which something is
+//	               still to be sent
+//	resyncs        times a cursor was gone, so that a consumer read everything again
+//
+// With -commands, as make chaos has it on SQLite, an application asks for changes at the provider meanwhile, by the api and by the
+// outbox: it makes orders and withdrawals, confirms and cancels them; of Stripe it makes
+// products and prices, changes and deletes them. It repeats a request under the same key
+// until it is answered, and takes some back. Some answers are lost after the effect, some are
+// errors in spite of it. Once all is calm, an operator who looks at the provider answers
+// what is asked. A line says what became of it all, by what the provider knows, of which
+// the eight figures from lost on must be 0 too:
+//
+//	commands: promised=… done=… dead=… cancelled=… asked=… lost=0 doubled=0 denied=0
+//	          misordered=0 limbo=0 uncovered=0 rebytes=0 needless=0 attempts=… repeats=…
+//
+//	promised       wishes that the api answered 2xx, or that the outbox has
+//	asked          questions to the operator
+//	lost           those that are not in the store, that are done and had no effect, or
+//	               that name what another one has made
+//	doubled        those with more than one effect, and effects that none asked for
+//	denied         those that are dead or cancelled, and had an effect
+//	misordered     effects, and numbers, of one entity in another order than that in which
+//	               they were asked for
+//	limbo          those that are neither over nor asked
+//	uncovered      those that are done though no fetch after the answer is in the mirror
+//	rebytes        those that were sent with other bytes than the first time
+//	needless       those that are asked though every attempt was answered
+//	attempts       requests that the provider got
+//	repeats        effects that came again, of operations for which twice is as once
 //
 // With -odd (make chaos ODD=1) the provider is odd as well, from the first event
 // until all is calm, in every way of package simulator: answers that are not the

@@ -2,6 +2,7 @@ package main
 
 import (
 	"math/rand/v2"
+	"net/http"
 	"time"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
@@ -15,6 +16,10 @@ type fault struct {
 	once bool
 	// shows: the provider shows what is no longer so.
 	shows bool
+	// follows: it is of those who follow the change feed.
+	follows bool
+	// writes: it is of changes at the provider.
+	writes bool
 	// do makes it happen and returns when all is as before.
 	do func(c *chaos, r *rand.Rand)
 }
@@ -47,6 +52,28 @@ var faults = []fault{
 	{name: "provider-unavailable", do: outage("503")},
 	{name: "provider-elsewhere", do: outage("not-provider")},
 	{name: "provider-locked", do: outage("401")},
+	{name: "provider-mute", writes: true, do: provider("does what is asked and says nothing of it", func(c, _ *sim.Chaos) { c.LoseAnswer, c.ResetAnswer = 0.2, 0.3 },
+		func(c, usual *sim.Chaos) { c.LoseAnswer, c.ResetAnswer = usual.LoseAnswer, usual.ResetAnswer })},
+	{name: "provider-denies", writes: true, do: provider("answers 500 to changes, done or not", func(c, _ *sim.Chaos) { c.ErrorAfter, c.ErrorBefore = 0.3, 0.3 },
+		func(c, usual *sim.Chaos) { c.ErrorAfter, c.ErrorBefore = usual.ErrorAfter, usual.ErrorBefore })},
+	{name: "provider-late", writes: true, do: provider("answers changes late", func(c, _ *sim.Chaos) { c.SlowAnswer = 0.5 }, func(c, usual *sim.Chaos) { c.SlowAnswer = usual.SlowAnswer })},
+	{name: "kill-consumer", follows: true, do: hitConsumer("kill", (*fleet.Consumer).Kill)},
+	{name: "reset-consumer", follows: true, do: hitConsumer("take everything from", (*fleet.Consumer).Forget)},
+	{name: "kill-receiver", follows: true, do: killReceiver},
+	{name: "reset-receiver", follows: true, do: resetReceiver},
+	{name: "receiver-fails", follows: true, do: troubleReceiver("answers 500 to a half", func(r *rand.Rand) fleet.Trouble {
+		return fleet.Trouble{Status: http.StatusInternalServerError * r.IntN(2)}
+	})},
+	{name: "receiver-throttles", follows: true, do: troubleReceiver("answers 429 to a third", func(r *rand.Rand) fleet.Trouble {
+		if r.IntN(3) > 0 {
+			return fleet.Trouble{}
+		}
+		return fleet.Trouble{Status: http.StatusTooManyRequests, RetryAfter: 1}
+	})},
+	{name: "receiver-slow", follows: true, do: troubleReceiver("is slow", func(r *rand.Rand) fleet.Trouble { return fleet.Trouble{Late: between(r, 0, 0.6)} })},
+	{name: "receiver-mute", follows: true, do: troubleReceiver("cuts a half off, stored or not", func(r *rand.Rand) fleet.Trouble {
+		return fleet.Trouble{Cut: r.IntN(2) == 0, Keep: r.IntN(2) == 0}
+	})},
 	{name: "webhooks-late", do: provider("sends most twice, late and out of order", func(c, _ *sim.Chaos) { c.Duplicate, c.Reorder, c.MaxDelay = 0.5, 0.8, seconds(3) },
 		func(c, usual *sim.Chaos) {
 			c.Duplicate, c.Reorder, c.MaxDelay = usual.Duplicate, usual.Reorder, usual.MaxDelay
@@ -96,6 +123,49 @@ func restart(program string) func(*chaos, *rand.Rand) {
 			c.check(m.Stop())
 			c.sleep(away)
 			c.check(m.Start())
+		})
+	}
+}
+
+// hitConsumer does something to each consumer of the change feed, one after the other.
+func hitConsumer(what string, do func(*fleet.Consumer)) func(*chaos, *rand.Rand) {
+	return func(c *chaos, r *rand.Rand) {
+		for _, follower := range c.consumers {
+			c.say("%s consumer %s", what, follower.Name)
+			do(follower)
+			c.sleep(between(r, 0, 0.5))
+		}
+	}
+}
+
+// killReceiver kills the consumer that is sent the feed.
+func killReceiver(c *chaos, r *rand.Rand) {
+	away := between(r, 0, 4)
+	c.alone("receiver", func() {
+		c.say("kill the receiver, back in %s", away)
+		c.receiver.Kill()
+		c.sleep(away)
+		c.check(c.receiver.Start(c.ctx))
+	})
+}
+
+// resetReceiver takes everything from the consumer that is sent the feed.
+func resetReceiver(c *chaos, _ *rand.Rand) {
+	c.alone("reset of the receiver", func() {
+		c.say("take everything from the receiver")
+		c.check(c.receiver.Forget(c.ctx))
+	})
+}
+
+// troubleReceiver has something go wrong with what the receiver is sent for a while.
+func troubleReceiver(what string, trouble func(*rand.Rand) fleet.Trouble) func(*chaos, *rand.Rand) {
+	return func(c *chaos, r *rand.Rand) {
+		d := between(r, 2, 6)
+		c.alone("receiver's answers", func() {
+			c.say("the receiver %s for %s", what, d)
+			c.receiver.Troubled(func() fleet.Trouble { return trouble(r) })
+			c.sleep(d)
+			c.receiver.Troubled(nil)
 		})
 	}
 }

@@ -64,8 +64,12 @@ type options struct {
 	only []string
 	// latency is the provider's when nothing in particular is wrong. 0: 5 ms.
 	latency time.Duration
+	// commands: an application asks for changes at the provider meanwhile.
+	commands bool
 	// alone leaves the reconciler out, which would heal what a control breaks.
 	alone bool
+	// rivals is how many reconcilers there are besides the first.
+	rivals int
 	// odd is in which ways the provider is odd for as long as things go wrong.
 	odd fleet.Odd
 	// off is TARN_FAULT by program: the controls.
@@ -75,12 +79,16 @@ type options struct {
 	// enough ends the drain of a control, whose verdict will not change any more.
 	// nil: only drain does.
 	enough func(context.Context, *fleet.Fleet) (bool, error)
+	// broken ends a control once what it counts is more than 0. nil: nothing does.
+	broken func(commandsVerdict) int
 	// every is the mean time between two faults.
 	every time.Duration
 	// leaseTTL is that of the shards.
 	leaseTTL time.Duration
 	// keep is where everything is left for a look. "": nowhere.
 	keep string
+	// hooks is the line of the settings that names receivers of webhooks. "": none.
+	hooks string
 }
 
 func readOptions(args []string) (o options, err error) {
@@ -98,10 +106,12 @@ func readOptions(args []string) (o options, err error) {
 	f.DurationVar(&o.every, "every", 1500*time.Millisecond, "mean time between two faults")
 	f.DurationVar(&o.leaseTTL, "lease", 2*time.Second, "time to live of leases")
 	f.DurationVar(&o.latency, "latency", 5*time.Millisecond, "the provider's usual latency")
+	f.BoolVar(&o.commands, "commands", false, "have an application ask for changes at the provider meanwhile")
 	f.BoolVar(&o.alone, "alone", false, "leave the reconciler out")
 	f.Var(&o.odd, "odd", "ways in which the provider is odd meanwhile, comma-separated: -odd is all, -odd=-future all but that one: "+strings.Join(fleet.OddWays(), ", "))
 	f.StringVar(&o.keep, "keep", "", "`directory` in which everything is left")
-	f.Func("off", "a guarantee to switch off, as `PROGRAM:NAME` (worker:leases); the line must turn red", func(s string) error {
+	f.IntVar(&o.rivals, "rivals", 0, "further reconcilers")
+	f.Func("off", "a guarantee to switch off, as `PROGRAM:NAME` (worker:leases), or a point to die at (worker:kill@after-ack:9); the line must turn red", func(s string) error {
 		return o.switchOff(s)
 	})
 	if err := f.Parse(args); err != nil {
@@ -123,7 +133,8 @@ func readOptions(args []string) (o options, err error) {
 	return o.withDefaults(), nil
 }
 
-// switchOff switches a guarantee of a program off: "worker:leases".
+// switchOff switches a guarantee of a program off: "worker:leases"; or has it kill itself
+// at a point: "worker:kill@after-settle:100".
 func (o *options) switchOff(what string) error {
 	program, name, ok := strings.Cut(what, ":")
 	if !ok {
@@ -136,7 +147,10 @@ func (o *options) switchOff(what string) error {
 	if o.off[full] != "" {
 		o.off[full] += ","
 	}
-	o.off[full] += name + "-off"
+	if !strings.HasPrefix(name, "kill@") {
+		name += "-off"
+	}
+	o.off[full] += name
 	return nil
 }
 
@@ -172,15 +186,15 @@ func (o options) plan() fleet.Plan {
 	if o.mongoDB {
 		shards = 16
 	}
-	reconcilers := 1
+	reconcilers := 1 + o.rivals
 	if o.alone {
 		reconcilers = 0
 	}
 	return fleet.Plan{
-		Provider: o.provider, Dir: o.keep, MongoDB: o.mongoDB, Journal: true, APIs: 2, Workers: 3, Reconcilers: reconcilers,
+		Provider: o.provider, Dir: o.keep, MongoDB: o.mongoDB, Commands: o.commands, Journal: true, APIs: 2, Workers: 3, Reconcilers: reconcilers,
 		Shards: shards, Rate: 2000, LeaseTTL: o.leaseTTL, Faults: o.off,
 		Reconcile: o.reconcile(),
-		Settings:  "worker: {in_hand: 300}", // so that backlogs do not fit
+		Settings:  "worker: {in_hand: 300}\n" + o.hooks, // so that backlogs do not fit
 		Simulator: []string{"--seed", strconv.FormatUint(o.seed, 10)},
 	}
 }

@@ -23,6 +23,15 @@ type chaos struct {
 	// over ends when the time for faults is over.
 	over context.Context
 
+	// consumers follow the change feed, and receiver is sent it; nil if none is.
+	consumers []*fleet.Consumer
+	receiver  *fleet.Receiver
+	// app asks for changes at the provider, nil if none does; answered is how many questions
+	// to an operator came of that.
+	app      *fleet.Application
+	bought   func() // waits until it has asked for all that it will
+	answered int
+
 	mu       sync.Mutex
 	at       sim.Chaos // the provider as it is now
 	reserved map[string]bool
@@ -44,21 +53,47 @@ func run(ctx context.Context, programs *fleet.Programs, o options, out io.Writer
 	for _, line := range o.announcement() {
 		c.say("%s", line)
 	}
-	if c.fleet, err = fleet.Start(ctx, programs, o.plan()); err != nil {
+	deaf, err := c.receive()
+	if err != nil {
+		return v, err
+	}
+	defer func() { err = errors.Join(err, deaf()) }()
+	if c.fleet, err = fleet.Start(ctx, programs, c.plan()); err != nil {
 		return v, err
 	}
 	defer func() { err = errors.Join(err, c.fleet.Close()) }()
+	defer c.follow()()
 	for _, step := range []func() error{
 		func() error { return c.fleet.Simulator.Chaos(ctx, o.usual()) },
 		c.startLoad,
 		func() error { return c.goWrong(plan) },
 		c.calm,
+		c.kept,
+		c.caughtUp,
+		c.readLogs,
 	} {
 		if err := step(); err != nil {
 			return v, err
 		}
 	}
 	return c.judge()
+}
+
+// mostLines is how many bad lines of logs are shown.
+const mostLines = 20
+
+// readLogs notes the lines of the members' logs that no operator should have to read:
+// where much fails, much is logged.
+func (c *chaos) readLogs() error {
+	private, err := c.fleet.Private(c.ctx)
+	if err != nil {
+		return err
+	}
+	bad := c.fleet.BadLines(private)
+	for _, line := range bad[:min(len(bad), mostLines)] {
+		c.check(fmt.Errorf("log of %s", line))
+	}
+	return nil
 }
 
 // announcement is what a run says of itself before it starts.
@@ -68,7 +103,7 @@ func (o options) announcement() []string {
 		lines = append(lines, fmt.Sprintf("the provider is odd: %v", &o.odd))
 	}
 	for _, f := range faults {
-		if !o.possible(f) {
+		if o.provider == sim.Stripe && f.shows {
 			lines = append(lines, fmt.Sprintf("%s is left out: no object of %s proves that an answer is old, so the mirror would show it until the second look", f.name, o.provider))
 		}
 	}
@@ -77,7 +112,11 @@ func (o options) announcement() []string {
 
 // usual is the provider when nothing in particular is wrong.
 func (o options) usual() sim.Chaos {
-	return o.odd.Chaos(sim.Chaos{Duplicate: 0.05, Reorder: 0.2, MaxDelay: seconds(0.5), Latency: sim.Duration(o.latency)})
+	usual := sim.Chaos{Duplicate: 0.05, Reorder: 0.2, MaxDelay: seconds(0.5), Latency: sim.Duration(o.latency), HangFor: seconds(3), SlowFor: seconds(2)}
+	if o.commands && len(o.only) == 0 { // else what is unclear comes by its faults
+		usual.LoseAnswer, usual.ResetAnswer, usual.ErrorBefore, usual.ErrorAfter, usual.SlowAnswer = 0.02, 0.02, 0.02, 0.02, 0.02
+	}
+	return o.odd.Chaos(usual)
 }
 
 func (c *chaos) startLoad() error {
@@ -101,6 +140,7 @@ func (c *chaos) goWrong(plan []event) error {
 		})
 	}
 	under.Go(c.watch)
+	c.bought = c.buy(c.ctx)
 	under.Wait()
 	return c.ctx.Err()
 }
@@ -134,6 +174,7 @@ func (c *chaos) calm() error {
 		return err
 	}
 	c.say("all events are accepted")
+	c.bought()
 	return c.settle()
 }
 

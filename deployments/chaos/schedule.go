@@ -64,8 +64,10 @@ func dealt(o options) ([]fault, error) {
 	return deck, nil
 }
 
-// possible reports whether a fault can happen with the provider.
-func (o options) possible(f fault) bool { return o.provider != simulator.Stripe || !f.shows }
+// possible reports whether a fault can happen with the provider, and in this fleet.
+func (o options) possible(f fault) bool {
+	return (o.provider != simulator.Stripe || !f.shows) && (!o.alone || !f.follows) && (o.commands || !f.writes)
+}
 
 // once are the faults that come once, somewhere in the middle.
 func once(o options, r *rand.Rand) []event {

@@ -15,21 +15,23 @@ type verdict struct {
 	accepted, lost, wrong, regressed, inversions, unsettled int
 	dead, superseded, duplicates, handovers, staleRefused   int64
 	recovery                                                time.Duration
+	feed                                                    feedVerdict
+	commands                                                commandsVerdict
 	// failures are violations of the harness' own rules: processes end when they
 	// are stopped, and only then.
 	failures []error
 }
 
 func (v verdict) String() string {
-	return fmt.Sprintf("chaos: accepted=%d lost=%d wrong=%d regressed=%d inversions=%d unsettled=%d dead=%d superseded=%d duplicates=%d handovers=%d stale_refused=%d recovery_p99_ms=%d",
+	return v.feed.String() + "\n" + v.commands.String() + fmt.Sprintf("\nchaos: accepted=%d lost=%d wrong=%d regressed=%d inversions=%d unsettled=%d dead=%d superseded=%d duplicates=%d handovers=%d stale_refused=%d recovery_p99_ms=%d",
 		v.accepted, v.lost, v.wrong, v.regressed, v.inversions, v.unsettled,
 		v.dead, v.superseded, v.duplicates, v.handovers, v.staleRefused, v.recovery.Milliseconds())
 }
 
-// clean reports whether the first five are 0 and nothing else went wrong that
+// clean reports whether the first five, and those of the feed, are 0 and nothing else went wrong that
 // should not.
 func (v verdict) clean() bool {
-	return v.accepted > 0 && v.lost+v.wrong+v.regressed+v.inversions+v.unsettled == 0 && len(v.failures) == 0
+	return v.accepted > 0 && v.lost+v.wrong+v.regressed+v.inversions+v.unsettled == 0 && v.feed.clean() && v.commands.clean() && len(v.failures) == 0
 }
 
 // shownAtMost is how many of each kind of finding are printed.
@@ -80,12 +82,16 @@ func (c *chaos) judge() (v verdict, err error) {
 	v.superseded = superseded
 	v.handovers = c.fleet.Count(c.ctx, "tarn_handovers_total")
 	v.staleRefused = c.fleet.Count(c.ctx, "tarn_stale_writes_refused_total")
+	var err3 error
+	v.feed, err3 = c.judgeFeed()
+	var err4 error
+	v.commands, err4 = c.judgeCommands()
 	v.failures = c.failures
 	if len(c.odd) > 0 && v.dead > 0 {
 		v.failures = append(v.failures, c.deadForNothing())
 	}
 	c.say("compared %d entities, %d states shown, %d rows, %d recoveries", compared, shown, len(rows), len(recoveries))
-	return v, errors.Join(err, err2)
+	return v, errors.Join(err, err2, err3, err4)
 }
 
 // deadForNothing names dead letters of a run in which nothing is wrong for good.

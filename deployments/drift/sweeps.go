@@ -58,12 +58,16 @@ func (r *run) sweeps(ctx context.Context) (err error) {
 	r.say("sweeps: the sweep that was cut off is done, and the world has stopped changing")
 	// By hand: the schedule goes by the clock of the wall, which machines that
 	// run tests have been seen to set back.
-	var last struct{ ID string }
-	if err := r.Operate(ctx, http.MethodPost, "/v1/sweeps", map[string]string{"source": fleet.Source}, &last); err != nil {
-		return err
-	}
-	if err := r.done(ctx, "the sweep begun after that", last.ID); err != nil {
-		return err
+	// The request joins a sweep of the schedule that is under way, which may have begun
+	// before that. Then another one is asked for.
+	var last struct{ ID, By string }
+	for last.ID == "" || last.By == "schedule" {
+		if err := r.Operate(ctx, http.MethodPost, "/v1/sweeps", map[string]string{"source": fleet.Source}, &last); err != nil {
+			return err
+		}
+		if err := r.done(ctx, "the sweep begun after that", last.ID); err != nil {
+			return err
+		}
 	}
 	return r.settled(ctx)
 }

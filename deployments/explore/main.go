@@ -21,7 +21,7 @@ import (
 func main() {
 	within := flag.Duration("duration", time.Minute, "how long to explore")
 	seed := flag.Uint64("seed", uint64(time.Now().UnixNano()), "the first schedule")
-	off := flag.String("off", "", "a `guarantee` to switch off: leases, lanes, claims, acks, settle-order, recover or append")
+	off := flag.String("off", "", "a `guarantee` to switch off: leases, lanes, claims, acks, settle-order, recover, append, markers, feed-hints, feed-debts or feed-fed")
 	flag.Parse()
 
 	begun := time.Now()

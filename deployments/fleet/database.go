@@ -26,6 +26,13 @@ type Shown struct {
 	Raw      []byte
 }
 
+// OutboxRow is a wish as an application inserts it.
+type OutboxRow struct {
+	Key string
+	Seq int64
+	Wish
+}
+
 // Database is the store of a fleet seen from outside: what can be done to it,
 // and what it showed.
 type Database interface {
@@ -38,6 +45,9 @@ type Database interface {
 	// Shown gives every state the mirror showed to f, in order. The plan must
 	// have asked for a journal.
 	Shown(ctx context.Context, f func(Shown)) error
+
+	// Leave adds a row to the outbox. Only SQLite does; else it is errors.ErrUnsupported.
+	Leave(ctx context.Context, row OutboxRow) error
 
 	// opened is called once a store has made its tables.
 	opened(ctx context.Context) error
@@ -62,6 +72,16 @@ func (s *sqliteFile) Refuse(ctx context.Context, d time.Duration) error {
 
 func (s *sqliteFile) Shown(ctx context.Context, f func(Shown)) error {
 	return sqlitetest.Read(ctx, s.path, func(r sqlitetest.Shown) { f(Shown(r)) })
+}
+
+func (s *sqliteFile) Leave(ctx context.Context, row OutboxRow) error {
+	parents, err := json.Marshal(row.Parents)
+	if err != nil {
+		return fmt.Errorf("leave %s in the outbox: %w", row.Key, err)
+	}
+	return sqlitetest.Leave(ctx, s.path, sqlitetest.OutboxRow{
+		Key: row.Key, Source: Source, Kind: row.Kind, Op: row.Op, Ref: row.Ref, ID: row.ID, Parents: string(parents), Body: string(row.Body), Seq: row.Seq,
+	})
 }
 
 func (s *sqliteFile) opened(ctx context.Context) error {
@@ -145,6 +165,8 @@ func (m *mongoServer) Shown(_ context.Context, f func(Shown)) (err error) {
 		f(Shown{Kind: strings.TrimPrefix(s.Collection, "mirror_"+Source+"_"), ID: s.ID, Claim: s.Claim, Raw: []byte(s.Raw)})
 	}
 }
+
+func (m *mongoServer) Leave(context.Context, OutboxRow) error { return errors.ErrUnsupported }
 
 func (m *mongoServer) opened(context.Context) error { return nil }
 

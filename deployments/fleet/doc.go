@@ -25,11 +25,15 @@
 //	database.go   the store they share
 //	simulator.go  controlling the provider
 //	odd.go        the ways in which the provider may be odd
+//	consumer.go   following the change feed
+//	receiver.go   being sent it, by an outgoing webhook
 //	operate.go    acting as an operator
 //	metrics.go    sums of the members' metrics
 //	log.go        the event log, and the work that is left
 //	truth.go      comparing the mirror with the truth
 //	order.go      the order that the log shows
+//	application.go  a program that asks for changes at the provider
+//	promise.go    comparing what became of them with what the provider did
 //	recovery.go   how long shards were without a reader
 //
 // Members may be added, listed and used by several goroutines at a time. Start and Close

@@ -100,6 +100,16 @@ func (m *Member) Running() bool {
 	return m.now != nil && !m.now.ended() && !m.frozen
 }
 
+// PID returns the number of its process, 0 if it does not run.
+func (m *Member) PID() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.now == nil || m.now.ended() {
+		return 0
+	}
+	return m.now.cmd.Process.Pid
+}
+
 // Died returns an error with its last words if it ended by itself.
 func (m *Member) Died() error {
 	m.mu.Lock()

@@ -15,9 +15,10 @@ import (
 const Source = "acme"
 
 const (
-	// APIKey, WebhookSecret and Token are the secrets of a fleet: what
+	// APIKey, WriteKey, WebhookSecret and Token are the secrets of a fleet: what
 	// processes say to the simulator, the simulator to them, and operators.
 	APIKey        = "fleet-api-key-0123"
+	WriteKey      = "fleet-write-key-0123"
 	WebhookSecret = "fleet-webhook-secret-0123"
 	Token         = "fleet-operator-token-0123"
 )
@@ -37,6 +38,9 @@ type Plan struct {
 	// MongoDB makes mongotest's server the store, one command at a time; it
 	// bears some hundred documents. Otherwise it is a SQLite file.
 	MongoDB bool
+	// Commands: the source takes commands, also from the outbox. The simulator then wants
+	// WriteKey of them.
+	Commands bool
 	// Journal keeps, in the database's own order, every state the mirror ever
 	// showed.
 	Journal bool
@@ -120,6 +124,14 @@ func (p Plan) sourceSettings() string {
 	return "{}"
 }
 
+// commandSettings are further lines of the source.
+func (p Plan) commandSettings() string {
+	if !p.Commands {
+		return ""
+	}
+	return fmt.Sprintf("\n    write_key: %s\n    outbox: true", WriteKey)
+}
+
 // writeSettings writes the settings file all processes share.
 func (p Plan) writeSettings(redis, store, simulator string) (string, error) {
 	path := filepath.Join(p.Dir, "tarn.yaml")
@@ -136,12 +148,12 @@ sources:
     scoped: %t
     settings: %s
     rate: {limit: %d, per: 1s, concurrency: %d}
-    reconcile: %s
+    reconcile: %s%s
 retry: {first: %s, cap: %s, attempts: %d}
 log: {level: %s}
 %s
 `, redis, p.LeaseTTL, store, p.bulk(), p.Shards, Token, Source, orDefault(p.Definition, p.Provider), simulator, APIKey, WebhookSecret, p.Scoped, p.sourceSettings(),
-		p.Rate, p.Concurrency, p.Reconcile, p.First, p.Cap, p.Attempts, p.Level, p.Settings)
+		p.Rate, p.Concurrency, p.Reconcile, p.commandSettings(), p.First, p.Cap, p.Attempts, p.Level, p.Settings)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return "", fmt.Errorf("write settings: %w", err)
 	}

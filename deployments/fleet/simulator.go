@@ -42,6 +42,9 @@ func startSimulator(ctx context.Context, programs *Programs, plan Plan, hooks st
 		"--api-key", APIKey, "--webhook-secret", WebhookSecret, "--webhook-url", hooks,
 		"--keep-versions", "-1", "--keep-events", "-1", "--retries", plan.Retries,
 	}, plan.Simulator...)
+	if plan.Commands {
+		args = append(args, "--write-key", WriteKey)
+	}
 	if s.process, err = run(s.log, path, nil, args...); err != nil {
 		return nil, err
 	}
@@ -173,6 +176,15 @@ func (s *Simulator) Truth(ctx context.Context) (map[string]sim.Truth, error) {
 // History returns the versions of an entity, oldest first.
 func (s *Simulator) History(ctx context.Context, kind, id string) (all []sim.Truth, err error) {
 	err = s.Tell(ctx, http.MethodGet, "/_sim/history/"+kind+"/"+id, nil, &all)
+	return all, err
+}
+
+// Writes returns all requests that were to change something, oldest first.
+func (s *Simulator) Writes(ctx context.Context) (all []sim.WriteFacts, err error) {
+	err = s.ask(ctx, http.MethodGet, "/_sim/writes", http.NoBody, func(r io.Reader) (err error) {
+		all, err = lines[sim.WriteFacts](r)
+		return err
+	})
 	return all, err
 }
 

@@ -87,7 +87,7 @@ func guideSettings(t *testing.T, guide, redis string) (file string, addresses []
 }
 
 // secrets are the environment variables of the settings.
-var secrets = []string{"TARN_OPS_TOKEN=0123456789abcdef", "LEMON_API_KEY=key", "LEMON_WEBHOOK_SECRET=0123456789abcdef"}
+var secrets = []string{"TARN_OPS_TOKEN=0123456789abcdef", "LEMON_API_KEY=key", "LEMON_WEBHOOK_SECRET=0123456789abcdef", "BILLING_SECRET=whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"}
 
 // runProgram runs a program until the test ends. It must end with status 0 then,
 // and have logged JSON only.

@@ -1,6 +1,9 @@
 package proof
 
 import (
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -56,6 +59,41 @@ func TestOneTreePerEvent(t *testing.T) {
 	said := receiver.Text()
 	for _, secret := range []string{fleet.APIKey, fleet.WebhookSecret, fleet.Token, `"context"`, "revision", "base_amount", "buying_power"} {
 		require.NotContains(t, said, secret)
+	}
+}
+
+// A collector that does not answer, or refuses everything, disturbs nothing: events are
+// processed, each process says so once, and ends in time.
+func TestACollectorThatFails(t *testing.T) {
+	t.Parallel()
+	for name, answer := range map[string]http.HandlerFunc{
+		"hangs":   func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+		"refuses": func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusBadRequest) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked := make(chan struct{}, 1)
+			collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body) // or the end of its connection is not seen
+				select {
+				case asked <- struct{}{}:
+				default:
+				}
+				answer(w, r)
+			}))
+			t.Cleanup(collector.Close)
+			t.Cleanup(collector.CloseClientConnections)
+			s := start(t, fleet.Plan{Workers: 1, Shards: 4, Env: []string{"TARN_TELEMETRY__OTLP_ENDPOINT=" + collector.URL}})
+			s.load(simulator.Load{Entities: 20, Events: 400, Rate: 400}, time.Minute)
+			<-asked
+			require.Empty(t, fleet.Unprocessed(s.rows()))
+			for _, m := range s.Members("") {
+				require.NoError(t, m.Stop())
+				require.LessOrEqual(t, strings.Count(m.LastWords(), "traces are not being exported"), 1)
+			}
+			private, err := s.Private(s.ctx)
+			require.NoError(t, err)
+			require.Empty(t, s.BadLines(private))
+		})
 	}
 }
 

@@ -13,6 +13,7 @@ type refusal struct {
 	Message    string `json:"message"`
 
 	code, param, reason string // Stripe's, "": none
+	errorType           string // Stripe's, "": by the status
 }
 
 func (r *refusal) Error() string { return r.Message }

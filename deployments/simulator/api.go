@@ -14,7 +14,10 @@ type api struct {
 	chaos    *chaos
 	counters *counters
 	dialect  *dialect
-	key      string // the API wants; "": any will do
+	key      string          // the API wants; "": any will do
+	writeKey string          // the API wants of what changes something; "": key
+	writing  map[string]bool // patterns of paths that change something
+	keys     *keyStore
 	clock    func() time.Time
 	routes   *http.ServeMux
 	requests atomic.Int64
@@ -22,6 +25,7 @@ type api struct {
 
 func newAPI(w *world, x *chaos, c *counters, o Options) *api {
 	a := &api{world: w, chaos: x, counters: c, dialect: w.dialect, key: o.APIKey, clock: o.Now, routes: http.NewServeMux()}
+	a.writeKey, a.writing, a.keys = o.WriteKey, map[string]bool{}, newKeyStore(w, o.KeepKeys)
 	a.dialect.routes(a)
 	return a
 }

@@ -16,8 +16,9 @@ type change struct {
 	drafts []*draft
 	of     map[*entity]*draft
 	events []*notice
-	load   *loadState // set if the change is part of a load
-	err    error      // first thing that went wrong; nothing is committed then
+	load   *loadState  // set if the change is part of a load
+	write  *WriteFacts // set if a request has asked for the change
+	err    error       // first thing that went wrong; nothing is committed then
 }
 
 // draft is the next version of an entity while a change is made.
@@ -40,6 +41,7 @@ type notice struct {
 	Body      json.RawMessage
 	Load      int // number of the load that made it, 0 none
 
+	unsent   bool        // its webhook is lost, on purpose
 	settled  atomic.Bool // nothing is left to send by itself
 	delivery delivery    // guarded by the sender's lock
 }
@@ -172,6 +174,9 @@ func (c *change) commit() error {
 		return nil
 	}
 	versions := c.versions()
+	if c.write != nil {
+		c.write.At, c.write.Seq = c.w.tick(), c.w.writeSeq+1
+	}
 	if err := c.w.journal.append(c.record(versions)); err != nil {
 		return err
 	}
@@ -184,6 +189,9 @@ func (c *change) commit() error {
 	}
 	if c.load != nil {
 		c.w.load = *c.load
+	}
+	if c.write != nil {
+		c.w.addWrite(c.write)
 	}
 	c.w.addEvents(c.events)
 	c.w.publish(c.events)

@@ -118,6 +118,22 @@ type Chaos struct {
 	// DoubledSignature is the chance that an attempt carries its signature twice:
 	// in two headers, or in one that a proxy has joined.
 	DoubledSignature float64 `json:"doubled_signature"`
+
+	// ErrorBefore is the chance that a request which is to change something is answered
+	// 500 without any effect. Stripe keeps that answer under the request's key.
+	ErrorBefore float64 `json:"error_before"`
+	// LoseAnswer is the chance that such a request has its effect and is never answered:
+	// after HangFor it is cut off. HangFor 0: 30 s.
+	LoseAnswer float64 `json:"lose_answer"`
+	// ResetAnswer is the chance that it has its effect and the connection is reset.
+	ResetAnswer float64 `json:"reset_answer"`
+	// ErrorAfter is the chance that it has its effect and is answered 500. Stripe keeps
+	// that answer under the request's key; lemon keeps the one there should have been.
+	ErrorAfter float64 `json:"error_after"`
+	// SlowAnswer is the chance that it has its effect and is answered after SlowFor.
+	// Until then its key is in use.
+	SlowAnswer float64  `json:"slow_answer"`
+	SlowFor    Duration `json:"slow_for"`
 }
 
 // Duration is a time.Duration that reads and writes as text: "1.5s".

@@ -72,6 +72,8 @@ type apiForm struct {
 	// holds for so long.
 	tooMany func(*api) *refusal
 	locked  func(dice *rand.Rand, left time.Duration) *refusal
+	// keys are how idempotency keys are treated.
+	keys *keyRules
 	// badPages are the refusals of a page after the first, one of which is drawn.
 	badPages []*refusal
 }
@@ -97,6 +99,9 @@ type story struct {
 	drifting  []string
 	drift     func(c *change, e *entity, mark string)
 	removable string
+
+	// trouble is what goes wrong on purpose.
+	trouble trouble
 }
 
 // Lemon and Stripe are the names of the providers there are.

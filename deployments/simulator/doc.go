@@ -46,6 +46,11 @@
 //	half_pairs                   half a surrogate pair in a field that is not read
 //	other_body                   the same event once more with another body
 //	doubled_signature            the signature twice, in two headers or in one
+//	error_before                 of a write: 500, and no effect
+//	lose_answer                  of a write: the effect, and never an answer
+//	reset_answer                 of a write: the effect, and the connection is reset
+//	error_after                  of a write: the effect, and 500
+//	slow_answer, slow_for        of a write: the effect, and a late answer
 //	test_mode                    events of Stripe's test mode between those of live mode
 //
 // Draws per request come from dice that all requests share. The others are derived
@@ -73,12 +78,28 @@
 // lists and events, and their events have account. After POST
 // /_sim/accounts/{id}/deauthorize each request for the account is a 403.
 //
+// # Writes
+//
+// Orders and withdrawals of lemon, and products, prices, customers and coupons of Stripe
+// can be changed through the API. Such a change makes versions and events as any other
+// does, so that it is in lists and webhooks. Options.WriteKey is a key of its own for
+// these requests.
+//
+// Idempotency keys are treated as the provider documents it (lemon_write.go,
+// stripe_write.go): a second request with the same key is answered what the first was, one
+// with another body is refused, and one that comes before the first was answered is a 409. What is known of
+// keys is in the journal, in the same line as the effect, so that a crash takes back
+// both or neither. GET /_sim/writes has each request with its key, its body, whether it
+// had an effect, and what became of its answer.
+//
 // # Controls
 //
 //	GET    /_sim/truth?kind=&after=     JSON lines: every entity as it is now
 //	GET    /_sim/history/{kind}/{id}    its versions, oldest first
 //	GET    /_sim/events?after=          JSON lines: events and their delivery
 //	POST   /_sim/redeliver              {"events": ["evt_…"]} sends them again
+//	GET    /_sim/writes?after=          JSON lines: requests to change something
+//	GET    /_sim/effects?after=         those of them that had an effect
 //	GET    /_sim/counters               since the start of the process
 //	GET    /_sim/chaos                  what goes wrong
 //	PUT    /_sim/chaos                  replaces all of it; see Chaos
@@ -91,6 +112,8 @@
 //	DELETE /_sim/entities/{kind}/{id}   takes an entity away, without an event
 //	POST   /_sim/entities/{kind}/{id}/move   {"parent": "cusa_…"} puts it under
 //	                                    another parent, without an event
+//	GET    /_sim/troubles               what goes wrong on purpose; see Troubles
+//	DELETE /_sim/troubles               repairs it: the API answers again
 //
 // # Not documented
 //

@@ -35,12 +35,14 @@ type record struct {
 	Settled []settledRecord `json:"settled,omitempty"`
 	Hook    *hookRecord     `json:"hook,omitempty"`
 	Load    *loadState      `json:"load,omitempty"`
+	Write   *writeRecord    `json:"write,omitempty"`
 }
 
 type changeRecord struct {
 	Versions []versionRecord `json:"versions,omitempty"`
 	Events   []eventRecord   `json:"events,omitempty"`
 	Load     *loadState      `json:"load,omitempty"`
+	Write    *writeRecord    `json:"write,omitempty"`
 }
 
 // versionRecord is a new version of an entity. Without N it is only links and

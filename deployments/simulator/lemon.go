@@ -20,6 +20,7 @@ var lemon = newDialect(dialect{
 		unknown: func(*kind, string) *refusal { return errNotFound },
 		gone:    func(*entity) (any, error) { return nil, errNotFound },
 		tooMany: lemonTooMany, locked: lemonLocked,
+		keys: lemonKeys,
 		badPages: []*refusal{
 			refuse(http.StatusInternalServerError, "Internal Server Error"),
 			refuse(http.StatusUnprocessableEntity, "cursor: unprocessable"),
@@ -32,6 +33,7 @@ var lemon = newDialect(dialect{
 		stirParent: func(c *change, id string) { c.stirAccount(c.w.find("account", id)) },
 		stirChild:  func(c *change, id string) { c.stirOrMove(c.w.find("order", id)) },
 		drifting:   []string{"account", "person", "order"}, drift: driftLemon, removable: "order",
+		trouble: trouble{kind: "order", create: restingOrder, move: stirOrder, edit: raiseFee},
 	},
 })
 

@@ -11,6 +11,7 @@ func lemonRoutes(a *api) {
 	for i := range lemonKinds {
 		a.route(&lemonKinds[i])
 	}
+	lemonWrites(a)
 	a.get("/events", a.lemonEvents)
 	a.get("/instruments", a.instruments)
 	a.get("/instruments/{isin}", a.instrument)
@@ -39,8 +40,12 @@ func (a *api) route(k *kind) {
 // who is it, then who looks at whose data and why.
 func admitLemon(a *api, r *http.Request) error {
 	key, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	if !ok || key == "" || (a.key != "" && key != a.key) {
+	known, enough := a.permits(r, key)
+	if !ok || key == "" || !known {
 		return refuse(http.StatusUnauthorized, "Unauthorized")
+	}
+	if !enough {
+		return refuse(http.StatusForbidden, "Forbidden")
 	}
 	if strings.HasPrefix(r.URL.Path, "/v1/settlement_accounts") {
 		return nil

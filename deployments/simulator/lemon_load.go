@@ -11,7 +11,8 @@ func (c *change) loadAccount() string {
 	business := c.w.newID("business")
 	a := account{
 		ID: e.id, OwnAccount: true, Metadata: map[string]string{"revision": "1"},
-		Customer: c.encode(customerRef{Type: "business", ID: business, Business: business}), Agreements: []accountAgreement{},
+		ReferenceAccount: &bankAccount{IBAN: "DE00000000000000000000", BIC: "BYLADEM1001"}, // so that money can be withdrawn
+		Customer:         c.encode(customerRef{Type: "business", ID: business, Business: business}), Agreements: []accountAgreement{},
 	}
 	a.move("created", c.at(e))
 	c.set(e, a)

@@ -11,6 +11,12 @@ const (
 )
 
 func beginOrder(c *change, acc *entity) bool {
+	c.next(c.placeOrder(acc), stageRun)
+	return true
+}
+
+// placeOrder creates an order of an account that trades.
+func (c *change) placeOrder(acc *entity) *entity {
 	e := c.create("order", c.w.newID("order"), map[string]string{
 		"account": acc.id, "securities_account": acc.links["securities_account"],
 	}, nil)
@@ -18,9 +24,8 @@ func beginOrder(c *change, acc *entity) bool {
 	o := c.newOrder(e.id, acc.links["securities_account"], inst.ISIN, at, c.held(acc.id, inst.ISIN))
 	o.History.add("created", c.at(e))
 	c.set(e, o)
-	c.next(e, stageRun)
 	c.emit(e, "order.created")
-	return true
+	return e
 }
 
 // newOrder sells some of what is held now and then, and buys otherwise.

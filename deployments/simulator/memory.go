@@ -17,6 +17,9 @@ func (c *change) record(versions []*version) *record {
 		return nil
 	}
 	rec := &changeRecord{Load: c.load}
+	if c.write != nil {
+		rec.Write = recordOf(c.write)
+	}
 	for i, d := range c.drafts {
 		rec.Versions = append(rec.Versions, versionRecordOf(d.entity, versions[i], d.stage))
 	}
@@ -45,6 +48,8 @@ func (w *world) apply(rec *record) error {
 		w.applyHook(*rec.Hook)
 	case rec.Load != nil:
 		w.load = *rec.Load
+	case rec.Write != nil:
+		w.applyWrite(rec.Write)
 	default:
 		return errors.New("record says nothing")
 	}
@@ -69,6 +74,9 @@ func (w *world) applyChange(rec *changeRecord) error {
 	w.addEvents(events)
 	if rec.Load != nil {
 		w.load = *rec.Load
+	}
+	if rec.Write != nil {
+		w.applyWrite(rec.Write)
 	}
 	return nil
 }
@@ -161,6 +169,9 @@ func (w *world) kept() (bytes int64) {
 	for _, n := range w.events {
 		bytes += int64(len(n.Body)) + envelope/4
 	}
+	for _, f := range w.writes {
+		bytes += int64(len(f.Body)) + int64(len(f.stored.Body)) + envelope
+	}
 	return bytes
 }
 
@@ -184,6 +195,11 @@ func (w *world) write(emit func(*record) error) error {
 			continue
 		}
 		if err := emit(&record{Settled: []settledRecord{settledOf(n)}}); err != nil {
+			return err
+		}
+	}
+	for _, f := range w.writes {
+		if err := emit(&record{Write: recordOf(f)}); err != nil {
 			return err
 		}
 	}

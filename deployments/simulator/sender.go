@@ -112,7 +112,7 @@ func (s *sender) start(events []*notice, hooks []*hook) {
 	var idle []*notice
 	s.mu.Lock()
 	for _, n := range events {
-		if s.chaos.hit(s.chaos.now().Lose) {
+		if n.unsent || s.chaos.hit(s.chaos.now().Lose) {
 			n.delivery.Lost = true
 			s.counters.lost.Add(1)
 			if s.load.counts(n) {

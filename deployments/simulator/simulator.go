@@ -25,6 +25,12 @@ type Options struct {
 	Rate float64
 	// APIKey is the bearer the API wants. "": any.
 	APIKey string
+	// WriteKey is the key that requests must have which change something. They are
+	// refused with APIKey; reads are answered with both. "": APIKey does for both.
+	WriteKey string
+	// KeepKeys is how long the API keeps the answer to a request with an idempotency
+	// key. 0: as the provider does, 24 h.
+	KeepKeys time.Duration
 	// WebhookURL and WebhookSecret subscribe one webhook to all event types.
 	// "": none but those that POST /v1/webhooks makes.
 	WebhookURL    string
@@ -112,6 +118,8 @@ type Simulator struct {
 	rate    float64
 	moved   chan struct{}   // closed when rate or load changed
 	settled []settledRecord // to be journalled
+	// troubles are those of the last MakeTrouble, nil if there was none.
+	troubles *Troubles
 }
 
 // New returns a simulator with the world of o.Data, or a new one.

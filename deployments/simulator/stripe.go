@@ -13,6 +13,7 @@ var stripe = newDialect(dialect{
 	apiForm: apiForm{
 		routes: stripeRoutes, admit: admitStripe, headers: stripeHeaders, writeError: writeStripeError, show: showStripe,
 		unknown: unknownStripe, gone: goneFromStripe, tooMany: tooManyStripe, locked: lockedStripe,
+		keys: stripeKeys,
 		badPages: []*refusal{
 			refuse(http.StatusInternalServerError, "An unknown error occurred"),
 			{status: http.StatusBadRequest, Message: "No such object", code: "resource_missing", param: "starting_after"},
@@ -25,5 +26,6 @@ var stripe = newDialect(dialect{
 		stirParent: func(c *change, id string) { c.stirCustomer(c.w.find("customer", id)) }, stirChild: (*change).stirOfCustomer,
 		drifting: []string{"customer", "product", "price", "subscription", "invoice", "charge", "refund"},
 		drift:    driftStripe, removable: "product",
+		trouble: trouble{kind: "product", create: restingProduct, move: (*change).stirProduct, edit: rename},
 	},
 })

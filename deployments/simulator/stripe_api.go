@@ -34,6 +34,7 @@ func stripeRoutes(a *api) {
 	}))
 	a.get("/events", a.stripeEvents)
 	a.get("/events/{id}", a.bare(a.stripeEvent))
+	stripeWrites(a)
 	a.get("/webhook_endpoints", a.webhookEndpoints)
 	a.routes.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
 		a.refuse(w, refuse(http.StatusNotFound, fmt.Sprintf("Unrecognized request URL (%s: %s). Please see https://stripe.com/docs.", r.Method, r.URL.Path)))
@@ -56,11 +57,14 @@ func admitStripe(a *api, r *http.Request) error {
 	if !ok {
 		key, ok = strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	}
+	known, enough := a.permits(r, key)
 	switch {
 	case !ok || key == "":
 		return refuse(http.StatusUnauthorized, "You did not provide an API key.")
-	case a.key != "" && key != a.key:
+	case !known:
 		return refuse(http.StatusUnauthorized, "Invalid API Key provided")
+	case !enough:
+		return refuse(http.StatusForbidden, "The provided key does not have the required permissions for this endpoint.")
 	}
 	return a.admitAccount(r)
 }
@@ -80,6 +84,9 @@ func writeStripeError(w http.ResponseWriter, r *refusal) {
 	e.Error.Code, e.Error.Message, e.Error.Param, e.Error.Type = r.code, r.Message, r.param, "invalid_request_error"
 	if r.status >= http.StatusInternalServerError {
 		e.Error.Type = "api_error"
+	}
+	if r.errorType != "" {
+		e.Error.Type = r.errorType
 	}
 	if r.reason != "" {
 		w.Header().Set("Stripe-Rate-Limited-Reason", r.reason)

@@ -65,8 +65,20 @@ func writeStripeEvent(c *change, n *notice, about *entity, _ func(string) string
 	n.Body = c.encode(stripeEvent{
 		ID: n.ID, Object: "event", Account: account, APIVersion: stripeVersion, Created: n.CreatedAt.Unix(),
 		Data:     stripeEventData{Object: stripeShown(about.kind, d.state), Previous: previous},
-		Livemode: true, Pending: 1, Type: n.Type,
+		Livemode: true, Pending: 1, Request: requestOf(c.write), Type: n.Type,
 	})
+}
+
+// requestOf is what an event says of the request that caused it.
+func requestOf(f *WriteFacts) stripeRequest {
+	if f == nil {
+		return stripeRequest{}
+	}
+	r := stripeRequest{ID: &f.RequestID}
+	if f.Key != "" {
+		r.IdempotencyKey = &f.Key
+	}
+	return r
 }
 
 // changed returns the members of an object that another one does not have, or has

@@ -78,6 +78,11 @@ type stripeProduct struct {
 	Name         string            `json:"name"`
 	Updated      int64             `json:"updated"`
 	URL          *string           `json:"url"`
+
+	Shippable  *bool   `json:"shippable,omitempty"`
+	Descriptor *string `json:"statement_descriptor,omitempty"`
+	TaxCode    *string `json:"tax_code,omitempty"`
+	UnitLabel  *string `json:"unit_label,omitempty"`
 }
 
 type stripePrice struct {
@@ -94,6 +99,9 @@ type stripePrice struct {
 	Recurring     *stripeRecurring  `json:"recurring"`
 	Type          string            `json:"type"`
 	UnitAmount    int64             `json:"unit_amount"`
+
+	LookupKey   *string `json:"lookup_key,omitempty"`
+	TaxBehavior *string `json:"tax_behavior,omitempty"`
 }
 
 type stripeRecurring struct {
@@ -113,6 +121,12 @@ type stripeCoupon struct {
 	PercentOff    float64           `json:"percent_off"`
 	TimesRedeemed int               `json:"times_redeemed"`
 	Valid         bool              `json:"valid"`
+
+	AmountOff      *int64  `json:"amount_off,omitempty"`
+	Currency       *string `json:"currency,omitempty"`
+	Months         *int64  `json:"duration_in_months,omitempty"`
+	MaxRedemptions *int64  `json:"max_redemptions,omitempty"`
+	RedeemBy       *int64  `json:"redeem_by,omitempty"`
 }
 
 type stripeSubscription struct {

@@ -28,6 +28,9 @@ type world struct {
 	hooks    []*hook
 	tidyAt   int64 // journal length below which it is not worth a look
 	load     loadState
+	writes   []*WriteFacts    // requests that were to change something, oldest first
+	writeSeq int64            // number of the newest
+	keys     map[string]*kept // by keyName
 	// publish hands new events on, oldest first. Called under mu so that the
 	// sender starts them in the order of the world.
 	publish func([]*notice)
@@ -73,6 +76,7 @@ func newWorld(d *dialect, clock func() time.Time, seed uint64, b bounds) *world 
 		rng:      rand.New(rand.NewPCG(seed, 0)),
 		entities: map[entityKey]*entity{},
 		lists:    map[listKey][]*entity{},
+		keys:     map[string]*kept{},
 		publish:  func([]*notice) {},
 	}
 }

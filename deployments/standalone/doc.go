@@ -8,6 +8,10 @@
 //
 // The provider is lemon or, with --provider stripe, Stripe.
 //
+// A few things go wrong at the provider on purpose, unless --troubles=false: see
+// trouble.go. The settings are those of a first look: the reconciler looks more often
+// than in production.
+//
 // All its data is in one directory, .tarn or .tarn/stripe: the queue, the mirror and the
 // simulator's world, so that a second start continues where the first one ended.
 // The parts are those that the separate binaries run.

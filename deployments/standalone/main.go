@@ -19,6 +19,8 @@ type options struct {
 	dir, addr, simulator string
 	rate                 float64
 	adopt                bool
+	// troubles makes a few things go wrong on purpose.
+	troubles bool
 }
 
 func main() {
@@ -51,6 +53,7 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	set.StringVar(&o.addr, "addr", "127.0.0.1:8080", "`address` of the api")
 	set.StringVar(&o.simulator, "simulator-addr", "127.0.0.1:8090", "`address` of the simulated provider")
 	set.Float64Var(&o.rate, "rate", 10, "events a second the simulated world makes")
+	set.BoolVar(&o.troubles, "troubles", true, "let a few things go wrong on purpose, so that there is something to look at")
 	set.BoolVar(&o.adopt, "adopt", false, "once: go on with a database that was removed or put there by hand")
 	version := set.Bool("version", false, "print the version")
 	switch err := set.Parse(args); {

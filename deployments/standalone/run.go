@@ -27,6 +27,7 @@ import (
 
 // run is everything until ctx ends.
 func run(ctx context.Context, o options, out io.Writer) error {
+	began := time.Now()
 	dir, err := filepath.Abs(o.dir)
 	if err != nil {
 		return err
@@ -36,7 +37,8 @@ func run(ctx context.Context, o options, out io.Writer) error {
 		return err
 	}
 	defer unlock()
-	log, closeLog, err := logger(dir)
+	level := &slog.LevelVar{} // info, until the settings say another
+	log, closeLog, err := logger(dir, level)
 	if err != nil {
 		return err
 	}
@@ -53,7 +55,7 @@ func run(ctx context.Context, o options, out io.Writer) error {
 
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
-	stopSimulator, err := startSimulator(ground, o, dir, log.With("process", "simulator"), fail)
+	simulated, stopSimulator, err := startSimulator(ground, o, dir, log.With("process", "simulator"), fail)
 	if err != nil {
 		return err
 	}
@@ -65,10 +67,13 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	if err != nil {
 		return err
 	}
+	if err := level.UnmarshalText([]byte(c.Log.Level)); err != nil {
+		return err
+	}
 	process.LogLibraries(log)
 	flush, err := telemetry.Start(ctx, telemetry.Options{
 		Service: "tarn-standalone", Version: process.Version, Endpoint: c.Telemetry.OTLPEndpoint,
-		SampleRatio: c.Telemetry.SampleRatio, Logger: log,
+		SampleRatio: c.Telemetry.SampleRatio, Environ: os.Environ(), Logger: log,
 	})
 	if err != nil {
 		return err
@@ -81,7 +86,10 @@ func run(ctx context.Context, o options, out io.Writer) error {
 	if err := remember(dir, addresses{API: c.HTTP.Addr, Simulator: o.simulator}); err != nil {
 		return err
 	}
-	err = parts(ctx, o, c, log, out, dir)
+	t := &tour{
+		options: o, base: "http://" + c.HTTP.Addr, provider: "http://" + o.simulator, simulator: simulated, out: out, began: began,
+	}
+	err = parts(ctx, c, log, dir, t)
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, context.Canceled) {
 		return cause
 	}
@@ -93,14 +101,14 @@ func run(ctx context.Context, o options, out io.Writer) error {
 
 // parts runs the api, the workers and the reconciler until ctx ends or one of
 // them fails.
-func parts(ctx context.Context, o options, c *config.Config, log *slog.Logger, out io.Writer, dir string) error {
+func parts(ctx context.Context, c *config.Config, log *slog.Logger, dir string, t *tour) error {
 	registry, health := prometheus.NewRegistry(), telemetry.NewHealth(time.Now)
 	group, ctx := errgroup.WithContext(ctx)
 	start := func(name string, run func(context.Context, *process.Process) error, settings config.Config) {
 		p := process.New(name, &settings, io.Discard)
 		p.Logger = log.With("process", name)
-		p.Metrics = telemetry.NewMetrics(prometheus.WrapRegistererWith(prometheus.Labels{"process": name}, registry))
-		p.Gatherer, p.Health, p.Adopt = registry, health, o.adopt
+		p.Metrics = process.NewMetrics(name, &settings, prometheus.WrapRegistererWith(prometheus.Labels{"process": name}, registry))
+		p.Gatherer, p.Health, p.Adopt = registry, health, t.options.adopt
 		group.Go(func() error {
 			if err := run(ctx, p); err != nil {
 				return fmt.Errorf("%s: %w", name, err)
@@ -114,29 +122,34 @@ func parts(ctx context.Context, o options, c *config.Config, log *slog.Logger, o
 	start("worker-1", workerapp.Run, behind)
 	start("worker-2", workerapp.Run, behind)
 	start("reconciler", reconcilerapp.Run, behind)
-	group.Go(func() error { return welcome(ctx, o, c, out, dir) })
+	group.Go(func() error {
+		if err := welcome(ctx, t, c, dir); err != nil || !t.options.troubles {
+			return err
+		}
+		return t.run(ctx)
+	})
 	err := group.Wait()
-	_, _ = fmt.Fprintln(out, "stopped")
+	t.printf("stopped\n")
 	return err
 }
 
 // startSimulator runs the provider until ctx ends. A failure of it is given to
 // fail. When stop returns it is gone.
-func startSimulator(ctx context.Context, o options, dir string, log *slog.Logger, fail context.CancelCauseFunc) (stop func(), err error) {
-	s, err := simulator.New(simulator.Options{
-		Provider: o.provider, Data: filepath.Join(dir, "simulator"), Rate: o.rate, Seed: 1, APIKey: "standalone-api-key", Log: log,
+func startSimulator(ctx context.Context, o options, dir string, log *slog.Logger, fail context.CancelCauseFunc) (s *simulator.Simulator, stop func(), err error) {
+	s, err = simulator.New(simulator.Options{
+		Provider: o.provider, Data: filepath.Join(dir, "simulator"), Rate: o.rate, Seed: 1, APIKey: "standalone-api-key", WriteKey: "standalone-write-key", Log: log,
 		WebhookURL: "http://" + o.addr + "/webhooks/" + o.provider, WebhookSecret: webhookSecret,
 	})
 	if err != nil {
-		return nil, fmt.Errorf("simulator: %w", err)
+		return nil, nil, fmt.Errorf("simulator: %w", err)
 	}
 	l, err := new(net.ListenConfig).Listen(ctx, "tcp", o.simulator)
 	if err != nil {
-		return nil, fmt.Errorf("simulator: %w (another address: --simulator-addr)", err)
+		return nil, nil, fmt.Errorf("simulator: %w (another address: --simulator-addr)", err)
 	}
 	life, end := context.WithCancel(ctx)
 	group, life := errgroup.WithContext(life)
-	server := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: 10 * time.Second}
+	server := &http.Server{Handler: s.Handler(), ReadHeaderTimeout: 10 * time.Second, ErrorLog: telemetry.ServerLog(log)}
 	group.Go(func() error { return s.Run(life) })
 	group.Go(func() error {
 		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
@@ -152,7 +165,7 @@ func startSimulator(ctx context.Context, o options, dir string, log *slog.Logger
 			fail(fmt.Errorf("simulator: %w", err))
 		}
 	}()
-	return func() { end(); <-done }, nil
+	return s, func() { end(); <-done }, nil
 }
 
 // webhookSecret is the one in standalone.yaml.
@@ -175,13 +188,13 @@ func lock(dir string) (unlock func(), err error) {
 }
 
 // logger writes everything to tarn.log and what needs a human to stderr too.
-func logger(dir string) (log *slog.Logger, closeLog func(), err error) {
+func logger(dir string, level slog.Leveler) (log *slog.Logger, closeLog func(), err error) {
 	f, err := os.OpenFile(filepath.Join(dir, "tarn.log"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, nil, err
 	}
 	log = slog.New(slog.NewMultiHandler(
-		telemetry.NewLogger(f, slog.LevelInfo).Handler(),
-		telemetry.NewLogger(os.Stderr, slog.LevelError).Handler()))
+		telemetry.NewLogger(f, level, telemetry.JSON).Handler(),
+		telemetry.NewLogger(os.Stderr, slog.LevelError, telemetry.Text).Handler()))
 	return log, func() { _ = f.Close() }, nil
 }

@@ -43,6 +43,7 @@ func smokeOwn(ctx context.Context, o options, out io.Writer) (err error) {
 	if o.dir, err = os.MkdirTemp("", "tarn-smoke-"); err != nil {
 		return err
 	}
+	o.troubles = false
 	defer func() { _ = os.RemoveAll(o.dir) }()
 	if o.addr, err = freeAddr(ctx); err != nil {
 		return err

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -70,8 +71,8 @@ func start(t *testing.T, o options) (out *screen, stop func()) {
 
 type list struct {
 	Items []struct {
-		ID string `json:"id"`
-	} `json:"items"`
+		ID, Entity string
+	}
 }
 
 func TestSmokeSaysWhichStackItUsed(t *testing.T) {
@@ -120,6 +121,62 @@ func lookTwice(t *testing.T, provider string) {
 	require.NoError(t, err)
 	require.NotEmpty(t, events.Items)
 	stop()
+}
+
+// The four things that go wrong on purpose are found and shown, and what a newcomer is
+// told to do about them repairs what stays wrong.
+func TestWhatGoesWrongOnPurpose(t *testing.T) {
+	for _, provider := range []string{simulator.Lemon, simulator.Stripe} {
+		t.Run(provider, func(t *testing.T) {
+			for _, key := range []string{"GAPS", "SWEEP"} { // the standalone's own pace is that of a person
+				t.Setenv("TARN_SOURCES__"+strings.ToUpper(provider)+"__RECONCILE__"+key+"__EVERY", "5s")
+			}
+			o := trial(t)
+			o.provider, o.troubles = provider, true
+			out, stop := start(t, o)
+			defer stop()
+			require.Eventually(t, func() bool { return strings.Contains(out.String(), "/parked/retry") }, 12*time.Minute, 50*time.Millisecond, out)
+			t.Log(out)
+			for _, found := range []string{"dead letter", "parked", "lost webhook", "silent edit"} {
+				require.Regexp(t, `(?m)^ +\d+\.\d s  `+found+` +(order|product)/\w+  \S`, out.String())
+			}
+			require.Contains(t, out.String(), "console    http://"+o.addr+"/console\n")
+
+			_, told, found := strings.Cut(out.String(), "repair the provider")
+			require.True(t, found)
+			var commands []string
+			for line := range strings.Lines(told) {
+				if line = strings.TrimSpace(line); strings.HasPrefix(line, "curl ") {
+					commands = append(commands, line)
+				}
+			}
+			require.Len(t, commands, 3)
+			for _, c := range commands {
+				said, err := exec.CommandContext(t.Context(), "sh", "-c", c).CombinedOutput()
+				require.NoError(t, err, "%s: %s", c, said)
+			}
+			base := "http://" + o.addr
+			for _, of := range []string{"/v1/parked", "/v1/dead-letters?status=open", "/v1/events?status=dead", "/v1/events?status=retrying"} {
+				var left list
+				require.Eventually(t, func() bool {
+					code, err := get(t.Context(), base+of, &left)
+					return err == nil && code == http.StatusOK && len(left.Items) == 0
+				}, 2*time.Minute, 50*time.Millisecond, of)
+			}
+			// A sweep that came between the repair and the redrive has done the work itself. What
+			// the world does next may name the refused entity again: each event has a letter.
+			var redriven, superseded list
+			_, err := get(t.Context(), base+"/v1/dead-letters?status=redriven", &redriven)
+			require.NoError(t, err)
+			_, err = get(t.Context(), base+"/v1/dead-letters?status=superseded", &superseded)
+			require.NoError(t, err)
+			letters := slices.Concat(redriven.Items, superseded.Items)
+			require.NotEmpty(t, letters)
+			for _, letter := range letters {
+				require.Equal(t, letters[0].Entity, letter.Entity)
+			}
+		})
+	}
 }
 
 // A redis-server that dies comes back, on the same address with what it had.

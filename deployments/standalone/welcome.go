@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -38,27 +36,34 @@ func recall(dir string) (a addresses, err error) {
 
 // welcome prints where everything is and, once the mirror has an entity of the kind
 // that is looked at, what to ask. It returns nil when ctx ends.
-func welcome(ctx context.Context, o options, c *config.Config, out io.Writer, dir string) error {
-	base := "http://" + c.HTTP.Addr
-	_, _ = fmt.Fprintf(out, `Tarn is starting. Ctrl-C stops it.
+func welcome(ctx context.Context, t *tour, c *config.Config, dir string) error {
+	provider := t.options.provider
+	t.printf(`Tarn is starting. Ctrl-C stops it.
 
-  api        %s   (docs: %[1]s/docs  metrics: %[1]s/metrics  health: %[1]s/healthz)
+  console    %s/console
+  api        %[1]s   (docs: %[1]s/docs  metrics: %[1]s/metrics  health: %[1]s/healthz)
   provider   %s   (simulated)
   data       %s
   log        %s
 
-`, base, c.Sources[o.provider].APIURL, dir, filepath.Join(dir, "tarn.log"))
-	id, err := first(ctx, base, o.provider)
+`, t.base, c.Sources[provider].APIURL, dir, filepath.Join(dir, "tarn.log"))
+	id, err := first(ctx, t.base, provider)
 	if err != nil {
 		return nil // asked to stop before there was one
 	}
-	_, _ = fmt.Fprintf(out, `Try:
+	t.printf(`Try:
 
   curl -s '%[1]s?limit=3'
   curl -s %[1]s/%[2]s
   curl -s %[1]s/%[2]s/events
 
-`, mirrored(base, o.provider), id)
+`, mirrored(t.base, provider), id)
+	if t.options.troubles {
+		t.printf(`Four things go wrong on purpose, so that every page of the console has something
+true to show. Each is printed here once it is found, within some two minutes:
+
+`)
+	}
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/process"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/stream"
+	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
 // About is what --help says.
@@ -41,6 +42,7 @@ func Run(ctx context.Context, p *process.Process) error {
 		return with(ctx, p, identity.Options{}, func(ctx context.Context, t *tools) error {
 			p.OnReload(t.clients.Reload)
 			p.OnReload(t.setRates)
+			p.OnReload(t.receivers.reload)
 			probe.Ready(process.Checks(t.streams, t.options.Store, t.keeper))
 			p.Logger.Info("joining the fleet", "reconciler", t.options.ID)
 			p.WarnOfUnconfigured(ctx, t.streams, t.options.Store)
@@ -52,10 +54,11 @@ func Run(ctx context.Context, p *process.Process) error {
 // tools are a reconciler and what it uses.
 type tools struct {
 	*reconciler.Reconciler
-	options reconciler.Options
-	clients process.Clients
-	streams *stream.Streams
-	keeper  *identity.Keeper
+	options   reconciler.Options
+	clients   process.Clients
+	receivers receivers
+	streams   *stream.Streams
+	keeper    *identity.Keeper
 }
 
 // with calls do with a reconciler made from the settings, and closes it afterwards.
@@ -96,15 +99,21 @@ func with(ctx context.Context, p *process.Process, part identity.Options, do fun
 	id := process.NewID()
 	t.options = reconciler.Options{
 		ID: id, Streams: t.streams, Store: store, LeaseTTL: p.Config.Redis.LeaseTTL, DedupeTTL: p.Config.Dedupe.TTL,
-		RetainEvents: p.Config.Retention.Events,
-		Metrics:      p.Metrics, Health: p.Health, Alert: alerts.Raise, Logger: p.Logger.With("reconciler", id),
+		RetainEvents: p.Config.Retention.Events, WithoutFeed: !p.Config.Feed.Enabled, FeedKeep: p.Config.Feed.Keep,
+		TraceURL: telemetry.TraceURL(p.Config.Telemetry.TraceURL),
+		Metrics:  p.Metrics, Health: p.Health, Alert: alerts.Raise, Logger: p.Logger.With("reconciler", id),
 	}
 	for _, s := range sources {
 		t.options.Sources = append(t.options.Sources, reconciler.Source{
-			Name: s.Name, Definition: s.Definition, Client: t.clients[s.Name], Settings: s.Reconcile, WebhookURL: s.WebhookURL,
-			Rate: stream.Rate{Limit: s.Rate.Limit, Per: s.Rate.Per},
+			Name: s.Name, Definition: s.Definition, Client: t.clients[s.Name], Settings: s.Reconcile, WebhookURL: s.WebhookURL, Writes: s.WriteKey != "", Outbox: s.Outbox,
+			Rate: process.RateOf(s.Rate),
 		})
 	}
+	if t.receivers, err = newReceivers(p.Config); err != nil {
+		return err
+	}
+	defer t.receivers.close()
+	t.options.Webhooks = t.receivers.webhooks(p.Config)
 	if t.Reconciler, err = reconciler.New(t.options); err != nil {
 		return err
 	}
@@ -114,7 +123,7 @@ func with(ctx context.Context, p *process.Process, part identity.Options, do fun
 // setRates applies the rates of reloaded settings.
 func (t *tools) setRates(c *config.Config) error {
 	for name, s := range c.Sources {
-		t.SetRate(name, stream.Rate{Limit: s.Rate.Limit, Per: s.Rate.Per})
+		t.SetRate(name, process.RateOf(s.Rate))
 	}
 	return nil
 }

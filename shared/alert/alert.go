@@ -2,7 +2,9 @@ package alert
 
 import (
 	"log/slog"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -30,27 +32,39 @@ const (
 	KindRefused  Kind = "kind_refused"  // the provider accepts our key and refuses one kind
 	ScopeRefused Kind = "scope_refused" // the provider accepts our key and refuses one scope
 	NoWorker     Kind = "no_worker"     // a source has work and no worker is alive
+	Asked        Kind = "asked"         // only an operator can know what became of a command
 	RedisUnsafe  Kind = "redis_unsafe"  // redis is set, or holds something, so that work may be lost or held up
+	Restored     Kind = "restored"      // the database was restored from an older copy
+
+	DeliveryDisabled Kind = "delivery_disabled" // the receiver of an outgoing webhook wants no more
+	DeliveryFails    Kind = "delivery_fails"    // the receiver of an outgoing webhook accepts nothing
 )
 
 // said is the log line of each kind.
 var said = map[Kind]string{
-	DeadLetter:   "dead letter",
-	SourcePaused: "source paused until it is well again",
-	Rewritten:    "the provider has rewritten an entity's history; its answer was taken",
-	Discrepancy:  "provider and mirror differed, and no event explains it",
-	StoreSlow:    "the store takes longer than its time-out, again and again",
-	StoreRefuses: "the store refuses what is to be written",
-	Blocked:      "the search for missed events is held up",
-	ListTooLong:  "a list of the provider's does not end, or a page of it is too long to be read",
-	ListFails:    "lists of the provider's could not be read by several sweeps in a row",
-	RequireUnmet: "no event has the values that the definition requires; none is followed",
-	Identity:     "redis and the database are not of one fleet: nothing is read or written until they are",
-	KindRefused:  "the provider refuses one kind, whose entities wait",
-	ScopeRefused: "an account refuses us; what belongs to it waits",
-	NoWorker:     "no worker is alive, and work waits",
-	RedisUnsafe:  "redis is not as it must be for the queue",
+	DeadLetter:       "dead letter",
+	SourcePaused:     "source paused until it is well again",
+	Rewritten:        "the provider has rewritten an entity's history; its answer was taken",
+	Discrepancy:      "provider and mirror differed, and no event explains it",
+	StoreSlow:        "the store takes longer than its time-out, again and again",
+	StoreRefuses:     "the store refuses what is to be written",
+	Blocked:          "the search for missed events is held up",
+	ListTooLong:      "a list of the provider's does not end, or a page of it is too long to be read",
+	ListFails:        "lists of the provider's could not be read by several sweeps in a row",
+	RequireUnmet:     "no event has the values that the definition requires; none is followed",
+	Identity:         "redis and the database are not of one fleet: nothing is read or written until they are",
+	KindRefused:      "the provider refuses one kind, whose entities wait",
+	ScopeRefused:     "an account refuses us; what belongs to it waits",
+	NoWorker:         "no worker is alive, and work waits",
+	Asked:            "it is not known what became of a command: an operator has to look",
+	RedisUnsafe:      "redis is not as it must be for the queue",
+	DeliveryDisabled: "the receiver of an outgoing webhook wants no more; it is disabled",
+	DeliveryFails:    "the receiver of an outgoing webhook accepts nothing",
+	Restored:         "the database was restored from an older copy; who follows the change feed reads everything again",
 }
+
+// Kinds returns all kinds, sorted.
+func Kinds() []Kind { return slices.Sorted(maps.Keys(said)) }
 
 // Alert is one of them. Empty fields are left out of the log and of the webhook.
 type Alert struct {

@@ -11,6 +11,17 @@ type Rate struct {
 	Limit int
 	// Per is the time Limit is for. Defaults to 1 s.
 	Per time.Duration
+	// Commands is the share of it that changes at the provider may take before everything
+	// else, above 0 and up to 1. Defaults to 0.5.
+	Commands float64
+}
+
+// CommandShare is Commands or its default.
+func (r Rate) CommandShare() float64 {
+	if r.Commands <= 0 || r.Commands > 1 {
+		return 0.5
+	}
+	return r.Commands
 }
 
 // PerSecond is how many requests a second that is. 0: unlimited.
@@ -63,6 +74,7 @@ func (p *Pace) Share(now time.Time) float64 {
 func (p *Pace) Of(configured, told Rate, now time.Time) Rate {
 	r := configured.scaled(p.Share(now))
 	if told.slowerThan(r) {
+		told.Commands = configured.Commands
 		return told
 	}
 	return r

@@ -80,10 +80,14 @@ func (d *decoder) check(c *Config) {
 	d.checkStore(string(c.Store.URL))
 	d.checkURL("alert.webhook", string(c.Alert.Webhook), "http", "https")
 	d.checkURL("telemetry.otlp_endpoint", c.Telemetry.OTLPEndpoint, "http", "https")
+	d.checkURL("telemetry.trace_url", c.Telemetry.TraceURL, "http", "https")
+	d.rule("telemetry.trace_url", c.Telemetry.TraceURL == "" || strings.Contains(c.Telemetry.TraceURL, TraceIDMark),
+		"lacks %s, in the place of the trace's id: https://jaeger.example/trace/%[1]s", TraceIDMark)
 	d.rule("retry.cap", c.Retry.Cap >= c.Retry.First, "is shorter than retry.first")
 	d.checkTokens(c.OperatorTokens)
 	d.rule("telemetry.profiles", c.Telemetry.Profiles != "operators" || slices.ContainsFunc(c.OperatorTokens, func(t OperatorToken) bool { return t.Role == "operator" }),
 		"needs one of operator_tokens with the role operator")
+	d.checkWebhooks(c)
 	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
 		d.checkSource("sources."+name, name, c.Sources[name])
 		d.checkReach("sources."+name+".reconcile", c.Sources[name].Reconcile, c.Retention.Events)
@@ -122,6 +126,7 @@ func (d *decoder) checkSource(path, name string, s Source) {
 	for i, secret := range s.WebhookSecrets {
 		d.rule(fmt.Sprintf("%s.webhook_secrets[%d]", path, i), secret == "" || len(secret) >= minSecret, tooShort, minSecret)
 	}
+	d.rule(path+".outbox", !s.Outbox || s.WriteKey != "", "needs write_key: without one nothing is changed at the provider, and rows would wait for ever")
 	d.rule(path+".ack.accepted", carriesBody(s.Ack.Accepted), "want a 2xx that carries a body")
 	d.rule(path+".ack.duplicate", carriesBody(s.Ack.Duplicate) || s.Ack.Duplicate == http.StatusConflict, "want a 2xx that carries a body, or 409")
 }
@@ -155,7 +160,7 @@ func (d *decoder) required(v reflect.Value, path string) {
 			for _, k := range keys {
 				d.required(fv.MapIndex(k), join(at, k.String()))
 			}
-		case f.Type.Kind() == reflect.Slice && isGroup(f.Type.Elem()):
+		case isGroups(f.Type):
 			for i := range fv.Len() {
 				d.required(fv.Index(i), fmt.Sprintf("%s[%d]", at, i))
 			}

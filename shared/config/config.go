@@ -14,8 +14,10 @@ type Config struct {
 	Worker         Worker            `yaml:"worker"`
 	OperatorTokens []OperatorToken   `yaml:"operator_tokens" help:"Bearer tokens of /v1. Without any, the api listens on 127.0.0.1 only and refuses an http.addr with another host."`
 	Sources        map[string]Source `yaml:"sources" required:"true" help:"The accounts that are mirrored, by name: a-z, 0-9, - and _, at most 32 characters, the first a letter."`
+	Webhooks       []OutgoingWebhook `yaml:"webhooks" help:"Receivers that every change of a source's mirror is sent to. The reconciler sends them; each goes on where it was. Without any: none is sent."`
 	Retry          Retry             `yaml:"retry"`
 	Retention      Retention         `yaml:"retention"`
+	Feed           Feed              `yaml:"feed"`
 	Alert          Alert             `yaml:"alert"`
 	Telemetry      Telemetry         `yaml:"telemetry"`
 	Log            Log               `yaml:"log"`
@@ -69,7 +71,7 @@ type Worker struct {
 type OperatorToken struct {
 	Name  string `yaml:"name" required:"true" help:"Name of the token's owner in the audit."`
 	Token Secret `yaml:"token" required:"true" help:"The bearer token, at least 16 characters."`
-	Role  string `yaml:"role" default:"viewer" oneof:"viewer operator" help:"A viewer reads; an operator also acts."`
+	Role  string `yaml:"role" default:"viewer" oneof:"viewer writer operator" help:"A viewer reads; a writer, an application, also asks for changes at the provider; an operator also acts."`
 }
 
 // Source is one account at a provider.
@@ -77,12 +79,14 @@ type Source struct {
 	Provider       string            `yaml:"provider" required:"true" help:"Name of a built-in definition (lemon, stripe), or path of a definition file. A relative path starts at the folder of this file."`
 	APIURL         string            `yaml:"api_url" required:"true" help:"Address of the provider's API, with its version."`
 	APIKey         Secret            `yaml:"api_key" required:"true" reload:"true" help:"Key of the provider's API."`
+	WriteKey       Secret            `yaml:"write_key" reload:"true" help:"Key of the provider's API with which changes are sent, where the definition says what can be changed. Reads never use it. Empty: nothing is changed at the provider through this source."`
 	WebhookURL     string            `yaml:"webhook_url" help:"Address the provider sends this source's webhooks to, as the provider has it. Required where the signature covers it. The reconciler compares the subscription of that address with the definition. Empty: it takes any subscription for this source's. Where the provider does not sign (scheme: none) it ends in the secret, and is as secret."`
 	WebhookSecrets []Secret          `yaml:"webhook_secrets" required:"true" reload:"true" help:"Secrets that sign webhooks, at least 16 characters each; several while one is being rotated. Where the provider signs with a private key: its public keys, as PEM or base64. Where it does not sign: the last step of the path, /webhooks/SOURCE/SECRET."`
 	Scoped         bool              `yaml:"scoped" default:"false" help:"Whether events may be about accounts that are connected to this one, where the definition says so (api.scope; stripe: a platform's endpoint of Connect). Keys of what belongs to such an account have its id, and requests for it name it in a header. Events without one are about this account's own."`
 	Settings       map[string]Secret `yaml:"settings" help:"Values that the provider's definition leaves to its sources, by name, such as the mode that events must be of. A definition that needs one which is missing says so at the start."`
 	Rate           Rate              `yaml:"rate"`
 	Timeout        time.Duration     `yaml:"timeout" default:"10s" min:"100ms" max:"5m" help:"Bounds one request to the API, from sending to the last byte. Once a fifth of it (1s at least) has passed since the first byte, the answer must arrive at 1 KiB a second on average."`
+	Outbox         bool              `yaml:"outbox" default:"false" help:"Whether the reconciler makes commands of the rows that applications insert into the collection, or table, outbox. Needs write_key."`
 	Principal      string            `yaml:"principal" default:"tarn-none" help:"Name given to providers that log who reads personal data."`
 	Ack            Ack               `yaml:"ack"`
 	Reconcile      Reconcile         `yaml:"reconcile"`
@@ -92,6 +96,7 @@ type Source struct {
 type Rate struct {
 	Limit       int           `yaml:"limit" default:"50" min:"0" max:"1000000" reload:"true" help:"Requests per period for the whole fleet. 0: unlimited."`
 	Per         time.Duration `yaml:"per" default:"1s" min:"10ms" max:"24h" reload:"true" help:"The period."`
+	Commands    float64       `yaml:"commands" default:"0.5" min:"0.01" max:"1" reload:"true" help:"Share of the limit that changes at the provider may take, before everything else. They take no more."`
 	Concurrency int           `yaml:"concurrency" default:"100" min:"1" max:"10000" help:"Requests under way at once, for each worker."`
 }
 
@@ -134,6 +139,20 @@ type ReconcileKind struct {
 	VerifyEvery time.Duration `yaml:"verify_every" default:"24h" min:"1s" max:"87600h" help:"Age at which an unverified document of this kind is compared again."`
 }
 
+// OutgoingWebhook is a receiver of changes.
+type OutgoingWebhook struct {
+	Name        string   `yaml:"name" required:"true" help:"Name of the subscription: a-z, 0-9, - and _, at most 32 characters, the first a letter. How far it has come is kept under this name."`
+	URL         Secret   `yaml:"url" required:"true" help:"Address that changes are posted to, https://… Redirects are not followed."`
+	Secrets     []Secret `yaml:"secrets" required:"true" reload:"true" help:"Secrets of the signature as in Standard Webhooks: whsec_ and the base64 of 24 to 64 random bytes. Each signs, so that one can be replaced while the receiver accepts both."`
+	Source      string   `yaml:"source" required:"true" help:"Name of the source whose changes are sent."`
+	Kinds       []string `yaml:"kinds" help:"Only changes of these kinds. Empty: of all."`
+	Types       []string `yaml:"types" help:"entity, command or both: only changes of entities, or what becomes of commands. Empty: both or, with kinds, entities alone."`
+	Batch       int      `yaml:"batch" default:"1" min:"1" max:"100" help:"Most changes in one request. With more than 1, each request is a list, as batches of CloudEvents are."`
+	Concurrency int      `yaml:"concurrency" default:"8" min:"1" max:"64" help:"Most requests under way at once. An entity is in one of them at a time."`
+	Networks    []string `yaml:"networks" help:"Networks of private addresses that the host may resolve to, such as 10.20.0.0/16. Others are never reached, nor are link-local addresses and those of metadata services."`
+	Loopback    bool     `yaml:"loopback" default:"false" help:"For development: the receiver may be on this machine, and its address may then be http://."`
+}
+
 // Retry is the back-off of work that failed and may succeed later.
 type Retry struct {
 	First    time.Duration `yaml:"first" default:"1m" min:"10ms" max:"24h" help:"Pause after the first failed attempt."`
@@ -146,8 +165,15 @@ type Retry struct {
 // reads as 0.
 type Retention struct {
 	Events        time.Duration `yaml:"events" default:"forever" min:"1h" forever:"true" help:"Age at which settled events, by received_at, and closed dead letters are removed."`
+	Commands      time.Duration `yaml:"commands" default:"2160h" min:"1h" forever:"true" help:"Age at which commands that are over, by ended_at, are removed. So long a key names the same command; after that it is a new wish."`
 	Audit         time.Duration `yaml:"audit" default:"2160h" min:"1h" forever:"true" help:"Age at which entries of the audit are removed."`
 	Discrepancies time.Duration `yaml:"discrepancies" default:"8760h" min:"1h" forever:"true" help:"Age at which judged discrepancies, by found_at, are removed."`
+}
+
+// Feed is the change feed.
+type Feed struct {
+	Enabled bool          `yaml:"enabled" default:"true" help:"Whether changes of the mirror are added to the change feed. Changes made while it is off are added once it is on."`
+	Keep    time.Duration `yaml:"keep" default:"72h" min:"1h" max:"87600h" help:"How long the change feed is kept. A consumer that was away for longer reads everything again. 50 changes a second take about 1 GB in 72h."`
 }
 
 // Alert is where alerts go.
@@ -155,14 +181,20 @@ type Alert struct {
 	Webhook Secret `yaml:"webhook" help:"Address that alerts are posted to, as JSON in batches. Empty: alerts are only logged."`
 }
 
+// TraceIDMark is what stands for the id of a trace in telemetry.trace_url.
+const TraceIDMark = "{trace_id}"
+
 // Telemetry is tracing and profiles.
 type Telemetry struct {
 	OTLPEndpoint string  `yaml:"otlp_endpoint" help:"OTLP/HTTP address that traces are sent to, such as http://127.0.0.1:4318. Empty: no traces."`
-	SampleRatio  float64 `yaml:"sample_ratio" default:"1" min:"0.000001" max:"1" help:"Share of events that are traced."`
+	SampleRatio  float64 `yaml:"sample_ratio" default:"1" min:"0.000001" max:"1" help:"Share of events that are traced. OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG in the environment go over it."`
+	ShardSeries  bool    `yaml:"shard_series" default:"false" help:"Whether the process that measures the queue exports tarn_shard_… metrics: four series for each shard and source, with the default of 64 shards 256 a source."`
+	TraceURL     string  `yaml:"trace_url" help:"Address of a trace in the program that shows them, with {trace_id} in the place of its id: https://jaeger.example/trace/{trace_id}. Answers of the api that have a trace_id have it as trace_url. Empty: they have none."`
 	Profiles     string  `yaml:"profiles" default:"off" oneof:"off operators" help:"operators: every process serves profiles of its CPU and memory below /debug/pprof/ to the tokens of operators, of which operator_tokens must have one."`
 }
 
 // Log is logging.
 type Log struct {
-	Level string `yaml:"level" default:"info" oneof:"debug info warn error" help:"Lowest level that is logged."`
+	Level  string `yaml:"level" default:"info" oneof:"debug info warn error" help:"Lowest level that is logged."`
+	Format string `yaml:"format" default:"json" oneof:"json text" help:"Format of a line of the log: an object of JSON, or key=value pairs."`
 }

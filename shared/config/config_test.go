@@ -49,7 +49,7 @@ func TestDefaults(t *testing.T) {
 	require.Equal(t, Bytes(256<<10), c.Webhook.MaxBody)
 	require.Equal(t, time.Duration(0), c.Retention.Events)
 	require.Equal(t, 90*24*time.Hour, c.Retention.Audit)
-	require.Equal(t, Rate{Limit: 50, Per: time.Second, Concurrency: 100}, lemon.Rate)
+	require.Equal(t, Rate{Limit: 50, Per: time.Second, Commands: 0.5, Concurrency: 100}, lemon.Rate)
 	require.Equal(t, Ack{Accepted: 200, Duplicate: 200}, lemon.Ack)
 	require.Equal(t, 168*time.Hour, lemon.Reconcile.Window)
 	require.Equal(t, Recover{Every: time.Minute, After: time.Minute}, lemon.Reconcile.Recover)
@@ -62,6 +62,8 @@ func TestEverything(t *testing.T) {
 	dir := t.TempDir()
 	secret := filepath.Join(dir, "secret")
 	require.NoError(t, os.WriteFile(secret, []byte("from-a-file\n"), 0o600))
+	whsecFile := filepath.Join(dir, "whsec")
+	require.NoError(t, os.WriteFile(whsecFile, []byte(whsec+"\n"), 0o600))
 	file := filepath.Join(dir, "tarn.yaml")
 	require.NoError(t, os.WriteFile(file, []byte(`
 http: {addr: "127.0.0.1:9000", read_timeout: 20s}
@@ -85,6 +87,7 @@ sources:
 retry: {first: 1s, factor: 1.5, cap: 1m, attempts: 3}
 retention: {events: 720h, audit: forever}
 telemetry: {otlp_endpoint: "http://jaeger:4318", sample_ratio: 0.5}
+webhooks: [{name: billing, url: "https://billing.example/t?key=1", secrets: ["${file:`+whsecFile+`}"], source: lemon, kinds: [order], batch: 5, concurrency: 2, networks: [10.1.0.0/16], loopback: true}]
 log: {level: debug}
 `), 0o600))
 	c, err := Load(file, []string{"DB_HOST=db", "TOKEN=0123456789abcdef", "S1=${x}", "S1=${TOKEN}-and-more"})
@@ -101,6 +104,10 @@ log: {level: debug}
 	require.Zero(t, c.Retention.Audit)
 	require.InDelta(t, 1.5, c.Retry.Factor, 0)
 	require.Equal(t, Bytes(1<<20), c.Webhook.MaxBody)
+	require.Equal(t, []OutgoingWebhook{{
+		Name: "billing", URL: "https://billing.example/t?key=1", Secrets: []Secret{whsec}, Source: "lemon", Kinds: []string{"order"},
+		Batch: 5, Concurrency: 2, Networks: []string{"10.1.0.0/16"}, Loopback: true,
+	}}, c.Webhooks)
 }
 
 func TestEnvironment(t *testing.T) {
@@ -209,15 +216,37 @@ func TestRefused(t *testing.T) {
 		"reconciler's address":       {text: minimal + "http: {reconciler_addr: x}\n", want: "tarn.yaml:8: http.reconciler_addr: want host:port"},
 		"alert address":              {text: minimal + "alert: {webhook: x}\n", want: "tarn.yaml:8: alert.webhook: want an address"},
 		"trace address":              {text: minimal + "telemetry: {otlp_endpoint: \"x:4318\"}\n", want: "telemetry.otlp_endpoint: want an address"},
+		"trace url without its id":   {text: minimal + "telemetry: {trace_url: \"https://jaeger/trace/\"}\n", want: "tarn.yaml:8: telemetry.trace_url: lacks {trace_id}, in the place of the trace's id: https://jaeger.example/trace/{trace_id}"},
+		"trace url without a host":   {text: minimal + "telemetry: {trace_url: \"/trace/{trace_id}\"}\n", want: "tarn.yaml:8: telemetry.trace_url: want an address with a host"},
+		"log format":                 {text: minimal + "log: {format: xml}\n", want: `tarn.yaml:8: log.format: "xml": want one of json, text`},
 		"listen address":             {text: minimal + "http: {addr: \"8080\"}\n", want: "tarn.yaml:8: http.addr: want host:port"},
 		"listen port":                {text: minimal + "http: {addr: \":80800\"}\n", want: "tarn.yaml:8: http.addr: want host:port"},
 		"log level":                  {text: minimal + "log: {level: loud}\n", want: `tarn.yaml:8: log.level: "loud": want one of debug, info, warn, error`},
-		"token role":                 {text: minimal + "operator_tokens: [{name: a, token: 0123456789abcdefg, role: root}]\n", want: `operator_tokens[0].role: "root": want one of viewer, operator`},
+		"token role":                 {text: minimal + "operator_tokens: [{name: a, token: 0123456789abcdefg, role: root}]\n", want: `operator_tokens[0].role: "root": want one of viewer, writer, operator`},
 		"short token":                {text: minimal + "operator_tokens: [{name: a, token: short}]\n", want: "operator_tokens[0].token: is too short: at least 16 characters"},
 		"token one short":            {text: minimal + "operator_tokens: [{name: a, token: 0123456789abcde}]\n", want: "operator_tokens[0].token: is too short: at least 16 characters"},
 		"token without a name":       {text: minimal + "operator_tokens: [{token: 0123456789abcdefg}]\n", want: "tarn.yaml:8: operator_tokens[0].name: is missing"},
 		"two tokens of one name":     {text: minimal + "operator_tokens: [{name: a, token: 0123456789abcdefg}, {name: a, token: 0123456789abcdefh}]\n", want: "operator_tokens[1].name: is taken"},
 		"one token for two":          {text: minimal + "operator_tokens: [{name: a, token: 0123456789abcdefg}, {name: b, token: 0123456789abcdefg}]\n", want: "operator_tokens[1].token: is another one's"},
+		"webhook without a name":     {text: minimal + "webhooks: [{url: \"https://a\"}]\n", want: "tarn.yaml:8: webhooks[0].name: is missing"},
+		"webhook name":               {text: hook("name: Billing"), want: "tarn.yaml:9: webhooks[0].name: want a name of a-z"},
+		"two webhooks of one name":   {text: hook("") + "  - {name: billing, url: \"https://a\", source: lemon, secrets: [" + whsec + "]}\n", want: "tarn.yaml:10: webhooks[1].name: is taken"},
+		"webhook of no source":       {text: hook("source: stripe"), want: "tarn.yaml:9: webhooks[0].source: is none of the sources"},
+		"webhook kind twice":         {text: hook("kinds: [order, order]"), want: "tarn.yaml:9: webhooks[0].kinds[1]: is empty, or here twice"},
+		"webhook without TLS":        {text: hook("url: \"http://example.com/x\""), want: "tarn.yaml:9: webhooks[0].url: want https://…"},
+		"webhook without a host":     {text: hook("url: \"https:///x\""), want: "tarn.yaml:9: webhooks[0].url: want an address with a host"},
+		"webhook with a password":    {text: hook("url: \"https://a:hunter2@example.com/x\""), want: "tarn.yaml:9: webhooks[0].url: holds a user or password"},
+		"webhook with a fragment":    {text: hook("url: \"https://example.com/#x\""), want: "tarn.yaml:9: webhooks[0].url: has a part behind #"},
+		"webhook without secrets":    {text: hook("secrets: []"), want: "tarn.yaml:9: webhooks[0].secrets: is missing"},
+		"webhook secret of others":   {text: hook("secrets: [hunter2-hunter2-hunter2]"), want: "tarn.yaml:9: webhooks[0].secrets[0]: want whsec_ and base64"},
+		"webhook secret too short":   {text: hook("secrets: [whsec_aHVudGVyMg==]"), want: "tarn.yaml:9: webhooks[0].secrets[0]: has 7 bytes: want 24 to 64"},
+		"webhook secret twice":       {text: hook("secrets: [" + whsec + ", " + whsec + "]"), want: "tarn.yaml:9: webhooks[0].secrets[1]: is here twice"},
+		"webhook network":            {text: hook("networks: [10.1.2.3]"), want: "tarn.yaml:9: webhooks[0].networks[0]: \"10.1.2.3\": want a network"},
+		"webhook network too wide":   {text: hook("networks: [10.0.0.0/8, 0.0.0.0/0]"), want: "tarn.yaml:9: webhooks[0].networks[1]: 0.0.0.0/0 is not within one block of private addresses"},
+		"webhook metadata network":   {text: hook("networks: [169.254.169.254/32]"), want: "webhooks[0].networks[0]: 169.254.169.254/32 is not within"},
+		"webhook key":                {text: hook("secret: x"), want: "tarn.yaml:9: webhooks[0].secret: is not a key; known here: name, url, secrets, source"},
+		"webhook without the feed":   {text: hook("") + "feed: {enabled: false}\n", want: "tarn.yaml:9: webhooks: need the change feed"},
+		"webhook batch":              {text: hook("batch: 101"), want: "tarn.yaml:9: webhooks[0].batch: \"101\": is too large: at most 100"},
 		"cap below first":            {text: minimal + "retry: {first: 2h}\n", want: "retry.cap: is shorter than retry.first"},
 		"an alias":                   {text: minimal + "log: &a {level: info}\nredis: *a\n", want: "not an alias"},
 		"a merge":                    {text: minimal + "log: {<<: {level: info}}\n", want: "tarn.yaml:8: log: want a plain key"},

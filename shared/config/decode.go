@@ -1,7 +1,9 @@
 package config
 
 import (
+	"crypto/sha256"
 	"fmt"
+	"maps"
 	"reflect"
 	"strings"
 
@@ -25,6 +27,8 @@ type origin struct {
 	file string
 	// at is where each key was set, for checks made after reading.
 	at map[string]place
+	// files has the SHA-256 of the content of each file that a value names.
+	files map[string][sha256.Size]byte
 }
 
 // place is where a value comes from: a line of the file or a variable.
@@ -54,6 +58,10 @@ func (o origin) problem(at place, path, format string, args ...any) error {
 func (c *Config) Problem(path, format string, args ...any) error {
 	return c.from.problem(c.from.at[path], path, format, args...)
 }
+
+// Files returns the files that values name as ${file:…}, with the SHA-256 of the content
+// they had.
+func (c *Config) Files() map[string][sha256.Size]byte { return maps.Clone(c.from.files) }
 
 // Beside returns the path that is the value of a key: a relative one starts at the
 // folder of its file, or, from the environment, at the folder the process runs in.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"path/filepath"
 	"strings"
@@ -37,10 +38,12 @@ func (d *decoder) expand(text string) (string, error) {
 
 func (d *decoder) lookup(name string) (string, error) {
 	if path, ok := strings.CutPrefix(name, "file:"); ok {
-		content, err := d.readFile(d.beside(path))
+		file := d.beside(path)
+		content, err := d.readFile(file)
 		if err != nil {
 			return "", fmt.Errorf("${%s}: %w", name, err)
 		}
+		d.files[file] = sha256.Sum256(content)
 		// Editors and echo end a file with a newline that no secret has.
 		return strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r"), nil
 	}

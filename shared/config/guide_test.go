@@ -43,7 +43,7 @@ func TestTheGuidesSettingsAreGood(t *testing.T) {
 	_, rest, found := strings.Cut(string(text), "```yaml\n")
 	require.True(t, found)
 	settings, _, _ := strings.Cut(rest, "```")
-	c := parsed(t, settings, "TARN_OPS_TOKEN=0123456789abcdef", "LEMON_API_KEY=key", "LEMON_WEBHOOK_SECRET=0123456789abcdef")
+	c := parsed(t, settings, "TARN_OPS_TOKEN=0123456789abcdef", "LEMON_API_KEY=key", "LEMON_WEBHOOK_SECRET=0123456789abcdef", "BILLING_SECRET="+whsec)
 	require.Equal(t, "lemon", c.Sources["lemon"].Provider)
 }
 

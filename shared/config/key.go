@@ -59,7 +59,7 @@ func keysOf(t reflect.Type, path string) []Key {
 		case hasGroups(f.Type):
 			keys = append(keys, k)
 			keys = append(keys, keysOf(f.Type.Elem(), k.Path+".<name>")...)
-		case f.Type.Kind() == reflect.Slice && isGroup(f.Type.Elem()):
+		case isGroups(f.Type):
 			keys = append(keys, k)
 			keys = append(keys, keysOf(f.Type.Elem(), k.Path+"[]")...)
 		default:
@@ -139,6 +139,9 @@ func (f field) kind() string {
 
 // isGroup reports whether a type holds settings rather than being one.
 func isGroup(t reflect.Type) bool { return t.Kind() == reflect.Struct }
+
+// isGroups reports whether a type is a list of groups.
+func isGroups(t reflect.Type) bool { return t.Kind() == reflect.Slice && isGroup(t.Elem()) }
 
 // hasGroups reports whether a type holds groups by names of the user's choice.
 func hasGroups(t reflect.Type) bool { return t.Kind() == reflect.Map && isGroup(t.Elem()) }

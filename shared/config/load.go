@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -21,7 +22,7 @@ func Load(path string, environ []string) (*Config, error) {
 	var text []byte
 	if path != "" {
 		var err error
-		if text, err = readFile(path); err != nil {
+		if text, err = ReadFile(path); err != nil {
 			return nil, fmt.Errorf("read configuration: %w", err)
 		}
 	}
@@ -31,7 +32,7 @@ func Load(path string, environ []string) (*Config, error) {
 // Parse reads text, which errors call name, and the environment over it, as Load
 // does.
 func Parse(name string, text []byte, environ []string) (*Config, error) {
-	return parse(name, text, environ, readFile)
+	return parse(name, text, environ, ReadFile)
 }
 
 func parse(file string, text []byte, environ []string, read func(string) ([]byte, error)) (*Config, error) {
@@ -43,7 +44,7 @@ func parse(file string, text []byte, environ []string, read func(string) ([]byte
 		return nil, err
 	}
 	vars := variables(environ)
-	d := &decoder{origin: origin{file: file, at: map[string]place{}}, vars: vars, readFile: read,
+	d := &decoder{origin: origin{file: file, at: map[string]place{}, files: map[string][sha256.Size]byte{}}, vars: vars, readFile: read,
 		variable: map[*yaml.Node]string{}, reported: map[string]bool{}}
 	d.overlay(root)
 	c := Config{from: d.origin}
@@ -103,7 +104,8 @@ func variables(environ []string) map[string]string {
 	return vars
 }
 
-func readFile(path string) ([]byte, error) {
+// ReadFile reads a file that a value names, as Load does.
+func ReadFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err

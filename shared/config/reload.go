@@ -26,6 +26,10 @@ func differ(a, b reflect.Value, path string, keys *[]string) {
 			differ(av, bv, at, keys)
 		case hasGroups(f.Type):
 			differNamed(av, bv, at, keys)
+		case isGroups(f.Type) && av.Len() == bv.Len():
+			for i := range av.Len() {
+				differ(av.Index(i), bv.Index(i), fmt.Sprintf("%s[%d]", at, i), keys)
+			}
 		case !reflect.DeepEqual(av.Interface(), bv.Interface()):
 			*keys = append(*keys, at)
 		}
@@ -69,6 +73,8 @@ func take(to, from reflect.Value) {
 			take(tv, fv)
 		case hasGroups(f.Type):
 			takeNamed(tv, fv)
+		case isGroups(f.Type) && tv.Len() > 0 && tv.Len() == fv.Len():
+			takeListed(tv, fv)
 		}
 	}
 }
@@ -86,6 +92,21 @@ func takeNamed(to, from reflect.Value) {
 			take(element, read)
 		}
 		next.SetMapIndex(k, element)
+	}
+	to.Set(next)
+}
+
+// takeListed puts a list of its own in the place of one that others still read. What one
+// element may change is taken only from an element that is the same otherwise: an order
+// that changed must not give one what belongs to another.
+func takeListed(to, from reflect.Value) {
+	next := reflect.MakeSlice(to.Type(), to.Len(), to.Len())
+	reflect.Copy(next, to)
+	for i := range next.Len() {
+		var keys []string
+		if differ(next.Index(i), from.Index(i), "", &keys); len(keys) == 0 {
+			take(next.Index(i), from.Index(i))
+		}
 	}
 	to.Set(next)
 }

@@ -18,31 +18,34 @@ const (
 	CauseDiscrepancy Cause = "discrepancy" // a sweep found it different
 	CauseSweep       Cause = "sweep"       // a sweep or backfill wants it fetched
 	CauseOperator    Cause = "operator"    // an operator asked for it
+	CauseCommand     Cause = "command"     // it is to be changed, or has been: see package outbound
 )
 
 // Class is the priority of a signal in the fetch budget of its source.
 // Smaller goes first.
 type Class int
 
-// The classes, first to last.
+// The classes, first to last. Command goes before all others, up to a share of the rate
+// that is its own. It is -1, since stream entries have the numbers of the others.
 const (
-	Live Class = iota
+	Command Class = iota - 1
+	Live
 	Redrive
 	Reconcile
 	Backfill
 )
 
-var classNames = [...]string{"live", "redrive", "reconcile", "backfill"}
+var classNames = [...]string{"command", "live", "redrive", "reconcile", "backfill"}
 
 // Classes are all classes in order of priority.
-func Classes() []Class { return []Class{Live, Redrive, Reconcile, Backfill} }
+func Classes() []Class { return []Class{Command, Live, Redrive, Reconcile, Backfill} }
 
 // String returns the name of the class, as in metrics.
 func (c Class) String() string {
-	if c < 0 || int(c) >= len(classNames) {
+	if c < Command || c > Backfill {
 		return "class" + strconv.Itoa(int(c))
 	}
-	return classNames[c]
+	return classNames[c-Command]
 }
 
 // Tier is which of a shard's two streams of a source a signal travels on.
@@ -50,8 +53,8 @@ type Tier string
 
 // The tiers.
 const (
-	// TierLive has the classes Live, such as webhooks and an operator's sync, and
-	// Redrive.
+	// TierLive has the classes Command, Live, such as webhooks and an operator's sync,
+	// and Redrive.
 	TierLive Tier = "live"
 	// TierBackground has the classes Reconcile, such as sweeps, refreshes of derived
 	// kinds and second looks, and Backfill.

@@ -7,6 +7,7 @@
 //	leases-off, lanes-off, …    Off("leases") returns true: a negative control
 //	kill@NAME                   the process kills itself at Point("NAME")
 //	kill@NAME:N                 the Nth time it gets there
+//	stop@NAME, stop@NAME:N      it stops itself there, until it gets SIGCONT
 //
 // No shipped binary contains a switch that turns a guarantee off: `make build`
 // does not set the tag, and a test searches the binaries for the names.

@@ -115,7 +115,7 @@ func (k *Keeper) Start(ctx context.Context) error {
 		}
 		if err.Error() != said {
 			said = err.Error()
-			k.Logger.Warn("waiting for the fleet's identity", "error", err)
+			k.Logger.Info("waiting for the fleet's identity", "error", err)
 		}
 		if !loops.Sleep(ctx, atStart) {
 			return ctx.Err()
@@ -205,7 +205,7 @@ func (k *Keeper) see(found error) {
 		}
 	case found == nil && was != nil:
 		k.gauge(0)
-		k.Logger.Warn("redis and the database are of one fleet again")
+		k.Logger.Info("redis and the database are of one fleet again")
 	}
 }
 

@@ -40,6 +40,9 @@ type Retry struct {
 	// Count is called with the server's name at the first failure of a call, and
 	// with that and "_timeout" when time-outs are reported. Defaults to nothing.
 	Count func(what string)
+	// Hold is called with the server's name and 1 at the first failure of a call, and
+	// with -1 when that call ends. Defaults to nothing.
+	Hold func(server string, by float64)
 	// Alert raises an alert of a call that times out again and again. Defaults to
 	// nothing.
 	Alert func(source, reason string)
@@ -59,8 +62,13 @@ type Call struct {
 // Do runs do until it succeeds or fails with an error that is not Away. It returns
 // that error with What before it, or ctx.Err() once ctx has ended and do has failed.
 func (r Retry) Do(ctx context.Context, call Call, do func() error) error {
-	timeouts := 0
-	for said := false; ; said = true {
+	timeouts, said := 0, false
+	defer func() {
+		if said && r.Hold != nil {
+			r.Hold(r.Server, -1)
+		}
+	}()
+	for {
 		err := do()
 		if err == nil {
 			return nil
@@ -72,7 +80,11 @@ func (r Retry) Do(ctx context.Context, call Call, do func() error) error {
 			return call.wrap(err)
 		}
 		if !said {
+			said = true
 			r.count(r.Server)
+			if r.Hold != nil {
+				r.Hold(r.Server, 1)
+			}
 			r.log().Warn(r.waiting(call), "source", call.Source, "error", err)
 		}
 		if r.TimedOut != nil && r.TimedOut(err) {

@@ -72,7 +72,7 @@ func TestThreeTimeoutsAreSaidAloud(t *testing.T) {
 				do, begun := fails(c.errs...), time.Now()
 				require.NoError(t, retry.Do(t.Context(), call, func() error {
 					answer := httptest.NewRecorder()
-					health.Healthz().ServeHTTP(answer, httptest.NewRequest("GET", "/healthz", nil))
+					health.Healthz().ServeHTTP(answer, httptest.NewRequest("GET", "/healthz?verbose", nil))
 					healthz = answer.Body.String()
 					return do()
 				}))
@@ -123,4 +123,34 @@ func TestRetryWithoutANamedCall(t *testing.T) {
 		require.NoError(t, retry.Do(t.Context(), loops.Call{}, fails(errAway, errAway)))
 		require.Equal(t, 1, strings.Count(log.String(), "waiting for redis"), log.String())
 	})
+}
+
+// A call counts as held from its first failure until it ends, however it ends.
+func TestHeldCallsAreReleased(t *testing.T) {
+	for name, c := range map[string]struct {
+		errs []error
+		most float64
+	}{
+		"one that succeeds at once":     {nil, 0},
+		"one that waits":                {[]error{errAway, errAway}, 1},
+		"one that waits and is refused": {[]error{errAway, errRefused}, 1},
+		"one that is refused at once":   {[]error{errRefused}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				held, most := 0.0, 0.0
+				retry := loops.Retry{
+					Server: "store", Away: isAway, Logger: slog.New(slog.DiscardHandler),
+					Hold: func(server string, by float64) {
+						require.Equal(t, "store", server)
+						held += by
+						most = max(most, held)
+					},
+				}
+				_ = retry.Do(t.Context(), loops.Call{What: "settle"}, fails(c.errs...)) // either way
+				require.Zero(t, held)
+				require.InDelta(t, c.most, most, 0)
+			})
+		})
+	}
 }

@@ -10,6 +10,14 @@ import (
 // what waits is posted then, or given up after a second. It is called once no more
 // alerts are raised.
 func (p *Process) Alerts() (alerts *alert.Alerts, flush func()) {
+	for name := range p.Config.Sources { // 0 from the start: a series that begins at 1 has not grown
+		for _, kind := range alert.Kinds() {
+			p.Metrics.Alerts.WithLabelValues(name, string(kind))
+		}
+	}
+	for _, kind := range alert.Kinds() {
+		p.Metrics.Alerts.WithLabelValues("", string(kind)) // of no source
+	}
 	alerts = alert.New(alert.Options{
 		Webhook: string(p.Config.Alert.Webhook), Metrics: p.Metrics, Health: p.Health, Logger: p.Logger,
 	})

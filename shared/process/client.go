@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,7 @@ import (
 type Client struct {
 	source  Source
 	current atomic.Pointer[provider.Client]
+	writer  atomic.Pointer[provider.Writer] // nil: there is no key for changes
 	rate    atomic.Pointer[stream.Rate]
 	budget  atomic.Pointer[Budget]
 }
@@ -35,6 +37,11 @@ func (c *Client) Fetch(ctx context.Context, ref event.Ref, why string) (*provide
 // ListPage asks for one page of the entities of a kind.
 func (c *Client) ListPage(ctx context.Context, key provider.ListKey, cursor, why string) (*provider.ListPage, error) {
 	return c.current.Load().ListPage(ctx, key, cursor, why)
+}
+
+// FindPage asks for one page of the list that shows what a create has made.
+func (c *Client) FindPage(ctx context.Context, source string, cmd provider.Command, cursor, why string) (*provider.ListPage, error) {
+	return c.current.Load().FindPage(ctx, source, cmd, cursor, why)
 }
 
 // EventsPage asks for one page of the events the provider has kept.
@@ -87,8 +94,14 @@ func (c *Client) take(s Source) error {
 	if err != nil {
 		return err
 	}
-	c.rate.Store(&stream.Rate{Limit: s.Rate.Limit, Per: s.Rate.Per})
+	rate := RateOf(s.Rate)
+	c.rate.Store(&rate)
+	writer, err := next.Writer(string(s.WriteKey))
+	if err != nil && !errors.Is(err, provider.ErrNoWriteKey) {
+		return fmt.Errorf("source %s: %w", s.Name, err)
+	}
 	c.current.Store(next)
+	c.writer.Store(writer)
 	return nil
 }
 
@@ -102,6 +115,48 @@ func (c *Client) with(s Source) (*provider.Client, error) {
 		return nil, fmt.Errorf("source %s: %w", s.Name, err)
 	}
 	return next, nil
+}
+
+// Writer is a provider.Writer whose key can be exchanged while requests are under way.
+type Writer struct{ client *Client }
+
+// Writer returns what sends changes. Nil: the source has no key for that. One that loses
+// its key by a reload refuses; one that gains its first needs a new start.
+func (c *Client) Writer() *Writer {
+	if c.writer.Load() == nil {
+		return nil
+	}
+	return &Writer{c}
+}
+
+// Send sends a request once.
+func (w *Writer) Send(ctx context.Context, cmd provider.Command, req provider.Request, why string) provider.Answer {
+	if writer := w.client.writer.Load(); writer != nil {
+		return writer.Send(ctx, cmd, req, why)
+	}
+	return provider.Answer{Outcome: provider.Refused, Err: provider.ErrNoWriteKey}
+}
+
+// Probe asks whether the provider accepts the key for changes.
+func (w *Writer) Probe(ctx context.Context, scope string) error {
+	if writer := w.client.writer.Load(); writer != nil {
+		return writer.Probe(ctx, scope)
+	}
+	return provider.ErrNoWriteKey
+}
+
+// ProviderTime returns the earliest time that the provider's clock can have shown at a
+// time of ours, and whether that is known.
+func (w *Writer) ProviderTime(at time.Time) (time.Time, bool) {
+	if writer := w.client.writer.Load(); writer != nil {
+		return writer.ProviderTime(at)
+	}
+	return time.Time{}, false
+}
+
+// RateOf is a rate of the settings.
+func RateOf(r config.Rate) stream.Rate {
+	return stream.Rate{Limit: r.Limit, Per: r.Per, Commands: r.Commands}
 }
 
 // Clients are those of all sources, by name.

@@ -50,12 +50,12 @@ func (p Program) command(args []string) *Command {
 }
 
 // program is the command as a program of its own.
-func (c *Command) program(of string) Program {
+func (c *Command) program(of Program) Program {
 	declare := c.Flags
 	if declare == nil {
 		declare = func(*flag.FlagSet) {}
 	}
-	return Program{Name: of + " " + c.Name, About: c.About, Run: c.Run, flags: declare}
+	return Program{Name: of.Name + " " + c.Name, About: c.About, Run: c.Run, GC: of.GC, flags: declare}
 }
 
 // commandLines are the further lines of a program's usage.

@@ -7,6 +7,11 @@
 //	                 cut off; 4 for a command that was not done yet.
 //	SIGHUP           the settings are read again. Secrets, keys and rates take
 //	                 effect; other differences are named in the log.
+//	new content      of a file that the settings name as ${file:…}: as SIGHUP,
+//	                 once it has been the same for 2 s.
+//
+// Memory is bounded by GOMEMLIMIT, or by nine tenths of what the container may use; the
+// log says by which. How late garbage is collected is a program's own, unless GOGC says it.
 //
 // A process waits for a dependency that is away, at the start as later on:
 // orchestrators start containers in any order.

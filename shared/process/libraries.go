@@ -8,9 +8,9 @@ import (
 )
 
 // LogLibraries sends what libraries log to logger, for the whole process: a log
-// of JSON lines must not hold lines of another form. It covers package log (used
-// by net/http), the Redis client and OpenTelemetry. Gin says nothing in release
-// mode, and the MongoDB driver nothing unless asked to.
+// of JSON lines must not hold lines of another form. It covers package log, the Redis
+// client and OpenTelemetry. The MongoDB driver and servers of HTTP have the logger of
+// their owners, and Gin says nothing in release mode.
 func LogLibraries(logger *slog.Logger) {
 	slog.SetDefault(logger) // package log follows it
 	stream.LogClient(logger)

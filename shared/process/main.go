@@ -37,6 +37,8 @@ type Program struct {
 	Run func(ctx context.Context, p *Process) error
 	// Commands are its commands, named by the first argument.
 	Commands []Command
+	// GC is how its garbage collector is set, and that of its commands.
+	GC GC
 
 	flags func(*flag.FlagSet) // set while a command runs
 }
@@ -61,7 +63,7 @@ func Main(program Program, system System) int {
 	if c := program.command(system.Args); c != nil {
 		// Only the answer of a command goes to standard output.
 		log, system.Args = system.Stderr, system.Args[1:]
-		program = c.program(program.Name)
+		program = c.program(program)
 	}
 	file, adopt, done, err := flags(program, system)
 	switch {
@@ -146,7 +148,8 @@ func usage(w io.Writer, program Program) {
   --help         this text
   --version      the version
 
-SIGTERM stops cleanly within 10 s; SIGHUP reads secrets, keys and rates again.
+SIGTERM stops cleanly within 10 s; SIGHUP reads secrets, keys and rates again, as
+does new content of a file that the settings name as ${file:…}, within seconds.
 
 Settings. ${NAME} and ${file:/path} in values are expanded. Each can be set from
 the environment: redis.lease_ttl is TARN_REDIS__LEASE_TTL.
@@ -179,10 +182,22 @@ func New(name string, c *config.Config, w io.Writer) *Process {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return &Process{
-		Name: name, Config: c, Logger: telemetry.NewLogger(w, level(c.Log.Level)).With("process", name),
-		Metrics: telemetry.NewMetrics(registry), Gatherer: registry,
+		Name: name, Config: c, Logger: telemetry.NewLogger(w, level(c.Log.Level), c.Log.Format).With("process", name),
+		Metrics: NewMetrics(name, c, registry), Gatherer: registry,
 		Health: telemetry.NewHealth(time.Now), reloads: &reloads{},
 	}
+}
+
+// NewMetrics registers the metrics that a process of a name exports; all, if the name
+// is of none of the binaries.
+func NewMetrics(name string, c *config.Config, r prometheus.Registerer) *telemetry.Metrics {
+	var exports []telemetry.Binary
+	if b, ok := telemetry.BinaryOf(name); ok {
+		exports = append(exports, b)
+	}
+	m := telemetry.NewMetrics(r, exports...)
+	m.ShardSeries = c.Telemetry.ShardSeries
+	return m
 }
 
 func level(name string) slog.Level {
@@ -202,13 +217,15 @@ func (p *Process) run(program Program, file string, environ []string) error {
 	LogLibraries(p.Logger)
 	flush, err := telemetry.Start(ctx, telemetry.Options{
 		Service: "tarn-" + strings.ReplaceAll(p.Name, " ", "-"), Version: Version, Endpoint: p.Config.Telemetry.OTLPEndpoint,
-		SampleRatio: p.Config.Telemetry.SampleRatio, Logger: p.Logger,
+		SampleRatio: p.Config.Telemetry.SampleRatio, Environ: environ, Logger: p.Logger,
 	})
 	if err != nil {
 		return err
 	}
 	p.Logger.Info("starting", "version", Version)
-	p.catchHangups(ctx, file, environ)
+	defer program.GC.Set(environ)()
+	limitMemory(p.Logger, environ, host)
+	p.followSettings(ctx, file, environ)
 
 	err = within(ctx, stopWithin, func() error { return program.Run(ctx, p) })
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)

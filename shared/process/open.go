@@ -45,7 +45,7 @@ func (p *Process) Store(ctx context.Context) (storage.Store, error) {
 	return await(ctx, p, "store", func() (storage.Store, error) {
 		return open.Open(ctx, open.Options{
 			URL: string(p.Config.Store.URL), BulkSize: p.Config.Store.Bulk, Logger: p.Logger,
-			Retention: storage.Retention{Events: keep.Events, Audit: keep.Audit, Discrepancies: keep.Discrepancies},
+			Retention: storage.Retention{Events: keep.Events, Commands: keep.Commands, Audit: keep.Audit, Discrepancies: keep.Discrepancies},
 		})
 	})
 }
@@ -107,16 +107,25 @@ func definition(c *config.Config, source string) (*provider.Definition, error) {
 
 func (s Source) checkKinds(c *config.Config) error {
 	var wrong []error
-	for _, kind := range slices.Sorted(maps.Keys(s.Reconcile.Kinds)) {
+	check := func(key, kind string) {
 		if s.Definition.Kind(kind) != nil {
-			continue
+			return
 		}
 		var known []string
 		for _, k := range s.Definition.Kinds() {
 			known = append(known, k.Name)
 		}
-		wrong = append(wrong, c.Problem("sources."+s.Name+".reconcile.kinds."+kind,
-			"is no kind of provider %s; there are %s", s.Definition.Name, strings.Join(known, ", ")))
+		wrong = append(wrong, c.Problem(key, "is no kind of provider %s; there are %s", s.Definition.Name, strings.Join(known, ", ")))
+	}
+	for _, kind := range slices.Sorted(maps.Keys(s.Reconcile.Kinds)) {
+		check("sources."+s.Name+".reconcile.kinds."+kind, kind)
+	}
+	for i, w := range c.Webhooks {
+		for j, kind := range w.Kinds {
+			if w.Source == s.Name {
+				check(fmt.Sprintf("webhooks[%d].kinds[%d]", i, j), kind)
+			}
+		}
 	}
 	return errors.Join(wrong...)
 }

@@ -54,7 +54,7 @@ func TestOpeningMayTakeLong(t *testing.T) {
 	opened, err := await(t.Context(), p, "store", func() (string, error) {
 		now = now.Add(time.Hour)
 		answer := httptest.NewRecorder()
-		p.Health.Healthz().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/healthz", nil))
+		p.Health.Healthz().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/healthz?verbose", nil))
 		require.Equal(t, http.StatusOK, answer.Code, answer.Body)
 		require.Contains(t, answer.Body.String(), `"waiting_on":"store"`)
 		return "the store", nil

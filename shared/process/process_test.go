@@ -303,7 +303,7 @@ func TestFurtherPagesCostTokens(t *testing.T) {
 	_, err = clients["lemon"].Fetch(t.Context(), positions, "test")
 	require.NoError(t, err)
 	require.Equal(t, 3, b.granted, "four pages, of which the fetch itself has paid the first")
-	require.Equal(t, stream.Rate{Limit: 50, Per: time.Second}, b.rates[0])
+	require.Equal(t, stream.Rate{Limit: 50, Per: time.Second, Commands: 0.5}, b.rates[0])
 }
 
 // A process that waits for Redis is healthy and not ready, and goes on once

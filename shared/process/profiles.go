@@ -5,6 +5,7 @@ import (
 	"net/http/pprof" //nolint:gosec // it registers itself at a mux that no server of ours uses
 
 	"github.com/tarn-sync/tarn/shared/bearer"
+	"github.com/tarn-sync/tarn/shared/problems"
 )
 
 // ProfilesPath begins the paths of profiles.
@@ -24,16 +25,18 @@ func (p *Process) Profiles() http.Handler {
 	mux.HandleFunc("GET "+ProfilesPath, pprof.Index) // with heap, goroutine and the others by name
 	mux.HandleFunc("GET "+ProfilesPath+"profile", pprof.Profile)
 	mux.HandleFunc("GET "+ProfilesPath+"trace", pprof.Trace)
+	profiles := problems.Plain(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch name, role, ok := holders.Find(r.Header.Get("Authorization")); {
 		case !ok:
 			w.Header().Set("WWW-Authenticate", `Bearer realm="tarn"`)
-			http.Error(w, "a token of operator_tokens is needed: send Authorization: Bearer <token>", http.StatusUnauthorized)
+			problems.Send(w, http.StatusUnauthorized,
+				problems.New(http.StatusUnauthorized, "", "a token of operator_tokens is needed: send Authorization: Bearer <token>"))
 		case role != "operator":
-			http.Error(w, "the token is a viewer's; this needs an operator's", http.StatusForbidden)
+			problems.Send(w, http.StatusForbidden, problems.New(http.StatusForbidden, "", "the token is no operator's; this needs an operator's"))
 		default:
 			p.Logger.Info("a profile is taken", "path", r.URL.Path, "by", name)
-			mux.ServeHTTP(w, r)
+			profiles.ServeHTTP(w, r)
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/tarn-sync/tarn/shared/config"
 )
@@ -42,19 +43,26 @@ func (p *Process) notTaken(err error) {
 	p.Logger.Error("some settings were not taken; the old ones stay in force", "error", err)
 }
 
-// catchHangups makes SIGHUP read the settings again. It returns when signals
-// are caught; uncaught, a SIGHUP would end the process.
-func (p *Process) catchHangups(ctx context.Context, file string, environ []string) {
+// followSettings makes SIGHUP, and new content of a file that the settings name, read the
+// settings again. It returns when signals are caught; uncaught, a SIGHUP would end the
+// process.
+func (p *Process) followSettings(ctx context.Context, file string, environ []string) {
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
+	files := newRotation(p.Config, func() (*config.Config, error) { return config.Load(file, environ) }, p.Reload,
+		func(files []string) { p.Logger.Info("files of the settings have new content", "files", files) })
+	looks := time.NewTicker(lookEvery)
 	go func() {
 		defer signal.Stop(hangups)
+		defer looks.Stop()
 		for {
 			select {
 			case <-ctx.Done():
 				return
 			case <-hangups:
-				p.Reload(config.Load(file, environ))
+				files.hangup(time.Now())
+			case <-looks.C:
+				files.look(time.Now())
 			}
 		}
 	}()
@@ -62,11 +70,18 @@ func (p *Process) catchHangups(ctx context.Context, file string, environ []strin
 
 // Reload passes settings that were read again to all registered functions, now or
 // later: of what was read only what may change without a restart. Ones that
-// could not be read change nothing.
-func (p *Process) Reload(read *config.Config, err error) {
+// could not be read change nothing. It reports whether everything was taken.
+func (p *Process) Reload(read *config.Config, err error) (taken bool) {
+	defer func() {
+		result := "taken"
+		if !taken {
+			result = "refused"
+		}
+		p.Metrics.Reloads.WithLabelValues(result).Inc()
+	}()
 	if err != nil {
 		p.Logger.Error("settings were not read again; the old ones stay in force", "error", err)
-		return
+		return false
 	}
 	if keys := config.NeedsRestart(p.Config, read); len(keys) > 0 {
 		p.Logger.Warn("settings differ that need a restart", "keys", keys)
@@ -84,7 +99,8 @@ func (p *Process) Reload(read *config.Config, err error) {
 	}
 	if err := errors.Join(failed...); err != nil {
 		p.notTaken(err)
-		return
+		return false
 	}
 	p.Logger.Info("settings read again")
+	return true
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -14,6 +13,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tarn-sync/tarn/shared/problems"
 	"github.com/tarn-sync/tarn/shared/stream"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
@@ -68,7 +68,10 @@ func (s *Probe) Serve(ctx context.Context) error {
 		mux.Handle("/", s.rest)
 	}
 	timeout := s.process.Config.HTTP.ReadTimeout
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: timeout, ReadTimeout: timeout, WriteTimeout: 3 * timeout, IdleTimeout: time.Minute}
+	server := &http.Server{
+		Handler: problems.Plain(mux), ReadHeaderTimeout: timeout, ReadTimeout: timeout, WriteTimeout: 3 * timeout, IdleTimeout: time.Minute,
+		ErrorLog: telemetry.ServerLog(s.process.Logger),
+	}
 
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() }) // probes and scrapes come again
 	defer stop()
@@ -87,15 +90,11 @@ const retryAfterStart = 5
 // what they repeat.
 func starting(w http.ResponseWriter, _ *http.Request) {
 	h := w.Header()
-	h.Set("Content-Type", "application/problem+json")
 	h.Set("Retry-After", strconv.Itoa(retryAfterStart))
 	h.Set("Connection", "close") // the next request may find the server that comes after this one
-	w.WriteHeader(http.StatusServiceUnavailable)
-	_, _ = io.WriteString(w, startingProblem) // the client is gone if this fails
+	problems.Send(w, http.StatusServiceUnavailable,
+		problems.New(http.StatusServiceUnavailable, problems.Starting, "the process is starting: it waits for redis or the store; try again"))
 }
-
-const startingProblem = `{"type":"urn:tarn:problem:starting","title":"Service Unavailable","status":503,` +
-	`"detail":"the process is starting: it waits for redis or the store; try again"}` + "\n"
 
 // StreamsSeen connects to Redis as Streams does, and serves health and metrics
 // while it waits: for a process whose own server starts only afterwards, on

@@ -34,6 +34,9 @@ func (c *Client) heed(res *http.Response) {
 	if a, ok := c.left(res); ok {
 		c.allowance.Store(&a)
 	}
+	if c.clock != nil {
+		c.clock.hear(res.Header.Get("Date"), c.opts.Now())
+	}
 }
 
 // left returns what one answer says of the rate limit.

@@ -35,6 +35,7 @@ type apiSpec struct {
 	events      eventsSpec
 	webhooks    webhooksSpec
 	scope       scopeSpec
+	writes      writesSpec
 }
 
 // eventsSpec says where the provider lists its events. No path: nowhere.
@@ -117,6 +118,7 @@ type Client struct {
 	// allowance is from the last answer with rate headers.
 	allowance atomic.Pointer[Allowance]
 	sizes     pageSizes
+	clock     *providerClock // nil: the provider's time is of no interest
 }
 
 // NewClient returns a client. An address that is not http(s), or a key or

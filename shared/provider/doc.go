@@ -228,6 +228,25 @@
 // endpoint that fails is a transient failure of the request, one that refuses the id or
 // the secret is a refusal of the key.
 //
+// # Writes
+//
+// A kind says in writes what can be done with its entities, and in fields what a body may
+// have. Check and Render take a Command. Render makes its Request, which is kept and sent
+// by every attempt, so that a new definition never changes what a key stands for.
+// Render is a pure function: the ids of refs come from a Lookup. What is wrong with
+// a command is an InvalidError with its path.
+//
+// Writer.Send sends a request with the write key. It never repeats one that may have
+// reached the provider, and keeps Go's transport from doing so (oneShot). Its Answer says
+// what is known of the effect (Outcome). If that is nothing, Op.Unclear names the
+// strategies: Op.Look judges a state, Op.Find a list that Client.FindPage has read. Both
+// are pure functions. Who calls them decides about time: a verdict NotThere counts only
+// if it comes twice, Op.Settle apart.
+//
+// A create puts the ref of the application at ref, where the kind has room for it. RefIn
+// finds it there again, so that an event about what was just created says which command
+// has created it, though its answer was lost.
+//
 // # Errors
 //
 // Errors have a class of package fate: only this package distinguishes failures of

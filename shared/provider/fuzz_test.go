@@ -140,7 +140,7 @@ func FuzzParse(f *testing.F) {
 	} {
 		f.Add(envelopedText(envelope, thingKinds, thingEvents))
 	}
-	for _, text := range []string{billing, invoices, wrapped} {
+	for _, text := range []string{billing, invoices, wrapped, ordering} {
 		f.Add(text)
 	}
 	f.Add(strings.Replace(minimal, "errors: message", "auth: {oauth2: {token_url: /t, scopes: [a]}}, errors: {at: code, gone: [x], entity: {429: [y]}}", 1))

@@ -79,6 +79,7 @@ type Kind struct {
 	volatile  []rawjson.Path
 	secret    []rawjson.Path
 	unordered bool
+	writing   writing // how entities are changed
 	// scope is the context key of the scope that entities may be within, of a
 	// definition that is Scoped. "": they are within none.
 	scope string
@@ -211,6 +212,10 @@ func (k *Kind) Unordered() bool { return k.unordered }
 
 // Terminal reports whether an entity of that status never changes again.
 func (k *Kind) Terminal(status string) bool { return slices.Contains(k.terminal, status) }
+
+// Statuses returns the statuses of the kind's entities, in the order they go through them.
+// None if the definition does not say.
+func (k *Kind) Statuses() []string { return k.statuses }
 
 // rank is the place of a status on the way of an entity; an unknown status,
 // which the provider has added since, comes last.

@@ -134,6 +134,11 @@ func (c *Client) ListPage(ctx context.Context, key ListKey, cursor, why string) 
 		return nil, fate.Errorf(fate.Permanent, "list %s: %w", key.Kind, err)
 	}
 	call.why, call.scope = why, k.scopeAmong(key.Parents)
+	return c.listPage(ctx, k, key, call, cursor)
+}
+
+// listPage asks for one page of a list of entities.
+func (c *Client) listPage(ctx context.Context, k *Kind, key ListKey, call call, cursor string) (*ListPage, error) {
 	p, err := c.page(ctx, k.id, call, cursor)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", key.Kind, err)

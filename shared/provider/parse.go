@@ -42,6 +42,9 @@ func Parse(file string, text []byte) (*Definition, error) {
 	d.checkScope(scope)
 	d.parseFamilies(s.must("events"))
 	d.checkFilled(kinds)
+	if d.api.writes.given && !d.Writes() {
+		s.fail("api", "has writes, and no kind has any: give one writes of its own, or leave them out")
+	}
 	s.done()
 	if len(r.errs) > 0 {
 		return nil, errors.Join(r.errs...)
@@ -117,6 +120,7 @@ func parseAPI(s *section, envelope envelopeSpec) (apiSpec, *section) {
 	}
 	events.done()
 	spec.webhooks = parseWebhooks(s.sub("webhooks"), spec)
+	spec.writes = parseWrites(s.sub("writes"))
 	scope := s.sub("scope")
 	spec.parseScope(scope, layout{form: envelope.form, each: envelope.each != nil})
 	s.done()

@@ -118,6 +118,7 @@ func (d *Definition) parseKind(name string, s *section) *Kind {
 	k.checkPaths(s)
 	k.parseComplete(s, d.api)
 	k.checkStatuses(s)
+	k.parseWriting(s, &d.api)
 	s.done()
 	return k
 }

@@ -55,10 +55,19 @@ func (k *Kind) checkProof(root rawjson.Value) error {
 	return nil
 }
 
-// looksLikeError reports whether an object says nothing, or that something went
-// wrong, in one of the ways that are common.
+// looksLikeError reports whether an object says nothing, or that something went wrong.
 func looksLikeError(root rawjson.Value) bool {
-	members, failed := 0, root.Get("ok").Kind() == rawjson.False || root.Get("success").Kind() == rawjson.False
+	members := 0
+	for range root.Members() {
+		members++
+	}
+	return saysFailed(root) || members == 0 || members == 1 && hasText(root, "message")
+}
+
+// saysFailed reports whether an object says that something went wrong, in one of the
+// ways that are common.
+func saysFailed(root rawjson.Value) bool {
+	failed := root.Get("ok").Kind() == rawjson.False || root.Get("success").Kind() == rawjson.False
 	for _, name := range []string{"error", "errors"} {
 		switch v := root.Get(name); v.Kind() {
 		case rawjson.None, rawjson.Null, rawjson.False:
@@ -76,8 +85,5 @@ func looksLikeError(root rawjson.Value) bool {
 			failed = true
 		}
 	}
-	for range root.Members() {
-		members++
-	}
-	return failed || members == 0 || members == 1 && hasText(root, "message")
+	return failed
 }

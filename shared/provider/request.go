@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
 	"time"
 
@@ -55,29 +56,59 @@ type answer struct {
 	links  []string  // values of the header Link
 }
 
-// ask sends one request, inside a span, and reads its answer. Spans hold no
-// query, since a cursor or filter may name a person.
+// ask sends one request, inside a span, and reads its answer. Spans hold no query, since
+// a cursor or filter may name a person, and no text of an error, since a provider or a
+// proxy may have said it.
 func (c *Client) ask(ctx context.Context, call call) (*answer, error) {
 	ctx, span := otel.Tracer(tracerName).Start(ctx, "fetch "+call.kind, trace.WithSpanKind(trace.SpanKindClient))
 	defer span.End()
 	recorded := span.IsRecording()
 	if recorded {
-		span.SetAttributes(
-			attribute.String("http.request.method", http.MethodGet),
-			attribute.String("server.address", c.base.Hostname()),
-			attribute.String("tarn.kind", call.kind),
-		)
+		span.SetAttributes(c.described(call)...)
 	}
 	a, status, err := c.send(ctx, call)
 	if recorded && status != 0 {
 		span.SetAttributes(attribute.Int("http.response.status_code", status))
 	}
 	if recorded && err != nil {
-		class, _ := fate.Of(err)
-		span.SetAttributes(attribute.String("error.type", class.String()))
-		span.SetStatus(codes.Error, err.Error())
+		fail(span, status, err)
 	}
 	return a, err
+}
+
+// fail gives a request's span its error: the status of the answer, or else the class.
+func fail(span trace.Span, status int, err error) {
+	class, _ := fate.Of(err)
+	what := class.String()
+	if status >= http.StatusBadRequest {
+		what = strconv.Itoa(status)
+	}
+	span.SetAttributes(attribute.String("error.type", what))
+	span.SetStatus(codes.Error, class.String())
+}
+
+// described are the attributes of a request's span, by the OpenTelemetry semantic
+// conventions for HTTP, 1.43.
+func (c *Client) described(call call) []attribute.KeyValue {
+	full, _, _ := strings.Cut(c.address+call.path, "?") // a link to a next page has a query
+	return []attribute.KeyValue{
+		attribute.String("http.request.method", http.MethodGet),
+		attribute.String("server.address", c.base.Hostname()),
+		attribute.Int("server.port", portOf(c.base)),
+		attribute.String("url.full", full),
+		attribute.String("tarn.kind", call.kind),
+	}
+}
+
+// portOf is the port of an address, that of its scheme if it names none.
+func portOf(u *url.URL) int {
+	if port, err := strconv.Atoi(u.Port()); err == nil {
+		return port
+	}
+	if u.Scheme == "https" {
+		return 443
+	}
+	return 80
 }
 
 // send makes the request under its own deadline and bound on slowness.

@@ -117,6 +117,7 @@ func (d *Definition) Scoped() (*Definition, error) {
 		if !k.namesScope(d.api.scope.key) {
 			within.scope = d.api.scope.key
 		}
+		within.writing.ops = opsOf(&within)
 		scoped.kinds, scoped.byName[k.Name] = append(scoped.kinds, &within), &within
 	}
 	for name, f := range d.families {

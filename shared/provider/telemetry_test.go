@@ -2,6 +2,7 @@ package provider
 
 import (
 	"fmt"
+	"net/http/httptest"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -39,7 +40,7 @@ func TestFetchSpan(t *testing.T) {
 	}{
 		"good": {200, order, codes.Unset, map[string]string{"http.response.status_code": "200"}},
 		"bad": {422, `{"message":"PRIVATE"}`, codes.Error, map[string]string{
-			"http.response.status_code": "422", "error.type": "permanent",
+			"http.response.status_code": "422", "error.type": "422",
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -57,10 +58,49 @@ func TestFetchSpan(t *testing.T) {
 			require.Equal(t, c.code, s.Status().Code)
 			c.expected["http.request.method"] = "GET"
 			c.expected["server.address"] = "127.0.0.1"
+			c.expected["server.port"] = client.base.Port()
+			c.expected["url.full"] = client.address + "/accounts/cusa_1/orders/bord_1"
 			c.expected["tarn.kind"] = "order"
 			require.Equal(t, c.expected, attributes(s))
 			require.NotContains(t, fmt.Sprintf("%+v", s), "PRIVATE")
 			require.NotContains(t, fmt.Sprintf("%+v", s), "key_1")
+		})
+	}
+}
+
+// The span of a command says what came of it, and nothing of what was sent or answered.
+func TestSendSpan(t *testing.T) {
+	for name, c := range map[string]struct {
+		status   int
+		body     string
+		code     codes.Code
+		expected map[string]string
+	}{
+		"done": {200, `{"order":{"id":"ord_1"}}`, codes.Unset, map[string]string{"tarn.outcome": "answered", "http.response.status_code": "200"}},
+		"refused": {422, `{"message":"PRIVATE"}`, codes.Error, map[string]string{
+			"tarn.outcome": "dead", "http.response.status_code": "422", "error.type": "422",
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spans := record(t)
+			s := httptest.NewServer(answers(c.status, c.body))
+			t.Cleanup(s.Close)
+			w := writerOf(t, ordered(t), s.URL+"/v1")
+			sent(t, w, Command{Kind: "order", Op: "create", Ref: "r", Parents: inShop, Key: "cmd_1", Body: []byte(`{"amount":54321}`)})
+			require.Len(t, spans.Ended(), 1)
+			span := spans.Ended()[0]
+			require.Equal(t, "send order", span.Name())
+			require.Equal(t, trace.SpanKindClient, span.SpanKind())
+			require.Equal(t, c.code, span.Status().Code)
+			require.NotContains(t, span.Status().Description, " ", "the class, and not the text of an error")
+			c.expected["http.request.method"] = "POST"
+			c.expected["server.address"] = "127.0.0.1"
+			c.expected["server.port"] = w.client.base.Port()
+			c.expected["tarn.kind"], c.expected["tarn.op"] = "order", "create"
+			require.Equal(t, c.expected, attributes(span))
+			for _, private := range []string{"PRIVATE", "54321", "write-key", "cmd_1"} {
+				require.NotContains(t, fmt.Sprintf("%+v", span), private)
+			}
 		})
 	}
 }

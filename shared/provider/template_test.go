@@ -58,10 +58,16 @@ func templateRows(t *testing.T) (rows []keyRow) {
 
 var freeNames = regexp.MustCompile(`^(kinds|events|envelope\.ids|envelope\.require|envelope\.challenge\.when|envelope\.challenge\.token|api\.headers|api\.webhooks\.expected|api\.errors\.entity)\.[^.]+`)
 
+var freeOps = regexp.MustCompile(`^(kinds\.<name>\.writes)\.[^.]+`)
+
 // general puts <name> where a definition chooses the name itself. What a pagination of a
 // list of its own may have is explained once, at api.pagination.
 func general(key string) string {
 	key = freeNames.ReplaceAllString(key, "$1.<name>")
+	key = freeOps.ReplaceAllString(key, "$1.<name>")
+	if below, ok := strings.CutPrefix(key, "kinds.<name>.writes.<name>.key."); ok {
+		key = "api.writes.key." + below
+	}
 	if _, below, ok := strings.Cut(key, ".pagination."); ok {
 		key = "api.pagination." + below
 	}

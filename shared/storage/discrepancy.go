@@ -20,8 +20,14 @@ const (
 	SharedID        DiscrepancyType = "shared_id"        // the provider has another entity with the id under other parents; the mirror keeps one
 	EventMissed     DiscrepancyType = "event_missed"     // the provider sent an event that never came
 	Rewritten       DiscrepancyType = "rewritten"        // the provider took back history
+	Doubled         DiscrepancyType = "doubled"          // the provider has another entity with an application's own name for one
 	SubscriptionGap DiscrepancyType = "subscription_gap" // the provider does not send what the definition expects
 )
+
+// DiscrepancyTypes returns all types.
+func DiscrepancyTypes() []DiscrepancyType {
+	return []DiscrepancyType{Missing, Stale, Deleted, Unexpected, Moved, SharedID, EventMissed, Rewritten, Doubled, SubscriptionGap}
+}
 
 // DiscrepancyStatus is the status of a discrepancy. Repair does not wait for
 // the judgement: a suspected one may have been repaired already.
@@ -91,7 +97,8 @@ type DiscrepancyFilter struct {
 type Discrepancies interface {
 	// Record adds discrepancies; one whose ID is there is left as it is, but for
 	// one that was dropped and is found again, at a later FoundAt: it is as if
-	// recorded for the first time. Status is Suspected unless given.
+	// recorded for the first time. Status is Suspected unless given. One of an erased
+	// entity is not recorded.
 	Record(ctx context.Context, found []Discrepancy) error
 
 	// Judge confirms or drops suspected discrepancies, by id, and sets judged_at. A

@@ -37,7 +37,7 @@
 // update's filter requires an open outcome), so settling may be repeated. The
 // status of the row follows from its outcomes, the first that applies: open
 // outcomes → pending (retrying after a failure); then dead, discarded, superseded,
-// processed.
+// processed, erased.
 //
 // A dead outcome has an open dead letter. Closing the dead letter (redriven,
 // discarded or superseded) changes the outcome with it, also when other calls for

@@ -45,6 +45,16 @@ type Document struct {
 	// DoubtedAt is since when, by the queue's clock, the provider's answers have
 	// lacked history that this document holds. Zero when they do not.
 	DoubtedAt time.Time
+	// Erased is the marker of an entity whose data an operator has erased. The document
+	// has only Key, Parents and Claim besides, and SyncedClaim is ErasedClaim. Nil for
+	// all others.
+	Erased *Marker
+	// Version is the claim of the last change of what the document says of the entity:
+	// its state, its deletion or its parents. Erasing makes it one more than it was,
+	// which is no more than the claim that it raises. Fed is the highest version known to be in
+	// the feed; see Feed. Both are 0 in a document that has not changed since an older
+	// version of Tarn wrote it.
+	Version, Fed int64
 	// Damaged names the stored fields that could not be read, as after an edit
 	// by hand. They are as if never written. Claim removes them, and the
 	// next write with Raw sets them.
@@ -56,6 +66,9 @@ func (d *Document) Known() bool { return d.SyncedClaim > 0 }
 
 // Alive reports whether the mirror holds the entity and does not know it as deleted.
 func (d *Document) Alive() bool { return d.Known() && d.DeletedAt.IsZero() }
+
+// Owes reports whether the feed does not have the document's version yet.
+func (d *Document) Owes() bool { return d.Version > d.Fed }
 
 // LastEvent names an event.
 type LastEvent struct {
@@ -98,6 +111,9 @@ type Write struct {
 	// the last state stays (Raw is ignored). A write with Raw and without
 	// Deleted clears it.
 	Deleted bool
+	// DeletedBefore says that the document was a tombstone when it was claimed, and
+	// Moved that its parents were not those of Ref: see Changes.
+	DeletedBefore, Moved bool
 	// Kept says that the answer was not taken because it lacked history the
 	// mirror holds: the state stays (Raw and Deleted are ignored),
 	// verified_at stays, doubted_at is set to DoubtedAt if it was not set, and
@@ -124,3 +140,10 @@ type Written struct {
 
 // NewState reports whether the write replaces the stored state.
 func (w *Write) NewState() bool { return w.Raw != nil && !w.Deleted && !w.Kept }
+
+// Changes reports whether the write changes what the document says of the entity. Claim
+// becomes its version then.
+func (w *Write) Changes() bool {
+	deletes := w.Deleted && !w.Kept
+	return w.NewState() || deletes && !w.DeletedBefore || w.Moved && !deletes
+}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
@@ -35,6 +36,8 @@ const (
 	LetterRedriven   LetterStatus = "redriven"
 	LetterSuperseded LetterStatus = "superseded"
 	LetterDiscarded  LetterStatus = "discarded"
+	// LetterErased: its entity was erased while it was open.
+	LetterErased LetterStatus = "erased"
 )
 
 // Attempt is one failed try.
@@ -146,6 +149,9 @@ const (
 // that it was given up.
 func ActID(id string) string     { return "operator/" + id }
 func GivenUpID(id string) string { return "given_up/" + id }
+
+// GivenUpOf is the id of the note that an act was given up, by the id of the act's note.
+func GivenUpOf(actNote string) string { return GivenUpID(strings.TrimPrefix(actNote, ActID(""))) }
 
 // MaxNotes is the most notes in one call of Note. All of them can be noted again and
 // are counted once. Of a longer call that is repeated, a duplicate may count twice.

@@ -19,6 +19,9 @@ const (
 	Dead       EventStatus = "dead"
 	Superseded EventStatus = "superseded"
 	Discarded  EventStatus = "discarded"
+	// Erased: the entity is erased, and was not fetched. An event has this status if all
+	// it names is erased; otherwise its status follows from the other outcomes.
+	Erased EventStatus = "erased"
 )
 
 // Final reports whether an outcome of this status is settled.
@@ -84,6 +87,9 @@ const StateGone = "gone"
 
 // Settlement is one event's work on one entity, done.
 type Settlement struct {
+	// Erased: the entity is erased. The outcome becomes Erased and not Processed, and the
+	// payload and the errors of the event are replaced by ErasedText.
+	Erased          bool
 	Source, EventID string
 	Entity          event.Key
 	// Signal is the entry on the entity's shard that is settled.
@@ -158,6 +164,15 @@ type EventRow struct {
 // provider.Definition.Stored reads it again.
 func (r *EventRow) Kept() *event.Event {
 	return &event.Event{Source: r.Source, ID: r.ID, ReceivedAt: r.ReceivedAt, Payload: r.Payload, Given: r.Given}
+}
+
+// Passage is when an event came and when it was done.
+type Passage struct {
+	Source string
+	Status EventStatus
+	// ReceivedAt is the event's. ProcessedAt is when its last open outcome was settled,
+	// zero while it has one.
+	ReceivedAt, ProcessedAt time.Time
 }
 
 // Outcome is the state of an event's work on one entity.

@@ -15,6 +15,9 @@ var ErrNotFound = errors.New("not found")
 // ErrCursor is returned for a list cursor that was not made by this store.
 var ErrCursor = errors.New("cursor is not one this list gave out: start again without it")
 
+// ErrNoBell is returned by a store whose database does not tell of changes.
+var ErrNoBell = errors.New("the database does not tell of changes")
+
 // ErrTimeout is in the error, of class fate.Unavailable, of a call that reached
 // the database and took longer than its time-out. A store that is away passes;
 // a call that is too long for its time-out may not.
@@ -48,7 +51,8 @@ type Store interface {
 	//     dead outcomes are opened again, and the entry becomes the current one of
 	//     the primary entity's outcome if that is open;
 	//   - another body: the first is kept, payload_differs is set, and entities
-	//     only the second names get open outcomes;
+	//     only the second names get open outcomes; unless one of the two is
+	//     ErasedText;
 	//   - another note than the row's, which has one: the event was read again by a
 	//     definition that has changed. Its note and Unnamed replace the row's, and
 	//     entities that only the new reading names get open outcomes. Such an entry
@@ -57,7 +61,7 @@ type Store interface {
 	// answer has one element per arrival.
 	Log(ctx context.Context, arrivals []Arrival) ([]Logged, error)
 
-	// Settle marks outcomes processed where they are open and lets the row's
+	// Settle marks outcomes processed where they are open, or erased, and lets the row's
 	// status follow. An outcome the row does not have, or has settled, is left.
 	// Calls made at once may share round trips.
 	Settle(ctx context.Context, done []Settlement) error
@@ -74,6 +78,7 @@ type Store interface {
 	// open, counts the entity's open dead letters and marks it behind (reason
 	// "dead letter"). A dead letter whose entity has meanwhile been synced by a
 	// higher claim is superseded at once: its element of the answer is true.
+	// One of an erased entity is LetterErased at once, without its errors: true.
 	// A dead letter that is there already is open again, unless its outcome has ended
 	// otherwise since, and keeps its former attempts beside the new ones, the
 	// newest 100 in all, and the highest claim.
@@ -94,7 +99,8 @@ type Store interface {
 	Claim(ctx context.Context, ref event.Ref) (*Document, error)
 
 	// Write applies the outcome of a fetch if its claim is still the newest.
-	// Without Applied in the answer a newer fetch has begun, and nothing changed.
+	// Without Applied in the answer a newer fetch has begun, or the entity was erased,
+	// and nothing changed.
 	// If two fetches got the same claim, because the database was restored from an
 	// older copy while one was in flight, the one sent later wins.
 	Write(ctx context.Context, w *Write) (Written, error)
@@ -112,8 +118,19 @@ type Store interface {
 	Verification
 	// Tasks is the reconciler's work that outlives its processes.
 	Tasks
+	// Feed is the log of changes that consumers follow.
+	Feed
+	// Subscriptions are how far these are.
+	Subscriptions
 	// Identity is which fleet the database belongs to.
 	Identity
+	// Erasing removes a person's data.
+	Erasing
+	// Commands returns the part that keeps commands, which are changes to be made at the
+	// provider.
+	Commands() Commands
+	// Outbox is what applications ask for by rows of their own.
+	Outbox
 
 	// Reader is what the query API needs.
 	Reader
@@ -123,7 +140,7 @@ type Store interface {
 type Reader interface {
 	// Entity returns one document, or ErrNotFound.
 	Entity(ctx context.Context, k event.Key) (*Document, error)
-	// Namesakes returns the fetched documents that have a plain id under
+	// Namesakes returns the fetched and the erased documents that have a plain id under
 	// qualifiers, up to limit, in the order of their qualifiers. A document whose
 	// key has none is not among them.
 	Namesakes(ctx context.Context, source, kind, id string, limit int) ([]*Document, error)
@@ -142,6 +159,9 @@ type Reader interface {
 	// CountEvents counts what a filter selects; Limit and Cursor are ignored. With a
 	// Note only rows with that note are read.
 	CountEvents(ctx context.Context, f EventFilter) (int64, error)
+	// Passages returns how the newest n events of the log have fared, those received
+	// last first. It reads n rows by index and none of their payloads.
+	Passages(ctx context.Context, n int) ([]Passage, error)
 }
 
 // Page is one page of a list.

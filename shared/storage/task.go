@@ -27,6 +27,8 @@ const (
 	KindDiscardSource = "abandon" // of a source that is given up
 	KindReread        = "reread"  // of events with a note, with a RedriveSpec
 	KindRecover       = "recover" // of what Redis lost of a source, standing
+	KindErase         = "erase"   // of an entity, or of all that is under it, with an ErasureSpec
+	KindRestore       = "restore" // of what was erased so, with an ErasureSpec
 )
 
 // Task is work of the reconciler that outlives its processes: a sweep, one
@@ -91,7 +93,14 @@ type SweepSpec struct {
 	// Rate is the most calls of the provider's API a second, within the
 	// source's budget. 0: no limit of its own.
 	Rate float64 `json:"rate,omitempty"`
+	// Request names the request that made the task, so that of several at the same time
+	// each knows whether the task is its own. "": no request did.
+	Request string `json:"request,omitempty"`
 }
+
+// PhaseFill is the phase, which the State of a sweep's task has as "phase", in which workers
+// fetch what the sweep has asked for.
+const PhaseFill = "fill"
 
 // SweepOutcome is what a sweep, backfill or verification could not have. It is
 // part of the State, in JSON, of its task, whose Counts say how many there are

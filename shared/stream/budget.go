@@ -41,12 +41,13 @@ type Grant struct {
 }
 
 // Take takes up to n tokens of a source's budget for a class. Higher classes go
-// first; each lower one has a floor of 5 % of the rate that is its own.
+// first; each below live has a floor of 5 % of the rate that is its own. The class Command
+// goes before all, up to its share of the rate.
 func (s *Streams) Take(ctx context.Context, source string, class event.Class, n int, r Rate) (Grant, error) {
-	class = min(max(class, event.Live), event.Backfill)
+	class = min(max(class, event.Command), event.Backfill)
 	v, err := run(ctx, s.client, takeScript, "take budget of source "+source,
 		[]string{s.keys.source(source), s.keys.budget(source)},
-		int(class), n, decimal(r.PerSecond()), decimal(burst(r)))
+		int(class), n, decimal(r.PerSecond()), decimal(burst(r)), decimal(r.CommandShare()))
 	if err != nil {
 		return Grant{}, err
 	}

@@ -8,7 +8,7 @@
 // {tarn}:. The braces are Redis Cluster's hash tag: all keys of one shard lie
 // on one node, so one script may touch them. Keys are built in keys.go alone.
 //
-//	{tarn:7}:live:lemon          stream: classes live and redrive
+//	{tarn:7}:live:lemon          stream: classes command, live and redrive
 //	{tarn:7}:background:lemon    stream: classes reconcile and backfill
 //	{tarn:7}:lease               hash: owner, token, epoch, read sequence of each stream
 //	{tarn:7}:epoch               last epoch, outlives the lease
@@ -24,7 +24,11 @@
 //	{tarn:7}:lock:lemon/order/bord_1     entity lock
 //	{tarn:7}:generation          changes when Redis lost the shard
 //	{tarn:7}:recovered:evt_1:lemon/…     entry that was appended again a moment ago
+//	{tarn:7}:feed:lemon          zset: "version entity", a hint that the change feed may
+//	                             lack it → when it was left
 //	{tarn:task:gaps/lemon}:lease, :epoch lease of a task of the fleet
+//	{tarn:task:feed/lemon}:bell  zset: shards with hints → when that was first said
+//	{tarn:task:feed/lemon}:head  hash: how far the log of the feed has come
 //	{tarn}:workers  {tarn}:shards  {tarn}:source:lemon  {tarn}:probe:lemon
 //	{tarn}:joined:w1             token of the heartbeat that found none of w1 before it
 //	{tarn}:budget:lemon  {tarn}:notes
@@ -128,11 +132,22 @@
 // The record says why an entity is parked: it failed, or it was spilled, which means
 // that its worker had too much in flight. Spilled entries are backlog.
 //
+// # Hints for the change feed
+//
+// A document whose last change the feed lacks is a debt, which the document itself
+// shows. Whatever takes the entries of an entity out (Ack, Unpark) leaves a hint in the
+// same script, if its caller knows of a debt: so either the entries are pending, and the
+// next owner of the shard sees the debt, or the hint is there. Hints lie in the shard, and
+// the sequencer of the source is woken by a bell, which is elsewhere on a cluster. A ring
+// may be lost, and so may hints with all of Redis: the sequencer looks for debts in the
+// store now and then. While no sequencer takes them, hinting stops at 100,000 a shard.
+//
 // # Budgets
 //
 // One bucket per source for the whole fleet, filled by Redis' clock. Each class
 // below live has a floor of its own, so that live traffic that never ends does
-// not end reconciliation. An unused floor flows over to the other classes. Which class
+// not end reconciliation. Changes at the provider go before live traffic, but take no more
+// than their share, for which they have a bucket as well. An unused floor flows over to the other classes. Which class
 // goes first depends on which went short in the last 200 ms: takers poll, so there is
 // no queue to look at.
 //

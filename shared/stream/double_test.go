@@ -134,7 +134,7 @@ func TestScriptsRunTwiceHaveOneEffect(t *testing.T) {
 				covered[c.script] = true
 				runTwice(t, s, c)
 			}
-			require.Len(t, covered, 26, "every script is run")
+			require.Len(t, covered, 31, "every script is run")
 		})
 	}
 }
@@ -189,16 +189,21 @@ func scriptCases(t *testing.T, s *Streams, l *Lease) []scriptCase {
 		{script: parkBehindScript, keys: parking,
 			args: fencedArgs(group, k.parkedPrefix(0), k.recordPrefix(0), 2, ids[1], e, "y")},
 		{script: deferScript, keys: fencedKeys(due, earliest, record), args: fencedArgs(e, 903, 0)},
+		{script: beginScript, keys: fencedKeys(), args: fencedArgs(), clock: true},
 		{script: dueScript, keys: fencedKeys(due), args: fencedArgs(10)},
 		{script: parkedScript, keys: fencedKeys(list, record), args: fencedArgs(0, 10)},
 		{script: rebaseScript, keys: fencedKeys(list, record), args: fencedArgs(904, 1, 10, 2)},
-		{script: unparkScript, keys: fencedKeys(due, earliest, list, record, k.mark(0, "lemon", "evt_1")),
-			args: fencedArgs(e, 905, 0, ids[0])},
+		{script: unparkScript, keys: fencedKeys(due, earliest, list, record, k.hints(0, "lemon"), k.mark(0, "lemon", "evt_1")),
+			args: fencedArgs(e, 905, 0, maxHints, 1, "7 "+e, ids[0])},
 		{script: discardScript, keys: fencedKeys(due, earliest, list, record), args: fencedArgs(e, ids[1]+" 2 y")},
-		{script: unparkScript, keys: fencedKeys(due, earliest, list, record),
-			args: fencedArgs(e, 906, 0, ids[1])},
-		{script: ackScript, keys: fencedKeys(live, k.mark(0, "lemon", "evt_3")), second: int64(0),
-			args: fencedArgs(group, ids[2])},
+		{script: unparkScript, keys: fencedKeys(due, earliest, list, record, k.hints(0, "lemon")),
+			args: fencedArgs(e, 906, 0, maxHints, 0, ids[1])},
+		{script: ackScript, keys: fencedKeys(live, k.hints(0, "lemon"), k.mark(0, "lemon", "evt_3")), second: int64(0),
+			args: fencedArgs(group, maxHints, 1, "8 "+e, ids[2])},
+		{script: ringScript, keys: []string{k.bell("lemon")}, args: []any{0, 3}, second: int64(0)},
+		{script: oldestHintScript, keys: []string{k.hints(0, "lemon")}, clock: true},
+		{script: rungScript, keys: []string{k.bell("lemon")}, second: []any{}},
+		{script: tellFeedScript, keys: fencedKeys(k.nothing(0)), args: fencedArgs("gen", 7, "tag")},
 		{script: appendScript, keys: []string{live, k.mark(0, "lemon", "evt_9")}, clock: true,
 			args: append([]any{60000, "", len(own)}, own...)},
 		{script: recoverScript, keys: []string{live, due, k.recovery(0, "evt_8", e)}, clock: true,
@@ -214,8 +219,8 @@ func scriptCases(t *testing.T, s *Streams, l *Lease) []scriptCase {
 		{script: toldScript, keys: []string{k.source("probed")}, args: []any{7, "what", 5000}, clock: true, second: int64(0)},
 		{script: toldScript, keys: []string{k.source("probed")}, args: []any{7, "what", 0}, second: int64(0)},
 		{script: endProbeScript, keys: []string{k.source("probed"), k.probe("probed")}, args: []any{"token"}},
-		{script: takeScript, keys: []string{k.source("stripe"), k.budget("stripe")}, args: []any{0, 1, "10", "2"}, clock: true},
-		{script: forgetScript, keys: []string{live, back, due, earliest},
+		{script: takeScript, keys: []string{k.source("stripe"), k.budget("stripe")}, args: []any{0, 1, "10", "2", "0.5"}, clock: true},
+		{script: forgetScript, keys: []string{live, back, due, earliest, k.hints(0, "lemon")},
 			args: append([]any{k.parkedPrefix(0), k.recordPrefix(0), 500}, anys(ids)...)},
 		{script: releaseScript, keys: fencedKeys(), args: fencedArgs(), fails: "FENCED"},
 		{script: acquireScript, keys: []string{k.lease(0), k.epoch(0), live, back}, args: []any{"w2", "token", 5000, group, 0}},

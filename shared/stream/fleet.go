@@ -38,6 +38,9 @@ type ShardSource struct {
 	// Oldest and OldestBackground are the ages of the oldest live and
 	// background entry, 0 if none.
 	Oldest, OldestBackground time.Duration
+	// Unmoved is for how long this process has seen the same live entry as the
+	// oldest, 0 if there is none.
+	Unmoved time.Duration
 }
 
 // spilledLooked is how many parked entities of a shard are looked at for spilled ones,
@@ -83,8 +86,8 @@ func (s *Streams) Quiet(ctx context.Context, sources []string) (bool, error) {
 	return true, nil
 }
 
-// Totals returns each source's share of all shards; the ages are those of the
-// oldest entries.
+// Totals returns each source's share of all shards; the ages, and Unmoved, are the
+// greatest of any shard.
 func Totals(shards []ShardState, sources []string) map[string]ShardSource {
 	totals := make(map[string]ShardSource, len(sources))
 	for _, name := range sources {
@@ -94,6 +97,7 @@ func Totals(shards []ShardState, sources []string) map[string]ShardSource {
 			t.Live, t.Parked = t.Live+q.Live, t.Parked+q.Parked
 			t.Background, t.Scheduled = t.Background+q.Background, t.Scheduled+q.Scheduled
 			t.Oldest, t.OldestBackground = max(t.Oldest, q.Oldest), max(t.OldestBackground, q.OldestBackground)
+			t.Unmoved = max(t.Unmoved, q.Unmoved)
 		}
 		totals[name] = t
 	}
@@ -166,14 +170,13 @@ func (s *Streams) shardState(shard int, sources []string, spilled int, reply []a
 	clock := asInt(reply[2])
 	for i, source := range sources {
 		part := reply[3+6*i:]
-		age := func(tier event.Tier, id any) time.Duration {
+		age := func(tier event.Tier, id any) (age, unmoved time.Duration) {
 			return s.ages.of(sighting{s.keys.stream(shard, source, tier), spilled > 0}, asText(id), clock, s.opts.Now())
 		}
-		st.Sources[source] = ShardSource{
-			Live: asInt(part[0]), Background: asInt(part[1]), Parked: asInt(part[2]), Scheduled: asInt(part[5]),
-			Oldest:           age(event.TierLive, part[3]),
-			OldestBackground: age(event.TierBackground, part[4]),
-		}
+		share := ShardSource{Live: asInt(part[0]), Background: asInt(part[1]), Parked: asInt(part[2]), Scheduled: asInt(part[5])}
+		share.Oldest, share.Unmoved = age(event.TierLive, part[3])
+		share.OldestBackground, _ = age(event.TierBackground, part[4])
+		st.Sources[source] = share
 	}
 	return st
 }
@@ -224,25 +227,26 @@ type seen struct {
 }
 
 // of returns the age of the entry with an id, "" for none, at clock, Redis' time
-// in ms. What is there is never of age 0.
-func (a *ages) of(what sighting, id string, clock int64, now time.Time) time.Duration {
+// in ms, and for how long it has been seen. What is there is never of age 0.
+func (a *ages) of(what sighting, id string, clock int64, now time.Time) (age, seenFor time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if id == "" {
 		delete(a.seen, what)
-		return 0
+		return 0, 0
 	}
 	ms, _, _ := strings.Cut(id, "-")
-	age := max(time.Millisecond, time.Duration(clock-asInt(ms))*time.Millisecond)
+	age = max(time.Millisecond, time.Duration(clock-asInt(ms))*time.Millisecond)
 	before, known := a.seen[what]
 	if known && before.id == id {
-		return max(age, before.age+now.Sub(before.at))
+		seenFor = now.Sub(before.at)
+		return max(age, before.age+seenFor), seenFor
 	}
 	if a.seen == nil {
 		a.seen = map[sighting]seen{}
 	}
 	a.seen[what] = seen{id, age, now}
-	return age
+	return age, 0
 }
 
 // live returns the workers whose heartbeat still counts, by Redis' clock.

@@ -83,13 +83,21 @@ func (k *keys) nothing(shard int) string { return k.shards[shard] + "nothing" }
 
 func (k *keys) generation(shard int) string { return k.shards[shard] + "generation" }
 
+// hints are what the change feed of a source may lack of the entities of a shard.
+func (k *keys) hints(shard int, source string) string { return k.shards[shard] + "feed:" + source }
+
+// The bell that wakes the sequencer of a source, and the note of how far it has come, are
+// where the lease of its task is.
+func (k *keys) bell(source string) string     { return k.ofTask(feedTask(source), "bell") }
+func (k *keys) feedHead(source string) string { return k.ofTask(feedTask(source), "head") }
+
 // A task has a hash tag of its own: its lease and epoch lie on one node,
 // different tasks on different ones.
-func (k *keys) task(name string) string {
-	return k.fleet[:len(k.fleet)-2] + ":task:" + name + "}:lease"
-}
-func (k *keys) taskEpoch(name string) string {
-	return k.fleet[:len(k.fleet)-2] + ":task:" + name + "}:epoch"
+func (k *keys) task(name string) string      { return k.ofTask(name, "lease") }
+func (k *keys) taskEpoch(name string) string { return k.ofTask(name, "epoch") }
+
+func (k *keys) ofTask(name, what string) string {
+	return k.fleet[:len(k.fleet)-2] + ":task:" + name + "}:" + what
 }
 
 func (k *keys) identity() string            { return k.fleet + "identity" }

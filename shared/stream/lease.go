@@ -159,6 +159,16 @@ func (l *Lease) trusted() bool {
 	return l.s.opts.Now().Sub(l.sent) < time.Duration(validShare*float64(l.s.opts.LeaseTTL))
 }
 
+// Begin reports when, by Redis' clock, the lease was ours: a request that changes
+// something is sent soon after it, or not at all.
+func (l *Lease) Begin(ctx context.Context) (time.Time, error) {
+	v, err := l.run(ctx, beginScript, "begin a request under", nil)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return time.UnixMilli(asInt(v)).UTC(), nil
+}
+
 // Release gives the lease up so that another can take it at once. One that is
 // no longer ours needs no releasing: nil.
 func (l *Lease) Release(ctx context.Context) error {

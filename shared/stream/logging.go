@@ -15,8 +15,8 @@ func LogClient(logger *slog.Logger) { redis.SetLogger(clientLog{logger}) }
 
 type clientLog struct{ *slog.Logger }
 
-// Printf logs a line of the client's as a warning: it has no levels of its own,
-// and what it says is mostly about connections that fail.
+// Printf logs a line of the client's. It has no levels of its own, and what it says is
+// mostly about connections that fail, which those who need the connection report too.
 func (l clientLog) Printf(ctx context.Context, format string, v ...any) {
-	l.WarnContext(ctx, "the redis client reports", "text", fmt.Sprintf(format, v...))
+	l.InfoContext(ctx, "the redis client reports", "text", fmt.Sprintf(format, v...))
 }

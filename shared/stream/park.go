@@ -223,17 +223,22 @@ func (l *Lease) look(ctx context.Context, entity string, from, n int) (Parked, [
 
 // Unpark removes the named entries, which must be the head of the parked list,
 // and un-parks the entity when none is left; else it is due again after delay.
-// events as in Ack. It returns how many are left.
-func (l *Lease) Unpark(ctx context.Context, k event.Key, ids []string, events []string, delay time.Duration) (left int, err error) {
+// events and hints as in Ack. It returns how many are left.
+func (l *Lease) Unpark(ctx context.Context, k event.Key, ids, events []string, delay time.Duration, hints ...Hint) (left int, err error) {
 	entity := k.String()
 	for {
 		page := ids[:min(maxIDs, len(ids))]
 		ids = ids[len(page):]
-		keys := append(l.dueKeys(k.Source), l.entityKeys(entity)...)
+		keys := append(append(l.dueKeys(k.Source), l.entityKeys(entity)...), l.s.keys.hints(l.shard, k.Source))
 		if len(ids) == 0 {
 			keys = l.addMarks(keys, k.Source, events)
 		}
-		args := append([]any{entity, l.next(), milliseconds(delay)}, anys(page)...)
+		args := []any{entity, l.next(), milliseconds(delay), maxHints, len(hints)}
+		for _, h := range hints {
+			args = append(args, h.text())
+		}
+		hints = nil
+		args = append(args, anys(page)...)
 		v, err := l.runShared(ctx, unparkScript, "unpark "+entity+" on", keys, args...)
 		left = int(asInt(v))
 		if err != nil || left > 0 {

@@ -6,6 +6,7 @@ import (
 	"maps"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/fault"
 )
 
 const (
@@ -127,24 +128,41 @@ func (l *Lease) TakeOver(ctx context.Context, source string, tier event.Tier, yi
 }
 
 // Ack removes entries from their stream. events are the ids of events whose
-// own entry is among them: their marks become "processed".
-func (l *Lease) Ack(ctx context.Context, source string, tier event.Tier, ids []string, events []string) error {
+// own entry is among them: their marks become "processed". hints are left for the
+// sequencer of the change feed, each no later than the entries of its entity leave if
+// there are no more hints before it than entries before those.
+func (l *Lease) Ack(ctx context.Context, source string, tier event.Tier, ids []string, events []string, hints ...Hint) error {
+	var late []Hint
+	if fault.Off("feed-hints") {
+		hints, late = nil, hints
+	}
 	stream := l.s.keys.stream(l.shard, source, tier)
-	for len(ids) > 0 || len(events) > 0 {
+	for len(ids) > 0 || len(events) > 0 || len(hints) > 0 {
 		page := ids[:min(maxIDs, len(ids))]
 		ids = ids[len(page):]
-		keys := []string{stream}
+		left := hints[:min(maxIDs, len(hints))]
+		hints = hints[len(left):]
+		keys := []string{stream, l.s.keys.hints(l.shard, source)}
 		if len(ids) == 0 { // marks last: "processed" is said when nothing is left
 			marks := events[:min(maxIDs, len(events))]
 			events = events[len(marks):]
 			keys = l.addMarks(keys, source, marks)
 		}
-		_, err := l.runShared(ctx, ackScript, "ack on", keys, append([]any{group}, anys(page)...)...)
+		args := make([]any, 0, 3+len(left)+len(page))
+		args = append(args, group, maxHints, len(left))
+		for _, h := range left {
+			args = append(args, h.text())
+		}
+		_, err := l.runShared(ctx, ackScript, "ack on", keys, append(args, anys(page)...)...)
 		if err != nil {
 			return err
 		}
 	}
-	return nil
+	if len(late) == 0 {
+		return nil
+	}
+	fault.Point("after-ack-before-hints")
+	return l.leaveHints(ctx, source, late)
 }
 
 // addMarks adds the keys of marks. An event's own entry is on the shard of its

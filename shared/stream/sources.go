@@ -107,7 +107,7 @@ func (s *Streams) Forget(ctx context.Context, source string, log func(shard int,
 func (s *Streams) forgetSome(ctx context.Context, shard int, source string, entries []event.Entry) (parked int64, left bool, err error) {
 	keys := []string{
 		s.keys.stream(shard, source, event.TierLive), s.keys.stream(shard, source, event.TierBackground),
-		s.keys.due(shard, source), s.keys.earliest(shard, source),
+		s.keys.due(shard, source), s.keys.earliest(shard, source), s.keys.hints(shard, source),
 	}
 	args := []any{s.keys.parkedPrefix(shard), s.keys.recordPrefix(shard), forgetAtOnce}
 	for _, e := range entries {

@@ -83,9 +83,11 @@ type Streams struct {
 	asked atomic.Bool
 	// evicting is set while a server may evict accepted events.
 	evicting atomic.Pointer[error]
-	warned   sync.Map // by address of a server: what was last warned of its settings
-	ages     ages     // of the oldest entries
-	writes   writes
+	// memory is what Redis showed of its memory, nil before.
+	memory atomic.Pointer[Memory]
+	warned sync.Map // by address of a server: what was last warned of its settings
+	ages   ages     // of the oldest entries
+	writes writes
 
 	// life ends with Close; batches run under it, not under a caller's context,
 	// since they carry the appends of many.

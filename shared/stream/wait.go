@@ -110,10 +110,18 @@ func (w *Waiter) connected(ctx context.Context) (*redis.Client, error) {
 	if w.client != nil {
 		return w.client, nil
 	}
+	var err error
+	w.client, err = w.l.s.dedicated(ctx, w.l.key)
+	return w.client, err
+}
+
+// dedicated returns a client with one connection, to the server of a key, on which a
+// command may block.
+func (s *Streams) dedicated(ctx context.Context, key string) (*redis.Client, error) {
 	var o redis.Options
-	switch c := w.l.s.client.(type) {
+	switch c := s.client.(type) {
 	case *redis.ClusterClient:
-		node, err := c.MasterForKey(ctx, w.l.key)
+		node, err := c.MasterForKey(ctx, key)
 		if err != nil {
 			return nil, err
 		}
@@ -125,9 +133,9 @@ func (w *Waiter) connected(ctx context.Context) (*redis.Client, error) {
 	}
 	o.PoolSize, o.ReadBufferSize, o.WriteBufferSize = 1, waitBuffer, waitBuffer
 	o.MaxRetries = -1 // 0, as the copy has it, would be the default
-	w.client = redis.NewClient(&o)
-	w.l.s.writes.watch(w.client)
-	return w.client, nil
+	client := redis.NewClient(&o)
+	s.writes.watch(client)
+	return client, nil
 }
 
 // Covers reports whether the wait under way is for all of the places.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -57,14 +58,17 @@ func (s *Streams) ask() {
 func (s *Streams) lookAtMemory(ctx context.Context) error {
 	var found atomic.Bool // masters are asked at once
 	var evicting atomic.Pointer[error]
+	var fullest fullestMemory
 	err := s.onMasters(ctx, func(ctx context.Context, c *redis.Client) error {
 		memory, err := c.Info(ctx, "memory").Result()
 		if err != nil {
 			return err
 		}
-		if limit := infoNumber(memory, "maxmemory"); limit > 0 && infoNumber(memory, "used_memory") >= highWater*limit {
+		used, limit := infoNumber(memory, "used_memory"), infoNumber(memory, "maxmemory")
+		if limit > 0 && used >= highWater*limit {
 			found.Store(true)
 		}
+		fullest.add(Memory{Used: int64(used), Max: int64(limit)})
 		if err := checkPolicy(c, infoText(memory, "maxmemory_policy")); err != nil {
 			evicting.Store(&err)
 		}
@@ -73,6 +77,7 @@ func (s *Streams) lookAtMemory(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	s.memory.Store(&fullest.memory)
 	if full := found.Load(); s.full.Swap(full) != full {
 		s.opts.Logger.Warn("redis memory crossed 80 % of maxmemory", "appends_refused", full)
 	}
@@ -84,6 +89,46 @@ func (s *Streams) lookAtMemory(ctx context.Context) error {
 		s.opts.Logger.Info("redis evicts nothing again")
 	}
 	return nil
+}
+
+// Memory is how much of its memory a Redis uses.
+type Memory struct {
+	// Used and Max are bytes. Max 0: there is no limit.
+	Used, Max int64
+}
+
+// share is the used part of what may be used, 0 without a limit.
+func (m Memory) share() float64 {
+	if m.Max <= 0 {
+		return 0
+	}
+	return float64(m.Used) / float64(m.Max)
+}
+
+// fullestMemory finds the fullest of several masters, which are asked at once.
+type fullestMemory struct {
+	mu     sync.Mutex
+	asked  bool
+	memory Memory
+}
+
+func (f *fullestMemory) add(m Memory) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	before := f.memory
+	if !f.asked || m.share() > before.share() || m.share() == before.share() && m.Used > before.Used {
+		f.asked, f.memory = true, m
+	}
+}
+
+// Memory returns the memory of Redis, of a cluster that of its fullest master, as last
+// seen. False: Redis has not shown it.
+func (s *Streams) Memory() (Memory, bool) {
+	m := s.memory.Load()
+	if m == nil {
+		return Memory{}, false
+	}
+	return *m, true
 }
 
 func (s *Streams) recheckDurability(ctx context.Context) error {

@@ -103,3 +103,47 @@ func TestDurabilityIsCheckedAgain(t *testing.T) {
 		return err == nil && strings.Contains(info, "aof_rewrite_in_progress:0") && strings.Contains(info, "aof_rewrite_scheduled:0")
 	}, 10*time.Second, 5*time.Millisecond)
 }
+
+// The memory of Redis is known, with its limit, and follows it.
+func TestMemoryIsSeen(t *testing.T) {
+	t.Parallel()
+	srv := redistest.Start(t)
+	s := openStreams(t, quiet(srv.URL()))
+	require.Eventually(t, func() bool { m, ok := s.Memory(); return ok && m.Used > 0 && m.Max == 0 }, soon, 10*time.Millisecond)
+	require.NoError(t, srv.Ask(t.Context(), "CONFIG", "SET", "maxmemory", "1gb"))
+	require.Eventually(t, func() bool { s.ask(); m, _ := s.Memory(); return m.Max == 1<<30 }, soon, 10*time.Millisecond)
+}
+
+func TestTheFullestMasterIsShown(t *testing.T) {
+	for name, c := range map[string]struct{ all, want []Memory }{
+		"by share":           {[]Memory{{50, 100}, {90, 1000}, {60, 100}}, []Memory{{60, 100}}},
+		"by use, unlimited":  {[]Memory{{50, 0}, {90, 0}}, []Memory{{90, 0}}},
+		"limited goes first": {[]Memory{{5000, 0}, {90, 100}}, []Memory{{90, 100}}},
+		"empty":              {[]Memory{{0, 100}}, []Memory{{0, 100}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var f fullestMemory
+			for _, m := range c.all {
+				f.add(m)
+			}
+			require.Equal(t, c.want[0], f.memory)
+		})
+	}
+}
+
+// The oldest entry of a shard stands as long as it is the same one.
+func TestUnmovedIsHowLongTheOldestStands(t *testing.T) {
+	var a ages
+	at := func(d time.Duration) time.Time { return time.UnixMilli(1_000_000).Add(d) }
+	const clock = int64(1_000_000)
+	look := func(id string, d time.Duration) time.Duration {
+		_, unmoved := a.of(sighting{"s", true}, id, clock+d.Milliseconds(), at(d))
+		return unmoved
+	}
+	require.Zero(t, look("999000-0", 0))
+	require.Equal(t, 6*time.Minute, look("999000-0", 6*time.Minute))
+	require.Zero(t, look("999500-0", 7*time.Minute), "another is the oldest")
+	require.Equal(t, time.Minute, look("999500-0", 8*time.Minute))
+	require.Zero(t, look("", 9*time.Minute))
+	require.Zero(t, look("999500-0", 10*time.Minute), "it was gone")
+}

@@ -15,6 +15,13 @@
 // payloads, secrets or personal data. Labels come from closed sets (sources,
 // classes, reasons), never from request contents.
 //
+// # Metrics are declared
+//
+// NewMetrics names each metric with its labels, what bounds their values, and the
+// binaries that export it. The reference of metrics, the checks of alert rules and of
+// the dashboard, and package telemetrytest, which holds tests of the binaries against
+// it, all read that declaration: Families.
+//
 // # Stalled loops
 //
 // A process that answers HTTP but no longer works is worse than a dead one, since

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/problems"
 )
 
 // StuckAfter is how long a loop may go without a turn before /healthz fails.
@@ -52,16 +54,50 @@ func (h *Health) Loop(name string) *Loop {
 	return l
 }
 
-// Healthz answers 200 while every loop turns and 503 once one is stuck, with
-// all loops as JSON, the stuck ones first.
+// Healthz answers 200 while every loop turns. Once one is stuck it answers 503, a problem
+// that names the stuck ones. With ?verbose both answers have all loops, the stuck ones
+// first.
 func (h *Health) Healthz() http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		report, code := healthReport{Status: "ok", Loops: h.states()}, http.StatusOK
-		if len(report.Loops) > 0 && report.Loops[0].Stuck {
-			report.Status, code = "stuck", http.StatusServiceUnavailable
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		loops := h.states()
+		stuck := stuckNames(loops)
+		if !verbose(r) {
+			loops = nil
 		}
-		answer(w, code, report)
+		if len(stuck) == 0 {
+			answer(w, healthReport{Status: "ok", Loops: loops})
+			return
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		problems.Send(w, http.StatusServiceUnavailable, stuckReport{
+			problems.New(http.StatusServiceUnavailable, problems.Stuck, fmt.Sprintf("loops that have not turned for %s: %s", StuckAfter, someOf(stuck))), loops,
+		})
 	})
+}
+
+// verbose reports whether a request asks for details: ?verbose, or ?verbose=true.
+func verbose(r *http.Request) bool {
+	query := r.URL.Query()
+	return query.Has("verbose") && query.Get("verbose") != "false"
+}
+
+// stuckNames returns the names of the stuck loops, each once.
+func stuckNames(states []loopState) (names []string) {
+	for _, s := range states {
+		if s.Stuck {
+			names = append(names, s.Name)
+		}
+	}
+	return slices.Compact(names)
+}
+
+// someOf lists the first of some names.
+func someOf(names []string) string {
+	const shown = 10
+	if len(names) <= shown {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:shown], ", "), len(names)-shown)
 }
 
 func (h *Health) states() []loopState {
@@ -129,7 +165,7 @@ func (l *Loop) Done() {
 
 func (l *Loop) state(now time.Time) loopState {
 	last := time.Unix(0, l.last.Load())
-	s := loopState{Name: l.name, LastTurn: last.UTC()}
+	s := loopState{Name: l.name, LastTurn: last.UTC().Format(turnFormat)}
 	if on := l.waiting.Load(); on != nil {
 		s.WaitingOn = *on
 		return s
@@ -138,23 +174,31 @@ func (l *Loop) state(now time.Time) loopState {
 	return s
 }
 
+// turnFormat is that of all times in answers: RFC 3339 with milliseconds.
+const turnFormat = "2006-01-02T15:04:05.000Z"
+
 type healthReport struct {
 	Status string      `json:"status"`
-	Loops  []loopState `json:"loops"`
+	Loops  []loopState `json:"loops,omitempty"`
+}
+
+type stuckReport struct {
+	problems.Problem
+	Loops []loopState `json:"loops,omitempty"`
 }
 
 type loopState struct {
-	Name      string    `json:"name"`
-	LastTurn  time.Time `json:"last_turn"`
-	WaitingOn string    `json:"waiting_on,omitempty"`
-	Stuck     bool      `json:"stuck,omitempty"`
+	Name      string `json:"name"`
+	LastTurn  string `json:"last_turn"`
+	WaitingOn string `json:"waiting_on,omitempty"`
+	Stuck     bool   `json:"stuck,omitempty"`
 }
 
 // Check asks a dependency of a process whether it is there.
 type Check = func(context.Context) error
 
-// Readyz answers 200 if every check of needed passes and 503 if one fails or
-// takes longer than 1 s, with the outcome of each as JSON. Those of shown are
+// Readyz answers 200 if every check of needed passes, and 503, a problem, if one fails
+// or takes longer than 1 s; both have the outcome of each. Those of shown are
 // reported and decide nothing. Checks run side by side.
 //
 // A check that fails is named, not its error: the page is open to everyone, and
@@ -166,18 +210,31 @@ func Readyz(needed, shown map[string]Check) http.Handler {
 	}
 	maps.Copy(all, needed)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		report, code := readyReport{Status: "ready", Checks: runChecks(r.Context(), all)}, http.StatusOK
-		for name := range needed {
-			if report.Checks[name] != checkPassed {
-				report.Status, code = "not ready", http.StatusServiceUnavailable
+		outcomes := runChecks(r.Context(), all)
+		var failed []string
+		for _, name := range slices.Sorted(maps.Keys(needed)) {
+			if outcomes[name] != checkPassed {
+				failed = append(failed, name+": "+outcomes[name])
 			}
 		}
-		answer(w, code, report)
+		if len(failed) == 0 {
+			answer(w, readyReport{Status: "ready", Checks: outcomes})
+			return
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		problems.Send(w, http.StatusServiceUnavailable, unreadyReport{
+			problems.New(http.StatusServiceUnavailable, problems.NotReady, strings.Join(failed, ", ")), outcomes,
+		})
 	})
 }
 
 type readyReport struct {
 	Status string            `json:"status"`
+	Checks map[string]string `json:"checks"`
+}
+
+type unreadyReport struct {
+	problems.Problem
 	Checks map[string]string `json:"checks"`
 }
 
@@ -210,9 +267,8 @@ func runChecks(ctx context.Context, checks map[string]Check) map[string]string {
 	return outcomes
 }
 
-func answer(w http.ResponseWriter, code int, body any) {
+func answer(w http.ResponseWriter, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(code)
 	_ = json.NewEncoder(w).Encode(body) // the client is gone if this fails
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/problems"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
 
@@ -36,9 +38,11 @@ func (c *clock) Move(d time.Duration) {
 }
 
 type health struct {
-	Status string `json:"status"`
-	Loops  []struct {
+	Type, Detail string
+	Status       any `json:"status"`
+	Loops        []struct {
 		Name      string `json:"name"`
+		LastTurn  string `json:"last_turn"`
 		WaitingOn string `json:"waiting_on"`
 		Stuck     bool   `json:"stuck"`
 	} `json:"loops"`
@@ -47,8 +51,9 @@ type health struct {
 func get(t *testing.T, h http.Handler, into any) int {
 	t.Helper()
 	rec := httptest.NewRecorder()
-	h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/", nil))
-	require.Equal(t, "application/json", rec.Header().Get("Content-Type"))
+	h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/?verbose", nil))
+	require.Equal(t, map[bool]string{true: "application/json", false: problems.ContentType}[rec.Code == http.StatusOK], rec.Header().Get("Content-Type"))
+	require.Equal(t, "no-store", rec.Header().Get("Cache-Control"))
 	require.NoError(t, json.Unmarshal(rec.Body.Bytes(), into))
 	return rec.Code
 }
@@ -86,9 +91,39 @@ func TestHealthz(t *testing.T) {
 			require.Equal(t, tc.code, get(t, h.Healthz(), &got))
 			require.Equal(t, tc.first, got.Loops[0].Name, "stuck loops come first")
 			require.Equal(t, tc.code != 200, got.Loops[0].Stuck)
-			require.Equal(t, map[int]string{200: "ok", 503: "stuck"}[tc.code], got.Status)
+			require.Equal(t, map[int]any{200: "ok", 503: 503.0}[tc.code], got.Status)
+			require.Regexp(t, `^2023-11-14T2\d:1\d:20\.000Z$`, got.Loops[0].LastTurn)
+			if tc.code != 200 {
+				require.Equal(t, problems.Base+problems.Stuck, got.Type)
+				require.Contains(t, got.Detail, tc.first)
+			}
+
+			short := httptest.NewRecorder()
+			h.Healthz().ServeHTTP(short, httptest.NewRequest(http.MethodGet, "/healthz", nil))
+			require.Equal(t, tc.code, short.Code)
+			require.NotContains(t, short.Body.String(), "last_turn")
+			if tc.code == 200 {
+				require.Equal(t, "{\"status\":\"ok\"}\n", short.Body.String())
+			}
 		})
 	}
+}
+
+// The short answer of a worker with hundreds of stuck loops stays short.
+func TestHealthzNamesSomeOfManyStuckLoops(t *testing.T) {
+	c := &clock{now: time.Unix(1_700_000_000, 0)}
+	h := telemetry.NewHealth(c.Now)
+	for i := range 300 {
+		h.Loop(fmt.Sprintf("acks %03d", i))
+		h.Loop("same")
+	}
+	c.Move(time.Minute)
+	rec := httptest.NewRecorder()
+	h.Healthz().ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/healthz", nil))
+	require.Equal(t, http.StatusServiceUnavailable, rec.Code)
+	require.Contains(t, rec.Body.String(), "loops that have not turned for 30s: acks 000, acks 001")
+	require.Contains(t, rec.Body.String(), "and 291 more")
+	require.Less(t, rec.Body.Len(), 400)
 }
 
 func TestHealthzSaysWhatIsWaitedFor(t *testing.T) {
@@ -119,11 +154,11 @@ func TestReadyz(t *testing.T) {
 		want         string
 	}{
 		"all up":              {checks{"redis": up, "store": up}, nil, 200, `{"status":"ready","checks":{"redis":"ok","store":"ok"}}`},
-		"one down":            {checks{"redis": down, "store": up}, nil, 503, `{"status":"not ready","checks":{"redis":"not ready","store":"ok"}}`},
-		"one takes no writes": {checks{"redis": readOnly, "store": up}, nil, 503, `{"status":"not ready","checks":{"redis":"takes no writes","store":"ok"}}`},
-		"one hangs":           {checks{"redis": slow}, nil, 503, `{"status":"not ready","checks":{"redis":"not ready"}}`},
+		"one down":            {checks{"redis": down, "store": up}, nil, 503, `{"checks":{"redis":"not ready","store":"ok"}}`},
+		"one takes no writes": {checks{"redis": readOnly, "store": up}, nil, 503, `{"checks":{"redis":"takes no writes","store":"ok"}}`},
+		"one hangs":           {checks{"redis": slow}, nil, 503, `{"checks":{"redis":"not ready"}}`},
 		"one is only told":    {checks{"redis": up}, checks{"store": down}, 200, `{"status":"ready","checks":{"redis":"ok","store":"not ready"}}`},
-		"told, and one down":  {checks{"redis": down}, checks{"store": up}, 503, `{"status":"not ready","checks":{"redis":"not ready","store":"ok"}}`},
+		"told, and one down":  {checks{"redis": down}, checks{"store": up}, 503, `{"checks":{"redis":"not ready","store":"ok"}}`},
 		"nothing":             {nil, nil, 200, `{"status":"ready","checks":{}}`},
 	}
 	for name, tc := range cases {
@@ -131,7 +166,14 @@ func TestReadyz(t *testing.T) {
 			t.Parallel()
 			var got json.RawMessage
 			require.Equal(t, tc.code, get(t, telemetry.Readyz(tc.needed, tc.told), &got))
-			require.JSONEq(t, tc.want, string(got), "which part, and nothing of why: the page is open")
+			if tc.code == http.StatusOK {
+				require.JSONEq(t, tc.want, string(got), "which part, and nothing of why: the page is open")
+				return
+			}
+			require.Contains(t, string(got), strings.TrimPrefix(tc.want, "{"))
+			require.Contains(t, string(got), `"type":"`+problems.Base+problems.NotReady+`"`)
+			require.Contains(t, string(got), `"detail":"redis: `)
+			require.NotContains(t, string(got), "10.0.0.7", "which part, and nothing of why: the page is open")
 		})
 	}
 }

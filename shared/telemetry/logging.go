@@ -3,6 +3,7 @@ package telemetry
 import (
 	"context"
 	"io"
+	"log"
 	"log/slog"
 	"slices"
 	"strings"
@@ -10,24 +11,44 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// NewLogger returns a logger that writes one JSON object a line to w, times in
-// UTC, and adds trace_id and span_id of the span in the context of a call. A
-// time that is not set is left out, and a word that an error begins with twice
-// is there once.
-func NewLogger(w io.Writer, level slog.Leveler) *slog.Logger {
-	json := slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level, ReplaceAttr: plain})
-	return slog.New(traced{json})
+// The formats of a log: an object of JSON a line, or key=value pairs a line.
+const (
+	JSON = "json"
+	Text = "text"
+)
+
+// NewLogger returns a logger that writes one line a record to w, in the given format,
+// with times in UTC. It adds trace_id and span_id of the span in the context of a call,
+// if its trace is kept.
+//
+// Every line is plain: what is not set is left out, a time as well as a text, and a
+// word that an error begins with twice is there once.
+func NewLogger(w io.Writer, level slog.Leveler, format string) *slog.Logger {
+	options := &slog.HandlerOptions{Level: level, ReplaceAttr: plain}
+	if format == Text {
+		return slog.New(traced{slog.NewTextHandler(w, options)})
+	}
+	return slog.New(traced{slog.NewJSONHandler(w, options)})
 }
 
 // plain makes every time UTC, so that lines of machines in several zones sort,
-// and leaves out one that is none: 0001-01-01 does not read as "without end".
-func plain(_ []string, a slog.Attr) slog.Attr {
+// and leaves out one that is none: 0001-01-01 does not read as "without end". It
+// leaves out empty texts too: an error of no source has none.
+func plain(groups []string, a slog.Attr) slog.Attr {
 	switch a.Value.Kind() {
 	case slog.KindTime:
 		if a.Value.Time().IsZero() {
 			return slog.Attr{}
 		}
 		a.Value = slog.TimeValue(a.Value.Time().UTC())
+	case slog.KindString:
+		text := a.Value.String()
+		if text == "" && len(groups) == 0 && a.Key != slog.MessageKey {
+			return slog.Attr{}
+		}
+		if a.Key == "error" || a.Key == "reason" {
+			a.Value = slog.StringValue(once(text))
+		}
 	case slog.KindAny:
 		if err, ok := a.Value.Any().(error); ok {
 			a.Value = slog.StringValue(once(err.Error()))
@@ -39,15 +60,17 @@ func plain(_ []string, a slog.Attr) slog.Attr {
 // once takes out what a text says twice in a row, as "redis: redis: nil" does
 // where our word for a thing meets that of a library.
 func once(text string) string {
-	parts := strings.Split(text, ": ")
-	return strings.Join(slices.Compact(parts), ": ")
+	if !strings.Contains(text, ": ") {
+		return text
+	}
+	return strings.Join(slices.Compact(strings.Split(text, ": ")), ": ")
 }
 
-// traced adds the ids of the span in the context to each record.
+// traced adds the ids of the span in the context to each record, if its trace is kept.
 type traced struct{ slog.Handler }
 
 func (h traced) Handle(ctx context.Context, r slog.Record) error {
-	if sc := trace.SpanContextFromContext(ctx); sc.IsValid() {
+	if sc := trace.SpanContextFromContext(ctx); sc.IsSampled() {
 		r.AddAttrs(slog.String("trace_id", sc.TraceID().String()), slog.String("span_id", sc.SpanID().String()))
 	}
 	return h.Handler.Handle(ctx, r)
@@ -58,3 +81,24 @@ func (h traced) WithAttrs(attrs []slog.Attr) slog.Handler {
 }
 
 func (h traced) WithGroup(name string) slog.Handler { return traced{h.Handler.WithGroup(name)} }
+
+// ServerLog is the ErrorLog of an http.Server that reports to logger. What the server
+// reports is mostly of clients, such as a TLS handshake that they broke off, and needs
+// no person. A panic of a handler does: that is an error.
+func ServerLog(logger *slog.Logger) *log.Logger {
+	return log.New(serverLog{logger}, "", 0)
+}
+
+type serverLog struct{ logger *slog.Logger }
+
+// Write logs one report, of which the lines after the first are a stack.
+func (s serverLog) Write(report []byte) (int, error) {
+	text, stack, _ := strings.Cut(strings.TrimSuffix(string(report), "\n"), "\n")
+	text = strings.TrimPrefix(text, "http: ")
+	level := slog.LevelInfo
+	if strings.HasPrefix(text, "panic serving ") {
+		level = slog.LevelError
+	}
+	s.logger.Log(context.Background(), level, "the http server reports", "text", text, "stack", stack)
+	return len(report), nil
+}

@@ -19,8 +19,11 @@ const (
 // Traceparent returns the W3C form of the span in ctx, or "" without one.
 func Traceparent(ctx context.Context) string {
 	sc := trace.SpanContextFromContext(ctx)
-	if !sc.IsValid() {
+	switch {
+	case !sc.IsValid():
 		return ""
+	case sc.TraceID() == untraced.TraceID():
+		return untracedParent
 	}
 	var b [traceparentLen]byte
 	copy(b[:], "00-")
@@ -67,9 +70,10 @@ func Remote(ctx context.Context, traceparent string) context.Context {
 	return ctx
 }
 
-// TraceID returns the trace id in a traceparent, or "".
+// TraceID returns the trace id in a traceparent, or "". A trace that is not kept has none:
+// where traces are shown there is nothing to find by it.
 func TraceID(traceparent string) string {
-	if SpanContext(traceparent).IsValid() {
+	if SpanContext(traceparent).IsSampled() {
 		return traceparent[traceAt : spanAt-1]
 	}
 	return ""

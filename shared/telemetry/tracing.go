@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/url"
-	"sync/atomic"
 	"time"
 
-	"github.com/go-logr/logr"
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
@@ -28,8 +26,10 @@ type Options struct {
 	Endpoint string
 	// SampleRatio is the share of new traces kept, above 0 and up to 1. A span
 	// with a parent does as its parent did, so an event is traced all the way
-	// or not at all. Defaults to 1.
+	// or not at all. Defaults to 1. OTEL_TRACES_SAMPLER goes over it.
 	SampleRatio float64
+	// Environ is the environment of the process, as os.Environ returns it.
+	Environ []string
 	// Logger takes export failures, at most one a minute. Defaults to
 	// slog.Default().
 	Logger *slog.Logger
@@ -53,6 +53,10 @@ func Start(ctx context.Context, o Options) (shutdown func(context.Context) error
 	if err != nil {
 		return nil, err
 	}
+	sampled, err := sampler(o.SampleRatio, o.Environ)
+	if err != nil {
+		return nil, err
+	}
 	exporter, err := otlptracehttp.New(ctx, otlptracehttp.WithEndpointURL(endpoint))
 	if err != nil {
 		return nil, fmt.Errorf("start tracing to %s: %w", endpoint, err)
@@ -60,21 +64,14 @@ func Start(ctx context.Context, o Options) (shutdown func(context.Context) error
 	LogErrors(o.Logger)
 	provider := sdktrace.NewTracerProvider(
 		sdktrace.WithBatcher(exporter, sdktrace.WithMaxQueueSize(queue), sdktrace.WithBatchTimeout(time.Second)),
-		sdktrace.WithSampler(sampler(o.SampleRatio)),
+		sdktrace.WithSampler(sampled), sdktrace.WithIDGenerator(drawnIDs{}),
 		sdktrace.WithResource(resource.NewSchemaless(
 			attribute.String("service.name", o.Service),
 			attribute.String("service.version", o.Version),
 		)),
 	)
-	otel.SetTracerProvider(provider)
+	otel.SetTracerProvider(&drawing{TracerProvider: provider, sampler: sampled})
 	return provider.Shutdown, nil
-}
-
-func sampler(ratio float64) sdktrace.Sampler {
-	if ratio <= 0 {
-		ratio = 1
-	}
-	return sdktrace.ParentBased(sdktrace.TraceIDRatioBased(ratio))
 }
 
 // tracesURL completes the endpoint as the OTLP specification does for the
@@ -88,26 +85,4 @@ func tracesURL(endpoint string) (string, error) {
 		u.Path = "/v1/traces"
 	}
 	return u.String(), nil
-}
-
-// LogErrors sends what OpenTelemetry reports to logger, for the whole process.
-// By default it writes to standard error.
-func LogErrors(logger *slog.Logger) {
-	if logger == nil {
-		logger = slog.Default()
-	}
-	otel.SetErrorHandler(otel.ErrorHandlerFunc(quietly(logger, time.Now)))
-	otel.SetLogger(logr.FromSlogHandler(logger.Handler()))
-}
-
-// quietly logs export failures at most once a minute: a collector that is away
-// must not fill the log.
-func quietly(logger *slog.Logger, now func() time.Time) func(error) {
-	var last atomic.Int64
-	return func(err error) {
-		t := now().Unix()
-		if prev := last.Load(); t-prev >= 60 && last.CompareAndSwap(prev, t) {
-			logger.Warn("traces are not being exported", "error", err)
-		}
-	}
 }

@@ -86,7 +86,7 @@ func TestCollectorAway(t *testing.T) {
 	collector := otlptest.Start()
 	url := collector.URL()
 	collector.Close()
-	shutdown, err := telemetry.Start(t.Context(), telemetry.Options{Endpoint: url, Logger: telemetry.NewLogger(&log, slog.LevelInfo)})
+	shutdown, err := telemetry.Start(t.Context(), telemetry.Options{Endpoint: url, Logger: telemetry.NewLogger(&log, slog.LevelInfo, telemetry.JSON)})
 	require.NoError(t, err)
 	_, span := otel.Tracer("test").Start(t.Context(), "webhook")
 	span.End()
@@ -145,7 +145,7 @@ func FuzzTraceparent(f *testing.F) {
 
 func TestLoggerNamesTrace(t *testing.T) {
 	var out bytes.Buffer
-	log := telemetry.NewLogger(&out, slog.LevelInfo).With("source", "lemon").WithGroup("g")
+	log := telemetry.NewLogger(&out, slog.LevelInfo, telemetry.JSON).With("source", "lemon").WithGroup("g")
 	log.DebugContext(t.Context(), "hidden")
 	log.InfoContext(telemetry.Remote(t.Context(), example), "seen", "at", time.Date(2026, 7, 1, 12, 0, 0, 0, time.FixedZone("CEST", 7200)))
 	var line struct {

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -193,10 +194,25 @@ func TestAWorkerGoesOnAfterAMismatch(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, srv.Client().HSet(t.Context(), "{tarn}:identity", "fleet", "another").Err())
 	w.becomes(t, http.StatusServiceUnavailable)
+	w.shows(t, "tarn_identity_mismatch 1")
 	send(t, q, "held")
 	require.NoError(t, srv.Client().HSet(t.Context(), "{tarn}:identity", "fleet", id.Fleet).Err())
 	w.becomes(t, http.StatusOK)
 	require.Eventually(t, func() bool { return waiting(t, q) == 0 }, 20*time.Second, 20*time.Millisecond)
 	require.NoError(t, w.stop())
 	require.True(t, logged(t, db, "held"))
+}
+
+// shows waits until the metrics of the process have a line.
+func (w *worker) shows(t *testing.T, line string) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		r, err := http.Get("http://" + w.addr + "/metrics")
+		if err != nil {
+			return false
+		}
+		defer func() { _ = r.Body.Close() }()
+		text, err := io.ReadAll(r.Body)
+		return err == nil && strings.Contains(string(text), "\n"+line+"\n")
+	}, 20*time.Second, 20*time.Millisecond, line)
 }

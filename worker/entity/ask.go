@@ -11,6 +11,13 @@ func (y asking) claimed(r Result) {
 		return
 	}
 	y.doc, y.sent = r.Document, y.s.now.UTC()
+	if y.doc.Owes() {
+		y.owed = y.doc.Version
+	}
+	if y.doc.Erased != nil { // nothing is asked, and nothing written
+		writing(y).cover()
+		return
+	}
 	y.sets = y.parentSets()
 	y.ask()
 }

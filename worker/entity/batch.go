@@ -19,7 +19,9 @@ type Batch struct {
 	// is, the earliest of those with a time before which they were not to be
 	// followed at second; foreseen: a discrepancy that a sweep found is.
 	derived, verify, foreseen bool
-	second                    time.Time
+	// commands: a hint that the lane has commands is among them.
+	commands bool
+	second   time.Time
 	// hints are the parent sets the signals name, each once, in their order.
 	hints []map[string]string
 }
@@ -57,6 +59,8 @@ func (b *Batch) add(s *event.Signal) {
 		b.derived = true
 	case event.CauseDiscrepancy:
 		b.foreseen = true
+	case event.CauseCommand:
+		b.commands = true
 	case event.CauseVerify:
 		b.verify = true
 		if at := s.NotBefore; !at.IsZero() && (b.second.IsZero() || at.Before(b.second)) {

@@ -24,7 +24,7 @@ func (y burying) buried(r Result) {
 		y.again(r.Err)
 		return
 	}
-	y.s.emit(Ack{Sync: y.number, Source: y.ref.Key.Source, Batch: y.batch})
+	y.s.emit(Ack{Sync: y.number, Source: y.ref.Key.Source, Batch: y.batch, Owed: y.owed})
 	y.free()
 	y.lane.goOn(len(y.batch))
 }
@@ -77,7 +77,7 @@ func (y burying) exhaustedBuried(r Result) {
 		draining(y).afterParked(r.Err)
 		return
 	}
-	y.do(Unpark{Sync: y.number, Key: y.ref.Key, Batch: y.page}, y.exhaustedUnparked)
+	y.do(Unpark{Sync: y.number, Key: y.ref.Key, Batch: y.page, Owed: y.owed}, y.exhaustedUnparked)
 }
 
 // exhaustedUnparked: entries that are left came meanwhile, or name parents that were
@@ -85,6 +85,7 @@ func (y burying) exhaustedBuried(r Result) {
 func (y burying) exhaustedUnparked(r Result) {
 	y.parked.Len -= len(y.page)
 	y.batch = y.batch[len(y.page):]
+	y.hinted(r)
 	switch {
 	case r.Err != nil, r.Left == 0, y.parked.Len <= 0:
 		draining(y).afterParked(r.Err)

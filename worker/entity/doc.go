@@ -24,7 +24,7 @@
 // decided again, a sync that waited for its lane goes on.
 //
 //	shard.go    inputs, and the entities of a shard
-//	sync.go     one sync: load ─ lock ─ take ─ claim
+//	sync.go     one sync: load ─ lock ─ take ─ perform commands, if hinted ─ claim
 //	ask.go      the provider is asked, under one parent set or several
 //	verdict.go  does the answer show what is known?
 //	write.go    believe ─ record ─ write ─ look again
@@ -80,6 +80,13 @@
 // holds its outcome, and acked once Redis has forgotten it. The lane goes on as
 // soon as its batch is covered, while the settlement is on its way. Until then
 // the lane has an unsettled head.
+//
+// # What the change feed may lack
+//
+// The claimed document says whether the change feed has its version, and a write that
+// changes what the document says makes a new one. Ack and Unpark carry a version that the
+// feed may lack, so that its hint is left in the step that removes the entries: either
+// they are pending, and the next sync sees the same, or the hint is there.
 //
 // # Why parking waits for the head
 //

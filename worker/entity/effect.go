@@ -61,9 +61,36 @@ type Lock struct {
 // Unlock releases the entity's lock. The answer is empty.
 type Unlock struct{ Sync Number }
 
+// Perform performs the commands of a lane, as far as they can be. It is emitted only where
+// a signal, or a Call, says that there may be some. Answered with Yes: answered commands
+// wait for a fetch whose claim is taken after this. Otherwise Owed is the version of the
+// entity that the change feed may lack.
+type Perform struct {
+	Sync Number
+	Key  event.Key
+	// Class is that of the token that the sync began with.
+	Class event.Class
+}
+
+// Cover makes the commands done that the Perform of the sync found answered.
+type Cover struct {
+	Sync Number
+	By   storage.Covered
+}
+
+// Echo: the answer carries an application's own name for the entity, which the mirror's
+// state did not. The name is bound to the entity, and the command that has created it is
+// answered by that.
+type Echo struct {
+	Sync Number
+	Ref  event.Ref
+	Name string
+}
+
 // Claim removes the marks of the causes in Forget, so that a further signal of them is
 // appended again. Then it raises the claim on the entity's document. Answered with
-// Document.
+// Document, which has a marker if the entity is erased: its work is then settled so, and
+// the provider is not asked.
 type Claim struct {
 	Sync   Number
 	Ref    event.Ref
@@ -170,6 +197,9 @@ type Ack struct {
 	Sync   Number
 	Source string
 	Batch  []event.Entry
+	// Owed is the version of the entity that the change feed may lack, 0 if it has it. A
+	// hint of it is left by the step that removes the entries.
+	Owed int64
 }
 
 // Unpark removes entries from the head of what is parked. Answered with Left: how
@@ -178,6 +208,7 @@ type Unpark struct {
 	Sync  Number
 	Key   event.Key
 	Batch []event.Entry
+	Owed  int64 // as that of Ack
 }
 
 // Page reads what is parked, from an offset. Answered with Entries and with Gone:
@@ -263,6 +294,9 @@ func (Free) effect()      {}
 func (Unlock) effect()    {}
 func (Load) effect()      {}
 func (Lock) effect()      {}
+func (Perform) effect()   {}
+func (Cover) effect()     {}
+func (Echo) effect()      {}
 func (Claim) effect()     {}
 func (Fetch) effect()     {}
 func (Report) effect()    {}
@@ -293,6 +327,15 @@ func (e Lock) For() Number { return e.Sync }
 
 // For returns e.Sync.
 func (e Unlock) For() Number { return e.Sync }
+
+// For returns e.Sync.
+func (e Perform) For() Number { return e.Sync }
+
+// For returns e.Sync.
+func (e Cover) For() Number { return e.Sync }
+
+// For returns e.Sync.
+func (e Echo) For() Number { return e.Sync }
 
 // For returns e.Sync.
 func (e Claim) For() Number { return e.Sync }

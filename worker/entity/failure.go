@@ -149,23 +149,30 @@ func (y failing) goneBefore() bool {
 // tombstone writes that the entity is gone.
 func (y failing) tombstone() {
 	y.v = verdict{last: y.newest()}
-	y.do(Write{Sync: y.number, Write: &storage.Write{
+	y.store(&storage.Write{
 		Ref: y.ref, Claim: y.doc.Claim, SentAt: y.sent, Deleted: true, LastEvent: y.v.last, ForgetLastEvent: y.lastEventIsAhead(),
-	}}, y.tombstoned)
+	}, y.tombstoned)
 }
 
 func (y failing) tombstoned(r Result) {
-	if r.Err != nil {
-		y.failed(r.Err)
+	if !y.stored(r) {
 		return
 	}
 	y.cause = nil
-	y.unlocked(settling(y).covered)
+	writing(y).cover()
 }
 
 // charge counts the failure as an attempt of all that waited, and parks it. What
 // has no attempts left is buried instead: it is the head of what is parked.
+//
+// A look that a command caused before its time is not charged.
 func (y failing) charge() {
+	if y.called {
+		_, asked := fate.Of(y.cause)
+		delay := y.s.spread(y.s.cfg.Retry, max(y.parked.Attempt, 1), asked)
+		parking(y).park(plan{reason: waiting.Failed, delay: delay, earliest: min(max(y.s.cfg.Retry.First, asked), delay)})
+		return
+	}
 	y.class, _ = fate.Of(y.cause)
 	y.state.Add(waiting.Attempt{N: y.parked.Attempt + 1, At: y.s.now.UTC(), Error: Text(y.cause)})
 	y.s.emit(Charge{Key: y.ref.Key, Class: y.class})

@@ -91,6 +91,9 @@ func (s *Shard) due(in Due) {
 		s.lanes.add(l)
 	}
 	l.class, l.retry, l.failed, l.oldest = event.HighestClass(in.First), true, in.Failed, in.First[0].ID
+	if s.called[in.Key] {
+		l.class = event.Command
+	}
 	s.retrying[l] = true
 	l.ready()
 }
@@ -175,7 +178,7 @@ func (s *Shard) settled(in Settled) {
 		if l.unsettled--; l.unsettled == 0 {
 			l.refused = false
 		}
-		s.emit(Ack{Sync: y.number, Source: l.id.Key.Source, Batch: y.batch})
+		s.emit(Ack{Sync: y.number, Source: l.id.Key.Source, Batch: y.batch, Owed: y.owed})
 	}
 	if p := l.parking; p != nil && (l.unsettled == 0 || l.refused) {
 		l.parking = nil

@@ -1,6 +1,8 @@
 package entity
 
 import (
+	"time"
+
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/storage"
 )
@@ -34,7 +36,7 @@ func (y settling) outcomes(entries []event.Entry) []storage.Settlement {
 	if y.settledTo.IsZero() {
 		y.settledTo = y.lastEventAt()
 	}
-	covered := storage.Covered{Claim: y.doc.Claim, FetchedAt: y.fetchedAt(), Signal: entries[len(entries)-1].ID, StateHash: y.stateHash(y.v.kept)}
+	covered := y.by(entries)
 	out := make([]storage.Settlement, 0, len(entries))
 	for i := range entries {
 		s := &entries[i].Signal
@@ -44,7 +46,11 @@ func (y settling) outcomes(entries []event.Entry) []storage.Settlement {
 		o := storage.Settlement{
 			Source: y.ref.Key.Source, EventID: s.CauseID, Entity: y.ref.Key,
 			Signal: storage.SignalID{Shard: y.s.cfg.Shard, ID: entries[i].ID}, CoveredBy: covered, At: y.s.now.UTC(), Lagging: y.v.lagging,
-			ParentsDiffer: y.parentsDiffer(s.Ref.Parents),
+			ParentsDiffer: y.parentsDiffer(s.Ref.Parents), Erased: y.doc.Erased != nil,
+		}
+		if o.Erased {
+			out = append(out, o)
+			continue
 		}
 		undated := s.CreatedAt.IsZero()
 		if !undated && s.CreatedAt.Before(y.settledTo) {
@@ -59,4 +65,13 @@ func (y settling) outcomes(entries []event.Entry) []storage.Settlement {
 		out = append(out, o)
 	}
 	return out
+}
+
+// by is the fetch that covers entries.
+func (y settling) by(entries []event.Entry) storage.Covered {
+	covered := storage.Covered{Claim: y.doc.Claim, FetchedAt: y.fetchedAt(), Signal: entries[len(entries)-1].ID, StateHash: y.stateHash(y.v.kept)}
+	if y.doc.Erased != nil {
+		covered.FetchedAt, covered.StateHash = time.Time{}, ""
+	}
+	return covered
 }

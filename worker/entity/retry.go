@@ -39,16 +39,30 @@ func (y draining) pageBuried(r Result) {
 		y.afterParked(r.Err)
 		return
 	}
-	y.do(Unpark{Sync: y.number, Key: y.ref.Key, Batch: y.page}, y.unparked)
+	y.do(Unpark{Sync: y.number, Key: y.ref.Key, Batch: y.page, Owed: y.owed}, y.unparked)
+}
+
+// passed: hints were parked, and are gone. What is left is due at once.
+func (y draining) passed(r Result) {
+	y.hinted(r)
+	y.afterParked(r.Err)
 }
 
 func (y draining) unparked(r Result) {
 	y.handled += len(y.page)
+	y.hinted(r)
 	switch {
 	case r.Err != nil, r.Left == 0, y.handled >= y.parked.Len:
 		y.afterParked(r.Err)
 	default:
 		y.do(Page{Sync: y.number, Key: y.ref.Key, Most: min(y.s.cfg.Page, y.parked.Len-y.handled)}, y.nextPage)
+	}
+}
+
+// hinted: what the change feed may lack was left with the page that is un-parked.
+func (y *sync) hinted(r Result) {
+	if r.Err == nil {
+		y.owed = 0
 	}
 }
 

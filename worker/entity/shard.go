@@ -50,9 +50,11 @@ type Shard struct {
 	syncs map[Number]*sync
 	// retrying are the lanes of parked entities.
 	retrying map[*lane]bool
-	number   Number
-	running  int // syncs that have begun and not ended
-	closing  bool
+	// called are the parked entities that have commands.
+	called  map[event.Key]bool
+	number  Number
+	running int // syncs that have begun and not ended
+	closing bool
 
 	now time.Time // of the step under way
 	out []Effect  // of the step under way
@@ -72,7 +74,7 @@ func NewShard(c Config) *Shard {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	return &Shard{cfg: c, lanes: newLanes(), syncs: map[Number]*sync{}, retrying: map[*lane]bool{}}
+	return &Shard{cfg: c, lanes: newLanes(), syncs: map[Number]*sync{}, retrying: map[*lane]bool{}, called: map[event.Key]bool{}}
 }
 
 // Input is something that has happened.
@@ -97,6 +99,10 @@ type Due struct {
 	Failed bool // it was parked for a failure, not spilled
 	First  []event.Entry
 }
+
+// Call: a parked entity has commands, and has been made due. Its next sync performs
+// them, and is not charged.
+type Call struct{ Key event.Key }
 
 // Spill: too much of a source is in flight, so the lanes of it that wait
 // for budget are parked, those whose turn comes last, at most Most. The reader
@@ -129,6 +135,7 @@ type Result struct {
 	OfKind   bool
 	After    time.Duration
 	Left     int
+	Owed     int64
 	Gone     int
 }
 
@@ -153,6 +160,7 @@ func (Enter) input()   {}
 func (Leave) input()   {}
 func (Route) input()   {}
 func (Due) input()     {}
+func (Call) input()    {}
 func (Spill) input()   {}
 func (Start) input()   {}
 func (Done) input()    {}
@@ -175,6 +183,8 @@ func (s *Shard) Step(now time.Time, in Input) []Effect {
 		s.route(in.Entries)
 	case Due:
 		s.due(in)
+	case Call:
+		s.called[in.Key] = true
 	case Spill:
 		s.spill(in)
 	case Start:
@@ -256,7 +266,8 @@ func (s *Shard) start(id ID) {
 	s.running++
 	l.state = syncing
 	y := &sync{number: s.number, lane: l, facts: facts{s: s, kind: s.cfg.Definition(id.Key.Source).Kind(id.Key.Kind)}}
-	y.ref.Key = id.Key
+	y.ref.Key, y.called = id.Key, s.called[id.Key]
+	delete(s.called, id.Key)
 	s.syncs[y.number] = y
 	s.emit(Begun{Sync: y.number, Lane: id})
 	y.begin()

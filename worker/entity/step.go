@@ -36,7 +36,7 @@ func (y *sync) hold(d time.Duration, cause error) {
 func (y *sync) again(err error) {
 	y.lane.redone++
 	pause := y.s.spread(Refusals, y.lane.redone, 0)
-	y.s.cfg.Logger.Warn("could not finish a sync; making it again", "shard", y.s.cfg.Shard, "entity", y.ref.Key.String(), "error", err, "retry_in", pause.Round(time.Millisecond).String())
+	y.s.cfg.Logger.Info("could not finish a sync; making it again", "shard", y.s.cfg.Shard, "entity", y.ref.Key.String(), "error", err, "retry_in", pause.Round(time.Millisecond).String())
 	y.hold(pause, err)
 }
 

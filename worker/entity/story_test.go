@@ -32,6 +32,7 @@ import (
 //	due E [tried=N]        the entity's time has come, after N attempts; entries as for
 //	                       route, each with its own tried=N
 //	start E                the lane's turn has come
+//	call E                 the entity is parked and has commands
 //	ok N [yes] [after=D]   what sync N waits for is done
 //	fail N CLASS           it has failed: away, overtaken or a class
 //	through N TASK         all of sync N is done until it waits for the task
@@ -153,6 +154,8 @@ func (s *story) run(d *datadriven.TestData) {
 			}
 		}
 		s.step(entity.Due{Key: k, Failed: w.Failed, First: w.entries[:min(2, len(w.entries))]})
+	case "call":
+		s.step(entity.Call{Key: key(arg(0))})
 	case "start":
 		s.step(entity.Start{Lane: entity.ID{Key: key(arg(0))}})
 	case "ok":
@@ -216,6 +219,9 @@ func (s *story) entries(d *datadriven.TestData) (out []event.Entry) {
 		e := event.Entry{ID: f[0] + "-0", Tier: event.TierLive, Signal: event.Signal{
 			Ref: event.Ref{Key: key(f[1])}, Cause: event.CauseEvent, CauseID: "e" + f[0], EventType: f[2], CreatedAt: s.now,
 		}}
+		if f[2] == "command" {
+			e.Signal.Cause, e.Signal.CauseID, e.Signal.EventType, e.Signal.Class = event.CauseCommand, "c"+f[0], "", event.Command
+		}
 		for _, more := range f[3:] {
 			if under, ok := strings.CutPrefix(more, "shop="); ok {
 				e.Signal.Ref.Parents = map[string]string{"shop": under}
@@ -291,6 +297,9 @@ func (s *story) answer(e entity.Effect) (r entity.Result) {
 	case entity.Write:
 		doc, w := s.docs[e.Write.Ref.Key], e.Write
 		doc.SyncedClaim = doc.Claim
+		if w.Changes() {
+			doc.Version = w.Claim
+		}
 		switch {
 		case w.Kept:
 			doc.DoubtedAt = w.DoubtedAt
@@ -375,6 +384,10 @@ func describe(e entity.Effect) string {
 		return fmt.Sprintf("%d Lock", e.Sync)
 	case entity.Unlock:
 		return fmt.Sprintf("%d Unlock", e.Sync)
+	case entity.Perform:
+		return fmt.Sprintf("%d Perform", e.Sync)
+	case entity.Cover:
+		return fmt.Sprintf("%d Cover by claim %d", e.Sync, e.By.Claim)
 	case entity.Claim:
 		return fmt.Sprintf("%d Claim for %s", e.Sync, batch(e.Batch))
 	case entity.Fetch:
@@ -421,9 +434,9 @@ func describe(e entity.Effect) string {
 		}
 		return text
 	case entity.Ack:
-		return fmt.Sprintf("%d Ack %s", e.Sync, batch(e.Batch))
+		return fmt.Sprintf("%d Ack %s%s", e.Sync, batch(e.Batch), owed(e.Owed))
 	case entity.Unpark:
-		return fmt.Sprintf("%d Unpark %s", e.Sync, batch(e.Batch))
+		return fmt.Sprintf("%d Unpark %s%s", e.Sync, batch(e.Batch), owed(e.Owed))
 	case entity.Page:
 		return fmt.Sprintf("%d Page from %d, most %d", e.Sync, e.From, e.Most)
 	case entity.Count:
@@ -468,6 +481,13 @@ func batch(entries []event.Entry) string {
 		ids = append(ids, e.Signal.CauseID)
 	}
 	return "[" + strings.Join(ids, " ") + "]"
+}
+
+func owed(version int64) string {
+	if version == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", the feed may lack %d", version)
 }
 
 func under(ref event.Ref) string {

@@ -2,8 +2,10 @@ package entity
 
 import (
 	"fmt"
+	"maps"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
@@ -39,7 +41,32 @@ func (y writing) recorded(r Result) {
 		y.failed(r.Err)
 		return
 	}
-	y.do(Write{Sync: y.number, Write: y.write()}, y.written)
+	if name := y.echo(); name != "" {
+		y.do(Echo{Sync: y.number, Ref: y.ref, Name: name}, y.echoed)
+		return
+	}
+	y.echoed(Result{})
+}
+
+// echo returns the application's own name for the entity if the answer has one and the
+// mirror's state does not: what was created is seen for the first time.
+func (y writing) echo() string {
+	if y.v.kept || y.snap.Deleted || y.kind.Op(provider.OpCreate) == nil {
+		return ""
+	}
+	name := y.kind.RefIn(y.snap.Raw)
+	if name == "" || y.doc.Raw != nil && y.kind.RefIn(y.doc.Raw) == name {
+		return ""
+	}
+	return name
+}
+
+func (y writing) echoed(r Result) {
+	if r.Err != nil {
+		y.failed(r.Err)
+		return
+	}
+	y.store(y.write(), y.written)
 }
 
 // write turns the verdict into a write for the store.
@@ -55,9 +82,29 @@ func (y writing) write() *storage.Write {
 	return w
 }
 
-func (y writing) written(r Result) {
+// store writes what the sync has found out. Whether that changes anything is known from
+// the claimed document, which no other sync can have written since.
+func (y *sync) store(w *storage.Write, next func(Result)) {
+	w.DeletedBefore = !y.doc.DeletedAt.IsZero()
+	w.Moved = len(w.Ref.Parents) > 0 && !maps.Equal(w.Ref.Parents, y.doc.Parents)
+	y.changes = w.Changes()
+	y.do(Write{Sync: y.number, Write: w}, next)
+}
+
+// stored handles the end of a write, and reports whether it succeeded.
+func (y *sync) stored(r Result) bool {
 	if r.Err != nil {
 		y.failed(r.Err)
+		return false
+	}
+	if y.changes {
+		y.owed = y.doc.Claim
+	}
+	return true
+}
+
+func (y writing) written(r Result) {
+	if !y.stored(r) {
 		return
 	}
 	if y.factual() && !y.snap.Deleted && y.parentsDiffer(y.doc.Parents) {
@@ -67,10 +114,28 @@ func (y writing) written(r Result) {
 		y.do(LookAgain{Sync: y.number, Ref: y.ref, CauseID: y.batch[0].Signal.CauseID, After: y.v.verify}, y.lookedAgain)
 		return
 	}
-	y.unlocked(settling(y).covered)
+	y.cover()
 }
 
 func (y writing) lookedAgain(r Result) {
+	if r.Err != nil {
+		y.failed(r.Err)
+		return
+	}
+	y.cover()
+}
+
+// cover makes the commands done whose answers came before the claim. An answer that was
+// not taken is not in the mirror, and covers none.
+func (y writing) cover() {
+	if !y.covers || y.v.kept {
+		y.unlocked(settling(y).covered)
+		return
+	}
+	y.do(Cover{Sync: y.number, By: settling(y).by(y.batch)}, y.coveredThem)
+}
+
+func (y writing) coveredThem(r Result) {
 	if r.Err != nil {
 		y.failed(r.Err)
 		return

@@ -7,6 +7,9 @@
 //	bare  a Gin handler that reads the body, checks the HMAC and answers: what
 //	      HTTP and the signature alone cost
 //
+// With -traced it compares Tarn with itself instead, without traces and while it traces
+// one webhook in a hundred and sends what it traced to a collector that keeps nothing.
+//
 // Each server is a process, Redis is a process, the load generator is a
 // process, and they share the machine's cores in every round alike. Rounds are
 // interleaved (tarn, gin, bare, tarn, …), so that a machine that slows down

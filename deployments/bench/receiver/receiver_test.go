@@ -64,8 +64,9 @@ func TestReportHoldsMediansAgainstTheLimits(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
 			got := map[string][]Load{"tarn": c.tarn, "gin": rounds(100, 100, 100), "bare": rounds(150, 150, 150)}
-			require.Equal(t, c.missed, report(&out, "always", got))
+			require.Equal(t, c.missed, peers.report(&out, "always", got))
 			require.Contains(t, out.String(), "tarn/gin")
+			require.Contains(t, out.String(), "tarn/bare")
 		})
 	}
 }

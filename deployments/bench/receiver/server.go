@@ -3,6 +3,7 @@ package receiver
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -10,13 +11,13 @@ import (
 	"net/http"
 	_ "net/http/pprof"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"github.com/gin-gonic/gin"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/tarn-sync/tarn/api"
+	"github.com/tarn-sync/tarn/api/app"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/stream"
@@ -30,9 +31,10 @@ const ServerMode = "receiver-server"
 // does when the process that started it is gone.
 func ServerMain(ctx context.Context, args []string) error {
 	flags := flag.NewFlagSet(ServerMode, flag.ContinueOnError)
-	kind := flags.String("kind", "", "tarn, gin or bare")
+	kind := flags.String("kind", "", "tarn, traced, gin or bare")
 	redisURL := flags.String("redis", "", "address of Redis")
 	addr := flags.String("addr", "", "where to listen")
+	collector := flags.String("collector", "", "where traces are sent")
 	pprofAddr := flags.String("pprof", "", "where to serve profiles, if anywhere")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -51,22 +53,26 @@ func ServerMain(ctx context.Context, args []string) error {
 		return fmt.Errorf("listen: %w", err)
 	}
 	switch *kind {
-	case "tarn":
-		return serveTarn(ctx, l, *redisURL)
+	case "tarn": // without a collector, as by default
+		return serveTarn(ctx, l, *redisURL, telemetry.Options{})
+	case "traced":
+		return serveTarn(ctx, l, *redisURL, telemetry.Options{Service: "tarn-api", Version: "bench", Endpoint: *collector, SampleRatio: 0.01})
 	case "gin":
 		return serveGin(ctx, l, *redisURL)
 	case "bare":
 		return serve(ctx, l, bare())
 	}
-	return fmt.Errorf("server %q: want tarn, gin or bare", *kind)
+	return fmt.Errorf("server %q: want tarn, traced, gin or bare", *kind)
 }
 
 // serveTarn is the api as it ships, its marks and metrics included.
-func serveTarn(ctx context.Context, l net.Listener, redisURL string) error {
-	debug.SetGCPercent(api.GCPercent)
-	if _, err := telemetry.Start(ctx, telemetry.Options{}); err != nil { // without a collector, as by default
+func serveTarn(ctx context.Context, l net.Listener, redisURL string, traces telemetry.Options) error {
+	defer app.GC.Set(os.Environ())()
+	flush, err := telemetry.Start(ctx, traces)
+	if err != nil {
 		return err
 	}
+	defer func() { _ = flush(context.WithoutCancel(ctx)) }() // the collector may be gone by then
 	streams, err := stream.Open(ctx, stream.Options{URLs: []string{redisURL}})
 	if err != nil {
 		return err
@@ -94,6 +100,12 @@ func serveTarn(ctx context.Context, l net.Listener, redisURL string) error {
 type noStore struct{ storage.Store }
 
 func (noStore) Ping(context.Context) error { return nil }
+
+// TrimSubscriptions fails: so the api does not go on to measure consumers, of which there
+// are none.
+func (noStore) TrimSubscriptions(context.Context, time.Time) (int, error) {
+	return 0, errors.ErrUnsupported
+}
 
 // serveGin is a straightforward handler.
 func serveGin(ctx context.Context, l net.Listener, redisURL string) error {

@@ -42,13 +42,15 @@ func Latency(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("latency", flag.ContinueOnError)
 	each := flags.Duration("for", 20*time.Second, "how long at each rate")
 	readers := flags.Int("readers", 100, "documents waited for a second, at most")
+	var p profiles
+	flags.StringVar(&p.cpu, "profile", "", "`file` for a CPU profile of the worker")
 	s, err := parseSeries(flags, args, "rates", "50,500,1000", "events a second")
 	if err != nil {
 		return err
 	}
 	return withPrograms(ctx, func(programs *fleet.Programs) (err error) {
 		s.write(out)
-		l, err := newLive(ctx, programs, s.setup, s.shape)
+		l, err := newLive(ctx, programs, s.setup, s.shape, p)
 		if err != nil {
 			return err
 		}
@@ -74,7 +76,7 @@ type live struct {
 	next   int // number of the next event
 }
 
-func newLive(ctx context.Context, programs *fleet.Programs, s setup, sh shape) (_ *live, err error) {
+func newLive(ctx context.Context, programs *fleet.Programs, s setup, sh shape, p profiles) (_ *live, err error) {
 	l := &live{shape: sh}
 	if l.lab, err = newLab(ctx, programs, s); err != nil {
 		return nil, err
@@ -93,7 +95,7 @@ func newLive(ctx context.Context, programs *fleet.Programs, s setup, sh shape) (
 		return nil, err
 	}
 	l.later(api.stop)
-	if l.worker, err = l.startWorker(ctx, profiles{}); err != nil {
+	if l.worker, err = l.startWorker(ctx, p); err != nil {
 		return nil, err
 	}
 	l.later(l.worker.stop)

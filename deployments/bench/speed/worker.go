@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime/debug"
 	"runtime/metrics"
 	"runtime/pprof"
 	"strings"
@@ -12,7 +11,6 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/process"
-	"github.com/tarn-sync/tarn/worker"
 	"github.com/tarn-sync/tarn/worker/app"
 )
 
@@ -29,9 +27,6 @@ const (
 
 // WorkerMain runs a worker with the flags of its binary and returns its exit status.
 func WorkerMain(args []string) int {
-	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" { // as the worker's own main
-		debug.SetGCPercent(worker.GCPercent)
-	}
 	stop, err := startProfiles()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "profile:", err)
@@ -39,7 +34,7 @@ func WorkerMain(args []string) int {
 	}
 	system := process.OS()
 	system.Args = args
-	status := process.Main(process.Program{Name: "worker", About: app.About, Run: app.Run}, system)
+	status := process.Main(app.Program(), system)
 	if err := stop(); err != nil {
 		fmt.Fprintln(os.Stderr, "profile:", err)
 		return max(status, 1)

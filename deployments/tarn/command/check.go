@@ -82,7 +82,7 @@ func (o *checkOptions) check(ctx context.Context, c *checker, name string) error
 			return misused("--scoped: %w", err)
 		}
 	}
-	c.printf("%s: provider %s, %d kinds, %d families of events\n", name, d.Name, len(d.Kinds()), len(d.Families()))
+	c.printf("%s: provider %s, %d kinds, %d families of events%s\n", name, d.Name, len(d.Kinds()), len(d.Families()), changes(d))
 	var client *provider.Client
 	if o.apiURL != "" {
 		if client, err = o.client(d); err != nil {
@@ -102,6 +102,18 @@ func (o *checkOptions) check(ctx context.Context, c *checker, name string) error
 		return errWrong
 	}
 	return nil
+}
+
+// changes says how many changes a definition has, nothing if it has none.
+func changes(d *provider.Definition) string {
+	n := 0
+	for _, k := range d.Kinds() {
+		n += len(k.Ops())
+	}
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprintf(", %d changes", n)
 }
 
 func (o *checkOptions) client(d *provider.Definition) (*provider.Client, error) {

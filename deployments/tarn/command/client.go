@@ -31,6 +31,8 @@ type connection struct {
 	env        *Env
 	api, token string
 	json       bool
+	// key is the Idempotency-Key of requests. Default: none.
+	key string
 }
 
 // connected declares the flags of a connection and hands it to do once they are read.
@@ -138,6 +140,9 @@ func (c *connection) call(ctx context.Context, method string, query url.Values, 
 	r.Header.Set("User-Agent", "tarn/"+c.env.Version)
 	if body != nil {
 		r.Header.Set("Content-Type", "application/json")
+	}
+	if c.key != "" {
+		r.Header.Set("Idempotency-Key", c.key)
 	}
 	if c.token != "" {
 		r.Header.Set("Authorization", "Bearer "+c.token)

@@ -56,8 +56,11 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if len(answers) > 1 {
 			f.answers[of] = answers[1:]
 		}
-		if strings.HasPrefix(answers[0], `{"type":"urn:tarn:problem:invalid"`) {
+		switch {
+		case strings.HasPrefix(answers[0], `{"type":"urn:tarn:problem:invalid"`):
 			w.WriteHeader(http.StatusUnprocessableEntity)
+		case strings.HasPrefix(answers[0], `{"type":"urn:tarn:problem:cursor-gone"`):
+			w.WriteHeader(http.StatusGone)
 		}
 		_, _ = fmt.Fprint(w, answers[0])
 	}
@@ -77,12 +80,17 @@ func (f *fakeAPI) asks(t *testing.T, args ...string) ran {
 
 // with does so with an environment, which lacks nothing by default.
 func (f *fakeAPI) with(ctx context.Context, environment map[string]string, args ...string) ran {
+	return f.typing(ctx, environment, "", args...)
+}
+
+// typing does so with what an operator types.
+func (f *fakeAPI) typing(ctx context.Context, environment map[string]string, typed string, args ...string) ran {
 	if environment == nil {
 		environment = map[string]string{"TARN_API": f.URL + "/", "TARN_TOKEN": "a-token"}
 	}
 	var out, failed bytes.Buffer
 	env := &Env{
-		In: strings.NewReader(""), Out: &out, Err: &failed, Version: "v1", Now: func() time.Time { return noon },
+		In: strings.NewReader(typed), Out: &out, Err: &failed, Version: "v1", Now: func() time.Time { return noon },
 		Getenv: func(name string) string { return environment[name] },
 		HTTP:   &http.Client{Transport: &http.Transport{DisableKeepAlives: true}},
 	}
@@ -94,12 +102,12 @@ const goodFleet = `{"workers":[{"id":"w1"}],"shards":[{"shard":0,"owner":"w1"},{
 
 func TestStatus(t *testing.T) {
 	none := `{"items":[]}`
-	f := newFakeAPI(t, map[string][]string{"GET /v1/fleet": {goodFleet}, "GET /v1/dead-letters": {none}})
+	f := newFakeAPI(t, map[string][]string{"GET /v1/fleet": {goodFleet}, "GET /v1/dead-letters": {none}, "GET /v1/commands": {none}})
 	got := f.asks(t, "status")
 	require.Equal(t, ran{OK, `workers 1, shards 2 of 2 held
 
-SOURCE  STATE    WAITING  OLDEST  LATER  PARKED  RATE LEFT  DEAD LETTERS
-lemon   running  3        1.2s    7      1       98 %       0
+SOURCE  STATE    WAITING  OLDEST  LATER  PARKED  RATE LEFT  DEAD LETTERS  DEAD COMMANDS
+lemon   running  3        1.2s    7      1       98 %       0             0
 lemon: 2 events of the last hour are unknown_type: see tarn events --source lemon --note unknown_type
 
 ok
@@ -110,12 +118,15 @@ ok
 		"GET /v1/fleet": {`{"workers":[],"shards":[{"shard":0,"wrong_keys":["a"]}],
 "sources":[{"source":"lemon","paused":true,"kind":"down","by":"w1","reason":"HTTP 500"}],"unconfigured":[{"source":"old","live":1,"background":2,"parked":3}]}`},
 		"GET /v1/dead-letters": {`{"items":[{"source":"lemon"},{"source":"lemon"}]}`},
+		"GET /v1/commands":     {`{"items":[{"source":"lemon"}],"holds":[{"source":"lemon","since":"2026-07-01T11:00:00Z","reason":"restored"}]}`},
 	})
 	got = bad.asks(t, "status")
 	require.Equal(t, Wrong, got.status)
 	for _, want := range []string{
 		"no worker is alive", "1 shards have keys in Redis that another program has written", "lemon is paused (down) by w1: HTTP 500",
 		"old is not configured and 6 entries of it wait", "lemon: 2 open dead letters",
+		"lemon: 1 dead commands: see tarn commands --state dead --source lemon", "lemon: 1 commands wait for an operator's word: see tarn commands --asked --source lemon",
+		"lemon: commands are held since 2026-07-01 11:00:00Z, restored: see tarn commands --source lemon, then tarn commands release lemon",
 	} {
 		require.Contains(t, got.out, "wrong: "+want)
 	}
@@ -128,7 +139,7 @@ ok
 	}
 	require.NoError(t, json.Unmarshal([]byte(got.out), &whole))
 	require.False(t, whole.OK)
-	require.Len(t, whole.Wrong, 5)
+	require.Len(t, whole.Wrong, 8)
 	require.Equal(t, "down", whole.Fleet.Sources[0].Kind)
 }
 
@@ -258,6 +269,9 @@ func TestDeadLettersAreClosed(t *testing.T) {
 	require.Contains(t, f.requests(), `POST /v1/dead-letters/redrive {"dry_run":true,"kind":"order"}`)
 	require.Contains(t, f.requests(), `POST /v1/dead-letters/redrive {"dry_run":false,"kind":"order","rate":20}`)
 
+	require.Equal(t, OK, f.asks(t, "letters", "redrive", "--all").status)
+	require.Contains(t, f.requests(), `POST /v1/dead-letters/redrive {"all":true,"dry_run":true}`)
+
 	was := len(f.requests())
 	for _, args := range [][]string{{"redrive"}, {"discard", "dl_1"}, {"redrive", "dl_1", "--kind", "order"}, {"redrive", "dl_1", "--all"}, {"discard", "--reason", " ", "--all"}} {
 		require.Equal(t, Misused, f.asks(t, append([]string{"letters"}, args...)...).status, args)
@@ -287,6 +301,37 @@ func TestSweepsAndVerdicts(t *testing.T) {
 	require.Equal(t, OK, f.asks(t, "verify", "lemon").status, "what an event in flight explains is no difference")
 	require.Equal(t, OK, f.asks(t, "backfill", "lemon", "--since", "72h", "--no-wait").status)
 	require.Contains(t, f.requests(), `POST /v1/sweeps {"mode":"backfill","since":"2026-06-28T12:00:00Z","source":"lemon"}`)
+}
+
+func TestGapsSweepsAndDrift(t *testing.T) {
+	const swept = `{"id":"sweep_1","mode":"gaps","source":"lemon","status":"%s","by":"anna","events":40,"found":%d,"api_calls":3,"created_at":"2026-07-01T12:00:00Z"}`
+	f := newFakeAPI(t, map[string][]string{
+		"POST /v1/sweeps":           {`{"id":"sweep_1"}`},
+		"GET /v1/sweeps/sweep_1":    {fmt.Sprintf(swept, "done", 2), fmt.Sprintf(swept, "failed", 0), fmt.Sprintf(swept, "cancelled", 0)},
+		"DELETE /v1/sweeps/sweep_1": {`{"id":"sweep_1","status":"running","cancelling":true}`},
+		"GET /v1/sweeps":            {`{"items":[` + fmt.Sprintf(swept, "running", 0) + `]}`},
+		"GET /v1/discrepancies": {`{"items":[{"type":"stale","status":"confirmed","source":"lemon","kind":"order","entity":"o_1","found_at":"2026-07-01T12:00:00Z"},` +
+			`{"type":"event_missed","status":"repaired","source":"lemon","event":"evt_1","found_at":"2026-07-01T11:00:00Z"}]}`},
+	})
+	require.Equal(t, ran{OK, "gaps sweep_1: done, 0 of 0 parts, 3 requests, 40 events, 2 differences\n", ""}, f.asks(t, "gaps", "lemon", "--since", "24h", "--rate", "2"))
+	require.Contains(t, f.requests(), `POST /v1/sweeps {"mode":"gaps","rate":2,"since":"2026-06-30T12:00:00Z","source":"lemon"}`)
+	require.Equal(t, Misused, f.asks(t, "gaps", "lemon", "--kind", "order").status, "events are of no kind")
+
+	require.Equal(t, `CREATED               ID       WHAT  SOURCE  STATUS   PROGRESS                                            BY    ERROR
+2026-07-01 12:00:00Z  sweep_1  gaps  lemon   running  0 of 0 parts, 3 requests, 40 events, 0 differences  anna  -
+`, f.asks(t, "sweeps", "--mode", "gaps", "--status", "running").out)
+	require.Contains(t, f.requests(), "GET /v1/sweeps?limit=50&mode=gaps&status=running")
+	require.Equal(t, Wrong, f.asks(t, "sweeps", "sweep_1").status)
+	require.Equal(t, Misused, f.asks(t, "sweeps", "--cancel").status)
+	got := f.asks(t, "sweeps", "sweep_1", "--cancel")
+	require.Contains(t, got.out, "cancelled")
+	require.Contains(t, f.requests(), "DELETE /v1/sweeps/sweep_1")
+
+	require.Equal(t, `FOUND                 TYPE          STATUS     ENTITY           EVENT  PATCH
+2026-07-01 12:00:00Z  stale         confirmed  lemon/order/o_1  -      -
+2026-07-01 11:00:00Z  event_missed  repaired   lemon            evt_1  -
+`, f.asks(t, "drift", "--status", "confirmed", "--type", "stale").out)
+	require.Contains(t, f.requests(), "GET /v1/discrepancies?limit=50&status=confirmed&type=stale")
 }
 
 func TestWhatWaits(t *testing.T) {
@@ -348,7 +393,8 @@ func TestAnswersHaveTheFieldsThatCommandsRead(t *testing.T) {
 	require.NoError(t, res.Body.Close())
 	for schemas, answer := range map[string]any{
 		"LoggedEvent": eventAnswer{}, "Entity": entityAnswer{}, "Letter": letterAnswer{}, "Job Sweep": taskAnswer{},
-		"ParkedEntity": parkedAnswer{}, "Acted": actAnswer{}, "Discrepancy": discrepancyAnswer{}, "Fleet": fleetAnswer{}, "FleetSource": sourceAnswer{},
+		"Erasure": erasedAnswer{}, "Enlisted": enlistedAnswer{}, "Restored": restoredAnswer{},
+		"ParkedEntity": parkedAnswer{}, "Command": commandAnswer{}, "Acted": actAnswer{}, "Change": changeAnswer{}, "Discrepancy": discrepancyAnswer{}, "Fleet": fleetAnswer{}, "FleetSource": sourceAnswer{},
 	} {
 		known := map[string]bool{}
 		for _, schema := range strings.Fields(schemas) {
@@ -382,6 +428,9 @@ func TestCompletion(t *testing.T) {
 	require.Equal(t, "status", complete("stat"))
 	require.Equal(t, "list show redrive discard", complete("letters", "''"))
 	require.Equal(t, "redrive", complete("letters", "red"))
+	require.Equal(t, "resolve", complete("commands", "res"), "of a command that begins others too")
+	require.Equal(t, "--api --asked", complete("commands", "--a"))
+	require.Equal(t, "--reason", complete("commands", "discard", "cmd_1", "--r"))
 	require.Equal(t, "--since --source --status", complete("letters", "list", "--s"))
 	require.Equal(t, "--yes", complete("letters", "redrive", "--kind", "order", "--y"))
 	for _, shell := range []string{"zsh", "fish"} {

@@ -87,7 +87,9 @@ func init() {
 		statusCommand, events, entityCommand, parkedCommand,
 		lettersList, lettersShow, lettersRedrive, lettersDiscard, jobsCommand,
 		sweepCommand, backfillCommand, verifyCommand, gapsCommand, sweepsCommand, driftCommand,
-		pauseCommand, resumeCommand, retryCommand, auditCommand,
+		sendCommand, changeCancel, changeRetry, changeDiscard, changeResolve, changesRelease, changesList, changeShow,
+		pauseCommand, resumeCommand, retryCommand, auditCommand, eraseCommand, restoreCommand, erasuresCommand,
+		changesCommand, hooksPause, hooksResume, hooksRewind, hooksList,
 		providerShow, providerCheck, webhookSign, webhookSend, completion,
 	}
 }

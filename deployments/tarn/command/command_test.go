@@ -130,7 +130,7 @@ func TestProviderCheckNamesEveryProblem(t *testing.T) {
 	require.Equal(t, Wrong, got.status)
 	got = run(t, "", "provider", "check", "lemon")
 	require.Equal(t, OK, got.status)
-	require.Regexp(t, `^lemon: provider lemon, \d+ kinds, \d+ families of events\n$`, got.out)
+	require.Regexp(t, `^lemon: provider lemon, \d+ kinds, \d+ families of events, \d+ changes\n$`, got.out)
 }
 
 const orderEvent = `{"id":"evt_1","type":"order.made","created_at":"2026-07-01T11:59:59Z","ids":{"account":"a1","order":"o1"}}`

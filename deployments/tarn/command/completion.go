@@ -4,6 +4,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -62,13 +63,22 @@ func candidates() string {
 	var b strings.Builder
 	order, after := words()
 	for _, so := range order {
+		if isCommand(so) {
+			continue // with its flags, below
+		}
 		_, _ = fmt.Fprintf(&b, "    '%s') echo '%s' ;;\n", so, strings.Join(after[so], " "))
 	}
 	for _, c := range commands {
 		names, _ := c.flagsOf()
-		_, _ = fmt.Fprintf(&b, "    '%s') echo '--%s' ;;\n", c.Name, strings.Join(names, " --"))
+		all := append(slices.Clone(after[c.Name]), "--"+strings.Join(names, " --"))
+		_, _ = fmt.Fprintf(&b, "    '%s') echo '%s' ;;\n", c.Name, strings.Join(all, " "))
 	}
 	return b.String()
+}
+
+// isCommand reports whether the words are a command, and not only the beginning of some.
+func isCommand(words string) bool {
+	return slices.ContainsFunc(commands, func(c Command) bool { return c.Name == words })
 }
 
 // function finds what may follow words in bash and zsh.
@@ -114,7 +124,7 @@ func fish() string {
 	first := map[string]bool{}
 	for _, c := range commands {
 		parts := strings.Fields(c.Name)
-		if len(parts) == 1 || !first[parts[0]] {
+		if len(parts) == 1 || !first[parts[0]] && !isCommand(parts[0]) {
 			text := c.Short
 			if len(parts) > 1 {
 				text = "commands of " + parts[0]

@@ -10,6 +10,9 @@
 //	tarn drift                       differences that were found
 //	tarn pause|resume|retry SOURCE
 //	tarn audit                       what operators did
+//	tarn changes                     what changes in the mirror, as it changes
+//	tarn webhooks                    outgoing webhooks: how far they are, what holds them up
+//	tarn webhooks pause|resume|rewind NAME
 //	tarn provider show NAME|FILE     what a definition says
 //	tarn provider check NAME|FILE    what is wrong with it, and what it makes of an event
 //	tarn webhook sign                the headers of a signed webhook

@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -49,6 +50,7 @@ type eventAnswer struct {
 	ReceivedAt                            time.Time `json:"received_at"`
 	ProcessedAt                           time.Time `json:"processed_at"`
 	TraceID                               string    `json:"trace_id"`
+	TraceURL                              string    `json:"trace_url"`
 	Attempts                              int
 	Duplicates                            int64
 	OutOfOrder                            bool `json:"out_of_order"`
@@ -176,7 +178,7 @@ func (c *connection) tell(e eventAnswer) {
 	}
 	step(e.ProcessedAt, "settled")
 	for _, o := range e.Entities {
-		if o.CoveredBy == nil {
+		if o.CoveredBy == nil || o.CoveredBy.FetchedAt.IsZero() {
 			text := fmt.Sprintf("%s %s: %s", o.Kind, o.ID, o.Status)
 			if !o.NextAttemptAt.IsZero() {
 				text += fmt.Sprintf(", next try %s, after %s", at(o.NextAttemptAt), o.LastError)
@@ -191,7 +193,7 @@ func (c *connection) tell(e eventAnswer) {
 		c.env.printf("  %s\n", printable(odd))
 	}
 	if e.TraceID != "" {
-		c.env.printf("  trace %s\n", printable(e.TraceID))
+		c.env.printf("  trace %s\n", printable(cmp.Or(e.TraceURL, e.TraceID)))
 	}
 }
 

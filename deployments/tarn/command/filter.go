@@ -28,6 +28,9 @@ var filterUsage = map[string]string{
 	"by":     "only by the holder of this token, by its `NAME`",
 	"note":   "only with this `NOTE`: names_nothing, unknown_type, require_unmet, unreadable",
 	"sweep":  "only found by this sweep, by its `ID`",
+	"op":     "only that do this `OP`: create, update, delete, or an action of the kind",
+	"ref":    "only asked for by this `REF`, an application's own name",
+	"state":  "only in this `STATE`: queued, sending, unclear, asked, answered, done, dead, cancelled, discarded",
 	"parent": "only under this parent, as `KIND/ID`",
 	"mode":   "only of this `MODE`: sweep, backfill, verify, gaps",
 }

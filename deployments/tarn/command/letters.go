@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -20,6 +21,7 @@ type letterAnswer struct {
 	BuriedAt time.Time `json:"buried_at"`
 	ClosedAt time.Time `json:"closed_at"`
 	TraceID  string    `json:"trace_id"`
+	TraceURL string    `json:"trace_url"`
 }
 
 // lastError is the error of the last attempt.
@@ -87,7 +89,7 @@ func (c *connection) letter(l letterAnswer, raw json.RawMessage) {
 		say("  %s  %s", at(l.ClosedAt), strings.TrimSpace(l.Status+map[bool]string{true: " by " + l.By}[l.By != ""]+map[bool]string{true: ": " + l.Reason}[l.Reason != ""]))
 	}
 	if l.TraceID != "" {
-		say("  trace %s", l.TraceID)
+		say("  trace %s", cmp.Or(l.TraceURL, l.TraceID))
 	}
 }
 
@@ -132,6 +134,9 @@ is shown; without --yes only their number is printed, and nothing is done.`,
 					return misused("give an id, flags that select, or --all")
 				}
 				body := map[string]any{"dry_run": !*yes}
+				if *all {
+					body["all"] = true
+				}
 				for name, value := range selected {
 					body[name] = value
 				}

@@ -13,7 +13,7 @@ import (
 
 var providerShow = Command{
 	Name: "provider show", Args: "NAME|FILE",
-	Short:   "Print what a definition says: signature, kinds with their paths, families of events",
+	Short:   "Print what a definition says: signature, kinds with their paths, changes, families of events",
 	About:   "NAME is that of a built-in definition; a FILE has a / in its name, or ends in .yaml or .yml.",
 	Example: "tarn provider show lemon",
 	New: func(*flag.FlagSet) func(context.Context, *Env, []string) error {
@@ -41,6 +41,19 @@ func show(w io.Writer, d *provider.Definition) error {
 	for _, k := range d.Kinds() {
 		get, list := k.Paths()
 		line(k.Name, string(k.Shape), orNone(get), orNone(list))
+	}
+	if d.Writes() {
+		line("")
+		line("CHANGE", "REQUEST", "IF UNCLEAR")
+		for _, k := range d.Kinds() {
+			for _, o := range k.Ops() {
+				words := make([]string, len(o.Unclear))
+				for i, s := range o.Unclear {
+					words[i] = string(s)
+				}
+				line(k.Name+" "+o.Name, o.Method+" "+o.Path(), strings.Join(words, ", "))
+			}
+		}
 	}
 	line("")
 	line("EVENTS", "TOUCH", "REFRESH")

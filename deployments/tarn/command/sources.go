@@ -11,14 +11,21 @@ var pauseCommand = Command{
 	Short:   "Ask a provider for nothing until resumed; webhooks are taken and wait",
 	Example: "tarn pause lemon --reason 'their maintenance window'",
 	New: func(set *flag.FlagSet) func(context.Context, *Env, []string) error {
-		reason := set.String("reason", "", "`WHY`, for the next reader. Required")
-		return connected(set, func(ctx context.Context, c *connection, args []string) error {
-			if strings.TrimSpace(*reason) == "" {
-				return misused("--reason is missing: say why, for the next reader")
-			}
-			return c.act(ctx, map[string]string{"reason": *reason}, args[0], "pause")
+		return reasoned(set, func(ctx context.Context, c *connection, reason map[string]string, args []string) error {
+			return c.act(ctx, reason, args[0], "pause")
 		})
 	},
+}
+
+// reasoned is connected for what needs a reason, which is given as the body of the request.
+func reasoned(set *flag.FlagSet, do func(ctx context.Context, c *connection, reason map[string]string, args []string) error) func(context.Context, *Env, []string) error {
+	reason := set.String("reason", "", "`WHY`, for the next reader. Required")
+	return connected(set, func(ctx context.Context, c *connection, args []string) error {
+		if strings.TrimSpace(*reason) == "" {
+			return misused("--reason is missing: say why, for the next reader")
+		}
+		return do(ctx, c, map[string]string{"reason": *reason}, args)
+	})
 }
 
 var resumeCommand = Command{

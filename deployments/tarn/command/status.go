@@ -15,7 +15,7 @@ import (
 var statusCommand = Command{
 	Name:  "status",
 	Short: "Say whether the mirror is up to date, and what stands in the way",
-	About: `Looks at workers, sources, what waits, and open dead letters. For a comparison with the
+	About: `Looks at workers, sources, what waits, open dead letters, and commands that need an operator. For a comparison with the
 provider itself, which costs requests, see tarn verify.`,
 	Example: "tarn status --api https://tarn.internal --token @token.txt --max-age 2m",
 	Wrong:   "something stands in the way, which the output names",
@@ -58,13 +58,16 @@ type health struct {
 	fleet   fleetAnswer
 	letters map[string]int // open dead letters by source, at most mostLetters in all
 	more    bool           // there are more
+	// dead and asked count the commands of these states, by source, at most mostLetters each.
+	dead, asked map[string]int
+	holds       []holdAnswer
 }
 
-// mostLetters is how many open dead letters status counts.
+// mostLetters is how many open dead letters, and commands of a state, status counts.
 const mostLetters = 1000
 
 func (c *connection) status(ctx context.Context, oldest time.Duration) error {
-	h := health{letters: map[string]int{}}
+	h := health{letters: map[string]int{}, dead: map[string]int{}, asked: map[string]int{}}
 	raw, err := c.get(ctx, &h.fleet, nil, "fleet")
 	if err != nil {
 		return err
@@ -78,9 +81,22 @@ func (c *connection) status(ctx context.Context, oldest time.Duration) error {
 		return err
 	}
 	h.more = left == 0
+	for state, into := range map[string]map[string]int{"dead": h.dead, "asked": h.asked} {
+		if err := each(ctx, c, mostLetters, url.Values{"state": {state}}, func(got commandAnswer, _ json.RawMessage) bool {
+			into[got.Source]++
+			return true
+		}, changesPath); err != nil {
+			return err
+		}
+	}
+	var list struct{ Holds []holdAnswer }
+	if _, err := c.get(ctx, &list, url.Values{"limit": {"1"}}, changesPath); err != nil {
+		return err
+	}
+	h.holds = list.Holds
 	wrong := h.wrong(oldest)
 	if c.json {
-		text, err := json.Marshal(map[string]any{"ok": len(wrong) == 0, "wrong": wrong, "fleet": raw, "dead_letters": h.letters})
+		text, err := json.Marshal(map[string]any{"ok": len(wrong) == 0, "wrong": wrong, "fleet": raw, "dead_letters": h.letters, "dead_commands": h.dead, "asked_commands": h.asked, "held_commands": h.holds})
 		if err != nil {
 			return err
 		}
@@ -130,6 +146,15 @@ func (h health) wrong(oldest time.Duration) []string {
 	for _, source := range slices.Sorted(maps.Keys(h.letters)) {
 		add("%s: %d%s open dead letters: see tarn letters list --source %[1]s", source, h.letters[source], map[bool]string{true: " or more"}[h.more])
 	}
+	for _, source := range slices.Sorted(maps.Keys(h.dead)) {
+		add("%s: %d dead commands: see tarn commands --state dead --source %[1]s", source, h.dead[source])
+	}
+	for _, source := range slices.Sorted(maps.Keys(h.asked)) {
+		add("%s: %d commands wait for an operator's word: see tarn commands --asked --source %[1]s", source, h.asked[source])
+	}
+	for _, hold := range h.holds {
+		add("%s: commands are held since %s, %s: see tarn commands --source %[1]s, then tarn commands release %[1]s", hold.Source, at(hold.Since), hold.Reason)
+	}
 	return wrong
 }
 
@@ -141,14 +166,14 @@ func (c *connection) printStatus(h health, wrong []string) {
 		}
 	}
 	c.env.printf("workers %d, shards %d of %d held\n\n", len(h.fleet.Workers), held, len(h.fleet.Shards))
-	t := newTable(c.env.Out, "SOURCE", "STATE", "WAITING", "OLDEST", "LATER", "PARKED", "RATE LEFT", "DEAD LETTERS")
+	t := newTable(c.env.Out, "SOURCE", "STATE", "WAITING", "OLDEST", "LATER", "PARKED", "RATE LEFT", "DEAD LETTERS", "DEAD COMMANDS")
 	for _, s := range h.fleet.Sources {
 		state := "running"
 		if s.Paused {
 			state = "paused: " + cmp.Or(s.Kind, "by hand")
 		}
 		t.row(s.Source, state, fmt.Sprint(s.Live), span(s.OldestAgeS), fmt.Sprint(s.Background), fmt.Sprint(s.Parked),
-			fmt.Sprintf("%.0f %%", 100*s.Budget), fmt.Sprint(h.letters[s.Source]))
+			fmt.Sprintf("%.0f %%", 100*s.Budget), fmt.Sprint(h.letters[s.Source]), fmt.Sprint(h.dead[s.Source]))
 	}
 	t.flush()
 	for _, s := range h.fleet.Sources {

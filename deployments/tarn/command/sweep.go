@@ -84,7 +84,11 @@ const mostDifferences = 1000
 var driftHeads = []string{"FOUND", "TYPE", "STATUS", "ENTITY", "EVENT", "PATCH"}
 
 func (d discrepancyAnswer) row() []string {
-	return []string{at(d.FoundAt), d.Type, d.Status, d.Source + "/" + d.Kind + "/" + d.Entity, d.Event, string(d.Patch)}
+	of := d.Source // alone, where it is of no entity
+	if d.Entity != "" {
+		of += "/" + d.Kind + "/" + d.Entity
+	}
+	return []string{at(d.FoundAt), d.Type, d.Status, of, d.Event, string(d.Patch)}
 }
 
 // differences lists what a verify found, once each difference has its verdict: those that

@@ -18,19 +18,21 @@ import (
 // taskAnswer is what the commands read of a job or a sweep: long work with progress.
 type taskAnswer struct {
 	ID, Kind, Mode, Source, Status, By, Error string
-	// Of a job: dead letters or events.
+	// Of a job: dead letters, events or entities.
 	Total, Done, Failed int64
 	// Of a sweep. Done counts its parts.
 	Partitions, Entities, Events, Found int64
-	APICalls                            int64 `json:"api_calls"`
+	APICalls                            int64  `json:"api_calls"`
+	WaitsFor                            string `json:"waits_for"`
 	Warnings                            []string
 	FailedLists                         []struct {
 		Kind, Error string
 		Parents     map[string]string
 	} `json:"failed_lists"`
-	NotFetched []struct{ Kind, ID, Reason string } `json:"not_fetched"`
-	CreatedAt  time.Time                           `json:"created_at"`
-	FinishedAt time.Time                           `json:"finished_at"`
+	NotFetched      []struct{ Kind, ID, Reason string } `json:"not_fetched"`
+	NotFetchedCount int                                 `json:"not_fetched_count"`
+	CreatedAt       time.Time                           `json:"created_at"`
+	FinishedAt      time.Time                           `json:"finished_at"`
 }
 
 func (t taskAnswer) over() bool {
@@ -49,7 +51,11 @@ func (t taskAnswer) progress() string {
 	if t.Entities > 0 {
 		text += fmt.Sprintf(", %d entities", t.Entities)
 	}
-	return text + fmt.Sprintf(", %d differences", t.Found)
+	text += fmt.Sprintf(", %d differences", t.Found)
+	if t.WaitsFor != "" {
+		text += "; waits for " + t.WaitsFor
+	}
+	return text
 }
 
 // share is how much of it is done, from 0 to 1.
@@ -67,7 +73,7 @@ const (
 	sweeps = "sweeps"
 )
 
-var jobsCommand = tasksCommand(jobs, "List jobs on dead letters and events, or show one", "tarn jobs job_hhgjvbozwewj32pl --follow", nil)
+var jobsCommand = tasksCommand(jobs, "List jobs on dead letters, events and what is erased, or show one", "tarn jobs job_hhgjvbozwewj32pl --follow", nil)
 
 var sweepsCommand = tasksCommand(sweeps, "List comparisons with the provider, or show one", "tarn sweeps --mode backfill", []string{"mode"})
 
@@ -162,6 +168,9 @@ func (c *connection) outcome(t taskAnswer, raw json.RawMessage) error {
 		}
 		for _, e := range t.NotFetched {
 			say("  not fetched: %s %s: %s", e.Kind, e.ID, e.Reason)
+		}
+		if more := t.NotFetchedCount - len(t.NotFetched); more > 0 {
+			say("  and %d more that are not fetched", more)
 		}
 		if t.Error != "" {
 			say("  %s", t.Error)

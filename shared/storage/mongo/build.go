@@ -101,6 +101,8 @@ func replacedIn(c *mongo.Collection, parent string) []index {
 	switch {
 	case c.Name() == tasksCollection:
 		return []index{on("parent")}
+	case c.Name() == commandsCollection:
+		return []index{on("source", "state").as("open_by_source")}
 	case !strings.HasPrefix(c.Name(), mirrorPrefix):
 		return nil
 	case parent != "":

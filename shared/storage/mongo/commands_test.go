@@ -299,6 +299,7 @@ func TestDocument(t *testing.T) {
 		"status": "open", "terminal": false, "claim": int64(1), "synced_claim": int64(1), "state_hash": "h",
 		"synced_at": at, "verified_at": at, "open_letters": int32(0),
 		"last_event": bson.D{{Key: "created_at", Value: at}, {Key: "id", Value: "evt_1"}, {Key: "type", Value: "order.created"}},
+		"version":    int64(1), "owed": true,
 	}, got)
 }
 
@@ -388,7 +389,7 @@ func TestIndexesHaveTheTimeTheyNeed(t *testing.T) {
 	const usual = 10 * time.Second
 	database := newDatabase(t)
 	stop := server.Record(database)
-	s := open(t, database, mongo.Options{Retention: storage.Retention{Events: time.Hour, Audit: time.Hour, Discrepancies: time.Hour}})
+	s := open(t, database, mongo.Options{Retention: storage.Retention{Events: time.Hour, Commands: time.Hour, Audit: time.Hour, Discrepancies: time.Hour}})
 	_, err := s.Claim(t.Context(), order("o1"))
 	require.NoError(t, err)
 	made := 0

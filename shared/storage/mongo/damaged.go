@@ -60,6 +60,9 @@ func (s *Store) removeDamaged(ctx context.Context, ref event.Ref, d *document) e
 	born := onInsert(event.Ref{Key: ref.Key})
 	set, unset := bson.D{}, bson.D{}
 	for _, name := range d.damaged {
+		if name == "erased" { // it stays a marker
+			continue
+		}
 		if i := slices.IndexFunc(born, func(e bson.E) bool { return e.Key == name }); i >= 0 {
 			set = append(set, born[i])
 		} else {
@@ -75,6 +78,9 @@ func (s *Store) removeDamaged(ctx context.Context, ref event.Ref, d *document) e
 	}
 	if len(unset) > 0 {
 		update = append(update, bson.E{Key: "$unset", Value: unset})
+	}
+	if len(update) == 0 {
+		return nil
 	}
 	_, err := s.db.Collection(mirrorName(ref.Key.Source, ref.Key.Kind)).UpdateOne(ctx, bson.D{{Key: "_id", Value: d.ID}}, update)
 	return classify(ctx, err)

@@ -66,6 +66,32 @@ func (d *discrepancy) mirror() *storage.Discrepancy {
 
 // Record adds discrepancies, and opens dropped ones that were found again.
 func (s *Store) Record(ctx context.Context, found []storage.Discrepancy) error {
+	keys := make([]event.Key, len(found))
+	for i := range found {
+		keys[i] = found[i].Entity
+	}
+	before, err := s.erasedAmong(ctx, keys)
+	if err != nil {
+		return fmt.Errorf("record discrepancies: %w", err)
+	}
+	found = slices.DeleteFunc(slices.Clone(found), func(d storage.Discrepancy) bool { return before[d.Entity] })
+	if err := s.recordAll(ctx, found); err != nil {
+		return err
+	}
+	// One that is erased meanwhile may be cleared already.
+	after, err := s.erasedAmong(ctx, keys)
+	for k := range after {
+		if err == nil && !before[k] {
+			err = s.clearRecords(ctx, k, s.now())
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("record discrepancies: %w", err)
+	}
+	return nil
+}
+
+func (s *Store) recordAll(ctx context.Context, found []storage.Discrepancy) error {
 	found = inOrder(found, func(d storage.Discrepancy) string { return d.ID })
 	for chunk := range slices.Chunk(found, s.bulkSize) {
 		docs := make([]discrepancy, len(chunk))

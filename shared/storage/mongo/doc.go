@@ -6,6 +6,8 @@
 //	dead_letters            _id: the dead letter's id
 //	discrepancies, audit
 //	tasks                   _id: the task's id      the reconciler's work
+//	feed                    _id: source/position    the log of changes, in batches
+//	subscriptions           _id: source/consumer    how far consumers of it are
 //
 // (An underscore in a source is doubled in the name of its collections, so
 // that no two of them share one.)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -35,8 +36,14 @@ type document struct {
 	Behind      *behind           `bson:"behind,omitempty"`
 	DoubtedAt   time.Time         `bson:"doubted_at,omitempty"`
 	OpenLetters int               `bson:"open_letters"`
+	// Version and Fed are of the feed; Owed marks a document whose Version is higher.
+	Version int64 `bson:"version,omitempty"`
+	Fed     int64 `bson:"fed,omitempty"`
+	Owed    bool  `bson:"owed,omitempty"`
 	// LettersRev counts the recounts begun; see recount.
 	LettersRev int64 `bson:"letters_rev"`
+	// Erased is the marker of an erased entity.
+	Erased *marker `bson:"erased,omitempty"`
 
 	damaged []string // fields that could not be read
 }
@@ -60,7 +67,10 @@ func (d *document) mirror() *storage.Document {
 		Raw: bodyBytes(d.Raw), Status: d.Status, Terminal: d.Terminal, TerminalAt: d.TerminalAt, DeletedAt: d.DeletedAt,
 		Claim: d.Claim, SyncedClaim: d.SyncedClaim, StateHash: d.StateHash,
 		SyncedAt: d.SyncedAt, VerifiedAt: d.VerifiedAt, LastEvent: storage.LastEvent{ID: d.LastEvent.ID, Type: d.LastEvent.Type, CreatedAt: d.LastEvent.CreatedAt},
-		OpenLetters: d.OpenLetters, DoubtedAt: d.DoubtedAt, Damaged: d.damaged,
+		OpenLetters: d.OpenLetters, DoubtedAt: d.DoubtedAt, Version: d.Version, Fed: d.Fed, Damaged: d.damaged, Erased: d.Erased.mirror(),
+	}
+	if slices.Contains(d.damaged, "erased") { // only Unerase ends a marker
+		out.Erased = &storage.Marker{}
 	}
 	if d.Behind != nil {
 		out.Behind = &storage.Behind{Since: d.Behind.Since, Reason: d.Behind.Reason}

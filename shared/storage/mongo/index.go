@@ -56,6 +56,7 @@ func (s *Store) index(ctx context.Context, keep storage.Retention) error {
 	// Dropped, failed or repaired, between confirmed and suspected: what is not
 	// settled yet stays.
 	judged := bson.D{{Key: "status", Value: bson.D{{Key: "$gt", Value: storage.Confirmed}, {Key: "$lt", Value: storage.Suspected}}}}
+	open := bson.D{{Key: "open", Value: true}}
 	err := errors.Join(
 		s.makeIndexes(ctx, s.events,
 			on("received_at:-1", "_id:-1"),
@@ -76,15 +77,28 @@ func (s *Store) index(ctx context.Context, keep storage.Retention) error {
 		s.makeIndexes(ctx, s.tasks,
 			on("created_at:-1", "_id:-1"), on("status", "created_at:-1", "_id:-1"), on("kind", "created_at:-1", "_id:-1"),
 			on("parent", "created_at:-1", "_id:-1"), on("parent", "status", "created_at:-1", "_id:-1"), on("parent", "finished_at")),
+		s.makeIndexes(ctx, s.commands,
+			on("lane", "n").as("open_by_lane").only(open),
+			on("source", "due_at", "_id").as("due").only(open),
+			on("source", "_id").as("owed").only(bson.D{owed()}),
+			on("waits_on").as("waiting").only(bson.D{{Key: "waiting", Value: true}}),
+			on("state", "source", "kind", "op"),
+			on("at:-1", "_id:-1"), on("source", "at:-1", "_id:-1"), on("state", "at:-1", "_id:-1"),
+			on("lane", "at:-1", "_id:-1"), on("ref", "at:-1", "_id:-1")),
+		s.makeIndexes(ctx, s.refs, on("entity").as("bound").only(bson.D{{Key: "bound", Value: true}})),
+		s.makeIndexes(ctx, s.outbox, on("source", "seq", "_id")),
 		s.makeIndexes(ctx, s.audit,
 			on("at:-1", "_id:-1").as("acts").only(bson.D{{Key: "kind", Value: storage.NoteOperator}})),
+		s.makeIndexes(ctx, s.erasures, on("with")),
 		s.retain(ctx, s.events, "received_at", keep.Events, settled),
 		s.retain(ctx, s.letters, "at", keep.Events, closed),
+		s.retain(ctx, s.commands, "ended_at", keep.Commands, bson.D{{Key: "open", Value: false}, {Key: "owed", Value: false}}),
 		s.retain(ctx, s.audit, "at", keep.Audit, nil),
 		s.retain(ctx, s.discrepancies, "found_at", keep.Discrepancies, judged),
 	)
 	if err == nil {
 		s.dropReplaced(ctx, s.tasks, replacedIn(s.tasks, ""))
+		s.dropReplaced(ctx, s.commands, replacedIn(s.commands, ""))
 	}
 	return err
 }
@@ -101,6 +115,8 @@ func mirrorIndexes() []index {
 			only(bson.D{{Key: "synced_claim", Value: bson.D{{Key: "$gt", Value: 0}}}}),
 		// Few: what was asked for and never had.
 		on("synced_claim").as("unfetched").only(bson.D{{Key: "synced_claim", Value: 0}}),
+		// Hardly ever more than the changes of a second: what the feed lacks.
+		on("owed", "_id").as("owed").only(bson.D{owed()}),
 	}
 }
 

@@ -87,7 +87,7 @@ func TestAnIndexOfTheOwnersIsLeft(t *testing.T) {
 func TestTheSchemaPageHasEveryIndex(t *testing.T) {
 	database := newDatabase(t)
 	stop := server.Record(database)
-	s, _ := openLogged(t, database, mongo.Options{Retention: storage.Retention{Events: time.Hour, Audit: time.Hour, Discrepancies: time.Hour}})
+	s, _ := openLogged(t, database, mongo.Options{Retention: storage.Retention{Events: time.Hour, Commands: time.Hour, Audit: time.Hour, Discrepancies: time.Hour}})
 	_, err := s.Claim(t.Context(), order("o1"))
 	require.NoError(t, err)
 	made := map[string]map[string]bool{}
@@ -109,6 +109,31 @@ func TestTheSchemaPageHasEveryIndex(t *testing.T) {
 	require.Len(t, page, len(made))
 	for collection, names := range made {
 		require.ElementsMatch(t, slices.Collect(maps.Keys(names)), page[collection], collection)
+	}
+}
+
+// MongoDB removes commands that are final and not owed to the change feed, by when they
+// became final. One that is not final has no such time.
+func TestCommandsAreRemovedOnceTheyAreOld(t *testing.T) {
+	database := newDatabase(t)
+	stop := server.Record(database)
+	openLogged(t, database, mongo.Options{Retention: storage.Retention{Commands: time.Hour}})
+	var made []string
+	for _, c := range stop() {
+		if c.Name != "createIndexes" || c.Body.Lookup("createIndexes").StringValue() != "commands" {
+			continue
+		}
+		indexes, err := c.Body.Lookup("indexes").Array().Values()
+		require.NoError(t, err)
+		for _, x := range indexes {
+			if x.Document().Lookup("name").StringValue() == "retention" {
+				made = append(made, x.Document().String())
+			}
+		}
+	}
+	require.Len(t, made, 1)
+	for _, want := range []string{`"ended_at"`, `"expireAfterSeconds": {"$numberInt":"3600"}`, `{"open": false,"owed": false}`} {
+		require.Contains(t, made[0], want)
 	}
 }
 

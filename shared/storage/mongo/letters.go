@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -153,13 +154,36 @@ func (s *Store) bury(ctx context.Context, letters []storage.Letter) ([]bool, err
 	}
 	superseded := make([]bool, len(letters))
 	for i := range letters {
+		k := letters[i].Ref.Key
 		if ends[i].settled {
 			superseded[i] = ends[i].superseded
+		} else if erased, is := synced[k]; is && erased == storage.ErasedClaim {
+			superseded[i] = true
+			if err := s.clearBuried(ctx, &letters[i]); err != nil {
+				return nil, err
+			}
 		} else {
 			superseded[i] = synced[letters[i].Ref.Key] > ends[i].claim
 		}
 	}
 	return superseded, nil
+}
+
+// clearBuried clears a dead letter of an erased entity, whose marker was written while its
+// work was under way, and its event.
+func (s *Store) clearBuried(ctx context.Context, l *storage.Letter) error {
+	rows, err := s.rowsByID(ctx, []string{rowID(l.Source, l.EventID)}, withoutPayload)
+	if err != nil {
+		return err
+	}
+	if _, err := s.clearRows(ctx, l.Ref.Key, slices.Collect(maps.Values(rows))); err != nil {
+		return err
+	}
+	if err := s.clearLetters(ctx, l.Ref.Key, l.At); err != nil {
+		return err
+	}
+	_, err = s.recount(ctx, l.Ref.Key, time.Time{}, false)
+	return err
 }
 
 // burial is the result of writing one dead letter.
@@ -320,6 +344,8 @@ func (s *Store) agree(ctx context.Context, ids []string) (opened int, err error)
 		case r == nil || r.Outcomes[outcomeField(l.key())].Status != storage.Dead:
 		case l.Status == storage.LetterSuperseded:
 			moves = append(moves, move{row: l.row(), entity: l.key(), from: storage.Dead, to: storage.Superseded})
+		case l.Status == storage.LetterErased:
+			moves = append(moves, move{row: l.row(), entity: l.key(), from: storage.Dead, to: storage.Erased})
 		default:
 			models = append(models, l.change(bson.D{{Key: "status", Value: storage.LetterOpen}}, unclosed))
 		}

@@ -196,7 +196,7 @@ func (r *row) take(a *storage.Arrival, out *storage.Logged) (changed bool) {
 		opened = r.reopen() || opened
 		r.setEntry(a.Signal)
 	}
-	if !bytes.Equal(bodyBytes(r.Payload), a.Event.Payload) {
+	if was := bodyBytes(r.Payload); !bytes.Equal(was, a.Event.Payload) && !storage.IsErased(was) && !storage.IsErased(a.Event.Payload) {
 		out.PayloadDiffers = true
 		changed = changed || !r.PayloadDiffers
 		r.PayloadDiffers = true

@@ -60,7 +60,7 @@ func (s *Store) Namesakes(ctx context.Context, source, kind, id string, limit in
 	}
 	from, to := event.Namesakes(id)
 	docs, err := find[document](ctx, s.db.Collection(mirrorName(source, kind)),
-		bson.D{{Key: "_id", Value: bson.D{{Key: "$gte", Value: from}, {Key: "$lt", Value: to}}}, {Key: "synced_claim", Value: bson.D{{Key: "$gt", Value: 0}}}},
+		bson.D{{Key: "_id", Value: bson.D{{Key: "$gte", Value: from}, {Key: "$lt", Value: to}}}, {Key: "synced_claim", Value: bson.D{{Key: "$ne", Value: 0}}}},
 		options.Find().SetSort(bson.D{{Key: "_id", Value: 1}}).SetLimit(int64(max(limit, 1))).SetProjection(withoutState))
 	if err != nil {
 		return nil, fmt.Errorf("look for %s/%s/%s under its parents: %w", source, kind, id, err)
@@ -129,6 +129,28 @@ func (s *Store) CountEvents(ctx context.Context, f storage.EventFilter) (int64, 
 		return 0, fmt.Errorf("count events: %w", classify(ctx, err))
 	}
 	return n, nil
+}
+
+// passageFields are what Passages reads of a row.
+var passageFields = bson.D{
+	{Key: "_id", Value: 1}, {Key: "source", Value: 1}, {Key: "status", Value: 1}, {Key: "received_at", Value: 1}, {Key: "processed_at", Value: 1},
+}
+
+// Passages returns how the newest events have fared.
+func (s *Store) Passages(ctx context.Context, n int) ([]storage.Passage, error) {
+	rows, err := find[row](ctx, s.events, bson.D{}, options.Find().SetProjection(passageFields).
+		SetSort(bson.D{{Key: "received_at", Value: -1}, {Key: "_id", Value: -1}}).SetLimit(int64(n)))
+	if err != nil {
+		return nil, fmt.Errorf("read the newest events: %w", err)
+	}
+	out := make([]storage.Passage, len(rows))
+	for i, r := range rows {
+		out[i] = storage.Passage{Source: r.Source, Status: r.Status, ReceivedAt: r.ReceivedAt}
+		if r.Status.Final() {
+			out[i].ProcessedAt = r.ProcessedAt
+		}
+	}
+	return out, nil
 }
 
 // eventFilter selects rows. The source of an entity is that of the filter.

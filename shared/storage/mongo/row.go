@@ -61,6 +61,7 @@ type tally struct {
 	Dead       int `bson:"dead"`
 	Discarded  int `bson:"discarded"`
 	Superseded int `bson:"superseded"`
+	Erased     int `bson:"erased,omitempty"`
 }
 
 type signal struct {

@@ -27,7 +27,14 @@ var stored = map[string]struct {
 	"discrepancies":          {discrepancy{}, nil},
 	"audit":                  {note{}, nil},
 	"tasks":                  {task{}, nil},
+	"commands":               {command{}, nil},
+	"refs":                   {ref{}, nil},
+	"command_holds":          {hold{}, nil},
+	"outbox":                 {outboxRow{}, nil},
 	"fleet":                  {fleet{}, nil},
+	"erasures":               {erasure{}, []string{"version"}},
+	"feed":                   {batch{}, nil},
+	"subscriptions":          {subscription{}, nil},
 }
 
 // The page has every collection and field, and no others.

@@ -24,11 +24,19 @@ func (s *Store) Settle(ctx context.Context, done []storage.Settlement) error {
 }
 
 func (s *Store) settleBatch(ctx context.Context, done []storage.Settlement) ([]struct{}, error) {
-	moves := make([]move, len(done))
+	moves := make([]move, 0, len(done))
+	var erased []storage.Settlement
 	for i := range done {
-		moves[i] = settled(&done[i])
+		if done[i].Erased {
+			erased = append(erased, done[i])
+			continue
+		}
+		moves = append(moves, settled(&done[i]))
 	}
-	return nil, s.move(ctx, moves)
+	if err := s.move(ctx, moves); err != nil || len(erased) == 0 {
+		return nil, err
+	}
+	return nil, s.settleErased(ctx, erased)
 }
 
 // move takes one outcome from one status to another.
@@ -94,7 +102,7 @@ func (m move) models() []mongo.WriteModel {
 // tallyField is the count of outcomes of a status, for those that have one.
 func tallyField(s storage.EventStatus) (string, bool) {
 	switch s {
-	case storage.Dead, storage.Discarded, storage.Superseded:
+	case storage.Dead, storage.Discarded, storage.Superseded, storage.Erased:
 		return "tally." + string(s), true
 	}
 	return "", false
@@ -120,8 +128,21 @@ func (s *Store) move(ctx context.Context, moves []move) error {
 		if _, err := s.bulk(ctx, s.events, follow(slices.Compact(rows))); err != nil {
 			return err
 		}
+		if err := s.closeErased(ctx, erasedRows(chunk)); err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// erasedRows are the rows of which an outcome was erased.
+func erasedRows(moves []move) (rows []string) {
+	for _, m := range moves {
+		if m.to == storage.Erased {
+			rows = append(rows, m.row)
+		}
+	}
+	return rows
 }
 
 // follow are the updates that give closed rows the first status that applies.

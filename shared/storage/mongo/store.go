@@ -42,7 +42,14 @@ const (
 	discrepanciesCollection = "discrepancies"
 	auditCollection         = "audit"
 	tasksCollection         = "tasks"
+	commandsCollection      = "commands"
+	refsCollection          = "refs"
+	holdsCollection         = "command_holds"
+	outboxCollection        = "outbox"
 	fleetCollection         = "fleet"
+	erasuresCollection      = "erasures"
+	feedCollection          = "feed"
+	subscriptionsCollection = "subscriptions"
 )
 
 // Options are the settings of a Store.
@@ -77,7 +84,14 @@ type Store struct {
 	discrepancies *mongo.Collection
 	audit         *mongo.Collection
 	tasks         *mongo.Collection
+	commands      *mongo.Collection
+	refs          *mongo.Collection
+	holds         *mongo.Collection
+	outbox        *mongo.Collection
 	fleet         *mongo.Collection
+	erasures      *mongo.Collection
+	feed          *mongo.Collection
+	subscriptions *mongo.Collection
 
 	bulkSize int
 	scanSize int
@@ -132,6 +146,7 @@ func Open(ctx context.Context, uri string, o Options) (*Store, error) {
 	if opts.Timeout == nil {
 		opts.SetTimeout(timeout)
 	}
+	opts.SetLoggerOptions(options.Logger().SetSink(driverLog{o.Logger}))
 	if o.Monitor != nil {
 		opts.SetMonitor(o.Monitor)
 	}
@@ -159,7 +174,14 @@ func newStore(client *mongo.Client, db *mongo.Database, o Options) *Store {
 		discrepancies: db.Collection(discrepanciesCollection),
 		audit:         db.Collection(auditCollection),
 		tasks:         db.Collection(tasksCollection),
+		commands:      db.Collection(commandsCollection),
+		refs:          db.Collection(refsCollection),
+		holds:         db.Collection(holdsCollection),
+		outbox:        db.Collection(outboxCollection),
 		fleet:         db.Collection(fleetCollection),
+		erasures:      db.Collection(erasuresCollection),
+		feed:          db.Collection(feedCollection),
+		subscriptions: db.Collection(subscriptionsCollection),
 	}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.heldBy = o.heldBy

@@ -87,15 +87,18 @@ var passedOver = map[string][]string{
 	// what the others leave out. Nothing but the api asks for such a list, and a
 	// request of its that takes too long is answered so, not repeated. (The source
 	// of an entity goes with its kind and id.) Of the few that retry on an entity's
-	// behalf each is looked into.
-	"events": {"source", "status", "type", "kinds", "outcomes."},
+	// behalf each is looked into. Of an entity's those with a note, too.
+	"events": {"source", "status", "type", "kinds", "outcomes.", "keys+note", "keys+noted"},
 	// Dead letters and discrepancies are for operators: few, or something is very wrong.
 	"audit":         {"source", "by"}, // operators act rarely
-	"dead_letters":  {"source", "type", "kind", "class", "claim"},
+	"dead_letters":  {"source", "type", "kind", "class", "claim", "entity+status"},
 	"discrepancies": {"source", "type", "kind", "status", "sweep"},
 	// The tasks of a status that is not over are few, and of others only people
 	// ask.
 	"tasks": {"source", "kind", "status"},
+	// A list by several filters follows the index of one of them, as of events. What is open
+	// in a lane is few.
+	"commands": {"source", "kind", "op", "state", "ref", "lane", "at", "due_at"},
 	// What was never fetched is few among those of a kind. The others are filters
 	// of the api's list, as is a kind of parent that no document has.
 	"mirror_": {"synced_claim", "status", "synced_at", "parents.person"},

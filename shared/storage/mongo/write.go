@@ -61,16 +61,21 @@ func newStatement(w *storage.Write, state bson.RawValue, projected bool) *statem
 // The claim alone would do if counters never went back. They do when the
 // database is restored from an older copy: then a fetch that is still under way
 // from before may hold a number that is given out again. Of two fetches with
-// one number the one sent later wins.
+// one number the one sent later wins. So an erased entity is asked about as well: the
+// claim that its marker raised may be one of those numbers.
 func (st *statement) fence() bson.D {
 	entity := bson.E{Key: "_id", Value: st.id}
 	if fault.Off("claims") {
 		return bson.D{entity}
 	}
-	return bson.D{entity, {Key: "claim", Value: st.claim}, {Key: "$or", Value: bson.A{
+	fence := bson.D{entity, {Key: "claim", Value: st.claim}, {Key: "$or", Value: bson.A{
 		bson.D{{Key: "synced_claim", Value: bson.D{{Key: "$lt", Value: st.claim}}}},
 		bson.D{{Key: "synced_at", Value: bson.D{{Key: "$lte", Value: st.sentAt}}}},
 	}}}
+	if fault.Off("markers") {
+		return fence
+	}
+	return append(fence, notErased)
 }
 
 // written selects the document if it is as the write has left it.
@@ -213,6 +218,9 @@ func writeUpdate(w *storage.Write, state bson.RawValue, projected bool) bson.D {
 	} else {
 		highest = bson.D{{Key: "verified_at", Value: w.SentAt}}
 		unset = bson.D{{Key: "doubted_at", Value: ""}}
+	}
+	if w.Changes() {
+		set = append(set, changed(w.Claim)...)
 	}
 	if len(w.Ref.Parents) > 0 && (w.Kept || !w.Deleted) {
 		set = append(set, bson.E{Key: "parents", Value: escapeKeys(w.Ref.Parents)})

@@ -54,6 +54,13 @@ func Open(ctx context.Context, o Options) (storage.Store, error) {
 	return nil, fmt.Errorf("the store's URL has the scheme %q: want %s", scheme, forms)
 }
 
+// System is the database that a URL names as OpenTelemetry does (db.system.name):
+// mongodb or sqlite.
+func System(address string) string {
+	scheme, _, _ := strings.Cut(address, "://")
+	return strings.TrimSuffix(scheme, "+srv")
+}
+
 func openMongo(ctx context.Context, o Options) (storage.Store, error) {
 	s, err := mongo.Open(ctx, o.URL, mongo.Options{
 		Retention: o.Retention, BulkSize: o.BulkSize, Monitor: o.Monitor, Logger: o.Logger,

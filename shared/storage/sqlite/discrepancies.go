@@ -46,7 +46,14 @@ func (s *Store) Record(ctx context.Context, found []storage.Discrepancy) error {
 	return s.batch(ctx, "record discrepancies", len(found), func(t *tx) error {
 		for i := range found {
 			d := &found[i]
-			_, err := t.exec(recordSQL, d.ID, cmp.Or(d.Source, d.Entity.Source), d.Entity.Kind, d.Entity.Local(),
+			marker, _, err := t.marker(d.Entity)
+			if err != nil {
+				return err
+			}
+			if marker != nil {
+				continue // it was erased since it was compared
+			}
+			_, err = t.exec(recordSQL, d.ID, cmp.Or(d.Source, d.Entity.Source), d.Entity.Kind, d.Entity.Local(),
 				string(d.Type), string(cmp.Or(d.Status, storage.Suspected)), d.EventID, d.SweepID,
 				text(d.Patch), millis(d.FoundAt), millis(d.JudgedAt), millis(d.RepairedAt), d.StateHash, d.SyncedClaim, millis(d.SyncedAt))
 			if err != nil {

@@ -39,8 +39,8 @@
 // # What is in it
 //
 // Plain tables: mirror, events, outcomes (one row per event and entity),
-// signals, dead_letters, discrepancies, tasks, audit. The file has the version
-// of its tables; opening a file of an earlier version upgrades it. Times are Unix
+// signals, dead_letters, discrepancies, tasks, audit, feed, subscriptions. The file has
+// the version of its tables; opening a file of an earlier version upgrades it. Times are Unix
 // milliseconds, 0 for none. mirror.raw is the provider's JSON as text, so SQLite's JSON
 // functions query it: SELECT raw ->> '$.status' FROM mirror.
 package sqlite

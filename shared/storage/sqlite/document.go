@@ -22,7 +22,7 @@ const (
 	`
 	afterClaim = `, synced_claim, state_hash, synced_at, verified_at,
 	last_event_at, last_event_id, last_event_type,
-	behind_since, behind_reason, doubted_at, open_letters`
+	behind_since, behind_reason, doubted_at, open_letters, erased, version, fed`
 )
 
 // The statements of Claim. RETURNING would copy each row once more, and a trigger
@@ -106,7 +106,12 @@ func (r *numberedRow) Scan(dest ...any) error { return r.scanner.Scan(append(des
 // and the claim, ?5 the time the request was sent, ?6 to ?8 the last event, ?9
 // the parents that answered.
 const (
-	fence = ` WHERE source = ?1 AND kind = ?2 AND id = ?3 AND claim = ?4` + latest
+	fence = ` WHERE source = ?1 AND kind = ?2 AND id = ?3 AND claim = ?4` + latest + unmarked
+
+	// unmarked refuses a write on an erased entity. The claim that the marker raised refuses
+	// it as well, unless the file was replaced by an older copy and the numbers are given
+	// out again.
+	unmarked = ` AND erased = ''`
 
 	// latest decides between two fetches with one claim. Claims never go back,
 	// unless the file is replaced by an older copy: then a fetch that is still
@@ -129,6 +134,10 @@ const (
 	// stays is for a document whose parents are those already. A statement that sets
 	// them starts their trigger.
 	stays = ` AND (?9 = '' OR parents = ?9)`
+
+	// changes is for an answer that changes what the document says of the entity.
+	changes = `
+	version = ?4,`
 
 	// believed is for an answer that was taken: doubts end, and so does being
 	// behind, unless dead letters say otherwise.
@@ -161,19 +170,26 @@ func (s *Store) Write(ctx context.Context, w *storage.Write) (done storage.Writt
 		k.Source, k.Kind, k.Local(), w.Claim, millis(w.SentAt),
 		millis(w.LastEvent.CreatedAt), w.LastEvent.ID, w.LastEvent.Type, parents,
 	}
-	query := &writeUnchanged
+	queries := &writeUnchanged
 	switch {
 	case w.Kept:
-		query = &writeKept
+		queries = &writeKept
 		args = append(args, millis(w.DoubtedAt))
 	case w.Deleted:
-		query, args = &writeDeleted, args[:8]
+		queries, args = &writeDeleted, args[:8]
 	case w.Raw != nil:
-		query = &writeState
+		queries = &writeState
 		args = append(args, text(w.Raw), w.StateHash, w.Status, w.Terminal)
+	}
+	query := &queries.same
+	if w.Changes() {
+		query = &queries.changed
 	}
 	if fault.Off("claims") {
 		query = query.replace(" AND claim = ?4"+latest, "")
+	}
+	if fault.Off("markers") {
+		query = query.replace(unmarked, "")
 	}
 	if w.ForgetLastEvent && !w.LastEvent.CreatedAt.IsZero() {
 		query = query.replace("(last_event_at, last_event_id),", "(-1, ''),")
@@ -189,16 +205,25 @@ func (s *Store) Write(ctx context.Context, w *storage.Write) (done storage.Writt
 	return done, nil
 }
 
+// writeQueries are the statements of one kind of answer: one that leaves the version as it
+// is, and one that changes it.
+type writeQueries struct{ same, changed writeQuery }
+
+var (
+	writeUnchanged = newWriteQueries(writeUnchangedSQL)
+	writeState     = newWriteQueries(writeStateSQL)
+	writeDeleted   = newWriteQueries(writeDeletedSQL)
+	writeKept      = newWriteQueries(writeKeptSQL)
+)
+
+func newWriteQueries(query string) writeQueries {
+	changing := strings.Replace(query, synced, changes+synced, 1)
+	return writeQueries{same: newWriteQuery(query), changed: newWriteQuery(changing)}
+}
+
 // writeQuery is a statement of Write, for a document that stays where it is and has no
 // open dead letters, and for any.
 type writeQuery struct{ usual, any string }
-
-var (
-	writeUnchanged = newWriteQuery(writeUnchangedSQL)
-	writeState     = newWriteQuery(writeStateSQL)
-	writeDeleted   = newWriteQuery(writeDeletedSQL)
-	writeKept      = newWriteQuery(writeKeptSQL)
-)
 
 func newWriteQuery(query string) writeQuery {
 	usual, moves := strings.Replace(query, under, "", 1), strings.Contains(query, under)
@@ -250,15 +275,16 @@ func removeDamaged(t *tx, doc *storage.Document) error {
 func scanDocument(row scanner) (*storage.Document, error) {
 	var d storage.Document
 	var b storage.Behind
-	var parents string
-	var isTerminal, terminal, deleted, claim, syncedClaim, synced, verified, eventAt, since, doubted, letters number
+	var parents, erased string
+	var isTerminal, terminal, deleted, claim, syncedClaim, synced, verified, eventAt, since, doubted, letters, version, fed number
 	err := row.Scan(&d.Key.Source, &d.Key.Kind, local{&d.Key}, &parents, &d.Raw, &d.Status, &isTerminal, &terminal, &deleted,
 		&claim, &syncedClaim, &d.StateHash, &synced, &verified,
 		&eventAt, &d.LastEvent.ID, &d.LastEvent.Type,
-		&since, &b.Reason, &doubted, &letters)
+		&since, &b.Reason, &doubted, &letters, &erased, &version, &fed)
 	if err != nil {
 		return nil, err
 	}
+	d.Erased = parseMarker(erased)
 	if claim.bad { // it would never be written
 		return nil, fate.Errorf(fate.Permanent, "document %s: its claim cannot be read", d.Key)
 	}
@@ -271,7 +297,7 @@ func scanDocument(row scanner) (*storage.Document, error) {
 	}{
 		{"terminal", &isTerminal}, {"terminal_at", &terminal}, {"deleted_at", &deleted}, {"synced_claim", &syncedClaim},
 		{"synced_at", &synced}, {"verified_at", &verified}, {"last_event_at", &eventAt}, {"behind_since", &since},
-		{"doubted_at", &doubted}, {"open_letters", &letters},
+		{"doubted_at", &doubted}, {"open_letters", &letters}, {"version", &version}, {"fed", &fed},
 	} {
 		if c.bad {
 			d.Damaged = append(d.Damaged, c.name)
@@ -280,6 +306,7 @@ func scanDocument(row scanner) (*storage.Document, error) {
 	d.Terminal, d.TerminalAt, d.DeletedAt = isTerminal.int64 != 0, terminal.time(), deleted.time()
 	d.Claim, d.SyncedClaim, d.SyncedAt, d.VerifiedAt = claim.int64, syncedClaim.int64, synced.time(), verified.time()
 	d.LastEvent.CreatedAt, d.DoubtedAt, d.OpenLetters = eventAt.time(), doubted.time(), int(letters.int64)
+	d.Version, d.Fed = version.int64, fed.int64
 	if b.Reason != "" {
 		b.Since = since.time()
 		d.Behind = &b

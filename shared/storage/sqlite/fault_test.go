@@ -3,8 +3,6 @@
 package sqlite_test
 
 import (
-	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -13,21 +11,36 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage/storetest"
 )
 
-// TestFaultClaimsOff: the negative control takes the guard away. Faults are read
-// from the environment once, so it is a process of its own.
+// The negative controls take one guard away. Without them the same build keeps it.
+
 func TestFaultClaimsOff(t *testing.T) {
-	const child = "TARN_TEST_CLAIMS_OFF"
-	if os.Getenv(child) != "" {
+	storetest.Without(t, "claims-off", func() {
 		require.NotEmpty(t, storetest.FenceViolations(t, open(t, filepath.Join(t.TempDir(), "tarn.db"))))
-		return
-	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFaultClaimsOff$")
-	cmd.Env = append(os.Environ(), child+"=1", "TARN_FAULT=claims-off")
-	out, err := cmd.CombinedOutput()
-	require.NoError(t, err, "%s", out)
+	})
 }
 
-// TestFaultClaimsOn: without it the same build keeps the guard.
 func TestFaultClaimsOn(t *testing.T) {
 	require.Empty(t, storetest.FenceViolations(t, open(t, filepath.Join(t.TempDir(), "tarn.db"))))
+}
+
+// A write under the claim of a marker is refused by the marker alone.
+func TestFaultMarkersOff(t *testing.T) {
+	storetest.Without(t, "markers-off", func() {
+		require.NotEmpty(t, storetest.MarkerViolations(t, open(t, filepath.Join(t.TempDir(), "tarn.db"))))
+	})
+}
+
+func TestFaultMarkersOn(t *testing.T) {
+	require.Empty(t, storetest.MarkerViolations(t, open(t, filepath.Join(t.TempDir(), "tarn.db"))))
+}
+
+// A batch takes the place of another by the unique position alone.
+func TestFaultFeedFenceOff(t *testing.T) {
+	storetest.Without(t, "feed-fence-off", func() {
+		require.Positive(t, storetest.PositionViolations(t, open(t, filepath.Join(t.TempDir(), "tarn.db"))))
+	})
+}
+
+func TestFaultFeedFenceOn(t *testing.T) {
+	require.Zero(t, storetest.PositionViolations(t, open(t, filepath.Join(t.TempDir(), "tarn.db"))))
 }

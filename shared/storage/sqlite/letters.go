@@ -15,7 +15,7 @@ import (
 const (
 	outcomeStatusSQL = `SELECT status FROM outcomes WHERE event = ?1 AND kind = ?2 AND id = ?3`
 	formerLetterSQL  = `SELECT status, attempts, claim, at, signal_shard, signal_id, class FROM dead_letters WHERE id = ?1`
-	syncedClaimSQL   = `SELECT synced_claim FROM mirror WHERE source = ?1 AND kind = ?2 AND id = ?3`
+	syncedClaimSQL   = `SELECT synced_claim, erased <> '' FROM mirror WHERE source = ?1 AND kind = ?2 AND id = ?3`
 
 	// buryLetterSQL writes a dead letter; one that was redriven and failed again is
 	// the same dead letter, open once more.
@@ -97,9 +97,13 @@ func (t *tx) bury(l *storage.Letter) (superseded bool, err error) {
 	}
 	merged := former.again(l)
 	var synced int64
-	err = t.row(syncedClaimSQL, k.Source, k.Kind, k.Local()).Scan(&synced)
+	var erased bool
+	err = t.row(syncedClaimSQL, k.Source, k.Kind, k.Local()).Scan(&synced, &erased)
 	if err != nil && !errors.Is(err, sql.ErrNoRows) {
 		return false, err
+	}
+	if erased {
+		return true, t.buryErased(row, logged, merged)
 	}
 	superseded = synced > merged.Claim
 	status, outcome := storage.LetterOpen, storage.Dead
@@ -120,6 +124,19 @@ func (t *tx) bury(l *storage.Letter) (superseded bool, err error) {
 		}
 	}
 	return superseded, t.recount(k, millis(l.At), false)
+}
+
+// buryErased writes a dead letter of an erased entity, whose marker was written while its
+// work was under way.
+func (t *tx) buryErased(row int64, logged bool, l *storage.Letter) error {
+	l.Attempts = withoutErrors(l.Attempts)
+	if err := t.putLetter(l, storage.LetterErased, l.At); err != nil || !logged {
+		return err
+	}
+	return t.thoroughly(func() error {
+		_, err := t.clearEvent(row, l.Ref.Key, l.At)
+		return err
+	})
 }
 
 // settled reports whether an outcome has ended otherwise than dead.

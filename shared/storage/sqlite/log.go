@@ -46,9 +46,9 @@ WHERE n = ?1`
 	// lowestRank is that of the outcome which decides the status of its row, 0 if one
 	// is open; closedStatus has the others.
 	lowestRank = `min(CASE status WHEN 'pending' THEN 0 WHEN 'dead' THEN 1 WHEN 'discarded' THEN 2
-                 WHEN 'superseded' THEN 3 ELSE 4 END)`
+                 WHEN 'superseded' THEN 3 WHEN 'erased' THEN 5 ELSE 4 END)`
 	closedStatus = `
-	               WHEN 1 THEN 'dead' WHEN 2 THEN 'discarded' WHEN 3 THEN 'superseded' ELSE 'processed' END`
+	               WHEN 1 THEN 'dead' WHEN 2 THEN 'discarded' WHEN 3 THEN 'superseded' WHEN 5 THEN 'erased' ELSE 'processed' END`
 )
 
 // Log inserts a row for every arrival not in the log yet.
@@ -133,7 +133,7 @@ func (t *tx) logAgain(a *storage.Arrival) (out storage.Logged, err error) {
 		out.Redelivered = isNew > 0
 	}
 	var opened int64
-	if !bytes.Equal(payload, a.Event.Payload) {
+	if !bytes.Equal(payload, a.Event.Payload) && !storage.IsErased(payload) && !storage.IsErased(a.Event.Payload) {
 		out.PayloadDiffers = true
 		if opened, err = t.takeUpDiffering(row, received, a); err != nil {
 			return out, err

@@ -14,7 +14,7 @@ func TestAnEventMakesNoTables(t *testing.T) {
 	for name, query := range map[string]string{
 		"log an event": insertEventSQL, "log an outcome": insertOutcomeSQL,
 		"find a document": claimedSQL, "raise a claim": raiseSQL, "new document": newSQL, "its parents": parentSQL,
-		"write a state": writeState.usual, "write unchanged": writeUnchanged.usual, "write deleted": writeDeleted.usual,
+		"write a state": writeState.changed.usual, "write unchanged": writeUnchanged.same.usual, "write deleted": writeDeleted.changed.usual,
 		"find an event": eventSQL, "settle": settleSQL, "close": closeSQL,
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -153,12 +153,12 @@ func parameters(query string) int {
 
 // table is a table of the store's, as a step names it, or by an alias that the
 // store gives it.
-var table = regexp.MustCompile(`^SCAN (mirror|events|outcomes|signals|dead_letters|discrepancies|tasks|audit|mirror_parents|[elmou])\b`)
+var table = regexp.MustCompile(`^SCAN (mirror|events|outcomes|signals|dead_letters|discrepancies|tasks|audit|mirror_parents|commands|refs|outbox|[elmou])\b`)
 
 // sorted are the indexes whose rows are few, though not in order: the dead letters of
 // an entity, and tasks of some statuses or kinds. The events of an entity and
 // those under way are found by their numbers.
-var sorted = []string{"dead_letters_entity", "tasks_status", "tasks_parent_status", "tasks_kind"}
+var sorted = []string{"dead_letters_entity", "tasks_status", "tasks_parent_status", "tasks_kind", "commands_state"}
 
 // unbounded says what is wrong with a step of a query's plan, "" if nothing is.
 func unbounded(query, step string) string {
@@ -168,7 +168,7 @@ func unbounded(query, step string) string {
 	case table.MatchString(step) && !strings.Contains(step, "VIRTUAL TABLE"):
 		// Whole indexes are read for the first page of a list, in its order, and
 		// where they hold no more than is counted.
-		byIndex := strings.Contains(step, "INDEX dead_letters_open") ||
+		byIndex := strings.Contains(step, "INDEX dead_letters_open") || strings.Contains(step, "INDEX commands_counted") ||
 			strings.Contains(step, "USING INDEX") && strings.Contains(query, "LIMIT")
 		if !byIndex {
 			return "a table is read"
@@ -191,7 +191,7 @@ var (
 	// looked are the columns by which a step looks up its rows.
 	looked = regexp.MustCompile(`\b([a-z_]+)\)?[=<>]`)
 	// small are the indexes that hold no more than what their queries are of.
-	small = regexp.MustCompile(`INDEX (mirror_unfetched|mirror_living|mirror_ended|events_unsettled|outcomes_failed|dead_letters_open)\b`)
+	small = regexp.MustCompile(`INDEX (mirror_unfetched|mirror_living|mirror_ended|events_unsettled|outcomes_failed|dead_letters_open|commands_lane|commands_due|commands_owed|commands_counted|refs_entity)\b`)
 )
 
 // beside are the columns for which rows may be passed over, by table, each for a
@@ -202,15 +202,17 @@ var beside = map[string][]string{
 	// A list by several filters follows the index of one of them, and passes over
 	// what the others leave out; so does one by a kind of entity. Nothing but the
 	// api asks so, and a request of its that takes too long is answered so, not
-	// repeated. Rows that are processed are nearly all.
+	// repeated. Rows that are processed are nearly all; those of an entity are few.
 	"events": {"status", "type", "source", "kind", "received_at"},
 	// Dead letters, discrepancies and tasks are few, or something is very wrong.
 	"dead_letters":  {"source", "type", "kind", "class", "at", "claim"},
 	"discrepancies": {"source", "type", "kind", "status", "sweep_id", "found_at"},
 	"tasks":         {"kind", "source", "status"},
+	// A list by several filters follows the index of one of them, as of events.
+	"commands": {"source", "kind", "op", "state", "lane", "at"},
 }
 
-var from = regexp.MustCompile(`(?s)\bFROM (mirror|events|dead_letters|discrepancies|tasks)\b.*?\bWHERE\b(.*)`)
+var from = regexp.MustCompile(`(?s)\bFROM (mirror|events|dead_letters|discrepancies|tasks|commands|refs|outbox)\b.*?\bWHERE\b(.*)`)
 
 // passedOver are the columns that a list or count compares and does not look up
 // its rows by, but those for which that is intended. What is changed or removed
@@ -233,6 +235,9 @@ func passedOver(query string, steps []string) (columns []string) {
 	}
 	// A step of a scan ends at an id.
 	scan := strings.Contains(plan, "id>? AND id<?")
+	if strings.Contains(plan, "INDEX outcomes_entity (kind=? AND id=?") {
+		by = append(by, "note") // of the events of an entity
+	}
 	for _, c := range compared.FindAllStringSubmatch(m[2], -1) {
 		known := slices.Contains(by, c[1]) || slices.Contains(beside[m[1]], c[1]) || scan && slices.Contains([]string{"verified_at", "terminal_at", "deleted_at"}, c[1])
 		if !known && !slices.Contains(columns, c[1]) {

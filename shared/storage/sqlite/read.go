@@ -40,7 +40,7 @@ func (s *Store) Namesakes(ctx context.Context, source, kind, id string, limit in
 	from, to := event.Namesakes(id)
 	rows, err := s.reads.QueryContext(ctx,
 		"SELECT "+documentColumns+" FROM mirror INDEXED BY "+mirrorByID+
-			" WHERE source = ? AND kind = ? AND id >= ? AND id < ? AND synced_claim > 0 ORDER BY id LIMIT ?",
+			" WHERE source = ? AND kind = ? AND id >= ? AND id < ? AND synced_claim <> 0 ORDER BY id LIMIT ?",
 		source, kind, from, to, max(limit, 1))
 	if err != nil {
 		return nil, fmt.Errorf("look for %s/%s/%s under its parents: %w", source, kind, id, readError(ctx, err))

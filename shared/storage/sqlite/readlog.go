@@ -71,7 +71,10 @@ func (s *Store) Events(ctx context.Context, f storage.EventFilter) (storage.Page
 	if err != nil {
 		return none, err
 	}
-	c := eventConditions(f)
+	c, err := s.conditionsOf(ctx, f)
+	if err != nil {
+		return none, fmt.Errorf("list events: %w", err)
+	}
 	if ok {
 		last, err := event.ParseKey(after.ID)
 		if err != nil {
@@ -94,7 +97,10 @@ func (s *Store) Events(ctx context.Context, f storage.EventFilter) (storage.Page
 
 // CountEvents counts what a filter selects.
 func (s *Store) CountEvents(ctx context.Context, f storage.EventFilter) (n int64, err error) {
-	c := eventConditions(f)
+	c, err := s.conditionsOf(ctx, f)
+	if err != nil {
+		return 0, fmt.Errorf("count events: %w", err)
+	}
 	query := "SELECT count(*) FROM events" + c.through() + c.where()
 	if c.within != "" {
 		query = "SELECT count(*) FROM " + c.within + c.where()
@@ -106,18 +112,67 @@ func (s *Store) CountEvents(ctx context.Context, f storage.EventFilter) (n int64
 	return n, nil
 }
 
-func eventConditions(f storage.EventFilter) conditions {
-	c := conditions{by: eventsIndex(f)}
-	c.addStatus(f)
-	received := "received_at"
-	if !f.Entity.IsZero() {
-		// A cross join is read in the order in which it is written.
-		received = "came"
-		c.within = `(SELECT event, received_at AS came FROM outcomes INDEXED BY outcomes_entity WHERE kind = ? AND id = ?)
-CROSS JOIN events ON n = event`
-		c.withinArgs = []any{f.Entity.Kind, f.Entity.Local()}
-		c.add("source = ?", f.Entity.Source)
+// passagesSQL reads the newest rows without their payloads.
+const passagesSQL = `SELECT source, status, received_at, processed_at FROM events INDEXED BY events_received ORDER BY ` + newestReceived + ` LIMIT ?1`
+
+// Passages returns how the newest events have fared.
+func (s *Store) Passages(ctx context.Context, n int) ([]storage.Passage, error) {
+	rows, err := s.reads.QueryContext(ctx, passagesSQL, n)
+	if err != nil {
+		return nil, fmt.Errorf("read the newest events: %w", readError(ctx, err))
 	}
+	found, err := collect(rows, scanPassage)
+	if err != nil {
+		return nil, fmt.Errorf("read the newest events: %w", readError(ctx, err))
+	}
+	return found, nil
+}
+
+func scanPassage(row scanner) (storage.Passage, error) {
+	var p storage.Passage
+	var received, processed int64
+	err := row.Scan(&p.Source, &p.Status, &received, &processed)
+	p.ReceivedAt = fromMillis(received)
+	if p.Status.Final() {
+		p.ProcessedAt = fromMillis(processed)
+	}
+	return p, err
+}
+
+// Where the rows of a list come from if not from an index of theirs: the events of an
+// entity, in order, and those of a kind, to be sorted. A cross join is read in the order
+// in which it is written.
+const (
+	ofEntity = `(SELECT event, received_at AS came FROM outcomes INDEXED BY outcomes_entity WHERE kind = ? AND id = ?)
+CROSS JOIN events ON n = event`
+	ofKind = `(SELECT DISTINCT event, received_at AS came FROM outcomes INDEXED BY outcomes_entity WHERE kind = ?)
+CROSS JOIN events ON n = event`
+)
+
+// conditionsOf are the conditions of a filter. Where few events name a kind, they are
+// looked through, for by time nearly the whole log would be passed over.
+func (s *Store) conditionsOf(ctx context.Context, f storage.EventFilter) (conditions, error) {
+	byTime := slices.Contains([]string{"events_type", "events_source", "events_received"}, eventsIndex(f))
+	if f.Kind == "" || !byTime {
+		return eventConditions(f, false), nil
+	}
+	few, err := s.fewOf(ctx, f.Kind)
+	return eventConditions(f, few), err
+}
+
+// eventConditions are those of a filter; few says that few events name its kind.
+func eventConditions(f storage.EventFilter, few bool) conditions {
+	c := conditions{by: eventsIndex(f)}
+	received := "received_at"
+	switch {
+	case !f.Entity.IsZero():
+		received, c.within, c.withinArgs = "came", ofEntity, []any{f.Entity.Kind, f.Entity.Local()}
+		c.add("source = ?", f.Entity.Source)
+	case few:
+		received, c.by, c.within, c.withinArgs = "came", "", ofKind, []any{f.Kind}
+		f.Kind = ""
+	}
+	c.addStatus(f)
 	if f.Type != "" {
 		c.add("type = ?", f.Type)
 	}
@@ -134,6 +189,18 @@ CROSS JOIN events ON n = event`
 	return c
 }
 
+// fewSQL counts what names a kind, up to a number.
+const fewSQL = `SELECT count(*) FROM (SELECT 1 FROM outcomes INDEXED BY outcomes_entity WHERE kind = ?1 LIMIT ?2)`
+
+// fewOf reports whether no more events name a kind than a step of a scan has.
+func (s *Store) fewOf(ctx context.Context, kind string) (bool, error) {
+	var n int
+	if err := s.reads.QueryRowContext(ctx, fewSQL, kind, s.scanSize+1).Scan(&n); err != nil {
+		return false, readError(ctx, err)
+	}
+	return n <= s.scanSize, nil
+}
+
 // eventsIndex is the index that gives a list its rows in order. What else the
 // filter asks, rows are passed over for. "" for those of one entity, and those
 // under way without a source: they are found by their numbers and sorted.
@@ -145,6 +212,8 @@ func eventsIndex(f storage.EventFilter) string {
 		return "events_unsettled"
 	case f.Note != 0:
 		return "events_noted"
+	case f.Status == storage.Erased:
+		return "events_erased"
 	case f.Status != "" && f.Status != storage.Processed:
 		return "events_unlucky"
 	case f.Type != "":
@@ -169,6 +238,8 @@ func (c *conditions) addStatus(f storage.EventFilter) {
 		if f.Source == "" && f.Entity.IsZero() {
 			c.add("n IN (SELECT u.n FROM events AS u INDEXED BY events_unsettled WHERE u.status IN ('pending', 'retrying'))")
 		}
+	case storage.Erased:
+		c.add("status = ? AND status = 'erased'", string(f.Status))
 	default:
 		c.add("status = ? AND "+unluckyStatus, string(f.Status))
 	}
@@ -192,8 +263,8 @@ func (s *Store) eventRows(ctx context.Context, c conditions, order string, limit
 	return withOutcomes(ctx, snapshot, found)
 }
 
-// eventsQuery reads rows in an order. The numbers of those of an entity are found
-// first, so that nothing but the page is read with its payloads; only those that
+// eventsQuery reads rows in an order. The numbers of those of an entity, or of a kind that
+// few name, are found first, so that nothing but the page is read with its payloads; only those that
 // came in the same millisecond are sorted for it.
 func eventsQuery(c conditions, order string) string {
 	if c.within != "" {

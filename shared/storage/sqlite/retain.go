@@ -27,6 +27,10 @@ ORDER BY received_at LIMIT ?2`
 
 	dropLettersSQL = `
 DELETE FROM dead_letters WHERE id IN (SELECT id FROM dead_letters WHERE at < ?1 AND status <> 'open' LIMIT ?2)`
+	// Deletion by the state as it is then: one that an operator retries stays.
+	dropCommandsSQL = `
+DELETE FROM commands WHERE id IN (SELECT id FROM commands INDEXED BY commands_ended
+	WHERE open = 0 AND owed = 0 AND ended_at > 0 AND ended_at < ?1 ORDER BY ended_at LIMIT ?2)`
 	dropAuditSQL         = `DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < ?1 LIMIT ?2)`
 	dropDiscrepanciesSQL = `
 DELETE FROM discrepancies WHERE id IN (SELECT id FROM discrepancies
@@ -81,6 +85,7 @@ func (s *sweeper) sweep(ctx context.Context) error {
 		// The event last: while it is there, what belongs to it can be found.
 		s.drop(ctx, s.keep.Events, dropOutcomesSQL, dropSignalsSQL, dropEventsSQL),
 		s.drop(ctx, s.keep.Events, dropLettersSQL),
+		s.drop(ctx, s.keep.Commands, dropCommandsSQL),
 		s.drop(ctx, s.keep.Audit, dropAuditSQL),
 		s.drop(ctx, s.keep.Discrepancies, dropDiscrepanciesSQL),
 	)

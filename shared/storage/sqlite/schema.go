@@ -7,10 +7,11 @@ import (
 
 // schemaVersion is kept in the file's user_version. A file of a later one is
 // refused: an older program would not keep what the newer relies on.
-const schemaVersion = 14
+const schemaVersion = 20
 
 // steps bring a file from the version that is their index to the next.
-var steps = [schemaVersion]string{tables, reconciling, finding, moving, explaining, bounding, marking, dating, ordering, claiming, noting, sparing, failing, auditing}
+var steps = [schemaVersion]string{tables, reconciling, finding, moving, explaining, bounding, marking, dating, ordering, claiming, noting, sparing, failing, auditing,
+	erasing, feeding, commanding, outboxing, holding, owing}
 
 // tables makes the tables of version 1. Source and kind are columns rather
 // than parts of table names, so that every statement is prepared once.
@@ -315,6 +316,166 @@ ALTER TABLE audit ADD COLUMN state_before TEXT NOT NULL DEFAULT '';  -- JSON
 ALTER TABLE audit ADD COLUMN state_after TEXT NOT NULL DEFAULT '';
 CREATE INDEX audit_acts ON audit (at, id) WHERE kind = 'operator';
 `
+
+// erasing adds markers of erased entities, and the list of what was erased by itself or
+// with all that is under it.
+const erasing = `
+ALTER TABLE mirror ADD COLUMN erased TEXT NOT NULL DEFAULT '';  -- JSON object, '' for nearly all
+CREATE INDEX events_erased ON events (received_at, source, id) WHERE status = 'erased';
+
+CREATE TABLE erasures (
+	source    TEXT NOT NULL,
+	kind      TEXT NOT NULL,
+	id        TEXT NOT NULL,
+	at        INTEGER NOT NULL,
+	by        TEXT NOT NULL,
+	with_kind TEXT NOT NULL DEFAULT '',       -- what it was erased with
+	with_id   TEXT NOT NULL DEFAULT '',
+	below     INTEGER NOT NULL,
+	PRIMARY KEY (source, kind, id)
+) WITHOUT ROWID;
+CREATE TABLE erasures_version (
+	one     INTEGER PRIMARY KEY CHECK (one = 1),
+	version INTEGER NOT NULL                  -- counts the changes of erasures
+);
+`
+
+// feeding adds the change feed: the version of each document, the highest one that is in
+// the feed, the log, and how far its consumers are. Documents that have not changed since owe nothing. mirror_owed
+// holds only what the feed lacks, which is hardly ever more than the changes of a second. It
+// is as narrow as can be, for each change enters and leaves it: rows of one source are in
+// the order of their numbers.
+const feeding = `
+ALTER TABLE mirror ADD COLUMN version INTEGER NOT NULL DEFAULT 0;  -- claim of the last change
+ALTER TABLE mirror ADD COLUMN fed INTEGER NOT NULL DEFAULT 0;      -- highest version in the feed
+CREATE INDEX mirror_owed ON mirror (source) WHERE version > fed;
+
+CREATE TABLE feed (
+	source TEXT NOT NULL,
+	first  INTEGER NOT NULL,                   -- position
+	len    INTEGER NOT NULL,                   -- positions it takes
+	gen    TEXT NOT NULL,
+	reason TEXT NOT NULL,                      -- why it begins a generation, '' if it does not
+	tag    TEXT NOT NULL,
+	prev   TEXT NOT NULL,                      -- tag of the batch before
+	at     INTEGER NOT NULL,
+	items  TEXT NOT NULL,                      -- JSON array of [kind, id, version]
+	PRIMARY KEY (source, first)
+);
+
+CREATE TABLE subscriptions (
+	source   TEXT NOT NULL,
+	consumer TEXT NOT NULL,
+	form     TEXT NOT NULL,
+	kinds    TEXT NOT NULL,                    -- with commas between, '' for all
+	after    TEXT NOT NULL,                    -- cursor
+	position INTEGER NOT NULL,
+	at       INTEGER NOT NULL,
+	by       TEXT NOT NULL,                    -- name of the token
+	PRIMARY KEY (source, consumer)
+);
+CREATE INDEX subscriptions_at ON subscriptions (at DESC, source, consumer);
+`
+
+// commanding adds commands, which are changes to be made at the provider, and refs. Indexes
+// that serve the work hold only what is open: nearly all commands are over.
+const commanding = `
+CREATE TABLE commands (
+	id          TEXT PRIMARY KEY,
+	source      TEXT NOT NULL,
+	key         TEXT NOT NULL,
+	fingerprint TEXT NOT NULL,
+	kind        TEXT NOT NULL,
+	op          TEXT NOT NULL,
+	ref         TEXT NOT NULL,                 -- '' for none
+	parents     TEXT NOT NULL,                 -- JSON object, '' for none
+	body        TEXT,
+	bulk        INTEGER NOT NULL,
+	by          TEXT NOT NULL,
+	at          INTEGER NOT NULL,
+	trace       TEXT NOT NULL,
+	lane        TEXT NOT NULL,                 -- entity id, or ~ref
+	n           INTEGER NOT NULL,
+	state       TEXT NOT NULL,
+	open        INTEGER NOT NULL,              -- 0 once it is final
+	rev         INTEGER NOT NULL,
+	due_at      INTEGER NOT NULL,
+	held        INTEGER NOT NULL,
+	owed        INTEGER NOT NULL,              -- to the change feed
+	waits_on    TEXT NOT NULL,                 -- kind/ref, '' for none
+	request     TEXT,                          -- JSON, NULL until it is first sent
+	sent        TEXT,                          -- body of the request
+	answer      TEXT,                          -- body of the answer
+	progress    TEXT NOT NULL,                 -- JSON
+	reason      TEXT NOT NULL,
+	ended_at    INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX commands_lane ON commands (source, kind, lane, n) WHERE open = 1;
+CREATE INDEX commands_due ON commands (source, due_at, id) WHERE open = 1 AND held = 0;
+CREATE INDEX commands_waits ON commands (source, waits_on) WHERE open = 1 AND waits_on <> '';
+CREATE INDEX commands_held ON commands (source, held, state) WHERE open = 1;
+CREATE INDEX commands_counted ON commands (state, source, kind, op) WHERE ` + countedCommands + `;
+CREATE INDEX commands_at ON commands (at, id);
+CREATE INDEX commands_source ON commands (source, at, id);
+CREATE INDEX commands_state ON commands (state, at, id);
+CREATE INDEX commands_entity ON commands (source, kind, lane, at, id);
+CREATE INDEX commands_ref ON commands (ref, at, id) WHERE ref <> '';
+
+CREATE TABLE refs (
+	source   TEXT NOT NULL,
+	kind     TEXT NOT NULL,
+	address  TEXT NOT NULL,                    -- entity id, or ~ref
+	n        INTEGER NOT NULL,                 -- of its newest command
+	entity   TEXT NOT NULL DEFAULT '',         -- id that a ref names, '' for none yet
+	parents  TEXT NOT NULL DEFAULT '',
+	bound_by TEXT NOT NULL DEFAULT '',
+	bound_at INTEGER NOT NULL DEFAULT 0,
+	PRIMARY KEY (source, kind, address)
+) WITHOUT ROWID;
+CREATE INDEX refs_entity ON refs (source, kind, entity) WHERE entity <> '';
+`
+
+// outboxing adds the table that applications insert into. Nothing of a row is checked here
+// but that it is whole: what is wrong with one is told by the command that it becomes.
+const outboxing = `
+CREATE TABLE outbox (
+	key     TEXT NOT NULL PRIMARY KEY,
+	source  TEXT NOT NULL,
+	kind    TEXT NOT NULL,
+	op      TEXT NOT NULL,
+	ref     TEXT,
+	id      TEXT,
+	parents TEXT,                              -- JSON object
+	body    TEXT,                              -- JSON object
+	bulk    INTEGER NOT NULL DEFAULT 0,
+	seq     INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+CREATE INDEX outbox_order ON outbox (source, seq, key);
+`
+
+// holding adds the sources whose commands are held, in the place of a mark on each command,
+// and an index of those that may be removed once they are old.
+const holding = `
+CREATE TABLE command_holds (
+	source TEXT PRIMARY KEY,
+	since  INTEGER NOT NULL,
+	reason TEXT NOT NULL
+) WITHOUT ROWID;
+DROP INDEX commands_held;
+DROP INDEX commands_due;
+ALTER TABLE commands DROP COLUMN held;
+CREATE INDEX commands_due ON commands (source, due_at, id) WHERE open = 1;
+CREATE INDEX commands_ended ON commands (ended_at) WHERE open = 0 AND owed = 0;
+`
+
+// owing adds the index of the commands that the feed lacks: hardly ever more than those that
+// came to rest within the last second.
+const owing = `
+CREATE INDEX commands_owed ON commands (source, id, kind, rev) WHERE owed = 1;
+`
+
+// countedCommands is the condition of commands_counted, which its query repeats word for word.
+const countedCommands = `(open = 1 OR state = 'dead')`
 
 // migrate brings the file to schemaVersion. It is called in the writer's turn,
 // so two processes starting at once do not both make the tables.

@@ -2,6 +2,7 @@ package sqlite
 
 import (
 	"database/sql"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -149,7 +150,7 @@ func TestEventsOfAnEntityAreFoundInOrder(t *testing.T) {
 		"failed":   {Entity: entity, Status: storage.Retrying},
 		"in range": {Entity: entity, From: time.UnixMilli(1), To: time.UnixMilli(9)},
 	} {
-		c := eventConditions(filter)
+		c := eventConditions(filter, false)
 		outer, inner, found := strings.Cut(eventsQuery(c, newestReceived), "(SELECT n FROM")
 		require.True(t, found, name)
 		require.Contains(t, outer, "payload")
@@ -179,16 +180,16 @@ func TestTheLogIsNotWalked(t *testing.T) {
 		c    conditions
 		want string
 	}{
-		"processed":              {eventConditions(storage.EventFilter{Status: storage.Processed}), "USING INDEX events_received"},
+		"processed":              {eventConditions(storage.EventFilter{Status: storage.Processed}, false), "USING INDEX events_received"},
 		"an id":                  {byID(""), "(source=? AND id=?)"},
 		"an id of a source":      {byID("lemon"), "(source=? AND id=?)"},
-		"pending ones":           {eventConditions(storage.EventFilter{Status: storage.Pending}), "USING INTEGER PRIMARY KEY (rowid=?)"},
-		"of a source, retrying":  {eventConditions(storage.EventFilter{Status: storage.Retrying, Source: "lemon"}), "USING INDEX events_unsettled (source=?)"},
-		"dead ones of a source":  {eventConditions(storage.EventFilter{Status: storage.Dead, Source: "lemon"}), "USING INDEX events_unlucky (status=?)"},
-		"dead ones, not so long": {eventConditions(storage.EventFilter{Status: storage.Dead, From: time.UnixMilli(5)}), "USING INDEX events_unlucky (status=? AND received_at>?)"},
+		"pending ones":           {eventConditions(storage.EventFilter{Status: storage.Pending}, false), "USING INTEGER PRIMARY KEY (rowid=?)"},
+		"of a source, retrying":  {eventConditions(storage.EventFilter{Status: storage.Retrying, Source: "lemon"}, false), "USING INDEX events_unsettled (source=?)"},
+		"dead ones of a source":  {eventConditions(storage.EventFilter{Status: storage.Dead, Source: "lemon"}, false), "USING INDEX events_unlucky (status=?)"},
+		"dead ones, not so long": {eventConditions(storage.EventFilter{Status: storage.Dead, From: time.UnixMilli(5)}, false), "USING INDEX events_unlucky (status=? AND received_at>?)"},
 	}
 	for _, status := range []storage.EventStatus{storage.Dead, storage.Superseded, storage.Discarded} {
-		c := eventConditions(storage.EventFilter{Status: status})
+		c := eventConditions(storage.EventFilter{Status: status}, false)
 		place(&c)
 		cases[string(status)] = struct {
 			c    conditions
@@ -204,4 +205,27 @@ func TestTheLogIsNotWalked(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Commands that came to rest before the feed had commands are told once the file has the
+// index of what is owed.
+func TestCommandsOfAnOlderFileAreOwed(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "tarn.db")
+	db, err := sql.Open("sqlite", path)
+	require.NoError(t, err)
+	const before = 18
+	_, err = db.Exec(strings.Join(steps[:before], ""))
+	require.NoError(t, err)
+	for id, owed := range map[string]int{"cmd_1": 1, "cmd_2": 0} {
+		_, err = db.Exec(`INSERT INTO commands (id, source, key, fingerprint, kind, op, ref, parents, bulk, by, at, trace, lane, n, state, open, rev, due_at,
+			held, owed, waits_on, progress, reason, ended_at)
+			VALUES (?1, 'lemon', ?1, 'f', 'order', 'cancel', '', '', 0, 'app', 1, '', 'bord_1', 1, 'done', 0, 4, 0, 0, ?2, '', '{}', '', 9)`, id, owed)
+		require.NoError(t, err)
+	}
+	_, err = db.Exec(fmt.Sprintf("PRAGMA user_version = %d", before))
+	require.NoError(t, err)
+	require.NoError(t, db.Close())
+	owed, err := openFile(t, path).Commands().Owed(t.Context(), "lemon", "", 10)
+	require.NoError(t, err)
+	require.Equal(t, []storage.Item{{Key: storage.CommandItem("lemon", "order", "cmd_1"), Version: 4}}, owed)
 }

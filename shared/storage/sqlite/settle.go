@@ -94,6 +94,13 @@ func (t *tx) settle(done []storage.Settlement) error {
 }
 
 func (t *tx) settleOutcome(row *settledRow, d *storage.Settlement) error {
+	if d.Erased {
+		changed, err := t.settleErased(row.n, d)
+		if changed {
+			row.changed, row.at = true, d.At
+		}
+		return err
+	}
 	n, err := t.exec(settleSQL, row.n, d.Entity.Kind, d.Entity.Local(), d.Signal.Shard, d.Signal.ID,
 		d.CoveredBy.Claim, millis(d.CoveredBy.FetchedAt), d.CoveredBy.Signal, d.CoveredBy.StateHash)
 	if err != nil || n == 0 {

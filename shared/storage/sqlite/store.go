@@ -36,8 +36,8 @@ type Options struct {
 	Now func() time.Time
 	// Logger hears of what fails in the background. Defaults to slog.Default.
 	Logger *slog.Logger
-	// ScanSize is how many documents one step of a scan reads at most. Defaults
-	// to 5,000.
+	// ScanSize is how many documents one step of a scan reads at most, and how many
+	// events that name a kind are looked through for a list of them. Defaults to 5,000.
 	ScanSize int
 
 	// driver is the name of the SQLite driver of the readers, and prepared is called
@@ -200,6 +200,10 @@ func prepare(c *conn, f *file) error {
 // does, at the price of a read. SQLite goes through all of it in nearly every commit, to
 // drop pages beyond the end of the file, so a larger one costs each commit more.
 const cacheSize = "cache_size(-8192)"
+
+// secureDelete is SQLite's default: what is removed stays in the page until that is used
+// again, unless it is erased (see thoroughly).
+const secureDelete = "OFF"
 
 // busyTimeout, in milliseconds, only matters against programs that write without
 // taking a turn.

@@ -151,7 +151,7 @@ func TestRetention(t *testing.T) {
 	now := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 	s := openStore(t, Options{
 		Now:       func() time.Time { return now.Add(100 * time.Hour) },
-		Retention: storage.Retention{Events: time.Hour, Audit: time.Hour, Discrepancies: time.Hour},
+		Retention: storage.Retention{Events: time.Hour, Commands: time.Hour, Audit: time.Hour, Discrepancies: time.Hour},
 	})
 	order := event.Ref{Key: event.Key{Source: "lemon", Kind: "order", ID: "o"}}
 	arrive := func(id string, at time.Time) storage.Arrival {
@@ -179,7 +179,35 @@ func TestRetention(t *testing.T) {
 		{ID: "new", FoundAt: now}, {ID: "open", Status: "confirmed", FoundAt: now}, {ID: "old", Status: "repaired", FoundAt: now},
 	}))
 
+	for _, c := range []storage.Command{
+		{Key: "old", State: storage.CommandDone, EndedAt: now},
+		{Key: "dead", State: storage.CommandDead, EndedAt: now},
+		{Key: "owed", State: storage.CommandDone, EndedAt: now, Owed: true},
+		{Key: "young", State: storage.CommandCancelled, EndedAt: young.Event.ReceivedAt},
+		{Key: "asked", State: storage.CommandAsked},
+		{Key: "queued", State: storage.CommandQueued},
+	} {
+		asked := c
+		asked.ID, asked.Source, asked.Kind, asked.Lane, asked.At = storage.CommandID("lemon", c.Key), "lemon", "order", order.Key, now
+		stored, err := s.Commands().Ask(t.Context(), &asked)
+		require.NoError(t, err)
+		stored.State, stored.EndedAt, stored.Owed = c.State, c.EndedAt, c.Owed
+		moved, err := s.Commands().Move(t.Context(), stored)
+		require.NoError(t, err)
+		require.True(t, moved)
+	}
+
 	require.NoError(t, s.sweep.sweep(t.Context()))
+	commands, err := s.Commands().List(t.Context(), storage.CommandFilter{})
+	require.NoError(t, err)
+	var keys []string
+	for _, c := range commands.Items {
+		keys = append(keys, c.Key)
+	}
+	require.ElementsMatch(t, []string{"owed", "young", "asked", "queued"}, keys)
+	ref, err := s.Commands().Ref(t.Context(), order.Key)
+	require.NoError(t, err)
+	require.EqualValues(t, 6, ref.N, "numbers of a lane go on")
 	page, err := s.Events(t.Context(), storage.EventFilter{})
 	require.NoError(t, err)
 	var left []string

@@ -26,6 +26,7 @@ var listCases = []testCase{
 	}},
 	{"events are filtered", testEventFilters},
 	{"events turn pages while new ones arrive", testEventPages},
+	{"the newest events say how they have fared", testPassages},
 	{"entities are filtered", testEntityFilters},
 	{"entities turn pages by id", testEntityPages},
 	{"the children of a parent turn pages by id", testChildrenPages},
@@ -94,6 +95,28 @@ func testEventFilters(t *testing.T, s *suite) {
 		require.Equal(t, c.want, ids, c.name)
 		require.Empty(t, page.NextCursor, c.name)
 	}
+}
+
+func testPassages(t *testing.T, s *suite) {
+	none, err := s.Passages(s.ctx, 3)
+	require.NoError(t, err)
+	require.Empty(t, none)
+	var logged []storage.Arrival
+	for i := range 4 {
+		a := arrival(fmt.Sprintf("evt_%d", i), order("o1"), account("cusa_1"))
+		a.Event.ReceivedAt = at(i)
+		s.log(a)
+		logged = append(logged, a)
+	}
+	s.settle(settlement(logged[2], order("o1"), 1), settlement(logged[3], order("o1"), 1), settlement(logged[3], account("cusa_1"), 1))
+	got, err := s.Passages(s.ctx, 3)
+	require.NoError(t, err)
+	require.Equal(t, []storage.Passage{
+		{Source: "lemon", Status: storage.Processed, ReceivedAt: at(3), ProcessedAt: s.row(logged[3]).ProcessedAt},
+		{Source: "lemon", Status: storage.Pending, ReceivedAt: at(2)},
+		{Source: "lemon", Status: storage.Pending, ReceivedAt: at(1)},
+	}, got, "the oldest is left out; one with an open outcome is not done")
+	require.False(t, got[0].ProcessedAt.IsZero())
 }
 
 func testEventPages(t *testing.T, s *suite) {

@@ -37,14 +37,22 @@ func Run(t *testing.T, open func(t *testing.T) storage.Store) {
 		{"redrive", redriveCases},
 		{"recovery", recoveryCases},
 		{"discrepancies", discrepancyCases},
+		{"erasure", erasureCases},
 		{"verify", verifyCases},
 		{"living", livingCases},
 		{"tasks", taskCases},
 		{"fleet", fleetCases},
+		{"feed", feedCases},
+		{"subscriptions", subscriptionCases},
 		{"lists", listCases},
+		{"lists by combinations of filters", combinationCases},
 		{"content", contentCases},
 		{"keys", keyCases},
 		{"together", togetherCases},
+		{"commands", commandCases},
+		{"commands of the feed", commandFeedCases},
+		{"lanes", commandLaneCases},
+		{"refs", refCases},
 	} {
 		t.Run(g.name, func(t *testing.T) {
 			for _, c := range g.cases {

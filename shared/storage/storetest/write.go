@@ -19,7 +19,7 @@ var writeCases = []testCase{
 		require.Equal(t, asJSON(t, &storage.Document{
 			Key: order("o1").Key, Parents: order("o1").Parents, Raw: []byte(`{"id":"o1","price":1.10}`),
 			Status: "open", Terminal: true, Claim: 1, SyncedClaim: 1, StateHash: w.StateHash,
-			SyncedAt: w.SentAt, TerminalAt: w.SentAt, VerifiedAt: w.SentAt, LastEvent: w.LastEvent,
+			SyncedAt: w.SentAt, TerminalAt: w.SentAt, VerifiedAt: w.SentAt, LastEvent: w.LastEvent, Version: 1,
 		}), asJSON(t, s.entity(order("o1"))))
 		require.True(t, s.entity(order("o1")).Known())
 	}},

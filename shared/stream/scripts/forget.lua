@@ -3,7 +3,8 @@
 --
 -- KEYS[1,2]  live stream, background stream
 -- KEYS[3,4]  due times, earliest due times of the source's parked entities
--- KEYS[5…]   marks of the events among the entries
+-- KEYS[5]    hints for the change feed
+-- KEYS[6…]   marks of the events among the entries
 -- ARGV[1,2]  what the names of parked lists and of records begin with
 -- ARGV[3]    most parked entities to remove
 -- ARGV[4…]   ids of the live entries to remove
@@ -11,7 +12,7 @@
 -- Returns {parked entities removed, what is left: live entries, parked
 -- entities}. Background entries have no row in the log and go all at once, with
 -- the last others. Twice: the same, entries are named by id.
-for i = 5, #KEYS do
+for i = 6, #KEYS do
   redis.call('DEL', KEYS[i])
 end
 if #ARGV > 3 then
@@ -25,6 +26,6 @@ for _, entity in ipairs(entities) do
 end
 local live, parked = redis.call('XLEN', KEYS[1]), redis.call('ZCARD', KEYS[3])
 if live == 0 and parked == 0 then
-  redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], seen_key(KEYS[3]))
+  redis.call('UNLINK', KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], seen_key(KEYS[3]))
 end
 return {#entities, live, parked}

@@ -18,7 +18,7 @@ local needed = {
   {'HGET', k, ''}, {'HMGET', k, ''}, {'HSET', k, '', ''},
   {'LINDEX', k, 0}, {'LLEN', k}, {'LPOP', k}, {'LRANGE', k, 0, 0},
   {'LREM', k, 0, ''}, {'LSET', k, 0, ''}, {'RPUSH', k, ''}, {'SADD', k, ''}, {'SMEMBERS', k}, {'UNLINK', k},
-  {'ZADD', k, 0, ''}, {'ZCARD', k}, {'ZCOUNT', k, 0, 0}, {'ZRANGE', k, 0, 0}, {'ZRANGEBYSCORE', k, 0, 0},
+  {'BZPOPMIN', k, 0}, {'ZADD', k, 0, ''}, {'ZCARD', k}, {'ZCOUNT', k, 0, 0}, {'ZRANGE', k, 0, 0}, {'ZRANGEBYSCORE', k, 0, 0},
   {'ZREM', k, ''}, {'ZREMRANGEBYSCORE', k, 0, 0}, {'ZSCORE', k, ''}, {'ZUNIONSTORE', k, 1, k},
   {'XACK', k, '', '0'}, {'XADD', k, '*', '', ''}, {'XAUTOCLAIM', k, '', '', 0, '0'}, {'XDEL', k, '0'},
   {'XGROUP', 'CREATE', k, '', '0'}, {'XGROUP', 'DELCONSUMER', k, '', ''}, {'XINFO', 'CONSUMERS', k, ''},

@@ -3,10 +3,11 @@
 --
 -- KEYS[1]  state of the source
 -- KEYS[2]  budget of the source
--- ARGV[1]  class: 0 live, 1 redrive, 2 reconcile, 3 backfill
+-- ARGV[1]  class: -1 command, 0 live, 1 redrive, 2 reconcile, 3 backfill
 -- ARGV[2]  tokens asked for
 -- ARGV[3]  rate, tokens a second; 0: unlimited
 -- ARGV[4]  burst, tokens
+-- ARGV[5]  the share of the rate that the class command may take
 --
 -- Returns {tokens granted, µs until asking again makes sense, Redis time in
 -- ms, until, since, strikes, reason, by, typed}; until is "" when not paused.
@@ -15,6 +16,10 @@
 -- fills the main bucket, and so does what a full bucket cannot hold: a floor
 -- no class uses is not lost. A class below live takes from the main bucket only
 -- if no higher class went short within the last 200 ms.
+--
+-- The class command has a bucket as well, filled with its share of the rate, which is no
+-- part of the others: it says how many tokens of the main bucket the class may take
+-- before all others.
 --
 -- Twice: the tokens are taken twice. The provider is asked less often than it
 -- allows, never more.
@@ -39,7 +44,8 @@ if rate == 0 then
   return answer(asked, 0)
 end
 
-local b = redis.call('HMGET', KEYS[2], 'at', 'main', 'floor1', 'floor2', 'floor3', 'short0', 'short1', 'short2')
+local share = tonumber(ARGV[5])
+local b = redis.call('HMGET', KEYS[2], 'at', 'main', 'floor1', 'floor2', 'floor3', 'short-1', 'short0', 'short1', 'short2', 'command')
 local function held(i, default) return tonumber(b[i] or default) end
 
 -- Fill.
@@ -55,6 +61,8 @@ for i = 1, 3 do
   if floors[i] == floor_cap then main_rate = main_rate + floor_rate end
 end
 main = math.min(burst, main)
+local command_cap = math.max(1, burst * share)
+local command = math.min(command_cap, held(10, command_cap) + rate * share * passed)
 
 -- Take: the class's own bucket first, then the main one.
 local function take(from, want) return math.min(want, math.floor(from + 1e-9)) end
@@ -64,14 +72,18 @@ if class > 0 then
   floors[class] = floors[class] - granted
 end
 local heed_until = 0
-for higher = 0, class - 1 do
-  local short = held(6 + higher, -heed_us)
+for higher = -1, class - 1 do
+  local short = held(7 + higher, -heed_us)
   if short <= now then -- else it is from before the clock was set back
     heed_until = math.max(heed_until, short + heed_us)
   end
 end
 if heed_until <= now then
   local more = take(main, asked - granted)
+  if class < 0 then
+    more = take(command, more)
+    command = command - more
+  end
   main, granted = main - more, granted + more
 end
 
@@ -82,14 +94,18 @@ if missing > 0 then
   wait = (aim - main) / main_rate
   if heed_until > now then wait = heed_until - now end
   if class > 0 then wait = math.min(wait, (1 - floors[class]) / floor_rate) end
+  if class < 0 then wait = math.max(wait, (1 - command) / (rate * share)) end
   wait = math.max(1000, wait)
 end
 
 local function text(x) return string.format('%.6f', x) end
 redis.call('HSET', KEYS[2], 'at', string.format('%.0f', now), 'main', text(main),
-  'floor1', text(floors[1]), 'floor2', text(floors[2]), 'floor3', text(floors[3]))
-if missing > 0 and class < 3 then
+  'floor1', text(floors[1]), 'floor2', text(floors[2]), 'floor3', text(floors[3]), 'command', text(command))
+-- A command that has used up its share goes short of that, and not of what others take.
+if missing > 0 and class < 3 and (class >= 0 or command >= 1) then
   redis.call('HSET', KEYS[2], 'short' .. class, string.format('%.0f', now))
+elseif class < 0 then
+  redis.call('HSET', KEYS[2], 'short-1', '0')
 end
 -- Once every bucket would be full again, nothing is worth remembering.
 redis.call('PEXPIRE', KEYS[2], math.ceil(600000 + floor_cap / floor_rate / 1000))

@@ -5,19 +5,25 @@
 -- KEYS[1]    lease
 -- KEYS[2,3]  due times, earliest due times of the source's parked entities
 -- KEYS[4,5]  the entity's parked list, its record
--- KEYS[6…]   marks of the events whose own entries are among them
+-- KEYS[6]    hints of the source
+-- KEYS[7…]   marks of the events whose own entries are among them
 -- ARGV[1,2]  owner, epoch
 -- ARGV[3]    entity key
 -- ARGV[4]    step: grows with every command of this lease
 -- ARGV[5]    how long until it is due again if entries are left, ms
--- ARGV[6…]   ids, in the order of the list
+-- ARGV[6]    most hints for the change feed that may be there
+-- ARGV[7]    how many hints follow
+-- ARGV[8…]   hints, then ids, in the order of the list
 --
 -- Returns how many entries are left.
 --
 -- Twice: the step in the record stops the second run. Each head is compared
 -- with the id it should have all the same; ids alone would not do, since an
--- entry of the live stream and one of the background stream may share one.
-for i = 6, #KEYS do
+-- entry of the live stream and one of the background stream may share one. A hint that
+-- is left once more is harmless.
+local ids = 8 + tonumber(ARGV[7])
+leave_hints(KEYS[6], ARGV[6], 8, ids - 1)
+for i = 7, #KEYS do
   local mark = redis.call('GET', KEYS[i])
   if mark then -- what it knows of the event's bodies stays
     redis.call('SET', KEYS[i], 'processed' .. (string.match(mark, ' .+$') or ''), 'KEEPTTL')
@@ -33,7 +39,7 @@ if late then
   return redis.call('LLEN', KEYS[4])
 end
 
-for i = 6, #ARGV do
+for i = ids, #ARGV do
   local head = redis.call('LINDEX', KEYS[4], 0)
   if head and string.match(head, '^%S+') == ARGV[i] then
     redis.call('LPOP', KEYS[4])

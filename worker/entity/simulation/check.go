@@ -39,8 +39,9 @@ func (w *world) leaves(e stored) {
 		return
 	}
 	d := w.store.doc(k)
-	if d.SyncedClaim == 0 || d.claimedAt(d.SyncedClaim) < e.at {
-		if !slices.ContainsFunc(d.failed, func(claim int64) bool { return d.claimedAt(claim) >= e.at }) {
+	if d.written == 0 || d.claimedAt(d.written) < e.at {
+		since := func(claim int64) bool { return d.claimedAt(claim) >= e.at }
+		if !slices.ContainsFunc(d.failed, since) && !slices.ContainsFunc(d.marked, since) {
 			w.fail("early", "entry %s leaves redis, and %v was not fetched since", e.id, k)
 		}
 	}
@@ -50,7 +51,11 @@ func (w *world) leaves(e stored) {
 func (w *world) covers(d *document, s *storage.Settlement) {
 	claim := s.CoveredBy.Claim
 	w.say("store: event %s of %v (%s) is covered by claim %d", s.EventID, s.Entity, s.Signal.ID, claim)
-	if claim < 1 || claim > d.SyncedClaim {
+	switch {
+	case s.Erased && !d.sawMarker(claim):
+		w.fail("coverage", "event %s of %v is settled as erased by claim %d, which showed no marker", s.EventID, s.Entity, claim)
+		return
+	case !s.Erased && (claim < 1 || claim > d.written):
 		w.fail("coverage", "event %s of %v is covered by claim %d, which was not written", s.EventID, s.Entity, claim)
 		return
 	}
@@ -134,8 +139,12 @@ func (w *world) judge() {
 	}
 	for _, t := range w.provider.things {
 		d, v := w.store.docs[t.key], t.current()
+		if d != nil && d.Erased != nil {
+			w.stays(d)
+			continue
+		}
 		switch {
-		case !t.told:
+		case !t.told && t.erased == 0:
 		case d == nil || d.Raw == nil && !v.gone:
 			w.fail("wrong", "%v is not in the mirror", t.key)
 		case v.gone != !d.DeletedAt.IsZero():
@@ -143,5 +152,8 @@ func (w *world) judge() {
 		case !v.gone && w.provider.version(d.Raw) != v.number:
 			w.fail("wrong", "%v: the mirror has version %d, the provider %d", t.key, w.provider.version(d.Raw), v.number)
 		}
+	}
+	if d := w.feed.untold(); d != nil {
+		w.fail("untold", "version %d of %v is not in the feed, which has version %d", d.Version, d.Key, w.feed.told[d.Key])
 	}
 }

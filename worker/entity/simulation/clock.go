@@ -19,6 +19,7 @@ type world struct {
 	redis    *redis
 	store    *store
 	provider *upstream
+	feed     feed
 	workers  []*worker
 	active   []Fault // faults that last
 	undone   int     // deeds and deliveries still to come

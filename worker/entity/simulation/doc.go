@@ -18,6 +18,7 @@
 // good order, and their clocks are set. Redis and the store are away or lose
 // everything. The provider shows old states, is down, slow, throttles, refuses, or
 // does so for one entity alone. It takes back history, moves and deletes entities.
+// Operators erase entities, and restore them.
 //
 // # What must hold
 //
@@ -26,13 +27,17 @@
 //	coverage   the covering claim was taken after the entry came, and written
 //	backwards  an answer does not replace one that was asked for later, nor a
 //	           state with more history
+//	erased     from its erasure on nothing is asked of an entity, but under a claim
+//	           that was taken before, and no state is written, until it is restored
 //	charged    an attempt is counted, and work is buried, only for failures of
 //	           the provider with the entity since the entry came
 //	lost       every accepted event is in the log, once all is calm
 //	unsettled  no work is open, and nothing is left in Redis, once all is calm
 //	wrong      the mirror is the provider's truth, once all is calm
+//	untold     the change feed has the last change of every entity, once all is
+//	           calm, by hints alone unless Redis has lost them
 //
-// The first five are checked at each step. "Once all is calm" means that nothing
+// The first six are checked at each step. "Once all is calm" means that nothing
 // goes wrong any more, and operators have made due what is parked (as in command
 // chaos), redriven what is dead, and synced what a signal was given up for.
 //
@@ -46,5 +51,6 @@
 // Some errors only a sweep finds, and there are no sweeps here. So plans do not
 // combine what needs one: reads that lag with widgets that enter a status again,
 // are deleted or lose history; reads that lag with clocks that are set or parts
-// that move; a Redis that loses everything with histories that are rewritten.
+// that move; a Redis that loses everything with histories that are rewritten; the
+// restoring of what was erased with either, or with parts that move.
 package simulation

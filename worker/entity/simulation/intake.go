@@ -248,7 +248,7 @@ func (s *shard) admit(p *proc, t event.Tier, batch []event.Entry) {
 	w.say("worker %d reads %s", s.k.number, ids(batch))
 	if w.plan.Off == Acks {
 		_, err := await(p, func(then func(nothing, error)) {
-			call(&s.life, redisServer, func() (nothing, error) { return w.redis.ack(s.hold, batch) }, then)
+			call(&s.life, redisServer, func() (nothing, error) { return w.redis.ack(s.hold, batch, nil) }, then)
 		})
 		s.must(p, err)
 	}
@@ -310,7 +310,13 @@ func (s *shard) log(p *proc, batch []event.Entry) (open []event.Entry) {
 		})
 	}
 	if len(settled) > 0 {
-		s.ack(entity.Ack{Batch: settled})
+		var debts []storage.Item
+		if w.plan.Off != FeedDebts {
+			debts, _ = await(p, func(then func([]storage.Item, error)) {
+				insist(&s.life, storeServer, func() ([]storage.Item, error) { return w.store.debtsOf(settled), nil }, then)
+			})
+		}
+		s.ack(acking{batch: settled, hints: debts})
 	}
 	return open
 }

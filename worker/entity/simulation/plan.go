@@ -21,11 +21,15 @@ const (
 	SettleOrder Control = "settle-order" // entries are acked before they are settled
 	Recover     Control = "recover"      // what Redis loses is not appended again
 	Append      Control = "append"       // events are accepted before they are appended
+	Markers     Control = "markers"      // a claim does not show that the entity is erased
+	FeedHints   Control = "feed-hints"   // hints for the change feed are left after the ack
+	FeedDebts   Control = "feed-debts"   // settled entries are acked without a look at what the feed lacks
+	FeedFed     Control = "feed-fed"     // a claim does not tell what the feed lacks
 )
 
 // Controls are all of them.
 func Controls() []Control {
-	return []Control{Leases, Lanes, Claims, Acks, SettleOrder, Recover, Append}
+	return []Control{Leases, Lanes, Claims, Acks, SettleOrder, Recover, Append, Markers, FeedHints, FeedDebts, FeedFed}
 }
 
 // Plan is one run, except the random delays that Seed determines.
@@ -38,7 +42,9 @@ type Plan struct {
 	Stale  time.Duration
 	Deeds  []Deed
 	Faults []Fault
-	Off    Control
+	// Operators are what operators do to entities' data.
+	Operators []Operator
+	Off       Control
 }
 
 // Deed is something that happens at the provider, which sends an event.
@@ -115,12 +121,20 @@ func Draw(seed uint64, off Control) *Plan {
 		p.Workers = max(2, p.Workers)
 	}
 	length := time.Duration(1+r.IntN(15)) * time.Second
+	deeds := 20 + r.IntN(500)
+	sparse := off == FeedHints || off == FeedDebts || off == None && seed%4 == 3
+	if sparse {
+		// Most entities change once, so that no later sync makes up for what the feed
+		// was not told, and workers die all the time.
+		p.Entities, deeds, length = 26, 20+deeds/20, min(length, 4*time.Second)
+		p.Faults = kills(seed, length, p.Workers)
+	}
 	flushes := r.IntN(4) == 0 || off == Recover
 	if r.IntN(2) == 0 {
 		p.Stale = time.Duration(r.IntN(1500)) * time.Millisecond
 	}
 	last := make([]string, p.Entities)
-	for range 20 + r.IntN(500) {
+	for range deeds {
 		d := Deed{At: time.Duration(r.Int64N(int64(length))), Entity: r.IntN(p.Entities), Also: -1}
 		if r.IntN(4) == 0 {
 			d.At = d.At.Truncate(time.Second) // bursts
@@ -176,7 +190,41 @@ func Draw(seed uint64, off Control) *Plan {
 		}
 	}
 	slices.SortStableFunc(p.Faults, func(a, b Fault) int { return int(a.At - b.At) })
+	if r.IntN(3) == 0 || off == Markers {
+		p.erase(r, length, !flushes && p.Stale == 0)
+	}
 	return p
+}
+
+// erase has operators erase some entities, and restore some of these. A part that is erased
+// does not move: only a sweep finds where it is.
+func (p *Plan) erase(r *rand.Rand, length time.Duration, restore bool) {
+	for n := range p.Entities {
+		if n > 0 && r.IntN(2) == 0 {
+			continue
+		}
+		at := time.Duration(r.Int64N(int64(length)))
+		p.Operators = append(p.Operators, Operator{at, n, "erase"})
+		if restore && r.IntN(2) == 0 {
+			p.Operators = append(p.Operators, Operator{at + time.Duration(r.Int64N(int64(length))), n, "restore"})
+		}
+		for i := range p.Deeds {
+			if d := &p.Deeds[i]; d.Entity == n && d.What == "moved" {
+				d.What = "changed"
+			}
+		}
+	}
+}
+
+// kills are many deaths of workers, each of which is started again soon.
+func kills(seed uint64, length time.Duration, workers int) (all []Fault) {
+	r := rand.New(rand.NewPCG(seed, 3))
+	for range 25 {
+		all = append(all, Fault{
+			At: time.Duration(r.Int64N(int64(length))), For: time.Duration(1+r.IntN(200)) * time.Millisecond, What: "kill", Of: r.IntN(workers),
+		})
+	}
+	return all
 }
 
 // next is the status of a widget after another. A widget that is sold stays so.

@@ -81,8 +81,9 @@ type thing struct {
 	versions []version
 	history  []string // JSON of the changes
 	shop     int
-	told     bool // an event about it was accepted
-	givenUp  bool // a signal without an event was given up, which leaves no dead letter
+	told     bool          // an event about it was accepted
+	erased   time.Duration // when an operator has erased it, 0: not
+	givenUp  bool          // a signal without an event was given up, which leaves no dead letter
 }
 
 // version is a state of a thing from a time on.

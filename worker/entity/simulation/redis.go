@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // redis is what the scripts of package stream make of Redis, for one source. Its
@@ -58,6 +59,7 @@ type redisShard struct {
 	leases    map[string]*lease
 	epoch     int64
 	recovered map[string]recoveredMark
+	hints     []storage.Item
 }
 
 type recoveredMark struct {
@@ -308,16 +310,27 @@ func (s *redisShard) take(t event.Tier, id string) (stored, bool) {
 	return e, true
 }
 
-func (r *redis) ack(h hold, entries []event.Entry) (nothing, error) {
+func (r *redis) ack(h hold, entries []event.Entry, hints []storage.Item) (nothing, error) {
 	if r.fenced(h) {
 		return nothing{}, errFenced
 	}
+	r.hint(h, hints)
 	for _, e := range entries {
 		if was, ok := r.shards[h.shard].take(e.Tier, e.ID); ok {
 			r.w.leaves(was)
 		}
 	}
 	return nothing{}, nil
+}
+
+// hint is hint.lua: what the feed may lack.
+func (r *redis) hint(h hold, hints []storage.Item) {
+	s := r.shards[h.shard]
+	for _, i := range hints {
+		if !slices.Contains(s.hints, i) {
+			s.hints = append(s.hints, i)
+		}
+	}
 }
 
 // parking is what park.lua is given.
@@ -451,10 +464,11 @@ func (r *redis) look(h hold, k event.Key, from, most int) (p parkedEntity, out [
 }
 
 // unpark is unpark.lua; it returns how many are left.
-func (r *redis) unpark(h hold, k event.Key, step int64, entries []event.Entry) (left int, err error) {
+func (r *redis) unpark(h hold, k event.Key, step int64, entries []event.Entry, hints []storage.Item) (left int, err error) {
 	if r.fenced(h) {
 		return 0, errFenced
 	}
+	r.hint(h, hints)
 	p := r.shards[h.shard].parked[k]
 	if p == nil {
 		return 0, nil

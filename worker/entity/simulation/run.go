@@ -28,6 +28,8 @@ func Run(p *Plan, verbose bool) Outcome {
 	w.rng = newRandom(p.Seed)
 	w.redis, w.store, w.provider = newRedis(w), newStore(w), newUpstream(w)
 	w.outside.w = w
+	w.feed = feed{w: w, told: map[event.Key]int64{}}
+	w.after(50*time.Millisecond, w.feed.turn)
 	w.workers = make([]*worker, p.Workers)
 	defer func() {
 		for _, stop := range w.stops {
@@ -42,6 +44,11 @@ func Run(p *Plan, verbose bool) Outcome {
 		w.undone++
 		last = max(last, d.At)
 		w.after(d.At, func() { w.undone--; w.provider.act(d) })
+	}
+	for _, o := range p.Operators {
+		w.undone++
+		last = max(last, o.At)
+		w.after(o.At, func() { w.operates(o) })
 	}
 	for _, f := range p.Faults {
 		last = max(last, f.At+f.For)
@@ -103,6 +110,9 @@ func (w *world) begin(f Fault) {
 	case "flush":
 		w.redis.flush()
 		w.after(w.between(0, time.Second), w.recoverLoss)
+		if w.redis.losses == 2 { // the first time; making it counts as one
+			w.after(time.Second, w.feed.lookThrough)
+		}
 	case "api killed":
 		w.apiKilled = w.now
 	default:
@@ -281,7 +291,10 @@ func (w *world) settled() bool {
 	if slices.ContainsFunc(w.provider.things, func(t *thing) bool { return t.givenUp }) {
 		return false
 	}
-	if w.undone > 0 || w.redis.left() > 0 || len(w.store.open()) > 0 {
+	if w.undone > 0 || w.redis.left() > 0 || len(w.store.open()) > 0 || !w.feed.idle() {
+		return false
+	}
+	if w.redis.losses > 1 && w.feed.untold() != nil { // it is looked for
 		return false
 	}
 	for _, e := range w.provider.accepted {

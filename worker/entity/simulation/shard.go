@@ -36,8 +36,16 @@ type shard struct {
 	entered   bool
 	gate      *proc // waits for the gate
 	idle      func()
-	acks      []entity.Ack
+	acks      []acking
 	acking    bool
+}
+
+// acking are entries to be acked, and what the feed lacks of their entities. sync is
+// that of an entity.Ack, 0 for others.
+type acking struct {
+	sync  entity.Number
+	batch []event.Entry
+	hints []storage.Item
 }
 
 type delayed struct {
@@ -197,7 +205,7 @@ func (s *shard) see(e entity.Effect) {
 		}
 		k.settler.add(settlement{s, e})
 	case entity.Ack:
-		s.ack(e)
+		s.ack(acking{e.Sync, e.Batch, hintOf(e.Batch[0].Signal.Ref.Key, e.Owed)})
 	case entity.Rest:
 		s.after(e.After, func() { s.input(entity.Woke{Lane: e.Lane}) })
 	case entity.Lag:
@@ -409,6 +417,7 @@ func (r *run) fetch(e entity.Fetch) {
 		r.soon(failed(fate.ErrPaused))
 		return
 	}
+	w.asks(r.key, r.claim)
 	r.sent = w.now
 	sentAt := s.k.clock()
 	back := w.latency()
@@ -455,7 +464,7 @@ func (r *run) write(x *storage.Write) {
 func (r *run) unpark(e entity.Unpark) {
 	s := r.s
 	number := s.next()
-	call(&s.life, redisServer, func() (int, error) { return s.w.redis.unpark(s.hold, e.Key, number, e.Batch) }, func(left int, err error) {
+	call(&s.life, redisServer, func() (int, error) { return s.w.redis.unpark(s.hold, e.Key, number, e.Batch, hintOf(e.Key, e.Owed)) }, func(left int, err error) {
 		if errors.Is(err, errAway) {
 			s.after(200*time.Millisecond, func() { r.unpark(e) })
 			return
@@ -503,8 +512,8 @@ func (s *shard) park(p parking, tried int, then func()) {
 }
 
 // ack removes what is settled, much at a time.
-func (s *shard) ack(e entity.Ack) {
-	s.acks = append(s.acks, e)
+func (s *shard) ack(a acking) {
+	s.acks = append(s.acks, a)
 	if !s.acking {
 		s.acking = true
 		s.after(0, s.flushAcks)
@@ -515,23 +524,38 @@ func (s *shard) flushAcks() {
 	batch := s.acks
 	s.acks = nil
 	var entries []event.Entry
-	for _, e := range batch {
-		entries = append(entries, e.Batch...)
+	var hints, late []storage.Item
+	for _, a := range batch {
+		entries, hints = append(entries, a.batch...), append(hints, a.hints...)
 	}
-	insist(&s.life, redisServer, func() (nothing, error) { return s.w.redis.ack(s.hold, entries) }, func(_ nothing, err error) {
+	if s.w.plan.Off == FeedHints {
+		hints, late = nil, hints
+	}
+	insist(&s.life, redisServer, func() (nothing, error) { return s.w.redis.ack(s.hold, entries, hints) }, func(_ nothing, err error) {
 		if s.lost(err) {
 			return
 		}
+		if len(late) > 0 {
+			insist(&s.life, redisServer, func() (nothing, error) { return s.w.redis.ack(s.hold, nil, late) }, func(nothing, error) {})
+		}
 		s.letGo(entries)
-		for _, e := range batch {
-			if e.Sync != 0 {
-				s.input(entity.Acked{Sync: e.Sync})
+		for _, a := range batch {
+			if a.sync != 0 {
+				s.input(entity.Acked{Sync: a.sync})
 			}
 		}
 		if s.acking = len(s.acks) > 0; s.acking {
 			s.flushAcks()
 		}
 	})
+}
+
+// hintOf is the hint of a version, none of 0.
+func hintOf(k event.Key, version int64) []storage.Item {
+	if version == 0 {
+		return nil
+	}
+	return []storage.Item{{Key: k, Version: version}}
 }
 
 // letGo takes entries out of hand.

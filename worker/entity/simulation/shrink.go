@@ -17,6 +17,7 @@ func Shrink(p *Plan, invariant string, within time.Duration) *Plan {
 		again = s.settings()
 		again = cut(&s, func(p *Plan) *[]Fault { return &p.Faults }) || again
 		again = cut(&s, func(p *Plan) *[]Deed { return &p.Deeds }) || again
+		again = cut(&s, func(p *Plan) *[]Operator { return &p.Operators }) || again
 		again = s.times() || again
 	}
 	return s.best
@@ -33,7 +34,7 @@ func (s *shrinker) hasTime() bool { return time.Now().Before(s.until) }
 // try changes a copy of the best plan and keeps it if it fails in the same way.
 func (s *shrinker) try(change func(p *Plan)) bool {
 	next := *s.best
-	next.Deeds, next.Faults = slices.Clone(next.Deeds), slices.Clone(next.Faults)
+	next.Deeds, next.Faults, next.Operators = slices.Clone(next.Deeds), slices.Clone(next.Faults), slices.Clone(next.Operators)
 	change(&next)
 	for n := range uint64(triesEach) {
 		if !s.hasTime() {
@@ -106,6 +107,9 @@ func (s *shrinker) times() (any bool) {
 	for _, f := range s.best.Faults {
 		end = max(end, f.At)
 	}
+	for _, o := range s.best.Operators {
+		end = max(end, o.At)
+	}
 	if end > 500*time.Millisecond {
 		any = s.try(func(p *Plan) {
 			for i := range p.Deeds {
@@ -113,6 +117,9 @@ func (s *shrinker) times() (any bool) {
 			}
 			for i := range p.Faults {
 				p.Faults[i].At /= 2
+			}
+			for i := range p.Operators {
+				p.Operators[i].At /= 2
 			}
 		})
 	}

@@ -31,6 +31,10 @@ func TestControls(t *testing.T) {
 		SettleOrder: {"early"},
 		Recover:     {"unsettled", "lost"},
 		Append:      {"lost"},
+		Markers:     {"erased"},
+		FeedHints:   {"untold"},
+		FeedDebts:   {"untold"},
+		FeedFed:     {"untold"},
 	} {
 		t.Run(string(off), func(t *testing.T) {
 			t.Parallel()
@@ -44,7 +48,7 @@ func TestControls(t *testing.T) {
 			require.Fail(t, "no schedule breaks an invariant")
 		})
 	}
-	require.Len(t, Controls(), 7)
+	require.Len(t, Controls(), 11)
 }
 
 // A plan runs the same each time, transcript included.

@@ -36,6 +36,12 @@ type document struct {
 	covered []covering
 	// failed are the claims under which the provider has failed.
 	failed []int64
+	// written is the newest claim whose fetch was written or found the state unchanged.
+	written int64
+	// erasedBy is the claim of the newest erasure, marked are the claims that have shown
+	// a marker.
+	erasedBy int64
+	marked   []int64
 }
 
 type covering struct {
@@ -79,10 +85,24 @@ func (s *store) claim(ref event.Ref) (*storage.Document, error) {
 	if d.Claim == 0 {
 		d.Parents = ref.Parents
 	}
+	s.raise(d)
+	out := d.Document
+	switch {
+	case s.w.plan.Off == Markers:
+		out.Erased = nil
+	case d.Erased != nil:
+		d.marked = append(d.marked, d.Claim)
+	}
+	if s.w.plan.Off == FeedFed {
+		out.Fed = out.Version
+	}
+	return &out, nil
+}
+
+// raise raises the claim.
+func (s *store) raise(d *document) {
 	d.Claim++
 	d.begun = append(d.begun, s.w.now)
-	out := d.Document
-	return &out, nil
 }
 
 // claimedAt is when a claim was taken.
@@ -95,8 +115,15 @@ func (s *store) write(x *storage.Write, sent time.Duration) (storage.Written, er
 	if !current && s.w.plan.Off != Claims {
 		return storage.Written{}, nil
 	}
+	if d.Erased != nil && s.w.plan.Off != Markers {
+		return storage.Written{}, nil
+	}
 	s.w.replaces(d, x, sent)
-	d.SyncedClaim, d.SyncedAt = d.Claim, x.SentAt
+	if x.Changes() {
+		d.Version = x.Claim
+	}
+	d.SyncedClaim, d.SyncedAt, d.written = d.Claim, x.SentAt, d.Claim
+	defer s.w.stays(d)
 	if x.ForgetLastEvent || x.LastEvent.CreatedAt.After(d.LastEvent.CreatedAt) ||
 		x.LastEvent.CreatedAt.Equal(d.LastEvent.CreatedAt) && x.LastEvent.ID > d.LastEvent.ID {
 		if !x.LastEvent.CreatedAt.IsZero() {
@@ -192,6 +219,9 @@ func (s *store) settle(list []storage.Settlement) {
 			continue
 		}
 		o.status, o.signal = storage.Processed, d.Signal.ID
+		if d.Erased {
+			o.status = storage.Erased
+		}
 		s.settled++
 		s.w.covers(s.doc(d.Entity), d)
 	}
@@ -229,15 +259,50 @@ func (s *store) bury(letters []storage.Letter) {
 			}
 		}
 		status, out := storage.LetterOpen, storage.Dead
-		if d.SyncedClaim > merged.Claim {
+		switch {
+		case d.Erased != nil:
+			status, out = storage.LetterErased, storage.Erased
+		case d.SyncedClaim > merged.Claim:
 			status, out = storage.LetterSuperseded, storage.Superseded
-		} else {
+		default:
 			d.OpenLetters++
 		}
 		s.letters[of] = &letter{merged, status}
 		if o.status == storage.Pending || o.status == storage.Dead {
 			o.status = out
 			s.settled++
+		}
+	}
+}
+
+// debtsOf is storage.Store.DebtsOf.
+func (s *store) debtsOf(entries []event.Entry) (debts []storage.Item) {
+	seen := map[event.Key]bool{}
+	for _, e := range entries {
+		if k := e.Signal.Ref.Key; !seen[k] && s.doc(k).Owes() {
+			seen[k] = true
+			debts = append(debts, storage.Item{Key: k, Version: s.doc(k).Version})
+		}
+	}
+	return debts
+}
+
+// debts are all there are.
+func (s *store) debts() (debts []storage.Item) {
+	for _, d := range s.docs {
+		if d.Owes() {
+			debts = append(debts, storage.Item{Key: d.Key, Version: d.Version})
+		}
+	}
+	slices.SortFunc(debts, func(a, b storage.Item) int { return compareKeys(a.Key, b.Key) })
+	return debts
+}
+
+// fed is storage.Store.Fed.
+func (s *store) fed(items []storage.Item) {
+	for _, i := range items {
+		if d := s.doc(i.Key); d.Version == i.Version {
+			d.Fed = i.Version
 		}
 	}
 }

@@ -212,6 +212,9 @@ func (p Path) each(v Value, found func(Value)) {
 	}
 }
 
+// Each calls found for every value that a path leads to.
+func (v Value) Each(p Path, found func(Value)) { p.each(v, found) }
+
 // key returns the decoded name of a member.
 func (d *Doc) key(i int32) []byte {
 	n := &d.nodes[i]

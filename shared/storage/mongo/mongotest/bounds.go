@@ -19,8 +19,8 @@ import (
 // a partial one only if the query says what it says. What else the query asks,
 // each document is read for: passedOver names, by collection, the fields for
 // which that is so by intention; a name that ends in a dot means all that begin
-// so, and the collection "mirror_" for all of the mirror. What no command has
-// written to is empty and may be asked anything.
+// so, "a+b" means b where the query names one a, and the collection "mirror_" is all of
+// the mirror. What no command has written to is empty and may be asked anything.
 func Unbounded(commands []Command, passedOver map[string][]string) (found []string) {
 	indexes, written := declared(commands), map[string]bool{}
 	for _, c := range commands {
@@ -211,16 +211,21 @@ func (q query) through(x declaredIndex, terms []term, passedOver []string) (why 
 		// Behind a range the keys of the index are passed over themselves.
 		place := slices.Index(x.fields, t.field)
 		free := 0 <= place && place <= fixed || place > fixed && x.fields[place] == "_id" || impliedBy(x, t.field) || x.fields[0] == "_id" && q.byID()
-		if !free && !named(passedOver, t.field) {
+		given := func(field string) bool { return has(field, isEqual) }
+		if !free && !named(passedOver, t.field, given) {
 			return "documents are passed over for " + t.field, true
 		}
 	}
 	return "", true
 }
 
-// named reports whether a field is among names.
-func named(names []string, field string) bool {
+// named reports whether a field is among names; given are the fields that the query has
+// a value of.
+func named(names []string, field string, given func(field string) bool) bool {
 	return slices.ContainsFunc(names, func(name string) bool {
+		if with, beside, conditional := strings.Cut(name, "+"); conditional {
+			return beside == field && given(with)
+		}
 		return name == field || strings.HasSuffix(name, ".") && strings.HasPrefix(field, name)
 	})
 }

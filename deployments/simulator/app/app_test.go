@@ -1,4 +1,4 @@
-package main
+package app
 
 import (
 	"context"
@@ -22,7 +22,7 @@ func TestFlags(t *testing.T) {
 	o, addr, err := options([]string{
 		"--addr", "127.0.0.1:0", "--data", "d", "--seed", "7", "--rate", "2.5", "--retries", "1s, 250ms",
 		"--webhook-url", "http://127.0.0.1/x", "--chaos", `{"duplicate":0.5,"max_delay":"2s"}`,
-	})
+	}, "dev")
 	require.NoError(t, err)
 	require.Equal(t, "127.0.0.1:0", addr)
 	require.Equal(t, simulator.Options{
@@ -47,10 +47,10 @@ func TestBadFlags(t *testing.T) {
 		"address":   {[]string{"--addr", "nowhere"}, "listen"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			require.ErrorContains(t, run(t.Context(), tc.args), tc.want)
+			require.ErrorContains(t, run(t.Context(), tc.args, "dev"), tc.want)
 		})
 	}
-	require.NoError(t, run(t.Context(), []string{"--version"}))
+	require.NoError(t, run(t.Context(), []string{"--version"}, "dev"))
 }
 
 func TestItRunsUntilStopped(t *testing.T) {
@@ -61,7 +61,7 @@ func TestItRunsUntilStopped(t *testing.T) {
 
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- run(ctx, []string{"--addr", addr, "--data", t.TempDir(), "--rate", "200"}) }()
+	go func() { done <- run(ctx, []string{"--addr", addr, "--data", t.TempDir(), "--rate", "200"}, "dev") }()
 	require.Eventually(t, func() bool {
 		resp, err := http.Get("http://" + addr + "/_sim/counters")
 		if err != nil {

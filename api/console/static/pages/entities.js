@@ -1,0 +1,169 @@
+// Entities: what the mirror has, how fresh it is, and what brought it there.
+
+import { h, fill } from '../dom.js';
+import { act, entityPath, get, getText, live, seg } from '../api.js';
+import { a, button, code, empty, entityHref, facts, head, id, load, pill, problem, section, table, when } from '../parts.js';
+import { list, withRaw } from '../list.js';
+import { askAndSay } from '../dialog.js';
+import { eventColumns } from './events.js';
+import { waitFacts } from './waiting.js';
+import { driftColumns } from './drift.js';
+import { rawAt } from '../json.js';
+import * as f from '../format.js';
+
+export default function entities(page) {
+  const [source, kind, entityID] = page.steps;
+  if (entityID) return one(page, source, kind, entityID);
+  if (kind) return all(page, source, kind);
+  return choose(page);
+}
+
+// choose asks for a kind; it waits for the stream, which names them.
+function choose(page) {
+  const body = h('div', null, h('p', { class: 'quiet' }, 'Loading …'));
+  let drawn = false;
+  const draw = () => {
+    if (drawn || !live.hello) return;
+    drawn = true;
+    fill(body, live.hello.sources.length === 0
+      ? empty('No source is configured', 'Add one to the settings: the guide to the configuration says how.')
+      : live.hello.sources.map((s) => section(s.source, h('ul', { class: 'kinds' }, s.kinds.map((k) => h('li', null, a(`#/entities/${seg(s.source)}/${seg(k)}`, k)))))));
+  };
+  live.on(draw, page.signal);
+  draw();
+  return [head('Entities', 'The mirror, by source and kind. To find one by its id, choose its kind.'), body];
+}
+
+function all(page, source, kind) {
+  const find = h('input', { id: 'find', type: 'text', autocomplete: 'off', spellcheck: 'false', size: 30 });
+  return [
+    head([h('span', { class: 'quiet' }, source + ' / '), kind], 'Mirrored entities, by id.', a('#/entities', 'All kinds')),
+    h('form', { class: 'filters', 'aria-label': 'Find one', onsubmit(e) { e.preventDefault(); if (find.value.trim()) page.go(`/entities/${seg(source)}/${seg(kind)}/${seg(find.value.trim())}`); } },
+      h('div', { class: 'field' }, h('label', { for: 'find' }, 'Find by id'), find), h('div', { class: 'field buttons' }, h('button', { type: 'submit' }, 'Show'))),
+    list({
+      page, path: `v1/entities/${seg(source)}/${seg(kind)}`, caption: `Entities of kind ${kind}`,
+      filters: [{ name: 'status', label: 'Status' }, { name: 'parent', label: 'Under', hint: 'account/cusa_1', size: 24 }, { name: 'from', label: 'Fetched from', hint: '2026-03-01T12:00:00Z', size: 20 }, { name: 'to', label: 'to', hint: '2026-03-02T12:00:00Z', size: 20 }],
+      columns: [
+        { name: 'Id', cell: (e) => a(entityHref(e.source, e.kind, e.id, e.parents), id(e.id)) },
+        { name: 'Status', cell: (e) => (e.deleted_at ? pill('deleted', { deleted: ['calm', 'The provider has it no longer.'] }) : e.status ? h('span', null, e.status) : '–') },
+        { name: 'Under', cell: (e) => parents(e) },
+        { name: 'True at', cell: (e) => when(e.verified_at) },
+        { name: 'Last event', cell: (e) => (e.last_event ? a(`#/events/${seg(e.source)}/${seg(e.last_event.id)}`, e.last_event.type) : '–') },
+        { name: 'Freshness', cell: (e) => freshness(e) },
+      ],
+      nothing: (chosen) => (Object.keys(chosen).length > 0
+        ? empty('None is like this', 'Take a filter away.')
+        : empty(`The mirror has no ${kind} yet`, 'One appears here with the first event about it, or when a sweep or backfill finds it at the provider.')),
+    }),
+  ];
+}
+
+const parents = (e) => (Object.entries(e.parents ?? {}).map(([k, v]) => h('div', null, a(`#/entities/${seg(e.source)}/${seg(k)}/${seg(v)}`, h('span', { class: 'kind' }, k), ' ', id(v)))));
+
+function freshness(e) {
+  if (!e.behind) return pill('fresh', { fresh: ['good', 'Nothing says that the provider has a newer state.'] });
+  return [pill(e.behind.reason, { [e.behind.reason]: [e.behind.reason === 'dead letter' ? 'bad' : 'warn', 'The mirror knows that it is behind the provider.'] }), ' since ', when(e.behind.since)];
+}
+
+function one(page, source, kind, entityID) {
+  const parent = page.query.get('parent') ?? undefined;
+  const body = h('div', null, h('p', { class: 'quiet' }, 'Loading …'));
+  const fetchIt = button('Sync now …', () => sync(source, kind, entityID, parent, read), { kind: 'primary' });
+  const read = () => whole(page, source, kind, entityID, parent, body, fetchIt);
+  read();
+  return [
+    head([h('span', { class: 'quiet' }, kind + ' '), id(entityID)], null, a(`#/entities/${seg(source)}/${seg(kind)}`, `All of ${kind}`), button('Refresh', read),
+      fetchIt),
+    body,
+  ];
+}
+
+async function whole(page, source, kind, entityID, parent, body, fetchIt) {
+  const path = entityPath(source, kind, entityID);
+  let state;
+  try {
+    state = mirrored(await getText(path, { parent }, page.signal));
+  } catch (err) {
+    if (page.signal.aborted) return;
+    if (err.candidates?.length) { fill(body, candidates(source, kind, entityID, err)); return; }
+    state = [problem(err), err.parked && section('What it waits for', waitFacts(err.parked))];
+    if (err.type === 'erased') state = marker(err.erased, () => restore(source, kind, entityID, parent, () => whole(page, source, kind, entityID, parent, body, fetchIt)));
+    else if (err.type !== 'not-yet') { fill(body, state); return; }
+    fetchIt.hidden = err.type === 'erased';
+  }
+  const events = h('div', null, h('p', { class: 'quiet' }, 'Loading …'));
+  const found = h('div');
+  fill(body, state, section('Its events', events), found);
+  load(events, async () => {
+    const { items, next_cursor } = await get(`${path}/events`, { parent, limit: 20 }, page.signal);
+    if (items.length === 0) return empty('No event names it', 'The mirror has it from a sweep or a backfill.');
+    return [table('Events that name it', eventColumns.filter((c) => !['Source', 'Names'].includes(c.name)), items),
+      next_cursor && h('p', null, a(`#/events?entity=${encodeURIComponent(`${source}/${kind}/${entityID}`)}`, 'Show all of them'))];
+  }, page.signal);
+  load(found, async () => {
+    if (parent) return null; // the filter has no parents
+    const { value, text } = await getText('v1/discrepancies', { entity: `${source}/${kind}/${entityID}`, limit: 20 }, page.signal);
+    const items = withRaw(value.items, text);
+    return items.length > 0 && section('Differences that sweeps found', table('Differences', driftColumns.filter((c) => c.name !== 'Entity'), items));
+  }, page.signal);
+}
+
+function candidates(source, kind, entityID, err) {
+  return [h('p', null, err.detail), h('ul', null, err.candidates.map((c) => h('li', null, a(entityHref(source, kind, entityID, c.parents),
+    Object.entries(c.parents ?? {}).map(([k, v]) => `${k}/${v}`).join(', ') || 'without parents'))))];
+}
+
+function mirrored({ value: e, text }) {
+  const history = Array.isArray(e.state?.history) ? e.state.history : [];
+  return [
+    h('div', { class: 'title' }, e.status && h('span', { class: 'type' }, e.status), e.terminal && pill('final', { final: ['calm', 'A status that it never leaves.'] }),
+      e.deleted_at && pill('deleted', { deleted: ['calm', 'The provider has it no longer. This is its last state.'] }), freshness(e)),
+    facts(['Source', e.source], ['Under', Object.keys(e.parents ?? {}).length > 0 ? parents(e) : null], ['Deleted', e.deleted_at && when(e.deleted_at)],
+      ['Fetched', when(e.synced_at)], ['Known to be true at', when(e.verified_at)],
+      ['Last event', e.last_event && a(`#/events/${seg(e.source)}/${seg(e.last_event.id)}`, h('span', { class: 'type' }, e.last_event.type), ' ', id(e.last_event.id))]),
+    e.behind?.parked && section('What it waits for', waitFacts(e.behind.parked)),
+    e.behind?.reason === 'dead letter' && h('p', null, a(`#/dead-letters?entity=${encodeURIComponent(`${e.source}/${e.kind}/${e.id}`)}`, 'Show its dead letters')),
+    history.length > 0 && section('Its history, as the provider tells it', table('History', [
+      { name: 'When', cell: (x) => (x.timestamp ? h('span', { title: x.timestamp }, f.exact(x.timestamp)) : '–') },
+      { name: 'Status', cell: (x) => String(x.status ?? '–') },
+    ], history.filter((x) => x && typeof x === 'object'))),
+    section('State', e.state === undefined ? empty('No state', 'The provider had it no longer when it was first asked for.') : code(rawAt(text, ['state']), 'State, as the provider wrote it')),
+  ];
+}
+
+// marker is what is left of an erased entity.
+function marker(e, again) {
+  const [source, kind, ...rest] = (e.with ?? '').split('/');
+  return [
+    h('div', { class: 'title' }, pill('erased', { erased: ['calm', 'An operator has erased its data.'] }), h('span', null, 'erased ', when(e.erased_at), e.by && [' by ', h('b', null, e.by)])),
+    h('p', { class: 'about' }, 'Its data is gone from the mirror and from the records. The provider is not asked for it, and its events are settled as erased, until it is restored.'),
+    facts(['Source', e.source], ['Under', Object.keys(e.parents ?? {}).length > 0 ? parents(e) : null], ['Erased at', f.exact(e.erased_at)], ['By', e.by],
+      ['Erased with', e.with && a(`#/entities/${seg(source)}/${seg(kind)}/${seg(rest.join('/'))}`, e.with)], ['Newest fetch that was to begin', e.claim && `no. ${e.claim}`]),
+    e.with ? h('p', { class: 'note' }, 'It comes back when what it was erased with is restored.') : h('div', { class: 'bulk' }, button('Restore …', again)),
+  ];
+}
+
+function restore(source, kind, entityID, parent, read) {
+  return askAndSay({
+    title: 'Let it come back?', verb: 'Restore it',
+    body: [h('p', { class: 'count' }, '1 entity'), h('p', null, kind, ' ', id(entityID), ' is fetched from the provider of ', source, ' again, with all that was erased with it. What was erased of events stays erased.')],
+    run: async () => {
+      const got = await act('POST', `${entityPath(source, kind, entityID)}/restore`, undefined, { parent });
+      read();
+      return got;
+    },
+  }, (got) => (got.job ? ['A job restores it, and what was erased with it.', `#/work/jobs/${seg(got.job)}`, 'Show its progress'] : 'It is queued to be fetched. Refresh in a moment.'));
+}
+
+function sync(source, kind, entityID, parent, read) {
+  return askAndSay({
+    title: 'Fetch it now?', verb: 'Fetch it',
+    body: [h('p', { class: 'count' }, '1 entity'), h('p', null, kind, ' ', id(entityID), ' is fetched from the provider of ', source, ', before background work. While the source is paused nothing is fetched.')],
+    fields: parent ? [] : [{ name: 'parent', label: 'Under (only if the mirror does not have it yet)', hint: 'such as account/cusa_1' }],
+    run: async (values) => {
+      const got = await act('POST', `${entityPath(source, kind, entityID)}/sync`, undefined, { parent: parent ?? values.parent, wait: '5s' });
+      read();
+      return got;
+    },
+  }, (got) => ({ synced: 'It was fetched: this is the provider’s state.', retrying: 'The fetch has failed and is tried again.' }[got.status] ?? 'It is queued. Refresh in a moment.'));
+}

@@ -1,0 +1,155 @@
+// Events: the log, and the story of one event.
+
+import { h } from '../dom.js';
+import { getText, live, mayAct, act, seg } from '../api.js';
+import { a, button, code, empty, entityLink, eventLink, facts, head, id, load, pill, section, trace, when } from '../parts.js';
+import { list } from '../list.js';
+import { askAndSay } from '../dialog.js';
+import { rawAt } from '../json.js';
+import * as f from '../format.js';
+import * as words from '../words.js';
+
+const statuses = Object.keys(words.eventStatus);
+
+export default function events(page) {
+  const [source, eventID] = page.steps;
+  return eventID ? one(page, source, eventID) : all(page);
+}
+
+export const sourceOptions = () => live.hello?.sources.map((s) => s.source) ?? [];
+export const kindOptions = () => [...new Set(live.hello?.sources.flatMap((s) => s.kinds) ?? [])].sort();
+
+// eventColumns are those of a list of events.
+export const eventColumns = [
+  { name: 'Received', cell: (e) => when(e.received_at) },
+  { name: 'Type', cell: (e) => h('span', { class: 'type' }, e.type) },
+  { name: 'Event', cell: (e) => eventLink(e.source, e.id) },
+  { name: 'Source', cell: (e) => e.source },
+  { name: 'Names', cell: (e) => names(e) },
+  { name: 'Status', cell: (e) => [pill(e.status, words.eventStatus), e.note && [' ', pill(e.note.replaceAll('_', ' '), { [e.note.replaceAll('_', ' ')]: ['warn', words.note[e.note]] })]] },
+  { name: 'Took', class: 'n', cell: (e) => (e.processed_at ? f.length(f.between(e.received_at, e.processed_at)) : '–') },
+];
+
+function names(e) {
+  const [first, ...others] = e.entities;
+  if (!first) return h('span', { class: 'quiet' }, 'no entity');
+  return [entityLink(e.source, first.kind, first.id, first.parents), others.length > 0 && h('span', { class: 'quiet' }, ` and ${others.length} more`)];
+}
+
+function all(page) {
+  return [
+    head('Events', 'Every event that was received, newest first, with what became of it.'),
+    list({
+      page, path: 'v1/events', caption: 'Events', columns: eventColumns,
+      filters: [
+        { name: 'source', label: 'Source', options: sourceOptions() },
+        { name: 'status', label: 'Status', options: statuses },
+        { name: 'type', label: 'Type', hint: 'order.executed' },
+        { name: 'kind', label: 'Names a kind', options: kindOptions() },
+        { name: 'entity', label: 'Names an entity', hint: 'source/kind/id', size: 22 },
+        { name: 'note', label: 'Note', options: Object.keys(words.note).map((n) => [n, n.replaceAll('_', ' ')]) },
+        { name: 'from', label: 'From', hint: '2026-03-01T12:00:00Z', size: 20 },
+        { name: 'to', label: 'To', hint: '2026-03-02T12:00:00Z', size: 20 },
+      ],
+      nothing: (chosen) => (Object.keys(chosen).length > 0
+        ? empty('No event is like this', 'Take a filter away, or ask for another time.')
+        : empty('No event has come yet', 'Webhooks that the provider sends to /webhooks/SOURCE appear here as soon as a worker has read them.')),
+      also: (chosen) => chosen.note && chosen.source && mayAct() && h('div', { class: 'bulk' },
+        h('p', null, words.note[chosen.note], ' If a setting or the definition was corrected since, read them again.'),
+        button('Read them again …', () => again(chosen))),
+    }),
+  ];
+}
+
+function again(chosen) {
+  const body = { source: chosen.source, note: chosen.note, type: chosen.type, from: chosen.from, to: chosen.to };
+  return askAndSay({
+    title: 'Read these events again?', verb: 'Read again',
+    body: async (show) => {
+      show('Counting …', false);
+      const { count } = await act('POST', 'v1/events/redrive', { ...body, dry_run: true });
+      show([h('p', { class: 'count' }, f.plural(count, 'event', 'events')), h('p', null, 'Each is read from the log by the present definition. One whose note changes is followed; the others stay as they are.')], count > 0);
+    },
+    run: () => act('POST', 'v1/events/redrive', body),
+  }, (job) => ['The job has been started.', `#/work/jobs/${seg(job.job)}`, 'Show its progress']);
+}
+
+function one(page, source, eventID) {
+  const body = h('div', null, h('p', { class: 'quiet' }, 'Loading …'));
+  const read = () => load(body, async () => story(await getText(`v1/events/${seg(eventID)}`, { source }, page.signal), page), page.signal);
+  read();
+  return [head('Event', null, a('#/events', 'All events'), button('Refresh', read)), body];
+}
+
+const offset = (from, to) => {
+  const s = f.between(from, to);
+  return s >= 0 ? `+${f.length(s)}` : `−${f.length(-s)}`;
+};
+
+// story tells one event: received, logged, which fetch covered it.
+function story({ value: e, text }) {
+  return [
+    h('div', { class: 'title' }, h('span', { class: 'type' }, e.type), pill(e.status, words.eventStatus)),
+    h('p', { class: 'about' }, (words.eventStatus[e.status] ?? [])[1]),
+    facts(['Event', id(e.id)], ['Source', e.source], ['Trace', trace(e)], ['Sent again', e.duplicates ? `${e.duplicates} times` : null],
+      ['Failed attempts', e.attempts || null], ['Last error', e.error && h('span', { class: 'error' }, e.error)]),
+    section('What happened', h('ol', { class: 'timeline' }, steps(e))),
+    flags(e),
+    section('Payload', e.payload === undefined ? h('p', { class: 'quiet' }, 'The log has none.') : code(rawAt(text, ['payload']), 'Payload, as received')),
+    e.given && section('Read outside the payload', facts(...Object.entries(e.given))),
+  ];
+}
+
+function step(time, e, title, ...more) {
+  return { time, node: h('li', null, h('div', { class: 'at' }, time ? [h('span', { class: 'clock' }, f.exact(time)), h('span', { class: 'quiet' }, time === e.received_at ? '' : offset(e.received_at, time))] : '–'),
+    h('div', null, h('p', { class: 'strong' }, title), more)) };
+}
+
+// entryTime is when an entry was appended: its id begins with the milliseconds.
+const entryTime = (signal) => new Date(Number(signal.id.split('-')[0])).toISOString();
+
+function steps(e) {
+  const found = [];
+  if (e.created_at) found.push(step(e.created_at, e, 'It happened at the provider', h('p', { class: 'quiet' }, 'by the provider’s clock')));
+  found.push(step(e.received_at, e, 'Received', h('p', { class: 'quiet' }, 'signature checked, answered once it was durable')));
+  for (const o of e.entities) {
+    if (o.signal) found.push(step(entryTime(o.signal), e, ['Logged and queued for ', entityLink(e.source, o.kind, o.id, o.parents)], h('p', { class: 'quiet' }, `shard ${o.signal.shard}, entry `, id(o.signal.id))));
+    found.push(outcome(e, o));
+  }
+  if (e.status === 'processed' && e.entities.length > 0) found.push(step(e.processed_at, e, 'Processed', h('p', { class: 'quiet' }, 'every entity it names is settled')));
+  const order = (s) => (s.time ? new Date(s.time).getTime() : Infinity);
+  return found.map((s, i) => [s, i]).sort(([x, i], [y, j]) => order(x) - order(y) || i - j).map(([s]) => s.node);
+}
+
+function outcome(e, o) {
+  const link = entityLink(e.source, o.kind, o.id, o.parents);
+  const c = o.covered_by;
+  if (c && o.status !== 'erased') {
+    const shared = o.signal && c.signal !== o.signal.id;
+    return step(c.fetched_at, e, ['Fetch ', h('b', null, `no. ${c.claim}`), ' of ', link, ' covered it'],
+      h('p', { class: 'quiet' }, shared ? ['One fetch for several: it also settled what had come up to entry ', id(c.signal), '.'] : 'The fetch began after the event came, so the mirror has what it says.'));
+  }
+  if (o.status === 'retrying') {
+    return step(o.next_attempt_at, e, ['Another attempt for ', link], h('p', { class: 'error' }, o.last_error ?? ''),
+      h('p', { class: 'quiet' }, 'a later event or a retry may bring it forward: ', a(`#/waiting?entity=${encodeURIComponent(`${e.source}/${o.kind}/${o.id}`)}`, 'show what it waits for')));
+  }
+  const says = { pending: 'is not fetched yet', dead: 'was given up', superseded: 'was brought up to date by a later fetch', discarded: 'was discarded by an operator', erased: 'is erased: it was not fetched', processed: 'is settled' };
+  return step(o.status === 'pending' ? null : e.processed_at, e, [link, ' ', says[o.status] ?? o.status],
+    o.status === 'dead' && h('p', null, a(`#/dead-letters?entity=${encodeURIComponent(`${e.source}/${o.kind}/${o.id}`)}`, 'Show its dead letter')));
+}
+
+const flagWords = {
+  out_of_order: 'It came after a newer event of the same entity.',
+  overtaken: 'The entity was already past it when it was fetched.',
+  lagging: 'The provider’s reads did not show it in time.',
+  payload_differs: 'It was sent again with another body. The first was kept.',
+  parents_differ: 'It names other parents for an entity than those the mirror has, which were used.',
+  unnamed: 'It does not name the entity its type is about. Only sweeps find that.',
+  undated: 'Its own time could not be read.',
+};
+
+function flags(e) {
+  const said = Object.entries(flagWords).filter(([name]) => e[name]).map(([, says]) => says);
+  if (e.note) said.unshift(words.note[e.note]);
+  return said.length > 0 && section('Worth knowing', h('ul', null, said.map((s) => h('li', null, s))));
+}

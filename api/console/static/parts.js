@@ -1,0 +1,150 @@
+// The parts that pages are made of.
+
+import { h, fill } from './dom.js';
+import * as f from './format.js';
+import * as words from './words.js';
+import { Problem, seg } from './api.js';
+import { pretty } from './json.js';
+
+// pill shows a status: a colour with its word beside it.
+export function pill(word, table, key = word) {
+  const [tone, says] = table?.[key] ?? ['calm', ''];
+  return h('span', { class: `pill ${tone}`, title: says }, word);
+}
+
+// when is a time as seen from now, with the exact one as its title; past stands in place of
+// one that is over. tick keeps all of them true.
+export function when(time, otherwise = '–', past = null) {
+  if (!time) return h('span', { class: 'quiet' }, otherwise);
+  return h('time', { datetime: time, title: f.exact(time), 'data-ago': time, 'data-past': past }, seen(time, past));
+}
+
+const seen = (time, past) => (past && new Date(time) < Date.now() ? past : f.ago(time));
+
+export function tick() {
+  for (const node of document.querySelectorAll('[data-ago]')) {
+    const text = seen(node.dataset.ago, node.dataset.past);
+    if (node.textContent !== text) node.textContent = text;
+  }
+}
+
+// id shows an id in the type of code; it may break anywhere, and is selected with a click.
+export const id = (text) => h('code', { class: 'id' }, text);
+
+export const a = (href, ...children) => h('a', { href, 'data-key': href }, ...children);
+
+export const eventLink = (source, eventID) => a(`#/events/${seg(source)}/${seg(eventID)}`, id(eventID));
+
+// entityHref leads to an entity. Parents are given where the id is unique under them only.
+export function entityHref(source, kind, entityID, parents) {
+  const [under] = Object.entries(parents ?? {});
+  const query = under ? `?parent=${encodeURIComponent(under[0] + '/' + under[1])}` : '';
+  return `#/entities/${seg(source)}/${seg(kind)}/${seg(entityID)}${query}`;
+}
+
+export const entityLink = (source, kind, entityID, parents) =>
+  a(entityHref(source, kind, entityID, parents), h('span', { class: 'kind' }, kind), ' ', id(entityID));
+
+// trace shows a trace: as a link where the api knows the address.
+export function trace(of) {
+  if (!of.trace_id) return h('span', { class: 'quiet' }, 'not traced');
+  let url;
+  try {
+    url = new URL(of.trace_url);
+  } catch { /* none, or none that is an address */ }
+  if (!url || !['http:', 'https:'].includes(url.protocol)) return id(of.trace_id);
+  return h('a', { href: url.href, target: '_blank', rel: 'noopener noreferrer' }, id(of.trace_id), ' ↗');
+}
+
+export function button(label, onclick, { kind = '', key, disabled, title } = {}) {
+  return h('button', { type: 'button', class: kind, onclick, 'data-key': key ?? label, disabled, title }, label);
+}
+
+// facts is a list of names and values; those without a value are left out.
+export function facts(...pairs) {
+  return h('dl', { class: 'facts' }, pairs.filter(([, v]) => v !== null && v !== undefined && v !== '')
+    .map(([name, value]) => h('div', null, h('dt', null, name), h('dd', null, value))));
+}
+
+// table has columns {name, cell(row), class}. On a narrow screen each row becomes a card
+// that shows the names of the columns; roles keep it a table for screen readers.
+export function table(caption, columns, rows) {
+  const cell = (c, row) => {
+    const content = c.cell(row);
+    const none = !content || (Array.isArray(content) && content.length === 0);
+    return h('td', { role: 'cell', 'data-label': c.name, class: [c.class, none && 'none'].filter(Boolean).join(' ') || null }, h('div', null, content));
+  };
+  return h('div', { class: 'scroll' }, h('table', { role: 'table' },
+    h('caption', { class: 'unseen' }, caption),
+    h('thead', { role: 'rowgroup' }, h('tr', { role: 'row' }, columns.map((c) => h('th', { role: 'columnheader', scope: 'col', class: c.class }, c.name)))),
+    h('tbody', { role: 'rowgroup' }, rows.map((row) => h('tr', { role: 'row' }, columns.map((c) => cell(c, row)))))));
+}
+
+export const empty = (title, ...text) => h('div', { class: 'empty' }, h('p', { class: 'strong' }, title), text.map((t) => h('p', null, t)));
+
+// problem shows an error with its title, its detail, and what to do.
+export function problem(err, again) {
+  if (!(err instanceof Problem)) throw err;
+  return h('div', { class: 'problem', role: 'alert' },
+    h('p', { class: 'strong' }, err.status ? `${err.title} (${err.status})` : err.title),
+    h('p', null, err.detail),
+    err.errors.length > 0 && h('ul', null, err.errors.map((e) => h('li', null, e.location ? h('code', null, e.location) : '', ' ', e.message))),
+    h('p', { class: 'todo' }, words.remedy(err)),
+    again && button('Try again', again));
+}
+
+export function code(raw, label) {
+  return h('pre', { tabindex: 0, 'aria-label': label, role: 'region' }, pretty(raw));
+}
+
+// sides shows two states side by side: heads are the three columns, each row is a place and
+// the text of its value on either side, undefined where there is none.
+export function sides(label, heads, rows) {
+  const half = (side, raw) => (raw === undefined
+    ? h('span', { role: 'cell', class: `half ${side} quiet` }, 'not there')
+    : h('code', { role: 'cell', class: `half ${side}` }, pretty(raw)));
+  return h('div', { class: 'sides', role: 'table', 'aria-label': label },
+    h('div', { role: 'row', class: 'row heads' }, heads.map((head) => h('span', { role: 'columnheader' }, head))),
+    rows.map(([place, left, right]) => h('div', { role: 'row', class: 'row' },
+      h('span', { role: 'cell', class: 'place' }, h('code', null, place)), half('left', left), half('right', right))));
+}
+
+// meter shows a share with its words.
+export function meter(share, label) {
+  const w = Math.round(Math.max(0, Math.min(1, share)) * 100);
+  return h('span', { class: 'meter' },
+    h('svg', { viewBox: '0 0 100 8', preserveAspectRatio: 'none', 'aria-hidden': 'true' },
+      h('rect', { class: 'track', width: 100, height: 8, rx: 4 }), h('rect', { class: 'fill', width: w, height: 8, rx: 4 })),
+    h('span', null, label));
+}
+
+export function progress(done, total) {
+  if (!total) return h('span', { class: 'quiet' }, done ? f.number(done) : 'not begun');
+  return meter(done / total, `${f.number(done)} of ${f.number(total)}`);
+}
+
+// head is the head of a page.
+export function head(title, about, ...actions) {
+  return h('div', { class: 'head' },
+    h('div', null, h('h1', null, title), about && h('p', { class: 'about' }, about)),
+    actions.length > 0 && h('div', { class: 'actions' }, actions));
+}
+
+export const section = (title, ...children) => h('section', null, h('h2', null, title), ...children);
+
+// toast says in a line what was done.
+export function toast(text, href, linkText) {
+  const node = h('div', { class: 'toast' }, text, href && [' ', a(href, linkText)]);
+  document.getElementById('toasts').append(node);
+  setTimeout(() => node.remove(), 8000);
+}
+
+// load fills a node with what an async function makes, or with its problem.
+export async function load(node, make, signal) {
+  try {
+    fill(node, await make());
+  } catch (err) {
+    if (signal?.aborted) return;
+    fill(node, problem(err, () => load(node, make, signal)));
+  }
+}

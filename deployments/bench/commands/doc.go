@@ -1,0 +1,8 @@
+// Package commands measures what commands take: the measurement "commands" of bench.
+//
+// One api, one worker and one reconciler run on SQLite against a simulated Stripe that
+// answers at once. The figures of a command asked for by the api begin with the api's
+// answer, those of one left in the outbox with the end of its transaction. Both end with the
+// effect, by the simulator's clock, which is this machine's. The limits are those of the
+// design; how many commands one worker performs has none, since it is the machine's.
+package commands
