@@ -432,6 +432,26 @@ func TestWhatAnotherHasMadeIsNotAdopted(t *testing.T) {
 	require.Equal(t, answer.ID, s.done(answered).Result.ID)
 }
 
+// A price names its product by a ref. What became of its create is found in the list of the
+// product's prices, or an operator is asked.
+func TestASearchKnowsTheIDsBehindRefs(t *testing.T) {
+	t.Parallel()
+	s := openMarket(t, simulator.Stripe)
+	s.start("w1")
+	s.done(s.ask("product", "create", "~p", `{"name":"p"}`))
+	price := func(ref string) *storage.Command {
+		return s.ask("price", "create", "~"+ref, `{"product":{"$ref":"product/p"},"currency":"eur","unit_amount":7}`)
+	}
+	s.sim.SetChaos(simulator.Chaos{ErrorAfter: 1})
+	made := s.done(price("made"))
+	require.Len(t, s.effects("price", "create"), 1)
+	require.NotEmpty(t, made.Result.ID)
+	s.sim.SetChaos(simulator.Chaos{ErrorBefore: 1})
+	asked := s.comes(price("not-made"), storage.CommandAsked)
+	require.Empty(t, asked.Asked.Candidates)
+	require.Len(t, s.effects("price", "create"), 1)
+}
+
 // anAccount waits until life has opened an account that can pay money out, and stops life
 // there.
 func (s *market) anAccount() (id string) {

@@ -94,13 +94,7 @@ func (p *performer) render(ctx context.Context, c *storage.Command) (provider.Re
 		return provider.Request(*c.Request), nil
 	}
 	var failed error
-	request, err := p.src.Definition.Render(outbound.Command(c), func(name provider.RefName) (string, bool) {
-		r, err := p.commands().Ref(ctx, storage.RefLane(c.Source, name.Kind, name.Ref))
-		if err != nil && !errors.Is(err, storage.ErrNotFound) {
-			failed = err
-		}
-		return idOf(r), r != nil && !r.Entity.IsZero()
-	})
+	request, err := p.src.Definition.Render(outbound.Command(c), p.lookup(ctx, &failed))
 	var unbound *provider.UnboundError
 	switch {
 	case failed != nil:
@@ -123,11 +117,18 @@ func (p *performer) render(ctx context.Context, c *storage.Command) (provider.Re
 	return provider.Request{}, p.move(ctx, c)
 }
 
-func idOf(r *storage.Ref) string {
-	if r == nil {
-		return ""
+// lookup returns what finds the ids of refs. It keeps the last error of the store.
+func (p *performer) lookup(ctx context.Context, failed *error) provider.Lookup {
+	return func(name provider.RefName) (id string, ok bool) {
+		r, err := p.commands().Ref(ctx, storage.RefLane(p.src.Name, name.Kind, name.Ref))
+		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+			*failed = err
+		}
+		if r == nil {
+			return "", false
+		}
+		return r.Entity.ID, !r.Entity.IsZero()
 	}
-	return r.Entity.ID
 }
 
 // longestWay bounds how far it is looked for what waits for itself.
@@ -255,6 +256,10 @@ func (p *performer) findOut(ctx context.Context, c *storage.Command) error {
 			return ctx.Err()
 		case storage.IsAway(err):
 			return err
+		case fate.Is(err, fate.Permanent), fate.Is(err, fate.Gone): // it would be so again
+			p.s.log.Warn("the provider cannot be asked what became of a command", "command", c.ID, "strategy", strategy, "error", err)
+			outbound.Seen(c, op, provider.Finding{}, p.now())
+			verdict = provider.CannotTell.String()
 		case err != nil:
 			outbound.NotSeen(c, p.now())
 			verdict = "not asked"
@@ -306,7 +311,10 @@ func (p *performer) find(ctx context.Context, c *storage.Command, op *provider.O
 	if !ok {
 		return provider.Finding{}, nil
 	}
-	sent := outbound.Command(c)
+	sent, err := p.resolved(ctx, c)
+	if err != nil {
+		return provider.Finding{}, err
+	}
 	var items []provider.Item
 	proves := true
 	for cursor, n := "", 0; ; n++ {
@@ -351,6 +359,20 @@ func (p *performer) find(ctx context.Context, c *storage.Command, op *provider.O
 	return found, err
 }
 
+// resolved returns a command that was sent, with the ids that are bound to the refs in its
+// body. An error that is not the store's is Permanent: a ref is not bound any more.
+func (p *performer) resolved(ctx context.Context, c *storage.Command) (provider.Command, error) {
+	var failed error
+	sent, err := p.src.Definition.Resolve(outbound.Command(c), p.lookup(ctx, &failed))
+	if failed != nil {
+		return sent, fromStore(failed)
+	}
+	if err != nil {
+		return sent, fate.New(fate.Permanent, err)
+	}
+	return sent, nil
+}
+
 // theirTime is the earliest time that the provider's clock can have shown at a time of
 // Redis'. Zero: that is not known.
 func (p *performer) theirTime(ctx context.Context, at time.Time) time.Time {
@@ -384,7 +406,11 @@ func (p *performer) others(ctx context.Context, c *storage.Command) (others []pr
 			case other.State == storage.CommandAnswered:
 				taken[other.Result.ID] = true
 			default:
-				others = append(others, outbound.Command(other))
+				sent, err := p.resolved(ctx, other)
+				if err != nil && !fate.Is(err, fate.Permanent) {
+					return nil, nil, err
+				}
+				others = append(others, sent)
 			}
 		}
 		if f.Cursor = page.NextCursor; f.Cursor == "" {

@@ -150,6 +150,30 @@ func (d *Definition) Render(cmd Command, lookup Lookup) (Request, error) {
 	return out, nil
 }
 
+// Resolve returns a command with ids in the place of the refs in its body, as the provider
+// was sent it and shows it. Its error is an *InvalidError or an *UnboundError.
+func (d *Definition) Resolve(cmd Command, lookup Lookup) (Command, error) {
+	o, err := d.Op(cmd.Kind, cmd.Op)
+	if err != nil {
+		return cmd, err
+	}
+	body, err := readFields(cmd.Body)
+	if err != nil {
+		return cmd, err
+	}
+	r := renderer{def: d, op: o, cmd: cmd, lookup: lookup}
+	switch err := r.fields(body, "body", nil); {
+	case err != nil:
+		return cmd, err
+	case len(r.unbound) > 0:
+		return cmd, &UnboundError{Refs: r.unbound}
+	}
+	if len(cmd.Body) > 0 {
+		cmd.Body = body.appendJSON(nil)
+	}
+	return cmd, nil
+}
+
 // checkNames reports what is wrong with the ids and the ref of a command.
 func (o *Op) checkNames(cmd Command) error {
 	k := o.kind

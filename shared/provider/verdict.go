@@ -71,7 +71,7 @@ type Finding struct {
 
 // Search is what Find needs to know beside the list.
 type Search struct {
-	// Sent is the command as it was sent.
+	// Sent is the command as it was sent: see Definition.Resolve.
 	Sent Command
 	// Since is when it was sent, by the provider's clock: see Writer.ProviderTime. Zero:
 	// that is not known.
@@ -79,7 +79,7 @@ type Search struct {
 	// Bound reports whether an entity is bound to a ref already. Nil: none is.
 	Bound func(id string) bool
 	// Others are the other creates of the kind and under the same parents of which it is
-	// not known either what became of them.
+	// not known either what became of them. A ref in one's body may be any id.
 	Others []Command
 }
 
@@ -146,8 +146,9 @@ func (o *Op) rivals(sent *bodyValue, others []Command) bool {
 	return slices.ContainsFunc(others, func(other Command) bool {
 		body, err := readFields(other.Body)
 		return err != nil || !slices.ContainsFunc(o.find.match, func(p rawjson.Path) bool {
-			a, b := sent.at(p), body.at(p)
-			return a != nil && b != nil && string(a.appendJSON(nil)) != string(b.appendJSON(nil)) && !sameNumber(a.text, b.text)
+			a, isPlain := sent.at(p).plain()
+			b, areBoth := body.at(p).plain()
+			return isPlain && areBoth && a != b && !sameNumber(a, b)
 		})
 	})
 }
@@ -220,8 +221,9 @@ func wholeOf(v rawjson.Value) (int64, bool) {
 }
 
 // FindPage asks for one page of the list that shows what a create has made. cursor is ""
-// for the first page. Errors are classed as Fetch's are; the one of a command that lacks
-// what the list is asked with is Permanent. A page with elements that could not be read
+// for the first page. cmd has ids in its body, and no refs: see Definition.Resolve. Errors
+// are classed as Fetch's are; the one of a command that lacks what the list is asked with is
+// Permanent. A page with elements that could not be read
 // proves nothing by what it lacks.
 func (c *Client) FindPage(ctx context.Context, source string, cmd Command, cursor, why string) (*ListPage, error) {
 	o, err := c.def.Op(cmd.Kind, cmd.Op)

@@ -89,20 +89,21 @@ func TestFindByFields(t *testing.T) {
 		s    Search
 		want Finding
 	}{
-		"the only one":                   {[]string{withdrawalOf(`"12.30"`, 11)}, base, Finding{There, "id_0", []string{"id_0"}}},
-		"in the very second":             {[]string{withdrawalOf(`"12.30"`, 10)}, base, Finding{There, "id_0", []string{"id_0"}}},
-		"another way to write it":        {[]string{withdrawalOf(`"12.3"`, 11), withdrawalOf(`12.300`, 5)}, base, Finding{There, "id_0", []string{"id_0"}}},
-		"one of others":                  {[]string{withdrawalOf(`"12.31"`, 11), withdrawalOf(`"12.30"`, 12)}, base, Finding{There, "id_1", []string{"id_1"}}},
-		"two":                            {[]string{withdrawalOf(`"12.30"`, 11), withdrawalOf(`"12.30"`, 12)}, base, Finding{CannotTell, "", []string{"id_0", "id_1"}}},
-		"one made before, changed since": {[]string{withdrawalOf(`"12.30"`, 9)}, base, Finding{}},
-		"none":                           {nil, base, Finding{}},
-		"bound to another ref":           {[]string{withdrawalOf(`"12.30"`, 11)}, with(func(s *Search) { s.Bound = func(id string) bool { return id == "id_0" } }), Finding{}},
-		"two, one of them bound":         {[]string{withdrawalOf(`"12.30"`, 11), withdrawalOf(`"12.30"`, 12)}, with(func(s *Search) { s.Bound = func(id string) bool { return id == "id_0" } }), Finding{There, "id_1", []string{"id_1"}}},
-		"another command of the amount":  {[]string{withdrawalOf(`"12.30"`, 11)}, with(func(s *Search) { s.Others = other(`{"amount":"12.3"}`) }), Finding{CannotTell, "", []string{"id_0"}}},
-		"another command of another":     {[]string{withdrawalOf(`"12.30"`, 11)}, with(func(s *Search) { s.Others = other(`{"amount":"12.40"}`) }), Finding{There, "id_0", []string{"id_0"}}},
-		"the time is not known":          {[]string{withdrawalOf(`"12.30"`, 11)}, with(func(s *Search) { s.Since = time.Time{} }), Finding{}},
-		"no time of its own":             {[]string{`{"id":"x","amount":"12.30","currency":"EUR"}`}, base, Finding{}},
-		"what was not sent is free":      {[]string{withdrawalOf(`"12.30"`, 11)}, with(func(s *Search) { s.Sent.Body = []byte(`{"amount":"12.30"}`) }), Finding{There, "id_0", []string{"id_0"}}},
+		"the only one":                    {[]string{withdrawalOf(`"12.30"`, 11)}, base, Finding{There, "id_0", []string{"id_0"}}},
+		"in the very second":              {[]string{withdrawalOf(`"12.30"`, 10)}, base, Finding{There, "id_0", []string{"id_0"}}},
+		"another way to write it":         {[]string{withdrawalOf(`"12.3"`, 11), withdrawalOf(`12.300`, 5)}, base, Finding{There, "id_0", []string{"id_0"}}},
+		"one of others":                   {[]string{withdrawalOf(`"12.31"`, 11), withdrawalOf(`"12.30"`, 12)}, base, Finding{There, "id_1", []string{"id_1"}}},
+		"two":                             {[]string{withdrawalOf(`"12.30"`, 11), withdrawalOf(`"12.30"`, 12)}, base, Finding{CannotTell, "", []string{"id_0", "id_1"}}},
+		"one made before, changed since":  {[]string{withdrawalOf(`"12.30"`, 9)}, base, Finding{}},
+		"none":                            {nil, base, Finding{}},
+		"bound to another ref":            {[]string{withdrawalOf(`"12.30"`, 11)}, with(func(s *Search) { s.Bound = func(id string) bool { return id == "id_0" } }), Finding{}},
+		"two, one of them bound":          {[]string{withdrawalOf(`"12.30"`, 11), withdrawalOf(`"12.30"`, 12)}, with(func(s *Search) { s.Bound = func(id string) bool { return id == "id_0" } }), Finding{There, "id_1", []string{"id_1"}}},
+		"another command of the amount":   {[]string{withdrawalOf(`"12.30"`, 11)}, with(func(s *Search) { s.Others = other(`{"amount":"12.3"}`) }), Finding{CannotTell, "", []string{"id_0"}}},
+		"another command of another":      {[]string{withdrawalOf(`"12.30"`, 11)}, with(func(s *Search) { s.Others = other(`{"amount":"12.40"}`) }), Finding{There, "id_0", []string{"id_0"}}},
+		"another command's ref is any id": {[]string{withdrawalOf(`"12.30"`, 11)}, with(func(s *Search) { s.Others = other(`{"amount":{"$ref":"a/b"}}`) }), Finding{CannotTell, "", []string{"id_0"}}},
+		"the time is not known":           {[]string{withdrawalOf(`"12.30"`, 11)}, with(func(s *Search) { s.Since = time.Time{} }), Finding{}},
+		"no time of its own":              {[]string{`{"id":"x","amount":"12.30","currency":"EUR"}`}, base, Finding{}},
+		"what was not sent is free":       {[]string{withdrawalOf(`"12.30"`, 11)}, with(func(s *Search) { s.Sent.Body = []byte(`{"amount":"12.30"}`) }), Finding{There, "id_0", []string{"id_0"}}},
 	} {
 		t.Run(name, func(t *testing.T) { require.Equal(t, c.want, o.Find(listOf(t, d, "withdrawal", c.list...), c.s)) })
 	}
@@ -138,6 +139,30 @@ func TestFindPage(t *testing.T) {
 	for _, bad := range []Command{{Kind: "price", Op: "create", Ref: "r"}, {Kind: "product", Op: "create", Ref: "r"}, {Kind: "moon", Op: "create"}} {
 		_, err = c.FindPage(t.Context(), "s", bad, "", "x")
 		require.True(t, fate.Is(err, fate.Permanent), "%v", err)
+	}
+}
+
+// What is compared with a list has ids where the command has refs.
+func TestResolve(t *testing.T) {
+	d := stripe(t)
+	cmd := Command{Kind: "price", Op: "create", Ref: "r", Body: []byte(`{"product":{"$ref":"product/a"},"unit_amount":1.10,"metadata":{"of":"b"}}`)}
+	bound := func(name RefName) (string, bool) { return "prod_" + name.Ref, name.Kind == "product" }
+	got, err := d.Resolve(cmd, bound)
+	require.NoError(t, err)
+	require.Equal(t, `{"product":"prod_a","unit_amount":1.10,"metadata":{"of":"b"}}`, string(got.Body))
+	require.Equal(t, "r", got.Ref)
+	_, err = d.Resolve(cmd, func(RefName) (string, bool) { return "", false })
+	var unbound *UnboundError
+	require.ErrorAs(t, err, &unbound)
+	require.Equal(t, []RefName{{"product", "a"}}, unbound.Refs)
+	cmd.Body = nil
+	got, err = d.Resolve(cmd, bound)
+	require.NoError(t, err)
+	require.Nil(t, got.Body)
+	for _, bad := range []Command{{Kind: "moon", Op: "create"}, {Kind: "price", Op: "create", Body: []byte(`[]`)}, {Kind: "price", Op: "create", Body: []byte(`{"moon":1}`)}} {
+		_, err = d.Resolve(bad, bound)
+		var invalid *InvalidError
+		require.ErrorAs(t, err, &invalid)
 	}
 }
 
