@@ -59,6 +59,7 @@ var faults = []fault{
 	{name: "provider-late", writes: true, do: provider("answers changes late", func(c, _ *sim.Chaos) { c.SlowAnswer = 0.5 }, func(c, usual *sim.Chaos) { c.SlowAnswer = usual.SlowAnswer })},
 	{name: "kill-consumer", follows: true, do: hitConsumer("kill", (*fleet.Consumer).Kill)},
 	{name: "reset-consumer", follows: true, do: hitConsumer("take everything from", (*fleet.Consumer).Forget)},
+	{name: "restore-consumer", follows: true, do: hitConsumer("back up or restore", (*fleet.Consumer).Restore)},
 	{name: "kill-receiver", follows: true, do: killReceiver},
 	{name: "reset-receiver", follows: true, do: resetReceiver},
 	{name: "receiver-fails", follows: true, do: troubleReceiver("answers 500 to a half", func(r *rand.Rand) fleet.Trouble {

@@ -59,6 +59,7 @@ func TestFollowerIsKilled(t *testing.T) {
 
 	load(150)
 	sent()
+	require.NoError(t, f.Drain(ctx, time.Minute))
 	// It takes up to half a minute until the feed has it, or until the reconciler starts again.
 	one := someOrder(t, ctx, f)
 	require.NoError(t, f.Operate(ctx, http.MethodDelete, "/v1/entities/"+one.String(), nil, nil))

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net/http"
 	"net/url"
@@ -38,6 +39,8 @@ type Consumer struct {
 	// began is where its snapshot began: no command before it is in what follows.
 	began string
 	held  map[string]copied
+	// backup is what was stored at some time, and where; nil: there is none.
+	backup *backup
 	// sent is the greatest version it was ever sent of each entity, also in connections that
 	// ended before it stored anything.
 	sent map[string]int64
@@ -45,6 +48,12 @@ type Consumer struct {
 	life      *connection
 	backwards []string
 	resyncs   int
+}
+
+// backup is a copy of what stands for the database of a consumer.
+type backup struct {
+	at, began string
+	held      map[string]copied
 }
 
 // connection is what a consumer knows of one connection, and loses if it is killed. What a
@@ -118,6 +127,20 @@ func (c *Consumer) Forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.at, c.held = fromStart, map[string]copied{}
+	c.end()
+}
+
+// Restore makes of what the consumer has stored what a backup has, which it makes if there is
+// none. So every other call takes it back to where it was at the call before.
+func (c *Consumer) Restore() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b := c.backup
+	if c.backup = nil; b == nil {
+		c.backup = &backup{c.at, c.began, maps.Clone(c.held)}
+		return
+	}
+	c.at, c.began, c.held = b.at, b.began, b.held
 	c.end()
 }
 

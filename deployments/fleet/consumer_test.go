@@ -34,3 +34,19 @@ func TestAKilledConsumerStoresNothing(t *testing.T) {
 		})
 	}
 }
+
+// A consumer whose database is restored from a backup goes on from the place of the backup.
+func TestARestoredConsumerIsWhereItWas(t *testing.T) {
+	c := &Consumer{at: "1", began: "b", held: map[string]copied{"order/o1": {version: 1}}, sent: map[string]int64{"order/o1": 1}}
+	c.Restore()
+	c.held["order/o1"], c.held["order/o2"], c.at, c.began = copied{version: 2}, copied{version: 1}, "2", "c"
+	ended := false
+	c.begin(func() { ended = true })
+	c.Restore()
+	require.True(t, ended)
+	require.Equal(t, map[string]copied{"order/o1": {version: 1}}, c.held)
+	require.Equal(t, []string{"1", "b"}, []string{c.at, c.began})
+	c.at = "3"
+	c.Restore()
+	require.Equal(t, "3", c.at, "it is backed up again")
+}
