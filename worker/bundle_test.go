@@ -168,7 +168,7 @@ func (b *bundle) start(id string) (stop func()) {
 			select {
 			case err := <-done:
 				require.NoError(b.t, err)
-			case <-time.After(10 * time.Second):
+			case <-time.After(time.Minute):
 				b.t.Error("the worker did not stop within 10 s")
 			}
 		})

@@ -54,7 +54,7 @@ func TestKilledBetweenEveryTwoSteps(t *testing.T) {
 		}
 		select {
 		case <-victim.Ended():
-		case <-time.After(20 * time.Second):
+		case <-time.After(time.Minute):
 			require.FailNow(t, "the worker never got there", "%s, %d times\n%s", p.name, p.n, victim.LastWords())
 		}
 		victim.Kill() // it is dead, and meant to be
@@ -211,7 +211,7 @@ func quietFleet(t *testing.T, p fleet.Plan) (*fleet.Fleet, context.Context) {
 
 func until(t *testing.T, ctx context.Context, what string, yes func() bool) {
 	t.Helper()
-	require.NoError(t, fleet.WaitFor(ctx, 30*time.Second, func() string { return what }, func() (bool, error) { return yes(), nil }))
+	require.NoError(t, fleet.WaitFor(ctx, time.Minute, func() string { return what }, func() (bool, error) { return yes(), nil }))
 }
 
 // proven wants every event logged once and processed, or superseded by a later

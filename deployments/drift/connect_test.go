@@ -37,7 +37,7 @@ func TestConnectedAccounts(t *testing.T) {
 	require.NoError(t, f.Simulator.Tell(ctx, http.MethodPost, "/_sim/accounts/"+gone+"/deauthorize", nil, nil))
 	require.NoError(t, f.Simulator.Tell(ctx, http.MethodPost, "/_sim/accounts/"+gone+"/stir", map[string]bool{}, nil))
 	require.NoError(t, f.Simulator.Tell(ctx, http.MethodPost, "/_sim/accounts/"+stays+"/stir", map[string]bool{}, nil))
-	require.NoError(t, fleet.WaitFor(ctx, 30*time.Second, func() string { return "the other account goes on" }, func() (bool, error) {
+	require.NoError(t, fleet.WaitFor(ctx, time.Minute, func() string { return "the other account goes on" }, func() (bool, error) {
 		truth, err := f.Simulator.Truth(ctx)
 		if err != nil {
 			return false, err
@@ -110,7 +110,7 @@ func connect(t *testing.T, ctx context.Context, f *fleet.Fleet) string {
 func until(t *testing.T, ctx context.Context, f *fleet.Fleet, what string) {
 	t.Helper()
 	var bad []fleet.Difference
-	require.NoError(t, fleet.WaitFor(ctx, 30*time.Second, func() string {
+	require.NoError(t, fleet.WaitFor(ctx, time.Minute, func() string {
 		if len(bad) > 0 {
 			return what + ": " + bad[0].String()
 		}

@@ -73,7 +73,7 @@ func TestControls(t *testing.T) {
 		c.edit(t, doc, "$.fee", "123.45")
 		// The worker's claim must not be needed for the edit to be seen.
 		c.sweep(t, storage.TaskDone)
-		require.NoError(t, fleet.WaitFor(c.ctx, 30*time.Second, func() string { return "the edit is not repaired" }, func() (bool, error) {
+		require.NoError(t, fleet.WaitFor(c.ctx, time.Minute, func() string { return "the edit is not repaired" }, func() (bool, error) {
 			now, err := c.Store.Entity(c.ctx, doc.Key)
 			return err == nil && string(now.Raw) == string(doc.Raw), err
 		}))

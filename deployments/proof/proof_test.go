@@ -23,7 +23,7 @@ func TestTwentyThousandEvents(t *testing.T) {
 	s := start(t, fleet.Plan{Workers: 2})
 	require.NoError(t, s.Simulator.Chaos(s.ctx, disorder))
 	began := time.Now()
-	s.load(simulator.Load{Entities: 500, Accounts: 50, Events: 20_000, Rate: 2_000}, 2*time.Minute)
+	s.load(simulator.Load{Entities: 500, Accounts: 50, Events: 20_000, Rate: 2_000}, 5*time.Minute)
 	t.Logf("20,000 events over 500 entities settled %s after the first was made", time.Since(began).Round(time.Millisecond))
 	s.prove(20_000, 500)
 	for _, w := range s.Members(fleet.Worker) {
@@ -41,7 +41,7 @@ func TestEventsOfStripe(t *testing.T) {
 	wild := disorder
 	wild.TestMode = 0.05
 	require.NoError(t, s.Simulator.Chaos(s.ctx, wild))
-	s.load(simulator.Load{Entities: entities, Events: events, Rate: 1_000}, 2*time.Minute)
+	s.load(simulator.Load{Entities: entities, Events: events, Rate: 1_000}, 5*time.Minute)
 	live, unmet := 0, 0
 	for _, row := range s.rows() {
 		if row.Note == event.RequireUnmet {
@@ -66,7 +66,7 @@ func TestThinEventsOfStripe(t *testing.T) {
 	t.Parallel()
 	s := start(t, fleet.Plan{Provider: simulator.Stripe, Workers: 1, Simulator: []string{"--thin"}})
 	require.NoError(t, s.Simulator.Chaos(s.ctx, disorder))
-	s.load(simulator.Load{Entities: 60, Events: 500, Rate: 500}, time.Minute)
+	s.load(simulator.Load{Entities: 60, Events: 500, Rate: 500}, 5*time.Minute)
 	s.prove(500, 60)
 	for _, row := range s.rows() {
 		require.False(t, row.CreatedAt.IsZero())
@@ -98,7 +98,7 @@ func TestWithoutLeasesAndLanesOrderIsLost(t *testing.T) {
 	t.Parallel()
 	s := start(t, fleet.Plan{Workers: 2, Shards: 8, Faults: map[string]string{fleet.Worker: "leases-off,lanes-off"}})
 	require.NoError(t, s.Simulator.Chaos(s.ctx, simulator.Chaos{Latency: simulator.Duration(5 * time.Millisecond)}))
-	require.NoError(t, s.Simulator.Load(s.ctx, simulator.Load{Entities: 20, Accounts: 4, Events: 2_000, Rate: 1_000}, time.Minute))
+	require.NoError(t, s.Simulator.Load(s.ctx, simulator.Load{Entities: 20, Accounts: 4, Events: 2_000, Rate: 1_000}, 5*time.Minute))
 	var found []string
 	s.wait("the check cannot see what it is there for", func() bool {
 		found = fleet.Inversions(s.rows())

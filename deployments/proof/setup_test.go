@@ -83,7 +83,8 @@ func (s *subject) prove(events, entities int) {
 	s.countDuplicates()
 }
 
-// countDuplicates wants every duplicate that was sent on record.
+// countDuplicates wants every duplicate that was sent on record. A webhook that had no answer
+// in time may have been accepted too.
 func (s *subject) countDuplicates() {
 	s.t.Helper()
 	sent, err := s.Simulator.Counters(s.ctx)
@@ -95,12 +96,12 @@ func (s *subject) countDuplicates() {
 		for _, r := range s.rows() {
 			counted += r.Duplicates
 		}
-		return counted == again
+		return again <= counted && counted <= again+sent.Webhooks.Failed
 	})
 }
 
-// wait polls until ok, for 20 s.
+// wait polls until ok, longer than a busy machine needs.
 func (s *subject) wait(what string, ok func() bool) {
 	s.t.Helper()
-	require.NoError(s.t, fleet.WaitFor(s.ctx, 20*time.Second, func() string { return what }, func() (bool, error) { return ok(), nil }))
+	require.NoError(s.t, fleet.WaitFor(s.ctx, time.Minute, func() string { return what }, func() (bool, error) { return ok(), nil }))
 }

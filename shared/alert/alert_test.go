@@ -74,7 +74,7 @@ func (h *hook) next(t *testing.T) posted {
 	select {
 	case p := <-h.got:
 		return p
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		require.FailNow(t, "nothing was posted")
 		return posted{}
 	}
