@@ -81,7 +81,7 @@ bench: tools-run ## the benchmark table, with what it is compared to
 	$(GO) run ./deployments/bench receiver
 
 chaos: tools-run ## break everything for DURATION (120s) from SEED (drawn) on STORE (sqlite, or mongo) with PROVIDER
-	@$(GO) run ./deployments/chaos -provider $(PROVIDER) -duration $(DURATION) -store $(STORE) $(if $(filter sqlite,$(STORE)),-commands) $(if $(SEED),-seed $(SEED)) $(if $(ODD),-odd=$(ODD))
+	@$(GO) run ./deployments/chaos -provider $(PROVIDER) -duration $(DURATION) -store $(STORE) -commands $(if $(SEED),-seed $(SEED)) $(if $(ODD),-odd=$(ODD))
 
 # ODD=1 makes the provider odd in every way it has, in chaos and drift.
 # DELAY=50ms makes every write to the store wait that long; ENTITIES=20 is a
