@@ -75,13 +75,13 @@ unit:
 	@# for the test cache does not see that they depend on the binaries they build.
 	$(RACE) -count 1 -p 2 -timeout 40m $(FLEETS)
 	$(RACE) -tags fault,$(TAGS) ./shared/fault
-	$(RACE) -tags fault,$(TAGS) -run '^TestFault' ./api ./shared/storage/sqlite ./shared/storage/mongo
+	$(RACE) -tags fault,$(TAGS) -run '^TestFault' ./api ./worker ./shared/storage/sqlite ./shared/storage/mongo
 
 bench: tools-run ## the benchmark table, with what it is compared to
 	$(GO) run ./deployments/bench receiver
 
 chaos: tools-run ## break everything for DURATION (120s) from SEED (drawn) on STORE (sqlite, or mongo) with PROVIDER
-	@$(GO) run ./deployments/chaos -provider $(PROVIDER) -duration $(DURATION) -store $(STORE) $(if $(filter sqlite,$(STORE)),-commands) $(if $(SEED),-seed $(SEED)) $(if $(ODD),-odd=$(ODD))
+	@$(GO) run ./deployments/chaos -provider $(PROVIDER) -duration $(DURATION) -store $(STORE) -commands $(if $(SEED),-seed $(SEED)) $(if $(ODD),-odd=$(ODD))
 
 # ODD=1 makes the provider odd in every way it has, in chaos and drift.
 # DELAY=50ms makes every write to the store wait that long; ENTITIES=20 is a

@@ -55,6 +55,8 @@ func (s *fakeStore) Documents(context.Context, []event.Key) ([]*storage.Document
 	return nil, s.enter()
 }
 
+func (s *fakeStore) WatchFeed(context.Context, string, func()) error { return storage.ErrNoBell }
+
 func (s *fakeStore) SaveSubscriptions(context.Context, []storage.Subscription) error { return nil }
 
 func (s *fakeStore) Subscriptions(context.Context) ([]storage.Subscription, error) {

@@ -200,6 +200,7 @@ type subscription struct {
 	Consumer string   `json:"consumer" doc:"The name that it gave."`
 	Form     string   `json:"form" enum:"page,stream,webhook" doc:"How it reads, or webhook: changes are sent to it."`
 	Kinds    []string `json:"kinds,omitempty" doc:"The kinds it asks for; absent: all."`
+	Types    []string `json:"types,omitempty" enum:"entity,command" doc:"Of a webhook: what the changes sent are about, the part of their type behind dev.tarn. A command is of the kind that it changes."`
 	After    string   `json:"after" doc:"The cursor that it was sent last. It may not have handled all before it."`
 	Position int64    `json:"position" doc:"The position in it."`
 	Snapshot bool     `json:"snapshot,omitempty" doc:"Whether it reads a snapshot."`

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/feed"
-	"github.com/tarn-sync/tarn/shared/loops"
+	"github.com/tarn-sync/tarn/shared/storage"
 )
 
 // The feed is read once for all who follow it. One poll of the head for each source wakes
@@ -20,9 +20,10 @@ import (
 // sent is older then. No part is kept for the next follower.
 
 const (
-	// pollEvery is how often the head of a feed is read while anyone follows it, and
-	// pollAway how often while the store does not answer.
-	pollEvery, pollAway = 50 * time.Millisecond, time.Second
+	// pollEvery is how often the head of a feed is read while anyone follows it, pollHeard
+	// how often where the database rings when there is more, and pollAway how often while
+	// the store does not answer.
+	pollEvery, pollHeard, pollAway = 50 * time.Millisecond, 500 * time.Millisecond, time.Second
 	// readsAtOnce is how many parts are read at once. Others wait, and are shared
 	// meanwhile.
 	readsAtOnce = 8
@@ -109,12 +110,18 @@ func (h *hub) nextRing(source string) *ring {
 
 // poll rings the bell of a source until ctx ends.
 func (h *hub) poll(ctx context.Context, source string, b *bell) {
+	more := storage.Listen(ctx, func(ctx context.Context, ring func()) error { return h.store.WatchFeed(ctx, source, ring) },
+		func(error) {}) // the head is read all the same
+	defer more.Close()
 	var head feed.Cursor
 	for first := true; ; first = false {
 		asking, cancel := context.WithTimeout(ctx, readWithin)
 		now, err := feed.Head(asking, h.store, source)
 		cancel()
 		pause := pollEvery
+		if more.Heard() {
+			pause = pollHeard
+		}
 		switch {
 		case err != nil:
 			pause = pollAway
@@ -125,7 +132,13 @@ func (h *hub) poll(ctx context.Context, source string, b *bell) {
 			b.next = newRing()
 			h.mu.Unlock()
 		}
-		if !loops.Sleep(ctx, pause) {
+		timer := time.NewTimer(pause)
+		select {
+		case <-more.Rung():
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		if timer.Stop(); ctx.Err() != nil {
 			return
 		}
 	}

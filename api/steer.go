@@ -18,6 +18,8 @@ type OutgoingWebhook struct {
 	Name, Source string
 	// Kinds are those whose changes are sent. None: all.
 	Kinds []string
+	// Types are what the changes sent are about: see feed.NewFilter.
+	Types []string
 }
 
 // formWebhook is the form of a subscription that changes are sent to.
@@ -52,7 +54,7 @@ type parkedChange struct {
 
 // sent returns how far a webhook is.
 func (c *consumers) sent(ctx context.Context, to OutgoingWebhook) (subscription, error) {
-	s := subscription{Source: to.Source, Consumer: to.Name, Form: formWebhook, Kinds: to.Kinds, After: feed.Cursor{}.String(), Webhook: &webhookState{Status: "active"}}
+	s := subscription{Source: to.Source, Consumer: to.Name, Form: formWebhook, Kinds: to.Kinds, Types: feed.NewFilter(to.Kinds, to.Types).Types(), After: feed.Cursor{}.String(), Webhook: &webhookState{Status: "active"}}
 	task, err := c.store.Task(ctx, storage.DeliverTask(to.Name))
 	if errors.Is(err, storage.ErrNotFound) {
 		return s, nil // no reconciler has begun

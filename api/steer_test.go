@@ -42,6 +42,26 @@ func (m *mirror) subscription() subscription {
 	return list.Items[0]
 }
 
+// A webhook shows what the changes sent to it are about, also where its settings do not say.
+func TestASubscriptionShowsItsTypes(t *testing.T) {
+	t.Parallel()
+	m := newMirror(t, func(o *Options) {
+		o.Now = time.Now
+		o.Webhooks = []OutgoingWebhook{
+			{Name: "all", Source: "lemon"},
+			{Name: "orders", Source: "lemon", Kinds: []string{"order"}},
+			{Name: "wishes", Source: "lemon", Kinds: []string{"order"}, Types: []string{"command"}},
+		}
+	})
+	var list subscriptionList
+	require.NoError(t, json.Unmarshal(m.get("/v1/subscriptions").Body.Bytes(), &list))
+	shown := map[string][]string{}
+	for _, s := range list.Items {
+		shown[s.Consumer] = s.Types
+	}
+	require.Equal(t, map[string][]string{"all": {"command", "entity"}, "orders": {"entity"}, "wishes": {"command"}}, shown)
+}
+
 // A webhook is among the subscriptions, from the start, with how far it is and what holds
 // it up; its lag is a metric as that of readers is.
 func TestWebhookIsASubscription(t *testing.T) {
@@ -51,6 +71,8 @@ func TestWebhookIsASubscription(t *testing.T) {
 	s := m.subscription()
 	require.Equal(t, "active", s.Webhook.Status)
 	require.Equal(t, "webhook", s.Form)
+	require.Equal(t, []string{"order"}, s.Kinds)
+	require.Equal(t, []string{"entity"}, s.Types, "by kinds it is sent no commands")
 	require.Equal(t, "0", s.After)
 	head, err := feed.Head(t.Context(), m.o.Store, "lemon")
 	require.NoError(t, err)

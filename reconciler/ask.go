@@ -58,11 +58,14 @@ type pace struct {
 	round, look time.Duration
 	// outbox is how often an outbox is read. The bell of the database only makes it sooner.
 	outbox time.Duration
+	// heard is how often the head of a feed is read for a webhook where the database rings
+	// when there is more; round, where it does not.
+	heard time.Duration
 }
 
 func usualPace() pace {
 	return pace{poll: 250 * time.Millisecond, backoff: time.Second, patience: time.Second, keep: 2 * time.Second, stalled: 2 * time.Minute, secondLook: usualSecondLook,
-		round: 50 * time.Millisecond, look: 30 * time.Second, outbox: 500 * time.Millisecond}
+		round: 50 * time.Millisecond, look: 30 * time.Second, outbox: 500 * time.Millisecond, heard: 500 * time.Millisecond}
 }
 
 // finder has what a search for differences of one source needs.

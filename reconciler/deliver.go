@@ -67,6 +67,8 @@ type deliverer struct {
 	// landed has what came of messages. It has room for all that are on their way.
 	landed chan landing
 	under  sync.WaitGroup
+	// bell rings when the feed may have more.
+	bell *storage.Bell
 	// lost is why the feed cannot be read from where the delivery is. Nil: it can.
 	lost error
 	// changed: not all is saved. saved is when it was, polled when the head was read,
@@ -100,6 +102,10 @@ func (r *Reconciler) deliver(to Webhook) runner {
 		if err := d.resume(ctx); err != nil {
 			return err
 		}
+		d.bell = storage.Listen(ctx, func(ctx context.Context, ring func()) error { return d.store.WatchFeed(ctx, to.Source, ring) }, func(err error) {
+			d.log.Debug("the change stream of the change feed broke off; its head is read more often until it is there again", "source", d.name, "error", err)
+		})
+		defer d.bell.Close()
 		sending, stop := context.WithCancel(ctx)
 		defer d.under.Wait()
 		defer stop()
@@ -207,6 +213,9 @@ func (d *deliverer) wait(ctx context.Context) {
 	pause := d.w.r.Poll
 	if d.state.Status == storage.DeliveryActive {
 		pause = d.pace.round
+		if d.read.walk == nil && !d.holdsEvent() && d.m.Idle() {
+			pause = d.look()
+		}
 		if now := d.now(); d.behind && d.m.Room() > 0 && !d.holdsEvent() {
 			pause = 0
 		} else if due := d.m.Due(now); !due.IsZero() {
@@ -221,9 +230,19 @@ func (d *deliverer) wait(ctx context.Context) {
 	select {
 	case l := <-d.landed:
 		d.land(l)
+	case <-d.bell.Rung():
+		d.polled = time.Time{}
 	case <-timer.C:
 	case <-ctx.Done():
 	}
+}
+
+// look is how often the head of the feed is read: seldom while a bell rings for what is added.
+func (d *deliverer) look() time.Duration {
+	if d.bell.Heard() {
+		return d.pace.heard
+	}
+	return d.pace.round
 }
 
 // landAll takes what has landed.

@@ -220,6 +220,40 @@ func (c *scene) steer(spec storage.SteerSpec) {
 	require.True(c.t, eventuallyTrue(func() bool { return c.task(id).Status == storage.TaskDone }), "%v is done", spec)
 }
 
+// ringingFeed is a store whose database tells of its feed when ring is called.
+type ringingFeed struct {
+	storage.Store
+	rung chan func()
+}
+
+func (s ringingFeed) WatchFeed(ctx context.Context, _ string, ring func()) error {
+	ring()
+	s.rung <- ring
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+// What is added to the feed is sent at once where the database rings for it, and the head is
+// not read before.
+func TestDeliveryIsWokenByABell(t *testing.T) {
+	t.Parallel()
+	c := newScene(t)
+	c.publish("a")
+	r := newReceiver(t)
+	m := c.member("r1")
+	m.pace.heard = time.Hour
+	rung := make(chan func(), 1)
+	m.Store = ringingFeed{m.Store, rung}
+	c.delivering(m, c.hookTo(r))
+	c.accepted(r, "a@1", "synced")
+	ring := <-rung
+	for n := int64(2); n < 5; n++ {
+		c.publish("a")
+		ring()
+		require.True(t, eventuallyTrue(func() bool { return r.version("a") == n }), "version %d", n)
+	}
+}
+
 // A webhook is sent all that the mirror holds, then what changes, of the kinds it wants.
 func TestDelivery(t *testing.T) {
 	t.Parallel()

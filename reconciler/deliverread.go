@@ -62,7 +62,7 @@ func (d *deliverer) fill(ctx context.Context) error {
 // readFeed reads items of the feed, if its head has moved.
 func (d *deliverer) readFeed(ctx context.Context) error {
 	if !d.behind {
-		if time.Since(d.polled) < d.pace.round {
+		if time.Since(d.polled) < d.look() {
 			return nil
 		}
 		d.polled = time.Now()

@@ -1,6 +1,7 @@
 package reconciler
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"testing"
@@ -88,6 +89,47 @@ func TestAnInsertThatIsNotPaidComesTwice(t *testing.T) {
 	c.sequencing(c.member("r1"))
 	require.Eventually(t, func() bool { return len(c.unpaid()) == 0 }, 30*time.Second, time.Millisecond)
 	require.Equal(t, []string{item, item}, c.log()[:2])
+}
+
+// dying is a store of which the process dies at its next insert into a feed.
+type dying struct {
+	storage.Store
+	died chan struct{}
+}
+
+// AddBatch never returns from an insert of items, as in a process that is dead.
+func (d *dying) AddBatch(ctx context.Context, b *storage.Batch) (bool, error) {
+	if len(b.Items) == 0 {
+		return d.Store.AddBatch(ctx, b)
+	}
+	select {
+	case <-d.died:
+	default:
+		close(d.died)
+	}
+	<-ctx.Done()
+	return false, ctx.Err()
+}
+
+// A sequencer dies at its insert: nothing was paid, so the next one adds the commands.
+func TestWhatIsNotInsertedIsNotPaid(t *testing.T) {
+	t.Parallel()
+	c := newScene(t)
+	item := c.comes(c.asked("a"), storage.CommandDone)
+	m := c.member("r1")
+	store := &dying{Store: c.store, died: make(chan struct{})}
+	m.Store = store
+	stop := c.sequencing(m)
+	select {
+	case <-store.died:
+	case <-time.After(time.Minute):
+		require.FailNow(t, "it inserts nothing")
+	}
+	stop()
+	require.Len(t, c.unpaid(), 1)
+	require.Empty(t, c.log())
+	c.sequencing(c.member("r2"))
+	c.logged(item)
 }
 
 // While commands change again and again, the log has the last

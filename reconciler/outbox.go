@@ -17,7 +17,6 @@ import (
 
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
-	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/outbound"
 	"github.com/tarn-sync/tarn/shared/provider"
 	"github.com/tarn-sync/tarn/shared/storage"
@@ -29,8 +28,6 @@ const (
 	outboxPage = 100
 	// outboxCounted is the most rows that are counted for the metric.
 	outboxCounted = 10_000
-	// bellEvery is how long it takes until a bell that broke is tried again.
-	bellEvery = 10 * time.Second
 	// mostOutboxBody is the longest body of a row, in bytes, as it is of a request.
 	mostOutboxBody = 1 << 20
 	// byOutbox is who asks for the commands of an outbox.
@@ -53,14 +50,10 @@ func (r *Reconciler) outbox(ctx context.Context, w *work) error {
 			},
 		},
 	}
-	ctx, stop := context.WithCancel(ctx)
-	bell := make(chan struct{}, 1)
-	silent := make(chan struct{})
-	go func() {
-		defer close(silent)
-		r.listen(ctx, bell)
-	}()
-	defer func() { stop(); <-silent }()
+	bell := storage.Listen(ctx, r.Store.WatchOutbox, func(err error) {
+		r.sparing.Info("the change stream of the outbox broke off; rows are found a little later until it is there again", "error", err)
+	})
+	defer bell.Close()
 	// What this holder has measured must not remain beside the figures of the next.
 	defer r.Metrics.OutboxRows.DeleteLabelValues(s.Name)
 	defer r.Metrics.OutboxOldestSeconds.DeleteLabelValues(s.Name)
@@ -81,7 +74,7 @@ func (r *Reconciler) outbox(ctx context.Context, w *work) error {
 			continue
 		}
 		w.loop.Waiting("rows of the outbox")
-		waits(ctx, bell, r.pace.outbox)
+		waits(ctx, bell.Rung(), r.pace.outbox)
 	}
 	return ctx.Err()
 }
@@ -94,27 +87,6 @@ func waits(ctx context.Context, bell <-chan struct{}, most time.Duration) {
 	case <-ctx.Done():
 	case <-bell:
 	case <-timer.C:
-	}
-}
-
-// listen rings when the database tells of rows that may have come, where it does.
-func (r *Reconciler) listen(ctx context.Context, bell chan<- struct{}) {
-	ring := func() {
-		select {
-		case bell <- struct{}{}:
-		default: // it rings already
-		}
-	}
-	for ctx.Err() == nil {
-		err := r.Store.WatchOutbox(ctx, ring)
-		if errors.Is(err, storage.ErrNoBell) {
-			return // the rows are read all the same
-		}
-		if ctx.Err() == nil {
-			r.sparing.Info("the change stream of the outbox broke off; rows are found a little later until it is there again", "error", err)
-			ring()
-		}
-		loops.Sleep(ctx, bellEvery)
 	}
 }
 

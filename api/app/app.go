@@ -144,7 +144,7 @@ func sources(configured []process.Source, c *config.Config) ([]api.Source, error
 func webhooks(c *config.Config) []api.OutgoingWebhook {
 	out := make([]api.OutgoingWebhook, len(c.Webhooks))
 	for i, w := range c.Webhooks {
-		out[i] = api.OutgoingWebhook{Name: w.Name, Source: w.Source, Kinds: w.Kinds}
+		out[i] = api.OutgoingWebhook{Name: w.Name, Source: w.Source, Kinds: w.Kinds, Types: w.Types}
 	}
 	return out
 }

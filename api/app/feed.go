@@ -33,6 +33,11 @@ func (s *lateStore) Documents(ctx context.Context, keys []event.Key) ([]*storage
 	return ask(ctx, s, func(m storage.Store) ([]*storage.Document, error) { return m.Documents(ctx, keys) })
 }
 
+// WatchFeed rings for what is added to a source's feed.
+func (s *lateStore) WatchFeed(ctx context.Context, source string, ring func()) error {
+	return s.do(ctx, func(m storage.Store) error { return m.WatchFeed(ctx, source, ring) })
+}
+
 // SaveSubscriptions saves how far consumers are.
 func (s *lateStore) SaveSubscriptions(ctx context.Context, subs []storage.Subscription) error {
 	return s.do(ctx, func(m storage.Store) error { return m.SaveSubscriptions(ctx, subs) })

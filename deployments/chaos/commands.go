@@ -31,7 +31,13 @@ func (v commandsVerdict) clean() bool {
 }
 
 // buyers is how many threads the application has. Each changes one entity at a time.
-const buyers = 8
+// FerretDB, which does one thing at a time, has few.
+func (o options) buyers() int {
+	if o.mongoDB {
+		return 2
+	}
+	return 8
+}
 
 // buyer is one thread of the application.
 type buyer struct {
@@ -52,8 +58,8 @@ func (c *chaos) buy(ctx context.Context) (wait func()) {
 		return func() {}
 	}
 	c.app = c.fleet.NewApplication()
-	done := make(chan struct{}, buyers)
-	for i := range buyers {
+	done := make(chan struct{}, c.buyers())
+	for i := range c.buyers() {
 		go func() {
 			defer func() { done <- struct{}{} }()
 			b := &buyer{c: c, name: fmt.Sprintf("b%d", i), r: rand.New(rand.NewPCG(c.seed, uint64(100+i)))}
@@ -63,7 +69,7 @@ func (c *chaos) buy(ctx context.Context) (wait func()) {
 		}()
 	}
 	return func() {
-		for range buyers {
+		for range c.buyers() {
 			<-done
 		}
 	}
@@ -79,7 +85,7 @@ func (b *buyer) run(ctx context.Context) error {
 	}
 	for b.c.over.Err() == nil {
 		b.n++
-		b.leaves = !b.c.mongoDB && b.r.IntN(4) == 0
+		b.leaves = b.r.IntN(4) == 0
 		story := b.product
 		if b.c.options.provider != sim.Stripe {
 			if story = b.order; b.r.IntN(3) == 0 {
@@ -224,7 +230,11 @@ func (c *chaos) kept() error {
 	if c.app == nil {
 		return nil
 	}
-	end, told := time.Now().Add(min(answerWithin, c.drain)), time.Now()
+	within, pause := min(answerWithin, c.drain), time.Second
+	if c.mongoDB {
+		within, pause = c.drain, 5*time.Second // it takes seconds to answer which are open
+	}
+	end, told := time.Now().Add(within), time.Now()
 	for time.Now().Before(end) && c.ctx.Err() == nil {
 		n, err := c.fleet.Answer(c.ctx)
 		if c.answered += n; err != nil {
@@ -245,7 +255,7 @@ func (c *chaos) kept() error {
 			told = time.Now()
 			c.say("commands under way: %v (%v)", open, err)
 		}
-		if err := fleet.Pause(c.ctx, time.Second); err != nil {
+		if err := fleet.Pause(c.ctx, pause); err != nil {
 			return err
 		}
 	}

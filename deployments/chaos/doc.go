@@ -55,8 +55,8 @@
 //	               still to be sent
 //	resyncs        times a cursor was gone, so that a consumer read everything again
 //
-// With -commands, as make chaos has it on SQLite, an application asks for changes at the provider meanwhile, by the api and by the
-// outbox: it makes orders and withdrawals, confirms and cancels them; of Stripe it makes
+// With -commands, as make chaos has it, an application asks for changes at the provider meanwhile, by the api and by the
+// outbox (on FerretDB a row is inserted by itself, since that has no transactions): it makes orders and withdrawals, confirms and cancels them; of Stripe it makes
 // products and prices, changes and deletes them. It repeats a request under the same key
 // until it is answered, and takes some back. Some answers are lost after the effect, some are
 // errors in spite of it. Once all is calm, an operator who looks at the provider answers

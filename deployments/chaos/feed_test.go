@@ -108,7 +108,7 @@ func TestTheFeedIsCompleteAfterEveryKill(t *testing.T) {
 // them: a healthy one goes on, and consumers get the last state of each.
 func TestCommandsAreToldAfterEveryKill(t *testing.T) {
 	t.Parallel()
-	f, ctx := quietFleet(t, fleet.Plan{APIs: 1, Workers: 1, Shards: 8, LeaseTTL: time.Second, Concurrency: 8, Commands: true})
+	f, ctx := quietFleet(t, fleet.Plan{APIs: 1, Workers: 1, Shards: 8, LeaseTTL: time.Second, Concurrency: 8, Commands: true, Hurried: true})
 	require.NoError(t, f.Simulator.Chaos(ctx, usually))
 	require.NoError(t, f.Simulator.Load(ctx, sim.Load{Entities: 6, Accounts: 3, Events: 30, Rate: 300}, time.Minute))
 	require.NoError(t, f.Drain(ctx, time.Minute))

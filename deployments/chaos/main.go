@@ -191,7 +191,7 @@ func (o options) plan() fleet.Plan {
 		reconcilers = 0
 	}
 	return fleet.Plan{
-		Provider: o.provider, Dir: o.keep, MongoDB: o.mongoDB, Commands: o.commands, Journal: true, APIs: 2, Workers: 3, Reconcilers: reconcilers,
+		Provider: o.provider, Dir: o.keep, MongoDB: o.mongoDB, Commands: o.commands, Hurried: o.commands, Journal: true, APIs: 2, Workers: 3, Reconcilers: reconcilers,
 		Shards: shards, Rate: 2000, LeaseTTL: o.leaseTTL, Faults: o.off,
 		Reconcile: o.reconcile(),
 		Settings:  "worker: {in_hand: 300}\n" + o.hooks, // so that backlogs do not fit

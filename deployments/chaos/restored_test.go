@@ -50,7 +50,7 @@ func (f *restoredFleet) all(t *testing.T, program string, do func(*fleet.Member)
 func restoredWithCommands(t *testing.T, faults map[string]string) (*restoredFleet, context.Context) {
 	t.Helper()
 	quiet, ctx := quietFleet(t, fleet.Plan{
-		APIs: 1, Workers: 1, Reconcilers: 1, Shards: 8, LeaseTTL: time.Second, Commands: true, Faults: faults,
+		APIs: 1, Workers: 1, Reconcilers: 1, Shards: 8, LeaseTTL: time.Second, Commands: true, Hurried: true, Faults: faults,
 		Reconcile: "{gaps: {every: 1s, overlap: 5m}, recover: {every: 1s, after: 2s}}",
 	})
 	f := &restoredFleet{Fleet: quiet, app: quiet.NewApplication()}

@@ -46,7 +46,7 @@ type Database interface {
 	// have asked for a journal.
 	Shown(ctx context.Context, f func(Shown)) error
 
-	// Leave adds a row to the outbox. Only SQLite does; else it is errors.ErrUnsupported.
+	// Leave adds a row to the outbox.
 	Leave(ctx context.Context, row OutboxRow) error
 
 	// opened is called once a store has made its tables.
@@ -99,6 +99,8 @@ type mongoServer struct {
 	link    *redistest.Proxy
 	url     string
 	journal string
+	// database is the name of the one that the fleet has.
+	database string
 }
 
 func startMongo(ctx context.Context, dir string, journal bool) (_ *mongoServer, err error) {
@@ -121,7 +123,8 @@ func startMongo(ctx context.Context, dir string, journal bool) (_ *mongoServer, 
 			return nil, err
 		}
 	}
-	u, err := url.Parse(m.server.URI(m.server.Database()))
+	m.database = m.server.Database()
+	u, err := url.Parse(m.server.URI(m.database))
 	if err != nil {
 		return nil, fmt.Errorf("address of the database: %w", err)
 	}
@@ -166,7 +169,11 @@ func (m *mongoServer) Shown(_ context.Context, f func(Shown)) (err error) {
 	}
 }
 
-func (m *mongoServer) Leave(context.Context, OutboxRow) error { return errors.ErrUnsupported }
+func (m *mongoServer) Leave(ctx context.Context, row OutboxRow) error {
+	return m.server.Leave(ctx, m.database, mongotest.OutboxRow{
+		Key: row.Key, Source: Source, Kind: row.Kind, Op: row.Op, Ref: row.Ref, ID: row.ID, Parents: row.Parents, Body: string(row.Body), Seq: row.Seq,
+	})
+}
 
 func (m *mongoServer) opened(context.Context) error { return nil }
 

@@ -132,6 +132,11 @@ func (f *Fleet) startSimulator(ctx context.Context) error {
 		return err
 	}
 	f.later(f.Simulator.process.kill)
+	if f.plan.Hurried {
+		if f.plan.Definition, err = f.plan.hurry(ctx); err != nil {
+			return err
+		}
+	}
 	f.settings, err = f.plan.writeSettings(f.Link.URL(), f.Database.URL(), f.Simulator.Addr)
 	return err
 }

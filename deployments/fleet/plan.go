@@ -1,9 +1,11 @@
 package fleet
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -30,6 +32,9 @@ type Plan struct {
 	Provider string
 	// Definition is the file of the provider's definition. "": the built-in one.
 	Definition string
+	// Hurried: the provider's definition waits for seconds for what becomes of a command,
+	// as is enough for a simulator; a real provider is waited for ten times as long.
+	Hurried bool
 	// Scoped: the source reads the accounts connected to it too.
 	Scoped bool
 	// Dir is where everything is kept. "": a fresh directory that goes with the
@@ -130,6 +135,49 @@ func (p Plan) commandSettings() string {
 		return ""
 	}
 	return fmt.Sprintf("\n    write_key: %s\n    outbox: true", WriteKey)
+}
+
+// Of a hurried definition: how long a request that changes something may take, which is
+// longer than the simulator hangs, and how far apart two looks for its effect are.
+const hurriedWrite, hurriedLooks = 5 * time.Second, 2 * time.Second
+
+var (
+	writesOf  = regexp.MustCompile(`(?m)(^ *writes:(?: \{|\n +))(encoding: )`)
+	unclearOf = regexp.MustCompile(`unclear: \[[^\]]*\]`)
+	inBlock   = regexp.MustCompile(`(?m)^( +)unclear: \[[^\]]*\]`)
+)
+
+// hurry writes the built-in definition as a hurried one, into the directory of the plan.
+func (p Plan) hurry(ctx context.Context) (string, error) {
+	root, err := moduleRoot(ctx)
+	if err != nil {
+		return "", err
+	}
+	file := p.Provider + ".yaml"
+	text, err := os.ReadFile(filepath.Join(root, "shared/provider/definitions", file))
+	if err != nil {
+		return "", fmt.Errorf("read the definition of %s: %w", p.Provider, err)
+	}
+	hurried := writesOf.ReplaceAllStringFunc(string(text), func(at string) string {
+		m := writesOf.FindStringSubmatch(at)
+		between := ", "
+		if _, indent, block := strings.Cut(m[1], "\n"); block {
+			between = "\n" + indent
+		}
+		return fmt.Sprintf("%stimeout: %s%s%s", m[1], hurriedWrite, between, m[2])
+	})
+	hurried = inBlock.ReplaceAllString(hurried, "${0}\n${1}settle: "+hurriedLooks.String())
+	lines := strings.SplitAfter(hurried, "\n")
+	for i, line := range lines {
+		if !inBlock.MatchString(line) { // it is inside of braces
+			lines[i] = unclearOf.ReplaceAllString(line, "${0}, settle: "+hurriedLooks.String())
+		}
+	}
+	path := filepath.Join(p.Dir, file)
+	if err := os.WriteFile(path, []byte(strings.Join(lines, "")), 0o600); err != nil {
+		return "", fmt.Errorf("write the definition of %s: %w", p.Provider, err)
+	}
+	return path, nil
 }
 
 // writeSettings writes the settings file all processes share.

@@ -85,11 +85,11 @@ func (p *Programs) Path(ctx context.Context, main string, faulty bool) (string, 
 // build brings the binary of a main package up to date and gives it a second
 // name, binary. One process at a time does so.
 func build(ctx context.Context, main, name, binary string, flags ...string) (err error) {
-	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
+	root, err := moduleRoot(ctx)
 	if err != nil {
-		return fmt.Errorf("find the module: %w", err)
+		return err
 	}
-	dir := filepath.Join(strings.TrimSpace(string(root)), "bin", "test")
+	dir := filepath.Join(root, "bin", "test")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
@@ -111,6 +111,15 @@ func build(ctx context.Context, main, name, binary string, flags ...string) (err
 		return nil
 	}
 	return duplicate(kept, binary) // it is on another file system
+}
+
+// moduleRoot is the directory of the module.
+func moduleRoot(ctx context.Context) (string, error) {
+	root, err := exec.CommandContext(ctx, "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
+	if err != nil {
+		return "", fmt.Errorf("find the module: %w", err)
+	}
+	return strings.TrimSpace(string(root)), nil
 }
 
 // duplicate copies a binary.

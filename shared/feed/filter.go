@@ -38,6 +38,17 @@ func NewFilter(kinds, of []string) Filter {
 // Kinds returns the kinds wanted, sorted; nil: all.
 func (f Filter) Kinds() []string { return f.kinds }
 
+// Types returns what the changes wanted are about, sorted.
+func (f Filter) Types() (of []string) {
+	if f.commands {
+		of = append(of, OfCommands)
+	}
+	if f.entities {
+		of = append(of, OfEntities)
+	}
+	return of
+}
+
 // All reports whether every item is wanted.
 func (f Filter) All() bool { return f.kinds == nil && f.entities && f.commands }
 

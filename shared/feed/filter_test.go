@@ -19,14 +19,15 @@ func TestFilters(t *testing.T) {
 		kinds, of []string
 		wants     []string
 		text      string
+		types     []string
 	}{
-		"everything":         {nil, nil, []string{"order", "account", "command of an order", "command of an account"}, ""},
-		"a kind":             {[]string{"order"}, nil, []string{"order"}, "order"},
-		"kinds":              {[]string{"order", "account", "order"}, nil, []string{"order", "account"}, "account,order"},
-		"entities":           {nil, []string{"entity"}, []string{"order", "account"}, ";entity"},
-		"commands":           {nil, []string{"command"}, []string{"command of an order", "command of an account"}, ";command"},
-		"commands of a kind": {[]string{"order"}, []string{"command"}, []string{"command of an order"}, "order;command"},
-		"all of a kind":      {[]string{"order"}, []string{"entity", "command"}, []string{"order", "command of an order"}, "order;command,entity"},
+		"everything":         {nil, nil, []string{"order", "account", "command of an order", "command of an account"}, "", []string{"command", "entity"}},
+		"a kind":             {[]string{"order"}, nil, []string{"order"}, "order", []string{"entity"}},
+		"kinds":              {[]string{"order", "account", "order"}, nil, []string{"order", "account"}, "account,order", []string{"entity"}},
+		"entities":           {nil, []string{"entity"}, []string{"order", "account"}, ";entity", []string{"entity"}},
+		"commands":           {nil, []string{"command"}, []string{"command of an order", "command of an account"}, ";command", []string{"command"}},
+		"commands of a kind": {[]string{"order"}, []string{"command"}, []string{"command of an order"}, "order;command", []string{"command"}},
+		"all of a kind":      {[]string{"order"}, []string{"entity", "command"}, []string{"order", "command of an order"}, "order;command,entity", []string{"command", "entity"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := feed.NewFilter(c.kinds, c.of)
@@ -38,6 +39,7 @@ func TestFilters(t *testing.T) {
 			}
 			require.ElementsMatch(t, c.wants, wants)
 			require.Equal(t, c.text, f.String())
+			require.Equal(t, c.types, f.Types())
 			require.Equal(t, len(c.wants) == len(items), f.All())
 		})
 	}

@@ -179,6 +179,15 @@ func TestSecretsRotateByTheirFiles(t *testing.T) {
 			m.files.hangup(m.now)
 			require.Equal(t, []string{two, two}, m.taken, "asked for, so it is read")
 		},
+		"SIGHUP while a file is away": func(t *testing.T, m *mounted) {
+			require.NoError(t, os.Remove(key(m)))
+			m.files.hangup(m.now)
+			require.Equal(t, 1, m.reloads("refused"))
+			require.Empty(t, m.looks(3))
+			require.Equal(t, 1, m.reloads("refused"), "it was said")
+			require.NoError(t, os.Symlink("..data/key", key(m)))
+			require.Equal(t, []string{one}, m.looks(2))
+		},
 		"changed while it is read": func(t *testing.T, m *mounted) {
 			m.swap(two)
 			m.looks(1)

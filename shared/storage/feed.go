@@ -62,6 +62,10 @@ type FeedReader interface {
 	// Documents returns the documents of the keys that the mirror holds, those
 	// never fetched included, in no order.
 	Documents(ctx context.Context, keys []event.Key) ([]*Document, error)
+	// WatchFeed calls ring once it listens and when batches of a source may have been
+	// added, until ctx ends or it breaks off; see Bell. It may miss some. It returns
+	// ErrNoBell at once where the database does not tell of changes.
+	WatchFeed(ctx context.Context, source string, ring func()) error
 }
 
 // Feed is the part of Store that keeps the change feed. A document whose Version is

@@ -30,7 +30,8 @@ type Outbox interface {
 	RemoveOutbox(ctx context.Context, handle []byte) error
 	// CountOutbox counts the rows of a source, up to most.
 	CountOutbox(ctx context.Context, source string, most int) (int, error)
-	// WatchOutbox calls ring when rows may have been added, until ctx ends. It may miss
-	// some. It returns ErrNoBell at once where the database does not tell of changes.
+	// WatchOutbox calls ring once it listens and when rows may have been added, until ctx
+	// ends or it breaks off; see Bell. It may miss some. It returns ErrNoBell at once
+	// where the database does not tell of changes.
 	WatchOutbox(ctx context.Context, ring func()) error
 }

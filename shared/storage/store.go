@@ -15,9 +15,6 @@ var ErrNotFound = errors.New("not found")
 // ErrCursor is returned for a list cursor that was not made by this store.
 var ErrCursor = errors.New("cursor is not one this list gave out: start again without it")
 
-// ErrNoBell is returned by a store whose database does not tell of changes.
-var ErrNoBell = errors.New("the database does not tell of changes")
-
 // ErrTimeout is in the error, of class fate.Unavailable, of a call that reached
 // the database and took longer than its time-out. A store that is away passes;
 // a call that is too long for its time-out may not.

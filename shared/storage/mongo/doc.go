@@ -69,6 +69,13 @@
 // All writes wait for a majority. All reads are from the primary, with read
 // concern majority.
 //
+// # Bells
+//
+// A change stream of outbox, and one of feed, says that there may be more to read, and
+// nothing else: no resume token is kept, and what it misses is found by reading. A server
+// that refuses them (a standalone one, one that is not MongoDB, a user without the right)
+// is not asked again, and is read as often as a database without bells.
+//
 // # Indexes
 //
 // The start and the first claim of a kind create their indexes and wait at most 5

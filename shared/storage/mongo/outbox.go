@@ -3,7 +3,6 @@ package mongo
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,7 +10,6 @@ import (
 	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/tarn-sync/tarn/shared/storage"
@@ -198,24 +196,4 @@ func (s *Store) CountOutbox(ctx context.Context, source string, most int) (int, 
 		return 0, fmt.Errorf("count the outbox of %s: %w", source, classify(ctx, err))
 	}
 	return int(n), nil
-}
-
-// WatchOutbox calls ring for each row that is inserted, while the change stream lasts. No
-// resume token is kept: what was missed is found by reading the rows.
-func (s *Store) WatchOutbox(ctx context.Context, ring func()) error {
-	stream, err := s.outbox.Watch(ctx, mongo.Pipeline{
-		{{Key: "$match", Value: bson.D{{Key: "operationType", Value: "insert"}}}},
-		{{Key: "$project", Value: bson.D{{Key: "_id", Value: 1}}}},
-	})
-	var refused mongo.ServerError
-	if errors.As(err, &refused) && ctx.Err() == nil && !mongo.IsNetworkError(err) && !mongo.IsTimeout(err) {
-		return fmt.Errorf("%w: %w", storage.ErrNoBell, err) // no replica set, or no MongoDB
-	}
-	if err == nil {
-		for stream.Next(ctx) {
-			ring()
-		}
-		err = errors.Join(stream.Err(), stream.Close(context.WithoutCancel(ctx)))
-	}
-	return classify(ctx, err)
 }

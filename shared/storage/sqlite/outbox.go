@@ -100,3 +100,6 @@ func (s *Store) CountOutbox(ctx context.Context, source string, most int) (n int
 
 // WatchOutbox returns storage.ErrNoBell: SQLite does not tell other processes of changes.
 func (s *Store) WatchOutbox(context.Context, func()) error { return storage.ErrNoBell }
+
+// WatchFeed returns storage.ErrNoBell likewise.
+func (s *Store) WatchFeed(context.Context, string, func()) error { return storage.ErrNoBell }

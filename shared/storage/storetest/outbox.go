@@ -102,9 +102,13 @@ func RunOutbox(t *testing.T, open func(t *testing.T) (storage.Store, Insert)) {
 		{"who waits for a bell is told that there is none, or waits", func(t *testing.T, s *suite, _ Insert) {
 			ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
 			defer cancel()
-			err := s.WatchOutbox(ctx, func() {})
-			if ctx.Err() == nil {
-				require.ErrorIs(t, err, storage.ErrNoBell)
+			for _, bell := range []func() error{
+				func() error { return s.WatchOutbox(ctx, func() {}) },
+				func() error { return s.WatchFeed(ctx, "lemon", func() {}) },
+			} {
+				if err := bell(); ctx.Err() == nil {
+					require.ErrorIs(t, err, storage.ErrNoBell)
+				}
 			}
 		}},
 		{"one that was refused is kept dead", func(t *testing.T, s *suite, _ Insert) {

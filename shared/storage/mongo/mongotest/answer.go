@@ -16,6 +16,8 @@ type Answer struct {
 	Database, Command string
 	// Reply is the answer: {ok: 0, code: 189, errmsg: "…"}.
 	Reply bson.D
+	// Next, if it is set, makes the answer instead. It may take its time.
+	Next func() bson.D
 }
 
 // Answer answers commands from now on, until the returned function is called.
@@ -33,26 +35,39 @@ func (s *Server) Answer(a Answer) (stop func()) {
 
 // answer is the reply to a message that is not to be run.
 func (p *proxy) answer(message []byte) (reply []byte, answered bool) {
+	a := p.answerOf(message)
+	if a == nil {
+		return nil, false
+	}
+	said := a.Reply
+	if a.Next != nil {
+		said = a.Next()
+	}
+	doc, err := bson.Marshal(said)
+	if err != nil {
+		panic("mongotest: an answer that is no document: " + err.Error())
+	}
+	_, id, _, _, _, _ := wiremessage.ReadHeader(message)
+	return opMsg(0, id, doc), true
+}
+
+// answerOf is what answers a message, nil if it is to be run.
+func (p *proxy) answerOf(message []byte) *Answer {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.answers) == 0 {
-		return nil, false
+		return nil
 	}
 	command, err := parseCommand(message)
 	if err != nil {
-		return nil, false
+		return nil
 	}
 	for a := range p.answers {
 		if isCommand(command, a.Command) && command.Lookup("$db").StringValue() == a.Database {
-			doc, err := bson.Marshal(a.Reply)
-			if err != nil {
-				panic("mongotest: an answer that is no document: " + err.Error())
-			}
-			_, id, _, _, _, _ := wiremessage.ReadHeader(message)
-			return opMsg(0, id, doc), true
+			return a
 		}
 	}
-	return nil, false
+	return nil
 }
 
 // adapted is a message as FerretDB can take it:
