@@ -57,6 +57,7 @@ const failover = nodeTimeout*time.Millisecond + 4*time.Second
 
 var trials = []trial{
 	{"one server, killed for 3 s", single, 14 * time.Second, 5 * time.Second, 5 * time.Second, 0},
+	{"one server, all connections cut", cut, 12 * time.Second, 2 * time.Second, 2 * time.Second, 0},
 	{"cluster of 3+3, a master killed", clusterKilled, 22 * time.Second, failover, failover, 0},
 	{"cluster of 3+3, slots move", clusterMoved, 20 * time.Second, 2 * time.Second, 2 * time.Second, 0},
 	{"3 sentinels, the master killed", sentinelKilled, 22 * time.Second, failover, failover, 0},
@@ -70,7 +71,7 @@ type row struct {
 	events, lost, wrong, inversions int
 	settling, intake, p99           time.Duration
 	calmSettling, calmIntake        time.Duration // before the fault
-	linesFault                      int           // of all members' logs, from the fault on
+	lines, leftOut                  int           // of all members' logs, from the fault on
 	most                            string        // which of them are the most
 }
 
@@ -80,12 +81,12 @@ func TestRedis(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, programs.Close()) }()
 	require.NoError(t, programs.Build(t.Context()))
-	table := "\n| Redis, and what happens to it | events | lost | wrong | inversions | longest pause of settling | of intake | p99 | lines logged since |\n|---|---|---|---|---|---|---|---|---|\n"
+	table := "\n| Redis, and what happens to it | events | lost | wrong | inversions | longest pause of settling | of intake | p99 | lines logged since | left out |\n|---|---|---|---|---|---|---|---|---|---|\n"
 	for _, tr := range trials {
 		t.Run(strings.ReplaceAll(tr.name, " ", "-"), func(t *testing.T) {
 			r := tr.run(t, programs)
-			line := fmt.Sprintf("| %s | %d | %d | %d | %d | %.1f s (calm %.1f s) | %.1f s (calm %.1f s) | %.2f s | %d |\n", tr.name, r.events, r.lost, r.wrong, r.inversions,
-				r.settling.Seconds(), r.calmSettling.Seconds(), r.intake.Seconds(), r.calmIntake.Seconds(), r.p99.Seconds(), r.linesFault)
+			line := fmt.Sprintf("| %s | %d | %d | %d | %d | %.1f s (calm %.1f s) | %.1f s (calm %.1f s) | %.2f s | %d | %d |\n", tr.name, r.events, r.lost, r.wrong, r.inversions,
+				r.settling.Seconds(), r.calmSettling.Seconds(), r.intake.Seconds(), r.calmIntake.Seconds(), r.p99.Seconds(), r.lines, r.leftOut)
 			table += line
 			t.Logf("%s%s", line, r.most)
 		})
@@ -136,7 +137,7 @@ func (tr trial) run(t *testing.T, programs *fleet.Programs) (r row) {
 	r.intake, r.settling = longest(received, faulted), longest(settled, faulted)
 	r.calmIntake, r.calmSettling = longestUntil(received, begun.Add(warm), faulted), longestUntil(settled, begun.Add(warm), faulted)
 	r.p99 = p99(rows)
-	r.linesFault, r.most = logged(t, f, faulted)
+	r.lines, r.leftOut, r.most = logged(t, f, faulted)
 
 	for _, finding := range [][]string{lost, texts(untrue), regressed, inversions} {
 		for i, text := range finding {
@@ -239,9 +240,9 @@ func texts[T fmt.Stringer](list []T) (out []string) {
 	return out
 }
 
-// logged is how many lines the members have logged since, and which are the most. Lines
-// that are not JSON fail the test.
-func logged(t *testing.T, f *fleet.Fleet, since time.Time) (n int, most string) {
+// logged is how many lines the members have logged since, how many more they say they have
+// left out, and which are the most. Lines that are not JSON fail the test.
+func logged(t *testing.T, f *fleet.Fleet, since time.Time) (n, leftOut int, most string) {
 	t.Helper()
 	counts := map[string]int{}
 	for _, m := range f.Members("") {
@@ -252,10 +253,11 @@ func logged(t *testing.T, f *fleet.Fleet, since time.Time) (n int, most string) 
 				Time  time.Time
 				Level string
 				Msg   string
+				More  int
 			}
 			require.NoError(t, json.Unmarshal(line, &l), "%s: %s", m.Name, line)
 			if l.Time.After(since) {
-				n++
+				n, leftOut = n+1, leftOut+l.More
 				counts[m.Name+": "+l.Level+" "+l.Msg]++
 			}
 		}
@@ -272,7 +274,7 @@ func logged(t *testing.T, f *fleet.Fleet, since time.Time) (n int, most string) 
 	for _, o := range all[:min(12, len(all))] {
 		most += fmt.Sprintf("  %4d × %s\n", o.n, o.what)
 	}
-	return n, most
+	return n, leftOut, most
 }
 
 type fault = func(context.Context, *testing.T, *fleet.Fleet)
@@ -289,6 +291,13 @@ func killed(s *redistest.Server, away time.Duration) fault {
 func single(t *testing.T) (fleet.Plan, fault) {
 	s := redistest.Start(t, durable())
 	return fleet.Plan{RedisURLs: []string{s.URL()}}, killed(s, 3*time.Second)
+}
+
+func cut(t *testing.T) (fleet.Plan, fault) {
+	s := redistest.Start(t, durable())
+	return fleet.Plan{RedisURLs: []string{s.URL()}}, func(ctx context.Context, t *testing.T, _ *fleet.Fleet) {
+		require.NoError(t, s.Ask(ctx, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"))
+	}
 }
 
 // masterKilled kills a master for good, and waits until one of the others takes its place.

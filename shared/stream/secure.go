@@ -62,7 +62,7 @@ func dialerOf(t TLS, secure bool) (dial, error) {
 		return plain.DialContext, nil
 	}
 	if _, err := t.config(); err != nil {
-		return nil, err
+		return nil, errors.New("redis.tls: " + err.Error()) // not wrapped: it is no server that is away
 	}
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		c, err := t.config()
