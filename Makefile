@@ -30,7 +30,7 @@ RACE        := CGO_ENABLED=1 $(GO) test -race -gcflags=modernc.org/sqlite/lib=-r
 export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -tags=$(TAGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help run build smoke check test vet lint unit bench chaos drift explore fuzz e2e-mongo test-console screenshots licences openapi vulns images image e2e-image up down fmt tools-run tools-test tools-console $(BINARIES)
+.PHONY: help run build smoke check test vet lint unit bench chaos drift explore fuzz e2e-mongo e2e-redis test-console screenshots licences openapi vulns images image e2e-image up down fmt tools-run tools-test tools-console $(BINARIES)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -91,6 +91,9 @@ drift: tools-run ## lose events, change things in silence, from SEED (drawn), on
 
 e2e-mongo: tools-test ## a thousand events through separate processes on MongoDB's wire protocol
 	$(RACE) -tags e2e,$(TAGS) -count 1 -timeout 40m -run '^TestThousandEventsOnMongoDB$$' ./deployments/proof
+
+e2e-redis: tools-test ## a fleet on Redis Cluster, sentinels, TLS and an ACL user, through fail-overs, lost replicas and a new password
+	$(GO) test -tags e2e,$(TAGS) -count 1 -v -timeout 40m -run '^TestRedis$$' ./deployments/redis
 
 test-console: tools-test tools-console ## the operator's console in a real Chromium, and its files
 	$(RACE) -count 1 -timeout 20m ./api/console ./deployments/console

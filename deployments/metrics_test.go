@@ -85,6 +85,46 @@ func TestBinariesRegisterWhatTheyExport(t *testing.T) {
 	}
 }
 
+// Every counter whose labels are known when a process starts is there at 0, so that the
+// first dead letter is an increase.
+func TestCountersBeginAtZero(t *testing.T) {
+	// A status of HTTP, and a loop that failed, are known once there is one.
+	later := []string{"tarn_fetches_total", "tarn_loop_restarts_total"}
+	kinds := len(builtin(t, "lemon").Kinds())
+	for _, b := range binaries {
+		families, err := registryOf(t, b).Gather()
+		require.NoError(t, err)
+		series := map[string]int{}
+		for _, f := range families {
+			series[f.GetName()] = len(f.GetMetric())
+		}
+		for _, f := range telemetry.Families() {
+			if f.Type != "counter" || !slices.Contains(f.Binaries, b) || slices.Contains(later, f.Name) {
+				continue
+			}
+			want := 1 // there is one source
+			for _, l := range f.Labels {
+				switch {
+				case l.Values != nil:
+					want *= len(l.Values)
+				case l.Name == "kind":
+					want *= kinds
+				case l.Name == "op", l.Name == "webhook":
+					want = 0 // its definition changes nothing, and no receiver is configured
+				}
+			}
+			require.Equal(t, want, series[f.Name], "%s of the %s", f.Name, b)
+		}
+	}
+}
+
+func builtin(t *testing.T, name string) *provider.Definition {
+	t.Helper()
+	d, err := provider.Builtin(name)
+	require.NoError(t, err)
+	return d
+}
+
 // Names, types, units and help are as Prometheus wants them.
 func TestMetricsFollowTheRulesOfPrometheus(t *testing.T) {
 	types := map[string]dto.MetricType{

@@ -58,6 +58,7 @@
 //
 //	trace.go      the spans of a sync
 //	further.go    signals that a signal leads to
+//	doubts.go     those that too few replicas have confirmed
 //	inflight.go   what was read and has not left Redis
 //	lean.go       what entries in flight have in common, once for all
 //	repeat.go     calls of Redis and the store, repeated while these are away

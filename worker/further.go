@@ -19,7 +19,7 @@ func (s eventLog) appendFurther(out []stream.Draft, src *source, e *event.Entry,
 		}
 		sig := e.Signal
 		sig.Ref, sig.Body = ref, nil
-		out = append(out, stream.Draft{Signal: sig})
+		out = append(out, stream.Draft{Signal: sig, Recorded: true})
 	}
 	for _, ref := range e.Signal.Body.Derived {
 		every := time.Minute // of a kind that only a newer definition has
@@ -42,13 +42,26 @@ func (s eventLog) appendFurther(out []stream.Draft, src *source, e *event.Entry,
 func onceFor(held time.Duration) time.Duration { return 10*held + time.Minute }
 
 // appendAll appends signals that entries in flight lead to. It tries until Redis has
-// them all, however full it is. Some may go in twice, which costs a second sync.
+// them all, however full it is. Some may go in twice, which costs a second sync. Those
+// without a row in the store that too few replicas confirm are appended again later; see
+// doubts.
 func (s *shard) appendAll(loop *telemetry.Loop, drafts []stream.Draft) error {
 	if len(drafts) == 0 {
 		return nil
 	}
+	var rows, others []stream.Draft
+	for _, d := range drafts {
+		if d.Recorded {
+			rows = append(rows, d)
+		} else {
+			others = append(others, d)
+		}
+	}
 	return s.insist(s.ctx, loop, "append signals", func() error {
-		_, err := s.w.Streams.AppendFurther(s.ctx, drafts)
-		return err
+		if _, err := s.w.Streams.AppendFurther(s.ctx, rows); err != nil {
+			return err
+		}
+		rows = nil
+		return s.w.doubts.append(s.ctx, others)
 	})
 }

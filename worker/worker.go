@@ -142,6 +142,7 @@ type Worker struct {
 	lookout *lookout
 	erased  *erased.Watch
 	bells   *bells
+	doubts  *doubts
 	reading readRoom
 	shared  shared
 	started time.Time
@@ -190,6 +191,7 @@ func New(o Options) (*Worker, error) {
 	}
 	w.statesRead = sync.OnceFunc(func() { close(w.knowsStates) })
 	w.settler, w.lookout, w.erased, w.bells = newSettler(w), newLookout(w), erased.NewWatch(o.Store), newBells(w)
+	w.doubts = newDoubts(w)
 	w.reading = newReadRoom(o.InFlight)
 	w.sparing = telemetry.Sparing(o.Logger, sayEvery, time.Now)
 	w.storeRetry = storeRetry(o, w.sparing)
@@ -242,12 +244,14 @@ func (w *Worker) Run(ctx context.Context) error {
 	g.Go(func() { w.keep(work, "erased", func() { w.watchErased(work) }, func() {}) })
 	g.Go(func() { w.keep(work, "sources", func() { w.lookout.run(work) }, func() {}) })
 	g.Go(func() { w.keep(work, "bells", func() { w.bells.run(work) }, func() {}) })
+	g.Go(func() { w.keep(work, "doubts", func() { w.doubts.run(work) }, func() {}) })
 	for _, s := range w.sources {
 		g.Go(func() { w.keep(work, "source "+s.Name, func() { s.run(work) }, w.startAllOver) })
 	}
 	w.keep(ctx, "member", func() { w.member(ctx, work) }, func() {})
 	w.handoverAll(work)
 	w.bells.last(work)
+	w.doubts.last(work)
 	stop()
 	g.Wait()
 	leave, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)

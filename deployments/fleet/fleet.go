@@ -24,7 +24,8 @@ const startWithin = 30 * time.Second
 
 // Fleet is Tarn and its surroundings, running.
 type Fleet struct {
-	// Redis is the server, and Link the proxy through which the members reach it.
+	// Redis is the server, and Link the proxy through which the members reach it. Both are
+	// nil if the plan names a Redis that is there.
 	Redis *redistest.Process
 	Link  *redistest.Proxy
 	// Database is the store from outside, Store a store of our own on it.
@@ -38,8 +39,10 @@ type Fleet struct {
 	plan     Plan
 	programs *Programs
 	settings string
-	balancer *balancer
-	ours     bool // the directory goes with the fleet
+	// redisURLs are the addresses that members get.
+	redisURLs []string
+	balancer  *balancer
+	ours      bool // the directory goes with the fleet
 
 	mu      sync.Mutex // of what follows, and of the plan's faults
 	members []*Member
@@ -76,6 +79,29 @@ func Start(ctx context.Context, programs *Programs, plan Plan) (_ *Fleet, err er
 }
 
 func (f *Fleet) startRedis(ctx context.Context) error {
+	urls, own := f.plan.RedisURLs, f.plan.RedisOwn
+	if len(own) == 0 {
+		own = urls
+	}
+	if len(urls) == 0 {
+		if err := f.launchRedis(ctx); err != nil {
+			return err
+		}
+		f.redisURLs, own = []string{f.Link.URL()}, []string{f.Redis.URL()}
+	} else {
+		f.redisURLs = urls
+	}
+	var err error
+	f.Streams, err = stream.Open(ctx, stream.Options{URLs: own, Shards: f.plan.Shards, Logger: quiet})
+	if err != nil {
+		return err
+	}
+	f.later(func() { _ = f.Streams.Close() })
+	return nil
+}
+
+// launchRedis starts a server and a link before it.
+func (f *Fleet) launchRedis(ctx context.Context) error {
 	dir := filepath.Join(f.plan.Dir, "redis")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("make the directory of redis: %w", err)
@@ -90,11 +116,6 @@ func (f *Fleet) startRedis(ctx context.Context) error {
 		return err
 	}
 	f.later(f.Link.Close)
-	f.Streams, err = stream.Open(ctx, stream.Options{URLs: []string{f.Redis.URL()}, Shards: f.plan.Shards, Logger: quiet})
-	if err != nil {
-		return err
-	}
-	f.later(func() { _ = f.Streams.Close() })
 	return nil
 }
 
@@ -137,7 +158,7 @@ func (f *Fleet) startSimulator(ctx context.Context) error {
 			return err
 		}
 	}
-	f.settings, err = f.plan.writeSettings(f.Link.URL(), f.Database.URL(), f.Simulator.Addr)
+	f.settings, err = f.plan.writeSettings(f.redisURLs, f.Database.URL(), f.Simulator.Addr)
 	return err
 }
 

@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -69,6 +70,14 @@ type Plan struct {
 	Fsync string
 	// Redis are further settings of redis-server: name, value, name, value.
 	Redis []string
+	// RedisURLs are the addresses of a Redis that is there: members get them, and there is
+	// neither a server of the fleet's own nor a link before it.
+	RedisURLs []string
+	// RedisOwn are the addresses of the same for the fleet's own questions. Defaults to
+	// RedisURLs.
+	RedisOwn []string
+	// RedisSettings are further settings of redis, as YAML in one line: "wait_replicas: 1".
+	RedisSettings string
 	// Reconcile is the source's reconcile section, as YAML in one line:
 	// {gaps: {every: 5s}}.
 	Reconcile string
@@ -139,7 +148,7 @@ func (p Plan) commandSettings() string {
 
 // Of a hurried definition: how long a request that changes something may take, which is
 // longer than the simulator hangs, and how far apart two looks for its effect are.
-const hurriedWrite, hurriedLooks = 5 * time.Second, 2 * time.Second
+const hurriedWrite, hurriedLooks = 10 * time.Second, 4 * time.Second
 
 var (
 	writesOf  = regexp.MustCompile(`(?m)(^ *writes:(?: \{|\n +))(encoding: )`)
@@ -181,9 +190,17 @@ func (p Plan) hurry(ctx context.Context) (string, error) {
 }
 
 // writeSettings writes the settings file all processes share.
-func (p Plan) writeSettings(redis, store, simulator string) (string, error) {
+func (p Plan) writeSettings(redis []string, store, simulator string) (string, error) {
+	urls, err := json.Marshal(redis) // which is YAML too
+	if err != nil {
+		return "", err
+	}
+	further := ""
+	if p.RedisSettings != "" {
+		further = ", " + p.RedisSettings
+	}
 	path := filepath.Join(p.Dir, "tarn.yaml")
-	text := fmt.Sprintf(`redis: {url: %q, lease_ttl: %s}
+	text := fmt.Sprintf(`redis: {url: %s, lease_ttl: %s%s}
 store: {url: %q, bulk: %d}
 shards: %d
 operator_tokens: [{name: fleet, token: %q, role: operator}]
@@ -200,7 +217,7 @@ sources:
 retry: {first: %s, cap: %s, attempts: %d}
 log: {level: %s}
 %s
-`, redis, p.LeaseTTL, store, p.bulk(), p.Shards, Token, Source, orDefault(p.Definition, p.Provider), simulator, APIKey, WebhookSecret, p.Scoped, p.sourceSettings(),
+`, urls, p.LeaseTTL, further, store, p.bulk(), p.Shards, Token, Source, orDefault(p.Definition, p.Provider), simulator, APIKey, WebhookSecret, p.Scoped, p.sourceSettings(),
 		p.Rate, p.Concurrency, p.Reconcile, p.commandSettings(), p.First, p.Cap, p.Attempts, p.Level, p.Settings)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return "", fmt.Errorf("write settings: %w", err)

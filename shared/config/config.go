@@ -38,10 +38,18 @@ type HTTP struct {
 
 // Redis is the queue.
 type Redis struct {
-	URL          []Secret      `yaml:"url" default:"redis://127.0.0.1:6379" required:"true" help:"Address of Redis: redis://host:port, or rediss:// with TLS. Several addresses, or one redis+cluster://host:port, are a cluster; redis+sentinel://host:port,host:port/master asks sentinels; rediss+cluster and rediss+sentinel use TLS."`
+	URL          []Secret      `yaml:"url" default:"redis://127.0.0.1:6379" required:"true" reload:"true" help:"Address of Redis: redis://host:port, or rediss:// with TLS. Several addresses, or one redis+cluster://host:port, are a cluster; redis+sentinel://host:port,host:port/master asks sentinels; rediss+cluster and rediss+sentinel use TLS. Of this only user and password are taken while running."`
 	Prefix       string        `yaml:"prefix" default:"tarn" help:"Begins every key. One Redis, prefix and database are one fleet; a process whose Redis and database belong to different fleets does not start (--adopt joins them, once)."`
 	LeaseTTL     time.Duration `yaml:"lease_ttl" default:"5s" min:"500ms" max:"5m" help:"Time after which the shards of a worker that died go to others."`
 	WaitReplicas int           `yaml:"wait_replicas" default:"0" min:"0" max:"8" help:"Replicas that must confirm an event before it is accepted."`
+	TLS          RedisTLS      `yaml:"tls"`
+}
+
+// RedisTLS are the files of TLS to Redis. They are read for each new connection.
+type RedisTLS struct {
+	CA   string `yaml:"ca" help:"File with the certificates, PEM, of those who vouch for Redis. A relative path starts at the folder of this file. Empty: the system's."`
+	Cert string `yaml:"cert" help:"File with Tarn's own certificate, PEM, if Redis asks for one (tls-auth-clients)."`
+	Key  string `yaml:"key" help:"File with the key of that certificate, PEM."`
 }
 
 // Store is the database.

@@ -197,7 +197,30 @@ func NewMetrics(name string, c *config.Config, r prometheus.Registerer) *telemet
 	}
 	m := telemetry.NewMetrics(r, exports...)
 	m.ShardSeries = c.Telemetry.ShardSeries
+	m.Begin(known(c))
 	return m
+}
+
+// known are the label values that the settings and definitions have.
+func known(c *config.Config) telemetry.Known {
+	k := telemetry.Known{Sources: map[string]map[string][]string{}}
+	for name := range c.Sources {
+		k.Sources[name] = map[string][]string{}
+		d, err := definition(c, name)
+		if err != nil {
+			continue // the process is about to end by it
+		}
+		for _, kind := range d.Kinds() {
+			k.Sources[name][kind.Name] = nil
+			for _, op := range kind.Ops() {
+				k.Sources[name][kind.Name] = append(k.Sources[name][kind.Name], op.Name)
+			}
+		}
+	}
+	for _, w := range c.Webhooks {
+		k.Webhooks = append(k.Webhooks, w.Name)
+	}
+	return k
 }
 
 func level(name string) slog.Level {

@@ -27,16 +27,37 @@ const tryEvery = time.Second
 
 // Streams connects to Redis as the settings say, waiting for it if it is away.
 func (p *Process) Streams(ctx context.Context) (*stream.Streams, error) {
-	urls := make([]string, len(p.Config.Redis.URL))
-	for i, u := range p.Config.Redis.URL {
-		urls[i] = string(u)
-	}
-	return await(ctx, p, "redis", func() (*stream.Streams, error) {
+	redis := p.Config.Redis
+	streams, err := await(ctx, p, "redis", func() (*stream.Streams, error) {
 		return stream.Open(ctx, stream.Options{
-			URLs: urls, Prefix: p.Config.Redis.Prefix, Shards: p.Config.Shards, LeaseTTL: p.Config.Redis.LeaseTTL,
-			DedupeTTL: p.Config.Dedupe.TTL, WaitReplicas: p.Config.Redis.WaitReplicas, Logger: p.Logger,
+			URLs: addresses(p.Config), Prefix: redis.Prefix, Shards: p.Config.Shards, LeaseTTL: redis.LeaseTTL,
+			TLS:       stream.TLS{CA: p.beside("redis.tls.ca", redis.TLS.CA), Cert: p.beside("redis.tls.cert", redis.TLS.Cert), Key: p.beside("redis.tls.key", redis.TLS.Key)},
+			DedupeTTL: p.Config.Dedupe.TTL, WaitReplicas: redis.WaitReplicas, Logger: p.Logger,
+			OnLack: func(lacking bool) { p.Metrics.RedisUnconfirmed.Set(map[bool]float64{true: 1}[lacking]) },
 		})
 	})
+	if err != nil {
+		return nil, err
+	}
+	p.OnReload(func(c *config.Config) error { return streams.SetURLs(addresses(c)) })
+	return streams, nil
+}
+
+// addresses are those of Redis.
+func addresses(c *config.Config) []string {
+	urls := make([]string, len(c.Redis.URL))
+	for i, u := range c.Redis.URL {
+		urls[i] = string(u)
+	}
+	return urls
+}
+
+// beside is the path that is the value of a key, "" if it has none.
+func (p *Process) beside(key, path string) string {
+	if path == "" {
+		return ""
+	}
+	return p.Config.Beside(key, path)
 }
 
 // Store opens the database the settings name, waiting for it if it is away.

@@ -22,6 +22,10 @@ type Draft struct {
 	// A signal that carries its event is always marked by the event's id, with a
 	// hash of its body: the same id with another body is no duplicate.
 	Once time.Duration
+	// Recorded: the store has a row that is open until the signal has been followed, and
+	// Recover appends it again should Redis lose it. AppendFurther does not wait for
+	// replicas then.
+	Recorded bool
 }
 
 // Receipt says where an append went.
@@ -40,7 +44,7 @@ type Receipt struct {
 // signal may or may not have been appended. Above 80 % of maxmemory it answers
 // ErrFull.
 func (s *Streams) Append(ctx context.Context, d Draft) (Receipt, error) {
-	a := takeAppending(1, false)
+	a := takeAppending(1)
 	s.draft(&d, &a.entries[0], a)
 	if err := s.submit(ctx, a); err != nil {
 		return Receipt{}, fmt.Errorf("append a signal of %s: %w", d.Signal.Ref.Key, err)
@@ -54,23 +58,38 @@ func (s *Streams) Append(ctx context.Context, d Draft) (Receipt, error) {
 // are those of the signals before the first one in doubt; later ones may have
 // been appended.
 func (s *Streams) AppendAll(ctx context.Context, ds []Draft) ([]Receipt, error) {
-	return s.appendPages(ctx, ds, false)
+	return s.appendPages(ctx, ds, appending{waits: true})
 }
 
 // AppendFurther is AppendAll for the signals that entries already read lead to:
 // further entities of an event, refreshes, second looks. They go in however full
 // Redis is. An entry cannot leave before its further signals are
-// in, so refusing those would keep Redis full for ever.
+// in, so refusing those would keep Redis full for ever. Nor do Recorded ones wait for
+// replicas: what would be lost with them is in the store. ErrReplicas is about one
+// that is not Recorded; it and those before it have been appended.
 func (s *Streams) AppendFurther(ctx context.Context, ds []Draft) ([]Receipt, error) {
-	return s.appendPages(ctx, ds, true)
+	receipts := make([]Receipt, 0, len(ds))
+	for len(ds) > 0 {
+		n := 1
+		for n < len(ds) && ds[n].Recorded == ds[0].Recorded {
+			n++
+		}
+		got, err := s.appendPages(ctx, ds[:n], appending{further: true, waits: !ds[0].Recorded})
+		if receipts = append(receipts, got...); err != nil {
+			return receipts, err
+		}
+		ds = ds[n:]
+	}
+	return receipts, nil
 }
 
-func (s *Streams) appendPages(ctx context.Context, ds []Draft, further bool) ([]Receipt, error) {
+// appendPages appends signals in the way that how has, at most a batch at a time.
+func (s *Streams) appendPages(ctx context.Context, ds []Draft, how appending) ([]Receipt, error) {
 	receipts := make([]Receipt, 0, len(ds))
 	for len(ds) > 0 {
 		page := ds[:min(maxBatch, len(ds))]
 		ds = ds[len(page):]
-		got, err := s.appendPage(ctx, page, further)
+		got, err := s.appendPage(ctx, page, how)
 		if receipts = append(receipts, got...); err != nil {
 			return receipts, err
 		}
@@ -78,8 +97,9 @@ func (s *Streams) appendPages(ctx context.Context, ds []Draft, further bool) ([]
 	return receipts, nil
 }
 
-func (s *Streams) appendPage(ctx context.Context, ds []Draft, further bool) ([]Receipt, error) {
-	a := takeAppending(len(ds), further)
+func (s *Streams) appendPage(ctx context.Context, ds []Draft, how appending) ([]Receipt, error) {
+	a := takeAppending(len(ds))
+	a.further, a.waits = how.further, how.waits
 	for i := range ds {
 		s.draft(&ds[i], &a.entries[i], a)
 	}

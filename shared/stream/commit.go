@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -28,6 +29,7 @@ const (
 type appending struct {
 	entries []entry
 	further bool // all of them go in however full Redis is
+	waits   bool // for replicas
 	text    []byte
 	cuts    int           // how much of text the entries have
 	done    chan struct{} // receives when every entry has its answer
@@ -39,9 +41,10 @@ var appendings = sync.Pool{New: func() any { return &appending{done: make(chan s
 // keptText is the largest text that is kept for reuse.
 const keptText = 4 << 10
 
-func takeAppending(entries int, further bool) *appending {
+// takeAppending returns an appending of so many entries that waits for replicas.
+func takeAppending(entries int) *appending {
 	a := appendings.Get().(*appending)
-	a.further = further
+	a.further, a.waits = false, true
 	if cap(a.entries) < entries {
 		a.entries = make([]entry, entries)
 	}
@@ -171,17 +174,38 @@ func (s *Streams) gather(b *batch) {
 	}
 }
 
-// send sends a batch and wakes its callers.
+// send sends a batch and wakes its callers. Those that wait for replicas hold up none
+// that do not: the two halves go at once, each on a connection of its own.
 func (s *Streams) send(ctx context.Context, batch []*appending) {
+	if s.opts.WaitReplicas == 0 {
+		s.sendAll(ctx, batch, false)
+		return
+	}
+	var halves sync.WaitGroup
+	for _, waits := range []bool{false, true} {
+		half := slices.DeleteFunc(slices.Clone(batch), func(a *appending) bool { return a.waits != waits })
+		if len(half) > 0 {
+			halves.Go(func() { s.sendAll(ctx, half, waits) })
+		}
+	}
+	halves.Wait()
+}
+
+// sendAll sends appendings and wakes their callers, if waits once replicas have confirmed.
+func (s *Streams) sendAll(ctx context.Context, batch []*appending, waits bool) {
 	calls := s.calls(batch)
 	cmds := make([]redis.Cmder, len(calls))
 	for i := range calls {
 		calls[i].cmd = s.command(calls[i].entries)
 		cmds[i] = calls[i].cmd
 	}
-	s.exec(ctx, cmds)
+	exec := s.exec
+	if waits {
+		exec = s.execAndConfirm
+	}
+	exec(ctx, cmds)
 	if again := unknownScript(cmds); len(again) > 0 {
-		s.loadAndRepeat(ctx, again)
+		s.loadAndRepeat(ctx, again, exec)
 	}
 	for i := range calls {
 		s.answer(&calls[i])
@@ -269,6 +293,9 @@ func (s *Streams) answer(c *call) {
 	if err == nil && len(answers) != len(c.entries) {
 		err = fmt.Errorf("redis answered %d of %d entries", len(answers), len(c.entries))
 	}
+	if errors.Is(err, ErrReplicas) && !c.entries[0].further {
+		s.writes.refuse(err) // further signals go in all the same
+	}
 	for i, e := range c.entries {
 		if e.err = err; err != nil {
 			continue
@@ -292,7 +319,7 @@ func (refusal) RedisError() {}
 // loadAndRepeat repeats the calls that met a server without the script (it was
 // restarted, or a replica was promoted). They did not run, so this is no
 // repetition. All of a node meet the same, so their order stays.
-func (s *Streams) loadAndRepeat(ctx context.Context, cmds []redis.Cmder) {
+func (s *Streams) loadAndRepeat(ctx context.Context, cmds []redis.Cmder, exec func(context.Context, []redis.Cmder)) {
 	err := errors.Join(appendScript.Load(ctx, s.client).Err(), furtherScript.Load(ctx, s.client).Err())
 	if err != nil {
 		for _, c := range cmds {
@@ -303,7 +330,7 @@ func (s *Streams) loadAndRepeat(ctx context.Context, cmds []redis.Cmder) {
 	for _, c := range cmds {
 		c.SetErr(nil)
 	}
-	s.exec(ctx, cmds)
+	exec(ctx, cmds)
 	if len(unknownScript(cmds)) > 0 {
 		s.writes.retire()
 	}
@@ -322,14 +349,16 @@ func unknownScript[C redis.Cmder](cmds []C) []C {
 // exec runs commands in one pipeline for each node. Results and errors are in
 // the commands.
 func (s *Streams) exec(ctx context.Context, cmds []redis.Cmder) {
-	if s.opts.WaitReplicas == 0 {
-		pipe := s.client.Pipeline()
-		for _, c := range cmds {
-			_ = pipe.Process(ctx, c) // only queues
-		}
-		_, _ = pipe.Exec(ctx) // each command has its own error
-		return
+	pipe := s.client.Pipeline()
+	for _, c := range cmds {
+		_ = pipe.Process(ctx, c) // only queues
 	}
+	_, _ = pipe.Exec(ctx) // each command has its own error
+}
+
+// execAndConfirm is exec that waits for WaitReplicas replicas. Where too few confirm in
+// time, commands that went well have ErrReplicas.
+func (s *Streams) execAndConfirm(ctx context.Context, cmds []redis.Cmder) {
 	var nodes sync.WaitGroup
 	for node, own := range s.byNode(ctx, cmds) {
 		nodes.Go(func() { s.execAndWait(ctx, node, own) })
@@ -374,8 +403,8 @@ func (s *Streams) execAndWait(ctx context.Context, node *redis.Client, cmds []re
 	err := confirmed.Err()
 	if err == nil && confirmed.Val() < int64(s.opts.WaitReplicas) {
 		err = ErrReplicas
-		s.writes.saw(err)
 	}
+	s.writes.confirmed(err)
 	for _, c := range cmds {
 		if c.Err() == nil && err != nil {
 			c.SetErr(err)

@@ -22,11 +22,11 @@ const connBuffer = 16 << 10
 // dialTimeout bounds the making of a connection, as the client does by itself.
 const dialTimeout = 5 * time.Second
 
-// connect returns a client of Redis. w sees what happens to writes.
+// connect returns a client of Redis, which logs in as a. w sees what happens to writes.
 //
 // It repeats no command by itself (MaxRetries -1): a repeated XADD would be a second
 // entry. The cluster client repeats all the same, so scripts must bear it.
-func connect(o Options, w *writes) (redis.UniversalClient, error) {
+func connect(o Options, w *writes, a *account) (redis.UniversalClient, error) {
 	u, err := parseURLs(o.URLs)
 	if err != nil {
 		return nil, err
@@ -36,7 +36,13 @@ func connect(o Options, w *writes) (redis.UniversalClient, error) {
 	u.DisableIdentity = true
 	u.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
 
-	u.Dialer = w.dialer(redis.NewDialer(&redis.Options{DialTimeout: dialTimeout, TLSConfig: u.TLSConfig}))
+	dialer, err := dialerOf(o.TLS, u.TLSConfig != nil)
+	if err != nil {
+		return nil, err
+	}
+	u.Dialer = w.dialer(dialer)
+	a.set(u)
+	u.Username, u.Password, u.CredentialsProvider = "", "", a.credentials
 
 	u.PoolSize, u.ReadBufferSize, u.WriteBufferSize = poolSize, connBuffer, connBuffer
 	u.ContextTimeoutEnabled = true

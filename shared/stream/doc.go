@@ -166,6 +166,24 @@
 // Ids of entries have the same clock's time. Redis keeps them growing; their
 // ages are taken from when they were first seen where that is longer.
 //
+// # When replicas are lost
+//
+// WaitReplicas is a promise to those whose only copy is in Redis: a provider that was
+// answered 200, an operator, a sweep. They wait, and are refused without replicas. A
+// worker that waited too would stop all work for the loss of a spare, and it need not:
+//
+//	signal                             should the master be lost unconfirmed
+//	further entity of a logged event   its row is open: Recover appends it again
+//	what Recover appends               the same
+//	refresh, second look               no row: the worker appends it again until it is
+//	                                   confirmed, on whatever is the master by then
+//	hint of a command                  the same, and its row hints it again
+//	lease, ack, park                   nothing is lost: work is done twice at most
+//
+// So AppendFurther does not wait for signals that are Recorded, and answers ErrReplicas of
+// others although they are in; see doubts.go of package worker. Waiting and other appends
+// never share a pipeline, since WAIT takes 50 ms when a replica does not answer.
+//
 // # When Redis is full, or has forgotten
 //
 // All scripts but append run beyond the memory limit (allow-oom); otherwise a

@@ -135,6 +135,52 @@ func TestDeniedCommandsEndTheStart(t *testing.T) {
 	require.ErrorContains(t, err, "WAIT")
 }
 
+// The guide's user may run what is asked for at the start, and WAIT, and nothing else; the
+// guide names the categories of these commands, of which none is @admin or @dangerous.
+func TestTheGuidesUserHasNothingTooMuch(t *testing.T) {
+	t.Parallel()
+	srv := redistest.Start(t)
+	ctx := t.Context()
+	want := []string{"wait"} // by a setting
+	for _, m := range regexp.MustCompile(`\{'([A-Z]+)'(?:, '([A-Z]+)')?`).FindAllStringSubmatch(text("needs.lua"), -1) {
+		command := strings.ToLower(m[1])
+		if slices.Contains([]string{"script", "xgroup", "xinfo"}, command) {
+			command += "|" + strings.ToLower(m[2])
+		}
+		want = append(want, command)
+	}
+	var may []string
+	categories := map[string]bool{}
+	for _, rule := range granted(t) {
+		command, ok := strings.CutPrefix(rule.(string), "+")
+		if !ok {
+			continue
+		}
+		may = append(may, command)
+		info, err := srv.Client().Do(ctx, "COMMAND", "INFO", command).Slice()
+		require.NoError(t, err)
+		for _, category := range info[0].([]any)[6].([]any) {
+			categories[category.(string)] = true
+		}
+	}
+	slices.Sort(want)
+	slices.Sort(may)
+	require.Equal(t, want, may)
+
+	guide, err := os.ReadFile("REDIS.md")
+	require.NoError(t, err)
+	named := regexp.MustCompile("(?s)They are of these categories: (.*?)\\. Add a password").FindSubmatch(guide)
+	require.NotNil(t, named)
+	var told []string
+	for _, m := range regexp.MustCompile("`(@[a-z]+)`").FindAllSubmatch(named[1], -1) {
+		told = append(told, string(m[1]))
+	}
+	slices.Sort(told)
+	require.Equal(t, slices.Sorted(maps.Keys(categories)), told)
+	require.NotContains(t, told, "@admin")
+	require.NotContains(t, told, "@dangerous")
+}
+
 // Every command that a script calls is among those that are asked for at the
 // start.
 func TestWhatScriptsCallIsAskedFor(t *testing.T) {

@@ -19,6 +19,8 @@ type Options struct {
 	// cluster. "redis+sentinel://host:port,host:port/master" is a sentinel,
 	// "redis+cluster://host:port" a cluster known by one node.
 	URLs []string
+	// TLS are the files of rediss:// addresses. Defaults to none.
+	TLS TLS
 	// Prefix starts every key. Defaults to "tarn". It may not hold braces.
 	Prefix string
 	// Shards is the number of shards, fixed when the fleet first starts.
@@ -30,6 +32,9 @@ type Options struct {
 	DedupeTTL time.Duration
 	// WaitReplicas is how many replicas must confirm an append. Defaults to 0.
 	WaitReplicas int
+	// OnLack is called when the appends that wait for replicas begin (true) and cease
+	// (false) to lack some. It must not block. Defaults to nothing.
+	OnLack func(lacking bool)
 	// Pipelines is how many batches of appends may be on their way at once.
 	// Defaults to 2: while Redis works on one, the next is on its way. More
 	// make batches smaller, not appends faster.
@@ -88,6 +93,8 @@ type Streams struct {
 	warned sync.Map // by address of a server: what was last warned of its settings
 	ages   ages     // of the oldest entries
 	writes writes
+	// account is who we log in as.
+	account account
 
 	// life ends with Close; batches run under it, not under a caller's context,
 	// since they carry the appends of many.
@@ -113,8 +120,9 @@ func Open(ctx context.Context, o Options) (*Streams, error) {
 		queue:    make(chan *appending, maxBatch),
 		closed:   make(chan struct{}),
 	}
+	s.writes.onLack = s.lacks
 	var err error
-	if s.client, err = connect(o, &s.writes); err != nil {
+	if s.client, err = connect(o, &s.writes, &s.account); err != nil {
 		return nil, err
 	}
 	s.locks = redsync.New(lockPool{s})

@@ -28,6 +28,9 @@ func (s *Streams) watchServers() {
 			checked = time.Now()
 			_ = s.recheckDurability(s.life) // calls that need a server report that it does not answer
 		}
+		if s.writes.lacking.Load() {
+			_ = s.tryWrite(s.life, tryToRemove) // else only the next append would find them back
+		}
 		t := time.NewTimer(loops.UntilTick(memoryEvery))
 		select {
 		case <-t.C:
@@ -36,6 +39,18 @@ func (s *Streams) watchServers() {
 			return
 		}
 	}
+}
+
+// lacks says that replicas are lacking or back.
+func (s *Streams) lacks(lacking bool) {
+	if s.opts.OnLack != nil {
+		s.opts.OnLack(lacking)
+	}
+	if lacking {
+		s.opts.Logger.Warn("too few replicas of redis confirm; events are not accepted until they do, what was accepted is worked on", "wait_replicas", s.opts.WaitReplicas)
+		return
+	}
+	s.opts.Logger.Info("enough replicas of redis confirm again", "wait_replicas", s.opts.WaitReplicas)
 }
 
 // isFull reports whether appends are to be refused, as last seen.

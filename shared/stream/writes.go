@@ -33,6 +33,8 @@ type writes struct {
 	refused    atomic.Pointer[string] // what Redis said; nil: the last write was taken, or none was tried
 	generation atomic.Int64           // of connections; those of an earlier one are retired
 	retired    atomic.Int64           // when, in ns since the epoch
+	lacking    atomic.Bool            // too few replicas confirmed the last append that waited for some
+	onLack     func(bool)             // is called when lacking changes
 }
 
 // wordOOM begins Redis' answer to a write for which it has no memory.
@@ -41,10 +43,6 @@ const wordOOM = "OOM"
 // saw looks at the outcome of a command.
 func (w *writes) saw(err error) {
 	if err == nil {
-		return
-	}
-	if errors.Is(err, ErrReplicas) {
-		w.refuse(err)
 		return
 	}
 	if _, replied := err.(redis.Error); !replied { //nolint:errorlint // a reply is never wrapped
@@ -61,6 +59,18 @@ func (w *writes) saw(err error) {
 		w.retire()
 	case "MISCONF", "NOREPLICAS", "CLUSTERDOWN", wordOOM: // a full disk; fewer replicas than Redis is set to want; slots that no node serves; no memory left
 		w.refuse(err)
+	}
+}
+
+// confirmed looks at the outcome of a wait for replicas. One that was cut off says nothing
+// of them.
+func (w *writes) confirmed(err error) {
+	lacking := errors.Is(err, ErrReplicas)
+	if err != nil && !lacking {
+		return
+	}
+	if w.lacking.Load() != lacking && w.lacking.Swap(lacking) != lacking && w.onLack != nil {
+		w.onLack(lacking)
 	}
 }
 
@@ -224,7 +234,11 @@ func (s *Streams) tryWrite(ctx context.Context, script string) error {
 		cmds[shard] = redis.NewCmd(ctx, "eval", script, 1, s.keys.nothing(shard))
 		cmds[shard].SetFirstKeyPos(firstKey)
 	}
-	s.exec(ctx, cmds)
+	exec := s.exec
+	if s.opts.WaitReplicas > 0 {
+		exec = s.execAndConfirm
+	}
+	exec(ctx, cmds)
 	for _, c := range cmds {
 		if err := c.Err(); err != nil {
 			return err

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"maps"
 	"slices"
 	"strings"
 
@@ -95,10 +96,68 @@ type factory struct {
 	// binaries whose metrics are registered; none: all are.
 	binaries []Binary
 	made     *[]Family
+	counters *[]counting
+}
+
+// counting is a counter with its labels.
+type counting struct {
+	vec    *prometheus.CounterVec
+	labels []Label
+}
+
+// Known are the values of labels that are known when a process starts.
+type Known struct {
+	// Sources are the operations of each kind of each source, by their names.
+	Sources map[string]map[string][]string
+	// Webhooks are the names of receivers in the settings.
+	Webhooks []string
+}
+
+// Begin exports all counters at 0 whose labels are known, so that the first count is an
+// increase: increase() of Prometheus does not see a series begin at 1. What is left out
+// has a status of HTTP or a loop among its labels.
+func (m *Metrics) Begin(known Known) {
+	for _, c := range m.counters {
+		bySource := slices.ContainsFunc(c.labels, func(l Label) bool { return l.Name == "source" })
+		if !bySource {
+			c.begin(known, nil)
+			continue
+		}
+		for source, kinds := range known.Sources {
+			c.begin(Known{Sources: map[string]map[string][]string{source: kinds}, Webhooks: known.Webhooks}, nil)
+		}
+	}
+}
+
+// begin makes the series with the given values of the first labels and every known
+// value of the others. Where a counter has a source, that is its first label, and the
+// kind before the operation.
+func (c counting) begin(known Known, values []string) {
+	if len(values) == len(c.labels) {
+		c.vec.WithLabelValues(values...)
+		return
+	}
+	label := c.labels[len(values)]
+	next := label.Values
+	switch {
+	case next != nil:
+	case label.Name == "source":
+		next = slices.Collect(maps.Keys(known.Sources))
+	case label.Name == "kind":
+		next = slices.Collect(maps.Keys(known.Sources[values[0]]))
+	case label.Name == "op":
+		next = known.Sources[values[0]][values[1]]
+	case label.Name == "webhook":
+		next = known.Webhooks
+	}
+	for _, v := range next {
+		c.begin(known, append(slices.Clone(values), v))
+	}
 }
 
 func (f factory) counter(name string, binaries []Binary, help string, labels ...Label) *prometheus.CounterVec {
 	v := prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "tarn", Name: name, Help: help}, names(labels))
+	*f.counters = append(*f.counters, counting{v, labels})
 	f.add(v, Family{Name: "tarn_" + name, Type: "counter", Help: help, Labels: labels, Binaries: binaries})
 	return v
 }

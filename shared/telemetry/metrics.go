@@ -22,6 +22,7 @@ type Metrics struct {
 	ShardSeries bool
 
 	families []Family
+	counters []counting
 
 	// Intake, counted by the api.
 
@@ -162,6 +163,9 @@ type Metrics struct {
 	// IdentityMismatch is 1 while this process does not work since its Redis and
 	// its database are not of one fleet.
 	IdentityMismatch prometheus.Gauge
+	// RedisUnconfirmed is 1 while too few replicas of Redis confirm what this process
+	// appends.
+	RedisUnconfirmed prometheus.Gauge
 
 	// Servers.
 
@@ -240,7 +244,7 @@ var (
 // mistake in the program.
 func NewMetrics(r prometheus.Registerer, binaries ...Binary) *Metrics {
 	m := &Metrics{}
-	f := factory{r: r, binaries: binaries, made: &m.families}
+	f := factory{r: r, binaries: binaries, made: &m.families, counters: &m.counters}
 
 	m.Received = f.counter("webhooks_received_total", byAPI, "Webhooks whose signature was good.", bySource)
 	m.Duplicates = f.counter("webhooks_duplicate_total", byAPI, "Webhooks whose event had been received before.", bySource)
@@ -302,6 +306,8 @@ func NewMetrics(r prometheus.Registerer, binaries ...Binary) *Metrics {
 		m.Reloads.WithLabelValues(result) // 0 from the start
 	}
 	m.IdentityMismatch = f.gauge("identity_mismatch", byAll, "1 while this process does not work, since its redis and its database are not of one fleet.").WithLabelValues()
+
+	m.RedisUnconfirmed = f.gauge("redis_unconfirmed", byAll, "1 while fewer replicas of Redis than redis.wait_replicas confirm what this process appends: of the api, webhooks are refused.").WithLabelValues()
 
 	m.RedisMemoryUsed = f.gauge("redis_memory_used_bytes", byBoth, "Memory used by Redis; of a cluster, by its fullest master. Absent while Redis does not show it. Use max, not sum.")
 	m.RedisMemoryMax = f.gauge("redis_memory_max_bytes", byBoth, "The maxmemory of that Redis, 0 without a limit. Use max, not sum.")

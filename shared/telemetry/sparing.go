@@ -14,21 +14,21 @@ import (
 //
 // Messages are constants, so few are remembered. Loggers made of it by With share them.
 func Sparing(logger *slog.Logger, period time.Duration, now func() time.Time) *slog.Logger {
-	return slog.New(sparing{logger.Handler(), &spared{period: period, now: now, said: map[string]*saying{}}})
+	return slog.New(sparing{logger.Handler(), NewRarely(period, now)})
 }
 
 type sparing struct {
 	slog.Handler
-	spared *spared
+	rarely *Rarely
 }
 
-// spared is what was said, by message.
-type spared struct {
+// Rarely decides which of the reports of one kind are written. Safe for concurrent use.
+type Rarely struct {
 	period time.Duration
 	now    func() time.Time
 
 	mu   sync.Mutex
-	said map[string]*saying
+	said map[string]*saying // by kind
 }
 
 type saying struct {
@@ -36,18 +36,24 @@ type saying struct {
 	more int // left out since then
 }
 
-// say reports whether a message is to be written now and, if so, how often it was not
-// since it last was.
-func (s *spared) say(message string) (more int, ok bool) {
+// NewRarely lets one report of each kind through in each period. Kinds are remembered,
+// so there must be few.
+func NewRarely(period time.Duration, now func() time.Time) *Rarely {
+	return &Rarely{period: period, now: now, said: map[string]*saying{}}
+}
+
+// Say reports whether a report of the kind is to be written now and, if so, how many
+// were not since one last was.
+func (s *Rarely) Say(kind string) (more int, ok bool) {
 	now := s.now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before := s.said[message]
+	before := s.said[kind]
 	if before != nil && now.Sub(before.last) < s.period {
 		before.more++
 		return 0, false
 	}
-	s.said[message] = &saying{last: now}
+	s.said[kind] = &saying{last: now}
 	if before == nil {
 		return 0, true
 	}
@@ -55,7 +61,7 @@ func (s *spared) say(message string) (more int, ok bool) {
 }
 
 func (h sparing) Handle(ctx context.Context, r slog.Record) error {
-	more, ok := h.spared.say(r.Message)
+	more, ok := h.rarely.Say(r.Message)
 	if !ok {
 		return nil
 	}
@@ -66,9 +72,9 @@ func (h sparing) Handle(ctx context.Context, r slog.Record) error {
 }
 
 func (h sparing) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return sparing{h.Handler.WithAttrs(attrs), h.spared}
+	return sparing{h.Handler.WithAttrs(attrs), h.rarely}
 }
 
 func (h sparing) WithGroup(name string) slog.Handler {
-	return sparing{h.Handler.WithGroup(name), h.spared}
+	return sparing{h.Handler.WithGroup(name), h.rarely}
 }

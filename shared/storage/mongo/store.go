@@ -146,7 +146,7 @@ func Open(ctx context.Context, uri string, o Options) (*Store, error) {
 	if opts.Timeout == nil {
 		opts.SetTimeout(timeout)
 	}
-	opts.SetLoggerOptions(options.Logger().SetSink(driverLog{o.Logger}))
+	opts.SetLoggerOptions(options.Logger().SetSink(newDriverLog(o.Logger)))
 	if o.Monitor != nil {
 		opts.SetMonitor(o.Monitor)
 	}

@@ -31,6 +31,8 @@ type Process struct {
 	port int
 	args []string
 	env  []string // on top of ours
+	// password is the default user's, and config what the command CONFIG is called.
+	password, config string
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd
@@ -65,10 +67,26 @@ func ReplicaOf(master *Server) Option {
 	}
 }
 
+// Password wants a password of the default user, as whom the Process asks.
+func Password(password string) Option {
+	return func(p *Process) {
+		p.password = password
+		p.args = append(p.args, "--requirepass", password, "--masterauth", password)
+	}
+}
+
+// HideConfig renames the command CONFIG, as hosted servers do. The Process knows the name.
+func HideConfig() Option {
+	return func(p *Process) {
+		p.config = "HIDDEN-CONFIG"
+		p.args = append(p.args, "--rename-command", "CONFIG", p.config)
+	}
+}
+
 // Launch starts a server with its files in dir, which must exist, and waits
 // until it answers. Kill ends it.
 func Launch(ctx context.Context, dir string, opts ...Option) (*Process, error) {
-	p := &Process{dir: dir, args: []string{"--save", "", "--appendonly", "no"}}
+	p := &Process{dir: dir, config: "CONFIG", args: []string{"--save", "", "--appendonly", "no"}}
 	for _, o := range opts {
 		o(p)
 	}
@@ -133,7 +151,7 @@ func (p *Process) unbroken() bool {
 }
 
 func (p *Process) client() *redis.Client {
-	return redis.NewClient(&redis.Options{Addr: p.Addr(), MaxRetries: -1, Protocol: 2, DisableIdentity: true})
+	return redis.NewClient(&redis.Options{Addr: p.Addr(), Password: p.password, MaxRetries: -1, Protocol: 2, DisableIdentity: true})
 }
 
 func (p *Process) signal(sig os.Signal) {
@@ -177,9 +195,9 @@ func (p *Process) answers(ctx context.Context) bool {
 	c := p.client()
 	defer func() { _ = c.Close() }()
 	return poll(ctx, func(ctx context.Context) bool {
-		dir, err := c.ConfigGet(ctx, "dir").Result()
+		dir, err := c.Do(ctx, p.config, "GET", "dir").StringSlice()
 		// CONFIG is answered while the file is still being read, DBSIZE is not.
-		return err == nil && sameDir(dir["dir"], p.dir) && c.DBSize(ctx).Err() == nil
+		return err == nil && len(dir) == 2 && sameDir(dir[1], p.dir) && c.DBSize(ctx).Err() == nil
 	})
 }
 
