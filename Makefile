@@ -10,6 +10,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
 LDFLAGS     := -s -w -X github.com/tarn-sync/tarn/shared/process.Version=$(VERSION) -X main.version=$(VERSION)
 BINARIES    := api worker reconciler standalone simulator tarn
 STANDINS    := deployments/standins
+MANIFESTS   := $(STANDINS)/kubernetes
 COMPOSE     ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 COMPOSE_FILE := deployments/docker/compose.yaml
 FUZZTIME    ?= 10s
@@ -30,7 +31,7 @@ RACE        := CGO_ENABLED=1 $(GO) test -race -gcflags=modernc.org/sqlite/lib=-r
 export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -tags=$(TAGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help run build smoke check test vet lint unit bench chaos drift explore fuzz e2e-mongo e2e-redis test-console screenshots licences openapi vulns images image e2e-image up down fmt tools-run tools-test tools-console $(BINARIES)
+.PHONY: help run build smoke check test vet lint unit bench chaos drift explore fuzz e2e-mongo e2e-redis test-kubernetes e2e-kubernetes test-console screenshots licences openapi vulns images image e2e-image up down fmt tools-run tools-test tools-console tools-etcd $(BINARIES)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -55,17 +56,19 @@ check: tools-test ## format, vet, lint, quick tests: before each commit, in two 
 	$(GO) test -short -count 1 ./deployments/...
 	$(GO) run ./deployments/explore -duration 30s
 
-test: tools-test tools-console vet lint unit ## everything CI does: vet, lint, all tests with the race detector
+test: tools-test tools-console vet lint unit test-kubernetes ## everything CI does: vet, lint, all tests with the race detector
 
 vet:
 	$(GO) vet ./...
 	$(GO) vet -tags fault,e2e,$(TAGS) ./...
 	$(GO) vet -C $(STANDINS) ./...
+	$(GO) vet -C $(MANIFESTS) -tags e2e,$(TAGS) ./...
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "not formatted, run make fmt:"; gofmt -l .; exit 1; }
 	$(GO) mod tidy -diff
 	$(GO) mod tidy -C $(STANDINS) -diff
+	$(GO) mod tidy -C $(MANIFESTS) -diff
 	$(GO) run $(STATICCHECK) ./...
 	$(GO) run $(STATICCHECK) -tags fault,e2e,$(TAGS) ./...
 
@@ -94,6 +97,13 @@ e2e-mongo: tools-test ## a thousand events through separate processes on MongoDB
 
 e2e-redis: tools-test ## a fleet on Redis Cluster, sentinels, TLS and an ACL user, through fail-overs, lost replicas and a new password
 	$(GO) test -tags e2e,$(TAGS) -count 1 -v -timeout 40m -run '^TestRedis$$' ./deployments/redis
+
+test-kubernetes: ## the manifests and the chart against kustomize, Helm and the types of Kubernetes
+	@# Always again: the test cache does not look at files of another module.
+	$(GO) test -C $(MANIFESTS) -count 1 ./...
+
+e2e-kubernetes: tools-etcd ## every overlay applied to a real kube-apiserver, which is built first
+	$(GO) test -C $(MANIFESTS) -tags e2e,$(TAGS) -count 1 -v -timeout 90m -run '^TestAnAPIServerTakesTheManifests$$' .
 
 test-console: tools-test tools-console ## the operator's console in a real Chromium, and its files
 	$(RACE) -count 1 -timeout 20m ./api/console ./deployments/console
@@ -141,3 +151,4 @@ fmt: ## format the code
 tools-run: ; @deployments/need.sh redis-server
 tools-test: ; @deployments/need.sh redis-server cc openssl curl
 tools-console: ; @deployments/need.sh chromium
+tools-etcd: ; @deployments/need.sh etcd

@@ -44,7 +44,8 @@ type rule struct {
 // proving are programs that prove something: they ship no more than tests do.
 var proving = []string{"deployments/fleet", "deployments/chaos", "deployments/drift", "deployments/explore", "deployments/bench"}
 
-// standins is a module of its own, with what tests and benchmarks start as processes.
+// standins is a module of its own, with what tests and benchmarks start as processes. Those
+// of Kubernetes are two more below it.
 const standins = "deployments/standins"
 
 var rules = []rule{
@@ -119,7 +120,7 @@ var rules = []rule{
 			return strings.Contains(host, ".")
 		})
 	}},
-	{"only the module of stand-ins imports FerretDB, the benchmarks' peers, providers' libraries and a browser's driver, and it imports nothing of Tarn", func(s source) string {
+	{"only the module of stand-ins imports FerretDB, the benchmarks' peers, providers' libraries, a browser's driver and Kubernetes' tools, and it imports nothing of Tarn", func(s source) string {
 		if s.below(standins) {
 			return s.imported(func(p string) bool {
 				return strings.HasPrefix(p, module) && !within(strings.TrimPrefix(p, module), standins)
@@ -127,7 +128,8 @@ var rules = []rule{
 		}
 		return s.imported(anyOf("github.com/FerretDB/", "github.com/hibiken/", "github.com/ThreeDotsLabs/",
 			"github.com/stripe/", "github.com/standard-webhooks/", "github.com/svix/", "github.com/PaddleHQ/",
-			"github.com/go-playground/webhooks/", "github.com/chromedp/", module+standins))
+			"github.com/go-playground/webhooks/", "github.com/chromedp/", "k8s.io/", "sigs.k8s.io/", "helm.sh/",
+			"github.com/prometheus-operator/", module+standins))
 	}},
 	{"an example imports nothing of Tarn, so that it can be copied", func(s source) string {
 		if !s.below("deployments/examples") || s.dir == "deployments/examples" && s.test() {

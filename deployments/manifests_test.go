@@ -57,18 +57,34 @@ func TestSettingsOfContainers(t *testing.T) {
 		_, err = config.Parse("docker/tarn.yaml", text, environ)
 		require.NoError(t, err)
 	})
-	t.Run("kubernetes", func(t *testing.T) {
-		secrets := documents(t, "kubernetes/secret.example.yaml")[0]
-		dir := t.TempDir()
-		for name, value := range at(secrets, "stringData").(map[string]any) {
-			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(value.(string)), 0o600))
-		}
-		text, err := os.ReadFile("kubernetes/tarn.yaml")
-		require.NoError(t, err)
-		mounted := bytes.ReplaceAll(text, []byte("/etc/tarn/secret"), []byte(dir))
-		_, err = config.Parse("kubernetes/tarn.yaml", mounted, nil)
-		require.NoError(t, err)
-	})
+	overlay := func(name string, secrets map[string]string) {
+		t.Run("kubernetes "+name, func(t *testing.T) {
+			dir := t.TempDir()
+			for name, value := range secrets {
+				require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(value), 0o600))
+			}
+			file := filepath.Join("kubernetes/overlays", name, "tarn.yaml")
+			text, err := os.ReadFile(file)
+			require.NoError(t, err)
+			mounted := bytes.ReplaceAll(text, []byte("/etc/tarn/secret"), []byte(dir))
+			_, err = config.Parse(file, mounted, nil)
+			require.NoError(t, err)
+			for name := range secrets {
+				require.Contains(t, string(text), "${file:/etc/tarn/secret/"+name+"}", "a secret that no setting reads")
+			}
+		})
+	}
+	production, dev := map[string]string{}, map[string]string{}
+	for name, value := range at(documents(t, "kubernetes/overlays/production/secret.example.yaml")[0], "stringData").(map[string]any) {
+		production[name] = value.(string)
+	}
+	generator := at(documents(t, "kubernetes/overlays/dev/kustomization.yaml")[0], "secretGenerator").([]any)[0]
+	for _, literal := range at(generator, "literals").([]any) {
+		name, value, _ := strings.Cut(literal.(string), "=")
+		dev[name] = value
+	}
+	overlay("production", production)
+	overlay("dev", dev)
 }
 
 // `--scale worker=3` works only if nothing of a worker is there once.
@@ -119,26 +135,25 @@ func TestComposeWatches(t *testing.T) {
 	require.Equal(t, map[any]any{"prometheus": "prometheus", "jaeger": "jaeger"}, uids)
 }
 
-func TestKubernetes(t *testing.T) {
-	base := documents(t, "kubernetes/kustomization.yaml")[0]
-	deployments := map[string]bool{}
-	for _, file := range at(base, "resources").([]any) {
-		for _, doc := range documents(t, filepath.Join("kubernetes", file.(string))) {
-			require.NotEmpty(t, at(doc, "metadata", "name"), file)
-			if at(doc, "kind") != "Deployment" {
-				continue
-			}
-			name := at(doc, "metadata", "name").(string)
-			deployments[name] = true
-			pod := at(doc, "spec", "template", "spec")
-			require.Greater(t, at(pod, "terminationGracePeriodSeconds"), 10, "%s: a process may take 10 s to stop", name)
-			container := at(pod, "containers").([]any)[0]
-			for _, probe := range []string{"startupProbe", "livenessProbe", "readinessProbe"} {
-				require.NotNil(t, at(container, probe), "%s: %s", name, probe)
-			}
-			require.Equal(t, "/healthz", at(container, "livenessProbe", "httpGet", "path"), "%s: a store that is away must not restart it", name)
-			require.NotNil(t, at(container, "resources", "requests"), name)
+// The overlay and the chart have copies of the alert rules: kustomize reads nothing above
+// its folder, nor does Helm. Written with -update.
+func TestTheRulesOfKubernetes(t *testing.T) {
+	rules, err := os.ReadFile("prometheus/rules.yaml")
+	require.NoError(t, err)
+	_, groups, found := strings.Cut(string(rules), "\ngroups:\n")
+	require.True(t, found)
+	const origin = "# Made from deployments/prometheus/rules.yaml: go test ./deployments -run TestTheRulesOfKubernetes -update\n"
+	indented := strings.TrimSuffix(strings.ReplaceAll("  "+strings.ReplaceAll(groups, "\n", "\n  "), "\n  \n", "\n\n"), "  ")
+	for file, want := range map[string]string{
+		"kubernetes/overlays/production/prometheusrule.yaml": origin +
+			"apiVersion: monitoring.coreos.com/v1\nkind: PrometheusRule\nmetadata:\n  name: tarn\nspec:\n  groups:\n" + indented,
+		"helm/tarn/files/rules.yaml": origin + "groups:\n" + groups,
+	} {
+		if *update {
+			require.NoError(t, os.WriteFile(file, []byte(want), 0o644)) //nolint:gosec // it is checked in
 		}
+		got, err := os.ReadFile(file)
+		require.NoError(t, err)
+		require.True(t, want == string(got), "%s is not made from the rules: run go test ./deployments -run TestTheRulesOfKubernetes -update", file)
 	}
-	require.Equal(t, map[string]bool{"api": true, "worker": true, "reconciler": true}, deployments)
 }

@@ -169,7 +169,7 @@ func exported(t *testing.T) (all []map[string]any) {
 		map[string]any{"name": "ALERTS", "type": "gauge", "labels": map[string][]string{"alertname": nil, "alertstate": {"firing", "pending"}, "source": nil}})
 }
 
-// expressions are those of the rules, of the dashboard and of the runbook.
+// expressions are those of the rules, of the dashboard, of the runbook and of the scaling.
 func expressions(t *testing.T) (all []expression) {
 	t.Helper()
 	for _, r := range alertRules(t) {
@@ -206,10 +206,30 @@ func expressions(t *testing.T) (all []expression) {
 	for _, q := range regexp.MustCompile("`(sum [^`]+)`").FindAllStringSubmatch(string(book), -1) {
 		all = append(all, expression{Where: "the runbook", Expr: strings.ReplaceAll(q[1], "\n", " ")})
 	}
+	all = append(all, scalings(t)...)
 	require.Greater(t, len(all), 60)
 	for i := range all {
 		all[i].Expr = strings.ReplaceAll(all[i].Expr, "$__rate_interval", "5m")
 	}
+	return all
+}
+
+// scalings are what KEDA asks Prometheus for, to scale workers. The namespace is a label that
+// a target in Kubernetes has.
+func scalings(t *testing.T) (all []expression) {
+	t.Helper()
+	for _, doc := range documents(t, "kubernetes/overlays/production/autoscaling.yaml") {
+		triggers, _ := at(doc, "spec", "triggers").([]any)
+		for _, trigger := range triggers {
+			query := at(trigger, "metadata", "query").(string)
+			require.Contains(t, query, `namespace="tarn"`)
+			for _, label := range []string{`namespace="tarn",`, `namespace="tarn"`} {
+				query = strings.ReplaceAll(query, label, "")
+			}
+			all = append(all, expression{Where: "the scaling of workers", Expr: query})
+		}
+	}
+	require.Len(t, all, 2)
 	return all
 }
 

@@ -45,10 +45,11 @@ func TestTheNameChoosesTheProgram(t *testing.T) {
 func TestManifestsStartPrograms(t *testing.T) {
 	started := regexp.MustCompile(`(?m)(?:command: \[|test: \[CMD, |command:\n\s+- )([a-z]+)`)
 	for file, most := range map[string][]string{
-		"../docker/compose.yaml":        {"redis", "mongosh"}, // of other images
-		"../kubernetes/api.yaml":        nil,
-		"../kubernetes/worker.yaml":     nil,
-		"../kubernetes/reconciler.yaml": nil,
+		"../docker/compose.yaml":                    {"redis", "mongosh"}, // of other images
+		"../kubernetes/base/api.yaml":               nil,
+		"../kubernetes/base/worker.yaml":            nil,
+		"../kubernetes/base/reconciler.yaml":        nil,
+		"../kubernetes/overlays/dev/simulator.yaml": nil,
 	} {
 		text, err := os.ReadFile(file)
 		require.NoError(t, err)

@@ -1,0 +1,146 @@
+package kubernetes
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"helm.sh/helm/v3/pkg/chartutil"
+	"helm.sh/helm/v3/pkg/lint"
+	"helm.sh/helm/v3/pkg/lint/support"
+	apps "k8s.io/api/apps/v1"
+	core "k8s.io/api/core/v1"
+)
+
+// The chart with its own values and the production overlay are the same objects, field by
+// field. The namespace alone is not in the chart: Helm keeps the release in it, so it is
+// there first.
+func TestTheChartMakesTheProductionOverlay(t *testing.T) {
+	want := overlay(t, "production")
+	got, err := render(t, "")
+	require.NoError(t, err)
+	require.Contains(t, want, "Namespace/"+namespace)
+	delete(want, "Namespace/"+namespace)
+	require.Equal(t, want.names(), got.names())
+	for name := range want {
+		require.Equal(t, want[name].tree, got[name].tree, name)
+	}
+}
+
+func TestTheChartIsFreeOfLint(t *testing.T) {
+	version, err := chartutil.ParseKubeVersion("v1.34.0")
+	require.NoError(t, err)
+	values, err := chartutil.ReadValuesFile(chartDir + "/values.yaml")
+	require.NoError(t, err)
+	for _, m := range lint.AllWithKubeVersion(chartDir, values, namespace, version).Messages {
+		require.LessOrEqual(t, m.Severity, support.InfoSev, m.Error())
+	}
+}
+
+// What is switched off is gone, and nothing else.
+func TestPartsOfTheChart(t *testing.T) {
+	whole, err := render(t, "")
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		values string
+		gone   []string
+	}{
+		"network":    {"network: {enabled: false}", []string{"NetworkPolicy/deny", "NetworkPolicy/dns", "NetworkPolicy/metrics", "NetworkPolicy/provider", "NetworkPolicy/stores", "NetworkPolicy/webhooks"}},
+		"ingress":    {"ingress: {enabled: false}", []string{"Ingress/webhooks"}},
+		"scaling":    {"autoscaling: {api: {enabled: false}, worker: {enabled: false}}", []string{"HorizontalPodAutoscaler/api", "ScaledObject/worker"}},
+		"monitoring": {"monitoring: {enabled: false}", []string{"PrometheusRule/tarn", "ServiceMonitor/tarn"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got, err := render(t, c.values)
+			require.NoError(t, err)
+			var gone []string
+			for _, n := range whole.names() {
+				if _, there := got[n]; !there {
+					gone = append(gone, n)
+				}
+			}
+			require.Equal(t, c.gone, gone)
+			require.Len(t, got, len(whole)-len(gone))
+			for _, d := range all[*apps.Deployment](got) {
+				scaled := name != "scaling" && d.Name != "reconciler"
+				require.Equal(t, scaled, d.Spec.Replicas == nil, "%s: who is scaled has no number of its own", d.Name)
+			}
+		})
+	}
+}
+
+// Other settings are another ConfigMap, which every pod mounts: they roll.
+func TestSettingsRollThePods(t *testing.T) {
+	before, err := render(t, "")
+	require.NoError(t, err)
+	after, err := render(t, "settings: |\n  http: {addr: \":8080\"}\n")
+	require.NoError(t, err)
+	name := func(s set) string { return all[*core.ConfigMap](s)[0].Name }
+	require.NotEqual(t, name(before), name(after))
+	for _, d := range all[*apps.Deployment](after) {
+		require.Equal(t, name(after), d.Spec.Template.Spec.Volumes[0].ConfigMap.Name)
+	}
+}
+
+func TestValues(t *testing.T) {
+	got, err := render(t, `
+image: {repository: r.example/t, tag: "2", pullPolicy: Always, pullSecrets: [{name: pull}]}
+secret: other
+worker: {resources: {limits: {memory: 1Gi}}}
+reconciler: {replicas: 3}
+ingress: {host: a.example, tlsSecret: "", annotations: null}
+network: {provider: {except: [], processes: [api, worker]}}
+autoscaling: {worker: {max: 64, backlog: 1000000}}
+monitoring: {labels: {release: prometheus}}
+`)
+	require.NoError(t, err)
+	for _, d := range all[*apps.Deployment](got) {
+		pod := d.Spec.Template.Spec
+		require.Equal(t, "r.example/t:2", pod.Containers[0].Image)
+		require.Equal(t, core.PullAlways, pod.Containers[0].ImagePullPolicy)
+		require.Equal(t, []core.LocalObjectReference{{Name: "pull"}}, pod.ImagePullSecrets)
+		require.Equal(t, "other", pod.Volumes[1].Secret.SecretName)
+	}
+	require.EqualValues(t, 3, *got["Deployment/reconciler"].object.(*apps.Deployment).Spec.Replicas)
+	scaled := got["ScaledObject/worker"].object.(*scaledObject)
+	require.EqualValues(t, 64, *scaled.Spec.MaxReplicaCount)
+	require.Equal(t, "1000000", scaled.Spec.Triggers[0].Metadata.Threshold)
+	spec := plain(t, got["Ingress/webhooks"].tree["spec"]).(map[string]any)
+	require.NotContains(t, spec, "tls")
+	require.Contains(t, string(got["NetworkPolicy/provider"].text), `["api","worker"]`)
+	for _, name := range []string{"ServiceMonitor/tarn", "PrometheusRule/tarn"} {
+		require.Contains(t, string(got[name].text), "release: prometheus")
+	}
+}
+
+// Values that are wrong are refused, each with its name.
+func TestValuesThatAreRefused(t *testing.T) {
+	for values, problem := range map[string]string{
+		"workers: {replicas: 3}":                                "workers",
+		"worker: {replicas: 0}":                                 "replicas",
+		"worker: {resources: {limits: {memory: null}}}":         "memory",
+		"settings: {http: {addr: x}}":                           "settings",
+		"autoscaling: {worker: {min: 0}}":                       "min",
+		"autoscaling: {worker: {max: 65}}":                      "more workers than shards (64)",
+		"{settings: 'shards: 8', autoscaling: {worker: {}}}":    "more workers than shards (8)",
+		"network: {stores: {cidrs: []}}":                        "cidrs",
+		"network: {provider: {processes: [simulator]}}":         "processes",
+		"ingress: {annotations: {nginx.org/limit-req-rate: 5}}": "annotations",
+	} {
+		t.Run(strings.NewReplacer("/", "", " ", "").Replace(values), func(t *testing.T) {
+			_, err := render(t, values)
+			require.ErrorContains(t, err, problem)
+		})
+	}
+}
+
+// Each value has a comment, and the schema knows each: what has no comment of its own stands
+// below one that has.
+func TestValuesAreDocumented(t *testing.T) {
+	text, err := os.ReadFile(chartDir + "/values.yaml")
+	require.NoError(t, err)
+	for _, block := range strings.Split(string(text), "\n\n") {
+		require.Contains(t, block, "#", "a block of values without a word about it")
+	}
+}
