@@ -37,7 +37,7 @@ export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -tags=$(TAGS))
 .PHONY: help run build smoke check test vet lint unit bench chaos drift explore fuzz e2e-mongo test-console screenshots licences openapi vulns images image e2e-image up down smoke-compose e2e-compose fmt tools-run tools-test tools-console tools-compose $(BINARIES)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: tools-run standalone ## run everything on this machine until Ctrl-C, data in .tarn/; of PROVIDER (lemon, or stripe)
 	@exec bin/standalone --provider $(PROVIDER)
