@@ -13,6 +13,10 @@ STANDINS    := deployments/standins
 MANIFESTS   := $(STANDINS)/kubernetes
 COMPOSE     ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 COMPOSE_FILE := deployments/docker/compose.yaml
+# demo.env has the simulated provider; a file of yours, another one.
+COMPOSE_ENV ?= deployments/docker/demo.env
+COMPOSE_STACK = $(COMPOSE) --env-file $(COMPOSE_ENV) -f $(COMPOSE_FILE)
+SCALE       ?= api=2 worker=3 reconciler=2
 FUZZTIME    ?= 10s
 DURATION    ?= 120s
 STORE       ?= sqlite
@@ -31,10 +35,10 @@ RACE        := CGO_ENABLED=1 $(GO) test -race -gcflags=modernc.org/sqlite/lib=-r
 export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -tags=$(TAGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help run build smoke check test vet lint unit bench chaos drift explore fuzz e2e-mongo e2e-redis test-kubernetes e2e-kubernetes test-console screenshots licences openapi vulns images image e2e-image up down fmt tools-run tools-test tools-console tools-etcd $(BINARIES)
+.PHONY: help run build smoke check test vet lint unit bench chaos drift explore fuzz e2e-mongo e2e-redis test-kubernetes e2e-kubernetes test-console screenshots licences openapi vulns images image e2e-image up down smoke-compose e2e-compose fmt tools-run tools-test tools-console tools-etcd tools-compose $(BINARIES)
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: tools-run standalone ## run everything on this machine until Ctrl-C, data in .tarn/; of PROVIDER (lemon, or stripe)
 	@exec bin/standalone --provider $(PROVIDER)
@@ -139,11 +143,18 @@ image: ## build the container image with this machine's Go: nothing is pulled
 e2e-image: image ## run the container image read-only, without rights, and measure it
 	TARN_IMAGE=$(IMAGE) $(GO) test -tags e2e,$(TAGS) -count 1 -v -run '^TestTheImage$$' ./deployments/image
 
-up: ## start the containers: redis, mongodb, jaeger, prometheus, grafana, api, worker, reconciler, simulator
-	VERSION=$(VERSION) REVISION=$(REVISION) $(COMPOSE) -f $(COMPOSE_FILE) up --build --detach
+up: ## start the containers, SCALE of each (api=2 worker=3 reconciler=2), with the simulated provider or as COMPOSE_ENV says
+	@deployments/docker/secrets.sh
+	VERSION=$(VERSION) REVISION=$(REVISION) $(COMPOSE_STACK) up --build --detach $(addprefix --scale ,$(SCALE))
 
 down: ## stop the containers and remove them; volumes stay
-	$(COMPOSE) -f $(COMPOSE_FILE) down
+	$(COMPOSE_STACK) down
+
+smoke-compose: standalone ## one event into the containers, wait for its document, print the milliseconds
+	@bin/standalone smoke --at 127.0.0.1:$(or $(TARN_PORT),8080) --secrets deployments/docker/secrets
+
+e2e-compose: image tools-compose ## containers under 100 events a second: kill, freeze, cut off, restart; a table of what it cost
+	TARN_IMAGE=$(IMAGE) COMPOSE="$(COMPOSE)" $(GO) test -tags e2e,$(TAGS) -count 1 -v -timeout 40m -run '^TestTheStack$$' ./deployments/compose
 
 fmt: ## format the code
 	gofmt -w .
@@ -152,3 +163,4 @@ tools-run: ; @deployments/need.sh redis-server
 tools-test: ; @deployments/need.sh redis-server cc openssl curl
 tools-console: ; @deployments/need.sh chromium
 tools-etcd: ; @deployments/need.sh etcd
+tools-compose: ; @deployments/need.sh redis-server redis-cli haproxy

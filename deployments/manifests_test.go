@@ -47,14 +47,16 @@ func at(doc any, keys ...string) any {
 // What the containers are given must be taken by the binaries.
 func TestSettingsOfContainers(t *testing.T) {
 	t.Run("docker", func(t *testing.T) {
+		dir := drawnSecrets(t)
 		text, err := os.ReadFile("docker/tarn.yaml")
 		require.NoError(t, err)
+		mounted := bytes.ReplaceAll(text, []byte("/run/secrets"), []byte(dir))
 		compose := documents(t, "docker/compose.yaml")[0]
 		environ := []string{}
 		for name := range at(compose, "services", "api", "environment").(map[string]any) {
-			environ = append(environ, name+"=value-of-16-characters")
+			environ = append(environ, name+"=https://api.example/v1")
 		}
-		_, err = config.Parse("docker/tarn.yaml", text, environ)
+		_, err = config.Parse("docker/tarn.yaml", mounted, environ)
 		require.NoError(t, err)
 	})
 	overlay := func(name string, secrets map[string]string) {
@@ -85,14 +87,6 @@ func TestSettingsOfContainers(t *testing.T) {
 	}
 	overlay("production", production)
 	overlay("dev", dev)
-}
-
-// `--scale worker=3` works only if nothing of a worker is there once.
-func TestWorkersScale(t *testing.T) {
-	worker := at(documents(t, "docker/compose.yaml")[0], "services", "worker")
-	require.Nil(t, at(worker, "ports"))
-	require.Nil(t, at(worker, "container_name"))
-	require.Nil(t, at(worker, "hostname"))
 }
 
 // Prometheus scrapes every process of Tarn on the port it listens on, has the rules and

@@ -8,6 +8,8 @@ package() {
 	case "$1:$2" in
 	redis-server:apt-get) echo redis-server ;;
 	redis-server:*) echo redis ;;
+	redis-cli:apt-get) echo redis-tools ;;
+	redis-cli:*) echo redis ;;
 	cc:apt-get) echo gcc libc6-dev ;;
 	cc:apk) echo gcc musl-dev ;;
 	cc:dnf) echo gcc glibc-devel ;;

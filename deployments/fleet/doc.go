@@ -19,6 +19,7 @@
 //	program.go    the binaries, built once
 //	plan.go       the parts of a fleet, and its settings file
 //	fleet.go      starting it, ending it, adding members
+//	attach.go     looking at one that something else runs
 //	member.go     one process that can die and come back
 //	process.go    a running program
 //	balancer.go   one address before several apis

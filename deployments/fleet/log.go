@@ -48,12 +48,12 @@ func (l Left) String() string {
 // Left looks at what is still to be done.
 func (f *Fleet) Left(ctx context.Context) (Left, error) {
 	var l Left
-	shards, _, err := f.Streams.Fleet(ctx, []string{Source})
+	shards, _, err := f.Streams.Fleet(ctx, []string{f.plan.Source})
 	if err != nil {
 		return l, err
 	}
 	for _, s := range shards {
-		q := s.Sources[Source]
+		q := s.Sources[f.plan.Source]
 		held, err := f.heldBack(ctx, s.Shard, q.Background)
 		if err != nil {
 			return l, err
@@ -82,7 +82,7 @@ func (f *Fleet) heldBack(ctx context.Context, shard int, n int64) (held int64, e
 	if n == 0 {
 		return 0, nil
 	}
-	entries, err := f.Streams.Peek(ctx, shard, Source, event.TierBackground, int(n))
+	entries, err := f.Streams.Peek(ctx, shard, f.plan.Source, event.TierBackground, int(n))
 	if err != nil {
 		return 0, err
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/tarn-sync/tarn/shared/storage/mongo/mongotest"
 )
 
-// Source is the name of the one source a fleet has.
+// Source is the name of the one source that a fleet of ours has.
 const Source = "acme"
 
 const (
@@ -28,6 +28,8 @@ const (
 
 // Plan describes a fleet. The zero value is a simulator, a redis-server and a store.
 type Plan struct {
+	// Source is the name of the source. Defaults to the constant of that name.
+	Source string
 	// Provider is simulator.Lemon or simulator.Stripe, of which the definition is the
 	// built-in one. Defaults to lemon.
 	Provider string
@@ -98,6 +100,7 @@ type Plan struct {
 }
 
 func (p Plan) withDefaults() Plan {
+	p.Source = orDefault(p.Source, Source)
 	p.Provider = orDefault(p.Provider, sim.Lemon)
 	p.Shards = orDefault(p.Shards, 64)
 	p.LeaseTTL = orDefault(p.LeaseTTL, 2*time.Second)

@@ -18,14 +18,22 @@ type Outage struct {
 // OutageOf returns what an outage of the worker would be now: the shards it reads.
 // A nil worker means all shards. It fails while Redis does not answer.
 func (f *Fleet) OutageOf(ctx context.Context, m *Member) (Outage, error) {
-	name := ""
-	if m != nil {
-		name = m.Worker()
+	if m == nil {
+		return f.outage(ctx, func(string) bool { return true })
 	}
-	shards, _, err := f.Streams.Fleet(ctx, []string{Source})
+	return f.OutageOfWorker(ctx, m.Worker())
+}
+
+// OutageOfWorker is OutageOf for a worker by the name that it has in the fleet now.
+func (f *Fleet) OutageOfWorker(ctx context.Context, name string) (Outage, error) {
+	return f.outage(ctx, func(owner string) bool { return owner == name })
+}
+
+func (f *Fleet) outage(ctx context.Context, of func(owner string) bool) (Outage, error) {
+	shards, _, err := f.Streams.Fleet(ctx, []string{f.plan.Source})
 	s := Outage{At: time.Now()}
 	for _, shard := range shards {
-		if m == nil || shard.Owner == name {
+		if of(shard.Owner) {
 			s.Shards = append(s.Shards, shard.Shard)
 		}
 	}

@@ -41,7 +41,7 @@ func (f *Fleet) Untrue(ctx context.Context) (bad []Difference, compared int, err
 	}
 	defer c.client.Close()
 	for _, k := range c.definition.Kinds() {
-		for filter := (storage.EntityFilter{Source: Source, Kind: k.Name, Limit: 200}); ; {
+		for filter := (storage.EntityFilter{Source: f.plan.Source, Kind: k.Name, Limit: 200}); ; {
 			page, err := f.Store.Entities(ctx, filter)
 			if err != nil {
 				return nil, 0, fmt.Errorf("read the mirror: %w", err)

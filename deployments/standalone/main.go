@@ -19,6 +19,8 @@ type options struct {
 	dir, addr, simulator string
 	rate                 float64
 	adopt                bool
+	// at is the api of a stack that smoke looks at, secrets the directory of its secrets.
+	at, secrets string
 	// troubles makes a few things go wrong on purpose.
 	troubles bool
 }
@@ -55,6 +57,10 @@ func command(ctx context.Context, args []string, out io.Writer) error {
 	set.Float64Var(&o.rate, "rate", 10, "events a second the simulated world makes")
 	set.BoolVar(&o.troubles, "troubles", true, "let a few things go wrong on purpose, so that there is something to look at")
 	set.BoolVar(&o.adopt, "adopt", false, "once: go on with a database that was removed or put there by hand")
+	if smoking {
+		set.StringVar(&o.at, "at", "", "`address` of the api of a stack that runs elsewhere")
+		set.StringVar(&o.secrets, "secrets", "", "`directory` of its secrets: ops_token, lemon_webhook_secret")
+	}
 	version := set.Bool("version", false, "print the version")
 	switch err := set.Parse(args); {
 	case err == flag.ErrHelp:

@@ -82,6 +82,24 @@ func TestSmokeSaysWhichStackItUsed(t *testing.T) {
 	require.Contains(t, report.String(), "no stack is running in "+o.dir+": smoke used one of its own\n")
 }
 
+// smokeElsewhere knows the stack by its address and its secrets alone.
+func smokeElsewhere(t *testing.T, addr string) {
+	t.Helper()
+	secrets := t.TempDir()
+	require.NoError(t, os.WriteFile(filepath.Join(secrets, "ops_token"), []byte("any\n"), 0o600))
+	smoked := func(secret string) (string, error) {
+		require.NoError(t, os.WriteFile(filepath.Join(secrets, "lemon_webhook_secret"), []byte(secret+"\n"), 0o600))
+		var report screen
+		err := command(t.Context(), []string{"smoke", "--at", addr, "--secrets", secrets}, &report)
+		return report.String(), err
+	}
+	said, err := smoked(webhookSecret)
+	require.NoError(t, err)
+	require.Regexp(t, `^accepted after`, said)
+	_, err = smoked("another-webhook-secret")
+	require.ErrorContains(t, err, "401")
+}
+
 // The first look: the world fills the mirror, the examples work as printed, a
 // second start goes on with what was there.
 func TestFirstLookAndSecondStart(t *testing.T) {
@@ -107,6 +125,9 @@ func lookTwice(t *testing.T, provider string) {
 	var report screen
 	require.NoError(t, command(t.Context(), []string{"smoke", "--provider", provider, "--dir", o.dir}, &report))
 	require.Regexp(t, `^smoke used the stack that runs in \S+\naccepted after \d+\.\d ms, document readable after \d+\.\d ms \(evt_smoke_\w+\)\n$`, report.String())
+	if provider == simulator.Lemon {
+		smokeElsewhere(t, o.addr)
+	}
 	stop()
 
 	o.rate = 0 // what is there now was there before

@@ -47,7 +47,7 @@ func welcome(ctx context.Context, t *tour, c *config.Config, dir string) error {
   log        %s
 
 `, t.base, c.Sources[provider].APIURL, dir, filepath.Join(dir, "tarn.log"))
-	id, err := first(ctx, t.base, provider)
+	id, err := first(ctx, stack{base: t.base}, provider)
 	if err != nil {
 		return nil // asked to stop before there was one
 	}
@@ -74,14 +74,14 @@ func mirrored(base, provider string) string {
 
 // first waits until the mirror has an entity of the kind that is looked at, and
 // returns its id.
-func first(ctx context.Context, base, provider string) (string, error) {
+func first(ctx context.Context, s stack, provider string) (string, error) {
 	for {
 		var list struct {
 			Items []struct {
 				ID string `json:"id"`
 			} `json:"items"`
 		}
-		code, err := get(ctx, mirrored(base, provider)+"?limit=1", &list)
+		code, err := s.get(ctx, mirrored(s.base, provider)+"?limit=1", &list)
 		if err == nil && code == http.StatusOK && len(list.Items) > 0 {
 			return list.Items[0].ID, nil
 		}
@@ -91,13 +91,25 @@ func first(ctx context.Context, base, provider string) (string, error) {
 	}
 }
 
-// get reads JSON into v if the answer is 200.
+// stack is one that runs: where its api is, the token that it wants, and the secret that its
+// webhooks are signed with.
+type stack struct{ base, token, secret string }
+
+// get reads JSON into v if the answer is 200, from an api without tokens.
 func get(ctx context.Context, url string, v any) (status int, err error) {
+	return stack{}.get(ctx, url, v)
+}
+
+// get reads JSON into v if the answer is 200.
+func (s stack) get(ctx context.Context, url string, v any) (status int, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return 0, err
+	}
+	if s.token != "" {
+		req.Header.Set("Authorization", "Bearer "+s.token)
 	}
 	res, err := http.DefaultClient.Do(req)
 	if err != nil {

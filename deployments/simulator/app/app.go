@@ -88,11 +88,11 @@ func options(args []string, version string) (o simulator.Options, addr string, e
 	f.StringVar(&o.Data, "data", "", "`directory` the world is kept in; none: in memory")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of the world")
 	f.Float64Var(&o.Rate, "rate", 5, "events a second of the living world; 0: none")
-	f.StringVar(&o.APIKey, "api-key", "", "bearer `key` the API wants (or SIMULATOR_API_KEY); none: any")
-	f.StringVar(&o.WriteKey, "write-key", "", "`key` the API wants of requests that change something (or SIMULATOR_WRITE_KEY); none: the api-key")
+	f.StringVar(&o.APIKey, "api-key", "", "bearer `key` the API wants, @FILE reads it from a file (or SIMULATOR_API_KEY); none: any")
+	f.StringVar(&o.WriteKey, "write-key", "", "`key` the API wants of requests that change something, @FILE reads it from a file (or SIMULATOR_WRITE_KEY); none: the api-key")
 	f.DurationVar(&o.KeepKeys, "keep-keys", 0, "how long idempotency keys are known; 0: as the provider does")
 	f.StringVar(&o.WebhookURL, "webhook-url", "", "`address` every event is posted to")
-	f.StringVar(&o.WebhookSecret, "webhook-secret", "", "`secret` webhooks are signed with (or SIMULATOR_WEBHOOK_SECRET)")
+	f.StringVar(&o.WebhookSecret, "webhook-secret", "", "`secret` webhooks are signed with, @FILE reads it from a file (or SIMULATOR_WEBHOOK_SECRET)")
 	f.IntVar(&o.Parallel, "parallel", 64, "webhooks posted at once")
 	f.IntVar(&o.KeepVersions, "keep-versions", 20, "versions kept per entity; -1: all")
 	f.IntVar(&o.KeepEvents, "keep-events", 50000, "delivered events kept; -1: all")
@@ -113,6 +113,11 @@ func options(args []string, version string) (o simulator.Options, addr string, e
 	o.APIKey = cmp.Or(o.APIKey, os.Getenv("SIMULATOR_API_KEY"))
 	o.WriteKey = cmp.Or(o.WriteKey, os.Getenv("SIMULATOR_WRITE_KEY"))
 	o.WebhookSecret = cmp.Or(o.WebhookSecret, os.Getenv("SIMULATOR_WEBHOOK_SECRET"))
+	for _, value := range []*string{&o.APIKey, &o.WriteKey, &o.WebhookSecret} {
+		if *value, err = secret(*value); err != nil {
+			return o, "", err
+		}
+	}
 	if *shown {
 		fmt.Println(version)
 		return o, "", nil
@@ -121,6 +126,17 @@ func options(args []string, version string) (o simulator.Options, addr string, e
 		return o, "", fmt.Errorf("unknown argument %q; see --help", f.Arg(0))
 	}
 	return o, addr, nil
+}
+
+// secret returns a value as it is, and of @FILE the content of the file without its last
+// newline.
+func secret(value string) (string, error) {
+	file, named := strings.CutPrefix(value, "@")
+	if !named {
+		return value, nil
+	}
+	text, err := os.ReadFile(file) //nolint:gosec // the operator named it
+	return strings.TrimSuffix(string(text), "\n"), err
 }
 
 func durations(s string) ([]time.Duration, error) {

@@ -6,6 +6,8 @@ import (
 	"flag"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -31,6 +33,17 @@ func TestFlags(t *testing.T) {
 		KeepVersions: 20, KeepEvents: 50000, MaxEntities: 30000,
 		Chaos: simulator.Chaos{Duplicate: 0.5, MaxDelay: simulator.Duration(2 * time.Second)},
 	}, o)
+}
+
+func TestSecretsInFiles(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "key")
+	require.NoError(t, os.WriteFile(file, []byte("from a file\n"), 0o600))
+	t.Setenv("SIMULATOR_WEBHOOK_SECRET", "@"+file)
+	o, _, err := options([]string{"--api-key", "@" + file}, "dev")
+	require.NoError(t, err)
+	require.Equal(t, []string{"from a file", "", "from a file"}, []string{o.APIKey, o.WriteKey, o.WebhookSecret})
+	_, _, err = options([]string{"--write-key", "@" + file + "s"}, "dev")
+	require.ErrorIs(t, err, os.ErrNotExist)
 }
 
 func TestBadFlags(t *testing.T) {
