@@ -75,6 +75,12 @@ type row struct {
 	most                            string        // which of them are the most
 }
 
+// line is the row in the table.
+func (r row) line(name string) string {
+	return fmt.Sprintf("| %s | %d | %d | %d | %d | %.1f s (calm %.1f s) | %.1f s (calm %.1f s) | %.2f s | %d | %d |\n", name, r.events, r.lost, r.wrong, r.inversions,
+		r.settling.Seconds(), r.calmSettling.Seconds(), r.intake.Seconds(), r.calmIntake.Seconds(), r.p99.Seconds(), r.lines, r.leftOut)
+}
+
 // TestRedis prints the table.
 func TestRedis(t *testing.T) {
 	programs, err := fleet.NewPrograms()
@@ -85,10 +91,7 @@ func TestRedis(t *testing.T) {
 	for _, tr := range trials {
 		t.Run(strings.ReplaceAll(tr.name, " ", "-"), func(t *testing.T) {
 			r := tr.run(t, programs)
-			line := fmt.Sprintf("| %s | %d | %d | %d | %d | %.1f s (calm %.1f s) | %.1f s (calm %.1f s) | %.2f s | %d | %d |\n", tr.name, r.events, r.lost, r.wrong, r.inversions,
-				r.settling.Seconds(), r.calmSettling.Seconds(), r.intake.Seconds(), r.calmIntake.Seconds(), r.p99.Seconds(), r.lines, r.leftOut)
-			table += line
-			t.Logf("%s%s", line, r.most)
+			table += r.line(tr.name)
 		})
 	}
 	t.Log(table)
@@ -139,6 +142,7 @@ func (tr trial) run(t *testing.T, programs *fleet.Programs) (r row) {
 	r.p99 = p99(rows)
 	r.lines, r.leftOut, r.most = logged(t, f, faulted)
 
+	t.Logf("%s%s", r.line(tr.name), r.most)
 	for _, finding := range [][]string{lost, texts(untrue), regressed, inversions} {
 		for i, text := range finding {
 			if i < 3 {
@@ -304,6 +308,8 @@ func cut(t *testing.T) (fleet.Plan, fault) {
 func masterKilled(master *redistest.Server, replicas ...*redistest.Server) fault {
 	return func(ctx context.Context, t *testing.T, _ *fleet.Fleet) {
 		master.Kill()
+		dead := time.Now()
+		defer func() { t.Logf("a replica was promoted after %s", time.Since(dead).Round(time.Millisecond)) }()
 		eventually(t, "a replica is promoted", func() bool {
 			for _, r := range replicas {
 				if strings.Contains(r.Client().Info(ctx, "replication").Val(), "role:master") {

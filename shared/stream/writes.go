@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -169,10 +170,17 @@ func (w *writes) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// ProcessPipelineHook looks at the outcome of each command of a pipeline.
+// ProcessPipelineHook looks at the outcome of each command of a pipeline. A connection on
+// which Redis refuses the login (WRONGPASS, or too many clients) leaves the commands
+// without an error, as if they had run: they get that one.
 func (w *writes) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
 	return func(ctx context.Context, cmds []redis.Cmder) error {
 		err := next(ctx, cmds)
+		if err != nil && !slices.ContainsFunc(cmds, func(c redis.Cmder) bool { return c.Err() != nil }) {
+			for _, cmd := range cmds {
+				cmd.SetErr(err)
+			}
+		}
 		for _, cmd := range cmds {
 			w.denied(cmd)
 			w.saw(cmd.Err())
