@@ -35,7 +35,7 @@ RACE        := CGO_ENABLED=1 $(GO) test -race -gcflags=modernc.org/sqlite/lib=-r
 export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -tags=$(TAGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help run build smoke check test vet lint unit bench chaos drift explore fuzz e2e-mongo e2e-redis test-kubernetes e2e-kubernetes test-console screenshots licences openapi vulns images image e2e-image up down smoke-compose e2e-compose fmt tools-run tools-test tools-console tools-etcd tools-compose $(BINARIES)
+.PHONY: help run build smoke check test vet lint unit bench chaos drift explore fuzz e2e-mongo e2e-redis test-kubernetes test-console screenshots licences openapi vulns images image e2e-image up down smoke-compose e2e-compose fmt tools-run tools-test tools-console tools-compose $(BINARIES)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,7 +66,7 @@ vet:
 	$(GO) vet ./...
 	$(GO) vet -tags fault,e2e,$(TAGS) ./...
 	$(GO) vet -C $(STANDINS) ./...
-	$(GO) vet -C $(MANIFESTS) -tags e2e,$(TAGS) ./...
+	$(GO) vet -C $(MANIFESTS) ./...
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "not formatted, run make fmt:"; gofmt -l .; exit 1; }
@@ -105,9 +105,6 @@ e2e-redis: tools-test ## a fleet on Redis Cluster, sentinels, TLS and an ACL use
 test-kubernetes: ## the manifests and the chart against kustomize, Helm and the types of Kubernetes
 	@# Always again: the test cache does not look at files of another module.
 	$(GO) test -C $(MANIFESTS) -count 1 ./...
-
-e2e-kubernetes: tools-etcd ## every overlay applied to a real kube-apiserver, which is built first
-	$(GO) test -C $(MANIFESTS) -tags e2e,$(TAGS) -count 1 -v -timeout 90m -run '^TestAnAPIServerTakesTheManifests$$' .
 
 test-console: tools-test tools-console ## the operator's console in a real Chromium, and its files
 	$(RACE) -count 1 -timeout 20m ./api/console ./deployments/console
@@ -162,5 +159,4 @@ fmt: ## format the code
 tools-run: ; @deployments/need.sh redis-server
 tools-test: ; @deployments/need.sh redis-server cc openssl curl
 tools-console: ; @deployments/need.sh chromium
-tools-etcd: ; @deployments/need.sh etcd
 tools-compose: ; @deployments/need.sh redis-server redis-cli haproxy

@@ -44,8 +44,8 @@ type rule struct {
 // proving are programs that prove something: they ship no more than tests do.
 var proving = []string{"deployments/fleet", "deployments/chaos", "deployments/drift", "deployments/explore", "deployments/bench"}
 
-// standins is a module of its own, with what tests and benchmarks start as processes. Those
-// of Kubernetes are two more below it.
+// standins is a module of its own, with what tests and benchmarks start as processes. What
+// tests the manifests of Kubernetes is another one below it.
 const standins = "deployments/standins"
 
 var rules = []rule{

@@ -14,7 +14,6 @@ package() {
 	cc:apk) echo gcc musl-dev ;;
 	cc:dnf) echo gcc glibc-devel ;;
 	cc:brew) echo gcc ;;
-	etcd:apt-get) echo etcd-server ;;
 	*) echo "$1" ;;
 	esac
 }

@@ -17,7 +17,6 @@ import (
 
 // scaledObject is what Tarn uses of KEDA's ScaledObject, with KEDA's names. KEDA's own types
 // are in one module with all of its scalers, and would bring the libraries of every cloud.
-// make e2e-kubernetes applies it with KEDA's own definition.
 type scaledObject struct {
 	meta.TypeMeta   `json:",inline"`
 	meta.ObjectMeta `json:"metadata"`
