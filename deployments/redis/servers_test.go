@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -122,14 +123,16 @@ func (c *cluster) slotsOf(t *testing.T, master, shards int) (slots []int) {
 	t.Helper()
 	client := c.nodes[master].Client()
 	id := client.ClusterMyID(t.Context()).Val()
-	all, err := client.ClusterSlots(t.Context()).Result()
+	all, err := client.ClusterShards(t.Context()).Result()
 	require.NoError(t, err)
+	own := slices.IndexFunc(all, func(of redis.ClusterShard) bool {
+		return slices.ContainsFunc(of.Nodes, func(n redis.Node) bool { return n.ID == id })
+	})
+	require.GreaterOrEqual(t, own, 0, "it serves no slots")
 	for shard := range shards {
-		slot := int(client.ClusterKeySlot(t.Context(), fmt.Sprintf("{tarn:%d}", shard)).Val())
-		for _, r := range all {
-			if slot >= r.Start && slot <= r.End && r.Nodes[0].ID == id {
-				slots = append(slots, slot)
-			}
+		slot := client.ClusterKeySlot(t.Context(), fmt.Sprintf("{tarn:%d}", shard)).Val()
+		if slices.ContainsFunc(all[own].Slots, func(r redis.SlotRange) bool { return r.Start <= slot && slot <= r.End }) {
+			slots = append(slots, int(slot))
 		}
 	}
 	return slots

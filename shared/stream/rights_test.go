@@ -169,7 +169,7 @@ func TestTheGuidesUserHasNothingTooMuch(t *testing.T) {
 
 	guide, err := os.ReadFile("REDIS.md")
 	require.NoError(t, err)
-	named := regexp.MustCompile("(?s)They are of these categories: (.*?)\\. Add a password").FindSubmatch(guide)
+	named := regexp.MustCompile(`(?s)They are of these categories: (.*?)\. Add a password`).FindSubmatch(guide)
 	require.NotNil(t, named)
 	var told []string
 	for _, m := range regexp.MustCompile("`(@[a-z]+)`").FindAllSubmatch(named[1], -1) {
