@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -181,12 +180,21 @@ func (s *Streams) send(ctx context.Context, batch []*appending) {
 		s.sendAll(ctx, batch, false)
 		return
 	}
-	var halves sync.WaitGroup
-	for _, waits := range []bool{false, true} {
-		half := slices.DeleteFunc(slices.Clone(batch), func(a *appending) bool { return a.waits != waits })
-		if len(half) > 0 {
-			halves.Go(func() { s.sendAll(ctx, half, waits) })
+	// They are told apart before any is sent: one that is done may be another already.
+	var free, waiting []*appending
+	for _, a := range batch {
+		if a.waits {
+			waiting = append(waiting, a)
+		} else {
+			free = append(free, a)
 		}
+	}
+	var halves sync.WaitGroup
+	if len(free) > 0 {
+		halves.Go(func() { s.sendAll(ctx, free, false) })
+	}
+	if len(waiting) > 0 {
+		halves.Go(func() { s.sendAll(ctx, waiting, true) })
 	}
 	halves.Wait()
 }
