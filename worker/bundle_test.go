@@ -34,7 +34,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.Cleanup(redistest.Reuse())) }
 
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // definition is a provider small enough to see through: widgets have a history,
 // gadgets have none, receipts have no list, stock is derived from widgets.
