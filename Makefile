@@ -80,7 +80,7 @@ unit:
 	$(RACE) -parallel $(PARALLEL) -timeout 40m $$($(GO) list $(PACKAGES) | grep -v /deployments)
 	@# Whole fleets: two packages at a time, since they mostly wait; and always again,
 	@# for the test cache does not see that they depend on the binaries they build.
-	$(RACE) -count 1 -p 2 -timeout 40m $(FLEETS)
+	$(RACE) -count 1 -p 2 -timeout 60m $(FLEETS)
 	$(RACE) -tags fault,$(TAGS) ./shared/fault
 	$(RACE) -tags fault,$(TAGS) -run '^TestFault' ./api ./worker ./shared/storage/sqlite ./shared/storage/mongo
 

@@ -44,21 +44,26 @@ func at(doc any, keys ...string) any {
 	return doc
 }
 
+// settingsOfDocker are those of the containers, with secrets that are drawn.
+func settingsOfDocker(t *testing.T) *config.Config {
+	t.Helper()
+	dir := drawnSecrets(t)
+	text, err := os.ReadFile("docker/tarn.yaml")
+	require.NoError(t, err)
+	mounted := bytes.ReplaceAll(text, []byte("/run/secrets"), []byte(dir))
+	compose := documents(t, "docker/compose.yaml")[0]
+	environ := []string{}
+	for name := range at(compose, "services", "api", "environment").(map[string]any) {
+		environ = append(environ, name+"=https://api.example/v1")
+	}
+	c, err := config.Parse("docker/tarn.yaml", mounted, environ)
+	require.NoError(t, err)
+	return c
+}
+
 // What the containers are given must be taken by the binaries.
 func TestSettingsOfContainers(t *testing.T) {
-	t.Run("docker", func(t *testing.T) {
-		dir := drawnSecrets(t)
-		text, err := os.ReadFile("docker/tarn.yaml")
-		require.NoError(t, err)
-		mounted := bytes.ReplaceAll(text, []byte("/run/secrets"), []byte(dir))
-		compose := documents(t, "docker/compose.yaml")[0]
-		environ := []string{}
-		for name := range at(compose, "services", "api", "environment").(map[string]any) {
-			environ = append(environ, name+"=https://api.example/v1")
-		}
-		_, err = config.Parse("docker/tarn.yaml", mounted, environ)
-		require.NoError(t, err)
-	})
+	t.Run("docker", func(t *testing.T) { settingsOfDocker(t) })
 	overlay := func(name string, secrets map[string]string) {
 		t.Run("kubernetes "+name, func(t *testing.T) {
 			dir := t.TempDir()

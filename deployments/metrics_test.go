@@ -18,7 +18,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/alert"
-	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/fate"
 	"github.com/tarn-sync/tarn/shared/problems"
@@ -35,13 +34,7 @@ var binaries = []telemetry.Binary{telemetry.API, telemetry.Worker, telemetry.Rec
 // registryOf is what a binary registers when it starts.
 func registryOf(t *testing.T, b telemetry.Binary) *prometheus.Registry {
 	t.Helper()
-	text, err := os.ReadFile("docker/tarn.yaml")
-	require.NoError(t, err)
-	c, err := config.Parse("docker/tarn.yaml", text, []string{
-		"TARN_TOKEN=0123456789abcdef", "LEMON_API_KEY=key", "LEMON_WEBHOOK_SECRET=0123456789abcdef",
-	})
-	require.NoError(t, err)
-	return process.New(string(b), c, io.Discard).Gatherer.(*prometheus.Registry)
+	return process.New(string(b), settingsOfDocker(t), io.Discard).Gatherer.(*prometheus.Registry)
 }
 
 // registered returns the names of all metrics of a registry, also of those that have no
