@@ -2,7 +2,6 @@ package fleet
 
 import (
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -20,7 +19,7 @@ func TestHurriedDefinitions(t *testing.T) {
 		require.NoError(t, err)
 		builtin, err := provider.Builtin(name)
 		require.NoError(t, err)
-		require.Equal(t, 5*time.Second, hurried.WriteTimeout())
+		require.Equal(t, hurriedWrite, hurried.WriteTimeout())
 		require.Greater(t, builtin.WriteTimeout(), hurried.WriteTimeout())
 		require.Equal(t, builtin.Name, hurried.Name)
 		ops := 0
@@ -30,7 +29,7 @@ func TestHurriedDefinitions(t *testing.T) {
 				other, err := hurried.Op(k.Name, op.Name)
 				require.NoError(t, err)
 				require.Equal(t, op.Unclear, other.Unclear, "%s %s %s", name, k.Name, op.Name)
-				require.Equal(t, 2*time.Second, other.Settle, "%s %s %s", name, k.Name, op.Name)
+				require.Equal(t, hurriedLooks, other.Settle, "%s %s %s", name, k.Name, op.Name)
 			}
 		}
 		require.Greater(t, ops, 5)
