@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -19,6 +20,28 @@ import (
 // changeOf is what this test reads of a command.
 type changeOf struct {
 	State, Reason, Entity, Ref string
+}
+
+// follow runs a script that does not end by itself until the test ends, and returns what it
+// has printed so far.
+func follow(t *testing.T, script string) (printed func() string) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "changes")
+	file, err := os.Create(path)
+	require.NoError(t, err)
+	cmd := exec.Command("sh", "-euc", script) //nolint:gosec // the guide's
+	cmd.Stdout, cmd.SysProcAttr = file, &syscall.SysProcAttr{Setpgid: true}
+	require.NoError(t, cmd.Start())
+	t.Cleanup(func() {
+		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // with what it has started
+		_ = cmd.Wait()
+		_ = file.Close()
+	})
+	return func() string {
+		text, err := os.ReadFile(path)
+		require.NoError(t, err)
+		return string(text)
+	}
 }
 
 // What the guide tells a newcomer to type creates an order, cancels it, and shows it
@@ -33,15 +56,17 @@ func TestTheGuideChangesSomethingAtTheProvider(t *testing.T) {
 	require.NoError(t, err)
 	_, chapter, found := strings.Cut(string(guide), "\n## Change something at the provider\n")
 	require.True(t, found)
-	script := regexp.MustCompile("(?s)```sh\n(.*?)```").FindStringSubmatch(chapter)[1]
+	scripts := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(chapter, 2)
 
 	o := trial(t)
 	out, stop := start(t, o)
 	defer stop()
 	require.Eventually(t, func() bool { return strings.Contains(out.String(), "/events\n") }, 3*time.Minute, 50*time.Millisecond, out)
 	base := "http://" + o.addr
-	script = strings.Replace(script, "http://127.0.0.1:8080", base, 1)
-	answer, err := exec.CommandContext(t.Context(), "sh", "-euc", script).CombinedOutput() //nolint:gosec // the guide's
+	script := func(i int) string { return strings.Replace(scripts[i][1], "http://127.0.0.1:8080", base, 1) }
+	changes := follow(t, script(0))
+	require.Eventually(t, func() bool { return len(changes()) > 0 }, time.Minute, 50*time.Millisecond, "the stream begins")
+	answer, err := exec.CommandContext(t.Context(), "sh", "-euc", script(1)).CombinedOutput() //nolint:gosec // the guide's
 	require.NoError(t, err, "%s", answer)
 	t.Logf("%s", answer)
 	var created, cancelled changeOf
@@ -55,6 +80,9 @@ func TestTheGuideChangesSomethingAtTheProvider(t *testing.T) {
 	require.Equal(t, created.Entity, cancelled.Entity)
 	require.Equal(t, "my-order-1", order.Ref)
 	require.Regexp(t, "^cancel", order.Status)
+	require.Eventually(t, func() bool {
+		return strings.Count(changes(), "dev.tarn.command.done") >= 2
+	}, time.Minute, 50*time.Millisecond, "the cancellation arrives in the feed: %s", changes())
 
 	var accounts list
 	_, err = get(t.Context(), base+"/v1/entities/lemon/account?limit=1", &accounts)
