@@ -5,8 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -34,29 +32,6 @@ func TestNoFaultShips(t *testing.T) {
 			require.Equal(t, tc.found, bytes.Contains(text, []byte("TARN_FAULT")))
 		})
 	}
-}
-
-// Tests with the tag are in packages that make test runs with it, and have a name by which
-// it runs them; else they are red and nothing says so.
-func TestFaultTestsAreRun(t *testing.T) {
-	makefile, err := os.ReadFile("../Makefile")
-	require.NoError(t, err)
-	line := regexp.MustCompile(`-tags fault,\$\(TAGS\) -run '\^TestFault' (.*)`).FindSubmatch(makefile)
-	require.NotNil(t, line)
-	run := strings.Fields(string(line[1]))
-	seen := 0
-	for path, text := range testsBelow(t, "..") {
-		if !strings.HasPrefix(text, "//go:build fault") || filepath.Dir(path) == "../shared/fault" { // all of which is run
-			continue
-		}
-		seen++
-		require.Contains(t, run, "./"+strings.TrimPrefix(filepath.ToSlash(filepath.Dir(path)), "../"), path)
-		for _, m := range regexp.MustCompile(`(?m)^func (Test\w+)\(t \*testing`).FindAllStringSubmatch(text, -1) {
-			started := strings.Contains(text, "-test.run=^"+m[1]+"$") // by another, in a process of its own
-			require.True(t, started || strings.HasPrefix(m[1], "TestFault"), "%s: %s is not run", path, m[1])
-		}
-	}
-	require.GreaterOrEqual(t, seen, 5)
 }
 
 // A dependency that calls methods by name makes the linker keep all methods of
