@@ -18,8 +18,8 @@
 //	intake     the longest time between two events that were accepted
 //	p99        from an event's receipt to its document, the 99th percentile
 //
-// The first fault is none. The pause that there is then, on a slow or busy machine, is added to
-// what each of the others may cost. So is the time in which Redis, killed, does not answer.
+// The first fault is none: it shows what the machine itself costs. The time in which Redis,
+// killed, does not answer is added to what that may cost.
 //
 // No image can be pulled where the test is to run, so that it makes them from scratch out of
 // this machine's files. override.yaml names what stands in for what; the test says it too.

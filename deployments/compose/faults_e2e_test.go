@@ -33,7 +33,7 @@ const (
 )
 
 var faults = []fault{
-	// What the machine itself costs: the limits of all others are beyond it.
+	// What the machine itself costs.
 	{name: "nothing", limit: limit{others: 5 * time.Second}},
 	{name: "a worker is killed", victim: "worker", limit: lostWorker, do: func(s *stack) { s.killed("worker", away) }},
 	{name: "workers restart one by one", limit: limit{others: time.Second}, do: func(s *stack) { s.restart("worker") }},

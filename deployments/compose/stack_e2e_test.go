@@ -220,20 +220,12 @@ func (s *stack) judge(f fault, hit fleet.Outage) {
 	}
 	own, others := settling(rows, hit.Shards)
 	r := row{
-		fault: f.name, events: len(events), lost: len(lost), wrong: len(untrue) + len(unprocessed) + len(inversions), limit: f.limit.allowing(s.usual() + s.absence),
+		fault: f.name, events: len(events), lost: len(lost), wrong: len(untrue) + len(unprocessed) + len(inversions), limit: f.limit.allowing(s.absence),
 		hit: f.victim != "", own: own, others: others,
 		intake: intake(rows), p99: passage(rows), verify: s.verify(),
 	}
 	s.table = append(s.table, r)
 	s.t.Logf("%+v", r)
-}
-
-// usual is the pause when nothing was wrong; 0 if that was not looked at.
-func (s *stack) usual() time.Duration {
-	if len(s.table) > 0 && s.table[0].fault == faults[0].name {
-		return s.table[0].others
-	}
-	return 0
 }
 
 // verify compares everything once more, as an operator does, and returns the exit status.

@@ -25,13 +25,13 @@ type row struct {
 // limit is the most that the pauses of settling may be; 0: no matter.
 type limit struct{ own, others time.Duration }
 
-// allowing is the limit on a machine that pauses by itself for so long, being slow or busy.
-func (l limit) allowing(usual time.Duration) limit {
+// allowing is the limit where Redis did not answer for so long.
+func (l limit) allowing(absence time.Duration) limit {
 	if l.own > 0 {
-		l.own += usual
+		l.own += absence
 	}
 	if l.others > 0 {
-		l.others += usual
+		l.others += absence
 	}
 	return l
 }
