@@ -82,7 +82,7 @@ unit:
 	@# for the test cache does not see that they depend on the binaries they build.
 	$(RACE) -count 1 -p 2 -timeout 60m $(FLEETS)
 	$(RACE) -tags fault,$(TAGS) ./shared/fault
-	$(RACE) -tags fault,$(TAGS) -run '^TestFault' ./api ./shared/storage/sqlite ./shared/storage/mongo
+	$(RACE) -tags fault,$(TAGS) -run '^TestFault' ./api ./worker ./shared/storage/sqlite ./shared/storage/mongo
 
 bench: tools-run ## the benchmark table, with what it is compared to
 	$(GO) run ./deployments/bench receiver

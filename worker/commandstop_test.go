@@ -74,7 +74,7 @@ func waitStopped(t *testing.T, child *exec.Cmd) {
 
 // A process that stood still after it asked whose the lease is gives the attempt back, though
 // the lease is still its own, and begins another.
-func TestAnAttemptThatIsLateIsNotSent(t *testing.T) {
+func TestFaultAttemptThatIsLateIsNotSent(t *testing.T) {
 	t.Parallel()
 	const still = 4 * time.Second
 	s := openMarket(t, simulator.Stripe)
@@ -95,7 +95,7 @@ func TestAnAttemptThatIsLateIsNotSent(t *testing.T) {
 
 // A whole process stops between its last check and the socket. What it sends when it goes
 // on has no effect, and what it records is dropped.
-func TestAStoppedProcessHasNoEffect(t *testing.T) {
+func TestFaultStoppedProcessHasNoEffect(t *testing.T) {
 	t.Parallel()
 	s := openMarket(t, simulator.Stripe)
 	stop := s.start("w0")

@@ -240,11 +240,8 @@ func (c *chaos) kept() error {
 		if c.answered += n; err != nil {
 			c.say("could not answer what operators are asked: %v", err)
 		}
-		if c.broken != nil {
-			if v, err := c.commandFigures(func(_ string, list []string) int { return len(list) }); err == nil && c.broken(v) > 0 {
-				c.say("the verdict is known")
-				return nil
-			}
+		if c.known() {
+			return nil
 		}
 		open, err := c.app.Open(c.ctx)
 		if err == nil && len(open) == 0 {
@@ -263,9 +260,7 @@ func (c *chaos) kept() error {
 }
 
 // judgeCommands compares what was promised with what the provider did.
-func (c *chaos) judgeCommands() (v commandsVerdict, err error) { return c.commandFigures(c.found) }
-
-func (c *chaos) commandFigures(tell func(what string, list []string) int) (v commandsVerdict, err error) {
+func (c *chaos) judgeCommands(tell teller) (v commandsVerdict, err error) {
 	if c.app == nil {
 		return v, nil
 	}

@@ -36,18 +36,18 @@ func TestCommandControls(t *testing.T) {
 		}
 		return o
 	}
-	doubled := func(v commandsVerdict) int { return v.doubled }
-	misordered := func(v commandsVerdict) int { return v.misordered }
+	doubled := func(v verdict) int { return v.commands.doubled }
+	misordered := func(v verdict) int { return v.commands.misordered }
 	for _, tc := range []struct {
 		name string
 		o    options
 		off  []string // program:name
-		red  func(commandsVerdict) int
+		red  func(verdict) int
 	}{
 		{"it is sent before it is begun", of(simulator.Lemon), []string{"worker:command-begin", "worker:kill@after-send:3"}, doubled},
 		{"each attempt has a key of its own", of(simulator.Lemon, "provider-mute"), []string{"worker:command-key"}, doubled},
 		{"what is unclear is taken for not done", of(simulator.Lemon, "provider-mute"), []string{"worker:command-doubt"}, doubled},
-		{"the first of several is adopted", of(simulator.Lemon, "provider-mute", "provider-denies"), []string{"worker:command-find"}, func(v commandsVerdict) int { return v.lost }},
+		{"the first of several is adopted", of(simulator.Lemon, "provider-mute", "provider-denies"), []string{"worker:command-find"}, func(v verdict) int { return v.commands.lost }},
 		{"the api looks up refs", of(simulator.Stripe), []string{"api:command-refs", "worker:kill@after-bind:3"}, misordered},
 		{"numbers are those of a clock", of(simulator.Stripe), []string{"api:command-n"}, misordered},
 		{"what is unclear holds up nothing", of(simulator.Stripe, "provider-denies"), []string{"worker:command-block"}, misordered},
@@ -55,20 +55,8 @@ func TestCommandControls(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			o := tc.o
-			o.commands, o.off, o.drain, o.broken = true, map[string]string{}, 30*time.Second, tc.red
-			for _, off := range tc.off {
-				require.NoError(t, o.switchOff(off))
-			}
-			var v verdict
-			for range 3 {
-				var err error
-				if v, err = attempt(t, o); err == nil && tc.red(v.commands) > 0 {
-					require.False(t, v.clean())
-					return
-				}
-				o.seed++
-			}
-			require.Fail(t, "the line is not red", v.String())
+			o.commands, o.drain = true, 30*time.Second
+			turnsRed(t, o, control{lookAtCommands, tc.red, true}, tc.off)
 		})
 	}
 }

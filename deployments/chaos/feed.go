@@ -105,7 +105,10 @@ func (c *chaos) caughtUp() error {
 		pause = 5 * time.Second
 	}
 	for time.Now().Before(end) && c.ctx.Err() == nil {
-		if v, err := c.feedFigures(func(string, []string) int { return 0 }); err == nil && v.clean() {
+		if c.known() {
+			return nil
+		}
+		if v, err := c.judgeFeed(counted); err == nil && v.clean() {
 			if v.consumers > 0 {
 				c.say("the consumers hold what the mirror holds")
 			}
@@ -119,9 +122,7 @@ func (c *chaos) caughtUp() error {
 }
 
 // judgeFeed compares what consumers hold with the mirror.
-func (c *chaos) judgeFeed() (feedVerdict, error) { return c.feedFigures(c.found) }
-
-func (c *chaos) feedFigures(tell func(what string, list []string) int) (v feedVerdict, err error) {
+func (c *chaos) judgeFeed(tell teller) (v feedVerdict, err error) {
 	followers := c.followers()
 	v.consumers = len(followers)
 	for _, name := range slices.Sorted(maps.Keys(followers)) {

@@ -19,43 +19,32 @@ import (
 func TestFeedControls(t *testing.T) {
 	t.Parallel()
 	// Entities change seldom, so that a change that is not told is not made good by the next.
-	seldom := options{duration: 8 * time.Second, seed: 1, only: []string{"kill-consumer"}, every: time.Second, entities: 2000, rate: 300}
-	resets := options{duration: 8 * time.Second, seed: 1, only: []string{"reset-consumer"}, every: 100 * time.Millisecond, entities: 2000, rate: 300}
-	busy := options{duration: 8 * time.Second, seed: 1, only: []string{"restore-consumer"}, every: 200 * time.Millisecond, entities: 50, rate: 300}
+	seldom := options{duration: 8 * time.Second, seed: 1, only: []string{"kill-consumer"}, every: time.Second, entities: 1000, rate: 150}
+	resets := options{duration: 8 * time.Second, seed: 1, only: []string{"reset-consumer"}, every: 100 * time.Millisecond, entities: 1000, rate: 150}
+	// Between a backup and its restore each of a few entities changes several times.
+	busy := options{duration: 15 * time.Second, seed: 1, only: []string{"restore-consumer"}, every: time.Second, entities: 20, rate: 100}
 	racing := seldom
 	racing.rivals = 2
-	missing := func(v verdict) int { return v.feed.missing }
+	missing := control{lookAtFeed, func(v verdict) int { return v.feed.missing }, false}
 	for _, tc := range []struct {
 		name string
 		o    options
 		off  []string // program:name
-		red  func(verdict) int
+		of   control
 	}{
 		{"hints leave after the ack", seldom, []string{"worker:feed-hints", "worker:kill@after-ack-before-hints:60", "reconciler:feed-look"}, missing},
 		{"settled entries are acked without a look at the debt", seldom, []string{"worker:feed-debts", "worker:kill@after-settle:100", "reconciler:feed-look"}, missing},
 		{"fed is ignored", seldom, []string{"worker:feed-fed", "worker:kill@after-write:100", "reconciler:feed-look"}, missing},
-		{"the position is a counter without the unique id", racing, []string{"reconciler:tasks", "reconciler:feed-fence", "reconciler:feed-look"}, func(v verdict) int { return v.feed.holes }},
+		{"the position is a counter without the unique id", racing, []string{"reconciler:tasks", "reconciler:feed-fence", "reconciler:feed-look"}, control{lookAtFeed, func(v verdict) int { return v.feed.holes }, true}},
 		{"the tag is not checked", racing, []string{"reconciler:tasks", "reconciler:feed-fence", "reconciler:feed-look", "api:feed-tags"}, missing},
-		{"the state is in the item", busy, []string{"api:feed-live"}, func(v verdict) int { return v.feed.backwards }},
+		{"the state is in the item", busy, []string{"api:feed-live"}, control{lookAtFeed, func(v verdict) int { return v.feed.backwards }, true}},
 		{"the head is noted after the snapshot", resets, []string{"api:feed-head-first"}, missing},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			o := tc.o
-			o.off, o.drain = map[string]string{}, 12*time.Second
-			for _, off := range tc.off {
-				require.NoError(t, o.switchOff(off))
-			}
-			var v verdict
-			for range 3 {
-				var err error
-				if v, err = attempt(t, o); err == nil && tc.red(v) > 0 {
-					require.False(t, v.clean())
-					return
-				}
-				o.seed++
-			}
-			require.Fail(t, "the line is not red", v.String())
+			o.drain = 12 * time.Second
+			turnsRed(t, o, tc.of, tc.off)
 		})
 	}
 }

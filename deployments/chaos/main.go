@@ -76,11 +76,8 @@ type options struct {
 	off map[string]string
 	// drain is how long what is left may take.
 	drain time.Duration
-	// enough ends the drain of a control, whose verdict will not change any more.
-	// nil: only drain does.
-	enough func(context.Context, *fleet.Fleet) (bool, error)
-	// broken ends a control once what it counts is more than 0. nil: nothing does.
-	broken func(commandsVerdict) int
+	// control is what a run with a guarantee switched off looks at. nil: this is none.
+	control *control
 	// every is the mean time between two faults.
 	every time.Duration
 	// leaseTTL is that of the shards.

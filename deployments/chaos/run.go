@@ -31,6 +31,8 @@ type chaos struct {
 	app      *fleet.Application
 	bought   func() // waits until it has asked for all that it will
 	answered int
+	// decided: the verdict of a control will not change any more.
+	decided bool
 
 	mu       sync.Mutex
 	at       sim.Chaos // the provider as it is now
@@ -70,11 +72,16 @@ func run(ctx context.Context, programs *fleet.Programs, o options, out io.Writer
 		c.calm,
 		c.kept,
 		c.caughtUp,
-		c.readLogs,
 	} {
 		if err := step(); err != nil {
 			return v, err
 		}
+	}
+	if o.control != nil {
+		return o.control.look(c, c.found)
+	}
+	if err := c.readLogs(); err != nil {
+		return v, err
 	}
 	return c.judge()
 }
@@ -139,8 +146,9 @@ func (c *chaos) goWrong(plan []event) error {
 			}
 		})
 	}
-	under.Go(c.watch)
 	c.bought = c.buy(c.ctx)
+	under.Go(c.watch)
+	under.Go(func() { c.endOnceKnown(end) })
 	under.Wait()
 	return c.ctx.Err()
 }
@@ -160,6 +168,10 @@ func (c *chaos) watch() {
 
 // calm ends all faults, waits until every event is accepted, and settles.
 func (c *chaos) calm() error {
+	if c.known() {
+		c.bought()
+		return nil
+	}
 	c.say("calm")
 	if err := c.fleet.Simulator.Chaos(c.ctx, sim.Chaos{}); err != nil {
 		return err
@@ -183,7 +195,7 @@ func (c *chaos) calm() error {
 const readyWithin = 4 * time.Second
 
 // settle makes parked entities due and waits until no work is left, for as long as
-// the options allow, or until these say that it is enough. The verdict counts what is
+// the options allow, or until the verdict is known. The verdict counts what is
 // left then. Without a reconciler the wait is over as well once workers have nothing
 // left to do and events are open or not in the log: no process would bring them back.
 func (c *chaos) settle() error {
@@ -196,11 +208,8 @@ func (c *chaos) settle() error {
 		if _, err := c.fleet.Streams.RetryParked(c.ctx, fleet.Source); err != nil {
 			c.say("could not make parked entities due: %v", err)
 		}
-		if c.enough != nil {
-			if enough, err := c.enough(c.ctx, c.fleet); err == nil && enough {
-				c.say("the verdict is known")
-				return nil
-			}
+		if c.known() {
+			return nil
 		}
 		left, err := c.fleet.Left(c.ctx)
 		if err == nil && left.Live+left.Parked == 0 && (c.options.alone || !left.Any()) {

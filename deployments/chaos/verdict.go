@@ -83,9 +83,9 @@ func (c *chaos) judge() (v verdict, err error) {
 	v.handovers = c.fleet.Count(c.ctx, "tarn_handovers_total")
 	v.staleRefused = c.fleet.Count(c.ctx, "tarn_stale_writes_refused_total")
 	var err3 error
-	v.feed, err3 = c.judgeFeed()
+	v.feed, err3 = c.judgeFeed(c.found)
 	var err4 error
-	v.commands, err4 = c.judgeCommands()
+	v.commands, err4 = c.judgeCommands(c.found)
 	v.failures = c.failures
 	if len(c.odd) > 0 && v.dead > 0 {
 		v.failures = append(v.failures, c.deadForNothing())
@@ -93,6 +93,12 @@ func (c *chaos) judge() (v verdict, err error) {
 	c.say("compared %d entities, %d states shown, %d rows, %d recoveries", compared, shown, len(rows), len(recoveries))
 	return v, errors.Join(err, err2, err3, err4)
 }
+
+// teller tells findings of one sort and returns how many they are.
+type teller func(what string, list []string) int
+
+// counted is a teller that says nothing.
+func counted(_ string, list []string) int { return len(list) }
 
 // deadForNothing names dead letters of a run in which nothing is wrong for good.
 func (c *chaos) deadForNothing() error {

@@ -3,10 +3,15 @@
 package fault_test
 
 import (
+	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
+	"runtime"
+	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -26,6 +31,14 @@ func TestMain(m *testing.M) {
 		fault.Point("here") // once is not yet
 		fault.Point("here")
 		os.Exit(0)
+	case "stop":
+		runtime.LockOSThread() // the first thread takes what is sent to the process
+		go func() {
+			fault.Point("here")
+			_, _ = os.Stdout.WriteString("on")
+			os.Exit(0)
+		}()
+		select {}
 	}
 	os.Exit(m.Run())
 }
@@ -47,4 +60,27 @@ func TestPointKills(t *testing.T) {
 	require.ErrorAs(t, err, &exit)
 	require.Equal(t, syscall.SIGKILL, exit.Sys().(syscall.WaitStatus).Signal())
 	require.NoError(t, run(t, "kill", "TARN_FAULT=kill@here:3"))
+}
+
+// A process that stops at a point does nothing more before it is told to go on.
+func TestPointStops(t *testing.T) {
+	for range 20 {
+		var out bytes.Buffer
+		cmd := exec.Command(os.Args[0])
+		cmd.Env = append(os.Environ(), "TARN_FAULT=stop@here", "FAULT_TEST=stop")
+		cmd.Stdout = &out
+		require.NoError(t, cmd.Start())
+		stat := fmt.Sprintf("/proc/%d/stat", cmd.Process.Pid)
+		require.Eventually(t, func() bool {
+			text, err := os.ReadFile(stat)
+			_, state, _ := strings.Cut(string(text), ") ")
+			return err == nil && (strings.HasPrefix(state, "T") || strings.HasPrefix(state, "Z"))
+		}, time.Minute, time.Millisecond)
+		text, err := os.ReadFile(stat)
+		require.NoError(t, err)
+		require.Contains(t, string(text), ") T", "it went on")
+		require.NoError(t, cmd.Process.Signal(syscall.SIGCONT))
+		require.NoError(t, cmd.Wait())
+		require.Equal(t, "on", out.String())
+	}
 }

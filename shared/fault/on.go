@@ -46,7 +46,7 @@ func Off(name string) bool { return switches[name] }
 // here and now.
 func Point(name string) {
 	if left := stops[name]; left != nil && left.Add(-1) == 0 {
-		_ = syscall.Kill(os.Getpid(), syscall.SIGSTOP)
+		stop()
 	}
 	if left := kills[name]; left != nil && left.Add(-1) == 0 {
 		_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)

@@ -6,7 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
+	"math/rand/v2"
 	"slices"
 	"time"
 	"unicode/utf8"
@@ -153,8 +153,8 @@ func (t *tx) ask(asked *storage.Command) (*storage.Command, error) {
 	if err := t.row(nextNumberSQL, c.Lane.Source, c.Lane.Kind, c.Lane.Local()).Scan(&c.N); err != nil {
 		return nil, err
 	}
-	if fault.Off("command-n") { // each process has a clock of its own
-		c.N = time.Now().UnixMilli() + int64(os.Getpid()*7919%5000)
+	if fault.Off("command-n") { // as clocks of several machines, which differ
+		c.N = time.Now().UnixMilli() + rand.Int64N(5000)
 	}
 	parents, err := object(c.Parents)
 	if err != nil {

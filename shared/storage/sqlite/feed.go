@@ -97,6 +97,7 @@ func (s *Store) AddBatch(ctx context.Context, b *storage.Batch) (added bool, err
 	query := addBatchSQL
 	if fault.Off("feed-fence") {
 		query = strings.Replace(query, "IGNORE", "REPLACE", 1)
+		time.Sleep(20 * time.Millisecond) // after the head was read, so that two sequencers meet
 	}
 	err = s.writer.change(ctx, func(t *tx) error {
 		n, err := t.exec(query, b.Source, b.First, b.Len, b.Gen, b.Reason, b.Tag, b.Prev, millis(b.At), items)
