@@ -35,7 +35,7 @@ RACE        := CGO_ENABLED=1 $(GO) test -race -gcflags=modernc.org/sqlite/lib=-r
 export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -tags=$(TAGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help run build smoke check test vet lint unit bench chaos drift explore fuzz e2e-mongo e2e-redis test-kubernetes test-console screenshots licences openapi vulns images image e2e-image up down smoke-compose e2e-compose fmt tools-run tools-test tools-console tools-compose $(BINARIES)
+.PHONY: help run build smoke check test vet lint unit bench chaos drift explore fuzz e2e-mongo e2e-redis e2e-hosts test-kubernetes test-console screenshots licences openapi vulns images image e2e-image up down smoke-compose e2e-compose fmt tools-run tools-test tools-console tools-hosts tools-compose $(BINARIES)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -102,6 +102,9 @@ e2e-mongo: tools-test ## a thousand events through separate processes on MongoDB
 e2e-redis: tools-test ## a fleet on Redis Cluster, sentinels, TLS and an ACL user, through fail-overs, lost replicas and a new password
 	$(GO) test -tags e2e,$(TAGS) -count 1 -v -timeout 40m -run '^TestRedis$$' ./deployments/redis
 
+e2e-hosts: tools-hosts ## a fleet whose processes run on hosts of their own, through cuts, delays, lost packets and wrong clocks; as root, on Linux
+	$(GO) test -tags e2e,$(TAGS) -count 1 -v -timeout 60m -run '^TestHosts$$' ./deployments/hosts
+
 test-kubernetes: ## the manifests and the chart against kustomize, Helm and the types of Kubernetes
 	@# Always again: the test cache does not look at files of another module.
 	$(GO) test -C $(MANIFESTS) -count 1 ./...
@@ -159,4 +162,5 @@ fmt: ## format the code
 tools-run: ; @deployments/need.sh redis-server
 tools-test: ; @deployments/need.sh redis-server cc openssl curl
 tools-console: ; @deployments/need.sh chromium
+tools-hosts: ; @deployments/need.sh redis-server ip nft nsenter
 tools-compose: ; @deployments/need.sh redis-server redis-cli haproxy

@@ -10,6 +10,10 @@ package() {
 	redis-server:*) echo redis ;;
 	redis-cli:apt-get) echo redis-tools ;;
 	redis-cli:*) echo redis ;;
+	ip:apt-get) echo iproute2 ;;
+	ip:*) echo iproute ;;
+	nft:*) echo nftables ;;
+	nsenter:*) echo util-linux ;;
 	cc:apt-get) echo gcc libc6-dev ;;
 	cc:apk) echo gcc musl-dev ;;
 	cc:dnf) echo gcc glibc-devel ;;

@@ -13,6 +13,7 @@
 //	go run ./deployments/bench parked -check       # what entities that fail cost the others
 //	go run ./deployments/bench fleet -shape two    # a backlog settled by one worker, and what an event costs
 //	go run ./deployments/bench fleet -check        # the same for every shape, in turn with peers
+//	go run ./deployments/bench fleet -feed 30      # the same with the change feed and without, in pairs
 //	go run ./deployments/bench steps               # what an event costs in each step of its way
 //	go run ./deployments/bench idle -check         # what a worker uses that has nothing to do
 //	go run ./deployments/bench memory -check       # the memory of a worker that is far behind

@@ -22,6 +22,7 @@ type Wish struct {
 	Ref     string            `json:"ref,omitempty"`
 	Parents map[string]string `json:"parents,omitempty"`
 	Body    json.RawMessage   `json:"body,omitempty"`
+	Bulk    bool              `json:"bulk,omitempty"`
 }
 
 // Asked is a wish that was promised: the api answered 2xx, or the outbox has it.

@@ -158,7 +158,11 @@ func (f *Fleet) startSimulator(ctx context.Context) error {
 			return err
 		}
 	}
-	f.settings, err = f.plan.writeSettings(f.redisURLs, f.Database.URL(), f.Simulator.Addr)
+	redis, store, provider, err := f.seen()
+	if err != nil {
+		return err
+	}
+	f.settings, err = f.plan.writeSettings(redis, store, provider)
 	return err
 }
 

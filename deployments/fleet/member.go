@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -23,6 +24,7 @@ type Member struct {
 	Addr string
 
 	fleet  *Fleet
+	enter  []string // see Network
 	binary string
 	env    []string
 	log    string
@@ -41,7 +43,8 @@ func (m *Member) Start() error {
 	if m.now != nil && !m.now.ended() {
 		return nil
 	}
-	p, err := run(m.log, m.binary, m.env, "--config", m.fleet.settings)
+	command := append(slices.Clone(m.enter), m.binary, "--config", m.fleet.settings)
+	p, err := run(m.log, command[0], m.env, command[1:]...)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", m.Name, err)
 	}
@@ -178,7 +181,7 @@ func (f *Fleet) newMember(ctx context.Context, program, name string) (*Member, e
 	if err != nil {
 		return nil, err
 	}
-	addr, err := freeAddr()
+	addr, enter, err := f.plan.Network.Host(name)
 	if err != nil {
 		return nil, err
 	}
@@ -187,7 +190,7 @@ func (f *Fleet) newMember(ctx context.Context, program, name string) (*Member, e
 		env = append(env, "TARN_FAULT="+faults)
 	}
 	return &Member{
-		Name: name, Program: program, Addr: addr, fleet: f, binary: binary, env: env,
+		Name: name, Program: program, Addr: addr, fleet: f, enter: enter, binary: binary, env: env,
 		log: filepath.Join(f.plan.Dir, name+".log"),
 	}, nil
 }

@@ -97,6 +97,8 @@ type Plan struct {
 	Retries string
 	// Simulator are further flags of the simulator.
 	Simulator []string
+	// Network puts the members on hosts of their own. Nil: they are on this one.
+	Network Network
 }
 
 func (p Plan) withDefaults() Plan {
@@ -114,6 +116,9 @@ func (p Plan) withDefaults() Plan {
 	p.Fsync = orDefault(p.Fsync, "always")
 	p.Reconcile = orDefault(p.Reconcile, "{}")
 	p.Level = orDefault(p.Level, "info")
+	if p.Network == nil {
+		p.Network = here{}
+	}
 	p.Retries = orDefault(p.Retries, "200ms"+strings.Repeat(",1s", 3600))
 	return p
 }

@@ -3,10 +3,9 @@
 package redis
 
 import (
-	"bytes"
+	"cmp"
 	"context"
 	"crypto/x509"
-	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -20,26 +19,20 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
-	sim "github.com/tarn-sync/tarn/deployments/simulator"
-	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/deployments/trial"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
-const (
-	// rate is the load in events a second.
-	rate = 100
-	// warm is the time under load that does not count, calm that in which this machine's own
-	// pauses are measured.
-	warm, calm = 2 * time.Second, 4 * time.Second
-	// after is the time under load after it, at least.
-	after = 4 * time.Second
-	// settleWithin is how long what is left may take.
-	settleWithin = 3 * time.Minute
-	shards       = 16
-)
+// rate is the load in events a second.
+const rate = 100
 
-// trial is what happens to a fleet on a kind of Redis.
-type trial struct {
+const shards = 16
+
+// after is how long a fleet is watched once its password is another.
+const after = 4 * time.Second
+
+// kind is a kind of Redis, and what happens to a fleet on it.
+type kind struct {
 	name string
 	// start starts Redis, and returns how the fleet reaches it and what goes wrong: a
 	// function that returns when all is well again, except for what takes time.
@@ -55,7 +48,7 @@ type trial struct {
 
 const failover = nodeTimeout*time.Millisecond + 4*time.Second
 
-var trials = []trial{
+var kinds = []kind{
 	{"one server, killed for 3 s", single, 14 * time.Second, 5 * time.Second, 5 * time.Second, 0},
 	{"one server, all connections cut", cut, 12 * time.Second, 2 * time.Second, 2 * time.Second, 0},
 	{"cluster of 3+3, a master killed", clusterKilled, 22 * time.Second, failover, failover, 0},
@@ -66,219 +59,45 @@ var trials = []trial{
 	{"wait_replicas 1, the replica stopped for 10 s", unreplicated, 20 * time.Second, 12 * time.Second, 2 * time.Second, 5000},
 }
 
-// row is a line of the table.
-type row struct {
-	events, lost, wrong, inversions int
-	settling, intake, p99           time.Duration
-	calmSettling, calmIntake        time.Duration // before the fault
-	lines, leftOut                  int           // of all members' logs, from the fault on
-	most                            string        // which of them are the most
-}
-
-// line is the row in the table.
-func (r row) line(name string) string {
-	return fmt.Sprintf("| %s | %d | %d | %d | %d | %.1f s (calm %.1f s) | %.1f s (calm %.1f s) | %.2f s | %d | %d |\n", name, r.events, r.lost, r.wrong, r.inversions,
-		r.settling.Seconds(), r.calmSettling.Seconds(), r.intake.Seconds(), r.calmIntake.Seconds(), r.p99.Seconds(), r.lines, r.leftOut)
-}
-
 // TestRedis prints the table.
 func TestRedis(t *testing.T) {
 	programs, err := fleet.NewPrograms()
 	require.NoError(t, err)
 	defer func() { require.NoError(t, programs.Close()) }()
 	require.NoError(t, programs.Build(t.Context()))
-	table := "\n| Redis, and what happens to it | events | lost | wrong | inversions | longest pause of settling | of intake | p99 | lines logged since | left out |\n|---|---|---|---|---|---|---|---|---|---|\n"
-	for _, tr := range trials {
-		t.Run(strings.ReplaceAll(tr.name, " ", "-"), func(t *testing.T) {
-			r := tr.run(t, programs)
-			table += r.line(tr.name)
-		})
+	var names []string
+	rows := map[string]trial.Row{}
+	for _, k := range kinds {
+		names = append(names, k.name)
+		t.Run(strings.ReplaceAll(k.name, " ", "-"), func(t *testing.T) { rows[k.name] = k.run(t, programs) })
 	}
-	t.Log(table)
+	t.Log(trial.Table("Redis, and what happens to it", names, rows))
 }
 
-func (tr trial) run(t *testing.T, programs *fleet.Programs) (r row) {
+func (k kind) run(t *testing.T, programs *fleet.Programs) trial.Row {
 	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
 	defer cancel()
-	plan, goWrong := tr.start(t)
+	plan, goWrong := k.start(t)
 	plan.APIs, plan.Workers, plan.Reconcilers, plan.Shards, plan.Journal = 1, 2, 1, shards, true
 	plan.Reconcile = "{gaps: {every: 5s, overlap: 30s}, recover: {every: 3s, after: 5s}}"
 	f, err := fleet.Start(ctx, programs, plan)
 	require.NoError(t, err)
 	defer func() { require.NoError(t, f.Close()) }()
 
-	entities := tr.entities
-	if entities == 0 {
-		entities = 200
+	load := trial.Load{Rate: rate, Entities: cmp.Or(k.entities, 200), For: k.load}
+	r, err := trial.Run(ctx, f, load, func(ctx context.Context) error {
+		goWrong(ctx, t, f)
+		return nil
+	})
+	t.Logf("%s%s%s", r.Line(k.name), r.Most, strings.Join(r.Findings, "\n"))
+	require.NoError(t, err)
+	if k.intake > 0 {
+		require.LessOrEqual(t, r.Intake, k.intake, "the longest pause of intake")
 	}
-	begun := time.Now()
-	require.NoError(t, f.Simulator.StartLoad(ctx, sim.Load{Entities: entities, Events: int(rate * tr.load.Seconds()), Rate: rate}))
-	pause(ctx, t, warm+calm)
-	faulted := time.Now()
-	goWrong(ctx, t, f)
-	pause(ctx, t, after)
-	for _, m := range f.Members("") {
-		require.NoError(t, m.WaitReady(ctx, time.Minute))
-	}
-	require.NoError(t, f.Simulator.WaitSent(ctx, settleWithin))
-	settle(ctx, t, f)
-	require.NoError(t, f.Died())
-
-	events, err := f.Simulator.Events(ctx)
-	require.NoError(t, err)
-	rows, err := f.Rows(ctx)
-	require.NoError(t, err)
-	lost := fleet.Lost(events, rows)
-	untrue, _, err := f.Untrue(ctx)
-	require.NoError(t, err)
-	inversions := fleet.Inversions(rows)
-	regressed, _, err := f.Regressed(ctx)
-	require.NoError(t, err)
-	r = row{events: len(events), lost: len(lost), wrong: len(untrue) + len(regressed), inversions: len(inversions)}
-	received := times(rows, func(e *storage.EventRow) time.Time { return e.ReceivedAt })
-	settled := times(rows, func(e *storage.EventRow) time.Time { return e.ProcessedAt })
-	r.intake, r.settling = longest(received, faulted), longest(settled, faulted)
-	r.calmIntake, r.calmSettling = longestUntil(received, begun.Add(warm), faulted), longestUntil(settled, begun.Add(warm), faulted)
-	r.p99 = p99(rows)
-	r.lines, r.leftOut, r.most = logged(t, f, faulted)
-
-	t.Logf("%s%s", r.line(tr.name), r.most)
-	for _, finding := range [][]string{lost, texts(untrue), regressed, inversions} {
-		for i, text := range finding {
-			if i < 3 {
-				t.Log(text)
-			}
-		}
-	}
-	require.Positive(t, r.events)
-	require.Zero(t, r.lost+r.wrong+r.inversions, "%+v", r)
-	left, err := f.Left(ctx)
-	require.NoError(t, err)
-	require.False(t, left.Any(), "%v", left)
-	verify(ctx, t, f)
-	if tr.intake > 0 {
-		require.LessOrEqual(t, r.intake, tr.intake, "the longest pause of intake")
-	}
-	if tr.settling > 0 {
-		require.LessOrEqual(t, r.settling, tr.settling, "the longest pause of settling")
+	if k.settling > 0 {
+		require.LessOrEqual(t, r.Settling, k.settling, "the longest pause of settling")
 	}
 	return r
-}
-
-// settle makes parked entities due and waits until no work is left.
-func settle(ctx context.Context, t *testing.T, f *fleet.Fleet) {
-	t.Helper()
-	var left fleet.Left
-	err := fleet.WaitFor(ctx, settleWithin, func() string { return left.String() }, func() (bool, error) {
-		if _, err := f.Streams.RetryParked(ctx, fleet.Source); err != nil {
-			return false, nil // Redis may be away still
-		}
-		var err error
-		if left, err = f.Left(ctx); err != nil || left.Any() {
-			return false, nil
-		}
-		events, err := f.Simulator.Events(ctx)
-		if err != nil {
-			return false, err
-		}
-		rows, err := f.Rows(ctx)
-		return len(fleet.Lost(events, rows)) == 0, err
-	})
-	if err != nil {
-		t.Log(err) // the verdict says what of it matters
-	}
-}
-
-// verify compares all there is with the provider.
-func verify(ctx context.Context, t *testing.T, f *fleet.Fleet) {
-	t.Helper()
-	cmd, err := f.Command(ctx, fleet.Reconciler, "verify")
-	require.NoError(t, err)
-	said, err := cmd.CombinedOutput()
-	require.NoError(t, err, string(said))
-}
-
-// times are those of all rows that have one, in order.
-func times(rows []*storage.EventRow, of func(*storage.EventRow) time.Time) (all []time.Time) {
-	for _, r := range rows {
-		if at := of(r); !at.IsZero() {
-			all = append(all, at)
-		}
-	}
-	slices.SortFunc(all, time.Time.Compare)
-	return all
-}
-
-// longest is the longest time between two of the times, the second of which is after from.
-func longest(all []time.Time, from time.Time) time.Duration {
-	return longestUntil(all, from, time.Now())
-}
-
-func longestUntil(all []time.Time, from, until time.Time) (most time.Duration) {
-	for i := 1; i < len(all); i++ {
-		if all[i].After(from) && all[i].Before(until) {
-			most = max(most, all[i].Sub(all[i-1]))
-		}
-	}
-	return most
-}
-
-func p99(rows []*storage.EventRow) time.Duration {
-	var all []time.Duration
-	for _, r := range rows {
-		if !r.ProcessedAt.IsZero() {
-			all = append(all, r.ProcessedAt.Sub(r.ReceivedAt))
-		}
-	}
-	if len(all) == 0 {
-		return 0
-	}
-	slices.Sort(all)
-	return all[len(all)*99/100]
-}
-
-func texts[T fmt.Stringer](list []T) (out []string) {
-	for _, t := range list {
-		out = append(out, t.String())
-	}
-	return out
-}
-
-// logged is how many lines the members have logged since, how many more they say they have
-// left out, and which are the most. Lines that are not JSON fail the test.
-func logged(t *testing.T, f *fleet.Fleet, since time.Time) (n, leftOut int, most string) {
-	t.Helper()
-	counts := map[string]int{}
-	for _, m := range f.Members("") {
-		text, err := os.ReadFile(filepath.Join(f.Dir(), m.Name+".log"))
-		require.NoError(t, err)
-		for line := range bytes.Lines(text) {
-			var l struct {
-				Time  time.Time
-				Level string
-				Msg   string
-				More  int
-			}
-			require.NoError(t, json.Unmarshal(line, &l), "%s: %s", m.Name, line)
-			if l.Time.After(since) {
-				n, leftOut = n+1, leftOut+l.More
-				counts[m.Name+": "+l.Level+" "+l.Msg]++
-			}
-		}
-	}
-	type one struct {
-		what string
-		n    int
-	}
-	var all []one
-	for what, n := range counts {
-		all = append(all, one{what, n})
-	}
-	slices.SortFunc(all, func(a, b one) int { return b.n - a.n })
-	for _, o := range all[:min(12, len(all))] {
-		most += fmt.Sprintf("  %4d × %s\n", o.n, o.what)
-	}
-	return n, leftOut, most
 }
 
 type fault = func(context.Context, *testing.T, *fleet.Fleet)

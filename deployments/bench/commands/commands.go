@@ -36,6 +36,7 @@ type bench struct {
 	out              io.Writer
 	idle, many, left int
 	products, asking int
+	busied, bulk     int
 	missed           bool
 
 	mu sync.Mutex
@@ -51,6 +52,8 @@ func Measure(ctx context.Context, args []string, out io.Writer) (err error) {
 	flags.IntVar(&b.left, "outbox", 50, "commands left in the outbox, 5 a second")
 	flags.IntVar(&b.products, "products", 50, "entities they change")
 	flags.IntVar(&b.asking, "asking", 8, "clients that ask as fast as possible")
+	flags.IntVar(&b.busied, "busy", 75, "commands asked for 5 a second while live events could use more than the rate")
+	flags.IntVar(&b.bulk, "bulk", 10_000, "bulk commands asked for as fast as possible")
 	check := flags.Bool("check", false, "fail if a limit is missed")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -60,11 +63,30 @@ func Measure(ctx context.Context, args []string, out io.Writer) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, programs.Close()) }()
-	b.Fleet, err = fleet.Start(ctx, programs, fleet.Plan{
-		Provider: simulator.Stripe, Commands: true, APIs: 1, Workers: 1, Reconcilers: 1, Shards: 16, Rate: 5000,
-		Reconcile: "{gaps: {every: 24h}, sweep: {every: 168h}}", Level: "warn",
-	})
-	if err != nil {
+	if err := b.free(ctx, programs); err != nil {
+		return err
+	}
+	if err := b.pressed(ctx, programs, busyRate, b.busy); err != nil {
+		return err
+	}
+	if err := b.pressed(ctx, programs, bulkRate, b.inBulk); err != nil {
+		return err
+	}
+	if *check && b.missed {
+		return errMissed
+	}
+	return nil
+}
+
+// plan is the fleet, at a provider that allows all that is asked.
+var plan = fleet.Plan{
+	Provider: simulator.Stripe, Commands: true, APIs: 1, Workers: 1, Reconcilers: 1, Shards: 16, Rate: 5000,
+	Reconcile: "{gaps: {every: 24h}, sweep: {every: 168h}}", Level: "warn",
+}
+
+// free measures commands that no rate holds up.
+func (b *bench) free(ctx context.Context, programs *fleet.Programs) (err error) {
+	if b.Fleet, err = fleet.Start(ctx, programs, plan); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, b.Close()) }()
@@ -73,9 +95,6 @@ func Measure(ctx context.Context, args []string, out io.Writer) (err error) {
 		if err := step(ctx); err != nil {
 			return err
 		}
-	}
-	if *check && b.missed {
-		return errMissed
 	}
 	return nil
 }
@@ -93,8 +112,15 @@ func (b *bench) product(i int) string { return fmt.Sprintf("bench-%d", i%b.produ
 
 // ask asks for a change of a product and returns how long the promise took.
 func (b *bench) ask(ctx context.Context, key, op string, i int) (time.Duration, error) {
+	return b.want(ctx, key, op, i, false)
+}
+
+// want is ask, for a bulk command too.
+func (b *bench) want(ctx context.Context, key, op string, i int, bulk bool) (time.Duration, error) {
+	w := wish(key, op, b.product(i))
+	w.Bulk = bulk
 	began := time.Now()
-	err := b.app.Ask(ctx, key, b.product(i), wish(key, op, b.product(i)))
+	err := b.app.Ask(ctx, key, b.product(i), w)
 	now := time.Now()
 	b.mu.Lock()
 	b.at[storage.CommandID(fleet.Source, key)] = now
@@ -165,22 +191,8 @@ func (b *bench) covered(ctx context.Context, prefix string) error {
 // fast tells how many commands one worker performs in a second.
 func (b *bench) fast(ctx context.Context) error {
 	began := time.Now()
-	errs := make(chan error, b.asking)
-	for n := range b.asking {
-		go func() {
-			var err error
-			for i := n; i < b.many && err == nil; i += b.asking {
-				_, err = b.ask(ctx, fmt.Sprintf("many-%d", i), "update", i)
-			}
-			errs <- err
-		}()
-	}
-	var all error
-	for range b.asking {
-		all = errors.Join(all, <-errs)
-	}
-	if all != nil {
-		return all
+	if err := b.askAll(ctx, "many", b.many, false); err != nil {
+		return err
 	}
 	promised := time.Since(began)
 	if err := b.over(ctx); err != nil {
@@ -190,6 +202,28 @@ func (b *bench) fast(ctx context.Context) error {
 		return err
 	}
 	return b.covered(ctx, "many-")
+}
+
+// askAll has all clients ask for changes at once. Those of one product are asked for by one
+// client.
+func (b *bench) askAll(ctx context.Context, name string, n int, bulk bool) error {
+	errs := make(chan error, b.asking)
+	for client := range b.asking {
+		go func() {
+			var err error
+			for i := 0; i < n && err == nil; i++ {
+				if i%b.products%b.asking == client {
+					_, err = b.want(ctx, fmt.Sprintf("%s-%d", name, i), "update", i, bulk)
+				}
+			}
+			errs <- err
+		}()
+	}
+	var all error
+	for range b.asking {
+		all = errors.Join(all, <-errs)
+	}
+	return all
 }
 
 // outbox times commands from the end of the transaction that leaves them.
@@ -218,7 +252,7 @@ func (b *bench) outbox(ctx context.Context) error {
 // over waits until all commands are over.
 func (b *bench) over(ctx context.Context) error {
 	var open int
-	return fleet.WaitFor(ctx, 5*time.Minute, func() string { return fmt.Sprintf("%d commands are not over", open) }, func() (bool, error) {
+	return fleet.WaitFor(ctx, 20*time.Minute, func() string { return fmt.Sprintf("%d commands are not over", open) }, func() (bool, error) {
 		states, err := b.app.Open(ctx)
 		open = 0
 		for _, n := range states {

@@ -24,6 +24,7 @@ func Fleet(ctx context.Context, args []string, out io.Writer) error {
 	events := flags.Int("events", 30_000, "events in the backlog")
 	rounds := flags.Int("rounds", 0, "rounds of every shape and peer in turn; medians are compared (with -check: 5)")
 	check := flags.Bool("check", false, "fail if a target is missed")
+	pairs := flags.Int("feed", 0, "pairs of drains of the shape, with the change feed and without, that are compared")
 	var s setup
 	s.flags(flags)
 	store := flags.String("store", "sqlite", "store: sqlite, or mongo with -uri")
@@ -45,6 +46,13 @@ func Fleet(ctx context.Context, args []string, out io.Writer) error {
 	}
 	return withPrograms(ctx, func(programs *fleet.Programs) error {
 		s.write(out)
+		if *pairs > 0 {
+			missed, err := feedPairs(ctx, out, programs, s, sh, *pairs, *events)
+			if missed && *check {
+				err = errors.Join(err, errMissed)
+			}
+			return err
+		}
 		if *check && *rounds == 0 {
 			*rounds = 5
 		}
