@@ -15,7 +15,7 @@ import (
 )
 
 // lanePage is how many commands of a lane are read at a time.
-const lanePage = 64
+const lanePage = 32
 
 // errAgain says that a command was changed by another, so that its lane is read again.
 var errAgain = errors.New("the command was changed by another")

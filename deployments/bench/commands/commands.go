@@ -53,7 +53,7 @@ func Measure(ctx context.Context, args []string, out io.Writer) (err error) {
 	flags.IntVar(&b.products, "products", 50, "entities they change")
 	flags.IntVar(&b.asking, "asking", 8, "clients that ask as fast as possible")
 	flags.IntVar(&b.busied, "busy", 75, "commands asked for 5 a second while live events could use more than the rate")
-	flags.IntVar(&b.bulk, "bulk", 10_000, "bulk commands asked for as fast as possible")
+	flags.IntVar(&b.bulk, "bulk", 30_000, "bulk commands asked for as fast as possible")
 	check := flags.Bool("check", false, "fail if a limit is missed")
 	if err := flags.Parse(args); err != nil {
 		return err

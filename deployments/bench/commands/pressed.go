@@ -83,8 +83,15 @@ func (b *bench) busy(ctx context.Context) error {
 	return nil
 }
 
-// inBulk performs bulk commands that have the rate to themselves.
+// inBulk performs bulk commands that have the rate to themselves. A thousand before them
+// bring the worker to the memory that it works with.
 func (b *bench) inBulk(ctx context.Context) error {
+	if err := b.askAll(ctx, "warm", 1000, true); err != nil {
+		return err
+	}
+	if err := b.over(ctx); err != nil {
+		return err
+	}
 	worker := b.Members(fleet.Worker)[0].PID()
 	before, err := fleet.Resident(worker)
 	if err != nil {
@@ -122,8 +129,8 @@ func (b *bench) inBulk(ctx context.Context) error {
 	}
 	share := float64(now-answered) / (bulkRate * took.Seconds())
 	b.tell(share >= leastShare && refusedNow == refused && most-before <= mostGrowth,
-		"commands: bulk commands=%d promised_in=%s done_in=%s rate_used=%.3f (≥ %.2f) refused=%d (0) memory_grew_mb=%.1f (≤ %d)",
-		b.bulk, promised.Round(time.Second), took.Round(time.Second), share, leastShare, refusedNow-refused, float64(max(0, most-before))/(1<<20), mostGrowth>>20)
+		"commands: bulk commands=%d promised_in=%s done_in=%s rate_used=%.3f (≥ %.2f) refused=%d (0) memory_mb=%.1f memory_grew_mb=%.1f (≤ %d)",
+		b.bulk, promised.Round(time.Second), took.Round(time.Second), share, leastShare, refusedNow-refused, float64(before)/(1<<20), float64(max(0, most-before))/(1<<20), mostGrowth>>20)
 	return nil
 }
 
