@@ -35,7 +35,7 @@ RACE        := CGO_ENABLED=1 $(GO) test -race -gcflags=modernc.org/sqlite/lib=-r
 export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -tags=$(TAGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help run build smoke check test vet lint unit bench chaos drift explore fuzz e2e-mongo e2e-redis e2e-hosts test-kubernetes test-console screenshots licences openapi vulns images image e2e-image up down smoke-compose e2e-compose fmt tools-run tools-test tools-console tools-hosts tools-compose $(BINARIES)
+.PHONY: help run build smoke check test vet lint unit bench chaos drift explore fuzz e2e-mongo e2e-redis e2e-upgrade e2e-hosts test-kubernetes test-console screenshots licences openapi release vulns images image e2e-image up down smoke-compose e2e-compose fmt tools-run tools-test tools-console tools-hosts tools-compose $(BINARIES)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -102,6 +102,9 @@ e2e-mongo: tools-test ## a thousand events through separate processes on MongoDB
 e2e-redis: tools-test ## a fleet on Redis Cluster, sentinels, TLS and an ACL user, through fail-overs, lost replicas and a new password
 	$(GO) test -tags e2e,$(TAGS) -count 1 -v -timeout 40m -run '^TestRedis$$' ./deployments/redis
 
+e2e-upgrade: tools-test ## a rolling upgrade from the last release, or the commit FROM, and the way back, under load
+	FROM=$(FROM) $(GO) test -tags e2e,$(TAGS) -count 1 -v -timeout 40m -run '^TestRollingUpgrade$$' ./deployments/upgrade
+
 e2e-hosts: tools-hosts ## a fleet whose processes run on hosts of their own, through cuts, delays, lost packets and wrong clocks; as root, on Linux
 	$(GO) test -tags e2e,$(TAGS) -count 1 -v -timeout 60m -run '^TestHosts$$' ./deployments/hosts
 
@@ -126,6 +129,9 @@ licences: ## write the list of licences of what ships
 
 openapi: ## write api/openapi.json, what /openapi.json answers
 	$(GO) test -run '^TestDocumentIsCheckedIn$$' ./api -write-openapi
+
+release: ## write the archives of a release of VERSION, and their checksums, into dist/
+	@deployments/release.sh $(VERSION)
 
 vulns: ## look for known vulnerabilities in what ships; asks vuln.go.dev
 	$(GO) run $(GOVULNCHECK) ./...

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"sync"
 	"time"
 )
@@ -54,6 +55,12 @@ func (b *balancer) add(addr string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.targets = append(b.targets, addr)
+}
+
+func (b *balancer) remove(addr string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.targets = slices.DeleteFunc(b.targets, func(t string) bool { return t == addr })
 }
 
 // turn returns the host whose turn it is; one that does not exist if none is there.

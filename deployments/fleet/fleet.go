@@ -203,6 +203,19 @@ func (f *Fleet) Add(ctx context.Context, program string) (*Member, error) {
 	return m, nil
 }
 
+// Use has members that are added from now on run other programs.
+func (f *Fleet) Use(p *Programs) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.programs = p
+}
+
+// Remove stops a member, to which no webhooks are sent any more.
+func (f *Fleet) Remove(m *Member) error {
+	f.balancer.remove(m.Addr)
+	return m.Stop()
+}
+
 // nextName returns the name of a program's next member. It is not used again, also if
 // that member cannot be started.
 func (f *Fleet) nextName(program string) string {

@@ -175,9 +175,9 @@ func answers(ctx context.Context, url string) bool {
 // newMember returns a member that does not run yet.
 func (f *Fleet) newMember(ctx context.Context, program, name string) (*Member, error) {
 	f.mu.Lock()
-	faults := f.plan.Faults[program]
+	faults, programs := f.plan.Faults[program], f.programs
 	f.mu.Unlock()
-	binary, err := f.programs.Path(ctx, program, faults != "")
+	binary, err := programs.Path(ctx, program, faults != "")
 	if err != nil {
 		return nil, err
 	}

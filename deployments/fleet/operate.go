@@ -55,7 +55,10 @@ func (f *Fleet) Operate(ctx context.Context, method, path string, body, answer a
 // Command is a program of the fleet run once, with the fleet's settings:
 // Command(ctx, Reconciler, "verify"). What it prints is the caller's.
 func (f *Fleet) Command(ctx context.Context, program string, args ...string) (*exec.Cmd, error) {
-	binary, err := f.programs.Path(ctx, program, false)
+	f.mu.Lock()
+	programs := f.programs
+	f.mu.Unlock()
+	binary, err := programs.Path(ctx, program, false)
 	if err != nil {
 		return nil, err
 	}

@@ -31,6 +31,8 @@ const (
 // only when its sources, tags or Go itself have changed, by their content.
 type Programs struct {
 	dir string
+	// root is the directory of the module.
+	root string
 
 	mu    sync.Mutex
 	built map[string]error
@@ -39,11 +41,20 @@ type Programs struct {
 // NewPrograms returns binaries kept in a fresh directory, until Close, so that a
 // run that has begun keeps its binaries when another one builds newer ones.
 func NewPrograms() (*Programs, error) {
+	root, err := moduleRoot(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	return NewProgramsOf(root)
+}
+
+// NewProgramsOf is NewPrograms of another checkout of the module.
+func NewProgramsOf(root string) (*Programs, error) {
 	dir, err := os.MkdirTemp("", "tarn-programs-")
 	if err != nil {
 		return nil, fmt.Errorf("make a directory for binaries: %w", err)
 	}
-	return &Programs{dir: dir, built: map[string]error{}}, nil
+	return &Programs{dir: dir, root: root, built: map[string]error{}}, nil
 }
 
 // Close removes the binaries.
@@ -74,7 +85,7 @@ func (p *Programs) Path(ctx context.Context, main string, faulty bool) (string, 
 	defer p.mu.Unlock()
 	err, done := p.built[name]
 	if !done {
-		if err = build(ctx, main, name, binary, "-tags", tags); err != nil {
+		if err = build(ctx, p.root, main, name, binary, "-tags", tags); err != nil {
 			err = fmt.Errorf("build %s: %w", main, err)
 		}
 		p.built[name] = err
@@ -82,13 +93,9 @@ func (p *Programs) Path(ctx context.Context, main string, faulty bool) (string, 
 	return binary, err
 }
 
-// build brings the binary of a main package up to date and gives it a second
-// name, binary. One process at a time does so.
-func build(ctx context.Context, main, name, binary string, flags ...string) (err error) {
-	root, err := moduleRoot(ctx)
-	if err != nil {
-		return err
-	}
+// build brings the binary of a main package of a module up to date and gives it a
+// second name, binary. One process at a time does so.
+func build(ctx context.Context, root, main, name, binary string, flags ...string) (err error) {
 	dir := filepath.Join(root, "bin", "test")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -104,7 +111,9 @@ func build(ctx context.Context, main, name, binary string, flags ...string) (err
 	kept := filepath.Join(dir, name)
 	// The commit is not stamped: it would have every commit linked.
 	args := append([]string{"build", "-buildvcs=false", "-o", kept}, flags...)
-	if out, err := exec.CommandContext(ctx, "go", append(args, path.Join(module, main))...).CombinedOutput(); err != nil {
+	cmd := exec.CommandContext(ctx, "go", append(args, path.Join(module, main))...)
+	cmd.Dir = root
+	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
 	}
 	if os.Link(kept, binary) == nil {
