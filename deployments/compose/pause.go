@@ -1,7 +1,6 @@
 package compose
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -63,20 +62,4 @@ func intake(rows []*storage.EventRow) (longest time.Duration) {
 		longest = max(longest, at[i].Sub(at[i-1]))
 	}
 	return longest
-}
-
-// passage returns the 99th percentile of the time from the receipt of an event until it was
-// settled; 0 of none.
-func passage(rows []*storage.EventRow) time.Duration {
-	var all []time.Duration
-	for _, r := range rows {
-		if !r.ProcessedAt.IsZero() {
-			all = append(all, r.ProcessedAt.Sub(r.ReceivedAt))
-		}
-	}
-	if len(all) == 0 {
-		return 0
-	}
-	slices.SortFunc(all, cmp.Compare)
-	return all[min(len(all)-1, len(all)*99/100)]
 }

@@ -53,12 +53,10 @@ func TestAPauseIsThatOfTheShardsWaitedFor(t *testing.T) {
 	require.Equal(t, 20*time.Millisecond, others)
 }
 
-func TestIntakeAndPassage(t *testing.T) {
+func TestIntake(t *testing.T) {
 	rows := []*storage.EventRow{at(1, 2000, 2400), at(2, 0, 100), at(3, 500, 600)}
 	require.Equal(t, 1500*time.Millisecond, intake(rows))
-	require.Equal(t, 400*time.Millisecond, passage(rows))
 	require.Zero(t, intake(nil))
-	require.Zero(t, passage(nil))
 }
 
 func TestARowMayNotShow(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/tarn-sync/tarn/deployments/fleet"
 	sim "github.com/tarn-sync/tarn/deployments/simulator"
+	"github.com/tarn-sync/tarn/deployments/trial"
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
@@ -222,7 +223,7 @@ func (s *stack) judge(f fault, hit fleet.Outage) {
 	r := row{
 		fault: f.name, events: len(events), lost: len(lost), wrong: len(untrue) + len(unprocessed) + len(inversions), limit: f.limit.allowing(s.absence),
 		hit: f.victim != "", own: own, others: others,
-		intake: intake(rows), p99: passage(rows), verify: s.verify(),
+		intake: intake(rows), p99: trial.P99(rows), verify: s.verify(),
 	}
 	s.table = append(s.table, r)
 	s.t.Logf("%+v", r)

@@ -147,7 +147,7 @@ func (r *Row) judge(ctx context.Context, f *fleet.Fleet, begun, faulted time.Tim
 	settled := times(rows, func(e *storage.EventRow) time.Time { return e.ProcessedAt })
 	r.Intake, r.Settling = longest(received, faulted, time.Now()), longest(settled, faulted, time.Now())
 	r.CalmIntake, r.CalmSettling = longest(received, begun.Add(warm), faulted), longest(settled, begun.Add(warm), faulted)
-	r.P99 = p99(rows)
+	r.P99 = P99(rows)
 	return r.readLogs(f, faulted)
 }
 
@@ -205,7 +205,9 @@ func longest(all []time.Time, from, until time.Time) (most time.Duration) {
 	return most
 }
 
-func p99(rows []*storage.EventRow) time.Duration {
+// P99 is the 99th percentile of the time from the receipt of an event until it was settled; 0
+// of none.
+func P99(rows []*storage.EventRow) time.Duration {
 	var all []time.Duration
 	for _, r := range rows {
 		if !r.ProcessedAt.IsZero() {
