@@ -71,8 +71,8 @@ func TestStoreAwayForLong(t *testing.T) {
 		b.health.Healthz().ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/healthz?verbose", nil))
 		return answer.Code == http.StatusOK
 	}), "%s", answer.Body)
-	require.Positive(t, b.metric("tarn_work_held_total", "store"))
-	require.Positive(t, b.metric("tarn_held_calls", "store"))
+	require.True(t, eventually(func() bool { return b.metric("tarn_work_held_total", "store") > 0 }))
+	require.True(t, eventually(func() bool { return b.metric("tarn_held_calls", "store") > 0 }))
 	b.store.breakWith(nil)
 
 	b.empty()

@@ -111,7 +111,7 @@ func TestARefusedEventHoldsUpNoOthers(t *testing.T) {
 			require.Contains(t, noted[0].Reason, "event refused")
 			require.Contains(t, noted[0].Reason, strings.Repeat("g", 150), "with the payload")
 			require.Equal(t, "evt_bad", b.told.of(alert.StoreRefuses)[0]["event"])
-			require.Positive(t, b.metric("tarn_events_flagged_total", "refused"))
+			require.True(t, eventually(func() bool { return b.metric("tarn_events_flagged_total", "refused") > 0 }))
 			require.Positive(t, b.provider.fetches("gadget", strings.Repeat("g", 150)))
 			require.Zero(t, b.metric("tarn_leases_lost_total"))
 			if c.row {
