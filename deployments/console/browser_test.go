@@ -169,7 +169,7 @@ func (b *browser) press(label string) {
 		return !!b;
 	})()`, quoted(label))
 	b.wait(found)
-	b.click("button[data-pressed]")
+	b.do(step{"do": "click", "at": "button[data-pressed]", "js": found})
 }
 
 // unfold opens the first row of a table that has more to show, and waits for its two sides.

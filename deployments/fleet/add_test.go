@@ -19,7 +19,7 @@ func TestMembersAreAddedAtOnce(t *testing.T) {
 	t.Cleanup(func() { require.NoError(t, programs.Close()) })
 	programs.built["worker-cmd"] = nil
 	require.NoError(t, os.WriteFile(filepath.Join(programs.dir, "worker-cmd"), []byte("#!/bin/sh\nexec sleep 600\n"), 0o700))
-	f := &Fleet{plan: Plan{Dir: t.TempDir()}, programs: programs, unwatch: func() {}}
+	f := &Fleet{plan: Plan{Dir: t.TempDir()}.withDefaults(), programs: programs, unwatch: func() {}}
 	t.Cleanup(func() { require.NoError(t, f.Close()) })
 
 	const n = 8

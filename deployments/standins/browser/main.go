@@ -5,7 +5,8 @@
 //	{"do": "go", "url": …}                  loads another address in it
 //	{"do": "eval", "js": …}                 → {"value": …}; promises are awaited
 //	{"do": "wait", "js": …, "within_ms": …} until the expression is true
-//	{"do": "click", "at": "#selector"}      with the mouse, once it is visible
+//	{"do": "click", "at": "#selector"}      with the mouse, once it is visible; with "js", which
+//	                                        marks it, marked again if the page was replaced
 //	{"do": "type", "at": "#selector", "text": …}
 //	{"do": "press", "text": "Tab"}          a key: Tab, Enter, Escape, or text
 //	{"do": "shot", "path": "page.png"}      the whole page
@@ -149,7 +150,7 @@ func (d *driver) do(r request) (a answer, err error) {
 	case "go":
 		return a, d.run(chromedp.Navigate(r.URL))
 	case "click":
-		return a, d.run(chromedp.Click(chromedp.CSS(r.At), chromedp.NodeVisible))
+		return a, d.click(r)
 	case "type":
 		return a, d.run(chromedp.SendKeys(chromedp.CSS(r.At), r.Text, chromedp.NodeVisible))
 	case "press":
@@ -248,6 +249,30 @@ func (d *driver) eval(js string) (value any, err error) {
 		return err
 	})
 	return value, err
+}
+
+// clickWithin is how long a marked element is tried to be clicked at before it is marked
+// again.
+const clickWithin = 2 * time.Second
+
+func (d *driver) click(r request) error {
+	at := chromedp.Click(chromedp.CSS(r.At), chromedp.NodeVisible)
+	if r.JS == "" {
+		return d.run(at)
+	}
+	return d.step(func(ctx context.Context) error {
+		for {
+			if _, err := chromedp.Run(ctx, chromedp.Evaluate[any](r.JS)); err != nil {
+				return err
+			}
+			try, cancel := context.WithTimeout(ctx, clickWithin)
+			err := chromedp.Do(try, at)
+			cancel()
+			if err == nil || ctx.Err() != nil {
+				return err
+			}
+		}
+	})
 }
 
 // wait asks again and again, since a page may be replaced while it is waited for.
