@@ -31,7 +31,7 @@ const (
 // only when its sources, tags or Go itself have changed, by their content.
 type Programs struct {
 	dir string
-	// root is the directory of the module.
+	// root is the directory of another checkout of the module. "": this one's.
 	root string
 
 	mu    sync.Mutex
@@ -41,11 +41,7 @@ type Programs struct {
 // NewPrograms returns binaries kept in a fresh directory, until Close, so that a
 // run that has begun keeps its binaries when another one builds newer ones.
 func NewPrograms() (*Programs, error) {
-	root, err := moduleRoot(context.Background())
-	if err != nil {
-		return nil, err
-	}
-	return NewProgramsOf(root)
+	return NewProgramsOf("")
 }
 
 // NewProgramsOf is NewPrograms of another checkout of the module.
@@ -96,6 +92,11 @@ func (p *Programs) Path(ctx context.Context, main string, faulty bool) (string, 
 // build brings the binary of a main package of a module up to date and gives it a
 // second name, binary. One process at a time does so.
 func build(ctx context.Context, root, main, name, binary string, flags ...string) (err error) {
+	if root == "" {
+		if root, err = moduleRoot(ctx); err != nil {
+			return err
+		}
+	}
 	dir := filepath.Join(root, "bin", "test")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err

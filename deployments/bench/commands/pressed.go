@@ -102,12 +102,12 @@ func (b *bench) inBulk(ctx context.Context) error {
 		return err
 	}
 	began := time.Now()
-	ctx, cancel := context.WithCancel(ctx)
+	watching, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var most int64
 	var watch sync.WaitGroup
 	watch.Go(func() {
-		for fleet.Pause(ctx, 200*time.Millisecond) == nil {
+		for fleet.Pause(watching, 200*time.Millisecond) == nil {
 			if now, err := fleet.Resident(worker); err == nil {
 				most = max(most, now)
 			}
@@ -123,7 +123,7 @@ func (b *bench) inBulk(ctx context.Context) error {
 	took := time.Since(began)
 	cancel()
 	watch.Wait()
-	now, refusedNow, err := b.answers(context.WithoutCancel(ctx))
+	now, refusedNow, err := b.answers(ctx)
 	if err != nil {
 		return err
 	}
