@@ -44,7 +44,7 @@ func newKeyStore(w *world, keep time.Duration) *keyStore {
 }
 
 // claim takes the key of a request until release is called. It returns the answer that is
-// kept under it, or a refusal.
+// kept under it, or a refusal. To release it more than once does nothing.
 func (s *keyStore) claim(rules *keyRules, f *WriteFacts, print string, now time.Time) (release func(), stored *storedAnswer, refused *refusal) {
 	release = func() {}
 	if f.Key == "" {
@@ -71,11 +71,11 @@ func (s *keyStore) claim(rules *keyRules, f *WriteFacts, print string, now time.
 		return release, &k.answer, nil
 	}
 	s.open[name] = true
-	return func() {
+	return sync.OnceFunc(func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		delete(s.open, name)
-	}, nil, nil
+	}), nil, nil
 }
 
 // keyName distinguishes the keys of connected accounts.

@@ -172,7 +172,7 @@ func (a *api) serveWrite(w http.ResponseWriter, r *http.Request, route writeRout
 		answer(w, stored.Status, stored.Body)
 		return
 	}
-	a.perform(w, r, route, f)
+	a.perform(w, r, route, f, release)
 }
 
 // note keeps a request that was refused, and answers so.
@@ -186,8 +186,10 @@ func (a *api) note(w http.ResponseWriter, f *WriteFacts, refused *refusal) {
 }
 
 // perform makes the change and answers, or does not. What is drawn is drawn before, so
-// that the journal has it in the line of the effect.
-func (a *api) perform(w http.ResponseWriter, r *http.Request, route writeRoute, f *WriteFacts) {
+// that the journal has it in the line of the effect. The key is released before the client
+// sees the end of its request, so that the next one with this key is not refused as a
+// second one beside it.
+func (a *api) perform(w http.ResponseWriter, r *http.Request, route writeRoute, f *WriteFacts, release func()) {
 	failed := refuse(http.StatusInternalServerError, "An unexpected error occurred")
 	mishap := a.chaos.mishap()
 	if mishap == mishapBefore {
@@ -220,17 +222,20 @@ func (a *api) perform(w http.ResponseWriter, r *http.Request, route writeRoute, 
 	switch mishap {
 	case mishapLost:
 		a.lose(r)
-	case mishapReset:
-		reset(w)
-	case mishapError:
-		a.refuse(w, failed)
-		return
 	case mishapSlow:
 		if !pause(r.Context(), time.Duration(a.chaos.now().SlowFor)) {
 			return
 		}
 	}
-	answer(w, done.Status, done.Body)
+	release()
+	switch mishap {
+	case mishapReset:
+		reset(w)
+	case mishapError:
+		a.refuse(w, failed)
+	default:
+		answer(w, done.Status, done.Body)
+	}
 }
 
 // lose waits until the client has given up, and never answers.
