@@ -1,9 +1,11 @@
 package sqlite
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"strconv"
+	"time"
 )
 
 const (
@@ -13,6 +15,13 @@ const (
 	// walKept is the size in bytes to which the log is cut when it starts again.
 	// Without a bound it would stay as large as it ever was.
 	walKept = 32 << 20
+	// walWaited is the size in bytes from which the writer waits for readers so that
+	// the log can start again.
+	walWaited = 64 << 20
+	// walPatience is how long it waits, in milliseconds, and walPause how long it does
+	// not look again; ten times as long after it has waited in vain.
+	walPatience = 500
+	walPause    = time.Second
 	// walWarned is the size in bytes from which the log is warned of.
 	walWarned = 256 << 20
 )
@@ -22,6 +31,36 @@ func walPragmas() []string {
 	return []string{
 		"journal_mode(WAL)", "wal_autocheckpoint(" + strconv.Itoa(walPages) + ")", "journal_size_limit(" + strconv.Itoa(walKept) + ")",
 	}
+}
+
+// walRestart has a large write-ahead log start again. SQLite does so by itself at a moment
+// when no reader needs the log, and where many read there may never be one.
+type walRestart struct {
+	path  string // of the log
+	bound int64
+	pause time.Duration
+	next  time.Time // not before
+}
+
+// look is called in the writer's turn, outside a transaction. New readers read the main
+// file once all is copied there, so that waiting for those under way is enough.
+func (w *walRestart) look(c *conn) error {
+	if time.Now().Before(w.next) {
+		return nil
+	}
+	w.next = time.Now().Add(w.pause)
+	if info, err := os.Stat(w.path); err != nil || info.Size() < w.bound {
+		return nil // a file that is gone is noticed elsewhere
+	}
+	if err := c.script("PRAGMA busy_timeout = " + strconv.Itoa(walPatience)); err != nil {
+		return err
+	}
+	var busy, logged, moved int64
+	err := c.row("PRAGMA wal_checkpoint(RESTART)").Scan(&busy, &logged, &moved)
+	if err != nil || busy != 0 {
+		w.next = time.Now().Add(10 * w.pause)
+	}
+	return errors.Join(err, c.script("PRAGMA "+busyTimeout))
 }
 
 // walWatch warns of a write-ahead log that grows, once until it is small again.

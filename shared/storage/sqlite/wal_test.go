@@ -2,12 +2,15 @@ package sqlite
 
 import (
 	"bytes"
+	"context"
 	"database/sql"
 	"log/slog"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -54,4 +57,63 @@ func TestALongReaderOfAnotherProgram(t *testing.T) {
 	require.LessOrEqual(t, size(), int64(walKept))
 	watch.look()
 	require.False(t, watch.large)
+}
+
+// Where there is a reader at every moment, though none reads for long, the write-ahead log
+// stays within its bound all the same.
+func TestReadersThatRelieveEachOther(t *testing.T) {
+	// One that takes as long as some commits.
+	const reads = "WITH RECURSIVE n(i) AS (SELECT count(*) FROM audit WHERE id = '' UNION ALL SELECT i+1 FROM n WHERE i < 100000) SELECT count(*) FROM n"
+	for name, c := range map[string]struct {
+		bound  int64
+		larger bool
+	}{"bounded": {walKept + 8<<20, false}, "the control": {1 << 40, true}} {
+		t.Run(name, func(t *testing.T) {
+			s := openStore(t, Options{})
+			s.writer.wal.bound, s.writer.wal.pause = c.bound, 0
+			write := func() {
+				require.NoError(t, s.writer.change(t.Context(), func(t *tx) error {
+					_, err := t.exec("INSERT INTO audit (id, at, source, kind, event_id, reason, count) VALUES (hex(randomblob(8)), 0, '', '', '', hex(randomblob(200000)), 1)")
+					return err
+				}))
+			}
+			write()
+			// Each reader begins before the one before it ends.
+			ctx, cancel := context.WithCancel(t.Context())
+			var readers sync.WaitGroup
+			first := make(chan struct{})
+			readers.Go(func() {
+				begin := func() *sql.Tx {
+					reading, err := s.reads.BeginTx(t.Context(), nil)
+					assert.NoError(t, err)
+					var n int
+					assert.NoError(t, reading.QueryRow(reads).Scan(&n))
+					return reading
+				}
+				now := begin()
+				close(first)
+				for ctx.Err() == nil {
+					next := begin()
+					assert.NoError(t, now.Rollback())
+					now = next
+				}
+				assert.NoError(t, now.Rollback())
+			})
+			<-first
+			var most int64
+			for range 300 {
+				write()
+				info, err := os.Stat(s.path + "-wal")
+				require.NoError(t, err)
+				most = max(most, info.Size())
+			}
+			cancel()
+			readers.Wait()
+			if c.larger {
+				require.Greater(t, most, int64(2*walKept))
+			} else {
+				require.Less(t, most, int64(walKept+24<<20))
+			}
+		})
+	}
 }

@@ -22,6 +22,7 @@ var errClosed = fate.Errorf(fate.Unavailable, "the store is closed")
 type writer struct {
 	conn  *conn
 	file  *file
+	wal   walRestart
 	calls chan *call
 
 	// refused is why a change could not be written, nil once Ping could write.
@@ -54,6 +55,7 @@ func newWriter(c *conn, f *file) *writer {
 	w := &writer{
 		conn:  c,
 		file:  f,
+		wal:   walRestart{path: f.path + "-wal", bound: walWaited, pause: walPause},
 		calls: make(chan *call, groupSize),
 		idle:  make(chan struct{}),
 	}
@@ -150,7 +152,13 @@ func (w *writer) inTurn(group []*call) error {
 	if err := w.file.keep(context.WithoutCancel(group[0].ctx), w.conn); err != nil {
 		return err
 	}
-	return errors.Join(w.commit(group), w.file.check())
+	err := w.commit(group)
+	if err == nil {
+		// The answers wait for it, and what it has to say is no matter of theirs: a log that
+		// stays large is warned of.
+		_ = w.wal.look(w.conn)
+	}
+	return errors.Join(err, w.file.check())
 }
 
 // gather returns the first call and those that wait behind it, less those
