@@ -7,11 +7,11 @@ import (
 
 // schemaVersion is kept in the file's user_version. A file of a later one is
 // refused: an older program would not keep what the newer relies on.
-const schemaVersion = 20
+const schemaVersion = 21
 
 // steps bring a file from the version that is their index to the next.
 var steps = [schemaVersion]string{tables, reconciling, finding, moving, explaining, bounding, marking, dating, ordering, claiming, noting, sparing, failing, auditing,
-	erasing, feeding, commanding, outboxing, holding, owing}
+	erasing, feeding, commanding, outboxing, holding, owing, counting}
 
 // tables makes the tables of version 1. Source and kind are columns rather
 // than parts of table names, so that every statement is prepared once.
@@ -476,6 +476,12 @@ CREATE INDEX commands_owed ON commands (source, id, kind, rev) WHERE owed = 1;
 
 // countedCommands is the condition of commands_counted, which its query repeats word for word.
 const countedCommands = `(open = 1 OR state = 'dead')`
+
+// counting has the index hold all that its condition asks for, so that counting reads no rows.
+const counting = `
+DROP INDEX commands_counted;
+CREATE INDEX commands_counted ON commands (state, source, kind, op, open) WHERE ` + countedCommands + `;
+`
 
 // migrate brings the file to schemaVersion. It is called in the writer's turn,
 // so two processes starting at once do not both make the tables.
