@@ -92,7 +92,7 @@ func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 		return nil, errors.Join(err, t.close())
 	}
 	// rw: a reader that comes when the file is gone must not make an empty one.
-	s.reads, err = sql.Open(o.driver, dsn(path, "query_only(1)")+"&mode=rw")
+	s.reads, err = sql.Open(o.driver, dsn(path, "query_only(1)", readersCache)+"&mode=rw")
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open %s: %w", path, err), c.close(), t.close())
 	}
@@ -200,6 +200,10 @@ func prepare(c *conn, f *file) error {
 // does, at the price of a read. SQLite goes through all of it in nearly every commit, to
 // drop pages beyond the end of the file, so a larger one costs each commit more.
 const cacheSize = "cache_size(-8192)"
+
+// readersCache bounds that of each connection that reads, to 512 KiB: they are many, and what
+// they ask for are a few pages each.
+const readersCache = "cache_size(-512)"
 
 // secureDelete is SQLite's default: what is removed stays in the page until that is used
 // again, unless it is erased (see thoroughly).
