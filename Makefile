@@ -11,6 +11,8 @@ LDFLAGS     := -s -w -X github.com/tarn-sync/tarn/shared/process.Version=$(VERSI
 BINARIES    := api worker reconciler standalone simulator tarn
 STANDINS    := deployments/standins
 MANIFESTS   := $(STANDINS)/kubernetes
+APISERVER   := $(STANDINS)/apiserver
+KUBERNETES  := v1.34.9
 COMPOSE     ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 COMPOSE_FILE := deployments/docker/compose.yaml
 # demo.env has the simulated provider; a file of yours, another one.
@@ -35,7 +37,7 @@ RACE        := CGO_ENABLED=1 $(GO) test -race -gcflags=modernc.org/sqlite/lib=-r
 export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -tags=$(TAGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help run build smoke check test vet lint unit bench chaos drift explore fuzz e2e-mongo e2e-redis e2e-upgrade e2e-hosts test-kubernetes test-console screenshots licences openapi release vulns images image e2e-image up down smoke-compose e2e-compose fmt tools-run tools-test tools-console tools-hosts tools-compose $(BINARIES)
+.PHONY: help run build smoke check test vet lint unit bench chaos drift explore fuzz e2e-mongo e2e-redis e2e-upgrade e2e-hosts e2e-kubernetes test-kubernetes test-console screenshots licences openapi release vulns images image e2e-image up down smoke-compose e2e-compose fmt tools-run tools-test tools-console tools-hosts tools-compose $(BINARIES)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -66,7 +68,7 @@ vet:
 	$(GO) vet ./...
 	$(GO) vet -tags fault,e2e,$(TAGS) ./...
 	$(GO) vet -C $(STANDINS) ./...
-	$(GO) vet -C $(MANIFESTS) ./...
+	$(GO) vet -C $(MANIFESTS) -tags e2e,$(TAGS) ./...
 
 lint:
 	@test -z "$$(gofmt -l .)" || { echo "not formatted, run make fmt:"; gofmt -l .; exit 1; }
@@ -111,6 +113,14 @@ e2e-hosts: tools-hosts ## a fleet whose processes run on hosts of their own, thr
 test-kubernetes: ## the manifests and the chart against kustomize, Helm and the types of Kubernetes
 	@# Always again: the test cache does not look at files of another module.
 	$(GO) test -C $(MANIFESTS) -count 1 ./...
+
+e2e-kubernetes: ## the manifests and the chart against a real API server, which is compiled first
+	@mkdir -p .tarn/kubernetes
+	CGO_ENABLED=0 $(GO) build -C $(APISERVER) -o $(CURDIR)/.tarn/kubernetes/etcd go.etcd.io/etcd/server/v3
+	@# The compiler has the memory: it collects garbage less often.
+	CGO_ENABLED=0 GOGC=400 $(GO) build -C $(APISERVER) -ldflags '-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)' \
+		-o $(CURDIR)/.tarn/kubernetes/kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver
+	$(GO) test -C $(MANIFESTS) -tags e2e,$(TAGS) -count 1 -v -timeout 20m -run '^TestAPIServer$$' ./...
 
 test-console: tools-test tools-console ## the operator's console in a real Chromium, and its files
 	$(RACE) -count 1 -timeout 20m ./api/console ./deployments/console

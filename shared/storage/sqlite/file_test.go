@@ -64,7 +64,7 @@ func TestANewerFileIsRefused(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, db.Close())
 	_, err = sqlite.Open(t.Context(), path, sqlite.Options{})
-	require.ErrorContains(t, err, "has schema version 99, this program knows up to 20: use the newer program")
+	require.ErrorContains(t, err, "has schema version 99, this program knows up to 21: use the newer program")
 }
 
 func TestAFileThatIsNoDatabaseIsRefused(t *testing.T) {
