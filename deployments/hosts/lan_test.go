@@ -42,7 +42,9 @@ func newLAN(t *testing.T) *lan {
 	l := &lan{t: t, prefix: fmt.Sprintf("tn%02x", b[0]), net: fmt.Sprintf("10.213.%d", b[1]), hosts: map[string]host{}, forwards: map[string]*forward{}}
 	t.Cleanup(l.close)
 	bridge := l.prefix + "b"
-	l.do("ip", "link", "add", bridge, "type", "bridge")
+	// An address of its own: else a bridge has that of one of its ports, and another one when
+	// a port is added, and hosts that know the old one reach it no more for half a minute.
+	l.do("ip", "link", "add", bridge, "address", fmt.Sprintf("02:00:00:00:%02x:%02x", b[0], b[1]), "type", "bridge")
 	l.do("ip", "addr", "add", l.net+".1/24", "dev", bridge)
 	for _, last := range servers {
 		l.do("ip", "addr", "add", l.net+last+"/24", "dev", bridge)
