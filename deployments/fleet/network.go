@@ -28,9 +28,12 @@ func (here) Host(string) (addr string, enter []string, err error) {
 
 func (here) Seen(_, addr string) (string, error) { return addr, nil }
 
-// seenURL is the URL under which members reach a server; one that names no port, such as
-// that of a file, stays as it is.
+// seenURL is the URL under which members reach a server. One that names no port, such as
+// that of a file, stays as it is; so do all where there is one host, ${file:…} in them too.
 func (p Plan) seenURL(server, text string) (string, error) {
+	if _, one := p.Network.(here); one {
+		return text, nil
+	}
 	u, err := url.Parse(text)
 	if err != nil {
 		return "", fmt.Errorf("read the address of %s: %w", server, err)

@@ -56,7 +56,7 @@ var kinds = []kind{
 	{"3 sentinels, the master killed", sentinelKilled, 22 * time.Second, failover, failover, 0},
 	{"TLS with client certificates, killed for 3 s", secured, 14 * time.Second, 5 * time.Second, 5 * time.Second, 0},
 	{"ACL user, no CONFIG and INFO, new password", restricted, 20 * time.Second, 0, 0, 0},
-	{"wait_replicas 1, the replica stopped for 10 s", unreplicated, 20 * time.Second, 12 * time.Second, 2 * time.Second, 5000},
+	{"wait_replicas 1, the replica stopped for 10 s", unreplicated, 20 * time.Second, 12 * time.Second, 2 * time.Second, 1000},
 }
 
 // TestRedis prints the table.
