@@ -25,15 +25,18 @@ const dialTimeout = 5 * time.Second
 // connect returns a client of Redis, which logs in as a. w sees what happens to writes.
 //
 // It repeats no command by itself (MaxRetries -1): a repeated XADD would be a second
-// entry. The cluster client repeats all the same, so scripts must bear it. It dials once,
-// since every caller tries again: five times, as by default, at each of a cluster's
-// repetitions, are seconds in which nothing asks who the new master is.
+// entry. The cluster client repeats all the same, so scripts must bear it. To dial five
+// times, as all clients do, hides a short absence of Redis from callers; at each of a
+// cluster's repetitions it would be seconds in which nothing asks who the new master is.
 func connect(o Options, w *writes, a *account) (redis.UniversalClient, error) {
 	u, err := parseURLs(o.URLs)
 	if err != nil {
 		return nil, err
 	}
-	u.MaxRetries, u.DialerRetries = -1, 1
+	u.MaxRetries = -1
+	if u.IsClusterMode {
+		u.DialerRetries = 1
+	}
 	u.Protocol = 2 // scripts answer in it, and replies need no search for pushes
 	u.DisableIdentity = true
 	u.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
