@@ -68,11 +68,11 @@ func TestRollingUpgrade(t *testing.T) {
 			}
 			next, err := f.Add(ctx, m.Program)
 			require.NoError(t, err)
-			require.NoError(t, next.WaitReady(ctx, time.Minute))
+			require.NoError(t, next.WaitReady(ctx, 3*time.Minute))
 			require.NoError(t, f.Remove(m))
 		}
 	}
-	load := trial.Load{Rate: 5, Entities: 40, For: 90 * time.Second}
+	load := trial.Load{Rate: 5, Entities: 40, For: 2 * time.Minute}
 	r, err := trial.Run(ctx, f, load, func(ctx context.Context) error {
 		for _, to := range []*fleet.Programs{now, before, now} {
 			roll(ctx, to)
