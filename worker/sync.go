@@ -202,7 +202,8 @@ func (r *run) parkFailed(e entity.Park) error {
 		warnUndefined(src, e.Lane.Key.Kind)
 		level = slog.LevelDebug
 	}
-	r.s.log.Log(r.s.ctx, level, "sync failed; parked", "entity", e.Lane.Key.String(), "error", short(e.Cause), "attempt", e.Attempt, "charged", e.Counted, "retry_in", e.Delay.Round(time.Millisecond).String())
+	// A provider that is away parks many; the api lists them all.
+	r.s.common.Log(r.s.ctx, level, "sync failed; parked", "entity", e.Lane.Key.String(), "error", short(e.Cause), "attempt", e.Attempt, "charged", e.Counted, "retry_in", e.Delay.Round(time.Millisecond).String())
 	return nil
 }
 

@@ -92,6 +92,9 @@ func Run(ctx context.Context, f *fleet.Fleet, l Load, goWrong func(context.Conte
 		return r, err
 	}
 	for _, m := range f.Members("") {
+		if !m.Running() {
+			continue // replaced; one that has died is told below
+		}
 		if err := m.WaitReady(ctx, time.Minute); err != nil {
 			return r, err
 		}
