@@ -112,7 +112,7 @@ func TestReadersThatRelieveEachOther(t *testing.T) {
 			if c.larger {
 				require.Greater(t, most, int64(2*walKept))
 			} else {
-				require.Less(t, most, int64(walKept+24<<20))
+				require.Less(t, most, int64(2*walKept))
 			}
 		})
 	}
