@@ -12,7 +12,6 @@ BINARIES    := api worker reconciler standalone simulator tarn
 STANDINS    := deployments/standins
 MANIFESTS   := $(STANDINS)/kubernetes
 APISERVER   := $(STANDINS)/apiserver
-KUBERNETES  := v1.34.9
 COMPOSE     ?= $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
 COMPOSE_FILE := deployments/docker/compose.yaml
 # demo.env has the simulated provider; a file of yours, another one.
@@ -118,7 +117,7 @@ e2e-kubernetes: ## the manifests and the chart against a real API server, which 
 	@mkdir -p .tarn/kubernetes
 	CGO_ENABLED=0 $(GO) build -C $(APISERVER) -o $(CURDIR)/.tarn/kubernetes/etcd go.etcd.io/etcd/server/v3
 	@# The compiler has the memory: it collects garbage less often.
-	CGO_ENABLED=0 GOGC=400 $(GO) build -C $(APISERVER) -ldflags '-s -w -X k8s.io/component-base/version.gitVersion=$(KUBERNETES)' \
+	CGO_ENABLED=0 GOGC=400 $(GO) build -C $(APISERVER) -ldflags '-s -w -X k8s.io/component-base/version.gitVersion='$$($(GO) list -C $(APISERVER) -m -f '{{.Version}}' k8s.io/kubernetes) \
 		-o $(CURDIR)/.tarn/kubernetes/kube-apiserver k8s.io/kubernetes/cmd/kube-apiserver
 	$(GO) test -C $(MANIFESTS) -tags e2e,$(TAGS) -count 1 -v -timeout 20m -run '^TestAPIServer$$' ./...
 

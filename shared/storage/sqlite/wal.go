@@ -1,7 +1,6 @@
 package sqlite
 
 import (
-	"errors"
 	"log/slog"
 	"os"
 	"strconv"
@@ -43,24 +42,23 @@ type walRestart struct {
 }
 
 // look is called in the writer's turn, outside a transaction. New readers read the main
-// file once all is copied there, so that waiting for those under way is enough.
-func (w *walRestart) look(c *conn) error {
+// file once all is copied there, so that waiting for those under way is enough. What fails
+// here is no matter of a write: the next look tries again, and a log that stays large is
+// warned of.
+func (w *walRestart) look(c *conn) {
 	if time.Now().Before(w.next) {
-		return nil
+		return
 	}
 	w.next = time.Now().Add(w.pause)
 	if info, err := os.Stat(w.path); err != nil || info.Size() < w.bound {
-		return nil // a file that is gone is noticed elsewhere
+		return // a file that is gone is noticed elsewhere
 	}
-	if err := c.script("PRAGMA busy_timeout = " + strconv.Itoa(walPatience)); err != nil {
-		return err
-	}
+	_ = c.script("PRAGMA busy_timeout = " + strconv.Itoa(walPatience))
 	var busy, logged, moved int64
-	err := c.row("PRAGMA wal_checkpoint(RESTART)").Scan(&busy, &logged, &moved)
-	if err != nil || busy != 0 {
+	if err := c.row("PRAGMA wal_checkpoint(RESTART)").Scan(&busy, &logged, &moved); err != nil || busy != 0 {
 		w.next = time.Now().Add(10 * w.pause)
 	}
-	return errors.Join(err, c.script("PRAGMA "+busyTimeout))
+	_ = c.script("PRAGMA " + busyTimeout)
 }
 
 // walWatch warns of a write-ahead log that grows, once until it is small again.

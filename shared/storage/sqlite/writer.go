@@ -154,9 +154,7 @@ func (w *writer) inTurn(group []*call) error {
 	}
 	err := w.commit(group)
 	if err == nil {
-		// The answers wait for it, and what it has to say is no matter of theirs: a log that
-		// stays large is warned of.
-		_ = w.wal.look(w.conn)
+		w.wal.look(w.conn)
 	}
 	return errors.Join(err, w.file.check())
 }
