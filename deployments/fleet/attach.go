@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/storage/open"
-	"github.com/tarn-sync/tarn/shared/stream"
 )
 
 // Remote says where the parts of a fleet are that something else runs, such as containers.
@@ -34,11 +33,10 @@ func Attach(ctx context.Context, r Remote) (_ *Fleet, err error) {
 	}()
 	f.Simulator = &Simulator{Addr: r.Simulator}
 	f.members = []*Member{{Name: "api", Program: API, Addr: r.API, fleet: f}}
-	f.Streams, err = stream.Open(ctx, stream.Options{URLs: []string{r.Redis}, Shards: f.plan.Shards, Logger: quiet})
-	if err != nil {
+	f.ownURLs = []string{r.Redis}
+	if err := f.openStreams(ctx); err != nil {
 		return nil, err
 	}
-	f.later(func() { _ = f.Streams.Close() })
 	f.Store, err = open.Open(ctx, open.Options{URL: r.Store, BulkSize: f.plan.bulk(), Logger: quiet})
 	if err != nil {
 		return nil, err

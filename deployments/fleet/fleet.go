@@ -39,10 +39,10 @@ type Fleet struct {
 	plan     Plan
 	programs *Programs
 	settings string
-	// redisURLs are the addresses that members get.
-	redisURLs []string
-	balancer  *balancer
-	ours      bool // the directory goes with the fleet
+	// redisURLs are the addresses of Redis that members get, ownURLs those for our own client.
+	redisURLs, ownURLs []string
+	balancer           *balancer
+	ours               bool // the directory goes with the fleet
 
 	mu      sync.Mutex // of what follows, and of the plan's faults
 	members []*Member
@@ -79,24 +79,26 @@ func Start(ctx context.Context, programs *Programs, plan Plan) (_ *Fleet, err er
 }
 
 func (f *Fleet) startRedis(ctx context.Context) error {
-	urls, own := f.plan.RedisURLs, f.plan.RedisOwn
-	if len(own) == 0 {
-		own = urls
+	f.redisURLs, f.ownURLs = f.plan.RedisURLs, f.plan.RedisOwn
+	if len(f.ownURLs) == 0 {
+		f.ownURLs = f.redisURLs
 	}
-	if len(urls) == 0 {
+	if len(f.redisURLs) == 0 {
 		if err := f.launchRedis(ctx); err != nil {
 			return err
 		}
-		f.redisURLs, own = []string{f.Link.URL()}, []string{f.Redis.URL()}
-	} else {
-		f.redisURLs = urls
+		f.redisURLs, f.ownURLs = []string{f.Link.URL()}, []string{f.Redis.URL()}
 	}
-	var err error
-	f.Streams, err = stream.Open(ctx, stream.Options{URLs: own, Shards: f.plan.Shards, Logger: quiet})
+	return f.openStreams(ctx)
+}
+
+func (f *Fleet) openStreams(ctx context.Context) error {
+	s, err := stream.Open(ctx, stream.Options{URLs: f.ownURLs, Prefix: f.plan.Prefix, Shards: f.plan.Shards, Logger: quiet})
 	if err != nil {
 		return err
 	}
-	f.later(func() { _ = f.Streams.Close() })
+	f.Streams = s
+	f.later(func() { _ = s.Close() })
 	return nil
 }
 
@@ -158,6 +160,10 @@ func (f *Fleet) startSimulator(ctx context.Context) error {
 			return err
 		}
 	}
+	return f.writeSettings()
+}
+
+func (f *Fleet) writeSettings() error {
 	redis, store, provider, err := f.seen()
 	if err != nil {
 		return err

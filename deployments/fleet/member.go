@@ -37,14 +37,19 @@ type Member struct {
 }
 
 // Start starts it, unless it runs.
-func (m *Member) Start() error {
+func (m *Member) Start() error { return m.start() }
+
+// Adopt starts it with --adopt, unless it runs.
+func (m *Member) Adopt() error { return m.start("--adopt") }
+
+func (m *Member) start(flags ...string) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.now != nil && !m.now.ended() {
 		return nil
 	}
 	command := append(slices.Clone(m.enter), m.binary, "--config", m.fleet.settings)
-	p, err := run(m.log, command[0], m.env, command[1:]...)
+	p, err := run(m.log, command[0], m.env, append(command[1:], flags...)...)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", m.Name, err)
 	}

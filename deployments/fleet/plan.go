@@ -54,8 +54,9 @@ type Plan struct {
 	Journal bool
 	// APIs, Workers and Reconcilers are how many of them are started.
 	APIs, Workers, Reconcilers int
-	// Shards defaults to 64.
+	// Shards defaults to 64, and Prefix, which begins every key in Redis, to "tarn".
 	Shards int
+	Prefix string
 	// LeaseTTL defaults to 2 s.
 	LeaseTTL time.Duration
 	// Rate is the source's limit of requests a second. 0: none.
@@ -105,6 +106,7 @@ func (p Plan) withDefaults() Plan {
 	p.Source = orDefault(p.Source, Source)
 	p.Provider = orDefault(p.Provider, sim.Lemon)
 	p.Shards = orDefault(p.Shards, 64)
+	p.Prefix = orDefault(p.Prefix, "tarn")
 	p.LeaseTTL = orDefault(p.LeaseTTL, 2*time.Second)
 	if p.MongoDB {
 		p.Concurrency = orDefault(p.Concurrency, 4)
@@ -208,7 +210,7 @@ func (p Plan) writeSettings(redis []string, store, simulator string) (string, er
 		further = ", " + p.RedisSettings
 	}
 	path := filepath.Join(p.Dir, "tarn.yaml")
-	text := fmt.Sprintf(`redis: {url: %s, lease_ttl: %s%s}
+	text := fmt.Sprintf(`redis: {url: %s, prefix: %s, lease_ttl: %s%s}
 store: {url: %q, bulk: %d}
 shards: %d
 operator_tokens: [{name: fleet, token: %q, role: operator}]
@@ -225,7 +227,7 @@ sources:
 retry: {first: %s, cap: %s, attempts: %d}
 log: {level: %s}
 %s
-`, urls, p.LeaseTTL, further, store, p.bulk(), p.Shards, Token, Source, orDefault(p.Definition, p.Provider), simulator, APIKey, WebhookSecret, p.Scoped, p.sourceSettings(),
+`, urls, p.Prefix, p.LeaseTTL, further, store, p.bulk(), p.Shards, Token, Source, orDefault(p.Definition, p.Provider), simulator, APIKey, WebhookSecret, p.Scoped, p.sourceSettings(),
 		p.Rate, p.Concurrency, p.Reconcile, p.commandSettings(), p.First, p.Cap, p.Attempts, p.Level, p.Settings)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return "", fmt.Errorf("write settings: %w", err)
