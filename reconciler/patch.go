@@ -23,7 +23,8 @@ const (
 )
 
 // patchOf returns the RFC 6902 patch that leads from one state of a kind to
-// another. It has neither secret fields, which are cut out of both states, nor
+// another. A test before each value that is replaced or removed says what it was, so
+// that the patch still shows both sides once the mirror is repaired. It has neither secret fields, which are cut out of both states, nor
 // volatile ones, whose change is no difference. Nil if nothing else differs.
 //
 // It is for reading. Applied to the mirror's state it gives the provider's, except
@@ -31,16 +32,18 @@ const (
 // longer than 64 KiB.
 func patchOf(d *provider.Definition, kind string, from, to []byte) ([]byte, error) {
 	a, err := decoded(d, kind, from)
-	if err != nil {
-		// Not JSON: another program wrote into the mirror. There is no state to
-		// lead from.
-		a = nil
-	}
+	readable := err == nil
 	b, err := decoded(d, kind, to)
 	if err != nil {
 		return nil, err
 	}
 	var p patch
+	if !readable {
+		// Not JSON: another program wrote into the mirror. There is no state to
+		// lead from.
+		p.put("replace", "", b)
+		return p.encode()
+	}
 	k := d.Kind(kind)
 	listA, isA := a.([]any)
 	listB, isB := b.([]any)
@@ -68,21 +71,29 @@ func decoded(d *provider.Definition, kind string, raw []byte) (any, error) {
 	return v, nil
 }
 
-// operation is one step of a patch.
+// operation is one operation of a patch.
 type operation struct {
 	Op    string `json:"op"`
 	Path  string `json:"path"`
 	Value *any   `json:"value,omitempty"` // nil for remove, not for null
 }
 
-// patch gathers operations in the order they are to be applied.
-type patch []operation
+// change is what a patch does at one place: perhaps a test of what was there, and an
+// operation.
+type change []operation
 
-func (p *patch) remove(path string) { *p = append(*p, operation{Op: "remove", Path: path}) }
+// patch gathers changes in the order they are to be applied.
+type patch []change
 
-func (p *patch) put(op, path string, v any) {
-	*p = append(*p, operation{Op: op, Path: path, Value: &v})
+func (p *patch) remove(path string, was any) {
+	*p = append(*p, change{{"test", path, &was}, {"remove", path, nil}})
 }
+
+func (p *patch) replace(path string, was, v any) {
+	*p = append(*p, change{{"test", path, &was}, {"replace", path, &v}})
+}
+
+func (p *patch) put(op, path string, v any) { *p = append(*p, change{{op, path, &v}}) }
 
 // value leads from a to b.
 func (p *patch) value(path string, a, b any) {
@@ -99,7 +110,7 @@ func (p *patch) value(path string, a, b any) {
 		}
 	}
 	if !reflect.DeepEqual(a, b) {
-		p.put("replace", path, b)
+		p.replace(path, a, b)
 	}
 }
 
@@ -109,7 +120,7 @@ func (p *patch) object(path string, a, b map[string]any) {
 		if v, ok := b[name]; ok {
 			p.value(at, a[name], v)
 		} else {
-			p.remove(at)
+			p.remove(at, a[name])
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(b)) {
@@ -136,7 +147,7 @@ func (p *patch) list(path string, a, b []any) {
 		p.value(at(i), a[i], b[i])
 	}
 	for i := len(a) - 1; i >= both; i-- {
-		p.remove(at(i))
+		p.remove(at(i), a[i])
 	}
 	for i := both; i < len(b); i++ {
 		p.put("add", at(i), b[i])
@@ -152,7 +163,7 @@ func (p *patch) set(a, b []any) {
 		left, right = without(left, i), without(right, j)
 	}
 	for _, i := range slices.Backward(left) {
-		p.remove("/" + strconv.Itoa(i))
+		p.remove("/"+strconv.Itoa(i), a[i])
 	}
 	for _, j := range right {
 		p.put("add", "/-", b[j])
@@ -233,7 +244,7 @@ func without(places []int, gone int) []int {
 	return slices.DeleteFunc(slices.Clone(places), func(i int) bool { return i == gone })
 }
 
-// encode returns the patch as JSON, cut behind the last operation that fits.
+// encode returns the patch as JSON, cut behind the last change that fits.
 func (p patch) encode() ([]byte, error) {
 	if len(p) == 0 {
 		return nil, nil
@@ -241,15 +252,17 @@ func (p patch) encode() ([]byte, error) {
 	out := bytes.NewBufferString("[")
 	in := json.NewEncoder(out)
 	in.SetEscapeHTML(false)
-	for i, o := range p {
+	for i, c := range p {
 		fits := out.Len()
-		if i > 0 {
-			out.WriteByte(',')
+		for _, o := range c {
+			if out.Len() > 1 {
+				out.WriteByte(',')
+			}
+			if err := in.Encode(o); err != nil {
+				return nil, fmt.Errorf("patch %s: %w", o.Path, err)
+			}
+			out.Truncate(out.Len() - 1) // the encoder ends each value with a newline
 		}
-		if err := in.Encode(o); err != nil {
-			return nil, fmt.Errorf("patch %s: %w", o.Path, err)
-		}
-		out.Truncate(out.Len() - 1) // the encoder ends each value with a newline
 		if i > 0 && out.Len() > longestPatch {
 			out.Truncate(fits)
 			break

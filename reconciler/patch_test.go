@@ -24,19 +24,19 @@ func TestPatch(t *testing.T) {
 	t.Parallel()
 	cases := map[string]struct{ kind, from, to, want string }{
 		"the same":         {"order", `{"id":"o","n":1.10}`, `{"n":1.10, "id":"o"}`, ``},
-		"a number's text":  {"order", `{"n":1.10}`, `{"n":1.1}`, `[{"op":"replace","path":"/n","value":1.1}]`},
-		"members":          {"order", `{"a":1,"b":2}`, `{"b":3,"c":{"d":null}}`, `[{"op":"remove","path":"/a"},{"op":"replace","path":"/b","value":3},{"op":"add","path":"/c","value":{"d":null}}]`},
-		"odd names":        {"order", `{"a/b":1,"c~d":1}`, `{"a/b":2,"c~d":2}`, `[{"op":"replace","path":"/a~1b","value":2},{"op":"replace","path":"/c~0d","value":2}]`},
-		"a null":           {"order", `{"a":null}`, `{"a":0}`, `[{"op":"replace","path":"/a","value":0}]`},
-		"markup":           {"order", `{"a":""}`, `{"a":"<&>"}`, `[{"op":"replace","path":"/a","value":"<&>"}]`},
+		"a number's text":  {"order", `{"n":1.10}`, `{"n":1.1}`, `[{"op":"test","path":"/n","value":1.10},{"op":"replace","path":"/n","value":1.1}]`},
+		"members":          {"order", `{"a":1,"b":2}`, `{"b":3,"c":{"d":null}}`, `[{"op":"test","path":"/a","value":1},{"op":"remove","path":"/a"},{"op":"test","path":"/b","value":2},{"op":"replace","path":"/b","value":3},{"op":"add","path":"/c","value":{"d":null}}]`},
+		"odd names":        {"order", `{"a/b":1,"c~d":1}`, `{"a/b":2,"c~d":2}`, `[{"op":"test","path":"/a~1b","value":1},{"op":"replace","path":"/a~1b","value":2},{"op":"test","path":"/c~0d","value":1},{"op":"replace","path":"/c~0d","value":2}]`},
+		"a null":           {"order", `{"a":null}`, `{"a":0}`, `[{"op":"test","path":"/a","value":null},{"op":"replace","path":"/a","value":0}]`},
+		"markup":           {"order", `{"a":""}`, `{"a":"<&>"}`, `[{"op":"test","path":"/a","value":""},{"op":"replace","path":"/a","value":"<&>"}]`},
 		"a longer history": {"order", `{"history":[{"status":"created"}]}`, `{"history":[{"status":"done"},{"status":"created"}]}`, `[{"op":"add","path":"/history/0","value":{"status":"done"}}]`},
-		"secrets":          {"order", `{"sca":{"challenge":"old","x":1}}`, `{"sca":{"challenge":"new","x":2}}`, `[{"op":"replace","path":"/sca/x","value":2}]`},
+		"secrets":          {"order", `{"sca":{"challenge":"old","x":1}}`, `{"sca":{"challenge":"new","x":2}}`, `[{"op":"test","path":"/sca/x","value":1},{"op":"replace","path":"/sca/x","value":2}]`},
 		"only secrets":     {"order", `{"sca":{"challenge":"old"}}`, `{"sca":{"challenge":"new"}}`, ``},
 		"volatile fields":  {"positions", `[{"isin":"A","latest_price":1}]`, `[{"isin":"A","latest_price":2}]`, ``},
 		"another order":    {"positions", `[{"isin":"A"},{"isin":"B"}]`, `[{"isin":"B"},{"isin":"A"}]`, ``},
 		"an element of a set": {
 			"positions", `[{"isin":"A","q":1},{"isin":"B","q":2},{"isin":"C","q":3}]`, `[{"isin":"C","q":3},{"isin":"B","q":5},{"isin":"D","q":9}]`,
-			`[{"op":"replace","path":"/1/q","value":5},{"op":"remove","path":"/0"},{"op":"add","path":"/-","value":{"isin":"D","q":9}}]`,
+			`[{"op":"test","path":"/1/q","value":2},{"op":"replace","path":"/1/q","value":5},{"op":"test","path":"/0","value":{"isin":"A","q":1}},{"op":"remove","path":"/0"},{"op":"add","path":"/-","value":{"isin":"D","q":9}}]`,
 		},
 		"no JSON in the mirror": {"order", `{`, `{"a":1}`, `[{"op":"replace","path":"","value":{"a":1}}]`},
 	}
@@ -61,7 +61,15 @@ func TestPatchIsCutNotBroken(t *testing.T) {
 	require.NoError(t, err)
 	require.LessOrEqual(t, len(got), longestPatch+2)
 	require.Greater(t, len(got), longestPatch/2)
-	require.True(t, json.Valid(got))
+	var ops []operation
+	require.NoError(t, json.Unmarshal(got, &ops))
+	require.Equal(t, "replace", ops[len(ops)-1].Op, "a test says something about what follows it")
+
+	long := strings.Repeat("a", longestPatch)
+	got, err = patchOf(lemon(t), "order", []byte(`{"a":"`+long+`"}`), []byte(`{"a":"b"}`))
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(got, &ops))
+	require.Len(t, ops, 2, "one change is kept whole")
 }
 
 // Applied to the one state, a patch gives the other.
@@ -148,6 +156,9 @@ func apply(t *testing.T, state any, patch []byte) any {
 func step(t *testing.T, v any, op string, path []string, value any) any {
 	if len(path) == 0 {
 		require.NotEqual(t, "remove", op)
+		if op == "test" {
+			require.Equal(t, text(value), text(v))
+		}
 		return value
 	}
 	name := strings.NewReplacer("~1", "/", "~0", "~").Replace(path[0])

@@ -405,14 +405,15 @@ func (w *world) differences() {
 	w.trade(ref, 40*time.Minute, 1)
 	key := func(id string) event.Key { return order(id).Key }
 	for i, d := range []storage.Discrepancy{
-		{Entity: key("bord_7e21c4aa90"), Type: storage.Stale, Status: storage.Confirmed, Patch: []byte(`[{"op":"replace","path":"/limit_price","value":99.50},{"op":"replace","path":"/quantity","value":12},{"op":"add","path":"/history/2","value":{"status":"executed","timestamp":"2026-03-01T11:58:03.120Z"}}]`)},
+		{Entity: key("bord_7e21c4aa90"), Type: storage.Stale, Status: storage.Confirmed, Patch: []byte(`[{"op":"test","path":"/limit_price","value":100.10},{"op":"replace","path":"/limit_price","value":99.50},{"op":"test","path":"/quantity","value":10},{"op":"replace","path":"/quantity","value":12},{"op":"add","path":"/history/2","value":{"status":"executed","timestamp":"2026-03-01T11:58:03.120Z"}}]`)},
 		{Entity: key("bord_missing01"), Type: storage.Missing, Status: storage.Repaired},
 		{Entity: key("bord_gone01"), Type: storage.Deleted, Status: storage.Repaired},
-		{Entity: key("bord_" + markup), Type: storage.Stale, Status: storage.Failed, Patch: []byte(`[{"op":"replace","path":"/note","value":"<img src=x onerror=\"window.hacked=1\">"}]`)},
+		{Entity: key("bord_" + markup), Type: storage.Stale, Status: storage.Failed, Patch: []byte(`[{"op":"test","path":"/note","value":"<i>"},{"op":"replace","path":"/note","value":"<img src=x onerror=\"window.hacked=1\">"}]`)},
 		{Type: storage.EventMissed, Status: storage.Repaired, EventID: "evt_missed01", Entity: key("bord_missed01")},
 		{Type: storage.SubscriptionGap, Status: storage.Confirmed, Entity: event.Key{Source: "stripe"}},
-		{Entity: key("bord_flight01"), Type: storage.Stale, Status: storage.Suspected, Patch: []byte(`[{"op":"replace","path":"/history/1/status","value":"executed"}]`)},
-		{Entity: key("bord_flight02"), Type: storage.Stale, Status: storage.Dropped, Patch: []byte(`[{"op":"remove","path":"/fee"}]`)},
+		{Entity: key("bord_flight01"), Type: storage.Stale, Status: storage.Suspected, Patch: []byte(`[{"op":"test","path":"/history/1/status","value":"accepted"},{"op":"replace","path":"/history/1/status","value":"executed"}]`)},
+		{Entity: key("bord_flight02"), Type: storage.Stale, Status: storage.Dropped, Patch: []byte(`[{"op":"test","path":"/fee","value":1.00},{"op":"remove","path":"/fee"}]`)},
+		{Entity: key("bord_erased02"), Type: storage.Stale, Status: storage.Repaired, Patch: []byte(storage.ErasedText)},
 	} {
 		d.ID, d.Source, d.SweepID = fmt.Sprintf("d%d", i), "lemon", "sweep_k3v9q1zt"
 		if d.Type == storage.SubscriptionGap {

@@ -56,8 +56,8 @@ type Discrepancy struct {
 	EventID string
 	// SweepID is the task that found it.
 	SweepID string
-	// Patch is an RFC 6902 patch from the mirror's state to the provider's,
-	// secret fields masked. Nil where there is nothing to compare.
+	// Patch is an RFC 6902 patch from the mirror's state to the provider's, with a
+	// test of each value that is replaced or removed, secret fields left out. Nil where there is nothing to compare.
 	Patch []byte
 	// FoundAt is when the provider's answer that shows it was asked for.
 	FoundAt time.Time
