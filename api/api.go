@@ -181,6 +181,7 @@ func (a *API) route(g *guard) error {
 	read := &reader{sources: a.sources, store: a.o.Store, queue: a.o.Queue, log: a.o.Logger, traces: telemetry.TraceURL(a.o.TraceURL), leaving: a.leaving, actors: actorsOf(a.o.Tokens)}
 	act := &operator{reader: read, now: a.o.Now, tracer: a.o.Tracer, within: a.o.AppendTimeout}
 	read.registerEntities(ops)
+	read.registerFind(ops)
 	act.registerSync(ops)
 	act.registerErasures(ops)
 	read.registerSyncs(ops)

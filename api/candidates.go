@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 
 	"github.com/tarn-sync/tarn/shared/event"
@@ -105,17 +104,7 @@ func ambiguous(key event.Key, docs []*storage.Document) error {
 		p.Detail = fmt.Sprintf("more than %d entities have the id %q: say which with ?account= or ?parent=kind/id", mostCandidates, key.ID)
 	}
 	for _, d := range docs {
-		query := url.Values{}
-		for name, id := range d.Parents {
-			if name == accountKind {
-				query.Set(accountKind, id)
-			} else {
-				query.Add("parent", name+"/"+id)
-			}
-		}
-		slices.Sort(query["parent"])
-		link := "/v1/entities/" + url.PathEscape(key.Source) + "/" + url.PathEscape(key.Kind) + "/" + url.PathEscape(key.ID)
-		p.Candidates = append(p.Candidates, candidate{Parents: d.Parents, Link: link + "?" + query.Encode()})
+		p.Candidates = append(p.Candidates, candidate{Parents: d.Parents, Link: linkTo(d)})
 	}
 	return p
 }

@@ -23,7 +23,7 @@ type discrepancy struct {
 	Type       string            `json:"type" enum:"missing,stale,deleted,unexpected,moved,shared_id,event_missed,rewritten,doubled,subscription_gap"`
 	Status     string            `json:"status" enum:"suspected,confirmed,repaired,failed,dropped"`
 	Sweep      string            `json:"sweep,omitempty" doc:"What found it."`
-	Patch      json.RawMessage   `json:"patch,omitempty" doc:"RFC 6902 patch from the mirror's state to the provider's, secret fields masked."`
+	Patch      json.RawMessage   `json:"patch,omitempty" doc:"RFC 6902 patch from the mirror's state to the provider's when it was found, secret fields left out. A test before each value that is replaced or removed says what the mirror had."`
 	FoundAt    moment            `json:"found_at" doc:"When the provider's answer that shows it was asked for."`
 	JudgedAt   moment            `json:"judged_at,omitzero" doc:"When it was confirmed or dropped."`
 	RepairedAt moment            `json:"repaired_at,omitzero" doc:"When its repair was done or given up."`

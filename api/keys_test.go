@@ -2,7 +2,9 @@ package api
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -107,6 +109,36 @@ func TestAnAmbiguousIDIsAConflict(t *testing.T) {
 	require.Equal(t, before, f.queue.appended())
 	w := f.get("/v1/entities/lemon/order/o%2F1?account=acc%2Fa", asOperator...)
 	require.Equal(t, http.StatusOK, w.Code)
+}
+
+// One who has an id and no more finds all that have it: under parents, of other kinds, deleted,
+// erased, and never fetched.
+func TestFindsByIDAlone(t *testing.T) {
+	t.Parallel()
+	f := ownIDs(t)
+	find := func(query string) *httptest.ResponseRecorder {
+		t.Helper()
+		return f.get("/v1/entities"+query, asOperator...)
+	}
+	f.have("acc/a", "o/1")
+	f.have("b", "o/1")
+	plain := func(kind string) event.Key { return event.Key{Source: "lemon", Kind: kind, ID: "o/1"} }
+	f.store.put(&storage.Document{Key: plain("account"), Raw: []byte(`{}`), SyncedClaim: 1, Status: "active", VerifiedAt: noon, DeletedAt: noon})
+	f.store.put(&storage.Document{Key: plain("person"), SyncedClaim: storage.ErasedClaim, Erased: &storage.Marker{At: noon, By: "ops"}})
+	f.store.put(&storage.Document{Key: plain("trade"), Claim: 1})
+	w := find("?id=o%2F1")
+	require.Equal(t, http.StatusOK, w.Code, w.Body)
+	require.JSONEq(t, `{"items":[
+		{"source":"lemon","kind":"account","id":"o/1","status":"active","verified_at":"2026-03-01T12:00:00.000Z","deleted_at":"2026-03-01T12:00:00.000Z","link":"/v1/entities/lemon/account/o%2F1"},
+		{"source":"lemon","kind":"order","id":"o/1","parents":{"account":"acc/a"},"status":"executed","verified_at":"2026-03-01T12:00:00.000Z","link":"/v1/entities/lemon/order/o%2F1?account=acc%2Fa"},
+		{"source":"lemon","kind":"order","id":"o/1","parents":{"account":"b"},"status":"executed","verified_at":"2026-03-01T12:00:00.000Z","link":"/v1/entities/lemon/order/o%2F1?account=b"},
+		{"source":"lemon","kind":"person","id":"o/1","erased_at":"2026-03-01T12:00:00.000Z","link":"/v1/entities/lemon/person/o%2F1"},
+		{"source":"lemon","kind":"trade","id":"o/1","link":"/v1/entities/lemon/trade/o%2F1"}]}`, w.Body.String())
+	require.JSONEq(t, `{"items":[]}`, find("?id=nobody").Body.String())
+	require.Equal(t, http.StatusUnprocessableEntity, find("").Code)
+	require.Equal(t, http.StatusUnprocessableEntity, find("?id=..").Code)
+	f.store.err = errors.New("down")
+	require.Equal(t, http.StatusServiceUnavailable, find("?id=o").Code)
 }
 
 // An entity is not shown to those who ask for one under other parents.

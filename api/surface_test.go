@@ -105,6 +105,7 @@ type request struct{ operation, method, path, body string }
 // are made on the way.
 var requests = []request{
 	{"list-entities", "GET", "/v1/entities/lemon/order", ""},
+	{"find-entities", "GET", "/v1/entities?id=bord_1", ""},
 	{"get-entity", "GET", "/v1/entities/lemon/order/bord_1", ""},
 	{"get-entity", "GET", "/v1/entities/lemon/order/bord_2", ""},
 	{"get-entity", "GET", "/v1/entities/lemon/order/bord_1?fresh_after=2026-03-02T00:00:00Z", ""},
@@ -235,7 +236,7 @@ func TestTimesHaveOnePrecision(t *testing.T) {
 		})
 	})
 	for _, operation := range []string{
-		"list-entities synced_at", "get-entity deleted_at", "get-entity detail", "get-entity since", "list-events created_at", "get-event next_attempt_at",
+		"list-entities synced_at", "find-entities verified_at", "get-entity deleted_at", "get-entity detail", "get-entity since", "list-events created_at", "get-event next_attempt_at",
 		"list-dead-letters buried_at", "list-jobs created_at", "get-job to", "list-discrepancies found_at", "list-sweeps started_at", "get-sweep waits_for",
 		"list-audit at", "list-audit since", "list-parked failed_at", "get-command fetched_at", "get-command since", "get-command at", "get-command ended_at", "get-ref at",
 		"get-fleet since", "get-sync at", "pause-source since", "start-sweep created_at", "healthz last_turn",
@@ -338,6 +339,7 @@ func (brokenCollector) Collect(to chan<- prometheus.Metric) {
 // access has a rule for every route: a new one gets its own here. "open" is for all, "signature" for the
 // senders of webhooks, the others are roles.
 var access = map[string]string{
+	"GET /v1/entities":                               "viewer",
 	"GET /v1/entities/{source}/{kind}":               "viewer",
 	"GET /v1/entities/{source}/{kind}/{id}":          "viewer",
 	"GET /v1/entities/{source}/{kind}/{id}/events":   "viewer",

@@ -59,7 +59,8 @@ func TestEveryPageIsClean(t *testing.T) {
 			b.clean(look.name + " " + p.name)
 		}
 		b.show("drift")
-		b.unfold() // of an entity that the mirror has
+		b.unfold()
+		b.waitText("100.10") // what the mirror had
 		b.waitText("99.50")
 		b.clean(look.name + " drift with a patch")
 		b.show("audit")
@@ -132,6 +133,35 @@ func TestFromNowToARedrivenLetter(t *testing.T) {
 	require.Len(t, entries, 1)
 	require.Equal(t, event.Redrive, entries[0].Signal.Class)
 	b.clean("a redriven letter")
+}
+
+// An id alone finds its entity: at once if it is the only one, else from those that have it.
+func TestAnIDAloneIsFound(t *testing.T) {
+	w := newWorld(t, 64)
+	w.fill()
+	b := startBrowser(t)
+	b.open(w.open, "entities")
+	look := func(id string) {
+		b.write("#find", id)
+		b.press("Show")
+	}
+	look("bord_7e21c4aa90")
+	b.wait("location.hash.startsWith('#/entities/lemon/order/bord_7e21c4aa90')")
+	b.waitText("Sync now")
+
+	both := order("bord_both")
+	w.trade(both, time.Hour, 1)
+	both.Key.Kind = "trade"
+	w.trade(both, time.Hour, 1)
+	b.show("entities")
+	look("bord_both")
+	b.wait("document.querySelectorAll('main tbody tr').length === 2")
+	b.clean("two entities with one id")
+	b.show("entities")
+	look("<i>none</i>")
+	b.waitText("The mirror has no entity with this id")
+	b.waitText("<i>none</i>")
+	b.clean("an id that is not found")
 }
 
 // Many are redriven by a filter: the dry run counts, nothing happens before it is

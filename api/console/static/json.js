@@ -54,18 +54,6 @@ export function rawAt(text, path) {
   return r.whole();
 }
 
-// pointer is the path of a JSON pointer (RFC 6901) into a value: names, and indexes where
-// the value has a list.
-export function pointer(text, value) {
-  const path = [];
-  for (const step of text.split('/').slice(1)) {
-    const name = step.replaceAll('~1', '/').replaceAll('~0', '~');
-    path.push(Array.isArray(value) ? Number(name) : name);
-    value = value?.[name];
-  }
-  return path;
-}
-
 // pretty lays JSON text out, two spaces a level. Every token stays as it is.
 export function pretty(text) {
   const r = reader(text), out = [];

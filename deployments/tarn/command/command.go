@@ -84,7 +84,7 @@ var commands []Command
 // A command that lists all commands would refer to itself without this.
 func init() {
 	commands = []Command{
-		statusCommand, events, entityCommand, parkedCommand,
+		statusCommand, events, findCommand, entityCommand, parkedCommand,
 		lettersList, lettersShow, lettersRedrive, lettersDiscard, jobsCommand,
 		sweepCommand, backfillCommand, verifyCommand, gapsCommand, sweepsCommand, driftCommand,
 		sendCommand, changeCancel, changeRetry, changeDiscard, changeResolve, changesRelease, changesList, changeShow,

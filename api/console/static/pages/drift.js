@@ -1,11 +1,9 @@
 // Drift: what sweeps found different between the provider and the mirror.
 
 import { h, fill } from '../dom.js';
-import { entityPath, getText } from '../api.js';
-import { empty, entityLink, eventLink, head, load, pill, sides, when } from '../parts.js';
+import { empty, entityLink, eventLink, head, pill, sides, when } from '../parts.js';
 import { list } from '../list.js';
 import { kindOptions, sourceOptions } from './events.js';
-import { pointer, rawAt } from '../json.js';
 import * as f from '../format.js';
 import * as words from '../words.js';
 
@@ -40,36 +38,16 @@ export default function drift(page) {
   ];
 }
 
-const verbs = { add: 'lacks it', remove: 'has it', replace: 'differs', move: 'moved', copy: 'copied', test: 'is' };
-
-// patch shows the states side by side: what the mirror has now, and what the provider had.
+// patch shows the states side by side, as both were when they were compared.
 function patch(d) {
-  if (!d.patch?.length) return h('span', { class: 'quiet' }, 'nothing to compare');
-  const body = h('div');
-  let read = false;
-  const details = h('details', {
-    ontoggle() {
-      if (read || !details.open) return;
-      read = true;
-      fill(body, h('p', { class: 'quiet' }, 'Loading …'));
-      load(body, () => compared(d));
-    },
-  }, h('summary', { 'data-key': `patch ${d.id}` }, f.plural(d.patch.length, 'place', 'places')), body);
-  return details;
-}
-
-async function compared(d) {
-  let mirror = null;
-  if (d.entity) {
-    const parent = Object.entries(d.parents ?? {}).map(([k, v]) => `${k}/${v}`)[0];
-    try {
-      mirror = await getText(entityPath(d.source, d.kind, d.entity), { parent });
-    } catch { /* the mirror does not have it: its side is empty */ }
-  }
-  const inMirror = (path) => (mirror ? rawAt(mirror.text, ['state', ...pointer(path, mirror.value.state)]) : undefined);
-  return [
-    sides('Mirror and provider, side by side', ['Place', 'Mirror, now', 'Provider, when found'],
-      d.patch.map((op, i) => [op.path || '(all of it)', inMirror(op.path), op.op === 'remove' ? undefined : d.raw(['patch', i, 'value'])])),
-    d.status === 'repaired' && h('p', { class: 'quiet' }, 'It was repaired ', when(d.repaired_at), ': both sides are the same again unless it has changed since.'),
-  ];
+  if (!Array.isArray(d.patch)) return h('span', { class: 'quiet' }, d.patch ?? 'nothing to compare');
+  const value = (i) => d.raw(['patch', i, 'value']);
+  const rows = d.patch.flatMap((op, i) => (op.op === 'test' ? [] : [[
+    op.path || '(all of it)',
+    d.patch[i - 1]?.op === 'test' ? value(i - 1) : undefined,
+    op.op === 'remove' ? undefined : value(i),
+  ]]));
+  return h('details', null,
+    h('summary', { 'data-key': `patch ${d.id}` }, f.plural(rows.length, 'place', 'places')),
+    sides('Mirror and provider when they were compared', ['Place', 'Mirror', 'Provider'], rows));
 }

@@ -2,7 +2,7 @@
 
 import { h, fill } from '../dom.js';
 import { act, entityPath, get, getText, live, seg } from '../api.js';
-import { a, button, code, empty, entityHref, facts, head, id, load, pill, problem, section, table, when } from '../parts.js';
+import { a, button, code, empty, entityHref, entityLink, facts, head, id, load, pill, problem, section, table, when } from '../parts.js';
 import { list, withRaw } from '../list.js';
 import { askAndSay } from '../dialog.js';
 import { eventColumns } from './events.js';
@@ -15,7 +15,37 @@ export default function entities(page) {
   const [source, kind, entityID] = page.steps;
   if (entityID) return one(page, source, kind, entityID);
   if (kind) return all(page, source, kind);
+  if (page.query.get('id')) return find(page, page.query.get('id'));
   return choose(page);
+}
+
+// finder is a form that finds by id.
+function finder(label, go) {
+  const input = h('input', { id: 'find', type: 'text', autocomplete: 'off', spellcheck: 'false', size: 30 });
+  return h('form', { class: 'filters', 'aria-label': 'Find one', onsubmit(e) { e.preventDefault(); if (input.value.trim()) go(input.value.trim()); } },
+    h('div', { class: 'field' }, h('label', { for: 'find' }, label), input), h('div', { class: 'field buttons' }, h('button', { type: 'submit' }, 'Show')));
+}
+
+const findAny = (page) => finder('Find by id, of any kind', (wanted) => page.go('/entities', { id: wanted }));
+
+// find shows the entities that have an id; the only one at once.
+function find(page, wanted) {
+  const body = h('div', null, h('p', { class: 'quiet' }, 'Loading …'));
+  load(body, async () => {
+    const { items } = await get('v1/entities', { id: wanted }, page.signal);
+    if (items.length === 1) {
+      location.replace(entityHref(items[0].source, items[0].kind, items[0].id, items[0].parents));
+      return null;
+    }
+    if (items.length === 0) return empty('The mirror has no entity with this id', 'Perhaps it was never heard of: look for events that name it.');
+    return table('Entities with this id', [
+      { name: 'Entity', cell: (e) => entityLink(e.source, e.kind, e.id, e.parents) },
+      { name: 'Status', cell: (e) => (e.erased_at ? 'erased' : e.deleted_at ? 'deleted' : e.verified_at ? e.status ?? '–' : 'not fetched yet') },
+      { name: 'Under', cell: (e) => parents(e) },
+      { name: 'True at', cell: (e) => when(e.verified_at) },
+    ], items);
+  }, page.signal);
+  return [head(['Entities with the id ', id(wanted)], null, a('#/entities', 'All kinds')), findAny(page), body];
 }
 
 // choose asks for a kind; it waits for the stream, which names them.
@@ -31,15 +61,13 @@ function choose(page) {
   };
   live.on(draw, page.signal);
   draw();
-  return [head('Entities', 'The mirror, by source and kind. To find one by its id, choose its kind.'), body];
+  return [head('Entities', 'The mirror, by source and kind.'), findAny(page), body];
 }
 
 function all(page, source, kind) {
-  const find = h('input', { id: 'find', type: 'text', autocomplete: 'off', spellcheck: 'false', size: 30 });
   return [
     head([h('span', { class: 'quiet' }, source + ' / '), kind], 'Mirrored entities, by id.', a('#/entities', 'All kinds')),
-    h('form', { class: 'filters', 'aria-label': 'Find one', onsubmit(e) { e.preventDefault(); if (find.value.trim()) page.go(`/entities/${seg(source)}/${seg(kind)}/${seg(find.value.trim())}`); } },
-      h('div', { class: 'field' }, h('label', { for: 'find' }, 'Find by id'), find), h('div', { class: 'field buttons' }, h('button', { type: 'submit' }, 'Show'))),
+    finder('Find by id', (wanted) => page.go(`/entities/${seg(source)}/${seg(kind)}/${seg(wanted)}`)),
     list({
       page, path: `v1/entities/${seg(source)}/${seg(kind)}`, caption: `Entities of kind ${kind}`,
       filters: [{ name: 'status', label: 'Status' }, { name: 'parent', label: 'Under', hint: 'account/cusa_1', size: 24 }, { name: 'from', label: 'Fetched from', hint: '2026-03-01T12:00:00Z', size: 20 }, { name: 'to', label: 'to', hint: '2026-03-02T12:00:00Z', size: 20 }],
