@@ -138,7 +138,7 @@ func TestFindsByIDAlone(t *testing.T) {
 	require.Equal(t, http.StatusUnprocessableEntity, find("").Code)
 	require.Equal(t, http.StatusUnprocessableEntity, find("?id=..").Code)
 	f.store.err = errors.New("down")
-	require.Equal(t, http.StatusServiceUnavailable, find("?id=o").Code)
+	require.Equal(t, http.StatusInternalServerError, find("?id=o").Code)
 }
 
 // An entity is not shown to those who ask for one under other parents.
