@@ -373,10 +373,10 @@ func TestStoresOfDevelopment(t *testing.T) {
 	mongo := s["StatefulSet/mongodb"].object.(*apps.StatefulSet)
 	container := mongo.Spec.Template.Spec.Containers[0]
 	require.Contains(t, strings.Join(container.Command, " "), "--replSet rs0")
-	member := fmt.Sprintf("%s-0.%s:%d", mongo.Name, mongo.Spec.ServiceName, container.Ports[0].ContainerPort)
-	require.Contains(t, container.Lifecycle.PostStart.Exec.Command[2], `host: "`+member+`"`)
+	port := container.Ports[0].ContainerPort
+	require.Contains(t, container.Lifecycle.PostStart.Exec.Command[2], fmt.Sprintf("host: '$(hostname --fqdn):%d'", port), "DNS has no name of a pod while its hook runs")
 	text := all[*core.ConfigMap](s)[0].Data["tarn.yaml"]
-	require.Contains(t, text, "mongodb://"+member+"/tarn?replicaSet=rs0", "the set's member has the name that Tarn finds it by")
+	require.Contains(t, text, fmt.Sprintf("mongodb://%s-0.%s:%d/tarn?replicaSet=rs0", mongo.Name, mongo.Spec.ServiceName, port))
 	require.True(t, s["Service/"+mongo.Spec.ServiceName].object.(*core.Service).Spec.PublishNotReadyAddresses)
 	simulator := s["StatefulSet/simulator"].object.(*apps.StatefulSet).Spec.Template.Spec.Containers[0]
 	require.Contains(t, text, fmt.Sprintf("api_url: http://simulator:%d/", simulator.Ports[0].ContainerPort))
