@@ -65,7 +65,13 @@ func parse(t *testing.T, documents ...string) set {
 // overlay builds an overlay as kubectl apply -k does.
 func overlay(t *testing.T, name string) set {
 	t.Helper()
-	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), manifests+"/overlays/"+name)
+	return build(t, manifests+"/overlays/"+name)
+}
+
+// build builds what a folder with a kustomization makes.
+func build(t *testing.T, folder string) set {
+	t.Helper()
+	built, err := krusty.MakeKustomizer(krusty.MakeDefaultOptions()).Run(filesys.MakeFsOnDisk(), folder)
 	require.NoError(t, err)
 	text, err := built.AsYaml()
 	require.NoError(t, err)
