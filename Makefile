@@ -103,7 +103,7 @@ e2e-mongo: tools-test ## a thousand events through separate processes on MongoDB
 e2e-redis: tools-test ## a fleet on Redis Cluster, sentinels, TLS and an ACL user, through fail-overs, lost replicas and a new password
 	$(GO) test -tags e2e,$(TAGS) -count 1 -v -timeout 40m -run '^TestRedis$$' ./deployments/redis
 
-e2e-upgrade: tools-test ## a rolling upgrade from the last release, or the commit FROM, and the way back, under load
+e2e-upgrade: tools-test ## a rolling upgrade from the last release (while there is none, the last commit), or FROM, and the way back, under load
 	FROM=$(FROM) $(GO) test -tags e2e,$(TAGS) -count 1 -v -timeout 40m -run '^TestRollingUpgrade$$' ./deployments/upgrade
 
 e2e-hosts: tools-hosts ## a fleet whose processes run on hosts of their own, through cuts, delays, lost packets and wrong clocks; as root, on Linux
@@ -159,14 +159,15 @@ e2e-image: image ## run the container image read-only, without rights, and measu
 	TARN_IMAGE=$(IMAGE) $(GO) test -tags e2e,$(TAGS) -count 1 -v -run '^TestTheImage$$' ./deployments/image
 
 up: ## start the containers, SCALE of each (api=2 worker=3 reconciler=2), with the simulated provider or as COMPOSE_ENV says
-	@deployments/docker/secrets.sh
-	VERSION=$(VERSION) REVISION=$(REVISION) $(COMPOSE_STACK) up --build --detach $(addprefix --scale ,$(SCALE))
+	@deployments/docker/secrets.sh $(TARN_SECRETS)
+	VERSION=$(VERSION) REVISION=$(REVISION) $(COMPOSE_STACK) build api
+	$(COMPOSE_STACK) up --detach $(addprefix --scale ,$(SCALE))
 
 down: ## stop the containers and remove them; volumes stay
 	$(COMPOSE_STACK) down
 
 smoke-compose: standalone ## one event into the containers, wait for its document, print the milliseconds
-	@bin/standalone smoke --at 127.0.0.1:$(or $(TARN_PORT),8080) --secrets deployments/docker/secrets
+	@bin/standalone smoke --at 127.0.0.1:$(or $(TARN_PORT),8080) --secrets $(or $(TARN_SECRETS),deployments/docker/secrets)
 
 e2e-compose: image tools-compose ## containers under 100 events a second: kill, freeze, cut off, restart; a table of what it cost
 	TARN_IMAGE=$(IMAGE) COMPOSE="$(COMPOSE)" $(GO) test -tags e2e,$(TAGS) -count 1 -v -timeout 40m -run '^TestTheStack$$' ./deployments/compose

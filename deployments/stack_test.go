@@ -50,6 +50,22 @@ func TestTheStackScales(t *testing.T) {
 	}
 }
 
+// One service builds the image of all. Compose builds side by side, and of two builds that
+// make one tag the second fails ("already exists"). docker-compose 1.29 would try to pull what
+// another service builds, so that make builds first.
+func TestTheImageOfTheStackIsBuiltOnce(t *testing.T) {
+	var building []string
+	for name, s := range stackServices(t) {
+		if at(s, "build") != nil {
+			building = append(building, name)
+		}
+	}
+	require.Equal(t, []string{"api"}, building)
+	makefile, err := os.ReadFile("../Makefile")
+	require.NoError(t, err)
+	require.Regexp(t, `(?m)^up:.*\n(\t.*\n)*\t.*\$\(COMPOSE_STACK\) build api\n\t.* up `, string(makefile))
+}
+
 // A webhook is safe once Redis has it, so that the api waits for nothing else, and the
 // others for nothing at all: they wait by themselves.
 func TestTheStackStartsInAnyOrder(t *testing.T) {
