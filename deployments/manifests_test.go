@@ -132,6 +132,10 @@ func TestComposeWatches(t *testing.T) {
 		require.Contains(t, services, host)
 	}
 	require.Equal(t, map[any]any{"prometheus": "prometheus", "jaeger": "jaeger"}, uids)
+	sources, err := os.ReadFile("grafana/provisioning/datasources/tarn.yaml")
+	require.NoError(t, err)
+	page := strings.ReplaceAll(settingsOfDocker(t).Telemetry.TraceURL, "{trace_id}", "$${__value.raw}")
+	require.Contains(t, string(sources), page, "viewers may open the page of Jaeger, and not Explore")
 }
 
 // The overlay and the chart have copies of the alert rules: kustomize reads nothing above
