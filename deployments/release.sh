@@ -12,8 +12,10 @@ rm -rf dist "$work"
 mkdir -p dist "$work"
 go build -o "$work/image" ./deployments/image
 
-# cli OS ARCH FILE: build the command line.
+# cli OS ARCH FILE: build the command line. A link of that name goes first: go build writes
+# through it, into tarnd, where the file cannot be moved into its place.
 cli() {
+	rm -f "$3"
 	GOOS=$1 GOARCH=$2 CGO_ENABLED=0 go build -trimpath -buildvcs=false -tags "$tags" \
 		-ldflags "-s -w -buildid= -X main.version=$version" -o "$3" ./deployments/tarn
 }
