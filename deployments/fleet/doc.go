@@ -23,14 +23,18 @@
 //	member.go     one process that can die and come back
 //	process.go    a running program
 //	balancer.go   one address before several apis
+//	network.go    hosts of their own for members
 //	database.go   the store they share
+//	restore.go    copying it, and putting an older copy in its place
 //	simulator.go  controlling the provider
 //	odd.go        the ways in which the provider may be odd
 //	consumer.go   following the change feed
 //	receiver.go   being sent it, by an outgoing webhook
+//	told.go       which states of commands they were given
 //	operate.go    acting as an operator
 //	metrics.go    sums of the members' metrics
 //	log.go        the event log, and the work that is left
+//	lines.go      lines that no log of a member should have
 //	truth.go      comparing the mirror with the truth
 //	order.go      the order that the log shows
 //	application.go  a program that asks for changes at the provider
