@@ -47,7 +47,9 @@ func TestOneTreePerEvent(t *testing.T) {
 		require.Equal(t, 1, trace.Roots(), tree)
 		require.Contains(t, tree, "webhook\n  send\n    process\n", "the sync is a child of the send")
 		if strings.Contains(tree, "      fetch") {
-			synced++
+			if synced++; synced == 1 {
+				t.Logf("one event:\n%s", tree)
+			}
 			for _, step := range []string{"lock", "claim", "write"} {
 				require.Contains(t, tree, "      "+step+"\n")
 			}
