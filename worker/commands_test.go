@@ -73,7 +73,7 @@ func openMarket(t *testing.T, name string, change ...func(*worker.Options)) *mar
 	def := quickly(t, name)
 	s.dial(t, def)
 	s.bundle = setup(t, append([]func(*worker.Options){func(o *worker.Options) {
-		o.Sources = []worker.Source{{Name: "acme", Definition: def, Client: s.client, Writer: s.writer, Concurrency: 16}}
+		o.Sources = []worker.Source{{Name: "acme", Definition: def, Client: s.client, Writer: writes(s.writer), Concurrency: 16}}
 	}}, change...)...)
 	s.def = def
 	s.desk = outbound.Desk{
@@ -88,6 +88,9 @@ func openMarket(t *testing.T, name string, change ...func(*worker.Options)) *mar
 	}
 	return s
 }
+
+// writes returns what returns a writer.
+func writes(w worker.Writer) func() worker.Writer { return func() worker.Writer { return w } }
 
 // dial makes clients with a definition.
 func (s *market) dial(t *testing.T, def *provider.Definition) {
@@ -280,6 +283,35 @@ func TestHintsMayBeLost(t *testing.T) {
 	s.redis.FlushAll()
 	s.done(second)
 	require.Len(t, s.effects("product", "create"), 2)
+}
+
+// A source may get its key for changes while the worker runs. What was asked for before waits
+// for it.
+func TestAKeyForChangesComesLater(t *testing.T) {
+	t.Parallel()
+	s := openMarket(t, simulator.Stripe)
+	var known atomic.Bool
+	s.options.Sources[0].Writer = func() worker.Writer {
+		if !known.Load() {
+			return nil
+		}
+		return s.writer
+	}
+	s.start("w1")
+	c := s.ask("product", "create", "~p", `{"name":"p"}`)
+	s.empty()
+	c, err := s.store.Commands().Command(s.ctx, c.ID)
+	require.NoError(t, err)
+	require.Equal(t, storage.CommandQueued, c.State)
+	require.Empty(t, c.Attempts)
+	known.Store(true)
+	s.done(c)
+	known.Store(false)
+	change := s.ask("product", "update", "p", `{"name":"q"}`)
+	s.empty()
+	require.Empty(t, s.effects("product", "update"), "the key was taken away")
+	known.Store(true)
+	s.done(change)
 }
 
 // countedCommands counts the lanes that are read.
@@ -527,7 +559,7 @@ func TestTheSameBytesAfterAChangedDefinition(t *testing.T) {
 	stop()
 	changed := quickly(t, "stripe", "body: {active: false}", `body: {active: false, description: "other"}`)
 	s.dial(t, changed)
-	s.options.Sources[0].Definition, s.options.Sources[0].Client, s.options.Sources[0].Writer = changed, s.client, s.writer
+	s.options.Sources[0].Definition, s.options.Sources[0].Client, s.options.Sources[0].Writer = changed, s.client, writes(s.writer)
 	s.sim.SetChaos(simulator.Chaos{})
 	s.start("w2")
 	archive = s.done(archive)
@@ -546,7 +578,7 @@ func TestCyclesDie(t *testing.T) {
 `, 1)))
 	require.NoError(t, err)
 	b := setup(t)
-	b.options.Sources = []worker.Source{{Name: "acme", Definition: def, Client: b.provider, Writer: unasked{t}, Concurrency: 16}}
+	b.options.Sources = []worker.Source{{Name: "acme", Definition: def, Client: b.provider, Writer: writes(unasked{t}), Concurrency: 16}}
 	s := &market{bundle: b}
 	s.desk = outbound.Desk{
 		Commands: b.store.Commands(), Definition: func(string) *provider.Definition { return def }, Now: time.Now,

@@ -335,7 +335,7 @@ func (r *run) doubled(ctx context.Context, entity, lane event.Key) error {
 
 // echo binds the ref that an answer carries, and answers the command that has created it.
 func (r *run) echo(ctx context.Context, e entity.Echo) error {
-	if r.src.Writer == nil {
+	if r.src.writer() == nil {
 		return nil // nothing is created through this source
 	}
 	key := e.Ref.Key
