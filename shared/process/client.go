@@ -150,14 +150,14 @@ func (all Clients) Budget(b Budget) {
 	}
 }
 
-// Reload takes the keys and rates of settings that were read again.
+// Reload takes the keys and rates of settings that were read again. A source whose new
+// key cannot be used keeps the one it has; the others take theirs all the same.
 func (all Clients) Reload(c *config.Config) error {
+	var failed []error
 	for _, known := range all {
-		if err := known.take(known.source.Reloaded(c)); err != nil {
-			return err
-		}
+		failed = append(failed, known.take(known.source.Reloaded(c)))
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 // Close lets idle connections go.
