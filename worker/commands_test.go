@@ -237,6 +237,14 @@ func TestDeadCommands(t *testing.T) {
 	require.Contains(t, s.comes(second, storage.CommandDead).Reason, product.Lane.String())
 	require.Len(t, s.effects("product", "create"), 1)
 
+	// A create that was refused is not done by another under the same ref.
+	other := s.done(s.ask("price", "create", "~m", `{"product":"p","currency":"eur","unit_amount":1}`))
+	_, err := s.desk.Retry(s.ctx, create.ID)
+	require.NoError(t, err)
+	create = s.comes(create, storage.CommandDead)
+	require.Contains(t, create.Reason, other.Lane.String())
+	require.Len(t, s.effects("price", "create"), 1)
+
 	cancelled, err := s.desk.Cancel(s.ctx, bad.ID)
 	var state *outbound.StateError
 	require.ErrorAs(t, err, &state)

@@ -270,7 +270,7 @@ func (p *performer) forward(ctx context.Context, bound *storage.Ref) error {
 			switch {
 			case c.State == storage.CommandAnswered:
 				to = p.created(c, c.Result.ID).Key
-			case bound.By == c.ID || len(c.Attempts) > 0 || c.State != storage.CommandQueued:
+			case bound.By == c.ID || c.State != storage.CommandQueued: // else it is known not to be done
 				outbound.Answer(c, &storage.CommandResult{ID: bound.Entity.ID, At: p.now()}, p.now())
 			default:
 				outbound.Die(c, p.op(c), fmt.Sprintf("the ref names %s already", bound.Entity), p.now())
