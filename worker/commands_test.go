@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -320,6 +321,57 @@ func TestAKeyForChangesComesLater(t *testing.T) {
 	require.Empty(t, s.effects("product", "update"), "the key was taken away")
 	known.Store(true)
 	s.done(change)
+}
+
+// slowStore takes long to store the first attempt at a command: longer than after its
+// time-out an attempt counts as lost.
+type slowStore struct {
+	storage.Store
+	once *sync.Once
+}
+
+func (s slowStore) Commands() storage.Commands { return slowCommands{s.Store.Commands(), s.once} }
+
+type slowCommands struct {
+	storage.Commands
+	once *sync.Once
+}
+
+func (c slowCommands) Move(ctx context.Context, cmd *storage.Command) (bool, error) {
+	if cmd.State == storage.CommandSending {
+		c.once.Do(func() { time.Sleep(outbound.Overdue + time.Second) })
+	}
+	return c.Commands.Move(ctx, cmd)
+}
+
+// beforehand calls look before each request.
+type beforehand struct {
+	worker.Writer
+	look func(id string)
+}
+
+func (w beforehand) Send(ctx context.Context, cmd provider.Command, req provider.Request, why string) provider.Answer {
+	w.look(strings.TrimPrefix(why, "command-"))
+	return w.Writer.Send(ctx, cmd, req, why)
+}
+
+// A request has ended when its attempt counts as lost, however long it took to store the
+// attempt: else the next owner of the lane could send it again beside it.
+func TestAnAttemptThatWasStoredLateIsNotSent(t *testing.T) {
+	t.Parallel()
+	s := openMarket(t, simulator.Stripe)
+	s.options.Store = slowStore{s.store, &sync.Once{}}
+	left := make(chan time.Duration, 10)
+	s.options.Sources[0].Writer = writes(beforehand{s.writer, func(id string) {
+		c, err := s.store.Commands().Command(s.ctx, id)
+		require.NoError(t, err)
+		left <- time.Until(c.DueAt)
+	}})
+	s.start("w1")
+	c := s.done(s.ask("product", "create", "~p", `{"name":"p"}`))
+	require.Len(t, c.Attempts, 1)
+	require.Len(t, left, 1)
+	require.Greater(t, <-left, s.def.WriteTimeout()-100*time.Millisecond)
 }
 
 // countedCommands counts the lanes that are read.

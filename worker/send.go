@@ -65,7 +65,10 @@ func (p *performer) send(ctx context.Context, c *storage.Command) error {
 		return fromRedis(err)
 	}
 	point("after-begin")
-	if time.Since(from) > sendWithin || !p.s.ours() {
+	// A request that is sent now must have ended when the attempt counts as lost. Storing the
+	// attempt may have taken long.
+	late := time.Since(from) > sendWithin || p.now().Sub(c.SentAt) > outbound.Overdue
+	if late || !p.s.ours() {
 		return p.giveBack(c, &was, begun)
 	}
 	point("before-socket")
