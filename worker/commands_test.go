@@ -524,6 +524,32 @@ func TestWhatAnotherHasMadeIsNotAdopted(t *testing.T) {
 	require.Equal(t, answer.ID, s.done(answered).Result.ID)
 }
 
+// An attempt that was repeated under its key may have been made by the first request. The
+// search must not begin with the last one, or what there is would count as not there.
+func TestASearchGoesBackToTheFirstAttempt(t *testing.T) {
+	t.Parallel()
+	s := openMarket(t, simulator.Lemon)
+	s.desk.Hint = func(context.Context, []stream.Draft) ([]stream.Receipt, error) { return nil, errors.New("lost") }
+	w := s.wish("withdrawal", "create", "~w-1", `{"amount":"12.34"}`)
+	w.Parents = map[string]string{"account": s.anAccount()}
+	c := s.admit(w)
+	request, err := s.def.Render(outbound.Command(c), nil)
+	require.NoError(t, err)
+	outbound.Begin(c, request, "a worker that is gone", time.Now().UTC(), time.Minute)
+	answer := s.writer.Send(s.ctx, outbound.Command(c), request, "test")
+	require.Equal(t, provider.Answered, answer.Outcome, "%v", answer.Err)
+	outbound.Lost(c, time.Now().UTC())
+	time.Sleep(4 * time.Second) // the provider's clock is known to two seconds
+	outbound.Begin(c, request, "another that is gone", time.Now().UTC(), time.Minute)
+	outbound.Lost(c, time.Now().UTC())
+	moved, err := s.store.Commands().Move(s.ctx, c)
+	require.NoError(t, err)
+	require.True(t, moved)
+	s.start("w1")
+	require.Equal(t, answer.ID, s.done(c).Result.ID)
+	require.Len(t, s.effects("withdrawal", "create"), 1)
+}
+
 // A price names its product by a ref. What became of its create is found in the list of the
 // product's prices, or an operator is asked.
 func TestASearchKnowsTheIDsBehindRefs(t *testing.T) {

@@ -345,7 +345,8 @@ func (p *performer) find(ctx context.Context, c *storage.Command, op *provider.O
 	if err != nil {
 		return provider.Finding{}, err
 	}
-	s := provider.Search{Sent: sent, Others: others, Since: p.theirTime(ctx, c.SentAt)}
+	// Any attempt since the doubt began may have made it, not only the last.
+	s := provider.Search{Sent: sent, Others: others, Since: p.theirTime(ctx, c.Doubt.Since)}
 	s.Bound = func(id string) bool {
 		if taken[id] {
 			return true
