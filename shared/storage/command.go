@@ -172,6 +172,17 @@ func (c *Command) Entity() event.Key {
 }
 
 // Empty removes what a command holds of its entity's content, as erasing does.
+// IsEmpty reports whether Empty has nothing to remove.
+func (c *Command) IsEmpty() bool {
+	for _, a := range c.Attempts {
+		if a.Error != "" && a.Error != ErasedText {
+			return false
+		}
+	}
+	return c.Body == nil && (c.Request == nil || c.Request.Bytes == nil) && (c.Result == nil || c.Result.Body == nil) &&
+		(c.Reason == "" || c.Reason == ErasedText)
+}
+
 func (c *Command) Empty() {
 	c.Body = nil
 	if c.Request != nil {
@@ -374,7 +385,7 @@ type Commands interface {
 }
 
 // EmptyCommands removes what the commands of an entity hold of its content, of those that
-// are over. Others lose it when they are covered. It may be repeated.
+// are over. Others lose it when they are. It may be repeated, and changes nothing then.
 func EmptyCommands(ctx context.Context, commands Commands, entity event.Key) error {
 	for f := (CommandFilter{Entity: entity, Limit: 200}); ; {
 		found, err := commands.List(ctx, f)
@@ -382,7 +393,7 @@ func EmptyCommands(ctx context.Context, commands Commands, entity event.Key) err
 			return err
 		}
 		for _, c := range found.Items {
-			for moved := false; !moved && c.State.Final(); {
+			for moved := false; !moved && c.State.Final() && !c.IsEmpty(); {
 				c.Empty()
 				c.Owed = true // those who follow the feed replace what they have
 				if moved, err = commands.Move(ctx, c); err != nil {
