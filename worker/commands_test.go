@@ -260,6 +260,21 @@ func TestDeadCommands(t *testing.T) {
 	require.Equal(t, storage.CommandDiscarded, discarded.State)
 }
 
+// A command that dies keeps nothing of an entity that was erased since it was asked for.
+func TestDeadCommandsOnAnErasedEntity(t *testing.T) {
+	t.Parallel()
+	s := openMarket(t, simulator.Stripe)
+	s.start("w1")
+	s.done(s.ask("product", "create", "~p", `{"name":"p"}`))
+	s.erase(event.Ref{Key: key("product", "p")}, false)
+	dead := s.comes(s.ask("product", "update", "p", `{"name":"Ada","default_price":"none"}`), storage.CommandDead)
+	require.Equal(t, 400, dead.Result.Status)
+	require.Nil(t, dead.Body)
+	require.Nil(t, dead.Request.Bytes)
+	require.Nil(t, dead.Result.Body)
+	require.Equal(t, storage.ErasedText, dead.Reason)
+}
+
 // A command that names what has no id yet waits for it, and its lane waits with it.
 func TestCommandsWaitForRefs(t *testing.T) {
 	t.Parallel()

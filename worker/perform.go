@@ -158,9 +158,25 @@ func (p *performer) op(c *storage.Command) *provider.Op {
 	return op
 }
 
+// store stores a command that was changed, and reports whether no other was faster. One
+// that is over keeps nothing of the content of an erased entity. If the marker is written
+// just now, the second look of the job that erases finds the command. A document that
+// cannot be read keeps no answer from being stored.
+func (p *performer) store(ctx context.Context, c *storage.Command) (bool, error) {
+	if entity := c.Entity(); c.State.Final() && !entity.IsZero() {
+		switch doc, err := p.s.w.Store.Entity(ctx, entity); {
+		case storage.IsAway(err):
+			return false, err
+		case err == nil && doc.Erased != nil:
+			c.Empty()
+		}
+	}
+	return p.commands().Move(ctx, c)
+}
+
 // move stores a command that was changed.
 func (p *performer) move(ctx context.Context, c *storage.Command) error {
-	moved, err := p.commands().Move(ctx, c)
+	moved, err := p.store(ctx, c)
 	switch {
 	case err != nil:
 		return fromStore(err)

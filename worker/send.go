@@ -211,13 +211,13 @@ func (p *performer) record(ctx context.Context, writer Writer, c *storage.Comman
 	p.noteNotDone(c, a)
 	moved := false
 	err := p.s.w.persist(p.s.ctx, nil, "record the answer to a command", func() (err error) {
-		moved, err = p.commands().Move(context.WithoutCancel(ctx), c)
+		moved, err = p.store(context.WithoutCancel(ctx), c)
 		return err
 	})
 	if err != nil && p.s.ctx.Err() != nil {
 		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordWithin)
 		defer cancel()
-		moved, err = p.commands().Move(late, c)
+		moved, err = p.store(late, c)
 	}
 	switch {
 	case err != nil:
