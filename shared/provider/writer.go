@@ -149,7 +149,7 @@ func (w *Writer) send(parent context.Context, o *Op, cmd Command, req Request, w
 	var connected atomic.Bool
 	res, sentAt, err := w.exchange(ctx, req, why, transfer, &connected)
 	if err != nil {
-		a := Answer{SentAt: sentAt, Err: c.noAnswer(parent, ctx, err)}
+		a := Answer{SentAt: sentAt, Err: noAnswer(parent, ctx, timeout, err)}
 		var classed *fate.Error
 		switch {
 		case connected.Load():
@@ -166,7 +166,7 @@ func (w *Writer) send(parent context.Context, o *Op, cmd Command, req Request, w
 	a := w.read(res, o, cmd)
 	a.SentAt = sentAt
 	if a.Err != nil {
-		a.Err = c.noAnswer(parent, ctx, a.Err)
+		a.Err = noAnswer(parent, ctx, timeout, a.Err)
 	}
 	return a
 }
