@@ -29,10 +29,10 @@ type performer struct {
 	*run
 	lane  event.Key
 	class event.Class
-	// began is Redis' time at a moment of ours.
-	began time.Time
-	at    time.Time
-	rows  []*storage.Command
+	// began was the time by Redis' clock when it was at by ours.
+	began, at time.Time
+	// rows are the commands of the lane that were not final when it was read last.
+	rows []*storage.Command
 }
 
 // perform performs the commands of a lane, one after the other, as far as they can be.

@@ -381,14 +381,14 @@ func (p *performer) resolved(ctx context.Context, c *storage.Command) (provider.
 // theirTime is the earliest time that the provider's clock can have shown at a time of
 // Redis'. Zero: that is not known.
 func (p *performer) theirTime(ctx context.Context, at time.Time) time.Time {
-	ours := time.Now().Add(at.Sub(p.now()))
-	since, known := writer.ProviderTime(ours)
-	if !known && writer.Probe(ctx, "") == nil { // whose answer has a date
-		since, known = writer.ProviderTime(ours)
 	writer := p.src.writer()
 	if writer == nil {
 		return time.Time{}
 	}
+	ours := time.Now().Add(at.Sub(p.now()))
+	since, known := writer.ProviderTime(ours)
+	if !known && writer.Probe(ctx, "") == nil { // whose answer has a date
+		since, known = writer.ProviderTime(ours)
 	}
 	if !known {
 		return time.Time{}

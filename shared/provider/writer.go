@@ -257,7 +257,7 @@ var requestIDs = []string{"Request-Id", "X-Request-Id"}
 //	408, 3xx, 5xx                    Unknown
 //	429                              Throttled, or Busy if it is of the one entity
 //	423 425, busy of the definition  Busy
-//	404, and gone of the definition  Answered, of a delete
+//	gone of the definition           Answered, of a delete, if a 404 or 410 is in its own shape
 func (w *Writer) read(res *http.Response, o *Op, cmd Command) Answer {
 	c := w.client
 	a := Answer{Status: res.StatusCode}

@@ -39,7 +39,8 @@ func CommandStates() []CommandState {
 	}
 }
 
-// Final reports whether nothing more happens to a command of this state by itself.
+// Final reports whether a command of this state is over. Only an operator's retry takes one
+// out of such a state, and only a dead one.
 func (s CommandState) Final() bool {
 	switch s {
 	case CommandDone, CommandDead, CommandCancelled, CommandDiscarded:
@@ -49,7 +50,7 @@ func (s CommandState) Final() bool {
 }
 
 // Rests reports whether nothing more happens to a command of this state by itself: it is
-// final, or waits for an operator's word. The change feed has every command that rests.
+// over, or waits for an operator's word. The change feed has every command that rests.
 func (s CommandState) Rests() bool { return s.Final() || s == CommandAsked }
 
 // CommandID returns the id of the command that an application's key names.
@@ -171,7 +172,6 @@ func (c *Command) Entity() event.Key {
 	return c.Lane
 }
 
-// Empty removes what a command holds of its entity's content, as erasing does.
 // IsEmpty reports whether Empty has nothing to remove.
 func (c *Command) IsEmpty() bool {
 	for _, a := range c.Attempts {
@@ -183,6 +183,7 @@ func (c *Command) IsEmpty() bool {
 		(c.Reason == "" || c.Reason == ErasedText)
 }
 
+// Empty removes what a command holds of its entity's content, as erasing does.
 func (c *Command) Empty() {
 	c.Body = nil
 	if c.Request != nil {
