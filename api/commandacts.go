@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-
 	"errors"
 	"fmt"
 	"net/http"
@@ -13,6 +12,7 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
 
+	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/outbound"
 	"github.com/tarn-sync/tarn/shared/problems"
 	"github.com/tarn-sync/tarn/shared/provider"
@@ -203,9 +203,18 @@ func (o *operator) admit(ctx context.Context, w outbound.Wish) (c *storage.Comma
 // desk is where commands are asked for and acted upon.
 func (o *operator) desk() outbound.Desk {
 	return outbound.Desk{
-		Commands: o.store.Commands(), Hint: o.queue.AppendAll, Definition: o.sources.definition,
+		Commands: o.store.Commands(), Hint: o.queue.AppendAll, Definition: o.sources.definition, Erased: o.isErased,
 		Now: func() time.Time { return o.now().UTC().Truncate(time.Millisecond) }, // as the stores keep it
 	}
+}
+
+// isErased reports whether an entity is erased. One that cannot be read is not.
+func (o *operator) isErased(ctx context.Context, k event.Key) (bool, error) {
+	doc, err := o.store.Entity(ctx, k)
+	if storage.IsAway(err) {
+		return false, err
+	}
+	return err == nil && doc.Erased != nil, nil
 }
 
 // commandProblem turns an error of the desk into an answer.

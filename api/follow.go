@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/feed"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/storage"
 )
 
@@ -215,7 +216,8 @@ func (h *hub) carryOut(ctx context.Context, r *sharedRead, begins func(), do rea
 	begins()
 	ctx, cancel := context.WithTimeout(ctx, readWithin)
 	defer cancel()
-	r.part, r.err = do(ctx)
+	// It runs beside all requests: a panic here would end the process.
+	r.err = loops.Safely(func() (err error) { r.part, err = do(ctx); return err })
 }
 
 // alone reads what no other follower wants, in its turn.

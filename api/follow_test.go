@@ -112,3 +112,14 @@ func TestFollowersWithoutABell(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+// A read that panics is an error for all who share it, and the next one is made.
+func TestAReadThatPanics(t *testing.T) {
+	h := newHub(&fakeStore{}, feed.View{}, slog.New(slog.DiscardHandler))
+	key := readKey{source: "lemon"}
+	_, err := h.share(t.Context(), key, func(context.Context) (*part, error) { panic("boom") })
+	require.ErrorContains(t, err, "boom")
+	p, err := h.share(t.Context(), key, func(context.Context) (*part, error) { return &part{more: true}, nil })
+	require.NoError(t, err)
+	require.True(t, p.more)
+}

@@ -142,7 +142,7 @@ func (s *market) startDoomed(point string) *doomed {
 	were := s.options
 	s.options.Streams, s.options.Store = own, doomedStore{s.store, d}
 	s.options.Sources = append([]worker.Source(nil), were.Sources...)
-	s.options.Sources[0].Writer = d
+	s.options.Sources[0].Writer = writes(d)
 	s.start("doomed")
 	s.options = were
 	return d

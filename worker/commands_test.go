@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -73,7 +74,7 @@ func openMarket(t *testing.T, name string, change ...func(*worker.Options)) *mar
 	def := quickly(t, name)
 	s.dial(t, def)
 	s.bundle = setup(t, append([]func(*worker.Options){func(o *worker.Options) {
-		o.Sources = []worker.Source{{Name: "acme", Definition: def, Client: s.client, Writer: s.writer, Concurrency: 16}}
+		o.Sources = []worker.Source{{Name: "acme", Definition: def, Client: s.client, Writer: writes(s.writer), Concurrency: 16}}
 	}}, change...)...)
 	s.def = def
 	s.desk = outbound.Desk{
@@ -88,6 +89,9 @@ func openMarket(t *testing.T, name string, change ...func(*worker.Options)) *mar
 	}
 	return s
 }
+
+// writes returns what returns a writer.
+func writes(w worker.Writer) func() worker.Writer { return func() worker.Writer { return w } }
 
 // dial makes clients with a definition.
 func (s *market) dial(t *testing.T, def *provider.Definition) {
@@ -234,6 +238,14 @@ func TestDeadCommands(t *testing.T) {
 	require.Contains(t, s.comes(second, storage.CommandDead).Reason, product.Lane.String())
 	require.Len(t, s.effects("product", "create"), 1)
 
+	// A create that was refused is not done by another under the same ref.
+	other := s.done(s.ask("price", "create", "~m", `{"product":"p","currency":"eur","unit_amount":1}`))
+	_, err := s.desk.Retry(s.ctx, create.ID)
+	require.NoError(t, err)
+	create = s.comes(create, storage.CommandDead)
+	require.Contains(t, create.Reason, other.Lane.String())
+	require.Len(t, s.effects("price", "create"), 1)
+
 	cancelled, err := s.desk.Cancel(s.ctx, bad.ID)
 	var state *outbound.StateError
 	require.ErrorAs(t, err, &state)
@@ -246,6 +258,21 @@ func TestDeadCommands(t *testing.T) {
 	discarded, err := s.desk.Discard(s.ctx, bad.ID, "no")
 	require.NoError(t, err)
 	require.Equal(t, storage.CommandDiscarded, discarded.State)
+}
+
+// A command that dies keeps nothing of an entity that was erased since it was asked for.
+func TestDeadCommandsOnAnErasedEntity(t *testing.T) {
+	t.Parallel()
+	s := openMarket(t, simulator.Stripe)
+	s.start("w1")
+	s.done(s.ask("product", "create", "~p", `{"name":"p"}`))
+	s.erase(event.Ref{Key: key("product", "p")}, false)
+	dead := s.comes(s.ask("product", "update", "p", `{"name":"Ada","default_price":"none"}`), storage.CommandDead)
+	require.Equal(t, 400, dead.Result.Status)
+	require.Nil(t, dead.Body)
+	require.Nil(t, dead.Request.Bytes)
+	require.Nil(t, dead.Result.Body)
+	require.Equal(t, storage.ErasedText, dead.Reason)
 }
 
 // A command that names what has no id yet waits for it, and its lane waits with it.
@@ -280,6 +307,86 @@ func TestHintsMayBeLost(t *testing.T) {
 	s.redis.FlushAll()
 	s.done(second)
 	require.Len(t, s.effects("product", "create"), 2)
+}
+
+// A source may get its key for changes while the worker runs. What was asked for before waits
+// for it.
+func TestAKeyForChangesComesLater(t *testing.T) {
+	t.Parallel()
+	s := openMarket(t, simulator.Stripe)
+	var known atomic.Bool
+	s.options.Sources[0].Writer = func() worker.Writer {
+		if !known.Load() {
+			return nil
+		}
+		return s.writer
+	}
+	s.start("w1")
+	c := s.ask("product", "create", "~p", `{"name":"p"}`)
+	s.empty()
+	c, err := s.store.Commands().Command(s.ctx, c.ID)
+	require.NoError(t, err)
+	require.Equal(t, storage.CommandQueued, c.State)
+	require.Empty(t, c.Attempts)
+	known.Store(true)
+	s.done(c)
+	known.Store(false)
+	change := s.ask("product", "update", "p", `{"name":"q"}`)
+	s.empty()
+	require.Empty(t, s.effects("product", "update"), "the key was taken away")
+	known.Store(true)
+	s.done(change)
+}
+
+// slowStore takes long to store the first attempt at a command: longer than after its
+// time-out an attempt counts as lost.
+type slowStore struct {
+	storage.Store
+	once *sync.Once
+}
+
+func (s slowStore) Commands() storage.Commands { return slowCommands{s.Store.Commands(), s.once} }
+
+type slowCommands struct {
+	storage.Commands
+	once *sync.Once
+}
+
+func (c slowCommands) Move(ctx context.Context, cmd *storage.Command) (bool, error) {
+	if cmd.State == storage.CommandSending {
+		c.once.Do(func() { time.Sleep(outbound.Overdue + time.Second) })
+	}
+	return c.Commands.Move(ctx, cmd)
+}
+
+// beforehand calls look before each request.
+type beforehand struct {
+	worker.Writer
+	look func(id string)
+}
+
+func (w beforehand) Send(ctx context.Context, cmd provider.Command, req provider.Request, why string) provider.Answer {
+	w.look(strings.TrimPrefix(why, "command-"))
+	return w.Writer.Send(ctx, cmd, req, why)
+}
+
+// A request has ended when its attempt counts as lost, however long it took to store the
+// attempt: else the next owner of the lane could send it again beside it.
+func TestAnAttemptThatWasStoredLateIsNotSent(t *testing.T) {
+	t.Parallel()
+	s := openMarket(t, simulator.Stripe)
+	s.options.Store = slowStore{s.store, &sync.Once{}}
+	left := make(chan time.Duration, 10)
+	s.options.Sources[0].Writer = writes(beforehand{s.writer, func(id string) {
+		c, err := s.store.Commands().Command(s.ctx, id)
+		require.NoError(t, err)
+		left <- time.Until(c.DueAt)
+	}})
+	s.start("w1")
+	c := s.done(s.ask("product", "create", "~p", `{"name":"p"}`))
+	require.Len(t, c.Attempts, 1)
+	require.Len(t, left, 1)
+	require.Greater(t, <-left, s.def.WriteTimeout()-100*time.Millisecond)
 }
 
 // countedCommands counts the lanes that are read.
@@ -432,6 +539,32 @@ func TestWhatAnotherHasMadeIsNotAdopted(t *testing.T) {
 	require.Equal(t, answer.ID, s.done(answered).Result.ID)
 }
 
+// An attempt that was repeated under its key may have been made by the first request. The
+// search must not begin with the last one, or what there is would count as not there.
+func TestASearchGoesBackToTheFirstAttempt(t *testing.T) {
+	t.Parallel()
+	s := openMarket(t, simulator.Lemon)
+	s.desk.Hint = func(context.Context, []stream.Draft) ([]stream.Receipt, error) { return nil, errors.New("lost") }
+	w := s.wish("withdrawal", "create", "~w-1", `{"amount":"12.34"}`)
+	w.Parents = map[string]string{"account": s.anAccount()}
+	c := s.admit(w)
+	request, err := s.def.Render(outbound.Command(c), nil)
+	require.NoError(t, err)
+	outbound.Begin(c, request, "a worker that is gone", time.Now().UTC(), time.Minute)
+	answer := s.writer.Send(s.ctx, outbound.Command(c), request, "test")
+	require.Equal(t, provider.Answered, answer.Outcome, "%v", answer.Err)
+	outbound.Lost(c, time.Now().UTC())
+	time.Sleep(4 * time.Second) // the provider's clock is known to two seconds
+	outbound.Begin(c, request, "another that is gone", time.Now().UTC(), time.Minute)
+	outbound.Lost(c, time.Now().UTC())
+	moved, err := s.store.Commands().Move(s.ctx, c)
+	require.NoError(t, err)
+	require.True(t, moved)
+	s.start("w1")
+	require.Equal(t, answer.ID, s.done(c).Result.ID)
+	require.Len(t, s.effects("withdrawal", "create"), 1)
+}
+
 // A price names its product by a ref. What became of its create is found in the list of the
 // product's prices, or an operator is asked.
 func TestASearchKnowsTheIDsBehindRefs(t *testing.T) {
@@ -527,7 +660,7 @@ func TestTheSameBytesAfterAChangedDefinition(t *testing.T) {
 	stop()
 	changed := quickly(t, "stripe", "body: {active: false}", `body: {active: false, description: "other"}`)
 	s.dial(t, changed)
-	s.options.Sources[0].Definition, s.options.Sources[0].Client, s.options.Sources[0].Writer = changed, s.client, s.writer
+	s.options.Sources[0].Definition, s.options.Sources[0].Client, s.options.Sources[0].Writer = changed, s.client, writes(s.writer)
 	s.sim.SetChaos(simulator.Chaos{})
 	s.start("w2")
 	archive = s.done(archive)
@@ -546,7 +679,7 @@ func TestCyclesDie(t *testing.T) {
 `, 1)))
 	require.NoError(t, err)
 	b := setup(t)
-	b.options.Sources = []worker.Source{{Name: "acme", Definition: def, Client: b.provider, Writer: unasked{t}, Concurrency: 16}}
+	b.options.Sources = []worker.Source{{Name: "acme", Definition: def, Client: b.provider, Writer: writes(unasked{t}), Concurrency: 16}}
 	s := &market{bundle: b}
 	s.desk = outbound.Desk{
 		Commands: b.store.Commands(), Definition: func(string) *provider.Definition { return def }, Now: time.Now,

@@ -46,7 +46,7 @@ func TestWorkerProcess(t *testing.T) {
 	require.NoError(t, err)
 	w, err := worker.New(worker.Options{
 		ID: fmt.Sprint("child-", os.Getpid()), Streams: streams, Store: store, LeaseTTL: ttl, Logger: quiet(),
-		Sources: []worker.Source{{Name: "acme", Definition: def, Client: client, Writer: writer, Concurrency: 16}},
+		Sources: []worker.Source{{Name: "acme", Definition: def, Client: client, Writer: writes(writer), Concurrency: 16}},
 		Metrics: telemetry.NewMetrics(prometheus.NewRegistry()), Health: telemetry.NewHealth(time.Now),
 	})
 	require.NoError(t, err)

@@ -165,8 +165,9 @@
 // The right to send is asked for twice. The move of the row to sending, a compare-and-set,
 // lets one worker through. Then a script that is fenced by the shard's lease answers
 // whether it is still this one. The request goes out within two seconds of that, by the
-// monotonic clock, or is given back. An attempt that this worker surely has not sent is
-// remembered in unsent, so that a call of the store whose answer was lost leaves no doubt.
+// monotonic clock, and early enough to have ended when the attempt counts as lost, or is
+// given back. An attempt that this worker surely has not sent is remembered in unsent, so
+// that a call of the store whose answer was lost leaves no doubt.
 //
 // The answer is recorded also if the shard was lost meanwhile. If another has found out
 // what became of the command by then, the row has changed and the record is dropped.

@@ -119,6 +119,8 @@ type openCommands map[[4]string]bool
 // waits for an operator.
 func (s meter) measureCommands(exported openCommands) {
 	if !s.w.writes() {
+		exported.clear(s.w.Metrics)
+		clear(exported)
 		return
 	}
 	counts, err := s.w.Store.Commands().Counts(s.ctx)

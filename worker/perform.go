@@ -29,10 +29,10 @@ type performer struct {
 	*run
 	lane  event.Key
 	class event.Class
-	// began is Redis' time at a moment of ours.
-	began time.Time
-	at    time.Time
-	rows  []*storage.Command
+	// began was the time by Redis' clock when it was at by ours.
+	began, at time.Time
+	// rows are the commands of the lane that were not final when it was read last.
+	rows []*storage.Command
 }
 
 // perform performs the commands of a lane, one after the other, as far as they can be.
@@ -158,9 +158,25 @@ func (p *performer) op(c *storage.Command) *provider.Op {
 	return op
 }
 
+// store stores a command that was changed, and reports whether no other was faster. One
+// that is over keeps nothing of the content of an erased entity. If the marker is written
+// just now, the second look of the job that erases finds the command. A document that
+// cannot be read keeps no answer from being stored.
+func (p *performer) store(ctx context.Context, c *storage.Command) (bool, error) {
+	if entity := c.Entity(); c.State.Final() && !entity.IsZero() {
+		switch doc, err := p.s.w.Store.Entity(ctx, entity); {
+		case storage.IsAway(err):
+			return false, err
+		case err == nil && doc.Erased != nil:
+			c.Empty()
+		}
+	}
+	return p.commands().Move(ctx, c)
+}
+
 // move stores a command that was changed.
 func (p *performer) move(ctx context.Context, c *storage.Command) error {
-	moved, err := p.commands().Move(ctx, c)
+	moved, err := p.store(ctx, c)
 	switch {
 	case err != nil:
 		return fromStore(err)
@@ -270,7 +286,7 @@ func (p *performer) forward(ctx context.Context, bound *storage.Ref) error {
 			switch {
 			case c.State == storage.CommandAnswered:
 				to = p.created(c, c.Result.ID).Key
-			case bound.By == c.ID || len(c.Attempts) > 0 || c.State != storage.CommandQueued:
+			case bound.By == c.ID || c.State != storage.CommandQueued: // else it is known not to be done
 				outbound.Answer(c, &storage.CommandResult{ID: bound.Entity.ID, At: p.now()}, p.now())
 			default:
 				outbound.Die(c, p.op(c), fmt.Sprintf("the ref names %s already", bound.Entity), p.now())
@@ -335,7 +351,7 @@ func (r *run) doubled(ctx context.Context, entity, lane event.Key) error {
 
 // echo binds the ref that an answer carries, and answers the command that has created it.
 func (r *run) echo(ctx context.Context, e entity.Echo) error {
-	if r.src.Writer == nil {
+	if r.src.writer() == nil {
 		return nil // nothing is created through this source
 	}
 	key := e.Ref.Key

@@ -47,7 +47,7 @@ func (s reminder) run() {
 		loop.Turn()
 		for _, name := range s.w.names {
 			src := s.w.sources[name]
-			if src.Writer == nil || src.paused() || s.ctx.Err() != nil {
+			if src.writer() == nil || src.paused() || s.ctx.Err() != nil {
 				continue
 			}
 			held, err := src.fuse.blown(s.ctx)

@@ -29,7 +29,8 @@ func point(name string) { fault.Point(name) }
 // send sends a command: for the first time, again since it is not done, or again since
 // it is not known whether it is and that tells.
 func (p *performer) send(ctx context.Context, c *storage.Command) error {
-	if p.src.Writer == nil {
+	writer := p.src.writer()
+	if writer == nil {
 		return errWait
 	}
 	request, err := p.render(ctx, c)
@@ -40,9 +41,9 @@ func (p *performer) send(ctx context.Context, c *storage.Command) error {
 		return err
 	}
 	if fault.Off("command-begin") { // nothing says that it may have been sent
-		answer := p.deliver(ctx, c, request)
+		answer := deliver(ctx, writer, c, request)
 		outbound.Begin(c, request, "", p.now(), p.src.Definition.WriteTimeout())
-		return p.record(ctx, c, answer)
+		return p.record(ctx, writer, c, answer)
 	}
 	was, begun := *c, p.s.w.ID+"/"+rand.Text()
 	outbound.Begin(c, request, begun, p.now(), p.src.Definition.WriteTimeout())
@@ -64,7 +65,10 @@ func (p *performer) send(ctx context.Context, c *storage.Command) error {
 		return fromRedis(err)
 	}
 	point("after-begin")
-	if time.Since(from) > sendWithin || !p.s.ours() {
+	// A request that is sent now must have ended when the attempt counts as lost. Storing the
+	// attempt may have taken long.
+	late := time.Since(from) > sendWithin || p.now().Sub(c.SentAt) > outbound.Overdue
+	if late || !p.s.ours() {
 		return p.giveBack(c, &was, begun)
 	}
 	point("before-socket")
@@ -73,16 +77,16 @@ func (p *performer) send(ctx context.Context, c *storage.Command) error {
 		return errAgain
 	}
 	c.SentAt = at
-	return p.record(ctx, c, p.deliver(ctx, c, provider.Request(*c.Request)))
+	return p.record(ctx, writer, c, deliver(ctx, writer, c, provider.Request(*c.Request)))
 }
 
 // deliver sends the request of a command that was begun.
-func (p *performer) deliver(ctx context.Context, c *storage.Command, request provider.Request) provider.Answer {
+func deliver(ctx context.Context, writer Writer, c *storage.Command, request provider.Request) provider.Answer {
 	if request.Key != "" && fault.Off("command-key") {
 		request.Key += "-" + rand.Text()
 	}
 	traced := telemetry.Remote(context.WithoutCancel(ctx), c.Trace)
-	answer := p.src.Writer.Send(traced, outbound.Command(c), request, "command-"+c.ID)
+	answer := writer.Send(traced, outbound.Command(c), request, "command-"+c.ID)
 	point("after-send")
 	return answer
 }
@@ -190,9 +194,9 @@ func (p *performer) giveBack(c, was *storage.Command, begun string) error {
 	return errAgain
 }
 
-// record stores what came of an attempt. It does so also if the shard was lost meanwhile:
-// unless its new owner was faster, it is the truth.
-func (p *performer) record(ctx context.Context, c *storage.Command, a provider.Answer) error {
+// record stores what came of an attempt by a writer. It does so also if the shard was lost
+// meanwhile: unless its new owner was faster, it is the truth.
+func (p *performer) record(ctx context.Context, writer Writer, c *storage.Command, a provider.Answer) error {
 	free := false
 	switch a.Outcome {
 	case provider.Throttled:
@@ -201,19 +205,19 @@ func (p *performer) record(ctx context.Context, c *storage.Command, a provider.A
 		free = p.src.isDown(ctx) // it is not this command's fault
 	}
 	outbound.Record(c, p.op(c), a, p.now(), free)
-	if a.Outcome == provider.Refused && c.Doubt == nil && p.src.Writer.Probe(ctx, c.Request.Scope) == nil {
-		outbound.Refused(c, p.op(c), p.now()) // for this alone
+	if a.Outcome == provider.Refused && c.Doubt == nil && writer.Probe(ctx, c.Request.Scope) == nil {
+		outbound.Refused(c, p.op(c), p.now()) // the key is good for everything else
 	}
 	p.noteNotDone(c, a)
 	moved := false
 	err := p.s.w.persist(p.s.ctx, nil, "record the answer to a command", func() (err error) {
-		moved, err = p.commands().Move(context.WithoutCancel(ctx), c)
+		moved, err = p.store(context.WithoutCancel(ctx), c)
 		return err
 	})
 	if err != nil && p.s.ctx.Err() != nil {
 		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordWithin)
 		defer cancel()
-		moved, err = p.commands().Move(late, c)
+		moved, err = p.store(late, c)
 	}
 	switch {
 	case err != nil:
@@ -240,7 +244,7 @@ func (p *performer) findOut(ctx context.Context, c *storage.Command) error {
 		p.s.w.Metrics.CommandUnclear.WithLabelValues(p.src.Name, string(strategy), "again").Inc()
 		return p.send(ctx, c)
 	case provider.ByLook, provider.ByFind:
-		if p.src.Writer == nil {
+		if p.src.writer() == nil {
 			return errWait
 		}
 		if err := p.spend(ctx); err != nil {
@@ -341,7 +345,8 @@ func (p *performer) find(ctx context.Context, c *storage.Command, op *provider.O
 	if err != nil {
 		return provider.Finding{}, err
 	}
-	s := provider.Search{Sent: sent, Others: others, Since: p.theirTime(ctx, c.SentAt)}
+	// Any attempt since the doubt began may have made it, not only the last.
+	s := provider.Search{Sent: sent, Others: others, Since: p.theirTime(ctx, c.Doubt.Since)}
 	s.Bound = func(id string) bool {
 		if taken[id] {
 			return true
@@ -376,10 +381,14 @@ func (p *performer) resolved(ctx context.Context, c *storage.Command) (provider.
 // theirTime is the earliest time that the provider's clock can have shown at a time of
 // Redis'. Zero: that is not known.
 func (p *performer) theirTime(ctx context.Context, at time.Time) time.Time {
+	writer := p.src.writer()
+	if writer == nil {
+		return time.Time{}
+	}
 	ours := time.Now().Add(at.Sub(p.now()))
-	since, known := p.src.Writer.ProviderTime(ours)
-	if !known && p.src.Writer.Probe(ctx, "") == nil { // whose answer has a date
-		since, known = p.src.Writer.ProviderTime(ours)
+	since, known := writer.ProviderTime(ours)
+	if !known && writer.Probe(ctx, "") == nil { // whose answer has a date
+		since, known = writer.ProviderTime(ours)
 	}
 	if !known {
 		return time.Time{}

@@ -70,7 +70,7 @@ func (s *shard) start() {
 	if s.number == 0 {
 		wg.Go(func() { s.keep("notes", courier{s}.run) })
 		wg.Go(func() { s.keep("measure", meter{s}.run) })
-		if s.w.writes() {
+		if s.w.mayWrite() {
 			wg.Go(func() { s.keep("commands", reminder{s}.run) })
 		}
 	}

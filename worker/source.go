@@ -63,6 +63,14 @@ func newSource(w *Worker, o Source) *source {
 	return s
 }
 
+// writer returns what sends changes. Nil: there is no key for that now.
+func (s *source) writer() Writer {
+	if s.Source.Writer == nil {
+		return nil
+	}
+	return s.Source.Writer()
+}
+
 // full reports whether live entries in flight have reached their limit. Those of
 // the background do not count: a sweep must not keep events from being read.
 func (s *source) full() bool { return s.live.Load() >= int64(s.w.InFlight) }

@@ -38,8 +38,10 @@ type Source struct {
 	Name       string
 	Definition *provider.Definition
 	Client     Fetcher
-	// Writer sends changes. Nil: the source changes nothing, and its commands wait.
-	Writer Writer
+	// Writer returns what sends changes with the key of that moment. It returns nil while
+	// the source has no key for changes: its commands wait then. Nil: the source never
+	// changes anything.
+	Writer func() Writer
 	// Rate is what the provider allows the whole fleet.
 	Rate stream.Rate
 	// Concurrency is how many syncs this worker runs at once. Defaults to 100.
@@ -206,10 +208,21 @@ func New(o Options) (*Worker, error) {
 	return w, nil
 }
 
-// writes reports whether any source changes anything at its provider.
+// mayWrite reports whether any source may change anything at its provider, now or once it
+// has a key for that.
+func (w *Worker) mayWrite() bool {
+	for _, s := range w.sources {
+		if s.Source.Writer != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// writes reports whether any source has a key for changes now.
 func (w *Worker) writes() bool {
 	for _, s := range w.sources {
-		if s.Writer != nil {
+		if s.writer() != nil {
 			return true
 		}
 	}

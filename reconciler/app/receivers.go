@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/tarn-sync/tarn/reconciler"
@@ -36,16 +37,18 @@ func (all receivers) webhooks(c *config.Config) []reconciler.Webhook {
 	return out
 }
 
-// reload takes the secrets of settings that were read again.
+// reload takes the secrets of settings that were read again. A receiver whose
+// new secrets cannot be used keeps those it has; the others take theirs all the same.
 func (all receivers) reload(c *config.Config) error {
+	var failed []error
 	for _, w := range c.Webhooks {
 		if client := all[w.Name]; client != nil {
 			if err := client.SetSecrets(texts(w.Secrets)); err != nil {
-				return fmt.Errorf("webhook %s: %w", w.Name, err)
+				failed = append(failed, fmt.Errorf("webhook %s: %w", w.Name, err))
 			}
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 func (all receivers) close() {

@@ -88,6 +88,8 @@ func (d *decoder) check(c *Config) {
 	d.rule("telemetry.profiles", c.Telemetry.Profiles != "operators" || slices.ContainsFunc(c.OperatorTokens, func(t OperatorToken) bool { return t.Role == "operator" }),
 		"needs one of operator_tokens with the role operator")
 	d.checkWebhooks(c)
+	d.rule("retention.commands", !c.Feed.Enabled || c.Retention.Commands == 0 || c.Retention.Commands > c.Feed.Keep,
+		"is %s, not longer than feed.keep (%s): the change feed would name commands that are removed", c.Retention.Commands, c.Feed.Keep)
 	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
 		d.checkSource("sources."+name, name, c.Sources[name])
 		d.checkReach("sources."+name+".reconcile", c.Sources[name].Reconcile, c.Retention.Events)

@@ -173,7 +173,7 @@ type Retry struct {
 // reads as 0.
 type Retention struct {
 	Events        time.Duration `yaml:"events" default:"forever" min:"1h" forever:"true" help:"Age at which settled events, by received_at, and closed dead letters are removed."`
-	Commands      time.Duration `yaml:"commands" default:"2160h" min:"1h" forever:"true" help:"Age at which commands that are over, by ended_at, are removed. So long a key names the same command; after that it is a new wish."`
+	Commands      time.Duration `yaml:"commands" default:"2160h" min:"1h" forever:"true" help:"Age at which commands that are over, by ended_at, are removed. Longer than feed.keep. So long a key names the same command; after that it is a new wish."`
 	Audit         time.Duration `yaml:"audit" default:"2160h" min:"1h" forever:"true" help:"Age at which entries of the audit are removed."`
 	Discrepancies time.Duration `yaml:"discrepancies" default:"8760h" min:"1h" forever:"true" help:"Age at which judged discrepancies, by found_at, are removed."`
 }

@@ -248,6 +248,7 @@ func TestRefused(t *testing.T) {
 		"webhook without the feed":   {text: hook("") + "feed: {enabled: false}\n", want: "tarn.yaml:9: webhooks: need the change feed"},
 		"webhook batch":              {text: hook("batch: 101"), want: "tarn.yaml:9: webhooks[0].batch: \"101\": is too large: at most 100"},
 		"cap below first":            {text: minimal + "retry: {first: 2h}\n", want: "retry.cap: is shorter than retry.first"},
+		"commands below the feed":    {text: minimal + "retention: {commands: 72h}\n", want: "tarn.yaml:8: retention.commands: is 72h0m0s, not longer than feed.keep (72h0m0s)"},
 		"an alias":                   {text: minimal + "log: &a {level: info}\nredis: *a\n", want: "not an alias"},
 		"a merge":                    {text: minimal + "log: {<<: {level: info}}\n", want: "tarn.yaml:8: log: want a plain key"},
 		"a list as a key":            {text: minimal + "? [a]\n: b\n", want: "want a plain key"},
@@ -325,7 +326,7 @@ func TestBounds(t *testing.T) {
 				name := envName(path)
 				_, err := parse("tarn.yaml", []byte(minimal), []string{name + "=" + beyond(f, b.bound, b.outside)}, noFiles)
 				require.ErrorContains(t, err, name+": "+path+": ")
-				_, err = parse("tarn.yaml", []byte(minimal), []string{name + "=" + b.bound, "TARN_RETRY__FIRST=10ms", "TARN_RETRY__CAP=24h"}, noFiles)
+				_, err = parse("tarn.yaml", []byte(minimal), []string{name + "=" + b.bound, "TARN_RETRY__FIRST=10ms", "TARN_RETRY__CAP=24h", "TARN_FEED__ENABLED=false"}, noFiles)
 				if path != "retry.first" && path != "retry.cap" && !strings.HasSuffix(path, "reconcile.window") {
 					require.NoError(t, err)
 				}

@@ -65,8 +65,8 @@ func ReadStates(ctx context.Context, rows Rows, keys []event.Key) (*States, erro
 func (s *States) Document(k event.Key) *storage.Document { return s.docs[k] }
 
 // Change makes the change of an item, and returns its version. The error is ErrOlder if that
-// would be lower than the item's. Commands are never removed: one that is not there is of
-// a later time than the database.
+// would be lower than the item's. Commands are kept for longer than the feed (see the setting
+// retention.commands), so one that is not there is of a later time than the database.
 func (s *States) Change(item storage.Item, view View, at time.Time) (*Change, int64, error) {
 	version := item.Version
 	var c *Change

@@ -42,6 +42,9 @@ type Desk struct {
 	Commands storage.Commands
 	// Definition returns the definition of a source, nil if there is none.
 	Definition func(source string) *provider.Definition
+	// Erased reports whether an entity is erased: a command that ends then keeps nothing of
+	// its content. Nil: none is.
+	Erased func(ctx context.Context, entity event.Key) (bool, error)
 	// Hint appends hints: stream.Streams.AppendAll. An error loses nothing but a second.
 	Hint func(ctx context.Context, hints []stream.Draft) ([]stream.Receipt, error)
 	// Now is the clock for what is written down.
@@ -221,6 +224,9 @@ func (d Desk) change(ctx context.Context, id, wants string, change func(*storage
 		if !change(c, op) {
 			return c, &StateError{State: c.State, Wants: wants}
 		}
+		if err := d.emptyErased(ctx, c); err != nil {
+			return nil, err
+		}
 		moved, err := d.Commands.Move(ctx, c)
 		if err != nil {
 			return nil, err
@@ -230,6 +236,19 @@ func (d Desk) change(ctx context.Context, id, wants string, change func(*storage
 			return c, nil
 		}
 	}
+}
+
+// emptyErased empties a command that is over and whose entity is erased.
+func (d Desk) emptyErased(ctx context.Context, c *storage.Command) error {
+	entity := c.Entity()
+	if d.Erased == nil || !c.State.Final() || entity.IsZero() {
+		return nil
+	}
+	is, err := d.Erased(ctx, entity)
+	if is {
+		c.Empty()
+	}
+	return err
 }
 
 // Link says which entity a ref is to name.

@@ -182,3 +182,21 @@ func TestOperators(t *testing.T) {
 	_, err = d.Link(t.Context(), outbound.Link{Source: "stripe", Kind: "price", Ref: "~m", ID: "price_9", By: "ops"})
 	require.ErrorAs(t, err, &invalid)
 }
+
+// A command that an operator ends keeps nothing of an entity that was erased meanwhile.
+func TestWhatEndsOnAnErasedEntityIsEmptied(t *testing.T) {
+	d := newDesk(t)
+	product := event.Key{Source: "stripe", Kind: "product", ID: "p"}
+	for name, erased := range map[string]bool{"ada": true, "bob": false} {
+		d.Erased = func(_ context.Context, entity event.Key) (bool, error) { return erased && entity == product, nil }
+		c := d.admit(outbound.Wish{Source: "stripe", Key: name, Kind: "product", Op: "update", ID: "p", Body: []byte(`{"name":"Ada"}`)})
+		c, err := d.Cancel(t.Context(), c.ID)
+		require.NoError(t, err)
+		require.Equal(t, storage.CommandCancelled, c.State)
+		require.Equal(t, erased, c.Body == nil, name)
+	}
+	d.Erased = func(context.Context, event.Key) (bool, error) { return false, errors.New("the store is away") }
+	c := d.admit(outbound.Wish{Source: "stripe", Key: "eve", Kind: "product", Op: "update", ID: "p", Body: []byte(`{"name":"Eve"}`)})
+	_, err := d.Cancel(t.Context(), c.ID)
+	require.ErrorContains(t, err, "away")
+}

@@ -86,8 +86,8 @@
 // the database was restored, since Redis knows how far the feed had come. It holds the
 // commands of the source (storage.Commands.Hold) before it begins a generation of the feed.
 // A worker performs nothing while it finds a hold, or a feed that lacks what Redis knows
-// of: so it begins nothing between the restore and the hold either. Both is looked at again
-// twice a second, and always after a start. An operator releases the commands.
+// of: so it begins nothing between the restore and the hold either. It looks for both twice a
+// second, and always after a start. An operator releases the commands.
 //
 // What this does not see: a restore while Redis was lost too, a restore to a copy that
 // lacks commands and no change at all, and anything where the change feed is off. There

@@ -12,7 +12,7 @@ import (
 // Do is what is to be done next in a lane.
 type Do int
 
-// What may be to be done.
+// The things to do.
 const (
 	// Nothing: all commands are final or answered.
 	Nothing Do = iota

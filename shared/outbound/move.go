@@ -42,14 +42,14 @@ func Begin(c *storage.Command, r provider.Request, begun string, now time.Time, 
 	c.WaitsFor, c.WaitsSince = nil, time.Time{}
 }
 
-// GiveBack undoes Begin: nothing was sent. was is the command before it, which the
-// repeated attempt needs no more than for what it has sent before.
+// GiveBack undoes Begin: nothing was sent. was is the command as it was before Begin. The
+// rendered request stays, for the next attempt.
 func GiveBack(c *storage.Command, was *storage.Command, now time.Time) {
 	c.State, c.Begun, c.SentAt, c.KeyedAt, c.DueAt = was.State, "", was.SentAt, was.KeyedAt, now
 }
 
-// Unsent undoes Begin as GiveBack does, of a command as it was read while it was being
-// sent, of which the worker that began it knows that nothing was sent.
+// Unsent undoes Begin for a worker that has only the stored row, in state sending: the
+// worker began the attempt itself and knows that nothing was sent.
 func Unsent(c *storage.Command, now time.Time) {
 	c.State, c.Begun, c.DueAt = storage.CommandQueued, "", now
 	if c.Doubt != nil {
@@ -138,7 +138,7 @@ func again(c *storage.Command, due time.Time) {
 	}
 }
 
-// charge handles an attempt that was not done, and counts it as so many.
+// charge handles an attempt that was not done, and adds count to the attempts that count.
 func charge(c *storage.Command, op *provider.Op, reason string, now time.Time, count int) {
 	c.Charged += count
 	if c.Charged >= MostCharged && c.Doubt == nil {
@@ -148,7 +148,8 @@ func charge(c *storage.Command, op *provider.Op, reason string, now time.Time, c
 	again(c, now.Add(backoff.After(min(max(c.Charged, 1), MostCharged), 0)))
 }
 
-// doubted makes it unknown what became of a command, and counts the attempt as so many.
+// doubted makes it unknown what became of a command, and adds count to the attempts that
+// count.
 func doubted(c *storage.Command, replayed bool, now time.Time, count int) {
 	c.Charged += count
 	if fault.Off("command-doubt") { // taken for one that was not done
@@ -237,11 +238,11 @@ func Key(c *storage.Command) string {
 // StateError is the error of what cannot be done to a command in its state.
 type StateError struct {
 	State storage.CommandState
-	// Wants says what could be done it to.
+	// Wants names the states in which it could be done: "dead or asked".
 	Wants string
 }
 
-// Error says what state the command is in, and what is wanted.
+// Error says in which state the command is, and in which it would have to be.
 func (e *StateError) Error() string {
 	return fmt.Sprintf("the command is %s: want one that is %s", e.State, e.Wants)
 }

@@ -117,42 +117,8 @@ func (c *Client) with(s Source) (*provider.Client, error) {
 	return next, nil
 }
 
-// Writer is a provider.Writer whose key can be exchanged while requests are under way.
-type Writer struct{ client *Client }
-
-// Writer returns what sends changes. Nil: the source has no key for that. One that loses
-// its key by a reload refuses; one that gains its first needs a new start.
-func (c *Client) Writer() *Writer {
-	if c.writer.Load() == nil {
-		return nil
-	}
-	return &Writer{c}
-}
-
-// Send sends a request once.
-func (w *Writer) Send(ctx context.Context, cmd provider.Command, req provider.Request, why string) provider.Answer {
-	if writer := w.client.writer.Load(); writer != nil {
-		return writer.Send(ctx, cmd, req, why)
-	}
-	return provider.Answer{Outcome: provider.Refused, Err: provider.ErrNoWriteKey}
-}
-
-// Probe asks whether the provider accepts the key for changes.
-func (w *Writer) Probe(ctx context.Context, scope string) error {
-	if writer := w.client.writer.Load(); writer != nil {
-		return writer.Probe(ctx, scope)
-	}
-	return provider.ErrNoWriteKey
-}
-
-// ProviderTime returns the earliest time that the provider's clock can have shown at a
-// time of ours, and whether that is known.
-func (w *Writer) ProviderTime(at time.Time) (time.Time, bool) {
-	if writer := w.client.writer.Load(); writer != nil {
-		return writer.ProviderTime(at)
-	}
-	return time.Time{}, false
-}
+// Writer returns what sends changes with the key of this moment. Nil: there is none.
+func (c *Client) Writer() *provider.Writer { return c.writer.Load() }
 
 // RateOf is a rate of the settings.
 func RateOf(r config.Rate) stream.Rate {
@@ -184,14 +150,14 @@ func (all Clients) Budget(b Budget) {
 	}
 }
 
-// Reload takes the keys and rates of settings that were read again.
+// Reload takes the keys and rates of settings that were read again. A source whose new
+// key cannot be used keeps the one it has; the others take theirs all the same.
 func (all Clients) Reload(c *config.Config) error {
+	var failed []error
 	for _, known := range all {
-		if err := known.take(known.source.Reloaded(c)); err != nil {
-			return err
-		}
+		failed = append(failed, known.take(known.source.Reloaded(c)))
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 // Close lets idle connections go.

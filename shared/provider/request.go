@@ -119,7 +119,7 @@ func (c *Client) send(parent context.Context, call call) (*answer, int, error) {
 	defer transfer.stop()
 	res, sentAt, err := c.exchange(ctx, call, transfer)
 	if err != nil {
-		return nil, 0, c.noAnswer(parent, ctx, err)
+		return nil, 0, noAnswer(parent, ctx, c.opts.Timeout, err)
 	}
 	res.Body = transfer.body(res.Body)
 	defer drain(res.Body)
@@ -129,7 +129,7 @@ func (c *Client) send(parent context.Context, call call) (*answer, int, error) {
 		err = fmt.Errorf("%s %s: %w", c.def.api.scope.of, call.scope, err)
 	}
 	if err != nil {
-		return nil, res.StatusCode, c.noAnswer(parent, ctx, err)
+		return nil, res.StatusCode, noAnswer(parent, ctx, c.opts.Timeout, err)
 	}
 	return &answer{doc: doc, sentAt: sentAt, links: res.Header.Values("Link")}, res.StatusCode, nil
 }
@@ -238,10 +238,10 @@ func headerText(s string) string {
 	}, s)
 }
 
-// noAnswer classifies what kept an answer from coming, unless it has a class. The
+// noAnswer classifies what kept an answer from coming within a time, unless it has a class. The
 // caller's own end is passed on as it is; our bounds and the network are the
 // provider's affair.
-func (c *Client) noAnswer(parent, ctx context.Context, err error) error {
+func noAnswer(parent, ctx context.Context, within time.Duration, err error) error {
 	var classed *fate.Error
 	if errors.As(err, &classed) {
 		return err
@@ -253,7 +253,7 @@ func (c *Client) noAnswer(parent, ctx context.Context, err error) error {
 		return fate.Errorf(fate.Transient, "%w: less than %d bytes a second", errTooSlow, minRate)
 	}
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return fate.Errorf(fate.Transient, "no whole answer within %s", c.opts.Timeout)
+		return fate.Errorf(fate.Transient, "no whole answer within %s", within)
 	}
 	// url.Error repeats the whole address, with its query.
 	var u *url.Error

@@ -73,8 +73,8 @@ type Finding struct {
 type Search struct {
 	// Sent is the command as it was sent: see Definition.Resolve.
 	Sent Command
-	// Since is when it was sent, by the provider's clock: see Writer.ProviderTime. Zero:
-	// that is not known.
+	// Since is when the first attempt was sent of which it is not known what became, by the
+	// provider's clock: see Writer.ProviderTime. Zero: that is not known.
 	Since time.Time
 	// Bound reports whether an entity is bound to a ref already. Nil: none is.
 	Bound func(id string) bool

@@ -149,7 +149,7 @@ func (w *Writer) send(parent context.Context, o *Op, cmd Command, req Request, w
 	var connected atomic.Bool
 	res, sentAt, err := w.exchange(ctx, req, why, transfer, &connected)
 	if err != nil {
-		a := Answer{SentAt: sentAt, Err: c.noAnswer(parent, ctx, err)}
+		a := Answer{SentAt: sentAt, Err: noAnswer(parent, ctx, timeout, err)}
 		var classed *fate.Error
 		switch {
 		case connected.Load():
@@ -166,7 +166,7 @@ func (w *Writer) send(parent context.Context, o *Op, cmd Command, req Request, w
 	a := w.read(res, o, cmd)
 	a.SentAt = sentAt
 	if a.Err != nil {
-		a.Err = c.noAnswer(parent, ctx, a.Err)
+		a.Err = noAnswer(parent, ctx, timeout, a.Err)
 	}
 	return a
 }
@@ -257,7 +257,7 @@ var requestIDs = []string{"Request-Id", "X-Request-Id"}
 //	408, 3xx, 5xx                    Unknown
 //	429                              Throttled, or Busy if it is of the one entity
 //	423 425, busy of the definition  Busy
-//	404, and gone of the definition  Answered, of a delete
+//	gone of the definition           Answered, of a delete, if a 404 or 410 is in its own shape
 func (w *Writer) read(res *http.Response, o *Op, cmd Command) Answer {
 	c := w.client
 	a := Answer{Status: res.StatusCode}

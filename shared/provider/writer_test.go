@@ -263,7 +263,7 @@ func TestFailuresBeforeAndAfterAConnection(t *testing.T) {
 		a := sent(t, writerOf(t, &d, address), createOrder)
 		<-arrived
 		require.Equal(t, Unknown, a.Outcome)
-		require.ErrorContains(t, a.Err, "no whole answer within")
+		require.ErrorContains(t, a.Err, "no whole answer within 50ms")
 	})
 	t.Run("we end", func(t *testing.T) {
 		address, arrived := hanging(t)

@@ -39,7 +39,8 @@ func CommandStates() []CommandState {
 	}
 }
 
-// Final reports whether nothing more happens to a command of this state by itself.
+// Final reports whether a command of this state is over. Only an operator's retry takes one
+// out of such a state, and only a dead one.
 func (s CommandState) Final() bool {
 	switch s {
 	case CommandDone, CommandDead, CommandCancelled, CommandDiscarded:
@@ -49,7 +50,7 @@ func (s CommandState) Final() bool {
 }
 
 // Rests reports whether nothing more happens to a command of this state by itself: it is
-// final, or waits for an operator's word. The change feed has every command that rests.
+// over, or waits for an operator's word. The change feed has every command that rests.
 func (s CommandState) Rests() bool { return s.Final() || s == CommandAsked }
 
 // CommandID returns the id of the command that an application's key names.
@@ -169,6 +170,17 @@ func (c *Command) Entity() event.Key {
 		return event.Key{}
 	}
 	return c.Lane
+}
+
+// IsEmpty reports whether Empty has nothing to remove.
+func (c *Command) IsEmpty() bool {
+	for _, a := range c.Attempts {
+		if a.Error != "" && a.Error != ErasedText {
+			return false
+		}
+	}
+	return c.Body == nil && (c.Request == nil || c.Request.Bytes == nil) && (c.Result == nil || c.Result.Body == nil) &&
+		(c.Reason == "" || c.Reason == ErasedText)
 }
 
 // Empty removes what a command holds of its entity's content, as erasing does.
@@ -374,7 +386,7 @@ type Commands interface {
 }
 
 // EmptyCommands removes what the commands of an entity hold of its content, of those that
-// are over. Others lose it when they are covered. It may be repeated.
+// are over. Others lose it when they are. It may be repeated, and changes nothing then.
 func EmptyCommands(ctx context.Context, commands Commands, entity event.Key) error {
 	for f := (CommandFilter{Entity: entity, Limit: 200}); ; {
 		found, err := commands.List(ctx, f)
@@ -382,7 +394,7 @@ func EmptyCommands(ctx context.Context, commands Commands, entity event.Key) err
 			return err
 		}
 		for _, c := range found.Items {
-			for moved := false; !moved && c.State.Final(); {
+			for moved := false; !moved && c.State.Final() && !c.IsEmpty(); {
 				c.Empty()
 				c.Owed = true // those who follow the feed replace what they have
 				if moved, err = commands.Move(ctx, c); err != nil {

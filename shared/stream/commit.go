@@ -412,7 +412,8 @@ func (s *Streams) execAndWait(ctx context.Context, node *redis.Client, cmds []re
 	if err == nil && confirmed.Val() < int64(s.opts.WaitReplicas) {
 		err = ErrReplicas
 	}
-	s.writes.confirmed(err)
+	_, cluster := s.client.(*redis.ClusterClient)
+	s.writes.confirmed(err, !cluster)
 	for _, c := range cmds {
 		if c.Err() == nil && err != nil {
 			c.SetErr(err)

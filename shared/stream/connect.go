@@ -19,15 +19,19 @@ const poolSize = 64
 // of the client's default, since there may be poolSize of them.
 const connBuffer = 16 << 10
 
-// dialTimeout bounds the making of a connection, as the client does by itself.
+// dialTimeout bounds the making of a connection. It is the client's own default, which does
+// not hold for a dialer of ours.
 const dialTimeout = 5 * time.Second
 
 // connect returns a client of Redis, which logs in as a. w sees what happens to writes.
 //
 // It repeats no command by itself (MaxRetries -1): a repeated XADD would be a second
-// entry. The cluster client repeats all the same, so scripts must bear it. To dial five
-// times, as all clients do, hides a short absence of Redis from callers; at each of a
-// cluster's repetitions it would be seconds in which nothing asks who the new master is.
+// entry. The cluster client repeats all the same, so scripts must bear it.
+//
+// A client dials a server that does not answer up to five times, which hides a short
+// absence of Redis from callers. A cluster's client dials once: it repeats the command as
+// well, and asks the other nodes in between who the master is now. Five dials each time
+// would put that off by seconds.
 func connect(o Options, w *writes, a *account) (redis.UniversalClient, error) {
 	u, err := parseURLs(o.URLs)
 	if err != nil {

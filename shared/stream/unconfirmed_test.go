@@ -63,3 +63,23 @@ func TestRecordedSignalsDoNotWaitForReplicas(t *testing.T) {
 	require.NoError(t, err)
 	require.True(t, got[0].Duplicate, "it went in, and is confirmed now")
 }
+
+// In a cluster each master has replicas of its own. While those of one are lacking, the
+// confirmations of another must not end the lack: it would be reported and ended with every
+// batch.
+func TestOneMasterSaysNothingOfAnother(t *testing.T) {
+	t.Parallel()
+	var said []bool
+	w := &writes{onLack: func(lacking bool) { said = append(said, lacking) }}
+	w.confirmed(nil, false)
+	for range 3 {
+		w.confirmed(ErrReplicas, false)
+		w.confirmed(nil, false)
+	}
+	require.Equal(t, []bool{true}, said)
+	w.confirmed(nil, true)
+	require.Equal(t, []bool{true, false}, said)
+	w.confirmed(ErrReplicas, true)
+	w.confirmed(errRetired, true)
+	require.Equal(t, []bool{true, false, true}, said, "a wait that was cut off says nothing")
+}

@@ -34,7 +34,7 @@ type writes struct {
 	refused    atomic.Pointer[string] // what Redis said; nil: the last write was taken, or none was tried
 	generation atomic.Int64           // of connections; those of an earlier one are retired
 	retired    atomic.Int64           // when, in ns since the epoch
-	lacking    atomic.Bool            // too few replicas confirmed the last append that waited for some
+	lacking    atomic.Bool            // too few replicas confirm; see confirmed
 	onLack     func(bool)             // is called when lacking changes
 }
 
@@ -63,11 +63,12 @@ func (w *writes) saw(err error) {
 	}
 }
 
-// confirmed looks at the outcome of a wait for replicas. One that was cut off says nothing
-// of them.
-func (w *writes) confirmed(err error) {
+// confirmed looks at the outcome of a wait for replicas, of all masters or of one among
+// several. One that was cut off says nothing of them, and that the replicas of one master
+// confirm says nothing of the others': only an outcome of all ends a lack.
+func (w *writes) confirmed(err error, all bool) {
 	lacking := errors.Is(err, ErrReplicas)
-	if err != nil && !lacking {
+	if !lacking && (err != nil || !all) {
 		return
 	}
 	if w.lacking.Load() != lacking && w.lacking.Swap(lacking) != lacking && w.onLack != nil {
@@ -251,6 +252,9 @@ func (s *Streams) tryWrite(ctx context.Context, script string) error {
 		if err := c.Err(); err != nil {
 			return err
 		}
+	}
+	if s.opts.WaitReplicas > 0 {
+		s.writes.confirmed(nil, true)
 	}
 	return nil
 }

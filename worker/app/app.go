@@ -93,6 +93,16 @@ func setRates(w *worker.Worker, c *config.Config) {
 	}
 }
 
+// writerOf returns what returns the writer of a client, whose key a reload may bring.
+func writerOf(client *process.Client) func() worker.Writer {
+	return func() worker.Writer {
+		if writer := client.Writer(); writer != nil {
+			return writer
+		}
+		return nil
+	}
+}
+
 func sources(c *config.Config) ([]worker.Source, process.Clients, error) {
 	configured, err := process.Sources(c)
 	if err != nil {
@@ -108,8 +118,8 @@ func sources(c *config.Config) ([]worker.Source, process.Clients, error) {
 			Name: s.Name, Definition: s.Definition, Client: clients[s.Name],
 			Rate: process.RateOf(s.Rate), Concurrency: s.Rate.Concurrency,
 		}
-		if writer := clients[s.Name].Writer(); writer != nil {
-			out[i].Writer = writer
+		if s.Definition.Writes() {
+			out[i].Writer = writerOf(clients[s.Name])
 		}
 	}
 	return out, clients, nil

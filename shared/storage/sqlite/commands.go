@@ -244,10 +244,16 @@ func (s commands) moved(ctx context.Context, c *storage.Command, place func(*tx)
 		if lane, number, err = place(t); err != nil {
 			return err
 		}
-		n, err := t.exec(moveSQL, c.ID, c.Rev, lane.Local(), number, string(c.State), !c.State.Final(), millis(c.DueAt), c.Owed, v.waitsOn,
-			v.body, v.request, v.sent, v.answer, v.detail, c.Reason, millis(c.EndedAt))
-		moved = n > 0
-		return err
+		change := func() error {
+			n, err := t.exec(moveSQL, c.ID, c.Rev, lane.Local(), number, string(c.State), !c.State.Final(), millis(c.DueAt), c.Owed, v.waitsOn,
+				v.body, v.request, v.sent, v.answer, v.detail, c.Reason, millis(c.EndedAt))
+			moved = n > 0
+			return err
+		}
+		if c.State.Final() { // which is when its secrets go, or what it holds of an erased entity
+			return t.thoroughly(change)
+		}
+		return change()
 	})
 	if err != nil {
 		return false, fmt.Errorf("move command %s: %w", c.ID, err)

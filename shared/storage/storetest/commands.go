@@ -223,10 +223,12 @@ var commandCases = []testCase{
 			c.Result = &storage.CommandResult{Status: 422, At: at(2), Body: []byte(`{"name":"Ada"}`)}
 			require.True(t, s.move(c))
 		}
-		for range 2 {
-			_, err := s.Clear(s.ctx, o.Key, "", at(51))
-			require.NoError(t, err)
-		}
+		_, err := s.Clear(s.ctx, o.Key, "", at(51))
+		require.NoError(t, err)
+		once := s.command(command("c0", o.Key, 0)).Rev
+		_, err = s.Clear(s.ctx, o.Key, "", at(52))
+		require.NoError(t, err)
+		require.Equal(t, once, s.command(command("c0", o.Key, 0)).Rev, "followers of the feed are told once")
 		for i := range 2 {
 			c := s.command(command(fmt.Sprint("c", i), o.Key, 0))
 			require.NotContains(t, asJSON(t, c), "Ada")
