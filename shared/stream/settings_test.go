@@ -32,6 +32,45 @@ func TestOpenRefusesEviction(t *testing.T) {
 	require.ErrorContains(t, err, "noeviction")
 }
 
+// Redis Enterprise and hosted servers made of it have no maxmemory_policy in INFO. Nothing
+// is known of it then: it is asked of CONFIG, else warned of, and never taken for eviction.
+func TestAPolicyThatInfoDoesNotShow(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		opts      []redistest.Option
+		log, fail string
+	}{
+		"CONFIG shows it":        {nil, "", ""},
+		"CONFIG shows a bad one": {[]redistest.Option{redistest.Setting("maxmemory-policy", "allkeys-lru")}, "", "would evict"},
+		"CONFIG does not either": {[]redistest.Option{redistest.HideConfig()}, "make sure that it is noeviction", ""},
+		"CONFIG knows it not":    {nil, "make sure that it is noeviction", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			proxy := redistest.NewProxy(t, redistest.Start(t, c.opts...))
+			proxy.Replace("maxmemory_policy:", "maxmemory_nothing")
+			if name == "CONFIG knows it not" {
+				proxy.Replace("*2\r\n$16\r\nmaxmemory-policy\r\n$10\r\nnoeviction\r\n", "*0\r\n")
+			}
+			var log bytes.Buffer
+			o := quiet(proxy.URL())
+			o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+			s, err := Open(t.Context(), o)
+			if c.fail != "" {
+				require.ErrorContains(t, err, c.fail)
+				return
+			}
+			require.NoError(t, err)
+			defer func() { require.NoError(t, s.Close()) }()
+			require.NoError(t, s.lookAtMemory(t.Context()))
+			require.NoError(t, s.Evicting())
+			if c.log == "" {
+				require.NotContains(t, log.String(), "maxmemory")
+			}
+			require.Contains(t, log.String(), c.log)
+		})
+	}
+}
+
 func TestOpenWarnsOfUnsafeSettings(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
