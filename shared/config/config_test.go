@@ -39,6 +39,16 @@ func refused(t *testing.T, text string, environ ...string) string {
 	return err.Error()
 }
 
+// A password of Redis may hold any characters: package stream reads it as it is.
+func TestPasswordsInAddressesOfRedis(t *testing.T) {
+	for _, password := range []string{"a/b+c==", "a@b:c", "a#b?c", "100%", "a b"} {
+		c, err := parse("tarn.yaml", []byte(minimal+"redis: {url: \"redis://u:${P}@h:1\"}\n"), []string{"P=" + password}, noFiles)
+		require.NoError(t, err, password)
+		require.Equal(t, Secret("redis://u:"+password+"@h:1"), c.Redis.URL[0])
+	}
+	require.Contains(t, refused(t, minimal+"redis: {url: \"redis://u:a/b@\"}\n"), "redis.url[0]: want an address with a host")
+}
+
 func TestDefaults(t *testing.T) {
 	c := parsed(t, minimal)
 	lemon := c.Sources["lemon"]

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
@@ -85,6 +86,7 @@ func parseURLs(urls []string) (*redis.UniversalOptions, error) {
 }
 
 func parseURL(raw string) (*redis.UniversalOptions, error) {
+	raw = escaped(raw)
 	switch scheme, rest, _ := strings.Cut(raw, "://"); scheme {
 	case "redis", "rediss":
 		o, err := redis.ParseURL(raw)
@@ -105,6 +107,35 @@ func parseURL(raw string) (*redis.UniversalOptions, error) {
 	default:
 		return nil, fmt.Errorf("redis address: scheme %q is none of redis, rediss, redis+sentinel, redis+cluster", scheme)
 	}
+}
+
+// plain are the characters besides letters and digits that user and password have as they
+// are in an address, with the colon between them: RFC 3986, section 3.2.1.
+const plain = "-._~!$&'()*+,;=:"
+
+// escaped returns an address with all other characters of user and password percent-encoded.
+// A password that was generated holds any, and comes from a file as it is: a slash in it
+// would end the address, and what follows it would be in the error. The last @ ends it. A %
+// before two hexadecimal digits is taken for an encoding.
+func escaped(raw string) string {
+	scheme, rest, _ := strings.Cut(raw, "://")
+	at := strings.LastIndexByte(rest, '@')
+	if at < 0 {
+		return raw
+	}
+	var b strings.Builder
+	b.WriteString(scheme + "://")
+	for i := range at {
+		c := rest[i]
+		_, err := hex.DecodeString(rest[min(i+1, at):min(i+3, at)])
+		encoded := c == '%' && i+2 < at && err == nil
+		if encoded || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte(plain, c) >= 0 {
+			b.WriteByte(c)
+			continue
+		}
+		fmt.Fprintf(&b, "%%%02X", c)
+	}
+	return b.String() + rest[at:]
 }
 
 func simple(o *redis.Options) *redis.UniversalOptions {

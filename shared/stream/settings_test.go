@@ -3,6 +3,7 @@ package stream
 import (
 	"bytes"
 	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -150,6 +151,7 @@ func TestParseURLs(t *testing.T) {
 		{name: "cluster with database", urls: []string{"redis://h:1/2", "redis://i:2"}, err: "only database 0"},
 		{name: "scheme", urls: []string{"http://h"}, err: `scheme "http"`},
 		{name: "no secrets in errors", urls: []string{"redis://u:geheim@h:port"}, err: "redis address"},
+		{name: "nor parts of them", urls: []string{"redis://u:geheim/x@h:port"}, err: "redis address"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -167,6 +169,24 @@ func TestParseURLs(t *testing.T) {
 				require.Equal(t, "pw", u.Password)
 			}
 		})
+	}
+}
+
+// A password that was generated holds any characters, and comes from a file as it is.
+func TestAnyPassword(t *testing.T) {
+	t.Parallel()
+	for written, want := range map[string]string{
+		"geheim": "geheim", "a/b+c==": "a/b+c==", "a@b:c": "a@b:c", "a#b?c": "a#b?c", "100%": "100%", "a%zz": "a%zz",
+		"[a]": "[a]", "a b\"<>^`{|}\\": "a b\"<>^`{|}\\", "gehéim": "gehéim",
+		"a%2Fb%40c%25": "a/b@c%", // as addresses have them
+	} {
+		for _, form := range []string{"redis://u:%s@h:1", "rediss+cluster://u:%s@h:1", "redis+sentinel://u:%s@h:1,i:2/main"} {
+			u, err := parseURLs([]string{strings.Replace(form, "%s", written, 1)})
+			require.NoError(t, err, "%s: %s", form, written)
+			require.Equal(t, "u", u.Username)
+			require.Equal(t, want, u.Password)
+			require.Equal(t, "h:1", u.Addrs[0])
+		}
 	}
 }
 
