@@ -145,7 +145,8 @@ func simple(o *redis.Options) *redis.UniversalOptions {
 }
 
 // parseSentinel reads "user:password@host:port,host:port/master/db". The
-// user and password are those of the master.
+// user and password are those of the master. Sentinels are given the password too, as the
+// user default: one that wants none takes any, and those that want one commonly want that.
 func parseSentinel(scheme, rest string) (*redis.UniversalOptions, error) {
 	user, hosts := "", rest
 	if at := strings.LastIndex(rest, "@"); at >= 0 {
@@ -162,7 +163,7 @@ func parseSentinel(scheme, rest string) (*redis.UniversalOptions, error) {
 		return nil, badURL(err)
 	}
 	u := simple(o)
-	u.Addrs, u.MasterName = addrs, master
+	u.Addrs, u.MasterName, u.SentinelPassword = addrs, master, o.Password
 	return u, nil
 }
 

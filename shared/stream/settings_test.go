@@ -129,6 +129,19 @@ func TestOpenThroughSentinel(t *testing.T) {
 	require.EqualValues(t, 1, master.Client().XLen(t.Context(), s.keys.stream(0, "lemon", event.TierLive)).Val())
 }
 
+// Sentinels that want a password commonly want that of Redis, as the user default.
+func TestSentinelsWithAPassword(t *testing.T) {
+	t.Parallel()
+	for name, settings := range map[string][]string{"none": nil, "that of redis": {"requirepass pw"}} {
+		t.Run(name, func(t *testing.T) {
+			master := redistest.Start(t, redistest.Password("pw"))
+			url := redistest.StartSentinel(t, master, "main", settings...)
+			s := openStreams(t, quiet(strings.Replace(url, "://", "://:pw@", 1)))
+			appended(t, s, happened("evt_1", "a"))
+		})
+	}
+}
+
 func TestParseURLs(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
