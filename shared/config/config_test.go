@@ -39,6 +39,24 @@ func refused(t *testing.T, text string, environ ...string) string {
 	return err.Error()
 }
 
+// A file's newlines at its end are an editor's, however many. A file of nothing is one that
+// was cut off while it was written: it is refused, rather than taken for a key that is gone
+// or for a Redis without a password.
+func TestFilesOfValues(t *testing.T) {
+	const text = minimal + "redis: {url: \"redis://u:${file:/secret}@h:1\"}\n"
+	for content, want := range map[string]string{
+		"geheim": "geheim", "geheim\n": "geheim", "geheim\r\n": "geheim", "geheim\n\n": "geheim", " a b ": " a b ", "": "", "\n": "", "\r\n\r\n": "",
+	} {
+		c, err := parse("tarn.yaml", []byte(text), nil, func(string) ([]byte, error) { return []byte(content), nil })
+		if want == "" {
+			require.ErrorContains(t, err, "tarn.yaml:8: redis.url[0]: ${file:/secret}: is empty", "%q", content)
+			continue
+		}
+		require.NoError(t, err, "%q", content)
+		require.Equal(t, Secret("redis://u:"+want+"@h:1"), c.Redis.URL[0], "%q", content)
+	}
+}
+
 // A password of Redis may hold any characters: package stream reads it as it is.
 func TestPasswordsInAddressesOfRedis(t *testing.T) {
 	for _, password := range []string{"a/b+c==", "a@b:c", "a#b?c", "100%", "a b"} {
