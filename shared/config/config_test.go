@@ -463,10 +463,11 @@ func TestRedisAddresses(t *testing.T) {
 	for _, good := range []string{
 		"redis://h:6379/1", "rediss://u:p@h:6379", "redis+cluster://h:6379", "rediss+cluster://u:p@h:6379",
 		"redis+sentinel://h:26379/main", "redis+sentinel://:p@h:26379,i:26379,j:26379/main", "rediss+sentinel://u:p@h:26379,i:26379/main/2",
+		"redis://[::1]:6379", "redis+sentinel://u:p@[fd00::1]:26379,[fd00::2]:26379/main",
 	} {
 		require.Equal(t, []Secret{Secret(good)}, parsed(t, minimal+"redis: {url: \""+good+"\"}\n").Redis.URL)
 	}
-	for _, bad := range []string{"h:6379", "http://h", "redis+tls://h", "redis://"} {
+	for _, bad := range []string{"h:6379", "http://h", "redis+tls://h", "redis://", "redis://h:port", "redis+sentinel://h:1,/main", "redis://u:p@/1"} {
 		require.Contains(t, refused(t, minimal+"redis: {url: \""+bad+"\"}\n"), "redis.url[0]: want an address with a host")
 	}
 }
