@@ -150,6 +150,28 @@ func TestTheChartIsADependency(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// What may be empty may be null too, which is how a values file takes a default away.
+func TestValuesOfNothing(t *testing.T) {
+	want, err := render(t, `
+image: {tag: "", pullPolicy: "", pullSecrets: []}
+network: {provider: {except: []}, dns: {cidrs: []}}
+ingress: {tlsSecret: "", annotations: {}}
+monitoring: {labels: {}}
+`)
+	require.NoError(t, err)
+	delete(want["Ingress/webhooks"].tree["metadata"].(map[string]any), "annotations") // {} leaves the chart's own
+	got, err := render(t, `
+image: {tag: null, pullPolicy: null, pullSecrets: null}
+network: {provider: {except: null}, dns: {cidrs: null}}
+ingress: {tlsSecret: null, annotations: null}
+monitoring: {labels: null}
+`)
+	require.NoError(t, err)
+	for name := range want {
+		require.Equal(t, want[name].tree, got[name].tree, name)
+	}
+}
+
 // Values that are wrong are refused, each with its name.
 func TestValuesThatAreRefused(t *testing.T) {
 	for values, problem := range map[string]string{
