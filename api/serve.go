@@ -23,13 +23,15 @@ const (
 	// operationWithin bounds the calls to Redis and the store for one answer. The
 	// rest of answerWithin is for sending the error.
 	operationWithin = answerWithin - 5*time.Second
-	idleWithin      = 2 * time.Minute
-	headerBytes     = 32 << 10
+	// idleWithin is longer than the 10 minutes after which Google's balancers leave a
+	// connection: the one that leaves first knows that no request is on its way.
+	idleWithin  = 11 * time.Minute
+	headerBytes = 32 << 10
 )
 
 // NewServer returns a server that a slow client cannot occupy: the header must
 // arrive within 5 s, the whole request within readTimeout, an answer must be
-// taken within 45 s or what its operation takes longer to wait, and an idle connection is closed after 2 minutes.
+// taken within 45 s or what its operation takes longer to wait, and an idle connection is closed after 11 minutes.
 func NewServer(h http.Handler, readTimeout time.Duration) *http.Server {
 	return &http.Server{
 		Handler:           h,

@@ -40,6 +40,13 @@ func (f *fixture) serve(t *testing.T) (addr string, stop func() error) {
 	return l.Addr().String(), stop
 }
 
+// A balancer that closes idle connections later than we do sends webhooks into ones that we
+// are closing, and answers 502. Google's wait for 10 minutes, and no setting changes that:
+// https://cloud.google.com/load-balancing/docs/https/request-distribution#timeout-keepalive-backends
+func TestIdleConnectionsOutlastThoseOfBalancers(t *testing.T) {
+	require.Greater(t, NewServer(nil, time.Second).IdleTimeout, 10*time.Minute)
+}
+
 func TestSlowClientsAreCutOff(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, func(o *Options) { o.ReadTimeout = time.Second })

@@ -91,11 +91,31 @@ func TestTheStackHasAProfile(t *testing.T) {
 	require.Contains(t, string(demo), "LEMON_API_URL=http://simulator:8090/v1\n")
 }
 
+// Docker keeps all that a container writes unless it is told otherwise, and a stack that
+// runs for years fills the disk.
+func TestTheLogsOfTheStackAreBounded(t *testing.T) {
+	for name, s := range stackServices(t) {
+		require.Equal(t, "local", at(s, "logging", "driver"), name)
+	}
+}
+
+// A check is made every few seconds for as long as the stack runs. The shell of MongoDB
+// takes half a second of a core to start.
+func TestChecksOfTheStackAreCheap(t *testing.T) {
+	for name, s := range stackServices(t) {
+		require.NotContains(t, fmt.Sprint(at(s, "healthcheck", "test")), "mongosh", name)
+	}
+}
+
 func TestTheStackKeepsWhatItAccepts(t *testing.T) {
 	services := stackServices(t)
 	redis := fmt.Sprint(at(services["redis"], "command"))
-	for _, setting := range []string{"--appendonly yes", "--appendfsync always", "--maxmemory-policy noeviction"} {
+	dev := fmt.Sprint(at(documents(t, "kubernetes/overlays/dev/redis.yaml")[1], "spec", "template", "spec", "containers"))
+	// The append-only file is what counts. A snapshot beside it that fails makes Redis refuse
+	// all writes.
+	for _, setting := range []string{"--appendonly yes", "--appendfsync always", "--maxmemory-policy noeviction", "--save  "} {
 		require.Contains(t, redis, setting)
+		require.Contains(t, dev, setting)
 	}
 	require.Contains(t, at(services["redis"], "volumes"), "redis:/data")
 	mongodb := fmt.Sprint(at(services["mongodb"], "command"))

@@ -74,7 +74,7 @@ func (d *decoder) check(c *Config) {
 	d.checkAddr("http.worker_addr", cmp.Or(c.HTTP.WorkerAddr, c.HTTP.Addr))
 	d.checkAddr("http.reconciler_addr", cmp.Or(c.HTTP.ReconcilerAddr, c.HTTP.Addr))
 	for i, u := range c.Redis.URL {
-		d.checkURL(fmt.Sprintf("redis.url[%d]", i), string(u), redisSchemes...)
+		d.checkRedis(fmt.Sprintf("redis.url[%d]", i), string(u))
 	}
 	d.rule("redis.prefix", prefixPattern.MatchString(c.Redis.Prefix), "want letters, digits, ., _ and - only, at most 32")
 	d.checkStore(string(c.Store.URL))
@@ -119,6 +119,20 @@ func RememberedFor(kept time.Duration) time.Duration { return kept - min(keptMar
 
 // redisSchemes are the addresses package stream reads; the s is for TLS.
 var redisSchemes = []string{"redis", "rediss", "redis+cluster", "rediss+cluster", "redis+sentinel", "rediss+sentinel"}
+
+// checkRedis looks at each host, since net/url knows no address of several. The password
+// may hold any characters, so the last @ ends it.
+func (d *decoder) checkRedis(path, text string) {
+	if text == "" {
+		return
+	}
+	scheme, rest, _ := strings.Cut(text, "://")
+	rest = rest[strings.LastIndexByte(rest, '@')+1:]
+	hosts, _, _ := strings.Cut(rest, "/")
+	for host := range strings.SplitSeq(hosts, ",") {
+		d.checkURL(path, scheme+"://"+host, redisSchemes...)
+	}
+}
 
 // checkSource refuses answers that would make a sender repeat a good event for
 // ever: some take nothing but 200 with a body for success.

@@ -39,6 +39,34 @@ func refused(t *testing.T, text string, environ ...string) string {
 	return err.Error()
 }
 
+// A file's newlines at its end are an editor's, however many. A file of nothing is one that
+// was cut off while it was written: it is refused, rather than taken for a key that is gone
+// or for a Redis without a password.
+func TestFilesOfValues(t *testing.T) {
+	const text = minimal + "redis: {url: \"redis://u:${file:/secret}@h:1\"}\n"
+	for content, want := range map[string]string{
+		"geheim": "geheim", "geheim\n": "geheim", "geheim\r\n": "geheim", "geheim\n\n": "geheim", " a b ": " a b ", "": "", "\n": "", "\r\n\r\n": "",
+	} {
+		c, err := parse("tarn.yaml", []byte(text), nil, func(string) ([]byte, error) { return []byte(content), nil })
+		if want == "" {
+			require.ErrorContains(t, err, "tarn.yaml:8: redis.url[0]: ${file:/secret}: is empty", "%q", content)
+			continue
+		}
+		require.NoError(t, err, "%q", content)
+		require.Equal(t, Secret("redis://u:"+want+"@h:1"), c.Redis.URL[0], "%q", content)
+	}
+}
+
+// A password of Redis may hold any characters: package stream reads it as it is.
+func TestPasswordsInAddressesOfRedis(t *testing.T) {
+	for _, password := range []string{"a/b+c==", "a@b:c", "a#b?c", "100%", "a b"} {
+		c, err := parse("tarn.yaml", []byte(minimal+"redis: {url: \"redis://u:${P}@h:1\"}\n"), []string{"P=" + password}, noFiles)
+		require.NoError(t, err, password)
+		require.Equal(t, Secret("redis://u:"+password+"@h:1"), c.Redis.URL[0])
+	}
+	require.Contains(t, refused(t, minimal+"redis: {url: \"redis://u:a/b@\"}\n"), "redis.url[0]: want an address with a host")
+}
+
 func TestDefaults(t *testing.T) {
 	c := parsed(t, minimal)
 	lemon := c.Sources["lemon"]
@@ -436,10 +464,11 @@ func TestRedisAddresses(t *testing.T) {
 	for _, good := range []string{
 		"redis://h:6379/1", "rediss://u:p@h:6379", "redis+cluster://h:6379", "rediss+cluster://u:p@h:6379",
 		"redis+sentinel://h:26379/main", "redis+sentinel://:p@h:26379,i:26379,j:26379/main", "rediss+sentinel://u:p@h:26379,i:26379/main/2",
+		"redis://[::1]:6379", "redis+sentinel://u:p@[fd00::1]:26379,[fd00::2]:26379/main",
 	} {
 		require.Equal(t, []Secret{Secret(good)}, parsed(t, minimal+"redis: {url: \""+good+"\"}\n").Redis.URL)
 	}
-	for _, bad := range []string{"h:6379", "http://h", "redis+tls://h", "redis://"} {
+	for _, bad := range []string{"h:6379", "http://h", "redis+tls://h", "redis://", "redis://h:port", "redis+sentinel://h:1,/main", "redis://u:p@/1"} {
 		require.Contains(t, refused(t, minimal+"redis: {url: \""+bad+"\"}\n"), "redis.url[0]: want an address with a host")
 	}
 }

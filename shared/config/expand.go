@@ -44,8 +44,13 @@ func (d *decoder) lookup(name string) (string, error) {
 			return "", fmt.Errorf("${%s}: %w", name, err)
 		}
 		d.files[file] = sha256.Sum256(content)
-		// Editors and echo end a file with a newline that no secret has.
-		return strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r"), nil
+		// Editors and echo end a file with newlines that no secret has. A file of nothing is
+		// one that is being written, or that a full disk has cut off.
+		text := strings.TrimRight(string(content), "\r\n")
+		if text == "" {
+			return "", fmt.Errorf("${%s}: is empty", name)
+		}
+		return text, nil
 	}
 	value, ok := d.vars[name]
 	if !ok {

@@ -11,7 +11,7 @@
 //	                 once it has been the same for 2 s.
 //
 // Memory is bounded by GOMEMLIMIT, or by nine tenths of what the container may use; the
-// log says by which. How late garbage is collected is a program's own, unless GOGC says it.
+// log says by which. A container's bound that changes is taken within a minute. How late garbage is collected is a program's own, unless GOGC says it.
 //
 // A process waits for a dependency that is away, at the start as later on:
 // orchestrators start containers in any order.

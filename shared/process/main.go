@@ -247,7 +247,7 @@ func (p *Process) run(program Program, file string, environ []string) error {
 	}
 	p.Logger.Info("starting", "version", Version)
 	defer program.GC.Set(environ)()
-	limitMemory(p.Logger, environ, host)
+	limitMemory(ctx, p.Logger, environ, host)
 	p.followSettings(ctx, file, environ)
 
 	err = within(ctx, stopWithin, func() error { return program.Run(ctx, p) })

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"log/slog"
@@ -13,6 +14,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
+
+	"github.com/tarn-sync/tarn/shared/loops"
 )
 
 // GC is how a program's garbage collector is set. GOGC in the environment goes over it.
@@ -119,25 +123,61 @@ func measured(names ...string) []uint64 {
 // for what Go does not count: the kernel's part of connections, and the file itself.
 const limitShare = 90
 
-// limitMemory bounds the memory of this process by that of its container, unless GOMEMLIMIT
-// is in the environment. It logs which bound holds, and why.
-func limitMemory(log *slog.Logger, environ []string, root fs.FS) {
+// limitEvery is how often the container's bound is looked at again: Kubernetes and Docker
+// change it while its processes run.
+const limitEvery = time.Minute
+
+// memoryLimit bounds the memory of this process by that of its container.
+type memoryLimit struct {
+	log  *slog.Logger
+	root fs.FS
+	// contains is the container's bound that is in force, 0 for none.
+	contains int64
+}
+
+// limitMemory bounds the memory of this process by that of its container until ctx ends,
+// unless GOMEMLIMIT is in the environment. It logs which bound holds, and why.
+func limitMemory(ctx context.Context, log *slog.Logger, environ []string, root fs.FS) {
 	gc := slog.Int("gc_percent", percentNow())
 	if text := variable(environ, "GOMEMLIMIT"); text != "" {
 		log.Info("memory is bounded by GOMEMLIMIT", "limit_bytes", debug.SetMemoryLimit(-1), gc)
 		return
 	}
+	l := &memoryLimit{log: log, root: root}
 	contains, file, err := cgroupLimit(root)
 	switch {
 	case err != nil:
 		log.Warn("memory has no bound: the cgroup's could not be read; set GOMEMLIMIT", "error", err, gc)
+		return
 	case contains == 0:
 		log.Info("memory has no bound: neither GOMEMLIMIT nor the cgroup has one", gc)
 	default:
-		limit := contains / 100 * limitShare
-		debug.SetMemoryLimit(limit)
-		log.Info("memory is bounded by the cgroup", "limit_bytes", limit, "cgroup_bytes", contains, "file", file, gc)
+		log.Info("memory is bounded by the cgroup", "limit_bytes", l.set(contains), "cgroup_bytes", contains, "file", file, gc)
 	}
+	go func() {
+		for loops.Sleep(ctx, limitEvery) {
+			l.look()
+		}
+	}()
+}
+
+// look takes a bound that has changed. One that cannot be read changes nothing.
+func (l *memoryLimit) look() {
+	contains, file, err := cgroupLimit(l.root)
+	if err != nil || contains == l.contains {
+		return
+	}
+	l.log.Info("the cgroup has another bound of memory", "limit_bytes", l.set(contains), "cgroup_bytes", contains, "file", file)
+}
+
+// set bounds memory by a container's bound, and returns the process' own.
+func (l *memoryLimit) set(contains int64) (limit int64) {
+	l.contains, limit = contains, math.MaxInt64
+	if contains > 0 {
+		limit = contains / 100 * limitShare
+	}
+	debug.SetMemoryLimit(limit)
+	return limit
 }
 
 // cgroups are the two forms of the kernel's control groups: where their files are, and

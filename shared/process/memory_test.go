@@ -63,6 +63,35 @@ func TestGOGCWins(t *testing.T) {
 	require.Equal(t, 75, percentNow())
 }
 
+// Kubernetes resizes a pod in place: a bound that was lowered would kill the process, and
+// one that was raised would be of no use.
+func TestMemoryFollowsTheContainer(t *testing.T) {
+	usualMemory(t)
+	debug.SetMemoryLimit(math.MaxInt64)
+	const limit = "sys/fs/cgroup/memory.max"
+	files := fstest.MapFS{"proc/self/cgroup": {Data: []byte("0::/\n")}, limit: {Data: []byte("max\n")}}
+	var log bytes.Buffer
+	l := &memoryLimit{log: slog.New(slog.NewTextHandler(&log, nil)), root: files}
+	for _, step := range []struct {
+		says string
+		want int64
+		logs bool
+	}{
+		{"max\n", math.MaxInt64, false},
+		{"200000000\n", 180000000, true},
+		{"200000000\n", 180000000, false},
+		{"100000000\n", 90000000, true},
+		{"plenty\n", 90000000, false},
+		{"max\n", math.MaxInt64, true},
+	} {
+		log.Reset()
+		files[limit] = &fstest.MapFile{Data: []byte(step.says)}
+		l.look()
+		require.Equal(t, step.want, debug.SetMemoryLimit(-1), step.says)
+		require.Equal(t, step.logs, log.Len() > 0, log.String())
+	}
+}
+
 func TestMemoryIsBoundedByTheContainer(t *testing.T) {
 	files := func(pairs ...string) fs.FS {
 		all := fstest.MapFS{}
@@ -106,7 +135,7 @@ func TestMemoryIsBoundedByTheContainer(t *testing.T) {
 			usualMemory(t)
 			debug.SetMemoryLimit(math.MaxInt64)
 			var log bytes.Buffer
-			limitMemory(slog.New(slog.NewTextHandler(&log, nil)), tc.environ, tc.files)
+			limitMemory(t.Context(), slog.New(slog.NewTextHandler(&log, nil)), tc.environ, tc.files)
 			require.Equal(t, tc.limit, debug.SetMemoryLimit(-1))
 			require.Contains(t, log.String(), tc.log)
 			require.Contains(t, log.String(), "gc_percent=")

@@ -237,11 +237,14 @@ func away(err error) bool {
 	return slices.ContainsFunc(notYet, func(word string) bool { return strings.Contains(err.Error(), word) })
 }
 
-// notYet are the first words of what Redis answers while it is not ready:
-// reading its append-only file, without a cluster's majority, without its
-// master, or a replica that is about to be promoted; and what the client says
-// when it waited in vain for a connection.
-var notYet = []string{"LOADING", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "connection pool timeout"}
+// notYet are words of what Redis answers while it is not ready: reading its append-only
+// file, without a cluster's majority, without its master, a replica that is about to be
+// promoted, slots that move, fewer replicas than it is set to want, a disk that takes no
+// more, or too many clients; and what the client says when it waited in vain for a
+// connection.
+var notYet = []string{
+	"LOADING", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "TRYAGAIN", "NOREPLICAS", "MISCONF", "max number of clients", "connection pool timeout",
+}
 
 // Checks returns what must answer for the process to be ready.
 func Checks(streams *stream.Streams, store storage.Store, k *identity.Keeper) map[string]func(context.Context) error {

@@ -28,16 +28,20 @@ func TestAway(t *testing.T) {
 		err  error
 		away bool
 	}{
-		"refused":        {&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, true},
-		"reset":          {os.NewSyscallError("read", syscall.ECONNRESET), true},
-		"cut off":        {io.EOF, true},
-		"cut off half":   {io.ErrUnexpectedEOF, true},
-		"timeout":        {os.ErrDeadlineExceeded, true},
-		"loading":        {errors.New("LOADING Redis is loading the dataset in memory"), true},
-		"store away":     {fate.Errorf(fate.Unavailable, "no primary"), true},
-		"another fleet":  {stream.ErrShards, false},
-		"wrong password": {errors.New("WRONGPASS invalid username-password pair"), false},
-		"asked to stop":  {context.Canceled, false},
+		"refused":          {&net.OpError{Op: "dial", Err: syscall.ECONNREFUSED}, true},
+		"reset":            {os.NewSyscallError("read", syscall.ECONNRESET), true},
+		"cut off":          {io.EOF, true},
+		"cut off half":     {io.ErrUnexpectedEOF, true},
+		"timeout":          {os.ErrDeadlineExceeded, true},
+		"loading":          {errors.New("LOADING Redis is loading the dataset in memory"), true},
+		"too few replicas": {errors.New("NOREPLICAS Not enough good replicas to write."), true},
+		"disk full":        {errors.New("MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk."), true},
+		"too many clients": {errors.New("ERR max number of clients reached"), true},
+		"slots move":       {errors.New("TRYAGAIN Multiple keys request during rehashing of slot"), true},
+		"store away":       {fate.Errorf(fate.Unavailable, "no primary"), true},
+		"another fleet":    {stream.ErrShards, false},
+		"wrong password":   {errors.New("WRONGPASS invalid username-password pair"), false},
+		"asked to stop":    {context.Canceled, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.Equal(t, c.away, away(fmt.Errorf("connect to redis: %w", c.err)))

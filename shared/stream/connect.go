@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net/url"
@@ -89,6 +90,7 @@ func parseURLs(urls []string) (*redis.UniversalOptions, error) {
 }
 
 func parseURL(raw string) (*redis.UniversalOptions, error) {
+	raw = escaped(raw)
 	switch scheme, rest, _ := strings.Cut(raw, "://"); scheme {
 	case "redis", "rediss":
 		o, err := redis.ParseURL(raw)
@@ -111,6 +113,35 @@ func parseURL(raw string) (*redis.UniversalOptions, error) {
 	}
 }
 
+// plain are the characters besides letters and digits that user and password have as they
+// are in an address, with the colon between them: RFC 3986, section 3.2.1.
+const plain = "-._~!$&'()*+,;=:"
+
+// escaped returns an address with all other characters of user and password percent-encoded.
+// A password that was generated holds any, and comes from a file as it is: a slash in it
+// would end the address, and what follows it would be in the error. The last @ ends it. A %
+// before two hexadecimal digits is taken for an encoding.
+func escaped(raw string) string {
+	scheme, rest, _ := strings.Cut(raw, "://")
+	at := strings.LastIndexByte(rest, '@')
+	if at < 0 {
+		return raw
+	}
+	var b strings.Builder
+	b.WriteString(scheme + "://")
+	for i := range at {
+		c := rest[i]
+		_, err := hex.DecodeString(rest[min(i+1, at):min(i+3, at)])
+		encoded := c == '%' && i+2 < at && err == nil
+		if encoded || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.IndexByte(plain, c) >= 0 {
+			b.WriteByte(c)
+			continue
+		}
+		fmt.Fprintf(&b, "%%%02X", c)
+	}
+	return b.String() + rest[at:]
+}
+
 func simple(o *redis.Options) *redis.UniversalOptions {
 	return &redis.UniversalOptions{
 		Addrs: []string{o.Addr}, DB: o.DB, Username: o.Username, Password: o.Password, TLSConfig: o.TLSConfig,
@@ -118,7 +149,8 @@ func simple(o *redis.Options) *redis.UniversalOptions {
 }
 
 // parseSentinel reads "user:password@host:port,host:port/master/db". The
-// user and password are those of the master.
+// user and password are those of the master. Sentinels are given the password too, as the
+// user default: one that wants none takes any, and those that want one commonly want that.
 func parseSentinel(scheme, rest string) (*redis.UniversalOptions, error) {
 	user, hosts := "", rest
 	if at := strings.LastIndex(rest, "@"); at >= 0 {
@@ -135,7 +167,7 @@ func parseSentinel(scheme, rest string) (*redis.UniversalOptions, error) {
 		return nil, badURL(err)
 	}
 	u := simple(o)
-	u.Addrs, u.MasterName = addrs, master
+	u.Addrs, u.MasterName, u.SentinelPassword = addrs, master, o.Password
 	return u, nil
 }
 

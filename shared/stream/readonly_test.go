@@ -132,6 +132,28 @@ func TestOneReadonlyRetiresAllConnections(t *testing.T) {
 	}
 }
 
+// A demoted master that has lost its own master, and is set not to answer then
+// (replica-serve-stale-data no), says MASTERDOWN rather than READONLY: its connections are
+// left all the same, or nothing would be accepted until it finds its master.
+func TestFailoverFromAMasterThatServesNoStaleData(t *testing.T) {
+	t.Parallel()
+	former, promoted := redistest.Start(t, redistest.Setting("replica-serve-stale-data", "no")), redistest.Start(t)
+	proxy := redistest.NewProxy(t, former)
+	s := openStreams(t, quiet(proxy.URL()))
+	opened(t, s, 12)
+	appended(t, s, happened("evt_1", "a"))
+	require.NoError(t, former.Ask(t.Context(), "REPLICAOF", "127.0.0.1", "1"))
+	proxy.To(promoted.Addr())
+	require.Eventually(t, func() bool {
+		_, err := s.Append(t.Context(), Draft{Signal: happened("evt_2", "a")})
+		return err == nil
+	}, soon, 10*time.Millisecond)
+	for range 12 {
+		_, err := s.Member("w1").Beat(t.Context())
+		require.NoError(t, err)
+	}
+}
+
 // denying takes commands from the user while it is connected.
 func denying(t *testing.T, commands ...string) (s *Streams, refuse, accept func()) {
 	srv := redistest.Start(t)

@@ -51,20 +51,45 @@ func (s *Streams) checkServers(ctx context.Context) error {
 		if err := checkVersion(c, info); err != nil {
 			return err
 		}
-		return s.checkSettings(ctx, c, infoText(info, "maxmemory_policy"))
+		if policy := infoText(info, infoPolicy); policy != "" {
+			return s.checkSettings(ctx, c, policy)
+		}
+		return s.checkUnshown(ctx, c)
 	})
+}
+
+// infoPolicy is the line of INFO with the eviction policy. Redis Enterprise has none.
+const infoPolicy = "maxmemory_policy"
+
+// checkUnshown checks the settings of a server whose INFO lacks the eviction policy.
+func (s *Streams) checkUnshown(ctx context.Context, c *redis.Client) error {
+	policy, err := policyOf(ctx, c)
+	if err != nil {
+		return err
+	}
+	if policy == "" {
+		s.opts.Logger.Warn("redis does not show its maxmemory-policy; make sure that it is noeviction", "redis", c.Options().Addr)
+		return s.checkDurability(ctx, c)
+	}
+	return s.checkSettings(ctx, c, policy)
 }
 
 // checkHidden checks what CONFIG says of a server that has no INFO for us.
 func (s *Streams) checkHidden(ctx context.Context, c *redis.Client) error {
+	policy, err := policyOf(ctx, c)
+	if err != nil || policy == "" {
+		return err // both were logged as settings to check
+	}
+	return s.checkSettings(ctx, c, policy)
+}
+
+// policyOf asks CONFIG for the eviction policy. "": it is not for us, or does not show it.
+func policyOf(ctx context.Context, c *redis.Client) (string, error) {
 	policy, err := c.ConfigGet(ctx, "maxmemory-policy").Result()
-	if hidden(err) {
-		return nil // both were logged as settings to check
+	if err != nil && !hidden(err) {
+		return "", fmt.Errorf("read maxmemory-policy of redis: %w", err)
 	}
-	if err != nil {
-		return fmt.Errorf("read maxmemory-policy of redis: %w", err)
-	}
-	return s.checkSettings(ctx, c, policy["maxmemory-policy"])
+	return policy["maxmemory-policy"], nil
 }
 
 // noPermission begins the answer to what an ACL denies.

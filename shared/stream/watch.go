@@ -84,7 +84,11 @@ func (s *Streams) lookAtMemory(ctx context.Context) error {
 			found.Store(true)
 		}
 		fullest.add(Memory{Used: int64(used), Max: int64(limit)})
-		if err := checkPolicy(c, infoText(memory, "maxmemory_policy")); err != nil {
+		policy := infoText(memory, infoPolicy)
+		if policy == "" {
+			return nil // it was warned of at the start
+		}
+		if err := checkPolicy(c, policy); err != nil {
 			evicting.Store(&err)
 		}
 		return nil

@@ -26,7 +26,7 @@ const retireEvery = 250 * time.Millisecond
 //
 // Behind an address that is moved to a promoted replica (a Kubernetes Service, a
 // DNS name, a proxy), connections stay where they are, and the former master
-// answers READONLY on each of them. The client itself leaves one only if that is
+// answers READONLY on each of them, or MASTERDOWN. The client itself leaves one only if that is
 // the answer to a command outside a pipeline, and if the proxy puts no "ERR "
 // before it. So one such answer retires all connections there are: the pool
 // leaves each when it is asked for it next.
@@ -55,7 +55,7 @@ func (w *writes) saw(err error) {
 	}
 	text := strings.TrimPrefix(err.Error(), "ERR ")
 	switch word, _, _ := strings.Cut(text, " "); word {
-	case "READONLY":
+	case "READONLY", "MASTERDOWN": // a replica; one without its master that is set not to answer then
 		w.refuse(err)
 		w.retire()
 	case "MISCONF", "NOREPLICAS", "CLUSTERDOWN", wordOOM: // a full disk; fewer replicas than Redis is set to want; slots that no node serves; no memory left

@@ -11,6 +11,7 @@ import (
 	"helm.sh/helm/v3/pkg/lint/support"
 	apps "k8s.io/api/apps/v1"
 	core "k8s.io/api/core/v1"
+	networking "k8s.io/api/networking/v1"
 )
 
 // The chart with its own values and the production overlay are the same objects, field by
@@ -90,7 +91,7 @@ secret: other
 worker: {resources: {limits: {memory: 1Gi}}}
 reconciler: {replicas: 3}
 ingress: {host: a.example, tlsSecret: "", annotations: null}
-network: {provider: {except: [], processes: [api, worker]}}
+network: {dns: {cidrs: [169.254.20.10/32]}, provider: {except: [], processes: [api, worker]}}
 autoscaling: {worker: {max: 64, backlog: 1000000}}
 monitoring: {labels: {release: prometheus}}
 `)
@@ -109,8 +110,65 @@ monitoring: {labels: {release: prometheus}}
 	spec := plain(t, got["Ingress/webhooks"].tree["spec"]).(map[string]any)
 	require.NotContains(t, spec, "tls")
 	require.Contains(t, string(got["NetworkPolicy/provider"].text), `["api","worker"]`)
+	dns := got["NetworkPolicy/dns"].object.(*networking.NetworkPolicy).Spec.Egress[0]
+	require.Len(t, dns.To, 2)
+	require.Equal(t, "169.254.20.10/32", dns.To[1].IPBlock.CIDR)
 	for _, name := range []string{"ServiceMonitor/tarn", "PrometheusRule/tarn"} {
 		require.Contains(t, string(got[name].text), "release: prometheus")
+	}
+}
+
+// Names that YAML takes for a number, for true or for an alias are texts all the same:
+// a namespace may be called 2024, and a host *.example.com.
+func TestNamesThatYAMLTakesForSomethingElse(t *testing.T) {
+	for _, name := range []string{"2024", "1e3", "0x10", "on", "null"} {
+		got, err := renderIn(t, name, `
+secret: "`+name+`"
+image: {pullSecrets: [{name: "`+name+`"}], repository: "1", tag: "2"}
+network: {ingressNamespace: "`+name+`", monitoringNamespace: "`+name+`"}
+ingress: {host: "*.example.com", tlsSecret: "`+name+`", className: "`+name+`"}
+`)
+		require.NoError(t, err, name)
+		for object, made := range got {
+			require.Equal(t, name, made.tree["metadata"].(map[string]any)["namespace"], object)
+		}
+		for _, d := range all[*apps.Deployment](got) {
+			require.Equal(t, name, d.Spec.Template.Spec.Volumes[1].Secret.SecretName)
+			require.Equal(t, name, d.Spec.Template.Spec.ImagePullSecrets[0].Name)
+		}
+		webhooks := all[*networking.Ingress](got)[0].Spec
+		require.Equal(t, "*.example.com", webhooks.Rules[0].Host)
+		require.Equal(t, []networking.IngressTLS{{Hosts: []string{"*.example.com"}, SecretName: name}}, webhooks.TLS)
+		require.Equal(t, name, *webhooks.IngressClassName)
+	}
+}
+
+// A chart that has this one among its dependencies switches it with tarn.enabled, and Helm
+// passes that on, as it does what is global.
+func TestTheChartIsADependency(t *testing.T) {
+	_, err := render(t, "{enabled: true, global: {imageRegistry: r.example}}")
+	require.NoError(t, err)
+}
+
+// What may be empty may be null too, which is how a values file takes a default away.
+func TestValuesOfNothing(t *testing.T) {
+	want, err := render(t, `
+image: {tag: "", pullPolicy: "", pullSecrets: []}
+network: {provider: {except: []}, dns: {cidrs: []}}
+ingress: {tlsSecret: "", annotations: {}}
+monitoring: {labels: {}}
+`)
+	require.NoError(t, err)
+	delete(want["Ingress/webhooks"].tree["metadata"].(map[string]any), "annotations") // {} leaves the chart's own
+	got, err := render(t, `
+image: {tag: null, pullPolicy: null, pullSecrets: null}
+network: {provider: {except: null}, dns: {cidrs: null}}
+ingress: {tlsSecret: null, annotations: null}
+monitoring: {labels: null}
+`)
+	require.NoError(t, err)
+	for name := range want {
+		require.Equal(t, want[name].tree, got[name].tree, name)
 	}
 }
 

@@ -79,7 +79,10 @@ func build(t *testing.T, folder string) set {
 }
 
 // render renders the chart as helm template does, with values over its own.
-func render(t *testing.T, values string) (set, error) {
+func render(t *testing.T, values string) (set, error) { return renderIn(t, namespace, values) }
+
+// renderIn is render for a namespace.
+func renderIn(t *testing.T, namespace, values string) (set, error) {
 	t.Helper()
 	c, err := loader.Load(chartDir)
 	require.NoError(t, err)

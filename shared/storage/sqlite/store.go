@@ -81,6 +81,10 @@ func Open(ctx context.Context, path string, o Options) (_ *Store, err error) {
 	if err := makeFile(path); err != nil {
 		return nil, err
 	}
+	var fs unix.Statfs_t
+	if unix.Statfs(path, &fs) == nil { // what is wrong with the file is found below
+		warnOfNetwork(o.Logger, path, uint32(fs.Type)) //nolint:gosec // the kinds have 32 bits
+	}
 	s := &Store{path: path, now: o.Now, scanSize: o.ScanSize}
 	t, err := openTurn(path)
 	if err != nil {

@@ -15,7 +15,7 @@ type Proxy struct {
 
 	mu      sync.Mutex
 	target  string
-	errors  bool // errors of the server are passed on as a managed proxy does
+	replace [][2][]byte // what replies hold, and what is passed on in its place
 	links   map[*link]bool
 	refuses bool
 	losing  []byte // lose the reply to the next request that contains it
@@ -73,10 +73,14 @@ func (p *Proxy) To(target string) {
 
 // PrefixErrors passes READONLY errors on with "ERR " before them, as managed
 // proxies do.
-func (p *Proxy) PrefixErrors() {
+func (p *Proxy) PrefixErrors() { p.Replace("-READONLY ", "-ERR READONLY ") }
+
+// Replace passes replies on with one text in the place of another. Where it is in a string
+// that Redis has counted, both are as long.
+func (p *Proxy) Replace(text, by string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.errors = true
+	p.replace = append(p.replace, [2][]byte{[]byte(text), []byte(by)})
 }
 
 // Stall lets requests that contain text go no further from now on: no answer
@@ -232,8 +236,8 @@ func (l *link) replies() {
 func (p *Proxy) passed(replies []byte) []byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.errors {
-		return replies
+	for _, r := range p.replace {
+		replies = bytes.ReplaceAll(replies, r[0], r[1])
 	}
-	return bytes.ReplaceAll(replies, []byte("-READONLY "), []byte("-ERR READONLY "))
+	return replies
 }

@@ -7,14 +7,16 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
 )
 
-// StartSentinel starts a sentinel that knows master under a name, and returns
-// its address as redis+sentinel://host:port/name. The test ends it.
-func StartSentinel(t testing.TB, master *Server, name string) string {
+// StartSentinel starts a sentinel that knows master and its password under a name, and
+// returns its address as redis+sentinel://host:port/name. settings are further lines of its
+// file. The test ends it.
+func StartSentinel(t testing.TB, master *Server, name string, settings ...string) string {
 	t.Helper()
 	port, err := freePort()
 	if err != nil {
@@ -26,6 +28,10 @@ func StartSentinel(t testing.TB, master *Server, name string) string {
 	}
 	config := filepath.Join(t.TempDir(), "sentinel.conf") // the sentinel writes to it
 	text := fmt.Sprintf("bind 127.0.0.1\nport %d\nsentinel monitor %s 127.0.0.1 %d 1\n", port, name, master.port)
+	if master.password != "" {
+		text += fmt.Sprintf("sentinel auth-pass %s %s\n", name, master.password)
+	}
+	text += strings.Join(settings, "\n") + "\n"
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatalf("write sentinel settings: %v", err)
 	}
@@ -38,7 +44,7 @@ func StartSentinel(t testing.TB, master *Server, name string) string {
 		_ = cmd.Wait()
 	})
 	addr := "127.0.0.1:" + strconv.Itoa(port)
-	c := redis.NewSentinelClient(&redis.Options{Addr: addr, MaxRetries: -1, Protocol: 2, DisableIdentity: true})
+	c := redis.NewSentinelClient(&redis.Options{Addr: addr, Password: master.password, MaxRetries: -1, Protocol: 2, DisableIdentity: true})
 	defer func() { _ = c.Close() }()
 	if !poll(t.Context(), func(ctx context.Context) bool { return c.GetMasterAddrByName(ctx, name).Err() == nil }) {
 		t.Fatal("the sentinel did not start")
