@@ -41,7 +41,7 @@ export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -tags=$(TAGS))
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-run: tools-run standalone ## run everything on this machine until Ctrl-C, data in .tarn/; of PROVIDER (lemon, or stripe)
+run: tools-run standalone tarn ## run everything on this machine until Ctrl-C, data in .tarn/; of PROVIDER (lemon, or stripe)
 	@exec bin/standalone --provider $(PROVIDER)
 
 build: $(BINARIES) ## build all binaries into bin/

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"time"
 	"unicode/utf8"
 
@@ -79,6 +80,67 @@ func (r *Reconciler) outbox(ctx context.Context, w *work) error {
 	return ctx.Err()
 }
 
+// strayRows are rows of sources whose outbox is not read: of none that is configured, or of
+// one without outbox: true. They stay, and the metrics show them under the source "other".
+type strayRows struct {
+	r *Reconciler
+	// looked is when they were counted, since when there have been some.
+	looked, since time.Time
+}
+
+const (
+	strays = "other"
+	// strayEvery is how often they are counted.
+	strayEvery = 30 * time.Second
+	// mostStraySources is how many sources with rows are looked at.
+	mostStraySources = 100
+)
+
+// count counts them if it is time. If the store is away, the last figures stay.
+func (s *strayRows) count(ctx context.Context) {
+	now := s.r.Now()
+	if now.Sub(s.looked) < strayEvery {
+		return
+	}
+	s.looked = now
+	n, source, err := s.find(ctx)
+	switch {
+	case err != nil:
+		return // the loops that need the store report it
+	case n == 0:
+		s.since = time.Time{}
+		s.forget()
+		return
+	case s.since.IsZero():
+		s.since = now
+	}
+	s.r.sparing.Warn("rows of the outbox stay, since the outbox of their source is not read; set outbox: true for the source, or correct or delete the rows",
+		"rows", n, "source_of_one", source)
+	s.r.Metrics.OutboxRows.WithLabelValues(strays).Set(float64(n))
+	s.r.Metrics.OutboxOldestSeconds.WithLabelValues(strays).Set(now.Sub(s.since).Seconds())
+}
+
+// find returns how many there are, and the source of one of them.
+func (s *strayRows) find(ctx context.Context) (n int, one string, err error) {
+	names, err := s.r.Store.OutboxSources(ctx, mostStraySources)
+	for _, name := range names {
+		if slices.ContainsFunc(s.r.sources, func(src *source) bool { return src.Name == name && src.Outbox }) {
+			continue
+		}
+		of, err := s.r.Store.CountOutbox(ctx, name, outboxCounted)
+		if err != nil {
+			return 0, "", err
+		}
+		n, one = n+max(1, of), name // rows without a source are not counted one by one
+	}
+	return n, one, err
+}
+
+func (s *strayRows) forget() {
+	s.r.Metrics.OutboxRows.DeleteLabelValues(strays)
+	s.r.Metrics.OutboxOldestSeconds.DeleteLabelValues(strays)
+}
+
 // waits returns when the bell rings, a time is over, or ctx ends.
 func waits(ctx context.Context, bell <-chan struct{}, most time.Duration) {
 	timer := time.NewTimer(most)
@@ -124,7 +186,7 @@ type admission struct {
 }
 
 // round goes through the first page of rows, and returns how many there were. A row that
-// the store refuses stays, and holds up no other.
+// the store refuses stays. It holds up no other, unless a whole page is of such rows.
 func (a *admission) round(ctx context.Context) (found int, err error) {
 	rows, err := a.store.OutboxRows(ctx, a.source, outboxPage)
 	if err != nil {

@@ -387,3 +387,31 @@ func TestTheOutboxTask(t *testing.T) {
 	require.InDelta(t, 3, m.metric("tarn_outbox_oldest_seconds"), 1)
 	require.NotContains(t, m.standing(&source{Source: Source{Name: "x", Definition: lemon}}), kindOutbox, "off by default")
 }
+
+// Rows of a source whose outbox is not read would wait unseen for ever: they are counted as
+// those of another source, which the alert of an outbox that stands sees too.
+func TestRowsThatAreNotReadAreSeen(t *testing.T) {
+	t.Parallel()
+	c := newScene(t)
+	m := c.member("r1")
+	now := m.Now()
+	m.Now = func() time.Time { return now }
+	read := m.sources[0]
+	read.Name, read.Outbox = "lemon", true
+	rows := strayRows{r: m.Reconciler}
+	look := func() (n float64) {
+		now = now.Add(strayEvery)
+		rows.count(c.ctx)
+		return m.metric("tarn_outbox_rows")
+	}
+	c.exec(`INSERT INTO outbox (key, source, kind, op, id) VALUES ('1', 'lemon', 'order', 'cancel', 'bord_1')`)
+	require.Zero(t, look())
+	c.exec(`INSERT INTO outbox (key, source, kind, op, id) VALUES ('2', 'lemmon', 'order', 'cancel', 'bord_1')`)
+	require.InDelta(t, 1, look(), 0)
+	require.InDelta(t, 1, look(), 0)
+	require.InDelta(t, strayEvery.Seconds(), m.metric("tarn_outbox_oldest_seconds"), 0)
+	read.Outbox = false
+	require.InDelta(t, 2, look(), 0)
+	c.exec(`DELETE FROM outbox`)
+	require.Zero(t, look())
+}

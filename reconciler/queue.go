@@ -56,9 +56,12 @@ func (r *Reconciler) measureQueue(ctx context.Context, l *telemetry.Loop) {
 	defer r.Metrics.ForgetFleet(names) // old figures must not remain beside those of the next holder
 	var w watch
 	var evicting bool
+	astray := strayRows{r: r}
+	defer astray.forget()
 	for ctx.Err() == nil {
 		l.Turn()
 		measure.Full(r.Metrics, r.Streams, r.Store)
+		astray.count(ctx)
 		if shards, workers, err := r.Streams.Fleet(ctx, names); err == nil {
 			totals := measure.Queue(r.Metrics, shards, names)
 			r.Metrics.Workers.WithLabelValues().Set(float64(len(workers)))

@@ -30,6 +30,9 @@ type Outbox interface {
 	RemoveOutbox(ctx context.Context, handle []byte) error
 	// CountOutbox counts the rows of a source, up to most.
 	CountOutbox(ctx context.Context, source string, most int) (int, error)
+	// OutboxSources names the sources that have rows, in order and up to most. "" stands for
+	// rows whose source is no text.
+	OutboxSources(ctx context.Context, most int) ([]string, error)
 	// WatchOutbox calls ring once it listens and when rows may have been added, until ctx
 	// ends or it breaks off; see Bell. It may miss some. It returns ErrNoBell at once
 	// where the database does not tell of changes.

@@ -276,7 +276,7 @@ func NewMetrics(r prometheus.Registerer, binaries ...Binary) *Metrics {
 	m.CommandCoverSeconds = f.histogram("command_cover_seconds", byWorker, "Time from asking for a command until the mirror shows the change.", wayBuckets, bySource)
 	m.CommandUnclear = f.counter("commands_unclear_total", byWorker, "How it was found out what became of commands without an answer.", bySource, byStrategy, byVerdict)
 	m.CommandAskedSeconds = f.gauge("command_asked_oldest_seconds", byWorker, "How long the oldest command waits for an operator to say what became of it; 0 when none does. Use max, not sum.", bySource)
-	m.OutboxRows = f.gauge("outbox_rows", byReconciler, "Rows that applications have inserted and that are no commands yet (at most 10,000 are counted).", bySource)
+	m.OutboxRows = f.gauge("outbox_rows", byReconciler, "Rows that applications have inserted and that are no commands yet (at most 10,000 are counted). Those of the source other are of sources whose outbox is not read.", bySource)
 	m.OutboxOldestSeconds = f.gauge("outbox_oldest_seconds", byReconciler, "How long the first row of the outbox has waited since it was first read; 0 without one.", bySource)
 	m.Alerts = f.counter("alerts_total", byAll, "Alerts raised by Tarn itself, by kind.", bySource, byAlert)
 	m.SourcePaused = f.gauge("source_paused", byWorker, "1 while the source is paused. Each worker gives the fleet's state: use max, not sum.", bySource)

@@ -91,7 +91,7 @@ secret: other
 worker: {resources: {limits: {memory: 1Gi}}}
 reconciler: {replicas: 3}
 ingress: {host: a.example, tlsSecret: "", annotations: null}
-network: {dns: {cidrs: [169.254.20.10/32]}, provider: {except: [], processes: [api, worker]}}
+network: {clientNamespaces: [shop], dns: {cidrs: [169.254.20.10/32]}, provider: {except: [], processes: [api, worker]}}
 autoscaling: {worker: {max: 64, backlog: 1000000}}
 monitoring: {labels: {release: prometheus}}
 `)
@@ -113,6 +113,9 @@ monitoring: {labels: {release: prometheus}}
 	dns := got["NetworkPolicy/dns"].object.(*networking.NetworkPolicy).Spec.Egress[0]
 	require.Len(t, dns.To, 2)
 	require.Equal(t, "169.254.20.10/32", dns.To[1].IPBlock.CIDR)
+	callers := got["NetworkPolicy/webhooks"].object.(*networking.NetworkPolicy).Spec.Ingress[0].From
+	require.Len(t, callers, 2)
+	require.Equal(t, "shop", callers[1].NamespaceSelector.MatchLabels["kubernetes.io/metadata.name"])
 	for _, name := range []string{"ServiceMonitor/tarn", "PrometheusRule/tarn"} {
 		require.Contains(t, string(got[name].text), "release: prometheus")
 	}

@@ -3,6 +3,7 @@ package mongo
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 
 	"github.com/tarn-sync/tarn/shared/storage"
@@ -196,4 +198,22 @@ func (s *Store) CountOutbox(ctx context.Context, source string, most int) (int, 
 		return 0, fmt.Errorf("count the outbox of %s: %w", source, classify(ctx, err))
 	}
 	return int(n), nil
+}
+
+// OutboxSources names the sources that have rows. Each is looked up in the index.
+func (s *Store) OutboxSources(ctx context.Context, most int) (names []string, err error) {
+	for after := (bson.D{}); len(names) < most; {
+		var row struct{ Source bson.RawValue }
+		err := s.outbox.FindOne(ctx, after, options.FindOne().SetSort(bson.D{{Key: "source", Value: 1}}).SetProjection(bson.D{{Key: "source", Value: 1}})).Decode(&row)
+		if errors.Is(err, mongo.ErrNoDocuments) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("read the sources of the outbox: %w", classify(ctx, err))
+		}
+		name, _ := row.Source.StringValueOK() // what is no text comes first, or last and is not found
+		names = append(names, name)
+		after = bson.D{{Key: "source", Value: bson.D{{Key: "$gt", Value: name}}}}
+	}
+	return names, nil
 }

@@ -20,6 +20,14 @@ FROM outbox INDEXED BY outbox_order WHERE source = ?1 ORDER BY seq, key LIMIT ?2
 	removeOutboxSQL = `DELETE FROM outbox WHERE key = ?1`
 
 	countOutboxSQL = `SELECT count(*) FROM (SELECT 1 FROM outbox INDEXED BY outbox_order WHERE source = ?1 LIMIT ?2)`
+
+	// Each step looks the next source up in the index.
+	outboxSourcesSQL = `
+WITH RECURSIVE s(name) AS (
+	SELECT min(source) FROM outbox
+	UNION ALL
+	SELECT (SELECT min(source) FROM outbox WHERE source > s.name) FROM s WHERE s.name IS NOT NULL LIMIT ?1)
+SELECT name FROM s WHERE name IS NOT NULL`
 )
 
 // The first byte of a handle is the type of the key that follows.
@@ -96,6 +104,18 @@ func (s *Store) CountOutbox(ctx context.Context, source string, most int) (n int
 		return 0, fmt.Errorf("count the outbox of %s: %w", source, readError(ctx, err))
 	}
 	return n, nil
+}
+
+// OutboxSources names the sources that have rows.
+func (s *Store) OutboxSources(ctx context.Context, most int) ([]string, error) {
+	rows, err := s.reads.QueryContext(ctx, outboxSourcesSQL, most)
+	if err == nil {
+		var names []string
+		if names, err = collect(rows, func(row scanner) (name string, err error) { return name, row.Scan(&name) }); err == nil {
+			return names, nil
+		}
+	}
+	return nil, fmt.Errorf("read the sources of the outbox: %w", readError(ctx, err))
 }
 
 // WatchOutbox returns storage.ErrNoBell: SQLite does not tell other processes of changes.

@@ -77,6 +77,19 @@ func RunOutbox(t *testing.T, open func(t *testing.T) (storage.Store, Insert)) {
 			require.NoError(t, err)
 			require.Zero(t, n)
 		}},
+		{"the sources of rows are named once", func(t *testing.T, s *suite, insert Insert) {
+			sources := func(most int) []string {
+				names, err := s.OutboxSources(s.ctx, most)
+				require.NoError(t, err)
+				return names
+			}
+			require.Empty(t, sources(10))
+			for key, source := range map[string]string{"1": "lemon", "2": "lemmon", "3": "lemmon", "4": "acme"} {
+				insert(t, map[string]any{"key": key, "source": source, "kind": "order", "op": "cancel", "id": "o1"})
+			}
+			require.Equal(t, []string{"acme", "lemmon", "lemon"}, sources(10))
+			require.Equal(t, []string{"acme", "lemmon"}, sources(2))
+		}},
 		{"a row that cannot be read says why and can be removed", func(t *testing.T, s *suite, insert Insert) {
 			base := map[string]any{"source": "lemon", "kind": "order", "op": "cancel", "id": "o1"}
 			for key, field := range map[string]struct {

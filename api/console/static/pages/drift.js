@@ -11,10 +11,15 @@ import * as words from '../words.js';
 export const driftColumns = [
   { name: 'Found', cell: (d) => when(d.found_at) },
   { name: 'What', class: 'wide', cell: (d) => [h('span', { class: 'type' }, d.type.replaceAll('_', ' ')), h('div', { class: 'why' }, words.driftType[d.type])] },
-  { name: 'Entity', cell: (d) => (d.entity ? entityLink(d.source, d.kind, d.entity, d.parents) : d.event ? eventLink(d.source, d.event) : h('span', { class: 'quiet' }, `source ${d.source}`)) },
+  { name: 'Entity', cell: about },
   { name: 'Status', cell: (d) => pill(d.status, words.driftStatus) },
   { name: 'Patch', class: 'wide', cell: (d) => patch(d) },
 ];
+
+function about(d) {
+  const found = [d.entity && entityLink(d.source, d.kind, d.entity, d.parents), d.event && h('div', null, 'event ', eventLink(d.source, d.event))].filter(Boolean);
+  return found.length > 0 ? found : h('span', { class: 'quiet' }, `source ${d.source}`);
+}
 
 export default function drift(page) {
   return [

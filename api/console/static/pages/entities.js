@@ -37,7 +37,7 @@ function find(page, wanted) {
       location.replace(entityHref(items[0].source, items[0].kind, items[0].id, items[0].parents));
       return null;
     }
-    if (items.length === 0) return empty('The mirror has no entity with this id', 'Perhaps it was never heard of: look for events that name it.');
+    if (items.length === 0) return empty('The mirror has no entity with this id', 'An entity appears with the first event about it, or when a sweep or a backfill finds it at the provider.');
     return table('Entities with this id', [
       { name: 'Entity', cell: (e) => entityLink(e.source, e.kind, e.id, e.parents) },
       { name: 'Status', cell: (e) => (e.erased_at ? 'erased' : e.deleted_at ? 'deleted' : e.verified_at ? e.status ?? '–' : 'not fetched yet') },

@@ -1,7 +1,7 @@
 // Events: the log, and the story of one event.
 
 import { h } from '../dom.js';
-import { getText, live, mayAct, act, seg } from '../api.js';
+import { Problem, act, get, getText, live, mayAct, seg } from '../api.js';
 import { a, button, code, empty, entityLink, eventLink, facts, head, id, load, pill, section, trace, when } from '../parts.js';
 import { list } from '../list.js';
 import { askAndSay } from '../dialog.js';
@@ -76,9 +76,27 @@ function again(chosen) {
 
 function one(page, source, eventID) {
   const body = h('div', null, h('p', { class: 'quiet' }, 'Loading …'));
-  const read = () => load(body, async () => story(await getText(`v1/events/${seg(eventID)}`, { source }, page.signal), page), page.signal);
+  const read = () => load(body, async () => {
+    const got = await getText(`v1/events/${seg(eventID)}`, { source }, page.signal);
+    return story(got, await arrival(got.value, page.signal));
+  }, page.signal);
   read();
   return [head('Event', null, a('#/events', 'All events'), button('Refresh', read)), body];
+}
+
+// arrival says how an event came. That no webhook had brought it is on record as a difference;
+// what the provider's list had from before the log began is not.
+async function arrival(e, signal) {
+  const webhook = ['Received', 'by a webhook whose signature was right, or from the provider’s list when the log began'];
+  const [first] = e.entities;
+  if (!first) return webhook;
+  try {
+    const { items } = await get('v1/discrepancies', { type: 'event_missed', entity: `${e.source}/${first.kind}/${first.id}`, limit: 200 }, signal);
+    return items.some((d) => d.event === e.id) ? ['Found in the provider’s list of events', 'no webhook had brought it by then'] : webhook;
+  } catch (err) {
+    if (err instanceof Problem) return webhook;
+    throw err;
+  }
 }
 
 const offset = (from, to) => {
@@ -87,13 +105,13 @@ const offset = (from, to) => {
 };
 
 // story tells one event: received, logged, which fetch covered it.
-function story({ value: e, text }) {
+function story({ value: e, text }, came) {
   return [
     h('div', { class: 'title' }, h('span', { class: 'type' }, e.type), pill(e.status, words.eventStatus)),
     h('p', { class: 'about' }, (words.eventStatus[e.status] ?? [])[1]),
     facts(['Event', id(e.id)], ['Source', e.source], ['Trace', trace(e)], ['Sent again', e.duplicates ? `${e.duplicates} times` : null],
       ['Failed attempts', e.attempts || null], ['Last error', e.error && h('span', { class: 'error' }, e.error)]),
-    section('What happened', h('ol', { class: 'timeline' }, steps(e))),
+    section('What happened', h('ol', { class: 'timeline' }, steps(e, came))),
     flags(e),
     section('Payload', e.payload === undefined ? h('p', { class: 'quiet' }, 'The log has none.') : code(rawAt(text, ['payload']), 'Payload, as received')),
     e.given && section('Read outside the payload', facts(...Object.entries(e.given))),
@@ -108,10 +126,10 @@ function step(time, e, title, ...more) {
 // entryTime is when an entry was appended: its id begins with the milliseconds.
 const entryTime = (signal) => new Date(Number(signal.id.split('-')[0])).toISOString();
 
-function steps(e) {
+function steps(e, [title, how]) {
   const found = [];
   if (e.created_at) found.push(step(e.created_at, e, 'It happened at the provider', h('p', { class: 'quiet' }, 'by the provider’s clock')));
-  found.push(step(e.received_at, e, 'Received', h('p', { class: 'quiet' }, 'signature checked, answered once it was durable')));
+  found.push(step(e.received_at, e, title, h('p', { class: 'quiet' }, how)));
   for (const o of e.entities) {
     if (o.signal) found.push(step(entryTime(o.signal), e, ['Logged and queued for ', entityLink(e.source, o.kind, o.id, o.parents)], h('p', { class: 'quiet' }, `shard ${o.signal.shard}, entry `, id(o.signal.id))));
     found.push(outcome(e, o));
