@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"time"
 
 	"go.opentelemetry.io/otel/trace"
 )
@@ -84,19 +85,32 @@ func (h traced) WithGroup(name string) slog.Handler { return traced{h.Handler.Wi
 
 // ServerLog is the ErrorLog of an http.Server that reports to logger. What the server
 // reports is mostly of clients, such as a TLS handshake that they broke off, and needs
-// no person. A panic of a handler does: that is an error.
+// no person. A panic of a handler does: that is an error. So is that no connection can be
+// accepted, for want of file descriptors: the server says it once a second.
 func ServerLog(logger *slog.Logger) *log.Logger {
-	return log.New(serverLog{logger}, "", 0)
+	return log.New(serverLog{logger, NewRarely(acceptEvery, time.Now)}, "", 0)
 }
 
-type serverLog struct{ logger *slog.Logger }
+// acceptEvery is how often it is logged that no connection can be accepted.
+const acceptEvery = 10 * time.Second
+
+type serverLog struct {
+	logger  *slog.Logger
+	accepts *Rarely
+}
 
 // Write logs one report, of which the lines after the first are a stack.
 func (s serverLog) Write(report []byte) (int, error) {
 	text, stack, _ := strings.Cut(strings.TrimSuffix(string(report), "\n"), "\n")
 	text = strings.TrimPrefix(text, "http: ")
 	level := slog.LevelInfo
-	if strings.HasPrefix(text, "panic serving ") {
+	switch {
+	case strings.HasPrefix(text, "panic serving "):
+		level = slog.LevelError
+	case strings.HasPrefix(text, "Accept error: "):
+		if _, due := s.accepts.Say(""); !due {
+			return len(report), nil
+		}
 		level = slog.LevelError
 	}
 	s.logger.Log(context.Background(), level, "the http server reports", "text", text, "stack", stack)

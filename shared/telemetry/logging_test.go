@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -86,6 +87,19 @@ func TestServersLogAsWeDo(t *testing.T) {
 		require.True(t, strings.HasPrefix(said[i]["text"].(string), want.text), said[i])
 	}
 	require.Contains(t, said[1]["stack"], "ServeHTTP")
+}
+
+// A server without file descriptors says so once a second, for as long as that lasts.
+func TestAServerThatAcceptsNothing(t *testing.T) {
+	var b lines
+	log := ServerLog(NewLogger(&b, slog.LevelInfo, JSON))
+	for range 5 {
+		log.Printf("http: Accept error: %v; retrying in %v", syscall.EMFILE, time.Second)
+	}
+	said := b.all(t)
+	require.Len(t, said, 1)
+	require.Equal(t, "ERROR", said[0]["level"])
+	require.Equal(t, "Accept error: too many open files; retrying in 1s", said[0]["text"])
 }
 
 // What OpenTelemetry logs has levels of ours: it has none of its own that we know.
