@@ -49,7 +49,7 @@ func TestASweepFindsWhatDiffers(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, page.Items, 1)
 	d := page.Items[0]
-	require.JSONEq(t, `[{"op":"replace","path":"/amount","value":7},{"op":"add","path":"/history/0","value":{"at":"2026-03-01T09:01:00Z","status":"made"}}]`, string(d.Patch))
+	require.JSONEq(t, `[{"op":"test","path":"/amount","value":1},{"op":"replace","path":"/amount","value":7},{"op":"add","path":"/history/0","value":{"at":"2026-03-01T09:01:00Z","status":"made"}}]`, string(d.Patch))
 	require.Equal(t, storage.Suspected, d.Status, "judged later")
 	require.Equal(t, s.id, d.SweepID)
 	require.Equal(t, entries[slices.IndexFunc(entries, func(e event.Entry) bool { return e.Signal.Ref.Key.ID == "o0_1" })].Signal.CauseID, d.ID)
@@ -307,7 +307,7 @@ func TestAChangeByHandInTheMirrorIsFoundAndRepaired(t *testing.T) {
 	require.Equal(t, []string{"stale order/o0_0"}, c.recorded())
 	page, err := c.store.Discrepancies(c.ctx, storage.DiscrepancyFilter{})
 	require.NoError(t, err)
-	require.JSONEq(t, `[{"op":"replace","path":"/amount","value":1}]`, string(page.Items[0].Patch))
+	require.JSONEq(t, `[{"op":"test","path":"/amount","value":1000000},{"op":"replace","path":"/amount","value":1}]`, string(page.Items[0].Patch))
 	c.work()
 	require.Empty(t, c.differences())
 }
@@ -648,7 +648,7 @@ func TestReportForPeople(t *testing.T) {
 	require.False(t, r.InSync())
 	var table, text strings.Builder
 	require.NoError(t, r.WriteTable(&table))
-	require.Regexp(t, `(?s)^KIND +ID +DIFFERENCE +PATCH\norder +o0_0 +stale +\[\{"op":"replace","path":"/amount","value":9\}.*\nshop: 1 different \(\d+ entities compared, 0 could not be, 0 not due yet, \d+ API calls\)\n$`, table.String())
+	require.Regexp(t, `(?s)^KIND +ID +DIFFERENCE +PATCH\norder +o0_0 +stale +\[\{"op":"test","path":"/amount","value":1\},\{"op":"replace","path":"/amount","value":9\}.*\nshop: 1 different \(\d+ entities compared, 0 could not be, 0 not due yet, \d+ API calls\)\n$`, table.String())
 	require.NoError(t, r.WriteJSON(&text))
 	var back Report
 	require.NoError(t, json.Unmarshal([]byte(text.String()), &back))
