@@ -85,7 +85,7 @@ func TestControls(t *testing.T) {
 		}
 		require.NotNil(t, edit)
 		require.Equal(t, storage.Stale, edit.Type)
-		require.JSONEq(t, `[{"op": "test", "path": "/fee", "value": 123.45}, {"op": "replace", "path": "/fee", "value": `+string(before.Fee)+`}]`, string(edit.Patch))
+		require.JSONEq(t, `[{"op": "test", "path": "/fee", "value": "123.45"}, {"op": "replace", "path": "/fee", "value": `+string(before.Fee)+`}]`, string(edit.Patch))
 	})
 }
 
