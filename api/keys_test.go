@@ -134,7 +134,7 @@ func TestFindsByIDAlone(t *testing.T) {
 		{"source":"lemon","kind":"order","id":"o/1","parents":{"account":"b"},"status":"executed","verified_at":"2026-03-01T12:00:00.000Z","link":"/v1/entities/lemon/order/o%2F1?account=b"},
 		{"source":"lemon","kind":"person","id":"o/1","erased_at":"2026-03-01T12:00:00.000Z","link":"/v1/entities/lemon/person/o%2F1"},
 		{"source":"lemon","kind":"trade","id":"o/1","link":"/v1/entities/lemon/trade/o%2F1"}]}`, w.Body.String())
-	require.JSONEq(t, `{"items":[]}`, find("?id=nobody").Body.String())
+	require.JSONEq(t, `{"items":[]}`, find("?id=none").Body.String())
 	require.Equal(t, http.StatusUnprocessableEntity, find("").Code)
 	require.Equal(t, http.StatusUnprocessableEntity, find("?id=..").Code)
 	f.store.err = errors.New("down")

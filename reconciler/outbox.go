@@ -92,6 +92,8 @@ const (
 	strays = "other"
 	// strayEvery is how often they are counted.
 	strayEvery = 30 * time.Second
+	// strayWithin bounds the counting: other figures wait for it.
+	strayWithin = 5 * time.Second
 	// mostStraySources is how many sources with rows are looked at.
 	mostStraySources = 100
 )
@@ -122,6 +124,8 @@ func (s *strayRows) count(ctx context.Context) {
 
 // find returns how many there are, and the source of one of them.
 func (s *strayRows) find(ctx context.Context) (n int, one string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, strayWithin)
+	defer cancel()
 	names, err := s.r.Store.OutboxSources(ctx, mostStraySources)
 	for _, name := range names {
 		if slices.ContainsFunc(s.r.sources, func(src *source) bool { return src.Name == name && src.Outbox }) {
