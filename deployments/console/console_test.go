@@ -164,6 +164,33 @@ func TestAnIDAloneIsFound(t *testing.T) {
 	b.clean("an id that is not found")
 }
 
+// The page of an event says that no webhook had brought it, where that is on record.
+func TestAnEventSaysHowItCame(t *testing.T) {
+	w := newWorld(t, 64)
+	b := startBrowser(t)
+	b.open(w.open, "now")
+	show := func(orderID string, missed bool) {
+		ref := order(orderID)
+		w.trade(ref, time.Hour, 3)
+		page, err := w.store.Events(w.ctx, storage.EventFilter{Entity: ref.Key, Limit: 1})
+		require.NoError(t, err)
+		event := page.Items[0].ID
+		if missed {
+			require.NoError(t, w.store.Record(w.ctx, []storage.Discrepancy{{
+				ID: "d1", Source: "lemon", Entity: ref.Key, Type: storage.EventMissed, Status: storage.Repaired, EventID: event, FoundAt: w.now,
+			}}))
+		}
+		b.show("events/lemon/" + event)
+		b.waitText("It happened at the provider")
+	}
+	show("bord_hooked", false)
+	require.Contains(t, b.text(), "by a webhook whose signature was right")
+	show("bord_missed", true)
+	b.waitText("no webhook had brought it by then")
+	require.NotContains(t, b.text(), "signature")
+	b.clean("an event that was missed")
+}
+
 // Many are redriven by a filter: the dry run counts, nothing happens before it is
 // confirmed, the job's progress is live, and it can be cancelled.
 func TestRedriveByFilter(t *testing.T) {
