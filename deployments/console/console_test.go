@@ -107,7 +107,8 @@ func TestFromNowToARedrivenLetter(t *testing.T) {
 	w := newWorld(t, 64)
 	w.employ("w1")
 	ref := order("bord_1")
-	letter := w.bury(w.happened("evt_1", "order.executed", time.Minute, ref), "permanent", time.Second, "fetch lemon/order/bord_1: HTTP 422")
+	came := w.happened("evt_1", "order.executed", time.Minute, ref)
+	letter := w.bury(came, "permanent", time.Second, "fetch lemon/order/bord_1: HTTP 422")
 	b := startBrowser(t)
 	b.open(w.open, "now")
 	b.waitText("No: part of the mirror stays out of date until you act.")
@@ -132,7 +133,50 @@ func TestFromNowToARedrivenLetter(t *testing.T) {
 	require.NoError(t, err)
 	require.Len(t, entries, 1)
 	require.Equal(t, event.Redrive, entries[0].Signal.Class)
+	b.wait(pillOf("pending"))
+	w.fetched(ref, "executed", `{"id":"bord_1"}`, 0, time.Millisecond, came)
+	b.wait(pillOf("processed")) // by itself
 	b.clean("a redriven letter")
+}
+
+// pillOf reports whether a page shows a status.
+func pillOf(status string) string {
+	return fmt.Sprintf("[...document.querySelectorAll('main .pill')].some((n) => n.textContent === %q)", status)
+}
+
+// The page of an event is found by the event's id, of the chosen source or of the only one
+// that has it.
+func TestAnEventIsFoundByItsID(t *testing.T) {
+	w := newWorld(t, 64)
+	w.happened("evt_1", "order.executed", time.Minute, order("bord_1"))
+	b := startBrowser(t)
+	for _, from := range []string{"events", "events?source=lemon"} {
+		b.open(w.open, from)
+		b.waitText("evt_1")
+		b.write("#find", "evt_1")
+		b.press("Show")
+		b.waitText("What happened")
+		b.clean("an event that was looked for")
+	}
+	b.open(w.open, "events")
+	b.write("#find", "<i>none</i>")
+	b.press("Show")
+	b.waitText(`no event "<i>none</i>" is in the log`)
+}
+
+// Commands that need an operator are seen on the first page, where nothing of them says
+// that the mirror is wrong.
+func TestNowCountsCommandsThatNeedAnOperator(t *testing.T) {
+	w := newWorld(t, 64)
+	w.employ("w1")
+	b := startBrowser(t)
+	b.open(w.open, "now")
+	b.waitText("Yes: every event received is in the mirror.")
+	require.NotContains(t, b.text(), "need an operator")
+	w.changes()
+	b.waitText("no part of the mirror waits for them")
+	require.Contains(t, b.text(), "2 need an operator")
+	b.clean("commands that need an operator")
 }
 
 // An id alone finds its entity: at once if it is the only one, else from those that have it.

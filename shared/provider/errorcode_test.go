@@ -60,12 +60,30 @@ func TestErrorsAreKnownByTheirCode(t *testing.T) {
 			_, err := clientOf(t, coded(t), ClientOptions{}, s.URL).Fetch(t.Context(), event.Ref{Key: event.Key{Source: "s", Kind: "thing", ID: "1"}}, "x")
 			requireClass(t, err, c.class, c.status)
 			require.Equal(t, c.alone, fate.IsAlone(err))
+			require.NotContains(t, err.Error(), "PRIVATE")
 			if name == "a lock" {
 				_, after := fate.Of(err)
 				require.Equal(t, 3*time.Second, after)
 				require.ErrorContains(t, err, "this entity alone")
 			}
 		})
+	}
+}
+
+// An operator reads in a dead letter what the provider has said, as far as it is no text
+// about a person.
+func TestErrorsSayTheirCode(t *testing.T) {
+	for code, want := range map[string]string{
+		`"account_closed"`:                  "fetch s/thing/1: HTTP 422: provider does not understand the request (account_closed)",
+		`7`:                                 "fetch s/thing/1: HTTP 422: provider does not understand the request (7)",
+		`"not for Ada"`:                     "fetch s/thing/1: HTTP 422: provider does not understand the request",
+		`""`:                                "fetch s/thing/1: HTTP 422: provider does not understand the request",
+		`"` + strings.Repeat("x", 61) + `"`: "fetch s/thing/1: HTTP 422: provider does not understand the request",
+	} {
+		s := httptest.NewServer(answers(422, `{"error":{"code":`+code+`,"message":"PRIVATE"}}`))
+		t.Cleanup(s.Close)
+		_, err := clientOf(t, coded(t), ClientOptions{}, s.URL).Fetch(t.Context(), event.Ref{Key: event.Key{Source: "s", Kind: "thing", ID: "1"}}, "x")
+		require.EqualError(t, err, want)
 	}
 }
 

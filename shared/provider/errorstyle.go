@@ -5,6 +5,7 @@ import (
 	"maps"
 	"mime"
 	"net/http"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -40,6 +41,21 @@ func (s *errorSpec) gone(contentType string, body rawjson.Value) bool {
 func (s *errorSpec) alone(status int, body rawjson.Value) bool {
 	return s.at != nil && slices.Contains(s.entity[status], idOf(body.At(s.at)))
 }
+
+// says returns what failed with the provider's code for it, if the body has one that is
+// a short word. Other text of a body may be personal data, and errors are logged.
+func (s *errorSpec) says(what string, body rawjson.Value) string {
+	if s.at == nil {
+		return what
+	}
+	code := idOf(body.At(s.at))
+	if !errorCode.MatchString(code) {
+		return what
+	}
+	return what + " (" + code + ")"
+}
+
+var errorCode = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,60}$`)
 
 // parseErrors reads api.errors.
 func parseErrors(api *section) errorSpec {

@@ -306,10 +306,11 @@ func readBody(res *http.Response, most int64) ([]byte, error) {
 // failed classifies an answer that is not 200, by the table in package fate.
 func (c *Client) failed(res *http.Response) error {
 	s, own, alone := res.StatusCode, false, false
+	var body rawjson.Value
 	missing := s == http.StatusNotFound || s == http.StatusGone
-	if missing || c.def.api.errors.entity[s] != nil {
-		body, err := errorBody(res)
-		if err != nil {
+	if missing || c.def.api.errors.at != nil {
+		var err error
+		if body, err = errorBody(res); err != nil && (missing || c.def.api.errors.entity[s] != nil) {
 			return err
 		}
 		own = missing && c.def.api.errors.gone(res.Header.Get("Content-Type"), body)
@@ -336,7 +337,7 @@ func (c *Client) failed(res *http.Response) error {
 	case 300 <= s && s < 400:
 		says = "provider redirects us: check api_url"
 	}
-	e := c.errorf(res, class, "%s", says)
+	e := c.errorf(res, class, "%s", c.def.api.errors.says(says, body))
 	e.Alone = alone
 	return e
 }
@@ -362,7 +363,7 @@ func errorBody(res *http.Response) (rawjson.Value, error) {
 }
 
 // errorf makes an error that begins with the status. It never holds the body,
-// which may hold personal data.
+// which may hold personal data: see errorSpec.says for what may be said of it.
 func (c *Client) errorf(res *http.Response, class fate.Class, format string, args ...any) *fate.Error {
 	e := fate.New(class, fmt.Errorf("HTTP %d: "+format, append([]any{res.StatusCode}, args...)...))
 	e.Status = res.StatusCode

@@ -35,6 +35,13 @@ export const a = (href, ...children) => h('a', { href, 'data-key': href }, ...ch
 
 export const eventLink = (source, eventID) => a(`#/events/${seg(source)}/${seg(eventID)}`, id(eventID));
 
+// finder is a form that finds by id.
+export function finder(label, go) {
+  const input = h('input', { id: 'find', type: 'text', autocomplete: 'off', spellcheck: 'false', size: 30 });
+  return h('form', { class: 'filters', 'aria-label': 'Find one', onsubmit(e) { e.preventDefault(); if (input.value.trim()) go(input.value.trim()); } },
+    h('div', { class: 'field' }, h('label', { for: 'find' }, label), input), h('div', { class: 'field buttons' }, h('button', { type: 'submit' }, 'Show')));
+}
+
 // entityHref leads to an entity. Parents are given where the id is unique under them only.
 export function entityHref(source, kind, entityID, parents) {
   const [under] = Object.entries(parents ?? {});

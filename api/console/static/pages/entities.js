@@ -2,7 +2,7 @@
 
 import { h, fill } from '../dom.js';
 import { act, entityPath, get, getText, live, seg } from '../api.js';
-import { a, button, code, empty, entityHref, entityLink, facts, head, id, load, pill, problem, section, table, when } from '../parts.js';
+import { a, button, code, empty, entityHref, entityLink, facts, finder, head, id, load, pill, problem, section, table, when } from '../parts.js';
 import { list, withRaw } from '../list.js';
 import { askAndSay } from '../dialog.js';
 import { eventColumns } from './events.js';
@@ -17,13 +17,6 @@ export default function entities(page) {
   if (kind) return all(page, source, kind);
   if (page.query.get('id')) return find(page, page.query.get('id'));
   return choose(page);
-}
-
-// finder is a form that finds by id.
-function finder(label, go) {
-  const input = h('input', { id: 'find', type: 'text', autocomplete: 'off', spellcheck: 'false', size: 30 });
-  return h('form', { class: 'filters', 'aria-label': 'Find one', onsubmit(e) { e.preventDefault(); if (input.value.trim()) go(input.value.trim()); } },
-    h('div', { class: 'field' }, h('label', { for: 'find' }, label), input), h('div', { class: 'field buttons' }, h('button', { type: 'submit' }, 'Show')));
 }
 
 const findAny = (page) => finder('Find by id, of any kind', (wanted) => page.go('/entities', { id: wanted }));

@@ -2,7 +2,7 @@
 
 import { h } from '../dom.js';
 import { Problem, act, get, getText, live, mayAct, seg } from '../api.js';
-import { a, button, code, empty, entityLink, eventLink, facts, head, id, load, pill, section, trace, when } from '../parts.js';
+import { a, button, code, empty, entityLink, eventLink, facts, finder, head, id, load, pill, section, trace, when } from '../parts.js';
 import { list } from '../list.js';
 import { askAndSay } from '../dialog.js';
 import { rawAt } from '../json.js';
@@ -39,6 +39,7 @@ function names(e) {
 function all(page) {
   return [
     head('Events', 'Every event that was received, newest first, with what became of it.'),
+    finder('Find by id', (wanted) => page.go(`/events/${seg(page.query.get('source') || any)}/${seg(wanted)}`)),
     list({
       page, path: 'v1/events', caption: 'Events', columns: eventColumns,
       filters: [
@@ -74,10 +75,13 @@ function again(chosen) {
   }, (job) => ['The job has been started.', `#/work/jobs/${seg(job.job)}`, 'Show its progress']);
 }
 
+// any stands in an address for the only source that has the event.
+const any = '*';
+
 function one(page, source, eventID) {
   const body = h('div', null, h('p', { class: 'quiet' }, 'Loading …'));
   const read = () => load(body, async () => {
-    const got = await getText(`v1/events/${seg(eventID)}`, { source }, page.signal);
+    const got = await getText(`v1/events/${seg(eventID)}`, { source: source === any ? null : source }, page.signal);
     return story(got, await arrival(got.value, page.signal));
   }, page.signal);
   read();

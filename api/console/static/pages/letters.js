@@ -1,7 +1,7 @@
 // Dead letters: work that was given up, why, and what to do about it.
 
-import { h } from '../dom.js';
-import { act, getText, mayAct, seg } from '../api.js';
+import { h, inUse } from '../dom.js';
+import { act, get, getText, mayAct, seg } from '../api.js';
 import { a, button, code, empty, entityLink, eventLink, facts, head, id, load, pill, section, trace, when } from '../parts.js';
 import { list } from '../list.js';
 import { askAndSay } from '../dialog.js';
@@ -97,16 +97,23 @@ function discardMany(filter) {
 
 function one(page, letterID) {
   const body = h('div', null, h('p', { class: 'quiet' }, 'Loading …'));
-  const read = () => load(body, async () => whole(await getText(`v1/dead-letters/${seg(letterID)}`, null, page.signal), read), page.signal);
+  let event; // of a redriven letter, followed until it is settled
+  const read = () => load(body, async () => {
+    const got = await getText(`v1/dead-letters/${seg(letterID)}`, null, page.signal);
+    const { status, source, event: of } = got.value;
+    event = status === 'redriven' ? await get(`v1/events/${seg(of)}`, { source }, page.signal).catch(() => null) : null;
+    return whole(got, event, read);
+  }, page.signal);
   read();
+  page.onLive(() => { if (['pending', 'retrying'].includes(event?.status) && !inUse(body)) read(); });
   return [head('Dead letter', null, a('#/dead-letters?status=open', 'Open dead letters'), button('Refresh', read)), body];
 }
 
-function whole({ value: l, text }, read) {
+function whole({ value: l, text }, event, read) {
   const parents = Object.entries(l.parents ?? {}).map(([k, v]) => `${k}/${v}`).join(', ');
   return [
     h('div', { class: 'title' }, pill(l.status, words.letterStatus), h('span', null, (words.letterStatus[l.status] ?? [])[1])),
-    l.status === 'redriven' && h('p', null, 'What became of it: ', eventLink(l.source, l.event), ', or a new dead letter of ', entityLink(l.source, l.kind, l.entity, l.parents), '.'),
+    l.status === 'redriven' && h('p', null, 'What became of it: ', event && [pill(event.status, words.eventStatus), ' '], eventLink(l.source, l.event), ', or a new dead letter of ', entityLink(l.source, l.kind, l.entity, l.parents), '.'),
     section('Why it was given up',
       h('p', null, classPill(l.class), ' ', words.letterClass[l.class]),
       h('p', { class: 'error big' }, lastError(l))),

@@ -58,6 +58,7 @@ function tile({ title, figure, unit, says, values, tone, href }) {
 function tiles(n, points) {
   const letters = Object.values(n.letters).reduce((x, y) => x + y, 0);
   const drift = n.drift.confirmed + n.drift.failed;
+  const commands = n.commands.dead + n.commands.asked;
   const paused = n.sources.filter((s) => s.paused);
   const { flow } = n;
   const measured = flow.measured > 0 ? `of the newest ${f.number(flow.measured)} processed events, received since ${f.clock(flow.since)}` : 'once an event has been processed';
@@ -72,6 +73,7 @@ function tiles(n, points) {
     tile({ title: 'Dead letters', figure: f.number(letters), unit: 'open', values: of('letters'), tone: letters ? 'bad' : '', says: letters ? Object.entries(n.letters).map(([s, c]) => `${s} ${f.number(c)}`).join(', ') : 'no work was given up', href: openLetters }),
     tile({ title: 'Drift', figure: capped(drift), unit: 'not repaired', values: of('drift'), tone: drift ? 'bad' : '', href: '#/drift',
       says: `${capped(n.drift.repaired_day)} repaired in 24 hours, ${capped(n.drift.suspected)} suspected` }),
+    commands > 0 && tile({ title: 'Commands', figure: f.number(commands), unit: 'need an operator', values: [], tone: 'bad', says: 'no part of the mirror waits for them', href: '#/commands' }),
     tile({ title: 'Paused sources', figure: f.number(paused.length), unit: `of ${n.sources.length}`, values: [], tone: paused.length ? 'warn' : '', says: paused.map((s) => s.source).join(', ') || 'all ask their providers', href: '#/sources' }));
 }
 
