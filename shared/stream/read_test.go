@@ -105,11 +105,11 @@ func TestAwaitWakesForWhatIsNew(t *testing.T) {
 	require.GreaterOrEqual(t, time.Since(begun), 40*time.Millisecond, "what was delivered must not wake")
 
 	woken := make(chan error, 1)
-	go func() { woken <- await(t.Context(), l, time.Second, both...) }()
+	go func() { woken <- await(t.Context(), l, time.Minute, both...) }()
 	begun = time.Now()
 	appended(t, s, happened("evt_2", "a"))
 	require.NoError(t, <-woken)
-	require.Less(t, time.Since(begun), 500*time.Millisecond)
+	require.Less(t, time.Since(begun), 30*time.Second)
 }
 
 // Entries that cannot be read keep their own fields, whatever others there are.

@@ -72,10 +72,11 @@ func TestFailoverBehindAnAddress(t *testing.T) {
 			all.Wait()
 			require.Zero(t, failed.Load())
 			done := make(chan error, 1)
-			go func() { done <- await(ctx, l, time.Second, event.TierBackground) }()
+			go func() { done <- await(ctx, l, time.Minute, event.TierBackground) }()
 			require.Eventually(t, func() bool {
 				return infoText(replica.Client().Info(ctx, "clients").Val(), "blocked_clients") == "1"
-			}, 900*time.Millisecond, time.Millisecond, "what waits for new entries waits at the new master")
+			}, soon, time.Millisecond, "what waits for new entries waits at the new master")
+			appended(t, s, look("a", event.Reconcile))
 			require.NoError(t, <-done)
 		})
 	}
