@@ -181,6 +181,7 @@ func TestWhatASweepWantsStaysInFlight(t *testing.T) {
 		b.row(id, storage.Pending) // logged, so read
 	}
 	require.True(t, eventually(func() bool { return slices.Contains(b.parked(), "acme/widget/live") }))
+	require.True(t, eventually(func() bool { return b.unread() == 4 }), "all of it is spilled")
 	require.Len(t, b.parked(), 1, "the sweep's are in their streams")
 	goOn()
 	b.empty()
