@@ -31,7 +31,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.Cleanup(redistest.Reuse())) }
 
 // quickTTL is a lease's time in tests that wait for one to run out.
-const quickTTL = 500 * time.Millisecond
+const quickTTL = 2 * time.Second
 
 // member is a replica with a connection of its own, so that it can be cut off.
 type member struct {

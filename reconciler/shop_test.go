@@ -324,7 +324,7 @@ func newSceneAt(t *testing.T, def *provider.Definition, source, address string, 
 	c := &scene{t: t, ctx: ctx, shop: s, redis: redistest.Start(t), def: def, clock: &clock{}}
 	quiet := slog.New(slog.DiscardHandler)
 	var err error
-	c.streams, err = stream.Open(ctx, stream.Options{URLs: []string{c.redis.URL()}, Shards: testShards, Logger: quiet})
+	c.streams, err = stream.Open(ctx, stream.Options{URLs: []string{c.redis.URL()}, Shards: testShards, LeaseTTL: 15 * time.Second, Logger: quiet})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = c.streams.Close() })
 	c.file = filepath.Join(t.TempDir(), "tarn.db")
