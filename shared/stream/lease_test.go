@@ -67,9 +67,9 @@ func TestHolderStopsTrustingItsLeaseBeforeItEnds(t *testing.T) {
 	o.Now = func() time.Time { return now }
 	s := openStreams(t, o)
 	l := acquired(t, s, "w1")
-	now = now.Add(3900 * time.Millisecond)
+	now = now.Add(o.LeaseTTL * 78 / 100)
 	require.True(t, l.Valid())
-	now = now.Add(200 * time.Millisecond) // 4.1 s of 5
+	now = now.Add(o.LeaseTTL * 4 / 100) // 82 % of its time
 	require.False(t, l.Valid())
 	require.NoError(t, l.Renew(t.Context()))
 	require.True(t, l.Valid())

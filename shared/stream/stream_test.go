@@ -17,9 +17,10 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.Cleanup(redistest.Reuse())) }
 
-// quiet are options for a test: one shard, no warnings in the output.
+// quiet are options for a test: one shard, no warnings in the output, and leases that outlast
+// a slow test that does not renew them.
 func quiet(urls ...string) Options {
-	return Options{URLs: urls, Shards: 1, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	return Options{URLs: urls, Shards: 1, LeaseTTL: 30 * time.Second, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
 }
 
 func openStreams(t testing.TB, o Options) *Streams {
