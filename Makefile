@@ -17,6 +17,11 @@ COMPOSE_FILE := deployments/docker/compose.yaml
 # demo.env has the simulated provider; a file of yours, another one.
 COMPOSE_ENV ?= deployments/docker/demo.env
 COMPOSE_STACK = $(COMPOSE) --env-file $(COMPOSE_ENV) -f $(COMPOSE_FILE)
+# docker-compose 1.29 refuses a file with a name: it reads the rest, and is given the name.
+ifeq ($(COMPOSE),docker-compose)
+COMPOSE_STACK = cd $(dir $(COMPOSE_FILE)) && sed /^name:/d $(notdir $(COMPOSE_FILE)) | \
+	$(COMPOSE) --project-name $${COMPOSE_PROJECT_NAME:-tarn} --env-file $(abspath $(COMPOSE_ENV)) -f -
+endif
 SCALE       ?= api=2 worker=3 reconciler=2
 FUZZTIME    ?= 10s
 DURATION    ?= 120s
@@ -145,8 +150,11 @@ release: ## write the archives of a release of VERSION, and their checksums, int
 vulns: ## look for known vulnerabilities in what ships; asks vuln.go.dev
 	$(GO) run $(GOVULNCHECK) ./...
 
+images up: export VERSION := $(VERSION)
+images up: export REVISION := $(REVISION)
+
 images: ## build the container image, in a container of Go
-	VERSION=$(VERSION) REVISION=$(REVISION) $(COMPOSE) -f $(COMPOSE_FILE) build api
+	$(COMPOSE_STACK) build api
 
 # The last stage of the Dockerfile, from what this machine's Go makes.
 image: ## build the container image with this machine's Go: nothing is pulled
@@ -160,7 +168,7 @@ e2e-image: image ## run the container image read-only, without rights, and measu
 
 up: ## start the containers, SCALE of each (api=2 worker=3 reconciler=2), with the simulated provider or as COMPOSE_ENV says
 	@deployments/docker/secrets.sh $(TARN_SECRETS)
-	VERSION=$(VERSION) REVISION=$(REVISION) $(COMPOSE_STACK) build api
+	$(COMPOSE_STACK) build api
 	$(COMPOSE_STACK) up --detach $(addprefix --scale ,$(SCALE))
 
 down: ## stop the containers and remove them; volumes stay
