@@ -4,9 +4,11 @@ package compose
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -43,6 +45,7 @@ var faults = []fault{
 	{name: "all are recreated", do: (*stack).recreate},
 	{name: "an api is killed", limit: limit{others: time.Second}, do: func(s *stack) { s.killed("api", away) }},
 	{name: "all restart one by one", limit: limit{others: time.Second}, do: func(s *stack) { s.restart("api", "worker", "reconciler") }},
+	{name: "an upgrade", limit: limit{others: 2 * time.Second}, do: (*stack).upgrade},
 }
 
 // lostWorker is what the loss of a worker may cost: its own shards have no reader until its
@@ -96,6 +99,28 @@ func (s *stack) restart(services ...string) {
 		for _, id := range s.containers(service) {
 			run(s.t, "docker", "restart", "--time", "15", id)
 			s.ready(id)
+		}
+	}
+}
+
+// upgrade replaces the processes by those of another image as the guide does: new ones start
+// beside the old ones, which end once the new ones are ready.
+func (s *stack) upgrade() {
+	s.t.Helper()
+	const next = "tarn-e2e-next"
+	run(s.t, "docker", "tag", s.image, next)
+	s.env = append(s.env, "TARN_IMAGE="+next)
+	for _, service := range []string{"worker", "reconciler", "api"} {
+		old := s.containers(service)
+		said, err := s.command(s.t.Context(), "up", "--detach", "--no-build", "--no-deps", "--no-recreate",
+			"--scale", fmt.Sprintf("%s=%d", service, 2*len(old)), service).CombinedOutput()
+		require.NoError(s.t, err, "%s", said)
+		s.ready(s.containers(service)...)
+		run(s.t, "docker", append([]string{"stop", "--time", "15"}, old...)...)
+		run(s.t, "docker", append([]string{"rm"}, old...)...)
+		require.Len(s.t, s.containers(service), len(old))
+		for _, id := range s.containers(service) {
+			require.Equal(s.t, next, strings.TrimSpace(run(s.t, "docker", "inspect", "--format", "{{.Config.Image}}", id)))
 		}
 	}
 }

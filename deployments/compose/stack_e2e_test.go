@@ -37,6 +37,7 @@ const (
 type stack struct {
 	*engine
 	fleet *fleet.Fleet
+	image string
 	data  string
 	// redis is its address, absence how long it did not answer in this fault.
 	redis   string
@@ -81,7 +82,7 @@ func start(t *testing.T) *stack {
 	kept, err := filepath.Abs("../../.tarn/compose")
 	require.NoError(t, err)
 	require.NoError(t, os.MkdirAll(kept, 0o755))
-	s := &stack{data: t.TempDir(), redis: "127.0.0.1:" + freePort(t)}
+	s := &stack{image: image, data: t.TempDir(), redis: "127.0.0.1:" + freePort(t)}
 	require.NoError(t, os.Chmod(s.data, 0o777)) //nolint:gosec // the containers' user writes there
 	ports := map[string]string{"TARN_PORT": freePort(t), "E2E_REDIS_PORT": strings.TrimPrefix(s.redis, "127.0.0.1:"), "E2E_SIMULATOR_PORT": freePort(t)}
 	s.engine = &engine{t: t, compose: strings.Fields(os.Getenv("COMPOSE"))}
