@@ -4,10 +4,10 @@ package compose
 
 import (
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
+	"os/exec"
 	"strings"
 	"time"
 
@@ -103,22 +103,23 @@ func (s *stack) restart(services ...string) {
 	}
 }
 
-// upgrade replaces the processes by those of another image as the guide does: new ones start
-// beside the old ones, which end once the new ones are ready.
+// upgrade replaces the processes by those of another image, by the script that the guide has.
 func (s *stack) upgrade() {
 	s.t.Helper()
 	const next = "tarn-e2e-next"
 	run(s.t, "docker", "tag", s.image, next)
 	s.env = append(s.env, "TARN_IMAGE="+next)
-	for _, service := range []string{"worker", "reconciler", "api"} {
-		old := s.containers(service)
-		said, err := s.command(s.t.Context(), "up", "--detach", "--no-build", "--no-deps", "--no-recreate",
-			"--scale", fmt.Sprintf("%s=%d", service, 2*len(old)), service).CombinedOutput()
-		require.NoError(s.t, err, "%s", said)
-		s.ready(s.containers(service)...)
-		run(s.t, "docker", append([]string{"stop", "--time", "15"}, old...)...)
-		run(s.t, "docker", append([]string{"rm"}, old...)...)
-		require.Len(s.t, s.containers(service), len(old))
+	services := []string{"api", "worker", "reconciler"}
+	number := map[string]int{}
+	for _, service := range services {
+		number[service] = len(s.containers(service))
+	}
+	script := exec.CommandContext(s.t.Context(), "../docker/upgrade.sh", s.compose...) //nolint:gosec // ours
+	script.Env = append(os.Environ(), s.env...)
+	said, err := script.CombinedOutput()
+	require.NoError(s.t, err, "%s", said)
+	for _, service := range services {
+		require.Len(s.t, s.containers(service), number[service])
 		for _, id := range s.containers(service) {
 			require.Equal(s.t, next, strings.TrimSpace(run(s.t, "docker", "inspect", "--format", "{{.Config.Image}}", id)))
 		}
