@@ -165,6 +165,7 @@ image: ## build the container image with this machine's Go, for ARCH (its own): 
 	GOOS=linux GOARCH=$(ARCH) .tarn/make-image -out .tarn/image/image -version $(VERSION)
 	sed -n '/^FROM scratch/,$$p' deployments/docker/Dockerfile | sed 's/--from=build //' | \
 		docker build --platform linux/$(ARCH) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(IMAGE) -f - .tarn/image
+	@test "$$(docker image inspect --format '{{.Architecture}}' $(IMAGE))" = $(ARCH) || { echo "the builder made $(IMAGE) for another architecture than $(ARCH)"; exit 1; }
 
 # An attestation that a builder adds would make a list of each image, and a list has no lists.
 publish: export BUILDX_NO_DEFAULT_ATTESTATIONS := 1

@@ -1,8 +1,7 @@
 #!/bin/sh
 # upgrade.sh COMPOSE…: replace the processes of a stack by those of the image that TARN_IMAGE
-# names, without a pause. COMPOSE is compose with its flags. As many new ones start beside the
-# old ones of a service, which end once all are healthy; if they are not within 2 minutes, the
-# old ones stay.
+# names. COMPOSE is compose with its flags. As many new ones start beside the old ones of a
+# service, which end once all are healthy; if they are not within 2 minutes, the old ones stay.
 set -eu
 
 : "${1:?upgrade.sh docker compose --env-file FILE -f FILE}" "${TARN_IMAGE:?the image of the new version}"
