@@ -2,6 +2,7 @@ package deployments
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -117,9 +118,19 @@ func TestAReleaseHasAnImage(t *testing.T) {
 	last := release.Steps[len(release.Steps)-1]
 	require.Contains(t, last.Run, "@$DIGEST")
 	require.Equal(t, "${{ needs.image.outputs.digest }}", last.Env["DIGEST"])
-	makefile, err := os.ReadFile("../Makefile")
+}
+
+// Both architectures are built and pushed, and one name is for both.
+func TestPublish(t *testing.T) {
+	said, err := exec.CommandContext(t.Context(), "make", "-C", "..", "--no-print-directory", "--dry-run", "publish", "IMAGE=r.example/t:1", "VERSION=v1").Output()
 	require.NoError(t, err)
-	require.Contains(t, string(makefile), " $(IMAGE) >.tarn/image.digest\n")
+	for _, arch := range []string{"amd64", "arm64"} {
+		require.Contains(t, string(said), "GOARCH="+arch+" .tarn/make-image -out .tarn/image/image -version v1\n")
+		require.Regexp(t, `docker build --platform linux/`+arch+` .* -t r.example/t:1-`+arch+` `, string(said))
+		require.Contains(t, string(said), "docker push r.example/t:1-"+arch+"\n")
+	}
+	require.Contains(t, string(said), "docker manifest create r.example/t:1 r.example/t:1-amd64 r.example/t:1-arm64\n")
+	require.Contains(t, string(said), "docker manifest push --purge r.example/t:1 >.tarn/image.digest\n")
 }
 
 // What takes too long for every change runs each night.
