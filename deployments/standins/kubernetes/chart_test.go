@@ -131,10 +131,10 @@ func TestNetworksOfTheProvider(t *testing.T) {
 	}{
 		"one":           {`{cidr: 203.0.113.0/24, except: []}`, "reach 203.0.113.0/24, port 443.", []block{{CIDR: "203.0.113.0/24"}}},
 		"a list":        {`{cidr: [203.0.113.0/24, 198.51.100.0/24], except: null}`, "reach 203.0.113.0/24, 198.51.100.0/24, port 443.", []block{{CIDR: "203.0.113.0/24"}, {CIDR: "198.51.100.0/24"}}},
-		"a list of one": {`{cidr: [203.0.113.0/24], except: [203.0.113.8/32]}`, "203.0.113.0/24 without 203.0.113.8/32, port", []block{{"203.0.113.0/24", []string{"203.0.113.8/32"}}}},
+		"a list of one": {`{cidr: [203.0.113.0/24], except: [203.0.113.8/32]}`, "203.0.113.0/24 without 203.0.113.8/32, port", []block{{CIDR: "203.0.113.0/24", Except: []string{"203.0.113.8/32"}}}},
 		"two families": {
 			`{cidr: [0.0.0.0/0, "::/0"], except: [10.0.0.0/8, "fc00::/7"], ports: [443, 8443]}`, "reach 0.0.0.0/0, ::/0 without 10.0.0.0/8, fc00::/7, port 443, 8443.",
-			[]block{{"0.0.0.0/0", []string{"10.0.0.0/8"}}, {"::/0", []string{"fc00::/7"}}},
+			[]block{{CIDR: "0.0.0.0/0", Except: []string{"10.0.0.0/8"}}, {CIDR: "::/0", Except: []string{"fc00::/7"}}},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
