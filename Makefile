@@ -4,6 +4,7 @@ GO          ?= go
 VERSION     ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 REVISION    ?= $(shell git rev-parse HEAD 2>/dev/null || echo unknown)
 IMAGE       ?= tarn:dev
+ARCH        ?= $(shell $(GO) env GOARCH)
 TAGS        := $(shell cat deployments/tags)
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2
@@ -17,6 +18,11 @@ COMPOSE_FILE := deployments/docker/compose.yaml
 # demo.env has the simulated provider; a file of yours, another one.
 COMPOSE_ENV ?= deployments/docker/demo.env
 COMPOSE_STACK = $(COMPOSE) --env-file $(COMPOSE_ENV) -f $(COMPOSE_FILE)
+# docker-compose 1.29 refuses a file with a name: it reads the rest, and is given the name.
+ifeq ($(COMPOSE),docker-compose)
+COMPOSE_STACK = cd $(dir $(COMPOSE_FILE)) && sed /^name:/d $(notdir $(COMPOSE_FILE)) | \
+	$(COMPOSE) --project-name $${COMPOSE_PROJECT_NAME:-tarn} --env-file $(abspath $(COMPOSE_ENV)) -f -
+endif
 SCALE       ?= api=2 worker=3 reconciler=2
 FUZZTIME    ?= 10s
 DURATION    ?= 120s
@@ -36,7 +42,7 @@ RACE        := CGO_ENABLED=1 $(GO) test -race -gcflags=modernc.org/sqlite/lib=-r
 export GOFLAGS := $(strip $(shell $(GO) env GOFLAGS) -tags=$(TAGS))
 
 .DEFAULT_GOAL := help
-.PHONY: help run build smoke check test vet lint unit bench chaos drift explore fuzz e2e-mongo e2e-redis e2e-upgrade e2e-hosts e2e-kubernetes test-kubernetes test-console screenshots licences openapi release vulns images image e2e-image up down smoke-compose e2e-compose fmt tools-run tools-test tools-console tools-hosts tools-compose $(BINARIES)
+.PHONY: help run build smoke check test vet lint unit bench chaos drift explore fuzz e2e-mongo e2e-redis e2e-upgrade e2e-hosts e2e-kubernetes test-kubernetes test-console screenshots licences openapi release vulns images image publish e2e-image up down smoke-compose e2e-compose fmt tools-run tools-test tools-console tools-hosts tools-compose $(BINARIES)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -145,22 +151,39 @@ release: ## write the archives of a release of VERSION, and their checksums, int
 vulns: ## look for known vulnerabilities in what ships; asks vuln.go.dev
 	$(GO) run $(GOVULNCHECK) ./...
 
-images: ## build the container image, in a container of Go
-	VERSION=$(VERSION) REVISION=$(REVISION) $(COMPOSE) -f $(COMPOSE_FILE) build api
+images up: export VERSION := $(VERSION)
+images up: export REVISION := $(REVISION)
 
-# The last stage of the Dockerfile, from what this machine's Go makes.
-image: ## build the container image with this machine's Go: nothing is pulled
+images: ## build the container image, in a container of Go
+	$(COMPOSE_STACK) build api
+
+# The last stage of the Dockerfile, from what this machine's Go makes for ARCH. Nothing is run
+# in it, so that one machine makes the image of another kind.
+image: ## build the container image with this machine's Go, for ARCH (its own): nothing is pulled
 	@rm -rf .tarn/image && mkdir -p .tarn/image/data
-	$(GO) run ./deployments/image -out .tarn/image/image -version $(VERSION)
+	$(GO) build -o .tarn/make-image ./deployments/image
+	GOOS=linux GOARCH=$(ARCH) .tarn/make-image -out .tarn/image/image -version $(VERSION)
 	sed -n '/^FROM scratch/,$$p' deployments/docker/Dockerfile | sed 's/--from=build //' | \
-		docker build --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(IMAGE) -f - .tarn/image
+		docker build --platform linux/$(ARCH) --build-arg VERSION=$(VERSION) --build-arg REVISION=$(REVISION) -t $(IMAGE) -f - .tarn/image
+	@test "$$(docker image inspect --format '{{.Architecture}}' $(IMAGE))" = $(ARCH) || { echo "the builder made $(IMAGE) for another architecture than $(ARCH)"; exit 1; }
+
+# An attestation that a builder adds would make a list of each image, and a list has no lists.
+publish: export BUILDX_NO_DEFAULT_ATTESTATIONS := 1
+publish: ## build the image for amd64 and arm64 and push it as IMAGE; its digest is in .tarn/image.digest
+	$(MAKE) image ARCH=amd64 IMAGE=$(IMAGE)-amd64
+	$(MAKE) image ARCH=arm64 IMAGE=$(IMAGE)-arm64
+	docker push $(IMAGE)-amd64
+	docker push $(IMAGE)-arm64
+	docker manifest create $(IMAGE) $(IMAGE)-amd64 $(IMAGE)-arm64
+	docker manifest push --purge $(IMAGE) >.tarn/image.digest
+	@cat .tarn/image.digest
 
 e2e-image: image ## run the container image read-only, without rights, and measure it
 	TARN_IMAGE=$(IMAGE) $(GO) test -tags e2e,$(TAGS) -count 1 -v -run '^TestTheImage$$' ./deployments/image
 
 up: ## start the containers, SCALE of each (api=2 worker=3 reconciler=2), with the simulated provider or as COMPOSE_ENV says
 	@deployments/docker/secrets.sh $(TARN_SECRETS)
-	VERSION=$(VERSION) REVISION=$(REVISION) $(COMPOSE_STACK) build api
+	$(COMPOSE_STACK) build api
 	$(COMPOSE_STACK) up --detach $(addprefix --scale ,$(SCALE))
 
 down: ## stop the containers and remove them; volumes stay

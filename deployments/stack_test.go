@@ -234,9 +234,33 @@ func TestTheOverrideSwapsImages(t *testing.T) {
 	}
 }
 
-// Compose itself reads the file, with and without the simulated provider and with what the
-// test of the stack puts over it.
+// Compose itself reads the file as make has it do, with and without the simulated provider.
 func TestComposeReadsTheStack(t *testing.T) {
+	require.Equal(t, "tarn", at(documents(t, "docker/compose.yaml")[0], "name"), "or the folder names all that runs")
+	real := filepath.Join(t.TempDir(), "env")
+	require.NoError(t, os.WriteFile(real, nil, 0o600))
+	for name, env := range map[string]string{"a real provider": real, "a simulated provider": "deployments/docker/demo.env"} {
+		t.Run(name, func(t *testing.T) {
+			line, err := exec.CommandContext(t.Context(), "make", "-C", "..", "--no-print-directory", "--dry-run", "down", "COMPOSE_ENV="+env).Output()
+			require.NoError(t, err)
+			stack, found := strings.CutSuffix(string(line), " down\n")
+			require.True(t, found, "%s", line)
+			if !strings.HasPrefix(stack, "docker compose ") {
+				if _, err := exec.LookPath("docker-compose"); err != nil {
+					t.Skip("there is no docker-compose")
+				}
+				require.Contains(t, stack, "--project-name ${COMPOSE_PROJECT_NAME:-tarn} ", "what its file may not say")
+			}
+			cmd := exec.CommandContext(t.Context(), "sh", "-c", stack+" config") //nolint:gosec // our Makefile's
+			cmd.Dir = ".."
+			cmd.Env = append(os.Environ(), "TARN_IMAGE=tarn:test")
+			requireServices(t, cmd, name == "a simulated provider")
+		})
+	}
+}
+
+// It reads what make e2e-compose puts over the file too.
+func TestComposeReadsTheOverride(t *testing.T) {
 	compose := []string{"docker", "compose"}
 	if exec.CommandContext(t.Context(), "docker", "compose", "version").Run() != nil {
 		compose = []string{"docker-compose"}
@@ -244,21 +268,24 @@ func TestComposeReadsTheStack(t *testing.T) {
 	if _, err := exec.LookPath(compose[0]); err != nil {
 		t.Skip("there is no docker-compose")
 	}
-	for name, args := range map[string][]string{
-		"a real provider":      {"-f", "docker/compose.yaml"},
-		"a simulated provider": {"--env-file", "docker/demo.env", "-f", "docker/compose.yaml"},
-		"the test":             {"-f", "docker/compose.yaml", "-f", "compose/override.yaml", "--profile", "demo"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			cmd := exec.CommandContext(t.Context(), compose[0], append(append(compose[1:len(compose):len(compose)], args...), "config")...) //nolint:gosec // compose
-			cmd.Env = append(os.Environ(), "TARN_IMAGE=tarn:test", "E2E_DATA=/tmp", "E2E_REDIS_PORT=1", "E2E_SIMULATOR_PORT=2", "E2E_RETRIES=1s")
-			said, err := cmd.CombinedOutput()
-			require.NoError(t, err, "%s", said)
-			for service := range stackServices(t) {
-				if service != "simulator" || name != "a real provider" {
-					require.Contains(t, string(said), "\n  "+service+":\n")
-				}
-			}
-		})
+	text, err := os.ReadFile("docker/compose.yaml")
+	require.NoError(t, err)
+	nameless := filepath.Join(t.TempDir(), "compose.yaml")
+	require.NoError(t, os.WriteFile(nameless, []byte(strings.Replace(string(text), "\nname: tarn\n", "\n", 1)), 0o600))
+	args := []string{"--project-name", "tarn-e2e", "--project-directory", "docker", "--file", nameless, "--file", "compose/override.yaml", "--profile", "demo", "config"}
+	cmd := exec.CommandContext(t.Context(), compose[0], append(compose[1:len(compose):len(compose)], args...)...) //nolint:gosec // compose
+	cmd.Env = append(os.Environ(), "TARN_IMAGE=tarn:test", "E2E_DATA=/tmp", "E2E_REDIS_PORT=1", "E2E_SIMULATOR_PORT=2", "E2E_RETRIES=1s")
+	requireServices(t, cmd, true)
+}
+
+// requireServices runs compose's command config, which shows every service.
+func requireServices(t *testing.T, config *exec.Cmd, simulated bool) {
+	t.Helper()
+	said, err := config.CombinedOutput()
+	require.NoError(t, err, "%s", said)
+	for service := range stackServices(t) {
+		if service != "simulator" || simulated {
+			require.Contains(t, string(said), "\n  "+service+":\n")
+		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"os"
+	"os/exec"
+	"strings"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -43,6 +45,7 @@ var faults = []fault{
 	{name: "all are recreated", do: (*stack).recreate},
 	{name: "an api is killed", limit: limit{others: time.Second}, do: func(s *stack) { s.killed("api", away) }},
 	{name: "all restart one by one", limit: limit{others: time.Second}, do: func(s *stack) { s.restart("api", "worker", "reconciler") }},
+	{name: "an upgrade", limit: limit{others: 2 * time.Second}, do: (*stack).upgrade},
 }
 
 // lostWorker is what the loss of a worker may cost: its own shards have no reader until its
@@ -96,6 +99,29 @@ func (s *stack) restart(services ...string) {
 		for _, id := range s.containers(service) {
 			run(s.t, "docker", "restart", "--time", "15", id)
 			s.ready(id)
+		}
+	}
+}
+
+// upgrade replaces the processes by those of another image, by the script that the guide has.
+func (s *stack) upgrade() {
+	s.t.Helper()
+	const next = "tarn-e2e-next"
+	run(s.t, "docker", "tag", s.image, next)
+	s.env = append(s.env, "TARN_IMAGE="+next)
+	services := []string{"api", "worker", "reconciler"}
+	number := map[string]int{}
+	for _, service := range services {
+		number[service] = len(s.containers(service))
+	}
+	script := exec.CommandContext(s.t.Context(), "../docker/upgrade.sh", s.compose...) //nolint:gosec // ours
+	script.Env = append(os.Environ(), s.env...)
+	said, err := script.CombinedOutput()
+	require.NoError(s.t, err, "%s", said)
+	for _, service := range services {
+		require.Len(s.t, s.containers(service), number[service])
+		for _, id := range s.containers(service) {
+			require.Equal(s.t, next, strings.TrimSpace(run(s.t, "docker", "inspect", "--format", "{{.Config.Image}}", id)))
 		}
 	}
 }

@@ -37,6 +37,7 @@ const (
 type stack struct {
 	*engine
 	fleet *fleet.Fleet
+	image string
 	data  string
 	// redis is its address, absence how long it did not answer in this fault.
 	redis   string
@@ -81,12 +82,12 @@ func start(t *testing.T) *stack {
 	kept, err := filepath.Abs("../../.tarn/compose")
 	require.NoError(t, err)
 	require.NoError(t, os.MkdirAll(kept, 0o755))
-	s := &stack{data: t.TempDir(), redis: "127.0.0.1:" + freePort(t)}
+	s := &stack{image: image, data: t.TempDir(), redis: "127.0.0.1:" + freePort(t)}
 	require.NoError(t, os.Chmod(s.data, 0o777)) //nolint:gosec // the containers' user writes there
 	ports := map[string]string{"TARN_PORT": freePort(t), "E2E_REDIS_PORT": strings.TrimPrefix(s.redis, "127.0.0.1:"), "E2E_SIMULATOR_PORT": freePort(t)}
 	s.engine = &engine{t: t, compose: strings.Fields(os.Getenv("COMPOSE"))}
 	require.NotEmpty(t, s.compose, "make e2e-compose sets it")
-	s.compose = append(s.compose, "--project-name", project, "--file", "../docker/compose.yaml", "--file", "override.yaml", "--profile", "demo")
+	s.compose = append(s.compose, "--project-name", project, "--project-directory", "../docker", "--file", nameless(t), "--file", "override.yaml", "--profile", "demo")
 	s.env = []string{"TARN_IMAGE=" + image, "TARN_SECRETS=" + secrets(t), "E2E_DATA=" + s.data, "E2E_RETRIES=200ms" + strings.Repeat(",1s", 600)}
 	for name, port := range ports {
 		s.env = append(s.env, name+"="+port)
@@ -102,6 +103,16 @@ func start(t *testing.T) *stack {
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, s.fleet.Close()) })
 	return s
+}
+
+// nameless copies the compose file without its name, which docker-compose 1.29 refuses.
+func nameless(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("../docker/compose.yaml")
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "compose.yaml")
+	require.NoError(t, os.WriteFile(file, []byte(strings.Replace(string(text), "\nname: tarn\n", "\n", 1)), 0o600))
+	return file
 }
 
 // secrets makes those of the stack: what package fleet knows, and drawn ones.

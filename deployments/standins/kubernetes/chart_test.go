@@ -121,6 +121,54 @@ monitoring: {labels: {release: prometheus}}
 	}
 }
 
+// What the provider is reached at is a network or several. An exception belongs to the networks
+// of its family, since Kubernetes takes none that is outside.
+func TestNetworksOfTheProvider(t *testing.T) {
+	type block = networking.IPBlock
+	for name, c := range map[string]struct {
+		values, notes string
+		want          []block
+	}{
+		"one":           {`{cidr: 203.0.113.0/24, except: []}`, "reach 203.0.113.0/24, port 443.", []block{{CIDR: "203.0.113.0/24"}}},
+		"a list":        {`{cidr: [203.0.113.0/24, 198.51.100.0/24], except: null}`, "reach 203.0.113.0/24, 198.51.100.0/24, port 443.", []block{{CIDR: "203.0.113.0/24"}, {CIDR: "198.51.100.0/24"}}},
+		"a list of one": {`{cidr: [203.0.113.0/24], except: [203.0.113.8/32]}`, "203.0.113.0/24 without 203.0.113.8/32, port", []block{{CIDR: "203.0.113.0/24", Except: []string{"203.0.113.8/32"}}}},
+		"two families": {
+			`{cidr: [0.0.0.0/0, "::/0"], except: [10.0.0.0/8, "fc00::/7"], ports: [443, 8443]}`, "reach 0.0.0.0/0, ::/0 without 10.0.0.0/8, fc00::/7, port 443, 8443.",
+			[]block{{CIDR: "0.0.0.0/0", Except: []string{"10.0.0.0/8"}}, {CIDR: "::/0", Except: []string{"fc00::/7"}}},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			values := "network: {provider: " + c.values + "}"
+			got, err := render(t, values)
+			require.NoError(t, err)
+			var blocks []block
+			for _, to := range got["NetworkPolicy/provider"].object.(*networking.NetworkPolicy).Spec.Egress[0].To {
+				blocks = append(blocks, *to.IPBlock)
+			}
+			require.Equal(t, c.want, blocks)
+			files, err := renderFiles(t, namespace, values)
+			require.NoError(t, err)
+			require.Contains(t, files["tarn/templates/NOTES.txt"], c.notes)
+		})
+	}
+	files, err := renderFiles(t, namespace, "network: {enabled: false}")
+	require.NoError(t, err)
+	require.NotContains(t, files["tarn/templates/NOTES.txt"], "Policies")
+}
+
+// A user is one number for user, group and files, whatever its size.
+func TestTheUserOfThePods(t *testing.T) {
+	got, err := render(t, "runAsUser: 1000660000")
+	require.NoError(t, err)
+	for _, d := range all[*apps.Deployment](got) {
+		pod := d.Spec.Template.Spec.SecurityContext
+		for _, id := range []*int64{pod.RunAsUser, pod.RunAsGroup, pod.FSGroup} {
+			require.EqualValues(t, 1000660000, *id)
+		}
+		require.Contains(t, string(got["Deployment/"+d.Name].text), "runAsUser: 1000660000\n", "and no 1.00066e+09")
+	}
+}
+
 // Names that YAML takes for a number, for true or for an alias are texts all the same:
 // a namespace may be called 2024, and a host *.example.com.
 func TestNamesThatYAMLTakesForSomethingElse(t *testing.T) {
@@ -157,7 +205,7 @@ func TestTheChartIsADependency(t *testing.T) {
 func TestValuesOfNothing(t *testing.T) {
 	want, err := render(t, `
 image: {tag: "", pullPolicy: "", pullSecrets: []}
-network: {provider: {except: []}, dns: {cidrs: []}}
+network: {provider: {except: []}, dns: {cidrs: [], podLabels: {}}}
 ingress: {tlsSecret: "", annotations: {}}
 monitoring: {labels: {}}
 `)
@@ -165,7 +213,7 @@ monitoring: {labels: {}}
 	delete(want["Ingress/webhooks"].tree["metadata"].(map[string]any), "annotations") // {} leaves the chart's own
 	got, err := render(t, `
 image: {tag: null, pullPolicy: null, pullSecrets: null}
-network: {provider: {except: null}, dns: {cidrs: null}}
+network: {provider: {except: null}, dns: {cidrs: null, podLabels: null}}
 ingress: {tlsSecret: null, annotations: null}
 monitoring: {labels: null}
 `)
@@ -187,6 +235,12 @@ func TestValuesThatAreRefused(t *testing.T) {
 		"{settings: 'shards: 8', autoscaling: {worker: {}}}":    "more workers than shards (8)",
 		"network: {stores: {cidrs: []}}":                        "cidrs",
 		"network: {provider: {processes: [simulator]}}":         "processes",
+		"network: {provider: {cidr: []}}":                       "cidr",
+		"network: {provider: {cidr: [0.0.0.0]}}":                "cidr",
+		"network: {provider: {cidr: everywhere}}":               "cidr",
+		"network: {dns: {ports: []}}":                           "ports",
+		"network: {dns: {namespace: null}}":                     "namespace",
+		"runAsUser: 0":                                          "runAsUser",
 		"ingress: {annotations: {nginx.org/limit-req-rate: 5}}": "annotations",
 	} {
 		t.Run(strings.NewReplacer("/", "", " ", "").Replace(values), func(t *testing.T) {

@@ -84,15 +84,7 @@ func render(t *testing.T, values string) (set, error) { return renderIn(t, names
 // renderIn is render for a namespace.
 func renderIn(t *testing.T, namespace, values string) (set, error) {
 	t.Helper()
-	c, err := loader.Load(chartDir)
-	require.NoError(t, err)
-	over, err := chartutil.ReadValues([]byte(values))
-	require.NoError(t, err)
-	all, err := chartutil.ToRenderValues(c, over, chartutil.ReleaseOptions{Name: "any", Namespace: namespace}, chartutil.DefaultCapabilities)
-	if err != nil {
-		return nil, err
-	}
-	files, err := engine.Render(c, all)
+	files, err := renderFiles(t, namespace, values)
 	if err != nil {
 		return nil, err
 	}
@@ -103,6 +95,20 @@ func renderIn(t *testing.T, namespace, values string) (set, error) {
 		}
 	}
 	return parse(t, documents...), nil
+}
+
+// renderFiles returns what each template of the chart makes.
+func renderFiles(t *testing.T, namespace, values string) (map[string]string, error) {
+	t.Helper()
+	c, err := loader.Load(chartDir)
+	require.NoError(t, err)
+	over, err := chartutil.ReadValues([]byte(values))
+	require.NoError(t, err)
+	all, err := chartutil.ToRenderValues(c, over, chartutil.ReleaseOptions{Name: "any", Namespace: namespace}, chartutil.DefaultCapabilities)
+	if err != nil {
+		return nil, err
+	}
+	return engine.Render(c, all)
 }
 
 // all returns the objects of one type, in the order of their names.
