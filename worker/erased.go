@@ -30,7 +30,7 @@ func (w *Worker) watchErased(ctx context.Context) {
 		}
 		warned = err != nil
 		loop.Waiting("the list of what was erased")
-		if !loops.Sleep(ctx, erased.Every) {
+		if !loops.Tick(ctx, erased.Every) {
 			return
 		}
 	}

@@ -5,22 +5,20 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/stream"
 )
 
-// stateEvery is how often the states of the sources are read, newsLate how old they may
-// become. Taking budget returns that of its source too.
-const (
-	stateEvery = 250 * time.Millisecond
-	newsLate   = stateEvery * 3 / 2
-)
+// stateEvery is how often the states of the sources are read. Taking budget returns that of
+// its source too.
+const stateEvery = 250 * time.Millisecond
 
 // lookout sees what others have changed about the sources. Heartbeats read it in their
 // own round trip. Its loop reads it when none has: while the worker takes shards, while
 // it stops, or where heartbeats are further apart.
 type lookout struct {
 	w *Worker
-	// late fires when no news have come for newsLate.
+	// late fires when two heartbeats have brought no news.
 	late *time.Timer
 
 	mu   sync.Mutex
@@ -28,7 +26,13 @@ type lookout struct {
 	last []stream.SourceNews // nil before the first
 }
 
-func newLookout(w *Worker) *lookout { return &lookout{w: w, late: time.NewTimer(newsLate)} }
+func newLookout(w *Worker) *lookout { return &lookout{w: w, late: time.NewTimer(newsLate())} }
+
+// newsLate returns how long until news that come now are late: until the second multiple of
+// stateEvery from now, a time at which heartbeats are sent. Each news set the timer to a
+// later time, and the runtime wakes at the earlier one all the same. At any other time the
+// process would wake between its heartbeats, to find nothing to do.
+func newsLate() time.Duration { return loops.UntilTick(stateEvery) + stateEvery }
 
 // run reads the news of all sources, in one call, when they are late, until ctx ends.
 func (l *lookout) run(ctx context.Context) {
@@ -42,7 +46,7 @@ func (l *lookout) run(ctx context.Context) {
 		case <-l.late.C:
 		}
 		loop.Turn()
-		l.late.Reset(newsLate)
+		l.late.Reset(newsLate())
 		asked := time.Now()
 		if news, err := l.w.Streams.Sources(ctx, l.w.names); err == nil {
 			l.see(news, asked)
@@ -68,7 +72,7 @@ func (l *lookout) see(news []stream.SourceNews, asked time.Time) {
 	if len(news) == 0 {
 		return
 	}
-	l.late.Reset(newsLate)
+	l.late.Reset(newsLate())
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.read = time.Now()

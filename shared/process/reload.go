@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/tarn-sync/tarn/shared/config"
+	"github.com/tarn-sync/tarn/shared/loops"
 )
 
 // reloads has the functions that take new settings.
@@ -51,7 +52,7 @@ func (p *Process) followSettings(ctx context.Context, file string, environ []str
 	signal.Notify(hangups, syscall.SIGHUP)
 	files := newRotation(p.Config, func() (*config.Config, error) { return config.Load(file, environ) }, p.Reload,
 		func(files []string) { p.Logger.Info("files of the settings have new content", "files", files) })
-	looks := time.NewTicker(lookEvery)
+	looks := time.NewTimer(loops.UntilTick(lookEvery))
 	go func() {
 		defer signal.Stop(hangups)
 		defer looks.Stop()
@@ -63,6 +64,7 @@ func (p *Process) followSettings(ctx context.Context, file string, environ []str
 				files.hangup(time.Now())
 			case <-looks.C:
 				files.look(time.Now())
+				looks.Reset(loops.UntilTick(lookEvery))
 			}
 		}
 	}()

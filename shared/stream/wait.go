@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/loops"
 )
 
 const (
@@ -19,6 +20,8 @@ const (
 	// read by its wall clock, so one under way when that is set back would last
 	// as much longer.
 	waitSlack = 2 * time.Second
+	// longWait is from when on a wait ends with a tick, and waitEarly how long before it.
+	longWait, waitEarly = 10 * time.Second, 5 * time.Millisecond
 	// waitBuffer is the size of each buffer of a waiting connection, in bytes. There is
 	// a connection for each shard, and what it reads is thrown away.
 	waitBuffer = 4 << 10
@@ -52,9 +55,8 @@ type waiting struct {
 // wait.
 func (l *Lease) Waiter() *Waiter { return &Waiter{l: l} }
 
-// Begin waits until one of the places holds an entry that was not delivered, for
-// between three quarters of atMost and all of it, so that the waits of many shards do
-// not end together. It ends a wait under way.
+// Begin waits until one of the places holds an entry that was not delivered, for atMost
+// at most, as waitFor has it. It ends a wait under way.
 //
 // It reads from the last entry delivered, never from $: what came between the last
 // Read and now must end it. Only the first new entry is fetched, and thrown away:
@@ -72,7 +74,7 @@ func (w *Waiter) Begin(ctx context.Context, places []Place, atMost time.Duration
 		close(under.done)
 		return
 	}
-	args := &redis.XReadArgs{Count: 1, Block: max(time.Millisecond, atMost-rand.N(atMost/4+1))} // BLOCK 0 would be for ever
+	args := &redis.XReadArgs{Count: 1, Block: waitFor(atMost)}
 	names := map[string]Place{}
 	var from []string
 	for _, p := range places {
@@ -91,6 +93,18 @@ func (w *Waiter) Begin(ctx context.Context, places []Place, atMost time.Duration
 		}
 		under.err = w.l.outcome(ctx, within, err)
 	}()
+}
+
+// waitFor returns how long a wait lasts: between three quarters of atMost and all of it, so
+// that the waits of many shards do not all end together. One of many seconds is up to two
+// seconds shorter, so that it ends just before a tick of seconds: the worker is awake then,
+// and a Redis that is idle looks which waits are over when it gets a command.
+func waitFor(atMost time.Duration) time.Duration {
+	d := max(time.Millisecond, atMost-rand.N(atMost/4+1)) // BLOCK 0 would be for ever
+	if d < longWait {
+		return d
+	}
+	return d.Truncate(time.Second) - time.Second + loops.UntilTick(time.Second) - waitEarly
 }
 
 // outcome returns the error of a wait, nil if it only ended.

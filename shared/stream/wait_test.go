@@ -2,11 +2,13 @@ package stream
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/loops"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
@@ -87,4 +89,28 @@ func TestWaiterComesBack(t *testing.T) {
 	require.Error(t, err)
 	w.Begin(t.Context(), []Place{live}, time.Minute)
 	blocked(t, srv, "1")
+}
+
+// A long wait ends just before a tick at which the worker wakes anyway, whenever it
+// begins. A short one is as long as it may be, or up to a quarter shorter.
+func TestLongWaitsEndWithATick(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		const long, short = 2 * time.Minute, time.Second
+		lengths := map[time.Duration]bool{}
+		for range 100 {
+			time.Sleep(77 * time.Millisecond)
+			d := waitFor(long)
+			require.LessOrEqual(t, d, long)
+			require.Greater(t, d, long*3/4-2*time.Second-waitEarly)
+			lengths[d.Truncate(time.Second)] = true
+			require.Equal(t, (loops.UntilTick(time.Second)+time.Second-waitEarly)%time.Second, d%time.Second)
+
+			d = waitFor(short)
+			require.LessOrEqual(t, d, short)
+			require.GreaterOrEqual(t, d, short*3/4)
+		}
+		require.Greater(t, len(lengths), 5, "they do not all end together")
+		require.Equal(t, time.Millisecond, waitFor(0))
+	})
 }
