@@ -174,6 +174,7 @@ publish: ## build the image for amd64 and arm64 and push it as IMAGE; its digest
 	$(MAKE) image ARCH=arm64 IMAGE=$(IMAGE)-arm64
 	docker push $(IMAGE)-amd64
 	docker push $(IMAGE)-arm64
+	-docker manifest rm $(IMAGE) # what a run before has left
 	docker manifest create $(IMAGE) $(IMAGE)-amd64 $(IMAGE)-arm64
 	docker manifest push --purge $(IMAGE) >.tarn/image.digest
 	@cat .tarn/image.digest

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -132,6 +133,26 @@ func TestLiveSaysWhoThenWhatWasThenWhatIs(t *testing.T) {
 	require.EqualValues(t, 2, was.Points[0].Letters)
 	require.Equal(t, "now", other.next(nil))
 	require.Equal(t, "now", me.next(nil), "a summary is for all who listen")
+}
+
+// While a client listens a summary is made every two seconds, and once more when one joins.
+func TestSummariesComeByThemselves(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		f.live.wake = make(chan struct{}, 1) // of this test's time
+		go f.live.run(ctx, nil)
+		time.Sleep(time.Second)
+		me, began := f.live.join(), time.Now()
+		require.Contains(t, string(<-me.frames), "event: past")
+		for _, after := range []time.Duration{0, time.Second, 3 * time.Second, 5 * time.Second} {
+			require.Contains(t, string(<-me.frames), "event: now")
+			require.Equal(t, after, time.Since(began))
+		}
+		f.live.leave(me)
+		cancel()
+	})
 }
 
 // However many listen, Redis and the database are asked once for each summary, and not at

@@ -291,7 +291,7 @@ var complaints = map[string]complaint{
 	"unknown_type: the definition knows neither":       {change: []string{`"order.packed"`, `"parcel.packed"`}},
 	"created_at cannot be read as a time":              {change: []string{"time: unix\n", "time: rfc3339\n"}},
 	"none yet, for the mirror has to know its parents": {change: []string{`, "customer": {"id": 12}`, ""}},
-	"provider refuses our key (class refused)":         {change: []string{"auth: {header: X-Larder-Key}", "auth: bearer"}, asks: true},
+	"provider refuses our key":                         {change: []string{"auth: {header: X-Larder-Key}", "auth: bearer"}, asks: true},
 	"not found, but not in the provider's own words":   {change: []string{"get: /customers/{customer}/orders", "get: /clients/{customer}/orders"}, asks: true},
 	"(class gone)":    {change: []string{`"id": 4711`, `"id": 4710`}, asks: true},
 	"list customer: ": {change: []string{"items: results", "items: data"}, asks: true},

@@ -18,7 +18,7 @@ const stateEvery = 250 * time.Millisecond
 // it stops, or where heartbeats are further apart.
 type lookout struct {
 	w *Worker
-	// late fires when two heartbeats have brought no news.
+	// late fires with the second heartbeat that has brought no news.
 	late *time.Timer
 
 	mu   sync.Mutex
@@ -29,9 +29,9 @@ type lookout struct {
 func newLookout(w *Worker) *lookout { return &lookout{w: w, late: time.NewTimer(newsLate())} }
 
 // newsLate returns how long until news that come now are late: until the second multiple of
-// stateEvery from now, a time at which heartbeats are sent. Each news set the timer to a
-// later time, and the runtime wakes at the earlier one all the same. At any other time the
-// process would wake between its heartbeats, to find nothing to do.
+// stateEvery from now. With the usual lease that is a time at which a heartbeat is sent. see
+// moves the timer later, but the runtime still wakes at the time set before: so that time is
+// one at which the process wakes anyway.
 func newsLate() time.Duration { return loops.UntilTick(stateEvery) + stateEvery }
 
 // run reads the news of all sources, in one call, when they are late, until ctx ends.

@@ -149,19 +149,22 @@ func pillOf(status string) string {
 func TestAnEventIsFoundByItsID(t *testing.T) {
 	w := newWorld(t, 64)
 	w.happened("evt_1", "order.executed", time.Minute, order("bord_1"))
+	w.happened("evt_2", "order.executed", time.Minute, order("bord_2"))
+	w.happened("evt_2", "invoice.paid", time.Minute, event.Ref{Key: event.Key{Source: "stripe", Kind: "invoice", ID: "in_2"}})
 	b := startBrowser(t)
-	for _, from := range []string{"events", "events?source=lemon"} {
+	find := func(from, id, says string) {
 		b.open(w.open, from)
-		b.waitText("evt_1")
-		b.write("#find", "evt_1")
+		b.waitText("order.executed")
+		b.write("#find", id)
 		b.press("Show")
-		b.waitText("What happened")
+		b.waitText(says)
 		b.clean("an event that was looked for")
 	}
-	b.open(w.open, "events")
-	b.write("#find", "<i>none</i>")
-	b.press("Show")
-	b.waitText(`no event "<i>none</i>" is in the log`)
+	find("events", "evt_1", "What happened")
+	find("events?source=lemon", "evt_2", "What happened")
+	require.Contains(t, b.text(), "bord_2")
+	find("events", "evt_2", "Filter the list by a source, and find it there.")
+	find("events", "<i>none</i>", `no event "<i>none</i>" is in the log`)
 }
 
 // Commands that need an operator are seen on the first page, where nothing of them says
@@ -172,10 +175,10 @@ func TestNowCountsCommandsThatNeedAnOperator(t *testing.T) {
 	b := startBrowser(t)
 	b.open(w.open, "now")
 	b.waitText("Yes: every event received is in the mirror.")
-	require.NotContains(t, b.text(), "need an operator")
+	require.NotContains(t, b.text(), "for an operator")
 	w.changes()
 	b.waitText("no part of the mirror waits for them")
-	require.Contains(t, b.text(), "2 need an operator")
+	require.Contains(t, b.text(), "2 for an operator")
 	b.clean("commands that need an operator")
 }
 

@@ -76,6 +76,8 @@ func TestErrorsSayTheirCode(t *testing.T) {
 	for code, want := range map[string]string{
 		`"account_closed"`:                  "fetch s/thing/1: HTTP 422: provider does not understand the request (account_closed)",
 		`7`:                                 "fetch s/thing/1: HTTP 422: provider does not understand the request (7)",
+		`"E42"`:                             "fetch s/thing/1: HTTP 422: provider does not understand the request (E42)",
+		`"DE89370400440532013000"`:          "fetch s/thing/1: HTTP 422: provider does not understand the request",
 		`"not for Ada"`:                     "fetch s/thing/1: HTTP 422: provider does not understand the request",
 		`""`:                                "fetch s/thing/1: HTTP 422: provider does not understand the request",
 		`"` + strings.Repeat("x", 61) + `"`: "fetch s/thing/1: HTTP 422: provider does not understand the request",
@@ -84,6 +86,17 @@ func TestErrorsSayTheirCode(t *testing.T) {
 		t.Cleanup(s.Close)
 		_, err := clientOf(t, coded(t), ClientOptions{}, s.URL).Fetch(t.Context(), event.Ref{Key: event.Key{Source: "s", Kind: "thing", ID: "1"}}, "x")
 		require.EqualError(t, err, want)
+	}
+}
+
+// The status alone says what an error is whose body breaks off.
+func TestAnErrorWithHalfABody(t *testing.T) {
+	for status, class := range map[int]fate.Class{422: fate.Permanent, 500: fate.Transient, 401: fate.Refused} {
+		s := httptest.NewServer(answers(status, `{"error":{"code":"ab`, "Content-Length", "1000"))
+		t.Cleanup(s.Close)
+		_, err := clientOf(t, coded(t), ClientOptions{}, s.URL).Fetch(t.Context(), event.Ref{Key: event.Key{Source: "s", Kind: "thing", ID: "1"}}, "x")
+		requireClass(t, err, class, status)
+		require.NotContains(t, err.Error(), "(")
 	}
 }
 

@@ -42,20 +42,21 @@ func (s *errorSpec) alone(status int, body rawjson.Value) bool {
 	return s.at != nil && slices.Contains(s.entity[status], idOf(body.At(s.at)))
 }
 
-// says returns what failed with the provider's code for it, if the body has one that is
-// a short word. Other text of a body may be personal data, and errors are logged.
+// says returns what failed with the provider's code for it, if the body has one that looks
+// like a code: a word and up to six digits. Other text of a body may be personal data, and
+// logs, dead letters and alerts show errors.
 func (s *errorSpec) says(what string, body rawjson.Value) string {
 	if s.at == nil {
 		return what
 	}
 	code := idOf(body.At(s.at))
-	if !errorCode.MatchString(code) {
+	if code == "" || !errorCode.MatchString(code) {
 		return what
 	}
 	return what + " (" + code + ")"
 }
 
-var errorCode = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,60}$`)
+var errorCode = regexp.MustCompile(`^[A-Za-z_.-]{0,60}[0-9]{0,6}$`)
 
 // parseErrors reads api.errors.
 func parseErrors(api *section) errorSpec {

@@ -310,6 +310,7 @@ func (c *Client) failed(res *http.Response) error {
 	missing := s == http.StatusNotFound || s == http.StatusGone
 	if missing || c.def.api.errors.at != nil {
 		var err error
+		// Where the status alone decides, a body that breaks off is only a code less.
 		if body, err = errorBody(res); err != nil && (missing || c.def.api.errors.entity[s] != nil) {
 			return err
 		}

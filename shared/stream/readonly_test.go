@@ -76,8 +76,10 @@ func TestFailoverBehindAnAddress(t *testing.T) {
 			require.Eventually(t, func() bool {
 				return infoText(replica.Client().Info(ctx, "clients").Val(), "blocked_clients") == "1"
 			}, soon, time.Millisecond, "what waits for new entries waits at the new master")
+			begun = time.Now()
 			appended(t, s, look("a", event.Reconcile))
 			require.NoError(t, <-done)
+			require.Less(t, time.Since(begun), 30*time.Second, "the entry ends it")
 		})
 	}
 }

@@ -20,7 +20,7 @@ const (
 	// read by its wall clock, so one under way when that is set back would last
 	// as much longer.
 	waitSlack = 2 * time.Second
-	// longWait is from when on a wait ends with a tick, and waitEarly how long before it.
+	// A wait of longWait or more ends waitEarly before a tick of seconds.
 	longWait, waitEarly = 10 * time.Second, 5 * time.Millisecond
 	// waitBuffer is the size of each buffer of a waiting connection, in bytes. There is
 	// a connection for each shard, and what it reads is thrown away.
@@ -55,8 +55,8 @@ type waiting struct {
 // wait.
 func (l *Lease) Waiter() *Waiter { return &Waiter{l: l} }
 
-// Begin waits until one of the places holds an entry that was not delivered, for atMost
-// at most, as waitFor has it. It ends a wait under way.
+// Begin waits until one of the places holds an entry that was not delivered, for the time
+// that waitFor returns, atMost at most. It ends a wait under way.
 //
 // It reads from the last entry delivered, never from $: what came between the last
 // Read and now must end it. Only the first new entry is fetched, and thrown away:
@@ -96,9 +96,9 @@ func (w *Waiter) Begin(ctx context.Context, places []Place, atMost time.Duration
 }
 
 // waitFor returns how long a wait lasts: between three quarters of atMost and all of it, so
-// that the waits of many shards do not all end together. One of many seconds is up to two
-// seconds shorter, so that it ends just before a tick of seconds: the worker is awake then,
-// and a Redis that is idle looks which waits are over when it gets a command.
+// that the waits of many shards do not all end together. A long one is up to two seconds
+// shorter, so that it ends just before a tick of seconds. The worker is awake then, and an
+// idle Redis notices the end of a wait with the command that comes next, or by its own timer.
 func waitFor(atMost time.Duration) time.Duration {
 	d := max(time.Millisecond, atMost-rand.N(atMost/4+1)) // BLOCK 0 would be for ever
 	if d < longWait {

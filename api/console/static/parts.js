@@ -87,6 +87,9 @@ export function table(caption, columns, rows) {
     h('tbody', { role: 'rowgroup' }, rows.map((row) => h('tr', { role: 'row' }, columns.map((c) => cell(c, row)))))));
 }
 
+// loading is what load fills.
+export const loading = () => h('div', null, h('p', { class: 'quiet' }, 'Loading …'));
+
 export const empty = (title, ...text) => h('div', { class: 'empty' }, h('p', { class: 'strong' }, title), text.map((t) => h('p', null, t)));
 
 // problem shows an error with its title, its detail, and what to do.

@@ -118,7 +118,10 @@ export function remedy(problem) {
     case 403: return 'Use an operator’s token. A viewer’s may only read.';
     case 404: return problem.type === 'not-yet' ? 'Wait for its first fetch, or sync it now.' : 'Check the address, or go back to the list.';
     case 410: return 'Nothing is to be done. An operator may restore it.';
-    case 409: return problem.type === 'erasing' ? 'Wait until the job is over: it looks a second time after 30 seconds.' : 'Load the page again: it has changed in the meantime.';
+    case 409: return {
+      erasing: 'Wait until the job is over: it looks a second time after 30 seconds.',
+      ambiguous: 'Filter the list by a source, and find it there.',
+    }[problem.type] ?? 'Load the page again: it has changed in the meantime.';
     case 422: case 400: return 'Correct what you have entered and try again.';
     case 503: return problem.retryAfter ? `Try again in ${problem.retryAfter} seconds.` : 'Try again in a moment.';
     case 504: return 'Try again, or look at what it waits for.';

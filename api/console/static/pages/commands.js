@@ -2,7 +2,7 @@
 
 import { h } from '../dom.js';
 import { act, get, getText, seg } from '../api.js';
-import { a, button, code, empty, entityLink, facts, head, id, load, pill, section, trace, when } from '../parts.js';
+import { a, button, code, empty, entityLink, facts, head, id, load, loading, pill, section, trace, when } from '../parts.js';
 import { list } from '../list.js';
 import { askAndSay } from '../dialog.js';
 import { kindOptions, sourceOptions } from './events.js';
@@ -99,7 +99,7 @@ function question(c, read) {
 }
 
 function one(page, commandID) {
-  const body = h('div', null, h('p', { class: 'quiet' }, 'Loading …'));
+  const body = loading();
   const read = () => load(body, async () => whole(await getText(`v1/commands/${seg(commandID)}`, null, page.signal), read), page.signal);
   read();
   return [head('Command', null, a('#/commands', 'All commands'), button('Refresh', read)), body];

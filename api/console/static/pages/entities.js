@@ -2,7 +2,7 @@
 
 import { h, fill } from '../dom.js';
 import { act, entityPath, get, getText, live, seg } from '../api.js';
-import { a, button, code, empty, entityHref, entityLink, facts, finder, head, id, load, pill, problem, section, table, when } from '../parts.js';
+import { a, button, code, empty, entityHref, entityLink, facts, finder, head, id, load, loading, pill, problem, section, table, when } from '../parts.js';
 import { list, withRaw } from '../list.js';
 import { askAndSay } from '../dialog.js';
 import { eventColumns } from './events.js';
@@ -23,7 +23,7 @@ const findAny = (page) => finder('Find by id, of any kind', (wanted) => page.go(
 
 // find shows the entities that have an id; the only one at once.
 function find(page, wanted) {
-  const body = h('div', null, h('p', { class: 'quiet' }, 'Loading …'));
+  const body = loading();
   load(body, async () => {
     const { items } = await get('v1/entities', { id: wanted }, page.signal);
     if (items.length === 1) {
@@ -43,7 +43,7 @@ function find(page, wanted) {
 
 // choose asks for a kind; it waits for the stream, which names them.
 function choose(page) {
-  const body = h('div', null, h('p', { class: 'quiet' }, 'Loading …'));
+  const body = loading();
   let drawn = false;
   const draw = () => {
     if (drawn || !live.hello) return;
@@ -88,7 +88,7 @@ function freshness(e) {
 
 function one(page, source, kind, entityID) {
   const parent = page.query.get('parent') ?? undefined;
-  const body = h('div', null, h('p', { class: 'quiet' }, 'Loading …'));
+  const body = loading();
   const fetchIt = button('Sync now …', () => sync(source, kind, entityID, parent, read), { kind: 'primary' });
   const read = () => whole(page, source, kind, entityID, parent, body, fetchIt);
   read();
@@ -112,7 +112,7 @@ async function whole(page, source, kind, entityID, parent, body, fetchIt) {
     else if (err.type !== 'not-yet') { fill(body, state); return; }
     fetchIt.hidden = err.type === 'erased';
   }
-  const events = h('div', null, h('p', { class: 'quiet' }, 'Loading …'));
+  const events = loading();
   const found = h('div');
   fill(body, state, section('Its events', events), found);
   load(events, async () => {

@@ -2,7 +2,7 @@
 
 import { h } from '../dom.js';
 import { Problem, act, get, getText, live, mayAct, seg } from '../api.js';
-import { a, button, code, empty, entityLink, eventLink, facts, finder, head, id, load, pill, section, trace, when } from '../parts.js';
+import { a, button, code, empty, entityLink, eventLink, facts, finder, head, id, load, loading, pill, section, trace, when } from '../parts.js';
 import { list } from '../list.js';
 import { askAndSay } from '../dialog.js';
 import { rawAt } from '../json.js';
@@ -79,7 +79,7 @@ function again(chosen) {
 const any = '*';
 
 function one(page, source, eventID) {
-  const body = h('div', null, h('p', { class: 'quiet' }, 'Loading …'));
+  const body = loading();
   const read = () => load(body, async () => {
     const got = await getText(`v1/events/${seg(eventID)}`, { source: source === any ? null : source }, page.signal);
     return story(got, await arrival(got.value, page.signal));

@@ -2,11 +2,11 @@
 
 import { h, fill, inUse } from '../dom.js';
 import { get, live } from '../api.js';
-import { empty, head, id, meter, pill, problem, section, table, when } from '../parts.js';
+import { empty, head, id, loading, meter, pill, problem, section, table, when } from '../parts.js';
 import * as f from '../format.js';
 
 export default function fleet(page) {
-  const body = h('div', null, h('p', { class: 'quiet' }, 'Loading …'));
+  const body = loading();
   let busy = false, open = false;
   const read = async () => {
     if (busy || inUse(body)) return;

@@ -2,7 +2,7 @@
 
 import { h, inUse } from '../dom.js';
 import { act, get, getText, mayAct, seg } from '../api.js';
-import { a, button, code, empty, entityLink, eventLink, facts, head, id, load, pill, section, trace, when } from '../parts.js';
+import { a, button, code, empty, entityLink, eventLink, facts, head, id, load, loading, pill, section, trace, when } from '../parts.js';
 import { list } from '../list.js';
 import { askAndSay } from '../dialog.js';
 import { kindOptions, sourceOptions } from './events.js';
@@ -96,16 +96,21 @@ function discardMany(filter) {
 }
 
 function one(page, letterID) {
-  const body = h('div', null, h('p', { class: 'quiet' }, 'Loading …'));
-  let event; // of a redriven letter, followed until it is settled
-  const read = () => load(body, async () => {
-    const got = await getText(`v1/dead-letters/${seg(letterID)}`, null, page.signal);
-    const { status, source, event: of } = got.value;
-    event = status === 'redriven' ? await get(`v1/events/${seg(of)}`, { source }, page.signal).catch(() => null) : null;
-    return whole(got, event, read);
-  }, page.signal);
+  const body = loading();
+  let event, follows, busy;
+  // A redriven letter is followed until its event is settled.
+  const read = () => {
+    busy = true;
+    load(body, async () => {
+      const got = await getText(`v1/dead-letters/${seg(letterID)}`, null, page.signal);
+      follows = got.value.status === 'redriven';
+      if (follows) event = await get(`v1/events/${seg(got.value.event)}`, { source: got.value.source }, page.signal).catch((err) => (err.status === 404 ? null : event));
+      follows &&= event !== null && !['processed', 'superseded', 'discarded', 'erased'].includes(event?.status);
+      return whole(got, event, read);
+    }, page.signal).finally(() => { busy = false; });
+  };
   read();
-  page.onLive(() => { if (['pending', 'retrying'].includes(event?.status) && !inUse(body)) read(); });
+  page.onLive(() => { if (follows && !busy && !inUse(body)) read(); });
   return [head('Dead letter', null, a('#/dead-letters?status=open', 'Open dead letters'), button('Refresh', read)), body];
 }
 

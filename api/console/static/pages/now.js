@@ -73,7 +73,7 @@ function tiles(n, points) {
     tile({ title: 'Dead letters', figure: f.number(letters), unit: 'open', values: of('letters'), tone: letters ? 'bad' : '', says: letters ? Object.entries(n.letters).map(([s, c]) => `${s} ${f.number(c)}`).join(', ') : 'no work was given up', href: openLetters }),
     tile({ title: 'Drift', figure: capped(drift), unit: 'not repaired', values: of('drift'), tone: drift ? 'bad' : '', href: '#/drift',
       says: `${capped(n.drift.repaired_day)} repaired in 24 hours, ${capped(n.drift.suspected)} suspected` }),
-    commands > 0 && tile({ title: 'Commands', figure: f.number(commands), unit: 'need an operator', values: [], tone: 'bad', says: 'no part of the mirror waits for them', href: '#/commands' }),
+    commands > 0 && tile({ title: 'Commands', figure: f.number(commands), unit: 'for an operator', values: [], tone: 'bad', says: 'no part of the mirror waits for them', href: '#/commands' }),
     tile({ title: 'Paused sources', figure: f.number(paused.length), unit: `of ${n.sources.length}`, values: [], tone: paused.length ? 'warn' : '', says: paused.map((s) => s.source).join(', ') || 'all ask their providers', href: '#/sources' }));
 }
 

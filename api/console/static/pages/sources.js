@@ -3,14 +3,14 @@
 
 import { h, fill, inUse } from '../dom.js';
 import { act, get, live, seg } from '../api.js';
-import { a, button, empty, facts, head, pill, problem, when } from '../parts.js';
+import { a, button, empty, facts, head, loading, pill, problem, when } from '../parts.js';
 import { askAndSay } from '../dialog.js';
 import { budget } from './fleet.js';
 import * as f from '../format.js';
 import * as words from '../words.js';
 
 export default function sources(page) {
-  const body = h('div', null, h('p', { class: 'quiet' }, 'Loading …'));
+  const body = loading();
   const gaps = new Map();
   const read = async () => {
     if (inUse(body)) return;

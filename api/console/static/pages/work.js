@@ -2,7 +2,7 @@
 
 import { h, inUse } from '../dom.js';
 import { act, get, seg } from '../api.js';
-import { a, button, empty, facts, head, id, load, pill, progress, section, table, when } from '../parts.js';
+import { a, button, empty, facts, head, id, load, loading, pill, progress, section, table, when } from '../parts.js';
 import { list } from '../list.js';
 import { askAndSay } from '../dialog.js';
 import { sourceOptions } from './events.js';
@@ -78,7 +78,7 @@ function jobs(page) {
 }
 
 function one(page, what, taskID) {
-  const body = h('div', null, h('p', { class: 'quiet' }, 'Loading …'));
+  const body = loading();
   let shown, seen = '';
   const read = () => load(body, async () => {
     shown = await get(`v1/${what === 'jobs' ? 'jobs' : 'sweeps'}/${seg(taskID)}`, null, page.signal);
