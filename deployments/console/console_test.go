@@ -158,7 +158,7 @@ func TestAnEventIsFoundByItsID(t *testing.T) {
 		b.write("#find", id)
 		b.press("Show")
 		b.waitText(says)
-		b.clean("an event that was looked for")
+		b.cleanRequests("an event that was looked for", "status of 404", "status of 409") // which a browser reports
 	}
 	find("events", "evt_1", "What happened")
 	find("events?source=lemon", "evt_2", "What happened")
