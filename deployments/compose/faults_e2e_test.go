@@ -45,7 +45,7 @@ var faults = []fault{
 	{name: "all are recreated", do: (*stack).recreate},
 	{name: "an api is killed", limit: limit{others: time.Second}, do: func(s *stack) { s.killed("api", away) }},
 	{name: "all restart one by one", limit: limit{others: time.Second}, do: func(s *stack) { s.restart("api", "worker", "reconciler") }},
-	{name: "an upgrade", limit: limit{others: 2 * time.Second}, do: (*stack).upgrade},
+	{name: "an upgrade", limit: limit{others: time.Second}, do: (*stack).upgrade},
 }
 
 // lostWorker is what the loss of a worker may cost: its own shards have no reader until its
