@@ -259,25 +259,6 @@ func TestComposeReadsTheStack(t *testing.T) {
 	}
 }
 
-// It reads what make e2e-compose puts over the file too.
-func TestComposeReadsTheOverride(t *testing.T) {
-	compose := []string{"docker", "compose"}
-	if exec.CommandContext(t.Context(), "docker", "compose", "version").Run() != nil {
-		compose = []string{"docker-compose"}
-	}
-	if _, err := exec.LookPath(compose[0]); err != nil {
-		t.Skip("there is no docker-compose")
-	}
-	text, err := os.ReadFile("docker/compose.yaml")
-	require.NoError(t, err)
-	nameless := filepath.Join(t.TempDir(), "compose.yaml")
-	require.NoError(t, os.WriteFile(nameless, []byte(strings.Replace(string(text), "\nname: tarn\n", "\n", 1)), 0o600))
-	args := []string{"--project-name", "tarn-e2e", "--project-directory", "docker", "--file", nameless, "--file", "compose/override.yaml", "--profile", "demo", "config"}
-	cmd := exec.CommandContext(t.Context(), compose[0], append(compose[1:len(compose):len(compose)], args...)...) //nolint:gosec // compose
-	cmd.Env = append(os.Environ(), "TARN_IMAGE=tarn:test", "E2E_DATA=/tmp", "E2E_REDIS_PORT=1", "E2E_SIMULATOR_PORT=2", "E2E_RETRIES=1s")
-	requireServices(t, cmd, true)
-}
-
 // requireServices runs compose's command config, which shows every service.
 func requireServices(t *testing.T, config *exec.Cmd, simulated bool) {
 	t.Helper()

@@ -26,6 +26,7 @@
 //
 //	pause.go           pauses and percentiles, from the event log
 //	table.go           the lines, and what they may show at most
+//	override_test.go   the compose file as docker-compose reads it with override.yaml
 //	engine_e2e_test.go images and containers
 //	stack_e2e_test.go  the stack, started, attached to, judged
 //	faults_e2e_test.go what goes wrong

@@ -105,16 +105,6 @@ func start(t *testing.T) *stack {
 	return s
 }
 
-// nameless copies the compose file without its name, which docker-compose 1.29 refuses.
-func nameless(t *testing.T) string {
-	t.Helper()
-	text, err := os.ReadFile("../docker/compose.yaml")
-	require.NoError(t, err)
-	file := filepath.Join(t.TempDir(), "compose.yaml")
-	require.NoError(t, os.WriteFile(file, []byte(strings.Replace(string(text), "\nname: tarn\n", "\n", 1)), 0o600))
-	return file
-}
-
 // secrets makes those of the stack: what package fleet knows, and drawn ones.
 func secrets(t *testing.T) (dir string) {
 	t.Helper()
