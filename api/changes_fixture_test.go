@@ -113,7 +113,6 @@ func newMirror(t *testing.T, change ...func(*Options)) *mirror {
 		lime := lemon(t, o.Now, testSecret)
 		lime.Name = "lime"
 		o.Store, o.Sources = m.store, append(o.Sources, lime)
-		o.ReadTimeout = time.Second
 	}}, change...)...)
 	m.writer = m.begun("lemon")
 	return m

@@ -281,11 +281,11 @@ func TestAStream(t *testing.T) {
 // A stream lasts longer than the header and the body of a request may take.
 func TestAStreamOutlivesTheReadTimeout(t *testing.T) {
 	t.Parallel()
-	m := newMirror(t, func(o *Options) { o.ReadTimeout = time.Second })
+	m := newMirror(t, func(o *Options) { o.ReadTimeout = 4 * time.Second })
 	m.follow.times.comment = 200 * time.Millisecond
 	addr, _ := m.serve(t)
 	s := m.stream(addr, "after=now", "")
-	for comments := 0; comments < 10; {
+	for comments := 0; comments < 25; {
 		e, err := s.next()
 		require.NoError(t, err)
 		if e.comment != "" {

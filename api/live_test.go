@@ -304,13 +304,13 @@ func TestStopEndsTheStreams(t *testing.T) {
 // arrive.
 func TestAStreamOutlivesTheRequestsTime(t *testing.T) {
 	t.Parallel()
-	f := newFixture(t, func(o *Options) { o.ReadTimeout = 200 * time.Millisecond })
+	f := newFixture(t, func(o *Options) { o.ReadTimeout = 4 * time.Second })
 	f.live.every = time.Hour
 	f.live.quiet = 10 * time.Millisecond // comments never cut off a test that is slow to read
 	url, _ := served(t, f)
 	began := time.Now()
 	me, _ := follow(t, url)
-	for time.Since(began) < time.Second {
+	for time.Since(began) < 5*time.Second {
 		me.next(nil)
 	}
 }

@@ -147,7 +147,7 @@ func (c *scene) accepted(r *receiver, want ...string) {
 }
 
 func eventuallyTrue(is func() bool) bool {
-	for end := time.Now().Add(40 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
 		if is() {
 			return true
 		}

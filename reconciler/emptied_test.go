@@ -34,7 +34,7 @@ func (c *scene) pausedAs(kind condition.PauseKind) {
 	require.Eventually(c.t, func() bool {
 		state, err := c.streams.Source(c.ctx, "shop")
 		return err == nil && state.Paused && state.Kind == kind && state.Strikes > 1
-	}, 20*time.Second, 5*time.Millisecond)
+	}, time.Minute, 5*time.Millisecond)
 }
 
 // A sweep under another account's key finds every root list empty. It waits, and no

@@ -134,7 +134,7 @@ func (c *scene) over(id string) *storage.Task {
 		var err error
 		t, err = c.store.Task(c.ctx, id)
 		return err == nil && t.Status.Final()
-	}, 30*time.Second, 5*time.Millisecond)
+	}, 2*time.Minute, 5*time.Millisecond)
 	return t
 }
 
@@ -538,12 +538,12 @@ func TestTheStandingSearch(t *testing.T) {
 				}
 			}
 			return false
-		}, 10*time.Second, 5*time.Millisecond)
+		}, time.Minute, 5*time.Millisecond)
 		t.Log("found after", time.Since(lost))
 		require.Eventually(t, func() bool {
 			saved, err := c.store.Task(c.ctx, task.ID)
 			return err == nil && saved.Counts["found"] >= int64(n+1) && saved.Counts["api_calls"] > 0
-		}, 10*time.Second, 5*time.Millisecond)
+		}, time.Minute, 5*time.Millisecond)
 		kill()
 		<-done
 	}
@@ -562,12 +562,12 @@ func TestTheStandingSearch(t *testing.T) {
 	require.Eventually(t, func() bool {
 		saved, err := c.store.Task(c.ctx, task.ID)
 		return err == nil && strings.Contains(saved.Error, "HTTP 400")
-	}, 10*time.Second, 5*time.Millisecond)
+	}, time.Minute, 5*time.Millisecond)
 	c.shop.interfere(nil)
 	require.Eventually(t, func() bool {
 		saved, err := c.store.Task(c.ctx, task.ID)
 		return err == nil && saved.Error == "" && saved.Status == storage.TaskRunning
-	}, 10*time.Second, 5*time.Millisecond)
+	}, time.Minute, 5*time.Millisecond)
 	kill()
 	<-done
 }

@@ -99,7 +99,7 @@ func (c *scene) logged(want ...string) {
 		slices.Sort(items)
 		return slices.Compact(items)
 	}
-	require.Eventually(c.t, func() bool { return len(distinct()) >= len(want) }, 20*time.Second, 5*time.Millisecond, "want %v", want)
+	require.Eventually(c.t, func() bool { return len(distinct()) >= len(want) }, time.Minute, 5*time.Millisecond, "want %v", want)
 	require.Equal(c.t, want, distinct())
 }
 
@@ -112,7 +112,7 @@ func TestHintsAreSequenced(t *testing.T) {
 	m.pace.look = time.Hour
 	c.sequencing(m)
 	begun := func() bool { _, err := c.store.FeedHead(c.ctx, c.finder.name); return err == nil }
-	require.Eventually(t, begun, 20*time.Second, time.Millisecond)
+	require.Eventually(t, begun, time.Minute, time.Millisecond)
 	require.Empty(t, c.log(), "the first look is over or finds nothing")
 
 	a, b := c.key("order", "a"), c.key("order", "b")
@@ -122,7 +122,7 @@ func TestHintsAreSequenced(t *testing.T) {
 		debts, err := c.store.DebtsOf(c.ctx, []event.Key{a, b})
 		return err == nil && len(debts) == 0 && c.hints() == 0
 	}
-	require.Eventually(t, paid, 20*time.Second, time.Millisecond)
+	require.Eventually(t, paid, time.Minute, time.Millisecond)
 
 	c.hint(true, stream.Hint{Key: a, Version: c.change("a")})
 	c.logged("a@1", "b@1", "a@2")
@@ -131,8 +131,8 @@ func TestHintsAreSequenced(t *testing.T) {
 	require.Eventually(t, func() bool {
 		told, err := c.streams.FeedHead(c.ctx, c.finder.name)
 		return err == nil && feed.Cursor(told) == head
-	}, 20*time.Second, time.Millisecond, "redis is told")
-	require.Eventually(t, func() bool { return m.metric("tarn_feed_head") == float64(head.Position) }, 20*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond, "redis is told")
+	require.Eventually(t, func() bool { return m.metric("tarn_feed_head") == float64(head.Position) }, time.Minute, time.Millisecond)
 	require.GreaterOrEqual(t, m.metric("tarn_feed_items_total"), 3.0)
 }
 
@@ -146,7 +146,7 @@ func TestOneEntityIsOneItemOfABatch(t *testing.T) {
 	}
 	require.Equal(t, 3, c.hints())
 	c.sequencing(c.member("r1"))
-	require.Eventually(t, func() bool { return c.hints() == 0 && len(c.log()) > 0 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return c.hints() == 0 && len(c.log()) > 0 }, time.Minute, time.Millisecond)
 	require.Equal(t, "a@3", c.log()[0])
 	for _, item := range c.log() {
 		require.Equal(t, "a@3", item, "found by the first look once more at most")
@@ -168,7 +168,7 @@ func TestLostHintsAreFoundInTheStore(t *testing.T) {
 	c.logged("before0@1", "before1@1", "before2@1", "before3@1", "before4@1", "later@1")
 	c.hint(false, stream.Hint{Key: c.key("order", "unrung"), Version: 1}) // there before a look can find the change
 	require.EqualValues(t, 1, c.change("unrung"))
-	require.Eventually(t, func() bool { return c.hints() == 0 }, 20*time.Second, time.Millisecond, "a look that finds something has the hints read")
+	require.Eventually(t, func() bool { return c.hints() == 0 }, time.Minute, time.Millisecond, "a look that finds something has the hints read")
 	require.Contains(t, c.log(), "unrung@1")
 }
 
@@ -192,7 +192,7 @@ func TestASequencerReadsAllHintsAtItsStart(t *testing.T) {
 	require.NoError(t, err)
 	require.Positive(t, oldest)
 	c.sequencing(c.member("r1"))
-	require.Eventually(t, func() bool { return c.hints() == 0 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return c.hints() == 0 }, time.Minute, time.Millisecond)
 	require.Contains(t, c.log(), "a@2500")
 	oldest, err = c.streams.OldestHint(c.ctx, c.finder.name)
 	require.NoError(t, err)
@@ -205,11 +205,11 @@ func TestAnotherReplicaGoesOn(t *testing.T) {
 	c := newScene(t)
 	stop := c.sequencing(c.member("r1"))
 	c.hint(true, stream.Hint{Key: c.key("order", "a"), Version: c.change("a")})
-	require.Eventually(t, func() bool { return c.hints() == 0 && len(c.log()) > 0 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return c.hints() == 0 && len(c.log()) > 0 }, time.Minute, time.Millisecond)
 	stop()
 	c.hint(false, stream.Hint{Key: c.key("order", "b"), Version: c.change("b")})
 	c.sequencing(c.member("r2"))
-	require.Eventually(t, func() bool { return c.hints() == 0 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return c.hints() == 0 }, time.Minute, time.Millisecond)
 	require.Contains(t, c.log(), "b@1")
 }
 
@@ -228,7 +228,7 @@ func TestARestoredDatabaseBeginsAGeneration(t *testing.T) {
 	require.Eventually(t, func() bool {
 		told, err := c.streams.FeedHead(c.ctx, c.finder.name)
 		return err == nil && told.Position > before.Position && c.hints() == 0
-	}, 20*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	stop()
 	key := c.key("order", "a")
 	_, err = c.store.Commands().Ask(c.ctx, &storage.Command{
@@ -245,15 +245,15 @@ func TestARestoredDatabaseBeginsAGeneration(t *testing.T) {
 	require.Eventually(t, func() bool {
 		head, err := c.store.FeedHead(c.ctx, c.finder.name)
 		return err == nil && head.Reason == feed.Restored && head.Gen != before.Gen && head.Prev == before.Tag
-	}, 20*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	for _, cursor := range []feed.Cursor{before, lost} {
 		_, err = feed.Read(c.ctx, c.store, c.finder.name, cursor, 10)
 		var gone *feed.Gone
 		require.ErrorAs(t, err, &gone, "%v", cursor)
 		require.Equal(t, feed.Restored, gone.Reason)
 	}
-	require.Eventually(t, func() bool { return c.hints() == 0 }, 20*time.Second, time.Millisecond)
-	require.Eventually(t, func() bool { m.mu.Lock(); defer m.mu.Unlock(); return len(m.alerts) == 1 }, 20*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return c.hints() == 0 }, time.Minute, time.Millisecond)
+	require.Eventually(t, func() bool { m.mu.Lock(); defer m.mu.Unlock(); return len(m.alerts) == 1 }, time.Minute, time.Millisecond)
 	require.Equal(t, alert.Restored, m.alerts[0].Kind)
 	require.Contains(t, m.alerts[0].Reason, "its commands are held until an operator releases them")
 	holds, err := c.store.Commands().Holds(c.ctx)
@@ -286,7 +286,7 @@ func TestTheFeedIsTrimmed(t *testing.T) {
 	require.Eventually(t, func() bool {
 		tail, err := c.store.FeedTail(c.ctx, c.finder.name)
 		return err == nil && tail.First == 4
-	}, 20*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	_, err = feed.Read(c.ctx, c.store, c.finder.name, old, 10)
 	var gone *feed.Gone
 	require.True(t, errors.As(err, &gone))
@@ -304,7 +304,7 @@ func TestAnIdleSequencerAsksForNothing(t *testing.T) {
 	require.Eventually(t, func() bool {
 		told, err := c.streams.FeedHead(c.ctx, c.finder.name)
 		return err == nil && told.Position > 0
-	}, 20*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	var others []string
 	for range 5 { // the first may see the end of its start
 		stop := redistest.Monitor(t, c.redis)
@@ -345,7 +345,7 @@ func TestAnInsertWhoseHintsAreLeftComesTwice(t *testing.T) {
 	require.Eventually(t, func() bool {
 		debts, err := c.store.DebtsOf(c.ctx, []event.Key{a})
 		return err == nil && len(debts) == 0 && c.hints() == 0
-	}, 20*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	require.Subset(t, []string{"a@1"}, c.log())
 	require.GreaterOrEqual(t, len(c.log()), 2)
 	require.Empty(t, m.alerts, "a log that has come further than redis was told is no restore")

@@ -55,7 +55,7 @@ func TestCommandsAreSequenced(t *testing.T) {
 	a := c.asked("a")
 	question := c.comes(a, storage.CommandAsked)
 	c.logged(before, question)
-	require.Eventually(t, func() bool { return len(c.unpaid()) == 0 }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(c.unpaid()) == 0 }, time.Minute, time.Millisecond)
 
 	a, err := c.store.Commands().Command(c.ctx, a.ID)
 	require.NoError(t, err)
@@ -87,7 +87,7 @@ func TestAnInsertThatIsNotPaidComesTwice(t *testing.T) {
 	_, err = w.Add(c.ctx, c.unpaid())
 	require.NoError(t, err)
 	c.sequencing(c.member("r1"))
-	require.Eventually(t, func() bool { return len(c.unpaid()) == 0 }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(c.unpaid()) == 0 }, time.Minute, time.Millisecond)
 	require.Equal(t, []string{item, item}, c.log()[:2])
 }
 
@@ -170,7 +170,7 @@ func TestTheLastStateOfEachCommandIsSequenced(t *testing.T) {
 	wg.Wait()
 	close(failed)
 	require.NoError(t, <-failed)
-	require.Eventually(t, func() bool { return len(c.unpaid()) == 0 }, 30*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(c.unpaid()) == 0 }, time.Minute, time.Millisecond)
 	var want []string
 	for _, row := range rows {
 		now, err := c.store.Commands().Command(c.ctx, row.ID)

@@ -103,13 +103,16 @@ type misbehaved struct {
 func saysOf(t *testing.T, path string, rows map[string]misbehaved) {
 	t.Helper()
 	c := newScene(t)
-	var err error
-	c.client, err = provider.NewClient(c.def, provider.ClientOptions{
-		BaseURL: c.shop.URL, Key: "key", Timeout: 250 * time.Millisecond, MaxBody: 4096, Now: c.clock.now,
-	})
-	require.NoError(t, err)
-	t.Cleanup(c.client.Close)
-	c.finder.api = c.client
+	client := func(timeout time.Duration) *provider.Client {
+		made, err := provider.NewClient(c.def, provider.ClientOptions{
+			BaseURL: c.shop.URL, Key: "key", Timeout: timeout, MaxBody: 4096, Now: c.clock.now,
+		})
+		require.NoError(t, err)
+		t.Cleanup(made.Close)
+		return made
+	}
+	patient, hasty := client(20*time.Second), client(500*time.Millisecond)
+	c.client, c.finder.api = patient, patient
 	c.shop.stock(1, 1)
 	c.shop.put("/customers/c0/notes/n1", `{"id":"n1","text":"true"}`)
 	c.fill()
@@ -128,6 +131,10 @@ func saysOf(t *testing.T, path string, rows map[string]misbehaved) {
 				}
 				return r.URL.Path == path
 			})
+			c.finder.api = patient
+			if row.timing == hangs || row.timing == silent { // it waits for as long as it may
+				c.finder.api = hasty
+			}
 			var table strings.Builder
 			require.NoError(t, c.verify().WriteTable(&table))
 			said := word.FindStringSubmatch(table.String())

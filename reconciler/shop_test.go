@@ -249,10 +249,19 @@ type noting struct {
 	verified []storage.Verified
 	batches  int
 	looked   int // how often the log was asked
+	// saved, if set, is called with each task that is saved.
+	saved func(*storage.Task)
 	// erased and unerased, if set, are called after each marker that was written or removed.
 	erased, unerased func(n int)
 	markers          []event.Key // written, in order
 	removed          int
+}
+
+func (n *noting) SaveTask(ctx context.Context, t *storage.Task) (bool, error) {
+	if n.saved != nil {
+		n.saved(t)
+	}
+	return n.Store.SaveTask(ctx, t)
 }
 
 func (n *noting) Erase(ctx context.Context, ref event.Ref, m storage.Marker) (*storage.Document, error) {
@@ -324,7 +333,7 @@ func newSceneAt(t *testing.T, def *provider.Definition, source, address string, 
 	c := &scene{t: t, ctx: ctx, shop: s, redis: redistest.Start(t), def: def, clock: &clock{}}
 	quiet := slog.New(slog.DiscardHandler)
 	var err error
-	c.streams, err = stream.Open(ctx, stream.Options{URLs: []string{c.redis.URL()}, Shards: testShards, LeaseTTL: 15 * time.Second, Logger: quiet})
+	c.streams, err = stream.Open(ctx, stream.Options{URLs: []string{c.redis.URL()}, Shards: testShards, LeaseTTL: time.Minute, Logger: quiet})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = c.streams.Close() })
 	c.file = filepath.Join(t.TempDir(), "tarn.db")
@@ -343,7 +352,7 @@ func newSceneAt(t *testing.T, def *provider.Definition, source, address string, 
 			Grace: 2 * time.Minute, Window: 168 * time.Hour, Kinds: map[string]config.ReconcileKind{},
 		},
 		now: c.clock.now, log: quiet, sparing: quiet, metrics: telemetry.NewMetrics(prometheus.NewRegistry()),
-		pace: pace{poll: 5 * time.Millisecond, backoff: 2 * time.Millisecond, patience: 30 * time.Millisecond, stalled: 2 * time.Minute,
+		pace: pace{poll: 5 * time.Millisecond, backoff: 2 * time.Millisecond, patience: 100 * time.Millisecond, stalled: 2 * time.Minute,
 			round: 5 * time.Millisecond, look: time.Minute},
 	}
 	c.finder.condition = c.finder.newCondition()

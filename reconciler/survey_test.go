@@ -717,7 +717,7 @@ func TestAPauseEndsByTheClockOfRedis(t *testing.T) {
 			c := newScene(t)
 			c.clock.move(off)
 			require.NoError(t, c.streams.Pause(c.ctx, "shop", 20*time.Millisecond, "source is down: HTTP 502", "test"))
-			ctx, cancel := context.WithTimeout(c.ctx, 10*time.Second)
+			ctx, cancel := context.WithTimeout(c.ctx, time.Minute)
 			defer cancel()
 			require.NoError(t, c.finder.token(ctx, event.Reconcile), "a probe resumes it, without workers")
 			state, err := c.streams.Source(c.ctx, "shop")

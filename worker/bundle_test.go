@@ -36,6 +36,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.Cleanup(redistest.
 
 const patience = time.Minute
 
+// leaseTTL is that of the fleets of these tests: no lease is lost while a busy machine stalls
+// for a second or two.
+const leaseTTL = 6 * time.Second
+
 // definition is a provider small enough to see through: widgets have a history,
 // gadgets have none, receipts have no list, stock is derived from widgets.
 const definition = `
@@ -107,11 +111,11 @@ func setup(t *testing.T, change ...func(*worker.Options)) *bundle {
 // cluster.
 func setupOn(t *testing.T, redis []string, change ...func(*worker.Options)) *bundle {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	t.Cleanup(cancel)
 	def, err := provider.Parse("acme.yaml", []byte(definition))
 	require.NoError(t, err)
-	streams, err := stream.Open(ctx, stream.Options{URLs: redis, Shards: 4, LeaseTTL: 2 * time.Second, Logger: quiet()})
+	streams, err := stream.Open(ctx, stream.Options{URLs: redis, Shards: 4, LeaseTTL: leaseTTL, Logger: quiet()})
 	require.NoError(t, err)
 	t.Cleanup(func() { _ = streams.Close() })
 	b := &bundle{
@@ -123,7 +127,7 @@ func setupOn(t *testing.T, redis []string, change ...func(*worker.Options)) *bun
 	b.options = worker.Options{
 		Streams: streams, Store: b.store,
 		Sources:  []worker.Source{{Name: "acme", Definition: def, Client: b.provider, Concurrency: 16}},
-		LeaseTTL: 2 * time.Second, Grace: 2 * time.Second,
+		LeaseTTL: leaseTTL, Grace: 2 * time.Second,
 		Retry:     fate.Backoff{First: 200 * time.Millisecond, Attempts: 3},
 		LagPauses: []time.Duration{10 * time.Millisecond, 20 * time.Millisecond, 40 * time.Millisecond},
 		Rewritten: 2 * time.Second,

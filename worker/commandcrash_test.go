@@ -131,7 +131,7 @@ func (d *doomed) ProviderTime(at time.Time) (time.Time, bool) { return d.writer.
 // startDoomed starts a worker that ends at a point. What it has of Redis is its own.
 func (s *market) startDoomed(point string) *doomed {
 	s.t.Helper()
-	own, err := stream.Open(s.ctx, stream.Options{URLs: []string{s.redis.URL()}, Shards: 4, LeaseTTL: 2 * time.Second, Logger: quiet()})
+	own, err := stream.Open(s.ctx, stream.Options{URLs: []string{s.redis.URL()}, Shards: 4, LeaseTTL: leaseTTL, Logger: quiet()})
 	require.NoError(s.t, err)
 	cut := sync.OnceFunc(func() { _ = own.Close() })
 	s.t.Cleanup(cut)

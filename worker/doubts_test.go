@@ -5,7 +5,6 @@ import (
 	"net"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -29,7 +28,7 @@ func replicated(t *testing.T, every string) (b *bundle, master, replica *rediste
 	def, err := provider.Parse("acme.yaml", []byte(strings.Replace(definition, "every: 300ms", "every: "+every, 1)))
 	require.NoError(t, err)
 	b = setupOn(t, []string{addr.URL()}, func(o *worker.Options) {
-		waiting, err := stream.Open(t.Context(), stream.Options{URLs: []string{addr.URL()}, Shards: 4, LeaseTTL: 2 * time.Second, WaitReplicas: 1, Logger: quiet()})
+		waiting, err := stream.Open(t.Context(), stream.Options{URLs: []string{addr.URL()}, Shards: 4, LeaseTTL: leaseTTL, WaitReplicas: 1, Logger: quiet()})
 		require.NoError(t, err)
 		t.Cleanup(func() { _ = waiting.Close() })
 		o.Streams, o.Sources[0].Definition = waiting, def

@@ -277,6 +277,7 @@ func TestRefused(t *testing.T) {
 		id := b.send("widget.sold", "widget", "w1")
 		b.row(id, storage.Dead)
 		b.row(b.send("widget.sold", "widget", "w2"), storage.Processed)
+		b.empty() // the alert follows the row
 		require.Equal(t, "refused", b.letter(id, "widget", "w1").Class)
 		require.Len(t, b.told.of(alert.DeadLetter), 1)
 		require.Empty(t, b.told.of(alert.SourcePaused), "the source goes on")

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -59,7 +60,7 @@ func (b *bundle) burst(n int) (ids []string) {
 // The parents of a batch's entities are read together, not one by one.
 func TestKnownParentsAreReadTogether(t *testing.T) {
 	t.Parallel()
-	b, _, _ := setupShop(t, 3)
+	b, _, _ := setupShop(t, 3, 20*time.Second)
 	const n = 60
 	for i := range n {
 		b.raw(fmt.Sprintf(orderMade, fmt.Sprint("evt_", i), fmt.Sprintf(`{"customer":"c_1","order":"o_%d"}`, i)))
@@ -79,7 +80,7 @@ func TestKnownParentsAreReadTogether(t *testing.T) {
 // all others are completed, and its own is synced by itself.
 func TestADamagedDocumentHoldsUpNoOthers(t *testing.T) {
 	t.Parallel()
-	b, _, _ := setupShop(t, 3)
+	b, _, _ := setupShop(t, 3, 20*time.Second)
 	const n = 20
 	for i := range n {
 		b.raw(fmt.Sprintf(orderMade, fmt.Sprint("evt_", i), fmt.Sprintf(`{"customer":"c_1","order":"o_%d"}`, i)))
@@ -101,7 +102,7 @@ func TestADamagedDocumentHoldsUpNoOthers(t *testing.T) {
 // named: they are not taken for known.
 func TestParentsOfATombstoneNeverFetchedAreNotKnown(t *testing.T) {
 	t.Parallel()
-	b, s, _ := setupShop(t, 3)
+	b, s, _ := setupShop(t, 3, 20*time.Second)
 	s.answers(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		if strings.HasSuffix(r.URL.Path, "/o_1") {
@@ -124,7 +125,7 @@ func TestParentsOfATombstoneNeverFetchedAreNotKnown(t *testing.T) {
 // does not name the parents makes a dead letter, one that does heals it.
 func TestABrokenDocumentIsReplacedByTheNextAnswer(t *testing.T) {
 	t.Parallel()
-	b, _, log := setupShop(t, 3)
+	b, _, log := setupShop(t, 3, 20*time.Second)
 	for _, id := range []string{"o_1", "o_2"} {
 		b.raw(fmt.Sprintf(orderMade, "evt_"+id, fmt.Sprintf(`{"customer":"c_1","order":%q}`, id)))
 		b.row("evt_"+id, storage.Processed)

@@ -19,7 +19,7 @@ import (
 // type. Read again once the definition is another, it is followed.
 func TestEventsWithNotes(t *testing.T) {
 	t.Parallel()
-	b, s, log := setupShop(t, 3)
+	b, s, log := setupShop(t, 3, 20*time.Second)
 	strict, err := provider.Parse("strict.yaml", []byte(strings.Replace(shop, "context: context}", "context: context, require: {live: \"true\"}}", 1)))
 	require.NoError(t, err)
 	lenient := b.def

@@ -79,14 +79,14 @@ func (s *site) count(path string) (n int) {
 
 // setupShop is a fleet of one worker on such a site. Its log is written to the
 // buffer.
-func setupShop(t *testing.T, attempts int) (*bundle, *site, *logged) {
+func setupShop(t *testing.T, attempts int, timeout time.Duration) (*bundle, *site, *logged) {
 	t.Helper()
 	s, log := &site{}, &logged{}
 	server := httptest.NewServer(s)
 	t.Cleanup(server.Close)
 	def, err := provider.Parse("shop.yaml", []byte(shop))
 	require.NoError(t, err)
-	client, err := provider.NewClient(def, provider.ClientOptions{BaseURL: server.URL, Key: "k", Timeout: 300 * time.Millisecond})
+	client, err := provider.NewClient(def, provider.ClientOptions{BaseURL: server.URL, Key: "k", Timeout: timeout})
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
 	b := setup(t, func(o *worker.Options) {
@@ -188,7 +188,7 @@ func TestAMisbehavingProviderChangesNothing(t *testing.T) {
 		"the connection ends": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
 		"silence":             func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
 	}
-	b, s, _ := setupShop(t, 1000)
+	b, s, _ := setupShop(t, 1000, 300*time.Millisecond) // to be silent takes no longer
 	n := 0
 	send := func(typ string) string {
 		n++
@@ -223,7 +223,7 @@ func TestAMisbehavingProviderChangesNothing(t *testing.T) {
 // What stays unreadable ends as a dead letter, with its attempts.
 func TestWhatStaysUnreadableIsBuried(t *testing.T) {
 	t.Parallel()
-	b, s, _ := setupShop(t, 3)
+	b, s, _ := setupShop(t, 3, 20*time.Second)
 	b.raw(`{"id":"evt_1","type":"order.made","created_at":"2026-03-01T12:00:00Z","context":{"customer":"c_1","order":"o_1"}}`)
 	b.row("evt_1", storage.Processed)
 	was := b.document("order", "o_1")
@@ -240,7 +240,7 @@ func TestWhatStaysUnreadableIsBuried(t *testing.T) {
 // 410 in the provider's own words is gone, as 404 is.
 func TestGoneInItsOwnWords(t *testing.T) {
 	t.Parallel()
-	b, s, _ := setupShop(t, 3)
+	b, s, _ := setupShop(t, 3, 20*time.Second)
 	for _, id := range []string{"o_1", "o_2", "o_3"} { // what is known shows that not everything is gone
 		b.raw(fmt.Sprintf(`{"id":"evt_%s","type":"order.made","created_at":"2026-03-01T12:00:00Z","context":{"customer":"c_1","order":%q}}`, id, id))
 		b.row("evt_"+id, storage.Processed)
@@ -263,7 +263,7 @@ func TestGoneInItsOwnWords(t *testing.T) {
 // rest is on the row, in a metric, and in the log once per type.
 func TestWhatAnEventDoesNotTell(t *testing.T) {
 	t.Parallel()
-	b, s, log := setupShop(t, 3)
+	b, s, log := setupShop(t, 3, 20*time.Second)
 	b.raw(`{"id":"evt_1","type":"order.made","created_at":"2026-03-01T12:00:00Z","context":{"customer":"c_1","order":"o_1"}}`)
 	require.False(t, b.row("evt_1", storage.Processed).Unnamed)
 	before := s.count("/customers/c_1/orders/o_1")
@@ -301,7 +301,7 @@ func TestAnotherBodyIsFollowed(t *testing.T) {
 	t.Parallel()
 	for name, forget := range map[string]bool{"with its mark": false, "without its mark": true} {
 		t.Run(name, func(t *testing.T) {
-			b, s, _ := setupShop(t, 3)
+			b, s, _ := setupShop(t, 3, 20*time.Second)
 			const body = `{"id":"evt_1","type":"order.made","created_at":"2026-03-01T12:00:00Z","context":{"customer":"c_1","order":%q}}`
 			first := fmt.Sprintf(body, "o_1")
 			b.raw(first)

@@ -1,6 +1,7 @@
 package worker_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -62,20 +63,19 @@ func TestARefusedSettlementHoldsUpNoOthers(t *testing.T) {
 func TestARefusedDeadLetterIsNotFetchedForEverySecond(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	b.provider.fails("widget", "w1", -1, fate.New(fate.Permanent, errBoom))
+	asked := make(chan time.Time, 100)
+	b.provider.on("widget", "w1", func(context.Context, int) (string, error) {
+		asked <- time.Now()
+		return "", fate.New(fate.Permanent, errBoom)
+	})
 	b.store.mu.Lock()
 	b.store.refuseLetters = true
 	b.store.mu.Unlock()
 	b.start("w1")
 	id := b.send("widget.sold", "widget", "w1")
-	var asked []time.Time
-	require.True(t, eventually(func() bool {
-		if n := b.provider.fetches("widget", "w1"); n > len(asked) {
-			asked = append(asked, time.Now())
-		}
-		return len(asked) == 4
-	}))
-	require.Greater(t, asked[3].Sub(asked[2]), 2500*time.Millisecond)
+	require.True(t, eventually(func() bool { return len(asked) >= 4 }))
+	_, _, third, fourth := <-asked, <-asked, <-asked, <-asked
+	require.Greater(t, fourth.Sub(third), 2500*time.Millisecond)
 	b.store.mu.Lock()
 	b.store.refuseLetters = false
 	b.store.mu.Unlock()

@@ -110,7 +110,7 @@ func TestARetryThatIsCutOffIsMadeAgain(t *testing.T) {
 	t.Parallel()
 	server := redistest.Start(t)
 	proxy := redistest.NewProxy(t, server)
-	b := setupOn(t, []string{proxy.URL()}, func(o *worker.Options) { o.Retry.First = time.Minute })
+	b := setupOn(t, []string{proxy.URL()}, func(o *worker.Options) { o.Retry.First = time.Hour })
 	showsParked := parkedSHA(t)
 	var lost <-chan struct{}
 	b.provider.on("widget", "w1", func(_ context.Context, n int) (string, error) {
@@ -185,12 +185,17 @@ func TestGoneTwiceIsTwoDoubts(t *testing.T) {
 // sweep's, if an event is among it.
 func TestARetryHasTheHighestClassOfWhatWaits(t *testing.T) {
 	t.Parallel()
-	b := setup(t, func(o *worker.Options) { o.Retry.First = 500 * time.Millisecond })
+	b := setup(t, func(o *worker.Options) { o.Retry.First = time.Hour })
 	b.provider.fails("widget", "w1", 1, fate.New(fate.Transient, errBoom))
 	b.start("w1")
 	b.signal(event.CauseSweep, "sweep_1", event.Ref{Key: key("widget", "w1")})
 	require.True(t, eventually(func() bool { return b.provider.fetches("widget", "w1") == 1 }))
 	id := b.send("widget.sold", "widget", "w1")
+	require.True(t, eventually(b.allParked), "it waits behind the signal")
+	require.True(t, eventually(func() bool { // once the signal is parked
+		n, err := b.streams.RetryParked(b.ctx, "acme")
+		return err == nil && n == 1
+	}))
 	b.row(id, storage.Processed)
 	b.empty()
 	b.counted(1, "tarn_budget_wait_seconds", "reconcile") // the first attempt

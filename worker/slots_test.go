@@ -91,7 +91,7 @@ func TestAnswersThatTrickleHoldUpNoOthers(t *testing.T) { // alone: it measures 
 	}))
 	t.Cleanup(server.Close)
 	b := setup(t)
-	client, err := provider.NewClient(b.def, provider.ClientOptions{BaseURL: server.URL, Key: "k", Timeout: 10 * time.Second})
+	client, err := provider.NewClient(b.def, provider.ClientOptions{BaseURL: server.URL, Key: "k", Timeout: time.Minute})
 	require.NoError(t, err)
 	t.Cleanup(client.Close)
 	b.options.Sources = []worker.Source{{Name: "acme", Definition: b.def, Client: client, Concurrency: n}}
@@ -109,7 +109,7 @@ func TestAnswersThatTrickleHoldUpNoOthers(t *testing.T) { // alone: it measures 
 		require.Less(t, time.Since(begun), most)
 	}
 	require.True(t, eventually(func() bool { return trickling.Load() == n }), "all slots are taken")
-	wait("first", 8*time.Second) // the client's 10 s, if it let them trickle
+	wait("first", 45*time.Second) // the client's minute, if it let them trickle; it gives them 12 s
 	require.True(t, eventually(func() bool { return trickling.Load() > n }), "they are tried again")
-	wait("later", 3*time.Second) // some five, if those tried again held all slots
+	wait("later", 10*time.Second) // 12 s, if those tried again held all slots
 }

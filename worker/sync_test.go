@@ -275,7 +275,7 @@ func TestAStatusThatComesAgain(t *testing.T) {
 
 func TestReadThatStaysBehind(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
+	b := setup(t, func(o *worker.Options) { o.Rewritten = 10 * time.Second })
 	b.start("w1")
 	b.row(b.send("widget.sold", "widget", "w1"), storage.Processed)
 	b.provider.on("widget", "w1", func(context.Context, int) (string, error) { return created, nil })

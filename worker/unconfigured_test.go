@@ -82,14 +82,14 @@ func TestWorkOfUnconfiguredSourcesIsReported(t *testing.T) {
 	require.NoError(t, err)
 
 	b.start("w1")
-	require.Eventually(t, func() bool { return len(b.unconfigured()) == 2 }, 20*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return len(b.unconfigured()) == 2 }, time.Minute, 20*time.Millisecond)
 	require.Equal(t, map[string]float64{"former": 2, "logged": 1}, b.unconfigured())
 	require.Equal(t, 1, said.with("not configured", "source=former", "live=2", "unsettled_events=0", "/discard"))
 	require.Equal(t, 1, said.with("not configured", "source=logged", "live=0", "unsettled_events=1", "/discard"))
 
 	_, err = b.streams.Forget(b.ctx, "former", func(int, []event.Entry) error { return nil })
 	require.NoError(t, err)
-	require.Eventually(t, func() bool { return len(b.unconfigured()) == 1 }, 20*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return len(b.unconfigured()) == 1 }, time.Minute, 20*time.Millisecond)
 	require.Equal(t, map[string]float64{"logged": 1}, b.unconfigured())
 	require.Equal(t, 2, said.with("not configured"), "each once")
 }

@@ -37,7 +37,7 @@ func TestRetryParkedIsHeardOf(t *testing.T) {
 func (b *bundle) behindProxy() *redistest.Proxy {
 	b.t.Helper()
 	proxy := redistest.NewProxy(b.t, b.redis)
-	streams, err := stream.Open(b.ctx, stream.Options{URLs: []string{proxy.URL()}, Shards: 4, LeaseTTL: 2 * time.Second, Logger: quiet()})
+	streams, err := stream.Open(b.ctx, stream.Options{URLs: []string{proxy.URL()}, Shards: 4, LeaseTTL: leaseTTL, Logger: quiet()})
 	require.NoError(b.t, err)
 	b.t.Cleanup(func() { _ = streams.Close() })
 	b.options.Streams = streams

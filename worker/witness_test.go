@@ -349,6 +349,7 @@ func TestAStormOfRefusalsIsProbedOnce(t *testing.T) {
 				ids = append(ids, b.send("widget.sold", "widget", fmt.Sprint(i)))
 			}
 			b.provider.setProbe(probe)
+			begun := time.Now()
 			b.start("w1")
 			if probe != nil {
 				b.paused("credentials")
@@ -365,7 +366,9 @@ func TestAStormOfRefusalsIsProbedOnce(t *testing.T) {
 			for _, id := range ids {
 				b.row(id, storage.Dead)
 			}
-			require.Less(t, b.provider.probes(), n/2, "one for all who failed before it began")
+			// A machine on which the fetches take seconds has time for more: one in 250 ms.
+			most := max(n/2, int(time.Since(begun)/(250*time.Millisecond))+2)
+			require.Less(t, b.provider.probes(), most, "one for all who failed before it began")
 			require.Equal(t, 1, b.provider.probedAtOnce(), "one at a time")
 		})
 	}

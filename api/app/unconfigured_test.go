@@ -33,7 +33,7 @@ func TestASourceThatOnlyTheAPIHasIsRemembered(t *testing.T) {
 	require.Eventually(t, func() bool {
 		former, err := q.Former(t.Context(), workers)
 		return err == nil && len(former) == 1 && former[0] == "lemon"
-	}, 20*time.Second, 20*time.Millisecond)
+	}, time.Minute, 20*time.Millisecond)
 	require.Equal(t, http.StatusOK, send(t, addr, "old-0123456789ab", "evt_1"))
 	unconfigured, err := q.Unconfigured(t.Context(), workers)
 	require.NoError(t, err)

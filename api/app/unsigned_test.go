@@ -68,7 +68,7 @@ func TestUnsignedSourcesAreWarnedOf(t *testing.T) {
 	addr, said := freeAddr(t), &logs{}
 	const address = `, webhook_url: "https://hooks.example.com/webhooks/shop/a-secret-of-the-shop"`
 	stop := running(t, process.New("api", shop(t, addr, "{scheme: none}", address), said))
-	require.Eventually(t, func() bool { return status(t, "http://"+addr+"/readyz") == http.StatusOK }, 20*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return status(t, "http://"+addr+"/readyz") == http.StatusOK }, time.Minute, 20*time.Millisecond)
 	body := `{"id":"evt_1","type":"order.made","context":{"order":"o1"}}`
 	require.Equal(t, http.StatusOK, post(t, "http://"+addr+"/webhooks/shop/a-secret-of-the-shop", body))
 	require.Equal(t, http.StatusUnauthorized, post(t, "http://"+addr+"/webhooks/shop", body))
@@ -95,6 +95,6 @@ func TestSignedAddressesAreConfigured(t *testing.T) {
 	err := app.Run(t.Context(), process.New("api", shop(t, addr, signature, ""), &logs{}))
 	require.ErrorContains(t, err, "source shop: no webhook_url: the signature covers the address that the provider sends to")
 	stop := running(t, process.New("api", shop(t, addr, signature, `, webhook_url: "https://hooks.example.com/shop"`), &logs{}))
-	require.Eventually(t, func() bool { return status(t, "http://"+addr+"/readyz") == http.StatusOK }, 20*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return status(t, "http://"+addr+"/readyz") == http.StatusOK }, time.Minute, 20*time.Millisecond)
 	require.NoError(t, stop())
 }

@@ -97,7 +97,7 @@ func TestCommandsThatAreCutOff(t *testing.T) {
 					Args: append(tc.args, "--config", shopSettings(t, server.URL(), shop.URL)), Stdout: &out, Stderr: &errs,
 				})
 			}()
-			require.Eventually(t, func() bool { return tc.busy(len(asked), errs.String()) }, 20*time.Second, 5*time.Millisecond)
+			require.Eventually(t, func() bool { return tc.busy(len(asked), errs.String()) }, time.Minute, 5*time.Millisecond)
 			require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGTERM))
 			require.Equal(t, 4, <-status, errs.String())
 			require.Contains(t, out.String(), tc.out)

@@ -60,7 +60,7 @@ func TestCommandsNeverDecideWhatTheFleetIs(t *testing.T) {
 				status <- process.Main(app.Program(), process.System{Args: []string{tc.command, "--config", settings}, Stdout: &out, Stderr: &errs})
 			}()
 			if tc.status == 4 { // it waits for a worker
-				require.Eventually(t, func() bool { return strings.Contains(errs.String(), "waiting for the fleet's identity") }, 20*time.Second, 5*time.Millisecond)
+				require.Eventually(t, func() bool { return strings.Contains(errs.String(), "waiting for the fleet's identity") }, time.Minute, 5*time.Millisecond)
 				require.NoError(t, syscall.Kill(os.Getpid(), syscall.SIGTERM))
 			}
 			require.Equal(t, tc.status, <-status, errs.String())

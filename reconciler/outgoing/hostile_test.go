@@ -97,7 +97,7 @@ func TestTheStatusIsTheAnswer(t *testing.T) {
 				_, _ = in.ReadByte()
 			}
 		})
-		o.Timeout = 300 * time.Millisecond
+		o.Timeout = 3 * time.Second
 		require.Equal(t, outgoing.Ended, client(t, o).Send(t.Context(), message("{}")).Outcome)
 	})
 }
@@ -361,7 +361,7 @@ func TestDeadConnection(t *testing.T) {
 			}
 		}
 	})
-	o.URL, o.Timeout = "https://"+l.Addr().String(), 2*time.Second
+	o.URL, o.Timeout = "https://"+l.Addr().String(), 5*time.Second
 	c := client(t, o)
 	require.Equal(t, outgoing.Accepted, c.Send(t.Context(), message("{}")).Outcome)
 	dead.Store(true)

@@ -147,7 +147,7 @@ func TestAWarningHasItsOwnLine(t *testing.T) {
 func TestAlertsAreBatchedAndTriedAgain(t *testing.T) {
 	h := newHook(t)
 	h.answers(func(n int) int { return []int{500, 404, 302, 200}[min(n-1, 3)] })
-	a, _ := start(t, alert.Options{Webhook: h.URL, Gather: 50 * time.Millisecond, Batch: 3})
+	a, _ := start(t, alert.Options{Webhook: h.URL, Gather: 2 * time.Second, Batch: 3})
 	for i := range 5 {
 		a.Raise(alert.Alert{Kind: alert.DeadLetter, Event: fmt.Sprint(i)})
 	}

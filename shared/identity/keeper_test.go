@@ -229,7 +229,7 @@ func TestAnEmptiedRedisHeals(t *testing.T) {
 	require.Eventually(t, func() bool {
 		id, err := q.Identity(t.Context())
 		return err == nil && id.Fleet == was.Fleet && id.Data != was.Data
-	}, 30*time.Second, 50*time.Millisecond)
+	}, 2*time.Minute, 50*time.Millisecond)
 	require.NoError(t, start(t, q, s))
 	r.stop()
 	require.False(t, <-r.working, "only since it was stopped")

@@ -234,7 +234,7 @@ func TestATokenEndpointThatHangs(t *testing.T) {
 			close(left)
 		}
 	}
-	_, err := s.client(t, ClientOptions{Now: clock, Timeout: 50 * time.Millisecond}).Fetch(t.Context(), thingRef, "x")
+	_, err := s.client(t, ClientOptions{Now: clock, Timeout: 2 * time.Second}).Fetch(t.Context(), thingRef, "x")
 	requireClass(t, err, fate.Transient, 0)
 	<-left
 }

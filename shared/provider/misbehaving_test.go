@@ -93,7 +93,11 @@ func (b behaviour) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // fetchFrom asks a provider of that behaviour for an entity.
 func fetchFrom(t *testing.T, d *Definition, b behaviour, ref event.Ref) (*Snapshot, fate.Class) {
 	t.Helper()
-	c := server(t, ClientOptions{MaxBody: 4096, Timeout: 2 * time.Second}, b.ServeHTTP)
+	timeout := 20 * time.Second
+	if b.timing == hangs || b.timing == silent { // it waits for as long as it may
+		timeout = 2 * time.Second
+	}
+	c := server(t, ClientOptions{MaxBody: 4096, Timeout: timeout}, b.ServeHTTP)
 	c.def = d
 	s, err := c.Fetch(t.Context(), ref, "x")
 	if err == nil {

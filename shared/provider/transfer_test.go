@@ -30,8 +30,8 @@ func trickle(r *http.Request, text string, n int, every time.Duration, write fun
 // An answer that trickles is left long before the timeout, whatever part of it
 // trickles; one that is slow to begin or only slow enough is taken.
 func TestAnAnswerThatTrickles(t *testing.T) {
-	const timeout = 6 * time.Second // so 1.2 s of grace
-	long := strings.Replace(order, "{", "{"+strings.Repeat(" ", 6000), 1)
+	const timeout = 30 * time.Second // so 6 s of grace
+	long := strings.Replace(order, "{", "{"+strings.Repeat(" ", 27000), 1)
 	byteASecond := func(status int) http.HandlerFunc {
 		return func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set("Content-Type", "application/json")
@@ -100,7 +100,7 @@ func slowToBegin(interim int) http.HandlerFunc {
 		if interim != 0 {
 			w.WriteHeader(interim)
 		}
-		time.Sleep(2 * time.Second) // of the provider's own
+		time.Sleep(7 * time.Second) // of the provider's own
 		answers(200, order)(w, r)
 	}
 }

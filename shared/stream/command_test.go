@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/event"
+	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
 // Only the holder of a lease begins a request, and it learns Redis' time.
@@ -29,7 +30,10 @@ func TestBeginIsFenced(t *testing.T) {
 // both asking for all there is, each has about half of it.
 func TestCommandsHaveTheirShareFirst(t *testing.T) {
 	t.Parallel()
-	s, _ := start(t)
+	srv, clock := redistest.StartWithClock(t)
+	s := openStreams(t, quiet(srv.URL()))
+	now := time.Now() // how busy the machine is makes no difference
+	clock.Stand(now)
 	r := Rate{Limit: 200, Per: time.Second}
 	got := map[event.Class]int{}
 	take := func(class event.Class) {
@@ -42,23 +46,23 @@ func TestCommandsHaveTheirShareFirst(t *testing.T) {
 		take(event.Command)
 	}
 	clear(got)
-	began := time.Now()
-	for time.Since(began) < 2*time.Second {
+	for range 1000 { // 2 s
 		take(event.Live)
 		take(event.Command)
-		time.Sleep(2 * time.Millisecond) // takers poll
+		now = now.Add(2 * time.Millisecond) // takers poll
+		clock.Stand(now)
 	}
-	total := float64(r.Limit) * time.Since(began).Seconds()
+	total := float64(r.Limit) * 2
 	require.InDelta(t, 0.5*total, got[event.Command], 0.15*total)
 	require.Greater(t, float64(got[event.Live]), 0.3*total)
 	require.LessOrEqual(t, float64(got[event.Live]+got[event.Command]), 1.05*total+2*burst(r))
 
 	r.Commands = 0.1
 	clear(got)
-	began = time.Now()
-	for time.Since(began) < time.Second {
+	for range 500 { // 1 s
 		take(event.Command)
-		time.Sleep(2 * time.Millisecond)
+		now = now.Add(2 * time.Millisecond)
+		clock.Stand(now)
 	}
-	require.LessOrEqual(t, float64(got[event.Command]), 0.1*float64(r.Limit)*time.Since(began).Seconds()+burst(r), "without others too")
+	require.LessOrEqual(t, float64(got[event.Command]), 0.1*float64(r.Limit)+burst(r), "without others too")
 }

@@ -25,10 +25,9 @@ func TestConfirmedAppendsSurviveFailover(t *testing.T) {
 	replica := redistest.Start(t, redistest.ReplicaOf(master))
 	require.Eventually(t, func() bool {
 		return strings.Contains(replica.Client().Info(ctx, "replication").Val(), "master_link_status:up")
-	}, 20*time.Second, 10*time.Millisecond)
+	}, soon, 10*time.Millisecond)
 	url := redistest.StartSentinel(t, master, "main")
 	sentinel := sentinelOf(t, url)
-	require.NoError(t, sentinel.Set(ctx, "main", "down-after-milliseconds", "500").Err())
 
 	o := quiet(url)
 	o.WaitReplicas = 1
@@ -36,21 +35,26 @@ func TestConfirmedAppendsSurviveFailover(t *testing.T) {
 	require.Eventually(t, func() bool { // the first acknowledgement takes a moment
 		_, err := confirming.Append(ctx, Draft{Signal: happened("evt_0", "a")})
 		return err == nil
-	}, 20*time.Second, 10*time.Millisecond)
+	}, soon, 10*time.Millisecond)
 	former := ready(t, confirming, "w1")
 	first := idsOf(readLive(t, former))
 	var drafts []Draft
 	for i := range 300 {
 		drafts = append(drafts, Draft{Signal: happened(fmt.Sprint("evt_", i+1), fmt.Sprint("bord_", i%7))})
 	}
-	receipts, err := confirming.AppendAll(ctx, drafts)
-	require.NoError(t, err)
+	var receipts []Receipt
+	require.Eventually(t, func() bool { // a replica that stalls confirms what comes again
+		var err error
+		receipts, err = confirming.AppendAll(ctx, drafts)
+		return err == nil
+	}, soon, 10*time.Millisecond)
 	want := slices.Clone(first)
 	for _, r := range receipts {
 		want = append(want, r.ID)
 	}
 
-	master.Kill()
+	master.Kill() // before a master that stalls for a moment would be taken for down
+	require.NoError(t, sentinel.Set(ctx, "main", "down-after-milliseconds", "500").Err())
 	require.Eventually(t, func() bool {
 		addr, err := sentinel.GetMasterAddrByName(ctx, "main").Result()
 		return err == nil && net.JoinHostPort(addr[0], addr[1]) == replica.Addr() &&
@@ -83,7 +87,7 @@ func TestConfirmedAppendsSurviveFailover(t *testing.T) {
 		_, err := confirming.Append(ctx, Draft{Signal: happened("evt_new", "a")})
 		require.Error(t, err, "there is no replica left that could confirm")
 		return errors.Is(err, ErrReplicas)
-	}, 10*time.Second, 10*time.Millisecond)
+	}, soon, 10*time.Millisecond)
 }
 
 func sentinelOf(t *testing.T, url string) *redis.SentinelClient {

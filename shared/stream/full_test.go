@@ -96,7 +96,7 @@ func TestFullRedisIsDrainedByNewHolders(t *testing.T) {
 				}
 				require.NoError(t, err, "a full Redis gives leases")
 				return true
-			}, 10*time.Second, 10*time.Millisecond)
+			}, soon, 10*time.Millisecond)
 			require.Greater(t, l.Epoch(), gone.Epoch())
 
 			n, err := s.RetryParked(ctx, "lemon")
@@ -128,7 +128,7 @@ func TestFullRedisIsDrainedByNewHolders(t *testing.T) {
 			require.Eventually(t, func() bool { // memory is looked at once a second
 				r, err := s.Append(ctx, Draft{Signal: happened("evt_new", "a")})
 				return err == nil && !r.Duplicate
-			}, 10*time.Second, 10*time.Millisecond, "there is room again")
+			}, soon, 10*time.Millisecond, "there is room again")
 		})
 	}
 }

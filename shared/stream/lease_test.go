@@ -54,7 +54,7 @@ func TestLeaseRunsOut(t *testing.T) {
 		l, err := s.Acquire(t.Context(), 0, "w2", nil)
 		second = l
 		return err == nil
-	}, 5*time.Second, 5*time.Millisecond)
+	}, soon, 5*time.Millisecond)
 	require.Greater(t, second.Epoch(), first.Epoch())
 	require.ErrorIs(t, first.Renew(t.Context()), ErrFenced)
 }

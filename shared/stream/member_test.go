@@ -86,20 +86,20 @@ func owners(live []string, shards int) map[int]string {
 
 func TestHeartbeatNamesTheLiving(t *testing.T) {
 	t.Parallel()
-	srv := redistest.Start(t)
-	o := quiet(srv.URL())
-	o.LeaseTTL = 100 * time.Millisecond
-	s := openStreams(t, o)
+	s, srv := start(t)
 	_, err := s.Member("w2").Beat(t.Context())
 	require.NoError(t, err)
 	live, err := s.Member("w1").Beat(t.Context())
 	require.NoError(t, err)
 	require.Equal(t, []string{"w1", "w2"}, live)
 
+	o := quiet(srv.URL())
+	o.LeaseTTL = 100 * time.Millisecond
+	s = openStreams(t, o)
 	require.Eventually(t, func() bool {
 		live, err = s.Member("w1").Beat(t.Context())
 		return err == nil && slices.Equal(live, []string{"w1"})
-	}, 5*time.Second, 10*time.Millisecond, "who is silent for a TTL is gone")
+	}, soon, 10*time.Millisecond, "who is silent for a TTL is gone")
 	require.NoError(t, s.Member("w1").Leave(t.Context()))
 	_, workers, err := s.Fleet(t.Context(), nil)
 	require.NoError(t, err)

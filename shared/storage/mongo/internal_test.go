@@ -173,7 +173,7 @@ func (g *gated) begin(t *testing.T, ctx context.Context, waiting int, in ...int)
 		g.combiner.mu.Lock()
 		defer g.combiner.mu.Unlock()
 		return under > 0 && len(g.waiting) == waiting
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	return result
 }
 

@@ -83,7 +83,7 @@ type suite struct {
 }
 
 func newSuite(t *testing.T, store storage.Store) *suite {
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	t.Cleanup(cancel)
 	return &suite{Store: store, t: t, ctx: ctx}
 }

@@ -49,7 +49,7 @@ func newClock(dir string) (*Clock, error) {
 	}
 	source := filepath.Join(dir, "clock.c")
 	c := &Clock{library: filepath.Join(dir, "clock.so"), file: filepath.Join(dir, "offset")}
-	if err := errors.Join(os.WriteFile(source, preload, 0o600), c.write(0)); err != nil {
+	if err := errors.Join(os.WriteFile(source, preload, 0o600), c.write(0, 0), c.write(1, 0)); err != nil {
 		return nil, fmt.Errorf("prepare the clock: %w", err)
 	}
 	if said, err := exec.Command(compiler, "-shared", "-fPIC", "-O1", "-o", c.library, source).CombinedOutput(); err != nil {
@@ -66,7 +66,7 @@ func (c *Clock) option() Option {
 // it if off is negative.
 func (c *Clock) Set(off time.Duration) {
 	c.server.t.Helper()
-	if err := c.write(off); err != nil {
+	if err := c.write(0, off.Microseconds()); err != nil {
 		c.server.t.Fatal(err)
 	}
 	client := c.server.client()
@@ -80,14 +80,23 @@ func (c *Clock) Set(off time.Duration) {
 	}
 }
 
-// write changes the offset in one write of 8 bytes, so that no look at the clock
+// Stand stops the server's clock at a time, until it stands at another: what is measured by
+// it does not depend on how fast this machine is.
+func (c *Clock) Stand(at time.Time) {
+	c.server.t.Helper()
+	if err := c.write(1, at.UnixMicro()); err != nil {
+		c.server.t.Fatal(err)
+	}
+}
+
+// write changes one of the two numbers in one write of 8 bytes, so that no look at the clock
 // finds half of it.
-func (c *Clock) write(off time.Duration) error {
+func (c *Clock) write(which int64, n int64) error {
 	f, err := os.OpenFile(c.file, os.O_WRONLY|os.O_CREATE, 0o600)
 	if err != nil {
 		return fmt.Errorf("set the clock: %w", err)
 	}
-	_, err = f.WriteAt(bytes.NativeEndian.AppendUint64(nil, uint64(off.Microseconds())), 0)
+	_, err = f.WriteAt(bytes.NativeEndian.AppendUint64(nil, uint64(n)), which*8)
 	return errors.Join(err, f.Close())
 }
 

@@ -19,7 +19,7 @@ import (
 
 const (
 	// patience is how long a server may take to start or a cluster to form.
-	patience = 20 * time.Second
+	patience = time.Minute
 	// tries is how often another port is tried if another process takes the first.
 	tries = 5
 )
@@ -233,11 +233,34 @@ func poll(ctx context.Context, yes func(context.Context) bool) bool {
 	}
 }
 
-func freePort() (int, error) {
+// FreeAddr returns a loopback address, as host:port, on which no process listens. The kernel
+// gives its port to nobody who does not ask for it by its number, for a minute: a
+// connection to it is in TIME_WAIT.
+func FreeAddr() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
+		return "", fmt.Errorf("find a free port: %w", err)
 	}
 	defer func() { _ = l.Close() }()
-	return l.Addr().(*net.TCPAddr).Port, nil
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		return "", fmt.Errorf("reserve a free port: %w", err)
+	}
+	defer func() { _ = client.Close() }()
+	server, err := l.Accept()
+	if err != nil {
+		return "", fmt.Errorf("reserve a free port: %w", err)
+	}
+	_ = server.Close() // first: the side that closes first waits
+	_, _ = client.Read(make([]byte, 1))
+	return l.Addr().String(), nil
+}
+
+func freePort() (int, error) {
+	addr, err := FreeAddr()
+	if err != nil {
+		return 0, err
+	}
+	_, port, _ := net.SplitHostPort(addr)
+	return strconv.Atoi(port)
 }

@@ -16,9 +16,9 @@ import (
 
 const (
 	// addressWithin is how long FerretDB may take until it prints its address.
-	addressWithin = 30 * time.Second
+	addressWithin = 2 * time.Minute
 	// endWithin is how long it may take to end before it is killed.
-	endWithin = 10 * time.Second
+	endWithin = time.Minute
 )
 
 // process is a running FerretDB.
