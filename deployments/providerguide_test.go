@@ -432,7 +432,7 @@ func answer(w http.ResponseWriter, status int, body string) {
 // free returns a loopback address without a listener.
 func free(t *testing.T) string {
 	t.Helper()
-	addr, err := fleet.FreeAddr()
+	addr, err := redistest.FreeAddr()
 	require.NoError(t, err)
 	return addr
 }

@@ -10,9 +10,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
-	"github.com/tarn-sync/tarn/deployments/fleet"
 	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
 // pages are all pages, by a name for pictures.
@@ -624,7 +624,7 @@ func TestTheKeyboardReachesAll(t *testing.T) {
 func TestTheApiComesBack(t *testing.T) {
 	w := newWorld(t, 64)
 	w.employ("w1")
-	address, err := fleet.FreeAddr()
+	address, err := redistest.FreeAddr()
 	require.NoError(t, err)
 	l, err := net.Listen("tcp", address)
 	require.NoError(t, err)

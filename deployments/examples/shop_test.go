@@ -19,6 +19,7 @@ import (
 	"github.com/tarn-sync/tarn/deployments/fleet"
 	"github.com/tarn-sync/tarn/deployments/simulator"
 	"github.com/tarn-sync/tarn/shared/storage"
+	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
 // The shop is killed, or its client goes away, between every two steps of its transaction,
@@ -95,7 +96,7 @@ type shop struct {
 
 func newShop(t *testing.T, f *fleet.Fleet, path string) *shop {
 	t.Helper()
-	addr, err := fleet.FreeAddr()
+	addr, err := redistest.FreeAddr()
 	require.NoError(t, err)
 	return &shop{program: build(t, "shop", "-addr", addr, "-source", fleet.Source, "-db", path), fleet: f, path: path, addr: addr, saved: map[string]int64{}}
 }

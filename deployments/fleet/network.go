@@ -5,6 +5,8 @@ import (
 	"net"
 	"net/url"
 	"strings"
+
+	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
 // Network puts the members of a fleet on hosts of their own.
@@ -22,7 +24,7 @@ type Network interface {
 type here struct{}
 
 func (here) Host(string) (addr string, enter []string, err error) {
-	addr, err = FreeAddr()
+	addr, err = redistest.FreeAddr()
 	return addr, nil, err
 }
 

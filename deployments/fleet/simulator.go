@@ -14,6 +14,7 @@ import (
 
 	sim "github.com/tarn-sync/tarn/deployments/simulator"
 	"github.com/tarn-sync/tarn/shared/fate"
+	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
 // longestAnswer is how much of a refusal is shown, in bytes.
@@ -34,7 +35,7 @@ func startSimulator(ctx context.Context, programs *Programs, plan Plan, hooks st
 		return nil, err
 	}
 	s := &Simulator{log: filepath.Join(plan.Dir, "simulator.log")}
-	if s.Addr, err = FreeAddr(); err != nil {
+	if s.Addr, err = redistest.FreeAddr(); err != nil {
 		return nil, err
 	}
 	args := append([]string{

@@ -132,7 +132,7 @@ func (w *words) String() string {
 
 func freeAddr(t *testing.T) string {
 	t.Helper()
-	addr, err := fleet.FreeAddr()
+	addr, err := redistest.FreeAddr()
 	require.NoError(t, err)
 	return addr
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.uber.org/goleak"
 
-	"github.com/tarn-sync/tarn/deployments/fleet"
 	"github.com/tarn-sync/tarn/deployments/simulator"
+	"github.com/tarn-sync/tarn/shared/stream/redistest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -46,9 +46,9 @@ func trial(t *testing.T) options {
 	t.Helper()
 	o := options{provider: simulator.Lemon, dir: t.TempDir(), rate: 20}
 	var err error
-	o.addr, err = fleet.FreeAddr()
+	o.addr, err = redistest.FreeAddr()
 	require.NoError(t, err)
-	o.simulator, err = fleet.FreeAddr()
+	o.simulator, err = redistest.FreeAddr()
 	require.NoError(t, err)
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)
 	return o
@@ -221,7 +221,7 @@ func TestRedisIsStartedAgain(t *testing.T) {
 func TestALeftoverServerIsEnded(t *testing.T) {
 	log := slog.New(slog.DiscardHandler)
 	dir := t.TempDir()
-	addr, err := fleet.FreeAddr()
+	addr, err := redistest.FreeAddr()
 	require.NoError(t, err)
 	path, err := exec.LookPath("redis-server")
 	require.NoError(t, err)

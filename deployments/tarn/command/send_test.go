@@ -13,7 +13,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/api/app"
-	"github.com/tarn-sync/tarn/deployments/fleet"
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/process"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
@@ -22,7 +21,7 @@ import (
 // startAPI runs an api with the sources lemon, shop and open, and returns its address.
 func startAPI(t *testing.T, shopFile, openFile string) string {
 	t.Helper()
-	addr, err := fleet.FreeAddr()
+	addr, err := redistest.FreeAddr()
 	require.NoError(t, err)
 	c, err := config.Parse("tarn.yaml", []byte(fmt.Sprintf(`
 http: {addr: %q}

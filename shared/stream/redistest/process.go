@@ -233,29 +233,6 @@ func poll(ctx context.Context, yes func(context.Context) bool) bool {
 	}
 }
 
-// FreeAddr returns a loopback address, as host:port, on which no process listens. The kernel
-// gives its port to nobody who does not ask for it by its number, for a minute: a
-// connection to it is in TIME_WAIT.
-func FreeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	defer func() { _ = l.Close() }()
-	client, err := net.Dial("tcp", l.Addr().String())
-	if err != nil {
-		return "", fmt.Errorf("reserve a free port: %w", err)
-	}
-	defer func() { _ = client.Close() }()
-	server, err := l.Accept()
-	if err != nil {
-		return "", fmt.Errorf("reserve a free port: %w", err)
-	}
-	_ = server.Close() // first: the side that closes first waits
-	_, _ = client.Read(make([]byte, 1))
-	return l.Addr().String(), nil
-}
-
 func freePort() (int, error) {
 	addr, err := FreeAddr()
 	if err != nil {
