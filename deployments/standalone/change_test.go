@@ -64,6 +64,11 @@ func TestTheGuideChangesSomethingAtTheProvider(t *testing.T) {
 	require.Eventually(t, func() bool { return strings.Contains(out.String(), "/events\n") }, 3*time.Minute, 50*time.Millisecond, out)
 	base := "http://" + o.addr
 	script := func(i int) string { return strings.Replace(scripts[i][1], "http://127.0.0.1:8080", base, 1) }
+	var accounts list // of which the mirror may have none yet, though it has an order
+	require.Eventually(t, func() bool {
+		code, err := get(t.Context(), base+"/v1/entities/lemon/account?limit=1", &accounts)
+		return err == nil && code == http.StatusOK && len(accounts.Items) > 0
+	}, time.Minute, 50*time.Millisecond, "the mirror has an account")
 	changes := follow(t, script(0))
 	require.Eventually(t, func() bool { return len(changes()) > 0 }, time.Minute, 50*time.Millisecond, "the stream begins")
 	answer, err := exec.CommandContext(t.Context(), "sh", "-euc", script(1)).CombinedOutput() //nolint:gosec // the guide's
@@ -84,9 +89,6 @@ func TestTheGuideChangesSomethingAtTheProvider(t *testing.T) {
 		return strings.Count(changes(), "dev.tarn.command.done") >= 2
 	}, time.Minute, 50*time.Millisecond, "the cancellation arrives in the feed: %s", changes())
 
-	var accounts list
-	_, err = get(t.Context(), base+"/v1/entities/lemon/account?limit=1", &accounts)
-	require.NoError(t, err)
 	db, err := sql.Open("sqlite", "file:"+filepath.Join(o.dir, "tarn.db")+"?_pragma=busy_timeout(30000)")
 	require.NoError(t, err)
 	defer func() { require.NoError(t, db.Close()) }()
