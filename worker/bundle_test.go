@@ -111,7 +111,7 @@ func setup(t *testing.T, change ...func(*worker.Options)) *bundle {
 // cluster.
 func setupOn(t *testing.T, redis []string, change ...func(*worker.Options)) *bundle {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	t.Cleanup(cancel)
 	def, err := provider.Parse("acme.yaml", []byte(definition))
 	require.NoError(t, err)
