@@ -27,6 +27,15 @@ type entity struct {
 	feed.Entity
 	Ref    string  `json:"ref,omitempty" doc:"The name that an application has for it: see /v1/commands. Absent in lists."`
 	Behind *behind `json:"behind,omitempty" doc:"Present while the mirror knows that it is behind the provider."`
+	// Discarded is set by getEntity.
+	Discarded *discardedWork `json:"discarded,omitempty" doc:"The newest work on it that an operator has discarded, while no later fetch has made up for it: the state may lack that event. A sync fetches it. Absent in lists, and once the dead letter is forgotten."`
+}
+
+// discardedWork is an event's work on an entity that an operator gave up.
+type discardedWork struct {
+	At     moment `json:"at" doc:"When it was discarded."`
+	Letter string `json:"letter" doc:"Id of the dead letter."`
+	Event  string `json:"event" doc:"Id of the event."`
 }
 
 type behind struct {
@@ -58,7 +67,8 @@ func (r *reader) registerEntities(api huma.API) {
 		OperationID: "get-entity", Method: http.MethodGet, Path: "/v1/entities/{source}/{kind}/{id}",
 		Summary: "Read one mirrored entity", Tags: []string{"entities"},
 		Description: "An entity never fetched is a 404 of type `not-yet`. A deleted one is a 200 with `deleted_at`. " +
-			"An erased one is a 410 of type `erased` that says since when and by whom.\n\n" +
+			"An erased one is a 410 of type `erased` that says since when and by whom. One with `discarded` may lack an event " +
+			"whose work an operator gave up.\n\n" +
 			"`fresh_after` is a condition: the answer is a 200 only if `verified_at` is not before it. " +
 			"With `wait` the request waits up to that long for the condition; if it is still not met, the answer " +
 			"is a 504 of type `not-fresh` (or 404 `not-yet`), never an older state passed off as a fresh one. " +
@@ -189,6 +199,9 @@ func (r *reader) getEntity(ctx context.Context, in *getEntityInput) (*getEntityO
 	if e.Behind != nil || doc.Claim > doc.SyncedClaim { // a fetch has begun that has brought nothing yet
 		e.waits(r.waits(ctx, key))
 	}
+	if e.Discarded, err = r.discarded(ctx, doc); err != nil {
+		return nil, err
+	}
 	return &getEntityOutput{Body: e}, nil
 }
 
@@ -201,6 +214,24 @@ func (e *entity) waits(w *Waits) {
 	if e.Behind != nil {
 		e.Behind.Parked = w
 	}
+}
+
+// discarded returns the newest discarded work on an entity that no later fetch has made up
+// for, nil if there is none. A discarded dead letter has the claim of a fetch that failed, so
+// an entity whose last claim has brought its state has none, and no dead letter is read.
+func (r *reader) discarded(ctx context.Context, doc *storage.Document) (*discardedWork, error) {
+	if doc.Claim <= doc.SyncedClaim {
+		return nil, nil
+	}
+	page, err := r.store.Letters(ctx, storage.LetterFilter{Entity: doc.Key, Status: storage.LetterDiscarded, Limit: 1})
+	if err != nil {
+		return nil, r.storeProblem(ctx, "read the dead letters of an entity", err)
+	}
+	if len(page.Items) == 0 || page.Items[0].Claim <= doc.SyncedClaim {
+		return nil, nil
+	}
+	l := page.Items[0]
+	return &discardedWork{At: momentOf(l.ClosedAt), Letter: l.ID(), Event: l.EventID}, nil
 }
 
 // notYet is the answer for an entity that was never fetched. It says what it waits for.

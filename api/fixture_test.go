@@ -579,7 +579,9 @@ func (s *fakeStore) Letters(_ context.Context, f storage.LetterFilter) (storage.
 	s.lettersAsked = f
 	page := storage.Page[*storage.LetterRecord]{NextCursor: s.next}
 	for _, l := range s.letters {
-		page.Items = append(page.Items, l)
+		if (f.Status == "" || f.Status == l.Status) && (f.Entity.IsZero() || f.Entity == l.Ref.Key) {
+			page.Items = append(page.Items, l)
+		}
 	}
 	return page, nil
 }

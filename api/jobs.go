@@ -39,8 +39,8 @@ type job struct {
 	Rate       float64    `json:"rate,omitempty" doc:"Most dead letters, or events, a second."`
 	Reason     string     `json:"reason,omitempty" doc:"Why dead letters are discarded."`
 	Total      int64      `json:"total" doc:"Dead letters, or events, selected when it was started; entities found so far, of a job that erases or restores."`
-	Done       int64      `json:"done"`
-	Failed     int64      `json:"failed"`
+	Done       int64      `json:"done" doc:"How many of them it is through with: dead letters whose work was queued again, or that were discarded; events that were read again; entities that were erased or restored. Work that was queued again may fail again: its dead letter is open again then, with the new attempts, and /v1/dead-letters?status=open has it."`
+	Failed     int64      `json:"failed" doc:"How many it could not do that with. Work that was queued again and fails later is not among them."`
 	Error      string     `json:"error,omitempty" doc:"The last thing that went wrong."`
 	CreatedAt  moment     `json:"created_at"`
 	StartedAt  moment     `json:"started_at,omitzero"`

@@ -3,7 +3,6 @@ package api
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"time"
 
@@ -200,7 +199,7 @@ func (o *operator) retryParked(ctx context.Context, in *retryParkedInput) (*retr
 	defer cancel()
 	n, err := o.retrySelected(ctx, selection, f)
 	if n > 0 || err == nil { // some may be due although an error followed
-		o.record(ctx, act{source: selection.Source, did: "retry", to: fmt.Sprintf("%d parked entities", n), why: selection.words()})
+		o.record(ctx, act{source: selection.Source, did: "retry", to: count(int64(n), "parked entity", "parked entities"), why: selection.words()})
 	}
 	if err != nil {
 		return nil, err

@@ -101,7 +101,7 @@ func TestParkedEntitiesAreRetriedOneOrByFilter(t *testing.T) {
 	require.Equal(t, []string{"bord_2"}, retried(`{"class":"gone"}`))
 	require.Equal(t, []string{"cusa_1", "bord_1", "bord_2"}, retried(`{"all":true}`))
 	require.Empty(t, retried(`{"entity":"lemon/order/bord_9"}`))
-	require.Equal(t, "local: retry 1 parked entities: class=gone", f.store.notes[1].Reason)
+	require.Equal(t, "local: retry 1 parked entity: class=gone", f.store.notes[1].Reason)
 	require.Equal(t, storage.NoteOperator, f.store.notes[1].Kind)
 
 	require.Equal(t, http.StatusBadRequest, f.post("/v1/parked/retry", `{}`).Code, "everything has to be meant")

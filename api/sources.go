@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -150,7 +149,7 @@ func (o *operator) retry(ctx context.Context, in *struct{ SourcePath }) (*retryO
 	if err != nil {
 		return nil, o.queueProblem(ctx, "retry what is parked of "+in.Source, err)
 	}
-	o.record(ctx, act{source: in.Source, did: "retry", to: fmt.Sprintf("%d parked entities of %s", n, in.Source)})
+	o.record(ctx, act{source: in.Source, did: "retry", to: count(int64(n), "parked entity", "parked entities") + " of " + in.Source})
 	out := &retryOutput{}
 	out.Body.Source, out.Body.Entities = in.Source, n
 	return out, nil

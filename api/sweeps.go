@@ -30,7 +30,7 @@ type sweep struct {
 	Source     string   `json:"source"`
 	Kinds      []string `json:"kinds,omitempty" doc:"Kinds looked at; absent: all that can be found."`
 	Mode       string   `json:"mode" enum:"sweep,backfill,verify,gaps"`
-	Status     string   `json:"status" enum:"waiting,running,done,failed,cancelled" doc:"done: all that was asked for was compared or fetched; failed: some of it was not; its other findings are valid."`
+	Status     string   `json:"status" enum:"waiting,running,done,failed,cancelled" doc:"done: all that was asked for was compared or fetched, but for the entities that unchecked_count counts, which the next sweep asks for again; failed: some of it was not; its other findings are valid. A verify with unchecked entities has failed."`
 	Cancelling bool     `json:"cancelling,omitempty" doc:"It was asked to end and has not yet."`
 	By         string   `json:"by,omitempty" doc:"Who or what started it."`
 	Partitions int64    `json:"partitions" doc:"Parts it was divided into."`
@@ -47,6 +47,8 @@ type sweep struct {
 	FailedLists     []failedList `json:"failed_lists,omitempty" maxItems:"100" doc:"The first of them. Absent in a list of sweeps."`
 	NotFetchedCount int64        `json:"not_fetched_count,omitempty" doc:"Entities that this sweep has asked workers to fetch and that they have not got; while it runs, so far."`
 	NotFetched      []notFetched `json:"not_fetched,omitempty" maxItems:"100" doc:"The first of them, with the reasons. Absent in a list of sweeps."`
+	UncheckedCount  int64        `json:"unchecked_count,omitempty" doc:"Entities asked for by id that the provider did not answer for, so whether the mirror has their state is not known; the rest of a kind that the key may not read counts as one. While it runs, so far."`
+	Unchecked       []unchecked  `json:"unchecked,omitempty" maxItems:"100" doc:"The first of them, with the reasons, once it is over. Absent in a list of sweeps."`
 
 	CreatedAt  moment `json:"created_at"`
 	StartedAt  moment `json:"started_at,omitzero"`
@@ -69,12 +71,20 @@ type notFetched struct {
 	Reason  string            `json:"reason"`
 }
 
+// unchecked is an entity that a sweep could not compare with the mirror.
+type unchecked struct {
+	Kind    string            `json:"kind"`
+	ID      string            `json:"id,omitempty" doc:"Absent for the rest of a kind that the key may not read."`
+	Parents map[string]string `json:"parents,omitempty"`
+	Reason  string            `json:"reason"`
+}
+
 func newSweep(t *storage.Task) sweep {
 	s := sweep{
 		ID: shownID(t.ID), Source: t.Source, Mode: t.Kind, Status: string(t.Status), Cancelling: cancelling(t), By: shownID(t.By),
 		Partitions: t.Counts["partitions"], Done: t.Counts["done"],
 		Entities: t.Counts["entities"], Events: t.Counts["events"], Found: t.Counts["found"], APICalls: t.Counts["api_calls"],
-		FailedListCount: t.Counts["failed_lists"] + t.Counts["partial_lists"], NotFetchedCount: t.Counts["not_fetched"],
+		FailedListCount: t.Counts["failed_lists"] + t.Counts["partial_lists"], NotFetchedCount: t.Counts["not_fetched"], UncheckedCount: t.Counts["failed_checks"],
 		Error: t.Error, Warnings: t.Warnings(), CreatedAt: momentOf(t.CreatedAt), StartedAt: momentOf(t.StartedAt), FinishedAt: momentOf(t.FinishedAt),
 	}
 	var spec storage.SweepSpec
@@ -95,6 +105,9 @@ func (s sweep) whole(t *storage.Task) sweep {
 	}
 	for _, e := range outcome.NotFetched {
 		s.NotFetched = append(s.NotFetched, notFetched(e))
+	}
+	for _, e := range outcome.Unchecked {
+		s.Unchecked = append(s.Unchecked, unchecked(e))
 	}
 	return s
 }
@@ -124,7 +137,8 @@ func (o *operator) registerSweeps(api huma.API) {
 		OperationID: "start-sweep", Method: http.MethodPost, Path: "/v1/sweeps",
 		Summary: "Start a sweep", Tags: []string{"sweeps"},
 		Description: "`sweep` compares the provider's lists with the mirror and repairs; `backfill` does so at the lowest " +
-			"priority, for a mirror that is mostly empty; `verify` compares and repairs nothing; `gaps` looks for events that never came.\n\n" +
+			"priority, for a mirror that is mostly empty; `verify` compares and repairs nothing; `gaps` looks for events that never came. " +
+			"A `verify` that could not compare every entity has failed, since it cannot say that the mirror is right.\n\n" +
 			"While one of the same mode, source and kinds waits or runs that reaches as far back, no second is made: the answer is a 200 with that one. " +
 			"One that is being cancelled is not joined.",
 		DefaultStatus: http.StatusAccepted, Responses: alsoOK[sweep](api, "Such a sweep is under way already"),

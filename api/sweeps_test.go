@@ -50,9 +50,11 @@ func TestSweepThatLostSomething(t *testing.T) {
 	f := newFixture(t)
 	failed := sweepTask("sweep_1", "backfill", storage.TaskFailed)
 	failed.Counts["failed_lists"], failed.Counts["partial_lists"], failed.Counts["not_fetched"] = 1, 2, 150
+	failed.Counts["failed_checks"] = 120
 	failed.State = toJSON(storage.SweepOutcome{
 		FailedLists: []storage.FailedList{{Kind: "order", Parents: map[string]string{"account": "a1"}, Error: "page 2: HTTP 422", Times: 2}},
 		NotFetched:  []storage.NotFetched{{Kind: "order", ID: "o1", Reason: "HTTP 422"}},
+		Unchecked:   []storage.Unchecked{{Kind: "order", ID: "o2", Reason: "HTTP 500"}, {Kind: "payout", Reason: "HTTP 403"}},
 	})
 	f.store.tasks = []*storage.Task{failed}
 	var one sweep
@@ -61,10 +63,14 @@ func TestSweepThatLostSomething(t *testing.T) {
 	require.EqualValues(t, 150, one.NotFetchedCount)
 	require.Equal(t, []failedList{{Kind: "order", Parents: map[string]string{"account": "a1"}, Error: "page 2: HTTP 422", Times: 2}}, one.FailedLists)
 	require.Equal(t, []notFetched{{Kind: "order", ID: "o1", Reason: "HTTP 422"}}, one.NotFetched)
+	require.EqualValues(t, 120, one.UncheckedCount)
+	require.Equal(t, []unchecked{{Kind: "order", ID: "o2", Reason: "HTTP 500"}, {Kind: "payout", Reason: "HTTP 403"}}, one.Unchecked)
 	var all sweepList
 	require.NoError(t, json.Unmarshal(f.get("/v1/sweeps").Body.Bytes(), &all))
 	require.EqualValues(t, 3, all.Items[0].FailedListCount)
 	require.Empty(t, all.Items[0].FailedLists)
+	require.EqualValues(t, 120, all.Items[0].UncheckedCount)
+	require.Empty(t, all.Items[0].Unchecked)
 }
 
 func TestStartSweep(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
@@ -19,11 +20,12 @@ import (
 
 // synced is the answer to a request for a sync.
 type synced struct {
-	Status string  `json:"status" enum:"queued,retrying,synced" doc:"retrying: a fetch has failed, and is tried again."`
+	Status string  `json:"status" enum:"queued,retrying,synced,failed" doc:"retrying: a fetch has failed, and is tried again. failed: it was given up."`
 	ID     string  `json:"id" doc:"Names the request in the audit and in the reason sent to the provider."`
 	Signal signal  `json:"signal" doc:"Its entry in the queue."`
 	Entity *entity `json:"entity,omitempty" doc:"The entity as a fetch begun since has found it. Absent unless synced."`
 	Parked *Waits  `json:"parked,omitempty" doc:"Why it is retried, and when."`
+	Error  string  `json:"error,omitempty" doc:"Why it failed. Absent unless failed."`
 }
 
 // asked is what the audit keeps of a sync, to say later what became of it.
@@ -52,12 +54,13 @@ func (o *operator) registerSync(api huma.API) {
 		OperationID: "sync-entity", Method: http.MethodPost, Path: "/v1/entities/{source}/{kind}/{id}/sync",
 		Summary: "Fetch an entity from the provider now", Tags: []string{"entities"},
 		Description: "The request is durable in the queue when the answer is a 202. It is done in the entity's order, at " +
-			"the priority of webhooks, since a caller waits for it. With `wait` the answer is a 200 with the entity if a fetch " +
-			"begun after the request is in the mirror by then. While the source is paused nothing is fetched.\n\n" +
+			"the priority of webhooks, since a caller waits for it. With `wait` the answer is a 200 as soon as it is over: `synced` with the " +
+			"entity when a fetch begun after the request is in the mirror, `failed` with the error when workers have given the sync up. " +
+			"One that is not over by then is a 202, and /v1/syncs/{id} says what becomes of it. While the source is paused nothing is fetched.\n\n" +
 			"An entity the mirror does not know yet needs the ids of its parents. Of one it has, they are known: others are " +
 			"answered with a 409, since a fetch without them finds out whether the entity is still there. One that the " +
 			"mirror holds as deleted is asked for under those given as well.\n\n" + severalEntities,
-		DefaultStatus: http.StatusAccepted, Responses: alsoOK[synced](api, "The entity has been fetched"),
+		DefaultStatus: http.StatusAccepted, Responses: alsoOK[synced](api, "It is over: the entity has been fetched, or the sync was given up"),
 		Security: needs(Operator), Errors: append([]int{http.StatusGone}, actErrors...),
 	}, o.sync)
 }
@@ -91,18 +94,79 @@ func (o *operator) sync(ctx context.Context, in *syncInput) (*syncOutput, error)
 	if err != nil || wait == 0 {
 		return out, err
 	}
-	doc, err := o.await(ctx, ref.Key, wait, func(d *storage.Document) bool { return d.Erased != nil || d.SyncedClaim > *claim })
-	if err == nil && doc.Erased != nil {
-		return nil, gone(doc)
+	return o.syncAnswer(ctx, ref.Key, out, o.awaitSync(ctx, ref.Key, *claim, out.Body.ID, wait))
+}
+
+// syncEnd is how a sync ended. Without either it is not known to have.
+type syncEnd struct {
+	// doc is the entity as a fetch begun since has found it, or erased.
+	doc *storage.Document
+	// givenUp is the note that workers gave the sync up.
+	givenUp *storage.Note
+}
+
+func (e syncEnd) over() bool { return e.doc != nil || e.givenUp != nil }
+
+// givenUpLooks is the time between two looks whether a sync was given up. Most syncs are
+// over before the first.
+const givenUpLooks = 250 * time.Millisecond
+
+// awaitSync waits until a sync is over or the time is up. What cannot be read leaves it
+// open: the sync is in the queue anyway.
+func (o *operator) awaitSync(ctx context.Context, key event.Key, claim int64, id string, wait time.Duration) syncEnd {
+	next := time.Now().Add(givenUpLooks)
+	end, _ := await(ctx, o.reader, wait, func(ctx context.Context) (syncEnd, error) {
+		end, err := o.fetchedSince(ctx, key, claim)
+		if end.over() || err != nil || time.Now().Before(next) {
+			return end, err
+		}
+		next = time.Now().Add(givenUpLooks)
+		return o.givenUp(ctx, id)
+	}, func(end syncEnd, err error) bool { return end.over() || err != nil })
+	if !end.over() && ctx.Err() == nil {
+		end, _ = o.givenUp(ctx, id) // perhaps since the last look for it
 	}
-	if err != nil || doc.SyncedClaim <= *claim {
-		if w := o.waits(ctx, ref.Key); w != nil && w.Reason != waiting.Backlog {
+	return end
+}
+
+// fetchedSince looks for a fetch with a claim above another.
+func (o *operator) fetchedSince(ctx context.Context, key event.Key, claim int64) (syncEnd, error) {
+	doc, err := o.known(ctx, key)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		return syncEnd{}, nil
+	case err != nil:
+		return syncEnd{}, err
+	case doc.Erased != nil || doc.SyncedClaim > claim:
+		return syncEnd{doc: doc}, nil
+	}
+	return syncEnd{}, nil
+}
+
+// givenUp looks for the note that workers gave a sync up.
+func (r *reader) givenUp(ctx context.Context, id string) (syncEnd, error) {
+	note, err := r.store.NoteByID(ctx, storage.GivenUpID(id))
+	if errors.Is(err, storage.ErrNotFound) {
+		return syncEnd{}, nil
+	}
+	return syncEnd{givenUp: note}, err
+}
+
+// syncAnswer adds to the answer to a sync how it ended.
+func (o *operator) syncAnswer(ctx context.Context, key event.Key, out *syncOutput, end syncEnd) (*syncOutput, error) {
+	switch {
+	case end.doc != nil && end.doc.Erased != nil:
+		return nil, gone(end.doc)
+	case end.doc != nil:
+		e := newEntity(end.doc)
+		out.Status, out.Body.Status, out.Body.Entity = http.StatusOK, "synced", &e
+	case end.givenUp != nil:
+		out.Status, out.Body.Status, out.Body.Error = http.StatusOK, "failed", end.givenUp.Reason
+	default:
+		if w := o.waits(ctx, key); w != nil && w.Reason != waiting.Backlog {
 			out.Body.Status, out.Body.Parked = "retrying", w
 		}
-		return out, nil // it is in the queue, even if the answer could not be read
 	}
-	e := newEntity(doc)
-	out.Status, out.Body.Status, out.Body.Entity = http.StatusOK, "synced", &e
 	return out, nil
 }
 
@@ -239,13 +303,13 @@ func (r *reader) follow(ctx context.Context, key event.Key, was asked, f *follow
 		f.Status = "synced"
 		return nil
 	}
-	given, err := r.store.NoteByID(ctx, storage.GivenUpID(f.ID))
+	end, err := r.givenUp(ctx, f.ID)
 	switch {
-	case err == nil:
-		f.Status, f.Error = "failed", given.Reason
-		return nil
-	case !errors.Is(err, storage.ErrNotFound):
+	case err != nil:
 		return r.storeProblem(ctx, "read sync", err)
+	case end.givenUp != nil:
+		f.Status, f.Error = "failed", end.givenUp.Reason
+		return nil
 	}
 	if w := r.waits(ctx, key); w != nil && w.Reason != waiting.Backlog {
 		f.Status, f.Parked = "retrying", w

@@ -198,6 +198,30 @@ func TestSyncThatIsNotThereInTimeIsQueued(t *testing.T) {
 	}
 }
 
+// TestASyncThatIsGivenUpIsAnsweredThen: the caller does not wait for what no worker tries
+// any more.
+func TestASyncThatIsGivenUpIsAnsweredThen(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.store.put(order("bord_1", noon))
+	for i, wait := range []string{"30s", "100ms"} {
+		answered := make(chan *httptest.ResponseRecorder, 1)
+		began := time.Now()
+		go func() { answered <- f.post("/v1/entities/lemon/order/bord_1/sync?wait="+wait, "") }()
+		require.Eventually(t, func() bool { return len(f.queue.appended()) > i }, 5*time.Second, time.Millisecond)
+		id := f.queue.appended()[i].Signal.CauseID
+		require.NoError(t, f.store.Note(t.Context(), []storage.Note{{ID: storage.GivenUpID(id), Kind: storage.NoteGivenUp, Reason: "HTTP 422: no such order"}}))
+		w := <-answered
+		require.Equal(t, http.StatusOK, w.Code, w.Body)
+		var got synced
+		require.NoError(t, json.Unmarshal(w.Body.Bytes(), &got))
+		require.Equal(t, "failed", got.Status, wait)
+		require.Equal(t, "HTTP 422: no such order", got.Error)
+		require.Nil(t, got.Entity)
+		require.Less(t, time.Since(began), 10*time.Second)
+	}
+}
+
 // The signal of a sync is in the live stream, behind what waits for the entity.
 func TestSyncOnRedis(t *testing.T) {
 	t.Parallel()

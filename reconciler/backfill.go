@@ -190,6 +190,7 @@ func (r *Reconciler) progressOf(ctx context.Context, f *finder, id string) (*sto
 		p.Listed += part.Counts["entities"]
 		p.Asked += part.Counts["signals"]
 		p.APICalls += part.Counts["api_calls"]
+		p.UncheckedCount += part.Counts["failed_checks"]
 		failedLists += part.Counts["failed_lists"] + part.Counts["partial_lists"]
 		spec, err := decodeState[partitionSpec](part.Spec)
 		if err != nil {

@@ -65,13 +65,23 @@ func (s *survey) lookAt(ctx context.Context, ref event.Ref) (observation, error)
 	return seen, err
 }
 
+// failedCheck notes that an entity could not be checked.
 func (s *survey) failedCheck(ref event.Ref, err error) {
 	if s.scopes.Recent(s.def.ScopeOf(ref)) != nil {
 		s.counts["refused_scope_checks"]++ // an alert has been raised
 		return
 	}
-	s.counts["failed_checks"]++
+	s.missCheck(storage.Unchecked{Kind: ref.Key.Kind, ID: ref.Key.ID, Parents: ref.Parents}, err)
 	s.log.Info("an entity could not be checked; the next sweep asks again", "source", s.name, "entity", ref.Key.String(), "error", err)
+}
+
+// missCheck counts what could not be checked, and names it if it is among the first.
+func (s *survey) missCheck(of storage.Unchecked, err error) {
+	s.counts["failed_checks"]++
+	if len(s.unchecked) < storage.MostNamed {
+		of.Reason = fate.Short(err.Error(), longestCause)
+		s.unchecked = append(s.unchecked, of)
+	}
 }
 
 // weigh compares the answer to a GET; before and listed are as in check.
@@ -181,7 +191,7 @@ func (s *survey) leftOut(ctx context.Context, k *provider.Kind) (bool, error) {
 			s.refusals = 0
 			return false, nil
 		}
-		s.counts["failed_checks"]++
+		s.missCheck(storage.Unchecked{Kind: k.Name}, err)
 	case len(k.ParentKeys) > 0:
 		s.refusals = 0
 		return false, nil

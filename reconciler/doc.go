@@ -118,7 +118,8 @@
 //
 // A sweep is done if it got all it asked for. If a list could not be read whole, or
 // workers did not get an entity, the sweep has failed: its outcome names what is
-// missing, its other findings are valid, and the next sweep asks again. A cursor of
+// missing, its other findings are valid, and the next sweep asks again. Entities that
+// could not be checked are named too; they fail only a verification. A cursor of
 // the provider is kept to resume quickly. If the provider refuses it, the list begins
 // again.
 //

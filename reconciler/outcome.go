@@ -12,7 +12,9 @@ import (
 )
 
 // finish ends a sweep. Its error says what the sweep did not get; all the rest is
-// compared or filled.
+// compared or filled. Entities that could not be checked fail only a verification, which is
+// asked whether the mirror is right: the next sweep checks them, so a sweep has them in the
+// task's error and is done.
 func (s *sweep) finish(ctx context.Context) error {
 	if err := s.noteKinds(ctx); err != nil {
 		return err
@@ -26,7 +28,16 @@ func (s *sweep) finish(ctx context.Context) error {
 	}
 	s.task.State = encodeState(s.state)
 	// Cleared also when nothing is wrong: an earlier step's error may be out of date.
-	if s.task.Error = ""; len(problems) == 0 {
+	s.task.Error = ""
+	unchecked := s.unchecked()
+	if len(problems) == 0 && s.mode != modeVerify {
+		s.task.Error = unchecked
+		return nil
+	}
+	if unchecked != "" {
+		problems = append(problems, unchecked)
+	}
+	if len(problems) == 0 {
 		return nil
 	}
 	return errors.New(strings.Join(problems, "; "))
@@ -34,11 +45,12 @@ func (s *sweep) finish(ctx context.Context) error {
 
 // sumUp collects what the sweep did not get, one line for each sort.
 func (s *sweep) sumUp(ctx context.Context) (problems []string, err error) {
-	s.state.FailedLists = nil
+	s.state.FailedLists, s.state.Unchecked = nil, nil
 	var broken []string
 	err = s.partitions(ctx, func(t *storage.Task) {
 		if state, err := decodeState[partitionState](t.State); err == nil {
 			s.state.FailedLists = append(s.state.FailedLists, state.Lost...)
+			s.state.Unchecked = append(s.state.Unchecked, state.Unchecked...)
 		}
 		if t.Status == storage.TaskFailed {
 			broken = append(broken, t.ID+": "+t.Error)
@@ -50,6 +62,8 @@ func (s *sweep) sumUp(ctx context.Context) (problems []string, err error) {
 	lists := s.state.FailedLists
 	slices.SortFunc(lists, func(a, b storage.FailedList) int { return strings.Compare(nameOfList(a), nameOfList(b)) })
 	s.state.FailedLists = lists[:min(len(lists), storage.MostNamed)]
+	slices.SortFunc(s.state.Unchecked, func(a, b storage.Unchecked) int { return strings.Compare(nameOfUnchecked(a), nameOfUnchecked(b)) })
+	s.state.Unchecked = s.state.Unchecked[:min(len(s.state.Unchecked), storage.MostNamed)]
 
 	if len(broken) > 0 {
 		slices.Sort(broken)
@@ -66,6 +80,28 @@ func (s *sweep) sumUp(ctx context.Context) (problems []string, err error) {
 			some(s.state.NotFetched, func(e storage.NotFetched) string { return fmt.Sprintf("%s/%s (%s)", e.Kind, e.ID, e.Reason) })))
 	}
 	return problems, nil
+}
+
+// unchecked says what could not be checked, "" if everything could.
+func (s *sweep) unchecked() string {
+	n := s.task.Counts["failed_checks"]
+	if n == 0 {
+		return ""
+	}
+	what := "entities"
+	if n == 1 {
+		what = "entity"
+	}
+	return fmt.Sprintf("%d %s could not be checked: %s", n, what,
+		some(s.state.Unchecked, func(e storage.Unchecked) string { return fmt.Sprintf("%s (%s)", nameOfUnchecked(e), e.Reason) }))
+}
+
+// nameOfUnchecked names an entity that could not be checked, or the rest of a kind.
+func nameOfUnchecked(e storage.Unchecked) string {
+	if e.ID == "" {
+		return "the rest of " + e.Kind
+	}
+	return e.Kind + "/" + e.ID
 }
 
 // some describes the first of some things.

@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/shared/alert"
+	"github.com/tarn-sync/tarn/shared/event"
 	"github.com/tarn-sync/tarn/shared/storage"
 	"github.com/tarn-sync/tarn/shared/telemetry"
 )
@@ -256,4 +257,41 @@ func TestABackfillSinceOutlivesItsCursor(t *testing.T) {
 	require.Equal(t, storage.TaskFailed, task.Status)
 	require.Contains(t, task.Error, "1 partitions failed")
 	require.LessOrEqual(t, len(c.shop.calls()), 10)
+}
+
+// An entity that the provider does not answer for is named, with its reason. A verification
+// has failed then, since it cannot say that the mirror is right; a sweep is done, says so in
+// its error, and the next one asks again.
+func TestEntitiesThatCouldNotBeCheckedAreNamed(t *testing.T) {
+	t.Parallel()
+	for m, status := range map[mode]storage.TaskStatus{modeSweep: storage.TaskDone, modeVerify: storage.TaskFailed} {
+		t.Run(string(m), func(t *testing.T) {
+			t.Parallel()
+			c := newScene(t)
+			c.shop.stock(1, 1)
+			c.shop.put("/customers/c0/notes/n1", `{"id":"n1"}`)
+			c.fill()
+			c.sync(event.Ref{Key: c.key("note", "n1"), Parents: map[string]string{"customer": "c0"}})
+			require.Equal(t, storage.TaskDone, c.sweepBy(modeSweep, storage.SweepSpec{}, c.replica("a")).Status, "nothing is filled any more")
+			c.clock.move(25 * time.Hour)
+			c.shop.refuse(http.StatusInternalServerError, func(r *http.Request) bool { return r.URL.Path == "/customers/c0/notes/n1" })
+			task := c.sweepBy(m, storage.SweepSpec{}, c.replica("a"))
+			require.Equal(t, status, task.Status, task.Error)
+			require.EqualValues(t, 1, task.Counts["failed_checks"])
+			require.Zero(t, task.Counts["found"])
+			require.Contains(t, task.Error, "1 entity could not be checked: note/n1 (")
+			require.Contains(t, task.Error, "HTTP 500")
+			named := outcome(t, task).Unchecked
+			require.Len(t, named, 1)
+			require.Contains(t, named[0].Reason, "HTTP 500")
+			named[0].Reason = ""
+			require.Equal(t, storage.Unchecked{Kind: "note", ID: "n1", Parents: map[string]string{"customer": "c0"}}, named[0])
+
+			c.shop.interfere(nil)
+			task = c.sweepBy(m, storage.SweepSpec{}, c.replica("a"))
+			require.Equal(t, storage.TaskDone, task.Status, task.Error)
+			require.Empty(t, task.Error)
+			require.Empty(t, outcome(t, task).Unchecked)
+		})
+	}
 }

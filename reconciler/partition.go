@@ -66,6 +66,8 @@ type partitionState struct {
 	// with their errors.
 	Failed []string             `json:"failed,omitempty"`
 	Lost   []storage.FailedList `json:"lost,omitempty"`
+	// Unchecked are the first entities that could not be checked.
+	Unchecked []storage.Unchecked `json:"unchecked,omitempty"`
 	// Met are the keys of entities that the walk came across and of which the mirror had a
 	// document, but no state; at most mostMet.
 	Met []string `json:"met,omitempty"`
@@ -94,7 +96,7 @@ func newPartition(f *finder, t *storage.Task, save saver) (*partition, error) {
 	p := &partition{task: t, spec: spec, state: state, save: save, saved: f.now()}
 	p.survey = survey{
 		finder: f.limited(t.Parent, spec.Rate), mode: spec.Mode, id: t.Parent, begun: spec.Begun, kinds: spec.Kinds, fill: spec.Fill,
-		counts: maps.Clone(t.Counts), failed: map[string]bool{}, lost: state.Lost,
+		counts: maps.Clone(t.Counts), failed: map[string]bool{}, lost: state.Lost, unchecked: state.Unchecked,
 		unfetched: map[string]bool{},
 	}
 	if p.counts == nil {
@@ -403,7 +405,8 @@ func (p *partition) saveNow(ctx context.Context) error {
 func (p *partition) noteDown() {
 	p.counts["api_calls"] += p.calls
 	p.calls = 0
-	p.state.Failed, p.state.Lost, p.state.Met = p.doubted(), p.lost, slices.Sorted(maps.Keys(p.unfetched))
+	p.state.Failed, p.state.Lost, p.state.Unchecked = p.doubted(), p.lost, p.unchecked
+	p.state.Met = slices.Sorted(maps.Keys(p.unfetched))
 	p.task.State = encodeState(p.state)
 	p.task.Counts = maps.Clone(p.counts)
 }

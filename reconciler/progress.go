@@ -43,6 +43,9 @@ type progress struct {
 	// named when it is over.
 	FailedListCount int64 `json:"failed_list_count,omitempty"`
 	Missed          int64 `json:"not_fetched_count,omitempty"`
+	// UncheckedCount is how many entities could not be compared by id so far. The first
+	// are named when it is over.
+	UncheckedCount int64 `json:"unchecked_count,omitempty"`
 	storage.SweepOutcome
 }
 
@@ -113,6 +116,9 @@ func (d *display) show(p progress) {
 	}
 	for _, e := range p.NotFetched {
 		_, _ = fmt.Fprintf(d.w, "\nnot fetched: %s/%s (%s)", e.Kind, e.ID, e.Reason)
+	}
+	for _, e := range p.Unchecked {
+		_, _ = fmt.Fprintf(d.w, "\nnot checked: %s (%s)", nameOfUnchecked(e), e.Reason)
 	}
 }
 

@@ -67,7 +67,9 @@ type survey struct {
 	failed map[string]bool
 	// lost are the first of those lists, with their errors.
 	lost []storage.FailedList
-	same []storage.Verified
+	// unchecked are the first entities that could not be checked, with the reasons.
+	unchecked []storage.Unchecked
+	same      []storage.Verified
 	// refusals is how many entities in a row were refused when they were checked.
 	refusals int
 	// keep saves the progress now and then. Nil: it is not saved.

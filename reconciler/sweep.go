@@ -71,7 +71,8 @@ const sumEvery = 5 * time.Second
 //	lists ─────────────▶ fill ──▶ over    a backfill
 //
 // It is done if it got all it asked for, and has failed otherwise: its outcome names
-// what is missing, and its other findings are valid.
+// what is missing, and its other findings are valid. Entities that could not be checked
+// fail only one that verifies.
 //
 // Each root kind (accounts, persons …) has a partition that walks its list. That
 // partition makes another one for every few hundred ids, which walks what is under

@@ -83,7 +83,7 @@ type RedriveSpec struct {
 // SweepSpec is the Spec, in JSON, of a task that compares with the provider:
 // of kind "sweep", "backfill", "verify" or "gaps". Its Counts are partitions,
 // done (partitions that are over), entities or events, found, api_calls,
-// failed_lists and not_fetched. Its State holds a SweepOutcome.
+// failed_lists, not_fetched and failed_checks. Its State holds a SweepOutcome.
 type SweepSpec struct {
 	// Kinds are the kinds looked at. None: all that can be found.
 	Kinds []string `json:"kinds,omitempty"`
@@ -104,16 +104,19 @@ const PhaseFill = "fill"
 
 // SweepOutcome is what a sweep, backfill or verification could not have. It is
 // part of the State, in JSON, of its task, whose Counts say how many there are
-// in all: failed_lists and not_fetched.
+// in all: failed_lists, not_fetched and failed_checks.
 type SweepOutcome struct {
 	// FailedLists are the lists that were not read whole, at most MostNamed.
 	FailedLists []FailedList `json:"failed_lists,omitempty"`
 	// NotFetched are the entities that workers were asked for and did not have
 	// in the end, at most MostNamed.
 	NotFetched []NotFetched `json:"not_fetched,omitempty"`
+	// Unchecked are the entities that were asked for by id, to be compared, and that the
+	// provider did not answer for, at most MostNamed.
+	Unchecked []Unchecked `json:"unchecked,omitempty"`
 }
 
-// MostNamed is how many lists, and how many entities, an outcome names.
+// MostNamed is how many lists, and how many entities of each sort, an outcome names.
 const MostNamed = 100
 
 // FailedList is a list that was not read whole.
@@ -130,6 +133,15 @@ type FailedList struct {
 type NotFetched struct {
 	Kind    string            `json:"kind"`
 	ID      string            `json:"id"`
+	Parents map[string]string `json:"parents,omitempty"`
+	Reason  string            `json:"reason"`
+}
+
+// Unchecked is an entity that could not be compared, and why.
+type Unchecked struct {
+	Kind string `json:"kind"`
+	// ID is "" for the rest of a kind that the key may not read.
+	ID      string            `json:"id,omitempty"`
 	Parents map[string]string `json:"parents,omitempty"`
 	Reason  string            `json:"reason"`
 }

@@ -118,6 +118,13 @@ func (c *connection) post(ctx context.Context, out, body any, path ...string) (j
 
 // call sends a request to /v1 and reads its answer. The parts of the path are escaped.
 func (c *connection) call(ctx context.Context, method string, query url.Values, body, out any, path ...string) (json.RawMessage, error) {
+	text, _, err := c.exchange(ctx, method, query, body, out, path...)
+	return text, err
+}
+
+// exchange is call that also returns the status of the answer, for answers that mean
+// something else by it.
+func (c *connection) exchange(ctx context.Context, method string, query url.Values, body, out any, path ...string) (answer json.RawMessage, status int, err error) {
 	address := c.api + "/v1"
 	for _, part := range path {
 		address += "/" + url.PathEscape(part)
@@ -129,13 +136,13 @@ func (c *connection) call(ctx context.Context, method string, query url.Values, 
 	if body != nil {
 		text, err := json.Marshal(body)
 		if err != nil {
-			return nil, err
+			return nil, 0, err
 		}
 		send = bytes.NewReader(text)
 	}
 	r, err := http.NewRequestWithContext(ctx, method, address, send)
 	if err != nil {
-		return nil, err
+		return nil, 0, err
 	}
 	r.Header.Set("User-Agent", "tarn/"+c.env.Version)
 	if body != nil {
@@ -149,20 +156,20 @@ func (c *connection) call(ctx context.Context, method string, query url.Values, 
 	}
 	res, err := c.env.HTTP.Do(r)
 	if err != nil {
-		return nil, fmt.Errorf("no api answers at %s (set --api, or TARN_API): %w", c.api, err)
+		return nil, 0, fmt.Errorf("no api answers at %s (set --api, or TARN_API): %w", c.api, err)
 	}
 	defer func() { _ = res.Body.Close() }() // read whole, or an error is returned
 	text, err := io.ReadAll(io.LimitReader(res.Body, mostAnswer))
 	if err != nil {
-		return nil, fmt.Errorf("the answer of %s broke off: %w", c.api, err)
+		return nil, 0, fmt.Errorf("the answer of %s broke off: %w", c.api, err)
 	}
 	if res.StatusCode < 200 || res.StatusCode > 299 {
-		return nil, newRefusal(res, text)
+		return nil, 0, newRefusal(res, text)
 	}
 	if err := json.Unmarshal(text, out); err != nil {
-		return nil, fmt.Errorf("%s answered something that is no Tarn api's answer: %w", c.api, err)
+		return nil, 0, fmt.Errorf("%s answered something that is no Tarn api's answer: %w", c.api, err)
 	}
-	return text, nil
+	return text, res.StatusCode, nil
 }
 
 // refused is an answer of the api that is an error.

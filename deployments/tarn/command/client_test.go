@@ -57,6 +57,8 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			f.answers[of] = answers[1:]
 		}
 		switch {
+		case accepted(answers[0]):
+			w.WriteHeader(http.StatusAccepted)
 		case strings.HasPrefix(answers[0], `{"type":"urn:tarn:problem:invalid"`):
 			w.WriteHeader(http.StatusUnprocessableEntity)
 		case strings.HasPrefix(answers[0], `{"type":"urn:tarn:problem:cursor-gone"`):
@@ -64,6 +66,11 @@ func (f *fakeAPI) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		_, _ = fmt.Fprint(w, answers[0])
 	}
+}
+
+// accepted reports whether an answer is of a sweep that was made: one that is waiting.
+func accepted(answer string) bool {
+	return strings.HasPrefix(answer, `{"id":"sweep_`) && strings.Contains(answer, `"status":"waiting"`)
 }
 
 func (f *fakeAPI) requests() []string {
@@ -102,13 +109,14 @@ const goodFleet = `{"workers":[{"id":"w1"}],"shards":[{"shard":0,"owner":"w1"},{
 
 func TestStatus(t *testing.T) {
 	none := `{"items":[]}`
-	f := newFakeAPI(t, map[string][]string{"GET /v1/fleet": {goodFleet}, "GET /v1/dead-letters": {none}, "GET /v1/commands": {none}})
+	f := newFakeAPI(t, map[string][]string{"GET /v1/fleet": {goodFleet}, "GET /v1/dead-letters": {none}, "GET /v1/commands": {none}, "GET /v1/parked": {`{"items":[{"source":"lemon","kind":"order","entity":"o_1","reason":"failed","failed_at":"2026-07-01T11:59:30Z"}]}`}})
 	got := f.asks(t, "status")
 	require.Equal(t, ran{OK, `workers 1, shards 2 of 2 held
 
 SOURCE  STATE    WAITING  OLDEST  LATER  PARKED  RATE LEFT  DEAD LETTERS  DEAD COMMANDS
 lemon   running  3        1.2s    7      1       98 %       0             0
 lemon: 2 events of the last hour are unknown_type: see tarn events --source lemon --note unknown_type
+lemon: 1 entity waits for another attempt, none too long: see tarn parked --source lemon
 
 ok
 `, ""}, got)
@@ -247,10 +255,10 @@ func TestDeadLettersAreClosed(t *testing.T) {
 		"GET /v1/dead-letters":               {`{"items":[` + one + `]}`},
 		"GET /v1/dead-letters/dl_1":          {one},
 		"POST /v1/dead-letters/dl_1/redrive": {one},
-		"POST /v1/dead-letters/redrive":      {`{"count":2}`, `{"count":2,"job":"job_1"}`},
+		"POST /v1/dead-letters/redrive":      {`{"count":2}`, `{"count":2,"job":"job_1"}`, `{"count":1}`, `{"count":3}`},
 		"POST /v1/dead-letters/discard":      {`{"type":"urn:tarn:problem:invalid","detail":"unexpected","errors":[{"message":"no","location":"body.kind"}]}`},
 		"GET /v1/jobs/job_1": {
-			`{"id":"job_1","kind":"redrive","status":"running","total":2,"done":1}`, `{"id":"job_1","kind":"redrive","status":"done","total":2,"done":1,"failed":1}`,
+			`{"id":"job_1","kind":"redrive","status":"running","total":2,"done":1}`, `{"id":"job_1","kind":"redrive","status":"done","total":2,"done":1,"failed":1,"created_at":"2026-07-01T12:00:05Z"}`,
 		},
 	})
 	require.Contains(t, f.asks(t, "letters", "list", "--status", "open").out, "2026-07-01 12:00:00Z  dl_1  redriven  lemon/order/bord_1  evt_1  permanent  1      HTTP 400")
@@ -264,10 +272,20 @@ func TestDeadLettersAreClosed(t *testing.T) {
 	require.Equal(t, ran{OK, shown, ""}, f.asks(t, "letters", "redrive", "dl_1"))
 
 	require.Equal(t, ran{OK, "2 dead letters would be redriven; --yes does it\n", ""}, f.asks(t, "letters", "redrive", "--kind", "order"))
-	require.Equal(t, ran{Wrong, "redrive job_1: done, 1 of 2, 1 failed\n", "running: 1 of 2, 0 failed\n"},
+	require.Equal(t, ran{Wrong, "redrive job_1: done, 1 of 2 queued again, 1 failed\n" +
+		"  1 dead letter that the flags select is open again: tarn letters list --status open has what failed again, tarn parked what is tried again\n",
+		"running: 1 of 2 queued again, 0 failed\n"},
 		f.asks(t, "letters", "redrive", "--kind", "order", "--rate", "20", "--yes"))
 	require.Contains(t, f.requests(), `POST /v1/dead-letters/redrive {"dry_run":true,"kind":"order"}`)
 	require.Contains(t, f.requests(), `POST /v1/dead-letters/redrive {"dry_run":false,"kind":"order","rate":20}`)
+
+	require.Contains(t, f.requests(), `POST /v1/dead-letters/redrive {"dry_run":true,"from":"2026-07-01T12:00:05Z","kind":"order"}`, "those buried since the job was made")
+
+	require.Equal(t, ran{Failed, "", "tarn letters redrive: the dead letter dl_1 is redriven already\n"}, f.asks(t, "letters", "redrive", "dl_1", "--dry-run"))
+	f.answers["GET /v1/dead-letters/dl_1"] = []string{strings.Replace(one, `"status":"redriven"`, `"status":"open"`, 1)}
+	require.Equal(t, ran{OK, "dl_1, of order bord_1 of lemon for event evt_1, would be redriven; without --dry-run it is done\n", ""}, f.asks(t, "letters", "redrive", "dl_1", "--dry-run"))
+	require.Equal(t, ran{OK, "3 dead letters would be redriven; --yes does it\n", ""}, f.asks(t, "letters", "redrive", "--kind", "order", "--dry-run"))
+	require.Equal(t, Misused, f.asks(t, "letters", "redrive", "--all", "--yes", "--dry-run").status)
 
 	require.Equal(t, OK, f.asks(t, "letters", "redrive", "--all").status)
 	require.Contains(t, f.requests(), `POST /v1/dead-letters/redrive {"all":true,"dry_run":true}`)
@@ -284,7 +302,7 @@ func TestSweepsAndVerdicts(t *testing.T) {
 	const over = `{"id":"sweep_1","mode":"%s","source":"lemon","status":"%s","partitions":2,"done":2,"entities":5,"found":1,"api_calls":3,
 "failed_lists":[{"kind":"trade","parents":{"order":"o","account":"a"},"error":"HTTP 500"}],"not_fetched":[{"kind":"order","id":"o_1","reason":"HTTP 400"}]}`
 	f := newFakeAPI(t, map[string][]string{
-		"POST /v1/sweeps":        {`{"id":"sweep_1"}`},
+		"POST /v1/sweeps":        {`{"id":"sweep_1","status":"waiting"}`},
 		"GET /v1/sweeps/sweep_1": {`{"id":"sweep_1","mode":"sweep","status":"running","partitions":2,"done":1,"api_calls":2}`, fmt.Sprintf(over, "sweep", "failed"), fmt.Sprintf(over, "verify", "done")},
 		"GET /v1/discrepancies":  {`{"items":[{"type":"stale","status":"suspected"}]}`, `{"items":[{"type":"stale","status":"confirmed","source":"lemon","kind":"order","entity":"o_1","found_at":"2026-07-01T12:00:00Z"},{"status":"dropped"}]}`, `{"items":[{"status":"dropped"}]}`},
 	})
@@ -306,7 +324,7 @@ func TestSweepsAndVerdicts(t *testing.T) {
 func TestGapsSweepsAndDrift(t *testing.T) {
 	const swept = `{"id":"sweep_1","mode":"gaps","source":"lemon","status":"%s","by":"anna","events":40,"found":%d,"api_calls":3,"created_at":"2026-07-01T12:00:00Z"}`
 	f := newFakeAPI(t, map[string][]string{
-		"POST /v1/sweeps":           {`{"id":"sweep_1"}`},
+		"POST /v1/sweeps":           {`{"id":"sweep_1","status":"waiting"}`},
 		"GET /v1/sweeps/sweep_1":    {fmt.Sprintf(swept, "done", 2), fmt.Sprintf(swept, "failed", 0), fmt.Sprintf(swept, "cancelled", 0)},
 		"DELETE /v1/sweeps/sweep_1": {`{"id":"sweep_1","status":"running","cancelling":true}`},
 		"GET /v1/sweeps":            {`{"items":[` + fmt.Sprintf(swept, "running", 0) + `]}`},
@@ -343,7 +361,7 @@ func TestWhatWaits(t *testing.T) {
 		"GET /v1/entities/lemon/order/o_1/events": {`{"items":[]}`},
 		"GET /v1/entities/lemon/order/o%2F2":      {`{}`},
 		"GET /v1/entities/lemon/order/o_3":        {`{"type":"urn:tarn:problem:invalid","detail":"not fetched yet","parked":{` + waits + `}}`},
-		"POST /v1/entities/lemon/order/o_1/sync":  {`{"status":"retrying","id":"sync_1"}`},
+		"POST /v1/entities/lemon/order/o_1/sync":  {`{"status":"retrying","id":"sync_1","parked":{` + waits + `}}`, `{"status":"failed","id":"sync_2","error":"HTTP 422: no\u001b[31m"}`},
 		"GET /v1/audit":                           {`{"items":[{"at":"2026-07-01T12:00:00Z","by":"anna","did":"pause","to":"lemon","why":"rest"},{"at":"2026-07-01T12:00:00Z","text":"all in words"}]}`},
 		"POST /v1/sources/lemon/pause":            {`{"source":"lemon","paused":true,"kind":"by_hand","by":"anna","reason":"rest"}`},
 		"POST /v1/sources/lemon/resume":           {`{"source":"lemon","paused":false}`},
@@ -352,20 +370,23 @@ func TestWhatWaits(t *testing.T) {
 	require.Equal(t, ran{OK, `NEXT TRY              ENTITY           REASON  TRIED  WAITING  ERROR
 2026-07-01 12:02:00Z  lemon/order/o_1  failed  1      3        HTTP 500
 `, ""}, f.asks(t, "parked", "--reason", "failed"))
-	require.Equal(t, ran{OK, "1 entities are tried again now\n", ""}, f.asks(t, "parked", "--retry", "--kind", "order"))
+	require.Equal(t, ran{OK, "1 entity is tried again now\n", ""}, f.asks(t, "parked", "--retry", "--kind", "order"))
 	require.Contains(t, f.requests(), `POST /v1/parked/retry {"kind":"order"}`)
 	require.Equal(t, Misused, f.asks(t, "parked", "--retry").status)
 	require.Equal(t, OK, f.asks(t, "parked", "--retry", "--all").status)
 	require.Contains(t, f.requests(), `POST /v1/parked/retry {"all":true}`)
 
-	const why = "it waits (failed), tried 1 times, next try 2026-07-01 12:02:00Z: HTTP 500\n"
+	const why = "it waits (failed), tried 1 time, next try 2026-07-01 12:02:00Z: HTTP 500\n"
 	got := f.asks(t, "entity", "lemon", "order", "o_1")
 	require.Equal(t, Wrong, got.status)
 	require.Contains(t, got.out, "behind     since 2026-07-01 12:00:00Z: retrying\n           "+why)
 	require.Contains(t, got.out, `"a": 1.10`)
 	require.Contains(t, got.out, "no event names it")
 	require.Contains(t, f.asks(t, "entity", "lemon", "order", "o_3").err, "not fetched yet\n  "+why)
-	require.Contains(t, f.asks(t, "entity", "lemon", "order", "o_1", "--sync").err, "not fetched within 10s: it is retrying as sync_1")
+	got = f.asks(t, "entity", "lemon", "order", "o_1", "--sync")
+	require.Equal(t, Failed, got.status)
+	require.Contains(t, got.err, "not fetched within 10s: it is retrying as sync_1\n  "+why+"  "+f.URL+"/v1/syncs/sync_1 says what becomes of it")
+	require.Equal(t, ran{Failed, "", "tarn entity: not fetched: workers gave sync_2 up: HTTP 422: no\\x1b[31m\n"}, f.asks(t, "entity", "lemon", "order", "o_1", "--sync"))
 	f.asks(t, "entity", "lemon", "order", "o/2")
 	require.Contains(t, f.requests(), "GET /v1/entities/lemon/order/o%2F2", "ids are escaped")
 
@@ -377,6 +398,57 @@ func TestWhatWaits(t *testing.T) {
 	require.Equal(t, Misused, f.asks(t, "pause", "lemon").status)
 	require.Equal(t, ran{OK, "lemon runs\n", ""}, f.asks(t, "resume", "lemon"))
 	require.Equal(t, ran{OK, "lemon: 2 entities are tried again now\n", ""}, f.asks(t, "retry", "lemon"))
+}
+
+// An entity that has waited for another attempt too long is wrong, counted from its first
+// failure, and what has not failed is not looked at.
+func TestStatusSaysWhatWaitsTooLong(t *testing.T) {
+	const parked = `{"items":[
+{"source":"lemon","kind":"order","entity":"o_1","reason":"failed","failed_at":"2026-07-01T11:59:59Z","attempts":[{"at":"2026-07-01T11:50:00Z"},{"at":"2026-07-01T11:59:59Z"}]},
+{"source":"lemon","kind":"order","entity":"o_2","reason":"throttled","failed_at":"2026-07-01T11:55:00Z"},
+{"source":"lemon","kind":"order","entity":"o_3","reason":"failed","failed_at":"2026-07-01T11:59:30Z"},
+{"source":"lemon","kind":"order","entity":"o_4","reason":"backlog"}]}`
+	f := newFakeAPI(t, map[string][]string{
+		"GET /v1/fleet": {goodFleet}, "GET /v1/dead-letters": {`{"items":[]}`}, "GET /v1/commands": {`{"items":[]}`}, "GET /v1/parked": {parked},
+	})
+	got := f.asks(t, "status")
+	require.Equal(t, Wrong, got.status, got.err)
+	require.Contains(t, got.out, "wrong: lemon: 2 entities wait for another attempt, the first since 2026-07-01 11:50:00Z: see tarn parked --source lemon\n")
+	require.Contains(t, f.requests(), "GET /v1/parked?limit=200&source=lemon")
+	require.Contains(t, f.asks(t, "status", "--max-age", "6m").out, "wrong: lemon: 1 entity waits for another attempt")
+	require.Equal(t, OK, f.asks(t, "status", "--max-age", "15m").status)
+	require.Contains(t, f.asks(t, "status", "--json").out, `"late_entities":{"lemon":2}`)
+
+	f.answers["GET /v1/fleet"] = []string{strings.Replace(goodFleet, `"parked":1`, `"parked":0`, 1)}
+	was := len(f.requests())
+	require.Equal(t, OK, f.asks(t, "status").status)
+	require.NotContains(t, strings.Join(f.requests()[was:], "\n"), "parked", "it costs no request")
+}
+
+// Work that was discarded and that the state may lack is said in words.
+func TestEntitySaysWhatWasDiscarded(t *testing.T) {
+	f := newFakeAPI(t, map[string][]string{
+		"GET /v1/entities/lemon/order/o_1":        {`{"source":"lemon","kind":"order","id":"o_1","state":{},"discarded":{"at":"2026-07-01T12:00:00Z","letter":"dl_1","event":"evt_1"}}`},
+		"GET /v1/entities/lemon/order/o_1/events": {`{"items":[]}`},
+	})
+	require.Contains(t, f.asks(t, "entity", "lemon", "order", "o_1").out, "discarded  work of event evt_1 was discarded at 2026-07-01 12:00:00Z (dl_1): the state may lack it\n"+
+		"           tarn entity lemon order o_1 --sync fetches it again\n")
+}
+
+// A request that joins a sweep under way says so, and what could not be checked is named.
+func TestSweepsThatAreJoinedOrIncomplete(t *testing.T) {
+	const incomplete = `{"id":"sweep_1","mode":"%s","source":"lemon","status":"%s","partitions":2,"done":2,"api_calls":3,"error":"3 entities could not be checked: …",
+"unchecked_count":3,"unchecked":[{"kind":"order","id":"o_1","reason":"HTTP 500"},{"kind":"payout","reason":"HTTP 403"}]}`
+	f := newFakeAPI(t, map[string][]string{
+		"POST /v1/sweeps":        {`{"id":"sweep_1","mode":"sweep","status":"running","by":"anna","created_at":"2026-07-01T11:00:00Z"}`},
+		"GET /v1/sweeps/sweep_1": {fmt.Sprintf(incomplete, "sweep", "done"), fmt.Sprintf(incomplete, "verify", "failed")},
+		"GET /v1/discrepancies":  {`{"items":[]}`},
+	})
+	const joins = "joins sweep_1, which is running already, by anna, since 2026-07-01 11:00:00Z\n"
+	const unchecked = ", 2 of 2 parts, 3 requests, 0 differences, 3 not checked\n  not checked: order o_1: HTTP 500\n" +
+		"  not checked: payout (the rest of the kind): HTTP 403\n  and 1 more that are not checked\n  3 entities could not be checked: …\n"
+	require.Equal(t, ran{OK, "sweep sweep_1: done" + unchecked, joins}, f.asks(t, "sweep", "lemon"))
+	require.Equal(t, ran{Wrong, "verify sweep_1: failed" + unchecked, joins}, f.asks(t, "verify", "lemon"))
 }
 
 // The commands read only fields that the api has: its document says so.
@@ -392,7 +464,7 @@ func TestAnswersHaveTheFieldsThatCommandsRead(t *testing.T) {
 	require.NoError(t, json.NewDecoder(res.Body).Decode(&doc))
 	require.NoError(t, res.Body.Close())
 	for schemas, answer := range map[string]any{
-		"LoggedEvent": eventAnswer{}, "Entity": entityAnswer{}, "Letter": letterAnswer{}, "Job Sweep": taskAnswer{},
+		"LoggedEvent": eventAnswer{}, "Entity": entityAnswer{}, "Synced": syncAnswer{}, "Letter": letterAnswer{}, "Job Sweep": taskAnswer{},
 		"Erasure": erasedAnswer{}, "Enlisted": enlistedAnswer{}, "Restored": restoredAnswer{},
 		"ParkedEntity": parkedAnswer{}, "Command": commandAnswer{}, "Acted": actAnswer{}, "Change": changeAnswer{}, "Discrepancy": discrepancyAnswer{}, "Fleet": fleetAnswer{}, "FleetSource": sourceAnswer{},
 	} {

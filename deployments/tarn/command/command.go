@@ -122,8 +122,37 @@ func Run(ctx context.Context, env *Env, args []string) int {
 			return commands[i].run(ctx, env, rest)
 		}
 	}
+	if group := groupOf(args[0]); len(group) > 0 {
+		return runGroup(env, group, args[1:])
+	}
 	_, _ = fmt.Fprintf(env.Err, "tarn: there is no command %q: tarn help lists them\n", strings.Join(args[:min(2, len(args))], " "))
 	return Misused
+}
+
+// groupOf returns the commands of which the word is the first of several.
+func groupOf(word string) (group []*Command) {
+	for i := range commands {
+		if strings.HasPrefix(commands[i].Name, word+" ") {
+			group = append(group, &commands[i])
+		}
+	}
+	return group
+}
+
+// runGroup answers a command line that names a group and none of its commands: it lists
+// them.
+func runGroup(env *Env, group []*Command, rest []string) int {
+	w, status := env.Err, Misused
+	if len(rest) > 0 && (rest[0] == "help" || rest[0] == "--help" || rest[0] == "-h") {
+		w, status = env.Out, OK
+	}
+	word, _, _ := strings.Cut(group[0].Name, " ")
+	if status == Misused && len(rest) > 0 {
+		_, _ = fmt.Fprintf(w, "tarn: there is no command %q\n", word+" "+rest[0])
+	}
+	_, _ = fmt.Fprintf(w, "tarn %s is one of:\n", word)
+	list(w, group)
+	return status
 }
 
 // named returns the arguments after the command's name.
@@ -196,10 +225,19 @@ func parse(set *flag.FlagSet, args []string) (operands []string, err error) {
 
 func usage(w io.Writer) {
 	_, _ = fmt.Fprint(w, "Usage: tarn COMMAND [flags]\n\n")
-	for _, c := range commands {
+	all := make([]*Command, len(commands))
+	for i := range commands {
+		all[i] = &commands[i]
+	}
+	list(w, all)
+	_, _ = fmt.Fprint(w, "\ntarn COMMAND --help has the flags, an example and the exit statuses of each.\n")
+}
+
+// list prints commands, one a line.
+func list(w io.Writer, all []*Command) {
+	for _, c := range all {
 		_, _ = fmt.Fprintf(w, "  %-32s %s\n", strings.TrimSpace("tarn "+c.Name+" "+c.Args), c.Short)
 	}
-	_, _ = fmt.Fprint(w, "\ntarn COMMAND --help has the flags, an example and the exit statuses of each.\n")
 }
 
 func (c *Command) help(w io.Writer, set *flag.FlagSet) {
@@ -212,7 +250,12 @@ func (c *Command) help(w io.Writer, set *flag.FlagSet) {
 		name, text := flag.UnquoteUsage(f)
 		_, _ = fmt.Fprintf(w, "  %-24s %s\n", strings.TrimSpace("--"+f.Name+" "+name), text)
 	})
-	_, _ = fmt.Fprintf(w, "  %-24s %s\n\nExit status: 0 done, 1 it could not be done, 2 wrong flags", "--help", "this text")
+	_, _ = fmt.Fprintf(w, "  %-24s %s\n", "--help", "this text")
+	if group := groupOf(c.Name); len(group) > 0 {
+		_, _ = fmt.Fprintf(w, "\nCommands that begin with %s:\n", c.Name)
+		list(w, group)
+	}
+	_, _ = fmt.Fprint(w, "\nExit status: 0 done, 1 it could not be done, 2 wrong flags")
 	if c.Wrong != "" {
 		_, _ = fmt.Fprintf(w, ", 3 %s", c.Wrong)
 	}

@@ -72,8 +72,8 @@ func TestUsage(t *testing.T) {
 	}
 	require.Equal(t, ran{OK, "v1\n", ""}, run(t, "", "--version"))
 	require.Equal(t, Misused, run(t, "").status)
-	got := run(t, "", "provider", "shew", "lemon")
-	require.Equal(t, ran{Misused, "", "tarn: there is no command \"provider shew\": tarn help lists them\n"}, got)
+	got := run(t, "", "providers", "show", "lemon")
+	require.Equal(t, ran{Misused, "", "tarn: there is no command \"providers show\": tarn help lists them\n"}, got)
 }
 
 // The help of each command has its flags, an example that begins with the command, and
@@ -327,4 +327,23 @@ func TestSendingCanBeCutOff(t *testing.T) {
 	require.Equal(t, Failed, Run(ctx, &Env{Out: &out, Err: &failed}, args))
 	require.Contains(t, failed.String(), "context canceled")
 	require.NotContains(t, failed.String(), secretText)
+}
+
+// The first word of several commands lists them.
+func TestAGroupListsItsCommands(t *testing.T) {
+	for group, one := range map[string]string{"letters": "  tarn letters redrive [ID]", "provider": "  tarn provider check NAME|FILE", "webhook": "  tarn webhook sign"} {
+		got := run(t, "", group)
+		require.Equal(t, Misused, got.status, group)
+		require.Empty(t, got.out)
+		require.Contains(t, got.err, "tarn "+group+" is one of:\n")
+		require.Contains(t, got.err, one)
+		require.NotContains(t, got.err, "tarn webhooks")
+		got = run(t, "", group, "--help")
+		require.Equal(t, OK, got.status, group)
+		require.Contains(t, got.out, one)
+		require.Contains(t, run(t, "", group, "bogus").err, "there is no command \""+group+" bogus\"\ntarn "+group+" is one of:\n")
+	}
+	for group, one := range map[string]string{"commands": "  tarn commands resolve ID OUTCOME", "webhooks": "  tarn webhooks rewind NAME"} {
+		require.Contains(t, run(t, "", group, "--help").out, one, "of a command that begins others too")
+	}
 }

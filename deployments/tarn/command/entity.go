@@ -14,8 +14,9 @@ import (
 
 var entityCommand = Command{
 	Name: "entity", Args: "SOURCE KIND ID",
-	Short:   "Show an entity of the mirror, or fetch it now",
-	About:   "Shows its state as the provider wrote it, how fresh it is, and its newest events.",
+	Short: "Show an entity of the mirror, or fetch it now",
+	About: `Shows its state as the provider wrote it, how fresh it is, and its newest events; and whether the work of
+an event was discarded that the state may lack.`,
 	Example: "tarn entity lemon order bord_1 --sync",
 	Wrong:   "the mirror knows that it is behind the provider",
 	New: func(set *flag.FlagSet) func(context.Context, *Env, []string) error {
@@ -50,6 +51,10 @@ type entityAnswer struct {
 		Reason string
 		Parked *parkedAnswer
 	}
+	Discarded *struct {
+		At            time.Time
+		Letter, Event string
+	}
 }
 
 // sync fetches an entity and waits until it is written.
@@ -58,15 +63,28 @@ func (c *connection) sync(ctx context.Context, q url.Values, wait time.Duration,
 	for name, values := range q {
 		waiting[name] = values
 	}
-	var got struct{ Status, ID string }
+	var got syncAnswer
 	_, err := c.call(ctx, "POST", waiting, nil, &got, "entities", key[0], key[1], key[2], "sync")
 	switch {
 	case err != nil:
 		return err
-	case got.Status != "synced":
-		return fmt.Errorf("not fetched within %s: it is %s as %s; tarn status says what stands in the way", wait, printable(got.Status), printable(got.ID))
+	case got.Status == "synced":
+		return nil
+	case got.Status == "failed":
+		return fmt.Errorf("not fetched: workers gave %s up: %s", printable(got.ID), printable(got.Error))
 	}
-	return nil
+	why := ""
+	if got.Parked != nil {
+		why = "\n  " + printable(got.Parked.why())
+	}
+	return fmt.Errorf("not fetched within %s: it is %s as %s%s\n  %s/v1/syncs/%[3]s says what becomes of it, tarn status what stands in the way",
+		wait, printable(got.Status), printable(got.ID), why, c.api)
+}
+
+// syncAnswer is what the command reads of the answer to a sync.
+type syncAnswer struct {
+	Status, ID, Error string
+	Parked            *parkedAnswer
 }
 
 // newest is how many events of an entity are shown.
@@ -114,6 +132,10 @@ func (c *connection) describe(e entityAnswer) {
 		if e.Behind.Parked != nil {
 			field("", e.Behind.Parked.why())
 		}
+	}
+	if d := e.Discarded; d != nil {
+		field("discarded", fmt.Sprintf("work of event %s was discarded at %s (%s): the state may lack it", d.Event, at(d.At), d.Letter))
+		field("", fmt.Sprintf("tarn entity %s %s %s --sync fetches it again", e.Source, e.Kind, e.ID))
 	}
 	var state bytes.Buffer
 	if json.Indent(&state, e.State, "", "  ") == nil && len(e.State) > 0 {

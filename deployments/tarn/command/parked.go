@@ -12,14 +12,27 @@ import (
 type parkedAnswer struct {
 	Source, Kind, Entity string
 	Reason, Class, Error string
+	FailedAt             time.Time `json:"failed_at"`
 	NextAttemptAt        time.Time `json:"next_attempt_at"`
 	Attempts             []struct{ At time.Time }
 	Waiting              int
 }
 
+// since is the first failure that is known of it, zero if it has not failed: it waits for
+// its turn.
+func (p parkedAnswer) since() time.Time {
+	switch {
+	case p.Reason == "backlog":
+		return time.Time{}
+	case len(p.Attempts) > 0:
+		return p.Attempts[0].At
+	}
+	return p.FailedAt
+}
+
 // why says in words why it waits.
 func (p parkedAnswer) why() string {
-	text := fmt.Sprintf("it waits (%s), tried %d times, next try %s", p.Reason, len(p.Attempts), at(p.NextAttemptAt))
+	text := fmt.Sprintf("it waits (%s), tried %s, next try %s", p.Reason, count(len(p.Attempts), "time", "times"), at(p.NextAttemptAt))
 	if p.Error != "" {
 		text += ": " + p.Error
 	}
@@ -79,7 +92,7 @@ func (c *connection) retryParked(ctx context.Context, selected map[string]string
 	case c.json:
 		c.line(raw)
 	default:
-		c.env.printf("%d entities are tried again now\n", got.Entities)
+		c.env.printf("%s tried again now\n", count(got.Entities, "entity is", "entities are"))
 	}
 	return nil
 }

@@ -57,7 +57,7 @@ var retryCommand = Command{
 			case c.json:
 				c.line(raw)
 			default:
-				c.env.printf("%s: %d entities are tried again now\n", printable(got.Source), got.Entities)
+				c.env.printf("%s: %s tried again now\n", printable(got.Source), count(got.Entities, "entity is", "entities are"))
 			}
 			return nil
 		})

@@ -16,11 +16,15 @@ var statusCommand = Command{
 	Name:  "status",
 	Short: "Say whether the mirror is up to date, and what stands in the way",
 	About: `Looks at workers, sources, what waits, open dead letters, and commands that need an operator. For a comparison with the
-provider itself, which costs requests, see tarn verify.`,
+provider itself, which costs requests, see tarn verify.
+
+Entities that wait for another attempt after a failure are printed. In a system that runs there are always some, so they are
+wrong only from --max-age on after their first known failure. Of a source with such entities the 1000 that are tried next are
+looked at.`,
 	Example: "tarn status --api https://tarn.internal --token @token.txt --max-age 2m",
 	Wrong:   "something stands in the way, which the output names",
 	New: func(set *flag.FlagSet) func(context.Context, *Env, []string) error {
-		oldest := set.Duration("max-age", time.Minute, "how long live work may wait before that is wrong, as a `TIME`")
+		oldest := set.Duration("max-age", time.Minute, "how long live work, and an entity that has failed, may wait before that is wrong, as a `TIME`")
 		return connected(set, func(ctx context.Context, c *connection, _ []string) error {
 			return c.status(ctx, *oldest)
 		})
@@ -61,9 +65,19 @@ type health struct {
 	// dead and asked count the commands of these states, by source, at most mostLetters each.
 	dead, asked map[string]int
 	holds       []holdAnswer
+	// late are the entities that have waited for another attempt too long, by source.
+	late map[string]lateEntities
 }
 
-// mostLetters is how many open dead letters, and commands of a state, status counts.
+// lateEntities are entities of a source that have waited for another attempt too long.
+type lateEntities struct {
+	count int
+	// first is the first failure of them that is known.
+	first time.Time
+}
+
+// mostLetters is how many open dead letters, and commands of a state, status counts, and
+// how many parked entities of a source it looks at.
 const mostLetters = 1000
 
 func (c *connection) status(ctx context.Context, oldest time.Duration) error {
@@ -94,9 +108,12 @@ func (c *connection) status(ctx context.Context, oldest time.Duration) error {
 		return err
 	}
 	h.holds = list.Holds
+	if err := c.lookForLate(ctx, &h, oldest); err != nil {
+		return err
+	}
 	wrong := h.wrong(oldest)
 	if c.json {
-		text, err := json.Marshal(map[string]any{"ok": len(wrong) == 0, "wrong": wrong, "fleet": raw, "dead_letters": h.letters, "dead_commands": h.dead, "asked_commands": h.asked, "held_commands": h.holds})
+		text, err := json.Marshal(map[string]any{"ok": len(wrong) == 0, "wrong": wrong, "fleet": raw, "dead_letters": h.letters, "dead_commands": h.dead, "asked_commands": h.asked, "held_commands": h.holds, "late_entities": h.lateCounts()})
 		if err != nil {
 			return err
 		}
@@ -108,6 +125,43 @@ func (c *connection) status(ctx context.Context, oldest time.Duration) error {
 		return errWrong
 	}
 	return nil
+}
+
+// lookForLate looks for entities whose first failure is longer ago than oldest. Sources
+// of which nothing is parked cost no request.
+func (c *connection) lookForLate(ctx context.Context, h *health, oldest time.Duration) error {
+	h.late = map[string]lateEntities{}
+	before := c.env.Now().Add(-oldest)
+	for _, s := range h.fleet.Sources {
+		if s.Parked == 0 {
+			continue
+		}
+		var late lateEntities
+		if err := each(ctx, c, mostLetters, url.Values{"source": {s.Source}}, func(p parkedAnswer, _ json.RawMessage) bool {
+			if since := p.since(); !since.IsZero() && since.Before(before) {
+				late.count++
+				if late.first.IsZero() || since.Before(late.first) {
+					late.first = since
+				}
+			}
+			return true
+		}, "parked"); err != nil {
+			return err
+		}
+		if late.count > 0 {
+			h.late[s.Source] = late
+		}
+	}
+	return nil
+}
+
+// lateCounts counts the late entities by source.
+func (h health) lateCounts() map[string]int {
+	counts := map[string]int{}
+	for source, late := range h.late {
+		counts[source] = late.count
+	}
+	return counts
 }
 
 // wrong says what stands in the way of a mirror that is up to date.
@@ -138,6 +192,10 @@ func (h health) wrong(oldest time.Duration) []string {
 		}
 		if s.OldestAgeS > oldest.Seconds() {
 			add("%s: work has waited for %s", s.Source, span(s.OldestAgeS))
+		}
+		if late, ok := h.late[s.Source]; ok {
+			add("%s: %s for another attempt, the first since %s: see tarn parked --source %[1]s", s.Source,
+				count(late.count, "entity waits", "entities wait"), at(late.first))
 		}
 	}
 	for _, u := range h.fleet.Unconfigured {
@@ -179,6 +237,11 @@ func (c *connection) printStatus(h health, wrong []string) {
 	for _, s := range h.fleet.Sources {
 		for _, note := range slices.Sorted(maps.Keys(s.Noted)) {
 			c.env.printf("%s: %d events of the last hour are %s: see tarn events --source %[1]s --note %[3]s\n", s.Source, s.Noted[note], note)
+		}
+	}
+	for _, s := range h.fleet.Sources {
+		if s.Parked > 0 && h.late[s.Source].count == 0 {
+			c.env.printf("%s: %s for another attempt, none too long: see tarn parked --source %[1]s\n", printable(s.Source), count(s.Parked, "entity waits", "entities wait"))
 		}
 	}
 	if len(wrong) == 0 {

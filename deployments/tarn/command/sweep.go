@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net/http"
 	"net/url"
 	"time"
 
@@ -28,8 +29,9 @@ func compare(name, mode, short, example string, back bool) Command {
 	}
 	return Command{
 		Name: name, Args: "SOURCE",
-		Short:   short,
-		About:   "A reconciler does it. Its progress is shown until it is over; interrupting the command does not end it.",
+		Short: short,
+		About: `A reconciler does it. Its progress is shown until it is over; interrupting the command does not end it.
+While a like one waits or runs, no second is started: the command says so, and shows that one.`,
 		Example: example,
 		Wrong:   wrong,
 		New: func(set *flag.FlagSet) func(context.Context, *Env, []string) error {
@@ -59,10 +61,14 @@ func compare(name, mode, short, example string, back bool) Command {
 					body["since"] = t
 				}
 				var started taskAnswer
-				if _, err := c.post(ctx, &started, body, sweeps); err != nil {
+				_, status, err := c.exchange(ctx, http.MethodPost, nil, body, &started, sweeps)
+				if err != nil {
 					return err
 				}
-				err := c.oneTask(ctx, sweeps, started.ID, !*noWait)
+				if status == http.StatusOK { // one that is made is a 202
+					_, _ = fmt.Fprintln(c.env.Err, printable(started.joined()))
+				}
+				err = c.oneTask(ctx, sweeps, started.ID, !*noWait)
 				if *noWait || mode != "verify" || err != nil && !errors.Is(err, errWrong) {
 					return err
 				}

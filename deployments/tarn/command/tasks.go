@@ -1,6 +1,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"flag"
@@ -31,17 +32,32 @@ type taskAnswer struct {
 	} `json:"failed_lists"`
 	NotFetched      []struct{ Kind, ID, Reason string } `json:"not_fetched"`
 	NotFetchedCount int                                 `json:"not_fetched_count"`
-	CreatedAt       time.Time                           `json:"created_at"`
-	FinishedAt      time.Time                           `json:"finished_at"`
+	Unchecked       []struct{ Kind, ID, Reason string }
+	UncheckedCount  int       `json:"unchecked_count"`
+	CreatedAt       time.Time `json:"created_at"`
+	FinishedAt      time.Time `json:"finished_at"`
 }
 
 func (t taskAnswer) over() bool {
 	return t.Status == "done" || t.Status == "failed" || t.Status == "cancelled"
 }
 
+// joined says of a sweep that a request has joined it instead of starting one.
+func (t taskAnswer) joined() string {
+	text := "joins " + t.ID + ", which is " + t.Status + " already"
+	if t.By != "" {
+		text += ", by " + t.By
+	}
+	return text + ", since " + at(t.CreatedAt)
+}
+
 // progress says how far it is.
 func (t taskAnswer) progress() string {
-	if t.Mode == "" {
+	switch {
+	case t.Mode != "":
+	case t.Kind == "redrive":
+		return fmt.Sprintf("%d of %d queued again, %d failed", t.Done, t.Total, t.Failed)
+	default:
 		return fmt.Sprintf("%d of %d, %d failed", t.Done, t.Total, t.Failed)
 	}
 	text := fmt.Sprintf("%d of %d parts, %d requests", t.Done, t.Partitions, t.APICalls)
@@ -52,6 +68,9 @@ func (t taskAnswer) progress() string {
 		text += fmt.Sprintf(", %d entities", t.Entities)
 	}
 	text += fmt.Sprintf(", %d differences", t.Found)
+	if t.UncheckedCount > 0 {
+		text += fmt.Sprintf(", %d not checked", t.UncheckedCount)
+	}
 	if t.WaitsFor != "" {
 		text += "; waits for " + t.WaitsFor
 	}
@@ -171,6 +190,12 @@ func (c *connection) outcome(t taskAnswer, raw json.RawMessage) error {
 		}
 		if more := t.NotFetchedCount - len(t.NotFetched); more > 0 {
 			say("  and %d more that are not fetched", more)
+		}
+		for _, e := range t.Unchecked {
+			say("  not checked: %s: %s", e.Kind+" "+cmp.Or(e.ID, "(the rest of the kind)"), e.Reason)
+		}
+		if more := t.UncheckedCount - len(t.Unchecked); more > 0 {
+			say("  and %d more that are not checked", more)
 		}
 		if t.Error != "" {
 			say("  %s", t.Error)
