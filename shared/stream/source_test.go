@@ -189,19 +189,21 @@ func TestBudget(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			shares, sum := sharesOf(t, tt.classes, r, 2*time.Second)
-			for i, share := range shares {
-				require.GreaterOrEqual(t, share, tt.least[i], tt.classes[i])
-				require.LessOrEqual(t, share, tt.most[i], tt.classes[i])
+			for _, patience := range []time.Duration{time.Hour, 10 * time.Millisecond} {
+				shares, sum := sharesOf(t, tt.classes, r, 2*time.Second, patience)
+				for i, share := range shares {
+					require.GreaterOrEqual(t, share, tt.least[i], tt.classes[i])
+					require.LessOrEqual(t, share, tt.most[i], tt.classes[i])
+				}
+				require.GreaterOrEqual(t, sum, .95)
 			}
-			require.GreaterOrEqual(t, sum, .95)
 		})
 	}
 }
 
-// sharesOf lets one taker a class ask for lasts, each as soon as it is told to, and returns
-// what part of the rate each got, and all.
-func sharesOf(t *testing.T, classes []event.Class, r Rate, lasts time.Duration) (shares []float64, sum float64) {
+// sharesOf lets one taker a class ask for lasts, each when it is told to, or sooner if it has
+// less patience, and returns what part of the rate each got, and all.
+func sharesOf(t *testing.T, classes []event.Class, r Rate, lasts, patience time.Duration) (shares []float64, sum float64) {
 	t.Helper()
 	srv, clock := redistest.StartWithClock(t)
 	s := openStreams(t, quiet(srv.URL()))
@@ -224,7 +226,7 @@ func sharesOf(t *testing.T, classes []event.Class, r Rate, lasts time.Duration) 
 		got[i] += g.Tokens
 		next[i] += trip
 		if g.Tokens < 5 {
-			next[i] += g.Wait
+			next[i] += min(g.Wait, patience)
 		}
 	}
 	all := r.PerSecond() * lasts.Seconds()
