@@ -109,7 +109,7 @@ func TestControls(t *testing.T) {
 }
 
 // turnsRed runs with guarantees switched off, in the form PROGRAM:NAME, and wants the
-// line to be red in one of five tries.
+// line to be red in one of twelve tries, of which a machine that is quiet needs one or two.
 func turnsRed(t *testing.T, o options, of control, off []string) {
 	t.Helper()
 	o.off, o.control = map[string]string{}, &of
@@ -117,7 +117,7 @@ func turnsRed(t *testing.T, o options, of control, off []string) {
 		require.NoError(t, o.switchOff(what))
 	}
 	var v verdict
-	for range 5 {
+	for range 12 {
 		var err error
 		if v, err = attempt(t, o); err == nil && of.red(v) > 0 {
 			v.accepted = 1
