@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -61,6 +62,10 @@ func TestUpgradeScript(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			write := func(name, text string, mode os.FileMode) {
+				// A program cannot be run while a process has its file open for writing, as one has
+				// that another test is just starting.
+				syscall.ForkLock.RLock()
+				defer syscall.ForkLock.RUnlock()
 				require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text+"\n"), mode)) //nolint:gosec // a test's
 			}
 			require.NoError(t, os.Mkdir(filepath.Join(dir, "containers"), 0o755))

@@ -38,7 +38,7 @@ func attempt(t *testing.T, o options) (verdict, error) {
 	if testing.Short() {
 		t.Skip("runs processes")
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	defer cancel()
 	var story bytes.Buffer
 	v, err := run(ctx, programs, o, &story)
@@ -139,9 +139,16 @@ func TestClaimsAloneKeepTheMirrorFromTurningBack(t *testing.T) {
 		off: map[string]string{}, drain: 12 * time.Second,
 	}
 	require.NoError(t, o.switchOff("worker:leases"))
-	v := try(t, o)
-	require.Zero(t, v.regressed, "%v", v)
-	require.Positive(t, v.staleRefused, "nothing tried to turn it back: %v", v)
+	var v verdict
+	for range 5 { // on a machine with other things to do two processes may never meet
+		v = try(t, o)
+		require.Zero(t, v.regressed, "%v", v)
+		if v.staleRefused > 0 {
+			return
+		}
+		o.seed++
+	}
+	require.Fail(t, "nothing tried to turn it back", v.String())
 }
 
 func TestScheduleIsTheSeeds(t *testing.T) {

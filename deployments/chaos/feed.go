@@ -89,7 +89,7 @@ func (c *chaos) followers() map[string]follower {
 // catchUpWithin is how long consumers may take, once all is calm, until they hold what the
 // mirror holds. The sequencer looks through the store each 30 s for changes whose hints were
 // lost with Redis.
-const catchUpWithin = 90 * time.Second
+const catchUpWithin = 3 * time.Minute
 
 // caughtUp waits until all consumers hold what the mirror holds, or for as long as they
 // may take. The verdict says what is missing then.

@@ -182,7 +182,7 @@ func (c *chaos) calm() error {
 		}
 		c.check(m.WaitReady(c.ctx, max(c.drain/3, readyWithin)))
 	}
-	if err := c.fleet.Simulator.WaitSent(c.ctx, 2*time.Minute); err != nil {
+	if err := c.fleet.Simulator.WaitSent(c.ctx, 5*time.Minute); err != nil {
 		return err
 	}
 	c.say("all events are accepted")

@@ -121,7 +121,12 @@ func (b *browser) settled() {
 // show goes to a page by its address, as a bookmark does, and waits for it.
 func (b *browser) show(page string) {
 	b.t.Helper()
-	b.eval("location.hash = " + quoted("#/"+page))
+	b.eval(fmt.Sprintf(`new Promise((shown) => { // once the console has heard of it
+		const before = location.hash;
+		addEventListener('hashchange', () => shown(), { once: true });
+		location.hash = %s;
+		if (location.hash === before) shown();
+	})`, quoted("#/"+page)))
 	b.settled()
 }
 

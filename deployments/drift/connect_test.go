@@ -77,7 +77,7 @@ func platform(t *testing.T, scoped bool) (*fleet.Fleet, context.Context) {
 		t.Skip("runs processes")
 	}
 	require.NoError(t, programs.Build(t.Context()))
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	t.Cleanup(cancel)
 	f, err := fleet.Start(ctx, programs, fleet.Plan{
 		Provider: simulator.Stripe, Scoped: scoped, APIs: 1, Workers: 1, Reconcilers: 1, Shards: 8,
@@ -110,7 +110,7 @@ func connect(t *testing.T, ctx context.Context, f *fleet.Fleet) string {
 func until(t *testing.T, ctx context.Context, f *fleet.Fleet, what string) {
 	t.Helper()
 	var bad []fleet.Difference
-	require.NoError(t, fleet.WaitFor(ctx, time.Minute, func() string {
+	require.NoError(t, fleet.WaitFor(ctx, 3*time.Minute, func() string {
 		if len(bad) > 0 {
 			return what + ": " + bad[0].String()
 		}

@@ -100,7 +100,7 @@ type controlled struct {
 func startControlled(t *testing.T) *controlled {
 	t.Helper()
 	require.NoError(t, programs.Build(t.Context()))
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute)
 	t.Cleanup(cancel)
 	c := &controlled{ctx: ctx}
 	var simulated atomic.Pointer[url.URL]
@@ -146,7 +146,7 @@ func (c *controlled) sweep(t *testing.T, status storage.TaskStatus) *storage.Tas
 	if len(c.Members(fleet.Reconciler)) == 0 {
 		m, err := c.Add(c.ctx, fleet.Reconciler)
 		require.NoError(t, err)
-		require.NoError(t, m.WaitReady(c.ctx, 30*time.Second))
+		require.NoError(t, m.WaitReady(c.ctx, time.Minute))
 	}
 	var begun struct{ ID string }
 	ask := map[string]any{"source": fleet.Source, "kinds": []string{"order"}}

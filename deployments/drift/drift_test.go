@@ -32,7 +32,7 @@ func TestDrift(t *testing.T) {
 		t.Skip("runs processes")
 	}
 	require.NoError(t, programs.Build(t.Context()))
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	r, err := start(ctx, programs, options{seed: 42, entities: 300, life: 5}, t.Output())
 	require.NoError(t, err)
@@ -73,7 +73,7 @@ func TestAnOddProvider(t *testing.T) {
 	if testing.Short() {
 		t.Skip("runs processes")
 	}
-	v, err := drift(t.Context(), programs, options{seed: 5, entities: 120, life: 2, within: time.Minute, odd: fleet.OddWays()}, t.Output())
+	v, err := drift(t.Context(), programs, options{seed: 5, entities: 120, life: 2, within: 5 * time.Minute, odd: fleet.OddWays()}, t.Output())
 	require.NoError(t, err)
 	require.True(t, v.clean(), v.String())
 	require.Positive(t, v.found)
@@ -87,7 +87,7 @@ func TestStripe(t *testing.T) {
 		t.Skip("runs processes")
 	}
 	require.NoError(t, programs.Build(t.Context()))
-	v, err := drift(t.Context(), programs, options{provider: simulator.Stripe, seed: 3, entities: 200, life: 5, within: 2 * time.Minute}, t.Output())
+	v, err := drift(t.Context(), programs, options{provider: simulator.Stripe, seed: 3, entities: 200, life: 5, within: 10 * time.Minute}, t.Output())
 	require.NoError(t, err)
 	require.True(t, v.clean(), v.String())
 	require.Greater(t, v.found, v.eventGaps, "no sweep has found anything")

@@ -98,7 +98,7 @@ func (r *run) away(ctx context.Context) error {
 	if err := api.Start(); err != nil {
 		return err
 	}
-	return api.WaitReady(ctx, 30*time.Second)
+	return api.WaitReady(ctx, r.patience(time.Minute))
 }
 
 func (r *run) rest(ctx context.Context, d time.Duration) error {

@@ -19,8 +19,9 @@ import (
 
 const (
 	// grace is how long a difference may be explained; latest is how late a
-	// webhook may be while sweeps run, which is less.
-	grace  = 3 * time.Second
+	// webhook may be while sweeps run, which is less, by more than a machine
+	// stalls.
+	grace  = 6 * time.Second
 	latest = time.Second
 	// rate is what the provider allows, requests a second: little enough for a
 	// sweep to have a middle.

@@ -38,7 +38,7 @@ func (r *run) sweeps(ctx context.Context) (err error) {
 		}
 	}
 	for _, m := range r.Members(fleet.Reconciler) {
-		if err := m.WaitReady(ctx, 30*time.Second); err != nil {
+		if err := m.WaitReady(ctx, r.patience(time.Minute)); err != nil {
 			return err
 		}
 	}

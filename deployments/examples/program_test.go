@@ -107,5 +107,5 @@ func (p *program) kill() {
 // wait waits for a condition, longer than a busy machine needs.
 func wait(t *testing.T, ctx context.Context, what func() string, yes func() bool) {
 	t.Helper()
-	require.NoError(t, fleet.WaitFor(ctx, time.Minute, what, func() (bool, error) { return yes(), nil }))
+	require.NoError(t, fleet.WaitFor(ctx, 3*time.Minute, what, func() (bool, error) { return yes(), nil }))
 }

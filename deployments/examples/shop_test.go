@@ -95,10 +95,8 @@ type shop struct {
 
 func newShop(t *testing.T, f *fleet.Fleet, path string) *shop {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := fleet.FreeAddr()
 	require.NoError(t, err)
-	require.NoError(t, l.Close())
-	addr := l.Addr().String()
 	return &shop{program: build(t, "shop", "-addr", addr, "-source", fleet.Source, "-db", path), fleet: f, path: path, addr: addr, saved: map[string]int64{}}
 }
 

@@ -22,6 +22,7 @@
 //	attach.go     looking at one that something else runs
 //	member.go     one process that can die and come back
 //	process.go    a running program
+//	address.go    addresses that stay free
 //	balancer.go   one address before several apis
 //	network.go    hosts of their own for members
 //	database.go   the store they share

@@ -20,7 +20,7 @@ import (
 )
 
 // startWithin is how long a program may take until it is ready.
-const startWithin = 30 * time.Second
+const startWithin = time.Minute
 
 // Fleet is Tarn and its surroundings, running.
 type Fleet struct {

@@ -32,7 +32,7 @@ func (f *Fleet) watchMetrics(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		for _, m := range f.Members("") {
-			m.readMetrics(ctx)
+			m.readMetrics(ctx, 500*time.Millisecond)
 		}
 		select {
 		case <-tick.C:
@@ -42,15 +42,17 @@ func (f *Fleet) watchMetrics(ctx context.Context) {
 	}
 }
 
-// readMetrics asks the process for its metrics. One that does not answer, as
-// it is starting or frozen, has those of before.
-func (m *Member) readMetrics(ctx context.Context) {
+// readMetrics asks the process for its metrics. One that does not answer within so
+// long, as it is starting or frozen, has those of before.
+func (m *Member) readMetrics(ctx context.Context, within time.Duration) {
 	m.mu.Lock()
 	p := m.now
 	m.mu.Unlock()
 	if p == nil || p.ended() {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, within)
+	defer cancel()
 	read, err := scrape(ctx, m.Addr)
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -61,8 +63,6 @@ func (m *Member) readMetrics(ctx context.Context) {
 
 // scrape reads a process' metrics, summed over their labels.
 func scrape(ctx context.Context, addr string) (map[string]float64, error) {
-	ctx, cancel := context.WithTimeout(ctx, 500*time.Millisecond)
-	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/metrics", nil)
 	if err != nil {
 		return nil, err
@@ -97,12 +97,17 @@ func metric(line string) (name string, value float64, ok bool) {
 	return name, value, err == nil
 }
 
+// countWithin is how long a member that runs may take to answer Count.
+const countWithin = 10 * time.Second
+
 // Count returns the sum of a counter over all members, labels and lives. What
 // a killed process counted in its last second is missing.
 func (f *Fleet) Count(ctx context.Context, counter string) int64 {
 	sum := 0.0
 	for _, m := range f.Members("") {
-		m.readMetrics(ctx)
+		if m.Running() {
+			m.readMetrics(ctx, countWithin)
+		}
 		m.mu.Lock()
 		sum += m.totals.before[counter] + m.totals.now[counter]
 		m.mu.Unlock()

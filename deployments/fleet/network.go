@@ -22,7 +22,7 @@ type Network interface {
 type here struct{}
 
 func (here) Host(string) (addr string, enter []string, err error) {
-	addr, err = freeAddr()
+	addr, err = FreeAddr()
 	return addr, nil, err
 }
 

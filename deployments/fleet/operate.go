@@ -14,10 +14,13 @@ import (
 	"time"
 )
 
+// operateWithin is how long the api may take to answer an operator.
+const operateWithin = 30 * time.Second
+
 // Operate sends JSON to the first api as an operator does, and reads its
 // answer. body and answer may be nil.
 func (f *Fleet) Operate(ctx context.Context, method, path string, body, answer any) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, operateWithin)
 	defer cancel()
 	var text []byte
 	if body != nil {

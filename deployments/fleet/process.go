@@ -5,15 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"syscall"
 	"time"
 )
 
-// stopWithin is how long a program may take to end once it is asked to.
-const stopWithin = 15 * time.Second
+// stopWithin is how long a program may take to end once it is asked to, as Kubernetes has it. It
+// gives itself 10 s.
+const stopWithin = 30 * time.Second
 
 // process is a running program. What it prints is added to a file.
 type process struct {
@@ -88,16 +88,6 @@ func tail(path string, n int64) string {
 	}
 	b, _ := io.ReadAll(f)
 	return string(b)
-}
-
-// freeAddr returns a loopback address without a listener.
-func freeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	defer func() { _ = l.Close() }()
-	return l.Addr().String(), nil
 }
 
 // WaitFor asks every 50 ms until yes answers true, for at most d; what says

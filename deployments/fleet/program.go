@@ -120,7 +120,11 @@ func build(ctx context.Context, root, main, name, binary string, flags ...string
 	if os.Link(kept, binary) == nil {
 		return nil
 	}
-	return duplicate(kept, binary) // it is on another file system
+	// It is on another file system. A process that is just started must not have the copy open
+	// for writing: the binary could not be run.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
+	return duplicate(kept, binary)
 }
 
 // moduleRoot is the directory of the module.

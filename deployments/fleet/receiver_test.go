@@ -97,7 +97,7 @@ func TestReceiverIsKilled(t *testing.T) {
 	begun, killed := make(chan struct{}), make(chan struct{})
 	r.Troubled(func() Trouble {
 		close(begun)
-		return Trouble{Late: time.Second}
+		return Trouble{Late: time.Hour}
 	})
 	go func() {
 		defer close(killed)

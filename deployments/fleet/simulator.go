@@ -34,7 +34,7 @@ func startSimulator(ctx context.Context, programs *Programs, plan Plan, hooks st
 		return nil, err
 	}
 	s := &Simulator{log: filepath.Join(plan.Dir, "simulator.log")}
-	if s.Addr, err = freeAddr(); err != nil {
+	if s.Addr, err = FreeAddr(); err != nil {
 		return nil, err
 	}
 	args := append([]string{

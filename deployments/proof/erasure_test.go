@@ -95,7 +95,7 @@ func TestErasedStaysErased(t *testing.T) {
 	ill := s.Members(fleet.Worker)[0]
 	ill.Kill()
 	require.NoError(t, ill.Start())
-	require.NoError(t, s.Simulator.WaitSent(s.ctx, 3*time.Minute))
+	require.NoError(t, s.Simulator.WaitSent(s.ctx, 6*time.Minute))
 	s.redeliver(erased)
 	require.NoError(t, s.Drain(s.ctx, 3*time.Minute))
 

@@ -23,7 +23,7 @@ func TestTwentyThousandEvents(t *testing.T) {
 	s := start(t, fleet.Plan{Workers: 2})
 	require.NoError(t, s.Simulator.Chaos(s.ctx, disorder))
 	began := time.Now()
-	s.load(simulator.Load{Entities: 500, Accounts: 50, Events: 20_000, Rate: 2_000}, 5*time.Minute)
+	s.load(simulator.Load{Entities: 500, Accounts: 50, Events: 20_000, Rate: 2_000}, 10*time.Minute)
 	t.Logf("20,000 events over 500 entities settled %s after the first was made", time.Since(began).Round(time.Millisecond))
 	s.prove(20_000, 500)
 	for _, w := range s.Members(fleet.Worker) {
@@ -41,7 +41,7 @@ func TestEventsOfStripe(t *testing.T) {
 	wild := disorder
 	wild.TestMode = 0.05
 	require.NoError(t, s.Simulator.Chaos(s.ctx, wild))
-	s.load(simulator.Load{Entities: entities, Events: events, Rate: 1_000}, 5*time.Minute)
+	s.load(simulator.Load{Entities: entities, Events: events, Rate: 1_000}, 10*time.Minute)
 	live, unmet := 0, 0
 	for _, row := range s.rows() {
 		if row.Note == event.RequireUnmet {

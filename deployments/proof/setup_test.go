@@ -109,5 +109,5 @@ func (s *subject) countDuplicates() {
 // wait polls until ok, longer than a busy machine needs.
 func (s *subject) wait(what string, ok func() bool) {
 	s.t.Helper()
-	require.NoError(s.t, fleet.WaitFor(s.ctx, time.Minute, func() string { return what }, func() (bool, error) { return ok(), nil }))
+	require.NoError(s.t, fleet.WaitFor(s.ctx, 3*time.Minute, func() string { return what }, func() (bool, error) { return ok(), nil }))
 }

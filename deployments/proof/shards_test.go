@@ -20,7 +20,7 @@ func TestMoreShards(t *testing.T) {
 	t.Parallel()
 	const events, entities = 1_200, 40
 	s := start(t, fleet.Plan{
-		Workers: 2, Reconcilers: 1, Shards: 2,
+		Workers: 2, Reconcilers: 1, Shards: 2, Attempts: 1_000, // more than are made meanwhile
 		Reconcile: "{gaps: {every: 5s, overlap: 2m}, recover: {every: 2s, after: 2s}}",
 	})
 	require.NoError(t, s.Simulator.Chaos(s.ctx, disorder))

@@ -121,6 +121,10 @@ func spansOf(t *testing.T, provider string, seen map[string]int) {
 	has("the provider is asked whether it is back", func(s otlptest.Span) bool { return s.Name == "fetch probe" })
 	chaos(simulator.Chaos{})
 	has("the list of events is read", func(s otlptest.Span) bool { return s.Name == "fetch events" && !s.Failed })
+	has("the webhooks are asked for", func(s otlptest.Span) bool { return s.Name == "fetch webhooks" })
+	if provider == simulator.Stripe {
+		has("the account is asked for", func(s otlptest.Span) bool { return s.Name == "fetch identity" })
+	}
 	rate(0)
 
 	spans := receiver.Spans()

@@ -142,7 +142,7 @@ func TestALoadGoesOnAfterARestart(t *testing.T) {
 	o := to.options()
 	o.Data = t.TempDir()
 	first := start(t, o)
-	require.NoError(t, first.StartLoad(Load{Entities: 30, Events: 1000, Rate: 2000}))
+	require.NoError(t, first.StartLoad(Load{Entities: 30, Events: 1000, Rate: 400})) // slowly, to be stopped before its end
 	require.Eventually(t, func() bool { return first.LoadProgress().Made > 100 }, soon, often)
 	first.stop()
 	require.Less(t, first.LoadProgress().Made, 1000)

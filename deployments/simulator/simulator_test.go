@@ -19,7 +19,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const (
 	testSecret = "0123456789abcdef"
-	soon       = 20 * time.Second
+	soon       = time.Minute
 	often      = 5 * time.Millisecond
 )
 

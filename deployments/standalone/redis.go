@@ -135,9 +135,12 @@ func sameDir(answer, dir string) bool {
 
 func addrFile(dir string) string { return filepath.Join(dir, "addr") }
 
+// askWithin is how long an answer may take. A server that is slow must not be taken for none.
+const askWithin = 10 * time.Second
+
 // ask sends one inline command and returns what comes back at once.
 func ask(ctx context.Context, addr, command string) (string, error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, askWithin)
 	defer cancel()
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", addr)
 	if err != nil {

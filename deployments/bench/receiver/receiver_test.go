@@ -14,14 +14,14 @@ import (
 func TestLoadIsCountedAndVerified(t *testing.T) {
 	s := httptest.NewServer(bare())
 	defer s.Close()
-	load, err := send(t.Context(), s.Listener.Addr().String(), "test", 4, 100*time.Millisecond)
+	load, err := send(t.Context(), s.Listener.Addr().String(), "test", 4, time.Second)
 	require.NoError(t, err)
 	require.Positive(t, load.Requests)
 	require.Zero(t, load.Other, "the servers accept what the generator signs")
 
 	refusing := httptest.NewServer(http.NotFoundHandler())
 	defer refusing.Close()
-	load, err = send(t.Context(), refusing.Listener.Addr().String(), "test", 1, 50*time.Millisecond)
+	load, err = send(t.Context(), refusing.Listener.Addr().String(), "test", 1, time.Second)
 	require.NoError(t, err)
 	require.Equal(t, load.Requests, load.Other, "anything but 200 is seen")
 }

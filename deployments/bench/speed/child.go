@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -64,7 +63,7 @@ func (p *child) died() error {
 }
 
 // stopWithin is how long a process may take to end once it is asked to.
-const stopWithin = 15 * time.Second
+const stopWithin = 30 * time.Second
 
 // stop asks it to end as an orchestrator does, and by the end of its input, and
 // waits until it has.
@@ -95,11 +94,14 @@ func (p *child) answers(ctx context.Context, url string) error {
 }
 
 // startWithin is how long a process may take until it answers.
-const startWithin = 30 * time.Second
+const startWithin = time.Minute
+
+// getWithin is how long an answer may take, on a machine that stalls too.
+const getWithin = 10 * time.Second
 
 // get asks an address for nothing but its status.
 func get(ctx context.Context, url string) (status int, err error) {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	ctx, cancel := context.WithTimeout(ctx, getWithin)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -111,13 +113,4 @@ func get(ctx context.Context, url string) (status int, err error) {
 	}
 	_, _ = io.Copy(io.Discard, r.Body) // the status is what was asked for
 	return r.StatusCode, r.Body.Close()
-}
-
-// freeAddr returns a loopback address without a listener.
-func freeAddr(ctx context.Context) (string, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", fmt.Errorf("find a free port: %w", err)
-	}
-	return l.Addr().String(), l.Close()
 }

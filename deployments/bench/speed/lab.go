@@ -120,7 +120,7 @@ func (l *lab) openStore(ctx context.Context) (err error) {
 }
 
 func (l *lab) startProvider(ctx context.Context) (err error) {
-	if l.api, err = freeAddr(ctx); err != nil {
+	if l.api, err = fleet.FreeAddr(); err != nil {
 		return err
 	}
 	self, err := os.Executable()
@@ -184,7 +184,7 @@ func (l *lab) startProgram(ctx context.Context, name, program, path string, env,
 			return nil, "", err
 		}
 	}
-	if addr, err = freeAddr(ctx); err != nil {
+	if addr, err = fleet.FreeAddr(); err != nil {
 		return nil, "", err
 	}
 	p, err = start(name, filepath.Join(l.dir, name+".log"), path, append(env, "TARN_HTTP__ADDR="+addr), args...)

@@ -83,7 +83,7 @@ func TestItRunsUntilStopped(t *testing.T) {
 		defer resp.Body.Close()
 		var c simulator.Counters
 		return json.NewDecoder(resp.Body).Decode(&c) == nil && c.Events > 20
-	}, 20*time.Second, 20*time.Millisecond)
+	}, time.Minute, 20*time.Millisecond)
 	http.DefaultClient.CloseIdleConnections()
 	stop()
 	require.NoError(t, <-done)

@@ -39,7 +39,7 @@ import (
 )
 
 // stepWithin bounds one step.
-const stepWithin = 30 * time.Second
+const stepWithin = time.Minute
 
 type request struct {
 	Do, URL, JS, At, Text, Path string
@@ -252,8 +252,9 @@ func (d *driver) eval(js string) (value any, err error) {
 }
 
 // clickWithin is how long a marked element is tried to be clicked at before it is marked
-// again.
-const clickWithin = 2 * time.Second
+// again: longer than a machine stalls, for a click that was made and is not known of is made
+// twice.
+const clickWithin = 5 * time.Second
 
 func (d *driver) click(r request) error {
 	at := chromedp.Click(chromedp.CSS(r.At), chromedp.NodeVisible)

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -14,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/tarn-sync/tarn/api/app"
+	"github.com/tarn-sync/tarn/deployments/fleet"
 	"github.com/tarn-sync/tarn/shared/config"
 	"github.com/tarn-sync/tarn/shared/process"
 	"github.com/tarn-sync/tarn/shared/stream/redistest"
@@ -22,10 +22,8 @@ import (
 // startAPI runs an api with the sources lemon, shop and open, and returns its address.
 func startAPI(t *testing.T, shopFile, openFile string) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := fleet.FreeAddr()
 	require.NoError(t, err)
-	addr := l.Addr().String()
-	require.NoError(t, l.Close())
 	c, err := config.Parse("tarn.yaml", []byte(fmt.Sprintf(`
 http: {addr: %q}
 redis: {url: %q}
@@ -44,7 +42,7 @@ sources:
 	require.Eventually(t, func() bool {
 		res, err := client.Get("http://" + addr + "/readyz")
 		return err == nil && res.Body.Close() == nil && res.StatusCode == http.StatusOK
-	}, 20*time.Second, 20*time.Millisecond)
+	}, time.Minute, 20*time.Millisecond)
 	return "http://" + addr
 }
 
