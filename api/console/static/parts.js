@@ -6,16 +6,22 @@ import * as words from './words.js';
 import { Problem, seg } from './api.js';
 import { pretty } from './json.js';
 
-// pill shows a status: a colour with its word beside it.
-export function pill(word, table, key = word) {
-  const [tone, says] = table?.[key] ?? ['calm', ''];
-  return h('span', { class: `pill ${tone}`, title: says }, word);
-}
+// tag shows a word in a colour; pill does so with a status.
+export const tag = (word, tone, says) => h('span', { class: `pill ${tone}`, title: says }, word);
+export const pill = (word, table, key = word) => tag(word, ...(table[key] ?? ['calm']));
+
+export const quiet = (...children) => h('span', { class: 'quiet' }, ...children);
+export const errorText = (text) => h('span', { class: 'error' }, text);
+export const bulk = (...children) => h('div', { class: 'bulk' }, ...children);
+// amount heads a dialog: how many an act is about.
+export const amount = (text) => h('p', { class: 'count' }, text);
+// typeName shows the type of an event, which may break after a dot.
+export const typeName = (text) => h('span', { class: 'type' }, text);
 
 // when is a time as seen from now, with the exact one as its title; past stands in place of
 // one that is over. tick keeps all of them true.
 export function when(time, otherwise = '–', past = null) {
-  if (!time) return h('span', { class: 'quiet' }, otherwise);
+  if (!time) return quiet(otherwise);
   return h('time', { datetime: time, title: f.exact(time), 'data-ago': time, 'data-past': past }, seen(time, past));
 }
 
@@ -49,12 +55,14 @@ export function entityHref(source, kind, entityID, parents) {
   return `#/entities/${seg(source)}/${seg(kind)}/${seg(entityID)}${query}`;
 }
 
+export const parentsText = (of) => Object.entries(of.parents ?? {}).map(([k, v]) => `${k}/${v}`).join(', ');
+
 export const entityLink = (source, kind, entityID, parents) =>
   a(entityHref(source, kind, entityID, parents), h('span', { class: 'kind' }, kind), ' ', id(entityID));
 
 // trace shows a trace: as a link where the api knows the address.
 export function trace(of) {
-  if (!of.trace_id) return h('span', { class: 'quiet' }, 'not traced');
+  if (!of.trace_id) return quiet('not traced');
   let url;
   try {
     url = new URL(of.trace_url);
@@ -129,7 +137,7 @@ export function meter(share, label) {
 }
 
 export function progress(done, total) {
-  if (!total) return h('span', { class: 'quiet' }, done ? f.number(done) : 'not begun');
+  if (!total) return quiet(done ? f.number(done) : 'not begun');
   return meter(done / total, `${f.number(done)} of ${f.number(total)}`);
 }
 

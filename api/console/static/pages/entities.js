@@ -1,9 +1,9 @@
 // Entities: what the mirror has, how fresh it is, and what brought it there.
 
-import { h, fill } from '../dom.js';
+import { fill, h } from '../dom.js';
 import { act, entityPath, get, getText, live, seg } from '../api.js';
-import { a, button, code, empty, entityHref, entityLink, facts, finder, head, id, load, loading, pill, problem, section, table, when } from '../parts.js';
-import { list, withRaw } from '../list.js';
+import { a, amount, bulk, button, code, empty, entityHref, entityLink, facts, finder, head, id, load, loading, parentsText, problem, quiet, section, table, tag, typeName, when } from '../parts.js';
+import { byTime, list, withRaw } from '../list.js';
 import { askAndSay } from '../dialog.js';
 import { eventColumns } from './events.js';
 import { waitFacts } from './waiting.js';
@@ -59,22 +59,20 @@ function choose(page) {
 
 function all(page, source, kind) {
   return [
-    head([h('span', { class: 'quiet' }, source + ' / '), kind], 'Mirrored entities, by id.', a('#/entities', 'All kinds')),
+    head([quiet(source + ' / '), kind], 'Mirrored entities, by id.', a('#/entities', 'All kinds')),
     finder('Find by id', (wanted) => page.go(`/entities/${seg(source)}/${seg(kind)}/${seg(wanted)}`)),
     list({
       page, path: `v1/entities/${seg(source)}/${seg(kind)}`, caption: `Entities of kind ${kind}`,
-      filters: [{ name: 'status', label: 'Status' }, { name: 'parent', label: 'Under', hint: 'account/cusa_1', size: 24 }, { name: 'from', label: 'Fetched from', hint: '2026-03-01T12:00:00Z', size: 20 }, { name: 'to', label: 'to', hint: '2026-03-02T12:00:00Z', size: 20 }],
+      filters: [{ name: 'status', label: 'Status' }, { name: 'parent', label: 'Under', hint: 'account/cusa_1', size: 24 }, ...byTime('Fetched from')],
       columns: [
         { name: 'Id', cell: (e) => a(entityHref(e.source, e.kind, e.id, e.parents), id(e.id)) },
-        { name: 'Status', cell: (e) => (e.deleted_at ? pill('deleted', { deleted: ['calm', 'The provider has it no longer.'] }) : e.status ? h('span', null, e.status) : '–') },
+        { name: 'Status', cell: (e) => (e.deleted_at ? tag('deleted', 'calm', 'The provider has it no longer.') : e.status ? h('span', null, e.status) : '–') },
         { name: 'Under', cell: (e) => parents(e) },
         { name: 'True at', cell: (e) => when(e.verified_at) },
         { name: 'Last event', cell: (e) => (e.last_event ? a(`#/events/${seg(e.source)}/${seg(e.last_event.id)}`, e.last_event.type) : '–') },
         { name: 'Freshness', cell: (e) => freshness(e) },
       ],
-      nothing: (chosen) => (Object.keys(chosen).length > 0
-        ? empty('None is like this', 'Take a filter away.')
-        : empty(`The mirror has no ${kind} yet`, 'One appears here with the first event about it, or when a sweep or backfill finds it at the provider.')),
+      nothing: [`The mirror has no ${kind} yet`, 'One appears here with the first event about it, or when a sweep or backfill finds it at the provider.'],
     }),
   ];
 }
@@ -82,8 +80,8 @@ function all(page, source, kind) {
 const parents = (e) => (Object.entries(e.parents ?? {}).map(([k, v]) => h('div', null, a(`#/entities/${seg(e.source)}/${seg(k)}/${seg(v)}`, h('span', { class: 'kind' }, k), ' ', id(v)))));
 
 function freshness(e) {
-  if (!e.behind) return pill('fresh', { fresh: ['good', 'Nothing says that the provider has a newer state.'] });
-  return [pill(e.behind.reason, { [e.behind.reason]: [e.behind.reason === 'dead letter' ? 'bad' : 'warn', 'The mirror knows that it is behind the provider.'] }), ' since ', when(e.behind.since)];
+  if (!e.behind) return tag('fresh', 'good', 'Nothing says that the provider has a newer state.');
+  return [tag(e.behind.reason, e.behind.reason === 'dead letter' ? 'bad' : 'warn', 'The mirror knows that it is behind the provider.'), ' since ', when(e.behind.since)];
 }
 
 function one(page, source, kind, entityID) {
@@ -93,7 +91,7 @@ function one(page, source, kind, entityID) {
   const read = () => whole(page, source, kind, entityID, parent, body, fetchIt);
   read();
   return [
-    head([h('span', { class: 'quiet' }, kind + ' '), id(entityID)], null, a(`#/entities/${seg(source)}/${seg(kind)}`, `All of ${kind}`), button('Refresh', read),
+    head([quiet(kind + ' '), id(entityID)], null, a(`#/entities/${seg(source)}/${seg(kind)}`, `All of ${kind}`), button('Refresh', read),
       fetchIt),
     body,
   ];
@@ -130,18 +128,17 @@ async function whole(page, source, kind, entityID, parent, body, fetchIt) {
 }
 
 function candidates(source, kind, entityID, err) {
-  return [h('p', null, err.detail), h('ul', null, err.candidates.map((c) => h('li', null, a(entityHref(source, kind, entityID, c.parents),
-    Object.entries(c.parents ?? {}).map(([k, v]) => `${k}/${v}`).join(', ') || 'without parents'))))];
+  return [h('p', null, err.detail), h('ul', null, err.candidates.map((c) => h('li', null, a(entityHref(source, kind, entityID, c.parents), parentsText(c) || 'without parents'))))];
 }
 
 function mirrored({ value: e, text }) {
   const history = Array.isArray(e.state?.history) ? e.state.history : [];
   return [
-    h('div', { class: 'title' }, e.status && h('span', { class: 'type' }, e.status), e.terminal && pill('final', { final: ['calm', 'A status that it never leaves.'] }),
-      e.deleted_at && pill('deleted', { deleted: ['calm', 'The provider has it no longer. This is its last state.'] }), freshness(e)),
+    h('div', { class: 'title' }, e.status && typeName(e.status), e.terminal && tag('final', 'calm', 'A status that it never leaves.'),
+      e.deleted_at && tag('deleted', 'calm', 'The provider has it no longer. This is its last state.'), freshness(e)),
     facts(['Source', e.source], ['Under', Object.keys(e.parents ?? {}).length > 0 ? parents(e) : null], ['Deleted', e.deleted_at && when(e.deleted_at)],
       ['Fetched', when(e.synced_at)], ['Known to be true at', when(e.verified_at)],
-      ['Last event', e.last_event && a(`#/events/${seg(e.source)}/${seg(e.last_event.id)}`, h('span', { class: 'type' }, e.last_event.type), ' ', id(e.last_event.id))]),
+      ['Last event', e.last_event && a(`#/events/${seg(e.source)}/${seg(e.last_event.id)}`, typeName(e.last_event.type), ' ', id(e.last_event.id))]),
     e.behind?.parked && section('What it waits for', waitFacts(e.behind.parked)),
     e.behind?.reason === 'dead letter' && h('p', null, a(`#/dead-letters?entity=${encodeURIComponent(`${e.source}/${e.kind}/${e.id}`)}`, 'Show its dead letters')),
     history.length > 0 && section('Its history, as the provider tells it', table('History', [
@@ -156,35 +153,27 @@ function mirrored({ value: e, text }) {
 function marker(e, again) {
   const [source, kind, ...rest] = (e.with ?? '').split('/');
   return [
-    h('div', { class: 'title' }, pill('erased', { erased: ['calm', 'An operator has erased its data.'] }), h('span', null, 'erased ', when(e.erased_at), e.by && [' by ', h('b', null, e.by)])),
+    h('div', { class: 'title' }, tag('erased', 'calm', 'An operator has erased its data.'), h('span', null, 'erased ', when(e.erased_at), e.by && [' by ', h('b', null, e.by)])),
     h('p', { class: 'about' }, 'Its data is gone from the mirror and from the records. The provider is not asked for it, and its events are settled as erased, until it is restored.'),
     facts(['Source', e.source], ['Under', Object.keys(e.parents ?? {}).length > 0 ? parents(e) : null], ['Erased at', f.exact(e.erased_at)], ['By', e.by],
       ['Erased with', e.with && a(`#/entities/${seg(source)}/${seg(kind)}/${seg(rest.join('/'))}`, e.with)], ['Newest fetch that was to begin', e.claim && `no. ${e.claim}`]),
-    e.with ? h('p', { class: 'note' }, 'It comes back when what it was erased with is restored.') : h('div', { class: 'bulk' }, button('Restore …', again)),
+    e.with ? h('p', { class: 'note' }, 'It comes back when what it was erased with is restored.') : bulk(button('Restore …', again)),
   ];
 }
 
 function restore(source, kind, entityID, parent, read) {
   return askAndSay({
     title: 'Let it come back?', verb: 'Restore it',
-    body: [h('p', { class: 'count' }, '1 entity'), h('p', null, kind, ' ', id(entityID), ' is fetched from the provider of ', source, ' again, with all that was erased with it. What was erased of events stays erased.')],
-    run: async () => {
-      const got = await act('POST', `${entityPath(source, kind, entityID)}/restore`, undefined, { parent });
-      read();
-      return got;
-    },
+    body: [amount('1 entity'), h('p', null, kind, ' ', id(entityID), ' is fetched from the provider of ', source, ' again, with all that was erased with it. What was erased of events stays erased.')],
+    run: () => act('POST', `${entityPath(source, kind, entityID)}/restore`, undefined, { parent }), after: read,
   }, (got) => (got.job ? ['A job restores it, and what was erased with it.', `#/work/jobs/${seg(got.job)}`, 'Show its progress'] : 'It is queued to be fetched. Refresh in a moment.'));
 }
 
 function sync(source, kind, entityID, parent, read) {
   return askAndSay({
     title: 'Fetch it now?', verb: 'Fetch it',
-    body: [h('p', { class: 'count' }, '1 entity'), h('p', null, kind, ' ', id(entityID), ' is fetched from the provider of ', source, ', before background work. While the source is paused nothing is fetched.')],
+    body: [amount('1 entity'), h('p', null, kind, ' ', id(entityID), ' is fetched from the provider of ', source, ', before background work. While the source is paused nothing is fetched.')],
     fields: parent ? [] : [{ name: 'parent', label: 'Under (only if the mirror does not have it yet)', hint: 'such as account/cusa_1' }],
-    run: async (values) => {
-      const got = await act('POST', `${entityPath(source, kind, entityID)}/sync`, undefined, { parent: parent ?? values.parent, wait: '5s' });
-      read();
-      return got;
-    },
+    run: (values) => act('POST', `${entityPath(source, kind, entityID)}/sync`, undefined, { parent: parent ?? values.parent, wait: '5s' }), after: read,
   }, (got) => ({ synced: 'It was fetched: this is the provider’s state.', retrying: 'The fetch has failed and is tried again.' }[got.status] ?? 'It is queued. Refresh in a moment.'));
 }

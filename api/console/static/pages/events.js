@@ -1,9 +1,9 @@
 // Events: the log, and the story of one event.
 
 import { h } from '../dom.js';
-import { Problem, act, get, getText, live, mayAct, seg } from '../api.js';
-import { a, button, code, empty, entityLink, eventLink, facts, finder, head, id, load, loading, pill, section, trace, when } from '../parts.js';
-import { list } from '../list.js';
+import { act, get, getText, mayAct, Problem, seg } from '../api.js';
+import { a, amount, bulk, button, code, entityLink, errorText, eventLink, facts, finder, head, id, load, loading, pill, quiet, section, tag, trace, typeName, when } from '../parts.js';
+import { byEntity, byKind, bySource, byTime, list } from '../list.js';
 import { askAndSay } from '../dialog.js';
 import { rawAt } from '../json.js';
 import * as f from '../format.js';
@@ -16,24 +16,21 @@ export default function events(page) {
   return eventID ? one(page, source, eventID) : all(page);
 }
 
-export const sourceOptions = () => live.hello?.sources.map((s) => s.source) ?? [];
-export const kindOptions = () => [...new Set(live.hello?.sources.flatMap((s) => s.kinds) ?? [])].sort();
-
 // eventColumns are those of a list of events.
 export const eventColumns = [
   { name: 'Received', cell: (e) => when(e.received_at) },
-  { name: 'Type', cell: (e) => h('span', { class: 'type' }, e.type) },
+  { name: 'Type', cell: (e) => typeName(e.type) },
   { name: 'Event', cell: (e) => eventLink(e.source, e.id) },
   { name: 'Source', cell: (e) => e.source },
   { name: 'Names', cell: (e) => names(e) },
-  { name: 'Status', cell: (e) => [pill(e.status, words.eventStatus), e.note && [' ', pill(e.note.replaceAll('_', ' '), { [e.note.replaceAll('_', ' ')]: ['warn', words.note[e.note]] })]] },
+  { name: 'Status', cell: (e) => [pill(e.status, words.eventStatus), e.note && [' ', tag(e.note.replaceAll('_', ' '), 'warn', words.note[e.note])]] },
   { name: 'Took', class: 'n', cell: (e) => (e.processed_at ? f.length(f.between(e.received_at, e.processed_at)) : '–') },
 ];
 
 function names(e) {
   const [first, ...others] = e.entities;
-  if (!first) return h('span', { class: 'quiet' }, 'no entity');
-  return [entityLink(e.source, first.kind, first.id, first.parents), others.length > 0 && h('span', { class: 'quiet' }, ` and ${others.length} more`)];
+  if (!first) return quiet('no entity');
+  return [entityLink(e.source, first.kind, first.id, first.parents), others.length > 0 && quiet(` and ${others.length} more`)];
 }
 
 function all(page) {
@@ -43,19 +40,16 @@ function all(page) {
     list({
       page, path: 'v1/events', caption: 'Events', columns: eventColumns,
       filters: [
-        { name: 'source', label: 'Source', options: sourceOptions() },
+        bySource(),
         { name: 'status', label: 'Status', options: statuses },
         { name: 'type', label: 'Type', hint: 'order.executed' },
-        { name: 'kind', label: 'Names a kind', options: kindOptions() },
-        { name: 'entity', label: 'Names an entity', hint: 'source/kind/id', size: 22 },
+        byKind('Names a kind'),
+        byEntity('Names an entity'),
         { name: 'note', label: 'Note', options: Object.keys(words.note).map((n) => [n, n.replaceAll('_', ' ')]) },
-        { name: 'from', label: 'From', hint: '2026-03-01T12:00:00Z', size: 20 },
-        { name: 'to', label: 'To', hint: '2026-03-02T12:00:00Z', size: 20 },
+        ...byTime(),
       ],
-      nothing: (chosen) => (Object.keys(chosen).length > 0
-        ? empty('No event is like this', 'Take a filter away, or ask for another time.')
-        : empty('No event has come yet', 'Webhooks that the provider sends to /webhooks/SOURCE appear here as soon as a worker has read them.')),
-      also: (chosen) => chosen.note && chosen.source && mayAct() && h('div', { class: 'bulk' },
+      nothing: ['No event has come yet', 'Webhooks that the provider sends to /webhooks/SOURCE appear here as soon as a worker has read them.'],
+      also: (chosen) => chosen.note && chosen.source && mayAct() && bulk(
         h('p', null, words.note[chosen.note], ' If a setting or the definition was corrected since, read them again.'),
         button('Read them again …', () => again(chosen))),
     }),
@@ -69,7 +63,7 @@ function again(chosen) {
     body: async (show) => {
       show('Counting …', false);
       const { count } = await act('POST', 'v1/events/redrive', { ...body, dry_run: true });
-      show([h('p', { class: 'count' }, f.plural(count, 'event', 'events')), h('p', null, 'Each is read from the log by the present definition. One whose note changes is followed; the others stay as they are.')], count > 0);
+      show([amount(f.plural(count, 'event', 'events')), h('p', null, 'Each is read from the log by the present definition. One whose note changes is followed; the others stay as they are.')], count > 0);
     },
     run: () => act('POST', 'v1/events/redrive', body),
   }, (job) => ['The job has been started.', `#/work/jobs/${seg(job.job)}`, 'Show its progress']);
@@ -111,10 +105,10 @@ const offset = (from, to) => {
 // story tells one event: received, logged, which fetch covered it.
 function story({ value: e, text }, came) {
   return [
-    h('div', { class: 'title' }, h('span', { class: 'type' }, e.type), pill(e.status, words.eventStatus)),
+    h('div', { class: 'title' }, typeName(e.type), pill(e.status, words.eventStatus)),
     h('p', { class: 'about' }, (words.eventStatus[e.status] ?? [])[1]),
     facts(['Event', id(e.id)], ['Source', e.source], ['Trace', trace(e)], ['Sent again', e.duplicates ? `${e.duplicates} times` : null],
-      ['Failed attempts', e.attempts || null], ['Last error', e.error && h('span', { class: 'error' }, e.error)]),
+      ['Failed attempts', e.attempts || null], ['Last error', e.error && errorText(e.error)]),
     section('What happened', h('ol', { class: 'timeline' }, steps(e, came))),
     flags(e),
     section('Payload', e.payload === undefined ? h('p', { class: 'quiet' }, 'The log has none.') : code(rawAt(text, ['payload']), 'Payload, as received')),
@@ -123,7 +117,7 @@ function story({ value: e, text }, came) {
 }
 
 function step(time, e, title, ...more) {
-  return { time, node: h('li', null, h('div', { class: 'at' }, time ? [h('span', { class: 'clock' }, f.exact(time)), h('span', { class: 'quiet' }, time === e.received_at ? '' : offset(e.received_at, time))] : '–'),
+  return { time, node: h('li', null, h('div', { class: 'at' }, time ? [h('span', { class: 'clock' }, f.exact(time)), quiet(time === e.received_at ? '' : offset(e.received_at, time))] : '–'),
     h('div', null, h('p', { class: 'strong' }, title), more)) };
 }
 

@@ -1,8 +1,8 @@
 // Now: is the mirror right?
 
-import { h, fill, inUse } from '../dom.js';
+import { fill, h, inUse } from '../dom.js';
 import { live } from '../api.js';
-import { a, head, pill, progress, section, table, when, empty } from '../parts.js';
+import { a, empty, head, pill, progress, quiet, section, table, when } from '../parts.js';
 import { spark, bars } from '../chart.js';
 import * as f from '../format.js';
 import * as words from '../words.js';
@@ -40,7 +40,7 @@ function draw({ now: n, points, state }) {
 function verdict(n, state) {
   const tone = state === 'live' ? tones[n.verdict.level] : 'calm';
   return h('div', { class: `verdict ${tone}` },
-    h('p', { class: 'answer' }, answers[n.verdict.level], state !== 'live' && h('span', { class: 'quiet' }, ' – as it was; the connection is lost')),
+    h('p', { class: 'answer' }, answers[n.verdict.level], state !== 'live' && quiet(' – as it was; the connection is lost')),
     h('p', { class: 'sentence' }, n.verdict.sentence),
     n.verdict.reasons.length > 0 && h('ul', null, n.verdict.reasons.map((r) => h('li', { class: tones[r.level] },
       r.text, r.see && [' ', a(r.see === 'dead-letters' ? openLetters : `#/${r.see}`, `Show ${pagesOf[r.see].toLowerCase()}`)]))));
