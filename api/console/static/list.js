@@ -4,7 +4,7 @@
 import { h, fill, inUse } from './dom.js';
 import { getText, live } from './api.js';
 import { rawAt } from './json.js';
-import { button, empty, problem, quiet, table } from './parts.js';
+import { aside, button, empty, problem, quiet, table } from './parts.js';
 import { clock } from './format.js';
 
 // list shows a list.
@@ -22,7 +22,7 @@ import { clock } from './format.js';
 export function list({ page, path, filters, fixed, columns, caption, usual, nothing, also, watch, due }) {
   const chosen = () => Object.fromEntries(filters.map((x) => [x.name, page.query.get(x.name) ?? '']).filter(([, v]) => v));
   const now = chosen();
-  const body = h('div', { class: 'list' }, h('p', { class: 'quiet' }, 'Loading …'));
+  const body = h('div', { class: 'list' }, aside('Loading …'));
   const acts = h('div', { hidden: true }, also?.(now));
   const foot = h('div', { class: 'foot' });
   let rows = [], next = '', more = false, busy = false;
@@ -74,6 +74,7 @@ export function list({ page, path, filters, fixed, columns, caption, usual, noth
 // The filters that several lists have.
 export const sourceOptions = () => live.hello?.sources.map((s) => s.source) ?? [];
 export const bySource = () => ({ name: 'source', label: 'Source', options: sourceOptions() });
+export const byStatus = (table) => ({ name: 'status', label: 'Status', options: Object.keys(table) });
 export const byKind = (label = 'Kind') => ({ name: 'kind', label, options: [...new Set(live.hello?.sources.flatMap((s) => s.kinds) ?? [])].sort() });
 export const byEntity = (label = 'Entity') => ({ name: 'entity', label, hint: 'source/kind/id', size: 22 });
 export const byTime = (label = 'From') => [{ name: 'from', label, hint: '2026-03-01T12:00:00Z', size: 20 }, { name: 'to', label: 'To', hint: '2026-03-02T12:00:00Z', size: 20 }];

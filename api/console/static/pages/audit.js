@@ -23,7 +23,7 @@ export default function audit(page) {
         { name: 'Why', class: 'wide', cell: (n) => n.why && h('span', { class: 'id' }, n.why) },
         { name: 'Before and after', class: 'wide', cell: (n) => changed(n) },
       ],
-      nothing: ['No operator has acted yet', 'A pause, a retry, a redrive, a discard, a sync, a comparison that is started or ended: each is shown here with who did it and why.'],
+      nothing: ['No operator has acted yet', 'Each pause, retry, redrive, discard, sync or comparison is shown here, with who asked for it and why.'],
     }),
   ];
 }
@@ -38,6 +38,6 @@ function changed(n) {
   const at = (side, name) => n.raw(name === '' ? [side] : [side, name]);
   const rows = names.map((name) => [name || '(all of it)', at('before', name), at('after', name)]).filter(([, before, after]) => before !== after);
   if (rows.length === 0) return quiet('nothing changed');
-  return h('details', null, h('summary', { 'data-key': `changed ${n.id}` }, f.plural(rows.length, 'value', 'values')),
+  return h('details', null, h('summary', { 'data-key': `changed ${n.id}` }, f.plural(rows.length, 'value')),
     sides('Before and after, side by side', ['Value', 'Before', 'After'], rows));
 }

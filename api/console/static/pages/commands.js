@@ -2,7 +2,7 @@
 
 import { h } from '../dom.js';
 import { act, get, getText, seg } from '../api.js';
-import { a, bulk, button, code, entityLink, facts, head, id, load, loading, parentsText, pill, quiet, section, trace, typeName, when } from '../parts.js';
+import { a, at, bulk, button, code, entityLink, facts, figures, head, id, load, loading, parentsText, pill, section, titled, trace, typeName, when } from '../parts.js';
 import { byEntity, byKind, bySource, byTime, list } from '../list.js';
 import { askAndSay, reasonField } from '../dialog.js';
 import { rawAt } from '../json.js';
@@ -33,7 +33,7 @@ function all(page) {
   const read = () => load(asked, async () => questions(await get('v1/commands', { state: 'asked', limit: 200 }, page.signal), read), page.signal);
   if (!page.query.get('state')) read();
   return [
-    head('Commands', 'Changes that applications ask for at the provider, made in the order of each entity. What was refused is dead. Where an answer was lost and nothing can tell what became of the change, it waits for your word.'),
+    head('Commands', 'Changes that applications ask for at the provider, made in the order of each entity. What was refused is dead. Where nothing can tell what became of a change, it waits for your word.'),
     asked,
     list({
       page, path: 'v1/commands', caption: 'Commands',
@@ -52,7 +52,7 @@ function all(page) {
         { name: 'Source', cell: (c) => c.source },
         { name: 'State', cell: (c) => pill(c.state, words.commandState) },
         { name: 'Why', class: 'wide', cell: (c) => trouble(c) && h('div', { class: 'why error' }, trouble(c)) },
-        { name: 'Attempts', class: 'n', cell: (c) => f.number(c.attempts.length) },
+        figures('Attempts', (c) => c.attempts.length),
         { name: 'By', cell: (c) => c.by },
         { name: '', cell: (c) => a(href(c), 'Open') },
       ],
@@ -103,7 +103,7 @@ function one(page, commandID) {
 
 function whole({ value: c, text }, read) {
   return [
-    h('div', { class: 'title' }, pill(c.state, words.commandState), h('span', null, (words.commandState[c.state] ?? [])[1])),
+    titled(pill(c.state, words.commandState), h('span', null, words.commandState[c.state]?.[1])),
     c.asked && section('What became of it?', question(c, read)),
     !c.asked && trouble(c) && h('p', { class: 'error big' }, trouble(c)),
     c.state === 'dead' && bulk(button('Retry …', () => retry(c, read), { kind: 'primary' }), button('Discard …', () => discard(c, read), { kind: 'dangerous' })),
@@ -111,8 +111,7 @@ function whole({ value: c, text }, read) {
     facts(['Change', change(c)], ['Under', parentsText(c)], ['Source', c.source], ['Ref', c.ref && id(c.ref)], ['Number', `${f.number(c.n)} of its ${c.entity ? 'entity' : 'ref'}`],
       ['Asked for', when(c.at)], ['By', c.by], ['Key', id(c.key)], ['Looked at again', c.due_at && !c.ended_at && when(c.due_at)], ['Waits for', c.waits_for?.join(', ')],
       ['Over', c.ended_at && when(c.ended_at)], ['Trace', trace(c)], ['Command', id(c.id)]),
-    section('What happened', h('ol', { class: 'timeline' }, steps(c).map(([at, ...says]) => h('li', null,
-      h('div', { class: 'at' }, h('span', { class: 'clock' }, f.exact(at)), at !== c.at && quiet(`+${f.length(f.between(c.at, at))}`)), h('div', null, says))))),
+    section('What happened', h('ol', { class: 'timeline' }, steps(c).map(([time, ...says]) => h('li', null, at(time, c.at), h('div', null, says))))),
     c.body !== undefined && section('Fields', code(rawAt(text, ['body']), 'Fields to be set')),
     c.result?.body !== undefined && section('Answer', code(rawAt(text, ['result', 'body']), 'Answer of the provider')),
   ];

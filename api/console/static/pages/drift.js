@@ -2,7 +2,7 @@
 
 import { h } from '../dom.js';
 import { entityLink, eventLink, head, pill, quiet, sides, typeName, when } from '../parts.js';
-import { byEntity, byKind, bySource, byTime, list } from '../list.js';
+import { byEntity, byKind, bySource, byStatus, byTime, list } from '../list.js';
 import * as f from '../format.js';
 import * as words from '../words.js';
 
@@ -11,7 +11,7 @@ export const driftColumns = [
   { name: 'Found', cell: (d) => when(d.found_at) },
   { name: 'What', class: 'wide', cell: (d) => [typeName(d.type.replaceAll('_', ' ')), h('div', { class: 'why' }, words.driftType[d.type])] },
   { name: 'Entity', cell: about },
-  { name: 'Status', cell: (d) => pill(d.status, words.driftStatus) },
+  { name: 'Status', cell: (d) => [pill(d.status, words.driftStatus), d.status === 'dropped' && h('div', { class: 'why' }, words.driftStatus.dropped[1])] },
   { name: 'Patch', class: 'wide', cell: (d) => patch(d) },
 ];
 
@@ -26,7 +26,7 @@ export default function drift(page) {
     list({
       page, path: 'v1/discrepancies', caption: 'Differences', columns: driftColumns, watch: (n) => n.drift,
       filters: [
-        { name: 'status', label: 'Status', options: Object.keys(words.driftStatus) },
+        byStatus(words.driftStatus),
         { name: 'type', label: 'What', options: Object.keys(words.driftType).map((t) => [t, t.replaceAll('_', ' ')]) },
         bySource(),
         byKind(),
@@ -49,6 +49,6 @@ function patch(d) {
     op.op === 'remove' ? undefined : value(i),
   ]]));
   return h('details', null,
-    h('summary', { 'data-key': `patch ${d.id}` }, f.plural(rows.length, 'place', 'places')),
+    h('summary', { 'data-key': `patch ${d.id}` }, f.plural(rows.length, 'place')),
     sides('Mirror and provider when they were compared', ['Place', 'Mirror', 'Provider'], rows));
 }

@@ -2,8 +2,8 @@
 
 import { h, inUse } from '../dom.js';
 import { act, get, getText, mayAct, seg } from '../api.js';
-import { a, amount, bulk, button, code, entityLink, eventLink, facts, head, id, load, loading, parentsText, pill, quiet, section, tag, trace, typeName, when } from '../parts.js';
-import { byEntity, byKind, bySource, byTime, list } from '../list.js';
+import { a, amount, aside, at, bulk, button, code, entityLink, eventLink, facts, figures, head, id, load, loading, ofJob, parentsText, pill, section, shortError, tag, titled, trace, typeName, when } from '../parts.js';
+import { byEntity, byKind, bySource, byStatus, byTime, list } from '../list.js';
 import { askAndSay, reasonField } from '../dialog.js';
 import { filterWords } from './waiting.js';
 import { rawAt } from '../json.js';
@@ -13,6 +13,10 @@ import * as words from '../words.js';
 const classes = Object.keys(words.letterClass);
 const classPill = (name) => tag(name, 'calm', words.letterClass[name]);
 const lastError = (l) => l.attempts[l.attempts.length - 1]?.error ?? 'no error is on record';
+
+export const whyGivenUp = (l) => section('Why it was given up',
+  h('p', null, classPill(l.class), ' ', words.letterClass[l.class]),
+  h('p', { class: 'error big' }, lastError(l)));
 
 export default function letters(page) {
   return page.steps[0] ? one(page, page.steps[0]) : all(page);
@@ -24,7 +28,7 @@ function all(page) {
     list({
       page, path: 'v1/dead-letters', caption: 'Dead letters', usual: 'status', watch: (n) => n.letters,
       filters: [
-        { name: 'status', label: 'Status', options: Object.keys(words.letterStatus) },
+        byStatus(words.letterStatus),
         bySource(),
         byKind(),
         { name: 'class', label: 'Class', options: classes },
@@ -37,12 +41,12 @@ function all(page) {
         { name: 'Entity', cell: (l) => entityLink(l.source, l.kind, l.entity, l.parents) },
         { name: 'Source', cell: (l) => l.source },
         { name: 'Event', cell: (l) => typeName(l.event_type ?? l.event) },
-        { name: 'Why', class: 'wide', cell: (l) => [classPill(l.class), h('div', { class: 'why error' }, lastError(l))] },
-        { name: 'Attempts', class: 'n', cell: (l) => f.number(l.attempts.length) },
+        { name: 'Why', class: 'wide', cell: (l) => [classPill(l.class), h('div', { class: 'why error' }, shortError(l, lastError(l)))] },
+        figures('Attempts', (l) => l.attempts.length),
         { name: 'Status', cell: (l) => pill(l.status, words.letterStatus) },
         { name: '', cell: (l) => a(`#/dead-letters/${seg(l.id)}`, 'Open') },
       ],
-      nothing: ['No dead letters', 'Work that ran out of attempts or cannot succeed is shown here, with each attempt and its error, until it is redriven or discarded.'],
+      nothing: ['No dead letters', 'Work that was given up is shown here, with each attempt and its error, until it is redriven or discarded.'],
       also: many,
     }),
   ];
@@ -50,7 +54,7 @@ function all(page) {
 
 // many acts on all open dead letters that the filter selects.
 function many(chosen) {
-  if (chosen.status && chosen.status !== 'open') return h('p', { class: 'quiet' }, 'Only open dead letters can be redriven or discarded.');
+  if (chosen.status && chosen.status !== 'open') return aside('Only open dead letters can be redriven or discarded.');
   const { status, ...filter } = chosen;
   return bulk(
     h('p', null, Object.keys(filter).length > 0 ? 'All open ones that the filters select:' : 'All open ones:'),
@@ -68,10 +72,10 @@ const dryRun = (verb, filter, consequence, extra) => async (show) => {
   }
   show('Counting by a dry run …', false);
   const { count } = await act('POST', `v1/dead-letters/${verb}`, { ...selection(filter), ...extra, dry_run: true });
-  show([amount(f.plural(count, 'dead letter', 'dead letters')), h('p', { class: 'quiet' }, 'Dry run: nothing has been changed.'), filterWords(filter), h('p', null, consequence)], count > 0);
+  show([amount(f.plural(count, 'dead letter')), aside('Dry run: nothing has been changed.'), filterWords(filter), h('p', null, consequence)], count > 0);
 };
 
-const job = (got) => [`A job goes through ${f.plural(got.count, 'dead letter', 'dead letters')}.`, `#/work/jobs/${seg(got.job)}`, 'Show its progress'];
+const job = (got) => ofJob(`A job goes through ${f.plural(got.count, 'dead letter')}.`, got.job);
 
 function redriveMany(filter) {
   return askAndSay({
@@ -85,7 +89,7 @@ function redriveMany(filter) {
 function discardMany(filter) {
   return askAndSay({
     title: 'Discard these dead letters?', verb: 'Discard', danger: true,
-    body: dryRun('discard', filter, 'Their work is given up for good: the mirror may stay out of date for these entities until another event or a sweep brings them up to date. They are kept, with your name and reason. This cannot be undone.', { reason: 'dry run' }),
+    body: dryRun('discard', filter, 'Their work is given up for good: the mirror may stay out of date for these entities until another event or a sweep. They are kept, with your name and reason. This cannot be undone.', { reason: 'dry run' }),
     fields: [reasonField('kept with each of them')],
     run: ({ reason }) => act('POST', 'v1/dead-letters/discard', { ...selection(filter), reason }),
   }, job);
@@ -102,7 +106,7 @@ function one(page, letterID) {
       follows = got.value.status === 'redriven';
       if (follows) event = await get(`v1/events/${seg(got.value.event)}`, { source: got.value.source }, page.signal).catch((err) => (err.status === 404 ? null : event));
       follows &&= event !== null && !['processed', 'superseded', 'discarded', 'erased'].includes(event?.status);
-      return whole(got, event, read);
+      return whole(got, event, read, await redriven(got.value, page.signal));
     }, page.signal).finally(() => { busy = false; });
   };
   read();
@@ -110,20 +114,24 @@ function one(page, letterID) {
   return [head('Dead letter', null, a('#/dead-letters?status=open', 'Open dead letters'), button('Refresh', read)), body];
 }
 
-function whole({ value: l, text }, event, read) {
+// redriven are the acts by which a letter was redriven alone. A job's act names none.
+async function redriven(l, signal) {
+  const { items } = await get('v1/audit', { from: l.attempts[0]?.at, limit: 200 }, signal);
+  return items.filter((n) => n.did === 'redrive' && n.to.startsWith(`${l.id} `));
+}
+
+function whole({ value: l, text }, event, read, before) {
   return [
-    h('div', { class: 'title' }, pill(l.status, words.letterStatus), h('span', null, (words.letterStatus[l.status] ?? [])[1])),
+    titled(pill(l.status, words.letterStatus), h('span', null, words.letterStatus[l.status]?.[1])),
     l.status === 'redriven' && h('p', null, 'What became of it: ', event && [pill(event.status, words.eventStatus), ' '], eventLink(l.source, l.event), ', or a new dead letter of ', entityLink(l.source, l.kind, l.entity, l.parents), '.'),
-    section('Why it was given up',
-      h('p', null, classPill(l.class), ' ', words.letterClass[l.class]),
-      h('p', { class: 'error big' }, lastError(l))),
+    whyGivenUp(l),
     l.status === 'open' && bulk(button('Redrive …', () => redriveOne(l, read), { kind: 'primary' }), button('Discard …', () => discardOne(l, read), { kind: 'dangerous' })),
     facts(['Entity', entityLink(l.source, l.kind, l.entity, l.parents)], ['Under', parentsText(l)], ['Source', l.source], ['Event', [typeName(l.event_type ?? ''), ' ', eventLink(l.source, l.event)]],
-      ['Given up', when(l.buried_at)], ['Closed', l.closed_at && when(l.closed_at)], ['By', l.by], ['Reason', l.reason], ['Trace', trace(l)], ['Dead letter', id(l.id)]),
-    section(f.plural(l.attempts.length, 'attempt', 'attempts'), h('ol', { class: 'timeline' }, l.attempts.map((x, i) => h('li', null,
-      h('div', { class: 'at' }, h('span', { class: 'clock' }, f.exact(x.at)), i > 0 && quiet(`+${f.length(f.between(l.attempts[0].at, x.at))}`)),
+      ['Given up', when(l.buried_at)], ['Redriven', before.length > 0 ? before.map((n) => h('div', null, when(n.at), ' by ', n.by)) : null], ['Closed', l.closed_at && when(l.closed_at)], ['By', l.by], ['Reason', l.reason], ['Trace', trace(l)], ['Dead letter', id(l.id)]),
+    section(f.plural(l.attempts.length, 'attempt'), h('ol', { class: 'timeline' }, l.attempts.map((x) => h('li', null,
+      at(x.at, l.attempts[0].at),
       h('div', { class: 'error' }, x.error))))),
-    section('Payload of its event', l.payload === undefined ? h('p', { class: 'quiet' }, 'The log has none.') : code(rawAt(text, ['payload']), 'Payload of its event')),
+    section('Payload of its event', l.payload === undefined ? aside('The log has none.') : code(rawAt(text, ['payload']), 'Payload of its event')),
   ];
 }
 
@@ -141,7 +149,7 @@ function redriveOne(l, read) {
       if (count > 1) show([says, h('p', { class: 'note' }, `The entity has ${count} open dead letters. One good fetch supersedes all of them.`)], true);
     },
     run: () => act('POST', `v1/dead-letters/${seg(l.id)}/redrive`), after: read,
-  }, () => 'It is queued again.');
+  }, () => 'Its work was queued again. If that fails, this dead letter is open again.');
 }
 
 function discardOne(l, read) {

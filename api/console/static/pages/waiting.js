@@ -1,8 +1,8 @@
-// Waiting: entities that wait for another attempt, why, and until when.
+// Parked: entities that wait for another attempt, why, and until when.
 
 import { h } from '../dom.js';
 import { act, get } from '../api.js';
-import { amount, bulk, button, entityLink, errorText, facts, head, tag, when } from '../parts.js';
+import { amount, bulk, button, entityLink, errorText, facts, figures, head, shortError, tag, when } from '../parts.js';
 import { byEntity, byKind, bySource, list } from '../list.js';
 import { askAndSay } from '../dialog.js';
 import * as f from '../format.js';
@@ -21,9 +21,9 @@ export function waitFacts(w) {
 
 export default function waiting(page) {
   return [
-    head('Waiting', 'Entities that could not be brought up to date yet. Each is tried again by itself; after its last attempt it becomes a dead letter.'),
+    head('Parked', 'Entities that could not be brought up to date yet. Each is tried again by itself; after its last attempt it becomes a dead letter.'),
     list({
-      page, path: 'v1/parked', caption: 'Entities that wait', watch: (n) => n.backlog.parked,
+      page, path: 'v1/parked', caption: 'Parked entities', watch: (n) => n.backlog.parked, due: triedSoon,
       filters: [
         bySource(),
         byKind(),
@@ -35,12 +35,12 @@ export default function waiting(page) {
         { name: 'Next try', cell: next },
         { name: 'Entity', cell: (w) => entityLink(w.source, w.kind, w.entity, w.parents) },
         { name: 'Source', cell: (w) => w.source },
-        { name: 'Why', class: 'wide', cell: (w) => [reasonPill(w.reason), h('div', { class: 'why' }, w.error ? errorText(w.error) : words.waitReason[w.reason])] },
-        { name: 'Attempts', class: 'n', cell: (w) => f.number(w.attempts?.length ?? 0) },
-        { name: 'Signals', class: 'n', cell: (w) => f.number(w.waiting) },
+        { name: 'Why', class: 'wide', cell: (w) => [reasonPill(w.reason), h('div', { class: 'why' }, w.error ? errorText(shortError(w, w.error)) : words.waitReason[w.reason])] },
+        figures('Attempts', (w) => w.attempts?.length ?? 0),
+        figures('Signals', (w) => w.waiting),
         { name: '', cell: (w) => button('Retry now …', () => retry(page, { entity: `${w.source}/${w.kind}/${w.entity}`, ...(w.parents && { source: w.source }) }, w), { key: `retry ${w.source}/${w.kind}/${w.entity}` }) },
       ],
-      nothing: ['Nothing waits', 'An entity whose fetch has failed is shown here, with the reason and the time of the next attempt, until an attempt succeeds.'],
+      nothing: ['Nothing is parked', 'An entity whose fetch has failed is shown here, with the reason and the time of the next attempt, until an attempt succeeds.'],
       also: (chosen) => bulk(button(Object.keys(chosen).length > 0 ? 'Retry all of these …' : 'Retry everything …', () => retry(page, chosen))),
     }),
   ];
@@ -49,6 +49,13 @@ export default function waiting(page) {
 // next is when it is tried again. Once that time is over nothing is known of the attempt
 // until the page is read again.
 const next = (w) => when(w.next_attempt_at, '–', 'due, or tried since');
+
+// triedSoon reports whether an attempt is due and may be made at any moment. What stays due
+// for long, as while its source is paused, is not waited for.
+function triedSoon(w) {
+  const overdue = f.between(w.next_attempt_at, new Date());
+  return overdue >= 0 && overdue < 30;
+}
 
 // retry makes a selection due. It is counted first, up to a thousand.
 async function retry(page, chosen, one) {
@@ -63,9 +70,9 @@ async function retry(page, chosen, one) {
       }
       show('Counting …', false);
       const { n, more } = await count(chosen, page.signal);
-      show([amount(`${more ? 'more than ' : ''}${f.plural(n, 'entity', 'entities')}`), filterWords(chosen), says], n > 0);
+      show([amount(`${more ? 'more than ' : ''}${f.entities(n)}`), filterWords(chosen), says], n > 0);
     },
-    run: () => act('POST', 'v1/parked/retry', body),
+    run: () => act('POST', 'v1/parked/retry', body), after: page.reload,
   }, (got) => `${f.plural(got.entities, 'entity is', 'entities are')} due now.`);
 }
 
