@@ -115,7 +115,7 @@ func TestFromNowToARedrivenLetter(t *testing.T) {
 	b.waitText("No: part of the mirror stays out of date until you act.")
 	b.waitText("1 dead letter is open")
 	b.eval("[...document.querySelectorAll('.verdict a')].find((a) => a.textContent === 'Show dead letters').click()")
-	b.waitText("fetch lemon/order/bord_1: HTTP 422")
+	b.waitText("HTTP 422")
 	b.eval("[...document.querySelectorAll('main td a')].find((a) => a.textContent === 'Open').click()")
 	b.waitText("Why it was given up")
 	b.waitText("A repeat fails again until the cause is corrected")
@@ -124,7 +124,7 @@ func TestFromNowToARedrivenLetter(t *testing.T) {
 	require.Contains(t, b.text(), "Its work is queued again")
 	require.EqualValues(t, 1, w.openLetters(storage.LetterFilter{}), "nothing is done before it is confirmed")
 	b.press("Redrive")
-	b.waitText("It is queued again.")
+	b.waitText("If that fails, this dead letter is open again.")
 	b.waitText("Its work was queued again.")
 	l, err := w.store.LetterByID(w.ctx, letter)
 	require.NoError(t, err)
@@ -680,7 +680,7 @@ func TestEmptyPagesSayWhatTheyWouldShow(t *testing.T) {
 		"fleet":                "No worker runs",
 		"events":               "No event has come yet",
 		"entities/lemon/order": "The mirror has no order yet",
-		"waiting":              "Nothing waits",
+		"waiting":              "Nothing is parked",
 		"dead-letters":         "No dead letters",
 		"drift":                "No difference was ever found",
 		"work/sweeps":          "No sweep yet",

@@ -76,6 +76,7 @@ func takePictures(t *testing.T) {
 	w := newWorld(t, 64)
 	w.fill()
 	w.acts()
+	w.changes()
 	b := startBrowser(t)
 	for _, look := range looks {
 		b.openAs(w.open, "now", step{"width": look.width, "height": look.height, "dark": look.dark})

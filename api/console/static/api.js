@@ -70,10 +70,12 @@ export async function getText(path, query, signal) {
 
 export const get = async (path, query, signal) => (await getText(path, query, signal)).value;
 
-// act sends what changes something. It returns the answer's value.
+// act sends what changes something. It returns the answer's value, and with it whether it
+// was accepted: what is answered 200 where others are accepted was there before.
 export async function act(method, path, body, query) {
-  const text = await (await send(method, path, { body, query })).text();
-  return text ? JSON.parse(text) : {};
+  const answer = await send(method, path, { body, query });
+  const text = await answer.text();
+  return { ...(text && JSON.parse(text)), accepted: answer.status === 202 };
 }
 
 // seg is a step of a path.

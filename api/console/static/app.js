@@ -24,7 +24,7 @@ const pages = [
   { name: 'fleet', label: 'Fleet', show: fleet },
   { name: 'events', label: 'Events', show: events },
   { name: 'entities', label: 'Entities', show: entities },
-  { name: 'waiting', label: 'Waiting', show: waiting, badge: (n) => [n.backlog.parked, 'warn', 'wait'] },
+  { name: 'waiting', label: 'Parked', show: waiting, badge: (n) => [n.backlog.parked, 'warn', 'parked'] },
   { name: 'dead-letters', label: 'Dead letters', show: letters, query: '?status=open', badge: (n) => [sum(n.letters), 'bad', 'open'] },
   { name: 'commands', label: 'Commands', show: commands, badge: (n) => [n.commands.asked + n.commands.dead, 'bad', 'need an operator'] },
   { name: 'drift', label: 'Drift', show: drift, badge: (n) => [n.drift.confirmed + n.drift.failed, 'bad', 'not repaired'] },

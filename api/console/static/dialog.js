@@ -11,7 +11,8 @@ import { problem, toast } from './parts.js';
 //   fields   {name, label, type, options, value, required, hint, max}
 //   verb     what the button says; danger makes it red
 //   run      does it, with the fields' values; a problem is shown in the dialog
-export function ask({ title, body, fields = [], verb, danger, run }) {
+//   after    is called when it is done and the dialog closed
+export function ask({ title, body, fields = [], verb, danger, run, after }) {
   return new Promise((done) => {
     let outcome;
     const said = h('div', { class: 'said' });
@@ -48,7 +49,11 @@ export function ask({ title, body, fields = [], verb, danger, run }) {
         ready(true);
       }
     });
-    box.addEventListener('close', () => { box.remove(); done(outcome); });
+    box.addEventListener('close', () => {
+      box.remove();
+      if (outcome !== undefined) after?.();
+      done(outcome);
+    });
     document.body.append(box);
     if (typeof body === 'function') {
       body((nodes, is = true) => { fill(said, nodes); ready(is); }).catch((err) => { fill(said, problem(err)); ready(false); });
@@ -56,6 +61,9 @@ export function ask({ title, body, fields = [], verb, danger, run }) {
     box.showModal();
   });
 }
+
+// reasonField asks for the reason that the audit keeps.
+export const reasonField = (hint, max = 1000) => ({ name: 'reason', label: 'Why', required: true, max, hint });
 
 function input(field) {
   const attrs = { id: `ask-${field.name}`, name: field.name, 'aria-describedby': field.hint && `ask-${field.name}-hint` };

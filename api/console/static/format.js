@@ -3,9 +3,11 @@
 const numbers = new Intl.NumberFormat('en', { maximumFractionDigits: 1 });
 export const number = (n) => numbers.format(n);
 
-export function plural(n, one, many) {
+export function plural(n, one, many = `${one}s`) {
   return `${number(n)} ${n === 1 ? one : many}`;
 }
+
+export const entities = (n) => plural(n, 'entity', 'entities');
 
 // length is a duration, from seconds.
 export function length(s) {
@@ -40,6 +42,9 @@ export function clock(time) {
   if (t.toDateString() === today.toDateString()) return hour;
   return `${t.getFullYear()}-${pad(t.getMonth() + 1)}-${pad(t.getDate())} ${hour}`;
 }
+
+// full is the whole local date with its zone, and in UTC as filters take it.
+export const full = (time) => `${new Date(time)}\n${new Date(time).toISOString()}`;
 
 // exact is a time with its milliseconds.
 export function exact(time) {

@@ -2,9 +2,9 @@
 // as a bookmark and the browser's back works.
 
 import { h, fill, inUse } from './dom.js';
-import { getText } from './api.js';
+import { getText, live } from './api.js';
 import { rawAt } from './json.js';
-import { button, empty, problem, table } from './parts.js';
+import { aside, button, empty, problem, quiet, table } from './parts.js';
 import { clock } from './format.js';
 
 // list shows a list.
@@ -14,13 +14,16 @@ import { clock } from './format.js';
 //   filters  {name, label, options | list, hint}
 //   columns  of the table
 //   caption  what the list has, for screen readers
-//   nothing  what is shown if there is none: (filters) => node
-//   also     nodes between filters and list: (filters, refresh) => nodes
+//   usual    the filter that links to the page set: with it alone nothing is narrowed
+//   nothing  title and text of what is shown if there is none
+//   also     nodes between filters and list, hidden while there is none: (filters) => nodes
 //   watch    a figure of the live summary: the first page is loaded again when it changes
-export function list({ page, path, filters, fixed, columns, caption, nothing, also, watch }) {
+//   due      reports whether a row is about to change: then each summary loads the page again
+export function list({ page, path, filters, fixed, columns, caption, usual, nothing, also, watch, due }) {
   const chosen = () => Object.fromEntries(filters.map((x) => [x.name, page.query.get(x.name) ?? '']).filter(([, v]) => v));
   const now = chosen();
-  const body = h('div', { class: 'list' }, h('p', { class: 'quiet' }, 'Loading …'));
+  const body = h('div', { class: 'list' }, aside('Loading …'));
+  const acts = h('div', { hidden: true }, also?.(now));
   const foot = h('div', { class: 'foot' });
   let rows = [], next = '', more = false, busy = false;
 
@@ -44,9 +47,12 @@ export function list({ page, path, filters, fixed, columns, caption, nothing, al
   }
 
   function draw() {
-    fill(body, rows.length > 0 ? table(caption, columns, rows) : next ? empty('None on this page', 'Others may follow: load more.') : nothing(now));
+    acts.hidden = rows.length === 0 && !next;
+    fill(body, rows.length > 0 ? table(caption, columns, rows)
+      : next ? empty('None on this page', 'Others may follow: load more.')
+        : Object.keys(now).some((name) => name !== usual) ? empty('None is like this', 'Take a filter away.') : empty(...nothing));
     fill(foot,
-      h('span', { class: 'quiet' }, `${rows.length}${next ? ' or more' : ''}, as of ${clock(new Date())}`),
+      quiet(`${rows.length}${next ? ' or more' : ''}, as of ${clock(new Date())}`),
       next && button('Load more', () => read(next), { key: 'more' }),
       button('Refresh', () => read(), { key: 'refresh' }));
   }
@@ -57,12 +63,21 @@ export function list({ page, path, filters, fixed, columns, caption, nothing, al
     page.onLive((live) => {
       if (!live.now || inUse(body)) return;
       const value = JSON.stringify(watch(live.now));
-      if (seen !== undefined && value !== seen && !more) read();
+      if (!more && (seen !== undefined && value !== seen || due && rows.some(due))) read();
       seen = value;
     });
   }
-  return [filterForm(page, filters, now), also && also(now, () => read()), body, foot];
+  page.reload = () => read();
+  return [filterForm(page, filters, now), acts, body, foot];
 }
+
+// The filters that several lists have.
+export const sourceOptions = () => live.hello?.sources.map((s) => s.source) ?? [];
+export const bySource = () => ({ name: 'source', label: 'Source', options: sourceOptions() });
+export const byStatus = (table) => ({ name: 'status', label: 'Status', options: Object.keys(table) });
+export const byKind = (label = 'Kind') => ({ name: 'kind', label, options: [...new Set(live.hello?.sources.flatMap((s) => s.kinds) ?? [])].sort() });
+export const byEntity = (label = 'Entity') => ({ name: 'entity', label, hint: 'source/kind/id', size: 22 });
+export const byTime = (label = 'From') => [{ name: 'from', label, hint: '2026-03-01T12:00:00Z', size: 20 }, { name: 'to', label: 'To', hint: '2026-03-02T12:00:00Z', size: 20 }];
 
 // withRaw gives each row a way to the text of its values, which has every digit.
 export function withRaw(items, text) {

@@ -6,17 +6,37 @@ import * as words from './words.js';
 import { Problem, seg } from './api.js';
 import { pretty } from './json.js';
 
-// pill shows a status: a colour with its word beside it.
-export function pill(word, table, key = word) {
-  const [tone, says] = table?.[key] ?? ['calm', ''];
-  return h('span', { class: `pill ${tone}`, title: says }, word);
-}
+// tag shows a word in a colour; pill does so with a status.
+export const tag = (word, tone, says) => h('span', { class: `pill ${tone}`, title: says }, word);
+export const pill = (word, table, key = word) => tag(word, ...(table[key] ?? ['calm']));
+
+export const quiet = (...children) => h('span', { class: 'quiet' }, ...children);
+export const aside = (...children) => h('p', { class: 'quiet' }, ...children);
+export const errorText = (text) => h('span', { class: 'error' }, text);
+export const bulk = (...children) => h('div', { class: 'bulk' }, ...children);
+// titled is a line with a title and tags.
+export const titled = (...children) => h('div', { class: 'title' }, ...children);
+// amount heads a dialog: how many an act is about.
+export const amount = (text) => h('p', { class: 'count' }, text);
+// typeName shows the type of an event, which may break after a dot.
+export const typeName = (text) => h('span', { class: 'type' }, text.split(/(?<=\.)/).map((part, i) => [i > 0 && h('wbr'), part]));
+
+// shortError leaves out the entity where a list names it beside.
+export const shortError = (of, text) => text.replace(`fetch ${of.source}/${of.kind}/${of.entity}: `, '');
 
 // when is a time as seen from now, with the exact one as its title; past stands in place of
 // one that is over. tick keeps all of them true.
 export function when(time, otherwise = '–', past = null) {
-  if (!time) return h('span', { class: 'quiet' }, otherwise);
-  return h('time', { datetime: time, title: f.exact(time), 'data-ago': time, 'data-past': past }, seen(time, past));
+  if (!time) return quiet(otherwise);
+  return h('time', { datetime: time, title: f.full(time), 'data-ago': time, 'data-past': past }, seen(time, past));
+}
+
+export const exactly = (time) => h('time', { datetime: time, title: f.full(time) }, f.exact(time));
+
+// at is a time in the margin of a timeline, with how long after another one it is.
+export function at(time, from) {
+  const s = f.between(from, time);
+  return h('div', { class: 'at' }, exactly(time), time !== from && quiet(s >= 0 ? `+${f.length(s)}` : `−${f.length(-s)}`));
 }
 
 const seen = (time, past) => (past && new Date(time) < Date.now() ? past : f.ago(time));
@@ -35,9 +55,9 @@ export const a = (href, ...children) => h('a', { href, 'data-key': href }, ...ch
 
 export const eventLink = (source, eventID) => a(`#/events/${seg(source)}/${seg(eventID)}`, id(eventID));
 
-// finder is a form that finds by id.
-export function finder(label, go) {
-  const input = h('input', { id: 'find', type: 'text', autocomplete: 'off', spellcheck: 'false', size: 30 });
+// finder is a form that finds by id; it shows what was looked for last.
+export function finder(label, go, value = '') {
+  const input = h('input', { id: 'find', type: 'text', value, autocomplete: 'off', spellcheck: 'false', size: 30 });
   return h('form', { class: 'filters', 'aria-label': 'Find one', onsubmit(e) { e.preventDefault(); if (input.value.trim()) go(input.value.trim()); } },
     h('div', { class: 'field' }, h('label', { for: 'find' }, label), input), h('div', { class: 'field buttons' }, h('button', { type: 'submit' }, 'Show')));
 }
@@ -45,16 +65,18 @@ export function finder(label, go) {
 // entityHref leads to an entity. Parents are given where the id is unique under them only.
 export function entityHref(source, kind, entityID, parents) {
   const [under] = Object.entries(parents ?? {});
-  const query = under ? `?parent=${encodeURIComponent(under[0] + '/' + under[1])}` : '';
+  const query = under ? `?parent=${seg(under[0] + '/' + under[1])}` : '';
   return `#/entities/${seg(source)}/${seg(kind)}/${seg(entityID)}${query}`;
 }
+
+export const parentsText = (of) => Object.entries(of.parents ?? {}).map(([k, v]) => `${k}/${v}`).join(', ');
 
 export const entityLink = (source, kind, entityID, parents) =>
   a(entityHref(source, kind, entityID, parents), h('span', { class: 'kind' }, kind), ' ', id(entityID));
 
 // trace shows a trace: as a link where the api knows the address.
 export function trace(of) {
-  if (!of.trace_id) return h('span', { class: 'quiet' }, 'not traced');
+  if (!of.trace_id) return quiet('not traced');
   let url;
   try {
     url = new URL(of.trace_url);
@@ -87,18 +109,24 @@ export function table(caption, columns, rows) {
     h('tbody', { role: 'rowgroup' }, rows.map((row) => h('tr', { role: 'row' }, columns.map((c) => cell(c, row)))))));
 }
 
+// figures is a column of numbers.
+export const figures = (name, of) => ({ name, class: 'n', cell: (row) => f.number(of(row)) });
+
 // loading is what load fills.
-export const loading = () => h('div', null, h('p', { class: 'quiet' }, 'Loading …'));
+export const loading = () => h('div', null, aside('Loading …'));
 
 export const empty = (title, ...text) => h('div', { class: 'empty' }, h('p', { class: 'strong' }, title), text.map((t) => h('p', null, t)));
 
-// problem shows an error with its title, its detail, and what to do.
+export const noSource = () => empty('No source is configured', 'Add one to the settings: the guide to the configuration says how.');
+
+// problem shows an error with what to do: what is wrong with which part of the request, or
+// its title and detail.
 export function problem(err, again) {
   if (!(err instanceof Problem)) throw err;
   return h('div', { class: 'problem', role: 'alert' },
-    h('p', { class: 'strong' }, err.status ? `${err.title} (${err.status})` : err.title),
-    h('p', null, err.detail),
-    err.errors.length > 0 && h('ul', null, err.errors.map((e) => h('li', null, e.location ? h('code', null, e.location) : '', ' ', e.message))),
+    err.type === 'invalid'
+      ? err.errors.map((e) => h('p', { class: 'strong' }, words.wrong(e)))
+      : [h('p', { class: 'strong' }, err.status >= 400 ? `${err.title} (${err.status})` : err.title), h('p', null, err.detail)],
     h('p', { class: 'todo' }, words.remedy(err)),
     again && button('Try again', again));
 }
@@ -129,7 +157,7 @@ export function meter(share, label) {
 }
 
 export function progress(done, total) {
-  if (!total) return h('span', { class: 'quiet' }, done ? f.number(done) : 'not begun');
+  if (!total) return quiet(done ? f.number(done) : 'not begun');
   return meter(done / total, `${f.number(done)} of ${f.number(total)}`);
 }
 
@@ -148,6 +176,9 @@ export function toast(text, href, linkText) {
   document.getElementById('toasts').append(node);
   setTimeout(() => node.remove(), 8000);
 }
+
+// ofJob says that a job was started, and leads to it.
+export const ofJob = (text, job) => [text, `#/work/jobs/${seg(job)}`, 'Show its progress'];
 
 // load fills a node with what an async function makes, or with its problem.
 export async function load(node, make, signal) {

@@ -58,7 +58,7 @@ export const driftStatus = {
   confirmed: ['bad', 'Nothing explains it. It is being repaired.'],
   repaired: ['good', 'The mirror is true again.'],
   failed: ['bad', 'The repair was given up. Sync the entity, or look at its dead letters.'],
-  dropped: ['calm', 'An event explained it. It was none.'],
+  dropped: ['calm', 'Explained by an event that was on its way.'],
 };
 
 export const waitReason = {
@@ -110,9 +110,16 @@ export const note = {
   scope_unusable: 'What it has as the id of an account can be none. It is not followed.',
 };
 
+// wrong says what is wrong with a part of a request: "entity: want …".
+export function wrong({ location, message, value }) {
+  const like = message === 'want source/kind/id' ? ', such as lemon/order/bord_1' : '';
+  return `${location ? `${location.split('.').pop()}: ` : ''}${message}${like}${value ? ` – this is “${value}”` : ''}`;
+}
+
 // remedy is what to do about a problem of the api.
 export function remedy(problem) {
   switch (problem.status) {
+    case 200: return 'Correct the cause, then sync it again.';
     case 0: return 'Check that the api runs and that this machine reaches it. The page tries again by itself.';
     case 401: return 'Sign in with one of the api’s operator_tokens.';
     case 403: return 'Use an operator’s token. A viewer’s may only read.';

@@ -2,10 +2,9 @@
 
 import { h } from '../dom.js';
 import { act, get, getText, seg } from '../api.js';
-import { a, button, code, empty, entityLink, facts, head, id, load, loading, pill, section, trace, when } from '../parts.js';
-import { list } from '../list.js';
-import { askAndSay } from '../dialog.js';
-import { kindOptions, sourceOptions } from './events.js';
+import { a, at, bulk, button, code, entityLink, facts, figures, head, id, load, loading, parentsText, pill, section, titled, trace, typeName, when } from '../parts.js';
+import { byEntity, byKind, bySource, byTime, list } from '../list.js';
+import { askAndSay, reasonField } from '../dialog.js';
 import { rawAt } from '../json.js';
 import * as f from '../format.js';
 import * as words from '../words.js';
@@ -17,7 +16,7 @@ export default function commands(page) {
 const href = (c) => `#/commands/${seg(c.id)}`;
 
 // change names what is changed: by its id once that is known, before by the ref.
-const change = (c) => [h('span', { class: 'type' }, c.op), ' ', c.entity ? entityLink(c.source, c.kind, c.entity, c.parents) : [h('span', { class: 'kind' }, c.kind), ' ', id(c.ref)]];
+const change = (c) => [typeName(c.op), ' ', c.entity ? entityLink(c.source, c.kind, c.entity, c.parents) : [h('span', { class: 'kind' }, c.kind), ' ', id(c.ref)]];
 
 // trouble is what stands in the way.
 function trouble(c) {
@@ -34,19 +33,18 @@ function all(page) {
   const read = () => load(asked, async () => questions(await get('v1/commands', { state: 'asked', limit: 200 }, page.signal), read), page.signal);
   if (!page.query.get('state')) read();
   return [
-    head('Commands', 'Changes that applications ask for at the provider, made in the order of each entity. What was refused is dead. Where an answer was lost and nothing can tell what became of the change, it waits for your word.'),
+    head('Commands', 'Changes that applications ask for at the provider, made in the order of each entity. What was refused is dead. Where nothing can tell what became of a change, it waits for your word.'),
     asked,
     list({
       page, path: 'v1/commands', caption: 'Commands',
       filters: [
         { name: 'state', label: 'State', options: Object.keys(words.commandState) },
-        { name: 'source', label: 'Source', options: sourceOptions() },
-        { name: 'kind', label: 'Kind', options: kindOptions() },
+        bySource(),
+        byKind(),
         { name: 'op', label: 'Change', hint: 'cancel', size: 10 },
-        { name: 'entity', label: 'Entity', hint: 'source/kind/id', size: 22 },
+        byEntity(),
         { name: 'ref', label: 'Ref', hint: 'the application’s name', size: 18 },
-        { name: 'from', label: 'Asked for from', hint: '2026-03-01T12:00:00Z', size: 20 },
-        { name: 'to', label: 'to', hint: '2026-03-02T12:00:00Z', size: 20 },
+        ...byTime('Asked for from'),
       ],
       columns: [
         { name: 'Asked for', cell: (c) => a(href(c), when(c.at)) },
@@ -54,13 +52,11 @@ function all(page) {
         { name: 'Source', cell: (c) => c.source },
         { name: 'State', cell: (c) => pill(c.state, words.commandState) },
         { name: 'Why', class: 'wide', cell: (c) => trouble(c) && h('div', { class: 'why error' }, trouble(c)) },
-        { name: 'Attempts', class: 'n', cell: (c) => f.number(c.attempts.length) },
+        figures('Attempts', (c) => c.attempts.length),
         { name: 'By', cell: (c) => c.by },
         { name: '', cell: (c) => a(href(c), 'Open') },
       ],
-      nothing: (chosen) => (Object.keys(chosen).length > 0
-        ? empty('None is like this', 'Take a filter away.')
-        : empty('No change was asked for', 'What applications ask for with POST /v1/commands or in the outbox is shown here, with each attempt and its answer.')),
+      nothing: ['No change was asked for', 'What applications ask for with POST /v1/commands or in the outbox is shown here, with each attempt and its answer.'],
     }),
   ];
 }
@@ -75,7 +71,7 @@ function held(x, read) {
   return section(`Commands of ${x.source} are held`,
     h('p', { class: 'error' }, 'Since ', when(x.since), ': ', x.reason, '.'),
     h('p', null, 'Nothing of this source is sent. Look at what is queued, and take back what the provider shows as done and has no key for.'),
-    h('div', { class: 'bulk' }, button('Release …', () => release(x, read), { kind: 'primary', key: `release ${x.source}` })));
+    bulk(button('Release …', () => release(x, read), { kind: 'primary', key: `release ${x.source}` })));
 }
 
 function asks(items, read) {
@@ -91,7 +87,7 @@ function question(c, read) {
   return [
     h('p', { class: 'error' }, c.asked.reason),
     c.asked.candidates && h('p', null, 'It may have created: ', c.asked.candidates.map((x, i) => [i > 0 && ', ', entityLink(c.source, c.kind, x, c.parents)])),
-    h('div', { class: 'bulk' },
+    bulk(
       button('It was done …', () => resolveDone(c, read), { key: `done ${c.id}` }),
       button('It was not done …', () => resolveAbsent(c, read), { key: `absent ${c.id}` }),
       button('Discard …', () => discard(c, read), { kind: 'dangerous', key: `discard ${c.id}` })),
@@ -106,18 +102,16 @@ function one(page, commandID) {
 }
 
 function whole({ value: c, text }, read) {
-  const parents = Object.entries(c.parents ?? {}).map(([k, v]) => `${k}/${v}`).join(', ');
   return [
-    h('div', { class: 'title' }, pill(c.state, words.commandState), h('span', null, (words.commandState[c.state] ?? [])[1])),
+    titled(pill(c.state, words.commandState), h('span', null, words.commandState[c.state]?.[1])),
     c.asked && section('What became of it?', question(c, read)),
     !c.asked && trouble(c) && h('p', { class: 'error big' }, trouble(c)),
-    c.state === 'dead' && h('div', { class: 'bulk' }, button('Retry …', () => retry(c, read), { kind: 'primary' }), button('Discard …', () => discard(c, read), { kind: 'dangerous' })),
-    c.state === 'queued' && h('div', { class: 'bulk' }, button('Take back …', () => takeBack(c, read), { kind: 'dangerous' })),
-    facts(['Change', change(c)], ['Under', parents], ['Source', c.source], ['Ref', c.ref && id(c.ref)], ['Number', `${f.number(c.n)} of its ${c.entity ? 'entity' : 'ref'}`],
+    c.state === 'dead' && bulk(button('Retry …', () => retry(c, read), { kind: 'primary' }), button('Discard …', () => discard(c, read), { kind: 'dangerous' })),
+    c.state === 'queued' && bulk(button('Take back …', () => takeBack(c, read), { kind: 'dangerous' })),
+    facts(['Change', change(c)], ['Under', parentsText(c)], ['Source', c.source], ['Ref', c.ref && id(c.ref)], ['Number', `${f.number(c.n)} of its ${c.entity ? 'entity' : 'ref'}`],
       ['Asked for', when(c.at)], ['By', c.by], ['Key', id(c.key)], ['Looked at again', c.due_at && !c.ended_at && when(c.due_at)], ['Waits for', c.waits_for?.join(', ')],
       ['Over', c.ended_at && when(c.ended_at)], ['Trace', trace(c)], ['Command', id(c.id)]),
-    section('What happened', h('ol', { class: 'timeline' }, steps(c).map(([at, ...says]) => h('li', null,
-      h('div', { class: 'at' }, h('span', { class: 'clock' }, f.exact(at)), at !== c.at && h('span', { class: 'quiet' }, `+${f.length(f.between(c.at, at))}`)), h('div', null, says))))),
+    section('What happened', h('ol', { class: 'timeline' }, steps(c).map(([time, ...says]) => h('li', null, at(time, c.at), h('div', null, says))))),
     c.body !== undefined && section('Fields', code(rawAt(text, ['body']), 'Fields to be set')),
     c.result?.body !== undefined && section('Answer', code(rawAt(text, ['result', 'body']), 'Answer of the provider')),
   ];
@@ -139,7 +133,7 @@ function steps(c) {
 
 const which = (c) => h('p', null, c.op, ' ', c.kind, ' ', id(c.entity ?? c.ref), ' of source ', c.source);
 
-const post = (c, verb, body, read) => act('POST', `v1/commands/${seg(c.id)}/${verb}`, body).then((got) => { read(); return got; });
+const post = (c, verb, body) => act('POST', `v1/commands/${seg(c.id)}/${verb}`, body);
 
 function resolveDone(c, read) {
   const made = c.op === 'create';
@@ -147,7 +141,7 @@ function resolveDone(c, read) {
     title: 'Was this change made?', verb: 'It was done',
     body: [which(c), h('p', null, 'It is not sent again. The entity is fetched, and what waits behind it goes on.')],
     fields: made ? [{ name: 'id', label: 'Id of what it created', required: true, max: 255, value: c.asked.candidates?.length === 1 ? c.asked.candidates[0] : '', hint: 'as the provider shows it' }] : [],
-    run: (values) => post(c, 'resolve', { outcome: 'done', ...(made ? { id: values.id.trim() } : {}) }, read),
+    run: (values) => post(c, 'resolve', { outcome: 'done', ...(made ? { id: values.id.trim() } : {}) }), after: read,
   }, () => 'It counts as done.');
 }
 
@@ -155,7 +149,7 @@ function resolveAbsent(c, read) {
   return askAndSay({
     title: 'Was this change not made?', verb: 'It was not done', danger: true,
     body: [which(c), h('p', null, 'It is sent again. If the provider has made it after all, it is made twice: look there first.')],
-    run: () => post(c, 'resolve', { outcome: 'absent' }, read),
+    run: () => post(c, 'resolve', { outcome: 'absent' }), after: read,
   }, () => 'It is sent again.');
 }
 
@@ -163,8 +157,8 @@ function discard(c, read) {
   return askAndSay({
     title: 'Discard this command?', verb: 'Discard', danger: true,
     body: [which(c), h('p', null, 'It is not sent again. It is kept, with your name and reason. This cannot be undone.')],
-    fields: [{ name: 'reason', label: 'Why', required: true, max: 1000, hint: 'kept with it' }],
-    run: ({ reason }) => post(c, 'discard', { reason }, read),
+    fields: [reasonField('kept with it')],
+    run: ({ reason }) => post(c, 'discard', { reason }), after: read,
   }, () => 'The command is discarded.');
 }
 
@@ -172,7 +166,7 @@ function retry(c, read) {
   return askAndSay({
     title: 'Ask for this change again?', verb: 'Retry',
     body: [which(c), h('p', null, 'It is sent again as it was, under a new key at the provider.')],
-    run: () => post(c, 'retry', undefined, read),
+    run: () => post(c, 'retry', undefined), after: read,
   }, () => 'It is asked for again.');
 }
 
@@ -180,7 +174,7 @@ function release(x, read) {
   return askAndSay({
     title: `Release the commands of ${x.source}?`, verb: 'Release', danger: true,
     body: [h('p', null, 'What is queued is sent again, under the same keys as before. What has no key at the provider and was done is made twice, unless it is taken back first.')],
-    run: () => act('POST', `v1/sources/${seg(x.source)}/release`).then((got) => { read(); return got; }),
+    run: () => act('POST', `v1/sources/${seg(x.source)}/release`), after: read,
   }, () => 'The commands are released.');
 }
 
@@ -188,6 +182,6 @@ function takeBack(c, read) {
   return askAndSay({
     title: 'Take this command back?', verb: 'Take back', danger: true,
     body: [which(c), h('p', null, 'It was not sent, and will not be. This cannot be undone.')],
-    run: () => act('DELETE', `v1/commands/${seg(c.id)}`).then((got) => { read(); return got; }),
+    run: () => act('DELETE', `v1/commands/${seg(c.id)}`), after: read,
   }, () => 'It is taken back.');
 }

@@ -1,24 +1,23 @@
 // Drift: what sweeps found different between the provider and the mirror.
 
-import { h, fill } from '../dom.js';
-import { empty, entityLink, eventLink, head, pill, sides, when } from '../parts.js';
-import { list } from '../list.js';
-import { kindOptions, sourceOptions } from './events.js';
+import { h } from '../dom.js';
+import { entityLink, eventLink, head, pill, quiet, sides, typeName, when } from '../parts.js';
+import { byEntity, byKind, bySource, byStatus, byTime, list } from '../list.js';
 import * as f from '../format.js';
 import * as words from '../words.js';
 
 // driftColumns are those of a list of discrepancies.
 export const driftColumns = [
   { name: 'Found', cell: (d) => when(d.found_at) },
-  { name: 'What', class: 'wide', cell: (d) => [h('span', { class: 'type' }, d.type.replaceAll('_', ' ')), h('div', { class: 'why' }, words.driftType[d.type])] },
+  { name: 'What', class: 'wide', cell: (d) => [typeName(d.type.replaceAll('_', ' ')), h('div', { class: 'why' }, words.driftType[d.type])] },
   { name: 'Entity', cell: about },
-  { name: 'Status', cell: (d) => pill(d.status, words.driftStatus) },
+  { name: 'Status', cell: (d) => [pill(d.status, words.driftStatus), d.status === 'dropped' && h('div', { class: 'why' }, words.driftStatus.dropped[1])] },
   { name: 'Patch', class: 'wide', cell: (d) => patch(d) },
 ];
 
 function about(d) {
   const found = [d.entity && entityLink(d.source, d.kind, d.entity, d.parents), d.event && h('div', null, 'event ', eventLink(d.source, d.event))].filter(Boolean);
-  return found.length > 0 ? found : h('span', { class: 'quiet' }, `source ${d.source}`);
+  return found.length > 0 ? found : quiet(`source ${d.source}`);
 }
 
 export default function drift(page) {
@@ -27,25 +26,22 @@ export default function drift(page) {
     list({
       page, path: 'v1/discrepancies', caption: 'Differences', columns: driftColumns, watch: (n) => n.drift,
       filters: [
-        { name: 'status', label: 'Status', options: Object.keys(words.driftStatus) },
+        byStatus(words.driftStatus),
         { name: 'type', label: 'What', options: Object.keys(words.driftType).map((t) => [t, t.replaceAll('_', ' ')]) },
-        { name: 'source', label: 'Source', options: sourceOptions() },
-        { name: 'kind', label: 'Kind', options: kindOptions() },
-        { name: 'entity', label: 'Entity', hint: 'source/kind/id', size: 22 },
+        bySource(),
+        byKind(),
+        byEntity(),
         { name: 'sweep', label: 'Found by sweep', hint: 'sweep_…', size: 20 },
-        { name: 'from', label: 'From', hint: '2026-03-01T12:00:00Z', size: 20 },
-        { name: 'to', label: 'To', hint: '2026-03-02T12:00:00Z', size: 20 },
+        ...byTime(),
       ],
-      nothing: (chosen) => (Object.keys(chosen).length > 0
-        ? empty('None is like this', 'Take a filter away.')
-        : empty('No difference was ever found', 'Sweeps compare the provider’s lists with the mirror. What differs is shown here, with a patch from one state to the other.')),
+      nothing: ['No difference was ever found', 'Sweeps compare the provider’s lists with the mirror. What differs is shown here, with a patch from one state to the other.'],
     }),
   ];
 }
 
 // patch shows the states side by side, as both were when they were compared.
 function patch(d) {
-  if (!Array.isArray(d.patch)) return h('span', { class: 'quiet' }, d.patch ?? 'nothing to compare');
+  if (!Array.isArray(d.patch)) return quiet(d.patch ?? 'nothing to compare');
   const value = (i) => d.raw(['patch', i, 'value']);
   const rows = d.patch.flatMap((op, i) => (op.op === 'test' ? [] : [[
     op.path || '(all of it)',
@@ -53,6 +49,6 @@ function patch(d) {
     op.op === 'remove' ? undefined : value(i),
   ]]));
   return h('details', null,
-    h('summary', { 'data-key': `patch ${d.id}` }, f.plural(rows.length, 'place', 'places')),
+    h('summary', { 'data-key': `patch ${d.id}` }, f.plural(rows.length, 'place')),
     sides('Mirror and provider when they were compared', ['Place', 'Mirror', 'Provider'], rows));
 }

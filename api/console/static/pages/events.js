@@ -1,66 +1,71 @@
 // Events: the log, and the story of one event.
 
-import { h } from '../dom.js';
-import { Problem, act, get, getText, live, mayAct, seg } from '../api.js';
-import { a, button, code, empty, entityLink, eventLink, facts, finder, head, id, load, loading, pill, section, trace, when } from '../parts.js';
-import { list } from '../list.js';
+import { fill, h } from '../dom.js';
+import { act, get, getText, mayAct, Problem, seg } from '../api.js';
+import { a, amount, aside, at, bulk, button, code, entityLink, errorText, eventLink, facts, finder, head, id, load, loading, ofJob, pill, quiet, section, tag, titled, trace, typeName, when } from '../parts.js';
+import { byEntity, byKind, bySource, byStatus, byTime, list } from '../list.js';
 import { askAndSay } from '../dialog.js';
 import { rawAt } from '../json.js';
 import * as f from '../format.js';
 import * as words from '../words.js';
-
-const statuses = Object.keys(words.eventStatus);
 
 export default function events(page) {
   const [source, eventID] = page.steps;
   return eventID ? one(page, source, eventID) : all(page);
 }
 
-export const sourceOptions = () => live.hello?.sources.map((s) => s.source) ?? [];
-export const kindOptions = () => [...new Set(live.hello?.sources.flatMap((s) => s.kinds) ?? [])].sort();
-
 // eventColumns are those of a list of events.
 export const eventColumns = [
   { name: 'Received', cell: (e) => when(e.received_at) },
-  { name: 'Type', cell: (e) => h('span', { class: 'type' }, e.type) },
+  { name: 'Type', cell: (e) => typeName(e.type) },
   { name: 'Event', cell: (e) => eventLink(e.source, e.id) },
   { name: 'Source', cell: (e) => e.source },
   { name: 'Names', cell: (e) => names(e) },
-  { name: 'Status', cell: (e) => [pill(e.status, words.eventStatus), e.note && [' ', pill(e.note.replaceAll('_', ' '), { [e.note.replaceAll('_', ' ')]: ['warn', words.note[e.note]] })]] },
+  { name: 'Status', cell: (e) => [pill(e.status, words.eventStatus), e.note && [' ', tag(e.note.replaceAll('_', ' '), 'warn', words.note[e.note])]] },
   { name: 'Took', class: 'n', cell: (e) => (e.processed_at ? f.length(f.between(e.received_at, e.processed_at)) : '–') },
 ];
 
 function names(e) {
   const [first, ...others] = e.entities;
-  if (!first) return h('span', { class: 'quiet' }, 'no entity');
-  return [entityLink(e.source, first.kind, first.id, first.parents), others.length > 0 && h('span', { class: 'quiet' }, ` and ${others.length} more`)];
+  if (!first) return quiet('no entity');
+  return [entityLink(e.source, first.kind, first.id, first.parents), others.length > 0 && quiet(` and ${others.length} more`)];
 }
 
 function all(page) {
   return [
-    head('Events', 'Every event that was received, newest first, with what became of it.'),
-    finder('Find by id', (wanted) => page.go(`/events/${seg(page.query.get('source') || any)}/${seg(wanted)}`)),
+    head('Events', 'Every event that a worker has logged, newest first, with what became of it.'),
+    unlogged(page),
+    find(page, page.query.get('source')),
     list({
       page, path: 'v1/events', caption: 'Events', columns: eventColumns,
       filters: [
-        { name: 'source', label: 'Source', options: sourceOptions() },
-        { name: 'status', label: 'Status', options: statuses },
+        bySource(),
+        byStatus(words.eventStatus),
         { name: 'type', label: 'Type', hint: 'order.executed' },
-        { name: 'kind', label: 'Names a kind', options: kindOptions() },
-        { name: 'entity', label: 'Names an entity', hint: 'source/kind/id', size: 22 },
+        byKind('Names a kind'),
+        byEntity('Names an entity'),
         { name: 'note', label: 'Note', options: Object.keys(words.note).map((n) => [n, n.replaceAll('_', ' ')]) },
-        { name: 'from', label: 'From', hint: '2026-03-01T12:00:00Z', size: 20 },
-        { name: 'to', label: 'To', hint: '2026-03-02T12:00:00Z', size: 20 },
+        ...byTime(),
       ],
-      nothing: (chosen) => (Object.keys(chosen).length > 0
-        ? empty('No event is like this', 'Take a filter away, or ask for another time.')
-        : empty('No event has come yet', 'Webhooks that the provider sends to /webhooks/SOURCE appear here as soon as a worker has read them.')),
-      also: (chosen) => chosen.note && chosen.source && mayAct() && h('div', { class: 'bulk' },
+      nothing: ['No event has come yet', 'Webhooks that the provider sends to /webhooks/SOURCE appear here as soon as a worker has read them.'],
+      also: (chosen) => chosen.note && chosen.source && mayAct() && bulk(
         h('p', null, words.note[chosen.note], ' If a setting or the definition was corrected since, read them again.'),
         button('Read them again …', () => again(chosen))),
     }),
   ];
 }
+
+// unlogged names the sources that are paused: their events wait unread.
+function unlogged(page) {
+  const body = h('div');
+  page.onLive(({ now }) => {
+    const waits = now?.sources.filter((s) => s.paused && s.live > 0).map((s) => `${s.source} is paused: ${f.plural(s.live, 'entry waits', 'entries wait')} in its queue. New events among them are not in this list yet.`) ?? [];
+    if (waits.join('') !== body.textContent) fill(body, waits.length > 0 && bulk(waits.map((text) => h('p', { class: 'note' }, text))));
+  });
+  return body;
+}
+
+const find = (page, source, wanted) => finder('Find by its whole id', (other) => page.go(`/events/${seg(source || any)}/${seg(other)}`), wanted);
 
 function again(chosen) {
   const body = { source: chosen.source, note: chosen.note, type: chosen.type, from: chosen.from, to: chosen.to };
@@ -69,10 +74,10 @@ function again(chosen) {
     body: async (show) => {
       show('Counting …', false);
       const { count } = await act('POST', 'v1/events/redrive', { ...body, dry_run: true });
-      show([h('p', { class: 'count' }, f.plural(count, 'event', 'events')), h('p', null, 'Each is read from the log by the present definition. One whose note changes is followed; the others stay as they are.')], count > 0);
+      show([amount(f.plural(count, 'event')), h('p', null, 'Each is read from the log by the present definition. One whose note changes is followed; the others stay as they are.')], count > 0);
     },
     run: () => act('POST', 'v1/events/redrive', body),
-  }, (job) => ['The job has been started.', `#/work/jobs/${seg(job.job)}`, 'Show its progress']);
+  }, (job) => ofJob('The job has been started.', job.job));
 }
 
 // any stands in an address for the only source that has the event.
@@ -85,7 +90,7 @@ function one(page, source, eventID) {
     return story(got, await arrival(got.value, page.signal));
   }, page.signal);
   read();
-  return [head('Event', null, a('#/events', 'All events'), button('Refresh', read)), body];
+  return [head('Event', null, a('#/events', 'All events'), button('Refresh', read)), source === any && find(page, any, eventID), body];
 }
 
 // arrival says how an event came. That no webhook had brought it is on record as a difference;
@@ -103,42 +108,42 @@ async function arrival(e, signal) {
   }
 }
 
-const offset = (from, to) => {
-  const s = f.between(from, to);
-  return s >= 0 ? `+${f.length(s)}` : `−${f.length(-s)}`;
-};
-
 // story tells one event: received, logged, which fetch covered it.
 function story({ value: e, text }, came) {
   return [
-    h('div', { class: 'title' }, h('span', { class: 'type' }, e.type), pill(e.status, words.eventStatus)),
-    h('p', { class: 'about' }, (words.eventStatus[e.status] ?? [])[1]),
+    titled(typeName(e.type), pill(e.status, words.eventStatus)),
+    h('p', { class: 'about' }, words.eventStatus[e.status]?.[1]),
     facts(['Event', id(e.id)], ['Source', e.source], ['Trace', trace(e)], ['Sent again', e.duplicates ? `${e.duplicates} times` : null],
-      ['Failed attempts', e.attempts || null], ['Last error', e.error && h('span', { class: 'error' }, e.error)]),
+      ['Failed attempts', e.attempts || null], ['Last error', e.error && errorText(e.error)]),
     section('What happened', h('ol', { class: 'timeline' }, steps(e, came))),
     flags(e),
-    section('Payload', e.payload === undefined ? h('p', { class: 'quiet' }, 'The log has none.') : code(rawAt(text, ['payload']), 'Payload, as received')),
+    section('Payload', e.payload === undefined ? aside('The log has none.') : code(rawAt(text, ['payload']), 'Payload, as received')),
     e.given && section('Read outside the payload', facts(...Object.entries(e.given))),
   ];
 }
 
 function step(time, e, title, ...more) {
-  return { time, node: h('li', null, h('div', { class: 'at' }, time ? [h('span', { class: 'clock' }, f.exact(time)), h('span', { class: 'quiet' }, time === e.received_at ? '' : offset(e.received_at, time))] : '–'),
+  return { time, node: h('li', null, time ? at(time, e.received_at) : h('div', { class: 'at' }, '–'),
     h('div', null, h('p', { class: 'strong' }, title), more)) };
 }
 
 // entryTime is when an entry was appended: its id begins with the milliseconds.
 const entryTime = (signal) => new Date(Number(signal.id.split('-')[0])).toISOString();
 
+// queuedAgain reports whether an entry is not the first one of its event, as after a redrive:
+// the first is appended when the event comes.
+const queuedAgain = (e, o) => f.between(e.received_at, entryTime(o.signal)) > 10;
+
 function steps(e, [title, how]) {
   const found = [];
-  if (e.created_at) found.push(step(e.created_at, e, 'It happened at the provider', h('p', { class: 'quiet' }, 'by the provider’s clock')));
-  found.push(step(e.received_at, e, title, h('p', { class: 'quiet' }, how)));
+  if (e.created_at) found.push(step(e.created_at, e, 'It happened at the provider', aside('by the provider’s clock')));
+  const first = e.entities.some((o) => o.signal && queuedAgain(e, o)) && '; logged and queued';
+  found.push(step(e.received_at, e, title, aside(how, first)));
   for (const o of e.entities) {
-    if (o.signal) found.push(step(entryTime(o.signal), e, ['Logged and queued for ', entityLink(e.source, o.kind, o.id, o.parents)], h('p', { class: 'quiet' }, `shard ${o.signal.shard}, entry `, id(o.signal.id))));
+    if (o.signal) found.push(step(entryTime(o.signal), e, [queuedAgain(e, o) ? 'Queued again for ' : 'Logged and queued for ', entityLink(e.source, o.kind, o.id, o.parents)], aside(`shard ${o.signal.shard}, entry `, id(o.signal.id))));
     found.push(outcome(e, o));
   }
-  if (e.status === 'processed' && e.entities.length > 0) found.push(step(e.processed_at, e, 'Processed', h('p', { class: 'quiet' }, 'every entity it names is settled')));
+  if (e.status === 'processed' && e.entities.length > 0) found.push(step(e.processed_at, e, 'Processed', aside('every entity it names is settled')));
   const order = (s) => (s.time ? new Date(s.time).getTime() : Infinity);
   return found.map((s, i) => [s, i]).sort(([x, i], [y, j]) => order(x) - order(y) || i - j).map(([s]) => s.node);
 }
@@ -149,15 +154,15 @@ function outcome(e, o) {
   if (c && o.status !== 'erased') {
     const shared = o.signal && c.signal !== o.signal.id;
     return step(c.fetched_at, e, ['Fetch ', h('b', null, `no. ${c.claim}`), ' of ', link, ' covered it'],
-      h('p', { class: 'quiet' }, shared ? ['One fetch for several: it also settled what had come up to entry ', id(c.signal), '.'] : 'The fetch began after the event came, so the mirror has what it says.'));
+      aside(shared ? ['One fetch for several: it also settled what had come up to entry ', id(c.signal), '.'] : 'The fetch began after the event came, so the mirror has what it says.'));
   }
   if (o.status === 'retrying') {
     return step(o.next_attempt_at, e, ['Another attempt for ', link], h('p', { class: 'error' }, o.last_error ?? ''),
-      h('p', { class: 'quiet' }, 'a later event or a retry may bring it forward: ', a(`#/waiting?entity=${encodeURIComponent(`${e.source}/${o.kind}/${o.id}`)}`, 'show what it waits for')));
+      aside('a later event or a retry may bring it forward: ', a(`#/waiting?entity=${seg(`${e.source}/${o.kind}/${o.id}`)}`, 'show what it waits for')));
   }
   const says = { pending: 'is not fetched yet', dead: 'was given up', superseded: 'was brought up to date by a later fetch', discarded: 'was discarded by an operator', erased: 'is erased: it was not fetched', processed: 'is settled' };
   return step(o.status === 'pending' ? null : e.processed_at, e, [link, ' ', says[o.status] ?? o.status],
-    o.status === 'dead' && h('p', null, a(`#/dead-letters?entity=${encodeURIComponent(`${e.source}/${o.kind}/${o.id}`)}`, 'Show its dead letter')));
+    o.status === 'dead' && h('p', null, a(`#/dead-letters?entity=${seg(`${e.source}/${o.kind}/${o.id}`)}`, 'Show its dead letter')));
 }
 
 const flagWords = {

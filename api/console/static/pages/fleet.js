@@ -1,8 +1,8 @@
 // Fleet: workers, the shards they hold, and what waits in them.
 
-import { h, fill, inUse } from '../dom.js';
+import { fill, h, inUse } from '../dom.js';
 import { get, live } from '../api.js';
-import { empty, head, id, loading, meter, pill, problem, section, table, when } from '../parts.js';
+import { empty, figures, head, id, loading, meter, problem, quiet, section, table, tag, when } from '../parts.js';
 import * as f from '../format.js';
 
 export default function fleet(page) {
@@ -55,26 +55,26 @@ function draw(fleet, open) {
   const troubled = fleet.shards.filter((s) => ['bad', 'late'].includes(level(s)));
   return [
     h('ul', { class: 'legend' }, Object.entries(levels).map(([name, says]) => h('li', null, h('span', { class: `cell ${name}` }), ' ', says))),
-    section(f.plural(fleet.workers.length, 'worker', 'workers'),
+    section(f.plural(fleet.workers.length, 'worker'),
       rows.length === 0 && empty('No worker runs', 'Events are accepted and wait. Start a worker: it takes its share of the shards within seconds.'),
       rows.length > 0 && table('Workers and their shards', [
-        { name: 'Worker', cell: (r) => [id(r.worker), !r.there && [' ', pill('not seen lately', { 'not seen lately': ['warn', 'Its lease ends soon, and another worker takes the shard.'] })]] },
-        { name: 'Shards', class: 'n', cell: (r) => f.number(r.shards.length) },
-        { name: 'Waits', class: 'n', cell: (r) => f.number(total(r.shards, 'backlog')) },
-        { name: 'Parked', class: 'n', cell: (r) => f.number(total(r.shards, 'parked')) },
+        { name: 'Worker', cell: (r) => [id(r.worker), !r.there && [' ', tag('not seen lately', 'warn', 'Its lease ends soon, and another worker takes the shard.')]] },
+        figures('Shards', (r) => r.shards.length),
+        figures('Waits', (r) => total(r.shards, 'backlog')),
+        figures('Parked', (r) => total(r.shards, 'parked')),
         { name: 'Since', cell: (r) => when(r.since) },
-        { name: 'Each shard', class: 'wide', cell: (r) => strip(r.shards, `${f.plural(r.shards.length, 'shard', 'shards')} of ${r.worker}, ${f.plural(r.shards.filter((s) => level(s) !== 'idle').length, 'is', 'are')} not idle`) },
+        { name: 'Each shard', class: 'wide', cell: (r) => strip(r.shards, `${f.plural(r.shards.length, 'shard')} of ${r.worker}, ${f.plural(r.shards.filter((s) => level(s) !== 'idle').length, 'is', 'are')} not idle`) },
       ], rows),
       without.length > 0 && h('div', { class: 'problem soft' }, h('p', { class: 'strong' }, `${f.plural(without.length, 'shard has', 'shards have')} no worker`),
         strip(without, 'Shards without a worker'), h('p', null, fleet.workers.length ? 'Workers take them within seconds. If it stays so, look at the workers’ logs.' : 'Start a worker.'))),
     troubled.length > 0 && section('Shards that want a look', shardTable('Shards that want a look', troubled)),
     section('Sources', table('What waits, by source', [
       { name: 'Source', cell: (s) => h('a', { href: '#/sources' }, s.source) },
-      { name: 'State', cell: (s) => (s.paused ? pill('paused', { paused: ['warn', s.reason] }) : pill('asks', { asks: ['good', 'Its provider is asked.'] })) },
-      { name: 'Live', class: 'n', cell: (s) => f.number(s.live) },
+      { name: 'State', cell: (s) => (s.paused ? tag('paused', 'warn', s.reason) : tag('asks', 'good', 'Its provider is asked.')) },
+      figures('Live', (s) => s.live),
       { name: 'Oldest', class: 'n', cell: (s) => (s.live ? f.length(s.oldest_age_s) : '–') },
-      { name: 'Background', class: 'n', cell: (s) => f.number(s.background) },
-      { name: 'Parked', class: 'n', cell: (s) => f.number(s.parked) },
+      figures('Background', (s) => s.background),
+      figures('Parked', (s) => s.parked),
       { name: 'Budget left', class: 'wide', cell: (s) => budget(s) },
     ], fleet.sources)),
     h('details', { open }, h('summary', null, `All ${fleet.shards.length} shards`), shardTable('All shards', fleet.shards)),
@@ -84,17 +84,17 @@ function draw(fleet, open) {
 // budget is the share of the requests saved up that is left.
 export function budget(s) {
   const rate = live.hello?.sources.find((x) => x.source === s.source)?.rate_per_s;
-  if (live.hello && !rate) return h('span', { class: 'quiet' }, 'no limit');
+  if (live.hello && !rate) return quiet('no limit');
   return meter(s.budget, `${Math.round(s.budget * 100)} %${rate ? ` of a burst, at ${f.number(rate)}/s` : ''}`);
 }
 
 function shardTable(caption, shards) {
   return table(caption, [
     { name: 'Shard', class: 'n', cell: (s) => s.shard },
-    { name: 'Owner', cell: (s) => (s.owner ? id(s.owner) : pill('none', { none: ['warn', 'No worker holds it.'] })) },
-    { name: 'Waits', class: 'n', cell: (s) => f.number(s.backlog) },
+    { name: 'Owner', cell: (s) => (s.owner ? id(s.owner) : tag('none', 'warn', 'No worker holds it.')) },
+    figures('Waits', (s) => s.backlog),
     { name: 'Oldest', class: 'n', cell: (s) => (s.oldest_age_s ? f.length(s.oldest_age_s) : '–') },
-    { name: 'Parked', class: 'n', cell: (s) => f.number(s.parked) },
+    figures('Parked', (s) => s.parked),
     { name: 'Epoch', class: 'n', cell: (s) => s.epoch ?? '–' },
     { name: 'Foreign keys', cell: (s) => s.wrong_keys?.map(id) ?? '–' },
   ], shards);

@@ -1,10 +1,10 @@
 // Sources: whether their providers are asked, how much of the rate is left, and whether
 // the provider sends what the definition expects.
 
-import { h, fill, inUse } from '../dom.js';
+import { fill, h, inUse } from '../dom.js';
 import { act, get, live, seg } from '../api.js';
-import { a, button, empty, facts, head, loading, pill, problem, when } from '../parts.js';
-import { askAndSay } from '../dialog.js';
+import { a, amount, aside, bulk, button, errorText, facts, head, loading, noSource, ofJob, problem, quiet, tag, titled, when } from '../parts.js';
+import { askAndSay, reasonField } from '../dialog.js';
 import { budget } from './fleet.js';
 import * as f from '../format.js';
 import * as words from '../words.js';
@@ -38,7 +38,7 @@ export default function sources(page) {
 
 function draw(fleet, gaps, read) {
   return [
-    fleet.sources.length === 0 && empty('No source is configured', 'Add one to the settings: the guide to the configuration says how.'),
+    fleet.sources.length === 0 && noSource(),
     fleet.sources.map((s) => one(s, gaps, read)),
     (fleet.unconfigured ?? []).map((s) => unconfigured(s, read)),
   ];
@@ -47,45 +47,45 @@ function draw(fleet, gaps, read) {
 function one(s, gaps, read) {
   const key = (name) => ({ key: `${name} ${s.source}` });
   return h('section', { class: 'card' },
-    h('div', { class: 'title' }, h('h2', null, s.source), s.paused ? pill('paused', { paused: ['warn', s.reason] }) : pill('asks its provider', { 'asks its provider': ['good', ''] })),
+    titled(h('h2', null, s.source), s.paused ? tag('paused', 'warn', s.reason) : tag('asks its provider', 'good', '')),
     s.paused && h('div', { class: 'problem soft' },
       h('p', { class: 'strong' }, words.pauseKind[s.kind] ?? 'It is paused.'),
-      s.reason && h('p', null, 'Reason given: ', h('span', { class: 'error' }, s.reason)),
-      h('p', { class: 'quiet' }, s.by && `by ${s.by}, `, 'since ', when(s.since), s.retry_at && [', tried again ', when(s.retry_at)])),
+      s.reason && h('p', null, 'Reason given: ', errorText(s.reason)),
+      aside(s.by && `by ${s.by}, `, 'since ', when(s.since), s.retry_at && [', tried again ', when(s.retry_at)])),
     facts(['Budget left', budget(s)], ['Live entries', [f.number(s.live), s.live > 0 && `, the oldest ${f.length(s.oldest_age_s)} old`]], ['Background', f.number(s.background)],
-      ['Parked', s.parked > 0 ? a(`#/waiting?source=${encodeURIComponent(s.source)}`, f.plural(s.parked, 'entity', 'entities')) : '0'],
+      ['Parked', s.parked > 0 ? a(`#/waiting?source=${seg(s.source)}`, f.entities(s.parked)) : '0'],
       ['Open dead letters', deadLetters(s.source)], ['Subscription', subscription(s.source, gaps)], ['Events of the last hour that lead to less', noted(s)],
       ['Deletions accepted', s.deletions_accepted_for_s ? `for ${f.length(s.deletions_accepted_for_s)} more` : null]),
-    h('div', { class: 'bulk' },
+    bulk(
       s.paused ? button('Resume …', () => resume(s, read), key('resume')) : button('Pause …', () => pause(s, read), key('pause')),
       s.parked > 0 && button('Retry what is parked …', () => retry(s, read), key('retry'))));
 }
 
 function deadLetters(source) {
   const n = live.now?.letters[source] ?? 0;
-  return n > 0 ? a(`#/dead-letters?status=open&source=${encodeURIComponent(source)}`, f.number(n)) : '0';
+  return n > 0 ? a(`#/dead-letters?status=open&source=${seg(source)}`, f.number(n)) : '0';
 }
 
 function subscription(source, gaps) {
-  if (!gaps.has('')) return h('span', { class: 'quiet' }, 'loading …');
+  if (!gaps.has('')) return quiet('loading …');
   const found = gaps.get(source);
-  if (!found) return ['no gap is known ', h('span', { class: 'quiet' }, '– compared daily, where the provider lists its webhooks')];
-  return [pill('gap', { gap: ['bad', words.driftType.subscription_gap] }), ' ', a(`#/drift?type=subscription_gap&source=${encodeURIComponent(source)}`, 'the provider does not send all that is expected'),
-    h('span', { class: 'quiet' }, ' since ', when(found[0].found_at), '; the reconciler’s log and its alert name the event types')];
+  if (!found) return ['no gap is known ', quiet('– compared daily, where the provider lists its webhooks')];
+  return [tag('gap', 'bad', words.driftType.subscription_gap), ' ', a(`#/drift?type=subscription_gap&source=${seg(source)}`, 'the provider does not send all that is expected'),
+    quiet(' since ', when(found[0].found_at), '; the reconciler’s log and its alert name the event types')];
 }
 
 function noted(s) {
   const found = Object.entries(s.noted ?? {});
   if (found.length === 0) return null;
-  return found.map(([name, n]) => h('div', null, a(`#/events?source=${encodeURIComponent(s.source)}&note=${name}`, `${f.number(n)} ${name.replaceAll('_', ' ')}`), ' ', h('span', { class: 'quiet' }, words.note[name])));
+  return found.map(([name, n]) => h('div', null, a(`#/events?source=${seg(s.source)}&note=${name}`, `${f.number(n)} ${name.replaceAll('_', ' ')}`), ' ', quiet(words.note[name])));
 }
 
 function pause(s, read) {
   return askAndSay({
     title: `Pause ${s.source}?`, verb: 'Pause', danger: true,
-    body: [h('p', { class: 'count' }, '1 source, the whole fleet'), h('p', null, 'Nothing is fetched from its provider until an operator resumes it: the mirror falls behind. Webhooks are taken and wait; waiting costs no attempts.')],
-    fields: [{ name: 'reason', label: 'Why', required: true, max: 500, hint: 'for the next reader' }],
-    run: async ({ reason }) => { const got = await act('POST', `v1/sources/${seg(s.source)}/pause`, { reason }); setTimeout(read); return got; },
+    body: [amount('1 source, the whole fleet'), h('p', null, 'Nothing is fetched from its provider until an operator resumes it: the mirror falls behind. Webhooks are taken and wait; waiting costs no attempts.')],
+    fields: [reasonField('for the next reader', 500)],
+    run: ({ reason }) => act('POST', `v1/sources/${seg(s.source)}/pause`, { reason }), after: read,
   }, () => `${s.source} is paused.`);
 }
 
@@ -93,30 +93,30 @@ function resume(s, read) {
   const misconfigured = s.kind === 'misconfigured';
   return askAndSay({
     title: `Resume ${s.source}?`, verb: 'Resume',
-    body: [h('p', { class: 'count' }, '1 source, the whole fleet'), h('p', null, `Its provider is asked again: ${f.plural(s.live, 'change waits', 'changes wait')}.`)],
+    body: [amount('1 source, the whole fleet'), h('p', null, `Its provider is asked again: ${f.plural(s.live, 'change waits', 'changes wait')}.`)],
     fields: misconfigured ? [{ name: 'accept', label: 'Accept deletions for an hour', type: 'checkbox', hint: 'Known entities that are not found then count as deleted, without proof. Only if you have made sure that they were deleted.' }] : [],
-    run: async ({ accept }) => { const got = await act('POST', `v1/sources/${seg(s.source)}/resume`, accept ? { accept_deletions: true } : undefined); setTimeout(read); return got; },
+    run: ({ accept }) => act('POST', `v1/sources/${seg(s.source)}/resume`, accept ? { accept_deletions: true } : undefined), after: read,
   }, () => `${s.source} is resumed.`);
 }
 
 function retry(s, read) {
   return askAndSay({
     title: 'Try what is parked again now?', verb: 'Retry now',
-    body: [h('p', { class: 'count' }, f.plural(s.parked, 'entity', 'entities')), h('p', null, `Everything parked of ${s.source} is due now. Attempts are counted as usual.`)],
-    run: async () => { const got = await act('POST', `v1/sources/${seg(s.source)}/retry`); setTimeout(read); return got; },
+    body: [amount(f.entities(s.parked)), h('p', null, `Everything parked of ${s.source} is due now. Attempts are counted as usual.`)],
+    run: () => act('POST', `v1/sources/${seg(s.source)}/retry`), after: read,
   }, (got) => `${f.plural(got.entities, 'entity is', 'entities are')} due now.`);
 }
 
 function unconfigured(s, read) {
   const n = s.live + s.background + s.parked;
   return h('section', { class: 'card' },
-    h('div', { class: 'title' }, h('h2', null, s.source), pill('not configured', { 'not configured': ['bad', ''] })),
+    titled(h('h2', null, s.source), tag('not configured', 'bad', '')),
     h('p', null, 'Its work waits, and no worker does it. Configure the source again to finish it, or discard it.'),
     facts(['Live entries', f.number(s.live)], ['Background', f.number(s.background)], ['Parked', f.number(s.parked)], ['Oldest', f.length(s.oldest_age_s)]),
-    h('div', { class: 'bulk' }, button('Discard its work …', () => askAndSay({
+    bulk(button('Discard its work …', () => askAndSay({
       title: `Discard all open work of ${s.source}?`, verb: 'Discard', danger: true,
-      body: [h('p', { class: 'count' }, f.plural(n, 'entry or entity', 'entries and entities')), h('p', null, 'What waits is removed, and every event that is not settled is discarded. The mirror stays as it is. This cannot be undone.')],
-      fields: [{ name: 'reason', label: 'Why', required: true, max: 500, hint: 'for the audit' }],
-      run: async ({ reason }) => { const got = await act('POST', `v1/sources/${seg(s.source)}/discard`, { reason }); setTimeout(read); return got; },
-    }, (job) => ['A job discards it.', `#/work/jobs/${seg(job.id)}`, 'Show its progress']), { kind: 'dangerous', key: `discard ${s.source}` })));
+      body: [amount(f.plural(n, 'entry or entity', 'entries and entities')), h('p', null, 'What waits is removed, and every event that is not settled is discarded. The mirror stays as it is. This cannot be undone.')],
+      fields: [reasonField('for the audit', 500)],
+      run: ({ reason }) => act('POST', `v1/sources/${seg(s.source)}/discard`, { reason }), after: read,
+    }, (job) => ofJob('A job discards it.', job.id)), { kind: 'dangerous', key: `discard ${s.source}` })));
 }

@@ -1,50 +1,47 @@
-// Waiting: entities that wait for another attempt, why, and until when.
+// Parked: entities that wait for another attempt, why, and until when.
 
 import { h } from '../dom.js';
 import { act, get } from '../api.js';
-import { button, empty, entityLink, facts, head, pill, when } from '../parts.js';
-import { list } from '../list.js';
+import { amount, bulk, button, entityLink, errorText, facts, figures, head, shortError, tag, when } from '../parts.js';
+import { byEntity, byKind, bySource, list } from '../list.js';
 import { askAndSay } from '../dialog.js';
-import { kindOptions, sourceOptions } from './events.js';
 import * as f from '../format.js';
 import * as words from '../words.js';
 
 const tone = (reason) => (reason === 'backlog' ? 'calm' : ['undefined', 'refused', 'unsettled'].includes(reason) ? 'bad' : 'warn');
-const reasonPill = (reason) => pill(reason.replaceAll('_', ' '), { [reason.replaceAll('_', ' ')]: [tone(reason), words.waitReason[reason]] });
+const reasonPill = (reason) => tag(reason.replaceAll('_', ' '), tone(reason), words.waitReason[reason]);
 
 // waitFacts says why one entity waits.
 export function waitFacts(w) {
   return [
-    facts(['Why', [reasonPill(w.reason), ' ', words.waitReason[w.reason]]], ['Next try', next(w)], ['Last error', w.error && h('span', { class: 'error' }, w.error)],
+    facts(['Why', [reasonPill(w.reason), ' ', words.waitReason[w.reason]]], ['Next try', next(w)], ['Last error', w.error && errorText(w.error)],
       ['Failed', w.failed_at && when(w.failed_at)], ['Attempts so far', w.attempts?.length || null], ['Signals that wait for it', f.number(w.waiting)]),
   ];
 }
 
 export default function waiting(page) {
   return [
-    head('Waiting', 'Entities that could not be brought up to date yet. Each is tried again by itself; after its last attempt it becomes a dead letter.'),
+    head('Parked', 'Entities that could not be brought up to date yet. Each is tried again by itself; after its last attempt it becomes a dead letter.'),
     list({
-      page, path: 'v1/parked', caption: 'Entities that wait', watch: (n) => n.backlog.parked,
+      page, path: 'v1/parked', caption: 'Parked entities', watch: (n) => n.backlog.parked, due: triedSoon,
       filters: [
-        { name: 'source', label: 'Source', options: sourceOptions() },
-        { name: 'kind', label: 'Kind', options: kindOptions() },
+        bySource(),
+        byKind(),
         { name: 'reason', label: 'Why', options: Object.keys(words.waitReason).map((r) => [r, r.replaceAll('_', ' ')]) },
         { name: 'class', label: 'Class of failure', options: ['transient', 'throttled', 'unavailable', 'refused', 'gone', 'permanent', 'panic', 'undefined'] },
-        { name: 'entity', label: 'Entity', hint: 'source/kind/id', size: 22 },
+        byEntity(),
       ],
       columns: [
         { name: 'Next try', cell: next },
         { name: 'Entity', cell: (w) => entityLink(w.source, w.kind, w.entity, w.parents) },
         { name: 'Source', cell: (w) => w.source },
-        { name: 'Why', class: 'wide', cell: (w) => [reasonPill(w.reason), h('div', { class: 'why' }, w.error ? h('span', { class: 'error' }, w.error) : words.waitReason[w.reason])] },
-        { name: 'Attempts', class: 'n', cell: (w) => f.number(w.attempts?.length ?? 0) },
-        { name: 'Signals', class: 'n', cell: (w) => f.number(w.waiting) },
+        { name: 'Why', class: 'wide', cell: (w) => [reasonPill(w.reason), h('div', { class: 'why' }, w.error ? errorText(shortError(w, w.error)) : words.waitReason[w.reason])] },
+        figures('Attempts', (w) => w.attempts?.length ?? 0),
+        figures('Signals', (w) => w.waiting),
         { name: '', cell: (w) => button('Retry now …', () => retry(page, { entity: `${w.source}/${w.kind}/${w.entity}`, ...(w.parents && { source: w.source }) }, w), { key: `retry ${w.source}/${w.kind}/${w.entity}` }) },
       ],
-      nothing: (chosen) => (Object.keys(chosen).length > 0
-        ? empty('None waits like this', 'Take a filter away.')
-        : empty('Nothing waits', 'An entity whose fetch has failed is shown here, with the reason and the time of the next attempt, until an attempt succeeds.')),
-      also: (chosen) => h('div', { class: 'bulk' }, button(Object.keys(chosen).length > 0 ? 'Retry all of these …' : 'Retry everything …', () => retry(page, chosen))),
+      nothing: ['Nothing is parked', 'An entity whose fetch has failed is shown here, with the reason and the time of the next attempt, until an attempt succeeds.'],
+      also: (chosen) => bulk(button(Object.keys(chosen).length > 0 ? 'Retry all of these …' : 'Retry everything …', () => retry(page, chosen))),
     }),
   ];
 }
@@ -52,6 +49,13 @@ export default function waiting(page) {
 // next is when it is tried again. Once that time is over nothing is known of the attempt
 // until the page is read again.
 const next = (w) => when(w.next_attempt_at, '–', 'due, or tried since');
+
+// triedSoon reports whether an attempt is due and may be made at any moment. What stays due
+// for long, as while its source is paused, is not waited for.
+function triedSoon(w) {
+  const overdue = f.between(w.next_attempt_at, new Date());
+  return overdue >= 0 && overdue < 30;
+}
 
 // retry makes a selection due. It is counted first, up to a thousand.
 async function retry(page, chosen, one) {
@@ -61,14 +65,14 @@ async function retry(page, chosen, one) {
     body: async (show) => {
       const says = h('p', null, 'The next attempt is made at once, and is counted as usual: if it is the last and fails, the work becomes a dead letter. A source that is paused stays so.');
       if (one) {
-        show([h('p', { class: 'count' }, '1 entity'), h('p', null, entityLink(one.source, one.kind, one.entity, one.parents)), says]);
+        show([amount('1 entity'), h('p', null, entityLink(one.source, one.kind, one.entity, one.parents)), says]);
         return;
       }
       show('Counting …', false);
       const { n, more } = await count(chosen, page.signal);
-      show([h('p', { class: 'count' }, `${more ? 'more than ' : ''}${f.plural(n, 'entity', 'entities')}`), filterWords(chosen), says], n > 0);
+      show([amount(`${more ? 'more than ' : ''}${f.entities(n)}`), filterWords(chosen), says], n > 0);
     },
-    run: () => act('POST', 'v1/parked/retry', body),
+    run: () => act('POST', 'v1/parked/retry', body), after: page.reload,
   }, (got) => `${f.plural(got.entities, 'entity is', 'entities are')} due now.`);
 }
 
