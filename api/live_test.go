@@ -95,7 +95,10 @@ func TestLiveSaysWhoThenWhatWasThenWhatIs(t *testing.T) {
 		{Shard: 1, Sources: map[string]stream.ShardSource{"lemon": {Live: 1, Oldest: time.Hour, Parked: 4}}},
 	}
 	f.store.open = map[string]int64{"lemon": 2}
-	f.store.tasks = []*storage.Task{redriveTask("job_1", storage.TaskRunning)}
+	f.store.tasks = []*storage.Task{
+		redriveTask("job_1", storage.TaskRunning),
+		{ID: "sweep_1", Kind: modeSweep, Source: "lemon", Status: storage.TaskDone, FinishedAt: noon, Counts: map[string]int64{"found": 2, "failed_checks": 3}},
+	}
 	url, _ := served(t, f)
 
 	_, refused := follow(t, url)
@@ -123,6 +126,7 @@ func TestLiveSaysWhoThenWhatWasThenWhatIs(t *testing.T) {
 	require.Equal(t, []ageClass{{1, 0}, {10, 2}, {60, 0}, {600, 0}, {0, 1}}, is.Backlog.Ages)
 	require.Equal(t, map[string]int64{"lemon": 2}, is.Letters)
 	require.Equal(t, "job_1", is.Tasks[0].ID)
+	require.Equal(t, []compared{{Source: "lemon", Sweep: "sweep_1", Status: "done", FinishedAt: momentOf(noon), Found: 2, Unchecked: 3}}, is.Compared)
 	require.Equal(t, levelWrong, is.Verdict.Level)
 
 	other, _ := follow(t, url, "Authorization", "Bearer "+operatorToken.Secret)

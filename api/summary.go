@@ -100,6 +100,7 @@ type compared struct {
 	Status     string `json:"status" enum:"done,failed"`
 	FinishedAt moment `json:"finished_at"`
 	Found      int64  `json:"found"`
+	Unchecked  int64  `json:"unchecked_count,omitempty" doc:"Entities that it could not compare."`
 }
 
 // liveTask is the progress of a sweep or job.
@@ -328,7 +329,8 @@ func (s *summaries) lookSlowly(ctx context.Context, at time.Time) error {
 		}
 		for _, t := range page.Items {
 			last = append(last, compared{
-				Source: source, Sweep: t.ID, Status: string(t.Status), FinishedAt: momentOf(t.FinishedAt), Found: t.Counts["found"],
+				Source: source, Sweep: t.ID, Status: string(t.Status), FinishedAt: momentOf(t.FinishedAt),
+				Found: t.Counts["found"], Unchecked: t.Counts["failed_checks"],
 			})
 		}
 	}
