@@ -355,7 +355,7 @@ func (o *operator) startOnLetters(ctx context.Context, kind string, sel LetterSe
 		Spec:   toJSON(storage.RedriveSpec{Filter: filter, Rate: sel.Rate, Reason: reason}),
 		Counts: map[string]int64{"total": n}, CreatedAt: now, UpdatedAt: now,
 	}
-	if err := o.start(ctx, task, fmt.Sprintf("%s of %d dead letters", task.ID, n), reason); err != nil {
+	if err := o.start(ctx, task, task.ID+" of "+count(int64(n), "dead letter", "dead letters"), reason); err != nil {
 		return nil, err
 	}
 	return &selectedOutput{Status: http.StatusAccepted, Location: "/v1/jobs/" + task.ID, Body: selected{Count: n, Job: task.ID}}, nil

@@ -299,7 +299,7 @@ func TestRedriveByFilter(t *testing.T) {
 		ID: task.ID, Kind: "redrive", Source: "lemon", Status: storage.TaskWaiting, By: "local",
 		Counts: map[string]int64{"total": 1}, CreatedAt: noon, UpdatedAt: noon,
 	}, task)
-	require.Equal(t, []string{"local: start redrive " + task.ID + " of 1 dead letters"}, f.store.acts())
+	require.Equal(t, []string{"local: start redrive " + task.ID + " of 1 dead letter"}, f.store.acts())
 	require.Empty(t, f.queue.appended(), "the reconciler does it")
 
 	require.Equal(t, http.StatusAccepted, f.post("/v1/dead-letters/redrive", `{"all":true}`).Code, "all of them")

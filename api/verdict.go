@@ -53,6 +53,12 @@ func judge(n *now) verdict {
 	if n.Drift.Confirmed > 0 {
 		add(levelBehind, "drift", "%s confirmed and being repaired.", upTo(n.Drift.Confirmed, "difference from the provider is", "differences from the provider are"))
 	}
+	for _, c := range n.Compared {
+		if c.Unchecked > 0 {
+			add(levelBehind, "work", "The last comparison with the provider of %s could not check %s: whether the mirror has what is there is not known.",
+				c.Source, count(c.Unchecked, "entity", "entities"))
+		}
+	}
 	if n.Backlog.Parked > 0 {
 		add(levelBehind, "waiting", "%s for another attempt.", count(n.Backlog.Parked, "entity waits", "entities wait"))
 	}

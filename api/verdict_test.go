@@ -44,6 +44,8 @@ func TestVerdict(t *testing.T) {
 		{"drift could not be repaired", func(n *now) { n.Drift.Failed = 1 }, levelWrong, "",
 			[]string{"1 difference from the provider could not be repaired."}, "drift"},
 		{"what is suspected may be nothing", func(n *now) { n.Drift.Suspected, n.Drift.RepairedDay = 5, 5 }, levelRight, "", []string{}, ""},
+		{"entities could not be compared", func(n *now) { n.Compared = []compared{{Source: "lemon", Unchecked: 1}, {Source: "stripe"}} }, levelBehind, "",
+			[]string{"The last comparison with the provider of lemon could not check 1 entity: whether the mirror has what is there is not known."}, "work"},
 		{"no worker", func(n *now) { n.Workers = 0 }, levelWrong, "", []string{"No worker runs: events are accepted and wait."}, "fleet"},
 		{"shards change their worker", func(n *now) { n.Unowned, n.Backlog.Live = 2, 1 }, levelBehind, "",
 			[]string{"2 shards are without a worker at the moment."}, "fleet"},

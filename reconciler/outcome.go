@@ -47,7 +47,9 @@ func (s *sweep) finish(ctx context.Context) error {
 func (s *sweep) sumUp(ctx context.Context) (problems []string, err error) {
 	s.state.FailedLists, s.state.Unchecked = nil, nil
 	var broken []string
+	var failedChecks int64
 	err = s.partitions(ctx, func(t *storage.Task) {
+		failedChecks += t.Counts["failed_checks"]
 		if state, err := decodeState[partitionState](t.State); err == nil {
 			s.state.FailedLists = append(s.state.FailedLists, state.Lost...)
 			s.state.Unchecked = append(s.state.Unchecked, state.Unchecked...)
@@ -62,8 +64,9 @@ func (s *sweep) sumUp(ctx context.Context) (problems []string, err error) {
 	lists := s.state.FailedLists
 	slices.SortFunc(lists, func(a, b storage.FailedList) int { return strings.Compare(nameOfList(a), nameOfList(b)) })
 	s.state.FailedLists = lists[:min(len(lists), storage.MostNamed)]
-	slices.SortFunc(s.state.Unchecked, func(a, b storage.Unchecked) int { return strings.Compare(nameOfUnchecked(a), nameOfUnchecked(b)) })
-	s.state.Unchecked = s.state.Unchecked[:min(len(s.state.Unchecked), storage.MostNamed)]
+	unchecked := distinct(s.state.Unchecked)
+	s.task.Counts["failed_checks"] = failedChecks - int64(len(s.state.Unchecked)-len(unchecked))
+	s.state.Unchecked = unchecked[:min(len(unchecked), storage.MostNamed)]
 
 	if len(broken) > 0 {
 		slices.Sort(broken)
@@ -94,6 +97,14 @@ func (s *sweep) unchecked() string {
 	}
 	return fmt.Sprintf("%d %s could not be checked: %s", n, what,
 		some(s.state.Unchecked, func(e storage.Unchecked) string { return fmt.Sprintf("%s (%s)", nameOfUnchecked(e), e.Reason) }))
+}
+
+// distinct returns entities that could not be checked, by their names, each once: one that
+// differs in a list and is due by id has been asked for in two partitions.
+func distinct(all []storage.Unchecked) []storage.Unchecked {
+	under := func(e storage.Unchecked) string { return fmt.Sprint(nameOfUnchecked(e), e.Parents) }
+	all = slices.SortedFunc(slices.Values(all), func(a, b storage.Unchecked) int { return strings.Compare(under(a), under(b)) })
+	return slices.CompactFunc(all, func(a, b storage.Unchecked) bool { return under(a) == under(b) })
 }
 
 // nameOfUnchecked names an entity that could not be checked, or the rest of a kind.

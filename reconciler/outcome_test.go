@@ -292,6 +292,16 @@ func TestEntitiesThatCouldNotBeCheckedAreNamed(t *testing.T) {
 			require.Equal(t, storage.TaskDone, task.Status, task.Error)
 			require.Empty(t, task.Error)
 			require.Empty(t, outcome(t, task).Unchecked)
+
+			// One that differs in a list, and is asked for again since it is due, is one.
+			c.clock.move(25 * time.Hour)
+			const changed = "/customers/c0/orders/o0_0"
+			c.shop.put(changed, shopOrder("o0_0", 9, "created", "made"))
+			c.shop.refuse(http.StatusInternalServerError, func(r *http.Request) bool { return r.URL.Path == changed })
+			task = c.sweepBy(m, storage.SweepSpec{}, c.replica("a"))
+			require.EqualValues(t, 1, task.Counts["failed_checks"])
+			require.Len(t, outcome(t, task).Unchecked, 1)
+			require.Contains(t, task.Error, "1 entity could not be checked: order/o0_0 (")
 		})
 	}
 }

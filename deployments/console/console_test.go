@@ -465,7 +465,7 @@ func TestStories(t *testing.T) {
 	b.open(w.open, "events/lemon/evt_1")
 	b.waitText("What happened")
 	story := b.eval("[...document.querySelectorAll('.timeline .strong')].map((n) => n.textContent).join(' | ')")
-	require.Equal(t, "It happened at the provider | Received | Logged and queued for order bord_1 | Fetch no. 1 of order bord_1 covered it | Processed", story)
+	require.Equal(t, "It happened at the provider | Received | Queued for order bord_1 | Fetch no. 1 of order bord_1 covered it | Processed", story)
 	require.Contains(t, b.text(), "One fetch for several: it also settled what had come up to entry "+later.Signal.ID)
 	require.Contains(t, b.text(), a.TraceID)
 	b.eval("document.querySelector('.timeline a').click()")

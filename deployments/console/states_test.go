@@ -187,15 +187,19 @@ func TestEventsOfAPausedSourceAreNotInTheList(t *testing.T) {
 	b.waitText("logged, over the last 10 s")
 }
 
-// The story of an event that was redriven keeps the time at which it was logged.
+// The story of an event that was redriven says when it was queued last, and claims nothing of
+// the time at which an operator discarded it.
 func TestARedriveHasItsOwnTime(t *testing.T) {
 	w := newWorld(t, 64)
 	w.employ("w1")
 	a := w.happened("evt_1", "order.executed", 20*time.Minute, order("bord_1"))
 	letter := w.bury(a, "permanent", 15*time.Minute, "HTTP 422")
 	b := startBrowser(t)
+	steps := func() string {
+		return b.eval("[...document.querySelectorAll('.timeline li')].map((li) => li.innerText.split(/\\s+/).join(' ')).join('\\n')").(string)
+	}
 	b.open(w.open, "events/lemon/evt_1")
-	b.waitText("Logged and queued for order bord_1")
+	b.waitText("Queued for order bord_1")
 	b.show("dead-letters/" + letter)
 	b.waitText("Why it was given up")
 	require.NotContains(t, b.text(), "Redriven")
@@ -206,16 +210,26 @@ func TestARedriveHasItsOwnTime(t *testing.T) {
 	w.bury(a, "permanent", 0, "HTTP 422")
 	b.press("Refresh")
 	b.wait(pillOf("open"))
-	require.Contains(t, b.text(), "Redriven\njust now by local")
+	require.Contains(t, b.text(), "Redriven alone\njust now by local")
 	require.NotContains(t, b.text(), "It is queued again.", "it is open again")
 
 	require.NoError(t, w.store.Requeued(w.ctx, []storage.Requeue{{
 		Source: "lemon", EventID: "evt_1", Entity: order("bord_1").Key, Signal: storage.SignalID{Shard: a.Signal.Shard, ID: fmt.Sprintf("%d-0", w.now.UnixMilli())},
 	}}))
 	b.show("events/lemon/evt_1")
-	b.waitText("Queued again for order bord_1")
-	require.NotContains(t, b.text(), "Logged and queued for")
-	require.Contains(t, b.text(), "; logged and queued", "when it was received")
+	b.waitText("Queued for order bord_1")
+	require.Contains(t, b.text(), "its newest entry, in shard")
+	require.Contains(t, steps(), "+20 min Queued for order bord_1")
+
+	b.show("dead-letters/" + letter)
+	b.press("Discard …")
+	b.waitText("Discard this dead letter?")
+	b.write("#ask-reason", "it is known")
+	b.press("Discard")
+	b.wait(pillOf("discarded"))
+	b.show("events/lemon/evt_1")
+	b.waitText("order bord_1 was discarded by an operator")
+	require.Contains(t, steps(), "– order bord_1 was discarded by an operator Show its dead letter")
 }
 
 // A job that redrives counts what it has queued again, which says nothing of what became of

@@ -214,7 +214,7 @@ func (c *connection) closeMany(ctx context.Context, act string, body map[string]
 		c.line(raw)
 		return nil
 	case !yes:
-		c.env.printf("%d dead letters would be %s; --yes does it\n", got.Count, closed[act])
+		c.env.printf("%s would be %s; --yes does it\n", count(got.Count, "dead letter", "dead letters"), closed[act])
 		return nil
 	case noWait:
 		return c.oneTask(ctx, jobs, got.Job, false)

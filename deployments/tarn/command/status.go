@@ -202,7 +202,11 @@ func (h health) wrong(oldest time.Duration) []string {
 		add("%s is not configured and %d entries of it wait", u.Source, u.Live+u.Background+u.Parked)
 	}
 	for _, source := range slices.Sorted(maps.Keys(h.letters)) {
-		add("%s: %d%s open dead letters: see tarn letters list --source %[1]s", source, h.letters[source], map[bool]string{true: " or more"}[h.more])
+		open := count(h.letters[source], "open dead letter", "open dead letters")
+		if h.more {
+			open = fmt.Sprintf("%d or more open dead letters", h.letters[source])
+		}
+		add("%s: %s: see tarn letters list --source %[1]s", source, open)
 	}
 	for _, source := range slices.Sorted(maps.Keys(h.dead)) {
 		add("%s: %d dead commands: see tarn commands --state dead --source %[1]s", source, h.dead[source])

@@ -130,17 +130,12 @@ function step(time, e, title, ...more) {
 // entryTime is when an entry was appended: its id begins with the milliseconds.
 const entryTime = (signal) => new Date(Number(signal.id.split('-')[0])).toISOString();
 
-// queuedAgain reports whether an entry is not the first one of its event, as after a redrive:
-// the first is appended when the event comes.
-const queuedAgain = (e, o) => f.between(e.received_at, entryTime(o.signal)) > 10;
-
 function steps(e, [title, how]) {
   const found = [];
   if (e.created_at) found.push(step(e.created_at, e, 'It happened at the provider', aside('by the provider’s clock')));
-  const first = e.entities.some((o) => o.signal && queuedAgain(e, o)) && '; logged and queued';
-  found.push(step(e.received_at, e, title, aside(how, first)));
+  found.push(step(e.received_at, e, title, aside(how)));
   for (const o of e.entities) {
-    if (o.signal) found.push(step(entryTime(o.signal), e, [queuedAgain(e, o) ? 'Queued again for ' : 'Logged and queued for ', entityLink(e.source, o.kind, o.id, o.parents)], aside(`shard ${o.signal.shard}, entry `, id(o.signal.id))));
+    if (o.signal) found.push(step(entryTime(o.signal), e, ['Queued for ', entityLink(e.source, o.kind, o.id, o.parents)], aside(`its newest entry, in shard ${o.signal.shard}: `, id(o.signal.id))));
     found.push(outcome(e, o));
   }
   if (e.status === 'processed' && e.entities.length > 0) found.push(step(e.processed_at, e, 'Processed', aside('every entity it names is settled')));
@@ -161,8 +156,9 @@ function outcome(e, o) {
       aside('a later event or a retry may bring it forward: ', a(`#/waiting?entity=${seg(`${e.source}/${o.kind}/${o.id}`)}`, 'show what it waits for')));
   }
   const says = { pending: 'is not fetched yet', dead: 'was given up', superseded: 'was brought up to date by a later fetch', discarded: 'was discarded by an operator', erased: 'is erased: it was not fetched', processed: 'is settled' };
-  return step(o.status === 'pending' ? null : e.processed_at, e, [link, ' ', says[o.status] ?? o.status],
-    o.status === 'dead' && h('p', null, a(`#/dead-letters?entity=${seg(`${e.source}/${o.kind}/${o.id}`)}`, 'Show its dead letter')));
+  const letter = ['dead', 'discarded'].includes(o.status);
+  return step(['pending', 'discarded'].includes(o.status) ? null : e.processed_at, e, [link, ' ', says[o.status] ?? o.status],
+    letter && h('p', null, a(`#/dead-letters?entity=${seg(`${e.source}/${o.kind}/${o.id}`)}`, 'Show its dead letter')));
 }
 
 const flagWords = {

@@ -123,11 +123,11 @@ async function redriven(l, signal) {
 function whole({ value: l, text }, event, read, before) {
   return [
     titled(pill(l.status, words.letterStatus), h('span', null, words.letterStatus[l.status]?.[1])),
-    l.status === 'redriven' && h('p', null, 'What became of it: ', event && [pill(event.status, words.eventStatus), ' '], eventLink(l.source, l.event), ', or a new dead letter of ', entityLink(l.source, l.kind, l.entity, l.parents), '.'),
+    l.status === 'redriven' && h('p', null, 'Its work was queued again. Its event: ', event && [pill(event.status, words.eventStatus), ' '], eventLink(l.source, l.event), '.'),
     whyGivenUp(l),
     l.status === 'open' && bulk(button('Redrive …', () => redriveOne(l, read), { kind: 'primary' }), button('Discard …', () => discardOne(l, read), { kind: 'dangerous' })),
     facts(['Entity', entityLink(l.source, l.kind, l.entity, l.parents)], ['Under', parentsText(l)], ['Source', l.source], ['Event', [typeName(l.event_type ?? ''), ' ', eventLink(l.source, l.event)]],
-      ['Given up', when(l.buried_at)], ['Redriven', before.length > 0 ? before.map((n) => h('div', null, when(n.at), ' by ', n.by)) : null], ['Closed', l.closed_at && when(l.closed_at)], ['By', l.by], ['Reason', l.reason], ['Trace', trace(l)], ['Dead letter', id(l.id)]),
+      ['Given up', when(l.buried_at)], ['Redriven alone', before.length > 0 ? before.map((n) => h('div', null, when(n.at), ' by ', n.by)) : null], ['Closed', l.closed_at && when(l.closed_at)], ['By', l.by], ['Reason', l.reason], ['Trace', trace(l)], ['Dead letter', id(l.id)]),
     section(f.plural(l.attempts.length, 'attempt'), h('ol', { class: 'timeline' }, l.attempts.map((x) => h('li', null,
       at(x.at, l.attempts[0].at),
       h('div', { class: 'error' }, x.error))))),

@@ -2,7 +2,7 @@
 
 import { h, inUse } from '../dom.js';
 import { act, get, seg } from '../api.js';
-import { a, amount, bulk, button, errorText, facts, figures, head, id, load, loading, pill, progress, quiet, section, table, titled, typeName, when } from '../parts.js';
+import { a, amount, bulk, button, entityLink, errorText, facts, figures, head, id, load, loading, pill, progress, quiet, section, table, titled, typeName, when } from '../parts.js';
 import { bySource, byStatus, list, sourceOptions } from '../list.js';
 import { askAndSay } from '../dialog.js';
 import { filterWords } from './waiting.js';
@@ -105,17 +105,17 @@ function whole(page, what, t) {
       ['Asked for', when(t.created_at)], ['Started', t.started_at && when(t.started_at)], ['Ended', t.finished_at && when(t.finished_at)], [what === 'jobs' ? 'Job' : 'Sweep', id(t.id)]),
     t.filter && section('What it selects', filterWords(t.filter)),
     t.warnings?.length > 0 && section('Warnings', h('ul', null, t.warnings.map((w) => h('li', null, w)))),
-    t.unchecked_count > 0 && section(`${f.entities(t.unchecked_count)} could not be checked`, t.unchecked && entities(t.unchecked)),
+    t.unchecked_count > 0 && section(`${f.entities(t.unchecked_count)} could not be checked`, t.unchecked && entities(t, t.unchecked)),
     t.failed_list_count > 0 && section(`${f.plural(t.failed_list_count, 'list was', 'lists were')} not read whole`, t.failed_lists && table('Lists', [
       { name: 'Kind', cell: (x) => x.kind }, { name: 'Under', cell: (x) => Object.values(x.parents ?? {}).map(id) }, { name: 'Error', class: 'wide', cell: (x) => errorText(x.error) }], t.failed_lists)),
-    t.not_fetched_count > 0 && section(`${f.plural(t.not_fetched_count, 'entity was', 'entities were')} not fetched`, t.not_fetched && entities(t.not_fetched)),
+    t.not_fetched_count > 0 && section(`${f.plural(t.not_fetched_count, 'entity was', 'entities were')} not fetched`, t.not_fetched && entities(t, t.not_fetched)),
     !over(t) && !standing(t) && !t.cancelling && !carriedThrough(t) && bulk(button('Cancel …', () => cancel(page, what, t), { kind: 'dangerous' })),
   ];
 }
 
 // entities are some that a sweep could not do, with the reasons.
-const entities = (some) => table('Entities', [
-  { name: 'Entity', cell: (x) => [x.kind, ' ', id(x.id)] }, { name: 'Why', class: 'wide', cell: (x) => x.reason }], some);
+const entities = (t, some) => table('Entities', [
+  { name: 'Entity', cell: (x) => (x.id ? entityLink(t.source, x.kind, x.id, x.parents) : `the rest of ${x.kind}`) }, { name: 'Why', class: 'wide', cell: (x) => errorText(x.reason) }], some);
 
 function cancel(page, what, t) {
   const noun = what === 'jobs' ? 'job' : 'sweep';
