@@ -125,6 +125,7 @@ func saysOf(t *testing.T, path string, rows map[string]misbehaved) {
 	word := regexp.MustCompile(`(?m)^shop: (in sync|not known|\d+ different) \(`)
 	for name, row := range rows {
 		t.Run(name, func(t *testing.T) {
+			c.clock.move(time.Second) // what the row before has verified is due again
 			c.shop.interfere(func(w http.ResponseWriter, r *http.Request) bool {
 				if r.URL.Path == path {
 					row.answer(w, r)
