@@ -9,7 +9,7 @@ import (
 // Levels of a verdict, from the best to the worst.
 const (
 	levelRight   = "right"   // nothing says that the mirror differs
-	levelBehind  = "behind"  // it will be right without help
+	levelBehind  = "behind"  // it will be right without help, or was not compared
 	levelWrong   = "wrong"   // some of it stays wrong until an operator acts
 	levelUnknown = "unknown" // what would say it does not answer
 )
@@ -18,7 +18,7 @@ var levels = []string{levelRight, levelBehind, levelWrong, levelUnknown}
 
 // verdict answers whether the mirror is right.
 type verdict struct {
-	Level    string   `json:"level" enum:"right,behind,wrong,unknown" doc:"right: nothing says that the mirror differs from the provider; behind: some of it is late and will be right without help; wrong: some of it stays wrong until an operator acts; unknown: what would say it does not answer."`
+	Level    string   `json:"level" enum:"right,behind,wrong,unknown" doc:"right: nothing says that the mirror differs from the provider; behind: some of it is late and will be right without help, or could not be compared; wrong: some of it stays wrong until an operator acts; unknown: what would say it does not answer."`
 	Sentence string   `json:"sentence" doc:"The answer in a sentence."`
 	Reasons  []reason `json:"reasons" nullable:"false" doc:"What it rests on, the worst first."`
 }
